@@ -1,0 +1,396 @@
+package proto_test
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"testing/synctest"
+
+	"github.com/sdp2p/p2p/proto"
+	"github.com/stretchr/testify/require"
+)
+
+// everything reads a field of each type, and checks that each is zero.
+func everything(t *testing.T, d *proto.Decoder) {
+	t.Helper()
+	require.Zero(t, d.Uint8())
+	require.Zero(t, d.Uint16())
+	require.Zero(t, d.Uint32())
+	require.Zero(t, d.Uint64())
+	require.Zero(t, d.Float64())
+	require.Zero(t, d.Bool())
+	require.Zero(t, d.Optional())
+	require.Zero(t, d.UUID())
+	require.Zero(t, d.String(100))
+	require.Zero(t, d.Bytes(100))
+	require.Zero(t, d.Count8(100))
+	require.Zero(t, d.Count16(100))
+	require.Zero(t, d.Count32(100))
+	require.Zero(t, proto.DecodeEnum(d, "kind", kind(2), 7))
+	require.Nil(t, proto.DecodeList(d, 3, func(*int, *proto.Decoder) error {
+		t.Error("an element was decoded after an error")
+		return nil
+	}))
+	p := []byte{1, 2, 3}
+	d.Fixed(p)
+}
+
+// The first error sticks, and nothing is read after it.
+func TestDecoderSticky(t *testing.T) {
+	for name, reader := range readers {
+		t.Run(name, func(t *testing.T) {
+			ones := bytes.Repeat([]byte{1}, 1000)
+			r := reader(bytes.NewReader(append([]byte{2}, ones...)))
+			d := proto.NewDecoder(r)
+			d.Bool()
+			everything(t, d)
+			err := d.Err()
+			require.ErrorIs(t, err, proto.ErrBool)
+			d.Fail(errors.New("another"))
+			require.Equal(t, err, d.Err())
+			rest, err := io.ReadAll(r)
+			require.NoError(t, err)
+			require.Equal(t, ones, rest)
+		})
+	}
+}
+
+func TestDecoderFail(t *testing.T) {
+	d := proto.NewDecoder(strings.NewReader("abc"))
+	d.Fail(nil)
+	require.NoError(t, d.Err())
+	require.EqualValues(t, 'a', d.Uint8())
+	mine := errors.New("mine")
+	d.Fail(mine)
+	everything(t, d)
+	require.Equal(t, mine, d.Err())
+}
+
+// One Decoder reads message after message of a stream, and other readers may take their turn between them.
+func TestDecoderReset(t *testing.T) {
+	for name, reader := range readers {
+		t.Run(name, func(t *testing.T) {
+			r := reader(strings.NewReader("\x01\x00a" + "raw" + "\x01\x00b" + "\x02"))
+			d := proto.NewDecoder(r)
+			require.Equal(t, "a", d.String(1))
+			require.NoError(t, d.Err())
+
+			raw := make([]byte, 3)
+			_, err := io.ReadFull(r, raw)
+			require.NoError(t, err)
+			require.Equal(t, "raw", string(raw))
+
+			// The same message goes on.
+			require.Equal(t, "b", d.String(1))
+			require.NoError(t, d.Err())
+
+			d.Reset(r)
+			require.False(t, d.Bool())
+			require.ErrorIs(t, d.Err(), proto.ErrBool)
+
+			// A new message, and nothing of it.
+			d.Reset(r)
+			d.Bool()
+			require.Equal(t, io.EOF, d.Err())
+
+			// A message goes on, and nothing more of it.
+			r = reader(strings.NewReader("\x01"))
+			d.Reset(r)
+			require.True(t, d.Bool())
+			require.NoError(t, d.Err())
+			d.Bool()
+			require.Equal(t, io.ErrUnexpectedEOF, d.Err())
+		})
+	}
+}
+
+// Reset hands back what Err was not asked to.
+func TestDecoderResetWithoutErr(t *testing.T) {
+	r := bufio.NewReader(strings.NewReader("ab"))
+	d := proto.NewDecoder(r)
+	require.EqualValues(t, 'a', d.Uint8())
+	d.Reset(r)
+	c, err := r.ReadByte()
+	require.NoError(t, err)
+	require.EqualValues(t, 'b', c)
+}
+
+// A field is waited for, and nothing more than it: were it otherwise, the bubble would be found to be deadlocked.
+func TestDecoderDoesNotWaitForMore(t *testing.T) {
+	for _, name := range []string{"plain", "buffered"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r, w := io.Pipe()
+				go func() {
+					for _, part := range []string{"\x01", "\x05\x00he", "llo"} {
+						w.Write([]byte(part))
+					}
+				}()
+				d := proto.NewDecoder(readers[name](r))
+				require.True(t, d.Bool())
+				require.NoError(t, d.Err())
+				require.Equal(t, "hello", d.String(5))
+				require.NoError(t, d.Err())
+			})
+		})
+	}
+}
+
+func TestDecodeList(t *testing.T) {
+	uint16s := func(v *uint16, d *proto.Decoder) error {
+		*v = d.Uint16()
+		return nil // the Decoder's error is noticed all the same
+	}
+	wire := make([]byte, 0, 2*65535)
+	want := make([]uint16, 0, 65535)
+	for i := range 65535 {
+		wire = proto.AppendUint16(wire, uint16(i))
+		want = append(want, uint16(i))
+	}
+	for name, reader := range readers {
+		t.Run(name, func(t *testing.T) {
+			d := proto.NewDecoder(reader(bytes.NewReader(wire)))
+			require.Equal(t, want, proto.DecodeList(d, len(want), uint16s))
+			require.NoError(t, d.Err())
+
+			calls := 0
+			d = proto.NewDecoder(reader(bytes.NewReader(wire)))
+			require.Nil(t, proto.DecodeList(d, 1<<20, func(v *uint16, d *proto.Decoder) error {
+				calls++
+				return uint16s(v, d)
+			}))
+			require.Equal(t, io.ErrUnexpectedEOF, d.Err())
+			require.Equal(t, len(want)+1, calls, "elements after the stream's end")
+
+			d = proto.NewDecoder(reader(bytes.NewReader(wire)))
+			require.Nil(t, proto.DecodeList(d, 0, uint16s))
+			require.NoError(t, d.Err())
+
+			// An element's own error ends the list.
+			mine := errors.New("mine")
+			calls = 0
+			d = proto.NewDecoder(reader(bytes.NewReader(wire)))
+			require.Nil(t, proto.DecodeList(d, 10, func(*uint16, *proto.Decoder) error {
+				if calls++; calls == 3 {
+					return mine
+				}
+				return nil
+			}))
+			require.Equal(t, mine, d.Err())
+			require.Equal(t, 3, calls)
+		})
+	}
+}
+
+// Elements without a size do not divide by zero.
+func TestDecodeListEmptyElements(t *testing.T) {
+	d := proto.NewDecoder(strings.NewReader(""))
+	require.Len(t, proto.DecodeList(d, 20_000, func(*struct{}, *proto.Decoder) error { return nil }), 20_000)
+}
+
+// A length that lies costs no memory to speak of: the limit allows it, the bytes never come.
+func TestDecoderLyingLength(t *testing.T) {
+	const most = 32 << 10 // 16 KiB ahead, the readers' own buffers, and some air
+	type element [100]byte
+	for name, decode := range map[string]func(*proto.Decoder){
+		"string": func(d *proto.Decoder) { d.String(proto.MaxString) },
+		"bytes":  func(d *proto.Decoder) { d.Bytes(1<<31 - 1) },
+		"list": func(d *proto.Decoder) {
+			proto.DecodeList(d, d.Count32(1<<31-1), func(e *element, d *proto.Decoder) error {
+				d.Fixed(e[:])
+				return d.Err()
+			})
+		},
+		"nested list": func(d *proto.Decoder) {
+			proto.DecodeList(d, d.Count16(1<<16), func(inner *[]element, d *proto.Decoder) error {
+				*inner = proto.DecodeList(d, d.Count8(1<<16), func(e *element, d *proto.Decoder) error {
+					d.Fixed(e[:])
+					return d.Err()
+				})
+				return d.Err()
+			})
+		},
+		"metadata":        func(d *proto.Decoder) { new(proto.Metadata).DecodeFrom(d) },
+		"legacy metadata": func(d *proto.Decoder) { new(proto.LegacyMetadata).DecodeFrom(d) },
+	} {
+		for _, wire := range []string{"\xFF\xFF\xFF\x7F", "\x80\x00\x00\x00", "\x00\x20\x00\x00\x00\x00\x00\x00"} {
+			for reader, wrap := range readers {
+				if reader == "buffered, large" {
+					continue
+				}
+				got := allocated(func() { decode(proto.NewDecoder(wrap(strings.NewReader(wire + "abc")))) })
+				limit := uint64(most)
+				if name == "nested list" {
+					limit *= 2
+				}
+				require.LessOrEqual(t, got, limit, "%s, %q, %s", name, wire, reader)
+			}
+		}
+	}
+}
+
+// What does arrive costs at most three times itself.
+func TestDecoderStepsDouble(t *testing.T) {
+	const n = 4 << 20
+	wire := append([]byte{0, 0, 0x40, 0}, make([]byte, n)...)
+	got := allocated(func() {
+		require.Len(t, proto.NewDecoder(bytes.NewReader(wire)).Bytes(n), n)
+	})
+	require.LessOrEqual(t, got, uint64(3*n))
+
+	// One byte short of 64 KiB of a whole that is said to be 4 MiB.
+	got = allocated(func() {
+		d := proto.NewDecoder(bytes.NewReader(wire[:64<<10]))
+		require.Nil(t, d.Bytes(n))
+		require.Equal(t, io.ErrUnexpectedEOF, d.Err())
+	})
+	require.LessOrEqual(t, got, uint64(256<<10))
+}
+
+// What was decoded does not change when the Decoder and its reader go on.
+func TestDecoderKeepsNothingShared(t *testing.T) {
+	wire := strings.Repeat("\x03\x00abc"+"\x03\x00\x00\x00def", 2) + strings.Repeat("\xFF", 64)
+	for name, reader := range readers {
+		d := proto.NewDecoder(reader(strings.NewReader(wire)))
+		s, p := d.String(3), d.Bytes(3)
+		d.String(3)
+		d.Bytes(3)
+		for range 8 {
+			d.Uint64()
+		}
+		require.NoError(t, d.Err(), name)
+		require.Equal(t, "abc", s, name)
+		require.Equal(t, []byte("def"), p, name)
+	}
+}
+
+// Decoding scalars and short strings allocates the strings and nothing else.
+func TestDecoderAllocations(t *testing.T) {
+	wire := []byte("\x01" + "\x14\x000123456789abcdefghij" + strings.Repeat("\x00", 16+8))
+	for _, name := range []string{"plain", "buffered"} {
+		src := bytes.NewReader(wire)
+		r := io.Reader(src)
+		br := bufio.NewReader(src)
+		if name == "buffered" {
+			r = br
+		}
+		d := proto.NewDecoder(r)
+		require.EqualValues(t, 1, testing.AllocsPerRun(100, func() {
+			src.Reset(wire)
+			br.Reset(src)
+			d.Reset(r)
+			d.Bool()
+			s := d.String(20)
+			d.UUID()
+			d.Uint64()
+			if d.Err() != nil || len(s) != 20 {
+				t.Fatal(d.Err())
+			}
+		}), name)
+	}
+}
+
+// A field that was cut is zero, as those behind it are.
+func TestDecoderCutFieldIsZero(t *testing.T) {
+	for name, reader := range readers {
+		for _, decode := range []func(d *proto.Decoder) any{
+			func(d *proto.Decoder) any { return d.Uint32() },
+			func(d *proto.Decoder) any { return d.UUID() },
+			func(d *proto.Decoder) any { return d.String(100) },
+			func(d *proto.Decoder) any { return d.Bytes(1 << 20) },
+		} {
+			d := proto.NewDecoder(reader(strings.NewReader("\x20\x00\x01")))
+			require.Zero(t, decode(d), name)
+			require.Equal(t, io.ErrUnexpectedEOF, d.Err(), name)
+		}
+	}
+}
+
+// No bytes are no beginning of a message.
+func TestDecoderFixedNothing(t *testing.T) {
+	d := proto.NewDecoder(strings.NewReader(""))
+	d.Fixed(nil)
+	require.NoError(t, d.Err())
+	d.Bool()
+	require.Equal(t, io.EOF, d.Err())
+}
+
+// An error of the reader is passed on as it is, wherever it strikes.
+func TestDecoderReaderError(t *testing.T) {
+	d := proto.NewDecoder(iotest.TimeoutReader(iotest.OneByteReader(strings.NewReader("\x05\x00hello"))))
+	require.Empty(t, d.String(5))
+	require.Equal(t, iotest.ErrTimeout, d.Err())
+	require.NotErrorIs(t, d.Err(), proto.ErrInvalid)
+}
+
+// The memory that a long string took is not kept for the messages behind it.
+func TestDecoderResetForgetsLongStrings(t *testing.T) {
+	const n = 60_000
+	wire := proto.AppendUint16(nil, n)
+	wire = append(wire, strings.Repeat("x", n)...)
+	r := bytes.NewReader(nil)
+	d := proto.NewDecoder(r)
+	require.GreaterOrEqual(t, allocated(func() {
+		r.Reset(wire)
+		d.Reset(r)
+		require.Len(t, d.String(n), n)
+	}), uint64(2*n))
+}
+
+// Whatever is read in whatever order, all readers give the same fields, the same error, and the same rest.
+func FuzzDecoder(f *testing.F) {
+	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, bytes.Repeat([]byte("\x01\x00a"), 100))
+	f.Add([]byte{6, 9, 6, 9, 6}, []byte("\x14\x000123456789abcdefghij"+"\x14\x000123456789abcdefghij"+"\x41\x00"+strings.Repeat("x", 65)))
+	f.Add([]byte{7, 8, 0}, []byte("\x03\x00\x00\x00abc"+"\x02\x01\x02\x03\x04"+"z"))
+	f.Fuzz(func(t *testing.T, fields, wire []byte) {
+		type outcome struct {
+			fields []any
+			rest   []byte
+			err    error
+		}
+		decode := func(r io.Reader) (o outcome) {
+			d := proto.NewDecoder(r)
+			for _, field := range fields {
+				var v any
+				switch field % 10 {
+				case 0:
+					v = d.Uint8()
+				case 1:
+					v = d.Uint16()
+				case 2:
+					v = d.Uint32()
+				case 3:
+					v = d.Uint64()
+				case 4:
+					v = d.Bool()
+				case 5:
+					v = d.UUID()
+				case 6:
+					v = d.String(300)
+				case 7:
+					v = d.Bytes(300)
+				case 8:
+					v = proto.DecodeList(d, d.Count8(100), func(v *uint16, d *proto.Decoder) error {
+						*v = d.Uint16()
+						return d.Err()
+					})
+				case 9:
+					v = d.Err()
+				}
+				o.fields = append(o.fields, v)
+			}
+			if o.err = d.Err(); o.err == nil {
+				o.rest, _ = io.ReadAll(r)
+			}
+			return o
+		}
+		want := decode(bytes.NewReader(wire))
+		for name, reader := range readers {
+			require.Equal(t, want, decode(reader(bytes.NewReader(wire))), name)
+		}
+	})
+}

@@ -1,0 +1,46 @@
+// Package proto encodes and decodes what the SDK writes on a stream: by hand, field by field, with every limit checked.
+//
+// # Encoding
+//
+// Integers are little-endian. A message is its fields, one behind the other: no tags, no padding, no length of the whole.
+//
+//	Go                                          bytes
+//	uint8, uint16, uint32, uint64, float64      1, 2, 4, 8, 8
+//	bool                                        1: 0 or 1
+//	UUID                                        16
+//	string                                      u16 length + UTF-8
+//	[]byte                                      u32 length + bytes
+//	list                                        u8, u16 or u32 count + the elements
+//	enum                                        u8 discriminator
+//	optional                                    u8 0 or 1, + the value if 1
+//
+// Both sides refuse what the table does not hold: invalid UTF-8, a bool that is neither 0 nor 1, an unknown
+// discriminator, a length or a count over the limit that the message sets. So a value has one encoding, and what was
+// accepted encodes to the bytes that it came from; only the maps, [Metadata] and [LegacyMetadata], may arrive in another
+// order or form than we send.
+// The encodings of string, []byte and UUID are those of Spacedrive's crate sd_p2p_proto.
+//
+// # Use
+//
+// Encoding appends to a buffer of yours, decoding reads from a stream, and this is all that most programs need:
+//
+//	b, err := msg.AppendBinary(buf[:0])
+//	_, err = stream.Write(b)
+//
+//	d := proto.NewDecoder(stream)
+//	err = msg.DecodeFrom(d)
+//
+// The functions may be called by any number of goroutines at once; a message, while one writes to it, by one.
+//
+// A message of your own validates, then appends, and mirrors that with a [Decoder], whose error sticks so that it is
+// looked at once, at the end. The example of the package is one, whole.
+//
+// # Messages
+//
+//	Metadata        /sdp2p/2/meta: what a node says about itself
+//	Route           /sdp2p/2: the route that a stream is for
+//	LegacyMode      /sdp2p/1: the first byte of a stream
+//	LegacyIdentity  /sdp2p/1: a node's public key, alone
+//	LegacyMetadata  /sdp2p/1: metadata, as MessagePack
+//	LegacyHello     /sdp2p/1: public key and metadata
+package proto

@@ -1,0 +1,151 @@
+package proto_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding"
+	"errors"
+	"io"
+	"math"
+	"runtime"
+	"testing"
+	"testing/iotest"
+
+	"github.com/sdp2p/p2p/proto"
+	"github.com/stretchr/testify/require"
+)
+
+// A message is what every message of the package is, seen through a pointer to it.
+type message interface {
+	encoding.BinaryAppender
+	DecodeFrom(d *proto.Decoder) error
+}
+
+// readers are the ways in which a stream may deliver its bytes.
+var readers = map[string]func(io.Reader) io.Reader{
+	"plain":             func(r io.Reader) io.Reader { return r },
+	"one byte":          iotest.OneByteReader,
+	"half":              iotest.HalfReader,
+	"error with data":   iotest.DataErrReader,
+	"buffered":          func(r io.Reader) io.Reader { return bufio.NewReader(r) },
+	"buffered, large":   func(r io.Reader) io.Reader { return bufio.NewReaderSize(r, 64<<10) },
+	"buffered, small":   func(r io.Reader) io.Reader { return bufio.NewReaderSize(r, 16) },
+	"buffered one byte": func(r io.Reader) io.Reader { return bufio.NewReader(iotest.OneByteReader(r)) },
+}
+
+// testMessage checks all that is promised of a message: m encodes to wire, and wire decodes to m, by way of every kind
+// of reader, and nothing behind it is read; every cut is noticed.
+func testMessage[T any, M interface {
+	*T
+	message
+}](t *testing.T, wire []byte, m T) {
+	t.Helper()
+	testEncode(t, wire, M(&m))
+	for name, reader := range readers {
+		t.Run(name, func(t *testing.T) {
+			trailer := []byte("behind")
+			r := reader(io.MultiReader(bytes.NewReader(wire), bytes.NewReader(trailer)))
+			var got T
+			require.NoError(t, M(&got).DecodeFrom(proto.NewDecoder(r)))
+			require.Equal(t, m, got)
+			rest, err := io.ReadAll(r)
+			require.NoError(t, err)
+			require.Equal(t, trailer, rest, "bytes behind the message were read")
+
+			for n := range wire {
+				want := io.ErrUnexpectedEOF
+				if n == 0 {
+					want = io.EOF
+				}
+				var got T
+				err := M(&got).DecodeFrom(proto.NewDecoder(reader(bytes.NewReader(wire[:n]))))
+				require.Equal(t, want, err, "cut to %d of %d bytes", n, len(wire))
+			}
+
+			broken := errors.New("broken")
+			r = reader(io.MultiReader(bytes.NewReader(wire[:len(wire)-1]), iotest.ErrReader(broken)))
+			require.Equal(t, broken, M(&got).DecodeFrom(proto.NewDecoder(r)))
+		})
+	}
+}
+
+// testEncode checks that m appends wire and keeps what was there, without allocating where there is room.
+func testEncode(t *testing.T, wire []byte, m encoding.BinaryAppender) {
+	t.Helper()
+	prefix := []byte("prefix")
+	b, err := m.AppendBinary(bytes.Clone(prefix))
+	require.NoError(t, err)
+	require.Equal(t, append(prefix, wire...), b)
+
+	b, err = m.AppendBinary(nil)
+	require.NoError(t, err)
+	require.Equal(t, wire, b)
+	require.Zero(t, testing.AllocsPerRun(100, func() { b, _ = m.AppendBinary(b[:0]) }), "allocations")
+}
+
+// testRefusedEncode checks that m is refused with target, and that the buffer comes back as it was.
+func testRefusedEncode(t *testing.T, m encoding.BinaryAppender, target error) {
+	t.Helper()
+	prefix := []byte("prefix")
+	b, err := m.AppendBinary(prefix)
+	require.ErrorIs(t, err, target)
+	require.ErrorIs(t, err, proto.ErrInvalid)
+	require.Equal(t, []byte("prefix"), b)
+}
+
+// testRefusedDecode checks that wire is refused with an error that target, a pointer or a sentinel, matches, by way of
+// every kind of reader, and returns the error.
+func testRefusedDecode(t *testing.T, wire []byte, fresh func() message, target error) error {
+	t.Helper()
+	var err error
+	for name, reader := range readers {
+		err = fresh().DecodeFrom(proto.NewDecoder(reader(bytes.NewReader(wire))))
+		require.ErrorIs(t, err, target, name)
+		require.ErrorIs(t, err, proto.ErrInvalid, name)
+	}
+	return err
+}
+
+// fuzzMessage checks, for whatever is accepted, that it encodes, to the same bytes if canonical, and that these decode
+// to the same value; and that all readers agree about it.
+func fuzzMessage[T any, M interface {
+	*T
+	message
+}](t *testing.T, wire []byte, canonical func(m T, wire []byte) bool) {
+	var m T
+	r := bytes.NewReader(wire)
+	err := M(&m).DecodeFrom(proto.NewDecoder(r))
+	for name, reader := range readers {
+		var other T
+		require.Equal(t, err, M(&other).DecodeFrom(proto.NewDecoder(reader(bytes.NewReader(wire)))), name)
+		require.Equal(t, m, other, name)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			require.ErrorIs(t, err, proto.ErrInvalid)
+		}
+		return
+	}
+	read := wire[:len(wire)-r.Len()]
+	b, err := M(&m).AppendBinary(nil)
+	require.NoError(t, err)
+	if canonical(m, read) {
+		require.Equal(t, read, b)
+	}
+	var again T
+	require.NoError(t, M(&again).DecodeFrom(proto.NewDecoder(bytes.NewReader(b))))
+	require.Equal(t, m, again)
+}
+
+// allocated returns how many bytes f allocates: the least of a few runs, since the runtime allocates as well.
+func allocated(f func()) uint64 {
+	least := uint64(math.MaxUint64)
+	for range 4 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		f()
+		runtime.ReadMemStats(&after)
+		least = min(least, after.TotalAlloc-before.TotalAlloc)
+	}
+	return least
+}

@@ -1,0 +1,62 @@
+package proto
+
+import (
+	"fmt"
+	"unicode"
+	"unicode/utf8"
+)
+
+// MaxRoute is the size in bytes of the longest [Route].
+const MaxRoute = 255
+
+// ErrRoute is wrapped by the errors for a [Route] that is not 1 to 255 bytes of printable UTF-8. It wraps [ErrInvalid].
+var ErrRoute = fmt.Errorf("%w route", ErrInvalid)
+
+// A Route is the name of what a stream is for. It is the first thing that the opener of a routed /sdp2p/2 stream sends.
+//
+//	size  field
+//	1     length n, 1 ≤ n ≤ 255
+//	n     name, printable UTF-8
+//
+// Printable are letters, marks, numbers, punctuation, symbols and the space U+0020, as unicode.IsPrint has it: no
+// control characters, no line ends, and nothing that is invisible or turns the writing direction, so that a name can be
+// logged as it came.
+type Route string
+
+// Validate returns nil if r can be sent, else an error that wraps [ErrRoute].
+func (r Route) Validate() error {
+	if r == "" || len(r) > MaxRoute {
+		return fmt.Errorf("%w: %d bytes, not 1 to %d", ErrRoute, len(r), MaxRoute)
+	}
+	if !utf8.ValidString(string(r)) {
+		return fmt.Errorf("%w: not UTF-8", ErrRoute)
+	}
+	for _, c := range r {
+		if !unicode.IsPrint(c) {
+			return fmt.Errorf("%w: %U is not printable", ErrRoute, c)
+		}
+	}
+	return nil
+}
+
+// AppendBinary appends r to b. It fails as [Route.Validate] does, and returns b as it was.
+func (r Route) AppendBinary(b []byte) ([]byte, error) {
+	if err := r.Validate(); err != nil {
+		return b, err
+	}
+	return append(AppendUint8(b, uint8(len(r))), r...), nil
+}
+
+// DecodeFrom reads r. It fails as [Route.Validate] and as the Decoder do; r is then as it was.
+func (r *Route) DecodeFrom(d *Decoder) error {
+	n := int(d.Uint8())
+	got := Route(d.next(n))
+	if d.err == nil {
+		d.Fail(got.Validate())
+	}
+	if err := d.Err(); err != nil {
+		return err
+	}
+	*r = got
+	return nil
+}
