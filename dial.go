@@ -1,0 +1,176 @@
+package p2p
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/proto"
+)
+
+// Causes of a [DialError] without attempts.
+var (
+	ErrNoListener  = errors.New("no listener is registered that could reach a peer")
+	ErrNoCandidate = errors.New("no way to reach the peer is known: nobody has discovered it, and no address was given")
+)
+
+// An Attempt is one candidate that was tried, and how it failed.
+type Attempt struct {
+	Candidate Candidate
+	Err       error
+	Took      time.Duration
+}
+
+// A DialError tells why no candidate led to the peer.
+type DialError struct {
+	Peer     identity.RemoteIdentity
+	Attempts []Attempt // every candidate, in the order in which they were tried
+	Err      error     // the cause where it was none of the candidates: ErrNoListener, ErrNoCandidate, a context's; or nil
+}
+
+func (e *DialError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "p2p: cannot reach %v", e.Peer)
+	if e.Err != nil {
+		fmt.Fprintf(&b, ": %v", e.Err)
+	}
+	for i, a := range e.Attempts {
+		separator := "; "
+		if i == 0 {
+			separator = ": "
+		}
+		fmt.Fprintf(&b, "%s%v: %v", separator, a.Candidate, a.Err)
+	}
+	return b.String()
+}
+
+// Unwrap returns the causes.
+func (e *DialError) Unwrap() []error {
+	var causes []error
+	if e.Err != nil {
+		causes = append(causes, e.Err)
+	}
+	for _, a := range e.Attempts {
+		if a.Err != nil {
+			causes = append(causes, a.Err)
+		}
+	}
+	return causes
+}
+
+// NewStream opens a stream to the peer, connecting when there is no connection. ctx bounds the opening only. What the
+// peer's handler gets is exactly what is written: where that is a [Mux], use [Peer.Open].
+//
+// The peer learns of the stream with the first bytes written. If it refuses, reads and later writes fail with a
+// *[ResetError]. If it cannot be reached, the error is a *[DialError].
+func (p *Peer) NewStream(ctx context.Context) (*Stream, error) {
+	raw, err := p.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := p.node.streams.opened(p, raw)
+	if err != nil {
+		raw.Reset(ErrShuttingDown)
+		return nil, err
+	}
+	return s, nil
+}
+
+// Open opens a stream to a route of the peer's [Mux]; otherwise it is [Peer.NewStream]. A route that the peer does not
+// serve or not for this node is noticed by the first read or a later write, which fails with [ErrNoRoute] or
+// [ErrRefused].
+func (p *Peer) Open(ctx context.Context, route string) (*Stream, error) {
+	header, err := proto.Route(route).AppendBinary(nil)
+	if err != nil {
+		return nil, fmt.Errorf("p2p: route %q: %w", route, err)
+	}
+	s, err := p.NewStream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { s.Reset(ErrCancelled) })
+	_, err = s.Write(header)
+	if !stop() {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		s.Reset(ErrCancelled)
+		return nil, fmt.Errorf("p2p: open %q: %w", route, err)
+	}
+	s.route = route
+	return s, nil
+}
+
+// dial chooses between the listeners: those that are connected with the peer first, then in the order of their
+// registration. Each of them races the candidates.
+func (p *Peer) dial(ctx context.Context) (RawStream, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, &DialError{Peer: p.id, Err: context.Cause(ctx)}
+	}
+	n := p.node
+	n.mu.Lock()
+	closing := n.closing
+	via := p.candidates()
+	var connected, others []Listener
+	for _, r := range n.registrations {
+		if r.listener == nil {
+			continue
+		}
+		if st := p.state(); st != nil && st.connectedBy(r) {
+			connected = append(connected, r.listener)
+		} else {
+			others = append(others, r.listener)
+		}
+	}
+	n.mu.Unlock()
+	if closing {
+		return nil, ErrClosed
+	}
+	if len(connected)+len(others) == 0 {
+		return nil, &DialError{Peer: p.id, Err: ErrNoListener}
+	}
+	if len(connected)+len(via) == 0 {
+		return nil, &DialError{Peer: p.id, Err: ErrNoCandidate}
+	}
+	failed := &DialError{Peer: p.id}
+	for _, l := range slices.Concat(connected, others) {
+		raw, err := l.Dial(ctx, p.id, via)
+		if err == nil {
+			return raw, nil
+		}
+		if d, ok := err.(*DialError); ok {
+			failed.Attempts = append(failed.Attempts, d.Attempts...)
+			err = d.Err
+		}
+		if err != nil {
+			failed.Err = err
+		}
+		if ctx.Err() != nil {
+			failed.Err = context.Cause(ctx)
+			break
+		}
+	}
+	p.reconfirm()
+	return nil, failed
+}
+
+// reconfirm asks the hooks that discover the peer to check that, since it could not be reached.
+func (p *Peer) reconfirm() {
+	var ask []Reconfirmer
+	p.node.mu.Lock()
+	if st := p.state(); st != nil {
+		for _, d := range st.discoveries {
+			if r, ok := d.by.hook.(Reconfirmer); ok {
+				ask = append(ask, r)
+			}
+		}
+	}
+	p.node.mu.Unlock()
+	for _, r := range ask {
+		r.Reconfirm(p.id)
+	}
+}

@@ -1,0 +1,256 @@
+package p2p
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"strings"
+	"sync"
+
+	"github.com/sdp2p/p2p/identity"
+)
+
+// A Config describes a node. Only App is required.
+type Config struct {
+	// App names the application: nodes of one app find each other, as the DNS-SD service type _App._udp. It has 1 to
+	// 12 letters, digits and hyphens, with at least one letter, none but single hyphens, and those only inside
+	// (RFC 6335 §5.1).
+	App string
+
+	// Identity is the node's key pair. If zero, a fresh one is made for this run.
+	Identity identity.Identity
+
+	// Name, DeviceModel and Version become metadata; see [NodeMetadata]. The operating system is added.
+	Name, DeviceModel, Version string
+
+	// Metadata holds further entries of the node's metadata; see [ValidateMetadata].
+	Metadata map[string]string
+
+	// Handler serves inbound streams. If nil, all are refused.
+	Handler Handler
+
+	// Hooks are registered by [Start], in this order. [New] does not use them.
+	Hooks []Hook
+
+	// MaxPeers limits how many peers are known at a time. When there are more, those discovered longest ago that have
+	// never been connected leave first, and connected ones never. If zero, 1024 is used. If negative, there is no limit.
+	MaxPeers int
+
+	// MaxStreamsPerPeer limits how many inbound streams of one peer are served at a time; the next one is refused
+	// with [ErrBusy]. If zero, 200 is used. If negative, there is no limit.
+	MaxStreamsPerPeer int
+
+	// Logger receives what an operator may want to know. If nil, [slog.Default] is used.
+	Logger *slog.Logger
+}
+
+const (
+	defaultMaxPeers          = 1024
+	defaultMaxStreamsPerPeer = 200
+)
+
+// A P2P is a node: it manages the state and is the bus for its changes. All methods may be called concurrently.
+type P2P struct {
+	app      string
+	identity identity.Identity
+	remote   identity.RemoteIdentity
+	maxPeers int // ≤ 0: no limit
+	log      *slog.Logger
+	streams  *streams
+
+	metadataUpdate sync.Mutex // held while UpdateMetadata runs; taken before mu
+
+	mu                  sync.Mutex // guards all below; nothing blocks or calls out while it is held
+	closing             bool       // no more registrations
+	metadata            map[string]string
+	metadataStamp       uint64
+	registrations       []*registration // in the order of their numbers
+	registered          int
+	stopped             []stoppedHook
+	peers               map[identity.RemoteIdentity]*peerState
+	strangers           list.List // of *peerState: never connected
+	acquaintances       list.List // of *peerState: connected before
+	subscriptions       []*Subscription
+	subscriptionsClosed bool
+	stamps              uint64
+
+	shutdown     sync.Once
+	shutdownDone chan struct{}
+	shutdownErr  error // readable once shutdownDone is closed
+}
+
+// New makes a node and starts nothing; [P2P.Register] adds hooks to it. Errors are about cfg.
+func New(cfg Config) (*P2P, error) {
+	if err := validateApp(cfg.App); err != nil {
+		return nil, err
+	}
+	metadata := NodeMetadata{
+		Name: cfg.Name, OperatingSystem: operatingSystem(), DeviceModel: cfg.DeviceModel, Version: cfg.Version,
+	}.Map()
+	maps.Copy(metadata, cfg.Metadata)
+	if err := ValidateMetadata(metadata); err != nil {
+		return nil, fmt.Errorf("p2p: metadata: %w", err)
+	}
+	if cfg.Identity.IsZero() {
+		cfg.Identity = identity.New()
+	}
+	if cfg.MaxPeers == 0 {
+		cfg.MaxPeers = defaultMaxPeers
+	}
+	if cfg.MaxStreamsPerPeer == 0 {
+		cfg.MaxStreamsPerPeer = defaultMaxStreamsPerPeer
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	return &P2P{
+		app:          cfg.App,
+		identity:     cfg.Identity,
+		remote:       cfg.Identity.Remote(),
+		maxPeers:     cfg.MaxPeers,
+		log:          cfg.Logger,
+		streams:      newStreams(cfg.Handler, cfg.MaxStreamsPerPeer, cfg.Logger),
+		metadata:     metadata,
+		peers:        map[identity.RemoteIdentity]*peerState{},
+		shutdownDone: make(chan struct{}),
+	}, nil
+}
+
+// validateApp checks the rules of RFC 6335 §5.1 for service names, with 12 characters instead of 15.
+func validateApp(app string) error {
+	letter := false
+	ok := 1 <= len(app) && len(app) <= 12
+	for i := range len(app) {
+		switch c := app[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z':
+			letter = true
+		case '0' <= c && c <= '9':
+		case c == '-' && i > 0 && i < len(app)-1 && app[i-1] != '-':
+		default:
+			ok = false
+		}
+	}
+	if !ok || !letter {
+		return fmt.Errorf("p2p: Config.App %q: 1 to 12 letters, digits and inner hyphens with at least one letter are required", app)
+	}
+	return nil
+}
+
+// Start makes a node and registers cfg.Hooks in their order. If one fails, or ctx ends first, the node is shut down
+// again. ctx bounds the starting only.
+func Start(ctx context.Context, cfg Config) (*P2P, error) {
+	n, err := New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range cfg.Hooks {
+		if err := n.Register(ctx, h); err != nil {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+			defer cancel()
+			return nil, errors.Join(err, n.Shutdown(ctx))
+		}
+	}
+	return n, nil
+}
+
+// App returns the name of the application.
+func (n *P2P) App() string { return n.app }
+
+// Identity returns who this node is.
+func (n *P2P) Identity() identity.RemoteIdentity { return n.remote }
+
+// A ShutdownError tells what was still running when the time for [P2P.Shutdown] was over.
+type ShutdownError struct {
+	Overran []string // hooks by name, and "handlers"
+	Err     error    // why the time was over
+}
+
+func (e *ShutdownError) Error() string {
+	return fmt.Sprintf("p2p: shutdown: %s did not stop in time: %v", strings.Join(e.Overran, ", "), e.Err)
+}
+
+// Unwrap returns the context's error.
+func (e *ShutdownError) Unwrap() error { return e.Err }
+
+// Shutdown ends the node in order: discoveries say goodbye; new streams are refused with [ErrShuttingDown]; the
+// contexts of handlers are cancelled, reads from their streams fail, and they are awaited; streams that are still open
+// have until ctx's deadline (5 s where it has none) to be closed; then connections, sockets and subscriptions end.
+// Nothing that the node started runs on when Shutdown returns nil.
+//
+// When ctx ends earlier, everything is told to stop at once; if something has not after one more second, the error is a
+// *[ShutdownError]. Shutdown may be called more than once, also concurrently: there is one shutdown, under the first
+// caller's ctx, and each gets its result.
+//
+// An app that must know that its last bytes arrived has the other side acknowledge them.
+func (n *P2P) Shutdown(ctx context.Context) error {
+	first := false
+	n.shutdown.Do(func() { first = true }) // Do itself would make other callers wait regardless of their ctx
+	if first {
+		n.shutdownErr = n.shutDown(ctx)
+		close(n.shutdownDone)
+	}
+	if !await(ctx, n.shutdownDone) {
+		return fmt.Errorf("p2p: shutdown: %w", context.Cause(ctx))
+	}
+	return n.shutdownErr
+}
+
+func (n *P2P) shutDown(ctx context.Context) error {
+	n.mu.Lock()
+	n.closing = true
+	registrations := append([]*registration(nil), n.registrations...)
+	n.mu.Unlock()
+
+	stop := func(listeners bool) {
+		var asked []*registration
+		for _, r := range registrations {
+			if (r.listener != nil) == listeners {
+				n.stop(r)
+				asked = append(asked, r)
+			}
+		}
+		for _, r := range asked {
+			await(ctx, r.done)
+		}
+	}
+	stop(false)
+	handled := n.streams.shutDown(ctx)
+	stop(true)
+	await(ctx, handled)
+
+	// What was told to stop only when ctx had ended has not overrun yet.
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), graceTime)
+	defer cancel()
+	var overran []string
+	for _, r := range registrations {
+		if !await(grace, r.done) {
+			overran = append(overran, fmt.Sprintf("hook %q", r.name))
+		}
+	}
+	if !await(grace, handled) {
+		overran = append(overran, "handlers")
+	}
+	n.closeSubscriptions()
+	if len(overran) > 0 {
+		return &ShutdownError{Overran: overran, Err: context.Cause(ctx)}
+	}
+	return nil
+}
+
+// await waits for done, and reports false if ctx ended first.
+func await(ctx context.Context, done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+	}
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,324 @@
+package p2p
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sdp2p/p2p/identity"
+)
+
+// A ResetCode says why a stream was reset. It is an error: errors.Is(err, p2p.ErrBusy) finds it in what reads and writes
+// return, on either side.
+type ResetCode uint32
+
+// Reset codes. Codes from [FirstAppCode] to [LastAppCode] are the app's own.
+const (
+	ErrCancelled     ResetCode = 0 // by the app, for no reason that it gives
+	ErrNoRoute       ResetCode = 1 // the route is not served
+	ErrRefused       ResetCode = 2 // not allowed
+	ErrBusy          ResetCode = 3 // over a limit: try later
+	ErrTimeout       ResetCode = 4 // the first frame came too late
+	ErrHandlerFailed ResetCode = 5 // the handler panicked or returned an error
+	ErrTunnelRefused ResetCode = 6 // the tunnel's one refusal
+	ErrShuttingDown  ResetCode = 7 // the node is shutting down
+
+	FirstAppCode ResetCode = 0x100
+	LastAppCode  ResetCode = 0xFFF
+)
+
+var resetTexts = [...]string{
+	ErrCancelled:     "cancelled",
+	ErrNoRoute:       "the route is not served",
+	ErrRefused:       "refused",
+	ErrBusy:          "busy: over a limit, try later",
+	ErrTimeout:       "the first frame came too late",
+	ErrHandlerFailed: "the handler failed",
+	ErrTunnelRefused: "the tunnel was refused",
+	ErrShuttingDown:  "shutting down",
+}
+
+// Error describes the code.
+func (c ResetCode) Error() string {
+	if int(c) < len(resetTexts) {
+		return "p2p: " + resetTexts[c]
+	}
+	if FirstAppCode <= c && c <= LastAppCode {
+		return fmt.Sprintf("p2p: application code %#x", uint32(c))
+	}
+	return fmt.Sprintf("p2p: code %#x", uint32(c))
+}
+
+// A ResetError is returned by reads and writes of a stream that was reset.
+type ResetError struct {
+	Code   ResetCode
+	Remote bool // by the other side
+}
+
+func (e *ResetError) Error() string {
+	by := "locally"
+	if e.Remote {
+		by = "by the peer"
+	}
+	return fmt.Sprintf("p2p: stream reset %s: %s", by, e.Code.Error()[len("p2p: "):])
+}
+
+// Unwrap returns the code.
+func (e *ResetError) Unwrap() error { return e.Code }
+
+// A RawStream is what a listener provides for a stream. Read and Write are called by one goroutine each at a time, and
+// CloseWrite not during Write; the rest concurrently. Reads and writes of a stream that was reset fail with a
+// *[ResetError], those past a deadline with [os.ErrDeadlineExceeded], and those after the connection was lost with
+// another error that is not io.EOF.
+type RawStream interface {
+	io.Reader
+	io.Writer
+
+	CloseWrite() error                // the other side reads io.EOF after what was written
+	Close() error                     // CloseWrite, if that was not; stops reading; frees the stream
+	Reset(code ResetCode)             // ends both directions at once; frees the stream
+	SetReadDeadline(time.Time)        // applies to a blocked Read as well
+	SetWriteDeadline(time.Time)       // applies to a blocked Write as well
+	LocalAddr() net.Addr              // not nil
+	RemoteAddr() net.Addr             // not nil
+	Path() Path                       // of its connection
+	Version() int                     // of the wire protocol that the stream was opened with: 1 is the ancestor's
+	Exporter(string) ([32]byte, bool) // a value bound to the connection (RFC 8446 §7.5, no context); false if it has none
+}
+
+const (
+	drainTime = 5 * time.Second // how long a closed stream waits for the peer's end, and Shutdown for open streams
+	drainSize = 1 << 20         // how many bytes from the peer a closed stream discards
+	graceTime = time.Second     // how long what Shutdown tells to stop may take once its time is over
+)
+
+// A Stream is a two-way sequence of bytes to or from a peer, whom the connection has authenticated. It is a [net.Conn];
+// all methods may be called concurrently. Whoever opened a stream, or was called to handle it, closes or resets it.
+type Stream struct {
+	raw     RawStream
+	peer    *Peer
+	streams *streams
+	inbound bool
+	route   string // set before anybody else has the stream
+
+	reading sync.Mutex // held by Read, and then by the drain
+	writing sync.Mutex // held by Write and CloseWrite
+
+	ended   atomic.Bool           // the peer's end was read
+	closed  atomic.Pointer[error] // what reads and writes return from now on
+	cut     bool                  // writing: a Write was interrupted by Close
+	written bool                  // writing: CloseWrite was called
+
+	deadlines     sync.Mutex // held while one is set, so that the one set last counts
+	interruptRead bool       // deadlines: the node is shutting down
+}
+
+var _ net.Conn = (*Stream)(nil)
+
+// errClosed is what methods return after Close.
+var errClosed error = net.ErrClosed
+
+// errInterrupted is what reads by a handler return once the node is shutting down.
+var errInterrupted error = &ResetError{Code: ErrShuttingDown}
+
+// Peer returns the peer at the other end.
+func (s *Stream) Peer() *Peer { return s.peer }
+
+// RemoteIdentity returns who is at the other end.
+func (s *Stream) RemoteIdentity() identity.RemoteIdentity { return s.peer.id }
+
+// Route returns the name of the route that the stream was opened with, or "".
+func (s *Stream) Route() string { return s.route }
+
+// Path returns the way that the stream's connection runs.
+func (s *Stream) Path() Path { return s.raw.Path() }
+
+// Version returns the version of the wire protocol that the stream was opened with: 2, or 1 with an ancestor's node.
+func (s *Stream) Version() int { return s.raw.Version() }
+
+// Exporter returns keying material that both ends of the connection, and nobody else, can derive (RFC 8446 §7.5, label
+// as given and no context). It reports false where the connection has no TLS session of its own.
+func (s *Stream) Exporter(label string) ([32]byte, bool) { return s.raw.Exporter(label) }
+
+// LocalAddr returns the local address of the connection.
+func (s *Stream) LocalAddr() net.Addr { return s.raw.LocalAddr() }
+
+// RemoteAddr returns the remote address of the connection.
+func (s *Stream) RemoteAddr() net.Addr { return s.raw.RemoteAddr() }
+
+// Read reads what the peer has written. At its end it returns io.EOF; if the stream was reset, a *[ResetError]; if the
+// connection was lost, another error: a cut never looks like an end.
+func (s *Stream) Read(b []byte) (int, error) {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	if err := s.closed.Load(); err != nil {
+		return 0, *err
+	}
+	n, err := s.raw.Read(b)
+	if err == nil {
+		return n, nil
+	}
+	if err == io.EOF {
+		s.ended.Store(true)
+		return n, err
+	}
+	if closed := s.closed.Load(); closed != nil {
+		return n, *closed
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) && s.interrupted() {
+		err = errInterrupted
+	}
+	return n, err
+}
+
+// Write writes b. It blocks while the peer does not read. That it returns nil does not mean that the peer has read it.
+func (s *Stream) Write(b []byte) (int, error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if err := s.closed.Load(); err != nil {
+		return 0, *err
+	}
+	if s.written {
+		return 0, errClosed
+	}
+	n, err := s.raw.Write(b)
+	if err != nil {
+		if closed := s.closed.Load(); closed != nil {
+			s.cut = true
+			err = *closed
+		}
+	}
+	return n, err
+}
+
+// CloseWrite ends the writing direction: the peer reads io.EOF after all that was written. Reading goes on.
+func (s *Stream) CloseWrite() error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if err := s.closed.Load(); err != nil {
+		return *err
+	}
+	return s.closeWrite()
+}
+
+func (s *Stream) closeWrite() error {
+	if s.written {
+		return nil
+	}
+	s.written = true
+	return s.raw.CloseWrite()
+}
+
+// Close ends the stream: what was written still arrives, followed by io.EOF. What the peer has yet to send is discarded;
+// its writes fail with [ErrCancelled] if it goes on for more than 5 s or 1 MiB. Pending calls of Read and Write return
+// [net.ErrClosed]; where a Write is interrupted, the stream is reset, since its end would look like one that was meant.
+// Close does not wait for the peer. Further calls have no effect.
+func (s *Stream) Close() error {
+	if !s.closed.CompareAndSwap(nil, &errClosed) {
+		return nil
+	}
+	if !s.writing.TryLock() {
+		s.expire(s.raw.SetWriteDeadline)
+		s.writing.Lock()
+	}
+	cut, err := s.cut, error(nil)
+	if !cut {
+		err = s.closeWrite()
+	}
+	s.writing.Unlock()
+	if cut || err != nil {
+		s.free(func() { s.raw.Reset(ErrCancelled) })
+		return err
+	}
+	if s.ended.Load() {
+		s.free(func() { s.raw.Close() })
+		return nil
+	}
+	go func() {
+		s.expire(s.raw.SetReadDeadline)
+		s.reading.Lock() // a reader leaves now
+		defer s.reading.Unlock()
+		s.raw.SetReadDeadline(time.Now().Add(drainTime))
+		io.CopyN(io.Discard, s.raw, drainSize)
+		s.free(func() { s.raw.Close() })
+	}()
+	return nil
+}
+
+// Reset ends both directions at once. What was written may not arrive; the peer's reads and writes fail with code, and
+// pending calls here as well. Codes other than those above and the app's own become [ErrCancelled]. After Close it ends
+// what Close left to be done.
+func (s *Stream) Reset(code ResetCode) {
+	if int(code) >= len(resetTexts) && (code < FirstAppCode || code > LastAppCode) {
+		code = ErrCancelled
+	}
+	var err error = &ResetError{Code: code}
+	s.closed.CompareAndSwap(nil, &err)
+	s.free(func() { s.raw.Reset(code) })
+}
+
+// free gives the raw stream back with end, once.
+func (s *Stream) free(end func()) {
+	end()
+	s.streams.ended(s)
+}
+
+// SetDeadline sets both deadlines.
+func (s *Stream) SetDeadline(t time.Time) error {
+	if err := s.SetReadDeadline(t); err != nil {
+		return err
+	}
+	return s.SetWriteDeadline(t)
+}
+
+// SetReadDeadline makes reads fail with [os.ErrDeadlineExceeded] from t on; the zero time means never.
+func (s *Stream) SetReadDeadline(t time.Time) error {
+	s.deadlines.Lock()
+	defer s.deadlines.Unlock()
+	if err := s.closed.Load(); err != nil {
+		return *err
+	}
+	if !s.interruptRead {
+		s.raw.SetReadDeadline(t)
+	}
+	return nil
+}
+
+// SetWriteDeadline makes writes fail with [os.ErrDeadlineExceeded] from t on; the zero time means never.
+func (s *Stream) SetWriteDeadline(t time.Time) error {
+	s.deadlines.Lock()
+	defer s.deadlines.Unlock()
+	if err := s.closed.Load(); err != nil {
+		return *err
+	}
+	s.raw.SetWriteDeadline(t)
+	return nil
+}
+
+// expire makes the pending call that set's deadline is for return, now that closed is set.
+func (s *Stream) expire(set func(time.Time)) {
+	s.deadlines.Lock()
+	defer s.deadlines.Unlock()
+	set(time.Unix(1, 0))
+}
+
+// interrupt makes reads fail from now on, so that a handler that waits for its peer notices the shutdown.
+func (s *Stream) interrupt() {
+	s.deadlines.Lock()
+	defer s.deadlines.Unlock()
+	if s.closed.Load() == nil {
+		s.interruptRead = true
+		s.raw.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+func (s *Stream) interrupted() bool {
+	s.deadlines.Lock()
+	defer s.deadlines.Unlock()
+	return s.interruptRead
+}
