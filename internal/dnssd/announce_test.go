@@ -1,0 +1,220 @@
+package dnssd_test
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/internal/dnssd"
+	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
+)
+
+// RFC 6762 §8.3, §10, §10.2: two announcements a second apart with all records; the cache-flush bit on unique ones only;
+// 4500 s, and 120 s for records with a host name.
+func TestAnnouncing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		start := time.Now()
+		n := run(t, hostOn(link, eth(1)), service("a", "x=1"))
+		pass(time.Minute)
+		said := filter(messages(t, link, 1, start), isResponse)
+		require.Len(t, said, 2)
+		require.Equal(t, time.Second, said[1].at-said[0].at)
+		require.LessOrEqual(t, said[0].at, time.Second)
+		for _, m := range said {
+			require.Zero(t, m.Id)
+			require.True(t, m.Authoritative)
+			require.Empty(t, m.Question)
+			require.Equal(t, []string{"A", "AAAA", "PTR", "PTR", "SRV", "TXT"}, types(m.Answer))
+			require.Equal(t, []string{"NSEC", "NSEC"}, types(m.Extra))
+			for _, rr := range append(m.Answer, m.Extra...) {
+				h := rr.Header()
+				require.Equal(t, h.Rrtype != dns.TypePTR, h.Class&(1<<15) != 0, rr)
+				ttl := uint32(120)
+				if h.Rrtype == dns.TypePTR || h.Rrtype == dns.TypeTXT {
+					ttl = 4500
+				}
+				require.Equal(t, ttl, h.Ttl, rr)
+			}
+		}
+		require.EqualValues(t, 4, n.Stats().Sent.Announcements.Packets, "over both families")
+		require.EqualValues(t, 6, n.Stats().Sent.Probes.Packets)
+	})
+}
+
+// RFC 6762 §8.4, §10.2: a change is announced at once, twice; old records are flushed; browsers hear of it once, and not
+// of the repetition.
+func TestChange(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		a := run(t, hostOn(link, eth(1)), service("a", "v=1"))
+		b := run(t, hostOn(link, eth(2)))
+		pass(time.Minute)
+		start := time.Now()
+		require.NoError(t, a.Publish(service("a", "v=2")))
+		pass(20 * time.Millisecond)
+		require.Len(t, filter(messages(t, link, 1, start), isResponse), 1)
+		pass(time.Minute)
+		require.Len(t, filter(messages(t, link, 1, start), isResponse), 2)
+		require.Empty(t, filter(messages(t, link, 1, start), isProbe), "no new name, no probe")
+		require.Equal(t, "found a, found a", b.log())
+		require.Equal(t, []string{"v=2"}, b.Instances()[0].TXT)
+
+		// The port.
+		moved := service("a", "v=2")
+		moved.Port = 5555
+		require.NoError(t, a.Publish(moved))
+		pass(time.Minute)
+		require.Len(t, b.seen(), 3)
+		require.Equal(t, "[10.0.0.1:5555]", sprint(b.Instances()[0].Addrs))
+
+		// The same again is no change.
+		start = time.Now()
+		require.NoError(t, a.Publish(moved))
+		pass(time.Minute)
+		require.Empty(t, filter(messages(t, link, 1, start), func(m message) bool { return isProbe(m) || m.Response && len(m.Answer) > 4 }))
+		require.Len(t, b.seen(), 3)
+		pass(2 * time.Hour)
+		require.Len(t, b.seen(), 3, "refreshes are no events")
+	})
+}
+
+// RFC 6762 §8.4: a hundred changes in a second lead to two announcements: of the first and of the last state.
+func TestChangesCoalesce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		a := run(t, hostOn(link, eth4(1)), service("a", "v=0"))
+		b := run(t, hostOn(link, eth4(2)))
+		pass(time.Minute)
+		start := time.Now()
+		for i := range 100 {
+			require.NoError(t, a.Publish(service("a", fmt.Sprint("v=", i+1))))
+			pass(9 * time.Millisecond)
+		}
+		pass(200 * time.Millisecond)
+		require.Len(t, filter(messages(t, link, 1, start), isResponse), 2)
+		pass(time.Minute)
+		require.Equal(t, "found a, found a, found a", b.log())
+		require.Equal(t, []string{"v=100"}, b.Instances()[0].TXT)
+	})
+}
+
+// Publish replaces the set of services: what is no longer in it is taken back, what is new is probed for.
+func TestPublishSet(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		a := run(t, hostOn(link, eth(1)), service("one"), service("two"))
+		b := run(t, hostOn(link, eth(2)))
+		pass(5 * time.Second)
+		require.Len(t, b.Instances(), 2)
+		require.NoError(t, a.Publish(service("two"), service("three")))
+		pass(5 * time.Second)
+		names := []string{}
+		for _, i := range b.Instances() {
+			names = append(names, i.Name)
+		}
+		require.Equal(t, []string{"three", "two"}, names)
+		require.NotContains(t, b.log(), "lost two")
+
+		require.Error(t, a.Publish(service("one"), service("ONE")))
+		for _, s := range []dnssd.Service{
+			{Instance: "", Port: 1, IPv4: true},
+			{Instance: strings.Repeat("x", 64), Port: 1, IPv4: true},
+			{Instance: "a", IPv4: true},
+			{Instance: "a", Port: 1},
+			{Instance: "a", Port: 1, IPv4: true, TXT: []string{strings.Repeat("x", 256)}},
+			{Instance: "a", Port: 1, IPv4: true, TXT: slices.Repeat([]string{"x"}, 129)},
+			{Instance: "a", Port: 1, IPv4: true, TXT: slices.Repeat([]string{strings.Repeat("x", 255)}, 33)},
+		} {
+			require.ErrorIs(t, a.Publish(s), dnssd.ErrInvalidService)
+		}
+	})
+}
+
+// RFC 6762 §10.1: Withdraw and the end of Run say goodbye, once, and after that nothing; browsers drop the instance a
+// second later. The service type, which others announce too, is not taken back.
+func TestGoodbye(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		h := hostOn(link, eth4(1))
+		a := run(t, h, service("a"))
+		b := run(t, hostOn(link, eth4(2)))
+		pass(10 * time.Second)
+		start := time.Now()
+		a.Withdraw()
+		a.Withdraw()
+		pass(20 * time.Millisecond)
+		said := messages(t, link, 1, start)
+		require.Len(t, said, 1)
+		require.Equal(t, []string{"A", "PTR", "SRV", "TXT"}, types(said[0].Answer))
+		for _, rr := range said[0].Answer {
+			require.Zero(t, rr.Header().Ttl)
+		}
+		require.Equal(t, "found a", b.log(), "kept for a second")
+		pass(time.Second)
+		require.Equal(t, "found a, lost a", b.log())
+
+		o := newOutsider(t, link, 9)
+		o.send(query("a._sd._udp.local. SRV", "_sd._udp.local. PTR"))
+		o.send(query("a._sd._udp.local. SRV QU"))
+		pass(time.Second)
+		require.Empty(t, o.take())
+
+		// Again, and then the end of the engine.
+		require.NoError(t, a.Publish(service("a")))
+		pass(10 * time.Second)
+		require.Equal(t, "found a, lost a, found a", b.log())
+		start = time.Now()
+		a.stop()
+		a.stop()
+		require.Zero(t, h.Sockets())
+		require.Len(t, messages(t, link, 1, start), 1)
+		pass(1050 * time.Millisecond)
+		require.Equal(t, "found a, lost a, found a, lost a", b.log())
+		require.EqualValues(t, 2, a.Stats().Sent.Goodbyes.Packets)
+		// What comes after the end is ignored.
+		require.NoError(t, a.Publish(service("a")))
+		a.Reconfirm("a")
+		pass(time.Second)
+		require.Len(t, messages(t, link, 1, start), 1)
+	})
+}
+
+// RFC 6762 §17: a TXT record of 8 KiB goes alone in a packet, the others stay within the MTU; 128 strings arrive.
+func TestLargeTXT(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		start := time.Now()
+		txt := make([]string, 128)
+		for i := range txt {
+			txt[i] = fmt.Sprintf("%03d=%s", i, strings.Repeat("\\", 59))
+		}
+		var logged lockedBuffer
+		runWith(t, hostOn(link, eth(1)), dnssd.Config{Logger: slog.New(slog.NewTextHandler(&logged, nil))}, service("a", txt...))
+		b := run(t, hostOn(link, eth(2)))
+		pass(5 * time.Second)
+		require.Equal(t, txt, b.Instances()[0].TXT)
+		require.Len(t, logged.lines(), 1)
+		require.Contains(t, logged.lines()[0], "larger than 1300 bytes")
+		var large int
+		for _, m := range filter(messages(t, link, 1, start), isResponse) {
+			require.LessOrEqual(t, len(m.Data), 8972)
+			if len(m.Data) > 1472 {
+				large++
+				require.Equal(t, []string{"TXT"}, types(m.Answer))
+				require.Empty(t, m.Extra)
+			}
+		}
+		require.Positive(t, large)
+		// One that starts later gets it in the answer to its first question.
+		c := run(t, hostOn(link, eth(3)))
+		pass(2 * time.Second)
+		require.Equal(t, txt, c.Instances()[0].TXT)
+	})
+}

@@ -1,0 +1,315 @@
+package dnssd_test
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/internal/dnssd"
+	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
+)
+
+func asksFor(typ uint16) func(m message) bool {
+	return func(m message) bool {
+		for _, q := range m.Question {
+			if q.Qtype == typ {
+				return isQuery(m)
+			}
+		}
+		return false
+	}
+}
+
+// RFC 6762 §5.2: browsing asks after 20 to 120 ms, then after 1, 2, 4 s … 60 min, for multicast answers.
+func TestBrowseSchedule(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		start := time.Now()
+		run(t, hostOn(link, eth4(1)))
+		pass(10 * time.Hour)
+		asked := messages(t, link, 1, start)
+		require.Less(t, asked[0].at, 120*time.Millisecond)
+		require.GreaterOrEqual(t, asked[0].at, 20*time.Millisecond)
+		wait := time.Second
+		for i, m := range asked {
+			require.Equal(t, []dns.Question{{Name: "_sd._udp.local.", Qtype: dns.TypePTR, Qclass: dns.ClassINET}}, m.Question)
+			require.Zero(t, m.Id)
+			if i > 0 {
+				require.Equal(t, wait, m.at-asked[i-1].at)
+				wait = min(2*wait, time.Hour)
+			}
+		}
+		require.Len(t, asked, 13+8)
+	})
+}
+
+// RFC 6762 §7.1: browsing lists the known instances whose records have half of their time left, so that nobody answers.
+func TestBrowseKnownAnswers(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		start := time.Now()
+		for i := range 5 {
+			run(t, hostOn(link, eth4(i+2)), service(fmt.Sprint("peer", i)))
+		}
+		pass(10 * time.Second)
+		run(t, hostOn(link, eth4(1)))
+		pass(30 * time.Second)
+		asked := filter(messages(t, link, 1, start), asksFor(dns.TypePTR))
+		require.Empty(t, asked[0].Answer)
+		for _, m := range asked[1:] {
+			require.Equal(t, []string{"PTR", "PTR", "PTR", "PTR", "PTR"}, types(m.Answer))
+			for _, rr := range m.Answer {
+				require.Greater(t, rr.Header().Ttl, uint32(4400))
+				require.EqualValues(t, dns.ClassINET, rr.Header().Class)
+			}
+		}
+		// Only the first question was answered.
+		late := filter(messages(t, link, 0, start), func(m message) bool {
+			return m.Time.Sub(start) > 12*time.Second && records([]message{m}, dns.TypePTR) > 0 && m.Response
+		})
+		require.Empty(t, late)
+	})
+}
+
+// RFC 6762 §7.2: known answers that do not fit in a packet go on in further ones; all but the last have the TC bit.
+func TestManyKnownAnswers(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		n := run(t, hostOn(link, eth4(1)))
+		o := newOutsider(t, link, 2)
+		pass(500 * time.Millisecond)
+		for i := range 200 {
+			m := instance(t, fmt.Sprintf("peer-with-a-rather-long-name-%03d", i), "10.0.1.1", "x=1")
+			b, err := m.Pack()
+			require.NoError(t, err)
+			o.link.Inject(b, netip.AddrPortFrom(eth4(256 + i).Addrs[0].Addr(), 5353), dnssd.Groups[dnssd.IPv4])
+			pass(30 * time.Millisecond)
+		}
+		require.Len(t, n.Instances(), 200)
+		start := time.Now()
+		pass(7 * time.Second) // one round
+		asked := filter(messages(t, link, 1, start), func(m message) bool { return records([]message{m}, dns.TypePTR) > 0 })
+		require.Greater(t, len(asked), 2)
+		total := 0
+		for i, m := range asked {
+			require.LessOrEqual(t, len(m.Data), 1472)
+			require.Equal(t, i < len(asked)-1, m.Truncated)
+			require.Equal(t, i == 0, len(m.Question) == 1)
+			total += len(m.Answer)
+		}
+		require.Equal(t, 200, total)
+	})
+}
+
+// RFC 6762 §7.3: a question that another host just asked, without known answers that we do not have, is not asked again.
+func TestDuplicateQuestionSuppression(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		known string
+		qu    string
+		asked int
+	}{
+		{"same question", "", "", 0},
+		{"known answer that we do not have", "_sd._udp.local. 4500 IN PTR other._sd._udp.local.", "", 1},
+		{"for unicast answers", "", " QU", 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				link := dnssdtest.NewLink()
+				o := newOutsider(t, link, 2)
+				n := run(t, hostOn(link, eth4(1)))
+				pass(700 * time.Millisecond)
+				start := time.Now()
+				q := query("_sd._udp.local. PTR" + test.qu)
+				if test.known != "" {
+					q.Answer = parse(t, test.known)
+				}
+				o.send(q)
+				pass(600 * time.Millisecond)
+				require.Len(t, messages(t, link, 1, start), test.asked)
+				pass(3 * time.Second)
+				require.NotEmpty(t, messages(t, link, 1, start.Add(time.Second)), "later ones are")
+				require.Empty(t, n.log())
+			})
+		})
+	}
+}
+
+// RFC 6762 §5.2, §10: records are asked for again at 80, 85, 90 and 95 % of their time to live; without an answer the
+// instance is lost at 100 %, without any traffic.
+func TestRefreshAndExpiry(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		n := run(t, hostOn(link, eth4(1)))
+		o := newOutsider(t, link, 2)
+		pass(time.Minute)
+		start := time.Now()
+		o.send(instance(t, "peer", "10.0.0.2", "x=1"))
+		pass(119 * time.Second)
+		require.Equal(t, "found peer", n.log())
+		asked := filter(messages(t, link, 1, start), asksFor(dns.TypeSRV))
+		require.Len(t, asked, 4)
+		for i, m := range asked {
+			require.Len(t, m.Question, 2, "SRV and A together")
+			percent := float64(m.at) / float64(120*time.Second) * 100
+			require.InDelta(t, 80+5*i+1, percent, 1.1)
+		}
+		require.Empty(t, filter(messages(t, link, 1, start), asksFor(dns.TypeTXT)))
+		pass(1002 * time.Millisecond)
+		require.Equal(t, "found peer, lost peer", n.log())
+		pass(10 * time.Minute)
+		require.Empty(t, filter(messages(t, link, 1, start.Add(121*time.Second)), asksFor(dns.TypeSRV)), "what is gone is not asked for")
+	})
+}
+
+// A peer that answers stays, and is asked once for each refresh.
+func TestRefreshed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		a := run(t, hostOn(link, eth(1)), service("a"))
+		b := run(t, hostOn(link, eth(2)), service("b"))
+		pass(24 * time.Hour)
+		require.Equal(t, "found b", a.log())
+		require.Equal(t, "found a", b.log())
+	})
+}
+
+// The figure for idle traffic: 10 nodes that know each other send at most 3 packets a minute each after 10 minutes.
+func TestIdleTraffic(t *testing.T) {
+	for _, peers := range []int{1, 2, 10, 50} {
+		if peers > 10 && testing.Short() {
+			continue
+		}
+		bubble(t, func(t *testing.T) {
+			link := dnssdtest.NewLink()
+			var nodes []*node
+			for i := range peers {
+				nodes = append(nodes, run(t, hostOn(link, eth(i+1)), service(fmt.Sprint("peer", i), "name=Somebody's laptop", "operating_system=linux", "version=0.0.1")))
+			}
+			pass(10 * time.Minute)
+			sum := func() (packets, bytes uint64) {
+				for _, n := range nodes {
+					c := n.Stats().Sent.Total()
+					packets += c.Packets
+					bytes += c.Bytes
+				}
+				return
+			}
+			packets, bytes := sum()
+			pass(time.Hour)
+			p, b := sum()
+			perNode := float64(p-packets) / 60 / float64(peers)
+			t.Logf("%d nodes: %.2f packets and %.0f bytes a minute a node, sent", peers, perNode, float64(b-bytes)/60/float64(peers))
+			require.LessOrEqual(t, perNode, 3.0)
+			for _, n := range nodes {
+				require.Len(t, n.seen(), peers-1, n.log())
+			}
+		})
+	}
+}
+
+// RFC 6762 §10.4: an instance that cannot be reached is asked for, and lost after 10 s without an answer; one that
+// answers stays.
+func TestReconfirm(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		n := run(t, hostOn(link, eth(1)))
+		run(t, hostOn(link, eth(2)), service("alive"))
+		o := newOutsider(t, link, 3)
+		pass(5 * time.Second)
+		o.send(instance(t, "dead", "10.0.0.3", "x=1"))
+		pass(5 * time.Second)
+		require.Equal(t, "found alive, found dead", n.log())
+		start := time.Now()
+		n.Reconfirm("ALIVE")
+		n.Reconfirm("dead")
+		n.Reconfirm("never heard of")
+		pass(9900 * time.Millisecond)
+		require.Len(t, n.Instances(), 2)
+		n.Reconfirm("dead")
+		pass(200 * time.Millisecond)
+		require.Equal(t, "found alive, found dead, lost dead", n.log())
+		asked := filter(messages(t, link, 1, start), asksFor(dns.TypeSRV))
+		require.GreaterOrEqual(t, len(asked), 2)
+		require.LessOrEqual(t, len(asked), 6)
+		pass(time.Hour)
+		require.Len(t, n.Instances(), 1)
+	})
+}
+
+// RFC 6763 §12: what does not come with the PTR is asked for; an instance is reported when it is complete, and forgotten
+// if it never is.
+func TestResolve(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		n := run(t, hostOn(link, eth4(1)))
+		o := newOutsider(t, link, 2)
+		pass(time.Minute)
+		start := time.Now()
+		o.send(reply(t, "_sd._udp.local. 4500 IN PTR x._sd._udp.local."))
+		pass(150 * time.Millisecond)
+		asked := messages(t, link, 1, start)
+		require.Len(t, asked, 1)
+		require.Len(t, asked[0].Question, 2)
+		o.send(reply(t, "x._sd._udp.local. 120 IN SRV 0 0 7 h.local.", "x._sd._udp.local. 4500 IN TXT \"a=b\""))
+		pass(3 * time.Second)
+		require.NotEmpty(t, filter(messages(t, link, 1, start), asksFor(dns.TypeA)))
+		require.NotEmpty(t, filter(messages(t, link, 1, start), asksFor(dns.TypeAAAA)))
+		require.Empty(t, n.log())
+		o.send(reply(t, "h.local. 120 IN A 10.0.0.2"))
+		pass(100 * time.Millisecond)
+		require.Equal(t, "found x", n.log())
+
+		start = time.Now()
+		o.send(reply(t, "_sd._udp.local. 4500 IN PTR ghost._sd._udp.local."))
+		pass(10 * time.Minute)
+		asked = filter(messages(t, link, 1, start), func(m message) bool { return len(m.Question) > 0 && m.Question[0].Name == "ghost._sd._udp.local." })
+		require.Len(t, asked, 5)
+	})
+}
+
+// RFC 6762 §10.2: records with the cache-flush bit replace older ones, of their type, and those only.
+func TestCacheFlush(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		n := run(t, hostOn(link, eth4(1)))
+		o := newOutsider(t, link, 2)
+		pass(time.Second)
+		o.send(instance(t, "p", "10.0.0.2", "x=1"))
+		o.send(reply(t, "p.local. 120 IN A 10.0.0.3"))
+		pass(500 * time.Millisecond)
+		require.Equal(t, "[10.0.0.2:4242 10.0.0.3:4242]", sprint(n.Instances()[0].Addrs), "within a second: more of the same set")
+		pass(5 * time.Second)
+		o.send(reply(t, "p.local. 120 IN A 10.0.0.4"))
+		pass(500 * time.Millisecond)
+		require.Equal(t, "[10.0.0.4:4242]", sprint(n.Instances()[0].Addrs))
+		pass(time.Minute)
+		require.Equal(t, "[10.0.0.4:4242]", sprint(n.Instances()[0].Addrs))
+		require.Equal(t, "found p, found p, found p", n.log())
+
+		// What was flushed does not come back.
+		o.send(reply(t, "p.local. 120 IN A 10.0.0.5"))
+		pass(3 * time.Second)
+		o.send(reply(t, "p.local. 0 IN A 10.0.0.5"))
+		pass(3 * time.Second)
+		require.Empty(t, n.Instances())
+		o.send(instance(t, "p", "10.0.0.4", "x=1"))
+		pass(time.Second)
+
+		// Several SRV records without the bit stand side by side; loopback and nonsense are no addresses.
+		m := reply(t, "p._sd._udp.local. 120 IN SRV 1 0 99 q.local.", "q.local. 120 IN A 10.0.0.5", "q.local. 120 IN A 127.0.0.1",
+			"q.local. 120 IN A 224.0.0.1", "q.local. 120 IN A 0.0.0.0", "q.local. 120 IN A 192.0.2.7", "q.local. 120 IN AAAA fe80::7")
+		m.Answer[0].Header().Class &^= 1 << 15
+		o.send(m)
+		pass(time.Second)
+		got := n.Instances()[0]
+		require.Len(t, got.Targets, 2)
+		require.Equal(t, "[10.0.0.4:4242 10.0.0.5:99]", sprint(got.Addrs))
+		require.Equal(t, "[192.0.2.7:99]", sprint(got.OffLink))
+		require.Equal(t, "[[fe80::7%eth0]:99]", sprint(got.LinkLocal))
+	})
+}

@@ -1,0 +1,404 @@
+package dnssd
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// A familySet is a set of families.
+type familySet uint8
+
+func setOf(f Family) familySet { return 1 << f }
+
+func (s familySet) has(f Family) bool { return s&setOf(f) != 0 }
+
+// first returns the set of the first family in s. IPv4 is first: one packet less than asking over both.
+func (s familySet) first() familySet { return s & -s }
+
+// A seen is an instance as seen on one link: what is cached of it there.
+type seen struct {
+	l    *link
+	in   *instance
+	name string // domain name of the instance, as in the PTR record
+	ptr  *cached
+	srvs []*cached
+	txt  *cached // nil if not known
+
+	resolve  timer // asks for what is missing
+	attempts int
+	doubted  *timer // asks again while Reconfirm's doubt lasts; nil without
+}
+
+// A host is a host name that SRV records cached on a link point to.
+type host struct {
+	key   string
+	name  string
+	users []*seen // one for each of these SRV records
+	addrs []*cached
+}
+
+// A cached record expires on its own, whether there is traffic or not (RFC 6762 §5.2, §10).
+type cached struct {
+	l   *link
+	typ uint16
+	s   *seen // of PTR, SRV, TXT
+	h   *host // of A, AAAA
+
+	target   string // PTR, SRV
+	priority uint16 // SRV
+	port     uint16 // SRV
+	addr     netip.Addr
+	txt      []string
+	since    time.Time // when this data was first received
+
+	ttl      time.Duration
+	received time.Time
+	jitter   float64 // 0 to 0.02: of the TTL, added to when a refresh is due
+	stage    int     // refreshes asked for: at 80, 85, 90 and 95 % of the TTL
+	via      familySet
+	doomed   time.Time // if not zero: when it goes, whatever its TTL. It is not refreshed
+	replaced bool      // doomed because it was taken back, or a newer record took its place
+	timer    timer
+}
+
+const (
+	maxTTL     = otherTTL * time.Second // longer ones are cut
+	minRefresh = 10 * time.Second       // records that live shorter are not refreshed
+	graceTime  = time.Second            // what is taken back or replaced is kept that long (RFC 6762 §10.1, §10.2)
+
+	// RFC 6762 §10.2 lets a record with the cache-flush bit replace those that were received more than a second before.
+	// Announcements are a second apart as sent; as received, they may be less.
+	flushAge = 900 * time.Millisecond
+
+	resolveMax  = 5 // attempts to learn what is missing
+	doubtTime   = 10 * time.Second
+	refreshLast = 4
+)
+
+func (c *cached) expires() time.Time {
+	if !c.doomed.IsZero() {
+		return c.doomed
+	}
+	return c.received.Add(c.ttl)
+}
+
+// fresh reports whether the record has at least half of its time to live left (RFC 6762 §7.1).
+func (c *cached) fresh(now time.Time) bool {
+	return c.doomed.IsZero() && c.expires().Sub(now) >= c.ttl/2
+}
+
+// renew notes that the record was received, again or for the first time.
+func (c *cached) renew(ttl uint32, f Family, jitter float64) {
+	e := c.l.e
+	if e.now.Sub(c.received) > graceTime {
+		c.via = 0
+	}
+	c.via |= setOf(f)
+	c.received, c.ttl, c.jitter, c.stage = e.now, min(time.Duration(ttl)*time.Second, maxTTL), jitter, 0
+	c.doomed, c.replaced = time.Time{}, false
+	c.schedule()
+}
+
+// doom has the record go at a time, if it does not go before.
+func (c *cached) doom(at time.Time) {
+	if at.Before(c.expires()) {
+		c.doomed = at
+		c.schedule()
+	}
+}
+
+// schedule sets the timer for the next refresh or for the end (RFC 6762 §5.2).
+func (c *cached) schedule() {
+	at := c.expires()
+	if c.stage < refreshLast && c.doomed.IsZero() && c.ttl >= minRefresh {
+		at = c.received.Add(time.Duration(float64(c.ttl) * (0.80 + 0.05*float64(c.stage) + c.jitter)))
+	}
+	c.l.e.timers.set(&c.timer, at)
+}
+
+// due refreshes the record, or removes it.
+func (c *cached) due() {
+	if !c.l.e.now.Before(c.expires()) {
+		c.remove()
+		return
+	}
+	via := familySet(0)
+	if c.stage == 0 {
+		via = c.via.first()
+	}
+	name := c.l.e.service
+	switch c.typ {
+	case dns.TypeSRV, dns.TypeTXT:
+		name = c.s.name
+	case dns.TypeA, dns.TypeAAAA:
+		name = c.h.name
+	}
+	c.l.ask(via, dns.Question{Name: name, Qtype: c.typ})
+	c.stage++
+	c.schedule()
+}
+
+// remove takes the record out of the cache. An instance without PTR or SRV is gone as a whole; for a missing TXT or
+// address one can ask.
+func (c *cached) remove() {
+	e := c.l.e
+	e.timers.stop(&c.timer)
+	switch c.typ {
+	case dns.TypePTR:
+		c.l.forget(c.s)
+	case dns.TypeSRV:
+		c.s.srvs = slices.DeleteFunc(c.s.srvs, func(o *cached) bool { return o == c })
+		c.l.release(c.s, c.target)
+		if len(c.s.srvs) == 0 {
+			c.l.forget(c.s)
+			return
+		}
+		c.l.examine(c.s)
+	case dns.TypeTXT:
+		c.s.txt = nil
+		c.l.examine(c.s)
+	default:
+		c.h.addrs = slices.DeleteFunc(c.h.addrs, func(o *cached) bool { return o == c })
+		c.l.examineUsers(c.h)
+	}
+}
+
+// learn caches what concerns instances of the service type, and nothing else.
+func (l *link) learn(p received, records []dns.RR) {
+	src, f := p.Src.Addr(), p.family
+	jitter := 0.02 * rand.Float64() // one for the packet: what came together is refreshed together
+	touched := make(map[*cached]bool)
+	var flush []dns.RR
+	note := func(rr dns.RR, c *cached) {
+		if c != nil {
+			touched[c] = true
+			if rr.Header().Class&cacheFlush != 0 && rr.Header().Ttl > 0 {
+				flush = append(flush, rr)
+			}
+		}
+	}
+	for _, pass := range [][]uint16{{dns.TypePTR}, {dns.TypeSRV, dns.TypeTXT}, {dns.TypeA, dns.TypeAAAA}} {
+		for _, rr := range records {
+			h := rr.Header()
+			if h.Class&^cacheFlush != dns.ClassINET || !slices.Contains(pass, h.Rrtype) {
+				continue
+			}
+			switch rr := rr.(type) {
+			case *dns.PTR:
+				l.learnPTR(rr, src, f, jitter)
+			case *dns.SRV:
+				note(rr, l.learnSRV(rr, f, jitter))
+			case *dns.TXT:
+				l.learnTXT(rr, f, jitter)
+			default:
+				note(rr, l.learnAddr(rr, f, jitter))
+			}
+		}
+	}
+	for _, rr := range flush {
+		l.flush(rr, touched)
+	}
+}
+
+// put renews the record in list that is the same as c, or else adds c if there is room, and returns it; nil if neither.
+// A record with a TTL of zero is one that is taken back.
+func (l *link) put(list *[]*cached, c *cached, bound int, ttl uint32, f Family, jitter float64, same func(*cached) bool) *cached {
+	i := slices.IndexFunc(*list, same)
+	switch {
+	case i >= 0 && ttl == 0:
+		(*list)[i].replaced = true
+		(*list)[i].doom(l.e.now.Add(graceTime))
+		return (*list)[i]
+	case i >= 0:
+		(*list)[i].renew(ttl, f, jitter)
+		return (*list)[i]
+	case ttl == 0 || len(*list) >= bound:
+		return nil
+	}
+	c.l, c.since = l, l.e.now
+	c.timer.fn = c.due
+	*list = append(*list, c)
+	c.renew(ttl, f, jitter)
+	return c
+}
+
+func (l *link) learnPTR(rr *dns.PTR, src netip.Addr, f Family, jitter float64) {
+	label, ok := l.e.instanceLabel(rr.Ptr)
+	if !ok || fold(rr.Hdr.Name) != l.e.serviceKey {
+		return
+	}
+	s := l.seen[fold(label)]
+	if s == nil {
+		if rr.Hdr.Ttl == 0 {
+			return
+		}
+		in := l.admitInstance(label, src)
+		if in == nil {
+			return
+		}
+		s = &seen{l: l, in: in, name: rr.Ptr}
+		s.ptr = &cached{l: l, typ: dns.TypePTR, s: s, target: rr.Ptr, since: l.e.now}
+		s.ptr.timer.fn = s.ptr.due
+		s.resolve.fn = s.resolveNow
+		l.seen[in.key] = s
+		in.on = append(in.on, s)
+		l.examine(s)
+	}
+	if rr.Hdr.Ttl == 0 {
+		s.ptr.doom(l.e.now.Add(graceTime))
+	} else {
+		s.ptr.renew(rr.Hdr.Ttl, f, jitter)
+	}
+}
+
+// seenByName returns the instance with a domain name, if it is cached on the link.
+func (l *link) seenByName(name string) *seen {
+	label, ok := l.e.instanceLabel(name)
+	if !ok {
+		return nil
+	}
+	return l.seen[fold(label)]
+}
+
+func (l *link) learnSRV(rr *dns.SRV, f Family, jitter float64) *cached {
+	s := l.seenByName(rr.Hdr.Name)
+	if s == nil {
+		return nil
+	}
+	target, n := fold(rr.Target), len(s.srvs)
+	c := &cached{typ: dns.TypeSRV, s: s, target: rr.Target, priority: rr.Priority, port: rr.Port}
+	c = l.put(&s.srvs, c, maxServices, rr.Hdr.Ttl, f, jitter, func(o *cached) bool {
+		return o.port == rr.Port && o.priority == rr.Priority && fold(o.target) == target
+	})
+	if len(s.srvs) > n {
+		h := l.hosts[target]
+		if h == nil {
+			h = &host{key: target, name: rr.Target}
+			l.hosts[target] = h
+		}
+		h.users = append(h.users, s)
+	}
+	if rr.Hdr.Ttl > 0 && s.doubted != nil { // Reconfirm's answer
+		l.stopTimer(s.doubted)
+		s.doubted = nil
+	}
+	l.examine(s)
+	return c
+}
+
+// learnTXT keeps the newest TXT record: an instance has one (RFC 6763 §6).
+func (l *link) learnTXT(rr *dns.TXT, f Family, jitter float64) {
+	s := l.seenByName(rr.Hdr.Name)
+	if s == nil {
+		return
+	}
+	txt, ok := rawTXT(rr)
+	switch {
+	case !ok:
+		return
+	case s.txt != nil && slices.Equal(s.txt.txt, txt):
+		if rr.Hdr.Ttl == 0 {
+			s.txt.doom(l.e.now.Add(graceTime))
+		} else {
+			s.txt.renew(rr.Hdr.Ttl, f, jitter)
+		}
+		return
+	case rr.Hdr.Ttl == 0:
+		return
+	case s.txt == nil:
+		s.txt = &cached{l: l, typ: dns.TypeTXT, s: s}
+		s.txt.timer.fn = s.txt.due
+	}
+	s.txt.txt, s.txt.since = txt, l.e.now
+	s.txt.renew(rr.Hdr.Ttl, f, jitter)
+	l.examine(s)
+}
+
+func (l *link) learnAddr(rr dns.RR, f Family, jitter float64) *cached {
+	h := l.hosts[fold(rr.Header().Name)]
+	addr, ok := addrOf(rr)
+	if h == nil || !ok || addr.IsUnspecified() || addr.IsMulticast() || addr.IsLoopback() && !l.ifc.Loopback {
+		return nil
+	}
+	of := familyOf(addr)
+	n := 0
+	for _, o := range h.addrs {
+		if familyOf(o.addr) == of {
+			n++
+		}
+	}
+	c := &cached{typ: rr.Header().Rrtype, h: h, addr: addr}
+	c = l.put(&h.addrs, c, len(h.addrs)+max(0, maxAddrs-n), rr.Header().Ttl, f, jitter, func(o *cached) bool { return o.addr == addr })
+	l.examineUsers(h)
+	return c
+}
+
+// flush has older records make way for rr and those that came with it: its owner says that there are no others (RFC 6762 §10.2).
+func (l *link) flush(rr dns.RR, touched map[*cached]bool) {
+	var set []*cached
+	if s := l.seenByName(rr.Header().Name); s != nil {
+		set = s.srvs
+	} else if h := l.hosts[fold(rr.Header().Name)]; h != nil {
+		set = h.addrs
+	}
+	for _, c := range set {
+		if c.typ == rr.Header().Rrtype && !touched[c] && l.e.now.Sub(c.received) > flushAge {
+			c.replaced = true
+			c.doom(l.e.now.Add(graceTime))
+		}
+	}
+}
+
+// release notes that an SRV record of s no longer points to a host.
+func (l *link) release(s *seen, target string) {
+	h := l.hosts[fold(target)]
+	if h == nil {
+		return
+	}
+	if i := slices.Index(h.users, s); i >= 0 {
+		h.users = slices.Delete(h.users, i, i+1)
+	}
+	if len(h.users) == 0 {
+		for _, c := range h.addrs {
+			l.e.timers.stop(&c.timer)
+		}
+		delete(l.hosts, h.key)
+	}
+}
+
+// forget drops what is cached of an instance on the link.
+func (l *link) forget(s *seen) {
+	e := l.e
+	e.timers.stop(&s.ptr.timer)
+	e.timers.stop(&s.resolve)
+	if s.txt != nil {
+		e.timers.stop(&s.txt.timer)
+	}
+	if s.doubted != nil {
+		l.stopTimer(s.doubted)
+	}
+	for _, c := range s.srvs {
+		e.timers.stop(&c.timer)
+		l.release(s, c.target)
+	}
+	s.srvs = nil
+	delete(l.seen, s.in.key)
+	s.in.on = slices.DeleteFunc(s.in.on, func(o *seen) bool { return o == s })
+	e.touch(s.in)
+}
+
+// forgetAll drops the cache of the link.
+func (l *link) forgetAll() {
+	for _, s := range l.seen {
+		l.forget(s)
+	}
+}
+
+func (l *link) stopTimer(t *timer) {
+	l.e.timers.stop(t)
+	delete(l.timers, t)
+}

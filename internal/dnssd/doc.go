@@ -1,0 +1,47 @@
+// Package dnssd announces and finds service instances on the local network: Multicast DNS (RFC 6762) and DNS-based
+// service discovery (RFC 6763), for one service type, such as _sd._udp.local.
+//
+// An [Engine] is responder and browser in one. It shares port 5353 with whatever else there is on the host, and follows
+// the interfaces as they come and go. One goroutine, that of [Engine.Run], owns all its state; sockets have a
+// goroutine each that does nothing but hand packets over. Whatever waits is a timer in one queue.
+//
+// # Links
+//
+// Each interface in use is a link, and everything below is kept for each link: what is published, what is cached, what is
+// asked, which answers are due. A link ends when its interface vanishes or is attached to another network, and all
+// of that with it. IPv4 and IPv6 share a link, its cache included; packets are sent over both where everybody must
+// hear them, over one where that will do.
+//
+// # Publishing
+//
+// On each link a service goes through these states:
+//
+//	state      begins                      does                            ends
+//	probing    with Publish, after         asks three times, 250 ms apart  undisputed after 750 ms: announced
+//	           0 to 250 ms                 (RFC 6762 §8.1)                 denied: conflict
+//	                                                                       tie lost (§8.2): probing, 1 s later
+//	announced  after probing               announces twice, 1 s apart      other data seen for our name (§9): probing
+//	                                       (§8.3), and again on a change,  Withdraw, end of Run: with a goodbye
+//	                                       at most once a second;
+//	                                       answers questions
+//	conflict   after a denied probe        nothing                         after 5 s, doubled up to 1 min, or 1 s after
+//	                                                                       the other's goodbye: probing
+//
+// A name of ours that somebody else uses is not changed, since it stands for an identity: the engine says so
+// ([Engine.Conflict]), and goes on trying.
+//
+// # Browsing
+//
+// An instance is found when PTR, SRV, TXT and an address are known on a link; what does not come by itself is asked for.
+// It is lost when its records expire (they are asked for again at 80, 85, 90 and 95 % of their time to live), a second
+// after its goodbye, or 10 s after [Engine.Reconfirm] if it does not answer. Questions for further instances go out
+// after 20 to 120 ms, then after 1, 2, 4 s and so on, up to an hour.
+//
+// Questions ask for multicast answers, but for probes: where several processes share port 5353, a unicast answer
+// reaches only one of them.
+//
+// # Trust
+//
+// Nothing that is received can be trusted, only bounded: instances, instances of one source, new ones in a second, records
+// of an instance, questions and answers that wait. Packets are dropped if their source is not on the link.
+package dnssd

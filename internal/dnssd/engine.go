@@ -1,0 +1,348 @@
+package dnssd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A Config tunes an [Engine]. Service is required.
+//
+// The callbacks are called by the one goroutine of [Engine.Run], in the order in which things happened. They must not
+// block; they may call every method of the engine but Run.
+type Config struct {
+	// Service is the service type that is browsed and announced, such as "_sd._udp", in the domain local.
+	Service string
+	// Interfaces are the names of the interfaces to use. If nil, all that are up and do multicast are used, except
+	// loopback and point-to-point ones (VPN tunnels): those must be named.
+	Interfaces []string
+	// Logger takes the few lines that the engine logs. If nil, nothing is logged.
+	Logger *slog.Logger
+	// Network is the network. If nil, real sockets are used. Android 11 and later let no app list the interfaces: there a
+	// Network is needed that learns them from the platform's own interface.
+	Network Network
+
+	// Ready, if not nil, is called once when the sockets are open and the engine works.
+	Ready func()
+	// Found, if not nil, is called with an instance that is new, or of which something changed. It is not called for
+	// a plain refresh.
+	Found func(Instance)
+	// Lost, if not nil, is called with the Name of an instance that was found and is gone.
+	Lost func(instance string)
+	// Conflict, if not nil, is called when somebody else is found to announce an instance label of ours, and with an
+	// invalid address when that is over.
+	Conflict func(instance string, other netip.Addr)
+	// Keep, if not nil, tells whether an instance must not be evicted from a full table to make room for a new one.
+	Keep func(instance string) bool
+
+	// MaxInstances bounds the instances known at one time. If zero, 1024 is used.
+	MaxInstances int
+	// MaxPerSource bounds the instances that one source address can announce. If zero, 16 is used.
+	MaxPerSource int
+	// MaxNewPerSecond bounds the instances that are admitted in a second. If zero, 50 is used.
+	MaxNewPerSecond int
+	// PollInterval is the time between two looks at the interfaces. If zero, 5 s is used.
+	PollInterval time.Duration
+}
+
+// ErrStarted is returned by [Engine.Run] when it is called again.
+var ErrStarted = errors.New("dnssd: engine already started")
+
+// An Engine announces services and browses for instances of one service type. Make one with [New]; all methods may be
+// called from any goroutine, before, during and after [Engine.Run].
+type Engine struct {
+	cfg        Config
+	log        *slog.Logger
+	service    string // domain name of the service type
+	serviceKey string // service, folded
+	wake       chan struct{}
+	packets    chan received
+	failures   chan failure
+
+	mu        sync.Mutex // guards the fields down to stats
+	started   bool
+	wanted    []Service
+	reconfirm map[string]bool
+	shown     map[string]Instance // what Instances returns, by folded label
+	conflicts []conflict          // what Conflict returns
+	stats     Stats
+
+	// The rest belongs to the goroutine of Run.
+	now       time.Time
+	timers    timerQueue
+	sockets   [families]*socket
+	links     map[int]*link
+	entries   []*entry
+	table     map[string]*instance // by folded label
+	perSource map[netip.Addr]int   // instances in the table, by who announced them first
+	admission bucket
+	unicast   bucket
+	logging   bucket
+	dirty     map[*instance]time.Time // when to look at them again
+	events    []func()                // callbacks to make once the current step is done
+	poll      timer
+	settle    timer // evaluates dirty
+	listing   error // why the interfaces could not be listed the last time
+}
+
+// received is a packet and the family of the socket that it came by.
+type received struct {
+	Packet
+	family Family
+}
+
+// New checks cfg and returns an engine that is not running yet.
+func New(cfg Config) (*Engine, error) {
+	name, err := serviceName(cfg.Service)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Network == nil {
+		cfg.Network = sockets{}
+	}
+	setDefault(&cfg.MaxInstances, 1024)
+	setDefault(&cfg.MaxPerSource, 16)
+	setDefault(&cfg.MaxNewPerSecond, 50)
+	setDefault(&cfg.PollInterval, 5*time.Second)
+	cfg.Interfaces = slices.Clone(cfg.Interfaces)
+	e := &Engine{
+		cfg:        cfg,
+		log:        cfg.Logger,
+		service:    name,
+		serviceKey: fold(name),
+		wake:       make(chan struct{}, 1),
+		packets:    make(chan received, 64),
+		failures:   make(chan failure, families),
+		reconfirm:  make(map[string]bool),
+		shown:      make(map[string]Instance),
+		links:      make(map[int]*link),
+		table:      make(map[string]*instance),
+		perSource:  make(map[netip.Addr]int),
+		dirty:      make(map[*instance]time.Time),
+	}
+	e.poll.fn = e.pollInterfaces
+	e.settle.fn = e.evaluateDirty
+	e.admission = bucket{rate: float64(cfg.MaxNewPerSecond), burst: cfg.MaxNewPerSecond}
+	e.unicast = bucket{rate: maxUnicastRate, burst: maxUnicastRate}
+	e.logging = bucket{rate: 1.0 / 60, burst: maxLogBurst}
+	return e, nil
+}
+
+func setDefault[T int | time.Duration](v *T, d T) {
+	if *v <= 0 {
+		*v = d
+	}
+}
+
+// Run opens the sockets and works until ctx is done. Then it takes back with goodbyes what is announced, and returns nil
+// once its goroutines have ended and its sockets are closed; no instance is reported lost for that. It fails if no
+// socket can be opened. It can be called once.
+func (e *Engine) Run(ctx context.Context) error {
+	e.mu.Lock()
+	again := e.started
+	e.started = true
+	e.mu.Unlock()
+	if again {
+		return ErrStarted
+	}
+
+	e.now = time.Now()
+	defer e.closeSockets()
+	if err := e.openSockets(); err != nil {
+		return err
+	}
+	e.pollInterfaces()
+	e.applyWanted()
+	if e.cfg.Ready != nil {
+		e.events = append(e.events, e.cfg.Ready)
+	}
+
+	alarm := time.NewTimer(0)
+	defer alarm.Stop()
+	for {
+		e.now = time.Now()
+		e.timers.run(e.now)
+		e.flushEvents()
+		if at, ok := e.timers.next(); ok {
+			alarm.Reset(time.Until(at))
+		}
+		select {
+		case <-ctx.Done():
+			e.now = time.Now()
+			e.withdrawAll()
+			return nil
+		case <-e.wake:
+			e.now = time.Now()
+			e.applyWanted()
+		case p := <-e.packets:
+			e.now = time.Now()
+			e.receive(p)
+		case f := <-e.failures:
+			e.now = time.Now()
+			e.socketFailed(f)
+		case <-alarm.C:
+		}
+	}
+}
+
+// flushEvents makes the callbacks that the last step led to.
+func (e *Engine) flushEvents() {
+	for i := 0; i < len(e.events); i++ {
+		e.events[i]()
+	}
+	clear(e.events)
+	e.events = e.events[:0]
+}
+
+// Publish announces services, in place of all that were announced before: what is new is probed for and announced, what
+// changed is announced at once but not more than once a second, what is no longer there is taken back with goodbyes.
+// It returns an error, and changes nothing, if a service is not valid or a label occurs twice.
+func (e *Engine) Publish(services ...Service) error {
+	wanted := make([]Service, len(services))
+	labels := make(map[string]bool)
+	for i, s := range services {
+		if err := s.validate(); err != nil {
+			return err
+		}
+		if labels[fold(s.Instance)] {
+			return fmt.Errorf("%w: instance %q twice", ErrInvalidService, s.Instance)
+		}
+		labels[fold(s.Instance)] = true
+		s.TXT = slices.Clone(s.TXT)
+		wanted[i] = s
+	}
+	e.mu.Lock()
+	e.wanted = wanted
+	e.mu.Unlock()
+	e.poke()
+	return nil
+}
+
+// Withdraw takes back all that is announced, with goodbyes. The engine goes on browsing.
+func (e *Engine) Withdraw() { _ = e.Publish() }
+
+// Reconfirm tells the engine that an instance could not be reached at its addresses (RFC 6762 §10.4). It is asked for
+// again, and lost after 10 s if it does not answer.
+func (e *Engine) Reconfirm(instance string) {
+	e.mu.Lock()
+	if _, ok := e.shown[fold(instance)]; ok {
+		e.reconfirm[fold(instance)] = true
+	}
+	e.mu.Unlock()
+	e.poke()
+}
+
+// Instances returns the instances that are found and not lost, ordered by name.
+func (e *Engine) Instances() []Instance {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	list := slices.Collect(maps.Values(e.shown))
+	for i := range list {
+		list[i] = list[i].clone()
+	}
+	slices.SortFunc(list, func(a, b Instance) int { return compareStrings(a.Name, b.Name) })
+	return list
+}
+
+// Conflict tells whether somebody else announces an instance label of ours, and the address of who does. While that is
+// so, ours is not announced on the link where that was seen; it is probed for again at most every 5 s.
+func (e *Engine) Conflict() (netip.Addr, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.conflicts) == 0 {
+		return netip.Addr{}, false
+	}
+	return e.conflicts[0].other, true
+}
+
+// Stats returns what was sent and received so far.
+func (e *Engine) Stats() Stats {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.stats
+}
+
+func (e *Engine) count(f func(*Stats)) {
+	e.mu.Lock()
+	f(&e.stats)
+	e.mu.Unlock()
+}
+
+func (e *Engine) poke() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+// applyWanted makes what is announced what Publish said last, and does what Reconfirm said.
+func (e *Engine) applyWanted() {
+	e.mu.Lock()
+	wanted, reconfirm := e.wanted, e.reconfirm
+	e.reconfirm = make(map[string]bool)
+	e.mu.Unlock()
+
+	e.entries = slices.DeleteFunc(e.entries, func(en *entry) bool {
+		gone := !slices.ContainsFunc(wanted, func(s Service) bool { return s.Instance == en.service.Instance })
+		if gone {
+			for _, l := range e.links {
+				l.withdraw(en)
+			}
+			e.setConflict(en, netip.Addr{})
+			e.touch(e.table[fold(en.service.Instance)]) // no longer ours: somebody else's may show
+		}
+		return gone
+	})
+	for _, s := range wanted {
+		i := slices.IndexFunc(e.entries, func(en *entry) bool { return s.Instance == en.service.Instance })
+		switch {
+		case i < 0:
+			en := newEntry(s, e.service)
+			e.entries = append(e.entries, en)
+			e.touch(e.table[fold(s.Instance)])
+			for _, l := range e.links {
+				l.publish(en)
+			}
+		case !s.equal(&e.entries[i].service):
+			e.entries[i].service = s
+			for _, l := range e.links {
+				l.changed(e.entries[i])
+			}
+		}
+	}
+	for key := range reconfirm {
+		for _, l := range e.links {
+			if s := l.seen[key]; s != nil {
+				l.suspect(s)
+			}
+		}
+	}
+}
+
+// withdrawAll says goodbye on every link.
+func (e *Engine) withdrawAll() {
+	for _, l := range e.links {
+		for _, en := range e.entries {
+			l.withdraw(en)
+		}
+	}
+}
+
+func compareStrings(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,126 @@
+package dnssd
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/stretchr/testify/require"
+)
+
+// deaf is a network that takes packets and has none.
+type deaf struct{ sent int }
+
+func (d *deaf) Interfaces() ([]Interface, error) {
+	return []Interface{{Index: 1, Name: "eth0", MTU: 1500, Up: true, Multicast: true, Addrs: []netip.Prefix{
+		netip.MustParsePrefix("10.0.0.1/24"), netip.MustParsePrefix("fe80::1/64"),
+	}}}, nil
+}
+
+func (d *deaf) Open(Family, func(Packet), func(error)) (Conn, error) { return d, nil }
+func (d *deaf) Join(Interface) error                                 { return nil }
+func (d *deaf) Leave(Interface)                                      {}
+func (d *deaf) Close() error                                         { return nil }
+func (d *deaf) Send(b []byte, _ Interface, _ netip.AddrPort) error   { d.sent++; return nil }
+
+// advance lets time pass for an engine that is not running.
+func (e *Engine) advance(d time.Duration) {
+	for end := e.now.Add(d); ; {
+		at, ok := e.timers.next()
+		if !ok || at.After(end) {
+			e.now = end
+			return
+		}
+		if at.After(e.now) {
+			e.now = at
+		}
+		e.timers.run(e.now)
+		e.flushEvents()
+	}
+}
+
+// FuzzPacket feeds two packets to an engine that announces an instance, knows another, and is probing for a third.
+// Nothing panics, and what is kept stays bounded and consistent.
+func FuzzPacket(f *testing.F) {
+	seed := func(m *dns.Msg) []byte {
+		b, err := m.Pack()
+		require.NoError(f, err)
+		return b
+	}
+	rr := func(s string) dns.RR {
+		r, err := dns.NewRR(s)
+		require.NoError(f, err)
+		return r
+	}
+	ask := &dns.Msg{}
+	ask.SetQuestion("_sd._udp.local.", dns.TypePTR)
+	tell := response()
+	for _, s := range []string{
+		"_sd._udp.local. 4500 IN PTR b._sd._udp.local.",
+		"b._sd._udp.local. 120 CLASS32769 SRV 0 0 4242 b.local.",
+		"b._sd._udp.local. 4500 IN TXT \"x=1\" \"\\\\\\\"\"",
+		"b.local. 120 IN A 10.0.0.2",
+		"b.local. 120 IN AAAA fe80::2",
+		"a._sd._udp.local. 120 IN SRV 0 0 1 z.local.",
+		"a.local. 120 IN NSEC a.local. A",
+	} {
+		if r, err := dns.NewRR(s); err == nil {
+			tell.Answer = append(tell.Answer, r)
+		}
+	}
+	bye := response()
+	bye.Answer = []dns.RR{rr("_sd._udp.local. 0 IN PTR b._sd._udp.local.")}
+	probe := &dns.Msg{Question: []dns.Question{{Name: "c._sd._udp.local.", Qtype: dns.TypeANY, Qclass: dns.ClassINET | unicastBit}}}
+	probe.Ns = []dns.RR{rr("c._sd._udp.local. 120 IN SRV 9 9 9 z.local.")}
+	truncated := ask.Copy()
+	truncated.Truncated = true
+	truncated.Answer = tell.Answer[:1]
+	for _, m := range []*dns.Msg{ask, tell, bye, probe, truncated} {
+		f.Add(seed(m), seed(tell), uint16(5353), byte(0))
+		f.Add(seed(tell), seed(m), uint16(999), byte(1))
+	}
+	f.Fuzz(func(t *testing.T, one, two []byte, port uint16, how byte) {
+		d := &deaf{}
+		var shown int
+		e, err := New(Config{Service: "_sd._udp", Network: d, MaxInstances: 8, PollInterval: time.Hour,
+			Found: func(Instance) { shown++ }, Lost: func(string) { shown-- }})
+		require.NoError(t, err)
+		require.NoError(t, e.Publish(Service{Instance: "a", Port: 1, IPv4: true, IPv6: true}))
+		e.now = time.Unix(0, 0)
+		require.NoError(t, e.openSockets())
+		e.pollInterfaces()
+		e.applyWanted()
+		e.advance(5 * time.Second)
+		require.NoError(t, e.Publish(Service{Instance: "a", Port: 1, IPv4: true, IPv6: true}, Service{Instance: "c", Port: 1, IPv4: true}))
+		e.applyWanted()
+		e.advance(300 * time.Millisecond)
+
+		family, src, dst := IPv4, "10.0.0.2", Groups[IPv4].Addr()
+		if how&1 != 0 {
+			family, src, dst = IPv6, "fe80::2%eth0", Groups[IPv6].Addr()
+		}
+		if how&2 != 0 {
+			dst = netip.MustParseAddr("10.0.0.1")
+		}
+		for _, b := range [][]byte{one, two, one} {
+			e.receive(received{Packet{b, netip.AddrPortFrom(netip.MustParseAddr(src), port), dst, 1}, family})
+			e.advance(700 * time.Millisecond)
+		}
+		require.LessOrEqual(t, len(e.table), 8)
+		require.LessOrEqual(t, len(e.links[1].seen), 8)
+		require.Less(t, d.sent, 400)
+		before := d.sent
+		e.advance(3 * time.Hour)
+		require.Less(t, d.sent-before, 200)
+		require.Empty(t, e.links[1].seen, "everything expires")
+		require.Empty(t, e.links[1].hosts)
+		require.Empty(t, e.table)
+		require.Empty(t, e.perSource)
+		require.Empty(t, e.links[1].held)
+		require.Empty(t, e.links[1].timers)
+		require.Empty(t, e.Instances())
+		require.LessOrEqual(t, shown, 0)
+		e.withdrawAll()
+	})
+}

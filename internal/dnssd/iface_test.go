@@ -1,0 +1,285 @@
+package dnssd_test
+
+import (
+	"errors"
+	"log/slog"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/internal/dnssd"
+	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
+)
+
+// An interface that appears is announced on and browsed on within one poll and a probe; one that vanishes takes what was
+// learnt on it along; one that comes back under another index is a new one (RFC 6762 §8.1, §13).
+func TestInterfaceUpDown(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		h := dnssdtest.NewHost()
+		a := run(t, h, service("a"))
+		b := run(t, hostOn(link, eth(2)), service("b"))
+		pass(30 * time.Second)
+		require.Empty(t, a.log()+b.log())
+
+		h.Plug(link, eth(1))
+		pass(7 * time.Second)
+		require.Equal(t, "found b", a.log())
+		require.Equal(t, "found a", b.log())
+
+		h.Unplug(2)
+		pass(5*time.Second + time.Millisecond)
+		require.Equal(t, "found b, lost b", a.log())
+
+		again := eth(1)
+		again.Index = 7
+		h.Plug(link, again)
+		pass(7 * time.Second)
+		require.Equal(t, "found b, lost b, found b", a.log())
+		require.Equal(t, "found a", b.log(), "back before its records expired")
+
+		down := again
+		down.Up = false
+		h.Change(down)
+		pass(5*time.Second + time.Millisecond)
+		require.Equal(t, "found b, lost b, found b, lost b", a.log())
+		h.Change(again)
+		pass(7 * time.Second)
+		require.Len(t, a.Instances(), 1)
+	})
+}
+
+// RFC 6762 §8.4: a new address is announced at once after a poll; one that is gone is taken back.
+func TestAddressChange(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		h := hostOn(link, eth(1))
+		run(t, h, service("a"))
+		b := run(t, hostOn(link, eth(2)))
+		pass(30 * time.Second)
+		start := time.Now()
+		moved := eth(77)
+		h.Change(moved)
+		pass(8 * time.Second)
+		require.Equal(t, "[10.0.0.77:4242]", sprint(b.Instances()[0].Addrs))
+		require.Equal(t, "[[fe80::4d%eth0]:4242]", sprint(b.Instances()[0].LinkLocal))
+		require.Equal(t, "found a, found a", b.log())
+		require.Empty(t, filter(messages(t, link, 0, start), isProbe))
+
+		h.Change(eth4(77))
+		pass(8 * time.Second)
+		require.Empty(t, b.Instances()[0].LinkLocal)
+		require.NotEmpty(t, b.Instances()[0].Addrs)
+		require.Equal(t, "found a, found a, found a", b.log())
+	})
+}
+
+// What was learnt in one network is not known in the next: not listed as a known answer, and lost (mind RFC 6762 §10.3).
+func TestNetworkChange(t *testing.T) {
+	cafe := func() dnssd.Interface {
+		ifc := eth4(9)
+		ifc.Addrs = []netip.Prefix{netip.MustParsePrefix("192.168.7.9/24")}
+		return ifc
+	}
+	sameAddress := func() dnssd.Interface {
+		ifc := eth4(1)
+		ifc.Gateway = netip.MustParseAddr("10.0.0.253")
+		return ifc
+	}
+	for name, moved := range map[string]dnssd.Interface{"prefix": cafe(), "gateway": sameAddress()} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				home, elsewhere := dnssdtest.NewLink(), dnssdtest.NewLink()
+				h := dnssdtest.NewHost()
+				at := eth4(1)
+				at.Gateway = netip.MustParseAddr("10.0.0.254")
+				h.Plug(home, at)
+				a := run(t, h, service("a"))
+				run(t, hostOn(home, eth4(2)), service("b"))
+				pass(30 * time.Second)
+				require.Equal(t, "found b", a.log())
+
+				start := time.Now()
+				h.Plug(elsewhere, moved)
+				pass(20 * time.Second)
+				require.Equal(t, "found b, lost b", a.log())
+				asked := filter(messages(t, elsewhere, 0, start), asksFor(dns.TypePTR))
+				require.NotEmpty(t, asked)
+				for _, m := range asked {
+					require.Empty(t, m.Answer)
+				}
+				require.Len(t, filter(messages(t, elsewhere, 0, start), isProbe), 3)
+			})
+		})
+	}
+	// A further address of the same network is no move.
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		h := hostOn(link, eth(1))
+		a := run(t, h)
+		run(t, hostOn(link, eth(2)), service("b"))
+		pass(30 * time.Second)
+		more := eth(1)
+		more.Addrs = append(more.Addrs, netip.MustParsePrefix("2001:db8::1/64"))
+		h.Change(more)
+		pass(10 * time.Second)
+		h.Change(eth(1))
+		pass(10 * time.Second)
+		require.Equal(t, "found b", a.log())
+	})
+}
+
+// The interfaces in use: up, multicast, not loopback, not point-to-point; or those that are named.
+func TestInterfaceChoice(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		links := make([]*dnssdtest.Link, 5)
+		h := dnssdtest.NewHost()
+		for i := range links {
+			links[i] = dnssdtest.NewLink()
+			ifc := eth(i + 1)
+			ifc.Index = i + 1
+			ifc.Name = []string{"lo", "eth0", "tun0", "eth1", "ppp0"}[i]
+			ifc.Loopback = ifc.Name == "lo"
+			if ifc.Loopback {
+				ifc.Addrs = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128")}
+			}
+			ifc.PointToPoint = ifc.Name == "tun0"
+			ifc.Multicast = ifc.Name != "ppp0"
+			h.Plug(links[i], ifc)
+		}
+		run(t, h, service("a"))
+		b := runWith(t, h, dnssd.Config{Interfaces: []string{"lo", "tun0"}}, service("b"))
+		c := runWith(t, h, dnssd.Config{Interfaces: []string{"lo"}}, service("c"))
+		pass(5 * time.Second)
+		heard := []string{}
+		for i, l := range links {
+			for _, f := range l.Frames() {
+				m := message{Frame: f}
+				require.NoError(t, m.Unpack(f.Data))
+				if isProbe(m) {
+					heard = append(heard, []string{"lo", "eth0", "tun0", "eth1", "ppp0"}[i]+" "+m.Question[0].Name[:1])
+				}
+				require.False(t, i == 0 && f.Src.Addr().Is6(), "no IPv6 multicast on loopback")
+			}
+		}
+		require.ElementsMatch(t, []string{
+			"lo b", "lo b", "lo b", "lo c", "lo c", "lo c",
+			"eth0 a", "eth0 a", "eth0 a", "eth0 a", "eth0 a", "eth0 a",
+			"eth1 a", "eth1 a", "eth1 a", "eth1 a", "eth1 a", "eth1 a",
+			"tun0 b", "tun0 b", "tun0 b", "tun0 b", "tun0 b", "tun0 b",
+		}, heard)
+		require.Len(t, c.Instances(), 1)
+		require.Equal(t, "[127.0.0.1:4242 [::1]:4242]", sprint(c.Instances()[0].Addrs))
+		require.Equal(t, "found c", b.log())
+	})
+}
+
+// An instance that is seen on two links is one, with the addresses of both; each link is told its own addresses only
+// (RFC 6762 §14). Two interfaces on one link are no conflict.
+func TestTwoLinks(t *testing.T) {
+	second := func(n int) dnssd.Interface {
+		ifc := eth4(n)
+		ifc.Index, ifc.Name = 3, "eth1"
+		ifc.Addrs = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 16, 0, byte(n)}), 24)}
+		return ifc
+	}
+	bubble(t, func(t *testing.T) {
+		one, two := dnssdtest.NewLink(), dnssdtest.NewLink()
+		ha, hb := hostOn(one, eth4(1)), hostOn(one, eth4(2))
+		ha.Plug(two, second(1))
+		hb.Plug(two, second(2))
+		run(t, ha, service("a"))
+		b := run(t, hb)
+		pass(5 * time.Second)
+		require.Len(t, b.Instances(), 1)
+		require.Equal(t, []string{"eth0", "eth1"}, b.Instances()[0].Interfaces)
+		require.Equal(t, "[10.0.0.1:4242 172.16.0.1:4242]", sprint(b.Instances()[0].Addrs))
+		for _, m := range filter(messages(t, one, 0, time.Time{}), isResponse) {
+			for _, rr := range m.Answer {
+				require.NotContains(t, rr.String(), "172.16")
+			}
+		}
+		hb.Unplug(3)
+		pass(6 * time.Second)
+		require.Equal(t, "[10.0.0.1:4242]", sprint(b.Instances()[0].Addrs))
+		require.NotContains(t, b.log(), "lost")
+	})
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		h := hostOn(link, eth4(1))
+		again := eth4(101)
+		again.Index, again.Name = 3, "eth1"
+		h.Plug(link, again)
+		a := run(t, h, service("a"))
+		b := run(t, hostOn(link, eth4(2)), service("b"))
+		pass(time.Hour)
+		require.NotContains(t, a.log()+b.log(), "conflict")
+		require.NotContains(t, a.log()+b.log(), "lost")
+		require.Equal(t, []string{"eth0", "eth1"}, a.Instances()[0].Interfaces)
+		require.Equal(t, "[10.0.0.1:4242 10.0.0.101:4242]", sprint(b.Instances()[0].Addrs))
+		require.LessOrEqual(t, len(b.seen()), 3, b.log())
+	})
+}
+
+// Two engines on one host share port and address, and hear each other; neither takes the other's packets for its own.
+func TestTwoEnginesOneHost(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		h := hostOn(link, eth(1))
+		a := run(t, h, service("a"))
+		b := run(t, h, service("b"))
+		c := run(t, hostOn(link, eth(2)), service("c"))
+		pass(3 * time.Second)
+		require.ElementsMatch(t, []string{"a", "c"}, names(b))
+		require.ElementsMatch(t, []string{"b", "c"}, names(a))
+		require.ElementsMatch(t, []string{"a", "b"}, names(c))
+		pass(time.Hour)
+		require.Len(t, c.seen(), 2)
+		require.Positive(t, a.Stats().Own)
+		a.stop()
+		pass(1100 * time.Millisecond)
+		require.Equal(t, []string{"c"}, names(b))
+	})
+}
+
+func names(n *node) []string {
+	var out []string
+	for _, i := range n.Instances() {
+		out = append(out, i.Name)
+	}
+	return out
+}
+
+// A socket that fails while running is opened again, with a pause that grows while it keeps failing; both are said once.
+func TestSocketFailure(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		h := hostOn(link, eth(1))
+		var logged lockedBuffer
+		a := runWith(t, h, dnssd.Config{Logger: slog.New(slog.NewTextHandler(&logged, nil))}, service("a"))
+		pass(5 * time.Second)
+		h.Break(errors.New("boom"))
+		pass(10 * time.Minute)
+		require.Zero(t, h.Sockets())
+		require.Len(t, logged.lines(), 2, "one for each family")
+		h.Break(nil)
+		pass(2 * time.Minute)
+		require.Equal(t, 2, h.Sockets())
+		require.Len(t, logged.lines(), 4)
+		run(t, hostOn(link, eth(2)), service("b"))
+		pass(2 * time.Second)
+		require.Equal(t, []string{"b"}, names(a))
+	})
+	// At the start, it is an error.
+	bubble(t, func(t *testing.T) {
+		h := dnssdtest.NewHost()
+		boom := errors.New("boom")
+		h.Break(boom)
+		e, err := dnssd.New(dnssd.Config{Service: serviceType, Network: h})
+		require.NoError(t, err)
+		require.ErrorIs(t, e.Run(t.Context()), boom)
+	})
+}

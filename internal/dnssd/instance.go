@@ -1,0 +1,349 @@
+package dnssd
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// An Instance is an instance of the service type that somebody announces. All of it is hearsay: anybody on the link can
+// announce anything.
+type Instance struct {
+	// Name is the instance label, raw, in the case in which it was seen first. Instances whose names differ only in the
+	// case of ASCII letters are the same.
+	Name string
+	// TXT are the strings of the TXT record, raw.
+	TXT []string
+	// Targets are the SRV records: normally one.
+	Targets []Target
+	// Addrs are addresses of the targets in a prefix of an interface that they were learnt on, with their ports: ready to
+	// dial. At most 16, as the following.
+	Addrs []netip.AddrPort
+	// OffLink are other addresses, which might be reachable through a router.
+	OffLink []netip.AddrPort
+	// LinkLocal are link-local IPv6 addresses, with the interface that they were learnt on as their zone.
+	LinkLocal []netip.AddrPort
+	// Interfaces are the names of the interfaces that the instance was seen on.
+	Interfaces []string
+	// Since is when the instance was first heard of.
+	Since time.Time
+	// TTL is the time to live of the SRV record: for how long the instance is believed in without being heard.
+	TTL time.Duration
+}
+
+// A Target is a host and a port that an instance runs at.
+type Target struct {
+	Host     string // domain name in presentation form
+	Port     uint16
+	Priority uint16 // lower is better (RFC 2782)
+}
+
+func (i Instance) clone() Instance {
+	i.TXT = slices.Clone(i.TXT)
+	i.Targets = slices.Clone(i.Targets)
+	i.Addrs = slices.Clone(i.Addrs)
+	i.OffLink = slices.Clone(i.OffLink)
+	i.LinkLocal = slices.Clone(i.LinkLocal)
+	i.Interfaces = slices.Clone(i.Interfaces)
+	return i
+}
+
+// same reports whether nothing that is worth a call of Found changed.
+func (i *Instance) same(o *Instance) bool {
+	return slices.Equal(i.TXT, o.TXT) && slices.Equal(i.Targets, o.Targets) && slices.Equal(i.Addrs, o.Addrs) &&
+		slices.Equal(i.OffLink, o.OffLink) && slices.Equal(i.LinkLocal, o.LinkLocal) && slices.Equal(i.Interfaces, o.Interfaces)
+}
+
+// An instance is one in the table, complete or not.
+type instance struct {
+	key    string
+	name   string
+	source netip.Addr // who announced it first
+	since  time.Time
+	on     []*seen
+	shown  bool
+	last   Instance // as reported, if shown
+}
+
+// settleTime is how long a change to an instance that is shown waits for further ones, to be reported with them.
+const settleTime = 100 * time.Millisecond
+
+// instanceLabel returns the label, raw, of the domain name of an instance of the service type.
+func (e *Engine) instanceLabel(name string) (string, bool) {
+	label, rest, ok := cutLabel(name)
+	return label, ok && fold(rest) == e.serviceKey
+}
+
+// admitInstance returns the instance with a label, a new one if the limits allow.
+func (l *link) admitInstance(label string, src netip.Addr) *instance {
+	e := l.e
+	key := fold(label)
+	if in := e.table[key]; in != nil {
+		return in
+	}
+	// Half of what can be admitted at one time is kept for sources that have announced nothing yet: a few that flood do
+	// not keep the others out.
+	reserve := e.admission.burst / 2
+	if e.perSource[src] == 0 {
+		reserve = 0
+	}
+	switch {
+	case e.perSource[src] >= e.cfg.MaxPerSource:
+	case !e.admission.takeAbove(e.now, reserve):
+		l.browseAgain()
+	case len(e.table) >= e.cfg.MaxInstances && !e.evict():
+	default:
+		in := &instance{key: key, name: label, source: src, since: e.now}
+		e.table[key] = in
+		e.perSource[src]++
+		return in
+	}
+	e.count(func(s *Stats) { s.Refused++ })
+	return nil
+}
+
+// evict makes room in the table. What never was complete goes first, then what comes from the source that announced
+// most, the oldest of these. What Config.Keep holds on to stays.
+func (e *Engine) evict() bool {
+	var out *instance
+	for _, in := range e.table {
+		if in.shown && e.cfg.Keep != nil && e.cfg.Keep(in.name) {
+			continue
+		}
+		if out == nil || e.evictBefore(in, out) {
+			out = in
+		}
+	}
+	if out == nil {
+		return false
+	}
+	for _, s := range slices.Clone(out.on) {
+		s.l.forget(s)
+	}
+	delete(e.dirty, out)
+	e.evaluate(out)
+	return true
+}
+
+func (e *Engine) evictBefore(a, b *instance) bool {
+	if a.shown != b.shown {
+		return b.shown
+	}
+	if c := cmp.Compare(e.perSource[a.source], e.perSource[b.source]); c != 0 {
+		return c > 0
+	}
+	return a.since.Before(b.since)
+}
+
+// complete reports whether all of an instance is known on the link: PTR, SRV, TXT and an address.
+func (s *seen) complete() bool {
+	return s.txt != nil && slices.ContainsFunc(s.srvs, func(c *cached) bool {
+		h := s.l.hosts[fold(c.target)]
+		return h != nil && len(h.addrs) > 0
+	})
+}
+
+// examine looks at an instance after something changed: it asks for what is missing, or reports what is new.
+func (l *link) examine(s *seen) {
+	if s.complete() {
+		l.e.timers.stop(&s.resolve)
+		s.attempts = 0
+	} else if !s.resolve.pending() {
+		s.attempts = 0
+		// Not at once: it may be in the next packet.
+		l.e.timers.set(&s.resolve, l.e.now.Add(between(20*time.Millisecond, 120*time.Millisecond)))
+	}
+	l.e.touch(s.in)
+}
+
+func (l *link) examineUsers(h *host) {
+	for _, s := range slices.Clone(h.users) {
+		l.examine(s)
+	}
+}
+
+// resolveNow asks for what is missing of an instance: now, and after 1, 2, 4 and 8 s. An instance that stays
+// incomplete is forgotten.
+func (s *seen) resolveNow() {
+	l := s.l
+	if s.attempts == resolveMax {
+		l.forget(s)
+		return
+	}
+	if len(s.srvs) == 0 {
+		l.ask(0, dns.Question{Name: s.name, Qtype: dns.TypeSRV})
+	}
+	if s.txt == nil {
+		l.ask(0, dns.Question{Name: s.name, Qtype: dns.TypeTXT})
+	}
+	for _, c := range s.srvs {
+		if h := l.hosts[fold(c.target)]; h == nil || len(h.addrs) == 0 {
+			l.ask(0, dns.Question{Name: c.target, Qtype: dns.TypeA}, dns.Question{Name: c.target, Qtype: dns.TypeAAAA})
+		}
+	}
+	l.e.timers.set(&s.resolve, l.e.now.Add(time.Second<<s.attempts))
+	s.attempts++
+}
+
+// suspect asks whether an instance that cannot be reached is still there: now, and after 1, 3 and 7 s. If it does not
+// answer, it is gone after 10 s (RFC 6762 §10.4).
+func (l *link) suspect(s *seen) {
+	if s.doubted != nil || len(s.srvs) == 0 {
+		return
+	}
+	for _, c := range s.srvs {
+		c.doom(l.e.now.Add(doubtTime))
+	}
+	wait := time.Second
+	var again func()
+	again = func() {
+		for _, c := range s.srvs {
+			l.ask(0, dns.Question{Name: s.name, Qtype: dns.TypeSRV})
+			if h := l.hosts[fold(c.target)]; h != nil {
+				for _, a := range h.addrs {
+					l.ask(0, dns.Question{Name: h.name, Qtype: a.typ})
+				}
+			}
+		}
+		s.doubted = l.after(wait, again)
+		wait *= 2
+	}
+	again()
+}
+
+// touch has an instance looked at once the packet has been worked on. Mere changes wait for more of them.
+func (e *Engine) touch(in *instance) {
+	if in == nil {
+		return
+	}
+	at := e.now
+	if in.shown && e.showable(in) {
+		at = at.Add(settleTime)
+	}
+	if old, ok := e.dirty[in]; !ok || at.Before(old) {
+		e.dirty[in] = at
+		e.timers.soonest(&e.settle, at)
+	}
+}
+
+func (e *Engine) evaluateDirty() {
+	var next time.Time
+	for in, at := range e.dirty {
+		switch {
+		case !at.After(e.now):
+			delete(e.dirty, in)
+			e.evaluate(in)
+		case next.IsZero() || at.Before(next):
+			next = at
+		}
+	}
+	if !next.IsZero() {
+		e.timers.soonest(&e.settle, next)
+	}
+}
+
+// showable reports whether an instance is complete on a link, and not our own name.
+func (e *Engine) showable(in *instance) bool {
+	return slices.ContainsFunc(in.on, (*seen).complete) &&
+		!slices.ContainsFunc(e.entries, func(en *entry) bool { return fold(en.service.Instance) == in.key })
+}
+
+// evaluate reports what became of an instance.
+func (e *Engine) evaluate(in *instance) {
+	if len(in.on) == 0 && e.table[in.key] == in {
+		delete(e.table, in.key)
+		if e.perSource[in.source]--; e.perSource[in.source] <= 0 {
+			delete(e.perSource, in.source)
+		}
+	}
+	if !e.showable(in) {
+		if in.shown {
+			in.shown = false
+			name := in.last.Name
+			e.show(in.key, nil)
+			if e.cfg.Lost != nil {
+				e.events = append(e.events, func() { e.cfg.Lost(name) })
+			}
+		}
+		return
+	}
+	now := e.assemble(in)
+	if in.shown && in.last.same(&now) {
+		return
+	}
+	in.shown, in.last = true, now
+	e.show(in.key, &now)
+	if e.cfg.Found != nil {
+		e.events = append(e.events, func() { e.cfg.Found(now.clone()) })
+	}
+}
+
+// show sets what Instances tells.
+func (e *Engine) show(key string, in *Instance) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if in == nil {
+		delete(e.shown, key)
+	} else {
+		e.shown[key] = *in
+	}
+}
+
+// assemble puts together what is known of an instance on all links. What was replaced is left out although it is kept a
+// second longer, and so there is one report of a change, not two.
+func (e *Engine) assemble(in *instance) Instance {
+	out := Instance{Name: in.name, Since: in.since}
+	var txt *cached
+	for _, s := range in.on {
+		if !s.complete() {
+			continue
+		}
+		if txt == nil || s.txt.since.After(txt.since) {
+			txt = s.txt
+		}
+		out.Interfaces = append(out.Interfaces, s.l.ifc.Name)
+		for _, srv := range current(s.srvs) {
+			out.TTL = max(out.TTL, srv.ttl)
+			out.Targets = append(out.Targets, Target{srv.target, srv.port, srv.priority})
+			if h := s.l.hosts[fold(srv.target)]; h != nil {
+				for _, a := range current(h.addrs) {
+					ap := netip.AddrPortFrom(a.addr, srv.port)
+					switch {
+					case a.addr.Is6() && a.addr.IsLinkLocalUnicast():
+						out.LinkLocal = append(out.LinkLocal, netip.AddrPortFrom(a.addr.WithZone(s.l.ifc.Name), srv.port))
+					case s.l.ifc.onLink(a.addr):
+						out.Addrs = append(out.Addrs, ap)
+					default:
+						out.OffLink = append(out.OffLink, ap)
+					}
+				}
+			}
+		}
+	}
+	out.TXT = txt.txt
+	slices.Sort(out.Interfaces)
+	slices.SortFunc(out.Targets, func(a, b Target) int {
+		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port))
+	})
+	out.Targets = slices.Compact(out.Targets)
+	for _, list := range []*[]netip.AddrPort{&out.Addrs, &out.OffLink, &out.LinkLocal} {
+		slices.SortFunc(*list, netip.AddrPort.Compare)
+		*list = slices.Compact(*list)
+		*list = (*list)[:min(len(*list), maxAddrs)]
+	}
+	return out
+}
+
+// current leaves out records that were replaced, where others of their type took their place.
+func current(records []*cached) []*cached {
+	var out []*cached
+	for _, c := range records {
+		if !c.replaced || !slices.ContainsFunc(records, func(o *cached) bool { return o.typ == c.typ && !o.replaced }) {
+			out = append(out, c)
+		}
+	}
+	return out
+}

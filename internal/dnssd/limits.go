@@ -1,0 +1,42 @@
+package dnssd
+
+import "time"
+
+// Bounds that no configuration changes. They keep memory and traffic within limits whatever the link sends.
+const (
+	maxLinks        = 64  // interfaces in use
+	maxServices     = 4   // SRV records of an instance, on a link
+	maxHeld         = 64  // queries with more known answers to come, on a link (RFC 6762 §7.2)
+	maxDeferred     = 256 // unicast answers waiting for their random delay, on a link
+	maxUnicastRate  = 200 // unicast packets sent a second
+	maxHistory      = 512 // questions of others remembered, on a link (RFC 6762 §7.3)
+	maxEchoes       = 256 // own packets expected back, on a link
+	maxResolveBatch = 64  // questions collected for one query, on a link
+	maxLogBurst     = 20  // lines that others can provoke, and one more a minute
+)
+
+// A bucket is a token bucket that starts full.
+type bucket struct {
+	rate   float64 // tokens a second
+	burst  int     // tokens
+	level  float64
+	filled time.Time
+}
+
+// take takes a token if there is one.
+func (b *bucket) take(now time.Time) bool { return b.takeAbove(now, 0) }
+
+// takeAbove takes a token if reserve tokens are left then.
+func (b *bucket) takeAbove(now time.Time, reserve int) bool {
+	if b.filled.IsZero() {
+		b.level = float64(b.burst)
+	} else {
+		b.level = min(float64(b.burst), b.level+now.Sub(b.filled).Seconds()*b.rate)
+	}
+	b.filled = now
+	if b.level < float64(1+reserve) {
+		return false
+	}
+	b.level--
+	return true
+}

@@ -1,0 +1,222 @@
+package dnssd_test
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/internal/dnssd"
+	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
+)
+
+// forge multicasts the announcement of an instance, the n-th of a kind of four letters, from any source.
+func forge(t testing.TB, l *dnssdtest.Link, kind string, n int, src netip.Addr) {
+	b := bytes.ReplaceAll(forgery(t), []byte("kind00000"), fmt.Appendf(nil, "%s%05d", kind, n))
+	l.Inject(b, netip.AddrPortFrom(src, dnssd.Port), dnssd.Groups[dnssd.IPv4])
+}
+
+// forgery returns the announcement of "kind00000", uncompressed.
+func forgery(t testing.TB) []byte {
+	t.Helper()
+	m := instance(t, "kind00000", "10.0.0.66", "x=1")
+	m.Compress = false
+	b, err := m.Pack()
+	require.NoError(t, err)
+	return b
+}
+
+func addr4(n int) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)})
+}
+
+// One source address announces at most 16 instances; what it announces beyond does not keep others out.
+func TestPerSourceLimit(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		n := run(t, hostOn(link, eth4(1)))
+		pass(time.Second)
+		for i := range 5000 {
+			forge(t, link, "junk", i, addr4(66))
+			if i%50 == 0 {
+				pass(time.Millisecond)
+			}
+		}
+		run(t, hostOn(link, eth4(2)), service("real"))
+		pass(1200 * time.Millisecond)
+		require.Len(t, n.Instances(), 17)
+		require.Contains(t, names(n), "real")
+		require.EqualValues(t, 5000-16, n.Stats().Refused)
+	})
+}
+
+// Half of what is admitted at one time is kept for sources that announced nothing yet.
+func TestAdmissionReserve(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		n := runWith(t, hostOn(link, eth4(1)), dnssd.Config{MaxNewPerSecond: 4})
+		pass(5 * time.Second)
+		for i := range 10 {
+			forge(t, link, "junk", i, addr4(66))
+		}
+		forge(t, link, "real", 0, addr4(67))
+		pass(100 * time.Millisecond)
+		require.Equal(t, []string{"junk00000", "junk00001", "real00000"}, names(n))
+	})
+}
+
+// A bounded number of new instances is admitted in a second, 50 unless configured otherwise; those refused are asked for
+// again, so that a large network is known a few seconds later.
+func TestAdmissionRate(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		for i := range 60 {
+			run(t, hostOn(link, eth4(i+10)), service(fmt.Sprint("peer", i)))
+		}
+		pass(40 * time.Second)
+		n := runWith(t, hostOn(link, eth4(1)), dnssd.Config{MaxNewPerSecond: 5})
+		pass(300 * time.Millisecond)
+		require.LessOrEqual(t, len(n.Instances()), 6)
+		pass(15 * time.Second)
+		require.Len(t, n.Instances(), 60)
+
+		n = run(t, hostOn(link, eth4(2)))
+		pass(300 * time.Millisecond)
+		require.GreaterOrEqual(t, len(n.Instances()), 50)
+		require.Less(t, len(n.Instances()), 60)
+	})
+}
+
+// A full table makes room: what never was complete goes first, then what comes from the source with most instances, the
+// oldest of these; what is kept stays.
+func TestTableLimit(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		n := runWith(t, hostOn(link, eth4(1)), dnssd.Config{
+			MaxInstances: 10,
+			Keep:         func(name string) bool { return name == "friend" },
+		})
+		run(t, hostOn(link, eth4(2)), service("friend"))
+		run(t, hostOn(link, eth4(3)), service("stranger"))
+		pass(5 * time.Second)
+		o := newOutsider(t, link, 67)
+		o.send(reply(t, "_sd._udp.local. 4500 IN PTR ghost._sd._udp.local."))
+		for i := range 40 {
+			forge(t, link, "junk", i, addr4(70+i))
+			pass(30 * time.Millisecond)
+		}
+		require.Len(t, n.Instances(), 10)
+		require.Contains(t, names(n), "friend")
+		require.NotContains(t, n.log(), "lost friend")
+	})
+}
+
+// A flood of 100,000 forged instances from 64 sources that goes on: the table stays within its limit, the heap within 32 MiB, and a
+// real peer is found in less than 5 s.
+func TestFlood(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		n := run(t, hostOn(link, eth4(1)))
+		pass(time.Second)
+		heap := func() uint64 {
+			var m runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&m)
+			return m.HeapAlloc
+		}
+		link.Forget()
+		before := heap()
+		for i := range 100_000 {
+			forge(t, link, "junk", i, addr4(1000+i%64))
+			if i%100 == 0 {
+				pass(10 * time.Millisecond)
+				link.Forget()
+			}
+		}
+		pass(time.Second)
+		require.LessOrEqual(t, len(n.Instances()), 1024)
+		after := heap()
+		require.Less(t, int64(after)-int64(before), int64(32<<20))
+		real := run(t, hostOn(link, eth4(2)), service("real"))
+		for i := range 500 {
+			forge(t, link, "more", i, addr4(1000+i%64))
+			pass(5 * time.Millisecond)
+		}
+		require.True(t, slices.Contains(names(n), "real"))
+		require.Less(t, len(real.Instances()), 1025)
+	})
+}
+
+// RFC 6762 §11: packets from sources that are not on the link are dropped. So are unicast responses that nobody asked
+// for (§6), responses from other ports, and packets with an opcode or a response code (§18).
+func TestSpoofs(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		n := run(t, hostOn(link, eth(1)), service("a"))
+		o := newOutsider(t, link, 9)
+		pass(time.Minute)
+		o.take()
+		m := instance(t, "spoof", "10.0.0.66", "x=1")
+		b, err := m.Pack()
+		require.NoError(t, err)
+		group := dnssd.Groups[dnssd.IPv4]
+		link.Inject(b, netip.MustParseAddrPort("8.8.8.8:5353"), group)
+		link.Inject(b, netip.MustParseAddrPort("127.0.0.1:5353"), group)
+		link.Inject(b, netip.MustParseAddrPort("[2001:db8::1]:5353"), dnssd.Groups[dnssd.IPv6])
+		link.Inject(b, netip.AddrPortFrom(addr4(66), 5354), group)
+		link.Inject(b, netip.AddrPortFrom(addr4(66), 5353), netip.AddrPortFrom(addr4(1), 5353))
+		for _, damage := range []func(m *dns.Msg){
+			func(m *dns.Msg) { m.Opcode = dns.OpcodeStatus },
+			func(m *dns.Msg) { m.Rcode = dns.RcodeNameError },
+		} {
+			bad := m.Copy()
+			damage(bad)
+			o.send(bad)
+			q := query("a._sd._udp.local. SRV")
+			damage(q)
+			o.send(q)
+		}
+		pass(5 * time.Second)
+		require.Empty(t, n.log())
+		require.Empty(t, filter(o.take(), func(m message) bool { return m.Src.Addr() == addr4(1) }))
+		require.EqualValues(t, 3, n.Stats().OffLink)
+		require.EqualValues(t, 6, n.Stats().Malformed)
+		o.send(m)
+		pass(time.Second)
+		require.Equal(t, "found spoof", n.log())
+	})
+}
+
+// An instance has a bounded number of records, whatever is announced of it.
+func TestRecordLimits(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		n := run(t, hostOn(link, eth(1)))
+		o := newOutsider(t, link, 9)
+		pass(time.Second)
+		o.send(instance(t, "p", "10.0.0.9", "x=1"))
+		for i := range 40 {
+			m := reply(t, fmt.Sprintf("p._sd._udp.local. 120 IN SRV 0 0 %d p.local.", 5000+i), fmt.Sprintf("p.local. 120 IN A 10.0.2.%d", i))
+			for _, rr := range m.Answer {
+				rr.Header().Class &^= 1 << 15
+			}
+			o.send(m)
+		}
+		big := reply(t, "p._sd._udp.local. 4500 IN TXT \"y=2\"")
+		for range 128 {
+			big.Answer[0].(*dns.TXT).Txt = append(big.Answer[0].(*dns.TXT).Txt, "z")
+		}
+		o.send(big)
+		pass(time.Second)
+		got := n.Instances()[0]
+		require.Len(t, got.Targets, 4)
+		require.Len(t, got.Addrs, 16)
+		require.Equal(t, []string{"x=1"}, got.TXT, "129 strings are refused")
+	})
+}

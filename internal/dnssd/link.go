@@ -1,0 +1,313 @@
+package dnssd
+
+import (
+	"errors"
+	"hash/maphash"
+	"net/netip"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// A link is an interface in use, with all that was learnt on it and all that is being announced on it. When the
+// interface vanishes, or is attached to another network, the link is dropped with all of that.
+type link struct {
+	e      *Engine
+	ifc    Interface
+	joined [families]bool
+
+	pubs    []*publication
+	answers [families]answerQueue
+	held    map[netip.AddrPort]*heldQuery
+	waiting int // deferred unicast answers
+
+	seen    map[string]*seen // by folded label
+	hosts   map[string]*host // by folded name
+	browse  browser
+	batch   batch
+	history history
+	echoes  echoes
+	asked   time.Time       // when unicast answers were last asked for
+	timers  map[*timer]bool // one-shot timers, to stop when the link is dropped
+}
+
+// openLink starts announcing and browsing on an interface.
+func (e *Engine) openLink(ifc Interface) {
+	l := &link{
+		e:      e,
+		ifc:    ifc,
+		held:   make(map[netip.AddrPort]*heldQuery),
+		seen:   make(map[string]*seen),
+		hosts:  make(map[string]*host),
+		timers: make(map[*timer]bool),
+	}
+	for f := range Family(families) {
+		q := &l.answers[f]
+		q.due = make(map[*ownRecord]pendingAnswer)
+		q.timer.fn = func() { l.flushAnswers(f) }
+	}
+	l.browse.timer.fn = l.browseNow
+	l.batch.timer.fn = l.flushBatch
+	e.links[ifc.Index] = l
+	l.join()
+	l.publishMissing()
+	l.startBrowsing()
+}
+
+// close drops the link without a goodbye: there is nobody left to say it to.
+func (l *link) close() {
+	e := l.e
+	delete(e.links, l.ifc.Index)
+	for _, p := range l.pubs {
+		e.timers.stop(&p.timer)
+		e.conflictOver(p)
+	}
+	for f := range Family(families) {
+		e.timers.stop(&l.answers[f].timer)
+		if l.joined[f] && e.sockets[f].conn != nil {
+			e.sockets[f].conn.Leave(l.ifc)
+		}
+	}
+	for t := range l.timers {
+		e.timers.stop(t)
+	}
+	e.timers.stop(&l.browse.timer)
+	e.timers.stop(&l.batch.timer)
+	l.forgetAll()
+}
+
+// join joins the groups of the families that the interface has addresses of. IPv6 multicast does not work on loopback.
+func (l *link) join() {
+	for f := range Family(families) {
+		conn := l.e.sockets[f].conn
+		want := conn != nil && l.ifc.has(f) && !(l.ifc.Loopback && f == IPv6)
+		if want == l.joined[f] || conn == nil {
+			continue
+		}
+		if !want {
+			conn.Leave(l.ifc)
+			l.joined[f] = false
+			continue
+		}
+		if err := conn.Join(l.ifc); err != nil {
+			l.e.log.Debug("cannot join the multicast group", "interface", l.ifc.Name, "family", f, "error", err)
+			continue
+		}
+		l.joined[f] = true
+	}
+}
+
+// after calls fn in the engine's goroutine after a while, unless the link is dropped before.
+func (l *link) after(d time.Duration, fn func()) *timer {
+	t := &timer{}
+	t.fn = func() {
+		delete(l.timers, t)
+		fn()
+	}
+	l.timers[t] = true
+	l.e.timers.set(t, l.e.now.Add(d))
+	return t
+}
+
+// multicast sends packets to the group of a family and counts them as one kind.
+func (l *link) multicast(f Family, packets [][]byte, kind func(*Traffic) *Count) {
+	if !l.joined[f] {
+		return
+	}
+	for _, b := range packets {
+		l.echoes.expect(b, l.e.now)
+		l.send(f, b, Groups[f], kind)
+	}
+}
+
+func (l *link) send(f Family, b []byte, to netip.AddrPort, kind func(*Traffic) *Count) {
+	conn := l.e.sockets[f].conn
+	if conn == nil {
+		return
+	}
+	err := conn.Send(b, l.ifc, to)
+	l.e.count(func(s *Stats) {
+		if err != nil {
+			s.Unsent++
+			return
+		}
+		kind(&s.Sent).add(len(b))
+	})
+}
+
+func probes(t *Traffic) *Count        { return &t.Probes }
+func announcements(t *Traffic) *Count { return &t.Announcements }
+func queries(t *Traffic) *Count       { return &t.Queries }
+func responses(t *Traffic) *Count     { return &t.Responses }
+func goodbyes(t *Traffic) *Count      { return &t.Goodbyes }
+func legacy(t *Traffic) *Count        { return &t.Legacy }
+
+var (
+	errOffLink   = errors.New("source is not on the link")
+	errMalformed = errors.New("malformed")
+	errOwn       = errors.New("own packet")
+)
+
+// receive works on a packet.
+func (e *Engine) receive(p received) {
+	l := e.linkOf(p)
+	err := errOffLink
+	if l != nil {
+		err = l.receive(p)
+	}
+	if err == nil {
+		return
+	}
+	e.count(func(s *Stats) {
+		switch err {
+		case errOwn:
+			s.Own++
+		case errMalformed:
+			s.Malformed++
+		default:
+			s.OffLink++
+		}
+	})
+}
+
+// linkOf returns the link that a packet came by. Where the platform does not tell, its source tells.
+func (e *Engine) linkOf(p received) *link {
+	if p.Index != 0 {
+		return e.links[p.Index]
+	}
+	src := p.Src.Addr()
+	for _, l := range e.links {
+		if src.Zone() == l.ifc.Name || src.Zone() == "" && l.ifc.onLink(src) {
+			return l
+		}
+	}
+	return nil
+}
+
+func (l *link) receive(p received) error {
+	src := p.Src.Addr()
+	if err := l.admit(src); err != nil {
+		return err
+	}
+	if l.ifc.owns(src) && l.echoes.own(p.Data, l.e.now) {
+		return errOwn
+	}
+	m, err := parse(p.Data)
+	if err != nil {
+		return err
+	}
+	unicast := p.Dst.IsValid() && !p.Dst.IsMulticast()
+	if m.Response {
+		// RFC 6762 §6 and §11: from port 5353; by unicast only in answer to a question of the last 2 s.
+		if p.Src.Port() != Port || unicast && l.e.now.Sub(l.asked) > 2*time.Second {
+			return errMalformed
+		}
+		l.countReceived(m, len(p.Data), false)
+		l.handleResponse(p, m)
+		return nil
+	}
+	isLegacy := p.Src.Port() != Port
+	l.countReceived(m, len(p.Data), isLegacy)
+	if isLegacy {
+		l.answerLegacy(p, m)
+	} else {
+		l.handleQuery(p, m, unicast)
+	}
+	return nil
+}
+
+// admit reports whether a source is on the link (RFC 6762 §11). One of our own addresses is only on the link of its
+// interface: what we send on one interface and hear on another, attached to the same network, is no news.
+func (l *link) admit(src netip.Addr) error {
+	switch {
+	case l.ifc.Loopback:
+		if !src.IsLoopback() {
+			return errOffLink
+		}
+	case src.IsLoopback() || !src.IsLinkLocalUnicast() && !l.ifc.onLink(src):
+		return errOffLink
+	}
+	if !l.ifc.owns(src) {
+		for _, other := range l.e.links {
+			if other != l && other.ifc.owns(src) {
+				return errOwn
+			}
+		}
+	}
+	return nil
+}
+
+func (l *link) countReceived(m *dns.Msg, size int, isLegacy bool) {
+	kind := queries
+	switch {
+	case isLegacy:
+		kind = legacy
+	case m.Response:
+		kind = goodbyes
+		for _, rr := range m.Answer {
+			if rr.Header().Ttl > 0 {
+				kind = responses
+			}
+		}
+	case len(m.Ns) > 0:
+		kind = probes
+	}
+	l.e.count(func(s *Stats) { kind(&s.Received).add(size) })
+}
+
+// echoes recognizes own multicast packets that come back. Comparing sources does not do: another process of this host
+// has the same address and port. So each packet sent is expected to come back once.
+type echoes struct {
+	seed maphash.Seed
+	sent map[uint64][]time.Time
+	n    int
+}
+
+const echoTime = 5 * time.Second // longer than a packet stays in a receive buffer
+
+func (s *echoes) expect(b []byte, now time.Time) {
+	if s.sent == nil {
+		s.seed = maphash.MakeSeed()
+		s.sent = make(map[uint64][]time.Time)
+	}
+	if s.n >= maxEchoes {
+		s.expire(now)
+	}
+	if s.n >= maxEchoes { // nothing comes back, it seems
+		clear(s.sent)
+		s.n = 0
+	}
+	h := maphash.Bytes(s.seed, b)
+	s.sent[h] = append(s.sent[h], now)
+	s.n++
+}
+
+// own reports whether b is one of the packets expected, and expects it no more.
+func (s *echoes) own(b []byte, now time.Time) bool {
+	if s.n == 0 {
+		return false
+	}
+	s.expire(now)
+	h := maphash.Bytes(s.seed, b)
+	times := s.sent[h]
+	if len(times) == 0 {
+		return false
+	}
+	s.n--
+	if s.sent[h] = times[1:]; len(times) == 1 {
+		delete(s.sent, h)
+	}
+	return true
+}
+
+func (s *echoes) expire(now time.Time) {
+	for h, times := range s.sent {
+		for len(times) > 0 && now.Sub(times[0]) > echoTime {
+			times = times[1:]
+			s.n--
+		}
+		if s.sent[h] = times; len(times) == 0 {
+			delete(s.sent, h)
+		}
+	}
+}

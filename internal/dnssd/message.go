@@ -1,0 +1,121 @@
+package dnssd
+
+import (
+	"github.com/miekg/dns"
+)
+
+// response returns an empty response (RFC 6762 §18).
+func response() *dns.Msg {
+	return &dns.Msg{MsgHdr: dns.MsgHdr{Response: true, Authoritative: true}, Compress: true}
+}
+
+// packResponses packs records into as many responses as are needed for none to exceed limit bytes. A record that is
+// larger than that goes alone in its packet (RFC 6762 §17). Additional records go where there is room left, or nowhere.
+func packResponses(answers, additional []dns.RR, limit int) [][]byte {
+	var packets [][]byte
+	m, size := response(), sizer{limit: limit}
+	flush := func() {
+		for _, rr := range additional {
+			m.Extra = append(m.Extra, rr)
+			if !size.fits(m, rr) {
+				m.Extra = m.Extra[:len(m.Extra)-1]
+			}
+		}
+		additional = nil
+		packets = appendPacked(packets, m)
+		m, size = response(), sizer{limit: limit}
+	}
+	var large []dns.RR
+	for _, rr := range answers {
+		if dns.Len(rr)+headerSize > limit {
+			large = append(large, rr)
+			continue
+		}
+		m.Answer = append(m.Answer, rr)
+		if !size.fits(m, rr) {
+			m.Answer = m.Answer[:len(m.Answer)-1]
+			kept := additional // they may fit in the last packet, which has room
+			additional = nil
+			flush()
+			additional = kept
+			m.Answer = append(m.Answer, rr)
+			size.fits(m, rr)
+		}
+	}
+	for _, rr := range additional {
+		if dns.Len(rr)+headerSize > limit {
+			large = append(large, rr)
+		}
+	}
+	if len(m.Answer) > 0 {
+		flush()
+	}
+	for _, rr := range large {
+		m := response()
+		m.Answer = []dns.RR{rr}
+		packets = appendPacked(packets, m)
+	}
+	return packets
+}
+
+// packQueries packs questions and known answers into as many queries as are needed for none to exceed limit bytes. All
+// but the last of the packets that carry known answers have the TC bit set (RFC 6762 §7.2).
+func packQueries(questions []dns.Question, known []dns.RR, limit int) [][]byte {
+	var packets [][]byte
+	m, size := &dns.Msg{Compress: true}, sizer{limit: limit}
+	for _, q := range questions {
+		m.Question = append(m.Question, q)
+		if !size.grow(m, len(q.Name)+1+4) && len(m.Question) > 1 {
+			m.Question = m.Question[:len(m.Question)-1]
+			packets = appendPacked(packets, m)
+			m, size = &dns.Msg{Compress: true, Question: []dns.Question{q}}, sizer{limit: limit}
+			size.grow(m, len(q.Name)+1+4)
+		}
+	}
+	for _, rr := range known {
+		m.Answer = append(m.Answer, rr)
+		if !size.fits(m, rr) && len(m.Answer) > 1 {
+			m.Answer = m.Answer[:len(m.Answer)-1]
+			m.Truncated = true
+			packets = appendPacked(packets, m)
+			m, size = &dns.Msg{Compress: true, Answer: []dns.RR{rr}}, sizer{limit: limit}
+			size.fits(m, rr)
+		}
+	}
+	return appendPacked(packets, m)
+}
+
+const headerSize = 12
+
+// A sizer tells whether a growing message still fits. It measures the message, which takes time in proportion to its
+// length, only when the sum of the uncompressed parts says that it might not.
+type sizer struct {
+	limit int
+	bound int // upper bound of the packed size
+}
+
+func (s *sizer) fits(m *dns.Msg, rr dns.RR) bool { return s.grow(m, dns.Len(rr)) }
+
+func (s *sizer) grow(m *dns.Msg, n int) bool {
+	if s.bound == 0 {
+		s.bound = headerSize
+	}
+	if s.bound+n > s.limit {
+		measured := m.Len()
+		if measured > s.limit {
+			return false // the caller takes it out again
+		}
+		s.bound = measured
+		return true
+	}
+	s.bound += n
+	return true
+}
+
+func appendPacked(packets [][]byte, m *dns.Msg) [][]byte {
+	b, err := m.Pack()
+	if err != nil || len(b) > maxPacket-28 {
+		return packets // cannot happen with records of ours: they were validated
+	}
+	return append(packets, b)
+}

@@ -1,0 +1,158 @@
+package dnssd
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// A Family is an address family. Multicast DNS runs over each of them separately.
+type Family int
+
+// The address families.
+const (
+	IPv4 Family = iota
+	IPv6
+	families = 2
+)
+
+// Port is the UDP port of Multicast DNS (RFC 6762 §3).
+const Port = 5353
+
+// Groups are the link-local multicast groups of Multicast DNS (RFC 6762 §3), indexed by [Family].
+var Groups = [families]netip.AddrPort{
+	IPv4: netip.AddrPortFrom(netip.AddrFrom4([4]byte{224, 0, 0, 251}), Port),
+	IPv6: netip.AddrPortFrom(netip.AddrFrom16([16]byte{0: 0xff, 1: 0x02, 15: 0xfb}), Port),
+}
+
+// String returns "IPv4" or "IPv6".
+func (f Family) String() string {
+	if f == IPv6 {
+		return "IPv6"
+	}
+	return "IPv4"
+}
+
+// familyOf returns the family of addr.
+func familyOf(addr netip.Addr) Family {
+	if addr.Unmap().Is4() {
+		return IPv4
+	}
+	return IPv6
+}
+
+// A Network is what an [Engine] needs of the operating system. The zero [Config] uses real sockets; package dnssdtest
+// has an in-memory one.
+type Network interface {
+	// Interfaces lists the network interfaces that exist now, up or down.
+	Interfaces() ([]Interface, error)
+
+	// Open opens the one socket of a family. Every received packet is handed to deliver, one at a time; deliver may
+	// block, and owns the packet afterwards. failed is called at most once, when the socket can no longer receive.
+	// Neither is called after Close of the Conn has returned.
+	Open(f Family, deliver func(Packet), failed func(error)) (Conn, error)
+}
+
+// A Conn is a socket on port 5353 of one family. Its methods are called by one goroutine.
+type Conn interface {
+	// Join makes the socket receive the family's multicast group on an interface.
+	Join(ifc Interface) error
+	// Leave undoes Join. The interface may be gone.
+	Leave(ifc Interface)
+	// Send sends one packet on an interface with an IP TTL of 255, to the group or to one address. The sender hears
+	// its own multicast packets.
+	Send(data []byte, ifc Interface, to netip.AddrPort) error
+	// Close closes the socket and returns once its goroutines have ended.
+	Close() error
+}
+
+// An Interface is the state of a network interface at one moment.
+type Interface struct {
+	Index        int
+	Name         string
+	MTU          int // bytes; 0 if unknown
+	Up           bool
+	Multicast    bool
+	Loopback     bool
+	PointToPoint bool
+	// Addrs are the interface's own addresses, each with the length of its prefix, without zones.
+	Addrs []netip.Prefix
+	// Gateway is the default router reached through the interface, if there is one and the platform tells.
+	Gateway netip.Addr
+}
+
+// A Packet is a received datagram.
+type Packet struct {
+	Data  []byte
+	Src   netip.AddrPort // link-local IPv6 with its zone
+	Dst   netip.Addr     // invalid if the platform does not tell
+	Index int            // of the receiving interface; 0 if the platform does not tell
+}
+
+// owns reports whether addr is one of the interface's own addresses.
+func (i *Interface) owns(addr netip.Addr) bool {
+	addr = addr.WithZone("")
+	return slices.ContainsFunc(i.Addrs, func(p netip.Prefix) bool { return p.Addr() == addr })
+}
+
+// onLink reports whether addr is in a prefix of the interface (RFC 6762 §11).
+func (i *Interface) onLink(addr netip.Addr) bool {
+	addr = addr.WithZone("")
+	return slices.ContainsFunc(i.Addrs, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
+// has reports whether the interface has an address of the family.
+func (i *Interface) has(f Family) bool {
+	return slices.ContainsFunc(i.Addrs, func(p netip.Prefix) bool { return familyOf(p.Addr()) == f })
+}
+
+// equal reports whether nothing changed between two looks at an interface. The order of its addresses does not count.
+func (i *Interface) equal(o *Interface) bool {
+	return i.Index == o.Index && i.Name == o.Name && i.MTU == o.MTU && i.Gateway == o.Gateway &&
+		len(i.Addrs) == len(o.Addrs) &&
+		!slices.ContainsFunc(i.Addrs, func(p netip.Prefix) bool { return !slices.Contains(o.Addrs, p) })
+}
+
+// sameNetwork reports whether an interface that looked like i, and now looks like o, is still attached to the same
+// network: its gateway is the same as far as known, and a prefix survived. IPv6 prefixes come and go on one network, so
+// they decide only where there is no IPv4.
+func (i *Interface) sameNetwork(o *Interface) bool {
+	if i.Index != o.Index || i.Name != o.Name {
+		return false
+	}
+	if i.Gateway.IsValid() && o.Gateway.IsValid() && i.Gateway != o.Gateway {
+		return false
+	}
+	for _, f := range []Family{IPv4, IPv6} {
+		before := i.prefixes(f)
+		if len(before) == 0 {
+			continue
+		}
+		after := o.prefixes(f)
+		return slices.ContainsFunc(before, func(p netip.Prefix) bool { return slices.Contains(after, p) })
+	}
+	return true
+}
+
+// prefixes returns the interface's prefixes of a family. Those of IPv6 link-local addresses tell nothing and are left out.
+func (i *Interface) prefixes(f Family) []netip.Prefix {
+	var ps []netip.Prefix
+	for _, p := range i.Addrs {
+		if familyOf(p.Addr()) == f && (f == IPv4 || !p.Addr().IsLinkLocalUnicast()) {
+			ps = append(ps, p.Masked())
+		}
+	}
+	return ps
+}
+
+// payload is the largest UDP payload that leaves the interface unfragmented, within the limit of RFC 6762 §17.
+func (i *Interface) payload(f Family) int {
+	mtu := i.MTU
+	if mtu <= 0 {
+		mtu = 1500
+	}
+	header := 20 + 8
+	if f == IPv6 {
+		header = 40 + 8
+	}
+	return max(512, min(mtu, maxPacket)-header)
+}

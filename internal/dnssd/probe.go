@@ -1,0 +1,182 @@
+package dnssd
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+const (
+	probeCount    = 3
+	probeInterval = 250 * time.Millisecond
+	probeDefer    = time.Second // after a lost tie-break (RFC 6762 §8.2)
+
+	// After a denied probe. RFC 6762 §8.1 asks for at least 5 s once 15 conflicts were seen within 10 s; since we do not
+	// choose another name, one is enough.
+	conflictPause    = 5 * time.Second
+	conflictPauseMax = time.Minute
+)
+
+// startProbing starts over after a delay. Until it succeeds, the publication answers nothing.
+func (p *publication) startProbing(delay time.Duration) {
+	p.state, p.probes, p.due = stateProbing, 0, 0
+	for f := range Family(families) {
+		for _, r := range p.records {
+			p.l.answers[f].drop(r)
+		}
+	}
+	p.l.e.timers.set(&p.timer, p.l.e.now.Add(delay))
+}
+
+// probe sends the next of three probes, or finds that all went unanswered and announces (RFC 6762 §8.1).
+func (p *publication) probe() {
+	l, en := p.l, p.entry
+	p.state = stateProbing
+	if p.probes == probeCount {
+		p.state, p.due, p.denials, p.contested = stateAnnounced, 2, 0, false
+		l.e.conflictOver(p)
+		p.announce()
+		return
+	}
+	p.probes++
+	for f := range Family(families) {
+		if !l.joined[f] {
+			continue
+		}
+		m := &dns.Msg{Compress: true}
+		for _, name := range []string{en.name, en.host} {
+			m.Question = append(m.Question, dns.Question{Name: name, Qtype: dns.TypeANY, Qclass: dns.ClassINET | unicastBit})
+		}
+		m.Ns = p.proposed("")
+		l.multicast(f, appendPacked(nil, m), probes)
+	}
+	l.asked = l.e.now
+	l.e.timers.set(&p.timer, l.e.now.Add(probeInterval))
+}
+
+// proposed returns the unique records with a name, folded, or with any if that is empty, as they stand in a probe.
+func (p *publication) proposed(key string) []dns.RR {
+	var rrs []dns.RR
+	for _, r := range p.records {
+		if r.unique && r.typ() != dns.TypeNSEC && (key == "" || r.key == key) {
+			rrs = append(rrs, withTTL(r.rr, r.rr.Header().Ttl, true))
+		}
+	}
+	return rrs
+}
+
+// tieBreak compares the records that another host proposes in a probe with ours, if we are probing for the same name.
+// The lexicographically later set wins; the loser waits a second and probes again, by when the winner answers
+// (RFC 6762 §8.2). The names of instance and host depend on each other, so the host decides only if the instance does not.
+func (l *link) tieBreak(m *dns.Msg) {
+	for _, p := range l.pubs {
+		if p.state != stateProbing || p.probes == 0 {
+			continue
+		}
+		for _, key := range []string{p.entry.key, p.entry.hostKey} {
+			var theirs []dns.RR
+			for _, rr := range m.Ns {
+				if fold(rr.Header().Name) == key {
+					theirs = append(theirs, rr)
+				}
+			}
+			if len(theirs) == 0 {
+				continue
+			}
+			if c := compareSets(p.proposed(key), theirs); c < 0 {
+				p.startProbing(probeDefer)
+				break
+			} else if c > 0 {
+				break
+			}
+		}
+	}
+}
+
+// checkConflict looks at a record that another host multicast. While a name of ours is probed for, any record with that
+// name denies it (RFC 6762 §8.1). Once it is announced, a record that replaces one of ours with other data makes us
+// probe again (§9).
+func (l *link) checkConflict(rr dns.RR, src netip.Addr) {
+	h := rr.Header()
+	if h.Rrtype == dns.TypeNSEC || h.Class&^cacheFlush != dns.ClassINET {
+		return
+	}
+	key := fold(h.Name)
+	for _, p := range l.pubs {
+		if key != p.entry.key && key != p.entry.hostKey {
+			continue
+		}
+		if h.Ttl == 0 {
+			// The other is leaving: no need to wait for the end of the pause.
+			if p.state == stateConflict {
+				l.e.timers.soonest(&p.timer, l.e.now.Add(probeDefer))
+			}
+			continue
+		}
+		if p.find(rr) != nil {
+			continue
+		}
+		switch {
+		case p.state == stateProbing && p.probes > 0:
+			p.deny(src)
+		case p.state == stateAnnounced && slices.ContainsFunc(p.records, func(r *ownRecord) bool { return r.key == key && r.typ() == h.Rrtype }):
+			p.contested = true
+			l.e.setConflict(p.entry, src)
+			p.startProbing(between(0, probeInterval))
+		}
+	}
+}
+
+// deny ends probing: the name is in use. It is tried again after a pause.
+func (p *publication) deny(src netip.Addr) {
+	p.state, p.probes, p.contested = stateConflict, 0, true
+	p.denials++
+	pause := min(conflictPause<<min(p.denials-1, 8), conflictPauseMax)
+	p.l.e.timers.set(&p.timer, p.l.e.now.Add(pause))
+	p.l.e.setConflict(p.entry, src)
+}
+
+// A conflict is what [Engine.Conflict] tells.
+type conflict struct {
+	instance string
+	other    netip.Addr
+}
+
+// setConflict notes who else announces an entry; an invalid address tells that nobody does. It is logged and reported when
+// it begins and when it ends; logged at a bounded rate, since anybody on the link can bring it about.
+func (e *Engine) setConflict(en *entry, other netip.Addr) {
+	before := en.conflict
+	if before.IsValid() == other.IsValid() {
+		return
+	}
+	en.conflict = other
+	instance := en.service.Instance
+	e.mu.Lock()
+	e.conflicts = slices.DeleteFunc(e.conflicts, func(c conflict) bool { return c.instance == instance })
+	if other.IsValid() {
+		e.conflicts = append(e.conflicts, conflict{instance, other})
+	}
+	e.mu.Unlock()
+	switch {
+	case !e.logging.take(e.now):
+	case other.IsValid():
+		e.log.Warn("our service instance is announced by somebody else", "instance", instance, "address", other)
+	default:
+		e.log.Info("our service instance is no longer announced by anybody else", "instance", instance)
+	}
+	if e.cfg.Conflict != nil {
+		e.events = append(e.events, func() { e.cfg.Conflict(instance, other) })
+	}
+}
+
+// conflictOver notes that p is no longer in conflict, or no longer there; the entry is not, if no other link says otherwise.
+func (e *Engine) conflictOver(p *publication) {
+	for _, l := range e.links {
+		if o := l.publication(p.entry); o != nil && o != p && o.contested {
+			return
+		}
+	}
+	e.setConflict(p.entry, netip.Addr{})
+}

@@ -1,0 +1,310 @@
+package dnssd
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// An entry is a service that Publish asked for.
+type entry struct {
+	service  Service
+	name     string     // of the instance
+	key      string     // name, folded
+	host     string     // name of the host
+	hostKey  string     // host, folded
+	parent   string     // name of the service type
+	conflict netip.Addr // who else announces it; said once
+	large    bool       // the warning about its size was logged
+}
+
+func newEntry(s Service, parent string) *entry {
+	en := &entry{
+		service: s,
+		name:    escapeLabel(s.Instance) + "." + parent,
+		host:    hostName(s.Instance),
+		parent:  parent,
+	}
+	en.key, en.hostKey = fold(en.name), fold(en.host)
+	return en
+}
+
+// The states of a publication. Only an announced one answers questions.
+type state int
+
+const (
+	stateProbing   state = iota // or about to
+	stateAnnounced              // probing succeeded; announcements may be due
+	stateConflict               // a probe was denied: silent until the next attempt
+)
+
+// A publication is an entry on a link.
+type publication struct {
+	l     *link
+	entry *entry
+	state state
+	timer timer // the next probe or announcement
+
+	records []*ownRecord
+	retired []dns.RR // records that changed away, to be taken back with the next announcement
+
+	probes    int       // sent in this round of probing
+	contested bool      // somebody else was heard to use the name, and probing did not succeed since
+	due       int       // announcements to make
+	announced time.Time // the last one
+	denials   int       // in a row
+}
+
+// An ownRecord is a record of ours on a link.
+type ownRecord struct {
+	pub    *publication
+	rr     dns.RR // with its full TTL, and the cache-flush bit if it is unique
+	key    string // its name, folded
+	unique bool
+	sent   [families]time.Time // when it was last multicast
+}
+
+func (r *ownRecord) typ() uint16 { return r.rr.Header().Rrtype }
+
+func (r *ownRecord) ttl() time.Duration { return time.Duration(r.rr.Header().Ttl) * time.Second }
+
+// publish begins to announce an entry on the link, if the link has an address for it.
+func (l *link) publish(en *entry) {
+	p := &publication{l: l, entry: en}
+	p.timer.fn = p.proceed
+	if p.records = p.build(); p.records == nil {
+		return
+	}
+	l.pubs = append(l.pubs, p)
+	p.startProbing(between(0, 250*time.Millisecond)) // RFC 6762 §8.1
+}
+
+// publishMissing publishes what is not published on the link.
+func (l *link) publishMissing() {
+	for _, en := range l.e.entries {
+		if l.publication(en) == nil {
+			l.publish(en)
+		}
+	}
+}
+
+func (l *link) publication(en *entry) *publication {
+	for _, p := range l.pubs {
+		if p.entry == en {
+			return p
+		}
+	}
+	return nil
+}
+
+// changed brings the records of an entry up to date and announces what is new, at once, but not more than once a
+// second (RFC 6762 §8.4).
+func (l *link) changed(en *entry) {
+	p := l.publication(en)
+	if p == nil {
+		l.publish(en)
+		return
+	}
+	records := p.build()
+	if records == nil { // no address left
+		l.withdraw(en)
+		return
+	}
+	var fresh bool
+	for i, r := range records {
+		if same := p.find(r.rr); same != nil {
+			records[i] = same // it may be about to be multicast
+		} else {
+			fresh = true
+		}
+	}
+	old := p.records
+	p.records = records
+	for _, r := range old {
+		if !slices.Contains(records, r) {
+			fresh = true
+			for f := range Family(families) {
+				l.answers[f].drop(r)
+			}
+			if replaced := r.typ() == dns.TypeSRV || r.typ() == dns.TypeTXT || r.typ() == dns.TypeNSEC; !replaced {
+				p.retired = append(p.retired, withTTL(r.rr, 0, false))
+			}
+		}
+	}
+	if p.state != stateAnnounced || !fresh {
+		return
+	}
+	at := l.e.now
+	if again := p.announced.Add(time.Second); again.After(at) {
+		at = again
+	}
+	p.due = 2
+	l.e.timers.set(&p.timer, at)
+}
+
+// announceAgain announces what is announced once more, and browses as if from the start: the network was out of reach.
+func (l *link) announceAgain() {
+	for _, p := range l.pubs {
+		if p.state == stateAnnounced {
+			p.due = 2
+			l.e.timers.set(&p.timer, l.e.now)
+		}
+	}
+	l.startBrowsing()
+}
+
+// find returns the record of the publication that is the same as rr.
+func (p *publication) find(rr dns.RR) *ownRecord {
+	key := fold(rr.Header().Name)
+	for _, r := range p.records {
+		if r.typ() == rr.Header().Rrtype && r.key == key && sameData(r.rr, rr) {
+			return r
+		}
+	}
+	return nil
+}
+
+// build makes the records of the publication: PTR, SRV, TXT and the addresses of the link's interface, and of no other
+// (RFC 6762 §6.2). It returns nil if the interface has no address of the service's families.
+func (p *publication) build() []*ownRecord {
+	en := p.entry
+	header := func(name string, typ uint16, ttl uint32, unique bool) dns.RR_Header {
+		h := dns.RR_Header{Name: name, Rrtype: typ, Class: dns.ClassINET, Ttl: ttl}
+		if unique {
+			h.Class |= cacheFlush
+		}
+		return h
+	}
+	var addrs []dns.RR
+	var types []uint16
+	for _, f := range []Family{IPv4, IPv6} {
+		n := 0
+		for _, prefix := range p.l.ifc.Addrs {
+			a := prefix.Addr()
+			if familyOf(a) != f || n == maxAddrs {
+				continue
+			}
+			switch {
+			case f == IPv4 && en.service.IPv4:
+				addrs = append(addrs, &dns.A{Hdr: header(en.host, dns.TypeA, hostTTL, true), A: net.IP(a.AsSlice())})
+			case f == IPv6 && en.service.IPv6:
+				addrs = append(addrs, &dns.AAAA{Hdr: header(en.host, dns.TypeAAAA, hostTTL, true), AAAA: net.IP(a.AsSlice())})
+			default:
+				continue
+			}
+			if n++; n == 1 {
+				types = append(types, addrs[len(addrs)-1].Header().Rrtype)
+			}
+		}
+	}
+	if len(addrs) == 0 {
+		return nil
+	}
+	txt := make([]string, 0, len(en.service.TXT)+1)
+	for _, t := range en.service.TXT {
+		txt = append(txt, escapeTXT(t))
+	}
+	if len(txt) == 0 {
+		txt = append(txt, "") // RFC 6763 §6.1
+	}
+	rrs := []dns.RR{
+		&dns.PTR{Hdr: header(en.parent, dns.TypePTR, otherTTL, false), Ptr: en.name},
+		&dns.PTR{Hdr: header(enumeration, dns.TypePTR, otherTTL, false), Ptr: en.parent},
+		&dns.SRV{Hdr: header(en.name, dns.TypeSRV, hostTTL, true), Port: en.service.Port, Target: en.host},
+		&dns.TXT{Hdr: header(en.name, dns.TypeTXT, otherTTL, true), Txt: txt},
+	}
+	rrs = append(rrs, addrs...)
+	// RFC 6762 §6.1: NSEC records tell which types there are, and so which there are not.
+	rrs = append(rrs,
+		&dns.NSEC{Hdr: header(en.name, dns.TypeNSEC, hostTTL, true), NextDomain: en.name, TypeBitMap: []uint16{dns.TypeTXT, dns.TypeSRV}},
+		&dns.NSEC{Hdr: header(en.host, dns.TypeNSEC, hostTTL, true), NextDomain: en.host, TypeBitMap: types},
+	)
+	records := make([]*ownRecord, len(rrs))
+	for i, rr := range rrs {
+		records[i] = &ownRecord{pub: p, rr: rr, key: fold(rr.Header().Name), unique: rr.Header().Class&cacheFlush != 0}
+	}
+	return records
+}
+
+// proceed makes the next step of probing and announcing.
+func (p *publication) proceed() {
+	switch p.state {
+	case stateAnnounced:
+		p.announce()
+	default:
+		p.probe()
+	}
+}
+
+// announce multicasts all records (RFC 6762 §8.3), twice, a second apart.
+func (p *publication) announce() {
+	l := p.l
+	if p.due == 0 {
+		return
+	}
+	if size := txtSize(p.entry.service.TXT); size > 1300 && !p.entry.large {
+		p.entry.large = true
+		l.e.log.Warn("the TXT record is larger than 1300 bytes and may not reach every device", "instance", p.entry.service.Instance, "bytes", size)
+	}
+	var answers, additional []dns.RR
+	for _, r := range p.records {
+		if r.typ() == dns.TypeNSEC {
+			additional = append(additional, r.rr)
+		} else {
+			answers = append(answers, r.rr)
+		}
+	}
+	answers = append(answers, p.retired...)
+	for f := range Family(families) {
+		if !l.joined[f] {
+			continue
+		}
+		l.multicast(f, packResponses(answers, additional, l.ifc.payload(f)), announcements)
+		for _, r := range p.records {
+			r.sent[f] = l.e.now
+			l.answers[f].drop(r)
+		}
+	}
+	p.announced = l.e.now
+	p.due--
+	if p.due > 0 {
+		l.e.timers.set(&p.timer, l.e.now.Add(time.Second))
+	} else {
+		p.retired = nil
+	}
+}
+
+// withdraw takes an entry off the link: with a goodbye (RFC 6762 §10.1) if it was announced, silently if it was not, since
+// a goodbye would also take the records of who is in conflict with us.
+func (l *link) withdraw(en *entry) {
+	p := l.publication(en)
+	if p == nil {
+		return
+	}
+	l.e.timers.stop(&p.timer)
+	l.pubs = slices.DeleteFunc(l.pubs, func(o *publication) bool { return o == p })
+	for f := range Family(families) {
+		for _, r := range p.records {
+			l.answers[f].drop(r)
+		}
+	}
+	l.e.conflictOver(p)
+	if p.announced.IsZero() || p.state != stateAnnounced {
+		return
+	}
+	for f := range Family(families) {
+		var gone []dns.RR
+		for _, r := range p.records {
+			// The service type is announced by others, too, and a large TXT goes with its SRV.
+			if r.typ() == dns.TypeNSEC || r.key == enumeration || dns.Len(r.rr) > l.ifc.payload(f)/2 {
+				continue
+			}
+			gone = append(gone, withTTL(r.rr, 0, false))
+		}
+		gone = append(gone, p.retired...)
+		l.multicast(f, packResponses(gone, nil, l.ifc.payload(f)), goodbyes)
+	}
+}

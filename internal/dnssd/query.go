@@ -1,0 +1,184 @@
+package dnssd
+
+import (
+	"slices"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// A browser asks for instances of the service type on a link (RFC 6762 §5.2).
+type browser struct {
+	timer    timer
+	interval time.Duration // until the query after the next one
+	refused  bool          // instances were not admitted for their number; ask again soon
+}
+
+const (
+	browseFirst = time.Second
+	browseMax   = time.Hour
+)
+
+// startBrowsing asks after 20 to 120 ms, and again after 1, 2, 4 s and so on, up to an hour.
+func (l *link) startBrowsing() {
+	l.browse.interval = browseFirst
+	l.e.timers.set(&l.browse.timer, l.e.now.Add(between(20*time.Millisecond, 120*time.Millisecond)))
+}
+
+// browseNow asks for instances, listing those that are known. The questions do not ask for unicast answers: another
+// process on this host might get them.
+func (l *link) browseNow() {
+	// What was learnt in another network must not be listed in this one.
+	if l.e.pollInterfaces(); l.e.links[l.ifc.Index] != l {
+		return
+	}
+	at := l.e.now.Add(l.browse.interval)
+	l.browse.interval = min(2*l.browse.interval, browseMax)
+	l.e.timers.set(&l.browse.timer, at)
+	l.browse.refused = false
+
+	question := dns.Question{Name: l.e.service, Qtype: dns.TypePTR, Qclass: dns.ClassINET}
+	known := l.knownAnswers()
+	for f := range Family(families) {
+		if l.joined[f] && !l.history.asked(f, question, l.e.now) {
+			l.multicast(f, packQueries([]dns.Question{question}, known, l.ifc.payload(f)), queries)
+		}
+	}
+}
+
+// browseAgain asks a second from now at the latest, since there was more than the limits admitted at one time.
+func (l *link) browseAgain() {
+	if !l.browse.refused {
+		l.browse.refused = true
+		l.e.timers.soonest(&l.browse.timer, l.e.now.Add(time.Second))
+	}
+}
+
+// knownAnswers returns the PTR records of the instances seen, those that are good for at least half of their time to
+// live (RFC 6762 §7.1), with what is left of it.
+func (l *link) knownAnswers() []dns.RR {
+	var known []dns.RR
+	for _, s := range l.seen {
+		if s.ptr.fresh(l.e.now) {
+			left := s.ptr.expires().Sub(l.e.now)
+			known = append(known, &dns.PTR{
+				Hdr: dns.RR_Header{Name: l.e.service, Rrtype: dns.TypePTR, Class: dns.ClassINET, Ttl: uint32(left / time.Second)},
+				Ptr: s.ptr.target,
+			})
+		}
+	}
+	slices.SortFunc(known, func(a, b dns.RR) int { return compareStrings(a.(*dns.PTR).Ptr, b.(*dns.PTR).Ptr) })
+	return known
+}
+
+// A batch collects questions for records that run out or are missing, so that those which come up together share a packet.
+type batch struct {
+	questions [families][]dns.Question
+	timer     timer
+}
+
+const batchTime = 10 * time.Millisecond
+
+// ask asks for records soon, over the families in via; over all if that is empty.
+func (l *link) ask(via familySet, questions ...dns.Question) {
+	for f := range Family(families) {
+		if !l.joined[f] || via != 0 && !via.has(f) {
+			continue
+		}
+		for _, q := range questions {
+			q.Qclass = dns.ClassINET
+			if b := &l.batch.questions[f]; !slices.Contains(*b, q) && len(*b) < maxResolveBatch {
+				*b = append(*b, q)
+			}
+		}
+	}
+	l.e.timers.soonest(&l.batch.timer, l.e.now.Add(batchTime))
+}
+
+// flushBatch sends the questions collected, but for those that somebody else just asked.
+func (l *link) flushBatch() {
+	for f := range Family(families) {
+		questions := slices.DeleteFunc(l.batch.questions[f], func(q dns.Question) bool { return l.history.asked(f, q, l.e.now) })
+		l.batch.questions[f] = nil
+		if len(questions) == 0 {
+			continue
+		}
+		var known []dns.RR
+		if slices.ContainsFunc(questions, func(q dns.Question) bool { return q.Qtype == dns.TypePTR }) {
+			known = l.knownAnswers()
+		}
+		l.multicast(f, packQueries(questions, known, l.ifc.payload(f)), queries)
+	}
+}
+
+// A history holds the questions that others asked lately (RFC 6762 §7.3).
+type history struct {
+	seen [families]map[historyKey]time.Time
+}
+
+type historyKey struct {
+	name string // folded
+	typ  uint16
+}
+
+const historyTime = time.Second
+
+// asked reports whether somebody else just asked a question of ours, so that the answer is going to be multicast.
+func (h *history) asked(f Family, q dns.Question, now time.Time) bool {
+	at, ok := h.seen[f][historyKey{fold(q.Name), q.Qtype}]
+	return ok && now.Sub(at) <= historyTime
+}
+
+// noteQuestions remembers the questions of a query of another host, unless they ask for unicast answers, or the query
+// suppresses answers that ours would not.
+func (l *link) noteQuestions(f Family, m *dns.Msg) {
+	if m.Truncated || len(m.Ns) > 0 {
+		return
+	}
+	h := &l.history
+	if h.seen[f] == nil {
+		h.seen[f] = make(map[historyKey]time.Time)
+	}
+	for k, at := range h.seen[f] {
+		if l.e.now.Sub(at) > historyTime {
+			delete(h.seen[f], k)
+		}
+	}
+	for _, q := range m.Question {
+		key := historyKey{fold(q.Name), q.Qtype}
+		if q.Qclass != dns.ClassINET || len(h.seen[f]) >= maxHistory || !l.interesting(key) {
+			continue
+		}
+		if !slices.ContainsFunc(m.Answer, func(rr dns.RR) bool {
+			return fold(rr.Header().Name) == key.name && rr.Header().Rrtype == key.typ && !l.wouldList(rr)
+		}) {
+			h.seen[f][key] = l.e.now
+		}
+	}
+}
+
+// interesting reports whether the question is one that this link might ask.
+func (l *link) interesting(k historyKey) bool {
+	if k.name == l.e.serviceKey {
+		return k.typ == dns.TypePTR
+	}
+	if l.hosts[k.name] != nil {
+		return true
+	}
+	label, ok := l.e.instanceLabel(k.name)
+	return ok && l.seen[fold(label)] != nil
+}
+
+// wouldList reports whether a known answer of another host would be one of ours.
+func (l *link) wouldList(rr dns.RR) bool {
+	ptr, ok := rr.(*dns.PTR)
+	if !ok {
+		return false
+	}
+	label, ok := l.e.instanceLabel(ptr.Ptr)
+	if !ok {
+		return false
+	}
+	s := l.seen[fold(label)]
+	return s != nil && s.ptr.fresh(l.e.now)
+}

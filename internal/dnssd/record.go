@@ -1,0 +1,283 @@
+package dnssd
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/miekg/dns"
+)
+
+// Times to live (RFC 6762 §10) and limits of what is announced and accepted.
+const (
+	hostTTL  = 120  // s: records that contain a host name: SRV, A, AAAA, and the NSEC that go with them
+	otherTTL = 4500 // s: PTR, TXT
+
+	cacheFlush = 1 << 15 // top bit of the class of a record (RFC 6762 §10.2)
+	unicastBit = 1 << 15 // top bit of the class of a question (RFC 6762 §5.4)
+
+	maxPacket  = 9000 // bytes, IP and UDP headers included (RFC 6762 §17)
+	maxLabel   = 63   // bytes (RFC 1035 §2.3.4)
+	maxString  = 255  // bytes of one TXT string (RFC 6763 §6.1)
+	maxTXT     = 8 << 10
+	maxStrings = 128
+	maxAddrs   = 16 // addresses of a host, of a family, on a link
+)
+
+// enumeration is the name that lists the service types in use (RFC 6763 §9).
+const enumeration = "_services._dns-sd._udp.local."
+
+// ErrInvalidService is wrapped by the errors that tell why a [Service], or the service type of a [Config], cannot be announced.
+var ErrInvalidService = errors.New("dnssd: invalid service")
+
+// A Service is what an [Engine] announces.
+type Service struct {
+	// Instance is the instance label: 1 to 63 raw bytes, nothing escaped.
+	Instance string
+	// Port is the port in the SRV record.
+	Port uint16
+	// TXT are the strings of the TXT record, raw, at most 255 bytes each, 128 in number and 8 KiB together.
+	TXT []string
+	// IPv4 and IPv6 tell the families that the service is reachable by: whether A and AAAA records are announced.
+	// At least one must be set. On an interface without such an address the service is not announced.
+	IPv4, IPv6 bool
+}
+
+func (s *Service) validate() error {
+	switch {
+	case len(s.Instance) == 0 || len(s.Instance) > maxLabel:
+		return fmt.Errorf("%w: instance label of %d bytes", ErrInvalidService, len(s.Instance))
+	case s.Port == 0:
+		return fmt.Errorf("%w: no port", ErrInvalidService)
+	case !s.IPv4 && !s.IPv6:
+		return fmt.Errorf("%w: no address family", ErrInvalidService)
+	case len(s.TXT) > maxStrings:
+		return fmt.Errorf("%w: %d TXT strings", ErrInvalidService, len(s.TXT))
+	case txtSize(s.TXT) > maxTXT:
+		return fmt.Errorf("%w: TXT of %d bytes", ErrInvalidService, txtSize(s.TXT))
+	}
+	for _, t := range s.TXT {
+		if len(t) > maxString {
+			return fmt.Errorf("%w: TXT string of %d bytes", ErrInvalidService, len(t))
+		}
+	}
+	return nil
+}
+
+func (s *Service) equal(o *Service) bool {
+	return s.Instance == o.Instance && s.Port == o.Port && s.IPv4 == o.IPv4 && s.IPv6 == o.IPv6 && slices.Equal(s.TXT, o.TXT)
+}
+
+// txtSize is the length of a TXT record's data.
+func txtSize(txt []string) int {
+	n := 0
+	for _, t := range txt {
+		n += 1 + len(t)
+	}
+	return n
+}
+
+// serviceName validates a service type such as "_sd._udp" and returns its domain name (RFC 6763 §7).
+func serviceName(service string) (string, error) {
+	app, proto, ok := strings.Cut(service, ".")
+	valid := ok && (proto == "_udp" || proto == "_tcp") && len(app) >= 2 && len(app) <= 16 && app[0] == '_' &&
+		app[1] != '-' && app[len(app)-1] != '-'
+	for i := 1; valid && i < len(app); i++ {
+		valid = letterDigitHyphen(app[i])
+	}
+	if !valid {
+		return "", fmt.Errorf("%w: service type %q is not like _app._udp", ErrInvalidService, service)
+	}
+	return service + ".local.", nil
+}
+
+func letterDigitHyphen(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-'
+}
+
+// hostName derives the host name of an instance from its label, so that it gives nothing more away: the label itself if
+// it is made of letters, digits and inner hyphens, otherwise the first 16 bytes of its SHA-256 in hexadecimal.
+func hostName(label string) string {
+	plain := label[0] != '-' && label[len(label)-1] != '-'
+	for i := 0; plain && i < len(label); i++ {
+		plain = letterDigitHyphen(label[i])
+	}
+	if !plain {
+		sum := sha256.Sum256([]byte(label))
+		label = hex.EncodeToString(sum[:16])
+	}
+	return label + ".local."
+}
+
+// fold returns the form of a domain name under which names that are equal in DNS are equal (RFC 6762 §16): ASCII
+// letters lose their case, and nothing else does.
+func fold(name string) string {
+	for i := 0; i < len(name); i++ {
+		if name[i] >= 'A' && name[i] <= 'Z' {
+			b := []byte(name)
+			for ; i < len(b); i++ {
+				if b[i] >= 'A' && b[i] <= 'Z' {
+					b[i] += 'a' - 'A'
+				}
+			}
+			return string(b)
+		}
+	}
+	return name
+}
+
+// escapeLabel turns a raw label into the presentation form that package dns reads and writes.
+func escapeLabel(raw string) string {
+	var b strings.Builder
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case strings.IndexByte(`. '@;()"\`, c) >= 0:
+			b.WriteByte('\\')
+			b.WriteByte(c)
+		case c < ' ' || c > '~':
+			fmt.Fprintf(&b, `\%03d`, c)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// cutLabel splits a name in presentation form into its first label, raw, and the rest, in presentation form.
+func cutLabel(name string) (raw, rest string, ok bool) {
+	for i := 0; i < len(name); i++ {
+		switch name[i] {
+		case '\\':
+			i++
+			if i+2 < len(name) && digit(name[i]) && digit(name[i+1]) && digit(name[i+2]) {
+				i += 2
+			}
+		case '.':
+			return Unescape(name[:i]), name[i+1:], i > 0
+		}
+	}
+	return "", "", false
+}
+
+// escapeTXT turns a raw TXT string into the form that package dns packs.
+func escapeTXT(raw string) string { return strings.ReplaceAll(raw, `\`, `\\`) }
+
+// Unescape undoes the escapes of package dns in a label or in a TXT string: \DDD and \C.
+func Unescape(s string) string {
+	if strings.IndexByte(s, '\\') < 0 {
+		return s
+	}
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c == '\\' && i+1 < len(s) {
+			i++
+			c = s[i]
+			if i+2 < len(s) && digit(s[i]) && digit(s[i+1]) && digit(s[i+2]) {
+				c = (s[i]-'0')*100 + (s[i+1]-'0')*10 + (s[i+2] - '0')
+				i += 2
+			}
+		}
+		b = append(b, c)
+	}
+	return string(b)
+}
+
+func digit(c byte) bool { return c >= '0' && c <= '9' }
+
+// rawTXT returns the strings of a received TXT record, and whether they are within the limits. A record that says
+// nothing (RFC 6763 §6.1) has no strings.
+func rawTXT(t *dns.TXT) ([]string, bool) {
+	if len(t.Txt) > maxStrings {
+		return nil, false
+	}
+	txt := make([]string, 0, len(t.Txt))
+	for _, s := range t.Txt {
+		if s = Unescape(s); s != "" {
+			txt = append(txt, s)
+		}
+	}
+	return txt, txtSize(txt) <= maxTXT
+}
+
+// addrOf returns the address in an A or AAAA record.
+func addrOf(rr dns.RR) (netip.Addr, bool) {
+	var a netip.Addr
+	var ok bool
+	switch rr := rr.(type) {
+	case *dns.A:
+		a, ok = netip.AddrFromSlice(rr.A)
+		a = a.Unmap()
+		return a, ok && a.Is4()
+	case *dns.AAAA:
+		a, ok = netip.AddrFromSlice(rr.AAAA)
+		return a, ok && a.Is6() && !a.Is4In6()
+	}
+	return a, false
+}
+
+// rdata returns the data of a record as it is compared and sent uncompressed.
+func rdata(rr dns.RR) []byte {
+	b := make([]byte, dns.Len(rr)+1)
+	end, err := dns.PackRR(rr, b, 0, nil, false)
+	if err != nil {
+		return nil
+	}
+	start, err := dns.PackDomainName(rr.Header().Name, make([]byte, 256), 0, nil, false)
+	if err != nil || start+10 > end {
+		return nil
+	}
+	return b[start+10 : end]
+}
+
+// sameData reports whether two records of the same type carry the same data; names in it are compared as DNS does.
+func sameData(a, b dns.RR) bool {
+	switch a := a.(type) {
+	case *dns.PTR:
+		b, ok := b.(*dns.PTR)
+		return ok && fold(a.Ptr) == fold(b.Ptr)
+	case *dns.SRV:
+		b, ok := b.(*dns.SRV)
+		return ok && a.Port == b.Port && a.Priority == b.Priority && a.Weight == b.Weight && fold(a.Target) == fold(b.Target)
+	case *dns.TXT:
+		b, ok := b.(*dns.TXT)
+		return ok && slices.EqualFunc(a.Txt, b.Txt, func(s, t string) bool { return Unescape(s) == Unescape(t) })
+	}
+	return a.Header().Rrtype == b.Header().Rrtype && bytes.Equal(rdata(a), rdata(b))
+}
+
+// compareRecords orders records for simultaneous probe tie-breaking: class without the cache-flush bit, type, then raw
+// data (RFC 6762 §8.2).
+func compareRecords(a, b dns.RR) int {
+	ha, hb := a.Header(), b.Header()
+	if c := int(ha.Class&^cacheFlush) - int(hb.Class&^cacheFlush); c != 0 {
+		return c
+	}
+	if c := int(ha.Rrtype) - int(hb.Rrtype); c != 0 {
+		return c
+	}
+	return bytes.Compare(rdata(a), rdata(b))
+}
+
+// compareSets compares two sets of proposed records, each in any order (RFC 6762 §8.2.1).
+func compareSets(a, b []dns.RR) int {
+	a, b = slices.Clone(a), slices.Clone(b)
+	slices.SortFunc(a, compareRecords)
+	slices.SortFunc(b, compareRecords)
+	return slices.CompareFunc(a, b, compareRecords)
+}
+
+// withTTL returns a copy of rr with another TTL, and without the cache-flush bit if plain.
+func withTTL(rr dns.RR, ttl uint32, plain bool) dns.RR {
+	rr = dns.Copy(rr)
+	rr.Header().Ttl = ttl
+	if plain {
+		rr.Header().Class &^= cacheFlush
+	}
+	return rr
+}

@@ -1,0 +1,364 @@
+package dnssd
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// A pendingAnswer tells when a record is going to be multicast, and how long before that it must not have been.
+type pendingAnswer struct {
+	at  time.Time
+	gap time.Duration
+}
+
+// An answerQueue holds the records that are going to be multicast on a link, over one family, in answer to questions.
+// Answers to several questions that fall due together share a packet.
+type answerQueue struct {
+	due   map[*ownRecord]pendingAnswer
+	timer timer
+}
+
+func (q *answerQueue) drop(r *ownRecord) { delete(q.due, r) }
+
+// A heldQuery is a query whose sender announced more known answers to come (RFC 6762 §7.2).
+type heldQuery struct {
+	questions []dns.Question
+	known     map[*ownRecord]bool // those of our records that it listed so far
+}
+
+// The gaps that RFC 6762 §6 demands between two times that a record is multicast on a link.
+const (
+	answerGap = time.Second
+	defendGap = 250 * time.Millisecond // in answer to a probe
+)
+
+// handleQuery answers a query of another Multicast DNS host.
+func (l *link) handleQuery(p received, m *dns.Msg, unicast bool) {
+	if len(m.Ns) > 0 {
+		l.tieBreak(m)
+	}
+	if !unicast {
+		l.noteQuestions(p.family, m)
+	}
+	if unicast { // RFC 6762 §5.5: as if unicast answers had been asked for
+		for i := range m.Question {
+			m.Question[i].Qclass |= unicastBit
+		}
+	}
+	known := l.known(m.Answer)
+	if h := l.held[p.Src]; h != nil {
+		maps.Copy(h.known, known)
+		if len(m.Question) == 0 {
+			return
+		}
+	}
+	if m.Truncated && len(m.Question) > 0 {
+		if !l.concerned(m.Question) || len(l.held) >= maxHeld {
+			return
+		}
+		if l.held[p.Src] == nil {
+			h := &heldQuery{questions: m.Question, known: known}
+			l.held[p.Src] = h
+			l.after(between(400*time.Millisecond, 500*time.Millisecond), func() {
+				delete(l.held, p.Src)
+				l.answer(p, h.questions, h.known, false, 0)
+			})
+			return
+		}
+	}
+	l.answer(p, m.Question, known, len(m.Ns) > 0, between(20*time.Millisecond, 120*time.Millisecond))
+}
+
+// concerned reports whether any of the questions asks for a record of ours.
+func (l *link) concerned(questions []dns.Question) bool {
+	return slices.ContainsFunc(questions, func(q dns.Question) bool { return len(l.match(q)) > 0 })
+}
+
+// match returns the records that answer a question; an NSEC record, if the name is ours and has no record of that type
+// (RFC 6762 §6.1).
+func (l *link) match(q dns.Question) []*ownRecord {
+	if class := q.Qclass &^ unicastBit; class != dns.ClassINET && class != dns.ClassANY {
+		return nil
+	}
+	key := fold(q.Name)
+	var found []*ownRecord
+	for _, p := range l.pubs {
+		if p.state != stateAnnounced {
+			continue
+		}
+		var denial *ownRecord
+		for _, r := range p.records {
+			switch {
+			case r.key != key:
+			case r.typ() == q.Qtype, q.Qtype == dns.TypeANY && r.typ() != dns.TypeNSEC:
+				if !slices.ContainsFunc(found, func(o *ownRecord) bool { return sameRecord(o, r) }) {
+					found = append(found, r)
+				}
+			case r.typ() == dns.TypeNSEC:
+				denial = r
+			}
+		}
+		if denial != nil && len(found) == 0 {
+			found = append(found, denial)
+		}
+	}
+	return found
+}
+
+// sameRecord reports whether two publications have a record in common, such as that of the service type.
+func sameRecord(a, b *ownRecord) bool {
+	return a == b || a.key == b.key && a.typ() == b.typ() && sameData(a.rr, b.rr)
+}
+
+// known returns those of our records that are in the answer section of a query, with at least half of their time to
+// live (RFC 6762 §7.1).
+func (l *link) known(answers []dns.RR) map[*ownRecord]bool {
+	known := make(map[*ownRecord]bool)
+	for _, rr := range answers {
+		for _, p := range l.pubs {
+			if r := p.find(rr); r != nil && rr.Header().Ttl >= r.rr.Header().Ttl/2 {
+				known[r] = true
+			}
+		}
+	}
+	return known
+}
+
+// answer answers the questions of a query, but for what is known: by multicast, and by unicast those that ask for it.
+// Answers that others may give, too, wait for delay; unique ones go at once (RFC 6762 §6).
+func (l *link) answer(p received, questions []dns.Question, known map[*ownRecord]bool, probe bool, delay time.Duration) {
+	var direct, multicast []*ownRecord
+	shared := false
+	for _, q := range questions {
+		for _, r := range l.match(q) {
+			if known[r] {
+				continue
+			}
+			shared = shared || !r.unique
+			toAll := true
+			if q.Qclass&unicastBit != 0 {
+				direct = appendOnce(direct, r)
+				// RFC 6762 §5.4: those who did not see the record for a quarter of its time get it, too. That also
+				// reaches the questioner if another process of its host took the unicast packet. A probe must not miss it.
+				toAll = probe || r.sent[p.family].IsZero() || l.e.now.Sub(r.sent[p.family]) > r.ttl()/4
+			}
+			if toAll {
+				multicast = appendOnce(multicast, r)
+			}
+		}
+	}
+	gap := answerGap
+	if probe {
+		gap = defendGap
+	}
+	if !shared {
+		delay = 0
+	}
+	for _, r := range multicast {
+		l.enqueue(p.family, r, l.e.now.Add(delay), gap)
+	}
+	if len(direct) == 0 {
+		return
+	}
+	if delay == 0 {
+		l.respondDirect(p, direct)
+	} else if l.waiting < maxDeferred {
+		l.waiting++
+		l.after(delay, func() {
+			l.waiting--
+			l.respondDirect(p, direct)
+		})
+	}
+}
+
+func appendOnce(list []*ownRecord, r *ownRecord) []*ownRecord {
+	if slices.ContainsFunc(list, func(o *ownRecord) bool { return sameRecord(o, r) }) {
+		return list
+	}
+	return append(list, r)
+}
+
+// enqueue has a record multicast at a time, or before if that is planned already, but not within gap of the last time.
+func (l *link) enqueue(f Family, r *ownRecord, at time.Time, gap time.Duration) {
+	q := &l.answers[f]
+	if last := r.sent[f]; !last.IsZero() && at.Before(last.Add(gap)) {
+		at = last.Add(gap)
+	}
+	if old, ok := q.due[r]; ok && !at.Before(old.at) {
+		return
+	}
+	q.due[r] = pendingAnswer{at, gap}
+	l.e.timers.soonest(&q.timer, at)
+}
+
+// flushAnswers multicasts what is due.
+func (l *link) flushAnswers(f Family) {
+	q := &l.answers[f]
+	var out []*ownRecord
+	for r, a := range q.due {
+		if last := r.sent[f]; !last.IsZero() && last.Add(a.gap).After(a.at) { // multicast for another reason
+			a.at = last.Add(a.gap)
+			q.due[r] = a
+		}
+		if !a.at.After(l.e.now) {
+			out = append(out, r)
+			delete(q.due, r)
+		}
+	}
+	for _, a := range q.due {
+		l.e.timers.soonest(&q.timer, a.at)
+	}
+	out = uniq(out)
+	if len(out) == 0 {
+		return
+	}
+	slices.SortFunc(out, func(a, b *ownRecord) int { return compareRecords(a.rr, b.rr) })
+	extra := additionals(out)
+	l.multicast(f, packResponses(rrs(out), rrs(extra), l.ifc.payload(f)), responses)
+	for _, r := range append(out, extra...) {
+		r.sent[f] = l.e.now
+	}
+}
+
+// uniq leaves out what two publications have in common.
+func uniq(list []*ownRecord) []*ownRecord {
+	var out []*ownRecord
+	for _, r := range list {
+		out = appendOnce(out, r)
+	}
+	return out
+}
+
+func rrs(records []*ownRecord) []dns.RR {
+	out := make([]dns.RR, len(records))
+	for i, r := range records {
+		out[i] = r.rr
+	}
+	return out
+}
+
+// additionals returns what a reader of the answers is going to ask for next: SRV, TXT and addresses with a PTR, addresses
+// with an SRV, the other family's with an address, and NSEC for a family that there is none of (RFC 6763 §12, RFC 6762 §6.1).
+func additionals(answers []*ownRecord) []*ownRecord {
+	var extra []*ownRecord
+	add := func(p *publication, types ...uint16) {
+		for _, r := range p.records {
+			if slices.Contains(types, r.typ()) && !slices.Contains(answers, r) {
+				extra = appendOnce(extra, r)
+			}
+		}
+		var has4, has6 bool
+		for _, r := range p.records {
+			has4 = has4 || r.typ() == dns.TypeA
+			has6 = has6 || r.typ() == dns.TypeAAAA
+		}
+		for _, r := range p.records {
+			if r.typ() == dns.TypeNSEC && r.key == p.entry.hostKey && has4 != has6 && !slices.Contains(answers, r) {
+				extra = appendOnce(extra, r)
+			}
+		}
+	}
+	for _, r := range answers {
+		switch r.typ() {
+		case dns.TypePTR:
+			if r.key != enumeration {
+				add(r.pub, dns.TypeSRV, dns.TypeTXT, dns.TypeA, dns.TypeAAAA)
+			}
+		case dns.TypeSRV, dns.TypeA, dns.TypeAAAA:
+			add(r.pub, dns.TypeA, dns.TypeAAAA)
+		}
+	}
+	return extra
+}
+
+// respondDirect answers by unicast (RFC 6762 §5.4).
+func (l *link) respondDirect(p received, answers []*ownRecord) {
+	answers = slices.DeleteFunc(answers, func(r *ownRecord) bool { return !r.live() })
+	if len(answers) == 0 || !l.e.unicast.take(l.e.now) {
+		return
+	}
+	for _, b := range packResponses(rrs(answers), rrs(additionals(answers)), l.ifc.payload(p.family)) {
+		l.send(p.family, b, p.Src, responses)
+	}
+}
+
+// live reports whether the record may be sent: it is announced, and was not changed away.
+func (r *ownRecord) live() bool {
+	return r.pub.state == stateAnnounced && slices.Contains(r.pub.l.pubs, r.pub) && slices.Contains(r.pub.records, r)
+}
+
+// legacyTTL bounds what one-shot queriers may cache, since they do not hear of changes (RFC 6762 §6.7).
+const legacyTTL = 10
+
+// answerLegacy answers a one-shot query as an ordinary DNS server does: by unicast, with the query's id and questions,
+// and without the cache-flush bit (RFC 6762 §6.7).
+func (l *link) answerLegacy(p received, m *dns.Msg) {
+	var answers []*ownRecord
+	known := l.known(m.Answer)
+	for _, q := range m.Question {
+		for _, r := range l.match(q) {
+			if !known[r] {
+				answers = appendOnce(answers, r)
+			}
+		}
+	}
+	if len(answers) == 0 || !l.e.unicast.take(l.e.now) {
+		return
+	}
+	reply := response()
+	reply.Id, reply.Question = m.Id, m.Question
+	for _, r := range answers {
+		reply.Answer = append(reply.Answer, withTTL(r.rr, min(r.rr.Header().Ttl, legacyTTL), true))
+	}
+	size := sizer{limit: l.ifc.payload(p.family)}
+	size.bound = reply.Len()
+	for _, r := range additionals(answers) {
+		rr := withTTL(r.rr, min(r.rr.Header().Ttl, legacyTTL), true)
+		reply.Extra = append(reply.Extra, rr)
+		if !size.fits(reply, rr) {
+			reply.Extra = reply.Extra[:len(reply.Extra)-1]
+		}
+	}
+	for _, b := range appendPacked(nil, reply) {
+		l.send(p.family, b, p.Src, legacy)
+	}
+}
+
+// handleResponse works on a multicast response, or on a unicast one that was asked for. Answers and additional records
+// are alike (RFC 6762 §7.4 looks at answers only).
+func (l *link) handleResponse(p received, m *dns.Msg) {
+	records := append(slices.Clone(m.Answer), m.Extra...)
+	for _, rr := range records {
+		l.checkConflict(rr, p.Src.Addr())
+	}
+	for _, rr := range m.Answer {
+		l.checkDuplicate(p.family, rr)
+	}
+	l.learn(p, records)
+}
+
+// checkDuplicate compares a record that another host multicast with ours. One that is as good takes the place of ours, if
+// that was about to be multicast (RFC 6762 §7.4). One that is about to expire is corrected (§6.6): somebody says
+// goodbye for what we still have.
+func (l *link) checkDuplicate(f Family, rr dns.RR) {
+	h := rr.Header()
+	key := fold(h.Name)
+	for _, p := range l.pubs {
+		if p.state != stateAnnounced || key != p.entry.key && key != p.entry.hostKey && key != l.e.serviceKey && key != enumeration {
+			continue
+		}
+		r := p.find(rr)
+		if r == nil {
+			continue
+		}
+		switch ttl := r.rr.Header().Ttl; {
+		case h.Ttl >= ttl:
+			l.answers[f].drop(r)
+		case h.Ttl < ttl/2:
+			l.enqueue(f, r, l.e.now.Add(between(20*time.Millisecond, 120*time.Millisecond)), answerGap)
+		}
+	}
+}

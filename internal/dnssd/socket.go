@@ -1,0 +1,226 @@
+package dnssd
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"runtime"
+	"time"
+
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
+)
+
+// sockets is the operating system's network: one socket for each family, bound to port 5353 so that other processes of
+// this host can be, too.
+type sockets struct{}
+
+func (sockets) Interfaces() ([]Interface, error) {
+	list, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	routers := gateways()
+	out := make([]Interface, 0, len(list))
+	for _, i := range list {
+		ifc := Interface{
+			Index:        i.Index,
+			Name:         i.Name,
+			MTU:          i.MTU,
+			Up:           i.Flags&net.FlagUp != 0,
+			Multicast:    i.Flags&net.FlagMulticast != 0,
+			Loopback:     i.Flags&net.FlagLoopback != 0,
+			PointToPoint: i.Flags&net.FlagPointToPoint != 0,
+			Gateway:      routers[i.Name],
+		}
+		addrs, err := i.Addrs()
+		if err != nil {
+			continue // it vanished in between
+		}
+		for _, a := range addrs {
+			if n, ok := a.(*net.IPNet); ok {
+				ip, ok := netip.AddrFromSlice(n.IP)
+				ones, _ := n.Mask.Size()
+				if ip = ip.Unmap(); ok && ones <= ip.BitLen() {
+					ifc.Addrs = append(ifc.Addrs, netip.PrefixFrom(ip, ones))
+				}
+			}
+		}
+		out = append(out, ifc)
+	}
+	return out, nil
+}
+
+// controlMessages tells whether a control message can name the interface that a packet leaves by. Elsewhere the socket's
+// multicast interface is set before each packet: FreeBSD has no such message for IPv4, and x/net has none on Windows.
+const controlMessages = runtime.GOOS == "linux" || runtime.GOOS == "android" || runtime.GOOS == "darwin" || runtime.GOOS == "ios"
+
+const (
+	receiveBuffer = 512 << 10 // bytes that may wait in the kernel
+	maxErrors     = 10        // receive errors in a row after which a socket is given up
+)
+
+// A udpConn is a socket. One of p4 and p6 is set.
+type udpConn struct {
+	family Family
+	c      *net.UDPConn
+	p4     *ipv4.PacketConn
+	p6     *ipv6.PacketConn
+	done   chan struct{} // closed when the receiver has ended
+}
+
+func (sockets) Open(f Family, deliver func(Packet), failed func(error)) (Conn, error) {
+	u := &udpConn{family: f, done: make(chan struct{})}
+	var err error
+	// A multicast address in the prefix makes package net bind to any address, with the port shared. The address is
+	// not a group that anybody sends to, and is not joined.
+	if f == IPv4 {
+		u.c, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(224, 0, 0, 0), Port: Port})
+	} else {
+		u.c, err = net.ListenUDP("udp6", &net.UDPAddr{IP: net.IP{0: 0xff, 1: 0x02, 15: 0}, Port: Port})
+	}
+	if err != nil {
+		return nil, err
+	}
+	_ = u.c.SetReadBuffer(receiveBuffer) // as much as the system allows
+	if f == IPv4 {
+		u.p4 = ipv4.NewPacketConn(u.c)
+		// Not on Windows: there the source of a packet tells the interface.
+		_ = u.p4.SetControlMessage(ipv4.FlagInterface|ipv4.FlagDst, true)
+		err = errors.Join(u.p4.SetMulticastTTL(255), u.p4.SetTTL(255), u.p4.SetMulticastLoopback(true))
+	} else {
+		u.p6 = ipv6.NewPacketConn(u.c)
+		_ = u.p6.SetControlMessage(ipv6.FlagInterface|ipv6.FlagDst, true)
+		err = errors.Join(u.p6.SetMulticastHopLimit(255), u.p6.SetHopLimit(255), u.p6.SetMulticastLoopback(true))
+	}
+	if err != nil {
+		return nil, errors.Join(err, u.c.Close())
+	}
+	go u.receive(deliver, failed)
+	return u, nil
+}
+
+// receive hands packets over until the socket is closed or fails.
+func (u *udpConn) receive(deliver func(Packet), failed func(error)) {
+	defer close(u.done)
+	buf := make([]byte, maxPacket+1)
+	for failures := 0; ; {
+		n, p, err := u.read(buf)
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			failed(err)
+			return
+		case err != nil:
+			// Windows reports here what became of packets that were sent.
+			if failures++; failures > maxErrors {
+				failed(err)
+				return
+			}
+			continue
+		}
+		failures = 0
+		if n <= maxPacket {
+			p.Data = append([]byte(nil), buf[:n]...)
+			deliver(p)
+		}
+	}
+}
+
+func (u *udpConn) read(buf []byte) (int, Packet, error) {
+	var n int
+	var src net.Addr
+	var dst net.IP
+	var p Packet
+	var err error
+	if u.p4 != nil {
+		var cm *ipv4.ControlMessage
+		if n, cm, src, err = u.p4.ReadFrom(buf); cm != nil {
+			p.Index, dst = cm.IfIndex, cm.Dst
+		}
+	} else {
+		var cm *ipv6.ControlMessage
+		if n, cm, src, err = u.p6.ReadFrom(buf); cm != nil {
+			p.Index, dst = cm.IfIndex, cm.Dst
+		}
+	}
+	if err != nil {
+		return 0, p, err
+	}
+	if a, ok := src.(*net.UDPAddr); ok {
+		ap := a.AddrPort()
+		p.Src = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	if a, ok := netip.AddrFromSlice(dst); ok {
+		p.Dst = a.Unmap()
+	}
+	return n, p, nil
+}
+
+func (u *udpConn) Join(ifc Interface) error {
+	i := &net.Interface{Index: ifc.Index, Name: ifc.Name, MTU: ifc.MTU}
+	group := net.UDPAddrFromAddrPort(Groups[u.family])
+	if u.p4 != nil {
+		_ = u.p4.LeaveGroup(i, group) // of an earlier life of the interface
+		return u.p4.JoinGroup(i, group)
+	}
+	_ = u.p6.LeaveGroup(i, group)
+	return u.p6.JoinGroup(i, group)
+}
+
+func (u *udpConn) Leave(ifc Interface) {
+	i := &net.Interface{Index: ifc.Index, Name: ifc.Name}
+	group := net.UDPAddrFromAddrPort(Groups[u.family])
+	if u.p4 != nil {
+		_ = u.p4.LeaveGroup(i, group)
+	} else {
+		_ = u.p6.LeaveGroup(i, group)
+	}
+}
+
+// sendTimeout bounds how long a packet may wait for room in the socket's buffer.
+const sendTimeout = 100 * time.Millisecond
+
+func (u *udpConn) Send(data []byte, ifc Interface, to netip.AddrPort) error {
+	i := &net.Interface{Index: ifc.Index, Name: ifc.Name}
+	dst := net.UDPAddrFromAddrPort(to)
+	if err := u.c.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
+		return err
+	}
+	if u.p4 != nil {
+		if !controlMessages {
+			if to.Addr().IsMulticast() {
+				if err := u.p4.SetMulticastInterface(i); err != nil {
+					return err
+				}
+			}
+			_, err := u.p4.WriteTo(data, nil, dst)
+			return err
+		}
+		cm := &ipv4.ControlMessage{IfIndex: ifc.Index}
+		if ifc.Loopback { // the kernel would choose an address of another interface, or none
+			cm.Src = net.IPv4(127, 0, 0, 1)
+		}
+		_, err := u.p4.WriteTo(data, cm, dst)
+		return err
+	}
+	if to.Addr().IsMulticast() || to.Addr().IsLinkLocalUnicast() {
+		dst.Zone = ifc.Name
+	}
+	if !controlMessages {
+		if to.Addr().IsMulticast() {
+			if err := u.p6.SetMulticastInterface(i); err != nil {
+				return err
+			}
+		}
+		_, err := u.p6.WriteTo(data, nil, dst)
+		return err
+	}
+	_, err := u.p6.WriteTo(data, &ipv6.ControlMessage{IfIndex: ifc.Index}, dst)
+	return err
+}
+
+func (u *udpConn) Close() error {
+	err := u.c.Close()
+	<-u.done
+	return err
+}
