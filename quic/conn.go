@@ -1,0 +1,342 @@
+package quic
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	quicgo "github.com/quic-go/quic-go"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/proto"
+)
+
+// A conn is one connection with a peer.
+type conn struct {
+	endpoint *endpoint
+	swarm    network.Conn
+	quic     *quicgo.Conn
+	id       identity.RemoteIdentity
+	path     p2p.Path
+	opened   time.Time
+	idle     time.Duration // < 0: it is not closed for being idle
+
+	ctx    context.Context // done when the connection is gone
+	cancel context.CancelFunc
+	asked  chan struct{} // closed once the metadata stream has been opened, before any application stream
+	known  chan struct{} // closed once version or err is known
+
+	mu        sync.Mutex
+	version   int   // of the protocol that the peer speaks; 0 while that is not known
+	err       error // why that could not be found out
+	streams   int   // application streams
+	timer     *time.Timer
+	retired   bool           // closed for being idle: no more streams
+	meta      network.Stream // on which this node's metadata is told; nil until the peer has accepted it
+	telling   bool           // a goroutine writes to it
+	tellAgain bool           // and what it writes is out of date
+	told      bool           // the peer has opened its metadata stream
+}
+
+var _ p2p.RawConn = (*conn)(nil)
+
+// newConn returns nil for a connection that is not QUIC.
+func newConn(e *endpoint, nc network.Conn, id identity.RemoteIdentity) *conn {
+	c := &conn{
+		endpoint: e, swarm: nc, id: id, path: p2p.Path{Remote: addrPort(nc.RemoteMultiaddr())}, opened: time.Now(),
+		idle: e.listener.cfg.IdleTimeout, asked: make(chan struct{}), known: make(chan struct{}),
+	}
+	if !nc.As(&c.quic) {
+		return nil
+	}
+	if nc.Stat().Direction == network.DirInbound && c.idle > 0 {
+		c.idle += idleGrace
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c
+}
+
+// Path returns the way that the connection runs.
+func (c *conn) Path() p2p.Path { return c.path }
+
+// RTT returns the smoothed round-trip time (RFC 9002 §5.3).
+func (c *conn) RTT() time.Duration { return c.quic.ConnectionStats().SmoothedRTT }
+
+// Close closes the connection.
+func (c *conn) Close() error { return c.swarm.Close() }
+
+// begin starts what a new connection does by itself.
+func (c *conn) begin() {
+	c.mu.Lock()
+	c.rest()
+	c.mu.Unlock()
+	if !c.endpoint.start(c.introduce) {
+		c.Close()
+	}
+}
+
+// end stops it.
+func (c *conn) end() {
+	c.cancel()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.retired = true
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+}
+
+// streamBegins counts an application stream, and reports false if the connection is being closed.
+func (c *conn) streamBegins() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.retired {
+		return false
+	}
+	c.streams++
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	return true
+}
+
+// streamEnded takes it back.
+func (c *conn) streamEnded() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.streams--
+	c.rest()
+}
+
+// rest starts the idle timer if no application stream is left. The caller holds mu.
+func (c *conn) rest() {
+	if c.streams > 0 || c.idle < 0 || c.retired {
+		return
+	}
+	if c.timer == nil {
+		c.timer = time.AfterFunc(c.idle, c.retire)
+	} else {
+		c.timer.Reset(c.idle)
+	}
+}
+
+// retire closes the connection if it is still idle.
+func (c *conn) retire() {
+	c.mu.Lock()
+	idle := c.streams == 0 && !c.retired
+	c.retired = c.retired || idle
+	c.mu.Unlock()
+	if idle {
+		c.swarm.CloseWithError(network.ConnGarbageCollected)
+	}
+}
+
+// introduce opens the metadata stream, which tells which protocol version the peer speaks, and then the metadata.
+func (c *conn) introduce() {
+	version, err := c.ask()
+	if err != nil && c.ctx.Err() == nil {
+		c.endpoint.log.Debug("no metadata stream", "peer", c.id, "err", err)
+	}
+	c.mu.Lock()
+	c.version, c.err = version, err
+	c.mu.Unlock()
+	close(c.known)
+	switch {
+	case err != nil: // it is no peer of any version
+		c.swarm.CloseWithError(network.ConnProtocolNegotiationFailed)
+	default:
+		c.endpoint.listener.remember(c.id, version)
+		c.tellMetadata()
+	}
+}
+
+// ask opens the metadata stream. Only the answer "no" means a peer of version 1; everything else is an error.
+func (c *conn) ask() (version int, err error) {
+	ctx, cancel := context.WithTimeout(c.ctx, firstFrame)
+	defer cancel()
+	s, err := c.swarm.NewStream(ctx)
+	if err != nil {
+		close(c.asked)
+		return 0, streamError(err)
+	}
+	s.SetDeadline(time.Now().Add(firstFrame))
+	_, err = io.WriteString(s, question(protocolMeta))
+	close(c.asked)
+	if err == nil {
+		err = newSelection(s).answer(protocolMeta) // the peer says nothing more on this stream
+	}
+	switch {
+	case errors.Is(err, errNotSupported):
+		s.Reset()
+		return 1, nil
+	case err != nil:
+		s.Reset()
+		return 0, streamError(err)
+	}
+	s.SetDeadline(time.Time{})
+	c.mu.Lock()
+	c.meta = s
+	c.mu.Unlock()
+	return 2, nil
+}
+
+// tellMetadata sends this node's metadata as it is now. It does not wait.
+func (c *conn) tellMetadata() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.meta == nil {
+		return
+	}
+	if c.telling {
+		c.tellAgain = true
+		return
+	}
+	c.telling = c.endpoint.start(c.writeMetadata)
+}
+
+func (c *conn) writeMetadata() {
+	for {
+		err := c.writeMetadataOnce()
+		c.mu.Lock()
+		again := c.tellAgain && err == nil
+		c.tellAgain = false
+		c.telling = again
+		c.mu.Unlock()
+		if err != nil && c.ctx.Err() == nil {
+			c.endpoint.log.Debug("could not tell the metadata", "peer", c.id, "err", err)
+		}
+		if !again {
+			return
+		}
+	}
+}
+
+func (c *conn) writeMetadataOnce() error {
+	b, err := proto.Metadata(c.endpoint.scope.Node().Metadata()).AppendBinary(nil)
+	if err != nil {
+		return err
+	}
+	c.meta.SetWriteDeadline(time.Now().Add(vanishTimeout))
+	_, err = c.meta.Write(b)
+	return streamError(err)
+}
+
+// serve handles a stream that the peer has opened.
+func (c *conn) serve(s network.Stream) {
+	s.SetDeadline(time.Now().Add(firstFrame))
+	protocol, rest, err := acceptProtocol(s, protocolStream, protocolMeta, protocolAncestor)
+	if err != nil {
+		code := network.StreamProtocolNegotiationFailed
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			code = network.StreamErrorCode(p2p.ErrTimeout)
+		}
+		s.ResetWithError(code)
+		return
+	}
+	s.SetDeadline(time.Time{})
+	if protocol == protocolMeta {
+		c.readMetadata(s, rest)
+		return
+	}
+	if !c.streamBegins() {
+		s.ResetWithError(network.StreamErrorCode(p2p.ErrShuttingDown))
+		return
+	}
+	if protocol == protocolAncestor {
+		c.serveAncestor(newStream(c, s, 1, rest))
+		return
+	}
+	c.endpoint.scope.Accept(c.id, newStream(c, s, 2, rest))
+}
+
+// readMetadata hears the peer's metadata for as long as the connection lasts. A peer that breaks the rules loses it.
+func (c *conn) readMetadata(s network.Stream, rest []byte) {
+	c.mu.Lock()
+	second := c.told
+	c.told = true
+	c.mu.Unlock()
+	err := errors.New("a second metadata stream on one connection")
+	if !second {
+		err = c.hear(io.MultiReader(bytes.NewReader(rest), s))
+	}
+	s.Reset()
+	if err == nil || c.ctx.Err() != nil {
+		return
+	}
+	if c.endpoint.once("metadata " + c.id.String()) {
+		c.endpoint.log.Warn("closed a connection: its metadata stream is not valid", "peer", c.id, "err", err)
+	}
+	c.swarm.CloseWithError(network.ConnProtocolViolation)
+}
+
+func (c *conn) hear(r io.Reader) error {
+	d := proto.NewDecoder(r)
+	for {
+		var metadata proto.Metadata
+		if err := metadata.DecodeFrom(d); err != nil {
+			if errors.Is(err, proto.ErrInvalid) || errors.Is(err, io.ErrUnexpectedEOF) {
+				return err
+			}
+			return nil // the stream has ended, or the connection
+		}
+		d.Reset(r)
+		if err := c.endpoint.scope.Stated(c.id, metadata); err != nil && c.ctx.Err() == nil {
+			return fmt.Errorf("quic: %w", err)
+		}
+	}
+}
+
+// open opens an application stream. To a peer that is known, or said, to speak version 2, that takes no round trip.
+func (c *conn) open(ctx context.Context, said int) (*stream, error) {
+	select {
+	case <-c.asked: // the metadata stream comes first
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	c.mu.Lock()
+	version := c.version
+	c.mu.Unlock()
+	if version == 0 {
+		if version = said; version != 2 {
+			select {
+			case <-c.known:
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
+			c.mu.Lock()
+			err := c.err
+			version = c.version
+			c.mu.Unlock()
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	if !c.streamBegins() {
+		return nil, errRetired
+	}
+	s, err := c.swarm.NewStream(ctx)
+	if err != nil {
+		c.streamEnded()
+		return nil, streamError(err)
+	}
+	if version == 1 {
+		return c.openAncestor(ctx, s)
+	}
+	return newLazyStream(c, s), nil
+}
+
+var errRetired = errors.New("quic: the connection was idle and is being closed")
+
+// endedIdle tells whether the connection, which is gone, was closed because nobody used it, by either side.
+func (c *conn) endedIdle() bool {
+	var closed *quicgo.ApplicationError
+	return errors.As(context.Cause(c.quic.Context()), &closed) && closed.ErrorCode == quicgo.ApplicationErrorCode(network.ConnGarbageCollected)
+}

@@ -1,0 +1,335 @@
+package quic_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/quic"
+)
+
+// A relay forwards UDP packets between whoever writes to it and one address, until it is told to drop them.
+type relay struct {
+	socket *net.UDPConn
+	addr   netip.AddrPort
+
+	mu      sync.Mutex
+	dropped bool
+	back    map[netip.AddrPort]*net.UDPConn
+	wg      sync.WaitGroup
+}
+
+func newRelay(t testing.TB, to netip.AddrPort) *relay {
+	socket, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	r := &relay{socket: socket, addr: socket.LocalAddr().(*net.UDPAddr).AddrPort(), back: map[netip.AddrPort]*net.UDPConn{}}
+	r.wg.Go(func() {
+		b := make([]byte, 1<<16)
+		for {
+			n, from, err := socket.ReadFromUDPAddrPort(b)
+			if err != nil {
+				return
+			}
+			if out := r.out(t, from, to); out != nil {
+				out.Write(b[:n])
+			}
+		}
+	})
+	t.Cleanup(func() {
+		socket.Close()
+		r.mu.Lock()
+		for _, out := range r.back {
+			out.Close()
+		}
+		r.mu.Unlock()
+		r.wg.Wait()
+	})
+	return r
+}
+
+func (r *relay) out(t testing.TB, from, to netip.AddrPort) *net.UDPConn {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.dropped {
+		return nil
+	}
+	if out := r.back[from]; out != nil {
+		return out
+	}
+	out, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(to))
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	r.back[from] = out
+	r.wg.Go(func() {
+		b := make([]byte, 1<<16)
+		for {
+			n, err := out.Read(b)
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			r.mu.Lock()
+			dropped := r.dropped
+			r.mu.Unlock()
+			if err == nil && !dropped {
+				r.socket.WriteToUDPAddrPort(b[:n], from)
+			}
+		}
+	})
+	return out
+}
+
+func (r *relay) drop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dropped = true
+}
+
+// A peer that vanishes without a word is noticed on both sides, by those who wait for it as well.
+func TestVanishedPeer(t *testing.T) {
+	t.Parallel()
+	begun, served := make(chan struct{}), make(chan error, 1)
+	a := start(t, p2p.Config{}, quic.Config{})
+	b := start(t, p2p.Config{Handler: p2p.HandlerFunc(func(_ context.Context, s *p2p.Stream) error {
+		close(begun)
+		_, err := io.Copy(io.Discard, s)
+		served <- err
+		return err
+	})}, quic.Config{})
+	r := newRelay(t, b.addr())
+	peer := a.knows(t, b, r.addr)
+	s, err := peer.NewStream(within(t))
+	require.NoError(t, err)
+	_, err = s.Write([]byte("hello"))
+	require.NoError(t, err)
+	receive(t, begun)
+	r.drop()
+	require.NoError(t, s.SetReadDeadline(time.Now().Add(patience))) // it comes in 15 s
+	_, err = s.Read(make([]byte, 1))
+	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
+	require.Error(t, err)
+	require.NotErrorIs(t, err, io.EOF)
+	err = receive(t, served)
+	require.Error(t, err)
+	require.NotErrorIs(t, err, io.EOF)
+	until(t, a, func() bool { return !peer.Connected() })
+	until(t, b, func() bool { return len(b.Peers()) == 0 })
+	require.True(t, peer.Available(), "the book still has it")
+	s.Close()
+}
+
+// A peer that shuts down says so.
+func TestPeerShutsDown(t *testing.T) {
+	a := start(t, p2p.Config{}, quic.Config{})
+	b := start(t, p2p.Config{Handler: p2p.HandlerFunc(func(ctx context.Context, s *p2p.Stream) error {
+		s.Write([]byte("x"))
+		<-ctx.Done()
+		return nil
+	})}, quic.Config{})
+	peer := a.knows(t, b)
+	s, err := peer.NewStream(within(t))
+	require.NoError(t, err)
+	_, err = s.Write([]byte("hello"))
+	require.NoError(t, err)
+	_, err = s.Read(make([]byte, 1))
+	require.NoError(t, err)
+	require.NoError(t, b.Shutdown(within(t)))
+	until(t, a, func() bool { return !peer.Connected() })
+	require.NoError(t, s.Close())
+}
+
+// A connection that nobody uses is closed, on both sides, and made again when it is needed.
+func TestIdleConnectionIsClosed(t *testing.T) {
+	a := start(t, p2p.Config{}, quic.Config{IdleTimeout: 50 * time.Millisecond})
+	b := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})
+	peer := a.knows(t, b)
+	for range 2 {
+		s, err := peer.NewStream(within(t))
+		require.NoError(t, err)
+		exchange(t, s, "hello")
+		until(t, a, func() bool { return !peer.Connected() })
+		until(t, b, func() bool { return len(b.Peers()) == 0 })
+		require.True(t, peer.Available())
+	}
+	// An open stream keeps it, however long nothing is said on it.
+	s, err := peer.NewStream(within(t))
+	require.NoError(t, err)
+	_, err = s.Write([]byte("a"))
+	require.NoError(t, err)
+	require.NoError(t, s.SetReadDeadline(time.Now().Add(300*time.Millisecond)))
+	_, err = io.Copy(io.Discard, s) // until the deadline: several idle times
+	require.Error(t, err)
+	require.True(t, peer.Connected())
+	require.NoError(t, s.SetReadDeadline(time.Time{}))
+	require.NoError(t, s.CloseWrite())
+	_, err = s.Read(make([]byte, 1))
+	require.Equal(t, io.EOF, err)
+	require.NoError(t, s.Close())
+}
+
+// Two nodes that dial each other at once get two connections; each is told of one peer, once.
+func TestSimultaneousDials(t *testing.T) {
+	for range 5 {
+		a := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})
+		b := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})
+		heard := a.Subscribe()
+		ab, ba := a.knows(t, b), b.knows(t, a)
+		ctx := within(t)
+		var wg sync.WaitGroup
+		for _, peer := range []*p2p.Peer{ab, ba} {
+			for range 4 {
+				wg.Go(func() {
+					s, err := peer.NewStream(ctx)
+					if err == nil {
+						_, err = s.Write([]byte("x"))
+					}
+					if err == nil {
+						_, err = io.ReadFull(s, make([]byte, 1))
+					}
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					s.Close()
+				})
+			}
+		}
+		wg.Wait()
+		require.NoError(t, b.Shutdown(ctx))
+		until(t, a, func() bool { return !ab.Connected() })
+		heard.Close()
+		ups, downs := 0, 0
+		for e := range heard.C {
+			switch e.(type) {
+			case p2p.PeerConnectedWith:
+				ups++
+			case p2p.PeerDisconnectedWith:
+				downs++
+			}
+		}
+		require.Equal(t, 1, ups)
+		require.Equal(t, 1, downs)
+	}
+}
+
+// Of several candidates, one that does not answer delays the others by its lead and not by its time-out.
+func TestDeadCandidate(t *testing.T) {
+	a := start(t, p2p.Config{}, quic.Config{DialTimeout: time.Hour})
+	b := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})
+	// QUIC gives up an address after 5 s: with so many of them on either side of b's in the order of ports, there is no
+	// time for more than leads.
+	var below, above []netip.AddrPort
+	for len(below) < 5 || len(above) < 5 {
+		silent, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		require.NoError(t, err)
+		t.Cleanup(func() { silent.Close() })
+		if addr := silent.LocalAddr().(*net.UDPAddr).AddrPort(); addr.Port() < b.addr().Port() {
+			below = append(below, addr)
+		} else {
+			above = append(above, addr)
+		}
+	}
+	dead := below[0]
+	peer := a.knows(t, b, slices.Concat(below[:5], above[:5], []netip.AddrPort{b.addr()})...)
+	s, err := peer.NewStream(within(t))
+	require.NoError(t, err)
+	exchange(t, s, "hello")
+
+	c := start(t, p2p.Config{}, quic.Config{DialTimeout: 100 * time.Millisecond})
+	linkLocal := netip.MustParseAddrPort("[fe80::1]:7373")
+	other := start(t, p2p.Config{}, quic.Config{})
+	peer = c.knows(t, b, dead, linkLocal, other.addr(), netip.MustParseAddrPort("0.0.0.0:1"))
+	_, err = peer.NewStream(within(t))
+	var failed *p2p.DialError
+	require.ErrorAs(t, err, &failed)
+	require.Len(t, failed.Attempts, 4)
+	for i, want := range []error{context.DeadlineExceeded, quic.ErrLinkLocal, quic.ErrOtherPeer, quic.ErrNoAddress} {
+		require.ErrorIs(t, failed.Attempts[i].Err, want)
+	}
+	require.Positive(t, failed.Attempts[0].Took)
+	require.ErrorContains(t, err, dead.String())
+	_, err = peer.NewStream(within(t)) // again, at once: each is dialled again
+	require.ErrorAs(t, err, &failed)
+	require.ErrorIs(t, failed.Attempts[0].Err, context.DeadlineExceeded)
+
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	peer = a.knows(t, other, dead)
+	_, err = peer.NewStream(ctx)
+	require.ErrorAs(t, err, &failed)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Len(t, failed.Attempts, 1)
+	require.Error(t, failed.Attempts[0].Err)
+}
+
+// 200 streams of one peer are served at a time; the next one is told to try later, and the others go on.
+func TestStreamLimit(t *testing.T) {
+	a := start(t, p2p.Config{}, quic.Config{})
+	b := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})
+	peer := a.knows(t, b)
+	open := func() (*p2p.Stream, error) {
+		s, err := peer.NewStream(within(t))
+		require.NoError(t, err)
+		_, err = s.Write([]byte("x"))
+		require.NoError(t, err)
+		_, err = io.ReadFull(s, make([]byte, 1))
+		return s, err
+	}
+	var streams []*p2p.Stream
+	for range 200 {
+		s, err := open()
+		require.NoError(t, err)
+		streams = append(streams, s)
+	}
+	s, err := open()
+	require.ErrorIs(t, err, p2p.ErrBusy)
+	s.Close()
+	for _, s := range streams {
+		exchange(t, s, "still here")
+	}
+	until(t, b, func() bool {
+		s, err := open()
+		s.Close()
+		return err == nil
+	})
+}
+
+// A node without a handler refuses, and both ends of one connection derive the same value and nobody else does.
+func TestRefusalAndExporter(t *testing.T) {
+	exported := make(chan [32]byte, 2)
+	a := start(t, p2p.Config{}, quic.Config{})
+	b := start(t, p2p.Config{Handler: p2p.HandlerFunc(func(_ context.Context, s *p2p.Stream) error {
+		v, _ := s.Exporter("EXPORTER-test")
+		exported <- v
+		return nil
+	})}, quic.Config{})
+	s, err := a.knows(t, b).NewStream(within(t))
+	require.NoError(t, err)
+	_, err = s.Write([]byte("x"))
+	require.NoError(t, err)
+	mine, ok := s.Exporter("EXPORTER-test")
+	require.True(t, ok)
+	require.Equal(t, mine, receive(t, exported))
+	other, _ := s.Exporter("EXPORTER-other")
+	require.NotEqual(t, mine, other)
+	s.Close()
+
+	s, err = b.knows(t, a).NewStream(within(t))
+	require.NoError(t, err)
+	_, err = s.Write([]byte("x"))
+	require.NoError(t, err)
+	_, err = s.Read(make([]byte, 1))
+	require.ErrorIs(t, err, p2p.ErrRefused)
+	s.Close()
+}

@@ -1,0 +1,198 @@
+package quic_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/proto"
+	"github.com/sdp2p/p2p/quic"
+)
+
+// A hostile peer is a foreigner that accepts our metadata stream, so that we take it for one of us.
+func newHostile(t testing.TB) *foreigner {
+	f := newForeigner(t, ed25519Key(t, randomBytes(32)))
+	for _, protocol := range []string{"/sdp2p/2/meta", "/sdp2p/2"} {
+		f.mux.AddHandler(protocol, func(_ string, s io.ReadWriteCloser) error {
+			io.Copy(io.Discard, s)
+			return s.Close()
+		})
+	}
+	return f
+}
+
+func randomBytes(n int) []byte {
+	b := make([]byte, n)
+	rand.Read(b)
+	return b
+}
+
+func closed(t testing.TB, c network.Conn) {
+	t.Helper()
+	require.Eventually(t, c.IsClosed, patience, time.Millisecond)
+}
+
+// Metadata that breaks the rules costs the connection; the log says so once.
+func TestHostileMetadata(t *testing.T) {
+	var log lockedBuffer
+	n := start(t, p2p.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}, quic.Config{})
+	f := newHostile(t)
+	good, err := proto.Metadata{"name": "f"}.AppendBinary(nil)
+	require.NoError(t, err)
+	entries := proto.AppendUint16(nil, 129)
+	for i := range 129 {
+		entries, _ = proto.AppendString(entries, string(rune('a'+i/26))+string(rune('a'+i%26)))
+		entries, _ = proto.AppendString(entries, "")
+	}
+	for name, bytes := range map[string][]byte{
+		"too many entries": entries,
+		"too large":        append(proto.AppendUint16(nil, 40), bytes.Repeat(append([]byte{4, 0, 'n', 'a', 'm', 'e', 255, 0}, make([]byte, 255)...), 40)...),
+		"random":           append([]byte{255, 255}, randomBytes(1<<12)...),
+		"twice one key":    append([]byte{2, 0}, bytes.Repeat([]byte{1, 0, 'a', 0, 0}, 2)...),
+		"good, then bad":   append(append([]byte{}, good...), 1, 0, 0, 0, 0, 0),
+	} {
+		s := f.open(t, n, "/sdp2p/2/meta")
+		_, err := s.Write(bytes)
+		require.NoError(t, err, name)
+		closed(t, s.Conn())
+	}
+	for cut := 1; cut < len(good); cut++ {
+		s := f.open(t, n, "/sdp2p/2/meta")
+		_, err := s.Write(good[:cut])
+		require.NoError(t, err)
+		require.NoError(t, s.CloseWrite())
+		closed(t, s.Conn())
+	}
+	s := f.open(t, n, "/sdp2p/2/meta")
+	second, err := s.Conn().NewStream(within(t))
+	require.NoError(t, err)
+	_, err = io.WriteString(second, "\x13/multistream/1.0.0\n\x0e/sdp2p/2/meta\n")
+	require.NoError(t, err)
+	closed(t, s.Conn())
+	require.Equal(t, 1, strings.Count(log.String(), "not valid"))
+
+	s = f.open(t, n, "/sdp2p/2/meta") // an end of the stream between two messages is none of these
+	_, err = s.Write(good)
+	require.NoError(t, err)
+	until(t, n, func() bool { peer, ok := n.Peer(f.id); return ok && peer.Verified() && peer.Name() == "f" })
+	require.NoError(t, s.CloseWrite())
+	_, err = io.Copy(io.Discard, s)
+	require.Error(t, err, "reset")
+	require.False(t, s.Conn().IsClosed())
+}
+
+// A stream on which nothing is said, or not enough to know what it is for, is reset after 5 s.
+func TestSilentStreams(t *testing.T) {
+	t.Parallel()
+	n := start(t, p2p.Config{Handler: &p2p.Mux{}}, quic.Config{})
+	f := newHostile(t)
+	c := f.connect(t, n)
+	var streams []network.Stream
+	for _, said := range []string{"", "\x13/multistream", "\x13/multistream/1.0.0\n\x0e/sdp2p/2/m", "\x13/multistream/1.0.0\n\x09/sdp2p/1\n", "\x13/multistream/1.0.0\n\x09/sdp2p/1\n\x00abc", "\x13/multistream/1.0.0\n\x09/sdp2p/2\n", "\x13/multistream/1.0.0\n\x09/sdp2p/2\n\x05rou"} {
+		s, err := c.NewStream(within(t))
+		require.NoError(t, err)
+		_, err = io.WriteString(s, said)
+		require.NoError(t, err)
+		streams = append(streams, s)
+	}
+	for i, s := range streams[1:] { // the first one, on which nothing was sent, does not exist for the other side
+		_, err := io.Copy(io.Discard, s)
+		var reset *network.StreamError
+		require.ErrorAs(t, err, &reset, i)
+		require.Equal(t, network.StreamErrorCode(p2p.ErrTimeout), reset.ErrorCode, i)
+	}
+	require.False(t, c.IsClosed())
+}
+
+// Random bytes on any kind of stream cost that stream.
+func TestHostileStreams(t *testing.T) {
+	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})
+	f := newHostile(t)
+	c := f.connect(t, n)
+	for i := range 100 {
+		s, err := c.NewStream(within(t))
+		require.NoError(t, err)
+		_, err = s.Write(randomBytes(1 + i*10))
+		require.NoError(t, err)
+		s.CloseWrite()
+		_, err = io.Copy(io.Discard, s)
+		require.Error(t, err)
+		s.Reset()
+	}
+	s := f.open(t, n, "/sdp2p/2")
+	_, err := s.Write([]byte("hello"))
+	require.NoError(t, err)
+	readExactly(t, s, []byte("hello"))
+	require.NoError(t, s.Close())
+}
+
+// A peer that was said to speak version 2 and does not: the stream fails, and nothing of it is sent again.
+func TestWrongHint(t *testing.T) {
+	n := start(t, p2p.Config{}, quic.Config{})
+	f := newForeigner(t, ed25519Key(t, randomBytes(32)))
+	got := make(chan []byte, 8)
+	f.mux.AddHandler("/sdp2p/1", func(_ string, s io.ReadWriteCloser) error {
+		b, _ := io.ReadAll(io.LimitReader(s, 64))
+		got <- b
+		return s.Close()
+	})
+	require.NoError(t, n.scope.Discovered(f.id, nil, []p2p.Candidate{{Kind: p2p.Direct, Addr: f.addr, Version: 2}}))
+	s, err := n.peer(t, f.id).NewStream(within(t))
+	require.NoError(t, err)
+	_, err = s.Write([]byte("secret"))
+	require.NoError(t, err)
+	_, err = s.Read(make([]byte, 1))
+	require.ErrorContains(t, err, "does not speak")
+	s.Close()
+	require.Empty(t, got)
+}
+
+// A peer whose key is not Ed25519 has no identity here.
+func TestForeignKeys(t *testing.T) {
+	n := start(t, p2p.Config{}, quic.Config{})
+	key, _, err := crypto.GenerateSecp256k1Key(rand.Reader)
+	require.NoError(t, err)
+	f := newForeigner(t, key)
+	closed(t, f.connect(t, n))
+	require.Empty(t, n.Peers())
+	require.NoError(t, n.listener.SetManualPeers([]string{f.addr.String()}))
+	require.Eventually(t, func() bool { return n.manual(t).State == quic.ManualFailed }, patience, time.Millisecond)
+	require.ErrorContains(t, n.manual(t).Err, "Ed25519")
+}
+
+// More connections than are allowed, of one peer or of all, are refused, and the node goes on.
+func TestConnectionLimits(t *testing.T) {
+	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{MaxConnections: 3, MaxConnectionsPerPeer: 2})
+	key := ed25519Key(t, randomBytes(32))
+	var conns []network.Conn
+	for range 3 {
+		conns = append(conns, newForeigner(t, key).connect(t, n))
+	}
+	closed(t, conns[2])
+	require.False(t, conns[0].IsClosed() || conns[1].IsClosed())
+	other := newForeigner(t, ed25519Key(t, randomBytes(32)))
+	third := other.connect(t, n)
+	require.False(t, third.IsClosed())
+	last := start(t, p2p.Config{}, quic.Config{})
+	_, err := last.knows(t, n).NewStream(within(t))
+	var failed *p2p.DialError
+	require.ErrorAs(t, err, &failed)
+	require.NoError(t, third.Close())
+	until(t, n, func() bool {
+		s, err := last.knows(t, n).NewStream(context.Background())
+		if err == nil {
+			exchange(t, s, "room")
+		}
+		return err == nil
+	})
+}

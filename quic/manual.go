@@ -1,0 +1,385 @@
+package quic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+)
+
+// A ManualState says how far a manual peer has come.
+type ManualState uint8
+
+const (
+	ManualIdle       ManualState = iota // the listener does not run
+	ManualConnecting                    // an attempt is being made
+	ManualReached                       // who is there is known, and was there when last looked for
+	ManualFailed                        // the last attempt failed; another one follows
+)
+
+// String returns the state's name.
+func (s ManualState) String() string {
+	return [...]string{"idle", "connecting", "reached", "failed"}[s]
+}
+
+// A ManualPeer describes what came of one entry of [Listener.SetManualPeers].
+type ManualPeer struct {
+	Entry    string // as given
+	State    ManualState
+	Since    time.Time               // of the state
+	Identity identity.RemoteIdentity // who was there when the entry was last reached; zero before that
+	Addr     netip.AddrPort          // where that was
+	Err      error                   // of the last attempt, if it failed
+}
+
+// Times between the attempts to reach a manual peer.
+const (
+	manualRetryMin = time.Second
+	manualRetryMax = 60 * time.Second
+	networkPoll    = 5 * time.Second // how often a change of the host's addresses is looked for
+)
+
+// manualPeers is the set of addresses that the user gave.
+type manualPeers struct {
+	changed chan struct{} // of size 1: the set was replaced
+
+	mu       sync.Mutex
+	peers    []*manualPeer
+	back     map[*conn]bool                                // whose peers discovered this node by a manual entry of theirs
+	metadata map[identity.RemoteIdentity]map[string]string // of those that are reported as discovered
+}
+
+// A manualPeer is one entry, and the goroutine that looks after it while the listener runs. Its fields are under
+// manualPeers.mu.
+type manualPeer struct {
+	entry
+	ManualPeer
+	reported identity.RemoteIdentity // the identity that it vouches for as discovered; zero if none
+	wake     chan struct{}           // of size 1: try again now
+	cancel   context.CancelFunc      // of the goroutine; nil if there is none
+}
+
+func newManualPeers() *manualPeers {
+	return &manualPeers{
+		changed: make(chan struct{}, 1), back: map[*conn]bool{}, metadata: map[identity.RemoteIdentity]map[string]string{},
+	}
+}
+
+// signal sends on a channel of size 1 unless it holds a value.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// SetManualPeers replaces the set of manual peers: addresses where the user says that a peer is, each as "host",
+// "host:port", "ip", "ip:port" or "[ipv6]:port". The port is [DefaultPort] if none is given. If an entry is none of
+// these, nothing changes, and the error names it.
+//
+// While the listener runs, each is connected to in order to find out who is there, with all addresses of a name tried;
+// that peer is then discovered, with a manual candidate. Attempts that fail are repeated after 1 s, then ever less often
+// up to 60 s, and at once when the set or the host's addresses change. Entries that were in the set before keep their state.
+func (l *Listener) SetManualPeers(entries []string) error {
+	parsed := make([]entry, 0, len(entries))
+	for _, text := range entries {
+		e, err := parseEntry(text)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(parsed, func(other entry) bool { return other.text == text }) {
+			parsed = append(parsed, e)
+		}
+	}
+	m := l.manual
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var peers []*manualPeer
+	for _, e := range parsed {
+		if i := slices.IndexFunc(m.peers, func(p *manualPeer) bool { return p.text == e.text }); i >= 0 {
+			peers = append(peers, m.peers[i])
+			signal(m.peers[i].wake)
+			continue
+		}
+		peers = append(peers, &manualPeer{
+			entry: e, ManualPeer: ManualPeer{Entry: e.text, Since: time.Now()}, wake: make(chan struct{}, 1),
+		})
+	}
+	for _, p := range m.peers {
+		if !slices.Contains(peers, p) && p.cancel != nil {
+			p.cancel()
+		}
+	}
+	m.peers = peers
+	signal(m.changed)
+	return nil
+}
+
+// ManualPeers describes the manual peers, in the order in which they were given.
+func (l *Listener) ManualPeers() []ManualPeer {
+	m := l.manual
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := make([]ManualPeer, 0, len(m.peers))
+	for _, p := range m.peers {
+		all = append(all, p.ManualPeer)
+	}
+	return all
+}
+
+// run looks after the manual peers until ctx is done.
+func (m *manualPeers) run(ctx context.Context, e *endpoint) {
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	poll := time.NewTicker(networkPoll)
+	defer poll.Stop()
+	addrs := hostAddrs()
+	for {
+		m.mu.Lock()
+		for _, p := range m.peers {
+			if p.cancel != nil {
+				continue
+			}
+			var workCtx context.Context
+			workCtx, p.cancel = context.WithCancel(ctx)
+			workers.Go(func() { m.work(workCtx, e, p) })
+		}
+		m.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.changed:
+		case <-poll.C:
+			if now := hostAddrs(); now != addrs {
+				addrs = now
+				m.wakeFailed()
+			}
+		}
+	}
+}
+
+// hostAddrs describes the addresses that the host has.
+func hostAddrs() string {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return ""
+	}
+	texts := make([]string, 0, len(addrs))
+	for _, a := range addrs {
+		texts = append(texts, a.String())
+	}
+	slices.Sort(texts)
+	return strings.Join(texts, " ")
+}
+
+func (m *manualPeers) wakeFailed() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range m.peers {
+		if p.State == ManualFailed {
+			signal(p.wake)
+		}
+	}
+}
+
+// work keeps one entry reached until ctx is done.
+func (m *manualPeers) work(ctx context.Context, e *endpoint, p *manualPeer) {
+	defer func() {
+		m.update(e, p, func() { p.State, p.cancel, p.reported = ManualIdle, nil, identity.RemoteIdentity{} })
+	}()
+	retry := manualRetryMin
+	for {
+		m.update(e, p, func() {
+			if p.State != ManualReached { // looked after in silence
+				p.State = ManualConnecting
+			}
+		})
+		c, addr, metadata, err := m.attempt(ctx, e, p)
+		if ctx.Err() != nil {
+			return
+		}
+		wait := manualRetryMax
+		if err == nil {
+			retry = manualRetryMin
+			m.update(e, p, func() {
+				p.State, p.Err, p.Identity, p.Addr, p.reported = ManualReached, nil, c.id, addr, c.id
+				if metadata != nil {
+					m.metadata[c.id] = metadata
+				}
+			})
+			select {
+			case <-ctx.Done():
+				return
+			case <-c.ctx.Done():
+			}
+			if !c.endedIdle() {
+				continue // it was cut: is the peer still there?
+			}
+		} else {
+			m.update(e, p, func() { p.State, p.Err, p.reported = ManualFailed, err, identity.RemoteIdentity{} })
+			wait = retry
+			retry = min(2*retry, manualRetryMax)
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-p.wake:
+			timer.Stop()
+			retry = manualRetryMin
+		case <-timer.C:
+		}
+	}
+}
+
+// update changes an entry, and reports what it vouches for.
+func (m *manualPeers) update(e *endpoint, p *manualPeer, change func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	state, reported := p.State, p.reported
+	change()
+	if p.State != state {
+		p.Since = time.Now()
+	}
+	m.report(e, reported)
+	m.report(e, p.reported)
+}
+
+// report tells the node which manual candidates lead to a peer. The caller holds mu.
+func (m *manualPeers) report(e *endpoint, id identity.RemoteIdentity) {
+	if id.IsZero() {
+		return
+	}
+	var candidates []p2p.Candidate
+	add := func(addr netip.AddrPort) {
+		c := p2p.Candidate{Kind: p2p.Manual, Addr: addr, Version: e.listener.recall(id)}
+		if !slices.ContainsFunc(candidates, func(other p2p.Candidate) bool { return other.Addr == addr }) {
+			candidates = append(candidates, c)
+		}
+	}
+	for _, p := range m.peers {
+		if p.reported == id {
+			add(p.Addr)
+		}
+	}
+	for c := range m.back {
+		if c.id == id {
+			add(c.path.Remote)
+		}
+	}
+	if len(candidates) == 0 {
+		delete(m.metadata, id)
+		e.scope.Expired(id)
+		return
+	}
+	if err := e.scope.Discovered(id, maps.Clone(m.metadata[id]), candidates); err != nil {
+		e.log.Debug("manual peer", "peer", id, "err", err)
+	}
+}
+
+// discoveredBack books that a peer found this node by a manual entry of its own.
+func (m *manualPeers) discoveredBack(c *conn, metadata map[string]string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c.ctx.Err() != nil {
+		return context.Cause(c.ctx)
+	}
+	m.back[c] = true
+	m.metadata[c.id] = metadata
+	m.report(c.endpoint, c.id)
+	return nil
+}
+
+// disconnected is called when a connection has gone, and before the node hears of it: what the peer said of itself is kept
+// for as long as its address vouches for it.
+func (m *manualPeers) disconnected(c *conn) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.back, c)
+	if peer, ok := c.endpoint.scope.Node().Peer(c.id); ok && peer.Verified() && slices.ContainsFunc(m.peers, func(p *manualPeer) bool { return p.reported == c.id }) {
+		m.metadata[c.id] = peer.Metadata()
+	}
+	m.report(c.endpoint, c.id)
+}
+
+// attempt makes sure that a connection with whoever is at the entry's address is up.
+func (m *manualPeers) attempt(ctx context.Context, e *endpoint, p *manualPeer) (c *conn, addr netip.AddrPort, metadata map[string]string, err error) {
+	lookup, cancel := context.WithTimeout(ctx, e.listener.cfg.DialTimeout)
+	addrs, err := p.resolve(lookup)
+	cancel()
+	if err != nil {
+		return nil, addr, nil, fmt.Errorf("quic: %s: %w", p.host, err)
+	}
+	id, addr, err := e.whoIsAt(ctx, addrs)
+	if err != nil {
+		return nil, addr, nil, err
+	}
+	if id == e.scope.Node().Identity() {
+		return nil, addr, nil, errItself
+	}
+	if c = e.best(id); c == nil {
+		if c, err = e.connect(ctx, id, []p2p.Candidate{{Kind: p2p.Manual, Addr: addr}}); err != nil {
+			return nil, addr, nil, err
+		}
+	}
+	select {
+	case <-c.known:
+	case <-ctx.Done():
+		return nil, addr, nil, context.Cause(ctx)
+	}
+	c.mu.Lock()
+	version, err := c.version, c.err
+	c.mu.Unlock()
+	if err == nil && version == 1 {
+		metadata, err = c.identifyAncestor(ctx)
+	}
+	return c, addr, metadata, err
+}
+
+// whoIsAt finds out which node is at one of several addresses, of which the first to answer counts.
+func (e *endpoint) whoIsAt(ctx context.Context, addrs []netip.AddrPort) (identity.RemoteIdentity, netip.AddrPort, error) {
+	type answer struct {
+		addr netip.AddrPort
+		id   identity.RemoteIdentity
+		err  error
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.listener.cfg.DialTimeout+time.Duration(len(addrs))*candidateLead)
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	defer cancel()
+	answers := make(chan answer, len(addrs))
+	for i, addr := range addrs {
+		asking.Go(func() {
+			lead := time.NewTimer(time.Duration(i) * candidateLead)
+			defer lead.Stop()
+			select {
+			case <-lead.C:
+			case <-ctx.Done():
+			}
+			a := answer{addr: addr, err: e.dialable(p2p.Candidate{Kind: p2p.Manual, Addr: addr})}
+			if a.err == nil {
+				a.id, a.err = e.dialer.identify(ctx, addr)
+			}
+			answers <- a
+		})
+	}
+	var errs []error
+	for range addrs {
+		a := <-answers
+		if a.err == nil {
+			return a.id, a.addr, nil
+		}
+		errs = append(errs, fmt.Errorf("%v: %w", a.addr, a.err))
+	}
+	return identity.RemoteIdentity{}, netip.AddrPort{}, errors.Join(errs...)
+}

@@ -1,0 +1,221 @@
+package quic
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/multiformats/go-multistream"
+	"github.com/stretchr/testify/require"
+)
+
+// script is a stream that has been told what the other side says, and keeps what it is told.
+type script struct {
+	io.Reader
+	bytes.Buffer
+}
+
+func (s *script) Read(b []byte) (int, error) { return s.Reader.Read(b) }
+
+func TestSelectBytes(t *testing.T) {
+	require.Equal(t, "\x13/multistream/1.0.0\n\x09/sdp2p/2\n", question(protocolStream))
+
+	s := &script{Reader: strings.NewReader(question(protocolStream) + "app bytes")}
+	protocol, rest, err := acceptProtocol(s, protocolStream, protocolMeta)
+	require.NoError(t, err)
+	require.Equal(t, protocolStream, protocol)
+	left, _ := io.ReadAll(s)
+	require.Equal(t, "app bytes", string(rest)+string(left), "nothing that follows is lost")
+	require.Equal(t, question(protocolStream), s.String())
+
+	s = &script{Reader: strings.NewReader(question("/x") + multistreamToken("/y") + multistreamToken(protocolMeta))}
+	protocol, _, err = acceptProtocol(s, protocolStream, protocolMeta)
+	require.NoError(t, err)
+	require.Equal(t, protocolMeta, protocol)
+	require.Equal(t, multistreamHeader+multistreamNo+multistreamNo+multistreamToken(protocolMeta), s.String())
+
+	s = &script{Reader: strings.NewReader(multistreamHeader + multistreamNo)}
+	_, err = selectProtocol(s, protocolMeta)
+	require.ErrorIs(t, err, errNotSupported)
+}
+
+// The peer may be any implementation, which may send a token at a time and wait for each answer.
+func TestSelectWithGoMultistream(t *testing.T) {
+	for name, open := range map[string]func(c net.Conn) (string, error){
+		"one": func(c net.Conn) (string, error) {
+			return protocolStream, multistream.SelectProtoOrFail(protocolStream, c)
+		},
+		"several": func(c net.Conn) (string, error) {
+			return multistream.SelectOneOf([]string{"/nope", "/neither", protocolStream}, c)
+		},
+		"lazy": func(c net.Conn) (string, error) {
+			_, err := multistream.NewMSSelect(c, protocolStream).Read(nil)
+			return protocolStream, err
+		},
+		"a token at a time": func(c net.Conn) (string, error) {
+			io.WriteString(c, multistreamHeader)
+			if _, err := multistream.ReadNextToken[string](c); err != nil {
+				return "", err
+			}
+			io.WriteString(c, multistreamToken("/nope"))
+			if _, err := multistream.ReadNextToken[string](c); err != nil {
+				return "", err
+			}
+			io.WriteString(c, multistreamToken(protocolStream))
+			return multistream.ReadNextToken[string](c)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ours, theirs := buffered(t), buffered(t)
+			ours.to, theirs.to = theirs, ours
+			opened := make(chan error, 1)
+			go func() {
+				protocol, err := open(theirs)
+				if err == nil && protocol != protocolStream {
+					err = errors.New(protocol)
+				}
+				opened <- err
+			}()
+			protocol, _, err := acceptProtocol(ours, protocolMeta, protocolStream)
+			require.NoError(t, err)
+			require.Equal(t, protocolStream, protocol)
+			require.NoError(t, <-opened)
+		})
+	}
+	t.Run("as the opener", func(t *testing.T) {
+		ours, theirs := buffered(t), buffered(t)
+		ours.to, theirs.to = theirs, ours
+		mux := multistream.NewMultistreamMuxer[string]()
+		mux.AddHandler(protocolMeta, func(string, io.ReadWriteCloser) error { return nil })
+		go mux.Negotiate(theirs)
+		_, err := selectProtocol(ours, protocolMeta)
+		require.NoError(t, err)
+
+		ours, theirs = buffered(t), buffered(t)
+		ours.to, theirs.to = theirs, ours
+		go mux.Negotiate(theirs)
+		_, err = selectProtocol(ours, protocolStream)
+		require.ErrorIs(t, err, errNotSupported)
+		theirs.Close()
+	})
+}
+
+// A pipe end that does not block writers, as a QUIC stream does not.
+type end struct {
+	net.Conn // nil: only what follows is called
+	in       chan byte
+	to       *end
+	closed   chan struct{}
+}
+
+func buffered(t *testing.T) *end {
+	e := &end{in: make(chan byte, 1<<12), closed: make(chan struct{})}
+	t.Cleanup(func() { e.Close() })
+	return e
+}
+
+func (e *end) Write(b []byte) (int, error) {
+	for _, c := range b {
+		e.to.in <- c
+	}
+	return len(b), nil
+}
+
+func (e *end) Read(b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	select {
+	case b[0] = <-e.in:
+		return 1, nil
+	case <-e.closed:
+		return 0, io.EOF
+	}
+}
+
+func (e *end) Close() error {
+	select {
+	case <-e.closed:
+	default:
+		close(e.closed)
+	}
+	return nil
+}
+
+func TestSelectTruncated(t *testing.T) {
+	whole := question(protocolMeta)
+	for n := range len(whole) {
+		_, _, err := acceptProtocol(&script{Reader: iotest.OneByteReader(strings.NewReader(whole[:n]))}, protocolMeta)
+		want := io.ErrUnexpectedEOF
+		if n == 0 || n == len(multistreamHeader) {
+			want = io.EOF
+		}
+		require.ErrorIs(t, err, want, n)
+		_, err = selectProtocol(&script{Reader: iotest.OneByteReader(strings.NewReader(whole[:n]))}, protocolMeta)
+		require.ErrorIs(t, err, want, n)
+	}
+}
+
+func TestSelectBounds(t *testing.T) {
+	for name, bytes := range map[string]string{
+		"long token":      multistreamHeader + "\xff\xff\xff\x7f",
+		"empty token":     multistreamHeader + "\x00",
+		"no newline":      "\x03abc",
+		"another header":  multistreamToken("/multistream/2.0.0"),
+		"endless refusal": multistreamHeader + strings.Repeat(multistreamToken("/x"), 1000),
+		"another answer":  multistreamHeader + multistreamToken("/other"),
+	} {
+		s := &script{Reader: strings.NewReader(bytes)}
+		_, _, err := acceptProtocol(s, protocolStream)
+		require.Error(t, err, name)
+		require.Less(t, s.Len(), 2*maxSelection, name)
+		_, err = selectProtocol(&script{Reader: strings.NewReader(bytes)}, protocolStream)
+		require.Error(t, err, name)
+	}
+}
+
+// A lazily selected stream may be read under a deadline that comes in the middle of the answer.
+func TestSelectionGoesOnAfterADeadline(t *testing.T) {
+	answer := question(protocolStream)
+	for cut := range len(answer) {
+		r := io.MultiReader(strings.NewReader(answer[:cut]), &deadlineOnce{}, strings.NewReader(answer[cut:]+"!"))
+		sel := newSelection(r)
+		err := sel.answer(protocolStream)
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.NoError(t, sel.answer(protocolStream), cut)
+		left, _ := io.ReadAll(r)
+		require.Equal(t, "!", string(sel.buf)+string(left))
+	}
+}
+
+// deadlineOnce is a reader that fails once, and then is at its end.
+type deadlineOnce struct{ failed bool }
+
+func (d *deadlineOnce) Read([]byte) (int, error) {
+	if d.failed {
+		return 0, io.EOF
+	}
+	d.failed = true
+	return 0, os.ErrDeadlineExceeded
+}
+
+func FuzzAcceptProtocol(f *testing.F) {
+	f.Add([]byte(question(protocolStream) + "rest"))
+	f.Add([]byte(question("/x") + multistreamToken(protocolAncestor)))
+	f.Add([]byte(multistreamHeader + "\x80\x01"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s := &script{Reader: bytes.NewReader(b)}
+		protocol, rest, err := acceptProtocol(s, protocolStream, protocolMeta, protocolAncestor)
+		if err == nil {
+			left, _ := io.ReadAll(s)
+			require.True(t, bytes.HasSuffix(b, append(rest, left...)))
+			require.Contains(t, string(b), protocol)
+		}
+		selectProtocol(&script{Reader: bytes.NewReader(b)}, protocolStream)
+	})
+}

@@ -1,0 +1,163 @@
+package quic
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+
+	"github.com/sdp2p/p2p"
+)
+
+// A stream is a p2p.RawStream over a stream of the swarm, which counts for its connection until it is freed.
+type stream struct {
+	network.Stream
+	conn    *conn
+	version int
+
+	// Where the protocol is selected lazily, the question goes out with the first bytes that are written, and the first
+	// reads get the answer.
+	asking sync.Mutex
+	asked  atomic.Bool // set under asking
+	answer *selection  // of the reading side; nil once the answer was read
+	rest   []byte      // of the reading side: came together with the selection
+
+	freed sync.Once
+}
+
+var _ p2p.RawStream = (*stream)(nil)
+
+// firstWrite is how many of the application's first bytes leave together with the question.
+const firstWrite = 1 << 10
+
+// newStream wraps a stream whose protocol has been selected; rest was read behind the selection.
+func newStream(c *conn, s network.Stream, version int, rest []byte) *stream {
+	st := &stream{Stream: s, conn: c, version: version, rest: rest}
+	st.asked.Store(true)
+	return st
+}
+
+// newLazyStream wraps a stream to a peer that is known to speak protocolStream, without waiting for the answer. If it
+// does not speak it after all, reads fail.
+func newLazyStream(c *conn, s network.Stream) *stream {
+	return &stream{Stream: s, conn: c, version: 2, answer: newSelection(s)}
+}
+
+// ask writes the question, if it was not yet, together with the beginning of b, and returns how much of b that was.
+func (s *stream) ask(b []byte) (n int, err error) {
+	if s.asked.Load() {
+		return 0, nil
+	}
+	s.asking.Lock()
+	defer s.asking.Unlock()
+	if s.asked.Load() {
+		return 0, nil
+	}
+	q := question(protocolStream)
+	b = b[:min(len(b), firstWrite)]
+	n, err = s.Stream.Write(append(append(make([]byte, 0, len(q)+len(b)), q...), b...))
+	s.asked.Store(true) // or never again: a stream that could not write 30 bytes is lost
+	return max(0, n-len(q)), err
+}
+
+func (s *stream) Read(b []byte) (int, error) {
+	if s.answer != nil {
+		if _, err := s.ask(nil); err != nil {
+			return 0, streamError(err)
+		}
+		if err := s.answer.answer(protocolStream); err != nil {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return 0, streamError(err)
+		}
+		s.rest, s.answer = s.answer.buf, nil
+	}
+	if len(s.rest) > 0 {
+		n := copy(b, s.rest)
+		s.rest = s.rest[n:]
+		return n, nil
+	}
+	n, err := s.Stream.Read(b)
+	return n, streamError(err)
+}
+
+func (s *stream) Write(b []byte) (int, error) {
+	first, err := s.ask(b)
+	if err != nil || first > 0 && first == len(b) {
+		return first, streamError(err)
+	}
+	n, err := s.Stream.Write(b[first:])
+	return first + n, streamError(err)
+}
+
+func (s *stream) CloseWrite() error {
+	if _, err := s.ask(nil); err != nil {
+		return streamError(err)
+	}
+	return streamError(s.Stream.CloseWrite())
+}
+
+// Close must not wait, so that an unread answer is left unread: the other side has answered, or finds that nobody listens.
+func (s *stream) Close() error {
+	_, err := s.ask(nil)
+	err = errors.Join(err, s.Stream.Close())
+	s.free()
+	return streamError(err)
+}
+
+func (s *stream) Reset(code p2p.ResetCode) {
+	s.Stream.ResetWithError(network.StreamErrorCode(code))
+	s.free()
+}
+
+func (s *stream) free() { s.freed.Do(s.conn.streamEnded) }
+
+func (s *stream) SetReadDeadline(t time.Time)  { s.Stream.SetReadDeadline(t) }
+func (s *stream) SetWriteDeadline(t time.Time) { s.Stream.SetWriteDeadline(t) }
+func (s *stream) LocalAddr() net.Addr          { return s.conn.quic.LocalAddr() }
+func (s *stream) RemoteAddr() net.Addr         { return s.conn.quic.RemoteAddr() }
+func (s *stream) Path() p2p.Path               { return s.conn.path }
+func (s *stream) Version() int                 { return s.version }
+
+func (s *stream) Exporter(label string) (value [32]byte, ok bool) {
+	state := s.conn.quic.ConnectionState().TLS
+	b, err := state.ExportKeyingMaterial(label, nil, len(value))
+	if err != nil {
+		return value, false
+	}
+	return [32]byte(b), true
+}
+
+// streamError translates an error of a stream into the terms of package p2p.
+func streamError(err error) error {
+	if err == nil || err == io.EOF {
+		return err
+	}
+	var reset *network.StreamError
+	if errors.As(err, &reset) {
+		code := p2p.ResetCode(reset.ErrorCode)
+		switch reset.ErrorCode {
+		case network.StreamResourceLimitExceeded, network.StreamRateLimited:
+			code = p2p.ErrBusy
+		case network.StreamShutdown:
+			code = p2p.ErrShuttingDown
+		case network.StreamGated:
+			code = p2p.ErrRefused
+		}
+		return &p2p.ResetError{Code: code, Remote: reset.Remote}
+	}
+	var closed *network.ConnError
+	if errors.As(err, &closed) {
+		if closed.Remote {
+			return fmt.Errorf("quic: the peer has closed the connection: %w", err)
+		}
+		return fmt.Errorf("quic: the connection was closed: %w", err)
+	}
+	return err
+}
