@@ -1,0 +1,222 @@
+package mdns
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/dnssd"
+)
+
+// A Mode says who is to find this node on the local network.
+type Mode uint8
+
+const (
+	Enabled  Mode = iota // everybody sees the node and its metadata
+	Disabled             // nothing is sent and nothing is listened to; what was announced is taken back
+)
+
+// String returns the mode's name.
+func (m Mode) String() string {
+	switch m {
+	case Enabled:
+		return "enabled"
+	case Disabled:
+		return "disabled"
+	}
+	return fmt.Sprintf("Mode(%d)", uint8(m))
+}
+
+// A Config tunes a [Discovery]. The zero value announces and browses on every interface that is up and does multicast.
+type Config struct {
+	// Mode is the mode to start in.
+	Mode Mode
+
+	// Interfaces are the names of the network interfaces to use, which may come and go. If nil, all that are up and do
+	// multicast are used, except loopback and point-to-point ones, which must be named.
+	Interfaces []string
+
+	network dnssd.Network // for tests; nil: real sockets
+}
+
+// A Discovery is a [p2p.Hook] that discovers peers by Multicast DNS. Its methods may be called concurrently, whether it
+// runs or not.
+type Discovery struct {
+	cfg Config
+
+	mu      sync.Mutex
+	mode    Mode
+	changed chan struct{} // closed when mode is set
+	engine  *dnssd.Engine // nil while none runs
+}
+
+var _ p2p.Reconfirmer = (*Discovery)(nil)
+
+// New makes a discovery to be registered with one node.
+func New(cfg Config) *Discovery {
+	return &Discovery{cfg: cfg, mode: cfg.Mode, changed: make(chan struct{})}
+}
+
+// Name returns "mdns".
+func (d *Discovery) Name() string { return "mdns" }
+
+// Mode returns the mode that was set last.
+func (d *Discovery) Mode() Mode {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.mode
+}
+
+// SetMode switches the mode. It returns at once; goodbyes and announcements follow.
+func (d *Discovery) SetMode(m Mode) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if m == d.mode {
+		return
+	}
+	d.mode = m
+	close(d.changed)
+	d.changed = make(chan struct{})
+}
+
+// Conflict tells whether somebody else on the local network announces this node's identity, and from where: the same key
+// is in use twice, most often because it was copied to another device. Peers then see only one of the two.
+func (d *Discovery) Conflict() (netip.Addr, bool) {
+	if e := d.running(); e != nil {
+		return e.Conflict()
+	}
+	return netip.Addr{}, false
+}
+
+// Reconfirm looks whether a peer that could not be reached is still there, and lets it expire after 10 s if not (RFC 6762
+// §10.4). The node calls it when a connection to a peer failed.
+func (d *Discovery) Reconfirm(id identity.RemoteIdentity) {
+	if e := d.running(); e != nil {
+		e.Reconfirm(id.String())
+	}
+}
+
+func (d *Discovery) running() *dnssd.Engine {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.engine
+}
+
+// Run discovers and announces until ctx is done.
+func (d *Discovery) Run(ctx context.Context, s *p2p.Scope) error {
+	for ctx.Err() == nil {
+		d.mu.Lock()
+		mode, changed := d.mode, d.changed
+		d.mu.Unlock()
+		if mode == Enabled {
+			if err := d.enabled(ctx, s, changed); err != nil {
+				return err
+			}
+			continue
+		}
+		s.Ready()
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		}
+	}
+	return nil
+}
+
+// enabled runs an engine until ctx is done or changed is closed.
+func (d *Discovery) enabled(ctx context.Context, s *p2p.Scope, changed <-chan struct{}) error {
+	node := s.Node()
+	found := map[identity.RemoteIdentity]bool{} // the engine calls back from one goroutine
+	defer func() {
+		for id := range found {
+			s.Expired(id)
+		}
+	}()
+	engine, err := dnssd.New(dnssd.Config{
+		Service:    "_" + node.App() + "._udp",
+		Interfaces: d.cfg.Interfaces,
+		Logger:     s.Logger(),
+		Network:    d.cfg.network,
+		Ready:      s.Ready,
+		Found: func(in dnssd.Instance) {
+			id, metadata, candidates, err := parseInstance(in)
+			if err == nil && id != node.Identity() {
+				found[id] = true
+				err = s.Discovered(id, metadata, candidates)
+			}
+			if err != nil {
+				s.Logger().Debug("not a peer", "instance", in.Name, "err", err)
+			}
+		},
+		Lost: func(instance string) {
+			if id, err := identity.Parse(instance); err == nil {
+				delete(found, id)
+				s.Expired(id)
+			}
+		},
+		Keep: func(instance string) bool {
+			id, err := identity.Parse(instance)
+			if err != nil {
+				return false
+			}
+			peer, ok := node.Peer(id)
+			return ok && peer.Connected()
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("mdns: %w", err)
+	}
+	d.setEngine(engine)
+	defer d.setEngine(nil)
+
+	ctx, cancel := context.WithCancel(ctx)
+	var announcing sync.WaitGroup
+	announcing.Go(func() {
+		defer cancel()
+		announce(ctx, node, engine, changed)
+	})
+	err = engine.Run(ctx)
+	cancel()
+	announcing.Wait()
+	if err != nil {
+		return fmt.Errorf("mdns: %w", err)
+	}
+	return nil
+}
+
+func (d *Discovery) setEngine(e *dnssd.Engine) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.engine = e
+}
+
+// announce keeps what the engine publishes in step with the node, until ctx is done or changed is closed.
+func announce(ctx context.Context, node *p2p.P2P, engine *dnssd.Engine, changed <-chan struct{}) {
+	events := node.Subscribe()
+	defer events.Close()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+			return
+		case event, ok := <-events.C:
+			if !ok {
+				return
+			}
+			switch event.(type) {
+			case p2p.Resync, p2p.MetadataModified, p2p.ListenerAddrAdded, p2p.ListenerAddrRemoved:
+				services, err := services(node)
+				if err == nil {
+					err = engine.Publish(services...)
+				}
+				if err != nil { // metadata that is valid is valid here
+					engine.Withdraw()
+				}
+			}
+		}
+	}
+}
