@@ -147,7 +147,7 @@ func (p *Peer) dial(ctx context.Context) (RawStream, error) {
 			err = d.Err
 		}
 		if err != nil {
-			failed.Err = err
+			failed.Err = errors.Join(failed.Err, err)
 		}
 		if ctx.Err() != nil {
 			failed.Err = context.Cause(ctx)

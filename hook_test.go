@@ -233,7 +233,7 @@ func TestScopeAfterTheEnd(t *testing.T) {
 		require.ErrorIs(t, err, p2p.ErrStopped, name)
 	}
 	_, err := l.accept(id).Read(make([]byte, 1))
-	require.ErrorIs(t, err, p2p.ErrRefused)
+	require.ErrorIs(t, err, p2p.ErrShuttingDown)
 
 	// A new run has a scope of its own; the old one stays useless.
 	old := l.scope

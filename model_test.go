@@ -182,9 +182,24 @@ func (m *model) leaves(p *modelPeer) {
 	m.waiting = slices.DeleteFunc(m.waiting, func(o *modelPeer) bool { return o == p })
 }
 
+// linesUp puts a peer at the end of those that wait, once it may be evicted: it is neither connected nor has somebody given
+// an address of it.
+func (m *model) linesUp(p *modelPeer) {
+	stays := len(p.conns) > 0
+	for _, f := range p.found {
+		stays = stays || slices.ContainsFunc(f.candidates, func(c p2p.Candidate) bool { return c.Kind == p2p.Manual })
+	}
+	if stays {
+		m.leaves(p)
+	} else if !slices.Contains(m.waiting, p) {
+		m.waiting = append(m.waiting, p)
+	}
+}
+
 // remains draws the consequences of something that was taken away.
 func (m *model) remains(p *modelPeer) {
 	if len(p.found) > 0 || len(p.conns) > 0 {
+		m.linesUp(p)
 		m.recompute(p, false)
 		return
 	}
@@ -198,7 +213,7 @@ func (m *model) room() bool {
 		return true
 	}
 	if len(m.peers)-len(m.waiting) >= m.maxPeers {
-		return false // those who are connected fill the table: nobody else has to leave
+		return false // those who stay fill the table: nobody else has to leave
 	}
 	for len(m.peers) >= m.maxPeers {
 		i := slices.IndexFunc(m.waiting, func(p *modelPeer) bool { return !p.met })
@@ -218,10 +233,8 @@ func (m *model) discover(h *modelHook, id identity.RemoteIdentity, f finding) (o
 	p := m.admit(id)
 	f.candidates = f.candidates[:min(len(f.candidates), p2p.MaxCandidates)]
 	before, found := p.found[h]
-	if len(p.found) == 0 && len(p.conns) == 0 {
-		m.waiting = append(m.waiting, p)
-	}
 	p.found[h] = f
+	m.linesUp(p)
 	same := func(a, b p2p.Candidate) bool {
 		return a.Kind == b.Kind && a.Addr == b.Addr && a.Relay == b.Relay && a.Version == b.Version
 	}
@@ -265,7 +278,6 @@ func (m *model) disconnect(p *modelPeer, c modelConn) {
 	}
 	if len(p.conns) == 0 {
 		p.met = true
-		m.waiting = append(m.waiting, p)
 	}
 	m.remains(p)
 }

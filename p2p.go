@@ -36,7 +36,7 @@ type Config struct {
 	Hooks []Hook
 
 	// MaxPeers limits how many peers are known at a time. When there are more, those discovered longest ago that have
-	// never been connected leave first, and connected ones never. If zero, 1024 is used. If negative, there is no limit.
+	// never been connected leave first; connected ones, and those with a [Manual] candidate, never. If zero, 1024 is used. If negative, there is no limit.
 	MaxPeers int
 
 	// MaxStreamsPerPeer limits how many inbound streams of one peer are served at a time; the next one is refused

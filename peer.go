@@ -101,7 +101,8 @@ type peerState struct {
 	stamp    uint64            // of the last change of metadata or verified
 	changed  chan struct{}     // if not nil, closed when verified becomes true or the peer unavailable
 
-	queue *list.List // the eviction queue that the peer is in; nil while it is connected
+	met   bool       // it has been connected
+	queue *list.List // the eviction queue that the peer is in; nil if it is not to be evicted
 	place *list.Element
 }
 

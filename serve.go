@@ -51,7 +51,7 @@ func newStreams(h Handler, maxPerPeer int, log *slog.Logger) *streams {
 
 // opened books a stream that this node has opened.
 func (ss *streams) opened(to *Peer, raw RawStream) (*Stream, error) {
-	s := &Stream{raw: raw, peer: to, streams: ss}
+	s := newStream(raw, to, ss, false)
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	if ss.refusing {
@@ -63,7 +63,7 @@ func (ss *streams) opened(to *Peer, raw RawStream) (*Stream, error) {
 
 // serve books a stream that a peer has opened and starts the handler, or refuses it.
 func (ss *streams) serve(from *Peer, raw RawStream) {
-	s := &Stream{raw: raw, peer: from, streams: ss, inbound: true}
+	s := newStream(raw, from, ss, true)
 	if code, ok := ss.admit(s); !ok {
 		raw.Reset(code)
 		return
@@ -94,7 +94,13 @@ func (ss *streams) admit(s *Stream) (code ResetCode, ok bool) {
 
 func (ss *streams) handle(s *Stream) {
 	defer ss.handlers.Done()
-	err := protect(func() error { return ss.handler.ServeStream(ss.ctx, s) })
+	err := errExited
+	defer func() { ss.handled(s, err) }()
+	err = protect(func() error { return ss.handler.ServeStream(ss.ctx, s) })
+}
+
+// handled ends the stream of a handler that has returned err.
+func (ss *streams) handled(s *Stream, err error) {
 	if err == nil {
 		s.Close()
 		return

@@ -72,7 +72,8 @@ func (e *ResetError) Error() string {
 func (e *ResetError) Unwrap() error { return e.Code }
 
 // A RawStream is what a listener provides for a stream. Read and Write are called by one goroutine each at a time, and
-// CloseWrite not during Write; the rest concurrently. Reads and writes of a stream that was reset fail with a
+// CloseWrite not during Write; the rest concurrently, Reset also after Close and more than once. CloseWrite works whatever
+// the write deadline is. Reads and writes of a stream that was reset fail with a
 // *[ResetError], those past a deadline with [os.ErrDeadlineExceeded], and those after the connection was lost with
 // another error that is not io.EOF.
 type RawStream interface {
@@ -106,19 +107,40 @@ type Stream struct {
 	inbound bool
 	route   string // set before anybody else has the stream
 
-	reading sync.Mutex // held by Read, and then by the drain
-	writing sync.Mutex // held by Write and CloseWrite
+	reading turn // of Read
+	writing turn // of Write and CloseWrite
 
 	ended   atomic.Bool           // the peer's end was read
 	closed  atomic.Pointer[error] // what reads and writes return from now on
-	cut     bool                  // writing: a Write was interrupted by Close
-	written bool                  // writing: CloseWrite was called
+	cut     bool                  // writing's: a Write was interrupted by Close
+	written bool                  // writing's: CloseWrite was called
 
 	deadlines     sync.Mutex // held while one is set, so that the one set last counts
 	interruptRead bool       // deadlines: the node is shutting down
 }
 
 var _ net.Conn = (*Stream)(nil)
+
+// A turn is a mutex that is held while its holder waits for the peer. Waiting for a sync.Mutex would keep the clock of a
+// testing/synctest bubble from advancing, and with it the deadline that ends the wait.
+type turn chan struct{}
+
+func newTurn() turn     { return make(turn, 1) }
+func (t turn) take()    { t <- struct{}{} }
+func (t turn) release() { <-t }
+
+func (t turn) takeNow() bool {
+	select {
+	case t <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func newStream(raw RawStream, peer *Peer, streams *streams, inbound bool) *Stream {
+	return &Stream{raw: raw, peer: peer, streams: streams, inbound: inbound, reading: newTurn(), writing: newTurn()}
+}
 
 // errClosed is what methods return after Close.
 var errClosed error = net.ErrClosed
@@ -154,8 +176,8 @@ func (s *Stream) RemoteAddr() net.Addr { return s.raw.RemoteAddr() }
 // Read reads what the peer has written. At its end it returns io.EOF; if the stream was reset, a *[ResetError]; if the
 // connection was lost, another error: a cut never looks like an end.
 func (s *Stream) Read(b []byte) (int, error) {
-	s.reading.Lock()
-	defer s.reading.Unlock()
+	s.reading.take()
+	defer s.reading.release()
 	if err := s.closed.Load(); err != nil {
 		return 0, *err
 	}
@@ -178,8 +200,8 @@ func (s *Stream) Read(b []byte) (int, error) {
 
 // Write writes b. It blocks while the peer does not read. That it returns nil does not mean that the peer has read it.
 func (s *Stream) Write(b []byte) (int, error) {
-	s.writing.Lock()
-	defer s.writing.Unlock()
+	s.writing.take()
+	defer s.writing.release()
 	if err := s.closed.Load(); err != nil {
 		return 0, *err
 	}
@@ -198,8 +220,8 @@ func (s *Stream) Write(b []byte) (int, error) {
 
 // CloseWrite ends the writing direction: the peer reads io.EOF after all that was written. Reading goes on.
 func (s *Stream) CloseWrite() error {
-	s.writing.Lock()
-	defer s.writing.Unlock()
+	s.writing.take()
+	defer s.writing.release()
 	if err := s.closed.Load(); err != nil {
 		return *err
 	}
@@ -222,15 +244,15 @@ func (s *Stream) Close() error {
 	if !s.closed.CompareAndSwap(nil, &errClosed) {
 		return nil
 	}
-	if !s.writing.TryLock() {
+	if !s.writing.takeNow() {
 		s.expire(s.raw.SetWriteDeadline)
-		s.writing.Lock()
+		s.writing.take()
 	}
 	cut, err := s.cut, error(nil)
 	if !cut {
 		err = s.closeWrite()
 	}
-	s.writing.Unlock()
+	s.writing.release()
 	if cut || err != nil {
 		s.free(func() { s.raw.Reset(ErrCancelled) })
 		return err
@@ -241,8 +263,8 @@ func (s *Stream) Close() error {
 	}
 	go func() {
 		s.expire(s.raw.SetReadDeadline)
-		s.reading.Lock() // a reader leaves now
-		defer s.reading.Unlock()
+		s.reading.take() // the reader leaves; whoever comes after it finds the stream closed
+		s.reading.release()
 		s.raw.SetReadDeadline(time.Now().Add(drainTime))
 		io.CopyN(io.Discard, s.raw, drainSize)
 		s.free(func() { s.raw.Close() })

@@ -10,14 +10,14 @@ import (
 )
 
 // ErrTableFull is returned to a hook that discovers another peer when [Config.MaxPeers] are known and all of them are
-// connected.
+// connected, or were given an address by the user.
 var ErrTableFull = errors.New("p2p: the peer table is full")
 
 // The peer table. Everything in this file is called with n.mu held, changes the state, and publishes what it changed.
 //
-// A peer that is not connected stands in one of two queues, in which the longest-standing one is first to be evicted
-// when the table is full: strangers, which have never been connected, leave before acquaintances, so that a flood of
-// forged announcements drives out nothing but itself.
+// A peer that a discovery found stands in one of two queues while it is not connected, in which the longest-standing one
+// is first to be evicted when the table is full: strangers, which have never been connected, leave before acquaintances,
+// so that a flood of forged announcements drives out only peers that nobody has talked to.
 
 // stamp returns a number that is greater than any before it, to tell states apart.
 func (n *P2P) stamp() uint64 {
@@ -47,10 +47,35 @@ func (st *peerState) enqueue(q *list.List) {
 	}
 }
 
+// lineUp puts a peer into the eviction queue where it belongs. Connected peers are in none, nor are those that the user
+// gave an address of.
+func (n *P2P) lineUp(st *peerState) {
+	q := &n.strangers
+	switch {
+	case len(st.connections) > 0 || st.manual():
+		q = nil
+	case st.met:
+		q = &n.acquaintances
+	}
+	if q != st.queue {
+		st.enqueue(q)
+	}
+}
+
+func (st *peerState) manual() bool {
+	for _, d := range st.discoveries {
+		if slices.ContainsFunc(d.candidates, func(c Candidate) bool { return c.Kind == Manual }) {
+			return true
+		}
+	}
+	return false
+}
+
 // settle draws the consequences of something that was taken away: the peer becomes unavailable once nobody discovers
 // it and no connection is left; otherwise its metadata may have changed.
 func (n *P2P) settle(st *peerState) {
 	if len(st.discoveries) > 0 || len(st.connections) > 0 {
+		n.lineUp(st)
 		if n.refresh(st) {
 			n.publish(PeerMetadataModified{st.peer})
 		}
@@ -66,7 +91,7 @@ func (n *P2P) settle(st *peerState) {
 
 // makeRoom evicts peers until another one fits, or nobody if it never would.
 func (n *P2P) makeRoom() error {
-	if connected := len(n.peers) - n.strangers.Len() - n.acquaintances.Len(); n.maxPeers > 0 && connected >= n.maxPeers {
+	if staying := len(n.peers) - n.strangers.Len() - n.acquaintances.Len(); n.maxPeers > 0 && staying >= n.maxPeers {
 		return ErrTableFull
 	}
 	for n.maxPeers > 0 && len(n.peers) >= n.maxPeers {
@@ -102,14 +127,12 @@ func (n *P2P) discovered(by *registration, id identity.RemoteIdentity, metadata 
 		d = &discovery{by: by}
 		i, _ := slices.BinarySearchFunc(st.discoveries, by, func(d *discovery, by *registration) int { return d.by.number - by.number })
 		st.discoveries = slices.Insert(st.discoveries, i, d)
-		if st.queue == nil && len(st.connections) == 0 {
-			st.enqueue(&n.strangers)
-		}
 	}
 	if !slices.EqualFunc(d.candidates, candidates, Candidate.same) {
 		d.candidates = candidates
 		changed = true
 	}
+	n.lineUp(st)
 	d.metadata = metadata
 	if changed {
 		d.stamp = n.stamp()
@@ -138,9 +161,13 @@ func (n *P2P) connected(by *registration, id identity.RemoteIdentity, conn RawCo
 		n.makeRoom() // where there is none, the peer is known all the same
 	}
 	st := n.admit(id)
-	st.enqueue(nil)
+	if slices.ContainsFunc(st.connections, func(c *connection) bool { return c.by == by && c.conn == conn }) {
+		return
+	}
 	first := !st.connectedBy(by)
 	st.connections = append(st.connections, &connection{by: by, conn: conn})
+	st.met = true
+	n.lineUp(st)
 	if first {
 		n.publish(PeerConnectedWith{Peer: st.peer, Listener: by.name})
 	}
@@ -160,9 +187,6 @@ func (n *P2P) disconnected(by *registration, st *peerState, conn RawConn) {
 	if !st.connectedBy(by) {
 		n.publish(PeerDisconnectedWith{Peer: st.peer, Listener: by.name})
 		st.statements = slices.DeleteFunc(st.statements, func(s *statement) bool { return s.by == by })
-	}
-	if len(st.connections) == 0 {
-		st.enqueue(&n.acquaintances)
 	}
 	n.settle(st)
 }

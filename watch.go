@@ -277,8 +277,6 @@ func (v *view) apply(told *Event) bool {
 			return false
 		}
 		p.connected = slices.DeleteFunc(p.connected, func(l string) bool { return l == e.Listener })
-	case Resync:
-		return false
 	}
 	return true
 }

@@ -3,7 +3,6 @@ package mdns
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -37,7 +36,8 @@ type ScanConfig struct {
 // Scan asks the local network once which nodes of an app are there, and returns them ordered by identity. It needs no
 // node, and announces none. It takes its time, unless ctx ends first, which is no error: what was found by then counts.
 //
-// It is a one-shot query (RFC 6762 §5.1): a node that wants to know who comes and goes runs a [Discovery].
+// It is a one-shot query (RFC 6762 §5.1): a node that wants to know who comes and goes runs a [Discovery]. On a host
+// without IPv6 it needs a route for IPv4 multicast.
 func Scan(ctx context.Context, app string, cfg ScanConfig) ([]Scanned, error) {
 	if cfg.Time <= 0 {
 		cfg.Time = 2 * time.Second
@@ -46,30 +46,22 @@ func Scan(ctx context.Context, app string, cfg ScanConfig) ([]Scanned, error) {
 	if _, err := dnssd.New(dnssd.Config{Service: service}); err != nil {
 		return nil, fmt.Errorf("mdns: %w", err)
 	}
-	entries := make(chan *hashicorp.ServiceEntry)
-	params := hashicorp.DefaultParams(service)
-	params.Timeout = cfg.Time
-	params.Entries = entries
-	params.Logger = log.New(io.Discard, "", 0)
-	params.WantUnicastResponse = true // its sockets may share port 5353 with others, which would take multicast answers as well
+	var on *net.Interface
 	if cfg.Interface != "" {
-		ifi, err := net.InterfaceByName(cfg.Interface)
-		if err != nil {
+		var err error
+		if on, err = net.InterfaceByName(cfg.Interface); err != nil {
 			return nil, fmt.Errorf("mdns: interface %q: %w", cfg.Interface, err)
 		}
-		params.Interface = ifi
 	}
-	result := make(chan error, 1)
-	go func() {
-		defer close(entries)
-		result <- hashicorp.QueryContext(ctx, params)
-	}()
 	found := map[identity.RemoteIdentity]*Scanned{}
-	for e := range entries {
-		add(found, service, e)
-	}
-	if err := <-result; err != nil && !errors.Is(err, context.Canceled) && ctx.Err() == nil {
-		return nil, fmt.Errorf("mdns: %w", err)
+	for end := time.Now().Add(cfg.Time); ctx.Err() == nil && time.Now().Before(end); {
+		entries, err := ask(ctx, service, on, min(scanRound, time.Until(end)))
+		if err != nil && ctx.Err() == nil {
+			return nil, fmt.Errorf("mdns: %w", err)
+		}
+		for _, e := range entries {
+			add(found, service, e)
+		}
 	}
 	all := make([]Scanned, 0, len(found))
 	for _, s := range found {
@@ -77,6 +69,27 @@ func Scan(ctx context.Context, app string, cfg ScanConfig) ([]Scanned, error) {
 	}
 	slices.SortFunc(all, func(a, b Scanned) int { return cmp.Compare(a.Identity.String(), b.Identity.String()) })
 	return all, nil
+}
+
+const (
+	scanRound  = 500 * time.Millisecond // a question that was lost is asked again after it; and ctx is looked at
+	maxScanned = 1024                   // answers of one round
+)
+
+// ask asks once. The client drops entries that it cannot send at once, and goes on writing to those that it has sent until
+// it returns.
+func ask(ctx context.Context, service string, on *net.Interface, wait time.Duration) (all []*hashicorp.ServiceEntry, err error) {
+	entries := make(chan *hashicorp.ServiceEntry, maxScanned)
+	params := hashicorp.DefaultParams(service)
+	params.Timeout, params.Interface, params.Entries = wait, on, entries
+	params.Logger = log.New(io.Discard, "", 0)
+	params.WantUnicastResponse = true // others on this host that share port 5353 would take multicast answers as well
+	err = hashicorp.QueryContext(ctx, params)
+	close(entries)
+	for e := range entries {
+		all = append(all, e)
+	}
+	return all, err
 }
 
 // add books an answer. Names and strings come as miekg/dns presents them, with escapes.
@@ -99,19 +112,18 @@ func add(found map[identity.RemoteIdentity]*Scanned, service string, e *hashicor
 		txt = append(txt, dnssd.Unescape(field))
 	}
 	s.Metadata, _ = parseTXT(txt)
-	for _, ip := range []net.IP{e.AddrV4, addrV6(e)} {
-		if addr, ok := netip.AddrFromSlice(ip); ok {
-			addr := netip.AddrPortFrom(addr.Unmap(), uint16(e.Port))
-			if !slices.Contains(s.Addrs, addr) {
-				s.Addrs = append(s.Addrs, addr)
-			}
+	var addrs []netip.Addr
+	if a, ok := netip.AddrFromSlice(e.AddrV4); ok {
+		addrs = append(addrs, a.Unmap())
+	}
+	if v6 := e.AddrV6IPAddr; v6 != nil && v6.IP.To4() == nil {
+		if a, ok := netip.AddrFromSlice(v6.IP); ok {
+			addrs = append(addrs, a.WithZone(v6.Zone))
 		}
 	}
-}
-
-func addrV6(e *hashicorp.ServiceEntry) net.IP {
-	if e.AddrV6IPAddr == nil || e.AddrV6IPAddr.IP.To4() != nil {
-		return nil
+	for _, a := range addrs {
+		if addr := netip.AddrPortFrom(a, uint16(e.Port)); !slices.Contains(s.Addrs, addr) {
+			s.Addrs = append(s.Addrs, addr)
+		}
 	}
-	return e.AddrV6IPAddr.IP
 }

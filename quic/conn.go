@@ -335,6 +335,12 @@ func (c *conn) open(ctx context.Context, said int) (*stream, error) {
 
 var errRetired = errors.New("quic: the connection was idle and is being closed")
 
+// vanished tells whether the connection, which is gone, ended because nothing was heard of the peer any more.
+func (c *conn) vanished() bool {
+	var silent *quicgo.IdleTimeoutError
+	return errors.As(context.Cause(c.quic.Context()), &silent)
+}
+
 // endedIdle tells whether the connection, which is gone, was closed because nobody used it, by either side.
 func (c *conn) endedIdle() bool {
 	var closed *quicgo.ApplicationError

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/sec"
 	tpt "github.com/libp2p/go-libp2p/core/transport"
 	ma "github.com/multiformats/go-multiaddr"
+	quicgo "github.com/quic-go/quic-go"
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
@@ -264,8 +266,14 @@ func cause(err error) error {
 		return ErrOtherPeer
 	case errors.Is(err, context.Canceled):
 		return errDialFinished
-	case errors.Is(err, context.DeadlineExceeded):
+	}
+	var silent net.Error
+	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &silent) && silent.Timeout() {
 		return fmt.Errorf("%w: %w", errNobodyThere, err)
+	}
+	var local *quicgo.TransportError
+	if errors.As(err, &local) && local.ErrorCode == quicgo.InternalError && !local.Remote {
+		return fmt.Errorf("quic: %s", local.ErrorMessage) // what the operating system says
 	}
 	return err
 }

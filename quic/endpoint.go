@@ -263,6 +263,9 @@ func (e *endpoint) disconnected(nc network.Conn) {
 	}
 	e.listener.manual.disconnected(c)
 	e.scope.Disconnected(c.id, c)
+	if c.vanished() {
+		e.scope.Vanished(c.id)
+	}
 }
 
 // conn returns a connection's record, or nil if it is gone.

@@ -167,15 +167,16 @@ func (m *manualPeers) run(ctx context.Context, e *endpoint) {
 	}
 }
 
-// hostAddrs describes the addresses that the host has.
+// hostAddrs describes the interfaces that are up, and their addresses.
 func hostAddrs() string {
-	addrs, err := net.InterfaceAddrs()
+	interfaces, err := net.Interfaces()
 	if err != nil {
 		return ""
 	}
-	texts := make([]string, 0, len(addrs))
-	for _, a := range addrs {
-		texts = append(texts, a.String())
+	var texts []string
+	for _, i := range interfaces {
+		addrs, _ := i.Addrs()
+		texts = append(texts, fmt.Sprint(i.Index, i.Flags&(net.FlagUp|net.FlagRunning), addrs))
 	}
 	slices.Sort(texts)
 	return strings.Join(texts, " ")

@@ -1,0 +1,40 @@
+# make demo      the main job: two processes on this machine find each other and move a folder
+# make test      everything that needs neither root nor other programs
+# make test-net  hosts in network namespaces and real peers; needs root, and says what is missing
+# make lint      vet, staticcheck, gofmt, import rules, cross-builds, the size of a small program
+# make fuzz      every fuzz target for FUZZTIME each
+# make bench     benchmarks in the packages, and the codec's against its peers
+
+GO          ?= go
+FUZZTIME    ?= 10s
+STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
+TREE        ?= $(shell $(GO) env GOROOT)/src/net
+
+.PHONY: demo test test-net lint fuzz bench
+
+demo:
+	$(GO) run ./examples/drop --demo "$(TREE)"
+
+test:
+	$(GO) test -race -timeout 280s ./...
+
+test-net:
+	SDP2P_NETTEST=1 $(GO) test -count=1 -timeout 600s -v ./internal/netlab ./internal/nettest
+	SDP2P_NETTEST=1 $(GO) test -count=1 -timeout 600s -v -run 'TestAvahi|TestZeroconf|TestNamespaces' ./internal/dnssd
+
+lint:
+	@fmt=$$(gofmt -l .); if [ -n "$$fmt" ]; then echo "gofmt:"; echo "$$fmt"; exit 1; fi
+	$(GO) vet ./...
+	cd internal/bench && $(GO) vet ./...
+	$(GO) mod tidy -diff
+	$(GO) run $(STATICCHECK) ./...
+	GO=$(GO) sh internal/lint/imports.sh
+	GO=$(GO) sh internal/lint/cross.sh
+	GO=$(GO) sh internal/lint/size.sh
+
+fuzz:
+	GO=$(GO) FUZZTIME=$(FUZZTIME) sh internal/lint/fuzz.sh
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+	cd internal/bench && $(GO) run ./cmd/codec

@@ -1,0 +1,54 @@
+#!/bin/sh
+# Imports go one way: each room may use those named here, and nothing else of this module. Tests are free.
+set -eu
+GO=${GO:-go}
+module=$($GO list -m)
+status=0
+
+complain() {
+	echo "imports: $*" >&2
+	status=1
+}
+
+allow() { # room, the rooms that it may import
+	room=$1
+	shift
+	for used in $($GO list -f '{{join .Imports "\n"}}' "./$room" | grep "^$module" || true); do
+		name=${used#"$module"}
+		name=${name#/}
+		ok=no
+		for allowed in "$@"; do
+			[ "${name:-p2p}" = "$allowed" ] && ok=yes
+		done
+		[ $ok = yes ] || complain "$room must not import ${name:-the root package}"
+	done
+}
+
+allow . identity proto
+allow identity
+allow proto
+allow mdns p2p identity proto internal/dnssd
+allow quic p2p identity proto
+allow p2ptest p2p identity
+allow internal/dnssd
+allow internal/netlab
+
+# An app that uses only the core and the test network links no networking library.
+for heavy in libp2p quic-go miekg hashicorp; do
+	if $GO list -deps . ./identity ./proto ./p2ptest | grep -q "/$heavy/"; then
+		complain "the core depends on $heavy"
+	fi
+done
+# go-libp2p is composed by hand: its root package and config bring in all of its transports.
+for banned in '^github.com/libp2p/go-libp2p$' '^github.com/libp2p/go-libp2p/config$' '^github.com/pion/' webtransport-go websocket '^go.uber.org/fx'; do
+	if $GO list -deps ./... | grep -E "$banned"; then
+		complain "$banned must not be linked"
+	fi
+done
+# The transport stays replaceable: no type of it in an exported signature.
+for room in . quic mdns p2ptest; do
+	if $GO doc -all "./$room" | grep -E 'peer\.ID|Multiaddr|network\.(Conn|Stream|Network)|\*?swarm\.|dns\.(Msg|RR)|quicgo\.'; then
+		complain "$room exports a type of a networking library"
+	fi
+done
+exit $status

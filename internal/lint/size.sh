@@ -1,0 +1,14 @@
+#!/bin/sh
+# A small program with QUIC and local discovery, stripped, takes at most 14 MiB.
+set -eu
+GO=${GO:-go}
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+CGO_ENABLED=0 $GO build -trimpath -ldflags '-s -w' -o "$dir/hello" ./examples/hello
+size=$(wc -c <"$dir/hello")
+echo "examples/hello: $size bytes"
+[ "$size" -le $((14 << 20)) ] || { echo "more than 14 MiB" >&2; exit 1; }
+if $GO version -m "$dir/hello" | grep -E 'pion|websocket|webtransport|go.uber.org/fx'; then
+	echo "modules that a small program must not link" >&2
+	exit 1
+fi

@@ -1,0 +1,138 @@
+package netlab_test
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/internal/netlab"
+)
+
+const port = 4242
+
+var group = netip.AddrFrom4([4]byte{224, 0, 0, 77})
+
+// TestNode is a program that tells what it hears on a UDP port, and says something when it is asked to.
+func TestNode(t *testing.T) {
+	var greeting string
+	console := netlab.Program(t, &greeting)
+	multicast, err := net.ListenMulticastUDP("udp4", nil, &net.UDPAddr{IP: group.AsSlice(), Port: port + 1})
+	if err == nil { // with an interface
+		defer multicast.Close()
+		go hear(console, multicast)
+	}
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{Port: port})
+	require.NoError(t, err)
+	defer conn.Close()
+	go hear(console, conn)
+	netlab.Handle(console, "say", func(to netip.AddrPort) (int, error) { return conn.WriteToUDPAddrPort([]byte(greeting), to) })
+	console.Tell("ready")
+	console.Serve()
+}
+
+func hear(console *netlab.Console, conn *net.UDPConn) {
+	for b := make([]byte, 100); ; {
+		n, from, err := conn.ReadFromUDPAddrPort(b)
+		if err != nil {
+			return
+		}
+		console.Tell("heard", string(b[:n]), from.Addr().Unmap().String())
+	}
+}
+
+// start starts a program on each host of a lab, which greets with the host's number.
+func start(t *testing.T, lab *netlab.Lab) (all []*netlab.Process) {
+	for i, h := range lab.Hosts {
+		if i == 0 {
+			h.Run("ip", "route", "add", "224.0.0.0/4", "dev", netlab.Interface)
+		}
+		p := h.Start(t, h.Addr4().String())
+		p.Await(time.Time{}, "ready")
+		all = append(all, p)
+	}
+	return all
+}
+
+func say(t *testing.T, from *netlab.Process, to netip.Addr, port uint16) error {
+	_, err := netlab.Call[int](from, "say", netip.AddrPortFrom(to, port))
+	return err
+}
+
+// Every host reaches every other one, by IPv4 and by IPv6, over a cable and over a switch.
+func TestHosts(t *testing.T) {
+	for _, n := range []int{2, 3} {
+		lab := netlab.New(t, n)
+		all := start(t, lab)
+		for i, a := range all {
+			for j, b := range all {
+				if i == j {
+					continue
+				}
+				from, to := lab.Hosts[i], lab.Hosts[j]
+				require.NoError(t, say(t, a, to.Addr4(), port))
+				b.Await(time.Time{}, "heard", from.Addr4().String(), from.Addr4().String())
+				require.NoError(t, say(t, a, to.Addr6(), port))
+				b.Await(time.Time{}, "heard", from.Addr4().String(), from.Addr6().String())
+				require.True(t, from.Owns(from.LinkLocal().WithZone(netlab.Interface)))
+				require.False(t, from.Owns(to.Addr4()))
+			}
+		}
+	}
+}
+
+// Links go down and come up, and interfaces come and go.
+func TestLinks(t *testing.T) {
+	for _, n := range []int{2, 3} {
+		lab := netlab.New(t, n)
+		all := start(t, lab)
+		a, b := lab.Hosts[0], lab.Hosts[1]
+		hears := func(to netip.Addr, by netip.Addr) {
+			t.Helper()
+			began := time.Now()
+			require.NoError(t, say(t, all[0], to, port))
+			all[1].Await(began, "heard", a.Addr4().String(), by.String())
+		}
+		a.LinkDown()
+		require.ErrorContains(t, say(t, all[0], b.Addr4(), port), "unreachable")
+		a.LinkUp()
+		hears(b.Addr4(), a.Addr4())
+		hears(b.Addr6(), a.Addr6())
+		lab.Disconnect()
+		require.NotContains(t, b.Run("ip", "link"), netlab.Interface)
+		require.ErrorContains(t, say(t, all[0], b.Addr4(), port), "unreachable")
+		lab.Connect()
+		hears(b.Addr4(), a.Addr4())
+		hears(b.Addr6(), a.Addr6())
+	}
+}
+
+// What is sent to a group of the link reaches all others.
+func TestMulticast(t *testing.T) {
+	lab := netlab.New(t, 4)
+	for _, h := range lab.Hosts[1:] {
+		h.Run("ip", "route", "add", "224.0.0.0/4", "dev", netlab.Interface)
+	}
+	all := start(t, lab)
+	require.NoError(t, say(t, all[0], group, port+1))
+	for _, p := range all[1:] {
+		p.Await(time.Time{}, "heard", lab.Hosts[0].Addr4().String())
+	}
+}
+
+// Programs end when they are killed, and when they are asked to; calls say what went wrong.
+func TestProcess(t *testing.T) {
+	lab := netlab.New(t, 2)
+	all := start(t, lab)
+	_, err := netlab.Call[int](all[0], "sing", 1)
+	require.ErrorContains(t, err, `does not know "sing"`)
+	_, err = netlab.Call[int](all[0], "say", "to nobody")
+	require.Error(t, err)
+	all[0].Kill()
+	_, err = netlab.Call[int](all[0], "say", netip.AddrPortFrom(lab.Hosts[1].Addr4(), port))
+	require.Error(t, err)
+	all[1].Stop()
+	all[1].Stop()
+}

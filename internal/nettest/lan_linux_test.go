@@ -1,0 +1,194 @@
+package nettest
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/internal/netlab"
+)
+
+// onLAN is a node as most apps run it.
+var onLAN = nodeConfig{Name: "Zoë's node", QUIC: true, MDNS: true}
+
+// Two nodes on two hosts find each other without being told anything, each opens a stream to the other, and the one that stays
+// hears that the other one leaves. The figures are in its log: run with -v.
+func TestFindEachOther(t *testing.T) {
+	lab := netlab.New(t, 2)
+	first := start(t, lab.Hosts[0], onLAN)
+	var found, gone, shutdown sample
+	for range 20 {
+		later := start(t, lab.Hosts[1], onLAN)
+		began := later.Await(time.Time{}, "starting").At
+		both := first.discovers(later, "mdns")
+		if at := later.discovers(first, "mdns"); at.After(both) {
+			both = at
+		}
+		found = append(found, both.Sub(began))
+		first.echoes(later)
+		later.echoes(first)
+
+		later.Stop()
+		leaving := later.Await(began, "stopping").At
+		gone = append(gone, first.Await(leaving, "unavailable", later.id).At.Sub(leaving))
+		shutdown = append(shutdown, later.Await(leaving, "stopped").At.Sub(leaving))
+	}
+	require.Empty(t, ask[[]peerInfo](first, "peers"))
+	t.Log("both know each other after the later one's start:", found)
+	t.Log("gone after a clean shutdown:", gone)
+	t.Log("the shutdown took:", shutdown)
+}
+
+// A node that was killed says no goodbye. Its connection is lost when it has been silent for 15 s; discovery shows it for
+// two minutes at most, but since a failed dial makes it ask again, the peer is gone about 10 s after that.
+func TestKilledOnLAN(t *testing.T) {
+	t.Parallel()
+	lab := netlab.New(t, 2)
+	a := start(t, lab.Hosts[0], onLAN)
+	b := start(t, lab.Hosts[1], onLAN)
+	a.discovers(b, "mdns")
+	a.echoes(b)
+
+	killed := b.Kill()
+	lost := a.Await(killed, "disconnected", b.id, "quic").At
+	require.Less(t, lost.Sub(killed), vanished)
+	r, err := netlab.Call[echoed](a.Process, "echo", echoArgs{b.id, "is anybody there?"})
+	require.NoError(t, err)
+	require.Contains(t, r.DialError, lab.Hosts[1].Addr4().String())
+	failed := time.Now()
+	gone := a.Await(lost, "unavailable", b.id).At
+	require.Less(t, gone.Sub(failed), 15*time.Second)
+	t.Logf("disconnected %v after the kill; the dial failed after %v; gone %v after that", lost.Sub(killed), failed.Sub(lost), gone.Sub(failed))
+}
+
+// A node on a host without any network starts, knows nobody, and shuts down; another one becomes part of the network as soon
+// as it is there (interfaces are looked at every 5 s).
+func TestNetworkComesLater(t *testing.T) {
+	t.Parallel()
+	lab := netlab.New(t, 2)
+	alone := lab.Hosts[1]
+	lab.Disconnect()
+	alone.Run("ip", "link", "set", "lo", "down")
+	a := start(t, alone, onLAN)
+	require.Empty(t, ask[[]peerInfo](a, "peers"))
+	a.Stop()
+
+	a = start(t, alone, onLAN)
+	b := start(t, lab.Hosts[0], onLAN)
+	require.Empty(t, ask[[]peerInfo](a, "peers"))
+	up := time.Now()
+	lab.Connect()
+	t.Logf("found %v and %v after the interfaces came up", a.discovers(b, "mdns").Sub(up), b.discovers(a, "mdns").Sub(up))
+	a.echoes(b)
+	b.echoes(a)
+}
+
+// A scan sees every node that is there, what it says of itself, and where it is, without being a node. Without the name of
+// an interface it needs a route for multicast.
+func TestScan(t *testing.T) {
+	t.Parallel()
+	lab := netlab.New(t, 2)
+	scanner := start(t, lab.Hosts[1], nodeConfig{MDNS: true}) // it browses, but has nothing to announce
+	nodes := map[string]*node{}
+	for range 8 {
+		n := start(t, lab.Hosts[0], onLAN)
+		nodes[n.id] = n
+	}
+	for _, n := range nodes {
+		scanner.discovers(n, "mdns") // from now on it answers
+	}
+	scan := func(args scanArgs) {
+		t.Helper()
+		found, err := netlab.Call[[]scanned](scanner.Process, "scan", args)
+		require.NoError(t, err)
+		require.Len(t, found, len(nodes))
+		for _, s := range found {
+			require.Contains(t, nodes, s.Identity)
+			require.Equal(t, onLAN.Name, s.Metadata["name"])
+			require.True(t, mentions(s.Addrs, lab.Hosts[0].Addr4()), s.Addrs)
+		}
+	}
+	scan(scanArgs{netlab.Interface})
+	lab.Hosts[1].Run("ip", "route", "add", "224.0.0.0/4", "dev", netlab.Interface)
+	scan(scanArgs{})
+}
+
+// A key that was copied to a second device: the later of the two says so, with the other's address, and stays silent, so that a
+// third node goes on seeing the first. When that leaves, the second takes its place.
+func TestSameKeyTwice(t *testing.T) {
+	t.Parallel()
+	lab := netlab.New(t, 3)
+	copied := onLAN
+	copied.Seed = make([]byte, 32)
+	first := start(t, lab.Hosts[0], copied)
+	third := start(t, lab.Hosts[2], onLAN)
+	third.discovers(first, "mdns")
+	third.echoes(first)
+
+	second := start(t, lab.Hosts[1], copied)
+	both := []*node{first, second}
+	var says []string
+	until(t, func() bool {
+		says = says[:0]
+		for _, n := range both {
+			says = append(says, ask[string](n, "conflict"))
+		}
+		return says[0]+says[1] != ""
+	})
+	t.Logf("conflicts: %q", says)
+	for i, addr := range says {
+		if addr != "" {
+			require.True(t, ownsText(both[1-i].host, addr), "%q of host %d is not the other's", addr, i)
+		}
+	}
+
+	time.Sleep(11 * time.Second) // to see that nothing happens: a name in conflict is tried again after 5 s
+	began := second.Await(time.Time{}, "starting").At
+	for _, e := range third.Events() {
+		require.True(t, e.At.Before(began), "%v: there is nothing new", e)
+	}
+	third.echoes(first)
+
+	first.Stop()
+	until(t, func() bool {
+		peers := ask[[]peerInfo](third, "peers")
+		return len(peers) == 1 && mentions(peers[0].Candidates, lab.Hosts[1].Addr4())
+	})
+	third.echoes(second)
+}
+
+// Twenty nodes of one host, which have one address, are connected to one node at a time. (What go-libp2p allows by default is
+// eight.)
+func TestManyNodesOfOneHost(t *testing.T) {
+	t.Parallel()
+	lab := netlab.New(t, 2)
+	one := start(t, lab.Hosts[0], nodeConfig{QUIC: true, Port: 7373})
+	many := make([]*node, 20)
+	for i := range many {
+		many[i] = &node{t: t, host: lab.Hosts[1]}
+		many[i].Process = lab.Hosts[1].Start(t, nodeConfig{QUIC: true, Manual: []string{lab.Hosts[0].Addr4().String()}})
+	}
+	for _, n := range many {
+		n.id = n.Await(time.Time{}, "started").About[0]
+		n.discovers(one, "quic")
+	}
+	var echoing sync.WaitGroup
+	errs := make([]error, len(many))
+	for i, n := range many {
+		echoing.Go(func() { _, errs[i] = netlab.Call[echoed](n.Process, "echo", echoArgs{one.id, "hello"}) })
+	}
+	echoing.Wait()
+	for _, err := range errs {
+		require.NoError(t, err)
+	}
+	connected := map[string]bool{}
+	for _, p := range ask[[]peerInfo](one, "peers") {
+		connected[p.Identity] = p.Connected
+	}
+	for _, n := range many {
+		require.True(t, connected[n.id])
+		n.Quit() // all at once
+	}
+}

@@ -1,0 +1,277 @@
+package nettest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/netlab"
+	"github.com/sdp2p/p2p/mdns"
+	"github.com/sdp2p/p2p/quic"
+)
+
+const app = "nettest"
+
+// A nodeConfig says what kind of node [TestNode] is.
+type nodeConfig struct {
+	Name   string
+	Seed   []byte // of its identity; nil: a fresh one
+	MDNS   bool   // it has a discovery,
+	QUIC   bool   // and a listener,
+	Port   uint16 // at this port, if not zero,
+	Manual []string
+}
+
+// What the node does when it is asked to, beside "peers", "conflict" and "set manual".
+type (
+	echoArgs struct{ Peer, Text string } // "echo"
+	echoed   struct {
+		Path      p2p.Path
+		DialError string // if it was one of these
+	}
+
+	scanArgs struct{ Interface string } // "scan"
+	scanned  struct {
+		Identity string
+		Metadata map[string]string
+		Addrs    []string
+	}
+
+	peerInfo struct { // "peers"
+		Identity, Name string
+		DiscoveredBy   []string
+		Candidates     []string
+		Connected      bool
+	}
+
+	manualPeer struct { // "manual peers"
+		Entry, State, Identity, Addr, Err string
+		Since                             time.Time
+	}
+
+	none struct{}
+)
+
+// TestNode is no test but a program that the others run on a host: a node that tells what happens to it, and does what it is
+// asked to.
+func TestNode(t *testing.T) {
+	var cfg nodeConfig
+	console := netlab.Program(t, &cfg)
+	within := func(d time.Duration) context.Context {
+		ctx, cancel := context.WithTimeout(context.Background(), d)
+		t.Cleanup(cancel)
+		return ctx
+	}
+
+	var key identity.Identity
+	if cfg.Seed != nil {
+		var err error
+		key, err = identity.FromSeed(cfg.Seed)
+		require.NoError(t, err)
+	}
+	var routes p2p.Mux
+	routes.HandleFunc("echo", p2p.Anyone, func(_ context.Context, s *p2p.Stream) error {
+		_, err := io.Copy(s, s)
+		return err
+	})
+	listener := quic.New(quic.Config{Port: cfg.Port, ManualPeers: cfg.Manual})
+	discovery := mdns.New(mdns.Config{})
+	var hooks []p2p.Hook
+	if cfg.QUIC {
+		hooks = append(hooks, listener)
+	}
+	if cfg.MDNS {
+		hooks = append(hooks, discovery)
+	}
+	console.Tell("starting")
+	node, err := p2p.Start(within(10*time.Second), p2p.Config{App: app, Name: cfg.Name, Identity: key, Handler: &routes, Hooks: hooks})
+	require.NoError(t, err)
+	console.Tell("started", node.Identity().String())
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		for e := range node.Watch(context.Background()) {
+			tell(console, e)
+		}
+	}()
+
+	netlab.Handle(console, "echo", func(a echoArgs) (echoed, error) { return echo(within(20*time.Second), node, a) })
+	netlab.Handle(console, "peers", func(none) (all []peerInfo, err error) {
+		for _, p := range node.Peers() {
+			info := peerInfo{Identity: p.String(), Name: p.Name(), DiscoveredBy: p.DiscoveredBy(), Connected: p.Connected()}
+			for _, c := range p.Candidates() {
+				info.Candidates = append(info.Candidates, c.String())
+			}
+			all = append(all, info)
+		}
+		return all, nil
+	})
+	netlab.Handle(console, "manual peers", func(none) (all []manualPeer, err error) {
+		for _, m := range listener.ManualPeers() {
+			info := manualPeer{Entry: m.Entry, State: m.State.String(), Identity: m.Identity.String(), Addr: m.Addr.String(), Since: m.Since}
+			if m.Err != nil {
+				info.Err = m.Err.Error()
+			}
+			all = append(all, info)
+		}
+		return all, nil
+	})
+	netlab.Handle(console, "set manual", func(entries []string) (none, error) { return none{}, listener.SetManualPeers(entries) })
+	netlab.Handle(console, "conflict", func(none) (string, error) {
+		if addr, ok := discovery.Conflict(); ok {
+			return addr.String(), nil
+		}
+		return "", nil
+	})
+	netlab.Handle(console, "scan", func(a scanArgs) (all []scanned, err error) {
+		found, err := mdns.Scan(within(10*time.Second), app, mdns.ScanConfig{Interface: a.Interface, Time: time.Second})
+		for _, f := range found {
+			s := scanned{Identity: f.Identity.String(), Metadata: f.Metadata}
+			for _, addr := range f.Addrs {
+				s.Addrs = append(s.Addrs, addr.String())
+			}
+			all = append(all, s)
+		}
+		return all, err
+	})
+	console.Serve()
+	console.Tell("stopping")
+	require.NoError(t, node.Shutdown(within(10*time.Second)))
+	<-watched
+	console.Tell("stopped")
+}
+
+func tell(console *netlab.Console, e p2p.Event) {
+	switch e := e.(type) {
+	case p2p.PeerAvailable:
+		console.Tell("available", e.Peer.String())
+	case p2p.PeerUnavailable:
+		console.Tell("unavailable", e.Peer.String())
+	case p2p.PeerDiscoveredBy:
+		console.Tell("discovered", e.Peer.String(), e.Hook)
+	case p2p.PeerExpiredBy:
+		console.Tell("expired", e.Peer.String(), e.Hook)
+	case p2p.PeerConnectedWith:
+		console.Tell("connected", e.Peer.String(), e.Listener)
+	case p2p.PeerDisconnectedWith:
+		console.Tell("disconnected", e.Peer.String(), e.Listener)
+	case p2p.HookStopped:
+		console.Tell("hook stopped", e.Hook, fmt.Sprint(e.Err))
+	}
+}
+
+// echo sends a text to a peer and reads it back.
+func echo(ctx context.Context, node *p2p.P2P, a echoArgs) (echoed, error) {
+	id, err := identity.Parse(a.Peer)
+	if err != nil {
+		return echoed{}, err
+	}
+	peer, ok := node.Peer(id)
+	if !ok {
+		return echoed{}, p2p.ErrUnavailable
+	}
+	s, err := peer.Open(ctx, "echo")
+	var unreachable *p2p.DialError
+	if errors.As(err, &unreachable) {
+		return echoed{DialError: err.Error()}, nil
+	}
+	if err != nil {
+		return echoed{}, err
+	}
+	defer s.Close()
+	deadline, _ := ctx.Deadline()
+	if err := s.SetDeadline(deadline); err != nil {
+		return echoed{}, err
+	}
+	if _, err := io.WriteString(s, a.Text); err != nil {
+		return echoed{}, err
+	}
+	if err := s.CloseWrite(); err != nil {
+		return echoed{}, err
+	}
+	back, err := io.ReadAll(s)
+	if err == nil && !bytes.Equal(back, []byte(a.Text)) {
+		err = fmt.Errorf("%q came back as %q", a.Text, back)
+	}
+	return echoed{Path: s.Path()}, err
+}
+
+// A node is the test's view of a node.
+type node struct {
+	*netlab.Process
+	t    testing.TB
+	host *netlab.Host
+	id   string
+}
+
+// start starts a node and waits until all its hooks are ready.
+func start(t testing.TB, h *netlab.Host, cfg nodeConfig) *node {
+	t.Helper()
+	n := &node{Process: h.Start(t, cfg), t: t, host: h}
+	n.id = n.Await(time.Time{}, "started").About[0]
+	return n
+}
+
+// discovers waits until a hook of n discovers other, and returns when n got to know of it.
+func (n *node) discovers(other *node, hook string) time.Time {
+	n.t.Helper()
+	n.Await(time.Time{}, "discovered", other.id, hook)
+	return n.Await(time.Time{}, "available", other.id).At
+}
+
+// echoes has n exchange a stream with other, at one of the addresses of other's host.
+func (n *node) echoes(other *node) {
+	n.t.Helper()
+	r, err := netlab.Call[echoed](n.Process, "echo", echoArgs{other.id, "from " + n.id})
+	require.NoError(n.t, err)
+	require.Empty(n.t, r.DialError)
+	require.True(n.t, other.host.Owns(r.Path.Remote.Addr()), r.Path)
+}
+
+// ask calls what takes no arguments.
+func ask[R any](n *node, name string) R {
+	n.t.Helper()
+	r, err := netlab.Call[R](n.Process, name, none{})
+	require.NoError(n.t, err)
+	return r
+}
+
+func (n *node) manual() manualPeer {
+	n.t.Helper()
+	all := ask[[]manualPeer](n, "manual peers")
+	require.Len(n.t, all, 1)
+	return all[0]
+}
+
+// until waits until something is true that no event tells of.
+func until(t testing.TB, holds func() bool) {
+	t.Helper()
+	for began := time.Now(); !holds(); time.Sleep(20 * time.Millisecond) {
+		if time.Since(began) > netlab.Patience {
+			t.Fatalf("it is not true after %v", netlab.Patience)
+		}
+	}
+}
+
+// A sample is a number of measurements.
+type sample []time.Duration
+
+// String returns their minimum, median and maximum.
+func (s sample) String() string {
+	s = slices.Sorted(slices.Values(s))
+	texts := make([]string, 0, 3)
+	for _, d := range []time.Duration{s[0], s[len(s)/2], s[len(s)-1]} {
+		texts = append(texts, d.Round(time.Millisecond).String())
+	}
+	return fmt.Sprintf("%s (min/median/max of %d)", strings.Join(texts, "/"), len(s))
+}

@@ -1,0 +1,158 @@
+package p2ptest
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sdp2p/p2p"
+)
+
+// An end is one side of a connection.
+type end struct {
+	host    *host
+	remote  *end
+	link    *Link
+	in      wire // what the remote end sends
+	version int
+	secret  [32]byte // the same at both ends
+
+	// Under network.mu.
+	closed  bool
+	streams map[*stream]struct{} // those that were opened or arrived here, until they are freed
+}
+
+var _ p2p.RawConn = (*end)(nil)
+
+// connect makes a connection and tells both nodes. The caller holds network.mu.
+func connect(from, to *host, link *Link) *end {
+	link.stats.Connections++
+	a := &end{host: from, link: link, version: min(from.version, to.version), streams: map[*stream]struct{}{}}
+	b := &end{host: to, link: link, version: a.version, streams: map[*stream]struct{}{}}
+	rand.Read(a.secret[:])
+	b.secret = a.secret
+	a.remote, b.remote = b, a
+	for _, e := range []*end{a, b} {
+		e.in.end = e
+		e.host.ends = append(e.host.ends, e)
+		e.host.scope.Connected(e.remote.host.id, e)
+		e.host.scope.Stated(e.remote.host.id, e.remote.host.scope.Node().Metadata())
+	}
+	return a
+}
+
+// Path returns the way to the other end.
+func (e *end) Path() p2p.Path { return p2p.Path{Remote: e.remote.host.addr} }
+
+// RTT returns the round-trip time of the link.
+func (e *end) RTT() time.Duration { return e.link.roundTrip() }
+
+// Close closes the connection. The other end learns of it after the link's delay.
+func (e *end) Close() error {
+	e.shut(fmt.Errorf("%w: closed here", ErrConnectionLost))
+	r := e.remote
+	r.in.send(func() { r.shut(fmt.Errorf("%w: closed by the peer", ErrConnectionLost)) })
+	return nil
+}
+
+// shut ends this side, at once and without a word to the other one.
+func (e *end) shut(err error) {
+	n := e.host.network
+	n.mu.Lock()
+	if e.closed {
+		n.mu.Unlock()
+		return
+	}
+	e.closed = true
+	e.host.ends = slices.DeleteFunc(e.host.ends, func(other *end) bool { return other == e })
+	streams := e.streams
+	e.streams = nil
+	e.host.scope.Disconnected(e.remote.host.id, e)
+	n.mu.Unlock()
+	e.in.drop()
+	for s := range streams {
+		s.fail(err)
+	}
+}
+
+// exporter derives a value that is bound to the connection.
+func (e *end) exporter(label string) (out [32]byte, ok bool) {
+	mac := hmac.New(sha256.New, e.secret[:])
+	mac.Write([]byte(label))
+	mac.Sum(out[:0])
+	return out, true
+}
+
+// A wire carries what one end sends to the other, in order and with the link's delay. Whoever sends delivers, where
+// that can be done at once; otherwise a timer does.
+type wire struct {
+	end *end // the receiving one
+
+	mu      sync.Mutex
+	queue   []message
+	busy    bool // somebody delivers, or the timer will
+	timer   *time.Timer
+	dropped bool
+}
+
+type message struct {
+	due     time.Time // or when those before it have been delivered
+	deliver func()
+}
+
+// send has deliver called once it is due. deliver does not block.
+func (w *wire) send(deliver func()) {
+	w.mu.Lock()
+	if w.dropped {
+		w.mu.Unlock()
+		return
+	}
+	w.queue = append(w.queue, message{time.Now().Add(w.end.link.oneWay()), deliver})
+	idle := !w.busy
+	w.busy = true
+	w.mu.Unlock()
+	if idle {
+		w.run()
+	}
+}
+
+// run delivers what is due. One goroutine at a time is here.
+func (w *wire) run() {
+	for {
+		w.mu.Lock()
+		if w.dropped || len(w.queue) == 0 {
+			w.busy = false
+			w.mu.Unlock()
+			return
+		}
+		first := w.queue[0]
+		if wait := time.Until(first.due); wait > 0 {
+			deliveries := &w.end.host.deliveries
+			deliveries.Add(1)
+			w.timer = time.AfterFunc(wait, func() {
+				defer deliveries.Done()
+				w.run()
+			})
+			w.mu.Unlock()
+			return
+		}
+		w.queue = w.queue[1:]
+		w.mu.Unlock()
+		first.deliver()
+	}
+}
+
+// drop loses what is on the wire, and what is sent from now on.
+func (w *wire) drop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dropped = true
+	w.queue = nil
+	if w.timer != nil && w.timer.Stop() {
+		w.end.host.deliveries.Done()
+	}
+}

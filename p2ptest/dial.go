@@ -1,0 +1,148 @@
+package p2ptest
+
+import (
+	"context"
+	"time"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+)
+
+// A dial is one attempt to connect, with all candidates at once.
+type dial struct {
+	network *Network
+	to      identity.RemoteIdentity
+	began   time.Time
+	tried   []tried
+
+	// Set by plan.
+	from *host
+	peer *host // nil: no candidate leads to the peer
+	link *Link
+}
+
+// A tried candidate comes to its outcome after a time.
+type tried struct {
+	candidate p2p.Candidate
+	err       error
+	takes     time.Duration
+}
+
+// Dial opens a stream, over a connection with the peer or by making one.
+func (l *listener) Dial(ctx context.Context, to identity.RemoteIdentity, via []p2p.Candidate) (p2p.RawStream, error) {
+	n := l.network
+	d := &dial{network: n, to: to, began: time.Now()}
+	for _, c := range via {
+		if c.Kind == p2p.Direct || c.Kind == p2p.Manual {
+			d.tried = append(d.tried, tried{candidate: c})
+		}
+	}
+	if ctx.Err() != nil {
+		return nil, d.failed(context.Cause(ctx))
+	}
+	n.mu.Lock()
+	h := n.hosts[l.addr]
+	if h == nil {
+		n.mu.Unlock()
+		return nil, d.failed(p2p.ErrStopped)
+	}
+	if to == h.id {
+		n.mu.Unlock()
+		return nil, d.failed(p2p.ErrSelf)
+	}
+	if e := h.endTo(to); e != nil {
+		defer n.mu.Unlock()
+		return e.newStream(), nil
+	}
+	if len(d.tried) == 0 {
+		n.mu.Unlock()
+		return nil, d.failed(p2p.ErrNoCandidate)
+	}
+	d.plan(h)
+	n.mu.Unlock()
+
+	if d.peer != nil {
+		if err := d.wait(ctx, d.link.roundTrip()); err != nil {
+			return nil, d.failed(err)
+		}
+		if s := d.connect(); s != nil {
+			return s, nil
+		}
+	}
+	for _, c := range d.tried {
+		if err := d.wait(ctx, c.takes); err != nil {
+			return nil, d.failed(err)
+		}
+	}
+	return nil, d.failed(nil)
+}
+
+// plan finds out what each candidate leads to: until connect succeeds, to a failure. The caller holds network.mu.
+func (d *dial) plan(from *host) {
+	n := d.network
+	d.from, d.link = from, n.link(from.id, d.to)
+	passes := d.link.dial()
+	for i := range d.tried {
+		c := &d.tried[i]
+		c.err, c.takes = ErrUnreachable, n.cfg.DialTimeout
+		h := n.hosts[c.candidate.Addr]
+		switch {
+		case h == nil:
+		case h.id == d.to:
+			if passes && d.link.roundTrip() <= n.cfg.DialTimeout {
+				d.peer = h
+			}
+		default:
+			if l := n.link(from.id, h.id); !l.cut {
+				c.err, c.takes = ErrOtherNode, min(l.roundTrip(), n.cfg.DialTimeout)
+			}
+		}
+	}
+}
+
+// wait waits until the dial has taken that long.
+func (d *dial) wait(ctx context.Context, long time.Duration) error {
+	rest := time.Until(d.began.Add(long))
+	if rest <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(rest)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-d.from.done:
+		return p2p.ErrStopped
+	}
+}
+
+// connect opens a stream over a connection with the peer: a new one, if there is none yet. It returns nil if that is not
+// possible any more.
+func (d *dial) connect() p2p.RawStream {
+	n := d.network
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	e := d.from.endTo(d.to)
+	if e == nil {
+		if d.link.cut || !d.from.reachable() || !d.peer.reachable() {
+			return nil
+		}
+		e = connect(d.from, d.peer, d.link)
+	}
+	return e.newStream()
+}
+
+// failed returns the error of the dial. The cause, if not nil, is that of all that has no outcome yet.
+func (d *dial) failed(cause error) error {
+	took := time.Since(d.began)
+	e := &p2p.DialError{Peer: d.to, Err: cause}
+	for _, c := range d.tried {
+		if cause != nil && (c.err == nil || c.takes > took) {
+			c.err, c.takes = cause, took
+		}
+		e.Attempts = append(e.Attempts, p2p.Attempt{Candidate: c.candidate, Err: c.err, Took: c.takes})
+	}
+	return e
+}
