@@ -157,6 +157,48 @@ func TestWrongHint(t *testing.T) {
 	require.Empty(t, got)
 }
 
+// To a peer that is said to speak version 2, a stream is opened without waiting for anything: here the answer to the
+// metadata stream never comes. Where nothing is known, that answer is waited for, and its absence is an error.
+func TestHint(t *testing.T) {
+	f := newForeigner(t, ed25519Key(t, randomBytes(32)))
+	f.SetStreamHandler(func(s network.Stream) {
+		protocol, _, err := f.mux.Negotiate(s)
+		if err == nil && protocol == "/sdp2p/2" {
+			io.Copy(s, s)
+		}
+	})
+	meta := make(chan struct{}, 4)
+	f.mux.AddHandlerWithFunc("/sdp2p/2/meta", func(p string) bool {
+		if p != "/sdp2p/2/meta" {
+			return false
+		}
+		meta <- struct{}{}
+		<-t.Context().Done() // no answer
+		return false
+	}, nil)
+	f.mux.AddHandler("/sdp2p/2", nil)
+
+	for _, said := range []int{0, 2} {
+		n := start(t, p2p.Config{}, quic.Config{})
+		require.NoError(t, n.scope.Discovered(f.id, nil, []p2p.Candidate{{Kind: p2p.Direct, Addr: f.addr, Version: said}}))
+		s, err := n.peer(t, f.id).NewStream(within(t))
+		if said == 0 {
+			var failed *p2p.DialError
+			require.ErrorAs(t, err, &failed)
+			continue
+		}
+		require.NoError(t, err)
+		_, err = s.Write([]byte("at once"))
+		require.NoError(t, err)
+		got := make([]byte, 7)
+		_, err = io.ReadFull(s, got)
+		require.NoError(t, err)
+		require.Equal(t, "at once", string(got))
+		receive(t, meta) // the metadata stream was asked for all the same
+		s.Reset(p2p.ErrCancelled)
+	}
+}
+
 // A peer whose key is not Ed25519 has no identity here.
 func TestForeignKeys(t *testing.T) {
 	n := start(t, p2p.Config{}, quic.Config{})
