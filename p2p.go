@@ -9,6 +9,7 @@ import (
 	"maps"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/sdp2p/p2p/identity"
 )
@@ -77,7 +78,7 @@ type P2P struct {
 	subscriptionsClosed bool
 	stamps              uint64
 
-	shutdown     sync.Once
+	shutdown     atomic.Bool // has been called
 	shutdownDone chan struct{}
 	shutdownErr  error // readable once shutdownDone is closed
 }
@@ -186,9 +187,7 @@ func (e *ShutdownError) Unwrap() error { return e.Err }
 //
 // An app that must know that its last bytes arrived has the other side acknowledge them.
 func (n *P2P) Shutdown(ctx context.Context) error {
-	first := false
-	n.shutdown.Do(func() { first = true }) // Do itself would make other callers wait regardless of their ctx
-	if first {
+	if n.shutdown.CompareAndSwap(false, true) {
 		n.shutdownErr = n.shutDown(ctx)
 		close(n.shutdownDone)
 	}
