@@ -71,11 +71,15 @@ func (e *ResetError) Error() string {
 // Unwrap returns the code.
 func (e *ResetError) Unwrap() error { return e.Code }
 
+// ErrConnectionLost is wrapped by what reads and writes of a stream return once its connection is gone: closed by the peer,
+// or because nothing was heard of it any more.
+var ErrConnectionLost = errors.New("p2p: the connection was lost")
+
 // A RawStream is what a listener provides for a stream. Read and Write are called by one goroutine each at a time, and
 // CloseWrite not during Write; the rest concurrently, Reset also after Close and more than once. CloseWrite works whatever
 // the write deadline is. Reads and writes of a stream that was reset fail with a
-// *[ResetError], those past a deadline with [os.ErrDeadlineExceeded], and those after the connection was lost with
-// another error that is not io.EOF.
+// *[ResetError], those past a deadline with [os.ErrDeadlineExceeded], and those after the connection was lost with an
+// error that wraps [ErrConnectionLost].
 type RawStream interface {
 	io.Reader
 	io.Writer
@@ -174,7 +178,7 @@ func (s *Stream) LocalAddr() net.Addr { return s.raw.LocalAddr() }
 func (s *Stream) RemoteAddr() net.Addr { return s.raw.RemoteAddr() }
 
 // Read reads what the peer has written. At its end it returns io.EOF; if the stream was reset, a *[ResetError]; if the
-// connection was lost, another error: a cut never looks like an end.
+// connection was lost, [ErrConnectionLost]: a cut never looks like an end.
 func (s *Stream) Read(b []byte) (int, error) {
 	s.reading.take()
 	defer s.reading.release()

@@ -3,6 +3,7 @@ package mdns
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"sync"
 
@@ -35,7 +36,7 @@ type Config struct {
 	// Mode is the mode to start in.
 	Mode Mode
 
-	// Interfaces are the names of the network interfaces to use, which may come and go. If nil, all that are up and do
+	// Interfaces are the names of the network interfaces to use, which may come and go. If empty, all that are up and do
 	// multicast are used, except loopback and point-to-point ones, which must be named.
 	Interfaces []string
 
@@ -176,7 +177,7 @@ func (d *Discovery) enabled(ctx context.Context, s *p2p.Scope, changed <-chan st
 	var announcing sync.WaitGroup
 	announcing.Go(func() {
 		defer cancel()
-		announce(ctx, node, engine, changed)
+		announce(ctx, node, engine, changed, s.Logger())
 	})
 	err = engine.Run(ctx)
 	cancel()
@@ -194,7 +195,7 @@ func (d *Discovery) setEngine(e *dnssd.Engine) {
 }
 
 // announce keeps what the engine publishes in step with the node, until ctx is done or changed is closed.
-func announce(ctx context.Context, node *p2p.P2P, engine *dnssd.Engine, changed <-chan struct{}) {
+func announce(ctx context.Context, node *p2p.P2P, engine *dnssd.Engine, changed <-chan struct{}, log *slog.Logger) {
 	events := node.Subscribe()
 	defer events.Close()
 	for {
@@ -213,7 +214,8 @@ func announce(ctx context.Context, node *p2p.P2P, engine *dnssd.Engine, changed 
 				if err == nil {
 					err = engine.Publish(services...)
 				}
-				if err != nil { // metadata that is valid is valid here
+				if err != nil {
+					log.Error("the node is not announced", "err", err)
 					engine.Withdraw()
 				}
 			}

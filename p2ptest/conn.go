@@ -53,9 +53,9 @@ func (e *end) RTT() time.Duration { return e.link.roundTrip() }
 
 // Close closes the connection. The other end learns of it after the link's delay.
 func (e *end) Close() error {
-	e.shut(fmt.Errorf("%w: closed here", ErrConnectionLost))
+	e.shut(fmt.Errorf("%w: closed here", p2p.ErrConnectionLost))
 	r := e.remote
-	r.in.send(func() { r.shut(fmt.Errorf("%w: closed by the peer", ErrConnectionLost)) })
+	r.in.send(func() { r.shut(fmt.Errorf("%w: closed by the peer", p2p.ErrConnectionLost)) })
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 )
 
@@ -55,7 +56,7 @@ func (n *Network) link(a, b identity.RemoteIdentity) *Link {
 }
 
 // Cut separates the two nodes until Restore. Their connections break at once, and reads and writes of the streams fail
-// with an error that wraps [ErrConnectionLost]; what was under way is lost. Attempts to connect that begin or end while
+// with an error that wraps [p2p.ErrConnectionLost]; what was under way is lost. Attempts to connect that begin or end while
 // the link is cut fail with [ErrUnreachable], and the network's discoveries expire each at the other.
 func (l *Link) Cut() {
 	n := l.network
@@ -65,7 +66,7 @@ func (l *Link) Cut() {
 	n.wake()
 	n.mu.Unlock()
 	for _, e := range broken {
-		e.shut(fmt.Errorf("%w: the link was cut", ErrConnectionLost))
+		e.shut(fmt.Errorf("%w: the link was cut", p2p.ErrConnectionLost))
 	}
 }
 

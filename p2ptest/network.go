@@ -38,9 +38,6 @@ var (
 
 	// ErrOtherNode is the error of a connection attempt that another node answers than the one that was meant.
 	ErrOtherNode = errors.New("p2ptest: another node has this address")
-
-	// ErrConnectionLost is wrapped by the errors of streams whose connection has gone.
-	ErrConnectionLost = errors.New("p2ptest: connection lost")
 )
 
 // A Network is a network in memory. All methods may be called concurrently.

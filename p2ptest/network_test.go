@@ -123,10 +123,10 @@ func TestCutAndRestore(t *testing.T) {
 		synctest.Wait()
 		link.Cut()
 		err := <-read
-		require.ErrorIs(t, err, p2ptest.ErrConnectionLost)
+		require.ErrorIs(t, err, p2p.ErrConnectionLost)
 		require.NotErrorIs(t, err, io.EOF)
 		_, err = s.Write([]byte{1})
-		require.ErrorIs(t, err, p2ptest.ErrConnectionLost)
+		require.ErrorIs(t, err, p2p.ErrConnectionLost)
 		synctest.Wait()
 		require.Empty(t, a.Peers())
 		require.Empty(t, b.Peers())

@@ -65,7 +65,7 @@ func (c *conn) identifyAncestor(ctx context.Context) (metadata map[string]string
 	if err != nil {
 		return nil, err
 	}
-	st.finish()
+	st.finish(ctx)
 	return metadata, nil
 }
 
@@ -100,7 +100,7 @@ func (c *conn) serveAncestor(st *stream) {
 	handed, err := c.answerAncestor(st)
 	if err == nil {
 		if !handed {
-			st.finish()
+			st.finish(c.ctx)
 		}
 		return
 	}
@@ -186,8 +186,9 @@ func (c *conn) valid(metadata proto.LegacyMetadata) map[string]string {
 
 // finish closes a stream once the other side has ended it too, so that nothing that either sent is lost. Whether the other
 // side does so in good order says nothing any more.
-func (s *stream) finish() {
+func (s *stream) finish(ctx context.Context) {
 	s.SetDeadline(time.Now().Add(firstFrame))
+	defer context.AfterFunc(ctx, func() { s.SetDeadline(time.Unix(1, 0)) })()
 	s.CloseWrite()
 	io.Copy(io.Discard, s)
 	s.Close()

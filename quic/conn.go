@@ -33,16 +33,17 @@ type conn struct {
 	asked  chan struct{} // closed once the metadata stream has been opened, before any application stream
 	known  chan struct{} // closed once version or err is known
 
-	mu        sync.Mutex
-	version   int   // of the protocol that the peer speaks; 0 while that is not known
-	err       error // why that could not be found out
-	streams   int   // application streams
-	timer     *time.Timer
-	retired   bool           // closed for being idle: no more streams
-	meta      network.Stream // on which this node's metadata is told; nil until the peer has accepted it
-	telling   bool           // a goroutine writes to it
-	tellAgain bool           // and what it writes is out of date
-	told      bool           // the peer has opened its metadata stream
+	mu         sync.Mutex
+	version    int       // of the protocol that the peer speaks; 0 while that is not known
+	err        error     // why that could not be found out
+	streams    int       // application streams
+	lastStream time.Time // when the last one of them ended
+	timer      *time.Timer
+	retired    bool           // closed for being idle: no more streams
+	meta       network.Stream // on which this node's metadata is told; nil until the peer has accepted it
+	telling    bool           // a goroutine writes to it
+	tellAgain  bool           // and what it writes is out of date
+	told       bool           // the peer has opened its metadata stream
 }
 
 var _ p2p.RawConn = (*conn)(nil)
@@ -112,7 +113,14 @@ func (c *conn) streamEnded() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.streams--
+	c.lastStream = time.Now()
 	c.rest()
+}
+
+func (c *conn) lastStreamEnded() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lastStream
 }
 
 // rest starts the idle timer if no application stream is left. The caller holds mu.
@@ -206,6 +214,9 @@ func (c *conn) writeMetadata() {
 		err := c.writeMetadataOnce()
 		c.mu.Lock()
 		again := c.tellAgain && err == nil
+		if err != nil {
+			c.meta = nil
+		}
 		c.tellAgain = false
 		c.telling = again
 		c.mu.Unlock()
@@ -224,8 +235,11 @@ func (c *conn) writeMetadataOnce() error {
 		return err
 	}
 	c.meta.SetWriteDeadline(time.Now().Add(vanishTimeout))
-	_, err = c.meta.Write(b)
-	return streamError(err)
+	if _, err = c.meta.Write(b); err != nil {
+		c.meta.Reset() // a part of it may have been written
+		return streamError(err)
+	}
+	return nil
 }
 
 // serve handles a stream that the peer has opened.
@@ -297,6 +311,8 @@ func (c *conn) hear(r io.Reader) error {
 func (c *conn) open(ctx context.Context, said int) (*stream, error) {
 	select {
 	case <-c.asked: // the metadata stream comes first
+	case <-c.ctx.Done():
+		return nil, errLost
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -307,6 +323,8 @@ func (c *conn) open(ctx context.Context, said int) (*stream, error) {
 		if version = said; version != 2 {
 			select {
 			case <-c.known:
+			case <-c.ctx.Done():
+				return nil, errLost
 			case <-ctx.Done():
 				return nil, context.Cause(ctx)
 			}
@@ -333,7 +351,10 @@ func (c *conn) open(ctx context.Context, said int) (*stream, error) {
 	return newLazyStream(c, s), nil
 }
 
-var errRetired = errors.New("quic: the connection was idle and is being closed")
+var (
+	errRetired = errors.New("quic: the connection was idle and is being closed")
+	errLost    = errors.New("quic: the connection was lost")
+)
 
 // vanished tells whether the connection, which is gone, ended because nothing was heard of the peer any more.
 func (c *conn) vanished() bool {

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -117,11 +116,11 @@ func TestVanishedPeer(t *testing.T) {
 	r.drop()
 	require.NoError(t, s.SetReadDeadline(time.Now().Add(patience))) // it comes in 15 s
 	_, err = s.Read(make([]byte, 1))
-	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
+	require.ErrorIs(t, err, p2p.ErrConnectionLost)
 	require.Error(t, err)
 	require.NotErrorIs(t, err, io.EOF)
 	err = receive(t, served)
-	require.Error(t, err)
+	require.ErrorIs(t, err, p2p.ErrConnectionLost)
 	require.NotErrorIs(t, err, io.EOF)
 	until(t, a, func() bool { return !peer.Connected() })
 	until(t, b, func() bool { return len(b.Peers()) == 0 })

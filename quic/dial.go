@@ -33,7 +33,7 @@ var (
 	errNotFinished  = errors.New("quic: no answer yet at the end")
 	errNobodyThere  = errors.New("quic: no answer")
 	errItself       = errors.New("quic: this is the node itself")
-	errDialFinished = errors.New("quic: another candidate was faster")
+	errDialFinished = errors.New("quic: given up, since the dial had ended")
 )
 
 // Dial opens a stream to a peer, over a connection that there is or over the first candidate that answers. Candidates are
@@ -47,9 +47,8 @@ func (l *Listener) Dial(ctx context.Context, to identity.RemoteIdentity, via []p
 	for _, c := range via {
 		said = max(said, c.Version)
 	}
-	for {
+	for try := 1; ; try++ {
 		c := e.best(to)
-		reused := c != nil
 		if c == nil {
 			var err error
 			if c, err = e.connect(ctx, to, via); err != nil {
@@ -60,12 +59,15 @@ func (l *Listener) Dial(ctx context.Context, to identity.RemoteIdentity, via []p
 		if err == nil {
 			return s, nil
 		}
-		if reused && ctx.Err() == nil && (err == errRetired || c.swarm.IsClosed()) {
+		if try < maxTries && ctx.Err() == nil && (err == errRetired || c.swarm.IsClosed()) {
 			continue // it ended just now: make another one
 		}
 		return nil, &p2p.DialError{Peer: to, Err: err}
 	}
 }
+
+// maxTries is how often a stream is opened anew because the connection for it ended.
+const maxTries = 3
 
 // connect makes a connection.
 func (e *endpoint) connect(ctx context.Context, to identity.RemoteIdentity, via []p2p.Candidate) (*conn, error) {
@@ -87,11 +89,10 @@ func (e *endpoint) connect(ctx context.Context, to identity.RemoteIdentity, via 
 	e.swarm.Backoff().Clear(p) // or a second dial within 5 s would not be made at all
 	nc, err := e.swarm.DialPeer(ctx, p)
 	if err == nil {
-		if c := e.conn(nc); c != nil {
+		if c := e.await(ctx, nc); c != nil {
 			return c, nil
 		}
-		failed.Err = errors.New("quic: the connection was lost at once")
-		return nil, failed
+		failed.Err = errLost
 	}
 	if ctx.Err() != nil {
 		failed.Err = context.Cause(ctx)

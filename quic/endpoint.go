@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -45,6 +47,7 @@ type endpoint struct {
 	closing  bool
 	disabled families
 	conns    map[network.Conn]*conn
+	added    chan struct{}   // closed, and replaced, when conns gets one more
 	said     map[string]bool // what has been logged
 }
 
@@ -53,7 +56,7 @@ func newEndpoint(l *Listener, scope *p2p.Scope) (e *endpoint, err error) {
 	e = &endpoint{
 		listener: l, scope: scope, log: scope.Logger(),
 		limits: newLimits(l.cfg.MaxConnections, l.cfg.MaxConnectionsPerPeer),
-		conns:  map[network.Conn]*conn{}, said: map[string]bool{},
+		conns:  map[network.Conn]*conn{}, added: make(chan struct{}), said: map[string]bool{},
 	}
 	if e.sockets, err = bind(l.cfg.Port); err != nil {
 		return nil, err
@@ -134,10 +137,20 @@ func newEndpoint(l *Listener, scope *p2p.Scope) (e *endpoint, err error) {
 func (e *endpoint) close() {
 	e.mu.Lock()
 	e.closing = true
-	for c := range e.conns {
-		go c.CloseWithError(network.ConnShutdown) // the swarm waits for it
-	}
+	all := slices.Collect(maps.Values(e.conns))
 	e.mu.Unlock()
+	var last time.Time
+	for _, c := range all {
+		if ended := c.lastStreamEnded(); ended.After(last) {
+			last = ended
+		}
+	}
+	time.Sleep(time.Until(last.Add(linger)))
+	var closing sync.WaitGroup
+	for _, c := range all {
+		closing.Go(func() { c.swarm.CloseWithError(network.ConnShutdown) })
+	}
+	closing.Wait() // the swarm would give no reason
 	e.swarm.Close()
 	e.tasks.Wait()
 	e.reuse.Close()
@@ -209,10 +222,12 @@ func (e *endpoint) admit(ctx context.Context, client *quicgo.ClientInfo) (contex
 	if !ok || !e.enabled(addr.AddrPort().Addr()) {
 		return nil, errors.New("quic: the address family is disabled")
 	}
-	if e.limits.full() {
-		return nil, errTooManyConns
+	scope, err := e.limits.OpenConnection(network.DirInbound, false, nil)
+	if err != nil {
+		return nil, err
 	}
-	return ctx, nil
+	context.AfterFunc(ctx, scope.Done) // if the handshake fails; the transport calls it too
+	return network.WithConnManagementScope(ctx, scope), nil
 }
 
 // connected is called for each connection, before any of its streams.
@@ -231,6 +246,8 @@ func (e *endpoint) connected(nc network.Conn) {
 	allowed := !e.closing && !e.disabled.of(c.path.Remote.Addr())
 	if allowed {
 		e.conns[nc] = c
+		close(e.added)
+		e.added = make(chan struct{})
 	}
 	e.mu.Unlock()
 	if !allowed {
@@ -275,7 +292,32 @@ func (e *endpoint) conn(nc network.Conn) *conn {
 	return e.conns[nc]
 }
 
-// best returns the connection for new streams with a peer, or nil: a direct one before a relayed one, and the oldest.
+// await returns the record of a connection that the swarm has, and that this endpoint may be about to hear of; or nil if it
+// is gone.
+func (e *endpoint) await(ctx context.Context, nc network.Conn) *conn {
+	var q *quicgo.Conn
+	if !nc.As(&q) {
+		return nil
+	}
+	for {
+		e.mu.Lock()
+		c, added := e.conns[nc], e.added
+		e.mu.Unlock()
+		if c != nil {
+			return c
+		}
+		select {
+		case <-added:
+		case <-q.Context().Done():
+			return nil
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// best returns the connection for new streams with a peer, or nil: a direct one before a relayed one, and the newest: of an older
+// one, the peer may know nothing any more.
 func (e *endpoint) best(id identity.RemoteIdentity) (best *conn) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -283,7 +325,7 @@ func (e *endpoint) best(id identity.RemoteIdentity) (best *conn) {
 		if c.id != id || c.swarm.IsClosed() {
 			continue
 		}
-		if best == nil || best.path.Relayed && !c.path.Relayed || best.path.Relayed == c.path.Relayed && c.opened.Before(best.opened) {
+		if best == nil || best.path.Relayed && !c.path.Relayed || best.path.Relayed == c.path.Relayed && c.opened.After(best.opened) {
 			best = c
 		}
 	}

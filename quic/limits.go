@@ -33,10 +33,7 @@ var (
 	errTooMuchMemory = errors.New("quic: receive windows take too much memory")
 )
 
-// full tells whether another inbound connection is one too many.
-func (l *limits) full() bool { return l.maxConns >= 0 && l.inbound.Load() >= int64(l.maxConns) }
-
-// OpenConnection counts a connection that has done its handshake.
+// OpenConnection counts a connection, an inbound one from the beginning of its handshake on.
 func (l *limits) OpenConnection(dir network.Direction, _ bool, _ ma.Multiaddr) (network.ConnManagementScope, error) {
 	s := &connScope{limits: l, inbound: dir == network.DirInbound}
 	if s.inbound {

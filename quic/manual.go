@@ -186,7 +186,7 @@ func (m *manualPeers) wakeFailed() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, p := range m.peers {
-		if p.State == ManualFailed {
+		if p.State != ManualReached { // a failure of the attempt that is being made may be the old network's
 			signal(p.wake)
 		}
 	}
@@ -210,7 +210,7 @@ func (m *manualPeers) work(ctx context.Context, e *endpoint, p *manualPeer) {
 		}
 		wait := manualRetryMax
 		if err == nil {
-			retry = manualRetryMin
+			reached := time.Now()
 			m.update(e, p, func() {
 				p.State, p.Err, p.Identity, p.Addr, p.reported = ManualReached, nil, c.id, addr, c.id
 				if metadata != nil {
@@ -222,8 +222,15 @@ func (m *manualPeers) work(ctx context.Context, e *endpoint, p *manualPeer) {
 				return
 			case <-c.ctx.Done():
 			}
-			if !c.endedIdle() {
+			switch {
+			case c.endedIdle():
+				retry = manualRetryMin
+			case time.Since(reached) >= manualRetryMax:
+				retry = manualRetryMin
 				continue // it was cut: is the peer still there?
+			default: // so soon: not at once, or two nodes that do not get on would keep each other busy
+				wait = retry
+				retry = min(2*retry, manualRetryMax)
 			}
 		} else {
 			m.update(e, p, func() { p.State, p.Err, p.reported = ManualFailed, err, identity.RemoteIdentity{} })
@@ -311,6 +318,17 @@ func (m *manualPeers) disconnected(c *conn) {
 		m.metadata[c.id] = peer.Metadata()
 	}
 	m.report(c.endpoint, c.id)
+}
+
+// reconfirm looks at once after those entries that vouch for a peer.
+func (m *manualPeers) reconfirm(id identity.RemoteIdentity) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range m.peers {
+		if p.reported == id {
+			signal(p.wake)
+		}
+	}
 }
 
 // attempt makes sure that a connection with whoever is at the entry's address is up.

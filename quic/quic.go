@@ -53,6 +53,7 @@ const (
 	// of it, and waits that long again: 19.5 s in all.
 	vanishTimeout = 13 * time.Second
 	keepAlive     = 5 * time.Second
+	linger        = 50 * time.Millisecond  // what a stream said last is not lost with its connection, if that is closed so much later
 	candidateLead = 250 * time.Millisecond // how long a candidate has for itself before the next one is tried (RFC 8305 §5)
 	windowMemory  = 256 << 20              // bytes by which all receive windows together may grow
 )
@@ -79,7 +80,10 @@ func (f families) of(addr netip.Addr) bool {
 	return f.ipv6
 }
 
-var _ p2p.Listener = (*Listener)(nil)
+var (
+	_ p2p.Listener    = (*Listener)(nil)
+	_ p2p.Reconfirmer = (*Listener)(nil)
+)
 
 // New makes a listener to be registered with one node.
 func New(cfg Config) *Listener {
@@ -155,6 +159,10 @@ func (l *Listener) Run(ctx context.Context, s *p2p.Scope) error {
 		}
 	}
 }
+
+// Reconfirm looks at once whether a peer at a manual address is still there. The node calls it when a connection to the
+// peer failed.
+func (l *Listener) Reconfirm(id identity.RemoteIdentity) { l.manual.reconfirm(id) }
 
 // running returns the endpoint while the listener runs, and else nil.
 func (l *Listener) running() *endpoint {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
+	quicgo "github.com/quic-go/quic-go"
 
 	"github.com/sdp2p/p2p"
 )
@@ -61,7 +62,7 @@ func (s *stream) ask(b []byte) (n int, err error) {
 	q := question(protocolStream)
 	b = b[:min(len(b), firstWrite)]
 	n, err = s.Stream.Write(append(append(make([]byte, 0, len(q)+len(b)), q...), b...))
-	s.asked.Store(true) // or never again: a stream that could not write 30 bytes is lost
+	s.asked.Store(n > 0 || err == nil) // past its deadline, a write takes nothing: the next one asks
 	return max(0, n-len(q)), err
 }
 
@@ -97,6 +98,9 @@ func (s *stream) Write(b []byte) (int, error) {
 }
 
 func (s *stream) CloseWrite() error {
+	if !s.asked.Load() {
+		s.Stream.SetWriteDeadline(time.Time{}) // whatever it is; so little is written without waiting
+	}
 	if _, err := s.ask(nil); err != nil {
 		return streamError(err)
 	}
@@ -105,10 +109,10 @@ func (s *stream) CloseWrite() error {
 
 // Close must not wait, so that an unread answer is left unread: the other side has answered, or finds that nobody listens.
 func (s *stream) Close() error {
-	_, err := s.ask(nil)
-	err = errors.Join(err, s.Stream.Close())
+	err := s.CloseWrite()
+	s.Stream.Close()
 	s.free()
-	return streamError(err)
+	return err
 }
 
 func (s *stream) Reset(code p2p.ResetCode) {
@@ -155,9 +159,13 @@ func streamError(err error) error {
 	var closed *network.ConnError
 	if errors.As(err, &closed) {
 		if closed.Remote {
-			return fmt.Errorf("quic: the peer has closed the connection: %w", err)
+			return fmt.Errorf("%w: the peer has closed it: %w", p2p.ErrConnectionLost, err)
 		}
-		return fmt.Errorf("quic: the connection was closed: %w", err)
+		return fmt.Errorf("%w: it was closed: %w", p2p.ErrConnectionLost, err)
+	}
+	var silent *quicgo.IdleTimeoutError
+	if errors.As(err, &silent) {
+		return fmt.Errorf("%w: nothing was heard of the peer any more: %w", p2p.ErrConnectionLost, err)
 	}
 	return err
 }

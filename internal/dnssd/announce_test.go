@@ -129,7 +129,7 @@ func TestPublishSet(t *testing.T) {
 			{Instance: "a", IPv4: true},
 			{Instance: "a", Port: 1},
 			{Instance: "a", Port: 1, IPv4: true, TXT: []string{strings.Repeat("x", 256)}},
-			{Instance: "a", Port: 1, IPv4: true, TXT: slices.Repeat([]string{"x"}, 129)},
+			{Instance: "a", Port: 1, IPv4: true, TXT: slices.Repeat([]string{"x"}, 130)},
 			{Instance: "a", Port: 1, IPv4: true, TXT: slices.Repeat([]string{strings.Repeat("x", 255)}, 33)},
 		} {
 			require.ErrorIs(t, a.Publish(s), dnssd.ErrInvalidService)

@@ -19,7 +19,7 @@ import (
 type Config struct {
 	// Service is the service type that is browsed and announced, such as "_sd._udp", in the domain local.
 	Service string
-	// Interfaces are the names of the interfaces to use. If nil, all that are up and do multicast are used, except
+	// Interfaces are the names of the interfaces to use. If empty, all that are up and do multicast are used, except
 	// loopback and point-to-point ones (VPN tunnels): those must be named.
 	Interfaces []string
 	// Logger takes the few lines that the engine logs. If nil, nothing is logged.

@@ -165,7 +165,7 @@ func (e *Engine) usable(ifc *Interface) bool {
 	if !ifc.Up || len(ifc.Addrs) == 0 {
 		return false
 	}
-	if e.cfg.Interfaces != nil {
+	if len(e.cfg.Interfaces) > 0 {
 		return slices.Contains(e.cfg.Interfaces, ifc.Name)
 	}
 	return ifc.Multicast && !ifc.Loopback && !ifc.PointToPoint

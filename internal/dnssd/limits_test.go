@@ -209,7 +209,7 @@ func TestRecordLimits(t *testing.T) {
 			o.send(m)
 		}
 		big := reply(t, "p._sd._udp.local. 4500 IN TXT \"y=2\"")
-		for range 128 {
+		for range 129 {
 			big.Answer[0].(*dns.TXT).Txt = append(big.Answer[0].(*dns.TXT).Txt, "z")
 		}
 		o.send(big)
@@ -217,6 +217,6 @@ func TestRecordLimits(t *testing.T) {
 		got := n.Instances()[0]
 		require.Len(t, got.Targets, 4)
 		require.Len(t, got.Addrs, 16)
-		require.Equal(t, []string{"x=1"}, got.TXT, "129 strings are refused")
+		require.Equal(t, []string{"x=1"}, got.TXT, "130 strings are refused")
 	})
 }

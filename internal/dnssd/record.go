@@ -25,8 +25,8 @@ const (
 	maxLabel   = 63   // bytes (RFC 1035 §2.3.4)
 	maxString  = 255  // bytes of one TXT string (RFC 6763 §6.1)
 	maxTXT     = 8 << 10
-	maxStrings = 128
-	maxAddrs   = 16 // addresses of a host, of a family, on a link
+	maxStrings = 129 // 128 entries of metadata, and the version of the protocol
+	maxAddrs   = 16  // addresses of a host, of a family, on a link
 )
 
 // enumeration is the name that lists the service types in use (RFC 6763 §9).

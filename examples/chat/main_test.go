@@ -1,0 +1,185 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"os"
+	"os/exec"
+	"regexp"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/mdns"
+	"github.com/sdp2p/p2p/p2ptest"
+	"github.com/sdp2p/p2p/quic"
+)
+
+// TestMain lets the test binary be the program, for the tests that run it.
+func TestMain(m *testing.M) {
+	if os.Getenv("RUN_EXAMPLE") != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// A screen is what a terminal shows.
+type screen struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *screen) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(b)
+}
+
+func (s *screen) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+// shows waits until the screen shows what matches, and returns the submatches.
+func (s *screen) shows(t *testing.T, pattern string, args ...any) []string {
+	t.Helper()
+	re := regexp.MustCompile("(?m)" + fmt.Sprintf(pattern, args...))
+	var found []string
+	require.Eventually(t, func() bool { found = re.FindStringSubmatch(s.String()); return found != nil },
+		20*time.Second, 10*time.Millisecond, "%v is not shown:\n%v", re, s)
+	return found
+}
+
+// A terminal is one in which chat runs.
+type terminal struct {
+	*screen
+	in    *io.PipeWriter
+	ended chan error
+}
+
+func open(ctx context.Context, name string, hooks []p2p.Hook) *terminal {
+	in, w := io.Pipe()
+	term := &terminal{&screen{}, w, make(chan error, 1)}
+	go func() {
+		term.ended <- chat(ctx, name, hooks, in, log.New(term, "", 0))
+		in.Close() // and so Scan ends
+	}()
+	return term
+}
+
+func (term *terminal) end(t *testing.T) {
+	t.Helper()
+	select {
+	case err := <-term.ended:
+		require.NoError(t, err)
+	case <-time.After(10 * time.Second):
+		t.Fatalf("chat did not end:\n%v", term)
+	}
+}
+
+func TestChat(t *testing.T) {
+	network := p2ptest.NewNetwork(p2ptest.Config{})
+	oscar := open(t.Context(), "Oscar", network.Hooks())
+	bob := open(t.Context(), "Bob\x1b[31m", network.Hooks())
+	ctx, cancel := context.WithCancel(t.Context())
+	eve := open(ctx, "", network.Hooks())
+	for _, term := range []*terminal{oscar, bob, eve} {
+		term.shows(t, `(?s)joined$.*joined$`)
+	}
+
+	for i := range 5 {
+		fmt.Fprintf(oscar.in, "line %d \x1b]0;title\a\n", i)
+	}
+	for _, term := range []*terminal{bob, eve} {
+		term.shows(t, `(?s)^Oscar: line 0 ]0;title$.*^Oscar: line 1 .*^Oscar: line 2 .*^Oscar: line 3 .*^Oscar: line 4 `)
+	}
+	fmt.Fprintln(bob.in, "hi")
+	oscar.shows(t, `^Bob\[31m: hi$`)
+	fmt.Fprintln(eve.in, "who am I?")
+	fingerprint := oscar.shows(t, `^([A-Z2-7-]{19}): who am I\?$`)[1]
+	require.NotContains(t, oscar.String(), "Oscar:", "lines are not shown to who typed them")
+
+	cancel()
+	eve.end(t)
+	oscar.shows(t, `^\* %s left$`, fingerprint)
+	bob.in.Close()
+	bob.end(t)
+	oscar.in.Close()
+	oscar.end(t)
+	require.NotContains(t, oscar.String()+bob.String()+eve.String(), "did not get that")
+}
+
+// Before it has been verified, a name does not count.
+func TestAnnouncedName(t *testing.T) {
+	network := p2ptest.NewNetwork(p2ptest.Config{})
+	node := network.Start(t, p2p.Config{App: "chat", Name: "Oscar"})
+	bob := open(t.Context(), "Bob", network.Hooks())
+	bob.shows(t, `^\* %s joined$`, node.Identity().Fingerprint())
+	require.NotContains(t, bob.String(), "Oscar")
+	fmt.Fprintln(bob.in, "hello?")
+	bob.shows(t, `^\* %s is Oscar$`, node.Identity().Fingerprint())
+	bob.shows(t, `^\* .* did not get that: .*refused$`) // it serves nothing
+	bob.in.Close()
+	bob.end(t)
+}
+
+// Two processes, and one that is interrupted, on the real loopback interface.
+func TestProcesses(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("no interrupts can be sent")
+	}
+	lo := loopback(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	run := func(name string) (*exec.Cmd, io.WriteCloser, *screen) {
+		cmd, out := exec.CommandContext(ctx, os.Args[0], "-name", name, "-interface", lo), &screen{}
+		cmd.Env = append(os.Environ(), "RUN_EXAMPLE=1")
+		cmd.Stdout, cmd.Stderr = out, out
+		in, err := cmd.StdinPipe()
+		require.NoError(t, err)
+		require.NoError(t, cmd.Start())
+		return cmd, in, out
+	}
+	oscar, oscarIn, oscarShows := run("Oscar")
+	bob, bobIn, bobShows := run("Bob")
+	here := open(ctx, "Here", []p2p.Hook{quic.New(quic.Config{}), mdns.New(mdns.Config{Interfaces: []string{lo}})})
+	for _, s := range []*screen{oscarShows, bobShows, here.screen} {
+		s.shows(t, `(?s)joined$.*joined$`)
+	}
+	io.WriteString(oscarIn, "hello from Oscar\n")
+	bobShows.shows(t, `^Oscar: hello from Oscar$`)
+	fingerprint := here.shows(t, `^\* (.*) is Oscar$`)[1]
+
+	interrupted := time.Now()
+	require.NoError(t, oscar.Process.Signal(os.Interrupt))
+	require.NoError(t, oscar.Wait(), "%v", oscarShows)
+	require.Less(t, time.Since(interrupted), 3*time.Second)
+	here.shows(t, `^\* %s left$`, fingerprint)
+
+	bobIn.Close()
+	require.NoError(t, bob.Wait(), "%v", bobShows)
+	here.in.Close()
+	here.end(t)
+}
+
+func loopback(t *testing.T) string {
+	all, err := net.Interfaces()
+	require.NoError(t, err)
+	for _, i := range all {
+		if i.Flags&net.FlagLoopback != 0 && i.Flags&net.FlagUp != 0 {
+			return i.Name
+		}
+	}
+	t.Skip("no loopback interface")
+	return ""
+}

@@ -1,0 +1,81 @@
+package mdns
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/dnssd"
+	"github.com/sdp2p/p2p/p2ptest"
+)
+
+// As much metadata as a node may have is announced whole, with the node's own fields first.
+func TestFullMetadata(t *testing.T) {
+	n, err := p2p.Start(t.Context(), p2p.Config{
+		App: "test", Name: "n", Version: "1", Hooks: []p2p.Hook{p2ptest.NewNetwork(p2ptest.Config{}).Listener(p2ptest.ListenerConfig{})},
+	})
+	require.NoError(t, err)
+	defer n.Shutdown(context.Background())
+	require.NoError(t, n.UpdateMetadata(func(m map[string]string) {
+		for i := 0; len(m) < 128; i++ {
+			m[fmt.Sprint("a", i)] = "v"
+		}
+	}))
+	announced, err := services(n)
+	require.NoError(t, err)
+	require.Len(t, announced, 1)
+	require.Equal(t, n.Identity().String(), announced[0].Instance)
+	require.Len(t, announced[0].TXT, 129)
+	require.Equal(t, "name=n", announced[0].TXT[0])
+	require.Contains(t, announced[0].TXT[:6], "sdp2p=2")
+	engine, err := dnssd.New(dnssd.Config{Service: "_test._udp"})
+	require.NoError(t, err)
+	require.NoError(t, engine.Publish(announced...))
+
+	id, metadata, candidates, err := parseInstance(dnssd.Instance{
+		Name: announced[0].Instance, TXT: announced[0].TXT,
+		Addrs: []netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:1")}, OffLink: []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::1]:1")},
+		LinkLocal: []netip.AddrPort{netip.MustParseAddrPort("[fe80::1%lo]:1")},
+	})
+	require.NoError(t, err)
+	require.Equal(t, n.Identity(), id)
+	require.Equal(t, n.Metadata(), metadata)
+	require.Len(t, candidates, 2, "a link-local address is no candidate")
+	require.Equal(t, 2, candidates[0].Version)
+}
+
+func TestParseTXT(t *testing.T) {
+	library := "d66e0000-0000-0000-0000-0000000000%02x=" + identity.New().Remote().String()
+	var txt []string
+	for i := range p2p.MaxLibraries + 1 {
+		txt = append(txt, fmt.Sprintf(library, i))
+	}
+	txt = append(txt, "name=Zoë \\ \"=\"", "name=second", "boolean", "=empty key", "bad key\x01=v", "bytes=\xff", "os=MacOS", "sdp2p=x", "SDP2P=2", "sdp2p=3")
+	metadata, says := parseTXT(txt)
+	require.Equal(t, 2, says)
+	require.Equal(t, "Zoë \\ \"=\"", metadata["name"])
+	require.Equal(t, "macos", p2p.ParseNodeMetadata(metadata).OperatingSystem)
+	require.Len(t, metadata, p2p.MaxLibraries+2)
+	require.NoError(t, p2p.ValidateMetadata(metadata))
+
+	metadata, says = parseTXT(nil) // the ancestor's, with nothing
+	require.Empty(t, metadata)
+	require.Zero(t, says)
+	_, _, _, err := parseInstance(dnssd.Instance{Name: strings.Repeat("A", 43)})
+	require.ErrorIs(t, err, identity.ErrInvalid)
+}
+
+func FuzzParseTXT(f *testing.F) {
+	f.Add("name=x", "sdp2p=2", "a")
+	f.Fuzz(func(t *testing.T, a, b, c string) {
+		metadata, says := parseTXT([]string{a, b, c})
+		require.NoError(t, p2p.ValidateMetadata(metadata))
+		require.GreaterOrEqual(t, says, 0)
+	})
+}

@@ -1,0 +1,135 @@
+package quic_test
+
+import (
+	"context"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/quic"
+)
+
+// A peer that has come back has a connection that works, and one of before of which it knows nothing: new streams take the
+// new one.
+func TestPeerComesBack(t *testing.T) {
+	seed := randomBytes(32)
+	a := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})
+	before := startWith(t, seed, nil, p2p.Config{Handler: p2p.HandlerFunc(echo)})
+	r := newRelay(t, before.addr())
+	peer := a.knows(t, before, r.addr)
+	s, err := peer.NewStream(within(t))
+	require.NoError(t, err)
+	exchange(t, s, "one")
+	r.drop() // it has crashed: nothing of it arrives any more
+
+	again := startWith(t, seed, nil, p2p.Config{Handler: p2p.HandlerFunc(echo)})
+	s, err = again.knows(t, a).NewStream(within(t))
+	require.NoError(t, err)
+	exchange(t, s, "back")
+	require.Len(t, peer.Connections(), 2)
+	s, err = peer.NewStream(within(t))
+	require.NoError(t, err)
+	exchange(t, s, "two")
+}
+
+// A deadline that is over before anything was written spoils nothing.
+func TestDeadlineBeforeTheFirstByte(t *testing.T) {
+	a := start(t, p2p.Config{}, quic.Config{})
+	b := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})
+	peer := a.knows(t, b)
+	open := func() *p2p.Stream {
+		s, err := peer.NewStream(within(t))
+		require.NoError(t, err)
+		return s
+	}
+	exchange(t, open(), "one") // from now on, b is known to speak version 2
+
+	s := open()
+	require.NoError(t, s.SetWriteDeadline(time.Unix(1, 0)))
+	_, err := s.Write([]byte("a"))
+	require.Error(t, err)
+	require.NoError(t, s.SetWriteDeadline(time.Time{}))
+	exchange(t, s, "two")
+
+	s = open()
+	require.NoError(t, s.SetWriteDeadline(time.Unix(1, 0)))
+	require.NoError(t, s.CloseWrite())
+	rest, err := io.ReadAll(s)
+	require.NoError(t, err)
+	require.Empty(t, rest)
+	require.NoError(t, s.Close())
+
+	s = open()
+	require.NoError(t, s.SetWriteDeadline(time.Unix(1, 0)))
+	require.NoError(t, s.Close())
+}
+
+// What a node says last on a stream is not lost when it shuts down at once.
+func TestResetBeforeShutdown(t *testing.T) {
+	for range 10 {
+		a := start(t, p2p.Config{}, quic.Config{})
+		heard := make(chan error, 1)
+		b := start(t, p2p.Config{Handler: p2p.HandlerFunc(func(_ context.Context, s *p2p.Stream) error {
+			s.Write([]byte("x"))
+			_, err := io.Copy(io.Discard, s)
+			heard <- err
+			return err
+		})}, quic.Config{})
+		s, err := a.knows(t, b).NewStream(within(t))
+		require.NoError(t, err)
+		_, err = s.Write([]byte("x"))
+		require.NoError(t, err)
+		_, err = io.ReadFull(s, make([]byte, 1))
+		require.NoError(t, err)
+		s.Reset(p2p.FirstAppCode)
+		require.NoError(t, a.Shutdown(within(t)))
+		require.ErrorIs(t, receive(t, heard), p2p.FirstAppCode)
+	}
+}
+
+// A manual peer that cuts each connection is not called again at once.
+func TestManualPeerThatCuts(t *testing.T) {
+	f := newForeigner(t, ed25519Key(t, randomBytes(32)))
+	cut := make(chan struct{}, 64)
+	f.mux.AddHandler("/sdp2p/2/meta", func(_ string, s io.ReadWriteCloser) error {
+		s.Read(make([]byte, 1)) // our metadata: the version is known
+		cut <- struct{}{}
+		return s.(network.Stream).Conn().Close()
+	})
+	a := start(t, p2p.Config{}, quic.Config{ManualPeers: []string{f.addr.String()}})
+	began := time.Now()
+	for range 3 {
+		receive(t, cut)
+	}
+	require.GreaterOrEqual(t, time.Since(began), 2*time.Second, "1 s and 2 s lie between them") // no upper bound
+	require.Equal(t, quic.ManualReached, a.manual(t).State)
+}
+
+// An ancestor that does not end its side of a stream does not hold up the end of the listener.
+func TestAncestorThatLingers(t *testing.T) {
+	v := readAncestorVectors(t)
+	f := newForeigner(t, ed25519Key(t, unhex(t, v.ResponderSeed)))
+	done := make(chan struct{})
+	f.mux.AddHandler("/sdp2p/1", func(_ string, s io.ReadWriteCloser) error {
+		io.ReadFull(s, make([]byte, 1))
+		s.Write(unhex(t, v.Mode1Identity))
+		io.ReadFull(s, make([]byte, len(v.Mode1Then)/2))
+		s.Write(unhex(t, v.Mode1Metadata))
+		s.Read(make([]byte, 1)) // the end of our side
+		close(done)
+		return nil
+	})
+	n := startWith(t, unhex(t, v.InitiatorSeed), v.InitiatorMetadata, p2p.Config{})
+	require.NoError(t, n.listener.SetManualPeers([]string{f.addr.String()}))
+	receive(t, done)
+	began := time.Now()
+	require.NoError(t, n.Unregister(within(t), n.listener))
+	require.Less(t, time.Since(began), firstFrame, "it did not wait for the ancestor")
+}
+
+// firstFrame is how long an ancestor's stream may take.
+const firstFrame = 5 * time.Second
