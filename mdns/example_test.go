@@ -7,6 +7,7 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/mdns"
+	_ "github.com/sdp2p/p2p/mdns/scan"
 	"github.com/sdp2p/p2p/quic"
 )
 

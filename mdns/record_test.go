@@ -3,9 +3,12 @@ package mdns
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -69,6 +72,34 @@ func TestParseTXT(t *testing.T) {
 	require.Zero(t, says)
 	_, _, _, err := parseInstance(dnssd.Instance{Name: strings.Repeat("A", 43)})
 	require.ErrorIs(t, err, identity.ErrInvalid)
+}
+
+// Without a scanner, Scan says what to do; with one, it asks again and again, and unites the answers.
+func TestScan(t *testing.T) {
+	linked := asker.Swap(nil) // the examples import one
+	t.Cleanup(func() { asker.Store(linked) })
+	_, err := Scan(t.Context(), "test", ScanConfig{})
+	require.ErrorIs(t, err, ErrNoScanner)
+	ids := []string{identity.New().Remote().String(), identity.New().Remote().String()}
+	slices.Sort(ids)
+	addr4, addr6 := netip.MustParseAddrPort("10.0.0.1:1"), netip.MustParseAddrPort("[2001:db8::1]:1")
+	asked := 0
+	RegisterScanner(func(_ context.Context, service string, on *net.Interface, _ time.Duration) ([]Answer, error) {
+		asked++
+		require.Equal(t, "_test._udp", service)
+		if asked == 1 {
+			return []Answer{{ids[1], []string{"name=b"}, []netip.AddrPort{addr4}}, {"no identity", nil, nil}}, nil
+		}
+		return []Answer{{ids[1], []string{"name=b"}, []netip.AddrPort{addr4, addr6}}, {ids[0], []string{"name=a", "sdp2p=2"}, nil}}, nil
+	})
+	all, err := Scan(t.Context(), "test", ScanConfig{Time: 50 * time.Millisecond})
+	require.NoError(t, err)
+	require.Len(t, all, 2)
+	require.Equal(t, map[string]string{"name": "a"}, all[0].Metadata)
+	require.Equal(t, ids[1], all[1].Identity.String())
+	require.Equal(t, []netip.AddrPort{addr4, addr6}, all[1].Addrs)
+	_, err = Scan(t.Context(), "not an app", ScanConfig{})
+	require.Error(t, err)
 }
 
 func FuzzParseTXT(f *testing.F) {

@@ -3,20 +3,20 @@ package mdns
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
-	"io"
-	"log"
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
+	"sync/atomic"
 	"time"
-
-	hashicorp "github.com/hashicorp/mdns"
 
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/dnssd"
 )
+
+// ErrNoScanner is returned by [Scan] where nothing is linked that can ask.
+var ErrNoScanner = errors.New(`mdns: to scan, a program must import _ "github.com/sdp2p/p2p/mdns/scan"`)
 
 // A Scanned is a node that a scan has found. All of it is what somebody announced: nothing is verified.
 type Scanned struct {
@@ -33,12 +33,36 @@ type ScanConfig struct {
 	Time time.Duration
 }
 
-// Scan asks the local network once which nodes of an app are there, and returns them ordered by identity. It needs no
-// node, and announces none. It takes its time, unless ctx ends first, which is no error: what was found by then counts.
+// An Answer is one answer to a question for the instances of a service, raw.
+type Answer struct {
+	Instance string
+	TXT      []string
+	Addrs    []netip.AddrPort
+}
+
+// An AskFunc asks once for the instances of a service, such as "_sd._udp", on one interface or the default one if that is
+// nil, and waits for answers, no longer than ctx lasts by much.
+type AskFunc func(ctx context.Context, service string, on *net.Interface, wait time.Duration) ([]Answer, error)
+
+var asker atomic.Pointer[AskFunc]
+
+// RegisterScanner makes [Scan] ask with ask. Package mdns/scan calls it when it is imported; only programs that scan have to
+// carry what that takes.
+func RegisterScanner(ask AskFunc) { asker.Store(&ask) }
+
+// scanRound is how long one question is waited for: one that was lost is asked again after it.
+const scanRound = 500 * time.Millisecond
+
+// Scan asks the local network which nodes of an app are there, and returns them ordered by identity. It needs no node, and
+// announces none. It takes its time, unless ctx ends first, which is no error: what was found by then counts. A program that
+// uses it imports package mdns/scan for its effect; else the error is [ErrNoScanner].
 //
-// It is a one-shot query (RFC 6762 §5.1): a node that wants to know who comes and goes runs a [Discovery]. On a host
-// without IPv6 it needs a route for IPv4 multicast.
+// It asks one-shot queries (RFC 6762 §5.1): a node that wants to know who comes and goes runs a [Discovery].
 func Scan(ctx context.Context, app string, cfg ScanConfig) ([]Scanned, error) {
+	ask := asker.Load()
+	if ask == nil {
+		return nil, ErrNoScanner
+	}
 	if cfg.Time <= 0 {
 		cfg.Time = 2 * time.Second
 	}
@@ -55,12 +79,12 @@ func Scan(ctx context.Context, app string, cfg ScanConfig) ([]Scanned, error) {
 	}
 	found := map[identity.RemoteIdentity]*Scanned{}
 	for end := time.Now().Add(cfg.Time); ctx.Err() == nil && time.Now().Before(end); {
-		entries, err := ask(ctx, service, on, min(scanRound, time.Until(end)))
+		answers, err := (*ask)(ctx, service, on, min(scanRound, time.Until(end)))
 		if err != nil && ctx.Err() == nil {
 			return nil, fmt.Errorf("mdns: %w", err)
 		}
-		for _, e := range entries {
-			add(found, service, e)
+		for _, a := range answers {
+			a.add(found)
 		}
 	}
 	all := make([]Scanned, 0, len(found))
@@ -71,34 +95,8 @@ func Scan(ctx context.Context, app string, cfg ScanConfig) ([]Scanned, error) {
 	return all, nil
 }
 
-const (
-	scanRound  = 500 * time.Millisecond // a question that was lost is asked again after it; and ctx is looked at
-	maxScanned = 1024                   // answers of one round
-)
-
-// ask asks once. The client drops entries that it cannot send at once, and goes on writing to those that it has sent until
-// it returns.
-func ask(ctx context.Context, service string, on *net.Interface, wait time.Duration) (all []*hashicorp.ServiceEntry, err error) {
-	entries := make(chan *hashicorp.ServiceEntry, maxScanned)
-	params := hashicorp.DefaultParams(service)
-	params.Timeout, params.Interface, params.Entries = wait, on, entries
-	params.Logger = log.New(io.Discard, "", 0)
-	params.WantUnicastResponse = true // others on this host that share port 5353 would take multicast answers as well
-	err = hashicorp.QueryContext(ctx, params)
-	close(entries)
-	for e := range entries {
-		all = append(all, e)
-	}
-	return all, err
-}
-
-// add books an answer. Names and strings come as miekg/dns presents them, with escapes.
-func add(found map[identity.RemoteIdentity]*Scanned, service string, e *hashicorp.ServiceEntry) {
-	label, ok := strings.CutSuffix(e.Name, "."+service+".local.")
-	if !ok {
-		return
-	}
-	id, err := identity.Parse(dnssd.Unescape(label))
+func (a *Answer) add(found map[identity.RemoteIdentity]*Scanned) {
+	id, err := identity.Parse(a.Instance)
 	if err != nil {
 		return
 	}
@@ -107,22 +105,9 @@ func add(found map[identity.RemoteIdentity]*Scanned, service string, e *hashicor
 		s = &Scanned{Identity: id}
 		found[id] = s
 	}
-	txt := make([]string, 0, len(e.InfoFields))
-	for _, field := range e.InfoFields {
-		txt = append(txt, dnssd.Unescape(field))
-	}
-	s.Metadata, _ = parseTXT(txt)
-	var addrs []netip.Addr
-	if a, ok := netip.AddrFromSlice(e.AddrV4); ok {
-		addrs = append(addrs, a.Unmap())
-	}
-	if v6 := e.AddrV6IPAddr; v6 != nil && v6.IP.To4() == nil {
-		if a, ok := netip.AddrFromSlice(v6.IP); ok {
-			addrs = append(addrs, a.WithZone(v6.Zone))
-		}
-	}
-	for _, a := range addrs {
-		if addr := netip.AddrPortFrom(a, uint16(e.Port)); !slices.Contains(s.Addrs, addr) {
+	s.Metadata, _ = parseTXT(a.TXT)
+	for _, addr := range a.Addrs {
+		if !slices.Contains(s.Addrs, addr) {
 			s.Addrs = append(s.Addrs, addr)
 		}
 	}

@@ -305,7 +305,7 @@ func TestAncestorSendsGarbage(t *testing.T) {
 		s := f.open(t, n, "/sdp2p/1")
 		_, err := s.Write(b)
 		require.NoError(t, err)
-		require.NoError(t, s.CloseWrite())
+		s.CloseWrite() // the stream may have been reset before
 		_, err = io.Copy(io.Discard, s)
 		require.Error(t, err, name)
 	}

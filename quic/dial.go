@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/peerstore"
 	"github.com/libp2p/go-libp2p/core/sec"
@@ -121,10 +122,10 @@ func (e *endpoint) dialable(c p2p.Candidate) error {
 	return nil
 }
 
-// An addressBook is the swarm's peerstore. Its addresses are those of the dials that are being made, and no others: the
-// swarm would add some of its own, and keep them.
+// An addressBook is the swarm's peerstore, as much of it as a swarm without a host uses. Its addresses are those of the
+// dials that are being made, and no others: the swarm would add some of its own, and keep them. Keys are in the peer ids.
 type addressBook struct {
-	peerstore.Peerstore
+	peerstore.Peerstore // nil: nothing else is called
 
 	mu    sync.Mutex
 	dials map[peer.ID]*dials
@@ -182,6 +183,9 @@ func (b *addressBook) Addrs(p peer.ID) []ma.Multiaddr {
 	}
 	return nil
 }
+
+// AddPubKey does nothing.
+func (b *addressBook) AddPubKey(peer.ID, crypto.PubKey) error { return nil }
 
 // AddAddrs does nothing.
 func (b *addressBook) AddAddrs(peer.ID, []ma.Multiaddr, time.Duration) {}

@@ -17,7 +17,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
-	"github.com/libp2p/go-libp2p/p2p/host/peerstore/pstoremem"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
@@ -77,15 +76,7 @@ func newEndpoint(l *Listener, scope *p2p.Scope) (e *endpoint, err error) {
 		return e, err
 	}
 	self := peerID(scope.Identity().Remote())
-	keys, err := pstoremem.NewPeerstore()
-	if err != nil {
-		return e, err
-	}
-	e.book = &addressBook{Peerstore: keys, dials: map[peer.ID]*dials{}}
-	undo = append(undo, func() { e.book.Close() })
-	if err := errors.Join(keys.AddPrivKey(self, private), keys.AddPubKey(self, private.GetPublic())); err != nil {
-		return e, err
-	}
+	e.book = &addressBook{dials: map[peer.ID]*dials{}}
 
 	// Random keys: with zero ones, anybody on the network could forge a stateless reset.
 	var resetKey quicgo.StatelessResetKey
@@ -155,7 +146,6 @@ func (e *endpoint) close() {
 	e.tasks.Wait()
 	e.reuse.Close()
 	e.sockets.close()
-	e.book.Close()
 }
 
 // start runs f in a goroutine that close waits for, unless the endpoint is closing.
@@ -266,18 +256,11 @@ func (e *endpoint) disconnected(nc network.Conn) {
 	e.mu.Lock()
 	c := e.conns[nc]
 	delete(e.conns, nc)
-	last := true
-	for other := range e.conns {
-		last = last && other.RemotePeer() != nc.RemotePeer()
-	}
 	e.mu.Unlock()
 	if c == nil {
 		return
 	}
 	c.end()
-	if last {
-		e.book.RemovePeer(nc.RemotePeer())
-	}
 	e.listener.manual.disconnected(c)
 	e.scope.Disconnected(c.id, c)
 	if c.vanished() {

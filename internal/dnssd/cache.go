@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/miekg/dns"
+	"github.com/sdp2p/p2p/internal/dns"
 )
 
 // A familySet is a set of families.
@@ -137,7 +137,7 @@ func (c *cached) due() {
 	case dns.TypeA, dns.TypeAAAA:
 		name = c.h.name
 	}
-	c.l.ask(via, dns.Question{Name: name, Qtype: c.typ})
+	c.l.ask(via, dns.Question{Name: name, Type: c.typ})
 	c.stage++
 	c.schedule()
 }
@@ -168,23 +168,23 @@ func (c *cached) remove() {
 }
 
 // learn caches what concerns instances of the service type, and nothing else.
-func (l *link) learn(p received, records []dns.RR) {
+func (l *link) learn(p received, records []dns.Record) {
 	src, f := p.Src.Addr(), p.family
 	jitter := 0.02 * rand.Float64() // one for the packet: what came together is refreshed together
 	touched := make(map[*cached]bool)
-	var flush []dns.RR
-	note := func(rr dns.RR, c *cached) {
+	var flush []dns.Record
+	note := func(rr dns.Record, c *cached) {
 		if c != nil {
 			touched[c] = true
-			if rr.Header().Class&cacheFlush != 0 && rr.Header().Ttl > 0 {
+			if rr.Head().Class&cacheFlush != 0 && rr.Head().TTL > 0 {
 				flush = append(flush, rr)
 			}
 		}
 	}
 	for _, pass := range [][]uint16{{dns.TypePTR}, {dns.TypeSRV, dns.TypeTXT}, {dns.TypeA, dns.TypeAAAA}} {
 		for _, rr := range records {
-			h := rr.Header()
-			if h.Class&^cacheFlush != dns.ClassINET || !slices.Contains(pass, h.Rrtype) {
+			h := rr.Head()
+			if h.Class&^cacheFlush != dns.ClassINET || !slices.Contains(pass, h.Type) {
 				continue
 			}
 			switch rr := rr.(type) {
@@ -228,12 +228,12 @@ func (l *link) put(list *[]*cached, c *cached, bound int, ttl uint32, f Family, 
 
 func (l *link) learnPTR(rr *dns.PTR, src netip.Addr, f Family, jitter float64) {
 	label, ok := l.e.instanceLabel(rr.Ptr)
-	if !ok || fold(rr.Hdr.Name) != l.e.serviceKey {
+	if !ok || fold(rr.Header.Name) != l.e.serviceKey {
 		return
 	}
 	s := l.seen[fold(label)]
 	if s == nil {
-		if rr.Hdr.Ttl == 0 {
+		if rr.Header.TTL == 0 {
 			return
 		}
 		in := l.admitInstance(label, src)
@@ -248,10 +248,10 @@ func (l *link) learnPTR(rr *dns.PTR, src netip.Addr, f Family, jitter float64) {
 		in.on = append(in.on, s)
 		l.examine(s)
 	}
-	if rr.Hdr.Ttl == 0 {
+	if rr.Header.TTL == 0 {
 		s.ptr.doom(l.e.now.Add(graceTime))
 	} else {
-		s.ptr.renew(rr.Hdr.Ttl, f, jitter)
+		s.ptr.renew(rr.Header.TTL, f, jitter)
 	}
 }
 
@@ -265,13 +265,13 @@ func (l *link) seenByName(name string) *seen {
 }
 
 func (l *link) learnSRV(rr *dns.SRV, f Family, jitter float64) *cached {
-	s := l.seenByName(rr.Hdr.Name)
+	s := l.seenByName(rr.Header.Name)
 	if s == nil {
 		return nil
 	}
 	target, n := fold(rr.Target), len(s.srvs)
 	c := &cached{typ: dns.TypeSRV, s: s, target: rr.Target, priority: rr.Priority, port: rr.Port}
-	c = l.put(&s.srvs, c, maxServices, rr.Hdr.Ttl, f, jitter, func(o *cached) bool {
+	c = l.put(&s.srvs, c, maxServices, rr.Header.TTL, f, jitter, func(o *cached) bool {
 		return o.port == rr.Port && o.priority == rr.Priority && fold(o.target) == target
 	})
 	if len(s.srvs) > n {
@@ -282,7 +282,7 @@ func (l *link) learnSRV(rr *dns.SRV, f Family, jitter float64) *cached {
 		}
 		h.users = append(h.users, s)
 	}
-	if rr.Hdr.Ttl > 0 && s.doubted != nil { // Reconfirm's answer
+	if rr.Header.TTL > 0 && s.doubted != nil { // Reconfirm's answer
 		l.stopTimer(s.doubted)
 		s.doubted = nil
 	}
@@ -292,7 +292,7 @@ func (l *link) learnSRV(rr *dns.SRV, f Family, jitter float64) *cached {
 
 // learnTXT keeps the newest TXT record: an instance has one (RFC 6763 §6).
 func (l *link) learnTXT(rr *dns.TXT, f Family, jitter float64) {
-	s := l.seenByName(rr.Hdr.Name)
+	s := l.seenByName(rr.Header.Name)
 	if s == nil {
 		return
 	}
@@ -301,25 +301,25 @@ func (l *link) learnTXT(rr *dns.TXT, f Family, jitter float64) {
 	case !ok:
 		return
 	case s.txt != nil && slices.Equal(s.txt.txt, txt):
-		if rr.Hdr.Ttl == 0 {
+		if rr.Header.TTL == 0 {
 			s.txt.doom(l.e.now.Add(graceTime))
 		} else {
-			s.txt.renew(rr.Hdr.Ttl, f, jitter)
+			s.txt.renew(rr.Header.TTL, f, jitter)
 		}
 		return
-	case rr.Hdr.Ttl == 0:
+	case rr.Header.TTL == 0:
 		return
 	case s.txt == nil:
 		s.txt = &cached{l: l, typ: dns.TypeTXT, s: s}
 		s.txt.timer.fn = s.txt.due
 	}
 	s.txt.txt, s.txt.since = txt, l.e.now
-	s.txt.renew(rr.Hdr.Ttl, f, jitter)
+	s.txt.renew(rr.Header.TTL, f, jitter)
 	l.examine(s)
 }
 
-func (l *link) learnAddr(rr dns.RR, f Family, jitter float64) *cached {
-	h := l.hosts[fold(rr.Header().Name)]
+func (l *link) learnAddr(rr dns.Record, f Family, jitter float64) *cached {
+	h := l.hosts[fold(rr.Head().Name)]
 	addr, ok := addrOf(rr)
 	if h == nil || !ok || addr.IsUnspecified() || addr.IsMulticast() || addr.IsLoopback() && !l.ifc.Loopback {
 		return nil
@@ -331,22 +331,22 @@ func (l *link) learnAddr(rr dns.RR, f Family, jitter float64) *cached {
 			n++
 		}
 	}
-	c := &cached{typ: rr.Header().Rrtype, h: h, addr: addr}
-	c = l.put(&h.addrs, c, len(h.addrs)+max(0, maxAddrs-n), rr.Header().Ttl, f, jitter, func(o *cached) bool { return o.addr == addr })
+	c := &cached{typ: rr.Head().Type, h: h, addr: addr}
+	c = l.put(&h.addrs, c, len(h.addrs)+max(0, maxAddrs-n), rr.Head().TTL, f, jitter, func(o *cached) bool { return o.addr == addr })
 	l.examineUsers(h)
 	return c
 }
 
 // flush has older records make way for rr and those that came with it: its owner says that there are no others (RFC 6762 §10.2).
-func (l *link) flush(rr dns.RR, touched map[*cached]bool) {
+func (l *link) flush(rr dns.Record, touched map[*cached]bool) {
 	var set []*cached
-	if s := l.seenByName(rr.Header().Name); s != nil {
+	if s := l.seenByName(rr.Head().Name); s != nil {
 		set = s.srvs
-	} else if h := l.hosts[fold(rr.Header().Name)]; h != nil {
+	} else if h := l.hosts[fold(rr.Head().Name)]; h != nil {
 		set = h.addrs
 	}
 	for _, c := range set {
-		if c.typ == rr.Header().Rrtype && !touched[c] && l.e.now.Sub(c.received) > flushAge {
+		if c.typ == rr.Head().Type && !touched[c] && l.e.now.Sub(c.received) > flushAge {
 			c.replaced = true
 			c.doom(l.e.now.Add(graceTime))
 		}

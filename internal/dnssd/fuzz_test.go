@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/miekg/dns"
+	miekg "github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
 )
 
@@ -43,19 +43,19 @@ func (e *Engine) advance(d time.Duration) {
 // FuzzPacket feeds two packets to an engine that announces an instance, knows another, and is probing for a third.
 // Nothing panics, and what is kept stays bounded and consistent.
 func FuzzPacket(f *testing.F) {
-	seed := func(m *dns.Msg) []byte {
+	seed := func(m *miekg.Msg) []byte {
 		b, err := m.Pack()
 		require.NoError(f, err)
 		return b
 	}
-	rr := func(s string) dns.RR {
-		r, err := dns.NewRR(s)
+	rr := func(s string) miekg.RR {
+		r, err := miekg.NewRR(s)
 		require.NoError(f, err)
 		return r
 	}
-	ask := &dns.Msg{}
-	ask.SetQuestion("_sd._udp.local.", dns.TypePTR)
-	tell := response()
+	ask := &miekg.Msg{}
+	ask.SetQuestion("_sd._udp.local.", miekg.TypePTR)
+	tell := &miekg.Msg{MsgHdr: miekg.MsgHdr{Response: true, Authoritative: true}, Compress: true}
 	for _, s := range []string{
 		"_sd._udp.local. 4500 IN PTR b._sd._udp.local.",
 		"b._sd._udp.local. 120 CLASS32769 SRV 0 0 4242 b.local.",
@@ -65,18 +65,18 @@ func FuzzPacket(f *testing.F) {
 		"a._sd._udp.local. 120 IN SRV 0 0 1 z.local.",
 		"a.local. 120 IN NSEC a.local. A",
 	} {
-		if r, err := dns.NewRR(s); err == nil {
+		if r, err := miekg.NewRR(s); err == nil {
 			tell.Answer = append(tell.Answer, r)
 		}
 	}
-	bye := response()
-	bye.Answer = []dns.RR{rr("_sd._udp.local. 0 IN PTR b._sd._udp.local.")}
-	probe := &dns.Msg{Question: []dns.Question{{Name: "c._sd._udp.local.", Qtype: dns.TypeANY, Qclass: dns.ClassINET | unicastBit}}}
-	probe.Ns = []dns.RR{rr("c._sd._udp.local. 120 IN SRV 9 9 9 z.local.")}
+	bye := &miekg.Msg{MsgHdr: miekg.MsgHdr{Response: true, Authoritative: true}}
+	bye.Answer = []miekg.RR{rr("_sd._udp.local. 0 IN PTR b._sd._udp.local.")}
+	probe := &miekg.Msg{Question: []miekg.Question{{Name: "c._sd._udp.local.", Qtype: miekg.TypeANY, Qclass: miekg.ClassINET | unicastBit}}}
+	probe.Ns = []miekg.RR{rr("c._sd._udp.local. 120 IN SRV 9 9 9 z.local.")}
 	truncated := ask.Copy()
 	truncated.Truncated = true
 	truncated.Answer = tell.Answer[:1]
-	for _, m := range []*dns.Msg{ask, tell, bye, probe, truncated} {
+	for _, m := range []*miekg.Msg{ask, tell, bye, probe, truncated} {
 		f.Add(seed(m), seed(tell), uint16(5353), byte(0))
 		f.Add(seed(tell), seed(m), uint16(999), byte(1))
 	}

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/miekg/dns"
+	"github.com/sdp2p/p2p/internal/dns"
 )
 
 // An Instance is an instance of the service type that somebody announces. All of it is hearsay: anybody on the link can
@@ -73,7 +73,7 @@ const settleTime = 100 * time.Millisecond
 
 // instanceLabel returns the label, raw, of the domain name of an instance of the service type.
 func (e *Engine) instanceLabel(name string) (string, bool) {
-	label, rest, ok := cutLabel(name)
+	label, rest, ok := dns.CutLabel(name)
 	return label, ok && fold(rest) == e.serviceKey
 }
 
@@ -174,14 +174,14 @@ func (s *seen) resolveNow() {
 		return
 	}
 	if len(s.srvs) == 0 {
-		l.ask(0, dns.Question{Name: s.name, Qtype: dns.TypeSRV})
+		l.ask(0, dns.Question{Name: s.name, Type: dns.TypeSRV})
 	}
 	if s.txt == nil {
-		l.ask(0, dns.Question{Name: s.name, Qtype: dns.TypeTXT})
+		l.ask(0, dns.Question{Name: s.name, Type: dns.TypeTXT})
 	}
 	for _, c := range s.srvs {
 		if h := l.hosts[fold(c.target)]; h == nil || len(h.addrs) == 0 {
-			l.ask(0, dns.Question{Name: c.target, Qtype: dns.TypeA}, dns.Question{Name: c.target, Qtype: dns.TypeAAAA})
+			l.ask(0, dns.Question{Name: c.target, Type: dns.TypeA}, dns.Question{Name: c.target, Type: dns.TypeAAAA})
 		}
 	}
 	l.e.timers.set(&s.resolve, l.e.now.Add(time.Second<<s.attempts))
@@ -201,10 +201,10 @@ func (l *link) suspect(s *seen) {
 	var again func()
 	again = func() {
 		for _, c := range s.srvs {
-			l.ask(0, dns.Question{Name: s.name, Qtype: dns.TypeSRV})
+			l.ask(0, dns.Question{Name: s.name, Type: dns.TypeSRV})
 			if h := l.hosts[fold(c.target)]; h != nil {
 				for _, a := range h.addrs {
-					l.ask(0, dns.Question{Name: h.name, Qtype: a.typ})
+					l.ask(0, dns.Question{Name: h.name, Type: a.typ})
 				}
 			}
 		}

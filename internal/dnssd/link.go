@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/miekg/dns"
+	"github.com/sdp2p/p2p/internal/dns"
 )
 
 // A link is an interface in use, with all that was learnt on it and all that is being announced on it. When the
@@ -192,9 +192,9 @@ func (l *link) receive(p received) error {
 	if l.ifc.owns(src) && l.echoes.own(p.Data, l.e.now) {
 		return errOwn
 	}
-	m, err := parse(p.Data)
+	m, err := dns.Unpack(p.Data)
 	if err != nil {
-		return err
+		return errMalformed
 	}
 	unicast := p.Dst.IsValid() && !p.Dst.IsMulticast()
 	if m.Response {
@@ -237,7 +237,7 @@ func (l *link) admit(src netip.Addr) error {
 	return nil
 }
 
-func (l *link) countReceived(m *dns.Msg, size int, isLegacy bool) {
+func (l *link) countReceived(m *dns.Message, size int, isLegacy bool) {
 	kind := queries
 	switch {
 	case isLegacy:
@@ -245,7 +245,7 @@ func (l *link) countReceived(m *dns.Msg, size int, isLegacy bool) {
 	case m.Response:
 		kind = goodbyes
 		for _, rr := range m.Answer {
-			if rr.Header().Ttl > 0 {
+			if rr.Head().TTL > 0 {
 				kind = responses
 			}
 		}

@@ -1,31 +1,31 @@
 package dnssd
 
 import (
-	"github.com/miekg/dns"
+	"github.com/sdp2p/p2p/internal/dns"
 )
 
 // response returns an empty response (RFC 6762 §18).
-func response() *dns.Msg {
-	return &dns.Msg{MsgHdr: dns.MsgHdr{Response: true, Authoritative: true}, Compress: true}
+func response() *dns.Message {
+	return &dns.Message{Response: true, Authoritative: true}
 }
 
 // packResponses packs records into as many responses as are needed for none to exceed limit bytes. A record that is
 // larger than that goes alone in its packet (RFC 6762 §17). Additional records go where there is room left, or nowhere.
-func packResponses(answers, additional []dns.RR, limit int) [][]byte {
+func packResponses(answers, additional []dns.Record, limit int) [][]byte {
 	var packets [][]byte
 	m, size := response(), sizer{limit: limit}
 	flush := func() {
 		for _, rr := range additional {
-			m.Extra = append(m.Extra, rr)
+			m.Additional = append(m.Additional, rr)
 			if !size.fits(m, rr) {
-				m.Extra = m.Extra[:len(m.Extra)-1]
+				m.Additional = m.Additional[:len(m.Additional)-1]
 			}
 		}
 		additional = nil
 		packets = appendPacked(packets, m)
 		m, size = response(), sizer{limit: limit}
 	}
-	var large []dns.RR
+	var large []dns.Record
 	for _, rr := range answers {
 		if dns.Len(rr)+headerSize > limit {
 			large = append(large, rr)
@@ -52,7 +52,7 @@ func packResponses(answers, additional []dns.RR, limit int) [][]byte {
 	}
 	for _, rr := range large {
 		m := response()
-		m.Answer = []dns.RR{rr}
+		m.Answer = []dns.Record{rr}
 		packets = appendPacked(packets, m)
 	}
 	return packets
@@ -60,15 +60,15 @@ func packResponses(answers, additional []dns.RR, limit int) [][]byte {
 
 // packQueries packs questions and known answers into as many queries as are needed for none to exceed limit bytes. All
 // but the last of the packets that carry known answers have the TC bit set (RFC 6762 §7.2).
-func packQueries(questions []dns.Question, known []dns.RR, limit int) [][]byte {
+func packQueries(questions []dns.Question, known []dns.Record, limit int) [][]byte {
 	var packets [][]byte
-	m, size := &dns.Msg{Compress: true}, sizer{limit: limit}
+	m, size := &dns.Message{}, sizer{limit: limit}
 	for _, q := range questions {
 		m.Question = append(m.Question, q)
 		if !size.grow(m, len(q.Name)+1+4) && len(m.Question) > 1 {
 			m.Question = m.Question[:len(m.Question)-1]
 			packets = appendPacked(packets, m)
-			m, size = &dns.Msg{Compress: true, Question: []dns.Question{q}}, sizer{limit: limit}
+			m, size = &dns.Message{Question: []dns.Question{q}}, sizer{limit: limit}
 			size.grow(m, len(q.Name)+1+4)
 		}
 	}
@@ -78,7 +78,7 @@ func packQueries(questions []dns.Question, known []dns.RR, limit int) [][]byte {
 			m.Answer = m.Answer[:len(m.Answer)-1]
 			m.Truncated = true
 			packets = appendPacked(packets, m)
-			m, size = &dns.Msg{Compress: true, Answer: []dns.RR{rr}}, sizer{limit: limit}
+			m, size = &dns.Message{Answer: []dns.Record{rr}}, sizer{limit: limit}
 			size.fits(m, rr)
 		}
 	}
@@ -94,9 +94,9 @@ type sizer struct {
 	bound int // upper bound of the packed size
 }
 
-func (s *sizer) fits(m *dns.Msg, rr dns.RR) bool { return s.grow(m, dns.Len(rr)) }
+func (s *sizer) fits(m *dns.Message, rr dns.Record) bool { return s.grow(m, dns.Len(rr)) }
 
-func (s *sizer) grow(m *dns.Msg, n int) bool {
+func (s *sizer) grow(m *dns.Message, n int) bool {
 	if s.bound == 0 {
 		s.bound = headerSize
 	}
@@ -112,7 +112,7 @@ func (s *sizer) grow(m *dns.Msg, n int) bool {
 	return true
 }
 
-func appendPacked(packets [][]byte, m *dns.Msg) [][]byte {
+func appendPacked(packets [][]byte, m *dns.Message) [][]byte {
 	b, err := m.Pack()
 	if err != nil || len(b) > maxPacket-28 {
 		return packets // cannot happen with records of ours: they were validated

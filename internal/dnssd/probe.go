@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/miekg/dns"
+	"github.com/sdp2p/p2p/internal/dns"
 )
 
 const (
@@ -45,9 +45,9 @@ func (p *publication) probe() {
 		if !l.joined[f] {
 			continue
 		}
-		m := &dns.Msg{Compress: true}
+		m := &dns.Message{}
 		for _, name := range []string{en.name, en.host} {
-			m.Question = append(m.Question, dns.Question{Name: name, Qtype: dns.TypeANY, Qclass: dns.ClassINET | unicastBit})
+			m.Question = append(m.Question, dns.Question{Name: name, Type: dns.TypeANY, Class: dns.ClassINET | unicastBit})
 		}
 		m.Ns = p.proposed("")
 		l.multicast(f, appendPacked(nil, m), probes)
@@ -57,11 +57,11 @@ func (p *publication) probe() {
 }
 
 // proposed returns the unique records with a name, folded, or with any if that is empty, as they stand in a probe.
-func (p *publication) proposed(key string) []dns.RR {
-	var rrs []dns.RR
+func (p *publication) proposed(key string) []dns.Record {
+	var rrs []dns.Record
 	for _, r := range p.records {
 		if r.unique && r.typ() != dns.TypeNSEC && (key == "" || r.key == key) {
-			rrs = append(rrs, withTTL(r.rr, r.rr.Header().Ttl, true))
+			rrs = append(rrs, withTTL(r.rr, r.rr.Head().TTL, true))
 		}
 	}
 	return rrs
@@ -70,15 +70,15 @@ func (p *publication) proposed(key string) []dns.RR {
 // tieBreak compares the records that another host proposes in a probe with ours, if we are probing for the same name.
 // The lexicographically later set wins; the loser waits a second and probes again, by when the winner answers
 // (RFC 6762 §8.2). The names of instance and host depend on each other, so the host decides only if the instance does not.
-func (l *link) tieBreak(m *dns.Msg) {
+func (l *link) tieBreak(m *dns.Message) {
 	for _, p := range l.pubs {
 		if p.state != stateProbing || p.probes == 0 {
 			continue
 		}
 		for _, key := range []string{p.entry.key, p.entry.hostKey} {
-			var theirs []dns.RR
+			var theirs []dns.Record
 			for _, rr := range m.Ns {
-				if fold(rr.Header().Name) == key {
+				if fold(rr.Head().Name) == key {
 					theirs = append(theirs, rr)
 				}
 			}
@@ -98,9 +98,9 @@ func (l *link) tieBreak(m *dns.Msg) {
 // checkConflict looks at a record that another host multicast. While a name of ours is probed for, any record with that
 // name denies it (RFC 6762 §8.1). Once it is announced, a record that replaces one of ours with other data makes us
 // probe again (§9).
-func (l *link) checkConflict(rr dns.RR, src netip.Addr) {
-	h := rr.Header()
-	if h.Rrtype == dns.TypeNSEC || h.Class&^cacheFlush != dns.ClassINET {
+func (l *link) checkConflict(rr dns.Record, src netip.Addr) {
+	h := rr.Head()
+	if h.Type == dns.TypeNSEC || h.Class&^cacheFlush != dns.ClassINET {
 		return
 	}
 	key := fold(h.Name)
@@ -108,7 +108,7 @@ func (l *link) checkConflict(rr dns.RR, src netip.Addr) {
 		if key != p.entry.key && key != p.entry.hostKey {
 			continue
 		}
-		if h.Ttl == 0 {
+		if h.TTL == 0 {
 			// The other is leaving: no need to wait for the end of the pause.
 			if p.state == stateConflict {
 				l.e.timers.soonest(&p.timer, l.e.now.Add(probeDefer))
@@ -121,7 +121,7 @@ func (l *link) checkConflict(rr dns.RR, src netip.Addr) {
 		switch {
 		case p.state == stateProbing && p.probes > 0:
 			p.deny(src)
-		case p.state == stateAnnounced && slices.ContainsFunc(p.records, func(r *ownRecord) bool { return r.key == key && r.typ() == h.Rrtype }):
+		case p.state == stateAnnounced && slices.ContainsFunc(p.records, func(r *ownRecord) bool { return r.key == key && r.typ() == h.Type }):
 			p.contested = true
 			l.e.setConflict(p.entry, src)
 			p.startProbing(between(0, probeInterval))

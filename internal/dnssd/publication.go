@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/miekg/dns"
+	"github.com/sdp2p/p2p/internal/dns"
 )
 
 // An entry is a service that Publish asked for.
@@ -24,7 +24,7 @@ type entry struct {
 func newEntry(s Service, parent string) *entry {
 	en := &entry{
 		service: s,
-		name:    escapeLabel(s.Instance) + "." + parent,
+		name:    dns.EscapeLabel(s.Instance) + "." + parent,
 		host:    hostName(s.Instance),
 		parent:  parent,
 	}
@@ -49,7 +49,7 @@ type publication struct {
 	timer timer // the next probe or announcement
 
 	records []*ownRecord
-	retired []dns.RR // records that changed away, to be taken back with the next announcement
+	retired []dns.Record // records that changed away, to be taken back with the next announcement
 
 	probes    int       // sent in this round of probing
 	contested bool      // somebody else was heard to use the name, and probing did not succeed since
@@ -61,15 +61,15 @@ type publication struct {
 // An ownRecord is a record of ours on a link.
 type ownRecord struct {
 	pub    *publication
-	rr     dns.RR // with its full TTL, and the cache-flush bit if it is unique
-	key    string // its name, folded
+	rr     dns.Record // with its full TTL, and the cache-flush bit if it is unique
+	key    string     // its name, folded
 	unique bool
 	sent   [families]time.Time // when it was last multicast
 }
 
-func (r *ownRecord) typ() uint16 { return r.rr.Header().Rrtype }
+func (r *ownRecord) typ() uint16 { return r.rr.Head().Type }
 
-func (r *ownRecord) ttl() time.Duration { return time.Duration(r.rr.Header().Ttl) * time.Second }
+func (r *ownRecord) ttl() time.Duration { return time.Duration(r.rr.Head().TTL) * time.Second }
 
 // publish begins to announce an entry on the link, if the link has an address for it.
 func (l *link) publish(en *entry) {
@@ -157,10 +157,10 @@ func (l *link) announceAgain() {
 }
 
 // find returns the record of the publication that is the same as rr.
-func (p *publication) find(rr dns.RR) *ownRecord {
-	key := fold(rr.Header().Name)
+func (p *publication) find(rr dns.Record) *ownRecord {
+	key := fold(rr.Head().Name)
 	for _, r := range p.records {
-		if r.typ() == rr.Header().Rrtype && r.key == key && sameData(r.rr, rr) {
+		if r.typ() == rr.Head().Type && r.key == key && sameData(r.rr, rr) {
 			return r
 		}
 	}
@@ -171,14 +171,14 @@ func (p *publication) find(rr dns.RR) *ownRecord {
 // (RFC 6762 §6.2). It returns nil if the interface has no address of the service's families.
 func (p *publication) build() []*ownRecord {
 	en := p.entry
-	header := func(name string, typ uint16, ttl uint32, unique bool) dns.RR_Header {
-		h := dns.RR_Header{Name: name, Rrtype: typ, Class: dns.ClassINET, Ttl: ttl}
+	header := func(name string, typ uint16, ttl uint32, unique bool) dns.Header {
+		h := dns.Header{Name: name, Type: typ, Class: dns.ClassINET, TTL: ttl}
 		if unique {
 			h.Class |= cacheFlush
 		}
 		return h
 	}
-	var addrs []dns.RR
+	var addrs []dns.Record
 	var types []uint16
 	for _, f := range []Family{IPv4, IPv6} {
 		n := 0
@@ -189,42 +189,39 @@ func (p *publication) build() []*ownRecord {
 			}
 			switch {
 			case f == IPv4 && en.service.IPv4:
-				addrs = append(addrs, &dns.A{Hdr: header(en.host, dns.TypeA, hostTTL, true), A: net.IP(a.AsSlice())})
+				addrs = append(addrs, &dns.A{Header: header(en.host, dns.TypeA, hostTTL, true), A: net.IP(a.AsSlice())})
 			case f == IPv6 && en.service.IPv6:
-				addrs = append(addrs, &dns.AAAA{Hdr: header(en.host, dns.TypeAAAA, hostTTL, true), AAAA: net.IP(a.AsSlice())})
+				addrs = append(addrs, &dns.AAAA{Header: header(en.host, dns.TypeAAAA, hostTTL, true), AAAA: net.IP(a.AsSlice())})
 			default:
 				continue
 			}
 			if n++; n == 1 {
-				types = append(types, addrs[len(addrs)-1].Header().Rrtype)
+				types = append(types, addrs[len(addrs)-1].Head().Type)
 			}
 		}
 	}
 	if len(addrs) == 0 {
 		return nil
 	}
-	txt := make([]string, 0, len(en.service.TXT)+1)
-	for _, t := range en.service.TXT {
-		txt = append(txt, escapeTXT(t))
-	}
+	txt := slices.Clone(en.service.TXT)
 	if len(txt) == 0 {
 		txt = append(txt, "") // RFC 6763 §6.1
 	}
-	rrs := []dns.RR{
-		&dns.PTR{Hdr: header(en.parent, dns.TypePTR, otherTTL, false), Ptr: en.name},
-		&dns.PTR{Hdr: header(enumeration, dns.TypePTR, otherTTL, false), Ptr: en.parent},
-		&dns.SRV{Hdr: header(en.name, dns.TypeSRV, hostTTL, true), Port: en.service.Port, Target: en.host},
-		&dns.TXT{Hdr: header(en.name, dns.TypeTXT, otherTTL, true), Txt: txt},
+	rrs := []dns.Record{
+		&dns.PTR{Header: header(en.parent, dns.TypePTR, otherTTL, false), Ptr: en.name},
+		&dns.PTR{Header: header(enumeration, dns.TypePTR, otherTTL, false), Ptr: en.parent},
+		&dns.SRV{Header: header(en.name, dns.TypeSRV, hostTTL, true), Port: en.service.Port, Target: en.host},
+		&dns.TXT{Header: header(en.name, dns.TypeTXT, otherTTL, true), Txt: txt},
 	}
 	rrs = append(rrs, addrs...)
 	// RFC 6762 §6.1: NSEC records tell which types there are, and so which there are not.
 	rrs = append(rrs,
-		&dns.NSEC{Hdr: header(en.name, dns.TypeNSEC, hostTTL, true), NextDomain: en.name, TypeBitMap: []uint16{dns.TypeTXT, dns.TypeSRV}},
-		&dns.NSEC{Hdr: header(en.host, dns.TypeNSEC, hostTTL, true), NextDomain: en.host, TypeBitMap: types},
+		&dns.NSEC{Header: header(en.name, dns.TypeNSEC, hostTTL, true), NextDomain: en.name, Types: []uint16{dns.TypeTXT, dns.TypeSRV}},
+		&dns.NSEC{Header: header(en.host, dns.TypeNSEC, hostTTL, true), NextDomain: en.host, Types: types},
 	)
 	records := make([]*ownRecord, len(rrs))
 	for i, rr := range rrs {
-		records[i] = &ownRecord{pub: p, rr: rr, key: fold(rr.Header().Name), unique: rr.Header().Class&cacheFlush != 0}
+		records[i] = &ownRecord{pub: p, rr: rr, key: fold(rr.Head().Name), unique: rr.Head().Class&cacheFlush != 0}
 	}
 	return records
 }
@@ -249,7 +246,7 @@ func (p *publication) announce() {
 		p.entry.large = true
 		l.e.log.Warn("the TXT record is larger than 1300 bytes and may not reach every device", "instance", p.entry.service.Instance, "bytes", size)
 	}
-	var answers, additional []dns.RR
+	var answers, additional []dns.Record
 	for _, r := range p.records {
 		if r.typ() == dns.TypeNSEC {
 			additional = append(additional, r.rr)
@@ -296,7 +293,7 @@ func (l *link) withdraw(en *entry) {
 		return
 	}
 	for f := range Family(families) {
-		var gone []dns.RR
+		var gone []dns.Record
 		for _, r := range p.records {
 			// The service type is announced by others, too, and a large TXT goes with its SRV.
 			if r.typ() == dns.TypeNSEC || r.key == enumeration || dns.Len(r.rr) > l.ifc.payload(f)/2 {

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/miekg/dns"
+	"github.com/sdp2p/p2p/internal/dns"
 )
 
 // A browser asks for instances of the service type on a link (RFC 6762 §5.2).
@@ -37,7 +37,7 @@ func (l *link) browseNow() {
 	l.e.timers.set(&l.browse.timer, at)
 	l.browse.refused = false
 
-	question := dns.Question{Name: l.e.service, Qtype: dns.TypePTR, Qclass: dns.ClassINET}
+	question := dns.Question{Name: l.e.service, Type: dns.TypePTR, Class: dns.ClassINET}
 	known := l.knownAnswers()
 	for f := range Family(families) {
 		if l.joined[f] && !l.history.asked(f, question, l.e.now) {
@@ -56,18 +56,18 @@ func (l *link) browseAgain() {
 
 // knownAnswers returns the PTR records of the instances seen, those that are good for at least half of their time to
 // live (RFC 6762 §7.1), with what is left of it.
-func (l *link) knownAnswers() []dns.RR {
-	var known []dns.RR
+func (l *link) knownAnswers() []dns.Record {
+	var known []dns.Record
 	for _, s := range l.seen {
 		if s.ptr.fresh(l.e.now) {
 			left := s.ptr.expires().Sub(l.e.now)
 			known = append(known, &dns.PTR{
-				Hdr: dns.RR_Header{Name: l.e.service, Rrtype: dns.TypePTR, Class: dns.ClassINET, Ttl: uint32(left / time.Second)},
-				Ptr: s.ptr.target,
+				Header: dns.Header{Name: l.e.service, Type: dns.TypePTR, Class: dns.ClassINET, TTL: uint32(left / time.Second)},
+				Ptr:    s.ptr.target,
 			})
 		}
 	}
-	slices.SortFunc(known, func(a, b dns.RR) int { return compareStrings(a.(*dns.PTR).Ptr, b.(*dns.PTR).Ptr) })
+	slices.SortFunc(known, func(a, b dns.Record) int { return compareStrings(a.(*dns.PTR).Ptr, b.(*dns.PTR).Ptr) })
 	return known
 }
 
@@ -86,7 +86,7 @@ func (l *link) ask(via familySet, questions ...dns.Question) {
 			continue
 		}
 		for _, q := range questions {
-			q.Qclass = dns.ClassINET
+			q.Class = dns.ClassINET
 			if b := &l.batch.questions[f]; !slices.Contains(*b, q) && len(*b) < maxResolveBatch {
 				*b = append(*b, q)
 			}
@@ -103,8 +103,8 @@ func (l *link) flushBatch() {
 		if len(questions) == 0 {
 			continue
 		}
-		var known []dns.RR
-		if slices.ContainsFunc(questions, func(q dns.Question) bool { return q.Qtype == dns.TypePTR }) {
+		var known []dns.Record
+		if slices.ContainsFunc(questions, func(q dns.Question) bool { return q.Type == dns.TypePTR }) {
 			known = l.knownAnswers()
 		}
 		l.multicast(f, packQueries(questions, known, l.ifc.payload(f)), queries)
@@ -125,13 +125,13 @@ const historyTime = time.Second
 
 // asked reports whether somebody else just asked a question of ours, so that the answer is going to be multicast.
 func (h *history) asked(f Family, q dns.Question, now time.Time) bool {
-	at, ok := h.seen[f][historyKey{fold(q.Name), q.Qtype}]
+	at, ok := h.seen[f][historyKey{fold(q.Name), q.Type}]
 	return ok && now.Sub(at) <= historyTime
 }
 
 // noteQuestions remembers the questions of a query of another host, unless they ask for unicast answers, or the query
 // suppresses answers that ours would not.
-func (l *link) noteQuestions(f Family, m *dns.Msg) {
+func (l *link) noteQuestions(f Family, m *dns.Message) {
 	if m.Truncated || len(m.Ns) > 0 {
 		return
 	}
@@ -145,12 +145,12 @@ func (l *link) noteQuestions(f Family, m *dns.Msg) {
 		}
 	}
 	for _, q := range m.Question {
-		key := historyKey{fold(q.Name), q.Qtype}
-		if q.Qclass != dns.ClassINET || len(h.seen[f]) >= maxHistory || !l.interesting(key) {
+		key := historyKey{fold(q.Name), q.Type}
+		if q.Class != dns.ClassINET || len(h.seen[f]) >= maxHistory || !l.interesting(key) {
 			continue
 		}
-		if !slices.ContainsFunc(m.Answer, func(rr dns.RR) bool {
-			return fold(rr.Header().Name) == key.name && rr.Header().Rrtype == key.typ && !l.wouldList(rr)
+		if !slices.ContainsFunc(m.Answer, func(rr dns.Record) bool {
+			return fold(rr.Head().Name) == key.name && rr.Head().Type == key.typ && !l.wouldList(rr)
 		}) {
 			h.seen[f][key] = l.e.now
 		}
@@ -170,7 +170,7 @@ func (l *link) interesting(k historyKey) bool {
 }
 
 // wouldList reports whether a known answer of another host would be one of ours.
-func (l *link) wouldList(rr dns.RR) bool {
+func (l *link) wouldList(rr dns.Record) bool {
 	ptr, ok := rr.(*dns.PTR)
 	if !ok {
 		return false

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/miekg/dns"
+	"github.com/sdp2p/p2p/internal/dns"
 )
 
 // Times to live (RFC 6762 §10) and limits of what is announced and accepted.
@@ -131,65 +131,6 @@ func fold(name string) string {
 	return name
 }
 
-// escapeLabel turns a raw label into the presentation form that package dns reads and writes.
-func escapeLabel(raw string) string {
-	var b strings.Builder
-	for i := 0; i < len(raw); i++ {
-		switch c := raw[i]; {
-		case strings.IndexByte(`. '@;()"\`, c) >= 0:
-			b.WriteByte('\\')
-			b.WriteByte(c)
-		case c < ' ' || c > '~':
-			fmt.Fprintf(&b, `\%03d`, c)
-		default:
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
-}
-
-// cutLabel splits a name in presentation form into its first label, raw, and the rest, in presentation form.
-func cutLabel(name string) (raw, rest string, ok bool) {
-	for i := 0; i < len(name); i++ {
-		switch name[i] {
-		case '\\':
-			i++
-			if i+2 < len(name) && digit(name[i]) && digit(name[i+1]) && digit(name[i+2]) {
-				i += 2
-			}
-		case '.':
-			return Unescape(name[:i]), name[i+1:], i > 0
-		}
-	}
-	return "", "", false
-}
-
-// escapeTXT turns a raw TXT string into the form that package dns packs.
-func escapeTXT(raw string) string { return strings.ReplaceAll(raw, `\`, `\\`) }
-
-// Unescape undoes the escapes of package dns in a label or in a TXT string: \DDD and \C.
-func Unescape(s string) string {
-	if strings.IndexByte(s, '\\') < 0 {
-		return s
-	}
-	b := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c == '\\' && i+1 < len(s) {
-			i++
-			c = s[i]
-			if i+2 < len(s) && digit(s[i]) && digit(s[i+1]) && digit(s[i+2]) {
-				c = (s[i]-'0')*100 + (s[i+1]-'0')*10 + (s[i+2] - '0')
-				i += 2
-			}
-		}
-		b = append(b, c)
-	}
-	return string(b)
-}
-
-func digit(c byte) bool { return c >= '0' && c <= '9' }
-
 // rawTXT returns the strings of a received TXT record, and whether they are within the limits. A record that says
 // nothing (RFC 6763 §6.1) has no strings.
 func rawTXT(t *dns.TXT) ([]string, bool) {
@@ -198,7 +139,7 @@ func rawTXT(t *dns.TXT) ([]string, bool) {
 	}
 	txt := make([]string, 0, len(t.Txt))
 	for _, s := range t.Txt {
-		if s = Unescape(s); s != "" {
+		if s != "" {
 			txt = append(txt, s)
 		}
 	}
@@ -206,7 +147,7 @@ func rawTXT(t *dns.TXT) ([]string, bool) {
 }
 
 // addrOf returns the address in an A or AAAA record.
-func addrOf(rr dns.RR) (netip.Addr, bool) {
+func addrOf(rr dns.Record) (netip.Addr, bool) {
 	var a netip.Addr
 	var ok bool
 	switch rr := rr.(type) {
@@ -221,22 +162,8 @@ func addrOf(rr dns.RR) (netip.Addr, bool) {
 	return a, false
 }
 
-// rdata returns the data of a record as it is compared and sent uncompressed.
-func rdata(rr dns.RR) []byte {
-	b := make([]byte, dns.Len(rr)+1)
-	end, err := dns.PackRR(rr, b, 0, nil, false)
-	if err != nil {
-		return nil
-	}
-	start, err := dns.PackDomainName(rr.Header().Name, make([]byte, 256), 0, nil, false)
-	if err != nil || start+10 > end {
-		return nil
-	}
-	return b[start+10 : end]
-}
-
 // sameData reports whether two records of the same type carry the same data; names in it are compared as DNS does.
-func sameData(a, b dns.RR) bool {
+func sameData(a, b dns.Record) bool {
 	switch a := a.(type) {
 	case *dns.PTR:
 		b, ok := b.(*dns.PTR)
@@ -246,26 +173,26 @@ func sameData(a, b dns.RR) bool {
 		return ok && a.Port == b.Port && a.Priority == b.Priority && a.Weight == b.Weight && fold(a.Target) == fold(b.Target)
 	case *dns.TXT:
 		b, ok := b.(*dns.TXT)
-		return ok && slices.EqualFunc(a.Txt, b.Txt, func(s, t string) bool { return Unescape(s) == Unescape(t) })
+		return ok && slices.Equal(a.Txt, b.Txt)
 	}
-	return a.Header().Rrtype == b.Header().Rrtype && bytes.Equal(rdata(a), rdata(b))
+	return a.Head().Type == b.Head().Type && bytes.Equal(dns.Data(a), dns.Data(b))
 }
 
 // compareRecords orders records for simultaneous probe tie-breaking: class without the cache-flush bit, type, then raw
 // data (RFC 6762 §8.2).
-func compareRecords(a, b dns.RR) int {
-	ha, hb := a.Header(), b.Header()
+func compareRecords(a, b dns.Record) int {
+	ha, hb := a.Head(), b.Head()
 	if c := int(ha.Class&^cacheFlush) - int(hb.Class&^cacheFlush); c != 0 {
 		return c
 	}
-	if c := int(ha.Rrtype) - int(hb.Rrtype); c != 0 {
+	if c := int(ha.Type) - int(hb.Type); c != 0 {
 		return c
 	}
-	return bytes.Compare(rdata(a), rdata(b))
+	return bytes.Compare(dns.Data(a), dns.Data(b))
 }
 
 // compareSets compares two sets of proposed records, each in any order (RFC 6762 §8.2.1).
-func compareSets(a, b []dns.RR) int {
+func compareSets(a, b []dns.Record) int {
 	a, b = slices.Clone(a), slices.Clone(b)
 	slices.SortFunc(a, compareRecords)
 	slices.SortFunc(b, compareRecords)
@@ -273,11 +200,11 @@ func compareSets(a, b []dns.RR) int {
 }
 
 // withTTL returns a copy of rr with another TTL, and without the cache-flush bit if plain.
-func withTTL(rr dns.RR, ttl uint32, plain bool) dns.RR {
-	rr = dns.Copy(rr)
-	rr.Header().Ttl = ttl
+func withTTL(rr dns.Record, ttl uint32, plain bool) dns.Record {
+	rr = rr.Copy()
+	rr.Head().TTL = ttl
 	if plain {
-		rr.Header().Class &^= cacheFlush
+		rr.Head().Class &^= cacheFlush
 	}
 	return rr
 }

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/miekg/dns"
+	"github.com/sdp2p/p2p/internal/dns"
 )
 
 // A pendingAnswer tells when a record is going to be multicast, and how long before that it must not have been.
@@ -36,7 +36,7 @@ const (
 )
 
 // handleQuery answers a query of another Multicast DNS host.
-func (l *link) handleQuery(p received, m *dns.Msg, unicast bool) {
+func (l *link) handleQuery(p received, m *dns.Message, unicast bool) {
 	if len(m.Ns) > 0 {
 		l.tieBreak(m)
 	}
@@ -45,7 +45,7 @@ func (l *link) handleQuery(p received, m *dns.Msg, unicast bool) {
 	}
 	if unicast { // RFC 6762 §5.5: as if unicast answers had been asked for
 		for i := range m.Question {
-			m.Question[i].Qclass |= unicastBit
+			m.Question[i].Class |= unicastBit
 		}
 	}
 	known := l.known(m.Answer)
@@ -80,7 +80,7 @@ func (l *link) concerned(questions []dns.Question) bool {
 // match returns the records that answer a question; an NSEC record, if the name is ours and has no record of that type
 // (RFC 6762 §6.1).
 func (l *link) match(q dns.Question) []*ownRecord {
-	if class := q.Qclass &^ unicastBit; class != dns.ClassINET && class != dns.ClassANY {
+	if class := q.Class &^ unicastBit; class != dns.ClassINET && class != dns.ClassANY {
 		return nil
 	}
 	key := fold(q.Name)
@@ -93,7 +93,7 @@ func (l *link) match(q dns.Question) []*ownRecord {
 		for _, r := range p.records {
 			switch {
 			case r.key != key:
-			case r.typ() == q.Qtype, q.Qtype == dns.TypeANY && r.typ() != dns.TypeNSEC:
+			case r.typ() == q.Type, q.Type == dns.TypeANY && r.typ() != dns.TypeNSEC:
 				if !slices.ContainsFunc(found, func(o *ownRecord) bool { return sameRecord(o, r) }) {
 					found = append(found, r)
 				}
@@ -115,11 +115,11 @@ func sameRecord(a, b *ownRecord) bool {
 
 // known returns those of our records that are in the answer section of a query, with at least half of their time to
 // live (RFC 6762 §7.1).
-func (l *link) known(answers []dns.RR) map[*ownRecord]bool {
+func (l *link) known(answers []dns.Record) map[*ownRecord]bool {
 	known := make(map[*ownRecord]bool)
 	for _, rr := range answers {
 		for _, p := range l.pubs {
-			if r := p.find(rr); r != nil && rr.Header().Ttl >= r.rr.Header().Ttl/2 {
+			if r := p.find(rr); r != nil && rr.Head().TTL >= r.rr.Head().TTL/2 {
 				known[r] = true
 			}
 		}
@@ -139,7 +139,7 @@ func (l *link) answer(p received, questions []dns.Question, known map[*ownRecord
 			}
 			shared = shared || !r.unique
 			toAll := true
-			if q.Qclass&unicastBit != 0 {
+			if q.Class&unicastBit != 0 {
 				direct = appendOnce(direct, r)
 				// RFC 6762 §5.4: those who did not see the record for a quarter of its time get it, too. That also
 				// reaches the questioner if another process of its host took the unicast packet. A probe must not miss it.
@@ -232,8 +232,8 @@ func uniq(list []*ownRecord) []*ownRecord {
 	return out
 }
 
-func rrs(records []*ownRecord) []dns.RR {
-	out := make([]dns.RR, len(records))
+func rrs(records []*ownRecord) []dns.Record {
+	out := make([]dns.Record, len(records))
 	for i, r := range records {
 		out[i] = r.rr
 	}
@@ -295,7 +295,7 @@ const legacyTTL = 10
 
 // answerLegacy answers a one-shot query as an ordinary DNS server does: by unicast, with the query's id and questions,
 // and without the cache-flush bit (RFC 6762 §6.7).
-func (l *link) answerLegacy(p received, m *dns.Msg) {
+func (l *link) answerLegacy(p received, m *dns.Message) {
 	var answers []*ownRecord
 	known := l.known(m.Answer)
 	for _, q := range m.Question {
@@ -309,17 +309,17 @@ func (l *link) answerLegacy(p received, m *dns.Msg) {
 		return
 	}
 	reply := response()
-	reply.Id, reply.Question = m.Id, m.Question
+	reply.ID, reply.Question = m.ID, m.Question
 	for _, r := range answers {
-		reply.Answer = append(reply.Answer, withTTL(r.rr, min(r.rr.Header().Ttl, legacyTTL), true))
+		reply.Answer = append(reply.Answer, withTTL(r.rr, min(r.rr.Head().TTL, legacyTTL), true))
 	}
 	size := sizer{limit: l.ifc.payload(p.family)}
 	size.bound = reply.Len()
 	for _, r := range additionals(answers) {
-		rr := withTTL(r.rr, min(r.rr.Header().Ttl, legacyTTL), true)
-		reply.Extra = append(reply.Extra, rr)
+		rr := withTTL(r.rr, min(r.rr.Head().TTL, legacyTTL), true)
+		reply.Additional = append(reply.Additional, rr)
 		if !size.fits(reply, rr) {
-			reply.Extra = reply.Extra[:len(reply.Extra)-1]
+			reply.Additional = reply.Additional[:len(reply.Additional)-1]
 		}
 	}
 	for _, b := range appendPacked(nil, reply) {
@@ -329,8 +329,8 @@ func (l *link) answerLegacy(p received, m *dns.Msg) {
 
 // handleResponse works on a multicast response, or on a unicast one that was asked for. Answers and additional records
 // are alike (RFC 6762 §7.4 looks at answers only).
-func (l *link) handleResponse(p received, m *dns.Msg) {
-	records := append(slices.Clone(m.Answer), m.Extra...)
+func (l *link) handleResponse(p received, m *dns.Message) {
+	records := append(slices.Clone(m.Answer), m.Additional...)
 	for _, rr := range records {
 		l.checkConflict(rr, p.Src.Addr())
 	}
@@ -343,8 +343,8 @@ func (l *link) handleResponse(p received, m *dns.Msg) {
 // checkDuplicate compares a record that another host multicast with ours. One that is as good takes the place of ours, if
 // that was about to be multicast (RFC 6762 §7.4). One that is about to expire is corrected (§6.6): somebody says
 // goodbye for what we still have.
-func (l *link) checkDuplicate(f Family, rr dns.RR) {
-	h := rr.Header()
+func (l *link) checkDuplicate(f Family, rr dns.Record) {
+	h := rr.Head()
 	key := fold(h.Name)
 	for _, p := range l.pubs {
 		if p.state != stateAnnounced || key != p.entry.key && key != p.entry.hostKey && key != l.e.serviceKey && key != enumeration {
@@ -354,10 +354,10 @@ func (l *link) checkDuplicate(f Family, rr dns.RR) {
 		if r == nil {
 			continue
 		}
-		switch ttl := r.rr.Header().Ttl; {
-		case h.Ttl >= ttl:
+		switch ttl := r.rr.Head().TTL; {
+		case h.TTL >= ttl:
 			l.answers[f].drop(r)
-		case h.Ttl < ttl/2:
+		case h.TTL < ttl/2:
 			l.enqueue(f, r, l.e.now.Add(between(20*time.Millisecond, 120*time.Millisecond)), answerGap)
 		}
 	}

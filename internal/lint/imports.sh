@@ -28,9 +28,11 @@ allow . identity proto
 allow identity
 allow proto
 allow mdns p2p identity proto internal/dnssd
+allow mdns/scan mdns internal/dns
 allow quic p2p identity proto
 allow p2ptest p2p identity
-allow internal/dnssd
+allow internal/dnssd internal/dns
+allow internal/dns
 allow internal/netlab
 
 # An app that uses only the core and the test network links no networking library.

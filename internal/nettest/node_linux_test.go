@@ -17,6 +17,7 @@ import (
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/netlab"
 	"github.com/sdp2p/p2p/mdns"
+	_ "github.com/sdp2p/p2p/mdns/scan"
 	"github.com/sdp2p/p2p/quic"
 )
 
