@@ -41,7 +41,7 @@ type Service struct {
 	Instance string
 	// Port is the port in the SRV record.
 	Port uint16
-	// TXT are the strings of the TXT record, raw, at most 255 bytes each, 128 in number and 8 KiB together.
+	// TXT are the strings of the TXT record, raw, at most 255 bytes each, 129 in number and 8 KiB together.
 	TXT []string
 	// IPv4 and IPv6 tell the families that the service is reachable by: whether A and AAAA records are announced.
 	// At least one must be set. On an interface without such an address the service is not announced.
