@@ -194,12 +194,6 @@ func (s *stream) finish(ctx context.Context) {
 	s.Close()
 }
 
-func (s *stream) SetDeadline(t time.Time) error {
-	s.SetReadDeadline(t)
-	s.SetWriteDeadline(t)
-	return nil
-}
-
 // send writes messages in one piece.
 func send(st *stream, messages ...encoding.BinaryAppender) (err error) {
 	var b []byte
