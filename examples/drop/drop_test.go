@@ -203,6 +203,12 @@ func TestLies(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, left, name)
 	}
+	root, err := os.OpenRoot(t.TempDir())
+	require.NoError(t, err)
+	defer root.Close()
+	in := bytes.NewReader(lies["more than was offered"][12:])
+	require.ErrorContains(t, extract(root, "temp", in, offer{1, 1}), "not what was offered")
+
 	require.NoError(t, say(good))
 	require.FileExists(t, filepath.Join(d.dir, "a"))
 }

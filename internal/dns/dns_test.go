@@ -123,6 +123,18 @@ func TestDataAgainstAPeer(t *testing.T) {
 	})
 }
 
+// Names of records and of PTR data are written once and pointed to (RFC 1035 §4.1.4), those in SRV data in full (RFC 2782).
+func TestCompression(t *testing.T) {
+	b, err := (&dns.Message{Answer: []dns.Record{
+		&dns.PTR{Header: dns.Header{Name: "s.local.", Type: dns.TypePTR, Class: dns.ClassINET, TTL: 1}, Ptr: "a.s.local."},
+		&dns.SRV{Header: dns.Header{Name: "a.s.local.", Type: dns.TypeSRV, Class: dns.ClassINET, TTL: 1}, Port: 7, Target: "h.local."},
+	}}).Pack()
+	require.NoError(t, err)
+	require.Equal(t, "000000000000000200000000"+
+		"0173056c6f63616c00"+"000c0001"+"00000001"+"0004"+"0161c00c"+
+		"c01f"+"00210001"+"00000001"+"000f"+"000000000007"+"0168056c6f63616c00", hex.EncodeToString(b))
+}
+
 func TestNames(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		raw := label(t)
