@@ -40,13 +40,18 @@ type Config struct {
 	// multicast are used, except loopback and point-to-point ones, which must be named.
 	Interfaces []string
 
+	// Conflict, if not nil, is called when somebody else turns out to announce this node's identity, with the address of
+	// who does, and with an invalid address when that is over. See [Discovery.Conflict]. It must not block.
+	Conflict func(other netip.Addr)
+
 	network dnssd.Network // for tests; nil: real sockets
 }
 
 // A Discovery is a [p2p.Hook] that discovers peers by Multicast DNS. Its methods may be called concurrently, whether it
 // runs or not.
 type Discovery struct {
-	cfg Config
+	cfg      Config
+	counters dnssd.Counters
 
 	mu      sync.Mutex
 	mode    Mode
@@ -141,6 +146,7 @@ func (d *Discovery) enabled(ctx context.Context, s *p2p.Scope, changed <-chan st
 		Interfaces: d.cfg.Interfaces,
 		Logger:     s.Logger(),
 		Network:    d.cfg.network,
+		Counters:   &d.counters,
 		Ready:      s.Ready,
 		Found: func(in dnssd.Instance) {
 			id, metadata, candidates, err := parseInstance(in)
@@ -156,6 +162,11 @@ func (d *Discovery) enabled(ctx context.Context, s *p2p.Scope, changed <-chan st
 			if id, err := identity.Parse(instance); err == nil {
 				delete(found, id)
 				s.Expired(id)
+			}
+		},
+		Conflict: func(_ string, other netip.Addr) {
+			if d.cfg.Conflict != nil {
+				d.cfg.Conflict(other)
 			}
 		},
 		Keep: func(instance string) bool {

@@ -193,9 +193,11 @@ func TestIdleTraffic(t *testing.T) {
 			pass(10 * time.Minute)
 			sum := func() (packets, bytes uint64) {
 				for _, n := range nodes {
-					c := n.Stats().Sent.Total()
-					packets += c.Packets
-					bytes += c.Bytes
+					sent := n.Stats().Sent
+					for _, c := range []dnssd.Count{sent.Probes, sent.Announcements, sent.Queries, sent.Responses, sent.Goodbyes, sent.Legacy} {
+						packets += c.Packets
+						bytes += c.Bytes
+					}
 				}
 				return
 			}

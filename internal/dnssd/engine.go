@@ -47,6 +47,8 @@ type Config struct {
 	MaxPerSource int
 	// MaxNewPerSecond bounds the instances that are admitted in a second. If zero, 50 is used.
 	MaxNewPerSecond int
+	// Counters, if not nil, are added to, so that engines which follow each other count in one place.
+	Counters *Counters
 	// PollInterval is the time between two looks at the interfaces. If zero, 5 s is used.
 	PollInterval time.Duration
 }
@@ -65,13 +67,12 @@ type Engine struct {
 	packets    chan received
 	failures   chan failure
 
-	mu        sync.Mutex // guards the fields down to stats
+	mu        sync.Mutex // guards the fields down to conflicts
 	started   bool
 	wanted    []Service
 	reconfirm map[string]bool
 	shown     map[string]Instance // what Instances returns, by folded label
 	conflicts []conflict          // what Conflict returns
-	stats     Stats
 
 	// The rest belongs to the goroutine of Run.
 	now       time.Time
@@ -108,6 +109,9 @@ func New(cfg Config) (*Engine, error) {
 	}
 	if cfg.Network == nil {
 		cfg.Network = sockets{}
+	}
+	if cfg.Counters == nil {
+		cfg.Counters = new(Counters)
 	}
 	setDefault(&cfg.MaxInstances, 1024)
 	setDefault(&cfg.MaxPerSource, 16)
@@ -265,17 +269,9 @@ func (e *Engine) Conflict() (netip.Addr, bool) {
 }
 
 // Stats returns what was sent and received so far.
-func (e *Engine) Stats() Stats {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.stats
-}
+func (e *Engine) Stats() Stats { return e.cfg.Counters.Stats() }
 
-func (e *Engine) count(f func(*Stats)) {
-	e.mu.Lock()
-	f(&e.stats)
-	e.mu.Unlock()
-}
+func (e *Engine) count(f func(*Stats)) { e.cfg.Counters.count(f) }
 
 func (e *Engine) poke() {
 	select {

@@ -1,5 +1,7 @@
 package dnssd
 
+import "sync"
+
 // A Count counts packets and the bytes of their UDP payloads.
 type Count struct{ Packets, Bytes uint64 }
 
@@ -18,17 +20,7 @@ type Traffic struct {
 	Legacy        Count // sent: answers to one-shot queries from other ports (§6.7). Received: such queries
 }
 
-// Total returns the sum over all kinds.
-func (t Traffic) Total() Count {
-	var sum Count
-	for _, c := range []Count{t.Probes, t.Announcements, t.Queries, t.Responses, t.Goodbyes, t.Legacy} {
-		sum.Packets += c.Packets
-		sum.Bytes += c.Bytes
-	}
-	return sum
-}
-
-// Stats tells what an engine sent and received since it started. A packet counts once for each interface and family.
+// Stats tells what was sent and received. A packet counts once for each interface and family.
 type Stats struct {
 	Sent     Traffic
 	Received Traffic // packets that were worked on; not those below
@@ -38,4 +30,23 @@ type Stats struct {
 	Malformed uint64 // packets that could not be parsed, and unicast responses that nobody asked for
 	Refused   uint64 // instances that were not admitted, by one of the limits
 	Unsent    uint64 // packets that the operating system refused to send
+}
+
+// Counters count what engines send and receive. The zero value is ready to use; methods may be called concurrently.
+type Counters struct {
+	mu    sync.Mutex
+	stats Stats
+}
+
+// Stats returns what was counted so far.
+func (c *Counters) Stats() Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stats
+}
+
+func (c *Counters) count(f func(*Stats)) {
+	c.mu.Lock()
+	f(&c.stats)
+	c.mu.Unlock()
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -31,9 +32,12 @@ type nodeConfig struct {
 	QUIC   bool   // and a listener,
 	Port   uint16 // at this port, if not zero,
 	Manual []string
+
+	Interfaces []string // of the discovery; none: all
+	Metadata   map[string]string
 }
 
-// What the node does when it is asked to, beside "peers", "conflict" and "set manual".
+// What the node does when it is asked to, beside "peers", "conflict", "stats", "set metadata" and "set manual".
 type (
 	echoArgs struct{ Peer, Text string } // "echo"
 	echoed   struct {
@@ -52,6 +56,7 @@ type (
 		Identity, Name string
 		DiscoveredBy   []string
 		Candidates     []string
+		Metadata       map[string]string
 		Connected      bool
 	}
 
@@ -86,7 +91,7 @@ func TestNode(t *testing.T) {
 		return err
 	})
 	listener := quic.New(quic.Config{Port: cfg.Port, ManualPeers: cfg.Manual})
-	discovery := mdns.New(mdns.Config{})
+	discovery := mdns.New(mdns.Config{Interfaces: cfg.Interfaces})
 	var hooks []p2p.Hook
 	if cfg.QUIC {
 		hooks = append(hooks, listener)
@@ -95,7 +100,9 @@ func TestNode(t *testing.T) {
 		hooks = append(hooks, discovery)
 	}
 	console.Tell("starting")
-	node, err := p2p.Start(within(10*time.Second), p2p.Config{App: app, Name: cfg.Name, Identity: key, Handler: &routes, Hooks: hooks})
+	node, err := p2p.Start(within(10*time.Second), p2p.Config{
+		App: app, Name: cfg.Name, Metadata: cfg.Metadata, Identity: key, Handler: &routes, Hooks: hooks,
+	})
 	require.NoError(t, err)
 	console.Tell("started", node.Identity().String())
 	watched := make(chan struct{})
@@ -109,7 +116,7 @@ func TestNode(t *testing.T) {
 	netlab.Handle(console, "echo", func(a echoArgs) (echoed, error) { return echo(within(20*time.Second), node, a) })
 	netlab.Handle(console, "peers", func(none) (all []peerInfo, err error) {
 		for _, p := range node.Peers() {
-			info := peerInfo{Identity: p.String(), Name: p.Name(), DiscoveredBy: p.DiscoveredBy(), Connected: p.Connected()}
+			info := peerInfo{Identity: p.String(), Name: p.Name(), DiscoveredBy: p.DiscoveredBy(), Connected: p.Connected(), Metadata: p.Metadata()}
 			for _, c := range p.Candidates() {
 				info.Candidates = append(info.Candidates, c.String())
 			}
@@ -133,6 +140,10 @@ func TestNode(t *testing.T) {
 			return addr.String(), nil
 		}
 		return "", nil
+	})
+	netlab.Handle(console, "stats", func(none) (mdns.Stats, error) { return discovery.Stats(), nil })
+	netlab.Handle(console, "set metadata", func(set map[string]string) (none, error) {
+		return none{}, node.UpdateMetadata(func(m map[string]string) { maps.Copy(m, set) })
 	})
 	netlab.Handle(console, "scan", func(a scanArgs) (all []scanned, err error) {
 		found, err := mdns.Scan(within(10*time.Second), app, mdns.ScanConfig{Interface: a.Interface, Time: time.Second})
@@ -158,6 +169,8 @@ func tell(console *netlab.Console, e p2p.Event) {
 		console.Tell("available", e.Peer.String())
 	case p2p.PeerUnavailable:
 		console.Tell("unavailable", e.Peer.String())
+	case p2p.PeerMetadataModified:
+		console.Tell("modified", e.Peer.String())
 	case p2p.PeerDiscoveredBy:
 		console.Tell("discovered", e.Peer.String(), e.Hook)
 	case p2p.PeerExpiredBy:

@@ -1,0 +1,55 @@
+package mdns
+
+import "github.com/sdp2p/p2p/internal/dnssd"
+
+// Stats tells what a [Discovery] sent and received since it was made. A packet counts once for each interface, and once for
+// IPv4 and IPv6 each.
+type Stats struct {
+	Sent     Traffic
+	Received Traffic // packets that were worked on; not those below
+
+	Own       uint64 // own packets that came back
+	OffLink   uint64 // packets from a source that is not on the local network (RFC 6762 §11)
+	Malformed uint64 // packets that could not be parsed, and unicast responses that nobody had asked for
+	Refused   uint64 // nodes that were not admitted, because there were too many, or too many from one address
+	Unsent    uint64 // packets that the operating system refused to send
+}
+
+// A Traffic is a Count for each kind of packet.
+type Traffic struct {
+	Probes        Count // asking whether a name is free (RFC 6762 §8.1)
+	Announcements Count // sent unasked (§8.3, §8.4). Received ones cannot be told from Responses, and count as these
+	Queries       Count // other queries
+	Responses     Count // answers to queries
+	Goodbyes      Count // taking back what was announced (§10.1)
+	Legacy        Count // sent: answers to one-shot queries (§6.7). Received: such queries
+}
+
+// A Count counts packets and the bytes of their UDP payloads.
+type Count struct{ Packets, Bytes uint64 }
+
+// Total returns the sum over all kinds.
+func (t Traffic) Total() Count {
+	var sum Count
+	for _, c := range []Count{t.Probes, t.Announcements, t.Queries, t.Responses, t.Goodbyes, t.Legacy} {
+		sum.Packets += c.Packets
+		sum.Bytes += c.Bytes
+	}
+	return sum
+}
+
+// Stats returns what was sent and received so far, in all the times that the discovery was enabled.
+func (d *Discovery) Stats() Stats {
+	s := d.counters.Stats()
+	return Stats{
+		Sent: traffic(s.Sent), Received: traffic(s.Received),
+		Own: s.Own, OffLink: s.OffLink, Malformed: s.Malformed, Refused: s.Refused, Unsent: s.Unsent,
+	}
+}
+
+func traffic(t dnssd.Traffic) Traffic {
+	return Traffic{
+		Probes: Count(t.Probes), Announcements: Count(t.Announcements), Queries: Count(t.Queries),
+		Responses: Count(t.Responses), Goodbyes: Count(t.Goodbyes), Legacy: Count(t.Legacy),
+	}
+}
