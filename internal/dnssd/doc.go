@@ -21,9 +21,9 @@
 //	           0 to 250 ms                 (RFC 6762 §8.1)                 denied: conflict
 //	                                                                       tie lost (§8.2): probing, 1 s later
 //	announced  after probing               announces twice, 1 s apart      other data seen for our name (§9): probing
-//	                                       (§8.3), and again on a change,  Withdraw, end of Run: with a goodbye
-//	                                       at most once a second;
-//	                                       answers questions
+//	                                       (§8.3), and again 50 ms after   Withdraw, end of Run: with a goodbye
+//	                                       a change, at most once a
+//	                                       second; answers questions
 //	conflict   after a denied probe        nothing                         after 5 s, doubled up to 1 min, or 1 s after
 //	                                                                       the other's goodbye: probing
 //
@@ -36,6 +36,8 @@
 // It is lost when its records expire (they are asked for again at 80, 85, 90 and 95 % of their time to live), a second
 // after its goodbye, or 10 s after [Engine.Reconfirm] if it does not answer. Questions for further instances go out
 // after 20 to 120 ms, then after 1, 2, 4 s and so on, up to an hour.
+//
+// After the computer was suspended, what is published is announced again, and every instance is reconfirmed.
 //
 // Questions ask for multicast answers, but for probes: where several processes share port 5353, a unicast answer
 // reaches only one of them.

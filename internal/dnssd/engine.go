@@ -88,6 +88,7 @@ type Engine struct {
 	dirty     map[*instance]time.Time // when to look at them again
 	events    []func()                // callbacks to make once the current step is done
 	poll      timer
+	polled    time.Time // when the interfaces were looked at the last time, by the wall clock
 	settle    timer // evaluates dirty
 	listing   error // why the interfaces could not be listed the last time
 }

@@ -118,10 +118,15 @@ func (e *Engine) reopen(s *socket) {
 	}
 }
 
+// sleepTime is by how much a look at the interfaces comes too late if the computer, or this process, was suspended.
+const sleepTime = 30 * time.Second
+
 // pollInterfaces follows the interfaces: what appeared gets a link, what vanished or moved to another network loses it,
-// and with it all that was learnt there.
+// and with it all that was learnt there. It also notices, by the wall clock, that the computer was suspended.
 func (e *Engine) pollInterfaces() {
 	defer e.timers.set(&e.poll, e.now.Add(e.cfg.PollInterval))
+	slept := !e.polled.IsZero() && e.now.Round(0).Sub(e.polled) > e.cfg.PollInterval+sleepTime
+	e.polled = e.now.Round(0)
 	found, err := e.cfg.Network.Interfaces()
 	if err != nil {
 		if e.listing == nil {
@@ -152,12 +157,24 @@ func (e *Engine) pollInterfaces() {
 		default:
 			l.join() // again, if it failed the last time
 		}
+		if slept && e.links[index] == l {
+			l.resume()
+		}
 	}
 	for index, ifc := range usable {
 		if e.links[index] == nil {
 			e.openLink(ifc)
 		}
 	}
+}
+
+// resume makes up for a time in which the engine did not run: others have let what we announced expire, and would not ask
+// for it for up to an hour; and what is cached may have gone without our hearing of it.
+func (l *link) resume() {
+	for _, s := range l.seen {
+		l.suspect(s)
+	}
+	l.announceAgain()
 }
 
 // usable reports whether an interface is one to announce and browse on.

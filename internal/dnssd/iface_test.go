@@ -283,3 +283,31 @@ func TestSocketFailure(t *testing.T) {
 		require.ErrorIs(t, e.Run(t.Context()), boom)
 	})
 }
+
+// A computer that was suspended announces its services again, since others have let them expire, and asks whether those
+// that it knew are still there.
+func TestSuspend(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		a := run(t, hostOn(link, eth4(1)), service("a"))
+		b := run(t, hostOn(link, eth4(2)), service("b"))
+		gone := run(t, hostOn(link, eth4(3)), service("gone"))
+		pass(time.Minute)
+		require.Equal(t, 2, len(a.Instances()))
+
+		link.Drop(func(f dnssdtest.Frame, to netip.Addr) bool { // a hears and says nothing
+			return to == eth4(1).Addrs[0].Addr() || f.Src.Addr() == eth4(1).Addrs[0].Addr()
+		})
+		a.host.Stall(20 * time.Minute)
+		gone.stop()
+		pass(20*time.Minute - time.Millisecond)
+		require.Contains(t, b.log(), "lost a")
+		require.Empty(t, filter(messages(t, link, 1, time.Now().Add(-19*time.Minute)), func(message) bool { return true }))
+		link.Drop(nil)
+		pass(6 * time.Second)
+		require.Equal(t, "a", b.Instances()[0].Name)
+		pass(10 * time.Second)
+		require.Len(t, a.Instances(), 1)
+		require.Equal(t, "b", a.Instances()[0].Name)
+	})
+}

@@ -100,8 +100,11 @@ func (l *link) publication(en *entry) *publication {
 	return nil
 }
 
-// changed brings the records of an entry up to date and announces what is new, at once, but not more than once a
-// second (RFC 6762 §8.4).
+// gatherTime is how long a change waits for further ones, to be announced with them.
+const gatherTime = 50 * time.Millisecond
+
+// changed brings the records of an entry up to date and announces what is new, after gatherTime, but not more than once
+// a second (RFC 6762 §8.4).
 func (l *link) changed(en *entry) {
 	p := l.publication(en)
 	if p == nil {
@@ -137,12 +140,12 @@ func (l *link) changed(en *entry) {
 	if p.state != stateAnnounced || !fresh {
 		return
 	}
-	at := l.e.now
+	at := l.e.now.Add(gatherTime)
 	if again := p.announced.Add(time.Second); again.After(at) {
 		at = again
 	}
 	p.due = 2
-	l.e.timers.set(&p.timer, at)
+	l.e.timers.soonest(&p.timer, at)
 }
 
 // announceAgain announces what is announced once more, and browses as if from the start: the network was out of reach.

@@ -91,6 +91,7 @@ type Host struct {
 	ports   map[int]*port
 	sockets []*socket
 	refuse  error
+	stall   time.Duration
 }
 
 // NewHost returns a host without interfaces.
@@ -149,6 +150,13 @@ func (h *Host) Break(err error) {
 	}
 }
 
+// Stall has the next call of Interfaces take that long: whoever calls it stands still, as on a computer that is suspended.
+func (h *Host) Stall(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.stall = d
+}
+
 // Sockets returns how many sockets are open.
 func (h *Host) Sockets() int {
 	h.mu.Lock()
@@ -185,6 +193,11 @@ func (h *Host) take(p *port, f Frame) {
 
 // Interfaces implements [dnssd.Network].
 func (h *Host) Interfaces() ([]dnssd.Interface, error) {
+	h.mu.Lock()
+	stall := h.stall
+	h.stall = 0
+	h.mu.Unlock()
+	time.Sleep(stall)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var list []dnssd.Interface
