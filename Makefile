@@ -3,7 +3,7 @@
 # make test-net  hosts in network namespaces and real peers; needs root, and says what is missing
 # make lint      vet, staticcheck, gofmt, import rules, cross-builds, the size of a small program
 # make fuzz      every fuzz target for FUZZTIME each
-# make bench     benchmarks in the packages, and the codec's against its peers
+# make bench     benchmarks in the packages, and measurements against peers: bench/RESULTS.md; root for all of it
 
 GO          ?= go
 FUZZTIME    ?= 10s
@@ -19,7 +19,7 @@ test:
 	$(GO) test -race -timeout 280s ./...
 
 test-net:
-	SDP2P_NETTEST=1 $(GO) test -count=1 -timeout 600s -v ./internal/netlab ./internal/nettest
+	SDP2P_NETTEST=1 $(GO) test -count=1 -timeout 600s -v ./internal/netlab ./internal/nettest ./cmd/sdp2p
 	SDP2P_NETTEST=1 $(GO) test -count=1 -timeout 600s -v -run 'TestAvahi|TestZeroconf|TestNamespaces' ./internal/dnssd
 
 lint:
@@ -37,4 +37,4 @@ fuzz:
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
-	cd internal/bench && $(GO) run ./cmd/codec
+	cd internal/bench && $(GO) run ./cmd/bench

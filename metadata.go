@@ -91,6 +91,18 @@ func ValidateMetadata(entries map[string]string) error {
 	return proto.Metadata(entries).Validate()
 }
 
+// Libraries returns the entries of a node's metadata that tell of libraries: by the UUID of each, the text form of the node's
+// instance of it. That is what the node says: nothing of it is proved.
+func Libraries(entries map[string]string) map[string]string {
+	libraries := map[string]string{}
+	for key, value := range entries {
+		if isUUID(key) {
+			libraries[key] = value
+		}
+	}
+	return libraries
+}
+
 // isUUID tells whether key is the name of a library: 8-4-4-4-12 hexadecimal digits.
 func isUUID(key string) bool {
 	if len(key) != 36 {

@@ -2,11 +2,13 @@ package mdns
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -74,32 +76,78 @@ func TestParseTXT(t *testing.T) {
 	require.ErrorIs(t, err, identity.ErrInvalid)
 }
 
-// Without a scanner, Scan says what to do; with one, it asks again and again, and unites the answers.
+// Without a scanner, Scan says what to do; with one, it asks again and again on every interface, and unites the answers.
 func TestScan(t *testing.T) {
 	linked := asker.Swap(nil) // the examples import one
 	t.Cleanup(func() { asker.Store(linked) })
 	_, err := Scan(t.Context(), "test", ScanConfig{})
 	require.ErrorIs(t, err, ErrNoScanner)
+	RegisterScanner(func(context.Context, string, *net.Interface, time.Duration) ([]Answer, error) {
+		t.Error("nothing is to be asked")
+		return nil, nil
+	})
+	_, err = Scan(t.Context(), "double--hyphen", ScanConfig{})
+	require.ErrorContains(t, err, "1 to 12 letters", "an app that no node can have")
+	_, err = Scan(t.Context(), "test", ScanConfig{Interface: "no such interface"})
+	require.ErrorContains(t, err, "no such interface")
+
 	ids := []string{identity.New().Remote().String(), identity.New().Remote().String()}
 	slices.Sort(ids)
-	addr4, addr6 := netip.MustParseAddrPort("10.0.0.1:1"), netip.MustParseAddrPort("[2001:db8::1]:1")
-	asked := 0
-	RegisterScanner(func(_ context.Context, service string, on *net.Interface, _ time.Duration) ([]Answer, error) {
-		asked++
+	addr4, other, addr6 := netip.MustParseAddrPort("10.0.0.1:1"), netip.MustParseAddrPort("10.0.0.2:1"), netip.MustParseAddrPort("[2001:db8::1]:1")
+	first := time.Now()
+	last := first.Add(time.Second)
+	failure := errors.New("it does not work")
+	var mu sync.Mutex
+	asked := map[string]int{}
+	ask := func(ctx context.Context, service string, on *net.Interface, _ time.Duration) ([]Answer, error) {
+		mu.Lock()
+		defer mu.Unlock()
 		require.Equal(t, "_test._udp", service)
-		if asked == 1 {
-			return []Answer{{ids[1], []string{"name=b"}, []netip.AddrPort{addr4}}, {"no identity", nil, nil}}, nil
+		asked[on.Name]++
+		switch {
+		case on.Name == "broken":
+			return nil, failure
+		case on.Name == "cable" && asked[on.Name] == 1:
+			return []Answer{{ids[1], []string{"name=new"}, []netip.AddrPort{addr6}, last}, {"no identity", nil, nil, first}}, nil
+		case on.Name == "cable" && asked[on.Name] == 2:
+			return []Answer{{ids[1], []string{"name=old"}, []netip.AddrPort{other}, first}}, nil
+		case on.Name == "radio" && asked[on.Name] == 2:
+			return []Answer{{ids[1], []string{"name=old"}, []netip.AddrPort{addr4, addr6}, first}, {ids[0], []string{"name=a", "sdp2p=2"}, nil, first}}, nil
 		}
-		return []Answer{{ids[1], []string{"name=b"}, []netip.AddrPort{addr4, addr6}}, {ids[0], []string{"name=a", "sdp2p=2"}, nil}}, nil
-	})
-	all, err := Scan(t.Context(), "test", ScanConfig{Time: 50 * time.Millisecond})
+		return nil, nil
+	}
+	run := func(ctx context.Context, cfg ScanConfig, names ...string) ([]Scanned, error) {
+		var interfaces []net.Interface
+		for _, name := range names {
+			interfaces = append(interfaces, net.Interface{Name: name})
+		}
+		return (&scan{ask: ask, service: "_test._udp", found: map[identity.RemoteIdentity]*Scanned{}}).run(ctx, interfaces, cfg)
+	}
+	var warnings []error
+	cfg := ScanConfig{Time: 50 * time.Millisecond, Warn: func(err error) { warnings = append(warnings, err) }}
+	all, err := run(t.Context(), cfg, "cable", "broken", "radio")
 	require.NoError(t, err)
 	require.Len(t, all, 2)
 	require.Equal(t, map[string]string{"name": "a"}, all[0].Metadata)
 	require.Equal(t, ids[1], all[1].Identity.String())
-	require.Equal(t, []netip.AddrPort{addr4, addr6}, all[1].Addrs)
-	_, err = Scan(t.Context(), "not an app", ScanConfig{})
-	require.Error(t, err)
+	require.Equal(t, []netip.AddrPort{addr4, other, addr6}, all[1].Addrs)
+	require.Equal(t, map[string]string{"name": "new"}, all[1].Metadata, "what was heard last counts")
+	require.Equal(t, last, all[1].Heard)
+	require.Len(t, warnings, 1)
+	require.ErrorIs(t, warnings[0], failure)
+	require.ErrorContains(t, warnings[0], "broken")
+	require.Equal(t, 1, asked["broken"])
+
+	warnings = nil
+	_, err = run(t.Context(), cfg, "broken", "broken")
+	require.ErrorIs(t, err, failure)
+	require.Empty(t, warnings)
+
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	all, err = run(ended, ScanConfig{Time: time.Hour}, "cable", "broken")
+	require.NoError(t, err)
+	require.Empty(t, all)
 }
 
 func FuzzParseTXT(f *testing.F) {

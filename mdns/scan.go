@@ -8,11 +8,12 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
-	"github.com/sdp2p/p2p/internal/dnssd"
 )
 
 // ErrNoScanner is returned by [Scan] where nothing is linked that can ask.
@@ -22,15 +23,20 @@ var ErrNoScanner = errors.New(`mdns: to scan, a program must import _ "github.co
 type Scanned struct {
 	Identity identity.RemoteIdentity
 	Metadata map[string]string
-	Addrs    []netip.AddrPort // at most one of each family
+	Addrs    []netip.AddrPort // in order
+	Heard    time.Time        // when it answered last
 }
 
-// A ScanConfig tunes [Scan]. The zero value asks for two seconds on the system's default interface.
+// A ScanConfig tunes [Scan]. The zero value asks for two seconds on every interface that is up and does multicast.
 type ScanConfig struct {
-	// Interface is the name of the network interface to ask on. If empty, the system's default for multicast is used.
+	// Interface is the name of the network interface to ask on. If empty, all that are up and do multicast are asked on,
+	// except loopback and point-to-point ones, which must be named.
 	Interface string
 	// Time is how long answers are waited for. If zero, 2 s is used.
 	Time time.Duration
+	// Warn, if not nil, is called before [Scan] returns, once for each interface that failed, with why. It is not called
+	// where Scan fails.
+	Warn func(error)
 }
 
 // An Answer is one answer to a question for the instances of a service, raw.
@@ -38,10 +44,11 @@ type Answer struct {
 	Instance string
 	TXT      []string
 	Addrs    []netip.AddrPort
+	Heard    time.Time
 }
 
-// An AskFunc asks once for the instances of a service, such as "_sd._udp", on one interface or the default one if that is
-// nil, and waits for answers, no longer than ctx lasts by much.
+// An AskFunc asks once for the instances of a service, such as "_sd._udp", on one interface, and waits for answers, no
+// longer than ctx lasts by much. It is called concurrently for several interfaces.
 type AskFunc func(ctx context.Context, service string, on *net.Interface, wait time.Duration) ([]Answer, error)
 
 var asker atomic.Pointer[AskFunc]
@@ -54,8 +61,9 @@ func RegisterScanner(ask AskFunc) { asker.Store(&ask) }
 const scanRound = 500 * time.Millisecond
 
 // Scan asks the local network which nodes of an app are there, and returns them ordered by identity. It needs no node, and
-// announces none. It takes its time, unless ctx ends first, which is no error: what was found by then counts. A program that
-// uses it imports package mdns/scan for its effect; else the error is [ErrNoScanner].
+// announces none. It takes its time, unless ctx ends first, which is no error: what was found by then counts. It fails if it
+// could not ask on any interface. A program that uses it imports package mdns/scan for its effect; else the error is
+// [ErrNoScanner].
 //
 // It asks one-shot queries (RFC 6762 §5.1): a node that wants to know who comes and goes runs a [Discovery].
 func Scan(ctx context.Context, app string, cfg ScanConfig) ([]Scanned, error) {
@@ -63,52 +71,110 @@ func Scan(ctx context.Context, app string, cfg ScanConfig) ([]Scanned, error) {
 	if ask == nil {
 		return nil, ErrNoScanner
 	}
+	if _, err := p2p.New(p2p.Config{App: app}); err != nil { // which knows the rules for App, and starts nothing
+		return nil, fmt.Errorf("mdns: %w", err)
+	}
+	interfaces, err := scanned(cfg.Interface)
+	if err != nil {
+		return nil, fmt.Errorf("mdns: %w", err)
+	}
+	return (&scan{ask: *ask, service: "_" + app + "._udp", found: map[identity.RemoteIdentity]*Scanned{}}).run(ctx, interfaces, cfg)
+}
+
+// scanned returns the interfaces to ask on.
+func scanned(name string) ([]net.Interface, error) {
+	if name != "" {
+		on, err := net.InterfaceByName(name)
+		if err != nil {
+			return nil, fmt.Errorf("interface %q: %w", name, err)
+		}
+		return []net.Interface{*on}, nil
+	}
+	all, err := net.Interfaces()
+	all = slices.DeleteFunc(all, func(i net.Interface) bool {
+		const is, isNot = net.FlagUp | net.FlagRunning | net.FlagMulticast, net.FlagLoopback | net.FlagPointToPoint
+		addrs, _ := i.Addrs()
+		return i.Flags&(is|isNot) != is || len(addrs) == 0
+	})
+	if err == nil && len(all) == 0 {
+		err = errors.New("there is no network interface that is up and does multicast; others must be named")
+	}
+	return all, err
+}
+
+// A scan is one that runs.
+type scan struct {
+	ask     AskFunc
+	service string
+
+	mu    sync.Mutex // guards all below
+	found map[identity.RemoteIdentity]*Scanned
+	asked bool // on one interface at least
+}
+
+func (s *scan) run(ctx context.Context, interfaces []net.Interface, cfg ScanConfig) ([]Scanned, error) {
 	if cfg.Time <= 0 {
 		cfg.Time = 2 * time.Second
 	}
-	service := "_" + app + "._udp"
-	if _, err := dnssd.New(dnssd.Config{Service: service}); err != nil {
-		return nil, fmt.Errorf("mdns: %w", err)
+	end := time.Now().Add(cfg.Time)
+	errs := make([]error, len(interfaces))
+	var asking sync.WaitGroup
+	for i := range interfaces {
+		asking.Go(func() { errs[i] = s.on(ctx, &interfaces[i], end) })
 	}
-	var on *net.Interface
-	if cfg.Interface != "" {
-		var err error
-		if on, err = net.InterfaceByName(cfg.Interface); err != nil {
-			return nil, fmt.Errorf("mdns: interface %q: %w", cfg.Interface, err)
+	asking.Wait()
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	if len(errs) > 0 && !s.asked {
+		return nil, errors.Join(errs...)
+	}
+	for _, err := range errs {
+		if cfg.Warn != nil {
+			cfg.Warn(err)
 		}
 	}
-	found := map[identity.RemoteIdentity]*Scanned{}
-	for end := time.Now().Add(cfg.Time); ctx.Err() == nil && time.Now().Before(end); {
-		answers, err := (*ask)(ctx, service, on, min(scanRound, time.Until(end)))
-		if err != nil && ctx.Err() == nil {
-			return nil, fmt.Errorf("mdns: %w", err)
-		}
-		for _, a := range answers {
-			a.add(found)
-		}
-	}
-	all := make([]Scanned, 0, len(found))
-	for _, s := range found {
-		all = append(all, *s)
+	all := make([]Scanned, 0, len(s.found))
+	for _, f := range s.found {
+		slices.SortFunc(f.Addrs, netip.AddrPort.Compare)
+		all = append(all, *f)
 	}
 	slices.SortFunc(all, func(a, b Scanned) int { return cmp.Compare(a.Identity.String(), b.Identity.String()) })
 	return all, nil
 }
 
-func (a *Answer) add(found map[identity.RemoteIdentity]*Scanned) {
+// on asks on one interface, again and again, until the end or ctx ends, or it fails.
+func (s *scan) on(ctx context.Context, i *net.Interface, end time.Time) error {
+	for ctx.Err() == nil && time.Now().Before(end) {
+		answers, err := s.ask(ctx, s.service, i, min(scanRound, time.Until(end)))
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("mdns: interface %q: %w", i.Name, err)
+		}
+		s.mu.Lock()
+		s.asked = true
+		for _, a := range answers {
+			s.add(&a)
+		}
+		s.mu.Unlock()
+	}
+	return nil
+}
+
+func (s *scan) add(a *Answer) {
 	id, err := identity.Parse(a.Instance)
 	if err != nil {
 		return
 	}
-	s := found[id]
-	if s == nil {
-		s = &Scanned{Identity: id}
-		found[id] = s
+	f := s.found[id]
+	if f == nil {
+		f = &Scanned{Identity: id}
+		s.found[id] = f
 	}
-	s.Metadata, _ = parseTXT(a.TXT)
+	if !a.Heard.Before(f.Heard) {
+		f.Heard = a.Heard
+		f.Metadata, _ = parseTXT(a.TXT)
+	}
 	for _, addr := range a.Addrs {
-		if !slices.Contains(s.Addrs, addr) {
-			s.Addrs = append(s.Addrs, addr)
+		if !slices.Contains(f.Addrs, addr) {
+			f.Addrs = append(f.Addrs, addr)
 		}
 	}
 }

@@ -89,8 +89,8 @@ type Engine struct {
 	events    []func()                // callbacks to make once the current step is done
 	poll      timer
 	polled    time.Time // when the interfaces were looked at the last time, by the wall clock
-	settle    timer // evaluates dirty
-	listing   error // why the interfaces could not be listed the last time
+	settle    timer     // evaluates dirty
+	listing   error     // why the interfaces could not be listed the last time
 }
 
 // received is a packet and the family of the socket that it came by.

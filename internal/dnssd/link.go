@@ -216,14 +216,13 @@ func (l *link) receive(p received) error {
 	return nil
 }
 
-// admit reports whether a source is on the link (RFC 6762 §11). One of our own addresses is only on the link of its
-// interface: what we send on one interface and hear on another, attached to the same network, is no news.
+// admit reports whether a source is on the link (RFC 6762 §11): on loopback everything is, since it comes from this host.
+// One of our own addresses is only on the link of its interface: what we send on one interface and hear on another,
+// attached to the same network, is no news.
 func (l *link) admit(src netip.Addr) error {
 	switch {
 	case l.ifc.Loopback:
-		if !src.IsLoopback() {
-			return errOffLink
-		}
+		return nil
 	case src.IsLoopback() || !src.IsLinkLocalUnicast() && !l.ifc.onLink(src):
 		return errOffLink
 	}

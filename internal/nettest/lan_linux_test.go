@@ -85,8 +85,7 @@ func TestNetworkComesLater(t *testing.T) {
 	b.echoes(a)
 }
 
-// A scan sees every node that is there, what it says of itself, and where it is, without being a node. Without the name of
-// an interface it needs a route for multicast.
+// A scan sees every node that is there, what it says of itself, and where it is, without being a node.
 func TestScan(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)
@@ -111,7 +110,6 @@ func TestScan(t *testing.T) {
 		}
 	}
 	scan(scanArgs{netlab.Interface})
-	lab.Hosts[1].Run("ip", "route", "add", "224.0.0.0/4", "dev", netlab.Interface)
 	scan(scanArgs{})
 }
 

@@ -1,0 +1,102 @@
+// Sdp2p looks at the nodes of a local network from a terminal or a shell script.
+//
+//	sdp2p scan [--app sd] [--interface NAME] [--time 2s] [--json]
+//
+// Results go to standard output, and everything else to standard error. The exit status is
+//
+//	0  if it is done. That nothing was found is an answer as well, and no reason for a script with set -e to end
+//	1  if it failed; standard error says why, and what to do
+//	2  if the command line is wrong
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+)
+
+// A command is a file of its own, and a line here.
+var commands = []command{
+	{"scan", "[--app sd] [--interface NAME] [--time 2s] [--json]", "lists the nodes on the local network", scanHelp, scan},
+}
+
+type command struct {
+	name, synopsis, about, help string // the latter after the flags
+	setup                       func(flags *flag.FlagSet) action
+}
+
+// An action is what a command does, with the arguments that follow its flags.
+type action func(ctx context.Context, args []string, stdout, stderr io.Writer) error
+
+// A usageError says what is wrong with the command line.
+type usageError struct{ error }
+
+const exitDone, exitFailed, exitUsage = 0, 1, 2
+const exitStatus = "Exit status: 0 done, even if nothing was found; 1 failed; 2 the command line is wrong.\n"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run runs a command line and returns the exit status.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 {
+		return usage(stderr, exitUsage)
+	}
+	name, args := args[0], args[1:]
+	if name == "-h" || strings.TrimLeft(name, "-") == "help" {
+		if len(args) == 0 {
+			return usage(stdout, exitDone)
+		}
+		name, args = args[0], []string{"--help"}
+	}
+	for _, c := range commands {
+		if c.name == name {
+			return c.run(ctx, args, stdout, stderr)
+		}
+	}
+	fmt.Fprintf(stderr, "sdp2p: there is no command %q; \"sdp2p help\" lists them\n", name)
+	return exitUsage
+}
+
+func usage(w io.Writer, status int) int {
+	fmt.Fprint(w, "Sdp2p looks at the nodes of a local network.\n\n")
+	for _, c := range commands {
+		fmt.Fprintf(w, "sdp2p %s %s\n        %s\n", c.name, c.synopsis, c.about)
+	}
+	fmt.Fprint(w, "\n\"sdp2p help COMMAND\" says more. ", exitStatus)
+	return status
+}
+
+func (c *command) run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet(c.name, flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // what it has to say is said here
+	do := c.setup(flags)
+	err := flags.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintf(stdout, "usage: sdp2p %s %s\n\nsdp2p %s %s.\n\n", c.name, c.synopsis, c.name, c.about)
+		flags.SetOutput(stdout)
+		flags.PrintDefaults()
+		fmt.Fprint(stdout, "\n", c.help, "\n", exitStatus)
+		return exitDone
+	}
+	if err != nil {
+		err = usageError{err}
+	} else if err = do(ctx, flags.Args(), stdout, stderr); err == nil {
+		return exitDone
+	}
+	fmt.Fprintf(stderr, "sdp2p %s: %v\n", c.name, err)
+	if !errors.As(err, new(usageError)) {
+		return exitFailed
+	}
+	fmt.Fprintf(stderr, "usage: sdp2p %s %s\n", c.name, c.synopsis)
+	return exitUsage
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+	"unicode/utf16"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/mdns"
+	_ "github.com/sdp2p/p2p/mdns/scan"
+)
+
+const scanHelp = `Nothing of what the nodes say is verified. Ctrl-C ends a scan early; what was found by then is printed. The table has
+one line for each node: its name, its identity, where it is, in how many libraries, and how long ago it answered.
+With --json there is an array with one object for each node, ordered by identity, and always with these keys:
+
+  identity     the public key, in 43 characters of base64
+  fingerprint  of that key, for people to compare
+  name         what the node calls itself, or ""
+  addresses    array of "ip:port" and "[ip]:port"
+  libraries    object: the node's instance in each library, by the library's UUID, as announced
+  metadata     object: all that the node announces, including name and libraries
+  heard        when it answered last (RFC 3339)
+`
+
+// A node is what --json prints of one; scanHelp describes it.
+type node struct {
+	Identity    identity.RemoteIdentity `json:"identity"`
+	Fingerprint string                  `json:"fingerprint"`
+	Name        string                  `json:"name"`
+	Addresses   []netip.AddrPort        `json:"addresses"`
+	Libraries   map[string]string       `json:"libraries"`
+	Metadata    map[string]string       `json:"metadata"`
+	Heard       time.Time               `json:"heard"`
+}
+
+func scan(flags *flag.FlagSet) action {
+	app := flags.String("app", "sd", "whose nodes: the name of an `app`")
+	on := flags.String("interface", "", "the `name` of the network interface to ask on, instead of all but loopback and point-to-point ones")
+	wait := flags.Duration("time", 2*time.Second, "how long to wait for answers, such as 500ms")
+	asJSON := flags.Bool("json", false, "print JSON instead of a table")
+	return func(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+		switch _, err := p2p.New(p2p.Config{App: *app}); { // which knows the rules for App, and starts nothing
+		case len(args) > 0:
+			return usageError{fmt.Errorf("%q is one argument too many", args[0])}
+		case err != nil:
+			return usageError{fmt.Errorf("--app %q: 1 to 12 letters, digits and inner hyphens with at least one letter are required", *app)}
+		case *wait <= 0:
+			return usageError{fmt.Errorf("--time %v: more than nothing is required", *wait)}
+		}
+		warn := func(err error) { fmt.Fprintf(stderr, "sdp2p scan: not all was scanned: %v\n", err) }
+		found, err := mdns.Scan(ctx, *app, mdns.ScanConfig{Interface: *on, Time: *wait, Warn: warn})
+		if err != nil {
+			names := ""
+			all, _ := net.Interfaces() // a hint, no more
+			for _, i := range all {
+				names += " " + i.Name
+			}
+			return fmt.Errorf("%w\n--interface chooses one that works; there are:%s", err, names)
+		}
+		nodes := make([]node, len(found)) // not nil: that would be null in JSON
+		for i, s := range found {
+			nodes[i] = describe(s)
+		}
+		switch {
+		case *asJSON:
+			return writeJSON(stdout, nodes)
+		case len(nodes) > 0:
+			return writeTable(stdout, nodes)
+		}
+		fmt.Fprintf(stderr, "No node of the app %q answered. If there is one: is it on this network, and does its firewall let UDP port 5353 through?\n", *app)
+		return nil
+	}
+}
+
+func describe(s mdns.Scanned) node {
+	return node{
+		Identity: s.Identity, Fingerprint: s.Identity.Fingerprint(), Name: p2p.ParseNodeMetadata(s.Metadata).Name,
+		Addresses: append([]netip.AddrPort{}, s.Addrs...), Libraries: p2p.Libraries(s.Metadata), Metadata: s.Metadata, Heard: s.Heard.UTC(),
+	}
+}
+
+// writeTable shows whole identities: they are what one copies. Fingerprints are for comparing, and cannot be parsed.
+func writeTable(w io.Writer, nodes []node) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "NAME\tIDENTITY\tADDRESSES\tLIBRARIES\tAGE")
+	for _, n := range nodes {
+		addrs := fmt.Sprint(n.Addresses)
+		fmt.Fprintf(t, "%s\t%v\t%s\t%d\t%v\n", cmp.Or(printable(n.Name), "-"), n.Identity, addrs[1:len(addrs)-1],
+			len(n.Libraries), time.Since(n.Heard).Round(100*time.Millisecond))
+	}
+	return t.Flush()
+}
+
+// printable returns what of a stranger's text may go to a terminal: the first 32 characters, none of which moves the cursor,
+// turns the direction of writing or is invisible.
+func printable(s string) string {
+	if r := []rune(s); len(r) > 32 {
+		s = string(r[:31]) + "…"
+	}
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, s))
+}
+
+// writeJSON escapes what JSON does not demand to be, but a terminal may act on. All of that is inside of strings.
+func writeJSON(w io.Writer, nodes []node) error {
+	plain, err := json.MarshalIndent(nodes, "", "  ")
+	if err != nil {
+		return err
+	}
+	var b []byte
+	for _, r := range string(plain) {
+		if r == '\n' || unicode.IsPrint(r) {
+			b = append(b, string(r)...)
+		} else {
+			for _, unit := range utf16.AppendRune(nil, r) {
+				b = fmt.Appendf(b, `\u%04x`, unit)
+			}
+		}
+	}
+	_, err = w.Write(append(b, '\n'))
+	return err
+}
