@@ -112,6 +112,9 @@ func (p *Peer) dial(ctx context.Context) (RawStream, error) {
 		return nil, &DialError{Peer: p.id, Err: context.Cause(ctx)}
 	}
 	n := p.node
+	if n.Revoked(p.id) {
+		return nil, &DialError{Peer: p.id, Err: ErrRevoked}
+	}
 	n.mu.Lock()
 	closing := n.closing
 	via := p.candidates()

@@ -33,6 +33,11 @@ type Config struct {
 	// Handler serves inbound streams. If nil, all are refused.
 	Handler Handler
 
+	// Allow decides about each inbound connection, stream and tunnel, before anybody else hears of it; nil is yes. If it is
+	// nil itself, everything is allowed that the routes allow. An error, a panic, and no answer within 2 s refuse. It is
+	// called concurrently, with a ctx that ends after these 2 s or when the answer no longer matters; it may use the node.
+	Allow func(ctx context.Context, r Request) error
+
 	// Hooks are registered by [Start], in this order. [New] does not use them.
 	Hooks []Hook
 
@@ -61,6 +66,8 @@ type P2P struct {
 	maxPeers int // ≤ 0: no limit
 	log      *slog.Logger
 	streams  *streams
+	allow    func(context.Context, Request) error // may be nil
+	gates    chan struct{}                        // calls of allow
 
 	metadataUpdate sync.Mutex // held while UpdateMetadata runs; taken before mu
 
@@ -72,6 +79,7 @@ type P2P struct {
 	registered          int
 	stopped             []stoppedHook
 	peers               map[identity.RemoteIdentity]*peerState
+	revoked             map[identity.RemoteIdentity]struct{}
 	strangers           list.List // of *peerState: never connected
 	acquaintances       list.List // of *peerState: connected before
 	subscriptions       []*Subscription
@@ -107,17 +115,21 @@ func New(cfg Config) (*P2P, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	return &P2P{
+	n := &P2P{
 		app:          cfg.App,
 		identity:     cfg.Identity,
 		remote:       cfg.Identity.Remote(),
 		maxPeers:     cfg.MaxPeers,
 		log:          cfg.Logger,
-		streams:      newStreams(cfg.Handler, cfg.MaxStreamsPerPeer, cfg.Logger),
+		allow:        cfg.Allow,
+		gates:        make(chan struct{}, maxGates),
 		metadata:     metadata,
 		peers:        map[identity.RemoteIdentity]*peerState{},
+		revoked:      map[identity.RemoteIdentity]struct{}{},
 		shutdownDone: make(chan struct{}),
-	}, nil
+	}
+	n.streams = newStreams(cfg, n.Allows)
+	return n, nil
 }
 
 // validateApp checks the rules of RFC 6335 §5.1 for service names, with 12 characters instead of 15.

@@ -113,11 +113,17 @@ func (n *P2P) removeAddr(r *registration, addr netip.AddrPort) {
 // Connected says that the listener has a connection with a peer, whose identity it has authenticated. It says so before
 // it hands over streams of the connection, and Disconnected when it is gone. Two connections with one peer at a time are
 // normal: nodes that dial each other at once get two. Repeating it for one connection has no effect.
+//
+// Before, the listener asks [P2P.Allows] about a connection that the peer has begun. Where either returns an error, it closes
+// the connection, and has told the peer nothing; here that may be [ErrSelf] or [ErrRevoked].
 func (s *Scope) Connected(id identity.RemoteIdentity, conn RawConn) error {
 	if err := s.checkPeer(id, nil); err != nil {
 		return err
 	}
 	return s.do(func(n *P2P) error {
+		if _, revoked := n.revoked[id]; revoked {
+			return ErrRevoked
+		}
 		n.connected(s.reg, id, conn)
 		return nil
 	})

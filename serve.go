@@ -27,7 +27,8 @@ func (f HandlerFunc) ServeStream(ctx context.Context, s *Stream) error { return 
 // streams is the set of a node's open streams, in both directions.
 type streams struct {
 	handler    Handler // may be nil
-	maxPerPeer int     // inbound; < 0: no limit
+	allows     func(context.Context, Request) error
+	maxPerPeer int // inbound; < 0: no limit
 	log        *slog.Logger
 	ctx        context.Context // of handlers
 	cancel     context.CancelFunc
@@ -41,10 +42,10 @@ type streams struct {
 	drained  chan struct{} // not nil during shutdown: closed once open is empty
 }
 
-func newStreams(h Handler, maxPerPeer int, log *slog.Logger) *streams {
+func newStreams(cfg Config, allows func(context.Context, Request) error) *streams {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &streams{
-		handler: h, maxPerPeer: maxPerPeer, log: log, ctx: ctx, cancel: cancel,
+		handler: cfg.Handler, allows: allows, maxPerPeer: cfg.MaxStreamsPerPeer, log: cfg.Logger, ctx: ctx, cancel: cancel,
 		open: map[*Stream]struct{}{}, inbound: map[identity.RemoteIdentity]int{},
 	}
 }
@@ -96,7 +97,19 @@ func (ss *streams) handle(s *Stream) {
 	defer ss.handlers.Done()
 	err := errExited
 	defer func() { ss.handled(s, err) }()
-	err = protect(func() error { return ss.handler.ServeStream(ss.ctx, s) })
+	if err = ss.allows(ss.ctx, Request{Action: OpenStream, Peer: s.peer.id, Path: s.Path()}); err == nil {
+		err = protect(func() error { return ss.handler.ServeStream(ss.ctx, s) })
+	}
+}
+
+// hold keeps Shutdown waiting until handlers.Done is called, and reports false if it has begun.
+func (ss *streams) hold() bool {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if !ss.refusing {
+		ss.handlers.Add(1)
+	}
+	return !ss.refusing
 }
 
 // handled ends the stream of a handler that has returned err.

@@ -2,6 +2,7 @@ package p2ptest
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/sdp2p/p2p"
@@ -64,6 +65,9 @@ func (l *listener) Dial(ctx context.Context, to identity.RemoteIdentity, via []p
 	if d.peer != nil {
 		if err := d.wait(ctx, d.link.roundTrip()); err != nil {
 			return nil, d.failed(err)
+		}
+		if err := d.peer.scope.Node().Allows(ctx, p2p.Request{Action: p2p.Connect, Peer: d.from.id, Path: p2p.Path{Remote: d.from.addr}}); err != nil {
+			return nil, d.failed(fmt.Errorf("%w: closed by the peer", p2p.ErrConnectionLost))
 		}
 		if s := d.connect(); s != nil {
 			return s, nil

@@ -34,6 +34,8 @@ func (h HookTest) runListener(t *testing.T) {
 	h.run(t, "Busy", h.testBusy)
 	h.run(t, "Events", h.testEvents)
 	h.run(t, "Restart", h.testRestart)
+	h.run(t, "Gate", h.testGate)
+	h.run(t, "Revoke", h.testRevoke)
 }
 
 // A duo is two nodes with a listener each, that have discovered each other.
@@ -45,13 +47,19 @@ type duo struct {
 
 func (h HookTest) newDuo(t *testing.T, a, b p2p.Handler) *duo {
 	t.Helper()
+	return h.newDuoWith(t, p2p.Config{Handler: a}, p2p.Config{Handler: b})
+}
+
+func (h HookTest) newDuoWith(t *testing.T, a, b p2p.Config) *duo {
+	t.Helper()
 	if h.FindBy == nil {
 		network := NewNetwork(Config{Name: "p2ptest-static"})
 		h.FindBy = func(*testing.T) p2p.Hook { return network.Discovery() }
 	}
 	d := &duo{la: h.newListener(t), lb: h.newListener(t)}
-	d.a = start(t, p2p.Config{Name: "a", Handler: a, Hooks: []p2p.Hook{d.la, h.FindBy(t)}})
-	d.b = start(t, p2p.Config{Name: "b", Handler: b, Hooks: []p2p.Hook{d.lb, h.FindBy(t)}})
+	a.Name, a.Hooks = "a", []p2p.Hook{d.la, h.FindBy(t)}
+	b.Name, b.Hooks = "b", []p2p.Hook{d.lb, h.FindBy(t)}
+	d.a, d.b = start(t, a), start(t, b)
 	find := func(node, other *p2p.P2P) (peer *p2p.Peer) {
 		until(t, node, "the nodes discover each other", func() bool {
 			peer, _ = node.Peer(other.Identity())

@@ -244,7 +244,13 @@ func (e *endpoint) connected(nc network.Conn) {
 		nc.Close()
 		return
 	}
-	if err := e.scope.Connected(id, c); err != nil {
+	if nc.Stat().Direction == network.DirInbound {
+		err = e.scope.Node().Allows(c.quic.Context(), p2p.Request{Action: p2p.Connect, Peer: id, Path: c.path})
+	}
+	if err == nil {
+		err = e.scope.Connected(id, c)
+	}
+	if err != nil {
 		nc.Close()
 		return
 	}
