@@ -19,8 +19,7 @@ test:
 	$(GO) test -race -timeout 280s ./...
 
 test-net:
-	SDP2P_NETTEST=1 $(GO) test -count=1 -timeout 600s -v ./internal/netlab ./internal/nettest ./cmd/sdp2p
-	SDP2P_NETTEST=1 $(GO) test -count=1 -timeout 600s -v -run 'TestAvahi|TestZeroconf|TestNamespaces' ./internal/dnssd
+	SDP2P_NETTEST=1 $(GO) test -count=1 -timeout 600s -parallel 6 -v ./internal/netlab ./internal/nettest ./cmd/sdp2p
 
 lint:
 	@fmt=$$(gofmt -l .); if [ -n "$$fmt" ]; then echo "gofmt:"; echo "$$fmt"; exit 1; fi

@@ -49,7 +49,7 @@ type Config struct {
 	MaxNewPerSecond int
 	// Counters, if not nil, are added to, so that engines which follow each other count in one place.
 	Counters *Counters
-	// PollInterval is the time between two looks at the interfaces. If zero, 5 s is used.
+	// PollInterval is the time between two looks at the interfaces. If zero, 4 s is used.
 	PollInterval time.Duration
 }
 
@@ -117,7 +117,7 @@ func New(cfg Config) (*Engine, error) {
 	setDefault(&cfg.MaxInstances, 1024)
 	setDefault(&cfg.MaxPerSource, 16)
 	setDefault(&cfg.MaxNewPerSecond, 50)
-	setDefault(&cfg.PollInterval, 5*time.Second)
+	setDefault(&cfg.PollInterval, 4*time.Second)
 	cfg.Interfaces = slices.Clone(cfg.Interfaces)
 	e := &Engine{
 		cfg:        cfg,
