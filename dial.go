@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -112,35 +111,15 @@ func (p *Peer) dial(ctx context.Context) (RawStream, error) {
 		return nil, &DialError{Peer: p.id, Err: context.Cause(ctx)}
 	}
 	n := p.node
-	if n.Revoked(p.id) {
-		return nil, &DialError{Peer: p.id, Err: ErrRevoked}
-	}
 	n.mu.Lock()
-	closing := n.closing
+	listeners, err := p.plan()
 	via := p.candidates()
-	var connected, others []Listener
-	for _, r := range n.registrations {
-		if r.listener == nil {
-			continue
-		}
-		if st := p.state(); st != nil && st.connectedBy(r) {
-			connected = append(connected, r.listener)
-		} else {
-			others = append(others, r.listener)
-		}
-	}
 	n.mu.Unlock()
-	if closing {
-		return nil, ErrClosed
-	}
-	if len(connected)+len(others) == 0 {
-		return nil, &DialError{Peer: p.id, Err: ErrNoListener}
-	}
-	if len(connected)+len(via) == 0 {
-		return nil, &DialError{Peer: p.id, Err: ErrNoCandidate}
+	if err != nil {
+		return nil, err
 	}
 	failed := &DialError{Peer: p.id}
-	for _, l := range slices.Concat(connected, others) {
+	for _, l := range listeners {
 		raw, err := l.Dial(ctx, p.id, via)
 		if err == nil {
 			return raw, nil
@@ -159,6 +138,35 @@ func (p *Peer) dial(ctx context.Context) (RawStream, error) {
 	}
 	p.reconfirm()
 	return nil, failed
+}
+
+// plan returns the listeners to dial with, in order, or why there is no use in that. The caller holds node.mu.
+func (p *Peer) plan() ([]Listener, error) {
+	n := p.node
+	if n.closing {
+		return nil, ErrClosed
+	}
+	if _, revoked := n.revoked[p.id]; revoked {
+		return nil, &DialError{Peer: p.id, Err: ErrRevoked}
+	}
+	var connected, others []Listener
+	for _, r := range n.registrations {
+		if r.listener == nil {
+			continue
+		}
+		if st := p.state(); st != nil && st.connectedBy(r) {
+			connected = append(connected, r.listener)
+		} else {
+			others = append(others, r.listener)
+		}
+	}
+	if len(connected)+len(others) == 0 {
+		return nil, &DialError{Peer: p.id, Err: ErrNoListener}
+	}
+	if len(connected)+len(p.candidates()) == 0 {
+		return nil, &DialError{Peer: p.id, Err: ErrNoCandidate}
+	}
+	return append(connected, others...), nil
 }
 
 // reconfirm asks the hooks that discover the peer to check that, since it could not be reached.

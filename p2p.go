@@ -42,7 +42,8 @@ type Config struct {
 	Hooks []Hook
 
 	// MaxPeers limits how many peers are known at a time. When there are more, those discovered longest ago that have
-	// never been connected leave first; connected ones, and those with a [Manual] candidate, never. If zero, 1024 is used. If negative, there is no limit.
+	// never been connected leave first; connected ones, tracked ones, and those with a [Manual] candidate, never. If
+	// zero, 1024 is used. If negative, there is no limit.
 	MaxPeers int
 
 	// MaxStreamsPerPeer limits how many inbound streams of one peer are served at a time; the next one is refused
@@ -80,6 +81,7 @@ type P2P struct {
 	stopped             []stoppedHook
 	peers               map[identity.RemoteIdentity]*peerState
 	revoked             map[identity.RemoteIdentity]struct{}
+	tracked             map[identity.RemoteIdentity]*tracked
 	strangers           list.List // of *peerState: never connected
 	acquaintances       list.List // of *peerState: connected before
 	subscriptions       []*Subscription
@@ -126,6 +128,7 @@ func New(cfg Config) (*P2P, error) {
 		metadata:     metadata,
 		peers:        map[identity.RemoteIdentity]*peerState{},
 		revoked:      map[identity.RemoteIdentity]struct{}{},
+		tracked:      map[identity.RemoteIdentity]*tracked{},
 		shutdownDone: make(chan struct{}),
 	}
 	n.streams = newStreams(cfg, n.Allows)

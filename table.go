@@ -10,7 +10,7 @@ import (
 )
 
 // ErrTableFull is returned to a hook that discovers another peer when [Config.MaxPeers] are known and all of them are
-// connected, or were given an address by the user.
+// connected or tracked, or were given an address by the user.
 var ErrTableFull = errors.New("p2p: the peer table is full")
 
 // The peer table. Everything in this file is called with n.mu held, changes the state, and publishes what it changed.
@@ -30,6 +30,9 @@ func (n *P2P) admit(id identity.RemoteIdentity) *peerState {
 	st := n.peers[id]
 	if st == nil {
 		st = &peerState{peer: &Peer{node: n, id: id}, stamp: n.stamp()}
+		if t := n.tracked[id]; t != nil {
+			st.peer = t.peer
+		}
 		n.peers[id] = st
 		n.publish(PeerAvailable{st.peer})
 	}
@@ -47,12 +50,12 @@ func (st *peerState) enqueue(q *list.List) {
 	}
 }
 
-// lineUp puts a peer into the eviction queue where it belongs. Connected peers are in none, nor are those that the user
-// gave an address of.
+// lineUp puts a peer into the eviction queue where it belongs. Connected peers are in none, nor are those that are tracked
+// or that the user gave an address of.
 func (n *P2P) lineUp(st *peerState) {
 	q := &n.strangers
 	switch {
-	case len(st.connections) > 0 || st.manual():
+	case len(st.connections) > 0 || n.tracked[st.peer.id] != nil || st.manual():
 		q = nil
 	case st.met:
 		q = &n.acquaintances
@@ -241,6 +244,9 @@ func (n *P2P) withdraw(by *registration) {
 			}
 			n.disconnected(by, st, st.connections[i].conn)
 		}
+	}
+	for id := range n.tracked {
+		n.untrack(by, id)
 	}
 	for len(by.addrs) > 0 {
 		n.removeAddr(by, by.addrs[len(by.addrs)-1])

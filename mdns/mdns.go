@@ -135,9 +135,9 @@ func (d *Discovery) Run(ctx context.Context, s *p2p.Scope) error {
 // enabled runs an engine until ctx is done or changed is closed.
 func (d *Discovery) enabled(ctx context.Context, s *p2p.Scope, changed <-chan struct{}) error {
 	node := s.Node()
-	found := map[identity.RemoteIdentity]bool{} // the engine calls back from one goroutine
+	found := map[string]identity.RemoteIdentity{} // by instance; the engine calls back from one goroutine
 	defer func() {
-		for id := range found {
+		for _, id := range found {
 			s.Expired(id)
 		}
 	}()
@@ -151,7 +151,7 @@ func (d *Discovery) enabled(ctx context.Context, s *p2p.Scope, changed <-chan st
 		Found: func(in dnssd.Instance) {
 			id, metadata, candidates, err := parseInstance(in)
 			if err == nil && id != node.Identity() {
-				found[id] = true
+				found[in.Name] = id
 				err = s.Discovered(id, metadata, candidates)
 			}
 			if err != nil {
@@ -159,8 +159,8 @@ func (d *Discovery) enabled(ctx context.Context, s *p2p.Scope, changed <-chan st
 			}
 		},
 		Lost: func(instance string) {
-			if id, err := identity.Parse(instance); err == nil {
-				delete(found, id)
+			if id, ok := found[instance]; ok {
+				delete(found, instance)
 				s.Expired(id)
 			}
 		},
@@ -170,12 +170,12 @@ func (d *Discovery) enabled(ctx context.Context, s *p2p.Scope, changed <-chan st
 			}
 		},
 		Keep: func(instance string) bool {
-			id, err := identity.Parse(instance)
-			if err != nil {
+			id, ok := found[instance]
+			if !ok {
 				return false
 			}
 			peer, ok := node.Peer(id)
-			return ok && peer.Connected()
+			return ok && (peer.Connected() || peer.Tracked())
 		},
 	})
 	if err != nil {

@@ -110,10 +110,10 @@ func (l *link) admitInstance(label string, src netip.Addr) *instance {
 func (e *Engine) evict() bool {
 	var out *instance
 	for _, in := range e.table {
-		if in.shown && e.cfg.Keep != nil && e.cfg.Keep(in.name) {
+		if out != nil && !e.evictBefore(in, out) {
 			continue
 		}
-		if out == nil || e.evictBefore(in, out) {
+		if !in.shown || e.cfg.Keep == nil || !e.cfg.Keep(in.last.Name) { // asked last, and so a few times only
 			out = in
 		}
 	}

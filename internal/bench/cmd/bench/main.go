@@ -1,0 +1,119 @@
+// Command bench measures all subjects in turn and writes bench/RESULTS.md. It is run in the directory internal/bench, and
+// fails only if something cannot be measured that should be, never for a figure.
+//
+//	go run ./cmd/bench                          # as make bench does
+//	go run ./cmd/bench -only discovery -short   # a look at one subject; nothing is written
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/sdp2p/p2p/internal/bench/codec"
+	"github.com/sdp2p/p2p/internal/bench/report"
+)
+
+// A subject is measured and reported as one table.
+type subject struct {
+	name    string
+	modules []string // of peers, for their versions
+	run     func(ctx context.Context, short bool) (report.Table, error)
+}
+
+var subjects = []subject{
+	{"codec", []string{"github.com/tinylib/msgp"}, func(_ context.Context, short bool) (report.Table, error) { return codec.Compare(short) }},
+	{"discovery", []string{"github.com/hashicorp/mdns", "avahi-daemon"}, tested("./discovery", 7*time.Minute)},
+}
+
+func main() {
+	out := flag.String("o", filepath.Join("..", "..", "bench", "RESULTS.md"), "file to write the report to")
+	only := flag.String("only", "", "measure this subject only, and write nothing")
+	short := flag.Bool("short", false, "measure a little, to see that it works, and write nothing")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	ctx := context.Background()
+	text := header(ctx)
+	failed, measured := false, false
+	for _, s := range subjects {
+		if *only != "" && s.name != *only {
+			continue
+		}
+		measured = true
+		fmt.Fprintf(os.Stderr, "bench: measuring %s\n", s.name)
+		began := time.Now()
+		table, err := s.run(ctx, *short)
+		if err != nil {
+			failed = true
+			fmt.Fprintf(os.Stderr, "bench: %s: %v\n", s.name, err)
+		}
+		if table.Title == "" {
+			table = report.Table{Title: s.name, Note: "The measurement failed."}
+		}
+		fmt.Printf("%s\n(%s: %.0f s)\n\n", table.Markdown(), s.name, time.Since(began).Seconds())
+		text += "\n" + table.Markdown()
+	}
+	if !measured {
+		fmt.Fprintf(os.Stderr, "bench: there is no subject %q\n", *only)
+		os.Exit(2)
+	}
+	if *only == "" && !*short {
+		if err := write(*out, text); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			failed = true
+		}
+	}
+	if failed {
+		os.Exit(1)
+	}
+}
+
+func write(file, text string) error {
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(file, []byte(text), 0o644)
+}
+
+// tested is a subject that is measured by a Go test, which writes its table to the file that [report.File] names. The
+// table counts even if the test fails: it has what could be measured.
+func tested(pkg string, timeout time.Duration) func(context.Context, bool) (report.Table, error) {
+	return func(ctx context.Context, short bool) (table report.Table, err error) {
+		dir, err := os.MkdirTemp("", "bench")
+		if err != nil {
+			return table, err
+		}
+		defer os.RemoveAll(dir)
+		file := filepath.Join(dir, "table.json")
+		args := []string{"test", "-count=1", "-v", "-timeout", timeout.String(), pkg}
+		if short {
+			args = append(args, "-short")
+		}
+		var log bytes.Buffer
+		cmd := exec.CommandContext(ctx, "go", args...)
+		cmd.Env = append(os.Environ(), report.File+"="+file)
+		cmd.Stdout, cmd.Stderr = &log, &log
+		err = cmd.Run()
+		if err != nil {
+			err = fmt.Errorf("%w:\n%s", err, strings.TrimSpace(log.String()))
+		}
+		b, readErr := os.ReadFile(file)
+		if readErr == nil {
+			readErr = json.Unmarshal(b, &table)
+		}
+		if err == nil {
+			err = readErr
+		}
+		return table, err
+	}
+}
