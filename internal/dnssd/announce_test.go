@@ -3,6 +3,7 @@ package dnssd_test
 import (
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -195,6 +196,28 @@ func TestGoodbye(t *testing.T) {
 		a.Reconfirm("a")
 		pass(time.Second)
 		require.Len(t, messages(t, link, 1, start), 1)
+	})
+}
+
+// RFC 6762 §10.1: a goodbye may be forged, and its owner not hear it. Whoever hears it asks, and the owner's answer comes before
+// the instance is given up.
+func TestForgedGoodbye(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		run(t, hostOn(link, eth4(1)), service("a"))
+		b := run(t, hostOn(link, eth4(2)))
+		pass(30 * time.Minute)
+		link.Drop(func(f dnssdtest.Frame, to netip.Addr) bool {
+			return f.Src.Addr() == eth4(9).Addrs[0].Addr() && to == eth4(1).Addrs[0].Addr()
+		})
+		m := reply(t,
+			"_sd._udp.local. 0 IN PTR a._sd._udp.local.",
+			"a._sd._udp.local. 0 IN SRV 0 0 4242 a.local.",
+			"a.local. 0 IN A 10.0.0.1")
+		o := newOutsider(t, link, 9)
+		o.send(m)
+		pass(time.Minute)
+		require.Equal(t, "found a", b.log())
 	})
 }
 

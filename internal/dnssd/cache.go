@@ -248,11 +248,13 @@ func (l *link) learnPTR(rr *dns.PTR, src netip.Addr, f Family, jitter float64) {
 		in.on = append(in.on, s)
 		l.examine(s)
 	}
-	if rr.Header.TTL == 0 {
-		s.ptr.doom(l.e.now.Add(graceTime))
-	} else {
+	if rr.Header.TTL > 0 {
 		s.ptr.renew(rr.Header.TTL, f, jitter)
+		return
 	}
+	s.ptr.doom(l.e.now.Add(graceTime))
+	// Its owner may not have heard a goodbye that somebody forged. Asked, it answers before the time is over.
+	l.browseSoon(between(300*time.Millisecond, 600*time.Millisecond))
 }
 
 // seenByName returns the instance with a domain name, if it is cached on the link.
@@ -326,14 +328,18 @@ func (l *link) learnAddr(rr dns.Record, f Family, jitter float64) *cached {
 	}
 	of := familyOf(addr)
 	n := 0
+	refresh := false // of an address that stays
 	for _, o := range h.addrs {
 		if familyOf(o.addr) == of {
 			n++
 		}
+		refresh = refresh || o.addr == addr && o.doomed.IsZero() && rr.Head().TTL > 0
 	}
 	c := &cached{typ: rr.Head().Type, h: h, addr: addr}
 	c = l.put(&h.addrs, c, len(h.addrs)+max(0, maxAddrs-n), rr.Head().TTL, f, jitter, func(o *cached) bool { return o.addr == addr })
-	l.examineUsers(h)
+	if !refresh {
+		l.examineUsers(h)
+	}
 	return c
 }
 

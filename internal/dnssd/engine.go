@@ -45,7 +45,8 @@ type Config struct {
 	MaxInstances int
 	// MaxPerSource bounds the instances that one source address can announce. If zero, 16 is used.
 	MaxPerSource int
-	// MaxNewPerSecond bounds the instances that are admitted in a second. If zero, 50 is used.
+	// MaxNewPerSecond bounds the instances that are admitted in a second, no more than half of them over IPv6. If zero, 50
+	// is used.
 	MaxNewPerSecond int
 	// Counters, if not nil, are added to, so that engines which follow each other count in one place.
 	Counters *Counters
@@ -75,22 +76,23 @@ type Engine struct {
 	conflicts []conflict          // what Conflict returns
 
 	// The rest belongs to the goroutine of Run.
-	now       time.Time
-	timers    timerQueue
-	sockets   [families]*socket
-	links     map[int]*link
-	entries   []*entry
-	table     map[string]*instance // by folded label
-	perSource map[netip.Addr]int   // instances in the table, by who announced them first
-	admission bucket
-	unicast   bucket
-	logging   bucket
-	dirty     map[*instance]time.Time // when to look at them again
-	events    []func()                // callbacks to make once the current step is done
-	poll      timer
-	polled    time.Time // when the interfaces were looked at the last time, by the wall clock
-	settle    timer     // evaluates dirty
-	listing   error     // why the interfaces could not be listed the last time
+	now        time.Time
+	timers     timerQueue
+	sockets    [families]*socket
+	links      map[int]*link
+	entries    []*entry
+	table      map[string]*instance // by folded label
+	perSource  map[netip.Addr]int   // instances in the table, by who announced them first
+	admission  bucket
+	admission6 bucket // of IPv6 alone, whose link-local prefix has sources without number
+	unicast    bucket
+	logging    bucket
+	dirty      map[*instance]time.Time // when to look at them again
+	events     []func()                // callbacks to make once the current step is done
+	poll       timer
+	polled     time.Time // when the interfaces were looked at the last time, by the wall clock
+	settle     timer     // evaluates dirty
+	listing    error     // why the interfaces could not be listed the last time
 }
 
 // received is a packet and the family of the socket that it came by.
@@ -137,6 +139,7 @@ func New(cfg Config) (*Engine, error) {
 	e.poll.fn = e.pollInterfaces
 	e.settle.fn = e.evaluateDirty
 	e.admission = bucket{rate: float64(cfg.MaxNewPerSecond), burst: cfg.MaxNewPerSecond}
+	e.admission6 = bucket{rate: float64(cfg.MaxNewPerSecond) / 2, burst: (cfg.MaxNewPerSecond + 1) / 2}
 	e.unicast = bucket{rate: maxUnicastRate, burst: maxUnicastRate}
 	e.logging = bucket{rate: 1.0 / 60, burst: maxLogBurst}
 	return e, nil

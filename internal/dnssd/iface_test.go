@@ -224,6 +224,35 @@ func TestTwoLinks(t *testing.T) {
 	})
 }
 
+// RFC 4007 §6: a link-local address is unique on its link only. A neighbour on one link may have ours of the other; and what we
+// send on one interface and hear on another of the same link is ours all the same.
+func TestLinkLocalTwice(t *testing.T) {
+	link6 := func(n, index int, name string) dnssd.Interface {
+		ifc := eth(n)
+		ifc.Index, ifc.Name, ifc.Addrs = index, name, ifc.Addrs[1:]
+		return ifc
+	}
+	bubble(t, func(t *testing.T) {
+		one, two := dnssdtest.NewLink(), dnssdtest.NewLink()
+		h := hostOn(one, link6(1, 2, "eth0"))
+		h.Plug(two, link6(2, 3, "eth1"))
+		a := run(t, h, service("a"))
+		b := run(t, hostOn(two, link6(1, 2, "eth0")), service("b"))
+		pass(5 * time.Second)
+		require.Equal(t, "found b", a.log())
+		require.Equal(t, "found a", b.log())
+	})
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		h := hostOn(link, link6(1, 2, "eth0"))
+		h.Plug(link, link6(2, 3, "eth1"))
+		a := run(t, h, service("a"))
+		pass(time.Hour)
+		require.Empty(t, a.log())
+		require.Zero(t, a.Stats().Received)
+	})
+}
+
 // Two engines on one host share port and address, and hear each other; neither takes the other's packets for its own.
 func TestTwoEnginesOneHost(t *testing.T) {
 	bubble(t, func(t *testing.T) {

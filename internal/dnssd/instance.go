@@ -86,14 +86,11 @@ func (l *link) admitInstance(label string, src netip.Addr) *instance {
 	}
 	// Half of what can be admitted at one time is kept for sources that have announced nothing yet: a few that flood do
 	// not keep the others out.
-	reserve := e.admission.burst / 2
-	if e.perSource[src] == 0 {
-		reserve = 0
-	}
+	fresh := e.perSource[src] == 0
 	switch {
 	case e.perSource[src] >= e.cfg.MaxPerSource:
-	case !e.admission.takeAbove(e.now, reserve):
-		l.browseAgain()
+	case familyOf(src) == IPv6 && !e.admission6.admit(e.now, fresh), !e.admission.admit(e.now, fresh):
+		l.browseSoon(time.Second)
 	case len(e.table) >= e.cfg.MaxInstances && !e.evict():
 	default:
 		in := &instance{key: key, name: label, source: src, since: e.now}

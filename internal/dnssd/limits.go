@@ -26,6 +26,14 @@ type bucket struct {
 // take takes a token if there is one.
 func (b *bucket) take(now time.Time) bool { return b.takeAbove(now, 0) }
 
+// admit takes a token; without fresh only if half of the burst is left then.
+func (b *bucket) admit(now time.Time, fresh bool) bool {
+	if fresh {
+		return b.take(now)
+	}
+	return b.takeAbove(now, b.burst/2)
+}
+
 // takeAbove takes a token if reserve tokens are left then.
 func (b *bucket) takeAbove(now time.Time, reserve int) bool {
 	if b.filled.IsZero() {

@@ -153,6 +153,26 @@ func TestFlood(t *testing.T) {
 	})
 }
 
+// The sources of a link-local prefix are without number: whoever floods from ever new ones does not keep those out that are
+// heard over IPv4.
+func TestFloodOfLinkLocal(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		n := run(t, hostOn(link, eth(1)))
+		pass(time.Second)
+		run(t, hostOn(link, eth4(2)), service("real"))
+		for i := range 1000 {
+			b, err := instance(t, fmt.Sprint("junk", i), "10.0.0.66", "x=1").Pack()
+			require.NoError(t, err)
+			src := netip.MustParseAddr(fmt.Sprintf("fe80::77:%x", i+1))
+			link.Inject(b, netip.AddrPortFrom(src, 5353), dnssd.Groups[dnssd.IPv6])
+			pass(5 * time.Millisecond)
+		}
+		require.Contains(t, names(n), "real")
+		require.Positive(t, n.Stats().Refused)
+	})
+}
+
 // RFC 6762 §11: packets from sources that are not on the link are dropped. So are unicast responses that nobody asked
 // for (§6), responses from other ports, and packets with an opcode or a response code (§18).
 func TestSpoofs(t *testing.T) {

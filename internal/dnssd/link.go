@@ -3,7 +3,9 @@ package dnssd
 import (
 	"errors"
 	"hash/maphash"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/sdp2p/p2p/internal/dns"
@@ -189,7 +191,7 @@ func (l *link) receive(p received) error {
 	if err := l.admit(src); err != nil {
 		return err
 	}
-	if l.ifc.owns(src) && l.echoes.own(p.Data, l.e.now) {
+	if l.own(src, p.Data) {
 		return errOwn
 	}
 	m, err := dns.Unpack(p.Data)
@@ -217,8 +219,6 @@ func (l *link) receive(p received) error {
 }
 
 // admit reports whether a source is on the link (RFC 6762 §11): on loopback everything is, since it comes from this host.
-// One of our own addresses is only on the link of its interface: what we send on one interface and hear on another,
-// attached to the same network, is no news.
 func (l *link) admit(src netip.Addr) error {
 	switch {
 	case l.ifc.Loopback:
@@ -226,14 +226,22 @@ func (l *link) admit(src netip.Addr) error {
 	case src.IsLoopback() || !src.IsLinkLocalUnicast() && !l.ifc.onLink(src):
 		return errOffLink
 	}
-	if !l.ifc.owns(src) {
-		for _, other := range l.e.links {
-			if other != l && other.ifc.owns(src) {
-				return errOwn
-			}
+	return nil
+}
+
+// own reports whether a packet is one of ours. What we send on one interface may also come back by another one that is
+// attached to the same network. An address of ours says so there, unless it is a link-local one, which somebody else may
+// have on another link (RFC 4007 §6); then only what was sent does.
+func (l *link) own(src netip.Addr, data []byte) bool {
+	if l.ifc.owns(src) {
+		return l.echoes.own(data, l.e.now)
+	}
+	for _, other := range l.e.links {
+		if other != l && other.ifc.owns(src) && (!src.IsLinkLocalUnicast() || other.echoes.lately(data, l.e.now)) {
+			return true
 		}
 	}
-	return nil
+	return false
 }
 
 func (l *link) countReceived(m *dns.Message, size int, isLegacy bool) {
@@ -242,11 +250,9 @@ func (l *link) countReceived(m *dns.Message, size int, isLegacy bool) {
 	case isLegacy:
 		kind = legacy
 	case m.Response:
-		kind = goodbyes
-		for _, rr := range m.Answer {
-			if rr.Head().TTL > 0 {
-				kind = responses
-			}
+		kind = responses
+		if len(m.Answer) > 0 && !slices.ContainsFunc(m.Answer, func(rr dns.Record) bool { return rr.Head().TTL > 0 }) {
+			kind = goodbyes
 		}
 	case len(m.Ns) > 0:
 		kind = probes
@@ -258,8 +264,9 @@ func (l *link) countReceived(m *dns.Message, size int, isLegacy bool) {
 // has the same address and port. So each packet sent is expected to come back once.
 type echoes struct {
 	seed maphash.Seed
-	sent map[uint64][]time.Time
-	n    int
+	sent map[uint64][]time.Time // those that have not come back
+	n    int                    // how many that are
+	last map[uint64]time.Time   // when a packet was sent last
 }
 
 const echoTime = 5 * time.Second // longer than a packet stays in a receive buffer
@@ -267,16 +274,20 @@ const echoTime = 5 * time.Second // longer than a packet stays in a receive buff
 func (s *echoes) expect(b []byte, now time.Time) {
 	if s.sent == nil {
 		s.seed = maphash.MakeSeed()
-		s.sent = make(map[uint64][]time.Time)
+		s.sent, s.last = make(map[uint64][]time.Time), make(map[uint64]time.Time)
 	}
-	if s.n >= maxEchoes {
+	if s.n >= maxEchoes || len(s.last) >= maxEchoes {
 		s.expire(now)
 	}
 	if s.n >= maxEchoes { // nothing comes back, it seems
 		clear(s.sent)
 		s.n = 0
 	}
+	if len(s.last) >= maxEchoes {
+		clear(s.last)
+	}
 	h := maphash.Bytes(s.seed, b)
+	s.last[h] = now
 	s.sent[h] = append(s.sent[h], now)
 	s.n++
 }
@@ -299,7 +310,17 @@ func (s *echoes) own(b []byte, now time.Time) bool {
 	return true
 }
 
+// lately reports whether b was sent, whether it has come back or not.
+func (s *echoes) lately(b []byte, now time.Time) bool {
+	if s.last == nil {
+		return false
+	}
+	at, ok := s.last[maphash.Bytes(s.seed, b)]
+	return ok && now.Sub(at) <= echoTime
+}
+
 func (s *echoes) expire(now time.Time) {
+	maps.DeleteFunc(s.last, func(_ uint64, at time.Time) bool { return now.Sub(at) > echoTime })
 	for h, times := range s.sent {
 		for len(times) > 0 && now.Sub(times[0]) > echoTime {
 			times = times[1:]

@@ -11,7 +11,7 @@ import (
 type browser struct {
 	timer    timer
 	interval time.Duration // until the query after the next one
-	refused  bool          // instances were not admitted for their number; ask again soon
+	soon     bool          // the query was put forward
 }
 
 const (
@@ -35,7 +35,7 @@ func (l *link) browseNow() {
 	at := l.e.now.Add(l.browse.interval)
 	l.browse.interval = min(2*l.browse.interval, browseMax)
 	l.e.timers.set(&l.browse.timer, at)
-	l.browse.refused = false
+	l.browse.soon = false
 
 	question := dns.Question{Name: l.e.service, Type: dns.TypePTR, Class: dns.ClassINET}
 	known := l.knownAnswers()
@@ -46,11 +46,11 @@ func (l *link) browseNow() {
 	}
 }
 
-// browseAgain asks a second from now at the latest, since there was more than the limits admitted at one time.
-func (l *link) browseAgain() {
-	if !l.browse.refused {
-		l.browse.refused = true
-		l.e.timers.soonest(&l.browse.timer, l.e.now.Add(time.Second))
+// browseSoon puts the next query forward.
+func (l *link) browseSoon(in time.Duration) {
+	if !l.browse.soon {
+		l.browse.soon = true
+		l.e.timers.soonest(&l.browse.timer, l.e.now.Add(in))
 	}
 }
 

@@ -27,7 +27,7 @@ func (sockets) Interfaces() ([]Interface, error) {
 			Index:        i.Index,
 			Name:         i.Name,
 			MTU:          i.MTU,
-			Up:           i.Flags&net.FlagUp != 0,
+			Up:           i.Flags&(net.FlagUp|net.FlagRunning) == net.FlagUp|net.FlagRunning, // with a carrier
 			Multicast:    i.Flags&net.FlagMulticast != 0,
 			Loopback:     i.Flags&net.FlagLoopback != 0,
 			PointToPoint: i.Flags&net.FlagPointToPoint != 0,

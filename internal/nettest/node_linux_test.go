@@ -6,9 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
+	"os"
+	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -65,8 +69,22 @@ type (
 		Since                             time.Time
 	}
 
+	vitals struct { // "vitals"
+		Heap       uint64 // bytes, without garbage
+		Goroutines int
+		LogLines   int64
+	}
+
 	none struct{}
 )
+
+// A lineCounter hands a program's log to its standard error, and counts the lines.
+type lineCounter struct{ lines atomic.Int64 }
+
+func (c *lineCounter) Write(line []byte) (int, error) {
+	c.lines.Add(1)
+	return os.Stderr.Write(line)
+}
 
 // TestNode is no test but a program that the others run on a host: a node that tells what happens to it, and does what it is
 // asked to.
@@ -99,9 +117,11 @@ func TestNode(t *testing.T) {
 	if cfg.MDNS {
 		hooks = append(hooks, discovery)
 	}
+	var logged lineCounter
 	console.Tell("starting")
 	node, err := p2p.Start(within(10*time.Second), p2p.Config{
 		App: app, Name: cfg.Name, Metadata: cfg.Metadata, Identity: key, Handler: &routes, Hooks: hooks,
+		Logger: slog.New(slog.NewTextHandler(&logged, nil)),
 	})
 	require.NoError(t, err)
 	console.Tell("started", node.Identity().String())
@@ -142,6 +162,12 @@ func TestNode(t *testing.T) {
 		return "", nil
 	})
 	netlab.Handle(console, "stats", func(none) (mdns.Stats, error) { return discovery.Stats(), nil })
+	netlab.Handle(console, "vitals", func(none) (vitals, error) {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return vitals{m.HeapAlloc, runtime.NumGoroutine(), logged.lines.Load()}, nil
+	})
 	netlab.Handle(console, "set metadata", func(set map[string]string) (none, error) {
 		return none{}, node.UpdateMetadata(func(m map[string]string) { maps.Copy(m, set) })
 	})

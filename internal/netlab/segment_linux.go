@@ -1,0 +1,90 @@
+package netlab
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// A Segment is a further link of a lab: a switch, and an interface for each host that is plugged in.
+type Segment struct {
+	// Interface is the name of the hosts' interfaces.
+	Interface string
+
+	lab    *Lab
+	hub    string // namespace of the bridge
+	number int
+}
+
+// Segment makes a further link, with a number from 1, and plugs hosts in.
+func (l *Lab) Segment(number int, hosts ...*Host) *Segment {
+	l.t.Helper()
+	s := &Segment{lab: l, number: number, Interface: fmt.Sprintf("seg%d", number)}
+	s.hub = l.namespace("hub-" + s.Interface)
+	l.ip("-n", s.hub, "link", "add", "br0", "type", "bridge", "mcast_snooping", "0", "forward_delay", "0")
+	l.ip("-n", s.hub, "link", "set", "br0", "up")
+	for _, h := range hosts {
+		s.Plug(h)
+	}
+	return s
+}
+
+// Plug gives a host an interface, up and with addresses.
+func (s *Segment) Plug(h *Host) {
+	s.lab.t.Helper()
+	port := fmt.Sprintf("port%d", h.number)
+	s.lab.ip("-n", s.hub, "link", "add", port, "type", "veth", "peer", "name", s.Interface, "netns", h.ns)
+	s.lab.ip("-n", s.hub, "link", "set", port, "master", "br0", "up")
+	s.lab.ip("-n", h.ns, "link", "set", s.Interface, "addrgenmode", "none")
+	s.Up(h, s.Prefixes(h, 0)...)
+}
+
+// Unplug takes a host's interface away. Other hosts do not notice.
+func (s *Segment) Unplug(h *Host) {
+	s.lab.t.Helper()
+	s.lab.ip("-n", h.ns, "link", "del", s.Interface)
+}
+
+// Down switches a host's interface off and takes its addresses away. Other hosts do not notice.
+func (s *Segment) Down(h *Host) {
+	s.lab.t.Helper()
+	s.lab.ip("-n", h.ns, "link", "set", s.Interface, "down")
+	s.lab.ip("-n", h.ns, "addr", "flush", "dev", s.Interface)
+}
+
+// Up switches a host's interface on, with addresses.
+func (s *Segment) Up(h *Host, addrs ...netip.Prefix) {
+	s.lab.t.Helper()
+	s.lab.ip("-n", h.ns, "link", "set", s.Interface, "up")
+	s.Add(h, addrs...)
+}
+
+// Add adds addresses to a host's interface.
+func (s *Segment) Add(h *Host, addrs ...netip.Prefix) {
+	s.lab.t.Helper()
+	for _, p := range addrs {
+		args := []string{"-n", h.ns, "addr", "add", p.String(), "dev", s.Interface}
+		if p.Addr().Is6() {
+			args = append(args, "nodad")
+		}
+		s.lab.ip(args...)
+	}
+}
+
+// Remove takes addresses from a host's interface.
+func (s *Segment) Remove(h *Host, addrs ...netip.Prefix) {
+	s.lab.t.Helper()
+	for _, p := range addrs {
+		s.lab.ip("-n", h.ns, "addr", "del", p.String(), "dev", s.Interface)
+	}
+}
+
+// Prefixes returns addresses of a host on the segment, with their prefixes: of IPv4, unique local ones of IPv6, and
+// link-local ones. Those of the first set, 0, are what Plug gives; there are sets 0 to 9.
+func (s *Segment) Prefixes(h *Host, set int) []netip.Prefix {
+	n := 10*set + h.number
+	return []netip.Prefix{
+		netip.MustParsePrefix(fmt.Sprintf("10.78.%d.%d/24", s.number, n)),
+		netip.MustParsePrefix(fmt.Sprintf("fd78:%d::%d/64", s.number, n)),
+		netip.MustParsePrefix(fmt.Sprintf("fe80::78:%d:%d/64", s.number, n)),
+	}
+}
