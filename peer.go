@@ -1,7 +1,6 @@
 package p2p
 
 import (
-	"cmp"
 	"container/list"
 	"context"
 	"errors"
@@ -247,20 +246,16 @@ func (p *Peer) Connections() (all []Connection) {
 		open = slices.Clone(st.connections)
 	}
 	p.node.mu.Unlock()
+	var relayed []Connection
 	for _, c := range open { // a listener's code: not under the lock
-		all = append(all, Connection{Listener: c.by.name, Path: c.conn.Path(), RTT: c.conn.RTT()})
+		info := Connection{Listener: c.by.name, Path: c.conn.Path(), RTT: c.conn.RTT()}
+		if info.Path.Relayed {
+			relayed = append(relayed, info)
+		} else {
+			all = append(all, info)
+		}
 	}
-	slices.SortStableFunc(all, func(a, b Connection) int {
-		return cmp.Compare(boolToInt(a.Path.Relayed), boolToInt(b.Path.Relayed))
-	})
-	return all
-}
-
-func boolToInt(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
+	return append(all, relayed...)
 }
 
 // Connected reports whether a connection with the peer is up.

@@ -253,11 +253,10 @@ func (e *Engine) Reconfirm(instance string) {
 func (e *Engine) Instances() []Instance {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	list := slices.Collect(maps.Values(e.shown))
-	for i := range list {
-		list[i] = list[i].clone()
+	list := make([]Instance, 0, len(e.shown))
+	for _, key := range slices.Sorted(maps.Keys(e.shown)) {
+		list = append(list, e.shown[key].clone())
 	}
-	slices.SortFunc(list, func(a, b Instance) int { return compareStrings(a.Name, b.Name) })
 	return list
 }
 
@@ -335,14 +334,4 @@ func (e *Engine) withdrawAll() {
 			l.withdraw(en)
 		}
 	}
-}
-
-func compareStrings(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }

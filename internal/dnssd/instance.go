@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/sdp2p/p2p/internal/dns"
@@ -322,12 +323,13 @@ func (e *Engine) assemble(in *instance) Instance {
 	}
 	out.TXT = txt.txt
 	slices.Sort(out.Interfaces)
-	slices.SortFunc(out.Targets, func(a, b Target) int {
-		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port))
+	sort.Slice(out.Targets, func(i, j int) bool {
+		a, b := out.Targets[i], out.Targets[j]
+		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port)) < 0
 	})
 	out.Targets = slices.Compact(out.Targets)
 	for _, list := range []*[]netip.AddrPort{&out.Addrs, &out.OffLink, &out.LinkLocal} {
-		slices.SortFunc(*list, netip.AddrPort.Compare)
+		sort.Slice(*list, func(i, j int) bool { return (*list)[i].Compare((*list)[j]) < 0 })
 		*list = slices.Compact(*list)
 		*list = (*list)[:min(len(*list), maxAddrs)]
 	}

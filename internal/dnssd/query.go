@@ -67,7 +67,7 @@ func (l *link) knownAnswers() []dns.Record {
 			})
 		}
 	}
-	slices.SortFunc(known, func(a, b dns.Record) int { return compareStrings(a.(*dns.PTR).Ptr, b.(*dns.PTR).Ptr) })
+	sortRecords(known)
 	return known
 }
 

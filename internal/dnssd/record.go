@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/sdp2p/p2p/internal/dns"
@@ -194,9 +195,14 @@ func compareRecords(a, b dns.Record) int {
 // compareSets compares two sets of proposed records, each in any order (RFC 6762 §8.2.1).
 func compareSets(a, b []dns.Record) int {
 	a, b = slices.Clone(a), slices.Clone(b)
-	slices.SortFunc(a, compareRecords)
-	slices.SortFunc(b, compareRecords)
+	sortRecords(a)
+	sortRecords(b)
 	return slices.CompareFunc(a, b, compareRecords)
+}
+
+// sortRecords puts records in the order of compareRecords. (Package sort's code is there once; slices' for each type.)
+func sortRecords(list []dns.Record) {
+	sort.Slice(list, func(i, j int) bool { return compareRecords(list[i], list[j]) < 0 })
 }
 
 // withTTL returns a copy of rr with another TTL, and without the cache-flush bit if plain.
