@@ -114,7 +114,11 @@ func (n *P2P) ask(ctx context.Context, r Request) error {
 // Revocations last as long as the node: an app that wants more keeps them, and repeats them before hooks are registered.
 func (n *P2P) Revoke(id identity.RemoteIdentity) {
 	n.mu.Lock()
-	n.revoked[id] = struct{}{}
+	if _, already := n.revoked[id]; !already {
+		n.revoked[id] = struct{}{}
+		n.revokedStamp = n.stamp()
+		n.publish(RevocationsModified{})
+	}
 	var open []RawConn
 	if st := n.peers[id]; st != nil {
 		for _, c := range st.connections {
@@ -132,7 +136,11 @@ func (n *P2P) Revoke(id identity.RemoteIdentity) {
 func (n *P2P) Reinstate(id identity.RemoteIdentity) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	delete(n.revoked, id)
+	if _, revoked := n.revoked[id]; revoked {
+		delete(n.revoked, id)
+		n.revokedStamp = n.stamp()
+		n.publish(RevocationsModified{})
+	}
 }
 
 // Revoked reports whether a peer is revoked.

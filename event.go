@@ -72,7 +72,11 @@ type PeerDisconnectedWith struct {
 // verified, has changed.
 type PeerMetadataModified struct{ Peer *Peer }
 
+// RevocationsModified says that a peer was revoked or reinstated; see [P2P.Revoked].
+type RevocationsModified struct{}
+
 func (Resync) event()               {}
+func (RevocationsModified) event()  {}
 func (MetadataModified) event()     {}
 func (ListenerRegistered) event()   {}
 func (ListenerAddrAdded) event()    {}

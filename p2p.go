@@ -81,6 +81,7 @@ type P2P struct {
 	stopped             []stoppedHook
 	peers               map[identity.RemoteIdentity]*peerState
 	revoked             map[identity.RemoteIdentity]struct{}
+	revokedStamp        uint64
 	tracked             map[identity.RemoteIdentity]*tracked
 	strangers           list.List // of *peerState: never connected
 	acquaintances       list.List // of *peerState: connected before

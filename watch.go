@@ -59,6 +59,7 @@ func (n *P2P) Watch(ctx context.Context) iter.Seq[Event] {
 type view struct {
 	node      *P2P
 	metadata  uint64
+	revoked   uint64
 	listeners map[string][]netip.AddrPort
 	stopped   map[string]stoppedHook
 	peers     map[*Peer]*peerView
@@ -81,7 +82,7 @@ func (n *P2P) look() *view {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	v := n.newView()
-	v.metadata = n.metadataStamp
+	v.metadata, v.revoked = n.metadataStamp, n.revokedStamp
 	for _, r := range n.registrations {
 		if r.listener != nil {
 			v.listeners[r.name] = slices.Clone(r.addrs)
@@ -115,6 +116,9 @@ func (v *view) difference(now *view) (events []Event) {
 	tell := func(e Event) { events = append(events, e) }
 	if v.metadata != now.metadata {
 		tell(MetadataModified{})
+	}
+	if v.revoked != now.revoked {
+		tell(RevocationsModified{})
 	}
 	for name, addrs := range v.listeners {
 		still, ok := now.listeners[name]
@@ -197,6 +201,8 @@ func (v *view) apply(told *Event) bool {
 	switch e := (*told).(type) {
 	case MetadataModified:
 		return replace(&v.metadata, n.metadataStamp)
+	case RevocationsModified:
+		return replace(&v.revoked, n.revokedStamp)
 	case ListenerRegistered:
 		if _, known := v.listeners[e.Listener]; known {
 			return false
