@@ -76,14 +76,41 @@ func TestChange(t *testing.T) {
 		require.Len(t, b.seen(), 3)
 		require.Equal(t, "[10.0.0.1:5555]", sprint(b.Instances()[0].Addrs))
 
+		// A family less, and more.
+		only4 := moved
+		only4.IPv6 = false
+		require.NoError(t, a.Publish(only4))
+		pass(time.Minute)
+		require.Empty(t, b.Instances()[0].LinkLocal)
+		start = time.Now()
+		require.NoError(t, a.Publish(moved))
+		pass(time.Minute)
+		require.Equal(t, "[[fe80::1%eth0]:5555]", sprint(b.Instances()[0].LinkLocal))
+		for _, m := range filter(messages(t, link, 1, start), isResponse) {
+			for _, rr := range m.Answer {
+				require.NotZero(t, rr.Header().Ttl, "what was taken back before is not again")
+			}
+		}
+		require.Len(t, b.seen(), 5)
+
 		// The same again is no change.
 		start = time.Now()
 		require.NoError(t, a.Publish(moved))
 		pass(time.Minute)
 		require.Empty(t, filter(messages(t, link, 1, start), func(m message) bool { return isProbe(m) || m.Response && len(m.Answer) > 4 }))
-		require.Len(t, b.seen(), 3)
+		require.Len(t, b.seen(), 5)
 		pass(2 * time.Hour)
-		require.Len(t, b.seen(), 3, "refreshes are no events")
+		require.Len(t, b.seen(), 5, "refreshes are no events")
+
+		// A goodbye takes back what was about to be.
+		start = time.Now()
+		require.NoError(t, a.Publish(only4))
+		pass(10 * time.Millisecond)
+		a.Withdraw()
+		pass(time.Second)
+		said := messages(t, link, 1, start)
+		require.Len(t, said, 1)
+		require.Equal(t, []string{"A", "AAAA", "PTR", "SRV", "TXT"}, types(said[0].Answer))
 	})
 }
 
@@ -221,6 +248,47 @@ func TestForgedGoodbye(t *testing.T) {
 	})
 }
 
+// RFC 6762 §17: whatever is asked, by multicast or by unicast, no packet exceeds the MTU of 1500, over either family, but for a single
+// large record; and that is sent with the PTR without being asked for (RFC 6763 §12).
+func TestPacketSize(t *testing.T) {
+	for _, size := range []int{1170, 1180, 1190, 1200, 1210, 1220, 1230, 1240, 1250, 1260, 1270, 1290, 1310, 1400, 8000} {
+		bubble(t, func(t *testing.T) {
+			link := dnssdtest.NewLink()
+			var txt []string
+			for n := size; n > 0; n -= 100 {
+				txt = append(txt, strings.Repeat("x", min(n, 100)-1))
+			}
+			run(t, hostOn(link, eth(1)), service("a", txt...))
+			run(t, hostOn(link, eth(2)))
+			o := newOutsider(t, link, 9)
+			pass(time.Minute)
+			for _, q := range []string{"_sd._udp.local. PTR", "a._sd._udp.local. ANY"} {
+				for _, qu := range []string{"", " QU"} {
+					o.take()
+					o.send(query(q + qu))
+					pass(2 * time.Minute)
+					var got []string
+					for _, m := range o.take() {
+						got = append(got, types(append(m.Answer, m.Extra...))...)
+					}
+					if size < 1200 || size > 1500 || strings.HasSuffix(q, "ANY") { // between, there is no room beside the PTR
+						require.Contains(t, got, "TXT", q)
+					}
+				}
+			}
+			for _, f := range link.Frames() {
+				limit := 1500 - 28
+				if f.Src.Addr().Is6() {
+					limit = 1500 - 48
+				}
+				var m dns.Msg
+				require.NoError(t, m.Unpack(f.Data))
+				require.True(t, len(f.Data) <= limit || len(m.Answer) == 1 && len(m.Extra) == 0 && size > 1400, "%d: %d bytes", size, len(f.Data))
+			}
+		})
+	}
+}
+
 // RFC 6762 §17: a TXT record of 8 KiB goes alone in a packet, the others stay within the MTU; 128 strings arrive.
 func TestLargeTXT(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -251,5 +319,28 @@ func TestLargeTXT(t *testing.T) {
 		c := run(t, hostOn(link, eth(3)))
 		pass(2 * time.Second)
 		require.Equal(t, txt, c.Instances()[0].TXT)
+	})
+}
+
+// RFC 6762 §8.4, §10.1: an address that went and came back before that was announced is announced, and not taken back.
+func TestAddressBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		a := run(t, hostOn(link, eth(1)), service("a"))
+		b := run(t, hostOn(link, eth(2)))
+		pass(10 * time.Second)
+		without := service("a")
+		without.IPv6 = false
+		require.NoError(t, a.Publish(without))
+		pass(300 * time.Millisecond)
+		start := time.Now()
+		require.NoError(t, a.Publish(service("a")))
+		pass(10 * time.Second)
+		require.Len(t, b.Instances()[0].LinkLocal, 1)
+		for _, m := range messages(t, link, 1, start) {
+			for _, rr := range m.Answer {
+				require.NotZero(t, rr.Header().Ttl, rr)
+			}
+		}
 	})
 }

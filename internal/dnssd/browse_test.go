@@ -3,6 +3,7 @@ package dnssd_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -45,6 +46,21 @@ func TestBrowseSchedule(t *testing.T) {
 		}
 		require.Len(t, asked, 13+8)
 	})
+}
+
+// RFC 6762 §5.2: the delay of the first question is random.
+func TestBrowseStart(t *testing.T) {
+	var delays []time.Duration
+	for range 30 {
+		bubble(t, func(t *testing.T) {
+			link := dnssdtest.NewLink()
+			n := run(t, hostOn(link, eth4(1)))
+			pass(150 * time.Millisecond)
+			delays = append(delays, messages(t, link, 1, n.start)[0].at)
+		})
+	}
+	require.Less(t, slices.Min(delays), 70*time.Millisecond)
+	require.Greater(t, slices.Max(delays), 70*time.Millisecond)
 }
 
 // RFC 6762 §7.1: browsing lists the known instances whose records have half of their time left, so that nobody answers.
@@ -111,20 +127,26 @@ func TestDuplicateQuestionSuppression(t *testing.T) {
 		name  string
 		known string
 		qu    string
+		tc    bool
 		asked int
 	}{
-		{"same question", "", "", 0},
-		{"known answer that we do not have", "_sd._udp.local. 4500 IN PTR other._sd._udp.local.", "", 1},
-		{"for unicast answers", "", " QU", 1},
+		{"same question", "", "", false, 0},
+		{"known answer that we have, too", "_SD._udp.local. 4500 IN PTR Friend._sd._udp.local.", "", false, 0},
+		{"known answer that we do not have", "_sd._udp.local. 4500 IN PTR other._sd._udp.local.", "", false, 1},
+		{"more known answers to come", "", "", true, 1},
+		{"for unicast answers", "", " QU", false, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				link := dnssdtest.NewLink()
 				o := newOutsider(t, link, 2)
 				n := run(t, hostOn(link, eth4(1)))
-				pass(700 * time.Millisecond)
+				pass(10 * time.Millisecond)
+				o.send(instance(t, "friend", "10.0.0.2", "x=1"))
+				pass(690 * time.Millisecond)
 				start := time.Now()
-				q := query("_sd._udp.local. PTR" + test.qu)
+				q := query("_Sd._udp.local. PTR" + test.qu)
+				q.Truncated = test.tc
 				if test.known != "" {
 					q.Answer = parse(t, test.known)
 				}
@@ -133,10 +155,40 @@ func TestDuplicateQuestionSuppression(t *testing.T) {
 				require.Len(t, messages(t, link, 1, start), test.asked)
 				pass(3 * time.Second)
 				require.NotEmpty(t, messages(t, link, 1, start.Add(time.Second)), "later ones are")
-				require.Empty(t, n.log())
+				require.Equal(t, "found friend", n.log())
 			})
 		})
 	}
+	// A query that came by unicast was heard by nobody else.
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		o := newOutsider(t, link, 2)
+		run(t, hostOn(link, eth4(1)))
+		pass(700 * time.Millisecond)
+		start := time.Now()
+		b, err := query("_sd._udp.local. PTR").Pack()
+		require.NoError(t, err)
+		link.Inject(b, netip.AddrPortFrom(o.addr, dnssd.Port), netip.AddrPortFrom(addr4(1), dnssd.Port))
+		pass(600 * time.Millisecond)
+		require.Len(t, messages(t, link, 1, start), 1)
+	})
+	// Nor is a refresh asked for.
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		o := newOutsider(t, link, 2)
+		run(t, hostOn(link, eth4(1)))
+		pass(time.Minute)
+		o.send(instance(t, "Peer", "10.0.0.2", "x=1"))
+		start := time.Now()
+		pass(95 * time.Second)
+		for range 10 {
+			o.send(query("peer._SD._udp.local. SRV", "peer.local. A"))
+			pass(500 * time.Millisecond)
+		}
+		require.Empty(t, filter(messages(t, link, 1, start), asksFor(dns.TypeSRV)))
+		pass(5 * time.Second)
+		require.Len(t, filter(messages(t, link, 1, start), asksFor(dns.TypeSRV)), 1, "the next one")
+	})
 }
 
 // RFC 6762 §5.2, §10: records are asked for again at 80, 85, 90 and 95 % of their time to live; without an answer the
@@ -164,9 +216,34 @@ func TestRefreshAndExpiry(t *testing.T) {
 		pass(10 * time.Minute)
 		require.Empty(t, filter(messages(t, link, 1, start.Add(121*time.Second)), asksFor(dns.TypeSRV)), "what is gone is not asked for")
 	})
+	bubble(t, func(t *testing.T) { // whatever the type, and together
+		link := dnssdtest.NewLink()
+		run(t, hostOn(link, eth4(1)))
+		o := newOutsider(t, link, 2)
+		pass(time.Minute)
+		announce := func(label string) {
+			m := instance(t, label, "10.0.0.2", "x=1")
+			for _, rr := range m.Answer {
+				rr.Header().Ttl = 1000
+			}
+			o.send(m)
+		}
+		start := time.Now()
+		announce("peer")
+		pass(10 * time.Minute)
+		announce("later")
+		require.Empty(t, filter(messages(t, link, 1, start), asksFor(dns.TypeTXT)))
+		pass(390 * time.Second)
+		asked := filter(messages(t, link, 1, start), asksFor(dns.TypeTXT))
+		require.Len(t, asked, 4)
+		for _, m := range asked {
+			require.Len(t, m.Question, 4, "PTR, SRV, TXT and A")
+			require.Equal(t, []string{"PTR"}, types(m.Answer), "known: later")
+		}
+	})
 }
 
-// A peer that answers stays, and is asked once for each refresh.
+// RFC 6762 §5.2: a peer that answers when it is asked again stays.
 func TestRefreshed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -228,18 +305,35 @@ func TestReconfirm(t *testing.T) {
 		require.Equal(t, "found alive, found dead", n.log())
 		start := time.Now()
 		n.Reconfirm("ALIVE")
-		n.Reconfirm("dead")
+		n.Reconfirm("DEAD")
 		n.Reconfirm("never heard of")
-		pass(9900 * time.Millisecond)
+		for range 99 {
+			pass(100 * time.Millisecond)
+			n.Reconfirm("dead")
+		}
 		require.Len(t, n.Instances(), 2)
-		n.Reconfirm("dead")
 		pass(200 * time.Millisecond)
 		require.Equal(t, "found alive, found dead, lost dead", n.log())
 		asked := filter(messages(t, link, 1, start), asksFor(dns.TypeSRV))
 		require.GreaterOrEqual(t, len(asked), 2)
 		require.LessOrEqual(t, len(asked), 6)
+		alive := 0
+		for _, m := range asked {
+			for _, q := range m.Question {
+				if q.Name == "alive._sd._udp.local." {
+					alive++
+				}
+			}
+		}
+		require.Equal(t, 1, alive, "not after an answer")
 		pass(time.Hour)
 		require.Len(t, n.Instances(), 1)
+
+		// One that answered once may be gone the next time.
+		link.Drop(func(f dnssdtest.Frame, _ netip.Addr) bool { return f.Src.Addr() == addr4(2) || f.Src.Addr().Is6() })
+		n.Reconfirm("alive")
+		pass(10100 * time.Millisecond)
+		require.Empty(t, n.Instances())
 	})
 }
 
@@ -293,14 +387,29 @@ func TestCacheFlush(t *testing.T) {
 		require.Equal(t, "[10.0.0.4:4242]", sprint(n.Instances()[0].Addrs))
 		require.Equal(t, "found p, found p, found p", n.log())
 
+		// Of their type only; and a goodbye flushes nothing.
+		o.send(reply(t, "p.local. 120 IN AAAA fe80::2"))
+		pass(5 * time.Second)
+		o.send(reply(t, "p.local. 120 IN A 10.0.0.4", "p.local. 120 IN A 10.0.0.6"))
+		pass(5 * time.Second)
+		o.send(reply(t, "p.local. 0 IN A 10.0.0.6", "p.local. 0 IN AAAA fe80::3"))
+		pass(5 * time.Second)
+		require.Equal(t, "[10.0.0.4:4242]", sprint(n.Instances()[0].Addrs))
+		require.Equal(t, "[[fe80::2%eth0]:4242]", sprint(n.Instances()[0].LinkLocal))
+
 		// What was flushed does not come back.
 		o.send(reply(t, "p.local. 120 IN A 10.0.0.5"))
 		pass(3 * time.Second)
-		o.send(reply(t, "p.local. 0 IN A 10.0.0.5"))
+		o.send(reply(t, "p.local. 0 IN A 10.0.0.5", "p.local. 0 IN AAAA fe80::2"))
 		pass(3 * time.Second)
 		require.Empty(t, n.Instances())
 		o.send(instance(t, "p", "10.0.0.4", "x=1"))
 		pass(time.Second)
+
+		// A priority is worth a report, too.
+		o.send(reply(t, "p._sd._udp.local. 120 IN SRV 7 0 4242 p.local."))
+		pass(3 * time.Second)
+		require.EqualValues(t, 7, n.Instances()[0].Targets[0].Priority)
 
 		// Several SRV records without the bit stand side by side; loopback and nonsense are no addresses.
 		m := reply(t, "p._sd._udp.local. 120 IN SRV 1 0 99 q.local.", "q.local. 120 IN A 10.0.0.5", "q.local. 120 IN A 127.0.0.1",
@@ -310,6 +419,7 @@ func TestCacheFlush(t *testing.T) {
 		pass(time.Second)
 		got := n.Instances()[0]
 		require.Len(t, got.Targets, 2)
+		require.EqualValues(t, 7, got.Targets[1].Priority)
 		require.Equal(t, "[10.0.0.4:4242 10.0.0.5:99]", sprint(got.Addrs))
 		require.Equal(t, "[192.0.2.7:99]", sprint(got.OffLink))
 		require.Equal(t, "[[fe80::7%eth0]:99]", sprint(got.LinkLocal))

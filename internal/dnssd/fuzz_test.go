@@ -1,6 +1,7 @@
 package dnssd
 
 import (
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
@@ -10,19 +11,37 @@ import (
 )
 
 // deaf is a network that takes packets and has none.
-type deaf struct{ sent int }
+type deaf struct {
+	sent       int
+	joined     int
+	refuse     bool // to join
+	interfaces int  // further ones
+}
 
 func (d *deaf) Interfaces() ([]Interface, error) {
-	return []Interface{{Index: 1, Name: "eth0", MTU: 1500, Up: true, Multicast: true, Addrs: []netip.Prefix{
+	list := []Interface{{Index: 1, Name: "eth0", MTU: 1500, Up: true, Multicast: true, Addrs: []netip.Prefix{
 		netip.MustParsePrefix("10.0.0.1/24"), netip.MustParsePrefix("fe80::1/64"),
-	}}}, nil
+	}}}
+	for i := range d.interfaces {
+		more := list[0]
+		more.Index += i + 1
+		list = append(list, more)
+	}
+	return list, nil
 }
 
 func (d *deaf) Open(Family, func(Packet), func(error)) (Conn, error) { return d, nil }
-func (d *deaf) Join(Interface) error                                 { return nil }
-func (d *deaf) Leave(Interface)                                      {}
+func (d *deaf) Leave(Interface)                                      { d.joined-- }
 func (d *deaf) Close() error                                         { return nil }
 func (d *deaf) Send(b []byte, _ Interface, _ netip.AddrPort) error   { d.sent++; return nil }
+
+func (d *deaf) Join(Interface) error {
+	if d.refuse {
+		return errors.New("refused")
+	}
+	d.joined++
+	return nil
+}
 
 // advance lets time pass for an engine that is not running.
 func (e *Engine) advance(d time.Duration) {

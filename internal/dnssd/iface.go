@@ -154,8 +154,8 @@ func (e *Engine) pollInterfaces() {
 				l.changed(p.entry)
 			}
 			l.publishMissing()
-		default:
-			l.join() // again, if it failed the last time
+		case l.join(): // which failed the last time
+			l.restart()
 		}
 		if slept && e.links[index] == l {
 			l.resume()
@@ -174,7 +174,7 @@ func (l *link) resume() {
 	for _, s := range l.seen {
 		l.suspect(s)
 	}
-	l.announceAgain()
+	l.restart()
 }
 
 // usable reports whether an interface is one to announce and browse on.

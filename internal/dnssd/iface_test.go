@@ -2,6 +2,7 @@ package dnssd_test
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"testing"
@@ -74,6 +75,25 @@ func TestAddressChange(t *testing.T) {
 		require.Empty(t, b.Instances()[0].LinkLocal)
 		require.NotEmpty(t, b.Instances()[0].Addrs)
 		require.Equal(t, "found a, found a, found a", b.log())
+
+		// It comes back, and is announced over both families, as is what waited for it.
+		only6 := service("six")
+		only6.IPv4 = false
+		six := run(t, h, only6)
+		pass(8 * time.Second)
+		require.Empty(t, filter(messages(t, link, 77, six.start), isProbe))
+		start = time.Now()
+		h.Change(moved)
+		pass(4100 * time.Millisecond)
+		var over6 int
+		for _, f := range link.Frames() {
+			if f.Time.After(start) && f.Src.Addr() == moved.Addrs[1].Addr() {
+				over6++
+			}
+		}
+		require.Positive(t, over6)
+		pass(4 * time.Second)
+		require.ElementsMatch(t, []string{"a", "six"}, names(b))
 	})
 }
 
@@ -89,7 +109,9 @@ func TestNetworkChange(t *testing.T) {
 		ifc.Gateway = netip.MustParseAddr("10.0.0.253")
 		return ifc
 	}
-	for name, moved := range map[string]dnssd.Interface{"prefix": cafe(), "gateway": sameAddress()} {
+	renamed := eth4(1)
+	renamed.Name = "eth9"
+	for name, moved := range map[string]dnssd.Interface{"prefix": cafe(), "gateway": sameAddress(), "name": renamed} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				home, elsewhere := dnssdtest.NewLink(), dnssdtest.NewLink()
@@ -129,6 +151,31 @@ func TestNetworkChange(t *testing.T) {
 		h.Change(eth(1))
 		pass(10 * time.Second)
 		require.Equal(t, "found b", a.log())
+		// Nor is a second IPv4 network that comes and goes, or a default route.
+		more.Addrs[2] = netip.MustParsePrefix("172.16.0.1/24")
+		more.Gateway = netip.MustParseAddr("10.0.0.254")
+		h.Change(more)
+		pass(10 * time.Second)
+		h.Change(eth(1))
+		pass(10 * time.Second)
+		require.Equal(t, "found b", a.log())
+	})
+	// Where there is no IPv4, the prefix of IPv6 tells, but the one of link-local addresses does not.
+	bubble(t, func(t *testing.T) {
+		six := func(n int, prefix string) dnssd.Interface {
+			ifc := eth(n)
+			ifc.Addrs = []netip.Prefix{ifc.Addrs[1], netip.MustParsePrefix(fmt.Sprint(prefix, n, "/64"))}
+			return ifc
+		}
+		home, elsewhere := dnssdtest.NewLink(), dnssdtest.NewLink()
+		h := hostOn(home, six(1, "2001:db8:1::"))
+		a := run(t, h)
+		run(t, hostOn(home, six(2, "2001:db8:1::")), service("b"))
+		pass(30 * time.Second)
+		require.Equal(t, "found b", a.log())
+		h.Plug(elsewhere, six(1, "2001:db8:2::"))
+		pass(5 * time.Second)
+		require.Equal(t, "found b, lost b", a.log())
 	})
 }
 
@@ -207,6 +254,20 @@ func TestTwoLinks(t *testing.T) {
 		require.Equal(t, "[10.0.0.1:4242]", sprint(b.Instances()[0].Addrs))
 		require.NotContains(t, b.log(), "lost")
 	})
+	// RFC 6762 §7.1: known answers are those of the link that they are listed on.
+	bubble(t, func(t *testing.T) {
+		one, two := dnssdtest.NewLink(), dnssdtest.NewLink()
+		h := hostOn(one, eth4(1))
+		h.Plug(two, second(1))
+		n := run(t, h)
+		o := newOutsider(t, one, 2)
+		pass(500 * time.Millisecond)
+		o.send(instance(t, "b", "10.0.0.2", "x=1"))
+		pass(10 * time.Second)
+		require.Equal(t, 3, records(filter(messages(t, one, 1, n.start), isQuery), dns.TypePTR))
+		require.Zero(t, records(messages(t, two, 0, n.start), dns.TypePTR))
+		require.NotEmpty(t, messages(t, two, 0, n.start))
+	})
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
 		h := hostOn(link, eth4(1))
@@ -253,7 +314,7 @@ func TestLinkLocalTwice(t *testing.T) {
 	})
 }
 
-// Two engines on one host share port and address, and hear each other; neither takes the other's packets for its own.
+// RFC 6762 §15: two engines on one host share port and address, and hear each other; neither takes the other's packets for its own.
 func TestTwoEnginesOneHost(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -282,6 +343,25 @@ func names(n *node) []string {
 	return out
 }
 
+// RFC 6762 §8: an interface whose group could not be joined at first is probed and announced on when that works.
+func TestJoinLater(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		h := hostOn(link, eth(1))
+		h.RefuseJoin(true)
+		a := run(t, h, service("a"))
+		b := run(t, hostOn(link, eth(2)))
+		pass(time.Minute)
+		require.Empty(t, messages(t, link, 1, time.Time{}))
+		start := time.Now()
+		h.RefuseJoin(false)
+		pass(7 * time.Second)
+		require.Len(t, filter(messages(t, link, 1, start), isProbe), 3)
+		require.Equal(t, "found a", b.log())
+		require.EqualValues(t, 4, a.Stats().Sent.Announcements.Packets)
+	})
+}
+
 // A socket that fails while running is opened again, with a pause that grows while it keeps failing; both are said once.
 func TestSocketFailure(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -298,6 +378,7 @@ func TestSocketFailure(t *testing.T) {
 		pass(2 * time.Minute)
 		require.Equal(t, 2, h.Sockets())
 		require.Len(t, logged.lines(), 4)
+		require.Len(t, filter(messages(t, link, 1, a.start.Add(10*time.Minute)), isResponse), 2, "announced again")
 		run(t, hostOn(link, eth(2)), service("b"))
 		pass(2 * time.Second)
 		require.Equal(t, []string{"b"}, names(a))
@@ -313,7 +394,7 @@ func TestSocketFailure(t *testing.T) {
 	})
 }
 
-// A computer that was suspended announces its services again, since others have let them expire, and asks whether those
+// RFC 6762 §8.3, §5.2: a computer that was suspended announces its services again, since others have let them expire, and asks whether those
 // that it knew are still there.
 func TestSuspend(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -333,10 +414,30 @@ func TestSuspend(t *testing.T) {
 		require.Contains(t, b.log(), "lost a")
 		require.Empty(t, filter(messages(t, link, 1, time.Now().Add(-19*time.Minute)), func(message) bool { return true }))
 		link.Drop(nil)
+		start := time.Now()
 		pass(6 * time.Second)
 		require.Equal(t, "a", b.Instances()[0].Name)
+		require.Len(t, filter(messages(t, link, 1, start), func(m message) bool { return m.Response && len(m.Answer) == 5 }), 2, "announced")
+		require.GreaterOrEqual(t, len(filter(messages(t, link, 1, start), asksFor(dns.TypePTR))), 3, "browsing starts anew")
 		pass(10 * time.Second)
 		require.Len(t, a.Instances(), 1)
 		require.Equal(t, "b", a.Instances()[0].Name)
+	})
+	// RFC 6762 §10.4: after a minute, what is gone has not expired.
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		a := run(t, hostOn(link, eth4(1)))
+		run(t, hostOn(link, eth4(2)), service("b"))
+		pass(50 * time.Second)
+		gone := run(t, hostOn(link, eth4(3)), service("gone"))
+		pass(10 * time.Second)
+		link.Drop(func(f dnssdtest.Frame, to netip.Addr) bool { return to == addr4(1) })
+		a.host.Stall(time.Minute)
+		gone.stop()
+		pass(59 * time.Second)
+		link.Drop(nil)
+		require.Equal(t, "found b, found gone", a.log())
+		pass(16 * time.Second)
+		require.Equal(t, "found b, found gone, lost gone", a.log())
 	})
 }

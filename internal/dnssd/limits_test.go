@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -117,6 +118,32 @@ func TestTableLimit(t *testing.T) {
 	})
 }
 
+// What a full table gives up: first what is not complete; then the oldest of the source that announced most.
+func TestEviction(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		n := runWith(t, hostOn(link, eth4(1)), dnssd.Config{MaxInstances: 5})
+		o := newOutsider(t, link, 60)
+		pass(10 * time.Second)
+		announce := func(i, source int) {
+			forge(t, link, "kind", i, addr4(source))
+			pass(200 * time.Millisecond)
+		}
+		announce(1, 70)
+		announce(2, 71)
+		announce(3, 71)
+		announce(4, 72)
+		o.send(reply(t, "_sd._udp.local. 4500 IN PTR ghost._sd._udp.local."))
+		pass(200 * time.Millisecond)
+		announce(5, 73)
+		require.Equal(t, []string{"kind00001", "kind00002", "kind00003", "kind00004", "kind00005"}, names(n), "instead of ghost")
+		announce(6, 74)
+		require.Equal(t, []string{"kind00001", "kind00003", "kind00004", "kind00005", "kind00006"}, names(n), "from the source of two")
+		announce(7, 75)
+		require.Equal(t, []string{"kind00003", "kind00004", "kind00005", "kind00006", "kind00007"}, names(n), "the oldest")
+	})
+}
+
 // A flood of 100,000 forged instances from 64 sources that goes on: the table stays within its limit, the heap within 32 MiB, and a
 // real peer is found in less than 5 s.
 func TestFlood(t *testing.T) {
@@ -210,6 +237,10 @@ func TestSpoofs(t *testing.T) {
 		o.send(m)
 		pass(time.Second)
 		require.Equal(t, "found spoof", n.log())
+		// A link-local source is on the link, whatever the prefixes are.
+		link.Inject(forgery(t), netip.MustParseAddrPort("169.254.7.7:5353"), group)
+		pass(time.Second)
+		require.Equal(t, "found spoof, found kind00000", n.log())
 	})
 }
 
@@ -238,5 +269,20 @@ func TestRecordLimits(t *testing.T) {
 		require.Len(t, got.Targets, 4)
 		require.Len(t, got.Addrs, 16)
 		require.Equal(t, []string{"x=1"}, got.TXT, "130 strings are refused")
+		big.Answer[0].(*dns.TXT).Txt = slices.Repeat([]string{strings.Repeat("z", 255)}, 34)
+		o.send(big)
+		pass(time.Second)
+		require.Equal(t, []string{"x=1"}, n.Instances()[0].TXT, "more than 8 KiB are refused")
+
+		// Nothing lives longer than 75 min.
+		m := instance(t, "forever", "10.0.0.9", "x=1")
+		for _, rr := range m.Answer {
+			rr.Header().Ttl = 1 << 30
+		}
+		o.send(m)
+		pass(4499 * time.Second)
+		require.Equal(t, []string{"forever"}, names(n))
+		pass(2 * time.Second)
+		require.Empty(t, n.Instances())
 	})
 }

@@ -78,8 +78,9 @@ func (l *link) close() {
 	l.forgetAll()
 }
 
-// join joins the groups of the families that the interface has addresses of. IPv6 multicast does not work on loopback.
-func (l *link) join() {
+// join joins the groups of the families that the interface has addresses of, and reports whether one was joined that was not.
+// IPv6 multicast does not work on loopback.
+func (l *link) join() (joined bool) {
 	for f := range Family(families) {
 		conn := l.e.sockets[f].conn
 		want := conn != nil && l.ifc.has(f) && !(l.ifc.Loopback && f == IPv6)
@@ -95,8 +96,9 @@ func (l *link) join() {
 			l.e.log.Debug("cannot join the multicast group", "interface", l.ifc.Name, "family", f, "error", err)
 			continue
 		}
-		l.joined[f] = true
+		l.joined[f], joined = true, true
 	}
+	return joined
 }
 
 // after calls fn in the engine's goroutine after a while, unless the link is dropped before.

@@ -32,7 +32,7 @@ func (p *publication) startProbing(delay time.Duration) {
 
 // probe sends the next of three probes, or finds that all went unanswered and announces (RFC 6762 §8.1).
 func (p *publication) probe() {
-	l, en := p.l, p.entry
+	l := p.l
 	p.state = stateProbing
 	if p.probes == probeCount {
 		p.state, p.due, p.denials, p.contested = stateAnnounced, 2, 0, false
@@ -45,47 +45,56 @@ func (p *publication) probe() {
 		if !l.joined[f] {
 			continue
 		}
-		m := &dns.Message{}
-		for _, name := range []string{en.name, en.host} {
-			m.Question = append(m.Question, dns.Question{Name: name, Type: dns.TypeANY, Class: dns.ClassINET | unicastBit})
-		}
-		m.Ns = p.proposed("")
-		l.multicast(f, appendPacked(nil, m), probes)
+		l.multicast(f, appendPacked(nil, p.message(f)), probes)
 	}
 	l.asked = l.e.now
 	l.e.timers.set(&p.timer, l.e.now.Add(probeInterval))
 }
 
-// proposed returns the unique records with a name, folded, or with any if that is empty, as they stand in a probe.
-func (p *publication) proposed(key string) []dns.Record {
-	var rrs []dns.Record
+// message returns a probe, with our unique records in its authority section. A TXT record that is too large for the packet is
+// not proposed (RFC 6762 §17).
+func (p *publication) message(f Family) *dns.Message {
+	m := &dns.Message{}
+	for _, name := range []string{p.entry.name, p.entry.host} {
+		m.Question = append(m.Question, dns.Question{Name: name, Type: dns.TypeANY, Class: dns.ClassINET | unicastBit})
+	}
+	size := sizer{limit: p.l.ifc.payload(f), bound: m.Len()}
 	for _, r := range p.records {
-		if r.unique && r.typ() != dns.TypeNSEC && (key == "" || r.key == key) {
-			rrs = append(rrs, withTTL(r.rr, r.rr.Head().TTL, true))
+		if r.unique && r.typ() != dns.TypeNSEC {
+			rr := withTTL(r.rr, r.rr.Head().TTL, true)
+			if m.Ns = append(m.Ns, rr); !size.fits(m, rr) {
+				m.Ns = m.Ns[:len(m.Ns)-1]
+			}
 		}
 	}
-	return rrs
+	return m
+}
+
+// named returns the records with a name, folded.
+func named(records []dns.Record, key string) (list []dns.Record) {
+	for _, rr := range records {
+		if fold(rr.Head().Name) == key {
+			list = append(list, rr)
+		}
+	}
+	return list
 }
 
 // tieBreak compares the records that another host proposes in a probe with ours, if we are probing for the same name.
 // The lexicographically later set wins; the loser waits a second and probes again, by when the winner answers
 // (RFC 6762 §8.2). The names of instance and host depend on each other, so the host decides only if the instance does not.
-func (l *link) tieBreak(m *dns.Message) {
+func (l *link) tieBreak(m *dns.Message, f Family) {
 	for _, p := range l.pubs {
 		if p.state != stateProbing || p.probes == 0 {
 			continue
 		}
+		proposed := p.message(f).Ns
 		for _, key := range []string{p.entry.key, p.entry.hostKey} {
-			var theirs []dns.Record
-			for _, rr := range m.Ns {
-				if fold(rr.Head().Name) == key {
-					theirs = append(theirs, rr)
-				}
-			}
+			theirs := named(m.Ns, key)
 			if len(theirs) == 0 {
 				continue
 			}
-			if c := compareSets(p.proposed(key), theirs); c < 0 {
+			if c := compareSets(named(proposed, key), theirs); c < 0 {
 				p.startProbing(probeDefer)
 				break
 			} else if c > 0 {

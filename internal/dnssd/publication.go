@@ -132,11 +132,12 @@ func (l *link) changed(en *entry) {
 			for f := range Family(families) {
 				l.answers[f].drop(r)
 			}
-			if replaced := r.typ() == dns.TypeSRV || r.typ() == dns.TypeTXT || r.typ() == dns.TypeNSEC; !replaced {
+			if replaced := r.typ() == dns.TypeSRV || r.typ() == dns.TypeTXT || r.typ() == dns.TypeNSEC; !replaced && !p.announced.IsZero() {
 				p.retired = append(p.retired, withTTL(r.rr, 0, false))
 			}
 		}
 	}
+	p.retired = slices.DeleteFunc(p.retired, func(rr dns.Record) bool { return p.find(rr) != nil }) // it came back
 	if p.state != stateAnnounced || !fresh {
 		return
 	}
@@ -155,6 +156,15 @@ func (l *link) announceAgain() {
 			p.due = 2
 			l.e.timers.set(&p.timer, l.e.now)
 		}
+	}
+	l.startBrowsing()
+}
+
+// restart probes and announces again, and browses as if from the start: the link has come up, or the computer has woken up
+// (RFC 6762 §8).
+func (l *link) restart() {
+	for _, p := range l.pubs {
+		p.startProbing(between(0, 250*time.Millisecond))
 	}
 	l.startBrowsing()
 }
@@ -249,24 +259,25 @@ func (p *publication) announce() {
 		p.entry.large = true
 		l.e.log.Warn("the TXT record is larger than 1300 bytes and may not reach every device", "instance", p.entry.service.Instance, "bytes", size)
 	}
-	var answers, additional []dns.Record
-	for _, r := range p.records {
-		if r.typ() == dns.TypeNSEC {
-			additional = append(additional, r.rr)
-		} else {
-			answers = append(answers, r.rr)
-		}
-	}
-	answers = append(answers, p.retired...)
 	for f := range Family(families) {
 		if !l.joined[f] {
 			continue
 		}
-		l.multicast(f, packResponses(answers, additional, l.ifc.payload(f)), announcements)
+		var answers, additional []dns.Record
 		for _, r := range p.records {
-			r.sent[f] = l.e.now
 			l.answers[f].drop(r)
+			switch {
+			case l.lately(r, f): // as an answer; it has not changed since
+				continue
+			case r.typ() == dns.TypeNSEC:
+				additional = append(additional, r.rr)
+			default:
+				answers = append(answers, r.rr)
+			}
+			r.sent[f] = l.e.now
 		}
+		answers = append(answers, p.retired...)
+		l.multicast(f, packResponses(answers, additional, l.ifc.payload(f)), announcements)
 	}
 	p.announced = l.e.now
 	p.due--

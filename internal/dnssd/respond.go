@@ -27,7 +27,12 @@ func (q *answerQueue) drop(r *ownRecord) { delete(q.due, r) }
 type heldQuery struct {
 	questions []dns.Question
 	known     map[*ownRecord]bool // those of our records that it listed so far
+	timer     *timer
+	latest    time.Time // when it is answered, whatever is to come
 }
+
+// maxHold is how long a query may be held, in spite of more and more known answers to come.
+const maxHold = 2 * time.Second
 
 // The gaps that RFC 6762 §6 demands between two times that a record is multicast on a link.
 const (
@@ -38,7 +43,7 @@ const (
 // handleQuery answers a query of another Multicast DNS host.
 func (l *link) handleQuery(p received, m *dns.Message, unicast bool) {
 	if len(m.Ns) > 0 {
-		l.tieBreak(m)
+		l.tieBreak(m, p.family)
 	}
 	if !unicast {
 		l.noteQuestions(p.family, m)
@@ -49,25 +54,24 @@ func (l *link) handleQuery(p received, m *dns.Message, unicast bool) {
 		}
 	}
 	known := l.known(m.Answer)
-	if h := l.held[p.Src]; h != nil {
+	if h := l.held[p.Src]; h != nil && (m.Truncated || len(m.Question) == 0) {
 		maps.Copy(h.known, known)
-		if len(m.Question) == 0 {
-			return
+		h.questions = append(h.questions, m.Question[:min(len(m.Question), maxResolveBatch-len(h.questions))]...)
+		if at := l.e.now.Add(between(400*time.Millisecond, 500*time.Millisecond)); m.Truncated && at.Before(h.latest) {
+			l.e.timers.set(h.timer, at)
 		}
+		return
 	}
 	if m.Truncated && len(m.Question) > 0 {
-		if !l.concerned(m.Question) || len(l.held) >= maxHeld {
-			return
-		}
-		if l.held[p.Src] == nil {
-			h := &heldQuery{questions: m.Question, known: known}
-			l.held[p.Src] = h
-			l.after(between(400*time.Millisecond, 500*time.Millisecond), func() {
+		if l.concerned(m.Question) && len(l.held) < maxHeld {
+			h := &heldQuery{questions: m.Question[:min(len(m.Question), maxResolveBatch)], known: known, latest: l.e.now.Add(maxHold)}
+			h.timer = l.after(between(400*time.Millisecond, 500*time.Millisecond), func() {
 				delete(l.held, p.Src)
 				l.answer(p, h.questions, h.known, false, 0)
 			})
-			return
+			l.held[p.Src] = h
 		}
+		return
 	}
 	l.answer(p, m.Question, known, len(m.Ns) > 0, between(20*time.Millisecond, 120*time.Millisecond))
 }
@@ -216,11 +220,16 @@ func (l *link) flushAnswers(f Family) {
 		return
 	}
 	slices.SortFunc(out, func(a, b *ownRecord) int { return compareRecords(a.rr, b.rr) })
-	extra := additionals(out)
+	extra := slices.DeleteFunc(additionals(out), func(r *ownRecord) bool { return l.lately(r, f) })
 	l.multicast(f, packResponses(rrs(out), rrs(extra), l.ifc.payload(f)), responses)
 	for _, r := range append(out, extra...) {
 		r.sent[f] = l.e.now
 	}
+}
+
+// lately reports whether a record was multicast less than a second ago, so that it must not be again (RFC 6762 §6).
+func (l *link) lately(r *ownRecord, f Family) bool {
+	return !r.sent[f].IsZero() && l.e.now.Sub(r.sent[f]) < answerGap
 }
 
 // uniq leaves out what two publications have in common.

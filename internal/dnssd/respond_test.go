@@ -3,6 +3,7 @@ package dnssd_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -46,6 +47,25 @@ func TestAnswerDelay(t *testing.T) {
 			got = o.take()
 			require.Len(t, got, 1)
 			require.Equal(t, 2*time.Millisecond, got[0].Time.Sub(start))
+
+			// By unicast, too.
+			start = time.Now()
+			o.send(query("_sd._udp.local. PTR QU"))
+			pass(200 * time.Millisecond)
+			got = o.take()
+			require.Len(t, got, 1)
+			require.Equal(t, o.addr, got[0].Dst.Addr())
+			require.GreaterOrEqual(t, got[0].Time.Sub(start), 22*time.Millisecond)
+			require.LessOrEqual(t, got[0].Time.Sub(start), 122*time.Millisecond)
+
+			// Further questions do not put it off.
+			pass(2 * time.Second)
+			start = time.Now()
+			for range 30 {
+				o.send(query("_sd._udp.local. PTR"))
+				pass(10 * time.Millisecond)
+			}
+			require.LessOrEqual(t, o.take()[0].Time.Sub(start), 122*time.Millisecond)
 		})
 	}
 	require.NotEqual(t, delays[0], delays[1])
@@ -86,7 +106,7 @@ func TestAdditionals(t *testing.T) {
 			if test.answer[0] == "NSEC" {
 				nsec := got[0].Answer[0].(*dns.NSEC)
 				require.Equal(t, nsec.Hdr.Name, nsec.NextDomain)
-				require.NotContains(t, nsec.TypeBitMap, dns.TypeAAAA)
+				require.Equal(t, map[string][]uint16{"v4.local.": {dns.TypeA}, "a._sd._udp.local.": {dns.TypeTXT, dns.TypeSRV}}[nsec.Hdr.Name], nsec.TypeBitMap)
 			}
 			if test.question[:9] == "_services" {
 				require.Equal(t, "_sd._udp.local.", got[0].Answer[0].(*dns.PTR).Ptr)
@@ -142,6 +162,45 @@ func TestTruncatedQuery(t *testing.T) {
 		o.send(rest)
 		pass(2 * time.Second)
 		require.Empty(t, o.take())
+
+		// The wait begins again with each packet that is not the last one, also if it has questions of its own.
+		start = time.Now()
+		o.send(q)
+		pass(300 * time.Millisecond)
+		more := query("a._sd._udp.local. SRV")
+		more.Truncated = true
+		o.send(more)
+		pass(300 * time.Millisecond)
+		o.send(rest)
+		pass(2 * time.Second)
+		got = o.take()
+		require.Len(t, got, 1)
+		require.Zero(t, records(got, dns.TypePTR))
+		require.Equal(t, 1, records(got, dns.TypeSRV))
+		require.GreaterOrEqual(t, got[0].Time.Sub(start), 700*time.Millisecond)
+		start = time.Now()
+		for range 20 {
+			o.send(q)
+			pass(100 * time.Millisecond)
+		}
+		pass(time.Second)
+		got = o.take()
+		require.NotEmpty(t, got)
+		require.LessOrEqual(t, got[0].Time.Sub(start), 2100*time.Millisecond, "there is a bound")
+		pass(2 * time.Second)
+		o.take()
+
+		// Known answers in the first packet count, those of another host do not.
+		some := q.Copy()
+		some.Answer = rest.Answer
+		o.send(some)
+		pass(2 * time.Second)
+		require.Empty(t, o.take())
+		o.send(q)
+		pass(100 * time.Millisecond)
+		newOutsider(t, o.link, 10).send(rest)
+		pass(2 * time.Second)
+		require.Len(t, o.take(), 1)
 	})
 }
 
@@ -152,7 +211,7 @@ func TestDuplicateAnswerSuppression(t *testing.T) {
 		const services = "_services._dns-sd._udp.local."
 		o.send(query(services + " PTR"))
 		pass(5 * time.Millisecond)
-		o.send(reply(t, services+" 4500 IN PTR _sd._udp.local."))
+		o.send(reply(t, "_Services._DNS-SD._udp.local. 4500 IN PTR _sd._udp.local."))
 		pass(2 * time.Second)
 		require.Empty(t, o.take())
 
@@ -168,6 +227,10 @@ func TestDuplicateAnswerSuppression(t *testing.T) {
 func TestRescue(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link, _, o := responder(t)
+		o.send(reply(t, "_SD._udp.local. 0 IN PTR a._sd._udp.local."))
+		pass(125 * time.Millisecond)
+		require.Equal(t, 1, records(o.take(), dns.TypePTR), "though nobody asks")
+
 		b := run(t, hostOn(link, eth(2)))
 		pass(5 * time.Second)
 		o.take()
@@ -290,6 +353,17 @@ func TestLegacyQuery(t *testing.T) {
 		}
 		require.EqualValues(t, 1, n.Stats().Sent.Legacy.Packets)
 		require.EqualValues(t, 1, n.Stats().Received.Legacy.Packets)
+
+		// Several questions. What does not fit in a packet is left out.
+		require.NoError(t, n.Publish(service("a", slices.Repeat([]string{strings.Repeat("x", 200)}, 8)...)))
+		pass(10 * time.Second)
+		start = time.Now()
+		o.sendFrom(50000, query("_sd._udp.local. PTR", "a.local. A"))
+		pass(time.Second)
+		got = messages(t, link, 1, start)
+		require.Len(t, got, 1)
+		require.Equal(t, []string{"A", "PTR"}, types(got[0].Answer))
+		require.Equal(t, []string{"AAAA", "SRV"}, types(got[0].Extra))
 	})
 }
 
@@ -318,5 +392,10 @@ func TestNames(t *testing.T) {
 		pass(time.Second)
 		require.Equal(t, "found Bb", n.log())
 		require.Empty(t, n.Instances()[0].TXT)
+		require.NoError(t, n.Publish(service("Own")))
+		pass(3 * time.Second)
+		o.send(instance(t, "oWN", "10.0.0.9", "not=ours"))
+		pass(time.Second)
+		require.Equal(t, []string{"Bb"}, names(n), "our own name in another case is ours")
 	})
 }

@@ -92,6 +92,7 @@ type Host struct {
 	sockets []*socket
 	refuse  error
 	stall   time.Duration
+	apart   bool // Join fails
 }
 
 // NewHost returns a host without interfaces.
@@ -155,6 +156,13 @@ func (h *Host) Stall(d time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.stall = d
+}
+
+// RefuseJoin makes sockets fail to join groups, or no longer.
+func (h *Host) RefuseJoin(refuse bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.apart = refuse
 }
 
 // Sockets returns how many sockets are open.
@@ -304,7 +312,7 @@ var errNoInterface = errors.New("dnssdtest: no such interface")
 func (s *socket) Join(ifc dnssd.Interface) error {
 	s.host.mu.Lock()
 	defer s.host.mu.Unlock()
-	if s.host.ports[ifc.Index] == nil {
+	if s.host.ports[ifc.Index] == nil || s.host.apart {
 		return errNoInterface
 	}
 	s.joined[ifc.Index] = true

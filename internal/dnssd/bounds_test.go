@@ -1,0 +1,222 @@
+package dnssd
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	miekg "github.com/miekg/dns"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/internal/dns"
+)
+
+// flooded returns an engine that announces an instance on the network of a test, and knows another, and a function that
+// has it receive a message.
+func flooded(t *testing.T, d *deaf) (*Engine, func(src string, m *miekg.Msg)) {
+	e, err := New(Config{Service: "_sd._udp", Network: d, PollInterval: time.Hour})
+	require.NoError(t, err)
+	require.NoError(t, e.Publish(Service{Instance: "a", Port: 1, IPv4: true, IPv6: true}))
+	e.now = time.Unix(0, 0)
+	require.NoError(t, e.openSockets())
+	e.pollInterfaces()
+	e.applyWanted()
+	e.advance(5 * time.Second)
+	send := func(src string, m *miekg.Msg) {
+		b, err := m.Pack()
+		require.NoError(t, err)
+		e.receive(received{Packet{b, netip.MustParseAddrPort(src), Groups[IPv4].Addr(), 1}, IPv4})
+	}
+	known := &miekg.Msg{MsgHdr: miekg.MsgHdr{Response: true}}
+	for _, s := range []string{"_sd._udp.local. 4500 IN PTR b._sd._udp.local.", "b._sd._udp.local. 120 IN SRV 0 0 1 b.local.", "b.local. 120 IN A 10.0.0.2"} {
+		rr, err := miekg.NewRR(s)
+		require.NoError(t, err)
+		known.Answer = append(known.Answer, rr)
+	}
+	send("10.0.0.2:5353", known)
+	require.Len(t, e.links[1].hosts, 1)
+	e.advance(time.Second)
+	return e, send
+}
+
+// source returns the n-th source of a flood.
+func source(n, port int) string { return fmt.Sprintf("10.0.0.%d:%d", 3+n%250, port) }
+
+// RFC 6762 §7.2: queries that announce more known answers wait, but a bounded number, and only those that concern us.
+func TestBoundOfTruncated(t *testing.T) {
+	e, send := flooded(t, &deaf{})
+	q := func(name string) *miekg.Msg {
+		m := new(miekg.Msg).SetQuestion(name, miekg.TypePTR)
+		m.Truncated = true
+		return m
+	}
+	for i := range 250 {
+		send(source(i, Port), q("_other._udp.local."))
+	}
+	require.Empty(t, e.links[1].held)
+	for i := range 250 {
+		send(source(i, Port), q("_sd._udp.local."))
+	}
+	require.Len(t, e.links[1].held, maxHeld)
+	e.advance(time.Second)
+	require.Empty(t, e.links[1].held)
+}
+
+// RFC 6762 §5.4, §6.7: unicast answers, which a forged source sends to somebody else, wait and leave in bounded numbers.
+func TestBoundOfUnicast(t *testing.T) {
+	for name, test := range map[string]struct {
+		port int
+		bit  uint16
+	}{"QU": {Port, unicastBit}, "legacy": {999, 0}} {
+		t.Run(name, func(t *testing.T) {
+			d := &deaf{}
+			e, send := flooded(t, d)
+			for _, question := range []miekg.Question{
+				{Name: "_sd._udp.local.", Qtype: miekg.TypePTR, Qclass: miekg.ClassINET | test.bit},
+				{Name: "a._sd._udp.local.", Qtype: miekg.TypeSRV, Qclass: miekg.ClassINET | test.bit},
+			} {
+				before := d.sent
+				for i := range 1000 {
+					send(source(i, test.port), &miekg.Msg{Question: []miekg.Question{question}})
+				}
+				require.LessOrEqual(t, e.links[1].waiting, maxDeferred)
+				e.advance(time.Second)
+				require.Zero(t, e.links[1].waiting)
+				require.Greater(t, d.sent-before, maxUnicastRate/2)
+				require.LessOrEqual(t, d.sent-before, maxUnicastRate+maxUnicastRate/8+2)
+				e.advance(10 * time.Second)
+			}
+		})
+	}
+}
+
+// RFC 6762 §7.3: the questions of others that are remembered are bounded, and are such as we might ask.
+func TestBoundOfHistory(t *testing.T) {
+	e, send := flooded(t, &deaf{})
+	for i := range 1000 {
+		send(source(i, Port), new(miekg.Msg).SetQuestion("b.local.", uint16(i)))
+		send(source(i, Port), new(miekg.Msg).SetQuestion(fmt.Sprint("x", i, ".local."), miekg.TypeA))
+	}
+	seen := e.links[1].history.seen[IPv4]
+	require.Len(t, seen, maxHistory)
+	for k := range seen {
+		require.Equal(t, "b.local.", k.name)
+	}
+	e.advance(2 * time.Second)
+	send(source(1, Port), new(miekg.Msg).SetQuestion("b.local.", miekg.TypeA))
+	require.Len(t, e.links[1].history.seen[IPv4], 1)
+}
+
+// Questions that wait for a packet, and own packets that wait to come back, are bounded.
+func TestBoundOfWaiting(t *testing.T) {
+	e, _ := flooded(t, &deaf{})
+	l := e.links[1]
+	for i := range 1000 {
+		l.ask(0, dns.Question{Name: fmt.Sprint(i%500, ".local."), Type: dns.TypeA})
+		l.ask(0, dns.Question{Name: "0.local.", Type: dns.TypeA})
+		l.echoes.expect(fmt.Append(nil, i), e.now)
+	}
+	for f := range families {
+		require.Len(t, l.batch.questions[f], maxResolveBatch)
+		for i, q := range l.batch.questions[f] {
+			require.Equal(t, fmt.Sprint(i, ".local."), q.Name, "none twice")
+		}
+	}
+	require.LessOrEqual(t, l.echoes.n, maxEchoes)
+	require.LessOrEqual(t, len(l.echoes.sent), maxEchoes)
+	require.LessOrEqual(t, len(l.echoes.last), maxEchoes)
+}
+
+// RFC 6762 §11: unicast, and multicast of both families, leaves with an IP TTL of 255.
+func TestSocketTTL(t *testing.T) {
+	for f := range Family(families) {
+		c, err := sockets{}.Open(f, func(Packet) {}, func(error) {})
+		if err != nil && f == IPv6 {
+			t.Skip("no IPv6")
+		}
+		require.NoError(t, err)
+		u := c.(*udpConn)
+		ttl, multicast := 0, 0
+		if f == IPv4 {
+			ttl, err = u.p4.TTL()
+			require.NoError(t, err)
+			multicast, err = u.p4.MulticastTTL()
+		} else {
+			ttl, err = u.p6.HopLimit()
+			require.NoError(t, err)
+			multicast, err = u.p6.MulticastHopLimit()
+		}
+		require.NoError(t, err)
+		require.Equal(t, []int{255, 255}, []int{ttl, multicast}, f)
+		require.NoError(t, c.Close())
+		select {
+		case <-u.done:
+		default:
+			t.Error("Close left the receiver running")
+		}
+	}
+}
+
+// What is recognized as a packet of our own is what was sent, once, within 5 s: another engine of this host may send the same.
+func TestEchoes(t *testing.T) {
+	now := time.Unix(0, 0)
+	var s echoes
+	b := []byte("packet")
+	require.False(t, s.own(b, now))
+	s.expect([]byte("more"), now)
+	s.expect(b, now)
+	s.expect(b, now)
+	require.False(t, s.own([]byte("other"), now))
+	require.True(t, s.own(b, now))
+	require.True(t, s.own(b, now))
+	require.False(t, s.own(b, now))
+	require.True(t, s.lately(b, now))
+	s.expect(b, now)
+	now = now.Add(echoTime + 1)
+	require.False(t, s.own(b, now))
+	require.False(t, s.lately(b, now))
+}
+
+// When an interface is gone, nothing that was going to happen on it happens: no answer of the one network is given in the next.
+// Its group is left. One that cannot be joined is tried again.
+func TestLinkClosed(t *testing.T) {
+	d := &deaf{}
+	e, send := flooded(t, d)
+	l := e.links[1]
+	require.Equal(t, 2, d.joined)
+	require.NoError(t, e.Publish(Service{Instance: "a", Port: 1, IPv4: true}, Service{Instance: "new", Port: 1, IPv4: true}))
+	e.applyWanted()
+	ask := new(miekg.Msg).SetQuestion("_sd._udp.local.", miekg.TypePTR)
+	send("10.0.0.2:5353", ask)
+	ask.Question[0].Qclass |= unicastBit
+	send("10.0.0.2:5353", ask)
+	ask.Truncated = true
+	send("10.0.0.2:5353", ask)
+	l.ask(0, dns.Question{Name: "b.local.", Type: dns.TypeA})
+	for _, s := range l.seen {
+		l.suspect(s)
+	}
+	require.Greater(t, len(e.timers.heap), 8)
+	l.close()
+	require.Zero(t, d.joined)
+	sent := d.sent
+	e.advance(time.Minute)
+	require.Equal(t, sent, d.sent)
+	require.Len(t, e.timers.heap, 1, "looking at the interfaces")
+
+	d.refuse = true
+	e.pollInterfaces()
+	e.advance(time.Minute)
+	require.Equal(t, sent, d.sent)
+	d.refuse = false
+	e.pollInterfaces()
+	require.Equal(t, 2, d.joined)
+}
+
+// A host with ever so many interfaces uses 64 of them.
+func TestBoundOfLinks(t *testing.T) {
+	d := &deaf{interfaces: 100}
+	e, _ := flooded(t, d)
+	require.Len(t, e.links, maxLinks)
+}
