@@ -417,6 +417,7 @@ func TestSuspend(t *testing.T) {
 		start := time.Now()
 		pass(6 * time.Second)
 		require.Equal(t, "a", b.Instances()[0].Name)
+		require.Len(t, filter(messages(t, link, 1, start), isProbe), 3)
 		require.Len(t, filter(messages(t, link, 1, start), func(m message) bool { return m.Response && len(m.Answer) == 5 }), 2, "announced")
 		require.GreaterOrEqual(t, len(filter(messages(t, link, 1, start), asksFor(dns.TypePTR))), 3, "browsing starts anew")
 		pass(10 * time.Second)
