@@ -45,7 +45,7 @@ func (a Action) String() string {
 type Request struct {
 	Action Action
 	Peer   identity.RemoteIdentity // as the connection has authenticated it
-	Path   Path
+	Path   Path                    // not of OpenTunnel
 
 	// Of OpenTunnel. That the peer holds the instance's key is proved only after the answer.
 	Library  [16]byte
@@ -104,6 +104,11 @@ func (n *P2P) ask(ctx context.Context, r Request) error {
 	case err := <-answer:
 		return err
 	case <-ctx.Done():
+	}
+	select {
+	case err := <-answer: // it has just come
+		return err
+	default:
 		return context.Cause(ctx)
 	}
 }

@@ -113,7 +113,7 @@ func TestGateCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node, err := p2p.New(p2p.Config{App: "test", Allow: func(ctx context.Context, _ p2p.Request) error {
 			<-ctx.Done()
-			return ctx.Err()
+			return context.Cause(ctx)
 		}})
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancelCause(t.Context())

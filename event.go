@@ -69,7 +69,8 @@ type PeerDisconnectedWith struct {
 }
 
 // PeerMetadataModified says that the metadata of an available peer, as [Peer.Metadata] shows it, or whether it is
-// verified, has changed.
+// verified, has changed. Whoever watches and has missed something is told it also where the candidates may be others than
+// could be read before.
 type PeerMetadataModified struct{ Peer *Peer }
 
 // RevocationsModified says that a peer was revoked or reinstated; see [P2P.Revoked].

@@ -24,6 +24,7 @@ type model struct {
 	hooks    []*modelHook
 	starts   int // counts up: the order in which hooks were registered
 	peers    map[identity.RemoteIdentity]*modelPeer
+	met      int          // peers that became available so far
 	waiting  []*modelPeer // those that are not connected, the first to be evicted first
 	stopped  []*modelHook // in the order in which they stopped
 	metadata map[string]string
@@ -46,6 +47,7 @@ type modelHook struct {
 
 type modelPeer struct {
 	id         identity.RemoteIdentity
+	number     int // counts up: the order in which peers became available
 	peer       *p2p.Peer
 	found      map[*modelHook]finding
 	conns      []modelConn
@@ -171,7 +173,8 @@ func (m *model) recompute(p *modelPeer, silent bool) {
 func (m *model) admit(id identity.RemoteIdentity) *modelPeer {
 	p := m.peers[id]
 	if p == nil {
-		p = &modelPeer{id: id, found: map[*modelHook]finding{}}
+		m.met++
+		p = &modelPeer{id: id, number: m.met, found: map[*modelHook]finding{}}
 		m.peers[id] = p
 		m.tell(change{kind: "available", id: id})
 	}
@@ -302,7 +305,7 @@ func (m *model) register(h *modelHook) {
 }
 
 func (m *model) leave(h *modelHook) {
-	for _, p := range slices.Collect(maps.Values(m.peers)) {
+	for _, p := range slices.SortedFunc(maps.Values(m.peers), func(a, b *modelPeer) int { return a.number - b.number }) {
 		m.expire(h, p)
 		for _, c := range slices.Clone(p.conns) {
 			if c.by == h {

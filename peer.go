@@ -98,6 +98,8 @@ type peerState struct {
 	metadata map[string]string // what Peer.Metadata shows: never modified, only replaced
 	verified bool              // metadata is the peer's own, from a connection
 	stamp    uint64            // of the last change of metadata or verified
+	ways     uint64            // stamp of the last change of discoveries
+	number   uint64            // stamp of when it became available
 	changed  chan struct{}     // if not nil, closed when verified becomes true or the peer unavailable
 
 	met   bool       // it has been connected

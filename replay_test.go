@@ -230,7 +230,9 @@ func (r *replay) apply(e p2p.Event) {
 		r.alternates(e, lastKey{id: e.Peer.Identity(), listener: e.Listener}, false, p.connected[e.Listener])
 		delete(p.connected, e.Listener)
 	case p2p.PeerMetadataModified:
-		known(e.Peer).readMetadata(e.Peer)
+		p := known(e.Peer)
+		p.readMetadata(e.Peer)
+		p.candidates = e.Peer.Candidates()
 	default:
 		r.fail(e, "unknown")
 	}

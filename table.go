@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sort"
 
 	"github.com/sdp2p/p2p/identity"
 )
@@ -30,6 +31,7 @@ func (n *P2P) admit(id identity.RemoteIdentity) *peerState {
 	st := n.peers[id]
 	if st == nil {
 		st = &peerState{peer: &Peer{node: n, id: id}, stamp: n.stamp()}
+		st.number = st.stamp
 		if t := n.tracked[id]; t != nil {
 			st.peer = t.peer
 		}
@@ -139,6 +141,7 @@ func (n *P2P) discovered(by *registration, id identity.RemoteIdentity, metadata 
 	d.metadata = metadata
 	if changed {
 		d.stamp = n.stamp()
+		st.ways = d.stamp
 		n.publish(PeerDiscoveredBy{Peer: st.peer, Hook: by.name})
 	}
 	if n.refresh(st) && !introduced { // what a peer is introduced with is no modification
@@ -154,6 +157,7 @@ func (n *P2P) expired(by *registration, st *peerState) {
 		return
 	}
 	st.discoveries = slices.Delete(st.discoveries, i, i+1)
+	st.ways = n.stamp()
 	n.publish(PeerExpiredBy{Peer: st.peer, Hook: by.name})
 	n.settle(st)
 }
@@ -233,9 +237,12 @@ func (n *P2P) refresh(st *peerState) bool {
 	return true
 }
 
-// withdraw takes away all that a hook reported.
+// withdraw takes away all that a hook reported, of the peers that are known longest first: in that order they may be evicted
+// from now on.
 func (n *P2P) withdraw(by *registration) {
-	for _, st := range n.peers {
+	all := slices.Collect(maps.Values(n.peers))
+	sort.Slice(all, func(i, j int) bool { return all[i].number < all[j].number })
+	for _, st := range all {
 		n.expired(by, st)
 		for {
 			i := slices.IndexFunc(st.connections, func(c *connection) bool { return c.by == by })

@@ -43,11 +43,12 @@ func (n *P2P) Watch(ctx context.Context) iter.Seq[Event] {
 				}
 			}
 			told := []Event{e}
-			if _, resync := e.(Resync); resync {
+			_, resync := e.(Resync)
+			if resync {
 				told = v.difference(n.look())
 			}
 			for _, e := range told {
-				if v.apply(&e) && (ctx.Err() != nil || !yield(e)) {
+				if v.apply(&e, resync) && (ctx.Err() != nil || !yield(e)) {
 					return
 				}
 			}
@@ -67,6 +68,7 @@ type view struct {
 
 type peerView struct {
 	metadata     uint64
+	ways         uint64 // of discoveries, as the watcher could read them when it was last told of the peer
 	discoveredBy map[string]uint64
 	connected    []string
 }
@@ -98,7 +100,7 @@ func (n *P2P) look() *view {
 }
 
 func (st *peerState) view() *peerView {
-	p := &peerView{metadata: st.stamp, discoveredBy: map[string]uint64{}}
+	p := &peerView{metadata: st.stamp, ways: st.ways, discoveredBy: map[string]uint64{}}
 	for _, d := range st.discoveries {
 		p.discoveredBy[d.by.name] = d.stamp
 	}
@@ -158,10 +160,15 @@ func (v *view) difference(now *view) (events []Event) {
 		before := v.peers[peer]
 		if before == nil {
 			tell(PeerAvailable{peer})
-			before = &peerView{metadata: p.metadata}
+			before = &peerView{metadata: p.metadata, ways: p.ways}
 		}
+		n := len(events)
 		before.difference(peer, p, tell)
-		if before.metadata != p.metadata {
+		switch {
+		case before.metadata != p.metadata:
+			tell(PeerMetadataModified{peer})
+		case before.ways != p.ways && len(events) == n:
+			// The watcher may have read what a discovery said that has come and gone: it has to read again.
 			tell(PeerMetadataModified{peer})
 		}
 	}
@@ -194,7 +201,7 @@ func (p *peerView) difference(peer *Peer, now *peerView, tell func(Event)) {
 // apply books e as told, and reports whether it says anything that the watcher has not been told: events that a Resync
 // has overtaken do not. Where an event says that something has other contents, what counts is whether that differs from
 // what the watcher could read when it was last told. A HookStopped is brought up to date.
-func (v *view) apply(told *Event) bool {
+func (v *view) apply(told *Event, resync bool) bool {
 	n := v.node
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -250,7 +257,11 @@ func (v *view) apply(told *Event) bool {
 		delete(v.peers, e.Peer)
 	case PeerMetadataModified:
 		p, st := v.peers[e.Peer], n.peers[e.Peer.id]
-		return p != nil && st != nil && replace(&p.metadata, st.stamp)
+		if p == nil || st == nil {
+			return false
+		}
+		modified := replace(&p.metadata, st.stamp)
+		return modified || resync && replace(&p.ways, st.ways)
 	case PeerDiscoveredBy:
 		p := v.peers[e.Peer]
 		if p == nil {
@@ -259,6 +270,7 @@ func (v *view) apply(told *Event) bool {
 		stamp := uint64(0) // if it has expired since
 		if st := n.peers[e.Peer.id]; st != nil {
 			stamp = st.view().discoveredBy[e.Hook]
+			p.ways = st.ways
 		}
 		told, known := p.discoveredBy[e.Hook]
 		p.discoveredBy[e.Hook] = stamp
@@ -270,6 +282,9 @@ func (v *view) apply(told *Event) bool {
 		}
 		_, known := p.discoveredBy[e.Hook]
 		delete(p.discoveredBy, e.Hook)
+		if st := n.peers[e.Peer.id]; st != nil {
+			p.ways = st.ways
+		}
 		return known
 	case PeerConnectedWith:
 		p := v.peers[e.Peer]

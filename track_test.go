@@ -1,0 +1,157 @@
+package p2p_test
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+)
+
+// found reports a peer with a way to it.
+func (h *fakeHook) found(t *testing.T, id identity.RemoteIdentity) {
+	t.Helper()
+	require.NoError(t, h.scope.Discovered(id, nil, []p2p.Candidate{direct("192.0.2.1:1")}))
+}
+
+// Tracked peers are known whether they are available or not, ordered, and are the same *Peer all the time.
+func TestTrack(t *testing.T) {
+	l, book, keeper := &fakeListener{fakeHook: fakeHook{name: "wire"}}, &fakeHook{name: "book"}, &fakeHook{name: "keeper"}
+	node := start(t, p2p.Config{}, l, book, keeper)
+	events := node.Subscribe()
+	drain(events)
+	var ids []identity.RemoteIdentity
+	for range 5 {
+		ids = append(ids, newID())
+	}
+	book.found(t, ids[0]) // known before
+	known, _ := node.Peer(ids[0])
+	drain(events)
+	var peers []*p2p.Peer
+	for _, id := range ids {
+		peer := keeper.scope.Track(id)
+		require.Equal(t, id, peer.Identity())
+		require.Same(t, peer, keeper.scope.Track(id))
+		peers = append(peers, peer)
+	}
+	require.Same(t, known, peers[0])
+	require.Empty(t, drain(events), "that is no event")
+	require.Len(t, node.Peers(), 1)
+	require.ElementsMatch(t, peers, node.Tracked())
+	require.True(t, slices.IsSortedFunc(node.Tracked(), func(a, b *p2p.Peer) int { return cmp.Compare(a.String(), b.String()) }))
+	require.False(t, peers[1].Available())
+	require.Nil(t, peers[1].Metadata())
+	_, there := node.Peer(ids[1])
+	require.False(t, there)
+
+	book.found(t, ids[1]) // known later
+	require.Equal(t, []p2p.Event{p2p.PeerAvailable{Peer: peers[1]}, p2p.PeerDiscoveredBy{Peer: peers[1], Hook: "book"}}, drain(events))
+	require.NoError(t, book.scope.Expired(ids[1]))
+	book.found(t, ids[1])
+	now, _ := node.Peer(ids[1])
+	require.Same(t, peers[1], now, "also when it comes back")
+	require.Nil(t, keeper.scope.Track(node.Identity()))
+	require.Nil(t, keeper.scope.Track(identity.RemoteIdentity{}))
+}
+
+// A peer is tracked until the last hook that tracks it has taken that back, or has ended.
+func TestUntrack(t *testing.T) {
+	one, two := &fakeHook{name: "one"}, &fakeHook{name: "two"}
+	node := start(t, p2p.Config{}, one, two)
+	id, other := newID(), newID()
+	peer := one.scope.Track(id)
+	require.Same(t, peer, two.scope.Track(id))
+	two.scope.Track(other)
+	one.scope.Untrack(id)
+	one.scope.Untrack(id)
+	one.scope.Untrack(other)
+	one.scope.Untrack(newID())
+	require.Len(t, node.Tracked(), 2)
+	require.NoError(t, node.Unregister(t.Context(), two))
+	require.Empty(t, node.Tracked())
+	require.Nil(t, two.scope.Track(id), "it has ended")
+	two.scope.Untrack(id)
+	require.Empty(t, node.Tracked())
+
+	one.scope.Track(id)
+	require.NoError(t, node.Shutdown(t.Context()))
+	require.Empty(t, node.Tracked())
+	require.ErrorIs(t, peer.Reachable(), p2p.ErrClosed)
+}
+
+// Why a peer cannot be reached, before anything is tried.
+func TestReachable(t *testing.T) {
+	keeper, book := &fakeHook{name: "keeper"}, &fakeHook{name: "book"}
+	node := start(t, p2p.Config{}, keeper, book)
+	id := newID()
+	peer := keeper.scope.Track(id)
+	unreachable := func(why error) {
+		t.Helper()
+		dial := (*p2p.DialError)(nil)
+		require.ErrorAs(t, peer.Reachable(), &dial)
+		require.Equal(t, id, dial.Peer)
+		require.ErrorIs(t, dial, why)
+		_, err := peer.NewStream(t.Context())
+		require.ErrorIs(t, err, why, "a stream fails for the same reason")
+	}
+	unreachable(p2p.ErrNoListener)
+	l := &fakeListener{fakeHook: fakeHook{name: "wire"}}
+	require.NoError(t, node.Register(context.Background(), l))
+	unreachable(p2p.ErrNoCandidate)
+	require.NoError(t, book.scope.Discovered(id, nil, nil))
+	unreachable(p2p.ErrNoCandidate)
+	book.found(t, id)
+	require.NoError(t, peer.Reachable())
+	node.Revoke(id)
+	unreachable(p2p.ErrRevoked)
+	node.Reinstate(id)
+	require.NoError(t, peer.Reachable())
+	require.NoError(t, book.scope.Expired(id))
+	unreachable(p2p.ErrNoCandidate)
+	conn := l.connect(t, id)
+	require.NoError(t, peer.Reachable(), "it has called")
+	require.NoError(t, l.scope.Disconnected(id, conn))
+	unreachable(p2p.ErrNoCandidate)
+	require.NoError(t, book.scope.Discovered(id, nil, []p2p.Candidate{{Kind: p2p.Manual, Addr: addr("192.0.2.1:1")}}))
+	require.NoError(t, peer.Reachable())
+}
+
+// A flood of announcements does not drive out a peer that is tracked, whenever that began, and does once it ended.
+func TestTrackedStay(t *testing.T) {
+	book, keeper := &fakeHook{name: "book"}, &fakeHook{name: "keeper"}
+	node := start(t, p2p.Config{MaxPeers: 4}, book, keeper)
+	before, after, crowd := newID(), newID(), newID()
+	keeper.scope.Track(before)
+	book.found(t, before)
+	book.found(t, after)
+	keeper.scope.Track(after)
+	book.found(t, crowd)
+	flood := func() {
+		for range 10 {
+			book.found(t, newID())
+		}
+	}
+	has := func(id identity.RemoteIdentity) bool { _, ok := node.Peer(id); return ok }
+	flood()
+	require.True(t, has(before) && has(after))
+	require.False(t, has(crowd))
+	require.Len(t, node.Peers(), 4)
+	keeper.scope.Untrack(before)
+	flood()
+	require.False(t, has(before))
+	require.True(t, has(after))
+	require.NoError(t, node.Unregister(t.Context(), keeper))
+	flood()
+	require.False(t, has(after))
+
+	again := &fakeHook{name: "keeper"}
+	require.NoError(t, node.Register(t.Context(), again))
+	for _, p := range node.Peers() {
+		again.scope.Track(p.Identity())
+	}
+	require.ErrorIs(t, book.scope.Discovered(newID(), nil, nil), p2p.ErrTableFull)
+}
