@@ -1,0 +1,496 @@
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/sdp2p/p2p/identity"
+)
+
+const (
+	// MaxAge is how long a tunnel lives.
+	MaxAge = 24 * time.Hour
+
+	confirmDelay = 5 * time.Millisecond // how long the initiator's confirmation waits for data to travel with
+	closeTime    = 30 * time.Second     // how long the end waits for a peer that does not read
+)
+
+// A Conn is a tunnel: a [net.Conn] to an instance of a library, over which nobody else reads or writes. All methods may be
+// called concurrently.
+//
+// Only Close and CloseWrite make the peer read [io.EOF]. Whatever else ends a tunnel, the peer's reads fail.
+type Conn struct {
+	s      Session
+	with   *Credential
+	member Member
+	hash   []byte
+
+	reading turn // of Read; guards what follows
+	in      *sealer
+	frame   [headerSize]byte
+	have    int               // bytes of frame and of its ciphertext that were read
+	body    *[bufferSize]byte // the ciphertext, then what is left of its plaintext; nil: none
+	plain   []byte            // in body: what Read has yet to return
+	ended   bool              // the peer's end was read
+
+	writing turn // of Write and CloseWrite; guards what follows
+	out     *sealer
+	sealed  *[bufferSize]byte
+	unsent  []byte // in sealed: what is left to be sent of a record
+	confirm bool   // the confirmation is due: of the initiator, before its first record
+	closed  bool   // our end was sealed
+	cut     bool   // a Write was interrupted by Close
+
+	early    *time.Timer   // sends the confirmation alone; nil at the responder
+	finished chan struct{} // closed once the tunnel is over
+
+	resetOnce sync.Once
+
+	deadlines sync.Mutex // held while one is set, so that the one set last counts
+	writeBy   time.Time
+	lifted    bool // the write deadline does not count now
+
+	mu  sync.Mutex
+	err error       // why the tunnel is over
+	age *time.Timer // ends it
+}
+
+// A turn is a mutex that is held while its holder waits for the peer.
+type turn chan struct{}
+
+func (t turn) take()    { t <- struct{}{} }
+func (t turn) release() { <-t }
+
+func (t turn) takeNow() bool {
+	select {
+	case t <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func newConn(s Session, c *Credential, m Member, hash []byte, in, out *sealer) *Conn {
+	t := &Conn{
+		s: s, with: c, member: m, hash: hash, in: in, out: out,
+		reading: make(turn, 1), writing: make(turn, 1), finished: make(chan struct{}),
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.age = time.AfterFunc(MaxAge, func() { t.Abort(ErrExpired) })
+	return t
+}
+
+// Library returns the library that the tunnel belongs to.
+func (c *Conn) Library() [16]byte { return c.with.library }
+
+// Instance returns the peer's instance of the library, which the tunnel has authenticated.
+func (c *Conn) Instance() identity.RemoteIdentity { return c.member.Instance }
+
+// Node returns the peer's node, which the connection has authenticated and the member's record names.
+func (c *Conn) Node() identity.RemoteIdentity { return c.member.Node }
+
+// Credential returns what we proved ourselves by.
+func (c *Conn) Credential() *Credential { return c.with }
+
+// HandshakeHash returns a value that both ends share and that names this tunnel (Noise §11.2). It is not secret.
+func (c *Conn) HandshakeHash() [32]byte { return [32]byte(c.hash) }
+
+// LocalAddr returns the local address of the stream.
+func (c *Conn) LocalAddr() net.Addr { return c.s.Stream.LocalAddr() }
+
+// RemoteAddr returns the remote address of the stream.
+func (c *Conn) RemoteAddr() net.Addr { return c.s.Stream.RemoteAddr() }
+
+// Read reads what the peer wrote. At the peer's authenticated end it returns [io.EOF]. If the stream ended without that, the
+// error is [ErrTruncated]; if what came is not what the peer sealed, [ErrRecordAuth]. A deadline does no harm.
+func (c *Conn) Read(b []byte) (int, error) {
+	if err := c.confirmNow(); err != nil {
+		return 0, err
+	}
+	c.reading.take()
+	defer c.reading.release()
+	for {
+		if err := c.failure(); err != nil {
+			return 0, err
+		}
+		if len(b) == 0 {
+			return 0, nil
+		}
+		if len(c.plain) > 0 {
+			n := copy(b, c.plain)
+			if c.plain = c.plain[n:]; len(c.plain) == 0 {
+				c.drop()
+			}
+			return n, nil
+		}
+		if c.ended {
+			return 0, io.EOF
+		}
+		typ, plaintext, err := c.record(b)
+		switch {
+		case err != nil:
+			return 0, c.fault(err)
+		case typ == typeConfirm:
+			return 0, c.fault(ErrProtocol)
+		case typ == typeClose:
+			c.drop()
+			if err := c.trailing(); err != nil {
+				return 0, c.fault(err)
+			}
+			c.ended = true
+		case len(plaintext) > 0 && &plaintext[0] == &b[:1][0]:
+			c.drop()
+			return len(plaintext), nil
+		default:
+			c.plain = plaintext
+		}
+	}
+}
+
+// record reads a record and opens it, into b if it fits. An error that is a timeout may be followed by another call.
+func (c *Conn) record(b []byte) (typ byte, plaintext []byte, err error) {
+	for c.have < headerSize {
+		n, err := c.s.Stream.Read(c.frame[c.have:])
+		if c.have += n; err != nil && c.have < headerSize {
+			return 0, nil, cut(err)
+		}
+	}
+	size, err := checkHeader(c.frame)
+	if err != nil {
+		return 0, nil, err
+	}
+	if c.body == nil {
+		c.body = buffers.Get().(*[bufferSize]byte)
+	}
+	for c.have < headerSize+size {
+		n, err := c.s.Stream.Read(c.body[c.have-headerSize : size])
+		if c.have += n; err != nil && c.have < headerSize+size {
+			return 0, nil, cut(err)
+		}
+	}
+	c.have = 0
+	into := c.body[:0]
+	if len(b) >= size-tagSize {
+		into = b[:0:len(b)]
+	}
+	plaintext, err = c.in.open(into, c.frame, c.body[:size])
+	return c.frame[0], plaintext, err
+}
+
+// cut makes of the stream's error the tunnel's: the stream has ended before the peer did. A timeout is a timeout.
+func cut(err error) error {
+	switch {
+	case isTimeout(err):
+		return err
+	case err == io.EOF:
+		return ErrTruncated
+	}
+	return fmt.Errorf("%w: %w", ErrTruncated, err)
+}
+
+// isTimeout tells a deadline's error from that of a connection that was lost because nothing was heard of it.
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
+
+func (c *Conn) drop() {
+	if c.body != nil {
+		buffers.Put(c.body)
+		c.body, c.plain = nil, nil
+	}
+}
+
+// trailing looks whether anything follows the peer's end. A stream that cannot end one direction alone need not end now.
+func (c *Conn) trailing() error {
+	if _, ok := c.s.Stream.(interface{ CloseWrite() error }); !ok {
+		return nil
+	}
+	if n, _ := c.s.Stream.Read(c.frame[:1]); n > 0 {
+		return ErrTrailing
+	}
+	return nil
+}
+
+// Write writes b, in records of up to [MaxData] bytes. What was sealed before a deadline struck counts as written: it leaves
+// with the next call.
+func (c *Conn) Write(b []byte) (n int, err error) {
+	if err := c.failure(); err != nil {
+		return 0, err
+	}
+	c.writing.take()
+	defer c.writing.release()
+	for first := true; first || len(b) > 0; first = false {
+		if err := c.writable(); err != nil {
+			c.cut = c.cut || !first && err == net.ErrClosed
+			return n, err
+		}
+		chunk := b[:min(len(b), MaxData)]
+		b = b[len(chunk):]
+		c.seal(typeData, chunk)
+		err := c.flush()
+		if err == nil || isTimeout(err) {
+			n += len(chunk)
+		}
+		if err != nil {
+			c.cut = c.cut || err == net.ErrClosed
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// writable reports whether a record can be sealed: what is left of the one before has been sent.
+func (c *Conn) writable() error {
+	if err := c.failure(); err != nil {
+		return err
+	}
+	if c.closed {
+		return net.ErrClosed
+	}
+	c.deadlines.Lock()
+	late := !c.writeBy.IsZero() && !time.Now().Before(c.writeBy)
+	c.deadlines.Unlock()
+	if late {
+		return os.ErrDeadlineExceeded
+	}
+	return c.flush()
+}
+
+// seal makes a record ready to be sent, behind the confirmation if that is due. No data is no record.
+func (c *Conn) seal(typ byte, data []byte) {
+	if c.sealed == nil {
+		c.sealed = buffers.Get().(*[bufferSize]byte)
+	}
+	b := c.sealed[:0]
+	if c.confirm {
+		c.confirm = false
+		c.early.Stop()
+		b = c.out.seal(b, typeConfirm, nil)
+	}
+	if len(data) > 0 || typ == typeClose {
+		b = c.out.seal(b, typ, data)
+	}
+	c.unsent = b
+}
+
+// flush sends what is sealed.
+func (c *Conn) flush() error {
+	if err := c.push(); err != nil {
+		return c.fault(err)
+	}
+	return nil
+}
+
+// push is flush, whatever state the tunnel is in.
+func (c *Conn) push() error {
+	for len(c.unsent) > 0 {
+		n, err := c.s.Stream.Write(c.unsent)
+		if c.unsent = c.unsent[n:]; err != nil {
+			return err
+		}
+	}
+	if c.sealed != nil {
+		buffers.Put(c.sealed)
+		c.sealed, c.unsent = nil, nil
+	}
+	return nil
+}
+
+// confirmNow sends the confirmation if it has not left yet. Whoever writes sends it anyway.
+func (c *Conn) confirmNow() error {
+	if c.early == nil || !c.writing.takeNow() {
+		return nil
+	}
+	defer c.writing.release()
+	return c.sendConfirm()
+}
+
+// sendConfirm sends the confirmation, whatever the write deadline is: the handshake's time counts.
+func (c *Conn) sendConfirm() error {
+	if !c.confirm || c.failure() != nil {
+		return nil
+	}
+	c.seal(typeData, nil)
+	c.liftWriteDeadline(time.Now().Add(handshakeTime))
+	defer c.restoreWriteDeadline()
+	return c.flush()
+}
+
+// CloseWrite ends the writing direction: the peer reads [io.EOF] after all that was written. Reading goes on.
+func (c *Conn) CloseWrite() error {
+	if err := c.failure(); err != nil {
+		return err
+	}
+	c.writing.take()
+	defer c.writing.release()
+	if err := c.failure(); err != nil {
+		return err
+	}
+	if !c.closed {
+		if err := c.flush(); err != nil {
+			return err
+		}
+		c.seal(typeClose, nil)
+		c.closed = true
+	}
+	if err := c.flush(); err != nil {
+		return err
+	}
+	if s, ok := c.s.Stream.(interface{ CloseWrite() error }); ok {
+		return s.CloseWrite()
+	}
+	return nil
+}
+
+// Close ends the tunnel: what was written still arrives, followed by the end. What the peer has yet to send is discarded.
+// Pending calls return [net.ErrClosed]; where that interrupts a Write, the tunnel is reset, since its end would look like
+// one that was meant. Close does not wait for the peer; [Conn.Done] tells when all is handed over.
+func (c *Conn) Close() error {
+	if !c.stop(net.ErrClosed) {
+		return nil
+	}
+	c.deadlines.Lock()
+	c.s.Stream.SetReadDeadline(past)
+	idle := c.writing.takeNow()
+	if !idle {
+		c.s.Stream.SetWriteDeadline(past)
+	}
+	c.deadlines.Unlock()
+	go func() {
+		if !idle {
+			c.writing.take()
+		}
+		c.finish()
+	}()
+	return nil
+}
+
+// past is a deadline that makes pending calls return.
+var past = time.Unix(1, 0)
+
+// Done is closed once the tunnel is over, and what Close had to say is handed over to the stream, or given up after 30 s.
+func (c *Conn) Done() <-chan struct{} { return c.finished }
+
+// finish sends the end, and closes the stream. The caller has taken the writing turn.
+func (c *Conn) finish() {
+	defer close(c.finished)
+	defer c.writing.release()
+	c.deadlines.Lock()
+	c.s.Stream.SetWriteDeadline(time.Now().Add(closeTime))
+	c.deadlines.Unlock()
+	err := error(nil)
+	if c.cut {
+		err = net.ErrClosed
+	} else {
+		err = c.push()
+	}
+	if err == nil && !c.closed {
+		c.seal(typeClose, nil)
+		c.closed = true
+		err = c.push()
+	}
+	if err != nil {
+		c.reset()
+		return
+	}
+	c.s.Stream.Close()
+}
+
+// Abort ends the tunnel at once, in both directions: all calls return reason, the peer's fail. It is for whoever revokes what
+// the tunnel was allowed by. After Close it ends what Close left to be done.
+func (c *Conn) Abort(reason error) {
+	if c.stop(reason) {
+		close(c.finished)
+		c.reset()
+		return
+	}
+	select {
+	case <-c.finished:
+	default:
+		c.reset()
+	}
+}
+
+// stop notes why the tunnel is over, and reports whether it was not.
+func (c *Conn) stop(err error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return false
+	}
+	c.err = err
+	c.age.Stop()
+	return true
+}
+
+// reset ends the stream at once.
+func (c *Conn) reset() { c.resetOnce.Do(c.s.reset) }
+
+func (c *Conn) failure() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// fault ends the tunnel because of an error, and returns why it ended first. A timeout does not end it.
+func (c *Conn) fault(err error) error {
+	if !isTimeout(err) {
+		c.Abort(err)
+	}
+	if failure := c.failure(); failure != nil {
+		return failure
+	}
+	return err
+}
+
+// SetDeadline sets both deadlines.
+func (c *Conn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// SetReadDeadline makes reads fail with [os.ErrDeadlineExceeded] from t on; the zero time means never.
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	c.deadlines.Lock()
+	defer c.deadlines.Unlock()
+	if err := c.failure(); err != nil {
+		return err
+	}
+	return c.s.Stream.SetReadDeadline(t)
+}
+
+// SetWriteDeadline makes writes fail with [os.ErrDeadlineExceeded] from t on; the zero time means never.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	c.deadlines.Lock()
+	defer c.deadlines.Unlock()
+	if err := c.failure(); err != nil {
+		return err
+	}
+	c.writeBy = t
+	if c.lifted {
+		return nil
+	}
+	return c.s.Stream.SetWriteDeadline(t)
+}
+
+// liftWriteDeadline sets another write deadline for a moment.
+func (c *Conn) liftWriteDeadline(t time.Time) {
+	c.deadlines.Lock()
+	defer c.deadlines.Unlock()
+	if c.failure() == nil {
+		c.lifted = true
+		c.s.Stream.SetWriteDeadline(t)
+	}
+}
+
+func (c *Conn) restoreWriteDeadline() {
+	c.deadlines.Lock()
+	defer c.deadlines.Unlock()
+	c.lifted = false
+	if c.failure() == nil {
+		c.s.Stream.SetWriteDeadline(c.writeBy)
+	}
+}

@@ -1,0 +1,492 @@
+package tunnel
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/nettest"
+)
+
+// A tunnel is a net.Conn, whatever it runs over, at either side of it.
+func TestConformance(t *testing.T) {
+	for name, stream := range map[string]func() (net.Conn, net.Conn){
+		"net.Pipe":   net.Pipe,
+		"link":       func() (net.Conn, net.Conn) { a, b := link(1 << 16); return a, b },
+		"small link": func() (net.Conn, net.Conn) { a, b := link(100); return a, b },
+	} {
+		for _, responder := range []bool{false, true} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				nettest.TestConn(t, func() (net.Conn, net.Conn, func(), error) {
+					a, b := stream()
+					i, r := newWorld(t).open(t, a, b)
+					stop := func() {
+						i.Abort(net.ErrClosed)
+						r.Abort(net.ErrClosed)
+					}
+					if responder {
+						return r, i, stop, nil
+					}
+					return i, r, stop, nil
+				})
+			})
+		}
+	}
+}
+
+// tunnelled runs a test with both ends of a tunnel in a bubble.
+func tunnelled(t *testing.T, size int, f func(t *testing.T, i, r *Conn, a, b *end)) {
+	synctest.Test(t, func(t *testing.T) {
+		i, r, a, b := opened(t, size)
+		f(t, i, r, a, b)
+	})
+}
+
+// pattern returns bytes that tell where they are.
+func pattern(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(i ^ i>>8 ^ i>>16)
+	}
+	return b
+}
+
+// A read deadline does no harm wherever it strikes in a record, nor does a Read of nothing there.
+func TestReadDeadlineAnywhere(t *testing.T) {
+	for _, nothing := range []bool{false, true} {
+		for _, buffer := range []int{5, 3} {
+			bothWays(t, func(t *testing.T, c *Conn, _, theirs *end, out, _ *refDirection) {
+				record := append(out.seal(0, data), out.seal(2, nil)...)
+				var got []byte
+				for k := range record {
+					require.NoError(t, c.SetReadDeadline(time.Now().Add(time.Second)))
+					b := make([]byte, buffer)
+					n, err := c.Read(b)
+					got = append(got, b[:n]...)
+					if n == 0 {
+						require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+						require.True(t, isTimeout(err))
+					}
+					if nothing {
+						n, err = c.Read(nil)
+						require.Zero(t, n)
+						require.NoError(t, err, "byte %d", k)
+					}
+					theirs.Write(record[k : k+1])
+				}
+				theirs.CloseWrite()
+				require.NoError(t, c.SetReadDeadline(time.Time{}))
+				rest, err := io.ReadAll(c)
+				require.NoError(t, err)
+				require.Equal(t, "hello", string(append(got, rest...)))
+			})
+		}
+	}
+}
+
+// A write deadline does no harm: what was sealed counts as written, and leaves with the next call, be it Write, CloseWrite or
+// Close.
+func TestWriteDeadlineAnywhere(t *testing.T) {
+	for name, next := range map[string]func(c *Conn) (more string, err error){
+		"Write":      func(c *Conn) (string, error) { _, err := c.Write([]byte("more")); c.Close(); return "more", err },
+		"CloseWrite": func(c *Conn) (string, error) { return "", c.CloseWrite() },
+		"Close":      func(c *Conn) (string, error) { return "", c.Close() },
+	} {
+		for _, size := range []int{50, 70000} {
+			for _, room := range []int{1, 2, 3, 4, 20, 49, 68} {
+				t.Run(name, func(t *testing.T) {
+					tunnelled(t, room, func(t *testing.T, i, r *Conn, a, b *end) {
+						all := pattern(size)
+						require.NoError(t, i.SetWriteDeadline(time.Now().Add(time.Second)))
+						n, err := i.Write(all)
+						require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+						require.Equal(t, min(size, MaxData), n)
+						again, err := i.Write(all)
+						require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+						require.Zero(t, again, "the rest of the record is still there")
+						read := make(chan string)
+						go func() {
+							got, err := io.ReadAll(r)
+							if err != nil {
+								t.Error(err)
+							}
+							read <- string(got)
+						}()
+						require.NoError(t, i.SetWriteDeadline(time.Time{}))
+						more, err := next(i)
+						require.NoError(t, err)
+						require.Equal(t, string(all[:n])+more, <-read)
+					})
+				})
+			}
+		}
+	}
+}
+
+// A deadline in the past stops calls at once; one that is centuries ahead does not.
+func TestDeadlineExtremes(t *testing.T) {
+	tunnelled(t, 1<<16, func(t *testing.T, i, r *Conn, a, b *end) {
+		for _, past := range []time.Time{time.Unix(1, 0), time.Unix(-1e9, 0), time.Now(), time.Now().Add(-1)} {
+			require.NoError(t, i.SetDeadline(past))
+			n, err := i.Write(data)
+			require.Zero(t, n)
+			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+			_, err = i.Read(make([]byte, 1))
+			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		}
+		require.NoError(t, i.SetDeadline(time.Time{}))
+		_, err := i.Write(data)
+		require.NoError(t, err)
+	})
+}
+
+func TestDeadlineFarAway(t *testing.T) {
+	tunnelled(t, 1<<16, func(t *testing.T, i, r *Conn, a, b *end) {
+		for _, future := range []time.Time{time.Now().Add(1<<63 - 1), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)} {
+			require.NoError(t, i.SetDeadline(future))
+			_, err := i.Write(data)
+			require.NoError(t, err, future)
+		}
+	})
+}
+
+// An idle connection that is lost is a timeout to some transports (quic-go's IdleTimeoutError): not one that is worth another
+// try.
+type lost struct{}
+
+func (lost) Error() string   { return "no recent network activity" }
+func (lost) Timeout() bool   { return true }
+func (lost) Temporary() bool { return true }
+
+type lossy struct {
+	*end
+	lost chan struct{}
+}
+
+func (l lossy) Read(b []byte) (int, error) {
+	select {
+	case <-l.lost:
+		return 0, lost{}
+	default:
+		return l.end.Read(b)
+	}
+}
+
+func (l lossy) Write(b []byte) (int, error) {
+	select {
+	case <-l.lost:
+		return 0, lost{}
+	default:
+		return l.end.Write(b)
+	}
+}
+
+func TestLostConnection(t *testing.T) {
+	for name, call := range map[string]func(c *Conn) error{
+		"Read":  func(c *Conn) error { _, err := c.Read(make([]byte, 1)); return err },
+		"Write": func(c *Conn) error { _, err := c.Write(data); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a, b := link(1 << 16)
+				l := lossy{a, make(chan struct{})}
+				i, r := newWorld(t).open(t, l, b)
+				defer r.Abort(io.EOF)
+				defer i.Abort(io.EOF)
+				close(l.lost)
+				first := call(i)
+				require.Error(t, first)
+				if name == "Read" {
+					require.ErrorIs(t, first, ErrTruncated)
+				}
+				_, err := i.Read(make([]byte, 1))
+				require.Equal(t, first, err, "the first error sticks")
+				select {
+				case <-i.Done():
+				default:
+					t.Error("the tunnel is not over")
+				}
+			})
+		})
+	}
+}
+
+// Each direction ends on its own; after its end nothing is written, and reading goes on.
+func TestHalfClose(t *testing.T) {
+	for _, swap := range []bool{false, true} {
+		tunnelled(t, 1<<16, func(t *testing.T, i, r *Conn, a, b *end) {
+			if swap {
+				i, r, a, b = r, i, b, a
+			}
+			_, err := i.Write([]byte("question"))
+			require.NoError(t, err)
+			for range 2 {
+				require.NoError(t, i.CloseWrite())
+			}
+			n, err := i.Write([]byte("x"))
+			require.Zero(t, n)
+			require.ErrorIs(t, err, net.ErrClosed)
+			got, err := io.ReadAll(r)
+			require.NoError(t, err)
+			require.Equal(t, "question", string(got))
+			_, err = r.Write([]byte("answer"))
+			require.NoError(t, err)
+			require.NoError(t, r.CloseWrite())
+			got, err = io.ReadAll(i)
+			require.NoError(t, err)
+			require.Equal(t, "answer", string(got))
+			sent := a.bytes.Load()
+			require.NoError(t, i.Close())
+			require.NoError(t, r.Close())
+			<-i.Done()
+			<-r.Done()
+			require.Equal(t, sent, a.bytes.Load(), "a second end")
+			require.Zero(t, a.resets.Load()+b.resets.Load())
+			require.EqualValues(t, 2, a.closes.Load()+b.closes.Load())
+		})
+	}
+}
+
+// Close does not wait for a slow reader, who still gets everything and the end; Done tells when all is handed over.
+func TestCloseSlowReader(t *testing.T) {
+	tunnelled(t, 100, func(t *testing.T, i, r *Conn, a, b *end) {
+		all := pattern(30000)
+		i.SetWriteDeadline(time.Now().Add(time.Millisecond))
+		n, err := i.Write(all)
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.Equal(t, len(all), n)
+		begun := time.Now()
+		require.NoError(t, i.Close())
+		require.Equal(t, begun, time.Now())
+		select {
+		case <-i.Done():
+			t.Error("before anything was read")
+		case <-time.After(29 * time.Second):
+		}
+		got, err := io.ReadAll(r)
+		require.NoError(t, err)
+		require.Equal(t, all, got)
+		<-i.Done()
+		require.Zero(t, a.resets.Load())
+	})
+}
+
+// Calls after Close fail at once, not only when the peer has read what Close still has to send.
+func TestCallsAfterClose(t *testing.T) {
+	tunnelled(t, 100, func(t *testing.T, i, r *Conn, a, b *end) {
+		i.SetWriteDeadline(time.Now().Add(time.Millisecond))
+		i.Write(pattern(30000))
+		begun := time.Now()
+		require.NoError(t, i.Close())
+		synctest.Wait() // the end waits for the peer
+		_, err := i.Read(make([]byte, 1))
+		require.Equal(t, net.ErrClosed, err)
+		_, err = i.Write(data)
+		require.Equal(t, net.ErrClosed, err)
+		require.Equal(t, net.ErrClosed, i.CloseWrite())
+		require.Equal(t, begun, time.Now(), "they have waited for the peer")
+	})
+}
+
+// Who does not read for 30 s after Close gets a reset, not an end.
+func TestCloseNoReader(t *testing.T) {
+	tunnelled(t, 100, func(t *testing.T, i, r *Conn, a, b *end) {
+		i.SetWriteDeadline(time.Now().Add(time.Millisecond))
+		i.Write(pattern(30000))
+		read := make(chan error)
+		go func() {
+			_, err := i.Read(make([]byte, 1))
+			read <- err
+		}()
+		synctest.Wait()
+		begun := time.Now()
+		require.NoError(t, i.Close())
+		require.Equal(t, net.ErrClosed, <-read)
+		require.Equal(t, begun, time.Now(), "a pending Read does not wait for the peer")
+		<-i.Done()
+		require.Equal(t, 30*time.Second, time.Since(begun))
+		require.EqualValues(t, 1, a.resets.Load())
+		_, err := io.ReadAll(r)
+		require.ErrorIs(t, err, ErrTruncated)
+	})
+}
+
+// Close interrupts a Write, and the peer then gets an error, not an end, even at the boundary of records. It interrupts a Read
+// as well, and that does no harm.
+func TestCloseInterrupts(t *testing.T) {
+	for _, room := range []int{100, recordSize} {
+		tunnelled(t, room, func(t *testing.T, i, r *Conn, a, b *end) {
+			wrote := make(chan error)
+			go func() {
+				_, err := i.Write(pattern(100000))
+				wrote <- err
+			}()
+			synctest.Wait()
+			begun := time.Now()
+			require.NoError(t, i.Close())
+			require.Equal(t, net.ErrClosed, <-wrote)
+			<-i.Done()
+			require.Equal(t, begun, time.Now())
+			require.EqualValues(t, 1, a.resets.Load())
+			_, err := io.ReadAll(r)
+			require.ErrorIs(t, err, ErrTruncated)
+		})
+	}
+	tunnelled(t, 1<<16, func(t *testing.T, i, r *Conn, a, b *end) {
+		read := make(chan error)
+		go func() {
+			_, err := i.Read(make([]byte, 1))
+			read <- err
+		}()
+		_, err := i.Write(data)
+		require.NoError(t, err)
+		synctest.Wait()
+		require.NoError(t, i.Close())
+		require.Equal(t, net.ErrClosed, <-read)
+		got, err := io.ReadAll(r)
+		require.NoError(t, err)
+		require.Equal(t, data, got)
+		require.Zero(t, a.resets.Load())
+	})
+}
+
+// Abort ends pending and later calls with its reason, and the peer's with an error; the first reason counts.
+func TestAbort(t *testing.T) {
+	tunnelled(t, 100, func(t *testing.T, i, r *Conn, a, b *end) {
+		revoked := errors.New("revoked")
+		errs := make(chan error, 3)
+		go func() { _, err := i.Read(make([]byte, 1)); errs <- err }()
+		go func() { _, err := i.Write(pattern(100000)); errs <- err }()
+		synctest.Wait()
+		i.Abort(revoked)
+		i.Abort(io.EOF)
+		require.NoError(t, i.Close())
+		for range 2 {
+			require.Equal(t, revoked, <-errs)
+		}
+		_, err := i.Read(make([]byte, 1))
+		require.Equal(t, revoked, err)
+		<-i.Done()
+		require.EqualValues(t, 1, a.resets.Load())
+		_, err = io.ReadAll(r)
+		require.ErrorIs(t, err, ErrTruncated)
+	})
+}
+
+// Abort also ends what Close has left to be done: a peer that is revoked gets no more of it.
+func TestAbortAfterClose(t *testing.T) {
+	tunnelled(t, 100, func(t *testing.T, i, r *Conn, a, b *end) {
+		i.SetWriteDeadline(time.Now().Add(time.Millisecond))
+		i.Write(pattern(30000))
+		require.NoError(t, i.Close())
+		synctest.Wait()
+		begun := time.Now()
+		i.Abort(errors.New("revoked"))
+		<-i.Done()
+		require.Equal(t, begun, time.Now())
+		require.EqualValues(t, 1, a.resets.Load())
+	})
+}
+
+// What had come before is not read any more after Abort or Close, be it data or the end.
+func TestAbortUnread(t *testing.T) {
+	for _, stop := range []func(c *Conn) error{
+		func(c *Conn) error { c.Abort(io.ErrNoProgress); return io.ErrNoProgress },
+		func(c *Conn) error { c.Close(); return net.ErrClosed },
+	} {
+		tunnelled(t, 1<<16, func(t *testing.T, i, r *Conn, a, b *end) {
+			_, err := i.Write(data)
+			require.NoError(t, err)
+			_, err = io.ReadFull(r, make([]byte, 2))
+			require.NoError(t, err)
+			want := stop(r)
+			n, err := r.Read(make([]byte, 2))
+			require.Zero(t, n)
+			require.Equal(t, want, err)
+		})
+		tunnelled(t, 1<<16, func(t *testing.T, i, r *Conn, a, b *end) {
+			require.NoError(t, i.CloseWrite())
+			_, err := r.Read(make([]byte, 2))
+			require.Equal(t, io.EOF, err)
+			want := stop(r)
+			_, err = r.Read(make([]byte, 2))
+			require.Equal(t, want, err)
+		})
+	}
+}
+
+// A tunnel is reset once it is 24 h old, whether it is idle or not. One that was closed is not touched any more.
+func TestMaxAge(t *testing.T) {
+	tunnelled(t, 1<<16, func(t *testing.T, i, r *Conn, a, b *end) {
+		time.Sleep(24*time.Hour - time.Second)
+		_, err := i.Write(data)
+		require.NoError(t, err)
+		_, err = io.ReadFull(r, make([]byte, len(data)))
+		require.NoError(t, err)
+		time.Sleep(2 * time.Second)
+		for _, c := range []*Conn{i, r} {
+			_, err = c.Read(make([]byte, 1))
+			require.ErrorIs(t, err, ErrExpired)
+			_, err = c.Write(data)
+			require.ErrorIs(t, err, ErrExpired)
+			<-c.Done()
+		}
+		require.EqualValues(t, 2, a.resets.Load()+b.resets.Load())
+	})
+	synctest.Test(t, func(t *testing.T) { // nobody has called anything before
+		w := newWorld(t)
+		a, b := link(1 << 16)
+		w.open(t, a, b)
+		time.Sleep(25 * time.Hour)
+		require.EqualValues(t, 2, a.resets.Load()+b.resets.Load())
+	})
+	tunnelled(t, 1<<16, func(t *testing.T, i, r *Conn, a, b *end) {
+		require.NoError(t, i.Close())
+		require.NoError(t, r.Close())
+		require.False(t, i.age.Stop() || r.age.Stop(), "a timer runs on")
+		time.Sleep(25 * time.Hour)
+		require.Zero(t, a.resets.Load()+b.resets.Load())
+	})
+}
+
+// Reading, writing and ending at once is safe, and nobody reads what was not written.
+func TestAtOnce(t *testing.T) {
+	for range 30 {
+		i, r, _, _ := opened(t, 200)
+		var all sync.WaitGroup
+		for _, c := range []*Conn{i, r} {
+			for range 2 {
+				all.Go(func() { c.Write(bytes.Repeat([]byte{7}, 50000)) })
+				all.Go(func() {
+					got, _ := io.ReadAll(c)
+					if len(bytes.Trim(got, "\x07")) > 0 {
+						t.Error("other bytes than were written")
+					}
+				})
+			}
+			all.Go(func() { c.SetDeadline(time.Now().Add(time.Hour)) })
+			all.Go(func() { yield(rand.N(300)); c.CloseWrite() })
+			all.Go(func() { yield(rand.N(1000)); c.Close() })
+		}
+		all.Wait()
+		until(t, i.Done())
+		until(t, r.Done())
+	}
+}
+
+// yield lets others go first.
+func yield(times int) {
+	for range times {
+		runtime.Gosched()
+	}
+}

@@ -1,0 +1,101 @@
+package tunnel
+
+import (
+	"crypto/ecdh"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/flynn/noise"
+
+	"github.com/sdp2p/p2p/identity"
+)
+
+// Sizes of the handshake's messages.
+const (
+	keySize = 32
+	tagSize = 16
+	m1Size  = 2 + keySize + keySize + tagSize + tagSize
+	m2Size  = keySize + tagSize
+)
+
+const (
+	m1Type  = 'T'
+	version = 1
+)
+
+// ExporterLabel is the label of the TLS exporter that ties a tunnel to the QUIC connection it runs in.
+const ExporterLabel = "EXPORTER-sdp2p-tunnel-v1"
+
+// prologue returns the 128 bytes that both sides must agree in, and that are never sent; see the package's comment.
+func prologue(initiator, responder identity.RemoteIdentity, library [16]byte, binding [32]byte) []byte {
+	i, r := initiator.Bytes(), responder.Bytes()
+	return slices.Concat([]byte("sdp2p-tunnel-v1\x00"), i[:], r[:], library[:], binding[:])
+}
+
+// keys is Noise's Diffie-Hellman function for one handshake. What Noise takes for a private key is the index of one here:
+// an ecdh.PrivateKey is made once, not for every agreement.
+type keys struct {
+	private []*ecdh.PrivateKey
+	random  io.Reader // of ephemeral keys
+}
+
+func (k *keys) add(private *ecdh.PrivateKey) noise.DHKey {
+	k.private = append(k.private, private)
+	return noise.DHKey{Private: []byte{byte(len(k.private) - 1)}, Public: private.PublicKey().Bytes()}
+}
+
+// GenerateKeypair makes an ephemeral key. Noise's own source of randomness is not used.
+func (k *keys) GenerateKeypair(io.Reader) (noise.DHKey, error) {
+	var seed [keySize]byte
+	if _, err := io.ReadFull(k.random, seed[:]); err != nil {
+		return noise.DHKey{}, err
+	}
+	private, err := ecdh.X25519().NewPrivateKey(seed[:])
+	if err != nil {
+		return noise.DHKey{}, err
+	}
+	return k.add(private), nil
+}
+
+// DH fails if the result is zero (RFC 7748 §6.1): public is of low order then.
+func (k *keys) DH(handle, public []byte) ([]byte, error) {
+	p, err := ecdh.X25519().NewPublicKey(public)
+	if err != nil {
+		return nil, err
+	}
+	return k.private[handle[0]].ECDH(p)
+}
+
+func (k *keys) DHLen() int     { return keySize }
+func (k *keys) DHName() string { return "25519" }
+
+// start begins a handshake as one side.
+func start(static *ecdh.PrivateKey, prologue []byte, psk [32]byte, peer []byte, random io.Reader) (*noise.HandshakeState, error) {
+	if random == nil {
+		random = rand.Reader
+	}
+	k := &keys{random: random}
+	return noise.NewHandshakeState(noise.Config{
+		CipherSuite:           noise.NewCipherSuite(k, noise.CipherChaChaPoly, noise.HashSHA256),
+		Pattern:               noise.HandshakeIK,
+		Initiator:             peer != nil,
+		Prologue:              prologue,
+		PresharedKey:          psk[:], // always: with nil, Noise would take another pattern
+		PresharedKeyPlacement: 1,
+		StaticKeypair:         k.add(static),
+		PeerStatic:            peer,
+	})
+}
+
+var errHighBit = errors.New("an ephemeral key with its highest bit set")
+
+// checkEphemeral refuses a second form of the same key: X25519 ignores the highest bit.
+func checkEphemeral(message []byte) error {
+	if message[keySize-1]&0x80 != 0 {
+		return fmt.Errorf("%w: %w", ErrHandshake, errHighBit)
+	}
+	return nil
+}

@@ -1,0 +1,452 @@
+package tunnel
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/identity"
+)
+
+// outcome is what Accept or Initiator returned.
+type outcome struct {
+	c   *Conn
+	err error
+}
+
+func (w *world) accept(ctx context.Context, s Session) <-chan outcome {
+	o := make(chan outcome, 1)
+	go func() {
+		c, err := w.responder.Accept(ctx, s)
+		o <- outcome{c, err}
+	}()
+	return o
+}
+
+func (w *world) initiateWith(ctx context.Context, s Session) <-chan outcome {
+	o := make(chan outcome, 1)
+	go func() {
+		c, err := Initiator(ctx, s, w.credential(w.iInstance), w.to())
+		o <- outcome{c, err}
+	}()
+	return o
+}
+
+// failed requires that a handshake failed with err and reset its stream once.
+func (o outcome) failed(t *testing.T, e *end, err error, note ...any) {
+	t.Helper()
+	require.ErrorIs(t, o.err, err, note...)
+	require.Nil(t, o.c, note...)
+	require.EqualValues(t, 1, e.resets.Load(), note...)
+}
+
+// An initiator speaks only to a member, on the member's node, and not to itself.
+func TestInitiatorRequires(t *testing.T) {
+	w := newWorld(t)
+	for name, to := range map[string]Member{
+		"nobody":               {Node: w.rNode.Remote()},
+		"itself":               {w.iInstance.Remote(), w.rNode.Remote()},
+		"a member elsewhere":   {w.rInstance.Remote(), w.iNode.Remote()},
+		"a member without one": {Instance: w.rInstance.Remote()},
+	} {
+		a, _ := link(1 << 10)
+		c, err := Initiator(t.Context(), w.session(a), w.credential(w.iInstance), to)
+		outcome{c, err}.failed(t, a, ErrUnauthorized, name)
+		require.Zero(t, a.bytes.Load(), name)
+	}
+	a, _ := link(1 << 10)
+	s := w.session(a)
+	s.Remote = identity.RemoteIdentity{}
+	c, err := Initiator(t.Context(), s, w.credential(w.iInstance), Member{Instance: w.rInstance.Remote()})
+	outcome{c, err}.failed(t, a, ErrUnauthorized)
+	require.Zero(t, a.bytes.Load())
+}
+
+// Each bit of the second message counts.
+func TestFlipM2(t *testing.T) {
+	w, _, m2, _ := scripted(t)
+	for bit := -1; bit < len(m2)*8; bit++ {
+		a, b := link(1 << 10)
+		if bit < 0 {
+			b.Write(m2)
+		} else {
+			b.Write(flip(m2, bit))
+		}
+		c, err := initiate(t.Context(), w.session(a), w.credential(w.iInstance), w.to(), bytes.NewReader(refEphemeral))
+		if bit < 0 {
+			require.NoError(t, err)
+			c.Abort(io.EOF)
+			continue
+		}
+		require.ErrorIs(t, err, ErrHandshake, bit)
+		require.Nil(t, c)
+		require.EqualValues(t, 98, a.bytes.Load(), bit)
+	}
+}
+
+// An initiator that refuses the answer resets at once, and sends no confirmation: to keys of low order, or with the highest
+// bit set, to what it sent itself, to an answer to another first message, or by somebody else.
+func TestInitiatorRefuses(t *testing.T) {
+	type answer struct {
+		name string
+		m2   func(r *reference, m1 []byte) []byte
+	}
+	var all []answer
+	for _, p := range lowOrder {
+		all = append(all, answer{"low order " + p, func(r *reference, m1 []byte) []byte {
+			require.NoError(t, r.readM1(m1))
+			r.ePublic, r.zero = fromHex(t, p), true
+			return r.m2()
+		}})
+	}
+	all = append(all, answer{"bit 255", func(r *reference, m1 []byte) []byte {
+		require.NoError(t, r.readM1(m1))
+		r.ePublic = r.e.PublicKey().Bytes()
+		r.ePublic[31] |= 0x80
+		return r.m2()
+	}}, answer{"reflected", func(_ *reference, m1 []byte) []byte {
+		return m1[:48]
+	}}, answer{"reflected key", func(_ *reference, m1 []byte) []byte {
+		return m1[2:50]
+	}}, answer{"answer to another", func(r *reference, _ []byte) []byte {
+		require.NoError(t, r.readM1(newWorld(t).m1(t)))
+		return r.m2()
+	}}, answer{"another responder", func(r *reference, m1 []byte) []byte {
+		require.NoError(t, r.readM1(m1))
+		r.s = refStatic(t, seedOf("another"))
+		r.e, r.rs = r.s, m1[2:34] // whatever it does without the initiator's static key
+		return r.m2()
+	}})
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		for _, answer := range all {
+			a, b := link(1 << 10)
+			go func() {
+				m1 := make([]byte, 98)
+				io.ReadFull(b, m1)
+				b.Write(answer.m2(w.refResponder(t), m1))
+			}()
+			begun := time.Now()
+			c, err := w.initiate(t, a)
+			outcome{c, err}.failed(t, a, ErrHandshake, answer.name)
+			require.Equal(t, begun, *a.resetAt.Load())
+			time.Sleep(time.Minute)
+			require.EqualValues(t, 98, a.bytes.Load(), answer.name)
+		}
+	})
+}
+
+// A recorded session is worth nothing on another connection, nor is its first message worth a tunnel on its own.
+func TestReplay(t *testing.T) {
+	for _, same := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			a, b := link(1 << 16)
+			a.tapped()
+			i, r := w.open(t, a, b)
+			_, err := i.Write([]byte("hello"))
+			require.NoError(t, err)
+			i.Abort(io.EOF)
+			r.Abort(io.EOF)
+			recorded := *a.sent.Load()
+			require.Len(t, recorded, 98+19+19+5)
+
+			if !same {
+				w.binding[0]++
+			}
+			a, b = link(1 << 16)
+			done := w.accept(t.Context(), w.accepting(b))
+			a.Write(recorded)
+			o := <-done
+			o.failed(t, b, ErrHandshake)
+			if same { // it cannot know before the confirmation
+				require.ErrorIs(t, o.err, ErrRecordAuth)
+				require.EqualValues(t, 48, b.bytes.Load())
+			} else {
+				require.Zero(t, b.bytes.Load())
+			}
+		})
+	}
+}
+
+// What must be the confirmation is nothing else, and in time.
+func TestConfirmation(t *testing.T) {
+	replayed := func(w *world, out *refDirection) []byte { return w.m1(t) }
+	for _, c := range []struct {
+		name string
+		send func(w *world, out *refDirection) []byte
+		err  error
+	}{
+		{"data", func(_ *world, out *refDirection) []byte { return out.seal(0, []byte("hello")) }, ErrProtocol},
+		{"close", func(_ *world, out *refDirection) []byte { return out.seal(2, nil) }, ErrProtocol},
+		{"the first message again", replayed, ErrProtocol},
+		{"unknown", func(_ *world, out *refDirection) []byte { return out.seal(3, nil) }, ErrProtocol},
+		{"data as confirmation", func(_ *world, out *refDirection) []byte { return out.seal(1, []byte("hello")) }, ErrRecordSize},
+		{"record 1", func(_ *world, out *refDirection) []byte { out.n++; return out.seal(1, nil) }, ErrRecordAuth},
+		{"other key", func(_ *world, out *refDirection) []byte {
+			out.aead = cipherOf(seedOf("x"))
+			return out.seal(1, nil)
+		}, ErrRecordAuth},
+		{"revoked", func(w *world, out *refDirection) []byte {
+			w.dir.remove(w.iInstance.Remote())
+			return out.seal(1, nil)
+		}, ErrUnauthorized},
+		{"moved", func(w *world, out *refDirection) []byte {
+			w.dir.add(t, w.library, Member{w.iInstance.Remote(), w.rNode.Remote()})
+			return out.seal(1, nil)
+		}, ErrUnauthorized},
+		{"end", func(*world, *refDirection) []byte { return nil }, ErrTruncated},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				a, b := link(1 << 16)
+				done := w.accept(t.Context(), w.accepting(b))
+				out, _ := w.dial(t, a)
+				synctest.Wait()
+				begun := time.Now()
+				a.Write(c.send(w, out))
+				a.CloseWrite()
+				o := <-done
+				o.failed(t, b, c.err)
+				require.Equal(t, 250*time.Millisecond, b.resetAt.Load().Sub(begun))
+				require.EqualValues(t, 48, b.bytes.Load())
+			})
+		})
+	}
+}
+
+// Flipping a bit of the confirmation makes it none.
+func TestFlipConfirmation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		for bit := range 19 * 8 {
+			a, b := link(1 << 10)
+			done := w.accept(t.Context(), w.accepting(b))
+			out, _ := w.dial(t, a)
+			a.Write(flip(out.seal(1, nil), bit))
+			a.CloseWrite()
+			o := <-done
+			o.failed(t, b, ErrHandshake, bit)
+			if bit/8 >= 3 {
+				require.ErrorIs(t, o.err, ErrRecordAuth, bit)
+			}
+		}
+	})
+}
+
+// A node that relays both legs gets no tunnel through: it ends neither leg's TLS session with both, so that the exporters
+// differ, and it needs a stolen node key for each leg to come so far at all.
+func TestInTheMiddle(t *testing.T) {
+	for _, c := range []struct {
+		name               string
+		seenByI, seenByR   string // whom the middle is to each
+		initiator, respond error
+	}{
+		{"own key", "middle", "middle", ErrUnauthorized, ErrHandshake},
+		{"stolen key of the responder's node", "responder's node", "middle", ErrHandshake, ErrHandshake},
+		{"stolen key of the initiator's node", "middle", "initiator's node", ErrUnauthorized, ErrHandshake},
+		{"both", "responder's node", "initiator's node", ErrHandshake, ErrHandshake},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				a, am := link(1 << 16)
+				bm, b := link(1 << 16)
+				relay(am, bm)
+				is, rs := w.session(a), w.accepting(b)
+				is.Remote, is.Binding = named(t, c.seenByI).Remote(), [32]byte(seedOf("one leg"))
+				rs.Remote, rs.Binding = named(t, c.seenByR).Remote(), [32]byte(seedOf("the other"))
+				accepted, initiated := w.accept(t.Context(), rs), w.initiateWith(t.Context(), is)
+				o := <-initiated
+				o.failed(t, a, c.initiator)
+				require.LessOrEqual(t, a.bytes.Load(), int64(98))
+				(<-accepted).failed(t, b, c.respond)
+				require.Zero(t, b.bytes.Load())
+			})
+		})
+	}
+	// The instance key decides who is there: an initiator that is told another node's key, and finds it there, gets no further.
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a, m := link(1 << 16)
+		s := w.session(a)
+		s.Remote = named(t, "middle").Remote()
+		to := w.to()
+		to.Node = s.Remote
+		go func() {
+			m1 := make([]byte, 98)
+			io.ReadFull(m, m1)
+			m.Write(m1[2:50])
+		}()
+		c, err := Initiator(t.Context(), s, w.credential(w.iInstance), to)
+		outcome{c, err}.failed(t, a, ErrHandshake)
+	})
+}
+
+// relay passes on bytes, ends and resets, both ways.
+func relay(a, b *end) {
+	pass := func(from, to *end) {
+		if _, err := io.Copy(to, from); err != nil {
+			to.Reset()
+			return
+		}
+		to.CloseWrite()
+	}
+	go pass(a, b)
+	go pass(b, a)
+}
+
+// dripping writes a byte every second until the stream fails.
+func dripping(c net.Conn, b []byte) {
+	for i := range b {
+		time.Sleep(time.Second)
+		if _, err := c.Write(b[i : i+1]); err != nil {
+			return
+		}
+	}
+}
+
+// Slow peers meet the limits: 2 s for the first message, 10 s in all, whatever comes in between.
+func TestHandshakeTime(t *testing.T) {
+	bubble := func(name string, f func(t *testing.T, w *world, a, b *end)) {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a, b := link(1 << 16)
+				f(t, newWorld(t), a, b)
+				time.Sleep(time.Minute) // who drips finds out
+			})
+		})
+	}
+	for name, send := range map[string]func(w *world, a *end){
+		"silence":           func(*world, *end) {},
+		"one byte a second": func(w *world, a *end) { go dripping(a, w.m1(t)) },
+		"all but one byte":  func(w *world, a *end) { a.Write(w.m1(t)[:97]) },
+	} {
+		bubble("first message: "+name, func(t *testing.T, w *world, a, b *end) {
+			begun := time.Now()
+			send(w, a)
+			(<-w.accept(t.Context(), w.accepting(b))).failed(t, b, ErrTimeout)
+			require.Equal(t, 2*time.Second, b.resetAt.Load().Sub(begun))
+			require.Zero(t, b.bytes.Load())
+		})
+	}
+	for name, drip := range map[string]bool{"silence": false, "one byte a second": true} {
+		bubble("confirmation: "+name, func(t *testing.T, w *world, a, b *end) {
+			begun := time.Now()
+			done := w.accept(t.Context(), w.accepting(b))
+			out, _ := w.dial(t, a)
+			if drip {
+				go dripping(a, out.seal(1, nil))
+			}
+			(<-done).failed(t, b, ErrTimeout)
+			after := b.resetAt.Load().Sub(begun)
+			require.Zero(t, after%(250*time.Millisecond))
+			require.InDelta(t, 10, after.Seconds(), 0.25)
+			require.EqualValues(t, 48, b.bytes.Load())
+		})
+		bubble("second message: "+name, func(t *testing.T, w *world, a, b *end) {
+			begun := time.Now()
+			if drip {
+				go dripping(b, make([]byte, 48))
+			}
+			(<-w.initiateWith(t.Context(), w.session(a))).failed(t, a, ErrTimeout)
+			require.Equal(t, 10*time.Second, a.resetAt.Load().Sub(begun))
+		})
+	}
+	bubble("nobody reads the first message", func(t *testing.T, w *world, _, _ *end) {
+		a, _ := link(50)
+		begun := time.Now()
+		(<-w.initiateWith(t.Context(), w.session(a))).failed(t, a, ErrTimeout)
+		require.Equal(t, 10*time.Second, a.resetAt.Load().Sub(begun))
+	})
+	bubble("nobody reads the second message", func(t *testing.T, w *world, _, _ *end) {
+		a, b := link(40)
+		begun := time.Now()
+		go a.Write(w.m1(t))
+		(<-w.accept(t.Context(), w.accepting(b))).failed(t, b, ErrTimeout)
+		require.InDelta(t, 10, b.resetAt.Load().Sub(begun).Seconds(), 0.25)
+	})
+}
+
+// A context ends a handshake at once, on either side and at every step.
+func TestHandshakeContext(t *testing.T) {
+	reason := errors.New("reason")
+	for _, after := range []time.Duration{0, time.Second} {
+		for _, step := range []string{"initiator", "responder", "responder, confirmation", "responder, Allow"} {
+			t.Run(step, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t)
+					a, b := link(1 << 16)
+					ctx, cancel := context.WithCancelCause(t.Context())
+					begun := time.Now()
+					var done <-chan outcome
+					e := b
+					switch step {
+					case "initiator":
+						done, e = w.initiateWith(ctx, w.session(a)), a
+					case "responder":
+						done, after = w.accept(ctx, w.accepting(b)), min(after, 100*time.Millisecond)
+					case "responder, confirmation":
+						done = w.accept(ctx, w.accepting(b))
+						w.dial(t, a)
+					case "responder, Allow":
+						w.dir.allow = func(ctx context.Context, _ Member) bool { <-ctx.Done(); return false }
+						done, after = w.accept(ctx, w.accepting(b)), min(after, 100*time.Millisecond)
+						a.Write(w.m1(t))
+					}
+					synctest.Wait()
+					time.Sleep(after)
+					cancel(reason)
+					o := <-done
+					require.Nil(t, o.c)
+					if step != "responder, Allow" {
+						o.failed(t, e, reason)
+					}
+					require.EqualValues(t, 1, e.resets.Load())
+					require.Equal(t, after, e.resetAt.Load().Sub(begun))
+				})
+			})
+		}
+	}
+}
+
+// A slowStream lets nobody set a deadline in the future before everybody else is done.
+type slowStream struct{ *end }
+
+func (s slowStream) SetDeadline(at time.Time) error {
+	if at.After(time.Now()) {
+		synctest.Wait()
+	}
+	return s.end.SetDeadline(at)
+}
+
+// A context that is done before a handshake begins is not forgotten when the handshake's own deadline is set.
+func TestHandshakeContextBefore(t *testing.T) {
+	for _, responder := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			a, b := link(1 << 16)
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			begun := time.Now()
+			var o outcome
+			if responder {
+				o = <-w.accept(ctx, w.accepting(slowStream{b}))
+				o.failed(t, b, context.Canceled)
+				require.Equal(t, begun, *b.resetAt.Load())
+				return
+			}
+			o = <-w.initiateWith(ctx, w.session(slowStream{a}))
+			o.failed(t, a, context.Canceled)
+			require.Equal(t, begun, *a.resetAt.Load())
+		})
+	}
+}

@@ -1,0 +1,185 @@
+package tunnel
+
+import (
+	"context"
+	"crypto/sha256"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/identity"
+)
+
+// A directory is one that tests change.
+type directory struct {
+	mu          sync.Mutex
+	credentials []*Credential
+	members     map[[16]byte]map[[32]byte]Member
+	gone        map[identity.RemoteIdentity]bool         // are no members any more
+	allow       func(ctx context.Context, m Member) bool // nil: yes
+	lookup      func()                                   // is called by Member, if not nil
+}
+
+func (d *directory) add(t testing.TB, library [16]byte, m Member) {
+	p, err := m.Instance.X25519()
+	require.NoError(t, err)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.members == nil {
+		d.members = map[[16]byte]map[[32]byte]Member{}
+	}
+	if d.members[library] == nil {
+		d.members[library] = map[[32]byte]Member{}
+	}
+	d.members[library][[32]byte(p.Bytes())] = m
+}
+
+func (d *directory) remove(instance identity.RemoteIdentity) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.gone == nil {
+		d.gone = map[identity.RemoteIdentity]bool{}
+	}
+	d.gone[instance] = true
+}
+
+func (d *directory) Credentials() []*Credential {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.credentials
+}
+
+func (d *directory) Member(with *Credential, key [32]byte) (Member, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.lookup != nil {
+		d.lookup()
+	}
+	m, ok := d.members[with.Library()][key]
+	return m, ok && !d.gone[m.Instance] // what is no member is not to be looked at
+}
+
+func (d *directory) Knows(node identity.RemoteIdentity) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, members := range d.members {
+		for _, m := range members {
+			if m.Node == node && !d.gone[m.Instance] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (d *directory) Allow(ctx context.Context, _ [16]byte, m Member) bool {
+	d.mu.Lock()
+	allow := d.allow
+	d.mu.Unlock()
+	return allow == nil || allow(ctx, m)
+}
+
+// seedOf makes a seed of a name.
+func seedOf(name string) []byte {
+	s := sha256.Sum256([]byte(name))
+	return s[:]
+}
+
+// named returns the identity of a name: tests need no random ones.
+func named(t testing.TB, name string) identity.Identity { return key(t, seedOf(name)) }
+
+// plenty are limits that a test does not reach.
+var plenty = Limits{PeerInFlight: 1000, PeerPerSecond: 1 << 20, InFlight: 10000, PerSecond: 1 << 20}
+
+// A world is a library with an instance on each of two nodes, and what its responder decides by. Bubbles do not share one:
+// each has its own time.
+type world struct {
+	iNode, rNode         identity.Identity
+	iInstance, rInstance identity.Identity
+	library              [16]byte
+	secret               [32]byte
+	binding              [32]byte
+	dir                  *directory
+	responder            *Responder
+}
+
+func newWorld(t testing.TB) *world {
+	w := &world{
+		iNode: named(t, "initiator's node"), iInstance: named(t, "initiator's instance"),
+		rNode: named(t, "responder's node"), rInstance: named(t, "responder's instance"),
+		library: [16]byte{'l', 'i', 'b'}, secret: [32]byte(seedOf("secret")), binding: [32]byte(seedOf("exporter")),
+	}
+	w.dir = &directory{credentials: []*Credential{w.credential(w.rInstance)}}
+	w.dir.add(t, w.library, Member{w.iInstance.Remote(), w.iNode.Remote()})
+	w.responder = NewResponder(w.dir, plenty)
+	return w
+}
+
+func (w *world) credential(instance identity.Identity) *Credential {
+	return NewCredential(w.library, instance, w.secret)
+}
+
+// to is the responder, as the initiator knows it.
+func (w *world) to() Member { return Member{w.rInstance.Remote(), w.rNode.Remote()} }
+
+// session is the initiator's end of a stream, accepting the responder's.
+func (w *world) session(c net.Conn) Session {
+	return Session{Stream: c, Local: w.iNode.Remote(), Remote: w.rNode.Remote(), Binding: w.binding, Reset: resetOf(c)}
+}
+
+func (w *world) accepting(c net.Conn) Session {
+	return Session{Stream: c, Local: w.rNode.Remote(), Remote: w.iNode.Remote(), Binding: w.binding, Reset: resetOf(c)}
+}
+
+// resetOf returns what resets a stream; nil if that can only be closed.
+func resetOf(c net.Conn) func() {
+	if r, ok := c.(interface{ Reset() }); ok {
+		return r.Reset
+	}
+	return nil
+}
+
+func (w *world) initiate(t testing.TB, c net.Conn) (*Conn, error) {
+	return Initiator(t.Context(), w.session(c), w.credential(w.iInstance), w.to())
+}
+
+// open makes a tunnel over a stream.
+func (w *world) open(t testing.TB, a, b net.Conn) (i, r *Conn) {
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		r, err = w.responder.Accept(t.Context(), w.accepting(b))
+		done <- err
+	}()
+	i, err := w.initiate(t, a)
+	require.NoError(t, err)
+	require.NoError(t, <-done)
+	return i, r
+}
+
+// opened is a tunnel over a link, which ends with the test.
+func opened(t testing.TB, limit int) (i, r *Conn, a, b *end) {
+	a, b = link(limit)
+	i, r = newWorld(t).open(t, a, b)
+	t.Cleanup(func() {
+		i.Abort(net.ErrClosed)
+		r.Abort(net.ErrClosed)
+	})
+	return i, r, a, b
+}
+
+// until waits for a channel, with a limit that only a failing test reaches.
+func until[T any](t testing.TB, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(20 * time.Second):
+		t.Fatal("it does not happen")
+	}
+	return v
+}
+
+var testTime = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)

@@ -1,0 +1,58 @@
+package tunnel
+
+import (
+	"crypto/ecdh"
+	"net"
+
+	"github.com/sdp2p/p2p/identity"
+)
+
+// A Session is a stream between two nodes that have authenticated each other. A tunnel runs in it, and owns it from then on.
+type Session struct {
+	Stream net.Conn // with CloseWrite, where it can end one direction alone
+
+	// Local and Remote are the nodes' keys, as the connection has authenticated them.
+	Local, Remote identity.RemoteIdentity
+
+	// Binding ties the tunnel to the connection: on a direct QUIC connection its TLS exporter for [ExporterLabel], without
+	// a context. It is zero only on paths that have none: through a relay, or over something else than QUIC.
+	Binding [32]byte
+
+	// Reset ends the stream at once, in both directions, so that the peer cannot take it for an end. If nil, the stream is
+	// closed.
+	Reset func()
+}
+
+func (s *Session) reset() {
+	if s.Reset != nil {
+		s.Reset()
+		return
+	}
+	s.Stream.Close()
+}
+
+// A Member is an instance of a library, and the node that it lives on.
+type Member struct {
+	Instance identity.RemoteIdentity
+	Node     identity.RemoteIdentity
+}
+
+// A Credential is what a node proves itself by as an instance of a library. It may be used concurrently.
+type Credential struct {
+	library  [16]byte
+	instance identity.Identity
+	static   *ecdh.PrivateKey
+	secret   [32]byte
+}
+
+// NewCredential makes a credential of the UUID of a library, the key of our instance of it, and the library's secret; zero
+// if it has none.
+func NewCredential(library [16]byte, instance identity.Identity, secret [32]byte) *Credential {
+	return &Credential{library: library, instance: instance, static: instance.X25519(), secret: secret}
+}
+
+// Library returns the UUID of the library.
+func (c *Credential) Library() [16]byte { return c.library }
+
+// Instance returns our instance of it.
+func (c *Credential) Instance() identity.RemoteIdentity { return c.instance.Remote() }
