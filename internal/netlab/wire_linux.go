@@ -11,16 +11,11 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
-
-// setns is the number of the system call, which package syscall does not know everywhere.
-var setns = map[string]uintptr{"amd64": 308, "arm64": 268}[runtime.GOARCH]
 
 // Do calls f on the host: sockets that f opens are the host's, and stay so.
 func (h *Host) Do(f func() error) error {
-	if setns == 0 {
-		return fmt.Errorf("netlab: the number of setns is not known for %s", runtime.GOARCH)
-	}
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // for good: the thread, which stays on the host, ends with the goroutine
@@ -30,8 +25,8 @@ func (h *Host) Do(f func() error) error {
 			return
 		}
 		defer ns.Close()
-		if _, _, errno := syscall.RawSyscall(setns, ns.Fd(), syscall.CLONE_NEWNET, 0); errno != 0 {
-			done <- fmt.Errorf("setns: %w", errno)
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			done <- fmt.Errorf("setns: %w", err)
 			return
 		}
 		done <- f()

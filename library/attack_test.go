@@ -1,0 +1,470 @@
+package library_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/p2ptest"
+	"github.com/sdp2p/p2p/quic"
+	"github.com/sdp2p/p2p/tunnel"
+)
+
+// The tests of this file run over QUIC on the loopback interface.
+
+// plenty are limits that a test does not reach.
+var plenty = tunnel.Limits{PeerInFlight: 1 << 20, PeerPerSecond: 1 << 20, InFlight: 1 << 20, PerSecond: 1 << 20}
+
+// startQUIC starts a device's node, with a route "plain" besides the tunnels, and returns its address.
+func (d *device) startQUIC(t testing.TB) netip.AddrPort {
+	t.Helper()
+	mux := d.hook()
+	mux.HandleFunc("plain", p2p.Anyone, func(_ context.Context, s *p2p.Stream) error { _, err := io.Copy(s, s); return err })
+	node, addr := startQUIC(t, p2p.Config{Identity: d.id, Handler: mux, Logger: slog.New(&d.log), Hooks: []p2p.Hook{d.libraries}})
+	d.P2P = node
+	return addr
+}
+
+func startQUIC(t testing.TB, cfg p2p.Config) (*p2p.P2P, netip.AddrPort) {
+	t.Helper()
+	listener := quic.New(quic.Config{})
+	cfg.App, cfg.Hooks = "test", append(cfg.Hooks, listener)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	node, err := p2p.Start(t.Context(), cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		node.Shutdown(ctx)
+	})
+	port, _ := listener.Port()
+	return node, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
+}
+
+// meets makes a node believe that another one is at an address.
+func meets(t testing.TB, node *p2p.P2P, id identity.RemoteIdentity, addr netip.AddrPort) {
+	t.Helper()
+	require.NoError(t, node.Register(t.Context(), &book{found: id, via: []p2p.Candidate{{Kind: p2p.Direct, Addr: addr}}}))
+}
+
+// A counter is a log that counts what handlers returned.
+type counter struct {
+	mu   sync.Mutex
+	errs []error
+}
+
+func (c *counter) Enabled(context.Context, slog.Level) bool { return true }
+func (c *counter) WithAttrs([]slog.Attr) slog.Handler       { return c }
+func (c *counter) WithGroup(string) slog.Handler            { return c }
+
+func (c *counter) Handle(_ context.Context, r slog.Record) error {
+	r.Attrs(func(a slog.Attr) bool {
+		if err, ok := a.Value.Any().(error); ok {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.errs = append(c.errs, err)
+		}
+		return true
+	})
+	return nil
+}
+
+// count tells how many errors of a kind there were.
+func (c *counter) count(kind error) (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, err := range c.errs {
+		if errors.Is(err, kind) {
+			n++
+		}
+	}
+	return n
+}
+
+// A middle copies streams between two nodes of its own, byte by byte, and keeps what passes.
+type middle struct {
+	far *p2p.P2P // the leg to who is attacked
+	to  identity.RemoteIdentity
+
+	mu      sync.Mutex
+	out, in bytes.Buffer
+	streams int
+}
+
+func (m *middle) ServeStream(ctx context.Context, s *p2p.Stream) error {
+	peer, ok := m.far.Peer(m.to)
+	if !ok {
+		return p2p.ErrUnavailable
+	}
+	other, err := peer.NewStream(ctx)
+	if err != nil {
+		return err
+	}
+	defer other.Close()
+	m.mu.Lock()
+	m.streams++
+	m.mu.Unlock()
+	answered := make(chan error, 1)
+	go func() {
+		err := m.copy(s, other, &m.in)
+		if err != nil {
+			code := p2p.ErrCancelled
+			errors.As(err, &code)
+			s.Reset(code)
+		}
+		answered <- err
+	}()
+	if err := m.copy(other, s, &m.out); err != nil {
+		other.Reset(p2p.ErrCancelled)
+	}
+	return <-answered
+}
+
+// copy copies one direction, and its end.
+func (m *middle) copy(to, from *p2p.Stream, seen *bytes.Buffer) error {
+	b := make([]byte, 4096)
+	for {
+		n, err := from.Read(b)
+		m.mu.Lock()
+		seen.Write(b[:n])
+		m.mu.Unlock()
+		if _, err := to.Write(b[:n]); err != nil {
+			return err
+		}
+		if err == io.EOF {
+			return to.CloseWrite()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// passed returns what has passed since it was asked last.
+func (m *middle) passed() (out, in string, streams int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out, in, streams = m.out.String(), m.in.String(), m.streams
+	m.out.Reset()
+	m.in.Reset()
+	m.streams = 0
+	return out, in, streams
+}
+
+// Between two members is a node that passes on each byte as it is, and has whatever keys of their nodes: they notice, both of
+// them, and it reads and changes nothing. The same node between two that talk without a tunnel reads all.
+func TestMiddle(t *testing.T) {
+	for name, stolen := range map[string]struct{ a, b bool }{
+		"its own key": {}, "the key of the far node": {b: true}, "the key of the near node": {a: true}, "the keys of both": {true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := newDevice(), newDevice()
+			own := identity.New()
+			near, far := own, own // what each of the two takes for the other one's node
+			if stolen.b {
+				near = b.id
+			}
+			if stolen.a {
+				far = a.id
+			}
+			addr := b.startQUIC(t)
+			m := &middle{to: b.id.Remote()}
+			// Two nodes, also where one would do: none can have a connection with itself.
+			m.far, _ = startQUIC(t, p2p.Config{Identity: far, Handler: m})
+			meets(t, m.far, b.id.Remote(), addr)
+			_, nearAddr := startQUIC(t, p2p.Config{Identity: near, Handler: m})
+			a.startQUIC(t)
+			meets(t, a.P2P, near.Remote(), nearAddr)
+
+			plain, err := must(a.Peer(near.Remote())).Open(t.Context(), "plain")
+			require.NoError(t, err)
+			_, err = plain.Write([]byte("hello"))
+			require.NoError(t, err)
+			require.NoError(t, plain.CloseWrite())
+			got, err := io.ReadAll(plain)
+			require.NoError(t, err)
+			require.Equal(t, "hello", string(got))
+			plain.Close()
+			out, in, _ := m.passed()
+			require.Contains(t, out, "hello")
+			require.Equal(t, "hello", in)
+
+			r := library.Record{ID: uuid.New(), Secret: library.NewSecret()}
+			r.Members = []library.Member{{Instance: b.instance.Remote(), Node: near.Remote()}}
+			a.load(t, r)
+			r.Members = []library.Member{{Instance: a.instance.Remote(), Node: far.Remote()}}
+			b.load(t, r)
+			for try := range 2 {
+				err = a.echo(t, b)
+				require.ErrorIs(t, err, tunnel.ErrHandshake)
+				require.ErrorIs(t, err, p2p.ErrTunnelRefused)
+				require.Eventually(t, func() bool { return b.log.count(tunnel.ErrHandshake) == try+1 }, 20*time.Second, time.Millisecond)
+			}
+			require.Zero(t, b.served())
+			require.Zero(t, b.log.count(tunnel.ErrUnauthorized), "the handshake did not come that far")
+			out, in, streams := m.passed()
+			require.Equal(t, 2, streams)
+			require.Empty(t, in, "there was no answer")
+			require.Len(t, out, 2*(1+len(library.Route)+98))
+			require.NotContains(t, out, "echo")
+		})
+	}
+}
+
+// A discovery that lies about where a member is leads to another node, with which there is no connection.
+func TestSpoofedDiscovery(t *testing.T) {
+	a, b := newDevice(), newDevice()
+	_, addr := startQUIC(t, p2p.Config{Handler: p2p.HandlerFunc(func(context.Context, *p2p.Stream) error {
+		t.Error("a stream came")
+		return nil
+	})})
+	a.startQUIC(t)
+	meets(t, a.P2P, b.id.Remote(), addr)
+	a.add(t, library.Record{ID: uuid.New()}, b)
+	require.True(t, a.presence(t, b).Available, "so it is said")
+	require.ErrorIs(t, a.echo(t, b), quic.ErrOtherPeer)
+	require.False(t, a.presence(t, b).Connected)
+	require.Error(t, a.presence(t, b).Err)
+}
+
+// A tap is a stream that keeps what is written.
+type tap struct {
+	*p2p.Stream
+	mu      sync.Mutex
+	written [][]byte
+}
+
+func (s *tap) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	s.written = append(s.written, bytes.Clone(b))
+	s.mu.Unlock()
+	return s.Stream.Write(b)
+}
+
+// A first message that is said again opens nothing: on the same connection it is answered, and not believed without what only
+// its author can say; on any other one it is not answered.
+func TestReplay(t *testing.T) {
+	a, b, m := newDevice(), newDevice(), newDevice()
+	b.cfg.Limits = plenty
+	addr := b.startQUIC(t)
+	r := library.Record{ID: uuid.New(), Secret: library.NewSecret()}
+	b.add(t, r, a)
+	for _, d := range []*device{a, m} {
+		d.startQUIC(t)
+		meets(t, d.P2P, b.id.Remote(), addr)
+		d.add(t, r, b)
+	}
+	recorded := &tap{}
+	c := a.raw(t, b, func(s *p2p.Stream) net.Conn { recorded.Stream = s; return recorded })
+	_, err := c.Write([]byte("\x04echo"))
+	require.NoError(t, err)
+	require.NoError(t, talk(c, "hello"))
+	require.Eventually(t, func() bool { return b.served() == 1 }, 20*time.Second, time.Millisecond)
+	m1, rest := recorded.written[0], bytes.Join(recorded.written[1:], nil)
+	require.Len(t, m1, 98)
+
+	replay := func(d *device) []byte {
+		s, _ := d.stream(t, b.id.Remote())
+		defer s.Close()
+		_, err := s.Write(m1)
+		require.NoError(t, err)
+		answer := make([]byte, 48)
+		n, err := io.ReadFull(s, answer)
+		if err == nil {
+			_, err = s.Write(rest)
+			require.NoError(t, err)
+			_, err = s.Read(make([]byte, 1))
+		}
+		require.ErrorIs(t, err, p2p.ErrTunnelRefused)
+		return answer[:n]
+	}
+	first := replay(a)
+	require.Len(t, first, 48)
+	require.NotEqual(t, first, replay(a), "each answer is another one")
+	require.Empty(t, replay(m))
+	a.stop(t)
+	a.startQUIC(t)
+	meets(t, a.P2P, b.id.Remote(), addr)
+	require.Empty(t, replay(a), "another connection of the same two nodes")
+	require.Equal(t, 1, b.served())
+	require.Eventually(t, func() bool { return b.log.count(tunnel.ErrHandshake) == 4 }, 20*time.Second, time.Millisecond)
+}
+
+// Strangers that open one tunnel after the other cost what the limits allow, and members are served meanwhile.
+func TestFlood(t *testing.T) {
+	const strangers, attempts = 20, 40
+	a, b := newDevice(), newDevice()
+	addr := b.startQUIC(t)
+	a.startQUIC(t)
+	r := library.Record{ID: uuid.New(), Secret: library.NewSecret()}
+	a.add(t, r, b)
+	b.add(t, r, a)
+	meets(t, a.P2P, b.id.Remote(), addr)
+	require.NoError(t, a.echo(t, b))
+
+	var all []*device
+	for range strangers {
+		d := newDevice()
+		d.startQUIC(t)
+		d.add(t, r, b)
+		r.Secret = library.NewSecret() // some know the secret
+		meets(t, d.P2P, b.id.Remote(), addr)
+		all = append(all, d)
+	}
+	begun := time.Now()
+	var flood sync.WaitGroup
+	for _, d := range all {
+		for range 4 {
+			flood.Go(func() {
+				for range attempts / 4 {
+					if d.echo(t, b) == nil {
+						t.Error("a stranger got in")
+					}
+				}
+			})
+		}
+	}
+	over := make(chan struct{})
+	go func() {
+		flood.Wait()
+		close(over)
+	}()
+	longest, served := time.Duration(0), 0
+	for done := false; !done; served++ {
+		at := time.Now()
+		require.NoError(t, a.echo(t, b))
+		longest = max(longest, time.Since(at))
+		select {
+		case <-over:
+			done = true
+		case <-time.After(250 * time.Millisecond): // a member, too, has five a second
+		}
+	}
+	took := time.Since(begun)
+	require.Eventually(t, func() bool { return b.served() == served+1 }, 20*time.Second, time.Millisecond)
+	var tried, busy int
+	require.Eventually(t, func() bool { // the log comes after the reset
+		tried, busy = b.log.count(tunnel.ErrHandshake)+b.log.count(tunnel.ErrUnauthorized), b.log.count(tunnel.ErrBusy)
+		return tried+busy == strangers*attempts
+	}, 20*time.Second, time.Millisecond)
+	t.Logf("%d attempts in %v: %d were tried, %d refused unread; %d tunnels of a member, the slowest in %v",
+		strangers*attempts, took.Round(time.Millisecond), tried, busy, served, longest.Round(time.Millisecond))
+	require.LessOrEqual(t, longest, 2*time.Second)
+	require.LessOrEqual(t, tried, 50+int(100*took.Seconds()), "half of 100, and 100 a second")
+}
+
+// A holding is a stream that holds the last byte of the first message back, and notes when it went.
+type holding struct {
+	*p2p.Stream
+	hold time.Duration
+	sent time.Time
+}
+
+func (s *holding) Write(b []byte) (int, error) {
+	last := len(b) - 1
+	if _, err := s.Stream.Write(b[:last]); err != nil {
+		return 0, err
+	}
+	time.Sleep(s.hold)
+	s.sent = time.Now()
+	_, err := s.Stream.Write(b[last:])
+	return len(b), err
+}
+
+// refusal opens a tunnel that is refused, and tells how long that took from the last byte on.
+func (d *device) refusal(t testing.TB, to *device, r library.Record, hold time.Duration) (time.Duration, error) {
+	s, session := d.stream(t, to.id.Remote())
+	h := &holding{Stream: s, hold: hold}
+	session.Stream = h
+	_, err := tunnel.Initiator(t.Context(), session, tunnel.NewCredential(r.ID, d.instance, r.Secret),
+		tunnel.Member{Instance: to.instance.Remote(), Node: to.id.Remote()})
+	if !errors.Is(err, p2p.ErrTunnelRefused) {
+		return 0, fmt.Errorf("it is not refused: %w", err)
+	}
+	return time.Since(h.sent), nil
+}
+
+// Who is refused cannot tell by the time it takes whether there is such a library. What is measured is logged: a test does not
+// fail because a computer is busy.
+func TestRefusalTimes(t *testing.T) {
+	for name, test := range map[string]struct {
+		tries, batch int // of each kind; of both at a time
+		hold         time.Duration
+		start        func(b, stranger *device)
+	}{
+		"over QUIC":           {60, 60, 0, overQUIC(t)},
+		"over QUIC, and held": {60, 60, 5 * time.Millisecond, overQUIC(t)},
+		"in memory":           {500, 200, 0, inMemory(t)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, stranger := newDevice(), newDevice()
+			b.cfg.Limits = plenty
+			test.start(b, stranger)
+			here := library.Record{ID: uuid.New(), Secret: library.NewSecret()}
+			b.add(t, here, newDevice())
+			b.add(t, library.Record{ID: uuid.New(), Secret: library.NewSecret()})
+			kinds := []library.Record{here, {ID: uuid.New(), Secret: library.NewSecret()}}
+			var took [2][]time.Duration
+			var mu sync.Mutex
+			for len(took[0]) < test.tries {
+				var all sync.WaitGroup
+				for i := range test.batch {
+					all.Go(func() {
+						d, err := stranger.refusal(t, b, kinds[i%2], test.hold)
+						mu.Lock()
+						defer mu.Unlock()
+						took[i%2] = append(took[i%2], d)
+						if err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				all.Wait()
+			}
+			member, nothing := median(took[0]), median(took[1])
+			t.Logf("no member %v, no such library %v, difference %v (medians of %d)", member, nothing, member-nothing, len(took[0]))
+			require.GreaterOrEqual(t, min(slices.Min(took[0]), slices.Min(took[1])), 249*time.Millisecond)
+			require.Eventually(t, func() bool {
+				return b.log.count(tunnel.ErrUnauthorized) == len(took[0]) && b.log.count(tunnel.ErrHandshake) == len(took[1])
+			}, 20*time.Second, time.Millisecond)
+		})
+	}
+}
+
+func overQUIC(t *testing.T) func(b, stranger *device) {
+	return func(b, stranger *device) {
+		addr := b.startQUIC(t)
+		stranger.startQUIC(t)
+		meets(t, stranger.P2P, b.id.Remote(), addr)
+	}
+}
+
+func inMemory(t *testing.T) func(b, stranger *device) {
+	return func(b, stranger *device) {
+		network := p2ptest.NewNetwork(p2ptest.Config{})
+		b.start(t, network, p2p.Config{Logger: slog.New(&b.log), MaxStreamsPerPeer: -1})
+		stranger.start(t, network, p2p.Config{})
+		for range stranger.Available(t.Context()) {
+			break
+		}
+	}
+}
+
+func median(d []time.Duration) time.Duration { return slices.Sorted(slices.Values(d))[len(d)/2] }

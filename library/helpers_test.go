@@ -1,0 +1,255 @@
+package library_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/p2ptest"
+	"github.com/sdp2p/p2p/tunnel"
+)
+
+// TestMain lowers rapid's number of checks, unless the command line gives one: each is a network for some minutes.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "rapid.checks" })
+	if !given {
+		flag.Set("rapid.checks", "10")
+	}
+	os.Exit(m.Run())
+}
+
+// A device is a node with libraries. It keeps what the hook tells it to keep.
+type device struct {
+	*p2p.P2P
+	libraries *library.Libraries
+	id        identity.Identity // of the node
+	instance  identity.Identity // of every library: an app has one for each
+	lib       *library.Library  // the one that was added last
+	cfg       library.Config
+	log       counter // of a node over QUIC
+
+	mu      sync.Mutex
+	kept    []library.Record
+	handled []error // what the route "echo" came to
+}
+
+func newDevice() *device { return &device{id: identity.New(), instance: identity.New()} }
+
+func (d *device) member() library.Member {
+	return library.Member{Instance: d.instance.Remote(), Node: d.id.Remote()}
+}
+
+func members(devices ...*device) (all []library.Member) {
+	for _, d := range devices {
+		all = append(all, d.member())
+	}
+	return all
+}
+
+// hook makes the device's libraries, and the mux that serves them.
+func (d *device) hook() *p2p.Mux {
+	cfg := d.cfg
+	cfg.Changed = func(r library.Record) {
+		if d.cfg.Changed != nil {
+			d.cfg.Changed(r)
+		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.kept = append(d.kept, r)
+	}
+	d.libraries = library.New(cfg)
+	var mux p2p.Mux
+	mux.Handle(library.Route, p2p.Anyone, d.libraries)
+	return &mux
+}
+
+// start starts a device's node on a network in memory.
+func (d *device) start(t testing.TB, network *p2ptest.Network, cfg p2p.Config) {
+	t.Helper()
+	cfg.Identity, cfg.Handler = d.id, d.hook()
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	d.P2P = network.Start(t, cfg)
+	require.NoError(t, d.Register(t.Context(), d.libraries))
+}
+
+func (d *device) stop(t testing.TB) {
+	t.Helper()
+	require.NoError(t, d.Shutdown(context.Background()))
+}
+
+// add adds a library with some members to a device, with a route "echo".
+func (d *device) add(t testing.TB, r library.Record, others ...*device) {
+	t.Helper()
+	r.Members = members(others...)
+	d.load(t, r)
+}
+
+// load adds a library as it is on record.
+func (d *device) load(t testing.TB, r library.Record) {
+	t.Helper()
+	var err error
+	d.lib, err = d.libraries.Add(r, d.instance)
+	require.NoError(t, err)
+	d.lib.Handle("echo", func(_ context.Context, c *tunnel.Conn) error {
+		_, err := io.Copy(c, c)
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.handled = append(d.handled, err)
+		return err
+	})
+}
+
+// records returns what the device was told to keep.
+func (d *device) records() []library.Record {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return append([]library.Record(nil), d.kept...)
+}
+
+// served tells how many tunnels the route "echo" has had.
+func (d *device) served() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.handled)
+}
+
+// open opens a tunnel to the route "echo" of a member, which is aborted with the test.
+func (d *device) open(t testing.TB, to *device) *tunnel.Conn {
+	t.Helper()
+	c, err := d.lib.Open(t.Context(), to.instance.Remote(), "echo")
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Abort(context.Canceled) })
+	return c
+}
+
+// stream opens a stream to where tunnels come by.
+func (d *device) stream(t testing.TB, to identity.RemoteIdentity) (*p2p.Stream, tunnel.Session) {
+	t.Helper()
+	peer, ok := d.Peer(to)
+	require.True(t, ok)
+	s, err := peer.Open(t.Context(), library.Route)
+	require.NoError(t, err)
+	session, err := library.Session(d.P2P, s)
+	require.NoError(t, err)
+	return s, session
+}
+
+func (d *device) credential() *tunnel.Credential {
+	return tunnel.NewCredential(d.lib.ID(), d.instance, d.lib.Record().Secret)
+}
+
+// raw opens a tunnel that names no route. The stream under it may be wrapped.
+func (d *device) raw(t testing.TB, to *device, wrap func(*p2p.Stream) net.Conn) *tunnel.Conn {
+	t.Helper()
+	s, session := d.stream(t, to.id.Remote())
+	if wrap != nil {
+		session.Stream = wrap(s)
+	}
+	c, err := tunnel.Initiator(t.Context(), session, d.credential(), tunnel.Member{Instance: to.instance.Remote(), Node: to.id.Remote()})
+	require.NoError(t, err)
+	return c
+}
+
+// echo exchanges a text with a member.
+func (d *device) echo(t testing.TB, to *device) error {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	c, err := d.lib.Open(ctx, to.instance.Remote(), "echo")
+	if err != nil {
+		return err
+	}
+	return talk(c, "hello")
+}
+
+// talk sends a text through a tunnel, and wants it back.
+func talk(c *tunnel.Conn, text string) error {
+	defer c.Close()
+	if _, err := io.WriteString(c, text); err != nil {
+		return err
+	}
+	if err := c.CloseWrite(); err != nil {
+		return err
+	}
+	b, err := io.ReadAll(c)
+	if err == nil && string(b) != text {
+		err = fmt.Errorf("%q came back", b)
+	}
+	return err
+}
+
+// touch exchanges a byte over a tunnel that stays open.
+func touch(t testing.TB, c *tunnel.Conn) {
+	t.Helper()
+	_, err := c.Write([]byte("x"))
+	require.NoError(t, err)
+	_, err = io.ReadFull(c, make([]byte, 1))
+	require.NoError(t, err)
+}
+
+// lost wants a tunnel to be over, in a bubble: in no time, since a read that waits ends when the tunnel is too old.
+func lost(t testing.TB, c *tunnel.Conn, why error) {
+	t.Helper()
+	began := time.Now()
+	_, err := c.Read(make([]byte, 1))
+	require.ErrorIs(t, err, why)
+	require.Zero(t, time.Since(began))
+}
+
+func bubble(t *testing.T, f func(t *testing.T, network *p2ptest.Network)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { f(t, p2ptest.NewNetwork(p2ptest.Config{})) })
+}
+
+// running starts devices that all have one library with each other.
+func running(t testing.TB, network *p2ptest.Network, r library.Record, devices ...*device) {
+	t.Helper()
+	for i, d := range devices {
+		d.start(t, network, p2p.Config{})
+		var others []*device
+		others = append(append(others, devices[:i]...), devices[i+1:]...)
+		d.add(t, r, others...)
+	}
+	pass(time.Second)
+}
+
+// pair are two devices with one library.
+func pair(t testing.TB, network *p2ptest.Network) (a, b *device) {
+	t.Helper()
+	a, b = newDevice(), newDevice()
+	running(t, network, library.Record{ID: uuid.New(), Secret: library.NewSecret()}, a, b)
+	return a, b
+}
+
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// within waits for a channel, with a limit that only a failing test reaches.
+func within[T any](t testing.TB, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(20 * time.Second):
+		t.Fatal("it does not happen")
+	}
+	return v
+}

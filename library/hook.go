@@ -1,0 +1,369 @@
+package library
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/tunnel"
+)
+
+const (
+	// Route is the node's route that tunnels to libraries come by.
+	Route = "sdp2p/library"
+
+	reserved = "sdp2p/" // begins the names of routes that are ours
+)
+
+// Errors of [Libraries.Add].
+var (
+	// ErrTooMany is returned where the node would have more than [p2p.MaxLibraries] libraries, or more than
+	// [tunnel.MaxCredentials] secrets of them, former ones included.
+	ErrTooMany = fmt.Errorf("library: more than %d libraries and former secrets on one node", tunnel.MaxCredentials)
+	// ErrAdded is returned where the library was added already.
+	ErrAdded = errors.New("library: the library was added already")
+)
+
+// A Config tunes the hook. The zero value is ready to use.
+type Config struct {
+	// Limits bound what handshakes may cost.
+	Limits tunnel.Limits
+
+	// Changed, if not nil, is called with each new record of a library, whether the app changed it or the library did
+	// itself, since a secret was handed out or handed in. The app keeps it in place of the one that it has; nobody else
+	// learns of a new secret before Changed returns. It is called by one goroutine at a time, in order, and must not call
+	// methods of the library that change it or open tunnels.
+	Changed func(Record)
+}
+
+// Libraries is a [p2p.Hook] that keeps the libraries of a node, and a [p2p.Handler] that serves their members. Its methods may
+// be called concurrently, whether it runs or not.
+type Libraries struct {
+	cfg       Config
+	responder *tunnel.Responder
+	changed   signal     // libraries, members, or what is known of them
+	keeping   sync.Mutex // held while a record changes and cfg.Changed is called; taken before mu
+	telling   sync.Mutex // held while the node's metadata changes; taken before mu
+	told      []string   // telling: the libraries that it shows
+
+	mu        sync.Mutex // guards what follows
+	scope     *p2p.Scope // nil while it does not run
+	libraries map[uuid.UUID]*Library
+	tracked   map[identity.RemoteIdentity]*p2p.Peer
+}
+
+var (
+	_ p2p.Hook    = (*Libraries)(nil)
+	_ p2p.Handler = (*Libraries)(nil)
+)
+
+// New makes a hook to be registered with one node. Its Handler is registered with the node's [p2p.Mux] for [Route].
+func New(cfg Config) *Libraries {
+	h := &Libraries{
+		cfg: cfg, libraries: map[uuid.UUID]*Library{}, tracked: map[identity.RemoteIdentity]*p2p.Peer{},
+	}
+	h.responder = tunnel.NewResponder((*directory)(h), cfg.Limits)
+	return h
+}
+
+// Name returns "library".
+func (h *Libraries) Name() string { return "library" }
+
+// Run keeps the node's metadata and its tracked peers in step with the libraries, and hands out new secrets, until ctx is done.
+// Tunnels that are open then stay: they end with their streams.
+func (h *Libraries) Run(ctx context.Context, s *p2p.Scope) error {
+	h.mu.Lock()
+	if h.scope != nil {
+		h.mu.Unlock()
+		return errors.New("library: the hook runs already")
+	}
+	h.scope = s
+	err := h.check()
+	h.track()
+	h.mu.Unlock()
+	if err == nil {
+		err = h.tell()
+	}
+	if err == nil {
+		s.Ready()
+		var handing sync.WaitGroup
+		handing.Go(func() { h.handOut(ctx) })
+		h.follow(ctx, s)
+		handing.Wait()
+	}
+	h.mu.Lock()
+	h.scope = nil
+	clear(h.tracked)
+	h.mu.Unlock()
+	if untold := h.tellNode(s.Node(), nil); !errors.Is(untold, p2p.ErrClosed) {
+		err = errors.Join(err, untold)
+	}
+	h.changed.tell()
+	return err
+}
+
+// follow passes on what the node says of members, until ctx is done.
+func (h *Libraries) follow(ctx context.Context, s *p2p.Scope) {
+	events := s.Node().Subscribe()
+	defer events.Close()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e, ok := <-events.C:
+			if !ok {
+				<-ctx.Done()
+				return
+			}
+			if h.concerns(e) {
+				h.changed.tell()
+			}
+		}
+	}
+}
+
+// concerns reports whether an event may change the presence of a member.
+func (h *Libraries) concerns(e p2p.Event) bool {
+	var peer *p2p.Peer
+	switch e := e.(type) {
+	case p2p.Resync, p2p.RevocationsModified, p2p.ListenerRegistered, p2p.ListenerUnregistered:
+		return true
+	case p2p.PeerAvailable:
+		peer = e.Peer
+	case p2p.PeerUnavailable:
+		peer = e.Peer
+	case p2p.PeerConnectedWith:
+		peer = e.Peer
+	case p2p.PeerDisconnectedWith:
+		peer = e.Peer
+	case p2p.PeerMetadataModified:
+		peer = e.Peer
+	case p2p.PeerDiscoveredBy:
+		peer = e.Peer
+	case p2p.PeerExpiredBy:
+		peer = e.Peer
+	}
+	return peer != nil && h.peer(peer.Identity()) != nil
+}
+
+// check validates the libraries for the node that the hook now runs on. The caller holds mu.
+func (h *Libraries) check() error {
+	for _, l := range h.libraries {
+		r := l.Record()
+		if err := r.Validate(l.instance.Remote(), h.self()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Add adds a library with this node's instance of it. It fails if the record is not valid ([ErrInvalid]), or one library or
+// secret is too many ([ErrTooMany]).
+func (h *Libraries) Add(r Record, instance identity.Identity) (*Library, error) {
+	if instance.IsZero() {
+		return nil, fmt.Errorf("%w: library %v: there is no key of the own instance", ErrInvalid, r.ID)
+	}
+	l := &Library{
+		hook: h, id: r.ID, instance: instance, record: Record{ID: r.ID},
+		routes: map[string]HandlerFunc{}, open: map[*tunnel.Conn]struct{}{}, failed: map[identity.RemoteIdentity]error{},
+	}
+	if err := h.enter(l, r); err != nil {
+		return nil, err
+	}
+	if err := h.tell(); err != nil {
+		_ = h.Remove(r.ID)
+		return nil, err
+	}
+	return l, nil
+}
+
+// enter takes a library in.
+func (h *Libraries) enter(l *Library, r Record) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.libraries[r.ID] != nil {
+		return fmt.Errorf("%w: %v", ErrAdded, r.ID)
+	}
+	if _, err := l.replace(r.Clone()); err != nil {
+		return err
+	}
+	h.libraries[r.ID] = l
+	h.track()
+	h.changed.tell()
+	return nil
+}
+
+// Remove takes a library away. Its tunnels are lost at once.
+func (h *Libraries) Remove(id uuid.UUID) error {
+	h.mu.Lock()
+	l := h.libraries[id]
+	if l != nil {
+		h.forget(l)
+	}
+	h.mu.Unlock()
+	if l == nil {
+		return ErrRemoved
+	}
+	return h.tell()
+}
+
+// forget takes a library out. The caller holds mu.
+func (h *Libraries) forget(l *Library) {
+	delete(h.libraries, l.id)
+	l.mu.Lock()
+	l.removed = true
+	l.mu.Unlock()
+	l.cut(ErrRemoved)
+	h.track()
+	h.changed.tell()
+}
+
+// cut ends all tunnels of a library.
+func (l *Library) cut(reason error) {
+	l.mu.Lock()
+	open := slices.Collect(maps.Keys(l.open))
+	clear(l.open)
+	l.mu.Unlock()
+	for _, c := range open {
+		c.Abort(reason)
+	}
+}
+
+// Get returns a library that was added.
+func (h *Libraries) Get(id uuid.UUID) (*Library, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l, ok := h.libraries[id]
+	return l, ok
+}
+
+// All returns the libraries, ordered by UUID.
+func (h *Libraries) All() []*Library {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := slices.Collect(maps.Values(h.libraries))
+	slices.SortFunc(all, func(a, b *Library) int { return slices.Compare(a.id[:], b.id[:]) })
+	return all
+}
+
+// fits reports whether a library may have this record beside the others. The caller holds mu.
+func (h *Libraries) fits(l *Library, r Record) error {
+	libraries, secrets := 1, 1+len(r.Former)
+	for _, o := range h.libraries {
+		if o != l {
+			libraries++
+			secrets += 1 + len(o.Record().Former)
+		}
+	}
+	if libraries > p2p.MaxLibraries || secrets > tunnel.MaxCredentials {
+		return ErrTooMany
+	}
+	return nil
+}
+
+// tell makes the node's metadata show the libraries, if the hook runs.
+func (h *Libraries) tell() error {
+	h.mu.Lock()
+	if h.scope == nil {
+		h.mu.Unlock()
+		return nil
+	}
+	node := h.scope.Node()
+	h.mu.Unlock()
+	return h.tellNode(node, func() map[string]string {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		now := map[string]string{}
+		for _, l := range h.libraries {
+			now[l.id.String()] = l.instance.Remote().String()
+		}
+		return now
+	})
+}
+
+// tellNode makes the node's metadata show these libraries, in place of those that it shows; none if now is nil.
+func (h *Libraries) tellNode(node *p2p.P2P, now func() map[string]string) error {
+	h.telling.Lock()
+	defer h.telling.Unlock()
+	var entries map[string]string
+	if now != nil {
+		entries = now()
+	}
+	err := node.UpdateMetadata(func(m map[string]string) {
+		for _, key := range h.told {
+			delete(m, key)
+		}
+		maps.Copy(m, entries)
+	})
+	if err == nil {
+		h.told = slices.Collect(maps.Keys(entries))
+	}
+	return err
+}
+
+// track makes the node keep the members' nodes in view. The caller holds mu.
+func (h *Libraries) track() {
+	if h.scope == nil {
+		return
+	}
+	wanted := map[identity.RemoteIdentity]bool{}
+	for _, l := range h.libraries {
+		for _, m := range l.Record().Members {
+			wanted[m.Node] = true
+		}
+	}
+	for id := range h.tracked {
+		if !wanted[id] {
+			h.scope.Untrack(id)
+			delete(h.tracked, id)
+		}
+	}
+	for id := range wanted {
+		if h.tracked[id] == nil {
+			if peer := h.scope.Track(id); peer != nil {
+				h.tracked[id] = peer
+			}
+		}
+	}
+}
+
+// self returns the node's identity, or zero while the hook does not run. The caller holds mu.
+func (h *Libraries) self() identity.RemoteIdentity {
+	if h.scope == nil {
+		return identity.RemoteIdentity{}
+	}
+	return h.scope.Node().Identity()
+}
+
+// running returns the node, or nil while the hook does not run.
+func (h *Libraries) running() *p2p.P2P {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.scope == nil {
+		return nil
+	}
+	return h.scope.Node()
+}
+
+func (h *Libraries) peer(id identity.RemoteIdentity) *p2p.Peer {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.tracked[id]
+}
+
+func (h *Libraries) log() *slog.Logger {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.scope == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return h.scope.Logger()
+}

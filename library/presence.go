@@ -1,0 +1,153 @@
+package library
+
+import (
+	"context"
+	"iter"
+	"strings"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+)
+
+// A Presence tells how things stand with a member.
+type Presence struct {
+	Member Member
+
+	// Peer is the member's node. It is nil only while the hook does not run.
+	Peer *p2p.Peer
+	// Available is whether the node is there: somebody has discovered it, or it is connected.
+	Available bool
+	// Connected is whether it is connected.
+	Connected bool
+	// Serves is whether the node says that it has the library, as the instance on record. That is no proof: a tunnel is.
+	Serves bool
+	// Err is why the member cannot be reached, or why the last [Library.Open] failed; nil if neither is so.
+	Err error
+}
+
+// same reports whether there is nothing to tell.
+func (p Presence) same(o Presence) bool {
+	text := func(err error) string {
+		if err == nil {
+			return ""
+		}
+		return err.Error()
+	}
+	return p.Member == o.Member && p.Peer == o.Peer && p.Available == o.Available && p.Connected == o.Connected &&
+		p.Serves == o.Serves && text(p.Err) == text(o.Err)
+}
+
+// Members returns how things stand with each member, in the order of the record.
+func (l *Library) Members() []Presence {
+	r := l.Record()
+	all := make([]Presence, len(r.Members))
+	for i, m := range r.Members {
+		all[i] = l.presence(m)
+	}
+	return all
+}
+
+func (l *Library) presence(m Member) Presence {
+	p := Presence{Member: m, Peer: l.hook.peer(m.Node)}
+	if p.Peer == nil {
+		p.Err = ErrNotRunning
+		return p
+	}
+	p.Available, p.Connected = p.Peer.Available(), p.Peer.Connected()
+	p.Serves = p.Available && claims(p.Peer.Metadata(), l.id) == m.Instance.String()
+	if p.Err = p.Peer.Reachable(); p.Err == nil {
+		l.mu.Lock()
+		p.Err = l.failed[m.Instance]
+		l.mu.Unlock()
+	}
+	return p
+}
+
+// claims returns the instance of a library that a node says it has, or "".
+func claims(metadata map[string]string, id uuid.UUID) string {
+	if instance, ok := metadata[id.String()]; ok {
+		return instance
+	}
+	for key, instance := range p2p.Libraries(metadata) {
+		if strings.EqualFold(key, id.String()) {
+			return instance
+		}
+	}
+	return ""
+}
+
+// A Change says that something is new with a member of a library, or that it is a member no longer, or the library is gone.
+type Change struct {
+	Library  *Library
+	Presence Presence
+	Removed  bool // Presence is the last one
+}
+
+// Watch returns what there is with all members of all libraries, and then what changes, until ctx is done. Whoever does not
+// come for more misses steps, and never the last one. It may be called any number of times.
+func (h *Libraries) Watch(ctx context.Context) iter.Seq[Change] {
+	return func(yield func(Change) bool) {
+		type key struct {
+			library  *Library
+			instance identity.RemoteIdentity
+		}
+		told := map[key]Presence{}
+		for {
+			again := h.changed.next()
+			now := map[key]Presence{}
+			for _, l := range h.All() {
+				for _, p := range l.Members() {
+					k := key{l, p.Member.Instance}
+					now[k] = p
+					if before, ok := told[k]; ok && before.same(p) {
+						continue
+					}
+					if told[k] = p; !yield(Change{Library: l, Presence: p}) {
+						return
+					}
+				}
+			}
+			for k, p := range told {
+				if _, ok := now[k]; !ok {
+					delete(told, k)
+					if !yield(Change{Library: k.library, Presence: p, Removed: true}) {
+						return
+					}
+				}
+			}
+			select {
+			case <-again:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// A signal wakes all who wait for it. The zero signal is ready to use.
+type signal struct {
+	mu sync.Mutex
+	c  chan struct{}
+}
+
+// next returns a channel that is closed by the next tell.
+func (s *signal) next() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.c == nil {
+		s.c = make(chan struct{})
+	}
+	return s.c
+}
+
+func (s *signal) tell() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.c != nil {
+		close(s.c)
+		s.c = nil
+	}
+}

@@ -1,0 +1,120 @@
+package library
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/proto"
+	"github.com/sdp2p/p2p/tunnel"
+)
+
+// routeTime is how long a member may take to name a route.
+const routeTime = 5 * time.Second
+
+// ServeStream serves a stream of the route [Route]: it waits for a tunnel, and for a library's route inside, and hands over to
+// the handler of that.
+func (h *Libraries) ServeStream(ctx context.Context, s *p2p.Stream) error {
+	node := h.running()
+	if node == nil {
+		return fmt.Errorf("%w: %w", p2p.ErrShuttingDown, ErrNotRunning)
+	}
+	session, err := Session(node, s)
+	if err != nil {
+		return fmt.Errorf("%w: %w", p2p.ErrTunnelRefused, err)
+	}
+	c, err := h.responder.Accept(ctx, session)
+	if err != nil {
+		return fmt.Errorf("%w: %w", p2p.ErrTunnelRefused, err)
+	}
+	err = errPanicked
+	defer func() {
+		if err != nil {
+			code := p2p.ErrHandlerFailed
+			errors.As(err, &code)
+			s.Reset(code)
+			c.Abort(err)
+		}
+	}()
+	if err = h.serve(ctx, c); err == nil {
+		c.Close()
+		<-c.Done()
+	}
+	return err
+}
+
+var errPanicked = errors.New("library: the handler panicked")
+
+func (h *Libraries) serve(ctx context.Context, c *tunnel.Conn) error {
+	l, ok := h.Get(c.Library())
+	if !ok {
+		return p2p.ErrTunnelRefused
+	}
+	if err := l.enter(c, c.Credential()); err != nil {
+		return fmt.Errorf("%w: %w", p2p.ErrTunnelRefused, err)
+	}
+	c.SetReadDeadline(time.Now().Add(routeTime))
+	var name proto.Route
+	if err := name.DecodeFrom(proto.NewDecoder(c)); err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return p2p.ErrTimeout
+		}
+		return fmt.Errorf("%w: %w", p2p.ErrNoRoute, err)
+	}
+	c.SetReadDeadline(time.Time{})
+	l.mu.Lock()
+	serve := l.routes[string(name)]
+	l.mu.Unlock()
+	if name == secretRoute {
+		serve = l.serveSecret
+	}
+	if serve == nil {
+		return fmt.Errorf("%w: %q of library %v", p2p.ErrNoRoute, name, l.id)
+	}
+	return serve(ctx, c)
+}
+
+// directory is what the responder decides by.
+type directory Libraries
+
+// Credentials returns the instances of all libraries, with the present and the former secrets.
+func (d *directory) Credentials() []*tunnel.Credential {
+	var all []*tunnel.Credential
+	for _, l := range (*Libraries)(d).All() {
+		l.mu.Lock()
+		all = append(all, l.present)
+		all = append(all, l.former...)
+		l.mu.Unlock()
+	}
+	return all
+}
+
+// Member looks a member up by its key.
+func (d *directory) Member(with *tunnel.Credential, key [32]byte) (tunnel.Member, bool) {
+	l, ok := (*Libraries)(d).Get(with.Library())
+	if !ok {
+		return tunnel.Member{}, false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m, ok := l.members[key]
+	if !ok || l.removed || !l.accepts(m.Instance, with) {
+		return tunnel.Member{}, false
+	}
+	return tunnel.Member{Instance: m.Instance, Node: m.Node}, true
+}
+
+// Knows reports whether a node is on record for a member of any library.
+func (d *directory) Knows(node identity.RemoteIdentity) bool {
+	return (*Libraries)(d).peer(node) != nil
+}
+
+// Allow asks the node.
+func (d *directory) Allow(ctx context.Context, library [16]byte, m tunnel.Member) bool {
+	node := (*Libraries)(d).running()
+	return node != nil && node.Allows(ctx, p2p.Request{Action: p2p.OpenTunnel, Peer: m.Node, Library: library, Instance: m.Instance}) == nil
+}
