@@ -242,14 +242,3 @@ func pass(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
 }
-
-// within waits for a channel, with a limit that only a failing test reaches.
-func within[T any](t testing.TB, c <-chan T) (v T) {
-	t.Helper()
-	select {
-	case v = <-c:
-	case <-time.After(20 * time.Second):
-		t.Fatal("it does not happen")
-	}
-	return v
-}

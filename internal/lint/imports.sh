@@ -31,6 +31,7 @@ allow mdns p2p identity proto internal/dnssd
 allow mdns/scan mdns internal/dns
 allow quic p2p identity proto
 allow tunnel identity
+allow library p2p identity proto tunnel
 allow cmd/sdp2p p2p identity mdns mdns/scan
 allow p2ptest p2p identity
 allow internal/dnssd internal/dns
