@@ -249,7 +249,7 @@ func (e *Engine) Reconfirm(instance string) {
 	e.poke()
 }
 
-// Instances returns the instances that are found and not lost, ordered by name.
+// Instances returns the instances that are found and not lost, ordered by name without regard to case.
 func (e *Engine) Instances() []Instance {
 	e.mu.Lock()
 	defer e.mu.Unlock()
