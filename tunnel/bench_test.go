@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"crypto/cipher"
+	"crypto/ecdh"
 	"io"
 	"net"
 	"testing"
@@ -136,5 +137,26 @@ func BenchmarkTunnelPipe(b *testing.B) {
 			i.Abort(io.EOF)
 			r.Abort(io.EOF)
 		})
+	}
+}
+
+// BenchmarkAgreements is what of a handshake nobody can save: both sides' ten X25519, two of them for ephemeral keys.
+func BenchmarkAgreements(b *testing.B) {
+	seed := make([]byte, keySize)
+	private, err := ecdh.X25519().NewPrivateKey(seed)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		for range 2 {
+			if _, err := ecdh.X25519().NewPrivateKey(seed); err != nil {
+				b.Fatal(err)
+			}
+		}
+		for range 8 {
+			if _, err := private.ECDH(private.PublicKey()); err != nil {
+				b.Fatal(err)
+			}
+		}
 	}
 }

@@ -36,11 +36,15 @@ func prologue(initiator, responder identity.RemoteIdentity, library [16]byte, bi
 }
 
 // keys is Noise's Diffie-Hellman function for one handshake. What Noise takes for a private key is the index of one here:
-// an ecdh.PrivateKey is made once, not for every agreement.
+// an ecdh.PrivateKey is made once, not for every agreement. The first is the credential's.
 type keys struct {
-	private []*ecdh.PrivateKey
-	random  io.Reader // of ephemeral keys
+	credential *Credential
+	private    []*ecdh.PrivateKey
+	random     io.Reader                // of ephemeral keys
+	fresh      map[[keySize]byte][]byte // agreements with the static key that were not remembered
 }
+
+const static = 0 // the index of the static key
 
 func (k *keys) add(private *ecdh.PrivateKey) noise.DHKey {
 	k.private = append(k.private, private)
@@ -62,32 +66,45 @@ func (k *keys) GenerateKeypair(io.Reader) (noise.DHKey, error) {
 
 // DH fails if the result is zero (RFC 7748 §6.1): public is of low order then.
 func (k *keys) DH(handle, public []byte) ([]byte, error) {
+	if handle[0] == static {
+		if agreement := k.credential.agreement(public); agreement != nil {
+			return agreement, nil
+		}
+	}
 	p, err := ecdh.X25519().NewPublicKey(public)
 	if err != nil {
 		return nil, err
 	}
-	return k.private[handle[0]].ECDH(p)
+	agreement, err := k.private[handle[0]].ECDH(p)
+	if err == nil && handle[0] == static {
+		if k.fresh == nil {
+			k.fresh = map[[keySize]byte][]byte{}
+		}
+		k.fresh[[keySize]byte(public)] = agreement
+	}
+	return agreement, err
 }
 
 func (k *keys) DHLen() int     { return keySize }
 func (k *keys) DHName() string { return "25519" }
 
 // start begins a handshake as one side.
-func start(static *ecdh.PrivateKey, prologue []byte, psk [32]byte, peer []byte, random io.Reader) (*noise.HandshakeState, error) {
+func start(c *Credential, prologue []byte, peer []byte, random io.Reader) (*noise.HandshakeState, *keys, error) {
 	if random == nil {
 		random = rand.Reader
 	}
-	k := &keys{random: random}
-	return noise.NewHandshakeState(noise.Config{
+	k := &keys{credential: c, random: random}
+	hs, err := noise.NewHandshakeState(noise.Config{
 		CipherSuite:           noise.NewCipherSuite(k, noise.CipherChaChaPoly, noise.HashSHA256),
 		Pattern:               noise.HandshakeIK,
 		Initiator:             peer != nil,
 		Prologue:              prologue,
-		PresharedKey:          psk[:], // always: with nil, Noise would take another pattern
+		PresharedKey:          c.secret[:], // always: with nil, Noise would take another pattern
 		PresharedKeyPlacement: 1,
-		StaticKeypair:         k.add(static),
+		StaticKeypair:         k.add(c.static),
 		PeerStatic:            peer,
 	})
+	return hs, k, err
 }
 
 var errHighBit = errors.New("an ephemeral key with its highest bit set")

@@ -450,3 +450,39 @@ func TestHandshakeContextBefore(t *testing.T) {
 		})
 	}
 }
+
+// What two static keys agree in is worked out once; the handshakes are as good as the first. A handshake that fails leaves nothing.
+func TestAgreementIsKept(t *testing.T) {
+	w := newWorld(t)
+	c, there := w.credential(w.iInstance), w.dir.credentials[0]
+	for range 3 {
+		a, b := link(256)
+		accepted := w.accept(t.Context(), w.accepting(b))
+		i, err := Initiator(t.Context(), w.session(a), c, w.to())
+		require.NoError(t, err)
+		_, err = i.Write([]byte("hello"))
+		require.NoError(t, err)
+		r := (<-accepted).c
+		require.NotNil(t, r)
+		got := make([]byte, 5)
+		_, err = io.ReadFull(r, got)
+		require.NoError(t, err)
+		require.Equal(t, "hello", string(got))
+		i.Abort(io.EOF)
+		r.Abort(io.EOF)
+		require.Len(t, c.agreed, 1)
+		require.Len(t, there.agreed, 1)
+		for _, agreement := range c.agreed {
+			require.Contains(t, there.agreed, [keySize]byte(c.static.PublicKey().Bytes()))
+			require.Equal(t, agreement, there.agreed[[keySize]byte(c.static.PublicKey().Bytes())])
+		}
+	}
+	stranger := w.credential(named(t, "stranger"))
+	a, b := link(256)
+	accepted := w.accept(t.Context(), w.accepting(b))
+	_, err := Initiator(t.Context(), w.session(a), stranger, w.to())
+	require.ErrorIs(t, err, ErrHandshake)
+	require.ErrorIs(t, (<-accepted).err, ErrUnauthorized)
+	require.Empty(t, stranger.agreed)
+	require.Len(t, there.agreed, 1)
+}

@@ -36,7 +36,7 @@ func initiate(ctx context.Context, s Session, c *Credential, to Member, random i
 	case s.Remote != to.Node || s.Remote.IsZero():
 		return nil, fmt.Errorf("%w: the member lives on another node", ErrUnauthorized)
 	}
-	hs, err := start(c.static, prologue(s.Local, s.Remote, c.library, s.Binding), c.secret, remote.Bytes(), random)
+	hs, k, err := start(c, prologue(s.Local, s.Remote, c.library, s.Binding), remote.Bytes(), random)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrHandshake, err)
 	}
@@ -69,6 +69,7 @@ func initiate(ctx context.Context, s Session, c *Credential, to Member, random i
 	if err := s.Stream.SetDeadline(time.Time{}); err != nil {
 		return nil, fail(ctx, err)
 	}
+	c.remember([keySize]byte(remote.Bytes()), k)
 	t := newConn(s, c, to, hs.ChannelBinding(), newSealer(in), newSealer(out))
 	t.confirm = true
 	t.writing.take() // until early is set

@@ -105,10 +105,11 @@ func (h *acceptance) run(ctx context.Context) (*Conn, error) {
 	case m1[1] != version:
 		return nil, fmt.Errorf("%w: %d", ErrVersion, m1[1])
 	}
-	hs, c, err := h.open(m1[2:])
+	hs, k, err := h.open(m1[2:])
 	if err != nil {
 		return nil, err
 	}
+	c := k.credential
 	key := [keySize]byte(hs.PeerStatic())
 	m, err := h.member(c, key)
 	if err != nil {
@@ -141,25 +142,26 @@ func (h *acceptance) run(ctx context.Context) (*Conn, error) {
 		t.stop(err) // the stream is reset in its time
 		return nil, err
 	}
+	c.remember(key, k)
 	return t, nil
 }
 
 // open tries the first message with each of our credentials, all of them: each needs a state of its own, since a failure
 // spoils it.
-func (h *acceptance) open(m1 []byte) (*noise.HandshakeState, *Credential, error) {
+func (h *acceptance) open(m1 []byte) (*noise.HandshakeState, *keys, error) {
 	if err := checkEphemeral(m1[:keySize]); err != nil {
 		return nil, nil, err
 	}
 	var hs *noise.HandshakeState
-	var with *Credential
+	var with *keys
 	all := h.r.dir.Credentials()
 	for _, c := range all[:min(len(all), MaxCredentials)] {
-		try, err := start(c.static, prologue(h.s.Remote, h.s.Local, c.library, h.s.Binding), c.secret, nil, h.random)
+		try, k, err := start(c, prologue(h.s.Remote, h.s.Local, c.library, h.s.Binding), nil, h.random)
 		if err != nil {
 			continue
 		}
 		if _, _, _, err := try.ReadMessage(nil, m1); err == nil && hs == nil {
-			hs, with = try, c
+			hs, with = try, k
 		}
 	}
 	if hs == nil {

@@ -3,6 +3,7 @@ package tunnel
 import (
 	"crypto/ecdh"
 	"net"
+	"sync"
 
 	"github.com/sdp2p/p2p/identity"
 )
@@ -43,6 +44,36 @@ type Credential struct {
 	instance identity.Identity
 	static   *ecdh.PrivateKey
 	secret   [32]byte
+
+	mu     sync.Mutex
+	agreed map[[keySize]byte][]byte // what our static key and a member's agree in: the same in each handshake
+}
+
+// maxAgreed bounds what a credential remembers.
+const maxAgreed = 2048
+
+// remember keeps what the static keys of a handshake that succeeded agree in.
+func (c *Credential) remember(public [keySize]byte, k *keys) {
+	agreement, ok := k.fresh[public]
+	if !ok {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.agreed) >= maxAgreed {
+		clear(c.agreed)
+	}
+	if c.agreed == nil {
+		c.agreed = map[[keySize]byte][]byte{}
+	}
+	c.agreed[public] = agreement
+}
+
+// agreement returns what remember kept.
+func (c *Credential) agreement(public []byte) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.agreed[[keySize]byte(public)]
 }
 
 // NewCredential makes a credential of the UUID of a library, the key of our instance of it, and the library's secret; zero
