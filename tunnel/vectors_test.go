@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -136,4 +138,17 @@ func TestVectors(t *testing.T) {
 		k := out.state.UnsafeKey()
 		require.Equal(t, []byte(v.I2RKeyAfterRekey), k[:])
 	}
+}
+
+// docs/protocol.md shows the first vector byte by byte.
+func TestDocumented(t *testing.T) {
+	text, err := os.ReadFile("../docs/protocol.md")
+	require.NoError(t, err)
+	_, block, ok := strings.Cut(string(text), "With the keys of the first vector")
+	require.True(t, ok)
+	block = strings.Split(block, "```")[1]
+	block = regexp.MustCompile(`"[^"]*".*|(?m)^(M1|M2|confirm|data|end) |\s`).ReplaceAllString(block, "")
+	v := vectors(t)[0]
+	want := bytes.Join([][]byte{v.M1, v.M2, v.Confirm, v.I2RHello, v.I2RClose}, nil)
+	require.Equal(t, hex.EncodeToString(want), strings.ToLower(block))
 }
