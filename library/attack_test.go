@@ -411,7 +411,7 @@ func TestRefusalTimes(t *testing.T) {
 	}{
 		"over QUIC":           {60, 60, 0, overQUIC(t)},
 		"over QUIC, and held": {60, 60, 5 * time.Millisecond, overQUIC(t)},
-		"in memory":           {500, 200, 0, inMemory(t)},
+		"in memory":           {200, 40, 0, inMemory(t)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, stranger := newDevice(), newDevice()
