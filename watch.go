@@ -113,7 +113,7 @@ func (st *peerState) view() *peerView {
 }
 
 // difference returns events that lead from v to now. What is gone comes first, since an identity that went and came back
-// is another *Peer.
+// is another *Peer, unless it is tracked.
 func (v *view) difference(now *view) (events []Event) {
 	tell := func(e Event) { events = append(events, e) }
 	if v.metadata != now.metadata {

@@ -94,7 +94,12 @@ func TestRemovedMeanwhile(t *testing.T) {
 		"moved": func(a, b *device) error {
 			return a.lib.AddMember(library.Member{Instance: b.instance.Remote(), Node: newDevice().id.Remote()})
 		},
-		"another secret": func(a, _ *device) error { r := a.lib.Record(); r.Secret = library.NewSecret(); return a.lib.Update(r) },
+		"another secret": func(a, _ *device) error {
+			r := a.lib.Record()
+			r.Secret = library.NewSecret()
+			r.Number++
+			return a.lib.Update(r)
+		},
 		"removed and back": func(a, b *device) error {
 			return errors.Join(a.lib.RemoveMember(b.instance.Remote()), a.lib.AddMember(b.member()))
 		},

@@ -23,7 +23,7 @@ const (
 	reserved = "sdp2p/" // begins the names of routes that are ours
 )
 
-// Errors of [Libraries.Add].
+// Errors of [Libraries.Add]; ErrTooMany also of changes that need room for a former secret.
 var (
 	// ErrTooMany is returned where the node would have more than [p2p.MaxLibraries] libraries, or more than
 	// [tunnel.MaxCredentials] secrets of them, former ones included.
@@ -38,9 +38,9 @@ type Config struct {
 	Limits tunnel.Limits
 
 	// Changed, if not nil, is called with each new record of a library, whether the app changed it or the library did
-	// itself, since a secret was handed out or handed in. The app keeps it in place of the one that it has; nobody else
-	// learns of a new secret before Changed returns. It is called by one goroutine at a time, in order, and must not call
-	// methods of the library that change it or open tunnels.
+	// itself, since a secret was handed out or handed in. The app keeps it in place of the one that it has; a new secret is
+	// neither used nor handed out before Changed returns. It is called by one goroutine at a time, in order, and not after
+	// Remove; it must not call Remove, or methods of the library that change it or open tunnels.
 	Changed func(Record)
 }
 
@@ -103,7 +103,7 @@ func (h *Libraries) Run(ctx context.Context, s *p2p.Scope) error {
 	h.scope = nil
 	clear(h.tracked)
 	h.mu.Unlock()
-	if untold := h.tellNode(s.Node(), nil); !errors.Is(untold, p2p.ErrClosed) {
+	if untold := h.tellNode(s.Node()); !errors.Is(untold, p2p.ErrClosed) {
 		err = errors.Join(err, untold)
 	}
 	h.changed.tell()
@@ -203,6 +203,8 @@ func (h *Libraries) enter(l *Library, r Record) error {
 
 // Remove takes a library away. Its tunnels are lost at once.
 func (h *Libraries) Remove(id uuid.UUID) error {
+	h.keeping.Lock()
+	defer h.keeping.Unlock()
 	h.mu.Lock()
 	l := h.libraries[id]
 	if l != nil {
@@ -256,14 +258,13 @@ func (h *Libraries) All() []*Library {
 
 // fits reports whether a library may have this record beside the others. The caller holds mu.
 func (h *Libraries) fits(l *Library, r Record) error {
-	libraries, secrets := 1, 1+len(r.Former)
+	secrets := 1 + len(r.Former)
 	for _, o := range h.libraries {
 		if o != l {
-			libraries++
 			secrets += 1 + len(o.Record().Former)
 		}
 	}
-	if libraries > p2p.MaxLibraries || secrets > tunnel.MaxCredentials {
+	if secrets > tunnel.MaxCredentials { // which is as many as p2p.MaxLibraries
 		return ErrTooMany
 	}
 	return nil
@@ -271,32 +272,24 @@ func (h *Libraries) fits(l *Library, r Record) error {
 
 // tell makes the node's metadata show the libraries, if the hook runs.
 func (h *Libraries) tell() error {
-	h.mu.Lock()
-	if h.scope == nil {
-		h.mu.Unlock()
-		return nil
+	if node := h.running(); node != nil {
+		return h.tellNode(node)
 	}
-	node := h.scope.Node()
-	h.mu.Unlock()
-	return h.tellNode(node, func() map[string]string {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		now := map[string]string{}
-		for _, l := range h.libraries {
-			now[l.id.String()] = l.instance.Remote().String()
-		}
-		return now
-	})
+	return nil
 }
 
-// tellNode makes the node's metadata show these libraries, in place of those that it shows; none if now is nil.
-func (h *Libraries) tellNode(node *p2p.P2P, now func() map[string]string) error {
+// tellNode makes a node's metadata show the libraries if the hook runs on it, and none if it does not any more.
+func (h *Libraries) tellNode(node *p2p.P2P) error {
 	h.telling.Lock()
 	defer h.telling.Unlock()
-	var entries map[string]string
-	if now != nil {
-		entries = now()
+	entries := map[string]string{}
+	h.mu.Lock()
+	if h.scope != nil && h.scope.Node() == node {
+		for _, l := range h.libraries {
+			entries[l.id.String()] = l.instance.Remote().String()
+		}
 	}
+	h.mu.Unlock()
 	err := node.UpdateMetadata(func(m map[string]string) {
 		for _, key := range h.told {
 			delete(m, key)

@@ -63,15 +63,15 @@ func (l *Library) Record() Record {
 }
 
 // Update replaces the record. Whoever is no longer a member, or lives on another node now, loses its tunnels at once. It
-// fails if the record is not valid or of another library. A secret that is older than the present one, by its number, does
-// not replace that.
+// fails if the record is not valid or of another library. A secret that does not come after the present one, in the order of
+// exchanges, does not replace that.
 func (l *Library) Update(r Record) error {
 	return l.change(func(record *Record) error {
 		if r.ID != l.id {
 			return fmt.Errorf("%w: library %v cannot become %v", ErrInvalid, l.id, r.ID)
 		}
 		before := *record
-		if *record = r.Clone(); r.Number < before.Number {
+		if *record = r.Clone(); record.compareSecret(before.Number, before.Secret) < 0 {
 			record.Secret, record.Number, record.Former = before.Secret, before.Number, before.Former
 		}
 		return nil
@@ -102,27 +102,55 @@ func (l *Library) RemoveMember(instance identity.RemoteIdentity) error {
 // errUnchanged is what the argument of change returns if there is nothing to change.
 var errUnchanged = errors.New("library: nothing changed")
 
-// change replaces the record by what f makes of a copy, draws the consequences, and has the app keep it.
+// change replaces the record by what f makes of a copy, draws the consequences, and has the app keep it: a new secret before
+// anybody learns of it, everything else afterwards.
 func (l *Library) change(f func(*Record) error) error {
-	l.hook.keeping.Lock() // so that the app gets the records in their order, and before others learn of them
+	l.hook.keeping.Lock() // so that the app gets the records in their order
 	defer l.hook.keeping.Unlock()
-	err := l.apply(f)
-	switch {
-	case errors.Is(err, errUnchanged):
-		return nil
-	case err == nil && l.hook.cfg.Changed != nil:
-		l.hook.cfg.Changed(l.Record())
+	before := l.Record()
+	r := before.Clone()
+	if err := f(&r); err != nil {
+		if errors.Is(err, errUnchanged) {
+			return nil
+		}
+		return err
+	}
+	keep := l.hook.cfg.Changed
+	if keep == nil {
+		return l.apply(r)
+	}
+	first := r.compareSecret(before.Number, before.Secret) != 0
+	if first {
+		if err := l.check(r); err != nil {
+			return err
+		}
+		tidied := r.Clone()
+		tidied.tidy()
+		keep(tidied)
+	}
+	err := l.apply(r)
+	if (err == nil) != first { // it failed after all: the app has to keep what there was
+		keep(l.Record())
 	}
 	return err
 }
 
-func (l *Library) apply(f func(*Record) error) error {
+// check says why the record could not be replaced.
+func (l *Library) check(r Record) error {
 	l.hook.mu.Lock()
 	defer l.hook.mu.Unlock()
-	r := l.Record()
-	if err := f(&r); err != nil {
+	r = r.Clone()
+	if _, err := r.index(l.instance.Remote(), l.hook.self()); err != nil {
 		return err
 	}
+	r.tidy()
+	return l.hook.fits(l, r)
+}
+
+// apply replaces the record and draws the consequences.
+func (l *Library) apply(r Record) error {
+	l.hook.mu.Lock()
+	defer l.hook.mu.Unlock()
 	out, err := l.replace(r)
 	for _, c := range out {
 		c.Abort(fmt.Errorf("%w: it was removed from the library", tunnel.ErrUnauthorized))
@@ -233,8 +261,9 @@ func (l *Library) openRoute(ctx context.Context, instance identity.RemoteIdentit
 	header, err := proto.Route(route).AppendBinary(nil)
 	if err == nil {
 		stop := context.AfterFunc(ctx, func() { c.Abort(context.Cause(ctx)) })
-		_, err = c.Write(header)
-		stop()
+		if _, err = c.Write(header); !stop() {
+			err = context.Cause(ctx)
+		}
 	}
 	if err != nil {
 		c.Abort(err)
@@ -299,8 +328,8 @@ func (l *Library) tunnel(ctx context.Context, instance identity.RemoteIdentity) 
 		if err == nil {
 			return c, nil
 		}
-		if ctx.Err() != nil {
-			break
+		if ctx.Err() != nil || !errors.Is(err, tunnel.ErrHandshake) {
+			break // another secret would not help
 		}
 	}
 	return nil, err
@@ -310,7 +339,7 @@ func (l *Library) tunnel(ctx context.Context, instance identity.RemoteIdentity) 
 func (l *Library) enter(c *tunnel.Conn, with *tunnel.Credential) error {
 	l.mu.Lock()
 	m, ok := l.record.Member(c.Instance())
-	ok = ok && m.Node == c.Node() && !l.removed
+	ok = ok && m.Node == c.Node() && !l.removed && c.Credential().Instance() == l.instance.Remote()
 	if ok {
 		l.sweep()
 		l.open[c] = struct{}{}

@@ -24,7 +24,8 @@ type Presence struct {
 	Connected bool
 	// Serves is whether the node says that it has the library, as the instance on record. That is no proof: a tunnel is.
 	Serves bool
-	// Err is why the member cannot be reached, or why the last [Library.Open] failed; nil if neither is so.
+	// Err is why the member cannot be reached, or why the last attempt to open a tunnel to it failed, by [Library.Open] or
+	// to hand out a secret; nil if neither is so.
 	Err error
 }
 
@@ -100,22 +101,23 @@ func (h *Libraries) Watch(ctx context.Context) iter.Seq[Change] {
 			now := map[key]Presence{}
 			for _, l := range h.All() {
 				for _, p := range l.Members() {
-					k := key{l, p.Member.Instance}
-					now[k] = p
-					if before, ok := told[k]; ok && before.same(p) {
-						continue
-					}
-					if told[k] = p; !yield(Change{Library: l, Presence: p}) {
-						return
-					}
+					now[key{l, p.Member.Instance}] = p
 				}
 			}
-			for k, p := range told {
+			for k, p := range told { // first, since the same library may have been added again
 				if _, ok := now[k]; !ok {
 					delete(told, k)
 					if !yield(Change{Library: k.library, Presence: p, Removed: true}) {
 						return
 					}
+				}
+			}
+			for k, p := range now {
+				if before, ok := told[k]; ok && before.same(p) {
+					continue
+				}
+				if told[k] = p; !yield(Change{Library: k.library, Presence: p}) {
+					return
 				}
 			}
 			select {

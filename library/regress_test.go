@@ -394,3 +394,61 @@ func TestNoCandidateGoes(t *testing.T) {
 		require.NoError(t, a.presence(t, b).Err)
 	})
 }
+
+// An Update with a record that was read before another secret of the same number came in does not roll that back.
+func TestStaleUpdate(t *testing.T) {
+	for range 10 { // whichever secret is the greater one
+		bubble(t, func(t *testing.T, network *p2ptest.Network) {
+			a, b := pair(t, network)
+			link := network.Link(a.Identity(), b.Identity())
+			link.Cut()
+			require.NoError(t, a.lib.Rotate())
+			require.NoError(t, b.lib.Rotate())
+			stale := []library.Record{a.lib.Record(), b.lib.Record()}
+			link.Restore()
+			pass(5 * time.Minute)
+			for i, d := range []*device{a, b} {
+				stale[i].Name = "x"
+				require.NoError(t, d.lib.Update(stale[i]))
+				require.Equal(t, "x", d.lib.Record().Name)
+			}
+			pass(5 * time.Minute)
+			require.NoError(t, a.echo(t, b))
+			require.NoError(t, b.echo(t, a))
+		})
+	}
+}
+
+// A new secret is not used before the app has kept it: whoever crashes in between is let in with the one that it has.
+func TestKeptBeforeUse(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := pair(t, network)
+		keeping := make(chan struct{})
+		b.cfg.Changed = func(library.Record) { <-keeping }
+		require.NoError(t, a.lib.Rotate())
+		pass(time.Minute)
+		require.NotEqual(t, a.lib.Record().Secret, b.lib.Record().Secret)
+		require.NoError(t, b.echo(t, a), "with the former one")
+		require.Len(t, a.lib.Record().Former, 1, "b has not shown the new one")
+		close(keeping)
+		pass(5 * time.Minute)
+		require.Equal(t, a.lib.Record().Secret, b.lib.Record().Secret)
+	})
+}
+
+// Former secrets that are over go, in whatever order they are, and nothing turns in circles meanwhile.
+func TestFormerOrder(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := newDevice(), newDevice()
+		a.start(t, network, p2p.Config{})
+		later, sooner := time.Now().Add(2*time.Hour), time.Now().Add(time.Hour)
+		a.add(t, library.Record{ID: uuid.New(), Secret: library.NewSecret(), Former: []library.Former{
+			{Secret: library.NewSecret(), Until: later, Members: []identity.RemoteIdentity{b.instance.Remote()}},
+			{Secret: library.NewSecret(), Until: sooner, Members: []identity.RemoteIdentity{b.instance.Remote()}},
+		}}, b)
+		pass(90 * time.Minute)
+		require.Len(t, a.lib.Record().Former, 1)
+		pass(time.Hour)
+		require.Empty(t, a.lib.Record().Former)
+	})
+}

@@ -25,7 +25,8 @@ const (
 
 // Rotate gives the library a new secret, which is handed out to the members as they come by. Those that do not come within
 // 7 days do not get it, and have to be paired again. Members hand it on: after the removal of one, remove it on all
-// devices before.
+// devices before. It fails with [ErrTooMany] where there is no room for another former secret; a member that has none
+// for that reason cannot take the new one until it has.
 func (l *Library) Rotate() error {
 	return l.change(func(r *Record) error {
 		r.replaceSecret(NewSecret(), r.Number+1, identity.RemoteIdentity{})
@@ -46,6 +47,11 @@ func (r *Record) replaceSecret(s Secret, number uint64, from identity.RemoteIden
 	r.Secret, r.Number = s, number
 	r.Former = append(r.Former, former)
 	r.Former = r.Former[max(0, len(r.Former)-MaxFormer):]
+}
+
+// compareSecret compares the present secret with another one, in the order in which they replace each other.
+func (r *Record) compareSecret(number uint64, s Secret) int {
+	return cmp.Or(cmp.Compare(r.Number, number), bytes.Compare(r.Secret[:], s[:]))
 }
 
 // given notes that a member has the present secret, and reports whether that was news.
@@ -72,14 +78,14 @@ func (l *Library) hasSecret(instance identity.RemoteIdentity) {
 func (l *Library) learn(from identity.RemoteIdentity, message []byte) error {
 	number, s := binary.LittleEndian.Uint64(message), Secret(message[8:])
 	return l.change(func(r *Record) error {
-		switch cmp.Or(cmp.Compare(number, r.Number), bytes.Compare(s[:], r.Secret[:])) {
-		case -1:
+		switch r.compareSecret(number, s) {
+		case 1:
 			return errUnchanged
 		case 0:
 			if !r.given(from) {
 				return errUnchanged
 			}
-		case 1:
+		default:
 			if s.IsZero() || number-r.Number > secretSkip {
 				return fmt.Errorf("%w: secret number %d", ErrInvalid, number)
 			}
@@ -120,9 +126,7 @@ func (l *Library) exchange(ctx context.Context, instance identity.RemoteIdentity
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { c.Abort(context.Cause(ctx)) })
 	defer stop()
-	l.hook.keeping.Lock() // the app has it, then
 	r := l.Record()
-	l.hook.keeping.Unlock()
 	if _, err := c.Write(r.secretMessage()); err != nil {
 		return err
 	}
@@ -141,18 +145,15 @@ func (h *Libraries) handOut(ctx context.Context) {
 	tried := map[attempt]*retry{}
 	for ctx.Err() == nil {
 		changed := h.changed.next()
-		due := h.handOutNow(ctx, tried)
-		var timer <-chan time.Time
-		if !due.IsZero() {
-			t := time.NewTimer(time.Until(due))
-			defer t.Stop()
-			timer = t.C
+		wait, cancel := ctx, context.CancelFunc(func() {})
+		if due := h.handOutNow(ctx, tried); !due.IsZero() {
+			wait, cancel = context.WithDeadline(ctx, due)
 		}
 		select {
-		case <-ctx.Done():
+		case <-wait.Done():
 		case <-changed:
-		case <-timer:
 		}
+		cancel()
 	}
 }
 
@@ -178,13 +179,17 @@ func (h *Libraries) handOutNow(ctx context.Context, tried map[attempt]*retry) (d
 	}
 	open := map[attempt]bool{}
 	for _, l := range h.All() {
+		r := l.Record()
+		if len(r.Former) == 0 {
+			continue
+		}
 		_ = l.change(func(r *Record) error { // a former secret may be over
-			if n := len(r.Former); n == 0 || time.Now().Before(r.Former[0].Until) {
+			if !slices.ContainsFunc(r.Former, func(f Former) bool { return !time.Now().Before(f.Until) }) {
 				return errUnchanged
 			}
 			return nil
 		})
-		r := l.Record()
+		r = l.Record()
 		for _, f := range r.Former {
 			soonest(f.Until)
 		}

@@ -214,3 +214,34 @@ func TestPlainStream(t *testing.T) {
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 	require.ErrorIs(t, until(t, done).err, ErrUnauthorized)
 }
+
+// Abort without a reason is an end like any other, and there is one end only.
+func TestAbortWithoutReason(t *testing.T) {
+	i, r, _, _ := opened(t, 1<<10)
+	i.Abort(nil)
+	_, err := i.Write([]byte("x"))
+	require.ErrorIs(t, err, net.ErrClosed)
+	require.NoError(t, i.Close())
+	i.Abort(io.EOF)
+	i.Abort(nil)
+	<-i.Done()
+	_, err = r.Read(make([]byte, 1))
+	require.ErrorIs(t, err, ErrTruncated)
+}
+
+// A peer that does not take the confirmation has given up when its time is over, and so do we.
+func TestConfirmationStuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a, b := link(10) // the confirmation does not fit
+		go w.answer(t, b)
+		i, err := w.initiate(t, a)
+		require.NoError(t, err)
+		began := time.Now()
+		_, err = i.Read(make([]byte, 1))
+		require.ErrorIs(t, err, ErrTimeout)
+		require.Equal(t, handshakeTime, time.Since(began).Truncate(time.Second))
+		_, err = i.Write([]byte("x"))
+		require.ErrorIs(t, err, ErrTimeout)
+	})
+}

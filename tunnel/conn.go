@@ -317,7 +317,14 @@ func (c *Conn) sendConfirm() error {
 	c.seal(typeData, nil)
 	c.liftWriteDeadline(time.Now().Add(handshakeTime))
 	defer c.restoreWriteDeadline()
-	return c.flush()
+	err := c.push()
+	switch {
+	case err == nil:
+		return nil
+	case isTimeout(err):
+		err = ErrTimeout // the peer has given up by now
+	}
+	return c.fault(err)
 }
 
 // CloseWrite ends the writing direction: the peer reads [io.EOF] after all that was written. Reading goes on.
@@ -421,6 +428,9 @@ func (c *Conn) stop(err error) bool {
 	defer c.mu.Unlock()
 	if c.err != nil {
 		return false
+	}
+	if err == nil {
+		err = net.ErrClosed
 	}
 	c.err = err
 	c.age.Stop()

@@ -24,7 +24,8 @@
 //	M2  48 bytes  e (32), tag (16)
 //
 // The responder knows who claims to be there from M1, but M1 can be replayed: it returns a tunnel, and sends data, only
-// after the initiator's confirmation, which is its record 0. It refuses without a reason, and always in the same time.
+// after the initiator's confirmation, which is its record 0. It refuses without a reason, and after 250 ms or a
+// multiple of that.
 //
 // # Records
 //
