@@ -270,3 +270,19 @@ func TestAllowAsked(t *testing.T) {
 		r.Abort(context.Canceled)
 	})
 }
+
+// A clock that jumps, or attempts that took the time in another order than they come in, neither lock anybody out nor give more
+// than a second's worth.
+func TestLimitsClock(t *testing.T) {
+	node := crowd(t, 1)[0]
+	l := newLimiter(Limits{})
+	require.Equal(t, 5, enters(l, node, true, epoch, 20, true))
+	require.Zero(t, enters(l, node, true, epoch.Add(-time.Hour), 20, true))
+	require.Equal(t, 5, enters(l, node, true, epoch.Add(time.Second), 20, true))
+	require.Equal(t, 5, enters(l, node, true, epoch.Add(100*365*24*time.Hour), 20, true))
+	for range 100 {
+		enters(l, node, true, epoch, 1, true)
+		enters(l, node, true, epoch.Add(100*365*24*time.Hour), 1, true)
+	}
+	require.Equal(t, 5, enters(l, node, true, epoch.Add(100*365*24*time.Hour+time.Second), 20, true))
+}
