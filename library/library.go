@@ -139,6 +139,9 @@ func (l *Library) change(f func(*Record) error) error {
 func (l *Library) check(r Record) error {
 	l.hook.mu.Lock()
 	defer l.hook.mu.Unlock()
+	if l.hook.libraries[l.id] != l {
+		return ErrRemoved
+	}
 	r = r.Clone()
 	if _, err := r.index(l.instance.Remote(), l.hook.self()); err != nil {
 		return err

@@ -452,3 +452,14 @@ func TestFormerOrder(t *testing.T) {
 		require.Empty(t, a.lib.Record().Former)
 	})
 }
+
+// What is removed is not kept again.
+func TestNothingKeptAfterRemove(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, _ := pair(t, network)
+		require.NoError(t, a.libraries.Remove(a.lib.ID()))
+		a.cfg.Changed = func(library.Record) { t.Error("it was removed") }
+		require.ErrorIs(t, a.lib.Rotate(), library.ErrRemoved)
+		require.ErrorIs(t, a.lib.Update(a.lib.Record()), library.ErrRemoved)
+	})
+}
