@@ -10,6 +10,7 @@ import (
 	"fmt"
 
 	"filippo.io/edwards25519"
+	"filippo.io/edwards25519/field"
 )
 
 // Sizes of a [RemoteIdentity].
@@ -97,11 +98,17 @@ func (r RemoteIdentity) X25519() (*ecdh.PublicKey, error) {
 	if r.IsZero() {
 		return nil, fmt.Errorf("%w: the zero RemoteIdentity", ErrInvalid)
 	}
-	p, err := new(edwards25519.Point).SetBytes(r.b[:])
-	if err != nil {
-		return nil, fmt.Errorf("%w: not on the curve", ErrInvalid)
+	// u = (1 + y) / (1 − y) (RFC 7748 §4.1). The x coordinate, and whether there is one, was looked at when r was parsed.
+	var y, one, u field.Element
+	b := r.b
+	b[len(b)-1] &= 0x7F // the sign of x
+	if _, err := y.SetBytes(b[:]); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	return ecdh.X25519().NewPublicKey(p.BytesMontgomery())
+	one.One()
+	u.Subtract(&one, &y)
+	u.Multiply(u.Invert(&u), y.Add(&one, &y))
+	return ecdh.X25519().NewPublicKey(u.Bytes())
 }
 
 // String returns the text form: 43 characters of unpadded standard base64. It is "" for the zero RemoteIdentity.

@@ -40,8 +40,8 @@ type Conn struct {
 
 	writing turn // of Write and CloseWrite; guards what follows
 	out     *sealer
-	sealed  *[bufferSize]byte
-	unsent  []byte // in sealed: what is left to be sent of a record
+	sealed  any    // a buffer, *[bufferSize]byte or *[batchSize]byte; nil: none
+	unsent  []byte // in sealed: what is left to be sent
 	confirm bool   // the confirmation is due: of the initiator, before its first record
 	closed  bool   // our end was sealed
 	cut     bool   // a Write was interrupted by Close
@@ -228,7 +228,7 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 			c.cut = c.cut || !first && err == net.ErrClosed
 			return n, err
 		}
-		chunk := b[:min(len(b), MaxData)]
+		chunk := b[:min(len(b), batch*MaxData)]
 		b = b[len(chunk):]
 		c.seal(typeData, chunk)
 		err := c.flush()
@@ -260,19 +260,29 @@ func (c *Conn) writable() error {
 	return c.flush()
 }
 
-// seal makes a record ready to be sent, behind the confirmation if that is due. No data is no record.
+// seal makes data ready to be sent, as up to batch records, or the end, behind the confirmation if that is due. No data is
+// no record.
 func (c *Conn) seal(typ byte, data []byte) {
-	if c.sealed == nil {
-		c.sealed = buffers.Get().(*[bufferSize]byte)
+	var b []byte
+	if len(data) <= MaxData {
+		sealed := buffers.Get().(*[bufferSize]byte)
+		c.sealed, b = sealed, sealed[:0]
+	} else {
+		sealed := batches.Get().(*[batchSize]byte)
+		c.sealed, b = sealed, sealed[:0]
 	}
-	b := c.sealed[:0]
 	if c.confirm {
 		c.confirm = false
 		c.early.Stop()
 		b = c.out.seal(b, typeConfirm, nil)
 	}
-	if len(data) > 0 || typ == typeClose {
-		b = c.out.seal(b, typ, data)
+	if typ == typeClose {
+		b = c.out.seal(b, typeClose, nil)
+	}
+	for len(data) > 0 {
+		n := min(len(data), MaxData)
+		b = c.out.seal(b, typ, data[:n])
+		data = data[n:]
 	}
 	c.unsent = b
 }
@@ -293,10 +303,13 @@ func (c *Conn) push() error {
 			return err
 		}
 	}
-	if c.sealed != nil {
-		buffers.Put(c.sealed)
-		c.sealed, c.unsent = nil, nil
+	switch sealed := c.sealed.(type) {
+	case *[bufferSize]byte:
+		buffers.Put(sealed)
+	case *[batchSize]byte:
+		batches.Put(sealed)
 	}
+	c.sealed, c.unsent = nil, nil
 	return nil
 }
 

@@ -101,8 +101,17 @@ func checkHeader(h [headerSize]byte) (int, error) {
 	return n, nil
 }
 
-// buffers holds buffers of [bufferSize] bytes.
-var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+// buffers holds buffers of [bufferSize] bytes, batches those for the records of a large Write.
+var (
+	buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+	batches = sync.Pool{New: func() any { return new([batchSize]byte) }}
+)
 
-// bufferSize has room for a record and a confirmation before it.
-const bufferSize = Overhead + recordSize
+const (
+	// bufferSize has room for a record and a confirmation before it.
+	bufferSize = Overhead + recordSize
+
+	// batch is how many records are given to the stream at once: while it takes them, the next ones are not sealed.
+	batch     = 4
+	batchSize = Overhead + batch*recordSize
+)
