@@ -30,9 +30,9 @@ const (
 const ExporterLabel = "EXPORTER-sdp2p-tunnel-v1"
 
 // prologue returns the 128 bytes that both sides must agree in, and that are never sent; see the package's comment.
-func prologue(initiator, responder identity.RemoteIdentity, library [16]byte, binding [32]byte) []byte {
+func prologue(initiator, responder identity.RemoteIdentity, c *Credential, binding [32]byte) []byte {
 	i, r := initiator.Bytes(), responder.Bytes()
-	return slices.Concat([]byte("sdp2p-tunnel-v1\x00"), i[:], r[:], library[:], binding[:])
+	return slices.Concat(c.purpose[:], i[:], r[:], c.library[:], binding[:])
 }
 
 // keys is Noise's Diffie-Hellman function for one handshake. What Noise takes for a private key is the index of one here:

@@ -36,7 +36,7 @@ func initiate(ctx context.Context, s Session, c *Credential, to Member, random i
 	case s.Remote != to.Node || s.Remote.IsZero():
 		return nil, fmt.Errorf("%w: the member lives on another node", ErrUnauthorized)
 	}
-	hs, k, err := start(c, prologue(s.Local, s.Remote, c.library, s.Binding), remote.Bytes(), random)
+	hs, k, err := start(c, prologue(s.Local, s.Remote, c, s.Binding), remote.Bytes(), random)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrHandshake, err)
 	}

@@ -156,7 +156,7 @@ func (h *acceptance) open(m1 []byte) (*noise.HandshakeState, *keys, error) {
 	var with *keys
 	all := h.r.dir.Credentials()
 	for _, c := range all[:min(len(all), MaxCredentials)] {
-		try, k, err := start(c, prologue(h.s.Remote, h.s.Local, c.library, h.s.Binding), nil, h.random)
+		try, k, err := start(c, prologue(h.s.Remote, h.s.Local, c, h.s.Binding), nil, h.random)
 		if err != nil {
 			continue
 		}

@@ -40,6 +40,7 @@ type Member struct {
 
 // A Credential is what a node proves itself by as an instance of a library. It may be used concurrently.
 type Credential struct {
+	purpose  [16]byte
 	library  [16]byte
 	instance identity.Identity
 	static   *ecdh.PrivateKey
@@ -79,7 +80,17 @@ func (c *Credential) agreement(public []byte) []byte {
 // NewCredential makes a credential of the UUID of a library, the key of our instance of it, and the library's secret; zero
 // if it has none.
 func NewCredential(library [16]byte, instance identity.Identity, secret [32]byte) *Credential {
-	return &Credential{library: library, instance: instance, static: instance.X25519(), secret: secret}
+	return &Credential{
+		purpose: [16]byte([]byte("sdp2p-tunnel-v1\x00")), library: library,
+		instance: instance, static: instance.X25519(), secret: secret,
+	}
+}
+
+// NewCredentialFor makes a credential for something else that has the handshake and the records of a tunnel, such as
+// pairing. Only sides with the same purpose, 16 bytes, take each other for a peer; there is no library, and static is whatever
+// key pair the purpose has a side prove itself by.
+func NewCredentialFor(purpose [16]byte, static identity.Identity, secret [32]byte) *Credential {
+	return &Credential{purpose: purpose, instance: static, static: static.X25519(), secret: secret}
 }
 
 // Library returns the UUID of the library.

@@ -81,7 +81,7 @@ func TestVectors(t *testing.T) {
 		iNode, rNode := key(t, v.InitiatorNodeSeed).Remote(), key(t, v.ResponderNodeSeed).Remote()
 		i := NewCredential([16]byte(v.Library), key(t, v.InitiatorInstanceSeed), [32]byte(v.PSK))
 		r := NewCredential([16]byte(v.Library), key(t, v.ResponderInstanceSeed), [32]byte(v.PSK))
-		require.Equal(t, []byte(v.Prologue), prologue(iNode, rNode, i.library, [32]byte(v.ChannelBinding)))
+		require.Equal(t, []byte(v.Prologue), prologue(iNode, rNode, i, [32]byte(v.ChannelBinding)))
 
 		a, b := net.Pipe()
 		ends := [2]*tap{{Conn: a}, {Conn: b}}

@@ -27,6 +27,7 @@ type Figure struct {
 
 	Goal  float64 // if not zero: what our median, as it is printed, is at most
 	Worst bool    // each measurement is, and not just the median
+	Never bool    // Goal is zero
 	Ratio float64 // if not zero: what ours ÷ theirs is at most, in place of Goal
 }
 
@@ -65,7 +66,7 @@ func (f Figure) judge() (goal string, reached, ok bool) {
 		ratio, ok := f.ratio()
 		return "ratio ≤ " + decimal(f.Ratio, -1), ratio <= f.Ratio, ok
 	}
-	if f.Goal == 0 {
+	if f.Goal == 0 && !f.Never {
 		return "", false, false
 	}
 	goal = f.withUnit("≤ " + decimal(f.Goal, -1))

@@ -13,6 +13,8 @@ func TestTable(t *testing.T) {
 	table.Add(Figure{What: "missed", Ours: Sample{4}, Goal: 3, Peer: "it"})
 	table.Add(Figure{What: "unknown", Goal: 3})
 	table.Add(Figure{What: "ratio", Peer: "it", Ours: Sample{2}, Theirs: Sample{1, 1}, Ratio: 1.5})
+	table.Add(Figure{What: "never", Ours: Sample{0}, Never: true})
+	table.Add(Figure{What: "not never", Ours: Sample{1}, Never: true})
 	require.Equal(t, `## Things
 
 A note.
@@ -24,5 +26,7 @@ A note.
 | missed           | it       | not measured                     | 4                                | –                | ≤ 3              | no               |
 | unknown          | –        | –                                | not measured                     | –                | ≤ 3              | not measured     |
 | ratio            | it       | 1 (1 to 1, n 2)                  | 2                                | 2.00             | ratio ≤ 1.5      | no               |
+| never            | –        | –                                | 0                                | –                | ≤ 0              | yes              |
+| not never        | –        | –                                | 1                                | –                | ≤ 0              | no               |
 `, table.Markdown())
 }

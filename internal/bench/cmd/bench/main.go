@@ -19,6 +19,7 @@ import (
 
 	"github.com/sdp2p/p2p/internal/bench/codec"
 	"github.com/sdp2p/p2p/internal/bench/report"
+	"github.com/sdp2p/p2p/internal/bench/tunnel"
 )
 
 // A subject is measured and reported as one table.
@@ -30,6 +31,7 @@ type subject struct {
 
 var subjects = []subject{
 	{"codec", []string{"github.com/tinylib/msgp"}, func(_ context.Context, short bool) (report.Table, error) { return codec.Compare(short) }},
+	{"tunnel", []string{"github.com/flynn/noise", "golang.org/x/crypto"}, tunnel.Compare},
 	{"discovery", []string{"github.com/hashicorp/mdns", "avahi-daemon"}, tested("./discovery", 7*time.Minute)},
 }
 

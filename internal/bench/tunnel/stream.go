@@ -1,0 +1,160 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/p2ptest"
+	"github.com/sdp2p/p2p/quic"
+	"github.com/sdp2p/p2p/tunnel"
+)
+
+// chunk is what a Write sends, in bytes.
+const chunk = 256 << 10
+
+// A sink is a stream, and what reads at its other end.
+type sink struct {
+	conn net.Conn
+	want chan int   // bytes to read
+	read chan error // once they are
+}
+
+func newSink() *sink { return &sink{want: make(chan int, 1), read: make(chan error, 1)} }
+
+// serve reads what is wanted, until nothing more will be, or the node shuts down.
+func (s *sink) serve(ctx context.Context, r io.Reader) error {
+	buf := make([]byte, chunk)
+	for {
+		select {
+		case left, more := <-s.want:
+			if !more {
+				return nil
+			}
+			for left > 0 {
+				n, err := r.Read(buf[:min(left, len(buf))])
+				if left -= n; err != nil && left > 0 {
+					s.read <- err
+					return err
+				}
+			}
+			s.read <- nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// contender sends n chunks, and tells how long that took until all were read.
+func (s *sink) contender(ctx context.Context, name string) contender {
+	buf := make([]byte, chunk)
+	return contender{name, func(n int) (time.Duration, error) {
+		defer context.AfterFunc(ctx, func() { s.conn.Close() })()
+		began := time.Now()
+		s.want <- n * len(buf)
+		for range n {
+			if _, err := s.conn.Write(buf); err != nil {
+				return 0, err
+			}
+		}
+		select {
+		case err := <-s.read:
+			return time.Since(began), err
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}}
+}
+
+// streams are a bare stream and a tunnel, both between the same two nodes over the same QUIC connection.
+type streams struct {
+	bare, tunnel *sink
+	nodes        []*node
+}
+
+type node struct {
+	*p2p.P2P
+	libraries *library.Libraries
+	instance  identity.Identity
+}
+
+// openTime limits how long it takes until the nodes have found each other and opened the streams.
+const openTime = 10 * time.Second
+
+func newStreams(ctx context.Context) (s *streams, err error) {
+	s = &streams{bare: newSink(), tunnel: newSink()}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	network := p2ptest.NewNetwork(p2ptest.Config{}) // tells addresses
+	for range 2 {
+		n, err := s.start(ctx, network)
+		if err != nil {
+			return s, err
+		}
+		s.nodes = append(s.nodes, n)
+	}
+	from, to := s.nodes[0], s.nodes[1]
+	r := library.Record{ID: uuid.New()}
+	var lib *library.Library
+	for _, pair := range [][2]*node{{to, from}, {from, to}} {
+		r.Members = []library.Member{{Instance: pair[1].instance.Remote(), Node: pair[1].Identity()}}
+		if lib, err = pair[0].libraries.Add(r, pair[0].instance); err != nil {
+			return s, err
+		}
+		lib.Handle("sink", func(ctx context.Context, c *tunnel.Conn) error { return s.tunnel.serve(ctx, c) })
+	}
+	ctx, cancel := context.WithTimeout(ctx, openTime)
+	defer cancel()
+	var peer *p2p.Peer
+	for p := range from.Available(ctx) {
+		peer = p
+		break
+	}
+	if peer == nil {
+		return s, errors.New("the nodes do not find each other")
+	}
+	if s.bare.conn, err = peer.Open(ctx, "sink"); err != nil {
+		return s, err
+	}
+	s.tunnel.conn, err = lib.Open(ctx, to.instance.Remote(), "sink")
+	return s, err
+}
+
+func (s *streams) start(ctx context.Context, network *p2ptest.Network) (*node, error) {
+	n := &node{libraries: library.New(library.Config{}), instance: identity.New()}
+	var mux p2p.Mux
+	mux.HandleFunc("sink", p2p.Anyone, func(ctx context.Context, c *p2p.Stream) error { return s.bare.serve(ctx, c) })
+	mux.Handle(library.Route, p2p.Anyone, n.libraries)
+	var err error
+	n.P2P, err = p2p.Start(ctx, p2p.Config{
+		App: "bench", Handler: &mux, Logger: slog.New(slog.DiscardHandler),
+		Hooks: []p2p.Hook{quic.New(quic.Config{}), network.Discovery(), n.libraries},
+	})
+	return n, err
+}
+
+// close closes the streams and shuts the nodes down.
+func (s *streams) close() {
+	for _, k := range []*sink{s.bare, s.tunnel} {
+		close(k.want)
+		if k.conn != nil {
+			k.conn.Close()
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), openTime)
+	defer cancel()
+	for _, n := range s.nodes {
+		n.Shutdown(ctx)
+	}
+}

@@ -1,0 +1,203 @@
+package tunnel
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/flynn/noise"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/bench/report"
+	"github.com/sdp2p/p2p/tunnel"
+)
+
+func TestRecords(t *testing.T) {
+	r, err := newRecords(t.Context())
+	require.NoError(t, err)
+	defer r.close()
+	for range 3 {
+		require.NoError(t, r.seal()) // away
+	}
+	require.Zero(t, r.sealed.Len())
+	require.NoError(t, r.sealBare())
+	for name, open := range map[string]func(int) (time.Duration, error){"bare": r.openBare, "streamed": r.openStreamed} {
+		clear(r.read)
+		took, err := open(2*batch + 1)
+		require.NoError(t, err, name)
+		require.Positive(t, took, name)
+		require.Equal(t, r.plain, r.read, name)
+		require.Zero(t, r.sealed.Len(), name)
+	}
+}
+
+func TestOpenRecords(t *testing.T) {
+	r, err := newRecords(t.Context())
+	require.NoError(t, err)
+	defer r.close()
+	for _, n := range []int{1, batch, 2*batch + 1} {
+		clear(r.read)
+		took, err := r.open(n)
+		require.NoError(t, err)
+		require.Positive(t, took)
+		require.Equal(t, r.plain, r.read)
+		require.Zero(t, r.sealed.Len())
+	}
+	require.NoError(t, r.seal()) // is missed
+	_, err = r.open(1)
+	require.ErrorIs(t, err, tunnel.ErrRecordAuth)
+}
+
+func TestHandshakes(t *testing.T) {
+	contenders, err := handshakes(t.Context())
+	require.NoError(t, err)
+	require.Len(t, contenders, limit+1)
+	for _, c := range contenders {
+		took, err := c.run(3)
+		require.NoError(t, err, c.name)
+		require.Positive(t, took, c.name)
+	}
+}
+
+// Who meets has credentials that were in no handshake before.
+func TestMeet(t *testing.T) {
+	m, err := newMembers()
+	require.NoError(t, err)
+	before := m.opener
+	require.NoError(t, m.handshake(t.Context()))
+	require.Same(t, before, m.opener)
+	_, err = m.meet(t.Context(), 1)
+	require.NoError(t, err)
+	require.NotSame(t, before, m.opener)
+}
+
+// Who is compared does not let anybody in.
+func TestHandshakesRefuse(t *testing.T) {
+	m, err := newMembers()
+	require.NoError(t, err)
+	m.initiator = identity.New()
+	m.use(m.strangers())
+	require.ErrorIs(t, m.handshake(t.Context()), tunnel.ErrHandshake)
+
+	keys := make([]noise.DHKey, 3)
+	for i := range keys {
+		keys[i], err = noise.DH25519.GenerateKeypair(nil)
+		require.NoError(t, err)
+	}
+	initiator, responder := noiseConfigs(keys[0], keys[1])
+	require.NoError(t, noiseHandshake(initiator, responder, keys[0].Public))
+	require.ErrorIs(t, noiseHandshake(initiator, responder, keys[2].Public), io.EOF)
+	responder.PresharedKey = []byte(strings.Repeat("x", 32))
+	require.Error(t, noiseHandshake(initiator, responder, keys[0].Public))
+
+	certificates := make([]tls.Certificate, 3)
+	for i := range certificates {
+		certificates[i], err = newCertificate()
+		require.NoError(t, err)
+	}
+	a, b, c := certificates[0], certificates[1], certificates[2]
+	require.NoError(t, tlsHandshake(t.Context(), tlsConfig(a, b), tlsConfig(b, a)))
+	require.ErrorIs(t, tlsHandshake(t.Context(), tlsConfig(a, c), tlsConfig(b, a)), errPeer)
+	require.ErrorIs(t, tlsHandshake(t.Context(), tlsConfig(a, b), tlsConfig(b, c)), errPeer)
+}
+
+func TestStreams(t *testing.T) {
+	s, err := newStreams(t.Context())
+	require.NoError(t, err)
+	defer s.close()
+	require.IsType(t, &p2p.Stream{}, s.bare.conn)
+	require.IsType(t, &tunnel.Conn{}, s.tunnel.conn)
+	ctx, cancel := context.WithCancel(t.Context())
+	for _, k := range []*sink{s.bare, s.tunnel} {
+		for range 2 {
+			took, err := k.contender(t.Context(), "").run(3)
+			require.NoError(t, err)
+			require.Positive(t, took)
+		}
+	}
+	cancel()
+	for _, k := range []*sink{s.bare, s.tunnel} {
+		_, err := k.contender(ctx, "").run(1 << 20)
+		require.Error(t, err)
+	}
+}
+
+func TestRace(t *testing.T) {
+	cores := runtime.GOMAXPROCS(0)
+	var calls []string
+	takes := func(name string, each time.Duration) contender {
+		return contender{name, func(n int) (time.Duration, error) {
+			require.Equal(t, 1, runtime.GOMAXPROCS(0))
+			calls = append(calls, fmt.Sprint(name, n))
+			return time.Duration(n) * each, nil
+		}}
+	}
+	r := race{rounds: 3, length: 6400, cores: 1}
+	samples, err := r.run(t.Context(), takes("a", 100), takes("b", 1000))
+	require.NoError(t, err)
+	require.Equal(t, []report.Sample{{100, 100, 100}, {1000, 1000, 1000}}, samples)
+	require.Equal(t, "a16 a32 b16 a64 b6 a64 b6 a64 b6", strings.Join(calls, " ")) // it is found out how often, and then done
+	require.Equal(t, cores, runtime.GOMAXPROCS(0))
+
+	broken := errors.New("broken")
+	_, err = r.run(t.Context(), repeat("that one", func() error { return broken }))
+	require.ErrorIs(t, err, broken)
+	require.ErrorContains(t, err, "that one")
+	require.Equal(t, cores, runtime.GOMAXPROCS(0))
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = r.run(ctx, takes("a", 100))
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+func TestMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := newMemory()
+		n, err := a.Write([]byte("something"))
+		require.NoError(t, err)
+		require.Equal(t, 9, n)
+		got := make([]byte, 4)
+		for _, want := range []string{"some", "thin", "g"} {
+			n, err := b.Read(got)
+			require.NoError(t, err)
+			require.Equal(t, want, string(got[:n]))
+		}
+		began := time.Now()
+		require.NoError(t, b.SetDeadline(began.Add(time.Minute)))
+		_, err = b.Read(got)
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.Equal(t, time.Minute, time.Since(began))
+		require.NoError(t, b.SetDeadline(time.Time{}))
+		go func() {
+			time.Sleep(time.Hour)
+			a.Close()
+		}()
+		_, err = b.Read(got)
+		require.ErrorIs(t, err, io.EOF)
+		require.Equal(t, time.Minute+time.Hour, time.Since(began))
+		_, err = b.Write(got)
+		require.Error(t, err)
+	})
+}
+
+func TestFigures(t *testing.T) {
+	require.Equal(t, report.Sample{1000, 500}, speeds(report.Sample{32, 64}, 32))
+	require.Equal(t, report.Sample{2, 4}, scaled(report.Sample{1, 2}, 2))
+	var table report.Table
+	addTimes(&table, report.Figure{What: "it", Peer: "p", Ours: report.Sample{recordData}, Theirs: report.Sample{recordData / 2}, Ratio: recordRatio})
+	require.Equal(t, [][]string{
+		{"it", "p", "16384 ns", "32768 ns", "2.00", "ratio ≤ 1.11", "no"},
+		{"… as a speed", "p", "2000 MB/s", "1000 MB/s", "0.50", "–", "–"},
+	}, table.Rows)
+}
