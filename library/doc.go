@@ -9,8 +9,9 @@
 //	conn, err := photos.Open(ctx, member, "fetch")          // to the instance that member names
 //
 // A library is a UUID; an instance is one library on one node, with a key pair of its own; its members are the instances
-// that belong to it, each with the node that it lives on. Each node decides by its own list of members: nobody else can add
-// one, and whoever is not in it gets neither a byte of data nor a reason.
+// that belong to it, each with the node that it lives on. Each node decides by its own list of members: whoever is not in it gets
+// neither a byte of data nor a reason. Members tell each other whom they have added ([Library.AddMember], package pairing), and
+// add them, too; a removal counts on one node, and no list brings back who was removed there.
 //
 // # On the wire
 //
@@ -34,4 +35,9 @@
 //
 // The greater number counts, of equal ones the greater secret, so that all end up with the same. A number that is ahead by
 // more than 65536 is refused.
+//
+// # Members
+//
+// Who has added a member tells the others over the route "sdp2p/members", as they come by: the opener writes its
+// [MemberList], the other side answers with its own, and the opener with one byte 1.
 package library

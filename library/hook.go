@@ -38,9 +38,10 @@ type Config struct {
 	Limits tunnel.Limits
 
 	// Changed, if not nil, is called with each new record of a library, whether the app changed it or the library did
-	// itself, since a secret was handed out or handed in. The app keeps it in place of the one that it has; a new secret is
-	// neither used nor handed out before Changed returns. It is called by one goroutine at a time, in order, and not after
-	// Remove; it must not call Remove, or methods of the library that change it or open tunnels.
+	// itself, since a secret was handed out or handed in, or a member has told of others. The app keeps it in place of the
+	// one that it has; a new secret is neither used nor handed out before Changed returns. It is called by one goroutine at
+	// a time, in order, and not after Remove; it must not call Remove, or methods of the library that change it or open
+	// tunnels.
 	Changed func(Record)
 }
 
@@ -77,8 +78,8 @@ func New(cfg Config) *Libraries {
 // Name returns "library".
 func (h *Libraries) Name() string { return "library" }
 
-// Run keeps the node's metadata and its tracked peers in step with the libraries, and hands out new secrets, until ctx is done.
-// Tunnels that are open then stay: they end with their streams.
+// Run keeps the node's metadata and its tracked peers in step with the libraries, and tells members of new secrets and of
+// each other, until ctx is done. Tunnels that are open then stay: they end with their streams.
 func (h *Libraries) Run(ctx context.Context, s *p2p.Scope) error {
 	h.mu.Lock()
 	if h.scope != nil {
@@ -94,10 +95,10 @@ func (h *Libraries) Run(ctx context.Context, s *p2p.Scope) error {
 	}
 	if err == nil {
 		s.Ready()
-		var handing sync.WaitGroup
-		handing.Go(func() { h.handOut(ctx) })
+		var errands sync.WaitGroup
+		errands.Go(func() { h.runErrands(ctx) })
 		h.follow(ctx, s)
-		handing.Wait()
+		errands.Wait()
 	}
 	h.mu.Lock()
 	h.scope = nil
@@ -334,6 +335,13 @@ func (h *Libraries) self() identity.RemoteIdentity {
 		return identity.RemoteIdentity{}
 	}
 	return h.scope.Node().Identity()
+}
+
+// identity is self for who does not hold mu.
+func (h *Libraries) identity() identity.RemoteIdentity {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.self()
 }
 
 // running returns the node, or nil while the hook does not run.

@@ -62,9 +62,10 @@ func (l *Library) Record() Record {
 	return l.record.Clone()
 }
 
-// Update replaces the record. Whoever is no longer a member, or lives on another node now, loses its tunnels at once. It
-// fails if the record is not valid or of another library. A secret that does not come after the present one, in the order of
-// exchanges, does not replace that.
+// Update replaces the record. Whoever is no longer a member, or lives on another node now, loses its tunnels at once, and counts
+// as removed: so does a member that was added after r was read; [Library.AddMember] and [Library.RemoveMember] do not have that
+// trap. It fails if the record is not valid or of another library. A secret that does not come after the present one, in the
+// order of exchanges, does not replace that; and who was removed stays so unless it is a member now.
 func (l *Library) Update(r Record) error {
 	return l.change(func(record *Record) error {
 		if r.ID != l.id {
@@ -74,27 +75,7 @@ func (l *Library) Update(r Record) error {
 		if *record = r.Clone(); record.compareSecret(before.Number, before.Secret) < 0 {
 			record.Secret, record.Number, record.Former = before.Secret, before.Number, before.Former
 		}
-		return nil
-	})
-}
-
-// AddMember adds a member, or replaces the one with the same instance.
-func (l *Library) AddMember(m Member) error {
-	return l.change(func(r *Record) error {
-		r.Members = slices.DeleteFunc(r.Members, func(o Member) bool { return o.Instance == m.Instance })
-		r.Members = append(r.Members, m)
-		return nil
-	})
-}
-
-// RemoveMember removes a member, which loses its tunnels at once. It still knows the library's secret, which lets it in
-// nowhere; [Library.Rotate] makes a new one.
-func (l *Library) RemoveMember(instance identity.RemoteIdentity) error {
-	return l.change(func(r *Record) error {
-		if _, ok := r.Member(instance); !ok {
-			return fmt.Errorf("%w: %v", ErrNoMember, instance)
-		}
-		r.Members = slices.DeleteFunc(r.Members, func(o Member) bool { return o.Instance == instance })
+		record.keepRemoved(&before)
 		return nil
 	})
 }

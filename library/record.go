@@ -22,6 +22,8 @@ const (
 	FormerTime = 7 * 24 * time.Hour
 	// MaxFormer is how many former secrets of a library are accepted; of more, the oldest are dropped.
 	MaxFormer = 3
+	// MaxRemoved is how many removed instances a library remembers; of more, the oldest are forgotten.
+	MaxRemoved = 4096
 )
 
 // ErrInvalid is wrapped by what [Record.Validate] returns.
@@ -32,7 +34,13 @@ var ErrInvalid = errors.New("library: not a valid record")
 type Record struct {
 	ID      uuid.UUID `json:"id"`
 	Name    string    `json:"name,omitempty"`
-	Members []Member  `json:"members"` // without the own instance
+	Since   int64     `json:"since,omitempty"` // when the own instance became a member, as of [Member]
+	Members []Member  `json:"members"`         // without the own instance
+
+	// Removed are instances that were members: others, who still list them, cannot bring them back.
+	Removed []identity.RemoteIdentity `json:"removed,omitempty"`
+	// Untold are the instances of members that may not know all members yet. They are told as they come by.
+	Untold []identity.RemoteIdentity `json:"untold,omitempty"`
 
 	Secret Secret   `json:"secret,omitzero"`  // zero: none
 	Number uint64   `json:"number,omitempty"` // of the secret: that of the one before plus 1
@@ -43,7 +51,10 @@ type Record struct {
 type Member struct {
 	Instance identity.RemoteIdentity `json:"instance"`
 	Node     identity.RemoteIdentity `json:"node"`
-	Name     string                  `json:"name,omitempty"` // for people
+	Name     string                  `json:"name,omitempty"` // for people, at most 255 bytes are passed on
+
+	// Since is when it became a member, in seconds since 1970; 0: unknown. Of two instances on one node the later counts.
+	Since int64 `json:"since,omitempty"`
 }
 
 // A Former secret is still accepted from the members that may not have the new one.
@@ -97,6 +108,8 @@ func (s *Secret) UnmarshalText(b []byte) error {
 // Clone returns a copy that shares nothing with r.
 func (r Record) Clone() Record {
 	r.Members = slices.Clone(r.Members)
+	r.Removed = slices.Clone(r.Removed)
+	r.Untold = slices.Clone(r.Untold)
 	r.Former = slices.Clone(r.Former)
 	for i := range r.Former {
 		r.Former[i].Members = slices.Clone(r.Former[i].Members)
@@ -174,13 +187,13 @@ func (r *Record) pending(instance identity.RemoteIdentity) bool {
 	return slices.ContainsFunc(r.Former, func(f Former) bool { return f.accepts(instance) })
 }
 
-// tidy drops former secrets that nobody may use any more.
+// tidy drops former secrets that nobody may use any more, and what does not concern members.
 func (r *Record) tidy() {
+	if r.Untold = r.among(r.Untold); len(r.Untold) == 0 {
+		r.Untold = nil
+	}
 	for i := range r.Former {
-		r.Former[i].Members = slices.DeleteFunc(r.Former[i].Members, func(instance identity.RemoteIdentity) bool {
-			_, ok := r.Member(instance)
-			return !ok
-		})
+		r.Former[i].Members = r.among(r.Former[i].Members)
 	}
 	r.Former = slices.DeleteFunc(r.Former, func(f Former) bool {
 		return len(f.Members) == 0 || f.Secret == r.Secret || !time.Now().Before(f.Until)
@@ -188,4 +201,16 @@ func (r *Record) tidy() {
 	if len(r.Former) == 0 {
 		r.Former = nil
 	}
+}
+
+// among deletes from a list the instances that are not members.
+func (r *Record) among(instances []identity.RemoteIdentity) []identity.RemoteIdentity {
+	if len(instances) == 0 {
+		return nil
+	}
+	members := make(map[identity.RemoteIdentity]bool, len(r.Members))
+	for _, m := range r.Members {
+		members[m.Instance] = true
+	}
+	return slices.DeleteFunc(instances, func(instance identity.RemoteIdentity) bool { return !members[instance] })
 }

@@ -82,7 +82,6 @@ func TestInvalid(t *testing.T) {
 			require.Len(t, p2p.Libraries(d.Metadata()), 1)
 		}
 		require.NoError(t, before.Validate(own, node))
-		require.ErrorIs(t, d.lib.AddMember(member(p.instance.Remote(), o.id.Remote())), library.ErrInvalid)
 		require.ErrorIs(t, d.lib.AddMember(d.member()), library.ErrInvalid)
 		require.ErrorIs(t, d.lib.AddMember(library.Member{}), library.ErrInvalid)
 		other := before.Clone()

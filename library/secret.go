@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"time"
 
@@ -18,9 +17,7 @@ import (
 const (
 	secretRoute = reserved + "secret"
 	secretSize  = 8 + len(Secret{})
-	secretSkip  = 1 << 16          // by how much a number may be ahead: a member cannot use them up
-	secretTime  = 10 * time.Second // for one exchange
-	secretAgain = time.Minute      // after one that failed; doubled each time, up to an hour
+	secretSkip  = 1 << 16 // by how much a number may be ahead: a member cannot use them up
 )
 
 // Rotate gives the library a new secret, which is handed out to the members as they come by. Those that do not come within
@@ -102,7 +99,6 @@ func (r *Record) secretMessage() []byte {
 
 // serveSecret is the handler of the route for exchanges.
 func (l *Library) serveSecret(_ context.Context, c *tunnel.Conn) error {
-	c.SetDeadline(time.Now().Add(secretTime))
 	var message [secretSize]byte
 	if _, err := io.ReadFull(c, message[:]); err != nil {
 		return err
@@ -115,17 +111,8 @@ func (l *Library) serveSecret(_ context.Context, c *tunnel.Conn) error {
 	return err
 }
 
-// exchange hands the secret to a member.
-func (l *Library) exchange(ctx context.Context, instance identity.RemoteIdentity) error {
-	ctx, cancel := context.WithTimeout(ctx, secretTime)
-	defer cancel()
-	c, err := l.openRoute(ctx, instance, secretRoute)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	stop := context.AfterFunc(ctx, func() { c.Abort(context.Cause(ctx)) })
-	defer stop()
+// exchangeSecret hands the secret to a member, over a tunnel for that.
+func (l *Library) exchangeSecret(c *tunnel.Conn) error {
 	r := l.Record()
 	if _, err := c.Write(r.secretMessage()); err != nil {
 		return err
@@ -137,86 +124,15 @@ func (l *Library) exchange(ctx context.Context, instance identity.RemoteIdentity
 	if _, err := io.ReadFull(c, message[:]); err != nil {
 		return err
 	}
-	return l.learn(instance, message[:])
+	return l.learn(c.Instance(), message[:])
 }
 
-// handOut hands out new secrets to members as they come by, until ctx is done.
-func (h *Libraries) handOut(ctx context.Context) {
-	tried := map[attempt]*retry{}
-	for ctx.Err() == nil {
-		changed := h.changed.next()
-		wait, cancel := ctx, context.CancelFunc(func() {})
-		if due := h.handOutNow(ctx, tried); !due.IsZero() {
-			wait, cancel = context.WithDeadline(ctx, due)
+// expireFormer drops former secrets that are over.
+func (l *Library) expireFormer() {
+	_ = l.change(func(r *Record) error {
+		if !slices.ContainsFunc(r.Former, func(f Former) bool { return !time.Now().Before(f.Until) }) {
+			return errUnchanged
 		}
-		select {
-		case <-wait.Done():
-		case <-changed:
-		}
-		cancel()
-	}
-}
-
-// An attempt is to hand one secret to one member.
-type attempt struct {
-	library  *Library
-	number   uint64
-	instance identity.RemoteIdentity
-}
-
-// A retry says when an attempt that failed is made again.
-type retry struct {
-	at   time.Time
-	wait time.Duration
-}
-
-// handOutNow makes the attempts that are due, and returns when there is something to do again; zero if only a change can tell.
-func (h *Libraries) handOutNow(ctx context.Context, tried map[attempt]*retry) (due time.Time) {
-	soonest := func(at time.Time) {
-		if due.IsZero() || at.Before(due) {
-			due = at
-		}
-	}
-	open := map[attempt]bool{}
-	for _, l := range h.All() {
-		r := l.Record()
-		if len(r.Former) == 0 {
-			continue
-		}
-		_ = l.change(func(r *Record) error { // a former secret may be over
-			if !slices.ContainsFunc(r.Former, func(f Former) bool { return !time.Now().Before(f.Until) }) {
-				return errUnchanged
-			}
-			return nil
-		})
-		r = l.Record()
-		for _, f := range r.Former {
-			soonest(f.Until)
-		}
-		for _, p := range l.Members() {
-			a := attempt{l, r.Number, p.Member.Instance}
-			if !r.pending(a.instance) {
-				continue
-			}
-			open[a] = true
-			if !p.Available {
-				continue
-			}
-			t := tried[a]
-			if t == nil {
-				t = &retry{wait: secretAgain}
-				tried[a] = t
-			}
-			if !time.Now().Before(t.at) {
-				if err := l.exchange(ctx, a.instance); err != nil {
-					h.log().Debug("a member did not take the new secret", "library", l.id, "member", a.instance, "err", err)
-				}
-				t.at = time.Now().Add(t.wait)
-				t.wait = min(2*t.wait, time.Hour)
-			}
-			soonest(t.at)
-		}
-	}
-	maps.DeleteFunc(tried, func(a attempt, _ *retry) bool { return !open[a] })
-	return due
+		return nil
+	})
 }

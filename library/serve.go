@@ -69,8 +69,8 @@ func (h *Libraries) serve(ctx context.Context, c *tunnel.Conn) error {
 	l.mu.Lock()
 	serve := l.routes[string(name)]
 	l.mu.Unlock()
-	if name == secretRoute {
-		serve = l.serveSecret
+	if ours := l.ours(string(name)); ours != nil {
+		serve = ours
 	}
 	if serve == nil {
 		return fmt.Errorf("%w: %q of library %v", p2p.ErrNoRoute, name, l.id)
