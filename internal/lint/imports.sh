@@ -32,7 +32,9 @@ allow mdns/scan mdns internal/dns
 allow quic p2p identity proto
 allow tunnel identity
 allow library p2p identity proto tunnel
-allow cmd/sdp2p p2p identity mdns mdns/scan
+allow pairing p2p identity proto tunnel library
+allow pairing/qr
+allow cmd/sdp2p p2p identity mdns mdns/scan quic internal/dns internal/dnssd
 allow p2ptest p2p identity
 allow internal/dnssd internal/dns
 allow internal/dns

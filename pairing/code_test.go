@@ -1,0 +1,273 @@
+package pairing_test
+
+import (
+	"context"
+	"crypto/rand"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/p2ptest"
+	"github.com/sdp2p/p2p/pairing"
+)
+
+// byCode makes an invitation by code.
+func (d *device) byCode(t testing.TB, confirm pairing.ConfirmFunc) *pairing.Invitation {
+	t.Helper()
+	i, err := d.pairing.InviteByCode(d.lib, pairing.InviteConfig{Confirm: confirm})
+	require.NoError(t, err)
+	return i
+}
+
+func nonce() []byte {
+	b := make([]byte, 32)
+	rand.Read(b)
+	return b
+}
+
+// Digits are the same on both sides, and others each time.
+func TestCodes(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := two(t, network)
+		seen := map[string]bool{}
+		for n := range 4 {
+			i := a.byCode(t, a.yes)
+			if n%2 == 0 {
+				i.Cancel()
+				i = a.invite(t, pairing.InviteConfig{})
+				require.NoError(t, b.join(t.Context(), i.Ticket(), b.yes))
+			} else {
+				require.NoError(t, b.joinByCode(t, a, b.yes))
+			}
+			_, err := i.Wait(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, a.asked[n].Code, b.asked[n].Code)
+			seen[a.asked[n].Code] = true
+			require.NoError(t, b.libraries.Remove(b.lib.ID()))
+		}
+		require.Len(t, seen, 4)
+	})
+}
+
+// Three attempts that fail lock both sides for 10 minutes, whoever's fault it is. One that succeeds begins the count again.
+func TestLocked(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := two(t, network)
+		for range 2 {
+			i := a.byCode(t, a.no)
+			require.ErrorIs(t, b.joinByCode(t, a, b.yes), pairing.ErrPeerDeclined)
+			pass(time.Second)
+			i.Cancel() // it stood all the same
+			_, err := i.Wait(t.Context())
+			require.ErrorIs(t, err, pairing.ErrCancelled)
+		}
+		i := a.byCode(t, a.yes)
+		require.NoError(t, b.joinByCode(t, a, b.yes))
+		_, err := i.Wait(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, b.libraries.Remove(b.lib.ID()))
+
+		i = a.byCode(t, a.yes)
+		for range 3 {
+			require.ErrorIs(t, b.joinByCode(t, a, b.no), pairing.ErrDeclined)
+			pass(time.Second)
+		}
+		_, err = i.Wait(t.Context())
+		require.ErrorIs(t, err, pairing.ErrLocked)
+		require.ErrorIs(t, err, pairing.ErrPeerDeclined)
+		locked := time.Now()
+		for time.Since(locked) < 9*time.Minute+58*time.Second {
+			_, err = a.pairing.InviteByCode(a.lib, pairing.InviteConfig{Confirm: a.yes})
+			require.ErrorIs(t, err, pairing.ErrLocked)
+			require.ErrorIs(t, b.joinByCode(t, a, b.yes), pairing.ErrLocked)
+			pass(time.Minute - time.Second)
+		}
+		pass(10*time.Minute - time.Since(locked))
+		i = a.byCode(t, a.yes)
+		require.NoError(t, b.joinByCode(t, a, b.yes))
+		_, err = i.Wait(t.Context())
+		require.NoError(t, err)
+		require.Len(t, a.invite(t, pairing.InviteConfig{}).Ticket().Addrs, 1, "tickets are not concerned")
+	})
+}
+
+// Whoever opens counts as one that failed from the moment when it can know the digits, whatever it does then.
+func TestHostileOpener(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := two(t, network)
+		i := a.byCode(t, a.yes)
+		opened := func() (*p2p.Stream, comparer) {
+			s := b.open(t, a.Identity(), pairing.CodeRoute)
+			return s, compares(t, s, b.Identity(), a.Identity())
+		}
+		for range 5 { // before that, they do not count, nor keep others away
+			s, c := opened()
+			_, err := s.Write(c.open(nonce())[:20])
+			require.NoError(t, err)
+			s, _ = opened()
+			began := time.Now()
+			_, err = s.Write([]byte{2})
+			require.NoError(t, err)
+			_, err = s.Read(make([]byte, 1))
+			require.ErrorIs(t, err, p2p.ErrRefused)
+			require.Zero(t, time.Since(began), "another version")
+		}
+		s, c := opened()
+		_, err := s.Write(c.open(nonce()))
+		require.NoError(t, err)
+		expect(t, s, 32)
+		other, oc := opened()
+		_, err = other.Write(oc.open(nonce()))
+		require.NoError(t, err)
+		_, err = other.Read(make([]byte, 1))
+		require.ErrorIs(t, err, p2p.ErrRefused, "one comes at a time")
+		_, err = s.Write(nonce()) // another one than it has chosen
+		require.NoError(t, err)
+		_, err = s.Read(make([]byte, 1))
+		require.ErrorIs(t, err, p2p.ErrRefused)
+		pass(time.Second)
+
+		s, c = opened()
+		_, err = s.Write(c.open(nonce()))
+		require.NoError(t, err)
+		expect(t, s, 32)
+		s.Reset(p2p.ErrCancelled) // the digits were not those that it needs
+		pass(time.Second)
+
+		s, c = opened()
+		_, err = s.Write(c.open(nonce()))
+		require.NoError(t, err)
+		expect(t, s, 32)
+		began := time.Now()
+		_, err = s.Read(make([]byte, 1))
+		require.ErrorIs(t, err, p2p.ErrRefused)
+		require.Equal(t, 10*time.Second, time.Since(began))
+		_, err = i.Wait(t.Context())
+		require.ErrorIs(t, err, pairing.ErrLocked)
+		require.Empty(t, a.asked)
+
+		s, c = opened()
+		_, err = s.Write(c.open(nonce()))
+		if err == nil {
+			_, err = s.Read(make([]byte, 1))
+		}
+		require.ErrorIs(t, err, p2p.ErrRefused)
+	})
+}
+
+// What locks a device as the one that joins locks it as the one that invites.
+func TestLockedBothWays(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := two(t, network)
+		b.create(t)
+		theirs := b.byCode(t, b.silent)
+		i := a.byCode(t, a.yes)
+		for range 3 {
+			require.ErrorIs(t, a.joinByCode(t, b, a.no), pairing.ErrDeclined)
+			pass(time.Second)
+		}
+		_, err := theirs.Wait(t.Context())
+		require.ErrorIs(t, err, pairing.ErrLocked)
+		c := newDevice().start(t, "Carol's", network.Hooks()...)
+		pass(time.Second)
+		require.ErrorIs(t, c.joinByCode(t, a, c.yes), pairing.ErrPeerDeclined)
+		_, err = i.Wait(t.Context())
+		require.ErrorIs(t, err, pairing.ErrLocked)
+	})
+}
+
+// A peer that answers by hand locks the side that opens, too, and learns nothing from one that it does not answer.
+func TestHostileAnswer(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		b := newDevice().start(t, "Bob's", network.Hooks()...)
+		answers := 0
+		var mux p2p.Mux
+		mux.HandleFunc(pairing.CodeRoute, p2p.Anyone, func(ctx context.Context, s *p2p.Stream) error {
+			expect(t, s, 33)
+			if answers++; answers > 2 {
+				s.Write(nonce())
+				expect(t, s, 32)
+			}
+			return p2p.ErrHandlerFailed
+		})
+		m := &device{P2P: network.Start(t, p2p.Config{App: "pairing", Handler: &mux})}
+		pass(time.Second)
+		for range 5 {
+			require.ErrorIs(t, b.joinByCode(t, m, b.yes), pairing.ErrUnfinished)
+		}
+		require.ErrorIs(t, b.joinByCode(t, m, b.yes), pairing.ErrLocked)
+		require.Equal(t, 5, answers)
+	})
+}
+
+// Whoever stands in the middle, and does all else as it should be, cannot have both sides show the same digits.
+func TestCodeInTheMiddle(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := two(t, network)
+		m := newDevice()
+		var mux p2p.Mux
+		mux.HandleFunc(pairing.CodeRoute, p2p.Anyone, func(ctx context.Context, s *p2p.Stream) error {
+			on := m.open(t, a.Identity(), pairing.CodeRoute)
+			own := nonce()
+			expect(t, s, 33)
+			on.Write(compares(t, on, m.Identity(), a.Identity()).open(own))
+			s.Write(expect(t, on, 32))
+			expect(t, s, 32)
+			on.Write(own)
+			go func() { io.Copy(on, s); on.CloseWrite() }()
+			_, err := io.Copy(s, on)
+			return err
+		})
+		m.P2P = network.Start(t, p2p.Config{App: "pairing", Handler: &mux})
+		pass(time.Second)
+		i := a.byCode(t, a.slowly(time.Minute))
+		later(t, 30*time.Second, i.Cancel)
+		require.ErrorIs(t, b.joinByCode(t, m, b.yes), pairing.ErrPeerDeclined)
+		require.Len(t, b.asked, 1)
+		require.Equal(t, m.Identity(), b.asked[0].Node)
+		nothing(t, a, b)
+
+		i = a.byCode(t, func(ctx context.Context, d pairing.Device) bool { a.yes(ctx, d); return false })
+		require.ErrorIs(t, b.joinByCode(t, m, b.yes), pairing.ErrPeerDeclined)
+		pass(0)
+		require.Equal(t, m.Identity(), a.asked[0].Node)
+		require.NotEqual(t, a.asked[0].Code, b.asked[1].Code)
+		i.Cancel()
+	})
+}
+
+// By code, an invitation outlives attempts that fail, and ends in its time.
+func TestCodeExpires(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := two(t, network)
+		i := a.byCode(t, a.yes)
+		require.ErrorIs(t, b.joinByCode(t, a, b.no), pairing.ErrDeclined)
+		began := time.Now()
+		_, err := i.Wait(t.Context())
+		require.ErrorIs(t, err, pairing.ErrExpired)
+		require.Equal(t, pairing.DefaultTime, time.Since(began))
+		require.ErrorIs(t, b.joinByCode(t, a, b.yes), pairing.ErrPeerDeclined)
+
+		i, err = a.pairing.InviteByCode(a.lib, pairing.InviteConfig{Confirm: a.no, Time: time.Minute})
+		require.NoError(t, err)
+		pass(30 * time.Second)
+		require.ErrorIs(t, b.joinByCode(t, a, b.slowly(time.Minute)), pairing.ErrPeerDeclined)
+		i.Cancel()
+		i, err = a.pairing.InviteByCode(a.lib, pairing.InviteConfig{Confirm: a.slowly(time.Minute), Time: time.Minute})
+		require.NoError(t, err)
+		pass(30 * time.Second)
+		require.NoError(t, b.joinByCode(t, a, b.yes), "its time is over while users are asked")
+		_, err = i.Wait(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, b.libraries.Remove(b.lib.ID()))
+
+		i, err = a.pairing.InviteByCode(a.lib, pairing.InviteConfig{Confirm: a.silent, Time: time.Minute})
+		require.NoError(t, err)
+		require.ErrorIs(t, b.joinByCode(t, a, b.yes), pairing.ErrNoAnswer)
+		_, err = i.Wait(t.Context())
+		require.ErrorIs(t, err, pairing.ErrNoAnswer, "why the last one failed")
+	})
+}

@@ -1,0 +1,36 @@
+package pairing
+
+import (
+	"net/netip"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/identity"
+)
+
+// The ticket in docs/protocol.md is the one that it describes.
+func TestDocumentedTicket(t *testing.T) {
+	text, err := os.ReadFile("../docs/protocol.md")
+	require.NoError(t, err)
+	block := regexp.MustCompile("(?s)```ticket\n(.*?)```").FindSubmatch(text)
+	require.NotNil(t, block)
+	key, err := identity.FromSeed(make([]byte, identity.SeedSize))
+	require.NoError(t, err)
+	want := Ticket{
+		Node: key.Remote(), Addrs: []netip.AddrPort{netip.MustParseAddrPort("192.168.1.7:7373")},
+		Expiry: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC),
+	}
+	for i := range want.secret {
+		want.secret[i] = byte(i)
+	}
+	require.Equal(t, want.String(), strings.Join(strings.Fields(string(block[1])), ""))
+	got, err := ParseTicket(string(block[1]))
+	require.NoError(t, err)
+	require.Equal(t, want.secret, got.secret)
+	require.True(t, want.Expiry.Equal(got.Expiry))
+}

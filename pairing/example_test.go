@@ -1,0 +1,74 @@
+package pairing_test
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/p2ptest"
+	"github.com/sdp2p/p2p/pairing"
+)
+
+// One device shows a ticket, the other scans it; both users see the same digits, and agree.
+func Example() {
+	ctx := context.Background()
+	network := p2ptest.NewNetwork(p2ptest.Config{}) // an app has packages quic and mdns
+	start := func(name string) (*p2p.P2P, *library.Libraries, *pairing.Pairing) {
+		libraries := library.New(library.Config{})
+		pair := pairing.New(pairing.Config{Libraries: libraries})
+		var mux p2p.Mux
+		mux.Handle(library.Route, p2p.Anyone, libraries)
+		mux.Handle(pairing.Route, p2p.Anyone, pair)
+		mux.Handle(pairing.CodeRoute, p2p.Anyone, pair)
+		node, err := p2p.Start(ctx, p2p.Config{App: "demo", Name: name, Handler: &mux, Hooks: append(network.Hooks(), libraries, pair)})
+		if err != nil {
+			panic(err)
+		}
+		return node, libraries, pair
+	}
+	desk, libraries, invites := start("Desk")
+	defer desk.Shutdown(ctx)
+	phone, _, joins := start("Phone")
+	defer phone.Shutdown(ctx)
+	photos, err := libraries.Add(library.Record{ID: uuid.New(), Name: "Photos", Secret: library.NewSecret()}, identity.New())
+	if err != nil {
+		panic(err)
+	}
+
+	codes := make(chan string, 2)
+	ask := func(_ context.Context, other pairing.Device) bool { // shows them to the user
+		codes <- other.Code
+		return true
+	}
+	invitation, err := invites.Invite(photos, pairing.InviteConfig{Confirm: ask})
+	if err != nil {
+		panic(err)
+	}
+	text := invitation.Ticket().String() // as text, or with package pairing/qr
+
+	ticket, err := pairing.ParseTicket(text)
+	if err != nil {
+		panic(err)
+	}
+	keep := func(r library.Record, instance identity.Identity) error { return nil } // in files that nobody else can read
+	joined, err := joins.Join(ctx, ticket, pairing.JoinConfig{Confirm: ask, Keep: keep})
+	if err != nil {
+		panic(err) // says what to do
+	}
+	member, err := invitation.Wait(ctx)
+	if err != nil {
+		panic(err)
+	}
+	onDesk, onPhone := <-codes, <-codes
+	fmt.Println("same digits:", onDesk == onPhone)
+	fmt.Printf("Desk has a new member of %s: %s\n", photos.Record().Name, member.Name)
+	fmt.Printf("Phone has %s, with %s\n", joined.Record().Name, joined.Record().Members[0].Name)
+	// Output:
+	// same digits: true
+	// Desk has a new member of Photos: Phone
+	// Phone has Photos, with Desk
+}

@@ -1,0 +1,183 @@
+package pairing_test
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/p2ptest"
+	"github.com/sdp2p/p2p/pairing"
+	"github.com/sdp2p/p2p/tunnel"
+)
+
+// A device has a node with libraries and pairing.
+type device struct {
+	*p2p.P2P
+	id        identity.Identity
+	instance  identity.Identity
+	libraries *library.Libraries
+	pairing   *pairing.Pairing
+	lib       *library.Library
+	asked     []pairing.Device
+	kept      []library.Record
+	busy      int          // how many streams are turned away
+	keeps     func() error // what else keeping a record comes to
+}
+
+func newDevice() *device { return &device{id: identity.New(), instance: identity.New()} }
+
+// start starts the device's node, with some hooks to reach others by.
+func (d *device) start(t testing.TB, name string, hooks ...p2p.Hook) *device {
+	t.Helper()
+	d.libraries = library.New(library.Config{})
+	d.pairing = pairing.New(pairing.Config{Libraries: d.libraries})
+	var mux p2p.Mux
+	mux.Handle(library.Route, p2p.Anyone, d.libraries)
+	mux.HandleFunc(pairing.Route, p2p.Anyone, func(ctx context.Context, s *p2p.Stream) error {
+		if d.busy > 0 {
+			d.busy--
+			return p2p.ErrBusy
+		}
+		return d.pairing.ServeStream(ctx, s)
+	})
+	mux.Handle(pairing.CodeRoute, p2p.Anyone, d.pairing)
+	var err error
+	d.P2P, err = p2p.Start(t.Context(), p2p.Config{
+		App: "pairing", Name: name, Identity: d.id, Handler: &mux, Logger: slog.New(slog.DiscardHandler),
+		Hooks: append([]p2p.Hook{d.libraries, d.pairing}, hooks...),
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { d.Shutdown(context.Background()) })
+	return d
+}
+
+// create has the device make a library.
+func (d *device) create(t testing.TB) *device {
+	t.Helper()
+	var err error
+	d.lib, err = d.libraries.Add(library.Record{ID: uuid.New(), Name: "Photos", Secret: library.NewSecret()}, d.instance)
+	require.NoError(t, err)
+	d.echo()
+	return d
+}
+
+func (d *device) echo() {
+	d.lib.Handle("echo", func(_ context.Context, c *tunnel.Conn) error {
+		_, err := io.Copy(c, c)
+		return err
+	})
+}
+
+// yes is a user who agrees.
+func (d *device) yes(_ context.Context, other pairing.Device) bool {
+	d.asked = append(d.asked, other)
+	return true
+}
+
+// no is one who does not.
+func (d *device) no(context.Context, pairing.Device) bool { return false }
+
+// silent is one who has gone for lunch.
+func (d *device) silent(ctx context.Context, _ pairing.Device) bool {
+	<-ctx.Done()
+	return true
+}
+
+func (d *device) keep(r library.Record, _ identity.Identity) error {
+	if d.keeps != nil {
+		if err := d.keeps(); err != nil {
+			return err
+		}
+	}
+	d.kept = append(d.kept, r)
+	return nil
+}
+
+// joining is how the device joins.
+func (d *device) joining(confirm pairing.ConfirmFunc) pairing.JoinConfig {
+	return pairing.JoinConfig{Confirm: confirm, Instance: d.instance, Keep: d.keep}
+}
+
+func (d *device) join(ctx context.Context, ticket pairing.Ticket, confirm pairing.ConfirmFunc) (err error) {
+	d.lib, err = d.pairing.Join(ctx, ticket, d.joining(confirm))
+	if err == nil {
+		d.echo()
+	}
+	return err
+}
+
+// joinByCode joins as another device's user invites to.
+func (d *device) joinByCode(t testing.TB, to *device, confirm pairing.ConfirmFunc) (err error) {
+	t.Helper()
+	peer, ok := d.Peer(to.Identity())
+	require.True(t, ok)
+	d.lib, err = d.pairing.JoinByCode(t.Context(), peer, d.joining(confirm))
+	if err == nil {
+		d.echo()
+	}
+	return err
+}
+
+// invite makes an invitation whose user agrees.
+func (d *device) invite(t testing.TB, cfg pairing.InviteConfig) *pairing.Invitation {
+	t.Helper()
+	if cfg.Confirm == nil {
+		cfg.Confirm = d.yes
+	}
+	i, err := d.pairing.Invite(d.lib, cfg)
+	require.NoError(t, err)
+	return i
+}
+
+// talks wants a device to open tunnels to another one.
+func (d *device) talks(t testing.TB, to *device) {
+	t.Helper()
+	c, err := d.lib.Open(t.Context(), to.instance.Remote(), "echo")
+	require.NoError(t, err)
+	defer c.Close()
+	_, err = c.Write([]byte("hello"))
+	require.NoError(t, err)
+	require.NoError(t, c.CloseWrite())
+	b, err := io.ReadAll(c)
+	require.NoError(t, err)
+	require.Equal(t, "hello", string(b))
+}
+
+// members wants the devices to be all members of one library, and each to know that.
+func members(t testing.TB, devices ...*device) {
+	t.Helper()
+	for _, d := range devices {
+		r, first := d.lib.Record(), devices[0].lib.Record()
+		require.Equal(t, first.ID, r.ID)
+		require.Equal(t, first.Name, r.Name)
+		require.True(t, first.Secret == r.Secret)
+		require.Equal(t, first.Number, r.Number)
+		require.Len(t, r.Members, len(devices)-1)
+		for _, o := range devices {
+			if m, ok := r.Member(o.instance.Remote()); o != d {
+				require.True(t, ok)
+				require.Equal(t, o.id.Remote(), m.Node)
+				require.Equal(t, o.Metadata()["name"], m.Name)
+			}
+		}
+	}
+}
+
+func bubble(t *testing.T, f func(t *testing.T, network *p2ptest.Network)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { f(t, p2ptest.NewNetwork(p2ptest.Config{})) })
+}
+
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}

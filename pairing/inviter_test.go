@@ -1,0 +1,186 @@
+package pairing_test
+
+import (
+	"context"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/p2ptest"
+	"github.com/sdp2p/p2p/pairing"
+	"github.com/sdp2p/p2p/tunnel"
+)
+
+// An inviter is a node that serves pairing by hand.
+type inviter struct {
+	*p2p.P2P
+	ticket pairing.Ticket
+	opened chan *tunnel.Conn
+}
+
+func newInviter(t *testing.T, network *p2ptest.Network) *inviter {
+	id := identity.New()
+	m := &inviter{opened: make(chan *tunnel.Conn, 1), ticket: craft(t, id.Remote(), [16]byte{7}, time.Now().Add(time.Hour))}
+	var mux p2p.Mux
+	with := tunnel.NewCredentialFor(purpose, id, pskOf(t, m.ticket))
+	mux.HandleFunc(pairing.Route, p2p.Anyone, func(ctx context.Context, s *p2p.Stream) error {
+		c, err := accept(s, m.P2P, with)
+		if err != nil {
+			return err
+		}
+		m.opened <- c
+		<-c.Done()
+		return nil
+	})
+	m.P2P = network.Start(t, p2p.Config{App: "pairing", Identity: id, Handler: &mux})
+	return m
+}
+
+// agrees says yes, and waits for the other side to do so.
+func agrees(t *testing.T, c *tunnel.Conn) {
+	c.Write(append(replyOf(0, "M"), 0))
+	require.Equal(t, []byte{0}, expect(t, c, 1))
+}
+
+// A device that invites may say what it likes: whoever joins keeps nothing of it, and hears why.
+func TestHostileInviter(t *testing.T) {
+	me := newDevice()
+	own := func(m *inviter) library.Member {
+		return library.Member{Instance: identity.New().Remote(), Node: m.Identity()}
+	}
+	record := func(m *inviter) library.Record {
+		return library.Record{ID: uuid.New(), Secret: library.NewSecret(), Members: []library.Member{own(m)}}
+	}
+	bad := func(alter func(r *library.Record, m *inviter)) func(t *testing.T, m *inviter, c *tunnel.Conn) {
+		return func(t *testing.T, m *inviter, c *tunnel.Conn) {
+			r := record(m)
+			alter(&r, m)
+			agrees(t, c)
+			c.Write(welcomeOf(t, r))
+		}
+	}
+	yes := append(replyOf(0, "M"), 0)
+	for name, test := range map[string]struct {
+		says  func(t *testing.T, m *inviter, c *tunnel.Conn)
+		want  error
+		asked int
+		kept  int
+		takes time.Duration
+	}{
+		"nothing":            {func(t *testing.T, m *inviter, c *tunnel.Conn) {}, pairing.ErrUnfinished, 0, 0, 10 * time.Second},
+		"the end":            {func(t *testing.T, m *inviter, c *tunnel.Conn) { c.Close() }, pairing.ErrUnfinished, 0, 0, 0},
+		"version 2":          {func(t *testing.T, m *inviter, c *tunnel.Conn) { c.Write([]byte{2}) }, pairing.ErrProtocol, 0, 0, 0},
+		"an unknown status":  {func(t *testing.T, m *inviter, c *tunnel.Conn) { c.Write(replyOf(5, "")) }, pairing.ErrProtocol, 0, 0, 0},
+		"used":               {func(t *testing.T, m *inviter, c *tunnel.Conn) { c.Write(replyOf(1, "")) }, pairing.ErrUsed, 0, 0, 0},
+		"declined":           {func(t *testing.T, m *inviter, c *tunnel.Conn) { c.Write(replyOf(2, "")) }, pairing.ErrPeerDeclined, 0, 0, 0},
+		"silence":            {func(t *testing.T, m *inviter, c *tunnel.Conn) { c.Write(replyOf(0, "")) }, pairing.ErrNoAnswer, 1, 0, pairing.ConfirmTime},
+		"no":                 {func(t *testing.T, m *inviter, c *tunnel.Conn) { c.Write(append(replyOf(0, "M"), 2)) }, pairing.ErrPeerDeclined, 1, 0, 0},
+		"no secret":          {func(t *testing.T, m *inviter, c *tunnel.Conn) { c.Write(yes) }, pairing.ErrUnfinished, 1, 0, 10 * time.Second},
+		"no after yes":       {func(t *testing.T, m *inviter, c *tunnel.Conn) { c.Write(append(yes, 2)) }, pairing.ErrPeerDeclined, 1, 0, 0},
+		"not in the library": {bad(func(r *library.Record, m *inviter) { r.Members = nil }), pairing.ErrProtocol, 1, 0, 0},
+		"elsewhere":          {bad(func(r *library.Record, m *inviter) { r.Members[0].Node = identity.New().Remote() }), pairing.ErrProtocol, 1, 0, 0},
+		"no UUID":            {bad(func(r *library.Record, m *inviter) { r.ID = uuid.Nil }), pairing.ErrProtocol, 1, 0, 0},
+		"our instance":       {bad(func(r *library.Record, m *inviter) { r.Members[0].Instance = me.instance.Remote() }), pairing.ErrProtocol, 1, 0, 0},
+		"our node": {bad(func(r *library.Record, m *inviter) {
+			r.Members = append(r.Members, library.Member{Instance: identity.New().Remote(), Node: me.id.Remote()})
+		}), pairing.ErrProtocol, 1, 0, 0},
+		"two on a node": {bad(func(r *library.Record, m *inviter) { r.Members = append(r.Members, own(m)) }), pairing.ErrProtocol, 1, 0, 0},
+		"1025 members": {bad(func(r *library.Record, m *inviter) {
+			for range library.MaxMembers {
+				r.Members = append(r.Members, library.Member{Instance: r.Members[0].Instance, Node: r.Members[0].Node})
+			}
+		}), pairing.ErrProtocol, 1, 0, 0},
+		"no last word": {bad(func(*library.Record, *inviter) {}), pairing.ErrUnfinished, 1, 1, 10 * time.Second},
+		"fails after all": {func(t *testing.T, m *inviter, c *tunnel.Conn) {
+			agrees(t, c)
+			c.Write(append(welcomeOf(t, record(m)), 4))
+		}, pairing.ErrPeerFailed, 1, 1, 0},
+		"the end instead of the last word": {func(t *testing.T, m *inviter, c *tunnel.Conn) {
+			agrees(t, c)
+			c.Write(welcomeOf(t, record(m)))
+			c.CloseWrite()
+		}, pairing.ErrUnfinished, 1, 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, network *p2ptest.Network) {
+				m := newInviter(t, network)
+				b := me
+				b.asked, b.kept = nil, nil
+				b.start(t, "Bob's", network.Hooks()...)
+				pass(time.Second)
+				later(t, 0, func() {
+					c := <-m.opened
+					expect(t, c, 3+len("Bob's")+32)
+					test.says(t, m, c)
+					io.Copy(io.Discard, c)
+					c.Abort(io.EOF)
+				})
+				began := time.Now()
+				require.ErrorIs(t, b.join(t.Context(), m.ticket, b.yes), test.want)
+				require.Equal(t, test.takes, time.Since(began))
+				pass(0)
+				require.Len(t, b.asked, test.asked)
+				require.Len(t, b.kept, test.kept)
+				require.Empty(t, b.libraries.All())
+			})
+		})
+	}
+}
+
+// Whoever shows a ticket as its own, and relays what comes to the one that it is from, gets nowhere: keys are in the handshake.
+func TestInTheMiddle(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := two(t, network)
+		relayed := 0
+		var m *p2p.P2P
+		var mux p2p.Mux
+		mux.HandleFunc(pairing.Route, p2p.Anyone, func(ctx context.Context, s *p2p.Stream) error {
+			relayed++
+			peer, _ := m.Peer(a.Identity())
+			on, err := peer.Open(ctx, pairing.Route)
+			if err != nil {
+				return err
+			}
+			go func() { io.Copy(on, s); on.CloseWrite() }()
+			_, err = io.Copy(s, on)
+			return err
+		})
+		m = network.Start(t, p2p.Config{App: "pairing", Handler: &mux})
+		pass(time.Second)
+		i := a.invite(t, pairing.InviteConfig{})
+		ticket := i.Ticket()
+		ticket.Node = m.Identity()
+		require.ErrorIs(t, b.join(t.Context(), ticket, b.yes), pairing.ErrRefused)
+		require.Equal(t, 1, relayed)
+		require.Empty(t, a.asked)
+		require.Empty(t, b.asked)
+		require.NoError(t, b.join(t.Context(), i.Ticket(), b.yes), "the ticket is still good")
+	})
+}
+
+// A node cannot come under another one's name, and another purpose's tunnel is no pairing.
+func TestOtherKeys(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := two(t, network)
+		i := a.invite(t, pairing.InviteConfig{})
+		for name, with := range map[string]*tunnel.Credential{
+			"another key":     tunnel.NewCredentialFor(purpose, identity.New(), pskOf(t, i.Ticket())),
+			"another purpose": tunnel.NewCredentialFor([16]byte{}, b.id, pskOf(t, i.Ticket())),
+			"a library's":     tunnel.NewCredential([16]byte{}, b.id, pskOf(t, i.Ticket())),
+			"no secret":       tunnel.NewCredentialFor(purpose, b.id, [32]byte{}),
+		} {
+			session, err := library.Session(b.P2P, b.open(t, a.Identity(), pairing.Route))
+			require.NoError(t, err)
+			_, err = tunnel.Initiator(t.Context(), session, with, tunnel.Member{Instance: a.Identity(), Node: a.Identity()})
+			require.ErrorIs(t, err, p2p.ErrTunnelRefused, name)
+			pass(time.Second)
+		}
+		require.NoError(t, b.join(t.Context(), i.Ticket(), b.yes))
+	})
+}

@@ -1,0 +1,230 @@
+package pairing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/tunnel"
+)
+
+const (
+	dialAgain = 2 * time.Second        // after a dial that failed
+	dialSoon  = 100 * time.Millisecond // if something is heard of the peer, which may be our own attempt
+	dialTime  = 15 * time.Second       // for dials by a ticket that has expired by our clock, which may be wrong
+)
+
+// A JoinConfig tells how to join. Only Confirm is required.
+type JoinConfig struct {
+	// Confirm asks the user of this device.
+	Confirm ConfirmFunc
+
+	// Instance is this device's instance of the library, made for it; its key file must exist before Join is called. If
+	// zero, a fresh one is made, which only Keep gets to see.
+	Instance identity.Identity
+
+	// Keep, if not nil, is called with the record of the library and this device's instance before the library is added, and
+	// before the other device relies on it, which waits for 20 s. An error ends the pairing. If Join fails after Keep was called, what was kept
+	// is worth nothing.
+	Keep func(r library.Record, instance identity.Identity) error
+}
+
+// Join joins the library that a ticket invites to: it connects to the node that has made the ticket, wherever that is found,
+// and returns the library, as [library.Libraries.Add] does. It waits for the node until ctx is done or the ticket expires.
+//
+// It fails with [ErrRefused], [ErrExpired] or [ErrUsed] if the ticket is good no more; with [ErrDeclined], [ErrPeerDeclined] or
+// [ErrNoAnswer] if a user does not agree; with [ErrPeerFailed] or [ErrUnfinished] if it breaks off; with a *[p2p.DialError] if
+// the node cannot be reached; with what Keep returns, or [library.ErrAdded] if this device has the library.
+// The ticket is used up by all of those but the last two of the dial and the first two.
+func (p *Pairing) Join(ctx context.Context, t Ticket, cfg JoinConfig) (*library.Library, error) {
+	ctx, leave, scope, err := p.begin(ctx, t.Node, &cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	candidates := make([]p2p.Candidate, len(t.Addrs))
+	for i, a := range t.Addrs {
+		candidates[i] = p2p.Candidate{Kind: p2p.Manual, Addr: a}
+	}
+	if err := scope.Discovered(t.Node, nil, candidates); err != nil {
+		return nil, err
+	}
+	defer scope.Expired(t.Node)
+	dialing, cancel := context.WithDeadline(ctx, later(t.Expiry, time.Now().Add(dialTime)))
+	defer cancel()
+	c, err := p.present(dialing, scope, t)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("%w (%w)", context.Cause(ctx), err)
+	case time.Now().Before(t.Expiry):
+		return nil, err
+	default:
+		return nil, fmt.Errorf("%w (%w)", ErrExpired, err)
+	}
+	talk := inTunnel(c, scope)
+	l, err := p.enter(ctx, scope.Node().Identity(), talk, cfg)
+	return l, talk.finish(err)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// begin notes that this device is pairing with a node, until leave is called. The context that it returns ends with the hook, too.
+func (p *Pairing) begin(ctx context.Context, node identity.RemoteIdentity, cfg *JoinConfig) (_ context.Context, leave func(), scope *p2p.Scope, err error) {
+	if cfg.Confirm == nil {
+		panic("pairing: JoinConfig.Confirm is required")
+	}
+	if cfg.Instance.IsZero() {
+		cfg.Instance = identity.New()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.scope == nil:
+		return nil, nil, nil, ErrNotRunning
+	case node.IsZero():
+		return nil, nil, nil, ErrTicket
+	case node == p.scope.Node().Identity():
+		return nil, nil, nil, fmt.Errorf("%w: it is from this device", ErrTicket)
+	case p.joining[node]:
+		return nil, nil, nil, ErrBusy
+	}
+	p.joining[node] = true
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(p.run, func() { cancel(ErrNotRunning) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.joining, node)
+	}, p.scope, nil
+}
+
+// present shows the ticket to the node that has made it, and returns the tunnel. While the node cannot be reached, it goes on.
+func (p *Pairing) present(ctx context.Context, scope *p2p.Scope, t Ticket) (*tunnel.Conn, error) {
+	node := scope.Node()
+	events := node.Subscribe()
+	defer events.Close()
+	credential := tunnel.NewCredentialFor(purpose, scope.Identity(), t.psk())
+	for {
+		c, err := open(ctx, node, t, credential)
+		switch {
+		case err == nil:
+			return c, nil
+		case errors.Is(err, tunnel.ErrHandshake) && !errors.Is(err, p2p.ErrConnectionLost) && !errors.Is(err, p2p.ErrBusy) && ctx.Err() == nil:
+			return nil, fmt.Errorf("%w (%w)", ErrRefused, err)
+		case errors.Is(err, p2p.ErrClosed), errors.Is(err, p2p.ErrRevoked):
+			return nil, err
+		}
+		if !wait(ctx, events, t.Node) {
+			return nil, fmt.Errorf("pairing: the device that made the ticket cannot be reached; is it on, on the same network, and still showing it? %w", err)
+		}
+	}
+}
+
+func open(ctx context.Context, node *p2p.P2P, t Ticket, with *tunnel.Credential) (*tunnel.Conn, error) {
+	peer, ok := node.Peer(t.Node)
+	if !ok {
+		return nil, p2p.ErrNoCandidate
+	}
+	s, err := peer.Open(ctx, Route)
+	if err != nil {
+		return nil, err
+	}
+	session, err := library.Session(node, s)
+	if err != nil {
+		s.Reset(p2p.ErrTunnelRefused)
+		return nil, err
+	}
+	return tunnel.Initiator(ctx, session, with, tunnel.Member{Instance: t.Node, Node: t.Node})
+}
+
+// wait waits until something new is heard of a peer, or longer, and reports whether ctx is not done.
+func wait(ctx context.Context, events *p2p.Subscription, peer identity.RemoteIdentity) bool {
+	again := time.NewTimer(dialAgain)
+	defer again.Stop()
+	heard := false
+	hear := func(of *p2p.Peer) {
+		if !heard && of.Identity() == peer {
+			heard = true
+			again.Reset(dialSoon)
+		}
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-again.C:
+			return true
+		case e, ok := <-events.C:
+			if !ok {
+				return false
+			}
+			switch e := e.(type) {
+			case p2p.PeerDiscoveredBy:
+				hear(e.Peer)
+			case p2p.PeerConnectedWith:
+				hear(e.Peer)
+			}
+		}
+	}
+}
+
+// enter has the conversation by which this device becomes a member.
+func (p *Pairing) enter(ctx context.Context, self identity.RemoteIdentity, t *talk, cfg JoinConfig) (*library.Library, error) {
+	if err := t.write(&hello{name: t.name, instance: cfg.Instance.Remote()}); err != nil {
+		return nil, err
+	}
+	var r reply
+	if err := t.read(ctx, r.DecodeFrom, stepTime); err != nil {
+		return nil, err
+	}
+	if r.status != statusOK {
+		return nil, told{r.status.err()}
+	}
+	t.device.Name = plain(r.name)
+	if err := t.agree(ctx, cfg.Confirm); err != nil {
+		return nil, err
+	}
+	var w welcome
+	if err := t.read(ctx, w.DecodeFrom, stepTime); err != nil {
+		return nil, err
+	}
+	record := library.Record(w)
+	if _, ok := p.libraries.Get(record.ID); ok {
+		return nil, library.ErrAdded
+	}
+	if err := record.Validate(cfg.Instance.Remote(), self); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrProtocol, err)
+	}
+	if !slices.ContainsFunc(record.Members, func(m library.Member) bool { return m.Node == t.device.Node }) {
+		return nil, fmt.Errorf("%w: it is no member itself", ErrProtocol)
+	}
+	if cfg.Keep != nil {
+		if err := cfg.Keep(record.Clone(), cfg.Instance); err != nil {
+			return nil, fmt.Errorf("pairing: the record of the library was not kept: %w", err)
+		}
+	}
+	l, err := p.libraries.Add(record, cfg.Instance)
+	if err != nil {
+		return nil, err
+	}
+	if err = t.tell(statusOK); err == nil {
+		err = t.hear(ctx, stepTime)
+	}
+	if err != nil {
+		return nil, errors.Join(err, p.libraries.Remove(record.ID))
+	}
+	return l, nil
+}

@@ -1,0 +1,263 @@
+package pairing_test
+
+import (
+	"context"
+	"io"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/p2ptest"
+	"github.com/sdp2p/p2p/pairing"
+	"github.com/sdp2p/p2p/tunnel"
+)
+
+// A device with the ticket may say what it likes: it gets nothing, and whoever invites hears why.
+func TestHostileJoiner(t *testing.T) {
+	hello := helloOf("M", identity.New().Remote())
+	for name, test := range map[string]struct {
+		says  func(t *testing.T, a *device, c *tunnel.Conn)
+		want  error
+		asked int
+		takes time.Duration
+	}{
+		"nothing":     {func(t *testing.T, a *device, c *tunnel.Conn) {}, pairing.ErrUnfinished, 0, 10 * time.Second},
+		"half a word": {func(t *testing.T, a *device, c *tunnel.Conn) { c.Write(hello[:9]) }, pairing.ErrUnfinished, 0, 10 * time.Second},
+		"the end":     {func(t *testing.T, a *device, c *tunnel.Conn) { c.Close() }, pairing.ErrUnfinished, 0, 0},
+		"version 2":   {func(t *testing.T, a *device, c *tunnel.Conn) { c.Write([]byte{2}) }, pairing.ErrProtocol, 0, 0},
+		"no key":      {func(t *testing.T, a *device, c *tunnel.Conn) { c.Write(append([]byte{1, 0, 0}, make([]byte, 32)...)) }, pairing.ErrProtocol, 0, 0},
+		"the inviter's instance": {func(t *testing.T, a *device, c *tunnel.Conn) {
+			c.Write(helloOf("M", a.instance.Remote()))
+			require.Equal(t, replyOf(4, "Alice's"), expect(t, c, 4+len("Alice's")))
+		}, library.ErrInvalid, 0, 0},
+		"another member's instance": {func(t *testing.T, a *device, c *tunnel.Conn) {
+			c.Write(helloOf("M", a.lib.Record().Members[0].Instance))
+			require.Equal(t, replyOf(4, "Alice's"), expect(t, c, 4+len("Alice's")))
+		}, nil, 0, 0},
+		"an unknown status": {func(t *testing.T, a *device, c *tunnel.Conn) { c.Write(append(hello, 9)) }, pairing.ErrProtocol, 1, 0},
+		"yes twice":         {func(t *testing.T, a *device, c *tunnel.Conn) { c.Write(append(hello, 0, 0)) }, pairing.ErrProtocol, 1, 0},
+		"no":                {func(t *testing.T, a *device, c *tunnel.Conn) { c.Write(append(hello, 2)) }, pairing.ErrPeerDeclined, 1, 0},
+		"no after yes": {func(t *testing.T, a *device, c *tunnel.Conn) {
+			c.Write(append(hello, 0))
+			pass(time.Second)
+			c.Write([]byte{2})
+		}, pairing.ErrPeerDeclined, 1, time.Second},
+		"gone after yes": {func(t *testing.T, a *device, c *tunnel.Conn) {
+			c.Write(append(hello, 0))
+			pass(time.Second)
+			c.Abort(io.EOF)
+		}, pairing.ErrUnfinished, 1, time.Second},
+		"silence": {func(t *testing.T, a *device, c *tunnel.Conn) { c.Write(hello) }, pairing.ErrNoAnswer, 1, pairing.ConfirmTime},
+		"silence after the secret": {func(t *testing.T, a *device, c *tunnel.Conn) { c.Write(append(hello, 0)) },
+			pairing.ErrUnfinished, 1, time.Minute + 20*time.Second},
+		"it has not kept it": {func(t *testing.T, a *device, c *tunnel.Conn) {
+			c.Write(append(hello, 0))
+			pass(61 * time.Second)
+			c.Write([]byte{4})
+		},
+			pairing.ErrPeerFailed, 1, 61 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, network *p2ptest.Network) {
+				a, b := two(t, network)
+				other := library.Member{Instance: identity.New().Remote(), Node: identity.New().Remote(), Name: "Carol's"}
+				require.NoError(t, a.lib.AddMember(other))
+				before := a.lib.Record()
+				i := a.invite(t, pairing.InviteConfig{Confirm: func(ctx context.Context, d pairing.Device) bool {
+					a.yes(ctx, d)
+					select {
+					case <-time.After(time.Minute):
+					case <-ctx.Done():
+					}
+					return true
+				}})
+				c, err := b.present(t, i.Ticket())
+				require.NoError(t, err)
+				began := time.Now()
+				test.says(t, a, c)
+				_, err = i.Wait(t.Context())
+				if require.Error(t, err); test.want != nil {
+					require.ErrorIs(t, err, test.want)
+				}
+				require.InDelta(t, test.takes, time.Since(began), float64(10*time.Millisecond))
+				pass(0)
+				require.Len(t, a.asked, test.asked)
+				require.Equal(t, before, a.lib.Record())
+			})
+		})
+	}
+}
+
+// A name cannot direct a terminal.
+func TestNameIsPlain(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := two(t, network)
+		i := a.invite(t, pairing.InviteConfig{Confirm: func(ctx context.Context, d pairing.Device) bool { a.yes(ctx, d); return false }})
+		c, err := b.present(t, i.Ticket())
+		require.NoError(t, err)
+		_, err = c.Write(helloOf("Bob\x1b[2J\ncode 123456\u202e", b.instance.Remote()))
+		require.NoError(t, err)
+		_, err = i.Wait(t.Context())
+		require.ErrorIs(t, err, pairing.ErrDeclined)
+		require.Equal(t, "Bob[2J code 123456", a.asked[0].Name)
+	})
+}
+
+// Guessing gets what any stranger gets, whatever there is: the same error, at the same time.
+func TestGuessed(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := two(t, network)
+		guess := craft(t, a.Identity(), [16]byte{1}, time.Now().Add(time.Hour))
+		seen := map[string]bool{}
+		attempt := func(ticket pairing.Ticket) {
+			t.Helper()
+			began := time.Now()
+			_, err := b.present(t, ticket)
+			require.ErrorIs(t, err, tunnel.ErrHandshake)
+			require.ErrorIs(t, err, p2p.ErrTunnelRefused)
+			require.Equal(t, 250*time.Millisecond, time.Since(began))
+			seen[err.Error()] = true
+			err = b.join(t.Context(), ticket, b.yes)
+			require.ErrorIs(t, err, pairing.ErrRefused)
+			require.NotErrorIs(t, err, pairing.ErrExpired)
+			peer, ok := b.Peer(a.Identity())
+			require.True(t, ok)
+			require.NotContains(t, peer.DiscoveredBy(), "pairing", "it is over")
+			pass(time.Second)
+		}
+		attempt(guess) // no invitation stands
+		i := a.invite(t, pairing.InviteConfig{})
+		attempt(guess)
+		cancelled := a.invite(t, pairing.InviteConfig{})
+		cancelled.Cancel()
+		attempt(cancelled.Ticket())
+		require.Len(t, seen, 1)
+		require.NoError(t, b.join(t.Context(), i.Ticket(), b.yes), "and the ticket is still good")
+	})
+}
+
+// A second device with the ticket is told that it was used, and so is the user who made it.
+func TestUsed(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := two(t, network)
+		c := newDevice().start(t, "Carol's", network.Hooks()...)
+		var refused []pairing.Device
+		i := a.invite(t, pairing.InviteConfig{Confirm: a.slowly(time.Minute), Refused: func(d pairing.Device) { refused = append(refused, d) }})
+		later(t, time.Second, func() { require.ErrorIs(t, c.join(t.Context(), i.Ticket(), c.yes), pairing.ErrUsed) })
+		require.NoError(t, b.join(t.Context(), i.Ticket(), b.yes))
+		require.ErrorIs(t, c.join(t.Context(), i.Ticket(), c.yes), pairing.ErrUsed, "afterwards, too")
+		require.Empty(t, c.asked)
+		require.Len(t, refused, 2)
+		for _, d := range refused {
+			require.Equal(t, c.Identity(), d.Node)
+			require.Equal(t, "Carol's", d.Name)
+			require.Regexp(t, "^[0-9]{6}$", d.Code)
+			require.NotEqual(t, a.asked[0].Code, d.Code)
+		}
+		members(t, a, b)
+		i.Cancel() // it is forgotten now
+		require.ErrorIs(t, c.join(t.Context(), i.Ticket(), c.yes), pairing.ErrRefused)
+		require.Len(t, refused, 2)
+		_, err := i.Wait(t.Context())
+		require.NoError(t, err)
+	})
+}
+
+// Of two devices that come with one ticket at once, one joins.
+func TestTwoAtOnce(t *testing.T) {
+	for range 25 {
+		bubble(t, func(t *testing.T, network *p2ptest.Network) {
+			a, b := two(t, network)
+			c := newDevice().start(t, "Carol's", network.Hooks()...)
+			pass(time.Second)
+			i := a.invite(t, pairing.InviteConfig{})
+			errs := map[*device]error{}
+			var mu sync.Mutex
+			var both sync.WaitGroup
+			for _, d := range []*device{b, c} {
+				both.Go(func() {
+					err := d.join(t.Context(), i.Ticket(), d.yes)
+					mu.Lock()
+					defer mu.Unlock()
+					errs[d] = err
+				})
+			}
+			both.Wait()
+			if errs[b] != nil {
+				b, c = c, b
+			}
+			require.NoError(t, errs[b])
+			require.ErrorIs(t, errs[c], pairing.ErrUsed)
+			m, err := i.Wait(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, b.instance.Remote(), m.Instance)
+			require.Empty(t, c.libraries.All())
+			members(t, a, b)
+		})
+	}
+}
+
+// One device joins by another one once at a time, with a ticket or without.
+func TestBusy(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := two(t, network)
+		i, other := a.invite(t, pairing.InviteConfig{}), a.invite(t, pairing.InviteConfig{})
+		later(t, time.Second, func() {
+			_, err := b.pairing.Join(t.Context(), other.Ticket(), b.joining(b.yes))
+			require.ErrorIs(t, err, pairing.ErrBusy)
+			peer, _ := b.Peer(a.Identity())
+			_, err = b.pairing.JoinByCode(t.Context(), peer, b.joining(b.yes))
+			require.ErrorIs(t, err, pairing.ErrBusy)
+		})
+		require.NoError(t, b.join(t.Context(), i.Ticket(), b.slowly(time.Minute)))
+		require.NoError(t, b.libraries.Remove(b.lib.ID()))
+		require.NoError(t, b.join(t.Context(), other.Ticket(), b.yes))
+	})
+}
+
+// A user's callback may panic, leave, be late, or never come back.
+func TestCallbacks(t *testing.T) {
+	forever := make(chan struct{})
+	answers := map[string]struct {
+		confirm   pairing.ConfirmFunc
+		ours, its error
+		takes     time.Duration
+	}{
+		"panics": {func(context.Context, pairing.Device) bool { panic("no") }, pairing.ErrDeclined, pairing.ErrPeerDeclined, 0},
+		"never":  {func(context.Context, pairing.Device) bool { <-forever; return true }, pairing.ErrNoAnswer, pairing.ErrNoAnswer, pairing.ConfirmTime},
+		"late": {func(context.Context, pairing.Device) bool { time.Sleep(pairing.ConfirmTime + time.Second); return true },
+			pairing.ErrNoAnswer, pairing.ErrNoAnswer, pairing.ConfirmTime},
+		"just in time": {func(context.Context, pairing.Device) bool { time.Sleep(pairing.ConfirmTime - time.Second); return true },
+			nil, nil, pairing.ConfirmTime - time.Second},
+	}
+	for name, test := range answers {
+		for _, side := range []string{"inviter", "joiner"} {
+			t.Run(name+" "+side, func(t *testing.T) {
+				bubble(t, func(t *testing.T, network *p2ptest.Network) {
+					forever = make(chan struct{})
+					t.Cleanup(func() { close(forever) })
+					a, b := two(t, network)
+					inviter, joiner, errA, errB := a.yes, test.confirm, test.its, test.ours
+					if side == "inviter" {
+						inviter, joiner, errA, errB = test.confirm, b.yes, test.ours, test.its
+					}
+					i := a.invite(t, pairing.InviteConfig{Confirm: inviter})
+					began := time.Now()
+					require.ErrorIs(t, b.join(t.Context(), i.Ticket(), joiner), errB)
+					_, err := i.Wait(t.Context())
+					require.ErrorIs(t, err, errA)
+					require.Equal(t, test.takes, time.Since(began))
+					if errA != nil {
+						nothing(t, a, b)
+					}
+					pass(2 * time.Second) // the late one has nothing to say any more
+				})
+			})
+		}
+	}
+}

@@ -1,0 +1,100 @@
+package pairing_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/p2ptest"
+	"github.com/sdp2p/p2p/pairing"
+)
+
+// With a ticket a device becomes a member; both users see the other's name and the same digits; others hear of it.
+func TestTicket(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a := newDevice().start(t, "Alice's", network.Hooks()...).create(t)
+		b := newDevice().start(t, "Bob's", network.Hooks()...)
+		c := newDevice().start(t, "Carol's", network.Hooks()...)
+		for _, joiner := range []*device{b, c} {
+			a.asked = nil
+			i := a.invite(t, pairing.InviteConfig{})
+			ticket, err := pairing.ParseTicket(i.Ticket().String())
+			require.NoError(t, err)
+			require.NoError(t, joiner.join(t.Context(), ticket, joiner.yes))
+			m, err := i.Wait(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, joiner.instance.Remote(), m.Instance)
+			require.Len(t, a.asked, 1)
+			require.Len(t, joiner.asked, 1)
+			require.Equal(t, pairing.Device{Node: a.Identity(), Name: "Alice's", Code: a.asked[0].Code}, joiner.asked[0])
+			require.Equal(t, pairing.Device{Node: joiner.Identity(), Name: joiner.Metadata()["name"], Code: a.asked[0].Code}, a.asked[0])
+			require.Len(t, a.asked[0].Code, 6)
+			require.Equal(t, joiner.lib.Record(), joiner.kept[0])
+		}
+		pass(5 * time.Second)
+		members(t, a, b, c)
+		a.talks(t, c)
+		b.talks(t, c)
+		c.talks(t, b)
+	})
+}
+
+func TestCode(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a := newDevice().start(t, "Alice's", network.Hooks()...).create(t)
+		b := newDevice().start(t, "Bob's", network.Hooks()...)
+		i, err := a.pairing.InviteByCode(a.lib, pairing.InviteConfig{Confirm: a.yes})
+		require.NoError(t, err)
+		pass(time.Second)
+		peer, ok := b.Peer(a.Identity())
+		require.True(t, ok)
+		b.lib, err = b.pairing.JoinByCode(t.Context(), peer, b.joining(b.yes))
+		require.NoError(t, err)
+		_, err = i.Wait(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, a.asked[0].Code, b.asked[0].Code)
+		b.echo()
+		members(t, a, b)
+		a.talks(t, b)
+		b.talks(t, a)
+	})
+}
+
+// Nobody is let in if a user says no, or nothing.
+func TestDisagree(t *testing.T) {
+	for name, test := range map[string]struct {
+		a, b         func(d *device) pairing.ConfirmFunc
+		errA, errB   error
+		joinedWithin time.Duration
+	}{
+		"inviter declines":  {a: func(d *device) pairing.ConfirmFunc { return d.no }, errA: pairing.ErrDeclined, errB: pairing.ErrPeerDeclined},
+		"joiner declines":   {b: func(d *device) pairing.ConfirmFunc { return d.no }, errA: pairing.ErrPeerDeclined, errB: pairing.ErrDeclined},
+		"inviter is silent": {a: func(d *device) pairing.ConfirmFunc { return d.silent }, errA: pairing.ErrNoAnswer, errB: pairing.ErrNoAnswer, joinedWithin: pairing.ConfirmTime},
+		"joiner is silent":  {b: func(d *device) pairing.ConfirmFunc { return d.silent }, errA: pairing.ErrNoAnswer, errB: pairing.ErrNoAnswer, joinedWithin: pairing.ConfirmTime},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, network *p2ptest.Network) {
+				a := newDevice().start(t, "Alice's", network.Hooks()...).create(t)
+				b := newDevice().start(t, "Bob's", network.Hooks()...)
+				confirmA, confirmB := a.yes, b.yes
+				if test.a != nil {
+					confirmA = test.a(a)
+				}
+				if test.b != nil {
+					confirmB = test.b(b)
+				}
+				i := a.invite(t, pairing.InviteConfig{Confirm: confirmA})
+				began := time.Now()
+				require.ErrorIs(t, b.join(t.Context(), i.Ticket(), confirmB), test.errB)
+				_, err := i.Wait(t.Context())
+				require.ErrorIs(t, err, test.errA)
+				require.Equal(t, test.joinedWithin, time.Since(began))
+				require.Empty(t, a.lib.Record().Members)
+				require.Empty(t, b.libraries.All())
+				require.Empty(t, b.kept)
+				require.ErrorIs(t, b.join(t.Context(), i.Ticket(), b.yes), pairing.ErrUsed)
+			})
+		})
+	}
+}

@@ -1,0 +1,109 @@
+package pairing_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/p2ptest"
+	"github.com/sdp2p/p2p/pairing"
+)
+
+// relayed is a listener whose streams say that they run through a relay.
+type relayed struct{ p2p.Listener }
+
+type relayedStream struct{ p2p.RawStream }
+
+func (relayedStream) Path() p2p.Path { return p2p.Path{Relayed: true} }
+
+func (l relayed) Dial(ctx context.Context, to identity.RemoteIdentity, via []p2p.Candidate) (p2p.RawStream, error) {
+	s, err := l.Listener.Dial(ctx, to, via)
+	if err != nil {
+		return nil, err
+	}
+	return relayedStream{s}, nil
+}
+
+// By code, nothing is said through a relay.
+func TestCodeThroughARelay(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a := newDevice().start(t, "Alice's", network.Hooks()...).create(t)
+		b := newDevice().start(t, "Bob's", relayed{network.Listener(p2ptest.ListenerConfig{})}, network.Discovery())
+		pass(time.Second)
+		i := a.byCode(t, a.yes)
+		for range 4 { // which does not count as an attempt
+			require.ErrorContains(t, b.joinByCode(t, a, b.yes), "direct connection")
+		}
+		require.Empty(t, b.asked)
+		i.Cancel()
+	})
+}
+
+// Attempts at once are no way around the limit: of four, three get to where somebody in between could know the digits.
+func TestAttemptsAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		b := newDevice().start(t, "Bob's", network.Hooks()...)
+		var mu sync.Mutex
+		revealed := 0
+		var mux p2p.Mux
+		mux.HandleFunc(pairing.CodeRoute, p2p.Anyone, func(ctx context.Context, s *p2p.Stream) error {
+			expect(t, s, 33)
+			time.Sleep(time.Second)
+			s.Write(nonce())
+			if _, err := s.Read(make([]byte, 32)); err != nil {
+				return err
+			}
+			mu.Lock()
+			revealed++
+			mu.Unlock()
+			time.Sleep(time.Minute)
+			return p2p.ErrHandlerFailed
+		})
+		var peers []*device
+		for range 4 {
+			peers = append(peers, &device{P2P: network.Start(t, p2p.Config{App: "pairing", Handler: &mux})})
+		}
+		pass(time.Second)
+		var all sync.WaitGroup
+		locked := 0
+		for _, m := range peers {
+			peer, ok := b.Peer(m.Identity())
+			require.True(t, ok)
+			all.Go(func() {
+				_, err := b.pairing.JoinByCode(t.Context(), peer, b.joining(b.yes))
+				mu.Lock()
+				defer mu.Unlock()
+				if err == pairing.ErrLocked {
+					locked++
+				} else {
+					require.ErrorIs(t, err, pairing.ErrUnfinished)
+				}
+			})
+		}
+		all.Wait()
+		require.Equal(t, 1, locked)
+		require.Equal(t, 3, revealed)
+		pass(2 * time.Minute)
+	})
+}
+
+// A hook that is taken out ends its invitations, refuses streams, and may be put in again.
+func TestHookEnds(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := two(t, network)
+		i := a.invite(t, pairing.InviteConfig{})
+		require.NoError(t, a.Unregister(t.Context(), a.pairing))
+		_, err := i.Wait(t.Context())
+		require.ErrorIs(t, err, pairing.ErrNotRunning)
+		_, err = b.open(t, a.Identity(), pairing.Route).Read(make([]byte, 1))
+		require.ErrorIs(t, err, p2p.ErrShuttingDown)
+		require.NoError(t, a.Register(t.Context(), a.pairing))
+		require.ErrorIs(t, b.join(t.Context(), i.Ticket(), b.yes), pairing.ErrRefused)
+		require.NoError(t, b.join(t.Context(), a.invite(t, pairing.InviteConfig{}).Ticket(), b.yes))
+	})
+}

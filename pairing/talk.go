@@ -1,0 +1,351 @@
+package pairing
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/proto"
+)
+
+const (
+	talkVersion = 1
+	maxName     = 255
+)
+
+const (
+	pairingCode = "sdp2p-pairing-code" // what the digits of a ticket's tunnel are derived for
+	compareCode = "sdp2p-compare-code" // those of two nodes without a ticket
+)
+
+// digits returns what both users see: six digits of what only the two ends can have in common.
+func digits(secret, salt []byte, info string) string {
+	key, err := hkdf.Key(sha256.New, secret, salt, info, 8)
+	if err != nil {
+		panic(err) // only for lengths that cannot be had
+	}
+	return fmt.Sprintf("%06d", binary.BigEndian.Uint64(key)%1_000_000)
+}
+
+// A status says how things stand on one side.
+type status uint8
+
+const (
+	statusOK status = iota
+	statusUsed
+	statusDeclined
+	statusNoAnswer
+	statusFailed
+)
+
+// err returns what the other side's status means here.
+func (s status) err() error {
+	switch s {
+	case statusOK:
+		return nil
+	case statusUsed:
+		return ErrUsed
+	case statusDeclined:
+		return ErrPeerDeclined
+	case statusNoAnswer:
+		return ErrNoAnswer
+	}
+	return ErrPeerFailed
+}
+
+// statusOf returns what to tell the other side about an error of ours.
+func statusOf(err error) status {
+	switch {
+	case err == nil:
+		return statusOK
+	case errors.Is(err, ErrDeclined), errors.Is(err, ErrCancelled):
+		return statusDeclined
+	case errors.Is(err, ErrNoAnswer):
+		return statusNoAnswer
+	}
+	return statusFailed
+}
+
+// A hello is what the device that joins says first.
+//
+//	size  field
+//	1     version, 1
+//	2+n   name of the device, at most 255 bytes
+//	32    instance of the library that it has made for itself
+type hello struct {
+	name     string
+	instance identity.RemoteIdentity
+}
+
+func (m *hello) AppendBinary(b []byte) ([]byte, error) {
+	b, err := proto.AppendStringMax(append(b, talkVersion), m.name, maxName)
+	instance := m.instance.Bytes()
+	return append(b, instance[:]...), err
+}
+
+func (m *hello) DecodeFrom(d *proto.Decoder) (err error) {
+	if version := d.Uint8(); d.Err() == nil && version != talkVersion {
+		return fmt.Errorf("%w: version %d", ErrProtocol, version)
+	}
+	m.name = d.String(maxName)
+	var instance [identity.Size]byte
+	d.Fixed(instance[:])
+	if err := d.Err(); err != nil {
+		return err
+	}
+	m.instance, err = identity.FromBytes(instance[:])
+	return err
+}
+
+// A reply is what the device that has invited says to that.
+//
+//	size  field
+//	1     version, 1
+//	1     status
+//	2+n   name of the device, at most 255 bytes
+type reply struct {
+	status status
+	name   string
+}
+
+func (m *reply) AppendBinary(b []byte) ([]byte, error) {
+	return proto.AppendStringMax(append(b, talkVersion, byte(m.status)), m.name, maxName)
+}
+
+func (m *reply) DecodeFrom(d *proto.Decoder) error {
+	if version := d.Uint8(); d.Err() == nil && version != talkVersion {
+		return fmt.Errorf("%w: version %d", ErrProtocol, version)
+	}
+	m.status = decodeStatus(d)
+	m.name = d.String(maxName)
+	return d.Err()
+}
+
+func decodeStatus(d *proto.Decoder) status {
+	return proto.DecodeEnum(d, "status", statusOK, statusUsed, statusDeclined, statusNoAnswer, statusFailed)
+}
+
+// A welcome is what the new member gets.
+//
+//	size  field
+//	1     status; if it is not 0, nothing follows
+//	16    UUID of the library
+//	2+n   its name, at most 255 bytes
+//	8     number of its secret
+//	32    its secret, or zeros
+//	8     since when the device is a member, in seconds since 1970
+//	      members, as of [library.MemberList]
+type welcome library.Record
+
+func (m *welcome) AppendBinary(b []byte) ([]byte, error) {
+	b = proto.AppendUUID(append(b, byte(statusOK)), m.ID)
+	b, err := proto.AppendStringMax(b, m.Name, maxName)
+	if err != nil {
+		return nil, err
+	}
+	b = append(proto.AppendUint64(b, m.Number), m.Secret[:]...)
+	b = proto.AppendUint64(b, uint64(m.Since))
+	return library.MemberList(m.Members).AppendBinary(b)
+}
+
+func (m *welcome) DecodeFrom(d *proto.Decoder) error {
+	if s := decodeStatus(d); d.Err() == nil && s != statusOK {
+		return told{s.err()}
+	}
+	m.ID = d.UUID()
+	m.Name = d.String(maxName)
+	m.Number = d.Uint64()
+	d.Fixed(m.Secret[:])
+	m.Since = int64(d.Uint64())
+	return (*library.MemberList)(&m.Members).DecodeFrom(d)
+}
+
+// A talk is a conversation with the other device: in a tunnel, or in a stream whose ends the users compare.
+type talk struct {
+	conn   net.Conn
+	close  func() error       // ends it in order
+	abort  func(reason error) // has the other side notice that something is wrong, where it was not told
+	device Device
+	name   string // our own
+	log    *slog.Logger
+	due    bool // our reply: what we tell is told in it
+	closed bool // in order
+}
+
+type message interface{ AppendBinary([]byte) ([]byte, error) }
+
+func (t *talk) write(m message) error {
+	b, err := m.AppendBinary(nil)
+	if err != nil {
+		return err
+	}
+	return t.writeBytes(b)
+}
+
+func (t *talk) writeBytes(b []byte) error {
+	t.conn.SetWriteDeadline(time.Now().Add(stepTime))
+	if _, err := t.conn.Write(b); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnfinished, err)
+	}
+	return nil
+}
+
+// read reads what the other program owes.
+func (t *talk) read(ctx context.Context, decode func(*proto.Decoder) error, within time.Duration) error {
+	t.conn.SetReadDeadline(time.Now().Add(within))
+	interrupted := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(interrupted)
+		t.conn.SetReadDeadline(past)
+	})
+	err := decode(proto.NewDecoder(t.conn))
+	if !stop() {
+		<-interrupted // or else it would interrupt the next read
+	}
+	switch {
+	case err == nil, errors.Is(err, ErrProtocol), errors.As(err, new(told)):
+		return err
+	case errors.Is(err, proto.ErrInvalid), errors.Is(err, identity.ErrInvalid):
+		return fmt.Errorf("%w: %w", ErrProtocol, err)
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	return fmt.Errorf("%w: %w", ErrUnfinished, err)
+}
+
+var past = time.Unix(1, 0)
+
+// hear reads the other side's status, and returns what it means.
+func (t *talk) hear(ctx context.Context, within time.Duration) error {
+	var s status
+	err := t.read(ctx, func(d *proto.Decoder) error {
+		s = decodeStatus(d)
+		return d.Err()
+	}, within)
+	if err == nil && s != statusOK {
+		return told{s.err()}
+	}
+	return err
+}
+
+// tell says how things stand here.
+func (t *talk) tell(s status) error {
+	if t.due {
+		t.due = false
+		return t.write(&reply{status: s, name: t.name})
+	}
+	return t.writeBytes([]byte{byte(s)})
+}
+
+// A told error is one that the other side knows of.
+type told struct{ error }
+
+func (t told) Unwrap() error { return t.error }
+
+// finish ends the conversation, and tells the other side of an error that it does not know of.
+func (t *talk) finish(err error) error {
+	unknown := err != nil && !errors.As(err, new(told))
+	if errors.Is(err, ErrProtocol) || errors.Is(err, ErrUnfinished) || unknown && t.tell(statusOf(err)) != nil {
+		t.abort(err)
+		return err
+	}
+	t.closed = true
+	_ = t.close() // all that matters was said, and heard
+	return err
+}
+
+// errHushed is why hearing ends when our user has answered.
+var errHushed = errors.New("pairing: our user has answered")
+
+// agree asks our user, tells the other side that he says yes, and returns nil once its user has said so, too. Until both have, the
+// other side is listened to: it may say no after its yes, or be lost.
+func (t *talk) agree(ctx context.Context, confirm ConfirmFunc) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, ConfirmTime, ErrNoAnswer)
+	defer cancel()
+	answer := t.ask(ctx, confirm)
+	for ours, theirs := false, false; !ours || !theirs; {
+		hearing, hush := context.WithCancelCause(ctx)
+		heard := make(chan error, 1)
+		go func() { heard <- t.hear(hearing, 2*ConfirmTime) }()
+		var err error
+		answered, yes := false, false
+		select {
+		case err = <-heard:
+		case yes = <-answer:
+			answered = true
+			hush(errHushed)
+			err = <-heard
+		}
+		hush(nil)
+		switch {
+		case errors.Is(err, errHushed):
+		case err != nil:
+			return err
+		case theirs:
+			return fmt.Errorf("%w: it says yes twice", ErrProtocol)
+		default:
+			theirs = true
+		}
+		switch {
+		case !answered:
+		case !yes:
+			return ErrDeclined
+		default:
+			ours = true
+			if err := t.tell(statusOK); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ask asks our user. The callback may stay away longer than anybody waits for its answer.
+func (t *talk) ask(ctx context.Context, confirm ConfirmFunc) <-chan bool {
+	answer := make(chan bool, 1)
+	go func() {
+		yes := false
+		defer func() {
+			if r := recover(); r != nil {
+				t.log.Error("a pairing callback panicked", "panic", r, "stack", string(debug.Stack()))
+			}
+			answer <- yes
+		}()
+		yes = confirm(ctx, t.device)
+	}()
+	return answer
+}
+
+// shorten cuts a name to what is sent of it.
+func shorten(name string) string {
+	name = strings.ToValidUTF8(name, "\uFFFD")
+	if len(name) <= maxName {
+		return name
+	}
+	return strings.ToValidUTF8(name[:maxName], "") // the last character may be cut
+}
+
+// plain returns a name of the other side as it can be shown: without line breaks, and what else directs a terminal or the
+// order of letters.
+func plain(name string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case unicode.IsPrint(r):
+			return r
+		}
+		return -1
+	}, name)
+}

@@ -1,0 +1,235 @@
+package pairing
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/identity"
+)
+
+// fixedTicket is one of which everything is known.
+func fixedTicket(t testing.TB) Ticket {
+	id, err := identity.FromSeed(make([]byte, 32))
+	require.NoError(t, err)
+	ticket := Ticket{
+		Node: id.Remote(), Expiry: time.Unix(0x01020304*60, 0),
+		Addrs: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:7373"), netip.MustParseAddrPort("[2001:db8::1]:65535")},
+	}
+	for i := range ticket.secret {
+		ticket.secret[i] = byte(i)
+	}
+	return ticket
+}
+
+// The bytes are those that the type's comment and the protocol say, in little-endian order.
+const (
+	fixedHex = "01" + "3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29" +
+		"000102030405060708090a0b0c0d0e0f" + "04030201" + "02" +
+		"04" + "c0000201" + "cd1c" + "06" + "20010db8000000000000000000000001" + "ffff"
+)
+
+func TestTicketFormat(t *testing.T) {
+	ticket := fixedTicket(t)
+	body, err := hex.DecodeString(fixedHex)
+	require.NoError(t, err)
+	sum := sha256.Sum256(body)
+	want := append(body, sum[:4]...)
+	b, err := ticket.AppendBinary([]byte("before"))
+	require.NoError(t, err)
+	require.Equal(t, append([]byte("before"), want...), b)
+	text := "sdp2p1:" + strings.TrimRight(base32.StdEncoding.EncodeToString(want), "=")
+	require.Equal(t, text, ticket.String())
+
+	got, err := ParseTicket(text)
+	require.NoError(t, err)
+	require.Equal(t, ticket, got)
+	for name, other := range map[string]string{
+		"lower case":   strings.ToLower(text),
+		"upper case":   strings.ToUpper(text),
+		"space around": "\n\t " + text + " \r\n",
+		"wrapped":      text[:20] + "\r\n  " + text[20:90] + "\n" + text[90:],
+	} {
+		got, err := ParseTicket(other)
+		require.NoError(t, err, name)
+		require.Equal(t, ticket, got, name)
+	}
+	require.NotContains(t, fmt.Sprint(slog.AnyValue(ticket).Resolve()), text[70:90])
+}
+
+// sealed makes a text of a ticket's bytes.
+func sealed(body []byte) string {
+	sum := sha256.Sum256(body)
+	return prefix + encoding.EncodeToString(append(body[:len(body):len(body)], sum[:sumSize]...))
+}
+
+func TestTicketAltered(t *testing.T) {
+	text := fixedTicket(t).String()
+	refused := func(text string) {
+		t.Helper()
+		got, err := ParseTicket(text)
+		require.ErrorIs(t, err, ErrTicket, text)
+		require.Zero(t, got)
+	}
+	for i := range text {
+		refused(text[:i])
+		refused(text[:i] + text[i+1:])
+		refused(text[:i] + "=" + text[i:])
+		for _, c := range "A7B2Z" {
+			if altered := text[:i] + string(c) + text[i+1:]; !strings.EqualFold(altered, text) {
+				refused(altered)
+			}
+		}
+	}
+	refused("")
+	refused(prefix)
+	refused(text + "A")
+	refused(text + "=")
+	refused(prefix + text)
+	refused("sdp2p2:" + text[len(prefix):])
+	refused(prefix + strings.Repeat("A", 1<<20))
+
+	// The last character has bits that mean nothing: they are zero.
+	last := strings.IndexByte("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", text[len(text)-1])
+	for i, c := range "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567" {
+		if i != last {
+			refused(text[:len(text)-1] + string(c))
+		}
+	}
+}
+
+// What the sum does not find is looked at.
+func TestTicketInvalid(t *testing.T) {
+	body, err := hex.DecodeString(fixedHex)
+	require.NoError(t, err)
+	_, err = ParseTicket(sealed(body))
+	require.NoError(t, err)
+	with := func(at int, b ...byte) []byte {
+		altered := append([]byte(nil), body...)
+		copy(altered[at:], b)
+		return altered
+	}
+	for name, bad := range map[string][]byte{
+		"version 0":      with(0, 0),
+		"version 2":      with(0, 2),
+		"no key":         with(1, make([]byte, 32)...),
+		"not canonical":  with(1, []byte(strings.Repeat("\xff", 32))...),
+		"count 3":        with(53, 3),
+		"count 1":        with(53, 1),
+		"count 5":        append(with(53, 5), body[54:]...),
+		"family 0":       with(54, 0),
+		"family 5":       with(54, 5),
+		"family 6 for 4": with(54, 6),
+		"4in6":           with(62, append(make([]byte, 10), 0xff, 0xff, 192, 0, 2, 1)...),
+		"a byte more":    append(body[:len(body):len(body)], 0),
+		"empty":          {},
+	} {
+		_, err := ParseTicket(sealed(bad))
+		require.ErrorIs(t, err, ErrTicket, name)
+	}
+	for i := range body {
+		_, err := ParseTicket(sealed(body[:i]))
+		require.ErrorIs(t, err, ErrTicket, "%d bytes", i)
+	}
+}
+
+func TestTicketByHand(t *testing.T) {
+	good := fixedTicket(t)
+	many := make([]netip.AddrPort, MaxAddrs+1)
+	for i := range many {
+		many[i] = good.Addrs[0]
+	}
+	for name, alter := range map[string]func(*Ticket){
+		"zero":           func(t *Ticket) { *t = Ticket{} },
+		"no node":        func(t *Ticket) { t.Node = identity.RemoteIdentity{} },
+		"before 1970":    func(t *Ticket) { t.Expiry = time.Unix(-60, 0) },
+		"no expiry":      func(t *Ticket) { t.Expiry = time.Time{} },
+		"too late":       func(t *Ticket) { t.Expiry = time.Unix((1<<32)*60, 0) },
+		"many addresses": func(t *Ticket) { t.Addrs = many },
+		"4in6":           func(t *Ticket) { t.Addrs = []netip.AddrPort{netip.MustParseAddrPort("[::ffff:192.0.2.1]:1")} },
+		"zone":           func(t *Ticket) { t.Addrs = []netip.AddrPort{netip.MustParseAddrPort("[fe80::1%eth0]:1")} },
+		"no address":     func(t *Ticket) { t.Addrs = make([]netip.AddrPort, 1) },
+	} {
+		ticket := good
+		alter(&ticket)
+		_, err := ticket.AppendBinary(nil)
+		require.ErrorIs(t, err, ErrTicket, name)
+		require.Empty(t, ticket.String(), name)
+	}
+	good.Addrs = many[:MaxAddrs]
+	got, err := ParseTicket(good.String())
+	require.NoError(t, err)
+	require.Equal(t, good, got)
+	good.Addrs = nil
+	got, err = ParseTicket(good.String())
+	require.NoError(t, err)
+	require.Equal(t, good, got)
+}
+
+func TestNewTicket(t *testing.T) {
+	node := fixedTicket(t).Node
+	now := time.Unix(1_000_000_020, 7)
+	require.Zero(t, time.Unix(1_000_000_020, 0).Unix()%60)
+	addrs := make([]netip.AddrPort, MaxAddrs+1)
+	for i := range addrs {
+		addrs[i] = netip.MustParseAddrPort(fmt.Sprintf("192.0.2.1:%d", i+1))
+	}
+	a, b := newTicket(node, addrs, now), newTicket(node, addrs, now)
+	require.NotEqual(t, a.secret, b.secret)
+	require.NotEqual(t, a.psk(), b.psk())
+	require.Equal(t, addrs[:MaxAddrs], a.Addrs)
+	require.Equal(t, now.Unix()+60, a.Expiry.Unix(), "rounded up")
+	addrs[0] = addrs[1]
+	require.NotEqual(t, addrs[0], a.Addrs[0], "the caller's slice is not kept")
+	require.Equal(t, int64(1_000_000_020), newTicket(node, nil, time.Unix(1_000_000_020, 0)).Expiry.Unix())
+
+	b = a
+	b.Node = identity.New().Remote()
+	require.NotEqual(t, a.psk(), b.psk(), "it is of the node, too")
+}
+
+func FuzzParseTicket(f *testing.F) {
+	good := fixedTicket(f)
+	f.Add(good.String())
+	f.Add(strings.ToLower(good.String()))
+	good.Addrs = nil
+	f.Add(good.String())
+	f.Add(sealed(binary.BigEndian.AppendUint64(nil, 1)))
+	f.Add("sdp2p1:")
+	f.Fuzz(func(t *testing.T, text string) {
+		ticket, err := ParseTicket(text)
+		if err != nil {
+			require.ErrorIs(t, err, ErrTicket)
+			return
+		}
+		require.Equal(t, strings.ToUpper(strings.Join(strings.Fields(text), "")), strings.ToUpper(ticket.String()))
+		again, err := ParseTicket(ticket.String())
+		require.NoError(t, err)
+		require.Equal(t, ticket, again)
+	})
+}
+
+// FuzzTicketBytes gets behind the sum.
+func FuzzTicketBytes(f *testing.F) {
+	body, err := hex.DecodeString(fixedHex)
+	require.NoError(f, err)
+	f.Add(body)
+	f.Add(body[:54])
+	f.Fuzz(func(t *testing.T, body []byte) {
+		ticket, err := ParseTicket(sealed(body))
+		if err != nil {
+			require.ErrorIs(t, err, ErrTicket)
+			return
+		}
+		require.Equal(t, sealed(body), ticket.String())
+	})
+}
