@@ -1,5 +1,18 @@
 // Package proto encodes and decodes what the SDK writes on a stream: by hand, field by field, with every limit checked.
 //
+// Encoding appends to a buffer of yours, decoding reads from a stream, and this is all that most programs need:
+//
+//	b, err := msg.AppendBinary(buf[:0])
+//	_, err = stream.Write(b)
+//
+//	d := proto.NewDecoder(stream)
+//	err = msg.DecodeFrom(d)
+//
+// The functions may be called by any number of goroutines at once; a message, while one writes to it, by one.
+//
+// A message of your own validates, then appends, and mirrors that with a [Decoder], whose error sticks so that it is
+// looked at once, at the end. The example of the package is one, whole.
+//
 // # Encoding
 //
 // Integers are little-endian. A message is its fields, one behind the other: no tags, no padding, no length of the whole.
@@ -19,21 +32,6 @@
 // accepted encodes to the bytes that it came from; only the maps, [Metadata] and [LegacyMetadata], may arrive in another
 // order or form than we send.
 // The encodings of string, []byte and UUID are those of Spacedrive's crate sd_p2p_proto.
-//
-// # Use
-//
-// Encoding appends to a buffer of yours, decoding reads from a stream, and this is all that most programs need:
-//
-//	b, err := msg.AppendBinary(buf[:0])
-//	_, err = stream.Write(b)
-//
-//	d := proto.NewDecoder(stream)
-//	err = msg.DecodeFrom(d)
-//
-// The functions may be called by any number of goroutines at once; a message, while one writes to it, by one.
-//
-// A message of your own validates, then appends, and mirrors that with a [Decoder], whose error sticks so that it is
-// looked at once, at the end. The example of the package is one, whole.
 //
 // # Messages
 //

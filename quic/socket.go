@@ -18,14 +18,19 @@ type sockets struct {
 // bindAttempts is how many free ports of IPv4 are tried until one is free for IPv6 too.
 const bindAttempts = 32
 
+// inUse reports whether somebody else has the port. Windows has a number of its own for that (WSAEADDRINUSE).
+func inUse(err error) bool {
+	return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.Errno(10048))
+}
+
 // bind opens the sockets on port, or on a free one if that is zero.
 func bind(port uint16) (s sockets, err error) {
 	for range bindAttempts {
-		if s, err = bindBoth(port); err == nil || port != 0 || !errors.Is(err, syscall.EADDRINUSE) {
+		if s, err = bindBoth(port); err == nil || port != 0 || !inUse(err) {
 			break
 		}
 	}
-	if errors.Is(err, syscall.EADDRINUSE) {
+	if inUse(err) {
 		return sockets{}, fmt.Errorf("quic: UDP port %d is in use; choose another Config.Port, or 0 for a free one: %w", port, err)
 	}
 	if err != nil {

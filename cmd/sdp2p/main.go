@@ -1,11 +1,15 @@
-// Sdp2p looks at the nodes of a local network from a terminal or a shell script.
+// Sdp2p makes identities, looks at the nodes of a local network, and tells why one is not found or not reached, from a
+// terminal or a shell script.
 //
+//	sdp2p id [--create] [--json] FILE
 //	sdp2p scan [--app sd] [--interface NAME] [--time 2s] [--json]
+//	sdp2p doctor [--app sd] [--port 7373] [--interface NAME] [--time 3s] [--json] [PEER|ADDRESS]
 //
 // Results go to standard output, and everything else to standard error. The exit status is
 //
-//	0  if it is done. That nothing was found is an answer as well, and no reason for a script with set -e to end
-//	1  if it failed; standard error says why, and what to do
+//	0  if it is done. That a scan found nothing is an answer as well, and no reason for a script with set -e to end; so is
+//	   a warning of the doctor's
+//	1  if it failed, and for the doctor if a check did or the peer was not reached; what to do is said
 //	2  if the command line is wrong
 package main
 
@@ -23,7 +27,10 @@ import (
 
 // A command is a file of its own, and a line here.
 var commands = []command{
+	{"id", "[--create] [--json] FILE", "shows the identity in a key file, or makes one", idHelp, id},
 	{"scan", "[--app sd] [--interface NAME] [--time 2s] [--json]", "lists the nodes on the local network", scanHelp, scan},
+	{"doctor", "[--app sd] [--port 7373] [--interface NAME] [--time 3s] [--json] [PEER|ADDRESS]",
+		"checks whether nodes on this host can be found and reached, or why a peer is not", doctorHelp, checkUp},
 }
 
 type command struct {
@@ -38,7 +45,7 @@ type action func(ctx context.Context, args []string, stdout, stderr io.Writer) e
 type usageError struct{ error }
 
 const exitDone, exitFailed, exitUsage = 0, 1, 2
-const exitStatus = "Exit status: 0 done, even if nothing was found; 1 failed; 2 the command line is wrong.\n"
+const exitStatus = "Exit status: 0 done, even if nothing was found or the doctor only warns; 1 failed, or a check did; 2 the command line is wrong.\n"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -68,7 +75,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 func usage(w io.Writer, status int) int {
-	fmt.Fprint(w, "Sdp2p looks at the nodes of a local network.\n\n")
+	fmt.Fprint(w, "Sdp2p makes identities, and looks at the nodes of a local network.\n\n")
 	for _, c := range commands {
 		fmt.Fprintf(w, "sdp2p %s %s\n        %s\n", c.name, c.synopsis, c.about)
 	}

@@ -109,22 +109,27 @@ func printable(s string) string {
 	if r := []rune(s); len(r) > 32 {
 		s = string(r[:31]) + "…"
 	}
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
+	return strings.TrimSpace(plain(s))
+}
+
+// plain replaces what a terminal may act on.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r
 		}
 		return unicode.ReplacementChar
-	}, s))
+	}, s)
 }
 
 // writeJSON escapes what JSON does not demand to be, but a terminal may act on. All of that is inside of strings.
-func writeJSON(w io.Writer, nodes []node) error {
-	plain, err := json.MarshalIndent(nodes, "", "  ")
+func writeJSON(w io.Writer, document any) error {
+	text, err := json.MarshalIndent(document, "", "  ")
 	if err != nil {
 		return err
 	}
 	var b []byte
-	for _, r := range string(plain) {
+	for _, r := range string(text) {
 		if r == '\n' || unicode.IsPrint(r) {
 			b = append(b, string(r)...)
 		} else {

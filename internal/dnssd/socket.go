@@ -15,6 +15,9 @@ import (
 // this host can be, too.
 type sockets struct{}
 
+// System returns the operating system's network, which engines use unless they are given another one.
+func System() Network { return sockets{} }
+
 func (sockets) Interfaces() ([]Interface, error) {
 	list, err := net.Interfaces()
 	if err != nil {

@@ -1,0 +1,30 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestClock(t *testing.T) {
+	now := time.Date(2100, 1, 2, 3, 4, 5, 0, time.UTC)
+	verdicts := func(began, now time.Time, elapsed time.Duration) [2]verdict {
+		checks := clock(began, now, elapsed)
+		require.Len(t, checks, 2)
+		for _, c := range checks {
+			require.Equal(t, c.Verdict == fine, c.Advice == "")
+		}
+		return [2]verdict{checks[0].Verdict, checks[1].Verdict}
+	}
+	require.Equal(t, [2]verdict{fine, fine}, verdicts(now, now.Add(3*time.Second), 3*time.Second))
+	require.Equal(t, [2]verdict{fine, fine}, verdicts(now, now.Add(3*time.Second), 3*time.Second+clockJump))
+	require.Equal(t, [2]verdict{fine, warn}, verdicts(now, now.Add(3*time.Second), 4*time.Second))
+	require.Equal(t, [2]verdict{fine, warn}, verdicts(now, now.Add(time.Hour), 4*time.Second))
+	require.Contains(t, clock(now, now.Add(-time.Hour), time.Second)[1].Value, "-1h0m1s")
+
+	old := time.Date(1970, 1, 1, 0, 0, 9, 0, time.UTC)
+	require.Equal(t, [2]verdict{fail, fine}, verdicts(old, old.Add(time.Second), time.Second))
+	require.Contains(t, clock(old, old, 0)[0].Value, "1970-01-01T00:00:09Z, but this program was made after 20")
+	require.Equal(t, fine, clock(time.Now(), time.Now(), 0)[0].Verdict)
+}

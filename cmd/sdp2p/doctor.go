@@ -1,0 +1,206 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/netip"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/dnssd"
+	"github.com/sdp2p/p2p/quic"
+)
+
+const doctorHelp = `It says what works on this host (ok), what may be a reason for trouble (warn) and what is one (fail), each with what to do:
+
+  interfaces   those that are up, their addresses, and whether discovery uses them
+  multicast    whether a query of its own comes back, and what other devices send, on each interface, by IPv4 and by IPv6
+  port         whether the UDP port is free, and whether packets from another address of this host arrive. A firewall may still
+               treat packets from outside otherwise: to know, run the doctor on another device with this host's address
+  socket       what the system grants for fast transfers
+  clock        whether the time can be right. It is compared with nobody's
+  peer         PEER, the 43 characters of an identity, is looked for by discovery, and each address that it announces is tried.
+               ADDRESS is "host", "host:port", "ip", "ip:port" or "[ipv6]:port", with port 7373 if none is given; each address
+               of a name is tried. Who answers has proved the identity that is shown, and said its name itself
+
+It takes twice --time, or a little more. It announces no node; with an argument, the peer sees a node "sdp2p doctor" for a moment.
+After Ctrl-C nothing is printed. With --json there is one object, always with these keys:
+
+  verdict  "ok", "warn" or "fail": the worst of those below
+  checks   array of objects, in the order of the table: topic (see above), subject, verdict, value, and advice or ""
+  heard    array of objects, one for each other device that was heard: interface, family ("IPv4" or "IPv6"), source, packets
+  peer     null without an argument, else an object: asked, reached (by one candidate at least), and candidates, an array of
+           objects: address, reached, milliseconds (until its identity was proved and its metadata had come; else how long
+           it was tried), identity, fingerprint and name of who is there, or ""
+
+The texts of value and advice are for people, and change.
+`
+
+// A verdict is what the doctor thinks of something.
+type verdict string
+
+const (
+	fine verdict = "ok"
+	warn verdict = "warn"
+	fail verdict = "fail"
+)
+
+// worse tells whether v is worse than o.
+func (v verdict) worse(o verdict) bool { return v == fail && o != fail || v == warn && o == fine }
+
+// A check is one line of the table.
+type check struct {
+	Topic   string  `json:"topic"`
+	Subject string  `json:"subject"`
+	Verdict verdict `json:"verdict"`
+	Value   string  `json:"value"`
+	Advice  string  `json:"advice"`
+}
+
+// A report is what --json prints; doctorHelp describes it.
+type report struct {
+	Verdict verdict     `json:"verdict"`
+	Checks  []check     `json:"checks"`
+	Heard   []source    `json:"heard"`
+	Peer    *peerReport `json:"peer"`
+}
+
+// A source is a device that multicast packets were heard from.
+type source struct {
+	Interface string     `json:"interface"`
+	Family    string     `json:"family"`
+	Source    netip.Addr `json:"source"`
+	Packets   int        `json:"packets"`
+}
+
+type peerReport struct {
+	Asked      string      `json:"asked"`
+	Reached    bool        `json:"reached"`
+	Candidates []candidate `json:"candidates"`
+}
+
+// A candidate is one address that was tried.
+type candidate struct {
+	Address      netip.AddrPort          `json:"address"`
+	Reached      bool                    `json:"reached"`
+	Milliseconds float64                 `json:"milliseconds"`
+	Identity     identity.RemoteIdentity `json:"identity"`
+	Fingerprint  string                  `json:"fingerprint"`
+	Name         string                  `json:"name"`
+}
+
+// A doctor is one check-up.
+type doctor struct {
+	app  string
+	on   string // the only interface to use; "" for those that discovery uses
+	port uint16
+	wait time.Duration
+
+	network dnssd.Network
+	lookup  func(ctx context.Context, host string) ([]netip.Addr, error)
+}
+
+func checkUp(flags *flag.FlagSet) action {
+	d := &doctor{network: dnssd.System(), lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
+		return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	}}
+	flags.StringVar(&d.app, "app", "sd", "whose nodes: the name of an `app`")
+	port := flags.Uint("port", quic.DefaultPort, "the UDP `port` of this host that is checked: what the app has for quic.Config.Port")
+	flags.StringVar(&d.on, "interface", "", "the `name` of the only network interface to check, instead of all that discovery uses")
+	flags.DurationVar(&d.wait, "time", 3*time.Second, "how long to listen, and how long an address may take to answer, such as 500ms")
+	asJSON := flags.Bool("json", false, "print JSON instead of a table")
+	return func(ctx context.Context, args []string, stdout, _ io.Writer) error {
+		switch _, err := p2p.New(p2p.Config{App: d.app}); { // which knows the rules for App, and starts nothing
+		case len(args) > 1:
+			return usageError{fmt.Errorf("%q is one argument too many; flags go before PEER or ADDRESS", args[1])}
+		case err != nil:
+			return usageError{fmt.Errorf("--app %q: 1 to 12 letters, digits and inner hyphens with at least one letter are required", d.app)}
+		case *port == 0 || *port > math.MaxUint16:
+			return usageError{fmt.Errorf("--port %d: 1 to 65535 are required", *port)}
+		case d.wait <= 0:
+			return usageError{fmt.Errorf("--time %v: more than nothing is required", d.wait)}
+		}
+		d.port = uint16(*port)
+		var t *target
+		if len(args) == 1 {
+			var err error
+			if t, err = parseTarget(args[0]); err != nil {
+				return usageError{err}
+			}
+		}
+		r, err := d.examine(ctx, t)
+		if err == nil && *asJSON {
+			err = writeJSON(stdout, r)
+		} else if err == nil {
+			err = r.write(stdout)
+		}
+		if err == nil && r.Verdict == fail {
+			err = fmt.Errorf("of %d checks, %d failed; the lines with %q say what to do", len(r.Checks), r.count(fail), fail)
+		}
+		return err
+	}
+}
+
+// examine makes all checks. It fails if ctx ends.
+func (d *doctor) examine(ctx context.Context, t *target) (*report, error) {
+	began := time.Now()
+	r := &report{Verdict: fine, Heard: []source{}}
+	used, own := d.interfaces(r)
+
+	var multicast, port, peer []check
+	var all sync.WaitGroup
+	all.Go(func() { multicast, r.Heard = d.multicast(ctx, used, own) })
+	all.Go(func() {
+		port = d.udp(ctx, used)
+		if t != nil { // not before: nobody else's address is to lead to the socket of that check
+			peer, r.Peer = d.peer(ctx, t)
+		}
+	})
+	all.Wait()
+	if ctx.Err() != nil {
+		return nil, errors.New("interrupted before all was checked")
+	}
+	now := time.Now()
+	for _, checks := range [][]check{
+		multicast, port, socketChecks(), clock(began.Round(0), now.Round(0), now.Sub(began)), peer,
+	} {
+		r.Checks = append(r.Checks, checks...)
+	}
+	for _, c := range r.Checks {
+		if c.Verdict.worse(r.Verdict) {
+			r.Verdict = c.Verdict
+		}
+	}
+	return r, nil
+}
+
+func (r *report) count(v verdict) (n int) {
+	for _, c := range r.Checks {
+		if c.Verdict == v {
+			n++
+		}
+	}
+	return n
+}
+
+// write shows the table. What to do is below what it is about.
+func (r *report) write(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, c := range r.Checks {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", c.Verdict, c.Topic, cmp.Or(plain(c.Subject), "-"), plain(c.Value))
+		if c.Advice != "" {
+			fmt.Fprintf(t, "\t\t\t→ %s\n", plain(c.Advice))
+		}
+	}
+	fmt.Fprintf(t, "\n%d ok, %d warn, %d fail\n", r.count(fine), r.count(warn), r.count(fail))
+	return t.Flush()
+}

@@ -1,0 +1,208 @@
+package docs_test
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The guide is followed as a new user would: its files in a module of its own outside the repository, its commands in their
+// order, its programs in two processes.
+func TestGuide(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds programs")
+	}
+	blocks := guide(t)
+	root, err := filepath.Abs("..")
+	require.NoError(t, err)
+	home := t.TempDir()
+	require.NoError(t, os.Symlink(root, filepath.Join(home, "p2p")))
+
+	dir := filepath.Join(home, "clips")
+	for _, b := range blocks {
+		switch {
+		case b.file != "":
+			file := filepath.Join(dir, b.file)
+			require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+			require.NoError(t, os.WriteFile(file, []byte(b.text), 0o644))
+		case strings.Contains(b.text, "mkdir clips"):
+			run(t, home, b.text)
+		case strings.HasPrefix(b.text, "go mod"), strings.HasPrefix(b.text, "go vet"):
+			run(t, dir, b.text)
+		}
+	}
+	run(t, dir, "test -z \"$(gofmt -l .)\"")
+	for _, program := range []string{"first", "private"} {
+		run(t, dir, "go build -o ../"+program+" ./"+program)
+	}
+	on := "-on " + loopback(t)
+
+	t.Run("first", func(t *testing.T) {
+		laptop := start(t, home, command(t, blocks, "go run ./first -name laptop")+" "+on)
+		phone := start(t, home, command(t, blocks, "go run ./first -name phone")+" "+on)
+		require.Equal(t, "phone has copied \"world\"", laptop.line(t, "has copied"))
+		require.Equal(t, "laptop has copied \"hello\"", phone.line(t, "has copied"))
+	})
+	t.Run("private", func(t *testing.T) {
+		first := command(t, blocks, "go run ./private -name laptop") + " " + on
+		laptop := start(t, home, first)
+		ticket := laptop.line(t, "sdp2p1:")
+		second := strings.Replace(command(t, blocks, "go run ./private -name phone"), "sdp2p1:…", ticket, 1) + " " + on
+		phone := start(t, home, second)
+		asked := regexp.MustCompile(`"(\w+)"\? It must show (\d{6}), too`)
+		a, b := asked.FindStringSubmatch(laptop.line(t, "It must show")), asked.FindStringSubmatch(phone.line(t, "It must show"))
+		require.Equal(t, []string{"phone", "laptop", a[2]}, []string{a[1], b[1], b[2]})
+		laptop.say(t, "y\n")
+		phone.say(t, "y\n")
+		require.Contains(t, laptop.line(t, "has copied"), "phone has copied \"world\", and nobody else knows")
+		require.Contains(t, phone.line(t, "has copied"), "laptop has copied \"hello\", and nobody else knows")
+
+		laptop.stop(t) // and again, without a ticket
+		phone.stop(t)
+		laptop, phone = start(t, home, first), start(t, home, second)
+		require.Contains(t, laptop.line(t, "has copied"), "phone has copied \"world\", and nobody else knows")
+		require.Contains(t, phone.line(t, "has copied"), "laptop has copied \"hello\", and nobody else knows")
+	})
+}
+
+// Every command of the guide is one that the test runs, or one of those that it cannot.
+func TestGuideCommands(t *testing.T) {
+	for _, b := range guide(t) {
+		if b.file != "" || b.kind != "sh" {
+			continue
+		}
+		for line := range strings.Lines(b.text) {
+			require.Regexp(t, `^(mkdir clips|cd clips|go (mod|vet|test) |go run \./(first|private) |cd \.\./p2p && go run \./cmd/sdp2p scan --app clips$)`, strings.TrimSpace(line))
+		}
+	}
+}
+
+// A block is a fenced one of the guide; if it is a file of the reader's, with its name.
+type block struct{ kind, file, text string }
+
+func guide(t *testing.T) (blocks []block) {
+	text, err := os.ReadFile("guide.md")
+	require.NoError(t, err)
+	for _, m := range regexp.MustCompile("(?ms)^```(\\w*) ?(\\S*)\n(.*?)^```$").FindAllStringSubmatch(string(text), -1) {
+		blocks = append(blocks, block{m[1], m[2], m[3]})
+	}
+	require.Greater(t, len(blocks), 8)
+	return blocks
+}
+
+// command returns the line of the guide that begins so, for the program as it was built.
+func command(t *testing.T, blocks []block, begin string) string {
+	for _, b := range blocks {
+		for line := range strings.Lines(b.text) {
+			if strings.HasPrefix(line, begin) {
+				return strings.Replace(strings.TrimSpace(line), "go run ./", "./", 1)
+			}
+		}
+	}
+	t.Fatalf("the guide has no command %q", begin)
+	return ""
+}
+
+// run runs commands, with what modules there are on this machine.
+func run(t *testing.T, dir, commands string) {
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-ec", commands)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s:\n%s", commands, out)
+}
+
+// A process is a program of the guide.
+type process struct {
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	lines chan string
+}
+
+func start(t *testing.T, dir, command string) *process {
+	args := strings.Fields(command)
+	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
+	cmd.Dir, cmd.Stderr = dir, os.Stderr
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	p := &process{cmd, in, make(chan string, 1000)}
+	go func() {
+		defer close(p.lines)
+		r := bufio.NewReader(out)
+		var line []byte
+		for {
+			b, err := r.ReadByte()
+			if err != nil {
+				return
+			}
+			line = append(line, b)
+			if prompt := strings.HasSuffix(string(line), "[y/n] "); b == '\n' || prompt {
+				p.lines <- strings.TrimSpace(string(line))
+				line = nil
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	return p
+}
+
+// line waits for a line that has a text in it.
+func (p *process) line(t *testing.T, text string) string {
+	late := time.After(30 * time.Second)
+	for {
+		select {
+		case line, ok := <-p.lines:
+			if !ok {
+				t.Fatalf("%v ended without saying %q", p.cmd.Args, text)
+			}
+			if strings.Contains(line, text) {
+				return line
+			}
+		case <-late:
+			t.Fatalf("%v does not say %q", p.cmd.Args, text)
+		}
+	}
+}
+
+func (p *process) say(t *testing.T, text string) {
+	_, err := io.WriteString(p.in, text)
+	require.NoError(t, err)
+}
+
+// stop interrupts the process and waits for its end.
+func (p *process) stop(t *testing.T) {
+	require.NoError(t, p.cmd.Process.Signal(os.Interrupt))
+	for range p.lines {
+	}
+	p.cmd.Wait()
+}
+
+func loopback(t *testing.T) string {
+	all, err := net.Interfaces()
+	require.NoError(t, err)
+	for _, i := range all {
+		if i.Flags&net.FlagLoopback != 0 && i.Flags&net.FlagUp != 0 {
+			return i.Name
+		}
+	}
+	t.Skip("no loopback interface")
+	return ""
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"slices"
+	"time"
+)
+
+// A Stamp is a time of a hybrid logical clock (Kulkarni, Demirbas, Madappa, Avva, Leone: "Logical Physical Clocks", OPODIS
+// 2014): 48 bits of milliseconds since 1970, and 16 bits that count what happens within one. It is close to the time of
+// day, and greater than all stamps that its author had seen.
+type Stamp uint64
+
+// Drift is by how much the clock of a device may be off.
+//
+// A stamp that is further ahead must neither be refused nor wait until its time has come. Whoever refuses it blocks its
+// author for as long as the clock was ahead, also after it has been set right; and one that waits still wins on the day
+// when it is due, against all that was written in the meantime. All devices therefore apply every operation at once, in the
+// order of the stamps, which needs no clock and is the same everywhere; three rules see to it that a wrong clock does
+// not win for ever:
+//
+//  1. A stamp that is more than Drift ahead does not move the clock of who receives it (Observe). One device with a wrong
+//     clock does not give it to the others.
+//  2. An edit says which stamp the value had that it replaces, and counts as later than that, however far ahead it is. What
+//     was written by somebody who had the other value wins, whatever any clock says.
+//  3. Devices tell each other what their clocks say. One that is off by more than Drift counts by the median of all from
+//     then on (Hear), and so does what it wrote since it last met anybody: an operation of its own says by how much its stamps
+//     were off (kind shift), so that all correct them alike. This decides between edits of which neither side knew the
+//     other. Of two devices that disagree nobody can know which is wrong: the one that is ahead gives way, unless it has met
+//     more of them before.
+const Drift = time.Minute
+
+// At returns the first stamp of a millisecond.
+func At(t time.Time) Stamp {
+	return Stamp(min(max(t.UnixMilli(), 0), 1<<48-1)) << 16
+}
+
+// Time returns the time of day that is in a stamp.
+func (s Stamp) Time() time.Time { return time.UnixMilli(int64(s >> 16)) }
+
+// Next returns the stamp that follows; the last one is followed by itself.
+func (s Stamp) Next() Stamp { return max(s, s+1) }
+
+// Shift returns a stamp that is so many milliseconds later.
+func (s Stamp) Shift(ms int64) Stamp {
+	ms = min(max(ms, -1<<48), 1<<48)
+	return Stamp(min(max(int64(s>>16)+ms, 0), 1<<48-1))<<16 | s&0xffff
+}
+
+// A Clock is a device's hybrid logical clock. Its user guards it.
+type Clock struct {
+	wall       func() time.Time // the clock of the computer
+	correction time.Duration    // what has to be added to it
+	last       Stamp
+	sure       bool                     // about the correction: it was the median of at least three clocks
+	others     map[Author]time.Duration // by how much their clocks are ahead of the computer's
+}
+
+// NewClock returns a clock that is driven by the computer's, most often [time.Now].
+func NewClock(wall func() time.Time) *Clock {
+	return &Clock{wall: wall, others: map[Author]time.Duration{}}
+}
+
+// in returns the stamp of when so much time will have passed.
+func (c *Clock) in(d time.Duration) Stamp { return At(c.wall().Add(c.correction + d)) }
+
+// Tick returns a stamp for what happens now.
+func (c *Clock) Tick() Stamp {
+	if c.last > c.in(2*Drift) { // stamps that were observed are not
+		c.last = 0 // the clock was ahead, and has been set right
+	}
+	c.last = max(c.last.Next(), c.in(0))
+	return c.last
+}
+
+// Observe takes note of a stamp that another device has made, or this one before it was started again.
+func (c *Clock) Observe(s Stamp) {
+	if s <= c.in(Drift) {
+		c.last = max(c.last, s)
+	}
+}
+
+// Hear takes note of by how much the clock of another device is ahead of this computer's. It returns by how much the correction
+// should change, and whether that is sure, and whether either is news.
+func (c *Clock) Hear(from Author, ahead time.Duration) (change time.Duration, sure, news bool) {
+	c.others[from] = ahead.Round(time.Millisecond)
+	all := []time.Duration{0}
+	for _, d := range c.others {
+		all = append(all, d)
+	}
+	slices.Sort(all)
+	sure = c.sure || len(all) > 2
+	if len(all) == 2 && c.sure && all[1]-all[0] > Drift {
+		return 0, true, false
+	}
+	change = all[(len(all)-1)/2] - c.correction // the median; of an even number the earlier one
+	if change.Abs() <= Drift {
+		change = 0
+	}
+	return change, sure, change != 0 || sure != c.sure
+}

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"unicode"
+
+	"github.com/google/uuid"
+)
+
+const help = `new                 make a notebook, in an empty folder
+join TICKET         or join that of another device
+invite              make a ticket for one more device
+yes, no             answer whether the digits are the same on both
+add TITLE           make a note
+title ID TEXT       change its title
+body ID TEXT        change its text
+rm ID, restore ID   delete it; have it back
+list                all notes
+members             the other devices
+revoke NAME         throw one out (only where the notebook was made)
+offline, online     stop and start the network
+digest              a hash of all notes: the same on devices that have the same
+quit`
+
+// A Terminal has a user work with a device, a line at a time. Every command is answered with some lines, the last of which is
+// "ok" or begins with "error: ". Lines that begin with "* " tell what has happened by itself.
+type Terminal struct {
+	device *Device
+	jobs   sync.WaitGroup // pairing
+
+	mu     sync.Mutex // guards what follows
+	out    io.Writer
+	answer chan bool // nil: nothing is asked
+}
+
+// Tell tells what has happened by itself.
+func (t *Terminal) Tell(format string, args ...any) { t.print("* "+format, args...) }
+
+func (t *Terminal) print(format string, args ...any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	fmt.Fprintf(t.out, format+"\n", args...)
+}
+
+// clean makes a text of others fit to be printed in a line.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, s)
+}
+
+// ask is a [Question].
+func (t *Terminal) ask(ctx context.Context, name, digits string) bool {
+	answer := make(chan bool, 1)
+	t.mu.Lock()
+	busy := t.answer != nil
+	if !busy {
+		t.answer = answer
+	}
+	t.mu.Unlock()
+	if busy {
+		return false
+	}
+	defer func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.answer == answer {
+			t.answer = nil
+		}
+	}()
+	t.Tell("%q shows the digits %s. Are they the same on both? yes or no", name, digits)
+	select {
+	case yes := <-answer:
+		return yes
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// errQuit ends the program.
+var errQuit = errors.New("quit")
+
+// Do does what a line says. ctx ends with the program.
+func (t *Terminal) Do(ctx context.Context, line string) error {
+	err := t.do(ctx, strings.TrimSpace(line))
+	switch {
+	case err == nil:
+		t.print("ok")
+	case errors.Is(err, errQuit):
+		return err
+	default:
+		t.print("error: %s", clean(err.Error()))
+	}
+	return nil
+}
+
+func (t *Terminal) do(ctx context.Context, line string) error {
+	d := t.device
+	command, rest, _ := strings.Cut(line, " ")
+	rest = strings.TrimSpace(rest)
+	switch command {
+	case "":
+		return nil
+	case "help":
+		t.print("%s", help)
+		return nil
+	case "quit":
+		return errQuit
+	case "new":
+		return d.Found()
+	case "join":
+		t.jobs.Go(func() {
+			if err := d.Join(ctx, rest, t.ask); err != nil {
+				t.Tell("not joined: %v", err)
+				return
+			}
+			t.Tell("joined")
+		})
+		return nil
+	case "yes", "no":
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.answer == nil {
+			return errors.New("nothing was asked")
+		}
+		t.answer <- command == "yes"
+		t.answer = nil
+		return nil
+	case "offline":
+		return d.Offline(ctx)
+	case "online":
+		return d.Online(ctx)
+	}
+	if n := d.notebook.Load(); n != nil {
+		return t.edit(ctx, n, command, rest)
+	}
+	return errNoNotebook
+}
+
+// edit does what needs a notebook.
+func (t *Terminal) edit(ctx context.Context, s *Notebook, command, rest string) error {
+	switch command {
+	case "invite":
+		ticket, wait, err := t.device.Invite(t.ask)
+		if err != nil {
+			return err
+		}
+		t.print("%s", ticket)
+		t.jobs.Go(func() {
+			if name, err := wait(ctx); err != nil {
+				t.Tell("nobody has joined: %v", err)
+			} else {
+				t.Tell("%q has joined", name)
+			}
+		})
+		return nil
+	case "list":
+		for _, n := range s.Notes() {
+			if !n.Deleted {
+				t.print("%.8s  %s: %s", n.ID, clean(n.Title), clean(n.Body))
+			}
+		}
+		return nil
+	case "digest":
+		t.print("%x", s.Digest())
+		return nil
+	case "members":
+		for _, m := range s.library.Members() {
+			state := "not there"
+			if m.Connected {
+				state = "connected"
+			}
+			t.print("%q %s, %s", clean(m.Member.Name), m.Member.Node.Fingerprint(), state)
+		}
+		return nil
+	case "revoke":
+		return s.Revoke(rest)
+	case "add":
+		id := uuid.New()
+		t.print("%.8s", id)
+		return s.Set(Change{id, Title, rest})
+	}
+	id, text, _ := strings.Cut(rest, " ")
+	changes := map[string]Change{
+		"title": {Field: Title, Value: text}, "body": {Field: Body, Value: text},
+		"rm": {Field: Deleted, Value: "yes"}, "restore": {Field: Deleted},
+	}
+	c, ok := changes[command]
+	if !ok {
+		return fmt.Errorf("%q is not a command; try help", command)
+	}
+	for _, n := range s.Notes() {
+		if id != "" && strings.HasPrefix(n.ID.String(), id) {
+			if c.Note != uuid.Nil {
+				return fmt.Errorf("more than one note begins with %q", id)
+			}
+			c.Note = n.ID
+		}
+	}
+	if c.Note == uuid.Nil {
+		return fmt.Errorf("no note begins with %q", id)
+	}
+	return s.Set(c)
+}

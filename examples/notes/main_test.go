@@ -1,0 +1,47 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestMain lets the test binary be the program, for the tests that run it and for the demo. It lowers rapid's number of
+// checks, unless the command line gives one: each is a few devices with files.
+func TestMain(m *testing.M) {
+	switch os.Getenv("RUN_EXAMPLE") {
+	case "append":
+		appendForever(os.Getenv("LOG"))
+	case "":
+	default:
+		main()
+		return
+	}
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "rapid.checks" })
+	if !given {
+		flag.Set("rapid.checks", "40")
+	}
+	os.Exit(m.Run())
+}
+
+func program(t *testing.T, args ...string) (*exec.Cmd, *bytes.Buffer) {
+	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
+	cmd.Env = append(os.Environ(), "RUN_EXAMPLE=1")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	return cmd, &out
+}
+
+func TestUsage(t *testing.T) {
+	for _, args := range [][]string{{}, {"new"}, {"--demo", "--dir", "x"}, {"--demo", "new"}, {"--dir", "x", "--port", "70000"}} {
+		cmd, out := program(t, args...)
+		require.Error(t, cmd.Run(), args)
+		require.Contains(t, out.String(), "notes --dir FOLDER new", args)
+	}
+}

@@ -1,0 +1,460 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/proto"
+)
+
+// A replica is a store with a clock of its own. It is exchanged with by function calls.
+type replica struct {
+	*Store
+	folder  string
+	id      identity.Identity
+	library uuid.UUID
+	wall    *hand
+	group   *[]*replica // all that there are
+}
+
+func newReplica(t testing.TB, folder string, library uuid.UUID, id identity.Identity, off time.Duration) *replica {
+	r := &replica{folder: folder, id: id, library: library, wall: newHand(off)}
+	r.open(t)
+	return r
+}
+
+// replicas makes some, of which the first is the founder.
+func replicas(t testing.TB, offs ...time.Duration) []*replica {
+	var all []*replica
+	founder := identity.New()
+	for i, off := range offs {
+		id := founder
+		if i > 0 {
+			id = identity.New()
+		}
+		r := newReplica(t, t.TempDir(), Founded(founder.Remote()), id, off)
+		r.group = &all
+		t.Cleanup(func() { r.Close() })
+		all = append(all, r)
+	}
+	return all
+}
+
+func (r *replica) open(t testing.TB) {
+	var err error
+	r.Store, _, err = OpenStore(r.folder, r.library, r.id, r.wall.now)
+	require.NoError(t, err)
+}
+
+func (r *replica) reopen(t testing.TB) {
+	require.NoError(t, r.Close())
+	r.open(t)
+}
+
+func (r *replica) author() Author { return author(r.id.Remote()) }
+
+func anyone(Author) bool { return true }
+
+// ops decodes what a store gives.
+func ops(t require.TestingT, b []byte) (all []Op) {
+	r := bytes.NewReader(b)
+	for d := proto.NewDecoder(r); ; {
+		var o Op
+		d.Reset(r)
+		err := o.DecodeFrom(d)
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			return all // as far as it came
+		}
+		require.NoError(t, err)
+		all = append(all, o)
+	}
+}
+
+// get gets what is new from another replica, in steps of some bytes, at most so many of them, and returns how many operations
+// came.
+func (r *replica) get(t require.TestingT, from *replica, step, most int) (n int) {
+	want := map[Author]bool{}
+	for _, a := range *r.group {
+		want[a.author()] = true
+	}
+	var c Cursor
+	from.Want(&c, r.Have(want))
+	for most > 0 {
+		b, err := from.Next(&c, nil, step)
+		require.NoError(t, err)
+		if len(b) == 0 {
+			break
+		}
+		require.Less(t, len(b), step+MaxOp)
+		all := ops(t, b[:min(most, len(b))])
+		most -= len(b)
+		n += len(all)
+		require.NoError(t, r.Add(all, anyone))
+	}
+	return n
+}
+
+// hear has both of two replicas hear each other's clock, as when they meet.
+func (r *replica) hear(t require.TestingT, from *replica) {
+	for _, h := range from.Have(map[Author]bool{r.author(): true}) {
+		r.Known(h.Count)
+	}
+	_, err := r.Hear(from.author(), from.wall.Sub(r.wall.Time))
+	require.NoError(t, err)
+}
+
+// meet has replicas exchange all that they have.
+func meet(t require.TestingT, all ...*replica) {
+	for _, r := range all {
+		for _, o := range all {
+			if r != o {
+				r.hear(t, o)
+			}
+		}
+	}
+	for range all { // what one gets in the first round it hands on in the next
+		for _, r := range all {
+			for _, o := range all {
+				if r != o {
+					r.get(t, o, 1000, math.MaxInt)
+				}
+			}
+		}
+	}
+	for _, r := range all {
+		require.Equal(t, all[0].Notes(), r.Notes())
+		require.Equal(t, all[0].Digest(), r.Digest())
+	}
+}
+
+func (r *replica) note(id uuid.UUID) Note {
+	for _, n := range r.Notes() {
+		if n.ID == id {
+			return n
+		}
+	}
+	return Note{}
+}
+
+func (r *replica) title(t require.TestingT, id uuid.UUID, text string) {
+	require.NoError(t, r.Set(Change{id, Title, text}))
+	require.Equal(t, text, r.note(id).Title, "what one has just written is what one sees")
+}
+
+// pass moves all clocks.
+func pass(d time.Duration, all ...*replica) {
+	for _, r := range all {
+		r.wall.move(d)
+	}
+}
+
+func TestLastWriterWins(t *testing.T) {
+	all := replicas(t, 0, 0, 0)
+	a, b, c := all[0], all[1], all[2]
+	n := uuid.New()
+	a.title(t, n, "a")
+	pass(time.Second, all...)
+	b.title(t, n, "b")
+	require.NoError(t, c.Set(Change{n, Body, "c"}, Change{n, Body, "c later"}, Change{n, Deleted, "yes"}))
+	meet(t, all...)
+	require.Equal(t, Note{n, "b", "c later", true}, a.note(n))
+	require.NoError(t, a.Set(Change{n, Deleted, ""}))
+	meet(t, all...)
+	require.Equal(t, Note{n, "b", "c later", false}, c.note(n))
+
+	// At the same moment, which is the same everywhere.
+	a.title(t, n, "a")
+	b.title(t, n, "b")
+	c.title(t, n, "c")
+	meet(t, all...)
+	before := a.Notes()
+	for _, r := range all {
+		r.reopen(t)
+		require.Equal(t, before, r.Notes())
+	}
+	require.Error(t, a.Set(Change{n, Title, "good"}, Change{n, Field(4), "bad"}))
+	require.Error(t, a.Set(Change{n, Title, "\xff"}))
+	require.Error(t, a.Set(Change{n, Title, strings.Repeat("x", MaxValue+1)}))
+	require.NoError(t, a.Set())
+	require.Equal(t, before, a.Notes(), "all of it or none")
+	a.title(t, n, "later")
+	meet(t, all...)
+}
+
+// A clock that is ahead wins against nothing that is written by somebody who has heard of it, on any device.
+func TestClockAhead(t *testing.T) {
+	for _, off := range []time.Duration{10 * time.Minute, 100 * 365 * 24 * time.Hour} {
+		all := replicas(t, 0, off, 0)
+		right, ahead, third := all[0], all[1], all[2]
+		n := uuid.New()
+		ahead.title(t, n, "ahead")
+		// Nobody tells anybody what the clocks say.
+		right.get(t, ahead, 1000, math.MaxInt)
+		pass(time.Second, all...)
+		right.title(t, n, "later")
+		pass(time.Second, all...)
+		other := uuid.New()
+		right.title(t, other, "not ahead")
+		require.Less(t, right.notes[other][Title-1].stamp, At(right.wall.Add(Drift)), "the clock has not become the other one")
+		for range 3 {
+			third.get(t, right, 1000, math.MaxInt)
+			ahead.get(t, right, 1000, math.MaxInt)
+		}
+		pass(off, all...) // also when that time comes
+		for _, r := range all {
+			require.Equal(t, "later", r.note(n).Title)
+		}
+		pass(time.Second, all...)
+		third.title(t, n, "latest")
+		meet(t, all...)
+		require.Equal(t, "latest", ahead.note(n).Title)
+	}
+}
+
+// Nor does it win where neither has heard of the other: not what was written before the devices met, nor what is written
+// when they are apart again, also after the program was started again.
+func TestClockAheadApart(t *testing.T) {
+	for _, test := range []struct {
+		offs  []time.Duration
+		wrong int
+	}{
+		{[]time.Duration{0, 10 * time.Minute}, 1}, {[]time.Duration{10 * time.Minute, 0}, 0},
+		{[]time.Duration{0, 10 * time.Minute, 0}, 1}, {[]time.Duration{0, 0, -10 * time.Minute}, 2},
+		{[]time.Duration{0, 10 * 365 * 24 * time.Hour, 0, 0}, 1},
+	} {
+		all := replicas(t, test.offs...)
+		wrong, other := all[test.wrong], all[(test.wrong+1)%len(all)]
+		for round := range 4 {
+			n, first, second := uuid.New(), wrong, other
+			if test.offs[test.wrong] < 0 {
+				first, second = other, wrong
+			}
+			first.title(t, n, "first")
+			pass(2*time.Minute, all...)
+			second.title(t, n, "second")
+			pass(time.Minute, all...)
+			meet(t, all...)
+			for i, r := range all {
+				require.Equal(t, "second", r.note(n).Title, "%v, round %d, device %d", test.offs, round, i)
+			}
+			if round == 1 {
+				for _, r := range all {
+					r.reopen(t)
+				}
+			}
+		}
+		require.Len(t, wrong.history(wrong.author()).shifts, 1, "it is said once")
+		require.Equal(t, len(all) > 2, wrong.clock.sure)
+		require.InDelta(t, -test.offs[test.wrong], wrong.clock.correction, float64(time.Second))
+
+		wrong.wall.move(-test.offs[test.wrong]) // the user sets it right
+		for range 3 {
+			n := uuid.New()
+			wrong.title(t, n, "first")
+			pass(2*time.Minute, all...)
+			other.title(t, n, "second")
+			pass(time.Minute, all...)
+			wrong.reopen(t)
+			meet(t, all...)
+			require.Equal(t, "second", other.note(n).Title)
+			require.Zero(t, wrong.clock.correction)
+			require.Less(t, wrong.notes[n][Title-1].stamp, At(wrong.wall.Add(Drift)))
+		}
+	}
+}
+
+// Only what nobody had heard of is moved.
+func TestShiftWhat(t *testing.T) {
+	all := replicas(t, 0, 0)
+	a, b := all[0], all[1]
+	b.title(t, uuid.New(), "in time")
+	meet(t, all...)
+	b.reopen(t)
+	b.wall.move(10 * time.Minute)
+	b.title(t, uuid.New(), "10 minutes too early")
+	meet(t, all...)
+	require.Equal(t, []span{{2, 3, -600_000}}, a.history(b.author()).shifts)
+}
+
+// What a shift moves stays behind what it replaced.
+func TestShiftKeepsOrder(t *testing.T) {
+	all := replicas(t, 0, 10*time.Minute)
+	a, b := all[0], all[1]
+	n := uuid.New()
+	a.title(t, n, "before")
+	b.get(t, a, 1000, math.MaxInt)
+	a.wall.move(-time.Hour) // all that b hears is that it is an hour ahead
+	b.title(t, n, "after")
+	meet(t, all...)
+	require.Equal(t, "after", a.note(n).Title)
+	b.reopen(t)
+	meet(t, all...)
+}
+
+// So do two changes in one operation.
+func TestShiftKeepsOrderWithin(t *testing.T) {
+	all := replicas(t, -10*time.Minute, 0, 0)
+	n := uuid.New()
+	require.NoError(t, all[0].Set(Change{n, Title, "first"}, Change{n, Title, "second"}))
+	meet(t, all...)
+	require.Len(t, all[1].history(all[0].author()).shifts, 1)
+	require.Equal(t, "second", all[1].note(n).Title)
+}
+
+func TestInvalidShifts(t *testing.T) {
+	all := replicas(t, 0, 0)
+	a, b := all[0], all[1]
+	n := uuid.New()
+	a.title(t, n, "a")
+	for _, first := range []uint64{0, 1, 2, 3, 99} {
+		require.NoError(t, a.Store.author(func() []Op { return []Op{{Kind: shift, First: first, MS: -1000}} }))
+	}
+	meet(t, all...)
+	require.Equal(t, []span{{0, 2, -1000}, {3, 5, -1000}}, b.history(a.author()).shifts)
+	require.Equal(t, b.Digest(), a.Digest())
+}
+
+// What a revoked device did before the founder revoked it counts, and nothing later: whoever got it, and in whatever order.
+func TestRevoke(t *testing.T) {
+	all := replicas(t, 0, 0, 0, 0)
+	founder, thief, friend, late := all[0], all[1], all[2], all[3]
+	n := uuid.New()
+	thief.title(t, n, "before")
+	meet(t, founder, thief, friend)
+	pass(time.Hour, all...)
+	thief.title(t, n, "not heard by the founder")
+	friend.get(t, thief, 1000, math.MaxInt)
+	require.Equal(t, "not heard by the founder", friend.note(n).Title)
+
+	require.ErrorIs(t, friend.Revoke(thief.author()), ErrNotFounder)
+	require.ErrorIs(t, founder.Revoke(founder.author()), ErrNotFounder)
+	require.NoError(t, founder.Revoke(thief.author()))
+	pass(time.Hour, all...)
+	thief.title(t, n, "later")
+	require.NoError(t, thief.Store.author(func() []Op { return []Op{{Kind: shift, First: 1, MS: 1e9}} })) // what counts is not moved
+	require.NoError(t, thief.Store.author(func() []Op { return []Op{{Kind: revoke, Who: founder.author(), Stamp: 1}} }))
+	require.NoError(t, thief.Store.author(func() []Op { return []Op{{Kind: revoke, Who: friend.author(), Stamp: 1}} }))
+	friend.get(t, thief, 1000, math.MaxInt) // before it has heard
+
+	friend.get(t, founder, 1000, math.MaxInt)
+	require.Equal(t, "before", friend.note(n).Title)
+	require.Equal(t, []Author{thief.author()}, friend.Revoked())
+	pass(time.Hour, all...)
+	thief.title(t, n, "later still")
+	late.get(t, friend, 1000, math.MaxInt)
+	require.EqualValues(t, friend.history(thief.author()).counts, len(late.history(thief.author()).at), "what does not count is not handed on")
+	all = append(all, newReplica(t, t.TempDir(), founder.library, identity.New(), 0))
+	later := all[4]
+	later.group = &all
+	later.get(t, thief, 1000, math.MaxInt) // who has not heard of it takes more
+	require.Equal(t, "later still", later.note(n).Title)
+	meet(t, founder, friend, late, later)
+	require.Equal(t, "before", late.note(n).Title)
+	for _, r := range []*replica{founder, friend, late, later} {
+		before := len(r.history(thief.author()).at)
+		require.Equal(t, r != later, r.get(t, thief, 1000, math.MaxInt) > 0, "what later has already")
+		require.Len(t, r.history(thief.author()).at, before)
+		r.reopen(t)
+		require.Equal(t, "before", r.note(n).Title)
+	}
+	last := newReplica(t, t.TempDir(), founder.library, identity.New(), 0)
+	tail := thief.all(t)
+	tail = tail[:slices.IndexFunc(tail, func(o Op) bool { return o.MS == 1e9 })]
+	require.NoError(t, last.Add(append(founder.all(t), tail...), anyone)) // in one batch
+	require.Equal(t, founder.Digest(), last.Digest())
+	require.NoError(t, last.Close())
+
+	founder.title(t, n, "after")
+	meet(t, founder, friend, late, later)
+	require.NoError(t, later.Close())
+}
+
+func TestAddRefuses(t *testing.T) {
+	all := replicas(t, 0, 0)
+	a, b := all[0], all[1]
+	for i := range 5 {
+		a.title(t, uuid.UUID{byte(i)}, "x")
+	}
+	var c Cursor
+	a.Want(&c, []Have{{a.author(), 0}})
+	bytes, err := a.Next(&c, nil, math.MaxInt)
+	require.NoError(t, err)
+	good := ops(t, bytes)
+	require.Len(t, good, 5)
+
+	require.NoError(t, b.Add(good, func(Author) bool { return false }))
+	require.Empty(t, b.Notes(), "no member")
+	require.ErrorContains(t, b.Add(good[1:], anyone), "operation 2 follows on 0")
+	bad := append([]Op{}, good...)
+	bad[2].Edits = []Edit{{Field: Title, Value: "y"}}
+	require.ErrorIs(t, b.Add(bad, anyone), errForged)
+	require.Len(t, b.Notes(), 2, "those before it are there")
+	require.NoError(t, b.Add(good, anyone))
+	require.NoError(t, b.Add(good, anyone), "again")
+	require.Equal(t, a.Digest(), b.Digest())
+	require.Len(t, b.history(a.author()).at, 5)
+}
+
+// A device whose files were restored from a copy gets its own operations back. If it has written others before, it is noticed.
+func TestRestoredCopy(t *testing.T) {
+	all := replicas(t, 0, 0)
+	a, b := all[0], all[1]
+	n := uuid.New()
+	a.title(t, n, "1")
+	path := filepath.Join(a.folder, "notes.log")
+	old, err := os.ReadFile(path)
+	require.NoError(t, err)
+	a.title(t, n, "2")
+	meet(t, all...)
+	restore := func() {
+		require.NoError(t, a.Close())
+		require.NoError(t, os.WriteFile(path, old, 0o600))
+		a.open(t)
+		require.Equal(t, "1", a.note(n).Title)
+	}
+	restore()
+	meet(t, all...)
+	require.Equal(t, "2", a.note(n).Title)
+	a.title(t, n, "3")
+	meet(t, all...)
+
+	restore()
+	for range 3 {
+		a.title(t, n, "another 2, 3 and 4")
+	}
+	var c Cursor
+	a.Want(&c, b.Have(map[Author]bool{a.author(): true}))
+	forked, err := a.Next(&c, nil, 1000)
+	require.NoError(t, err)
+	require.ErrorIs(t, b.Add(ops(t, forked), anyone), errForged)
+}
+
+func TestDamagedStore(t *testing.T) {
+	r := replicas(t, 0)[0]
+	r.title(t, uuid.New(), "a")
+	r.title(t, uuid.New(), "b")
+	require.NoError(t, r.Close())
+	path := filepath.Join(r.folder, "notes.log")
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	b[logHeader+100] ^= 1
+	require.NoError(t, os.WriteFile(path, b, 0o600))
+	_, _, err = OpenStore(r.folder, r.library, r.id, r.wall.now)
+	require.ErrorContains(t, err, "notes.log is damaged at byte 32")
+	b[logHeader+100] ^= 1
+	require.NoError(t, os.WriteFile(path, b[:len(b)-1], 0o600))
+	_, cut, err := OpenStore(r.folder, r.library, r.id, r.wall.now)
+	require.NoError(t, err)
+	require.NotZero(t, cut)
+}

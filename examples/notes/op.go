@@ -1,0 +1,278 @@
+package main
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/proto"
+)
+
+// An Author is an instance of the library, by its public key.
+type Author [identity.Size]byte
+
+func author(id identity.RemoteIdentity) Author { return id.Bytes() }
+
+// A Field is one of the things that a note consists of.
+type Field uint8
+
+// The fields of a note.
+const (
+	Title Field = iota + 1
+	Body
+	Deleted // "yes", or empty
+)
+
+// MaxValue is the size in bytes of the longest value.
+const MaxValue = 32 << 10
+
+// A Kind is what an operation does.
+type Kind uint8
+
+// The kinds of operations.
+const (
+	edit   Kind = iota + 1 // gives fields of notes other values
+	revoke                 // says how many operations of an author count; only the founder of the library can
+	shift                  // says by how much the author's clock was off
+)
+
+// An Op is an operation: what one device has done. Nobody ever changes it. The same bytes are in the log and on the wire.
+//
+//	size  field
+//	32    author
+//	8     number: 1 for the first operation of its author, then 2, …
+//	8     stamp
+//	1     kind
+//	      of edits:
+//	2       how many, at most MaxEdits, for each:
+//	16        note
+//	1         field
+//	8         stamp of the value that it replaces, or zero
+//	2+n       value, n ≤ MaxValue, UTF-8
+//	      of a revocation:
+//	32      who
+//	8       how many of its operations count
+//	      of a shift:
+//	8       first
+//	8       ms: the author's operations from the first one to this have stamps that are so much too early; signed
+//	1       whether it is sure (Clock)
+//	64    signature
+//
+// All of it has at most MaxOp bytes.
+//
+// The signature is the author's (Ed25519), so that other devices can hand the operation on. It is over the text
+// "sdp2p-notes-v1" and a zero byte, the library's UUID, the signature of the author's operation before (or 64 zero bytes), and
+// the fields above. Each thereby vouches for all that precede it: an author that goes back and tells two stories, as does a
+// device whose files were restored from a copy, is noticed by whoever has heard the other one.
+type Op struct {
+	Author Author
+	Number uint64
+	Stamp  Stamp
+	Kind   Kind
+
+	Edits []Edit
+
+	Who   Author
+	Count uint64
+
+	First uint64
+	MS    int64
+	Sure  bool
+
+	Signature Signature
+}
+
+// An Edit gives a field of a note another value.
+type Edit struct {
+	Note  uuid.UUID
+	Field Field
+	Over  Stamp
+	Value string
+}
+
+// size returns how many bytes the edit takes.
+func (e *Edit) size() int { return 16 + 1 + 8 + 2 + len(e.Value) }
+
+// A Signature is an Ed25519 signature.
+type Signature [ed25519.SignatureSize]byte
+
+// Limits of an operation.
+const (
+	MaxEdits = 256
+	MaxOp    = 64 << 10
+
+	otherBytes = 32 + 8 + 8 + 1 + 2 + 64 // those besides the edits
+)
+
+// errForged is returned for an operation that its author has not signed, or not as the one that follows those that are here.
+var errForged = errors.New("notes: an operation is not its author's, or does not follow those that are here: was a copy of its files restored?")
+
+// appendFields appends what is signed of the operation itself.
+func (o *Op) appendFields(b []byte) ([]byte, error) {
+	n := len(b)
+	b = append(b, o.Author[:]...)
+	b = proto.AppendUint64(b, o.Number)
+	b = proto.AppendUint64(b, uint64(o.Stamp))
+	b, err := proto.AppendEnum(b, "kind", o.Kind, edit, revoke, shift)
+	if err != nil {
+		return b[:n], err
+	}
+	switch o.Kind {
+	case edit:
+		b, err = proto.AppendCount16(b, len(o.Edits), MaxEdits)
+		for i := 0; err == nil && i < len(o.Edits); i++ {
+			b, err = o.Edits[i].appendBinary(b)
+		}
+		if err == nil && len(b)-n > MaxOp-len(o.Signature) {
+			err = &proto.LimitError{What: "operation", Size: uint64(len(b) - n + len(o.Signature)), Limit: MaxOp}
+		}
+		if err != nil {
+			return b[:n], err
+		}
+	case revoke:
+		b = append(b, o.Who[:]...)
+		b = proto.AppendUint64(b, o.Count)
+	case shift:
+		b = proto.AppendUint64(b, o.First)
+		b = proto.AppendUint64(b, uint64(o.MS))
+		b = proto.AppendBool(b, o.Sure)
+	}
+	return b, nil
+}
+
+func (e *Edit) appendBinary(b []byte) ([]byte, error) {
+	b, err := proto.AppendEnum(proto.AppendUUID(b, e.Note), "field", e.Field, Title, Body, Deleted)
+	if err != nil {
+		return b, err
+	}
+	return proto.AppendStringMax(proto.AppendUint64(b, uint64(e.Over)), e.Value, MaxValue)
+}
+
+func (e *Edit) decodeFrom(d *proto.Decoder) error {
+	e.Note = d.UUID()
+	e.Field = proto.DecodeEnum(d, "field", Title, Body, Deleted)
+	e.Over = Stamp(d.Uint64())
+	e.Value = d.String(MaxValue)
+	return d.Err()
+}
+
+// AppendBinary appends the operation to b. It fails, and returns b as it was, if the kind, the field or the value is not valid.
+func (o *Op) AppendBinary(b []byte) ([]byte, error) {
+	all, err := o.appendFields(b)
+	if err != nil {
+		return b, err
+	}
+	return append(all, o.Signature[:]...), nil
+}
+
+// DecodeFrom reads an operation. It does not verify the signature.
+func (o *Op) DecodeFrom(d *proto.Decoder) error {
+	*o = Op{}
+	d.Fixed(o.Author[:])
+	o.Number = d.Uint64()
+	o.Stamp = Stamp(d.Uint64())
+	o.Kind = proto.DecodeEnum(d, "kind", edit, revoke, shift)
+	switch o.Kind {
+	case edit:
+		size := otherBytes
+		o.Edits = proto.DecodeList(d, d.Count16(MaxEdits), func(e *Edit, d *proto.Decoder) error {
+			if err := e.decodeFrom(d); err != nil {
+				return err
+			}
+			if size += e.size(); size > MaxOp {
+				return &proto.LimitError{What: "operation", Size: uint64(size), Limit: MaxOp}
+			}
+			return nil
+		})
+	case revoke:
+		d.Fixed(o.Who[:])
+		o.Count = d.Uint64()
+	case shift:
+		o.First = d.Uint64()
+		o.MS = int64(d.Uint64())
+		o.Sure = d.Bool()
+	}
+	d.Fixed(o.Signature[:])
+	if o.Number == 0 {
+		d.Fail(fmt.Errorf("%w operation: numbers begin with 1", proto.ErrInvalid))
+	}
+	return d.Err()
+}
+
+// signed returns the bytes that the signature is over.
+func (o *Op) signed(library uuid.UUID, before Signature) ([]byte, error) {
+	b := make([]byte, 0, 256)
+	b = append(b, "sdp2p-notes-v1\x00"...)
+	b = append(b, library[:]...)
+	b = append(b, before[:]...)
+	return o.appendFields(b)
+}
+
+// sign signs an operation that follows the one with the signature before.
+func (o *Op) sign(library uuid.UUID, before Signature, key ed25519.PrivateKey) error {
+	b, err := o.signed(library, before)
+	if err == nil {
+		o.Signature = Signature(ed25519.Sign(key, b))
+	}
+	return err
+}
+
+// verify returns errForged if its author has not signed the operation as what follows the one with the signature before.
+func (o *Op) verify(library uuid.UUID, before Signature) error {
+	b, err := o.signed(library, before)
+	if err != nil {
+		return err
+	}
+	if !ed25519.Verify(o.Author[:], b, o.Signature[:]) {
+		return errForged
+	}
+	return nil
+}
+
+// A Want is what a device asks another one for, first and then whenever there is news: all operations of these authors that
+// follow those that it has. It says what its clock says, too.
+//
+//	size  field
+//	8     clock: milliseconds since 1970, signed
+//	2     number of authors, at most MaxAuthors, for each:
+//	32      author
+//	8       how many of its operations are here
+type Want struct {
+	Clock int64
+	Have  []Have
+}
+
+// Have says how many operations of an author are there. They are the first ones: there are no gaps.
+type Have struct {
+	Author Author
+	Count  uint64
+}
+
+// MaxAuthors is how many authors a library can have had: each member of the present and many a former one.
+const MaxAuthors = 8192
+
+// AppendBinary appends the message to b. It fails, and returns b as it was, if there are too many authors.
+func (w *Want) AppendBinary(b []byte) ([]byte, error) {
+	all, err := proto.AppendCount16(proto.AppendUint64(b, uint64(w.Clock)), len(w.Have), MaxAuthors)
+	if err != nil {
+		return b, err
+	}
+	for _, h := range w.Have {
+		all = proto.AppendUint64(append(all, h.Author[:]...), h.Count)
+	}
+	return all, nil
+}
+
+// DecodeFrom reads the message.
+func (w *Want) DecodeFrom(d *proto.Decoder) error {
+	w.Clock = int64(d.Uint64())
+	w.Have = proto.DecodeList(d, d.Count16(MaxAuthors), func(h *Have, d *proto.Decoder) error {
+		d.Fixed(h.Author[:])
+		h.Count = d.Uint64()
+		return d.Err()
+	})
+	return d.Err()
+}
