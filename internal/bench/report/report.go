@@ -14,6 +14,7 @@ type Table struct {
 	Note    string // paragraphs: how it was measured, and what to make of it
 	Columns []string
 	Rows    [][]string
+	Plots   []Plot
 }
 
 // File is the environment variable that names the file to which a test writes its table, as JSON.
@@ -25,7 +26,11 @@ func (t Table) Markdown() string {
 	if note := strings.TrimSpace(t.Note); note != "" {
 		text += note + "\n\n"
 	}
-	return text + t.Body()
+	text += t.Body()
+	for _, p := range t.Plots {
+		text += fmt.Sprintf("\n![%s](%s.svg)\n", p.Title, p.Name)
+	}
+	return text
 }
 
 // step is what the widths of columns are multiples of: a digit more in one cell seldom moves the others.
@@ -62,3 +67,17 @@ func (t Table) Body() string {
 }
 
 func escape(cell string) string { return strings.ReplaceAll(cell, "|", `\|`) }
+
+// A Plot shows curves, with a logarithmic scale on both axes.
+type Plot struct {
+	Name   string // of its file, without .svg
+	Title  string
+	X, Y   string // what the axes show
+	Curves []*Curve
+}
+
+// A Curve is a line through points.
+type Curve struct {
+	Name string
+	X, Y []float64
+}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/sdp2p/p2p/internal/bench/codec"
+	"github.com/sdp2p/p2p/internal/bench/core"
 	"github.com/sdp2p/p2p/internal/bench/report"
 	"github.com/sdp2p/p2p/internal/bench/tunnel"
 )
@@ -30,6 +31,8 @@ type subject struct {
 }
 
 var subjects = []subject{
+	{"core", []string{"github.com/libp2p/go-libp2p"}, core.Compare},
+	{"scaling", nil, core.Scale},
 	{"codec", []string{"github.com/tinylib/msgp"}, func(_ context.Context, short bool) (report.Table, error) { return codec.Compare(short) }},
 	{"tunnel", []string{"github.com/flynn/noise", "golang.org/x/crypto"}, tunnel.Compare},
 	{"discovery", []string{"github.com/hashicorp/mdns", "avahi-daemon"}, tested("./discovery", 7*time.Minute)},
@@ -46,6 +49,7 @@ func main() {
 	}
 	ctx := context.Background()
 	text := header(ctx)
+	var plots []report.Plot
 	failed, measured := false, false
 	for _, s := range subjects {
 		if *only != "" && s.name != *only {
@@ -64,13 +68,14 @@ func main() {
 		}
 		fmt.Printf("%s\n(%s: %.0f s)\n\n", table.Markdown(), s.name, time.Since(began).Seconds())
 		text += "\n" + table.Markdown()
+		plots = append(plots, table.Plots...)
 	}
 	if !measured {
 		fmt.Fprintf(os.Stderr, "bench: there is no subject %q\n", *only)
 		os.Exit(2)
 	}
 	if *only == "" && !*short {
-		if err := write(*out, text); err != nil {
+		if err := write(*out, text, plots); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			failed = true
 		}
@@ -80,9 +85,15 @@ func main() {
 	}
 }
 
-func write(file, text string) error {
+// write writes the report, and the plots beside it.
+func write(file, text string, plots []report.Plot) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
+	}
+	for _, p := range plots {
+		if err := p.Save(filepath.Join(filepath.Dir(file), p.Name+".svg")); err != nil {
+			return err
+		}
 	}
 	return os.WriteFile(file, []byte(text), 0o644)
 }
