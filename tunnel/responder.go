@@ -184,25 +184,28 @@ func (h *acceptance) member(c *Credential, key [keySize]byte) (Member, error) {
 	return m, nil
 }
 
-// allowed asks the directory.
+// allowed asks the directory. Its time begins when it is called, not when a machine that is busy gets round to it.
 func (h *acceptance) allowed(ctx context.Context, library [16]byte, m Member) bool {
-	ctx, cancel := context.WithTimeout(ctx, allowTime)
-	defer cancel()
+	begun := make(chan (<-chan struct{}), 1) // when its time is over
 	answer := make(chan bool, 1)
 	returned := make(chan struct{})
 	go func() {
 		defer close(returned)
+		ctx, cancel := context.WithTimeout(ctx, allowTime)
+		defer cancel()
+		begun <- ctx.Done()
 		defer func() {
 			if recover() != nil {
 				answer <- false
 			}
 		}()
-		answer <- h.r.dir.Allow(ctx, library, m)
+		answer <- h.r.dir.Allow(ctx, library, m) && ctx.Err() == nil // in its time
 	}()
+	<-<-begun // which is also so when it has returned
 	select {
 	case ok := <-answer:
 		return ok
-	case <-ctx.Done():
+	default:
 		h.overrun = returned
 		return false
 	}
