@@ -15,6 +15,24 @@ func (s Sample) Median() float64 {
 	return (sorted[(len(s)-1)/2] + sorted[len(s)/2]) / 2
 }
 
+// Scaled returns the measurements multiplied by a factor.
+func (s Sample) Scaled(by float64) Sample {
+	scaled := make(Sample, len(s))
+	for i, v := range s {
+		scaled[i] = v * by
+	}
+	return scaled
+}
+
+// Speeds makes MB/s of nanoseconds for so many bytes.
+func (s Sample) Speeds(bytes float64) Sample {
+	speeds := make(Sample, len(s))
+	for i, ns := range s {
+		speeds[i] = bytes * 1e3 / ns
+	}
+	return speeds
+}
+
 // A Figure is a row of the usual table: what was measured of ours and of one peer, and what it ought to be.
 type Figure struct {
 	What   string
@@ -88,7 +106,7 @@ func (f Figure) judge() (goal string, reached, ok bool) {
 // otherwise the ratio of the medians.
 func (f Figure) ratio() (ratio float64, ok bool) {
 	switch {
-	case len(f.Ours) == 0 || len(f.Theirs) == 0:
+	case len(f.Ours) == 0 || len(f.Theirs) == 0 || slices.Contains(f.Theirs, 0):
 		return 0, false
 	case len(f.Ours) != len(f.Theirs):
 		return f.Ours.Median() / f.Theirs.Median(), true

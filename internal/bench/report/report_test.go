@@ -15,6 +15,7 @@ func TestTable(t *testing.T) {
 	table.Add(Figure{What: "ratio", Peer: "it", Ours: Sample{2}, Theirs: Sample{1, 1}, Ratio: 1.5})
 	table.Add(Figure{What: "never", Ours: Sample{0}, Never: true})
 	table.Add(Figure{What: "not never", Ours: Sample{1}, Never: true})
+	table.Add(Figure{What: "none of theirs", Peer: "it", Ours: Sample{2, 2}, Theirs: Sample{2, 0}})
 	require.Equal(t, `## Things
 
 A note.
@@ -28,5 +29,11 @@ A note.
 | ratio            | it       | 1 (1 to 1, n 2)                  | 2                                | 2.00             | ratio ≤ 1.5      | no               |
 | never            | –        | –                                | 0                                | –                | ≤ 0              | yes              |
 | not never        | –        | –                                | 1                                | –                | ≤ 0              | no               |
+| none of theirs   | it       | 1 (0 to 2, n 2)                  | 2 (2 to 2, n 2)                  | –                | –                | –                |
 `, table.Markdown())
+}
+
+func TestSample(t *testing.T) {
+	require.Equal(t, Sample{1000, 500}, Sample{32, 64}.Speeds(32))
+	require.Equal(t, Sample{2, 4}, Sample{1, 2}.Scaled(2))
 }

@@ -3,10 +3,10 @@ package tunnel
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"testing"
 	"time"
 
+	"github.com/sdp2p/p2p/internal/bench/race"
 	"github.com/sdp2p/p2p/internal/bench/report"
 )
 
@@ -47,74 +47,6 @@ const (
 	handshakeTime  = 350  // µs
 )
 
-// A contender does something n times, and tells how long that took.
-type contender struct {
-	name string
-	run  func(n int) (time.Duration, error)
-}
-
-// repeat is a contender that calls f.
-func repeat(name string, f func() error) contender {
-	return contender{name, func(n int) (time.Duration, error) {
-		began := time.Now()
-		for range n {
-			if err := f(); err != nil {
-				return 0, err
-			}
-		}
-		return time.Since(began), nil
-	}}
-}
-
-// A race is what contenders have in common.
-type race struct {
-	rounds int
-	length time.Duration // of a round of one contender, about
-	cores  int           // that run Go; 0: as many as it would
-}
-
-// run lets the contenders take turns, and returns the nanoseconds that each took once, in each round.
-func (r race) run(ctx context.Context, contenders ...contender) ([]report.Sample, error) {
-	if r.cores > 0 {
-		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(r.cores))
-	}
-	times := make([]int, len(contenders)) // in a round
-	for i, c := range contenders {
-		var err error
-		if times[i], err = r.rehearse(c); err != nil {
-			return nil, fmt.Errorf("%s: %w", c.name, err)
-		}
-	}
-	samples := make([]report.Sample, len(contenders))
-	for range r.rounds {
-		for i, c := range contenders {
-			if err := ctx.Err(); err != nil {
-				return nil, err
-			}
-			runtime.GC()
-			took, err := c.run(times[i])
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", c.name, err)
-			}
-			samples[i] = append(samples[i], float64(took.Nanoseconds())/float64(times[i]))
-		}
-	}
-	return samples, nil
-}
-
-// rehearse warms a contender up, and returns how often it does what it does in a round.
-func (r race) rehearse(c contender) (int, error) {
-	for n := 16; ; n *= 2 {
-		took, err := c.run(n)
-		if err != nil {
-			return 0, err
-		}
-		if took >= r.length/2 {
-			return max(1, int(float64(n)*float64(r.length)/float64(took))), nil
-		}
-	}
-}
-
 // Compare measures records, streams and handshakes.
 func Compare(ctx context.Context, short bool) (report.Table, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -138,7 +70,7 @@ func seal(ctx context.Context, t *report.Table, rounds int) error {
 		return err
 	}
 	defer r.close()
-	samples, err := race{rounds, roundLength, 1}.run(ctx, repeat("tunnel", r.seal), repeat(cipherName, r.sealBare))
+	samples, err := race.Race{Rounds: rounds, Length: roundLength, Cores: 1}.Run(ctx, race.Repeat("tunnel", r.seal), race.Repeat(cipherName, r.sealBare))
 	if err != nil {
 		return err
 	}
@@ -154,8 +86,9 @@ func open(ctx context.Context, t *report.Table, rounds int) error {
 		return err
 	}
 	defer r.close()
-	samples, err := race{rounds, roundLength, 1}.run(ctx,
-		contender{"tunnel", r.open}, contender{cipherName, r.openBare}, contender{streamedName, r.openStreamed})
+	samples, err := race.Race{Rounds: rounds, Length: roundLength, Cores: 1}.Run(ctx,
+		race.Contender{Name: "tunnel", Run: r.open}, race.Contender{Name: cipherName, Run: r.openBare},
+		race.Contender{Name: streamedName, Run: r.openStreamed})
 	if err != nil {
 		return err
 	}
@@ -171,7 +104,7 @@ func addTimes(t *report.Table, f report.Figure) {
 	f.Unit = "ns"
 	t.Add(f)
 	f.What, f.Unit, f.Ratio = "… as a speed", "MB/s", 0
-	f.Ours, f.Theirs = speeds(f.Ours, recordData), speeds(f.Theirs, recordData)
+	f.Ours, f.Theirs = f.Ours.Speeds(recordData), f.Theirs.Speeds(recordData)
 	t.Add(f)
 }
 
@@ -186,16 +119,16 @@ func stream(ctx context.Context, t *report.Table, rounds int) error {
 		return err
 	}
 	defer s.close()
-	samples, err := race{rounds, streamLength, 0}.run(ctx, s.tunnel.contender(ctx, "tunnel"), s.bare.contender(ctx, "bare stream"))
+	samples, err := race.Race{Rounds: rounds, Length: streamLength}.Run(ctx, s.tunnel.contender(ctx, "tunnel"), s.bare.contender(ctx, "bare stream"))
 	if err != nil {
 		return err
 	}
 	const perGiB = float64(1<<30) / chunk / 1e9
 	f := report.Figure{What: "send 1 GiB over a QUIC stream", Unit: "s", Digits: 2, Peer: "bare stream", Ratio: streamRatio}
-	f.Ours, f.Theirs = scaled(samples[0], perGiB), scaled(samples[1], perGiB)
+	f.Ours, f.Theirs = samples[0].Scaled(perGiB), samples[1].Scaled(perGiB)
 	t.Add(f)
 	f.What, f.Unit, f.Digits, f.Ratio = "… as a speed", "MB/s", 0, 0
-	f.Ours, f.Theirs = speeds(samples[0], chunk), speeds(samples[1], chunk)
+	f.Ours, f.Theirs = samples[0].Speeds(chunk), samples[1].Speeds(chunk)
 	t.Add(f)
 	return nil
 }
@@ -208,22 +141,22 @@ func handshake(ctx context.Context, t *report.Table, rounds int) error {
 	for _, where := range []struct {
 		what  string
 		cores int
-		of    []contender
+		of    []race.Contender
 	}{
 		{"CPU of both sides", 1, contenders},
 		{"wall time, two cores", 2, contenders[:limit]}, // the limit has but one side
 	} {
-		samples, err := race{rounds, roundLength, where.cores}.run(ctx, where.of...)
+		samples, err := race.Race{Rounds: rounds, Length: roundLength, Cores: where.cores}.Run(ctx, where.of...)
 		if err != nil {
 			return err
 		}
 		for i := range samples {
-			samples[i] = scaled(samples[i], 1e-3)
+			samples[i] = samples[i].Scaled(1e-3)
 		}
 		for ours, which := range []string{first: "first", again: "again"} {
 			f := report.Figure{What: fmt.Sprintf("handshake, %s: %s", which, where.what), Unit: "µs", Ours: samples[ours]}
 			for peer := again + 1; peer < len(samples); peer++ {
-				f.Peer, f.Theirs = contenders[peer].name, samples[peer]
+				f.Peer, f.Theirs = contenders[peer].Name, samples[peer]
 				if peer == limit {
 					f.Ratio = handshakeRatio
 				}
@@ -235,21 +168,4 @@ func handshake(ctx context.Context, t *report.Table, rounds int) error {
 		}
 	}
 	return nil
-}
-
-// speeds makes MB/s of nanoseconds for so many bytes.
-func speeds(s report.Sample, bytes float64) report.Sample {
-	speeds := make(report.Sample, len(s))
-	for i, ns := range s {
-		speeds[i] = bytes * 1e3 / ns
-	}
-	return speeds
-}
-
-func scaled(s report.Sample, by float64) report.Sample {
-	scaled := make(report.Sample, len(s))
-	for i, v := range s {
-		scaled[i] = v * by
-	}
-	return scaled
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/flynn/noise"
+
+	"github.com/sdp2p/p2p/internal/bench/race"
 )
 
 // Which is which of what handshakes returns.
@@ -27,7 +29,7 @@ const (
 )
 
 // handshakes returns ours and the others.
-func handshakes(ctx context.Context) ([]contender, error) {
+func handshakes(ctx context.Context) ([]race.Contender, error) {
 	strangers, err := newMembers()
 	if err != nil {
 		return nil, err
@@ -48,12 +50,12 @@ func handshakes(ctx context.Context) ([]contender, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []contender{
-		first:     {"tunnel, first", func(n int) (time.Duration, error) { return strangers.meet(ctx, n) }},
-		again:     repeat("tunnel, again", func() error { return friends.handshake(ctx) }),
-		flynn:     repeat("flynn/noise", byNoise),
-		cryptoTLS: repeat("crypto/tls", byTLS),
-		limit:     repeat("ten X25519, the limit", agreements),
+	return []race.Contender{
+		first:     {Name: "tunnel, first", Run: func(n int) (time.Duration, error) { return strangers.meet(ctx, n) }},
+		again:     race.Repeat("tunnel, again", func() error { return friends.handshake(ctx) }),
+		flynn:     race.Repeat("flynn/noise", byNoise),
+		cryptoTLS: race.Repeat("crypto/tls", byTLS),
+		limit:     race.Repeat("ten X25519, the limit", agreements),
 	}, nil
 }
 

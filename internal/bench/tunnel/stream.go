@@ -12,6 +12,7 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/bench/race"
 	"github.com/sdp2p/p2p/library"
 	"github.com/sdp2p/p2p/p2ptest"
 	"github.com/sdp2p/p2p/quic"
@@ -54,9 +55,9 @@ func (s *sink) serve(ctx context.Context, r io.Reader) error {
 }
 
 // contender sends n chunks, and tells how long that took until all were read.
-func (s *sink) contender(ctx context.Context, name string) contender {
+func (s *sink) contender(ctx context.Context, name string) race.Contender {
 	buf := make([]byte, chunk)
-	return contender{name, func(n int) (time.Duration, error) {
+	return race.Contender{Name: name, Run: func(n int) (time.Duration, error) {
 		defer context.AfterFunc(ctx, func() { s.conn.Close() })()
 		began := time.Now()
 		s.want <- n * len(buf)

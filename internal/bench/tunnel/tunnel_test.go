@@ -3,11 +3,8 @@ package tunnel
 import (
 	"context"
 	"crypto/tls"
-	"errors"
-	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -63,9 +60,9 @@ func TestHandshakes(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, contenders, limit+1)
 	for _, c := range contenders {
-		took, err := c.run(3)
-		require.NoError(t, err, c.name)
-		require.Positive(t, took, c.name)
+		took, err := c.Run(3)
+		require.NoError(t, err, c.Name)
+		require.Positive(t, took, c.Name)
 	}
 }
 
@@ -120,45 +117,16 @@ func TestStreams(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	for _, k := range []*sink{s.bare, s.tunnel} {
 		for range 2 {
-			took, err := k.contender(t.Context(), "").run(3)
+			took, err := k.contender(t.Context(), "").Run(3)
 			require.NoError(t, err)
 			require.Positive(t, took)
 		}
 	}
 	cancel()
 	for _, k := range []*sink{s.bare, s.tunnel} {
-		_, err := k.contender(ctx, "").run(1 << 20)
+		_, err := k.contender(ctx, "").Run(1 << 20)
 		require.Error(t, err)
 	}
-}
-
-func TestRace(t *testing.T) {
-	cores := runtime.GOMAXPROCS(0)
-	var calls []string
-	takes := func(name string, each time.Duration) contender {
-		return contender{name, func(n int) (time.Duration, error) {
-			require.Equal(t, 1, runtime.GOMAXPROCS(0))
-			calls = append(calls, fmt.Sprint(name, n))
-			return time.Duration(n) * each, nil
-		}}
-	}
-	r := race{rounds: 3, length: 6400, cores: 1}
-	samples, err := r.run(t.Context(), takes("a", 100), takes("b", 1000))
-	require.NoError(t, err)
-	require.Equal(t, []report.Sample{{100, 100, 100}, {1000, 1000, 1000}}, samples)
-	require.Equal(t, "a16 a32 b16 a64 b6 a64 b6 a64 b6", strings.Join(calls, " ")) // it is found out how often, and then done
-	require.Equal(t, cores, runtime.GOMAXPROCS(0))
-
-	broken := errors.New("broken")
-	_, err = r.run(t.Context(), repeat("that one", func() error { return broken }))
-	require.ErrorIs(t, err, broken)
-	require.ErrorContains(t, err, "that one")
-	require.Equal(t, cores, runtime.GOMAXPROCS(0))
-
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	_, err = r.run(ctx, takes("a", 100))
-	require.ErrorIs(t, err, context.Canceled)
 }
 
 func TestMemory(t *testing.T) {
@@ -192,8 +160,6 @@ func TestMemory(t *testing.T) {
 }
 
 func TestFigures(t *testing.T) {
-	require.Equal(t, report.Sample{1000, 500}, speeds(report.Sample{32, 64}, 32))
-	require.Equal(t, report.Sample{2, 4}, scaled(report.Sample{1, 2}, 2))
 	var table report.Table
 	addTimes(&table, report.Figure{What: "it", Peer: "p", Ours: report.Sample{recordData}, Theirs: report.Sample{recordData / 2}, Ratio: recordRatio})
 	require.Equal(t, [][]string{

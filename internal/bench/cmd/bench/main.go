@@ -20,6 +20,7 @@ import (
 	"github.com/sdp2p/p2p/internal/bench/codec"
 	"github.com/sdp2p/p2p/internal/bench/core"
 	"github.com/sdp2p/p2p/internal/bench/report"
+	"github.com/sdp2p/p2p/internal/bench/transport"
 	"github.com/sdp2p/p2p/internal/bench/tunnel"
 )
 
@@ -35,6 +36,7 @@ var subjects = []subject{
 	{"scaling", nil, core.Scale},
 	{"codec", []string{"github.com/tinylib/msgp"}, func(_ context.Context, short bool) (report.Table, error) { return codec.Compare(short) }},
 	{"tunnel", []string{"github.com/flynn/noise", "golang.org/x/crypto"}, tunnel.Compare},
+	{"transport", []string{"github.com/quic-go/quic-go", "github.com/libp2p/go-libp2p"}, transport.Compare},
 	{"discovery", []string{"github.com/hashicorp/mdns", "avahi-daemon"}, tested("./discovery", 7*time.Minute)},
 }
 

@@ -1,0 +1,62 @@
+package race
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/internal/bench/report"
+)
+
+func TestRace(t *testing.T) {
+	cores := runtime.GOMAXPROCS(0)
+	var calls []string
+	takes := func(name string, each time.Duration) Contender {
+		return Contender{name, func(n int) (time.Duration, error) {
+			require.Equal(t, 1, runtime.GOMAXPROCS(0))
+			calls = append(calls, fmt.Sprint(name, n))
+			return time.Duration(n) * each, nil
+		}}
+	}
+	r := Race{Rounds: 3, Length: 6400, Cores: 1}
+	samples, err := r.Run(t.Context(), takes("a", 100), takes("b", 1000))
+	require.NoError(t, err)
+	require.Equal(t, []report.Sample{{100, 100, 100}, {1000, 1000, 1000}}, samples)
+	require.Equal(t, "a16 a32 b16 a64 b6 a64 b6 a64 b6", strings.Join(calls, " ")) // it is found out how often, and then done
+	require.Equal(t, cores, runtime.GOMAXPROCS(0))
+
+	broken := errors.New("broken")
+	_, err = r.Run(t.Context(), Repeat("that one", func() error { return broken }))
+	require.ErrorIs(t, err, broken)
+	require.ErrorContains(t, err, "that one")
+	require.Equal(t, cores, runtime.GOMAXPROCS(0))
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = r.Run(ctx, takes("a", 100))
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+func TestCPU(t *testing.T) {
+	idle := Contender{"idle", func(int) (time.Duration, error) { return time.Second, nil }}
+	busy := Repeat("busy", func() error {
+		for range 1_000_000 {
+			runtime.KeepAlive(t)
+		}
+		return nil
+	})
+	wall, cpu, err := Race{Rounds: 5, Length: 20 * time.Millisecond}.RunCPU(t.Context(), idle, busy)
+	require.NoError(t, err)
+	require.Len(t, wall, 2)
+	require.Len(t, cpu, 2)
+	require.Len(t, cpu[1], 5)
+	if used() > 0 {
+		require.Greater(t, cpu[1].Median(), cpu[0].Median())
+	}
+}
