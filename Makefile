@@ -2,6 +2,7 @@
 # make test      everything that needs neither root nor other programs
 # make test-net  hosts in network namespaces and real peers; needs root, and says what is missing
 # make lint      vet, staticcheck, gofmt, import rules, cross-builds, the size of a small program
+# make kill      200 rounds of killing one side of a file transfer, and large files
 # make fuzz      every fuzz target for FUZZTIME each
 # make bench     benchmarks in the packages, and measurements against peers: bench/RESULTS.md; root for all of it
 
@@ -10,7 +11,7 @@ FUZZTIME    ?= 10s
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 TREE        ?= $(shell $(GO) env GOROOT)/src/net
 
-.PHONY: demo test test-net lint fuzz bench
+.PHONY: demo test test-net kill lint fuzz bench
 
 demo:
 	$(GO) run ./examples/drop --demo "$(TREE)"
@@ -20,6 +21,9 @@ test:
 
 test-net:
 	SDP2P_NETTEST=1 $(GO) test -count=1 -timeout 600s -parallel 6 -v ./internal/netlab ./internal/nettest ./cmd/sdp2p
+
+kill:
+	BLOCK_KILLS=200 BLOCK_KILL_SIZE=1024 BLOCK_SPARSE=8 $(GO) test -count=1 -timeout 900s -run 'Kill|Sparse' -v ./block
 
 lint:
 	@fmt=$$(gofmt -l .); if [ -n "$$fmt" ]; then echo "gofmt:"; echo "$$fmt"; exit 1; fi

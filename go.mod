@@ -18,7 +18,10 @@ require (
 	pgregory.net/rapid v1.3.0
 )
 
-require rsc.io/qr v0.2.0
+require (
+	golang.org/x/text v0.40.0
+	rsc.io/qr v0.2.0
+)
 
 require (
 	github.com/beorn7/perks v1.0.1 // indirect

@@ -32,12 +32,16 @@ func demo(ctx context.Context, source string) error {
 	}
 	defer os.RemoveAll(dir)
 	command := func(args ...string) *exec.Cmd {
-		cmd := exec.CommandContext(ctx, self, append(args, "--interface", interfaces[loopback].Name)...)
+		cmd := exec.CommandContext(ctx, self, append(args, "--interface", interfaces[loopback].Name, "--keys", filepath.Join(dir, "keys"))...)
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		return cmd
 	}
 	name := fmt.Sprintf("demo-%08x", rand.Uint32()) // this demo's receiver and no other
-	receiver := command("receive", dir, "--name", name)
+	dest := filepath.Join(dir, "received")
+	if err := os.Mkdir(dest, 0o700); err != nil {
+		return err
+	}
+	receiver := command("receive", dest, "--yes", "--name", name)
 	if err := receiver.Start(); err != nil {
 		return err
 	}
@@ -47,8 +51,12 @@ func demo(ctx context.Context, source string) error {
 	if err != nil {
 		return fmt.Errorf("the demo was cut: %w", err)
 	}
+	source, err = filepath.Abs(source)
+	if err != nil {
+		return err
+	}
 	want, err := snapshot(source)
-	got, err2 := snapshot(filepath.Join(dir, filepath.Base(source)))
+	got, err2 := snapshot(filepath.Join(dest, filepath.Base(source)))
 	if err = errors.Join(err, err2); err != nil || !maps.Equal(want, got) {
 		return errors.Join(errors.New("what has arrived is not what was sent"), err)
 	}
@@ -56,16 +64,22 @@ func demo(ctx context.Context, source string) error {
 	return nil
 }
 
-// snapshot returns every name in a tree, with the executable bits and the bytes of files.
+// snapshot returns every name in a tree, with the bytes of files. Whether a file may be executed is not part of it: of those
+// from strangers none may.
 func snapshot(top string) (all map[string]string, err error) {
+	tree := os.DirFS(filepath.Dir(top))
 	all = map[string]string{}
-	return all, walk([]string{top}, func(tree fs.FS, path string, info fs.FileInfo) error {
-		all[path] = "folder"
-		if info.IsDir() {
-			return nil
+	return all, fs.WalkDir(tree, filepath.Base(top), func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir():
+			all[path] = "folder"
+		case d.Type().IsRegular():
+			content, err := fs.ReadFile(tree, path)
+			all[path] = "file: " + string(content)
+			return err
 		}
-		content, err := fs.ReadFile(tree, path)
-		all[path] = fmt.Sprint(info.Mode()&0o111, string(content))
-		return err
+		return nil // nobody follows symbolic links
 	})
 }

@@ -75,7 +75,6 @@ func TestSnapshot(t *testing.T) {
 	require.NoError(t, err)
 	for name, change := range map[string]func(){
 		"content": func() { put(t, filepath.Join(dir, "s/a"), "xyZ", 0o644) },
-		"mode":    func() { put(t, filepath.Join(dir, "s/a"), "xyz", 0o755) },
 		"more":    func() { put(t, filepath.Join(dir, "s/b"), "", 0o644) },
 		"name":    func() { os.Rename(filepath.Join(dir, "s/a"), filepath.Join(dir, "s/c")) },
 	} {
@@ -86,42 +85,56 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
-// Ctrl-C on either side ends a transfer between two processes on both.
+// Ctrl-C on either side ends a transfer between two processes on both. Sent again, it goes on where it ended, also after
+// both were killed.
 func TestInterrupt(t *testing.T) {
 	large := filepath.Join(t.TempDir(), "large")
-	require.NoError(t, os.WriteFile(large, nil, 0o600))
-	require.NoError(t, os.Truncate(large, 4<<30)) // sparse
-	for _, who := range []string{"sender", "receiver"} {
-		dir, name := t.TempDir(), "interrupt-"+who+filepath.Base(large)+time.Now().Format("150405.000000")
-		receiver, received := program(t, "receive", dir, "--name", name, "--interface", loopback(t))
-		sender, sent := program(t, "send", large, "--to", name, "--interface", loopback(t))
-		require.NoError(t, receiver.Start())
-		require.NoError(t, sender.Start())
-		require.Eventually(t, func() bool {
-			found, _ := filepath.Glob(filepath.Join(dir, ".drop-*", "large"))
-			return len(found) > 0
-		}, 20*time.Second, time.Millisecond)
-		if who == "sender" {
+	require.NoError(t, os.WriteFile(large, []byte("not all zeros"), 0o600))
+	require.NoError(t, os.Truncate(large, 256<<20)) // sparse
+	dir, keys, name := t.TempDir(), t.TempDir(), "interrupt-"+time.Now().Format("150405.000000")
+	start := func(args ...string) (*exec.Cmd, *bytes.Buffer) {
+		cmd, out := program(t, append(args, "--interface", loopback(t), "--keys", keys)...)
+		require.NoError(t, cmd.Start())
+		return cmd, out
+	}
+	for _, how := range []string{"sender", "receiver", "killed"} {
+		before := partial(dir)
+		receiver, received := start("receive", dir, "--yes", "--name", name)
+		sender, sent := start("send", large, "--to", name)
+		require.Eventually(t, func() bool { return partial(dir) > before+(8<<20) }, 20*time.Second, time.Millisecond)
+		switch how {
+		case "sender":
 			require.NoError(t, sender.Process.Signal(os.Interrupt))
 			require.Error(t, sender.Wait())
 			require.Contains(t, sent.String(), "drop: cancelled\n")
-			require.Eventually(t, func() bool {
-				found, _ := filepath.Glob(filepath.Join(dir, ".drop-*"))
-				return len(found) == 0
-			}, 20*time.Second, time.Millisecond)
 			require.NoError(t, receiver.Process.Signal(os.Interrupt))
 			require.NoError(t, receiver.Wait())
 			require.Contains(t, received.String(), "drop: cancelled by ")
-		} else {
+		case "receiver":
 			require.NoError(t, receiver.Process.Signal(os.Interrupt))
 			require.NoError(t, receiver.Wait())
 			require.Error(t, sender.Wait())
 			require.Contains(t, sent.String(), "drop: cancelled by \""+name)
+		case "killed":
+			for _, cmd := range []*exec.Cmd{receiver, sender} {
+				require.NoError(t, cmd.Process.Kill())
+				cmd.Wait()
+			}
 		}
-		left, err := os.ReadDir(dir)
-		require.NoError(t, err)
-		require.Empty(t, left)
+		require.NoFileExists(t, filepath.Join(dir, "large"))
 	}
+	receiver, received := start("receive", dir, "--yes", "--name", name)
+	sender, sent := start("send", large, "--to", name)
+	require.NoError(t, sender.Wait(), sent)
+	require.Regexp(t, `Sent 1 files, 268.4 MB in .*; \d+\.\d MB were there already`, sent.String())
+	require.NoError(t, receiver.Process.Signal(os.Interrupt))
+	require.NoError(t, receiver.Wait())
+	require.Contains(t, received.String(), "were there already")
+	want, err := os.ReadFile(large)
+	require.NoError(t, err)
+	got, err := os.ReadFile(filepath.Join(dir, "large"))
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(want, got))
 }
 
 func TestUsage(t *testing.T) {

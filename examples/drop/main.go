@@ -1,11 +1,12 @@
 // Drop sends files and folders to another device on the local network.
 //
-//	go run ./examples/drop receive DIR
+//	go run ./examples/drop receive DIR [--yes]
 //	go run ./examples/drop send PATH... [--to NAME]
 //	go run ./examples/drop --demo PATH
 //
-// Without --to the sender lists the devices that receive, and asks. What arrives is verified with BLAKE3; Ctrl-C on either
-// side cancels on both. The demo sends PATH from one process to another on this computer.
+// Without --to the sender lists the devices that receive, and asks. The receiver is asked whether it wants what is offered;
+// --yes says so beforehand. What arrives is verified with BLAKE3. Ctrl-C on either side cancels on both; whoever sends the
+// same again goes on where it ended. The demo sends PATH from one process to another on this computer.
 package main
 
 import (
@@ -13,22 +14,25 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
-	"github.com/sdp2p/p2p"
-	"github.com/sdp2p/p2p/mdns"
-	"github.com/sdp2p/p2p/proto"
-	"github.com/sdp2p/p2p/quic"
 	"golang.org/x/term"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/block"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/mdns"
+	"github.com/sdp2p/p2p/quic"
 )
+
+// route is what one transfer is a stream of: package block's, and nothing else.
+const route = "drop/2"
 
 func main() {
 	if err := run(context.Background(), os.Args[1:]); err != nil {
@@ -42,23 +46,48 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("drop", flag.ExitOnError)
 	name := flags.String("name", hostname, "the `name` that others see")
 	to := flags.String("to", "", "send to the device with this `name` or fingerprint")
+	yes := flags.Bool("yes", false, "receive whatever is offered, without asking")
 	show := flags.String("demo", "", "send this `path` between two processes on this computer")
 	on := flags.String("interface", "", "find devices on these network `interfaces` only")
+	keys := flags.String("keys", "", "the `folder` for the keys by which others know this device again")
 	var words []string
 	for flags.Parse(args); flags.NArg() > 0; flags.Parse(args) { // flags may stand anywhere
 		words, args = append(words, flags.Arg(0)), flags.Args()[1:]
 	}
-	cfg := p2p.Config{App: "drop", Name: *name}
-	cfg.Hooks = []p2p.Hook{quic.New(quic.Config{}), mdns.New(mdns.Config{Interfaces: strings.Fields(*on)})}
-	switch {
-	case *show != "" && len(words) == 0:
+	if *show != "" && len(words) == 0 {
 		return demo(ctx, *show)
-	case len(words) == 2 && words[0] == "receive":
-		return receive(ctx, cfg, words[1])
-	case len(words) >= 2 && words[0] == "send":
-		return send(ctx, cfg, *to, words[1:])
 	}
-	return errors.New("one of these, please: drop receive DIR, drop send PATH..., drop --demo PATH")
+	if len(words) < 2 || words[0] != "send" && (words[0] != "receive" || len(words) > 2) {
+		return errors.New("one of these, please: drop receive DIR, drop send PATH..., drop --demo PATH")
+	}
+	key, err := key(*keys, words[0])
+	if err != nil {
+		return err
+	}
+	cfg := p2p.Config{App: "drop", Name: *name, Identity: key}
+	cfg.Hooks = []p2p.Hook{quic.New(quic.Config{}), mdns.New(mdns.Config{Interfaces: strings.Fields(*on)})}
+	if words[0] == "receive" {
+		if *yes {
+			return receive(ctx, cfg, words[1], nil)
+		}
+		return receive(ctx, cfg, words[1], os.Stdin)
+	}
+	return send(ctx, cfg, *to, words[1:])
+}
+
+// key returns the identity of this device in a role. The two roles have one each, so that a computer can send to itself.
+func key(folder, role string) (identity.Identity, error) {
+	if folder == "" {
+		config, err := os.UserConfigDir()
+		if err != nil {
+			return identity.Identity{}, fmt.Errorf("%w; use --keys", err)
+		}
+		folder = filepath.Join(config, "sdp2p-drop")
+	}
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return identity.Identity{}, err
+	}
+	return identity.LoadOrCreate(filepath.Join(folder, role+".pem"))
 }
 
 // interruptible returns a context that Ctrl-C ends.
@@ -69,71 +98,52 @@ func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
 // who describes a peer. Names are quoted, since they may contain anything.
 func who(p *p2p.Peer) string { return fmt.Sprintf("%q (%s)", p.Name(), p.Identity().Fingerprint()) }
 
-// explain says why a transfer failed.
+// explain says how a transfer ended that was not completed.
 func explain(ctx context.Context, err error, other string) error {
-	if ctx.Err() != nil {
+	var peer *block.PeerError
+	switch {
+	case ctx.Err() != nil:
 		return errors.New("cancelled")
-	}
-	if errors.Is(err, cancelled) {
+	case errors.As(err, &peer) && errors.Is(err, block.ErrRefused):
+		return fmt.Errorf("%s does not want it", other)
+	case errors.As(err, &peer) && errors.Is(err, block.ErrCancelled):
 		return fmt.Errorf("cancelled by %s", other)
 	}
-	return fmt.Errorf("the transfer with %s failed: %w", other, err)
+	return fmt.Errorf("the transfer with %s was not completed: %w; sent again, it goes on where it ended", other, err)
 }
 
-// progress returns a bar for a transfer, which is seen on terminals only.
-func progress(what offer) *progressbar.ProgressBar {
-	if term.IsTerminal(int(os.Stderr.Fd())) {
-		return progressbar.DefaultBytes(what.bytes)
+// A meter shows how far a transfer is, on terminals.
+type meter struct{ bar *progressbar.ProgressBar }
+
+func (m *meter) show(p block.Progress) {
+	if m.bar == nil {
+		m.bar = progressbar.DefaultBytesSilent(p.TotalBytes)
+		if term.IsTerminal(int(os.Stderr.Fd())) {
+			m.bar = progressbar.DefaultBytes(p.TotalBytes)
+		}
 	}
-	return progressbar.DefaultBytesSilent(what.bytes)
+	m.bar.Set64(p.Bytes)
 }
 
-// A transfer is one stream. The sender writes an offer, a tar archive, and the BLAKE3 hash of the archive (32 bytes), and
-// ends its direction. The receiver ends the other one when everything is verified and in its place; if something is wrong,
-// it resets the stream. Either side resets it with this code when its user cancels.
-const cancelled = p2p.FirstAppCode
-
-// An offer says what is going to be sent.
-//
-//	size  field
-//	4     files
-//	8     bytes  of all files together, signed
-type offer struct {
-	files uint32
-	bytes int64
-}
-
-// AppendBinary appends m to b.
-func (m *offer) AppendBinary(b []byte) ([]byte, error) {
-	return proto.AppendUint64(proto.AppendUint32(b, m.files), uint64(m.bytes)), nil
-}
-
-// DecodeFrom reads m.
-func (m *offer) DecodeFrom(d *proto.Decoder) error {
-	*m = offer{d.Uint32(), int64(d.Uint64())}
-	if m.bytes < 0 {
-		d.Fail(fmt.Errorf("%w offer of %d bytes", proto.ErrInvalid, m.bytes))
+func (m *meter) close() {
+	if m.bar != nil {
+		m.bar.Close()
 	}
-	return d.Err()
 }
 
-// String returns a form like "812 files, 9.4 MB".
-func (m *offer) String() string {
-	return fmt.Sprintf("%d files, %.1f MB", m.files, float64(m.bytes)/1e6)
-}
-
-// since returns a form like "812 files, 9.4 MB in 0.61 s (15.4 MB/s)".
-func (m *offer) since(began time.Time) string {
+// summary returns a form like "812 files, 9.4 MB in 0.61 s (15.4 MB/s)".
+func summary(r block.Result, began time.Time) string {
 	seconds := time.Since(began).Seconds()
-	return fmt.Sprintf("%v in %.2f s (%.1f MB/s)", m, seconds, float64(m.bytes)/1e6/seconds)
+	text := fmt.Sprintf("%d files, %.1f MB in %.2f s (%.1f MB/s)", r.Files, float64(r.Bytes)/1e6, seconds, float64(r.Sent)/1e6/seconds)
+	if r.Resumed > 0 {
+		text += fmt.Sprintf("; %.1f MB were there already", float64(r.Resumed)/1e6)
+	}
+	return text
 }
 
-// hostile matches what could be taken for something else than a name: drive letters, the devices of Windows, backslashes,
-// control characters, and those that turn the direction of writing; and names that are too long.
-var hostile = regexp.MustCompile(
-	`(?i)[\\\p{Cc}\x{202A}-\x{202E}\x{2066}-\x{2069}]|(^|/)([a-z]:|(con|prn|aux|nul|com\d|lpt\d)([./]|$)|[^/]{256})`)
-
-// safe tells whether path is relative, with slashes, and leads to something further down.
-func safe(path string) bool {
-	return len(path) <= 4096 && path != "." && fs.ValidPath(path) && filepath.IsLocal(path) && !hostile.MatchString(path)
+// list tells what was left out, or has failed.
+func list(skipped []*block.FileError) {
+	for _, f := range skipped {
+		fmt.Fprintf(os.Stderr, "not sent: %q: %v\n", f.Path, f.Err)
+	}
 }

@@ -1,41 +1,52 @@
 package main
 
 import (
-	"archive/tar"
 	"bufio"
-	"bytes"
 	"context"
-	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sdp2p/p2p"
-	"github.com/sdp2p/p2p/proto"
-	"github.com/zeebo/blake3"
+	"github.com/sdp2p/p2p/block"
 )
 
-// receive receives what is sent, until ctx is done.
-func receive(ctx context.Context, cfg p2p.Config, dir string) error {
+// A receiver receives what is sent.
+type receiver struct {
+	dest   *os.Root    // nothing leads out of it
+	asking sync.Mutex  // held while the user is asked
+	lines  chan string // that the user enters; closed if there are no more; nil: nobody is asked
+}
+
+// receive receives what is sent, until ctx is done. It asks the user, who answers by lines of in; if that is nil, it receives
+// everything.
+func receive(ctx context.Context, cfg p2p.Config, dir string, in io.Reader) error {
 	ctx, cancel := interruptible(ctx)
 	defer cancel()
-	root, err := os.OpenRoot(dir) // nothing leads out of it
+	dest, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
-	defer root.Close()
+	defer dest.Close()
+	r := &receiver{dest: dest}
+	if in != nil {
+		r.lines = make(chan string)
+		go func() { // until the program ends: nothing interrupts it
+			defer close(r.lines)
+			for in := bufio.NewScanner(in); in.Scan(); {
+				r.lines <- in.Text()
+			}
+		}()
+	}
 	var mux p2p.Mux
-	mux.HandleFunc("drop", p2p.Anyone, func(_ context.Context, s *p2p.Stream) error {
-		err := accept(ctx, s, root)
-		if err != nil {
-			fmt.Fprintf(os.Stderr, "drop: %v\n", err)
-		}
-		return err
+	mux.HandleFunc(route, p2p.Anyone, func(shutdown context.Context, s *p2p.Stream) error {
+		stream, cancel := context.WithCancel(ctx) // Ctrl-C cancels what is on its way
+		defer cancel()
+		defer context.AfterFunc(shutdown, cancel)()
+		return r.accept(stream, s)
 	})
 	cfg.Handler, cfg.Metadata = &mux, map[string]string{"receives": "files"}
 	node, err := p2p.Start(ctx, cfg)
@@ -49,87 +60,45 @@ func receive(ctx context.Context, cfg p2p.Config, dir string) error {
 }
 
 // accept receives one transfer.
-func accept(ctx context.Context, s *p2p.Stream, root *os.Root) error {
-	defer context.AfterFunc(ctx, func() { s.Reset(cancelled) })()
-	in := bufio.NewReaderSize(s, 256<<10)
-	var what offer
-	if err := what.DecodeFrom(proto.NewDecoder(in)); err != nil {
-		return err
-	}
+func (r *receiver) accept(ctx context.Context, s *p2p.Stream) error {
 	s.Peer().WaitMetadata(ctx) // its name, which comes with the connection
 	from, began := who(s.Peer()), time.Now()
-	fmt.Printf("%s sends %v\n", from, &what)
-
-	temp := ".drop-" + rand.Text()
-	defer root.RemoveAll(temp)
-	if err := extract(root, temp, in, what); err != nil {
-		return explain(ctx, err, from)
+	var bar meter
+	decide := func(ctx context.Context, o *block.Offer) error {
+		defer func() { began = time.Now() }()
+		return r.ask(ctx, from, o)
 	}
-	fmt.Println("Received", what.since(began))
-	return nil // which closes the stream
-}
-
-// extract extracts the archive into a new folder, verifies it, and moves what is in it to its place.
-func extract(root *os.Root, temp string, in io.Reader, what offer) error {
-	bar := progress(what)
-	defer bar.Close()
-	if err := root.Mkdir(temp, 0o700); err != nil {
-		return err
-	}
-	hash := blake3.New()
-	archive := tar.NewReader(io.TeeReader(in, hash))
-	for {
-		header, err := archive.Next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		name, mode := strings.TrimSuffix(header.Name, "/"), header.FileInfo().Mode().Perm()
-		if what.bytes -= header.Size; !safe(name) || what.bytes < 0 {
-			return fmt.Errorf("%.100q is not what was offered", header.Name)
-		}
-		switch local := temp + "/" + name; header.Typeflag {
-		case tar.TypeDir:
-			err = root.Mkdir(local, mode|0o700)
-		case tar.TypeReg:
-			err = extractFile(root, local, io.TeeReader(archive, bar), mode, header.ModTime)
-		default:
-			err = errors.New("neither a file nor a folder")
-		}
-		if err != nil {
-			return fmt.Errorf("%.100q: %w", name, err)
-		}
-	}
-	got := make([]byte, 32)
-	if _, err := io.ReadFull(in, got); err != nil || !bytes.Equal(got, hash.Sum(nil)) {
-		return errors.Join(errors.New("the BLAKE3 hash is wrong"), err)
-	}
-	return publish(root, temp)
-}
-
-func extractFile(root *os.Root, local string, content io.Reader, mode fs.FileMode, modTime time.Time) error {
-	f, err := root.OpenFile(local, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	result, err := block.Receive(ctx, s, decide, r.dest, block.ReceiveOptions{Modes: true, Times: true, Progress: bar.show})
+	bar.close()
+	list(result.Skipped)
 	if err != nil {
-		return err
+		fmt.Fprintf(os.Stderr, "drop: %v\n", explain(ctx, err, from))
+		return nil // block has told the other side
 	}
-	_, err = io.Copy(f, content)
-	return errors.Join(err, f.Chmod(mode), f.Close(), root.Chtimes(local, modTime, modTime))
+	fmt.Println("Received", summary(result, began))
+	return nil
 }
 
-// publish moves what is in the folder temp to where it belongs: under another name where its own is taken.
-func publish(root *os.Root, temp string) error {
-	entries, err := fs.ReadDir(root.FS(), temp)
-	for _, e := range entries {
-		ext, name := path.Ext(e.Name()), e.Name()
-		for i := 1; ; i++ {
-			if _, err := root.Lstat(name); errors.Is(err, fs.ErrNotExist) {
-				break
-			}
-			name = fmt.Sprintf("%s (%d)%s", strings.TrimSuffix(e.Name(), ext), i, ext)
-		}
-		err = errors.Join(err, root.Rename(temp+"/"+e.Name(), name))
+// ask asks the user about an offer.
+func (r *receiver) ask(ctx context.Context, from string, o *block.Offer) error {
+	r.asking.Lock()
+	defer r.asking.Unlock()
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
-	return err
+	fmt.Printf("%s offers %d files and %d folders, %.1f MB\n", from, o.Files, o.Folders, float64(o.Bytes)/1e6)
+	if r.lines == nil {
+		return nil
+	}
+	fmt.Print("Receive it? [y/N] ")
+	select {
+	case line := <-r.lines:
+		if answer := strings.ToLower(strings.TrimSpace(line)); answer != "y" && answer != "yes" {
+			return block.Refuse("")
+		}
+		return nil
+	case <-ctx.Done():
+		fmt.Println("– no longer offered")
+		return ctx.Err()
+	}
 }

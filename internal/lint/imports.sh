@@ -31,6 +31,7 @@ allow mdns p2p identity proto internal/dnssd
 allow mdns/scan mdns internal/dns
 allow quic p2p identity proto
 allow tunnel identity
+allow block identity proto
 allow library p2p identity proto tunnel
 allow pairing p2p identity proto tunnel library
 allow pairing/qr

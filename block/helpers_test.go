@@ -1,0 +1,138 @@
+package block_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/sdp2p/p2p/block"
+	"github.com/stretchr/testify/require"
+)
+
+// pair returns both ends of a stream over the loopback interface.
+func pair(t testing.TB) (net.Conn, net.Conn) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	a, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	b, err := l.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() { a.Close(); b.Close() })
+	return a, b
+}
+
+// A side is what one side of a transfer returned.
+type side struct {
+	block.Result
+	err error
+}
+
+// move sends sources over a stream, and returns what both sides returned.
+func move(t testing.TB, a, b net.Conn, sources []block.Source, decide func(context.Context, *block.Offer) error, dir string, opts block.ReceiveOptions) (sent, received side) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		sent.Result, sent.err = block.Send(t.Context(), a, sources, block.SendOptions{})
+		a.Close()
+	}()
+	received.Result, received.err = block.Receive(t.Context(), b, decide, open(t, dir), opts)
+	b.Close()
+	<-done
+	return sent, received
+}
+
+func open(t testing.TB, dir string) *os.Root {
+	root, err := os.OpenRoot(dir)
+	require.NoError(t, err)
+	t.Cleanup(func() { root.Close() })
+	return root
+}
+
+func random(n int, seed uint64) []byte {
+	b := make([]byte, n)
+	rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(n)}).Read(b)
+	return b
+}
+
+func put(t testing.TB, path string, content []byte, mode fs.FileMode) string {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	require.NoError(t, os.WriteFile(path, content, 0o600))
+	require.NoError(t, os.Chmod(path, mode))
+	return path
+}
+
+// tree returns all that is in a folder.
+func tree(t testing.TB, dir string) map[string]string {
+	all := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, _ := filepath.Rel(dir, path)
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		switch all[rel] = info.Mode().Type().String(); {
+		case info.Mode().IsRegular():
+			content, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			all[rel] = string(content)
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	return all
+}
+
+func source(name string, content []byte) block.Source {
+	return block.Source{Name: name, Reader: bytes.NewReader(content), Size: int64(len(content))}
+}
+
+// same compares two files.
+func same(a, b string) error {
+	f, err := os.Open(a)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	g, err := os.Open(b)
+	if err != nil {
+		return err
+	}
+	defer g.Close()
+	r, s := bufio.NewReaderSize(f, 1<<20), bufio.NewReaderSize(g, 1<<20)
+	for {
+		x, err := r.Peek(1 << 20)
+		y, err2 := s.Peek(1 << 20)
+		if string(x) != string(y) {
+			return fmt.Errorf("%s is not %s", a, b)
+		}
+		if err != nil || err2 != nil {
+			return nil
+		}
+		r.Discard(len(x))
+		s.Discard(len(y))
+	}
+}
+
+// setting returns a number from the environment.
+func setting(name string, otherwise int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
+		return n
+	}
+	return otherwise
+}

@@ -1,0 +1,454 @@
+package block
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sdp2p/p2p/proto"
+	"github.com/zeebo/blake3"
+)
+
+const (
+	journalEnd  = ".journal"
+	maxJournal  = 64 << 20           // bytes that are read of one
+	orphanAfter = time.Hour          // data without a journal
+	recordSize  = 1 + 2 + 8          // of a record without content
+	maxRecord   = 2 * (maxPath + 64) // of its content
+)
+
+// A journal is what a receiver knows about one offer of one sender that is not complete, so that another attempt goes on
+// where this one ends, however it ends. It lies in [partialDir] as NAME.journal, and the data of its files, as far as it has
+// arrived, as NAME.NUMBER. It is locked while a transfer has it.
+//
+// It is a list of records that is only ever appended to:
+//
+//	size  field
+//	1     type
+//	2     length
+//	      content
+//	8     checksum: the first 8 bytes of BLAKE3 of the above
+//
+// What follows the first record that is cut or broken is forgotten. Nothing is believed because it is written here:
+//
+//   - A chunk is recorded after its bytes were written to the file, but without waiting for the disk. A process that is
+//     killed loses neither. A power cut may lose the bytes and keep the record; so each chunk is read and hashed again before
+//     it is claimed, and the sender compares the hashes with those of its file before it goes on behind them.
+//   - A place is recorded before the file gets its final name there, and after its bytes are on the disk. So a file with a
+//     final name that is ours is known to be. One that is recorded and has none is still under its number.
+type journal struct {
+	dir  *os.Root
+	name string
+	file *os.File
+	keep bool // it may be found again
+
+	mu      sync.Mutex
+	size    int64
+	scratch []byte
+
+	next   uint32              // number for the next data file
+	tops   map[string]string   // the first component of paths: as offered, and as it is called here
+	begun  map[[16]byte]*begun // files of which chunks are there
+	places map[[16]byte]int64  // files that are, or were to be, in their place: offsets of the records
+}
+
+type recordType uint8
+
+const (
+	recordHeader recordType = iota + 1 // key
+	recordTop                          // offered, here
+	recordBegin                        // number, ID, size
+	recordChunk                        // number, chunk, hash
+	recordPlace                        // number, ID, size, seconds, nanoseconds, path, hold
+)
+
+// A begun is a file of which some chunks may be there.
+type begun struct {
+	number uint32
+	size   int64
+	hashes []hash // of chunks that were verified when they arrived; zero where one was not
+}
+
+// A place says where a file was to be put.
+type place struct {
+	number uint32
+	entry  entry // ID, size and time of modification as they were offered
+	path   string
+	hold   bool // an empty file may keep the place, where there are no hard links
+}
+
+// journalKey returns what a journal is found by. It says who sends, and what.
+func journalKey(from string, offer [16]byte) (key hash) {
+	h := blake3.NewDeriveKey("sdp2p block 1 journal")
+	h.Write(offer[:])
+	h.WriteString(from)
+	h.Digest().Read(key[:])
+	return key
+}
+
+// openJournal returns the journal that an earlier attempt has left behind, or a new one. No key is one that nobody has.
+func openJournal(dir *os.Root, key *hash) (*journal, error) {
+	if key != nil {
+		names, err := readNames(dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			if !strings.HasSuffix(name, journalEnd) {
+				continue
+			}
+			if j := findJournal(dir, name, *key); j != nil {
+				return j, nil
+			}
+		}
+	}
+	j := newJournal(dir, rand.Text())
+	if j.keep = key != nil; key == nil {
+		key = new(hash)
+		rand.Read(key[:])
+	}
+	var err error
+	if j.file, err = dir.OpenFile(j.name+journalEnd, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
+		return nil, err
+	}
+	lock(j.file) // nobody else has it; where there are no locks, no journal is shared either
+	return j, j.append(recordHeader, key[:])
+}
+
+func newJournal(dir *os.Root, name string) *journal {
+	return &journal{
+		dir: dir, name: name, tops: map[string]string{}, begun: map[[16]byte]*begun{}, places: map[[16]byte]int64{},
+	}
+}
+
+// findJournal opens the journal if it has that key and nobody uses it.
+func findJournal(dir *os.Root, name string, key hash) *journal {
+	f, err := dir.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return nil
+	}
+	j := newJournal(dir, strings.TrimSuffix(name, journalEnd))
+	j.file, j.keep = f, true
+	if typ, content, err := readRecord(f); err == nil && typ == recordHeader && bytes.Equal(content, key[:]) && lock(f) {
+		named, err := dir.Lstat(name) // somebody may have removed it
+		opened, err2 := f.Stat()
+		if err == nil && err2 == nil && os.SameFile(named, opened) && j.load() == nil {
+			return j
+		}
+	}
+	f.Close()
+	return nil
+}
+
+// readNames returns the names in a folder.
+func readNames(dir *os.Root) ([]string, error) {
+	d, err := dir.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.Readdirnames(-1)
+}
+
+// append appends a record.
+func (j *journal) append(typ recordType, content []byte) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	b := append(j.scratch[:0], byte(typ))
+	b = append(proto.AppendUint16(b, uint16(len(content))), content...)
+	sum := blake3.Sum256(b)
+	j.scratch = append(b, sum[:8]...)
+	if _, err := j.file.WriteAt(j.scratch, j.size); err != nil {
+		return err // the next one replaces what was written of it
+	}
+	j.size += int64(len(j.scratch))
+	return nil
+}
+
+// errRecord says that there is no further record.
+var errRecord = errors.New("block: no record")
+
+func readRecord(r io.Reader) (recordType, []byte, error) {
+	d := proto.NewDecoder(r)
+	typ, n := d.Uint8(), int(d.Uint16())
+	if d.Err() != nil || n > maxRecord {
+		return 0, nil, errRecord
+	}
+	b := append([]byte{typ}, byte(n), byte(n>>8))
+	b = append(b, make([]byte, n)...)
+	d.Fixed(b[3:])
+	var sum [8]byte
+	d.Fixed(sum[:])
+	if d.Err() != nil {
+		return 0, nil, errRecord
+	}
+	if want := blake3.Sum256(b); !bytes.Equal(sum[:], want[:8]) {
+		return 0, nil, errRecord
+	}
+	return recordType(typ), b[3:], nil
+}
+
+// load reads all records.
+func (j *journal) load() error {
+	info, err := j.file.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() > maxJournal {
+		return errRecord
+	}
+	r := bufio.NewReader(io.NewSectionReader(j.file, 0, info.Size()))
+	numbers, hashes := map[uint32]*begun{}, 0
+	for {
+		typ, content, err := readRecord(r)
+		if err != nil {
+			return nil
+		}
+		d := proto.NewDecoder(bytes.NewReader(content))
+		switch typ {
+		case recordTop:
+			offered, here := d.String(maxName), d.String(maxName)
+			j.tops[offered] = here
+		case recordBegin:
+			b := &begun{number: d.Uint32()}
+			id := d.UUID()
+			b.size = int64(d.Uint64())
+			j.begun[id], numbers[b.number] = b, b
+			j.next = max(j.next, b.number+1)
+		case recordChunk:
+			b, chunk := numbers[d.Uint32()], int(d.Uint32())
+			if b == nil || chunk >= maxChunks || chunk >= len(b.hashes) && hashes+chunk-len(b.hashes) >= maxChunks {
+				break // forgotten, and fetched again
+			}
+			for len(b.hashes) <= chunk {
+				b.hashes = append(b.hashes, hash{})
+				hashes++
+			}
+			d.Fixed(b.hashes[chunk][:])
+		case recordPlace:
+			p := decodePlace(d)
+			j.places[p.entry.id] = j.size
+			j.next = max(j.next, p.number+1)
+		}
+		if d.Err() != nil {
+			return d.Err()
+		}
+		j.size += int64(recordSize + len(content))
+	}
+}
+
+func (j *journal) top(offered, here string) error {
+	b, err := proto.AppendStringMax(nil, offered, maxName)
+	if err == nil {
+		b, err = proto.AppendStringMax(b, here, maxName)
+	}
+	if err != nil {
+		return err
+	}
+	j.tops[offered] = here
+	return j.append(recordTop, b)
+}
+
+// begin books a new file and returns its number.
+func (j *journal) begin(e *entry) (uint32, error) {
+	n := j.number()
+	b := proto.AppendUUID(proto.AppendUint32(nil, n), e.id)
+	return n, j.append(recordBegin, proto.AppendUint64(b, uint64(e.size)))
+}
+
+// number returns the number for a new data file.
+func (j *journal) number() uint32 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.next++
+	return j.next - 1
+}
+
+func (j *journal) chunk(number, chunk uint32, h hash) error {
+	return j.append(recordChunk, append(proto.AppendUint32(proto.AppendUint32(nil, number), chunk), h[:]...))
+}
+
+func (j *journal) place(p place) error {
+	b := proto.AppendUUID(proto.AppendUint32(nil, p.number), p.entry.id)
+	b = proto.AppendUint64(b, uint64(p.entry.size))
+	b = proto.AppendUint32(proto.AppendUint64(b, uint64(p.entry.seconds)), p.entry.nanos)
+	b, err := proto.AppendStringMax(b, p.path, maxPath+maxName)
+	if err != nil {
+		return err
+	}
+	return j.append(recordPlace, proto.AppendBool(b, p.hold))
+}
+
+func decodePlace(d *proto.Decoder) (p place) {
+	p.number = d.Uint32()
+	p.entry.id = d.UUID()
+	p.entry.size = int64(d.Uint64())
+	p.entry.seconds, p.entry.nanos = int64(d.Uint64()), d.Uint32()
+	p.path = d.String(maxPath + maxName)
+	p.hold = d.Bool()
+	return p
+}
+
+// data returns the name of a data file.
+func (j *journal) data(number uint32) string { return fmt.Sprintf("%s.%d", j.name, number) }
+
+// placed tells whether the file that e describes was put in its place by an earlier attempt and is still there. A file that
+// was not, but whose data was complete, counts as begun.
+func (j *journal) placed(dest *os.Root, e *entry) bool {
+	offset, ok := j.places[e.id]
+	if !ok {
+		return false
+	}
+	delete(j.places, e.id) // another entry with this ID is another file
+	_, content, err := readRecord(io.NewSectionReader(j.file, offset, recordSize+maxRecord))
+	if err != nil {
+		return false
+	}
+	p := decodePlace(proto.NewDecoder(bytes.NewReader(content)))
+	if p.entry.size != e.size || p.entry.seconds != e.seconds || p.entry.nanos != e.nanos {
+		return false
+	}
+	there, err := dest.Lstat(p.path)
+	if err != nil || !there.Mode().IsRegular() {
+		return false
+	}
+	data, err := j.dir.Lstat(j.data(p.number))
+	if err == nil && !os.SameFile(there, data) {
+		if p.hold && there.Size() == 0 {
+			dest.Remove(p.path)
+		}
+		return false // somebody else's; ours did not get there
+	}
+	if there.Size() != e.size {
+		return false
+	}
+	j.dir.Remove(j.data(p.number))
+	delete(j.begun, e.id)
+	return true
+}
+
+// claims returns the number of the data file of which chunks are there, and their hashes, at most limit. They have been
+// read and hashed again.
+func (j *journal) claims(ctx context.Context, e *entry, limit int) (uint32, []hash, error) {
+	b := j.begun[e.id]
+	if b == nil || blockSize(b.size) != blockSize(e.size) {
+		return 0, nil, nil
+	}
+	delete(j.begun, e.id)
+	f, err := j.dir.Open(j.data(b.number))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil, nil
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	defer f.Close()
+	block := blockSize(e.size)
+	hashes := b.hashes[:min(int64(len(b.hashes)), chunkCount(min(e.size, b.size), block), int64(limit))]
+	buf := pool.Get().(*[maxData]byte)
+	defer pool.Put(buf)
+	h := blake3.New()
+	for i := range hashes {
+		size := chunkSize(b.size, block, uint32(i))
+		h.Reset()
+		n, err := io.CopyBuffer(h, reader{ctx, io.NewSectionReader(f, int64(i)*block, size)}, buf[:])
+		if err != nil {
+			return 0, nil, err
+		}
+		var sum hash
+		h.Digest().Read(sum[:])
+		if n != size || size != chunkSize(e.size, block, uint32(i)) || sum != hashes[i] {
+			return b.number, hashes[:i], nil
+		}
+	}
+	return b.number, hashes, nil
+}
+
+// A reader is a reader that ends with a context.
+type reader struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (r reader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.Reader.Read(p)
+}
+
+// close closes the journal. If the transfer is complete, or nobody could find the journal again, all of it is removed.
+func (j *journal) close(complete bool) {
+	if complete || !j.keep {
+		j.sweep(nil)
+		removeOpen(j.dir, j.file, j.name+journalEnd)
+		return
+	}
+	j.file.Close()
+}
+
+// sweep removes the data files that used does not name.
+func (j *journal) sweep(used map[uint32]bool) {
+	names, _ := readNames(j.dir)
+	keep := make(map[string]bool, len(used))
+	for n := range used {
+		keep[j.data(n)] = true
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, j.name+".") && name != j.name+journalEnd && !keep[name] {
+			j.dir.Remove(name)
+		}
+	}
+}
+
+// Clean removes what transfers into dest that were cut more than age ago have left behind, and nobody uses now. Receive
+// does it for those of more than 7 days ago.
+func Clean(dest *os.Root, age time.Duration) error {
+	dir, err := dest.OpenRoot(partialDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return writing(err)
+	}
+	defer dir.Close()
+	names, err := readNames(dir)
+	if err != nil {
+		return writing(err)
+	}
+	journals := map[string]bool{}
+	for _, name := range names {
+		if base, ok := strings.CutSuffix(name, journalEnd); ok {
+			journals[base] = true
+		}
+	}
+	for _, name := range names {
+		info, err := dir.Lstat(name)
+		if err != nil {
+			continue
+		}
+		base, ok := strings.CutSuffix(name, journalEnd)
+		if ok && time.Since(info.ModTime()) >= age {
+			j := newJournal(dir, base)
+			if j.file, err = dir.OpenFile(name, os.O_RDWR, 0); err == nil && lock(j.file) {
+				j.close(true)
+			} else if err == nil {
+				j.file.Close()
+			}
+		}
+		base, _, _ = strings.Cut(name, ".")
+		if !ok && !journals[base] && time.Since(info.ModTime()) >= max(min(age, orphanAfter), time.Minute) {
+			dir.Remove(name)
+		}
+	}
+	return nil
+}

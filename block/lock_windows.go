@@ -1,0 +1,20 @@
+package block
+
+import (
+	"os"
+
+	"golang.org/x/sys/windows"
+)
+
+// lock locks f until it is closed or the process ends. It reports false if f is locked by somebody else. The lock is far
+// behind the end of f: locked bytes cannot be read.
+func lock(f *os.File) bool {
+	const flags = windows.LOCKFILE_EXCLUSIVE_LOCK | windows.LOCKFILE_FAIL_IMMEDIATELY
+	return windows.LockFileEx(windows.Handle(f.Fd()), flags, 0, 1, 0, &windows.Overlapped{OffsetHigh: 1 << 30}) == nil
+}
+
+// removeOpen closes and removes f.
+func removeOpen(dir *os.Root, f *os.File, name string) {
+	f.Close()
+	dir.Remove(name)
+}

@@ -1,0 +1,110 @@
+package block_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/block"
+)
+
+// A peer that says nothing and takes nothing for 30 s is gone; one that says something now and then is not.
+func TestTimeout(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		run  func(ctx context.Context, s net.Conn) error
+		peer func(s net.Conn) // returns when it falls silent
+	}{
+		{"sender stops sending", func(ctx context.Context, s net.Conn) error {
+			_, err := block.Receive(ctx, s, nil, nil, block.ReceiveOptions{})
+			return err
+		}, func(s net.Conn) {
+			go io.Copy(io.Discard, s)
+			s.Write([]byte("B\x01" + strings.Repeat("\x00", 16)))
+			for range 10 {
+				time.Sleep(29 * time.Second)
+				s.Write([]byte{0})
+			}
+		}},
+		{"receiver stops reading", func(ctx context.Context, s net.Conn) error {
+			_, err := block.Send(ctx, s, []block.Source{{Name: "z", Reader: zeros{}, Size: 1 << 30}}, block.SendOptions{})
+			return err
+		}, func(s net.Conn) {
+			go io.CopyN(io.Discard, s, 100_000)
+			time.Sleep(time.Second) // the offer has come
+			s.Write([]byte{4, 1})
+			for range 10 {
+				time.Sleep(29 * time.Second)
+				s.Write([]byte{0})
+			}
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				here, there := net.Pipe()
+				began := time.Now()
+				ended := make(chan error)
+				go func() { ended <- test.run(t.Context(), here) }()
+				test.peer(there)
+				silent := time.Since(began)
+				require.GreaterOrEqual(t, silent, 290*time.Second)
+				require.ErrorIs(t, <-ended, block.ErrTimeout)
+				require.InDelta(t, 30, (time.Since(began) - silent).Seconds(), 5)
+				here.Close()
+				there.Close()
+			})
+		})
+	}
+}
+
+// A user who takes his time to decide does not end the transfer, and progress is told every 100 ms at most.
+func TestSlowDecisionAndProgress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := net.Pipe()
+		var reports []time.Time
+		var last block.Progress
+		content := random(3<<20, 1)
+		ended := make(chan error, 1)
+		go func() {
+			_, err := block.Send(t.Context(), here, []block.Source{{Name: "f", Reader: slow{bytes.NewReader(content)}, Size: 3 << 20}}, block.SendOptions{Progress: func(p block.Progress) {
+				reports = append(reports, time.Now())
+				last = p
+			}})
+			ended <- err
+		}()
+		got := make(writerAt, len(content))
+		_, err := block.Receive(t.Context(), there, func(ctx context.Context, o *block.Offer) error {
+			time.Sleep(10 * time.Minute)
+			o.Part(0, 0, 3<<20, got)
+			return nil
+		}, nil, block.ReceiveOptions{})
+		require.NoError(t, err)
+		require.NoError(t, <-ended)
+		require.True(t, bytes.Equal(content, got))
+		for i := 1; i < len(reports)-1; i++ {
+			require.GreaterOrEqual(t, reports[i].Sub(reports[i-1]), 100*time.Millisecond)
+		}
+		require.Greater(t, len(reports), 8)
+		require.EqualValues(t, 3<<20, last.Bytes)
+		require.Equal(t, last.Bytes, last.Verified)
+		require.Equal(t, last.TotalBytes, last.Bytes)
+		require.Equal(t, 1, last.Files)
+		here.Close()
+		there.Close()
+	})
+}
+
+// slow is a disk that takes 150 ms for each read.
+type slow struct{ io.ReaderAt }
+
+func (s slow) ReadAt(b []byte, at int64) (int, error) {
+	time.Sleep(150 * time.Millisecond)
+	return s.ReaderAt.ReadAt(b, at)
+}
