@@ -112,8 +112,8 @@ func (p *Peer) dial(ctx context.Context) (RawStream, error) {
 	}
 	n := p.node
 	n.mu.Lock()
-	listeners, err := p.plan()
 	via := p.candidates()
+	listeners, err := p.plan(len(via) > 0)
 	n.mu.Unlock()
 	if err != nil {
 		return nil, err
@@ -140,8 +140,9 @@ func (p *Peer) dial(ctx context.Context) (RawStream, error) {
 	return nil, failed
 }
 
-// plan returns the listeners to dial with, in order, or why there is no use in that. The caller holds node.mu.
-func (p *Peer) plan() ([]Listener, error) {
+// plan returns the listeners to dial with, in order, or why there is no use in that. The caller holds node.mu, and knows
+// whether there are candidates.
+func (p *Peer) plan(candidates bool) ([]Listener, error) {
 	n := p.node
 	if n.closing {
 		return nil, ErrClosed
@@ -163,7 +164,7 @@ func (p *Peer) plan() ([]Listener, error) {
 	if len(connected)+len(others) == 0 {
 		return nil, &DialError{Peer: p.id, Err: ErrNoListener}
 	}
-	if len(connected)+len(p.candidates()) == 0 {
+	if len(connected) == 0 && !candidates {
 		return nil, &DialError{Peer: p.id, Err: ErrNoCandidate}
 	}
 	return append(connected, others...), nil

@@ -89,6 +89,6 @@ func (p *Peer) Reachable() error {
 	n := p.node
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	_, err := p.plan()
+	_, err := p.plan(len(p.candidates()) > 0)
 	return err
 }

@@ -159,6 +159,16 @@ func (e *endpoint) start(f func()) bool {
 	return true
 }
 
+// hold keeps close waiting until tasks.Done is called, and reports false if the endpoint is closing.
+func (e *endpoint) hold() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.closing {
+		e.tasks.Add(1)
+	}
+	return !e.closing
+}
+
 // once reports true the first time that it is called for key, so that a peer cannot fill the log.
 func (e *endpoint) once(key string) bool {
 	const enough = 1024
@@ -324,9 +334,12 @@ func (e *endpoint) best(id identity.RemoteIdentity) (best *conn) {
 // serve handles a stream that a peer has opened. The swarm calls it in a goroutine of its own.
 func (e *endpoint) serve(s network.Stream) {
 	c := e.conn(s.Conn())
-	if c == nil || !e.start(func() { c.serve(s) }) {
+	if c == nil || !e.hold() {
 		s.ResetWithError(network.StreamShutdown)
+		return
 	}
+	defer e.tasks.Done()
+	c.serve(s)
 }
 
 // tellMetadata sends this node's metadata to every peer that has been told it before.

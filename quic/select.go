@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // Protocols, in the order in which they are asked for.
@@ -36,53 +37,58 @@ func multistreamToken(protocol string) string { return string(rune(len(protocol)
 // deadline for example, it can go on where it was.
 type selection struct {
 	r       io.Reader
-	buf     []byte // read and not consumed
-	max     int    // bytes that may still be read
-	greeted bool   // the header was read
+	buf     []byte    // read and not consumed
+	first   [128]byte // of buf: as much as a selection usually takes
+	max     int       // bytes that may still be read
+	greeted bool      // the header was read
 }
 
-func newSelection(r io.Reader) *selection { return &selection{r: r, max: maxSelection} }
+func newSelection(r io.Reader) *selection {
+	s := &selection{r: r, max: maxSelection}
+	s.buf = s.first[:0]
+	return s
+}
 
-// token returns the next token's text.
-func (s *selection) token() (string, error) {
+// token returns the next token's text, until the next call.
+func (s *selection) token() ([]byte, error) {
 	for {
 		if text, ok, err := s.buffered(); ok || err != nil {
 			return text, err
 		}
 		if s.max == 0 {
-			return "", fmt.Errorf("quic: protocol selection is longer than %d bytes", maxSelection)
+			return nil, fmt.Errorf("quic: protocol selection is longer than %d bytes", maxSelection)
 		}
-		chunk := make([]byte, min(s.max, 128))
-		n, err := s.r.Read(chunk)
-		s.buf = append(s.buf, chunk[:n]...)
+		s.buf = slices.Grow(s.buf, 1)
+		n, err := s.r.Read(s.buf[len(s.buf):min(cap(s.buf), len(s.buf)+s.max)])
+		s.buf = s.buf[:len(s.buf)+n]
 		s.max -= n
 		if n == 0 && err != nil {
 			if err == io.EOF && len(s.buf) > 0 {
 				err = io.ErrUnexpectedEOF
 			}
-			return "", err
+			return nil, err
 		}
 	}
 }
 
 // buffered takes a token out of the buffer, if a whole one is there.
-func (s *selection) buffered() (text string, ok bool, err error) {
+func (s *selection) buffered() (text []byte, ok bool, err error) {
 	if len(s.buf) == 0 {
-		return "", false, nil
+		return nil, false, nil
 	}
 	length := int(s.buf[0])
 	if length == 0 || length > maxToken {
-		return "", false, fmt.Errorf("quic: protocol selection: a token of length %#x", length)
+		return nil, false, fmt.Errorf("quic: protocol selection: a token of length %#x", length)
 	}
 	if len(s.buf) < 1+length {
-		return "", false, nil
+		return nil, false, nil
 	}
 	token := s.buf[1 : 1+length]
 	if token[length-1] != '\n' {
-		return "", false, errors.New("quic: protocol selection: a token without a newline")
+		return nil, false, errors.New("quic: protocol selection: a token without a newline")
 	}
 	s.buf = s.buf[1+length:]
-	return string(token[:length-1]), true, nil
+	return token[:length-1], true, nil
 }
 
 func (s *selection) header() error {
@@ -93,7 +99,7 @@ func (s *selection) header() error {
 	if err != nil {
 		return err
 	}
-	if multistreamToken(text) != multistreamHeader {
+	if string(text) != multistreamHeader[1:len(multistreamHeader)-1] {
 		return fmt.Errorf("quic: protocol selection: %q instead of a multistream header", text)
 	}
 	s.greeted = true
@@ -107,31 +113,44 @@ func acceptProtocol(s io.ReadWriter, supported ...string) (protocol string, rest
 	if err := sel.header(); err != nil {
 		return "", nil, err
 	}
-	answer := []byte(multistreamHeader)
+	said, answer := false, "" // whether our header was; the answers since it
+	say := func(more string) error {
+		if !said {
+			more = multistreamHeader + more
+		}
+		said, answer = true, ""
+		_, err := io.WriteString(s, more)
+		return err
+	}
 	for {
-		protocol, ok, err := sel.buffered()
+		text, ok, err := sel.buffered()
 		if err != nil {
 			return "", nil, err
 		}
 		if !ok { // the opener may be waiting for what is to be said so far
-			if len(answer) > 0 {
-				if _, err := s.Write(answer); err != nil {
+			if !said || answer != "" {
+				if err := say(answer); err != nil {
 					return "", nil, err
 				}
-				answer = nil
 			}
-			if protocol, err = sel.token(); err != nil {
+			if text, err = sel.token(); err != nil {
 				return "", nil, err
 			}
 		}
 		for _, one := range supported {
-			if protocol == one {
-				// An opener that needs no answer may have stopped reading: then there is a stream all the same.
-				_, _ = s.Write(append(answer, multistreamToken(protocol)...))
-				return protocol, sel.buf, nil
+			if string(text) != one {
+				continue
 			}
+			if !said && answer == "" {
+				said, answer = true, question(one) // which an answer at once looks like
+			} else {
+				answer += multistreamToken(one)
+			}
+			// An opener that needs no answer may have stopped reading: then there is a stream all the same.
+			_ = say(answer)
+			return one, sel.buf, nil
 		}
-		answer = append(answer, multistreamNo...)
+		answer += multistreamNo
 	}
 }
 
@@ -156,13 +175,21 @@ func (s *selection) answer(protocol string) error {
 	switch {
 	case err != nil:
 		return err
-	case text == protocol:
+	case string(text) == protocol:
 		return nil
-	case text == "na":
+	case string(text) == "na":
 		return fmt.Errorf("%w %s", errNotSupported, protocol)
 	}
 	return fmt.Errorf("quic: protocol selection: %q in answer to %s", text, protocol)
 }
 
 // question is what an opener sends to ask for one protocol.
-func question(protocol string) string { return multistreamHeader + multistreamToken(protocol) }
+func question(protocol string) string {
+	if protocol == protocolStream {
+		return streamQuestion
+	}
+	return multistreamHeader + multistreamToken(protocol)
+}
+
+// streamQuestion is asked and answered on every stream.
+const streamQuestion = multistreamHeader + "\x09" + protocolStream + "\n"
