@@ -4,6 +4,7 @@
 # make lint      vet, staticcheck, gofmt, import rules, cross-builds, the size of a small program
 # make kill      200 rounds of killing one side of a file transfer, and large files
 # make fuzz      every fuzz target for FUZZTIME each
+# make bench-quick  a look at the measurements against peers, in two minutes; nothing is written
 # make bench     benchmarks in the packages, and measurements against peers: bench/RESULTS.md; root for all of it
 
 GO          ?= go
@@ -11,7 +12,7 @@ FUZZTIME    ?= 10s
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 TREE        ?= $(shell $(GO) env GOROOT)/src/net
 
-.PHONY: demo test test-net kill lint fuzz bench
+.PHONY: demo test test-net kill lint fuzz bench bench-quick
 
 demo:
 	$(GO) run ./examples/drop --demo "$(TREE)"
@@ -41,3 +42,6 @@ fuzz:
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 	cd internal/bench && $(GO) run ./cmd/bench
+
+bench-quick:
+	cd internal/bench && $(GO) run ./cmd/bench -short -skip discovery # which waits for the times of RFC 6762

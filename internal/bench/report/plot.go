@@ -1,13 +1,16 @@
 package report
 
 import (
+	"fmt"
 	"image/color"
 	"math"
+	"os"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgsvg"
 )
 
 // Colours that people with any colour vision tell apart (Okabe and Ito, 2008).
@@ -49,4 +52,57 @@ func (p Plot) Save(file string) error {
 	}
 	g.Y.Max = highest * math.Pow(10, float64(len(p.Curves))/4) // room for the legend
 	return g.Save(18*vg.Centimeter, 12*vg.Centimeter, file)
+}
+
+// Save draws the chart as an SVG.
+func (c Chart) Save(file string) error {
+	const width, height = 11 * vg.Centimeter, 9 * vg.Centimeter
+	canvas := vgsvg.New(width*vg.Length(len(c.Panels)), height)
+	row := make([]*plot.Plot, len(c.Panels))
+	for i, p := range c.Panels {
+		g := plot.New()
+		g.Title.Text, g.BackgroundColor = p.Title, color.White
+		highest := 0.0
+		var labels plotter.XYLabels
+		for j, v := range p.Values {
+			highest = max(highest, v)
+			bar, err := plotter.NewBarChart(plotter.Values{v}, vg.Points(34))
+			if err != nil {
+				return err
+			}
+			bar.XMin, bar.LineStyle.Width, bar.Color = float64(j), 0, color.RGBA{0x9A, 0xA5, 0xB1, 0xFF}
+			if j == 0 {
+				bar.Color = colours[0]
+			}
+			g.Add(bar)
+			labels.XYs = append(labels.XYs, plotter.XY{X: float64(j), Y: v})
+			labels.Labels = append(labels.Labels, fmt.Sprintf("%.0f", v))
+		}
+		text, err := plotter.NewLabels(labels)
+		if err != nil {
+			return err
+		}
+		for j := range text.TextStyle {
+			text.TextStyle[j].XAlign, text.TextStyle[j].YAlign = draw.XCenter, draw.YBottom
+		}
+		text.Offset.Y = vg.Points(2)
+		g.Add(text)
+		g.NominalX(p.Names...)
+		g.X.Tick.Label.Font.Size = vg.Points(8)
+		g.X.Min, g.X.Max = -0.6, float64(len(p.Values))-0.4
+		g.Y.Min, g.Y.Max = 0, 1.1*highest // room for the number
+		row[i] = g
+	}
+	for i, c := range plot.Align([][]*plot.Plot{row}, draw.Tiles{Rows: 1, Cols: len(row), PadX: vg.Points(12)}, draw.New(canvas))[0] {
+		row[i].Draw(c)
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	if _, err := canvas.WriteTo(f); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
 }

@@ -15,6 +15,7 @@ type Table struct {
 	Columns []string
 	Rows    [][]string
 	Plots   []Plot
+	Chart   Chart // none if it has no panels
 }
 
 // File is the environment variable that names the file to which a test writes its table, as JSON.
@@ -29,6 +30,9 @@ func (t Table) Markdown() string {
 	text += t.Body()
 	for _, p := range t.Plots {
 		text += fmt.Sprintf("\n![%s](%s.svg)\n", p.Title, p.Name)
+	}
+	if len(t.Chart.Panels) > 0 {
+		text += fmt.Sprintf("\n![%s](%s.svg)\n", t.Chart.Title, t.Chart.Name)
 	}
 	return text
 }
@@ -80,4 +84,18 @@ type Plot struct {
 type Curve struct {
 	Name string
 	X, Y []float64
+}
+
+// A Chart shows bars, in panels side by side.
+type Chart struct {
+	Name   string // of its file, without .svg
+	Title  string
+	Panels []Panel
+}
+
+// A Panel has a bar for each contender, the first of which is ours.
+type Panel struct {
+	Title  string
+	Names  []string
+	Values []float64
 }

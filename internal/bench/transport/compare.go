@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -89,6 +90,7 @@ func Compare(ctx context.Context, quick bool) (report.Table, error) {
 		p = short
 	}
 	t := report.Table{Title: "Transport", Note: note, Columns: report.Columns}
+	t.Chart = report.Chart{Name: "transport", Title: "One stream, and a byte there and back"}
 	for _, part := range []func(context.Context, *report.Table, plan) error{streams, single, cold, many, connections, nodes, programs} {
 		if err := part(ctx, &t, p); err != nil {
 			return t, err
@@ -138,6 +140,15 @@ func add(t *report.Table, f report.Figure, of []transport, samples []report.Samp
 	}
 }
 
+// draw adds a panel of medians to the chart.
+func draw(t *report.Table, title string, of []transport, samples []report.Sample) {
+	p := report.Panel{Title: title}
+	for i, tr := range of {
+		p.Names, p.Values = append(p.Names, strings.Replace(tr.name, ", ", "\n", 1)), append(p.Values, samples[i].Median())
+	}
+	t.Chart.Panels = append(t.Chart.Panels, p)
+}
+
 func scaled(samples []report.Sample, by float64) []report.Sample {
 	all := make([]report.Sample, len(samples))
 	for i, s := range samples {
@@ -178,6 +189,7 @@ func streams(ctx context.Context, t *report.Table, p plan) error {
 		speeds[i] = s.Speeds(chunk)
 	}
 	add(t, report.Figure{What: "… as a speed", Unit: "MB/s"}, of, speeds)
+	draw(t, "one stream, MB/s", of, speeds)
 	add(t, report.Figure{What: "… CPU of both ends", Unit: "s", Digits: 2}, of, scaled(cpu, perGiB))
 	return nil
 }
@@ -206,6 +218,7 @@ func single(ctx context.Context, t *report.Table, p plan) error {
 		}
 	}
 	add(t, report.Figure{What: "open a stream and exchange a byte", Unit: "µs", Digits: 1, Ratio: byteRatio}, of, scaled(wall, 1e-3))
+	draw(t, "open a stream, a byte there and back, µs", of[:5], scaled(wall[:5], 1e-3))
 	add(t, report.Figure{What: "… CPU of both ends", Unit: "µs", Digits: 1}, of, scaled(cpu, 1e-3))
 	add(t, report.Figure{What: "… allocations of both ends"}, of, allocations)
 	sent, err := datagrams(ctx, p.rounds, of)

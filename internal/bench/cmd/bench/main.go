@@ -37,12 +37,14 @@ var subjects = []subject{
 	{"codec", []string{"github.com/tinylib/msgp"}, func(_ context.Context, short bool) (report.Table, error) { return codec.Compare(short) }},
 	{"tunnel", []string{"github.com/flynn/noise", "golang.org/x/crypto"}, tunnel.Compare},
 	{"transport", []string{"github.com/quic-go/quic-go", "github.com/libp2p/go-libp2p"}, transport.Compare},
+	{"connections", nil, transport.Scale},
 	{"discovery", []string{"github.com/hashicorp/mdns", "avahi-daemon"}, tested("./discovery", 7*time.Minute)},
 }
 
 func main() {
 	out := flag.String("o", filepath.Join("..", "..", "bench", "RESULTS.md"), "file to write the report to")
 	only := flag.String("only", "", "measure this subject only, and write nothing")
+	skip := flag.String("skip", "", "do not measure this subject, and write nothing")
 	short := flag.Bool("short", false, "measure a little, to see that it works, and write nothing")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -51,10 +53,10 @@ func main() {
 	}
 	ctx := context.Background()
 	text := header(ctx)
-	var plots []report.Plot
+	var drawings []drawing
 	failed, measured := false, false
 	for _, s := range subjects {
-		if *only != "" && s.name != *only {
+		if *only != "" && s.name != *only || s.name == *skip {
 			continue
 		}
 		measured = true
@@ -70,14 +72,19 @@ func main() {
 		}
 		fmt.Printf("%s\n(%s: %.0f s)\n\n", table.Markdown(), s.name, time.Since(began).Seconds())
 		text += "\n" + table.Markdown()
-		plots = append(plots, table.Plots...)
+		for _, p := range table.Plots {
+			drawings = append(drawings, drawing{p.Name, p.Save})
+		}
+		if c := table.Chart; len(c.Panels) > 0 {
+			drawings = append(drawings, drawing{c.Name, c.Save})
+		}
 	}
 	if !measured {
 		fmt.Fprintf(os.Stderr, "bench: there is no subject %q\n", *only)
 		os.Exit(2)
 	}
-	if *only == "" && !*short {
-		if err := write(*out, text, plots); err != nil {
+	if *only == "" && *skip == "" && !*short {
+		if err := write(*out, text, drawings); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			failed = true
 		}
@@ -87,13 +94,18 @@ func main() {
 	}
 }
 
-// write writes the report, and the plots beside it.
-func write(file, text string, plots []report.Plot) error {
+// A drawing is saved beside the report.
+type drawing struct {
+	name string
+	save func(file string) error
+}
+
+func write(file, text string, drawings []drawing) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
-	for _, p := range plots {
-		if err := p.Save(filepath.Join(filepath.Dir(file), p.Name+".svg")); err != nil {
+	for _, d := range drawings {
+		if err := d.save(filepath.Join(filepath.Dir(file), d.name+".svg")); err != nil {
 			return err
 		}
 	}
