@@ -18,6 +18,7 @@ demo:
 	$(GO) run ./examples/drop --demo "$(TREE)"
 
 test:
+	cd internal/bench && $(GO) test -short -timeout 120s ./...
 	$(GO) test -race -timeout 280s ./...
 
 test-net:
