@@ -12,13 +12,27 @@ import (
 
 // A Contender does something n times, and tells how long that took.
 type Contender struct {
-	Name string
-	Run  func(n int) (time.Duration, error)
+	Name   string
+	Run    func(n int) (time.Duration, error)
+	Before func() error // if not nil: prepares each call of Run, and is not measured
+}
+
+// turn prepares and runs.
+func (c Contender) turn(n int) (took, cpu time.Duration, err error) {
+	if c.Before != nil {
+		if err := c.Before(); err != nil {
+			return 0, 0, err
+		}
+	}
+	runtime.GC()
+	before := used()
+	took, err = c.Run(n)
+	return took, used() - before, err
 }
 
 // Repeat is a contender that calls f.
 func Repeat(name string, f func() error) Contender {
-	return Contender{name, func(n int) (time.Duration, error) {
+	return Contender{Name: name, Run: func(n int) (time.Duration, error) {
 		began := time.Now()
 		for range n {
 			if err := f(); err != nil {
@@ -33,6 +47,7 @@ func Repeat(name string, f func() error) Contender {
 type Race struct {
 	Rounds int
 	Length time.Duration // of a round of one contender, about
+	Times  int           // that each does it in a round; 0: as often as there is time for
 	Cores  int           // that run Go; 0: as many as it would
 }
 
@@ -60,15 +75,13 @@ func (r Race) RunCPU(ctx context.Context, contenders ...Contender) (wall, cpu []
 			if err := ctx.Err(); err != nil {
 				return nil, nil, err
 			}
-			runtime.GC()
-			before := used()
-			took, err := c.Run(times[i])
+			took, computed, err := c.turn(times[i])
 			if err != nil {
 				return nil, nil, fmt.Errorf("%s: %w", c.Name, err)
 			}
 			once := float64(times[i])
 			wall[i] = append(wall[i], float64(took.Nanoseconds())/once)
-			cpu[i] = append(cpu[i], float64((used()-before).Nanoseconds())/once)
+			cpu[i] = append(cpu[i], float64(computed.Nanoseconds())/once)
 		}
 	}
 	return wall, cpu, nil
@@ -76,13 +89,20 @@ func (r Race) RunCPU(ctx context.Context, contenders ...Contender) (wall, cpu []
 
 // rehearse warms a contender up, and returns how often it does what it does in a round.
 func (r Race) rehearse(ctx context.Context, c Contender) (int, error) {
-	for n := 16; ; n *= 2 {
+	n := r.Times
+	if n == 0 {
+		n = 16
+	}
+	for ; ; n *= 2 {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		took, err := c.Run(n)
+		took, _, err := c.turn(n)
 		if err != nil {
 			return 0, err
+		}
+		if r.Times > 0 {
+			return n, nil
 		}
 		if took >= r.Length/2 {
 			return max(1, int(float64(n)*float64(r.Length)/float64(took))), nil

@@ -18,7 +18,7 @@ func TestRace(t *testing.T) {
 	cores := runtime.GOMAXPROCS(0)
 	var calls []string
 	takes := func(name string, each time.Duration) Contender {
-		return Contender{name, func(n int) (time.Duration, error) {
+		return Contender{Name: name, Run: func(n int) (time.Duration, error) {
 			require.Equal(t, 1, runtime.GOMAXPROCS(0))
 			calls = append(calls, fmt.Sprint(name, n))
 			return time.Duration(n) * each, nil
@@ -31,7 +31,20 @@ func TestRace(t *testing.T) {
 	require.Equal(t, "a16 a32 b16 a64 b6 a64 b6 a64 b6", strings.Join(calls, " ")) // it is found out how often, and then done
 	require.Equal(t, cores, runtime.GOMAXPROCS(0))
 
+	calls = nil
+	prepared := takes("c", 10)
+	prepared.Before = func() error { calls = append(calls, "before"); return nil }
+	r.Times, r.Rounds = 2, 1
+	samples, err = r.Run(t.Context(), prepared, takes("d", 20))
+	require.NoError(t, err)
+	require.Equal(t, []report.Sample{{10}, {20}}, samples)
+	require.Equal(t, "before c2 d2 before c2 d2", strings.Join(calls, " "))
+
 	broken := errors.New("broken")
+	prepared.Before = func() error { return broken }
+	_, err = r.Run(t.Context(), prepared)
+	require.ErrorIs(t, err, broken)
+	r.Times = 0
 	_, err = r.Run(t.Context(), Repeat("that one", func() error { return broken }))
 	require.ErrorIs(t, err, broken)
 	require.ErrorContains(t, err, "that one")
@@ -44,7 +57,7 @@ func TestRace(t *testing.T) {
 }
 
 func TestCPU(t *testing.T) {
-	idle := Contender{"idle", func(int) (time.Duration, error) { return time.Second, nil }}
+	idle := Contender{Name: "idle", Run: func(int) (time.Duration, error) { return time.Second, nil }}
 	busy := Repeat("busy", func() error {
 		for range 1_000_000 {
 			runtime.KeepAlive(t)

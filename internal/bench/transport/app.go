@@ -9,6 +9,8 @@ import (
 	"io"
 	"net/netip"
 	"time"
+
+	"github.com/sdp2p/p2p/internal/bench/relay"
 )
 
 // A listener serves streams on loopback, with [serve].
@@ -166,7 +168,7 @@ func (b *bulkStream) send(n int) error {
 type link struct {
 	listener
 	dialer
-	proxy *proxy // nil: there is none between them
+	proxy *relay.Relay // nil: there is none between them
 }
 
 // newLink starts a transport, with a proxy in between if delay is not zero. Nobody has connected yet.
@@ -183,10 +185,10 @@ func newLink(ctx context.Context, t transport, delay time.Duration) (l *link, er
 	}
 	via := l.addr()
 	if delay > 0 {
-		if l.proxy, err = newProxy(via, delay); err != nil {
+		if l.proxy, err = relay.New(via, delay); err != nil {
 			return l, err
 		}
-		via = l.proxy.addr()
+		via = l.proxy.Addr()
 	}
 	l.dialer, err = l.listener.dialer(ctx, via)
 	return l, err
@@ -200,6 +202,6 @@ func (l *link) close() {
 		l.listener.close()
 	}
 	if l.proxy != nil {
-		l.proxy.close()
+		l.proxy.Close()
 	}
 }

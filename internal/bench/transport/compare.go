@@ -246,14 +246,13 @@ func datagrams(ctx context.Context, rounds int, of []transport) ([]report.Sample
 	sent := make([]report.Sample, len(of))
 	for range rounds {
 		for i, l := range all {
-			count := func() int64 { return l.proxy.datagrams[client].Load() + l.proxy.datagrams[server].Load() }
-			before := count()
+			before := l.proxy.Datagrams()
 			for range each {
 				if err := exchange(ctx, l.dialer); err != nil {
 					return nil, fmt.Errorf("%s: %w", of[i].name, err)
 				}
 			}
-			sent[i] = append(sent[i], float64(count()-before)/each)
+			sent[i] = append(sent[i], float64(l.proxy.Datagrams()-before)/each)
 		}
 	}
 	return sent, nil
@@ -301,7 +300,7 @@ func distantOnce(ctx context.Context, l *link, warm bool) (ms, trips float64, er
 	defer cancel()
 	d := l.dialer
 	if !warm {
-		if d, err = l.listener.dialer(ctx, l.proxy.addr()); err != nil {
+		if d, err = l.listener.dialer(ctx, l.proxy.Addr()); err != nil {
 			return 0, 0, err
 		}
 		defer d.close()
@@ -310,9 +309,9 @@ func distantOnce(ctx context.Context, l *link, warm bool) (ms, trips float64, er
 	if err := pause(ctx, 2*roundTrip); err != nil { // what was sent last has been acknowledged
 		return 0, 0, err
 	}
-	l.proxy.reset()
+	l.proxy.Reset()
 	began := time.Now()
-	err = exchangeThen(ctx, d, func() { ms, trips = time.Since(began).Seconds()*1e3, l.proxy.roundTrips() })
+	err = exchangeThen(ctx, d, func() { ms, trips = time.Since(began).Seconds()*1e3, l.proxy.RoundTrips() })
 	return ms, trips, err
 }
 

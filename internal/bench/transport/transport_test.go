@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sdp2p/p2p/internal/bench/relay"
 	"github.com/sdp2p/p2p/internal/bench/report"
 )
 
@@ -35,12 +36,12 @@ func TestTransports(t *testing.T) {
 			s, err := openBulk(ctx, d)
 			require.NoError(t, err)
 			defer s.Close()
-			before := l.proxy.passed[server].Load()
+			before := l.proxy.Passed(relay.Server)
 			const size = 2*chunk + 1
 			for range 2 {
 				require.NoError(t, s.send(size))
 			}
-			require.Greater(t, l.proxy.passed[server].Load()-before, int64(2*size))
+			require.Greater(t, l.proxy.Passed(relay.Server)-before, int64(2*size))
 		})
 	}
 }

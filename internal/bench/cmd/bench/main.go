@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sdp2p/p2p/internal/bench/block"
 	"github.com/sdp2p/p2p/internal/bench/codec"
 	"github.com/sdp2p/p2p/internal/bench/core"
 	"github.com/sdp2p/p2p/internal/bench/report"
@@ -38,6 +39,7 @@ var subjects = []subject{
 	{"tunnel", []string{"github.com/flynn/noise", "golang.org/x/crypto"}, tunnel.Compare},
 	{"transport", []string{"github.com/quic-go/quic-go", "github.com/libp2p/go-libp2p"}, transport.Compare},
 	{"connections", nil, transport.Scale},
+	{"block", nil, block.Compare},
 	{"discovery", []string{"github.com/hashicorp/mdns", "avahi-daemon"}, tested("./discovery", 7*time.Minute)},
 }
 

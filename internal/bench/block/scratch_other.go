@@ -1,0 +1,5 @@
+//go:build !linux
+
+package block
+
+func hasMemory(string, int64) bool { return false }

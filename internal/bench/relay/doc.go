@@ -1,0 +1,2 @@
+// Package relay makes two ends distant that talk over UDP on loopback.
+package relay
