@@ -18,7 +18,8 @@ type incoming struct {
 	entry       entry
 	size, block int64 // of what is wanted of the file; of its chunks
 	sink        io.WriterAt
-	file        *os.File // sink, unless it is the app's
+	file        *os.File // sink, unless it is the app's; nil of a small file that has none yet
+	held        []byte   // all of a small file that is not in a file yet; in the buffer of the batch that is handled
 	number      uint32   // of the data file
 	journaled   bool
 
@@ -61,17 +62,12 @@ func (r *receiver) take() error {
 	for !r.sent || len(r.asked) > 0 {
 		var err error
 		select {
-		case it, ok := <-r.files:
+		case b, ok := <-r.files:
 			if !ok { // whoever closed it tells why
 				<-r.ctx.Done()
 				return r.why()
 			}
-			if err = it.err; err == nil {
-				err = r.handle(it)
-			}
-			if it.data != nil {
-				r.recycle(it.data)
-			}
+			err = r.handleAll(b)
 		case <-ticker.C:
 			err = r.placer.flush()
 		case <-r.ctx.Done():
@@ -191,7 +187,7 @@ func (r *receiver) begin(it *item) error {
 	}
 	in.block = blockSize(in.size)
 	r.current = in
-	if in.sink == nil {
+	if in.sink == nil && (in.size > maxSmall || len(claimed.hashes) > 0) {
 		if err := r.openData(in, claimed, it.chunk); err != nil {
 			return writing(err)
 		}
@@ -257,7 +253,26 @@ func (r *receiver) data(b []byte) error {
 		p.Bytes += n
 		result.Sent += n
 	})
+	if in.sink == nil {
+		if in.held = b; n == in.size {
+			return nil // it comes to nothing, or to its place, without another step in between
+		}
+		return r.spill(in)
+	}
 	return r.write(in, b, in.pos-n)
+}
+
+// spill gives a small file, of which all or the beginning is held, a file of its own, like those of large ones.
+func (r *receiver) spill(in *incoming) error {
+	b := in.held
+	in.held = nil
+	if err := r.openData(in, resume{}, 0); err != nil {
+		return writing(err)
+	}
+	if len(b) == 0 {
+		return nil
+	}
+	return r.write(in, b, 0)
 }
 
 // write writes b to a file, at offset.
@@ -286,6 +301,11 @@ func (r *receiver) chunk(it *item) error {
 		return nil
 	}
 	if it.sum != it.hash {
+		if in.held != nil {
+			if err := r.spill(in); err != nil {
+				return err
+			}
+		}
 		in.missing++
 		return r.ask(in, number)
 	}
@@ -399,14 +419,20 @@ func (r *receiver) end(it *item) error {
 
 // whole verifies a file of which all has arrived, and hands it to the placer.
 func (r *receiver) whole(in *incoming) error {
-	h := newRoot()
+	r.root.Reset()
 	for i := range in.hashes {
-		h.Write(in.hashes[i][:])
+		r.root.Write(in.hashes[i][:])
 	}
-	var root hash
-	h.Digest().Read(root[:])
-	if root != in.root {
+	if sum(r.root) != in.root {
 		return r.drop(in, ErrCorrupt)
+	}
+	if in.sink == nil {
+		in.number = r.journal.number()
+		if err := r.dir.create(r.journal.data(in.number), in.held); err != nil {
+			return writing(err)
+		}
+		in.held = nil
+		return r.placer.add(finished{index: in.index, number: in.number, entry: in.entry})
 	}
 	if in.file == nil {
 		r.update(func(p *Progress, result *Result) {

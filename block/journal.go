@@ -6,10 +6,10 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -24,6 +24,7 @@ const (
 	orphanAfter = time.Hour          // data without a journal
 	recordSize  = 1 + 2 + 8          // of a record without content
 	maxRecord   = 2 * (maxPath + 64) // of its content
+	maxRecords  = 32 << 10           // that are written in one step
 )
 
 // A journal is what a receiver knows about one offer of one sender that is not complete, so that another attempt goes on
@@ -163,15 +164,25 @@ func readNames(dir *os.Root) ([]string, error) {
 func (j *journal) append(typ recordType, content []byte) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	b := append(j.scratch[:0], byte(typ))
-	b = append(proto.AppendUint16(b, uint16(len(content))), content...)
-	sum := blake3.Sum256(b)
-	j.scratch = append(b, sum[:8]...)
-	if _, err := j.file.WriteAt(j.scratch, j.size); err != nil {
+	j.scratch = appendRecord(j.scratch[:0], typ, content)
+	return j.write(j.scratch)
+}
+
+// write appends records; j.mu is held.
+func (j *journal) write(records []byte) error {
+	if _, err := j.file.WriteAt(records, j.size); err != nil {
 		return err // the next one replaces what was written of it
 	}
-	j.size += int64(len(j.scratch))
+	j.size += int64(len(records))
 	return nil
+}
+
+func appendRecord(b []byte, typ recordType, content []byte) []byte {
+	start := len(b)
+	b = append(b, byte(typ))
+	b = append(proto.AppendUint16(b, uint16(len(content))), content...)
+	sum := blake3.Sum256(b[start:])
+	return append(b, sum[:8]...)
 }
 
 // errRecord says that there is no further record.
@@ -277,15 +288,32 @@ func (j *journal) chunk(number, chunk uint32, h hash) error {
 	return j.append(recordChunk, append(proto.AppendUint32(proto.AppendUint32(nil, number), chunk), h[:]...))
 }
 
-func (j *journal) place(p place) error {
-	b := proto.AppendUUID(proto.AppendUint32(nil, p.number), p.entry.id)
-	b = proto.AppendUint64(b, uint64(p.entry.size))
-	b = proto.AppendUint32(proto.AppendUint64(b, uint64(p.entry.seconds)), p.entry.nanos)
-	b, err := proto.AppendStringMax(b, p.path, maxPath+maxName)
-	if err != nil {
-		return err
+// place books places, many of them in one step.
+func (j *journal) place(places ...place) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var content []byte
+	records := j.scratch[:0]
+	for i := range places {
+		p := &places[i]
+		b := proto.AppendUUID(proto.AppendUint32(content[:0], p.number), p.entry.id)
+		b = proto.AppendUint64(b, uint64(p.entry.size))
+		b = proto.AppendUint32(proto.AppendUint64(b, uint64(p.entry.seconds)), p.entry.nanos)
+		b, err := proto.AppendStringMax(b, p.path, maxPath+maxName)
+		if err != nil {
+			return err
+		}
+		content = proto.AppendBool(b, p.hold)
+		records = appendRecord(records, recordPlace, content)
+		if len(records) >= maxRecords || i == len(places)-1 {
+			if err := j.write(records); err != nil {
+				return err
+			}
+			records = records[:0]
+		}
 	}
-	return j.append(recordPlace, proto.AppendBool(b, p.hold))
+	j.scratch = records
+	return nil
 }
 
 func decodePlace(d *proto.Decoder) (p place) {
@@ -299,7 +327,9 @@ func decodePlace(d *proto.Decoder) (p place) {
 }
 
 // data returns the name of a data file.
-func (j *journal) data(number uint32) string { return fmt.Sprintf("%s.%d", j.name, number) }
+func (j *journal) data(number uint32) string {
+	return j.name + "." + strconv.FormatUint(uint64(number), 10)
+}
 
 // placed tells whether the file that e describes was put in its place by an earlier attempt and is still there. A file that
 // was not, but whose data was complete, counts as begun.

@@ -121,6 +121,9 @@ func hear(t *testing.T, b []byte, answers int) (Result, []string, error) {
 		}
 		rel, _ := filepath.Rel(dir, path)
 		names = append(names, rel)
+		if content, err := os.ReadFile(path); err == nil && len(content) > 0 {
+			require.Equal(t, "hello", string(content))
+		}
 		return err
 	}))
 	return r, names[1:], err
@@ -132,6 +135,21 @@ func TestHonest(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, []string{"a"}, names)
 		require.Equal(t, 1, r.Files)
+	}
+}
+
+// A small file may come in pieces, and empty ones behind it.
+func TestPieces(t *testing.T) {
+	for _, pieces := range [][]string{{"hello"}, {"he", "llo"}, {"h", "e", "l", "l", "o"}} {
+		all := []any{hello{}, file("a", 5), file("b", 0), kindOffered, begin(0)}
+		for _, p := range pieces {
+			all = append(all, data(p))
+		}
+		all = append(all, chunkHash("hello"), end("hello"), begin(1), end(), kindSent, kindDone)
+		r, names, err := hear(t, say(all...), 2)
+		require.NoError(t, err)
+		require.Equal(t, []string{"a", "b"}, names)
+		require.EqualValues(t, 5, r.Bytes)
 	}
 }
 

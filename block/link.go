@@ -125,11 +125,9 @@ type transfer struct {
 // An item is a message on its way through a transfer.
 type item struct {
 	message
-	data   []byte // that follows it, in a buffer of pool; or what is written as it is, of kindRaw
-	claims []hash // of kindBegin: what comes before
-	sum    hash   // of kindChunk, at the receiver: what was computed
-	last   bool   // nothing: talk returns
-	err    error  // nothing: at the receiver, what ended the stream
+	data []byte // that follows it, in a buffer of pool; or what is written as it is, of kindRaw and kindPack
+	sum  hash   // of kindChunk, at the receiver: what was computed
+	last bool   // nothing: talk returns
 }
 
 const buffers = 8 // of maxData bytes, that a transfer uses at most
@@ -220,7 +218,7 @@ func (t *transfer) talk(in <-chan *item) error {
 		}
 		timer.Reset(keepAlive)
 		err := w.item(it)
-		if it.data != nil && it.kind == kindData {
+		if it.kind == kindData || it.kind == kindPack {
 			t.recycle(it.data)
 		}
 		if err != nil {
@@ -266,10 +264,11 @@ type writer struct {
 	scratch []byte
 }
 
-func newWriter(l *link) *writer { return &writer{Writer: bufio.NewWriterSize(l, 64<<10)} }
+// newWriter returns a writer that keeps what is short. Of data it copies as much as makes that full.
+func newWriter(l *link) *writer { return &writer{Writer: bufio.NewWriterSize(l, 4<<10)} }
 
 func (w *writer) item(it *item) error {
-	if it.kind != kindRaw {
+	if it.kind != kindRaw && it.kind != kindPack {
 		b, err := it.message.AppendBinary(w.scratch[:0])
 		if w.scratch = b; err != nil {
 			return err

@@ -44,6 +44,7 @@ const (
 	kindDone                 // receiver: all is in its place; sender: good
 	kindAbort                // both: the transfer is over
 	kindRaw      kind = 0xFF // not on the wire: bytes that are encoded already
+	kindPack     kind = 0xFE // likewise, in a buffer of pool
 )
 
 // A hash is 32 bytes of BLAKE3.
@@ -73,6 +74,12 @@ func chunkCount(size, block int64) int64 {
 		return 0
 	}
 	return (size-1)/block + 1
+}
+
+// sum returns what h has come to.
+func sum(h *blake3.Hasher) (s hash) {
+	h.Digest().Read(s[:])
+	return s
 }
 
 // newRoot returns the hasher for the hash of a whole file: its chunks' hashes are written to it in their order.

@@ -51,13 +51,13 @@ func checkName(name string, windows bool) error {
 		why = "over 255 bytes"
 	case !utf8.ValidString(name):
 		why = "not UTF-8"
-	case hostile.MatchString(name):
+	case !plain(name) && hostile.MatchString(name):
 		why = "a separator, a colon, a control character or one that turns the direction of writing"
 	case strings.HasSuffix(name, ".") || strings.HasSuffix(name, " "):
 		why = "a dot or a space at the end"
-	case device.MatchString(name):
+	case strings.IndexByte("aclnpACLNP", name[0]) >= 0 && device.MatchString(name):
 		why = "a device of Windows"
-	case fold(name) == partialDir || short.MatchString(name):
+	case fold(name) == partialDir || strings.Contains(name, "~") && short.MatchString(name):
 		why = "reserved"
 	case windows && strings.ContainsAny(name, `<>"|?*`):
 		why = "a character that Windows does not allow"
@@ -65,6 +65,16 @@ func checkName(name string, windows bool) error {
 		return nil
 	}
 	return fmt.Errorf("%w: %s", ErrName, why)
+}
+
+// plain tells that all of name is printable ASCII that is not hostile.
+func plain(name string) bool {
+	for i := range len(name) {
+		if c := name[i]; c < ' ' || c > '~' || c == '/' || c == '\\' || c == ':' {
+			return false
+		}
+	}
+	return true
 }
 
 // fold returns what is equal for names that some file system takes for the same: without regard to case, Unicode form, and

@@ -4,13 +4,15 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path"
 	"runtime"
 )
 
 const (
-	batchFiles = 256     // that are put in their places together
-	batchBytes = 8 << 20 // of these
-	fewSyncs   = 8       // fewer files are synced one by one, so many at a time
+	batchFiles = 512      // that are put in their places together
+	batchBytes = 16 << 20 // of these
+	batchesMax = 8        // as much as that together, while the disk is slow
+	fewSyncs   = 8        // fewer files are synced one by one, so many at a time
 )
 
 // A placer gives files that are whole their final names, many small ones together: all are written to the disk, then all get
@@ -22,6 +24,42 @@ type placer struct {
 	made  []made // folders, of which the app is told with the next batch
 	in    chan work
 	done  chan struct{}
+	at    *site // run's: where the last file went, or nil
+}
+
+// A site is a folder of the destination, at hand, so that its path is not walked again for each file in it.
+type site struct {
+	path string
+	root *os.Root
+	*handle
+}
+
+// enter returns the folder that has that path, or nil if it cannot be opened.
+func (p *placer) enter(path string) *site {
+	if p.at != nil && p.at.path == path {
+		return p.at
+	}
+	p.leave()
+	root, err := p.r.dest.OpenRoot(path)
+	if err != nil {
+		return nil
+	}
+	h, err := newHandle(root)
+	if err != nil {
+		root.Close()
+		return nil
+	}
+	p.at = &site{path, root, h}
+	return p.at
+}
+
+// leave closes what is at hand: the user may move folders around.
+func (p *placer) leave() {
+	if p.at != nil {
+		p.at.close()
+		p.at.root.Close()
+		p.at = nil
+	}
 }
 
 // A made is a folder that is in its place.
@@ -99,8 +137,17 @@ func (p *placer) mkdir(path string) (string, error) {
 func (p *placer) add(f finished) error {
 	f.wanted = p.here(f.entry.path)
 	p.batch = append(p.batch, f)
-	if p.bytes += f.entry.size; p.bytes >= batchBytes || len(p.batch) >= batchFiles {
+	p.bytes += f.entry.size
+	switch {
+	case p.bytes < batchBytes && len(p.batch) < batchFiles:
+		return nil
+	case p.bytes >= batchesMax*batchBytes || len(p.batch) >= batchesMax*batchFiles:
 		return p.flush()
+	}
+	select {
+	case p.in <- work{batch: p.batch, made: p.made}:
+		p.batch, p.made, p.bytes = nil, nil, 0
+	default: // it is at work; the more there is, the less each file costs
 	}
 	return nil
 }
@@ -178,14 +225,17 @@ func (p *placer) place(batch []finished) error {
 	if len(batch) == 0 {
 		return nil
 	}
+	defer p.leave()
 	r := p.r
+	places := make([]place, len(batch))
 	for i := range batch {
 		f := &batch[i]
 		p.restore(f)
 		f.path = p.vacant(f, 1)
-		if err := p.record(f, false); err != nil {
-			return writing(err)
-		}
+		places[i] = place{number: f.number, entry: f.entry, path: f.path}
+	}
+	if err := r.journal.place(places...); err != nil {
+		return writing(err)
 	}
 	if err := p.sync(batch); err != nil {
 		return writing(err)
@@ -233,14 +283,24 @@ func (p *placer) restore(f *finished) {
 // vacant returns the path for f, or from its nth name on the first that nobody has.
 func (p *placer) vacant(f *finished, n int) string {
 	for ; ; n++ {
-		path := f.wanted
+		name := f.wanted
 		if n > 1 {
-			path = another(path, n, false)
+			name = another(name, n, false)
 		}
-		if _, err := p.r.dest.Lstat(path); err != nil {
-			return path
+		if !p.taken(name) {
+			return name
 		}
 	}
+}
+
+func (p *placer) taken(name string) bool {
+	if dir := path.Dir(name); dir != "." {
+		if at := p.enter(dir); at != nil {
+			return at.has(path.Base(name))
+		}
+	}
+	_, err := p.r.dest.Lstat(name)
+	return err == nil
 }
 
 func (p *placer) record(f *finished, hold bool) error {
@@ -289,11 +349,12 @@ func (p *placer) syncData(f *finished) error {
 // link gives f its final name, or the next one that is free, and removes the one in the partial folder.
 func (p *placer) link(f *finished) error {
 	r := p.r
-	data := partialDir + "/" + r.journal.data(f.number)
+	name := r.journal.data(f.number)
+	data := partialDir + "/" + name
 	for n := 2; ; n++ {
-		err := r.dest.Link(data, f.path)
+		err := p.hardLink(name, f.path)
 		if err == nil {
-			r.partial.Remove(r.journal.data(f.number))
+			r.dir.remove(name)
 			return nil
 		}
 		if !errors.Is(err, fs.ErrExist) {
@@ -306,7 +367,20 @@ func (p *placer) link(f *finished) error {
 		if err := p.record(f, false); err != nil {
 			return err
 		}
+		if err := r.journal.file.Sync(); err != nil {
+			return err
+		}
 	}
+}
+
+// hardLink gives the data file called name the path to. It fails where something has that.
+func (p *placer) hardLink(name, to string) error {
+	if at := p.enter(path.Dir(to)); at != nil {
+		if err := at.link(p.r.dir, name, path.Base(to)); !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+	}
+	return p.r.dest.Link(partialDir+"/"+name, to)
 }
 
 // create gives f its final name where there are no hard links: an empty file keeps the place until f replaces it.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"math"
 	"net"
@@ -53,13 +52,13 @@ const staleAfter = 7 * 24 * time.Hour // of what was cut
 // them, and the Result has all. Receive does not close the stream, of which nothing more can be read or written.
 func Receive(ctx context.Context, stream net.Conn, decide func(context.Context, *Offer) error, dest *os.Root, opts ReceiveOptions) (Result, error) {
 	r := &receiver{
-		transfer: newTransfer(ctx, stream), opts: opts, dest: dest, files: make(chan *item, buffers),
+		transfer: newTransfer(ctx, stream), opts: opts, dest: dest, files: make(chan *batch, buffers), root: newRoot(),
 		open: map[uint16]*incoming{}, asked: map[request]int{}, resumes: map[int]resume{},
 	}
 	if r.opts.From == "" {
 		r.opts.From = from(stream)
 	}
-	r.in = bufio.NewReaderSize(r.link, 64<<10)
+	r.in = bufio.NewReaderSize(r.link, readAhead)
 	r.start(func() error { return r.talk(r.out) })
 	err := r.run(func() error { return r.receive(decide) }, r.report)
 	r.close()
@@ -94,10 +93,12 @@ type receiver struct {
 	dest    *os.Root
 	in      *bufio.Reader // the reader's, once there is one
 	partial *os.Root      // partialDir
+	dir     *handle       // likewise
 	journal *journal
 	offer   *Offer
 	resumes map[int]resume // what was claimed, by index
-	files   chan *item     // what arrives, with hashes computed
+	files   chan *batch    // what arrives, with hashes computed
+	root    *blake3.Hasher // of whole
 
 	cursor            *cursor // at the entry that came last
 	current           *incoming
@@ -132,9 +133,7 @@ func (r *receiver) receive(decide func(context.Context, *Offer) error) error {
 	if err != nil {
 		return err
 	}
-	raw := make(chan *item, buffers)
-	r.start(func() error { return r.listen(raw) })
-	r.start(func() error { return r.hash(raw, r.files) })
+	r.start(r.listen)
 	if decide != nil {
 		if err := decide(r.ctx, r.offer); err != nil {
 			if r.ctx.Err() != nil {
@@ -173,8 +172,8 @@ func (r *receiver) receive(decide func(context.Context, *Offer) error) error {
 	timer := time.NewTimer(farewell)
 	defer timer.Stop()
 	select {
-	case it := <-r.files:
-		r.complete = it != nil && it.kind == kindDone
+	case b := <-r.files:
+		r.complete = b != nil && len(b.items) == 1 && b.items[0].kind == kindDone
 	case <-timer.C:
 	case <-r.ctx.Done():
 	}
@@ -196,7 +195,8 @@ func (r *receiver) openJournal(id [16]byte) (err error) {
 		}
 		if r.partial, err = r.dest.OpenRoot(partialDir); err == nil {
 			if r.journal, err = openJournal(r.partial, key); err == nil {
-				return nil
+				r.dir, err = newHandle(r.partial)
+				return writing(err)
 			}
 			r.partial.Close()
 			r.partial = nil
@@ -225,6 +225,9 @@ func (r *receiver) close() {
 			failed = failed || s.failed()
 		}
 		r.journal.close(r.complete && !failed)
+	}
+	if r.dir != nil {
+		r.dir.close()
 	}
 	if r.partial != nil {
 		r.partial.Close()
@@ -275,71 +278,6 @@ func decoding(err error) error {
 		return fmt.Errorf("%w: %w", ErrProtocol, err)
 	}
 	return streamError(err)
-}
-
-// listen reads what comes, from the answer on. Its error follows what came before it, so that none of that is lost; only a
-// user who is being asked is told at once.
-func (r *receiver) listen(to chan<- *item) error {
-	defer close(to)
-	err := r.read(to)
-	if err != nil && r.answered.Load() && r.pass(to, &item{err: err}) == nil {
-		return nil
-	}
-	return err
-}
-
-func (r *receiver) read(to chan<- *item) error {
-	d := proto.NewDecoder(r.in)
-	for {
-		it := new(item)
-		d.Reset(r.in)
-		if err := it.message.DecodeFrom(d); err != nil {
-			return decoding(err)
-		}
-		switch it.kind {
-		case kindKeep:
-			continue
-		case kindAbort:
-			return it.why()
-		case kindData:
-			b, err := r.buffer()
-			if err != nil {
-				return err
-			}
-			it.data = b[:it.size]
-			if _, err := io.ReadFull(r.in, it.data); err != nil {
-				r.recycle(b)
-				return streamError(err)
-			}
-		}
-		if err := r.pass(to, it); err != nil {
-			return err
-		}
-		if it.kind == kindDone {
-			return nil
-		}
-	}
-}
-
-// hash computes the hashes of chunks.
-func (r *receiver) hash(in <-chan *item, to chan<- *item) error {
-	defer close(to)
-	h := blake3.New()
-	for it := range in {
-		switch it.kind {
-		case kindData:
-			h.Write(it.data)
-		case kindChunk:
-			h.Digest().Read(it.sum[:])
-			h.Reset()
-		default:
-			h.Reset()
-		}
-		if err := r.pass(to, it); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // answer finds what is there already, and tells the sender what is wanted.

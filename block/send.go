@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"time"
 
 	"github.com/sdp2p/p2p/proto"
 	"github.com/zeebo/blake3"
@@ -32,7 +33,7 @@ type SendOptions struct {
 // Send does not close the stream, of which nothing more can be read or written.
 func Send(ctx context.Context, stream net.Conn, sources []Source, opts SendOptions) (Result, error) {
 	s := &sender{
-		transfer: newTransfer(ctx, stream), sources: map[string]*Source{}, items: make(chan *item, buffers),
+		transfer: newTransfer(ctx, stream), sources: map[string]*Source{}, chunk: blake3.New(), root: newRoot(),
 		answered: make(chan struct{}), done: make(chan struct{}), repairs: make(chan request, maxAsked), wishes: map[int]wish{},
 		offered: make(chan struct{}), failed: map[int]bool{}, ranges: map[int]part{},
 	}
@@ -41,7 +42,6 @@ func Send(ctx context.Context, stream net.Conn, sources []Source, opts SendOptio
 		opts.ID = offerID(sources)
 	}
 	s.greeting, _ = (&hello{opts.ID}).AppendBinary(nil)
-	s.start(func() error { return s.hash(s.items, s.out) })
 	s.start(func() error { return s.talk(s.out) })
 	s.start(s.listen)
 	err := s.run(func() error { return s.send(sources) }, func(p Progress) {
@@ -57,7 +57,10 @@ type sender struct {
 	*transfer
 	sources map[string]*Source // by the first component of their paths
 	offer   spool              // of listen as well, once it is complete
-	items   chan *item         // to hash
+	chunk   *blake3.Hasher     // of the chunk that is read
+	root    *blake3.Hasher     // of the file
+	pack    []byte             // small files, encoded, that wait for more; or nil
+	packed  time.Time          // when the first of them was read
 
 	verdicts []verdict    // set before answered is closed
 	wishes   map[int]wish // those with more to them than a verdict
@@ -87,7 +90,10 @@ func (s *sender) send(sources []Source) error {
 	if c.err != nil {
 		return fmt.Errorf("%w: %w", ErrRead, c.err)
 	}
-	if err := s.queue(message{kind: kindSent}); err != nil {
+	if err := s.sendPack(); err != nil {
+		return err
+	}
+	if err := s.say(message{kind: kindSent}); err != nil {
 		return err
 	}
 	for {
@@ -97,10 +103,10 @@ func (s *sender) send(sources []Source) error {
 				return err
 			}
 		case <-s.done:
-			if err := s.queue(message{kind: kindDone}); err != nil {
+			if err := s.say(message{kind: kindDone}); err != nil {
 				return err
 			}
-			if err := s.pass(s.items, &item{last: true}); err != nil {
+			if err := s.pass(s.out, &item{last: true}); err != nil {
 				return err
 			}
 			<-s.said
@@ -111,13 +117,10 @@ func (s *sender) send(sources []Source) error {
 	}
 }
 
-// queue has m written, after what is under way.
-func (s *sender) queue(m message) error { return s.pass(s.items, &item{message: m}) }
-
 func (s *sender) sendOffer(sources []Source) error {
 	var b []byte
 	flush := func() error {
-		err := s.pass(s.items, &item{message: message{kind: kindRaw}, data: b})
+		err := s.pass(s.out, &item{message: message{kind: kindRaw}, data: b})
 		b = nil
 		return err
 	}
@@ -136,8 +139,10 @@ func (s *sender) sendOffer(sources []Source) error {
 		}
 		return err
 	}
+	ids := newIDs()
 	for i := range sources {
 		source := sources[i]
+		source.ids = ids
 		name := source.Name
 		for n := 2; s.sources[fold(source.Name)] != nil; n++ {
 			source.Name = another(name, n, false)
@@ -165,12 +170,18 @@ func (s *sender) sendEntry(c *cursor) error {
 	if c.kind == kindFolder || w.verdict != verdictWhole && w.verdict != verdictFrom && w.verdict != verdictPart {
 		return nil
 	}
+	if w.verdict == verdictWhole && c.size <= maxSmall {
+		return s.sendSmall(c.index, c.entry)
+	}
+	if err := s.sendPack(); err != nil {
+		return err
+	}
 	err := s.sendFile(c.index, c.entry, w)
 	if !ofFile(err) {
 		return err
 	}
 	s.fail(c.index, c.path, err)
-	return s.queue(message{kind: kindFailed, entry: uint16(c.index), code: codeOf(err)})
+	return s.say(message{kind: kindFailed, entry: uint16(c.index), code: codeOf(err)})
 }
 
 // fail books a file that failed, once.
@@ -213,15 +224,20 @@ func (s *sender) sendFile(index int, e entry, w wish) error {
 			r.Restarted++
 		}
 	})
-	begin := &item{message: message{kind: kindBegin, entry: uint16(index), chunk: uint32(len(claims))}, claims: claims}
-	if err := s.pass(s.items, begin); err != nil {
+	if err := s.say(message{kind: kindBegin, entry: uint16(index), chunk: uint32(len(claims))}); err != nil {
 		return err
+	}
+	s.root.Reset()
+	for i := range claims {
+		s.root.Write(claims[i][:])
 	}
 	for pos := there; pos < size; {
 		end := min(pos+block, size)
-		if err := s.sendChunk(c, start+pos, start+end); err != nil {
+		sum, err := s.sendChunk(c, start+pos, start+end)
+		if err != nil {
 			return err
 		}
+		s.root.Write(sum[:])
 		pos = end
 		if err := s.serveRepairs(); err != nil {
 			return err
@@ -231,12 +247,12 @@ func (s *sender) sendFile(index int, e entry, w wish) error {
 		return err
 	}
 	s.update(func(p *Progress, _ *Result) { p.Files++ })
-	return s.queue(message{kind: kindEnd})
+	return s.say(message{kind: kindEnd, hash: sum(s.root)})
 }
 
 // confirm returns the claims that are true: up to the first chunk that is not what the file has there.
 func (s *sender) confirm(c *content, claims []hash, block int64) ([]hash, error) {
-	h := blake3.New()
+	h := s.chunk
 	for i := range claims {
 		h.Reset()
 		start := int64(i) * block
@@ -256,38 +272,39 @@ func (s *sender) confirm(c *content, claims []hash, block int64) ([]hash, error)
 			}
 			start += n
 		}
-		var sum hash
-		h.Digest().Read(sum[:])
-		if sum != claims[i] {
+		if sum(h) != claims[i] {
 			return claims[:i], nil
 		}
 	}
 	return claims, nil
 }
 
-// sendChunk sends a chunk.
-func (s *sender) sendChunk(c *content, start, end int64) error {
+// sendChunk sends a chunk and returns its hash.
+func (s *sender) sendChunk(c *content, start, end int64) (h hash, err error) {
+	s.chunk.Reset()
 	for start < end {
 		b, err := s.buffer()
 		if err != nil {
-			return err
+			return h, err
 		}
 		n := min(int64(len(b)), end-start)
 		if err := c.read(b[:n], start); err != nil {
 			s.recycle(b)
-			return err
+			return h, err
 		}
+		s.chunk.Write(b[:n]) // now, while the processor has it at hand
 		start += n
 		s.update(func(p *Progress, r *Result) {
 			p.FileBytes += n
 			p.Bytes += n
 			r.Sent += n
 		})
-		if err := s.pass(s.items, &item{message: message{kind: kindData, size: uint32(n)}, data: b[:n]}); err != nil {
-			return err
+		if err := s.pass(s.out, &item{message: message{kind: kindData, size: uint32(n)}, data: b[:n]}); err != nil {
+			return h, err
 		}
 	}
-	return s.queue(message{kind: kindChunk})
+	h = sum(s.chunk)
+	return h, s.say(message{kind: kindChunk, hash: h})
 }
 
 // serveRepairs sends the chunks that the receiver has asked for by now.
@@ -322,11 +339,11 @@ func (s *sender) repair(q request) error {
 	file, err := s.source(c.path).open(c.entry)
 	if err == nil {
 		defer func() { file.close() }()
-		if err = s.queue(message{kind: kindRepair, entry: q.entry, chunk: q.chunk}); err != nil {
+		if err = s.say(message{kind: kindRepair, entry: q.entry, chunk: q.chunk}); err != nil {
 			return err
 		}
 		before := s.progress()
-		err = s.sendChunk(file, start, start+chunkSize(size, block, q.chunk))
+		_, err = s.sendChunk(file, start, start+chunkSize(size, block, q.chunk))
 		s.update(func(p *Progress, r *Result) {
 			p.FileBytes, p.Bytes = before.FileBytes, before.Bytes
 			r.Repaired++
@@ -336,47 +353,7 @@ func (s *sender) repair(q request) error {
 		return err
 	}
 	s.fail(c.index, c.path, err)
-	return s.queue(message{kind: kindFailed, entry: q.entry, code: codeOf(err)})
-}
-
-// hash computes the hashes of chunks and files on their way from in to out.
-func (s *sender) hash(in <-chan *item, out chan<- *item) error {
-	chunk, root, again := blake3.New(), newRoot(), false
-	for {
-		var it *item
-		select {
-		case it = <-in:
-		case <-s.ctx.Done():
-			return nil
-		}
-		switch it.kind {
-		case kindBegin:
-			chunk.Reset()
-			root.Reset()
-			for i := range it.claims {
-				root.Write(it.claims[i][:])
-			}
-		case kindData:
-			chunk.Write(it.data)
-		case kindChunk:
-			chunk.Digest().Read(it.hash[:])
-			if chunk.Reset(); !again {
-				root.Write(it.hash[:])
-			}
-			again = false
-		case kindEnd:
-			root.Digest().Read(it.hash[:])
-		case kindRepair:
-			chunk.Reset()
-			again = true
-		case kindFailed:
-			chunk.Reset()
-			again = false
-		}
-		if err := s.pass(out, it); err != nil {
-			return err
-		}
-	}
+	return s.say(message{kind: kindFailed, entry: q.entry, code: codeOf(err)})
 }
 
 // listen reads what the receiver says.

@@ -36,7 +36,10 @@ type Source struct {
 	ModTime time.Time
 
 	err error
+	ids *blake3.Hasher // for newEntry; of all sources of a sender
 }
+
+func newIDs() *blake3.Hasher { return blake3.NewDeriveKey("sdp2p block 1 id") }
 
 // Path returns the source for a file or a folder on disk. A symbolic link is followed if it is path itself. An error is
 // returned by Send.
@@ -74,7 +77,8 @@ func (s *Source) newEntry(rest string, mode fs.FileMode, size int64, modTime tim
 	case s.ID != [16]byte{} && rest == "":
 		e.id = s.ID
 	default:
-		h := blake3.NewDeriveKey("sdp2p block 1 id")
+		h := s.ids
+		h.Reset()
 		h.Write(s.ID[:])
 		h.WriteString(e.path)
 		h.Digest().Read(e.id[:])

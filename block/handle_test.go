@@ -1,0 +1,62 @@
+package block
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Nothing is replaced, by a new file or by a link.
+func TestHandle(t *testing.T) {
+	root, err := os.OpenRoot(t.TempDir())
+	require.NoError(t, err)
+	defer root.Close()
+	h, err := newHandle(root)
+	require.NoError(t, err)
+	defer h.close()
+	require.NoError(t, h.create("a", []byte("a")))
+	require.NoError(t, h.create("b", nil))
+	require.ErrorIs(t, h.create("a", []byte("other")), fs.ErrExist)
+	require.True(t, h.has("a"))
+	require.False(t, h.has("c"))
+	if err := h.link(h, "a", "b"); !errors.Is(err, errors.ErrUnsupported) {
+		require.ErrorIs(t, err, fs.ErrExist)
+		require.NoError(t, h.link(h, "a", "c"))
+		require.NoError(t, h.remove("a"))
+		require.False(t, h.has("a"))
+		got, err := root.ReadFile("c")
+		require.NoError(t, err)
+		require.Equal(t, "a", string(got))
+	}
+	got, err := root.ReadFile("b")
+	require.NoError(t, err)
+	require.Empty(t, got)
+}
+
+// Places that are booked together are all there.
+func TestPlaces(t *testing.T) {
+	root, err := os.OpenRoot(t.TempDir())
+	require.NoError(t, err)
+	defer root.Close()
+	j, err := openJournal(root, &hash{1})
+	require.NoError(t, err)
+	var places []place
+	for i := range 1000 {
+		e := file(fmt.Sprint("f", i), 1)
+		places = append(places, place{number: j.number(), entry: e, path: e.path})
+	}
+	require.NoError(t, j.place(places...))
+	j.close(false)
+	j, err = openJournal(root, &hash{1})
+	require.NoError(t, err)
+	defer j.close(true)
+	require.Len(t, j.places, len(places))
+	for i := range places {
+		require.NoError(t, root.WriteFile(places[i].path, []byte("x"), 0o600))
+		require.True(t, j.placed(root, &places[i].entry), i)
+	}
+}

@@ -1,0 +1,83 @@
+package block
+
+import "time"
+
+const (
+	maxSmall = 128 << 10             // bytes of a file that goes with others: one chunk
+	framing  = 7 + 5 + 33 + 33       // bytes of the messages of such a file, without its content
+	packFor  = 50 * time.Millisecond // that a small file waits for the next ones to be read
+)
+
+// sendSmall sends a file of one chunk or none, whole: the messages of many go together, in one buffer. One that fails takes
+// no more of it than to say so.
+func (s *sender) sendSmall(index int, e entry) error {
+	if len(s.pack)+framing+int(e.size) > maxData || s.pack != nil && time.Since(s.packed) > packFor {
+		if err := s.sendPack(); err != nil {
+			return err
+		}
+		if err := s.serveRepairs(); err != nil {
+			return err
+		}
+	}
+	if s.pack == nil {
+		b, err := s.buffer()
+		if err != nil {
+			return err
+		}
+		s.pack, s.packed = b[:0], time.Now()
+	}
+	s.update(func(p *Progress, _ *Result) { p.File, p.FileBytes, p.FileSize = e.path, 0, e.size })
+	b, err := s.encode(s.pack, uint16(index), e)
+	if ofFile(err) {
+		s.fail(index, e.path, err)
+		b, err = (&message{kind: kindFailed, entry: uint16(index), code: codeOf(err)}).AppendBinary(s.pack)
+	} else if err == nil {
+		s.update(func(p *Progress, r *Result) {
+			p.FileBytes = e.size
+			p.Bytes += e.size
+			p.Files++
+			r.Sent += e.size
+		})
+	}
+	if err == nil {
+		s.pack = b
+	}
+	return err
+}
+
+// encode appends all messages of a file to b, which has room for them.
+func (s *sender) encode(b []byte, index uint16, e entry) ([]byte, error) {
+	c, err := s.source(e.path).open(e)
+	if err != nil {
+		return b, err
+	}
+	defer func() { c.close() }()
+	b, _ = (&message{kind: kindBegin, entry: index}).AppendBinary(b)
+	s.root.Reset()
+	if e.size > 0 {
+		b, _ = (&message{kind: kindData, size: uint32(e.size)}).AppendBinary(b)
+		content := b[len(b) : len(b)+int(e.size)]
+		if err := c.read(content, 0); err != nil {
+			return b, err
+		}
+		s.chunk.Reset()
+		s.chunk.Write(content)
+		m := message{kind: kindChunk, hash: sum(s.chunk)}
+		s.root.Write(m.hash[:])
+		b, _ = m.AppendBinary(b[:len(b)+len(content)])
+	}
+	if err := c.check(); err != nil {
+		return b, err
+	}
+	return (&message{kind: kindEnd, hash: sum(s.root)}).AppendBinary(b)
+}
+
+// sendPack sends the small files that wait.
+func (s *sender) sendPack() error {
+	if s.pack == nil {
+		return nil
+	}
+	b := s.pack
+	s.pack = nil
+	return s.pass(s.out, &item{message: message{kind: kindPack}, data: b})
+}
