@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/sdp2p/p2p/identity"
@@ -115,18 +114,9 @@ func (l *Library) list() []Member {
 	}
 	list := append([]Member{own}, r.Members...)
 	for i := range list {
-		list[i].Name = shorten(list[i].Name)
+		list[i].Name = proto.CutString(list[i].Name, maxName)
 	}
 	return list
-}
-
-// shorten cuts a name to what is passed on of it.
-func shorten(name string) string {
-	name = strings.ToValidUTF8(name, "\uFFFD")
-	if len(name) <= maxName {
-		return name
-	}
-	return strings.ToValidUTF8(name[:maxName], "") // the last character may be cut
 }
 
 // hear takes in what a member says of who else is one.

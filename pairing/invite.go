@@ -14,6 +14,7 @@ import (
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/proto"
 	"github.com/sdp2p/p2p/tunnel"
 )
 
@@ -269,7 +270,7 @@ func (i *Invitation) converse(ctx context.Context, t *talk) (library.Member, err
 	}
 	member.Since = time.Now().Unix()
 	record := i.library.RecordFor(member)
-	record.Name = shorten(record.Name)
+	record.Name = proto.CutString(record.Name, maxName)
 	w := welcome(record)
 	if err := t.write(&w); err != nil {
 		return library.Member{}, err

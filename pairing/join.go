@@ -29,8 +29,8 @@ type JoinConfig struct {
 	Instance identity.Identity
 
 	// Keep, if not nil, is called with the record of the library and this device's instance before the library is added, and
-	// before the other device relies on it, which waits for 20 s. An error ends the pairing. If Join fails after Keep was called, what was kept
-	// is worth nothing.
+	// before the other device relies on it, which waits for 20 s. An error ends the pairing. If Join fails after Keep was
+	// called, what was kept is worth nothing.
 	Keep func(r library.Record, instance identity.Identity) error
 }
 
@@ -40,7 +40,7 @@ type JoinConfig struct {
 // It fails with [ErrRefused], [ErrExpired] or [ErrUsed] if the ticket is good no more; with [ErrDeclined], [ErrPeerDeclined] or
 // [ErrNoAnswer] if a user does not agree; with [ErrPeerFailed] or [ErrUnfinished] if it breaks off; with a *[p2p.DialError] if
 // the node cannot be reached; with what Keep returns, or [library.ErrAdded] if this device has the library.
-// The ticket is used up by all of those but the last two of the dial and the first two.
+// The ticket is used up once the other device has taken it: in all of these cases but ErrRefused, ErrExpired and the DialError.
 func (p *Pairing) Join(ctx context.Context, t Ticket, cfg JoinConfig) (*library.Library, error) {
 	ctx, leave, scope, err := p.begin(ctx, t.Node, &cfg)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/proto"
 	"github.com/sdp2p/p2p/tunnel"
 )
 
@@ -286,4 +287,6 @@ func (d *directory) Knows(identity.RemoteIdentity) bool { return false }
 // Allow returns true: the app was asked about the stream.
 func (d *directory) Allow(context.Context, [16]byte, tunnel.Member) bool { return true }
 
-func nameOf(scope *p2p.Scope) string { return shorten(scope.Node().Metadata()["name"]) }
+func nameOf(scope *p2p.Scope) string {
+	return proto.CutString(scope.Node().Metadata()["name"], maxName)
+}

@@ -327,15 +327,6 @@ func (t *talk) ask(ctx context.Context, confirm ConfirmFunc) <-chan bool {
 	return answer
 }
 
-// shorten cuts a name to what is sent of it.
-func shorten(name string) string {
-	name = strings.ToValidUTF8(name, "\uFFFD")
-	if len(name) <= maxName {
-		return name
-	}
-	return strings.ToValidUTF8(name[:maxName], "") // the last character may be cut
-}
-
 // plain returns a name of the other side as it can be shown: without line breaks, and what else directs a terminal or the
 // order of letters.
 func plain(name string) string {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"slices"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -42,6 +43,16 @@ func AppendUUID(b []byte, id [16]byte) []byte { return append(b, id[:]...) }
 // AppendString appends a u16 length and s. It fails, and returns b as it was, with a [*LimitError] if s is longer than
 // [MaxString] bytes, and with [ErrUTF8] if s is not UTF-8.
 func AppendString(b []byte, s string) ([]byte, error) { return AppendStringMax(b, s, MaxString) }
+
+// CutString returns what can be sent of a string that is for people, where the limit is so many bytes: its first characters,
+// with U+FFFD for what is not UTF-8.
+func CutString(s string, limit int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if len(s) <= limit {
+		return s
+	}
+	return strings.ToValidUTF8(s[:limit], "") // the last character may be cut
+}
 
 // AppendStringMax is [AppendString] with a limit in bytes, which is at most [MaxString].
 func AppendStringMax(b []byte, s string, limit int) ([]byte, error) {
