@@ -9,7 +9,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/network"
+	quicgo "github.com/quic-go/quic-go"
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/proto"
@@ -20,8 +20,8 @@ import (
 
 var errClaim = errors.New("quic: the peer claims an identity that is not its own")
 
-// openAncestor opens a stream to a node of the first implementation, on a new stream of the swarm: two round trips.
-func (c *conn) openAncestor(ctx context.Context, s network.Stream) (*stream, error) {
+// openAncestor opens a stream to a node of the first implementation, on a new one of the connection: two round trips.
+func (c *conn) openAncestor(ctx context.Context, s *quicgo.Stream) (*stream, error) {
 	return c.callAncestor(ctx, s, func(st *stream, d *proto.Decoder) error {
 		if err := send(st, proto.LegacyStream, c.hello()); err != nil {
 			return err
@@ -40,7 +40,7 @@ func (c *conn) identifyAncestor(ctx context.Context) (metadata map[string]string
 	if !c.streamBegins() {
 		return nil, errRetired
 	}
-	s, err := c.swarm.NewStream(ctx)
+	s, err := c.quic.OpenStreamSync(ctx)
 	if err != nil {
 		c.streamEnded()
 		return nil, streamError(err)
@@ -71,7 +71,7 @@ func (c *conn) identifyAncestor(ctx context.Context) (metadata map[string]string
 
 // callAncestor selects the protocol on a stream of this side and has talk introduce it, within the time that ctx and
 // firstFrame leave. On failure the stream is freed.
-func (c *conn) callAncestor(ctx context.Context, s network.Stream, talk func(*stream, *proto.Decoder) error) (*stream, error) {
+func (c *conn) callAncestor(ctx context.Context, s *quicgo.Stream, talk func(*stream, *proto.Decoder) error) (*stream, error) {
 	s.SetDeadline(time.Now().Add(firstFrame))
 	stop := context.AfterFunc(ctx, func() { s.SetDeadline(time.Unix(1, 0)) })
 	st := newStream(c, s, 1, nil)

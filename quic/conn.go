@@ -40,7 +40,7 @@ type conn struct {
 	lastStream time.Time // when the last one of them ended
 	timer      *time.Timer
 	retired    bool           // closed for being idle: no more streams
-	meta       network.Stream // on which this node's metadata is told; nil until the peer has accepted it
+	meta       *quicgo.Stream // on which this node's metadata is told; nil until the peer has accepted it
 	telling    bool           // a goroutine writes to it
 	tellAgain  bool           // and what it writes is out of date
 	told       bool           // the peer has opened its metadata stream
@@ -48,14 +48,10 @@ type conn struct {
 
 var _ p2p.RawConn = (*conn)(nil)
 
-// newConn returns nil for a connection that is not QUIC.
-func newConn(e *endpoint, nc network.Conn, id identity.RemoteIdentity) *conn {
+func newConn(e *endpoint, nc network.Conn, quic *quicgo.Conn, id identity.RemoteIdentity) *conn {
 	c := &conn{
-		endpoint: e, swarm: nc, id: id, path: p2p.Path{Remote: addrPort(nc.RemoteMultiaddr())}, opened: time.Now(),
+		endpoint: e, swarm: nc, quic: quic, id: id, path: p2p.Path{Remote: addrPort(nc.RemoteMultiaddr())}, opened: time.Now(),
 		idle: e.listener.cfg.IdleTimeout, asked: make(chan struct{}), known: make(chan struct{}),
-	}
-	if !nc.As(&c.quic) {
-		return nil
 	}
 	if nc.Stat().Direction == network.DirInbound && c.idle > 0 {
 		c.idle += idleGrace
@@ -169,7 +165,7 @@ func (c *conn) introduce() {
 func (c *conn) ask() (version int, err error) {
 	ctx, cancel := context.WithTimeout(c.ctx, firstFrame)
 	defer cancel()
-	s, err := c.swarm.NewStream(ctx)
+	s, err := c.quic.OpenStreamSync(ctx)
 	if err != nil {
 		close(c.asked)
 		return 0, streamError(err)
@@ -182,10 +178,10 @@ func (c *conn) ask() (version int, err error) {
 	}
 	switch {
 	case errors.Is(err, errNotSupported):
-		s.Reset()
+		reset(s, 0)
 		return 1, nil
 	case err != nil:
-		s.Reset()
+		reset(s, 0)
 		return 0, streamError(err)
 	}
 	s.SetDeadline(time.Time{})
@@ -236,14 +232,14 @@ func (c *conn) writeMetadataOnce() error {
 	}
 	c.meta.SetWriteDeadline(time.Now().Add(vanishTimeout))
 	if _, err = c.meta.Write(b); err != nil {
-		c.meta.Reset() // a part of it may have been written
+		reset(c.meta, 0) // a part of it may have been written
 		return streamError(err)
 	}
 	return nil
 }
 
 // serve handles a stream that the peer has opened.
-func (c *conn) serve(s network.Stream) {
+func (c *conn) serve(s *quicgo.Stream) {
 	s.SetDeadline(time.Now().Add(firstFrame))
 	protocol, rest, err := acceptProtocol(s, protocolStream, protocolMeta, protocolAncestor)
 	if err != nil {
@@ -251,7 +247,7 @@ func (c *conn) serve(s network.Stream) {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			code = network.StreamErrorCode(p2p.ErrTimeout)
 		}
-		s.ResetWithError(code)
+		reset(s, code)
 		return
 	}
 	s.SetDeadline(time.Time{})
@@ -260,7 +256,7 @@ func (c *conn) serve(s network.Stream) {
 		return
 	}
 	if !c.streamBegins() {
-		s.ResetWithError(network.StreamErrorCode(p2p.ErrShuttingDown))
+		reset(s, network.StreamErrorCode(p2p.ErrShuttingDown))
 		return
 	}
 	if protocol == protocolAncestor {
@@ -271,7 +267,7 @@ func (c *conn) serve(s network.Stream) {
 }
 
 // readMetadata hears the peer's metadata for as long as the connection lasts. A peer that breaks the rules loses it.
-func (c *conn) readMetadata(s network.Stream, rest []byte) {
+func (c *conn) readMetadata(s *quicgo.Stream, rest []byte) {
 	c.mu.Lock()
 	second := c.told
 	c.told = true
@@ -280,7 +276,7 @@ func (c *conn) readMetadata(s network.Stream, rest []byte) {
 	if !second {
 		err = c.hear(io.MultiReader(bytes.NewReader(rest), s))
 	}
-	s.Reset()
+	reset(s, 0)
 	if err == nil || c.ctx.Err() != nil {
 		return
 	}
@@ -340,7 +336,7 @@ func (c *conn) open(ctx context.Context, said int) (*stream, error) {
 	if !c.streamBegins() {
 		return nil, errRetired
 	}
-	s, err := c.swarm.NewStream(ctx)
+	s, err := c.quic.OpenStreamSync(ctx)
 	if err != nil {
 		c.streamEnded()
 		return nil, streamError(err)

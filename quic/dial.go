@@ -241,7 +241,19 @@ func (d *dialer) Dial(ctx context.Context, addr ma.Multiaddr, p peer.ID) (tpt.Ca
 	r := all.start(addr)
 	c, err := d.Transport.Dial(ctx, addr, p)
 	all.finish(r, cause(err))
-	return c, err
+	if err != nil {
+		return nil, err
+	}
+	return newLink(c), nil
+}
+
+// Listen accepts connections.
+func (d *dialer) Listen(addr ma.Multiaddr) (tpt.Listener, error) {
+	l, err := d.Transport.Listen(addr)
+	if err != nil {
+		return nil, err
+	}
+	return listener{l}, nil
 }
 
 // identify finds out who is at an address, by asking for somebody who is not.

@@ -112,7 +112,6 @@ func newEndpoint(l *Listener, scope *p2p.Scope) (e *endpoint, err error) {
 		ConnectedF:    func(_ network.Network, c network.Conn) { e.connected(c) },
 		DisconnectedF: func(_ network.Network, c network.Conn) { e.disconnected(c) },
 	})
-	e.swarm.SetStreamHandler(e.serve)
 	for _, socket := range []*net.UDPConn{e.sockets.ipv4, e.sockets.ipv6} {
 		if socket == nil {
 			continue
@@ -237,11 +236,12 @@ func (e *endpoint) connected(nc network.Conn) {
 		nc.Close() // another kind of key, or one that is not safe
 		return
 	}
-	c := newConn(e, nc, id)
-	if c == nil {
+	var l *link
+	if !nc.As(&l) {
 		nc.Close()
 		return
 	}
+	c := newConn(e, nc, l.quic, id)
 	e.mu.Lock()
 	allowed := !e.closing && !e.disabled.of(c.path.Remote.Addr())
 	if allowed {
@@ -264,6 +264,7 @@ func (e *endpoint) connected(nc network.Conn) {
 		nc.Close()
 		return
 	}
+	l.conn.Store(c)
 	c.begin()
 }
 
@@ -282,13 +283,6 @@ func (e *endpoint) disconnected(nc network.Conn) {
 	if c.vanished() {
 		e.scope.Vanished(c.id)
 	}
-}
-
-// conn returns a connection's record, or nil if it is gone.
-func (e *endpoint) conn(nc network.Conn) *conn {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.conns[nc]
 }
 
 // await returns the record of a connection that the swarm has, and that this endpoint may be about to hear of; or nil if it
@@ -329,17 +323,6 @@ func (e *endpoint) best(id identity.RemoteIdentity) (best *conn) {
 		}
 	}
 	return best
-}
-
-// serve handles a stream that a peer has opened. The swarm calls it in a goroutine of its own.
-func (e *endpoint) serve(s network.Stream) {
-	c := e.conn(s.Conn())
-	if c == nil || !e.hold() {
-		s.ResetWithError(network.StreamShutdown)
-		return
-	}
-	defer e.tasks.Done()
-	c.serve(s)
 }
 
 // tellMetadata sends this node's metadata to every peer that has been told it before.

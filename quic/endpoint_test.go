@@ -58,7 +58,7 @@ func TestOpenOnALostConnection(t *testing.T) {
 	s.Reset(p2p.ErrCancelled)
 	e := la.running()
 	there := e.best(b.Identity())
-	c := newConn(e, there.swarm, there.id) // and never begun
+	c := newConn(e, there.swarm, there.quic, there.id) // and never begun
 	c.end()
 	_, err = c.open(t.Context(), 2)
 	require.ErrorIs(t, err, errLost)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -15,9 +16,9 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// A stream is a p2p.RawStream over a stream of the swarm, which counts for its connection until it is freed.
+// A stream is a p2p.RawStream over a stream of QUIC, which counts for its connection until it is freed.
 type stream struct {
-	network.Stream
+	*quicgo.Stream
 	conn    *conn
 	version int
 
@@ -37,7 +38,7 @@ var _ p2p.RawStream = (*stream)(nil)
 const firstWrite = 1 << 10
 
 // newStream wraps a stream whose protocol has been selected; rest was read behind the selection.
-func newStream(c *conn, s network.Stream, version int, rest []byte) *stream {
+func newStream(c *conn, s *quicgo.Stream, version int, rest []byte) *stream {
 	st := &stream{Stream: s, conn: c, version: version, rest: rest}
 	st.asked.Store(true)
 	return st
@@ -45,7 +46,7 @@ func newStream(c *conn, s network.Stream, version int, rest []byte) *stream {
 
 // newLazyStream wraps a stream to a peer that is known to speak protocolStream, without waiting for the answer. If it
 // does not speak it after all, reads fail.
-func newLazyStream(c *conn, s network.Stream) *stream {
+func newLazyStream(c *conn, s *quicgo.Stream) *stream {
 	return &stream{Stream: s, conn: c, version: 2, answer: newSelection(s)}
 }
 
@@ -104,20 +105,26 @@ func (s *stream) CloseWrite() error {
 	if _, err := s.ask(nil); err != nil {
 		return streamError(err)
 	}
-	return streamError(s.Stream.CloseWrite())
+	return streamError(s.Stream.Close())
 }
 
 // Close must not wait, so that an unread answer is left unread: the other side has answered, or finds that nobody listens.
 func (s *stream) Close() error {
 	err := s.CloseWrite()
-	s.Stream.Close()
+	s.CancelRead(0)
 	s.free()
 	return err
 }
 
 func (s *stream) Reset(code p2p.ResetCode) {
-	s.Stream.ResetWithError(network.StreamErrorCode(code))
+	reset(s.Stream, network.StreamErrorCode(code))
 	s.free()
+}
+
+// reset ends both directions of a stream.
+func reset(s *quicgo.Stream, code network.StreamErrorCode) {
+	s.CancelRead(quicgo.StreamErrorCode(code))
+	s.CancelWrite(quicgo.StreamErrorCode(code))
 }
 
 func (s *stream) free() { s.freed.Do(s.conn.streamEnded) }
@@ -143,10 +150,13 @@ func streamError(err error) error {
 	if err == nil || err == io.EOF {
 		return err
 	}
-	var reset *network.StreamError
+	var reset *quicgo.StreamError
 	if errors.As(err, &reset) {
-		code := p2p.ResetCode(reset.ErrorCode)
-		switch reset.ErrorCode {
+		code := p2p.ResetCode(network.StreamCodeOutOfRange)
+		if reset.ErrorCode <= math.MaxUint32 {
+			code = p2p.ResetCode(reset.ErrorCode)
+		}
+		switch network.StreamErrorCode(code) {
 		case network.StreamResourceLimitExceeded, network.StreamRateLimited:
 			code = p2p.ErrBusy
 		case network.StreamShutdown:
@@ -156,7 +166,7 @@ func streamError(err error) error {
 		}
 		return &p2p.ResetError{Code: code, Remote: reset.Remote}
 	}
-	var closed *network.ConnError
+	var closed *quicgo.ApplicationError
 	if errors.As(err, &closed) {
 		if closed.Remote {
 			return fmt.Errorf("%w: the peer has closed it: %w", p2p.ErrConnectionLost, err)
