@@ -1,6 +1,7 @@
 package quic
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -119,6 +120,9 @@ func newEndpoint(l *Listener, scope *p2p.Scope) (e *endpoint, err error) {
 		if err := e.swarm.AddListenAddr(multiaddr(socket.LocalAddr().(*net.UDPAddr).AddrPort())); err != nil {
 			return e, err
 		}
+	}
+	if socket := cmp.Or(e.sockets.ipv4, e.sockets.ipv6); socket != nil {
+		hintBuffers(e.log, socket) // as large now as they become
 	}
 	return e, nil
 }

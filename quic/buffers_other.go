@@ -1,0 +1,11 @@
+//go:build !linux
+
+package quic
+
+import (
+	"log/slog"
+	"net"
+)
+
+// hintBuffers has nothing to say: there is no limit that the user could change, or none that can be asked for.
+func hintBuffers(*slog.Logger, *net.UDPConn) {}
