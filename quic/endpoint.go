@@ -121,9 +121,7 @@ func newEndpoint(l *Listener, scope *p2p.Scope) (e *endpoint, err error) {
 			return e, err
 		}
 	}
-	if socket := cmp.Or(e.sockets.ipv4, e.sockets.ipv6); socket != nil {
-		hintBuffers(e.log, socket) // as large now as they become
-	}
+	hintBuffers(e.log, cmp.Or(e.sockets.ipv4, e.sockets.ipv6)) // now as large as they become
 	return e, nil
 }
 

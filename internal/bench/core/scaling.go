@@ -2,7 +2,9 @@ package core
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/netip"
 	"runtime"
 	"time"
 
@@ -14,8 +16,8 @@ import (
 )
 
 const scalingNote = `
-What a thing costs, against how many there are. Growth is how much more one costs at the largest size than at the smallest: 1.0
-is linear in all, or constant for one. Medians of at least five.
+What a thing costs, against how many there are. Medians of at least five. An event beside known peers is one of something else, to
+one subscriber; with subscribers it is one to all of them.
 `
 
 // measured is what a table of peers costs.
@@ -24,6 +26,7 @@ type measured struct {
 	snapshot report.Sample // µs for all
 	discover report.Sample // µs for one
 	expire   report.Sample
+	publish  report.Sample // µs for an event of something else, to one subscriber
 }
 
 func (m *measured) add(o measured) {
@@ -31,6 +34,7 @@ func (m *measured) add(o measured) {
 	m.snapshot = append(m.snapshot, o.snapshot...)
 	m.discover = append(m.discover, o.discover...)
 	m.expire = append(m.expire, o.expire...)
+	m.publish = append(m.publish, o.publish...)
 }
 
 func heap() float64 {
@@ -90,6 +94,21 @@ func measure(ctx context.Context, known int) (m measured, err error) {
 		}
 	}
 	m.discover, m.expire = report.Sample{micro(discover, times)}, report.Sample{micro(expire, times)}
+
+	addr := netip.MustParseAddrPort("192.0.2.1:7373")
+	var publish time.Duration
+	for range times {
+		began := time.Now()
+		err := errors.Join(scope.AddAddr(addr), scope.RemoveAddr(addr))
+		publish += time.Since(began)
+		if err != nil {
+			return m, err
+		}
+		for len(sub.C) > 0 {
+			<-sub.C
+		}
+	}
+	m.publish = report.Sample{micro(publish, 2*times)}
 	return m, nil
 }
 
@@ -123,11 +142,12 @@ func Scale(ctx context.Context, short bool) (report.Table, error) {
 			m.add(one)
 		}
 		t.Rows = append(t.Rows, []string{"known peers", fmt.Sprint(known),
-			fmt.Sprintf("%.0f bytes", m.heap.Median()), text("µs", m.snapshot.Median()), text("µs", m.discover.Median()), text("µs", m.expire.Median()), "–"})
+			fmt.Sprintf("%.0f bytes", m.heap.Median()), text("µs", m.snapshot.Median()), text("µs", m.discover.Median()), text("µs", m.expire.Median()), text("µs", m.publish.Median())})
 		point("heap for each peer, bytes", known, m.heap.Median())
 		point("snapshot, each peer, µs", known, m.snapshot.Median()/float64(known))
 		point("discover a peer, µs", known, m.discover.Median())
 		point("expire a peer, µs", known, m.expire.Median())
+		point("an event beside so many peers, µs", known, m.publish.Median())
 	}
 	for subscribers := 1; subscribers <= 1000; subscribers *= 10 {
 		before := heap()
