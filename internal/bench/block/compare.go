@@ -19,7 +19,8 @@ the kernel too.
 Files are read and written %s. On the disk is where temporary files are.
 
 A copy reads 256 KiB from the file and writes them to the stream, and the other end does the reverse, or throws them away. With
-BLAKE3, both ends hash what they copy, and compare the hashes in the end. The goals are 0.9 of a copy's speed, 1.11 of its time, and
+BLAKE3, both ends hash what they copy, and compare the hashes in the end: so much slower that alone makes it, where both cores are
+busy with the copy. The goals are 0.9 of a copy's speed, 1.11 of its time, and
 in a tunnel 0.75 of the speed of the copy outside of one, 1.33 of its time.
 
 The ancestor's way is that of the SDK's first implementation: a stream for each file, with a header and blocks of 128 KiB, and

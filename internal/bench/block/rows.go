@@ -14,7 +14,7 @@ import (
 // The names of what block is compared with.
 const (
 	copyName    = "copy through the stream"
-	hashName    = "copy, BLAKE3 at both ends"
+	hashedName  = ", BLAKE3 at both ends"
 	discardName = "stream, thrown away"
 	tunnelName  = "copy through the tunnel"
 	waitName    = "ancestor's way"
@@ -66,15 +66,17 @@ func large(ctx context.Context, b *bench) error {
 		theirsHashed
 		nowhere
 		theirsInTunnel
+		hashedInTunnel
 		ancestors
 	)
 	contenders := []race.Contender{
 		ours:           p.contender(ctx, "block", blocks, p.bare(blocks), from),
 		oursInTunnel:   p.contender(ctx, "block in a tunnel", blocks, p.tunnelled(blocks), from),
 		theirs:         p.contender(ctx, copyName, copied, p.bare(copied), from),
-		theirsHashed:   p.contender(ctx, hashName, hashed, p.bare(hashed), from),
+		theirsHashed:   p.contender(ctx, copyName+hashedName, hashed, p.bare(hashed), from),
 		nowhere:        p.contender(ctx, discardName, discarded, p.bare(discarded), from),
 		theirsInTunnel: p.contender(ctx, tunnelName, copied, p.tunnelled(copied), from),
+		hashedInTunnel: p.contender(ctx, tunnelName+hashedName, hashed, p.tunnelled(hashed), from),
 		ancestors:      p.contender(ctx, waitName, waiting, p.bare(waiting), from),
 	}
 	wall, cpu, err := run(ctx, b.rounds, contenders...)
@@ -93,6 +95,7 @@ func large(ctx context.Context, b *bench) error {
 		{what, ours, nowhere, 0},
 		{what + ", in a tunnel", oursInTunnel, theirs, tunnelRatio},
 		{what + ", in a tunnel", oursInTunnel, theirsInTunnel, 0},
+		{what + ", in a tunnel", oursInTunnel, hashedInTunnel, 0},
 		{what, ours, ancestors, 0},
 	} {
 		f := report.Figure{What: row.what, Unit: "s", Digits: 2, Peer: contenders[row.peer].Name, Ratio: row.goal}

@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"context"
+	"crypto/cipher"
 	"errors"
 	"io"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/crypto/chacha20poly1305"
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
@@ -75,10 +77,11 @@ func (s *sink) contender(ctx context.Context, name string) race.Contender {
 	}}
 }
 
-// streams are a bare stream and a tunnel, both between the same two nodes over the same QUIC connection.
+// streams are a bare stream, one on which the two ends do nothing but use the cipher, and a tunnel, all between the same two
+// nodes over the same QUIC connection.
 type streams struct {
-	bare, tunnel *sink
-	nodes        []*node
+	bare, cipher, tunnel *sink
+	nodes                []*node
 }
 
 type node struct {
@@ -87,11 +90,56 @@ type node struct {
 	instance  identity.Identity
 }
 
+// A ciphered is a stream whose ends seal and open what passes with a cipher, as a tunnel does, and no more: there is no other
+// key and no other nonce, and nothing says how long a record is.
+type ciphered struct {
+	net.Conn
+	aead  cipher.AEAD
+	nonce [chacha20poly1305.NonceSize]byte
+	buf   [together * (recordData + chacha20poly1305.Overhead)]byte
+}
+
+// together is how many records one Write of a stream gets, as in a tunnel.
+const together = 4
+
+func newCiphered(c net.Conn) *ciphered {
+	aead, err := chacha20poly1305.New(make([]byte, chacha20poly1305.KeySize))
+	if err != nil {
+		panic(err) // the key has its length
+	}
+	return &ciphered{Conn: c, aead: aead}
+}
+
+// Write writes whole records.
+func (c *ciphered) Write(p []byte) (written int, err error) {
+	for written < len(p) {
+		b, taken := c.buf[:0], 0
+		for ; taken < together*recordData && written+taken < len(p); taken += recordData {
+			b = c.aead.Seal(b, c.nonce[:], p[written+taken:][:recordData], nil)
+		}
+		if _, err := c.Conn.Write(b); err != nil {
+			return written, err
+		}
+		written += taken
+	}
+	return written, nil
+}
+
+// Read reads a record, for which p has room.
+func (c *ciphered) Read(p []byte) (int, error) {
+	b := c.buf[:recordData+chacha20poly1305.Overhead]
+	if _, err := io.ReadFull(c.Conn, b); err != nil {
+		return 0, err
+	}
+	plaintext, err := c.aead.Open(p[:0], c.nonce[:], b, nil)
+	return len(plaintext), err
+}
+
 // openTime limits how long it takes until the nodes have found each other and opened the streams.
 const openTime = 10 * time.Second
 
 func newStreams(ctx context.Context) (s *streams, err error) {
-	s = &streams{bare: newSink(), tunnel: newSink()}
+	s = &streams{bare: newSink(), cipher: newSink(), tunnel: newSink()}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -128,6 +176,11 @@ func newStreams(ctx context.Context) (s *streams, err error) {
 	if s.bare.conn, err = peer.Open(ctx, "sink"); err != nil {
 		return s, err
 	}
+	c, err := peer.Open(ctx, "cipher")
+	if err != nil {
+		return s, err
+	}
+	s.cipher.conn = newCiphered(c)
 	s.tunnel.conn, err = lib.Open(ctx, to.instance.Remote(), "sink")
 	return s, err
 }
@@ -136,6 +189,7 @@ func (s *streams) start(ctx context.Context, network *p2ptest.Network) (*node, e
 	n := &node{libraries: library.New(library.Config{}), instance: identity.New()}
 	var mux p2p.Mux
 	mux.HandleFunc("sink", p2p.Anyone, func(ctx context.Context, c *p2p.Stream) error { return s.bare.serve(ctx, c) })
+	mux.HandleFunc("cipher", p2p.Anyone, func(ctx context.Context, c *p2p.Stream) error { return s.cipher.serve(ctx, newCiphered(c)) })
 	mux.Handle(library.Route, p2p.Anyone, n.libraries)
 	var err error
 	n.P2P, err = p2p.Start(ctx, p2p.Config{
@@ -147,7 +201,7 @@ func (s *streams) start(ctx context.Context, network *p2ptest.Network) (*node, e
 
 // close closes the streams and shuts the nodes down.
 func (s *streams) close() {
-	for _, k := range []*sink{s.bare, s.tunnel} {
+	for _, k := range []*sink{s.bare, s.cipher, s.tunnel} {
 		close(k.want)
 		if k.conn != nil {
 			k.conn.Close()

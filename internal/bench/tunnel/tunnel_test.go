@@ -113,9 +113,10 @@ func TestStreams(t *testing.T) {
 	require.NoError(t, err)
 	defer s.close()
 	require.IsType(t, &p2p.Stream{}, s.bare.conn)
+	require.IsType(t, &ciphered{}, s.cipher.conn)
 	require.IsType(t, &tunnel.Conn{}, s.tunnel.conn)
 	ctx, cancel := context.WithCancel(t.Context())
-	for _, k := range []*sink{s.bare, s.tunnel} {
+	for _, k := range []*sink{s.bare, s.cipher, s.tunnel} {
 		for range 2 {
 			took, err := k.contender(t.Context(), "").Run(3)
 			require.NoError(t, err)
@@ -123,7 +124,7 @@ func TestStreams(t *testing.T) {
 		}
 	}
 	cancel()
-	for _, k := range []*sink{s.bare, s.tunnel} {
+	for _, k := range []*sink{s.bare, s.cipher, s.tunnel} {
 		_, err := k.contender(ctx, "").Run(1 << 20)
 		require.Error(t, err)
 	}
