@@ -1,7 +1,8 @@
-// Package codec compares the SDK's package proto with tinylib/msgp, a generated MessagePack codec, on one message.
+// Package codec compares the SDK's package proto with the other usual codecs, on one message: above all with tinylib/msgp, a
+// generated MessagePack codec, which like proto can append to a reused buffer and read from a buffered stream.
 //
-// Both fill the same Go struct, both read from a buffered stream and append to a reused buffer. The generated code is
-// committed; `go generate` makes it again.
+// All fill the same Go structs, but for protobuf, which has its own in package pb, and for gob and JSON, whose ID is a
+// uuid.UUID. The generated code is committed; `go generate ./...` makes it again, with Go alone.
 package codec
 
 import (
@@ -48,6 +49,8 @@ const (
 //	1     count of Files, n ≤ 255
 //	…     n × File
 type Request struct {
+	_ struct{} `cbor:",toarray"`
+
 	ID        [16]byte
 	BlockSize BlockSize
 	Files     []File
@@ -60,6 +63,8 @@ type Request struct {
 //	8     Size     bytes
 //	1/17  Range
 type File struct {
+	_ struct{} `cbor:",toarray"`
+
 	Name  string
 	Size  uint64
 	Range Range
@@ -72,6 +77,8 @@ type File struct {
 //	8     Start    only if Kind is Partial
 //	8     End      only if Kind is Partial
 type Range struct {
+	_ struct{} `cbor:",toarray"`
+
 	Kind       RangeKind
 	Start, End uint64
 }

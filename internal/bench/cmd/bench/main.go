@@ -35,7 +35,10 @@ type subject struct {
 var subjects = []subject{
 	{"core", []string{"github.com/libp2p/go-libp2p"}, core.Compare},
 	{"scaling", nil, core.Scale},
-	{"codec", []string{"github.com/tinylib/msgp"}, func(_ context.Context, short bool) (report.Table, error) { return codec.Compare(short) }},
+	{"codec", []string{
+		"github.com/tinylib/msgp", "google.golang.org/protobuf", "github.com/planetscale/vtprotobuf", "github.com/fxamacker/cbor/v2",
+		"github.com/vmihailenco/msgpack/v5",
+	}, codec.Compare},
 	{"tunnel", []string{"github.com/flynn/noise", "golang.org/x/crypto"}, tunnel.Compare},
 	{"transport", []string{"github.com/quic-go/quic-go", "github.com/libp2p/go-libp2p"}, transport.Compare},
 	{"connections", nil, transport.Scale},
