@@ -1,8 +1,7 @@
 package p2p
 
 import (
-	"cmp"
-	"slices"
+	"sort"
 
 	"github.com/sdp2p/p2p/identity"
 )
@@ -72,7 +71,7 @@ func (n *P2P) Tracked() []*Peer {
 	for _, t := range n.tracked {
 		peers = append(peers, t.peer)
 	}
-	slices.SortFunc(peers, func(a, b *Peer) int { return cmp.Compare(a.id.String(), b.id.String()) })
+	sort.Slice(peers, func(i, j int) bool { return peers[i].id.String() < peers[j].id.String() })
 	return peers
 }
 

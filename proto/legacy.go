@@ -1,10 +1,10 @@
 package proto
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"slices"
+	"sort"
 	"unicode/utf8"
 )
 
@@ -157,7 +157,7 @@ var legacyNodeFields = []string{"name", "os", "operating_system", "device_model"
 // It returns a new map and leaves m alone.
 func (m LegacyMetadata) Fit(limit int) LegacyMetadata {
 	keys := sortedKeys(m, nil)
-	slices.SortStableFunc(keys, func(a, b string) int { return cmp.Compare(rank(a), rank(b)) })
+	sort.SliceStable(keys, func(i, j int) bool { return rank(keys[i]) < rank(keys[j]) })
 	fit, size := make(LegacyMetadata), 0
 	for _, key := range keys {
 		n := msgpackStringSize(key) + msgpackStringSize(m[key])

@@ -17,7 +17,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
@@ -93,7 +92,7 @@ func newEndpoint(l *Listener, scope *p2p.Scope) (e *endpoint, err error) {
 	e.reuse.ClientConfig().MaxIdleTimeout = vanishTimeout
 	e.reuse.ClientConfig().KeepAlivePeriod = keepAlive
 
-	e.swarm, err = swarm.NewSwarm(self, e.book, eventbus.NewBus(),
+	e.swarm, err = swarm.NewSwarm(self, e.book, silentBus{},
 		swarm.WithResourceManager(e.limits), swarm.WithDialRanker(rank),
 		swarm.WithDialTimeout(l.cfg.DialTimeout), swarm.WithDialTimeoutLocal(l.cfg.DialTimeout),
 		swarm.WithUDPBlackHoleSuccessCounter(nil), swarm.WithIPv6BlackHoleSuccessCounter(nil))

@@ -3,6 +3,7 @@ package dnssd
 import (
 	"maps"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/sdp2p/p2p/internal/dns"
@@ -219,7 +220,7 @@ func (l *link) flushAnswers(f Family) {
 	if len(out) == 0 {
 		return
 	}
-	slices.SortFunc(out, func(a, b *ownRecord) int { return compareRecords(a.rr, b.rr) })
+	sort.Slice(out, func(i, j int) bool { return compareRecords(out[i].rr, out[j].rr) < 0 })
 	extra := slices.DeleteFunc(additionals(out), func(r *ownRecord) bool { return l.lately(r, f) })
 	l.multicast(f, packResponses(rrs(out), rrs(extra), l.ifc.payload(f)), responses)
 	for _, r := range append(out, extra...) {
