@@ -51,7 +51,7 @@ func (r *receiver) hand(b *batch) error {
 // read reads messages and hashes chunks. What it returns with an error was not handed on.
 func (r *receiver) read() (*batch, error) {
 	d, h := proto.NewDecoder(r.in), blake3.New()
-	b := batches.Get().(*batch)
+	b, it := batches.Get().(*batch), new(item)
 	hand := func() (err error) {
 		if len(b.items) > 0 {
 			err = r.hand(b)
@@ -65,7 +65,7 @@ func (r *receiver) read() (*batch, error) {
 				return b, err
 			}
 		}
-		var it item
+		*it = item{}
 		d.Reset(r.in)
 		if err := it.message.DecodeFrom(d); err != nil {
 			return b, decoding(err)
@@ -107,7 +107,7 @@ func (r *receiver) read() (*batch, error) {
 		default:
 			h.Reset()
 		}
-		b.items = append(b.items, it)
+		b.items = append(b.items, *it)
 		if it.kind == kindSent || it.kind == kindDone {
 			if err := hand(); err != nil || it.kind == kindDone {
 				return b, err

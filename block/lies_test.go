@@ -367,6 +367,19 @@ func TestWithoutHardLinks(t *testing.T) {
 	require.True(t, r.journal.placed(root, &e))
 	r.journal.close(false)
 
+	// Somebody else's empty file is not taken for one that holds a place.
+	require.NoError(t, r.openJournal([16]byte{}))
+	require.NoError(t, root.WriteFile("empty", nil, 0o600))
+	require.NoError(t, r.partial.WriteFile(data, []byte("hello"), 0o600))
+	f.path = "empty"
+	require.ErrorIs(t, p.create(f, partialDir+"/"+data), fs.ErrExist)
+	r.journal.close(false)
+	require.NoError(t, r.openJournal([16]byte{}))
+	require.False(t, r.journal.placed(root, &e))
+	_, err = root.Stat("empty")
+	require.NoError(t, err)
+	r.journal.close(false)
+
 	// Killed between the two steps.
 	require.NoError(t, r.openJournal([16]byte{}))
 	f.path = "b"

@@ -130,7 +130,7 @@ type item struct {
 	last bool   // nothing: talk returns
 }
 
-const buffers = 8 // of maxData bytes, that a transfer uses at most
+const buffers = 2 // of maxData bytes, that a transfer uses at most
 
 var pool = sync.Pool{New: func() any { return new([maxData]byte) }}
 

@@ -124,6 +124,10 @@ type Offer struct {
 	seen     map[uint64]int32 // the index of what has this folded path; folders as -1-index
 	seed     maphash.Seed
 	err      error
+	last     struct { // folder that wanted was asked about
+		dir    string
+		wanted bool
+	}
 }
 
 // A part is what is wanted of a file.
@@ -192,10 +196,16 @@ func (o *Offer) parent(p string) error {
 // wanted returns what is wanted of an entry: nothing, if its folder is not.
 func (o *Offer) wanted(e *entry, index int) verdict {
 	v := o.verdicts[index]
-	if dir := path.Dir(local(e.path, o.trusted)); v == verdictWhole && dir != "." {
-		if folder, ok := o.seen[maphash.String(o.seed, "/"+dir)]; !ok || o.verdicts[folder] != verdictWhole {
-			return verdictNo
-		}
+	dir := path.Dir(e.path)
+	if v != verdictWhole || dir == "." {
+		return v
+	}
+	if dir != o.last.dir {
+		folder, ok := o.seen[maphash.String(o.seed, "/"+local(dir, o.trusted))]
+		o.last.dir, o.last.wanted = dir, ok && o.verdicts[folder] == verdictWhole
+	}
+	if !o.last.wanted {
+		return verdictNo
 	}
 	return v
 }

@@ -24,7 +24,8 @@ type placer struct {
 	made  []made // folders, of which the app is told with the next batch
 	in    chan work
 	done  chan struct{}
-	at    *site // run's: where the last file went, or nil
+	fresh map[string]bool // Receive's: folders that this attempt has made, by the first component of paths here
+	at    *site           // run's: where the last file went, or nil
 }
 
 // A site is a folder of the destination, at hand, so that its path is not walked again for each file in it.
@@ -74,6 +75,7 @@ type finished struct {
 	entry  entry
 	number uint32
 	wanted string // the path that it is to get
+	fresh  bool   // wanted lies in a folder that this attempt has made: where it is taken, link finds that
 	path   string // that it gets
 }
 
@@ -85,7 +87,7 @@ type work struct {
 }
 
 func newPlacer(r *receiver) *placer {
-	return &placer{r: r, in: make(chan work), done: make(chan struct{})}
+	return &placer{r: r, in: make(chan work), done: make(chan struct{}), fresh: map[string]bool{}}
 }
 
 // here returns the path here of what was offered as path.
@@ -118,6 +120,7 @@ func (p *placer) mkdir(path string) (string, error) {
 		at = name
 		err := dest.Mkdir(at, 0o777)
 		if !errors.Is(err, fs.ErrExist) {
+			p.fresh[at] = err == nil
 			return at, err
 		}
 		if ours {
@@ -136,6 +139,8 @@ func (p *placer) mkdir(path string) (string, error) {
 // add takes a file that is whole.
 func (p *placer) add(f finished) error {
 	f.wanted = p.here(f.entry.path)
+	first, _ := top(f.wanted)
+	f.fresh = p.fresh[first]
 	p.batch = append(p.batch, f)
 	p.bytes += f.entry.size
 	switch {
@@ -267,7 +272,11 @@ func (p *placer) tell(f File, path string) {
 
 // restore sets permissions and times, as far as the file system takes them.
 func (p *placer) restore(f *finished) {
-	r, data := p.r, p.r.journal.data(f.number)
+	r := p.r
+	if !r.opts.Modes && !r.opts.Times {
+		return
+	}
+	data := r.journal.data(f.number)
 	if r.opts.Modes && runtime.GOOS != "windows" {
 		mode := os.FileMode(f.entry.mode)
 		if !r.opts.Trusted {
@@ -287,7 +296,7 @@ func (p *placer) vacant(f *finished, n int) string {
 		if n > 1 {
 			name = another(name, n, false)
 		}
-		if !p.taken(name) {
+		if n == 1 && f.fresh || !p.taken(name) {
 			return name
 		}
 	}
@@ -350,7 +359,6 @@ func (p *placer) syncData(f *finished) error {
 func (p *placer) link(f *finished) error {
 	r := p.r
 	name := r.journal.data(f.number)
-	data := partialDir + "/" + name
 	for n := 2; ; n++ {
 		err := p.hardLink(name, f.path)
 		if err == nil {
@@ -358,7 +366,7 @@ func (p *placer) link(f *finished) error {
 			return nil
 		}
 		if !errors.Is(err, fs.ErrExist) {
-			err = p.create(f, data)
+			err = p.create(f, partialDir+"/"+name)
 		}
 		if !errors.Is(err, fs.ErrExist) {
 			return err
@@ -385,6 +393,9 @@ func (p *placer) hardLink(name, to string) error {
 
 // create gives f its final name where there are no hard links: an empty file keeps the place until f replaces it.
 func (p *placer) create(f *finished, data string) error {
+	if p.taken(f.path) {
+		return fs.ErrExist // an empty file of somebody else's is not to be booked as ours
+	}
 	if err := p.record(f, true); err != nil {
 		return err
 	}

@@ -406,8 +406,11 @@ func (r *receiver) folders() error {
 		return nil
 	}
 	c := r.offer.spool.entries()
-	for c.next() {
-		if c.kind != kindFolder || r.offer.verdicts[c.index] != verdictWhole {
+	for left := r.offer.Folders; left > 0 && c.next(); {
+		if c.kind != kindFolder {
+			continue
+		}
+		if left--; r.offer.verdicts[c.index] != verdictWhole {
 			continue
 		}
 		path := r.placer.here(c.path)

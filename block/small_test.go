@@ -54,6 +54,49 @@ func TestSmallAlone(t *testing.T) {
 	require.Equal(t, want, got)
 }
 
+// Somebody puts a file into the folder that is being received: it stays, and ours gets another name.
+func TestSmallTaken(t *testing.T) {
+	top := filepath.Join(t.TempDir(), "top")
+	want := map[string]string{".": "d---------", "in": "d---------"}
+	for _, name := range []string{"a", "b", "in/c"} {
+		put(t, filepath.Join(top, name), []byte(name), 0o600)
+		want[name] = name
+	}
+	want["a"], want["a (2)"] = "mine", "a"
+	a, b := pair(t)
+	dir := t.TempDir()
+	sent, received := move(t, a, b, block.Paths(top), nil, dir, block.ReceiveOptions{From: "a", Received: func(f block.File, path string) {
+		if f.Path == "top" {
+			put(t, filepath.Join(dir, "top", "a"), []byte("mine"), 0o600)
+		}
+	}})
+	require.NoError(t, sent.err)
+	require.NoError(t, received.err)
+	require.Equal(t, want, tree(t, filepath.Join(dir, "top")))
+}
+
+// Folders get their times back, though files came into them later: as many as there are.
+func TestFolderTimes(t *testing.T) {
+	top := filepath.Join(t.TempDir(), "top")
+	folders := []string{"a/b", "a", "c", "."}
+	for _, name := range folders {
+		put(t, filepath.Join(top, name, "file"), []byte(name), 0o600)
+	}
+	for i, name := range folders {
+		require.NoError(t, os.Chtimes(filepath.Join(top, name), time.Time{}, time.Unix(int64(1e9+i), 0)))
+	}
+	a, b := pair(t)
+	dir := t.TempDir()
+	sent, received := move(t, a, b, block.Paths(top), nil, dir, block.ReceiveOptions{From: "a", Times: true})
+	require.NoError(t, sent.err)
+	require.NoError(t, received.err)
+	for i, name := range folders {
+		info, err := os.Stat(filepath.Join(dir, "top", name))
+		require.NoError(t, err)
+		require.EqualValues(t, 1e9+i, info.ModTime().Unix(), name)
+	}
+}
+
 // A small file that changes or ends while it is read fails, and what follows in the same buffer does not suffer.
 func TestSmallChanging(t *testing.T) {
 	files := fstest.MapFS{"1": {Data: []byte("one")}, "2": {Data: []byte("two")}, "3": {Data: []byte("three")}, "4": {Data: []byte("four")}, "5": {}}

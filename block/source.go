@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"time"
@@ -53,7 +52,7 @@ func Path(path string) Source {
 		return Source{err: err}
 	}
 	dir, base := filepath.Split(target)
-	return Source{Name: filepath.Base(abs), FS: os.DirFS(dir), Path: base}
+	return Source{Name: filepath.Base(abs), FS: newDisk(dir), Path: base}
 }
 
 // Paths returns a source for each path.
@@ -101,7 +100,7 @@ func (s *Source) walk(visit func(entry) error, skip func(path string, err error)
 		return visit(s.newEntry("", 0o666, s.Size, s.ModTime))
 	}
 	at := path.Clean(s.Path)
-	return fs.WalkDir(s.FS, at, func(p string, d fs.DirEntry, err error) error {
+	return fs.WalkDir(tree(s.FS), at, func(p string, d fs.DirEntry, err error) error {
 		rest := ""
 		if at == "." && p != "." {
 			rest = "/" + p
@@ -137,9 +136,15 @@ func (s *Source) walk(visit func(entry) error, skip func(path string, err error)
 type content struct {
 	source *Source
 	entry  entry
-	file   fs.File // nil if the source is a reader
+	file   opened // nil if the source is a reader
 	at     io.ReaderAt
 	pos    int64 // of file, which has to be read in order if at is nil
+}
+
+// An opened is an [fs.File]; one without Read is an [io.ReaderAt].
+type opened interface {
+	Stat() (fs.FileInfo, error)
+	Close() error
 }
 
 // open opens the file that e describes, and checks that it is still what was offered.
@@ -149,7 +154,7 @@ func (s *Source) open(e entry) (*content, error) {
 		return c, nil
 	}
 	var err error
-	if c.file, err = s.FS.Open(path.Join(s.Path, e.path[len(s.Name):])); err != nil {
+	if c.file, err = openFile(s.FS, path.Join(s.Path, e.path[len(s.Name):])); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRead, err)
 	}
 	c.at, _ = c.file.(io.ReaderAt)
@@ -183,7 +188,7 @@ func (c *content) read(p []byte, offset int64) error {
 		n, err = c.at.ReadAt(p, offset)
 	} else {
 		if err = c.seek(offset); err == nil {
-			n, err = io.ReadFull(c.file, p)
+			n, err = io.ReadFull(c.file.(io.Reader), p)
 			c.pos += int64(n)
 		}
 	}
@@ -208,7 +213,7 @@ func (c *content) seek(offset int64) error {
 		c.close()
 		*c = *again
 	}
-	n, err := io.CopyN(io.Discard, c.file, offset-c.pos)
+	n, err := io.CopyN(io.Discard, c.file.(io.Reader), offset-c.pos)
 	c.pos += n
 	return err
 }

@@ -1,0 +1,16 @@
+//go:build !unix || solaris || aix
+
+package block
+
+import (
+	"io/fs"
+	"os"
+)
+
+func newDisk(dir string) fs.FS { return os.DirFS(dir) }
+
+// openFile opens a file of fsys.
+func openFile(fsys fs.FS, name string) (opened, error) { return fsys.Open(name) }
+
+// tree returns fsys as one to walk through.
+func tree(fsys fs.FS) fs.FS { return fsys }

@@ -1,0 +1,166 @@
+//go:build unix && !solaris && !aix
+
+package block
+
+import (
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A disk is [os.DirFS](dir), of which small files and their entries are read with less to do for each: an [os.File] takes
+// longer than the file.
+type disk struct {
+	dirFS
+	dir string
+}
+
+// dirFS is what os.DirFS says that it is.
+type dirFS interface {
+	fs.StatFS
+	fs.ReadDirFS
+	fs.ReadFileFS
+	fs.ReadLinkFS
+}
+
+func newDisk(dir string) fs.FS { return disk{os.DirFS(dir).(dirFS), dir} }
+
+// openFile opens a file of fsys. On a disk it does not wait for who writes to a pipe that has taken the file's place.
+func openFile(fsys fs.FS, name string) (opened, error) {
+	d, ok := fsys.(disk)
+	if !ok {
+		return fsys.Open(name)
+	}
+	f := &diskFile{path: d.dir + "/" + name}
+	err := error(unix.EINTR)
+	for err == unix.EINTR {
+		f.fd, err = unix.Open(f.path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	}
+	if err != nil {
+		return fsys.Open(name) // it may have to wait; or it says why not
+	}
+	return f, nil
+}
+
+// A diskFile is a file that is open for reading.
+type diskFile struct {
+	path string
+	fd   int
+}
+
+func (f *diskFile) ReadAt(p []byte, offset int64) (read int, err error) {
+	for read < len(p) {
+		n, err := unix.Pread(f.fd, p[read:], offset+int64(read))
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return read, &os.PathError{Op: "read", Path: f.path, Err: err}
+		case n == 0:
+			return read, io.EOF
+		}
+		read += n
+	}
+	return read, nil
+}
+
+func (f *diskFile) Stat() (fs.FileInfo, error) {
+	var s unix.Stat_t
+	err := error(unix.EINTR)
+	for err == unix.EINTR {
+		err = unix.Fstat(f.fd, &s)
+	}
+	if err != nil {
+		return nil, &os.PathError{Op: "stat", Path: f.path, Err: err}
+	}
+	i := newDiskInfo(f.path, &s)
+	return &i, nil
+}
+
+func (f *diskFile) Close() error { return unix.Close(f.fd) }
+
+// tree returns fsys as one to walk through: a disk's folders come with all that Lstat tells of what is in them.
+func tree(fsys fs.FS) fs.FS {
+	if d, ok := fsys.(disk); ok {
+		return diskTree{d}
+	}
+	return fsys
+}
+
+type diskTree struct{ disk }
+
+const (
+	maxLookers = 4   // that look names of a folder up at the same time
+	fewNames   = 256 // that one of them does before there is another
+)
+
+func (d diskTree) ReadDir(name string) ([]fs.DirEntry, error) {
+	f, err := os.OpenFile(d.dir+"/"+name, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	slices.Sort(names)
+	infos, entries := make([]diskInfo, len(names)), make([]fs.DirEntry, len(names))
+	fd := int(f.Fd())
+	var lookers sync.WaitGroup
+	step := max(fewNames, len(names)/maxLookers+1)
+	for from := 0; from < len(names); from += step {
+		lookers.Go(func() {
+			for i := from; i < min(from+step, len(names)); i++ {
+				infos[i] = lstat(fd, names[i])
+				entries[i] = &infos[i]
+			}
+		})
+	}
+	lookers.Wait()
+	return entries, err
+}
+
+func lstat(fd int, name string) diskInfo {
+	var s unix.Stat_t
+	err := error(unix.EINTR)
+	for err == unix.EINTR {
+		err = unix.Fstatat(fd, name, &s, unix.AT_SYMLINK_NOFOLLOW)
+	}
+	if err != nil {
+		return diskInfo{name: name, err: &os.PathError{Op: "lstat", Path: name, Err: err}}
+	}
+	return newDiskInfo(name, &s)
+}
+
+// A diskInfo is an [fs.FileInfo] and an [fs.DirEntry].
+type diskInfo struct {
+	name    string
+	mode    fs.FileMode // what is neither a folder nor a regular file is irregular
+	size    int64
+	modTime time.Time
+	err     error // nothing but the name is known
+}
+
+func newDiskInfo(name string, s *unix.Stat_t) diskInfo {
+	mode := fs.FileMode(s.Mode) & fs.ModePerm
+	switch s.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+	case unix.S_IFDIR:
+		mode |= fs.ModeDir
+	default:
+		mode |= fs.ModeIrregular
+	}
+	return diskInfo{name: name, mode: mode, size: s.Size, modTime: time.Unix(s.Mtim.Unix())}
+}
+
+func (i *diskInfo) Name() string               { return i.name }
+func (i *diskInfo) Size() int64                { return i.size }
+func (i *diskInfo) Mode() fs.FileMode          { return i.mode }
+func (i *diskInfo) Type() fs.FileMode          { return i.mode.Type() }
+func (i *diskInfo) ModTime() time.Time         { return i.modTime }
+func (i *diskInfo) IsDir() bool                { return i.mode.IsDir() }
+func (i *diskInfo) Sys() any                   { return nil }
+func (i *diskInfo) Info() (fs.FileInfo, error) { return i, i.err }
