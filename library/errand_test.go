@@ -41,12 +41,12 @@ func TestErrandAfterReturn(t *testing.T) {
 		r := b.lib.Record()
 		require.NoError(t, b.libraries.Remove(r.ID))
 		require.NoError(t, a.lib.AddMember(stranger()))
-		pass(5*time.Hour + time.Minute) // it is tried once an hour now
+		pass(5*time.Hour + 20*time.Minute) // it is tried once an hour now, and was 17 minutes ago
 		b.stop(t)
 		pass(5 * time.Second)
 		b.start(t, network, p2p.Config{})
 		b.load(t, r)
-		pass(5 * time.Second)
+		pass(2 * time.Minute) // a minute, if it was found before it had the library
 		require.Len(t, b.lib.Record().Members, 2)
 	})
 }
