@@ -41,7 +41,8 @@ func header(ctx context.Context) string {
 	return `# Measurements
 
 Written by ` + "`make bench`" + `. Figures are medians, with the extremes and the number of measurements in parentheses. Where two
-take turns, the ratio is the median of each round's own, and otherwise that of the medians. Goals are for medians, as printed.
+take turns, the ratio is the median of each round's own, and otherwise that of the medians. Goals are for medians: figures
+as printed, and ratios before they are rounded.
 
 ` + t.Body()
 }
