@@ -1,0 +1,23 @@
+//go:build linux || darwin || freebsd
+
+package block
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// free returns how many bytes may still be written to the file system of dir; false if that is not known.
+func free(dir *os.Root) (uint64, bool) {
+	d, err := dir.Open(".")
+	if err != nil {
+		return 0, false
+	}
+	defer d.Close()
+	var s unix.Statfs_t
+	if err := unix.Fstatfs(int(d.Fd()), &s); err != nil {
+		return 0, false
+	}
+	return uint64(max(s.Bavail, 0)) * uint64(s.Bsize), true
+}
