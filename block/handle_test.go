@@ -37,6 +37,13 @@ func TestHandle(t *testing.T) {
 	require.Empty(t, got)
 }
 
+func placed(t *testing.T, j *journal, dest *os.Root, e *entry) bool {
+	t.Helper()
+	there, err := j.placed(dest, e)
+	require.NoError(t, err)
+	return there
+}
+
 // Places that are booked together are all there.
 func TestPlaces(t *testing.T) {
 	root, err := os.OpenRoot(t.TempDir())
@@ -57,7 +64,7 @@ func TestPlaces(t *testing.T) {
 	require.Len(t, j.places, len(places))
 	for i := range places {
 		require.NoError(t, root.WriteFile(places[i].path, []byte("x"), 0o600))
-		require.True(t, j.placed(root, &places[i].entry), i)
+		require.True(t, placed(t, j, root, &places[i].entry), i)
 	}
 }
 

@@ -333,37 +333,42 @@ func (j *journal) data(number uint32) string {
 
 // placed tells whether the file that e describes was put in its place by an earlier attempt and is still there. A file that
 // was not, but whose data was complete, counts as begun.
-func (j *journal) placed(dest *os.Root, e *entry) bool {
+func (j *journal) placed(dest *os.Root, e *entry) (bool, error) {
 	offset, ok := j.places[e.id]
 	if !ok {
-		return false
+		return false, nil
 	}
 	delete(j.places, e.id) // another entry with this ID is another file
 	_, content, err := readRecord(io.NewSectionReader(j.file, offset, recordSize+maxRecord))
 	if err != nil {
-		return false
+		return false, nil
 	}
 	p := decodePlace(proto.NewDecoder(bytes.NewReader(content)))
 	if p.entry.size != e.size || p.entry.seconds != e.seconds || p.entry.nanos != e.nanos {
-		return false
+		return false, nil
 	}
 	there, err := dest.Lstat(p.path)
 	if err != nil || !there.Mode().IsRegular() {
-		return false
+		return false, nil
 	}
 	data, err := j.dir.Lstat(j.data(p.number))
 	if err == nil && !os.SameFile(there, data) {
 		if p.hold && there.Size() == 0 {
 			dest.Remove(p.path)
 		}
-		return false // somebody else's; ours did not get there
+		// It is somebody else's; ours did not get there. Once our data is swept away, nothing but this would tell them apart.
+		err := j.place(place{number: p.number, entry: p.entry})
+		if err == nil {
+			err = j.file.Sync()
+		}
+		return false, err
 	}
 	if there.Size() != e.size {
-		return false
+		return false, nil
 	}
 	j.dir.Remove(j.data(p.number))
 	delete(j.begun, e.id)
-	return true
+	return true, nil
 }
 
 // claims returns the number of the data file of which chunks are there, and their hashes, at most limit. They have been

@@ -298,12 +298,34 @@ func FuzzJournal(f *testing.F) {
 		j, err := openJournal(root, &hash{1})
 		require.NoError(t, err)
 		e := file("a", 1<<20)
-		require.False(t, j.placed(root, &e))
+		require.False(t, placed(t, j, root, &e))
 		_, claims, err := j.claims(context.Background(), &e, maxChunks)
 		require.NoError(t, err)
 		require.Empty(t, claims)
 		j.close(true)
 	})
+}
+
+// A file of somebody else's that lies where ours was to get is not ours, also when our data is not there any more.
+func TestNotOurs(t *testing.T) {
+	root, err := os.OpenRoot(t.TempDir())
+	require.NoError(t, err)
+	defer root.Close()
+	e := file("a", 4)
+	j, err := openJournal(root, &hash{1})
+	require.NoError(t, err)
+	number := j.number()
+	require.NoError(t, j.place(place{number: number, entry: e, path: "a"}))
+	require.NoError(t, root.WriteFile(j.data(number), []byte("ours"), 0o600))
+	require.NoError(t, root.WriteFile("a", []byte("else"), 0o600))
+	j.close(false)
+	for range 2 {
+		j, err = openJournal(root, &hash{1})
+		require.NoError(t, err)
+		require.False(t, placed(t, j, root, &e))
+		j.sweep(nil)
+		j.close(false)
+	}
 }
 
 // A file of which the size asks for other chunks now starts over, and a chunk is claimed only if it is what was verified.
@@ -364,7 +386,7 @@ func TestWithoutHardLinks(t *testing.T) {
 	}
 	r.journal.close(false)
 	require.NoError(t, r.openJournal([16]byte{}))
-	require.True(t, r.journal.placed(root, &e))
+	require.True(t, placed(t, r.journal, root, &e))
 	r.journal.close(false)
 
 	// Somebody else's empty file is not taken for one that holds a place.
@@ -375,7 +397,7 @@ func TestWithoutHardLinks(t *testing.T) {
 	require.ErrorIs(t, p.create(f, partialDir+"/"+data), fs.ErrExist)
 	r.journal.close(false)
 	require.NoError(t, r.openJournal([16]byte{}))
-	require.False(t, r.journal.placed(root, &e))
+	require.False(t, placed(t, r.journal, root, &e))
 	_, err = root.Stat("empty")
 	require.NoError(t, err)
 	r.journal.close(false)
@@ -388,7 +410,7 @@ func TestWithoutHardLinks(t *testing.T) {
 	require.NoError(t, r.partial.WriteFile(data, []byte("hello"), 0o600))
 	r.journal.close(false)
 	require.NoError(t, r.openJournal([16]byte{}))
-	require.False(t, r.journal.placed(root, &e))
+	require.False(t, placed(t, r.journal, root, &e))
 	_, err = root.Stat("b")
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	r.journal.close(true)

@@ -328,7 +328,11 @@ func (r *receiver) wish(c *cursor, limit int, used map[uint32]bool) (w wish, err
 	case w.verdict == verdictWhole && r.dest == nil:
 		return w, fmt.Errorf("block: there is no destination for %q", e.path)
 	case w.verdict == verdictWhole && e.kind == kindFile:
-		if r.journal.placed(r.dest, e) {
+		there, err := r.journal.placed(r.dest, e)
+		if err != nil {
+			return w, writing(err)
+		}
+		if there {
 			w.verdict = verdictHave
 			break
 		}

@@ -40,7 +40,7 @@ func (c *conn) identifyAncestor(ctx context.Context) (metadata map[string]string
 	if !c.streamBegins() {
 		return nil, errRetired
 	}
-	s, err := c.quic.OpenStreamSync(ctx)
+	s, err := c.newStream(ctx, creditTime)
 	if err != nil {
 		c.streamEnded()
 		return nil, streamError(err)

@@ -336,7 +336,7 @@ func (c *conn) open(ctx context.Context, said int) (*stream, error) {
 	if !c.streamBegins() {
 		return nil, errRetired
 	}
-	s, err := c.quic.OpenStreamSync(ctx)
+	s, err := c.newStream(ctx, creditTime)
 	if err != nil {
 		c.streamEnded()
 		return nil, streamError(err)
@@ -347,7 +347,26 @@ func (c *conn) open(ctx context.Context, said int) (*stream, error) {
 	return newLazyStream(c, s), nil
 }
 
+// newStream opens a stream of QUIC. Where the peer has as many open as it takes, it waits for one of them to end, so long.
+func (c *conn) newStream(ctx context.Context, patience time.Duration) (*quicgo.Stream, error) {
+	s, err := c.quic.OpenStream()
+	var full *quicgo.StreamLimitReachedError
+	if !errors.As(err, &full) {
+		return s, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errFull)
+	defer cancel()
+	if s, err = c.quic.OpenStreamSync(ctx); err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return s, err
+}
+
+// creditTime is how long a new stream waits for the peer to take one more.
+const creditTime = 15 * time.Second
+
 var (
+	errFull    = fmt.Errorf("quic: the peer has as many streams open as it takes: %w", p2p.ErrBusy)
 	errRetired = errors.New("quic: the connection was idle and is being closed")
 	errLost    = errors.New("quic: the connection was lost")
 )

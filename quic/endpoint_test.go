@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
@@ -62,6 +63,37 @@ func TestOpenOnALostConnection(t *testing.T) {
 	c.end()
 	_, err = c.open(t.Context(), 2)
 	require.ErrorIs(t, err, errLost)
+}
+
+// Where the peer has as many streams open as it takes, another one waits for one of them to end; not for ever.
+func TestAllStreamsOpen(t *testing.T) {
+	_, la, _ := startAlone(t, Config{})
+	b, _, viaB := startAlone(t, Config{})
+	s, err := la.Dial(t.Context(), b.Identity(), viaB)
+	require.NoError(t, err)
+	s.Reset(p2p.ErrCancelled)
+	c := la.running().best(b.Identity())
+	var open []*quicgo.Stream
+	for {
+		s, err := c.newStream(t.Context(), time.Millisecond)
+		if err != nil {
+			require.ErrorIs(t, err, p2p.ErrBusy)
+			break
+		}
+		open = append(open, s)
+		require.LessOrEqual(t, len(open), 256)
+	}
+	require.Greater(t, len(open), 200)
+	cause := errors.New("cause")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	_, err = c.newStream(ctx, time.Minute)
+	require.ErrorIs(t, err, cause)
+	for _, s := range open {
+		reset(s, 0)
+	}
+	_, err = c.newStream(t.Context(), time.Minute)
+	require.NoError(t, err)
 }
 
 // Connections count from the beginning of their handshake on, and not after its failure.

@@ -111,6 +111,7 @@ func (s *stream) CloseWrite() error {
 // Close must not wait, so that an unread answer is left unread: the other side has answered, or finds that nobody listens.
 func (s *stream) Close() error {
 	err := s.CloseWrite()
+	s.Stream.Close() // also where the question could not be written
 	s.CancelRead(0)
 	s.free()
 	return err
