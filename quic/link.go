@@ -10,8 +10,8 @@ import (
 )
 
 // A link is a connection as the swarm has it, which makes and ends it. Streams it has none of: those that the peer opens are
-// served here, and ours are opened on quic. What the swarm would do for each of them costs as much as half of a stream
-// that carries little.
+// served here, and ours are opened on quic. What the swarm would do for each of them costs a tenth or more of a
+// stream that carries a byte.
 type link struct {
 	tpt.CapableConn
 	quic *quicgo.Conn
