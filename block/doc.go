@@ -20,7 +20,7 @@
 // Nothing is overwritten: where a name is taken, a file gets another, as "a (2).txt". A crash leaves a final name with the whole
 // file or none (where there are no hard links, such as on FAT, an empty file may be left; the next attempt removes it).
 //
-// Memory is bounded by 8 MiB for each transfer, whatever the size of files is, plus some bytes for each entry of the offer.
+// A transfer takes about 8 MiB of memory at most, whatever the size of files is, plus some bytes for each entry of the offer.
 //
 // # Names
 //
