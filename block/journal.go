@@ -389,7 +389,7 @@ func (j *journal) claims(ctx context.Context, e *entry, limit int) (uint32, []ha
 	defer f.Close()
 	block := blockSize(e.size)
 	hashes := b.hashes[:min(int64(len(b.hashes)), chunkCount(min(e.size, b.size), block), int64(limit))]
-	buf := pool.Get().(*[maxData]byte)
+	buf := pool.Get().(*buffer)
 	defer pool.Put(buf)
 	h := blake3.New()
 	for i := range hashes {

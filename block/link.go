@@ -20,70 +20,83 @@ const (
 	farewell  = 2 * time.Second  // for telling the peer why we end, and for its end
 )
 
-// A link is the stream with the times that the peer has. It is read by one goroutine and written by one.
+// A link is the stream with the time that the peer has. It is read by one goroutine and written by one.
 type link struct {
-	conn  net.Conn
-	heard atomic.Int64 // when the last byte came, in Unix nanoseconds
+	conn             net.Conn
+	made             time.Time
+	heard            atomic.Int64 // when the last byte came: nanoseconds since made, on the monotonic clock
+	reading, writing atomic.Int64 // when the call began that goes on; 0 if none does
 
 	deadlines sync.Mutex
-	ending    bool      // the deadlines are end's from now on
-	readBy    time.Time // the read deadline
-	writeBy   time.Time
+	ending    bool // they are end's from now on
 }
 
-func newLink(conn net.Conn) *link {
-	l := &link{conn: conn}
-	l.heard.Store(time.Now().UnixNano())
-	return l
-}
+func newLink(conn net.Conn) *link { return &link{conn: conn, made: time.Now().Add(-1)} }
 
-// extend moves a deadline away, if it is time to. Streams take a lock and a timer for each.
-func (l *link) extend(by *time.Time, set func(time.Time) error) error {
+// clock is never 0.
+func (l *link) clock() int64 { return int64(time.Since(l.made)) }
+
+// watch has calls fail that wait for the peer in vain. It is called now and then: with a deadline for each call, a stream
+// would look at the clock and take a timer for every packet.
+func (l *link) watch() {
 	l.deadlines.Lock()
 	defer l.deadlines.Unlock()
-	now := time.Now()
-	if l.ending || by.Sub(now) > patience-time.Second {
-		return nil
+	if l.ending {
+		return
 	}
-	*by = now.Add(patience)
-	return set(*by)
+	if began := l.reading.Load(); began > 0 && l.late(began) {
+		l.conn.SetReadDeadline(time.Unix(1, 0))
+	}
+	if began := l.writing.Load(); began > 0 && l.late(began) && l.late(l.heard.Load()) {
+		l.conn.SetWriteDeadline(time.Unix(1, 0))
+	}
 }
 
-// Read reads what comes, or fails with [ErrTimeout].
+func (l *link) late(since int64) bool { return l.clock()-since >= int64(patience) }
+
+// resume takes back a deadline that watch has set for a call that was over by then, or that the peer has taken something of.
+func (l *link) resume(set func(time.Time) error) bool {
+	l.deadlines.Lock()
+	defer l.deadlines.Unlock()
+	return !l.ending && set(time.Time{}) == nil
+}
+
+// Read reads what comes, or fails with [ErrTimeout] if nothing does for 30 s.
 func (l *link) Read(p []byte) (int, error) {
-	if err := l.extend(&l.readBy, l.conn.SetReadDeadline); err != nil {
+	for {
+		began := l.clock()
+		l.reading.Store(began)
+		n, err := l.conn.Read(p)
+		l.reading.Store(0)
+		switch {
+		case n > 0:
+			l.heard.Store(l.clock())
+			return n, nil // the error comes again
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if !l.late(began) && l.resume(l.conn.SetReadDeadline) {
+				continue
+			}
+			err = ErrTimeout
+		case err == io.EOF:
+			err = ErrCut
+		}
 		return 0, err
 	}
-	n, err := l.conn.Read(p)
-	if n > 0 {
-		l.heard.Store(time.Now().UnixNano())
-		return n, nil // the error comes again
-	}
-	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		err = ErrTimeout
-	case err == io.EOF:
-		err = ErrCut
-	}
-	return n, err
 }
 
 // Write writes p. It fails with [ErrTimeout] if the peer takes nothing for 30 s, in which nothing came from it either.
 func (l *link) Write(p []byte) (written int, err error) {
 	for {
-		if err := l.extend(&l.writeBy, l.conn.SetWriteDeadline); err != nil {
-			return written, err
-		}
+		began := l.clock()
+		l.writing.Store(began)
 		n, err := l.conn.Write(p[written:])
+		l.writing.Store(0)
 		written += n
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return written, err
 		}
-		l.deadlines.Lock()
-		late := l.ending || n == 0 && time.Since(time.Unix(0, l.heard.Load())) >= patience
-		l.writeBy = time.Time{}
-		l.deadlines.Unlock()
-		if late {
+		inVain := n == 0 && l.late(began) && l.late(l.heard.Load())
+		if inVain || !l.resume(l.conn.SetWriteDeadline) {
 			return written, ErrTimeout
 		}
 	}
@@ -125,14 +138,17 @@ type transfer struct {
 // An item is a message on its way through a transfer.
 type item struct {
 	message
-	data []byte // that follows it, in a buffer of pool; or what is written as it is, of kindRaw and kindPack
+	data []byte // what is written as it is, of kindRaw and kindPack; of kindData, at the receiver: in a buffer
 	sum  hash   // of kindChunk, at the receiver: what was computed
 	last bool   // nothing: talk returns
 }
 
-const buffers = 2 // of maxData bytes, that a transfer uses at most
+const buffers = 2 // that a transfer uses at most
 
-var pool = sync.Pool{New: func() any { return new([maxData]byte) }}
+// A buffer has room for the data of one message, and for the messages around it.
+type buffer [maxData + framing]byte
+
+var pool = sync.Pool{New: func() any { return new(buffer) }}
 
 func newTransfer(ctx context.Context, conn net.Conn) *transfer {
 	t := &transfer{
@@ -165,7 +181,7 @@ func (t *transfer) why() error {
 func (t *transfer) buffer() ([]byte, error) {
 	select {
 	case t.room <- struct{}{}:
-		return pool.Get().(*[maxData]byte)[:], nil
+		return pool.Get().(*buffer)[:], nil
 	case <-t.ctx.Done():
 		return nil, t.why()
 	}
@@ -173,7 +189,7 @@ func (t *transfer) buffer() ([]byte, error) {
 
 // recycle takes a buffer back.
 func (t *transfer) recycle(b []byte) {
-	pool.Put((*[maxData]byte)(b[:maxData]))
+	pool.Put((*buffer)(b[:maxData+framing]))
 	<-t.room
 }
 
@@ -218,7 +234,7 @@ func (t *transfer) talk(in <-chan *item) error {
 		}
 		timer.Reset(keepAlive)
 		err := w.item(it)
-		if it.kind == kindData || it.kind == kindPack {
+		if it.kind == kindPack {
 			t.recycle(it.data)
 		}
 		if err != nil {
@@ -264,20 +280,18 @@ type writer struct {
 	scratch []byte
 }
 
-// newWriter returns a writer that keeps what is short. Of data it copies as much as makes that full.
+// newWriter returns a writer that keeps what is short.
 func newWriter(l *link) *writer { return &writer{Writer: bufio.NewWriterSize(l, 4<<10)} }
 
-func (w *writer) item(it *item) error {
+func (w *writer) item(it *item) (err error) {
+	b := it.data
 	if it.kind != kindRaw && it.kind != kindPack {
-		b, err := it.message.AppendBinary(w.scratch[:0])
-		if w.scratch = b; err != nil {
+		if b, err = it.message.AppendBinary(w.scratch[:0]); err != nil {
 			return err
 		}
-		if _, err := w.Write(b); err != nil || it.kind != kindData {
-			return err
-		}
+		w.scratch = b
 	}
-	_, err := w.Write(it.data)
+	_, err = w.Write(b)
 	return err
 }
 

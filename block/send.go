@@ -262,7 +262,7 @@ func (s *sender) confirm(c *content, claims []hash, block int64) ([]hash, error)
 			if err != nil {
 				return nil, err
 			}
-			n := min(int64(len(b)), end-start)
+			n := min(maxData, end-start)
 			if err = c.read(b[:n], start); err == nil {
 				h.Write(b[:n])
 			}
@@ -279,7 +279,8 @@ func (s *sender) confirm(c *content, claims []hash, block int64) ([]hash, error)
 	return claims, nil
 }
 
-// sendChunk sends a chunk and returns its hash.
+// sendChunk sends a chunk and returns its hash. A buffer holds all that is written in one step: the end of a write costs a
+// switch between goroutines, and packets that are not full.
 func (s *sender) sendChunk(c *content, start, end int64) (h hash, err error) {
 	s.chunk.Reset()
 	for start < end {
@@ -287,24 +288,29 @@ func (s *sender) sendChunk(c *content, start, end int64) (h hash, err error) {
 		if err != nil {
 			return h, err
 		}
-		n := min(int64(len(b)), end-start)
-		if err := c.read(b[:n], start); err != nil {
+		n := min(maxData, end-start)
+		b, _ = (&message{kind: kindData, size: uint32(n)}).AppendBinary(b[:0])
+		data := b[len(b) : len(b)+int(n)]
+		if err := c.read(data, start); err != nil {
 			s.recycle(b)
 			return h, err
 		}
-		s.chunk.Write(b[:n]) // now, while the processor has it at hand
-		start += n
+		s.chunk.Write(data) // now, while the processor has it at hand
+		b = b[:len(b)+len(data)]
+		if start += n; start == end {
+			h = sum(s.chunk)
+			b, _ = (&message{kind: kindChunk, hash: h}).AppendBinary(b)
+		}
 		s.update(func(p *Progress, r *Result) {
 			p.FileBytes += n
 			p.Bytes += n
 			r.Sent += n
 		})
-		if err := s.pass(s.out, &item{message: message{kind: kindData, size: uint32(n)}, data: b[:n]}); err != nil {
+		if err := s.pass(s.out, &item{message: message{kind: kindPack}, data: b}); err != nil {
 			return h, err
 		}
 	}
-	h = sum(s.chunk)
-	return h, s.say(message{kind: kindChunk, hash: h})
+	return h, nil
 }
 
 // serveRepairs sends the chunks that the receiver has asked for by now.
