@@ -60,6 +60,8 @@ type journal struct {
 	tops   map[string]string   // the first component of paths: as offered, and as it is called here
 	begun  map[[16]byte]*begun // files of which chunks are there
 	places map[[16]byte]int64  // files that are, or were to be, in their place: offsets of the records
+
+	unsynced bool // a record was taken back
 }
 
 type recordType uint8
@@ -339,36 +341,53 @@ func (j *journal) placed(dest *os.Root, e *entry) (bool, error) {
 		return false, nil
 	}
 	delete(j.places, e.id) // another entry with this ID is another file
-	_, content, err := readRecord(io.NewSectionReader(j.file, offset, recordSize+maxRecord))
-	if err != nil {
-		return false, nil
-	}
-	p := decodePlace(proto.NewDecoder(bytes.NewReader(content)))
-	if p.entry.size != e.size || p.entry.seconds != e.seconds || p.entry.nanos != e.nanos {
-		return false, nil
-	}
-	there, err := dest.Lstat(p.path)
-	if err != nil || !there.Mode().IsRegular() {
-		return false, nil
-	}
-	data, err := j.dir.Lstat(j.data(p.number))
-	if err == nil && !os.SameFile(there, data) {
-		if p.hold && there.Size() == 0 {
-			dest.Remove(p.path)
-		}
-		// It is somebody else's; ours did not get there. Once our data is swept away, nothing but this would tell them apart.
-		err := j.place(place{number: p.number, entry: p.entry})
-		if err == nil {
-			err = j.file.Sync()
-		}
+	p, there, err := j.check(dest, offset)
+	if !there || p.entry.size != e.size || p.entry.seconds != e.seconds || p.entry.nanos != e.nanos {
 		return false, err
-	}
-	if there.Size() != e.size {
-		return false, nil
 	}
 	j.dir.Remove(j.data(p.number))
 	delete(j.begun, e.id)
 	return true, nil
+}
+
+// check reads the record of a place, and tells whether our file is there. If not, the record is taken back: once our data is
+// swept away, nothing else would tell ours from a file of somebody else's that gets there.
+func (j *journal) check(dest *os.Root, offset int64) (p place, there bool, err error) {
+	_, content, err := readRecord(io.NewSectionReader(j.file, offset, recordSize+maxRecord))
+	if err != nil {
+		return p, false, nil
+	}
+	if p = decodePlace(proto.NewDecoder(bytes.NewReader(content))); p.path == "" {
+		return p, false, nil // it was taken back
+	}
+	file, err := dest.Lstat(p.path)
+	data, lost := j.dir.Lstat(j.data(p.number))
+	if err == nil && file.Mode().IsRegular() {
+		if file.Size() == p.entry.size && (lost != nil || os.SameFile(file, data)) {
+			return p, true, nil
+		}
+		if p.hold && lost == nil && file.Size() == 0 {
+			dest.Remove(p.path)
+		}
+	}
+	j.unsynced = true
+	return p, false, j.place(place{number: p.number, entry: p.entry})
+}
+
+// settle removes the data files that used does not name, once all records of places are true that nobody has asked for.
+func (j *journal) settle(dest *os.Root, used map[uint32]bool) error {
+	for _, offset := range j.places {
+		if _, _, err := j.check(dest, offset); err != nil {
+			return err
+		}
+	}
+	if j.unsynced {
+		if err := j.file.Sync(); err != nil {
+			return err
+		}
+	}
+	j.sweep(used)
+	return nil
 }
 
 // claims returns the number of the data file of which chunks are there, and their hashes, at most limit. They have been

@@ -306,25 +306,36 @@ func FuzzJournal(f *testing.F) {
 	})
 }
 
-// A file of somebody else's that lies where ours was to get is not ours, also when our data is not there any more.
+// A file of somebody else's that lies where ours was to get is not ours, also when our data is not there any more: it may
+// have come before that or after, and the offer may have had no such file meanwhile.
 func TestNotOurs(t *testing.T) {
-	root, err := os.OpenRoot(t.TempDir())
-	require.NoError(t, err)
-	defer root.Close()
-	e := file("a", 4)
-	j, err := openJournal(root, &hash{1})
-	require.NoError(t, err)
-	number := j.number()
-	require.NoError(t, j.place(place{number: number, entry: e, path: "a"}))
-	require.NoError(t, root.WriteFile(j.data(number), []byte("ours"), 0o600))
-	require.NoError(t, root.WriteFile("a", []byte("else"), 0o600))
-	j.close(false)
-	for range 2 {
-		j, err = openJournal(root, &hash{1})
-		require.NoError(t, err)
-		require.False(t, placed(t, j, root, &e))
-		j.sweep(nil)
-		j.close(false)
+	for _, late := range []bool{false, true} {
+		for _, asked := range []bool{false, true} {
+			root, err := os.OpenRoot(t.TempDir())
+			require.NoError(t, err)
+			defer root.Close()
+			e := file("a", 4)
+			j, err := openJournal(root, &hash{1})
+			require.NoError(t, err)
+			number := j.number()
+			require.NoError(t, j.place(place{number: number, entry: e, path: "a"}))
+			require.NoError(t, root.WriteFile(j.data(number), []byte("ours"), 0o600))
+			j.close(false)
+			for i := range 3 {
+				if late == (i > 0) {
+					require.NoError(t, root.WriteFile("a", []byte("else"), 0o600))
+				}
+				j, err = openJournal(root, &hash{1})
+				require.NoError(t, err)
+				if asked || i == 2 {
+					require.False(t, placed(t, j, root, &e))
+				}
+				require.NoError(t, j.settle(root, nil))
+				_, err = root.Lstat(j.data(number))
+				require.ErrorIs(t, err, fs.ErrNotExist)
+				j.close(false)
+			}
+		}
 	}
 }
 

@@ -306,7 +306,9 @@ func (r *receiver) answer(id [16]byte) error {
 		return writing(c.err)
 	}
 	if r.dest != nil {
-		r.journal.sweep(used)
+		if err := r.journal.settle(r.dest, used); err != nil {
+			return writing(err)
+		}
 		if has, ok := free(r.dest); ok && needed > has {
 			return &SpaceError{needed, has}
 		}
