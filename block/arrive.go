@@ -70,32 +70,37 @@ func (r *receiver) read() (*batch, error) {
 		if err := it.message.DecodeFrom(d); err != nil {
 			return b, decoding(err)
 		}
-		size := int(it.size)
 		switch it.kind {
 		case kindKeep:
 			continue
 		case kindAbort:
 			return b, it.why()
 		case kindData:
-			if len(b.data)+size > maxData || size > readAhead && size > r.in.Buffered() {
-				if err := hand(); err != nil { // what is there does not wait
-					return b, err
+			for left := int(it.size); left > 0; {
+				if it.data != nil { // the piece before this one
+					b.items = append(b.items, *it)
 				}
-			}
-			if b.data == nil {
-				buf, err := r.buffer()
-				if err != nil {
-					return b, err
+				n := min(left, piece)
+				if len(b.data)+n > len(buffer{}) || n > readAhead && n > r.in.Buffered() {
+					if err := hand(); err != nil { // what is there does not wait
+						return b, err
+					}
 				}
-				b.data = buf[:0]
+				if b.data == nil {
+					buf, err := r.buffer()
+					if err != nil {
+						return b, err
+					}
+					b.data = buf[:0]
+				}
+				it.data = b.data[len(b.data) : len(b.data)+n]
+				if _, err := io.ReadFull(r.in, it.data); err != nil {
+					return b, streamError(err)
+				}
+				b.data = b.data[:len(b.data)+n]
+				h.Write(it.data) // now, while the processor has it at hand
+				left -= n
 			}
-			n := len(b.data)
-			b.data = b.data[:n+size]
-			it.data = b.data[n:]
-			if _, err := io.ReadFull(r.in, it.data); err != nil {
-				return b, streamError(err)
-			}
-			h.Write(it.data) // now, while the processor has it at hand
 		case kindChunk:
 			it.sum = sum(h)
 			h.Reset()

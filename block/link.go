@@ -143,10 +143,13 @@ type item struct {
 	last bool   // nothing: talk returns
 }
 
-const buffers = 2 // that a transfer uses at most
+const (
+	buffers = 2         // that a transfer uses at most
+	piece   = 128 << 10 // bytes that are read, hashed, and written in one step: two of them leave room in a core's cache
+)
 
-// A buffer has room for the data of one message, and for the messages around it.
-type buffer [maxData + framing]byte
+// A buffer has room for a piece, and for the messages around it.
+type buffer [piece + framing]byte
 
 var pool = sync.Pool{New: func() any { return new(buffer) }}
 
@@ -189,7 +192,7 @@ func (t *transfer) buffer() ([]byte, error) {
 
 // recycle takes a buffer back.
 func (t *transfer) recycle(b []byte) {
-	pool.Put((*buffer)(b[:maxData+framing]))
+	pool.Put((*buffer)(b[:piece+framing]))
 	<-t.room
 }
 

@@ -262,7 +262,7 @@ func (s *sender) confirm(c *content, claims []hash, block int64) ([]hash, error)
 			if err != nil {
 				return nil, err
 			}
-			n := min(maxData, end-start)
+			n := min(piece, end-start)
 			if err = c.read(b[:n], start); err == nil {
 				h.Write(b[:n])
 			}
@@ -288,7 +288,7 @@ func (s *sender) sendChunk(c *content, start, end int64) (h hash, err error) {
 		if err != nil {
 			return h, err
 		}
-		n := min(maxData, end-start)
+		n := min(piece, end-start)
 		b, _ = (&message{kind: kindData, size: uint32(n)}).AppendBinary(b[:0])
 		data := b[len(b) : len(b)+int(n)]
 		if err := c.read(data, start); err != nil {

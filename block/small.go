@@ -3,7 +3,7 @@ package block
 import "time"
 
 const (
-	maxSmall = 128 << 10             // bytes of a file that goes with others: one chunk
+	maxSmall = piece                 // bytes of a file that goes with others: one chunk
 	framing  = 7 + 5 + 33 + 33       // bytes of the messages of such a file, without its content
 	packFor  = 50 * time.Millisecond // that a small file waits for the next ones to be read
 )
@@ -11,7 +11,7 @@ const (
 // sendSmall sends a file of one chunk or none, whole: the messages of many go together, in one buffer. One that fails takes
 // no more of it than to say so.
 func (s *sender) sendSmall(index int, e entry) error {
-	if len(s.pack)+framing+int(e.size) > maxData || s.pack != nil && time.Since(s.packed) > packFor {
+	if len(s.pack)+framing+int(e.size) > len(buffer{}) || s.pack != nil && time.Since(s.packed) > packFor {
 		if err := s.sendPack(); err != nil {
 			return err
 		}
