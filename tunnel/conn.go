@@ -228,7 +228,10 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 			c.cut = c.cut || !first && err == net.ErrClosed
 			return n, err
 		}
-		chunk := b[:min(len(b), batch*MaxData)]
+		chunk := b
+		if len(b) >= (batch+1)*MaxData {
+			chunk = b[:batch*MaxData]
+		}
 		b = b[len(chunk):]
 		c.seal(typeData, chunk)
 		err := c.flush()
@@ -260,8 +263,8 @@ func (c *Conn) writable() error {
 	return c.flush()
 }
 
-// seal makes data ready to be sent, as up to batch records, or the end, behind the confirmation if that is due. No data is
-// no record.
+// seal makes data ready to be sent, as records that fit into a batch, or the end, behind the confirmation if that is due. No
+// data is no record.
 func (c *Conn) seal(typ byte, data []byte) {
 	var b []byte
 	if len(data) <= MaxData {

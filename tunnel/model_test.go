@@ -106,7 +106,12 @@ func TestAllocations(t *testing.T) {
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
 		t.Skip("with the race detector")
 	}
-	i, r, _, _ := opened(t, 1<<17)
+	i, r, _, _ := opened(t, 1<<18)
+	large := pattern((batch+1)*MaxData - 1) // the most that is sealed together
+	require.Zero(t, testing.AllocsPerRun(50, func() {
+		i.Write(large)
+		io.ReadFull(r, large)
+	}))
 	out, in := pattern(MaxData), make([]byte, MaxData)
 	for _, size := range []int{MaxData, MaxData / 2} { // into the reader's memory, and by way of a buffer
 		require.Zero(t, testing.AllocsPerRun(200, func() {

@@ -111,7 +111,8 @@ const (
 	// bufferSize has room for a record and a confirmation before it.
 	bufferSize = Overhead + recordSize
 
-	// batch is how many records are given to the stream at once: while it takes them, the next ones are not sealed.
+	// batch is how many records are given to the stream at once: while it takes them, the next ones are not sealed. What would
+	// be less than a record behind them goes along.
 	batch     = 4
-	batchSize = Overhead + batch*recordSize
+	batchSize = Overhead + (batch+1)*recordSize
 )
