@@ -55,10 +55,7 @@ func large(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer p.close()
-	from := filepath.Join(b.dir, "large")
-	if err := write(from, b.large); err != nil {
-		return err
-	}
+	from := b.file
 	const (
 		ours = iota
 		oursInTunnel

@@ -17,15 +17,11 @@ func memory(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	sources := []string{filepath.Join(b.dir, "whole"), filepath.Join(b.dir, "large")}
-	if err := write(sources[0], b.whole); err != nil {
-		return err
-	}
 	const sender, receiver = 0, 1
 	var heap, live [2][2]report.Sample // of each way, on each side
 	for range b.memory {
 		for i, w := range []way{blocks, copied} {
-			peaks, err := once(ctx, program, w, sources[i], filepath.Join(b.dir, "to"))
+			peaks, err := once(ctx, program, w, b.file, filepath.Join(b.dir, "to"))
 			if err != nil {
 				return fmt.Errorf("%s: %w", w.route, err)
 			}
@@ -37,7 +33,7 @@ func memory(ctx context.Context, b *bench) error {
 	}
 	for side, name := range []string{sender: "sender", receiver: "receiver"} {
 		f := report.Figure{
-			What: "memory of " + sized(b.whole) + ": " + name + "'s heap", Unit: "MiB", Digits: 1, Goal: transferHeap,
+			What: "memory of " + sized(b.large) + ": " + name + "'s heap", Unit: "MiB", Digits: 1, Goal: transferHeap,
 			Peer: copyName, Ours: heap[0][side], Theirs: heap[1][side],
 		}
 		b.table.Add(f)
@@ -92,17 +88,17 @@ func resume(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	from := filepath.Join(b.dir, "whole")
+	from := b.file
 	var again report.Sample
 	for range b.kills {
-		sent, err := interrupted(ctx, program, from, filepath.Join(b.dir, "to"), b.whole)
+		sent, err := interrupted(ctx, program, from, filepath.Join(b.dir, "to"), b.large)
 		if err != nil {
 			return err
 		}
-		again = append(again, 100*float64(sent-b.whole)/float64(b.whole))
+		again = append(again, 100*float64(sent-b.large)/float64(b.large))
 	}
 	b.table.Add(report.Figure{
-		What: "sent again after a receiver was killed at half of " + sized(b.whole), Unit: "%", Digits: 2, Goal: sentAgain, Ours: again,
+		What: "sent again after a receiver was killed at half of " + sized(b.large), Unit: "%", Digits: 2, Goal: sentAgain, Ours: again,
 	})
 	return nil
 }
