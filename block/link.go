@@ -29,6 +29,8 @@ type link struct {
 
 	deadlines sync.Mutex
 	ending    bool // they are end's from now on
+	readCut   bool // watch has set the read deadline
+	writeCut  bool // likewise
 }
 
 func newLink(conn net.Conn) *link { return &link{conn: conn, made: time.Now().Add(-1)} }
@@ -36,8 +38,21 @@ func newLink(conn net.Conn) *link { return &link{conn: conn, made: time.Now().Ad
 // clock is never 0.
 func (l *link) clock() int64 { return int64(time.Since(l.made)) }
 
-// watch has calls fail that wait for the peer in vain. It is called now and then: with a deadline for each call, a stream
-// would look at the clock and take a timer for every packet.
+// guard has calls fail that wait for the peer in vain, until the transfer ends. With a deadline for each call, a stream would
+// look at the clock and take a timer for every packet.
+func (l *link) guard(ctx context.Context) {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			l.watch()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 func (l *link) watch() {
 	l.deadlines.Lock()
 	defer l.deadlines.Unlock()
@@ -45,9 +60,11 @@ func (l *link) watch() {
 		return
 	}
 	if began := l.reading.Load(); began > 0 && l.late(began) {
+		l.readCut = true
 		l.conn.SetReadDeadline(time.Unix(1, 0))
 	}
 	if began := l.writing.Load(); began > 0 && l.late(began) && l.late(l.heard.Load()) {
+		l.writeCut = true
 		l.conn.SetWriteDeadline(time.Unix(1, 0))
 	}
 }
@@ -55,10 +72,13 @@ func (l *link) watch() {
 func (l *link) late(since int64) bool { return l.clock()-since >= int64(patience) }
 
 // resume takes back a deadline that watch has set for a call that was over by then, or that the peer has taken something of.
-func (l *link) resume(set func(time.Time) error) bool {
+// It reports false if the deadline is not watch's.
+func (l *link) resume(cut *bool, set func(time.Time) error) bool {
 	l.deadlines.Lock()
 	defer l.deadlines.Unlock()
-	return !l.ending && set(time.Time{}) == nil
+	ours := *cut && !l.ending
+	*cut = false
+	return ours && set(time.Time{}) == nil
 }
 
 // Read reads what comes, or fails with [ErrTimeout] if nothing does for 30 s.
@@ -73,7 +93,7 @@ func (l *link) Read(p []byte) (int, error) {
 			l.heard.Store(l.clock())
 			return n, nil // the error comes again
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			if !l.late(began) && l.resume(l.conn.SetReadDeadline) {
+			if !l.late(began) && l.resume(&l.readCut, l.conn.SetReadDeadline) {
 				continue
 			}
 			err = ErrTimeout
@@ -96,7 +116,7 @@ func (l *link) Write(p []byte) (written int, err error) {
 			return written, err
 		}
 		inVain := n == 0 && l.late(began) && l.late(l.heard.Load())
-		if inVain || !l.resume(l.conn.SetWriteDeadline) {
+		if inVain || !l.resume(&l.writeCut, l.conn.SetWriteDeadline) {
 			return written, ErrTimeout
 		}
 	}
@@ -309,6 +329,7 @@ func (t *transfer) run(f func() error, report func(Progress)) error {
 		<-t.ctx.Done()
 		t.end(untold(t.why()))
 	})
+	t.tasks.Go(func() { t.guard(t.ctx) })
 	t.tasks.Go(func() { t.tick(report) })
 	err := f()
 	if err == nil {

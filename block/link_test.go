@@ -10,24 +10,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// watched returns a link that is watched, and its other end.
-func watched(t *testing.T) (*link, net.Conn) {
+// guarded returns a link that is guarded, and its other end.
+func guarded(t *testing.T) (*link, net.Conn) {
 	here, there := net.Pipe()
-	l, over := newLink(here), make(chan struct{})
-	go func() {
-		tick := time.NewTicker(reportEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				l.watch()
-			case <-over:
-				return
-			}
-		}
-	}()
+	l := newLink(here)
+	go l.guard(t.Context())
 	t.Cleanup(func() {
-		close(over)
 		here.Close()
 		there.Close()
 	})
@@ -37,7 +25,7 @@ func watched(t *testing.T) (*link, net.Conn) {
 // Who takes a byte now and then is there, although nothing is heard from him; who takes nothing for 30 s is not.
 func TestSlowReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, there := watched(t)
+		l, there := guarded(t)
 		go func() {
 			for range 10 {
 				time.Sleep(20 * time.Second)
@@ -55,8 +43,9 @@ func TestSlowReader(t *testing.T) {
 // A deadline that is set for a call that is over by then does not end the next one.
 func TestLateWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, there := watched(t)
+		l, there := guarded(t)
 		l.conn.SetDeadline(time.Unix(1, 0))
+		l.readCut, l.writeCut = true, true
 		go func() {
 			time.Sleep(29 * time.Second)
 			there.Write([]byte("x"))
@@ -71,9 +60,36 @@ func TestLateWatch(t *testing.T) {
 		began := time.Now()
 		_, err = l.Read(make([]byte, 1))
 		require.ErrorIs(t, err, ErrTimeout)
-		require.InDelta(t, 30, time.Since(began).Seconds(), 0.2)
+		require.InDelta(t, 30, time.Since(began).Seconds(), 1)
 		l.end(false)
 		_, err = l.Read(make([]byte, 1))
 		require.ErrorIs(t, err, ErrTimeout)
+	})
+}
+
+// An impatient stream sets deadlines of its own.
+type impatient struct{ net.Conn }
+
+func (c impatient) Read(p []byte) (int, error) {
+	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	return c.Conn.Read(p)
+}
+
+func (c impatient) Write(p []byte) (int, error) {
+	c.SetWriteDeadline(time.Now().Add(10 * time.Second))
+	return c.Conn.Write(p)
+}
+
+// What a stream gives up by itself is not tried again and again.
+func TestImpatient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, _ := guarded(t)
+		l.conn = impatient{l.conn}
+		for _, call := range []func([]byte) (int, error){l.Read, l.Write} {
+			began := time.Now()
+			_, err := call(make([]byte, 1))
+			require.ErrorIs(t, err, ErrTimeout)
+			require.Equal(t, 10*time.Second, time.Since(began))
+		}
 	})
 }

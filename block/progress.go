@@ -55,7 +55,7 @@ func (m *meter) skip(path string, err error) {
 	m.update(func(_ *Progress, r *Result) { r.Skipped = append(r.Skipped, &FileError{path, err}) })
 }
 
-// tick reports progress every 100 ms if there is any, and a last time when the transfer ends. Meanwhile it watches the link.
+// tick reports progress every 100 ms if there is any, and a last time when the transfer ends.
 func (t *transfer) tick(report func(Progress)) {
 	type sample struct {
 		at    time.Time
@@ -68,7 +68,6 @@ func (t *transfer) tick(report func(Progress)) {
 	for over := false; !over; {
 		select {
 		case <-ticker.C:
-			t.watch()
 		case <-t.ctx.Done():
 			over = true
 		}

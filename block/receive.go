@@ -51,6 +51,9 @@ const staleAfter = 7 * 24 * time.Hour // of what was cut
 // The error tells why the transfer ended. If it did not, but some files failed, the error is a [*FileError] for the first of
 // them, and the Result has all. Receive does not close the stream, of which nothing more can be read or written.
 func Receive(ctx context.Context, stream net.Conn, decide func(context.Context, *Offer) error, dest *os.Root, opts ReceiveOptions) (Result, error) {
+	if err := stream.SetDeadline(time.Time{}); err != nil {
+		return Result{}, streamError(err) // without deadlines, nothing would end a call
+	}
 	r := &receiver{
 		transfer: newTransfer(ctx, stream), opts: opts, dest: dest, files: make(chan *batch, buffers), root: newRoot(),
 		open: map[uint16]*incoming{}, asked: map[request]int{}, resumes: map[int]resume{},

@@ -32,6 +32,9 @@ type SendOptions struct {
 //
 // Send does not close the stream, of which nothing more can be read or written.
 func Send(ctx context.Context, stream net.Conn, sources []Source, opts SendOptions) (Result, error) {
+	if err := stream.SetDeadline(time.Time{}); err != nil {
+		return Result{}, streamError(err) // without deadlines, nothing would end a call
+	}
 	s := &sender{
 		transfer: newTransfer(ctx, stream), sources: map[string]*Source{}, chunk: blake3.New(), root: newRoot(),
 		answered: make(chan struct{}), done: make(chan struct{}), repairs: make(chan request, maxAsked), wishes: map[int]wish{},

@@ -3,6 +3,7 @@ package block_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"strings"
@@ -62,6 +63,32 @@ func TestTimeout(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A deadline that the app has left behind does not count.
+func TestOldDeadline(t *testing.T) {
+	a, b := pair(t)
+	for _, s := range []net.Conn{a, b} {
+		require.NoError(t, s.SetDeadline(time.Unix(1, 0)))
+	}
+	sent, received := move(t, a, b, []block.Source{source("f", random(1000, 1))}, nil, t.TempDir(), block.ReceiveOptions{})
+	require.NoError(t, sent.err)
+	require.NoError(t, received.err)
+}
+
+type noDeadlines struct{ net.Conn }
+
+var errNoDeadlines = errors.New("no deadlines")
+
+func (noDeadlines) SetDeadline(time.Time) error { return errNoDeadlines }
+
+// A stream without deadlines is refused: nothing could end a call.
+func TestNoDeadlines(t *testing.T) {
+	a, _ := pair(t)
+	_, err := block.Send(t.Context(), noDeadlines{a}, []block.Source{source("f", nil)}, block.SendOptions{})
+	require.ErrorIs(t, err, errNoDeadlines)
+	_, err = block.Receive(t.Context(), noDeadlines{a}, nil, nil, block.ReceiveOptions{})
+	require.ErrorIs(t, err, errNoDeadlines)
 }
 
 // A user who takes his time to decide does not end the transfer, and progress is told every 100 ms at most.
