@@ -1,0 +1,67 @@
+package block
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/zeebo/blake3"
+)
+
+// Chopped comes in reads of at most so many bytes.
+type chopped struct {
+	io.Reader
+	most int
+}
+
+func (c chopped) Read(p []byte) (int, error) {
+	return c.Reader.Read(p[:min(len(p), 1+rand.IntN(c.most))])
+}
+
+// However long messages are, and however they come, their data and its hashes are right until the buffer is given back.
+func TestRead(t *testing.T) {
+	sizes := []int{
+		1, 5, 4096, readAhead, readAhead + 1, batchData - 1, batchData, batchData + 1, piece - 1, piece, piece + 1, len(buffer{}),
+		len(buffer{}) + 1, 200_000, maxData - 1, maxData,
+	}
+	for _, most := range []int{100, 5000, 20_000, 300_000} {
+		var wire, want []byte
+		var sums []hash
+		for range 40 {
+			var chunk []byte
+			for range 1 + rand.IntN(3) {
+				b := make([]byte, sizes[rand.IntN(len(sizes))])
+				rand.NewChaCha8([32]byte{byte(len(want))}).Read(b)
+				wire, _ = (&message{kind: kindData, size: uint32(len(b))}).AppendBinary(wire)
+				wire, chunk = append(wire, b...), append(chunk, b...)
+			}
+			want, sums = append(want, chunk...), append(sums, blake3.Sum256(chunk))
+			wire, _ = (&message{kind: kindChunk}).AppendBinary(wire)
+		}
+		wire, _ = (&message{kind: kindDone}).AppendBinary(wire)
+		r := &receiver{transfer: newTransfer(t.Context(), nil), files: make(chan *batch, buffers)}
+		r.in = bufio.NewReaderSize(chopped{bytes.NewReader(wire), most}, readAhead)
+		go r.listen()
+		var got []byte
+		for b := range r.files {
+			require.NoError(t, b.err)
+			for _, it := range b.items {
+				got = append(got, it.data...)
+				if it.kind == kindChunk {
+					require.Equal(t, sums[0], it.sum)
+					sums = sums[1:]
+				}
+			}
+			if b.data != nil {
+				clear(b.data)
+				r.recycle(b.data)
+			}
+		}
+		require.True(t, bytes.Equal(want, got))
+		require.Empty(t, sums)
+		require.Empty(t, r.room)
+	}
+}
