@@ -16,3 +16,9 @@ func removeOpen(dir *os.Root, f *os.File, name string) {
 	dir.Remove(name) // while it is locked
 	f.Close()
 }
+
+// alone tells whether a file has no second name.
+func alone(f *os.File) bool {
+	var stat unix.Stat_t
+	return unix.Fstat(int(f.Fd()), &stat) == nil && stat.Nlink <= 1
+}

@@ -18,3 +18,9 @@ func removeOpen(dir *os.Root, f *os.File, name string) {
 	f.Close()
 	dir.Remove(name)
 }
+
+// alone tells whether a file has no second name.
+func alone(f *os.File) bool {
+	var info windows.ByHandleFileInformation
+	return windows.GetFileInformationByHandle(windows.Handle(f.Fd()), &info) == nil && info.NumberOfLinks <= 1
+}

@@ -3,7 +3,6 @@ package block
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"crypto/rand"
 	"errors"
 	"io"
@@ -45,7 +44,8 @@ const (
 //     killed loses neither. A power cut may lose the bytes and keep the record; so each chunk is read and hashed again before
 //     it is claimed, and the sender compares the hashes with those of its file before it goes on behind them.
 //   - A place is recorded before the file gets its final name there, and after its bytes are on the disk. So a file with a
-//     final name that is ours is known to be. One that is recorded and has none is still under its number.
+//     final name that is ours is known to be. One that is recorded and has none is still under its number, and the record is
+//     taken back. One that has both names is the user's: nothing more is written to it.
 type journal struct {
 	dir  *os.Root
 	name string
@@ -71,7 +71,7 @@ const (
 	recordTop                          // offered, here
 	recordBegin                        // number, ID, size
 	recordChunk                        // number, chunk, hash
-	recordPlace                        // number, ID, size, seconds, nanoseconds, path, hold
+	recordPlace                        // number, ID, size, seconds, nanoseconds, path (empty: taken back), hold
 )
 
 // A begun is a file of which some chunks may be there.
@@ -144,7 +144,7 @@ func findJournal(dir *os.Root, name string, key hash) *journal {
 	if typ, content, err := readRecord(f); err == nil && typ == recordHeader && bytes.Equal(content, key[:]) && lock(f) {
 		named, err := dir.Lstat(name) // somebody may have removed it
 		opened, err2 := f.Stat()
-		if err == nil && err2 == nil && os.SameFile(named, opened) && j.load() == nil {
+		if err == nil && err2 == nil && os.SameFile(named, opened) && j.load() == nil && f.Truncate(j.size) == nil {
 			return j
 		}
 	}
@@ -331,113 +331,6 @@ func decodePlace(d *proto.Decoder) (p place) {
 // data returns the name of a data file.
 func (j *journal) data(number uint32) string {
 	return j.name + "." + strconv.FormatUint(uint64(number), 10)
-}
-
-// placed tells whether the file that e describes was put in its place by an earlier attempt and is still there. A file that
-// was not, but whose data was complete, counts as begun.
-func (j *journal) placed(dest *os.Root, e *entry) (bool, error) {
-	offset, ok := j.places[e.id]
-	if !ok {
-		return false, nil
-	}
-	delete(j.places, e.id) // another entry with this ID is another file
-	p, there, err := j.check(dest, offset)
-	if !there || p.entry.size != e.size || p.entry.seconds != e.seconds || p.entry.nanos != e.nanos {
-		return false, err
-	}
-	j.dir.Remove(j.data(p.number))
-	delete(j.begun, e.id)
-	return true, nil
-}
-
-// check reads the record of a place, and tells whether our file is there. If not, the record is taken back: once our data is
-// swept away, nothing else would tell ours from a file of somebody else's that gets there.
-func (j *journal) check(dest *os.Root, offset int64) (p place, there bool, err error) {
-	_, content, err := readRecord(io.NewSectionReader(j.file, offset, recordSize+maxRecord))
-	if err != nil {
-		return p, false, nil
-	}
-	if p = decodePlace(proto.NewDecoder(bytes.NewReader(content))); p.path == "" {
-		return p, false, nil // it was taken back
-	}
-	file, err := dest.Lstat(p.path)
-	data, lost := j.dir.Lstat(j.data(p.number))
-	if err == nil && file.Mode().IsRegular() {
-		if file.Size() == p.entry.size && (lost != nil || os.SameFile(file, data)) {
-			return p, true, nil
-		}
-		if p.hold && lost == nil && file.Size() == 0 {
-			dest.Remove(p.path)
-		}
-	}
-	j.unsynced = true
-	return p, false, j.place(place{number: p.number, entry: p.entry})
-}
-
-// settle removes the data files that used does not name, once all records of places are true that nobody has asked for.
-func (j *journal) settle(dest *os.Root, used map[uint32]bool) error {
-	for _, offset := range j.places {
-		if _, _, err := j.check(dest, offset); err != nil {
-			return err
-		}
-	}
-	if j.unsynced {
-		if err := j.file.Sync(); err != nil {
-			return err
-		}
-	}
-	j.sweep(used)
-	return nil
-}
-
-// claims returns the number of the data file of which chunks are there, and their hashes, at most limit. They have been
-// read and hashed again.
-func (j *journal) claims(ctx context.Context, e *entry, limit int) (uint32, []hash, error) {
-	b := j.begun[e.id]
-	if b == nil || blockSize(b.size) != blockSize(e.size) {
-		return 0, nil, nil
-	}
-	delete(j.begun, e.id)
-	f, err := j.dir.Open(j.data(b.number))
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil, nil
-	}
-	if err != nil {
-		return 0, nil, err
-	}
-	defer f.Close()
-	block := blockSize(e.size)
-	hashes := b.hashes[:min(int64(len(b.hashes)), chunkCount(min(e.size, b.size), block), int64(limit))]
-	buf := pool.Get().(*buffer)
-	defer pool.Put(buf)
-	h := blake3.New()
-	for i := range hashes {
-		size := chunkSize(b.size, block, uint32(i))
-		h.Reset()
-		n, err := io.CopyBuffer(h, reader{ctx, io.NewSectionReader(f, int64(i)*block, size)}, buf[:])
-		if err != nil {
-			return 0, nil, err
-		}
-		var sum hash
-		h.Digest().Read(sum[:])
-		if n != size || size != chunkSize(e.size, block, uint32(i)) || sum != hashes[i] {
-			return b.number, hashes[:i], nil
-		}
-	}
-	return b.number, hashes, nil
-}
-
-// A reader is a reader that ends with a context.
-type reader struct {
-	ctx context.Context
-	io.Reader
-}
-
-func (r reader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.Reader.Read(p)
 }
 
 // close closes the journal. If the transfer is complete, or nobody could find the journal again, all of it is removed.

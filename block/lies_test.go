@@ -330,12 +330,63 @@ func TestNotOurs(t *testing.T) {
 				if asked || i == 2 {
 					require.False(t, placed(t, j, root, &e))
 				}
-				require.NoError(t, j.settle(root, nil))
+				require.NoError(t, j.settle(t.Context(), root, nil))
 				_, err = root.Lstat(j.data(number))
 				require.ErrorIs(t, err, fs.ErrNotExist)
 				j.close(false)
 			}
 		}
+	}
+}
+
+// A file that has its name and its number is not gone on with, also where the file system does not tell of second names.
+func TestAbandoned(t *testing.T) {
+	root, err := os.OpenRoot(t.TempDir())
+	require.NoError(t, err)
+	defer root.Close()
+	j, err := openJournal(root, &hash{1})
+	require.NoError(t, err)
+	e := file("a", 1<<20)
+	n, err := j.begin(&e)
+	require.NoError(t, err)
+	require.NoError(t, j.chunk(n, 0, hash{1}))
+	require.NoError(t, j.place(place{number: n, entry: e, path: "a"}))
+	require.NoError(t, root.WriteFile("a", make([]byte, 1<<20), 0o600))
+	require.NoError(t, root.Link("a", j.data(n)))
+	j.close(false)
+	j, err = openJournal(root, &hash{1})
+	require.NoError(t, err)
+	require.Len(t, j.begun, 1)
+	e.seconds++ // it has changed
+	require.False(t, placed(t, j, root, &e))
+	require.Empty(t, j.begun)
+	_, err = root.Lstat(j.data(n))
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	j.close(true)
+}
+
+// What follows a broken record is gone, also once another record has replaced that.
+func TestBrokenRecord(t *testing.T) {
+	root, err := os.OpenRoot(t.TempDir())
+	require.NoError(t, err)
+	defer root.Close()
+	j, err := openJournal(root, &hash{1})
+	require.NoError(t, err)
+	large, e := file("large", 1<<20), file("a", 4)
+	n, err := j.begin(&large)
+	require.NoError(t, err)
+	broken := j.size
+	require.NoError(t, j.chunk(n, 0, hash{1}))
+	require.NoError(t, j.place(place{number: j.number(), entry: e, path: "a"}))
+	_, err = j.file.WriteAt([]byte{0xFF}, broken+5) // its page did not get to the disk, that of the next record did
+	require.NoError(t, err)
+	j.close(false)
+	for range 2 {
+		j, err = openJournal(root, &hash{1})
+		require.NoError(t, err)
+		require.Empty(t, j.places)
+		require.NoError(t, j.chunk(n, 0, hash{2}))
+		j.close(false)
 	}
 }
 

@@ -293,6 +293,9 @@ func (r *receiver) answer(id [16]byte) error {
 	b, needed, claims, used := []byte{byte(kindAnswer)}, uint64(0), maxChunks, map[uint32]bool{}
 	c := r.offer.spool.entries()
 	for c.next() {
+		if r.ctx.Err() != nil {
+			return r.why()
+		}
 		w, err := r.wish(c, claims, used)
 		if err != nil {
 			return err
@@ -309,14 +312,22 @@ func (r *receiver) answer(id [16]byte) error {
 		return writing(c.err)
 	}
 	if r.dest != nil {
-		if err := r.journal.settle(r.dest, used); err != nil {
-			return writing(err)
+		if err := r.journal.settle(r.ctx, r.dest, used); err != nil {
+			return r.disk(err)
 		}
 		if has, ok := free(r.dest); ok && needed > has {
 			return &SpaceError{needed, has}
 		}
 	}
 	return r.pass(r.out, &item{message: message{kind: kindRaw}, data: b})
+}
+
+// disk returns why something failed that ends with the transfer, or with an error of the destination.
+func (r *receiver) disk(err error) error {
+	if r.ctx.Err() != nil {
+		return r.why()
+	}
+	return writing(err)
 }
 
 // wish decides about one entry.
@@ -343,10 +354,7 @@ func (r *receiver) wish(c *cursor, limit int, used map[uint32]bool) (w wish, err
 		}
 		number, claims, err := r.journal.claims(r.ctx, e, limit)
 		if err != nil {
-			if r.ctx.Err() != nil {
-				return w, r.why()
-			}
-			return w, writing(err)
+			return w, r.disk(err)
 		}
 		if len(claims) > 0 {
 			w.verdict, w.claims, used[number] = verdictFrom, claims, true

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -187,4 +188,67 @@ func TestSparse(t *testing.T) {
 	require.NoError(t, received.err)
 	require.Greater(t, sent.Resumed, size/2)
 	require.NoError(t, same(large, filepath.Join(dir, "sparse")))
+}
+
+// A process may be killed when a file has got its name, and not lost the one in the partial folder yet. Nothing is written
+// to it any more, whatever becomes of it on either side.
+func TestBothNames(t *testing.T) {
+	content, large := random(1<<20, 1), random(4<<20, 2)
+	changed := slices.Concat(content[:300_000], random(700_000, 3))
+	for name, test := range map[string]struct {
+		theirs []byte // the sender's file in the next attempts
+		user   func(path string) (at string, err error)
+	}{
+		"nothing": {content, nil},
+		"changed": {changed, nil},
+		"appended": {content, func(path string) (string, error) {
+			return path, os.WriteFile(path, append(bytes.Clone(content), "my notes"...), 0o600)
+		}},
+		"renamed":             {content, func(path string) (string, error) { return path + "-mine", os.Rename(path, path+"-mine") }},
+		"renamed and changed": {changed, func(path string) (string, error) { return path + "-mine", os.Rename(path, path+"-mine") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			at := filepath.Join(dir, "a")
+			sources := func(content []byte) []block.Source {
+				a := source("a", content)
+				a.ModTime = time.Unix(int64(content[len(content)-1]), 0)
+				return []block.Source{a, source("large", large)}
+			}
+			placed := make(chan struct{})
+			opts := block.ReceiveOptions{From: "x", Received: func(block.File, string) { close(placed) }}
+			a, b := pair(t)
+			_, received := move(t, &mangler{Conn: a, change: func(_ []byte, offset int64) error {
+				if offset > 2<<20 {
+					<-placed
+					return io.ErrClosedPipe
+				}
+				return nil
+			}}, b, sources(content), nil, dir, opts)
+			require.Error(t, received.err)
+			journals, err := filepath.Glob(filepath.Join(dir, ".sdp2p-partial", "*.journal"))
+			require.NoError(t, err)
+			require.Len(t, journals, 1)
+			require.NoError(t, os.Link(at, strings.TrimSuffix(journals[0], "journal")+"0"))
+			if test.user != nil {
+				at, err = test.user(at)
+				require.NoError(t, err)
+			}
+			want, err := os.ReadFile(at)
+			require.NoError(t, err)
+
+			opts.Received = nil
+			_, received = cut(t, sources(test.theirs), dir, 100<<10, opts)
+			require.Error(t, received.err)
+			there, err := os.ReadFile(at)
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(want, there))
+			a, b = pair(t)
+			_, received = move(t, a, b, sources(test.theirs), nil, dir, opts)
+			require.NoError(t, received.err)
+			there, err = os.ReadFile(at)
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(want, there))
+		})
+	}
 }

@@ -1,0 +1,140 @@
+package block
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/sdp2p/p2p/proto"
+	"github.com/zeebo/blake3"
+)
+
+// placed tells whether the file that e describes was put in its place by an earlier attempt and is still there. A file that
+// was not, but whose data was complete, counts as begun.
+func (j *journal) placed(dest *os.Root, e *entry) (bool, error) {
+	offset, ok := j.places[e.id]
+	if !ok {
+		return false, nil
+	}
+	delete(j.places, e.id) // another entry with this ID is another file
+	p, there, err := j.check(dest, offset)
+	if !there || p.entry.size != e.size || p.entry.seconds != e.seconds || p.entry.nanos != e.nanos {
+		return false, err
+	}
+	delete(j.begun, e.id)
+	return true, nil
+}
+
+// check reads the record of a place, and tells whether our file is there. If not, the record is taken back: once our data is
+// swept away, nothing else would tell ours from a file of somebody else's that gets there.
+func (j *journal) check(dest *os.Root, offset int64) (p place, there bool, err error) {
+	_, content, err := readRecord(io.NewSectionReader(j.file, offset, recordSize+maxRecord))
+	if err != nil {
+		return p, false, err
+	}
+	if p = decodePlace(proto.NewDecoder(bytes.NewReader(content))); p.path == "" {
+		return p, false, nil // it was taken back
+	}
+	data, err := j.dir.Lstat(j.data(p.number))
+	ours := errors.Is(err, fs.ErrNotExist) // it was removed once the file had its name
+	if err != nil && !ours {
+		return p, false, err
+	}
+	if file, err := dest.Lstat(p.path); err == nil && file.Mode().IsRegular() {
+		if !ours && os.SameFile(file, data) {
+			ours = true
+			j.abandon(p)
+		}
+		switch {
+		case ours && file.Size() == p.entry.size:
+			return p, true, nil
+		case !ours && p.hold && file.Size() == 0:
+			dest.Remove(p.path)
+		}
+	}
+	j.unsynced = true
+	return p, false, j.place(place{number: p.number, entry: p.entry})
+}
+
+// abandon sees to it that nothing more is written to a file that has a name of the user's as well.
+func (j *journal) abandon(p place) {
+	j.dir.Remove(j.data(p.number))
+	if b := j.begun[p.entry.id]; b != nil && b.number == p.number {
+		delete(j.begun, p.entry.id)
+	}
+}
+
+// settle removes the data files that used does not name, once all records of places are true that nobody has asked for.
+func (j *journal) settle(ctx context.Context, dest *os.Root, used map[uint32]bool) error {
+	for _, offset := range j.places {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if _, _, err := j.check(dest, offset); err != nil {
+			return err
+		}
+	}
+	if j.unsynced {
+		if err := j.file.Sync(); err != nil {
+			return err
+		}
+	}
+	j.sweep(used)
+	return nil
+}
+
+// claims returns the number of the data file of which chunks are there, and their hashes, at most limit. They have been
+// read and hashed again.
+func (j *journal) claims(ctx context.Context, e *entry, limit int) (uint32, []hash, error) {
+	b := j.begun[e.id]
+	if b == nil || blockSize(b.size) != blockSize(e.size) {
+		return 0, nil, nil
+	}
+	delete(j.begun, e.id)
+	f, err := j.dir.Open(j.data(b.number))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil, nil
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	defer f.Close()
+	if !alone(f) {
+		return 0, nil, nil // it got its name, and the user has moved it
+	}
+	block := blockSize(e.size)
+	hashes := b.hashes[:min(int64(len(b.hashes)), chunkCount(min(e.size, b.size), block), int64(limit))]
+	buf := pool.Get().(*buffer)
+	defer pool.Put(buf)
+	h := blake3.New()
+	for i := range hashes {
+		size := chunkSize(b.size, block, uint32(i))
+		h.Reset()
+		n, err := io.CopyBuffer(h, reader{ctx, io.NewSectionReader(f, int64(i)*block, size)}, buf[:])
+		if err != nil {
+			return 0, nil, err
+		}
+		var sum hash
+		h.Digest().Read(sum[:])
+		if n != size || size != chunkSize(e.size, block, uint32(i)) || sum != hashes[i] {
+			return b.number, hashes[:i], nil
+		}
+	}
+	return b.number, hashes, nil
+}
+
+// A reader is a reader that ends with a context.
+type reader struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (r reader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.Reader.Read(p)
+}
