@@ -67,7 +67,7 @@ type plan struct {
 
 var (
 	full = plan{
-		rounds: 5, large: 1 << 30, distant: 8 * mib, memory: 5, kills: 5, small: 10_000, disks: 1000,
+		rounds: 7, large: 1 << 30, distant: 8 * mib, memory: 5, kills: 5, small: 10_000, disks: 1000,
 	}
 	short = plan{rounds: 1, large: 128 * mib, distant: mib, memory: 1, kills: 1, small: 300, disks: 20}
 )
