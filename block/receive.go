@@ -49,7 +49,8 @@ const staleAfter = 7 * 24 * time.Hour // of what was cut
 // next attempt.
 //
 // The error tells why the transfer ended. If it did not, but some files failed, the error is a [*FileError] for the first of
-// them, and the Result has all. Receive does not close the stream, of which nothing more can be read or written.
+// them, and the Result has all. Receive does not close the stream, of which nothing more can be read or written. The
+// stream's deadlines are Receive's, as they are Send's.
 func Receive(ctx context.Context, stream net.Conn, decide func(context.Context, *Offer) error, dest *os.Root, opts ReceiveOptions) (Result, error) {
 	if err := stream.SetDeadline(time.Time{}); err != nil {
 		return Result{}, streamError(err) // without deadlines, nothing would end a call

@@ -30,7 +30,8 @@ type SendOptions struct {
 // it. If the transfer did not end, but some files failed, the error is a [*FileError] for the first of them. Sending the
 // same again goes on where it ended.
 //
-// Send does not close the stream, of which nothing more can be read or written.
+// Send does not close the stream, of which nothing more can be read or written. The stream's deadlines are Send's; one that
+// cannot have any is refused with the error of SetDeadline.
 func Send(ctx context.Context, stream net.Conn, sources []Source, opts SendOptions) (Result, error) {
 	if err := stream.SetDeadline(time.Time{}); err != nil {
 		return Result{}, streamError(err) // without deadlines, nothing would end a call
