@@ -2,7 +2,6 @@ package block
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"testing"
@@ -35,37 +34,6 @@ func TestHandle(t *testing.T) {
 	got, err := root.ReadFile("b")
 	require.NoError(t, err)
 	require.Empty(t, got)
-}
-
-func placed(t *testing.T, j *journal, dest *os.Root, e *entry) bool {
-	t.Helper()
-	there, err := j.placed(dest, e)
-	require.NoError(t, err)
-	return there
-}
-
-// Places that are booked together are all there.
-func TestPlaces(t *testing.T) {
-	root, err := os.OpenRoot(t.TempDir())
-	require.NoError(t, err)
-	defer root.Close()
-	j, err := openJournal(root, &hash{1})
-	require.NoError(t, err)
-	var places []place
-	for i := range 1000 {
-		e := file(fmt.Sprint("f", i), 1)
-		places = append(places, place{number: j.number(), entry: e, path: e.path})
-	}
-	require.NoError(t, j.place(places...))
-	j.close(false)
-	j, err = openJournal(root, &hash{1})
-	require.NoError(t, err)
-	defer j.close(true)
-	require.Len(t, j.places, len(places))
-	for i := range places {
-		require.NoError(t, root.WriteFile(places[i].path, []byte("x"), 0o600))
-		require.True(t, placed(t, j, root, &places[i].entry), i)
-	}
 }
 
 // What is in the way is looked for, but not in a folder that this attempt has made.
