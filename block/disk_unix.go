@@ -84,6 +84,14 @@ func (f *diskFile) Stat() (fs.FileInfo, error) {
 
 func (f *diskFile) Close() error { return unix.Close(f.fd) }
 
+func (f *diskFile) Seek(offset int64, whence int) (int64, error) {
+	at, err := unix.Seek(f.fd, offset, whence)
+	if err != nil {
+		return 0, &os.PathError{Op: "seek", Path: f.path, Err: err}
+	}
+	return at, nil
+}
+
 // tree returns fsys as one to walk through: a disk's folders come with all that Lstat tells of what is in them.
 func tree(fsys fs.FS) fs.FS {
 	if d, ok := fsys.(disk); ok {
@@ -141,6 +149,7 @@ type diskInfo struct {
 	mode    fs.FileMode // what is neither a folder nor a regular file is irregular
 	size    int64
 	modTime time.Time
+	stored  int64 // bytes that are not holes, as far as known
 	err     error // nothing but the name is known
 }
 
@@ -153,7 +162,7 @@ func newDiskInfo(name string, s *unix.Stat_t) diskInfo {
 	default:
 		mode |= fs.ModeIrregular
 	}
-	return diskInfo{name: name, mode: mode, size: s.Size, modTime: time.Unix(s.Mtim.Unix())}
+	return diskInfo{name: name, mode: mode, size: s.Size, modTime: time.Unix(s.Mtim.Unix()), stored: int64(s.Blocks) * 512}
 }
 
 func (i *diskInfo) Name() string               { return i.name }
@@ -163,4 +172,5 @@ func (i *diskInfo) Type() fs.FileMode          { return i.mode.Type() }
 func (i *diskInfo) ModTime() time.Time         { return i.modTime }
 func (i *diskInfo) IsDir() bool                { return i.mode.IsDir() }
 func (i *diskInfo) Sys() any                   { return nil }
+func (i *diskInfo) storedBytes() int64         { return i.stored }
 func (i *diskInfo) Info() (fs.FileInfo, error) { return i, i.err }

@@ -6,38 +6,62 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
 	"syscall"
+	"unicode"
 )
 
-// Errors of transfers and of single files. What a transfer or a file failed for wraps one of them, or is the error of the
-// stream.
+// Errors of transfers and of single files. The error of a transfer or a file
+// wraps one of them, or is the error of the stream.
 var (
-	// ErrCancelled says that one side ended the transfer: the other one, if the error is a [*PeerError], else we, by the context.
-	ErrCancelled = errors.New("block: cancelled")
+	// ErrCancelled says that one side canceled the transfer: the peer if the
+	// error is a [*PeerError], otherwise this side, through its context.
+	ErrCancelled = errors.New("block: canceled")
 	// ErrRefused says that the receiver did not want the offer or the file.
 	ErrRefused = errors.New("block: refused")
-	// ErrChanged says that a file was changed between its offer and its last byte. What was sent of it is kept; sending it
-	// again goes on from the first chunk that differs.
+	// ErrChanged says that a file was changed between its offer and its last byte.
+	// Sending it again goes on from the first chunk that differs.
 	ErrChanged = errors.New("block: the file was changed while it was sent")
-	// ErrDiskFull says that the destination has no room. On the receiver it comes with a [*SpaceError] if that was known beforehand.
-	ErrDiskFull = errors.New("block: the disk is full")
+	// ErrDiskFull says that the destination has no room, or that its quota is used
+	// up. On the receiver it comes with a [*SpaceError] if that was known
+	// beforehand.
+	ErrDiskFull = errors.New("block: the receiver's disk is full")
 	// ErrName says that a name cannot be used: see the package's documentation.
 	ErrName = errors.New("block: unsafe name")
-	// ErrCorrupt says that bytes arrived otherwise than they were sent, also after three repairs of the chunk.
+	// ErrCorrupt says that bytes arrived otherwise than they were sent, also after
+	// three repairs of the chunk.
 	ErrCorrupt = errors.New("block: corrupted on the way")
 	// ErrRead says that the sender could not read a file or a folder.
 	ErrRead = errors.New("block: reading the source failed")
-	// ErrWrite says that the receiver could not write. What was received is kept if that is possible.
+	// ErrWrite says that the receiver could not write. What was received is kept
+	// if that is possible.
 	ErrWrite = errors.New("block: writing to the destination failed")
-	// ErrProtocol says that the peer sent what the protocol does not allow.
+	// ErrProtocol says that the peer sent something that the protocol does not
+	// allow.
 	ErrProtocol = errors.New("block: protocol violated")
-	// ErrVersion says that the peer speaks a version that this package does not know, or something else altogether.
+	// ErrVersion says that the peer speaks a version that this package does not
+	// know, or something else altogether.
 	ErrVersion = errors.New("block: unknown version of the protocol")
-	// ErrTimeout says that the peer was not heard of, and took nothing, for 30 s.
+	// ErrTimeout says that for 30 s nothing was heard from the peer, and it took
+	// nothing.
 	ErrTimeout = errors.New("block: the peer has not answered for 30 s")
-	// ErrIrregular says that what a path leads to is neither a file nor a folder, such as a symbolic link.
+	// ErrIrregular says that a path leads to neither a file nor a folder, but for
+	// example to a symbolic link.
 	ErrIrregular = errors.New("block: neither a file nor a folder")
-	// ErrCut says that the stream ended before the transfer did. It wraps [io.ErrUnexpectedEOF].
+	// ErrBusy says that too many offers wait for the receiver's answer. Trying
+	// again later may help.
+	ErrBusy = errors.New("block: too many offers are waiting for an answer")
+	// ErrSpool says that the sender could not keep its list of files: see
+	// [SendOptions].Spool.
+	ErrSpool = errors.New("block: the sender cannot keep its list of files")
+	// ErrUnanswered says that the receiver did not decide on the offer in time:
+	// see [ReceiveOptions].AnswerWithin.
+	ErrUnanswered = errors.New("block: the offer was not answered in time")
+	// ErrIncomplete says that the transfer ran to its end, but that some files or
+	// folders did not arrive. It comes as an [*IncompleteError].
+	ErrIncomplete = errors.New("block: not everything has arrived")
+	// ErrCut says that the stream ended before the transfer did. It wraps
+	// [io.ErrUnexpectedEOF].
 	ErrCut = fmt.Errorf("%w: cut off before the end: %w", errStream, io.ErrUnexpectedEOF)
 
 	errStream = errors.New("block: the stream failed") // nothing can be said over it any more
@@ -53,6 +77,7 @@ type code uint8
 var codes = [...]error{
 	errFailed, ErrCancelled, ErrRefused, ErrChanged, ErrDiskFull, ErrName, ErrCorrupt,
 	ErrRead, ErrWrite, ErrProtocol, ErrVersion, ErrTimeout, ErrIrregular,
+	ErrBusy, ErrSpool, ErrUnanswered,
 }
 
 func (c code) err() error {
@@ -71,10 +96,10 @@ func codeOf(err error) code {
 	return 0
 }
 
-// A PeerError tells why the other side ended the transfer or could not go on with a file.
+// A PeerError says why the other side ended the transfer or gave up a file.
 type PeerError struct {
 	Err    error  // one of this package's errors, such as [ErrCancelled], [ErrRefused] or [ErrDiskFull]
-	Reason string // in the peer's words, or empty; up to 1024 bytes of anything: quote it
+	Reason string // in the peer's words, or empty: at most 1024 bytes of printable text
 }
 
 func (e *PeerError) Error() string {
@@ -87,7 +112,8 @@ func (e *PeerError) Error() string {
 // Unwrap returns Err.
 func (e *PeerError) Unwrap() error { return e.Err }
 
-// A SpaceError tells that the destination has not enough room for what was accepted. It wraps [ErrDiskFull].
+// A SpaceError says that the destination has not enough room for the files that
+// were accepted. It wraps [ErrDiskFull].
 type SpaceError struct {
 	Needed, Free uint64 // bytes
 }
@@ -99,9 +125,9 @@ func (e *SpaceError) Error() string {
 // Unwrap returns [ErrDiskFull].
 func (e *SpaceError) Unwrap() error { return ErrDiskFull }
 
-// A FileError tells why one file or folder was left out, or did not arrive.
+// A FileError says why one file or folder was left out, or did not arrive.
 type FileError struct {
-	Path string // as it was offered; quote it
+	Path string // as it was offered; printable if the peer chose it and it cannot be used
 	Err  error  // wraps one of this package's errors
 }
 
@@ -110,22 +136,41 @@ func (e *FileError) Error() string { return fmt.Sprintf("%q: %v", e.Path, e.Err)
 // Unwrap returns Err.
 func (e *FileError) Unwrap() error { return e.Err }
 
-// failed tells an entry that failed from one that was left out on purpose.
-func (e *FileError) failed() bool {
-	return !errors.Is(e.Err, ErrRefused) && !errors.Is(e.Err, ErrName) && !errors.Is(e.Err, ErrIrregular)
+// missing tells an entry that should have arrived from one that the receiver
+// did not want.
+func (e *FileError) missing() bool { return !errors.Is(e.Err, ErrRefused) }
+
+// again tells an entry that another attempt may bring.
+func (e *FileError) again() bool {
+	return e.missing() && !errors.Is(e.Err, ErrName) && !errors.Is(e.Err, ErrIrregular)
 }
 
-// A refusal is what [Refuse] returns.
+// An IncompleteError reports that a transfer ran to its end, but that some files
+// and folders did not arrive, through a fault of either side. It wraps
+// [ErrIncomplete] and First.
+type IncompleteError struct {
+	Missing int        // how many files and folders are missing
+	First   *FileError // the first of them; [Result].Skipped has the others
+}
+
+func (e *IncompleteError) Error() string {
+	return fmt.Sprintf("%v: %d missing, the first is %v", ErrIncomplete, e.Missing, e.First)
+}
+
+// Unwrap returns [ErrIncomplete] and First.
+func (e *IncompleteError) Unwrap() []error { return []error{ErrIncomplete, e.First} }
+
+// A refusal is an error of [Refuse].
 type refusal struct{ reason string }
 
 func (e *refusal) Error() string { return fmt.Sprintf("%v: %q", ErrRefused, e.reason) }
 func (e *refusal) Unwrap() error { return ErrRefused }
 
-// Refuse returns an error for a Decide function to refuse an offer with. The sender is told the reason, of which the
-// first 1024 bytes count.
+// Refuse returns an error for a decide function to refuse an offer with. The
+// sender is told the reason: its first 1024 bytes, as printable text.
 func Refuse(reason string) error { return &refusal{reason} }
 
-// cancelled makes of a cause of a context what a transfer returns.
+// cancelled returns the error of a transfer whose context ended with that cause.
 func cancelled(cause error) error {
 	if errors.Is(cause, ErrCancelled) {
 		return cause
@@ -133,13 +178,26 @@ func cancelled(cause error) error {
 	return fmt.Errorf("%w: %w", ErrCancelled, cause)
 }
 
-// reason returns what the peer is told besides the code. Errors of the system stay here: they name local paths.
+// A told error is one of this package's with a text for the peer.
+type told struct {
+	error
+	reason string
+}
+
+func (e *told) Error() string { return fmt.Sprintf("%v: %s", e.error, e.reason) }
+func (e *told) Unwrap() error { return e.error }
+
+// reason returns the text that the peer gets besides the code. Errors of the
+// system stay here: they name local paths.
 func reason(err error) string {
 	var refused *refusal
 	var space *SpaceError
+	var text *told
 	switch {
 	case errors.As(err, &refused):
 		return refused.reason
+	case errors.As(err, &text):
+		return text.reason
 	case errors.As(err, &space):
 		return fmt.Sprintf("%d bytes are needed, %d are free", space.Needed, space.Free)
 	case errors.Is(err, ErrCancelled) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded):
@@ -150,7 +208,22 @@ func reason(err error) string {
 	return ""
 }
 
-// writing makes of an error of the destination what a transfer returns.
+// printable returns text in a form that a terminal and a log take as it is: at
+// most limit bytes of UTF-8 whose characters can be seen, or are spaces.
+func printable(text string, limit int) string {
+	clean := strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text[:min(len(text), limit)])
+	for len(clean) > limit { // a replacement takes three bytes
+		clean = strings.TrimSuffix(strings.ToValidUTF8(clean[:limit], ""), string(unicode.ReplacementChar))
+	}
+	return clean
+}
+
+// writing wraps an error of the destination.
 func writing(err error) error {
 	switch {
 	case err == nil:
@@ -161,7 +234,14 @@ func writing(err error) error {
 	return fmt.Errorf("%w: %w", ErrWrite, err)
 }
 
-// fatal tells an error that the next file would meet as well from one that a name may have caused.
+// fatal tells an error of the destination as a whole from one that concerns a
+// single file.
 func fatal(err error) bool {
-	return noSpace(err) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EIO) || errors.Is(err, fs.ErrClosed)
+	return noSpace(err) || errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrClosed)
+}
+
+// unsupported tells that the file system does not offer an operation, rather
+// than that the operation failed.
+func unsupported(err error) bool {
+	return errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EINVAL)
 }

@@ -8,8 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lock locks f until it is closed or the process ends. It reports false if f is locked by somebody else.
-func lock(f *os.File) bool { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil }
+// lock locks f until it is closed or the process ends.
+func lock(f *os.File) error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }
+
+// locked tells an error of lock that says that somebody else has the lock.
+func locked(err error) bool { return err == unix.EWOULDBLOCK }
 
 // removeOpen closes and removes f.
 func removeOpen(dir *os.Root, f *os.File, name string) {

@@ -6,11 +6,16 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// lock locks f until it is closed or the process ends. It reports false if f is locked by somebody else. The lock is far
-// behind the end of f: locked bytes cannot be read.
-func lock(f *os.File) bool {
+// lock locks f until it is closed or the process ends. The lock is far behind the
+// end of f: locked bytes cannot be read.
+func lock(f *os.File) error {
 	const flags = windows.LOCKFILE_EXCLUSIVE_LOCK | windows.LOCKFILE_FAIL_IMMEDIATELY
-	return windows.LockFileEx(windows.Handle(f.Fd()), flags, 0, 1, 0, &windows.Overlapped{OffsetHigh: 1 << 30}) == nil
+	return windows.LockFileEx(windows.Handle(f.Fd()), flags, 0, 1, 0, &windows.Overlapped{OffsetHigh: 1 << 30})
+}
+
+// locked tells an error of lock that says that somebody else has the lock.
+func locked(err error) bool {
+	return err == windows.ERROR_LOCK_VIOLATION || err == windows.ERROR_IO_PENDING || err == windows.ERROR_SHARING_VIOLATION
 }
 
 // removeOpen closes and removes f.

@@ -35,38 +35,3 @@ func TestHandle(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, got)
 }
-
-// What is in the way is looked for, but not in a folder that this attempt has made.
-func TestVacant(t *testing.T) {
-	root, err := os.OpenRoot(t.TempDir())
-	require.NoError(t, err)
-	defer root.Close()
-	require.NoError(t, root.Mkdir("old", 0o700))
-	for _, first := range []bool{true, false} {
-		r := &receiver{transfer: newTransfer(t.Context(), nil), dest: root, opts: ReceiveOptions{From: "a"}}
-		require.NoError(t, r.openJournal([16]byte{}))
-		p := newPlacer(r)
-		for _, folder := range [][2]string{{"new", "new"}, {"old", "old (2)"}, {"new/in", "new/in"}} {
-			here, err := p.mkdir(folder[0])
-			require.NoError(t, err)
-			require.Equal(t, folder[1], here)
-		}
-		require.NoError(t, root.WriteFile("new/in/a", nil, 0o600))
-		require.NoError(t, p.add(finished{entry: file("new/in/a", 0)}))
-		require.NoError(t, p.add(finished{entry: file("other", 0)}))
-		inside, beside := &p.batch[0], &p.batch[1]
-		require.Equal(t, first, inside.fresh)
-		require.False(t, beside.fresh)
-		require.NoError(t, root.WriteFile("new/in/a (2)", nil, 0o600))
-		want := "new/in/a"
-		if !first {
-			want = "new/in/a (3)"
-		}
-		require.Equal(t, want, p.vacant(inside, 1))
-		require.Equal(t, "new/in/a (3)", p.vacant(inside, 2))
-		p.leave()
-		r.dir.close()
-		r.journal.close(!first)
-		r.partial.Close()
-	}
-}

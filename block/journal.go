@@ -3,15 +3,14 @@ package block
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/rand"
 	"errors"
 	"io"
-	"io/fs"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/sdp2p/p2p/proto"
 	"github.com/zeebo/blake3"
@@ -19,15 +18,15 @@ import (
 
 const (
 	journalEnd  = ".journal"
-	maxJournal  = 64 << 20           // bytes that are read of one
-	orphanAfter = time.Hour          // data without a journal
+	maxJournal  = 1 << 30            // bytes that are read of one
 	recordSize  = 1 + 2 + 8          // of a record without content
 	maxRecord   = 2 * (maxPath + 64) // of its content
 	maxRecords  = 32 << 10           // that are written in one step
 )
 
-// A journal is what a receiver knows about one offer of one sender that is not complete, so that another attempt goes on
-// where this one ends, however it ends. It lies in [partialDir] as NAME.journal, and the data of its files, as far as it has
+// A journal records the state of one offer of one sender that is not complete, so
+// that another attempt goes on where this one ends, however it ends. It lies in
+// [partialDir] as NAME.journal, and the data of its files, as far as it has
 // arrived, as NAME.NUMBER. It is locked while a transfer has it.
 //
 // It is a list of records that is only ever appended to:
@@ -38,25 +37,37 @@ const (
 //	      content
 //	8     checksum: the first 8 bytes of BLAKE3 of the above
 //
-// What follows the first record that is cut or broken is forgotten. Nothing is believed because it is written here:
+// Everything behind the first record that is cut or broken is forgotten. Nothing
+// is believed because it is written here:
 //
-//   - A chunk is recorded after its bytes were written to the file, but without waiting for the disk. A process that is
-//     killed loses neither. A power cut may lose the bytes and keep the record; so each chunk is read and hashed again before
-//     it is claimed, and the sender compares the hashes with those of its file before it goes on behind them.
-//   - A place is recorded before the file gets its final name there, and after its bytes are on the disk. So a file with a
-//     final name that is ours is known to be. One that is recorded and has none is still under its number, and the record is
-//     taken back. One that has both names is the user's: nothing more is written to it.
+//   - A chunk is recorded after its bytes were written to the file, but without
+//     waiting for the disk. A process that is killed loses neither. A power cut
+//     may lose the bytes and keep the record; so each chunk is read and hashed
+//     again before it is claimed, and the sender compares the hashes with those of
+//     its file before it goes on behind them.
+//   - A place is recorded before the file gets its final name there, and the name
+//     is given once both the record and the bytes are on the disk. So a file with a
+//     final name that is ours is known to be. One that is recorded and has none is
+//     still under its number, and the record is taken back. One that has both names
+//     is the user's: nothing more is written to it.
+//
+// Where the file system has no locks, a transfer that finds a journal cannot know
+// whether another process still uses it. It takes over: see adopt.
 type journal struct {
-	dir  *os.Root
-	name string
-	file *os.File
-	keep bool // it may be found again
+	vol     *volume
+	dir     *os.Root // partialDir
+	name    string
+	file    *os.File
+	keep    bool    // it may be found again
+	adopted bool    // it was taken over where there are no locks
+	holder  *holder // of this transfer, in holders
 
 	mu      sync.Mutex
 	size    int64
 	scratch []byte
 
 	next   uint32              // number for the next data file
+	first  uint32              // the first number of this attempt
 	tops   map[string]string   // the first component of paths: as offered, and as it is called here
 	begun  map[[16]byte]*begun // files of which chunks are there
 	places map[[16]byte]int64  // files that are, or were to be, in their place: offsets of the records
@@ -98,69 +109,89 @@ func journalKey(from string, offer [16]byte) (key hash) {
 	return key
 }
 
-// openJournal returns the journal that an earlier attempt has left behind, or a new one. No key is one that nobody has.
-func openJournal(dir *os.Root, key *hash) (*journal, error) {
+// openJournal returns the journal that an earlier attempt has left behind, or a
+// new one. No key is one that nobody has. The journal is held until close.
+func openJournal(ctx context.Context, vol *volume, key *hash) (*journal, error) {
+	dir := vol.partial
 	if key != nil {
 		names, err := readNames(dir)
 		if err != nil {
 			return nil, err
 		}
 		for _, name := range names {
-			if !strings.HasSuffix(name, journalEnd) {
-				continue
-			}
-			if j := findJournal(dir, name, *key); j != nil {
-				return j, nil
+			if base, ok := strings.CutSuffix(name, journalEnd); ok {
+				if j := findJournal(ctx, vol, base, *key); j != nil {
+					return j, nil
+				}
 			}
 		}
 	}
-	j := newJournal(dir, rand.Text())
+	j := newJournal(vol, rand.Text())
 	if j.keep = key != nil; key == nil {
 		key = new(hash)
 		rand.Read(key[:])
 	}
-	var err error
-	if j.file, err = dir.OpenFile(j.name+journalEnd, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
+	if err := j.create(ctx); err != nil {
 		return nil, err
 	}
-	lock(j.file) // nobody else has it; where there are no locks, no journal is shared either
 	return j, j.append(recordHeader, key[:])
 }
 
-func newJournal(dir *os.Root, name string) *journal {
+func newJournal(vol *volume, name string) *journal {
 	return &journal{
-		dir: dir, name: name, tops: map[string]string{}, begun: map[[16]byte]*begun{}, places: map[[16]byte]int64{},
+		vol: vol, dir: vol.partial, name: name,
+		tops: map[string]string{}, begun: map[[16]byte]*begun{}, places: map[[16]byte]int64{},
 	}
 }
 
-// findJournal opens the journal if it has that key and nobody uses it.
-func findJournal(dir *os.Root, name string, key hash) *journal {
-	f, err := dir.OpenFile(name, os.O_RDWR, 0)
-	if err != nil {
-		return nil
+// create makes the journal's file.
+func (j *journal) create(ctx context.Context) (err error) {
+	j.hold(ctx)
+	if j.file, err = j.dir.OpenFile(j.name+journalEnd, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
+		j.free()
+		return err
 	}
-	j := newJournal(dir, strings.TrimSuffix(name, journalEnd))
-	j.file, j.keep = f, true
-	if typ, content, err := readRecord(f); err == nil && typ == recordHeader && bytes.Equal(content, key[:]) && lock(f) {
-		named, err := dir.Lstat(name) // somebody may have removed it
-		opened, err2 := f.Stat()
-		if err == nil && err2 == nil && os.SameFile(named, opened) && j.load() == nil && f.Truncate(j.size) == nil {
-			return j
-		}
-	}
-	f.Close()
+	j.vol.lock(j.file) // nobody else has it
 	return nil
 }
 
-// readNames returns the names in a folder.
-func readNames(dir *os.Root) ([]string, error) {
-	d, err := dir.Open(".")
+// findJournal opens the journal of that name if it has that key and is free.
+func findJournal(ctx context.Context, vol *volume, name string, key hash) *journal {
+	f, err := vol.partial.OpenFile(name+journalEnd, os.O_RDWR, 0)
 	if err != nil {
-		return nil, err
+		return nil
 	}
-	defer d.Close()
-	return d.Readdirnames(-1)
+	j := newJournal(vol, name)
+	j.file, j.keep = f, true
+	typ, content, err := readRecord(f)
+	if err != nil || typ != recordHeader || !bytes.Equal(content, key[:]) || !j.hold(ctx) {
+		f.Close()
+		return nil
+	}
+	if j.lock() && j.load() == nil && f.Truncate(j.size) == nil {
+		j.first = j.next
+		if !vol.lacking().Locks || j.adopt(ctx) == nil {
+			return j
+		}
+	}
+	j.file.Close()
+	j.free()
+	return nil
 }
+
+// lock locks the journal's file, which must still have its name: another transfer
+// may have removed it.
+func (j *journal) lock() bool {
+	if !j.vol.lock(j.file) {
+		return false
+	}
+	named, err := j.dir.Lstat(j.name + journalEnd)
+	opened, err2 := j.file.Stat()
+	return err == nil && err2 == nil && os.SameFile(named, opened)
+}
+
+// sync brings the journal to the disk.
+func (j *journal) sync() error { return j.vol.sync(j.file) }
 
 // append appends a record.
 func (j *journal) append(typ recordType, content []byte) error {
@@ -172,6 +203,9 @@ func (j *journal) append(typ recordType, content []byte) error {
 
 // write appends records; j.mu is held.
 func (j *journal) write(records []byte) error {
+	if err := j.vol.faults("journal", j.name); err != nil {
+		return err
+	}
 	if _, err := j.file.WriteAt(records, j.size); err != nil {
 		return err // the next one replaces what was written of it
 	}
@@ -271,7 +305,7 @@ func (j *journal) top(offered, here string) error {
 	return j.append(recordTop, b)
 }
 
-// begin books a new file and returns its number.
+// begin records a new file and returns its number.
 func (j *journal) begin(e *entry) (uint32, error) {
 	n := j.number()
 	b := proto.AppendUUID(proto.AppendUint32(nil, n), e.id)
@@ -290,7 +324,7 @@ func (j *journal) chunk(number, chunk uint32, h hash) error {
 	return j.append(recordChunk, append(proto.AppendUint32(proto.AppendUint32(nil, number), chunk), h[:]...))
 }
 
-// place books places, many of them in one step.
+// place records places, many of them in one step.
 func (j *journal) place(places ...place) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -333,69 +367,36 @@ func (j *journal) data(number uint32) string {
 	return j.name + "." + strconv.FormatUint(uint64(number), 10)
 }
 
-// close closes the journal. If the transfer is complete, or nobody could find the journal again, all of it is removed.
+// close closes the journal. If the transfer is complete, or nobody could find the
+// journal again, all of it is removed.
 func (j *journal) close(complete bool) {
+	defer j.free()
 	if complete || !j.keep {
-		j.sweep(nil)
+		j.sweep(func(uint32) bool { return true })
 		removeOpen(j.dir, j.file, j.name+journalEnd)
 		return
 	}
 	j.file.Close()
 }
 
-// sweep removes the data files that used does not name.
-func (j *journal) sweep(used map[uint32]bool) {
+// sweep removes the data files whose number is out of use.
+func (j *journal) sweep(unused func(number uint32) bool) {
 	names, _ := readNames(j.dir)
-	keep := make(map[string]bool, len(used))
-	for n := range used {
-		keep[j.data(n)] = true
-	}
 	for _, name := range names {
-		if strings.HasPrefix(name, j.name+".") && name != j.name+journalEnd && !keep[name] {
-			j.dir.Remove(name)
+		if end, ok := strings.CutPrefix(name, j.name+"."); ok {
+			if n, err := strconv.ParseUint(end, 10, 32); err == nil && unused(uint32(n)) {
+				j.dir.Remove(name)
+			}
 		}
 	}
 }
 
-// Clean removes what transfers into dest that were cut more than age ago have left behind, and nobody uses now. Receive
-// does it for those of more than 7 days ago.
-func Clean(dest *os.Root, age time.Duration) error {
-	dir, err := dest.OpenRoot(partialDir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+// readNames returns the names in a folder.
+func readNames(dir *os.Root) ([]string, error) {
+	d, err := dir.Open(".")
 	if err != nil {
-		return writing(err)
+		return nil, err
 	}
-	defer dir.Close()
-	names, err := readNames(dir)
-	if err != nil {
-		return writing(err)
-	}
-	journals := map[string]bool{}
-	for _, name := range names {
-		if base, ok := strings.CutSuffix(name, journalEnd); ok {
-			journals[base] = true
-		}
-	}
-	for _, name := range names {
-		info, err := dir.Lstat(name)
-		if err != nil {
-			continue
-		}
-		base, ok := strings.CutSuffix(name, journalEnd)
-		if ok && time.Since(info.ModTime()) >= age {
-			j := newJournal(dir, base)
-			if j.file, err = dir.OpenFile(name, os.O_RDWR, 0); err == nil && lock(j.file) {
-				j.close(true)
-			} else if err == nil {
-				j.file.Close()
-			}
-		}
-		base, _, _ = strings.Cut(name, ".")
-		if !ok && !journals[base] && time.Since(info.ModTime()) >= max(min(age, orphanAfter), time.Minute) {
-			dir.Remove(name)
-		}
-	}
-	return nil
+	defer d.Close()
+	return d.Readdirnames(-1)
 }

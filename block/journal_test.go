@@ -12,14 +12,25 @@ import (
 	"github.com/zeebo/blake3"
 )
 
+// findTestJournal opens the journal with the key 1 in a folder, or makes it.
+func findTestJournal(t testing.TB, root *os.Root) *journal {
+	vol := newVolume(root, false, nil)
+	vol.partial = root
+	var err error
+	vol.dir, err = newHandle(root)
+	require.NoError(t, err)
+	t.Cleanup(vol.dir.close)
+	j, err := openJournal(t.Context(), vol, &hash{1})
+	require.NoError(t, err)
+	return j
+}
+
 // emptyJournal returns a folder and a journal in it.
-func emptyJournal(t *testing.T) (*os.Root, *journal) {
+func emptyJournal(t testing.TB) (*os.Root, *journal) {
 	root, err := os.OpenRoot(t.TempDir())
 	require.NoError(t, err)
 	t.Cleanup(func() { root.Close() })
-	j, err := openJournal(root, &hash{1})
-	require.NoError(t, err)
-	return root, j
+	return root, findTestJournal(t, root)
 }
 
 func placed(t *testing.T, j *journal, dest *os.Root, e *entry) bool {
@@ -39,8 +50,7 @@ func TestPlaces(t *testing.T) {
 	}
 	require.NoError(t, j.place(places...))
 	j.close(false)
-	j, err := openJournal(root, &hash{1})
-	require.NoError(t, err)
+	j = findTestJournal(t, root)
 	defer j.close(true)
 	require.Len(t, j.places, len(places))
 	for i := range places {
@@ -52,11 +62,7 @@ func TestPlaces(t *testing.T) {
 // The journal of another time is never a danger.
 func FuzzJournal(f *testing.F) {
 	seed := func(change func(j *journal)) []byte {
-		dir, err := os.OpenRoot(f.TempDir())
-		require.NoError(f, err)
-		defer dir.Close()
-		j, err := openJournal(dir, &hash{1})
-		require.NoError(f, err)
+		dir, j := emptyJournal(f)
 		defer j.close(true)
 		change(j)
 		b, err := os.ReadFile(filepath.Join(dir.Name(), j.name+journalEnd))
@@ -79,8 +85,7 @@ func FuzzJournal(f *testing.F) {
 		require.NoError(t, err)
 		defer root.Close()
 		require.NoError(t, root.WriteFile("x"+journalEnd, b, 0o600))
-		j, err := openJournal(root, &hash{1})
-		require.NoError(t, err)
+		j := findTestJournal(t, root)
 		e := file("a", 1<<20)
 		require.False(t, placed(t, j, root, &e))
 		_, claims, err := j.claims(context.Background(), &e, maxChunks)
@@ -105,13 +110,12 @@ func TestNotOurs(t *testing.T) {
 				if late == (i > 0) {
 					require.NoError(t, root.WriteFile("a", []byte("else"), 0o600))
 				}
-				j, err := openJournal(root, &hash{1})
-				require.NoError(t, err)
+				j := findTestJournal(t, root)
 				if asked || i == 2 {
 					require.False(t, placed(t, j, root, &e))
 				}
 				require.NoError(t, j.settle(t.Context(), root, nil))
-				_, err = root.Lstat(j.data(number))
+				_, err := root.Lstat(j.data(number))
 				require.ErrorIs(t, err, fs.ErrNotExist)
 				j.close(false)
 			}
@@ -130,8 +134,7 @@ func TestAbandoned(t *testing.T) {
 	require.NoError(t, root.WriteFile("a", make([]byte, 1<<20), 0o600))
 	require.NoError(t, root.Link("a", j.data(n)))
 	j.close(false)
-	j, err = openJournal(root, &hash{1})
-	require.NoError(t, err)
+	j = findTestJournal(t, root)
 	require.Len(t, j.begun, 1)
 	e.seconds++ // it has changed
 	require.False(t, placed(t, j, root, &e))
@@ -154,8 +157,7 @@ func TestBrokenRecord(t *testing.T) {
 	require.NoError(t, err)
 	j.close(false)
 	for range 2 {
-		j, err = openJournal(root, &hash{1})
-		require.NoError(t, err)
+		j = findTestJournal(t, root)
 		require.Empty(t, j.places)
 		require.NoError(t, j.chunk(n, 0, hash{2}))
 		j.close(false)
@@ -168,8 +170,7 @@ func TestClaims(t *testing.T) {
 	require.NoError(t, err)
 	defer root.Close()
 	for size, want := range map[int64]int{1 << 20: 2, 2 << 20: 2, 200_000: 1, 250 << 20: 0} {
-		j, err := openJournal(root, &hash{1})
-		require.NoError(t, err)
+		j := findTestJournal(t, root)
 		e := file("a", 1<<20)
 		n, err := j.begin(&e)
 		require.NoError(t, err)
@@ -180,10 +181,8 @@ func TestClaims(t *testing.T) {
 		}
 		require.NoError(t, j.chunk(n, 2, hash{2}))
 		j.close(false)
-		j, err = openJournal(root, &hash{1})
-		require.NoError(t, err)
-		other, err := openJournal(root, &hash{1}) // the first one is in use
-		require.NoError(t, err)
+		j = findTestJournal(t, root)
+		other := findTestJournal(t, root) // the first one is in use
 		require.NotEqual(t, j.name, other.name)
 		other.close(true)
 		e.size = size
@@ -197,60 +196,6 @@ func TestClaims(t *testing.T) {
 	}
 }
 
-// Where there are no hard links, a place is held by an empty file, which is removed if nothing came of it.
-func TestWithoutHardLinks(t *testing.T) {
-	root, err := os.OpenRoot(t.TempDir())
-	require.NoError(t, err)
-	defer root.Close()
-	r := &receiver{transfer: newTransfer(t.Context(), nil), dest: root, opts: ReceiveOptions{From: "a"}}
-	require.NoError(t, r.openJournal([16]byte{}))
-	p := newPlacer(r)
-	e := file("a", 5)
-	f := &finished{entry: e, number: r.journal.number(), wanted: "a", path: "a"}
-	data := r.journal.data(f.number)
-	require.NoError(t, r.partial.WriteFile(data, []byte("hello"), 0o600))
-	require.NoError(t, root.WriteFile("a", []byte("mine"), 0o600))
-	require.ErrorIs(t, p.create(f, partialDir+"/"+data), fs.ErrExist)
-	f.path = p.vacant(f, 2)
-	require.NoError(t, p.create(f, partialDir+"/"+data))
-	for name, want := range map[string]string{"a": "mine", "a (2)": "hello"} {
-		got, err := root.ReadFile(name)
-		require.NoError(t, err)
-		require.Equal(t, want, string(got))
-	}
-	r.journal.close(false)
-	require.NoError(t, r.openJournal([16]byte{}))
-	require.True(t, placed(t, r.journal, root, &e))
-	r.journal.close(false)
-
-	// Somebody else's empty file is not taken for one that holds a place.
-	require.NoError(t, r.openJournal([16]byte{}))
-	require.NoError(t, root.WriteFile("empty", nil, 0o600))
-	require.NoError(t, r.partial.WriteFile(data, []byte("hello"), 0o600))
-	f.path = "empty"
-	require.ErrorIs(t, p.create(f, partialDir+"/"+data), fs.ErrExist)
-	r.journal.close(false)
-	require.NoError(t, r.openJournal([16]byte{}))
-	require.False(t, placed(t, r.journal, root, &e))
-	_, err = root.Stat("empty")
-	require.NoError(t, err)
-	r.journal.close(false)
-
-	// Killed between the two steps.
-	require.NoError(t, r.openJournal([16]byte{}))
-	f.path = "b"
-	require.NoError(t, p.record(f, true))
-	require.NoError(t, root.WriteFile("b", nil, 0o600))
-	require.NoError(t, r.partial.WriteFile(data, []byte("hello"), 0o600))
-	r.journal.close(false)
-	require.NoError(t, r.openJournal([16]byte{}))
-	require.False(t, placed(t, r.journal, root, &e))
-	_, err = root.Stat("b")
-	require.ErrorIs(t, err, fs.ErrNotExist)
-	r.journal.close(true)
-	require.NoError(t, root.Remove(partialDir))
-}
-
 // Data is kept if it is not known what has become of a file, and if the transfer ends before that is written down.
 func TestSettle(t *testing.T) {
 	root, j := emptyJournal(t)
@@ -259,8 +204,7 @@ func TestSettle(t *testing.T) {
 	require.NoError(t, j.place(place{number: n, entry: e, path: "a"}))
 	require.NoError(t, root.WriteFile(j.data(n), []byte("ours"), 0o600))
 	j.close(false)
-	j, err := openJournal(root, &hash{1})
-	require.NoError(t, err)
+	j = findTestJournal(t, root)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.ErrorIs(t, j.settle(ctx, root, nil), context.Canceled)

@@ -19,17 +19,20 @@ import (
 
 // say encodes messages.
 func say(messages ...any) (b []byte) {
+	var all totals
 	for _, m := range messages {
 		switch m := m.(type) {
 		case string:
 			b = append(b, m...)
 		case kind:
-			if m == kindOffered {
-				b = append(b, byte(m))
+			if m == kindOffered { // of everything so far
+				e := entry{kind: m, totals: all}
+				b, _ = e.AppendBinary(b)
 				continue
 			}
 			b, _ = (&message{kind: m}).AppendBinary(b)
 		case entry:
+			all.add(&m)
 			b, _ = m.AppendBinary(b)
 		case message:
 			b, _ = m.AppendBinary(b)
@@ -46,7 +49,7 @@ func say(messages ...any) (b []byte) {
 
 func file(name string, size int64) entry {
 	sum := blake3.Sum256([]byte(name))
-	return entry{kind: kindFile, path: name, mode: 0o644, size: size, id: [16]byte(sum[:16])}
+	return entry{kind: kindFile, path: name, mode: 0o644, size: size, stored: size, id: [16]byte(sum[:16])}
 }
 
 func folder(name string) entry { return entry{kind: kindFolder, path: name, mode: 0o755} }
@@ -211,14 +214,14 @@ func TestLies(t *testing.T) {
 // An offer is bounded before anybody is asked.
 func TestOfferTooLarge(t *testing.T) {
 	b := say(hello{})
-	for range MaxEntries + 1 {
+	for range maxEntries + 1 {
 		b = append(b, say(folder("a"))...)
 	}
 	_, _, err := hear(t, b, 0)
 	require.ErrorIs(t, err, ErrProtocol)
 	b = say(hello{})
 	long := say(folder(strings.Repeat("x", maxPath)))
-	for range MaxOffer/len(long) + 1 {
+	for range maxOffer/len(long) + 1 {
 		b = append(b, long...)
 	}
 	_, _, err = hear(t, b, 0)
@@ -229,7 +232,7 @@ func TestOfferTooLarge(t *testing.T) {
 func TestAnswerLies(t *testing.T) {
 	yes := wish{verdict: verdictWhole}
 	for name, b := range map[string][]byte{
-		"before the answer":  say(message{kind: kindProgress}),
+		"before the answer":  say(message{kind: kindRepair}),
 		"two answers":        say(kindAnswer, yes, kindAnswer, yes),
 		"another kind":       say(kindAnswer, yes, kindSent),
 		"no verdict":         say(kindAnswer, wish{verdict: 77}),

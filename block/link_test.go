@@ -61,7 +61,7 @@ func TestLateWatch(t *testing.T) {
 		_, err = l.Read(make([]byte, 1))
 		require.ErrorIs(t, err, ErrTimeout)
 		require.InDelta(t, 30, time.Since(began).Seconds(), 1)
-		l.end(false)
+		l.end(false, 0)
 		_, err = l.Read(make([]byte, 1))
 		require.ErrorIs(t, err, ErrTimeout)
 	})

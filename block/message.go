@@ -1,48 +1,47 @@
 package block
 
 import (
-	"fmt"
 	"math"
-	"time"
 
 	"github.com/sdp2p/p2p/proto"
 	"github.com/zeebo/blake3"
 )
 
 const (
-	// MaxEntries is how many files and folders an offer may have.
-	MaxEntries = math.MaxUint16
-	// MaxOffer is how large the entries of an offer may be in all, in bytes.
-	MaxOffer = 32 << 20
-
-	version    = 1
-	maxPath    = 4096      // bytes
-	maxText    = 1024      // bytes of a reason
-	maxData    = 256 << 10 // bytes of one message
-	maxChunks  = 1 << 16   // of one file, and of all claims of an answer
-	maxRepairs = 3         // of one chunk
-	maxAsked   = 64        // repairs that a receiver waits for
+	version    = 2
+	maxEntries = math.MaxUint16 // of one offer
+	maxOffer   = 32 << 20       // bytes of its entries
+	maxPath    = 4096           // bytes
+	maxText    = 1024           // bytes of a reason
+	maxData    = 256 << 10      // bytes of one message
+	maxHole    = 16 << 20       // bytes that one message stands for
+	maxChunks  = 1 << 16        // of one file, and of all claims of an answer
+	maxRepairs = 3              // of one chunk
+	maxAsked   = 64             // repairs that a receiver waits for
+	maxMended  = 4096           // chunks of one offer that a sender repairs
 )
 
 // A kind is the first byte of a message, after the hello.
 type kind uint8
 
 const (
-	kindKeep     kind = iota // both: nothing; says that we are alive
+	kindKeep     kind = iota // both: nothing; says that this side is alive
 	kindFolder               // sender: an entry of the offer
 	kindFile                 // sender: an entry of the offer
 	kindOffered              // sender: the offer is complete
-	kindAnswer               // receiver: what is wanted
+	kindAnswer               // receiver: a verdict for each entry
 	kindBegin                // sender: a file, from a chunk on
 	kindData                 // sender: bytes of a chunk
 	kindChunk                // sender: the hash of the chunk
 	kindEnd                  // sender: the hash of the file
 	kindFailed               // both: a file does not go on
 	kindRepair               // receiver: send a chunk again; sender: it follows
-	kindSent                 // sender: all files were sent
+	kindSent                 // sender: all files of the offer were sent
 	kindProgress             // receiver: how far it is
-	kindDone                 // receiver: all is in its place; sender: good
+	kindDone                 // receiver: all is in its place; sender: it is known
 	kindAbort                // both: the transfer is over
+	kindLeftOut              // sender: an entry of the offer that cannot be sent
+	kindHole                 // sender: zeros of a chunk that the file does not store
 	kindRaw      kind = 0xFF // not on the wire: bytes that are encoded already
 	kindPack     kind = 0xFE // likewise, in a buffer of pool
 )
@@ -85,161 +84,6 @@ func sum(h *blake3.Hasher) (s hash) {
 // newRoot returns the hasher for the hash of a whole file: its chunks' hashes are written to it in their order.
 func newRoot() *blake3.Hasher { return blake3.NewDeriveKey("sdp2p block 1 file") }
 
-// A hello begins a transfer. The sender writes it.
-//
-//	size  field
-//	1     'B'
-//	1     version  1
-//	16    ID       of the offer
-type hello struct {
-	id [16]byte
-}
-
-func (m *hello) AppendBinary(b []byte) ([]byte, error) {
-	return proto.AppendUUID(append(b, 'B', version), m.id), nil
-}
-
-func (m *hello) DecodeFrom(d *proto.Decoder) error {
-	if d.Uint8() != 'B' || d.Uint8() != version {
-		d.Fail(fmt.Errorf("%w: %w", proto.ErrInvalid, ErrVersion))
-	}
-	m.id = d.UUID()
-	return d.Err()
-}
-
-// An entry is a file or a folder of an offer, or the end of it.
-//
-//	size  field
-//	1     kind     01 folder, 02 file, 03 end: nothing follows
-//	2+n   path     at most 4096 bytes, slashes between components
-//	2     mode     the nine bits of permission
-//	8     seconds  of the time of modification, since 1970, signed
-//	4     nanoseconds  below 1,000,000,000
-//	16    ID       of a file only
-//	8     size     of a file only; below 2^63
-type entry struct {
-	kind    kind
-	path    string
-	mode    uint16
-	seconds int64
-	nanos   uint32
-	id      [16]byte
-	size    int64
-}
-
-func (m *entry) AppendBinary(b []byte) ([]byte, error) {
-	n := len(b)
-	b, err := proto.AppendEnum(b, "entry", m.kind, kindFolder, kindFile, kindOffered)
-	if err != nil || m.kind == kindOffered {
-		return b, err
-	}
-	if b, err = proto.AppendStringMax(b, m.path, maxPath); err != nil {
-		return b[:n], err
-	}
-	b = proto.AppendUint16(b, m.mode)
-	b = proto.AppendUint64(b, uint64(m.seconds))
-	b = proto.AppendUint32(b, m.nanos)
-	if m.kind == kindFile {
-		b = proto.AppendUUID(b, m.id)
-		b = proto.AppendUint64(b, uint64(m.size))
-	}
-	return b, m.valid()
-}
-
-// DecodeFrom reads m, whose kind may be [kindKeep], or [kindAbort] and nothing more.
-func (m *entry) DecodeFrom(d *proto.Decoder) error {
-	*m = entry{kind: proto.DecodeEnum(d, "entry", kindKeep, kindFolder, kindFile, kindOffered, kindAbort)}
-	if m.kind != kindFolder && m.kind != kindFile || d.Err() != nil {
-		return d.Err()
-	}
-	m.path = d.String(maxPath)
-	m.mode = d.Uint16()
-	m.seconds = int64(d.Uint64())
-	m.nanos = d.Uint32()
-	if m.kind == kindFile {
-		m.id = d.UUID()
-		m.size = int64(d.Uint64())
-	}
-	if d.Err() == nil {
-		d.Fail(m.valid())
-	}
-	return d.Err()
-}
-
-func (m *entry) valid() error {
-	if m.mode > 0o777 || m.nanos >= 1e9 || m.size < 0 {
-		return fmt.Errorf("%w entry: mode %#o, %d ns, size %d", proto.ErrInvalid, m.mode, m.nanos, m.size)
-	}
-	return nil
-}
-
-func (m *entry) modTime() time.Time { return time.Unix(m.seconds, int64(m.nanos)) }
-
-// A verdict says what the receiver wants of an entry.
-type verdict uint8
-
-const (
-	verdictNo    verdict = iota // not wanted
-	verdictWhole                // from its first byte on; of a folder: yes
-	verdictHave                 // it is there already
-	verdictName                 // its name cannot be used
-	verdictFrom                 // count of chunks, their hashes: these are there
-	verdictPart                 // start, end: these bytes alone
-)
-
-// A wish is a verdict with what belongs to it.
-//
-//	size  field
-//	1     verdict  00 no, 01 whole, 02 have, 03 unsafe name, 04 from a chunk on, 05 part
-//	4     count    04 only: of chunks that are there, at least 1; at most 65,536 in an answer
-//	32 n  hashes   04 only: of these chunks
-//	8     start    05 only
-//	8     end      05 only; not before start, not behind the file's end
-type wish struct {
-	verdict    verdict
-	claims     []hash
-	start, end int64
-}
-
-func (m *wish) AppendBinary(b []byte) ([]byte, error) {
-	b = append(b, byte(m.verdict))
-	switch m.verdict {
-	case verdictFrom:
-		b = proto.AppendUint32(b, uint32(len(m.claims)))
-		for i := range m.claims {
-			b = append(b, m.claims[i][:]...)
-		}
-	case verdictPart:
-		b = proto.AppendUint64(b, uint64(m.start))
-		b = proto.AppendUint64(b, uint64(m.end))
-	}
-	return b, nil
-}
-
-// decode reads m, the wish for a file, or a folder if size is negative. At most limit chunks may be claimed.
-func (m *wish) decode(d *proto.Decoder, size int64, limit int) error {
-	*m = wish{verdict: proto.DecodeEnum(d, "verdict", verdictNo, verdictWhole, verdictHave, verdictName, verdictFrom, verdictPart)}
-	switch {
-	case m.verdict > verdictName && size < 0:
-		d.Fail(fmt.Errorf("%w verdict on a folder: %d", proto.ErrInvalid, m.verdict))
-	case m.verdict == verdictFrom:
-		n := d.Count32(limit)
-		m.claims = proto.DecodeList(d, n, func(h *hash, d *proto.Decoder) error {
-			d.Fixed(h[:])
-			return d.Err()
-		})
-		if d.Err() == nil && (n == 0 || int64(n) > chunkCount(size, blockSize(size))) {
-			d.Fail(fmt.Errorf("%w claim of %d chunks", proto.ErrInvalid, n))
-		}
-	case m.verdict == verdictPart:
-		m.start, m.end = int64(d.Uint64()), int64(d.Uint64())
-		if d.Err() == nil && (m.start < 0 || m.end < m.start || m.end > size) {
-			d.Fail(fmt.Errorf("%w part: %d to %d of %d", proto.ErrInvalid, m.start, m.end, size))
-		}
-	}
-	return d.Err()
-}
-
 // A message is anything else that either side says: a kind and the fields of that kind.
 //
 //	kind         size  field
@@ -257,8 +101,10 @@ func (m *wish) decode(d *proto.Decoder, size int64, limit int) error {
 //	             8     bytes that were verified
 //	0E abort     1     code
 //	             2+n   reason  at most 1024 bytes
+//	10 hole      4     length  1 to 16,777,216: so many bytes of the chunk are 0
 //
-// Keep (00), sent (0B) and done (0D) have no fields; an answer (04) is read by itself.
+// Keep (00), sent (0B) and done (0D) have no fields; an answer (04) is read by
+// itself, and so are entries (01 to 03, 0F).
 type message struct {
 	kind               kind
 	entry              uint16
@@ -277,7 +123,7 @@ func (m *message) AppendBinary(b []byte) ([]byte, error) {
 	case kindKeep, kindSent, kindDone, kindAnswer:
 	case kindBegin, kindRepair:
 		b = proto.AppendUint32(proto.AppendUint16(b, m.entry), m.chunk)
-	case kindData:
+	case kindData, kindHole:
 		b = proto.AppendUint32(b, m.size)
 		err = m.valid()
 	case kindChunk, kindEnd:
@@ -312,7 +158,7 @@ func (m *message) fields(d *proto.Decoder) error {
 	case kindKeep, kindSent, kindDone, kindAnswer:
 	case kindBegin, kindRepair:
 		m.entry, m.chunk = d.Uint16(), d.Uint32()
-	case kindData:
+	case kindData, kindHole:
 		if m.size = d.Uint32(); d.Err() == nil {
 			d.Fail(m.valid())
 		}
@@ -332,11 +178,15 @@ func (m *message) fields(d *proto.Decoder) error {
 }
 
 func (m *message) valid() error {
-	if m.size == 0 || m.size > maxData {
-		return &proto.LimitError{What: "data", Size: uint64(m.size), Limit: maxData}
+	limit := uint32(maxData)
+	if m.kind == kindHole {
+		limit = maxHole
+	}
+	if m.size == 0 || m.size > limit {
+		return &proto.LimitError{What: "data", Size: uint64(m.size), Limit: uint64(limit)}
 	}
 	return nil
 }
 
 // why returns the error that a failed or an abort message stands for.
-func (m *message) why() error { return &PeerError{m.code.err(), m.reason} }
+func (m *message) why() error { return &PeerError{m.code.err(), printable(m.reason, maxText)} }

@@ -1,7 +1,6 @@
 package block
 
 import (
-	"os"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -9,24 +8,35 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// Names that only some system refuses are good; see TestPortable.
 func TestCheckPath(t *testing.T) {
 	for _, path := range []string{
 		"a", "a/b.txt", "Grüße 日本.txt", "...a", "a b", ".hidden", "console", "com", "com10", "c/d", strings.Repeat("a", 255), " a", "aux1", "nul-", "lpt",
-		strings.Repeat("a/", 63) + "a", ".sdp2p-partial.txt", "~", "x²", "COM²x", "שלום",
+		strings.Repeat("a/", 63) + "a", ".sdp2p-partial.txt", "~", "x²", "COM²x", "שלום", "10:30.png", "C:evil", "aux.c", "a/NUL", "COM¹", "a.", "a ",
+		"what?", "a<b", "...",
 	} {
-		require.NoError(t, checkPath(path, true), path)
+		require.NoError(t, checkPath(path), path)
 	}
 	for _, path := range []string{
-		"", ".", "..", "../evil", "/etc/evil", "a/../../evil", "a//b", "a/", `..\evil`, `a\b`, `C:\evil`, "C:evil", "a:stream", "evil\x00.txt", "evil\n", "\x7f", "\u0085",
-		"con", "a/NUL", "nul.tar.gz", "com1.txt", "COM¹", "lpt³.x", "com0", "CONIN$", "conout$.x", "aux ", "aux .txt", "a.", "a ", "a./b", "...",
+		"", ".", "..", "../evil", "/etc/evil", "a/../../evil", "a//b", "a/", `..\evil`, `a\b`, `C:\evil`, "evil\x00.txt", "evil\n", "\x7f", "\u0085",
 		"evil\u202Etxt.exe", "\u2066a", "a\u200E", "a\u061C", "\xff", "\xC0\x80", strings.Repeat("a", 256), strings.Repeat("a/", 64) + "a", strings.Repeat("a/", 2048) + "a",
-		".sdp2p-partial", ".SDP2P-Partial/x", "a/.sdp2p-partial", ".sdp2p\u200d-partial", ".ſdp2p-partial", "SDP2P-~1", "sd1f2e~1",
+		".sdp2p-partial", ".SDP2P-Partial/x", "a/.sdp2p-partial", ".sdp2p\u200d-partial", ".ſdp2p-partial", "SDP2P-~1", "sd1f2e~1", ".sdp2p-partial. .",
 	} {
-		require.ErrorIs(t, checkPath(path, false), ErrName, "%q", path)
+		require.ErrorIs(t, checkPath(path), ErrName, "%q", path)
 	}
-	for _, path := range []string{"a<b", "a>b", `a"b`, "a|b", "what?", "*"} {
-		require.NoError(t, checkPath(path, false), path)
-		require.ErrorIs(t, checkPath(path, true), ErrName, path)
+}
+
+// Where a file system is like Windows, names are changed that it would not take.
+func TestPortable(t *testing.T) {
+	s := style{hidden: true, portable: true}
+	for path, want := range map[string]string{
+		"a/b.txt": "a/b.txt", "10:30.png": "10_30.png", "C:evil": "C_evil", "x/a:stream": "x/a_stream", `a<b>"c|d?e*`: "a_b__c_d_e_",
+		"con": "_con", "a/NUL/b": "a/_NUL/b", "nul.tar.gz": "_nul.tar.gz", "com1.txt": "_com1.txt", "COM¹": "_COM¹", "lpt³.x": "_lpt³.x", "com0": "_com0",
+		"CONIN$": "_CONIN$", "aux ": "aux_", "aux .txt": "_aux .txt", "a.": "a_", "a ": "a_", "a./b": "a_/b", "...": ".._", "console": "console", "com": "com",
+		"aux1": "aux1", "Grüße:": "Grüße_", strings.Repeat("a", 251) + ".txt": strings.Repeat("a", 251) + ".txt", "aux." + strings.Repeat("a", 251): "_aux." + strings.Repeat("a", 250),
+	} {
+		require.Equal(t, want, s.local(path), path)
+		require.Equal(t, path, style{hidden: true}.local(path), path)
 	}
 }
 
@@ -40,8 +50,8 @@ func TestFold(t *testing.T) {
 }
 
 func TestLocal(t *testing.T) {
-	require.Equal(t, ".a/.b", local(".a/.b", true))
-	require.Equal(t, "_a/_b/c.d", local(".a/.b/c.d", false))
+	require.Equal(t, ".a/.b", style{hidden: true}.local(".a/.b"))
+	require.Equal(t, "_a/_b/c.d", style{}.local(".a/.b/c.d"))
 }
 
 func TestAnother(t *testing.T) {
@@ -58,46 +68,74 @@ func TestAnother(t *testing.T) {
 }
 
 func FuzzName(f *testing.F) {
-	for _, s := range []string{"a/b", "..", "con", "a:b", ".sdp2p-partial"} {
+	for _, s := range []string{"a/b", "..", "con", "a:b", ".sdp2p-partial", "a. /x"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
-		if checkPath(path, true) != nil {
+		if checkPath(path) != nil {
 			return
 		}
-		p := local(path, false)
-		require.NoError(t, checkPath(p, true))
-		require.True(t, !strings.HasPrefix(p, "/") && !strings.Contains("/"+p+"/", "/../"))
-		again, _ := top(another(p, 2, false))
-		require.NotEqual(t, partialDir, fold(again))
-		require.NoError(t, checkName(again, true))
+		for _, s := range []style{{}, {portable: true}, {hidden: true, portable: true}} {
+			p := s.local(path)
+			require.NoError(t, checkPath(p))
+			require.True(t, !strings.HasPrefix(p, "/") && !strings.Contains("/"+p+"/", "/../"))
+			require.True(t, s.hidden || !strings.Contains("/"+p, "/."))
+			again, _ := top(another(p, 2, false))
+			require.NotEqual(t, partialDir, fold(again))
+			require.NoError(t, checkName(again))
+			if s.portable {
+				require.Equal(t, p, s.local(p), "what is good stays")
+				require.False(t, strings.ContainsAny(p, `:<>"|?*`))
+			}
+		}
 	})
 }
 
-// What the names of one offer do to each other, as a receiver on each system sees it.
+// The names of one offer, as a receiver sees them. What comes with the next offer of the
+// same transfer may lie in the folder that this one ended in.
 func TestOfferNames(t *testing.T) {
-	o := newOffer(false)
-	defer o.spool.close()
-	for _, e := range []entry{
-		folder("d"), file("d/a", 1), file("d/A", 1), file("d/\u00e9", 1), file("d/e\u0301", 1), file("D/x", 1), file("none/x", 1),
-		file("d/a/x", 1), file(".x", 1), file("_x", 1), folder("aux"), file("aux/x", 1), folder("d/in"), file("d/in/x", 1), file("d", 1),
-	} {
-		require.NoError(t, o.add(&e))
-	}
-	var good, bad []string
-	for f := range o.All() {
-		if f.Err != nil {
-			require.ErrorIs(t, f.Err, ErrName)
-			bad = append(bad, f.Path)
-		} else {
-			good = append(good, f.Path)
+	n := newNames(style{})
+	check := func(entries ...entry) (good, bad []string) {
+		for _, e := range entries {
+			v, err := n.check(&e, verdictWhole)
+			if v == verdictName {
+				require.ErrorIs(t, err, ErrName)
+				bad = append(bad, e.path)
+			} else {
+				require.NoError(t, err)
+				good = append(good, e.path)
+			}
 		}
+		return good, bad
 	}
+	good, bad := check(
+		folder("d"), file("d/a", 1), file("d/A", 1), file("d/\u00e9", 1), file("d/e\u0301", 1), file("D/x", 1), file("none/x", 1),
+		file("d/a/x", 1), file(".x", 1), file("_x", 1), folder("a\\b"), file("a\\b/x", 1), file("d", 1), folder("d/in"), file("d/in/x", 1),
+	)
 	require.Equal(t, []string{"d", "d/a", "d/\u00e9", ".x", "d/in", "d/in/x"}, good)
-	require.Equal(t, []string{"d/A", "d/e\u0301", "D/x", "none/x", "d/a/x", "_x", "aux", "aux/x", "d"}, bad)
-	o.Skip(1)
-	o.Skip(2) // has no effect
-	require.Equal(t, verdictName, o.verdicts[2])
+	require.Equal(t, []string{"d/A", "d/e\u0301", "D/x", "none/x", "d/a/x", "_x", "a\\b", "a\\b/x", "d"}, bad)
+	n.next()
+	good, bad = check(file("d/in/y", 1), file("d/in/X", 1), folder("d/IN"), file("d/b", 1), file("none/x", 1), folder("D"))
+	require.Equal(t, []string{"d/in/y", "d/b"}, good)
+	require.Equal(t, []string{"d/in/X", "d/IN", "none/x", "D"}, bad)
+}
+
+// Nothing that is in a folder comes that the app does not want, also in the next offer.
+func TestUnwantedFolder(t *testing.T) {
+	n := newNames(style{})
+	for _, test := range []struct {
+		e    entry
+		v    verdict
+		want verdict
+	}{
+		{folder("a"), verdictNo, verdictNo}, {file("a/x", 1), verdictWhole, verdictNo}, {folder("a/b"), verdictWhole, verdictNo},
+		{file("a/b/x", 1), verdictPart, verdictNo}, {entry{kind: kindLeftOut, path: "a/../\x00"}, verdictWhole, verdictNo},
+	} {
+		v, err := n.check(&test.e, test.v)
+		require.NoError(t, err)
+		require.Equal(t, test.want, v, test.e.path)
+		n.next()
+	}
 }
 
 // A stranger's file is neither hidden nor executable, whatever is asked for.
@@ -106,29 +144,4 @@ func TestStranger(t *testing.T) {
 	_, names, err := hear(t, b, 1)
 	require.NoError(t, err)
 	require.Equal(t, []string{"_x"}, names)
-}
-
-// A large offer goes to the disk and comes back the same.
-func TestSpool(t *testing.T) {
-	var s spool
-	defer s.close()
-	const n = 20_000
-	name := strings.Repeat("x", 200)
-	for i := range n {
-		e := file(name, int64(i))
-		require.NoError(t, s.add(&e))
-	}
-	require.NoError(t, s.add(&entry{kind: kindOffered}))
-	require.NotNil(t, s.file)
-	require.LessOrEqual(t, cap(s.memory), 4*spoolAt)
-	for range 2 {
-		c := s.entries()
-		for c.next() {
-			require.EqualValues(t, c.index, c.size)
-		}
-		require.NoError(t, c.err)
-		require.Equal(t, n-1, c.index)
-	}
-	_, err := os.Stat(s.file.Name())
-	require.Error(t, err)
 }

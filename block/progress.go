@@ -7,35 +7,50 @@ import (
 
 const (
 	reportEvery = 100 * time.Millisecond
-	rateOver    = 20 // reports
+	rateOver    = 20     // reports
+	maxSkipped  = 10_000 // entries that a Result lists
 )
 
-// Progress tells how far a transfer is. Bytes are those of files, and count what was there already from an earlier attempt.
+// Progress describes how far a transfer is. Bytes are bytes of files, and include
+// those that an earlier attempt has brought.
 type Progress struct {
-	File                string  // that is on its way, as it was offered
-	FileBytes, FileSize int64   // of it: sent, or arrived; all
-	Files, TotalFiles   int     // that have been sent, or have arrived; that were accepted
-	Bytes, TotalBytes   int64   // that have been sent, or have arrived; of all accepted files
+	File                string  // the file in transit, as it was offered
+	FileBytes, FileSize int64   // of that file: sent, or arrived; in all
+	Files, TotalFiles   int     // files sent, or arrived; files accepted
+	Bytes, TotalBytes   int64   // bytes sent, or arrived; of all accepted files
 	Verified            int64   // bytes that the receiver has verified: the same on both sides, but for the way
 	Rate                float64 // bytes per second, over the last 2 s
 }
 
-// A Result is what has become of a transfer.
+// A Result describes the outcome of a transfer.
 type Result struct {
 	Files, Folders int          // that are whole and in their place at the receiver
 	Bytes          int64        // of these files
-	Sent           int64        // bytes of files that crossed the stream, or were given to it
+	Sent           int64        // bytes of files that crossed the stream, or were given to it; holes do not
 	Resumed        int64        // bytes that an earlier attempt had brought
-	Restarted      int          // files of which the earlier attempt had brought something that the sender has no more
+	Restarted      int          // files of which an earlier attempt had brought something that the sender no longer has
 	Repaired       int          // chunks that were corrupted on the way and sent again
-	Skipped        []*FileError // what was left out, and what failed
+	Skipped        []*FileError // files and folders that were left out or failed, on either side: the first 10,000
+	SkippedCount   int          // how many were left out or failed in all
+	Lacks          Lacks        // at the receiver
+}
+
+// Lacks names what the file system of the destination cannot do. A transfer goes
+// on without it.
+type Lacks struct {
+	Sync  bool // no fsync: a power cut may take what has arrived
+	Links bool // no hard links: a crash may leave an empty file in the place of a whole one
+	Locks bool // no file locks: another process may take over an offer that this one is receiving
 }
 
 // A meter holds the progress and the result of a transfer.
 type meter struct {
-	mu     sync.Mutex
-	now    Progress
-	result Result
+	mu      sync.Mutex
+	now     Progress
+	result  Result
+	missing int        // entries that should have arrived
+	first   *FileError // the first of these
+	again   bool       // another attempt may bring some of these
 }
 
 func (m *meter) update(f func(*Progress, *Result)) {
@@ -50,12 +65,38 @@ func (m *meter) progress() Progress {
 	return m.now
 }
 
-// skip books an entry that was left out or has failed.
+// skip records an entry that was left out or has failed.
 func (m *meter) skip(path string, err error) {
-	m.update(func(_ *Progress, r *Result) { r.Skipped = append(r.Skipped, &FileError{path, err}) })
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := &FileError{path, err}
+	if m.result.SkippedCount++; m.result.SkippedCount <= maxSkipped {
+		m.result.Skipped = append(m.result.Skipped, e)
+	}
+	if e.missing() {
+		m.missing++
+		m.again = m.again || e.again()
+		if m.first == nil {
+			m.first = e
+		}
+	}
 }
 
-// tick reports progress every 100 ms if there is any, and a last time when the transfer ends.
+// outcome returns what Send and Receive return for a transfer that ended with
+// err, or ran to its end.
+func (m *meter) outcome(err error, allowIncomplete bool) (Result, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.result
+	r.Skipped = r.Skipped[:len(r.Skipped):len(r.Skipped)] // what still runs does not change it
+	if err == nil && m.missing > 0 && !allowIncomplete {
+		err = &IncompleteError{m.missing, m.first}
+	}
+	return r, err
+}
+
+// tick reports progress every 100 ms if there is any, and a last time when the
+// transfer ends.
 func (t *transfer) tick(report func(Progress)) {
 	type sample struct {
 		at    time.Time

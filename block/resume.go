@@ -12,8 +12,9 @@ import (
 	"github.com/zeebo/blake3"
 )
 
-// placed tells whether the file that e describes was put in its place by an earlier attempt and is still there. A file that
-// was not, but whose data was complete, counts as begun.
+// placed tells whether the file that e describes was put in its place by an
+// earlier attempt and is still there. A file that was not, but whose data was
+// complete, counts as begun.
 func (j *journal) placed(dest *os.Root, e *entry) (bool, error) {
 	offset, ok := j.places[e.id]
 	if !ok {
@@ -28,8 +29,9 @@ func (j *journal) placed(dest *os.Root, e *entry) (bool, error) {
 	return true, nil
 }
 
-// check reads the record of a place, and tells whether our file is there. If not, the record is taken back: once our data is
-// swept away, nothing else would tell ours from a file of somebody else's that gets there.
+// check reads the record of a place, and tells whether our file is there. If not,
+// the record is taken back: once our data is swept away, nothing else would tell
+// ours from a file of somebody else's that gets there.
 func (j *journal) check(dest *os.Root, offset int64) (p place, there bool, err error) {
 	_, content, err := readRecord(io.NewSectionReader(j.file, offset, recordSize+maxRecord))
 	if err != nil {
@@ -59,7 +61,8 @@ func (j *journal) check(dest *os.Root, offset int64) (p place, there bool, err e
 	return p, false, j.place(place{number: p.number, entry: p.entry})
 }
 
-// abandon sees to it that nothing more is written to a file that has a name of the user's as well.
+// abandon sees to it that nothing more is written to a file that has a name of
+// the user's as well.
 func (j *journal) abandon(p place) {
 	j.dir.Remove(j.data(p.number))
 	if b := j.begun[p.entry.id]; b != nil && b.number == p.number {
@@ -67,7 +70,9 @@ func (j *journal) abandon(p place) {
 	}
 }
 
-// settle removes the data files that used does not name, once all records of places are true that nobody has asked for.
+// settle takes the records of places back that are not true, of those that no
+// offer has asked for, and then removes the data files of earlier attempts that
+// used does not name.
 func (j *journal) settle(ctx context.Context, dest *os.Root, used map[uint32]bool) error {
 	for _, offset := range j.places {
 		if ctx.Err() != nil {
@@ -78,23 +83,23 @@ func (j *journal) settle(ctx context.Context, dest *os.Root, used map[uint32]boo
 		}
 	}
 	if j.unsynced {
-		if err := j.file.Sync(); err != nil {
+		if err := j.sync(); err != nil {
 			return err
 		}
 	}
-	j.sweep(used)
+	j.sweep(func(number uint32) bool { return number < j.first && !used[number] })
 	return nil
 }
 
-// claims returns the number of the data file of which chunks are there, and their hashes, at most limit. They have been
-// read and hashed again.
+// claims returns the number of the data file that has chunks of e, and their
+// hashes, at most limit. They have been read and hashed again.
 func (j *journal) claims(ctx context.Context, e *entry, limit int) (uint32, []hash, error) {
 	b := j.begun[e.id]
 	if b == nil || blockSize(b.size) != blockSize(e.size) {
 		return 0, nil, nil
 	}
 	delete(j.begun, e.id)
-	f, err := j.dir.Open(j.data(b.number))
+	f, err := j.vol.open(j.data(b.number))
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil, nil
 	}
@@ -107,23 +112,41 @@ func (j *journal) claims(ctx context.Context, e *entry, limit int) (uint32, []ha
 	}
 	block := blockSize(e.size)
 	hashes := b.hashes[:min(int64(len(b.hashes)), chunkCount(min(e.size, b.size), block), int64(limit))]
+	for i := range hashes {
+		if chunkSize(b.size, block, uint32(i)) != chunkSize(e.size, block, uint32(i)) {
+			hashes = hashes[:i]
+			break
+		}
+	}
+	n, err := j.vol.verify(ctx, f, hashes, b.size)
+	if err != nil {
+		return 0, nil, err
+	}
+	return b.number, hashes[:n], nil
+}
+
+// verify returns how many chunks at the start of a file of that size have these
+// hashes.
+func (v *volume) verify(ctx context.Context, f *os.File, hashes []hash, size int64) (int, error) {
+	block := blockSize(size)
 	buf := pool.Get().(*buffer)
 	defer pool.Put(buf)
 	h := blake3.New()
 	for i := range hashes {
-		size := chunkSize(b.size, block, uint32(i))
-		h.Reset()
-		n, err := io.CopyBuffer(h, reader{ctx, io.NewSectionReader(f, int64(i)*block, size)}, buf[:])
-		if err != nil {
-			return 0, nil, err
+		if err := v.faults("read", f.Name()); err != nil {
+			return 0, err
 		}
-		var sum hash
-		h.Digest().Read(sum[:])
-		if n != size || size != chunkSize(e.size, block, uint32(i)) || sum != hashes[i] {
-			return b.number, hashes[:i], nil
+		length := chunkSize(size, block, uint32(i))
+		h.Reset()
+		n, err := io.CopyBuffer(h, reader{ctx, io.NewSectionReader(f, int64(i)*block, length)}, buf[:])
+		if err != nil {
+			return 0, err
+		}
+		if n != length || sum(h) != hashes[i] {
+			return i, nil
 		}
 	}
-	return b.number, hashes, nil
+	return len(hashes), nil
 }
 
 // A reader is a reader that ends with a context.

@@ -8,14 +8,14 @@ const (
 	packFor  = 50 * time.Millisecond // that a small file waits for the next ones to be read
 )
 
-// sendSmall sends a file of one chunk or none, whole: the messages of many go together, in one buffer. One that fails takes
-// no more of it than to say so.
-func (s *sender) sendSmall(index int, e entry) error {
+// sendSmall sends a file of one chunk or none, whole: the messages of many go
+// together, in one buffer. One that fails takes no more of it than to say so.
+func (s *sender) sendSmall(l *lot, index int, e entry) error {
 	if len(s.pack)+framing+int(e.size) > len(buffer{}) || s.pack != nil && time.Since(s.packed) > packFor {
 		if err := s.sendPack(); err != nil {
 			return err
 		}
-		if err := s.serveRepairs(); err != nil {
+		if err := s.serveRepairs(l); err != nil {
 			return err
 		}
 	}
@@ -28,8 +28,8 @@ func (s *sender) sendSmall(index int, e entry) error {
 	}
 	s.update(func(p *Progress, _ *Result) { p.File, p.FileBytes, p.FileSize = e.path, 0, e.size })
 	b, err := s.encode(s.pack, uint16(index), e)
-	if ofFile(err) {
-		s.fail(index, e.path, err)
+	if err != nil && ofFile(err) {
+		s.fail(l, index, e.path, failure{here: true, err: err})
 		b, err = (&message{kind: kindFailed, entry: uint16(index), code: codeOf(err)}).AppendBinary(s.pack)
 	} else if err == nil {
 		s.update(func(p *Progress, r *Result) {
@@ -54,20 +54,21 @@ func (s *sender) encode(b []byte, index uint16, e entry) ([]byte, error) {
 	defer func() { c.close() }()
 	b, _ = (&message{kind: kindBegin, entry: index}).AppendBinary(b)
 	s.root.Reset()
-	if e.size > 0 {
-		b, _ = (&message{kind: kindData, size: uint32(e.size)}).AppendBinary(b)
-		content := b[len(b) : len(b)+int(e.size)]
-		if err := c.read(content, 0); err != nil {
+	if e.size == 0 {
+		if err := c.check(); err != nil {
 			return b, err
 		}
-		s.chunk.Reset()
-		s.chunk.Write(content)
-		m := message{kind: kindChunk, hash: sum(s.chunk)}
+	} else {
+		b, _ = (&message{kind: kindData, size: uint32(e.size)}).AppendBinary(b)
+		content := b[len(b) : len(b)+int(e.size)]
+		if err := c.readWhole(content); err != nil {
+			return b, err
+		}
+		s.chunk.reset()
+		s.chunk.write(content)
+		m := message{kind: kindChunk, hash: s.chunk.sum()}
 		s.root.Write(m.hash[:])
 		b, _ = m.AppendBinary(b[:len(b)+len(content)])
-	}
-	if err := c.check(); err != nil {
-		return b, err
 	}
 	return (&message{kind: kindEnd, hash: sum(s.root)}).AppendBinary(b)
 }
@@ -79,5 +80,5 @@ func (s *sender) sendPack() error {
 	}
 	b := s.pack
 	s.pack = nil
-	return s.pass(s.out, &item{message: message{kind: kindPack}, data: b})
+	return s.pass(&item{message: message{kind: kindPack}, data: b})
 }

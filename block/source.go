@@ -1,6 +1,7 @@
 package block
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,23 +14,34 @@ import (
 	"github.com/zeebo/blake3"
 )
 
-// A Source is a file or a folder to send: a path ([Path], [Paths]), a part of an [fs.FS], or a reader.
+// maxUnsized is how many bytes a file may have of which the system says that it is
+// empty. It is read twice.
+const maxUnsized = 1 << 30
+
+// A Source is a file or a folder to send: a path ([Path], [Paths]), a part of an
+// [fs.FS], or a reader.
 //
-// Files are read while they are sent, some parts more than once: after an interruption, and to repair a chunk. A file of
-// which size or time of modification change between the offer and its last byte fails with [ErrChanged].
+// Files are read while they are sent, some parts more than once: after an
+// interruption, and to repair a chunk. A file of which size or time of
+// modification change between the offer and its last byte fails with
+// [ErrChanged].
 type Source struct {
-	// Name is what the receiver is to call it: one component of a path. Of sources with the same name, later ones get
-	// another: "a (2).txt".
+	// Name is what the receiver is to call it: one component of a path. Of sources
+	// with the same name, later ones get another: "a (2).txt".
 	Name string
-	// ID names the file to the receiver, in this and later attempts, whatever its name or content is; of a folder, it takes
-	// part in the IDs of the files in it. If zero, it is derived from Name.
+	// ID names the file to the receiver, in this and later attempts, whatever its
+	// name or content is; of a folder, it takes part in the IDs of the files in it.
+	// If zero, it is derived from Name.
 	ID [16]byte
 
-	// FS and Path lead to the file or folder. Folders are sent with all that is in them but symbolic links and special files.
+	// FS and Path lead to the file or folder. Folders are sent with everything in
+	// them but symbolic links and special files.
 	FS   fs.FS
 	Path string
 
-	// Reader, if FS is nil, is the file: Size bytes, last modified at ModTime. ReadAt is called by one goroutine at a time.
+	// Reader, if FS is nil, is the file: Size bytes, last modified at ModTime.
+	// ReadAt is called by one goroutine at a time, and may still be running when
+	// Send has returned because its context ended.
 	Reader  io.ReaderAt
 	Size    int64
 	ModTime time.Time
@@ -40,16 +52,16 @@ type Source struct {
 
 func newIDs() *blake3.Hasher { return blake3.NewDeriveKey("sdp2p block 1 id") }
 
-// Path returns the source for a file or a folder on disk. A symbolic link is followed if it is path itself. An error is
-// returned by Send.
+// Path returns the source for a file or a folder on disk. A symbolic link is
+// followed if it is path itself. A path that leads nowhere is left out by Send.
 func Path(path string) Source {
 	abs, err := filepath.Abs(path)
 	if err != nil {
-		return Source{err: err}
+		return Source{Name: filepath.Base(path), err: err}
 	}
 	target, err := filepath.EvalSymlinks(abs)
 	if err != nil {
-		return Source{err: err}
+		return Source{Name: filepath.Base(abs), err: err}
 	}
 	dir, base := filepath.Split(target)
 	return Source{Name: filepath.Base(abs), FS: newDisk(dir), Path: base}
@@ -64,15 +76,16 @@ func Paths(paths ...string) []Source {
 	return all
 }
 
-// newEntry describes a file or a folder of s; rest is its path below the source's, with a leading slash, or empty.
+// newEntry describes a file or a folder of s; rest is its path below the source's,
+// with a leading slash, or empty.
 func (s *Source) newEntry(rest string, mode fs.FileMode, size int64, modTime time.Time) entry {
 	e := entry{
-		kind: kindFile, path: s.Name + rest, size: size, mode: uint16(mode.Perm()),
+		kind: kindFile, path: s.Name + rest, size: size, stored: size, mode: uint16(mode.Perm()),
 		seconds: modTime.Unix(), nanos: uint32(modTime.Nanosecond()),
 	}
 	switch {
 	case mode.IsDir():
-		e.kind, e.size = kindFolder, 0
+		e.kind, e.size, e.stored = kindFolder, 0, 0
 	case s.ID != [16]byte{} && rest == "":
 		e.id = s.ID
 	default:
@@ -85,22 +98,26 @@ func (s *Source) newEntry(rest string, mode fs.FileMode, size int64, modTime tim
 	return e
 }
 
-// walk calls visit for the source and all that is in it, folders before what is in them, and skip for what cannot be sent.
-func (s *Source) walk(visit func(entry) error, skip func(path string, err error)) error {
+// walk calls visit for the source and everything in it, folders before their
+// content, and leaveOut for what cannot be sent. Errors of these end it.
+func (s *Source) walk(ctx context.Context, visit func(entry) error, leaveOut func(path string, err error) error) error {
 	if s.err != nil {
-		return fmt.Errorf("%w: %w", ErrRead, s.err)
+		return leaveOut(s.Name, fmt.Errorf("%w: %w", ErrRead, s.err))
 	}
-	if err := checkName(s.Name, false); err != nil {
-		return fmt.Errorf("%q: %w", s.Name, err)
+	if err := checkName(s.Name); err != nil {
+		return leaveOut(s.Name, err)
 	}
 	if s.FS == nil {
 		if s.Reader == nil || s.Size < 0 {
-			return fmt.Errorf("block: the source %q has no content or a negative size", s.Name)
+			return leaveOut(s.Name, fmt.Errorf("%w: the source has no content or a negative size", ErrRead))
 		}
 		return visit(s.newEntry("", 0o666, s.Size, s.ModTime))
 	}
 	at := path.Clean(s.Path)
 	return fs.WalkDir(tree(s.FS), at, func(p string, d fs.DirEntry, err error) error {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		rest := ""
 		if at == "." && p != "." {
 			rest = "/" + p
@@ -112,24 +129,59 @@ func (s *Source) walk(visit func(entry) error, skip func(path string, err error)
 			info, err = d.Info()
 		}
 		switch {
-		case err != nil && rest == "":
-			return fmt.Errorf("%w: %w", ErrRead, err)
 		case err != nil:
-			skip(s.Name+rest, fmt.Errorf("%w: %w", ErrRead, err))
-			return nil
+			return leaveOut(s.Name+rest, fmt.Errorf("%w: %w", ErrRead, err))
 		case !info.IsDir() && !info.Mode().IsRegular():
-			skip(s.Name+rest, ErrIrregular)
-			return nil
+			return leaveOut(s.Name+rest, ErrIrregular)
 		}
-		if err := checkPath(s.Name+rest, false); err != nil {
-			skip(s.Name+rest, err)
-			if d.IsDir() {
-				return fs.SkipDir
+		if err := checkPath(s.Name + rest); err != nil {
+			if err := leaveOut(s.Name+rest, err); err != nil || !d.IsDir() {
+				return err
 			}
-			return nil
+			return fs.SkipDir
 		}
-		return visit(s.newEntry(rest, info.Mode(), info.Size(), info.ModTime()))
+		e := s.newEntry(rest, info.Mode(), info.Size(), info.ModTime())
+		if e.kind == kindFile {
+			if err := s.measure(ctx, &e, info); err != nil {
+				return leaveOut(s.Name+rest, err)
+			}
+		}
+		return visit(e)
 	})
+}
+
+// measure finds out how much there is of a file: where the system says that there
+// is nothing it may be wrong, and holes take no room.
+func (s *Source) measure(ctx context.Context, e *entry, info fs.FileInfo) error {
+	if stored, ok := storedBytes(info); ok {
+		e.stored = min(e.size, stored)
+	}
+	if e.size > 0 {
+		return nil
+	}
+	c, err := s.open(*e)
+	if err != nil {
+		return err
+	}
+	defer func() { c.close() }()
+	b := make([]byte, 4<<10)
+	for {
+		n, err := c.readSome(b, e.size)
+		switch e.size += int64(n); {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err == io.EOF || n == 0 && err == nil:
+			e.stored = e.size
+			return nil
+		case err != nil:
+			return fmt.Errorf("%w: %w", ErrRead, err)
+		case e.size > maxUnsized:
+			return fmt.Errorf("%w: the system says that it is empty, and it has more than %d bytes", ErrRead, maxUnsized)
+		}
+		if len(b) < piece {
+			b = make([]byte, piece)
+		}
+	}
 }
 
 // A content is an open file of a source.
@@ -139,6 +191,7 @@ type content struct {
 	file   opened // nil if the source is a reader
 	at     io.ReaderAt
 	pos    int64 // of file, which has to be read in order if at is nil
+	extent extent
 }
 
 // An opened is an [fs.File]; one without Read is an [io.ReaderAt].
@@ -147,7 +200,8 @@ type opened interface {
 	Close() error
 }
 
-// open opens the file that e describes, and checks that it is still what was offered.
+// open opens the file that e describes, and checks that it is still what was
+// offered.
 func (s *Source) open(e entry) (*content, error) {
 	c := &content{source: s, entry: e, at: s.Reader}
 	if s.FS == nil {
@@ -158,15 +212,30 @@ func (s *Source) open(e entry) (*content, error) {
 		return nil, fmt.Errorf("%w: %w", ErrRead, err)
 	}
 	c.at, _ = c.file.(io.ReaderAt)
-	if err := c.check(); err != nil {
+	if err := c.unchanged(); err != nil {
 		c.close()
 		return nil, err
 	}
 	return c, nil
 }
 
-// check checks that the file is still what was offered.
+// check checks, at its end, that the file is still what was offered and has no
+// more than that.
 func (c *content) check() error {
+	if c.file == nil {
+		return nil
+	}
+	if n, err := c.readSome(make([]byte, 1), c.entry.size); n > 0 {
+		return ErrChanged
+	} else if err != nil && err != io.EOF {
+		return fmt.Errorf("%w: %w", ErrRead, err)
+	}
+	return c.unchanged()
+}
+
+// unchanged checks that the system says of the file what it said before. A file of
+// which it says that it is empty is read to see.
+func (c *content) unchanged() error {
 	if c.file == nil {
 		return nil
 	}
@@ -174,7 +243,7 @@ func (c *content) check() error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrRead, err)
 	}
-	if !info.Mode().IsRegular() || info.Size() != c.entry.size || !info.ModTime().Equal(c.entry.modTime()) {
+	if size := info.Size(); !info.Mode().IsRegular() || size != c.entry.size && size != 0 || !info.ModTime().Equal(c.entry.modTime()) {
 		return ErrChanged
 	}
 	return nil
@@ -182,25 +251,48 @@ func (c *content) check() error {
 
 // read fills p with the bytes at offset.
 func (c *content) read(p []byte, offset int64) error {
-	var n int
-	var err error
-	if c.at != nil {
-		n, err = c.at.ReadAt(p, offset)
-	} else {
-		if err = c.seek(offset); err == nil {
-			n, err = io.ReadFull(c.file.(io.Reader), p)
-			c.pos += int64(n)
-		}
-	}
+	n, err := c.readSome(p, offset)
 	switch {
 	case n == len(p):
 		return nil
-	case err == nil || err == io.EOF || err == io.ErrUnexpectedEOF: // it has become shorter
+	case err == nil || err == io.EOF: // it has become shorter
 		return ErrChanged
 	case errors.Is(err, ErrChanged):
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrRead, err)
+}
+
+// readWhole fills p with the file, which has no more than that. There is room for
+// one byte behind p.
+func (c *content) readWhole(p []byte) error {
+	if c.file == nil {
+		return c.read(p, 0)
+	}
+	n, err := c.readSome(p[:len(p)+1], 0)
+	switch {
+	case err != nil && err != io.EOF && !errors.Is(err, ErrChanged):
+		return fmt.Errorf("%w: %w", ErrRead, err)
+	case n != len(p):
+		return ErrChanged
+	}
+	return c.unchanged()
+}
+
+// readSome reads bytes at offset. If there are fewer than p has room for, the
+// error is io.EOF.
+func (c *content) readSome(p []byte, offset int64) (n int, err error) {
+	if c.at != nil {
+		return c.at.ReadAt(p, offset)
+	}
+	if err = c.seek(offset); err == nil {
+		n, err = io.ReadFull(c.file.(io.Reader), p)
+		c.pos += int64(n)
+	}
+	if err == io.ErrUnexpectedEOF {
+		err = io.EOF
+	}
+	return n, err
 }
 
 // seek makes offset the next byte of a file that can only be read in order.

@@ -8,7 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// free returns how many bytes may still be written to the file system of dir; false if that is not known.
+// free returns how many bytes may still be written to the file system of dir;
+// false if that is not known: ramfs, and some network file systems, say that they
+// have 0 of 0 blocks.
 func free(dir *os.Root) (uint64, bool) {
 	d, err := dir.Open(".")
 	if err != nil {
@@ -16,8 +18,8 @@ func free(dir *os.Root) (uint64, bool) {
 	}
 	defer d.Close()
 	var s unix.Statfs_t
-	if err := unix.Fstatfs(int(d.Fd()), &s); err != nil {
+	if err := unix.Fstatfs(int(d.Fd()), &s); err != nil || s.Blocks == 0 || s.Bsize == 0 {
 		return 0, false
 	}
-	return uint64(max(s.Bavail, 0)) * uint64(s.Bsize), true
+	return uint64(max(s.Bavail, 0)) * fragment(&s), true
 }

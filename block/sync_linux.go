@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// syncAll writes to the disk what the file system of dir has in memory, in one go, if the system can do that.
+// syncAll brings everything that was written to the file system of dir to the
+// disk, in one go. It reports false if the system cannot do that.
 func syncAll(dir *os.Root) (bool, error) {
 	d, err := dir.Open(".")
 	if err != nil {
@@ -17,7 +18,7 @@ func syncAll(dir *os.Root) (bool, error) {
 	}
 	defer d.Close()
 	err = unix.Syncfs(int(d.Fd()))
-	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) { // a sandbox
+	if unsupported(err) || errors.Is(err, unix.EPERM) { // a sandbox
 		return false, nil
 	}
 	return err == nil, err

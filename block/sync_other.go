@@ -4,5 +4,6 @@ package block
 
 import "os"
 
-// syncAll writes to the disk what the file system of dir has in memory, in one go, if the system can do that.
+// syncAll brings everything that was written to the file system of dir to the
+// disk, in one go. It reports false if the system cannot do that.
 func syncAll(*os.Root) (bool, error) { return false, nil }

@@ -28,7 +28,7 @@ func TestTimeout(t *testing.T) {
 			return err
 		}, func(s net.Conn) {
 			go io.Copy(io.Discard, s)
-			s.Write([]byte("B\x01" + strings.Repeat("\x00", 16)))
+			s.Write([]byte("B\x02" + strings.Repeat("\x00", 16)))
 			for range 10 {
 				time.Sleep(29 * time.Second)
 				s.Write([]byte{0})
@@ -111,7 +111,7 @@ func TestSlowDecisionAndProgress(t *testing.T) {
 			time.Sleep(10 * time.Minute)
 			o.Part(0, 0, 3<<20, got)
 			return nil
-		}, nil, block.ReceiveOptions{})
+		}, nil, block.ReceiveOptions{AnswerWithin: -1})
 		require.NoError(t, err)
 		require.NoError(t, <-ended)
 		require.True(t, bytes.Equal(content, got))

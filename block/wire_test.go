@@ -24,8 +24,9 @@ var (
 	sampleHello   = hello{id: [16]byte{1, 2, 3}}
 	sampleEntries = []entry{
 		{kind: kindFolder, path: "a", mode: 0o755, seconds: -62135596800},
-		{kind: kindFile, path: "a/ü.txt", mode: 0o640, seconds: 1 << 40, nanos: 999_999_999, id: [16]byte{9}, size: math.MaxInt64},
-		{kind: kindOffered},
+		{kind: kindFile, path: "a/ü.txt", mode: 0o640, seconds: 1 << 40, nanos: 999_999_999, id: [16]byte{9}, size: math.MaxInt64, stored: 77},
+		{kind: kindLeftOut, path: "a/link", code: 12},
+		{kind: kindOffered, totals: totals{files: 1, folders: 2, leftOut: 3, bytes: math.MaxInt64, stored: 5}},
 	}
 	sampleWishes = []wish{
 		{verdict: verdictNo}, {verdict: verdictWhole}, {verdict: verdictHave}, {verdict: verdictName},
@@ -35,7 +36,7 @@ var (
 		{kind: kindKeep}, {kind: kindAnswer}, {kind: kindBegin, entry: 7, chunk: 9}, {kind: kindData, size: maxData},
 		{kind: kindChunk, hash: hash{1}}, {kind: kindEnd, hash: hash{2}}, {kind: kindFailed, entry: 65534, code: 3, reason: "why"},
 		{kind: kindRepair, entry: 1, chunk: 2}, {kind: kindSent}, {kind: kindProgress, received: 5, verified: math.MaxUint64},
-		{kind: kindDone}, {kind: kindAbort, code: 200, reason: "ü"},
+		{kind: kindDone}, {kind: kindAbort, code: 200, reason: "ü"}, {kind: kindHole, size: maxHole},
 	}
 )
 
@@ -78,17 +79,20 @@ func TestMessages(t *testing.T) {
 // The bytes of docs/protocol.md.
 func TestMessageBytes(t *testing.T) {
 	for want, m := range map[string]wire{
-		"B\x01\x01\x02\x03" + strings.Repeat("\x00", 13):                        &sampleHello,
+		"B\x02\x01\x02\x03" + strings.Repeat("\x00", 13):                        &sampleHello,
 		"\x01\x01\x00a\xED\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00": &entry{kind: kindFolder, path: "a", mode: 0o755},
-		"\x02\x01\x00b\xA4\x01\x01\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x07" + strings.Repeat("\x00", 15) + "\x05\x00\x00\x00\x00\x00\x00\x00": &entry{
-			kind: kindFile, path: "b", mode: 0o644, seconds: 1, nanos: 2, id: [16]byte{7}, size: 5},
-		"\x03": &entry{kind: kindOffered},
+		"\x02\x01\x00b\xA4\x01\x01\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x07" + strings.Repeat("\x00", 15) + "\x05\x00\x00\x00\x00\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00": &entry{
+			kind: kindFile, path: "b", mode: 0o644, seconds: 1, nanos: 2, id: [16]byte{7}, size: 5, stored: 4},
+		"\x0F\x01\x00b\x0C": &entry{kind: kindLeftOut, path: "b", code: 12},
+		"\x03\x01\x00\x00\x00\x02\x00\x00\x00\x03\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00": &entry{
+			kind: kindOffered, totals: totals{1, 2, 3, 4, 2}},
 		"\x04\x01\x00\x00\x00\x08" + strings.Repeat("\x00", 31):                &wish{verdict: verdictFrom, claims: []hash{{8}}},
 		"\x05\x01\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00": &wish{verdict: verdictPart, start: 1, end: 2},
 		"\x05\x01\x00\x02\x00\x00\x00":                                         &message{kind: kindBegin, entry: 1, chunk: 2},
 		"\x06\x00\x00\x04\x00":                                                 &message{kind: kindData, size: maxData},
 		"\x09\x01\x00\x03\x02\x00no":                                           &message{kind: kindFailed, entry: 1, code: 3, reason: "no"},
 		"\x0A\x01\x00\x02\x00\x00\x00":                                         &message{kind: kindRepair, entry: 1, chunk: 2},
+		"\x10\x00\x00\x00\x01":                                                 &message{kind: kindHole, size: maxHole},
 		"\x0B":                                                                 &message{kind: kindSent},
 		"\x0D":                                                                 &message{kind: kindDone},
 		"\x0E\x01\x00\x00":                                                     &message{kind: kindAbort, code: 1},
@@ -102,13 +106,14 @@ func TestMessageBytes(t *testing.T) {
 
 func TestMessagesInvalid(t *testing.T) {
 	for name, b := range map[string]string{
-		"a kind that is none": "\x10", "no data": "\x06\x00\x00\x00\x00", "too much data": "\x06\x01\x00\x04\x00",
+		"a kind that is none": "\x11", "no hole": "\x10\x00\x00\x00\x00", "too long a hole": "\x10\x01\x00\x00\x01", "no data": "\x06\x00\x00\x00\x00", "too much data": "\x06\x01\x00\x04\x00",
 		"a reason that is too long": "\x0E\x01\x01\x04" + strings.Repeat("x", 1025), "a reason that is not UTF-8": "\x0E\x01\x01\x00\xFF",
 		"raw": "\xFF",
 	} {
 		require.ErrorIs(t, new(message).DecodeFrom(proto.NewDecoder(strings.NewReader(b))), proto.ErrInvalid, name)
 	}
 	for _, e := range []entry{
+		{kind: kindFile, size: 1, stored: 2}, {kind: kindOffered, totals: totals{stored: 1}}, {kind: kindOffered, totals: totals{bytes: -1}},
 		{kind: kindFile, mode: 0o1000}, {kind: kindFile, nanos: 1e9}, {kind: kindFile, size: -1}, {kind: kindFile, path: "\xFF"},
 		{kind: kindFile, path: strings.Repeat("x", maxPath+1)}, {kind: kindData},
 	} {
@@ -116,7 +121,7 @@ func TestMessagesInvalid(t *testing.T) {
 		require.ErrorIs(t, err, proto.ErrInvalid, "%+v", e)
 	}
 	huge, _ := (&entry{kind: kindFile, path: "a", size: 1}).AppendBinary(nil)
-	huge[len(huge)-1] = 0x80 // 2^63 and 1
+	huge[len(huge)-9] = 0x80 // 2^63 and 1
 	require.ErrorIs(t, new(entry).DecodeFrom(proto.NewDecoder(bytes.NewReader(huge))), proto.ErrInvalid)
 	for name, w := range map[string]wish{
 		"a part behind the end": {verdict: verdictPart, start: 0, end: 1<<20 + 1}, "a part that ends before it begins": {verdict: verdictPart, start: 2, end: 1},
@@ -127,7 +132,7 @@ func TestMessagesInvalid(t *testing.T) {
 		require.ErrorIs(t, new(wish).decode(proto.NewDecoder(bytes.NewReader(b)), 1<<20, 100), proto.ErrInvalid, name)
 		require.ErrorIs(t, new(wish).decode(proto.NewDecoder(bytes.NewReader(b)), -1, 100), proto.ErrInvalid, name)
 	}
-	for _, b := range []string{"C\x01", "B\x02", "GET / HTTP/1.1\r\n\r\n"} {
+	for _, b := range []string{"C\x02", "B\x01", "B\x03", "GET / HTTP/1.1\r\n\r\n"} {
 		require.ErrorIs(t, decoding(new(hello).DecodeFrom(proto.NewDecoder(strings.NewReader(b+strings.Repeat("\x00", 16))))), ErrVersion)
 	}
 }
@@ -155,9 +160,6 @@ func FuzzMessage(f *testing.F) {
 		case 0:
 			e := new(entry)
 			m, err = e, e.DecodeFrom(d)
-			if e.kind == kindKeep || e.kind == kindAbort {
-				return
-			}
 		case 1:
 			w := new(wish)
 			m, err = w, w.decode(d, 1<<20, 100)

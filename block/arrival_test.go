@@ -42,11 +42,11 @@ func TestRead(t *testing.T) {
 			wire, _ = (&message{kind: kindChunk}).AppendBinary(wire)
 		}
 		wire, _ = (&message{kind: kindDone}).AppendBinary(wire)
-		r := &receiver{transfer: newTransfer(t.Context(), nil), files: make(chan *batch, buffers)}
-		r.in = bufio.NewReaderSize(chopped{bytes.NewReader(wire), most}, readAhead)
-		go r.listen()
+		a := newArrival(newTransfer(t.Context(), nil))
+		a.in = bufio.NewReaderSize(chopped{bytes.NewReader(wire), most}, readAhead)
+		go a.run()
 		var got []byte
-		for b := range r.files {
+		for b := range a.out {
 			require.NoError(t, b.err)
 			for _, it := range b.items {
 				got = append(got, it.data...)
@@ -57,11 +57,11 @@ func TestRead(t *testing.T) {
 			}
 			if b.data != nil {
 				clear(b.data)
-				r.recycle(b.data)
+				a.recycle(b.data)
 			}
 		}
 		require.True(t, bytes.Equal(want, got))
 		require.Empty(t, sums)
-		require.Empty(t, r.room)
+		require.Empty(t, a.room)
 	}
 }

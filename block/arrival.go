@@ -1,0 +1,253 @@
+package block
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sdp2p/p2p/proto"
+)
+
+const (
+	readAhead   = 16 << 10 // bytes that are read before it is known what they are; they are copied once more
+	batchData   = 64 << 10 // bytes of data, from which on a batch is handed on
+	batchLength = 256      // messages, likewise
+)
+
+// A batch is messages that have arrived one after the other, and the data of
+// those that have some.
+type batch struct {
+	items []item
+	data  []byte // of pool, or nil
+	err   error  // what ended the stream behind them
+}
+
+var batches = sync.Pool{New: func() any { return new(batch) }}
+
+// An arrival reads what the sender says and hashes the chunks, in a goroutine of
+// its own.
+type arrival struct {
+	*transfer
+	in    *bufio.Reader
+	d     *proto.Decoder
+	chunk *chunkHasher
+	b     *batch      // that is being filled
+	asked atomic.Bool // an offer is complete and not answered: the user may be asked
+
+	out  chan *batch
+	back *batch // receive's: the batch that it reads
+	next int    // receive's: the index of the next item in it
+}
+
+func newArrival(t *transfer) *arrival {
+	return &arrival{
+		transfer: t, in: bufio.NewReaderSize(t.link, readAhead), d: proto.NewDecoder(nil), chunk: newChunkHasher(),
+		b: batches.Get().(*batch), out: make(chan *batch, buffers),
+	}
+}
+
+// hello reads what a transfer begins with: the ID of the offer.
+func (a *arrival) hello() (id [16]byte, err error) {
+	var h hello
+	a.d.Reset(a.in)
+	if err := h.DecodeFrom(a.d); err != nil {
+		return id, decoding(err)
+	}
+	return h.id, nil
+}
+
+// run reads until the sender's last message. An error follows what came before
+// it, so that none of that is lost; only a user who may be being asked is told at
+// once.
+func (a *arrival) run() error {
+	defer close(a.out)
+	for over := false; !over; {
+		var err error
+		if over, err = a.message(); err == nil {
+			continue
+		}
+		if a.asked.Load() {
+			return err
+		}
+		if a.b.err = err; a.hand() != nil {
+			return err
+		}
+		return nil
+	}
+	return nil
+}
+
+// message reads one message. It reports true if that was the last one.
+func (a *arrival) message() (over bool, err error) {
+	if a.in.Buffered() == 0 || len(a.b.items) >= batchLength || len(a.b.data) >= batchData {
+		if err := a.flush(); err != nil {
+			return false, err
+		}
+	}
+	a.d.Reset(a.in)
+	k := kind(a.d.Uint8())
+	if a.d.Err() != nil {
+		return false, decoding(a.d.Err())
+	}
+	switch k {
+	case kindFolder, kindFile, kindLeftOut, kindOffered:
+		return false, a.entry(k)
+	}
+	it := item{message: message{kind: k}}
+	if err := it.message.fields(a.d); err != nil {
+		return false, decoding(err)
+	}
+	switch k {
+	case kindKeep:
+		return false, nil
+	case kindAbort:
+		return false, it.why()
+	case kindData:
+		return false, a.data(&it)
+	case kindHole:
+		a.chunk.zeros(int64(it.size))
+	case kindChunk:
+		it.sum = a.chunk.sum()
+	default:
+		a.chunk.reset()
+	}
+	a.b.items = append(a.b.items, it)
+	if k == kindSent || k == kindDone {
+		err = a.flush() // what follows is of another part of the transfer
+	}
+	return k == kindDone, err
+}
+
+// entry reads an entry of an offer.
+func (a *arrival) entry(k kind) error {
+	e := new(entry)
+	if err := e.fields(k, a.d); err != nil {
+		return decoding(err)
+	}
+	a.b.items = append(a.b.items, item{message: message{kind: k}, entry: e})
+	if k != kindOffered {
+		return nil
+	}
+	a.asked.Store(true)
+	return a.flush()
+}
+
+// data reads the data of a message, in pieces that fit into a buffer.
+func (a *arrival) data(it *item) error {
+	for left := int(it.size); left > 0; {
+		n := min(left, piece)
+		if len(a.b.data)+n > len(buffer{}) || n > readAhead && n > a.in.Buffered() {
+			if err := a.flush(); err != nil { // what is there does not wait
+				return err
+			}
+		}
+		if a.b.data == nil {
+			buf, err := a.buffer()
+			if err != nil {
+				return err
+			}
+			a.b.data = buf[:0]
+		}
+		it.data = a.b.data[len(a.b.data) : len(a.b.data)+n]
+		if _, err := io.ReadFull(a.in, it.data); err != nil {
+			return streamError(err)
+		}
+		a.b.data = a.b.data[:len(a.b.data)+n]
+		a.chunk.write(it.data) // now, while the processor has it at hand
+		a.b.items = append(a.b.items, *it)
+		left -= n
+	}
+	return nil
+}
+
+// flush hands the batch on, if there is anything in it.
+func (a *arrival) flush() error {
+	if len(a.b.items) == 0 {
+		return nil
+	}
+	err := a.hand()
+	a.b = batches.Get().(*batch)
+	return err
+}
+
+func (a *arrival) hand() error {
+	select {
+	case a.out <- a.b:
+		return nil
+	case <-a.ctx.Done():
+		return a.why()
+	}
+}
+
+// receive returns the next message, for the goroutine that handles them. It is
+// nil if tick was first. It is valid until the next call; spent is called before
+// the data of messages goes away.
+func (a *arrival) receive(tick <-chan time.Time, spent func()) (*item, error) {
+	for a.back == nil || a.next == len(a.back.items) {
+		if a.back != nil {
+			spent()
+			if err := a.release(); err != nil {
+				return nil, err
+			}
+		}
+		select {
+		case b, ok := <-a.out:
+			if !ok { // the goroutine that closed it tells why
+				<-a.ctx.Done()
+				return nil, a.why()
+			}
+			a.back, a.next = b, 0
+		case <-tick:
+			return nil, nil
+		case <-a.ctx.Done():
+			return nil, a.why()
+		}
+	}
+	a.next++
+	return &a.back.items[a.next-1], nil
+}
+
+// done waits until ctx is done for the sender's last message, which must be the
+// next one, and reports whether it has come.
+func (a *arrival) done(ctx context.Context) bool {
+	select {
+	case b := <-a.out:
+		return b != nil && len(b.items) == 1 && b.items[0].kind == kindDone
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// release gives back the batch that was read, and returns its error.
+func (a *arrival) release() error {
+	b := a.back
+	a.back = nil
+	err := b.err
+	if b.data != nil {
+		a.recycle(b.data)
+	}
+	clear(b.items)
+	*b = batch{items: b.items[:0]}
+	batches.Put(b)
+	return err
+}
+
+// decoding separates a mistake of the peer from an error of the stream.
+func decoding(err error) error {
+	switch {
+	case errors.Is(err, ErrVersion), errors.Is(err, ErrProtocol):
+		return err
+	case errors.Is(err, proto.ErrInvalid):
+		return fmt.Errorf("%w: %w", ErrProtocol, err)
+	}
+	return streamError(err)
+}
+
+func violation(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrProtocol, fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,494 @@
+package block
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"runtime"
+)
+
+const (
+	batchFiles = 512      // that are put in their places together
+	batchBytes = 16 << 20 // of these
+	batchesMax = 8        // as much as that together, while the disk is slow
+	fewSyncs   = 8        // fewer files are synced one by one, so many at a time
+)
+
+// A placer gives files that are whole their final names, many small ones
+// together: all are written to the disk, then all get their names. That is the
+// work of a goroutine of its own, run, while the next files arrive. All other
+// methods belong to the goroutine of the receiver, unless they say otherwise.
+type placer struct {
+	*transfer
+	opts    *ReceiveOptions
+	vol     *volume
+	journal *journal
+
+	batch []wholeFile
+	bytes int64
+	made  []newFolder // of which the app is told with the next batch
+	in    chan work
+	done  chan struct{}   // closed when run has returned
+	fresh map[string]bool // folders that this attempt has made, by the first component of paths here
+	at    *site           // run's: where the last file went, or nil
+}
+
+// A site is a folder of the destination, at hand, so that its path is not walked
+// again for each file in it.
+type site struct {
+	path string
+	root *os.Root
+	*handle
+}
+
+// A newFolder is a folder that is in its place.
+type newFolder struct {
+	file File
+	path string
+}
+
+// A wholeFile is a file that is whole, under its number.
+type wholeFile struct {
+	index  int
+	entry  entry
+	number uint32
+	wanted string // the path that it is to get
+	fresh  bool   // wanted lies in a folder that this attempt has made: where it is taken, link finds that
+	path   string // that it gets
+}
+
+// Work is a batch, a file that is to be synced already, or a question whether
+// everything before it is done.
+type work struct {
+	batch  []wholeFile
+	made   []newFolder
+	early  *os.File
+	waiter chan<- struct{}
+}
+
+func newPlacer(t *transfer, opts *ReceiveOptions, vol *volume, j *journal) *placer {
+	return &placer{
+		transfer: t, opts: opts, vol: vol, journal: j,
+		in: make(chan work), done: make(chan struct{}), fresh: map[string]bool{},
+	}
+}
+
+// enter returns the folder that has that path, or nil if it cannot be opened. It
+// is run's.
+func (p *placer) enter(path string) *site {
+	if p.at != nil && p.at.path == path {
+		return p.at
+	}
+	p.leave()
+	root, err := p.vol.root.OpenRoot(path)
+	if err != nil {
+		return nil
+	}
+	h, err := newHandle(root)
+	if err != nil {
+		root.Close()
+		return nil
+	}
+	p.at = &site{path, root, h}
+	return p.at
+}
+
+// leave closes the folder that is at hand: the user may move folders around.
+func (p *placer) leave() {
+	if p.at != nil {
+		p.at.close()
+		p.at.root.Close()
+		p.at = nil
+	}
+}
+
+// here returns the path here of an entry that was offered as path.
+func (p *placer) here(path string) string {
+	first, rest := top(p.vol.style.local(path))
+	if name, ok := p.journal.tops[first]; ok {
+		return name + rest
+	}
+	return first + rest
+}
+
+// mkdir makes a folder and returns its path here.
+func (p *placer) mkdir(path string) (string, error) {
+	dest := p.vol.root
+	first, rest := top(p.vol.style.local(path))
+	name, ours := p.journal.tops[first]
+	at := name + rest
+	for n := 1; rest == ""; n++ {
+		if !ours {
+			if name = first; n > 1 {
+				name = another(first, n, true)
+			}
+			if _, err := dest.Lstat(name); err == nil {
+				continue
+			}
+			if err := p.journal.top(first, name); err != nil {
+				return "", err
+			}
+		}
+		at = name
+		err := dest.Mkdir(at, 0o777)
+		if !errors.Is(err, fs.ErrExist) {
+			p.fresh[at] = err == nil
+			return at, err
+		}
+		if ours {
+			break
+		}
+	}
+	err := dest.Mkdir(at, 0o777)
+	if errors.Is(err, fs.ErrExist) {
+		if info, err2 := dest.Lstat(at); err2 == nil && info.IsDir() {
+			err = nil // an earlier attempt made it
+		}
+	}
+	return at, err
+}
+
+// fail records an entry that cannot be received, and tells the sender. It returns
+// an error if no other entry can be received either. Run may call it, too.
+func (p *placer) fail(index int, path string, err error) error {
+	if fatal(err) || p.vol != nil && !p.vol.here() {
+		return writing(err)
+	}
+	if codeOf(err) == 0 {
+		err = writing(err)
+	}
+	p.skip(path, err)
+	p.say(message{kind: kindFailed, entry: uint16(index), code: codeOf(err)}) // or the transfer is over
+	return nil
+}
+
+// add takes a file that is whole.
+func (p *placer) add(f wholeFile) {
+	f.wanted = p.here(f.entry.path)
+	first, _ := top(f.wanted)
+	f.fresh = p.fresh[first]
+	p.batch = append(p.batch, f)
+	p.bytes += f.entry.size
+	switch {
+	case p.bytes < batchBytes && len(p.batch) < batchFiles:
+	case p.bytes >= batchesMax*batchBytes || len(p.batch) >= batchesMax*batchFiles:
+		p.flush()
+	default:
+		p.try(work{batch: p.batch, made: p.made}) // the more there is, the less each file costs
+	}
+}
+
+// tellOf has the app told of a folder, before the files in it.
+func (p *placer) tellOf(f File, path string) {
+	if p.opts.Received == nil {
+		return
+	}
+	p.made = append(p.made, newFolder{f, path})
+	if len(p.made) >= batchFiles {
+		p.flush()
+	}
+}
+
+// flush has everything placed that was added.
+func (p *placer) flush() {
+	if len(p.batch) > 0 || len(p.made) > 0 {
+		p.in <- work{batch: p.batch, made: p.made}
+		p.batch, p.made, p.bytes = nil, nil, 0
+	}
+}
+
+// try hands work to run if that has nothing else to do.
+func (p *placer) try(w work) bool {
+	select {
+	case p.in <- w:
+		if w.early == nil {
+			p.batch, p.made, p.bytes = nil, nil, 0
+		}
+		return true
+	default:
+		return false
+	}
+}
+
+// early has the bytes that were written to f brought to the disk, so that there
+// is less to wait for in the end, and a power cut does not take everything. It
+// reports false, and nothing happens, while run is at work: the stream does not
+// wait for the disk.
+func (p *placer) early(f *os.File) bool { return p.try(work{early: f}) }
+
+// settle waits until everything that was added is in its place, or has failed.
+func (p *placer) settle() error {
+	p.flush()
+	waiter := make(chan struct{})
+	p.in <- work{waiter: waiter}
+	select {
+	case <-waiter:
+		return nil
+	case <-p.ctx.Done():
+		return p.why()
+	}
+}
+
+// finish has everything placed that was added, also where the transfer has ended
+// otherwise, and ends run.
+func (p *placer) finish() {
+	p.flush()
+	close(p.in)
+	<-p.done
+}
+
+// run does the work. It ends with finish, and not with the transfer: files that
+// are whole get their places in any case.
+func (p *placer) run() {
+	defer close(p.done)
+	for w := range p.in {
+		switch {
+		case w.early != nil:
+			w.early.Sync() // an error comes again, where it matters
+		case w.waiter != nil:
+			close(w.waiter)
+		default:
+			for _, m := range w.made {
+				p.tell(m.file, m.path)
+			}
+			if err := p.place(w.batch); err != nil {
+				p.cancel(err)
+			}
+		}
+	}
+}
+
+// place puts files in their places, in the order that journal describes. Its
+// error is one of the destination as a whole; files that it does not concern are
+// in their places nevertheless.
+func (p *placer) place(batch []wholeFile) (ended error) {
+	if len(batch) == 0 {
+		return nil
+	}
+	defer p.leave()
+	places := make([]place, len(batch))
+	for i := range batch {
+		f := &batch[i]
+		f.path = p.vacant(f, 1)
+		places[i] = place{number: f.number, entry: f.entry, path: f.path}
+	}
+	if err := p.journal.place(places...); err != nil {
+		return writing(err)
+	}
+	errs, err := p.sync(batch)
+	if err != nil {
+		return writing(err)
+	}
+	for i := range batch {
+		f := &batch[i]
+		err := errs[i]
+		if err == nil {
+			err = p.link(f)
+		}
+		if err != nil {
+			if err := p.fail(f.index, f.entry.path, err); ended == nil {
+				ended = err
+			}
+			continue
+		}
+		p.update(func(now *Progress, r *Result) {
+			now.Files++
+			r.Files++
+			r.Bytes += f.entry.size
+		})
+		p.tell(f.entry.file(f.index), f.path)
+	}
+	return ended
+}
+
+// sync gives data files their permissions and times, and brings them and the
+// journal to the disk. It returns an error for each file, or one of the journal.
+func (p *placer) sync(batch []wholeFile) ([]error, error) {
+	if len(batch) > fewSyncs {
+		if errs := p.each(batch, false); p.vol.syncAll() {
+			return errs, nil
+		}
+	}
+	journal := make(chan error, 1)
+	go func() { journal <- p.journal.sync() }()
+	errs := p.each(batch, true)
+	return errs, <-journal
+}
+
+// each finishes data files, some at the same time, and returns an error for each.
+func (p *placer) each(batch []wholeFile, sync bool) []error {
+	errs := make([]error, len(batch))
+	if !sync && !p.opts.Modes && !p.opts.Times {
+		return errs
+	}
+	slots := make(chan struct{}, fewSyncs)
+	for i := range batch {
+		slots <- struct{}{}
+		go func() {
+			defer func() { <-slots }()
+			errs[i] = p.finishData(&batch[i], sync)
+		}()
+	}
+	for range cap(slots) {
+		slots <- struct{}{}
+	}
+	return errs
+}
+
+// finishData sets the permissions and times of a data file, as far as the file
+// system takes them, and brings it to the disk if sync says so. What permissions
+// take away is no longer needed: the file stays open.
+func (p *placer) finishData(f *wholeFile, sync bool) error {
+	name := p.journal.data(f.number)
+	file, err := p.vol.open(name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if p.opts.Modes && runtime.GOOS != "windows" {
+		mode := os.FileMode(f.entry.mode)
+		if !p.opts.Trusted {
+			mode &^= 0o111
+		}
+		file.Chmod(mode)
+	}
+	if p.opts.Times {
+		p.vol.partial.Chtimes(name, f.entry.modTime(), f.entry.modTime())
+	}
+	if !sync {
+		return nil
+	}
+	return p.vol.sync(file)
+}
+
+// tell tells the app of a file or a folder that is in its place.
+func (p *placer) tell(f File, path string) {
+	if p.opts.Received != nil && !p.left.Load() {
+		p.opts.Received(f, path)
+	}
+}
+
+// vacant returns the path for f, or from its nth name on the first that is free.
+func (p *placer) vacant(f *wholeFile, n int) string {
+	for ; ; n++ {
+		name := f.wanted
+		if n > 1 {
+			name = another(name, n, false)
+		}
+		if n == 1 && f.fresh || !p.taken(name) {
+			return name
+		}
+	}
+}
+
+func (p *placer) taken(name string) bool {
+	if dir := path.Dir(name); dir != "." {
+		if at := p.enter(dir); at != nil {
+			return at.has(path.Base(name))
+		}
+	}
+	_, err := p.vol.root.Lstat(name)
+	return err == nil
+}
+
+func (p *placer) record(f *wholeFile, hold bool) error {
+	return p.journal.place(place{number: f.number, entry: f.entry, path: f.path, hold: hold})
+}
+
+// link gives f its final name, or the next one that is free, and removes the one
+// in the partial folder.
+func (p *placer) link(f *wholeFile) error {
+	name := p.journal.data(f.number)
+	for n := 2; ; n++ {
+		err := p.hardLink(name, f.path)
+		if err == nil {
+			p.vol.dir.remove(name)
+			return nil
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			err = p.create(f, partialDir+"/"+name)
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		f.path = p.vacant(f, n)
+		if err := p.record(f, false); err != nil {
+			return err
+		}
+		if err := p.journal.sync(); err != nil {
+			return err
+		}
+	}
+}
+
+// hardLink gives the data file called name the path to. It fails where something
+// has that.
+func (p *placer) hardLink(name, to string) error {
+	if err := p.vol.faults("link", to); err != nil {
+		return err
+	}
+	if at := p.enter(path.Dir(to)); at != nil {
+		if err := at.link(p.vol.dir, name, path.Base(to)); !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+	}
+	return p.vol.root.Link(partialDir+"/"+name, to)
+}
+
+// create gives f its final name where there are no hard links: an empty file keeps
+// the place until f replaces it.
+func (p *placer) create(f *wholeFile, data string) error {
+	if p.taken(f.path) {
+		return fs.ErrExist // an empty file of somebody else's is not to be recorded as ours
+	}
+	if err := p.record(f, true); err != nil {
+		return err
+	}
+	if err := p.vol.faults("place", f.path); err != nil {
+		return err
+	}
+	holder, err := p.vol.root.OpenFile(f.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	holder.Close()
+	if err := p.vol.root.Rename(data, f.path); err != nil {
+		p.vol.root.Remove(f.path)
+		return err
+	}
+	p.vol.note(func(l *Lacks) { l.Links = true })
+	return nil
+}
+
+// folders gives the folders of an offer their permissions and times, now that
+// nothing more comes into them, and brings the names of files to the disk.
+func (p *placer) folders(o *Offer) error {
+	synced := o.totals.folders > fewSyncs && p.vol.syncAll()
+	if synced && !p.opts.Modes && !p.opts.Times {
+		return nil
+	}
+	if !synced {
+		p.vol.syncFolder(".")
+	}
+	c := o.spool.all()
+	for left := o.totals.folders; left > 0 && c.next(); {
+		if c.kind != kindFolder {
+			continue
+		}
+		if left--; o.verdicts[c.index] != verdictWhole {
+			continue
+		}
+		path := p.here(c.path)
+		if p.opts.Modes && runtime.GOOS != "windows" {
+			p.vol.root.Chmod(path, os.FileMode(c.mode|0o700))
+		}
+		if p.opts.Times {
+			p.vol.root.Chtimes(path, c.modTime(), c.modTime())
+		}
+		if !synced {
+			p.vol.syncFolder(path)
+		}
+	}
+	return writing(c.err)
+}

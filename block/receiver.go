@@ -1,0 +1,315 @@
+package block
+
+import (
+	"context"
+	"crypto/rand"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+// A receiver receives one transfer: an arrival reads messages, and for each offer
+// an assembler makes files of them, which a placer puts in their places. Fields
+// belong to the goroutine of receive unless they say otherwise.
+type receiver struct {
+	*transfer
+	opts    ReceiveOptions
+	decide  func(context.Context, *Offer) error
+	vol     *volume // nil if there is no destination
+	arrival *arrival
+	journal *journal        // nil before the first answer, and if there is no destination
+	placer  *placer         // nil before the first answer
+	names   *names          // likewise
+	used    map[uint32]bool // numbers of data files that were claimed
+	resumes map[int]resume  // what was claimed of the files of the offer, by index
+	fresh   bool            // no earlier attempt has left anything
+	id      [16]byte
+	offer   *Offer
+	waiting *waitingPlace // of an offer that is not accepted
+
+	announced totals // of the whole transfer
+	offered   totals // of the offers so far
+	earlier   int    // entries of the offers before this one
+
+	answered atomic.Bool // an answer was given
+	arrived  atomic.Bool // everything is in its place
+	complete bool        // and the sender knows
+}
+
+// receive is the whole transfer.
+func (r *receiver) receive() (err error) {
+	defer func() {
+		if err != nil {
+			r.cancel(err) // the sender is told now
+		}
+		if r.placer != nil {
+			r.placer.finish()
+		}
+	}()
+	if r.id, err = r.arrival.hello(); err != nil {
+		return err
+	}
+	r.start(&r.talks, r.arrival.run)
+	for last := false; !last; {
+		if err := r.readOffer(); err != nil {
+			return err
+		}
+		last = r.offered == r.announced
+		if err := r.answerOffer(last); err != nil {
+			return err
+		}
+		if err := r.takeFiles(last); err != nil {
+			return err
+		}
+	}
+	// All is in its place, whether the sender learns of it or not. If it does not, it
+	// comes again, and has to find that.
+	r.arrived.Store(true)
+	if err := r.say(message{kind: kindDone}); err != nil {
+		return err
+	}
+	if err := r.flush(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, farewell)
+	defer cancel()
+	r.complete = r.arrival.done(ctx)
+	r.cancel(errFinished)
+	return nil
+}
+
+// tidy frees everything.
+func (r *receiver) tidy() {
+	r.waiting.leave()
+	if r.offer != nil {
+		r.offer.spool.close()
+	}
+	if r.journal != nil {
+		r.journal.close(r.complete && !r.again)
+	}
+	if r.vol != nil {
+		r.vol.leave()
+	}
+}
+
+// readOffer reads the next offer.
+func (r *receiver) readOffer() error {
+	if r.offer != nil {
+		r.earlier += r.offer.spool.count
+		r.offer.spool.close()
+	}
+	r.offer = newOffer()
+	r.offer.Earlier = r.earlier
+	if r.vol != nil {
+		r.offer.spool.limit, r.offer.spool.create = spoolAt, r.createSpool
+	}
+	var late *time.Timer
+	for {
+		it, err := r.arrival.receive(nil, func() {})
+		if err != nil {
+			return err
+		}
+		if it.entry == nil {
+			return violation("message %d inside an offer", it.kind)
+		}
+		if late == nil {
+			late = time.AfterFunc(arriveWithin, func() { r.cancel(&told{ErrUnanswered, "the offer took over 60 s to arrive"}) })
+			defer late.Stop()
+		}
+		if it.kind == kindOffered {
+			return r.endOffer(it.entry.totals)
+		}
+		before := r.offer.spool.size
+		if err := r.offer.add(it.entry); err != nil {
+			return err
+		}
+		if err := r.wait(r.offer.spool.size - before); err != nil {
+			return err
+		}
+	}
+}
+
+// wait books n bytes of an offer that is not accepted.
+func (r *receiver) wait(n int64) (err error) {
+	if r.placer != nil {
+		return nil // an offer of the same transfer was accepted
+	}
+	if r.waiting == nil {
+		if r.waiting, err = waiting.enter(r.opts.From); err != nil {
+			return err
+		}
+	}
+	return r.waiting.grow(n)
+}
+
+// endOffer checks that an offer goes on with the transfer that was announced.
+func (r *receiver) endOffer(all totals) error {
+	if err := r.wait(0); err != nil { // it may be empty
+		return err
+	}
+	if r.placer == nil {
+		r.announced = all
+	}
+	t := &r.offer.totals
+	r.offered.files += t.files
+	r.offered.folders += t.folders
+	r.offered.leftOut += t.leftOut
+	r.offered.bytes += t.bytes
+	r.offered.stored += t.stored
+	if all != r.announced || r.offered.bytes < 0 || !r.offered.within(&all) || r.offer.spool.count == 0 && r.offered != all {
+		return violation("offers of other files than were announced")
+	}
+	o := r.offer
+	o.Files, o.Folders, o.LeftOut, o.Bytes = int(all.files), int(all.folders), int(all.leftOut), all.bytes
+	return nil
+}
+
+// createSpool makes the file for a long offer, beside the journals.
+func (r *receiver) createSpool() (file *os.File, err error) {
+	name := rand.Text() + ".offer"
+	err = r.vol.enter(func() (err error) {
+		file, err = r.vol.partial.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if r.vol.partial.Remove(name) != nil { // where an open file cannot be removed
+		r.offer.spool.remove = func(string) { r.vol.partial.Remove(name) }
+	}
+	return file, nil
+}
+
+// answerOffer asks the app, finds out what is there already, and tells the sender
+// what is wanted.
+func (r *receiver) answerOffer(last bool) error {
+	if err := r.ask(); err != nil {
+		return err
+	}
+	if r.placer == nil {
+		if err := r.accept(); err != nil {
+			return err
+		}
+	}
+	r.offer.decisions()
+	b, needed, err := r.answer(last)
+	if err != nil {
+		return err
+	}
+	if err := r.room(needed); err != nil {
+		return err
+	}
+	r.answered.Store(true)
+	r.arrival.asked.Store(false)
+	return r.pass(&item{message: message{kind: kindRaw}, data: b})
+}
+
+// accept begins to receive files, once the app has accepted an offer.
+func (r *receiver) accept() error {
+	r.waiting.leave()
+	r.waiting = nil
+	if r.vol != nil {
+		if err := r.vol.enter(r.openJournal); err != nil {
+			return writing(err)
+		}
+		r.vol.clean(staleAfter) // what it cannot remove, it will try again
+		r.fresh = r.journal.next == 0
+		r.names = newNames(r.vol.style)
+	} else {
+		r.names = newNames(style{hidden: r.opts.Trusted})
+	}
+	r.used = map[uint32]bool{}
+	r.placer = newPlacer(r.transfer, &r.opts, r.vol, r.journal)
+	r.works.Go(r.placer.run)
+	return nil
+}
+
+func (r *receiver) openJournal() (err error) {
+	var key *hash
+	if r.opts.From != "" {
+		k := journalKey(r.opts.From, r.id)
+		key = &k
+	}
+	r.journal, err = openJournal(r.ctx, r.vol, key)
+	return err
+}
+
+// answer returns the answer to the offer, and how many bytes will be written.
+func (r *receiver) answer(last bool) (b []byte, needed uint64, err error) {
+	r.expectOffer()
+	b = []byte{byte(kindAnswer)}
+	claims := maxChunks
+	r.resumes = map[int]resume{}
+	c := r.offer.spool.all()
+	for c.next() {
+		if r.ctx.Err() != nil {
+			return nil, 0, r.why()
+		}
+		w, err := r.wish(c, claims, r.used, r.resumes)
+		if err != nil {
+			return nil, 0, err
+		}
+		claims -= len(w.claims)
+		if w.verdict == verdictWhole || w.verdict == verdictFrom {
+			there := int64(len(w.claims)) * blockSize(c.size)
+			needed += uint64(max(c.stored-there, 0))
+		}
+		b, _ = w.AppendBinary(b)
+	}
+	if c.err != nil {
+		return nil, 0, writing(c.err)
+	}
+	r.names.next()
+	if r.fresh {
+		needed += uint64(r.announced.stored - r.offered.stored)
+	}
+	if r.vol != nil && last {
+		if err := r.journal.settle(r.ctx, r.vol.root, r.used); err != nil {
+			return nil, 0, r.disk(err)
+		}
+	}
+	return b, needed, nil
+}
+
+// expectOffer has the totals of the progress contain the offers that are still to
+// come, since wish adds the entries of this one.
+func (r *receiver) expectOffer() {
+	t := &r.offer.totals
+	r.update(func(p *Progress, _ *Result) {
+		if r.earlier == 0 {
+			p.expect(int(r.announced.files-t.files), r.announced.bytes-t.bytes)
+		} else {
+			p.expect(-int(t.files), -t.bytes)
+		}
+	})
+}
+
+// room checks that the destination has room for that many bytes.
+func (r *receiver) room(needed uint64) error {
+	if r.vol == nil || r.opts.NoSpaceCheck {
+		return nil
+	}
+	if has, ok := r.vol.free(); ok && needed > has {
+		return &SpaceError{needed, has}
+	}
+	return nil
+}
+
+// takeFiles receives the files of an offer that was answered.
+func (r *receiver) takeFiles(last bool) error {
+	if err := newAssembler(r, r.resumes).run(); err != nil {
+		return err
+	}
+	if err := r.placer.settle(); err != nil {
+		return err
+	}
+	if r.vol != nil {
+		if err := r.placer.folders(r.offer); err != nil {
+			return err
+		}
+	}
+	if last {
+		return nil
+	}
+	return r.say(message{kind: kindDone})
+}

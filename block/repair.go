@@ -1,0 +1,89 @@
+package block
+
+// A request names a chunk that has to come again.
+type request struct {
+	entry uint16
+	chunk uint32
+}
+
+// A repair is a chunk that comes again.
+type repair struct {
+	request
+	in       *incoming // nil if it is not wanted any more
+	pos, end int64
+}
+
+// ask asks for a chunk again, or gives the file up.
+func (a *assembler) ask(in *incoming, chunk uint32) error {
+	req := request{uint16(in.index), chunk}
+	if a.asked[req]++; a.asked[req] > maxRepairs || len(a.asked) > maxAsked {
+		return a.drop(in, ErrCorrupt)
+	}
+	return a.say(message{kind: kindRepair, entry: req.entry, chunk: chunk})
+}
+
+// repair is the announcement of a chunk that comes again.
+func (a *assembler) repair(req request) error {
+	if a.again != nil || a.current != nil && !a.current.between() {
+		return violation("a repair inside a chunk")
+	}
+	if int(req.entry) > a.cursor.index {
+		return violation("a repair of a file that was not sent")
+	}
+	r := &repair{request: req}
+	a.again = r
+	if a.asked[req] == 0 {
+		return nil // it is of a file that was given up
+	}
+	r.in = a.open[req.entry]
+	if a.current != nil && a.current.index == int(req.entry) {
+		r.in = a.current
+	}
+	r.pos = int64(req.chunk) * r.in.block
+	r.end = r.pos + chunkSize(r.in.size, r.in.block, req.chunk)
+	return nil
+}
+
+// takeAgain takes n bytes of a chunk that comes again: data, or a hole if that is
+// nil. A hole is written, since something else is there.
+func (a *assembler) takeAgain(r *repair, n int64, data []byte) error {
+	if r.in == nil {
+		return nil
+	}
+	if n > r.end-r.pos {
+		return violation("a chunk that is too long")
+	}
+	r.pos += n
+	if data == nil {
+		return a.writeZeros(r.in, r.pos-n, n)
+	}
+	return a.write(r.in, data, r.pos-n)
+}
+
+// repaired is the end of a chunk that came again.
+func (a *assembler) repaired(it *item) error {
+	r := a.again
+	a.again = nil
+	in := r.in
+	if in == nil {
+		return nil
+	}
+	if r.pos != r.end {
+		return violation("a chunk that is too short")
+	}
+	if it.sum != it.hash {
+		return a.ask(in, r.chunk)
+	}
+	delete(a.asked, r.request)
+	in.hashes[r.chunk] = it.hash
+	in.missing--
+	a.update(func(_ *Progress, result *Result) { result.Repaired++ })
+	if err := a.verified(in, r.chunk, it.hash, r.end-int64(r.chunk)*in.block); err != nil {
+		return err
+	}
+	if in.ended && in.missing == 0 {
+		delete(a.open, r.entry)
+		return a.whole(in)
+	}
+	return nil
+}

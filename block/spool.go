@@ -1,0 +1,137 @@
+package block
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"os"
+
+	"github.com/sdp2p/p2p/proto"
+)
+
+const (
+	spoolAt  = 1 << 20 // bytes of entries that a receiver keeps in memory
+	markedBy = 64      // entries from one mark to the next
+)
+
+// A spool keeps the entries of offers, encoded: in memory at first, in a file
+// when they are many.
+type spool struct {
+	limit  int                      // bytes that are kept in memory
+	create func() (*os.File, error) // makes the file, and removes its name where the system allows that
+	remove func(name string)        // removes the file where it kept its name; may be nil
+
+	count   int
+	size    int64
+	memory  []byte // what is not in file
+	file    *os.File
+	written int64   // bytes in file
+	marks   []int64 // where each 64th entry begins
+}
+
+// add adds an entry that is not an end. It returns its encoding, which is good
+// until the next call.
+func (s *spool) add(e *entry) ([]byte, error) {
+	if len(s.memory) >= s.limit {
+		if err := s.flush(); err != nil {
+			return nil, err
+		}
+	}
+	b, err := e.AppendBinary(s.memory)
+	if err != nil {
+		return nil, err
+	}
+	encoded := b[len(s.memory):]
+	if s.count%markedBy == 0 {
+		s.marks = append(s.marks, s.size)
+	}
+	s.memory, s.size = b, s.size+int64(len(encoded))
+	s.count++
+	return encoded, nil
+}
+
+// flush moves what is in memory to the file.
+func (s *spool) flush() (err error) {
+	if s.file == nil {
+		if s.file, err = s.create(); err != nil {
+			return err
+		}
+	}
+	n, err := s.file.WriteAt(s.memory, s.written)
+	s.written += int64(n)
+	s.memory = s.memory[:0]
+	if s.limit > spoolAt { // from now on, little is kept
+		s.limit, s.memory = spoolAt, nil
+	}
+	return err
+}
+
+// reader returns what was added, from that offset on.
+func (s *spool) reader(offset int64) io.Reader {
+	memory := bytes.NewReader(s.memory[min(max(offset-s.written, 0), int64(len(s.memory))):])
+	if offset >= s.written {
+		return memory
+	}
+	return io.MultiReader(io.NewSectionReader(s.file, offset, s.written-offset), memory)
+}
+
+func (s *spool) close() {
+	if s.file != nil {
+		s.file.Close()
+		if s.remove != nil {
+			s.remove(s.file.Name())
+		}
+	}
+}
+
+// A cursor goes through the entries of a spool. More than one may.
+type cursor struct {
+	entry
+	index int // of entry; that before the first one
+	end   int // the index behind the last one
+	d     *proto.Decoder
+	r     *bufio.Reader
+	err   error
+}
+
+// entries returns a cursor in front of the entries from first up to, and without,
+// end.
+func (s *spool) entries(first, end int) *cursor {
+	c := &cursor{index: first - 1, end: end}
+	mark := first / markedBy
+	offset := s.size
+	if mark < len(s.marks) {
+		offset = s.marks[mark]
+	}
+	c.r = bufio.NewReaderSize(s.reader(offset), 32<<10)
+	c.d = proto.NewDecoder(c.r)
+	for skip := first - mark*markedBy; skip > 0 && c.err == nil && first < s.count; skip-- {
+		c.d.Reset(c.r)
+		c.err = c.entry.DecodeFrom(c.d)
+	}
+	return c
+}
+
+// all returns a cursor in front of all entries.
+func (s *spool) all() *cursor { return s.entries(0, s.count) }
+
+// at returns the entry of that index, in a time that does not depend on how many
+// there are.
+func (s *spool) at(index int) (entry, error) {
+	c := s.entries(index, index+1)
+	c.next()
+	return c.entry, c.err
+}
+
+// next moves to the next entry. It reports false at the end and after an error.
+func (c *cursor) next() bool {
+	if c.err != nil || c.index+1 >= c.end {
+		return false
+	}
+	c.d.Reset(c.r)
+	if c.err = c.entry.DecodeFrom(c.d); c.err != nil {
+		return false
+	}
+	c.index++
+	return true
+}

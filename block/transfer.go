@@ -1,0 +1,257 @@
+package block
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A transfer is what both sides of one have in common. Its goroutines end with
+// ctx, whose cause is the transfer's error.
+type transfer struct {
+	*link
+	meter
+	parent   context.Context
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
+	talks    sync.WaitGroup // goroutines that use the stream: they end soon after ctx
+	works    sync.WaitGroup // all others: a disk may hold them
+	left     atomic.Bool    // Send or Receive has returned: the app is told nothing more
+	greeting []byte         // what talk says first, also if the transfer has ended
+	said     chan struct{}  // closed when talk has returned
+	out      chan *item     // to talk
+	room     chan struct{}  // one for each buffer that may be in use
+}
+
+// An item is a message on its way through a transfer.
+type item struct {
+	message
+	entry *entry // of an offer, at the receiver
+	data  []byte // what is written as it is, of kindRaw and kindPack; of kindData, at the receiver: in a buffer
+	sum   hash   // of kindChunk, at the receiver: what was computed
+	last  bool   // nothing: talk returns
+}
+
+const (
+	buffers = 2         // that a transfer uses at most
+	piece   = 128 << 10 // bytes that are read, hashed, and written in one step: two of them leave room in a core's cache
+)
+
+// A buffer has room for a piece, and for the messages around it.
+type buffer [piece + framing]byte
+
+var pool = sync.Pool{New: func() any { return new(buffer) }}
+
+func newTransfer(ctx context.Context, conn net.Conn) *transfer {
+	t := &transfer{
+		link: newLink(conn), parent: ctx, said: make(chan struct{}),
+		out: make(chan *item, 2*buffers), room: make(chan struct{}, buffers),
+	}
+	t.ctx, t.cancel = context.WithCancelCause(ctx)
+	return t
+}
+
+// start runs f, which works until it returns; its error ends the transfer.
+func (t *transfer) start(of *sync.WaitGroup, f func() error) {
+	of.Go(func() {
+		if err := f(); err != nil {
+			t.cancel(err)
+		}
+	})
+}
+
+// why returns why the transfer ends.
+func (t *transfer) why() error {
+	cause := context.Cause(t.ctx)
+	if cause != nil && t.parent.Err() != nil && cause == context.Cause(t.parent) {
+		return cancelled(cause)
+	}
+	return cause
+}
+
+// buffer returns an empty buffer, once there is one.
+func (t *transfer) buffer() ([]byte, error) {
+	select {
+	case t.room <- struct{}{}:
+		return pool.Get().(*buffer)[:], nil
+	case <-t.ctx.Done():
+		return nil, t.why()
+	}
+}
+
+// recycle takes a buffer back.
+func (t *transfer) recycle(b []byte) {
+	pool.Put((*buffer)(b[:piece+framing]))
+	<-t.room
+}
+
+// pass hands an item to talk.
+func (t *transfer) pass(it *item) error {
+	select {
+	case t.out <- it:
+		return nil
+	case <-t.ctx.Done():
+		return t.why()
+	}
+}
+
+// say has m written.
+func (t *transfer) say(m message) error { return t.pass(&item{message: m}) }
+
+// flush returns when everything that was said so far is written.
+func (t *transfer) flush() error {
+	if err := t.pass(&item{last: true}); err != nil {
+		return err
+	}
+	select {
+	case <-t.said:
+		return nil
+	case <-t.ctx.Done():
+		return t.why()
+	}
+}
+
+// talk writes what comes out of out, until the last item, or until the transfer
+// ends: then it tells the peer why.
+func (t *transfer) talk() error {
+	defer close(t.said)
+	w := newWriter(t.link)
+	w.Write(t.greeting)
+	timer := time.NewTimer(keepAlive)
+	defer timer.Stop()
+	for t.ctx.Err() == nil {
+		var it *item
+		select {
+		case it = <-t.out:
+		default:
+			if err := w.Flush(); err != nil {
+				return t.lost(err)
+			}
+			select {
+			case it = <-t.out:
+			case <-timer.C:
+				it = new(item)
+			case <-t.ctx.Done():
+				continue
+			}
+		}
+		if it.last {
+			return t.lost(w.Flush())
+		}
+		timer.Reset(keepAlive)
+		err := w.item(it)
+		if it.kind == kindPack {
+			t.recycle(it.data)
+		}
+		if err != nil {
+			return t.lost(err)
+		}
+	}
+	if why := t.why(); untold(why) {
+		w.item(&item{message: message{kind: kindAbort, code: codeOf(why), reason: printable(reason(why), maxText)}})
+		w.Flush()
+	}
+	return nil
+}
+
+// streamError marks an error of the stream itself.
+func streamError(err error) error {
+	if err == nil || errors.Is(err, errStream) || errors.Is(err, ErrTimeout) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errStream, err)
+}
+
+// untold tells whether the peer can, and does not yet, know why a transfer ends.
+func untold(err error) bool {
+	var told *PeerError
+	return err != errFinished && !errors.As(err, &told) && !errors.Is(err, errStream)
+}
+
+// lost returns the error of a write. A peer that has ended the transfer has said
+// why before it closed the stream: the reading side has a moment to find that.
+func (t *transfer) lost(err error) error {
+	if err != nil {
+		select {
+		case <-t.ctx.Done():
+		case <-time.After(farewell / 2):
+		}
+	}
+	return streamError(err)
+}
+
+// A writer writes items.
+type writer struct {
+	*bufio.Writer
+	scratch []byte
+}
+
+// newWriter returns a writer that keeps what is short.
+func newWriter(l *link) *writer { return &writer{Writer: bufio.NewWriterSize(l, 4<<10)} }
+
+func (w *writer) item(it *item) (err error) {
+	b := it.data
+	if it.kind != kindRaw && it.kind != kindPack {
+		if b, err = it.message.AppendBinary(w.scratch[:0]); err != nil {
+			return err
+		}
+		w.scratch = b
+	}
+	_, err = w.Write(b)
+	return err
+}
+
+// run runs a side's work, f, and then tidy. It returns when both, and all
+// goroutines, have ended, with the error that came first; a disk that hangs does
+// not hold it for a second after the app's context is done.
+func (t *transfer) run(f func() error, report func(Progress), tidy func()) error {
+	late := make(chan struct{})
+	defer context.AfterFunc(t.parent, func() {
+		t.hasten(hurry)
+		time.AfterFunc(hurry+100*time.Millisecond, func() { close(late) })
+	})()
+	t.talks.Go(func() {
+		<-t.ctx.Done()
+		after := farewell
+		if t.parent.Err() != nil {
+			after = hurry
+		}
+		t.end(untold(t.why()), after)
+	})
+	t.talks.Go(func() { t.guard(t.ctx) })
+	t.works.Go(func() { t.tick(report) })
+	t.works.Go(func() {
+		err := f()
+		if err == nil {
+			err = errFinished
+		}
+		t.cancel(err)
+	})
+	worked := make(chan struct{})
+	go func() {
+		defer close(worked)
+		t.works.Wait()
+		t.talks.Wait()
+		tidy()
+	}()
+	<-t.ctx.Done()
+	t.talks.Wait()
+	err := t.why()
+	if err == errFinished {
+		err = nil
+	} else if untold(err) {
+		t.drain()
+	}
+	select {
+	case <-worked:
+	case <-late:
+	}
+	t.left.Store(true)
+	t.conn.SetDeadline(time.Time{})
+	return err
+}
