@@ -154,7 +154,7 @@
 // In each state but over, each side may say keep, and abort, which is the last
 // thing it says; the receiver may report progress. Either side may say failed once
 // for each entry, of those that are wanted, and the sender does not begin a file
-// that it has failed. If the receiver says it of a file in transit, the sender ends
-// that file with its own failed at the end of the chunk. The receiver asks for a
-// chunk of a file that was begun, three times at most.
+// that it has failed. If the receiver says it of a file in transit, the sender soon
+// ends that file with its own failed. The receiver asks for a chunk of a file that
+// was begun, three times at most.
 package block

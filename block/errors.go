@@ -216,9 +216,9 @@ func printable(text string, limit int) string {
 			return unicode.ReplacementChar
 		}
 		return r
-	}, text[:min(len(text), limit)])
-	for len(clean) > limit { // a replacement takes three bytes
-		clean = strings.TrimSuffix(strings.ToValidUTF8(clean[:limit], ""), string(unicode.ReplacementChar))
+	}, text)
+	if len(clean) > limit {
+		clean = strings.ToValidUTF8(clean[:limit], "") // without half a character
 	}
 	return clean
 }

@@ -17,11 +17,12 @@ import (
 )
 
 const (
-	journalEnd  = ".journal"
-	maxJournal  = 1 << 30            // bytes that are read of one
-	recordSize  = 1 + 2 + 8          // of a record without content
-	maxRecord   = 2 * (maxPath + 64) // of its content
-	maxRecords  = 32 << 10           // that are written in one step
+	journalEnd = ".journal"
+	maxJournal = 1 << 30   // bytes that are read of one
+	recordSize = 1 + 2 + 8 // of a record without content
+	headerSize = recordSize + 32
+	maxRecord  = 2 * (maxPath + 64) // of its content
+	maxRecords = 32 << 10           // that are written in one step
 )
 
 // A journal records the state of one offer of one sender that is not complete, so
@@ -367,11 +368,11 @@ func (j *journal) data(number uint32) string {
 	return j.name + "." + strconv.FormatUint(uint64(number), 10)
 }
 
-// close closes the journal. If the transfer is complete, or nobody could find the
-// journal again, all of it is removed.
+// close closes the journal. If the transfer is complete, if there is nothing to go
+// on with, or if nobody could find the journal again, all of it is removed.
 func (j *journal) close(complete bool) {
 	defer j.free()
-	if complete || !j.keep {
+	if complete || !j.keep || j.size <= headerSize {
 		j.sweep(func(uint32) bool { return true })
 		removeOpen(j.dir, j.file, j.name+journalEnd)
 		return

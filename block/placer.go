@@ -64,7 +64,7 @@ type work struct {
 	batch  []wholeFile
 	made   []newFolder
 	early  *os.File
-	waiter chan<- struct{}
+	waiter chan<- error // gets the first error of the destination as a whole
 }
 
 func newPlacer(t *transfer, opts *ReceiveOptions, vol *volume, j *journal) *placer {
@@ -220,11 +220,11 @@ func (p *placer) early(f *os.File) bool { return p.try(work{early: f}) }
 // settle waits until everything that was added is in its place, or has failed.
 func (p *placer) settle() error {
 	p.flush()
-	waiter := make(chan struct{})
+	waiter := make(chan error, 1)
 	p.in <- work{waiter: waiter}
 	select {
-	case <-waiter:
-		return nil
+	case err := <-waiter:
+		return err
 	case <-p.ctx.Done():
 		return p.why()
 	}
@@ -242,17 +242,19 @@ func (p *placer) finish() {
 // are whole get their places in any case.
 func (p *placer) run() {
 	defer close(p.done)
+	var ended error
 	for w := range p.in {
 		switch {
 		case w.early != nil:
 			w.early.Sync() // an error comes again, where it matters
 		case w.waiter != nil:
-			close(w.waiter)
+			w.waiter <- ended
 		default:
 			for _, m := range w.made {
 				p.tell(m.file, m.path)
 			}
-			if err := p.place(w.batch); err != nil {
+			if err := p.place(w.batch); err != nil && ended == nil {
+				ended = err
 				p.cancel(err)
 			}
 		}

@@ -83,7 +83,7 @@ func (s *sender) sendFile(l *lot, index int, e entry, w wish) error {
 	}
 	for pos := there; pos < size; {
 		end := min(pos+block, size)
-		sum, err := s.sendChunk(c, start+pos, start+end)
+		sum, err := s.sendChunk(l, index, c, start+pos, start+end)
 		if err != nil {
 			return err
 		}
@@ -92,9 +92,9 @@ func (s *sender) sendFile(l *lot, index int, e entry, w wish) error {
 		if err := s.serveRepairs(l); err != nil {
 			return err
 		}
-		if f := s.failure(l, index); f.err != nil {
-			return errGivenUp
-		}
+	}
+	if s.failure(l, index).err != nil {
+		return errGivenUp
 	}
 	if err := c.check(); err != nil {
 		return err
@@ -138,12 +138,15 @@ func (s *sender) confirm(c *content, claims []hash, block int64) ([]hash, error)
 	return claims, nil
 }
 
-// sendChunk sends a chunk and returns its hash. A buffer holds everything that is
-// written in one step: the end of a write costs a switch between goroutines, and
-// packets that are not full.
-func (s *sender) sendChunk(c *content, start, end int64) (h hash, err error) {
+// sendChunk sends a chunk of a file and returns its hash, unless one of the sides
+// gives up the file. A buffer holds everything that is written in one step: the
+// end of a write costs a switch between goroutines, and packets that are not full.
+func (s *sender) sendChunk(l *lot, index int, c *content, start, end int64) (h hash, err error) {
 	s.chunk.reset()
 	for start < end {
+		if s.failure(l, index).err != nil {
+			return h, errGivenUp
+		}
 		if n := c.hole(start, end); n > 0 {
 			start += n
 			if h, err = s.sendHole(n, start == end); err != nil {
@@ -239,7 +242,7 @@ func (s *sender) repair(l *lot, q request) error {
 			return err
 		}
 		before := s.progress()
-		_, err = s.sendChunk(file, start, start+chunkSize(size, block, q.chunk))
+		_, err = s.sendChunk(l, index, file, start, start+chunkSize(size, block, q.chunk))
 		s.update(func(p *Progress, r *Result) {
 			p.FileBytes, p.Bytes = before.FileBytes, before.Bytes
 			r.Repaired++

@@ -1,0 +1,173 @@
+package block
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// failOnce returns faults that fail one operation: the nth of its kind whose name
+// has that part.
+func failOnce(op, part string, nth int32, err error) func(string, string) error {
+	var n atomic.Int32
+	return func(o, name string) error {
+		if o == op && strings.Contains(name, part) && n.Add(1) == nth {
+			return err
+		}
+		return nil
+	}
+}
+
+// A file that cannot be created, written or placed for a reason of its own fails
+// alone. Both sides know which one, and the next attempt brings it.
+func TestOneFileFails(t *testing.T) {
+	sizes := map[string]int{"1 small": 5, "2 large": 300 << 10, "3 large": 400 << 10, "4 small": 6}
+	for name, test := range map[string]struct {
+		faults func(op, name string) error
+		failed string
+	}{
+		"created": {failOnce("create", "", 2, syscall.EACCES), "top/2 large"},
+		"stored":  {failOnce("create", "", 4, syscall.EIO), "top/4 small"},
+		"written": {failOnce("write", "", 4, syscall.EFBIG), "top/3 large"},
+		"synced":  {failOnce("sync", ".1", 1, syscall.EIO), "top/2 large"},
+		"placed": {func(op, name string) error { // there are no hard links either
+			if op == "link" || op == "place" && name == "top/1 small" {
+				return syscall.EIO
+			}
+			return nil
+		}, "top/1 small"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			source, want := folderOf(sizes)
+			r := try{sources: []Source{source}, dir: t.TempDir()}
+			r.receive.faults = test.faults
+			sent, received := r.run(t)
+			for _, side := range []outcome{sent, received} {
+				var missing *IncompleteError
+				require.ErrorAs(t, side.err, &missing)
+				require.ErrorIs(t, side.err, ErrIncomplete)
+				require.ErrorIs(t, side.err, ErrWrite)
+				require.Equal(t, 1, missing.Missing)
+				require.Equal(t, test.failed, missing.First.Path)
+				require.Equal(t, 3, side.Files)
+			}
+			require.Len(t, contents(t, filepath.Join(r.dir, "top")), 3)
+			r.receive.faults = nil
+			sent, received = r.run(t)
+			require.NoError(t, sent.err)
+			require.NoError(t, received.err)
+			require.Equal(t, want, contents(t, filepath.Join(r.dir, "top")))
+			require.Empty(t, leftovers(t, r.dir))
+		})
+	}
+}
+
+// A file that the receiver gives up is not sent to its end.
+func TestGivenUp(t *testing.T) {
+	const size = 256 << 20
+	r := try{dir: t.TempDir(), sources: []Source{
+		{Name: "a", Reader: zeroReader{}, Size: size}, {Name: "b", Reader: strings.NewReader("hello"), Size: 5},
+	}}
+	r.receive.NoSpaceCheck = true
+	r.receive.faults = failOnce("write", "", 3, syscall.EFBIG)
+	sent, received := r.run(t)
+	require.ErrorIs(t, sent.err, ErrIncomplete)
+	require.ErrorIs(t, received.err, ErrIncomplete)
+	require.Equal(t, 1, received.Files)
+	require.Less(t, sent.Sent, int64(size/8))
+}
+
+type zeroReader struct{}
+
+func (zeroReader) ReadAt(b []byte, _ int64) (int, error) { clear(b); return len(b), nil }
+
+// What concerns the destination as a whole ends the transfer, and is told as such.
+func TestDestinationFails(t *testing.T) {
+	sizes := map[string]int{"1": 5, "2": 300 << 10, "3": 6}
+	for name, test := range map[string]struct {
+		faults func(op, name string) error
+		want   error
+	}{
+		"no space":           {failOnce("write", "", 2, syscall.ENOSPC), ErrDiskFull},
+		"no quota":           {failOnce("create", "", 2, syscall.EDQUOT), ErrDiskFull},
+		"no quota for bytes": {failOnce("sync", ".1", 1, syscall.EDQUOT), ErrDiskFull},
+		"read-only":          {failOnce("create", "", 1, syscall.EROFS), ErrWrite},
+		"journal":            {failOnce("journal", "", 3, syscall.EIO), ErrWrite},
+		"journal on disk":    {failOnce("sync", ".journal", 1, syscall.EIO), ErrWrite},
+	} {
+		t.Run(name, func(t *testing.T) {
+			source, want := folderOf(sizes)
+			r := try{sources: []Source{source}, dir: t.TempDir()}
+			r.receive.faults = test.faults
+			sent, received := r.run(t)
+			for _, side := range []outcome{sent, received} {
+				require.ErrorIs(t, side.err, test.want)
+				require.NotErrorIs(t, side.err, ErrIncomplete)
+			}
+			var peer *PeerError
+			require.ErrorAs(t, sent.err, &peer)
+			r.receive.faults = nil
+			sent, received = r.run(t)
+			require.NoError(t, sent.err)
+			require.NoError(t, received.err)
+			require.Equal(t, want, contents(t, filepath.Join(r.dir, "top")))
+		})
+	}
+}
+
+// Files that are whole get their places, also where the transfer ends before their
+// batch is full: it is cut, the disk is full, or the app ends it.
+func TestWholeFilesArePlaced(t *testing.T) {
+	sizes := map[string]int{"1": 5, "2": 300 << 10, "3": 64, "4": 2 << 20}
+	full := func(op, name string) error {
+		if op == "write" && strings.HasSuffix(name, ".3") {
+			return syscall.ENOSPC
+		}
+		return nil
+	}
+	for name, change := range map[string]func(r *try){
+		"cut":  func(r *try) { r.cut = after(900 << 10) },
+		"full": func(r *try) { r.receive.faults = full },
+	} {
+		t.Run(name, func(t *testing.T) {
+			source, want := folderOf(sizes)
+			r := try{sources: []Source{source}, dir: t.TempDir()}
+			change(&r)
+			var told []string
+			r.receive.Received = func(_ File, path string) { told = append(told, path) }
+			_, received := r.run(t)
+			require.Error(t, received.err)
+			require.Equal(t, 3, received.Files)
+			delete(want, "4")
+			require.Equal(t, want, contents(t, filepath.Join(r.dir, "top")))
+			require.Equal(t, []string{"top", "top/1", "top/2", "top/3"}, told)
+		})
+	}
+}
+
+// A folder that cannot be made fails, and the files in it, and nothing else.
+func TestFolderFails(t *testing.T) {
+	source, _ := folderOf(map[string]int{"a/x": 5, "b/x": 6, "b/in/y": 7, "c": 8, "d": 1 << 20})
+	r := try{sources: []Source{source}, dir: t.TempDir(), cut: after(600 << 10)}
+	r.run(t)
+	b := filepath.Join(r.dir, "top", "b")
+	require.NoError(t, os.RemoveAll(b))
+	require.NoError(t, os.WriteFile(b, nil, 0o600)) // a file has taken the place of the folder
+	r.cut = nil
+	sent, received := r.run(t)
+	for _, side := range []outcome{sent, received} {
+		require.ErrorIs(t, side.err, ErrIncomplete)
+		var missing []string
+		for _, s := range side.Skipped {
+			missing = append(missing, s.Path)
+		}
+		require.ElementsMatch(t, []string{"top/b", "top/b/in", "top/b/in/y", "top/b/x"}, missing)
+		require.Equal(t, 3, side.Files)
+		require.Equal(t, 2, side.Folders)
+	}
+}

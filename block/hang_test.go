@@ -1,0 +1,92 @@
+package block
+
+import (
+	"context"
+	"net"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A hanging source does not answer until it is told to.
+type hanging struct{ wake chan struct{} }
+
+func (h hanging) ReadAt(b []byte, _ int64) (int, error) {
+	<-h.wake
+	clear(b)
+	return len(b), nil
+}
+
+// hang runs a transfer of which one side's disk hangs, or its app while it decides.
+// That side's context ends after a second.
+func hang(t *testing.T, side string) {
+	root, err := os.OpenRoot(t.TempDir())
+	require.NoError(t, err)
+	defer root.Close()
+	synctest.Test(t, func(t *testing.T) {
+		a, b := net.Pipe()
+		wake := make(chan struct{})
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		sending, receiving := t.Context(), t.Context()
+		source := Source{Name: "x", Reader: zeroReader{}, Size: 1000}
+		opts := ReceiveOptions{From: "a"}
+		var decide func(context.Context, *Offer) error
+		over := false
+		opts.Progress = func(Progress) { require.False(t, over && side != "sender", "told after the end") }
+		switch side {
+		case "sender":
+			sending, source.Reader = short, hanging{wake}
+		case "receiver":
+			receiving = short
+			opts.faults = func(op, _ string) error {
+				if op == "create" {
+					<-wake
+				}
+				return nil
+			}
+		case "decide":
+			receiving = short
+			decide = func(context.Context, *Offer) error { <-wake; return nil }
+		}
+		began := time.Now()
+		type ended struct {
+			err  error
+			took time.Duration
+		}
+		sent, received := make(chan ended, 1), make(chan ended, 1)
+		go func() {
+			_, err := Send(sending, a, []Source{source}, SendOptions{})
+			sent <- ended{err, time.Since(began)}
+			a.Close()
+		}()
+		go func() {
+			_, err := Receive(receiving, b, decide, root, opts)
+			over = true
+			received <- ended{err, time.Since(began)}
+			b.Close()
+		}()
+		for _, end := range []ended{<-sent, <-received} {
+			require.ErrorIs(t, end.err, ErrCancelled)
+			require.Less(t, end.took, 2*time.Second) // of simulated time
+		}
+		if side != "sender" {
+			holders.Lock()
+			held := len(holders.m)
+			holders.Unlock()
+			require.Equal(t, side == "receiver", held > 0)
+		}
+		close(wake)
+		synctest.Wait()
+		require.Empty(t, holders.m, "a journal is still held")
+		require.Zero(t, waiting.offers)
+		if side == "receiver" { // the file was whole
+			require.Len(t, contents(t, root.Name())["x"], 1000)
+		} else {
+			require.Empty(t, leftovers(t, root.Name()))
+		}
+	})
+}
