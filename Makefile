@@ -23,6 +23,7 @@ test:
 
 test-net:
 	SDP2P_NETTEST=1 $(GO) test -count=1 -timeout 600s -parallel 6 -v ./internal/netlab ./internal/nettest ./cmd/sdp2p
+	SDP2P_NETTEST=1 $(GO) test -count=1 -timeout 120s -run '^TestReal' -v ./block
 
 kill:
 	BLOCK_KILLS=200 BLOCK_KILL_SIZE=1024 BLOCK_SPARSE=8 $(GO) test -count=1 -timeout 900s -run 'Kill|Sparse' -v ./block

@@ -4,6 +4,7 @@ package block_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -12,8 +13,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -33,7 +36,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// one is one side of a transfer.
+// one is one side of a transfer, which uses nothing that root may do.
 func one(role, socket, dir string) error {
 	c, err := net.Dial("unix", socket)
 	if err != nil {
@@ -41,15 +44,76 @@ func one(role, socket, dir string) error {
 	}
 	defer c.Close()
 	if role == "send" {
-		_, err = block.Send(context.Background(), c, block.Paths(dir), block.SendOptions{})
+		source := block.Path(dir)
+		source.FS = moded{source.FS.(readDirFS)}
+		_, err = block.Send(context.Background(), c, []block.Source{source}, block.SendOptions{})
 		return err
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
-	_, err = block.Receive(context.Background(), c, nil, root, block.ReceiveOptions{From: "sender", Trusted: true, Modes: true, Times: true})
+	if os.Getuid() == 0 {
+		if err := errors.Join(syscall.Setgroups(nil), syscall.Setgid(nobody), syscall.Setuid(nobody)); err != nil {
+			return err
+		}
+	}
+	opts := block.ReceiveOptions{From: "sender", Trusted: true, Modes: true, Times: true}
+	opts.SetFaults(faultsOf(os.Getenv("BLOCK_FAULTS")))
+	_, err = block.Receive(context.Background(), c, nil, root, opts)
 	return err
+}
+
+const nobody = 65534
+
+// faultsOf returns the faults of a kind of destination.
+func faultsOf(kind string) func(op, name string) error {
+	return func(op, _ string) error {
+		switch {
+		case kind == "lacks" && op == "lock":
+			return syscall.ENOLCK
+		case kind == "lacks" && (op == "sync" || op == "syncfs"):
+			return syscall.EOPNOTSUPP
+		case kind == "lacks" && op == "link":
+			return syscall.EPERM
+		case kind == "quota" && (op == "write" || op == "create" || op == "sync") && rand.IntN(150) == 0:
+			return syscall.EDQUOT
+		}
+		return nil
+	}
+}
+
+// A moded file system says that its files have permissions that close them to
+// their owner. Nobody could send such files, were they really so.
+type moded struct{ readDirFS }
+
+type readDirFS interface {
+	fs.ReadDirFS
+	fs.StatFS
+}
+
+type modedInfo struct{ fs.FileInfo }
+
+// modeOf returns the permissions of a file of that name.
+func modeOf(name string) fs.FileMode {
+	return []fs.FileMode{0o444, 0, 0o040, 0o644, 0o200}[len(name)%5]
+}
+
+func (i modedInfo) Mode() fs.FileMode {
+	if i.FileInfo.Mode().IsRegular() {
+		return modeOf(i.Name())
+	}
+	return i.FileInfo.Mode()
+}
+
+func (m moded) ReadDir(name string) ([]fs.DirEntry, error) {
+	entries, err := m.readDirFS.ReadDir(name)
+	for i, e := range entries {
+		if info, err := e.Info(); err == nil {
+			entries[i] = fs.FileInfoToDirEntry(modedInfo{info})
+		}
+	}
+	return entries, err
 }
 
 // A process is one side, and its stream.
@@ -60,7 +124,8 @@ type process struct {
 	err  error
 }
 
-func spawn(t *testing.T, roles, dirs [2]string) (both [2]*process) {
+// spawn starts both sides; prefix is what runs the receiver, or nothing.
+func spawn(t *testing.T, roles, dirs [2]string, faults string, prefix ...string) (both [2]*process) {
 	var listeners [2]net.Listener
 	for i, role := range roles {
 		socket := filepath.Join(t.TempDir(), "s")
@@ -68,8 +133,12 @@ func spawn(t *testing.T, roles, dirs [2]string) (both [2]*process) {
 		listeners[i], err = net.Listen("unix", socket)
 		require.NoError(t, err)
 		p := &process{out: new(strings.Builder)}
-		p.cmd = exec.CommandContext(t.Context(), os.Args[0])
-		p.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", "BLOCK_ROLE="+role, "BLOCK_SOCKET="+socket, "BLOCK_DIR="+dirs[i])
+		args := []string{os.Args[0]}
+		if role == "receive" {
+			args = append(slices.Clone(prefix), os.Args[0])
+		}
+		p.cmd = exec.CommandContext(t.Context(), args[0], args[1:]...)
+		p.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", "BLOCK_ROLE="+role, "BLOCK_SOCKET="+socket, "BLOCK_DIR="+dirs[i], "BLOCK_FAULTS="+faults)
 		p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 		require.NoError(t, p.cmd.Start())
 		both[i] = p
@@ -83,10 +152,21 @@ func spawn(t *testing.T, roles, dirs [2]string) (both [2]*process) {
 	return both
 }
 
-// attempt runs one transfer between two processes, and kills one of them after a while. It returns how much the sender
-// said, and whether all has arrived and both knew.
-func attempt(t *testing.T, source, dest string, after time.Duration, victim int) (said int64, complete bool) {
-	both := spawn(t, [2]string{"send", "receive"}, [2]string{source, dest})
+// An attempt is one transfer between two processes. One of them is killed after a
+// while, unless that is 0, or the stream breaks behind so many bytes.
+type attempt struct {
+	source, dest string
+	after        time.Duration
+	victim       int // 0: the sender
+	cut          int64
+	faults       string   // of the destination
+	prefix       []string // what runs the receiver
+}
+
+// run returns how much the sender said, and whether everything has arrived and both
+// knew.
+func (a attempt) run(t *testing.T) (said int64, complete bool) {
+	both := spawn(t, [2]string{"send", "receive"}, [2]string{a.source, a.dest}, a.faults, a.prefix...)
 	s, r := both[0], both[1]
 	var bytes atomic.Int64
 	ended := make(chan struct{}, 4)
@@ -94,7 +174,9 @@ func attempt(t *testing.T, source, dest string, after time.Duration, victim int)
 		buf := make([]byte, 64<<10)
 		for {
 			n, err := s.conn.Read(buf)
-			bytes.Add(int64(n))
+			if said := bytes.Add(int64(n)); a.cut > 0 && said > a.cut {
+				s.conn.Close()
+			}
 			if _, err2 := r.conn.Write(buf[:n]); err != nil || err2 != nil {
 				break
 			}
@@ -107,8 +189,8 @@ func attempt(t *testing.T, source, dest string, after time.Duration, victim int)
 		s.conn.(*net.UnixConn).CloseWrite()
 		ended <- struct{}{}
 	}()
-	if after > 0 {
-		timer := time.AfterFunc(after, func() { both[victim].cmd.Process.Kill() })
+	if a.after > 0 {
+		timer := time.AfterFunc(a.after, func() { both[a.victim].cmd.Process.Kill() })
 		defer timer.Stop()
 	}
 	for _, p := range both {
@@ -122,16 +204,17 @@ func attempt(t *testing.T, source, dest string, after time.Duration, victim int)
 	}
 	s.conn.Close()
 	r.conn.Close()
-	if after == 0 {
+	if a.after == 0 && a.cut == 0 {
 		require.NoError(t, s.err, s.out.String())
 		require.NoError(t, r.err, r.out.String())
 	}
 	// A sender that is killed when both know that all has arrived, and nobody else does, has nothing to go on with.
-	_, err := os.Stat(filepath.Join(dest, ".sdp2p-partial"))
+	_, err := os.Stat(filepath.Join(a.dest, ".sdp2p-partial"))
 	return bytes.Load(), s.err == nil || r.err == nil && os.IsNotExist(err)
 }
 
-// honest checks that whatever has a final name is what was sent under that name, and whole.
+// honest checks that each file with a final name is what was sent under that name,
+// whole, and with its permissions.
 func honest(t *testing.T, source, dest string) {
 	err := filepath.WalkDir(dest, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() && d.Name() == ".sdp2p-partial" {
@@ -141,38 +224,88 @@ func honest(t *testing.T, source, dest string) {
 			return nil
 		}
 		rel, _ := filepath.Rel(dest, path)
+		info, err := d.Info()
+		require.NoError(t, err)
+		if rel != "large" { // which is sent with a name of its own
+			require.Equal(t, modeOf(d.Name()), info.Mode().Perm(), rel)
+		}
+		require.NoError(t, os.Chmod(path, 0o600)) // for a test that is not root's
 		require.NoError(t, same(path, filepath.Join(filepath.Dir(source), rel)))
+		require.NoError(t, os.Chmod(path, info.Mode()))
 		return nil
 	})
 	require.NoError(t, err)
 }
 
-// A process is killed at a random moment, on a random side, and both start again, until all has arrived. BLOCK_KILLS says how
-// often (make kill).
-func TestKill(t *testing.T) {
+// newDest returns a folder that the receiver may write to.
+func newDest(t *testing.T) string {
+	dest := t.TempDir()
+	if os.Getuid() == 0 {
+		require.NoError(t, os.Chown(dest, nobody, nobody))
+	}
+	return dest
+}
+
+// killTree makes a folder with small files and large ones.
+func killTree(t *testing.T) string {
 	source := filepath.Join(t.TempDir(), "source")
 	for i := range 200 {
 		put(t, filepath.Join(source, fmt.Sprintf("folder %d/%d", i%7, i)), random(i*i, uint64(i)), 0o644)
 	}
 	put(t, filepath.Join(source, "m"), random(5<<20+1, 1), 0o644)
-	put(t, filepath.Join(source, "z"), random(2<<20, 1), 0o600)
-	want := tree(t, source)
+	put(t, filepath.Join(source, "z..."), random(2<<20, 1), 0o644)
+	return source
+}
+
+// A process is killed at a random moment, on a random side, and both start again,
+// until everything has arrived: as an ordinary user, with files that their
+// permissions close to that user, and where the file system lacks something or its
+// quota is used up now and then. BLOCK_KILLS says how often (make kill).
+func TestKill(t *testing.T) {
+	source := killTree(t)
+	for _, test := range []struct {
+		faults string
+		kills  int
+	}{{"", 12}, {"lacks", 5}, {"quota", 5}} {
+		t.Run(test.faults, func(t *testing.T) {
+			killMany(t, source, test.faults, setting("BLOCK_KILLS", test.kills))
+		})
+	}
+}
+
+func killMany(t *testing.T, source, faults string, times int) {
 	longest, transfers, most := 400*time.Millisecond, 0, 0
-	dest, kills := t.TempDir(), 0
-	for n := 0; n < setting("BLOCK_KILLS", 20); n++ {
+	dest, kills := newDest(t), 0
+	whole := func() {
+		honest(t, source, dest)
+		files := 0
+		require.NoError(t, filepath.WalkDir(filepath.Join(dest, "source"), func(_ string, d fs.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				files++
+			}
+			return err
+		}))
+		require.Equal(t, 202, files)
+	}
+	for range times {
 		kills++
-		_, complete := attempt(t, source, dest, time.Duration(rand.Int64N(int64(longest)))>>rand.IntN(6), rand.IntN(2))
+		a := attempt{source: source, dest: dest, faults: faults, victim: rand.IntN(2)}
+		a.after = time.Duration(rand.Int64N(int64(longest)))>>rand.IntN(6) + 1
+		_, complete := a.run(t)
 		honest(t, source, dest)
 		if complete {
 			transfers++
 			most, kills = max(most, kills), 0
-			require.Equal(t, want, tree(t, filepath.Join(dest, "source")))
-			dest = t.TempDir()
+			whole()
+			dest = newDest(t)
 		}
 	}
-	_, complete := attempt(t, source, dest, 0, 0)
+	if faults == "quota" {
+		faults = ""
+	}
+	_, complete := attempt{source: source, dest: dest, faults: faults}.run(t)
 	require.True(t, complete)
-	require.Equal(t, want, tree(t, filepath.Join(dest, "source")))
+	whole()
 	left, err := os.ReadDir(dest)
 	require.NoError(t, err)
 	require.Len(t, left, 1, "something is left")
@@ -191,11 +324,11 @@ func TestKillLarge(t *testing.T) {
 	_, err = io.CopyN(f, rand.NewChaCha8([32]byte{1}), size)
 	require.NoError(t, err)
 	require.NoError(t, f.Close())
-	dest := t.TempDir()
+	dest := newDest(t)
 	said, kills, complete := int64(0), int64(0), false
 	for n := 0; n < 20 && !complete; n++ {
 		var b int64
-		b, complete = attempt(t, source, dest, time.Duration(rand.Int64N(int64(1500*time.Millisecond))), n%2)
+		b, complete = attempt{source: source, dest: dest, after: time.Duration(rand.Int64N(int64(1500*time.Millisecond))) + 1, victim: n % 2}.run(t)
 		said += b
 		if kills++; complete {
 			kills--
@@ -203,10 +336,11 @@ func TestKillLarge(t *testing.T) {
 		honest(t, source, dest)
 	}
 	if !complete {
-		b, ok := attempt(t, source, dest, 0, 0)
+		b, ok := attempt{source: source, dest: dest}.run(t)
 		said += b
 		require.True(t, ok)
 	}
+	require.NoError(t, os.Chmod(filepath.Join(dest, "large"), 0o600))
 	require.NoError(t, same(filepath.Join(dest, "large"), source))
 	again := said - size
 	t.Logf("%d kills, %d bytes more than the file: %.2f %% of it for each kill", kills, again, 100*float64(again)/float64(size)/float64(max(kills, 1)))

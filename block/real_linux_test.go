@@ -1,0 +1,89 @@
+package block_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/block"
+)
+
+// needsRoot skips a test of real file systems and system calls where it was not
+// asked for, and fails where something is missing for it (make test-net).
+func needsRoot(t *testing.T, programs ...string) {
+	if os.Getenv("SDP2P_NETTEST") == "" {
+		t.Skip("SDP2P_NETTEST is not set: make test-net")
+	}
+	require.Zero(t, os.Getuid(), "root is needed")
+	for _, p := range programs {
+		_, err := exec.LookPath(p)
+		require.NoError(t, err, "%s is missing: apt-get install %s", p, p)
+	}
+}
+
+// The kernel itself says that it has no locks, no hard links and no fsync, or that
+// the quota is used up: what was interrupted goes on, as an ordinary user.
+func TestRealFaults(t *testing.T) {
+	needsRoot(t, "strace")
+	source := killTree(t)
+	for name, inject := range map[string][]string{
+		"locks":            {"flock:error=ENOLCK"},
+		"locks not there":  {"flock:error=ENOSYS"},
+		"links":            {"linkat:error=EPERM"},
+		"fsync":            {"fsync:error=EINVAL", "syncfs:error=EINVAL"},
+		"fsync of network": {"fsync:error=EOPNOTSUPP", "syncfs:error=EOPNOTSUPP"},
+		"everything":       {"flock:error=ENOLCK", "linkat:error=EOPNOTSUPP", "fsync:error=ENOSYS", "syncfs:error=ENOSYS"},
+		"quota":            {"fsync:error=EDQUOT:when=1", "syncfs:error=EDQUOT"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			strace := []string{"strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=flock,linkat,fsync,syncfs"}
+			for _, i := range inject {
+				strace = append(strace, "-e", "inject="+i)
+			}
+			a := attempt{source: source, dest: newDest(t), prefix: strace}
+			for _, a.cut = range []int64{4 << 20, 2 << 20, 3 << 19} {
+				_, complete := a.run(t)
+				require.False(t, complete)
+				honest(t, source, a.dest)
+				journals, err := filepath.Glob(filepath.Join(a.dest, ".sdp2p-partial", "*.journal"))
+				require.NoError(t, err)
+				require.Len(t, journals, 1)
+			}
+			if a.cut = 0; name == "quota" {
+				a.prefix = nil
+			}
+			said, complete := a.run(t)
+			require.True(t, complete)
+			if name != "quota" { // of which each attempt ended early
+				require.Less(t, said, int64(4<<20), "it goes on where it ended")
+			}
+			honest(t, source, a.dest)
+			left, err := os.ReadDir(a.dest)
+			require.NoError(t, err)
+			require.Len(t, left, 1)
+		})
+	}
+}
+
+// mount mounts a file system for a test.
+func mount(t *testing.T, args ...string) string {
+	dir := t.TempDir()
+	out, err := exec.Command("mount", append(args, dir)...).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	t.Cleanup(func() { require.NoError(t, exec.Command("umount", "-l", dir).Run()) })
+	return dir
+}
+
+// A file system that does not know how much room it has takes files.
+func TestRealRamfs(t *testing.T) {
+	needsRoot(t)
+	a, b := pair(t)
+	dir := mount(t, "-t", "ramfs", "ramfs")
+	sent, received := move(t, a, b, []block.Source{source("f", random(1<<20, 1))}, nil, dir, block.ReceiveOptions{From: "a"})
+	require.NoError(t, sent.err)
+	require.NoError(t, received.err)
+}
