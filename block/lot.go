@@ -283,27 +283,27 @@ func (s *sender) failure(l *lot, index int) failure {
 // count counts what has arrived of an offer, now that all of it has.
 func (s *sender) count(l *lot) error {
 	c := s.list.entries(l.first, l.end)
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	var arrived Result
 	for c.next() {
 		index := c.index - l.first
-		if _, failed := l.failed[index]; failed || !l.wanted(index) {
-			continue
+		switch {
+		case !l.wanted(index) || s.failure(l, index).err != nil:
+		case c.kind == kindFolder:
+			arrived.Folders++
+		default:
+			p := s.part(l, index, c.size)
+			arrived.Files++
+			arrived.Bytes += p.end - p.start
 		}
-		if c.kind == kindFolder {
-			s.result.Folders++
-			continue
-		}
-		s.result.Files++
-		size := c.size
-		if p, ok := l.ranges[index]; ok {
-			size = p.end - p.start
-		}
-		s.result.Bytes += size
 	}
-	s.now.Verified = s.now.Bytes
 	if c.err != nil {
 		return spoolError(c.err)
 	}
+	s.update(func(p *Progress, r *Result) {
+		r.Files += arrived.Files
+		r.Folders += arrived.Folders
+		r.Bytes += arrived.Bytes
+		p.Verified = p.Bytes
+	})
 	return nil
 }

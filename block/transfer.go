@@ -232,20 +232,25 @@ func (t *transfer) run(f func() error, report func(Progress), tidy func()) error
 		}
 		t.cancel(err)
 	})
-	worked := make(chan struct{})
+	talked, worked := make(chan struct{}), make(chan struct{})
 	go func() {
-		defer close(worked)
-		t.works.Wait()
 		t.talks.Wait()
+		close(talked)
+		t.works.Wait()
 		tidy()
+		close(worked)
 	}()
 	<-t.ctx.Done()
-	t.talks.Wait()
 	err := t.why()
 	if err == errFinished {
 		err = nil
-	} else if untold(err) {
-		t.drain()
+	}
+	select {
+	case <-talked:
+		if err != nil && untold(err) {
+			t.drain()
+		}
+	case <-late:
 	}
 	select {
 	case <-worked:
