@@ -1,0 +1,145 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// A console is what the user sees and enters. Peers have no say in it: all
+// that is printed is made printable.
+type console struct {
+	out, err io.Writer // what has been done; all else
+	live     bool      // err is a terminal
+	keys     *keyboard // or nil, if nobody answers
+}
+
+// say prints a line of what has been done.
+func (c *console) say(format string, args ...any) {
+	io.WriteString(c.out, plain(fmt.Sprintf(format, args...))+"\n")
+}
+
+// warn prints a line of anything else.
+func (c *console) warn(format string, args ...any) {
+	io.WriteString(c.err, plain(fmt.Sprintf(format, args...))+"\n")
+}
+
+// plain returns text with everything escaped that could do more to a terminal
+// than to fill its place in a line.
+func plain(text string) string {
+	var b strings.Builder
+	for _, r := range text { // what is not UTF-8 becomes U+FFFD
+		if strconv.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		quoted := strconv.QuoteRune(r)
+		b.WriteString(quoted[1 : len(quoted)-1])
+	}
+	return b.String()
+}
+
+// A printable makes printable what is written in whole lines, such as a log.
+type printable struct{ to io.Writer }
+
+func (p printable) Write(b []byte) (int, error) {
+	for line := range strings.Lines(string(b)) {
+		text, ended := strings.CutSuffix(line, "\n")
+		if text = plain(strings.ReplaceAll(text, "\t", "  ")); ended {
+			text += "\n"
+		}
+		if _, err := io.WriteString(p.to, text); err != nil {
+			return 0, err
+		}
+	}
+	return len(b), nil
+}
+
+// A keyboard is what the user enters. It is read all the time, so that what
+// was entered before a question is gone when that is asked.
+type keyboard struct {
+	flush func() // drops what was entered and not read yet
+
+	mu     sync.Mutex
+	text   []byte        // that was entered since the question
+	answer chan<- string // takes the first line of text; nil: there is no question
+	ended  bool
+}
+
+// listen reads what the user enters, as long as there is something to read.
+func (c *console) listen(in io.Reader) {
+	k := &keyboard{flush: func() {}}
+	if f, ok := in.(*os.File); ok {
+		k.flush = func() { flush(int(f.Fd())) }
+	}
+	c.keys = k
+	go func() {
+		for b := make([]byte, 1024); ; {
+			n, err := in.Read(b)
+			if k.enter(b[:n], err != nil); err != nil {
+				return
+			}
+		}
+	}()
+}
+
+// enter takes what was read, and whether it was the last.
+func (k *keyboard) enter(b []byte, last bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ended = last
+	if k.answer == nil {
+		return
+	}
+	k.text = append(k.text, b...)
+	if line, _, ok := bytes.Cut(k.text, []byte("\n")); ok {
+		k.answer <- string(line)
+	} else if !last {
+		return
+	}
+	close(k.answer)
+	k.answer = nil
+}
+
+// ask asks the user and returns the line that is entered then. It fails with
+// io.EOF if nobody answers any more. One question is asked at a time.
+func (c *console) ask(ctx context.Context, question string) (string, error) {
+	if c.keys == nil {
+		return "", io.EOF
+	}
+	answer, k := make(chan string, 1), c.keys
+	k.mu.Lock()
+	k.flush()
+	k.text, k.answer = nil, answer
+	io.WriteString(c.err, plain(question)+" ")
+	if k.ended {
+		close(answer)
+		k.answer = nil
+	}
+	k.mu.Unlock()
+	select {
+	case line, ok := <-answer:
+		if ok {
+			return strings.TrimSpace(line), nil
+		}
+		c.warn("") // ends the line of the question
+		return "", io.EOF
+	case <-ctx.Done():
+		k.mu.Lock()
+		k.answer = nil
+		k.mu.Unlock()
+		c.warn("")
+		return "", ctx.Err()
+	}
+}
+
+// confirm asks a question that is answered by y or yes, or else no.
+func (c *console) confirm(ctx context.Context, question string) (bool, error) {
+	line, err := c.ask(ctx, question+" [y/N]")
+	return strings.EqualFold(line, "y") || strings.EqualFold(line, "yes"), err
+}
