@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -15,61 +14,94 @@ import (
 	"time"
 )
 
-// demo sends source from one process to another, over the loopback interface, and compares what arrived.
-func demo(ctx context.Context, source string) error {
-	ctx, cancel := interruptible(ctx)
-	defer time.AfterFunc(50*time.Second, cancel).Stop()
+// demo sends source from one process to another, over the loopback interface,
+// and compares what arrived.
+func demo(ctx context.Context, c *console, source string) error {
+	ctx, cancel := context.WithTimeout(ctx, 50*time.Second)
 	defer cancel()
+	source, err := filepath.Abs(source)
+	if err != nil {
+		return err
+	}
 	interfaces, _ := net.Interfaces()
-	loopback := slices.IndexFunc(interfaces, func(i net.Interface) bool { return i.Flags&net.FlagLoopback != 0 })
+	loopback := slices.IndexFunc(interfaces, func(i net.Interface) bool {
+		return i.Flags&net.FlagLoopback != 0
+	})
+	if loopback < 0 {
+		return errors.New("a loopback interface is needed")
+	}
 	self, err := os.Executable()
-	if err != nil || loopback < 0 {
-		return errors.Join(errors.New("a loopback interface and this program's file are needed"), err)
+	if err != nil {
+		return err
 	}
 	dir, err := os.MkdirTemp("", "drop-demo-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	command := func(args ...string) *exec.Cmd {
-		cmd := exec.CommandContext(ctx, self, append(args, "--interface", interfaces[loopback].Name, "--keys", filepath.Join(dir, "keys"))...)
-		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-		return cmd
-	}
-	name := fmt.Sprintf("demo-%08x", rand.Uint32()) // this demo's receiver and no other
-	dest := filepath.Join(dir, "received")
+	keys, dest := filepath.Join(dir, "keys"), filepath.Join(dir, "received")
 	if err := os.Mkdir(dest, 0o700); err != nil {
 		return err
 	}
-	receiver := command("receive", dest, "--yes", "--name", name)
+	key, err := key(keys, "receive") // this demo's receiver and no other
+	if err != nil {
+		return err
+	}
+	command := func(args ...string) *exec.Cmd {
+		args = append(args, "--interface", interfaces[loopback].Name, "--keys", keys)
+		cmd := exec.CommandContext(ctx, self, args...)
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		return cmd
+	}
+	receiver := command("receive", dest, "--yes", "--once")
 	if err := receiver.Start(); err != nil {
 		return err
 	}
-	err = command("send", source, "--to", name).Run() // prints how much it was, and how fast
-	cancel()
-	receiver.Wait() // it was killed, since it would wait for more
-	if err != nil {
+	err = command("send", source, "--to", key.Remote().Fingerprint()).Run()
+	if partly(err) == nil {
+		err = receiver.Wait()
+	}
+	cancel() // kills a receiver that waits in vain
+	receiver.Wait()
+	if err := partly(err); err != nil {
 		return fmt.Errorf("the demo was cut: %w", err)
 	}
-	source, err = filepath.Abs(source)
+	return compare(c, source, filepath.Join(dest, filepath.Base(source)))
+}
+
+// partly returns what a process failed for. That it left out what is neither a
+// file nor a folder is no failure here.
+func partly(err error) error {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == int(exitSome) {
+		return nil
+	}
+	return err
+}
+
+// compare compares what was sent with what arrived.
+func compare(c *console, sent, arrived string) error {
+	want, err := snapshot(sent)
 	if err != nil {
 		return err
 	}
-	want, err := snapshot(source)
-	got, err2 := snapshot(filepath.Join(dest, filepath.Base(source)))
-	if err = errors.Join(err, err2); err != nil || !maps.Equal(want, got) {
-		return errors.Join(errors.New("what has arrived is not what was sent"), err)
+	got, err := snapshot(arrived)
+	if err == nil && !maps.Equal(want, got) {
+		err = errors.New("they differ")
 	}
-	fmt.Printf("demo: all %d files and folders are identical, byte by byte\n", len(got))
+	if err != nil {
+		return fmt.Errorf("what has arrived is not what was sent: %w", err)
+	}
+	c.say("demo: all %d files and folders are identical, byte by byte", len(got))
 	return nil
 }
 
-// snapshot returns every name in a tree, with the bytes of files. Whether a file may be executed is not part of it: of those
-// from strangers none may.
+// snapshot returns every name in a tree, with the bytes of files. Whether a
+// file may be executed is not part of it: of those from strangers none may.
 func snapshot(top string) (all map[string]string, err error) {
 	tree := os.DirFS(filepath.Dir(top))
 	all = map[string]string{}
-	return all, fs.WalkDir(tree, filepath.Base(top), func(path string, d fs.DirEntry, err error) error {
+	visit := func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
@@ -81,5 +113,6 @@ func snapshot(top string) (all map[string]string, err error) {
 			return err
 		}
 		return nil // nobody follows symbolic links
-	})
+	}
+	return all, fs.WalkDir(tree, filepath.Base(top), visit)
 }

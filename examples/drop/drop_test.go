@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"io"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,31 +18,67 @@ import (
 	"github.com/sdp2p/p2p/p2ptest"
 )
 
-// A device that receives, on a network in memory, and one that sends to it.
+// A device receives, on a network in memory; others send to it.
 type device struct {
-	network *p2ptest.Network
-	dir     string
-	sender  identity.Identity
-	end     context.CancelFunc
+	*user
+	network     *p2ptest.Network
+	dir         string
+	key, sender identity.Identity
+	end         func() code // as Ctrl-C does
+	ended       chan code   // without that
 }
 
-// newDevice starts the receiver, whose user answers what there is to read in in; if that is nil, it does not ask.
-func newDevice(t *testing.T, in io.Reader) *device {
+// newDevice starts a device that receives.
+func newDevice(t *testing.T, want receiving) *device {
 	ctx, cancel := context.WithCancel(t.Context())
-	d := &device{p2ptest.NewNetwork(p2ptest.Config{}), t.TempDir(), identity.New(), cancel}
-	ended := make(chan error, 1)
+	d := &device{user: newUser(t), network: p2ptest.NewNetwork(p2ptest.Config{}), dir: t.TempDir()}
+	d.key, d.sender, d.ended = identity.New(), identity.New(), make(chan code, 1)
+	want.dir = d.dir
+	cfg := p2p.Config{App: "drop", Name: "Bob", Identity: d.key, Hooks: d.network.Hooks()}
 	go func() {
-		ended <- receive(ctx, p2p.Config{App: "drop", Name: "Bob", Hooks: d.network.Hooks()}, d.dir, in)
+		d.ended <- receive(ctx, d.console, cfg, want)
+		close(d.ended)
 	}()
-	t.Cleanup(func() {
+	d.end = func() code {
 		cancel()
-		require.NoError(t, <-ended)
-	})
+		return wait(t, d.ended)
+	}
+	t.Cleanup(func() { d.end() })
+	d.wait(t, `Waiting as "Bob" (`)
 	return d
 }
 
-func (d *device) get(ctx context.Context, paths ...string) error {
-	return send(ctx, p2p.Config{App: "drop", Name: "Alice", Identity: d.sender, Hooks: d.network.Hooks()}, "Bob", paths)
+// A delivery is what was sent to a device, and what its sender sees.
+type delivery struct {
+	*screen
+	ended  chan code
+	cancel context.CancelFunc // as Ctrl-C does
+}
+
+// get has a device sent what is at paths, by another one of that name.
+func (d *device) get(t *testing.T, name string, paths ...string) *delivery {
+	ctx, cancel := context.WithCancel(t.Context())
+	got := &delivery{&screen{}, make(chan code, 1), cancel}
+	t.Cleanup(cancel)
+	cfg := p2p.Config{App: "drop", Name: name, Identity: d.sender, Hooks: d.network.Hooks()}
+	c := &console{out: got.screen, err: got.screen}
+	want := sending{paths: paths, to: d.key.Remote().Fingerprint()}
+	go func() { got.ended <- send(ctx, c, cfg, want) }()
+	return got
+}
+
+// code returns the exit code of the sender.
+func (d *delivery) code(t *testing.T) code { return wait(t, d.ended) }
+
+// wait waits for a value.
+func wait[T any](t *testing.T, from <-chan T) (value T) {
+	t.Helper()
+	select {
+	case value = <-from:
+	case <-time.After(5 * time.Minute):
+		t.Fatal("nothing comes")
+	}
+	return value
 }
 
 func put(t *testing.T, path, content string, mode fs.FileMode) string {
@@ -54,6 +90,7 @@ func put(t *testing.T, path, content string, mode fs.FileMode) string {
 }
 
 func TestTransfer(t *testing.T) {
+	t.Parallel()
 	source := filepath.Join(t.TempDir(), "top")
 	put(t, filepath.Join(source, "large"), strings.Repeat("0123456789", 200_000), 0o644)
 	put(t, filepath.Join(source, "empty"), "", 0o600)
@@ -66,9 +103,13 @@ func TestTransfer(t *testing.T) {
 	require.NoError(t, err)
 	alone := put(t, filepath.Join(t.TempDir(), "alone.txt"), "a file by itself", 0o644)
 
-	d := newDevice(t, nil)
+	d := newDevice(t, receiving{yes: true})
 	put(t, filepath.Join(d.dir, "alone.txt"), "mine", 0o600)
-	require.NoError(t, d.get(t.Context(), source, alone))
+	sent := d.get(t, "Alice", source, alone)
+	require.Equal(t, exitAll, sent.code(t), sent)
+	require.Contains(t, sent.String(), "Sent 5 files, 2.0 MB in ")
+	d.wait(t, `offers 5 files and 6 folders, 2.0 MB`+"\n")
+	d.wait(t, "Received 5 files, 2.0 MB in ")
 	got, err := snapshot(filepath.Join(d.dir, "top"))
 	require.NoError(t, err)
 	require.Equal(t, want, got)
@@ -79,61 +120,246 @@ func TestTransfer(t *testing.T) {
 	mine, _ := os.ReadFile(filepath.Join(d.dir, "alone.txt"))
 	theirs, _ := os.ReadFile(filepath.Join(d.dir, "alone (2).txt"))
 	require.Equal(t, "mine a file by itself", string(mine)+" "+string(theirs))
-
-	require.ErrorIs(t, d.get(t.Context(), filepath.Join(source, "missing")), fs.ErrNotExist)
+	require.Equal(t, exitAll, d.end())
+	require.NotContains(t, d.String(), "drop: ")
 }
 
-// The user of the receiver is asked, and has the say; no answer is a no.
+// The receiver's user is asked, and has the say.
 func TestAsk(t *testing.T) {
-	file := put(t, filepath.Join(t.TempDir(), "file"), "content", 0o600)
-	for answers, wanted := range map[string]bool{"y\n": true, " Yes \n": true, "n\n": false, "\n": false, "": false, "yo\n": false} {
-		d := newDevice(t, strings.NewReader(answers))
-		err := d.get(t.Context(), file)
-		if wanted {
-			require.NoError(t, err, "%q", answers)
-			require.FileExists(t, filepath.Join(d.dir, "file"))
-			continue
-		}
-		require.ErrorContains(t, err, "does not want it", "%q", answers)
-		require.NoFileExists(t, filepath.Join(d.dir, "file"))
+	for answer, want := range map[string]code{"y": exitAll, "n": exitFailed, "nobody": exitFailed} {
+		t.Run(answer, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				file := put(t, filepath.Join(t.TempDir(), "file"), "content", 0o600)
+				d := newDevice(t, receiving{})
+				d.enter("y\n") // before there is a question
+				sent := d.get(t, "Alice", file)
+				d.wait(t, `"Alice" (`+d.sender.Remote().Fingerprint()+`) offers 1 file and 0 folders, 7 B`+"\n")
+				d.wait(t, "Receive it? You have 120 s to answer. [y/N] ")
+				if answer == "nobody" {
+					d.keys.Close()
+				} else {
+					d.enter(answer + "\n")
+				}
+				require.Equal(t, want, sent.code(t), sent)
+				require.Equal(t, exitAll, d.end(), "what was declined has not failed")
+				if answer == "y" {
+					require.FileExists(t, filepath.Join(d.dir, "file"))
+					return
+				}
+				require.NoFileExists(t, filepath.Join(d.dir, "file"))
+				require.Contains(t, sent.String(), "Sent nothing\n")
+				require.Contains(t, sent.String(), `drop: "Bob" (`+d.key.Remote().Fingerprint()+") declined")
+				require.Contains(t, d.String(), "Received nothing\ndrop: declined\n")
+				require.Equal(t, answer == "nobody", strings.Contains(d.String(), "use --yes"))
+			})
+		})
 	}
 }
 
-// Cancelling on either side ends both. Nothing has its name, and the next attempt goes on.
+// The parts of a long transfer are asked about once, and what cannot be sent
+// is part of the question.
+func TestDecide(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		u := newUser(t)
+		r := &receiver{console: u.console, asking: make(chan struct{}, 1)}
+		require.NoError(t, r.decide(t.Context(), "Alice", &block.Offer{Files: 9, Earlier: 1}))
+		require.Empty(t, u.String())
+		r.yes = true
+		offer := &block.Offer{Files: 1, Folders: 1, Bytes: 5, LeftOut: 2}
+		require.NoError(t, r.decide(t.Context(), "Alice", offer))
+		u.wait(t, "Alice offers 1 file and 1 folder, 5 B, and 2 that cannot be sent\n")
+		r.once = true // and it was accepted
+		require.ErrorIs(t, r.decide(t.Context(), "Alice", offer), block.ErrRefused)
+	})
+}
+
+// An offer that is not answered is over, and the next one is asked about.
+func TestUnanswered(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := newDevice(t, receiving{})
+		file := put(t, filepath.Join(t.TempDir(), "file"), "content", 0o600)
+		sent, began := d.get(t, "Alice", file), time.Now()
+		d.wait(t, "Receive it? ")
+		require.Equal(t, exitFailed, sent.code(t), sent)
+		require.Equal(t, answerWithin, time.Since(began).Round(time.Second))
+		d.wait(t, "drop: the question was not answered in time\n")
+		sent = d.get(t, "Alice", file)
+		d.wait(t, "Receive it? ")
+		d.enter("y\n")
+		require.Equal(t, exitAll, sent.code(t), sent)
+	})
+}
+
+// A sender who gives up takes the question away.
+func TestGivenUp(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := newDevice(t, receiving{})
+		file := put(t, filepath.Join(t.TempDir(), "file"), "content", 0o600)
+		sent := d.get(t, "Alice", file)
+		d.wait(t, "Receive it? ")
+		sent.cancel()
+		require.Equal(t, exitFailed, sent.code(t))
+		require.Contains(t, sent.String(), "Sent nothing\ndrop: canceled\n")
+		d.wait(t, `drop: canceled by "Alice" (`)
+		require.Equal(t, exitAll, d.end(), "nothing was accepted")
+	})
+}
+
+// Ctrl-C on either side ends both. Nothing has its name, and the next attempt
+// goes on.
 func TestCancel(t *testing.T) {
-	large := put(t, filepath.Join(t.TempDir(), "large"), strings.Repeat("x", 96<<20), 0o600)
-	for _, who := range []string{"sender", "receiver"} {
-		d := newDevice(t, nil)
-		ctx, cancel := context.WithCancel(t.Context())
-		sent := make(chan error, 1)
-		go func() { sent <- d.get(ctx, large) }()
-		require.Eventually(t, func() bool { return partial(d.dir) > 1<<20 }, 20*time.Second, time.Millisecond)
-		if who == "sender" {
-			cancel()
-			require.EqualError(t, <-sent, "cancelled")
-		} else {
-			d.end()
-			require.Regexp(t, `^cancelled by "Bob" \(.*\)$`, (<-sent).Error())
-		}
-		cancel()
-		require.NoFileExists(t, filepath.Join(d.dir, "large"))
+	for _, side := range []string{"sender", "receiver"} {
+		t.Run(side, func(t *testing.T) {
+			large := put(t, filepath.Join(t.TempDir(), "large"), strings.Repeat("x", 8<<20), 0o600)
+			bubble(t, func(t *testing.T) {
+				d := newDevice(t, receiving{yes: true})
+				d.network.Link(d.key.Remote(), d.sender.Remote()).SetDelay(50 * time.Millisecond)
+				sent := d.get(t, "Alice", large)
+				d.wait(t, "  0 %: 0 B of 8.4 MB\n")
+				d.wait(t, " of 8.4 MB\n")
+				if side == "sender" {
+					sent.cancel()
+					require.Equal(t, exitFailed, sent.code(t))
+					require.Contains(t, sent.String(), "\ndrop: canceled\n")
+					d.wait(t, `drop: canceled by "Alice" (`)
+					require.Equal(t, exitFailed, d.end())
+				} else {
+					require.Equal(t, exitFailed, d.end())
+					require.Contains(t, d.String(), "\ndrop: canceled\n")
+					require.Equal(t, exitFailed, sent.code(t))
+					require.Contains(t, sent.String(), `drop: canceled by "Bob" (`)
+				}
+				for _, s := range []fmt.Stringer{sent, d.screen} {
+					require.Regexp(t, `\nStopped at 0 of 1 file, \d+\.\d .B of 8.4 MB, after `, s.String())
+					require.NotContains(t, s.String(), "100 %")
+				}
+				require.NoFileExists(t, filepath.Join(d.dir, "large"))
+			})
+		})
 	}
 }
 
-// partial returns how many bytes of files that are not whole there are.
-func partial(dir string) (size int64) {
-	found, _ := filepath.Glob(filepath.Join(dir, ".sdp2p-partial", "*"))
-	for _, path := range found {
-		if info, err := os.Stat(path); err == nil {
-			size = max(size, info.Size())
-		}
-	}
-	return size
+// What is missing, or cannot be sent, is left out, and the rest arrives.
+func TestLeftOut(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := put(t, filepath.Join(dir, "top/file"), "content", 0o600)
+	missing := filepath.Join(dir, "missing")
+	d := newDevice(t, receiving{yes: true})
+
+	sent := d.get(t, "Alice", missing, missing+"2")
+	require.Equal(t, exitFailed, sent.code(t))
+	require.Regexp(t, "^drop: there is nothing to send: .*/missing: no such file", sent.String())
+
+	sent = d.get(t, "Alice", missing, file)
+	require.Equal(t, exitSome, sent.code(t), sent)
+	require.Contains(t, sent.String(), "; 1 left out\n")
+	d.wait(t, "Received 1 file, ")
+
+	put(t, filepath.Join(dir, "top/"+evil), "", 0o600)
+	require.NoError(t, os.Symlink(file, filepath.Join(dir, "top/link")))
+	sent = d.get(t, "Alice", filepath.Join(dir, "top"))
+	require.Equal(t, exitSome, sent.code(t), sent)
+	require.Contains(t, sent.String(), `left out: "top/link": neither a file nor a folder`)
+	require.Contains(t, sent.String(), `left out: "top/\x1b]0;OWNED\a": `)
+	require.Contains(t, sent.String(), "Sent 1 file, 7 B in ")
+	require.Contains(t, sent.String(), "; 2 left out\ndrop: not everything has arrived\n")
+	require.NotContains(t, sent.String(), "\x1b")
+	d.wait(t, ", and 2 that cannot be sent\n")
+	d.wait(t, "; 2 left out\n")
+	require.Equal(t, exitSome, d.end())
 }
 
-func TestSummary(t *testing.T) {
-	r := block.Result{Files: 812, Bytes: 9_400_000, Sent: 4_000_000}
-	require.Regexp(t, `^812 files, 9.4 MB in 2.0\d s \((1.9|2.0) MB/s\)$`, summary(r, time.Now().Add(-2*time.Second)))
-	r.Resumed = 5_400_000
-	require.Contains(t, summary(r, time.Now().Add(-2*time.Second)), "; 5.4 MB were there already")
+// The names of peers are printed, but do nothing to the terminal.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	file := put(t, filepath.Join(t.TempDir(), "file"), "content", 0o600)
+	d := newDevice(t, receiving{yes: true})
+	sent := d.get(t, evil, file)
+	require.Equal(t, exitAll, sent.code(t), sent)
+	d.wait(t, `"\x1b]0;OWNED\a" (`)
+	d.end()
+	require.NotContains(t, d.String(), "\x1b")
+}
+
+// zeros is a file that takes no room here.
+type zeros struct{}
+
+func (zeros) ReadAt(b []byte, _ int64) (int, error) {
+	clear(b)
+	return len(b), nil
+}
+
+// The receiver says what its disk has no room for, and the sender that it is
+// the other one's.
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	d := newDevice(t, receiving{yes: true})
+	alice := d.network.Start(t, p2p.Config{App: "drop", Name: "Alice"})
+	for p := range alice.Available(t.Context()) {
+		s, err := p.Open(t.Context(), route)
+		require.NoError(t, err)
+		huge := []block.Source{{Name: "huge", Reader: zeros{}, Size: 1 << 60}}
+		r, err := block.Send(t.Context(), s, huge, block.SendOptions{})
+		s.Close()
+		sent, screen := newTransfer(false)
+		require.Equal(t, exitFailed, sent.end(t.Context(), r, err))
+		require.Regexp(t, `^Sent nothing\ndrop: the disk of "Bob" \(.*\) is full: `+
+			`".* are needed, .* are free"; sent again, `, screen.text)
+		break
+	}
+	require.Equal(t, exitFailed, d.end())
+	require.Regexp(t, `Received nothing\ndrop: the disk is full: 1.2 EB are needed, .* are free; `, d.String())
+}
+
+// With --once, a receiver ends after the first transfer that it accepted, and
+// with its code.
+func TestOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		file := put(t, filepath.Join(t.TempDir(), "file"), "content", 0o600)
+		d := newDevice(t, receiving{once: true})
+		sent := d.get(t, "Alice", file)
+		d.wait(t, "Receive it? ")
+		d.enter("n\n")
+		require.Equal(t, exitFailed, sent.code(t))
+		sent = d.get(t, "Alice", file)
+		d.wait(t, "Receive it? ")
+		d.enter("y\n")
+		require.Equal(t, exitAll, sent.code(t), sent)
+		require.Equal(t, exitAll, wait(t, d.ended))
+
+		idle := newDevice(t, receiving{once: true})
+		require.Equal(t, exitFailed, idle.end())
+	})
+}
+
+// The exit code of a receiver is that of the worst transfer.
+func TestWorst(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		ended []code
+		want  code
+	}{
+		{nil, exitAll},
+		{[]code{exitAll, exitAll}, exitAll},
+		{[]code{exitAll, exitSome, exitAll}, exitSome},
+		{[]code{exitSome, exitFailed, exitSome}, exitFailed},
+	} {
+		r := &receiver{ended: test.ended}
+		require.Equal(t, test.want, r.worst(), "%v", test.ended)
+	}
+}
+
+// What the disk cannot do is said once.
+func TestLacks(t *testing.T) {
+	t.Parallel()
+	s := &screen{}
+	r := &receiver{console: &console{err: s}, receiving: receiving{dir: "/mnt"}}
+	r.warnOf(block.Lacks{})
+	require.Empty(t, s.text)
+	for range 2 {
+		r.warnOf(block.Lacks{Links: true, Sync: true})
+	}
+	require.Equal(t, `Note on the disk of "/mnt": a power cut may take what has just arrived`+"\n"+
+		`Note on the disk of "/mnt": a crash may leave an empty file`+"\n", s.text)
 }

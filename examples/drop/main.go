@@ -1,12 +1,26 @@
 // Drop sends files and folders to another device on the local network.
 //
-//	go run ./examples/drop receive DIR [--yes]
-//	go run ./examples/drop send PATH... [--to NAME]
+//	go run ./examples/drop receive DIR [--yes] [--once]
+//	go run ./examples/drop send PATH... [--to NAME] [--yes]
 //	go run ./examples/drop --demo PATH
 //
-// Without --to the sender lists the devices that receive, and asks. The receiver is asked whether it wants what is offered;
-// --yes says so beforehand. What arrives is verified with BLAKE3. Ctrl-C on either side cancels on both; whoever sends the
-// same again goes on where it ended. The demo sends PATH from one process to another on this computer.
+// The receiver is asked whether it wants what is offered. The sender names a
+// device by its fingerprint, which needs no question, or by its name, which
+// anybody can take: it is asked before it sends there. Without --to it chooses
+// from a list. Only what is entered after a question answers it, also where
+// the input is a pipe; where nobody answers, the answer is no. --yes answers
+// yes beforehand, but does not choose between two devices of one name.
+//
+// What arrives is verified with BLAKE3. Ctrl-C on either side cancels on both;
+// sent again, a transfer goes on where it ended. Names and messages of other
+// devices are printed in a form that does nothing to the terminal. The demo
+// sends PATH from one process to another on this computer.
+//
+// Exit codes: 0 if all has arrived, 1 if nothing was sent or the transfer
+// failed, 2 for wrong usage, 3 if some files were left out. A receiver runs
+// until Ctrl-C, or with --once until one transfer that it accepted has ended,
+// and reports the worst of the transfers that it accepted: 1, then 3, then 0.
+// With --once it exits with 1 if there was none.
 package main
 
 import (
@@ -14,18 +28,17 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"log"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 
 	"github.com/sdp2p/p2p"
-	"github.com/sdp2p/p2p/block"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/mdns"
 	"github.com/sdp2p/p2p/quic"
@@ -34,48 +47,130 @@ import (
 // route is what one transfer is a stream of: package block's, and nothing else.
 const route = "drop/2"
 
-func main() {
-	if err := run(context.Background(), os.Args[1:]); err != nil {
-		fmt.Fprintf(os.Stderr, "drop: %v\n", err)
-		os.Exit(1)
-	}
-}
+const usage = `Drop sends files and folders to another device on the local network.
 
-func run(ctx context.Context, args []string) error {
+  drop receive DIR [--yes] [--once]
+  drop send PATH... [--to NAME] [--yes]
+  drop --demo PATH
+
+Exit codes: 0 all has arrived, 1 nothing was sent or the transfer failed,
+2 wrong usage, 3 some files were left out. A receiver runs until Ctrl-C and
+reports the worst of the transfers that it accepted: 1, then 3, then 0.
+With --once, 1 also if there was none.
+
+Only what is entered after a question answers it, also where the input is a
+pipe. Where nobody answers, the answer is no; --yes answers beforehand.
+
+Flags:`
+
+// A code is the exit code of the program, or what one transfer adds to it.
+type code int
+
+const (
+	exitAll    code = 0
+	exitFailed code = 1
+	exitUsage  code = 2
+	exitSome   code = 3 // some were left out
+)
+
+func main() { os.Exit(int(run(os.Args[1:]))) }
+
+func run(args []string) code {
+	c := &console{out: os.Stdout, err: os.Stderr}
+	c.live = term.IsTerminal(int(os.Stderr.Fd()))
+	log.SetOutput(printable{os.Stderr}) // that of slog as well
 	hostname, _ := os.Hostname()
-	flags := flag.NewFlagSet("drop", flag.ExitOnError)
+	flags := flag.NewFlagSet("drop", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
 	name := flags.String("name", hostname, "the `name` that others see")
-	to := flags.String("to", "", "send to the device with this `name` or fingerprint")
-	yes := flags.Bool("yes", false, "receive whatever is offered, without asking")
-	show := flags.String("demo", "", "send this `path` between two processes on this computer")
+	to := flags.String("to", "", "send to the device with this fingerprint or `name`")
+	yes := flags.Bool("yes", false, "receive everything; send to a name that is not verified")
+	flags.BoolVar(yes, "y", false, "the same as --yes")
+	once := flags.Bool("once", false, "receive one transfer, and exit with its code")
+	show := flags.String("demo", "", "send this `path` between two processes here")
 	on := flags.String("interface", "", "find devices on these network `interfaces` only")
-	keys := flags.String("keys", "", "the `folder` for the keys by which others know this device again")
-	var words []string
-	for flags.Parse(args); flags.NArg() > 0; flags.Parse(args) { // flags may stand anywhere
-		words, args = append(words, flags.Arg(0)), flags.Args()[1:]
+	keys := flags.String("keys", "", "the `folder` for the keys that others know")
+	words, err := parse(flags, args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Println(usage)
+		flags.SetOutput(printable{os.Stdout})
+		flags.PrintDefaults()
+		return exitAll
 	}
-	if *show != "" && len(words) == 0 {
-		return demo(ctx, *show)
+	if err == nil && !makeSense(words, *show != "") {
+		err = errors.New("one of these, please: drop receive DIR, " +
+			"drop send PATH..., drop --demo PATH")
 	}
-	if len(words) < 2 || words[0] != "send" && (words[0] != "receive" || len(words) > 2) {
-		return errors.New("one of these, please: drop receive DIR, drop send PATH..., drop --demo PATH")
+	if err != nil {
+		c.warn("drop: %v (--help tells more)", err)
+		return exitUsage
+	}
+	ctx, stop := interruptible()
+	defer stop()
+	if *show != "" {
+		return c.exit(demo(ctx, c, *show))
 	}
 	key, err := key(*keys, words[0])
 	if err != nil {
-		return err
+		return c.exit(err)
 	}
-	cfg := p2p.Config{App: "drop", Name: *name, Identity: key}
-	cfg.Hooks = []p2p.Hook{quic.New(quic.Config{}), mdns.New(mdns.Config{Interfaces: strings.Fields(*on)})}
+	if !*yes && !isKey(*to) {
+		c.listen(os.Stdin)
+	}
+	cfg := p2p.Config{App: "drop", Name: *name, Identity: key, Hooks: []p2p.Hook{
+		quic.New(quic.Config{}), mdns.New(mdns.Config{Interfaces: strings.Fields(*on)}),
+	}}
 	if words[0] == "receive" {
-		if *yes {
-			return receive(ctx, cfg, words[1], nil)
-		}
-		return receive(ctx, cfg, words[1], os.Stdin)
+		return receive(ctx, c, cfg, receiving{dir: words[1], yes: *yes, once: *once})
 	}
-	return send(ctx, cfg, *to, words[1:])
+	spool := spool()
+	if spool != nil {
+		defer spool.Close()
+	}
+	return send(ctx, c, cfg, sending{words[1:], *to, *yes, spool})
 }
 
-// key returns the identity of this device in a role. The two roles have one each, so that a computer can send to itself.
+// interruptible returns a context that Ctrl-C ends; a second one ends the
+// program.
+func interruptible() (context.Context, context.CancelFunc) {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
+
+// makeSense tells whether the words that are no flags are a command.
+func makeSense(words []string, demo bool) bool {
+	switch {
+	case demo:
+		return len(words) == 0
+	case len(words) < 2:
+		return false
+	}
+	return words[0] == "send" || words[0] == "receive" && len(words) == 2
+}
+
+// exit prints an error, if there is one, and returns the exit code for it.
+func (c *console) exit(err error) code {
+	if err == nil {
+		return exitAll
+	}
+	c.warn("drop: %v", err)
+	return exitFailed
+}
+
+// parse returns the words among args. Flags may stand anywhere.
+func parse(flags *flag.FlagSet, args []string) (words []string, err error) {
+	for {
+		if err := flags.Parse(args); err != nil || flags.NArg() == 0 {
+			return words, err
+		}
+		words, args = append(words, flags.Arg(0)), flags.Args()[1:]
+	}
+}
+
+// key returns the identity of this device in a role. The two roles have one
+// each, so that a computer can send to itself.
 func key(folder, role string) (identity.Identity, error) {
 	if folder == "" {
 		config, err := os.UserConfigDir()
@@ -90,60 +185,15 @@ func key(folder, role string) (identity.Identity, error) {
 	return identity.LoadOrCreate(filepath.Join(folder, role+".pem"))
 }
 
-// interruptible returns a context that Ctrl-C ends.
-func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
-	return signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-}
-
-// who describes a peer. Names are quoted, since they may contain anything.
-func who(p *p2p.Peer) string { return fmt.Sprintf("%q (%s)", p.Name(), p.Identity().Fingerprint()) }
-
-// explain says how a transfer ended that was not completed.
-func explain(ctx context.Context, err error, other string) error {
-	var peer *block.PeerError
-	switch {
-	case ctx.Err() != nil:
-		return errors.New("cancelled")
-	case errors.As(err, &peer) && errors.Is(err, block.ErrRefused):
-		return fmt.Errorf("%s does not want it", other)
-	case errors.As(err, &peer) && errors.Is(err, block.ErrCancelled):
-		return fmt.Errorf("cancelled by %s", other)
+// spool returns a folder of this program's own for the lists of very many
+// files. Without one, which is nil, the sender does as well as it can.
+func spool() *os.Root {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return nil
 	}
-	return fmt.Errorf("the transfer with %s was not completed: %w; sent again, it goes on where it ended", other, err)
-}
-
-// A meter shows how far a transfer is, on terminals.
-type meter struct{ bar *progressbar.ProgressBar }
-
-func (m *meter) show(p block.Progress) {
-	if m.bar == nil {
-		m.bar = progressbar.DefaultBytesSilent(p.TotalBytes)
-		if term.IsTerminal(int(os.Stderr.Fd())) {
-			m.bar = progressbar.DefaultBytes(p.TotalBytes)
-		}
-	}
-	m.bar.Set64(p.Bytes)
-}
-
-func (m *meter) close() {
-	if m.bar != nil {
-		m.bar.Close()
-	}
-}
-
-// summary returns a form like "812 files, 9.4 MB in 0.61 s (15.4 MB/s)".
-func summary(r block.Result, began time.Time) string {
-	seconds := time.Since(began).Seconds()
-	text := fmt.Sprintf("%d files, %.1f MB in %.2f s (%.1f MB/s)", r.Files, float64(r.Bytes)/1e6, seconds, float64(r.Sent)/1e6/seconds)
-	if r.Resumed > 0 {
-		text += fmt.Sprintf("; %.1f MB were there already", float64(r.Resumed)/1e6)
-	}
-	return text
-}
-
-// list tells what was left out, or has failed.
-func list(skipped []*block.FileError) {
-	for _, f := range skipped {
-		fmt.Fprintf(os.Stderr, "not sent: %q: %v\n", f.Path, f.Err)
-	}
+	dir := filepath.Join(cache, "sdp2p-drop")
+	os.MkdirAll(dir, 0o700)
+	root, _ := os.OpenRoot(dir)
+	return root
 }

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"io"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -14,91 +11,161 @@ import (
 	"github.com/sdp2p/p2p/block"
 )
 
-// A receiver receives what is sent.
-type receiver struct {
-	dest   *os.Root    // nothing leads out of it
-	asking sync.Mutex  // held while the user is asked
-	lines  chan string // that the user enters; closed if there are no more; nil: nobody is asked
+const (
+	answerWithin = 2 * time.Minute
+	nameWithin   = 10 * time.Second
+)
+
+// A receiving is what the receiver's user wants.
+type receiving struct {
+	dir  string
+	yes  bool // everything, without a question
+	once bool // one transfer
 }
 
-// receive receives what is sent, until ctx is done. It asks the user, who answers by lines of in; if that is nil, it receives
-// everything.
-func receive(ctx context.Context, cfg p2p.Config, dir string, in io.Reader) error {
-	ctx, cancel := interruptible(ctx)
+// A receiver receives what is sent.
+type receiver struct {
+	*console
+	receiving
+	dest   *os.Root           // nothing leads out of it
+	stop   context.CancelFunc // ends it
+	asking chan struct{}      // holds one element while an offer is decided on
+	taken  bool               // with once: an offer was accepted; asking's
+
+	mu    sync.Mutex
+	ended []code      // of the transfers that were accepted
+	told  block.Lacks // what the user knows of the disk
+}
+
+// receive receives what is sent, until ctx is done or it was once.
+func receive(ctx context.Context, c *console, cfg p2p.Config, want receiving) code {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	dest, err := os.OpenRoot(dir)
+	dest, err := os.OpenRoot(want.dir)
 	if err != nil {
-		return err
+		return c.exit(err)
 	}
 	defer dest.Close()
-	r := &receiver{dest: dest}
-	if in != nil {
-		r.lines = make(chan string)
-		go func() { // until the program ends: nothing interrupts it
-			defer close(r.lines)
-			for in := bufio.NewScanner(in); in.Scan(); {
-				r.lines <- in.Text()
-			}
-		}()
-	}
+	r := &receiver{console: c, receiving: want, dest: dest, stop: cancel}
+	r.asking = make(chan struct{}, 1)
 	var mux p2p.Mux
 	mux.HandleFunc(route, p2p.Anyone, func(shutdown context.Context, s *p2p.Stream) error {
-		stream, cancel := context.WithCancel(ctx) // Ctrl-C cancels what is on its way
+		ctx, cancel := context.WithCancel(ctx) // Ctrl-C cancels what is on its way
 		defer cancel()
 		defer context.AfterFunc(shutdown, cancel)()
-		return r.accept(stream, s)
+		r.accept(ctx, s)
+		return nil // block has told the other side
 	})
 	cfg.Handler, cfg.Metadata = &mux, map[string]string{"receives": "files"}
 	node, err := p2p.Start(ctx, cfg)
 	if err != nil {
-		return err
+		return c.exit(err)
 	}
-	defer node.Shutdown(context.Background()) // waits for the handler
-	fmt.Printf("Waiting as %q (%s) at %v\n", cfg.Name, node.Identity().Fingerprint(), node.Listeners()[0].Addrs)
+	at, fingerprint := node.Listeners()[0].Addrs, node.Identity().Fingerprint()
+	c.say("Waiting as %q (%s) at %v", cfg.Name, fingerprint, at)
 	<-ctx.Done()
-	return nil
+	node.Shutdown(context.Background()) // waits for the handlers
+	return r.worst()
 }
 
 // accept receives one transfer.
-func (r *receiver) accept(ctx context.Context, s *p2p.Stream) error {
-	s.Peer().WaitMetadata(ctx) // its name, which comes with the connection
-	from, began := who(s.Peer()), time.Now()
-	var bar meter
+func (r *receiver) accept(ctx context.Context, s *p2p.Stream) {
+	name, cancel := context.WithTimeout(ctx, nameWithin)
+	s.Peer().WaitMetadata(name) // its name, which comes with the connection
+	cancel()
+	t := &transfer{console: r.console, verb: "Received", other: who(s.Peer())}
+	t.began = time.Now()
+	accepted := false
 	decide := func(ctx context.Context, o *block.Offer) error {
-		defer func() { began = time.Now() }()
-		return r.ask(ctx, from, o)
+		err := r.decide(ctx, t.other, o)
+		if accepted = err == nil; o.Earlier == 0 {
+			t.began = time.Now()
+		}
+		return err
 	}
-	result, err := block.Receive(ctx, s, decide, r.dest, block.ReceiveOptions{Modes: true, Times: true, Progress: bar.show})
-	bar.close()
-	list(result.Skipped)
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "drop: %v\n", explain(ctx, err, from))
-		return nil // block has told the other side
+	result, err := block.Receive(ctx, s, decide, r.dest, block.ReceiveOptions{
+		Modes: true, Times: true, Progress: t.show, AnswerWithin: answerWithin,
+	})
+	ended := t.end(ctx, result, err)
+	r.warnOf(result.Lacks)
+	if accepted {
+		r.mu.Lock()
+		r.ended = append(r.ended, ended)
+		r.mu.Unlock()
+		if r.once {
+			r.stop()
+		}
 	}
-	fmt.Println("Received", summary(result, began))
+}
+
+// decide says whether an offer is received, and asks the user if it has to.
+func (r *receiver) decide(ctx context.Context, from string, o *block.Offer) (err error) {
+	if o.Earlier > 0 { // the user has said yes to all of it
+		return nil
+	}
+	until := time.Now().Add(answerWithin)
+	select {
+	case r.asking <- struct{}{}: // nobody else is asking
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() {
+		r.taken = r.taken || err == nil
+		<-r.asking
+	}()
+	if r.once && r.taken {
+		return block.Refuse("another transfer has come first")
+	}
+	offer := fmt.Sprintf("%s offers %s and %s, %s",
+		from, count(o.Files, "file"), count(o.Folders, "folder"), size(o.Bytes))
+	if o.LeftOut > 0 {
+		offer += fmt.Sprintf(", and %d that cannot be sent", o.LeftOut)
+	}
+	r.warn("%s", offer)
+	if r.yes {
+		return nil
+	}
+	question := "Receive it? You have %.0f s to answer."
+	ok, err := r.confirm(ctx, fmt.Sprintf(question, time.Until(until).Seconds()))
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		r.warn("drop: nobody can answer here: use --yes")
+		return block.Refuse("nobody can answer there")
+	case !ok:
+		return block.Refuse("")
+	}
 	return nil
 }
 
-// ask asks the user about an offer.
-func (r *receiver) ask(ctx context.Context, from string, o *block.Offer) error {
-	r.asking.Lock()
-	defer r.asking.Unlock()
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	fmt.Printf("%s offers %d files and %d folders, %.1f MB\n", from, o.Files, o.Folders, float64(o.Bytes)/1e6)
-	if r.lines == nil {
-		return nil
-	}
-	fmt.Print("Receive it? [y/N] ")
-	select {
-	case line := <-r.lines:
-		if answer := strings.ToLower(strings.TrimSpace(line)); answer != "y" && answer != "yes" {
-			return block.Refuse("")
+// warnOf tells the user, once, what the disk cannot do.
+func (r *receiver) warnOf(lacks block.Lacks) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	tell := func(lacks bool, told *bool, what string) {
+		if lacks && !*told {
+			*told = true
+			r.warn("Note on the disk of %q: %s", r.dir, what)
 		}
-		return nil
-	case <-ctx.Done():
-		fmt.Println("– no longer offered")
-		return ctx.Err()
 	}
+	tell(lacks.Sync, &r.told.Sync, "a power cut may take what has just arrived")
+	tell(lacks.Links, &r.told.Links, "a crash may leave an empty file")
+	tell(lacks.Locks, &r.told.Locks, "two programs must not receive the same there at a time")
+}
+
+// worst returns the worst of the transfers that were accepted.
+func (r *receiver) worst() code {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	worst := exitAll
+	if r.once && len(r.ended) == 0 {
+		worst = exitFailed
+	}
+	for _, c := range r.ended {
+		if c == exitFailed || worst == exitAll {
+			worst = c
+		}
+	}
+	return worst
 }

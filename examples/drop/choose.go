@@ -1,0 +1,125 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+)
+
+const (
+	findWithin = time.Minute
+	moreWithin = time.Second // of the first device: whether there are more
+)
+
+var fingerprint = regexp.MustCompile(`^(?i:[a-z2-7]{4}(-[a-z2-7]{4}){3})$`)
+
+// isKey tells a fingerprint, or an identity, from a name. What looks like one
+// is no name, so that no device gets what is meant for another by taking its
+// fingerprint for a name.
+func isKey(to string) bool {
+	_, err := identity.Parse(to)
+	return err == nil || fingerprint.MatchString(to)
+}
+
+// choose returns the device to send to. It asks unless that was named by its
+// fingerprint, or by a name that is verified and that no other device has.
+func choose(
+	ctx context.Context, c *console, node *p2p.P2P, to string, yes bool,
+) (*p2p.Peer, error) {
+	if to == "" {
+		c.warn("Looking for devices that receive files…")
+	} else {
+		c.warn("Waiting for %q…", to)
+	}
+	found := find(ctx, node, to)
+	switch {
+	case len(found) == 0 && to == "":
+		return nil, fmt.Errorf("no device that receives was found within %v", findWithin)
+	case len(found) == 0:
+		return nil, fmt.Errorf("%q was not found within %v: does it receive, "+
+			"on the same network?", to, findWithin)
+	case isKey(to):
+		return found[0], nil
+	case to == "" || len(found) > 1:
+		return pick(ctx, c, found, to, yes)
+	case yes || found[0].Verified():
+		return found[0], nil
+	}
+	question := fmt.Sprintf("Send to %s? Anybody can take that name.", who(found[0]))
+	if ok, err := c.confirm(ctx, question); !ok || err != nil {
+		return nil, fmt.Errorf("nothing was sent, since the name is not verified; "+
+			"--to %s does without a question", found[0].Identity().Fingerprint())
+	}
+	return found[0], nil
+}
+
+// find waits for devices that receive and are called to, and then a moment for
+// more of them, unless to cannot be another's.
+func find(ctx context.Context, node *p2p.P2P, to string) []*p2p.Peer {
+	looking, cancel := context.WithTimeout(ctx, findWithin)
+	defer cancel()
+	waits := false
+	for range node.Watch(looking) {
+		found := receivers(node, to)
+		if len(found) > 0 && isKey(to) {
+			return found
+		}
+		if len(found) > 0 && !waits {
+			waits = true
+			time.AfterFunc(moreWithin, cancel)
+		}
+	}
+	return receivers(node, to)
+}
+
+// receivers returns the devices that receive and are called to; all of them if
+// that is empty.
+func receivers(node *p2p.P2P, to string) (found []*p2p.Peer) {
+	key := isKey(to)
+	for _, p := range node.Peers() {
+		id := p.Identity()
+		called := to == "" || to == p.Name()
+		if key {
+			called = to == id.String() || strings.EqualFold(to, id.Fingerprint())
+		}
+		if called && p.Metadata()["receives"] != "" {
+			found = append(found, p)
+		}
+	}
+	slices.SortFunc(found, func(a, b *p2p.Peer) int {
+		return cmp.Compare(who(a), who(b))
+	})
+	return found
+}
+
+// pick lists devices and has the user choose one.
+func pick(
+	ctx context.Context, c *console, found []*p2p.Peer, to string, yes bool,
+) (*p2p.Peer, error) {
+	for i, p := range found {
+		c.warn("%3d  %s", i+1, who(p))
+	}
+	if to != "" && yes {
+		return nil, fmt.Errorf("%d devices are called %q: "+
+			"use --to with a fingerprint", len(found), to)
+	}
+	line, err := c.ask(ctx, "Send to number:")
+	if errors.Is(err, io.EOF) {
+		return nil, errors.New("no device was chosen: use --to with a fingerprint")
+	}
+	n, err := strconv.Atoi(line)
+	if err != nil || n < 1 || n > len(found) {
+		return nil, fmt.Errorf("there is no device of that number: %q", line)
+	}
+	return found[n-1], nil
+}

@@ -1,0 +1,235 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestMain lets the test binary be the program, for the tests that run it and
+// for the demo.
+func TestMain(m *testing.M) {
+	if os.Getenv("RUN_EXAMPLE") != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// A process is one of the program.
+type process struct {
+	*exec.Cmd
+	*screen
+}
+
+func (p *process) String() string { return p.screen.String() }
+
+func program(t *testing.T, args ...string) *process {
+	p := &process{exec.CommandContext(t.Context(), os.Args[0], args...), &screen{}}
+	p.Env = append(os.Environ(), "RUN_EXAMPLE=1", "XDG_CACHE_HOME="+t.TempDir())
+	p.Stdout, p.Stderr = p.screen, p.screen
+	return p
+}
+
+// ends waits until the process ends with that exit code.
+func (p *process) ends(t *testing.T, want code) {
+	t.Helper()
+	err := p.Wait()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) || err == nil {
+		require.Equal(t, int(want), p.ProcessState.ExitCode(), "%v:\n%v", p.Args, p)
+		return
+	}
+	require.NoError(t, err)
+}
+
+func (p *process) interrupt(t *testing.T) {
+	require.NoError(t, p.Process.Signal(os.Interrupt))
+}
+
+func loopback(t *testing.T) string {
+	all, err := net.Interfaces()
+	require.NoError(t, err)
+	for _, i := range all {
+		if i.Flags&net.FlagLoopback != 0 && i.Flags&net.FlagUp != 0 {
+			return i.Name
+		}
+	}
+	t.Skip("no loopback interface")
+	return ""
+}
+
+// A demo works also while another one runs, and with what is left out of it,
+// and says so if what arrived is not what was sent.
+func TestDemo(t *testing.T) {
+	t.Parallel()
+	source := filepath.Join(t.TempDir(), "source")
+	put(t, filepath.Join(source, "a/run.sh"), "#!/bin/sh\n", 0o755)
+	put(t, filepath.Join(source, "large"), strings.Repeat("0123456789", 150_000), 0o644)
+	require.NoError(t, os.Symlink("large", filepath.Join(source, "link")))
+	demos := []*process{program(t, "--demo", source), program(t, "--demo", source)}
+	for _, p := range demos {
+		require.NoError(t, p.Start())
+	}
+	for _, p := range demos {
+		p.ends(t, exitAll)
+		p.wait(t, "Sent 2 files, 1.5 MB in ")
+		require.Contains(t, p.String(), "demo: all 4 files and folders are identical")
+	}
+	missing := program(t, "--demo", filepath.Join(source, "missing"))
+	require.NoError(t, missing.Start())
+	missing.ends(t, exitFailed)
+	missing.wait(t, "no such file")
+}
+
+func TestCompare(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(dir string){
+		"nothing": func(string) {},
+		"content": func(dir string) { put(t, filepath.Join(dir, "a"), "xyZ", 0o644) },
+		"more":    func(dir string) { put(t, filepath.Join(dir, "b"), "", 0o644) },
+		"less":    func(dir string) { os.Remove(filepath.Join(dir, "a")) },
+		"name":    func(dir string) { os.Rename(filepath.Join(dir, "a"), filepath.Join(dir, "c")) },
+	} {
+		sent, arrived := filepath.Join(t.TempDir(), "s"), filepath.Join(t.TempDir(), "s")
+		put(t, filepath.Join(sent, "a"), "xyz", 0o644)
+		put(t, filepath.Join(arrived, "a"), "xyz", 0o600)
+		change(arrived)
+		err := compare(&console{out: &screen{}}, sent, arrived)
+		require.Equal(t, name == "nothing", err == nil, "%s: %v", name, err)
+	}
+}
+
+// Ctrl-C on either side ends a transfer between two processes on both. Sent
+// again, it goes on where it ended, also after both were killed.
+func TestInterrupt(t *testing.T) {
+	t.Parallel()
+	content := make([]byte, 240<<20) // more than is ever sent before an interrupt
+	rand.NewChaCha8([32]byte{}).Read(content)
+	large := filepath.Join(t.TempDir(), "large")
+	require.NoError(t, os.WriteFile(large, content, 0o600))
+	dir, keys := t.TempDir(), t.TempDir()
+	key, err := key(keys, "receive")
+	require.NoError(t, err)
+	start := func(args ...string) *process {
+		p := program(t, append(args, "--interface", loopback(t), "--keys", keys)...)
+		require.NoError(t, p.Start())
+		return p
+	}
+	for _, how := range []string{"sender", "receiver", "killed"} {
+		receiver := start("receive", dir, "--yes", "--name", "Bob")
+		sender := start("send", large, "--to", key.Remote().Fingerprint())
+		receiver.wait(t, " of 251.7 MB\n")
+		receiver.wait(t, " of 251.7 MB\n") // some of it is there
+		switch how {
+		case "sender":
+			sender.interrupt(t)
+			sender.ends(t, exitFailed)
+			receiver.wait(t, "\ndrop: canceled by ")
+			receiver.interrupt(t)
+			receiver.ends(t, exitFailed)
+		case "receiver":
+			receiver.interrupt(t)
+			receiver.ends(t, exitFailed)
+			sender.wait(t, "\ndrop: canceled by \"Bob\"")
+			sender.ends(t, exitFailed)
+		case "killed":
+			for _, p := range []*process{receiver, sender} {
+				require.NoError(t, p.Process.Kill())
+				p.Wait()
+			}
+		}
+		if how != "killed" {
+			require.Contains(t, sender.String()+receiver.String(), "\ndrop: canceled\n")
+			require.Contains(t, sender.String(), "\nStopped at ")
+			require.Contains(t, receiver.String(), "\nStopped at ")
+		}
+		require.NoFileExists(t, filepath.Join(dir, "large"))
+	}
+	content = content[:40<<20] // the beginning is the same, and enough
+	require.NoError(t, os.Truncate(large, int64(len(content))))
+	receiver := start("receive", dir, "--yes", "--once")
+	sender := start("send", large, "--to", key.Remote().Fingerprint())
+	sender.ends(t, exitAll)
+	receiver.ends(t, exitAll)
+	require.Regexp(t, `Sent 1 file, 41.9 MB in .*; \d+\.\d MB were there already`, sender.String())
+	require.Contains(t, receiver.String(), "were there already")
+	got, err := os.ReadFile(filepath.Join(dir, "large"))
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(content, got))
+}
+
+// Left out is 3, at both ends; a receiver that has nothing else to say exits
+// with 0.
+func TestExit(t *testing.T) {
+	t.Parallel()
+	source, dir, keys := t.TempDir(), t.TempDir(), t.TempDir()
+	put(t, filepath.Join(source, "file"), "content", 0o600)
+	require.NoError(t, os.Symlink("file", filepath.Join(source, "link")))
+	key, err := key(keys, "receive")
+	require.NoError(t, err)
+	receiver := program(t, "receive", dir, "--yes", "--keys", keys, "--interface", loopback(t))
+	require.NoError(t, receiver.Start())
+	sender := program(t, "send", source, "--to", key.Remote().Fingerprint(),
+		"--keys", keys, "--interface", loopback(t))
+	require.NoError(t, sender.Start())
+	sender.ends(t, exitSome)
+	receiver.wait(t, "\nReceived 1 file, 7 B in ")
+	receiver.interrupt(t)
+	receiver.ends(t, exitSome)
+	idle := program(t, "receive", dir, "--keys", keys, "--interface", loopback(t))
+	require.NoError(t, idle.Start())
+	idle.wait(t, "Waiting as ")
+	require.NoError(t, idle.Process.Signal(syscall.SIGTERM))
+	idle.ends(t, exitAll)
+}
+
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{
+		{}, {"receive"}, {"send"}, {"receive", "a", "b"}, {"other", "x"},
+		{"--demo", "x", "send"}, {"send", "x", "--unknown\x1b"}, {"send", "x", "--to"},
+	} {
+		p := program(t, args...)
+		require.NoError(t, p.Start())
+		p.ends(t, exitUsage)
+		require.Regexp(t, `^drop: .*\(--help tells more\)\n$`, p.String())
+		require.NotContains(t, p.String(), "\x1b")
+	}
+	p := program(t, "--help")
+	require.NoError(t, p.Start())
+	p.ends(t, exitAll)
+	for _, text := range []string{"drop receive DIR", "3 some files were left out", "-once\n"} {
+		require.Contains(t, p.String(), text)
+	}
+	p = program(t, "receive", filepath.Join(t.TempDir(), "missing"), "--keys", t.TempDir())
+	require.NoError(t, p.Start())
+	p.ends(t, exitFailed)
+}
+
+// The folder for long lists is the user's alone.
+func TestSpool(t *testing.T) {
+	cache := t.TempDir()
+	t.Setenv("XDG_CACHE_HOME", cache)
+	t.Setenv("HOME", cache)
+	root := spool()
+	require.NotNil(t, root)
+	defer root.Close()
+	info, err := root.Stat(".")
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
+	t.Setenv("XDG_CACHE_HOME", filepath.Join(put(t, filepath.Join(cache, "file"), "", 0o600), "x"))
+	t.Setenv("HOME", os.Getenv("XDG_CACHE_HOME"))
+	require.Nil(t, spool(), "there need not be one")
+}

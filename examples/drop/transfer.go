@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/block"
+)
+
+const maxListed = 20 // names of files that were left out
+
+// A transfer is one that goes on, and what the user is told of it.
+type transfer struct {
+	*console
+	verb  string // "Sent" or "Received"
+	other string // the peer
+	began time.Time
+
+	last block.Progress
+	told int // tenths of the transfer
+	bar  *progressbar.ProgressBar
+}
+
+// show shows how far the transfer is: as a bar on a terminal, else in a line
+// at its beginning and for each tenth of it.
+func (t *transfer) show(p block.Progress) {
+	before := t.last
+	t.last = p
+	if p.TotalBytes <= 0 {
+		return
+	}
+	if t.live {
+		t.draw(p, before.TotalBytes)
+		return
+	}
+	tenths := int(10 * float64(p.Bytes) / float64(p.TotalBytes))
+	if before.TotalBytes == 0 || tenths > t.told && p.TotalBytes == before.TotalBytes {
+		percent := int(100 * float64(p.Bytes) / float64(p.TotalBytes))
+		t.warn("%3d %%: %s of %s", percent, size(p.Bytes), size(p.TotalBytes))
+	}
+	t.told = tenths
+}
+
+// draw draws the bar. A total that grows is that of a transfer of which more
+// is decided on.
+func (t *transfer) draw(p block.Progress, total int64) {
+	if t.bar == nil || t.bar.IsFinished() && p.TotalBytes != total {
+		t.bar = progressbar.NewOptions64(p.TotalBytes,
+			progressbar.OptionSetWriter(t.err), progressbar.OptionFullWidth(),
+			progressbar.OptionShowBytes(true), progressbar.OptionShowCount(),
+			progressbar.OptionOnCompletion(func() { t.warn("") }))
+	} else if p.TotalBytes != total {
+		t.bar.ChangeMax64(p.TotalBytes)
+	}
+	t.bar.Set64(p.Bytes)
+}
+
+// end tells the user how the transfer ended.
+func (t *transfer) end(ctx context.Context, r block.Result, err error) code {
+	if t.bar != nil && !t.bar.IsFinished() {
+		t.bar.Exit() // where it is; Close would fill it
+	}
+	for _, f := range r.Skipped[:min(len(r.Skipped), maxListed)] {
+		t.warn("left out: %q: %s", f.Path, words(f.Err))
+	}
+	if more := r.SkippedCount - maxListed; more > 0 {
+		t.warn("… and %d more", more)
+	}
+	t.say("%s", t.summary(r, err, time.Since(t.began)))
+	if err != nil {
+		t.warn("drop: %s", t.explain(ctx, err))
+	}
+	switch {
+	case err == nil && r.SkippedCount == 0:
+		return exitAll
+	case (err == nil || errors.Is(err, block.ErrIncomplete)) && r.Files+r.Folders > 0:
+		return exitSome
+	}
+	return exitFailed
+}
+
+// summary returns a form like "Sent 812 files, 9.4 MB in 0.61 s (15.4 MB/s)",
+// or tells how far a transfer was that failed.
+func (t *transfer) summary(r block.Result, err error, took time.Duration) string {
+	rate := size(int64(float64(r.Sent) / max(took.Seconds(), 1e-3)))
+	time := fmt.Sprintf("%.2f s (%s/s)", took.Seconds(), rate)
+	files := count(r.Files, "file")
+	text := fmt.Sprintf("%s %s, %s in %s", t.verb, files, size(r.Bytes), time)
+	switch p := t.last; {
+	case err == nil || errors.Is(err, block.ErrIncomplete):
+	case p.Bytes == 0 && r.Sent == 0 && r.Files == 0:
+		text = t.verb + " nothing"
+	default:
+		text = fmt.Sprintf("Stopped at %d of %s, %s of %s, after %s",
+			p.Files, count(p.TotalFiles, "file"), size(p.Bytes), size(p.TotalBytes), time)
+	}
+	if r.Resumed > 0 {
+		text += fmt.Sprintf("; %s were there already", size(r.Resumed))
+	}
+	if r.SkippedCount > 0 {
+		text += fmt.Sprintf("; %d left out", r.SkippedCount)
+	}
+	return text
+}
+
+// explain says in plain words how a transfer ended that was not completed.
+func (t *transfer) explain(ctx context.Context, err error) string {
+	peer := &block.PeerError{}
+	byPeer, reason := errors.As(err, &peer), ""
+	if peer.Reason != "" {
+		reason = fmt.Sprintf(": %q", peer.Reason)
+	}
+	var space *block.SpaceError
+	var dial *p2p.DialError
+	text := fmt.Sprintf("the transfer with %s failed: %s", t.other, words(err))
+	switch is := func(target error) bool { return errors.Is(err, target) }; {
+	case is(block.ErrIncomplete):
+		return "not everything has arrived"
+	case is(block.ErrCancelled) && !byPeer, is(context.Canceled):
+		return "canceled"
+	case is(block.ErrBusy), is(p2p.ErrBusy):
+		return t.other + " is busy with other transfers: try again later"
+	case is(p2p.ErrNoRoute):
+		return t.other + " does not receive, or not from this version of drop"
+	case errors.As(err, &dial):
+		return fmt.Sprintf("%s cannot be reached: %s", t.other, words(err))
+	case byPeer && is(block.ErrCancelled):
+		return fmt.Sprintf("canceled by %s%s", t.other, reason)
+	case byPeer && is(block.ErrRefused):
+		return fmt.Sprintf("%s declined%s", t.other, reason)
+	case byPeer && is(block.ErrUnanswered):
+		return t.other + " has not answered the question in time"
+	case is(block.ErrUnanswered):
+		return "the question was not answered in time"
+	case is(block.ErrRefused):
+		return "declined"
+	case byPeer && is(block.ErrDiskFull):
+		text = fmt.Sprintf("the disk of %s is full%s", t.other, reason)
+	case errors.As(err, &space):
+		text = fmt.Sprintf("the disk is full: %s are needed, %s are free",
+			size(int64(space.Needed)), size(int64(space.Free)))
+	case is(block.ErrDiskFull):
+		text = "the disk of this device is full"
+	case is(block.ErrSpool):
+		text = "the list of files cannot be kept: " + words(err)
+	case ctx.Err() != nil:
+		return "canceled"
+	}
+	return text + "; sent again, it goes on where it ended"
+}
+
+// words returns the text of an error without the names of packages.
+func words(err error) string {
+	return strings.NewReplacer("block: ", "", "p2p: ", "").Replace(err.Error())
+}
+
+// who describes a peer. Names are quoted, since they may contain anything.
+func who(p *p2p.Peer) string {
+	return fmt.Sprintf("%q (%s)", p.Name(), p.Identity().Fingerprint())
+}
+
+// count returns a form like "1 file" or "2 files".
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
+// size returns a form like "9.4 MB".
+func size(bytes int64) string {
+	if bytes < 1000 {
+		return fmt.Sprintf("%d B", bytes)
+	}
+	n, unit := float64(bytes)/1000, 0
+	for ; n >= 999.95 && unit < 5; unit++ {
+		n /= 1000
+	}
+	return fmt.Sprintf("%.1f %cB", n, "kMGTPE"[unit])
+}
