@@ -5,8 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
-	"strconv"
-	"strings"
 )
 
 // errShared says that another process has written to a file that we took over.
@@ -37,9 +35,8 @@ func (j *journal) adopt(ctx context.Context) error {
 		return abandon(err)
 	}
 	for _, name := range names {
-		end, ok := strings.CutPrefix(name, j.name+".")
-		if _, err := strconv.ParseUint(end, 10, 32); ok && err == nil {
-			j.dir.Rename(name, to.name+"."+end) // if another transfer has it, nothing is claimed of it
+		if n, ok := j.numberOf(name); ok {
+			j.dir.Rename(name, to.data(n)) // if another transfer has it, nothing is claimed of it
 		}
 	}
 	removeOpen(j.dir, j.file, j.name+journalEnd)

@@ -25,8 +25,8 @@
 //
 // Nothing is overwritten: where a name is taken, a file gets another, as
 // "a (2).txt". A crash leaves a final name with the whole file or none (where
-// there are no hard links, such as on FAT, an empty file may be left; the next
-// attempt removes it).
+// there are no hard links, such as on FAT, an empty file may be left on systems
+// other than Linux; the next attempt removes it).
 //
 // A file that fails for a reason of its own, such as one that is larger than the
 // file system takes, does not end the transfer. Only a fault of the destination as

@@ -36,7 +36,7 @@ func TestOneFileFails(t *testing.T) {
 		"written": {failOnce("write", "", 4, syscall.EFBIG), "top/3 large"},
 		"synced":  {failOnce("sync", ".1", 1, syscall.EIO), "top/2 large"},
 		"placed": {func(op, name string) error { // there are no hard links either
-			if op == "link" || op == "place" && name == "top/1 small" {
+			if op == "link" || op == "rename" || op == "place" && name == "top/1 small" {
 				return syscall.EIO
 			}
 			return nil

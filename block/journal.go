@@ -169,7 +169,7 @@ func findJournal(ctx context.Context, vol *volume, name string, key hash) *journ
 		f.Close()
 		return nil
 	}
-	if j.lock() && j.load() == nil && f.Truncate(j.size) == nil {
+	if j.lock() && j.load() == nil && f.Truncate(j.size) == nil && j.skipData() == nil {
 		j.first = j.next
 		if !vol.lacking().Locks || j.adopt(ctx) == nil {
 			return j
@@ -178,6 +178,18 @@ func findJournal(ctx context.Context, vol *volume, name string, key hash) *journ
 	j.file.Close()
 	j.free()
 	return nil
+}
+
+// skipData makes the next number one that no data file has. Small files get their
+// numbers without a record.
+func (j *journal) skipData() error {
+	names, err := readNames(j.dir)
+	for _, name := range names {
+		if n, ok := j.numberOf(name); ok {
+			j.next = max(j.next, n+1)
+		}
+	}
+	return err
 }
 
 // lock locks the journal's file, which must still have its name: another transfer
@@ -380,14 +392,19 @@ func (j *journal) close(complete bool) {
 	j.file.Close()
 }
 
+// numberOf returns the number of a data file of this journal.
+func (j *journal) numberOf(name string) (uint32, bool) {
+	end, ok := strings.CutPrefix(name, j.name+".")
+	n, err := strconv.ParseUint(end, 10, 32)
+	return uint32(n), ok && err == nil
+}
+
 // sweep removes the data files whose number is out of use.
 func (j *journal) sweep(unused func(number uint32) bool) {
 	names, _ := readNames(j.dir)
 	for _, name := range names {
-		if end, ok := strings.CutPrefix(name, j.name+"."); ok {
-			if n, err := strconv.ParseUint(end, 10, 32); err == nil && unused(uint32(n)) {
-				j.dir.Remove(name)
-			}
+		if n, ok := j.numberOf(name); ok && unused(n) {
+			j.dir.Remove(name)
 		}
 	}
 }

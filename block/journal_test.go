@@ -219,3 +219,24 @@ func TestSettle(t *testing.T) {
 	require.NoError(t, err)
 	j.close(false)
 }
+
+// A data file that no record names is in nobody's way: small files that are whole
+// wait for their batch without one.
+func TestUnrecordedData(t *testing.T) {
+	root, j := emptyJournal(t)
+	e := file("large", 1<<20)
+	_, err := j.begin(&e)
+	require.NoError(t, err)
+	for range 3 {
+		require.NoError(t, root.WriteFile(j.data(j.number()), []byte("small"), 0o600))
+	}
+	j.close(false)
+	j = findTestJournal(t, root)
+	defer j.close(true)
+	require.NoError(t, j.vol.store(j.data(j.number()), []byte("another")))
+	require.NoError(t, j.settle(t.Context(), root, nil))
+	_, err = root.Lstat(j.data(1))
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	_, err = root.Lstat(j.data(4))
+	require.NoError(t, err)
+}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path"
 	"runtime"
 )
 
@@ -32,14 +31,6 @@ type placer struct {
 	done  chan struct{}   // closed when run has returned
 	fresh map[string]bool // folders that this attempt has made, by the first component of paths here
 	at    *site           // run's: where the last file went, or nil
-}
-
-// A site is a folder of the destination, at hand, so that its path is not walked
-// again for each file in it.
-type site struct {
-	path string
-	root *os.Root
-	*handle
 }
 
 // A newFolder is a folder that is in its place.
@@ -71,35 +62,6 @@ func newPlacer(t *transfer, opts *ReceiveOptions, vol *volume, j *journal) *plac
 	return &placer{
 		transfer: t, opts: opts, vol: vol, journal: j,
 		in: make(chan work), done: make(chan struct{}), fresh: map[string]bool{},
-	}
-}
-
-// enter returns the folder that has that path, or nil if it cannot be opened. It
-// is run's.
-func (p *placer) enter(path string) *site {
-	if p.at != nil && p.at.path == path {
-		return p.at
-	}
-	p.leave()
-	root, err := p.vol.root.OpenRoot(path)
-	if err != nil {
-		return nil
-	}
-	h, err := newHandle(root)
-	if err != nil {
-		root.Close()
-		return nil
-	}
-	p.at = &site{path, root, h}
-	return p.at
-}
-
-// leave closes the folder that is at hand: the user may move folders around.
-func (p *placer) leave() {
-	if p.at != nil {
-		p.at.close()
-		p.at.root.Close()
-		p.at = nil
 	}
 }
 
@@ -369,98 +331,6 @@ func (p *placer) tell(f File, path string) {
 	if p.opts.Received != nil && !p.left.Load() {
 		p.opts.Received(f, path)
 	}
-}
-
-// vacant returns the path for f, or from its nth name on the first that is free.
-func (p *placer) vacant(f *wholeFile, n int) string {
-	for ; ; n++ {
-		name := f.wanted
-		if n > 1 {
-			name = another(name, n, false)
-		}
-		if n == 1 && f.fresh || !p.taken(name) {
-			return name
-		}
-	}
-}
-
-func (p *placer) taken(name string) bool {
-	if dir := path.Dir(name); dir != "." {
-		if at := p.enter(dir); at != nil {
-			return at.has(path.Base(name))
-		}
-	}
-	_, err := p.vol.root.Lstat(name)
-	return err == nil
-}
-
-func (p *placer) record(f *wholeFile, hold bool) error {
-	return p.journal.place(place{number: f.number, entry: f.entry, path: f.path, hold: hold})
-}
-
-// link gives f its final name, or the next one that is free, and removes the one
-// in the partial folder.
-func (p *placer) link(f *wholeFile) error {
-	name := p.journal.data(f.number)
-	for n := 2; ; n++ {
-		err := p.hardLink(name, f.path)
-		if err == nil {
-			p.vol.dir.remove(name)
-			return nil
-		}
-		if !errors.Is(err, fs.ErrExist) {
-			err = p.create(f, partialDir+"/"+name)
-		}
-		if !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-		f.path = p.vacant(f, n)
-		if err := p.record(f, false); err != nil {
-			return err
-		}
-		if err := p.journal.sync(); err != nil {
-			return err
-		}
-	}
-}
-
-// hardLink gives the data file called name the path to. It fails where something
-// has that.
-func (p *placer) hardLink(name, to string) error {
-	if err := p.vol.faults("link", to); err != nil {
-		return err
-	}
-	if at := p.enter(path.Dir(to)); at != nil {
-		if err := at.link(p.vol.dir, name, path.Base(to)); !errors.Is(err, errors.ErrUnsupported) {
-			return err
-		}
-	}
-	return p.vol.root.Link(partialDir+"/"+name, to)
-}
-
-// create gives f its final name where there are no hard links: an empty file keeps
-// the place until f replaces it.
-func (p *placer) create(f *wholeFile, data string) error {
-	if p.taken(f.path) {
-		return fs.ErrExist // an empty file of somebody else's is not to be recorded as ours
-	}
-	if err := p.record(f, true); err != nil {
-		return err
-	}
-	if err := p.vol.faults("place", f.path); err != nil {
-		return err
-	}
-	holder, err := p.vol.root.OpenFile(f.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	holder.Close()
-	if err := p.vol.root.Rename(data, f.path); err != nil {
-		p.vol.root.Remove(f.path)
-		return err
-	}
-	p.vol.note(func(l *Lacks) { l.Links = true })
-	return nil
 }
 
 // folders gives the folders of an offer their permissions and times, now that

@@ -39,7 +39,7 @@ type Result struct {
 // on without it.
 type Lacks struct {
 	Sync  bool // no fsync: a power cut may take what has arrived
-	Links bool // no hard links: a crash may leave an empty file in the place of a whole one
+	Links bool // no hard links: where a rename cannot spare what it would replace either (Linux can), a crash may leave an empty file
 	Locks bool // no file locks: another process may take over an offer that this one is receiving
 }
 

@@ -33,14 +33,15 @@ func TestRealFaults(t *testing.T) {
 		"locks":            {"flock:error=ENOLCK"},
 		"locks not there":  {"flock:error=ENOSYS"},
 		"links":            {"linkat:error=EPERM"},
+		"renames":          {"linkat:error=EPERM", "renameat2:error=EINVAL"},
 		"fsync":            {"fsync:error=EINVAL", "syncfs:error=EINVAL"},
 		"fsync of network": {"fsync:error=EOPNOTSUPP", "syncfs:error=EOPNOTSUPP"},
-		"everything":       {"flock:error=ENOLCK", "linkat:error=EOPNOTSUPP", "fsync:error=ENOSYS", "syncfs:error=ENOSYS"},
+		"everything":       {"flock:error=ENOLCK", "linkat:error=EOPNOTSUPP", "renameat2:error=EINVAL", "fsync:error=ENOSYS", "syncfs:error=ENOSYS"},
 		"quota":            {"fsync:error=EDQUOT:when=1", "syncfs:error=EDQUOT"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			strace := []string{"strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=flock,linkat,fsync,syncfs"}
+			strace := []string{"strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=flock,linkat,renameat2,fsync,syncfs"}
 			for _, i := range inject {
 				strace = append(strace, "-e", "inject="+i)
 			}
@@ -48,7 +49,7 @@ func TestRealFaults(t *testing.T) {
 			for _, a.cut = range []int64{4 << 20, 2 << 20, 3 << 19} {
 				_, complete := a.run(t)
 				require.False(t, complete)
-				honest(t, source, a.dest)
+				honest(t, source, a.dest, name == "everything" || name == "renames")
 				journals, err := filepath.Glob(filepath.Join(a.dest, ".sdp2p-partial", "*.journal"))
 				require.NoError(t, err)
 				require.Len(t, journals, 1)
@@ -61,7 +62,7 @@ func TestRealFaults(t *testing.T) {
 			if name != "quota" { // of which each attempt ended early
 				require.Less(t, said, int64(4<<20), "it goes on where it ended")
 			}
-			honest(t, source, a.dest)
+			honest(t, source, a.dest, name == "everything" || name == "renames")
 			left, err := os.ReadDir(a.dest)
 			require.NoError(t, err)
 			require.Len(t, left, 1)

@@ -166,7 +166,8 @@ func TestResumeModel(t *testing.T) {
 	})
 }
 
-// BLOCK_SPARSE is the size of a sparse file in GiB, which is cut behind 4 GiB and resumed (make kill).
+// BLOCK_SPARSE is the size of a sparse file in GiB, which is cut behind 4 GiB and
+// resumed (make kill).
 func TestSparse(t *testing.T) {
 	size := int64(setting("BLOCK_SPARSE", 0)) << 30
 	if size == 0 {
@@ -176,17 +177,20 @@ func TestSparse(t *testing.T) {
 	require.NoError(t, os.Truncate(large, size))
 	f, err := os.OpenFile(large, os.O_WRONLY, 0)
 	require.NoError(t, err)
-	_, err = f.WriteAt([]byte("the end"), size-7)
-	require.NoError(t, err)
+	for _, at := range []int64{0, size/2 + size/8, size - 20<<20} {
+		_, err = f.WriteAt(random(20<<20, uint64(at)), at)
+		require.NoError(t, err)
+	}
 	require.NoError(t, f.Close())
 	dir := t.TempDir()
-	sent, _ := cut(t, block.Paths(large), dir, size/2+size/8, block.ReceiveOptions{From: "a"})
+	sent, _ := cut(t, block.Paths(large), dir, 30<<20, block.ReceiveOptions{From: "a"})
 	require.Error(t, sent.err)
 	a, b := pair(t)
 	sent, received := move(t, a, b, block.Paths(large), nil, dir, block.ReceiveOptions{From: "a"})
 	require.NoError(t, sent.err)
 	require.NoError(t, received.err)
 	require.Greater(t, sent.Resumed, size/2)
+	require.Less(t, sent.Sent, int64(60<<20))
 	require.NoError(t, same(large, filepath.Join(dir, "sparse")))
 }
 

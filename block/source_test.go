@@ -289,7 +289,6 @@ func TestHangingDisk(t *testing.T) {
 	}
 }
 
-
 func TestPrintable(t *testing.T) {
 	for text, want := range map[string]string{
 		"plain, ü and 日本": "plain, ü and 日本", "\x1b]0;x\x07": "\uFFFD]0;x\uFFFD", "a\nb\r\u202E": "a\uFFFDb\uFFFD\uFFFD", "\xff": "\uFFFD",
@@ -300,4 +299,3 @@ func TestPrintable(t *testing.T) {
 	m := message{kind: kindAbort, code: 2, reason: "\x1b[31mno"}
 	require.Equal(t, "\uFFFD[31mno", m.why().(*PeerError).Reason)
 }
-

@@ -1,0 +1,155 @@
+package block
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+)
+
+// Final names: this file is the part of a placer that gives them. All of it is
+// run's.
+
+// A site is a folder of the destination, at hand, so that its path is not walked
+// again for each file in it.
+type site struct {
+	path string
+	root *os.Root
+	*handle
+}
+
+// enter returns the folder that has that path, or nil if it cannot be opened. It
+// is run's.
+func (p *placer) enter(path string) *site {
+	if p.at != nil && p.at.path == path {
+		return p.at
+	}
+	p.leave()
+	root, err := p.vol.root.OpenRoot(path)
+	if err != nil {
+		return nil
+	}
+	h, err := newHandle(root)
+	if err != nil {
+		root.Close()
+		return nil
+	}
+	p.at = &site{path, root, h}
+	return p.at
+}
+
+// leave closes the folder that is at hand: the user may move folders around.
+func (p *placer) leave() {
+	if p.at != nil {
+		p.at.close()
+		p.at.root.Close()
+		p.at = nil
+	}
+}
+
+// vacant returns the path for f, or from its nth name on the first that is free.
+func (p *placer) vacant(f *wholeFile, n int) string {
+	for ; ; n++ {
+		name := f.wanted
+		if n > 1 {
+			name = another(name, n, false)
+		}
+		if n == 1 && f.fresh || !p.taken(name) {
+			return name
+		}
+	}
+}
+
+func (p *placer) taken(name string) bool {
+	if dir := path.Dir(name); dir != "." {
+		if at := p.enter(dir); at != nil {
+			return at.has(path.Base(name))
+		}
+	}
+	_, err := p.vol.root.Lstat(name)
+	return err == nil
+}
+
+func (p *placer) record(f *wholeFile, hold bool) error {
+	return p.journal.place(place{number: f.number, entry: f.entry, path: f.path, hold: hold})
+}
+
+// link gives f its final name, or the next one that is free, and removes the one
+// in the partial folder.
+func (p *placer) link(f *wholeFile) error {
+	name := p.journal.data(f.number)
+	for n := 2; ; n++ {
+		err := p.hardLink(name, f.path)
+		if err == nil {
+			p.vol.dir.remove(name)
+			return nil
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			err = p.move(f, name)
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		f.path = p.vacant(f, n)
+		if err := p.record(f, false); err != nil {
+			return err
+		}
+		if err := p.journal.sync(); err != nil {
+			return err
+		}
+	}
+}
+
+// hardLink gives the data file called name the path to. It fails where something
+// has that.
+func (p *placer) hardLink(name, to string) error {
+	if err := p.vol.faults("link", to); err != nil {
+		return err
+	}
+	if at := p.enter(path.Dir(to)); at != nil {
+		if err := at.link(p.vol.dir, name, path.Base(to)); !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+	}
+	return p.vol.root.Link(partialDir+"/"+name, to)
+}
+
+// move gives f its final name where there are no hard links. It fails where
+// something has that.
+func (p *placer) move(f *wholeFile, name string) error {
+	err := p.vol.faults("rename", f.path)
+	if at := p.enter(path.Dir(f.path)); err == nil && at != nil {
+		err = at.rename(p.vol.dir, name, path.Base(f.path))
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		err = p.create(f, partialDir+"/"+name)
+	}
+	if err == nil {
+		p.vol.note(func(l *Lacks) { l.Links = true })
+	}
+	return err
+}
+
+// create gives f its final name where neither a link nor a rename does without
+// replacing what has that: an empty file keeps the place until f replaces it.
+func (p *placer) create(f *wholeFile, data string) error {
+	if p.taken(f.path) {
+		return fs.ErrExist // an empty file of somebody else's is not to be recorded as ours
+	}
+	if err := p.record(f, true); err != nil {
+		return err
+	}
+	if err := p.vol.faults("place", f.path); err != nil {
+		return err
+	}
+	holder, err := p.vol.root.OpenFile(f.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	holder.Close()
+	if err := p.vol.root.Rename(data, f.path); err != nil {
+		p.vol.root.Remove(f.path)
+		return err
+	}
+	return nil
+}
