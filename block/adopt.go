@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"os"
 )
 
 // errShared says that another process has written to a file that we took over.
@@ -17,32 +18,48 @@ var errShared = errors.New("another transfer of the same offer has written to th
 // a file is verified once more before it gets its name: see unshared.
 func (j *journal) adopt(ctx context.Context) error {
 	to := newJournal(j.vol, rand.Text())
-	if err := to.create(ctx); err != nil {
-		return err
-	}
-	abandon := func(err error) error {
-		to.close(true)
-		return err
-	}
-	if _, err := io.Copy(to.file, io.NewSectionReader(j.file, 0, j.size)); err != nil {
-		return abandon(err)
-	}
-	if err := to.sync(); err != nil {
-		return abandon(err)
-	}
-	names, err := readNames(j.dir)
-	if err != nil {
-		return abandon(err)
-	}
-	for _, name := range names {
-		if n, ok := j.numberOf(name); ok {
-			j.dir.Rename(name, to.data(n)) // if another transfer has it, nothing is claimed of it
+	to.hold(ctx)
+	unfinished := to.name + ".new" // no journal yet
+	err := func() (err error) {
+		if to.file, err = j.dir.OpenFile(unfinished, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
+			return err
 		}
+		if _, err = io.Copy(to.file, io.NewSectionReader(j.file, 0, j.size)); err == nil {
+			err = to.sync()
+		}
+		if err == nil {
+			err = j.dir.Rename(unfinished, to.name+journalEnd)
+		}
+		if err != nil {
+			removeOpen(j.dir, to.file, unfinished)
+		}
+		return err
+	}()
+	if err != nil {
+		to.free()
+		return err
 	}
-	removeOpen(j.dir, j.file, j.name+journalEnd)
+	to.absorb(j)
 	j.free()
 	j.name, j.file, j.holder, j.adopted = to.name, to.file, to.holder, true
 	return nil
+}
+
+// absorb takes the data files of another journal of the same transfer, as far as
+// it has none of their numbers, and removes the rest of it. A number may mean
+// another file there; then the hashes tell.
+func (j *journal) absorb(other *journal) {
+	names, _ := readNames(j.dir)
+	for _, name := range names {
+		n, ok := other.numberOf(name)
+		if !ok {
+			continue
+		}
+		if _, err := j.dir.Lstat(j.data(n)); err == nil || j.dir.Rename(name, j.data(n)) != nil {
+			j.dir.Remove(name) // or another transfer has it, and nothing is claimed of it
+		}
+	}
+	removeOpen(j.dir, other.file, other.name+journalEnd)
 }
 
 // unshared checks that nobody else has written to a file of which everything has

@@ -3,11 +3,13 @@ package block
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -113,18 +115,10 @@ func journalKey(from string, offer [16]byte) (key hash) {
 // openJournal returns the journal that an earlier attempt has left behind, or a
 // new one. No key is one that nobody has. The journal is held until close.
 func openJournal(ctx context.Context, vol *volume, key *hash) (*journal, error) {
-	dir := vol.partial
 	if key != nil {
-		names, err := readNames(dir)
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range names {
-			if base, ok := strings.CutSuffix(name, journalEnd); ok {
-				if j := findJournal(ctx, vol, base, *key); j != nil {
-					return j, nil
-				}
-			}
+		j, err := findJournals(ctx, vol, *key)
+		if j != nil || err != nil {
+			return j, err
 		}
 	}
 	j := newJournal(vol, rand.Text())
@@ -156,6 +150,41 @@ func (j *journal) create(ctx context.Context) (err error) {
 	return nil
 }
 
+// findJournals opens the journal that has that key and is free, or returns nil.
+// Where there are no locks, transfers that were killed while they took one over
+// may have left several: the largest counts, and takes the others in.
+func findJournals(ctx context.Context, vol *volume, key hash) (found *journal, err error) {
+	names, err := readNames(vol.partial)
+	if err != nil {
+		return nil, err
+	}
+	var all []*journal
+	for _, name := range names {
+		if base, ok := strings.CutSuffix(name, journalEnd); ok {
+			if j := findJournal(ctx, vol, base, key); j != nil {
+				all = append(all, j)
+			}
+			if len(all) > 0 && !vol.lacking().Locks {
+				return all[0], nil
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b *journal) int { return cmp.Compare(b.size, a.size) })
+	for _, j := range all {
+		switch {
+		case found == nil && j.adopt(ctx) == nil:
+			found = j
+		case found != nil:
+			found.absorb(j)
+			j.free()
+		default:
+			j.file.Close()
+			j.free()
+		}
+	}
+	return found, nil
+}
+
 // findJournal opens the journal of that name if it has that key and is free.
 func findJournal(ctx context.Context, vol *volume, name string, key hash) *journal {
 	f, err := vol.partial.OpenFile(name+journalEnd, os.O_RDWR, 0)
@@ -171,9 +200,7 @@ func findJournal(ctx context.Context, vol *volume, name string, key hash) *journ
 	}
 	if j.lock() && j.load() == nil && f.Truncate(j.size) == nil && j.skipData() == nil {
 		j.first = j.next
-		if !vol.lacking().Locks || j.adopt(ctx) == nil {
-			return j
-		}
+		return j
 	}
 	j.file.Close()
 	j.free()

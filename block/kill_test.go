@@ -310,9 +310,11 @@ func killMany(t *testing.T, source, faults string, times int) {
 	_, complete := attempt{source: source, dest: dest, faults: faults}.run(t)
 	require.True(t, complete)
 	whole()
-	left, err := os.ReadDir(dest)
+	left, err := filepath.Glob(filepath.Join(dest, ".sdp2p-partial", "*"))
 	require.NoError(t, err)
-	require.Len(t, left, 1, "something is left")
+	for _, path := range left { // without locks, a journal that was not ready when it was taken over
+		require.True(t, strings.HasSuffix(path, ".new") && faults != "", "%s is left", path)
+	}
 	t.Logf("%d transfers, up to %d kills in one", transfers+1, max(most, kills))
 }
 
