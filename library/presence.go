@@ -87,39 +87,39 @@ type Change struct {
 	Removed  bool // Presence is the last one
 }
 
-// Watch returns what there is with all members of all libraries, and then what changes, until ctx is done. Whoever does not
-// come for more misses steps, and never the last one. It may be called any number of times.
+// Watch yields what there is with all members of all libraries, and then what
+// changes, until ctx is done. Of what is new at one time it yields first the
+// members that are gone, then the others; of either, one library after the
+// other in the order of [Libraries.All], and the members of each in the order
+// of its record. A loop body that takes its time misses steps, and never the
+// last one. Watch may be called any number of times.
 func (h *Libraries) Watch(ctx context.Context) iter.Seq[Change] {
 	return func(yield func(Change) bool) {
-		type key struct {
-			library  *Library
-			instance identity.RemoteIdentity
-		}
-		told := map[key]Presence{}
+		told := map[place]Presence{}
+		var before []place // those in told, in order
 		for {
 			again := h.changed.next()
-			now := map[key]Presence{}
-			for _, l := range h.All() {
-				for _, p := range l.Members() {
-					now[key{l, p.Member.Instance}] = p
-				}
-			}
-			for k, p := range told { // first, since the same library may have been added again
-				if _, ok := now[k]; !ok {
-					delete(told, k)
-					if !yield(Change{Library: k.library, Presence: p, Removed: true}) {
-						return
-					}
-				}
-			}
-			for k, p := range now {
-				if before, ok := told[k]; ok && before.same(p) {
+			order, now := h.presences()
+			for _, at := range before { // first, since the same library may have been added again
+				if _, ok := now[at]; ok {
 					continue
 				}
-				if told[k] = p; !yield(Change{Library: k.library, Presence: p}) {
+				last := told[at]
+				delete(told, at)
+				if !yield(Change{Library: at.library, Presence: last, Removed: true}) {
 					return
 				}
 			}
+			for _, at := range order {
+				p := now[at]
+				if last, ok := told[at]; ok && last.same(p) {
+					continue
+				}
+				if told[at] = p; !yield(Change{Library: at.library, Presence: p}) {
+					return
+				}
+			}
+			before = order
 			select {
 			case <-again:
 			case <-ctx.Done():
@@ -127,6 +127,26 @@ func (h *Libraries) Watch(ctx context.Context) iter.Seq[Change] {
 			}
 		}
 	}
+}
+
+// A place is a member of a library that was added.
+type place struct {
+	library  *Library
+	instance identity.RemoteIdentity
+}
+
+// presences returns how things stand with all members of all libraries, and
+// their order: that of All, and in each library that of the record.
+func (h *Libraries) presences() (order []place, all map[place]Presence) {
+	all = map[place]Presence{}
+	for _, l := range h.All() {
+		for _, p := range l.Members() {
+			at := place{l, p.Member.Instance}
+			order = append(order, at)
+			all[at] = p
+		}
+	}
+	return order, all
 }
 
 // A signal wakes all who wait for it. The zero signal is ready to use.

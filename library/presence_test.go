@@ -2,6 +2,7 @@ package library_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -246,6 +247,52 @@ func TestWatch(t *testing.T) {
 		pass(time.Second)
 		require.Len(t, w.seen, steps)
 		require.Len(t, late.state, 1)
+	})
+}
+
+// Watch yields libraries in the order of All and members in that of their
+// records, also those that become new at one time, and those that go.
+func TestWatchOrder(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a := newDevice()
+		a.start(t, network, p2p.Config{})
+		var devices []*device
+		for range 8 {
+			devices = append(devices, newDevice())
+		}
+		for range 3 {
+			a.add(t, library.Record{ID: uuid.New()}, devices...)
+		}
+		var libraries []*library.Library
+		var all []library.Member
+		for _, l := range a.libraries.All() {
+			libraries = append(libraries, slices.Repeat([]*library.Library{l}, len(devices))...)
+			all = append(all, l.Record().Members...)
+		}
+		require.Equal(t, members(devices...), all[:len(devices)])
+		w := watch(t.Context(), a, time.Second)
+		pass(500 * time.Millisecond)
+		told := func(removed bool) {
+			t.Helper()
+			pass(time.Duration(len(all)-1) * time.Second) // it takes its time for the last one
+			require.Len(t, w.seen, len(all))
+			for i, c := range w.seen {
+				require.Equal(t, all[i], c.Presence.Member, i)
+				require.Same(t, libraries[i], c.Library, i)
+				require.Equal(t, removed, c.Removed, i)
+			}
+			w.seen = nil
+		}
+		told(false)
+		require.NoError(t, a.Unregister(t.Context(), a.libraries))
+		pass(time.Second)
+		told(false)
+		for _, l := range a.libraries.All() {
+			require.NoError(t, a.libraries.Remove(l.ID()))
+		}
+		pass(time.Second)
+		told(true)
+		pass(time.Second)
 	})
 }
 
