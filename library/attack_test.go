@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -25,7 +24,8 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// The tests of this file run over QUIC on the loopback interface.
+// The tests of this file run over QUIC on the loopback interface, but for those
+// that are about limits and times.
 
 // plenty are limits that a test does not reach.
 var plenty = tunnel.Limits{PeerInFlight: 1 << 20, PeerPerSecond: 1 << 20, InFlight: 1 << 20, PerSecond: 1 << 20}
@@ -307,67 +307,86 @@ func TestReplay(t *testing.T) {
 	require.Eventually(t, func() bool { return b.log.count(tunnel.ErrHandshake) == 4 }, 20*time.Second, time.Millisecond)
 }
 
-// Strangers that open one tunnel after the other cost what the limits allow, and members are served meanwhile.
+// Strangers that open one tunnel after the other cost what the limits allow,
+// and a member is served meanwhile, as fast as if they were not there.
 func TestFlood(t *testing.T) {
 	const strangers, attempts = 20, 40
-	a, b := newDevice(), newDevice()
-	addr := b.startQUIC(t)
-	a.startQUIC(t)
-	r := library.Record{ID: uuid.New(), Secret: library.NewSecret()}
-	a.add(t, r, b)
-	b.add(t, r, a)
-	meets(t, a.P2P, b.id.Remote(), addr)
-	require.NoError(t, a.echo(t, b))
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := newDevice(), newDevice()
+		b.start(t, network, p2p.Config{Logger: slog.New(&b.log)})
+		a.start(t, network, p2p.Config{})
+		r := library.Record{ID: uuid.New(), Secret: library.NewSecret()}
+		a.add(t, r, b)
+		b.add(t, r, a)
+		all := []*device{a}
+		for i := range strangers {
+			d, r := newDevice(), r
+			if i%2 == 0 {
+				r.Secret = library.NewSecret() // the others know the secret
+			}
+			d.start(t, network, p2p.Config{})
+			d.add(t, r, b)
+			all = append(all, d)
+		}
+		for _, d := range all {
+			network.Link(d.Identity(), b.Identity()).SetDelay(10 * time.Millisecond)
+		}
+		pass(time.Second)
+		echo := func() time.Duration {
+			at := time.Now()
+			require.NoError(t, a.echo(t, b))
+			return time.Since(at)
+		}
+		require.NoError(t, a.echo(t, b)) // which connects
+		alone := echo()
 
-	var all []*device
-	for range strangers {
-		d := newDevice()
-		d.startQUIC(t)
-		d.add(t, r, b)
-		r.Secret = library.NewSecret() // some know the secret
-		meets(t, d.P2P, b.id.Remote(), addr)
-		all = append(all, d)
-	}
-	begun := time.Now()
+		begun, over := time.Now(), floods(t, all[1:], b, attempts)
+		served := 2
+		for done := false; !done; served++ {
+			require.Equal(t, alone, echo())
+			select {
+			case <-over:
+				done = true
+			case <-time.After(250 * time.Millisecond): // a member, too, has five a second
+			}
+		}
+		took := time.Since(begun)
+		pass(time.Second)
+		require.Equal(t, served, b.served())
+		unread, strange := b.log.count(tunnel.ErrBusy), b.log.count(tunnel.ErrHandshake)
+		known := b.log.count(tunnel.ErrUnauthorized)
+		t.Logf("%d attempts in %v: %d without the secret and %d with it were tried, %d refused unread; %d tunnels of a member, each in %v",
+			strangers*attempts, took, strange, known, unread, served, alone)
+		require.Equal(t, strangers*attempts, unread+strange+known)
+		require.Positive(t, strange)
+		require.Positive(t, known)
+		require.Greater(t, served, 4, "it took a while")
+		require.LessOrEqual(t, strange+known, 50+int(100*took.Seconds()), "half of 100, and 100 a second")
+	})
+}
+
+// floods has each of some devices open a number of tunnels, four at a time and
+// again and again, all of which are to be refused, and says when that is over.
+func floods(t testing.TB, from []*device, to *device, attempts int) (over <-chan struct{}) {
 	var flood sync.WaitGroup
-	for _, d := range all {
+	for _, d := range from {
 		for range 4 {
 			flood.Go(func() {
 				for range attempts / 4 {
-					if d.echo(t, b) == nil {
-						t.Error("a stranger got in")
+					time.Sleep(100 * time.Millisecond)
+					if err := d.echo(t, to); !errors.Is(err, p2p.ErrTunnelRefused) {
+						t.Errorf("a stranger is not refused: %v", err)
 					}
 				}
 			})
 		}
 	}
-	over := make(chan struct{})
+	done := make(chan struct{})
 	go func() {
 		flood.Wait()
-		close(over)
+		close(done)
 	}()
-	longest, served := time.Duration(0), 0
-	for done := false; !done; served++ {
-		at := time.Now()
-		require.NoError(t, a.echo(t, b))
-		longest = max(longest, time.Since(at))
-		select {
-		case <-over:
-			done = true
-		case <-time.After(250 * time.Millisecond): // a member, too, has five a second
-		}
-	}
-	took := time.Since(begun)
-	require.Eventually(t, func() bool { return b.served() == served+1 }, 20*time.Second, time.Millisecond)
-	var tried, busy int
-	require.Eventually(t, func() bool { // the log comes after the reset
-		tried, busy = b.log.count(tunnel.ErrHandshake)+b.log.count(tunnel.ErrUnauthorized), b.log.count(tunnel.ErrBusy)
-		return tried+busy == strangers*attempts
-	}, 20*time.Second, time.Millisecond)
-	t.Logf("%d attempts in %v: %d were tried, %d refused unread; %d tunnels of a member, the slowest in %v",
-		strangers*attempts, took.Round(time.Millisecond), tried, busy, served, longest.Round(time.Millisecond))
-	require.LessOrEqual(t, longest, 2*time.Second)
-	require.LessOrEqual(t, tried, 50+int(100*took.Seconds()), "half of 100, and 100 a second")
+	return done
 }
 
 // A holding is a stream that holds the last byte of the first message back, and notes when it went.
@@ -401,70 +420,62 @@ func (d *device) refusal(t testing.TB, to *device, r library.Record, hold time.D
 	return time.Since(h.sent), nil
 }
 
-// Who is refused cannot tell by the time it takes whether there is such a library. What is measured is logged: a test does not
-// fail because a computer is busy.
+// Who is refused cannot tell by the time it takes whether there is such a
+// library, whether or not the first message came in one piece.
 func TestRefusalTimes(t *testing.T) {
-	for name, test := range map[string]struct {
-		tries, batch int // of each kind; of both at a time
-		hold         time.Duration
-		start        func(b, stranger *device)
-	}{
-		"over QUIC":           {60, 60, 0, overQUIC(t)},
-		"over QUIC, and held": {60, 60, 5 * time.Millisecond, overQUIC(t)},
-		"in memory":           {200, 40, 0, inMemory(t)},
-	} {
+	const tries, delay = 40, 10 * time.Millisecond
+	for name, hold := range map[string]time.Duration{"at once": 0, "held": 5 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
-			b, stranger := newDevice(), newDevice()
-			b.cfg.Limits = plenty
-			test.start(b, stranger)
-			here := library.Record{ID: uuid.New(), Secret: library.NewSecret()}
-			b.add(t, here, newDevice())
-			b.add(t, library.Record{ID: uuid.New(), Secret: library.NewSecret()})
-			kinds := []library.Record{here, {ID: uuid.New(), Secret: library.NewSecret()}}
-			var took [2][]time.Duration
-			var mu sync.Mutex
-			for len(took[0]) < test.tries {
+			bubble(t, func(t *testing.T, network *p2ptest.Network) {
+				b, stranger := newDevice(), newDevice()
+				b.cfg.Limits = plenty
+				b.start(t, network, p2p.Config{Logger: slog.New(&b.log)})
+				stranger.start(t, network, p2p.Config{})
+				network.Link(b.Identity(), stranger.Identity()).SetDelay(delay)
+				kinds := refused(t, b)
+				pass(time.Second)
 				var all sync.WaitGroup
-				for i := range test.batch {
+				for i := range 2 * tries {
 					all.Go(func() {
-						d, err := stranger.refusal(t, b, kinds[i%2], test.hold)
-						mu.Lock()
-						defer mu.Unlock()
-						took[i%2] = append(took[i%2], d)
-						if err != nil {
-							t.Error(err)
+						took, err := stranger.refusal(t, b, kinds[i%2], hold)
+						if err != nil || took != delay+250*time.Millisecond+delay {
+							t.Errorf("kind %d: refused after %v, %v", i%2, took, err)
 						}
 					})
 				}
 				all.Wait()
-			}
-			member, nothing := median(took[0]), median(took[1])
-			t.Logf("no member %v, no such library %v, difference %v (medians of %d)", member, nothing, member-nothing, len(took[0]))
-			require.GreaterOrEqual(t, min(slices.Min(took[0]), slices.Min(took[1])), 249*time.Millisecond)
-			require.Eventually(t, func() bool {
-				return b.log.count(tunnel.ErrUnauthorized) == len(took[0]) && b.log.count(tunnel.ErrHandshake) == len(took[1])
-			}, 20*time.Second, time.Millisecond)
+				pass(time.Second)
+				require.Equal(t, tries, b.log.count(tunnel.ErrUnauthorized))
+				require.Equal(t, tries, b.log.count(tunnel.ErrHandshake))
+			})
 		})
 	}
 }
 
-func overQUIC(t *testing.T) func(b, stranger *device) {
-	return func(b, stranger *device) {
-		addr := b.startQUIC(t)
-		stranger.startQUIC(t)
-		meets(t, stranger.P2P, b.id.Remote(), addr)
-	}
+// refused gives a device two libraries, and returns what opens no tunnel to it:
+// the first of them, of which a stranger is no member, and one that is not there.
+func refused(t testing.TB, d *device) [2]library.Record {
+	here := library.Record{ID: uuid.New(), Secret: library.NewSecret()}
+	d.add(t, here, newDevice())
+	d.add(t, library.Record{ID: uuid.New(), Secret: library.NewSecret()})
+	return [2]library.Record{here, {ID: uuid.New(), Secret: library.NewSecret()}}
 }
 
-func inMemory(t *testing.T) func(b, stranger *device) {
-	return func(b, stranger *device) {
-		network := p2ptest.NewNetwork(p2ptest.Config{})
-		b.start(t, network, p2p.Config{Logger: slog.New(&b.log), MaxStreamsPerPeer: -1})
-		stranger.start(t, network, p2p.Config{})
-		for range stranger.Available(t.Context()) {
-			break
-		}
+// BenchmarkRefusal measures, over QUIC, how long the two kinds of refusal take
+// one who does not know which is which.
+func BenchmarkRefusal(b *testing.B) {
+	for i, name := range []string{"no member", "no such library"} {
+		b.Run(name, func(b *testing.B) {
+			to, stranger := newDevice(), newDevice()
+			to.cfg.Limits = plenty
+			addr := to.startQUIC(b)
+			stranger.startQUIC(b)
+			meets(b, stranger.P2P, to.id.Remote(), addr)
+			r := refused(b, to)[i]
+			for b.Loop() {
+				_, err := stranger.refusal(b, to, r, 0)
+				require.NoError(b, err)
+			}
+		})
 	}
 }
-
-func median(d []time.Duration) time.Duration { return slices.Sorted(slices.Values(d))[len(d)/2] }
