@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,15 +20,16 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/soak"
 )
 
-// TestMain raises rapid's number of checks, unless the command line gives one.
+// TestMain sets rapid's number of checks, unless the command line gives one.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "rapid.checks" })
 	if !given && !testing.Short() {
-		flag.Set("rapid.checks", "2000")
+		flag.Set("rapid.checks", strconv.Itoa(soak.N(300, 2000)))
 	}
 	os.Exit(m.Run())
 }

@@ -290,17 +290,22 @@ func TestListenerIsThereBeforeItsPeers(t *testing.T) {
 	l.dial = func(context.Context, identity.RemoteIdentity, []p2p.Candidate) (p2p.RawStream, error) {
 		return near, nil
 	}
-	opened := make(chan error, 1)
+	opened := make(chan *p2p.Stream, 1)
 	go func() {
 		defer close(connected)
 		for peer := range node.Available(t.Context()) {
-			_, err := peer.Open(t.Context(), "echo")
-			opened <- err
+			s, err := peer.Open(t.Context(), "echo")
+			if err != nil {
+				t.Error(err)
+			}
+			opened <- s
 			return
 		}
 	}()
 	require.NoError(t, node.Register(t.Context(), l))
-	require.NoError(t, <-opened)
+	s := <-opened
+	require.NotNil(t, s)
+	defer s.Close() // the node waits for streams that are left open
 	header := make([]byte, 5)
 	_, err := far.Read(header)
 	require.NoError(t, err)
