@@ -12,6 +12,7 @@ import (
 
 	"github.com/sdp2p/p2p/internal/dnssd"
 	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
+	"github.com/sdp2p/p2p/internal/soak"
 )
 
 func asksFor(typ uint16) func(m message) bool {
@@ -257,10 +258,7 @@ func TestRefreshed(t *testing.T) {
 
 // The figure for idle traffic: 10 nodes that know each other send at most 3 packets a minute each after 10 minutes.
 func TestIdleTraffic(t *testing.T) {
-	for _, peers := range []int{1, 2, 10, 50} {
-		if peers > 10 && testing.Short() {
-			continue
-		}
+	for _, peers := range []int{1, 2, 10, soak.N(20, 50)} {
 		bubble(t, func(t *testing.T) {
 			link := dnssdtest.NewLink()
 			var nodes []*node
