@@ -116,6 +116,9 @@ func TestWriteDeadlineAnywhere(t *testing.T) {
 						again, err := i.Write(all)
 						require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 						require.Zero(t, again, "the rest of the record is still there")
+						if size > 50 { // where it struck is what counts
+							a.out.grow(size)
+						}
 						read := make(chan string)
 						go func() {
 							got, err := io.ReadAll(r)

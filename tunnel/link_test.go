@@ -55,6 +55,11 @@ func (p *pipe) change(f func()) {
 	p.changed.Broadcast()
 }
 
+// grow makes room for size bytes.
+func (p *pipe) grow(size int) {
+	p.change(func() { p.buf = append(make([]byte, 0, size), p.buf...) })
+}
+
 func (p *pipe) read(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
