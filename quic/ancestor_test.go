@@ -170,6 +170,7 @@ func readExactly(t testing.TB, r io.Reader, want []byte) {
 
 // An ancestor opens a stream to us: mode 0, as the responder.
 func TestAncestorOpensAStream(t *testing.T) {
+	t.Parallel()
 	v := readAncestorVectors(t)
 	served := make(chan *p2p.Stream, 1)
 	n := startWith(t, unhex(t, v.ResponderSeed), v.ResponderMetadata, p2p.Config{
@@ -195,6 +196,7 @@ func TestAncestorOpensAStream(t *testing.T) {
 // We open a stream to an ancestor: mode 0, as the initiator. That it is one we learn from its refusal of the metadata
 // stream, and remember.
 func TestStreamToAnAncestor(t *testing.T) {
+	t.Parallel()
 	v := readAncestorVectors(t)
 	f := newForeigner(t, ed25519Key(t, unhex(t, v.ResponderSeed)))
 	f.mux.AddHandler("/sdp2p/1", func(_ string, s io.ReadWriteCloser) error {
@@ -223,6 +225,7 @@ func TestStreamToAnAncestor(t *testing.T) {
 
 // An ancestor that has us as a manual peer asks who we are: mode 1, as the responder.
 func TestAncestorAsksWhoWeAre(t *testing.T) {
+	t.Parallel()
 	v := readAncestorVectors(t)
 	n := startWith(t, unhex(t, v.ResponderSeed), v.ResponderMetadata, p2p.Config{})
 	f := newForeigner(t, ed25519Key(t, unhex(t, v.InitiatorSeed)))
@@ -248,6 +251,7 @@ func TestAncestorAsksWhoWeAre(t *testing.T) {
 
 // We have an ancestor as a manual peer: mode 1, as the initiator.
 func TestAncestorAsAManualPeer(t *testing.T) {
+	t.Parallel()
 	v := readAncestorVectors(t)
 	f := newForeigner(t, ed25519Key(t, unhex(t, v.ResponderSeed)))
 	done := make(chan string, 8)
@@ -273,6 +277,7 @@ func TestAncestorAsAManualPeer(t *testing.T) {
 
 // Who claims another's identity is refused, and the log says so once.
 func TestAncestorClaimsAnotherIdentity(t *testing.T) {
+	t.Parallel()
 	v := readAncestorVectors(t)
 	var log lockedBuffer
 	served := false
@@ -297,6 +302,7 @@ func TestAncestorClaimsAnotherIdentity(t *testing.T) {
 
 // Whatever an ancestor sends, it costs its stream and nothing else.
 func TestAncestorSendsGarbage(t *testing.T) {
+	t.Parallel()
 	v := readAncestorVectors(t)
 	n := startWith(t, unhex(t, v.ResponderSeed), v.ResponderMetadata, p2p.Config{Handler: p2p.HandlerFunc(echo)})
 	f := newForeigner(t, ed25519Key(t, unhex(t, v.InitiatorSeed)))

@@ -30,6 +30,7 @@ func startAlone(t *testing.T, cfg Config) (*p2p.P2P, *Listener, []p2p.Candidate)
 
 // A dial that finds a connection which the endpoint is about to hear of waits for that.
 func TestDialDuringNotification(t *testing.T) {
+	t.Parallel()
 	for range 6 { // it is chance whether the slow one is notified first
 		a, la, viaA := startAlone(t, Config{})
 		b, lb, viaB := startAlone(t, Config{})
@@ -52,6 +53,7 @@ func TestDialDuringNotification(t *testing.T) {
 
 // A stream on a connection that was lost before anything came of it is not waited for.
 func TestOpenOnALostConnection(t *testing.T) {
+	t.Parallel()
 	_, la, _ := startAlone(t, Config{})
 	b, _, viaB := startAlone(t, Config{})
 	s, err := la.Dial(t.Context(), b.Identity(), viaB)
@@ -67,6 +69,7 @@ func TestOpenOnALostConnection(t *testing.T) {
 
 // Where the peer has as many streams open as it takes, another one waits for one of them to end; not for ever.
 func TestAllStreamsOpen(t *testing.T) {
+	t.Parallel()
 	_, la, _ := startAlone(t, Config{})
 	b, _, viaB := startAlone(t, Config{})
 	s, err := la.Dial(t.Context(), b.Identity(), viaB)
@@ -75,7 +78,7 @@ func TestAllStreamsOpen(t *testing.T) {
 	c := la.running().best(b.Identity())
 	var open []*quicgo.Stream
 	for {
-		s, err := c.newStream(t.Context(), time.Millisecond)
+		s, err := c.newStream(t.Context(), time.Second)
 		if err != nil {
 			require.ErrorIs(t, err, p2p.ErrBusy)
 			break
@@ -96,27 +99,68 @@ func TestAllStreamsOpen(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// Connections count from the beginning of their handshake on, and not after its failure.
+// Connections count from the beginning of their handshake on, and not after its
+// failure.
 func TestHandshakesAreLimited(t *testing.T) {
-	_, l, via := startAlone(t, Config{MaxConnections: 4})
+	t.Parallel()
+	for range 5 {
+		if handshakesAreLimited(t) {
+			return
+		}
+	}
+	t.Fatal("there was room for one more each time")
+}
+
+// handshakesAreLimited has as many handshakes stall as a node allows
+// connections, and wants further ones to be refused. It reports false where the
+// node has given up one of them before it could tell, as it does after some
+// seconds without a word.
+func handshakesAreLimited(t *testing.T) bool {
+	const room = 4
+	_, l, via := startAlone(t, Config{MaxConnections: room})
+	limits := l.running().limits
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	refused := make(chan error, 50)
-	stalled := &tls.Config{NextProtos: []string{"libp2p"}, InsecureSkipVerify: true, VerifyPeerCertificate: func([][]byte, [][]*x509.Certificate) error {
-		<-ctx.Done()
-		return ctx.Err()
-	}}
-	for range 50 {
+	dial := func(verify func() error) error {
+		c, err := quicgo.DialAddr(ctx, via[0].Addr.String(), &tls.Config{
+			NextProtos: []string{"libp2p"}, InsecureSkipVerify: true,
+			VerifyPeerCertificate: func([][]byte, [][]*x509.Certificate) error { return verify() },
+		}, nil)
+		if err == nil {
+			c.CloseWithError(0, "")
+		}
+		return err
+	}
+	begun, stalled := make(chan struct{}, room), make(chan error, room)
+	for range room {
 		go func() {
-			_, err := quicgo.DialAddr(ctx, via[0].Addr.String(), stalled, nil)
-			refused <- err
+			stalled <- dial(func() error {
+				begun <- struct{}{}
+				<-ctx.Done()
+				return ctx.Err()
+			})
 		}()
 	}
-	for range 46 {
-		require.Error(t, <-refused)
+	for range room {
+		select {
+		case <-begun:
+		case err := <-stalled:
+			t.Log(err)
+			return false
+		}
 	}
-	limits := l.running().limits
-	require.EqualValues(t, 4, limits.inbound.Load())
+	reached := false
+	for range 10 {
+		err := dial(func() error { reached = true; return errors.New("there is room") })
+		var refused *quicgo.TransportError
+		if limits.inbound.Load() != room || reached {
+			return false
+		}
+		require.ErrorAs(t, err, &refused)
+		require.Equal(t, quicgo.ConnectionRefused, refused.ErrorCode)
+		require.True(t, refused.Remote)
+	}
 	cancel()
-	require.Eventually(t, func() bool { return limits.inbound.Load() == 0 }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return limits.inbound.Load() == 0 }, time.Minute, time.Millisecond)
+	return true
 }

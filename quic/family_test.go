@@ -27,6 +27,7 @@ func (n *node) addr6() netip.AddrPort {
 
 // Both families listen on one port, and each is switched off and on while the node runs, keeping it.
 func TestFamilies(t *testing.T) {
+	t.Parallel()
 	a := start(t, p2p.Config{}, quic.Config{})
 	b := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{DisableIPv6: true})
 	require.Equal(t, []netip.AddrPort{b.any4()}, b.addrs())
@@ -106,6 +107,7 @@ func TestPort(t *testing.T) {
 
 // A listener may be unregistered and registered again, with another node as well.
 func TestListenerIsReused(t *testing.T) {
+	t.Parallel()
 	a := start(t, p2p.Config{}, quic.Config{})
 	b := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})
 	peer := a.knows(t, b)

@@ -44,6 +44,7 @@ func closed(t testing.TB, c network.Conn) {
 
 // Metadata that breaks the rules costs the connection; the log says so once.
 func TestHostileMetadata(t *testing.T) {
+	t.Parallel()
 	var log lockedBuffer
 	n := start(t, p2p.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}, quic.Config{})
 	f := newHostile(t)
@@ -116,6 +117,7 @@ func TestSilentStreams(t *testing.T) {
 
 // Random bytes on any kind of stream cost that stream.
 func TestHostileStreams(t *testing.T) {
+	t.Parallel()
 	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})
 	f := newHostile(t)
 	c := f.connect(t, n)
@@ -138,6 +140,7 @@ func TestHostileStreams(t *testing.T) {
 
 // A peer that was said to speak version 2 and does not: the stream fails, and nothing of it is sent again.
 func TestWrongHint(t *testing.T) {
+	t.Parallel()
 	n := start(t, p2p.Config{}, quic.Config{})
 	f := newForeigner(t, ed25519Key(t, randomBytes(32)))
 	got := make(chan []byte, 8)
@@ -160,6 +163,7 @@ func TestWrongHint(t *testing.T) {
 // To a peer that is said to speak version 2, a stream is opened without waiting for anything: here the answer to the
 // metadata stream never comes. Where nothing is known, that answer is waited for, and its absence is an error.
 func TestHint(t *testing.T) {
+	t.Parallel()
 	f := newForeigner(t, ed25519Key(t, randomBytes(32)))
 	f.SetStreamHandler(func(s network.Stream) {
 		protocol, _, err := f.mux.Negotiate(s)
@@ -201,6 +205,7 @@ func TestHint(t *testing.T) {
 
 // A peer whose key is not Ed25519 has no identity here.
 func TestForeignKeys(t *testing.T) {
+	t.Parallel()
 	n := start(t, p2p.Config{}, quic.Config{})
 	key, _, err := crypto.GenerateSecp256k1Key(rand.Reader)
 	require.NoError(t, err)
@@ -214,6 +219,7 @@ func TestForeignKeys(t *testing.T) {
 
 // More connections than are allowed, of one peer or of all, are refused, and the node goes on.
 func TestConnectionLimits(t *testing.T) {
+	t.Parallel()
 	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{MaxConnections: 3, MaxConnectionsPerPeer: 2})
 	key := ed25519Key(t, randomBytes(32))
 	var conns []network.Conn

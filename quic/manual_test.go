@@ -2,6 +2,9 @@ package quic_test
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +17,7 @@ import (
 )
 
 func TestManualEntries(t *testing.T) {
+	t.Parallel()
 	good := []string{
 		"laptop", "laptop.local", "laptop.local.", "my_laptop.example:80", "a.b-c.d:65535", "192.168.1.7", "192.168.1.7:1",
 		"::1", "2001:db8::1", "[2001:db8::1]:7373", "[::1]", "xn--zo-eka.example",
@@ -52,6 +56,7 @@ func (n *node) manual(t testing.TB) quic.ManualPeer {
 // A peer at a manual address is found, by address and by name, without any discovery; it is known with its metadata for as
 // long as its address vouches for it.
 func TestManualPeer(t *testing.T) {
+	t.Parallel()
 	b := start(t, p2p.Config{Name: "b", Handler: p2p.HandlerFunc(echo)}, quic.Config{})
 	for _, entry := range []string{b.addr().String(), fmt.Sprintf("localhost:%d", b.addr().Port()), fmt.Sprintf("[::1]:%d", b.addr().Port())} {
 		a := start(t, p2p.Config{Name: "a"}, quic.Config{ManualPeers: []string{entry}})
@@ -78,12 +83,24 @@ func TestManualPeer(t *testing.T) {
 	}
 }
 
+// quietPort returns a port on which nobody listens, of those that the system
+// gives to nobody who does not ask for it.
+func quietPort(t testing.TB) uint16 {
+	t.Helper()
+	for {
+		port := 20000 + rand.N(10000)
+		socket, err := net.ListenUDP("udp", &net.UDPAddr{Port: port})
+		if err == nil {
+			require.NoError(t, socket.Close())
+			return uint16(port)
+		}
+	}
+}
+
 // A manual peer that is not there yet is reached once it is, and missed once it is gone.
 func TestManualPeerComesAndGoes(t *testing.T) {
-	b := start(t, p2p.Config{}, quic.Config{})
-	addr := b.addr()
-	require.NoError(t, b.Shutdown(within(t)))
-
+	t.Parallel()
+	addr := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), quietPort(t))
 	a := start(t, p2p.Config{}, quic.Config{ManualPeers: []string{addr.String()}})
 	again := func(key p2p.Config) *node {
 		n := start(t, key, quic.Config{Port: addr.Port()})
@@ -105,6 +122,7 @@ func TestManualPeerComesAndGoes(t *testing.T) {
 
 // A node that is its own manual peer says so; one that is also discovered is one peer; and so are two entries for one node.
 func TestManualPeerOddities(t *testing.T) {
+	t.Parallel()
 	a := start(t, p2p.Config{}, quic.Config{})
 	require.NoError(t, a.listener.SetManualPeers([]string{a.addr().String()}))
 	require.Eventually(t, func() bool { return a.manual(t).State == quic.ManualFailed }, patience, time.Millisecond)
@@ -124,6 +142,7 @@ func TestManualPeerOddities(t *testing.T) {
 
 // Where nobody answers, the error names each address, and attempts go on.
 func TestManualPeerUnreachable(t *testing.T) {
+	t.Parallel()
 	a := start(t, p2p.Config{}, quic.Config{DialTimeout: 1, DisableIPv6: true})
 	require.NoError(t, a.listener.SetManualPeers([]string{"127.0.0.1:1", "[::1]:1", "no-such-host.invalid"}))
 	var all []quic.ManualPeer

@@ -13,6 +13,7 @@ import (
 )
 
 func TestPeerIDVectors(t *testing.T) {
+	t.Parallel()
 	b, err := os.ReadFile("../testdata/identity.json")
 	require.NoError(t, err)
 	var vectors []struct {
@@ -38,6 +39,7 @@ func TestPeerIDVectors(t *testing.T) {
 }
 
 func TestMultiaddr(t *testing.T) {
+	t.Parallel()
 	for _, s := range []string{"127.0.0.1:7373", "[2001:db8::1]:1", "[::1]:65535"} {
 		addr := netip.MustParseAddrPort(s)
 		require.Equal(t, addr, addrPort(multiaddr(addr)))

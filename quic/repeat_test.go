@@ -16,6 +16,7 @@ import (
 // A peer that has come back has a connection that works, and one of before of which it knows nothing: new streams take the
 // new one.
 func TestPeerComesBack(t *testing.T) {
+	t.Parallel()
 	seed := randomBytes(32)
 	a := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})
 	before := startWith(t, seed, nil, p2p.Config{Handler: p2p.HandlerFunc(echo)})
@@ -38,6 +39,7 @@ func TestPeerComesBack(t *testing.T) {
 
 // A deadline that is over before anything was written spoils nothing.
 func TestDeadlineBeforeTheFirstByte(t *testing.T) {
+	t.Parallel()
 	a := start(t, p2p.Config{}, quic.Config{})
 	b := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})
 	peer := a.knows(t, b)
@@ -70,6 +72,7 @@ func TestDeadlineBeforeTheFirstByte(t *testing.T) {
 
 // What a node says last on a stream is not lost when it shuts down at once.
 func TestResetBeforeShutdown(t *testing.T) {
+	t.Parallel()
 	for range 10 {
 		a := start(t, p2p.Config{}, quic.Config{})
 		heard := make(chan error, 1)
@@ -93,6 +96,7 @@ func TestResetBeforeShutdown(t *testing.T) {
 
 // A manual peer that cuts each connection is not called again at once.
 func TestManualPeerThatCuts(t *testing.T) {
+	t.Parallel()
 	f := newForeigner(t, ed25519Key(t, randomBytes(32)))
 	cut := make(chan struct{}, 64)
 	f.mux.AddHandler("/sdp2p/2/meta", func(_ string, s io.ReadWriteCloser) error {
@@ -109,8 +113,21 @@ func TestManualPeerThatCuts(t *testing.T) {
 	require.Equal(t, quic.ManualReached, a.manual(t).State)
 }
 
-// An ancestor that does not end its side of a stream does not hold up the end of the listener.
+// An ancestor that does not end its side of a stream does not hold up the end of
+// the listener. What holds it up would do so each time, a busy machine does not.
 func TestAncestorThatLingers(t *testing.T) {
+	t.Parallel()
+	for range 5 {
+		if took := unregistersBesideLingering(t); took < firstFrame {
+			return
+		}
+	}
+	t.Fatal("it waits for the ancestor")
+}
+
+// unregistersBesideLingering tells how long the end of a listener takes while an
+// ancestor leaves a stream open.
+func unregistersBesideLingering(t *testing.T) time.Duration {
 	v := readAncestorVectors(t)
 	f := newForeigner(t, ed25519Key(t, unhex(t, v.ResponderSeed)))
 	done := make(chan struct{})
@@ -128,7 +145,7 @@ func TestAncestorThatLingers(t *testing.T) {
 	receive(t, done)
 	began := time.Now()
 	require.NoError(t, n.Unregister(within(t), n.listener))
-	require.Less(t, time.Since(began), firstFrame, "it did not wait for the ancestor")
+	return time.Since(began)
 }
 
 // firstFrame is how long an ancestor's stream may take.

@@ -23,6 +23,7 @@ type script struct {
 func (s *script) Read(b []byte) (int, error) { return s.Reader.Read(b) }
 
 func TestSelectBytes(t *testing.T) {
+	t.Parallel()
 	require.Equal(t, "\x13/multistream/1.0.0\n\x09/sdp2p/2\n", question(protocolStream))
 
 	s := &script{Reader: strings.NewReader(question(protocolStream) + "app bytes")}
@@ -46,6 +47,7 @@ func TestSelectBytes(t *testing.T) {
 
 // The peer may be any implementation, which may send a token at a time and wait for each answer.
 func TestSelectWithGoMultistream(t *testing.T) {
+	t.Parallel()
 	for name, open := range map[string]func(c net.Conn) (string, error){
 		"one": func(c net.Conn) (string, error) {
 			return protocolStream, multistream.SelectProtoOrFail(protocolStream, c)
@@ -148,6 +150,7 @@ func (e *end) Close() error {
 }
 
 func TestSelectTruncated(t *testing.T) {
+	t.Parallel()
 	whole := question(protocolMeta)
 	for n := range len(whole) {
 		_, _, err := acceptProtocol(&script{Reader: iotest.OneByteReader(strings.NewReader(whole[:n]))}, protocolMeta)
@@ -162,6 +165,7 @@ func TestSelectTruncated(t *testing.T) {
 }
 
 func TestSelectBounds(t *testing.T) {
+	t.Parallel()
 	for name, bytes := range map[string]string{
 		"long token":      multistreamHeader + "\xff\xff\xff\x7f",
 		"empty token":     multistreamHeader + "\x00",
@@ -181,6 +185,7 @@ func TestSelectBounds(t *testing.T) {
 
 // A lazily selected stream may be read under a deadline that comes in the middle of the answer.
 func TestSelectionGoesOnAfterADeadline(t *testing.T) {
+	t.Parallel()
 	answer := question(protocolStream)
 	for cut := range len(answer) {
 		r := io.MultiReader(strings.NewReader(answer[:cut]), &deadlineOnce{}, strings.NewReader(answer[cut:]+"!"))

@@ -14,6 +14,7 @@ import (
 
 // What QUIC says of a stream's end, in the terms of package p2p.
 func TestStreamErrors(t *testing.T) {
+	t.Parallel()
 	require.NoError(t, streamError(nil))
 	require.Equal(t, io.EOF, streamError(io.EOF))
 	for code, want := range map[quicgo.StreamErrorCode]p2p.ResetCode{
