@@ -1,6 +1,8 @@
 # make demo      the main job: two processes on this machine find each other and move a folder
 # make test      everything that needs neither root nor other programs
 # make test-net  hosts in network namespaces and real peers; needs root, and says what is missing
+# make soak      make test 20 times in any order while all cores are busy, then its long rows (SDP2P_SOAK=1); half an hour or more
+# make soak-net  make test-net 20 times
 # make lint      vet, staticcheck, gofmt, import rules, cross-builds, the size of a small program
 # make kill      200 rounds of killing one side of a file transfer, and large files
 # make fuzz      every fuzz target for FUZZTIME each
@@ -12,18 +14,33 @@ FUZZTIME    ?= 10s
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 TREE        ?= $(shell $(GO) env GOROOT)/src/net
 
-.PHONY: demo test test-net kill lint fuzz bench bench-quick
+# The race detector watches memory that goroutines share. In the arithmetic of
+# field elements nothing is shared, and to watch that was half of the tests' CPU:
+# it is left alone by make test, and watched by make soak.
+NORACE      ?= -gcflags=crypto/internal/fips140/edwards25519/...=-race=false -gcflags=filippo.io/edwards25519/...=-race=false
+# Most tests that take long wait for something: more run at a time than there are cores.
+ATONCE      ?= -p 4 -parallel 8
+
+.PHONY: demo test test-net soak soak-net kill lint fuzz bench bench-quick
 
 demo:
 	$(GO) run ./examples/drop --demo "$(TREE)"
 
 test:
 	cd internal/bench && $(GO) test -short -timeout 120s ./...
-	$(GO) test -race -timeout 280s ./...
+	$(GO) test -race $(NORACE) $(ATONCE) -timeout 280s ./...
 
 test-net:
 	SDP2P_NETTEST=1 $(GO) test -count=1 -timeout 600s -parallel 6 -v ./internal/netlab ./internal/nettest ./cmd/sdp2p
 	SDP2P_NETTEST=1 $(GO) test -count=1 -timeout 120s -run '^TestReal' -v ./block
+
+soak:
+	cd internal/bench && sh ../soak/busy.sh $(GO) test -short -count=20 -shuffle=on -timeout 2h ./...
+	sh internal/soak/busy.sh $(GO) test -race $(NORACE) $(ATONCE) -count=20 -shuffle=on -timeout 4h ./...
+	SDP2P_SOAK=1 $(GO) test -race -count=1 -timeout 1h ./...
+
+soak-net:
+	SDP2P_NETTEST=1 $(GO) test -count=20 -timeout 4h -parallel 6 ./internal/netlab ./internal/nettest ./cmd/sdp2p
 
 kill:
 	BLOCK_KILLS=200 BLOCK_KILL_SIZE=1024 BLOCK_SPARSE=8 $(GO) test -count=1 -timeout 900s -run 'Kill|Sparse' -v ./block
