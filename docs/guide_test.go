@@ -120,7 +120,7 @@ func run(t *testing.T, dir, commands string) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-ec", commands)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod")
+	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod -trimpath")
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s:\n%s", commands, out)
 }
@@ -167,7 +167,7 @@ func start(t *testing.T, dir, command string) *process {
 
 // line waits for a line that has a text in it.
 func (p *process) line(t *testing.T, text string) string {
-	late := time.After(30 * time.Second)
+	late := time.After(time.Minute)
 	for {
 		select {
 		case line, ok := <-p.lines:

@@ -86,7 +86,7 @@ func (p *person) sees(what string) string {
 	require.Eventually(p.t, func() bool {
 		found = regexp.MustCompile(what).FindAllString(p.out.String(), -1)
 		return len(found) > 0
-	}, 20*time.Second, time.Millisecond, "%s", what)
+	}, time.Minute, time.Millisecond, "%s", what)
 	return found[len(found)-1]
 }
 
@@ -124,20 +124,20 @@ func TestCommands(t *testing.T) {
 	b.sees("not joined: .*declined")
 	require.NoFileExists(t, filepath.Join(folders[1], "library.json"))
 	a.says("invite")
-	require.Eventually(t, func() bool { return strings.Count(a.out.String(), "sdp2p1:") == 2 }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Count(a.out.String(), "sdp2p1:") == 2 }, time.Minute, time.Millisecond)
 	b.says("join " + a.sees("sdp2p1:[A-Z2-7]+"))
-	require.Eventually(t, func() bool { return strings.Count(a.out.String(), "Are they the same") == 2 }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Count(a.out.String(), "Are they the same") == 2 }, time.Minute, time.Millisecond)
 	a.says("yes")
-	require.Eventually(t, func() bool { return strings.Count(b.out.String(), "Are they the same") == 2 }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Count(b.out.String(), "Are they the same") == 2 }, time.Minute, time.Millisecond)
 	b.says("yes")
 	a.sees(`\* "Bert" has joined`)
 	b.sees(`\* joined`)
 
 	a.says("add Shopping \x1b[31m")
 	id := a.sees(`(?m)^[0-9a-f]{8}$`)
-	require.Eventually(t, func() bool { b.says("list"); return strings.Contains(b.out.String(), id+"  Shopping  [31m: ") }, 20*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { b.says("list"); return strings.Contains(b.out.String(), id+"  Shopping  [31m: ") }, time.Minute, 50*time.Millisecond)
 	b.says("body " + id[:4] + " bread  and milk")
-	require.Eventually(t, func() bool { a.says("list"); return strings.Contains(a.out.String(), ": bread  and milk\n") }, 20*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { a.says("list"); return strings.Contains(a.out.String(), ": bread  and milk\n") }, time.Minute, 50*time.Millisecond)
 	for line, want := range map[string]string{
 		"rm zzz": `error: no note begins with "zzz"`, "rm": `error: no note begins with ""`, "dance": `error: "dance" is not a command`,
 		"revoke Bert": "error: .*only the device that made the notebook|no member is called", "members": `"Anna" .*, connected`, "help": "restore ID",
@@ -155,7 +155,7 @@ func TestCommands(t *testing.T) {
 	b.says("rm " + id[:4])
 	b.says("digest")
 	digest := b.sees("(?m)^[0-9a-f]{64}$")
-	require.Eventually(t, func() bool { a.says("digest"); return strings.Contains(a.out.String(), digest) }, 20*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { a.says("digest"); return strings.Contains(a.out.String(), digest) }, time.Minute, 50*time.Millisecond)
 	b.quits()
 	a.quits()
 	for _, name := range []string{"node.pem", "instance.pem", "library.json", "notes.log", "lock"} {
