@@ -31,6 +31,7 @@ func newLimits(maxConns, maxConnsPerPeer int) *limits {
 var (
 	errTooManyConns  = errors.New("quic: too many inbound connections")
 	errTooMuchMemory = errors.New("quic: receive windows take too much memory")
+	errConnOver      = errors.New("quic: the connection is over")
 )
 
 // OpenConnection counts a connection, an inbound one from the beginning of its handshake on.
@@ -50,11 +51,16 @@ type connScope struct {
 	network.NullScope
 	limits  *limits
 	inbound bool
-	peer    peer.ID // of an inbound connection, once it is known
 	window  atomic.Int64
 	done    sync.Once
+
+	// Guarded by limits.mu: a connection may be lost while its peer is told of.
+	peer peer.ID // of an inbound connection, once it is known
+	over bool
 }
 
+// SetPeer counts an inbound connection for its peer. It fails where that has too
+// many, and where the connection is over already.
 func (s *connScope) SetPeer(p peer.ID) error {
 	if !s.inbound {
 		return nil
@@ -62,6 +68,9 @@ func (s *connScope) SetPeer(p peer.ID) error {
 	l := s.limits
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if s.over {
+		return errConnOver
+	}
 	if l.maxConnsPerPeer >= 0 && l.peers[p] >= l.maxConnsPerPeer {
 		return errTooManyConns
 	}
@@ -92,9 +101,10 @@ func (s *connScope) Done() {
 			return
 		}
 		l.inbound.Add(-1)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		s.over = true
 		if s.peer != "" {
-			l.mu.Lock()
-			defer l.mu.Unlock()
 			if l.peers[s.peer]--; l.peers[s.peer] == 0 {
 				delete(l.peers, s.peer)
 			}
