@@ -28,8 +28,10 @@ func TestConformance(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				nettest.TestConn(t, func() (net.Conn, net.Conn, func(), error) {
-					a, b := stream()
-					i, r := newWorld(t).open(t, a, b)
+					i, r, err := openInRealTime(t, stream)
+					if err != nil {
+						return nil, nil, nil, err
+					}
 					stop := func() {
 						i.Abort(net.ErrClosed)
 						r.Abort(net.ErrClosed)
