@@ -239,6 +239,20 @@ func TestCodeInTheMiddle(t *testing.T) {
 	})
 }
 
+// A yes that comes when the invitation is cancelled comes too late.
+func TestLateYes(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := two(t, network)
+		for range 200 { // it is chance what is woken first
+			i := a.byCode(t, a.slowly(time.Minute))
+			later(t, 30*time.Second, i.Cancel)
+			require.ErrorIs(t, b.joinByCode(t, a, b.yes), pairing.ErrPeerDeclined)
+			nothing(t, a, b)
+			pass(time.Hour) // after some failures, b has to wait
+		}
+	})
+}
+
 // By code, an invitation outlives attempts that fail, and ends in its time.
 func TestCodeExpires(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {

@@ -301,6 +301,8 @@ func (t *talk) agree(ctx context.Context, confirm ConfirmFunc) error {
 		case !answered:
 		case !yes:
 			return ErrDeclined
+		case ctx.Err() != nil: // too late: it may be what the end of ctx made the callback return
+			return context.Cause(ctx)
 		default:
 			ours = true
 			if err := t.tell(statusOK); err != nil {
