@@ -235,6 +235,9 @@ func (j *journal) sync() error { return j.vol.sync(j.file) }
 
 // append appends a record.
 func (j *journal) append(typ recordType, content []byte) error {
+	if err := j.vol.faults("journal", j.name); err != nil {
+		return err
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.scratch = appendRecord(j.scratch[:0], typ, content)
@@ -243,9 +246,6 @@ func (j *journal) append(typ recordType, content []byte) error {
 
 // write appends records; j.mu is held.
 func (j *journal) write(records []byte) error {
-	if err := j.vol.faults("journal", j.name); err != nil {
-		return err
-	}
 	if _, err := j.file.WriteAt(records, j.size); err != nil {
 		return err // the next one replaces what was written of it
 	}
@@ -366,6 +366,9 @@ func (j *journal) chunk(number, chunk uint32, h hash) error {
 
 // place records places, many of them in one step.
 func (j *journal) place(places ...place) error {
+	if err := j.vol.faults("journal", j.name); err != nil {
+		return err
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	var content []byte

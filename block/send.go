@@ -1,6 +1,7 @@
 package block
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -37,6 +38,8 @@ type SendOptions struct {
 	// AllowIncomplete has Send return nil where it would return an
 	// [*IncompleteError].
 	AllowIncomplete bool
+
+	perOffer int // of tests: entries of an offer at most, if not 0
 }
 
 // Send offers sources to the other side of stream, which calls [Receive], and
@@ -138,7 +141,7 @@ func (s *sender) add(e entry) error {
 		return s.why()
 	}
 	l := s.lots[len(s.lots)-1]
-	if l.end-l.first >= maxEntries || s.list.size-l.offset >= lotBytes {
+	if l.end-l.first >= cmp.Or(s.opts.perOffer, maxEntries) || s.list.size-l.offset >= lotBytes {
 		l = newLot(l.end, s.list.size)
 		s.lots = append(s.lots, l)
 	}
