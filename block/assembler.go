@@ -69,6 +69,7 @@ type assembler struct {
 	again   *repair
 	open    map[uint16]*incoming // files that were sent, and of which chunks have to come again
 	asked   map[request]int      // repairs that are due, and how often each was asked for
+	late    map[request]bool     // repairs that may come of files that were given up since
 	sent    bool                 // the sender only repairs now
 }
 
@@ -83,7 +84,7 @@ func newAssembler(r *receiver, resumes map[int]resume) *assembler {
 	return &assembler{
 		transfer: r.transfer, in: r.arrival, vol: r.vol, journal: r.journal, placer: r.placer,
 		offer: r.offer, resumes: resumes, root: newRoot(), cursor: r.offer.spool.all(),
-		open: map[uint16]*incoming{}, asked: map[request]int{},
+		open: map[uint16]*incoming{}, asked: map[request]int{}, late: map[request]bool{},
 	}
 }
 
@@ -92,7 +93,7 @@ func (a *assembler) run() error {
 	defer a.close()
 	ticker := time.NewTicker(placeEvery)
 	defer ticker.Stop()
-	for !a.sent || len(a.asked) > 0 {
+	for !a.sent || len(a.asked)+len(a.late) > 0 {
 		it, err := a.in.receive(ticker.C, a.keep)
 		switch {
 		case err != nil:
@@ -395,6 +396,7 @@ func (a *assembler) forget(in *incoming) {
 	for req := range a.asked {
 		if req.entry == uint16(in.index) {
 			delete(a.asked, req)
+			a.late[req] = true
 		}
 	}
 	if a.again != nil && a.again.in == in {
@@ -462,6 +464,7 @@ func (a *assembler) gone(it *item) error {
 	if a.again != nil && a.again.entry == index {
 		a.again = nil
 	}
+	a.unasked(index)
 	in := a.open[index]
 	if a.current != nil && a.current.index == int(index) {
 		in, a.current = a.current, nil

@@ -16,10 +16,26 @@ type repair struct {
 // ask asks for a chunk again, or gives the file up.
 func (a *assembler) ask(in *incoming, chunk uint32) error {
 	req := request{uint16(in.index), chunk}
-	if a.asked[req]++; a.asked[req] > maxRepairs || len(a.asked) > maxAsked {
+	if a.asked[req]++; a.asked[req] > maxRepairs || len(a.asked)+len(a.late) > maxAsked {
+		delete(a.asked, req) // this time it is not
 		return a.drop(in, ErrCorrupt)
 	}
 	return a.say(message{kind: kindRepair, entry: req.entry, chunk: chunk})
+}
+
+// unasked forgets the requests for chunks of a file of which the sender sends no
+// more.
+func (a *assembler) unasked(entry uint16) {
+	for req := range a.asked {
+		if req.entry == entry {
+			delete(a.asked, req)
+		}
+	}
+	for req := range a.late {
+		if req.entry == entry {
+			delete(a.late, req)
+		}
+	}
 }
 
 // repair is the announcement of a chunk that comes again.
@@ -64,6 +80,7 @@ func (a *assembler) takeAgain(r *repair, n int64, data []byte) error {
 func (a *assembler) repaired(it *item) error {
 	r := a.again
 	a.again = nil
+	delete(a.late, r.request)
 	in := r.in
 	if in == nil {
 		return nil

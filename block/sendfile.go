@@ -221,15 +221,16 @@ func (s *sender) serveRepairs(l *lot) error {
 	}
 }
 
-// repair sends a chunk again.
+// repair sends a chunk again, or tells the receiver that its file does not go on:
+// one of the two answers each request, so that none is open at the end.
 func (s *sender) repair(l *lot, q request) error {
 	index := int(q.entry)
-	if s.failure(l, index).err != nil {
-		return nil
-	}
 	e, err := s.list.at(l.first + index)
 	if err != nil {
 		return spoolError(err)
+	}
+	if f := s.failure(l, index); f.err != nil {
+		return s.giveUp(l, index, e.path, f.err)
 	}
 	part := s.part(l, index, e.size)
 	size := part.end - part.start
