@@ -1,0 +1,437 @@
+package block
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/sdp2p/p2p/proto"
+)
+
+// A phase is a state of one of the two machines of docs/protocol.md, "Order".
+type phase string
+
+const (
+	sOffering  phase = "offering"
+	sWaiting   phase = "waiting"
+	sSending   phase = "sending"
+	sFile      phase = "file"
+	sChunk     phase = "chunk"
+	sAgain     phase = "again"
+	sSent      phase = "sent"
+	sEnded     phase = "ended"
+	rListening phase = "listening"
+	rDeciding  phase = "deciding"
+	rTaking    phase = "taking"
+	rEnded     phase = "ended at the receiver"
+	over       phase = "over"
+)
+
+// A row judges a message that its state lists, and returns the next state.
+type row func(r *referee, m *message) (phase, error)
+
+// senderRows and receiverRows are the two tables. What every state allows is in judge.
+var (
+	senderRows = map[phase]map[kind]row{
+		sOffering: {
+			kindFolder: (*referee).listed, kindFile: (*referee).listed, kindLeftOut: (*referee).listed, kindOffered: (*referee).offers,
+		},
+		sSending: {
+			kindBegin: (*referee).begins, kindFailed: (*referee).fails, kindRepair: (*referee).repairs, kindSent: (*referee).ends,
+		},
+		sFile: {
+			kindData: (*referee).brings, kindHole: (*referee).brings, kindEnd: (*referee).endsFile, kindFailed: (*referee).fails,
+			kindRepair: (*referee).repairs,
+		},
+		sChunk: {
+			kindData: (*referee).brings, kindHole: (*referee).brings, kindChunk: (*referee).endsChunk, kindFailed: (*referee).fails,
+		},
+		sAgain: {
+			kindData: (*referee).brings, kindHole: (*referee).brings, kindChunk: (*referee).endsChunk, kindFailed: (*referee).fails,
+		},
+		sSent:  {kindFailed: (*referee).fails, kindRepair: (*referee).repairs},
+		sEnded: {kindDone: func(*referee, *message) (phase, error) { return over, nil }},
+	}
+	receiverRows = map[phase]map[kind]row{
+		rDeciding: {kindAnswer: (*referee).answers},
+		rTaking:   {kindRepair: (*referee).asks, kindFailed: (*referee).refuses, kindDone: (*referee).isDone},
+	}
+)
+
+// A side is one of the two.
+type side int
+
+const (
+	senders side = iota
+	receivers
+)
+
+func (s side) String() string { return [...]string{"sender", "receiver"}[s] }
+
+// A referee hears all that both sides of a transfer say, at one place of the stream, and runs both state machines. It is
+// a second implementation of them, from their tables alone. A message that causes another passes every place before that
+// does, so that any place will do; the end of one side is where that side is judged most strictly.
+type referee struct {
+	mu    sync.Mutex
+	err   error // the first message that is in no row
+	ears  [2]ear
+	state [2]phase
+	quiet [2]bool // has said abort
+
+	offer       int    // its number, from 0
+	entries     []deal // of this offer
+	size        int    // bytes of them
+	announced   *totals
+	offered     totals // so far
+	folders     map[string]bool
+	last        string // path of the last entry
+	next        int    // the entries before it have come, or do not
+	current     bit    // of the file in transit
+	again       bit    // that is repaired
+	back        phase  // where again came from
+	open, asked map[request]int
+	seen        map[string]int // rows, and how often they were used
+}
+
+// A deal is what both sides know of an entry.
+type deal struct {
+	entry
+	wish
+	size, block, chunks int64 // of what is wanted of a file
+	begun               bool
+	failed              [2]bool
+}
+
+// A bit is a chunk that comes.
+type bit struct {
+	entry int
+	chunk uint32
+	left  int64 // bytes
+}
+
+func newReferee() *referee {
+	r := &referee{state: [2]phase{sOffering, rListening}, folders: map[string]bool{}, seen: map[string]int{}}
+	r.ears[receivers].hello = true // it says none
+	r.reset()
+	return r
+}
+
+func (r *referee) reset() {
+	r.entries, r.size, r.next = nil, 0, 0
+	r.open, r.asked = map[request]int{}, map[request]int{}
+}
+
+// judge finds the row of a message.
+func (r *referee) judge(of side, m *message, e *entry, in *bytes.Reader) (err error) {
+	state := r.state[of]
+	next := state
+	move := [...]map[phase]map[kind]row{senderRows, receiverRows}[of][state][m.kind]
+	switch {
+	case state == over:
+		err = errors.New("behind the end")
+	case m.kind == kindKeep, m.kind == kindProgress && of == receivers:
+	case m.kind == kindAbort:
+		r.quiet[of] = true
+	case move == nil:
+		err = errors.New("in no row")
+	default:
+		if e != nil {
+			err = r.lists(*e)
+		} else if m.kind == kindAnswer {
+			err = r.verdicts(proto.NewDecoder(in))
+		}
+		if err == nil {
+			next, err = move(r, m)
+		}
+	}
+	if err == nil {
+		r.seen[fmt.Sprintf("%v %v %d", of, state, m.kind)]++
+		r.state[of] = next
+	}
+	return err
+}
+
+// lists is an entry of an offer.
+func (r *referee) lists(e entry) error {
+	if e.kind == kindOffered {
+		if r.announced == nil {
+			r.announced = &e.totals
+		} else if *r.announced != e.totals {
+			return errors.New("other totals than before")
+		}
+		return nil
+	}
+	b, err := e.AppendBinary(nil)
+	if err != nil {
+		return err
+	}
+	if r.size += len(b); len(r.entries) == 65535 || r.size > 32<<20 {
+		return errors.New("the offer is too large")
+	}
+	if len(r.entries) == 0 { // of folders of earlier offers, those count that the last entry is, or lies in
+		maps.DeleteFunc(r.folders, func(at string, _ bool) bool { return !strings.HasPrefix(r.last+"/", at+"/") })
+	}
+	if dir := path.Dir(e.path); dir != "." && !r.folders[dir] && e.kind != kindLeftOut {
+		return fmt.Errorf("%q before its folder", e.path)
+	}
+	if e.kind == kindFolder {
+		r.folders[e.path] = true
+	}
+	r.last = e.path
+	r.entries = append(r.entries, deal{entry: e})
+	if !r.offered.add(&e) {
+		return errors.New("more than can be counted")
+	}
+	return nil
+}
+
+func (r *referee) listed(*message) (phase, error) { return sOffering, nil }
+
+func (r *referee) offers(*message) (phase, error) {
+	a, o := *r.announced, r.offered
+	if o.files > a.files || o.folders > a.folders || o.leftOut > a.leftOut || o.bytes > a.bytes || o.stored > a.stored {
+		return "", fmt.Errorf("%+v of %+v", o, a)
+	}
+	if len(r.entries) == 0 && (r.offer > 0 || o != a) {
+		return "", errors.New("an empty offer")
+	}
+	if r.state[receivers] != rListening {
+		return "", errors.New("the receiver does not listen")
+	}
+	r.state[receivers] = rDeciding
+	return sWaiting, nil
+}
+
+// verdicts reads an answer. Only io errors and those of its fields are returned.
+func (r *referee) verdicts(d *proto.Decoder) error {
+	limit := 65536
+	for i := range r.entries {
+		e := &r.entries[i]
+		size := int64(-1) // no claims, and no parts
+		if e.kind == kindFile {
+			size = e.entry.size
+		}
+		if err := e.decode(d, size, limit); err != nil {
+			return err
+		}
+		if limit -= len(e.claims); e.kind == kindLeftOut && e.verdict != 0 {
+			return fmt.Errorf("verdict %d on what was left out", e.verdict)
+		}
+		if e.size = size; e.verdict == 5 {
+			e.size = e.end - e.start
+		}
+		if e.kind == kindFile {
+			e.block = blockSize(e.size)
+			e.chunks = chunkCount(e.size, e.block)
+		}
+	}
+	return nil
+}
+
+func (r *referee) answers(*message) (phase, error) {
+	if r.state[senders] != sWaiting {
+		return "", errors.New("nobody waits for it")
+	}
+	r.state[senders] = sSending
+	return rTaking, nil
+}
+
+// deal returns an entry that is wanted.
+func (r *referee) deal(i int) (*deal, error) {
+	if i >= len(r.entries) {
+		return nil, fmt.Errorf("there is no entry %d", i)
+	}
+	e := &r.entries[i]
+	if !slices.Contains([]verdict{1, 4, 5}, e.verdict) {
+		return nil, fmt.Errorf("entry %d has verdict %d", i, e.verdict)
+	}
+	return e, nil
+}
+
+// comes returns a file that is wanted.
+func (r *referee) comes(i int) (*deal, error) {
+	e, err := r.deal(i)
+	if err == nil && e.kind != kindFile {
+		err = fmt.Errorf("entry %d is no file", i)
+	}
+	return e, err
+}
+
+// pass has everything before entry i have come.
+func (r *referee) pass(i int) error {
+	for ; r.next < i; r.next++ {
+		if _, err := r.comes(r.next); err == nil {
+			return fmt.Errorf("entry %d was left out", r.next)
+		}
+	}
+	return nil
+}
+
+// chunk returns a chunk of a file of which nothing has come; the one behind the last has no bytes.
+func (d *deal) chunk(i int, n uint32) bit {
+	return bit{i, n, max(0, min(d.block, d.size-int64(n)*d.block))}
+}
+
+func (r *referee) begins(m *message) (phase, error) {
+	i := int(m.entry)
+	e, err := r.comes(i)
+	switch {
+	case err != nil:
+		return "", err
+	case e.failed[senders]:
+		return "", fmt.Errorf("entry %d has failed", i)
+	case i < r.next:
+		return "", fmt.Errorf("entry %d after %d", i, r.next-1)
+	case int(m.chunk) > len(e.claims):
+		return "", fmt.Errorf("entry %d from chunk %d on, of %d", i, m.chunk, len(e.claims))
+	}
+	err = r.pass(i)
+	r.next, e.begun, r.current = i+1, true, e.chunk(i, m.chunk)
+	return sFile, err
+}
+
+// brings is data or a hole.
+func (r *referee) brings(m *message) (phase, error) {
+	at, next := &r.current, sChunk
+	if r.state[senders] == sAgain {
+		at, next = &r.again, sAgain
+	}
+	if at.left -= int64(m.size); at.left < 0 {
+		return "", fmt.Errorf("%d bytes more than chunk %d of entry %d has", -at.left, at.chunk, at.entry)
+	}
+	if m.kind == kindData {
+		r.ears[senders].skip = int64(m.size)
+	}
+	return next, nil
+}
+
+func (r *referee) endsChunk(*message) (phase, error) {
+	at, next := &r.current, sFile
+	if r.state[senders] == sAgain {
+		at, next = &r.again, r.back
+	}
+	if at.left != 0 {
+		return "", fmt.Errorf("chunk %d of entry %d lacks %d bytes", at.chunk, at.entry, at.left)
+	}
+	if next == sFile && at == &r.current {
+		*at = r.entries[at.entry].chunk(at.entry, at.chunk+1)
+	}
+	return next, nil
+}
+
+func (r *referee) endsFile(*message) (phase, error) {
+	if e := &r.entries[r.current.entry]; int64(r.current.chunk) != e.chunks {
+		return "", fmt.Errorf("entry %d ends with chunk %d of %d", r.current.entry, r.current.chunk, e.chunks)
+	}
+	return sSending, nil
+}
+
+// fails is the sender's word that a file does not come.
+func (r *referee) fails(m *message) (phase, error) {
+	i, state := int(m.entry), r.state[senders]
+	next := state
+	e, err := r.comes(i)
+	if err == nil && e.failed[senders] {
+		err = fmt.Errorf("entry %d failed before", i)
+	}
+	inTransit := r.current.entry == i && (state == sFile || state == sChunk || state == sAgain && r.back == sFile)
+	switch {
+	case err != nil:
+		return "", err
+	case state == sAgain && i != r.again.entry, state == sChunk && !inTransit:
+		return "", fmt.Errorf("entry %d is another one", i)
+	case inTransit:
+		next = sSending
+	case state == sAgain:
+		next = r.back
+	case !e.begun && state != sSending:
+		return "", fmt.Errorf("entry %d was not begun", i)
+	case !e.begun && i < r.next:
+		return "", fmt.Errorf("entry %d after %d", i, r.next-1)
+	case !e.begun:
+		err = r.pass(i)
+		r.next = i + 1
+	}
+	e.failed[senders] = true
+	for q := range r.open { // no repair of it is to come
+		if int(q.entry) == i {
+			delete(r.open, q)
+		}
+	}
+	return next, err
+}
+
+func (r *referee) repairs(m *message) (phase, error) {
+	q := request{m.entry, m.chunk}
+	if r.open[q] == 0 {
+		return "", fmt.Errorf("chunk %d of entry %d is not asked for", q.chunk, q.entry)
+	}
+	if r.open[q]--; r.open[q] == 0 {
+		delete(r.open, q)
+	}
+	r.back, r.again = r.state[senders], r.entries[q.entry].chunk(int(q.entry), q.chunk)
+	return sAgain, nil
+}
+
+// ends is the sender's word that every file has come once, or failed.
+func (r *referee) ends(*message) (phase, error) { return sSent, r.pass(len(r.entries)) }
+
+// asks is a request of the receiver.
+func (r *referee) asks(m *message) (phase, error) {
+	q := request{m.entry, m.chunk}
+	e, err := r.comes(int(q.entry))
+	switch {
+	case err != nil:
+		return "", err
+	case !e.begun:
+		return "", fmt.Errorf("entry %d was not begun", q.entry)
+	case int64(q.chunk) >= e.chunks:
+		return "", fmt.Errorf("entry %d has no chunk %d", q.entry, q.chunk)
+	}
+	if r.asked[q]++; r.asked[q] > 3 {
+		return "", fmt.Errorf("chunk %d of entry %d is asked for %d times", q.chunk, q.entry, r.asked[q])
+	}
+	if !e.failed[senders] { // else no repair comes any more
+		r.open[q]++
+	}
+	if len(r.open) > 64 {
+		return "", errors.New("more than 64 requests are open")
+	}
+	return rTaking, nil
+}
+
+// refuses is the receiver's word that it cannot receive an entry.
+func (r *referee) refuses(m *message) (phase, error) {
+	e, err := r.deal(int(m.entry))
+	if err == nil && e.failed[receivers] {
+		err = fmt.Errorf("entry %d failed before", m.entry)
+	}
+	if err == nil {
+		e.failed[receivers] = true
+	}
+	return rTaking, err
+}
+
+// isDone is the receiver's word that all of the offer is in its place.
+func (r *referee) isDone(*message) (phase, error) {
+	if r.state[senders] != sSent {
+		return "", fmt.Errorf("the sender is in state %v", r.state[senders])
+	}
+	if len(r.open) > 0 {
+		return "", fmt.Errorf("repairs are to come: %v", r.open)
+	}
+	last := r.offered == *r.announced
+	r.offer++
+	r.reset()
+	if last {
+		r.state[senders] = sEnded
+		return rEnded, nil
+	}
+	r.state[senders] = sOffering
+	return rListening, nil
+}
