@@ -46,6 +46,7 @@ type shaky struct {
 	content []byte
 	pace    *pace
 	reads   int
+	opens   int
 	read    map[int64]bool // offsets
 }
 
@@ -85,7 +86,8 @@ type shakyTree struct {
 func (t shakyTree) Open(name string) (fs.File, error) {
 	f, err := t.MapFS.Open(name)
 	if s := t.files[name]; s != nil && err == nil {
-		if s.file.trouble == refuses {
+		s.opens++
+		if s.file.trouble == refuses || s.file.trouble == vanishes && s.opens > 1 {
 			return nil, fs.ErrPermission
 		}
 		return &shakyFile{File: f, shaky: s}, nil

@@ -104,6 +104,7 @@ type pace struct {
 	random  *rand.Rand
 	often   float64 // how likely a pause is
 	longest time.Duration
+	fixed   time.Duration // if not 0, every pause is as long
 }
 
 func newPace(seed uint64, often float64, longest time.Duration) *pace {
@@ -114,6 +115,10 @@ func newPace(seed uint64, often float64, longest time.Duration) *pace {
 func (p *pace) pause(most time.Duration) (took time.Duration) {
 	if p == nil {
 		return 0
+	}
+	if p.fixed > 0 {
+		time.Sleep(p.fixed)
+		return p.fixed
 	}
 	p.mu.Lock()
 	if p.random.Float64() < p.often {
@@ -128,7 +133,7 @@ func (p *pace) pause(most time.Duration) (took time.Duration) {
 
 // part returns how many of n bytes go at once: all of them, if it never pauses.
 func (p *pace) part(n int) int {
-	if p == nil {
+	if p == nil || p.fixed > 0 {
 		return n
 	}
 	p.mu.Lock()
@@ -154,6 +159,7 @@ type tap struct {
 	spoils        func(s span) bool // whether the bytes of a span are changed that are written
 	after         int64             // bytes written, behind which the stream breaks; never if negative
 	broken        func()            // breaks it
+	before        func()            // is called before each write
 	one           chan struct{}     // has room for the one that reads
 
 	written, heard   int64         // bytes
@@ -174,6 +180,9 @@ func (c *tap) pause(p *pace, spent *time.Duration) {
 func (c *tap) Write(b []byte) (written int, err error) {
 	for written < len(b) && err == nil {
 		c.pause(c.writes, &c.writing)
+		if c.before != nil {
+			c.before()
+		}
 		n := 0
 		n, err = c.write(b[written : written+c.writes.part(len(b)-written)])
 		written += n

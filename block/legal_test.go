@@ -1,0 +1,283 @@
+package block
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A match is a transfer that referees have listened to, at both ends.
+type match struct {
+	here, there    *tap
+	sent, received Result
+	sendErr, err   error
+}
+
+// play moves sources into dir, in a bubble; prepare may change the stream.
+func play(t *testing.T, dir string, sources []Source, perOffer int, opts ReceiveOptions, prepare func(m *match)) *match {
+	root, err := os.OpenRoot(dir)
+	require.NoError(t, err)
+	defer root.Close()
+	m := &match{}
+	m.here, m.there = new(plan).taps(attempt{cut: -1, cutBack: -1, spoiltFor: 1})
+	if opts.From = "a"; prepare != nil {
+		prepare(m)
+	}
+	var both sync.WaitGroup
+	both.Go(func() {
+		m.sent, m.sendErr = Send(t.Context(), m.here, sources, SendOptions{perOffer: perOffer})
+		m.here.Close()
+	})
+	both.Go(func() {
+		m.received, m.err = Receive(t.Context(), m.there, nil, root, opts)
+		m.there.Close()
+	})
+	both.Wait()
+	require.NoError(t, m.here.referee.err)
+	require.NoError(t, m.there.referee.err)
+	require.NotErrorIs(t, m.sendErr, ErrProtocol)
+	require.NotErrorIs(t, m.err, ErrProtocol)
+	return m
+}
+
+// slowly returns a source for files, which takes 10 ms for each read.
+func slowly(files ...*wantedFile) Source {
+	p := &plan{paces: map[string]*pace{"source": {fixed: 10 * time.Millisecond}}, files: files}
+	return p.sources()[0]
+}
+
+// spoil has chunks of the first file, which is entry 1, arrive otherwise than they
+// were sent, so often.
+func spoil(m *match, times int, chunks ...uint32) {
+	m.here.spoils = func(s span) bool {
+		return s.offer == 0 && s.of.entry == 1 && slices.Contains(chunks, s.of.chunk) && s.asked < times
+	}
+}
+
+// The receiver tells how far it is while it still hashes what is there of a file.
+func TestProgressBeforeAnswer(t *testing.T) {
+	dir := t.TempDir()
+	source := func() []Source {
+		return []Source{slowly(&wantedFile{path: "top/a", size: 1000}, &wantedFile{path: "top/b", size: 8 * piece})}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		m := play(t, dir, source(), 2, ReceiveOptions{}, func(m *match) { m.here.after = 5 * piece })
+		require.Error(t, m.err)
+		opts := ReceiveOptions{faults: func(op, _ string) error {
+			if op == "read" {
+				time.Sleep(150 * time.Millisecond)
+			}
+			return nil
+		}}
+		m = play(t, dir, source(), 2, opts, nil)
+		require.NoError(t, m.sendErr)
+		require.NoError(t, m.err)
+		require.Positive(t, m.received.Resumed)
+		require.Positive(t, m.here.referee.seen["receiver deciding 12"])
+	})
+}
+
+// A file that the receiver cannot write does not come any further.
+func TestEndsEarly(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		writes := 0
+		opts := ReceiveOptions{faults: func(op, _ string) error {
+			if op == "write" {
+				if writes++; writes == 3 {
+					return syscall.EFBIG
+				}
+			}
+			return nil
+		}}
+		m := play(t, dir, []Source{slowly(&wantedFile{path: "top/a", size: 30 * piece}, &wantedFile{path: "top/b", size: 10})}, 0, opts, nil)
+		require.ErrorIs(t, m.err, ErrWrite)
+		require.ErrorIs(t, m.sendErr, ErrWrite)
+		require.Equal(t, 1, m.received.Files)
+		require.Equal(t, 1, m.sent.Files)
+		require.Less(t, m.here.written, int64(8*piece))
+		require.Equal(t, 1, m.here.referee.seen["receiver taking 9"])
+		require.Equal(t, 1, m.here.referee.seen["sender file 9"])
+		require.FileExists(t, filepath.Join(dir, "top", "b"))
+	})
+}
+
+// A chunk that is to come again cannot be read any more: while its file is in
+// transit, while another one is, and when all were sent.
+func TestRepairFails(t *testing.T) {
+	small, large := &wantedFile{path: "top/b", size: piece}, &wantedFile{path: "top/b", size: 16 * piece}
+	for name, test := range map[string]struct {
+		trouble trouble
+		chunk   uint32
+		others  []*wantedFile
+		row     string
+		atMost  int64
+	}{
+		"read, same file":     {tires, 1, []*wantedFile{small}, "sender again 9", 8 * piece},
+		"read, another file":  {tires, 15, []*wantedFile{large}, "sender again 9", 34 * piece},
+		"read, all sent":      {tires, 15, nil, "sender again 9", 18 * piece},
+		"open, same file":     {vanishes, 1, []*wantedFile{small}, "sender file 9", 8 * piece},
+		"open, another file":  {vanishes, 15, []*wantedFile{large}, "sender file 9", 34 * piece},
+		"open, between files": {vanishes, 15, []*wantedFile{small, {path: "top/c0", size: piece}}, "sender sending 9", 20 * piece},
+		"open, all sent":      {vanishes, 15, nil, "sender sent 9", 18 * piece},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				files := append([]*wantedFile{{path: "top/a", size: 16 * piece, trouble: test.trouble}}, test.others...)
+				m := play(t, dir, []Source{slowly(files...)}, 0, ReceiveOptions{}, func(m *match) {
+					spoil(m, 1, test.chunk)
+					m.there.writes = &pace{fixed: 15 * time.Millisecond} // the sender has gone on by then
+				})
+				require.ErrorIs(t, m.err, ErrRead)
+				require.ErrorIs(t, m.sendErr, ErrRead)
+				require.Equal(t, len(files)-1, m.received.Files)
+				require.Equal(t, len(files)-1, m.sent.Files)
+				require.Equal(t, 1, m.there.referee.seen["receiver taking 10"])
+				require.Equal(t, 1, m.there.referee.seen[test.row], m.there.referee.seen)
+				require.Less(t, m.here.written, test.atMost)
+			})
+		})
+	}
+}
+
+// A receiver that gives a file up is done no earlier than a repair has come that it
+// asked for before: it does not get into the next offer.
+func TestRepairOfGivenUp(t *testing.T) {
+	for name, perOffer := range map[string]int{"one offer": 0, "two offers": 2} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				source := slowly(&wantedFile{path: "top/a", size: 2 * piece}, &wantedFile{path: "top/b", size: 10})
+				m := play(t, dir, []Source{source}, perOffer, ReceiveOptions{}, func(m *match) {
+					spoil(m, 9, 0, 1)
+					m.there.writes = &pace{fixed: 5 * time.Millisecond}
+				})
+				require.ErrorIs(t, m.err, ErrCorrupt)
+				require.ErrorIs(t, m.sendErr, ErrCorrupt)
+				require.Equal(t, 1, m.received.Files)
+				require.Equal(t, 6, m.there.referee.seen["receiver taking 10"])
+				require.Equal(t, 1, m.there.referee.seen["receiver taking 9"])
+			})
+		})
+	}
+}
+
+// A chunk with a hole comes again while another file with holes is in transit.
+func TestRepairWithHoles(t *testing.T) {
+	top, dir := filepath.Join(t.TempDir(), "top"), t.TempDir()
+	require.NoError(t, os.Mkdir(top, 0o755))
+	for _, name := range []string{"a", "b"} { // half of each chunk is a hole
+		f, err := os.Create(filepath.Join(top, name))
+		require.NoError(t, err)
+		for i := range int64(16) {
+			_, err := f.WriteAt(noise[:piece/2], i*piece)
+			require.NoError(t, err)
+		}
+		require.NoError(t, f.Truncate(16*piece))
+		require.NoError(t, f.Close())
+	}
+	synctest.Test(t, func(t *testing.T) {
+		m := play(t, dir, Paths(top), 0, ReceiveOptions{}, func(m *match) {
+			spoil(m, 2, 15)
+			m.here.writes = &pace{fixed: 10 * time.Millisecond}
+		})
+		require.NoError(t, m.sendErr)
+		require.NoError(t, m.err)
+		if m.here.referee.seen["sender chunk 16"] == 0 {
+			t.Skip("the file system does not tell of holes")
+		}
+		require.Equal(t, 2, m.here.referee.seen["sender file 10"], m.here.referee.seen)
+		require.Equal(t, 2, m.here.referee.seen["sender again 16"])
+	})
+	for _, name := range []string{"a", "b"} {
+		want, err := os.ReadFile(filepath.Join(top, name))
+		require.NoError(t, err)
+		got, err := os.ReadFile(filepath.Join(dir, "top", name))
+		require.NoError(t, err)
+		require.True(t, string(want) == string(got), name)
+	}
+}
+
+// The sender's last word does not get through in time.
+func TestLastWord(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		m := play(t, dir, []Source{slowly(&wantedFile{path: "top/a", size: 10})}, 0, ReceiveOptions{}, func(m *match) {
+			m.here.before = func() {
+				if m.here.referee.state[senders] == sEnded {
+					time.Sleep(10 * time.Second)
+				}
+			}
+		})
+		require.NoError(t, m.sendErr)
+		require.NoError(t, m.err)
+	})
+}
+
+// The referee sees what is in no row. The last message of each case is that; before
+// it, all is well.
+func TestReferee(t *testing.T) {
+	of := func(k kind, entry uint16, chunk uint32) message { return message{kind: k, entry: entry, chunk: chunk} }
+	yes := wish{verdict: verdictWhole}
+	offer := say(hello{}, folder("d"), file("d/a", 2), file("d/b", piece+1), kindOffered)
+	answer := say(kindAnswer, yes, yes, yes)
+	a := say(begin(1), data("hi"), chunkHash("hi"))
+	chunk := say(data(string(noise[:piece])), chunkHash(""))
+	whole := slices.Concat(a, say(end(), begin(2)), chunk, say(data("x"), chunkHash(""), end()))
+	ask := say(of(kindRepair, 1, 0))
+	for name, said := range map[string][][]byte{ // by the sender and the receiver, in turns
+		"no hello":                    {say(kindKeep)},
+		"before its folder":           {say(hello{}), nil, say(file("d/a", 1))},
+		"more than announced":         {say(hello{}, file("a", 1)), nil, say(kindOffered)},
+		"an answer too early":         {say(hello{}), say(kindAnswer)},
+		"no answer":                   {offer, nil, say(begin(1))},
+		"a claim of a folder":         {offer, say(kindAnswer, wish{verdict: verdictFrom, claims: make([]hash, 1)})},
+		"two answers":                 {offer, answer, nil, say(kindAnswer)},
+		"progress of a sender":        {offer, nil, say(message{kind: kindProgress})},
+		"a folder begins":             {offer, answer, say(begin(0))},
+		"the first is left out":       {offer, answer, say(begin(2))},
+		"the last is left out":        {offer, answer, slices.Concat(a, say(end())), nil, say(kindSent)},
+		"twice":                       {offer, answer, slices.Concat(a, say(end())), nil, say(begin(1))},
+		"from where it was not asked": {offer, answer, say(of(kindBegin, 1, 1))},
+		"one in another":              {offer, answer, a, nil, say(begin(2))},
+		"too much":                    {offer, answer, say(begin(1)), nil, say(data("hi!"))},
+		"too little":                  {offer, answer, say(begin(1), data("h")), nil, say(chunkHash("h"))},
+		"an end too early":            {offer, answer, slices.Concat(a, say(end(), begin(2)), chunk), nil, say(end())},
+		"an end behind a failure":     {offer, answer, slices.Concat(a, say(of(kindFailed, 1, 0))), nil, say(end())},
+		"a failure twice":             {offer, answer, say(of(kindFailed, 1, 0)), nil, say(of(kindFailed, 1, 0))},
+		"a failure inside a chunk":    {offer, answer, slices.Concat(a, say(end(), begin(2), data("x"))), nil, say(of(kindFailed, 1, 0))},
+		"begins behind its failure":   {offer, answer, say(of(kindFailed, 1, 0)), nil, say(begin(1))},
+		"repairs what nobody wants":   {offer, answer, a, nil, say(of(kindRepair, 1, 0))},
+		"repairs too often":           {offer, answer, a, ask, say(of(kindRepair, 1, 0), data("hi"), chunkHash("hi")), nil, say(of(kindRepair, 1, 0))},
+		"a repair in a chunk":         {offer, answer, slices.Concat(a, say(end(), begin(2), data("x"))), ask, say(of(kindRepair, 1, 0))},
+		"a repair behind a failure":   {offer, answer, a, ask, say(of(kindFailed, 1, 0)), nil, say(of(kindRepair, 1, 0))},
+		"another file in a repair":    {offer, answer, slices.Concat(a, say(end(), begin(2))), ask, say(of(kindRepair, 1, 0)), nil, say(of(kindFailed, 2, 0))},
+		"asks four times":             {offer, answer, a, slices.Concat(ask, ask, ask), nil, ask},
+		"asks for what has not begun": {offer, answer, a, say(of(kindRepair, 2, 0))},
+		"asks for no chunk":           {offer, answer, a, say(of(kindRepair, 1, 1))},
+		"the receiver fails twice":    {offer, answer, a, say(of(kindFailed, 1, 0)), nil, say(of(kindFailed, 1, 0))},
+		"done too early":              {offer, answer, whole, say(kindDone)},
+		"done before a repair":        {offer, answer, slices.Concat(whole, say(kindSent)), ask, nil, say(kindDone)},
+		"done before a late repair":   {offer, answer, slices.Concat(whole, say(kindSent)), slices.Concat(ask, say(of(kindFailed, 1, 0))), nil, say(kindDone)},
+		"done before done":            {offer, answer, slices.Concat(whole, say(kindSent)), nil, say(kindDone)},
+		"behind the end":              {offer, answer, slices.Concat(whole, say(kindSent)), say(kindDone), say(kindDone), nil, say(kindKeep)},
+		"behind an abort":             {offer, say(message{kind: kindAbort}), nil, say(kindKeep)},
+	} {
+		r := newReferee()
+		for i, b := range said {
+			require.NoError(t, r.err, name)
+			for j := range b { // however it is cut
+				r.hear(side(i%2), b[j:j+1])
+			}
+		}
+		require.Error(t, r.err, name)
+	}
+}
