@@ -118,8 +118,11 @@ func (p *placer) hardLink(name, to string) error {
 // something has that.
 func (p *placer) move(f *wholeFile, name string) error {
 	err := p.vol.faults("rename", f.path)
-	if at := p.enter(path.Dir(f.path)); err == nil && at != nil {
-		err = at.rename(p.vol.dir, name, path.Base(f.path))
+	if err == nil {
+		err = errors.ErrUnsupported
+		if at := p.enter(path.Dir(f.path)); at != nil {
+			err = at.rename(p.vol.dir, name, path.Base(f.path))
+		}
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		err = p.create(f, partialDir+"/"+name)
