@@ -1,6 +1,7 @@
 package block
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,16 +31,19 @@ func play(t *testing.T, dir string, sources []Source, perOffer int, opts Receive
 	if opts.From = "a"; prepare != nil {
 		prepare(m)
 	}
+	ctx, stop := context.WithTimeout(t.Context(), time.Hour)
+	defer stop()
 	var both sync.WaitGroup
 	both.Go(func() {
-		m.sent, m.sendErr = Send(t.Context(), m.here, sources, SendOptions{perOffer: perOffer})
+		m.sent, m.sendErr = Send(ctx, m.here, sources, SendOptions{perOffer: perOffer})
 		m.here.Close()
 	})
 	both.Go(func() {
-		m.received, m.err = Receive(t.Context(), m.there, nil, root, opts)
+		m.received, m.err = Receive(ctx, m.there, nil, root, opts)
 		m.there.Close()
 	})
 	both.Wait()
+	require.NoError(t, ctx.Err(), "it hangs")
 	require.NoError(t, m.here.referee.err)
 	require.NoError(t, m.there.referee.err)
 	require.NotErrorIs(t, m.sendErr, ErrProtocol)
@@ -88,16 +92,7 @@ func TestProgressBeforeAnswer(t *testing.T) {
 func TestEndsEarly(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		writes := 0
-		opts := ReceiveOptions{faults: func(op, _ string) error {
-			if op == "write" {
-				if writes++; writes == 3 {
-					return syscall.EFBIG
-				}
-			}
-			return nil
-		}}
-		m := play(t, dir, []Source{slowly(&wantedFile{path: "top/a", size: 30 * piece}, &wantedFile{path: "top/b", size: 10})}, 0, opts, nil)
+		m := play(t, dir, []Source{slowly(&wantedFile{path: "top/a", size: 30 * piece}, &wantedFile{path: "top/b", size: 10})}, 0, failing(3), nil)
 		require.ErrorIs(t, m.err, ErrWrite)
 		require.ErrorIs(t, m.sendErr, ErrWrite)
 		require.Equal(t, 1, m.received.Files)
@@ -148,23 +143,53 @@ func TestRepairFails(t *testing.T) {
 	}
 }
 
-// A receiver that gives a file up is done no earlier than a repair has come that it
-// asked for before: it does not get into the next offer.
+// failing returns a fault of the disk: the nth write takes 5 ms, and then the file
+// has become too large.
+func failing(n int) ReceiveOptions {
+	writes := 0
+	return ReceiveOptions{faults: func(op, _ string) error {
+		if op != "write" {
+			return nil
+		}
+		if writes++; writes != n {
+			return nil
+		}
+		time.Sleep(5 * time.Millisecond)
+		return syscall.EFBIG
+	}}
+}
+
+// A receiver that gives a file up is done no earlier than the repairs have come, or
+// the sender's word that they do not, that it asked for before.
 func TestRepairOfGivenUp(t *testing.T) {
-	for name, perOffer := range map[string]int{"one offer": 0, "two offers": 2} {
+	second := &wantedFile{path: "top/b", size: 4 * piece}
+	for name, test := range map[string]struct {
+		perOffer int
+		others   []*wantedFile
+		spoilt   []uint32
+		opts     ReceiveOptions
+		why      error
+		row      string // that is used once
+	}{
+		"in vain":                   {0, nil, []uint32{0, 1}, ReceiveOptions{}, ErrCorrupt, "receiver taking 9"},
+		"in vain, two offers":       {2, []*wantedFile{second}, []uint32{0, 1}, ReceiveOptions{}, ErrCorrupt, "receiver taking 9"},
+		"repair under way":          {0, nil, []uint32{0, 1}, failing(3), ErrWrite, "receiver taking 9"},
+		"repair into the next":      {2, []*wantedFile{second}, []uint32{0, 1}, failing(3), ErrWrite, "receiver taking 9"},
+		"failed within another one": {0, []*wantedFile{second}, []uint32{0}, failing(2), ErrWrite, "sender file 9"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			synctest.Test(t, func(t *testing.T) {
-				source := slowly(&wantedFile{path: "top/a", size: 2 * piece}, &wantedFile{path: "top/b", size: 10})
-				m := play(t, dir, []Source{source}, perOffer, ReceiveOptions{}, func(m *match) {
-					spoil(m, 9, 0, 1)
-					m.there.writes = &pace{fixed: 5 * time.Millisecond}
+				source := slowly(append([]*wantedFile{{path: "top/a", size: 2 * piece}}, test.others...)...)
+				m := play(t, dir, []Source{source}, test.perOffer, test.opts, func(m *match) {
+					spoil(m, 9, test.spoilt...)
+					m.there.writes = &pace{fixed: 12 * time.Millisecond}
 				})
-				require.ErrorIs(t, m.err, ErrCorrupt)
-				require.ErrorIs(t, m.sendErr, ErrCorrupt)
-				require.Equal(t, 1, m.received.Files)
-				require.Equal(t, 6, m.there.referee.seen["receiver taking 10"])
-				require.Equal(t, 1, m.there.referee.seen["receiver taking 9"])
+				require.ErrorIs(t, m.err, test.why)
+				require.ErrorIs(t, m.sendErr, test.why)
+				require.Equal(t, len(test.others), m.received.Files)
+				require.Equal(t, 1, m.there.referee.seen[test.row], m.there.referee.seen)
+				require.Positive(t, m.there.referee.seen["receiver taking 10"])
 			})
 		})
 	}

@@ -177,7 +177,16 @@ func (c *tap) pause(p *pace, spent *time.Duration) {
 	*spent += p.pause(min(offerTime-*spent, slowest))
 }
 
+// Write has the referee hear all of b at once, which is slow to leave.
 func (c *tap) Write(b []byte) (written int, err error) {
+	known := min(int(c.heard-c.written), len(b)) // of a write that a deadline has ended
+	for _, s := range c.referee.hear(c.of, b[known:]) {
+		if c.spoils != nil && c.spoils(s) {
+			b = bytes.Clone(b)
+			b[known+s.from] ^= 1
+		}
+	}
+	c.heard = max(c.heard, c.written+int64(len(b)))
 	for written < len(b) && err == nil {
 		c.pause(c.writes, &c.writing)
 		if c.before != nil {
@@ -199,18 +208,6 @@ func (c *tap) write(b []byte) (n int, err error) {
 		}()
 		if len(b) == 0 {
 			return 0, nil
-		}
-	}
-	known := int(c.heard - c.written) // of a write that a deadline has ended
-	spans := c.referee.hear(c.of, b[min(known, len(b)):])
-	c.heard = max(c.heard, c.written+int64(len(b)))
-	for _, s := range spans {
-		if c.spoils != nil && c.spoils(s) {
-			if known > 0 {
-				continue
-			}
-			b = bytes.Clone(b)
-			b[s.from] ^= 1
 		}
 	}
 	n, err = c.Conn.Write(b)
