@@ -41,7 +41,9 @@ func TestOrder(t *testing.T) {
 			require.NoError(rt, err)
 			defer os.RemoveAll(dir)
 			synctest.Test(t, func(t *testing.T) { err = p.run(t.Context(), dir) })
-			require.NoError(rt, err)
+			if err != nil {
+				rt.Fatal(err) // which rapid repeats even if it does not happen again
+			}
 		})
 		if t.Failed() {
 			return
@@ -221,20 +223,27 @@ func (p *plan) attempt(ctx context.Context, root *os.Root, a attempt, last bool)
 	here, there := p.taps(a)
 	results, errs := [2]Result{}, [2]error{}
 	parts := map[*wantedFile]writerTo{}
+	var took [2]time.Duration
+	began := time.Now()
 	var both sync.WaitGroup
 	both.Go(func() {
 		results[senders], errs[senders] = Send(ctxs[senders], here, p.sources(), SendOptions{perOffer: p.perOffer})
+		took[senders] = time.Since(began)
 		here.Close()
 	})
 	both.Go(func() {
 		opts := ReceiveOptions{From: "a", faults: p.disk(a)}
 		results[receivers], errs[receivers] = Receive(ctxs[receivers], there, p.decide(a, parts), root, opts)
+		took[receivers] = time.Since(began)
 		there.Close()
 	})
 	both.Wait()
 	all := errors.Join(here.referee.err, there.referee.err)
 	if ctx.Err() != nil {
 		all = errors.Join(all, errors.New("it hangs"))
+	}
+	if a.cancel >= 0 && took[a.cancel] > a.cancelAt+time.Second+2*step {
+		all = errors.Join(all, fmt.Errorf("it took the %v %v to end", side(a.cancel), took[a.cancel]-a.cancelAt))
 	}
 	for s, err := range errs {
 		for _, never := range []error{ErrProtocol, ErrTimeout, ErrUnanswered, ErrBusy} {
@@ -270,7 +279,7 @@ func (p *plan) disk(a attempt) func(op, name string) error {
 	var mu sync.Mutex
 	count := map[string]int{}
 	return func(op, _ string) error {
-		p.paces["disk"].pause(time.Hour)
+		p.paces["disk"].pause(time.Hour, always)
 		mu.Lock()
 		defer mu.Unlock()
 		n := count[op]
@@ -290,7 +299,7 @@ func (p *plan) disk(a attempt) func(op, name string) error {
 func (p *plan) decide(a attempt, got map[*wantedFile]writerTo) func(context.Context, *Offer) error {
 	offers := 0
 	return func(ctx context.Context, o *Offer) error {
-		p.paces["decide"].pause(time.Hour)
+		p.paces["decide"].pause(time.Hour, always)
 		if offers++; offers == a.refuse {
 			return Refuse("no")
 		}

@@ -51,7 +51,7 @@ type shaky struct {
 }
 
 func (s *shaky) ReadAt(b []byte, at int64) (int, error) {
-	s.pace.pause(time.Hour)
+	s.pace.pause(time.Hour, always)
 	n := copy(b, s.content[min(at, int64(len(s.content))):])
 	late := s.reads >= s.file.after
 	s.reads++

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sdp2p/p2p/proto"
@@ -111,25 +112,27 @@ func newPace(seed uint64, often float64, longest time.Duration) *pace {
 	return &pace{random: rand.New(rand.NewPCG(seed, 1)), often: often, longest: longest}
 }
 
-// pause takes its time, at most that long. A pace that is nil takes none.
-func (p *pace) pause(most time.Duration) (took time.Duration) {
+// pause takes its time, at most that long, and no more than a step longer than
+// goes on says. A pace that is nil takes none.
+func (p *pace) pause(most time.Duration, goesOn func() bool) (took time.Duration) {
 	if p == nil {
 		return 0
 	}
-	if p.fixed > 0 {
-		time.Sleep(p.fixed)
-		return p.fixed
+	if took = p.fixed; took == 0 {
+		p.mu.Lock()
+		if p.random.Float64() < p.often {
+			took = min(most, time.Duration(p.random.Int64N(int64(p.longest)+1)))
+		}
+		p.mu.Unlock()
 	}
-	p.mu.Lock()
-	if p.random.Float64() < p.often {
-		took = min(most, time.Duration(p.random.Int64N(int64(p.longest)+1)))
-	}
-	p.mu.Unlock()
-	if took > 0 {
-		time.Sleep(took)
+	for left := took; left > 0 && goesOn(); left -= step {
+		time.Sleep(min(left, step))
 	}
 	return took
 }
+
+// always is for pauses that nothing ends.
+func always() bool { return true }
 
 // part returns how many of n bytes go at once: all of them, if it never pauses.
 func (p *pace) part(n int) int {
@@ -145,6 +148,7 @@ func (p *pace) part(n int) int {
 }
 
 const (
+	step      = 250 * time.Millisecond
 	slowest   = 12 * time.Second // pause of a write, and of a read: with a keep in 5 s, less than 30
 	offerTime = 25 * time.Second // pauses of either side during an offer, which has 60 s
 )
@@ -164,21 +168,52 @@ type tap struct {
 
 	written, heard   int64         // bytes
 	reading, writing time.Duration // pauses during this offer
+	readBy, writeBy  atomic.Int64  // deadlines
 }
 
-// pause is one of the stream; spent counts those during an offer.
-func (c *tap) pause(p *pace, spent *time.Duration) {
-	c.referee.mu.Lock()
-	offering := c.referee.state[senders] == sOffering
-	c.referee.mu.Unlock()
+// pause is one of the stream, and ends with its deadline; spent counts those during
+// an offer.
+func (c *tap) pause(p *pace, offering bool, spent *time.Duration, deadline *atomic.Int64) {
 	if !offering {
 		*spent = 0
 	}
-	*spent += p.pause(min(offerTime-*spent, slowest))
+	*spent += p.pause(min(offerTime-*spent, slowest), func() bool {
+		at := deadline.Load()
+		return at == 0 || time.Now().UnixNano() < at
+	})
+}
+
+// offering tells whether an offer is on its way.
+func (c *tap) offering() bool {
+	c.referee.mu.Lock()
+	defer c.referee.mu.Unlock()
+	return c.referee.state[senders] == sOffering
+}
+
+func (c *tap) SetDeadline(at time.Time) error {
+	return errors.Join(c.SetReadDeadline(at), c.SetWriteDeadline(at))
+}
+
+func (c *tap) SetReadDeadline(at time.Time) error {
+	c.readBy.Store(nanos(at))
+	return c.Conn.SetReadDeadline(at)
+}
+
+func (c *tap) SetWriteDeadline(at time.Time) error {
+	c.writeBy.Store(nanos(at))
+	return c.Conn.SetWriteDeadline(at)
+}
+
+func nanos(at time.Time) int64 {
+	if at.IsZero() {
+		return 0
+	}
+	return at.UnixNano()
 }
 
 // Write has the referee hear all of b at once, which is slow to leave.
 func (c *tap) Write(b []byte) (written int, err error) {
+	offering := c.offering()
 	known := min(int(c.heard-c.written), len(b)) // of a write that a deadline has ended
 	for _, s := range c.referee.hear(c.of, b[known:]) {
 		if c.spoils != nil && c.spoils(s) {
@@ -188,7 +223,7 @@ func (c *tap) Write(b []byte) (written int, err error) {
 	}
 	c.heard = max(c.heard, c.written+int64(len(b)))
 	for written < len(b) && err == nil {
-		c.pause(c.writes, &c.writing)
+		c.pause(c.writes, offering, &c.writing, &c.writeBy)
 		if c.before != nil {
 			c.before()
 		}
@@ -220,7 +255,7 @@ func (c *tap) write(b []byte) (n int, err error) {
 func (c *tap) Read(b []byte) (int, error) {
 	c.one <- struct{}{} // at the end of a transfer, two may read
 	defer func() { <-c.one }()
-	c.pause(c.reads, &c.reading)
+	c.pause(c.reads, c.offering(), &c.reading, &c.readBy)
 	n, err := c.Conn.Read(b[:c.reads.part(len(b))])
 	if n > 0 {
 		c.referee.hear(1-c.of, b[:n])
