@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/sdp2p/p2p/proto"
@@ -17,6 +16,7 @@ const (
 	readAhead   = 16 << 10 // bytes that are read before it is known what they are; they are copied once more
 	batchData   = 64 << 10 // bytes of data, from which on a batch is handed on
 	batchLength = 256      // messages, likewise
+	batchText   = 32 << 10 // bytes of paths, likewise
 )
 
 // A batch is messages that have arrived one after the other, and the data of
@@ -24,6 +24,7 @@ const (
 type batch struct {
 	items []item
 	data  []byte // of pool, or nil
+	text  int    // bytes of paths
 	err   error  // what ended the stream behind them
 }
 
@@ -36,42 +37,46 @@ type arrival struct {
 	in    *bufio.Reader
 	d     *proto.Decoder
 	chunk *chunkHasher
-	b     *batch      // that is being filled
-	asked atomic.Bool // an offer is complete and not answered: the user may be asked
+	b     *batch // that is being filled
+	asked bool   // an offer is complete, and no answer was seen: the user may be asked
+	taken int64  // bytes of the chunk
+	limit int64  // of these: the largest chunk that was accepted
 
-	out  chan *batch
-	back *batch // receive's: the batch that it reads
-	next int    // receive's: the index of the next item in it
+	id      chan [16]byte // gets the ID of the offer
+	answers chan int64    // gets limit, when an answer is given
+	out     chan *batch
+	back    *batch // receive's: the batch that it reads
+	next    int    // receive's: the index of the next item in it
 }
 
 func newArrival(t *transfer) *arrival {
 	return &arrival{
-		transfer: t, in: bufio.NewReaderSize(t.link, readAhead), d: proto.NewDecoder(nil), chunk: newChunkHasher(),
-		b: batches.Get().(*batch), out: make(chan *batch, buffers),
+		transfer: t, in: bufio.NewReaderSize(t.link, readAhead), d: proto.NewDecoder(nil), chunk: newChunkHasher(t.ctx),
+		b: batches.Get().(*batch), id: make(chan [16]byte, 1), answers: make(chan int64, 1), out: make(chan *batch, buffers),
 	}
 }
 
-// hello reads what a transfer begins with: the ID of the offer.
-func (a *arrival) hello() (id [16]byte, err error) {
-	var h hello
-	a.d.Reset(a.in)
-	if err := h.DecodeFrom(a.d); err != nil {
-		return id, decoding(err)
-	}
-	return h.id, nil
-}
+// answered tells that the offer was answered, and the size of the largest chunk
+// that was accepted. It is the receiver's.
+func (a *arrival) answered(largest int64) { a.answers <- largest }
 
 // run reads until the sender's last message. An error follows what came before
 // it, so that none of that is lost; only a user who may be being asked is told at
 // once.
 func (a *arrival) run() error {
 	defer close(a.out)
+	var h hello
+	a.d.Reset(a.in)
+	if err := h.DecodeFrom(a.d); err != nil {
+		return decoding(err)
+	}
+	a.id <- h.id
 	for over := false; !over; {
 		var err error
 		if over, err = a.message(); err == nil {
 			continue
 		}
-		if a.asked.Load() {
+		if a.asked {
 			return err
 		}
 		if a.b.err = err; a.hand() != nil {
@@ -84,7 +89,7 @@ func (a *arrival) run() error {
 
 // message reads one message. It reports true if that was the last one.
 func (a *arrival) message() (over bool, err error) {
-	if a.in.Buffered() == 0 || len(a.b.items) >= batchLength || len(a.b.data) >= batchData {
+	if a.in.Buffered() == 0 || len(a.b.items) >= batchLength || len(a.b.data) >= batchData || a.b.text >= batchText {
 		if err := a.flush(); err != nil {
 			return false, err
 		}
@@ -93,6 +98,14 @@ func (a *arrival) message() (over bool, err error) {
 	k := kind(a.d.Uint8())
 	if a.d.Err() != nil {
 		return false, decoding(a.d.Err())
+	}
+	if a.asked && k != kindKeep && k != kindAbort { // nothing else before the answer
+		select {
+		case a.limit = <-a.answers:
+			a.asked = false
+		case <-a.ctx.Done():
+			return false, a.why()
+		}
 	}
 	switch k {
 	case kindFolder, kindFile, kindLeftOut, kindOffered:
@@ -107,13 +120,21 @@ func (a *arrival) message() (over bool, err error) {
 		return false, nil
 	case kindAbort:
 		return false, it.why()
-	case kindData:
-		return false, a.data(&it)
-	case kindHole:
+	case kindData, kindHole:
+		if a.taken += int64(it.size); a.taken > a.limit {
+			return false, violation("a chunk of more than %d bytes", a.limit)
+		}
+		if k == kindData {
+			return false, a.data(&it)
+		}
 		a.chunk.zeros(int64(it.size))
 	case kindChunk:
-		it.sum = a.chunk.sum()
+		a.taken = 0
+		if it.sum, err = a.chunk.sum(); err != nil {
+			return false, err
+		}
 	default:
+		a.taken = 0
 		a.chunk.reset()
 	}
 	a.b.items = append(a.b.items, it)
@@ -130,10 +151,11 @@ func (a *arrival) entry(k kind) error {
 		return decoding(err)
 	}
 	a.b.items = append(a.b.items, item{message: message{kind: k}, entry: e})
+	a.b.text += len(e.path)
 	if k != kindOffered {
 		return nil
 	}
-	a.asked.Store(true)
+	a.asked = true
 	return a.flush()
 }
 
@@ -158,7 +180,9 @@ func (a *arrival) data(it *item) error {
 			return streamError(err)
 		}
 		a.b.data = a.b.data[:len(a.b.data)+n]
-		a.chunk.write(it.data) // now, while the processor has it at hand
+		if err := a.chunk.write(it.data); err != nil { // now, while the processor has it at hand
+			return err
+		}
 		a.b.items = append(a.b.items, *it)
 		left -= n
 	}

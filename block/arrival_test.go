@@ -28,7 +28,8 @@ func TestRead(t *testing.T) {
 		len(buffer{}) + 1, 200_000, maxData - 1, maxData,
 	}
 	for _, most := range []int{100, 5000, 20_000, 300_000} {
-		var wire, want []byte
+		wire, _ := (&hello{}).AppendBinary(nil)
+		var want []byte
 		var sums []hash
 		for range 40 {
 			var chunk []byte
@@ -43,6 +44,7 @@ func TestRead(t *testing.T) {
 		}
 		wire, _ = (&message{kind: kindDone}).AppendBinary(wire)
 		a := newArrival(newTransfer(t.Context(), nil))
+		a.limit = 4 * maxData
 		a.in = bufio.NewReaderSize(chopped{bytes.NewReader(wire), most}, readAhead)
 		go a.run()
 		var got []byte

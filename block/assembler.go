@@ -2,8 +2,11 @@ package block
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/zeebo/blake3"
@@ -25,6 +28,8 @@ type incoming struct {
 	number      uint32   // of the data file
 	journaled   bool
 	adopted     bool // another transfer may still write to the data file
+
+	lost atomic.Bool // the disk has lost what was written: a system says so once
 
 	pos      int64  // bytes that have arrived
 	unsynced int64  // bytes
@@ -318,7 +323,7 @@ func (a *assembler) write(in *incoming, b []byte, offset int64) (err error) {
 	if err != nil {
 		return a.drop(in, writing(err))
 	}
-	if in.unsynced += int64(len(b)); in.unsynced >= syncEvery && in.file != nil && a.placer.early(in.file) {
+	if in.unsynced += int64(len(b)); in.unsynced >= syncEvery && in.file != nil && a.placer.early(in.file, &in.lost) {
 		in.unsynced = 0
 	}
 	return nil
@@ -382,8 +387,12 @@ func (a *assembler) verified(in *incoming, number uint32, h hash, size int64) er
 	return writing(a.journal.chunk(in.number, number, h))
 }
 
-// drop gives a file up. What was verified of it is kept for the next attempt.
+// drop gives a file up. What was verified of it is kept for the next attempt, if
+// the disk has it and the file can get further than that.
 func (a *assembler) drop(in *incoming, err error) error {
+	if in.file != nil && (in.lost.Load() || errors.Is(err, syscall.EFBIG)) {
+		in.file.Truncate(0)
+	}
 	a.forget(in)
 	return a.placer.fail(in.index, in.entry.path, err)
 }
@@ -445,16 +454,14 @@ func (a *assembler) whole(in *incoming) error {
 		})
 		return nil
 	default:
-		err := a.unshared(in)
-		if err2 := in.file.Close(); err == nil {
-			err = err2
+		if err := a.unshared(in); err != nil {
+			return a.drop(in, writing(err))
 		}
-		if err != nil {
-			in.file = nil
+		if err := in.file.Close(); err != nil {
 			return a.drop(in, writing(err))
 		}
 	}
-	a.placer.add(wholeFile{index: in.index, number: in.number, entry: in.entry})
+	a.placer.add(wholeFile{index: in.index, number: in.number, entry: in.entry, lost: &in.lost})
 	return nil
 }
 

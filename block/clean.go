@@ -51,7 +51,9 @@ func (v *volume) clean(age time.Duration) error {
 		}
 		base, _, _ = strings.Cut(name, ".")
 		if !isJournal && !journals[base] && time.Since(info.ModTime()) >= max(min(age, orphanAfter), time.Minute) {
-			v.partial.Remove(name)
+			if _, err := v.partial.Lstat(base + journalEnd); err != nil { // it may be new
+				v.partial.Remove(name)
+			}
 		}
 	}
 	return nil

@@ -237,7 +237,7 @@ func writing(err error) error {
 // fatal tells an error of the destination as a whole from one that concerns a
 // single file.
 func fatal(err error) bool {
-	return noSpace(err) || errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrClosed)
+	return noSpace(err) || errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrClosed) || errors.Is(err, errJournal)
 }
 
 // unsupported tells that the file system does not offer an operation, rather

@@ -86,6 +86,7 @@ func TestCorrupted(t *testing.T) {
 		if times < 4 {
 			require.Equal(t, min(times, 1), received.Repaired)
 			require.EqualValues(t, len(content)+4+times*128<<10, sent.Sent)
+			require.Equal(t, sent.Sent, received.Sent)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package block
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -98,6 +99,7 @@ func TestDestinationFails(t *testing.T) {
 		"no quota for bytes": {failOnce("sync", ".1", 1, syscall.EDQUOT), ErrDiskFull},
 		"read-only":          {failOnce("create", "", 1, syscall.EROFS), ErrWrite},
 		"journal":            {failOnce("journal", "", 3, syscall.EIO), ErrWrite},
+		"journal of folders": {failOnce("journal", "", 2, syscall.EIO), ErrWrite},
 		"journal on disk":    {failOnce("sync", ".journal", 1, syscall.EIO), ErrWrite},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -170,4 +172,49 @@ func TestFolderFails(t *testing.T) {
 		require.Equal(t, 3, side.Files)
 		require.Equal(t, 2, side.Folders)
 	}
+}
+
+// A disk says once that it has lost something. It may say so while the file still
+// arrives, or of all files together; neither gets a name then, and the next attempt
+// does not believe that it is there.
+func TestLostWrites(t *testing.T) {
+	r := try{dir: t.TempDir(), sources: []Source{{Name: "large", Reader: zeroReader{}, Size: syncEvery + 5<<20}}}
+	r.receive.faults = failOnce("sync", "", 1, syscall.EIO)
+	_, received := r.run(t)
+	require.ErrorIs(t, received.err, ErrIncomplete)
+	require.ErrorIs(t, received.err, errLost)
+	require.NoFileExists(t, filepath.Join(r.dir, "large"))
+	r.receive.faults = nil
+	_, received = r.run(t)
+	require.NoError(t, received.err)
+	require.Zero(t, received.Resumed)
+
+	sizes := map[string]int{}
+	for i := range 3 * fewSyncs {
+		sizes[fmt.Sprint(i)] = 10
+	}
+	source, want := folderOf(sizes)
+	r = try{dir: t.TempDir(), sources: []Source{source}}
+	r.receive.faults = failOnce("syncfs", "", 1, syscall.EIO)
+	sent, received := r.run(t)
+	require.ErrorIs(t, sent.err, ErrIncomplete)
+	require.ErrorIs(t, received.err, syscall.EIO)
+	require.Zero(t, received.Files)
+	require.Empty(t, contents(t, filepath.Join(r.dir, "top")))
+	r.receive.faults = nil
+	_, received = r.run(t)
+	require.NoError(t, received.err)
+	require.Equal(t, want, contents(t, filepath.Join(r.dir, "top")))
+}
+
+// Data of an earlier attempt that cannot be read is fetched again.
+func TestUnreadablePartial(t *testing.T) {
+	source, want := folderOf(map[string]int{"a": 900 << 10})
+	r := try{sources: []Source{source}, dir: t.TempDir(), cut: after(600 << 10)}
+	r.run(t)
+	r.cut, r.receive.faults = nil, failOnce("read", "", 3, syscall.EIO)
+	_, received := r.run(t)
+	require.NoError(t, received.err)
+	require.EqualValues(t, 2*128<<10, received.Resumed)
+	require.Equal(t, want, contents(t, filepath.Join(r.dir, "top")))
 }

@@ -2,8 +2,11 @@ package block
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
+	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -90,3 +93,36 @@ func hang(t *testing.T, side string) {
 		}
 	})
 }
+
+// A context may end at any moment, and with any cause.
+func TestCancelAtOnce(t *testing.T) {
+	for i := range 300 {
+		a, b := net.Pipe()
+		ctx, cancel := context.WithCancelCause(t.Context())
+		both := make(chan error, 2)
+		go func() {
+			_, err := Send(ctx, a, []Source{{Name: "x", Reader: zeroReader{}, Size: 1}}, SendOptions{})
+			a.Close()
+			both <- err
+		}()
+		go func() {
+			_, err := Receive(ctx, b, func(_ context.Context, o *Offer) error { o.Part(0, 0, 1, make(buf, 1)); return nil }, nil, ReceiveOptions{})
+			b.Close()
+			both <- err
+		}()
+		for range i {
+			runtime.Gosched()
+		}
+		cancel(causes{"not", "comparable"})
+		for range 2 {
+			if err := <-both; err != nil && !errors.Is(err, errStream) {
+				require.ErrorIs(t, err, ErrCancelled)
+			}
+		}
+	}
+}
+
+// Causes are an error that cannot be compared.
+type causes []string
+
+func (c causes) Error() string { return strings.Join(c, " ") }

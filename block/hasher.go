@@ -1,57 +1,73 @@
 package block
 
-import "github.com/zeebo/blake3"
+import (
+	"context"
 
-// zeros are what a hole reads as.
+	"github.com/zeebo/blake3"
+)
+
+// zeros are the bytes of a hole.
 var zeros [64 << 10]byte
 
 // A chunkHasher hashes the chunks of a file, one after another. A chunk that is
-// all hole costs nothing where the one before was as long and all hole, too.
+// all hole costs nothing where the one before was as long and all hole, too. Its
+// methods fail once ctx is done: a hole may be very long.
 type chunkHasher struct {
+	ctx   context.Context
 	hash  *blake3.Hasher
-	hole  int64 // bytes at the start of the chunk that are not hashed yet: all of them 0
+	hole  int64 // bytes at the end of the chunk so far that are not hashed yet: all of them 0
 	begun bool  // hash has taken something
 
 	known int64 // the length of a hole whose hash is known, or 0
 	empty hash  // that hash
 }
 
-func newChunkHasher() *chunkHasher { return &chunkHasher{hash: blake3.New()} }
+func newChunkHasher(ctx context.Context) *chunkHasher {
+	return &chunkHasher{ctx: ctx, hash: blake3.New()}
+}
 
-func (c *chunkHasher) write(b []byte) {
-	c.fill()
+func (c *chunkHasher) write(b []byte) error {
+	err := c.fill()
 	c.hash.Write(b)
 	c.begun = true
+	return err
 }
 
 func (c *chunkHasher) zeros(n int64) { c.hole += n }
 
 // fill hashes the hole that came before something else.
-func (c *chunkHasher) fill() {
-	for ; c.hole > 0; c.begun = true {
+func (c *chunkHasher) fill() error {
+	for i := 0; c.hole > 0; i++ {
+		if i%64 == 63 && c.ctx.Err() != nil {
+			return context.Cause(c.ctx)
+		}
 		n := min(c.hole, int64(len(zeros)))
 		c.hash.Write(zeros[:n])
 		c.hole -= n
+		c.begun = true
 	}
+	return nil
 }
 
 // sum returns the hash of the chunk, and begins another one.
-func (c *chunkHasher) sum() hash {
+func (c *chunkHasher) sum() (h hash, err error) {
 	hole, whole := c.hole, !c.begun && c.hole > 0
 	if whole && hole == c.known {
 		c.reset()
-		return c.empty
+		return c.empty, nil
 	}
-	c.fill()
-	h := sum(c.hash)
+	if err = c.fill(); err != nil {
+		return h, err
+	}
+	h = sum(c.hash)
 	if whole {
 		c.known, c.empty = hole, h
 	}
 	c.reset()
-	return h
+	return h, nil
 }
 
-// reset forgets what came of a chunk.
+// reset forgets the chunk so far.
 func (c *chunkHasher) reset() {
 	c.hole = 0
 	if c.begun {

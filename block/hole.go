@@ -31,15 +31,47 @@ func (c *content) dataEnd(end int64) int64 {
 	return min(c.extent.end, end)
 }
 
+// hash returns the hash of a part of the file, which it reads into buf.
+func (c *content) hash(h *chunkHasher, buf []byte, start, end int64) (hash, error) {
+	h.reset()
+	for start < end {
+		if n := c.hole(start, end); n > 0 {
+			h.zeros(n)
+			start += n
+			continue
+		}
+		if err := h.ctx.Err(); err != nil {
+			return hash{}, err
+		}
+		n := min(int64(len(buf)), c.dataEnd(end)-start)
+		if err := c.read(buf[:n], start); err != nil {
+			return hash{}, err
+		}
+		if err := h.write(buf[:n]); err != nil {
+			return hash{}, err
+		}
+		start += n
+	}
+	return h.sum()
+}
+
 // extentAt returns the extent that offset lies in.
 func (c *content) extentAt(offset int64) *extent {
 	x := &c.extent
 	if x.none || x.start <= offset && offset < x.end {
 		return x
 	}
+	if c.at == nil || c.unsized() || c.entry.size <= maxSmall { // without ReadAt, to seek is to move what is read
+		*x = extent{none: true}
+		return x
+	}
 	data, next, ok := dataAfter(c.file, offset)
+	if data > c.entry.size { // a hole up to the end, unless the end has moved
+		info, err := c.file.Stat()
+		ok = ok && err == nil && info.Size() >= c.entry.size
+	}
 	switch {
-	case !ok || c.entry.size <= maxSmall:
+	case !ok:
 		*x = extent{none: true}
 	case data-offset >= minHole:
 		*x = extent{start: offset, end: data, hole: true}

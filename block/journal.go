@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -25,6 +26,7 @@ const (
 	headerSize = recordSize + 32
 	maxRecord  = 2 * (maxPath + 64) // of its content
 	maxRecords = 32 << 10           // that are written in one step
+	maxReserve = 256 << 10          // bytes that are reserved, so that files get their places on a full disk
 )
 
 // A journal records the state of one offer of one sender that is not complete, so
@@ -65,9 +67,10 @@ type journal struct {
 	adopted bool    // it was taken over where there are no locks
 	holder  *holder // of this transfer, in holders
 
-	mu      sync.Mutex
-	size    int64
-	scratch []byte
+	mu       sync.Mutex
+	size     int64
+	reserved int64 // up to there, the file has room on the disk
+	scratch  []byte
 
 	next   uint32              // number for the next data file
 	first  uint32              // the first number of this attempt
@@ -231,12 +234,20 @@ func (j *journal) lock() bool {
 }
 
 // sync brings the journal to the disk.
-func (j *journal) sync() error { return j.vol.sync(j.file) }
+func (j *journal) sync() error {
+	if err := j.vol.sync(j.file); err != nil {
+		return fmt.Errorf("%w: %w", errJournal, err)
+	}
+	return nil
+}
+
+// errJournal marks errors of the journal, without which no file can be received.
+var errJournal = errors.New("the journal")
 
 // append appends a record.
 func (j *journal) append(typ recordType, content []byte) error {
 	if err := j.vol.faults("journal", j.name); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errJournal, err)
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -247,9 +258,13 @@ func (j *journal) append(typ recordType, content []byte) error {
 // write appends records; j.mu is held.
 func (j *journal) write(records []byte) error {
 	if _, err := j.file.WriteAt(records, j.size); err != nil {
-		return err // the next one replaces what was written of it
+		return fmt.Errorf("%w: %w", errJournal, err) // the next one replaces what was written of it
 	}
 	j.size += int64(len(records))
+	if j.reserved-j.size < maxReserve/2 {
+		j.reserved = j.size + maxReserve
+		reserve(j.file, j.size, maxReserve)
+	}
 	return nil
 }
 
@@ -341,8 +356,10 @@ func (j *journal) top(offered, here string) error {
 	if err != nil {
 		return err
 	}
-	j.tops[offered] = here
-	return j.append(recordTop, b)
+	if err = j.append(recordTop, b); err == nil {
+		j.tops[offered] = here
+	}
+	return err
 }
 
 // begin records a new file and returns its number.
@@ -367,7 +384,7 @@ func (j *journal) chunk(number, chunk uint32, h hash) error {
 // place records places, many of them in one step.
 func (j *journal) place(places ...place) error {
 	if err := j.vol.faults("journal", j.name); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errJournal, err)
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -419,6 +436,7 @@ func (j *journal) close(complete bool) {
 		removeOpen(j.dir, j.file, j.name+journalEnd)
 		return
 	}
+	j.file.Truncate(j.size) // without the reserve
 	j.file.Close()
 }
 

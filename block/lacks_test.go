@@ -107,7 +107,10 @@ func TestTakenOver(t *testing.T) {
 	require.NoError(t, err)
 	defer data.Close()
 	require.NoError(t, vol.write(data, content, 0))
-	chunk := func() *chunkHasher { h := newChunkHasher(); h.zeros(128 << 10); return h }().sum()
+	h := newChunkHasher(t.Context())
+	h.zeros(128 << 10)
+	chunk, err := h.sum()
+	require.NoError(t, err)
 	require.NoError(t, old.chunk(number, 0, chunk))
 	require.NoError(t, old.top("top", "top (2)"))
 	old.free() // as if it were another process
@@ -244,4 +247,20 @@ func TestCleanOnReceive(t *testing.T) {
 	_, received := r.run(t)
 	require.NoError(t, received.err)
 	require.Empty(t, leftovers(t, r.dir))
+}
+
+// Only an error that is about the name says that the file system is like Windows;
+// where the folder has gone away, it is made again.
+func TestProbe(t *testing.T) {
+	for err, portable := range map[error]bool{
+		syscall.EINVAL: true, syscall.EPERM: true, syscall.EMFILE: false, syscall.EIO: false, syscall.ENOSPC: false, syscall.ENOENT: false,
+	} {
+		root, err2 := os.OpenRoot(t.TempDir())
+		require.NoError(t, err2)
+		vol := newVolume(root, false, failOnce("name", "", 1, err))
+		require.NoError(t, vol.enter(func() error { return nil }), err)
+		require.Equal(t, portable, vol.style.portable, err)
+		vol.leave()
+		root.Close()
+	}
 }

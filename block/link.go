@@ -29,6 +29,7 @@ type link struct {
 	ending    bool      // they are end's from now on
 	last      time.Time // set by end: when the last write, and the last read, are over
 	drained   bool      // the read deadline is last
+	released  bool      // the stream is the app's again
 	readCut   bool      // watch has set the read deadline
 	writeCut  bool      // likewise
 }
@@ -140,7 +141,7 @@ func (l *link) end(tell bool, after time.Duration) {
 func (l *link) hasten(after time.Duration) {
 	l.deadlines.Lock()
 	defer l.deadlines.Unlock()
-	if by := time.Now().Add(after); l.ending && by.Before(l.last) {
+	if by := time.Now().Add(after); l.ending && !l.released && by.Before(l.last) {
 		l.last = by
 		l.conn.SetWriteDeadline(by)
 		if l.drained {
@@ -157,4 +158,12 @@ func (l *link) drain() {
 	l.conn.SetReadDeadline(l.last)
 	l.deadlines.Unlock()
 	io.Copy(io.Discard, l.conn)
+}
+
+// release gives the stream back, without deadlines.
+func (l *link) release() {
+	l.deadlines.Lock()
+	defer l.deadlines.Unlock()
+	l.released = true
+	l.conn.SetDeadline(time.Time{})
 }

@@ -18,6 +18,7 @@ type lot struct {
 	offered  atomic.Bool   // all entries were sent
 	answered chan struct{} // closed when the fields below are set
 	verdicts []verdict
+	absent   map[int]bool // entries that were left out
 	wishes   map[int]wish // those with more to them than a verdict
 	sent     atomic.Bool  // all files were sent
 	done     chan struct{}
@@ -41,7 +42,7 @@ func newLot(first int, offset int64) *lot {
 	return &lot{
 		first: first, end: first, offset: offset, answered: make(chan struct{}), done: make(chan struct{}),
 		wake: make(chan struct{}, 1), failed: map[int]failure{}, ranges: map[int]part{},
-		wishes: map[int]wish{}, mended: map[request]int{},
+		wishes: map[int]wish{}, absent: map[int]bool{}, mended: map[request]int{},
 	}
 }
 
@@ -134,13 +135,16 @@ func (s *sender) readAnswer(l *lot, d *proto.Decoder) error {
 		if err := w.decode(d, size, claims); err != nil {
 			return decoding(err)
 		}
-		if c.kind == kindLeftOut && w.verdict != verdictNo {
-			return violation("an entry is wanted that was left out")
+		if c.kind == kindLeftOut && w.verdict != verdictNo && w.verdict != verdictWhole {
+			return violation("verdict %d on an entry that was left out", w.verdict)
 		}
 		if c.kind == kindFile {
 			files, bytes = files+1, bytes+c.size
 		}
 		l.verdicts = append(l.verdicts, w.verdict)
+		if c.kind == kindLeftOut {
+			l.absent[c.index-l.first] = true
+		}
 		claims -= len(w.claims)
 		if w.verdict == verdictFrom || w.verdict == verdictPart {
 			l.wishes[c.index-l.first] = w
@@ -163,9 +167,17 @@ func (s *sender) readAnswer(l *lot, d *proto.Decoder) error {
 // expect records what is wanted of an entry.
 func (s *sender) expect(l *lot, c *cursor, w wish) {
 	switch {
-	case c.kind == kindLeftOut:
+	case c.kind == kindLeftOut && w.verdict == verdictWhole: // it is missing
+		s.mu.Lock()
+		e := s.left[c.index]
+		delete(s.left, c.index)
+		s.mu.Unlock()
+		s.skip(e.Path, e.Err)
 		return
 	case w.verdict == verdictNo:
+		s.mu.Lock()
+		delete(s.left, c.index)
+		s.mu.Unlock()
 		s.skip(c.path, &PeerError{Err: ErrRefused})
 		return
 	case w.verdict == verdictName:
@@ -204,7 +216,7 @@ func (s *sender) part(l *lot, index int, size int64) part {
 
 // wanted tells whether something was to come, or to be made, of an entry.
 func (l *lot) wanted(index int) bool {
-	return index < len(l.verdicts) && l.verdicts[index] != verdictNo && l.verdicts[index] != verdictName
+	return index < len(l.verdicts) && !l.absent[index] && l.verdicts[index] != verdictNo && l.verdicts[index] != verdictName
 }
 
 // queue has a chunk sent again. What a receiver may ask for has an end: each chunk

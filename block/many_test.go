@@ -3,34 +3,40 @@ package block
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
-// longFolder returns a folder whose list takes about a KiB for each file.
-func longFolder(files int) (Source, map[string]string) {
-	dir := strings.Repeat(strings.Repeat("long", 60)+"/", 4)
+// deepFolder returns a folder of files that lie deep.
+func deepFolder(files int) (Source, map[string]string) {
 	fsys, want := fstest.MapFS{}, map[string]string{}
 	for i := range files {
-		name := fmt.Sprintf("%s%04d", dir, i)
+		name := fmt.Sprintf("a/b/c/d/%04d", i)
 		fsys[name] = &fstest.MapFile{Data: []byte(name[len(name)-4:])}
 		want[name] = name[len(name)-4:]
+	}
+	for i, name := range []string{".", "a", "a/b", "a/b/c", "a/b/c/d"} {
+		fsys[name] = &fstest.MapFile{Mode: os.ModeDir | 0o755, ModTime: time.Unix(int64(1e9+i), 0)}
 	}
 	return Source{Name: "top", FS: fsys, Path: "."}, want
 }
 
 // A long list comes in several offers. The app is asked about each, with the totals
-// of all; both sides count the same; and what is left of it after an interruption
-// is not sent again.
+// of all; both sides count the same; what is left of it after an interruption is
+// not sent again; and folders that go on in the next offer keep their times.
 func TestManyOffers(t *testing.T) {
-	const files = 9000
-	source, want := longFolder(files)
-	r := try{sources: []Source{source}, dir: t.TempDir(), cut: after(8 << 20)}
+	const files = 700
+	source, want := deepFolder(files)
+	r := try{sources: []Source{source}, dir: t.TempDir(), cut: after(70 << 10)}
+	r.send.perOffer, r.receive.Times = 300, true
 	t.Setenv("TMPDIR", "/nonexistent")
 	var earlier []int
 	r.decide = func(_ context.Context, o *Offer) error {
@@ -45,14 +51,14 @@ func TestManyOffers(t *testing.T) {
 	r.receive.Progress = func(p Progress) { last = p }
 	_, received := r.run(t)
 	require.Error(t, received.err)
+	require.Greater(t, received.Files, 200)
 	require.Less(t, received.Files, files)
 	r.cut, earlier = nil, nil
 	sent, received := r.run(t)
 	require.NoError(t, sent.err)
 	require.NoError(t, received.err)
-	require.Len(t, earlier, 3)
-	require.Greater(t, earlier[1], 4000)
-	require.Greater(t, sent.Resumed, int64(4*4000))
+	require.Equal(t, []int{0, 300, 600}, earlier)
+	require.Greater(t, sent.Resumed, int64(4*200))
 	for _, side := range []outcome{sent, received} {
 		require.Equal(t, []int{files, 5, 0}, []int{side.Files, side.Folders, side.SkippedCount})
 		require.EqualValues(t, 4*files, side.Bytes)
@@ -62,15 +68,38 @@ func TestManyOffers(t *testing.T) {
 	require.Equal(t, []int64{4 * files, 4 * files}, []int64{last.Bytes, last.TotalBytes})
 	require.Equal(t, want, contents(t, filepath.Join(r.dir, "top")))
 	require.Empty(t, leftovers(t, r.dir))
+	for i, name := range []string{".", "a", "a/b", "a/b/c", "a/b/c/d"} {
+		info, err := os.Stat(filepath.Join(r.dir, "top", name))
+		require.NoError(t, err)
+		require.EqualValues(t, 1e9+i, info.ModTime().Unix(), name)
+	}
+}
+
+// An offer ends where its list is long, also without a limit for tests.
+func TestLongLists(t *testing.T) {
+	s := &sender{transfer: newTransfer(t.Context(), nil), lots: []*lot{newLot(0, 0)}, list: spool{limit: 100 << 20}}
+	for range maxEntries + 10 {
+		require.NoError(t, s.add(entry{kind: kindFile, path: "x"}))
+	}
+	require.Len(t, s.lots, 2)
+	require.Equal(t, maxEntries, s.lots[0].end)
+	for range lotBytes/maxPath + 10 {
+		require.NoError(t, s.add(entry{kind: kindFile, path: strings.Repeat("x", maxPath)}))
+	}
+	require.Len(t, s.lots, 3)
+	for _, l := range s.lots {
+		require.Less(t, l.size, int64(maxOffer))
+	}
 }
 
 // What the app skips in an offer stays out where the next one goes on in it.
 func TestSkippedInTheNextOffer(t *testing.T) {
-	source, _ := longFolder(9000)
+	source, _ := deepFolder(50)
 	r := try{sources: []Source{source, {Name: "z", Reader: strings.NewReader("z"), Size: 1}}, dir: t.TempDir()}
+	r.send.perOffer = 20
 	r.decide = func(_ context.Context, o *Offer) error {
 		for f := range o.All() {
-			if strings.Count(f.Path, "/") == 4 && f.Mode.IsDir() {
+			if strings.HasSuffix(f.Path, "/d") {
 				o.Skip(f.Index)
 			}
 		}
@@ -79,15 +108,16 @@ func TestSkippedInTheNextOffer(t *testing.T) {
 	sent, received := r.run(t)
 	require.NoError(t, sent.err)
 	require.NoError(t, received.err)
-	require.Equal(t, []int{1, 4, 9001}, []int{received.Files, received.Folders, received.SkippedCount})
+	require.Equal(t, []int{1, 4, 51}, []int{received.Files, received.Folders, received.SkippedCount})
 	require.Equal(t, received.SkippedCount, sent.SkippedCount)
-	require.Len(t, received.Skipped, 9001)
+	require.Len(t, received.Skipped, 51)
 }
 
 // An app that refuses a later offer ends the transfer.
 func TestRefusedLater(t *testing.T) {
-	source, _ := longFolder(4500)
+	source, _ := deepFolder(50)
 	r := try{sources: []Source{source}, dir: t.TempDir()}
+	r.send.perOffer = 40
 	r.decide = func(_ context.Context, o *Offer) error {
 		if o.Earlier > 0 {
 			return Refuse("enough")
@@ -97,21 +127,25 @@ func TestRefusedLater(t *testing.T) {
 	sent, received := r.run(t)
 	require.ErrorIs(t, received.err, ErrRefused)
 	require.ErrorIs(t, sent.err, ErrRefused)
-	require.Greater(t, received.Files, 4000)
+	require.Equal(t, 35, received.Files)
 }
 
 // A list that outgrows memory goes to the app's folder, or says what to do; neither
 // side ever uses the system's folder for temporary files.
 func TestSpoolFolder(t *testing.T) {
-	source, _ := longFolder(34_000)
+	dir := strings.Repeat(strings.Repeat("long", 60)+"/", 4)
+	fsys := fstest.MapFS{}
+	for i := range 34_000 { // of a KiB each
+		fsys[fmt.Sprintf("%s%05d", dir, i)] = &fstest.MapFile{Data: []byte("x")}
+	}
 	refuse := func(context.Context, *Offer) error { return Refuse("") }
-	r := try{sources: []Source{source}, dir: t.TempDir(), decide: refuse}
+	r := try{sources: []Source{{Name: "top", FS: fsys, Path: "."}}, dir: t.TempDir(), decide: refuse}
+	spool := t.TempDir()
 	t.Setenv("TMPDIR", "/nonexistent")
 	sent, received := r.run(t)
 	require.ErrorIs(t, sent.err, ErrSpool)
 	require.ErrorIs(t, received.err, ErrSpool)
 	require.ErrorContains(t, received.err, "more than 32 MiB")
-	spool := t.TempDir()
 	var err error
 	r.send.Spool, err = os.OpenRoot(spool)
 	require.NoError(t, err)
@@ -151,4 +185,37 @@ func TestMoreThanAnnounced(t *testing.T) {
 		_, _, err := hearAll(t, b, 1)
 		require.ErrorIs(t, err, ErrProtocol, name)
 	}
+}
+
+// The first offer has a minute to arrive; once it is accepted, others have as long as
+// they take.
+func TestSlowLaterOffer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := net.Pipe()
+		all := entry{kind: kindOffered, totals: totals{files: 2}}
+		go func() {
+			b := make([]byte, 1024)
+			for {
+				if _, err := there.Read(b); err != nil {
+					return
+				}
+			}
+		}()
+		go func() {
+			there.Write(say(hello{}, file("a", 0), all, begin(0), end(), kindSent, file("b", 0)))
+			for range 200 {
+				time.Sleep(time.Second)
+				there.Write([]byte{byte(kindKeep)})
+			}
+			there.Write(say(all, begin(0), end(), kindSent, kindDone))
+			there.Close()
+		}()
+		root, err := os.OpenRoot(t.TempDir())
+		require.NoError(t, err)
+		defer root.Close()
+		r, err := Receive(t.Context(), here, nil, root, ReceiveOptions{})
+		require.NoError(t, err)
+		require.Equal(t, 2, r.Files)
+		here.Close()
+	})
 }

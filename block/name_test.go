@@ -34,6 +34,7 @@ func TestPortable(t *testing.T) {
 		"con": "_con", "a/NUL/b": "a/_NUL/b", "nul.tar.gz": "_nul.tar.gz", "com1.txt": "_com1.txt", "COM¹": "_COM¹", "lpt³.x": "_lpt³.x", "com0": "_com0",
 		"CONIN$": "_CONIN$", "aux ": "aux_", "aux .txt": "_aux .txt", "a.": "a_", "a ": "a_", "a./b": "a_/b", "...": ".._", "console": "console", "com": "com",
 		"aux1": "aux1", "Grüße:": "Grüße_", strings.Repeat("a", 251) + ".txt": strings.Repeat("a", 251) + ".txt", "aux." + strings.Repeat("a", 251): "_aux." + strings.Repeat("a", 250),
+		"aux." + strings.Repeat("a", 249) + ".x": "_aux." + strings.Repeat("a", 249) + "_",
 	} {
 		require.Equal(t, want, s.local(path), path)
 		require.Equal(t, path, style{hidden: true}.local(path), path)
@@ -129,7 +130,8 @@ func TestUnwantedFolder(t *testing.T) {
 		want verdict
 	}{
 		{folder("a"), verdictNo, verdictNo}, {file("a/x", 1), verdictWhole, verdictNo}, {folder("a/b"), verdictWhole, verdictNo},
-		{file("a/b/x", 1), verdictPart, verdictNo}, {entry{kind: kindLeftOut, path: "a/../\x00"}, verdictWhole, verdictNo},
+		{file("a/b/x", 1), verdictPart, verdictNo}, {entry{kind: kindLeftOut, path: "a/b/link"}, verdictWhole, verdictNo},
+		{entry{kind: kindLeftOut, path: "../\x00"}, verdictWhole, verdictWhole},
 	} {
 		v, err := n.check(&test.e, test.v)
 		require.NoError(t, err)

@@ -31,8 +31,11 @@ func newNames(s style) *names {
 // the content of a folder that is not wanted is not wanted. The error tells what
 // is wrong with the name.
 func (n *names) check(e *entry, v verdict) (verdict, error) {
-	if e.kind == kindLeftOut {
-		return verdictNo, nil
+	if e.kind == kindLeftOut { // it is missed unless it lies in a folder that is not wanted
+		if known, wanted := n.parent(n.style.local(e.path)); known && !wanted {
+			return verdictNo, nil
+		}
+		return v, nil
 	}
 	if err := checkPath(e.path); err != nil {
 		return verdictName, err
@@ -119,14 +122,14 @@ func port(name string) string {
 		}
 		return r
 	}, name)
-	if last := name[len(name)-1]; last == '.' || last == ' ' {
-		name = name[:len(name)-1] + "_"
+	end := func() {
+		if last := name[len(name)-1]; last == '.' || last == ' ' {
+			name = name[:len(name)-1] + "_"
+		}
 	}
-	if device.MatchString(name) {
-		name = "_" + name
-	}
-	if len(name) > maxName {
-		name = clipName(name, maxName)
+	if end(); device.MatchString(name) {
+		name = clipName("_"+name, maxName)
+		end()
 	}
 	return name
 }

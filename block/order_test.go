@@ -392,11 +392,11 @@ func (p *plan) troubled() (must, may map[string]bool) {
 	}
 	for _, f := range p.files {
 		switch {
-		case f.trouble == refuses && f.size == 0: // read while it is listed, before the app is asked
-			must[f.path] = true
-		case f.trouble != steady && f.size == 0:
-			may[f.path] = true
 		case p.unwanted(f) || f.trouble == steady:
+		case f.trouble == refuses && f.size == 0: // read while it is listed
+			must[f.path] = true
+		case f.size == 0:
+			may[f.path] = true
 		case f.trouble == refuses || f.trouble == breaks && f.size > 0:
 			must[f.path] = true
 		default:

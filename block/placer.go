@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
+	"strings"
+	"sync/atomic"
 )
 
 const (
@@ -30,8 +32,12 @@ type placer struct {
 	in    chan work
 	done  chan struct{}   // closed when run has returned
 	fresh map[string]bool // folders that this attempt has made, by the first component of paths here
+	chain []entry         // folders of earlier offers that the next one may go on in
 	at    *site           // run's: where the last file went, or nil
 }
+
+// errLost says that the disk has lost what was written to it.
+var errLost = errors.New("the disk has lost what was written")
 
 // A newFolder is a folder that is in its place.
 type newFolder struct {
@@ -44,10 +50,13 @@ type wholeFile struct {
 	index  int
 	entry  entry
 	number uint32
-	wanted string // the path that it is to get
-	fresh  bool   // wanted lies in a folder that this attempt has made: where it is taken, link finds that
-	path   string // that it gets
+	wanted string       // the path that it is to get
+	fresh  bool         // wanted lies in a folder that this attempt has made: where it is taken, link finds that
+	path   string       // that it gets
+	lost   *atomic.Bool // see incoming
 }
+
+func (f *wholeFile) isLost() bool { return f.lost != nil && f.lost.Load() }
 
 // Work is a batch, a file that is to be synced already, or a question whether
 // everything before it is done.
@@ -55,6 +64,7 @@ type work struct {
 	batch  []wholeFile
 	made   []newFolder
 	early  *os.File
+	lost   *atomic.Bool // of early
 	waiter chan<- error // gets the first error of the destination as a whole
 }
 
@@ -176,8 +186,8 @@ func (p *placer) try(w work) bool {
 // early has the bytes that were written to f brought to the disk, so that there
 // is less to wait for in the end, and a power cut does not take everything. It
 // reports false, and nothing happens, while run is at work: the stream does not
-// wait for the disk.
-func (p *placer) early(f *os.File) bool { return p.try(work{early: f}) }
+// wait for the disk. If that fails, lost is set.
+func (p *placer) early(f *os.File, lost *atomic.Bool) bool { return p.try(work{early: f, lost: lost}) }
 
 // settle waits until everything that was added is in its place, or has failed.
 func (p *placer) settle() error {
@@ -208,12 +218,14 @@ func (p *placer) run() {
 	for w := range p.in {
 		switch {
 		case w.early != nil:
-			w.early.Sync() // an error comes again, where it matters
+			if err := p.vol.sync(w.early); err != nil && !errors.Is(err, fs.ErrClosed) {
+				w.lost.Store(true) // no later sync would say so
+			}
 		case w.waiter != nil:
 			w.waiter <- ended
 		default:
 			for _, m := range w.made {
-				p.tell(m.file, m.path)
+				p.tellPlaced(m.file, m.path)
 			}
 			if err := p.place(w.batch); err != nil && ended == nil {
 				ended = err
@@ -261,7 +273,7 @@ func (p *placer) place(batch []wholeFile) (ended error) {
 			r.Files++
 			r.Bytes += f.entry.size
 		})
-		p.tell(f.entry.file(f.index), f.path)
+		p.tellPlaced(f.entry.file(f.index), f.path)
 	}
 	return ended
 }
@@ -270,7 +282,15 @@ func (p *placer) place(batch []wholeFile) (ended error) {
 // journal to the disk. It returns an error for each file, or one of the journal.
 func (p *placer) sync(batch []wholeFile) ([]error, error) {
 	if len(batch) > fewSyncs {
-		if errs := p.each(batch, false); p.vol.syncAll() {
+		errs := p.each(batch, false)
+		ok, err := p.vol.syncAll()
+		if err != nil { // any of them may be lost, and a sync of one alone need not say so
+			for i := range batch {
+				p.vol.partial.Remove(p.journal.data(batch[i].number))
+				errs[i] = err
+			}
+		}
+		if ok || err != nil {
 			return errs, nil
 		}
 	}
@@ -284,6 +304,11 @@ func (p *placer) sync(batch []wholeFile) ([]error, error) {
 func (p *placer) each(batch []wholeFile, sync bool) []error {
 	errs := make([]error, len(batch))
 	if !sync && !p.opts.Modes && !p.opts.Times {
+		for i := range batch {
+			if batch[i].isLost() {
+				errs[i] = p.finishData(&batch[i], false)
+			}
+		}
 		return errs
 	}
 	slots := make(chan struct{}, fewSyncs)
@@ -305,6 +330,10 @@ func (p *placer) each(batch []wholeFile, sync bool) []error {
 // take away is no longer needed: the file stays open.
 func (p *placer) finishData(f *wholeFile, sync bool) error {
 	name := p.journal.data(f.number)
+	if f.isLost() {
+		p.vol.partial.Remove(name)
+		return errLost
+	}
 	file, err := p.vol.open(name)
 	if err != nil {
 		return err
@@ -326,41 +355,59 @@ func (p *placer) finishData(f *wholeFile, sync bool) error {
 	return p.vol.sync(file)
 }
 
-// tell tells the app of a file or a folder that is in its place.
-func (p *placer) tell(f File, path string) {
-	if p.opts.Received != nil && !p.left.Load() {
-		p.opts.Received(f, path)
+// tellPlaced tells the app of a file or a folder that is in its place.
+func (p *placer) tellPlaced(f File, path string) {
+	if p.opts.Received != nil {
+		p.tell(func() { p.opts.Received(f, path) })
 	}
 }
 
 // folders gives the folders of an offer their permissions and times, now that
-// nothing more comes into them, and brings the names of files to the disk.
-func (p *placer) folders(o *Offer) error {
-	synced := o.totals.folders > fewSyncs && p.vol.syncAll()
-	if synced && !p.opts.Modes && !p.opts.Times {
-		return nil
+// nothing more of it comes into them, and brings the names of files to the disk.
+// The next offer may go on in the folders that the path called last lies in.
+func (p *placer) folders(o *Offer, last string) error {
+	synced := false
+	if o.totals.folders > fewSyncs {
+		synced, _ = p.vol.syncAll() // files are on the disk; a folder that is not may lose their names
 	}
 	if !synced {
 		p.vol.syncFolder(".")
+	}
+	chain := p.chain
+	p.chain = nil
+	finish := func(e entry) {
+		p.finishFolder(e, !synced)
+		local := p.vol.style.local(e.path)
+		if local == last || strings.HasPrefix(last, local+"/") {
+			p.chain = append(p.chain, e)
+		}
+	}
+	for _, e := range chain {
+		finish(e)
 	}
 	c := o.spool.all()
 	for left := o.totals.folders; left > 0 && c.next(); {
 		if c.kind != kindFolder {
 			continue
 		}
-		if left--; o.verdicts[c.index] != verdictWhole {
-			continue
-		}
-		path := p.here(c.path)
-		if p.opts.Modes && runtime.GOOS != "windows" {
-			p.vol.root.Chmod(path, os.FileMode(c.mode|0o700))
-		}
-		if p.opts.Times {
-			p.vol.root.Chtimes(path, c.modTime(), c.modTime())
-		}
-		if !synced {
-			p.vol.syncFolder(path)
+		if left--; o.verdicts[c.index] == verdictWhole {
+			finish(c.entry)
 		}
 	}
 	return writing(c.err)
+}
+
+// finishFolder gives a folder its permissions and times, and brings the names in
+// it to the disk.
+func (p *placer) finishFolder(e entry, sync bool) {
+	path := p.here(e.path)
+	if p.opts.Modes && runtime.GOOS != "windows" {
+		p.vol.root.Chmod(path, os.FileMode(e.mode|0o700))
+	}
+	if p.opts.Times {
+		p.vol.root.Chtimes(path, e.modTime(), e.modTime())
+	}
+	if sync {
+		p.vol.syncFolder(path)
+	}
 }

@@ -85,6 +85,7 @@ func Receive(ctx context.Context, stream net.Conn, decide func(context.Context, 
 	}
 	r.arrival = newArrival(r.transfer)
 	r.start(&r.talks, r.talk)
+	r.start(&r.talks, r.arrival.run)
 	err := r.run(r.receive, r.report, r.tidy)
 	if r.arrived.Load() {
 		err = nil
@@ -127,8 +128,8 @@ func (r *receiver) report(p Progress) {
 		default: // the next one says more
 		}
 	}
-	if r.opts.Progress != nil && !r.left.Load() {
-		r.opts.Progress(p)
+	if r.opts.Progress != nil {
+		r.tell(func() { r.opts.Progress(p) })
 	}
 }
 
@@ -139,10 +140,14 @@ func (r *receiver) wish(c *cursor, limit int, used map[uint32]bool, resumes map[
 	v, bad := r.names.check(e, r.offer.verdicts[c.index])
 	w.verdict = v
 	switch {
+	case e.kind == kindLeftOut:
+		if v != verdictNo {
+			w.verdict = verdictWhole
+		}
 	case v == verdictPart:
 		p := r.offer.parts[c.index]
 		w.start, w.end = p.start, p.end
-		if p.start < 0 || p.end < p.start || p.end > e.size || e.kind != kindFile {
+		if p.start < 0 || p.end < p.start || p.end > e.size || e.kind != kindFile || p.to == nil {
 			return w, fmt.Errorf("block: no part of %q: %d to %d of %d bytes", e.path, p.start, p.end, e.size)
 		}
 	case v == verdictWhole && r.vol == nil:
@@ -173,11 +178,11 @@ func (r *receiver) wish(c *cursor, limit int, used map[uint32]bool, resumes map[
 // count records a decision about an entry; bad tells what is wrong with its name.
 func (r *receiver) count(e *entry, w *wish, bad error) {
 	switch {
+	case w.verdict == verdictNo:
+		r.skip(printable(e.path, maxPath), ErrRefused)
+		return
 	case e.kind == kindLeftOut:
 		r.skip(printable(e.path, maxPath), e.why())
-		return
-	case w.verdict == verdictNo:
-		r.skip(e.path, ErrRefused)
 		return
 	case w.verdict == verdictName:
 		r.skip(printable(e.path, maxPath), bad)

@@ -46,10 +46,11 @@ func (r *receiver) receive() (err error) {
 			r.placer.finish()
 		}
 	}()
-	if r.id, err = r.arrival.hello(); err != nil {
-		return err
+	select {
+	case r.id = <-r.arrival.id:
+	case <-r.ctx.Done():
+		return r.why()
 	}
-	r.start(&r.talks, r.arrival.run)
 	for last := false; !last; {
 		if err := r.readOffer(); err != nil {
 			return err
@@ -112,7 +113,7 @@ func (r *receiver) readOffer() error {
 		if it.entry == nil {
 			return violation("message %d inside an offer", it.kind)
 		}
-		if late == nil {
+		if late == nil && r.placer == nil { // a later offer of an accepted transfer has all the time
 			late = time.AfterFunc(arriveWithin, func() { r.cancel(&told{ErrUnanswered, "the offer took over 60 s to arrive"}) })
 			defer late.Stop()
 		}
@@ -200,7 +201,7 @@ func (r *receiver) answerOffer(last bool) error {
 		return err
 	}
 	r.answered.Store(true)
-	r.arrival.asked.Store(false)
+	r.arrival.answered(r.largestChunk())
 	return r.pass(&item{message: message{kind: kindRaw}, data: b})
 }
 
@@ -271,6 +272,21 @@ func (r *receiver) answer(last bool) (b []byte, needed uint64, err error) {
 	return b, needed, nil
 }
 
+// largestChunk returns the size of the largest chunk of the files that are wanted.
+func (r *receiver) largestChunk() (largest int64) {
+	c := r.offer.spool.all()
+	for c.next() {
+		size := c.size
+		if p, ok := r.offer.parts[c.index]; ok {
+			size = p.end - p.start
+		}
+		if c.kind == kindFile {
+			largest = max(largest, min(blockSize(size), size))
+		}
+	}
+	return largest
+}
+
 // expectOffer has the totals of the progress contain the offers that are still to
 // come, since wish adds the entries of this one.
 func (r *receiver) expectOffer() {
@@ -304,7 +320,7 @@ func (r *receiver) takeFiles(last bool) error {
 		return err
 	}
 	if r.vol != nil {
-		if err := r.placer.folders(r.offer); err != nil {
+		if err := r.placer.folders(r.offer, r.names.last); err != nil {
 			return err
 		}
 	}

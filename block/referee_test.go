@@ -219,7 +219,7 @@ func (r *referee) verdicts(d *proto.Decoder) error {
 		if err := e.decode(d, size, limit); err != nil {
 			return err
 		}
-		if limit -= len(e.claims); e.kind == kindLeftOut && e.verdict != 0 {
+		if limit -= len(e.claims); e.kind == kindLeftOut && e.verdict > 1 {
 			return fmt.Errorf("verdict %d on what was left out", e.verdict)
 		}
 		if e.size = size; e.verdict == 5 {

@@ -70,6 +70,7 @@ func (a *assembler) takeAgain(r *repair, n int64, data []byte) error {
 		return violation("a chunk that is too long")
 	}
 	r.pos += n
+	a.update(func(_ *Progress, result *Result) { result.Sent += int64(len(data)) })
 	if data == nil {
 		return a.writeZeros(r.in, r.pos-n, n)
 	}

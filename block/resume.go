@@ -9,7 +9,6 @@ import (
 	"os"
 
 	"github.com/sdp2p/p2p/proto"
-	"github.com/zeebo/blake3"
 )
 
 // placed tells whether the file that e describes was put in its place by an
@@ -100,11 +99,8 @@ func (j *journal) claims(ctx context.Context, e *entry, limit int) (uint32, []ha
 	}
 	delete(j.begun, e.id)
 	f, err := j.vol.open(j.data(b.number))
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil, nil
-	}
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, nil // it starts over
 	}
 	defer f.Close()
 	if !alone(f) {
@@ -119,10 +115,10 @@ func (j *journal) claims(ctx context.Context, e *entry, limit int) (uint32, []ha
 		}
 	}
 	n, err := j.vol.verify(ctx, f, hashes, b.size)
-	if err != nil {
+	if err != nil && (ctx.Err() != nil || fatal(err)) {
 		return 0, nil, err
 	}
-	return b.number, hashes[:n], nil
+	return b.number, hashes[:n], nil // behind what cannot be read, the file starts over
 }
 
 // verify returns how many chunks at the start of a file of that size have these
@@ -131,33 +127,23 @@ func (v *volume) verify(ctx context.Context, f *os.File, hashes []hash, size int
 	block := blockSize(size)
 	buf := pool.Get().(*buffer)
 	defer pool.Put(buf)
-	h := blake3.New()
+	h := newChunkHasher(ctx)
+	c := &content{entry: entry{size: size}, file: f, at: f}
 	for i := range hashes {
 		if err := v.faults("read", f.Name()); err != nil {
-			return 0, err
+			return i, err
 		}
-		length := chunkSize(size, block, uint32(i))
-		h.Reset()
-		n, err := io.CopyBuffer(h, reader{ctx, io.NewSectionReader(f, int64(i)*block, length)}, buf[:])
+		start := int64(i) * block
+		sum, err := c.hash(h, buf[:piece], start, start+chunkSize(size, block, uint32(i)))
+		if errors.Is(err, ErrChanged) { // the file is shorter
+			return i, nil
+		}
 		if err != nil {
-			return 0, err
+			return i, err
 		}
-		if n != length || sum(h) != hashes[i] {
+		if sum != hashes[i] {
 			return i, nil
 		}
 	}
 	return len(hashes), nil
-}
-
-// A reader is a reader that ends with a context.
-type reader struct {
-	ctx context.Context
-	io.Reader
-}
-
-func (r reader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.Reader.Read(p)
 }

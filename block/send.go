@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -65,8 +67,9 @@ func Send(ctx context.Context, stream net.Conn, sources []Source, opts SendOptio
 	}
 	s := &sender{
 		transfer: newTransfer(ctx, stream), opts: opts, sources: map[string]*Source{},
-		chunk: newChunkHasher(), root: newRoot(),
+		root: newRoot(), left: map[int]*FileError{},
 	}
+	s.chunk = newChunkHasher(s.ctx)
 	s.list = spool{limit: maxList, create: s.createSpool}
 	if opts.ID == [16]byte{} {
 		opts.ID = offerID(sources)
@@ -75,13 +78,14 @@ func Send(ctx context.Context, stream net.Conn, sources []Source, opts SendOptio
 	s.start(&s.talks, s.talk)
 	s.start(&s.talks, s.listen)
 	err := s.run(func() error { return s.send(sources) }, func(p Progress) {
-		if opts.Progress != nil && !s.left.Load() {
-			opts.Progress(p)
+		if opts.Progress != nil {
+			s.tell(func() { opts.Progress(p) })
 		}
 	}, s.list.close)
 	if s.arrived.Load() {
 		err = nil
 	}
+	s.tellLeft()
 	return s.outcome(err, opts.AllowIncomplete)
 }
 
@@ -94,6 +98,7 @@ type sender struct {
 	list    spool              // the entries of all offers; listen's as well, once it is complete
 	totals  totals             // of list
 	lots    []*lot
+	left    map[int]*FileError // guarded by mu: entries of list that were left out, and that nobody was told of yet
 
 	chunk  *chunkHasher   // of the chunk that is read
 	root   *blake3.Hasher // of the file
@@ -138,8 +143,10 @@ func (s *sender) collect(sources []Source) error {
 			return err
 		}
 	}
-	if s.totals.files+s.totals.folders == 0 && s.totals.leftOut > 0 {
-		return s.first
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.totals.files+s.totals.folders == 0 && s.left[0] != nil {
+		return s.left[0] // there is nothing to ask the receiver about
 	}
 	return nil
 }
@@ -165,10 +172,25 @@ func (s *sender) add(e entry) error {
 	return nil
 }
 
-// leaveOut records an entry that cannot be sent, and has the receiver told.
+// leaveOut records an entry that cannot be sent, and has the receiver told. What
+// the receiver says to the offer decides whether it is missing.
 func (s *sender) leaveOut(path string, err error) error {
-	s.skip(path, err)
+	s.mu.Lock()
+	s.left[s.list.count] = &FileError{path, err}
+	s.mu.Unlock()
 	return s.add(entry{kind: kindLeftOut, path: printable(path, maxPath), code: codeOf(err)})
+}
+
+// tellLeft records the entries that were left out of offers that were not
+// answered.
+func (s *sender) tellLeft() {
+	s.mu.Lock()
+	left := s.left
+	s.left = map[int]*FileError{} // a walk that hangs may go on
+	s.mu.Unlock()
+	for _, i := range slices.Sorted(maps.Keys(left)) {
+		s.skip(left[i].Path, left[i].Err)
+	}
 }
 
 // createSpool makes the file for a long list.

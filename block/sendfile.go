@@ -106,32 +106,21 @@ func (s *sender) sendFile(l *lot, index int, e entry, w wish) error {
 // confirm returns the claims that are true: up to the first chunk that differs
 // from the file.
 func (s *sender) confirm(c *content, claims []hash, block int64) ([]hash, error) {
-	h := s.chunk
-	h.reset()
+	if len(claims) == 0 {
+		return nil, nil
+	}
+	b, err := s.buffer()
+	if err != nil {
+		return nil, err
+	}
+	defer s.recycle(b)
 	for i := range claims {
 		start := int64(i) * block
-		end := start + chunkSize(c.entry.size, block, uint32(i))
-		for start < end {
-			if n := c.hole(start, end); n > 0 {
-				h.zeros(n)
-				start += n
-				continue
-			}
-			b, err := s.buffer()
-			if err != nil {
-				return nil, err
-			}
-			n := min(piece, c.dataEnd(end)-start)
-			if err = c.read(b[:n], start); err == nil {
-				h.write(b[:n])
-			}
-			s.recycle(b)
-			if err != nil {
-				return nil, err
-			}
-			start += n
+		h, err := c.hash(s.chunk, b[:piece], start, start+chunkSize(c.entry.size, block, uint32(i)))
+		if err != nil {
+			return nil, err
 		}
-		if h.sum() != claims[i] {
+		if h != claims[i] {
 			return claims[:i], nil
 		}
 	}
@@ -165,11 +154,15 @@ func (s *sender) sendChunk(l *lot, index int, c *content, start, end int64) (h h
 			s.recycle(b)
 			return h, err
 		}
-		s.chunk.write(data) // now, while the processor has it at hand
+		err = s.chunk.write(data) // now, while the processor has it at hand
 		b = b[:len(b)+len(data)]
-		if start += n; start == end {
-			h = s.chunk.sum()
+		if start += n; start == end && err == nil {
+			h, err = s.chunk.sum()
 			b, _ = (&message{kind: kindChunk, hash: h}).AppendBinary(b)
+		}
+		if err != nil {
+			s.recycle(b)
+			return h, s.why()
 		}
 		s.advance(n, n)
 		if err := s.pass(&item{message: message{kind: kindPack}, data: b}); err != nil {
@@ -188,7 +181,9 @@ func (s *sender) sendHole(n int64, last bool) (h hash, err error) {
 		b, _ = (&message{kind: kindHole, size: uint32(min(n, maxHole))}).AppendBinary(b)
 	}
 	if last {
-		h = s.chunk.sum()
+		if h, err = s.chunk.sum(); err != nil {
+			return h, s.why()
+		}
 		b, _ = (&message{kind: kindChunk, hash: h}).AppendBinary(b)
 	}
 	return h, s.pass(&item{message: message{kind: kindRaw}, data: b})

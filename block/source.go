@@ -46,8 +46,9 @@ type Source struct {
 	Size    int64
 	ModTime time.Time
 
-	err error
-	ids *blake3.Hasher // for newEntry; of all sources of a sender
+	err   error
+	ids   *blake3.Hasher  // for newEntry; of all sources of a sender
+	empty map[string]bool // files of which the system says that they are empty, and which are not
 }
 
 func newIDs() *blake3.Hasher { return blake3.NewDeriveKey("sdp2p block 1 id") }
@@ -172,6 +173,12 @@ func (s *Source) measure(ctx context.Context, e *entry, info fs.FileInfo) error 
 			return ctx.Err()
 		case err == io.EOF || n == 0 && err == nil:
 			e.stored = e.size
+			if e.size > 0 {
+				if s.empty == nil {
+					s.empty = map[string]bool{}
+				}
+				s.empty[e.path] = true
+			}
 			return nil
 		case err != nil:
 			return fmt.Errorf("%w: %w", ErrRead, err)
@@ -233,8 +240,10 @@ func (c *content) check() error {
 	return c.unchanged()
 }
 
-// unchanged checks that the system says of the file what it said before. A file of
-// which it says that it is empty is read to see.
+// unsized tells that the system says that the file is empty, and it is not.
+func (c *content) unsized() bool { return c.source != nil && c.source.empty[c.entry.path] }
+
+// unchanged checks that the system says of the file what it said before.
 func (c *content) unchanged() error {
 	if c.file == nil {
 		return nil
@@ -243,7 +252,11 @@ func (c *content) unchanged() error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrRead, err)
 	}
-	if size := info.Size(); !info.Mode().IsRegular() || size != c.entry.size && size != 0 || !info.ModTime().Equal(c.entry.modTime()) {
+	want := c.entry.size
+	if c.unsized() {
+		want = 0
+	}
+	if !info.Mode().IsRegular() || info.Size() != want || !info.ModTime().Equal(c.entry.modTime()) {
 		return ErrChanged
 	}
 	return nil

@@ -299,3 +299,84 @@ func TestPrintable(t *testing.T) {
 	m := message{kind: kindAbort, code: 2, reason: "\x1b[31mno"}
 	require.Equal(t, "\uFFFD[31mno", m.why().(*PeerError).Reason)
 }
+
+// A file that was emptied after the offer is not sent as a hole, though the system
+// gives its old time.
+func TestEmptied(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	require.NoError(t, os.WriteFile(path, make([]byte, 400_000), 0o600))
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	r := try{sources: []Source{Path(path)}, dir: t.TempDir()}
+	r.decide = func(context.Context, *Offer) error {
+		require.NoError(t, os.Truncate(path, 0))
+		return os.Chtimes(path, info.ModTime(), info.ModTime())
+	}
+	sent, received := r.run(t)
+	require.ErrorIs(t, sent.err, ErrChanged)
+	require.ErrorIs(t, received.err, ErrChanged)
+	require.NoFileExists(t, filepath.Join(r.dir, "f"))
+}
+
+// A positioned file has a position and no ReadAt: to look for holes is to move it.
+type positioned struct{ f *os.File }
+
+func (p positioned) Stat() (fs.FileInfo, error)                   { return p.f.Stat() }
+func (p positioned) Read(b []byte) (int, error)                   { return p.f.Read(b) }
+func (p positioned) Close() error                                 { return p.f.Close() }
+func (p positioned) Seek(offset int64, whence int) (int64, error) { return p.f.Seek(offset, whence) }
+
+type positionedFS struct{ fs.FS }
+
+func (p positionedFS) Open(name string) (fs.File, error) {
+	f, err := p.FS.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	return positioned{f.(*os.File)}, nil
+}
+
+func TestPositioned(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f")
+	require.NoError(t, os.WriteFile(path, []byte(strings.Repeat("data", 100_000)), 0o600))
+	require.NoError(t, os.Truncate(path, 3<<20))
+	r := try{sources: []Source{{Name: "f", FS: positionedFS{os.DirFS(dir)}, Path: "f"}}, dir: t.TempDir()}
+	sent, received := r.run(t)
+	require.NoError(t, sent.err)
+	require.NoError(t, received.err)
+	sameBytes(t, path, filepath.Join(r.dir, "f"))
+}
+
+// What the sender cannot send of a folder that the receiver does not want is not
+// missing.
+func TestLeftOutOfUnwanted(t *testing.T) {
+	files := fstest.MapFS{"a": {}, "b/link": {Mode: fs.ModeSymlink}, "b/x": {}}
+	r := try{sources: []Source{{Name: "top", FS: files, Path: "."}}, dir: t.TempDir()}
+	r.decide = func(_ context.Context, o *Offer) error {
+		for f := range o.All() {
+			if f.Path == "top/b" {
+				o.Skip(f.Index)
+			}
+		}
+		return nil
+	}
+	sent, received := r.run(t)
+	for _, side := range []outcome{sent, received} {
+		require.NoError(t, side.err)
+		require.Equal(t, 3, side.SkippedCount)
+	}
+}
+
+// The hash of a long hole ends with its context.
+func TestHoleEnds(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	h := newChunkHasher(ctx)
+	h.zeros(1 << 40)
+	cancel()
+	require.ErrorIs(t, h.write([]byte("x")), context.Canceled)
+	h.reset()
+	h.zeros(1 << 40)
+	_, err := h.sum()
+	require.ErrorIs(t, err, context.Canceled)
+}

@@ -3,6 +3,8 @@
 package block
 
 import (
+	"math"
+	"math/bits"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -21,5 +23,9 @@ func free(dir *os.Root) (uint64, bool) {
 	if err := unix.Fstatfs(int(d.Fd()), &s); err != nil || s.Blocks == 0 || s.Bsize == 0 {
 		return 0, false
 	}
-	return uint64(max(s.Bavail, 0)) * fragment(&s), true
+	over, bytes := bits.Mul64(uint64(max(s.Bavail, 0)), fragment(&s))
+	if over > 0 {
+		bytes = math.MaxUint64
+	}
+	return bytes, true
 }

@@ -4,22 +4,34 @@ package block
 
 import (
 	"errors"
-	"os"
+	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
-// syncAll brings everything that was written to the file system of dir to the
-// disk, in one go. It reports false if the system cannot do that.
-func syncAll(dir *os.Root) (bool, error) {
-	d, err := dir.Open(".")
-	if err != nil {
-		return false, err
+// syncAll brings everything that was written to the file system of a folder to the
+// disk, in one go. It reports false if the system cannot do that, or would not tell
+// of everything that failed since the folder was opened.
+func syncAll(h *handle) (bool, error) {
+	if !syncfsTells() {
+		return false, nil
 	}
-	defer d.Close()
-	err = unix.Syncfs(int(d.Fd()))
+	err := unix.Syncfs(h.fd())
 	if unsupported(err) || errors.Is(err, unix.EPERM) { // a sandbox
 		return false, nil
 	}
 	return err == nil, err
 }
+
+// syncfsTells tells whether the kernel reports failed writes from syncfs, as it
+// does since 5.8 (syncfs(2)).
+var syncfsTells = sync.OnceValue(func() bool {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return false
+	}
+	major, rest, _ := strings.Cut(unix.ByteSliceToString(u.Release[:]), ".")
+	minor, _, _ := strings.Cut(rest, ".")
+	return len(major) > 1 || major > "5" || major == "5" && (len(minor) > 1 || minor >= "8")
+})

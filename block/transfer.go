@@ -18,14 +18,15 @@ type transfer struct {
 	meter
 	parent   context.Context
 	ctx      context.Context
-	cancel   context.CancelCauseFunc
-	talks    sync.WaitGroup // goroutines that use the stream: they end soon after ctx
-	works    sync.WaitGroup // all others: a disk may hold them
-	left     atomic.Bool    // Send or Receive has returned: the app is told nothing more
-	greeting []byte         // what talk says first, also if the transfer has ended
-	said     chan struct{}  // closed when talk has returned
-	out      chan *item     // to talk
-	room     chan struct{}  // one for each buffer that may be in use
+	stop     context.CancelCauseFunc // of ctx; see cancel
+	talks    sync.WaitGroup          // goroutines that use the stream: they end soon after ctx
+	works    sync.WaitGroup          // all others: a disk may hold them
+	telling  sync.Mutex              // held while the app is told something
+	left     atomic.Bool             // Send or Receive has returned: the app is told nothing more
+	greeting []byte                  // what talk says first, also if the transfer has ended
+	said     chan struct{}           // closed when talk has returned
+	out      chan *item              // to talk
+	room     chan struct{}           // one for each buffer that may be in use
 }
 
 // An item is a message on its way through a transfer.
@@ -52,8 +53,23 @@ func newTransfer(ctx context.Context, conn net.Conn) *transfer {
 		link: newLink(conn), parent: ctx, said: make(chan struct{}),
 		out: make(chan *item, 2*buffers), room: make(chan struct{}, buffers),
 	}
-	t.ctx, t.cancel = context.WithCancelCause(ctx)
+	t.ctx, t.stop = context.WithCancelCause(ctx)
 	return t
+}
+
+// An ending is the cause of a transfer's context if the transfer itself ended it.
+type ending struct{ error }
+
+// cancel ends the transfer with an error, unless it has ended.
+func (t *transfer) cancel(err error) { t.stop(&ending{err}) }
+
+// tell calls f, which tells the app something, unless Send or Receive has returned.
+func (t *transfer) tell(f func()) {
+	t.telling.Lock()
+	defer t.telling.Unlock()
+	if !t.left.Load() {
+		f()
+	}
 }
 
 // start runs f, which works until it returns; its error ends the transfer.
@@ -67,11 +83,14 @@ func (t *transfer) start(of *sync.WaitGroup, f func() error) {
 
 // why returns why the transfer ends.
 func (t *transfer) why() error {
-	cause := context.Cause(t.ctx)
-	if cause != nil && t.parent.Err() != nil && cause == context.Cause(t.parent) {
+	switch cause := context.Cause(t.ctx).(type) {
+	case nil:
+		return nil
+	case *ending:
+		return cause.error
+	default: // the app's context
 		return cancelled(cause)
 	}
-	return cause
 }
 
 // buffer returns an empty buffer, once there is one.
@@ -256,7 +275,10 @@ func (t *transfer) run(f func() error, report func(Progress), tidy func()) error
 	case <-worked:
 	case <-late:
 	}
+	if t.telling.TryLock() { // nobody waits for a call that does not return
+		defer t.telling.Unlock()
+	}
 	t.left.Store(true)
-	t.conn.SetDeadline(time.Time{})
+	t.release()
 	return err
 }

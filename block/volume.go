@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"syscall"
 )
 
 // A volume is the folder that a transfer receives into, and what its file system
@@ -60,8 +61,7 @@ func (v *volume) openPartial() (err error) {
 		v.dir = nil
 		return err
 	}
-	v.probe()
-	return nil
+	return v.probe()
 }
 
 func (v *volume) closePartial() {
@@ -71,14 +71,14 @@ func (v *volume) closePartial() {
 	if v.partial != nil {
 		v.partial.Close()
 	}
-	v.dir, v.partial = nil, nil
+	v.dir, v.partial, v.style.portable = nil, nil, runtime.GOOS == "windows"
 }
 
 // probe finds out whether the file system takes names that Windows does not.
-func (v *volume) probe() {
+func (v *volume) probe() error {
 	const name = "name:?" // no journal's
 	if v.style.portable {
-		return
+		return nil
 	}
 	err := v.faults("name", name)
 	if err == nil {
@@ -88,7 +88,11 @@ func (v *volume) probe() {
 			v.partial.Remove(name)
 		}
 	}
-	v.style.portable = err != nil && !noSpace(err)
+	v.style.portable = errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EILSEQ) || unsupported(err)
+	if errors.Is(err, fs.ErrNotExist) { // partialDir is gone
+		return err
+	}
+	return nil
 }
 
 // here tells whether the partial folder is still where it was.
@@ -138,14 +142,22 @@ func (v *volume) sync(f *os.File) error {
 }
 
 // syncAll brings everything that was written to the file system to the disk, in
-// one go. It reports false if files have to be synced one by one: the system
-// cannot do that, or something failed, which may not be ours.
-func (v *volume) syncAll() bool {
-	if v.faults("syncfs", "") != nil {
-		return false
+// one go. It reports false if files have to be synced one by one, since the system
+// cannot do that. An error may be of anything that was written there.
+func (v *volume) syncAll() (bool, error) {
+	if err := v.faults("syncfs", ""); err != nil {
+		return false, supported(err)
 	}
-	ok, err := syncAll(v.root)
-	return ok && err == nil
+	ok, err := syncAll(v.dir) // open since before anything was written: it is told of every error since
+	return ok, supported(err)
+}
+
+// supported returns err unless it says that the file system lacks the operation.
+func supported(err error) error {
+	if unsupported(err) {
+		return nil
+	}
+	return err
 }
 
 // syncFolder brings the names in a folder to the disk, where the system can do
