@@ -23,6 +23,7 @@ func (c chopped) Read(p []byte) (int, error) {
 
 // However long messages are, and however they come, their data and its hashes are right until the buffer is given back.
 func TestRead(t *testing.T) {
+	t.Parallel()
 	sizes := []int{
 		1, 5, 4096, readAhead, readAhead + 1, batchData - 1, batchData, batchData + 1, piece - 1, piece, piece + 1, len(buffer{}),
 		len(buffer{}) + 1, 200_000, maxData - 1, maxData,

@@ -97,27 +97,32 @@ func hang(t *testing.T, side string) {
 // A context may end at any moment, and with any cause.
 func TestCancelAtOnce(t *testing.T) {
 	for i := range 300 {
-		a, b := net.Pipe()
-		ctx, cancel := context.WithCancelCause(t.Context())
-		both := make(chan error, 2)
-		go func() {
-			_, err := Send(ctx, a, []Source{{Name: "x", Reader: zeroReader{}, Size: 1}}, SendOptions{})
-			a.Close()
-			both <- err
-		}()
-		go func() {
-			_, err := Receive(ctx, b, func(_ context.Context, o *Offer) error { o.Part(0, 0, 1, make(buf, 1)); return nil }, nil, ReceiveOptions{})
-			b.Close()
-			both <- err
-		}()
-		for range i {
-			runtime.Gosched()
-		}
-		cancel(causes{"not", "comparable"})
-		for range 2 {
-			if err := <-both; err != nil && !errors.Is(err, errStream) {
-				require.ErrorIs(t, err, ErrCancelled)
-			}
+		synctest.Test(t, func(t *testing.T) { cancelAfter(t, i) })
+	}
+}
+
+// cancelAfter ends the context of both sides after some switches of goroutines.
+func cancelAfter(t *testing.T, switches int) {
+	a, b := net.Pipe()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	both := make(chan error, 2)
+	go func() {
+		_, err := Send(ctx, a, []Source{{Name: "x", Reader: zeroReader{}, Size: 1}}, SendOptions{})
+		a.Close()
+		both <- err
+	}()
+	go func() {
+		_, err := Receive(ctx, b, func(_ context.Context, o *Offer) error { o.Part(0, 0, 1, make(buf, 1)); return nil }, nil, ReceiveOptions{})
+		b.Close()
+		both <- err
+	}()
+	for range switches {
+		runtime.Gosched()
+	}
+	cancel(causes{"not", "comparable"})
+	for range 2 {
+		if err := <-both; err != nil && !errors.Is(err, errStream) {
+			require.ErrorIs(t, err, ErrCancelled)
 		}
 	}
 }

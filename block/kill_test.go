@@ -266,11 +266,12 @@ func killTree(t *testing.T) string {
 // give a name in no way but by replacing, or has its quota used up now and then.
 // BLOCK_KILLS says how often (make kill).
 func TestKill(t *testing.T) {
+	t.Parallel()
 	source := killTree(t)
 	for _, test := range []struct {
 		faults string
 		kills  int
-	}{{"", 12}, {"lacks", 5}, {"nothing", 3}, {"quota", 5}} {
+	}{{"", 8}, {"lacks", 4}, {"nothing", 3}, {"quota", 3}} {
 		t.Run(test.faults, func(t *testing.T) {
 			killMany(t, source, test.faults, setting("BLOCK_KILLS", test.kills))
 		})

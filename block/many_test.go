@@ -135,7 +135,7 @@ func TestRefusedLater(t *testing.T) {
 func TestSpoolFolder(t *testing.T) {
 	dir := strings.Repeat(strings.Repeat("long", 60)+"/", 4)
 	fsys := fstest.MapFS{}
-	for i := range 34_000 { // of a KiB each
+	for i := range 2000 { // of a KiB each
 		fsys[fmt.Sprintf("%s%05d", dir, i)] = &fstest.MapFile{Data: []byte("x")}
 	}
 	refuse := func(context.Context, *Offer) error { return Refuse("") }
@@ -143,6 +143,9 @@ func TestSpoolFolder(t *testing.T) {
 	spool := t.TempDir()
 	t.Setenv("TMPDIR", "/nonexistent")
 	sent, received := r.run(t)
+	require.ErrorIs(t, sent.err, ErrRefused)
+	r.send.inMemory = 1 << 20
+	sent, received = r.run(t)
 	require.ErrorIs(t, sent.err, ErrSpool)
 	require.ErrorIs(t, received.err, ErrSpool)
 	require.ErrorContains(t, received.err, "more than 32 MiB")

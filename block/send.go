@@ -43,6 +43,7 @@ type SendOptions struct {
 	AllowIncomplete bool
 
 	perOffer int // of tests: entries of an offer at most, if not 0
+	inMemory int // of tests: bytes of the list that are kept in memory, if not 0
 }
 
 // Send offers sources to the other side of stream, which calls [Receive], and
@@ -70,7 +71,7 @@ func Send(ctx context.Context, stream net.Conn, sources []Source, opts SendOptio
 		root: newRoot(), left: map[int]*FileError{},
 	}
 	s.chunk = newChunkHasher(s.ctx)
-	s.list = spool{limit: maxList, create: s.createSpool}
+	s.list = spool{limit: cmp.Or(opts.inMemory, maxList), create: s.createSpool}
 	if opts.ID == [16]byte{} {
 		opts.ID = offerID(sources)
 	}

@@ -11,6 +11,7 @@ import (
 
 // A long list goes to a file and comes back the same, from any entry on.
 func TestSpool(t *testing.T) {
+	t.Parallel()
 	const n = 6_000
 	for _, limit := range []int{spoolAt, 100 << 20} {
 		path := filepath.Join(t.TempDir(), "spool")
