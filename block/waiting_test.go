@@ -183,7 +183,7 @@ func TestOfferIsCheap(t *testing.T) {
 
 // insist is a receiver that wants everything and then says the same message, so
 // often. It returns the error of Send, and how many bytes came from it.
-func insist(t *testing.T, sources []Source, entries int, m message, times int) (error, int64) {
+func insist(t *testing.T, sources []Source, entries int, m message, times int) (int64, error) {
 	here, there := net.Pipe()
 	come := make(chan int64, 1)
 	go func() {
@@ -208,7 +208,7 @@ func insist(t *testing.T, sources []Source, entries int, m message, times int) (
 	_, err := Send(t.Context(), here, sources, SendOptions{})
 	here.Close()
 	defer there.Close()
-	return err, <-come
+	return <-come, err
 }
 
 // A receiver cannot make a sender work without end.
@@ -219,11 +219,11 @@ func TestInsistent(t *testing.T) {
 		files[fmt.Sprintf("%04d", i)] = &fstest.MapFile{}
 	}
 	many := []Source{{Name: "d", FS: files, Path: "."}}
-	err, _ := insist(t, many, 601, message{kind: kindFailed, entry: 600}, 1<<30)
+	_, err := insist(t, many, 601, message{kind: kindFailed, entry: 600}, 1<<30)
 	require.ErrorIs(t, err, ErrProtocol)
 
 	large := []Source{{Name: "large", Reader: zeroReader{}, Size: 1 << 20}}
-	err, come := insist(t, large, 1, message{kind: kindRepair}, 1<<30)
+	come, err := insist(t, large, 1, message{kind: kindRepair}, 1<<30)
 	require.ErrorIs(t, err, ErrProtocol)
 	require.LessOrEqual(t, come, int64(1<<20+4*(128<<10+100)))
 
