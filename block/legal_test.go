@@ -2,6 +2,7 @@ package block
 
 import (
 	"context"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -304,5 +305,24 @@ func TestReferee(t *testing.T) {
 			}
 		}
 		require.Error(t, r.err, name)
+	}
+}
+
+// A receiver that is canceled while the sender's first bytes come reads no more
+// once it has returned.
+func TestCancelAtHello(t *testing.T) {
+	for range 300 {
+		synctest.Test(t, func(t *testing.T) {
+			here, there := net.Pipe()
+			ctx, cancel := context.WithCancel(t.Context())
+			go cancel()
+			go func() {
+				here.Write(say(hello{}, file("a", 1)))
+				here.Close()
+			}()
+			_, err := Receive(ctx, there, nil, nil, ReceiveOptions{})
+			require.Error(t, err)
+			there.Close()
+		})
 	}
 }
