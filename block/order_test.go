@@ -64,7 +64,7 @@ const (
 	shrinks          // after some reads, there is nothing any more
 )
 
-// A wanted is a random file, and what the receiver's app thinks of it.
+// A wantedFile is a random file, and what the receiver's app thinks of it.
 type wantedFile struct {
 	path       string
 	size       int

@@ -35,7 +35,8 @@ const (
 // A row judges a message that its state lists, and returns the next state.
 type row func(r *referee, m *message) (phase, error)
 
-// senderRows and receiverRows are the two tables. What every state allows is in judge.
+// senderRows and receiverRows are the two tables. What every state allows is in
+// judge.
 var (
 	senderRows = map[phase]map[kind]row{
 		sOffering: {
@@ -73,9 +74,11 @@ const (
 
 func (s side) String() string { return [...]string{"sender", "receiver"}[s] }
 
-// A referee hears all that both sides of a transfer say, at one place of the stream, and runs both state machines. It is
-// a second implementation of them, from their tables alone. A message that causes another passes every place before that
-// does, so that any place will do; the end of one side is where that side is judged most strictly.
+// A referee hears all that both sides of a transfer say, at one place of the
+// stream, and runs both state machines. It is a second implementation of them, from
+// their tables alone. A message that causes another passes every place before that
+// does, so that any place will do; the end of one side is where that side is judged
+// most strictly.
 type referee struct {
 	mu    sync.Mutex
 	err   error // the first message that is in no row
@@ -272,7 +275,8 @@ func (r *referee) pass(i int) error {
 	return nil
 }
 
-// chunk returns a chunk of a file of which nothing has come; the one behind the last has no bytes.
+// chunk returns a chunk of a file of which nothing has come; the one behind the
+// last has no bytes.
 func (d *deal) chunk(i int, n uint32) bit {
 	return bit{i, n, max(0, min(d.block, d.size-int64(n)*d.block))}
 }

@@ -21,7 +21,8 @@ type ear struct {
 	hello bool
 }
 
-// A span is where bytes of a file lie in what was written, and which chunk they belong to.
+// A span is where bytes of a file lie in what was written, and which chunk they
+// belong to.
 type span struct {
 	from, to int
 	of       request
@@ -71,7 +72,8 @@ func (r *referee) span(from, to int) span {
 	return span{from, to, req, r.offer, r.asked[req]}
 }
 
-// listen reads and judges one message. io.EOF and io.ErrUnexpectedEOF say that it is not complete.
+// listen reads and judges one message. io.EOF and io.ErrUnexpectedEOF say that it
+// is not complete.
 func (r *referee) listen(of side, in *bytes.Reader) error {
 	d := proto.NewDecoder(in)
 	if !r.ears[of].hello {
