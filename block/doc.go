@@ -155,7 +155,8 @@
 // thing it says; the receiver may report progress. Either side may say failed once
 // for each entry, of those that are wanted, and the sender does not begin a file
 // that it has failed. If the receiver says it of a file in transit, the sender soon
-// ends that file with its own failed. The receiver asks for a chunk of a file that
+// ends that file with its own failed. It says failed of a file that it does not
+// begin in that file's turn. The receiver asks for a chunk of a file that
 // was begun, three times at most. The sender answers each request with a repair, or
 // with failed of that file if it has not said that; so the receiver knows whether a
 // repair is to come, also of a file that it has failed.
