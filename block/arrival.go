@@ -264,7 +264,9 @@ func (a *arrival) release() error {
 // decoding separates a mistake of the peer from an error of the stream.
 func decoding(err error) error {
 	switch {
-	case errors.Is(err, ErrVersion), errors.Is(err, ErrProtocol):
+	case errors.Is(err, ErrVersion):
+		return ErrVersion
+	case errors.Is(err, ErrProtocol):
 		return err
 	case errors.Is(err, proto.ErrInvalid):
 		return fmt.Errorf("%w: %w", ErrProtocol, err)

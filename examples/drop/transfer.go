@@ -124,6 +124,8 @@ func (t *transfer) explain(ctx context.Context, err error) string {
 		return "not everything has arrived"
 	case is(block.ErrCancelled) && !byPeer, is(context.Canceled):
 		return "canceled"
+	case !byPeer && is(block.ErrBusy):
+		return "refused an offer of " + t.other + ": too many are waiting for an answer"
 	case is(block.ErrBusy), is(p2p.ErrBusy):
 		return t.other + " is busy with other transfers: try again later"
 	case is(p2p.ErrNoRoute):

@@ -156,6 +156,7 @@ func TestExplain(t *testing.T) {
 			`the disk of "Bob" (FP) is full: "7 bytes are needed, 5 are free"; sent again, `},
 		{&block.SpaceError{Needed: 7_000_000, Free: 500}, "the disk is full: 7.0 MB are needed, 500 B are free; "},
 		{fmt.Errorf("%w: %w", block.ErrDiskFull, fs.ErrInvalid), "the disk of this device is full; "},
+		{block.ErrBusy, `refused an offer of "Bob" (FP): too many are waiting for an answer`},
 		{peer(block.ErrBusy, ""), `"Bob" (FP) is busy with other transfers: try again later`},
 		{&p2p.ResetError{Code: p2p.ErrBusy, Remote: true}, `"Bob" (FP) is busy with other transfers: `},
 		{p2p.ErrNoRoute, `"Bob" (FP) does not receive, or not from this version of drop`},
