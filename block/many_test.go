@@ -185,7 +185,7 @@ func TestMoreThanAnnounced(t *testing.T) {
 		"too little":   say(hello{}, e, entry{kind: kindOffered}),
 		"overflow":     say(hello{}, file("x", 1<<62), file("y", 1<<62), all),
 	} {
-		_, _, err := hearAll(t, b, 1)
+		_, _, err := hearAll(t, b, 1, 0) // the other side waits for a second answer, or an abort
 		require.ErrorIs(t, err, ErrProtocol, name)
 	}
 }
