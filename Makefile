@@ -4,7 +4,7 @@
 # make soak      make test 20 times in any order while all cores are busy, then its long rows (SDP2P_SOAK=1); half an hour or more
 # make soak-net  make test-net 20 times
 # make lint      vet, staticcheck, gofmt, import rules, cross-builds, the size of a small program
-# make kill      200 rounds of killing one side of a file transfer, and large files
+# make kill      200 rounds of killing one side of a file transfer, on each of four kinds of disk, and large files
 # make fuzz      every fuzz target for FUZZTIME each
 # make bench-quick  a look at the measurements against peers, in two minutes; nothing is written
 # make bench     benchmarks in the packages, and measurements against peers: bench/RESULTS.md; root for all of it
@@ -43,7 +43,7 @@ soak-net:
 	SDP2P_NETTEST=1 $(GO) test -count=20 -timeout 4h -parallel 6 ./internal/netlab ./internal/nettest ./cmd/sdp2p
 
 kill:
-	BLOCK_KILLS=200 BLOCK_KILL_SIZE=1024 BLOCK_SPARSE=8 $(GO) test -count=1 -timeout 900s -run 'Kill|Sparse' -v ./block
+	BLOCK_KILLS=200 BLOCK_KILL_SIZE=1024 BLOCK_SPARSE=8 $(GO) test -count=1 -timeout 1800s -run 'Kill|Sparse' -v ./block
 
 lint:
 	@fmt=$$(gofmt -l .); if [ -n "$$fmt" ]; then echo "gofmt:"; echo "$$fmt"; exit 1; fi

@@ -135,7 +135,8 @@
 //	           failed of this file           sending
 //	again      data, hole                    again
 //	           chunk (at the chunk's end)    the state before
-//	           failed of the repaired file   the state before; sending, if that was the file in transit
+//	           failed of the repaired file   the state before, or sending if that
+//	                                         was the file in transit
 //	sent       failed                        sent
 //	           repair                        again, then back
 //	           (the receiver's done)         offering, or ended after the last offer

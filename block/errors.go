@@ -170,8 +170,8 @@ func (e *refusal) Unwrap() error { return ErrRefused }
 // sender is told the reason: its first 1024 bytes, as printable text.
 func Refuse(reason string) error { return &refusal{reason} }
 
-// cancelled returns the error of a transfer whose context ended with that cause.
-func cancelled(cause error) error {
+// canceled returns the error of a transfer whose context ended with that cause.
+func canceled(cause error) error {
 	if errors.Is(cause, ErrCancelled) {
 		return cause
 	}

@@ -175,8 +175,8 @@ func TestFolderFails(t *testing.T) {
 }
 
 // A disk says once that it has lost something. It may say so while the file still
-// arrives, or of all files together; neither gets a name then, and the next attempt
-// does not believe that it is there.
+// arrives, in the end, or of all files together; none of them gets a name then, and
+// the next attempt does not believe that it is there.
 func TestLostWrites(t *testing.T) {
 	r := try{dir: t.TempDir(), sources: []Source{{Name: "large", Reader: zeroReader{}, Size: syncEvery + 5<<20}}}
 	r.receive.faults = failOnce("sync", "", 1, syscall.EIO)
@@ -184,6 +184,15 @@ func TestLostWrites(t *testing.T) {
 	require.ErrorIs(t, received.err, ErrIncomplete)
 	require.ErrorIs(t, received.err, errLost)
 	require.NoFileExists(t, filepath.Join(r.dir, "large"))
+	r.receive.faults = nil
+	_, received = r.run(t)
+	require.NoError(t, received.err)
+	require.Zero(t, received.Resumed)
+
+	r = try{dir: t.TempDir(), sources: []Source{{Name: "some", Reader: zeroReader{}, Size: 300 << 10}}}
+	r.receive.faults = failOnce("sync", ".0", 1, syscall.EIO)
+	_, received = r.run(t)
+	require.ErrorIs(t, received.err, syscall.EIO)
 	r.receive.faults = nil
 	_, received = r.run(t)
 	require.NoError(t, received.err)

@@ -352,7 +352,11 @@ func (p *placer) finishData(f *wholeFile, sync bool) error {
 	if !sync {
 		return nil
 	}
-	return p.vol.sync(file)
+	if err := p.vol.sync(file); err != nil {
+		p.vol.partial.Remove(name) // what can still be read of it need not be on the disk
+		return err
+	}
+	return nil
 }
 
 // tellPlaced tells the app of a file or a folder that is in its place.

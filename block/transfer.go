@@ -89,7 +89,7 @@ func (t *transfer) why() error {
 	case *ending:
 		return cause.error
 	default: // the app's context
-		return cancelled(cause)
+		return canceled(cause)
 	}
 }
 

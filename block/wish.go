@@ -47,7 +47,8 @@ func (m *wish) AppendBinary(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// decode reads m, the wish for a file, or a folder if size is negative. At most limit chunks may be claimed.
+// decode reads m, the wish for a file, or a folder if size is negative. At most
+// limit chunks may be claimed.
 func (m *wish) decode(d *proto.Decoder, size int64, limit int) error {
 	*m = wish{verdict: proto.DecodeEnum(d, "verdict", verdictNo, verdictWhole, verdictHave, verdictName, verdictFrom, verdictPart)}
 	switch {

@@ -239,7 +239,7 @@ func TestCodeInTheMiddle(t *testing.T) {
 	})
 }
 
-// A yes that comes when the invitation is cancelled comes too late.
+// A yes that comes when the invitation is canceled comes too late.
 func TestLateYes(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)
