@@ -39,6 +39,7 @@ func (j *journal) adopt(ctx context.Context) error {
 		to.free()
 		return err
 	}
+	to.next = j.next
 	to.absorb(j)
 	j.free()
 	j.name, j.file, j.holder, j.adopted = to.name, to.file, to.holder, true
@@ -46,8 +47,9 @@ func (j *journal) adopt(ctx context.Context) error {
 }
 
 // absorb takes the data files of another journal of the same transfer, as far as
-// it has none of their numbers, and removes the rest of it. A number may mean
-// another file there; then the hashes tell.
+// they may be of use: their numbers were given out here, and it has no file of that
+// number. The rest is removed. A number may mean another file there; then the hashes
+// tell.
 func (j *journal) absorb(other *journal) {
 	names, _ := readNames(j.dir)
 	for _, name := range names {
@@ -55,7 +57,8 @@ func (j *journal) absorb(other *journal) {
 		if !ok {
 			continue
 		}
-		if _, err := j.dir.Lstat(j.data(n)); err == nil || j.dir.Rename(name, j.data(n)) != nil {
+		_, err := j.dir.Lstat(j.data(n))
+		if n >= j.next || err == nil || j.dir.Rename(name, j.data(n)) != nil {
 			j.dir.Remove(name) // or another transfer has it, and nothing is claimed of it
 		}
 	}
