@@ -280,7 +280,7 @@ func TestSeveralJournals(t *testing.T) {
 		j := newJournal(vol, fmt.Sprint("journal", records))
 		require.NoError(t, j.create(t.Context()))
 		require.NoError(t, j.append(recordHeader, append([]byte{1}, make([]byte, 31)...)))
-		for range records {
+		for range records + 1 {
 			_, err := j.begin(&e)
 			require.NoError(t, err)
 		}
