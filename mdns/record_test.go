@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -76,8 +77,8 @@ func TestParseTXT(t *testing.T) {
 	require.ErrorIs(t, err, identity.ErrInvalid)
 }
 
-// Without a scanner, Scan says what to do; with one, it asks again and again on every interface, and unites the answers.
-func TestScan(t *testing.T) {
+// Without a scanner, or asked for something that cannot be, Scan says what to do.
+func TestScanRefuses(t *testing.T) {
 	linked := asker.Swap(nil) // the examples import one
 	t.Cleanup(func() { asker.Store(linked) })
 	_, err := Scan(t.Context(), "test", ScanConfig{})
@@ -90,7 +91,12 @@ func TestScan(t *testing.T) {
 	require.ErrorContains(t, err, "1 to 12 letters", "an app that no node can have")
 	_, err = Scan(t.Context(), "test", ScanConfig{Interface: "no such interface"})
 	require.ErrorContains(t, err, "no such interface")
+}
 
+// A scan asks again and again on every interface, and unites the answers.
+func TestScan(t *testing.T) { synctest.Test(t, scanAgain) }
+
+func scanAgain(t *testing.T) {
 	ids := []string{identity.New().Remote().String(), identity.New().Remote().String()}
 	slices.Sort(ids)
 	addr4, other, addr6 := netip.MustParseAddrPort("10.0.0.1:1"), netip.MustParseAddrPort("10.0.0.2:1"), netip.MustParseAddrPort("[2001:db8::1]:1")
@@ -99,7 +105,8 @@ func TestScan(t *testing.T) {
 	failure := errors.New("it does not work")
 	var mu sync.Mutex
 	asked := map[string]int{}
-	ask := func(ctx context.Context, service string, on *net.Interface, _ time.Duration) ([]Answer, error) {
+	ask := func(ctx context.Context, service string, on *net.Interface, within time.Duration) ([]Answer, error) {
+		time.Sleep(within) // simulated
 		mu.Lock()
 		defer mu.Unlock()
 		require.Equal(t, "_test._udp", service)
@@ -124,7 +131,7 @@ func TestScan(t *testing.T) {
 		return (&scan{ask: ask, service: "_test._udp", found: map[identity.RemoteIdentity]*Scanned{}}).run(ctx, interfaces, cfg)
 	}
 	var warnings []error
-	cfg := ScanConfig{Time: 50 * time.Millisecond, Warn: func(err error) { warnings = append(warnings, err) }}
+	cfg := ScanConfig{Time: 3 * scanRound, Warn: func(err error) { warnings = append(warnings, err) }}
 	all, err := run(t.Context(), cfg, "cable", "broken", "radio")
 	require.NoError(t, err)
 	require.Len(t, all, 2)
