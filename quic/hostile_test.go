@@ -2,10 +2,10 @@ package quic_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -217,30 +217,47 @@ func TestForeignKeys(t *testing.T) {
 	require.ErrorContains(t, n.manual(t).Err, "Ed25519")
 }
 
-// More connections than are allowed, of one peer or of all, are refused, and the node goes on.
+// More connections than are allowed, of one peer or of all, are refused, and the node
+// goes on. On a busy machine, one that is within the limits may be lost: the exchange
+// of metadata has 5 s. Then it is tried again.
 func TestConnectionLimits(t *testing.T) {
 	t.Parallel()
+	for range 5 {
+		if connectionLimits(t) {
+			return
+		}
+	}
+	t.Fatal("connections are lost that are within the limits")
+}
+
+// connectionLimits reports false if a connection was lost that is within the limits.
+func connectionLimits(t *testing.T) bool {
 	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{MaxConnections: 3, MaxConnectionsPerPeer: 2})
 	key := ed25519Key(t, randomBytes(32))
 	var conns []network.Conn
 	for range 3 {
 		conns = append(conns, newForeigner(t, key).connect(t, n))
 	}
-	closed(t, conns[2])
-	require.False(t, conns[0].IsClosed() || conns[1].IsClosed())
-	other := newForeigner(t, ed25519Key(t, randomBytes(32)))
-	third := other.connect(t, n)
-	require.False(t, third.IsClosed())
+	lost := func(c network.Conn) bool { return c.IsClosed() }
+	require.Eventually(t, func() bool { return slices.ContainsFunc(conns, lost) }, patience, time.Millisecond)
+	third := newForeigner(t, ed25519Key(t, randomBytes(32))).connect(t, n)
+	within3 := []network.Conn{conns[0], conns[1], third}
+	if slices.ContainsFunc(within3, lost) {
+		return false
+	}
 	last := start(t, p2p.Config{}, quic.Config{})
 	_, err := last.knows(t, n).NewStream(within(t))
+	if slices.ContainsFunc(within3, lost) {
+		return false
+	}
 	var failed *p2p.DialError
 	require.ErrorAs(t, err, &failed)
 	require.NoError(t, third.Close())
-	until(t, n, func() bool {
-		s, err := last.knows(t, n).NewStream(context.Background())
-		if err == nil {
-			exchange(t, s, "room")
-		}
-		return err == nil
-	})
+	peer, room := last.peer(t, n.Identity()), (*p2p.Stream)(nil)
+	for ctx := within(t); room == nil; {
+		require.NoError(t, ctx.Err(), "there is room, and no connection")
+		room, _ = peer.NewStream(ctx)
+	}
+	exchange(t, room, "room")
+	return true
 }
