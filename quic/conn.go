@@ -368,7 +368,7 @@ const creditTime = 15 * time.Second
 var (
 	errFull    = fmt.Errorf("quic: the peer has as many streams open as it takes: %w", p2p.ErrBusy)
 	errRetired = errors.New("quic: the connection was idle and is being closed")
-	errLost    = errors.New("quic: the connection was lost")
+	errLost    = fmt.Errorf("quic: %w", p2p.ErrConnectionLost)
 )
 
 // vanished tells whether the connection, which is gone, ended because nothing was heard of the peer any more.

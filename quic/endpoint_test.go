@@ -65,6 +65,7 @@ func TestOpenOnALostConnection(t *testing.T) {
 	c.end()
 	_, err = c.open(t.Context(), 2)
 	require.ErrorIs(t, err, errLost)
+	require.ErrorIs(t, err, p2p.ErrConnectionLost)
 }
 
 // Where the peer has as many streams open as it takes, another one waits for one of them to end; not for ever.
