@@ -33,6 +33,10 @@ type mangler struct {
 func (m *mangler) Write(b []byte) (int, error) {
 	b = bytes.Clone(b)
 	if err := m.change(b, m.offset); err != nil {
+		// To close a TCP connection with something unread would take from the other
+		// side what has arrived there: it breaks once all of that was read.
+		m.Conn.(interface{ CloseWrite() error }).CloseWrite()
+		io.Copy(io.Discard, m.Conn)
 		m.Conn.Close()
 		return 0, err
 	}

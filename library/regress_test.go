@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -285,51 +285,50 @@ func TestFormerGoes(t *testing.T) {
 
 // A library that is being added, or that cannot be added, is seen by nobody.
 func TestAddRaces(t *testing.T) {
-	network := p2ptest.NewNetwork(p2ptest.Config{})
-	a, b := newDevice(), newDevice()
-	a.cfg.Limits = plenty
-	r := library.Record{ID: uuid.New()}
-	for _, d := range []*device{a, b} {
-		d.start(t, network, p2p.Config{})
-	}
-	a.add(t, r, b)
-	b.add(t, r, a)
-	for len(b.Peers()) == 0 {
-		runtime.Gosched()
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	for range 4 {
-		wg.Go(func() {
-			for ctx.Err() == nil {
-				if err := b.echo(t, a); err != nil {
-					t.Error(err)
-					cancel()
+	bubble(t, func(t *testing.T, network *p2ptest.Network) { // in which no tunnel is late
+		a, b := newDevice(), newDevice()
+		a.cfg.Limits = plenty
+		r := library.Record{ID: uuid.New()}
+		for _, d := range []*device{a, b} {
+			d.start(t, network, p2p.Config{})
+		}
+		a.add(t, r, b)
+		b.add(t, r, a)
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		var echoes, adds sync.WaitGroup
+		for range 4 {
+			echoes.Go(func() {
+				for range 10 {
+					if err := b.echo(t, a); err != nil {
+						t.Error(err)
+						return
+					}
 				}
-			}
-		})
-	}
-	for range 2 {
-		wg.Go(func() {
-			for ctx.Err() == nil {
-				bad := library.Record{ID: uuid.New(), Members: []library.Member{{}}}
-				_, err := a.libraries.Add(bad, identity.New())
-				if !errors.Is(err, library.ErrInvalid) {
-					t.Error(err)
+			})
+		}
+		for range 2 {
+			adds.Go(func() {
+				for ctx.Err() == nil {
+					bad := library.Record{ID: uuid.New(), Members: []library.Member{{}}}
+					_, err := a.libraries.Add(bad, identity.New())
+					if !errors.Is(err, library.ErrInvalid) {
+						t.Error(err)
+					}
+					good := library.Record{ID: uuid.New()}
+					_, err = a.libraries.Add(good, identity.New())
+					if err != nil {
+						t.Error(err)
+					}
+					a.libraries.Remove(good.ID)
 				}
-				good := library.Record{ID: uuid.New()}
-				_, err = a.libraries.Add(good, identity.New())
-				if err != nil {
-					t.Error(err)
-				}
-				a.libraries.Remove(good.ID)
-			}
-		})
-	}
-	wg.Wait()
-	require.Len(t, p2p.Libraries(a.Metadata()), 1)
+			})
+		}
+		echoes.Wait()
+		cancel()
+		adds.Wait()
+		require.Len(t, p2p.Libraries(a.Metadata()), 1)
+	})
 }
 
 // A record prints no secret, the former one included: fmt looks through pointers where a verb does not fit.
