@@ -69,6 +69,8 @@ func (c Candidate) String() string {
 // A Path is the way that a connection runs. The zero Path means that there is none.
 type Path struct {
 	Remote  netip.AddrPort          // the peer's address, or the relay's; not valid where the transport has no addresses
+	Kind    CandidateKind           // of the candidate that led to the peer; Direct where the peer dialed
+	Dialed  bool                    // this node dialed
 	Relayed bool                    // through a relay
 	Relay   identity.RemoteIdentity // which one
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
+	tpt "github.com/libp2p/go-libp2p/core/transport"
 	quicgo "github.com/quic-go/quic-go"
 
 	"github.com/sdp2p/p2p"
@@ -21,11 +22,12 @@ import (
 // A conn is one connection with a peer.
 type conn struct {
 	endpoint *endpoint
-	swarm    network.Conn
+	link     tpt.CapableConn // go-libp2p's view of it
 	quic     *quicgo.Conn
 	id       identity.RemoteIdentity
 	path     p2p.Path
 	opened   time.Time
+	usable   bool          // for streams of ours: the node knows of it; under endpoint.mu
 	idle     time.Duration // < 0: it is not closed for being idle
 
 	ctx    context.Context // done when the connection is gone
@@ -48,12 +50,12 @@ type conn struct {
 
 var _ p2p.RawConn = (*conn)(nil)
 
-func newConn(e *endpoint, nc network.Conn, quic *quicgo.Conn, id identity.RemoteIdentity) *conn {
+func newConn(e *endpoint, link tpt.CapableConn, id identity.RemoteIdentity, path p2p.Path) *conn {
 	c := &conn{
-		endpoint: e, swarm: nc, quic: quic, id: id, path: p2p.Path{Remote: addrPort(nc.RemoteMultiaddr())}, opened: time.Now(),
+		endpoint: e, link: link, quic: quicOf(link), id: id, path: path, opened: time.Now(),
 		idle: e.listener.cfg.IdleTimeout, asked: make(chan struct{}), known: make(chan struct{}),
 	}
-	if nc.Stat().Direction == network.DirInbound && c.idle > 0 {
+	if !path.Dialed && c.idle > 0 {
 		c.idle += idleGrace
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
@@ -67,15 +69,23 @@ func (c *conn) Path() p2p.Path { return c.path }
 func (c *conn) RTT() time.Duration { return c.quic.ConnectionStats().SmoothedRTT }
 
 // Close closes the connection.
-func (c *conn) Close() error { return c.swarm.Close() }
+func (c *conn) Close() error { return c.close(0) }
+
+// close closes the connection with a code that tells the peer why.
+func (c *conn) close(code network.ConnErrorCode) error { return c.link.CloseWithError(code) }
+
+// gone reports whether the connection has ended.
+func (c *conn) gone() bool { return c.quic.Context().Err() != nil }
 
 // begin starts what a new connection does by itself.
 func (c *conn) begin() {
 	c.mu.Lock()
 	c.rest()
 	c.mu.Unlock()
-	if !c.endpoint.start(c.introduce) {
+	c.endpoint.start(c.introduce)
+	if !c.endpoint.start(func() { c.endpoint.serve(c) }) {
 		c.Close()
+		c.endpoint.disconnected(c)
 	}
 }
 
@@ -138,7 +148,7 @@ func (c *conn) retire() {
 	c.retired = c.retired || idle
 	c.mu.Unlock()
 	if idle {
-		c.swarm.CloseWithError(network.ConnGarbageCollected)
+		c.close(network.ConnGarbageCollected)
 	}
 }
 
@@ -154,7 +164,7 @@ func (c *conn) introduce() {
 	close(c.known)
 	switch {
 	case err != nil: // it is no peer of any version
-		c.swarm.CloseWithError(network.ConnProtocolNegotiationFailed)
+		c.close(network.ConnProtocolNegotiationFailed)
 	default:
 		c.endpoint.listener.remember(c.id, version)
 		c.tellMetadata()
@@ -283,7 +293,7 @@ func (c *conn) readMetadata(s *quicgo.Stream, rest []byte) {
 	if c.endpoint.once("metadata " + c.id.String()) {
 		c.endpoint.log.Warn("closed a connection: its metadata stream is not valid", "peer", c.id, "err", err)
 	}
-	c.swarm.CloseWithError(network.ConnProtocolViolation)
+	c.close(network.ConnProtocolViolation)
 }
 
 func (c *conn) hear(r io.Reader) error {
@@ -367,7 +377,7 @@ const creditTime = 15 * time.Second
 
 var (
 	errFull    = fmt.Errorf("quic: the peer has as many streams open as it takes: %w", p2p.ErrBusy)
-	errRetired = errors.New("quic: the connection was idle and is being closed")
+	errRetired = fmt.Errorf("%w: it was idle and is being closed", p2p.ErrConnectionLost)
 	errLost    = fmt.Errorf("quic: %w", p2p.ErrConnectionLost)
 )
 

@@ -95,6 +95,27 @@ func (r *relay) drop() {
 	r.dropped = true
 }
 
+// A dial that waits takes the connection that the peer makes meanwhile.
+func TestDialTakesAnInboundConnection(t *testing.T) {
+	t.Parallel()
+	a := start(t, p2p.Config{}, quic.Config{DialTimeout: patience})
+	b := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})
+	nobody := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), quietPort(t))
+	peer := a.knows(t, b, nobody)
+	opened := make(chan error, 1)
+	go func() {
+		s, err := peer.NewStream(within(t))
+		if err == nil {
+			err = s.Close()
+		}
+		opened <- err
+	}()
+	s, err := b.knows(t, a).NewStream(within(t))
+	require.NoError(t, err)
+	s.Close()
+	require.NoError(t, receive(t, opened))
+}
+
 // A peer that vanishes without a word is noticed on both sides, by those who wait for it as well.
 func TestVanishedPeer(t *testing.T) {
 	t.Parallel()

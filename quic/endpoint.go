@@ -1,134 +1,145 @@
 package quic
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/network"
-	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	tpt "github.com/libp2p/go-libp2p/core/transport"
+	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
-	ma "github.com/multiformats/go-multiaddr"
 	quicgo "github.com/quic-go/quic-go"
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 )
 
-// An endpoint is one run of a listener: its sockets, its swarm, its connections.
+// An endpoint is one run of a listener: its socket, its connections, its dials.
+//
+// The socket and quic-go's transport on it are the endpoint's own. go-libp2p's
+// QUIC transport borrows them to dial and to listen (see lent), and authenticates
+// peers; the endpoint keeps the connections.
 type endpoint struct {
 	listener *Listener
 	scope    *p2p.Scope
 	log      *slog.Logger
 	port     uint16
-	sockets  sockets
-	reuse    *quicreuse.ConnManager
-	dialer   *dialer
-	book     *addressBook
-	swarm    *swarm.Swarm
 	limits   *limits
+
+	socket    *net.UDPConn
+	quic      *quicgo.Transport
+	reuse     *quicreuse.ConnManager
+	transport tpt.Transport
+	inbound   tpt.Listener
 
 	tasks sync.WaitGroup // goroutines of the endpoint; added to under mu, while it is not closing
 
 	mu       sync.Mutex
 	closing  bool
 	disabled families
-	conns    map[network.Conn]*conn
-	added    chan struct{}   // closed, and replaced, when conns gets one more
+	conns    map[*conn]struct{}
+	added    chan struct{} // closed, and replaced, when conns gets one more
+	races    map[identity.RemoteIdentity]*race
 	said     map[string]bool // what has been logged
 }
 
-// newEndpoint composes the swarm, in the one order that works, and listens.
-func newEndpoint(l *Listener, scope *p2p.Scope) (e *endpoint, err error) {
-	e = &endpoint{
-		listener: l, scope: scope, log: scope.Logger(),
-		limits: newLimits(l.cfg.MaxConnections, l.cfg.MaxConnectionsPerPeer),
-		conns:  map[network.Conn]*conn{}, added: make(chan struct{}), said: map[string]bool{},
-	}
-	if e.sockets, err = bind(l.cfg.Port); err != nil {
+// newEndpoint binds the socket and listens.
+func newEndpoint(l *Listener, scope *p2p.Scope) (*endpoint, error) {
+	socket, err := bind(l.cfg.Port)
+	if err != nil {
 		return nil, err
 	}
-	e.port = e.sockets.port
-	undo := []func(){e.sockets.close}
-	defer func() {
-		if err != nil {
-			for i := len(undo) - 1; i >= 0; i-- {
-				undo[i]()
-			}
-			e, err = nil, fmt.Errorf("quic: %w", err)
-		}
-	}()
-
-	private, err := crypto.UnmarshalEd25519PrivateKey(scope.Identity().PrivateKey())
-	if err != nil {
-		return e, err
+	e := &endpoint{
+		listener: l, scope: scope, log: scope.Logger(), port: localPort(socket), socket: socket,
+		limits: newLimits(l.cfg.MaxConnections, l.cfg.MaxConnectionsPerPeer),
+		conns:  map[*conn]struct{}{}, added: make(chan struct{}),
+		races: map[identity.RemoteIdentity]*race{}, said: map[string]bool{},
 	}
-	self := peerID(scope.Identity().Remote())
-	e.book = &addressBook{dials: map[peer.ID]*dials{}}
-
-	// Random keys: with zero ones, anybody on the network could forge a stateless reset.
-	var resetKey quicgo.StatelessResetKey
-	var tokenKey quicgo.TokenGeneratorKey
-	rand.Read(resetKey[:])
-	rand.Read(tokenKey[:])
-	e.reuse, err = quicreuse.NewConnManager(resetKey, tokenKey, quicreuse.OverrideListenUDP(e.sockets.lend), quicreuse.ConnContext(e.admit))
-	if err != nil {
-		return e, err
+	if err := e.listen(); err != nil {
+		e.release()
+		return nil, fmt.Errorf("quic: %w", err)
 	}
-	undo = append(undo, func() { e.reuse.Close() })
-	// The smaller time-out of both ends counts, and a listener's cannot be set: the dialler's does for both.
-	e.reuse.ClientConfig().MaxIdleTimeout = vanishTimeout
-	e.reuse.ClientConfig().KeepAlivePeriod = keepAlive
-
-	e.swarm, err = swarm.NewSwarm(self, e.book, silentBus{},
-		swarm.WithResourceManager(e.limits), swarm.WithDialRanker(rank),
-		swarm.WithDialTimeout(l.cfg.DialTimeout), swarm.WithDialTimeoutLocal(l.cfg.DialTimeout),
-		swarm.WithUDPBlackHoleSuccessCounter(nil), swarm.WithIPv6BlackHoleSuccessCounter(nil))
-	if err != nil {
-		return e, err
-	}
-	undo = append(undo, func() { e.swarm.Close() })
-	transport, err := libp2pquic.NewTransport(private, e.reuse, nil, nil, e.limits)
-	if err != nil {
-		return e, err
-	}
-	e.dialer = &dialer{Transport: transport, endpoint: e}
-	if err := e.swarm.AddTransport(e.dialer); err != nil {
-		return e, err
-	}
-	e.swarm.Notify(&network.NotifyBundle{
-		ConnectedF:    func(_ network.Network, c network.Conn) { e.connected(c) },
-		DisconnectedF: func(_ network.Network, c network.Conn) { e.disconnected(c) },
-	})
-	for _, socket := range []*net.UDPConn{e.sockets.ipv4, e.sockets.ipv6} {
-		if socket == nil {
-			continue
-		}
-		if err := e.swarm.AddListenAddr(multiaddr(socket.LocalAddr().(*net.UDPAddr).AddrPort())); err != nil {
-			return e, err
-		}
-	}
-	hintBuffers(e.log, cmp.Or(e.sockets.ipv4, e.sockets.ipv6)) // now as large as they become
+	hintBuffers(e.log, socket) // now as large as they become
+	e.log.Debug("listening", "port", e.port)
+	e.tasks.Go(e.accept)
 	return e, nil
+}
+
+// listen composes the transport: ours, lent to go-libp2p's.
+func (e *endpoint) listen() error {
+	e.quic = e.newTransport()
+	// The keys are for transports that the manager would make itself. It makes none.
+	reuse, err := quicreuse.NewConnManager(quicgo.StatelessResetKey{}, quicgo.TokenGeneratorKey{}, quicreuse.OverrideListenUDP(lendNone))
+	if err != nil {
+		return err
+	}
+	e.reuse = reuse
+	ours := &lent{Transport: e.quic, server: serverConfig(), client: clientConfig()}
+	for _, family := range []string{"udp4", "udp6"} {
+		if _, err := reuse.LendTransport(family, ours, e.socket); err != nil {
+			return err
+		}
+	}
+	private, err := crypto.UnmarshalEd25519PrivateKey(e.scope.Identity().PrivateKey())
+	if err != nil {
+		return err
+	}
+	template, err := certificateTemplate()
+	if err != nil {
+		return err
+	}
+	e.transport, err = libp2pquic.NewTransport(private, reuse, nil, nil, e.limits,
+		libp2pquic.WithTLSIdentityOption(libp2ptls.WithCertTemplate(template)))
+	if err != nil {
+		return err
+	}
+	e.inbound, err = e.transport.Listen(multiaddr(e.socket.LocalAddr().(*net.UDPAddr).AddrPort()))
+	return err
+}
+
+// newTransport makes the endpoint's transport on its socket.
+//
+// With a fixed port, a node that was started again tells peers at once that it has
+// lost their connections: its reset key is the same as before. Else it comes back
+// on another port, where nobody asks; and a key that never shows twice is one trait
+// less by which a device can be recognized on another network.
+func (e *endpoint) newTransport() *quicgo.Transport {
+	var reset quicgo.StatelessResetKey
+	var token quicgo.TokenGeneratorKey
+	rand.Read(token[:])
+	rand.Read(reset[:])
+	if e.listener.cfg.Port != 0 {
+		reset = e.scope.Identity().StatelessResetKey(!onlyIPv4(e.socket), e.port)
+	}
+	return &quicgo.Transport{
+		Conn: e.socket, ConnectionIDLength: connectionIDLength,
+		StatelessResetKey: &reset, TokenGeneratorKey: &token, ConnContext: e.admit,
+	}
+}
+
+// lendNone is what the connection manager would open sockets with. It has ours,
+// and gets no others.
+func lendNone(network string, _ *net.UDPAddr) (net.PacketConn, error) {
+	return nil, fmt.Errorf("quic: no other socket of %s", network)
 }
 
 // close ends all connections, with the reason, and then everything else.
 func (e *endpoint) close() {
 	e.mu.Lock()
 	e.closing = true
-	all := slices.Collect(maps.Values(e.conns))
+	all := make([]*conn, 0, len(e.conns))
+	for c := range e.conns {
+		all = append(all, c)
+	}
 	e.mu.Unlock()
 	var last time.Time
 	for _, c := range all {
@@ -139,13 +150,23 @@ func (e *endpoint) close() {
 	time.Sleep(time.Until(last.Add(linger)))
 	var closing sync.WaitGroup
 	for _, c := range all {
-		closing.Go(func() { c.swarm.CloseWithError(network.ConnShutdown) })
+		closing.Go(func() { c.close(network.ConnShutdown) })
 	}
-	closing.Wait() // the swarm would give no reason
-	e.swarm.Close()
+	closing.Wait()
+	e.inbound.Close()
 	e.tasks.Wait()
-	e.reuse.Close()
-	e.sockets.close()
+	e.release()
+}
+
+// release frees what listen acquired, as far as it got.
+func (e *endpoint) release() {
+	if e.reuse != nil {
+		e.reuse.Close()
+	}
+	if e.quic != nil {
+		e.quic.Close()
+	}
+	e.socket.Close()
 }
 
 // start runs f in a goroutine that close waits for, unless the endpoint is closing.
@@ -159,7 +180,8 @@ func (e *endpoint) start(f func()) bool {
 	return true
 }
 
-// hold keeps close waiting until tasks.Done is called, and reports false if the endpoint is closing.
+// hold keeps close waiting until tasks.Done is called, and reports false if the
+// endpoint is closing.
 func (e *endpoint) hold() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -169,7 +191,8 @@ func (e *endpoint) hold() bool {
 	return !e.closing
 }
 
-// once reports true the first time that it is called for key, so that a peer cannot fill the log.
+// once reports true the first time that it is called for key, so that a peer cannot
+// fill the log.
 func (e *endpoint) once(key string) bool {
 	const enough = 1024
 	e.mu.Lock()
@@ -181,24 +204,25 @@ func (e *endpoint) once(key string) bool {
 	return true
 }
 
-// announce reports the families that are not disabled, and closes the connections of those that are.
+// announce reports the families that are not disabled, and closes the connections of
+// those that are.
 func (e *endpoint) announce(disabled families) {
+	disabled.ipv6 = disabled.ipv6 || onlyIPv4(e.socket)
 	e.mu.Lock()
 	e.disabled = disabled
 	var cut []*conn
-	for _, c := range e.conns {
+	for c := range e.conns {
 		if disabled.of(c.path.Remote.Addr()) {
 			cut = append(cut, c)
 		}
 	}
 	e.mu.Unlock()
 	for _, f := range []struct {
-		socket   *net.UDPConn
 		disabled bool
 		any      netip.Addr
-	}{{e.sockets.ipv4, disabled.ipv4, netip.IPv4Unspecified()}, {e.sockets.ipv6, disabled.ipv6, netip.IPv6Unspecified()}} {
+	}{{disabled.ipv4, netip.IPv4Unspecified()}, {disabled.ipv6, netip.IPv6Unspecified()}} {
 		addr := netip.AddrPortFrom(f.any, e.port)
-		if f.socket == nil || f.disabled {
+		if f.disabled {
 			e.scope.RemoveAddr(addr)
 		} else {
 			e.scope.AddAddr(addr)
@@ -216,7 +240,7 @@ func (e *endpoint) enabled(addr netip.Addr) bool {
 	return !e.disabled.of(addr)
 }
 
-// admit decides on an inbound connection before its handshake.
+// admit decides about an inbound connection before its handshake.
 func (e *endpoint) admit(ctx context.Context, client *quicgo.ClientInfo) (context.Context, error) {
 	addr, ok := client.RemoteAddr.(*net.UDPAddr)
 	if !ok || !e.enabled(addr.AddrPort().Addr()) {
@@ -228,139 +252,4 @@ func (e *endpoint) admit(ctx context.Context, client *quicgo.ClientInfo) (contex
 	}
 	context.AfterFunc(ctx, scope.Done) // if the handshake fails; the transport calls it too
 	return network.WithConnManagementScope(ctx, scope), nil
-}
-
-// connected is called for each connection, before any of its streams.
-func (e *endpoint) connected(nc network.Conn) {
-	id, err := remoteIdentity(nc.RemotePeer())
-	if err != nil {
-		nc.Close() // another kind of key, or one that is not safe
-		return
-	}
-	var l *link
-	if !nc.As(&l) {
-		nc.Close()
-		return
-	}
-	c := newConn(e, nc, l.quic, id)
-	e.mu.Lock()
-	allowed := !e.closing && !e.disabled.of(c.path.Remote.Addr())
-	if allowed {
-		e.conns[nc] = c
-		close(e.added)
-		e.added = make(chan struct{})
-	}
-	e.mu.Unlock()
-	if !allowed {
-		nc.Close()
-		return
-	}
-	if nc.Stat().Direction == network.DirInbound {
-		err = e.scope.Node().Allows(c.quic.Context(), p2p.Request{Action: p2p.Connect, Peer: id, Path: c.path})
-	}
-	if err == nil {
-		err = e.scope.Connected(id, c)
-	}
-	if err != nil {
-		nc.Close()
-		return
-	}
-	l.conn.Store(c)
-	c.begin()
-}
-
-// disconnected is called for each connection that is gone.
-func (e *endpoint) disconnected(nc network.Conn) {
-	e.mu.Lock()
-	c := e.conns[nc]
-	delete(e.conns, nc)
-	e.mu.Unlock()
-	if c == nil {
-		return
-	}
-	c.end()
-	e.listener.manual.disconnected(c)
-	e.scope.Disconnected(c.id, c)
-	if c.vanished() {
-		e.scope.Vanished(c.id)
-	}
-}
-
-// await returns the record of a connection that the swarm has, and that this endpoint may be about to hear of; or nil if it
-// is gone.
-func (e *endpoint) await(ctx context.Context, nc network.Conn) *conn {
-	var q *quicgo.Conn
-	if !nc.As(&q) {
-		return nil
-	}
-	for {
-		e.mu.Lock()
-		c, added := e.conns[nc], e.added
-		e.mu.Unlock()
-		if c != nil {
-			return c
-		}
-		select {
-		case <-added:
-		case <-q.Context().Done():
-			return nil
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
-
-// best returns the connection for new streams with a peer, or nil: a direct one before a relayed one, and the newest: of an older
-// one, the peer may know nothing any more.
-func (e *endpoint) best(id identity.RemoteIdentity) (best *conn) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, c := range e.conns {
-		if c.id != id || c.swarm.IsClosed() {
-			continue
-		}
-		if best == nil || best.path.Relayed && !c.path.Relayed || best.path.Relayed == c.path.Relayed && c.opened.After(best.opened) {
-			best = c
-		}
-	}
-	return best
-}
-
-// tellMetadata sends this node's metadata to every peer that has been told it before.
-func (e *endpoint) tellMetadata() {
-	e.mu.Lock()
-	all := make([]*conn, 0, len(e.conns))
-	for _, c := range e.conns {
-		all = append(all, c)
-	}
-	e.mu.Unlock()
-	for _, c := range all {
-		c.tellMetadata()
-	}
-}
-
-// rank orders a peer's addresses, and gives each one a lead over the next: those on a local network first, where a peer
-// that was discovered there most likely answers.
-func rank(addrs []ma.Multiaddr) []network.AddrDelay {
-	ranked := make([]network.AddrDelay, 0, len(addrs))
-	for _, group := range [][]ma.Multiaddr{filter(addrs, isLocal), filter(addrs, func(a ma.Multiaddr) bool { return !isLocal(a) })} {
-		for _, a := range group {
-			ranked = append(ranked, network.AddrDelay{Addr: a, Delay: time.Duration(len(ranked)) * candidateLead})
-		}
-	}
-	return ranked
-}
-
-func isLocal(a ma.Multiaddr) bool {
-	ip := addrPort(a).Addr()
-	return ip.IsPrivate() || ip.IsLoopback()
-}
-
-func filter(addrs []ma.Multiaddr, keep func(ma.Multiaddr) bool) (kept []ma.Multiaddr) {
-	for _, a := range addrs {
-		if keep(a) {
-			kept = append(kept, a)
-		}
-	}
-	return kept
 }

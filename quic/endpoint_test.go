@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/network"
 	quicgo "github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
 
@@ -28,29 +27,6 @@ func startAlone(t *testing.T, cfg Config) (*p2p.P2P, *Listener, []p2p.Candidate)
 	return n, l, []p2p.Candidate{{Kind: p2p.Direct, Addr: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)}}
 }
 
-// A dial that finds a connection which the endpoint is about to hear of waits for that.
-func TestDialDuringNotification(t *testing.T) {
-	t.Parallel()
-	for range 6 { // it is chance whether the slow one is notified first
-		a, la, viaA := startAlone(t, Config{})
-		b, lb, viaB := startAlone(t, Config{})
-		began, dialled := make(chan struct{}), make(chan struct{})
-		la.running().swarm.Notify(&network.NotifyBundle{ConnectedF: func(network.Network, network.Conn) {
-			close(began)
-			select { // a slow one
-			case <-dialled:
-			case <-time.After(100 * time.Millisecond):
-			}
-		}})
-		go lb.Dial(t.Context(), a.Identity(), viaA)
-		<-began
-		s, err := la.Dial(t.Context(), b.Identity(), viaB)
-		close(dialled)
-		require.NoError(t, err)
-		s.Reset(p2p.ErrCancelled)
-	}
-}
-
 // A stream on a connection that was lost before anything came of it is not waited for.
 func TestOpenOnALostConnection(t *testing.T) {
 	t.Parallel()
@@ -61,7 +37,7 @@ func TestOpenOnALostConnection(t *testing.T) {
 	s.Reset(p2p.ErrCancelled)
 	e := la.running()
 	there := e.best(b.Identity())
-	c := newConn(e, there.swarm, there.quic, there.id) // and never begun
+	c := newConn(e, there.link, there.id, there.path) // and never begun
 	c.end()
 	_, err = c.open(t.Context(), 2)
 	require.ErrorIs(t, err, errLost)

@@ -387,7 +387,7 @@ func (e *endpoint) whoIsAt(ctx context.Context, addrs []netip.AddrPort) (identit
 			}
 			a := answer{addr: addr, err: e.dialable(p2p.Candidate{Kind: p2p.Manual, Addr: addr})}
 			if a.err == nil {
-				a.id, a.err = e.dialer.identify(ctx, addr)
+				a.id, a.err = e.identify(ctx, addr)
 			}
 			answers <- a
 		})

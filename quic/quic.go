@@ -47,15 +47,16 @@ const (
 	defaultMaxConnections        = 512
 	defaultMaxConnectionsPerPeer = 8
 
+	handshakeTime = 3 * time.Second // of a connection that a peer dials
+
 	idleGrace  = 10 * time.Second // how much longer the accepting side waits, so that both do not close at once
 	firstFrame = 5 * time.Second  // for a protocol selection, and for each of the preambles behind it
 	// Without a packet for that long, the peer is gone (RFC 9000 §10.1). The accepting side sends something after half
 	// of it, and waits that long again: 19.5 s in all.
 	vanishTimeout = 13 * time.Second
 	keepAlive     = 5 * time.Second
-	linger        = 50 * time.Millisecond  // what a stream said last is not lost with its connection, if that is closed so much later
-	candidateLead = 250 * time.Millisecond // how long a candidate has for itself before the next one is tried (RFC 8305 §5)
-	windowMemory  = 256 << 20              // bytes by which all receive windows together may grow
+	linger        = 50 * time.Millisecond // what a stream said last is not lost with its connection, if that is closed so much later
+	windowMemory  = 256 << 20             // bytes by which all receive windows together may grow
 )
 
 // A Listener is a [p2p.Listener] over QUIC. All methods may be called concurrently, whether it runs or not.

@@ -28,6 +28,9 @@ const (
 	maxToken     = 0x7F // bytes of a token: no protocol of ours is as long
 )
 
+// errSelection says that the other side's part of a selection is none.
+var errSelection = errors.New("quic: protocol selection")
+
 // errNotSupported says that the peer does not speak the protocol that it was asked for.
 var errNotSupported = errors.New("quic: the peer does not speak the protocol")
 
@@ -56,7 +59,7 @@ func (s *selection) token() ([]byte, error) {
 			return text, err
 		}
 		if s.max == 0 {
-			return nil, fmt.Errorf("quic: protocol selection is longer than %d bytes", maxSelection)
+			return nil, fmt.Errorf("%w: longer than %d bytes", errSelection, maxSelection)
 		}
 		s.buf = slices.Grow(s.buf, 1)
 		n, err := s.r.Read(s.buf[len(s.buf):min(cap(s.buf), len(s.buf)+s.max)])
@@ -78,14 +81,14 @@ func (s *selection) buffered() (text []byte, ok bool, err error) {
 	}
 	length := int(s.buf[0])
 	if length == 0 || length > maxToken {
-		return nil, false, fmt.Errorf("quic: protocol selection: a token of length %#x", length)
+		return nil, false, fmt.Errorf("%w: a token of length %#x", errSelection, length)
 	}
 	if len(s.buf) < 1+length {
 		return nil, false, nil
 	}
 	token := s.buf[1 : 1+length]
 	if token[length-1] != '\n' {
-		return nil, false, errors.New("quic: protocol selection: a token without a newline")
+		return nil, false, fmt.Errorf("%w: a token without a newline", errSelection)
 	}
 	s.buf = s.buf[1+length:]
 	return token[:length-1], true, nil
@@ -100,7 +103,7 @@ func (s *selection) header() error {
 		return err
 	}
 	if string(text) != multistreamHeader[1:len(multistreamHeader)-1] {
-		return fmt.Errorf("quic: protocol selection: %q instead of a multistream header", text)
+		return fmt.Errorf("%w: %q instead of a multistream header", errSelection, text)
 	}
 	s.greeted = true
 	return nil
@@ -180,7 +183,7 @@ func (s *selection) answer(protocol string) error {
 	case string(text) == "na":
 		return fmt.Errorf("%w %s", errNotSupported, protocol)
 	}
-	return fmt.Errorf("quic: protocol selection: %q in answer to %s", text, protocol)
+	return fmt.Errorf("%w: %q in answer to %s", errSelection, text, protocol)
 }
 
 // question is what an opener sends to ask for one protocol.

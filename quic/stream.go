@@ -1,10 +1,7 @@
 package quic
 
 import (
-	"errors"
-	"fmt"
 	"io"
-	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -144,39 +141,4 @@ func (s *stream) Exporter(label string) (value [32]byte, ok bool) {
 		return value, false
 	}
 	return [32]byte(b), true
-}
-
-// streamError translates an error of a stream into the terms of package p2p.
-func streamError(err error) error {
-	if err == nil || err == io.EOF {
-		return err
-	}
-	var reset *quicgo.StreamError
-	if errors.As(err, &reset) {
-		code := p2p.ResetCode(network.StreamCodeOutOfRange)
-		if reset.ErrorCode <= math.MaxUint32 {
-			code = p2p.ResetCode(reset.ErrorCode)
-		}
-		switch network.StreamErrorCode(code) {
-		case network.StreamResourceLimitExceeded, network.StreamRateLimited:
-			code = p2p.ErrBusy
-		case network.StreamShutdown:
-			code = p2p.ErrShuttingDown
-		case network.StreamGated:
-			code = p2p.ErrRefused
-		}
-		return &p2p.ResetError{Code: code, Remote: reset.Remote}
-	}
-	var closed *quicgo.ApplicationError
-	if errors.As(err, &closed) {
-		if closed.Remote {
-			return fmt.Errorf("%w: the peer has closed it: %w", p2p.ErrConnectionLost, err)
-		}
-		return fmt.Errorf("%w: it was closed: %w", p2p.ErrConnectionLost, err)
-	}
-	var silent *quicgo.IdleTimeoutError
-	if errors.As(err, &silent) {
-		return fmt.Errorf("%w: nothing was heard of the peer any more: %w", p2p.ErrConnectionLost, err)
-	}
-	return err
 }

@@ -1,0 +1,171 @@
+package quic
+
+import (
+	"context"
+	"errors"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	tpt "github.com/libp2p/go-libp2p/core/transport"
+	quicgo "github.com/quic-go/quic-go"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+)
+
+// errUnwanted is the error of a connection that was not admitted.
+var errUnwanted = errors.New("quic: the connection is not wanted")
+
+// accept takes the connections that peers dial, until the endpoint closes. It does
+// not wait for anything about one of them: go-libp2p queues 16, and closes the rest.
+func (e *endpoint) accept() {
+	for {
+		c, err := e.inbound.Accept()
+		if err != nil {
+			return
+		}
+		if !e.start(func() { e.connected(c, p2p.Path{Kind: p2p.Direct}) }) {
+			closeTransport(c, network.ConnShutdown)
+		}
+	}
+}
+
+func closeTransport(c tpt.CapableConn, code network.ConnErrorCode) { c.CloseWithError(code) }
+
+// connected takes a connection whose handshake is over: it reports it, and serves
+// its streams until it is gone. Of path, what is known without the connection is
+// given. The error says why it was closed instead.
+func (e *endpoint) connected(tc tpt.CapableConn, path p2p.Path) (*conn, error) {
+	id, err := remoteIdentity(tc.RemotePeer())
+	if err != nil {
+		closeTransport(tc, network.ConnGated) // another kind of key, or one that is not safe
+		return nil, err
+	}
+	path.Remote = addrPort(tc.RemoteMultiaddr())
+	c := newConn(e, tc, id, path)
+	if err = e.add(c); err == nil {
+		err = e.report(c)
+	}
+	if err != nil {
+		e.disconnected(c)
+		closeTransport(tc, network.ConnGated)
+		return nil, err
+	}
+	return c, nil
+}
+
+// add puts a connection on record, unless the endpoint is closing or has its family
+// disabled.
+func (e *endpoint) add(c *conn) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closing || e.disabled.of(c.path.Remote.Addr()) {
+		return errUnwanted
+	}
+	e.conns[c] = struct{}{}
+	return nil
+}
+
+// report tells the node of a connection, if that wants it, and begins to serve it.
+func (e *endpoint) report(c *conn) error {
+	if !c.path.Dialed {
+		err := e.scope.Node().Allows(c.quic.Context(), p2p.Request{Action: p2p.Connect, Peer: c.id, Path: c.path})
+		if err != nil {
+			return err
+		}
+	}
+	if err := e.scope.Connected(c.id, c); err != nil {
+		return err
+	}
+	e.log.Debug("connected", "peer", c.id, "remote", c.path.Remote, "kind", c.path.Kind, "dialed", c.path.Dialed)
+	c.begin()
+	e.mu.Lock()
+	c.usable = true
+	close(e.added)
+	e.added = make(chan struct{})
+	e.mu.Unlock()
+	return nil
+}
+
+// disconnected takes a connection off the record. Calls after the first have no
+// effect.
+func (e *endpoint) disconnected(c *conn) {
+	e.mu.Lock()
+	_, known := e.conns[c]
+	delete(e.conns, c)
+	e.mu.Unlock()
+	if !known {
+		return
+	}
+	c.end()
+	e.listener.manual.disconnected(c)
+	e.scope.Disconnected(c.id, c)
+	if c.vanished() {
+		e.scope.Vanished(c.id)
+	}
+}
+
+// serve takes the streams that the peer opens, and returns when the connection is
+// gone.
+func (e *endpoint) serve(c *conn) {
+	for {
+		s, err := c.quic.AcceptStream(context.Background())
+		if err != nil {
+			break
+		}
+		if !e.hold() {
+			reset(s, network.StreamShutdown)
+			continue
+		}
+		go func() {
+			defer e.tasks.Done()
+			c.serve(s)
+		}()
+	}
+	c.Close() // for go-libp2p's books
+	e.log.Debug("disconnected", "peer", c.id, "remote", c.path.Remote, "cause", streamError(context.Cause(c.quic.Context())))
+	e.disconnected(c)
+}
+
+// best returns the connection for new streams with a peer, or nil: direct before
+// relayed, then the newest, since the peer may have dropped an older one already.
+func (e *endpoint) best(id identity.RemoteIdentity) *conn {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.bestLocked(id)
+}
+
+func (e *endpoint) bestLocked(id identity.RemoteIdentity) (best *conn) {
+	for c := range e.conns {
+		if c.id != id || !c.usable || c.gone() {
+			continue
+		}
+		relayed := c.path.Kind == p2p.Relay
+		if best == nil {
+			best = c
+			continue
+		}
+		if than := best.path.Kind == p2p.Relay; than && !relayed || than == relayed && c.opened.After(best.opened) {
+			best = c
+		}
+	}
+	return best
+}
+
+// tellMetadata sends this node's metadata to every peer that has been told it before.
+func (e *endpoint) tellMetadata() {
+	e.mu.Lock()
+	all := make([]*conn, 0, len(e.conns))
+	for c := range e.conns {
+		all = append(all, c)
+	}
+	e.mu.Unlock()
+	for _, c := range all {
+		c.tellMetadata()
+	}
+}
+
+// quicOf returns quic-go's connection behind go-libp2p's.
+func quicOf(c tpt.CapableConn) (q *quicgo.Conn) {
+	c.As(&q)
+	return q
+}
