@@ -6,12 +6,14 @@ import (
 	"time"
 
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/backoff"
 	"github.com/sdp2p/p2p/tunnel"
 )
 
 const (
 	exchangeTime = 10 * time.Second // for one exchange
-	errandAgain  = time.Minute      // after one that failed; doubled each time, up to an hour
+	errandAgain  = time.Minute      // after one that failed; doubled each time
+	errandMax    = time.Hour        // and no longer than that
 	errandGap    = 2 * time.Second  // between two to a member, which is short of five tunnels a second
 )
 
@@ -26,11 +28,14 @@ type errand struct {
 // A retry says when an errand is done again, if it has to be.
 type retry struct {
 	last, at time.Time
-	wait     time.Duration // if it fails
+	backoff  backoff.Backoff
 }
 
 // soon forgets that the errand has failed before.
-func (t *retry) soon() { t.at, t.wait = t.last.Add(errandGap), errandAgain }
+func (t *retry) soon() {
+	t.at = t.last.Add(errandGap)
+	t.backoff.Reset()
+}
 
 // runErrands tells members what they have to know, as they come by, until ctx is done.
 func (h *Libraries) runErrands(ctx context.Context) {
@@ -77,7 +82,7 @@ func (h *Libraries) runErrandsNow(ctx context.Context, tried map[errand]*retry) 
 					continue
 				}
 				if t == nil {
-					t = &retry{wait: errandAgain}
+					t = &retry{backoff: backoff.Backoff{Min: errandAgain, Max: errandMax}}
 					tried[e] = t
 				}
 				if !time.Now().Before(t.at) {
@@ -87,7 +92,7 @@ func (h *Libraries) runErrandsNow(ctx context.Context, tried map[errand]*retry) 
 						t.soon() // there may be more by now
 					} else {
 						h.log().Debug("a member could not be told", "library", l.id, "member", e.instance, "what", e.route, "err", err)
-						t.at, t.wait = t.last.Add(t.wait), min(2*t.wait, time.Hour)
+						t.at = t.last.Add(t.backoff.Next())
 					}
 				}
 				soonest(t.at)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/backoff"
 )
 
 // A ManualState says how far a manual peer has come.
@@ -197,56 +198,70 @@ func (m *manualPeers) work(ctx context.Context, e *endpoint, p *manualPeer) {
 	defer func() {
 		m.update(e, p, func() { p.State, p.cancel, p.reported = ManualIdle, nil, identity.RemoteIdentity{} })
 	}()
-	retry := manualRetryMin
-	for {
-		m.update(e, p, func() {
-			if p.State != ManualReached { // looked after in silence
-				p.State = ManualConnecting
-			}
-		})
-		c, addr, metadata, err := m.attempt(ctx, e, p)
-		if ctx.Err() != nil {
-			return
+	retry := backoff.Backoff{Min: manualRetryMin, Max: manualRetryMax}
+	for ctx.Err() == nil {
+		if c := m.reach(ctx, e, p); c == nil {
+			p.pause(ctx, retry.Next(), &retry)
+		} else if wait := c.outlive(ctx, &retry); wait > 0 {
+			p.pause(ctx, wait, &retry)
 		}
-		wait := manualRetryMax
-		if err == nil {
-			reached := time.Now()
-			m.update(e, p, func() {
-				p.State, p.Err, p.Identity, p.Addr, p.reported = ManualReached, nil, c.id, addr, c.id
-				if metadata != nil {
-					m.metadata[c.id] = metadata
-				}
-			})
-			select {
-			case <-ctx.Done():
-				return
-			case <-c.ctx.Done():
-			}
-			switch {
-			case c.endedIdle():
-				retry = manualRetryMin
-			case time.Since(reached) >= manualRetryMax:
-				retry = manualRetryMin
-				continue // it was cut: is the peer still there?
-			default: // so soon: not at once, or two nodes that do not get on would keep each other busy
-				wait = retry
-				retry = min(2*retry, manualRetryMax)
-			}
-		} else {
-			m.update(e, p, func() { p.State, p.Err, p.reported = ManualFailed, err, identity.RemoteIdentity{} })
-			wait = retry
-			retry = min(2*retry, manualRetryMax)
+	}
+}
+
+// reach makes one attempt and records its outcome. It returns the connection,
+// or nil if the attempt failed or ctx is done.
+func (m *manualPeers) reach(ctx context.Context, e *endpoint, p *manualPeer) *conn {
+	m.update(e, p, func() {
+		if p.State != ManualReached { // looked after in silence
+			p.State = ManualConnecting
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-p.wake:
-			timer.Stop()
-			retry = manualRetryMin
-		case <-timer.C:
+	})
+	c, addr, metadata, err := m.attempt(ctx, e, p)
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
+		m.update(e, p, func() { p.State, p.Err, p.reported = ManualFailed, err, identity.RemoteIdentity{} })
+		return nil
+	}
+	m.update(e, p, func() {
+		p.State, p.Err, p.Identity, p.Addr, p.reported = ManualReached, nil, c.id, addr, c.id
+		if metadata != nil {
+			m.metadata[c.id] = metadata
 		}
+	})
+	return c
+}
+
+// outlive waits until the connection with a manual peer has ended, or ctx is
+// done. It returns how long to wait before the next attempt.
+func (c *conn) outlive(ctx context.Context, retry *backoff.Backoff) time.Duration {
+	reached := time.Now()
+	select {
+	case <-ctx.Done():
+	case <-c.ctx.Done():
+	}
+	switch {
+	case c.endedIdle():
+		retry.Reset()
+		return manualRetryMax
+	case time.Since(reached) >= manualRetryMax: // it was cut: is the peer still there?
+		retry.Reset()
+		return 0
+	}
+	return retry.Next() // so soon: not at once, or two nodes that do not get on would keep each other busy
+}
+
+// pause waits for that long, until the entry is to be tried at once, or until
+// ctx is done.
+func (p *manualPeer) pause(ctx context.Context, wait time.Duration, retry *backoff.Backoff) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-p.wake:
+		retry.Reset()
+	case <-timer.C:
 	}
 }
 

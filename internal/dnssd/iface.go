@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/sdp2p/p2p/internal/backoff"
 )
 
 // A socket is the state of the socket of one family.
@@ -15,7 +17,8 @@ type socket struct {
 	opened  time.Time
 	failing bool // and said so
 	retry   timer
-	backoff time.Duration
+	wait    time.Duration // until it is opened again after the next failure
+	backoff backoff.Backoff
 }
 
 // A failure tells that a socket stopped receiving.
@@ -29,7 +32,7 @@ type failure struct {
 func (e *Engine) openSockets() error {
 	var errs []error
 	for f := range Family(families) {
-		s := &socket{family: f}
+		s := &socket{family: f, backoff: backoff.Backoff{Min: time.Second, Max: time.Minute}}
 		s.retry.fn = func() { e.reopen(s) }
 		e.sockets[f] = s
 		if err := e.open(s); err != nil {
@@ -94,18 +97,19 @@ func (e *Engine) socketFailed(f failure) {
 		e.log.Warn("multicast DNS socket failed; opening it again", "family", s.family, "error", f.err)
 	}
 	if e.now.Sub(s.opened) > time.Minute {
-		s.backoff = 0
+		s.wait = 0
+		s.backoff.Reset()
 	}
 	for _, l := range e.links {
 		l.joined[s.family] = false
 	}
-	e.timers.set(&s.retry, e.now.Add(s.backoff))
+	e.timers.set(&s.retry, e.now.Add(s.wait))
 }
 
 func (e *Engine) reopen(s *socket) {
-	s.backoff = min(max(2*s.backoff, time.Second), time.Minute)
+	s.wait = s.backoff.Next()
 	if err := e.open(s); err != nil {
-		e.timers.set(&s.retry, e.now.Add(s.backoff))
+		e.timers.set(&s.retry, e.now.Add(s.wait))
 		return
 	}
 	if s.failing {

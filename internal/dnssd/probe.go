@@ -35,7 +35,8 @@ func (p *publication) probe() {
 	l := p.l
 	p.state = stateProbing
 	if p.probes == probeCount {
-		p.state, p.due, p.denials, p.contested = stateAnnounced, 2, 0, false
+		p.state, p.due, p.contested = stateAnnounced, 2, false
+		p.denied.Reset()
 		l.e.conflictOver(p)
 		p.announce()
 		return
@@ -141,9 +142,7 @@ func (l *link) checkConflict(rr dns.Record, src netip.Addr) {
 // deny ends probing: the name is in use. It is tried again after a pause.
 func (p *publication) deny(src netip.Addr) {
 	p.state, p.probes, p.contested = stateConflict, 0, true
-	p.denials++
-	pause := min(conflictPause<<min(p.denials-1, 8), conflictPauseMax)
-	p.l.e.timers.set(&p.timer, p.l.e.now.Add(pause))
+	p.l.e.timers.set(&p.timer, p.l.e.now.Add(p.denied.Next()))
 	p.l.e.setConflict(p.entry, src)
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sdp2p/p2p/internal/backoff"
 	"github.com/sdp2p/p2p/internal/dns"
 )
 
@@ -51,11 +52,11 @@ type publication struct {
 	records []*ownRecord
 	retired []dns.Record // records that changed away, to be taken back with the next announcement
 
-	probes    int       // sent in this round of probing
-	contested bool      // somebody else was heard to use the name, and probing did not succeed since
-	due       int       // announcements to make
-	announced time.Time // the last one
-	denials   int       // in a row
+	probes    int             // sent in this round of probing
+	contested bool            // somebody else was heard to use the name, and probing did not succeed since
+	due       int             // announcements to make
+	announced time.Time       // the last one
+	denied    backoff.Backoff // the pauses after denied probes
 }
 
 // An ownRecord is a record of ours on a link.
@@ -73,7 +74,7 @@ func (r *ownRecord) ttl() time.Duration { return time.Duration(r.rr.Head().TTL) 
 
 // publish begins to announce an entry on the link, if the link has an address for it.
 func (l *link) publish(en *entry) {
-	p := &publication{l: l, entry: en}
+	p := &publication{l: l, entry: en, denied: backoff.Backoff{Min: conflictPause, Max: conflictPauseMax}}
 	p.timer.fn = p.proceed
 	if p.records = p.build(); p.records == nil {
 		return

@@ -29,16 +29,17 @@ allow identity
 allow proto
 allow mdns p2p identity proto internal/dnssd
 allow mdns/scan mdns internal/dns
-allow quic p2p identity proto
+allow quic p2p identity proto internal/backoff
 allow tunnel identity
 allow block identity proto
-allow library p2p identity proto tunnel
+allow library p2p identity proto tunnel internal/backoff
 allow pairing p2p identity proto tunnel library
 allow pairing/qr
 allow cmd/sdp2p p2p identity mdns mdns/scan quic internal/dns internal/dnssd
 allow p2ptest p2p identity
-allow internal/dnssd internal/dns
+allow internal/dnssd internal/dns internal/backoff
 allow internal/dns
+allow internal/backoff
 allow internal/netlab
 
 # An app that uses only the core and the test network links no networking library.
