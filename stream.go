@@ -6,11 +6,11 @@ import (
 	"io"
 	"net"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/turn"
 )
 
 // A ResetCode says why a stream was reset. It is an error: errors.Is(err, p2p.ErrBusy) finds it in what reads and writes
@@ -111,43 +111,21 @@ type Stream struct {
 	inbound bool
 	route   string // set before anybody else has the stream
 
-	reading turn // of Read
-	writing turn // of Write and CloseWrite
+	reading turn.Turn // of Read
+	writing turn.Turn // of Write and CloseWrite
 
-	ended   atomic.Bool           // the peer's end was read
-	closed  atomic.Pointer[error] // what reads and writes return from now on
-	cut     bool                  // writing's: a Write was interrupted by Close
-	written bool                  // writing's: CloseWrite was called
-
-	deadlines     sync.Mutex // held while one is set, so that the one set last counts
-	interruptRead bool       // deadlines: the node is shutting down
+	ended       atomic.Bool // the peer's end was read
+	closed      turn.End    // its reason is what reads and writes return from now on
+	interrupted atomic.Bool // the node is shutting down: reads fail
+	cut         bool        // writing's: a Write was interrupted by Close
+	written     bool        // writing's: CloseWrite was called
 }
 
 var _ net.Conn = (*Stream)(nil)
 
-// A turn is a mutex that is held while its holder waits for the peer. Waiting for a sync.Mutex would keep the clock of a
-// testing/synctest bubble from advancing, and with it the deadline that ends the wait.
-type turn chan struct{}
-
-func newTurn() turn     { return make(turn, 1) }
-func (t turn) take()    { t <- struct{}{} }
-func (t turn) release() { <-t }
-
-func (t turn) takeNow() bool {
-	select {
-	case t <- struct{}{}:
-		return true
-	default:
-		return false
-	}
-}
-
 func newStream(raw RawStream, peer *Peer, streams *streams, inbound bool) *Stream {
-	return &Stream{raw: raw, peer: peer, streams: streams, inbound: inbound, reading: newTurn(), writing: newTurn()}
+	return &Stream{raw: raw, peer: peer, streams: streams, inbound: inbound, reading: turn.New(), writing: turn.New()}
 }
-
-// errClosed is what methods return after Close.
-var errClosed error = net.ErrClosed
 
 // errInterrupted is what reads by a handler return once the node is shutting down.
 var errInterrupted error = &ResetError{Code: ErrShuttingDown}
@@ -180,10 +158,10 @@ func (s *Stream) RemoteAddr() net.Addr { return s.raw.RemoteAddr() }
 // Read reads what the peer has written. At its end it returns io.EOF; if the stream was reset, a *[ResetError]; if the
 // connection was lost, [ErrConnectionLost]: a cut never looks like an end.
 func (s *Stream) Read(b []byte) (int, error) {
-	s.reading.take()
-	defer s.reading.release()
-	if err := s.closed.Load(); err != nil {
-		return 0, *err
+	s.reading.Take()
+	defer s.reading.Release()
+	if err := s.closed.Reason(); err != nil {
+		return 0, err
 	}
 	n, err := s.raw.Read(b)
 	if err == nil {
@@ -193,10 +171,10 @@ func (s *Stream) Read(b []byte) (int, error) {
 		s.ended.Store(true)
 		return n, err
 	}
-	if closed := s.closed.Load(); closed != nil {
-		return n, *closed
+	if closed := s.closed.Reason(); closed != nil {
+		return n, closed
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) && s.interrupted() {
+	if errors.Is(err, os.ErrDeadlineExceeded) && s.interrupted.Load() {
 		err = errInterrupted
 	}
 	return n, err
@@ -204,19 +182,19 @@ func (s *Stream) Read(b []byte) (int, error) {
 
 // Write writes b. It blocks while the peer does not read. That it returns nil does not mean that the peer has read it.
 func (s *Stream) Write(b []byte) (int, error) {
-	s.writing.take()
-	defer s.writing.release()
-	if err := s.closed.Load(); err != nil {
-		return 0, *err
+	s.writing.Take()
+	defer s.writing.Release()
+	if err := s.closed.Reason(); err != nil {
+		return 0, err
 	}
 	if s.written {
-		return 0, errClosed
+		return 0, net.ErrClosed
 	}
 	n, err := s.raw.Write(b)
 	if err != nil {
-		if closed := s.closed.Load(); closed != nil {
+		if closed := s.closed.Reason(); closed != nil {
 			s.cut = true
-			err = *closed
+			err = closed
 		}
 	}
 	return n, err
@@ -224,10 +202,10 @@ func (s *Stream) Write(b []byte) (int, error) {
 
 // CloseWrite ends the writing direction: the peer reads io.EOF after all that was written. Reading goes on.
 func (s *Stream) CloseWrite() error {
-	s.writing.take()
-	defer s.writing.release()
-	if err := s.closed.Load(); err != nil {
-		return *err
+	s.writing.Take()
+	defer s.writing.Release()
+	if err := s.closed.Reason(); err != nil {
+		return err
 	}
 	return s.closeWrite()
 }
@@ -245,18 +223,18 @@ func (s *Stream) closeWrite() error {
 // [net.ErrClosed]; where a Write is interrupted, the stream is reset, since its end would look like one that was meant.
 // Close does not wait for the peer. Further calls have no effect.
 func (s *Stream) Close() error {
-	if !s.closed.CompareAndSwap(nil, &errClosed) {
+	if !s.closed.Begin(net.ErrClosed) {
 		return nil
 	}
-	if !s.writing.takeNow() {
+	if !s.writing.TakeNow() {
 		s.expire(s.raw.SetWriteDeadline)
-		s.writing.take()
+		s.writing.Take()
 	}
 	cut, err := s.cut, error(nil)
 	if !cut {
 		err = s.closeWrite()
 	}
-	s.writing.release()
+	s.writing.Release()
 	if cut || err != nil {
 		s.free(func() { s.raw.Reset(ErrCancelled) })
 		return err
@@ -267,8 +245,8 @@ func (s *Stream) Close() error {
 	}
 	go func() {
 		s.expire(s.raw.SetReadDeadline)
-		s.reading.take() // the reader leaves; whoever comes after it finds the stream closed
-		s.reading.release()
+		s.reading.Take() // the reader leaves; whoever comes after it finds the stream closed
+		s.reading.Release()
 		s.raw.SetReadDeadline(time.Now().Add(drainTime))
 		io.CopyN(io.Discard, s.raw, drainSize)
 		s.free(func() { s.raw.Close() })
@@ -283,8 +261,7 @@ func (s *Stream) Reset(code ResetCode) {
 	if int(code) >= len(resetTexts) && (code < FirstAppCode || code > LastAppCode) {
 		code = ErrCancelled
 	}
-	var err error = &ResetError{Code: code}
-	s.closed.CompareAndSwap(nil, &err)
+	s.closed.Begin(&ResetError{Code: code})
 	s.free(func() { s.raw.Reset(code) })
 }
 
@@ -304,47 +281,32 @@ func (s *Stream) SetDeadline(t time.Time) error {
 
 // SetReadDeadline makes reads fail with [os.ErrDeadlineExceeded] from t on; the zero time means never.
 func (s *Stream) SetReadDeadline(t time.Time) error {
-	s.deadlines.Lock()
-	defer s.deadlines.Unlock()
-	if err := s.closed.Load(); err != nil {
-		return *err
-	}
-	if !s.interruptRead {
-		s.raw.SetReadDeadline(t)
-	}
-	return nil
+	return s.closed.Before(func() error {
+		if !s.interrupted.Load() {
+			s.raw.SetReadDeadline(t)
+		}
+		return nil
+	})
 }
 
 // SetWriteDeadline makes writes fail with [os.ErrDeadlineExceeded] from t on; the zero time means never.
 func (s *Stream) SetWriteDeadline(t time.Time) error {
-	s.deadlines.Lock()
-	defer s.deadlines.Unlock()
-	if err := s.closed.Load(); err != nil {
-		return *err
-	}
-	s.raw.SetWriteDeadline(t)
-	return nil
+	return s.closed.Before(func() error {
+		s.raw.SetWriteDeadline(t)
+		return nil
+	})
 }
 
 // expire makes the pending call that set's deadline is for return, now that closed is set.
 func (s *Stream) expire(set func(time.Time)) {
-	s.deadlines.Lock()
-	defer s.deadlines.Unlock()
-	set(time.Unix(1, 0))
+	s.closed.Do(func() { set(turn.Past) })
 }
 
 // interrupt makes reads fail from now on, so that a handler that waits for its peer notices the shutdown.
 func (s *Stream) interrupt() {
-	s.deadlines.Lock()
-	defer s.deadlines.Unlock()
-	if s.closed.Load() == nil {
-		s.interruptRead = true
-		s.raw.SetReadDeadline(time.Unix(1, 0))
-	}
-}
-
-func (s *Stream) interrupted() bool {
-	s.deadlines.Lock()
-	defer s.deadlines.Unlock()
-	return s.interruptRead
+	_ = s.closed.Before(func() error { // a stream that is over needs no interruption
+		s.interrupted.Store(true)
+		s.raw.SetReadDeadline(turn.Past)
+		return nil
+	})
 }

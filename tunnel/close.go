@@ -3,6 +3,8 @@ package tunnel
 import (
 	"net"
 	"time"
+
+	"github.com/sdp2p/p2p/internal/turn"
 )
 
 // Close ends the tunnel: what was written still arrives, followed by the end. What the peer has yet to send is discarded.
@@ -12,24 +14,21 @@ func (c *Conn) Close() error {
 	if !c.stop(net.ErrClosed) {
 		return nil
 	}
-	c.deadlines.Lock()
-	c.s.Stream.SetReadDeadline(past)
-	idle := c.writing.takeNow()
-	if !idle {
-		c.s.Stream.SetWriteDeadline(past)
-	}
-	c.deadlines.Unlock()
+	var idle bool
+	c.over.Do(func() {
+		c.s.Stream.SetReadDeadline(turn.Past)
+		if idle = c.writing.TakeNow(); !idle {
+			c.s.Stream.SetWriteDeadline(turn.Past)
+		}
+	})
 	go func() {
 		if !idle {
-			c.writing.take()
+			c.writing.Take()
 		}
 		c.finish()
 	}()
 	return nil
 }
-
-// past is a deadline that makes pending calls return.
-var past = time.Unix(1, 0)
 
 // Done is closed once the tunnel is over, and what Close had to say is handed over to the stream, or given up after 30 s.
 func (c *Conn) Done() <-chan struct{} { return c.finished }
@@ -37,10 +36,8 @@ func (c *Conn) Done() <-chan struct{} { return c.finished }
 // finish sends the end, and closes the stream. The caller has taken the writing turn.
 func (c *Conn) finish() {
 	defer close(c.finished)
-	defer c.writing.release()
-	c.deadlines.Lock()
-	c.s.Stream.SetWriteDeadline(time.Now().Add(closeTime))
-	c.deadlines.Unlock()
+	defer c.writing.Release()
+	c.over.Do(func() { c.s.Stream.SetWriteDeadline(time.Now().Add(closeTime)) })
 	err := error(nil)
 	if c.cut {
 		err = net.ErrClosed
@@ -74,36 +71,27 @@ func (c *Conn) Abort(reason error) {
 	}
 }
 
-// stop notes why the tunnel is over, and reports whether it was not.
+// stop records why the tunnel is over. It reports false if it was over already.
 func (c *Conn) stop(err error) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err != nil {
-		return false
-	}
 	if err == nil {
 		err = net.ErrClosed
 	}
-	c.err = err
-	c.age.Stop()
+	if !c.over.Begin(err) {
+		return false
+	}
+	c.over.Do(func() { c.age.Stop() })
 	return true
 }
 
 // reset ends the stream at once.
 func (c *Conn) reset() { c.resetOnce.Do(c.s.reset) }
 
-func (c *Conn) failure() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.err
-}
-
 // fault ends the tunnel because of an error, and returns why it ended first. A timeout does not end it.
 func (c *Conn) fault(err error) error {
 	if !isTimeout(err) {
 		c.Abort(err)
 	}
-	if failure := c.failure(); failure != nil {
+	if failure := c.over.Reason(); failure != nil {
 		return failure
 	}
 	return err

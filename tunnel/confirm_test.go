@@ -111,8 +111,8 @@ func TestConfirmationWriteDeadline(t *testing.T) {
 // each other, and a read deadline would not count.
 func TestConfirmationReadDuringWrite(t *testing.T) {
 	unconfirmed(t, func(t *testing.T, c *Conn, a, b *end, in, out *refDirection) {
-		c.writing.take() // as Write does, which then confirms
-		defer c.writing.release()
+		c.writing.Take() // as Write does, which then confirms
+		defer c.writing.Release()
 		read := make(chan error, 1)
 		go func() {
 			_, err := c.Read(make([]byte, 5))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/turn"
 )
 
 const (
@@ -30,7 +31,7 @@ type Conn struct {
 	member Member
 	hash   []byte
 
-	reading turn // of Read; guards what follows
+	reading turn.Turn // of Read; guards what follows
 	in      *sealer
 	frame   [headerSize]byte
 	have    int               // bytes of frame and of its ciphertext that were read
@@ -38,7 +39,7 @@ type Conn struct {
 	plain   []byte            // in body: what Read has yet to return
 	ended   bool              // the peer's end was read
 
-	writing turn // of Write and CloseWrite; guards what follows
+	writing turn.Turn // of Write and CloseWrite; guards what follows
 	out     *sealer
 	sealed  any    // a buffer, *[bufferSize]byte or *[batchSize]byte; nil: none
 	unsent  []byte // in sealed: what is left to be sent
@@ -51,38 +52,18 @@ type Conn struct {
 
 	resetOnce sync.Once
 
-	deadlines sync.Mutex // held while one is set, so that the one set last counts
-	writeBy   time.Time
-	lifted    bool // the write deadline does not count now
-
-	mu  sync.Mutex
-	err error       // why the tunnel is over
-	age *time.Timer // ends it
-}
-
-// A turn is a mutex that is held while its holder waits for the peer.
-type turn chan struct{}
-
-func (t turn) take()    { t <- struct{}{} }
-func (t turn) release() { <-t }
-
-func (t turn) takeNow() bool {
-	select {
-	case t <- struct{}{}:
-		return true
-	default:
-		return false
-	}
+	over    turn.End // guards what follows
+	writeBy time.Time
+	lifted  bool        // the write deadline does not count now
+	age     *time.Timer // ends the tunnel
 }
 
 func newConn(s Session, c *Credential, m Member, hash []byte, in, out *sealer) *Conn {
 	t := &Conn{
 		s: s, with: c, member: m, hash: hash, in: in, out: out,
-		reading: make(turn, 1), writing: make(turn, 1), finished: make(chan struct{}),
+		reading: turn.New(), writing: turn.New(), finished: make(chan struct{}),
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.age = time.AfterFunc(MaxAge, func() { t.Abort(ErrExpired) })
+	t.over.Do(func() { t.age = time.AfterFunc(MaxAge, func() { t.Abort(ErrExpired) }) })
 	return t
 }
 
@@ -113,10 +94,10 @@ func (c *Conn) Read(b []byte) (int, error) {
 	if err := c.confirmNow(); err != nil {
 		return 0, err
 	}
-	c.reading.take()
-	defer c.reading.release()
+	c.reading.Take()
+	defer c.reading.Release()
 	for {
-		if err := c.failure(); err != nil {
+		if err := c.over.Reason(); err != nil {
 			return 0, err
 		}
 		if len(b) == 0 {
@@ -218,11 +199,11 @@ func (c *Conn) trailing() error {
 // Write writes b, in records of up to [MaxData] bytes. What was sealed before a deadline struck counts as written: it leaves
 // with the next call.
 func (c *Conn) Write(b []byte) (n int, err error) {
-	if err := c.failure(); err != nil {
+	if err := c.over.Reason(); err != nil {
 		return 0, err
 	}
-	c.writing.take()
-	defer c.writing.release()
+	c.writing.Take()
+	defer c.writing.Release()
 	for first := true; first || len(b) > 0; first = false {
 		if err := c.writable(); err != nil {
 			c.cut = c.cut || !first && err == net.ErrClosed
@@ -248,15 +229,14 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 
 // writable reports whether a record can be sealed: what is left of the one before has been sent.
 func (c *Conn) writable() error {
-	if err := c.failure(); err != nil {
+	if err := c.over.Reason(); err != nil {
 		return err
 	}
 	if c.closed {
 		return net.ErrClosed
 	}
-	c.deadlines.Lock()
-	late := !c.writeBy.IsZero() && !time.Now().Before(c.writeBy)
-	c.deadlines.Unlock()
+	var late bool
+	c.over.Do(func() { late = !c.writeBy.IsZero() && !time.Now().Before(c.writeBy) })
 	if late {
 		return os.ErrDeadlineExceeded
 	}
@@ -318,16 +298,16 @@ func (c *Conn) push() error {
 
 // confirmNow sends the confirmation if it has not left yet. Whoever writes sends it anyway.
 func (c *Conn) confirmNow() error {
-	if c.early == nil || !c.writing.takeNow() {
+	if c.early == nil || !c.writing.TakeNow() {
 		return nil
 	}
-	defer c.writing.release()
+	defer c.writing.Release()
 	return c.sendConfirm()
 }
 
 // sendConfirm sends the confirmation, whatever the write deadline is: the handshake's time counts.
 func (c *Conn) sendConfirm() error {
-	if !c.confirm || c.failure() != nil {
+	if !c.confirm || c.over.Reason() != nil {
 		return nil
 	}
 	c.seal(typeData, nil)
@@ -345,12 +325,12 @@ func (c *Conn) sendConfirm() error {
 
 // CloseWrite ends the writing direction: the peer reads [io.EOF] after all that was written. Reading goes on.
 func (c *Conn) CloseWrite() error {
-	if err := c.failure(); err != nil {
+	if err := c.over.Reason(); err != nil {
 		return err
 	}
-	c.writing.take()
-	defer c.writing.release()
-	if err := c.failure(); err != nil {
+	c.writing.Take()
+	defer c.writing.Release()
+	if err := c.over.Reason(); err != nil {
 		return err
 	}
 	if !c.closed {

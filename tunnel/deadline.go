@@ -10,45 +10,36 @@ func (c *Conn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
-// SetReadDeadline makes reads fail with [os.ErrDeadlineExceeded] from t on; the zero time means never.
+// SetReadDeadline makes reads fail with [os.ErrDeadlineExceeded] from t on; the
+// zero time means never.
 func (c *Conn) SetReadDeadline(t time.Time) error {
-	c.deadlines.Lock()
-	defer c.deadlines.Unlock()
-	if err := c.failure(); err != nil {
-		return err
-	}
-	return c.s.Stream.SetReadDeadline(t)
+	return c.over.Before(func() error { return c.s.Stream.SetReadDeadline(t) })
 }
 
-// SetWriteDeadline makes writes fail with [os.ErrDeadlineExceeded] from t on; the zero time means never.
+// SetWriteDeadline makes writes fail with [os.ErrDeadlineExceeded] from t on;
+// the zero time means never.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
-	c.deadlines.Lock()
-	defer c.deadlines.Unlock()
-	if err := c.failure(); err != nil {
-		return err
-	}
-	c.writeBy = t
-	if c.lifted {
-		return nil
-	}
-	return c.s.Stream.SetWriteDeadline(t)
+	return c.over.Before(func() error {
+		c.writeBy = t
+		if c.lifted {
+			return nil
+		}
+		return c.s.Stream.SetWriteDeadline(t)
+	})
 }
 
-// liftWriteDeadline sets another write deadline for a moment.
+// liftWriteDeadline sets another write deadline for a moment. Once the tunnel
+// is over, it does nothing, nor does restoreWriteDeadline.
 func (c *Conn) liftWriteDeadline(t time.Time) {
-	c.deadlines.Lock()
-	defer c.deadlines.Unlock()
-	if c.failure() == nil {
+	_ = c.over.Before(func() error {
 		c.lifted = true
-		c.s.Stream.SetWriteDeadline(t)
-	}
+		return c.s.Stream.SetWriteDeadline(t)
+	})
 }
 
 func (c *Conn) restoreWriteDeadline() {
-	c.deadlines.Lock()
-	defer c.deadlines.Unlock()
-	c.lifted = false
-	if c.failure() == nil {
-		c.s.Stream.SetWriteDeadline(c.writeBy)
-	}
+	_ = c.over.Before(func() error {
+		c.lifted = false
+		return c.s.Stream.SetWriteDeadline(c.writeBy)
+	})
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/sdp2p/p2p/internal/turn"
 )
 
 // handshakeTime bounds a handshake as a whole, on either side.
@@ -72,19 +74,19 @@ func initiate(ctx context.Context, s Session, c *Credential, to Member, random i
 	c.remember([keySize]byte(remote.Bytes()), k)
 	t := newConn(s, c, to, hs.ChannelBinding(), newSealer(in), newSealer(out))
 	t.confirm = true
-	t.writing.take() // until early is set
+	t.writing.Take() // until early is set
 	t.early = time.AfterFunc(confirmDelay, func() {
-		t.writing.take()
-		defer t.writing.release()
+		t.writing.Take()
+		defer t.writing.Release()
 		_ = t.sendConfirm() // a failure shows in the next call
 	})
-	t.writing.release()
+	t.writing.Release()
 	return t, nil
 }
 
 // expireWith has the session's calls fail once ctx is done. stop ends that, and reports whether it had not happened.
 func expireWith(ctx context.Context, s Session) (stop func() bool) {
-	return context.AfterFunc(ctx, func() { s.Stream.SetDeadline(past) })
+	return context.AfterFunc(ctx, func() { s.Stream.SetDeadline(turn.Past) })
 }
 
 // setDeadline sets a deadline, which must not take the place of ctx's.

@@ -24,13 +24,13 @@ allow() { # room, the rooms that it may import
 	done
 }
 
-allow . identity proto
+allow . identity proto internal/turn
 allow identity
 allow proto
 allow mdns p2p identity proto internal/dnssd
 allow mdns/scan mdns internal/dns
 allow quic p2p identity proto internal/backoff
-allow tunnel identity
+allow tunnel identity internal/turn
 allow block identity proto
 allow library p2p identity proto tunnel internal/backoff
 allow pairing p2p identity proto tunnel library
@@ -40,6 +40,7 @@ allow p2ptest p2p identity
 allow internal/dnssd internal/dns internal/backoff
 allow internal/dns
 allow internal/backoff
+allow internal/turn
 allow internal/netlab
 
 # An app that uses only the core and the test network links no networking library.
