@@ -10,6 +10,7 @@ import (
 	"testing/iotest"
 	"testing/synctest"
 
+	"github.com/sdp2p/p2p/internal/messagetest"
 	"github.com/sdp2p/p2p/proto"
 	"github.com/stretchr/testify/require"
 )
@@ -41,7 +42,7 @@ func everything(t *testing.T, d *proto.Decoder) {
 
 // The first error sticks, and nothing is read after it.
 func TestDecoderSticky(t *testing.T) {
-	for name, reader := range readers {
+	for name, reader := range messagetest.Readers {
 		t.Run(name, func(t *testing.T) {
 			ones := bytes.Repeat([]byte{1}, 1000)
 			r := reader(bytes.NewReader(append([]byte{2}, ones...)))
@@ -72,7 +73,7 @@ func TestDecoderFail(t *testing.T) {
 
 // One Decoder reads message after message of a stream, and other readers may take their turn between them.
 func TestDecoderReset(t *testing.T) {
-	for name, reader := range readers {
+	for name, reader := range messagetest.Readers {
 		t.Run(name, func(t *testing.T) {
 			r := reader(strings.NewReader("\x01\x00a" + "raw" + "\x01\x00b" + "\x02"))
 			d := proto.NewDecoder(r)
@@ -130,7 +131,7 @@ func TestDecoderDoesNotWaitForMore(t *testing.T) {
 						w.Write([]byte(part))
 					}
 				}()
-				d := proto.NewDecoder(readers[name](r))
+				d := proto.NewDecoder(messagetest.Readers[name](r))
 				require.True(t, d.Bool())
 				require.NoError(t, d.Err())
 				require.Equal(t, "hello", d.String(5))
@@ -151,7 +152,7 @@ func TestDecodeList(t *testing.T) {
 		wire = proto.AppendUint16(wire, uint16(i))
 		want = append(want, uint16(i))
 	}
-	for name, reader := range readers {
+	for name, reader := range messagetest.Readers {
 		t.Run(name, func(t *testing.T) {
 			d := proto.NewDecoder(reader(bytes.NewReader(wire)))
 			require.Equal(t, want, proto.DecodeList(d, len(want), uint16s))
@@ -214,15 +215,14 @@ func TestDecoderLyingLength(t *testing.T) {
 				return d.Err()
 			})
 		},
-		"metadata":        func(d *proto.Decoder) { new(proto.Metadata).DecodeFrom(d) },
-		"legacy metadata": func(d *proto.Decoder) { new(proto.LegacyMetadata).DecodeFrom(d) },
+		"metadata": func(d *proto.Decoder) { new(proto.Metadata).DecodeFrom(d) },
 	} {
 		for _, wire := range []string{"\xFF\xFF\xFF\x7F", "\x80\x00\x00\x00", "\x00\x20\x00\x00\x00\x00\x00\x00"} {
-			for reader, wrap := range readers {
+			for reader, wrap := range messagetest.Readers {
 				if reader == "buffered, large" {
 					continue
 				}
-				got := allocated(func() { decode(proto.NewDecoder(wrap(strings.NewReader(wire + "abc")))) })
+				got := messagetest.Allocated(func() { decode(proto.NewDecoder(wrap(strings.NewReader(wire + "abc")))) })
 				limit := uint64(most)
 				if name == "nested list" {
 					limit *= 2
@@ -237,13 +237,13 @@ func TestDecoderLyingLength(t *testing.T) {
 func TestDecoderStepsDouble(t *testing.T) {
 	const n = 4 << 20
 	wire := append([]byte{0, 0, 0x40, 0}, make([]byte, n)...)
-	got := allocated(func() {
+	got := messagetest.Allocated(func() {
 		require.Len(t, proto.NewDecoder(bytes.NewReader(wire)).Bytes(n), n)
 	})
 	require.LessOrEqual(t, got, uint64(3*n))
 
 	// One byte short of 64 KiB of a whole that is said to be 4 MiB.
-	got = allocated(func() {
+	got = messagetest.Allocated(func() {
 		d := proto.NewDecoder(bytes.NewReader(wire[:64<<10]))
 		require.Nil(t, d.Bytes(n))
 		require.Equal(t, io.ErrUnexpectedEOF, d.Err())
@@ -254,7 +254,7 @@ func TestDecoderStepsDouble(t *testing.T) {
 // What was decoded does not change when the Decoder and its reader go on.
 func TestDecoderKeepsNothingShared(t *testing.T) {
 	wire := strings.Repeat("\x03\x00abc"+"\x03\x00\x00\x00def", 2) + strings.Repeat("\xFF", 64)
-	for name, reader := range readers {
+	for name, reader := range messagetest.Readers {
 		d := proto.NewDecoder(reader(strings.NewReader(wire)))
 		s, p := d.String(3), d.Bytes(3)
 		d.String(3)
@@ -296,7 +296,7 @@ func TestDecoderAllocations(t *testing.T) {
 
 // A field that was cut is zero, as those behind it are.
 func TestDecoderCutFieldIsZero(t *testing.T) {
-	for name, reader := range readers {
+	for name, reader := range messagetest.Readers {
 		for _, decode := range []func(d *proto.Decoder) any{
 			func(d *proto.Decoder) any { return d.Uint32() },
 			func(d *proto.Decoder) any { return d.UUID() },
@@ -334,7 +334,7 @@ func TestDecoderResetForgetsLongStrings(t *testing.T) {
 	wire = append(wire, strings.Repeat("x", n)...)
 	r := bytes.NewReader(nil)
 	d := proto.NewDecoder(r)
-	require.GreaterOrEqual(t, allocated(func() {
+	require.GreaterOrEqual(t, messagetest.Allocated(func() {
 		r.Reset(wire)
 		d.Reset(r)
 		require.Len(t, d.String(n), n)
@@ -389,7 +389,7 @@ func FuzzDecoder(f *testing.F) {
 			return o
 		}
 		want := decode(bytes.NewReader(wire))
-		for name, reader := range readers {
+		for name, reader := range messagetest.Readers {
 			require.Equal(t, want, decode(reader(bytes.NewReader(wire))), name)
 		}
 	})

@@ -29,16 +29,12 @@
 //
 // Both sides refuse what the table does not hold: invalid UTF-8, a bool that is neither 0 nor 1, an unknown
 // discriminator, a length or a count over the limit that the message sets. So a value has one encoding, and what was
-// accepted encodes to the bytes that it came from; only the maps, [Metadata] and [LegacyMetadata], may arrive in another
-// order or form than we send.
+// accepted encodes to the bytes that it came from; only the entries of [Metadata] may arrive in another order than we
+// send.
 // The encodings of string, []byte and UUID are those of Spacedrive's crate sd_p2p_proto.
 //
 // # Messages
 //
-//	Metadata        /sdp2p/2/meta: what a node says about itself
-//	Route           /sdp2p/2: the route that a stream is for
-//	LegacyMode      /sdp2p/1: the first byte of a stream
-//	LegacyIdentity  /sdp2p/1: a node's public key, alone
-//	LegacyMetadata  /sdp2p/1: metadata, as MessagePack
-//	LegacyHello     /sdp2p/1: public key and metadata
+//	Metadata  /sdp2p/2/meta: what a node says about itself
+//	Route     /sdp2p/2: the route that a stream is for
 package proto

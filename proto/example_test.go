@@ -163,16 +163,6 @@ func ExampleRoute() {
 	// proto: invalid route: U+000A is not printable
 }
 
-func ExampleLegacyMetadata_Fit() {
-	m := proto.LegacyMetadata{"name": "Laptop", "os": "Linux"}
-	for i := range 64 {
-		m[fmt.Sprintf("6ba7b810-9dad-11d1-80b4-00c04fd430%02x", i)] = strings.Repeat("A", 43)
-	}
-	fit := m.Fit(proto.MaxLegacyPeerMetadata)
-	fmt.Println(fit["name"], fit["os"], "and", len(fit)-2, "libraries")
-	// Output: Laptop Linux and 11 libraries
-}
-
 // Several messages on one stream, until it ends.
 func ExampleDecoder_Reset() {
 	var b []byte

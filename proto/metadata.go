@@ -30,7 +30,7 @@ var (
 	ErrMetadataDuplicate = fmt.Errorf("%w metadata: the key came twice", ErrInvalid)
 )
 
-// A MetadataError tells which entry of a [Metadata] or a [LegacyMetadata] is wrong, and how.
+// A MetadataError tells which entry of a [Metadata] is wrong, and how.
 type MetadataError struct {
 	Key string // the entry's key, as it came
 	Err error  // wraps ErrMetadataKey, ErrMetadataValue, ErrMetadataDuplicate or ErrUTF8

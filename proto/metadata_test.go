@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sdp2p/p2p/internal/messagetest"
 	"github.com/sdp2p/p2p/proto"
 	"github.com/stretchr/testify/require"
 )
@@ -33,7 +34,7 @@ func TestMetadata(t *testing.T) {
 			proto.Metadata{strings.Repeat("k", 64): strings.Repeat("v", 190)},
 		},
 	} {
-		t.Run(name, func(t *testing.T) { testMessage(t, []byte(test.wire), test.m) })
+		t.Run(name, func(t *testing.T) { messagetest.Test(t, []byte(test.wire), test.m) })
 	}
 }
 
@@ -53,8 +54,8 @@ func TestMetadataFull(t *testing.T) {
 	wire, err := m.AppendBinary(nil)
 	require.NoError(t, err)
 	require.Len(t, wire, proto.MaxMetadataSize)
-	testEncode(t, wire, m)
-	for name, reader := range readers {
+	messagetest.Encode(t, wire, m)
+	for name, reader := range messagetest.Readers {
 		var got proto.Metadata
 		require.NoError(t, got.DecodeFrom(proto.NewDecoder(reader(bytes.NewReader(wire)))), name)
 		require.Equal(t, m, got, name)
@@ -95,7 +96,7 @@ func TestMetadataRefused(t *testing.T) {
 		"too large": {large(fullMetadata(), "127"), proto.ErrInvalid, "proto: invalid metadata: size 8193 is over the limit of 8192"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			testRefusedEncode(t, test.m, test.target)
+			messagetest.RefusedEncode(t, test.m, test.target)
 			_, err := test.m.AppendBinary(nil)
 			require.Equal(t, err, test.m.Validate())
 			if test.text != "" {
@@ -103,7 +104,7 @@ func TestMetadataRefused(t *testing.T) {
 			}
 
 			// What is not sent is not accepted either.
-			err = testRefusedDecode(t, rawMetadata(test.m), func() message { return new(proto.Metadata) }, proto.ErrInvalid)
+			err = messagetest.RefusedDecode(t, rawMetadata(test.m), func() messagetest.Message { return new(proto.Metadata) }, proto.ErrInvalid)
 			if e, ok := err.(*proto.MetadataError); ok {
 				require.Contains(t, test.m, e.Key)
 			}
@@ -123,7 +124,7 @@ func rawMetadata(m map[string]string) []byte {
 
 func TestMetadataDuplicate(t *testing.T) {
 	wire := []byte("\x02\x00" + "\x01\x00k" + "\x01\x00v" + "\x01\x00k" + "\x01\x00v")
-	err := testRefusedDecode(t, wire, func() message { return new(proto.Metadata) }, proto.ErrMetadataDuplicate)
+	err := messagetest.RefusedDecode(t, wire, func() messagetest.Message { return new(proto.Metadata) }, proto.ErrMetadataDuplicate)
 	require.EqualError(t, err, `proto: invalid metadata: the key came twice: entry "k"`)
 }
 
@@ -162,7 +163,7 @@ func FuzzMetadata(f *testing.F) {
 	f.Add([]byte("\x02\x00" + "\x01\x00b" + "\x01\x002" + "\x01\x00a" + "\x01\x001"))
 	f.Add([]byte("\x02\x00" + "\x01\x00k" + "\x01\x00v" + "\x01\x00k" + "\x01\x00v"))
 	f.Fuzz(func(t *testing.T, wire []byte) {
-		fuzzMessage(t, wire, func(m proto.Metadata, wire []byte) bool { return bytes.Equal(wire, rawMetadata(m)) })
+		messagetest.Fuzz(t, wire, func(m proto.Metadata, wire []byte) bool { return bytes.Equal(wire, rawMetadata(m)) })
 		var m proto.Metadata
 		if m.DecodeFrom(proto.NewDecoder(bytes.NewReader(wire))) == nil {
 			require.NoError(t, m.Validate())

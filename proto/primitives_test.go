@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sdp2p/p2p/internal/messagetest"
 	"github.com/sdp2p/p2p/proto"
 	"github.com/stretchr/testify/require"
 )
@@ -30,8 +31,8 @@ func testField[T any](t *testing.T, wire string, v T, encode func([]byte, T) ([]
 	t.Helper()
 	b, err := hex.DecodeString(wire)
 	require.NoError(t, err)
-	testEncode(t, b, &field[T]{v, encode, decode})
-	for name, reader := range readers {
+	messagetest.Encode(t, b, &field[T]{v, encode, decode})
+	for name, reader := range messagetest.Readers {
 		f := field[T]{decode: decode}
 		require.NoError(t, f.DecodeFrom(proto.NewDecoder(reader(bytes.NewReader(b)))), name)
 		require.Equal(t, v, f.value, name)
@@ -211,7 +212,7 @@ func TestDecodeRefused(t *testing.T) {
 			"proto: invalid list: size 2147483648 is over the limit of 2"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for name, reader := range readers {
+			for name, reader := range messagetest.Readers {
 				d := proto.NewDecoder(reader(bytes.NewReader([]byte(test.wire))))
 				require.Zero(t, test.decode(d), name)
 				require.EqualError(t, d.Err(), test.want, name)

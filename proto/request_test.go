@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sdp2p/p2p/internal/messagetest"
 	"github.com/sdp2p/p2p/proto"
 	"github.com/stretchr/testify/require"
 )
@@ -31,7 +32,7 @@ func TestRequest(t *testing.T) {
 		"0300" + "612e62" + "0a00000000000000" + "00" +
 		"0400" + "e282ac63" + "1400000000000000" + "01" + "0500000000000000" + "0600000000000000")
 	require.NoError(t, err)
-	testMessage(t, wire, Request{ID: [16]byte([]byte("0123456789abcdef")), BlockSize: Block1M, Files: []File{
+	messagetest.Test(t, wire, Request{ID: [16]byte([]byte("0123456789abcdef")), BlockSize: Block1M, Files: []File{
 		{Name: "a.b", Size: 10},
 		{Name: "€c", Size: 20, Part: true, Start: 5, End: 6},
 	}})
@@ -41,7 +42,7 @@ func TestRequestLarge(t *testing.T) {
 	m := sampleRequest(MaxFiles)
 	wire, err := m.AppendBinary(nil)
 	require.NoError(t, err)
-	for name, reader := range readers {
+	for name, reader := range messagetest.Readers {
 		d := proto.NewDecoder(reader(bytes.NewReader(wire)))
 		var got Request
 		require.NoError(t, got.DecodeFrom(d), name)
@@ -50,19 +51,19 @@ func TestRequestLarge(t *testing.T) {
 }
 
 func TestRequestRefused(t *testing.T) {
-	fresh := func() message { return new(Request) }
+	fresh := func() messagetest.Message { return new(Request) }
 	id := strings.Repeat("\x00", 16)
 	var enum *proto.EnumError
-	err := testRefusedDecode(t, []byte(id+"\x03\x00"), fresh, proto.ErrInvalid)
+	err := messagetest.RefusedDecode(t, []byte(id+"\x03\x00"), fresh, proto.ErrInvalid)
 	require.ErrorAs(t, err, &enum)
 	require.Equal(t, proto.EnumError{Name: "block size", Value: 3}, *enum)
-	testRefusedDecode(t, []byte(id+"\x00\x01"+"\x01\x00\xFF"), fresh, proto.ErrUTF8)
-	testRefusedDecode(t, []byte(id+"\x00\x01"+"\x01\x00a12345678\x02"), fresh, proto.ErrBool)
+	messagetest.RefusedDecode(t, []byte(id+"\x00\x01"+"\x01\x00\xFF"), fresh, proto.ErrUTF8)
+	messagetest.RefusedDecode(t, []byte(id+"\x00\x01"+"\x01\x00a12345678\x02"), fresh, proto.ErrBool)
 
-	testRefusedEncode(t, &Request{BlockSize: 3}, proto.ErrInvalid)
-	testRefusedEncode(t, &Request{Files: make([]File, 256)}, proto.ErrInvalid)
-	testRefusedEncode(t, &Request{Files: []File{{Name: "a\xFF"}}}, proto.ErrUTF8)
-	testRefusedEncode(t, &Request{Files: []File{{Name: strings.Repeat("a", 256)}}}, proto.ErrInvalid)
+	messagetest.RefusedEncode(t, &Request{BlockSize: 3}, proto.ErrInvalid)
+	messagetest.RefusedEncode(t, &Request{Files: make([]File, 256)}, proto.ErrInvalid)
+	messagetest.RefusedEncode(t, &Request{Files: []File{{Name: "a\xFF"}}}, proto.ErrUTF8)
+	messagetest.RefusedEncode(t, &Request{Files: []File{{Name: strings.Repeat("a", 256)}}}, proto.ErrInvalid)
 }
 
 func FuzzRequest(f *testing.F) {
@@ -72,7 +73,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add(wire)
 	f.Add(wire[:len(wire)-20])
 	f.Fuzz(func(t *testing.T, wire []byte) {
-		fuzzMessage(t, wire, func(Request, []byte) bool { return true })
+		messagetest.Fuzz(t, wire, func(Request, []byte) bool { return true })
 	})
 }
 

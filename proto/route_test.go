@@ -4,13 +4,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sdp2p/p2p/internal/messagetest"
 	"github.com/sdp2p/p2p/proto"
 	"github.com/stretchr/testify/require"
 )
 
 func TestRoute(t *testing.T) {
 	for _, name := range []string{"e", "echo", "library/6ba7b810-9dad-11d1-80b4-00c04fd430c8", "größer als \u65e5\u672c\u8a9e", strings.Repeat("r", 255)} {
-		testMessage(t, append([]byte{byte(len(name))}, name...), proto.Route(name))
+		messagetest.Test(t, append([]byte{byte(len(name))}, name...), proto.Route(name))
 	}
 }
 
@@ -28,11 +29,11 @@ func TestRouteRefused(t *testing.T) {
 		"a\u202eb":               "proto: invalid route: U+202E is not printable",
 		"a\u2028b":               "proto: invalid route: U+2028 is not printable",
 	} {
-		testRefusedEncode(t, proto.Route(name), proto.ErrRoute)
+		messagetest.RefusedEncode(t, proto.Route(name), proto.ErrRoute)
 		require.EqualError(t, proto.Route(name).Validate(), text)
 		if len(name) <= 255 {
 			wire := append([]byte{byte(len(name))}, name...)
-			err := testRefusedDecode(t, wire, func() message { return new(proto.Route) }, proto.ErrRoute)
+			err := messagetest.RefusedDecode(t, wire, func() messagetest.Message { return new(proto.Route) }, proto.ErrRoute)
 			require.EqualError(t, err, text)
 		}
 	}
@@ -53,6 +54,6 @@ func FuzzRoute(f *testing.F) {
 	f.Add([]byte("\x02a\n"))
 	f.Add([]byte("\xFF" + strings.Repeat("r", 255)))
 	f.Fuzz(func(t *testing.T, wire []byte) {
-		fuzzMessage(t, wire, func(proto.Route, []byte) bool { return true })
+		messagetest.Fuzz(t, wire, func(proto.Route, []byte) bool { return true })
 	})
 }

@@ -12,6 +12,7 @@ import (
 	quicgo "github.com/quic-go/quic-go"
 
 	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/internal/v1"
 	"github.com/sdp2p/p2p/proto"
 )
 
@@ -23,7 +24,7 @@ var errClaim = errors.New("quic: the peer claims an identity that is not its own
 // openAncestor opens a stream to a node of the first implementation, on a new one of the connection: two round trips.
 func (c *conn) openAncestor(ctx context.Context, s *quicgo.Stream) (*stream, error) {
 	return c.callAncestor(ctx, s, func(st *stream, d *proto.Decoder) error {
-		if err := send(st, proto.LegacyStream, c.hello()); err != nil {
+		if err := send(st, v1.Stream, c.hello()); err != nil {
 			return err
 		}
 		metadata, err := c.hearAncestor(d)
@@ -46,10 +47,10 @@ func (c *conn) identifyAncestor(ctx context.Context) (metadata map[string]string
 		return nil, streamError(err)
 	}
 	st, err := c.callAncestor(ctx, s, func(st *stream, d *proto.Decoder) (err error) {
-		if err := send(st, proto.LegacyIdentify); err != nil {
+		if err := send(st, v1.Identify); err != nil {
 			return err
 		}
-		var id proto.LegacyIdentity
+		var id v1.Identity
 		if err := id.DecodeFrom(d); err != nil {
 			return err
 		}
@@ -120,16 +121,16 @@ func (c *conn) serveAncestor(st *stream) {
 // answerAncestor does the responder's part, and reports whether the stream is the application's now.
 func (c *conn) answerAncestor(st *stream) (handed bool, err error) {
 	d := proto.NewDecoder(st)
-	var mode proto.LegacyMode
+	var mode v1.Mode
 	if err := mode.DecodeFrom(d); err != nil {
 		return false, err
 	}
-	if mode == proto.LegacyIdentify {
-		if err := send(st, proto.LegacyIdentity(c.endpoint.scope.Node().Identity().Bytes())); err != nil {
+	if mode == v1.Identify {
+		if err := send(st, v1.Identity(c.endpoint.scope.Node().Identity().Bytes())); err != nil {
 			return false, err
 		}
 	}
-	var hello proto.LegacyHello
+	var hello v1.Hello
 	if err := hello.DecodeFrom(d); err != nil {
 		return false, err
 	}
@@ -143,7 +144,7 @@ func (c *conn) answerAncestor(st *stream) (handed bool, err error) {
 	if err := c.endpoint.scope.Stated(c.id, metadata); err != nil {
 		return false, err
 	}
-	if mode == proto.LegacyIdentify {
+	if mode == v1.Identify {
 		// Each side has discovered the other, for as long as they are connected.
 		return false, c.endpoint.listener.manual.discoveredBack(c, metadata)
 	}
@@ -153,18 +154,18 @@ func (c *conn) answerAncestor(st *stream) (handed bool, err error) {
 }
 
 // hello is what this node says of itself as the initiator.
-func (c *conn) hello() *proto.LegacyHello {
-	return &proto.LegacyHello{Identity: c.endpoint.scope.Node().Identity().Bytes(), Metadata: c.metadata()}
+func (c *conn) hello() *v1.Hello {
+	return &v1.Hello{Identity: c.endpoint.scope.Node().Identity().Bytes(), Metadata: c.metadata()}
 }
 
 // metadata is this node's metadata, as much as the first implementation takes.
-func (c *conn) metadata() proto.LegacyMetadata {
-	return proto.LegacyMetadata(c.endpoint.scope.Node().Metadata()).Fit(proto.MaxLegacyPeerMetadata)
+func (c *conn) metadata() v1.Metadata {
+	return v1.Metadata(c.endpoint.scope.Node().Metadata()).Fit(v1.MaxPeerMetadata)
 }
 
 // hearAncestor reads the responder's metadata.
 func (c *conn) hearAncestor(d *proto.Decoder) (map[string]string, error) {
-	var metadata proto.LegacyMetadata
+	var metadata v1.Metadata
 	if err := metadata.DecodeFrom(d); err != nil {
 		return nil, err
 	}
@@ -172,7 +173,7 @@ func (c *conn) hearAncestor(d *proto.Decoder) (map[string]string, error) {
 }
 
 // valid leaves out entries that break rules which are younger than the first implementation.
-func (c *conn) valid(metadata proto.LegacyMetadata) map[string]string {
+func (c *conn) valid(metadata v1.Metadata) map[string]string {
 	kept := map[string]string{}
 	for key, value := range metadata {
 		if err := errors.Join(proto.ValidateMetadataKey(key), proto.ValidateMetadataValue(key, value)); err != nil {

@@ -29,7 +29,7 @@ allow identity
 allow proto
 allow mdns p2p identity proto internal/dnssd
 allow mdns/scan mdns internal/dns
-allow quic p2p identity proto internal/backoff
+allow quic p2p identity proto internal/backoff internal/v1
 allow tunnel identity internal/turn
 allow block identity proto
 allow library p2p identity proto tunnel internal/backoff
@@ -41,6 +41,8 @@ allow internal/dnssd internal/dns internal/backoff
 allow internal/dns
 allow internal/backoff
 allow internal/turn
+allow internal/v1 proto
+allow internal/messagetest proto
 allow internal/netlab
 
 # An app that uses only the core and the test network links no networking library.

@@ -18,6 +18,7 @@ import (
 	manet "github.com/multiformats/go-multiaddr/net"
 	"github.com/multiformats/go-multistream"
 
+	"github.com/sdp2p/p2p/internal/v1"
 	"github.com/sdp2p/p2p/proto"
 )
 
@@ -68,35 +69,35 @@ func openAncestor(ctx context.Context, h host.Host, to peer.ID) (network.Stream,
 }
 
 // metadata is what both sides tell of themselves: as much as a node does.
-var metadata = proto.LegacyMetadata{"name": "A laptop", "operating_system": "linux", "os": "Linux", "device_model": "XPS 13", "version": "1.0.0"}
+var metadata = v1.Metadata{"name": "A laptop", "operating_system": "linux", "os": "Linux", "device_model": "XPS 13", "version": "1.0.0"}
 
 func introduce(s io.ReadWriter, own peer.ID) error {
 	id, err := remoteIdentity(own)
 	if err != nil {
 		return err
 	}
-	b, err := proto.LegacyStream.AppendBinary(nil)
+	b, err := v1.Stream.AppendBinary(nil)
 	if err != nil {
 		return err
 	}
-	if b, err = (&proto.LegacyHello{Identity: id, Metadata: metadata}).AppendBinary(b); err != nil {
+	if b, err = (&v1.Hello{Identity: id, Metadata: metadata}).AppendBinary(b); err != nil {
 		return err
 	}
 	if _, err := s.Write(b); err != nil {
 		return err
 	}
-	var theirs proto.LegacyMetadata
+	var theirs v1.Metadata
 	return theirs.DecodeFrom(proto.NewDecoder(s))
 }
 
 // welcome is the other side of introduce.
 func welcome(s io.ReadWriter, from peer.ID) error {
 	d := proto.NewDecoder(s)
-	var mode proto.LegacyMode
+	var mode v1.Mode
 	if err := mode.DecodeFrom(d); err != nil {
 		return err
 	}
-	var hello proto.LegacyHello
+	var hello v1.Hello
 	if err := hello.DecodeFrom(d); err != nil {
 		return err
 	}
@@ -111,7 +112,7 @@ func welcome(s io.ReadWriter, from peer.ID) error {
 	return err
 }
 
-func remoteIdentity(p peer.ID) (id proto.LegacyIdentity, err error) {
+func remoteIdentity(p peer.ID) (id v1.Identity, err error) {
 	key, err := p.ExtractPublicKey()
 	if err != nil {
 		return id, err

@@ -1,4 +1,6 @@
-package proto_test
+// Package messagetest tests messages that are encoded and decoded by package
+// proto.
+package messagetest
 
 import (
 	"bufio"
@@ -11,18 +13,19 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"github.com/sdp2p/p2p/proto"
 	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/proto"
 )
 
-// A message is what every message of the package is, seen through a pointer to it.
-type message interface {
+// A Message is a message, seen through a pointer to it.
+type Message interface {
 	encoding.BinaryAppender
 	DecodeFrom(d *proto.Decoder) error
 }
 
-// readers are the ways in which a stream may deliver its bytes.
-var readers = map[string]func(io.Reader) io.Reader{
+// Readers are the ways in which a stream may deliver its bytes.
+var Readers = map[string]func(io.Reader) io.Reader{
 	"plain":             func(r io.Reader) io.Reader { return r },
 	"one byte":          iotest.OneByteReader,
 	"half":              iotest.HalfReader,
@@ -33,15 +36,16 @@ var readers = map[string]func(io.Reader) io.Reader{
 	"buffered one byte": func(r io.Reader) io.Reader { return bufio.NewReader(iotest.OneByteReader(r)) },
 }
 
-// testMessage checks all that is promised of a message: m encodes to wire, and wire decodes to m, by way of every kind
-// of reader, and nothing behind it is read; every cut is noticed.
-func testMessage[T any, M interface {
+// Test checks all that is promised of a message: m encodes to wire, and wire
+// decodes to m, by way of every kind of reader, and nothing behind it is read;
+// every cut is noticed.
+func Test[T any, M interface {
 	*T
-	message
+	Message
 }](t *testing.T, wire []byte, m T) {
 	t.Helper()
-	testEncode(t, wire, M(&m))
-	for name, reader := range readers {
+	Encode(t, wire, M(&m))
+	for name, reader := range Readers {
 		t.Run(name, func(t *testing.T) {
 			trailer := []byte("behind")
 			r := reader(io.MultiReader(bytes.NewReader(wire), bytes.NewReader(trailer)))
@@ -69,8 +73,9 @@ func testMessage[T any, M interface {
 	}
 }
 
-// testEncode checks that m appends wire and keeps what was there, without allocating where there is room.
-func testEncode(t *testing.T, wire []byte, m encoding.BinaryAppender) {
+// Encode checks that m appends wire and keeps what was there, without
+// allocating where there is room.
+func Encode(t *testing.T, wire []byte, m encoding.BinaryAppender) {
 	t.Helper()
 	prefix := []byte("prefix")
 	b, err := m.AppendBinary(bytes.Clone(prefix))
@@ -83,8 +88,9 @@ func testEncode(t *testing.T, wire []byte, m encoding.BinaryAppender) {
 	require.Zero(t, testing.AllocsPerRun(100, func() { b, _ = m.AppendBinary(b[:0]) }), "allocations")
 }
 
-// testRefusedEncode checks that m is refused with target, and that the buffer comes back as it was.
-func testRefusedEncode(t *testing.T, m encoding.BinaryAppender, target error) {
+// RefusedEncode checks that m is refused with target, and that the buffer comes
+// back as it was.
+func RefusedEncode(t *testing.T, m encoding.BinaryAppender, target error) {
 	t.Helper()
 	prefix := []byte("prefix")
 	b, err := m.AppendBinary(prefix)
@@ -93,12 +99,13 @@ func testRefusedEncode(t *testing.T, m encoding.BinaryAppender, target error) {
 	require.Equal(t, []byte("prefix"), b)
 }
 
-// testRefusedDecode checks that wire is refused with an error that target, a pointer or a sentinel, matches, by way of
-// every kind of reader, and returns the error.
-func testRefusedDecode(t *testing.T, wire []byte, fresh func() message, target error) error {
+// RefusedDecode checks that wire is refused with an error that target, a
+// pointer or a sentinel, matches, by way of every kind of reader, and returns
+// the error.
+func RefusedDecode(t *testing.T, wire []byte, fresh func() Message, target error) error {
 	t.Helper()
 	var err error
-	for name, reader := range readers {
+	for name, reader := range Readers {
 		err = fresh().DecodeFrom(proto.NewDecoder(reader(bytes.NewReader(wire))))
 		require.ErrorIs(t, err, target, name)
 		require.ErrorIs(t, err, proto.ErrInvalid, name)
@@ -106,16 +113,17 @@ func testRefusedDecode(t *testing.T, wire []byte, fresh func() message, target e
 	return err
 }
 
-// fuzzMessage checks, for whatever is accepted, that it encodes, to the same bytes if canonical, and that these decode
-// to the same value; and that all readers agree about it.
-func fuzzMessage[T any, M interface {
+// Fuzz checks, for whatever is accepted, that it encodes, to the same bytes if
+// canonical, and that these decode to the same value; and that all readers
+// agree about it.
+func Fuzz[T any, M interface {
 	*T
-	message
+	Message
 }](t *testing.T, wire []byte, canonical func(m T, wire []byte) bool) {
 	var m T
 	r := bytes.NewReader(wire)
 	err := M(&m).DecodeFrom(proto.NewDecoder(r))
-	for name, reader := range readers {
+	for name, reader := range Readers {
 		var other T
 		require.Equal(t, err, M(&other).DecodeFrom(proto.NewDecoder(reader(bytes.NewReader(wire)))), name)
 		require.Equal(t, m, other, name)
@@ -137,8 +145,9 @@ func fuzzMessage[T any, M interface {
 	require.Equal(t, m, again)
 }
 
-// allocated returns how many bytes f allocates: the least of a few runs, since the runtime allocates as well.
-func allocated(f func()) uint64 {
+// Allocated returns how many bytes f allocates: the least of a few runs, since
+// the runtime allocates as well.
+func Allocated(f func()) uint64 {
 	least := uint64(math.MaxUint64)
 	for range 4 {
 		var before, after runtime.MemStats

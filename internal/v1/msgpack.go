@@ -1,13 +1,17 @@
-package proto
+package v1
 
 import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"unicode/utf8"
+
+	"github.com/sdp2p/p2p/proto"
 )
 
-// The part of MessagePack (https://github.com/msgpack/msgpack/blob/master/spec.md) that a map of strings to strings
-// takes. Its lengths are big-endian.
+// The part of MessagePack
+// (https://github.com/msgpack/msgpack/blob/master/spec.md) that a map of
+// strings to strings takes. Its lengths are big-endian.
 const (
 	msgpackFixmap = 0x80 // to 0x8F, the low 4 bits are the count
 	msgpackMap16  = 0xDE // a 2-byte count follows
@@ -44,7 +48,8 @@ func msgpackStringSize(s string) int {
 	}
 }
 
-// appendMsgpackMap appends the head of a map of n entries, at most 65535, in its shortest form.
+// appendMsgpackMap appends the head of a map of n entries, at most 65535, in
+// its shortest form.
 func appendMsgpackMap(b []byte, n int) []byte {
 	if n <= 15 {
 		return append(b, msgpackFixmap|byte(n))
@@ -75,11 +80,11 @@ func parseMsgpackMap(p []byte) (map[string]string, error) {
 		if r.err != nil {
 			break
 		}
-		if !validUTF8([]byte(key)) || !validUTF8([]byte(value)) {
-			return nil, &MetadataError{key, ErrUTF8}
+		if !utf8.ValidString(key) || !utf8.ValidString(value) {
+			return nil, &proto.MetadataError{Key: key, Err: proto.ErrUTF8}
 		}
 		if _, ok := m[key]; ok {
-			return nil, &MetadataError{key, ErrMetadataDuplicate}
+			return nil, &proto.MetadataError{Key: key, Err: proto.ErrMetadataDuplicate}
 		}
 		m[key] = value
 	}
@@ -97,11 +102,12 @@ type msgpackReader struct {
 
 func (r *msgpackReader) fail(format string, args ...any) {
 	if r.err == nil {
-		r.err = fmt.Errorf("%w: %s", ErrLegacyMetadata, fmt.Sprintf(format, args...))
+		r.err = fmt.Errorf("%w: %s", ErrMetadata, fmt.Sprintf(format, args...))
 	}
 }
 
-// mapHead takes the head of a map and returns the number of its entries, of which each takes at least 2 bytes.
+// mapHead takes the head of a map and returns the number of its entries, of
+// which each takes at least 2 bytes.
 func (r *msgpackReader) mapHead() int {
 	var n uint64
 	switch c := r.uint(1); {
