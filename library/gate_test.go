@@ -270,7 +270,7 @@ func TestCutHandshake(t *testing.T) {
 			} {
 				s, session := b.stream(t, a.id.Remote())
 				session.Stream = &limited{Conn: s, left: n, end: func() { end(s) }}
-				c, err := tunnel.Initiator(t.Context(), session, b.credential(), to)
+				c, err := tunnel.Open(t.Context(), session, b.credential(), to)
 				if n < m1 {
 					require.ErrorIs(t, err, tunnel.ErrHandshake, n)
 					continue

@@ -165,7 +165,7 @@ func (d *device) raw(t testing.TB, to *device, wrap func(*p2p.Stream) net.Conn) 
 	if wrap != nil {
 		session.Stream = wrap(s)
 	}
-	c, err := tunnel.Initiator(t.Context(), session, d.credential(), tunnel.Member{Instance: to.instance.Remote(), Node: to.id.Remote()})
+	c, err := tunnel.Open(t.Context(), session, d.credential(), tunnel.Member{Instance: to.instance.Remote(), Node: to.id.Remote()})
 	require.NoError(t, err)
 	return c
 }

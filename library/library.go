@@ -217,7 +217,7 @@ func (l *Library) Handle(route string, h HandlerFunc) {
 
 // Open opens a tunnel to a member, by its instance, and names a route there. It connects if need be. ctx bounds the opening.
 //
-// It fails with [ErrNoMember]; with a *[p2p.DialError] if the member's node cannot be reached; with what [tunnel.Initiator]
+// It fails with [ErrNoMember]; with a *[p2p.DialError] if the member's node cannot be reached; with what [tunnel.Open]
 // returns, such as [tunnel.ErrHandshake] if it does not take us for a member. That the member does not serve the route is
 // noticed by the first read, which fails with [p2p.ErrNoRoute].
 func (l *Library) Open(ctx context.Context, instance identity.RemoteIdentity, route string) (*tunnel.Conn, error) {
@@ -305,7 +305,7 @@ func (l *Library) tunnel(ctx context.Context, instance identity.RemoteIdentity) 
 			return nil, err
 		}
 		var c *tunnel.Conn
-		c, err = tunnel.Initiator(ctx, session, credential, tunnel.Member{Instance: m.Instance, Node: m.Node})
+		c, err = tunnel.Open(ctx, session, credential, tunnel.Member{Instance: m.Instance, Node: m.Node})
 		if err == nil {
 			err = l.enter(c, credential)
 		}

@@ -35,7 +35,7 @@ func sameSecret(t testing.TB, devices ...*device) {
 // with returns the device with another secret, as it had it at another time.
 func (d *device) with(t testing.TB, to *device, s library.Secret) error {
 	_, session := d.stream(t, to.id.Remote())
-	c, err := tunnel.Initiator(t.Context(), session, tunnel.NewCredential(d.lib.ID(), d.instance, s),
+	c, err := tunnel.Open(t.Context(), session, tunnel.NewCredential(d.lib.ID(), d.instance, s),
 		tunnel.Member{Instance: to.instance.Remote(), Node: to.id.Remote()})
 	if err != nil {
 		return err

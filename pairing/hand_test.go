@@ -63,7 +63,7 @@ func (d *device) present(t testing.TB, ticket pairing.Ticket) (*tunnel.Conn, err
 	t.Helper()
 	session, err := library.Session(d.P2P, d.open(t, ticket.Node, pairing.Route))
 	require.NoError(t, err)
-	c, err := tunnel.Initiator(t.Context(), session, tunnel.NewCredentialFor(purpose, d.id, pskOf(t, ticket)),
+	c, err := tunnel.Open(t.Context(), session, tunnel.NewCredentialFor(purpose, d.id, pskOf(t, ticket)),
 		tunnel.Member{Instance: ticket.Node, Node: ticket.Node})
 	if err == nil {
 		t.Cleanup(func() { c.Abort(context.Canceled) })

@@ -177,7 +177,7 @@ func TestOtherKeys(t *testing.T) {
 		} {
 			session, err := library.Session(b.P2P, b.open(t, a.Identity(), pairing.Route))
 			require.NoError(t, err)
-			_, err = tunnel.Initiator(t.Context(), session, with, tunnel.Member{Instance: a.Identity(), Node: a.Identity()})
+			_, err = tunnel.Open(t.Context(), session, with, tunnel.Member{Instance: a.Identity(), Node: a.Identity()})
 			require.ErrorIs(t, err, p2p.ErrTunnelRefused, name)
 			pass(time.Second)
 		}

@@ -147,7 +147,7 @@ func open(ctx context.Context, node *p2p.P2P, t Ticket, with *tunnel.Credential)
 		s.Reset(p2p.ErrTunnelRefused)
 		return nil, err
 	}
-	return tunnel.Initiator(ctx, session, with, tunnel.Member{Instance: t.Node, Node: t.Node})
+	return tunnel.Open(ctx, session, with, tunnel.Member{Instance: t.Node, Node: t.Node})
 }
 
 // wait waits until something new is heard of a peer, or longer, and reports whether ctx is not done.

@@ -83,7 +83,7 @@ func BenchmarkHandshake(b *testing.B) {
 			c, _ := w.responder.Accept(b.Context(), w.accepting(y))
 			done <- c
 		}()
-		i, err := Initiator(b.Context(), w.session(x), ic, w.to())
+		i, err := Open(b.Context(), w.session(x), ic, w.to())
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -1,9 +1,9 @@
 // Package tunnel is a stream inside a stream, between two instances of a library: both prove that they hold their keys,
 // and nobody between them reads or changes anything, not even with the stolen key of a node.
 //
-//	conn, err := tunnel.Initiator(ctx, session, credential, member)   // one side
-//	conn, err := responder.Accept(ctx, session)                       // the other one; responder is the node's
-//	conn.Write(data)                                                  // a net.Conn with CloseWrite
+//	conn, err := tunnel.Open(ctx, session, credential, member) // one side
+//	conn, err := responder.Accept(ctx, session)                // the other side, with its node's Responder
+//	conn.Write(data)                                           // a net.Conn with CloseWrite
 //
 // Most programs use package library, which makes sessions of a node's streams, keeps members, and opens tunnels to them.
 //
@@ -23,9 +23,10 @@
 //	M1  98 bytes  'T', version 1, e (32), encrypted s (48), tag (16)
 //	M2  48 bytes  e (32), tag (16)
 //
-// The responder knows who claims to be there from M1, but M1 can be replayed: it returns a tunnel, and sends data, only
-// after the initiator's confirmation, which is its record 0. It refuses without a reason, and after 250 ms or a
-// multiple of that.
+// The responder learns from M1 who claims to be there, but M1 can be replayed: it
+// returns a tunnel, and sends data, only after the initiator's confirmation,
+// which is the initiator's record 0. A refusal gives no reason, and always comes
+// at a multiple of 250 ms.
 //
 // # Records
 //

@@ -15,7 +15,7 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// outcome is what Accept or Initiator returned.
+// outcome is what Accept or Open returned.
 type outcome struct {
 	c   *Conn
 	err error
@@ -33,7 +33,7 @@ func (w *world) accept(ctx context.Context, s Session) <-chan outcome {
 func (w *world) initiateWith(ctx context.Context, s Session) <-chan outcome {
 	o := make(chan outcome, 1)
 	go func() {
-		c, err := Initiator(ctx, s, w.credential(w.iInstance), w.to())
+		c, err := Open(ctx, s, w.credential(w.iInstance), w.to())
 		o <- outcome{c, err}
 	}()
 	return o
@@ -57,14 +57,14 @@ func TestInitiatorRequires(t *testing.T) {
 		"a member without one": {Instance: w.rInstance.Remote()},
 	} {
 		a, _ := link(1 << 10)
-		c, err := Initiator(t.Context(), w.session(a), w.credential(w.iInstance), to)
+		c, err := Open(t.Context(), w.session(a), w.credential(w.iInstance), to)
 		outcome{c, err}.failed(t, a, ErrUnauthorized, name)
 		require.Zero(t, a.bytes.Load(), name)
 	}
 	a, _ := link(1 << 10)
 	s := w.session(a)
 	s.Remote = identity.RemoteIdentity{}
-	c, err := Initiator(t.Context(), s, w.credential(w.iInstance), Member{Instance: w.rInstance.Remote()})
+	c, err := Open(t.Context(), s, w.credential(w.iInstance), Member{Instance: w.rInstance.Remote()})
 	outcome{c, err}.failed(t, a, ErrUnauthorized)
 	require.Zero(t, a.bytes.Load())
 }
@@ -286,7 +286,7 @@ func TestInTheMiddle(t *testing.T) {
 			io.ReadFull(m, m1)
 			m.Write(m1[2:50])
 		}()
-		c, err := Initiator(t.Context(), s, w.credential(w.iInstance), to)
+		c, err := Open(t.Context(), s, w.credential(w.iInstance), to)
 		outcome{c, err}.failed(t, a, ErrHandshake)
 	})
 }
@@ -458,7 +458,7 @@ func TestAgreementIsKept(t *testing.T) {
 	for range 3 {
 		a, b := link(256)
 		accepted := w.accept(t.Context(), w.accepting(b))
-		i, err := Initiator(t.Context(), w.session(a), c, w.to())
+		i, err := Open(t.Context(), w.session(a), c, w.to())
 		require.NoError(t, err)
 		_, err = i.Write([]byte("hello"))
 		require.NoError(t, err)
@@ -480,7 +480,7 @@ func TestAgreementIsKept(t *testing.T) {
 	stranger := w.credential(named(t, "stranger"))
 	a, b := link(256)
 	accepted := w.accept(t.Context(), w.accepting(b))
-	_, err := Initiator(t.Context(), w.session(a), stranger, w.to())
+	_, err := Open(t.Context(), w.session(a), stranger, w.to())
 	require.ErrorIs(t, err, ErrHandshake)
 	require.ErrorIs(t, (<-accepted).err, ErrUnauthorized)
 	require.Empty(t, stranger.agreed)

@@ -144,7 +144,7 @@ func resetOf(c net.Conn) func() {
 }
 
 func (w *world) initiate(t testing.TB, c net.Conn) (*Conn, error) {
-	return Initiator(t.Context(), w.session(c), w.credential(w.iInstance), w.to())
+	return Open(t.Context(), w.session(c), w.credential(w.iInstance), w.to())
 }
 
 // open makes a tunnel over a stream.

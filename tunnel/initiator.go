@@ -13,13 +13,17 @@ import (
 // handshakeTime bounds a handshake as a whole, on either side.
 const handshakeTime = 10 * time.Second
 
-// Initiator opens a tunnel to a member of the library: to that instance, on that node. It takes one round trip, and at
-// most 10 s. The first data, if written within 5 ms, travel with what completes the handshake at the other end.
+// Open opens a tunnel to a member of the library: to that instance, on that
+// node, whose [Responder] accepts it. It takes one round trip, and at most 10 s.
+// The first data, if written within 5 ms, travel with the message that completes
+// the handshake at the other end.
 //
-// It fails with [ErrUnauthorized] if the session's node is not the member's, or the member is ourselves; with
-// [ErrHandshake], which wraps the stream's error, if the responder does not answer as that member would: it gives no
-// reason; with [ErrTimeout]; or with an error that wraps ctx's. The session is reset then.
-func Initiator(ctx context.Context, s Session, c *Credential, to Member) (*Conn, error) {
+// It fails with [ErrUnauthorized] if the session's node is not the member's, or
+// the member is ourselves; with [ErrHandshake], which wraps the stream's error,
+// if the responder does not answer as that member would: it gives no reason;
+// with [ErrTimeout]; or with an error that wraps ctx's. The session is reset
+// then.
+func Open(ctx context.Context, s Session, c *Credential, to Member) (*Conn, error) {
 	t, err := initiate(ctx, s, c, to, nil)
 	if err != nil {
 		s.reset()

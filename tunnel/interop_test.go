@@ -124,7 +124,7 @@ func TestReferenceInitiates(t *testing.T) {
 	talk(t, a, c, out, in)
 }
 
-// The reference as the responder talks to an Initiator.
+// The reference as the responder talks to Open.
 func TestReferenceAccepts(t *testing.T) {
 	w := newWorld(t)
 	a, b := net.Pipe()

@@ -28,7 +28,7 @@ func TestPurpose(t *testing.T) {
 				}
 				done <- err
 			}()
-			c, err := Initiator(t.Context(), w.session(a), initiator, w.to())
+			c, err := Open(t.Context(), w.session(a), initiator, w.to())
 			if responder.purpose == initiator.purpose {
 				require.NoError(t, err)
 				require.NoError(t, c.confirmNow())

@@ -315,7 +315,7 @@ func TestBadKeys(t *testing.T) {
 		require.ErrorIs(t, err, identity.ErrInvalid, k.Why)
 		require.Zero(t, id)
 		a, _ := link(1 << 10)
-		_, err = Initiator(t.Context(), w.session(a), w.credential(w.iInstance), Member{id, w.rNode.Remote()})
+		_, err = Open(t.Context(), w.session(a), w.credential(w.iInstance), Member{id, w.rNode.Remote()})
 		require.ErrorIs(t, err, ErrUnauthorized, k.Why)
 		require.Zero(t, a.bytes.Load())
 		require.EqualValues(t, 1, a.resets.Load())

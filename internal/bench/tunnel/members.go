@@ -61,7 +61,7 @@ func (m *members) Allow(context.Context, [16]byte, tunnel.Member) bool { return 
 // that is what the responder's proof comes with.
 func (m *members) open(ctx context.Context, a, b net.Conn) (i, r *tunnel.Conn, err error) {
 	err = both(a, b, func() (err error) {
-		i, err = tunnel.Initiator(ctx, tunnel.Session{Stream: a, Local: m.from.Node, Remote: m.to.Node, Binding: m.binding}, m.opener, m.to)
+		i, err = tunnel.Open(ctx, tunnel.Session{Stream: a, Local: m.from.Node, Remote: m.to.Node, Binding: m.binding}, m.opener, m.to)
 		if err == nil {
 			_, err = i.Write([]byte{0})
 		}
