@@ -9,6 +9,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/sdp2p/p2p/identity"
 )
 
@@ -93,19 +95,25 @@ func Receive(ctx context.Context, stream net.Conn, decide func(context.Context, 
 	return r.outcome(err, opts.AllowIncomplete)
 }
 
+// A tunnelConn is what from asks of a tunnel between instances of a library.
+type tunnelConn interface {
+	Instance() identity.RemoteIdentity
+	Library() uuid.UUID
+}
+
+// A nodeConn is what from asks of a stream between nodes.
+type nodeConn interface {
+	RemoteIdentity() identity.RemoteIdentity
+}
+
 // from returns a name for the other end of a stream, and for the library that it
 // shares. It is empty if the stream does not know.
 func from(stream net.Conn) string {
 	switch s := stream.(type) {
-	case interface {
-		Instance() identity.RemoteIdentity
-		Library() [16]byte
-	}:
+	case tunnelConn:
 		library := s.Library()
 		return "library " + string(library[:]) + s.Instance().String()
-	case interface {
-		RemoteIdentity() identity.RemoteIdentity
-	}:
+	case nodeConn:
 		return "node " + s.RemoteIdentity().String()
 	}
 	return ""

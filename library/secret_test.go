@@ -252,7 +252,7 @@ func (m deaf) Member(*tunnel.Credential, [32]byte) (tunnel.Member, bool) { retur
 
 func (m deaf) Knows(identity.RemoteIdentity) bool { return true }
 
-func (m deaf) Allow(context.Context, [16]byte, tunnel.Member) bool { return true }
+func (m deaf) Allow(context.Context, uuid.UUID, tunnel.Member) bool { return true }
 
 // A member that does not take the secret keeps the others waiting for no longer than 10 s.
 func TestHandOutStalls(t *testing.T) {

@@ -7,6 +7,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/proto"
@@ -114,7 +116,7 @@ func (d *directory) Knows(node identity.RemoteIdentity) bool {
 }
 
 // Allow asks the node.
-func (d *directory) Allow(ctx context.Context, library [16]byte, m tunnel.Member) bool {
+func (d *directory) Allow(ctx context.Context, library uuid.UUID, m tunnel.Member) bool {
 	node := (*Libraries)(d).running()
 	return node != nil && node.Allows(ctx, p2p.Request{Action: p2p.OpenTunnel, Peer: m.Node, Library: library, Instance: m.Instance}) == nil
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
@@ -81,8 +82,8 @@ func (o openDoor) Credentials() []*tunnel.Credential { return []*tunnel.Credenti
 func (o openDoor) Member(*tunnel.Credential, [32]byte) (tunnel.Member, bool) {
 	return tunnel.Member{Instance: o.node, Node: o.node}, true
 }
-func (o openDoor) Knows(identity.RemoteIdentity) bool                  { return true }
-func (o openDoor) Allow(context.Context, [16]byte, tunnel.Member) bool { return true }
+func (o openDoor) Knows(identity.RemoteIdentity) bool                   { return true }
+func (o openDoor) Allow(context.Context, uuid.UUID, tunnel.Member) bool { return true }
 func accept(s *p2p.Stream, node *p2p.P2P, with *tunnel.Credential) (*tunnel.Conn, error) {
 	session, err := library.Session(node, s)
 	if err != nil {

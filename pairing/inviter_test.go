@@ -172,7 +172,7 @@ func TestOtherKeys(t *testing.T) {
 		for name, with := range map[string]*tunnel.Credential{
 			"another key":     tunnel.NewCredentialFor(purpose, identity.New(), pskOf(t, i.Ticket())),
 			"another purpose": tunnel.NewCredentialFor([16]byte{}, b.id, pskOf(t, i.Ticket())),
-			"a library's":     tunnel.NewCredential([16]byte{}, b.id, pskOf(t, i.Ticket())),
+			"a library's":     tunnel.NewCredential(uuid.UUID{}, b.id, pskOf(t, i.Ticket())),
 			"no secret":       tunnel.NewCredentialFor(purpose, b.id, [32]byte{}),
 		} {
 			session, err := library.Session(b.P2P, b.open(t, a.Identity(), pairing.Route))

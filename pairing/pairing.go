@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/library"
@@ -285,7 +287,7 @@ func (d *directory) Member(_ *tunnel.Credential, key [32]byte) (tunnel.Member, b
 func (d *directory) Knows(identity.RemoteIdentity) bool { return false }
 
 // Allow returns true: the app was asked about the stream.
-func (d *directory) Allow(context.Context, [16]byte, tunnel.Member) bool { return true }
+func (d *directory) Allow(context.Context, uuid.UUID, tunnel.Member) bool { return true }
 
 func nameOf(scope *p2p.Scope) string {
 	return proto.CutString(scope.Node().Metadata()["name"], maxName)

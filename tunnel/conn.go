@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/turn"
 )
@@ -68,7 +70,7 @@ func newConn(s Session, c *Credential, m Member, hash []byte, in, out *sealer) *
 }
 
 // Library returns the library that the tunnel belongs to.
-func (c *Conn) Library() [16]byte { return c.with.library }
+func (c *Conn) Library() uuid.UUID { return c.with.library }
 
 // Instance returns the peer's instance of the library, which the tunnel has authenticated.
 func (c *Conn) Instance() identity.RemoteIdentity { return c.member.Instance }

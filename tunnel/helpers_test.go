@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p/identity"
@@ -18,19 +19,19 @@ import (
 type directory struct {
 	mu          sync.Mutex
 	credentials []*Credential
-	members     map[[16]byte]map[[32]byte]Member
+	members     map[uuid.UUID]map[[32]byte]Member
 	gone        map[identity.RemoteIdentity]bool         // are no members any more
 	allow       func(ctx context.Context, m Member) bool // nil: yes
 	lookup      func()                                   // is called by Member, if not nil
 }
 
-func (d *directory) add(t testing.TB, library [16]byte, m Member) {
+func (d *directory) add(t testing.TB, library uuid.UUID, m Member) {
 	p, err := m.Instance.X25519()
 	require.NoError(t, err)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.members == nil {
-		d.members = map[[16]byte]map[[32]byte]Member{}
+		d.members = map[uuid.UUID]map[[32]byte]Member{}
 	}
 	if d.members[library] == nil {
 		d.members[library] = map[[32]byte]Member{}
@@ -76,7 +77,7 @@ func (d *directory) Knows(node identity.RemoteIdentity) bool {
 	return false
 }
 
-func (d *directory) Allow(ctx context.Context, _ [16]byte, m Member) bool {
+func (d *directory) Allow(ctx context.Context, _ uuid.UUID, m Member) bool {
 	d.mu.Lock()
 	allow := d.allow
 	d.mu.Unlock()
@@ -100,7 +101,7 @@ var plenty = Limits{PeerInFlight: 1000, PeerPerSecond: 1 << 20, InFlight: 10000,
 type world struct {
 	iNode, rNode         identity.Identity
 	iInstance, rInstance identity.Identity
-	library              [16]byte
+	library              uuid.UUID
 	secret               [32]byte
 	binding              [32]byte
 	dir                  *directory
@@ -111,7 +112,7 @@ func newWorld(t testing.TB) *world {
 	w := &world{
 		iNode: named(t, "initiator's node"), iInstance: named(t, "initiator's instance"),
 		rNode: named(t, "responder's node"), rInstance: named(t, "responder's instance"),
-		library: [16]byte{'l', 'i', 'b'}, secret: [32]byte(seedOf("secret")), binding: [32]byte(seedOf("exporter")),
+		library: uuid.UUID{'l', 'i', 'b'}, secret: [32]byte(seedOf("secret")), binding: [32]byte(seedOf("exporter")),
 	}
 	w.dir = &directory{credentials: []*Credential{w.credential(w.rInstance)}}
 	w.dir.add(t, w.library, Member{w.iInstance.Remote(), w.iNode.Remote()})

@@ -4,6 +4,7 @@ import (
 	"io"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 )
 
@@ -12,7 +13,7 @@ func TestPurpose(t *testing.T) {
 	w := newWorld(t)
 	w.library, w.secret = [16]byte{}, [32]byte{}
 	other := NewCredentialFor([16]byte([]byte("another purpose!")), w.rInstance, w.secret)
-	w.dir.members = map[[16]byte]map[[32]byte]Member{}
+	w.dir.members = map[uuid.UUID]map[[32]byte]Member{}
 	w.dir.add(t, w.library, Member{w.iInstance.Remote(), w.iNode.Remote()})
 	for _, responder := range []*Credential{w.credential(w.rInstance), other} {
 		for _, initiator := range []*Credential{

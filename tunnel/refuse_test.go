@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p/identity"
@@ -152,7 +153,7 @@ func refusals(t *testing.T) (all []refusal) {
 	add("no member", ErrUnauthorized, nil, meet(func(_ *testing.T, w *world) { w.dir.remove(w.iInstance.Remote()) }))
 	add("member of another library", ErrUnauthorized, nil, meet(func(t *testing.T, w *world) {
 		w.dir.members = nil
-		w.dir.add(t, [16]byte{'o'}, Member{w.iInstance.Remote(), w.iNode.Remote()})
+		w.dir.add(t, uuid.UUID{'o'}, Member{w.iInstance.Remote(), w.iNode.Remote()})
 	}))
 	add("member from another node", ErrUnauthorized, between("another node", "responder's node"), func(t *testing.T, w *world, s *Session) {
 		s.Remote = named(t, "another node").Remote()

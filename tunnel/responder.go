@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/flynn/noise"
+	"github.com/google/uuid"
 
 	"github.com/sdp2p/p2p/identity"
 )
@@ -35,7 +36,7 @@ type Directory interface {
 
 	// Allow decides whether a member may have a tunnel, once it is known who claims to be there. It has no effects, since
 	// that is proved only later. No answer within 200 ms, and a panic, are a refusal.
-	Allow(ctx context.Context, library [16]byte, m Member) bool
+	Allow(ctx context.Context, library uuid.UUID, m Member) bool
 }
 
 // A Responder accepts tunnels. Make one with [NewResponder] for each node; its methods may be called concurrently.
@@ -185,7 +186,7 @@ func (h *acceptance) member(c *Credential, key [keySize]byte) (Member, error) {
 }
 
 // allowed asks the directory. Its time begins when it is called, not when a machine that is busy gets round to it.
-func (h *acceptance) allowed(ctx context.Context, library [16]byte, m Member) bool {
+func (h *acceptance) allowed(ctx context.Context, library uuid.UUID, m Member) bool {
 	begun := make(chan (<-chan struct{}), 1) // when its time is over
 	answer := make(chan bool, 1)
 	returned := make(chan struct{})

@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync"
 
+	"github.com/google/uuid"
+
 	"github.com/sdp2p/p2p/identity"
 )
 
@@ -41,7 +43,7 @@ type Member struct {
 // A Credential is what a node proves itself by as an instance of a library. It may be used concurrently.
 type Credential struct {
 	purpose  [16]byte
-	library  [16]byte
+	library  uuid.UUID
 	instance identity.Identity
 	static   *ecdh.PrivateKey
 	secret   [32]byte
@@ -79,7 +81,7 @@ func (c *Credential) agreement(public []byte) []byte {
 
 // NewCredential makes a credential of the UUID of a library, the key of our instance of it, and the library's secret; zero
 // if it has none.
-func NewCredential(library [16]byte, instance identity.Identity, secret [32]byte) *Credential {
+func NewCredential(library uuid.UUID, instance identity.Identity, secret [32]byte) *Credential {
 	return &Credential{
 		purpose: [16]byte([]byte("sdp2p-tunnel-v1\x00")), library: library,
 		instance: instance, static: instance.X25519(), secret: secret,
@@ -94,7 +96,7 @@ func NewCredentialFor(purpose [16]byte, static identity.Identity, secret [32]byt
 }
 
 // Library returns the UUID of the library.
-func (c *Credential) Library() [16]byte { return c.library }
+func (c *Credential) Library() uuid.UUID { return c.library }
 
 // Instance returns our instance of it.
 func (c *Credential) Instance() identity.RemoteIdentity { return c.instance.Remote() }

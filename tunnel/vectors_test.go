@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p/identity"
@@ -79,8 +80,8 @@ func (p *tap) Write(b []byte) (int, error) {
 func TestVectors(t *testing.T) {
 	for _, v := range vectors(t) {
 		iNode, rNode := key(t, v.InitiatorNodeSeed).Remote(), key(t, v.ResponderNodeSeed).Remote()
-		i := NewCredential([16]byte(v.Library), key(t, v.InitiatorInstanceSeed), [32]byte(v.PSK))
-		r := NewCredential([16]byte(v.Library), key(t, v.ResponderInstanceSeed), [32]byte(v.PSK))
+		i := NewCredential(uuid.UUID(v.Library), key(t, v.InitiatorInstanceSeed), [32]byte(v.PSK))
+		r := NewCredential(uuid.UUID(v.Library), key(t, v.ResponderInstanceSeed), [32]byte(v.PSK))
 		require.Equal(t, []byte(v.Prologue), prologue(iNode, rNode, i, [32]byte(v.ChannelBinding)))
 
 		a, b := net.Pipe()

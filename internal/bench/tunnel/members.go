@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 
+	"github.com/google/uuid"
+
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/tunnel"
 )
@@ -11,7 +13,7 @@ import (
 // members are two members of a library, each with its node. The responder decides by them: it knows the initiator, and has
 // one credential. Handshakes follow one another.
 type members struct {
-	library              [16]byte
+	library              uuid.UUID
 	secret, binding      [32]byte
 	initiator, responder identity.Identity // instances
 	from, to             tunnel.Member
@@ -22,7 +24,7 @@ type members struct {
 }
 
 func newMembers() (*members, error) {
-	m := &members{library: [16]byte{1}, secret: [32]byte{2}, binding: [32]byte{3}, initiator: identity.New(), responder: identity.New()}
+	m := &members{library: uuid.UUID{1}, secret: [32]byte{2}, binding: [32]byte{3}, initiator: identity.New(), responder: identity.New()}
 	m.from = tunnel.Member{Instance: m.initiator.Remote(), Node: identity.New().Remote()}
 	m.to = tunnel.Member{Instance: m.responder.Remote(), Node: identity.New().Remote()}
 	p, err := m.from.Instance.X25519()
@@ -55,7 +57,7 @@ func (m *members) Member(_ *tunnel.Credential, key [32]byte) (tunnel.Member, boo
 
 func (m *members) Knows(node identity.RemoteIdentity) bool { return node == m.from.Node }
 
-func (m *members) Allow(context.Context, [16]byte, tunnel.Member) bool { return true }
+func (m *members) Allow(context.Context, uuid.UUID, tunnel.Member) bool { return true }
 
 // open opens a tunnel over a stream, of which it closes both ends if that fails. The initiator has written a byte, since
 // that is what the responder's proof comes with.
