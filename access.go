@@ -4,19 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"time"
 
 	"github.com/sdp2p/p2p/identity"
 )
 
 // ErrRevoked is returned where something is asked of, or by, a peer that was revoked with [P2P.Revoke].
 var ErrRevoked = fmt.Errorf("%w: the peer is revoked", ErrRefused)
-
-const (
-	gateTime = 2 * time.Second // how long Config.Allow may take
-	maxGates = 256             // calls of Config.Allow at one time
-)
 
 // An Action is what a peer asks for.
 type Action uint8
@@ -60,7 +53,7 @@ func (n *P2P) Allows(ctx context.Context, r Request) error {
 	if n.Revoked(r.Peer) {
 		return ErrRevoked
 	}
-	if n.allow == nil {
+	if n.gate.allow == nil {
 		return nil
 	}
 	err := n.ask(ctx, r)
@@ -75,61 +68,13 @@ func (n *P2P) Allows(ctx context.Context, r Request) error {
 	return fmt.Errorf("%w: %w", ErrRefused, err)
 }
 
-// ask calls Config.Allow, and does not wait for it longer than allowed. A call that does not return keeps its place.
-func (n *P2P) ask(ctx context.Context, r Request) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, gateTime, errors.New("no answer in 2 s"))
-	select {
-	case n.gates <- struct{}{}:
-	default:
-		cancel()
-		return errors.New("too many questions wait for an answer")
-	}
-	if !n.streams.hold() {
-		cancel()
-		<-n.gates
-		return ErrClosed
-	}
-	stop := context.AfterFunc(n.streams.ctx, cancel) // at shutdown
-	answer := make(chan error, 1)
-	go func() {
-		defer stop()
-		defer n.streams.handlers.Done()
-		defer func() { <-n.gates }()
-		defer cancel()
-		err := errExited
-		defer func() { answer <- err }()
-		err = protect(func() error { return n.allow(ctx, r) })
-	}()
-	select {
-	case err := <-answer:
-		return err
-	case <-ctx.Done():
-	}
-	select {
-	case err := <-answer: // it has just come
-		return err
-	default:
-		return context.Cause(ctx)
-	}
-}
-
 // Revoke closes all connections with a peer and refuses new ones, in both directions, until [P2P.Reinstate]. Streams to it
 // fail. It returns when the connections are closed. A revoked peer may still be discovered.
 //
 // Revocations last as long as the node: an app that wants more keeps them, and repeats them before hooks are registered.
 func (n *P2P) Revoke(id identity.RemoteIdentity) {
 	n.mu.Lock()
-	if _, already := n.revoked[id]; !already {
-		n.revoked[id] = struct{}{}
-		n.revokedStamp = n.stamp()
-		n.publish(RevocationsModified{})
-	}
-	var open []RawConn
-	if st := n.peers[id]; st != nil {
-		for _, c := range st.connections {
-			open = append(open, c.conn)
-		}
-	}
+	open := n.state.revoke(id)
 	n.mu.Unlock()
 	n.streams.resetAll(id)
 	for _, c := range open {
@@ -141,27 +86,13 @@ func (n *P2P) Revoke(id identity.RemoteIdentity) {
 func (n *P2P) Reinstate(id identity.RemoteIdentity) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if _, revoked := n.revoked[id]; revoked {
-		delete(n.revoked, id)
-		n.revokedStamp = n.stamp()
-		n.publish(RevocationsModified{})
-	}
+	n.state.reinstate(id)
 }
 
 // Revoked reports whether a peer is revoked.
 func (n *P2P) Revoked(id identity.RemoteIdentity) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	_, ok := n.revoked[id]
-	return ok
-}
-
-// resetAll resets the streams with a peer.
-func (ss *streams) resetAll(id identity.RemoteIdentity) {
-	ss.mu.Lock()
-	open := slices.DeleteFunc(ss.snapshot(), func(s *Stream) bool { return s.peer.id != id })
-	ss.mu.Unlock()
-	for _, s := range open {
-		s.Reset(ErrRefused)
-	}
+	_, revoked := n.state.peers.revoked[id]
+	return revoked
 }

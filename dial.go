@@ -112,8 +112,8 @@ func (p *Peer) dial(ctx context.Context) (RawStream, error) {
 	}
 	n := p.node
 	n.mu.Lock()
-	via := p.candidates()
-	listeners, err := p.plan(len(via) > 0)
+	via := n.state.peers.known[p.id].candidates()
+	listeners, err := n.state.plan(p.id, len(via) > 0)
 	n.mu.Unlock()
 	if err != nil {
 		return nil, err
@@ -136,53 +136,54 @@ func (p *Peer) dial(ctx context.Context) (RawStream, error) {
 			break
 		}
 	}
-	p.reconfirm()
+	n.reconfirm(p.id)
 	return nil, failed
 }
 
-// plan returns the listeners to dial with, in order, or why there is no use in that. The caller holds node.mu, and knows
-// whether there are candidates.
-func (p *Peer) plan(candidates bool) ([]Listener, error) {
-	n := p.node
-	if n.closing {
+// plan returns the listeners to dial a peer with, in order, or why there is no
+// use in that: there may be no candidates.
+func (s *state) plan(id identity.RemoteIdentity, candidates bool) ([]Listener, error) {
+	if s.hooks.closing {
 		return nil, ErrClosed
 	}
-	if _, revoked := n.revoked[p.id]; revoked {
-		return nil, &DialError{Peer: p.id, Err: ErrRevoked}
+	if _, revoked := s.peers.revoked[id]; revoked {
+		return nil, &DialError{Peer: id, Err: ErrRevoked}
 	}
+	st := s.peers.known[id]
 	var connected, others []Listener
-	for _, r := range n.registrations {
+	for _, r := range s.hooks.running {
 		if r.listener == nil {
 			continue
 		}
-		if st := p.state(); st != nil && st.connectedBy(r) {
+		if st != nil && st.connectedBy(r) {
 			connected = append(connected, r.listener)
 		} else {
 			others = append(others, r.listener)
 		}
 	}
 	if len(connected)+len(others) == 0 {
-		return nil, &DialError{Peer: p.id, Err: ErrNoListener}
+		return nil, &DialError{Peer: id, Err: ErrNoListener}
 	}
 	if len(connected) == 0 && !candidates {
-		return nil, &DialError{Peer: p.id, Err: ErrNoCandidate}
+		return nil, &DialError{Peer: id, Err: ErrNoCandidate}
 	}
 	return append(connected, others...), nil
 }
 
-// reconfirm asks the hooks that discover the peer to check that, since it could not be reached.
-func (p *Peer) reconfirm() {
+// reconfirm asks the hooks that discover a peer to check whether it is still
+// there, since it could not be reached.
+func (n *P2P) reconfirm(id identity.RemoteIdentity) {
 	var ask []Reconfirmer
-	p.node.mu.Lock()
-	if st := p.state(); st != nil {
+	n.mu.Lock()
+	if st := n.state.peers.known[id]; st != nil {
 		for _, d := range st.discoveries {
 			if r, ok := d.by.hook.(Reconfirmer); ok {
 				ask = append(ask, r)
 			}
 		}
 	}
-	p.node.mu.Unlock()
+	n.mu.Unlock()
 	for _, r := range ask {
-		r.Reconfirm(p.id)
+		r.Reconfirm(id)
 	}
 }

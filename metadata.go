@@ -127,7 +127,7 @@ func isUUID(key string) bool {
 func (n *P2P) Metadata() map[string]string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return maps.Clone(n.metadata)
+	return maps.Clone(n.state.self.entries)
 }
 
 // UpdateMetadata changes this node's metadata in one step: change is called with a copy, which then replaces it. If the
@@ -143,15 +143,14 @@ func (n *P2P) UpdateMetadata(change func(entries map[string]string)) error {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.closing {
+	if n.state.hooks.closing {
 		return ErrClosed
 	}
-	if maps.Equal(entries, n.metadata) {
+	if maps.Equal(entries, n.state.self.entries) {
 		return nil
 	}
-	n.metadata = entries
-	n.metadataStamp = n.stamp()
-	n.publish(MetadataModified{})
+	n.state.self = metadata{entries, n.state.stamp()}
+	n.state.bus.publish(MetadataModified{})
 	return nil
 }
 

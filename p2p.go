@@ -1,12 +1,12 @@
 package p2p
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -59,51 +59,34 @@ const (
 	defaultMaxStreamsPerPeer = 200
 )
 
-// A P2P is a node: it manages the state and is the bus for its changes. All methods may be called concurrently.
+// A P2P is a node: it manages the state and is the bus for its changes. All
+// methods may be called concurrently.
 type P2P struct {
 	app      string
 	identity identity.Identity
 	remote   identity.RemoteIdentity
-	maxPeers int // ≤ 0: no limit
 	log      *slog.Logger
 	streams  *streams
-	allow    func(context.Context, Request) error // may be nil
-	gates    chan struct{}                        // calls of allow
+	gate     *gate
 
 	metadataUpdate sync.Mutex // held while UpdateMetadata runs; taken before mu
+	shutdown       shutdown
 
-	mu                  sync.Mutex // guards all below; nothing blocks or calls out while it is held
-	closing             bool       // no more registrations
-	metadata            map[string]string
-	metadataStamp       uint64
-	registrations       []*registration // in the order of their numbers
-	registered          int
-	stopped             []stoppedHook
-	peers               map[identity.RemoteIdentity]*peerState
-	revoked             map[identity.RemoteIdentity]struct{}
-	revokedStamp        uint64
-	tracked             map[identity.RemoteIdentity]*tracked
-	strangers           list.List // of *peerState: never connected
-	acquaintances       list.List // of *peerState: connected before
-	subscriptions       []*Subscription
-	subscriptionsClosed bool
-	stamps              uint64
-
-	shutdown     atomic.Bool // has been called
-	shutdownDone chan struct{}
-	shutdownErr  error // readable once shutdownDone is closed
+	mu    sync.Mutex // guards state; nothing blocks or calls out while it is held
+	state state
 }
 
-// New makes a node and starts nothing; [P2P.Register] adds hooks to it. Errors are about cfg.
+// New makes a node and starts nothing; [P2P.Register] adds hooks to it. It fails
+// if cfg is not valid.
 func New(cfg Config) (*P2P, error) {
 	if err := validateApp(cfg.App); err != nil {
 		return nil, err
 	}
-	metadata := NodeMetadata{
+	entries := NodeMetadata{
 		Name: cfg.Name, OperatingSystem: operatingSystem(), DeviceModel: cfg.DeviceModel, Version: cfg.Version,
 	}.Map()
-	maps.Copy(metadata, cfg.Metadata)
-	if err := ValidateMetadata(metadata); err != nil {
+	maps.Copy(entries, cfg.Metadata)
+	if err := ValidateMetadata(entries); err != nil {
 		return nil, fmt.Errorf("p2p: metadata: %w", err)
 	}
 	if cfg.Identity.IsZero() {
@@ -119,18 +102,20 @@ func New(cfg Config) (*P2P, error) {
 		cfg.Logger = slog.Default()
 	}
 	n := &P2P{
-		app:          cfg.App,
-		identity:     cfg.Identity,
-		remote:       cfg.Identity.Remote(),
-		maxPeers:     cfg.MaxPeers,
-		log:          cfg.Logger,
-		allow:        cfg.Allow,
-		gates:        make(chan struct{}, maxGates),
-		metadata:     metadata,
-		peers:        map[identity.RemoteIdentity]*peerState{},
-		revoked:      map[identity.RemoteIdentity]struct{}{},
-		tracked:      map[identity.RemoteIdentity]*tracked{},
-		shutdownDone: make(chan struct{}),
+		app:      cfg.App,
+		identity: cfg.Identity,
+		remote:   cfg.Identity.Remote(),
+		log:      cfg.Logger,
+		gate:     newGate(cfg),
+		shutdown: shutdown{done: make(chan struct{})},
+		state:    state{self: metadata{entries: entries}},
+	}
+	n.state.peers = table{
+		max:     cfg.MaxPeers,
+		newPeer: func(id identity.RemoteIdentity) *Peer { return &Peer{node: n, id: id} },
+		known:   map[identity.RemoteIdentity]*peerState{},
+		tracked: map[identity.RemoteIdentity]*tracked{},
+		revoked: map[identity.RemoteIdentity]struct{}{},
 	}
 	n.streams = newStreams(cfg, n.Allows)
 	return n, nil
@@ -203,20 +188,27 @@ func (e *ShutdownError) Unwrap() error { return e.Err }
 //
 // An app that must know that its last bytes arrived has the other side acknowledge them.
 func (n *P2P) Shutdown(ctx context.Context) error {
-	if n.shutdown.CompareAndSwap(false, true) {
-		n.shutdownErr = n.shutDown(ctx)
-		close(n.shutdownDone)
+	if n.shutdown.begun.CompareAndSwap(false, true) {
+		n.shutdown.err = n.shutDown(ctx)
+		close(n.shutdown.done)
 	}
-	if !await(ctx, n.shutdownDone) {
+	if !await(ctx, n.shutdown.done) {
 		return fmt.Errorf("p2p: shutdown: %w", context.Cause(ctx))
 	}
-	return n.shutdownErr
+	return n.shutdown.err
+}
+
+// shutdown is the one shutdown of a node.
+type shutdown struct {
+	begun atomic.Bool
+	done  chan struct{}
+	err   error // readable once done is closed
 }
 
 func (n *P2P) shutDown(ctx context.Context) error {
 	n.mu.Lock()
-	n.closing = true
-	registrations := append([]*registration(nil), n.registrations...)
+	n.state.hooks.closing = true
+	registrations := slices.Clone(n.state.hooks.running)
 	n.mu.Unlock()
 
 	stop := func(listeners bool) {
@@ -248,7 +240,9 @@ func (n *P2P) shutDown(ctx context.Context) error {
 	if !await(grace, handled) {
 		overran = append(overran, "handlers")
 	}
-	n.closeSubscriptions()
+	n.mu.Lock()
+	n.state.bus.close()
+	n.mu.Unlock()
 	if len(overran) > 0 {
 		return &ShutdownError{Overran: overran, Err: context.Cause(ctx)}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/sdp2p/p2p/identity"
@@ -188,6 +189,16 @@ func (ss *streams) shutDown(ctx context.Context) <-chan struct{} {
 		s.Reset(ErrShuttingDown)
 	}
 	return handled
+}
+
+// resetAll resets the streams with a peer.
+func (ss *streams) resetAll(id identity.RemoteIdentity) {
+	ss.mu.Lock()
+	open := slices.DeleteFunc(ss.snapshot(), func(s *Stream) bool { return s.peer.id != id })
+	ss.mu.Unlock()
+	for _, s := range open {
+		s.Reset(ErrRefused)
+	}
 }
 
 func (ss *streams) snapshot() []*Stream {

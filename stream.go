@@ -2,7 +2,6 @@ package p2p
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -12,89 +11,6 @@ import (
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/turn"
 )
-
-// A ResetCode says why a stream was reset. It is an error: errors.Is(err, p2p.ErrBusy) finds it in what reads and writes
-// return, on either side.
-type ResetCode uint32
-
-// Reset codes. Codes from [FirstAppCode] to [LastAppCode] are the app's own.
-const (
-	ErrCancelled     ResetCode = 0 // by the app, for no reason that it gives
-	ErrNoRoute       ResetCode = 1 // the route is not served
-	ErrRefused       ResetCode = 2 // not allowed
-	ErrBusy          ResetCode = 3 // over a limit: try later
-	ErrTimeout       ResetCode = 4 // the first frame came too late
-	ErrHandlerFailed ResetCode = 5 // the handler panicked or returned an error
-	ErrTunnelRefused ResetCode = 6 // the tunnel's one refusal
-	ErrShuttingDown  ResetCode = 7 // the node is shutting down
-
-	FirstAppCode ResetCode = 0x100
-	LastAppCode  ResetCode = 0xFFF
-)
-
-var resetTexts = [...]string{
-	ErrCancelled:     "cancelled",
-	ErrNoRoute:       "the route is not served",
-	ErrRefused:       "refused",
-	ErrBusy:          "busy: over a limit, try later",
-	ErrTimeout:       "the first frame came too late",
-	ErrHandlerFailed: "the handler failed",
-	ErrTunnelRefused: "the tunnel was refused",
-	ErrShuttingDown:  "shutting down",
-}
-
-// Error describes the code.
-func (c ResetCode) Error() string {
-	if int(c) < len(resetTexts) {
-		return "p2p: " + resetTexts[c]
-	}
-	if FirstAppCode <= c && c <= LastAppCode {
-		return fmt.Sprintf("p2p: application code %#x", uint32(c))
-	}
-	return fmt.Sprintf("p2p: code %#x", uint32(c))
-}
-
-// A ResetError is returned by reads and writes of a stream that was reset.
-type ResetError struct {
-	Code   ResetCode
-	Remote bool // by the other side
-}
-
-func (e *ResetError) Error() string {
-	by := "locally"
-	if e.Remote {
-		by = "by the peer"
-	}
-	return fmt.Sprintf("p2p: stream reset %s: %s", by, e.Code.Error()[len("p2p: "):])
-}
-
-// Unwrap returns the code.
-func (e *ResetError) Unwrap() error { return e.Code }
-
-// ErrConnectionLost is wrapped by what reads and writes of a stream return once its connection is gone: closed by the peer,
-// or because nothing was heard of it any more.
-var ErrConnectionLost = errors.New("p2p: the connection was lost")
-
-// A RawStream is what a listener provides for a stream. Read and Write are called by one goroutine each at a time, and
-// CloseWrite not during Write; the rest concurrently, Reset also after Close and more than once. CloseWrite works whatever
-// the write deadline is. Reads and writes of a stream that was reset fail with a
-// *[ResetError], those past a deadline with [os.ErrDeadlineExceeded], and those after the connection was lost with an
-// error that wraps [ErrConnectionLost].
-type RawStream interface {
-	io.Reader
-	io.Writer
-
-	CloseWrite() error                // the other side reads io.EOF after what was written
-	Close() error                     // CloseWrite, if that was not; stops reading; frees the stream
-	Reset(code ResetCode)             // ends both directions at once; frees the stream
-	SetReadDeadline(time.Time)        // applies to a blocked Read as well
-	SetWriteDeadline(time.Time)       // applies to a blocked Write as well
-	LocalAddr() net.Addr              // not nil
-	RemoteAddr() net.Addr             // not nil
-	Path() Path                       // of its connection
-	Version() int                     // of the wire protocol that the stream was opened with: 1 is the ancestor's
-	Exporter(string) ([32]byte, bool) // a value bound to the connection (RFC 8446 §7.5, no context); false if it has none
-}
 
 const (
 	drainTime = 5 * time.Second // how long a closed stream waits for the peer's end, and Shutdown for open streams

@@ -262,7 +262,7 @@ func TestStreamReset(t *testing.T) {
 
 func TestResetTexts(t *testing.T) {
 	for code, text := range map[p2p.ResetCode]string{
-		p2p.ErrCancelled: "p2p: cancelled", p2p.ErrBusy: "p2p: busy: over a limit, try later",
+		p2p.ErrCancelled: "p2p: canceled", p2p.ErrBusy: "p2p: busy: over a limit, try later",
 		p2p.ErrShuttingDown: "p2p: shutting down", 8: "p2p: code 0x8",
 		0x100: "p2p: application code 0x100", 0x1000: "p2p: code 0x1000", 1 << 31: "p2p: code 0x80000000",
 	} {

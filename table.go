@@ -1,44 +1,122 @@
 package p2p
 
 import (
+	"cmp"
 	"container/list"
-	"errors"
 	"maps"
 	"slices"
-	"sort"
 
 	"github.com/sdp2p/p2p/identity"
 )
 
-// ErrTableFull is returned to a hook that discovers another peer when [Config.MaxPeers] are known and all of them are
-// connected or tracked, or were given an address by the user.
-var ErrTableFull = errors.New("p2p: the peer table is full")
-
-// The peer table. Everything in this file is called with n.mu held, changes the state, and publishes what it changed.
+// table holds the peers that a node knows.
 //
-// A peer that a discovery found stands in one of two queues while it is not connected, in which the longest-standing one
-// is first to be evicted when the table is full: strangers, which have never been connected, leave before acquaintances,
-// so that a flood of forged announcements drives out only peers that nobody has talked to.
+// A peer that a discovery found stands in one of two queues while it is not
+// connected. When the table is full, the peer that stands longest is evicted:
+// one that was never connected before one that was, so that a flood of forged
+// announcements drives out only peers that nobody has talked to.
+type table struct {
+	max     int // ≤ 0: no limit
+	newPeer func(identity.RemoteIdentity) *Peer
 
-// stamp returns a number that is greater than any before it, to tell states apart.
-func (n *P2P) stamp() uint64 {
-	n.stamps++
-	return n.stamps
+	known        map[identity.RemoteIdentity]*peerState // the available peers
+	tracked      map[identity.RemoteIdentity]*tracked
+	revoked      map[identity.RemoteIdentity]struct{}
+	revokedStamp uint64    // of the last change of revoked
+	unmet        list.List // of *peerState: may be evicted, never connected
+	met          list.List // of *peerState: may be evicted, connected before
 }
 
-// admit returns the state of a peer, making it available if it is not.
-func (n *P2P) admit(id identity.RemoteIdentity) *peerState {
-	st := n.peers[id]
-	if st == nil {
-		st = &peerState{peer: &Peer{node: n, id: id}, stamp: n.stamp()}
-		st.number = st.stamp
-		if t := n.tracked[id]; t != nil {
-			st.peer = t.peer
-		}
-		n.peers[id] = st
-		n.publish(PeerAvailable{st.peer})
+// peerState is the record of an available peer.
+type peerState struct {
+	peer        *Peer
+	discoveries []*discovery // in the order in which their hooks were registered
+	connections []*connection
+	statements  []*statement
+
+	metadata map[string]string // never modified, only replaced
+	verified bool              // metadata is the peer's own, from a connection
+	stamp    uint64            // of the last change of metadata or verified
+	ways     uint64            // stamp of the last change of discoveries
+	number   uint64            // stamp of when it became available
+	changed  chan struct{}     // if not nil, closed when verified becomes true or the peer unavailable
+
+	wasConnected bool
+	queue        *list.List // unmet or met; nil if the peer is not to be evicted
+	place        *list.Element
+}
+
+// A discovery is one hook's report of a peer.
+type discovery struct {
+	by         *registration
+	metadata   map[string]string
+	candidates []Candidate
+	stamp      uint64 // of the last change of candidates
+}
+
+// A connection is one that a listener reported.
+type connection struct {
+	by   *registration
+	conn RawConn
+}
+
+// A statement is the metadata that the peer itself sent over its connections
+// with a listener.
+type statement struct {
+	by       *registration
+	metadata map[string]string
+}
+
+// A tracked peer is one that hooks keep in view even while it is unavailable.
+type tracked struct {
+	peer *Peer
+	by   map[*registration]struct{}
+}
+
+// peer returns the one *Peer of an identity that is available or tracked.
+func (t *table) peer(id identity.RemoteIdentity) (*Peer, bool) {
+	if st := t.known[id]; st != nil {
+		return st.peer, true
 	}
-	return st
+	if tr := t.tracked[id]; tr != nil {
+		return tr.peer, true
+	}
+	return nil, false
+}
+
+// inOrder returns the available peers in the order of becoming available.
+func (t *table) inOrder() []*peerState {
+	return slices.SortedFunc(maps.Values(t.known), func(a, b *peerState) int { return cmp.Compare(a.number, b.number) })
+}
+
+// full reports whether another peer fits only if one is evicted.
+func (t *table) full() bool { return t.max > 0 && len(t.known) >= t.max }
+
+// staying returns how many peers may not be evicted.
+func (t *table) staying() int { return len(t.known) - t.unmet.Len() - t.met.Len() }
+
+// evictee returns the peer that is to be evicted next. There must be one.
+func (t *table) evictee() *peerState {
+	first := t.unmet.Front()
+	if first == nil {
+		first = t.met.Front()
+	}
+	return first.Value.(*peerState)
+}
+
+// lineUp puts a peer into the eviction queue where it belongs. Connected peers
+// are in none, nor are those that are tracked or have a [Manual] candidate.
+func (t *table) lineUp(st *peerState) {
+	q := &t.unmet
+	switch {
+	case len(st.connections) > 0 || t.tracked[st.peer.id] != nil || st.manual():
+		q = nil
+	case st.wasConnected:
+		q = &t.met
+	}
+	if q != st.queue {
+		st.enqueue(q)
+	}
 }
 
 // enqueue puts a peer at the end of an eviction queue, or of none.
@@ -52,21 +130,7 @@ func (st *peerState) enqueue(q *list.List) {
 	}
 }
 
-// lineUp puts a peer into the eviction queue where it belongs. Connected peers are in none, nor are those that are tracked
-// or that the user gave an address of.
-func (n *P2P) lineUp(st *peerState) {
-	q := &n.strangers
-	switch {
-	case len(st.connections) > 0 || n.tracked[st.peer.id] != nil || st.manual():
-		q = nil
-	case st.met:
-		q = &n.acquaintances
-	}
-	if q != st.queue {
-		st.enqueue(q)
-	}
-}
-
+// manual reports whether the user gave an address of the peer.
 func (st *peerState) manual() bool {
 	for _, d := range st.discoveries {
 		if slices.ContainsFunc(d.candidates, func(c Candidate) bool { return c.Kind == Manual }) {
@@ -76,144 +140,44 @@ func (st *peerState) manual() bool {
 	return false
 }
 
-// settle draws the consequences of something that was taken away: the peer becomes unavailable once nobody discovers
-// it and no connection is left; otherwise its metadata may have changed.
-func (n *P2P) settle(st *peerState) {
-	if len(st.discoveries) > 0 || len(st.connections) > 0 {
-		n.lineUp(st)
-		if n.refresh(st) {
-			n.publish(PeerMetadataModified{st.peer})
-		}
-		return
-	}
-	st.enqueue(nil)
-	delete(n.peers, st.peer.id)
-	if st.changed != nil {
-		close(st.changed)
-	}
-	n.publish(PeerUnavailable{st.peer})
-}
-
-// makeRoom evicts peers until another one fits, or nobody if it never would.
-func (n *P2P) makeRoom() error {
-	if staying := len(n.peers) - n.strangers.Len() - n.acquaintances.Len(); n.maxPeers > 0 && staying >= n.maxPeers {
-		return ErrTableFull
-	}
-	for n.maxPeers > 0 && len(n.peers) >= n.maxPeers {
-		first := n.strangers.Front()
-		if first == nil {
-			first = n.acquaintances.Front()
-		}
-		st := first.Value.(*peerState)
-		for len(st.discoveries) > 0 {
-			n.expired(st.discoveries[0].by, st)
-		}
-	}
-	return nil
-}
-
-// discovered books what a hook reported of a peer.
-func (n *P2P) discovered(by *registration, id identity.RemoteIdentity, metadata map[string]string, candidates []Candidate) error {
-	if n.peers[id] == nil {
-		if err := n.makeRoom(); err != nil {
-			return err
-		}
-	}
-	introduced := n.peers[id] == nil
-	st := n.admit(id)
-	var d *discovery
-	for _, other := range st.discoveries {
-		if other.by == by {
-			d = other
-		}
-	}
-	changed := d == nil
-	if d == nil {
-		d = &discovery{by: by}
-		i, _ := slices.BinarySearchFunc(st.discoveries, by, func(d *discovery, by *registration) int { return d.by.number - by.number })
-		st.discoveries = slices.Insert(st.discoveries, i, d)
-	}
-	if !slices.EqualFunc(d.candidates, candidates, Candidate.same) {
-		d.candidates = candidates
-		changed = true
-	}
-	n.lineUp(st)
-	d.metadata = metadata
-	if changed {
-		d.stamp = n.stamp()
-		st.ways = d.stamp
-		n.publish(PeerDiscoveredBy{Peer: st.peer, Hook: by.name})
-	}
-	if n.refresh(st) && !introduced { // what a peer is introduced with is no modification
-		n.publish(PeerMetadataModified{st.peer})
-	}
-	return nil
-}
-
-// expired takes away what a hook reported of a peer.
-func (n *P2P) expired(by *registration, st *peerState) {
-	i := slices.IndexFunc(st.discoveries, func(d *discovery) bool { return d.by == by })
-	if i < 0 {
-		return
-	}
-	st.discoveries = slices.Delete(st.discoveries, i, i+1)
-	st.ways = n.stamp()
-	n.publish(PeerExpiredBy{Peer: st.peer, Hook: by.name})
-	n.settle(st)
-}
-
-// connected books a connection.
-func (n *P2P) connected(by *registration, id identity.RemoteIdentity, conn RawConn) {
-	if n.peers[id] == nil {
-		n.makeRoom() // where there is none, the peer is known all the same
-	}
-	st := n.admit(id)
-	if slices.ContainsFunc(st.connections, func(c *connection) bool { return c.by == by && c.conn == conn }) {
-		return
-	}
-	first := !st.connectedBy(by)
-	st.connections = append(st.connections, &connection{by: by, conn: conn})
-	st.met = true
-	n.lineUp(st)
-	if first {
-		n.publish(PeerConnectedWith{Peer: st.peer, Listener: by.name})
-	}
-}
-
 func (st *peerState) connectedBy(by *registration) bool {
 	return slices.ContainsFunc(st.connections, func(c *connection) bool { return c.by == by })
 }
 
-// disconnected takes a connection away, and with a listener's last one what the peer said over it.
-func (n *P2P) disconnected(by *registration, st *peerState, conn RawConn) {
-	i := slices.IndexFunc(st.connections, func(c *connection) bool { return c.by == by && c.conn == conn })
-	if i < 0 {
-		return
+// discoveredBy returns the hook's discovery of the peer, and whether it is new.
+func (st *peerState) discoveredBy(by *registration) (d *discovery, first bool) {
+	i, found := slices.BinarySearchFunc(st.discoveries, by, func(d *discovery, by *registration) int { return d.by.number - by.number })
+	if !found {
+		st.discoveries = slices.Insert(st.discoveries, i, &discovery{by: by})
 	}
-	st.connections = slices.Delete(st.connections, i, i+1)
-	if !st.connectedBy(by) {
-		n.publish(PeerDisconnectedWith{Peer: st.peer, Listener: by.name})
-		st.statements = slices.DeleteFunc(st.statements, func(s *statement) bool { return s.by == by })
-	}
-	n.settle(st)
+	return st.discoveries[i], !found
 }
 
-// stated books the metadata that a connected peer sent.
-func (n *P2P) stated(by *registration, st *peerState, metadata map[string]string) {
-	i := slices.IndexFunc(st.statements, func(s *statement) bool { return s.by == by })
-	if i < 0 {
-		i = len(st.statements)
-		st.statements = append(st.statements, &statement{by: by})
+// candidates merges the candidates of all discoveries. st may be nil.
+func (st *peerState) candidates() (merged []Candidate) {
+	if st == nil {
+		return nil
 	}
-	st.statements[i].metadata = metadata
-	if n.refresh(st) {
-		n.publish(PeerMetadataModified{st.peer})
+	for _, d := range st.discoveries {
+		for _, c := range d.candidates {
+			i := slices.IndexFunc(merged, c.sameWay)
+			if i < 0 {
+				i = len(merged)
+				merged = append(merged, c)
+				merged[i].Sources = nil
+			}
+			merged[i].Version = max(merged[i].Version, c.Version)
+			if last := len(merged[i].Sources) - 1; last < 0 || merged[i].Sources[last] != d.by.name {
+				merged[i].Sources = append(merged[i].Sources, d.by.name)
+			}
+		}
 	}
+	return merged
 }
 
-// refresh works out the peer's metadata again and reports whether it has changed. What came over a connection outranks
-// what discoveries said.
-func (n *P2P) refresh(st *peerState) bool {
+// refresh works out the peer's metadata again and reports whether it has
+// changed. Statements outrank discoveries.
+func (st *peerState) refresh() bool {
 	var sources []map[string]string
 	verified := len(st.statements) > 0
 	if verified {
@@ -229,33 +193,10 @@ func (n *P2P) refresh(st *peerState) bool {
 	if verified == st.verified && maps.Equal(metadata, st.metadata) {
 		return false
 	}
-	st.metadata, st.verified, st.stamp = metadata, verified, n.stamp()
+	st.metadata, st.verified = metadata, verified
 	if verified && st.changed != nil {
 		close(st.changed)
 		st.changed = nil
 	}
 	return true
-}
-
-// withdraw takes away all that a hook reported, of the peers that are known longest first: in that order they may be evicted
-// from now on.
-func (n *P2P) withdraw(by *registration) {
-	all := slices.Collect(maps.Values(n.peers))
-	sort.Slice(all, func(i, j int) bool { return all[i].number < all[j].number })
-	for _, st := range all {
-		n.expired(by, st)
-		for {
-			i := slices.IndexFunc(st.connections, func(c *connection) bool { return c.by == by })
-			if i < 0 {
-				break
-			}
-			n.disconnected(by, st, st.connections[i].conn)
-		}
-	}
-	for id := range n.tracked {
-		n.untrack(by, id)
-	}
-	for len(by.addrs) > 0 {
-		n.removeAddr(by, by.addrs[len(by.addrs)-1])
-	}
 }

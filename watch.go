@@ -84,16 +84,16 @@ func (n *P2P) look() *view {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	v := n.newView()
-	v.metadata, v.revoked = n.metadataStamp, n.revokedStamp
-	for _, r := range n.registrations {
+	v.metadata, v.revoked = n.state.self.stamp, n.state.peers.revokedStamp
+	for _, r := range n.state.hooks.running {
 		if r.listener != nil {
 			v.listeners[r.name] = slices.Clone(r.addrs)
 		}
 	}
-	for _, s := range n.stopped {
+	for _, s := range n.state.hooks.stopped {
 		v.stopped[s.name] = s
 	}
-	for _, st := range n.peers {
+	for _, st := range n.state.peers.known {
 		v.peers[st.peer] = st.view()
 	}
 	return v
@@ -207,9 +207,9 @@ func (v *view) apply(told *Event, resync bool) bool {
 	defer n.mu.Unlock()
 	switch e := (*told).(type) {
 	case MetadataModified:
-		return replace(&v.metadata, n.metadataStamp)
+		return replace(&v.metadata, n.state.self.stamp)
 	case RevocationsModified:
-		return replace(&v.revoked, n.revokedStamp)
+		return replace(&v.revoked, n.state.peers.revokedStamp)
 	case ListenerRegistered:
 		if _, known := v.listeners[e.Listener]; known {
 			return false
@@ -234,7 +234,7 @@ func (v *view) apply(told *Event, resync bool) bool {
 		}
 		v.listeners[e.Listener] = slices.Delete(addrs, i, i+1)
 	case HookStopped:
-		for _, s := range n.stopped {
+		for _, s := range n.state.hooks.stopped {
 			if s.name == e.Hook {
 				if v.stopped[e.Hook].stamp == s.stamp {
 					return false
@@ -245,7 +245,7 @@ func (v *view) apply(told *Event, resync bool) bool {
 		}
 	case PeerAvailable:
 		// A peer that has gone since is not told of: the watcher may know its identity as another *Peer already.
-		st := n.peers[e.Peer.id]
+		st := n.state.peers.known[e.Peer.id]
 		if v.peers[e.Peer] != nil || st == nil || st.peer != e.Peer {
 			return false
 		}
@@ -256,7 +256,7 @@ func (v *view) apply(told *Event, resync bool) bool {
 		}
 		delete(v.peers, e.Peer)
 	case PeerMetadataModified:
-		p, st := v.peers[e.Peer], n.peers[e.Peer.id]
+		p, st := v.peers[e.Peer], n.state.peers.known[e.Peer.id]
 		if p == nil || st == nil {
 			return false
 		}
@@ -268,7 +268,7 @@ func (v *view) apply(told *Event, resync bool) bool {
 			return false
 		}
 		stamp := uint64(0) // if it has expired since
-		if st := n.peers[e.Peer.id]; st != nil {
+		if st := n.state.peers.known[e.Peer.id]; st != nil {
 			stamp = st.view().discoveredBy[e.Hook]
 			p.ways = st.ways
 		}
@@ -282,7 +282,7 @@ func (v *view) apply(told *Event, resync bool) bool {
 		}
 		_, known := p.discoveredBy[e.Hook]
 		delete(p.discoveredBy, e.Hook)
-		if st := n.peers[e.Peer.id]; st != nil {
+		if st := n.state.peers.known[e.Peer.id]; st != nil {
 			p.ways = st.ways
 		}
 		return known

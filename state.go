@@ -1,0 +1,265 @@
+package p2p
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/sdp2p/p2p/identity"
+)
+
+// state is guarded by P2P.mu. Its methods, and those of its parts, run under
+// that lock; methods of P2P do not. They change the state and publish each
+// change, and they neither block nor call out.
+type state struct {
+	self  metadata
+	hooks registry
+	peers table
+	bus   bus
+
+	stamps uint64
+}
+
+// metadata is the node's own.
+type metadata struct {
+	entries map[string]string // never modified, only replaced
+	stamp   uint64            // of the last change
+}
+
+// stamp returns a number greater than any before it, to tell states apart.
+func (s *state) stamp() uint64 {
+	s.stamps++
+	return s.stamps
+}
+
+// admit returns the state of a peer, making it available if it is not.
+func (s *state) admit(id identity.RemoteIdentity) *peerState {
+	st := s.peers.known[id]
+	if st == nil {
+		peer, known := s.peers.peer(id)
+		if !known {
+			peer = s.peers.newPeer(id)
+		}
+		st = &peerState{peer: peer, stamp: s.stamp()}
+		st.number = st.stamp
+		s.peers.known[id] = st
+		s.bus.publish(PeerAvailable{st.peer})
+	}
+	return st
+}
+
+// makeRoom evicts peers until another one fits. It fails, and evicts nobody, if
+// none ever would.
+func (s *state) makeRoom() error {
+	if s.peers.max > 0 && s.peers.staying() >= s.peers.max {
+		return ErrTableFull
+	}
+	for s.peers.full() {
+		st := s.peers.evictee()
+		for len(st.discoveries) > 0 {
+			s.expired(st.discoveries[0].by, st)
+		}
+	}
+	return nil
+}
+
+// settle updates a peer after a discovery or a connection was removed: without
+// any of either it becomes unavailable.
+func (s *state) settle(st *peerState) {
+	if len(st.discoveries) > 0 || len(st.connections) > 0 {
+		s.peers.lineUp(st)
+		s.refresh(st, true)
+		return
+	}
+	st.enqueue(nil)
+	delete(s.peers.known, st.peer.id)
+	if st.changed != nil {
+		close(st.changed)
+	}
+	s.bus.publish(PeerUnavailable{st.peer})
+}
+
+// refresh works out the peer's metadata again. If it has changed, it publishes
+// that, if told to.
+func (s *state) refresh(st *peerState, publish bool) {
+	if !st.refresh() {
+		return
+	}
+	st.stamp = s.stamp()
+	if publish {
+		s.bus.publish(PeerMetadataModified{st.peer})
+	}
+}
+
+// discovered records a hook's report of a peer.
+func (s *state) discovered(by *registration, id identity.RemoteIdentity, metadata map[string]string, candidates []Candidate) error {
+	introduced := s.peers.known[id] == nil
+	if introduced {
+		if err := s.makeRoom(); err != nil {
+			return err
+		}
+	}
+	st := s.admit(id)
+	d, changed := st.discoveredBy(by)
+	if !slices.EqualFunc(d.candidates, candidates, Candidate.same) {
+		d.candidates = candidates
+		changed = true
+	}
+	s.peers.lineUp(st)
+	d.metadata = metadata
+	if changed {
+		d.stamp = s.stamp()
+		st.ways = d.stamp
+		s.bus.publish(PeerDiscoveredBy{Peer: st.peer, Hook: by.name})
+	}
+	s.refresh(st, !introduced) // the metadata that introduces a peer is no modification
+	return nil
+}
+
+// expired removes a hook's report of a peer.
+func (s *state) expired(by *registration, st *peerState) {
+	i := slices.IndexFunc(st.discoveries, func(d *discovery) bool { return d.by == by })
+	if i < 0 {
+		return
+	}
+	st.discoveries = slices.Delete(st.discoveries, i, i+1)
+	st.ways = s.stamp()
+	s.bus.publish(PeerExpiredBy{Peer: st.peer, Hook: by.name})
+	s.settle(st)
+}
+
+// connected records a connection.
+func (s *state) connected(by *registration, id identity.RemoteIdentity, conn RawConn) {
+	if s.peers.known[id] == nil {
+		_ = s.makeRoom() // if there is none, the peer is known all the same
+	}
+	st := s.admit(id)
+	if slices.ContainsFunc(st.connections, func(c *connection) bool { return c.by == by && c.conn == conn }) {
+		return
+	}
+	first := !st.connectedBy(by)
+	st.connections = append(st.connections, &connection{by: by, conn: conn})
+	st.wasConnected = true
+	s.peers.lineUp(st)
+	if first {
+		s.bus.publish(PeerConnectedWith{Peer: st.peer, Listener: by.name})
+	}
+}
+
+// disconnected removes a connection, and with a listener's last one what the
+// peer stated over it.
+func (s *state) disconnected(by *registration, st *peerState, conn RawConn) {
+	i := slices.IndexFunc(st.connections, func(c *connection) bool { return c.by == by && c.conn == conn })
+	if i < 0 {
+		return
+	}
+	st.connections = slices.Delete(st.connections, i, i+1)
+	if !st.connectedBy(by) {
+		s.bus.publish(PeerDisconnectedWith{Peer: st.peer, Listener: by.name})
+		st.statements = slices.DeleteFunc(st.statements, func(s *statement) bool { return s.by == by })
+	}
+	s.settle(st)
+}
+
+// stated records the metadata that a connected peer sent.
+func (s *state) stated(by *registration, st *peerState, metadata map[string]string) {
+	i := slices.IndexFunc(st.statements, func(s *statement) bool { return s.by == by })
+	if i < 0 {
+		i = len(st.statements)
+		st.statements = append(st.statements, &statement{by: by})
+	}
+	st.statements[i].metadata = metadata
+	s.refresh(st, true)
+}
+
+// withdraw removes everything a hook reported, beginning with the peers known
+// longest: in that order they may be evicted from now on.
+func (s *state) withdraw(by *registration) {
+	for _, st := range s.peers.inOrder() {
+		s.expired(by, st)
+		for {
+			i := slices.IndexFunc(st.connections, func(c *connection) bool { return c.by == by })
+			if i < 0 {
+				break
+			}
+			s.disconnected(by, st, st.connections[i].conn)
+		}
+	}
+	for id := range s.peers.tracked {
+		s.untrack(by, id)
+	}
+	for len(by.addrs) > 0 {
+		s.removeAddr(by, by.addrs[len(by.addrs)-1])
+	}
+}
+
+// track keeps a peer in view for a hook, and returns it.
+func (s *state) track(by *registration, id identity.RemoteIdentity) *Peer {
+	t := s.peers.tracked[id]
+	if t == nil {
+		peer, known := s.peers.peer(id)
+		if !known {
+			peer = s.peers.newPeer(id)
+		}
+		t = &tracked{peer: peer, by: map[*registration]struct{}{}}
+		s.peers.tracked[id] = t
+	}
+	t.by[by] = struct{}{}
+	if st := s.peers.known[id]; st != nil {
+		s.peers.lineUp(st)
+	}
+	return t.peer
+}
+
+// untrack takes back track.
+func (s *state) untrack(by *registration, id identity.RemoteIdentity) {
+	t := s.peers.tracked[id]
+	if t == nil {
+		return
+	}
+	delete(t.by, by)
+	if len(t.by) > 0 {
+		return
+	}
+	delete(s.peers.tracked, id)
+	if st := s.peers.known[id]; st != nil {
+		s.peers.lineUp(st)
+	}
+}
+
+// revoke records a revocation and returns the connections to be closed.
+func (s *state) revoke(id identity.RemoteIdentity) (open []RawConn) {
+	if _, already := s.peers.revoked[id]; !already {
+		s.peers.revoked[id] = struct{}{}
+		s.peers.revokedStamp = s.stamp()
+		s.bus.publish(RevocationsModified{})
+	}
+	if st := s.peers.known[id]; st != nil {
+		for _, c := range st.connections {
+			open = append(open, c.conn)
+		}
+	}
+	return open
+}
+
+// reinstate takes back revoke.
+func (s *state) reinstate(id identity.RemoteIdentity) {
+	if _, revoked := s.peers.revoked[id]; revoked {
+		delete(s.peers.revoked, id)
+		s.peers.revokedStamp = s.stamp()
+		s.bus.publish(RevocationsModified{})
+	}
+}
+
+func (s *state) addAddr(r *registration, addr netip.AddrPort) {
+	if !slices.Contains(r.addrs, addr) {
+		r.addrs = append(r.addrs, addr)
+		s.bus.publish(ListenerAddrAdded{Listener: r.name, Addr: addr})
+	}
+}
+
+func (s *state) removeAddr(r *registration, addr netip.AddrPort) {
+	if i := slices.Index(r.addrs, addr); i >= 0 {
+		r.addrs = slices.Delete(r.addrs, i, i+1)
+		s.bus.publish(ListenerAddrRemoved{Listener: r.name, Addr: addr})
+	}
+}
