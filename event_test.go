@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
 )
 
 // queueSize is how many events a subscription holds.
@@ -269,4 +270,92 @@ func TestAvailable(t *testing.T) {
 		require.NoError(t, node.Shutdown(t.Context()))
 		<-done
 	})
+}
+
+// TestWatchOrder: a summary of the state has one order, from the start and after
+// events were missed.
+func TestWatchOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var hooks []p2p.Hook
+		for _, name := range []string{"f", "b", "d", "a", "e", "c"} {
+			hooks = append(hooks, &fakeListener{fakeHook: fakeHook{name: name}})
+		}
+		node := start(t, p2p.Config{}, hooks...)
+		var ids []identity.RemoteIdentity
+		discover := func(n int) {
+			for range n {
+				ids = append(ids, newID())
+				for _, h := range hooks {
+					require.NoError(t, h.(*fakeListener).scope.Discovered(ids[len(ids)-1], nil, nil))
+				}
+			}
+		}
+		discover(20)
+		var listeners, finders []string
+		var came, went []identity.RemoteIdentity
+		gate, done := make(chan struct{}, 1), make(chan struct{})
+		go func() {
+			defer close(done)
+			for e := range node.Watch(t.Context()) {
+				switch e := e.(type) {
+				case p2p.ListenerRegistered:
+					listeners = append(listeners, e.Listener)
+				case p2p.PeerAvailable:
+					came = append(came, e.Of().Identity())
+				case p2p.PeerUnavailable:
+					went = append(went, e.Of().Identity())
+				case p2p.PeerDiscoveredBy:
+					if e.Of().Identity() == ids[0] {
+						finders = append(finders, e.Hook)
+					}
+				}
+				gate <- struct{}{} // waits while the test holds it
+				<-gate
+			}
+		}()
+		synctest.Wait()
+		gate <- struct{}{}
+		discover(50) // more than the queue holds
+		for _, id := range ids[:10] {
+			for _, h := range hooks {
+				require.NoError(t, h.(*fakeListener).scope.Expired(id))
+			}
+		}
+		<-gate
+		synctest.Wait()
+		require.Equal(t, []string{"f", "b", "d", "a", "e", "c"}, listeners)
+		require.Equal(t, []string{"f", "b", "d", "a", "e", "c"}, finders)
+		require.Equal(t, ids, came)
+		require.Equal(t, ids[:10], went)
+		require.NoError(t, node.Shutdown(t.Context()))
+		<-done
+	})
+}
+
+// TestPeerEvent: whether something happened to a peer is one line.
+func TestPeerEvent(t *testing.T) {
+	l := &fakeListener{fakeHook: fakeHook{name: "wire"}}
+	node := start(t, p2p.Config{}, l)
+	sub := node.Subscribe()
+	defer sub.Close()
+	drain(sub)
+	id := newID()
+	conn := l.connect(t, id)
+	peer, _ := node.Peer(id)
+	require.NoError(t, l.scope.Stated(id, map[string]string{"name": "anna"}))
+	require.NoError(t, l.scope.Discovered(id, nil, nil))
+	require.NoError(t, l.scope.Disconnected(id, conn))
+	require.NoError(t, l.scope.Expired(id))
+	events := drain(sub)
+	kinds := map[string]bool{}
+	for _, e := range events {
+		of, ok := e.(p2p.PeerEvent)
+		require.True(t, ok, "%T", e)
+		require.Same(t, peer, of.Of())
+		kinds[changeOf(e).kind] = true
+	}
+	require.Len(t, kinds, 7)
+	require.NoError(t, l.scope.AddAddr(addr("192.0.2.1:1")))
+	_, ok := drain(sub)[0].(p2p.PeerEvent)
+	require.False(t, ok)
 }
