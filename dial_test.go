@@ -199,8 +199,8 @@ func TestPeerDescribesItself(t *testing.T) {
 	fast := &fakeListener{fakeHook: fakeHook{name: "fast"}}
 	node := start(t, p2p.Config{}, slow, fast)
 	id := newID()
-	relayed := p2p.Path{Relayed: true, Relay: newID(), Remote: addr("192.0.2.9:9")}
-	near := p2p.Path{Remote: addr("192.0.2.1:1")}
+	relayed := p2p.Path{Kind: p2p.Relay, Relay: newID(), Remote: addr("192.0.2.9:9")}
+	near := p2p.Path{Kind: p2p.Direct, Dialed: true, Remote: addr("192.0.2.1:1")}
 	require.NoError(t, slow.scope.Connected(id, &fakeConn{path: relayed, rtt: time.Second}))
 	peer, _ := node.Peer(id)
 	require.Equal(t, id.String(), peer.String())

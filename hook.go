@@ -50,7 +50,8 @@ type Reconfirmer interface {
 }
 
 // A RawConn is a listener's view of one connection. It is comparable; its
-// methods are called concurrently and return at once.
+// methods are called concurrently and return at once. If it has a method
+// Opened() time.Time, that is the time of [Connection].
 type RawConn interface {
 	Path() Path
 	RTT() time.Duration // smoothed; 0 while it is not known

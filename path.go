@@ -59,11 +59,10 @@ func (c Candidate) String() string {
 // A Path is the way that a connection runs. The zero Path means that there is
 // none.
 type Path struct {
-	Remote  netip.AddrPort // the peer's address, or the relay's; not valid where the transport has no addresses
-	Kind    CandidateKind
-	Dialed  bool
-	Relayed bool                    // through a relay
-	Relay   identity.RemoteIdentity // which one
+	Kind   CandidateKind           // Relay, or of the candidate that was dialed; Direct if the peer dialed
+	Dialed bool                    // this node dialed the connection
+	Remote netip.AddrPort          // the peer's address, or the relay's; not valid where the transport has no addresses
+	Relay  identity.RemoteIdentity // for Relay
 }
 
 // A Connection describes one connection with a peer.
@@ -71,4 +70,5 @@ type Connection struct {
 	Listener string        // the listener that holds it
 	Path     Path          // the way that it runs
 	RTT      time.Duration // the smoothed round-trip time; 0 while it is not known
+	Opened   time.Time     // zero if the listener does not know
 }

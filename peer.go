@@ -120,7 +120,10 @@ func (p *Peer) Connections() (all []Connection) {
 	var relayed []Connection
 	for _, c := range open { // a listener's code: not under the lock
 		info := Connection{Listener: c.by.name, Path: c.conn.Path(), RTT: c.conn.RTT()}
-		if info.Path.Relayed {
+		if c, ok := c.conn.(interface{ Opened() time.Time }); ok {
+			info.Opened = c.Opened()
+		}
+		if info.Path.Kind == Relay {
 			relayed = append(relayed, info)
 		} else {
 			all = append(all, info)

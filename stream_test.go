@@ -60,7 +60,7 @@ func TestStreamSaysWhoAndHow(t *testing.T) {
 	require.False(t, ok)
 
 	near, _ := newFakeStreams()
-	near.exporter, near.version, near.path = &[32]byte{7}, 1, p2p.Path{Relayed: true}
+	near.exporter, near.version, near.path = &[32]byte{7}, 1, p2p.Path{Kind: p2p.Relay}
 	l.dial = func(context.Context, identity.RemoteIdentity, []p2p.Candidate) (p2p.RawStream, error) {
 		return near, nil
 	}
@@ -70,7 +70,7 @@ func TestStreamSaysWhoAndHow(t *testing.T) {
 	key, ok := s.Exporter("label")
 	require.True(t, ok)
 	require.Equal(t, [32]byte{7}, key)
-	require.Equal(t, p2p.Path{Relayed: true}, s.Path())
+	require.Equal(t, p2p.Path{Kind: p2p.Relay}, s.Path())
 	require.Equal(t, 1, s.Version())
 }
 

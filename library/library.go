@@ -363,7 +363,7 @@ func Session(node *p2p.P2P, s *p2p.Stream) (tunnel.Session, error) {
 		Stream: s, Local: node.Identity(), Remote: s.RemoteIdentity(),
 		Reset: func() { s.Reset(p2p.ErrTunnelRefused) },
 	}
-	if s.Path().Relayed {
+	if s.Path().Kind == p2p.Relay {
 		return session, nil
 	}
 	var ok bool

@@ -18,6 +18,8 @@ type end struct {
 	remote  *end
 	link    *Link
 	in      wire // what the remote end sends
+	path    p2p.Path
+	opened  time.Time
 	version int
 	secret  [32]byte // the same at both ends
 
@@ -28,11 +30,15 @@ type end struct {
 
 var _ p2p.RawConn = (*end)(nil)
 
-// connect makes a connection and tells both nodes. The caller holds network.mu.
-func connect(from, to *host, link *Link) *end {
+// connect makes a connection by a kind of candidate and tells both nodes. The
+// caller holds network.mu.
+func connect(from, to *host, kind p2p.CandidateKind, link *Link) *end {
 	link.stats.Connections++
-	a := &end{host: from, link: link, version: min(from.version, to.version), streams: map[*stream]struct{}{}}
-	b := &end{host: to, link: link, version: a.version, streams: map[*stream]struct{}{}}
+	version, now := min(from.version, to.version), time.Now()
+	newEnd := func(h *host, path p2p.Path) *end {
+		return &end{host: h, link: link, path: path, opened: now, version: version, streams: map[*stream]struct{}{}}
+	}
+	a, b := newEnd(from, p2p.Path{Kind: kind, Dialed: true, Remote: to.addr}), newEnd(to, from.pathIn())
 	rand.Read(a.secret[:])
 	b.secret = a.secret
 	a.remote, b.remote = b, a
@@ -46,7 +52,10 @@ func connect(from, to *host, link *Link) *end {
 }
 
 // Path returns the way to the other end.
-func (e *end) Path() p2p.Path { return p2p.Path{Remote: e.remote.host.addr} }
+func (e *end) Path() p2p.Path { return e.path }
+
+// Opened returns since when the connection is there.
+func (e *end) Opened() time.Time { return e.opened }
 
 // RTT returns the round-trip time of the link.
 func (e *end) RTT() time.Duration { return e.link.roundTrip() }

@@ -18,7 +18,8 @@ type dial struct {
 
 	// Set by plan.
 	from *host
-	peer *host // nil: no candidate leads to the peer
+	peer *host             // nil: no candidate leads to the peer
+	kind p2p.CandidateKind // of the first one that does
 	link *Link
 }
 
@@ -66,7 +67,7 @@ func (l *listener) Dial(ctx context.Context, to identity.RemoteIdentity, via []p
 		if err := d.wait(ctx, d.link.roundTrip()); err != nil {
 			return nil, d.failed(err)
 		}
-		if err := d.peer.scope.Node().Allows(ctx, p2p.Request{Action: p2p.Connect, Peer: d.from.id, Path: p2p.Path{Remote: d.from.addr}}); err != nil {
+		if err := d.peer.scope.Node().Allows(ctx, p2p.Request{Action: p2p.Connect, Peer: d.from.id, Path: d.from.pathIn()}); err != nil {
 			return nil, d.failed(fmt.Errorf("%w: closed by the peer", p2p.ErrConnectionLost))
 		}
 		if s := d.connect(); s != nil {
@@ -94,6 +95,9 @@ func (d *dial) plan(from *host) {
 		case h == nil:
 		case h.id == d.to:
 			if passes && d.link.roundTrip() <= n.cfg.DialTimeout {
+				if d.peer == nil {
+					d.kind = c.candidate.Kind
+				}
 				d.peer = h
 			}
 		default:
@@ -133,7 +137,7 @@ func (d *dial) connect() p2p.RawStream {
 		if d.link.cut || !d.from.reachable() || !d.peer.reachable() {
 			return nil
 		}
-		e = connect(d.from, d.peer, d.link)
+		e = connect(d.from, d.peer, d.kind, d.link)
 	}
 	return e.newStream()
 }

@@ -89,6 +89,9 @@ func (l *listener) Run(ctx context.Context, s *p2p.Scope) error {
 	}
 }
 
+// pathIn is the path of connections that the host dialed, as its peers see it.
+func (h *host) pathIn() p2p.Path { return p2p.Path{Kind: p2p.Direct, Remote: h.addr} }
+
 // reachable reports whether the host runs. The caller holds network.mu.
 func (h *host) reachable() bool { return h.network.hosts[h.addr] == h }
 

@@ -21,6 +21,7 @@ func (h HookTest) runListener(t *testing.T) {
 	h.run(t, "DialDead", h.testDialDead)
 	h.run(t, "DialWrongNode", h.testDialWrongNode)
 	h.run(t, "Streams", h.testStreams)
+	h.run(t, "Paths", h.testPaths)
 	h.run(t, "Metadata", h.testMetadata)
 	h.run(t, "HalfClose", h.testHalfClose)
 	h.run(t, "Resets", h.testResets)
@@ -259,6 +260,39 @@ func (h HookTest) testDialWrongNode(t *testing.T) {
 		t.Error("a peer that does not exist is connected")
 	}
 	mustExchange(t, newStream(t, d.ab))
+}
+
+// testPaths: both sides of a connection know which of them dialed, and that no
+// relay is involved. A stream has the path of its connection.
+func (h HookTest) testPaths(t *testing.T) {
+	asked, inbound := make(chan p2p.Path, 2), make(chan p2p.Path, 1)
+	d := h.newDuoWith(t, p2p.Config{}, p2p.Config{
+		Handler: p2p.HandlerFunc(func(ctx context.Context, s *p2p.Stream) error {
+			inbound <- s.Path()
+			return echoes(ctx, s)
+		}),
+		Allow: func(_ context.Context, r p2p.Request) error {
+			asked <- r.Path // of the connection, then of the stream
+			return nil
+		},
+	})
+	s := newStream(t, d.ab)
+	mustExchange(t, s)
+	for what, c := range map[string]struct {
+		path   p2p.Path
+		dialed bool
+	}{
+		"the stream that was opened":         {s.Path(), true},
+		"the connection that was dialed":     {d.ab.Connections()[0].Path, true},
+		"the connection that Allow hears of": {<-asked, false},
+		"the stream that Allow hears of":     {<-asked, false},
+		"the stream that is served":          {<-inbound, false},
+		"the connection that was accepted":   {d.ba.Connections()[0].Path, false},
+	} {
+		if c.path.Kind != p2p.Direct || c.path.Dialed != c.dialed {
+			t.Errorf("%s has the path %+v; want kind %v, dialed %t", what, c.path, p2p.Direct, c.dialed)
+		}
+	}
 }
 
 // testMetadata: each side states its metadata over the connection.

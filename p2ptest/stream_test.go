@@ -56,7 +56,8 @@ func TestAccessors(t *testing.T) {
 	require.Equal(t, s.RemoteAddr().String(), in.LocalAddr().String())
 	require.Equal(t, "p2ptest", s.LocalAddr().Network())
 	require.Equal(t, b.Listeners()[0].Addrs[0], s.Path().Remote)
-	require.False(t, s.Path().Relayed)
+	require.Equal(t, p2p.Direct, s.Path().Kind)
+	require.True(t, s.Path().Dialed)
 
 	key, ok := s.Exporter("label")
 	require.True(t, ok)

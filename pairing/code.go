@@ -94,7 +94,7 @@ func (c comparison) code(nonce, others [nonceSize]byte) string {
 
 func newComparison(s *p2p.Stream, opener, other identity.RemoteIdentity) (comparison, error) {
 	binding, ok := s.Exporter(compareLabel)
-	if !ok || s.Path().Relayed {
+	if !ok || s.Path().Kind == p2p.Relay {
 		return comparison{}, errors.New("pairing: without a ticket it needs a direct connection")
 	}
 	return comparison{opener, other, binding}, nil

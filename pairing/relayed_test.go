@@ -19,7 +19,7 @@ type relayed struct{ p2p.Listener }
 
 type relayedStream struct{ p2p.RawStream }
 
-func (relayedStream) Path() p2p.Path { return p2p.Path{Relayed: true} }
+func (relayedStream) Path() p2p.Path { return p2p.Path{Kind: p2p.Relay} }
 
 func (l relayed) Dial(ctx context.Context, to identity.RemoteIdentity, via []p2p.Candidate) (p2p.RawStream, error) {
 	s, err := l.Listener.Dial(ctx, to, via)
