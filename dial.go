@@ -104,23 +104,37 @@ func (p *Peer) Open(ctx context.Context, route string) (*Stream, error) {
 	return s, nil
 }
 
-// dial chooses between the listeners: those that are connected with the peer first, then in the order of their
-// registration. Each of them races the candidates.
+// dial opens a stream to the peer. It remembers a failure.
 func (p *Peer) dial(ctx context.Context) (RawStream, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, &DialError{Peer: p.id, Err: context.Cause(ctx)}
 	}
 	n := p.node
 	n.mu.Lock()
-	via := n.state.peers.known[p.id].candidates()
+	via := p.state().candidates()
 	listeners, err := n.state.plan(p.id, len(via) > 0)
 	n.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
-	failed := &DialError{Peer: p.id}
+	raw, failed := tryEach(ctx, p.id, listeners, via)
+	if failed == nil {
+		return raw, nil
+	}
+	if ctx.Err() != context.Canceled { // else it might have led to the peer
+		n.mu.Lock()
+		n.state.dialFailed(p, failed)
+		n.mu.Unlock()
+	}
+	n.reconfirm(p.id)
+	return nil, failed
+}
+
+// tryEach asks one listener after the other, each of which races the candidates.
+func tryEach(ctx context.Context, to identity.RemoteIdentity, listeners []Listener, via []Candidate) (RawStream, *DialError) {
+	failed := &DialError{Peer: to}
 	for _, l := range listeners {
-		raw, err := l.Dial(ctx, p.id, via)
+		raw, err := l.Dial(ctx, to, via)
 		if err == nil {
 			return raw, nil
 		}
@@ -136,12 +150,12 @@ func (p *Peer) dial(ctx context.Context) (RawStream, error) {
 			break
 		}
 	}
-	n.reconfirm(p.id)
 	return nil, failed
 }
 
-// plan returns the listeners to dial a peer with, in order, or why there is no
-// use in that: there may be no candidates.
+// plan returns the listeners to dial a peer with, or why there is no use in
+// that: those that are connected with the peer first, then in the order of their
+// registration.
 func (s *state) plan(id identity.RemoteIdentity, candidates bool) ([]Listener, error) {
 	if s.hooks.closing {
 		return nil, ErrClosed

@@ -204,30 +204,32 @@ func TestPeerDescribesItself(t *testing.T) {
 	require.NoError(t, slow.scope.Connected(id, &fakeConn{path: relayed, rtt: time.Second}))
 	peer, _ := node.Peer(id)
 	require.Equal(t, id.String(), peer.String())
-	path, ok := peer.Path()
-	require.True(t, ok)
-	require.Equal(t, relayed, path)
-	require.NoError(t, fast.scope.Connected(id, &fakeConn{path: near}))
-	require.Equal(t, []p2p.Connection{{Listener: "fast", Path: near}, {Listener: "slow", Path: relayed, RTT: time.Second}}, peer.Connections())
-	path, _ = peer.Path()
-	require.Equal(t, near, path)
-	_, ok = peer.RTT()
-	require.False(t, ok, "it is not known yet")
+	require.Equal(t, relayed, peer.Info().Path)
+	since := time.Now().Add(-time.Hour)
+	require.NoError(t, fast.scope.Connected(id, &openedConn{fakeConn{path: near}, since}))
+	info := peer.Info()
+	require.Equal(t, []p2p.Connection{
+		{Listener: "fast", Path: near, Opened: since}, {Listener: "slow", Path: relayed, RTT: time.Second},
+	}, info.Connections)
+	require.Equal(t, near, info.Path)
 	require.NoError(t, node.Unregister(t.Context(), fast))
-	rtt, ok := peer.RTT()
-	require.True(t, ok)
-	require.Equal(t, time.Second, rtt)
+	require.Equal(t, time.Second, peer.Info().Connections[0].RTT)
 
 	require.NoError(t, node.Unregister(t.Context(), slow))
 	require.False(t, peer.Available() || peer.Connected() || peer.Verified())
-	require.Empty(t, peer.Connections())
-	require.Empty(t, peer.Metadata())
 	require.Empty(t, peer.Name())
-	_, ok = peer.Path()
-	require.False(t, ok)
-	_, ok = peer.RTT()
-	require.False(t, ok)
+	info = peer.Info()
+	require.ErrorIs(t, info.Unreachable, p2p.ErrNoListener)
+	require.Equal(t, p2p.PeerInfo{Identity: id, LastSeen: info.LastSeen, Unreachable: info.Unreachable}, info)
 }
+
+// An openedConn knows since when it is there.
+type openedConn struct {
+	fakeConn
+	opened time.Time
+}
+
+func (c *openedConn) Opened() time.Time { return c.opened }
 
 func TestCandidateTexts(t *testing.T) {
 	relay := newID()

@@ -57,7 +57,7 @@ func ExamplePeer() {
 
 	for peer := range a.Available(ctx) {
 		fmt.Println(peer.Name(), "verified:", peer.Verified(), "connected:", peer.Connected())
-		for _, c := range peer.Candidates() {
+		for _, c := range peer.Info().Candidates {
 			fmt.Println(c.Kind, "found by", c.Sources)
 		}
 		break

@@ -373,7 +373,7 @@ func TestHooksAtOnce(t *testing.T) {
 		peer, ok := node.Peer(id)
 		require.Equal(t, len(want) > 0, ok)
 		if ok {
-			require.Equal(t, want, peer.DiscoveredBy())
+			require.Equal(t, want, peer.Info().DiscoveredBy)
 			require.False(t, peer.Verified() || peer.Connected())
 		}
 	}

@@ -377,23 +377,28 @@ func (m *model) checkPeer(peer *p2p.Peer, p *modelPeer) {
 	for _, c := range p.conns {
 		connected = append(connected, c.by.fake.name)
 	}
+	info := peer.Info()
 	var connections []string
-	for _, c := range peer.Connections() {
+	for _, c := range info.Connections {
 		connections = append(connections, c.Listener)
 	}
 	switch {
 	case peer != p.peer:
 		m.Fatalf("%v is another *Peer", peer)
-	case !peer.Available():
-		m.Fatalf("%v is not available", peer)
-	case !slices.Equal(peer.DiscoveredBy(), found):
-		m.Fatalf("%v is discovered by %v instead of %v", peer, peer.DiscoveredBy(), found)
+	case !peer.Available() || !info.Available || info.Identity != p.id:
+		m.Fatalf("%v is not available: %+v", peer, info)
+	case !slices.Equal(info.DiscoveredBy, found):
+		m.Fatalf("%v is discovered by %v instead of %v", peer, info.DiscoveredBy, found)
 	case !slices.Equal(connections, connected) || peer.Connected() != (len(connected) > 0):
 		m.Fatalf("%v is connected with %v instead of %v", peer, connections, connected)
-	case !slices.EqualFunc(peer.Candidates(), p.candidates, sameCandidate):
-		m.Fatalf("%v has candidates %+v instead of %+v", peer, peer.Candidates(), p.candidates)
-	case !maps.Equal(peer.Metadata(), p.metadata) || peer.Name() != p.metadata["name"] || peer.Verified() != p.verified:
-		m.Fatalf("%v has metadata %v, %t, instead of %v, %t", peer, peer.Metadata(), peer.Verified(), p.metadata, p.verified)
+	case !slices.EqualFunc(info.Candidates, p.candidates, sameCandidate):
+		m.Fatalf("%v has candidates %+v instead of %+v", peer, info.Candidates, p.candidates)
+	case !maps.Equal(info.Metadata, p.metadata) || info.Name != p.metadata["name"] || info.Verified != p.verified:
+		m.Fatalf("%v has metadata %v, %t, instead of %v, %t", peer, info.Metadata, info.Verified, p.metadata, p.verified)
+	case peer.Name() != info.Name || peer.Verified() != info.Verified:
+		m.Fatalf("%v is called %q, %t, and described as %+v", peer, peer.Name(), peer.Verified(), info)
+	case info.Tracked || info.Revoked || info.LastSeen.IsZero():
+		m.Fatalf("%v is described as %+v", peer, info)
 	}
 }
 

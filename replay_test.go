@@ -56,14 +56,14 @@ func snapshot(node *p2p.P2P) *replay {
 	r := newReplay(node, false)
 	for _, peer := range node.Peers() {
 		p := &replayPeer{found: map[string]bool{}, connected: map[string]bool{}}
-		for _, hook := range peer.DiscoveredBy() {
+		info := peer.Info()
+		for _, hook := range info.DiscoveredBy {
 			p.found[hook] = true
 		}
-		for _, c := range peer.Connections() {
+		for _, c := range info.Connections {
 			p.connected[c.Listener] = true
 		}
-		p.readMetadata(peer)
-		p.candidates = peer.Candidates()
+		p.metadata, p.verified, p.candidates = info.Metadata, info.Verified, info.Candidates
 		r.peers[peer] = p
 	}
 	for _, l := range node.Listeners() {
@@ -78,7 +78,8 @@ func snapshot(node *p2p.P2P) *replay {
 }
 
 func (p *replayPeer) readMetadata(peer *p2p.Peer) {
-	p.metadata, p.verified = peer.Metadata(), peer.Verified()
+	info := peer.Info()
+	p.metadata, p.verified = info.Metadata, info.Verified
 }
 
 func sameCandidate(a, b p2p.Candidate) bool {
@@ -213,14 +214,14 @@ func (r *replay) apply(e p2p.Event) {
 	case p2p.PeerDiscoveredBy:
 		p := known(e.Peer)
 		p.found[e.Hook] = true
-		p.candidates = e.Peer.Candidates()
+		p.candidates = e.Peer.Info().Candidates
 	case p2p.PeerExpiredBy:
 		p := known(e.Peer)
 		if r.strict && !p.found[e.Hook] {
 			r.fail(e, "that is no news")
 		}
 		delete(p.found, e.Hook)
-		p.candidates = e.Peer.Candidates()
+		p.candidates = e.Peer.Info().Candidates
 	case p2p.PeerConnectedWith:
 		p := known(e.Peer)
 		r.alternates(e, lastKey{id: e.Peer.Identity(), listener: e.Listener}, true, !p.connected[e.Listener])
@@ -232,7 +233,7 @@ func (r *replay) apply(e p2p.Event) {
 	case p2p.PeerMetadataModified:
 		p := known(e.Peer)
 		p.readMetadata(e.Peer)
-		p.candidates = e.Peer.Candidates()
+		p.candidates = e.Peer.Info().Candidates
 	default:
 		r.fail(e, "unknown")
 	}

@@ -3,6 +3,7 @@ package p2p
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/sdp2p/p2p/identity"
 )
@@ -99,6 +100,7 @@ func (s *state) discovered(by *registration, id identity.RemoteIdentity, metadat
 		}
 	}
 	st := s.admit(id)
+	st.peer.past.seen = time.Now()
 	d, changed := st.discoveredBy(by)
 	if !slices.EqualFunc(d.candidates, candidates, Candidate.same) {
 		d.candidates = candidates
@@ -139,6 +141,7 @@ func (s *state) connected(by *registration, id identity.RemoteIdentity, conn Raw
 	first := !st.connectedBy(by)
 	st.connections = append(st.connections, &connection{by: by, conn: conn})
 	st.wasConnected = true
+	st.peer.past.failed = nil
 	s.peers.lineUp(st)
 	if first {
 		s.bus.publish(PeerConnectedWith{Peer: st.peer, Listener: by.name})
@@ -153,6 +156,7 @@ func (s *state) disconnected(by *registration, st *peerState, conn RawConn) {
 		return
 	}
 	st.connections = slices.Delete(st.connections, i, i+1)
+	st.peer.past.seen = time.Now()
 	if !st.connectedBy(by) {
 		s.bus.publish(PeerDisconnectedWith{Peer: st.peer, Listener: by.name})
 		st.statements = slices.DeleteFunc(st.statements, func(s *statement) bool { return s.by == by })
@@ -223,6 +227,16 @@ func (s *state) untrack(by *registration, id identity.RemoteIdentity) {
 	delete(s.peers.tracked, id)
 	if st := s.peers.known[id]; st != nil {
 		s.peers.lineUp(st)
+	}
+}
+
+// dialFailed records how a dial of p failed, unless p is connected by now.
+func (s *state) dialFailed(p *Peer, failed *DialError) {
+	if now, ok := s.peers.peer(p.id); ok {
+		p = now
+	}
+	if st := s.peers.known[p.id]; st == nil || len(st.connections) == 0 {
+		p.past.failed = failed
 	}
 }
 

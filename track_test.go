@@ -44,7 +44,7 @@ func TestTrack(t *testing.T) {
 	require.ElementsMatch(t, peers, node.Tracked())
 	require.True(t, slices.IsSortedFunc(node.Tracked(), func(a, b *p2p.Peer) int { return cmp.Compare(a.String(), b.String()) }))
 	require.False(t, peers[1].Available())
-	require.Nil(t, peers[1].Metadata())
+	require.Nil(t, peers[1].Info().Metadata)
 	_, there := node.Peer(ids[1])
 	require.False(t, there)
 
@@ -80,11 +80,11 @@ func TestUntrack(t *testing.T) {
 	one.scope.Track(id)
 	require.NoError(t, node.Shutdown(t.Context()))
 	require.Empty(t, node.Tracked())
-	require.ErrorIs(t, peer.Reachable(), p2p.ErrClosed)
+	require.ErrorIs(t, peer.Info().Unreachable, p2p.ErrClosed)
 }
 
 // Why a peer cannot be reached, before anything is tried.
-func TestReachable(t *testing.T) {
+func TestUnreachable(t *testing.T) {
 	keeper, book := &fakeHook{name: "keeper"}, &fakeHook{name: "book"}
 	node := start(t, p2p.Config{}, keeper, book)
 	id := newID()
@@ -92,7 +92,7 @@ func TestReachable(t *testing.T) {
 	unreachable := func(why error) {
 		t.Helper()
 		dial := (*p2p.DialError)(nil)
-		require.ErrorAs(t, peer.Reachable(), &dial)
+		require.ErrorAs(t, peer.Info().Unreachable, &dial)
 		require.Equal(t, id, dial.Peer)
 		require.ErrorIs(t, dial, why)
 		_, err := peer.NewStream(t.Context())
@@ -105,19 +105,19 @@ func TestReachable(t *testing.T) {
 	require.NoError(t, book.scope.Discovered(id, nil, nil))
 	unreachable(p2p.ErrNoCandidate)
 	book.found(t, id)
-	require.NoError(t, peer.Reachable())
+	require.NoError(t, peer.Info().Unreachable)
 	node.Revoke(id)
 	unreachable(p2p.ErrRevoked)
 	node.Reinstate(id)
-	require.NoError(t, peer.Reachable())
+	require.NoError(t, peer.Info().Unreachable)
 	require.NoError(t, book.scope.Expired(id))
 	unreachable(p2p.ErrNoCandidate)
 	conn := l.connect(t, id)
-	require.NoError(t, peer.Reachable(), "it has called")
+	require.NoError(t, peer.Info().Unreachable, "it has called")
 	require.NoError(t, l.scope.Disconnected(id, conn))
 	unreachable(p2p.ErrNoCandidate)
 	require.NoError(t, book.scope.Discovered(id, nil, []p2p.Candidate{{Kind: p2p.Manual, Addr: addr("192.0.2.1:1")}}))
-	require.NoError(t, peer.Reachable())
+	require.NoError(t, peer.Info().Unreachable)
 }
 
 // A flood of announcements does not drive out a peer that is tracked, whenever that began, and does once it ended.

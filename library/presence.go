@@ -2,6 +2,7 @@ package library
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"strings"
 	"sync"
@@ -57,9 +58,14 @@ func (l *Library) presence(m Member) Presence {
 		p.Err = ErrNotRunning
 		return p
 	}
-	p.Available, p.Connected = p.Peer.Available(), p.Peer.Connected()
-	p.Serves = p.Available && claims(p.Peer.Metadata(), l.id) == m.Instance.String()
-	if p.Err = p.Peer.Reachable(); p.Err == nil {
+	info := p.Peer.Info()
+	p.Available, p.Connected = info.Available, len(info.Connections) > 0
+	p.Serves = info.Available && claims(info.Metadata, l.id) == m.Instance.String()
+	p.Err = info.Unreachable
+	if dial := (*p2p.DialError)(nil); errors.As(p.Err, &dial) && len(dial.Attempts) > 0 {
+		p.Err = nil // a dial that failed is no event: Watch could not yield it
+	}
+	if p.Err == nil {
 		l.mu.Lock()
 		p.Err = l.failed[m.Instance]
 		l.mu.Unlock()

@@ -21,7 +21,7 @@ func Example() {
 	}
 	defer node.Shutdown(ctx)
 	for peer := range node.Available(ctx) {
-		fmt.Println(peer.Name(), "is at", peer.Candidates())
+		fmt.Println(peer.Name(), "is at", peer.Info().Candidates)
 	}
 }
 

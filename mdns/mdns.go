@@ -175,7 +175,11 @@ func (d *Discovery) enabled(ctx context.Context, s *p2p.Scope, changed <-chan st
 				return false
 			}
 			peer, ok := node.Peer(id)
-			return ok && (peer.Connected() || peer.Tracked())
+			if !ok {
+				return false
+			}
+			info := peer.Info()
+			return info.Tracked || len(info.Connections) > 0
 		},
 	})
 	if err != nil {

@@ -78,7 +78,7 @@ func until(t testing.TB, n *node, holds func() bool) {
 
 func (n *node) sees(other *node) bool {
 	peer, ok := n.Peer(other.Identity())
-	return ok && len(peer.DiscoveredBy()) == 1
+	return ok && len(peer.Info().DiscoveredBy) == 1
 }
 
 // Two nodes on one host find each other, talk, follow changes, and miss each other when one goes.
@@ -93,9 +93,9 @@ func TestDiscovery(t *testing.T) {
 	peer, _ := a.Peer(b.Identity())
 	require.Equal(t, "Zoë \\ \"b\" =", peer.Name())
 	require.False(t, peer.Verified())
-	require.Equal(t, b.Metadata(), peer.Metadata())
-	require.NotEmpty(t, peer.Candidates())
-	require.Equal(t, 2, peer.Candidates()[0].Version)
+	require.Equal(t, b.Metadata(), peer.Info().Metadata)
+	require.NotEmpty(t, peer.Info().Candidates)
+	require.Equal(t, 2, peer.Info().Candidates[0].Version)
 
 	s, err := peer.NewStream(within(t))
 	require.NoError(t, err)

@@ -144,7 +144,7 @@ func TestMetadataChanges(t *testing.T) {
 			t.Helper()
 			peer, ok := b.Peer(a.Identity())
 			require.True(t, ok)
-			require.Equal(t, fmt.Sprint(i), peer.Metadata()["n"])
+			require.Equal(t, fmt.Sprint(i), peer.Info().Metadata["n"])
 		}
 		announced := func() uint64 { return a.discovery.Stats().Sent.Announcements.Packets }
 		require.Zero(t, count[p2p.PeerMetadataModified](b))
@@ -215,14 +215,14 @@ func TestLargeMetadata(t *testing.T) {
 		pass(5 * time.Second)
 		peer, ok := b.Peer(a.Identity())
 		require.True(t, ok)
-		require.Equal(t, large, peer.Metadata())
+		require.Equal(t, large, peer.Info().Metadata)
 		require.Equal(t, 1, a.logged("larger than 1300 bytes"))
 
 		c := join(t, link, 3, p2p.Config{}, Config{})
 		pass(5 * time.Second)
 		peer, ok = c.Peer(a.Identity())
 		require.True(t, ok)
-		require.Equal(t, large, peer.Metadata(), "by one that came later, too")
+		require.Equal(t, large, peer.Info().Metadata, "by one that came later, too")
 
 		for _, refused := range []map[string]string{
 			{library(p2p.MaxLibraries): identity.New().Remote().String()},
@@ -265,7 +265,7 @@ func TestSameKeyTwice(t *testing.T) {
 		require.Equal(t, 1, count[p2p.PeerAvailable](observer))
 		require.Zero(t, count[p2p.PeerUnavailable](observer)+count[p2p.PeerMetadataModified](observer))
 		peer, _ := observer.Peer(key.Remote())
-		require.Equal(t, addrOf(1), peer.Candidates()[0].Addr.Addr())
+		require.Equal(t, addrOf(1), peer.Info().Candidates[0].Addr.Addr())
 
 		require.NoError(t, first.Shutdown(t.Context()))
 		pass(2 * time.Minute)
@@ -274,7 +274,7 @@ func TestSameKeyTwice(t *testing.T) {
 		require.Equal(t, []netip.Addr{addrOf(1), {}}, told)
 		peer, ok = observer.Peer(key.Remote())
 		require.True(t, ok)
-		require.Equal(t, addrOf(2), peer.Candidates()[0].Addr.Addr())
+		require.Equal(t, addrOf(2), peer.Info().Candidates[0].Addr.Addr())
 	})
 }
 
@@ -308,14 +308,14 @@ func TestAncestorsAnnouncement(t *testing.T) {
 		pass(time.Second)
 		peer, ok := a.Peer(key)
 		require.True(t, ok)
-		parsed := p2p.ParseNodeMetadata(peer.Metadata())
+		parsed := p2p.ParseNodeMetadata(peer.Info().Metadata)
 		require.Equal(t, "Oscars Laptop", parsed.Name)
 		require.Equal(t, "macos", parsed.OperatingSystem)
 		require.Equal(t, "MacBook Pro", parsed.DeviceModel)
 		require.Equal(t, "0.0.1", parsed.Version)
-		require.Equal(t, in.String(), peer.Metadata()[library])
+		require.Equal(t, in.String(), peer.Info().Metadata[library])
 		var at []string
-		for _, c := range peer.Candidates() {
+		for _, c := range peer.Info().Candidates {
 			require.Zero(t, c.Version, "it may speak version 1")
 			at = append(at, c.Addr.String())
 		}

@@ -284,7 +284,7 @@ func (h HookTest) testDiscovery(t *testing.T) {
 		t.Helper()
 		until(t, node, what, func() bool {
 			peer, ok := node.Peer(other.Identity())
-			return ok && maps.Equal(peer.Metadata(), other.Metadata())
+			return ok && maps.Equal(peer.Info().Metadata, other.Metadata())
 		})
 	}
 	sees(a, b, "the first node discovers the second")

@@ -64,7 +64,7 @@ func (h HookTest) newDuoWith(t *testing.T, a, b p2p.Config) *duo {
 	find := func(node, other *p2p.P2P) (peer *p2p.Peer) {
 		until(t, node, "the nodes discover each other", func() bool {
 			peer, _ = node.Peer(other.Identity())
-			return peer != nil && len(peer.Candidates()) > 0
+			return peer != nil && len(peer.Info().Candidates) > 0
 		})
 		return peer
 	}
@@ -253,7 +253,7 @@ func (h HookTest) testDialDead(t *testing.T) {
 // testDialWrongNode: an address leads to nobody but the node that was meant.
 func (h HookTest) testDialWrongNode(t *testing.T) {
 	d := h.newDuo(t, echoes, echoes)
-	began, to, via := time.Now(), identity.New().Remote(), d.ab.Candidates()
+	began, to, via := time.Now(), identity.New().Remote(), d.ab.Info().Candidates
 	raw, err := d.la.Dial(soon(t), to, via)
 	wantFailure(t, began, raw, err, to, via)
 	if _, ok := d.a.Peer(to); ok {
@@ -283,11 +283,11 @@ func (h HookTest) testPaths(t *testing.T) {
 		dialed bool
 	}{
 		"the stream that was opened":         {s.Path(), true},
-		"the connection that was dialed":     {d.ab.Connections()[0].Path, true},
+		"the connection that was dialed":     {d.ab.Info().Connections[0].Path, true},
 		"the connection that Allow hears of": {<-asked, false},
 		"the stream that Allow hears of":     {<-asked, false},
 		"the stream that is served":          {<-inbound, false},
-		"the connection that was accepted":   {d.ba.Connections()[0].Path, false},
+		"the connection that was accepted":   {d.ba.Info().Connections[0].Path, false},
 	} {
 		if c.path.Kind != p2p.Direct || c.path.Dialed != c.dialed {
 			t.Errorf("%s has the path %+v; want kind %v, dialed %t", what, c.path, p2p.Direct, c.dialed)

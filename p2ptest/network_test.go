@@ -72,9 +72,9 @@ func TestDelay(t *testing.T) {
 			require.NoError(t, exchange(s))
 			require.Equal(t, 100*time.Millisecond, time.Since(began))
 		}
-		rtt, ok := ab.RTT()
-		require.True(t, ok)
-		require.Equal(t, 100*time.Millisecond, rtt)
+		connection := ab.Info().Connections[0]
+		require.Equal(t, 100*time.Millisecond, connection.RTT)
+		require.Equal(t, 300*time.Millisecond, time.Since(connection.Opened))
 
 		began = time.Now()
 		require.NoError(t, exchange(open(t, ab)))
@@ -150,7 +150,7 @@ func TestDialOverACutLink(t *testing.T) {
 		synctest.Wait()
 		link.Cut()
 		synctest.Wait()
-		require.Equal(t, []string{"lan-discovery"}, ab.DiscoveredBy())
+		require.Equal(t, []string{"lan-discovery"}, ab.Info().DiscoveredBy)
 
 		began := time.Now()
 		_, err := ab.NewStream(t.Context())
@@ -236,7 +236,7 @@ func TestDiscovery(t *testing.T) {
 		require.Len(t, a.Peers(), 1)
 		require.Equal(t, "b", ab.Name())
 		require.False(t, ab.Verified())
-		candidates := ab.Candidates()
+		candidates := ab.Info().Candidates
 		require.Len(t, candidates, 1)
 		require.Equal(t, p2p.Direct, candidates[0].Kind)
 		require.Equal(t, b.Listeners()[0].Addrs[0], candidates[0].Addr)
@@ -266,7 +266,7 @@ func TestDiscovery(t *testing.T) {
 		require.NoError(t, b.Shutdown(t.Context()))
 		synctest.Wait()
 		require.True(t, ab.Connected(), "the end of the connection is under way")
-		require.Empty(t, ab.DiscoveredBy())
+		require.Empty(t, ab.Info().DiscoveredBy)
 		time.Sleep(time.Second)
 		synctest.Wait()
 		require.Empty(t, a.Peers())
@@ -281,10 +281,10 @@ func TestListenerAddsAnAddress(t *testing.T) {
 		l := second.Listener(p2ptest.ListenerConfig{})
 		require.NoError(t, b.Register(t.Context(), l))
 		synctest.Wait()
-		require.Len(t, ab.Candidates(), 2)
+		require.Len(t, ab.Info().Candidates, 2)
 		require.NoError(t, b.Unregister(t.Context(), l))
 		synctest.Wait()
-		require.Len(t, ab.Candidates(), 1)
+		require.Len(t, ab.Info().Candidates, 1)
 	})
 }
 
@@ -319,7 +319,7 @@ func TestDiscoveryOfForeignListeners(t *testing.T) {
 		b := start(t, p2p.Config{App: "p2ptest", Hooks: []p2p.Hook{foreign, network.Discovery()}})
 		require.Equal(t, "memory-discovery", b.Hooks()[1].Name)
 		var got []string
-		for _, c := range peerOf(t, a, b).Candidates() {
+		for _, c := range peerOf(t, a, b).Info().Candidates {
 			got = append(got, c.String())
 		}
 		require.Equal(t, []string{"direct 127.0.0.1:1", "direct [::1]:2", "direct 192.168.1.7:3"}, got)

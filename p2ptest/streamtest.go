@@ -43,7 +43,7 @@ func (h HookTest) testStreams(t *testing.T) {
 			t.Errorf("the stream has version %d", v)
 		}
 	}
-	if n := len(d.ab.Connections()); n != 1 {
+	if n := len(d.ab.Info().Connections); n != 1 {
 		t.Errorf("%d connections; want one that is used in both directions", n)
 	}
 }

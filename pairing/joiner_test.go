@@ -127,7 +127,7 @@ func TestGuessed(t *testing.T) {
 			require.NotErrorIs(t, err, pairing.ErrExpired)
 			peer, ok := b.Peer(a.Identity())
 			require.True(t, ok)
-			require.NotContains(t, peer.DiscoveredBy(), "pairing", "it is over")
+			require.NotContains(t, peer.Info().DiscoveredBy, "pairing", "it is over")
 			pass(time.Second)
 		}
 		attempt(guess) // no invitation stands

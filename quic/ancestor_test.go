@@ -185,7 +185,7 @@ func TestAncestorOpensAStream(t *testing.T) {
 	got := receive(t, served)
 	require.Equal(t, 1, got.Version())
 	require.Equal(t, f.id, got.RemoteIdentity())
-	require.Equal(t, v.InitiatorMetadata, got.Peer().Metadata())
+	require.Equal(t, v.InitiatorMetadata, got.Peer().Info().Metadata)
 	require.True(t, got.Peer().Verified())
 	require.NoError(t, s.CloseWrite())
 	_, err = s.Read(make([]byte, 1))
@@ -216,7 +216,7 @@ func TestStreamToAnAncestor(t *testing.T) {
 		s, err := peer.NewStream(within(t))
 		require.NoError(t, err)
 		require.Equal(t, 1, s.Version())
-		require.Equal(t, v.ResponderMetadata, peer.Metadata())
+		require.Equal(t, v.ResponderMetadata, peer.Info().Metadata)
 		require.True(t, peer.Verified())
 		exchange(t, s, "hello ancestor")
 		require.Equal(t, "/sdp2p/1", receive(t, f.asked))
@@ -242,9 +242,9 @@ func TestAncestorAsksWhoWeAre(t *testing.T) {
 
 	peer := watch(t, n, func(e p2p.PeerDiscoveredBy) bool { return e.Hook == "quic" }).Peer
 	require.Equal(t, f.id, peer.Identity())
-	require.Len(t, peer.Candidates(), 1)
-	require.Equal(t, "manual "+f.addr.String(), peer.Candidates()[0].String())
-	require.Equal(t, v.InitiatorMetadata, peer.Metadata())
+	require.Len(t, peer.Info().Candidates, 1)
+	require.Equal(t, "manual "+f.addr.String(), peer.Info().Candidates[0].String())
+	require.Equal(t, v.InitiatorMetadata, peer.Info().Metadata)
 	require.NoError(t, s.Conn().Close())
 	until(t, n, func() bool { return !peer.Available() })
 }
@@ -270,9 +270,9 @@ func TestAncestorAsAManualPeer(t *testing.T) {
 	require.Equal(t, v.Mode1First+v.Mode1Then, receive(t, done))
 	peer := watch(t, n, func(e p2p.PeerDiscoveredBy) bool { return e.Hook == "quic" }).Peer
 	require.Equal(t, f.id, peer.Identity())
-	require.Equal(t, v.ResponderMetadata, peer.Metadata())
+	require.Equal(t, v.ResponderMetadata, peer.Info().Metadata)
 	require.NoError(t, n.listener.SetManualPeers(nil))
-	until(t, n, func() bool { return len(peer.DiscoveredBy()) == 0 })
+	until(t, n, func() bool { return len(peer.Info().DiscoveredBy) == 0 })
 }
 
 // Who claims another's identity is refused, and the log says so once.

@@ -55,8 +55,7 @@ func TestFamilies(t *testing.T) {
 	require.ErrorAs(t, err, &failed)
 	peer, err := via(b.addr6())
 	require.NoError(t, err)
-	path, _ := peer.Path()
-	require.Equal(t, b.addr6(), path.Remote)
+	require.Equal(t, b.addr6(), peer.Info().Path.Remote)
 
 	b.listener.SetIPv6(false) // its connections are closed
 	until(t, a, func() bool { return !peer.Connected() })

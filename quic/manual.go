@@ -330,7 +330,7 @@ func (m *manualPeers) disconnected(c *conn) {
 	defer m.mu.Unlock()
 	delete(m.back, c)
 	if peer, ok := c.endpoint.scope.Node().Peer(c.id); ok && peer.Verified() && slices.ContainsFunc(m.peers, func(p *manualPeer) bool { return p.reported == c.id }) {
-		m.metadata[c.id] = peer.Metadata()
+		m.metadata[c.id] = peer.Info().Metadata
 	}
 	m.report(c.endpoint, c.id)
 }

@@ -60,15 +60,15 @@ func TestManualPeer(t *testing.T) {
 	b := start(t, p2p.Config{Name: "b", Handler: p2p.HandlerFunc(echo)}, quic.Config{})
 	for _, entry := range []string{b.addr().String(), fmt.Sprintf("localhost:%d", b.addr().Port()), fmt.Sprintf("[::1]:%d", b.addr().Port())} {
 		a := start(t, p2p.Config{Name: "a"}, quic.Config{ManualPeers: []string{entry}})
-		until(t, a, func() bool { peer, ok := a.Peer(b.Identity()); return ok && len(peer.DiscoveredBy()) == 1 })
+		until(t, a, func() bool { peer, ok := a.Peer(b.Identity()); return ok && len(peer.Info().DiscoveredBy) == 1 })
 		peer := a.peer(t, b.Identity())
 		m := a.manual(t)
 		require.Equal(t, quic.ManualReached, m.State)
 		require.NoError(t, m.Err)
 		require.Equal(t, b.Identity(), m.Identity)
 		require.Equal(t, b.addr().Port(), m.Addr.Port())
-		require.Equal(t, p2p.Manual, peer.Candidates()[0].Kind)
-		require.Equal(t, m.Addr, peer.Candidates()[0].Addr)
+		require.Equal(t, p2p.Manual, peer.Info().Candidates[0].Kind)
+		require.Equal(t, m.Addr, peer.Info().Candidates[0].Addr)
 		_, err := peer.WaitMetadata(within(t))
 		require.NoError(t, err)
 		require.Equal(t, "b", peer.Name())
@@ -77,7 +77,7 @@ func TestManualPeer(t *testing.T) {
 		exchange(t, s, "by hand")
 
 		require.NoError(t, a.listener.SetManualPeers(nil))
-		until(t, a, func() bool { return len(peer.DiscoveredBy()) == 0 })
+		until(t, a, func() bool { return len(peer.Info().DiscoveredBy) == 0 })
 		require.Empty(t, a.listener.ManualPeers())
 		require.NoError(t, a.Shutdown(within(t)))
 	}
@@ -104,7 +104,7 @@ func TestManualPeerComesAndGoes(t *testing.T) {
 	a := start(t, p2p.Config{}, quic.Config{ManualPeers: []string{addr.String()}})
 	again := func(key p2p.Config) *node {
 		n := start(t, key, quic.Config{Port: addr.Port()})
-		until(t, a, func() bool { peer, ok := a.Peer(n.Identity()); return ok && len(peer.DiscoveredBy()) == 1 })
+		until(t, a, func() bool { peer, ok := a.Peer(n.Identity()); return ok && len(peer.Info().DiscoveredBy) == 1 })
 		require.Equal(t, quic.ManualReached, a.manual(t).State)
 		return n
 	}
@@ -131,12 +131,12 @@ func TestManualPeerOddities(t *testing.T) {
 	b := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})
 	peer := a.knows(t, b)
 	require.NoError(t, a.listener.SetManualPeers([]string{b.addr().String(), fmt.Sprintf("[::1]:%d", b.addr().Port())}))
-	until(t, a, func() bool { return len(peer.Candidates()) == 3 })
+	until(t, a, func() bool { return len(peer.Info().Candidates) == 3 })
 	require.Len(t, a.Peers(), 1)
-	require.Equal(t, []string{"quic", "book"}, peer.DiscoveredBy())
+	require.Equal(t, []string{"quic", "book"}, peer.Info().DiscoveredBy)
 	require.NoError(t, a.scope.Expired(b.Identity()))
 	require.NoError(t, a.listener.SetManualPeers([]string{b.addr().String()}))
-	until(t, a, func() bool { return len(peer.Candidates()) == 1 })
+	until(t, a, func() bool { return len(peer.Info().Candidates) == 1 })
 	require.True(t, peer.Available())
 }
 

@@ -161,12 +161,9 @@ func TestExchange(t *testing.T) {
 	s, err := back.NewStream(within(t)) // over the same connection
 	require.NoError(t, err)
 	exchange(t, s, "and back")
-	require.Len(t, peer.Connections(), 1)
-	require.Len(t, back.Connections(), 1)
-	path, ok := peer.Path()
-	require.True(t, ok)
-	require.Equal(t, b.addr(), path.Remote)
-	rtt, ok := peer.RTT()
-	require.True(t, ok)
-	require.Positive(t, rtt)
+	info := peer.Info()
+	require.Len(t, info.Connections, 1)
+	require.Len(t, back.Info().Connections, 1)
+	require.Equal(t, b.addr(), info.Path.Remote)
+	require.Positive(t, info.Connections[0].RTT)
 }

@@ -32,7 +32,7 @@ func TestPeerComesBack(t *testing.T) {
 	s, err = again.knows(t, a).NewStream(within(t))
 	require.NoError(t, err)
 	exchange(t, s, "back")
-	require.Len(t, peer.Connections(), 2)
+	require.Len(t, peer.Info().Connections, 2)
 	s, err = peer.NewStream(within(t))
 	require.NoError(t, err)
 	exchange(t, s, "two")

@@ -132,7 +132,7 @@ func (d *doctor) discover(ctx context.Context, id identity.RemoteIdentity) ([]ch
 	for range node.Watch(ctx) {
 		if peer, ok := node.Peer(id); ok {
 			discovered, addrs = true, nil
-			for _, candidate := range peer.Candidates() {
+			for _, candidate := range peer.Info().Candidates {
 				addrs = append(addrs, candidate.Addr)
 			}
 		}
@@ -278,8 +278,11 @@ func (d *doctor) meet(ctx context.Context, addr netip.AddrPort) (there resident,
 				said, stop := context.WithTimeout(ctx, nameTime)
 				_, _ = peer.WaitMetadata(said) // the ancestor's nodes do not say it so
 				stop()
-				there.name = peer.Name()
-				there.rtt, _ = peer.RTT()
+				info := peer.Info()
+				there.name = info.Name
+				if len(info.Connections) > 0 {
+					there.rtt = info.Connections[0].RTT
+				}
 			}
 			return there, nil
 		case quic.ManualFailed:

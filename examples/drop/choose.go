@@ -92,7 +92,7 @@ func receivers(node *p2p.P2P, to string) (found []*p2p.Peer) {
 		if key {
 			called = to == id.String() || strings.EqualFold(to, id.Fingerprint())
 		}
-		if called && p.Metadata()["receives"] != "" {
+		if called && p.Info().Metadata["receives"] != "" {
 			found = append(found, p)
 		}
 	}

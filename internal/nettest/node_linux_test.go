@@ -136,8 +136,12 @@ func TestNode(t *testing.T) {
 	netlab.Handle(console, "echo", func(a echoArgs) (echoed, error) { return echo(within(20*time.Second), node, a) })
 	netlab.Handle(console, "peers", func(none) (all []peerInfo, err error) {
 		for _, p := range node.Peers() {
-			info := peerInfo{Identity: p.String(), Name: p.Name(), DiscoveredBy: p.DiscoveredBy(), Connected: p.Connected(), Metadata: p.Metadata()}
-			for _, c := range p.Candidates() {
+			known := p.Info()
+			info := peerInfo{
+				Identity: p.String(), Name: known.Name, DiscoveredBy: known.DiscoveredBy,
+				Connected: len(known.Connections) > 0, Metadata: known.Metadata,
+			}
+			for _, c := range known.Candidates {
 				info.Candidates = append(info.Candidates, c.String())
 			}
 			all = append(all, info)
