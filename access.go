@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/google/uuid"
+
 	"github.com/sdp2p/p2p/identity"
 )
 
-// ErrRevoked is returned where something is asked of, or by, a peer that was revoked with [P2P.Revoke].
+// ErrRevoked is the error of requests to, or by, a peer that was revoked with
+// [P2P.Revoke].
 var ErrRevoked = fmt.Errorf("%w: the peer is revoked", ErrRefused)
 
-// An Action is what a peer asks for.
+// An Action is a peer's wish.
 type Action uint8
 
 const (
@@ -33,28 +36,37 @@ func (a Action) String() string {
 	return fmt.Sprintf("Action(%d)", uint8(a))
 }
 
-// A Request is what [Config.Allow] decides about: something that a peer asks for. What this node itself begins is not asked
-// about.
+// A Request is a peer's request that [Config.Allow] decides about. Allow is not
+// consulted about what this node initiates.
 type Request struct {
 	Action Action
 	Peer   identity.RemoteIdentity // as the connection has authenticated it
 	Path   Path                    // not of OpenTunnel
 
-	// Of OpenTunnel. That the peer holds the instance's key is proved only after the answer.
-	Library  [16]byte
+	// Of OpenTunnel. Only after the answer does the peer prove that it holds the
+	// instance's key.
+	Library  uuid.UUID
 	Instance identity.RemoteIdentity
 }
 
-// Allows asks whether a peer may have what it asks for: it must not be revoked, and [Config.Allow], if there is one, must
-// agree. Listeners ask before they use an inbound connection, hooks that offer tunnels before these; streams the node asks
-// about itself. The error, if not nil, wraps [ErrRefused]; it is [ErrRevoked], or says what Config.Allow
-// returned. It takes up to 2 s.
+// Allows decides about a peer's request: the peer must not be revoked, and
+// [Config.Allow], if there is one, must agree. Listeners call it before using an
+// inbound connection, and hooks that offer tunnels before opening one. The node
+// itself calls it for streams.
+//
+// It takes up to 2 s. It fails with [ErrRevoked]; with [ErrBusy] if too many
+// calls of Config.Allow run ([Config.MaxAllowCalls]); or with an error that
+// wraps [ErrRefused] and the error of Config.Allow.
 func (n *P2P) Allows(ctx context.Context, r Request) error {
 	if n.Revoked(r.Peer) {
 		return ErrRevoked
 	}
 	if n.gate.allow == nil {
 		return nil
+	}
+	if err := n.gate.enter(r.Peer, n.isTracked(r.Peer)); err != nil {
+		n.log.Debug("request refused", "peer", r.Peer, "action", r.Action, "err", err)
+		return err
 	}
 	err := n.ask(ctx, r)
 	if err == nil {
@@ -63,15 +75,32 @@ func (n *P2P) Allows(ctx context.Context, r Request) error {
 	if panicked := (*PanicError)(nil); errors.As(err, &panicked) {
 		n.log.Error("Config.Allow panicked", "peer", r.Peer, "action", r.Action, "panic", panicked.Value, "stack", string(panicked.Stack))
 	} else {
-		n.log.Debug("refused by Config.Allow", "peer", r.Peer, "action", r.Action, "err", err)
+		n.log.Debug("request refused", "peer", r.Peer, "action", r.Action, "err", err)
 	}
 	return fmt.Errorf("%w: %w", ErrRefused, err)
 }
 
-// Revoke closes all connections with a peer and refuses new ones, in both directions, until [P2P.Reinstate]. Streams to it
-// fail. It returns when the connections are closed. A revoked peer may still be discovered.
+// isTracked reports whether a hook keeps the peer in view.
+func (n *P2P) isTracked(id identity.RemoteIdentity) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.state.peers.tracked[id] != nil
+}
+
+// isStranger reports whether a peer is neither tracked nor behind a [Manual]
+// candidate.
+func (n *P2P) isStranger(id identity.RemoteIdentity) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.state.peers.stranger(id)
+}
+
+// Revoke closes all connections with a peer and refuses new ones, in both
+// directions, until [P2P.Reinstate]. Streams to it fail. It returns when the
+// connections are closed. A revoked peer may still be discovered.
 //
-// Revocations last as long as the node: an app that wants more keeps them, and repeats them before hooks are registered.
+// Revocations last as long as the node: an app that wants more keeps them, and
+// repeats them before hooks are registered.
 func (n *P2P) Revoke(id identity.RemoteIdentity) {
 	n.mu.Lock()
 	open := n.state.revoke(id)

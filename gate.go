@@ -3,46 +3,79 @@ package p2p
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
 	"time"
+
+	"github.com/sdp2p/p2p/identity"
 )
 
-const (
-	gateTime = 2 * time.Second // how long Config.Allow may take
-	maxGates = 256             // calls of Config.Allow at one time
-)
+// gateTime is how long Config.Allow may take.
+const gateTime = 2 * time.Second
 
-// A gate calls Config.Allow, which may be slow, and bounds how many calls run at
+// A gate calls Config.Allow, which may be slow, and limits how many calls run at
 // a time.
 type gate struct {
-	allow  func(context.Context, Request) error // may be nil
-	places chan struct{}
+	allow      func(context.Context, Request) error // may be nil
+	max        int                                  // < 0: no limit
+	maxPerPeer int                                  // < 0: no limit
+
+	mu      sync.Mutex
+	calls   int
+	perPeer map[identity.RemoteIdentity]int
 }
 
 func newGate(cfg Config) *gate {
-	return &gate{allow: cfg.Allow, places: make(chan struct{}, maxGates)}
+	return &gate{
+		allow: cfg.Allow, max: cfg.MaxAllowCalls, maxPerPeer: cfg.MaxAllowCallsPerPeer,
+		perPeer: map[identity.RemoteIdentity]int{},
+	}
 }
 
-// ask calls Config.Allow, and waits for it no longer than allowed. A call that
-// does not return keeps its place.
-func (n *P2P) ask(ctx context.Context, r Request) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, gateTime, errors.New("no answer in 2 s"))
-	select {
-	case n.gate.places <- struct{}{}:
-	default:
-		cancel()
-		return errors.New("too many questions wait for an answer")
+// enter takes a place for a call about a peer. An eighth of all places is kept
+// for tracked peers.
+func (g *gate) enter(id identity.RemoteIdentity, tracked bool) error {
+	places := g.max
+	if !tracked {
+		places -= g.max / 8
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.maxPerPeer >= 0 && g.perPeer[id] >= g.maxPerPeer {
+		return fmt.Errorf("%w: %d calls of Config.Allow about the peer", ErrBusy, g.maxPerPeer)
+	}
+	if g.max >= 0 && g.calls >= places {
+		return fmt.Errorf("%w: %d calls of Config.Allow", ErrBusy, places)
+	}
+	g.calls++
+	g.perPeer[id]++
+	return nil
+}
+
+// leave gives back the place of a call that has returned.
+func (g *gate) leave(id identity.RemoteIdentity) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.calls--
+	if g.perPeer[id]--; g.perPeer[id] == 0 {
+		delete(g.perPeer, id)
+	}
+}
+
+// ask calls Config.Allow, for which the caller has taken a place, and waits for
+// it no longer than gateTime. A call that does not return keeps its place.
+func (n *P2P) ask(ctx context.Context, r Request) error {
 	if !n.streams.hold() {
-		cancel()
-		<-n.gate.places
+		n.gate.leave(r.Peer)
 		return ErrClosed
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, gateTime, errors.New("no answer in 2 s"))
 	stop := context.AfterFunc(n.streams.ctx, cancel) // at shutdown
 	answer := make(chan error, 1)
 	go func() {
 		defer stop()
 		defer n.streams.handlers.Done()
-		defer func() { <-n.gate.places }()
+		defer n.gate.leave(r.Peer)
 		defer cancel()
 		err := errExited
 		defer func() { answer <- err }()

@@ -115,7 +115,8 @@ func TestConfig(t *testing.T) {
 			require.NoError(t, err, app)
 			require.Equal(t, app, node.App())
 		} else {
-			require.ErrorContains(t, err, fmt.Sprintf("p2p: Config.App %q", app))
+			require.ErrorContains(t, err, fmt.Sprintf("p2p: app name %q", app))
+			require.Equal(t, p2p.ValidateApp(app), err)
 		}
 	}
 	_, err := p2p.Start(t.Context(), p2p.Config{})

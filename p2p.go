@@ -16,48 +16,80 @@ import (
 
 // A Config describes a node. Only App is required.
 type Config struct {
-	// App names the application: nodes of one app find each other, as the DNS-SD service type _App._udp. It has 1 to
-	// 12 letters, digits and hyphens, with at least one letter, none but single hyphens, and those only inside
-	// (RFC 6335 §5.1).
+	// App names the application: nodes of one app find each other, as the DNS-SD
+	// service type _App._udp. See [ValidateApp].
 	App string
 
 	// Identity is the node's key pair. If zero, a fresh one is made for this run.
 	Identity identity.Identity
 
-	// Name, DeviceModel and Version become metadata; see [NodeMetadata]. The operating system is added.
+	// Name, DeviceModel and Version become metadata; see [NodeMetadata]. The
+	// operating system is added.
 	Name, DeviceModel, Version string
 
-	// Metadata holds further entries of the node's metadata; see [ValidateMetadata].
+	// Metadata holds further entries of the node's metadata; see
+	// [ValidateMetadata].
 	Metadata map[string]string
 
 	// Handler serves inbound streams. If nil, all are refused.
 	Handler Handler
 
-	// Allow decides about each inbound connection, stream and tunnel, before anybody else hears of it; nil is yes. If it is
-	// nil itself, everything is allowed that the routes allow. An error, a panic, and no answer within 2 s refuse. It is
-	// called concurrently, with a ctx that ends after these 2 s or when the answer no longer matters; it may use the node.
+	// Allow decides about each inbound connection, stream and tunnel before
+	// anything else learns of it. Returning nil allows it; an error, a panic, or
+	// taking longer than 2 s refuses it. If Allow is nil, only the routes decide.
+	// It is called concurrently, with a ctx that ends after these 2 s or when the
+	// answer no longer matters; it may use the node.
 	Allow func(ctx context.Context, r Request) error
 
 	// Hooks are registered by [Start], in this order. [New] does not use them.
 	Hooks []Hook
 
-	// MaxPeers limits how many peers are known at a time. When there are more, those discovered longest ago that have
-	// never been connected leave first; connected ones, tracked ones, and those with a [Manual] candidate, never. If
-	// zero, 1024 is used. If negative, there is no limit.
+	// MaxPeers limits how many peers are known at a time. When there are more,
+	// those discovered longest ago that have never been connected leave first;
+	// connected ones, tracked ones, and those with a [Manual] candidate, never.
+	//
+	// The package documentation has the defaults of this limit and those below: for
+	// each, zero means the default, and a negative value no limit.
 	MaxPeers int
 
-	// MaxStreamsPerPeer limits how many inbound streams of one peer are served at a time; the next one is refused
-	// with [ErrBusy]. If zero, 200 is used. If negative, there is no limit.
-	MaxStreamsPerPeer int
+	// MaxStreamsPerPeer, MaxStreams and MaxStrangerStreams limit how many inbound
+	// streams are served at a time: of one peer, of all, and of all strangers. The
+	// next one is refused with [ErrBusy]. A stranger is a peer that is neither
+	// tracked nor behind a [Manual] candidate; a stream over a connection that this
+	// node dialed is not a stranger's.
+	MaxStreamsPerPeer, MaxStreams, MaxStrangerStreams int
 
-	// Logger receives what an operator may want to know. If nil, [slog.Default] is used.
+	// MaxAllowCallsPerPeer and MaxAllowCalls limit how many calls of Allow run at a
+	// time: about one peer, and in all. Of the latter, an eighth is kept for
+	// tracked peers. The next request is refused with [ErrBusy].
+	MaxAllowCallsPerPeer, MaxAllowCalls int
+
+	// Logger receives what an operator may want to know. If nil, [slog.Default] is
+	// used.
 	Logger *slog.Logger
 }
 
-const (
-	defaultMaxPeers          = 1024
-	defaultMaxStreamsPerPeer = 200
-)
+// setDefaults replaces zero values.
+func (cfg *Config) setDefaults() {
+	if cfg.Identity.IsZero() {
+		cfg.Identity = identity.New()
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	for limit, standard := range map[*int]int{
+		&cfg.MaxPeers:             1024,
+		&cfg.MaxStreamsPerPeer:    200,
+		&cfg.MaxStreams:           2048,
+		&cfg.MaxStrangerStreams:   1024,
+		&cfg.MaxAllowCallsPerPeer: 8,
+		&cfg.MaxAllowCalls:        256,
+	} {
+		if *limit == 0 {
+			*limit = standard
+		}
+	}
+}
 
 // A P2P is a node: it manages the state and is the bus for its changes. All
 // methods may be called concurrently.
@@ -79,7 +111,7 @@ type P2P struct {
 // New makes a node and starts nothing; [P2P.Register] adds hooks to it. It fails
 // if cfg is not valid.
 func New(cfg Config) (*P2P, error) {
-	if err := validateApp(cfg.App); err != nil {
+	if err := ValidateApp(cfg.App); err != nil {
 		return nil, err
 	}
 	entries := NodeMetadata{
@@ -89,18 +121,7 @@ func New(cfg Config) (*P2P, error) {
 	if err := ValidateMetadata(entries); err != nil {
 		return nil, fmt.Errorf("p2p: metadata: %w", err)
 	}
-	if cfg.Identity.IsZero() {
-		cfg.Identity = identity.New()
-	}
-	if cfg.MaxPeers == 0 {
-		cfg.MaxPeers = defaultMaxPeers
-	}
-	if cfg.MaxStreamsPerPeer == 0 {
-		cfg.MaxStreamsPerPeer = defaultMaxStreamsPerPeer
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.Default()
-	}
+	cfg.setDefaults()
 	n := &P2P{
 		app:      cfg.App,
 		identity: cfg.Identity,
@@ -117,12 +138,15 @@ func New(cfg Config) (*P2P, error) {
 		tracked: map[identity.RemoteIdentity]*tracked{},
 		revoked: map[identity.RemoteIdentity]struct{}{},
 	}
-	n.streams = newStreams(cfg, n.Allows)
+	n.streams = newStreams(cfg, n)
 	return n, nil
 }
 
-// validateApp checks the rules of RFC 6335 §5.1 for service names, with 12 characters instead of 15.
-func validateApp(app string) error {
+// ValidateApp checks the name of an application: 1 to 12 letters, digits and
+// hyphens, with at least one letter, and hyphens only single and inside. (These
+// are the rules of RFC 6335 §5.1 for service names, with 12 characters instead
+// of 15.)
+func ValidateApp(app string) error {
 	letter := false
 	ok := 1 <= len(app) && len(app) <= 12
 	for i := range len(app) {
@@ -136,7 +160,7 @@ func validateApp(app string) error {
 		}
 	}
 	if !ok || !letter {
-		return fmt.Errorf("p2p: Config.App %q: 1 to 12 letters, digits and inner hyphens with at least one letter are required", app)
+		return fmt.Errorf("p2p: app name %q: 1 to 12 letters, digits and inner hyphens with at least one letter are required", app)
 	}
 	return nil
 }

@@ -181,6 +181,11 @@ func (s *Scope) Untrack(id identity.RemoteIdentity) {
 	})
 }
 
+// Stranger reports whether a peer is a stranger: neither tracked nor behind a
+// [Manual] candidate. Listeners keep strangers within a budget of their own. On a
+// connection that this node dialed, no peer is a stranger.
+func (s *Scope) Stranger(id identity.RemoteIdentity) bool { return s.node.isStranger(id) }
+
 // Accept hands over a stream that a connected peer has opened. The node serves
 // the stream, or resets it with the code that says why not; either way it is the
 // node's from now on.

@@ -3,6 +3,7 @@ package p2p
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -10,48 +11,41 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A Handler serves inbound streams.
-type Handler interface {
-	// ServeStream serves one stream, in a goroutine of its own. When it returns nil, the stream is closed, if it was
-	// not. When it returns an error or panics, the stream is reset: with the [ResetCode] that the error wraps, or
-	// with [ErrHandlerFailed]. ctx is done when the node shuts down; reads from the stream fail then, while writes
-	// still work.
-	ServeStream(ctx context.Context, s *Stream) error
-}
-
-// HandlerFunc makes a [Handler] of a function.
-type HandlerFunc func(ctx context.Context, s *Stream) error
-
-// ServeStream calls f.
-func (f HandlerFunc) ServeStream(ctx context.Context, s *Stream) error { return f(ctx, s) }
-
 // streams is the set of a node's open streams, in both directions.
 type streams struct {
-	handler    Handler // may be nil
-	allows     func(context.Context, Request) error
-	maxPerPeer int // inbound; < 0: no limit
-	log        *slog.Logger
-	ctx        context.Context // of handlers
-	cancel     context.CancelFunc
-	handlers   sync.WaitGroup
-	noHandler  sync.Once
+	handler  Handler // may be nil
+	allows   func(context.Context, Request) error
+	stranger func(identity.RemoteIdentity) bool
+	log      *slog.Logger
 
-	mu       sync.Mutex
-	refusing bool // no new ones
-	open     map[*Stream]struct{}
-	inbound  map[identity.RemoteIdentity]int
-	drained  chan struct{} // not nil during shutdown: closed once open is empty
+	// How many inbound streams there may be at a time. < 0: no limit.
+	max, maxPerPeer, maxStrangers int
+
+	ctx       context.Context // of handlers
+	cancel    context.CancelFunc
+	handlers  sync.WaitGroup
+	noHandler sync.Once
+
+	mu        sync.Mutex
+	refusing  bool // no new ones
+	open      map[*Stream]struct{}
+	perPeer   map[identity.RemoteIdentity]int // of inbound ones
+	inbound   int
+	strangers int           // of inbound ones
+	drained   chan struct{} // not nil during shutdown: closed once open is empty
 }
 
-func newStreams(cfg Config, allows func(context.Context, Request) error) *streams {
+func newStreams(cfg Config, n *P2P) *streams {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &streams{
-		handler: cfg.Handler, allows: allows, maxPerPeer: cfg.MaxStreamsPerPeer, log: cfg.Logger, ctx: ctx, cancel: cancel,
-		open: map[*Stream]struct{}{}, inbound: map[identity.RemoteIdentity]int{},
+		handler: cfg.Handler, allows: n.Allows, stranger: n.isStranger, log: cfg.Logger,
+		max: cfg.MaxStreams, maxPerPeer: cfg.MaxStreamsPerPeer, maxStrangers: cfg.MaxStrangerStreams,
+		ctx: ctx, cancel: cancel,
+		open: map[*Stream]struct{}{}, perPeer: map[identity.RemoteIdentity]int{},
 	}
 }
 
-// opened books a stream that this node has opened.
+// opened records a stream that this node has opened.
 func (ss *streams) opened(to *Peer, raw RawStream) (*Stream, error) {
 	s := newStream(raw, to, ss, false)
 	ss.mu.Lock()
@@ -63,35 +57,62 @@ func (ss *streams) opened(to *Peer, raw RawStream) (*Stream, error) {
 	return s, nil
 }
 
-// serve books a stream that a peer has opened and starts the handler, or refuses it.
+// serve records a stream that a peer has opened and starts the handler, or
+// refuses the stream.
 func (ss *streams) serve(from *Peer, raw RawStream) {
 	s := newStream(raw, from, ss, true)
-	if code, ok := ss.admit(s); !ok {
+	s.stranger = !raw.Path().Dialed && ss.stranger(from.id)
+	if err := ss.admit(s); err != nil {
+		code := ErrRefused
+		errors.As(err, &code)
 		raw.Reset(code)
+		ss.refused(s, err)
 		return
 	}
 	go ss.handle(s)
 }
 
-func (ss *streams) admit(s *Stream) (code ResetCode, ok bool) {
+// refused logs that an inbound stream was refused.
+func (ss *streams) refused(s *Stream, why error) {
+	ss.log.Debug("stream refused", "peer", s.peer.id, "route", s.route, "err", why)
+}
+
+// admit records an inbound stream, or says why it is refused.
+func (ss *streams) admit(s *Stream) error {
 	if ss.handler == nil {
 		ss.noHandler.Do(func() {
 			ss.log.Warn("refused a stream: this node has no handler; set p2p.Config.Handler to serve streams", "peer", s.peer.id)
 		})
-		return ErrRefused, false
+		return fmt.Errorf("%w: there is no handler", ErrRefused)
 	}
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	if ss.refusing {
-		return ErrShuttingDown, false
+	switch {
+	case ss.refusing:
+		return ErrShuttingDown
+	case ss.maxPerPeer >= 0 && ss.perPeer[s.peer.id] >= ss.maxPerPeer:
+		return fmt.Errorf("%w: %d streams of the peer", ErrBusy, ss.maxPerPeer)
+	case ss.maxStrangers >= 0 && s.stranger && ss.strangers >= ss.maxStrangers:
+		return fmt.Errorf("%w: %d streams of strangers", ErrBusy, ss.maxStrangers)
+	case ss.max >= 0 && ss.inbound >= ss.max:
+		return fmt.Errorf("%w: %d streams", ErrBusy, ss.max)
 	}
-	if ss.maxPerPeer >= 0 && ss.inbound[s.peer.id] >= ss.maxPerPeer {
-		return ErrBusy, false
-	}
-	ss.inbound[s.peer.id]++
+	ss.count(s, 1)
 	ss.open[s] = struct{}{}
 	ss.handlers.Add(1)
-	return 0, true
+	return nil
+}
+
+// count counts an inbound stream that begins (1) or has ended (-1). The caller
+// holds mu.
+func (ss *streams) count(s *Stream, n int) {
+	ss.inbound += n
+	if s.stranger {
+		ss.strangers += n
+	}
+	if ss.perPeer[s.peer.id] += n; ss.perPeer[s.peer.id] == 0 {
+		delete(ss.perPeer, s.peer.id)
+	}
 }
 
 func (ss *streams) handle(s *Stream) {
@@ -132,7 +153,7 @@ func (ss *streams) handled(s *Stream, err error) {
 	}
 }
 
-// ended takes a stream out of the books. Calls after the first have no effect.
+// ended removes a stream. Calls after the first have no effect.
 func (ss *streams) ended(s *Stream) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -141,9 +162,7 @@ func (ss *streams) ended(s *Stream) {
 	}
 	delete(ss.open, s)
 	if s.inbound {
-		if ss.inbound[s.peer.id]--; ss.inbound[s.peer.id] == 0 {
-			delete(ss.inbound, s.peer.id)
-		}
+		ss.count(s, -1)
 	}
 	if ss.drained != nil && len(ss.open) == 0 {
 		close(ss.drained)

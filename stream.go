@@ -21,11 +21,12 @@ const (
 // A Stream is a two-way sequence of bytes to or from a peer, whom the connection has authenticated. It is a [net.Conn];
 // all methods may be called concurrently. Whoever opened a stream, or was called to handle it, closes or resets it.
 type Stream struct {
-	raw     RawStream
-	peer    *Peer
-	streams *streams
-	inbound bool
-	route   string // set before anybody else has the stream
+	raw      RawStream
+	peer     *Peer
+	streams  *streams
+	inbound  bool
+	stranger bool   // inbound, from a stranger
+	route    string // set before anybody else has the stream
 
 	reading turn.Turn // of Read
 	writing turn.Turn // of Write and CloseWrite

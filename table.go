@@ -89,6 +89,13 @@ func (t *table) inOrder() []*peerState {
 	return slices.SortedFunc(maps.Values(t.known), func(a, b *peerState) int { return cmp.Compare(a.number, b.number) })
 }
 
+// stranger reports whether a peer is neither tracked nor behind a Manual
+// candidate.
+func (t *table) stranger(id identity.RemoteIdentity) bool {
+	st := t.known[id]
+	return t.tracked[id] == nil && (st == nil || !st.manual())
+}
+
 // full reports whether another peer fits only if one is evicted.
 func (t *table) full() bool { return t.max > 0 && len(t.known) >= t.max }
 

@@ -147,10 +147,10 @@ func TestGate(t *testing.T) {
 		"removes": {func(_ context.Context, a *device, r p2p.Request) error { return a.lib.RemoveMember(r.Instance) }, 250 * time.Millisecond},
 		"revokes": {func(_ context.Context, a *device, r p2p.Request) error { a.Revoke(r.Peer); return nil }, 0},
 		"removes all": {func(_ context.Context, a *device, r p2p.Request) error {
-			return a.libraries.Remove(uuid.UUID(r.Library))
+			return a.libraries.Remove(r.Library)
 		}, 250 * time.Millisecond},
 		"uses all": {allow: func(ctx context.Context, a *device, r p2p.Request) error {
-			l, ok := a.libraries.Get(uuid.UUID(r.Library))
+			l, ok := a.libraries.Get(r.Library)
 			if !ok || len(a.libraries.All()) != 1 || len(l.Members()) != 1 || len(a.Tracked()) != 1 {
 				return errTest
 			}

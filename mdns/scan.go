@@ -71,7 +71,7 @@ func Scan(ctx context.Context, app string, cfg ScanConfig) ([]Scanned, error) {
 	if ask == nil {
 		return nil, ErrNoScanner
 	}
-	if _, err := p2p.New(p2p.Config{App: app}); err != nil { // which knows the rules for App, and starts nothing
+	if err := p2p.ValidateApp(app); err != nil {
 		return nil, fmt.Errorf("mdns: %w", err)
 	}
 	interfaces, err := scanned(cfg.Interface)

@@ -119,7 +119,7 @@ func checkUp(flags *flag.FlagSet) action {
 	flags.DurationVar(&d.wait, "time", 3*time.Second, "how long to listen, and how long an address may take to answer, such as 500ms")
 	asJSON := flags.Bool("json", false, "print JSON instead of a table")
 	return func(ctx context.Context, args []string, stdout, _ io.Writer) error {
-		switch _, err := p2p.New(p2p.Config{App: d.app}); { // which knows the rules for App, and starts nothing
+		switch err := p2p.ValidateApp(d.app); {
 		case len(args) > 1:
 			return usageError{fmt.Errorf("%q is one argument too many; flags go before PEER or ADDRESS", args[1])}
 		case err != nil:

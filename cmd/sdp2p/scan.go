@@ -51,7 +51,7 @@ func scan(flags *flag.FlagSet) action {
 	wait := flags.Duration("time", 2*time.Second, "how long to wait for answers, such as 500ms")
 	asJSON := flags.Bool("json", false, "print JSON instead of a table")
 	return func(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-		switch _, err := p2p.New(p2p.Config{App: *app}); { // which knows the rules for App, and starts nothing
+		switch err := p2p.ValidateApp(*app); {
 		case len(args) > 0:
 			return usageError{fmt.Errorf("%q is one argument too many", args[0])}
 		case err != nil:
