@@ -2,6 +2,7 @@ package netlab
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -163,6 +164,31 @@ func (h *Host) LinkUp() {
 		}
 		h.lab.ip(args...)
 	}
+}
+
+// Stall has the switch drop all that the host sends and is sent, until Resume. No
+// host notices a change of its interface. It needs a lab with a switch.
+func (h *Host) Stall() { h.bridgeState("0") }
+
+// Resume undoes Stall.
+func (h *Host) Resume() { h.bridgeState("3") }
+
+func (h *Host) bridgeState(state string) {
+	h.lab.t.Helper()
+	h.lab.ip("-n", h.lab.hub, "link", "set", fmt.Sprintf("port%d", h.number), "type", "bridge_slave", "state", state)
+}
+
+// MAC returns the address of the host's interface.
+func (h *Host) MAC() (mac net.HardwareAddr) {
+	h.lab.t.Helper()
+	require.NoError(h.lab.t, h.Do(func() error {
+		ifc, err := net.InterfaceByName(Interface)
+		if err == nil {
+			mac = ifc.HardwareAddr
+		}
+		return err
+	}))
+	return mac
 }
 
 // Command returns a command that runs a program on the host.

@@ -83,12 +83,18 @@ const (
 // with the test, which fails if that is not in a clean way.
 func (h *Host) Start(t testing.TB, cfg any) *Process {
 	t.Helper()
+	return h.StartProgram(t, programName, cfg)
+}
+
+// StartProgram is [Host.Start] for a test with another name than TestNode.
+func (h *Host) StartProgram(t testing.TB, name string, cfg any) *Process {
+	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
 	config, err := json.Marshal(cfg)
 	require.NoError(t, err)
 	p := &Process{
-		t: t, cmd: h.Command(self, "-test.run=^"+programName+"$"), done: make(chan struct{}),
+		t: t, cmd: h.Command(self, "-test.run=^"+name+"$"), done: make(chan struct{}),
 		replies: map[int]chan message{}, more: make(chan struct{}),
 	}
 	p.cmd.Env = append(os.Environ(), programEnv+"="+string(config))
