@@ -31,7 +31,7 @@ test:
 	$(GO) test -race $(NORACE) $(ATONCE) -timeout 280s ./...
 
 test-net:
-	SDP2P_NETTEST=1 $(GO) test -count=1 -timeout 600s -parallel 6 -v ./internal/netlab ./internal/nettest ./cmd/sdp2p
+	SDP2P_NETTEST=1 $(GO) test -count=1 -timeout 1200s -parallel 6 -v ./internal/netlab ./internal/nettest ./cmd/sdp2p
 	SDP2P_NETTEST=1 $(GO) test -count=1 -timeout 120s -run '^TestReal' -v ./block
 
 soak:

@@ -39,6 +39,9 @@ type nodeConfig struct {
 
 	Interfaces []string // of the discovery; none: all
 	Metadata   map[string]string
+
+	Track []string      // identities of peers that it tracks
+	Slow  time.Duration // what Config.Allow takes for streams of all others
 }
 
 // What the node does when it is asked to, beside "peers", "conflict", "stats", "set metadata" and "set manual".
@@ -105,9 +108,10 @@ func TestNode(t *testing.T) {
 	}
 	var routes p2p.Mux
 	routes.HandleFunc("echo", p2p.Anyone, func(_ context.Context, s *p2p.Stream) error {
-		_, err := io.Copy(s, s)
+		_, err := io.CopyBuffer(s, s, make([]byte, 4<<10))
 		return err
 	})
+	routes.HandleFunc("hold", p2p.Anyone, func(_ context.Context, s *p2p.Stream) error { return serveHeld(console, s) })
 	listener := quic.New(quic.Config{Port: cfg.Port, ManualPeers: cfg.Manual})
 	discovery := mdns.New(mdns.Config{Interfaces: cfg.Interfaces})
 	var hooks []p2p.Hook
@@ -117,10 +121,14 @@ func TestNode(t *testing.T) {
 	if cfg.MDNS {
 		hooks = append(hooks, discovery)
 	}
+	if cfg.Track != nil {
+		hooks = append(hooks, &tracker{cfg.Track})
+	}
 	var logged lineCounter
 	console.Tell("starting")
 	node, err := p2p.Start(within(10*time.Second), p2p.Config{
 		App: app, Name: cfg.Name, Metadata: cfg.Metadata, Identity: key, Handler: &routes, Hooks: hooks,
+		Allow:  slowly(cfg),
 		Logger: slog.New(slog.NewTextHandler(&logged, nil)),
 	})
 	require.NoError(t, err)
@@ -133,6 +141,7 @@ func TestNode(t *testing.T) {
 		}
 	}()
 
+	handleService(console, node)
 	netlab.Handle(console, "echo", func(a echoArgs) (echoed, error) { return echo(within(20*time.Second), node, a) })
 	netlab.Handle(console, "peers", func(none) (all []peerInfo, err error) {
 		for _, p := range node.Peers() {

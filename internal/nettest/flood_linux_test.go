@@ -1,0 +1,200 @@
+package nettest
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/netlab"
+	"github.com/sdp2p/p2p/quic"
+)
+
+// What a member may expect of a node while another host attacks it, and what
+// the attack may cost the node.
+const (
+	promptly    = time.Second     // what it takes to connect and to be answered
+	promptShare = 0.9             // of the attempts that take no longer: the machine has its moments
+	atMost      = 3 * time.Second // what each attempt takes
+	memoryRoom  = 64 << 20        // bytes by which the node's memory may grow
+	cpuShare    = 0.2             // of one processor
+
+	attackTime = 15 * time.Second // how long an attack is watched
+)
+
+// A scene is a node that is attacked, a member that the node tracks, and the
+// host of an attacker.
+type scene struct {
+	t              testing.TB
+	lab            *netlab.Lab
+	victim, member *node
+	from           *netlab.Host
+}
+
+// memberSeed is of the key of the member.
+var memberSeed = bytes.Repeat([]byte{'m'}, identity.SeedSize)
+
+// newScene starts both nodes and has them find each other. cfg says what is
+// special about the victim.
+func newScene(t testing.TB, cfg nodeConfig) *scene {
+	t.Helper()
+	key, err := identity.FromSeed(memberSeed)
+	require.NoError(t, err)
+	cfg.Name, cfg.QUIC, cfg.MDNS, cfg.Port = "victim", true, true, quic.DefaultPort
+	cfg.Track = []string{key.Remote().String()}
+	lab := netlab.New(t, 3)
+	s := &scene{t: t, lab: lab, from: lab.Hosts[2]}
+	s.victim = start(t, lab.Hosts[0], cfg)
+	s.member = start(t, lab.Hosts[1], nodeConfig{Name: "member", QUIC: true, MDNS: true, Seed: memberSeed})
+	s.member.discovers(s.victim, "mdns")
+	s.victim.discovers(s.member, "mdns")
+	for range 3 { // the first ones make what is kept
+		_, err := s.connect()
+		require.NoError(t, err)
+	}
+	return s
+}
+
+// target is where the victim is attacked.
+func (s *scene) target() netip.AddrPort {
+	return netip.AddrPortFrom(s.victim.host.Addr4(), quic.DefaultPort)
+}
+
+// connect has the member make a new connection and exchange a few bytes.
+func (s *scene) connect() (time.Duration, error) {
+	s.t.Helper()
+	r, err := netlab.Call[connected](s.member.Process, "connect", connectArgs{Peer: s.victim.id, Within: 10 * time.Second})
+	require.NoError(s.t, err)
+	if r.Err != "" {
+		return r.Took, fmt.Errorf("after %v: %s", r.Took, r.Err)
+	}
+	return r.Took, nil
+}
+
+// A service is what the member got while the node was attacked.
+type service struct {
+	took   sample
+	failed []error
+	memory int64 // bytes more than before, at most
+	cpu    float64
+}
+
+func (s service) String() string {
+	took := "none"
+	if len(s.took) > 0 {
+		took = s.took.String()
+	}
+	return fmt.Sprintf("connected after %s, failed %d times %v; memory %+d MiB, cpu %.2f", took, len(s.failed),
+		s.failed[:min(len(s.failed), 3)], s.memory>>20, s.cpu)
+}
+
+// watch has the member connect a number of times, evenly over a time.
+func (s *scene) watch(before usage, times int, lasts time.Duration) (got service) {
+	s.t.Helper()
+	began := time.Now()
+	start := ask[usage](s.victim, "usage")
+	for i := range times {
+		time.Sleep(time.Until(began.Add(lasts * time.Duration(i) / time.Duration(times))))
+		if took, err := s.connect(); err != nil {
+			got.failed = append(got.failed, err)
+		} else {
+			got.took = append(got.took, took)
+		}
+		got.memory = max(got.memory, ask[usage](s.victim, "usage").RSS-before.RSS)
+		if time.Since(began) > 2*lasts {
+			break // it has failed anyway
+		}
+	}
+	time.Sleep(time.Until(began.Add(lasts)))
+	end := ask[usage](s.victim, "usage")
+	got.memory = max(got.memory, end.RSS-before.RSS)
+	got.cpu = float64(end.CPU-start.CPU) / float64(time.Since(began))
+	return got
+}
+
+// check fails the test where the service was not what a member may expect.
+func (s *scene) check(got service, share float64) {
+	s.t.Helper()
+	s.t.Log(got)
+	if len(got.failed) > 0 {
+		s.t.Errorf("the member could not connect %d times, such as %v", len(got.failed), got.failed[0])
+	}
+	slices.Sort(got.took)
+	if n := len(got.took); n > 0 {
+		if took := got.took[int(share*float64(n)+0.5)-1]; took > promptly {
+			s.t.Errorf("fewer than %.0f %% of the connections were made within %v: %v", 100*share, promptly, got.took)
+		}
+		if took := got.took[n-1]; took > atMost {
+			s.t.Errorf("a connection took %v", took)
+		}
+	}
+	if got.memory > memoryRoom {
+		s.t.Errorf("the node's memory grew by %d MiB", got.memory>>20)
+	}
+	if got.cpu > cpuShare {
+		s.t.Errorf("the node took %.2f of a processor", got.cpu)
+	}
+}
+
+// A flooding is an attack by one host.
+type flooding struct {
+	name   string
+	attack attackConfig
+	victim nodeConfig
+	enough func(c attackCounts) bool // it was an attack
+}
+
+// tried is true once an attacker has tried to connect so many times.
+func tried(times int64) func(attackCounts) bool {
+	return func(c attackCounts) bool { return c.Handshakes+c.Failed >= times }
+}
+
+var floodings = []flooding{
+	{"idle", attackConfig{Mode: "idle", Identities: 640, AtOnce: 16, Return: 2 * time.Second}, nodeConfig{}, tried(512)},
+	{"touch", attackConfig{Mode: "touch", Identities: 640, AtOnce: 16, Return: 2 * time.Second}, nodeConfig{}, tried(512)},
+	{"uni", attackConfig{Mode: "uni", Identities: 64, AtOnce: 16, Return: 5 * time.Second}, nodeConfig{}, tried(64)},
+	{"streams", attackConfig{Mode: "streams", Identities: 640, AtOnce: 16, Streams: 200, Return: 2 * time.Second}, nodeConfig{}, tried(512)},
+	{"unread", attackConfig{Mode: "unread", Identities: 64, AtOnce: 16, Streams: 16, Return: 5 * time.Second}, nodeConfig{},
+		func(c attackCounts) bool { return c.Streams >= 200 && c.Payload >= 500_000 }},
+	{"half", attackConfig{Mode: "half"}, nodeConfig{}, func(c attackCounts) bool { return c.Bytes >= lineRate*10 }},
+	{"metadata", attackConfig{Mode: "metadata", Identities: 21, AtOnce: 4, Return: time.Second}, nodeConfig{},
+		func(c attackCounts) bool { return c.Payload >= 500_000 || c.Handshakes >= 100 }},
+	{"gates", attackConfig{Mode: "gates", Identities: 2, AtOnce: 2, Streams: 200, Return: time.Second}, nodeConfig{Slow: 1500 * time.Millisecond},
+		func(c attackCounts) bool { return c.Streams >= 1000 }},
+	{"handshakes", attackConfig{Mode: "handshakes", Identities: 64, AtOnce: 64}, nodeConfig{}, tried(1000)},
+	{"version 1", attackConfig{Mode: "version 1", Identities: 256, AtOnce: 16, Return: time.Second}, nodeConfig{}, tried(256)},
+}
+
+// TestFloodOfStrangers: while one host attacks in one of many ways, a member on
+// another host connects at any time, and the node takes little memory and time.
+func TestFloodOfStrangers(t *testing.T) {
+	for _, f := range floodings {
+		t.Run(f.name, func(t *testing.T) {
+			s := newScene(t, f.victim)
+			before, vital := ask[usage](s.victim, "usage"), ask[vitals](s.victim, "vitals")
+			f.attack.Target, f.attack.Lasts = s.target(), time.Minute
+			attack := startAttack(t, s.from, f.attack)
+			got := s.watch(before, 20, attackTime)
+			sent := counted(t, attack)
+			t.Logf("the attacker: %+v", sent)
+			after := ask[vitals](s.victim, "vitals")
+			t.Logf("heap %+d MiB, goroutines %d, then %d; %d lines logged", (int64(after.Heap)-int64(vital.Heap))>>20,
+				vital.Goroutines, after.Goroutines, after.LogLines-vital.LogLines)
+			s.check(got, promptShare)
+			require.True(t, f.enough(sent), "that was no attack: %+v", sent)
+			require.LessOrEqual(t, sent.Heard, 1024*sent.Handshakes, "strangers are told over and over what has not changed")
+			for _, p := range ask[[]peerInfo](s.victim, "peers") {
+				for _, c := range p.Candidates {
+					require.False(t, strings.HasPrefix(c, "manual"), "%s has %s: nobody gave that address", p.Identity, c)
+				}
+			}
+			attack.Kill()
+		})
+	}
+}

@@ -1,0 +1,172 @@
+package nettest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/netlab"
+)
+
+// What a node does for tests of its service.
+type (
+	connectArgs struct { // "connect": a new connection, and an echo over it
+		Peer   string
+		Within time.Duration
+		Keep   bool // an existing connection will do
+	}
+	connected struct {
+		Took time.Duration
+		Err  string
+	}
+
+	holdArgs struct{ Peer string } // "hold": an echo every 50 ms, until it fails
+
+	usage struct { // "usage"
+		CPU time.Duration // of the process, so far
+		RSS int64         // bytes of memory, now
+	}
+)
+
+// A tracker is a hook that keeps peers in view.
+type tracker struct{ ids []string }
+
+func (*tracker) Name() string { return "tracker" }
+
+func (h *tracker) Run(ctx context.Context, s *p2p.Scope) error {
+	for _, text := range h.ids {
+		id, err := identity.Parse(text)
+		if err != nil {
+			return err
+		}
+		s.Track(id)
+	}
+	s.Ready()
+	<-ctx.Done()
+	return nil
+}
+
+// slowly returns a Config.Allow that takes its time for streams of peers that
+// the node does not track, or nil.
+func slowly(cfg nodeConfig) func(context.Context, p2p.Request) error {
+	if cfg.Slow == 0 {
+		return nil
+	}
+	tracked := map[string]bool{}
+	for _, id := range cfg.Track {
+		tracked[id] = true
+	}
+	return func(_ context.Context, r p2p.Request) error {
+		if r.Action == p2p.OpenStream && !tracked[r.Peer.String()] {
+			time.Sleep(cfg.Slow)
+		}
+		return nil
+	}
+}
+
+// handleService registers what the node does for tests of its service.
+func handleService(console *netlab.Console, node *p2p.P2P) {
+	netlab.Handle(console, "connect", func(a connectArgs) (connected, error) {
+		id, err := identity.Parse(a.Peer)
+		if err != nil {
+			return connected{}, err
+		}
+		leave := func() {
+			if !a.Keep {
+				node.Revoke(id) // which closes all connections
+				node.Reinstate(id)
+			}
+		}
+		leave()
+		defer leave()
+		ctx, cancel := context.WithTimeout(context.Background(), a.Within)
+		defer cancel()
+		began := time.Now()
+		r, err := echo(ctx, node, echoArgs{a.Peer, "hello"})
+		took := connected{Took: time.Since(began), Err: r.DialError}
+		if err != nil {
+			took.Err = err.Error()
+		}
+		return took, nil
+	})
+	var round atomic.Int64
+	netlab.Handle(console, "hold", func(a holdArgs) (echoed, error) { return hold(console, node, a, &round) })
+	netlab.Handle(console, "held", func(none) (int64, error) { return round.Load(), nil })
+	netlab.Handle(console, "usage", func(none) (usage, error) { return measure() })
+}
+
+// hold opens a stream and exchanges a byte over it again and again. It counts
+// the rounds, and tells of the error that ends them.
+func hold(console *netlab.Console, node *p2p.P2P, a holdArgs, round *atomic.Int64) (echoed, error) {
+	id, err := identity.Parse(a.Peer)
+	if err != nil {
+		return echoed{}, err
+	}
+	peer, ok := node.Peer(id)
+	if !ok {
+		return echoed{}, p2p.ErrUnavailable
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	s, err := peer.Open(ctx, "hold")
+	if err != nil {
+		return echoed{}, err
+	}
+	go func() {
+		defer s.Close()
+		for b := make([]byte, 1); ; time.Sleep(50 * time.Millisecond) {
+			_, err := s.Write(b)
+			if err == nil {
+				_, err = io.ReadFull(s, b)
+			}
+			if err != nil {
+				tellFailed(console, "hold failed", a.Peer, err)
+				return
+			}
+			round.Add(1)
+		}
+	}()
+	return echoed{Path: s.Path()}, nil
+}
+
+// serveHeld is the other side of hold.
+func serveHeld(console *netlab.Console, s *p2p.Stream) error {
+	_, err := io.CopyBuffer(s, s, make([]byte, 4<<10))
+	if err != nil {
+		tellFailed(console, "serving failed", s.RemoteIdentity().String(), err)
+	}
+	return err
+}
+
+// tellFailed tells whether a stream's error says that the connection was lost.
+func tellFailed(console *netlab.Console, event, peer string, err error) {
+	console.Tell(event, peer, strconv.FormatBool(errors.Is(err, p2p.ErrConnectionLost)), err.Error())
+}
+
+// measure returns what the process has used.
+func measure() (u usage, err error) {
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		return u, err
+	}
+	u.CPU = time.Duration(r.Utime.Nano() + r.Stime.Nano())
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return u, err
+	}
+	_, rest, _ := strings.Cut(string(status), "VmRSS:")
+	if _, err := fmt.Sscanf(rest, "%d kB", &u.RSS); err != nil {
+		return u, err
+	}
+	u.RSS <<= 10
+	return u, nil
+}
