@@ -1,0 +1,218 @@
+package nettest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/internal/dns"
+	"github.com/sdp2p/p2p/internal/netlab"
+	"github.com/sdp2p/p2p/quic"
+)
+
+// every is how many of the member's connections are to be made promptly where
+// an attack aims at nothing else.
+const (
+	every = 1.0
+	fifty = 50
+)
+
+// spoof sends first packets of handshakes to the victim, in the member's name,
+// until ctx is done. It returns how many.
+func (s *scene) spoof(ctx context.Context, sources []netip.Addr) (sent *atomic.Int64, done func()) {
+	s.t.Helper()
+	wire, mac := s.from.Wire(s.t), s.victim.host.MAC()
+	o := newOpening(s.t, newStranger(s.t, nil))
+	l := &line{rate: lineRate}
+	sent = new(atomic.Int64)
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() {
+		for i := 0; ctx.Err() == nil; i++ {
+			b, err := o.fresh()
+			if err != nil {
+				return
+			}
+			l.wait(len(b) + headers)
+			from := netip.AddrPortFrom(sources[i%len(sources)], uint16(1024+i%60000))
+			to := netip.AddrPortFrom(s.victim.host.Addr4(), quic.DefaultPort)
+			if from.Addr().Is6() {
+				to = netip.AddrPortFrom(s.victim.host.Addr6(), quic.DefaultPort)
+			}
+			if wire.SendTo(mac, from, to, b) == nil {
+				sent.Add(1)
+			}
+		}
+	})
+	return sent, func() { cancel(); running.Wait() }
+}
+
+// Somebody begins handshakes in a member's name, from the member's addresses:
+// the member connects all the same.
+func TestFloodInMembersName(t *testing.T) {
+	s := newScene(t, nodeConfig{})
+	before := ask[usage](s.victim, "usage")
+	sent, end := s.spoof(t.Context(), []netip.Addr{s.member.host.Addr4(), s.member.host.Addr6()})
+	defer end()
+	got := s.watch(before, fifty, attackTime)
+	end()
+	t.Log("packets in the member's name:", sent.Load())
+	require.Greater(t, sent.Load(), int64(10_000))
+	s.check(got, every)
+}
+
+// Handshakes that never end come from 1,000 networks, which are /64s of one
+// /48, and answer what the node asks of them: the member connects all the same.
+func TestFloodFromManyNetworks(t *testing.T) {
+	s := newScene(t, nodeConfig{})
+	const prefix = "fd79:1:1::/48"
+	s.victim.host.Run("ip", "-6", "route", "add", prefix, "via", s.from.Addr6().String())
+	s.from.Run("ip", "-6", "route", "add", "local", prefix, "dev", "lo")
+	s.from.Run("sh", "-c", "echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind")
+	before := ask[usage](s.victim, "usage")
+	attack := startAttack(t, s.from, attackConfig{
+		Mode: "prefixes", Prefix: netip.MustParsePrefix(prefix), Lasts: time.Minute,
+		Target: netip.AddrPortFrom(s.victim.host.Addr6(), quic.DefaultPort),
+	})
+	got := s.watch(before, fifty, attackTime)
+	sent := counted(t, attack)
+	t.Logf("the attacker: %+v", sent)
+	require.Greater(t, sent.Bytes, int64(lineRate*10))
+	require.Zero(t, sent.Failed, sent.LastError)
+	s.check(got, every)
+	attack.Kill()
+}
+
+// A forger announces peers at its own address, each at a port of its own, and
+// counts who tries to connect there.
+type forger struct {
+	mu     sync.Mutex
+	probes map[int]map[string]bool // connection IDs of first packets, by peer
+	sent   atomic.Int64
+	cancel func()
+}
+
+const forgedPort = 20_000
+
+// forge announces the peers in turn, 50 times a second.
+func forge(t testing.TB, h *netlab.Host, peers []*node) *forger {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	f := &forger{probes: map[int]map[string]bool{}, cancel: func() { cancel(); running.Wait() }}
+	wire := h.Wire(t)
+	for i := range peers {
+		var u *net.UDPConn
+		require.NoError(t, h.Do(func() (err error) {
+			u, err = net.ListenUDP("udp4", &net.UDPAddr{Port: forgedPort + i})
+			return err
+		}))
+		t.Cleanup(func() { u.Close() })
+		go f.listen(u, i)
+	}
+	var packets [][]byte
+	for i, p := range peers {
+		records := forgedRecords(p.id, fmt.Sprintf("forged-%d.local.", i), h.Addr4(), 120)
+		records[1].(*dns.SRV).Port = uint16(forgedPort + i)
+		packets = append(packets, pack(t, &dns.Message{Response: true, Answer: records}))
+	}
+	running.Go(func() {
+		pace := time.NewTicker(time.Second / 50)
+		defer pace.Stop()
+		for i := 0; ctx.Err() == nil; i++ {
+			if wire.Send(netip.AddrPortFrom(h.Addr4(), mdnsPort), group4, packets[i%len(packets)]) == nil {
+				f.sent.Add(1)
+			}
+			<-pace.C
+		}
+	})
+	t.Cleanup(f.cancel)
+	return f
+}
+
+// listen counts the handshakes that somebody begins.
+func (f *forger) listen(u *net.UDPConn, peer int) {
+	for b := make([]byte, 2000); ; {
+		n, from, err := u.ReadFromUDPAddrPort(b)
+		if err != nil {
+			return
+		}
+		dcid, _, _, err := connectionIDs(b[:n])
+		if err != nil || b[0]&0x30 != 0 {
+			continue
+		}
+		f.mu.Lock()
+		if f.probes[peer] == nil {
+			f.probes[peer] = map[string]bool{}
+		}
+		f.probes[peer][from.String()+string(dcid)] = true
+		f.mu.Unlock()
+	}
+}
+
+// most returns the highest number of probes of one peer.
+func (f *forger) most() (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range f.probes {
+		n = max(n, len(p))
+	}
+	return n
+}
+
+// Forged announcements of connected peers, whose link stalls for 700 ms now and
+// then, cost no connection, and the node does not try to reach what they
+// announce more than 4 times a second and peer.
+func TestForgedAnnouncements(t *testing.T) {
+	const (
+		peers  = 10 // all on one host
+		stall  = 700 * time.Millisecond
+		lasts  = 12 * time.Second
+		probes = 4 // a second
+	)
+	lab := netlab.New(t, 3)
+	n := start(t, lab.Hosts[0], onLAN)
+	all := make([]*node, peers)
+	for i := range all {
+		all[i] = start(t, lab.Hosts[1], nodeConfig{QUIC: true, MDNS: true, Seed: bytes.Repeat([]byte{byte(i + 1)}, 32)})
+	}
+	for _, p := range all {
+		n.discovers(p, "mdns")
+		_, err := netlab.Call[echoed](n.Process, "hold", holdArgs{p.id})
+		require.NoError(t, err)
+	}
+	began := time.Now()
+	f := forge(t, lab.Hosts[2], all)
+	for time.Since(began) < lasts {
+		time.Sleep(2 * time.Second)
+		lab.Hosts[1].Stall()
+		time.Sleep(stall)
+		lab.Hosts[1].Resume()
+	}
+	time.Sleep(time.Second)
+	took := time.Since(began)
+	f.cancel()
+	t.Logf("%d forged announcements in %v; at most %d probes of a peer", f.sent.Load(), took, f.most())
+	require.Greater(t, f.sent.Load(), int64(40*lasts.Seconds()))
+	for _, p := range all {
+		require.Zero(t, n.count("disconnected", p))
+		require.Zero(t, n.count("hold failed", p))
+	}
+	require.LessOrEqual(t, float64(f.most()), probes*took.Seconds())
+	seen := 0
+	for _, p := range all { // the forgeries were believed, as far as they can be
+		seen += n.count("discovered", p)
+	}
+	require.Greater(t, seen, peers)
+	round := ask[int64](n, "held")
+	time.Sleep(time.Second)
+	require.Greater(t, ask[int64](n, "held"), round+5*peers)
+}
