@@ -3,6 +3,8 @@ package nettest
 import (
 	"bytes"
 	"context"
+	"encoding/asn1"
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -25,6 +27,7 @@ var attacks = map[string]func(ctx context.Context, a *attacker){
 	"half":       half,
 	"prefixes":   prefixes,
 	"told":       told,
+	"clock":      certificates,
 }
 
 // crowd holds a connection of each identity and does something with it. A
@@ -245,4 +248,25 @@ func told(ctx context.Context, a *attacker) {
 	if c, err := a.dial(ctx, a.ids[0], quicConfig()); err == nil {
 		wait(ctx, c.Context().Done())
 	}
+}
+
+// certificates connects 100 times and tells how long each of the victim's
+// certificates is valid, and how many keys it proves.
+func certificates(ctx context.Context, a *attacker) {
+	libp2p := asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 53594, 1, 1}
+	for range 100 {
+		c, err := a.dial(ctx, a.ids[0], quicConfig())
+		if err != nil {
+			continue
+		}
+		cert, proofs := c.ConnectionState().TLS.PeerCertificates[0], 0
+		for _, e := range cert.Extensions {
+			if e.Id.Equal(libp2p) {
+				proofs++
+			}
+		}
+		a.console.Tell("certificate", cert.NotBefore.Format(time.RFC3339), cert.NotAfter.Format(time.RFC3339), fmt.Sprint(proofs))
+		_ = c.CloseWithError(0, "")
+	}
+	a.console.Tell("done")
 }

@@ -168,8 +168,8 @@ func (f *forger) most() (n int) {
 	return n
 }
 
-// counts checks that the forger sees it when a node dials what it announces: the
-// node does so once it has no connection.
+// counts checks that the forger sees it when a node dials what it announces:
+// the node does so once it has no connection.
 func (f *forger) counts(n, peer *node) {
 	n.t.Helper()
 	before := f.most()
