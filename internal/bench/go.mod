@@ -21,7 +21,7 @@ require (
 	github.com/multiformats/go-multiaddr v0.16.1
 	github.com/multiformats/go-multistream v0.6.1
 	github.com/planetscale/vtprotobuf v0.6.0
-	github.com/quic-go/quic-go v0.64.1
+	github.com/quic-go/quic-go v0.65.0
 	github.com/sdp2p/p2p v0.0.0
 	github.com/stretchr/testify v1.12.1
 	github.com/tinylib/msgp v1.6.5
