@@ -108,7 +108,11 @@ func (a *attacker) counts() attackCounts {
 	return c
 }
 
-func (a *attacker) fail(err error) { a.last.Store(&err) }
+func (a *attacker) fail(err error) {
+	if err != nil {
+		a.last.Store(&err)
+	}
+}
 
 // A line sends no faster than its rate.
 type line struct {
@@ -198,7 +202,7 @@ func (a *attacker) dial(ctx context.Context, s *stranger, cfg *quic.Config) (*qu
 		for {
 			stream, err := c.AcceptStream(context.Background())
 			if err != nil {
-				a.fail(context.Cause(c.Context()))
+				a.fail(err)
 				return
 			}
 			go a.serve(stream)

@@ -141,7 +141,7 @@ func TestNode(t *testing.T) {
 		}
 	}()
 
-	handleService(console, node)
+	release := handleService(console, node)
 	netlab.Handle(console, "echo", func(a echoArgs) (echoed, error) { return echo(within(20*time.Second), node, a) })
 	netlab.Handle(console, "peers", func(none) (all []peerInfo, err error) {
 		for _, p := range node.Peers() {
@@ -196,6 +196,7 @@ func TestNode(t *testing.T) {
 		return all, err
 	})
 	console.Serve()
+	release()
 	console.Tell("stopping")
 	require.NoError(t, node.Shutdown(within(10*time.Second)))
 	<-watched

@@ -73,8 +73,10 @@ func slowly(cfg nodeConfig) func(context.Context, p2p.Request) error {
 	}
 }
 
-// handleService registers what the node does for tests of its service.
-func handleService(console *netlab.Console, node *p2p.P2P) {
+// handleService registers what the node does for tests of its service. Streams
+// that it holds then end when stop is called.
+func handleService(console *netlab.Console, node *p2p.P2P) (stop func()) {
+	holding, stop := context.WithCancel(context.Background())
 	netlab.Handle(console, "connect", func(a connectArgs) (connected, error) {
 		id, err := identity.Parse(a.Peer)
 		if err != nil {
@@ -99,14 +101,15 @@ func handleService(console *netlab.Console, node *p2p.P2P) {
 		return took, nil
 	})
 	var round atomic.Int64
-	netlab.Handle(console, "hold", func(a holdArgs) (echoed, error) { return hold(console, node, a, &round) })
+	netlab.Handle(console, "hold", func(a holdArgs) (echoed, error) { return hold(holding, console, node, a, &round) })
 	netlab.Handle(console, "held", func(none) (int64, error) { return round.Load(), nil })
 	netlab.Handle(console, "usage", func(none) (usage, error) { return measure() })
+	return stop
 }
 
 // hold opens a stream and exchanges a byte over it again and again. It counts
 // the rounds, and tells of the error that ends them.
-func hold(console *netlab.Console, node *p2p.P2P, a holdArgs, round *atomic.Int64) (echoed, error) {
+func hold(holding context.Context, console *netlab.Console, node *p2p.P2P, a holdArgs, round *atomic.Int64) (echoed, error) {
 	id, err := identity.Parse(a.Peer)
 	if err != nil {
 		return echoed{}, err
@@ -123,7 +126,7 @@ func hold(console *netlab.Console, node *p2p.P2P, a holdArgs, round *atomic.Int6
 	}
 	go func() {
 		defer s.Close()
-		for b := make([]byte, 1); ; time.Sleep(50 * time.Millisecond) {
+		for b := make([]byte, 1); holding.Err() == nil; time.Sleep(50 * time.Millisecond) {
 			_, err := s.Write(b)
 			if err == nil {
 				_, err = io.ReadFull(s, b)
