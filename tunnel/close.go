@@ -59,9 +59,7 @@ func (c *Conn) finish() {
 // Abort ends the tunnel at once, in both directions: all calls return reason, the peer's fail. It is for whoever revokes what
 // the tunnel was allowed by. After Close it ends what Close left to be done.
 func (c *Conn) Abort(reason error) {
-	if c.stop(reason) {
-		close(c.finished)
-		c.reset()
+	if c.abort(reason) {
 		return
 	}
 	select {
@@ -69,6 +67,17 @@ func (c *Conn) Abort(reason error) {
 	default:
 		c.reset()
 	}
+}
+
+// abort ends the tunnel at once. It reports false, and does nothing, if it was over
+// already.
+func (c *Conn) abort(reason error) bool {
+	if !c.stop(reason) {
+		return false
+	}
+	close(c.finished)
+	c.reset()
+	return true
 }
 
 // stop records why the tunnel is over. It reports false if it was over already.
@@ -86,10 +95,12 @@ func (c *Conn) stop(err error) bool {
 // reset ends the stream at once.
 func (c *Conn) reset() { c.resetOnce.Do(c.s.reset) }
 
-// fault ends the tunnel because of an error, and returns why it ended first. A timeout does not end it.
+// fault ends the tunnel because of an error, and returns why it ended first. A
+// timeout does not end it; and once Close has begun, a call that it interrupts must
+// not cut off what Close still sends.
 func (c *Conn) fault(err error) error {
 	if !isTimeout(err) {
-		c.Abort(err)
+		c.abort(err)
 	}
 	if failure := c.over.Reason(); failure != nil {
 		return failure
