@@ -215,11 +215,13 @@ func (l *Library) Handle(route string, h HandlerFunc) {
 	l.routes[route] = h
 }
 
-// Open opens a tunnel to a member, by its instance, and names a route there. It connects if need be. ctx bounds the opening.
+// Open opens a tunnel to a member, by its instance, and names a route there. It
+// connects if need be. ctx bounds the opening.
 //
-// It fails with [ErrNoMember]; with a *[p2p.DialError] if the member's node cannot be reached; with what [tunnel.Open]
-// returns, such as [tunnel.ErrHandshake] if it does not take us for a member. That the member does not serve the route is
-// noticed by the first read, which fails with [p2p.ErrNoRoute].
+// It fails with [ErrNoMember]; with a *[p2p.DialError] if the member's node
+// cannot be reached; with an error of [tunnel.Open], such as
+// [tunnel.ErrHandshake] if the node does not take us for a member. If the member
+// does not serve the route, the first read fails with [p2p.ErrNoRoute].
 func (l *Library) Open(ctx context.Context, instance identity.RemoteIdentity, route string) (*tunnel.Conn, error) {
 	if err := proto.Route(route).Validate(); err != nil {
 		return nil, fmt.Errorf("library: route %q: %w", route, err)

@@ -27,11 +27,14 @@
 //	enum                                        u8 discriminator
 //	optional                                    u8 0 or 1, + the value if 1
 //
-// Both sides refuse what the table does not hold: invalid UTF-8, a bool that is neither 0 nor 1, an unknown
-// discriminator, a length or a count over the limit that the message sets. So a value has one encoding, and what was
-// accepted encodes to the bytes that it came from; only the entries of [Metadata] may arrive in another order than we
-// send.
-// The encodings of string, []byte and UUID are those of Spacedrive's crate sd_p2p_proto.
+// Both sides refuse everything that the table does not hold: invalid UTF-8, a
+// bool that is neither 0 nor 1, an unknown discriminator, a length or a count
+// over the limit that the message sets. So a value has one encoding, and the
+// bytes of an accepted message are those that it encodes to. Only the entries of
+// [Metadata] may arrive in another order than they are sent in.
+//
+// The encodings of string, []byte and UUID are those of Spacedrive's crate
+// sd_p2p_proto.
 //
 // # Messages
 //

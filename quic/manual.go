@@ -202,7 +202,7 @@ func (m *manualPeers) work(ctx context.Context, e *endpoint, p *manualPeer) {
 	for ctx.Err() == nil {
 		if c := m.reach(ctx, e, p); c == nil {
 			p.pause(ctx, retry.Next(), &retry)
-		} else if wait := c.outlive(ctx, &retry); wait > 0 {
+		} else if wait := c.awaitEnd(ctx, &retry); wait > 0 {
 			p.pause(ctx, wait, &retry)
 		}
 	}
@@ -233,9 +233,9 @@ func (m *manualPeers) reach(ctx context.Context, e *endpoint, p *manualPeer) *co
 	return c
 }
 
-// outlive waits until the connection with a manual peer has ended, or ctx is
+// awaitEnd waits until the connection with a manual peer has ended, or ctx is
 // done. It returns how long to wait before the next attempt.
-func (c *conn) outlive(ctx context.Context, retry *backoff.Backoff) time.Duration {
+func (c *conn) awaitEnd(ctx context.Context, retry *backoff.Backoff) time.Duration {
 	reached := time.Now()
 	select {
 	case <-ctx.Done():
@@ -245,11 +245,13 @@ func (c *conn) outlive(ctx context.Context, retry *backoff.Backoff) time.Duratio
 	case c.endedIdle():
 		retry.Reset()
 		return manualRetryMax
-	case time.Since(reached) >= manualRetryMax: // it was cut: is the peer still there?
+	case time.Since(reached) >= manualRetryMax:
 		retry.Reset()
-		return 0
+		return 0 // it was cut: is the peer still there?
 	}
-	return retry.Next() // so soon: not at once, or two nodes that do not get on would keep each other busy
+	// So soon: not at once, or two nodes that do not get on would keep each
+	// other busy.
+	return retry.Next()
 }
 
 // pause waits for that long, until the entry is to be tried at once, or until
