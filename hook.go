@@ -82,6 +82,14 @@ type RawStream interface {
 	Exporter(string) ([32]byte, bool) // a value bound to the connection (RFC 8446 §7.5, no context); false if it has none
 }
 
+// A ServedStream is a RawStream that is told when a handler begins to serve it: it
+// was allowed, and names a route of the [Mux]. Only then does it count as use of its
+// connection, so that a peer that may do nothing here cannot keep one.
+type ServedStream interface {
+	RawStream
+	Served() // called at most once
+}
+
 // Errors of [P2P.Register], [P2P.Unregister] and [Scope]'s methods.
 var (
 	ErrClosed        = errors.New("p2p: the node has been shut down")

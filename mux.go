@@ -128,6 +128,7 @@ func (m *Mux) ServeStream(ctx context.Context, s *Stream) error {
 	}
 	defer r.leave(s.peer.id)
 	s.route = r.Name
+	s.served()
 	return r.Handler.ServeStream(ctx, s)
 }
 

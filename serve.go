@@ -120,7 +120,17 @@ func (ss *streams) handle(s *Stream) {
 	err := errExited
 	defer func() { ss.handled(s, err) }()
 	if err = ss.allows(ss.ctx, Request{Action: OpenStream, Peer: s.peer.id, Path: s.Path()}); err == nil {
+		if _, routes := ss.handler.(*Mux); !routes { // which knows better when
+			s.served()
+		}
 		err = protect(func() error { return ss.handler.ServeStream(ss.ctx, s) })
+	}
+}
+
+// served tells the transport that a handler serves the stream.
+func (s *Stream) served() {
+	if raw, ok := s.raw.(ServedStream); ok {
+		raw.Served()
 	}
 }
 
