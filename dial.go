@@ -17,18 +17,18 @@ var (
 	ErrNoCandidate = errors.New("no way to reach the peer is known: nobody has discovered it, and no address was given")
 )
 
-// An Attempt is one candidate that was tried, and how it failed.
+// An Attempt describes how one candidate failed.
 type Attempt struct {
 	Candidate Candidate
 	Err       error
 	Took      time.Duration
 }
 
-// A DialError tells why no candidate led to the peer.
+// A DialError says why no candidate led to the peer.
 type DialError struct {
 	Peer     identity.RemoteIdentity
 	Attempts []Attempt // every candidate, in the order in which they were tried
-	Err      error     // the cause where it was none of the candidates: ErrNoListener, ErrNoCandidate, a context's; or nil
+	Err      error     // a cause other than the candidates, such as ErrNoCandidate or a context's error; or nil
 }
 
 func (e *DialError) Error() string {
@@ -61,14 +61,17 @@ func (e *DialError) Unwrap() []error {
 	return causes
 }
 
-// NewStream opens a stream to the peer, connecting when there is no connection. ctx bounds the opening only. What the
-// peer's handler gets is exactly what is written: where that is a [Mux], use [Peer.Open].
+// NewStream opens a stream to the peer, connecting if there is no connection.
+// ctx bounds the opening only. The peer's handler reads exactly the bytes
+// written: if the handler is a [Mux], use [Peer.Open].
 //
-// The peer learns of the stream with the first bytes written. If it refuses, reads and later writes fail with a
-// *[ResetError]. If it cannot be reached, the error is a *[DialError].
+// The peer learns of the stream with the first bytes written. If it refuses,
+// reads and later writes fail with a *[ResetError]. If it cannot be reached, the
+// error is a *[DialError].
 func (p *Peer) NewStream(ctx context.Context) (*Stream, error) {
 	raw, err := p.dial(ctx)
 	if err != nil {
+		p.node.log.Debug("dial failed", "peer", p.id, "err", shown{err})
 		return nil, err
 	}
 	s, err := p.node.streams.opened(p, raw)
@@ -79,9 +82,9 @@ func (p *Peer) NewStream(ctx context.Context) (*Stream, error) {
 	return s, nil
 }
 
-// Open opens a stream to a route of the peer's [Mux]; otherwise it is [Peer.NewStream]. A route that the peer does not
-// serve or not for this node is noticed by the first read or a later write, which fails with [ErrNoRoute] or
-// [ErrRefused].
+// Open opens a stream to a route of the peer's [Mux]; otherwise it is like
+// [Peer.NewStream]. If the peer does not serve the route, or not to this node,
+// the first read or a later write fails with [ErrNoRoute] or [ErrRefused].
 func (p *Peer) Open(ctx context.Context, route string) (*Stream, error) {
 	header, err := proto.Route(route).AppendBinary(nil)
 	if err != nil {
@@ -100,7 +103,7 @@ func (p *Peer) Open(ctx context.Context, route string) (*Stream, error) {
 		s.Reset(ErrCancelled)
 		return nil, fmt.Errorf("p2p: open %q: %w", route, err)
 	}
-	s.route = route
+	s.route.Store(&route)
 	return s, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -192,6 +193,8 @@ func TestAllowLimits(t *testing.T) {
 				if name != "none" {
 					require.ErrorIs(t, far.failure(), p2p.ErrBusy)
 				}
+				time.Sleep(2 * time.Second) // the calls return
+				require.Equal(t, test.others+test.onePeer, count(300+test.onePeer, newID), "as many as before find a place")
 				require.NoError(t, c.node.Shutdown(t.Context()))
 			})
 		})

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,17 +14,21 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// firstFrameTime is how long a stream may take to name its route.
-const firstFrameTime = 5 * time.Second
+const (
+	firstFrameTime = 5 * time.Second // how long a stream may take to name its route
+	maxNamed       = 16              // how many routes an error names
+)
 
 // An Access rule says which peers may call a route. The zero Access admits nobody.
 type Access struct{ allows func(*Peer) bool }
 
-// Anyone admits every peer: whoever can reach the node, not only the user's own devices.
+// Anyone admits every peer that can reach the node, not only the user's own
+// devices.
 var Anyone = Access{func(*Peer) bool { return true }}
 
-// Only admits the peers for which allow returns true. It is called for each stream, concurrently; a panic means no.
-// It should decide by [Peer.Identity]: metadata is what a peer says of itself.
+// Only admits the peers for which allow returns true. It is called for each
+// stream, concurrently; a panic counts as a refusal. It should decide by
+// [Peer.Identity]: metadata is a peer's own claim.
 func Only(allow func(*Peer) bool) Access { return Access{allow} }
 
 // admits asks the rule about a peer.
@@ -38,22 +44,25 @@ func (a Access) admits(p *Peer) bool {
 	return allowed
 }
 
-// A Route is one thing that a node does for others.
+// A Route is one service of a node.
 type Route struct {
 	Name    string // 1 to 255 bytes of UTF-8 without control characters
 	Access  Access // who may call it
 	Handler Handler
 
-	// MaxStreams limits how many streams of one peer the route serves at a time; the next one is refused with
-	// [ErrBusy]. If zero, only the node's limit counts.
+	// MaxStreams limits how many streams of one peer the route serves at a time;
+	// the next one is refused with [ErrBusy]. If zero, only the node's limits
+	// apply.
 	MaxStreams int
 }
 
-// A Mux is a [Handler] that dispatches streams by the route that they were opened with ([Peer.Open]). The zero Mux is
-// ready to use and serves no route. Its methods may be called concurrently, also while it serves.
+// A Mux is a [Handler] that dispatches streams by the route that they were
+// opened with ([Peer.Open]). The zero value is ready to use and serves no route.
+// Its methods may be called concurrently, also while it serves.
 type Mux struct {
-	// AllowAncestor lets streams of the first protocol version through, which are refused otherwise: their peers
-	// know no routes, but what they send might look like one. It is set before the Mux is used.
+	// AllowAncestor admits streams of protocol version 1. Otherwise they are
+	// refused: their peers know no routes, but their first bytes might look like
+	// one. It is set before the Mux is used.
 	AllowAncestor bool
 
 	mu     sync.RWMutex
@@ -66,8 +75,8 @@ type muxRoute struct {
 	active map[identity.RemoteIdentity]int
 }
 
-// Handle registers a route. It panics where that is a mistake of the program: no valid name, no handler, or a name that is
-// taken.
+// Handle registers a route. It panics if the name is not valid or taken, or the
+// handler is nil.
 func (m *Mux) Handle(name string, access Access, h Handler) {
 	m.HandleRoute(Route{Name: name, Access: access, Handler: h})
 }
@@ -82,7 +91,7 @@ func (m *Mux) HandleRoute(r Route) {
 	if err := proto.Route(r.Name).Validate(); err != nil {
 		panic(fmt.Sprintf("p2p: route %q: %v", r.Name, err))
 	}
-	if r.Handler == nil {
+	if f, ok := r.Handler.(HandlerFunc); r.Handler == nil || ok && f == nil {
 		panic(fmt.Sprintf("p2p: route %q has no handler", r.Name))
 	}
 	m.mu.Lock()
@@ -118,19 +127,39 @@ func (m *Mux) ServeStream(ctx context.Context, s *Stream) error {
 	r := m.routes[string(name)]
 	m.mu.RUnlock()
 	if r == nil {
-		return fmt.Errorf("%w: %q", ErrNoRoute, name)
+		return &noRouteError{string(name), m}
 	}
+	s.route.Store(&r.Name)
 	if !r.Access.admits(s.peer) {
-		return fmt.Errorf("%w: route %q", ErrRefused, name)
+		return fmt.Errorf("%w: route %q", ErrRefused, r.Name)
 	}
 	if !r.enter(s.peer.id) {
-		return fmt.Errorf("%w: route %q", ErrBusy, name)
+		return fmt.Errorf("%w: route %q", ErrBusy, r.Name)
 	}
 	defer r.leave(s.peer.id)
-	s.route = r.Name
 	s.served()
 	return r.Handler.ServeStream(ctx, s)
 }
+
+// A noRouteError says which routes there are instead.
+type noRouteError struct {
+	name string
+	mux  *Mux
+}
+
+func (e *noRouteError) Error() string {
+	e.mux.mu.RLock()
+	names := slices.Sorted(maps.Keys(e.mux.routes))
+	e.mux.mu.RUnlock()
+	known := fmt.Sprintf("the routes are %.64q", names[:min(len(names), maxNamed)])
+	if more := len(names) - maxNamed; more > 0 {
+		known += fmt.Sprintf(" and %d more", more)
+	}
+	return fmt.Sprintf("%v: %.64q; %s", ErrNoRoute, e.name, known)
+}
+
+// Unwrap returns [ErrNoRoute].
+func (e *noRouteError) Unwrap() error { return ErrNoRoute }
 
 func (r *muxRoute) enter(id identity.RemoteIdentity) bool {
 	r.mu.Lock()

@@ -102,6 +102,9 @@ func TestMuxMisuse(t *testing.T) {
 		"not UTF-8":  func() { mux.HandleFunc("\xff", p2p.Anyone, echo) },
 		"control":    func() { mux.HandleFunc("a\x00", p2p.Anyone, echo) },
 		"no handler": func() { mux.Handle("x", p2p.Anyone, nil) },
+		"no func":    func() { mux.HandleFunc("x", p2p.Anyone, nil) },
+		"nil func":   func() { mux.Handle("x", p2p.Anyone, p2p.HandlerFunc(nil)) },
+		"nil route":  func() { mux.HandleRoute(p2p.Route{Name: "x", Access: p2p.Anyone}) },
 	} {
 		require.Panics(t, register, name)
 	}

@@ -7,8 +7,14 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/sdp2p/p2p/identity"
+)
+
+const (
+	forgottenTime = time.Second // how long Shutdown waits for streams before it names those that were not closed
+	maxForgotten  = 16          // how many it names
 )
 
 // streams is the set of a node's open streams, in both directions.
@@ -74,7 +80,7 @@ func (ss *streams) serve(from *Peer, raw RawStream) {
 
 // refused logs that an inbound stream was refused.
 func (ss *streams) refused(s *Stream, why error) {
-	ss.log.Debug("stream refused", "peer", s.peer.id, "route", s.route, "err", why)
+	ss.log.Debug("stream refused", "peer", s.peer.id, "route", s.Route(), "err", shown{why})
 }
 
 // admit records an inbound stream, or says why it is refused.
@@ -156,11 +162,26 @@ func (ss *streams) handled(s *Stream, err error) {
 		errors.As(err, &code)
 	}
 	s.Reset(code)
-	if panicked != nil {
-		ss.log.Error("a handler panicked", "peer", s.peer.id, "route", s.route, "panic", panicked.Value, "stack", string(panicked.Stack))
-	} else if ss.ctx.Err() == nil {
-		ss.log.Debug("a handler returned an error", "peer", s.peer.id, "route", s.route, "err", err)
+	switch {
+	case panicked != nil:
+		ss.log.Error("a handler panicked", "peer", s.peer.id, "route", s.Route(), "panic", panicked.Value, "stack", string(panicked.Stack))
+	case ss.ctx.Err() != nil: // the node shuts down
+	case refuses(err, code):
+		ss.refused(s, err)
+	default:
+		ss.log.Debug("a handler returned an error", "peer", s.peer.id, "route", s.Route(), "err", shown{err})
 	}
+}
+
+// refuses reports whether a handler's error means that it did not serve the
+// stream, rather than that the stream was reset or the work failed.
+func refuses(err error, code ResetCode) bool {
+	switch code {
+	case ErrNoRoute, ErrRefused, ErrBusy, ErrTimeout:
+		reset := (*ResetError)(nil)
+		return !errors.As(err, &reset)
+	}
+	return false
 }
 
 // ended removes a stream. Calls after the first have no effect.
@@ -179,8 +200,10 @@ func (ss *streams) ended(s *Stream) {
 	}
 }
 
-// shutDown refuses new streams, ends handlers, and lets open streams be closed until ctx ends; where ctx has no deadline,
-// for drainTime. Then it resets what is left. The channel that it returns is closed once all handlers have returned.
+// shutDown refuses new streams, ends handlers, and lets open streams be closed
+// until ctx ends; if ctx has no deadline, for drainTime. Then it resets those
+// that are left. The channel that it returns is closed once all handlers have
+// returned.
 func (ss *streams) shutDown(ctx context.Context) <-chan struct{} {
 	ss.mu.Lock()
 	ss.refusing = true
@@ -208,6 +231,12 @@ func (ss *streams) shutDown(ctx context.Context) <-chan struct{} {
 		ctx, cancel = context.WithTimeout(ctx, drainTime)
 		defer cancel()
 	}
+	soon, cancel := context.WithTimeout(ctx, forgottenTime)
+	over := await(soon, handled) && await(soon, drained)
+	cancel()
+	if !over && ctx.Err() == nil {
+		ss.logForgotten()
+	}
 	await(ctx, handled)
 	await(ctx, drained)
 
@@ -218,6 +247,25 @@ func (ss *streams) shutDown(ctx context.Context) <-chan struct{} {
 		s.Reset(ErrShuttingDown)
 	}
 	return handled
+}
+
+// logForgotten names streams that delay the shutdown because the app has not
+// closed them, or a handler has not returned.
+func (ss *streams) logForgotten() {
+	ss.mu.Lock()
+	open := slices.DeleteFunc(ss.snapshot(), func(s *Stream) bool { return s.closed.Reason() != nil })
+	ss.mu.Unlock()
+	for i, s := range open {
+		if i == maxForgotten {
+			ss.log.Warn("more streams that were not closed delay the shutdown", "number", len(open)-i)
+			break
+		}
+		direction := "outbound"
+		if s.inbound {
+			direction = "inbound"
+		}
+		ss.log.Warn("a stream that was not closed delays the shutdown", "route", s.Route(), "peer", s.peer.id, "direction", direction)
+	}
 }
 
 // resetAll resets the streams with a peer.

@@ -25,8 +25,8 @@ type Stream struct {
 	peer     *Peer
 	streams  *streams
 	inbound  bool
-	stranger bool   // inbound, from a stranger
-	route    string // set before anybody else has the stream
+	stranger bool                   // inbound, from a stranger
+	route    atomic.Pointer[string] // nil: none
 
 	reading turn.Turn // of Read
 	writing turn.Turn // of Write and CloseWrite
@@ -54,7 +54,12 @@ func (s *Stream) Peer() *Peer { return s.peer }
 func (s *Stream) RemoteIdentity() identity.RemoteIdentity { return s.peer.id }
 
 // Route returns the name of the route that the stream was opened with, or "".
-func (s *Stream) Route() string { return s.route }
+func (s *Stream) Route() string {
+	if route := s.route.Load(); route != nil {
+		return *route
+	}
+	return ""
+}
 
 // Path returns the way that the stream's connection runs.
 func (s *Stream) Path() Path { return s.raw.Path() }
