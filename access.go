@@ -43,16 +43,16 @@ type Request struct {
 	Peer   identity.RemoteIdentity // as the connection has authenticated it
 	Path   Path                    // not of OpenTunnel
 
-	// Of OpenTunnel. Only after the answer does the peer prove that it holds the
-	// instance's key.
+	// Of OpenTunnel. Only after the answer does the peer prove that it holds
+	// the instance's key.
 	Library  uuid.UUID
 	Instance identity.RemoteIdentity
 }
 
 // Allows decides about a peer's request: the peer must not be revoked, and
-// [Config.Allow], if there is one, must agree. Listeners call it before using an
-// inbound connection, and hooks that offer tunnels before opening one. The node
-// itself calls it for streams.
+// [Config.Allow], if there is one, must agree. Listeners call it before using
+// an inbound connection, and hooks that offer tunnels before opening one. The
+// node itself calls it for streams.
 //
 // It takes up to 2 s. It fails with [ErrRevoked]; with [ErrBusy] if too many
 // calls of Config.Allow run ([Config.MaxAllowCalls]); or with an error that

@@ -13,7 +13,8 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// Whatever the gate does but to return nil within 2 s, the stream is refused. It may use the node.
+// Whatever the gate does but to return nil within 2 s, the stream is refused.
+// It may use the node.
 func TestGate(t *testing.T) {
 	for name, test := range map[string]struct {
 		allow func(ctx context.Context, node *p2p.P2P, r p2p.Request) error
@@ -73,8 +74,8 @@ func TestGate(t *testing.T) {
 	}
 }
 
-// A gate that never returns costs those who wait for it, and nobody else for ever: there is a bound, and Shutdown says who
-// does not stop.
+// A gate that never returns costs those who wait for it, and nobody else for
+// ever: there is a bound, and Shutdown says who does not stop.
 func TestGateBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -141,7 +142,8 @@ func TestGateCancelled(t *testing.T) {
 	})
 }
 
-// Revoke ends the streams of a peer, in both directions, and its connections; later ones are refused until it is reinstated.
+// Revoke ends the streams of a peer, in both directions, and its connections;
+// later ones are refused until it is reinstated.
 func TestRevoke(t *testing.T) {
 	node, l, peer := pair(t, p2p.Config{Handler: p2p.HandlerFunc(echo)})
 	near, _ := opened(t, l, peer)

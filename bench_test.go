@@ -9,8 +9,9 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// BenchmarkPublish tells events to subscribers that read them, and to one more that is stuck or to none. An address that
-// comes and goes is the cheapest change that is told.
+// BenchmarkPublish tells events to subscribers that read them, and to one more
+// that is stuck or to none. An address that comes and goes is the cheapest
+// change that is told.
 func BenchmarkPublish(b *testing.B) {
 	for _, subscribers := range []int{1, 10, 100} {
 		for _, stuck := range []int{0, 1} {
@@ -129,7 +130,8 @@ func BenchmarkEvict(b *testing.B) {
 	}
 }
 
-// BenchmarkHeap measures what is kept for a peer, with its metadata and candidates.
+// BenchmarkHeap measures what is kept for a peer, with its metadata and
+// candidates.
 func BenchmarkHeap(b *testing.B) {
 	heap := func() uint64 {
 		runtime.GC()

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// queueSize is the length of a subscription's queue, in events. The last slot is
-// kept for a Resync.
+// queueSize is the length of a subscription's queue, in events. The last slot
+// is kept for a Resync.
 const queueSize = 256
 
 // bus delivers events to the subscriptions.
@@ -21,7 +21,8 @@ type bus struct {
 // takes its last slot, and events are dropped until the whole queue has been
 // read: the state is newer than any of them.
 type Subscription struct {
-	// C delivers the events. It is closed by Close and when the node shuts down.
+	// C delivers the events. It is closed by Close and when the node shuts
+	// down.
 	C <-chan Event
 
 	mu      *sync.Mutex // the node's; guards all below

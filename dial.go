@@ -66,8 +66,8 @@ func (e *DialError) Unwrap() []error {
 // written: if the handler is a [Mux], use [Peer.Open].
 //
 // The peer learns of the stream with the first bytes written. If it refuses,
-// reads and later writes fail with a *[ResetError]. If it cannot be reached, the
-// error is a *[DialError].
+// reads and later writes fail with a *[ResetError]. If it cannot be reached,
+// the error is a *[DialError].
 func (p *Peer) NewStream(ctx context.Context) (*Stream, error) {
 	raw, err := p.dial(ctx)
 	if err != nil {
@@ -133,7 +133,8 @@ func (p *Peer) dial(ctx context.Context) (RawStream, error) {
 	return nil, failed
 }
 
-// tryEach asks one listener after the other, each of which races the candidates.
+// tryEach asks one listener after the other, each of which races the
+// candidates.
 func tryEach(ctx context.Context, to identity.RemoteIdentity, listeners []Listener, via []Candidate) (RawStream, *DialError) {
 	failed := &DialError{Peer: to}
 	for _, l := range listeners {
@@ -157,8 +158,8 @@ func tryEach(ctx context.Context, to identity.RemoteIdentity, listeners []Listen
 }
 
 // plan returns the listeners to dial a peer with, or why there is no use in
-// that: those that are connected with the peer first, then in the order of their
-// registration.
+// that: those that are connected with the peer first, then in the order of
+// their registration.
 func (s *state) plan(id identity.RemoteIdentity, candidates bool) ([]Listener, error) {
 	if s.hooks.closing {
 		return nil, ErrClosed

@@ -165,7 +165,8 @@ func TestDialEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// TestOpenEndsWithItsContext opens a route over a connection that takes no bytes.
+// TestOpenEndsWithItsContext opens a route over a connection that takes no
+// bytes.
 func TestOpenEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, l, peer := pair(t, p2p.Config{})

@@ -1,37 +1,75 @@
-// Package p2p finds a user's other devices, connects to them, proves who they are, and moves data.
+// Package p2p finds a user's other devices, connects to them, proves who they
+// are, and moves data.
 //
-// A node is one [P2P]: it keeps the state (who I am, which peers are known and how, what runs) and is the bus
-// on which changes of it are told. It does no networking itself. Hooks do: package mdns discovers peers on the
-// local network, package quic connects to them, and anybody can write another one.
+// A node is one [P2P]: it keeps the state (its own identity, the peers that are
+// known and how, the hooks that run) and is the bus that announces every change
+// to it. It does no networking itself. Hooks do: package mdns discovers peers on
+// the local network, package quic connects to them, and anybody can write
+// another one.
 //
-//	node, err := p2p.Start(ctx, p2p.Config{App: "sd", Handler: mux, Hooks: []p2p.Hook{quic.New(quic.Config{}), mdns.New(mdns.Config{})}})
+//	node, err := p2p.Start(ctx, p2p.Config{
+//		App:     "sd",
+//		Handler: mux,
+//		Hooks:   []p2p.Hook{quic.New(quic.Config{}), mdns.New(mdns.Config{})},
+//	})
 //	defer node.Shutdown(context.Background())
-//	for peer := range node.Available(ctx) { // each peer that is available now or becomes so
-//		stream, err := peer.Open(ctx, "echo") // connects when needed; a net.Conn
+//	for peer := range node.Available(ctx) { // now and from now on
+//		stream, err := peer.Open(ctx, "echo") // connects if needed; a net.Conn
 //		…
 //	}
 //
-// Inbound streams are served by [Config.Handler], most often a [Mux], in which each route says who may call it.
+// Inbound streams are served by [Config.Handler], most often a [Mux], in which
+// each route says who may call it. [Peer.Info] describes a peer.
 //
 // # Identity
 //
-// A peer is its [identity.RemoteIdentity], which the connection has authenticated. Names and other metadata
-// that a discovery reported are anybody's claim until [Peer.Verified] is true; they never grant anything.
+// A peer is its [identity.RemoteIdentity], which the connection has
+// authenticated. Names and other metadata that a discovery reported are
+// anybody's claim until [Peer.Verified] is true; they never grant anything.
 //
-// # What is told
+// # Events
 //
-// There are three levels, each built on the one below: [P2P.Available] yields peers, [P2P.Watch] yields events,
-// and [P2P.Subscribe] is the queue under both. None of them can slow down the node or each other: whoever reads
-// too slowly is told to read the state again, and loses nothing that the state does not show.
+// There are three levels, each built on the one below: [P2P.Available] yields
+// peers, [P2P.Watch] yields events, and [P2P.Subscribe] is the queue under both.
+// None of them can slow down the node or each other: a slow reader is told to
+// read the state again; all it misses are changes that have been undone since.
 //
 // # Peers
 //
 // These invariants hold at every moment that a caller can see:
 //
-//  1. A peer is in [P2P.Peers] if and only if a hook has discovered it and not expired it, or a listener holds a
-//     connection with it.
+//  1. A peer is in [P2P.Peers] if and only if a hook has discovered it and not
+//     expired it, or a listener holds a connection with it.
 //  2. [PeerAvailable] and [PeerUnavailable] alternate for one identity.
 //  3. One identity is one [*Peer], however many hooks found it.
 //  4. A node never discovers itself.
-//  5. [PeerConnectedWith] is the first connection up, [PeerDisconnectedWith] the last one down.
+//  5. [PeerConnectedWith] is the first connection up, [PeerDisconnectedWith] the
+//     last one down.
+//
+// # Limits
+//
+// A stranger is a peer that is neither tracked ([Scope.Track]) nor behind a
+// [Manual] candidate; over a connection that this node dialed, no peer is one.
+//
+//	limit                                       default  set by
+//	peers known at a time                         1,024  Config.MaxPeers
+//	candidates of a peer, for each hook              16
+//	metadata: entries                               128
+//	metadata: bytes, as encoded                   8,192
+//	metadata: libraries                              64
+//	inbound streams, of one peer                    200  Config.MaxStreamsPerPeer
+//	inbound streams, in all                       2,048  Config.MaxStreams
+//	inbound streams, of strangers                 1,024  Config.MaxStrangerStreams
+//	streams of a route, of one peer                none  Route.MaxStreams
+//	calls of Config.Allow, about one peer             8  Config.MaxAllowCallsPerPeer
+//	calls of Config.Allow, in all                   256  Config.MaxAllowCalls
+//	  of these, for tracked peers only               32  (an eighth)
+//	time for Config.Allow to answer                 2 s
+//	time for a stream to name its route             5 s
+//	time for a closed stream's peer to end          5 s
+//	bytes from that peer until it ends            1 MiB
+//	time for Shutdown, if ctx has no deadline       5 s  its ctx
+//	events in the queue of a subscription           256
+//
+// A peer over a limit of streams or calls is refused with [ErrBusy].
 package p2p

@@ -4,14 +4,14 @@ import "net/netip"
 
 // An Event reports one change of a node's state. Events of one node have one
 // order, which every subscriber sees, and each is delivered after the change:
-// the state that a subscriber reads is never older than the event. The state can
-// also be read from [P2P.Peers], [P2P.Listeners], [P2P.Hooks] and
+// the state that a subscriber reads is never older than the event. The state
+// can also be read from [P2P.Peers], [P2P.Listeners], [P2P.Hooks] and
 // [P2P.Metadata].
 type Event interface {
-	// told records in v that the watcher is told the event, and returns the event
-	// to tell: nil if the watcher knows it already, because a Resync has overtaken
-	// the event. resync says that the event comes from the difference of two
-	// states. It runs under P2P.mu.
+	// told records in v that the watcher is told the event, and returns the
+	// event to tell: nil if the watcher knows it already, because a Resync has
+	// overtaken the event. resync says that the event comes from the difference
+	// of two states. It runs under P2P.mu.
 	told(v *view, resync bool) Event
 }
 
@@ -22,8 +22,8 @@ type PeerEvent interface {
 	Of() *Peer // the peer that it is about
 }
 
-// Resync says that events may have been dropped, or that a subscription has just
-// begun: read the state again.
+// Resync says that events may have been dropped, or that a subscription has
+// just begun: read the state again.
 type Resync struct{}
 
 // MetadataModified says that this node's metadata has changed; see
@@ -38,7 +38,8 @@ type RevocationsModified struct{}
 // on.
 type ListenerRegistered struct{ Listener string }
 
-// ListenerAddrAdded says that a listener accepts connections at another address.
+// ListenerAddrAdded says that a listener accepts connections at another
+// address.
 type ListenerAddrAdded struct {
 	Listener string
 	Addr     netip.AddrPort
@@ -82,8 +83,8 @@ type PeerExpiredBy struct {
 	Hook string
 }
 
-// PeerConnectedWith says that the first connection between a listener and a peer
-// is up.
+// PeerConnectedWith says that the first connection between a listener and a
+// peer is up.
 type PeerConnectedWith struct {
 	Peer     *Peer
 	Listener string
@@ -97,8 +98,8 @@ type PeerDisconnectedWith struct {
 }
 
 // PeerMetadataModified says that the metadata of an available peer has changed,
-// or whether it is verified. After a watcher has missed events, [P2P.Watch] also
-// yields it when the peer's candidates may have changed.
+// or whether it is verified. After a watcher has missed events, [P2P.Watch]
+// also yields it when the peer's candidates may have changed.
 type PeerMetadataModified struct{ Peer *Peer }
 
 // Of returns the peer.

@@ -183,7 +183,8 @@ func TestWatchEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// TestWatchWhilePeersComeAndGo begins to watch at a moment when one peer comes and goes all the time.
+// TestWatchWhilePeersComeAndGo begins to watch at a moment when one peer comes
+// and goes all the time.
 func TestWatchWhilePeersComeAndGo(t *testing.T) {
 	l := &fakeListener{fakeHook: fakeHook{name: "wire"}}
 	node := start(t, p2p.Config{}, l)
@@ -272,8 +273,8 @@ func TestAvailable(t *testing.T) {
 	})
 }
 
-// TestWatchOrder: a summary of the state has one order, from the start and after
-// events were missed.
+// TestWatchOrder: a summary of the state has one order, from the start and
+// after events were missed.
 func TestWatchOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var hooks []p2p.Hook

@@ -9,7 +9,8 @@ import (
 	"github.com/sdp2p/p2p/p2ptest"
 )
 
-// Two nodes find each other and talk. An app uses quic.New and mdns.New in place of the network in memory.
+// Two nodes find each other and talk. An app uses quic.New and mdns.New in
+// place of the network in memory.
 func ExampleStart() {
 	ctx := context.Background()
 	network := p2ptest.NewNetwork(p2ptest.Config{})

@@ -178,7 +178,8 @@ func (l *logBuffer) logger() *slog.Logger { return slog.New(slog.NewTextHandler(
 // fakeRoom is how many bytes a fakeStream takes before its writer has to wait.
 const fakeRoom = 64 << 10
 
-// A fakeStream is one end of a stream in memory. It panics where it is not used as RawStream's contract says.
+// A fakeStream is one end of a stream in memory. It panics where it is not used
+// as RawStream's contract says.
 type fakeStream struct {
 	*fakeWire
 	me, other *fakeEnd

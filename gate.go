@@ -13,8 +13,8 @@ import (
 // gateTime is how long Config.Allow may take.
 const gateTime = 2 * time.Second
 
-// A gate calls Config.Allow, which may be slow, and limits how many calls run at
-// a time.
+// A gate calls Config.Allow, which may be slow, and limits how many calls run
+// at a time.
 type gate struct {
 	allow      func(context.Context, Request) error // may be nil
 	max        int                                  // < 0: no limit

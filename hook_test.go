@@ -272,8 +272,8 @@ func TestScopeRefuses(t *testing.T) {
 	require.NoError(t, l.scope.Stated(id, nil))
 }
 
-// TestListenerIsThereBeforeItsPeers connects from within the loop that hears of the first peer, while the listener that
-// discovers it is not even ready.
+// TestListenerIsThereBeforeItsPeers connects from within the loop that hears of
+// the first peer, while the listener that discovers it is not even ready.
 func TestListenerIsThereBeforeItsPeers(t *testing.T) {
 	node := start(t, p2p.Config{})
 	near, far := newFakeStreams()
@@ -313,7 +313,8 @@ func TestListenerIsThereBeforeItsPeers(t *testing.T) {
 	far.Reset(p2p.ErrCancelled)
 }
 
-// TestHooksAtOnce lets hooks report concurrently, each about peers that all of them report, while others read.
+// TestHooksAtOnce lets hooks report concurrently, each about peers that all of
+// them report, while others read.
 func TestHooksAtOnce(t *testing.T) {
 	var hooks []*fakeListener
 	var all []p2p.Hook

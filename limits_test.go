@@ -141,7 +141,8 @@ func TestStreamLimitsAsConfigured(t *testing.T) {
 }
 
 // Of the calls of Config.Allow, one peer gets few, all strangers together most,
-// and tracked peers the rest. A stream that finds no place is told to come again.
+// and tracked peers the rest. A stream that finds no place is told to come
+// again.
 func TestAllowLimits(t *testing.T) {
 	for name, test := range map[string]struct {
 		cfg                     p2p.Config

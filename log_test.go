@@ -16,8 +16,8 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// debug returns a logger that has all lines. Values that would do something to a
-// terminal are marked, before the handler escapes them.
+// debug returns a logger that has all lines. Values that would do something to
+// a terminal are marked, before the handler escapes them.
 func (l *logBuffer) debug() *slog.Logger {
 	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if strings.ContainsAny(a.Value.String(), "\x1b\u202e") {

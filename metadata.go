@@ -5,16 +5,20 @@ import (
 	"maps"
 	"runtime"
 
+	"github.com/google/uuid"
+
 	"github.com/sdp2p/p2p/proto"
 )
 
 // MaxLibraries is how many libraries one node may have in its metadata.
 const MaxLibraries = 64
 
-// ErrTooManyLibraries is returned where metadata would hold more than [MaxLibraries] libraries.
+// ErrTooManyLibraries is returned if metadata would hold more than
+// [MaxLibraries] libraries.
 var ErrTooManyLibraries = fmt.Errorf("p2p: more than %d libraries on one node", MaxLibraries)
 
-// NodeMetadata holds the fields of a node's metadata that the SDK itself writes. Empty fields are left out.
+// NodeMetadata holds the fields of a node's metadata that the SDK itself
+// writes. Empty fields are left out.
 type NodeMetadata struct {
 	Name            string // for people: "Oscars Laptop"
 	OperatingSystem string // Go's word: "macos", otherwise GOOS
@@ -25,12 +29,12 @@ type NodeMetadata struct {
 const (
 	keyName            = "name"
 	keyOperatingSystem = "operating_system"
-	keyAncestorSystem  = "os" // what the first implementation reads and writes, with words of its own
+	keyAncestorSystem  = "os" // read and written by version 1, with words of its own
 	keyDeviceModel     = "device_model"
 	keyVersion         = "version"
 )
 
-// ancestorSystems are the words of the first implementation for Go's.
+// ancestorSystems are version 1's words for Go's.
 var ancestorSystems = map[string]string{
 	"macos": "MacOS", "windows": "Windows", "linux": "Linux", "ios": "IOS", "android": "Android",
 }
@@ -49,7 +53,8 @@ func (m NodeMetadata) Map() map[string]string {
 	return entries
 }
 
-// ParseNodeMetadata reads the fields out of a node's metadata. Missing ones are empty.
+// ParseNodeMetadata reads the fields out of a node's metadata. Missing ones are
+// empty.
 func ParseNodeMetadata(entries map[string]string) NodeMetadata {
 	m := NodeMetadata{
 		Name:            entries[keyName],
@@ -75,9 +80,10 @@ func operatingSystem() string {
 	return runtime.GOOS
 }
 
-// ValidateMetadata says what is wrong with a node's metadata, naming the entry. Keys are 1 to 64 printable ASCII bytes
-// without '='; values are UTF-8; a key and its value take at most 254 bytes; and all of it at most 128 entries and
-// 8 KiB as encoded, with at most [MaxLibraries] libraries.
+// ValidateMetadata says what is wrong with a node's metadata, naming the entry.
+// Keys are 1 to 64 printable ASCII bytes without '='; values are UTF-8; a key
+// and its value take at most 254 bytes; and all of it at most 128 entries and 8
+// KiB as encoded, with at most [MaxLibraries] libraries.
 func ValidateMetadata(entries map[string]string) error {
 	libraries := 0
 	for key := range entries {
@@ -91,8 +97,8 @@ func ValidateMetadata(entries map[string]string) error {
 	return proto.Metadata(entries).Validate()
 }
 
-// Libraries returns the entries of a node's metadata that tell of libraries: by the UUID of each, the text form of the node's
-// instance of it. That is what the node says: nothing of it is proved.
+// Libraries returns the libraries that a node claims to have: its instance of
+// each, in text form, keyed by the library's UUID. The claim is unverified.
 func Libraries(entries map[string]string) map[string]string {
 	libraries := map[string]string{}
 	for key, value := range entries {
@@ -103,36 +109,21 @@ func Libraries(entries map[string]string) map[string]string {
 	return libraries
 }
 
-// isUUID tells whether key is the name of a library: 8-4-4-4-12 hexadecimal digits.
-func isUUID(key string) bool {
-	if len(key) != 36 {
-		return false
-	}
-	for i := range len(key) {
-		c := key[i]
-		if i == 8 || i == 13 || i == 18 || i == 23 {
-			if c != '-' {
-				return false
-			}
-			continue
-		}
-		if (c < '0' || c > '9') && (c < 'a' || c > 'f') && (c < 'A' || c > 'F') {
-			return false
-		}
-	}
-	return true
-}
+// isUUID reports whether key names a library: 8-4-4-4-12 hexadecimal digits.
+func isUUID(key string) bool { return len(key) == 36 && uuid.Validate(key) == nil }
 
-// Metadata returns a copy of this node's metadata: what other nodes are told about it.
+// Metadata returns a copy of this node's metadata: what other nodes are told
+// about it.
 func (n *P2P) Metadata() map[string]string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return maps.Clone(n.state.self.entries)
 }
 
-// UpdateMetadata changes this node's metadata in one step: change is called with a copy, which then replaces it. If the
-// result is not valid (see [ValidateMetadata]), nothing changes and the error says why. change may read the node, but
-// must not call UpdateMetadata.
+// UpdateMetadata changes this node's metadata in one step: change is called
+// with a copy, which then replaces it. If the result is not valid (see
+// [ValidateMetadata]), nothing changes and the error says why. change may read
+// the node, but must not call UpdateMetadata.
 func (n *P2P) UpdateMetadata(change func(entries map[string]string)) error {
 	n.metadataUpdate.Lock() // before mu, so that change runs without it
 	defer n.metadataUpdate.Unlock()
@@ -154,7 +145,8 @@ func (n *P2P) UpdateMetadata(change func(entries map[string]string)) error {
 	return nil
 }
 
-// mergeMetadata unites what several discoveries said; for a key that more than one has, the last one wins.
+// mergeMetadata unites what several discoveries said; for a key that more than
+// one has, the last one wins.
 func mergeMetadata(sources []map[string]string) map[string]string {
 	switch len(sources) {
 	case 0:

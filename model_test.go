@@ -16,7 +16,8 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A model knows what has been done to a node, and works out from that alone what the node must show.
+// A model knows what has been done to a node, and works out from that alone
+// what the node must show.
 type model struct {
 	*rapid.T
 	node     *p2p.P2P
@@ -73,7 +74,8 @@ type modelSaid struct {
 	metadata map[string]string
 }
 
-// A change is an event with the identity instead of the peer, so that the model can foretell it.
+// A change is an event with the identity instead of the peer, so that the model
+// can foretell it.
 type change struct {
 	kind string
 	id   identity.RemoteIdentity
@@ -124,7 +126,8 @@ func changeOf(e p2p.Event) change {
 	return change{kind: "unknown"}
 }
 
-// bySubject sorts changes such that those of one peer, hook or address stay in their order: what the node promises.
+// bySubject sorts changes such that those of one peer, hook or address stay in
+// their order: what the node promises.
 func bySubject(changes []change) []change {
 	slices.SortStableFunc(changes, func(a, b change) int {
 		x, y := a.id.Bytes(), b.id.Bytes()
@@ -138,7 +141,8 @@ func bySubject(changes []change) []change {
 
 func (m *model) tell(c change) { m.want = append(m.want, c) }
 
-// recompute works out what a peer's metadata and candidates are, and tells if the metadata has changed.
+// recompute works out what a peer's metadata and candidates are, and tells if
+// the metadata has changed.
 func (m *model) recompute(p *modelPeer, silent bool) {
 	metadata := map[string]string{}
 	order := slices.SortedFunc(maps.Keys(p.found), func(a, b *modelHook) int { return a.number - b.number })
@@ -185,8 +189,8 @@ func (m *model) leaves(p *modelPeer) {
 	m.waiting = slices.DeleteFunc(m.waiting, func(o *modelPeer) bool { return o == p })
 }
 
-// linesUp puts a peer at the end of those that wait, once it may be evicted: it is neither connected nor has somebody given
-// an address of it.
+// linesUp puts a peer at the end of those that wait, once it may be evicted: it
+// is neither connected nor has somebody given an address of it.
 func (m *model) linesUp(p *modelPeer) {
 	stays := len(p.conns) > 0
 	for _, f := range p.found {
@@ -328,7 +332,8 @@ func (m *model) fail(h *modelHook, err error) {
 	m.tell(change{kind: "stopped", by: h.fake.name, err: err})
 }
 
-// check compares what the operation told, and what the node shows now, with the model.
+// check compares what the operation told, and what the node shows now, with the
+// model.
 func (m *model) check() {
 	events := m.quick.read(1 << 20)
 	got := make([]change, len(events))
@@ -425,7 +430,8 @@ func (m *model) checkHooks() {
 	}
 }
 
-// settle lets everybody read what there is, but those who are stuck, and compares what they believe with the state.
+// settle lets everybody read what there is, but those who are stuck, and
+// compares what they believe with the state.
 func (m *model) settle() {
 	synctest.Wait()
 	now := snapshot(m.node)

@@ -19,7 +19,8 @@ const (
 	maxNamed       = 16              // how many routes an error names
 )
 
-// An Access rule says which peers may call a route. The zero Access admits nobody.
+// An Access rule says which peers may call a route. The zero Access admits
+// nobody.
 type Access struct{ allows func(*Peer) bool }
 
 // Anyone admits every peer that can reach the node, not only the user's own
@@ -50,19 +51,19 @@ type Route struct {
 	Access  Access // who may call it
 	Handler Handler
 
-	// MaxStreams limits how many streams of one peer the route serves at a time;
-	// the next one is refused with [ErrBusy]. If zero, only the node's limits
-	// apply.
+	// MaxStreams limits how many streams of one peer the route serves at a
+	// time; the next one is refused with [ErrBusy]. If zero, only the node's
+	// limits apply.
 	MaxStreams int
 }
 
 // A Mux is a [Handler] that dispatches streams by the route that they were
-// opened with ([Peer.Open]). The zero value is ready to use and serves no route.
-// Its methods may be called concurrently, also while it serves.
+// opened with ([Peer.Open]). The zero value is ready to use and serves no
+// route. Its methods may be called concurrently, also while it serves.
 type Mux struct {
 	// AllowAncestor admits streams of protocol version 1. Otherwise they are
-	// refused: their peers know no routes, but their first bytes might look like
-	// one. It is set before the Mux is used.
+	// refused: their peers know no routes, but their first bytes might look
+	// like one. It is set before the Mux is used.
 	AllowAncestor bool
 
 	mu     sync.RWMutex
@@ -81,7 +82,8 @@ func (m *Mux) Handle(name string, access Access, h Handler) {
 	m.HandleRoute(Route{Name: name, Access: access, Handler: h})
 }
 
-// HandleFunc registers a route with a function for its handler; see [Mux.Handle].
+// HandleFunc registers a route with a function for its handler; see
+// [Mux.Handle].
 func (m *Mux) HandleFunc(name string, access Access, h func(ctx context.Context, s *Stream) error) {
 	m.Handle(name, access, HandlerFunc(h))
 }

@@ -16,11 +16,12 @@ import (
 
 // A Config describes a node. Only App is required.
 type Config struct {
-	// App names the application: nodes of one app find each other, as the DNS-SD
-	// service type _App._udp. See [ValidateApp].
+	// App names the application: nodes of one app find each other, as the
+	// DNS-SD service type _App._udp. See [ValidateApp].
 	App string
 
-	// Identity is the node's key pair. If zero, a fresh one is made for this run.
+	// Identity is the node's key pair. If zero, a fresh one is made for this
+	// run.
 	Identity identity.Identity
 
 	// Name, DeviceModel and Version become metadata; see [NodeMetadata]. The
@@ -35,10 +36,10 @@ type Config struct {
 	Handler Handler
 
 	// Allow decides about each inbound connection, stream and tunnel before
-	// anything else learns of it. Returning nil allows it; an error, a panic, or
-	// taking longer than 2 s refuses it. If Allow is nil, only the routes decide.
-	// It is called concurrently, with a ctx that ends after these 2 s or when the
-	// answer no longer matters; it may use the node.
+	// anything else learns of it. Returning nil allows it; an error, a panic,
+	// or taking longer than 2 s refuses it. If Allow is nil, only the routes
+	// decide. It is called concurrently, with a ctx that ends after these 2 s
+	// or when the answer no longer matters; it may use the node.
 	Allow func(ctx context.Context, r Request) error
 
 	// Hooks are registered by [Start], in this order. [New] does not use them.
@@ -48,24 +49,24 @@ type Config struct {
 	// those discovered longest ago that have never been connected leave first;
 	// connected ones, tracked ones, and those with a [Manual] candidate, never.
 	//
-	// The package documentation has the defaults of this limit and those below: for
-	// each, zero means the default, and a negative value no limit.
+	// The package documentation has the defaults of this limit and those below:
+	// for each, zero means the default, and a negative value no limit.
 	MaxPeers int
 
-	// MaxStreamsPerPeer, MaxStreams and MaxStrangerStreams limit how many inbound
-	// streams are served at a time: of one peer, of all, and of all strangers. The
-	// next one is refused with [ErrBusy]. A stranger is a peer that is neither
-	// tracked nor behind a [Manual] candidate; a stream over a connection that this
-	// node dialed is not a stranger's.
+	// MaxStreamsPerPeer, MaxStreams and MaxStrangerStreams limit how many
+	// inbound streams are served at a time: of one peer, of all, and of all
+	// strangers. The next one is refused with [ErrBusy]. A stranger is a peer
+	// that is neither tracked nor behind a [Manual] candidate; a stream over a
+	// connection that this node dialed is not a stranger's.
 	MaxStreamsPerPeer, MaxStreams, MaxStrangerStreams int
 
-	// MaxAllowCallsPerPeer and MaxAllowCalls limit how many calls of Allow run at a
-	// time: about one peer, and in all. Of the latter, an eighth is kept for
-	// tracked peers. The next request is refused with [ErrBusy].
+	// MaxAllowCallsPerPeer and MaxAllowCalls limit how many calls of Allow run
+	// at a time: about one peer, and in all. Of the latter, an eighth is kept
+	// for tracked peers. The next request is refused with [ErrBusy].
 	MaxAllowCallsPerPeer, MaxAllowCalls int
 
-	// Logger receives what an operator may want to know. If nil, [slog.Default] is
-	// used.
+	// Logger receives what an operator may want to know. If nil, [slog.Default]
+	// is used.
 	Logger *slog.Logger
 }
 
@@ -108,8 +109,8 @@ type P2P struct {
 	state state
 }
 
-// New makes a node and starts nothing; [P2P.Register] adds hooks to it. It fails
-// if cfg is not valid.
+// New makes a node and starts nothing; [P2P.Register] adds hooks to it. It
+// fails if cfg is not valid.
 func New(cfg Config) (*P2P, error) {
 	if err := ValidateApp(cfg.App); err != nil {
 		return nil, err
@@ -165,8 +166,8 @@ func ValidateApp(app string) error {
 	return nil
 }
 
-// Start makes a node and registers cfg.Hooks in their order. If one fails, or ctx ends first, the node is shut down
-// again. ctx bounds the starting only.
+// Start makes a node and registers cfg.Hooks in their order. If one fails, or
+// ctx ends first, the node is shut down again. ctx bounds the starting only.
 func Start(ctx context.Context, cfg Config) (*P2P, error) {
 	n, err := New(cfg)
 	if err != nil {
@@ -188,7 +189,8 @@ func (n *P2P) App() string { return n.app }
 // Identity returns who this node is.
 func (n *P2P) Identity() identity.RemoteIdentity { return n.remote }
 
-// A ShutdownError tells what was still running when the time for [P2P.Shutdown] was over.
+// A ShutdownError names what was still running when the time for [P2P.Shutdown]
+// was over.
 type ShutdownError struct {
 	Overran []string // hooks by name, and "handlers"
 	Err     error    // why the time was over
@@ -201,16 +203,20 @@ func (e *ShutdownError) Error() string {
 // Unwrap returns the context's error.
 func (e *ShutdownError) Unwrap() error { return e.Err }
 
-// Shutdown ends the node in order: discoveries say goodbye; new streams are refused with [ErrShuttingDown]; the
-// contexts of handlers are cancelled, reads from their streams fail, and they are awaited; streams that are still open
-// have until ctx's deadline (5 s where it has none) to be closed; then connections, sockets and subscriptions end.
-// Nothing that the node started runs on when Shutdown returns nil.
+// Shutdown ends the node in order: discoveries say goodbye; new streams are
+// refused with [ErrShuttingDown]; the contexts of handlers are canceled, reads
+// from their streams fail, and they are awaited; streams that are still open
+// have until ctx's deadline (5 s if it has none) to be closed; then
+// connections, sockets and subscriptions end. Nothing that the node started
+// runs on when Shutdown returns nil.
 //
-// When ctx ends earlier, everything is told to stop at once; if something has not after one more second, the error is a
-// *[ShutdownError]. Shutdown may be called more than once, also concurrently: there is one shutdown, under the first
-// caller's ctx, and each gets its result.
+// When ctx ends earlier, everything is told to stop at once; if something has
+// not after one more second, the error is a *[ShutdownError]. Shutdown may be
+// called more than once, also concurrently: there is one shutdown, under the
+// first caller's ctx, and each gets its result.
 //
-// An app that must know that its last bytes arrived has the other side acknowledge them.
+// An app that must know that its last bytes arrived has the other side
+// acknowledge them.
 func (n *P2P) Shutdown(ctx context.Context) error {
 	if n.shutdown.begun.CompareAndSwap(false, true) {
 		n.shutdown.err = n.shutDown(ctx)

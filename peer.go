@@ -11,8 +11,8 @@ import (
 
 // A Peer is a node that this one knows or knew. There is one *Peer for each
 // identity while it is available or tracked, so that peers can be compared by
-// pointer. Its methods may be called concurrently and at any time: they describe
-// the peer of this identity as it is known now.
+// pointer. Its methods may be called concurrently and at any time: they
+// describe the peer of this identity as it is known now.
 type Peer struct {
 	node *P2P
 	id   identity.RemoteIdentity
@@ -31,14 +31,14 @@ type PeerInfo struct {
 	Available bool // it is in [P2P.Peers]
 
 	// Name is the name in Metadata. Metadata is what the peer sent over a
-	// connection, and Verified is true; or else what discoveries reported, which
-	// anybody can forge.
+	// connection, and Verified is true; or else what discoveries reported,
+	// which anybody can forge.
 	Name     string
 	Metadata map[string]string
 	Verified bool
 
-	// Candidates are the ways that the peer might be reached, and DiscoveredBy the
-	// hooks that discover it, in the order of their registration.
+	// Candidates are the ways that the peer might be reached, and DiscoveredBy
+	// the hooks that discover it, in the order of their registration.
 	Candidates   []Candidate
 	DiscoveredBy []string
 
@@ -51,16 +51,16 @@ type PeerInfo struct {
 	Tracked bool // a hook keeps it in view: see [Scope.Track]
 	Revoked bool // see [P2P.Revoke]
 
-	// LastSeen is when the peer was last connected, or reported by a discovery. It
-	// is the present time while the peer is connected, and zero if this node has
-	// never seen it.
+	// LastSeen is when the peer was last connected, or reported by a discovery.
+	// It is the present time while the peer is connected, and zero if this node
+	// has never seen it.
 	LastSeen time.Time
 
-	// Unreachable says why a stream to the peer cannot even be tried, or else how
-	// the last dial failed; a connection clears that. It is a *[DialError], which
-	// wraps [ErrRevoked], [ErrNoListener] or [ErrNoCandidate] if nothing can be
-	// tried; or [ErrClosed]. If it is nil, the peer is connected or at least one
-	// candidate is known; only a dial tells whether that works.
+	// Unreachable says why a stream to the peer cannot even be tried, or else
+	// how the last dial failed; a connection clears that. It is a *[DialError],
+	// which wraps [ErrRevoked], [ErrNoListener] or [ErrNoCandidate] if nothing
+	// can be tried; or [ErrClosed]. If it is nil, the peer is connected or at
+	// least one candidate is known; only a dial tells whether that works.
 	Unreachable error
 }
 
@@ -169,8 +169,8 @@ func (p *Peer) Verified() bool {
 	return st != nil && st.verified
 }
 
-// WaitMetadata waits until the peer has sent its metadata over a connection, and
-// returns it. It does not connect. It fails with ctx's error, or with
+// WaitMetadata waits until the peer has sent its metadata over a connection,
+// and returns it. It does not connect. It fails with ctx's error, or with
 // [ErrUnavailable] if the peer is or becomes unavailable.
 func (p *Peer) WaitMetadata(ctx context.Context) (map[string]string, error) {
 	for {

@@ -16,7 +16,8 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// crowd are the identities that the model test uses: some of them fill a small table.
+// crowd are the identities that the model test uses: some of them fill a small
+// table.
 var (
 	crowd = func() (ids []identity.RemoteIdentity) {
 		for range 7 {
@@ -48,7 +49,8 @@ var (
 	}
 )
 
-// TestPeers shows the invariants that the package's documentation lists, with random operations against a model.
+// TestPeers shows the invariants that the package's documentation lists, with
+// random operations against a model.
 func TestPeers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rapid.SyncTest(t, func(t *rapid.T) {
@@ -100,8 +102,9 @@ func newModel(t *rapid.T) *model {
 	return m
 }
 
-// operations are what may happen, and operationNames how often. The first one does nothing, so that rapid can leave
-// operations out when it looks for the shortest way to a failure.
+// operations are what may happen, and operationNames how often. The first one
+// does nothing, so that rapid can leave operations out when it looks for the
+// shortest way to a failure.
 var operations = map[string]func(*model){
 	"nothing":    func(*model) {},
 	"register":   func(m *model) { register(m, m.anyHook()) },
@@ -238,7 +241,8 @@ func opDiscover(m *model) {
 	}
 }
 
-// opRepeat discovers peers once more as they were, with copies of what was said: nothing is told.
+// opRepeat discovers peers once more as they were, with copies of what was
+// said: nothing is told.
 func opRepeat(m *model) {
 	h := m.anyScope(false)
 	for id, p := range m.peers {

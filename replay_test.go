@@ -13,9 +13,10 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A replay is what somebody believes who knows only what the events said: which peers there are, who discovers them and
-// is connected with them, which listeners there are and where. Metadata and candidates are those that could be read
-// when an event last spoke of them.
+// A replay is what somebody believes who knows only what the events said: which
+// peers there are, who discovers them and is connected with them, which
+// listeners there are and where. Metadata and candidates are those that could
+// be read when an event last spoke of them.
 type replay struct {
 	node   *p2p.P2P
 	strict bool // each event makes a difference, as Watch promises
@@ -138,7 +139,8 @@ func (r *replay) resync() {
 	clear(r.last)
 }
 
-// alternates notes that a thing is there or not there any more, and complains if that is what was said last.
+// alternates notes that a thing is there or not there any more, and complains
+// if that is what was said last.
 func (r *replay) alternates(e p2p.Event, key lastKey, there, changes bool) {
 	was, said := r.last[key]
 	if said && was == there {
@@ -256,7 +258,8 @@ func (r *replay) available(e p2p.PeerAvailable) {
 	r.peers[e.Peer].readMetadata(e.Peer)
 }
 
-// A follower reads events or peers in a goroutine of its own, and keeps a replay.
+// A follower reads events or peers in a goroutine of its own, and keeps a
+// replay.
 type follower struct {
 	*replay
 	gate   chan struct{} // holds an element while the follower may not go on
@@ -266,7 +269,8 @@ type follower struct {
 	only   bool // follows Available instead of Watch
 }
 
-// follow begins to watch the node. It ends when the follower is stopped or the node shuts down.
+// follow begins to watch the node. It ends when the follower is stopped or the
+// node shuts down.
 func follow(node *p2p.P2P, peersOnly bool) *follower {
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &follower{replay: newReplay(node, true), gate: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}), only: peersOnly}
@@ -314,7 +318,8 @@ func (f *follower) stop() {
 	<-f.done
 }
 
-// check compares what the follower was told with the state. It has been told all that there is to tell.
+// check compares what the follower was told with the state. It has been told
+// all that there is to tell.
 func (f *follower) check(now *replay) error {
 	if !f.only {
 		return f.compare(now)

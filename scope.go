@@ -50,8 +50,8 @@ func (s *Scope) do(f func(*state) error) error {
 
 // Discovered reports a peer: its metadata, as far as the discovery knows, and
 // how it might be reached. It replaces the hook's earlier report of the peer;
-// repeating it is cheap and raises no event. No more than [MaxCandidates] of the
-// candidates are kept. Errors are [ErrSelf], [ErrTableFull], and those of
+// repeating it is cheap and raises no event. No more than [MaxCandidates] of
+// the candidates are kept. Errors are [ErrSelf], [ErrTableFull], and those of
 // [ValidateMetadata].
 func (s *Scope) Discovered(id identity.RemoteIdentity, metadata map[string]string, candidates []Candidate) error {
 	if err := s.checkPeer(id, metadata); err != nil {
@@ -104,13 +104,13 @@ func (s *Scope) RemoveAddr(addr netip.AddrPort) error {
 
 // Connected reports a connection with a peer whose identity the listener has
 // authenticated. The listener calls it before it hands over streams of the
-// connection, and Disconnected when the connection is gone. Two connections with
-// one peer at a time are normal: nodes that dial each other at once get two.
-// Repeating it for one connection has no effect.
+// connection, and Disconnected when the connection is gone. Two connections
+// with one peer at a time are normal: nodes that dial each other at once get
+// two. Repeating it for one connection has no effect.
 //
-// For a connection initiated by the peer, the listener calls [P2P.Allows] first.
-// If either call fails, it closes the connection without having sent anything;
-// errors of Connected include [ErrSelf] and [ErrRevoked].
+// For a connection initiated by the peer, the listener calls [P2P.Allows]
+// first. If either call fails, it closes the connection without having sent
+// anything; errors of Connected include [ErrSelf] and [ErrRevoked].
 func (s *Scope) Connected(id identity.RemoteIdentity, conn RawConn) error {
 	if err := s.checkPeer(id, nil); err != nil {
 		return err
@@ -140,8 +140,8 @@ func (s *Scope) Disconnected(id identity.RemoteIdentity, conn RawConn) error {
 func (s *Scope) Vanished(id identity.RemoteIdentity) { s.node.reconfirm(id) }
 
 // Stated reports the metadata that a peer has sent over a connection that
-// authenticated it. It counts until the listener's last connection with the peer
-// is gone. Errors are [ErrUnavailable] if there is none, and those of
+// authenticated it. It counts until the listener's last connection with the
+// peer is gone. Errors are [ErrUnavailable] if there is none, and those of
 // [ValidateMetadata].
 func (s *Scope) Stated(id identity.RemoteIdentity, metadata map[string]string) error {
 	if err := s.checkPeer(id, metadata); err != nil {
@@ -182,13 +182,13 @@ func (s *Scope) Untrack(id identity.RemoteIdentity) {
 }
 
 // Stranger reports whether a peer is a stranger: neither tracked nor behind a
-// [Manual] candidate. Listeners keep strangers within a budget of their own. On a
-// connection that this node dialed, no peer is a stranger.
+// [Manual] candidate. Listeners keep strangers within a budget of their own. On
+// a connection that this node dialed, no peer is a stranger.
 func (s *Scope) Stranger(id identity.RemoteIdentity) bool { return s.node.isStranger(id) }
 
 // Accept hands over a stream that a connected peer has opened. The node serves
-// the stream, or resets it with the code that says why not; either way it is the
-// node's from now on.
+// the stream, or resets it with the code that says why not; either way it is
+// the node's from now on.
 func (s *Scope) Accept(from identity.RemoteIdentity, raw RawStream) {
 	s.node.mu.Lock()
 	st := s.node.state.peers.known[from]

@@ -140,7 +140,8 @@ func (s *Stream) served() {
 	}
 }
 
-// hold keeps Shutdown waiting until handlers.Done is called, and reports false if it has begun.
+// hold keeps Shutdown waiting until handlers.Done is called, and reports false
+// if it has begun.
 func (ss *streams) hold() bool {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()

@@ -36,7 +36,8 @@ func (d *diary) read() []string {
 	return append([]string(nil), d.steps...)
 }
 
-// The bubble fails if a goroutine is left when a test in it returns, so that all tests here show that as well.
+// The bubble fails if a goroutine is left when a test in it returns, so that
+// all tests here show that as well.
 
 func TestShutdownOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -140,7 +141,8 @@ func TestShutdownWaitsForOutboundStreams(t *testing.T) {
 	}
 }
 
-// TestShutdownEndsWhenStreamsDo closes an outbound stream whose peer takes its time: that is waited for, and no longer.
+// TestShutdownEndsWhenStreamsDo closes an outbound stream whose peer takes its
+// time: that is waited for, and no longer.
 func TestShutdownEndsWhenStreamsDo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node, l, peer := pair(t, p2p.Config{})
@@ -186,7 +188,8 @@ func TestShutdownNamesWhatOverran(t *testing.T) {
 	})
 }
 
-// TestShutdownAlwaysNamesWhatOverran asks with a context that is done from the start: the result is not a matter of luck.
+// TestShutdownAlwaysNamesWhatOverran asks with a context that is done from the
+// start: the result is not a matter of luck.
 func TestShutdownAlwaysNamesWhatOverran(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for range 32 {
@@ -253,7 +256,8 @@ func TestAfterShutdown(t *testing.T) {
 	require.ErrorIs(t, err, p2p.ErrUnavailable)
 }
 
-// TestShutdownWhileDialling lets the listener find the peer only once streams are refused.
+// TestShutdownWhileDialling lets the listener find the peer only once streams
+// are refused.
 func TestShutdownWhileDialling(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node, l, peer := pair(t, p2p.Config{})
@@ -316,8 +320,8 @@ func TestStart(t *testing.T) {
 	})
 }
 
-// inBubble counts the goroutines of the bubble: those of the runtime and of other
-// tests come and go.
+// inBubble counts the goroutines of the bubble: those of the runtime and of
+// other tests come and go.
 func inBubble(t testing.TB) int {
 	t.Helper()
 	b := make([]byte, 4<<20)

@@ -189,8 +189,9 @@ func TestStreamCloseEndsPendingCalls(t *testing.T) {
 	})
 }
 
-// TestStreamCloseWhileADeadlineIsSet closes the stream at the moment when another goroutine lifts the deadline: the
-// deadline that Close needs must be the last one.
+// TestStreamCloseWhileADeadlineIsSet closes the stream at the moment when
+// another goroutine lifts the deadline: the deadline that Close needs must be
+// the last one.
 func TestStreamCloseWhileADeadlineIsSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, _ := newFakeStreams()
@@ -434,7 +435,8 @@ func TestStreamLimit(t *testing.T) {
 	})
 }
 
-// TestHandlerContext shows that a handler's context is the node's: a peer that goes away is noticed by reading.
+// TestHandlerContext shows that a handler's context is the node's: a peer that
+// goes away is noticed by reading.
 func TestHandlerContext(t *testing.T) {
 	ended := make(chan error, 1)
 	node, l, peer := pair(t, p2p.Config{Handler: p2p.HandlerFunc(func(ctx context.Context, s *p2p.Stream) error {

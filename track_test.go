@@ -18,7 +18,8 @@ func (h *fakeHook) found(t *testing.T, id identity.RemoteIdentity) {
 	require.NoError(t, h.scope.Discovered(id, nil, []p2p.Candidate{direct("192.0.2.1:1")}))
 }
 
-// Tracked peers are known whether they are available or not, ordered, and are the same *Peer all the time.
+// Tracked peers are known whether they are available or not, ordered, and are
+// the same *Peer all the time.
 func TestTrack(t *testing.T) {
 	l, book, keeper := &fakeListener{fakeHook: fakeHook{name: "wire"}}, &fakeHook{name: "book"}, &fakeHook{name: "keeper"}
 	node := start(t, p2p.Config{}, l, book, keeper)
@@ -58,7 +59,8 @@ func TestTrack(t *testing.T) {
 	require.Nil(t, keeper.scope.Track(identity.RemoteIdentity{}))
 }
 
-// A peer is tracked until the last hook that tracks it has taken that back, or has ended.
+// A peer is tracked until the last hook that tracks it has taken that back, or
+// has ended.
 func TestUntrack(t *testing.T) {
 	one, two := &fakeHook{name: "one"}, &fakeHook{name: "two"}
 	node := start(t, p2p.Config{}, one, two)
@@ -120,7 +122,8 @@ func TestUnreachable(t *testing.T) {
 	require.NoError(t, peer.Info().Unreachable)
 }
 
-// A flood of announcements does not drive out a peer that is tracked, whenever that began, and does once it ended.
+// A flood of announcements does not drive out a peer that is tracked, whenever
+// that began, and does once it ended.
 func TestTrackedStay(t *testing.T) {
 	book, keeper := &fakeHook{name: "book"}, &fakeHook{name: "keeper"}
 	node := start(t, p2p.Config{MaxPeers: 4}, book, keeper)

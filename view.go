@@ -142,8 +142,8 @@ func (v *view) difference(now *view) (events []Event) {
 		}
 		n := len(events)
 		before.difference(peer, p, tell)
-		// If the watcher may have read a discovery that has come and gone, it has to
-		// read again.
+		// If the watcher may have read a discovery that has come and gone, it
+		// has to read again.
 		if before.metadata != p.metadata || before.ways != p.ways && len(events) == n {
 			tell(PeerMetadataModified{peer})
 		}
@@ -151,8 +151,8 @@ func (v *view) difference(now *view) (events []Event) {
 	return events
 }
 
-// goneIn tells which of l's addresses, or that l, are not there any more. now is
-// nil if l is gone.
+// goneIn tells which of l's addresses, or that l, are not there any more. now
+// is nil if l is gone.
 func (l *listenerView) goneIn(now *listenerView, tell func(Event)) {
 	for _, addr := range l.addrs {
 		if now == nil || !slices.Contains(now.addrs, addr) {

@@ -6,8 +6,8 @@ import (
 )
 
 // Available yields each peer that is available now or becomes so, until ctx is
-// done, the node shuts down, or the loop is left. A peer that went and came back
-// is yielded again.
+// done, the node shuts down, or the loop is left. A peer that went and came
+// back is yielded again.
 func (n *P2P) Available(ctx context.Context) iter.Seq[*Peer] {
 	return func(yield func(*Peer) bool) {
 		for e := range n.Watch(ctx) {
@@ -30,7 +30,8 @@ func (n *P2P) Watch(ctx context.Context) iter.Seq[Event] {
 		s := n.Subscribe()
 		defer s.Close()
 		v := newView(&n.state)
-		// ctx first: a queue that never runs empty must not hide that it is done.
+		// ctx first: a queue that never runs empty must not hide that it is
+		// done.
 		for ctx.Err() == nil {
 			select {
 			case <-ctx.Done():

@@ -10,8 +10,8 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// testGate: a listener asks the node about inbound connections, and about no others. Who is refused has no connection, and
-// no stream.
+// testGate: a listener asks the node about inbound connections, and about no
+// others. Who is refused has no connection, and no stream.
 func (h HookTest) testGate(t *testing.T) {
 	var asked, served atomic.Int32
 	refusal := errors.New("not today")
@@ -36,7 +36,7 @@ func (h HookTest) testGate(t *testing.T) {
 		t.Errorf("%v is revoked", r)
 	}
 	s, err := d.ab.NewStream(soon(t))
-	if err == nil { // the dialler may learn of it later
+	if err == nil { // the dialer may learn of it later
 		defer s.Reset(p2p.ErrCancelled)
 		err = exchange(s)
 	}
@@ -52,7 +52,8 @@ func (h HookTest) testGate(t *testing.T) {
 	}
 }
 
-// testRevoke: a peer that is revoked loses its connection and its streams, and gets none until it is reinstated.
+// testRevoke: a peer that is revoked loses its connection and its streams, and
+// gets none until it is reinstated.
 func (h HookTest) testRevoke(t *testing.T) {
 	d := h.newDuo(t, echoes, echoes)
 	s := newStream(t, d.ab)

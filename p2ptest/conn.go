@@ -60,7 +60,8 @@ func (e *end) Opened() time.Time { return e.opened }
 // RTT returns the round-trip time of the link.
 func (e *end) RTT() time.Duration { return e.link.roundTrip() }
 
-// Close closes the connection. The other end learns of it after the link's delay.
+// Close closes the connection. The other end learns of it after the link's
+// delay.
 func (e *end) Close() error {
 	e.shut(fmt.Errorf("%w: closed here", p2p.ErrConnectionLost))
 	r := e.remote
@@ -96,8 +97,9 @@ func (e *end) exporter(label string) (out [32]byte, ok bool) {
 	return out, true
 }
 
-// A wire carries what one end sends to the other, in order and with the link's delay. Whoever sends delivers, where
-// that can be done at once; otherwise a timer does.
+// A wire carries what one end sends to the other, in order and with the link's
+// delay. The sender delivers if that can be done at once; otherwise a
+// timer does.
 type wire struct {
 	end *end // the receiving one
 

@@ -82,7 +82,8 @@ func (l *listener) Dial(ctx context.Context, to identity.RemoteIdentity, via []p
 	return nil, d.failed(nil)
 }
 
-// plan finds out what each candidate leads to: until connect succeeds, to a failure. The caller holds network.mu.
+// plan finds out what each candidate leads to: until connect succeeds, to a
+// failure. The caller holds network.mu.
 func (d *dial) plan(from *host) {
 	n := d.network
 	d.from, d.link = from, n.link(from.id, d.to)
@@ -126,8 +127,8 @@ func (d *dial) wait(ctx context.Context, long time.Duration) error {
 	}
 }
 
-// connect opens a stream over a connection with the peer: a new one, if there is none yet. It returns nil if that is not
-// possible any more.
+// connect opens a stream over a connection with the peer: a new one, if there
+// is none yet. It returns nil if that is not possible any more.
 func (d *dial) connect() p2p.RawStream {
 	n := d.network
 	n.mu.Lock()
@@ -142,7 +143,8 @@ func (d *dial) connect() p2p.RawStream {
 	return e.newStream()
 }
 
-// failed returns the error of the dial. The cause, if not nil, is that of all that has no outcome yet.
+// failed returns the error of the dial. The cause, if not nil, is that of all
+// that has no outcome yet.
 func (d *dial) failed(cause error) error {
 	took := time.Since(d.began)
 	e := &p2p.DialError{Peer: d.to, Err: cause}

@@ -10,10 +10,11 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// Discovery returns a new hook that discovers every other node of the same app that runs one on this network, with its
-// metadata and the addresses of all its listeners, as they change. Besides the network's own listeners it serves those
-// of real networks on this computer: instead of an unspecified address it tells the loopback one. When the hook ends,
-// the others' discoveries expire.
+// Discovery returns a new hook that discovers every other node of the same app
+// that runs one on this network, with its metadata and the addresses of all its
+// listeners, as they change. Besides the network's own listeners it serves
+// those of real networks on this computer: instead of an unspecified address it
+// tells the loopback one. When the hook ends, the others' discoveries expire.
 //
 // One hook may be run several times, also concurrently by different nodes.
 func (n *Network) Discovery() p2p.Hook { return &discovery{network: n} }

@@ -30,7 +30,8 @@ func running() goroutines {
 	return all
 }
 
-// noneSince fails the test unless all goroutines that were not there before end within patience.
+// noneSince fails the test unless all goroutines that were not there before end
+// within patience.
 func noneSince(t *testing.T, before goroutines) {
 	t.Helper()
 	var left []string

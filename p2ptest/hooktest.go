@@ -14,35 +14,42 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A HookTest is a conformance test for hooks: whether they keep the contracts of [p2p.Hook] and, where they are
-// listeners, of [p2p.Listener]. Only New is required.
+// A HookTest is a conformance test for hooks: whether they keep the contracts
+// of [p2p.Hook] and, where they are listeners, of [p2p.Listener]. Only New is
+// required.
 type HookTest struct {
-	// New makes a hook that nobody runs. Those that it makes in one subtest reach each other.
+	// New makes a hook that nobody runs. Those that it makes in one subtest
+	// reach each other.
 	New func(t *testing.T) p2p.Hook
 
-	// Discovers says that the hooks are a discovery: two nodes that run them find each other. The test then wants them
-	// to be found, and their metadata followed, in 30 s, and to be gone as soon after they have ended.
+	// Discovers says that the hooks are a discovery: two nodes that run them
+	// find each other. The test then wants them to be found, and their metadata
+	// followed, in 30 s, and to be gone as soon after they have ended.
 	Discovers bool
 
-	// FindBy makes the discovery by which a node with a listener is found by another one. If nil, that is the
-	// [Network.Discovery] of a network of its own, which tells the addresses of the listener, or the loopback one
-	// where they are unspecified.
+	// FindBy makes the discovery by which a node with a listener is found by
+	// another one. If nil, that is the [Network.Discovery] of a network of its
+	// own, which tells the addresses of the listener, or the loopback one where
+	// they are unspecified.
 	FindBy func(t *testing.T) p2p.Hook
 
-	// Bubble says that each subtest runs in a bubble of [testing/synctest]. It is for hooks that do without sockets.
+	// Bubble says that each subtest runs in a bubble of [testing/synctest]. It
+	// is for hooks that do without sockets.
 	Bubble bool
 }
 
-// TestHook tests the hooks that newHook makes: see [HookTest], of which this is the short form for listeners on real
-// sockets, and for hooks in general.
+// TestHook tests the hooks that newHook makes: see [HookTest], of which this is
+// the short form for listeners on real sockets, and for hooks in general.
 func TestHook(t *testing.T, newHook func(t *testing.T) p2p.Hook) {
 	HookTest{New: newHook}.Run(t)
 }
 
-// patience is how long the tests wait for what has to happen. Nothing that works takes that long.
+// patience is how long the tests wait for what has to happen. Nothing that
+// works takes that long.
 const patience = 30 * time.Second
 
-// Run runs the test, as subtests. Since it counts goroutines, it must not run in parallel with other tests.
+// Run runs the test, as subtests. Since it counts goroutines, it must not run
+// in parallel with other tests.
 func (h HookTest) Run(t *testing.T) {
 	h.run(t, "Name", h.testName)
 	h.run(t, "Lifecycle", h.testLifecycle)
@@ -117,7 +124,8 @@ func serves(t *testing.T, node *p2p.P2P, hook p2p.Hook) {
 	}
 }
 
-// unregister unregisters the only hook of a node and checks that nothing of it remains.
+// unregister unregisters the only hook of a node and checks that nothing of it
+// remains.
 func unregister(t *testing.T, node *p2p.P2P, hook p2p.Hook) {
 	t.Helper()
 	if err := node.Unregister(soon(t), hook); err != nil {

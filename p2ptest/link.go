@@ -11,8 +11,9 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A Link is the way between two nodes of a [Network], in both directions. It is there before the nodes are, and stays
-// as it was set when they end and come back. All methods may be called concurrently.
+// A Link is the way between two nodes of a [Network], in both directions. It is
+// there before the nodes are, and stays as it was set when they end and come
+// back. All methods may be called concurrently.
 type Link struct {
 	network *Network
 	ends    [2]identity.RemoteIdentity
@@ -25,7 +26,8 @@ type Link struct {
 	stats LinkStats
 }
 
-// LinkStats counts what happened on a [Link] since it was made, in both directions.
+// LinkStats counts what happened on a [Link] since it was made, in both
+// directions.
 type LinkStats struct {
 	Dials       int // connection attempts; concurrent ones count each
 	Connections int // how many connections came about
@@ -33,7 +35,8 @@ type LinkStats struct {
 	Open        int // how many ends of streams are there now: those that were opened or arrived, and are not yet freed
 }
 
-// Link returns the link between two nodes: the same one for (a, b) and (b, a), at every call.
+// Link returns the link between two nodes: the same one for (a, b) and (b, a),
+// at every call.
 func (n *Network) Link(a, b identity.RemoteIdentity) *Link {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -55,9 +58,11 @@ func (n *Network) link(a, b identity.RemoteIdentity) *Link {
 	return l
 }
 
-// Cut separates the two nodes until Restore. Their connections break at once, and reads and writes of the streams fail
-// with an error that wraps [p2p.ErrConnectionLost]; what was under way is lost. Attempts to connect that begin or end while
-// the link is cut fail with [ErrUnreachable], and the network's discoveries expire each at the other.
+// Cut separates the two nodes until Restore. Their connections break at once,
+// and reads and writes of the streams fail with an error that wraps
+// [p2p.ErrConnectionLost]; what was under way is lost. Attempts to connect that
+// begin or end while the link is cut fail with [ErrUnreachable], and the
+// network's discoveries expire each at the other.
 func (l *Link) Cut() {
 	n := l.network
 	n.mu.Lock()
@@ -70,7 +75,8 @@ func (l *Link) Cut() {
 	}
 }
 
-// connected returns the ends of the link's connections. The caller holds network.mu.
+// connected returns the ends of the link's connections. The caller holds
+// network.mu.
 func (l *Link) connected() (ends []*end) {
 	for _, h := range l.network.hosts {
 		for _, e := range h.ends {
@@ -90,19 +96,23 @@ func (l *Link) Restore() {
 	l.network.wake()
 }
 
-// SetDelay makes everything that is sent from now on take d from one node to the other: data, ends and resets of
-// streams, metadata, and that a node has closed a connection. A new connection takes a round trip, that is 2·d, before a
-// stream can be opened on it; if that is longer than [Config.DialTimeout], it fails. What was sent before is not
-// overtaken. Discovery is not delayed, nor are the acknowledgements that make room for a Write after the peer has read.
+// SetDelay makes everything that is sent from now on take d from one node to
+// the other: data, ends and resets of streams, metadata, and that a node has
+// closed a connection. A new connection takes a round trip, that is 2·d, before
+// a stream can be opened on it; if that is longer than [Config.DialTimeout], it
+// fails. What was sent before is not overtaken. Discovery is not delayed, nor
+// are the acknowledgements that make room for a Write after the peer has read.
 func (l *Link) SetDelay(d time.Duration) {
 	l.network.mu.Lock()
 	defer l.network.mu.Unlock()
 	l.delay.Store(int64(max(d, 0)))
 }
 
-// SetLoss lets each attempt to connect fail with probability p, from 0 for none to 1 for all, as if nobody answered:
-// with [ErrUnreachable], after [Config.DialTimeout]. Which ones fail is determined by [Config.Seed]: each call of
-// SetLoss begins the same sequence again. Connections that are up do not suffer.
+// SetLoss lets each attempt to connect fail with probability p, from 0 for none
+// to 1 for all, as if nobody answered: with [ErrUnreachable], after
+// [Config.DialTimeout]. Which ones fail is determined by [Config.Seed]: each
+// call of SetLoss begins the same sequence again. Connections that are up do
+// not suffer.
 func (l *Link) SetLoss(p float64) {
 	l.network.mu.Lock()
 	defer l.network.mu.Unlock()
@@ -121,7 +131,8 @@ func (l *Link) Stats() LinkStats {
 	return stats
 }
 
-// dial books an attempt to connect and reports whether it gets through. The caller holds network.mu.
+// dial books an attempt to connect and reports whether it gets through. The
+// caller holds network.mu.
 func (l *Link) dial() bool {
 	l.stats.Dials++
 	lost := l.dice != nil && l.dice.Float64() < l.loss

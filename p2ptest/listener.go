@@ -11,19 +11,24 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A ListenerConfig tunes a listener of a [Network]. The zero value is ready to use.
+// A ListenerConfig tunes a listener of a [Network]. The zero value is ready to
+// use.
 type ListenerConfig struct {
-	// Version is that of the wire protocol that the listener speaks; streams have the lower one of their two sides.
-	// If zero, 2 is used. With 1, it plays a node of the first implementation.
+	// Version is that of the wire protocol that the listener speaks; streams
+	// have the lower one of their two sides. If zero, 2 is used. With 1, it
+	// plays a node of the first implementation.
 	Version int
 }
 
-// Listener returns a new listener, which accepts connections at an address of its own and makes them to those of other
-// nodes, each side knowing who the other is. Connections are made by the first Dial, are used for all streams of the two
-// nodes, in both directions, and last until one of them ends or [Link.Cut]. Each side sends the other its metadata when
-// they connect, and when it changes.
+// Listener returns a new listener, which accepts connections at an address of
+// its own and makes them to those of other nodes, each side knowing who the
+// other is. Connections are made by the first Dial, are used for all streams of
+// the two nodes, in both directions, and last until one of them ends or
+// [Link.Cut]. Each side sends the other its metadata when they connect, and
+// when it changes.
 //
-// Dial uses the candidates of the kinds [p2p.Direct] and [p2p.Manual] and tries them all at once.
+// Dial uses the candidates of the kinds [p2p.Direct] and [p2p.Manual] and tries
+// them all at once.
 func (n *Network) Listener(cfg ListenerConfig) p2p.Listener {
 	if cfg.Version == 0 {
 		cfg.Version = 2
@@ -107,7 +112,8 @@ func (h *host) open() bool {
 	return true
 }
 
-// close ends the connections and waits for what might still report to the scope.
+// close ends the connections and waits for what might still report to the
+// scope.
 func (h *host) close() {
 	n := h.network
 	n.mu.Lock()
@@ -133,7 +139,8 @@ func (h *host) state() {
 	}
 }
 
-// endTo returns the end of the newest connection with a node, or nil. The caller holds network.mu.
+// endTo returns the end of the newest connection with a node, or nil. The
+// caller holds network.mu.
 func (h *host) endTo(id identity.RemoteIdentity) *end {
 	for _, e := range slices.Backward(h.ends) {
 		if e.remote.host.id == id {

@@ -81,8 +81,9 @@ func (h HookTest) newListener(t *testing.T) p2p.Listener {
 	return l
 }
 
-// Pipe returns both ends of one stream between two nodes that it starts, for tests such as nettest.TestConn. At the
-// second end the stream is served until it is closed or reset, or the test ends. A byte is sent ahead and read.
+// Pipe returns both ends of one stream between two nodes that it starts, for
+// tests such as nettest.TestConn. At the second end the stream is served until
+// it is closed or reset, or the test ends. A byte is sent ahead and read.
 func (h HookTest) Pipe(t *testing.T) (a, b *p2p.Stream) {
 	t.Helper()
 	accepted := make(chan *p2p.Stream, 1)
@@ -171,7 +172,8 @@ func mustExchange(t *testing.T, s *p2p.Stream) {
 	}
 }
 
-// dead are candidates at which nobody answers: ports of this computer that nothing but a discard service would use.
+// dead are candidates at which nobody answers: ports of this computer that
+// nothing but a discard service would use.
 func dead() []p2p.Candidate {
 	return []p2p.Candidate{
 		{Kind: p2p.Direct, Addr: netip.MustParseAddrPort("127.0.0.1:9")},
@@ -179,7 +181,8 @@ func dead() []p2p.Candidate {
 	}
 }
 
-// wantFailure checks that a Dial has failed promptly, and with one attempt for each candidate.
+// wantFailure checks that a Dial has failed promptly, and with one attempt for
+// each candidate.
 func wantFailure(t *testing.T, began time.Time, raw p2p.RawStream, err error, to identity.RemoteIdentity, via []p2p.Candidate) {
 	t.Helper()
 	if took := time.Since(began); took > patience/3 {
@@ -314,7 +317,8 @@ func (h HookTest) testMetadata(t *testing.T) {
 	until(t, d.a, "the metadata follows", func() bool { return d.ab.Name() == "another" && d.ab.Verified() })
 }
 
-// testEvents: each node is told once that it is connected, and once that it is not any more.
+// testEvents: each node is told once that it is connected, and once that it is
+// not any more.
 func (h HookTest) testEvents(t *testing.T) {
 	d := h.newDuo(t, echoes, echoes)
 	eventsA, eventsB := d.a.Subscribe(), d.b.Subscribe()
@@ -365,8 +369,8 @@ func (h HookTest) testEvents(t *testing.T) {
 	}
 }
 
-// testRestart: a listener that ends takes its connections with it, which does not look like an end of streams; and it can
-// be run again.
+// testRestart: a listener that ends takes its connections with it, which does
+// not look like an end of streams; and it can be run again.
 func (h HookTest) testRestart(t *testing.T) {
 	d := h.newDuo(t, nil, echoes)
 	s := newStream(t, d.ab)

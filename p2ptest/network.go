@@ -15,15 +15,18 @@ import (
 
 // A Config tunes a [Network]. The zero value is ready to use.
 type Config struct {
-	// Name is the name of the listeners; that of the discoveries is Name + "-discovery". Networks of different names
-	// can be used by one node. If empty, "memory" is used.
+	// Name is the name of the listeners; that of the discoveries is Name +
+	// "-discovery". Networks of different names can be used by one node. If
+	// empty, "memory" is used.
 	Name string
 
-	// DialTimeout is how long a connection attempt waits for an answer that does not come. If zero, 5 s is used.
+	// DialTimeout is how long a connection attempt waits for an answer that
+	// does not come. If zero, 5 s is used.
 	DialTimeout time.Duration
 
-	// BufferSize is how many bytes one direction of a stream holds that were written and not yet read; a Write blocks
-	// while there is no room. If zero, 64 KiB is used.
+	// BufferSize is how many bytes one direction of a stream holds that were
+	// written and not yet read; a Write blocks while there is no room. If zero,
+	// 64 KiB is used.
 	BufferSize int
 
 	// Seed determines which attempts [Link.SetLoss] lets fail.
@@ -32,11 +35,13 @@ type Config struct {
 
 // Errors for what goes wrong on the network.
 var (
-	// ErrUnreachable is the error of a connection attempt that nobody answers: the address is nobody's, the link is
-	// cut, or the attempt was lost. It takes [Config.DialTimeout].
+	// ErrUnreachable is the error of a connection attempt that nobody answers:
+	// the address is nobody's, the link is cut, or the attempt was lost. It
+	// takes [Config.DialTimeout].
 	ErrUnreachable = errors.New("p2ptest: no answer")
 
-	// ErrOtherNode is the error of a connection attempt that another node answers than the one that was meant.
+	// ErrOtherNode is the error of a connection attempt that another node
+	// answers than the one that was meant.
 	ErrOtherNode = errors.New("p2ptest: another node has this address")
 )
 
@@ -65,16 +70,20 @@ func NewNetwork(cfg Config) *Network {
 	return &Network{cfg: cfg, hosts: map[netip.AddrPort]*host{}, links: map[[2]identity.RemoteIdentity]*Link{}}
 }
 
-// Hooks returns a new listener and a new discovery, for the [p2p.Config.Hooks] of one node.
+// Hooks returns a new listener and a new discovery, for the [p2p.Config.Hooks]
+// of one node.
 func (n *Network) Hooks() []p2p.Hook {
 	return []p2p.Hook{n.Listener(ListenerConfig{}), n.Discovery()}
 }
 
-// Start starts a node on the network: with [Network.Hooks] and then cfg's own. Where cfg.App is empty it is "p2ptest",
-// and where cfg.Logger is nil the test's log gets what the node logs. The test fails if the node does not start.
+// Start starts a node on the network: with [Network.Hooks] and then cfg's own.
+// Where cfg.App is empty it is "p2ptest", and where cfg.Logger is nil the
+// test's log gets what the node logs. The test fails if the node does not
+// start.
 //
-// The node is shut down when the test ends, if it was not before. Streams that the test has left open delay that by
-// 5 s, as [p2p.P2P.Shutdown] tells; in a bubble that costs nothing.
+// The node is shut down when the test ends, if it was not before. Streams that
+// the test has left open delay that by 5 s, as [p2p.P2P.Shutdown] tells; in a
+// bubble that costs nothing.
 func (n *Network) Start(t testing.TB, cfg p2p.Config) *p2p.P2P {
 	t.Helper()
 	cfg.Hooks = append(n.Hooks(), cfg.Hooks...)
@@ -102,7 +111,8 @@ func start(t testing.TB, cfg p2p.Config) *p2p.P2P {
 	return node
 }
 
-// newAddr returns an address that nobody has, of those reserved for documentation (RFC 3849).
+// newAddr returns an address that nobody has, of those reserved for
+// documentation (RFC 3849).
 func (n *Network) newAddr() netip.AddrPort {
 	n.mu.Lock()
 	defer n.mu.Unlock()

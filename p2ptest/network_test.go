@@ -326,7 +326,8 @@ func TestDiscoveryOfForeignListeners(t *testing.T) {
 	})
 }
 
-// What is on its way when a node ends is lost, and its host leaves no timer behind.
+// What is on its way when a node ends is lost, and its host leaves no timer
+// behind.
 func TestShutdownWithDataUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := p2ptest.NewNetwork(p2ptest.Config{})

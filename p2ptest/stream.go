@@ -11,8 +11,8 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// A stream is one end of a stream. What happens at the other end arrives over the connection's wire; only the room that
-// a Read makes is told at once.
+// A stream is one end of a stream. What happens at the other end arrives over
+// the connection's wire; only the room that a Read makes is told at once.
 type stream struct {
 	end  *end
 	peer *stream
@@ -36,7 +36,8 @@ type stream struct {
 
 var _ p2p.RawStream = (*stream)(nil)
 
-// newStream opens a stream of which the other end learns with the first bytes. The caller holds network.mu.
+// newStream opens a stream of which the other end learns with the first bytes.
+// The caller holds network.mu.
 func (e *end) newStream() *stream {
 	e.link.stats.Streams++
 	size := e.host.network.cfg.BufferSize
@@ -50,7 +51,8 @@ func (e *end) newStream() *stream {
 	return s
 }
 
-// send tells the other side, which learns of the stream by it if it does not know it.
+// send tells the other side, which learns of the stream by it if it does not
+// know it.
 func (s *stream) send(known bool, f func(peer *stream)) {
 	r := s.end.remote
 	r.in.send(func() {
@@ -64,7 +66,8 @@ func (s *stream) send(known bool, f func(peer *stream)) {
 	})
 }
 
-// arrive books a stream that the other side has opened, and reports false if the connection has gone.
+// arrive books a stream that the other side has opened, and reports false if
+// the connection has gone.
 func (s *stream) arrive() bool {
 	n := s.end.host.network
 	n.mu.Lock()
@@ -195,7 +198,8 @@ func (s *stream) Reset(code p2p.ResetCode) {
 	})
 }
 
-// free ends the stream here. It reports whether it was not before, and whether the other side knows the stream.
+// free ends the stream here. It reports whether it was not before, and whether
+// the other side knows the stream.
 func (s *stream) free(err error) (freed, known bool) {
 	s.update(func(s *stream) {
 		freed, known = !s.freed, s.known

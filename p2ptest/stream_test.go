@@ -162,7 +162,8 @@ func TestLinkIsSymmetric(t *testing.T) {
 	require.Same(t, network.Link(a, b), network.Link(b, a))
 }
 
-// A stream that was closed says so at once, while Close still waits for the peer.
+// A stream that was closed says so at once, while Close still waits for the
+// peer.
 func TestReadAfterClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := p2ptest.NewNetwork(p2ptest.Config{})

@@ -16,7 +16,8 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// testStreams: streams go both ways over one connection, and each side knows who the other is.
+// testStreams: streams go both ways over one connection, and each side knows
+// who the other is.
 func (h HookTest) testStreams(t *testing.T) {
 	from := make(chan identity.RemoteIdentity, 2)
 	handler := p2p.HandlerFunc(func(ctx context.Context, s *p2p.Stream) error {
@@ -93,7 +94,8 @@ func (h HookTest) testHalfClose(t *testing.T) {
 	}
 }
 
-// testResets: the code of a reset arrives, in both directions, at reads and at writes.
+// testResets: the code of a reset arrives, in both directions, at reads and at
+// writes.
 func (h HookTest) testResets(t *testing.T) {
 	errs := make(chan error, 2)
 	d := h.newDuo(t, nil, p2p.HandlerFunc(func(_ context.Context, s *p2p.Stream) error {
@@ -141,7 +143,8 @@ func (h HookTest) testResets(t *testing.T) {
 	}
 }
 
-// writeUntilError writes until that fails: that the peer has reset the stream may be noticed late.
+// writeUntilError writes until that fails: that the peer has reset the stream
+// may be noticed late.
 func writeUntilError(s *p2p.Stream) error {
 	s.SetWriteDeadline(time.Now().Add(patience))
 	for {
@@ -285,7 +288,8 @@ func (h HookTest) testExporter(t *testing.T) {
 	}
 }
 
-// testCloseUnread: streams that are closed with data unread at both ends leave nothing behind.
+// testCloseUnread: streams that are closed with data unread at both ends leave
+// nothing behind.
 func (h HookTest) testCloseUnread(t *testing.T) {
 	var echo atomic.Bool
 	handler := p2p.HandlerFunc(func(ctx context.Context, s *p2p.Stream) error {
@@ -325,7 +329,8 @@ func (h HookTest) testCloseUnread(t *testing.T) {
 	}
 }
 
-// testCloseEarly: who writes more to a stream than is discarded after its Close is told so.
+// testCloseEarly: who writes more to a stream than is discarded after its Close
+// is told so.
 func (h HookTest) testCloseEarly(t *testing.T) {
 	wrote := make(chan error, 1)
 	d := h.newDuo(t, nil, p2p.HandlerFunc(func(_ context.Context, s *p2p.Stream) error {
