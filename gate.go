@@ -75,10 +75,12 @@ func (n *P2P) ask(ctx context.Context, r Request) error {
 	go func() {
 		defer stop()
 		defer n.streams.handlers.Done()
-		defer n.gate.leave(r.Peer)
 		defer cancel()
 		err := errExited
-		defer func() { answer <- err }()
+		defer func() {
+			n.gate.leave(r.Peer) // first: the peer may ask again as soon as it has its answer
+			answer <- err
+		}()
 		err = protect(func() error { return n.gate.allow(ctx, r) })
 	}()
 	select {

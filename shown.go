@@ -1,7 +1,6 @@
 package p2p
 
 import (
-	"log/slog"
 	"strconv"
 	"strings"
 )
@@ -11,11 +10,14 @@ const maxShown = 4096
 
 // shown is an error in a log line. It may repeat text of a peer, which must not
 // reach a terminal as it is.
-type shown struct{ error }
+type shown struct{ err error }
 
-// LogValue returns the error's text, cut, and with escapes for all that is not
+// Error returns the error's text, cut, and with escapes for all that is not
 // printable.
-func (s shown) LogValue() slog.Value { return slog.StringValue(printable(s.Error(), maxShown)) }
+func (s shown) Error() string { return printable(s.err.Error(), maxShown) }
+
+// Unwrap returns the error.
+func (s shown) Unwrap() error { return s.err }
 
 // printable cuts a text, and replaces all that is not printable by escapes.
 func printable(s string, limit int) string {
