@@ -396,3 +396,20 @@ func TestListenerRunsOnce(t *testing.T) {
 	_, err := p2p.Start(t.Context(), p2p.Config{App: "p2ptest", Hooks: []p2p.Hook{l}})
 	require.ErrorContains(t, err, "running already")
 }
+
+// A connection is of the kind of the candidate that led to the peer, at the end
+// that dialed it.
+func TestPathOfAManualCandidate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := p2ptest.NewNetwork(p2ptest.Config{})
+		here := network.Listener(p2ptest.ListenerConfig{})
+		a := start(t, p2p.Config{App: "p2ptest", Hooks: []p2p.Hook{here}})
+		b := network.Start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)})
+		there := b.Listeners()[0].Addrs[0]
+		raw, err := here.Dial(t.Context(), b.Identity(), []p2p.Candidate{{Kind: p2p.Manual, Addr: there}})
+		require.NoError(t, err)
+		raw.Reset(p2p.ErrCancelled)
+		require.Equal(t, p2p.Path{Kind: p2p.Manual, Dialed: true, Remote: there}, raw.Path())
+		require.Equal(t, p2p.Path{Kind: p2p.Direct, Remote: a.Listeners()[0].Addrs[0]}, peerOf(t, b, a).Info().Path)
+	})
+}
