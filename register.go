@@ -29,10 +29,11 @@ type registration struct {
 	err      error         // of Run; readable once done is closed
 
 	// Part of the state, under P2P.mu.
-	live     bool // its reports count
-	isReady  bool
-	stopping bool             // it was asked to end
-	addrs    []netip.AddrPort // a listener's
+	live      bool // its reports count
+	isReady   bool
+	stopping  bool             // it was asked to end
+	addrs     []netip.AddrPort // a listener's
+	announces bool             // a discovery's: see Scope.Announces
 }
 
 // A stoppedHook remains known until a hook of its name is registered again.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 
 	"github.com/sdp2p/p2p/identity"
 )
@@ -179,6 +180,23 @@ func (s *Scope) Untrack(id identity.RemoteIdentity) {
 		st.untrack(s.reg, id)
 		return nil
 	})
+}
+
+// Announces reports whether the hook tells everybody on a network of this node and
+// its metadata. Until a hook says so, and from its end on, it does not.
+func (s *Scope) Announces(does bool) {
+	_ = s.do(func(*state) error {
+		s.reg.announces = does
+		return nil
+	})
+}
+
+// Announced reports whether a hook tells everybody on a network of this node and its
+// metadata. Listeners tell strangers no more than they could hear there.
+func (s *Scope) Announced() bool {
+	s.node.mu.Lock()
+	defer s.node.mu.Unlock()
+	return slices.ContainsFunc(s.node.state.hooks.running, func(r *registration) bool { return r.announces })
 }
 
 // Stranger reports whether a peer is a stranger: neither tracked nor behind a

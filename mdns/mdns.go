@@ -134,6 +134,8 @@ func (d *Discovery) Run(ctx context.Context, s *p2p.Scope) error {
 
 // enabled runs an engine until ctx is done or changed is closed.
 func (d *Discovery) enabled(ctx context.Context, s *p2p.Scope, changed <-chan struct{}) error {
+	s.Announces(true)
+	defer s.Announces(false)
 	node := s.Node()
 	found := map[string]identity.RemoteIdentity{} // by instance; the engine calls back from one goroutine
 	defer func() {

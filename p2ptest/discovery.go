@@ -50,6 +50,7 @@ func (d *discovery) Run(ctx context.Context, s *p2p.Scope) error {
 		network: d.network, scope: s, wakes: make(chan struct{}, 1),
 		reported: map[identity.RemoteIdentity]*announcement{},
 	}
+	s.Announces(true)
 	m.update()
 	defer m.leave()
 	m.report()

@@ -43,7 +43,7 @@ func (c *conn) identifyAncestor(ctx context.Context) (metadata map[string]string
 	}
 	s, err := c.newStream(ctx, creditTime)
 	if err != nil {
-		c.streamEnded()
+		c.streamEnded(false)
 		return nil, streamError(err)
 	}
 	st, err := c.callAncestor(ctx, s, func(st *stream, d *proto.Decoder) (err error) {
@@ -76,6 +76,7 @@ func (c *conn) callAncestor(ctx context.Context, s *quicgo.Stream, talk func(*st
 	s.SetDeadline(time.Now().Add(firstFrame))
 	stop := context.AfterFunc(ctx, func() { s.SetDeadline(time.Unix(1, 0)) })
 	st := newStream(c, s, 1, nil)
+	st.Served() // what this node opens is of use to it
 	rest, err := selectProtocol(s, protocolAncestor)
 	if err == nil {
 		st.rest = rest
@@ -138,7 +139,7 @@ func (c *conn) answerAncestor(st *stream) (handed bool, err error) {
 		return false, errClaim
 	}
 	metadata := c.valid(hello.Metadata)
-	if err := send(st, c.metadata()); err != nil {
+	if err := send(st, c.metadataV1()); err != nil {
 		return false, err
 	}
 	if err := c.endpoint.scope.Stated(c.id, metadata); err != nil {
@@ -155,12 +156,12 @@ func (c *conn) answerAncestor(st *stream) (handed bool, err error) {
 
 // hello is what this node says of itself as the initiator.
 func (c *conn) hello() *v1.Hello {
-	return &v1.Hello{Identity: c.endpoint.scope.Node().Identity().Bytes(), Metadata: c.metadata()}
+	return &v1.Hello{Identity: c.endpoint.scope.Node().Identity().Bytes(), Metadata: c.metadataV1()}
 }
 
-// metadata is this node's metadata, as much as the first implementation takes.
-func (c *conn) metadata() v1.Metadata {
-	return v1.Metadata(c.endpoint.scope.Node().Metadata()).Fit(v1.MaxPeerMetadata)
+// metadataV1 is what the peer is told, as much of it as version 1 takes.
+func (c *conn) metadataV1() v1.Metadata {
+	return v1.Metadata(c.metadata()).Fit(v1.MaxPeerMetadata)
 }
 
 // hearAncestor reads the responder's metadata.

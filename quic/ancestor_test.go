@@ -243,7 +243,7 @@ func TestAncestorAsksWhoWeAre(t *testing.T) {
 	peer := watch(t, n, func(e p2p.PeerDiscoveredBy) bool { return e.Hook == "quic" }).Peer
 	require.Equal(t, f.id, peer.Identity())
 	require.Len(t, peer.Info().Candidates, 1)
-	require.Equal(t, "manual "+f.addr.String(), peer.Info().Candidates[0].String())
+	require.Equal(t, "direct "+f.addr.String(), peer.Info().Candidates[0].String())
 	require.Equal(t, v.InitiatorMetadata, peer.Info().Metadata)
 	require.NoError(t, s.Conn().Close())
 	until(t, n, func() bool { return !peer.Available() })

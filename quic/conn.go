@@ -1,13 +1,13 @@
 package quic
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -16,7 +16,6 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
-	"github.com/sdp2p/p2p/proto"
 )
 
 // A conn is one connection with a peer.
@@ -27,8 +26,13 @@ type conn struct {
 	id       identity.RemoteIdentity
 	path     p2p.Path
 	opened   time.Time
-	usable   bool          // for streams of ours: the node knows of it; under endpoint.mu
-	idle     time.Duration // < 0: it is not closed for being idle
+	usable   bool    // for streams of ours: the node knows of it; under endpoint.mu
+	charge   *charge // nil in tests
+
+	streams atomic.Int32              // application streams that are open
+	serving atomic.Int32              // those of the peer that a handler serves
+	used    atomic.Pointer[time.Time] // when the last stream that counts has ended; nil if none has
+	opening chan struct{}             // places of the peer's streams that have not said what they are for
 
 	ctx    context.Context // done when the connection is gone
 	cancel context.CancelFunc
@@ -38,10 +42,10 @@ type conn struct {
 	mu         sync.Mutex
 	version    int       // of the protocol that the peer speaks; 0 while that is not known
 	err        error     // why that could not be found out
-	streams    int       // application streams
-	lastStream time.Time // when the last one of them ended
+	lastStream time.Time // when the last application stream ended
 	timer      *time.Timer
 	retired    bool           // closed for being idle: no more streams
+	toldLast   []byte         // of the goroutine that writes to meta: what it wrote last
 	meta       *quicgo.Stream // on which this node's metadata is told; nil until the peer has accepted it
 	telling    bool           // a goroutine writes to it
 	tellAgain  bool           // and what it writes is out of date
@@ -53,10 +57,8 @@ var _ p2p.RawConn = (*conn)(nil)
 func newConn(e *endpoint, link tpt.CapableConn, id identity.RemoteIdentity, path p2p.Path) *conn {
 	c := &conn{
 		endpoint: e, link: link, quic: quicOf(link), id: id, path: path, opened: time.Now(),
-		idle: e.listener.cfg.IdleTimeout, asked: make(chan struct{}), known: make(chan struct{}),
-	}
-	if !path.Dialed && c.idle > 0 {
-		c.idle += idleGrace
+		asked: make(chan struct{}), known: make(chan struct{}), opening: make(chan struct{}, places(e.limits.Opening)),
+		charge: chargeOf(link),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
@@ -80,7 +82,9 @@ func (c *conn) gone() bool { return c.quic.Context().Err() != nil }
 // begin starts what a new connection does by itself.
 func (c *conn) begin() {
 	c.mu.Lock()
-	c.rest()
+	if wait, ends := c.patience(); ends && !c.retired {
+		c.timer = time.AfterFunc(wait, c.retire)
+	}
 	c.mu.Unlock()
 	c.endpoint.start(c.introduce)
 	if !c.endpoint.start(func() { c.endpoint.serve(c) }) {
@@ -100,27 +104,26 @@ func (c *conn) end() {
 	}
 }
 
-// streamBegins counts an application stream, and reports false if the connection is being closed.
+// streamBegins counts an application stream, and reports false if the connection is
+// being closed.
 func (c *conn) streamBegins() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.retired {
-		return false
+	if !c.retired {
+		c.streams.Add(1)
 	}
-	c.streams++
-	if c.timer != nil {
-		c.timer.Stop()
-	}
-	return true
+	return !c.retired
 }
 
-// streamEnded takes it back.
-func (c *conn) streamEnded() {
+// streamEnded takes it back. The stream may have been of use.
+func (c *conn) streamEnded(served bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.streams--
 	c.lastStream = time.Now()
-	c.rest()
+	if served || !c.stranger() {
+		c.used.Store(&c.lastStream)
+	}
+	c.streams.Add(-1)
 }
 
 func (c *conn) lastStreamEnded() time.Time {
@@ -129,25 +132,32 @@ func (c *conn) lastStreamEnded() time.Time {
 	return c.lastStream
 }
 
-// rest starts the idle timer if no application stream is left. The caller holds mu.
-func (c *conn) rest() {
-	if c.streams > 0 || c.idle < 0 || c.retired {
-		return
+// patience returns how long the connection is kept while no stream uses it, and
+// false if that is for ever.
+func (c *conn) patience() (time.Duration, bool) {
+	if c.stranger() {
+		return c.endpoint.limits.StrangerIdle, c.endpoint.limits.StrangerIdle > 0
 	}
-	if c.timer == nil {
-		c.timer = time.AfterFunc(c.idle, c.retire)
-	} else {
-		c.timer.Reset(c.idle)
+	idle := c.endpoint.listener.cfg.IdleTimeout
+	if !c.path.Dialed {
+		return idle + idleGrace, idle > 0
 	}
+	return idle, idle > 0
 }
 
-// retire closes the connection if it is still idle.
+// retire closes the connection if it has been idle for long enough, and else looks
+// again later: what counts may have changed, with the peer's becoming known.
 func (c *conn) retire() {
 	c.mu.Lock()
-	idle := c.streams == 0 && !c.retired
-	c.retired = c.retired || idle
+	wait, ends := c.patience()
+	left := max(wait-c.idleFor(), 0)
+	due := ends && left == 0 && !c.inUse() && !c.retired
+	c.retired = c.retired || due
+	if !c.retired {
+		c.timer.Reset(max(left, time.Second))
+	}
 	c.mu.Unlock()
-	if idle {
+	if due {
 		c.close(network.ConnGarbageCollected)
 	}
 }
@@ -201,57 +211,12 @@ func (c *conn) ask() (version int, err error) {
 	return 2, nil
 }
 
-// tellMetadata sends this node's metadata as it is now. It does not wait.
-func (c *conn) tellMetadata() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.meta == nil {
-		return
-	}
-	if c.telling {
-		c.tellAgain = true
-		return
-	}
-	c.telling = c.endpoint.start(c.writeMetadata)
-}
-
-func (c *conn) writeMetadata() {
-	for {
-		err := c.writeMetadataOnce()
-		c.mu.Lock()
-		again := c.tellAgain && err == nil
-		if err != nil {
-			c.meta = nil
-		}
-		c.tellAgain = false
-		c.telling = again
-		c.mu.Unlock()
-		if err != nil && c.ctx.Err() == nil {
-			c.endpoint.log.Debug("could not tell the metadata", "peer", c.id, "err", err)
-		}
-		if !again {
-			return
-		}
-	}
-}
-
-func (c *conn) writeMetadataOnce() error {
-	b, err := proto.Metadata(c.endpoint.scope.Node().Metadata()).AppendBinary(nil)
-	if err != nil {
-		return err
-	}
-	c.meta.SetWriteDeadline(time.Now().Add(vanishTimeout))
-	if _, err = c.meta.Write(b); err != nil {
-		reset(c.meta, 0) // a part of it may have been written
-		return streamError(err)
-	}
-	return nil
-}
-
-// serve handles a stream that the peer has opened.
-func (c *conn) serve(s *quicgo.Stream) {
+// serve handles a stream that the peer has opened. It calls selected once that has
+// said what it is for.
+func (c *conn) serve(s *quicgo.Stream, selected func()) {
 	s.SetDeadline(time.Now().Add(firstFrame))
 	protocol, rest, err := acceptProtocol(s, protocolStream, protocolMeta, protocolAncestor)
+	selected()
 	if err != nil {
 		code := network.StreamProtocolNegotiationFailed
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -274,43 +239,6 @@ func (c *conn) serve(s *quicgo.Stream) {
 		return
 	}
 	c.endpoint.scope.Accept(c.id, newStream(c, s, 2, rest))
-}
-
-// readMetadata hears the peer's metadata for as long as the connection lasts. A peer that breaks the rules loses it.
-func (c *conn) readMetadata(s *quicgo.Stream, rest []byte) {
-	c.mu.Lock()
-	second := c.told
-	c.told = true
-	c.mu.Unlock()
-	err := errors.New("a second metadata stream on one connection")
-	if !second {
-		err = c.hear(io.MultiReader(bytes.NewReader(rest), s))
-	}
-	reset(s, 0)
-	if err == nil || c.ctx.Err() != nil {
-		return
-	}
-	if c.endpoint.once("metadata " + c.id.String()) {
-		c.endpoint.log.Warn("closed a connection: its metadata stream is not valid", "peer", c.id, "err", err)
-	}
-	c.close(network.ConnProtocolViolation)
-}
-
-func (c *conn) hear(r io.Reader) error {
-	d := proto.NewDecoder(r)
-	for {
-		var metadata proto.Metadata
-		if err := metadata.DecodeFrom(d); err != nil {
-			if errors.Is(err, proto.ErrInvalid) || errors.Is(err, io.ErrUnexpectedEOF) {
-				return err
-			}
-			return nil // the stream has ended, or the connection
-		}
-		d.Reset(r)
-		if err := c.endpoint.scope.Stated(c.id, metadata); err != nil && c.ctx.Err() == nil {
-			return fmt.Errorf("quic: %w", err)
-		}
-	}
 }
 
 // open opens an application stream. To a peer that is known, or said, to speak version 2, that takes no round trip.
@@ -348,13 +276,15 @@ func (c *conn) open(ctx context.Context, said int) (*stream, error) {
 	}
 	s, err := c.newStream(ctx, creditTime)
 	if err != nil {
-		c.streamEnded()
+		c.streamEnded(false)
 		return nil, streamError(err)
 	}
 	if version == 1 {
 		return c.openAncestor(ctx, s)
 	}
-	return newLazyStream(c, s), nil
+	st := newLazyStream(c, s)
+	st.Served() // what this node opens is of use to it
+	return st, nil
 }
 
 // newStream opens a stream of QUIC. Where the peer has as many open as it takes, it waits for one of them to end, so long.

@@ -3,6 +3,7 @@ package quic
 import (
 	"context"
 	"errors"
+	"sync"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	tpt "github.com/libp2p/go-libp2p/core/transport"
@@ -47,19 +48,38 @@ func (e *endpoint) connected(tc tpt.CapableConn, path p2p.Path) (*conn, error) {
 	}
 	if err != nil {
 		e.disconnected(c)
-		closeTransport(tc, network.ConnGated)
+		code := network.ConnGated
+		if errors.Is(err, p2p.ErrBusy) {
+			code = network.ConnResourceLimitExceeded
+		}
+		closeTransport(tc, code)
+		e.log.Debug("connection refused", "peer", id, "remote", path.Remote, "err", err)
 		return nil, err
 	}
 	return c, nil
 }
 
-// add puts a connection on record, unless the endpoint is closing or has its family
-// disabled.
+// acquainted notes that the peer is no stranger.
+func (c *conn) acquainted() {
+	c.endpoint.circle.saw(c.path.Remote.Addr())
+	if c.charge != nil {
+		c.charge.member.Store(true)
+	}
+}
+
+// add puts a connection on record, if there is a place for it.
 func (e *endpoint) add(c *conn) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closing || e.disabled.of(c.path.Remote.Addr()) {
 		return errUnwanted
+	}
+	goes, err := e.room(c)
+	if err != nil {
+		return err
+	}
+	if goes != nil {
+		e.tasks.Go(func() { goes.close(network.ConnResourceLimitExceeded) })
 	}
 	e.conns[c] = struct{}{}
 	return nil
@@ -75,6 +95,9 @@ func (e *endpoint) report(c *conn) error {
 	}
 	if err := e.scope.Connected(c.id, c); err != nil {
 		return err
+	}
+	if !c.stranger() {
+		c.acquainted()
 	}
 	e.log.Debug("connected", "peer", c.id, "remote", c.path.Remote, "kind", c.path.Kind, "dialed", c.path.Dialed)
 	c.begin()
@@ -108,22 +131,47 @@ func (e *endpoint) disconnected(c *conn) {
 // gone.
 func (e *endpoint) serve(c *conn) {
 	for {
+		done := c.awaitOpening()
 		s, err := c.quic.AcceptStream(context.Background())
 		if err != nil {
+			done()
 			break
 		}
 		if !e.hold() {
+			done()
 			reset(s, network.StreamShutdown)
 			continue
 		}
 		go func() {
 			defer e.tasks.Done()
-			c.serve(s)
+			c.serve(s, done)
 		}()
 	}
 	c.Close() // for go-libp2p's books
 	e.log.Debug("disconnected", "peer", c.id, "remote", c.path.Remote, "cause", streamError(context.Cause(c.quic.Context())))
 	e.disconnected(c)
+}
+
+// awaitOpening waits for a place for another stream that is to say what it is for.
+// Done gives it back.
+func (c *conn) awaitOpening() (done func()) {
+	if !c.stranger() {
+		return func() {}
+	}
+	for i, places := range []chan struct{}{c.opening, c.endpoint.opening} {
+		select {
+		case places <- struct{}{}:
+		case <-c.quic.Context().Done():
+			if i > 0 {
+				<-c.opening
+			}
+			return func() {}
+		}
+	}
+	return sync.OnceFunc(func() {
+		<-c.opening
+		<-c.endpoint.opening
+	})
 }
 
 // best returns the connection for new streams with a peer, or nil: direct before

@@ -33,13 +33,19 @@ type endpoint struct {
 	scope    *p2p.Scope
 	log      *slog.Logger
 	port     uint16
-	limits   *limits
+	limits   Limits
+
+	handshakes *handshakes
+	budget     *budget
+	circle     *circle
 
 	socket    *net.UDPConn
 	quic      *quicgo.Transport
 	reuse     *quicreuse.ConnManager
 	transport tpt.Transport
 	inbound   tpt.Listener
+
+	opening chan struct{} // places of strangers' streams that have not said what they are for
 
 	tasks sync.WaitGroup // goroutines of the endpoint; added to under mu, while it is not closing
 
@@ -60,10 +66,13 @@ func newEndpoint(l *Listener, scope *p2p.Scope) (*endpoint, error) {
 	}
 	e := &endpoint{
 		listener: l, scope: scope, log: scope.Logger(), port: localPort(socket), socket: socket,
-		limits: newLimits(l.cfg.MaxConnections, l.cfg.MaxConnectionsPerPeer),
-		conns:  map[*conn]struct{}{}, added: make(chan struct{}),
+		limits: l.cfg.Limits.withDefaults(), circle: newCircle(scope.Node(), l.manual),
+		conns: map[*conn]struct{}{}, added: make(chan struct{}),
 		races: map[identity.RemoteIdentity]*race{}, said: map[string]bool{},
 	}
+	e.opening = make(chan struct{}, places(e.limits.OpeningInAll))
+	e.budget = &budget{limits: e.limits}
+	e.handshakes = newHandshakes(e.limits, e.circle.knows)
 	if err := e.listen(); err != nil {
 		e.release()
 		return nil, fmt.Errorf("quic: %w", err)
@@ -97,7 +106,7 @@ func (e *endpoint) listen() error {
 	if err != nil {
 		return err
 	}
-	e.transport, err = libp2pquic.NewTransport(private, reuse, nil, nil, e.limits,
+	e.transport, err = libp2pquic.NewTransport(private, reuse, nil, nil, e.budget,
 		libp2pquic.WithTLSIdentityOption(libp2ptls.WithCertTemplate(template)))
 	if err != nil {
 		return err
@@ -122,7 +131,7 @@ func (e *endpoint) newTransport() *quicgo.Transport {
 	}
 	return &quicgo.Transport{
 		Conn: e.socket, ConnectionIDLength: connectionIDLength,
-		StatelessResetKey: &reset, TokenGeneratorKey: &token, ConnContext: e.admit,
+		StatelessResetKey: &reset, TokenGeneratorKey: &token, ConnContext: e.admit, VerifySourceAddress: e.handshakes.verify,
 	}
 }
 
@@ -246,10 +255,12 @@ func (e *endpoint) admit(ctx context.Context, client *quicgo.ClientInfo) (contex
 	if !ok || !e.enabled(addr.AddrPort().Addr()) {
 		return nil, errors.New("quic: the address family is disabled")
 	}
-	scope, err := e.limits.OpenConnection(network.DirInbound, false, nil)
+	ctx2, h, err := e.handshakes.enter(ctx, client)
 	if err != nil {
 		return nil, err
 	}
-	context.AfterFunc(ctx, scope.Done) // if the handshake fails; the transport calls it too
-	return network.WithConnManagementScope(ctx, scope), nil
+	scope := e.budget.charge(inboundWindow, false)
+	scope.handshake = func() { e.handshakes.leave(h) }
+	context.AfterFunc(ctx, scope.Done) // if the handshake fails; go-libp2p calls it, too
+	return network.WithConnManagementScope(ctx2, scope), nil
 }

@@ -2,8 +2,6 @@ package quic
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"net/netip"
 	"testing"
@@ -74,70 +72,4 @@ func TestAllStreamsOpen(t *testing.T) {
 	}
 	_, err = c.newStream(t.Context(), time.Minute)
 	require.NoError(t, err)
-}
-
-// Connections count from the beginning of their handshake on, and not after its
-// failure.
-func TestHandshakesAreLimited(t *testing.T) {
-	t.Parallel()
-	for range 5 {
-		if handshakesAreLimited(t) {
-			return
-		}
-	}
-	t.Fatal("there was room for one more each time")
-}
-
-// handshakesAreLimited has as many handshakes stall as a node allows
-// connections, and wants further ones to be refused. It reports false where the
-// node has given up one of them before it could tell, as it does after some
-// seconds without a word.
-func handshakesAreLimited(t *testing.T) bool {
-	const room = 4
-	_, l, via := startAlone(t, Config{MaxConnections: room})
-	limits := l.running().limits
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	dial := func(verify func() error) error {
-		c, err := quicgo.DialAddr(ctx, via[0].Addr.String(), &tls.Config{
-			NextProtos: []string{"libp2p"}, InsecureSkipVerify: true,
-			VerifyPeerCertificate: func([][]byte, [][]*x509.Certificate) error { return verify() },
-		}, nil)
-		if err == nil {
-			c.CloseWithError(0, "")
-		}
-		return err
-	}
-	begun, stalled := make(chan struct{}, room), make(chan error, room)
-	for range room {
-		go func() {
-			stalled <- dial(func() error {
-				begun <- struct{}{}
-				<-ctx.Done()
-				return ctx.Err()
-			})
-		}()
-	}
-	for range room {
-		select {
-		case <-begun:
-		case err := <-stalled:
-			t.Log(err)
-			return false
-		}
-	}
-	reached := false
-	for range 10 {
-		err := dial(func() error { reached = true; return errors.New("there is room") })
-		var refused *quicgo.TransportError
-		if limits.inbound.Load() != room || reached {
-			return false
-		}
-		require.ErrorAs(t, err, &refused)
-		require.Equal(t, quicgo.ConnectionRefused, refused.ErrorCode)
-		require.True(t, refused.Remote)
-	}
-	cancel()
-	require.Eventually(t, func() bool { return limits.inbound.Load() == 0 }, time.Minute, time.Millisecond)
-	return true
 }

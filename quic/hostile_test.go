@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"io"
 	"log/slog"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -215,49 +214,4 @@ func TestForeignKeys(t *testing.T) {
 	require.NoError(t, n.listener.SetManualPeers([]string{f.addr.String()}))
 	require.Eventually(t, func() bool { return n.manual(t).State == quic.ManualFailed }, patience, time.Millisecond)
 	require.ErrorContains(t, n.manual(t).Err, "Ed25519")
-}
-
-// More connections than are allowed, of one peer or of all, are refused, and the node
-// goes on. On a busy machine, one that is within the limits may be lost: the exchange
-// of metadata has 5 s. Then it is tried again.
-func TestConnectionLimits(t *testing.T) {
-	t.Parallel()
-	for range 5 {
-		if connectionLimits(t) {
-			return
-		}
-	}
-	t.Fatal("connections are lost that are within the limits")
-}
-
-// connectionLimits reports false if a connection was lost that is within the limits.
-func connectionLimits(t *testing.T) bool {
-	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{MaxConnections: 3, MaxConnectionsPerPeer: 2})
-	key := ed25519Key(t, randomBytes(32))
-	var conns []network.Conn
-	for range 3 {
-		conns = append(conns, newForeigner(t, key).connect(t, n))
-	}
-	lost := func(c network.Conn) bool { return c.IsClosed() }
-	require.Eventually(t, func() bool { return slices.ContainsFunc(conns, lost) }, patience, time.Millisecond)
-	third := newForeigner(t, ed25519Key(t, randomBytes(32))).connect(t, n)
-	within3 := append(slices.DeleteFunc(conns, lost), third) // whichever was the last to be looked at is refused
-	if len(within3) != 3 || slices.ContainsFunc(within3, lost) {
-		return false
-	}
-	last := start(t, p2p.Config{}, quic.Config{})
-	_, err := last.knows(t, n).NewStream(within(t))
-	if slices.ContainsFunc(within3, lost) {
-		return false
-	}
-	var failed *p2p.DialError
-	require.ErrorAs(t, err, &failed)
-	require.NoError(t, third.Close())
-	peer, room := last.peer(t, n.Identity()), (*p2p.Stream)(nil)
-	for ctx := within(t); room == nil; {
-		require.NoError(t, ctx.Err(), "there is room, and no connection")
-		room, _ = peer.NewStream(ctx)
-	}
-	exchange(t, room, "room")
-	return true
 }

@@ -54,7 +54,7 @@ const (
 	// Bytes that a peer may send before any are read, at first and at most: on one
 	// stream, and on a connection.
 	dialedWindow    = 256 << 10 // at first, of a connection that this node dialed
-	inboundWindow   = 64 << 10
+	inboundWindow   = 16 << 10  // of one that a peer dialed, which may be anybody
 	maxStreamWindow = 10 << 20
 	maxWindow       = 15 << 20
 

@@ -1,113 +1,100 @@
 package quic
 
 import (
-	"errors"
-	"sync"
-	"sync/atomic"
-
-	"github.com/libp2p/go-libp2p/core/network"
-	"github.com/libp2p/go-libp2p/core/peer"
-	ma "github.com/multiformats/go-multiaddr"
+	"net/netip"
+	"time"
 )
 
-// limits are the endpoint's own resource limits. The default resource manager of go-libp2p resets the 76th concurrent
-// stream of a peer and allows 8 connections for each IPv4 address; streams are limited by the node instead, and addresses
-// say little about peers behind one NAT.
-type limits struct {
-	network.NullResourceManager
-	maxConns, maxConnsPerPeer int // < 0: no limit
+// Limits bound what peers can take of a node, strangers most of all. A stranger is
+// a peer that no hook tracks ([p2p.Scope.Track]), that is not behind a manual entry,
+// and that this node did not dial: everybody is one until a handshake is over. The
+// zero value of each field stands for its default; if it is negative, there is no
+// limit. The package documentation has them in one table.
+//
+// An address is one of IPv4, or the /64 of one of IPv6; a network is its /24 or /48.
+type Limits struct {
+	// Handshakes of peers in progress. The first one of an address that has proved
+	// nothing takes one of Unproved places; the next ones, and all when these places
+	// are taken, are asked for a proof of their address first (RFC 9000 §8.1.2).
+	// Known are further places, for addresses of tracked and manual peers and for
+	// those of the networks that this host is in.
+	Unproved, HandshakesPerAddr, HandshakesPerNet, Handshakes, Known int
 
-	inbound atomic.Int64 // connections, those in their handshake included
-	window  atomic.Int64 // bytes by which receive windows have grown
+	// HandshakesPerSecond limits how often an address may begin one, after twice as
+	// many at once. Addresses of this host and of tracked and manual peers may always.
+	HandshakesPerSecond int
 
-	mu    sync.Mutex
-	peers map[peer.ID]int // inbound connections
+	// Connections that peers dial. A tracked peer is admitted always: if need be, its
+	// own oldest idle one goes, or the stranger that was idle longest.
+	Connections, ConnectionsPerPeer              int
+	Strangers, StrangersPerAddr, StrangersPerNet int
+
+	// StrangerIdle closes a stranger's connection without a stream that is served.
+	StrangerIdle time.Duration
+
+	// Opening limits the streams of one stranger, and OpeningInAll those of all, that
+	// are open and have not yet said what they are for. Others wait.
+	Opening, OpeningInAll int
+
+	// Memory bounds the bytes that peers may send before the app reads them, and
+	// StrangerMemory those of strangers, at what they cost at worst. Beyond it,
+	// receive windows do not grow.
+	Memory, StrangerMemory int
+
+	// MetadataPerSecond limits how often a peer's metadata changes, after Metadata
+	// changes at once. What it says last counts.
+	Metadata, MetadataPerSecond int
 }
 
-func newLimits(maxConns, maxConnsPerPeer int) *limits {
-	return &limits{maxConns: maxConns, maxConnsPerPeer: maxConnsPerPeer, peers: map[peer.ID]int{}}
-}
-
-var (
-	errTooManyConns  = errors.New("quic: too many inbound connections")
-	errTooMuchMemory = errors.New("quic: receive windows take too much memory")
-	errConnOver      = errors.New("quic: the connection is over")
-)
-
-// OpenConnection counts a connection, an inbound one from the beginning of its handshake on.
-func (l *limits) OpenConnection(dir network.Direction, _ bool, _ ma.Multiaddr) (network.ConnManagementScope, error) {
-	s := &connScope{limits: l, inbound: dir == network.DirInbound}
-	if s.inbound {
-		if n := l.inbound.Add(1); l.maxConns >= 0 && n > int64(l.maxConns) {
-			l.inbound.Add(-1)
-			return nil, errTooManyConns
+// withDefaults returns the limits that count.
+func (l Limits) withDefaults() Limits {
+	for field, value := range map[*int]int{
+		&l.Unproved: 16, &l.HandshakesPerAddr: 8, &l.HandshakesPerNet: 16, &l.Handshakes: 64, &l.Known: 32,
+		&l.HandshakesPerSecond: 32,
+		&l.Connections:         512, &l.ConnectionsPerPeer: 8,
+		&l.Strangers: 256, &l.StrangersPerAddr: 32, &l.StrangersPerNet: 64,
+		&l.Opening: 16, &l.OpeningInAll: 512,
+		&l.Memory: 64 << 20, &l.StrangerMemory: 16 << 20,
+		&l.Metadata: 16, &l.MetadataPerSecond: 4,
+	} {
+		if *field == 0 {
+			*field = value
 		}
 	}
-	return s, nil
-}
-
-// A connScope accounts for one connection.
-type connScope struct {
-	network.NullScope
-	limits  *limits
-	inbound bool
-	window  atomic.Int64
-	done    sync.Once
-
-	// Guarded by limits.mu: a connection may be lost while its peer is told of.
-	peer peer.ID // of an inbound connection, once it is known
-	over bool
-}
-
-// SetPeer counts an inbound connection for its peer. It fails where that has too
-// many, and where the connection is over already.
-func (s *connScope) SetPeer(p peer.ID) error {
-	if !s.inbound {
-		return nil
+	if l.StrangerIdle == 0 {
+		l.StrangerIdle = 10 * time.Second
 	}
-	l := s.limits
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if s.over {
-		return errConnOver
-	}
-	if l.maxConnsPerPeer >= 0 && l.peers[p] >= l.maxConnsPerPeer {
-		return errTooManyConns
-	}
-	l.peers[p]++
-	s.peer = p
-	return nil
+	return l
 }
 
-func (s *connScope) ReserveMemory(size int, _ uint8) error {
-	if s.limits.window.Add(int64(size)) > windowMemory {
-		s.limits.window.Add(-int64(size))
-		return errTooMuchMemory
+// places returns how many places a limit means.
+func places(limit int) int {
+	if limit < 0 {
+		return 1 << 16
 	}
-	s.window.Add(int64(size))
-	return nil
+	return limit
 }
 
-func (s *connScope) ReleaseMemory(size int) {
-	s.window.Add(-int64(size))
-	s.limits.window.Add(-int64(size))
+// full reports whether n of something are as many as a limit allows.
+func full(n, limit int) bool { return limit >= 0 && n >= limit }
+
+// addrOf returns what counts as one address: an attacker with IPv6 has a /64.
+func addrOf(ip netip.Addr) netip.Addr {
+	if ip = ip.Unmap().WithZone(""); ip.Is4() {
+		return ip
+	}
+	return prefix(ip, 64).Addr()
 }
 
-func (s *connScope) Done() {
-	s.done.Do(func() {
-		l := s.limits
-		l.window.Add(-s.window.Swap(0))
-		if !s.inbound {
-			return
-		}
-		l.inbound.Add(-1)
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		s.over = true
-		if s.peer != "" {
-			if l.peers[s.peer]--; l.peers[s.peer] == 0 {
-				delete(l.peers, s.peer)
-			}
-		}
-	})
+// netOf returns what counts as one network.
+func netOf(ip netip.Addr) netip.Prefix {
+	if ip = ip.Unmap().WithZone(""); ip.Is4() {
+		return prefix(ip, 24)
+	}
+	return prefix(ip, 48)
+}
+
+func prefix(ip netip.Addr, bits int) netip.Prefix {
+	p, _ := ip.Prefix(bits) // the bits are not too many
+	return p
 }

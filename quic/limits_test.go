@@ -1,26 +1,254 @@
 package quic
 
 import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
+	quicgo "github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
 )
 
-// A connection that is lost while its peer is told of does not count for ever.
-func TestConnectionEndsWhileItsPeerIsTold(t *testing.T) {
-	t.Parallel()
-	l := newLimits(8, 8)
-	for range 1000 {
-		s, err := l.OpenConnection(network.DirInbound, false, nil)
-		require.NoError(t, err)
-		var end sync.WaitGroup
-		end.Go(s.Done)
-		s.SetPeer("peer")
-		end.Wait()
-		s.Done()
+// An asker begins handshakes from addresses.
+type asker struct {
+	*handshakes
+	t       *testing.T
+	circle  map[netip.Addr]string // what is known of an address
+	pending map[string][]context.CancelFunc
+}
+
+func newAsker(t *testing.T, l Limits) *asker {
+	a := &asker{t: t, circle: map[netip.Addr]string{}, pending: map[string][]context.CancelFunc{}}
+	a.handshakes = newHandshakes(l.withDefaults(), func(ip netip.Addr) (familiar, neighbor, own bool) {
+		return a.circle[ip] == "familiar", a.circle[ip] == "neighbor", a.circle[ip] == "own"
+	})
+	return a
+}
+
+// ask begins a handshake as quic-go does, with a proof of the address if one is
+// asked for and can be given. It returns the context that ends when it has to go.
+func (a *asker) ask(ip string, spoofed bool) (going context.Context, asked bool, err error) {
+	client := &quicgo.ClientInfo{RemoteAddr: net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(ip), 4242))}
+	if asked = a.verify(client.RemoteAddr); asked {
+		if spoofed {
+			return nil, asked, nil
+		}
+		client.AddrVerified = true
 	}
-	require.Zero(t, l.inbound.Load())
-	require.Empty(t, l.peers)
+	ctx, cancel := context.WithCancel(a.t.Context())
+	a.pending[ip] = append(a.pending[ip], cancel)
+	going, _, err = a.enter(ctx, client)
+	return going, asked, err
+}
+
+// finish ends the handshakes of an address.
+func (a *asker) finish(ip string) {
+	for _, cancel := range a.pending[ip] {
+		cancel()
+	}
+	delete(a.pending, ip)
+	synctest.Wait()
+}
+
+// Forged addresses take 16 places and no more. They never keep the address's own
+// peer out, and are not remembered against it.
+func TestSpoofedHandshakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAsker(t, Limits{})
+		for range 1000 {
+			_, _, err := a.ask("10.0.0.1", true)
+			require.NoError(t, err)
+		}
+		require.Len(t, a.all, 1)
+		for i := range 1000 {
+			_, _, err := a.ask(fmt.Sprintf("10.%d.%d.2", i/250, i%250), true)
+			require.NoError(t, err)
+		}
+		require.Len(t, a.all, 16)
+		for range 8 {
+			_, asked, err := a.ask("10.0.0.1", false)
+			require.NoError(t, err)
+			require.True(t, asked)
+		}
+		_, _, err := a.ask("10.0.0.1", false)
+		require.ErrorIs(t, err, errFullHere)
+		a.finish("10.0.0.1")
+		_, _, err = a.ask("10.0.0.1", false)
+		require.NoError(t, err, "what has ended makes room")
+	})
+}
+
+// What one address, one network and all may have in progress. A tracked peer's
+// address finds places of its own, before those of neighbors.
+func TestHandshakePlaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAsker(t, Limits{Unproved: -2, HandshakesPerSecond: -1})
+		a.limits.Unproved = 0 // everybody has to prove the address
+		many := func(n int, addr func(i int) string) (entered int) {
+			for i := range n {
+				if _, _, err := a.ask(addr(i), false); err == nil {
+					entered++
+				}
+			}
+			return entered
+		}
+		at := func(pattern string) func(int) string { return func(i int) string { return fmt.Sprintf(pattern, i) } }
+		require.Equal(t, 8, many(20, func(int) string { return "10.0.0.1" }))
+		require.Equal(t, 8, many(100, at("10.0.0.%d")), "16 of a network")
+		require.Equal(t, 8, many(20, at("2001:db8:0:1::%d")), "8 of a /64")
+		require.Equal(t, 8, many(1000, at("2001:db8:0:%x::1")), "16 of a /48")
+		require.Equal(t, 32, many(32, at("172.16.%d.1")), "64 in all")
+
+		a.circle[netip.MustParseAddr("10.0.0.7")] = "familiar"
+		for i := range 40 {
+			a.circle[netip.AddrFrom4([4]byte{10, 0, 0, byte(100 + i)})] = "neighbor"
+		}
+		require.Equal(t, 32, many(40, at("10.0.0.1%02d")), "neighbors have 32 places")
+		going, _, err := a.ask("10.0.0.7", false)
+		require.NoError(t, err, "a tracked peer's address drives one of them out")
+		require.NoError(t, going.Err())
+		gone := 0
+		for h := range a.all {
+			if h.kind == lingering {
+				gone++
+			}
+		}
+		require.Equal(t, 1, gone)
+	})
+}
+
+// When all places are taken, the oldest handshake of the fullest network goes.
+func TestHandshakeOfTheFullestNetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAsker(t, Limits{HandshakesPerSecond: -1})
+		a.limits.Unproved = 0
+		var first context.Context
+		for net := range 4 {
+			for host := range 16 {
+				going, _, err := a.ask(fmt.Sprintf("10.0.%d.%d", net, host), false)
+				require.NoError(t, err)
+				if first == nil {
+					first = going
+				}
+				time.Sleep(time.Millisecond)
+			}
+		}
+		_, _, err := a.ask("10.9.9.9", false)
+		require.NoError(t, err)
+		gone := 0
+		for h := range a.all {
+			if h.kind == lingering {
+				gone++
+			}
+		}
+		require.Equal(t, 1, gone)
+		_, _, err = a.ask("10.0.1.99", false) // the oldest was one of 10.0.0.0/24
+		require.ErrorIs(t, err, errFullHere, "not for the fullest one itself")
+	})
+}
+
+// An address that begins handshakes faster than it may is refused, and may again
+// later; this host's own and tracked peers' may always.
+func TestHandshakePace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAsker(t, Limits{HandshakesPerSecond: 10})
+		a.circle[netip.MustParseAddr("10.0.0.2")] = "familiar"
+		a.circle[netip.MustParseAddr("10.0.0.3")] = "own"
+		may := func(ip string) (n int) {
+			for range 100 {
+				if _, _, err := a.ask(ip, false); err == nil {
+					n++
+				}
+				a.finish(ip)
+			}
+			return n
+		}
+		require.Equal(t, 20, may("10.0.0.1"))
+		time.Sleep(500 * time.Millisecond)
+		require.Equal(t, 5, may("10.0.0.1"))
+		require.Equal(t, 100, may("10.0.0.2"))
+		require.Equal(t, 100, may("10.0.0.3"))
+		for i := range maxPaces + 8 {
+			a.pass(netip.AddrFrom4([4]byte{11, 0, byte(i >> 8), byte(i)}))
+		}
+		require.LessOrEqual(t, len(a.paces), maxPaces)
+	})
+}
+
+// Windows are charged from their first byte on, strangers' with what holes cost.
+func TestBudget(t *testing.T) {
+	b := &budget{limits: Limits{Memory: 1 << 20, StrangerMemory: 512 << 10}.withDefaults()}
+	stranger, other := b.charge(inboundWindow, false), b.charge(inboundWindow, false)
+	require.Equal(t, 2*holeCost*inboundWindow, b.strangers)
+	require.NoError(t, stranger.ReserveMemory(8<<10, 0))
+	require.Error(t, stranger.ReserveMemory(64<<10, 0), "more than strangers have")
+	member, err := b.OpenConnection(network.DirOutbound, false, nil)
+	require.NoError(t, err)
+	m := member.(*charge)
+	require.NoError(t, m.ReserveMemory(256<<10, 0))
+	require.Error(t, m.ReserveMemory(256<<10, 0), "more than there is")
+	other.Done()
+	stranger.Done()
+	stranger.Done()
+	require.Zero(t, b.strangers)
+	require.NoError(t, m.ReserveMemory(256<<10, 0))
+	m.ReleaseMemory(512 << 10)
+	require.Equal(t, dialedWindow, b.all)
+	m.Done()
+	require.Error(t, m.ReserveMemory(1, 0))
+	require.Zero(t, b.all)
+
+	// Before one of its streams is served, a stranger gets no more than a little.
+	b = &budget{limits: Limits{}.withDefaults()}
+	stranger = b.charge(inboundWindow, false)
+	require.NoError(t, stranger.ReserveMemory(strangerWindow-inboundWindow, 0))
+	require.Error(t, stranger.ReserveMemory(1, 0))
+	stranger.served.Store(true)
+	require.NoError(t, stranger.ReserveMemory(1, 0))
+	stranger.member.Store(true)
+	require.NoError(t, stranger.ReserveMemory(8<<20, 0))
+	stranger.Done()
+	require.Zero(t, b.all)
+	require.Zero(t, b.strangers)
+}
+
+// Of metadata that changes all the time, the node is told a part, and the last.
+func TestMetadataPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var all []string
+		h := &heard{burst: 16, perSecond: 4, state: func(m map[string]string) error {
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, m["n"])
+			return nil
+		}}
+		got := func() []string {
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			return all
+		}
+		for i := range 1000 {
+			require.NoError(t, h.say(map[string]string{"n": fmt.Sprint(i)}))
+		}
+		require.Len(t, got(), 16)
+		time.Sleep(time.Second)
+		require.Equal(t, "999", got()[16])
+		require.Len(t, got(), 17)
+		for i := range 100 {
+			h.say(map[string]string{"n": fmt.Sprint("more ", i)})
+			time.Sleep(100 * time.Millisecond)
+		}
+		require.Less(t, len(got()), 17+3+40+1)
+		h.say(map[string]string{"n": "last"})
+		h.stop()
+		require.Equal(t, "last", got()[len(got())-1])
+	})
 }

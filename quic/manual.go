@@ -137,6 +137,20 @@ func (l *Listener) ManualPeers() []ManualPeer {
 	return all
 }
 
+// addrs returns the addresses that entries name, or were reached at.
+func (m *manualPeers) addrs() (all []netip.Addr) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range m.peers {
+		for _, ip := range []netip.Addr{p.entry.addr, p.Addr.Addr()} {
+			if ip.IsValid() {
+				all = append(all, ip)
+			}
+		}
+	}
+	return all
+}
+
 // run looks after the manual peers until ctx is done.
 func (m *manualPeers) run(ctx context.Context, e *endpoint) {
 	var workers sync.WaitGroup
@@ -286,20 +300,20 @@ func (m *manualPeers) report(e *endpoint, id identity.RemoteIdentity) {
 		return
 	}
 	var candidates []p2p.Candidate
-	add := func(addr netip.AddrPort) {
-		c := p2p.Candidate{Kind: p2p.Manual, Addr: addr, Version: e.listener.recall(id)}
+	add := func(kind p2p.CandidateKind, addr netip.AddrPort) {
+		c := p2p.Candidate{Kind: kind, Addr: addr, Version: e.listener.recall(id)}
 		if !slices.ContainsFunc(candidates, func(other p2p.Candidate) bool { return other.Addr == addr }) {
 			candidates = append(candidates, c)
 		}
 	}
 	for _, p := range m.peers {
 		if p.reported == id {
-			add(p.Addr)
+			add(p2p.Manual, p.Addr)
 		}
 	}
 	for c := range m.back {
 		if c.id == id {
-			add(c.path.Remote)
+			add(p2p.Direct, c.path.Remote) // no entry of this node's user
 		}
 	}
 	if len(candidates) == 0 {

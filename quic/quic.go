@@ -32,20 +32,17 @@ type Config struct {
 	// DialTimeout limits how long one candidate may take. If zero, 5 s is used.
 	DialTimeout time.Duration
 
-	// MaxConnections limits inbound connections; further ones are refused. If zero, 512 is used. If negative, there is
-	// no limit.
-	MaxConnections int
+	// TellStrangers says what peers are told of this node that it does not know: by
+	// default, what a discovery tells everybody at the moment.
+	TellStrangers Telling
 
-	// MaxConnectionsPerPeer limits the inbound connections of one peer. If zero, 8 is used. If negative, there is no
-	// limit.
-	MaxConnectionsPerPeer int
+	// Limits bound what peers can take.
+	Limits Limits
 }
 
 const (
-	defaultIdleTimeout           = 60 * time.Second
-	defaultDialTimeout           = 5 * time.Second
-	defaultMaxConnections        = 512
-	defaultMaxConnectionsPerPeer = 8
+	defaultIdleTimeout = 60 * time.Second
+	defaultDialTimeout = 5 * time.Second
 
 	handshakeTime = 3 * time.Second // of a connection that a peer dials
 
@@ -56,7 +53,6 @@ const (
 	vanishTimeout = 13 * time.Second
 	keepAlive     = 5 * time.Second
 	linger        = 50 * time.Millisecond // what a stream said last is not lost with its connection, if that is closed so much later
-	windowMemory  = 256 << 20             // bytes by which all receive windows together may grow
 )
 
 // A Listener is a [p2p.Listener] over QUIC. All methods may be called concurrently, whether it runs or not.
@@ -93,12 +89,6 @@ func New(cfg Config) *Listener {
 	}
 	if cfg.DialTimeout <= 0 {
 		cfg.DialTimeout = defaultDialTimeout
-	}
-	if cfg.MaxConnections == 0 {
-		cfg.MaxConnections = defaultMaxConnections
-	}
-	if cfg.MaxConnectionsPerPeer == 0 {
-		cfg.MaxConnectionsPerPeer = defaultMaxConnectionsPerPeer
 	}
 	l := &Listener{
 		cfg:        cfg,

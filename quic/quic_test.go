@@ -41,6 +41,15 @@ type node struct {
 
 func start(t testing.TB, cfg p2p.Config, qc quic.Config) *node {
 	t.Helper()
+	if qc.TellStrangers == quic.AsAnnounced { // the nodes of most tests know too little of each other
+		qc.TellStrangers = quic.Everything
+	}
+	return startExactly(t, cfg, qc)
+}
+
+// startExactly is start with the configuration as it is.
+func startExactly(t testing.TB, cfg p2p.Config, qc quic.Config) *node {
+	t.Helper()
 	b := newBook()
 	n := &node{listener: quic.New(qc)}
 	cfg.App = "test"

@@ -26,10 +26,22 @@ type stream struct {
 	answer *selection  // of the reading side; nil once the answer was read
 	rest   []byte      // of the reading side: came together with the selection
 
-	freed sync.Once
+	served atomic.Bool // a handler serves it, or has
+	freed  sync.Once
 }
 
-var _ p2p.RawStream = (*stream)(nil)
+var _ p2p.ServedStream = (*stream)(nil)
+
+// Served is called when a handler serves the stream.
+func (s *stream) Served() {
+	if s.served.Swap(true) {
+		return
+	}
+	s.conn.serving.Add(1)
+	if s.conn.charge != nil {
+		s.conn.charge.served.Store(true)
+	}
+}
 
 // firstWrite is how many of the application's first bytes leave together with the question.
 const firstWrite = 1 << 10
@@ -110,13 +122,13 @@ func (s *stream) Close() error {
 	err := s.CloseWrite()
 	s.Stream.Close() // also where the question could not be written
 	s.CancelRead(0)
-	s.free()
+	s.free(true)
 	return err
 }
 
 func (s *stream) Reset(code p2p.ResetCode) {
 	reset(s.Stream, network.StreamErrorCode(code))
-	s.free()
+	s.free(false) // of those that were refused, none was of use
 }
 
 // reset ends both directions of a stream.
@@ -125,7 +137,16 @@ func reset(s *quicgo.Stream, code network.StreamErrorCode) {
 	s.CancelWrite(quicgo.StreamErrorCode(code))
 }
 
-func (s *stream) free() { s.freed.Do(s.conn.streamEnded) }
+// free ends the stream's count, which was of use or not.
+func (s *stream) free(use bool) {
+	s.freed.Do(func() {
+		served := s.served.Swap(true)
+		if served {
+			s.conn.serving.Add(-1)
+		}
+		s.conn.streamEnded(use && served)
+	})
+}
 
 func (s *stream) SetReadDeadline(t time.Time)  { s.Stream.SetReadDeadline(t) }
 func (s *stream) SetWriteDeadline(t time.Time) { s.Stream.SetWriteDeadline(t) }

@@ -1,0 +1,100 @@
+package quic
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/sdp2p/p2p"
+)
+
+const (
+	circleTime = time.Second    // how long what is known of addresses counts before it is looked up anew
+	seenTime   = 24 * time.Hour // how long an address of a tracked peer is remembered
+	maxSeen    = 1024           // such addresses
+)
+
+// A circle is the addresses from which this node expects connections: those of
+// tracked and manual peers, and of the networks that the host is in.
+type circle struct {
+	node   *p2p.P2P
+	manual *manualPeers
+
+	mu       sync.Mutex
+	seen     map[netip.Addr]time.Time // of tracked peers that were connected
+	looked   time.Time
+	expected map[netip.Addr]bool
+	networks []netip.Prefix
+	host     map[netip.Addr]bool // the host's own addresses
+}
+
+func newCircle(node *p2p.P2P, manual *manualPeers) *circle {
+	return &circle{node: node, manual: manual, seen: map[netip.Addr]time.Time{}}
+}
+
+// saw remembers an address of a tracked peer.
+func (c *circle) saw(ip netip.Addr) {
+	ip = ip.Unmap().WithZone("")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, known := c.seen[ip]; !known && len(c.seen) >= maxSeen {
+		oldest, at := ip, time.Now()
+		for other, t := range c.seen {
+			if t.Before(at) {
+				oldest, at = other, t
+			}
+		}
+		delete(c.seen, oldest)
+	}
+	c.seen[ip] = time.Now()
+}
+
+// knows tells what is known of an address: whether a tracked or manual peer is
+// there, whether it is in a network of the host, and whether it is the host's own.
+func (c *circle) knows(ip netip.Addr) (familiar, neighbor, own bool) {
+	ip = ip.Unmap().WithZone("")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.looked) > circleTime || c.looked.IsZero() {
+		c.look()
+		c.looked = time.Now()
+	}
+	at, seen := c.seen[ip]
+	familiar = seen && time.Since(at) < seenTime || c.expected[ip]
+	own = ip.IsLoopback() || c.host[ip]
+	for _, n := range c.networks {
+		neighbor = neighbor || n.Contains(ip)
+	}
+	return familiar, neighbor, own
+}
+
+// look finds out anew. The caller holds mu.
+func (c *circle) look() {
+	c.expected, c.host, c.networks = map[netip.Addr]bool{}, map[netip.Addr]bool{}, nil
+	for _, peer := range c.node.Tracked() {
+		for _, candidate := range peer.Info().Candidates {
+			c.expected[candidate.Addr.Addr().Unmap().WithZone("")] = true
+		}
+	}
+	for _, ip := range c.manual.addrs() {
+		c.expected[ip.Unmap().WithZone("")] = true
+	}
+	addrs, _ := net.InterfaceAddrs() // without them, nobody is a neighbor
+	for _, a := range addrs {
+		n, ok := a.(*net.IPNet)
+		if !ok {
+			continue
+		}
+		ip, ok := netip.AddrFromSlice(n.IP)
+		if !ok {
+			continue
+		}
+		ip = ip.Unmap()
+		bits, _ := n.Mask.Size()
+		c.host[ip] = true
+		if p, err := ip.Prefix(bits); err == nil {
+			c.networks = append(c.networks, p)
+		}
+	}
+}

@@ -1,0 +1,111 @@
+package quic
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/sdp2p/p2p"
+)
+
+var errTooManyConns = fmt.Errorf("quic: too many inbound connections: %w", p2p.ErrBusy)
+
+// A crowd is the inbound connections there are, as seen by one more.
+type crowd struct {
+	all, samePeer                int
+	strangers, sameAddr, sameNet int
+	idlePeer                     *conn // of the same peer, and idle longest
+	idleStranger                 *conn // idle longest, or the least lately used
+}
+
+// crowded looks at the connections that peers have dialed. The caller holds mu.
+func (e *endpoint) crowded(c *conn) (all crowd) {
+	addr, net := addrOf(c.path.Remote.Addr()), netOf(c.path.Remote.Addr())
+	for o := range e.conns {
+		if o.path.Dialed || o.gone() {
+			continue
+		}
+		all.all++
+		if o.id == c.id {
+			all.samePeer++
+			if o.idleFor() > 0 && (all.idlePeer == nil || o.idleFor() > all.idlePeer.idleFor()) {
+				all.idlePeer = o
+			}
+		}
+		if !o.stranger() {
+			continue
+		}
+		all.strangers++
+		if addrOf(o.path.Remote.Addr()) == addr {
+			all.sameAddr++
+		}
+		if netOf(o.path.Remote.Addr()) == net {
+			all.sameNet++
+		}
+		if all.idleStranger == nil || o.lastUse().Before(all.idleStranger.lastUse()) {
+			all.idleStranger = o
+		}
+	}
+	return all
+}
+
+// room says whether there is a place for one more connection that a peer has dialed,
+// and which one has to go for it, if any. The caller holds mu.
+func (e *endpoint) room(c *conn) (goes *conn, err error) {
+	if c.path.Dialed {
+		return nil, nil
+	}
+	l, now := e.limits, e.crowded(c)
+	stranger := c.stranger()
+	switch {
+	case full(now.samePeer, l.ConnectionsPerPeer):
+		if now.idlePeer == nil {
+			return nil, fmt.Errorf("%w of the peer", errTooManyConns)
+		}
+		return now.idlePeer, nil
+	case !stranger && full(now.all, l.Connections):
+		return now.idleStranger, nil
+	case stranger && full(now.all, l.Connections),
+		stranger && full(now.strangers, l.Strangers),
+		stranger && full(now.sameAddr, l.StrangersPerAddr) && !own(c.path.Remote.Addr()),
+		stranger && full(now.sameNet, l.StrangersPerNet) && !own(c.path.Remote.Addr()):
+		return nil, errTooManyConns
+	}
+	return nil, nil
+}
+
+// own reports whether an address is one by which programs of this host reach each
+// other: they do not share what there is by address.
+func own(ip netip.Addr) bool { return ip.Unmap().IsLoopback() }
+
+// stranger reports whether the peer is one to this connection.
+func (c *conn) stranger() bool { return !c.path.Dialed && c.endpoint.scope.Stranger(c.id) }
+
+// lastUse returns when the last stream that counts has ended: where some are open,
+// that is now.
+func (c *conn) lastUse() time.Time {
+	if c.inUse() {
+		return time.Now()
+	}
+	if at := c.used.Load(); at != nil {
+		return *at
+	}
+	return c.opened
+}
+
+// inUse reports whether streams are open that count: for a stranger, those that are
+// served.
+func (c *conn) inUse() bool {
+	if c.stranger() {
+		return c.serving.Load() > 0
+	}
+	return c.streams.Load() > 0
+}
+
+// idleFor returns since when no stream has used the connection, and 0 while one does.
+func (c *conn) idleFor() time.Duration {
+	if c.inUse() {
+		return 0
+	}
+	return max(1, time.Since(c.lastUse()))
+}
