@@ -29,10 +29,11 @@ type conn struct {
 	usable   bool    // for streams of ours: the node knows of it; under endpoint.mu
 	charge   *charge // nil in tests
 
-	streams atomic.Int32              // application streams that are open
-	serving atomic.Int32              // those of the peer that a handler serves
-	used    atomic.Pointer[time.Time] // when the last stream that counts has ended; nil if none has
-	opening chan struct{}             // places of the peer's streams that have not said what they are for
+	streams  atomic.Int32              // application streams that are open
+	serving  atomic.Int32              // those of the peer that a handler serves
+	used     atomic.Pointer[time.Time] // when the last stream that counts has ended; nil if none has
+	received atomic.Uint64             // packets, when a sign of life was asked for
+	opening  chan struct{}             // places of the peer's streams that have not said what they are for
 
 	ctx    context.Context // done when the connection is gone
 	cancel context.CancelFunc
@@ -46,6 +47,8 @@ type conn struct {
 	timer      *time.Timer
 	retired    bool           // closed for being idle: no more streams
 	toldLast   []byte         // of the goroutine that writes to meta: what it wrote last
+	tellAnyway bool           // also if that was written last
+	answers    bool           // the peer was asked for a sign of life, and can give one
 	meta       *quicgo.Stream // on which this node's metadata is told; nil until the peer has accepted it
 	telling    bool           // a goroutine writes to it
 	tellAgain  bool           // and what it writes is out of date
@@ -177,7 +180,7 @@ func (c *conn) introduce() {
 		c.close(network.ConnProtocolNegotiationFailed)
 	default:
 		c.endpoint.listener.remember(c.id, version)
-		c.tellMetadata()
+		c.tellMetadata(false)
 	}
 }
 

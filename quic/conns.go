@@ -208,7 +208,7 @@ func (e *endpoint) tellMetadata() {
 	}
 	e.mu.Unlock()
 	for _, c := range all {
-		c.tellMetadata()
+		c.tellMetadata(false)
 	}
 }
 

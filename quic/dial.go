@@ -46,6 +46,7 @@ func (l *Listener) Dial(ctx context.Context, to identity.RemoteIdentity, via []p
 	for _, c := range via {
 		said = max(said, c.Version)
 	}
+	e.clear(ctx, to)
 	for try := 1; ; try++ {
 		c := e.best(to)
 		if c == nil {

@@ -49,13 +49,17 @@ type endpoint struct {
 
 	tasks sync.WaitGroup // goroutines of the endpoint; added to under mu, while it is not closing
 
-	mu       sync.Mutex
-	closing  bool
-	disabled families
-	conns    map[*conn]struct{}
-	added    chan struct{} // closed, and replaced, when conns gets one more
-	races    map[identity.RemoteIdentity]*race
-	said     map[string]bool // what has been logged
+	ctx    context.Context // done when the endpoint closes
+	cancel context.CancelFunc
+
+	mu         sync.Mutex
+	suspicions map[identity.RemoteIdentity]*suspicion
+	closing    bool
+	disabled   families
+	conns      map[*conn]struct{}
+	added      chan struct{} // closed, and replaced, when conns gets one more
+	races      map[identity.RemoteIdentity]*race
+	said       map[string]bool // what has been logged
 }
 
 // newEndpoint binds the socket and listens.
@@ -69,7 +73,9 @@ func newEndpoint(l *Listener, scope *p2p.Scope) (*endpoint, error) {
 		limits: l.cfg.Limits.withDefaults(), circle: newCircle(scope.Node(), l.manual),
 		conns: map[*conn]struct{}{}, added: make(chan struct{}),
 		races: map[identity.RemoteIdentity]*race{}, said: map[string]bool{},
+		suspicions: map[identity.RemoteIdentity]*suspicion{},
 	}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.opening = make(chan struct{}, places(e.limits.OpeningInAll))
 	e.budget = &budget{limits: e.limits}
 	e.handshakes = newHandshakes(e.limits, e.circle.knows)
@@ -162,6 +168,7 @@ func (e *endpoint) close() {
 		closing.Go(func() { c.close(network.ConnShutdown) })
 	}
 	closing.Wait()
+	e.cancel()
 	e.inbound.Close()
 	e.tasks.Wait()
 	e.release()

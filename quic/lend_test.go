@@ -42,7 +42,7 @@ func TestFootprint(t *testing.T) {
 	require.LessOrEqual(t, (runtime.NumGoroutine()-goroutines+many-1)/many, 10+1, "with one for the hook")
 	each := (memory() - before) / many
 	t.Log(each>>10, "KiB each")
-	require.LessOrEqual(t, each, uint64(200<<10))
+	require.LessOrEqual(t, each, uint64(210<<10), "200 KiB, and some of the race detector")
 }
 
 // Certificates are valid whatever a clock says, and name one identity each.

@@ -41,10 +41,11 @@ func (c *conn) metadata() map[string]string {
 }
 
 // tellMetadata sends this node's metadata as it is now, if that is not what was
-// sent last. It does not wait.
-func (c *conn) tellMetadata() {
+// sent last, or anyway. It does not wait.
+func (c *conn) tellMetadata(anyway bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.tellAnyway = c.tellAnyway || anyway
 	if c.meta == nil {
 		return
 	}
@@ -80,7 +81,11 @@ func (c *conn) writeMetadataOnce() error {
 	if err != nil {
 		return err
 	}
-	if bytes.Equal(b, c.toldLast) {
+	c.mu.Lock()
+	anyway := c.tellAnyway
+	c.tellAnyway = false
+	c.mu.Unlock()
+	if bytes.Equal(b, c.toldLast) && !anyway {
 		return nil
 	}
 	c.meta.SetWriteDeadline(time.Now().Add(vanishTimeout))
@@ -119,7 +124,10 @@ func (c *conn) hear(r io.Reader) error {
 		return c.endpoint.scope.Stated(c.id, metadata)
 	}}
 	defer said.stop()
+	read := &counter{Reader: r}
+	r = read
 	d := proto.NewDecoder(r)
+	pace := &pace{}
 	for {
 		var metadata proto.Metadata
 		if err := metadata.DecodeFrom(d); err != nil {
@@ -132,7 +140,47 @@ func (c *conn) hear(r io.Reader) error {
 		if err := said.say(metadata); err != nil && c.ctx.Err() == nil {
 			return fmt.Errorf("quic: %w", err)
 		}
+		if !c.rest(pace, read.n) {
+			return nil
+		}
+		read.n = 0
 	}
+}
+
+// Bytes of metadata that a peer may send at once, and in a second: reading takes
+// time. What is not read waits at the peer.
+const (
+	metadataBurst = 64 << 10
+	metadataPace  = 16 << 10
+)
+
+// rest waits until more metadata may be read after n bytes, and reports false if the
+// connection ends meanwhile.
+func (c *conn) rest(p *pace, n int) bool {
+	p.level, p.at = p.now(metadataPace)+float64(n), time.Now()
+	if p.level <= metadataBurst {
+		return true
+	}
+	timer := time.NewTimer(time.Duration((p.level - metadataBurst) / metadataPace * float64(time.Second)))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-c.ctx.Done():
+		return false
+	}
+}
+
+// A counter counts what is read.
+type counter struct {
+	io.Reader
+	n int
+}
+
+func (c *counter) Read(b []byte) (int, error) {
+	n, err := c.Reader.Read(b)
+	c.n += n
+	return n, err
 }
 
 // A heard is what a peer says of itself. Who says something else all the time is

@@ -143,9 +143,18 @@ func (l *Listener) Run(ctx context.Context, s *p2p.Scope) error {
 			if !ok {
 				return nil
 			}
-			switch event.(type) {
-			case p2p.MetadataModified, p2p.Resync:
+			switch event := event.(type) {
+			case p2p.MetadataModified:
 				e.tellMetadata()
+			case p2p.PeerDiscoveredBy:
+				if event.Hook != l.Name() {
+					e.announced(event.Peer)
+				}
+			case p2p.Resync:
+				e.tellMetadata()
+				for _, peer := range s.Node().Peers() {
+					e.announced(peer)
+				}
 			}
 		}
 	}

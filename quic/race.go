@@ -88,7 +88,7 @@ func (e *endpoint) enter(to identity.RemoteIdentity, via []p2p.Candidate) (*race
 	r := e.races[to]
 	if r == nil {
 		r = &race{endpoint: e, to: to, over: make(chan struct{}), more: make(chan struct{}, 1)}
-		r.ctx, r.cancel = context.WithCancel(context.Background())
+		r.ctx, r.cancel = context.WithCancel(e.ctx)
 		e.races[to] = r
 		e.tasks.Go(r.run)
 	}

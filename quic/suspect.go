@@ -1,0 +1,213 @@
+package quic
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/backoff"
+)
+
+// A peer that was restarted announces itself anew, while its old connections are
+// still there: to this node, they only look silent, for 13 s. Where an announcement
+// names none of the addresses that a connection leads to, the connection is
+// suspect. It is asked for a sign of life, and if none comes, the peer is dialed at
+// its new address. A connection is given up early only if that has proved the same
+// identity and it has stayed silent: announcements can be forged, and a peer that
+// answers elsewhere, too, need not have lost it.
+const (
+	signTime  = 200 * time.Millisecond // how long a sign of life is waited for before the peer is dialed
+	deadTime  = time.Second            // how long after the question a silent connection is given up
+	probeWait = 2 * time.Second        // from one check of a peer to the next, doubling while they fail
+	probeMost = time.Minute
+)
+
+// A suspicion is what is being found out about the connections with a peer.
+type suspicion struct {
+	via     []p2p.Candidate // where the peer is announced
+	running bool
+	again   bool          // something else was announced since
+	known   chan struct{} // closed when it is clear which connection to use
+	wait    backoff.Backoff
+}
+
+// announced checks the connections with a peer of which something else was
+// announced.
+func (e *endpoint) announced(peer *p2p.Peer) {
+	id := peer.Identity()
+	if e.best(id) == nil {
+		return
+	}
+	var via []p2p.Candidate
+	for _, c := range peer.Info().Candidates {
+		ours := len(c.Sources) == 1 && c.Sources[0] == e.listener.Name() // from a connection
+		if !ours && e.dialable(c) == nil {
+			via = append(via, c)
+		}
+	}
+	if len(via) == 0 {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closing || len(e.elsewhere(id, via)) == 0 {
+		return
+	}
+	s := e.suspicions[id]
+	if s == nil {
+		s = &suspicion{wait: backoff.Backoff{Min: probeWait, Max: probeMost}}
+		e.suspicions[id] = s
+	}
+	s.via = via
+	if s.running {
+		s.again = true
+		return
+	}
+	s.running, s.known = true, make(chan struct{})
+	e.tasks.Go(func() { e.find(id, s) })
+}
+
+// elsewhere returns the connections with a peer that lead to none of the addresses.
+// The caller holds mu.
+func (e *endpoint) elsewhere(id identity.RemoteIdentity, via []p2p.Candidate) (all []*conn) {
+	for c := range e.conns {
+		if c.id != id || !c.usable || c.gone() {
+			continue
+		}
+		at := func(v p2p.Candidate) bool { return unmap(v.Addr) == c.path.Remote }
+		if !slices.ContainsFunc(via, at) {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// find finds out which connections with a peer are alive, again if more is announced
+// meanwhile, and not more often than the suspicion's wait allows.
+func (e *endpoint) find(id identity.RemoteIdentity, s *suspicion) {
+	for {
+		e.mu.Lock()
+		via, known := s.via, s.known
+		suspects := e.elsewhere(id, via)
+		e.mu.Unlock()
+		proved := e.check(id, via, suspects)
+		e.mu.Lock()
+		close(known)
+		if proved {
+			s.wait.Reset()
+		}
+		e.mu.Unlock()
+		timer := time.NewTimer(s.wait.Next())
+		select {
+		case <-timer.C:
+		case <-e.ctx.Done():
+			timer.Stop()
+			return
+		}
+		e.mu.Lock()
+		if !s.again || e.closing || len(e.elsewhere(id, s.via)) == 0 {
+			s.running = false
+			if e.bestLocked(id) == nil {
+				delete(e.suspicions, id)
+			}
+			e.mu.Unlock()
+			return
+		}
+		s.again, s.known = false, make(chan struct{})
+		e.mu.Unlock()
+	}
+}
+
+// check tells whether the suspects are alive, or else the peer is where it was
+// announced: the suspects that have stayed silent are given up then.
+func (e *endpoint) check(id identity.RemoteIdentity, via []p2p.Candidate, suspects []*conn) bool {
+	asked := time.Now()
+	for _, c := range suspects {
+		c.askForSign()
+	}
+	if e.signs(suspects, asked.Add(signTime)) {
+		return true
+	}
+	e.log.Debug("connections are silent, and the peer was announced elsewhere: dialing", "peer", id)
+	if e.probe(id, via) == nil {
+		return false
+	}
+	e.start(func() {
+		e.signs(suspects, asked.Add(deadTime))
+		for _, c := range suspects {
+			if c.canAnswer() && !c.heard() && !c.gone() {
+				e.log.Debug("a connection is given up: the peer answers elsewhere, and on it no more", "peer", id, "remote", c.path.Remote)
+				c.Close()
+			}
+		}
+	})
+	return true
+}
+
+// signs waits for a sign of life of one of the connections.
+func (e *endpoint) signs(of []*conn, until time.Time) bool {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if slices.ContainsFunc(of, (*conn).heard) {
+			return true
+		}
+		if !time.Now().Before(until) || e.ctx.Err() != nil || !slices.ContainsFunc(of, func(c *conn) bool { return !c.gone() }) {
+			return false
+		}
+		<-tick.C
+	}
+}
+
+// probe dials a peer that is connected already.
+func (e *endpoint) probe(id identity.RemoteIdentity, via []p2p.Candidate) *conn {
+	r, err := e.enter(id, via)
+	if err != nil {
+		return nil
+	}
+	defer r.leave()
+	select {
+	case <-r.over:
+		return r.conn
+	case <-e.ctx.Done():
+		return nil
+	}
+}
+
+// clear waits until it is known which connection with a peer to use.
+func (e *endpoint) clear(ctx context.Context, id identity.RemoteIdentity) {
+	e.mu.Lock()
+	var known chan struct{}
+	if s := e.suspicions[id]; s != nil && s.running {
+		known = s.known
+	}
+	e.mu.Unlock()
+	if known == nil {
+		return
+	}
+	select {
+	case <-known:
+	case <-ctx.Done():
+	}
+}
+
+// askForSign has the peer acknowledge something: its own copy of the metadata, sent
+// once more. A peer of version 1 cannot be asked.
+func (c *conn) askForSign() {
+	c.mu.Lock()
+	c.answers = c.meta != nil
+	c.mu.Unlock()
+	c.received.Store(c.quic.ConnectionStats().PacketsReceived)
+	c.tellMetadata(true)
+}
+
+// heard reports whether anything has come since.
+func (c *conn) heard() bool { return c.quic.ConnectionStats().PacketsReceived > c.received.Load() }
+
+func (c *conn) canAnswer() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.answers
+}
