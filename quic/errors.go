@@ -18,11 +18,14 @@ import (
 // streamError translates an error of a stream into the terms of package p2p. What
 // is not about the stream alone is the end of its connection.
 func streamError(err error) error {
+	if err == nil || err == io.EOF { // before what errors.As makes escape
+		return err
+	}
 	var reset *quicgo.StreamError
 	var lost *lostError
 	switch {
-	case err == nil, err == io.EOF, errors.Is(err, os.ErrDeadlineExceeded),
-		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.Canceled),
+		errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.As(err, &reset):
 		return &p2p.ResetError{Code: resetCode(reset.ErrorCode), Remote: reset.Remote}
