@@ -9,11 +9,9 @@ import (
 	"net/netip"
 	"sync"
 
-	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 	"github.com/multiformats/go-multistream"
@@ -27,23 +25,13 @@ const (
 	protocolAncestor = "/sdp2p/1"
 )
 
-// hosts are go-libp2p's, with QUIC and no other transport: without limits, and with the resource manager that it has by
-// default.
+// hosts are go-libp2p's, with QUIC and no other transport: without limits, and
+// with the resource manager that it has by default.
 func hosts() transport   { return libp2pTransport("go-libp2p", false, openHost) }
 func limited() transport { return libp2pTransport("go-libp2p, default limits", true, openHost) }
 
 // ancestor is the first implementation's protocol, on go-libp2p.
 func ancestor() transport { return libp2pTransport("/sdp2p/1", false, openAncestor) }
-
-func newHost(limits bool) (host.Host, error) {
-	options := []libp2p.Option{
-		libp2p.ListenAddrStrings("/ip4/127.0.0.1/udp/0/quic-v1"), libp2p.Transport(libp2pquic.NewTransport), libp2p.DisableRelay(),
-	}
-	if !limits {
-		options = append(options, libp2p.ResourceManager(&network.NullResourceManager{}))
-	}
-	return libp2p.New(options...)
-}
 
 // An opener opens a stream to a host that is connected.
 type opener func(ctx context.Context, h host.Host, to peer.ID) (network.Stream, error)

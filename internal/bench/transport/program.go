@@ -18,21 +18,23 @@ const (
 
 // programs measures how large programs are.
 func programs(ctx context.Context, t *report.Table, p plan) error {
-	size := func(module, pkg string) (report.Sample, error) {
+	size := func(module, dir string) (report.Sample, error) {
 		if !p.programs {
 			return nil, nil
 		}
-		return size(ctx, module, pkg)
+		return size(ctx, module, dir)
 	}
-	theirs, err := size(benchModule, "./transport/hello")
+	// A module of its own, inside this one's directory: libp2p.New needs an older
+	// quic-go than the SDK.
+	theirs, err := size(benchModule, "transport/hello")
 	if err != nil {
 		return err
 	}
-	for _, p := range []struct{ what, pkg string }{
-		{"program with QUIC and Multicast DNS", "./examples/hello"},
-		{"program with QUIC, Multicast DNS and a tunnel", "./examples/vault"},
+	for _, p := range []struct{ what, dir string }{
+		{"program with QUIC and Multicast DNS", "examples/hello"},
+		{"program with QUIC, Multicast DNS and a tunnel", "examples/vault"},
 	} {
-		mine, err := size(ourModule, p.pkg)
+		mine, err := size(ourModule, p.dir)
 		if err != nil {
 			return err
 		}
@@ -41,23 +43,24 @@ func programs(ctx context.Context, t *report.Table, p plan) error {
 	return nil
 }
 
-// size builds a package of a module and returns the MiB that it takes.
-func size(ctx context.Context, module, pkg string) (report.Sample, error) {
-	dir, err := os.MkdirTemp("", "bench")
+// size builds the program in a directory inside a module's, by the module that
+// the directory itself belongs to, and returns the MiB that it takes.
+func size(ctx context.Context, module, dir string) (report.Sample, error) {
+	temp, err := os.MkdirTemp("", "bench")
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer os.RemoveAll(temp)
 	where, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
 	if err != nil {
 		return nil, fmt.Errorf("go list -m %s: %w", module, err)
 	}
-	file := filepath.Join(dir, "program")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", file, pkg)
-	build.Dir = strings.TrimSpace(string(where))
+	file := filepath.Join(temp, "program")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", file, ".")
+	build.Dir = filepath.Join(strings.TrimSpace(string(where)), dir)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
 	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("go build %s: %w: %s", pkg, err, out)
+		return nil, fmt.Errorf("go build %s: %w: %s", dir, err, out)
 	}
 	info, err := os.Stat(file)
 	if err != nil {

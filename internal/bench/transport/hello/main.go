@@ -1,5 +1,10 @@
-// Hello is what examples/hello of the SDK is, written with go-libp2p: a node that is on the local network and echoes. It is
-// built for its size, and not run.
+// Hello is what examples/hello of the SDK is, written with go-libp2p: a node
+// that is on the local network and echoes. It is built for its size, and not
+// run.
+//
+// It is a module of its own, with the quic-go that go-libp2p requires:
+// libp2p.New links WebTransport, which does not compile with the one that the
+// SDK has.
 package main
 
 import (
