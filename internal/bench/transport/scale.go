@@ -70,11 +70,11 @@ func Scale(ctx context.Context, short bool) (report.Table, error) {
 
 // unlimited starts a node without limits that only a test reaches.
 func unlimited(ctx context.Context) (*node, *p2p.Scope, error) {
-	n := &node{listener: quic.New(quic.Config{MaxConnections: -1}), book: &book{make(chan *p2p.Scope, 1)}}
+	n := &node{listener: quic.New(quic.Config{Limits: quic.Limits{Connections: -1, ConnectionsPerPeer: -1, Strangers: -1, StrangersPerAddr: -1, StrangersPerNet: -1, StrangerIdle: -1, Memory: -1, StrangerMemory: -1}}), book: &book{make(chan *p2p.Scope, 1)}}
 	var err error
 	n.P2P, err = p2p.Start(ctx, p2p.Config{
 		App: "bench", Handler: p2p.HandlerFunc(func(_ context.Context, s *p2p.Stream) error { return serve(s) }),
-		MaxStreamsPerPeer: -1, Logger: slog.New(slog.DiscardHandler), Hooks: []p2p.Hook{n.listener, n.book},
+		MaxStreamsPerPeer: -1, MaxStreams: -1, MaxStrangerStreams: -1, Logger: slog.New(slog.DiscardHandler), Hooks: []p2p.Hook{n.listener, n.book},
 	})
 	if err != nil {
 		return nil, nil, err
