@@ -95,6 +95,12 @@ func (r *relay) drop() {
 	r.dropped = true
 }
 
+func (r *relay) resume() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dropped = false
+}
+
 // A dial that waits takes the connection that the peer makes meanwhile.
 func TestDialTakesAnInboundConnection(t *testing.T) {
 	t.Parallel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"testing"
 	"time"
 
@@ -36,6 +37,84 @@ func TestPeerComesBack(t *testing.T) {
 	s, err = peer.NewStream(within(t))
 	require.NoError(t, err)
 	exchange(t, s, "two")
+}
+
+// A peer that was killed and announces itself at another port is reached there at
+// once, and its old connection is given up.
+func TestPeerAnnouncedElsewhere(t *testing.T) {
+	t.Parallel()
+	seed := randomBytes(32)
+	a := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})
+	before := startWith(t, seed, nil, p2p.Config{Handler: p2p.HandlerFunc(echo)})
+	r := newRelay(t, before.addr())
+	peer := a.knows(t, before, r.addr)
+	old, err := peer.NewStream(within(t))
+	require.NoError(t, err)
+	_, err = io.WriteString(old, "a")
+	require.NoError(t, err)
+	_, err = io.ReadFull(old, make([]byte, 1))
+	require.NoError(t, err)
+	r.drop()
+
+	again := startWith(t, seed, nil, p2p.Config{Handler: p2p.HandlerFunc(echo)})
+	a.knows(t, again)
+	_, err = old.Read(make([]byte, 1))
+	require.ErrorIs(t, err, p2p.ErrConnectionLost)
+	require.ErrorContains(t, err, "it was closed", "and not silent for 13 s")
+	s, err := peer.NewStream(within(t))
+	require.NoError(t, err)
+	exchange(t, s, "again")
+	require.Len(t, peer.Info().Connections, 1)
+	old.Reset(p2p.ErrCancelled)
+}
+
+// An announcement that is forged ends nothing. A peer that answers is not dialed
+// where it is said to be; one that is silent for a moment is, to no avail.
+func TestForgedAnnouncement(t *testing.T) {
+	t.Parallel()
+	a := start(t, p2p.Config{}, quic.Config{})
+	b := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})
+	r := newRelay(t, b.addr())
+	peer := a.knows(t, b, r.addr)
+	s, err := peer.NewStream(within(t))
+	require.NoError(t, err)
+	say := func() {
+		t.Helper()
+		_, err := io.WriteString(s, "a")
+		require.NoError(t, err)
+		_, err = io.ReadFull(s, make([]byte, 1))
+		require.NoError(t, err)
+	}
+	say()
+	forged, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	defer forged.Close()
+	dialed := make(chan struct{}, 1)
+	go func() {
+		for b := make([]byte, 2048); ; {
+			if _, _, err := forged.ReadFrom(b); err != nil {
+				return
+			}
+			select {
+			case dialed <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	a.knows(t, b, forged.LocalAddr().(*net.UDPAddr).AddrPort())
+	say()
+	open, err := peer.NewStream(within(t)) // once it is known that the peer answers
+	require.NoError(t, err)
+	exchange(t, open, "alive")
+	require.Empty(t, dialed)
+
+	r.drop()
+	a.knows(t, b, r.addr, forged.LocalAddr().(*net.UDPAddr).AddrPort())
+	receive(t, dialed)
+	r.resume()
+	say()
+	require.Len(t, peer.Info().Connections, 1)
+	s.Reset(p2p.ErrCancelled)
 }
 
 // A deadline that is over before anything was written spoils nothing.

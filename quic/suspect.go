@@ -19,7 +19,7 @@ import (
 // answers elsewhere, too, need not have lost it.
 const (
 	signTime  = 200 * time.Millisecond // how long a sign of life is waited for before the peer is dialed
-	deadTime  = time.Second            // how long after the question a silent connection is given up
+	deadTime  = 750 * time.Millisecond // how long after the question a silent connection is given up
 	probeWait = 2 * time.Second        // from one check of a peer to the next, doubling while they fail
 	probeMost = time.Minute
 )
@@ -69,15 +69,17 @@ func (e *endpoint) announced(peer *p2p.Peer) {
 	e.tasks.Go(func() { e.find(id, s) })
 }
 
-// elsewhere returns the connections with a peer that lead to none of the addresses.
-// The caller holds mu.
+// elsewhere returns the connections with a peer that do not lead where it was
+// announced. A node has one port: where another one is announced besides that of a
+// connection, the latter may be what a cache has kept. The caller holds mu.
 func (e *endpoint) elsewhere(id identity.RemoteIdentity, via []p2p.Candidate) (all []*conn) {
 	for c := range e.conns {
 		if c.id != id || !c.usable || c.gone() {
 			continue
 		}
-		at := func(v p2p.Candidate) bool { return unmap(v.Addr) == c.path.Remote }
-		if !slices.ContainsFunc(via, at) {
+		there := func(v p2p.Candidate) bool { return unmap(v.Addr) == c.path.Remote }
+		otherPort := func(v p2p.Candidate) bool { return v.Addr.Port() != c.path.Remote.Port() }
+		if !slices.ContainsFunc(via, there) || slices.ContainsFunc(via, otherPort) {
 			all = append(all, c)
 		}
 	}
@@ -131,19 +133,35 @@ func (e *endpoint) check(id identity.RemoteIdentity, via []p2p.Candidate, suspec
 		return true
 	}
 	e.log.Debug("connections are silent, and the peer was announced elsewhere: dialing", "peer", id)
-	if e.probe(id, via) == nil {
+	var elsewhere []p2p.Candidate
+	for _, v := range via {
+		if !slices.ContainsFunc(suspects, func(c *conn) bool { return c.path.Remote == unmap(v.Addr) }) {
+			elsewhere = append(elsewhere, v)
+		}
+	}
+	found := e.probe(id, elsewhere)
+	if found == nil {
 		return false
 	}
 	e.start(func() {
-		e.signs(suspects, asked.Add(deadTime))
 		for _, c := range suspects {
-			if c.canAnswer() && !c.heard() && !c.gone() {
-				e.log.Debug("a connection is given up: the peer answers elsewhere, and on it no more", "peer", id, "remote", c.path.Remote)
-				c.Close()
-			}
+			e.giveUp(c, found, asked.Add(deadTime))
 		}
 	})
 	return true
+}
+
+// giveUp closes a connection on which nothing is heard until then, though the peer
+// answers on another one. On one host, a node has one port: if it answers at another
+// port there, it was restarted, and is not waited for.
+func (e *endpoint) giveUp(c, found *conn, until time.Time) {
+	if c.path.Remote.Addr() == found.path.Remote.Addr() {
+		until = time.Now()
+	}
+	if c.canAnswer() && !e.signs([]*conn{c}, until) && !c.gone() {
+		e.log.Debug("a connection is given up: the peer answers elsewhere, and on it no more", "peer", c.id, "remote", c.path.Remote)
+		c.Close()
+	}
 }
 
 // signs waits for a sign of life of one of the connections.
