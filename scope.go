@@ -52,15 +52,22 @@ func (s *Scope) do(f func(*state) error) error {
 // Discovered reports a peer: its metadata, as far as the discovery knows, and
 // how it might be reached. It replaces the hook's earlier report of the peer;
 // repeating it is cheap and raises no event. No more than [MaxCandidates] of
-// the candidates are kept. Errors are [ErrSelf], [ErrTableFull], and those of
+// the candidates are kept, and of addresses only those of one host. Errors are [ErrSelf], [ErrTableFull], and those of
 // [ValidateMetadata].
 func (s *Scope) Discovered(id identity.RemoteIdentity, metadata map[string]string, candidates []Candidate) error {
 	if err := s.checkPeer(id, metadata); err != nil {
 		return err
 	}
+	candidates = slices.DeleteFunc(candidates, func(c Candidate) bool { return c.Kind != Relay && !somebodys(c.Addr.Addr()) })
 	return s.do(func(st *state) error {
 		return st.discovered(s.reg, id, metadata, candidates[:min(len(candidates), MaxCandidates)])
 	})
+}
+
+// somebodys reports whether an address may be that of one host.
+func somebodys(ip netip.Addr) bool {
+	ip = ip.Unmap()
+	return ip.IsValid() && !ip.IsUnspecified() && !ip.IsMulticast() && ip != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
 func (s *Scope) checkPeer(id identity.RemoteIdentity, metadata map[string]string) error {

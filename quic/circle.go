@@ -27,6 +27,7 @@ type circle struct {
 	expected map[netip.Addr]bool
 	networks []netip.Prefix
 	host     map[netip.Addr]bool // the host's own addresses
+	everyone map[netip.Addr]bool // broadcast addresses of its networks
 }
 
 func newCircle(node *p2p.P2P, manual *manualPeers) *circle {
@@ -56,10 +57,7 @@ func (c *circle) knows(ip netip.Addr) (familiar, neighbor, own bool) {
 	ip = ip.Unmap().WithZone("")
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if time.Since(c.looked) > circleTime || c.looked.IsZero() {
-		c.look()
-		c.looked = time.Now()
-	}
+	c.lookIfOld()
 	at, seen := c.seen[ip]
 	familiar = seen && time.Since(at) < seenTime || c.expected[ip]
 	own = ip.IsLoopback() || c.host[ip]
@@ -69,9 +67,40 @@ func (c *circle) knows(ip netip.Addr) (familiar, neighbor, own bool) {
 	return familiar, neighbor, own
 }
 
+// broadcasts reports whether an address is that of all hosts of a network.
+func (c *circle) broadcasts(ip netip.Addr) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lookIfOld()
+	return ip == broadcast || c.everyone[ip.Unmap()]
+}
+
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// broadcastOf returns the address of all hosts of a network of IPv4 (RFC 919 §7).
+// One of one or two hosts has none (RFC 3021).
+func broadcastOf(network netip.Prefix) (netip.Addr, bool) {
+	if !network.Addr().Is4() || network.Bits() >= 31 {
+		return netip.Addr{}, false
+	}
+	b := network.Masked().Addr().As4()
+	for i := network.Bits(); i < 32; i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	return netip.AddrFrom4(b), true
+}
+
+// lookIfOld finds out anew now and then. The caller holds mu.
+func (c *circle) lookIfOld() {
+	if c.looked.IsZero() || time.Since(c.looked) > circleTime {
+		c.look()
+		c.looked = time.Now()
+	}
+}
+
 // look finds out anew. The caller holds mu.
 func (c *circle) look() {
-	c.expected, c.host, c.networks = map[netip.Addr]bool{}, map[netip.Addr]bool{}, nil
+	c.expected, c.host, c.everyone, c.networks = map[netip.Addr]bool{}, map[netip.Addr]bool{}, map[netip.Addr]bool{}, nil
 	for _, peer := range c.node.Tracked() {
 		for _, candidate := range peer.Info().Candidates {
 			c.expected[candidate.Addr.Addr().Unmap().WithZone("")] = true
@@ -95,6 +124,9 @@ func (c *circle) look() {
 		c.host[ip] = true
 		if p, err := ip.Prefix(bits); err == nil {
 			c.networks = append(c.networks, p)
+			if all, ok := broadcastOf(p); ok {
+				c.everyone[all] = true
+			}
 		}
 	}
 }

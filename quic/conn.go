@@ -70,6 +70,9 @@ func newConn(e *endpoint, link tpt.CapableConn, id identity.RemoteIdentity, path
 // Path returns the way that the connection runs.
 func (c *conn) Path() p2p.Path { return c.path }
 
+// Opened returns since when the connection is there.
+func (c *conn) Opened() time.Time { return c.opened }
+
 // RTT returns the smoothed round-trip time (RFC 9002 §5.3).
 func (c *conn) RTT() time.Duration { return c.quic.ConnectionStats().SmoothedRTT }
 

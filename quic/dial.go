@@ -75,7 +75,7 @@ func (e *endpoint) dialable(c p2p.Candidate) error {
 	switch {
 	case c.Kind == p2p.Relay:
 		return ErrUnsupported
-	case !c.Addr.IsValid() || c.Addr.Port() == 0 || ip.IsUnspecified() || ip.IsMulticast() || ip == broadcast:
+	case !c.Addr.IsValid() || c.Addr.Port() == 0 || ip.IsUnspecified() || ip.IsMulticast() || e.circle.broadcasts(ip):
 		return ErrNoAddress
 	case ip.Is6() && ip.IsLinkLocalUnicast() && ip.Zone() == "":
 		return ErrLinkLocal
@@ -84,8 +84,6 @@ func (e *endpoint) dialable(c p2p.Candidate) error {
 	}
 	return nil
 }
-
-var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 // dial makes a connection to one address. A peer that takes no more connections at
 // this moment is asked again until ctx ends.

@@ -1,5 +1,6 @@
-// Package quic is the listener that carries a node's streams over QUIC: it accepts and makes connections, proves who is
-// at the other end, and reaches peers at addresses that a discovery found or that the user typed in.
+// Package quic is the listener that carries a node's streams over QUIC: it accepts
+// and makes connections, proves which peer is at the other end, and reaches peers at
+// addresses that a discovery found or that the user typed in.
 //
 //	listener := quic.New(quic.Config{Port: 7373})
 //	node, err := p2p.Start(ctx, p2p.Config{App: "sd", Hooks: []p2p.Hook{listener}})
@@ -8,13 +9,52 @@
 //		fmt.Println(m.Entry, m.State, m.Err)
 //	}
 //
-// A connection is made when a stream needs it, shared by all streams with the peer, and closed after a minute without
-// one. It runs libp2p's QUIC (RFC 9000 with libp2p's TLS handshake, in which each side proves an Ed25519 key) on one UDP
-// port for IPv4 and IPv6.
+// A connection is made when a stream needs it, shared by all streams with the peer,
+// and closed after a minute without one. It runs libp2p's QUIC (RFC 9000 with
+// libp2p's TLS handshake, in which each side proves an Ed25519 key) on one UDP port
+// for IPv4 and IPv6. A fixed port ([Config.Port]) also lets a node that was started
+// again tell its peers at once that their connections are lost.
 //
-// On a connection each side opens one stream of protocol /sdp2p/2/meta, on which it tells its metadata, and any number of
-// application streams of protocol /sdp2p/2. Nodes of the first implementation speak /sdp2p/1 instead and are understood;
-// see docs/protocol.md for every byte.
+// On a connection each side opens one stream of protocol /sdp2p/2/meta, on which it
+// tells its metadata, and any number of application streams of protocol /sdp2p/2.
+// Nodes of the first implementation speak version 1, /sdp2p/1, and are understood;
+// see docs/protocol.md for every byte. The endpoint does no identify, no relaying
+// and no NAT traversal.
 //
-// The swarm of go-libp2p is composed by hand and does no identify, no relaying and no NAT traversal.
+// # Limits
+//
+// A stranger is a peer that no hook tracks, that is not behind a manual entry, and
+// that this node did not dial on that connection. An address is one of IPv4 or a
+// /64 of IPv6, a network a /24 or /48. Each number is a field of [Limits], of the
+// name given.
+//
+//	what                            default   field
+//	handshakes in progress: of
+//	  addresses not proved yet      16        Unproved; 1 each, beyond that a proof is asked for (Retry)
+//	  one address                   8         HandshakesPerAddr
+//	  one network                   16        HandshakesPerNet
+//	  all                           64        Handshakes; beyond it the oldest of the fullest network goes
+//	  addresses of tracked and
+//	  manual peers, and neighbors   32 more   Known
+//	handshakes of an address        32 a second, 64 at once   HandshakesPerSecond
+//	a handshake                     3 s
+//	connections that peers dialed   512       Connections; tracked peers are always admitted
+//	  of one peer                   8         ConnectionsPerPeer; the oldest idle one goes
+//	  of strangers                  256       Strangers
+//	  of strangers, one address     32        StrangersPerAddr
+//	  of strangers, one network     64        StrangersPerNet
+//	a stranger's connection on
+//	which nothing is served         10 s      StrangerIdle
+//	streams that have not said
+//	what they are for: a stranger's 16        Opening; others wait
+//	  all strangers'                512       OpeningInAll
+//	bytes sent and not yet read     64 MiB    Memory; beyond it windows do not grow
+//	  by strangers, at 12 times
+//	  the size of their windows     16 MiB    StrangerMemory
+//	  by a stranger, before one of
+//	  its streams is served         256 KiB
+//	metadata of a peer              4 changes a second, 16 at once   MetadataPerSecond, Metadata
+//	                                16 KiB a second, 64 KiB at once
+//
+// What the node serves is limited as well: see package p2p.
 package quic
