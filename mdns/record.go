@@ -10,6 +10,7 @@ import (
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/dnssd"
+	"github.com/sdp2p/p2p/internal/metadata"
 	"github.com/sdp2p/p2p/proto"
 )
 
@@ -19,8 +20,9 @@ const (
 	version    = 2
 )
 
-// nodeFields go first, in this order, so that whoever reads only the beginning of a TXT record learns them.
-var nodeFields = []string{"name", "operating_system", "os", "device_model", "version"}
+// nodeFields go first, in this order, so that a reader of only the beginning of a
+// TXT record learns them.
+var nodeFields = metadata.NodeFields()
 
 // services is what a node announces: itself, at the port of its first listener that has one, or nothing while there is
 // none.
@@ -42,38 +44,39 @@ func services(node *p2p.P2P) ([]dnssd.Service, error) {
 }
 
 // txt returns the strings of the TXT record for a node's metadata.
-func txt(metadata map[string]string) []string {
-	strings := make([]string, 0, len(metadata)+1)
+func txt(entries map[string]string) []string {
+	strings := make([]string, 0, len(entries)+1)
 	for _, key := range nodeFields {
-		if value, ok := metadata[key]; ok {
+		if value, ok := entries[key]; ok {
 			strings = append(strings, key+"="+value)
 		}
 	}
 	strings = append(strings, versionKey+"="+strconv.Itoa(version))
-	for _, key := range slices.Sorted(maps.Keys(metadata)) {
+	for _, key := range slices.Sorted(maps.Keys(entries)) {
 		if !slices.Contains(nodeFields, key) && key != versionKey {
-			strings = append(strings, key+"="+metadata[key])
+			strings = append(strings, key+"="+entries[key])
 		}
 	}
 	return strings
 }
 
-// parseInstance reads what somebody announces. A label that is no identity is an error. Strings that are no metadata
-// are left out, and so is what goes beyond the limits: a stranger's oddity must not hide a peer.
-func parseInstance(in dnssd.Instance) (id identity.RemoteIdentity, metadata map[string]string, candidates []p2p.Candidate, err error) {
+// parseInstance reads an announcement. A label that is no identity is an error.
+func parseInstance(in dnssd.Instance) (id identity.RemoteIdentity, entries map[string]string, candidates []p2p.Candidate, err error) {
 	if id, err = identity.Parse(in.Name); err != nil {
 		return id, nil, nil, fmt.Errorf("mdns: %w", err)
 	}
-	metadata, says := parseTXT(in.TXT)
+	entries, says := parseTXT(in.TXT)
 	for _, addr := range slices.Concat(in.Addrs, in.OffLink) {
 		candidates = append(candidates, p2p.Candidate{Kind: p2p.Direct, Addr: addr, Version: says})
 	}
-	return id, metadata, candidates, nil
+	return id, entries, candidates, nil
 }
 
-// parseTXT reads the strings of a TXT record (RFC 6763 §6.4): of a key that comes twice, the first counts.
-func parseTXT(txt []string) (metadata map[string]string, says int) {
-	metadata = map[string]string{}
+// parseTXT reads the strings of a TXT record (RFC 6763 §6.4): of a key that comes
+// twice, the first counts. Strings that are no metadata, and entries over a limit,
+// are left out one by one, so that what a stranger announces hides no peer.
+func parseTXT(txt []string) (entries map[string]string, says int) {
+	entries = map[string]string{}
 	for _, s := range txt {
 		key, value, ok := strings.Cut(s, "=")
 		if !ok || proto.ValidateMetadataKey(key) != nil || proto.ValidateMetadataValue(key, value) != nil {
@@ -85,13 +88,9 @@ func parseTXT(txt []string) (metadata map[string]string, says int) {
 			}
 			continue
 		}
-		if _, twice := metadata[key]; twice {
-			continue
-		}
-		metadata[key] = value
-		if p2p.ValidateMetadata(metadata) != nil {
-			delete(metadata, key)
+		if _, twice := entries[key]; !twice {
+			entries[key] = value
 		}
 	}
-	return metadata, says
+	return metadata.Cut(entries, func(string, error) {}), says
 }

@@ -70,7 +70,20 @@ func TestParseTXT(t *testing.T) {
 	require.Len(t, metadata, p2p.MaxLibraries+2)
 	require.NoError(t, p2p.ValidateMetadata(metadata))
 
-	metadata, says = parseTXT(nil) // the ancestor's, with nothing
+	slices.Reverse(txt[:p2p.MaxLibraries+1]) // the first implementation's order changes with each announcement
+	again, _ := parseTXT(txt)
+	require.Equal(t, metadata, again)
+
+	txt = nil // 129 entries, and the node's name last
+	for i := range 128 {
+		txt = append(txt, fmt.Sprintf("%03d=v", i))
+	}
+	metadata, _ = parseTXT(append(txt, "name=n"))
+	require.Len(t, metadata, 128)
+	require.Equal(t, "n", metadata["name"])
+	require.NotContains(t, metadata, "127")
+
+	metadata, says = parseTXT(nil) // version 1's, with nothing
 	require.Empty(t, metadata)
 	require.Zero(t, says)
 	_, _, _, err := parseInstance(dnssd.Instance{Name: strings.Repeat("A", 43)})

@@ -27,9 +27,9 @@ allow() { # room, the rooms that it may import
 allow . identity proto internal/turn
 allow identity
 allow proto
-allow mdns p2p identity proto internal/dnssd
+allow mdns p2p identity proto internal/dnssd internal/metadata
 allow mdns/scan mdns internal/dns
-allow quic p2p identity proto internal/backoff internal/v1
+allow quic p2p identity proto internal/backoff internal/metadata internal/v1
 allow tunnel identity internal/turn
 allow block identity proto
 allow library p2p identity proto tunnel internal/backoff
@@ -42,6 +42,7 @@ allow internal/dns
 allow internal/backoff
 allow internal/turn
 allow internal/v1 proto
+allow internal/metadata p2p proto
 allow internal/messagetest proto
 allow internal/netlab
 
