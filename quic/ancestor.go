@@ -12,16 +12,41 @@ import (
 	quicgo "github.com/quic-go/quic-go"
 
 	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/internal/backoff"
+	"github.com/sdp2p/p2p/internal/metadata"
 	"github.com/sdp2p/p2p/internal/v1"
 	"github.com/sdp2p/p2p/proto"
 )
 
-// The first implementation's protocol, /sdp2p/1: on every stream, both sides introduce themselves before the first
-// application byte.
+// The protocol of version 1, /sdp2p/1: on every stream, both sides introduce
+// themselves before the first application byte.
+//
+// The node of the first implementation accepts one stream at a time and drops
+// those that come meanwhile: their opener reads the end of the stream, or a
+// reset, in place of the peer's metadata. So on each connection one stream is
+// opened at a time, and one that was dropped is opened again: nothing of the
+// application's was on it.
 
-var errClaim = errors.New("quic: the peer claims an identity that is not its own")
+const (
+	// insistTime is how long a stream is opened again and again that the peer
+	// drops. Waiting for a turn is not counted.
+	insistTime = 15 * time.Second
+	insistMin  = 5 * time.Millisecond // between the first two attempts
+	insistMax  = 320 * time.Millisecond
 
-// openAncestor opens a stream to a node of the first implementation, on a new one of the connection: two round trips.
+	// partingTime is how long a connection is kept after the node said goodbye
+	// by discovery. The first implementation hangs if the connection ends
+	// first.
+	partingTime = 1500 * time.Millisecond
+)
+
+var (
+	errClaim   = errors.New("quic: the peer claims an identity that is not its own")
+	errDropped = fmt.Errorf("quic: the peer has dropped the stream for %v each time: %w", insistTime, p2p.ErrBusy)
+)
+
+// openAncestor opens a stream to a version 1 peer: two round trips. Nothing has
+// been written to s, which is used first. On failure it counts no more.
 func (c *conn) openAncestor(ctx context.Context, s *quicgo.Stream) (*stream, error) {
 	return c.callAncestor(ctx, s, func(st *stream, d *proto.Decoder) error {
 		if err := send(st, v1.Stream, c.hello()); err != nil {
@@ -35,8 +60,8 @@ func (c *conn) openAncestor(ctx context.Context, s *quicgo.Stream) (*stream, err
 	})
 }
 
-// identifyAncestor asks a node of the first implementation at a manual address who it is, and says the same. It returns
-// the node's metadata.
+// identifyAncestor asks a version 1 node at a manual address who it is, and says
+// the same. It returns the node's metadata.
 func (c *conn) identifyAncestor(ctx context.Context) (metadata map[string]string, err error) {
 	if !c.streamBegins() {
 		return nil, errRetired
@@ -70,9 +95,74 @@ func (c *conn) identifyAncestor(ctx context.Context) (metadata map[string]string
 	return metadata, nil
 }
 
-// callAncestor selects the protocol on a stream of this side and has talk introduce it, within the time that ctx and
-// firstFrame leave. On failure the stream is freed.
-func (c *conn) callAncestor(ctx context.Context, s *quicgo.Stream, talk func(*stream, *proto.Decoder) error) (*stream, error) {
+// callAncestor waits for its turn, selects the protocol on s, and has talk
+// introduce it. If the peer drops the stream, it does so on another one. On
+// failure the stream counts no more.
+func (c *conn) callAncestor(ctx context.Context, s *quicgo.Stream, talk func(*stream, *proto.Decoder) error) (st *stream, err error) {
+	defer func() {
+		if err != nil {
+			c.streamEnded(false)
+		}
+	}()
+	select {
+	case c.opening <- struct{}{}:
+		defer func() { <-c.opening }()
+	case <-c.quic.Context().Done():
+		return nil, errLost
+	case <-ctx.Done():
+		reset(s, 0)
+		return nil, context.Cause(ctx)
+	}
+	err = insist(ctx, func() error {
+		if s == nil {
+			if s, err = c.newStream(ctx, creditTime); err != nil {
+				return streamError(err)
+			}
+		}
+		st, err = c.tryAncestor(ctx, s, talk)
+		s = nil
+		return err
+	})
+	return st, err
+}
+
+// insist calls open until the peer does not drop the stream, for insistTime at
+// most.
+func insist(ctx context.Context, open func() error) error {
+	over := time.NewTimer(insistTime)
+	defer over.Stop()
+	wait := backoff.Backoff{Min: insistMin, Max: insistMax}
+	for {
+		err := open()
+		if err == nil || !dropped(err) {
+			return err
+		}
+		pause := time.NewTimer(wait.Next())
+		select {
+		case <-pause.C:
+		case <-over.C:
+			pause.Stop()
+			return fmt.Errorf("%w: %w", errDropped, err)
+		case <-ctx.Done():
+			pause.Stop()
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// dropped reports whether a version 1 peer has ended a stream that it may have
+// had no room for.
+func dropped(err error) bool {
+	var reset *p2p.ResetError
+	if errors.As(err, &reset) {
+		return reset.Remote && (reset.Code == p2p.ErrCancelled || reset.Code == p2p.ErrBusy)
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// tryAncestor is one attempt of callAncestor, on s, within the time that ctx and
+// firstFrame leave. On failure s is reset.
+func (c *conn) tryAncestor(ctx context.Context, s *quicgo.Stream, talk func(*stream, *proto.Decoder) error) (*stream, error) {
 	s.SetDeadline(time.Now().Add(firstFrame))
 	stop := context.AfterFunc(ctx, func() { s.SetDeadline(time.Unix(1, 0)) })
 	st := newStream(c, s, 1, nil)
@@ -86,7 +176,7 @@ func (c *conn) callAncestor(ctx context.Context, s *quicgo.Stream, talk func(*st
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		st.Reset(p2p.ErrCancelled)
+		reset(s, 0)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -96,7 +186,24 @@ func (c *conn) callAncestor(ctx context.Context, s *quicgo.Stream, talk func(*st
 	return st, nil
 }
 
-// serveAncestor handles a stream of the first implementation.
+// part waits until a connection may be closed at the end of the endpoint, which
+// refuses streams by now.
+func (c *conn) part() {
+	c.mu.Lock()
+	version := c.version
+	c.mu.Unlock()
+	if version != 1 {
+		return
+	}
+	parting := time.NewTimer(partingTime)
+	defer parting.Stop()
+	select {
+	case <-parting.C:
+	case <-c.quic.Context().Done():
+	}
+}
+
+// serveAncestor handles a stream that a version 1 peer has opened.
 func (c *conn) serveAncestor(st *stream) {
 	st.SetDeadline(time.Now().Add(firstFrame))
 	handed, err := c.answerAncestor(st)
@@ -119,7 +226,8 @@ func (c *conn) serveAncestor(st *stream) {
 	st.Reset(code)
 }
 
-// answerAncestor does the responder's part, and reports whether the stream is the application's now.
+// answerAncestor does the responder's part, and reports whether the stream is the
+// application's now.
 func (c *conn) answerAncestor(st *stream) (handed bool, err error) {
 	d := proto.NewDecoder(st)
 	var mode v1.Mode
@@ -154,12 +262,12 @@ func (c *conn) answerAncestor(st *stream) (handed bool, err error) {
 	return true, nil
 }
 
-// hello is what this node says of itself as the initiator.
+// hello returns the initiator's message about this node.
 func (c *conn) hello() *v1.Hello {
 	return &v1.Hello{Identity: c.endpoint.scope.Node().Identity().Bytes(), Metadata: c.metadataV1()}
 }
 
-// metadataV1 is what the peer is told, as much of it as version 1 takes.
+// metadataV1 returns as much of what the peer is told as version 1 accepts.
 func (c *conn) metadataV1() v1.Metadata {
 	return v1.Metadata(c.metadata()).Fit(v1.MaxPeerMetadata)
 }
@@ -173,21 +281,23 @@ func (c *conn) hearAncestor(d *proto.Decoder) (map[string]string, error) {
 	return c.valid(metadata), nil
 }
 
-// valid leaves out entries that break rules which are younger than the first implementation.
-func (c *conn) valid(metadata v1.Metadata) map[string]string {
-	kept := map[string]string{}
-	for key, value := range metadata {
-		if err := errors.Join(proto.ValidateMetadataKey(key), proto.ValidateMetadataValue(key, value)); err != nil {
-			c.endpoint.log.Debug("left out an entry of a peer's metadata", "peer", c.id, "err", err)
-			continue
+// valid leaves out entries that break rules which are younger than version 1, and
+// those over a limit.
+func (c *conn) valid(entries v1.Metadata) map[string]string {
+	var first error
+	kept := metadata.Cut(entries, func(_ string, err error) {
+		if first == nil {
+			first = err
 		}
-		kept[key] = value
+	})
+	if first != nil {
+		c.endpoint.log.Debug("left out entries of a peer's metadata", "peer", c.id, "number", len(entries)-len(kept), "first", first)
 	}
 	return kept
 }
 
-// finish closes a stream once the other side has ended it too, so that nothing that either sent is lost. Whether the other
-// side does so in good order says nothing any more.
+// finish closes a stream once the other side has ended it too, so that nothing
+// that either sent is lost. How the other side ends it makes no difference.
 func (s *stream) finish(ctx context.Context) {
 	s.SetDeadline(time.Now().Add(firstFrame))
 	defer context.AfterFunc(ctx, func() { s.SetDeadline(time.Unix(1, 0)) })()

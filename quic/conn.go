@@ -33,12 +33,14 @@ type conn struct {
 	serving  atomic.Int32              // those of the peer that a handler serves
 	used     atomic.Pointer[time.Time] // when the last stream that counts has ended; nil if none has
 	received atomic.Uint64             // packets, when a sign of life was asked for
-	opening  chan struct{}             // places of the peer's streams that have not said what they are for
+	unnamed  chan struct{}             // places of the peer's streams that have not said what they are for
 
 	ctx    context.Context // done when the connection is gone
 	cancel context.CancelFunc
 	asked  chan struct{} // closed once the metadata stream has been opened, before any application stream
 	known  chan struct{} // closed once version or err is known
+
+	opening chan struct{} // of size 1: held while a stream of version 1 is opened
 
 	mu         sync.Mutex
 	version    int       // of the protocol that the peer speaks; 0 while that is not known
@@ -60,8 +62,8 @@ var _ p2p.RawConn = (*conn)(nil)
 func newConn(e *endpoint, link tpt.CapableConn, id identity.RemoteIdentity, path p2p.Path) *conn {
 	c := &conn{
 		endpoint: e, link: link, quic: quicOf(link), id: id, path: path, opened: time.Now(),
-		asked: make(chan struct{}), known: make(chan struct{}), opening: make(chan struct{}, places(e.limits.Opening)),
-		charge: chargeOf(link),
+		asked: make(chan struct{}), known: make(chan struct{}), unnamed: make(chan struct{}, places(e.limits.Opening)),
+		charge: chargeOf(link), opening: make(chan struct{}, 1),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
@@ -88,8 +90,8 @@ func (c *conn) gone() bool { return c.quic.Context().Err() != nil }
 // begin starts what a new connection does by itself.
 func (c *conn) begin() {
 	c.mu.Lock()
-	if wait, ends := c.patience(); ends && !c.retired {
-		c.timer = time.AfterFunc(wait, c.retire)
+	if wait, ends := c.patience(); !c.retired && (ends || !c.path.Dialed) {
+		c.timer = time.AfterFunc(max(wait, tick), c.retire)
 	}
 	c.mu.Unlock()
 	c.endpoint.start(c.introduce)
@@ -139,8 +141,14 @@ func (c *conn) lastStreamEnded() time.Time {
 }
 
 // patience returns how long the connection is kept while no stream uses it, and
-// false if that is for ever.
+// false if that is for ever. The caller holds mu.
+//
+// It is for a peer of version 1 that this node knows or has discovered: such a peer
+// dials only when it hears something new about us, and could not reach us any more.
 func (c *conn) patience() (time.Duration, bool) {
+	if c.version == 1 && (!c.stranger() || c.discovered()) {
+		return 0, false
+	}
 	if c.stranger() {
 		return c.endpoint.limits.StrangerIdle, c.endpoint.limits.StrangerIdle > 0
 	}
@@ -151,6 +159,12 @@ func (c *conn) patience() (time.Duration, bool) {
 	return idle, idle > 0
 }
 
+// discovered reports whether a hook discovers the peer.
+func (c *conn) discovered() bool {
+	peer, known := c.endpoint.scope.Node().Peer(c.id)
+	return known && len(peer.Info().DiscoveredBy) > 0
+}
+
 // retire closes the connection if it has been idle for long enough, and else looks
 // again later: what counts may have changed, with the peer's becoming known.
 func (c *conn) retire() {
@@ -159,8 +173,11 @@ func (c *conn) retire() {
 	left := max(wait-c.idleFor(), 0)
 	due := ends && left == 0 && !c.inUse() && !c.retired
 	c.retired = c.retired || due
+	if !ends {
+		left = recheck
+	}
 	if !c.retired {
-		c.timer.Reset(max(left, time.Second))
+		c.timer.Reset(max(left, tick))
 	}
 	c.mu.Unlock()
 	if due {
@@ -322,6 +339,11 @@ func (c *conn) vanished() bool {
 	var silent *quicgo.IdleTimeoutError
 	return errors.As(context.Cause(c.quic.Context()), &silent)
 }
+
+const (
+	recheck = 10 * time.Second      // how often a connection that is kept for ever is looked at: whether it still may
+	tick    = 10 * time.Millisecond // the least that the idle timer waits
+)
 
 // endedIdle tells whether the connection, which is gone, was closed because nobody used it, by either side.
 func (c *conn) endedIdle() bool {

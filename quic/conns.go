@@ -158,19 +158,19 @@ func (c *conn) awaitOpening() (done func()) {
 	if !c.stranger() {
 		return func() {}
 	}
-	for i, places := range []chan struct{}{c.opening, c.endpoint.opening} {
+	for i, places := range []chan struct{}{c.unnamed, c.endpoint.unnamed} {
 		select {
 		case places <- struct{}{}:
 		case <-c.quic.Context().Done():
 			if i > 0 {
-				<-c.opening
+				<-c.unnamed
 			}
 			return func() {}
 		}
 	}
 	return sync.OnceFunc(func() {
-		<-c.opening
-		<-c.endpoint.opening
+		<-c.unnamed
+		<-c.endpoint.unnamed
 	})
 }
 

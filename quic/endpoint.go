@@ -45,7 +45,7 @@ type endpoint struct {
 	transport tpt.Transport
 	inbound   tpt.Listener
 
-	opening chan struct{} // places of strangers' streams that have not said what they are for
+	unnamed chan struct{} // places of strangers' streams that have not said what they are for
 
 	tasks sync.WaitGroup // goroutines of the endpoint; added to under mu, while it is not closing
 
@@ -76,7 +76,7 @@ func newEndpoint(l *Listener, scope *p2p.Scope) (*endpoint, error) {
 		suspicions: map[identity.RemoteIdentity]*suspicion{},
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
-	e.opening = make(chan struct{}, places(e.limits.OpeningInAll))
+	e.unnamed = make(chan struct{}, places(e.limits.OpeningInAll))
 	e.budget = &budget{limits: e.limits}
 	e.handshakes = newHandshakes(e.limits, e.circle.knows)
 	if err := e.listen(); err != nil {
@@ -165,7 +165,10 @@ func (e *endpoint) close() {
 	time.Sleep(time.Until(last.Add(linger)))
 	var closing sync.WaitGroup
 	for _, c := range all {
-		closing.Go(func() { c.close(network.ConnShutdown) })
+		closing.Go(func() {
+			c.part()
+			c.close(network.ConnShutdown)
+		})
 	}
 	closing.Wait()
 	e.cancel()
