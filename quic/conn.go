@@ -55,6 +55,8 @@ type conn struct {
 	telling    bool           // a goroutine writes to it
 	tellAgain  bool           // and what it writes is out of date
 	told       bool           // the peer has opened its metadata stream
+
+	identified map[string]string // what a version 1 peer said of itself before it was reported; nil once taken
 }
 
 var _ p2p.RawConn = (*conn)(nil)
@@ -94,7 +96,9 @@ func (c *conn) begin() {
 		c.timer = time.AfterFunc(max(wait, tick), c.retire)
 	}
 	c.mu.Unlock()
-	c.endpoint.start(c.introduce)
+	if !c.introduced() {
+		c.endpoint.start(c.introduce)
+	}
 	if !c.endpoint.start(func() { c.endpoint.serve(c) }) {
 		c.Close()
 		c.endpoint.disconnected(c)

@@ -93,7 +93,10 @@ func (e *endpoint) report(c *conn) error {
 			return err
 		}
 	}
-	if err := e.scope.Connected(c.id, c); err != nil {
+	if err := c.meet(); err != nil {
+		return err
+	}
+	if err := e.admitted(c); err != nil {
 		return err
 	}
 	if !c.stranger() {
@@ -101,11 +104,20 @@ func (e *endpoint) report(c *conn) error {
 	}
 	e.log.Debug("connected", "peer", c.id, "remote", c.path.Remote, "kind", c.path.Kind, "dialed", c.path.Dialed)
 	c.begin()
+	return nil
+}
+
+// admitted tells the node of a connection, which is usable from the moment when
+// somebody can know of it.
+func (e *endpoint) admitted(c *conn) error {
 	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err := e.scope.Connected(c.id, c); err != nil {
+		return err
+	}
 	c.usable = true
 	close(e.added)
 	e.added = make(chan struct{})
-	e.mu.Unlock()
 	return nil
 }
 

@@ -382,16 +382,9 @@ func (m *manualPeers) attempt(ctx context.Context, e *endpoint, p *manualPeer) (
 			return nil, addr, nil, err
 		}
 	}
-	select {
-	case <-c.known:
-	case <-ctx.Done():
-		return nil, addr, nil, context.Cause(ctx)
-	}
-	c.mu.Lock()
-	version, err := c.version, c.err
-	c.mu.Unlock()
+	version, err := c.awaitVersion(ctx)
 	if err == nil && version == 1 {
-		metadata, err = c.identifyAncestor(ctx)
+		metadata, err = c.identify(ctx)
 	}
 	return c, addr, metadata, err
 }
