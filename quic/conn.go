@@ -268,8 +268,9 @@ func (c *conn) serve(s *quicgo.Stream, selected func()) {
 	c.endpoint.scope.Accept(c.id, newStream(c, s, 2, rest))
 }
 
-// open opens an application stream. To a peer that is known, or said, to speak version 2, that takes no round trip.
-func (c *conn) open(ctx context.Context, said int) (*stream, error) {
+// open opens an application stream. If the peer is known, or said, to speak
+// version 2, that takes no round trip.
+func (c *conn) open(ctx context.Context, said int) (p2p.RawStream, error) {
 	select {
 	case <-c.asked: // the metadata stream comes first
 	case <-c.ctx.Done():
@@ -277,26 +278,12 @@ func (c *conn) open(ctx context.Context, said int) (*stream, error) {
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	c.mu.Lock()
-	version := c.version
-	c.mu.Unlock()
-	if version == 0 {
-		if version = said; version != 2 {
-			select {
-			case <-c.known:
-			case <-c.ctx.Done():
-				return nil, errLost
-			case <-ctx.Done():
-				return nil, context.Cause(ctx)
-			}
-			c.mu.Lock()
-			err := c.err
-			version = c.version
-			c.mu.Unlock()
-			if err != nil {
-				return nil, err
-			}
-		}
+	version, err := c.speaks()
+	if version == 0 && said != 2 {
+		version, err = c.awaitVersion(ctx)
+	}
+	if err != nil {
+		return nil, err
 	}
 	if !c.streamBegins() {
 		return nil, errRetired
@@ -306,12 +293,13 @@ func (c *conn) open(ctx context.Context, said int) (*stream, error) {
 		c.streamEnded(false)
 		return nil, streamError(err)
 	}
-	if version == 1 {
+	switch version {
+	case 0:
+		return newHinted(c, s), nil
+	case 1:
 		return c.openAncestor(ctx, s)
 	}
-	st := newLazyStream(c, s)
-	st.Served() // what this node opens is of use to it
-	return st, nil
+	return newLazyStream(c, s), nil
 }
 
 // newStream opens a stream of QUIC. Where the peer has as many open as it takes, it waits for one of them to end, so long.

@@ -43,8 +43,10 @@ func (l *Listener) Dial(ctx context.Context, to identity.RemoteIdentity, via []p
 		return nil, &p2p.DialError{Peer: to, Err: ErrNotRunning}
 	}
 	said := l.recall(to)
-	for _, c := range via {
-		said = max(said, c.Version)
+	if said == 0 { // what was found out counts more than what is said
+		for _, c := range via {
+			said = max(said, c.Version)
+		}
 	}
 	e.clear(ctx, to)
 	for try := 1; ; try++ {

@@ -1,6 +1,8 @@
 package quic
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -53,10 +55,13 @@ func newStream(c *conn, s *quicgo.Stream, version int, rest []byte) *stream {
 	return st
 }
 
-// newLazyStream wraps a stream to a peer that is known to speak protocolStream, without waiting for the answer. If it
-// does not speak it after all, reads fail.
+// newLazyStream wraps a stream to a peer that is known or said to speak version 2,
+// without waiting for the answer. If the peer does not speak it after all, reads
+// fail with errWrongVersion.
 func newLazyStream(c *conn, s *quicgo.Stream) *stream {
-	return &stream{Stream: s, conn: c, version: 2, answer: newSelection(s)}
+	st := &stream{Stream: s, conn: c, version: 2, answer: newSelection(s)}
+	st.Served() // what this node opens is of use to it
+	return st
 }
 
 // ask writes the question, if it was not yet, together with the beginning of b, and returns how much of b that was.
@@ -84,6 +89,9 @@ func (s *stream) Read(b []byte) (int, error) {
 		if err := s.answer.answer(protocolStream); err != nil {
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF
+			}
+			if errors.Is(err, errNotSupported) {
+				err = errWrongVersion
 			}
 			return 0, streamError(err)
 		}
@@ -155,11 +163,19 @@ func (s *stream) RemoteAddr() net.Addr         { return s.conn.quic.RemoteAddr()
 func (s *stream) Path() p2p.Path               { return s.conn.path }
 func (s *stream) Version() int                 { return s.version }
 
-func (s *stream) Exporter(label string) (value [32]byte, ok bool) {
-	state := s.conn.quic.ConnectionState().TLS
+func (s *stream) Exporter(label string) (value [32]byte, ok bool) { return s.conn.exporter(label) }
+
+// exporter returns a value that is bound to the connection.
+func (c *conn) exporter(label string) (value [32]byte, ok bool) {
+	state := c.quic.ConnectionState().TLS
 	b, err := state.ExportKeyingMaterial(label, nil, len(value))
 	if err != nil {
 		return value, false
 	}
 	return [32]byte(b), true
 }
+
+// errWrongVersion says what to do about a stream on which bytes of the application
+// were sent in vain.
+var errWrongVersion = fmt.Errorf("%w %s that was announced for it: what was written is lost, and a new stream will speak %s",
+	errNotSupported, protocolStream, protocolAncestor)
