@@ -41,6 +41,7 @@ type conn struct {
 	known  chan struct{} // closed once version or err is known
 
 	opening chan struct{} // of size 1: held while a stream of version 1 is opened
+	misled  atomic.Bool   // the peer does not speak version 2, as a stream has found before the introduction
 
 	mu         sync.Mutex
 	version    int       // of the protocol that the peer speaks; 0 while that is not known
@@ -279,7 +280,7 @@ func (c *conn) open(ctx context.Context, said int) (p2p.RawStream, error) {
 		return nil, context.Cause(ctx)
 	}
 	version, err := c.speaks()
-	if version == 0 && said != 2 {
+	if version == 0 && (said != 2 || c.misled.Load()) {
 		version, err = c.awaitVersion(ctx)
 	}
 	if err != nil {

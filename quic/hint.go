@@ -170,7 +170,7 @@ func (s *hinted) Write(b []byte) (int, error) {
 // decideNow takes version 2, unless the peer has turned out to speak version 1.
 // The caller holds mu, and nothing is decided.
 func (s *hinted) decideNow() {
-	if version, _ := s.conn.speaks(); version == 1 {
+	if version, _ := s.conn.speaks(); version == 1 || s.conn.misled.Load() {
 		s.decide()
 		return
 	}

@@ -137,28 +137,6 @@ func TestHostileStreams(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// A peer that was said to speak version 2 and does not: the stream fails, and nothing of it is sent again.
-func TestWrongHint(t *testing.T) {
-	t.Parallel()
-	n := start(t, p2p.Config{}, quic.Config{})
-	f := newForeigner(t, ed25519Key(t, randomBytes(32)))
-	got := make(chan []byte, 8)
-	f.mux.AddHandler("/sdp2p/1", func(_ string, s io.ReadWriteCloser) error {
-		b, _ := io.ReadAll(io.LimitReader(s, 64))
-		got <- b
-		return s.Close()
-	})
-	require.NoError(t, n.scope.Discovered(f.id, nil, []p2p.Candidate{{Kind: p2p.Direct, Addr: f.addr, Version: 2}}))
-	s, err := n.peer(t, f.id).NewStream(within(t))
-	require.NoError(t, err)
-	_, err = s.Write([]byte("secret"))
-	require.NoError(t, err)
-	_, err = s.Read(make([]byte, 1))
-	require.ErrorContains(t, err, "does not speak")
-	s.Close()
-	require.Empty(t, got)
-}
-
 // To a peer that is said to speak version 2, a stream is opened without waiting for anything: here the answer to the
 // metadata stream never comes. Where nothing is known, that answer is waited for, and its absence is an error.
 func TestHint(t *testing.T) {

@@ -91,6 +91,7 @@ func (s *stream) Read(b []byte) (int, error) {
 				err = io.ErrUnexpectedEOF
 			}
 			if errors.Is(err, errNotSupported) {
+				s.conn.misled.Store(true)
 				err = errWrongVersion
 			}
 			return 0, streamError(err)
