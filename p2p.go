@@ -211,9 +211,10 @@ func (e *ShutdownError) Unwrap() error { return e.Err }
 // runs on when Shutdown returns nil.
 //
 // When ctx ends earlier, everything is told to stop at once; if something has
-// not after one more second, the error is a *[ShutdownError]. Shutdown may be
-// called more than once, also concurrently: there is one shutdown, under the
-// first caller's ctx, and each gets its result.
+// not after two more seconds, the error is a *[ShutdownError]. (A listener may
+// take 1.5 s to part from a peer of version 1.) Shutdown may be called more than
+// once, also concurrently: there is one shutdown, under the first caller's ctx,
+// and each gets its result.
 //
 // An app that must know that its last bytes arrived has the other side
 // acknowledge them.

@@ -15,7 +15,7 @@ import (
 const (
 	drainTime = 5 * time.Second // how long a closed stream waits for the peer's end, and Shutdown for open streams
 	drainSize = 1 << 20         // how many bytes from the peer a closed stream discards
-	graceTime = time.Second     // how long what Shutdown tells to stop may take once its time is over
+	graceTime = 2 * time.Second // how long what Shutdown tells to stop may take once its time is over
 )
 
 // A Stream is a two-way sequence of bytes to or from a peer, whom the connection has authenticated. It is a [net.Conn];
