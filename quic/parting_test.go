@@ -1,0 +1,76 @@
+package quic_test
+
+import (
+	"context"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/internal/v1"
+	"github.com/sdp2p/p2p/quic"
+)
+
+// A connection with a version 1 peer is not closed for being idle, whoever dialed
+// it: connections with others that began later are.
+func TestAncestorIsNeverIdle(t *testing.T) {
+	t.Parallel()
+	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{IdleTimeout: 100 * time.Millisecond})
+	dialed, dialer := newSpacedrive(t, nil), newSpacedrive(t, nil)
+	ours := n.discovers(t, dialed.foreigner, 0)
+	require.NoError(t, send(within(t), ours, "there"))
+
+	s := dialer.open(t, n, "/sdp2p/1")
+	hello, err := (&v1.Hello{Identity: dialer.id.Bytes()}).AppendBinary([]byte{0})
+	require.NoError(t, err)
+	_, err = s.Write(hello)
+	require.NoError(t, err)
+	require.NoError(t, s.CloseWrite())
+	_, err = io.Copy(io.Discard, s)
+	require.NoError(t, err)
+	theirs := n.peer(t, dialer.id)
+
+	other := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{IdleTimeout: -1})
+	require.NoError(t, send(within(t), other.knows(t, n), "later")) // the accepting side has 10 s more
+	until(t, n, func() bool { _, ok := n.Peer(other.Identity()); return !ok })
+	require.NoError(t, send(within(t), n.knows(t, other), "later"))
+	until(t, n, func() bool { return !n.peer(t, other.Identity()).Connected() })
+	require.Len(t, ours.Info().Connections, 1)
+	require.Len(t, theirs.Info().Connections, 1)
+	require.False(t, s.Conn().IsClosed())
+	require.NoError(t, send(within(t), theirs, "and back"))
+}
+
+// A node that shuts down keeps connections with version 1 peers for 1.5 s after
+// discoveries have ended, and refuses streams; other connections end at once. That
+// is in time also if no time is left.
+func TestPartingFromAnAncestor(t *testing.T) {
+	t.Parallel()
+	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})
+	old, other := newSpacedrive(t, nil), newHostile(t)
+	require.NoError(t, send(within(t), n.discovers(t, old.foreigner, 0), "x"))
+	later := other.connect(t, n)
+	until(t, n, func() bool { peer, ok := n.Peer(other.id); return ok && peer.Connected() })
+	conns := old.Conns()
+	require.Len(t, conns, 1)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	began, down := time.Now(), make(chan error, 1)
+	go func() { down <- n.Shutdown(ctx) }()
+	closed(t, later)
+	require.False(t, conns[0].IsClosed())
+	s, err := conns[0].NewStream(within(t))
+	require.NoError(t, err)
+	_, err = s.Write([]byte("\x13/multistream/1.0.0\n"))
+	require.NoError(t, err)
+	_, err = s.Read(make([]byte, 1))
+	var reset *network.StreamError
+	require.ErrorAs(t, err, &reset, "refused, on a connection that is there")
+	closed(t, conns[0])
+	require.GreaterOrEqual(t, time.Since(began), 1500*time.Millisecond)
+	require.NoError(t, receive(t, down))
+}
