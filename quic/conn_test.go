@@ -285,7 +285,7 @@ func TestDeadCandidate(t *testing.T) {
 	c := start(t, p2p.Config{}, quic.Config{DialTimeout: 2 * time.Second})
 	linkLocal := netip.MustParseAddrPort("[fe80::1]:7373")
 	other := start(t, p2p.Config{}, quic.Config{})
-	peer = c.knows(t, b, dead, linkLocal, other.addr(), netip.MustParseAddrPort("0.0.0.0:1"))
+	peer = c.knows(t, b, dead, linkLocal, other.addr(), netip.MustParseAddrPort("127.255.255.255:1"))
 	_, err = peer.NewStream(within(t))
 	var failed *p2p.DialError
 	require.ErrorAs(t, err, &failed)

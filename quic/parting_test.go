@@ -31,7 +31,7 @@ func TestAncestorIsNeverIdle(t *testing.T) {
 	require.NoError(t, s.CloseWrite())
 	_, err = io.Copy(io.Discard, s)
 	require.NoError(t, err)
-	theirs := n.peer(t, dialer.id)
+	theirs := n.discovers(t, dialer.foreigner, 0) // else it is a stranger, and has 10 s
 
 	other := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{IdleTimeout: -1})
 	require.NoError(t, send(within(t), other.knows(t, n), "later")) // the accepting side has 10 s more
