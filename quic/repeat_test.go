@@ -247,3 +247,27 @@ func unregistersBesideLingering(t *testing.T) time.Duration {
 
 // firstFrame is how long an ancestor's stream may take.
 const firstFrame = 5 * time.Second
+
+// To end a stream that the peer has stopped reading is no loss of the connection.
+func TestEndOfAStreamThatIsNotRead(t *testing.T) {
+	t.Parallel()
+	n := start(t, p2p.Config{}, quic.Config{})
+	f := newHostile(t)
+	f.mux.AddHandler("/sdp2p/2", func(_ string, s io.ReadWriteCloser) error {
+		s.(network.Stream).CloseRead()
+		s.Write([]byte("x"))
+		return nil
+	})
+	s, err := n.discovers(t, f, 0).NewStream(within(t))
+	require.NoError(t, err)
+	_, err = s.Write([]byte("x"))
+	require.NoError(t, err)
+	_, err = s.Read(make([]byte, 1))
+	require.NoError(t, err)
+	var reset *p2p.ResetError
+	require.Eventually(t, func() bool { _, err := s.Write([]byte("y")); return errors.As(err, &reset) }, patience, time.Millisecond)
+	err = s.CloseWrite()
+	require.ErrorAs(t, err, &reset)
+	require.NotErrorIs(t, err, p2p.ErrConnectionLost)
+	s.Close()
+}

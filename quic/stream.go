@@ -1,6 +1,7 @@
 package quic
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -123,7 +124,11 @@ func (s *stream) CloseWrite() error {
 	if _, err := s.ask(nil); err != nil {
 		return streamError(err)
 	}
-	return streamError(s.Stream.Close())
+	err := s.Stream.Close()
+	if cause := context.Cause(s.Stream.Context()); err != nil && cause != nil {
+		err = cause // quic-go says of a stream that the peer does not read any more only that it cannot be closed
+	}
+	return streamError(err)
 }
 
 // Close must not wait, so that an unread answer is left unread: the other side has answered, or finds that nobody listens.
