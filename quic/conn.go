@@ -32,8 +32,9 @@ type conn struct {
 	streams  atomic.Int32              // application streams that are open
 	serving  atomic.Int32              // those of the peer that a handler serves
 	used     atomic.Pointer[time.Time] // when the last stream that counts has ended; nil if none has
-	received atomic.Uint64             // packets, when a sign of life was asked for
-	unnamed  chan struct{}             // places of the peer's streams that have not said what they are for
+	refusals refusals
+	received atomic.Uint64 // packets, when a sign of life was asked for
+	unnamed  chan struct{} // places of the peer's streams that have not said what they are for
 
 	ctx    context.Context // done when the connection is gone
 	cancel context.CancelFunc
@@ -251,6 +252,7 @@ func (c *conn) serve(s *quicgo.Stream, selected func()) {
 			code = network.StreamErrorCode(p2p.ErrTimeout)
 		}
 		reset(s, code)
+		c.refusals.add()
 		return
 	}
 	s.SetDeadline(time.Time{})

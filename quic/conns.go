@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	tpt "github.com/libp2p/go-libp2p/core/transport"
@@ -170,6 +171,12 @@ func (c *conn) awaitOpening() (done func()) {
 	if !c.stranger() {
 		return func() {}
 	}
+	if wait := c.refusals.wait(); wait > 0 {
+		select {
+		case <-time.After(wait):
+		case <-c.quic.Context().Done():
+		}
+	}
 	for i, places := range []chan struct{}{c.unnamed, c.endpoint.unnamed} {
 		select {
 		case places <- struct{}{}:
@@ -228,4 +235,31 @@ func (e *endpoint) tellMetadata() {
 func quicOf(c tpt.CapableConn) (q *quicgo.Conn) {
 	c.As(&q)
 	return q
+}
+
+// Streams that nobody serves cost something as well: a stranger may have so many a
+// second, after some at once. Then new ones wait.
+const (
+	refusalPace  = 32
+	refusalBurst = 256
+)
+
+// refusals are the streams of a stranger that were not served.
+type refusals struct {
+	mu   sync.Mutex
+	pace pace
+}
+
+// add counts one more.
+func (r *refusals) add() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pace = pace{r.pace.now(refusalPace) + 1, time.Now()}
+}
+
+// wait returns how long the next stream has to wait.
+func (r *refusals) wait() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Duration(max(0, r.pace.now(refusalPace)-refusalBurst) / refusalPace * float64(time.Second))
 }

@@ -136,7 +136,7 @@ func (e *endpoint) newTransport() *quicgo.Transport {
 		reset = e.scope.Identity().StatelessResetKey(!onlyIPv4(e.socket), e.port)
 	}
 	return &quicgo.Transport{
-		Conn: e.socket, ConnectionIDLength: connectionIDLength,
+		Conn: newDoorman(e.socket, e.handshakes.outOfPace), ConnectionIDLength: connectionIDLength,
 		StatelessResetKey: &reset, TokenGeneratorKey: &token, ConnContext: e.admit, VerifySourceAddress: e.handshakes.verify,
 	}
 }
@@ -270,7 +270,7 @@ func (e *endpoint) admit(ctx context.Context, client *quicgo.ClientInfo) (contex
 		return nil, err
 	}
 	scope := e.budget.charge(inboundWindow, false)
-	scope.handshake = func() { e.handshakes.leave(h) }
+	scope.handshake = func() { e.handshakes.completed(h) }
 	context.AfterFunc(ctx, scope.Done) // if the handshake fails; go-libp2p calls it, too
 	return network.WithConnManagementScope(ctx2, scope), nil
 }

@@ -35,7 +35,7 @@ type handshakes struct {
 
 	mu    sync.Mutex
 	all   map[*handshake]struct{}
-	paces map[netip.Addr]*pace
+	paces map[netip.Prefix]*pace // of addresses and networks
 }
 
 // A handshake is one in progress.
@@ -56,7 +56,7 @@ const maxLingering = 64
 var errFullHere = errors.New("quic: no more handshakes now")
 
 func newHandshakes(l Limits, known func(netip.Addr) (familiar, neighbor, own bool)) *handshakes {
-	return &handshakes{limits: l, familiar: known, all: map[*handshake]struct{}{}, paces: map[netip.Addr]*pace{}}
+	return &handshakes{limits: l, familiar: known, all: map[*handshake]struct{}{}, paces: map[netip.Prefix]*pace{}}
 }
 
 // verify reports whether an address has to be proved first.
@@ -100,16 +100,27 @@ func (h *handshakes) enter(ctx context.Context, client *quicgo.ClientInfo) (cont
 	n := &handshake{addr: addrOf(ip), net: netOf(ip), began: time.Now()}
 	if client.AddrVerified {
 		n.kind = proved
-		if err := h.place(ip, n); err != nil {
+		err := h.place(ip, n)
+		h.pass(ip) // a refusal costs something, too
+		if err != nil {
 			return nil, nil, err
 		}
 	}
 	ctx2, cancel := context.WithCancel(ctx)
 	n.cancel = cancel
 	h.all[n] = struct{}{}
-	h.pass(ip)
 	context.AfterFunc(ctx, func() { h.leave(n) })
 	return ctx2, n, nil
+}
+
+// completed gives the place of a handshake back that has proved its address by now.
+func (h *handshakes) completed(n *handshake) {
+	h.mu.Lock()
+	if n.kind == unproved {
+		h.pass(n.addr)
+	}
+	h.mu.Unlock()
+	h.leave(n)
 }
 
 // leave gives a place back. Calls after the first have no effect.
@@ -146,7 +157,7 @@ func (h *handshakes) place(ip netip.Addr, n *handshake) error {
 	isFamiliar, isNeighbor, _ := h.familiar(ip)
 	crowded := full(same, h.limits.HandshakesPerAddr) || full(inNet, h.limits.HandshakesPerNet)
 	switch {
-	case !isFamiliar && !h.inPace(ip):
+	case !h.inPace(ip):
 		return fmt.Errorf("%w: %v asks too often", errFullHere, ip)
 	case !crowded && !full(inAll, h.limits.Handshakes):
 		return nil
@@ -201,30 +212,54 @@ func (p *pace) now(perSecond int) float64 {
 	return max(0, p.level-time.Since(p.at).Seconds()*float64(perSecond))
 }
 
+// paced returns what counts for the pace of an address: itself, and its network,
+// which may twice as much.
+func paced(ip netip.Addr) [2]netip.Prefix {
+	addr := addrOf(ip)
+	if addr.Is4() {
+		return [2]netip.Prefix{prefix(addr, 32), netOf(ip)}
+	}
+	return [2]netip.Prefix{prefix(addr, 64), netOf(ip)}
+}
+
 // inPace reports whether an address may begin another handshake. The caller holds mu.
 func (h *handshakes) inPace(ip netip.Addr) bool {
 	if h.limits.HandshakesPerSecond < 0 {
 		return true
 	}
-	if _, _, own := h.familiar(ip); own {
-		return true
+	for i, of := range paced(ip) {
+		perSecond := (1 + i) * h.limits.HandshakesPerSecond
+		if p := h.paces[of]; p != nil && p.now(perSecond) >= float64(2*perSecond) {
+			familiar, _, own := h.familiar(ip)
+			return familiar || own
+		}
 	}
-	p := h.paces[addrOf(ip)]
-	return p == nil || p.now(h.limits.HandshakesPerSecond) < float64(2*h.limits.HandshakesPerSecond)
+	return true
+}
+
+// outOfPace reports whether what an address sends to begin handshakes is not looked
+// at. Only addresses that were proved get there: nobody else can bring one out of
+// pace.
+func (h *handshakes) outOfPace(ip netip.Addr) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.inPace(ip)
 }
 
 // pass records that an address begins a handshake. The caller holds mu.
 func (h *handshakes) pass(ip netip.Addr) {
-	addr := addrOf(ip)
-	p := h.paces[addr]
-	if p == nil {
-		if len(h.paces) >= maxPaces {
-			h.forget()
+	for i, of := range paced(ip) {
+		p := h.paces[of]
+		if p == nil {
+			if len(h.paces) >= maxPaces {
+				h.forget()
+			}
+			p = &pace{}
+			h.paces[of] = p
 		}
-		p = &pace{}
-		h.paces[addr] = p
+		perSecond := (1 + i) * h.limits.HandshakesPerSecond
+		p.level, p.at = min(p.now(perSecond)+1, float64(3*perSecond)), time.Now() // it recovers in a second
 	}
-	p.level, p.at = p.now(h.limits.HandshakesPerSecond)+1, time.Now()
 }
 
 // forget makes room among the paces: first of those whose bucket is empty.

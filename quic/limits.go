@@ -21,7 +21,8 @@ type Limits struct {
 	Unproved, HandshakesPerAddr, HandshakesPerNet, Handshakes, Known int
 
 	// HandshakesPerSecond limits how often an address may begin one, after twice as
-	// many at once. Addresses of this host and of tracked and manual peers may always.
+	// many at once; a network may twice that. Addresses of this host and of tracked
+	// and manual peers may always.
 	HandshakesPerSecond int
 
 	// Connections that peers dial. A tracked peer is admitted always: if need be, its

@@ -158,6 +158,9 @@ func (s *stream) free(use bool) {
 		if served {
 			s.conn.serving.Add(-1)
 		}
+		if !use {
+			s.conn.refusals.add()
+		}
 		s.conn.streamEnded(use && served)
 	})
 }

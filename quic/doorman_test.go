@@ -1,0 +1,53 @@
+package quic
+
+import (
+	"net"
+	"net/netip"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/ipv4"
+)
+
+// Of an address that is out of pace, what begins handshakes is not shown to quic-go;
+// all else is.
+func TestDoorman(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("packets are read one by one")
+	}
+	socket, err := bind(0)
+	require.NoError(t, err)
+	defer socket.Close()
+	out := map[netip.Addr]bool{}
+	d := newDoorman(socket, func(ip netip.Addr) bool { return out[ip] })
+	from, err := net.DialUDP("udp", nil, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(localPort(socket))})
+	require.NoError(t, err)
+	defer from.Close()
+	messages := make([]ipv4.Message, 8)
+	for i := range messages {
+		messages[i].Buffers = [][]byte{make([]byte, 64)}
+	}
+	shown := func(packet []byte) bool {
+		_, err := from.Write(packet)
+		require.NoError(t, err)
+		n, err := d.ReadBatch(messages, 0)
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		return messages[0].N == len(packet)
+	}
+	initial := []byte{0xC3, 0, 0, 0, 1, 8, 1, 2, 3, 4, 5, 6, 7, 8}
+	others := [][]byte{
+		{0xE3, 0, 0, 0, 1, 8, 1, 2, 3, 4, 5, 6, 7, 8}, // a Handshake packet
+		{0xC3, 0, 0, 0, 2, 8, 1, 2, 3, 4, 5, 6, 7, 8}, // of another version
+		{0x43, 0, 0, 0, 1, 8, 1, 2, 3, 4, 5, 6, 7, 8}, // of a connection
+		{0xC3, 0, 0, 0},
+	}
+	require.True(t, shown(initial))
+	out[netip.MustParseAddr("127.0.0.1")] = true
+	require.False(t, shown(initial))
+	for _, packet := range others {
+		require.True(t, shown(packet), "%x", packet)
+	}
+}
