@@ -155,7 +155,7 @@ func TestReplayRustOpens(t *testing.T) {
 	peer := watch(t, n, func(e p2p.PeerDiscoveredBy) bool { return e.Hook == "quic" }).Peer
 	require.Equal(t, f.id, peer.Identity())
 	require.Equal(t, map[string]string(r.rustMetadata(t)), peer.Info().Metadata)
-	require.Equal(t, "manual "+f.addr.String(), peer.Info().Candidates[0].String())
+	require.Equal(t, "direct "+f.addr.String(), peer.Info().Candidates[0].String())
 
 	s = r.selects(t, f, n) // mode 0
 	_, err = s.Write(r.hello(t))
