@@ -64,7 +64,10 @@ func (s *Stream) Route() string {
 // Path returns the way that the stream's connection runs.
 func (s *Stream) Path() Path { return s.raw.Path() }
 
-// Version returns the version of the wire protocol that the stream was opened with: 2, or 1 with an ancestor's node.
+// Version returns the version of the wire protocol that the stream was opened
+// with: 2, or 1 with a node of the first implementation. If the peer was only
+// announced to speak version 2, it may become 1 with the first Read, Write or
+// CloseWrite.
 func (s *Stream) Version() int { return s.raw.Version() }
 
 // Exporter returns keying material that both ends of the connection, and nobody else, can derive (RFC 8446 §7.5, label

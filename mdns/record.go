@@ -20,8 +20,8 @@ const (
 	version    = 2
 )
 
-// nodeFields go first, in this order, so that a reader of only the beginning of a
-// TXT record learns them.
+// nodeFields go first, in this order, so that a reader of only the beginning of
+// a TXT record learns them.
 var nodeFields = metadata.NodeFields()
 
 // services is what a node announces: itself, at the port of its first listener that has one, or nothing while there is
@@ -72,9 +72,10 @@ func parseInstance(in dnssd.Instance) (id identity.RemoteIdentity, entries map[s
 	return id, entries, candidates, nil
 }
 
-// parseTXT reads the strings of a TXT record (RFC 6763 §6.4): of a key that comes
-// twice, the first counts. Strings that are no metadata, and entries over a limit,
-// are left out one by one, so that what a stranger announces hides no peer.
+// parseTXT reads the strings of a TXT record (RFC 6763 §6.4): of a key that
+// comes twice, the first counts. Strings that are no metadata, and entries over
+// a limit, are left out one by one, so that what a stranger announces hides no
+// peer.
 func parseTXT(txt []string) (entries map[string]string, says int) {
 	entries = map[string]string{}
 	for _, s := range txt {

@@ -18,7 +18,8 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
 )
 
-// recordedPackets are Multicast DNS packets of a node of the first implementation.
+// recordedPackets are Multicast DNS packets of a node of the first
+// implementation.
 type recordedPackets struct {
 	Identities map[string]struct {
 		Seed string `json:"seed"`
@@ -73,7 +74,8 @@ func said(t testing.TB, link *dnssdtest.Link, packet string) (responses []*dns.M
 	return responses
 }
 
-// What the first implementation announces is a peer, with its goodbye it is none.
+// A node of the first implementation is a peer from its announcement on until
+// its goodbye.
 func TestReplayAnnouncement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := readRecordedPackets(t)

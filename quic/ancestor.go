@@ -60,8 +60,8 @@ func (c *conn) openAncestor(ctx context.Context, s *quicgo.Stream) (*stream, err
 	})
 }
 
-// identifyAncestor asks a version 1 node at a manual address who it is, and says
-// the same. It returns the node's metadata.
+// identifyAncestor asks a version 1 node at a manual address who it is, and
+// says the same. It returns the node's metadata.
 func (c *conn) identifyAncestor(ctx context.Context) (metadata map[string]string, err error) {
 	if !c.streamBegins() {
 		return nil, errRetired
@@ -160,8 +160,8 @@ func dropped(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// tryAncestor is one attempt of callAncestor, on s, within the time that ctx and
-// firstFrame leave. On failure s is reset.
+// tryAncestor is one attempt of callAncestor, on s, within the time that ctx
+// and firstFrame leave. On failure s is reset.
 func (c *conn) tryAncestor(ctx context.Context, s *quicgo.Stream, talk func(*stream, *proto.Decoder) error) (*stream, error) {
 	s.SetDeadline(time.Now().Add(firstFrame))
 	stop := context.AfterFunc(ctx, func() { s.SetDeadline(time.Unix(1, 0)) })
@@ -226,8 +226,8 @@ func (c *conn) serveAncestor(st *stream) {
 	st.Reset(code)
 }
 
-// answerAncestor does the responder's part, and reports whether the stream is the
-// application's now.
+// answerAncestor does the responder's part, and reports whether the stream is
+// the application's now.
 func (c *conn) answerAncestor(st *stream) (handed bool, err error) {
 	d := proto.NewDecoder(st)
 	var mode v1.Mode
@@ -281,8 +281,8 @@ func (c *conn) hearAncestor(d *proto.Decoder) (map[string]string, error) {
 	return c.valid(metadata), nil
 }
 
-// valid leaves out entries that break rules which are younger than version 1, and
-// those over a limit.
+// valid leaves out entries that break rules which are younger than version 1,
+// and those over a limit.
 func (c *conn) valid(entries v1.Metadata) map[string]string {
 	var first error
 	kept := metadata.Cut(entries, func(_ string, err error) {

@@ -13,7 +13,8 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// A stream that a version 1 peer drops is opened again, ever less often, for 15 s.
+// A stream that a version 1 peer drops is opened again, ever less often, for 15
+// s.
 func TestInsist(t *testing.T) {
 	drop := &p2p.ResetError{Code: p2p.ErrCancelled, Remote: true}
 	synctest.Test(t, func(t *testing.T) {

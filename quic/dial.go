@@ -37,6 +37,10 @@ var (
 // candidate to answer. Candidates are tried in parallel, local addresses first, each
 // with a lead of 250 ms over the next one, or as long as it takes to fail. It fails
 // with a *[p2p.DialError].
+//
+// Streams to a version 1 peer are opened one at a time on each connection. One
+// that the peer drops is opened again, for 15 s at most; then the error wraps
+// [p2p.ErrBusy].
 func (l *Listener) Dial(ctx context.Context, to identity.RemoteIdentity, via []p2p.Candidate) (p2p.RawStream, error) {
 	e := l.running()
 	if e == nil {

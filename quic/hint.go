@@ -18,7 +18,8 @@ import (
 //
 // Write does not wait. It takes version 2, unless the introduction has found
 // version 1 by then. Read and CloseWrite lose nothing by waiting for the
-// introduction, since nothing of the application's has been written before them.
+// introduction, since nothing of the application's has been written before
+// them.
 type hinted struct {
 	conn          *conn
 	first         *quicgo.Stream // on which nothing was written
@@ -48,8 +49,8 @@ func (s *hinted) isDecided() bool {
 	}
 }
 
-// decide makes sure that a goroutine decides. The caller holds mu, and nothing is
-// decided.
+// decide makes sure that a goroutine decides. The caller holds mu, and nothing
+// is decided.
 func (s *hinted) decide() {
 	if s.cancel != nil {
 		return
@@ -88,8 +89,8 @@ func (s *hinted) await(ctx context.Context) {
 	}
 }
 
-// openAncestor opens a stream of version 1 instead. The caller holds mu, which is
-// free meanwhile.
+// openAncestor opens a stream of version 1 instead. The caller holds mu, which
+// is free meanwhile.
 func (s *hinted) openAncestor(ctx context.Context) {
 	s.opening = true
 	s.mu.Unlock()
@@ -106,8 +107,8 @@ func (s *hinted) openAncestor(ctx context.Context) {
 	}
 }
 
-// settle records the decision, and does what was asked for before it. The caller
-// holds mu.
+// settle records the decision, and does what was asked for before it. The
+// caller holds mu.
 func (s *hinted) settle(st *stream, err error) {
 	s.stream, s.err = st, err
 	if err == nil {
@@ -208,8 +209,8 @@ func (s *hinted) CloseWrite() error {
 	return s.stream.CloseWrite()
 }
 
-// Close must not wait: if nothing is decided, nothing was said on the stream, and
-// the peer need not hear of it.
+// Close must not wait: if nothing is decided, nothing was said on the stream,
+// and the peer need not hear of it.
 func (s *hinted) Close() error {
 	s.mu.Lock()
 	if !s.isDecided() {
@@ -251,7 +252,8 @@ func (s *hinted) SetWriteDeadline(t time.Time) {
 	}
 }
 
-// Version returns the version that the peer is said to speak until it is decided.
+// Version returns the version that the peer is said to speak until it is
+// decided.
 func (s *hinted) Version() int {
 	if s.isDecided() && s.stream != nil {
 		return s.stream.version

@@ -27,8 +27,8 @@ type late struct {
 	silent atomic.Pointer[chan error] // if not nil: streams are not answered; gets one value for the begin of each, and one for its end
 }
 
-// newLate returns a late peer that a node takes for one of version 2. Streams are
-// echoed, behind a greeting.
+// newLate returns a late peer that a node takes for one of version 2. Streams
+// are echoed, behind a greeting.
 func newLate(t *testing.T) *late {
 	f := &late{
 		foreigner: newForeigner(t, ed25519Key(t, randomBytes(32))), n: start(t, p2p.Config{}, quic.Config{}),
@@ -92,8 +92,8 @@ func (f *late) never(t testing.TB, protocol string) {
 	}
 }
 
-// A peer that is said to speak version 2 and does not, as the introduction shows
-// before the first use of a stream: that is one of version 1 then.
+// A peer that is said to speak version 2 and does not, as the introduction
+// shows before the first use of a stream: that is one of version 1 then.
 func TestWrongHint(t *testing.T) {
 	t.Parallel()
 	for name, use := range map[string]func(t *testing.T, s *p2p.Stream){
@@ -203,8 +203,8 @@ func exchangeRest(t testing.TB, s *p2p.Stream, want string) {
 	require.NoError(t, s.Close())
 }
 
-// Where bytes of the application were sent already, the stream fails, nothing of it
-// is sent again, and the error says what to do. That is learned for good.
+// If bytes of the application were sent already, the stream fails, nothing
+// of it is sent again, and the error says what to do. That is learned for good.
 func TestWrongHintTooLate(t *testing.T) {
 	t.Parallel()
 	f := newLate(t)
@@ -245,7 +245,8 @@ func TestWrongHintTooLate(t *testing.T) {
 	exchangeLate(t, s, "and again")
 }
 
-// A stream that is ended before it is decided what it is returns from its calls.
+// A stream that is ended before it is decided what it is returns from its
+// calls.
 func TestWrongHintUndecided(t *testing.T) {
 	t.Parallel()
 	f := newLate(t)

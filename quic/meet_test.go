@@ -38,8 +38,8 @@ func TestStreamToAnAvailableAncestor(t *testing.T) {
 	require.NoError(t, s.Swarm.Close()) // or each node would part from it
 }
 
-// A manual peer is announced once the introduction is over. What it sends before
-// waits, and is not lost.
+// A manual peer is announced once the introduction is over. Streams that it
+// opens before wait, and are not lost.
 func TestManualPeerIsIntroducedFirst(t *testing.T) {
 	t.Parallel()
 	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})

@@ -14,8 +14,8 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// A connection with a version 1 peer is not closed for being idle, whoever dialed
-// it: connections with others that began later are.
+// A connection with a version 1 peer is not closed for being idle, whoever
+// dialed it: connections with others that began later are.
 func TestAncestorIsNeverIdle(t *testing.T) {
 	t.Parallel()
 	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{IdleTimeout: 100 * time.Millisecond})
@@ -45,8 +45,8 @@ func TestAncestorIsNeverIdle(t *testing.T) {
 }
 
 // A node that shuts down keeps connections with version 1 peers for 1.5 s after
-// discoveries have ended, and refuses streams; other connections end at once. That
-// is in time also if no time is left.
+// discoveries have ended, and refuses streams; other connections end at once.
+// That is in time also if no time is left.
 func TestPartingFromAnAncestor(t *testing.T) {
 	t.Parallel()
 	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})

@@ -25,8 +25,9 @@ type Config struct {
 	// ManualPeers are addresses that the user gave; see [Listener.SetManualPeers]. Start fails if one is not valid.
 	ManualPeers []string
 
-	// IdleTimeout closes a connection that no application stream uses. If zero, 60 s is used. If negative, connections
-	// stay open until a peer goes.
+	// IdleTimeout closes a connection that no application stream uses, unless
+	// the peer speaks version 1, which could not come back. If zero, 60 s is
+	// used. If negative, connections stay open until a peer goes.
 	IdleTimeout time.Duration
 
 	// DialTimeout limits how long one candidate may take. If zero, 5 s is used.

@@ -248,7 +248,8 @@ func unregistersBesideLingering(t *testing.T) time.Duration {
 // firstFrame is how long an ancestor's stream may take.
 const firstFrame = 5 * time.Second
 
-// To end a stream that the peer has stopped reading is no loss of the connection.
+// To end a stream that the peer has stopped reading is no loss of the
+// connection.
 func TestEndOfAStreamThatIsNotRead(t *testing.T) {
 	t.Parallel()
 	n := start(t, p2p.Config{}, quic.Config{})

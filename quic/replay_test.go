@@ -18,8 +18,8 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// What a node of the first implementation and another one said to each other, as it
-// was recorded. The tests of this file replay one side of it against a node.
+// A recorded is a talk between a node of the first implementation and another
+// one. The tests of this file replay one side of it against a node.
 type recorded struct {
 	Identities map[string]struct {
 		Seed   string `json:"seed"`
@@ -57,8 +57,8 @@ func (r recorded) identity(t testing.TB, who string) (seed, public []byte) {
 	return unhex(t, r.Identities[who].Seed), unhex(t, r.Identities[who].Remote)
 }
 
-// hello returns what the Rust node says as the opener in mode 0: with the map of
-// mode 1, which the recording does not repeat.
+// hello returns what the Rust node says as the opener in mode 0: with the map
+// of mode 1, which the recording does not repeat.
 func (r recorded) hello(t testing.TB) []byte {
 	return append([]byte{0}, r.Mode1.step(t, 2, ">")...)
 }
@@ -108,8 +108,8 @@ func (r recorded) selects(t testing.TB, f *foreigner, to *node) network.Stream {
 	return s
 }
 
-// answers answers selections as the Rust node does, and has serve talk on streams
-// of version 1.
+// answers answers selections as the Rust node does, and has serve talk on
+// streams of version 1.
 func (r recorded) answers(t testing.TB, f *foreigner, serve func(s network.Stream) error) {
 	header, token := r.Select.step(t, 0, ">"), r.Select.step(t, 2, ">")
 	unknown := r.Unknown.step(t, 0, ">")
@@ -169,7 +169,8 @@ func TestReplayRustOpens(t *testing.T) {
 	require.Equal(t, "PONG", string(got))
 }
 
-// The Rust node answers: to a stream, and to the question for this protocol's own.
+// The Rust node answers: to a stream, and to the question for this protocol's
+// own.
 func TestReplayRustAnswers(t *testing.T) {
 	t.Parallel()
 	r := readRecorded(t)
@@ -265,8 +266,8 @@ func TestReplayInTheRustNodesPlace(t *testing.T) {
 }
 
 // The Rust node refuses metadata of more than 1000 bytes, another identity, and
-// unknown modes, by the end of the stream: it is sent none of these. A node refuses
-// the latter two, and accepts 8 KiB.
+// unknown modes, by the end of the stream: it is sent none of these. A node
+// refuses the latter two, and accepts 8 KiB.
 func TestReplayRefusals(t *testing.T) {
 	t.Parallel()
 	r := readRecorded(t)

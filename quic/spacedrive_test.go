@@ -20,7 +20,7 @@ import (
 
 // A spacedrive is a foreigner that behaves as the first implementation's node:
 // its queue for inbound streams has length 0, each takes it a few milliseconds,
-// and streams that come meanwhile are dropped. What it accepts it echoes.
+// and streams that come meanwhile are dropped. It echoes the others.
 type spacedrive struct {
 	*foreigner
 	metadata v1.Metadata
@@ -204,8 +204,9 @@ func TestAncestorRefuses(t *testing.T) {
 	require.Len(t, f.asked, 1)
 }
 
-// A version 1 node with more libraries and entries than this protocol knows is a
-// peer all the same: each side's streams arrive, with the same entries each time.
+// A version 1 node with more libraries and entries than this protocol knows is
+// a peer all the same: each side's streams arrive, with the same entries each
+// time.
 func TestAncestorOverLimits(t *testing.T) {
 	t.Parallel()
 	theirs := v1.Metadata{"name": "rust", "os": "Linux", "bad\x01": "key"}

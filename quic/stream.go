@@ -56,9 +56,9 @@ func newStream(c *conn, s *quicgo.Stream, version int, rest []byte) *stream {
 	return st
 }
 
-// newLazyStream wraps a stream to a peer that is known or said to speak version 2,
-// without waiting for the answer. If the peer does not speak it after all, reads
-// fail with errWrongVersion.
+// newLazyStream wraps a stream to a peer that is known or said to speak version
+// 2, without waiting for the answer. If the peer does not speak it after all,
+// reads fail with errWrongVersion.
 func newLazyStream(c *conn, s *quicgo.Stream) *stream {
 	st := &stream{Stream: s, conn: c, version: 2, answer: newSelection(s)}
 	st.Served() // what this node opens is of use to it
@@ -184,7 +184,7 @@ func (c *conn) exporter(label string) (value [32]byte, ok bool) {
 	return [32]byte(b), true
 }
 
-// errWrongVersion says what to do about a stream on which bytes of the application
-// were sent in vain.
+// errWrongVersion says what to do about a stream on which bytes of the
+// application were sent in vain.
 var errWrongVersion = fmt.Errorf("%w %s that was announced for it: what was written is lost, and a new stream will speak %s",
 	errNotSupported, protocolStream, protocolAncestor)

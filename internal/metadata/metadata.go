@@ -21,9 +21,9 @@ func NodeFields() []string {
 
 // Cut returns the entries that [p2p.ValidateMetadata] allows, and calls leftOut
 // for each of the others with the rule that it breaks. If there are more than a
-// node may have, the same ones stay each time: the node's own fields first, then
-// the others in the order of their keys, each if it still fits. It returns a new
-// map and leaves entries alone.
+// node may have, the same ones stay each time: the node's own fields first,
+// then the others in the order of their keys, each if it still fits. It returns
+// a new map and leaves entries alone.
 func Cut(entries map[string]string, leftOut func(key string, err error)) map[string]string {
 	fields := NodeFields()
 	rest := slices.DeleteFunc(slices.Sorted(maps.Keys(entries)), func(key string) bool {

@@ -27,7 +27,8 @@ func cut(entries map[string]string) (kept map[string]string, left []string) {
 	return kept, left
 }
 
-// Beyond each limit, one entry goes and all others stay, the same ones each time.
+// Beyond each limit, one entry goes and all others stay, the same ones each
+// time.
 func TestLimits(t *testing.T) {
 	node := map[string]string{"name": "n", "version": "1", "os": "Linux"}
 	with := func(n int, key func(int) string, value string) map[string]string {
