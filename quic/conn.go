@@ -29,9 +29,9 @@ type conn struct {
 	usable   bool    // for streams of ours: the node knows of it; under endpoint.mu
 	charge   *charge // nil in tests
 
-	streams  atomic.Int32              // application streams that are open
-	serving  atomic.Int32              // those of the peer that a handler serves
-	used     atomic.Pointer[time.Time] // when the last stream that counts has ended; nil if none has
+	streams  atomic.Int32 // application streams that are open
+	serving  atomic.Int32 // those of the peer that a handler serves
+	used     atomic.Int64 // how long after opened the last stream that counts has ended
 	refusals refusals
 	received atomic.Uint64 // packets, when a sign of life was asked for
 	unnamed  chan struct{} // places of the peer's streams that have not said what they are for
@@ -135,7 +135,7 @@ func (c *conn) streamEnded(served bool) {
 	defer c.mu.Unlock()
 	c.lastStream = time.Now()
 	if served || !c.stranger() {
-		c.used.Store(&c.lastStream)
+		c.used.Store(int64(c.lastStream.Sub(c.opened)))
 	}
 	c.streams.Add(-1)
 }
@@ -240,12 +240,14 @@ func (c *conn) ask() (version int, err error) {
 	return 2, nil
 }
 
-// serve handles a stream that the peer has opened. It calls selected once that has
-// said what it is for.
-func (c *conn) serve(s *quicgo.Stream, selected func()) {
+// serve handles a stream that the peer has opened. If it is counted, it has a place
+// until it has said what it is for.
+func (c *conn) serve(s *quicgo.Stream, counted bool) {
 	s.SetDeadline(time.Now().Add(firstFrame))
 	protocol, rest, err := acceptProtocol(s, protocolStream, protocolMeta, protocolAncestor)
-	selected()
+	if counted {
+		c.givePlace()
+	}
 	if err != nil {
 		code := network.StreamProtocolNegotiationFailed
 		if errors.Is(err, os.ErrDeadlineExceeded) {

@@ -144,20 +144,21 @@ func (e *endpoint) disconnected(c *conn) {
 // gone.
 func (e *endpoint) serve(c *conn) {
 	for {
-		done := c.awaitOpening()
+		counted := c.awaitPlace()
 		s, err := c.quic.AcceptStream(context.Background())
-		if err != nil {
-			done()
-			break
-		}
-		if !e.hold() {
-			done()
+		if err != nil || !e.hold() {
+			if counted {
+				c.givePlace()
+			}
+			if err != nil {
+				break
+			}
 			reset(s, network.StreamShutdown)
 			continue
 		}
 		go func() {
 			defer e.tasks.Done()
-			c.serve(s, done)
+			c.serve(s, counted)
 		}()
 	}
 	c.Close() // for go-libp2p's books
@@ -165,32 +166,39 @@ func (e *endpoint) serve(c *conn) {
 	e.disconnected(c)
 }
 
-// awaitOpening waits for a place for another stream that is to say what it is for.
-// Done gives it back.
-func (c *conn) awaitOpening() (done func()) {
+// awaitPlace waits until another stream of the peer may be accepted, which takes a
+// place until it has said what it is for: it reports whether one was taken. Only
+// strangers wait.
+func (c *conn) awaitPlace() bool {
 	if !c.stranger() {
-		return func() {}
+		return false
 	}
 	if wait := c.refusals.wait(); wait > 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
 		select {
-		case <-time.After(wait):
+		case <-timer.C:
 		case <-c.quic.Context().Done():
 		}
 	}
-	for i, places := range []chan struct{}{c.unnamed, c.endpoint.unnamed} {
-		select {
-		case places <- struct{}{}:
-		case <-c.quic.Context().Done():
-			if i > 0 {
-				<-c.unnamed
-			}
-			return func() {}
-		}
+	select {
+	case c.unnamed <- struct{}{}:
+	case <-c.quic.Context().Done():
+		return false
 	}
-	return sync.OnceFunc(func() {
+	select {
+	case c.endpoint.unnamed <- struct{}{}:
+	case <-c.quic.Context().Done():
 		<-c.unnamed
-		<-c.endpoint.unnamed
-	})
+		return false
+	}
+	return true
+}
+
+// givePlace gives back what awaitPlace took.
+func (c *conn) givePlace() {
+	<-c.endpoint.unnamed
+	<-c.unnamed
 }
 
 // best returns the connection for new streams with a peer, or nil: direct before

@@ -29,7 +29,7 @@ func TestDebugLog(t *testing.T) {
 	a.Revoke(b.Identity())
 	until(t, a, func() bool { return !peer.Connected() })
 	require.Eventually(t, func() bool {
-		return regexp.MustCompile(`msg=disconnected .*peer=`+regexp.QuoteMeta(b.Identity().String())+`.*cause=.*closed`).MatchString(log.String())
+		return regexp.MustCompile(`msg=disconnected .*peer=` + regexp.QuoteMeta(b.Identity().String()) + `.*cause=.*closed`).MatchString(log.String())
 	}, patience, 10e6, "%s", &log)
 	for _, line := range []string{
 		`level=DEBUG msg=listening hook=quic port=\d+`,

@@ -87,10 +87,7 @@ func (c *conn) lastUse() time.Time {
 	if c.inUse() {
 		return time.Now()
 	}
-	if at := c.used.Load(); at != nil {
-		return *at
-	}
-	return c.opened
+	return c.opened.Add(time.Duration(c.used.Load()))
 }
 
 // inUse reports whether streams are open that count: for a stranger, those that are
