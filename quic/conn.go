@@ -32,6 +32,7 @@ type conn struct {
 	streams  atomic.Int32 // application streams that are open
 	serving  atomic.Int32 // those of the peer that a handler serves
 	used     atomic.Int64 // how long after opened the last stream that counts has ended
+	greeted  atomic.Bool  // the peer is no stranger, as this connection knows
 	refusals refusals
 	received atomic.Uint64 // packets, when a sign of life was asked for
 	unnamed  chan struct{} // places of the peer's streams that have not said what they are for
@@ -188,7 +189,9 @@ func (c *conn) retire() {
 	c.mu.Unlock()
 	if due {
 		c.close(network.ConnGarbageCollected)
+		return
 	}
+	c.greet()
 }
 
 // introduce opens the metadata stream, which tells which protocol version the peer speaks, and then the metadata.
@@ -262,6 +265,7 @@ func (c *conn) serve(s *quicgo.Stream, counted bool) {
 		c.readMetadata(s, rest)
 		return
 	}
+	c.greet()
 	if !c.streamBegins() {
 		reset(s, network.StreamErrorCode(p2p.ErrShuttingDown))
 		return

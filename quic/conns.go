@@ -60,12 +60,19 @@ func (e *endpoint) connected(tc tpt.CapableConn, path p2p.Path) (*conn, error) {
 	return c, nil
 }
 
-// acquainted notes that the peer is no stranger.
-func (c *conn) acquainted() {
-	c.endpoint.circle.saw(c.path.Remote.Addr())
+// greet notes, once, that the peer is no stranger, or is none any more: it is told
+// more, and takes its memory from another budget.
+func (c *conn) greet() {
+	if c.greeted.Load() || c.stranger() || c.greeted.Swap(true) {
+		return
+	}
+	if !c.endpoint.scope.Stranger(c.id) { // and not only dialed
+		c.endpoint.circle.saw(c.path.Remote.Addr())
+	}
 	if c.charge != nil {
 		c.charge.member.Store(true)
 	}
+	c.tellMetadata(false)
 }
 
 // add puts a connection on record, if there is a place for it.
@@ -100,9 +107,7 @@ func (e *endpoint) report(c *conn) error {
 	if err := e.admitted(c); err != nil {
 		return err
 	}
-	if !c.stranger() {
-		c.acquainted()
-	}
+	c.greet()
 	e.log.Debug("connected", "peer", c.id, "remote", c.path.Remote, "kind", c.path.Kind, "dialed", c.path.Dialed)
 	c.begin()
 	return nil

@@ -149,6 +149,7 @@ func lendNone(network string, _ *net.UDPAddr) (net.PacketConn, error) {
 
 // close ends all connections, with the reason, and then everything else.
 func (e *endpoint) close() {
+	e.cancel()
 	e.mu.Lock()
 	e.closing = true
 	all := make([]*conn, 0, len(e.conns))
@@ -171,7 +172,6 @@ func (e *endpoint) close() {
 		})
 	}
 	closing.Wait()
-	e.cancel()
 	e.inbound.Close()
 	e.tasks.Wait()
 	e.release()

@@ -193,3 +193,27 @@ func TestForeignKeys(t *testing.T) {
 	require.Eventually(t, func() bool { return n.manual(t).State == quic.ManualFailed }, patience, time.Millisecond)
 	require.ErrorContains(t, n.manual(t).Err, "Ed25519")
 }
+
+// A stranger is told nothing where no discovery announces the node; once it is
+// tracked, everything.
+func TestStrangerThatBecomesKnown(t *testing.T) {
+	t.Parallel()
+	n := startExactly(t, p2p.Config{Name: "n", Handler: p2p.HandlerFunc(echo)}, quic.Config{})
+	other := startExactly(t, p2p.Config{Name: "other"}, quic.Config{})
+	peer := other.knows(t, n)
+	open := func() {
+		t.Helper()
+		s, err := peer.NewStream(within(t))
+		require.NoError(t, err)
+		exchange(t, s, "hello")
+	}
+	open()
+	metadata, err := peer.WaitMetadata(within(t))
+	require.NoError(t, err)
+	require.Empty(t, metadata)
+	// The peer that it dialed is told everything.
+	until(t, n, func() bool { p, ok := n.Peer(other.Identity()); return ok && p.Verified() && p.Name() == "other" })
+	n.scope.Track(other.Identity())
+	open()
+	until(t, other, func() bool { return peer.Name() == "n" })
+}
