@@ -30,7 +30,7 @@ var localhost = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 // startNode starts a node and returns it with its port.
 func startNode(t *testing.T, app, name string, hooks ...p2p.Hook) (*p2p.P2P, uint16) {
 	t.Helper()
-	listener := quic.New(quic.Config{})
+	listener := quic.New(quic.Config{TellStrangers: quic.Everything})
 	n, err := p2p.Start(t.Context(), p2p.Config{App: app, Name: name, Hooks: append([]p2p.Hook{listener}, hooks...)})
 	require.NoError(t, err)
 	t.Cleanup(func() {
@@ -138,7 +138,7 @@ func TestCandidates(t *testing.T) {
 
 // A node that lets nobody in is a node, and says so.
 func TestClosedNode(t *testing.T) {
-	listener := quic.New(quic.Config{})
+	listener := quic.New(quic.Config{TellStrangers: quic.Everything})
 	n, err := p2p.Start(t.Context(), p2p.Config{App: "test", Hooks: []p2p.Hook{listener}, Allow: func(context.Context, p2p.Request) error {
 		return errors.New("strangers are not welcome")
 	}})

@@ -24,7 +24,7 @@ func TestNode(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), netlab.Patience)
 	defer cancel()
 	discovery := mdns.New(mdns.Config{Interfaces: interfaces})
-	n, err := p2p.Start(ctx, p2p.Config{App: "Test", Name: hostile, Hooks: []p2p.Hook{quic.New(quic.Config{}), discovery}})
+	n, err := p2p.Start(ctx, p2p.Config{App: "Test", Name: hostile, Hooks: []p2p.Hook{quic.New(quic.Config{TellStrangers: quic.Everything}), discovery}})
 	require.NoError(t, err)
 	netlab.Handle(console, "legacy", func(any) (uint64, error) { return discovery.Stats().Received.Legacy.Packets, nil })
 	console.Tell("started", n.Identity().String())

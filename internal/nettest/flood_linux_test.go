@@ -137,6 +137,11 @@ func (s *scene) check(got service, share float64) {
 	if got.memory > memoryRoom {
 		s.t.Errorf("the node's memory grew by %d MiB", got.memory>>20)
 	}
+}
+
+// checkCost fails the test where that cost the node more than it may.
+func (s *scene) checkCost(got service) {
+	s.t.Helper()
 	if got.cpu > cpuShare {
 		s.t.Errorf("the node took %.2f of a processor", got.cpu)
 	}
@@ -190,6 +195,7 @@ func TestFloodOfStrangers(t *testing.T) {
 			t.Logf("heap %+d MiB, goroutines %d, then %d; %d lines logged", (int64(after.Heap)-int64(vital.Heap))>>20,
 				vital.Goroutines, after.Goroutines, after.LogLines-vital.LogLines)
 			s.check(got, promptShare)
+			s.checkCost(got)
 			require.True(t, f.enough(sent), "that was no attack: %+v", sent)
 			require.LessOrEqual(t, sent.Heard, 1024*sent.Handshakes, "strangers are told over and over what has not changed")
 			for _, p := range ask[[]peerInfo](s.victim, "peers") {

@@ -145,7 +145,8 @@ func TestSameKeyTwice(t *testing.T) {
 	time.Sleep(11 * time.Second) // to see that nothing happens: a name in conflict is tried again after 5 s
 	began := second.Await(time.Time{}, "starting").At
 	for _, e := range third.Events() {
-		require.True(t, e.At.Before(began), "%v: there is nothing new", e)
+		idle := e.Name == "disconnected" || e.Name == "modified" // strangers' connections end after 10 s
+		require.True(t, idle || e.At.Before(began), "%v: there is nothing new", e)
 	}
 	third.echoes(first)
 

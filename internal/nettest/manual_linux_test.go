@@ -32,7 +32,7 @@ func mentions(candidates []string, addr netip.Addr) bool {
 func TestManualAddress(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)
-	b := start(t, lab.Hosts[1], nodeConfig{Name: "b", QUIC: true, Port: quic.DefaultPort})
+	b := start(t, lab.Hosts[1], nodeConfig{Name: "b", QUIC: true, Port: quic.DefaultPort, Open: true})
 	for _, addr := range []netip.Addr{b.host.Addr4(), b.host.Addr6()} {
 		a := start(t, lab.Hosts[0], nodeConfig{Name: "a", QUIC: true})
 		require.Empty(t, ask[[]peerInfo](a, "peers"))

@@ -34,6 +34,7 @@ type nodeConfig struct {
 	Seed   []byte // of its identity; nil: a fresh one
 	MDNS   bool   // it has a discovery,
 	QUIC   bool   // and a listener,
+	Open   bool   // which tells strangers everything,
 	Port   uint16 // at this port, if not zero,
 	Manual []string
 
@@ -112,7 +113,11 @@ func TestNode(t *testing.T) {
 		return err
 	})
 	routes.HandleFunc("hold", p2p.Anyone, func(_ context.Context, s *p2p.Stream) error { return serveHeld(console, s) })
-	listener := quic.New(quic.Config{Port: cfg.Port, ManualPeers: cfg.Manual})
+	told := quic.AsAnnounced
+	if cfg.Open {
+		told = quic.Everything
+	}
+	listener := quic.New(quic.Config{Port: cfg.Port, ManualPeers: cfg.Manual, TellStrangers: told})
 	discovery := mdns.New(mdns.Config{Interfaces: cfg.Interfaces})
 	var hooks []p2p.Hook
 	if cfg.QUIC {
