@@ -10,5 +10,5 @@
 // strings; see docs/protocol.md. Everybody on the local network can read that, and can announce anything: what is
 // discovered is a hint where a peer might be, until a connection has proved who is there.
 //
-// [Scan] tells what is on the local network without a node; it needs package mdns/scan.
+// Package mdns/scan lists the nodes on the local network without running one.
 package mdns

@@ -3,11 +3,9 @@ package mdns_test
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/mdns"
-	_ "github.com/sdp2p/p2p/mdns/scan"
 	"github.com/sdp2p/p2p/quic"
 )
 
@@ -22,16 +20,5 @@ func Example() {
 	defer node.Shutdown(ctx)
 	for peer := range node.Available(ctx) {
 		fmt.Println(peer.Name(), "is at", peer.Info().Candidates)
-	}
-}
-
-// What is on the local network now, without a node.
-func ExampleScan() {
-	nodes, err := mdns.Scan(context.Background(), "demo", mdns.ScanConfig{Time: time.Second})
-	if err != nil {
-		panic(err)
-	}
-	for _, n := range nodes {
-		fmt.Println(n.Metadata["name"], n.Identity.Fingerprint(), n.Addrs)
 	}
 }

@@ -182,7 +182,7 @@ func TestDoctorUsage(t *testing.T) {
 	require.NoError(t, full.CloseWithError(syscall.ENOSPC))
 	var errs bytes.Buffer
 	args := []string{"doctor", "--interface", loopback(t), "--time=10ms", "--port", strconv.Itoa(int(freePort(t)))}
-	require.Equal(t, exitFailed, run(t.Context(), args, w, &errs))
+	require.Equal(t, exitFailed, newProgram(scanNothing).run(t.Context(), args, w, &errs))
 	require.Contains(t, errs.String(), syscall.ENOSPC.Error())
 }
 

@@ -23,14 +23,22 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+
+	"github.com/sdp2p/p2p/mdns/scan"
 )
 
-// A command is a file of its own, and a line here.
-var commands = []command{
-	{"id", "[--create] [--json] FILE", "shows the identity in a key file, or makes one", idHelp, id},
-	{"scan", "[--app sd] [--interface NAME] [--time 2s] [--json]", "lists the nodes on the local network", scanHelp, scan},
-	{"doctor", "[--app sd] [--port 7373] [--interface NAME] [--time 3s] [--json] [PEER|ADDRESS]",
-		"checks whether nodes on this host can be found and reached, or why a peer is not", doctorHelp, checkUp},
+// A program is the commands of sdp2p, in the order of the help.
+type program []command
+
+// newProgram returns the program that scans with s. A command is a file of its
+// own, and a line here.
+func newProgram(s scanner) program {
+	return program{
+		{"id", "[--create] [--json] FILE", "shows the identity in a key file, or makes one", idHelp, id},
+		{"scan", "[--app sd] [--interface NAME] [--time 2s] [--json]", "lists the nodes on the local network", scanHelp, s.setup},
+		{"doctor", "[--app sd] [--port 7373] [--interface NAME] [--time 3s] [--json] [PEER|ADDRESS]",
+			"checks whether nodes on this host can be found and reached, or why a peer is not", doctorHelp, checkUp},
+	}
 }
 
 type command struct {
@@ -50,22 +58,22 @@ const exitStatus = "Exit status: 0 done, even if nothing was found or the doctor
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(newProgram(scan.Scan).run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
 // run runs a command line and returns the exit status.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func (p program) run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
-		return usage(stderr, exitUsage)
+		return p.usage(stderr, exitUsage)
 	}
 	name, args := args[0], args[1:]
 	if name == "-h" || strings.TrimLeft(name, "-") == "help" {
 		if len(args) == 0 {
-			return usage(stdout, exitDone)
+			return p.usage(stdout, exitDone)
 		}
 		name, args = args[0], []string{"--help"}
 	}
-	for _, c := range commands {
+	for _, c := range p {
 		if c.name == name {
 			return c.run(ctx, args, stdout, stderr)
 		}
@@ -74,9 +82,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitUsage
 }
 
-func usage(w io.Writer, status int) int {
+func (p program) usage(w io.Writer, status int) int {
 	fmt.Fprint(w, "Sdp2p makes identities, and looks at the nodes of a local network.\n\n")
-	for _, c := range commands {
+	for _, c := range p {
 		fmt.Fprintf(w, "sdp2p %s %s\n        %s\n", c.name, c.synopsis, c.about)
 	}
 	fmt.Fprint(w, "\n\"sdp2p help COMMAND\" says more. ", exitStatus)

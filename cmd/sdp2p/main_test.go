@@ -21,7 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p/identity"
-	"github.com/sdp2p/p2p/mdns"
+	"github.com/sdp2p/p2p/mdns/scan"
 )
 
 const (
@@ -31,26 +31,34 @@ const (
 	hostile = "\x1b[2J\u009b31m\u202egnp.\u2066\r\n\tx\x00\x7f\u200b\v\U000e0041"
 )
 
-// TestMain lets the test binary be the program, for the tests that run it among hosts. Those in this process ask nobody.
+// TestMain lets the test binary be the program, for the tests that run it among
+// hosts.
 func TestMain(m *testing.M) {
 	if os.Getenv(programEnv) != "" {
 		main()
 		return
 	}
-	mdns.RegisterScanner(func(context.Context, string, *net.Interface, time.Duration) ([]mdns.Answer, error) {
-		return nil, errors.New("tests send nothing")
-	})
 	os.Exit(m.Run())
 }
 
-// sdp2p runs a command line.
+// sdp2p runs a command line that scans nothing.
 func sdp2p(ctx context.Context, args ...string) (status int, stdout, stderr string) {
+	return scanning(ctx, scanNothing, args...)
+}
+
+// scanNothing is a scanner for commands that need none.
+func scanNothing(context.Context, string, scan.Config) ([]scan.Node, error) {
+	return nil, errors.New("tests send nothing")
+}
+
+// scanning runs a command line whose scan is s.
+func scanning(ctx context.Context, s scanner, args ...string) (status int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	status = run(ctx, args, &out, &errs)
+	status = newProgram(s).run(ctx, args, &out, &errs)
 	return status, out.String(), errs.String()
 }
 
-// loopback returns the name of an interface that every host has, for scans that ask nobody.
+// loopback returns the name of an interface that every host has.
 func loopback(t *testing.T) string {
 	all, err := net.Interfaces()
 	require.NoError(t, err)
@@ -63,38 +71,37 @@ func loopback(t *testing.T) string {
 	return ""
 }
 
-// scanned runs a scan for "test" that hears these answers, asks again, and is interrupted then.
-func scanned(t *testing.T, args []string, answers ...mdns.Answer) (stdout, stderr string) {
+// scanned runs a scan for "test" that is interrupted when it has found these
+// nodes.
+func scanned(t *testing.T, args []string, found ...scan.Node) (stdout, stderr string) {
 	t.Helper()
 	ctx, interrupt := context.WithCancel(t.Context())
-	asked := false
-	mdns.RegisterScanner(func(ctx context.Context, service string, _ *net.Interface, _ time.Duration) ([]mdns.Answer, error) {
-		if service != "_test._udp" {
-			return nil, fmt.Errorf("asked for %q", service)
-		}
-		if !asked {
-			asked = true
-			return answers, nil
+	defer interrupt()
+	s := func(ctx context.Context, app string, cfg scan.Config) ([]scan.Node, error) {
+		if app != "test" || cfg.Interface != "radio" || cfg.Time != time.Hour {
+			return nil, fmt.Errorf("scanned for %q with %+v", app, cfg)
 		}
 		interrupt()
-		return nil, ctx.Err()
-	})
-	status, stdout, stderr := sdp2p(ctx, append([]string{"scan", "--app", "test", "--interface", loopback(t), "--time", "1h"}, args...)...)
+		<-ctx.Done()
+		return found, nil
+	}
+	status, stdout, stderr := scanning(ctx, s, append([]string{"scan", "--app", "test", "--interface", "radio", "--time", "1h"}, args...)...)
 	require.Equal(t, exitDone, status, stderr)
 	return stdout, stderr
 }
 
-func strangers() []mdns.Answer {
+func strangers(t *testing.T) []scan.Node {
 	now := time.Now().In(time.FixedZone("somewhere", 3600))
-	return []mdns.Answer{
-		{Instance: "O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik", Heard: now, TXT: []string{"name=Zoë's 日本"}, Addrs: []netip.AddrPort{
-			netip.MustParseAddrPort("[fe80::1%eth0]:7373"), netip.MustParseAddrPort("10.0.0.1:7373"),
+	zoe, err := identity.Parse("O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik")
+	require.NoError(t, err)
+	return []scan.Node{
+		{Identity: zoe, Heard: now, Metadata: map[string]string{"name": "Zoë's 日本"}, Addrs: []netip.AddrPort{
+			netip.MustParseAddrPort("10.0.0.1:7373"), netip.MustParseAddrPort("[fe80::1%eth0]:7373"),
 		}},
-		{Instance: identity.New().Remote().String(), Heard: now.Add(-1200 * time.Millisecond), TXT: []string{
-			"name=" + hostile + strings.Repeat("long", 40), library + "=" + hostile, "key=" + hostile + " <&>", "sdp2p=2",
+		{Identity: identity.New().Remote(), Heard: now.Add(-1200 * time.Millisecond), Metadata: map[string]string{
+			"name": hostile + strings.Repeat("long", 40), library: hostile, "key": hostile + " <&>",
 		}, Addrs: []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::1]:1")}},
-		{Instance: identity.New().Remote().String(), Heard: now},
-		{Instance: hostile, Heard: now},
+		{Identity: identity.New().Remote(), Heard: now, Metadata: map[string]string{}},
 	}
 }
 
@@ -107,7 +114,7 @@ func requirePlain(t *testing.T, out string) {
 }
 
 func TestTable(t *testing.T) {
-	stdout, stderr := scanned(t, nil, strangers()...)
+	stdout, stderr := scanned(t, nil, strangers(t)...)
 	require.Empty(t, stderr)
 	requirePlain(t, stdout)
 	lines := strings.Split(strings.TrimSuffix(stdout, "\n"), "\n")
@@ -134,7 +141,7 @@ func TestJSON(t *testing.T) {
 	require.Equal(t, "[]\n", stdout)
 	require.Empty(t, stderr)
 
-	answers := strangers()
+	answers := strangers(t)
 	stdout, stderr = scanned(t, []string{"-json"}, answers...)
 	require.Empty(t, stderr)
 	requirePlain(t, stdout)
@@ -151,13 +158,11 @@ func TestJSON(t *testing.T) {
 
 	var nodes []node
 	require.NoError(t, json.Unmarshal([]byte(stdout), &nodes))
-	found := map[string]node{}
 	for i, n := range nodes {
-		found[n.Identity.String()] = n
+		require.Equal(t, answers[i].Identity, n.Identity, "the order is that of the scan")
 		require.Equal(t, n.Identity.Fingerprint(), n.Fingerprint)
-		require.True(t, i == 0 || nodes[i-1].Identity.String() < n.Identity.String())
 	}
-	zoe, bad, silent := found[answers[0].Instance], found[answers[1].Instance], found[answers[2].Instance]
+	zoe, bad, bare := nodes[0], nodes[1], nodes[2]
 	require.Equal(t, "Zoë's 日本", zoe.Name)
 	require.Equal(t, "[10.0.0.1:7373 [fe80::1%eth0]:7373]", fmt.Sprint(zoe.Addresses))
 	require.True(t, zoe.Heard.Equal(answers[0].Heard))
@@ -165,8 +170,8 @@ func TestJSON(t *testing.T) {
 	require.Equal(t, hostile+strings.Repeat("long", 40), bad.Name)
 	require.Equal(t, map[string]string{library: hostile}, bad.Libraries)
 	require.Equal(t, map[string]string{"name": bad.Name, library: hostile, "key": hostile + " <&>"}, bad.Metadata)
-	require.Equal(t, node{Identity: silent.Identity, Fingerprint: silent.Fingerprint, Heard: silent.Heard,
-		Addresses: []netip.AddrPort{}, Libraries: map[string]string{}, Metadata: map[string]string{}}, silent)
+	require.Equal(t, node{Identity: bare.Identity, Fingerprint: bare.Fingerprint, Heard: bare.Heard,
+		Addresses: []netip.AddrPort{}, Libraries: map[string]string{}, Metadata: map[string]string{}}, bare)
 }
 
 func TestUsage(t *testing.T) {
@@ -179,7 +184,7 @@ func TestUsage(t *testing.T) {
 		status, stdout, stderr = sdp2p(t.Context(), help)
 		require.Equal(t, exitDone, status)
 		require.Empty(t, stderr)
-		for _, c := range commands {
+		for _, c := range newProgram(scanNothing) {
 			require.Contains(t, stdout, "sdp2p "+c.name+" "+c.synopsis)
 		}
 		require.Contains(t, stdout, exitStatus)
@@ -211,40 +216,32 @@ func TestUsage(t *testing.T) {
 }
 
 func TestFailures(t *testing.T) {
-	status, stdout, stderr := sdp2p(t.Context(), "scan", "--interface", "no such interface")
+	status, stdout, stderr := scanning(t.Context(), scan.Scan, "scan", "--interface", "no such interface")
 	require.Equal(t, exitFailed, status)
 	require.Empty(t, stdout)
 	require.Contains(t, stderr, `sdp2p scan: mdns: interface "no such interface": `)
 	require.Contains(t, stderr, " "+loopback(t), "the choice")
 
-	mdns.RegisterScanner(func(context.Context, string, *net.Interface, time.Duration) ([]mdns.Answer, error) {
-		return nil, syscall.EPERM
-	})
-	status, stdout, stderr = sdp2p(t.Context(), "scan", "--json", "--interface", loopback(t))
+	refused := func(context.Context, string, scan.Config) ([]scan.Node, error) { return nil, syscall.EPERM }
+	status, stdout, stderr = scanning(t.Context(), refused, "scan", "--json")
 	require.Equal(t, exitFailed, status)
 	require.Empty(t, stdout)
 	require.Contains(t, stderr, syscall.EPERM.Error())
 
-	worked := false
-	mdns.RegisterScanner(func(_ context.Context, _ string, _ *net.Interface, wait time.Duration) ([]mdns.Answer, error) {
-		require.LessOrEqual(t, wait, time.Second)
-		if worked {
-			return nil, syscall.EPERM
-		}
-		worked = true
-		return strangers(), nil
-	})
-	status, stdout, stderr = sdp2p(t.Context(), "scan", "--interface", loopback(t), "--time", "100ms")
+	partly := func(_ context.Context, _ string, cfg scan.Config) ([]scan.Node, error) {
+		cfg.Warn(syscall.EPERM)
+		return strangers(t), nil
+	}
+	status, stdout, stderr = scanning(t.Context(), partly, "scan")
 	require.Equal(t, exitDone, status)
 	require.Contains(t, stdout, "O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik")
-	require.Contains(t, stderr, "not all was scanned")
+	require.Contains(t, stderr, "not all was scanned: "+syscall.EPERM.Error())
 
 	for _, args := range [][]string{nil, {"--json"}} { // the disk is full
-		worked = false
 		full, w := io.Pipe()
 		require.NoError(t, full.CloseWithError(syscall.ENOSPC))
 		var errs bytes.Buffer
-		require.Equal(t, exitFailed, run(t.Context(), append([]string{"scan", "-interface", loopback(t), "-time=100ms"}, args...), w, &errs))
+		require.Equal(t, exitFailed, newProgram(partly).run(t.Context(), append([]string{"scan"}, args...), w, &errs))
 		require.Contains(t, errs.String(), syscall.ENOSPC.Error())
 	}
 }

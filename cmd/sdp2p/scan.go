@@ -17,8 +17,7 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
-	"github.com/sdp2p/p2p/mdns"
-	_ "github.com/sdp2p/p2p/mdns/scan"
+	"github.com/sdp2p/p2p/mdns/scan"
 )
 
 const scanHelp = `Nothing of what the nodes say is verified. Ctrl-C ends a scan early; what was found by then is printed. The table has
@@ -45,7 +44,12 @@ type node struct {
 	Heard       time.Time               `json:"heard"`
 }
 
-func scan(flags *flag.FlagSet) action {
+// A scanner lists the nodes of an app on the local network, as [scan.Scan]
+// does.
+type scanner func(ctx context.Context, app string, cfg scan.Config) ([]scan.Node, error)
+
+// setup makes the command.
+func (s scanner) setup(flags *flag.FlagSet) action {
 	app := flags.String("app", "sd", "whose nodes: the name of an `app`")
 	on := flags.String("interface", "", "the `name` of the network interface to ask on, instead of all but loopback and point-to-point ones")
 	wait := flags.Duration("time", 2*time.Second, "how long to wait for answers, such as 500ms")
@@ -60,7 +64,7 @@ func scan(flags *flag.FlagSet) action {
 			return usageError{fmt.Errorf("--time %v: more than nothing is required", *wait)}
 		}
 		warn := func(err error) { fmt.Fprintf(stderr, "sdp2p scan: not all was scanned: %v\n", err) }
-		found, err := mdns.Scan(ctx, *app, mdns.ScanConfig{Interface: *on, Time: *wait, Warn: warn})
+		found, err := s(ctx, *app, scan.Config{Interface: *on, Time: *wait, Warn: warn})
 		if err != nil {
 			names := ""
 			all, _ := net.Interfaces() // a hint, no more
@@ -70,8 +74,8 @@ func scan(flags *flag.FlagSet) action {
 			return fmt.Errorf("%w\n--interface chooses one that works; there are:%s", err, names)
 		}
 		nodes := make([]node, len(found)) // not nil: that would be null in JSON
-		for i, s := range found {
-			nodes[i] = describe(s)
+		for i, n := range found {
+			nodes[i] = describe(n)
 		}
 		switch {
 		case *asJSON:
@@ -84,10 +88,10 @@ func scan(flags *flag.FlagSet) action {
 	}
 }
 
-func describe(s mdns.Scanned) node {
+func describe(n scan.Node) node {
 	return node{
-		Identity: s.Identity, Fingerprint: s.Identity.Fingerprint(), Name: p2p.ParseNodeMetadata(s.Metadata).Name,
-		Addresses: append([]netip.AddrPort{}, s.Addrs...), Libraries: p2p.Libraries(s.Metadata), Metadata: s.Metadata, Heard: s.Heard.UTC(),
+		Identity: n.Identity, Fingerprint: n.Identity.Fingerprint(), Name: p2p.ParseNodeMetadata(n.Metadata).Name,
+		Addresses: append([]netip.AddrPort{}, n.Addrs...), Libraries: p2p.Libraries(n.Metadata), Metadata: n.Metadata, Heard: n.Heard.UTC(),
 	}
 }
 

@@ -28,7 +28,7 @@ allow . identity proto internal/turn
 allow identity
 allow proto
 allow mdns p2p identity proto internal/dnssd internal/metadata
-allow mdns/scan mdns internal/dns
+allow mdns/scan p2p identity internal/dns internal/metadata
 allow quic p2p identity proto internal/backoff internal/metadata internal/v1
 allow tunnel identity internal/turn
 allow block identity proto
@@ -52,6 +52,12 @@ for heavy in libp2p quic-go miekg hashicorp; do
 		complain "the core depends on $heavy"
 	fi
 done
+# Only a program that scans links a client that knows every type of DNS record.
+for heavy in miekg hashicorp; do
+	if $GO list -deps ./mdns | grep -q "/$heavy/"; then
+		complain "mdns depends on $heavy"
+	fi
+done
 # go-libp2p is composed by hand: its root package and config bring in all of its transports.
 for banned in '^github.com/libp2p/go-libp2p$' '^github.com/libp2p/go-libp2p/config$' '^github.com/pion/' webtransport-go websocket '^go.uber.org/fx'; do
 	if $GO list -deps ./... | grep -E "$banned"; then
@@ -59,7 +65,7 @@ for banned in '^github.com/libp2p/go-libp2p$' '^github.com/libp2p/go-libp2p/conf
 	fi
 done
 # The transport stays replaceable: no type of it in an exported signature.
-for room in . quic mdns p2ptest; do
+for room in . quic mdns mdns/scan p2ptest; do
 	if $GO doc -all "./$room" | grep -E 'peer\.ID|Multiaddr|network\.(Conn|Stream|Network)|\*?swarm\.|dns\.(Msg|RR)|quicgo\.'; then
 		complain "$room exports a type of a networking library"
 	fi

@@ -1,7 +1,8 @@
 // Package metadata cuts the metadata that others claim to the limits of this
-// protocol. The rules are younger than the first implementation, whose nodes
-// may break them, and anybody can announce anything: neither is a reason to
-// refuse a peer, or to hide it.
+// protocol, and translates metadata to and from TXT records. The rules are
+// younger than the first implementation, whose nodes may break them, and
+// anybody can announce anything: neither is a reason to refuse a peer, or to
+// hide it.
 package metadata
 
 import (

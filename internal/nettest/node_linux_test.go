@@ -22,7 +22,7 @@ import (
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/netlab"
 	"github.com/sdp2p/p2p/mdns"
-	_ "github.com/sdp2p/p2p/mdns/scan"
+	"github.com/sdp2p/p2p/mdns/scan"
 	"github.com/sdp2p/p2p/quic"
 )
 
@@ -190,7 +190,7 @@ func TestNode(t *testing.T) {
 		return none{}, node.UpdateMetadata(func(m map[string]string) { maps.Copy(m, set) })
 	})
 	netlab.Handle(console, "scan", func(a scanArgs) (all []scanned, err error) {
-		found, err := mdns.Scan(within(10*time.Second), app, mdns.ScanConfig{Interface: a.Interface, Time: time.Second})
+		found, err := scan.Scan(within(10*time.Second), app, scan.Config{Interface: a.Interface, Time: time.Second})
 		for _, f := range found {
 			s := scanned{Identity: f.Identity.String(), Metadata: f.Metadata}
 			for _, addr := range f.Addrs {

@@ -1,103 +1,192 @@
-// Package scan lets [mdns.Scan] ask, with github.com/hashicorp/mdns as the client of one-shot queries (RFC 6762 §5.1). It is
-// imported for that effect alone:
+// Package scan lists the nodes of an app that are on the local network. It
+// needs no node, and announces none:
 //
-//	import _ "github.com/sdp2p/p2p/mdns/scan"
+//	nodes, err := scan.Scan(ctx, "sd", scan.Config{})
 //
-// It is a package of its own because the client links code for every type of DNS record, 0.7 MiB, which a program that
-// only runs nodes does not need. Whichever interface it asks on, it listens on the system's default one for multicast as
-// well, and where there is none for a family, it does not ask over that.
+// It sends one-shot queries (RFC 6762 §5.1), with github.com/hashicorp/mdns as
+// the client. An app that wants to follow who comes and goes runs a node with
+// package mdns instead. Scanning is a package of its own because the client
+// links code for every type of DNS record, 0.7 MiB, which a program that only
+// runs nodes does not need.
+//
+// Whichever interface it asks on, the client also listens on the system's
+// default interface for multicast. If there is no default interface for IPv4 or
+// for IPv6, nothing is asked over that family.
 package scan
 
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
-	"io"
-	"log"
 	"net"
 	"net/netip"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 
-	hashicorp "github.com/hashicorp/mdns"
-
-	"github.com/sdp2p/p2p/internal/dns"
-	"github.com/sdp2p/p2p/mdns"
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/metadata"
 )
 
-func init() { mdns.RegisterScanner(ask) }
-
-// maxAnswers bounds the answers to one question over one family.
-const maxAnswers = 1024
-
-// ask asks once over each family. It fails if neither works: the client, if asked to use both, would if either does not.
-func ask(ctx context.Context, service string, on *net.Interface, wait time.Duration) (all []mdns.Answer, err error) {
-	query := func(params *hashicorp.QueryParam) ([]mdns.Answer, error) {
-		params.Timeout, params.Interface, params.Logger = wait, on, log.New(io.Discard, "", 0)
-		params.WantUnicastResponse = true // others on this host that share port 5353 would take multicast answers as well
-		return query(ctx, params)
-	}
-	v4, v6 := hashicorp.DefaultParams(service), hashicorp.DefaultParams(service)
-	v4.DisableIPv6, v6.DisableIPv4 = true, true
-	var all6 []mdns.Answer
-	var err6 error
-	var asking sync.WaitGroup
-	asking.Go(func() { all6, err6 = query(v6) })
-	all, err = query(v4)
-	asking.Wait()
-	if err != nil && err6 != nil {
-		return nil, fmt.Errorf("over IPv4: %w; over IPv6: %w", err, err6)
-	}
-	return append(all, all6...), nil
+// A Node is a node that answered a scan. All of it is as announced: nothing is
+// verified.
+type Node struct {
+	Identity identity.RemoteIdentity
+	Metadata map[string]string // never nil
+	Addrs    []netip.AddrPort  // in order
+	Heard    time.Time         // when the node last answered
 }
 
-// query waits for the answers to one query. The client drops entries that it cannot send at once, and goes on writing to
-// those that it has sent until it returns.
-func query(ctx context.Context, params *hashicorp.QueryParam) (all []mdns.Answer, err error) {
-	entries := make(chan *hashicorp.ServiceEntry, maxAnswers)
-	var heard []time.Time
-	var sent []*hashicorp.ServiceEntry
-	var listening sync.WaitGroup
-	listening.Go(func() {
-		for e := range entries {
-			if len(sent) < maxAnswers {
-				sent, heard = append(sent, e), append(heard, time.Now())
-			}
+// A Config tunes [Scan]. The zero value asks for two seconds on every interface
+// that is up and supports multicast.
+type Config struct {
+	// Interface is the name of the network interface to ask on. If it is empty,
+	// Scan asks on all that are up and support multicast, except loopback and
+	// point-to-point ones, which must be named.
+	Interface string
+	// Time is how long to wait for answers. If zero, 2 s is used.
+	Time time.Duration
+	// Warn, if not nil, is called once for each interface that failed, with the
+	// reason, before [Scan] returns. It is not called if Scan itself fails.
+	Warn func(error)
+}
+
+// round is how long to wait for the answers to one question before asking
+// again: packets may be lost.
+const round = 500 * time.Millisecond
+
+// Scan asks the local network for the nodes of an app and returns those that
+// answered, ordered by identity. It runs for cfg.Time or until ctx is done,
+// which is not an error: it returns the nodes that it has found by then. It
+// fails if it could not ask on any interface.
+func Scan(ctx context.Context, app string, cfg Config) ([]Node, error) {
+	return scan(ctx, app, cfg, ask)
+}
+
+// scan is Scan with another way to ask.
+func scan(ctx context.Context, app string, cfg Config, ask askFunc) ([]Node, error) {
+	if err := p2p.ValidateApp(app); err != nil {
+		return nil, fmt.Errorf("mdns: %w", err)
+	}
+	all, err := interfaces(cfg.Interface)
+	if err != nil {
+		return nil, fmt.Errorf("mdns: %w", err)
+	}
+	return newSurvey(app, ask).run(ctx, all, cfg)
+}
+
+// interfaces returns the interfaces to ask on: the named one, or if name is
+// empty, all that are suitable.
+func interfaces(name string) ([]net.Interface, error) {
+	if name != "" {
+		on, err := net.InterfaceByName(name)
+		if err != nil {
+			return nil, fmt.Errorf("interface %q: %w", name, err)
 		}
+		return []net.Interface{*on}, nil
+	}
+	all, err := net.Interfaces()
+	all = slices.DeleteFunc(all, func(i net.Interface) bool {
+		const is, isNot = net.FlagUp | net.FlagRunning | net.FlagMulticast, net.FlagLoopback | net.FlagPointToPoint
+		addrs, _ := i.Addrs()
+		return i.Flags&(is|isNot) != is || len(addrs) == 0
 	})
-	params.Entries = entries
-	err = hashicorp.QueryContext(ctx, params)
-	close(entries)
-	listening.Wait()
-	suffix := "." + params.Service + ".local."
-	for i, e := range sent {
-		if n := len(e.Name) - len(suffix); n > 0 && strings.EqualFold(e.Name[n:], suffix) {
-			a := answer(e.Name[:n], e, params.Interface.Name)
-			a.Heard = heard[i]
-			all = append(all, a)
-		}
+	if err == nil && len(all) == 0 {
+		err = errors.New("there is no network interface that is up and does multicast; others must be named")
 	}
 	return all, err
 }
 
-// answer translates an entry, in which names and strings are in presentation form.
-func answer(label string, e *hashicorp.ServiceEntry, zone string) mdns.Answer {
-	a := mdns.Answer{Instance: dns.Unescape(label)}
-	for _, field := range e.InfoFields {
-		a.TXT = append(a.TXT, dns.Unescape(field))
+// A survey is one run of a scan.
+type survey struct {
+	ask     askFunc
+	service string
+
+	mu    sync.Mutex // guards the fields below while anybody asks
+	found map[identity.RemoteIdentity]*Node
+	asked bool // on one interface at least
+}
+
+func newSurvey(app string, ask askFunc) *survey {
+	return &survey{ask: ask, service: "_" + app + "._udp", found: map[identity.RemoteIdentity]*Node{}}
+}
+
+// run asks on all interfaces at a time and returns the nodes that it has found.
+func (s *survey) run(ctx context.Context, interfaces []net.Interface, cfg Config) ([]Node, error) {
+	end := time.Now().Add(cmp.Or(max(cfg.Time, 0), 2*time.Second))
+	errs := make([]error, len(interfaces))
+	var asking sync.WaitGroup
+	for i := range interfaces {
+		asking.Go(func() { errs[i] = s.askOn(ctx, &interfaces[i], end) })
 	}
-	port := uint16(e.Port)
-	if ip, ok := netip.AddrFromSlice(e.AddrV4); ok {
-		a.Addrs = append(a.Addrs, netip.AddrPortFrom(ip.Unmap(), port))
+	asking.Wait()
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	if len(errs) > 0 && !s.asked {
+		return nil, errors.Join(errs...)
 	}
-	if v6 := e.AddrV6IPAddr; v6 != nil && v6.IP.To4() == nil {
-		if ip, ok := netip.AddrFromSlice(v6.IP); ok {
-			if ip.IsLinkLocalUnicast() {
-				ip = ip.WithZone(cmp.Or(v6.Zone, zone)) // the client knows none if the packet came over IPv4
-			}
-			a.Addrs = append(a.Addrs, netip.AddrPortFrom(ip, port))
+	for _, err := range errs {
+		if cfg.Warn != nil {
+			cfg.Warn(err)
 		}
 	}
-	return a
+	return s.nodes(), nil
+}
+
+// askOn asks on one interface, again and again, until the end or until ctx is
+// done. It returns early if that fails.
+func (s *survey) askOn(ctx context.Context, on *net.Interface, end time.Time) error {
+	for ctx.Err() == nil && time.Now().Before(end) {
+		answers, err := s.ask(ctx, s.service, on, min(round, time.Until(end)))
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("mdns: interface %q: %w", on.Name, err)
+		}
+		s.add(answers)
+	}
+	return nil
+}
+
+// add merges the answers to one question into the nodes found so far.
+func (s *survey) add(answers []answer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = true
+	for _, a := range answers {
+		id, err := identity.Parse(a.instance)
+		if err != nil {
+			continue
+		}
+		n := s.found[id]
+		if n == nil {
+			n = &Node{Identity: id}
+			s.found[id] = n
+		}
+		n.merge(a)
+	}
+}
+
+// merge adds the addresses of an answer. Its metadata is kept unless that of a
+// later answer is known.
+func (n *Node) merge(a answer) {
+	if !a.heard.Before(n.Heard) {
+		n.Heard = a.heard
+		n.Metadata, _ = metadata.ParseTXT(a.txt)
+	}
+	for _, addr := range a.addrs {
+		if !slices.Contains(n.Addrs, addr) {
+			n.Addrs = append(n.Addrs, addr)
+		}
+	}
+}
+
+// nodes returns the nodes found, in order, once nobody asks any more.
+func (s *survey) nodes() []Node {
+	all := make([]Node, 0, len(s.found))
+	for _, n := range s.found {
+		slices.SortFunc(n.Addrs, netip.AddrPort.Compare)
+		all = append(all, *n)
+	}
+	slices.SortFunc(all, func(a, b Node) int { return cmp.Compare(a.Identity.String(), b.Identity.String()) })
+	return all
 }
