@@ -196,7 +196,7 @@ func TestShutdownAlwaysNamesWhatOverran(t *testing.T) {
 			slow := &fakeHook{name: "slow", run: func(ctx context.Context, s *p2p.Scope) error {
 				s.Ready()
 				<-ctx.Done()
-				time.Sleep(2 * time.Second)
+				time.Sleep(3 * time.Second) // longer than the grace
 				return nil
 			}}
 			node := start(t, p2p.Config{}, slow)

@@ -53,7 +53,6 @@ type conn struct {
 	retired    bool           // closed for being idle: no more streams
 	toldLast   []byte         // of the goroutine that writes to meta: what it wrote last
 	tellAnyway bool           // also if that was written last
-	answers    bool           // the peer was asked for a sign of life, and can give one
 	meta       *quicgo.Stream // on which this node's metadata is told; nil until the peer has accepted it
 	telling    bool           // a goroutine writes to it
 	tellAgain  bool           // and what it writes is out of date

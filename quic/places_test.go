@@ -23,7 +23,7 @@ func (n *node) up(t testing.TB, f *foreigner) {
 // admitted anyway: for it, the stranger that was idle longest goes.
 func TestConnectionPlaces(t *testing.T) {
 	t.Parallel()
-	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{Limits: quic.Limits{Strangers: 2, Connections: 2}})
+	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{Limits: quic.Limits{Strangers: 2, Connections: 3}})
 	first, second, third, member := newHostile(t), newHostile(t), newHostile(t), newHostile(t)
 	one := first.connect(t, n)
 	n.up(t, first)
@@ -36,7 +36,13 @@ func TestConnectionPlaces(t *testing.T) {
 	require.NoError(t, err)
 	readExactly(t, s, []byte("\x13/multistream/1.0.0\n\x09/sdp2p/2\nx"))
 
-	n.scope.Track(member.id)
+	other := newHostile(t)
+	for _, f := range []*foreigner{other, member} {
+		n.scope.Track(f.id)
+	}
+	other.connect(t, n)
+	n.up(t, other)
+	require.False(t, two.IsClosed(), "there is a place")
 	c := member.connect(t, n)
 	n.up(t, member)
 	closed(t, two)

@@ -212,11 +212,8 @@ func (e *endpoint) clear(ctx context.Context, id identity.RemoteIdentity) {
 }
 
 // askForSign has the peer acknowledge something: its own copy of the metadata, sent
-// once more. A peer of version 1 cannot be asked.
+// once more, or the question for it, where that was not answered yet.
 func (c *conn) askForSign() {
-	c.mu.Lock()
-	c.answers = c.meta != nil
-	c.mu.Unlock()
 	c.received.Store(c.quic.ConnectionStats().PacketsReceived)
 	c.tellMetadata(true)
 }
@@ -224,8 +221,10 @@ func (c *conn) askForSign() {
 // heard reports whether anything has come since.
 func (c *conn) heard() bool { return c.quic.ConnectionStats().PacketsReceived > c.received.Load() }
 
+// canAnswer reports whether the peer would have given a sign. One of version 1
+// cannot be asked.
 func (c *conn) canAnswer() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.answers
+	return c.version != 1
 }
