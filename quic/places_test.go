@@ -1,109 +1,44 @@
-package quic_test
+package quic
 
 import (
-	"context"
-	"io"
 	"testing"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
-	"github.com/sdp2p/p2p/quic"
 )
 
-// up waits until a node has a connection with a foreigner.
-func (n *node) up(t testing.TB, f *foreigner) {
+// dialed returns the connections of two nodes with each other: that of the one that
+// dialed, and that of the other one, to which the peer is a stranger. No stream is
+// open on them.
+func dialed(t *testing.T, from, to Config) (ours, theirs *conn) {
 	t.Helper()
-	until(t, n, func() bool { peer, ok := n.Peer(f.id); return ok && peer.Connected() })
+	_, la, _ := startAlone(t, from)
+	b, lb, viaB := startAlone(t, to)
+	s, err := la.Dial(t.Context(), b.Identity(), viaB)
+	require.NoError(t, err)
+	s.Reset(p2p.ErrCancelled)
+	ours = la.running().best(b.Identity())
+	<-ours.known
+	id := la.running().scope.Node().Identity()
+	require.Eventually(t, func() bool { theirs = lb.running().best(id); return theirs != nil }, 10*time.Second, time.Millisecond)
+	<-theirs.known
+	require.True(t, theirs.stranger())
+	return ours, theirs
 }
 
-// Strangers have so many connections, and a peer of them so many. A tracked peer is
-// admitted anyway: for it, the stranger that was idle longest goes.
-func TestConnectionPlaces(t *testing.T) {
+// Streams that were refused do not count as use, also after one that was served.
+func TestRefusedStreamIsNoUse(t *testing.T) {
 	t.Parallel()
-	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{Limits: quic.Limits{Strangers: 2, Connections: 3}})
-	first, second, third, member := newHostile(t), newHostile(t), newHostile(t), newHostile(t)
-	one := first.connect(t, n)
-	n.up(t, first)
-	two := second.connect(t, n)
-	n.up(t, second)
-	closed(t, third.connect(t, n))
-	s, err := one.NewStream(within(t)) // which is of use: the other one is idle longest
-	require.NoError(t, err)
-	_, err = s.Write([]byte("\x13/multistream/1.0.0\n\x09/sdp2p/2\nx"))
-	require.NoError(t, err)
-	readExactly(t, s, []byte("\x13/multistream/1.0.0\n\x09/sdp2p/2\nx"))
-
-	other := newHostile(t)
-	for _, f := range []*foreigner{other, member} {
-		n.scope.Track(f.id)
+	_, c := dialed(t, Config{}, Config{})
+	use := func(served bool) time.Time {
+		require.True(t, c.streamBegins())
+		c.streamEnded(served)
+		return c.lastUse().Round(0)
 	}
-	other.connect(t, n)
-	n.up(t, other)
-	require.False(t, two.IsClosed(), "there is a place")
-	c := member.connect(t, n)
-	n.up(t, member)
-	closed(t, two)
-	require.False(t, one.IsClosed())
-	require.False(t, c.IsClosed())
-	s.Reset()
-}
-
-// Of one peer, the oldest connection that is idle makes room for the next one.
-func TestConnectionsOfOnePeer(t *testing.T) {
-	t.Parallel()
-	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{Limits: quic.Limits{ConnectionsPerPeer: 2}})
-	seed := randomBytes(32)
-	var conns []network.Conn
-	for i := range 3 {
-		f := newForeigner(t, ed25519Key(t, seed))
-		for _, protocol := range []string{"/sdp2p/2/meta"} {
-			f.mux.AddHandler(protocol, nil)
-		}
-		f.SetStreamHandler(func(s network.Stream) { f.mux.Negotiate(s) })
-		conns = append(conns, f.connect(t, n))
-		require.Eventually(t, func() bool { // no event tells of a second one
-			peer, ok := n.Peer(f.id)
-			return ok && len(peer.Info().Connections) >= min(i+1, 2)
-		}, patience, time.Millisecond)
-	}
-	closed(t, conns[0])
-	require.False(t, conns[2].IsClosed())
-}
-
-// A stranger's connection is closed if nothing is served on it; streams that are
-// refused do not keep it. One that is served does, however quiet it is.
-func TestStrangersAreNotKept(t *testing.T) {
-	t.Parallel()
-	var mux p2p.Mux
-	mux.HandleFunc("wait", p2p.Anyone, func(_ context.Context, s *p2p.Stream) error {
-		s.Write([]byte("x"))
-		_, err := io.Copy(io.Discard, s)
-		return err
-	})
-	n := start(t, p2p.Config{Handler: &mux}, quic.Config{Limits: quic.Limits{StrangerIdle: 200 * time.Millisecond}})
-	busy, idle := newHostile(t), newHostile(t)
-	s := busy.open(t, n, "/sdp2p/2")
-	_, err := s.Write([]byte("\x04wait"))
-	require.NoError(t, err)
-	readExactly(t, s, []byte("x"))
-	c := idle.connect(t, n)
-	ended := make(chan struct{})
-	go func() { // all the time
-		defer close(ended)
-		for !c.IsClosed() {
-			if s, err := c.NewStream(t.Context()); err == nil {
-				s.Write([]byte("\x13/multistream/1.0.0\n\x09/sdp2p/2\n\x02no"))
-				s.CloseWrite()
-				s.Read(make([]byte, 64))
-				s.Reset()
-			}
-		}
-	}()
-	receive(t, ended)
-	require.False(t, s.Conn().IsClosed())
-	s.Reset()
-	closed(t, s.Conn())
+	at := use(true)
+	require.Eventually(t, func() bool { return time.Now().After(at) }, time.Second, time.Millisecond)
+	require.Equal(t, at, use(false))
+	require.True(t, use(true).After(at))
 }

@@ -1,0 +1,109 @@
+package quic_test
+
+import (
+	"context"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/quic"
+)
+
+// up waits until a node has a connection with a foreigner.
+func (n *node) up(t testing.TB, f *foreigner) {
+	t.Helper()
+	until(t, n, func() bool { peer, ok := n.Peer(f.id); return ok && peer.Connected() })
+}
+
+// Strangers have so many connections, and a peer of them so many. A tracked peer is
+// admitted anyway: for it, the stranger that was idle longest goes.
+func TestConnectionPlaces(t *testing.T) {
+	t.Parallel()
+	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{Limits: quic.Limits{Strangers: 2, Connections: 3}})
+	first, second, third, member := newHostile(t), newHostile(t), newHostile(t), newHostile(t)
+	one := first.connect(t, n)
+	n.up(t, first)
+	two := second.connect(t, n)
+	n.up(t, second)
+	closed(t, third.connect(t, n))
+	s, err := one.NewStream(within(t)) // which is of use: the other one is idle longest
+	require.NoError(t, err)
+	_, err = s.Write([]byte("\x13/multistream/1.0.0\n\x09/sdp2p/2\nx"))
+	require.NoError(t, err)
+	readExactly(t, s, []byte("\x13/multistream/1.0.0\n\x09/sdp2p/2\nx"))
+
+	other := newHostile(t)
+	for _, f := range []*foreigner{other, member} {
+		n.scope.Track(f.id)
+	}
+	other.connect(t, n)
+	n.up(t, other)
+	require.False(t, two.IsClosed(), "there is a place")
+	c := member.connect(t, n)
+	n.up(t, member)
+	closed(t, two)
+	require.False(t, one.IsClosed())
+	require.False(t, c.IsClosed())
+	s.Reset()
+}
+
+// Of one peer, the oldest connection that is idle makes room for the next one.
+func TestConnectionsOfOnePeer(t *testing.T) {
+	t.Parallel()
+	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{Limits: quic.Limits{ConnectionsPerPeer: 2}})
+	seed := randomBytes(32)
+	var conns []network.Conn
+	for i := range 3 {
+		f := newForeigner(t, ed25519Key(t, seed))
+		for _, protocol := range []string{"/sdp2p/2/meta"} {
+			f.mux.AddHandler(protocol, nil)
+		}
+		f.SetStreamHandler(func(s network.Stream) { f.mux.Negotiate(s) })
+		conns = append(conns, f.connect(t, n))
+		require.Eventually(t, func() bool { // no event tells of a second one
+			peer, ok := n.Peer(f.id)
+			return ok && len(peer.Info().Connections) >= min(i+1, 2)
+		}, patience, time.Millisecond)
+	}
+	closed(t, conns[0])
+	require.False(t, conns[2].IsClosed())
+}
+
+// A stranger's connection is closed if nothing is served on it; streams that are
+// refused do not keep it. One that is served does, however quiet it is.
+func TestStrangersAreNotKept(t *testing.T) {
+	t.Parallel()
+	var mux p2p.Mux
+	mux.HandleFunc("wait", p2p.Anyone, func(_ context.Context, s *p2p.Stream) error {
+		s.Write([]byte("x"))
+		_, err := io.Copy(io.Discard, s)
+		return err
+	})
+	n := start(t, p2p.Config{Handler: &mux}, quic.Config{Limits: quic.Limits{StrangerIdle: 200 * time.Millisecond}})
+	busy, idle := newHostile(t), newHostile(t)
+	s := busy.open(t, n, "/sdp2p/2")
+	_, err := s.Write([]byte("\x04wait"))
+	require.NoError(t, err)
+	readExactly(t, s, []byte("x"))
+	c := idle.connect(t, n)
+	ended := make(chan struct{})
+	go func() { // all the time
+		defer close(ended)
+		for !c.IsClosed() {
+			if s, err := c.NewStream(t.Context()); err == nil {
+				s.Write([]byte("\x13/multistream/1.0.0\n\x09/sdp2p/2\n\x02no"))
+				s.CloseWrite()
+				s.Read(make([]byte, 64))
+				s.Reset()
+			}
+		}
+	}()
+	receive(t, ended)
+	require.False(t, s.Conn().IsClosed())
+	s.Reset()
+	closed(t, s.Conn())
+}
