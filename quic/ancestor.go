@@ -177,6 +177,7 @@ func (c *conn) tryAncestor(ctx context.Context, s *quicgo.Stream, talk func(*str
 	}
 	if err != nil {
 		reset(s, 0)
+		c.serving.Add(-1) // st goes nowhere
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/proto"
 )
 
 // dialed returns the connections of two nodes with each other: that of the one that
@@ -41,4 +42,18 @@ func TestRefusedStreamIsNoUse(t *testing.T) {
 	require.Eventually(t, func() bool { return time.Now().After(at) }, time.Second, time.Millisecond)
 	require.Equal(t, at, use(false))
 	require.True(t, use(true).After(at))
+}
+
+// A stream that a version 1 peer drops is not served any more.
+func TestDroppedStreamIsNotServed(t *testing.T) {
+	t.Parallel()
+	_, c := dialed(t, Config{}, Config{})
+	require.True(t, c.streamBegins())
+	s, err := c.newStream(t.Context(), time.Second)
+	require.NoError(t, err)
+	_, err = c.callAncestor(t.Context(), s, func(*stream, *proto.Decoder) error { return errClaim })
+	require.ErrorIs(t, err, errClaim)
+	require.Zero(t, c.serving.Load())
+	require.Zero(t, c.streams.Load())
+	require.False(t, c.inUse())
 }
