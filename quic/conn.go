@@ -27,6 +27,7 @@ type conn struct {
 	path     p2p.Path
 	opened   time.Time
 	usable   bool    // for streams of ours: the node knows of it; under endpoint.mu
+	goes     bool    // it had to make room, and is being closed; under endpoint.mu
 	charge   *charge // nil in tests
 
 	streams  atomic.Int32 // application streams that are open

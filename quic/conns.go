@@ -87,6 +87,7 @@ func (e *endpoint) add(c *conn) error {
 		return err
 	}
 	if goes != nil {
+		goes.goes = true // once: the next one finds another
 		e.tasks.Go(func() { goes.close(network.ConnResourceLimitExceeded) })
 	}
 	e.conns[c] = struct{}{}

@@ -22,7 +22,7 @@ type crowd struct {
 func (e *endpoint) crowded(c *conn) (all crowd) {
 	addr, net := addrOf(c.path.Remote.Addr()), netOf(c.path.Remote.Addr())
 	for o := range e.conns {
-		if o.path.Dialed || o.gone() {
+		if o.path.Dialed || o.goes || o.gone() {
 			continue
 		}
 		all.all++

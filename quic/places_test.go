@@ -1,9 +1,12 @@
 package quic
 
 import (
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
+	tpt "github.com/libp2p/go-libp2p/core/transport"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
@@ -42,6 +45,35 @@ func TestRefusedStreamIsNoUse(t *testing.T) {
 	require.Eventually(t, func() bool { return time.Now().After(at) }, time.Second, time.Millisecond)
 	require.Equal(t, at, use(false))
 	require.True(t, use(true).After(at))
+}
+
+// Connections that a peer makes at once are no more than it may have: each makes
+// another one go.
+func TestConnectionsOfAPeerAtOnce(t *testing.T) {
+	t.Parallel()
+	ours, theirs := dialed(t, Config{}, Config{Limits: Limits{HandshakesPerAddr: -1, HandshakesPerNet: -1}})
+	from, to := ours.endpoint, theirs.endpoint
+	all := make(chan tpt.CapableConn, 64)
+	var dials sync.WaitGroup
+	for range cap(all) {
+		dials.Go(func() {
+			if c, err := from.transport.Dial(t.Context(), multiaddr(ours.path.Remote), peerID(ours.id)); err == nil {
+				all <- c
+			}
+		})
+	}
+	dials.Wait()
+	close(all)
+	var open []tpt.CapableConn
+	for c := range all {
+		t.Cleanup(func() { c.Close() })
+		open = append(open, c)
+	}
+	require.Greater(t, len(open), to.limits.ConnectionsPerPeer)
+	require.Eventually(t, func() bool {
+		open = slices.DeleteFunc(open, tpt.CapableConn.IsClosed)
+		return len(open) <= to.limits.ConnectionsPerPeer
+	}, to.limits.StrangerIdle/2, 10*time.Millisecond)
 }
 
 // A stream that a version 1 peer drops is not served any more.
