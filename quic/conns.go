@@ -134,6 +134,9 @@ func (e *endpoint) disconnected(c *conn) {
 	e.mu.Lock()
 	_, known := e.conns[c]
 	delete(e.conns, c)
+	if s := e.suspicions[c.id]; s != nil && !s.running && e.bestLocked(c.id) == nil {
+		delete(e.suspicions, c.id)
+	}
 	e.mu.Unlock()
 	if !known {
 		return

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -115,6 +116,39 @@ func TestForgedAnnouncement(t *testing.T) {
 	say()
 	require.Len(t, peer.Info().Connections, 1)
 	s.Reset(p2p.ErrCancelled)
+}
+
+// A peer with a connection of before and one of now, announced at both addresses
+// while neither answers for a moment: streams do not wait for ever.
+func TestBothAnnouncedAndSilent(t *testing.T) {
+	t.Parallel()
+	seed := randomBytes(32)
+	a := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})
+	before := startWith(t, seed, nil, p2p.Config{Handler: p2p.HandlerFunc(echo)})
+	there := newRelay(t, before.addr())
+	peer := a.knows(t, before, there.addr)
+	s, err := peer.NewStream(within(t))
+	require.NoError(t, err)
+	exchange(t, s, "one")
+	there.drop()
+
+	again := startWith(t, seed, nil, p2p.Config{Handler: p2p.HandlerFunc(echo)})
+	back := newRelay(t, a.addr())
+	s, err = again.knows(t, a, back.addr).NewStream(within(t))
+	require.NoError(t, err)
+	exchange(t, s, "back")
+	require.Len(t, peer.Info().Connections, 2)
+	back.drop()
+	back.mu.Lock()
+	now := back.back[again.addr()].LocalAddr().(*net.UDPAddr).AddrPort()
+	back.mu.Unlock()
+	a.knows(t, again, there.addr, netip.AddrPortFrom(now.Addr().Unmap(), now.Port()))
+	time.AfterFunc(300*time.Millisecond, back.resume)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	s, err = peer.NewStream(ctx)
+	require.NoError(t, err)
+	exchange(t, s, "two")
 }
 
 // A deadline that is over before anything was written spoils nothing.

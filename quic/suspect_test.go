@@ -1,0 +1,59 @@
+package quic
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+)
+
+// suspect begins a suspicion of the connections with a peer that was announced
+// somewhere.
+func (c *conn) suspect(wait time.Duration, via ...p2p.Candidate) *suspicion {
+	e := c.endpoint
+	s := &suspicion{via: via, running: true, known: make(chan struct{})}
+	s.wait.Min, s.wait.Max = wait, wait
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.suspicions[c.id] = s
+	e.tasks.Go(func() { e.find(c.id, s) })
+	return s
+}
+
+// A peer that is announced nowhere but where silent connections lead is not dialed,
+// and streams wait no longer for that.
+func TestNowhereElse(t *testing.T) {
+	t.Parallel()
+	c, _ := dialed(t, Config{}, Config{})
+	found := make(chan *conn)
+	go func() { found <- c.endpoint.probe(c.id, nil) }()
+	select {
+	case c := <-found:
+		require.Nil(t, c)
+	case <-time.After(10 * time.Second):
+		t.Fatal("a probe of nothing does not end")
+	}
+}
+
+// What was suspected of a peer is forgotten with its last connection.
+func TestSuspicionIsForgotten(t *testing.T) {
+	t.Parallel()
+	c, _ := dialed(t, Config{}, Config{})
+	e := c.endpoint
+	s := c.suspect(time.Millisecond, p2p.Candidate{Kind: p2p.Direct, Addr: netip.MustParseAddrPort("127.0.0.9:9")})
+	running := func() bool {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return s.running
+	}
+	require.Eventually(t, func() bool { return !running() }, 10*time.Second, time.Millisecond)
+	require.Len(t, e.suspicions, 1)
+	c.Close()
+	<-c.ctx.Done()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	require.Empty(t, e.suspicions)
+}
