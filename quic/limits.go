@@ -62,6 +62,7 @@ func (l Limits) withDefaults() Limits {
 			*field = value
 		}
 	}
+	l.HandshakesPerSecond = min(l.HandshakesPerSecond, 1<<24) // several times that is an int, too
 	if l.StrangerIdle == 0 {
 		l.StrangerIdle = 10 * time.Second
 	}

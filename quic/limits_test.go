@@ -3,6 +3,7 @@ package quic
 import (
 	"context"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"sync"
@@ -181,6 +182,11 @@ func TestHandshakePace(t *testing.T) {
 		require.True(t, a.outOfPace(netip.MustParseAddr("10.0.0.1")))
 		require.Equal(t, 100, may("10.0.0.2"))
 		require.Equal(t, 100, may("10.0.0.3"))
+		most := newAsker(t, Limits{HandshakesPerSecond: math.MaxInt})
+		for range 3 {
+			most.pass(netip.MustParseAddr("10.0.0.1"))
+		}
+		require.False(t, most.outOfPace(netip.MustParseAddr("10.0.0.1")))
 		for i := range maxPaces + 8 {
 			a.pass(netip.AddrFrom4([4]byte{11, 0, byte(i >> 8), byte(i)}))
 		}
@@ -257,5 +263,12 @@ func TestMetadataPace(t *testing.T) {
 		h.say(map[string]string{"n": "last"})
 		h.stop()
 		require.Equal(t, "last", got()[len(got())-1])
+
+		before := len(got())
+		h = &heard{burst: -1, perSecond: 4, state: h.state}
+		for range 100 {
+			require.NoError(t, h.say(nil))
+		}
+		require.Len(t, got(), before+100, "no limit")
 	})
 }

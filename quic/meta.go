@@ -208,7 +208,7 @@ func (h *heard) say(metadata map[string]string) error {
 	switch {
 	case h.later != nil:
 		return nil
-	case h.perSecond > 0 && h.level+1 > float64(h.burst):
+	case h.perSecond > 0 && h.burst >= 0 && h.level+1 > float64(h.burst):
 		wait := time.Duration((h.level + 1 - float64(h.burst)) / float64(h.perSecond) * float64(time.Second))
 		h.later = time.AfterFunc(wait, h.catchUp)
 		return nil
