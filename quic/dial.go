@@ -65,6 +65,12 @@ func (l *Listener) Dial(ctx context.Context, to identity.RemoteIdentity, via []p
 		if err == nil {
 			return s, nil
 		}
+		if errors.Is(err, errRetired) { // until it is gone, it would be found again
+			select {
+			case <-c.quic.Context().Done():
+			case <-ctx.Done():
+			}
+		}
 		if try < maxTries && ctx.Err() == nil && (errors.Is(err, errRetired) || c.gone()) {
 			continue // it ended just now: make another one
 		}

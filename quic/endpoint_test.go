@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/network"
 	quicgo "github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
 
@@ -40,6 +41,21 @@ func TestOpenOnALostConnection(t *testing.T) {
 	_, err = c.open(t.Context(), 2)
 	require.ErrorIs(t, err, errLost)
 	require.ErrorIs(t, err, p2p.ErrConnectionLost)
+}
+
+// A connection that is being closed for being idle is not waited for, and its end
+// costs no stream.
+func TestOpenOnARetiredConnection(t *testing.T) {
+	t.Parallel()
+	c, theirs := dialed(t, Config{}, Config{})
+	c.mu.Lock()
+	c.retired = true
+	c.mu.Unlock()
+	time.AfterFunc(5*time.Millisecond, func() { c.close(network.ConnGarbageCollected) })
+	via := []p2p.Candidate{{Kind: p2p.Direct, Addr: c.path.Remote}}
+	s, err := c.endpoint.listener.Dial(t.Context(), theirs.endpoint.scope.Node().Identity(), via)
+	require.NoError(t, err)
+	s.Reset(p2p.ErrCancelled)
 }
 
 // Where the peer has as many streams open as it takes, another one waits for one of them to end; not for ever.
