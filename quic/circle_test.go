@@ -3,6 +3,7 @@ package quic
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -47,4 +48,21 @@ func TestCircle(t *testing.T) {
 		e.circle.saw(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}))
 	}
 	require.Len(t, e.circle.seen, maxSeen)
+}
+
+// The addresses of peers that are tracked when their connections begin or end are
+// remembered, and no others.
+func TestSeenPeers(t *testing.T) {
+	t.Parallel()
+	c, theirs := dialed(t, Config{}, Config{})
+	here := c.path.Remote.Addr()
+	familiar, _, _ := c.endpoint.circle.knows(here)
+	require.False(t, familiar, "a stranger that this node dialed")
+	require.NotNil(t, theirs.endpoint.scope.Track(theirs.id))
+	c.Close()
+	<-c.ctx.Done()
+	<-theirs.ctx.Done()
+	require.Eventually(t, func() bool { familiar, _, _ := theirs.endpoint.circle.knows(here); return familiar }, 10*time.Second, time.Millisecond)
+	familiar, _, _ = c.endpoint.circle.knows(here)
+	require.False(t, familiar)
 }

@@ -142,6 +142,9 @@ func (e *endpoint) disconnected(c *conn) {
 		return
 	}
 	c.end()
+	if !e.scope.Stranger(c.id) {
+		e.circle.saw(c.path.Remote.Addr()) // until now
+	}
 	e.listener.manual.disconnected(c)
 	e.scope.Disconnected(c.id, c)
 	if c.vanished() {
