@@ -102,6 +102,7 @@ func (e *endpoint) dialable(c p2p.Candidate) error {
 func (e *endpoint) dial(ctx context.Context, addr netip.AddrPort, to identity.RemoteIdentity) (tpt.CapableConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.listener.cfg.DialTimeout)
 	defer cancel()
+	defer e.handshakes.expect(addr.Addr())()
 	for wait := busyWait; ; wait *= 2 {
 		c, err := e.transport.Dial(ctx, multiaddr(addr), peerID(to))
 		if err == nil {
@@ -131,6 +132,7 @@ func refused(err error) bool {
 func (e *endpoint) identify(ctx context.Context, addr netip.AddrPort) (identity.RemoteIdentity, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.listener.cfg.DialTimeout)
 	defer cancel()
+	defer e.handshakes.expect(addr.Addr())()
 	c, err := e.transport.Dial(ctx, multiaddr(addr), nobody())
 	if err == nil {
 		c.Close()

@@ -1,14 +1,36 @@
 package quic
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/ipv4"
 )
+
+// What a peer answers to a dial of this node is looked at, however often its
+// address has begun handshakes.
+func TestAnswerOutOfPace(t *testing.T) {
+	t.Parallel()
+	ours, _ := dialed(t, Config{}, Config{})
+	h, there := ours.endpoint.handshakes, ours.path.Remote
+	h.mu.Lock()
+	h.limits.HandshakesPerSecond = 0 // nobody is in pace any more
+	h.familiar = func(netip.Addr) (familiar, neighbor, own bool) { return false, false, false }
+	h.pass(there.Addr())
+	h.mu.Unlock()
+	require.True(t, h.outOfPace(there.Addr()))
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	c, err := ours.endpoint.dial(ctx, there, ours.id)
+	require.NoError(t, err)
+	c.Close()
+	require.True(t, h.outOfPace(there.Addr()))
+}
 
 // Of an address that is out of pace, what begins handshakes is not shown to quic-go;
 // all else is.

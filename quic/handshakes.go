@@ -36,6 +36,7 @@ type handshakes struct {
 	mu    sync.Mutex
 	all   map[*handshake]struct{}
 	paces map[netip.Prefix]*pace // of addresses and networks
+	dials map[netip.Addr]int     // of this node, to an address
 }
 
 // A handshake is one in progress.
@@ -56,7 +57,7 @@ const maxLingering = 64
 var errFullHere = errors.New("quic: no more handshakes now")
 
 func newHandshakes(l Limits, known func(netip.Addr) (familiar, neighbor, own bool)) *handshakes {
-	return &handshakes{limits: l, familiar: known, all: map[*handshake]struct{}{}, paces: map[netip.Prefix]*pace{}}
+	return &handshakes{limits: l, familiar: known, all: map[*handshake]struct{}{}, paces: map[netip.Prefix]*pace{}, dials: map[netip.Addr]int{}}
 }
 
 // verify reports whether an address has to be proved first.
@@ -243,7 +244,23 @@ func (h *handshakes) inPace(ip netip.Addr) bool {
 func (h *handshakes) outOfPace(ip netip.Addr) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return !h.inPace(ip)
+	return h.dials[ip.Unmap()] == 0 && !h.inPace(ip)
+}
+
+// expect has what comes from an address looked at, until done is called: answers to
+// this node's dials begin as handshakes of the peer's do.
+func (h *handshakes) expect(ip netip.Addr) (done func()) {
+	ip = ip.Unmap()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.dials[ip]++
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.dials[ip]--; h.dials[ip] == 0 {
+			delete(h.dials, ip)
+		}
+	}
 }
 
 // pass records that an address begins a handshake. The caller holds mu.
