@@ -270,7 +270,7 @@ func (e *endpoint) admit(ctx context.Context, client *quicgo.ClientInfo) (contex
 		return nil, err
 	}
 	scope := e.budget.charge(inboundWindow, false)
-	scope.handshake = func() { e.handshakes.completed(h) }
+	scope.handshake = func() bool { return e.handshakes.completed(h) }
 	context.AfterFunc(ctx, scope.Done) // if the handshake fails; go-libp2p calls it, too
 	return network.WithConnManagementScope(ctx2, scope), nil
 }

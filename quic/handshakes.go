@@ -115,13 +115,16 @@ func (h *handshakes) enter(ctx context.Context, client *quicgo.ClientInfo) (cont
 }
 
 // completed gives the place of a handshake back that has proved its address by now.
-func (h *handshakes) completed(n *handshake) {
+// It reports false if it had to go: then its connection is none.
+func (h *handshakes) completed(n *handshake) bool {
 	h.mu.Lock()
-	if n.kind == unproved {
+	kind := n.kind
+	if kind == unproved {
 		h.pass(n.addr)
 	}
 	h.mu.Unlock()
 	h.leave(n)
+	return kind != lingering
 }
 
 // leave gives a place back. Calls after the first have no effect.

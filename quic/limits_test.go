@@ -156,6 +156,32 @@ func TestHandshakeOfTheFullestNetwork(t *testing.T) {
 	})
 }
 
+// A handshake that had to go just before it was over leads to no connection: that
+// would be one whose context is done, which nobody counts.
+func TestHandshakeOverTooLate(t *testing.T) {
+	t.Parallel()
+	c, _ := dialed(t, Config{}, Config{})
+	e := c.endpoint
+	for _, goes := range []bool{false, true} {
+		ctx, cancel := context.WithCancel(t.Context())
+		client := &quicgo.ClientInfo{RemoteAddr: &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1}, AddrVerified: true}
+		going, err := e.admit(ctx, client)
+		require.NoError(t, err)
+		scope, err := network.UnwrapConnManagementScope(going)
+		require.NoError(t, err)
+		if goes {
+			e.handshakes.mu.Lock()
+			require.True(t, e.handshakes.evict(func(*handshake) bool { return true }))
+			e.handshakes.mu.Unlock()
+			require.Error(t, going.Err())
+			require.ErrorIs(t, scope.SetPeer(""), errFullHere)
+		} else {
+			require.NoError(t, scope.SetPeer(""))
+		}
+		cancel()
+	}
+}
+
 // An address that begins handshakes faster than it may is refused, and may again
 // later; this host's own and tracked peers' may always.
 func TestHandshakePace(t *testing.T) {

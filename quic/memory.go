@@ -38,7 +38,7 @@ type budget struct {
 type charge struct {
 	network.NullScope
 	budget    *budget
-	handshake func() // called when it is over; nil for a connection that this node dials
+	handshake func() bool // called when it is over, and reports whether that counts; nil for a connection that this node dials
 	member    atomic.Bool
 	served    atomic.Bool // a stream of it was, once
 
@@ -88,8 +88,8 @@ func (c *charge) release() {
 
 // SetPeer is called when the handshake is over.
 func (c *charge) SetPeer(peer.ID) error {
-	if c.handshake != nil {
-		c.handshake()
+	if c.handshake != nil && !c.handshake() {
+		return errFullHere
 	}
 	return nil
 }
