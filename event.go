@@ -30,6 +30,10 @@ type Resync struct{}
 // [P2P.Metadata].
 type MetadataModified struct{}
 
+// TrackedModified says that hooks keep another peer in view, or one of them no more;
+// see [P2P.Tracked].
+type TrackedModified struct{}
+
 // RevocationsModified says that a peer was revoked or reinstated; see
 // [P2P.Revoked].
 type RevocationsModified struct{}

@@ -206,12 +206,18 @@ func (s *state) track(by *registration, id identity.RemoteIdentity) *Peer {
 		}
 		t = &tracked{peer: peer, by: map[*registration]struct{}{}}
 		s.peers.tracked[id] = t
+		s.trackedModified()
 	}
 	t.by[by] = struct{}{}
 	if st := s.peers.known[id]; st != nil {
 		s.peers.lineUp(st)
 	}
 	return t.peer
+}
+
+func (s *state) trackedModified() {
+	s.peers.trackedStamp = s.stamp()
+	s.bus.publish(TrackedModified{})
 }
 
 // untrack takes back track.
@@ -225,6 +231,7 @@ func (s *state) untrack(by *registration, id identity.RemoteIdentity) {
 		return
 	}
 	delete(s.peers.tracked, id)
+	s.trackedModified()
 	if st := s.peers.known[id]; st != nil {
 		s.peers.lineUp(st)
 	}

@@ -23,6 +23,7 @@ type table struct {
 	tracked      map[identity.RemoteIdentity]*tracked
 	revoked      map[identity.RemoteIdentity]struct{}
 	revokedStamp uint64    // of the last change of revoked
+	trackedStamp uint64    // of the last change of who is tracked
 	unmet        list.List // of *peerState: may be evicted, never connected
 	met          list.List // of *peerState: may be evicted, connected before
 }

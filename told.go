@@ -11,6 +11,10 @@ func (e MetadataModified) told(v *view, _ bool) Event {
 	return ifNews(e, replace(&v.metadata, v.state.self.stamp))
 }
 
+func (e TrackedModified) told(v *view, _ bool) Event {
+	return ifNews(e, replace(&v.tracked, v.state.peers.trackedStamp))
+}
+
 func (e RevocationsModified) told(v *view, _ bool) Event {
 	return ifNews(e, replace(&v.revoked, v.state.peers.revokedStamp))
 }

@@ -13,6 +13,7 @@ type view struct {
 	state     *state // to be read under P2P.mu
 	metadata  uint64
 	revoked   uint64
+	tracked   uint64
 	listeners []*listenerView
 	stopped   []stoppedHook
 	peers     map[*Peer]*peerView
@@ -41,7 +42,7 @@ func newView(s *state) *view { return &view{state: s, peers: map[*Peer]*peerView
 // look returns a view of the present state.
 func (s *state) look() *view {
 	v := newView(s)
-	v.metadata, v.revoked = s.self.stamp, s.peers.revokedStamp
+	v.metadata, v.revoked, v.tracked = s.self.stamp, s.peers.revokedStamp, s.peers.trackedStamp
 	for _, r := range s.hooks.running {
 		if r.listener != nil {
 			v.listeners = append(v.listeners, &listenerView{r.name, slices.Clone(r.addrs)})
@@ -112,6 +113,9 @@ func (v *view) difference(now *view) (events []Event) {
 	tell := func(e Event) { events = append(events, e) }
 	if v.metadata != now.metadata {
 		tell(MetadataModified{})
+	}
+	if v.tracked != now.tracked {
+		tell(TrackedModified{})
 	}
 	if v.revoked != now.revoked {
 		tell(RevocationsModified{})

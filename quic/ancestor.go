@@ -56,7 +56,7 @@ func (c *conn) openAncestor(ctx context.Context, s *quicgo.Stream) (*stream, err
 		if err != nil {
 			return err
 		}
-		return c.endpoint.scope.Stated(c.id, metadata)
+		return c.said.say(metadata)
 	})
 }
 
@@ -251,11 +251,12 @@ func (c *conn) answerAncestor(st *stream) (handed bool, err error) {
 	if err := send(st, c.metadataV1()); err != nil {
 		return false, err
 	}
-	if err := c.endpoint.scope.Stated(c.id, metadata); err != nil {
+	if err := c.said.say(metadata); err != nil {
 		return false, err
 	}
 	if mode == v1.Identify {
 		// Each side has discovered the other, for as long as they are connected.
+		c.refusals.add() // it costs as much as a stream that is refused
 		return false, c.endpoint.listener.manual.discoveredBack(c, metadata)
 	}
 	st.SetDeadline(time.Time{})

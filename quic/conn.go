@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +38,7 @@ type conn struct {
 	used     atomic.Int64 // how long after opened the last stream that counts has ended
 	greeted  atomic.Bool  // the peer is no stranger, as this connection knows
 	refusals refusals
+	said     *heard        // what the peer says of itself
 	received atomic.Uint64 // packets, when a sign of life was asked for
 	unnamed  chan struct{} // places of the peer's streams that have not said what they are for
 
@@ -71,11 +75,27 @@ func newConn(e *endpoint, link tpt.CapableConn, id identity.RemoteIdentity, path
 		charge: chargeOf(link), opening: make(chan struct{}, 1),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.said = &heard{burst: e.limits.Metadata, perSecond: e.limits.MetadataPerSecond, state: func(metadata map[string]string) error {
+		return e.scope.Stated(id, metadata)
+	}}
 	return c
 }
 
-// Path returns the way that the connection runs.
-func (c *conn) Path() p2p.Path { return c.path }
+// Path returns the way that the connection runs. The address follows the connection;
+// nothing is granted by it, since any host on the way can change it.
+func (c *conn) Path() p2p.Path {
+	path := c.path
+	path.Remote = c.remote()
+	return path
+}
+
+// remote returns the peer's address.
+func (c *conn) remote() netip.AddrPort {
+	if u, ok := c.quic.RemoteAddr().(*net.UDPAddr); ok {
+		return unmap(u.AddrPort())
+	}
+	return c.path.Remote
+}
 
 // Opened returns since when the connection is there.
 func (c *conn) Opened() time.Time { return c.opened }
@@ -111,6 +131,7 @@ func (c *conn) begin() {
 // end stops it.
 func (c *conn) end() {
 	c.cancel()
+	c.said.stop()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.retired = true
@@ -166,10 +187,12 @@ func (c *conn) patience() (time.Duration, bool) {
 	return idle, idle > 0
 }
 
-// discovered reports whether a hook discovers the peer.
+// discovered reports whether a hook discovers the peer. That it has introduced itself
+// does not count.
 func (c *conn) discovered() bool {
 	peer, known := c.endpoint.scope.Node().Peer(c.id)
-	return known && len(peer.Info().DiscoveredBy) > 0
+	others := func(hook string) bool { return hook != c.endpoint.listener.Name() }
+	return known && slices.ContainsFunc(peer.Info().DiscoveredBy, others)
 }
 
 // retire closes the connection if it has been idle for long enough, and else looks

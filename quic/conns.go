@@ -3,6 +3,8 @@ package quic
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -60,26 +62,40 @@ func (e *endpoint) connected(tc tpt.CapableConn, path p2p.Path) (*conn, error) {
 	return c, nil
 }
 
-// greet notes, once, that the peer is no stranger, or is none any more: it is told
-// more, and takes its memory from another budget.
+// greet notes whether the peer is a stranger: one that is not is told more, and takes
+// its memory from another budget.
 func (c *conn) greet() {
-	if c.greeted.Load() || c.stranger() || c.greeted.Swap(true) {
+	known := !c.stranger()
+	if c.greeted.Swap(known) == known {
+		return
+	}
+	if c.charge != nil {
+		c.charge.member.Store(known)
+	}
+	if !known {
 		return
 	}
 	if !c.endpoint.scope.Stranger(c.id) { // and not only dialed
-		c.endpoint.circle.saw(c.path.Remote.Addr())
-	}
-	if c.charge != nil {
-		c.charge.member.Store(true)
+		c.endpoint.circle.saw(c.remote().Addr())
 	}
 	c.tellMetadata(false)
+}
+
+// reckon looks again which peers are strangers.
+func (e *endpoint) reckon() {
+	e.mu.Lock()
+	all := slices.Collect(maps.Keys(e.conns))
+	e.mu.Unlock()
+	for _, c := range all {
+		c.greet()
+	}
 }
 
 // add puts a connection on record, if there is a place for it.
 func (e *endpoint) add(c *conn) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closing || e.disabled.of(c.path.Remote.Addr()) {
+	if e.closing || e.disabled.of(c.remote().Addr()) {
 		return errUnwanted
 	}
 	goes, err := e.room(c)
@@ -109,7 +125,7 @@ func (e *endpoint) report(c *conn) error {
 		return err
 	}
 	c.greet()
-	e.log.Debug("connected", "peer", c.id, "remote", c.path.Remote, "kind", c.path.Kind, "dialed", c.path.Dialed)
+	e.log.Debug("connected", "peer", c.id, "remote", c.remote(), "kind", c.path.Kind, "dialed", c.path.Dialed)
 	c.begin()
 	return nil
 }
@@ -143,7 +159,7 @@ func (e *endpoint) disconnected(c *conn) {
 	}
 	c.end()
 	if !e.scope.Stranger(c.id) {
-		e.circle.saw(c.path.Remote.Addr()) // until now
+		e.circle.saw(c.remote().Addr()) // until now
 	}
 	e.listener.manual.disconnected(c)
 	e.scope.Disconnected(c.id, c)
@@ -158,12 +174,12 @@ func (e *endpoint) serve(c *conn) {
 	for {
 		counted := c.awaitPlace()
 		s, err := c.quic.AcceptStream(context.Background())
-		if err != nil || !e.hold() {
+		if err != nil || counted && !c.awaitTurn() {
+			break // and with it all that counts the connection's streams
+		}
+		if !e.hold() {
 			if counted {
 				c.givePlace()
-			}
-			if err != nil {
-				break
 			}
 			reset(s, network.StreamShutdown)
 			continue
@@ -174,7 +190,7 @@ func (e *endpoint) serve(c *conn) {
 		}()
 	}
 	c.Close() // for go-libp2p's books
-	e.log.Debug("disconnected", "peer", c.id, "remote", c.path.Remote, "cause", streamError(context.Cause(c.quic.Context())))
+	e.log.Debug("disconnected", "peer", c.id, "remote", c.remote(), "cause", streamError(context.Cause(c.quic.Context())))
 	e.disconnected(c)
 }
 
@@ -195,19 +211,23 @@ func (c *conn) awaitPlace() bool {
 	}
 	select {
 	case c.unnamed <- struct{}{}:
+		return true
 	case <-c.quic.Context().Done():
 		return false
 	}
-	select {
-	case c.endpoint.unnamed <- struct{}{}:
-	case <-c.quic.Context().Done():
-		<-c.unnamed
-		return false
-	}
-	return true
 }
 
-// givePlace gives back what awaitPlace took.
+// awaitTurn waits until one stream more of all strangers may be looked at.
+func (c *conn) awaitTurn() bool {
+	select {
+	case c.endpoint.unnamed <- struct{}{}:
+		return true
+	case <-c.quic.Context().Done():
+		return false
+	}
+}
+
+// givePlace gives back what awaitPlace and awaitTurn took.
 func (c *conn) givePlace() {
 	<-c.endpoint.unnamed
 	<-c.unnamed

@@ -231,7 +231,7 @@ func (e *endpoint) announce(disabled families) {
 	e.disabled = disabled
 	var cut []*conn
 	for c := range e.conns {
-		if disabled.of(c.path.Remote.Addr()) {
+		if disabled.of(c.remote().Addr()) {
 			cut = append(cut, c)
 		}
 	}

@@ -41,6 +41,7 @@ type handshakes struct {
 
 // A handshake is one in progress.
 type handshake struct {
+	ip     netip.Addr
 	addr   netip.Addr // what counts as one
 	net    netip.Prefix
 	kind   placeKind
@@ -98,7 +99,7 @@ func (h *handshakes) enter(ctx context.Context, client *quicgo.ClientInfo) (cont
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	n := &handshake{addr: addrOf(ip), net: netOf(ip), began: time.Now()}
+	n := &handshake{ip: ip, addr: addrOf(ip), net: netOf(ip), began: time.Now()}
 	if client.AddrVerified {
 		n.kind = proved
 		err := h.place(ip, n)
@@ -120,7 +121,7 @@ func (h *handshakes) completed(n *handshake) bool {
 	h.mu.Lock()
 	kind := n.kind
 	if kind == unproved {
-		h.pass(n.addr)
+		h.pass(n.ip)
 	}
 	h.mu.Unlock()
 	h.leave(n)
@@ -151,7 +152,7 @@ func (h *handshakes) place(ip netip.Addr, n *handshake) error {
 			}
 		case neighbor, familiar:
 			known++
-			if other.addr == n.addr {
+			if other.ip == n.ip {
 				sameKnown++
 			}
 		case lingering:
@@ -173,7 +174,7 @@ func (h *handshakes) place(ip netip.Addr, n *handshake) error {
 		if !full(known, h.limits.Known) {
 			return nil
 		}
-		if isFamiliar && lingers < maxLingering && h.evict(func(o *handshake) bool { return o.kind == neighbor }) {
+		if isFamiliar && lingers < 2*maxLingering && h.evict(func(o *handshake) bool { return o.kind == neighbor }) {
 			return nil
 		}
 	case !crowded && lingers < maxLingering:
@@ -218,12 +219,18 @@ func (p *pace) now(perSecond int) float64 {
 
 // paced returns what counts for the pace of an address: itself, and its network,
 // which may twice as much.
-func paced(ip netip.Addr) [2]netip.Prefix {
-	addr := addrOf(ip)
-	if addr.Is4() {
-		return [2]netip.Prefix{prefix(addr, 32), netOf(ip)}
+//
+// In networks of this host, hosts do not share what there is: one of them must not
+// shut out another.
+func (h *handshakes) paced(ip netip.Addr) []netip.Prefix {
+	ip = ip.Unmap().WithZone("")
+	if _, neighbor, _ := h.familiar(ip); neighbor {
+		return []netip.Prefix{prefix(ip, ip.BitLen())}
 	}
-	return [2]netip.Prefix{prefix(addr, 64), netOf(ip)}
+	if ip.Is4() {
+		return []netip.Prefix{prefix(ip, 32), netOf(ip)}
+	}
+	return []netip.Prefix{prefix(ip, 64), netOf(ip)}
 }
 
 // inPace reports whether an address may begin another handshake. The caller holds mu.
@@ -231,7 +238,7 @@ func (h *handshakes) inPace(ip netip.Addr) bool {
 	if h.limits.HandshakesPerSecond < 0 {
 		return true
 	}
-	for i, of := range paced(ip) {
+	for i, of := range h.paced(ip) {
 		perSecond := (1 + i) * h.limits.HandshakesPerSecond
 		if p := h.paces[of]; p != nil && p.now(perSecond) >= float64(2*perSecond) {
 			familiar, _, own := h.familiar(ip)
@@ -268,7 +275,7 @@ func (h *handshakes) expect(ip netip.Addr) (done func()) {
 
 // pass records that an address begins a handshake. The caller holds mu.
 func (h *handshakes) pass(ip netip.Addr) {
-	for i, of := range paced(ip) {
+	for i, of := range h.paced(ip) {
 		p := h.paces[of]
 		if p == nil {
 			if len(h.paces) >= maxPaces {

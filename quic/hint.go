@@ -263,7 +263,7 @@ func (s *hinted) Version() int {
 
 func (s *hinted) LocalAddr() net.Addr  { return s.conn.quic.LocalAddr() }
 func (s *hinted) RemoteAddr() net.Addr { return s.conn.quic.RemoteAddr() }
-func (s *hinted) Path() p2p.Path       { return s.conn.path }
+func (s *hinted) Path() p2p.Path       { return s.conn.Path() }
 
 func (s *hinted) Exporter(label string) (value [32]byte, ok bool) { return s.conn.exporter(label) }
 

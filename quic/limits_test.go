@@ -298,3 +298,51 @@ func TestMetadataPace(t *testing.T) {
 		require.Len(t, got(), before+100, "no limit")
 	})
 }
+
+// One host of a LAN does not shut out another one of its /64.
+func TestNeighborOfOnePrefix(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAsker(t, Limits{})
+		a.circle[netip.MustParseAddr("2001:db8:0:1::66")] = "neighbor"
+		a.circle[netip.MustParseAddr("2001:db8:0:1::7")] = "neighbor"
+		for range 1000 {
+			ip := "2001:db8:0:1::66"
+			if a.outOfPace(netip.MustParseAddr(ip)) {
+				break
+			}
+			if _, _, err := a.ask(ip, false); err == nil {
+				a.completed(a.last)
+			}
+			a.finish(ip)
+		}
+		require.False(t, a.outOfPace(netip.MustParseAddr("2001:db8:0:1::7")), "one host of the LAN shuts out another")
+	})
+}
+
+// Three addresses of a LAN do not shut out its /24.
+func TestNeighborsOfOneNetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAsker(t, Limits{})
+		victim := netip.MustParseAddr("192.168.1.7")
+		a.circle[victim] = "neighbor"
+		out := 0
+		for i := range 5000 { // 5 s
+			for _, ip := range []string{"192.168.1.66", "192.168.1.67", "192.168.1.68"} {
+				a.circle[netip.MustParseAddr(ip)] = "neighbor"
+				if a.outOfPace(netip.MustParseAddr(ip)) {
+					continue
+				}
+				if _, _, err := a.ask(ip, false); err == nil {
+					a.completed(a.last)
+				}
+				a.finish(ip)
+			}
+			if i > 2000 && a.outOfPace(victim) {
+				out++
+			}
+			time.Sleep(time.Millisecond)
+		}
+		t.Logf("out of pace %d of 3000 ms", out)
+		require.Zero(t, out)
+	})
+}

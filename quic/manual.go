@@ -313,7 +313,7 @@ func (m *manualPeers) report(e *endpoint, id identity.RemoteIdentity) {
 	}
 	for c := range m.back {
 		if c.id == id {
-			add(p2p.Direct, c.path.Remote) // no entry of this node's user
+			add(p2p.Direct, c.remote()) // no entry of this node's user
 		}
 	}
 	if len(candidates) == 0 {

@@ -119,11 +119,6 @@ func (c *conn) readMetadata(s *quicgo.Stream, rest []byte) {
 }
 
 func (c *conn) hear(r io.Reader) error {
-	l := c.endpoint.limits
-	said := &heard{burst: l.Metadata, perSecond: l.MetadataPerSecond, state: func(metadata map[string]string) error {
-		return c.endpoint.scope.Stated(c.id, metadata)
-	}}
-	defer said.stop()
 	read := &counter{Reader: r}
 	r = read
 	d := proto.NewDecoder(r)
@@ -137,7 +132,7 @@ func (c *conn) hear(r io.Reader) error {
 			return nil // the stream has ended, or the connection
 		}
 		d.Reset(r)
-		if err := said.say(metadata); err != nil && c.ctx.Err() == nil {
+		if err := c.said.say(metadata); err != nil && c.ctx.Err() == nil {
 			return fmt.Errorf("quic: %w", err)
 		}
 		if !c.rest(pace, read.n) {

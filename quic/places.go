@@ -16,11 +16,24 @@ type crowd struct {
 	strangers, sameAddr, sameNet int
 	idlePeer                     *conn // of the same peer, and idle longest
 	idleStranger                 *conn // idle longest, or the least lately used
+
+	// Strangers that are kept though idle, as those of version 1 are: the one that is
+	// idle longest of all, of the same address, and of the same network.
+	kept, keptAddr, keptNet *conn
+}
+
+// longer returns the one of two connections that is idle for longer. The first may be
+// nil.
+func longer(a, b *conn) *conn {
+	if a == nil || b.idleFor() > a.idleFor() {
+		return b
+	}
+	return a
 }
 
 // crowded looks at the connections that peers have dialed. The caller holds mu.
 func (e *endpoint) crowded(c *conn) (all crowd) {
-	addr, net := addrOf(c.path.Remote.Addr()), netOf(c.path.Remote.Addr())
+	addr, net := addrOf(c.remote().Addr()), netOf(c.remote().Addr())
 	for o := range e.conns {
 		if o.path.Dialed || o.goes || o.gone() {
 			continue
@@ -36,11 +49,21 @@ func (e *endpoint) crowded(c *conn) (all crowd) {
 			continue
 		}
 		all.strangers++
-		if addrOf(o.path.Remote.Addr()) == addr {
-			all.sameAddr++
+		kept := e.limits.StrangerIdle > 0 && o.idleFor() > e.limits.StrangerIdle
+		if kept {
+			all.kept = longer(all.kept, o)
 		}
-		if netOf(o.path.Remote.Addr()) == net {
+		if addrOf(o.remote().Addr()) == addr {
+			all.sameAddr++
+			if kept {
+				all.keptAddr = longer(all.keptAddr, o)
+			}
+		}
+		if netOf(o.remote().Addr()) == net {
 			all.sameNet++
+			if kept {
+				all.keptNet = longer(all.keptNet, o)
+			}
 		}
 		if all.idleStranger == nil || o.lastUse().Before(all.idleStranger.lastUse()) {
 			all.idleStranger = o
@@ -65,13 +88,21 @@ func (e *endpoint) room(c *conn) (goes *conn, err error) {
 		return now.idlePeer, nil
 	case !stranger && full(now.all, l.Connections):
 		return now.idleStranger, nil
-	case stranger && full(now.all, l.Connections),
-		stranger && full(now.strangers, l.Strangers),
-		stranger && full(now.sameAddr, l.StrangersPerAddr) && !own(c.path.Remote.Addr()),
-		stranger && full(now.sameNet, l.StrangersPerNet) && !own(c.path.Remote.Addr()):
+	case !stranger:
+		return nil, nil
+	case full(now.sameAddr, l.StrangersPerAddr) && !own(c.remote().Addr()):
+		goes = now.keptAddr
+	case full(now.sameNet, l.StrangersPerNet) && !own(c.remote().Addr()):
+		goes = now.keptNet
+	case full(now.all, l.Connections), full(now.strangers, l.Strangers):
+		goes = now.kept
+	default:
+		return nil, nil
+	}
+	if goes == nil {
 		return nil, errTooManyConns
 	}
-	return nil, nil
+	return goes, nil
 }
 
 // own reports whether an address is one by which programs of this host reach each

@@ -147,12 +147,15 @@ func (l *Listener) Run(ctx context.Context, s *p2p.Scope) error {
 			switch event := event.(type) {
 			case p2p.MetadataModified:
 				e.tellMetadata()
+			case p2p.TrackedModified:
+				e.reckon()
 			case p2p.PeerDiscoveredBy:
 				if event.Hook != l.Name() {
 					e.announced(event.Peer)
 				}
 			case p2p.Resync:
 				e.tellMetadata()
+				e.reckon()
 				for _, peer := range s.Node().Peers() {
 					e.announced(peer)
 				}

@@ -87,22 +87,8 @@ func TestForgedAnnouncement(t *testing.T) {
 		require.NoError(t, err)
 	}
 	say()
-	forged, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	require.NoError(t, err)
-	defer forged.Close()
-	dialed := make(chan struct{}, 1)
-	go func() {
-		for b := make([]byte, 2048); ; {
-			if _, _, err := forged.ReadFrom(b); err != nil {
-				return
-			}
-			select {
-			case dialed <- struct{}{}:
-			default:
-			}
-		}
-	}()
-	a.knows(t, b, forged.LocalAddr().(*net.UDPAddr).AddrPort())
+	forged, dialed := silent(t)
+	a.knows(t, b, forged)
 	say()
 	open, err := peer.NewStream(within(t)) // once it is known that the peer answers
 	require.NoError(t, err)
@@ -110,7 +96,7 @@ func TestForgedAnnouncement(t *testing.T) {
 	require.Empty(t, dialed)
 
 	r.drop()
-	a.knows(t, b, r.addr, forged.LocalAddr().(*net.UDPAddr).AddrPort())
+	a.knows(t, b, r.addr, forged)
 	receive(t, dialed)
 	r.resume()
 	say()

@@ -169,7 +169,7 @@ func (s *stream) SetReadDeadline(t time.Time)  { s.Stream.SetReadDeadline(t) }
 func (s *stream) SetWriteDeadline(t time.Time) { s.Stream.SetWriteDeadline(t) }
 func (s *stream) LocalAddr() net.Addr          { return s.conn.quic.LocalAddr() }
 func (s *stream) RemoteAddr() net.Addr         { return s.conn.quic.RemoteAddr() }
-func (s *stream) Path() p2p.Path               { return s.conn.path }
+func (s *stream) Path() p2p.Path               { return s.conn.Path() }
 func (s *stream) Version() int                 { return s.version }
 
 func (s *stream) Exporter(label string) (value [32]byte, ok bool) { return s.conn.exporter(label) }

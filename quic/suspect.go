@@ -3,6 +3,7 @@ package quic
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/sdp2p/p2p"
@@ -77,8 +78,8 @@ func (e *endpoint) elsewhere(id identity.RemoteIdentity, via []p2p.Candidate) (a
 		if c.id != id || !c.usable || c.gone() {
 			continue
 		}
-		there := func(v p2p.Candidate) bool { return unmap(v.Addr) == c.path.Remote }
-		otherPort := func(v p2p.Candidate) bool { return v.Addr.Port() != c.path.Remote.Port() }
+		there := func(v p2p.Candidate) bool { return unmap(v.Addr) == c.remote() }
+		otherPort := func(v p2p.Candidate) bool { return v.Addr.Port() != c.remote().Port() }
 		if !slices.ContainsFunc(via, there) || slices.ContainsFunc(via, otherPort) {
 			all = append(all, c)
 		}
@@ -94,13 +95,17 @@ func (e *endpoint) find(id identity.RemoteIdentity, s *suspicion) {
 		via, known := s.via, s.known
 		suspects := e.elsewhere(id, via)
 		e.mu.Unlock()
+		clear := sync.OnceFunc(func() { close(known) })
+		if !slices.ContainsFunc(suspects, (*conn).canAnswer) {
+			clear() // nothing will come of waiting
+		}
+		hold := time.AfterFunc(deadTime, clear)
 		proved := e.check(id, via, suspects)
-		e.mu.Lock()
-		close(known)
+		hold.Stop()
+		clear()
 		if proved {
 			s.wait.Reset()
 		}
-		e.mu.Unlock()
 		timer := time.NewTimer(s.wait.Next())
 		select {
 		case <-timer.C:
@@ -135,13 +140,13 @@ func (e *endpoint) check(id identity.RemoteIdentity, via []p2p.Candidate, suspec
 	e.log.Debug("connections are silent, and the peer was announced elsewhere: dialing", "peer", id)
 	var elsewhere []p2p.Candidate
 	for _, v := range via {
-		if !slices.ContainsFunc(suspects, func(c *conn) bool { return c.path.Remote == unmap(v.Addr) }) {
+		if !slices.ContainsFunc(suspects, func(c *conn) bool { return c.remote() == unmap(v.Addr) }) {
 			elsewhere = append(elsewhere, v)
 		}
 	}
-	found := e.probe(id, elsewhere)
+	found, alive := e.probe(id, elsewhere, suspects)
 	if found == nil {
-		return false
+		return alive
 	}
 	e.start(func() {
 		for _, c := range suspects {
@@ -155,11 +160,11 @@ func (e *endpoint) check(id identity.RemoteIdentity, via []p2p.Candidate, suspec
 // answers on another one. On one host, a node has one port: if it answers at another
 // port there, it was restarted, and is not waited for.
 func (e *endpoint) giveUp(c, found *conn, until time.Time) {
-	if c.path.Remote.Addr() == found.path.Remote.Addr() {
+	if c.remote().Addr() == found.remote().Addr() {
 		until = time.Now()
 	}
 	if c.canAnswer() && !e.signs([]*conn{c}, until) && !c.gone() {
-		e.log.Debug("a connection is given up: the peer answers elsewhere, and on it no more", "peer", c.id, "remote", c.path.Remote)
+		e.log.Debug("a connection is given up: the peer answers elsewhere, and on it no more", "peer", c.id, "remote", c.remote())
 		c.Close()
 	}
 }
@@ -179,21 +184,29 @@ func (e *endpoint) signs(of []*conn, until time.Time) bool {
 	}
 }
 
-// probe dials a peer that is connected already.
-func (e *endpoint) probe(id identity.RemoteIdentity, via []p2p.Candidate) *conn {
+// probe dials a peer that is connected already, until one of the suspects is alive.
+func (e *endpoint) probe(id identity.RemoteIdentity, via []p2p.Candidate, suspects []*conn) (found *conn, alive bool) {
 	if len(via) == 0 {
-		return nil // a race without tries would not end
+		return nil, false // a race without tries would not end
 	}
 	r, err := e.enter(id, via)
 	if err != nil {
-		return nil
+		return nil, false
 	}
 	defer r.leave()
-	select {
-	case <-r.over:
-		return r.conn
-	case <-e.ctx.Done():
-		return nil
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-r.over:
+			return r.conn, false
+		case <-tick.C:
+			if slices.ContainsFunc(suspects, (*conn).heard) {
+				return nil, true
+			}
+		case <-e.ctx.Done():
+			return nil, false
+		}
 	}
 }
 

@@ -29,7 +29,7 @@ func TestNowhereElse(t *testing.T) {
 	t.Parallel()
 	c, _ := dialed(t, Config{}, Config{})
 	found := make(chan *conn)
-	go func() { found <- c.endpoint.probe(c.id, nil) }()
+	go func() { found <- probed(c) }()
 	select {
 	case c := <-found:
 		require.Nil(t, c)
@@ -56,4 +56,9 @@ func TestSuspicionIsForgotten(t *testing.T) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	require.Empty(t, e.suspicions)
+}
+
+func probed(c *conn) *conn {
+	found, _ := c.endpoint.probe(c.id, nil, nil)
+	return found
 }
