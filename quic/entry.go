@@ -64,8 +64,10 @@ func (e entry) checkAddr(fail func(string) (entry, error)) (entry, error) {
 		return fail("the unspecified address is nobody's")
 	case e.addr.IsMulticast() || e.addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return fail("not the address of one peer")
-	case e.addr.Zone() != "" || e.addr.Is6() && e.addr.IsLinkLocalUnicast():
-		return fail("a link-local IPv6 address cannot be dialled; use another address of the peer")
+	case e.addr.Is6() && e.addr.IsLinkLocalUnicast() && e.addr.Zone() == "":
+		return fail("a link-local IPv6 address needs the interface, as in fe80::1%eth0")
+	case e.addr.Zone() != "" && !e.addr.IsLinkLocalUnicast():
+		return fail("an interface is named, and the address is not a link-local one")
 	}
 	e.addr = e.addr.Unmap()
 	return e, nil

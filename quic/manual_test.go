@@ -20,7 +20,7 @@ func TestManualEntries(t *testing.T) {
 	t.Parallel()
 	good := []string{
 		"laptop", "laptop.local", "laptop.local.", "my_laptop.example:80", "a.b-c.d:65535", "192.168.1.7", "192.168.1.7:1",
-		"::1", "2001:db8::1", "[2001:db8::1]:7373", "[::1]", "xn--zo-eka.example",
+		"::1", "2001:db8::1", "[2001:db8::1]:7373", "[::1]", "xn--zo-eka.example", "fe80::1%eth0", "[fe80::1%eth0]:1",
 	}
 	l := quic.New(quic.Config{})
 	require.NoError(t, l.SetManualPeers(good))
@@ -31,7 +31,7 @@ func TestManualEntries(t *testing.T) {
 	for _, bad := range []string{
 		"", " ", "a b", "host:", "host:0", "host:65536", "host:+1", "host:x", ":7373", "[::1", "::1]", "[::1]:", "[laptop]:1", "[192.168.1.7]:1",
 		"300.1.1.1", "1.2.3", "192.168.1.7.8:1", "-a.example", "a..b", strings.Repeat("a", 64), strings.Repeat("a.", 127) + "aa", "0.0.0.0", "::", "[::]:1",
-		"224.0.0.251", "[ff02::fb]:1", "255.255.255.255", "fe80::1", "[fe80::1%eth0]:1", "a:b:c", "http://laptop", "laptop/x", "zoë.example", "laptop\n",
+		"224.0.0.251", "[ff02::fb]:1", "255.255.255.255", "fe80::1", "[2001:db8::1%eth0]:1", "a:b:c", "http://laptop", "laptop/x", "zoë.example", "laptop\n",
 	} {
 		err := l.SetManualPeers([]string{"laptop", bad})
 		require.Error(t, err, "%q", bad)

@@ -219,7 +219,7 @@ const quietTime = 500 * time.Millisecond
 // reach connects to an address by a node of its own, so that no other connection counts for this one. If want is not zero
 // and somebody else is there, the error is [quic.ErrOtherPeer], and the resident who.
 func (d *doctor) reach(ctx context.Context, addr netip.AddrPort, want identity.RemoteIdentity) (there resident, err error) {
-	if a := addr.Addr(); a.Is6() && a.IsLinkLocalUnicast() {
+	if a := addr.Addr(); a.Is6() && a.IsLinkLocalUnicast() && a.Zone() == "" {
 		return there, quic.ErrLinkLocal
 	}
 	outer := ctx
@@ -345,8 +345,8 @@ func explain(addr netip.AddrPort, there resident, err error) (value, advice stri
 		return "another peer is there: " + there.String(),
 			"The address has passed on to another device, or somebody announces it falsely. Restart the app on the device that is looked for."
 	case errors.Is(err, quic.ErrLinkLocal):
-		return "not tried: link-local IPv6 addresses are not dialled, with a zone or without",
-			"Use another address of the peer: IPv4, or IPv6 that begins with 2, 3 or fd."
+		return "not tried: a link-local IPv6 address needs the interface",
+			"Name it, as in [fe80::1%eth0]:7373, or use another address of the peer: IPv4, or IPv6 that begins with 2, 3 or fd."
 	case errors.Is(err, quic.ErrDisabled):
 		return "not tried: this host does not have the address family", "Use another address of the peer, or enable the family in this system."
 	case errors.Is(err, p2p.ErrConnectionLost):

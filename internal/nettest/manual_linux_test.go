@@ -33,7 +33,7 @@ func TestManualAddress(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)
 	b := start(t, lab.Hosts[1], nodeConfig{Name: "b", QUIC: true, Port: quic.DefaultPort, Open: true})
-	for _, addr := range []netip.Addr{b.host.Addr4(), b.host.Addr6()} {
+	for _, addr := range []netip.Addr{b.host.Addr4(), b.host.Addr6(), b.host.LinkLocal().WithZone(netlab.Interface)} {
 		a := start(t, lab.Hosts[0], nodeConfig{Name: "a", QUIC: true})
 		require.Empty(t, ask[[]peerInfo](a, "peers"))
 		began := time.Now()
