@@ -37,6 +37,7 @@ type hinted struct {
 var _ p2p.RawStream = (*hinted)(nil)
 
 func newHinted(c *conn, s *quicgo.Stream) *hinted {
+	c.serving.Add(1) // what this node opens is of use to it
 	return &hinted{conn: c, first: s, decided: make(chan struct{})}
 }
 
@@ -122,12 +123,14 @@ func (s *hinted) settle(st *stream, err error) {
 			st.CloseWrite()
 		}
 	}
+	s.conn.serving.Add(-1)
 	close(s.decided)
 }
 
 // abort ends a stream about which nothing is decided. The caller holds mu.
 func (s *hinted) abort(err error) {
 	s.err = err
+	s.conn.serving.Add(-1)
 	close(s.decided)
 	if s.cancel != nil {
 		s.cancel()

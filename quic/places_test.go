@@ -89,3 +89,24 @@ func TestDroppedStreamIsNotServed(t *testing.T) {
 	require.Zero(t, c.streams.Load())
 	require.False(t, c.inUse())
 }
+
+// A stream that this node has opened keeps a stranger's connection also before it is
+// decided which version it is of.
+func TestUndecidedStreamIsUse(t *testing.T) {
+	t.Parallel()
+	_, c := dialed(t, Config{}, Config{})
+	for _, end := range []func(*hinted){
+		func(s *hinted) { s.Reset(p2p.ErrCancelled) },
+		func(s *hinted) { s.Write([]byte("x")); s.Reset(p2p.ErrCancelled) },
+	} {
+		require.False(t, c.inUse())
+		require.True(t, c.streamBegins())
+		first, err := c.newStream(t.Context(), time.Second)
+		require.NoError(t, err)
+		s := newHinted(c, first)
+		require.True(t, c.inUse())
+		end(s)
+		require.Eventually(t, func() bool { return !c.inUse() }, 10*time.Second, time.Millisecond)
+		require.Zero(t, c.serving.Load())
+	}
+}
