@@ -289,7 +289,8 @@ func (h *handshakes) pass(ip netip.Addr) {
 	}
 }
 
-// forget makes room among the paces: first of those whose bucket is empty.
+// forget makes room among the paces: first of those whose bucket is empty. It makes
+// much of it, so that it is not needed for each new address.
 func (h *handshakes) forget() {
 	for addr, p := range h.paces {
 		if p.now(h.limits.HandshakesPerSecond) == 0 {
@@ -297,7 +298,7 @@ func (h *handshakes) forget() {
 		}
 	}
 	for addr := range h.paces {
-		if len(h.paces) < maxPaces {
+		if len(h.paces) <= maxPaces*3/4 {
 			return
 		}
 		delete(h.paces, addr)
