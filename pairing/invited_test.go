@@ -241,6 +241,8 @@ func TestLimits(t *testing.T) {
 		require.ErrorIs(t, err, pairing.ErrTooMany)
 
 		require.NoError(t, b.join(t.Context(), all[0].Ticket(), b.yes), "the last of so many credentials is looked at, too")
+		_, err = all[0].Wait(t.Context()) // it is over on this side, too
+		require.NoError(t, err)
 		all = append(all, a.invite(t, pairing.InviteConfig{})) // those that are over make room
 		for _, i := range all {
 			i.Cancel()
