@@ -43,8 +43,8 @@ type Request struct {
 	Peer   identity.RemoteIdentity // as the connection has authenticated it
 	Path   Path                    // not of OpenTunnel
 
-	// Of OpenTunnel. Only after the answer does the peer prove that it holds
-	// the instance's key.
+	// Of OpenTunnel. Only after the answer does the peer prove that it
+	// holds the instance's key.
 	Library  uuid.UUID
 	Instance identity.RemoteIdentity
 }

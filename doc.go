@@ -3,8 +3,8 @@
 //
 // A node is one [P2P]: it keeps the state (its own identity, the peers that are
 // known and how, the hooks that run) and is the bus that announces every change
-// to it. It does no networking itself. Hooks do: package mdns discovers peers on
-// the local network, package quic connects to them, and anybody can write
+// to it. It does no networking itself. Hooks do: package mdns discovers peers
+// on the local network, package quic connects to them, and anybody can write
 // another one.
 //
 //	node, err := p2p.Start(ctx, p2p.Config{
@@ -30,9 +30,10 @@
 // # Events
 //
 // There are three levels, each built on the one below: [P2P.Available] yields
-// peers, [P2P.Watch] yields events, and [P2P.Subscribe] is the queue under both.
-// None of them can slow down the node or each other: a slow reader is told to
-// read the state again; all it misses are changes that have been undone since.
+// peers, [P2P.Watch] yields events, and [P2P.Subscribe] is the queue under
+// both. None of them can slow down the node or each other: a slow reader is
+// told to read the state again; all it misses are changes that have been undone
+// since.
 //
 // # Peers
 //

@@ -9,9 +9,9 @@ import "net/netip"
 // [P2P.Metadata].
 type Event interface {
 	// told records in v that the watcher is told the event, and returns the
-	// event to tell: nil if the watcher knows it already, because a Resync has
-	// overtaken the event. resync says that the event comes from the difference
-	// of two states. It runs under P2P.mu.
+	// event to tell: nil if the watcher knows it already, because a Resync
+	// has overtaken the event. resync says that the event comes from the
+	// difference of two states. It runs under P2P.mu.
 	told(v *view, resync bool) Event
 }
 
@@ -30,8 +30,8 @@ type Resync struct{}
 // [P2P.Metadata].
 type MetadataModified struct{}
 
-// TrackedModified says that hooks keep another peer in view, or one of them no more;
-// see [P2P.Tracked].
+// TrackedModified says that hooks keep another peer in view, or one of them no
+// more; see [P2P.Tracked].
 type TrackedModified struct{}
 
 // RevocationsModified says that a peer was revoked or reinstated; see

@@ -4,11 +4,12 @@ import "context"
 
 // A Handler serves inbound streams.
 type Handler interface {
-	// ServeStream serves one stream, in a goroutine of its own. When it returns
-	// nil, the stream is closed, if it was not. When it returns an error or
-	// panics, the stream is reset: with the [ResetCode] that the error wraps,
-	// or else with [ErrHandlerFailed]. ctx is done when the node shuts down;
-	// reads from the stream fail then, while writes still work.
+	// ServeStream serves one stream, in a goroutine of its own. When it
+	// returns nil, the stream is closed, if it was not. When it returns an
+	// error or panics, the stream is reset: with the [ResetCode] that the
+	// error wraps, or else with [ErrHandlerFailed]. ctx is done when the
+	// node shuts down; reads from the stream fail then, while writes still
+	// work.
 	ServeStream(ctx context.Context, s *Stream) error
 }
 

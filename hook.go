@@ -18,10 +18,11 @@ type Hook interface {
 	// among a node's hooks and never changes.
 	Name() string
 
-	// Run does the hook's work until ctx is done, and then returns promptly,
-	// with nil or ctx's error. It calls s.Ready once it serves; an error before
-	// that is the error of [P2P.Register]. Every goroutine that it starts ends
-	// before it returns. It may be run again after it has returned.
+	// Run does the hook's work until ctx is done, and then returns
+	// promptly, with nil or ctx's error. It calls s.Ready once it serves;
+	// an error before that is the error of [P2P.Register]. Every goroutine
+	// that it starts ends before it returns. It may be run again after it
+	// has returned.
 	Run(ctx context.Context, s *Scope) error
 }
 
@@ -29,12 +30,12 @@ type Hook interface {
 type Listener interface {
 	Hook
 
-	// Dial opens a stream to a peer over an existing connection, or else over
-	// the first to answer of the candidates it supports. It fails with a
-	// *[DialError] that has one [Attempt] for each of them. It is called
-	// concurrently, from the moment of the registration until just after Run
-	// has returned, and returns promptly once ctx is done. While Run does not
-	// serve, it fails.
+	// Dial opens a stream to a peer over an existing connection, or else
+	// over the first to answer of the candidates it supports. It fails with
+	// a *[DialError] that has one [Attempt] for each of them. It is called
+	// concurrently, from the moment of the registration until just after
+	// Run has returned, and returns promptly once ctx is done. While Run
+	// does not serve, it fails.
 	Dial(ctx context.Context, to identity.RemoteIdentity, via []Candidate) (RawStream, error)
 }
 
@@ -44,9 +45,9 @@ type Listener interface {
 type Reconfirmer interface {
 	Hook
 
-	// Reconfirm checks whether the peer is still there. It returns at once; if
-	// the peer is gone, it expires later. It may be called often, concurrently,
-	// and also just before and after Run.
+	// Reconfirm checks whether the peer is still there. It returns at once;
+	// if the peer is gone, it expires later. It may be called often,
+	// concurrently, and also just before and after Run.
 	Reconfirm(id identity.RemoteIdentity)
 }
 
@@ -83,9 +84,10 @@ type RawStream interface {
 	Exporter(string) ([32]byte, bool) // a value bound to the connection (RFC 8446 §7.5, no context); false if it has none
 }
 
-// A ServedStream is a RawStream that is told when a handler begins to serve it: it
-// was allowed, and names a route of the [Mux]. Only then does it count as use of its
-// connection, so that a peer that may do nothing here cannot keep one.
+// A ServedStream is a RawStream that is told when a handler begins to serve it:
+// it was allowed, and names a route of the [Mux]. Only then does it count as
+// use of its connection, so that a peer that may do nothing here cannot keep
+// one.
 type ServedStream interface {
 	RawStream
 	Served() // called at most once
@@ -103,8 +105,8 @@ var (
 	// [Config.MaxPeers] are known and none of them may be evicted.
 	ErrTableFull = errors.New("p2p: the peer table is full")
 
-	// ErrUnavailable is returned for a peer that nobody discovers and that is
-	// not connected.
+	// ErrUnavailable is returned for a peer that nobody discovers and that
+	// is not connected.
 	ErrUnavailable = errors.New("p2p: the peer is not available")
 )
 

@@ -52,8 +52,8 @@ type Route struct {
 	Handler Handler
 
 	// MaxStreams limits how many streams of one peer the route serves at a
-	// time; the next one is refused with [ErrBusy]. If zero, only the node's
-	// limits apply.
+	// time; the next one is refused with [ErrBusy]. If zero, only the
+	// node's limits apply.
 	MaxStreams int
 }
 
@@ -61,9 +61,9 @@ type Route struct {
 // opened with ([Peer.Open]). The zero value is ready to use and serves no
 // route. Its methods may be called concurrently, also while it serves.
 type Mux struct {
-	// AllowAncestor admits streams of protocol version 1. Otherwise they are
-	// refused: their peers know no routes, but their first bytes might look
-	// like one. It is set before the Mux is used.
+	// AllowAncestor admits streams of protocol version 1. Otherwise they
+	// are refused: their peers know no routes, but their first bytes might
+	// look like one. It is set before the Mux is used.
 	AllowAncestor bool
 
 	mu     sync.RWMutex

@@ -20,12 +20,12 @@ type Config struct {
 	// DNS-SD service type _App._udp. See [ValidateApp].
 	App string
 
-	// Identity is the node's key pair. If zero, a fresh one is made for this
-	// run.
+	// Identity is the node's key pair. If zero, a fresh one is made for
+	// this run.
 	Identity identity.Identity
 
-	// Name, DeviceModel and Version become metadata; see [NodeMetadata]. The
-	// operating system is added.
+	// Name, DeviceModel and Version become metadata; see [NodeMetadata].
+	// The operating system is added.
 	Name, DeviceModel, Version string
 
 	// Metadata holds further entries of the node's metadata; see
@@ -36,37 +36,42 @@ type Config struct {
 	Handler Handler
 
 	// Allow decides about each inbound connection, stream and tunnel before
-	// anything else learns of it. Returning nil allows it; an error, a panic,
-	// or taking longer than 2 s refuses it. If Allow is nil, only the routes
-	// decide. It is called concurrently, with a ctx that ends after these 2 s
-	// or when the answer no longer matters; it may use the node.
+	// anything else learns of it. Returning nil allows it; an error, a
+	// panic, or taking longer than 2 s refuses it. If Allow is nil, only
+	// the routes decide. It is called concurrently, with a ctx that ends
+	// after these 2 s or when the answer no longer matters; it may use the
+	// node.
 	Allow func(ctx context.Context, r Request) error
 
-	// Hooks are registered by [Start], in this order. [New] does not use them.
+	// Hooks are registered by [Start], in this order. [New] does not use
+	// them.
 	Hooks []Hook
 
-	// MaxPeers limits how many peers are known at a time. When there are more,
-	// those discovered longest ago that have never been connected leave first;
-	// connected ones, tracked ones, and those with a [Manual] candidate, never.
+	// MaxPeers limits how many peers are known at a time. When there are
+	// more, those discovered longest ago that have never been connected
+	// leave first; connected ones, tracked ones, and those with a [Manual]
+	// candidate, never.
 	//
-	// The package documentation has the defaults of this limit and those below:
-	// for each, zero means the default, and a negative value no limit.
+	// The package documentation has the defaults of this limit and those
+	// below: for each, zero means the default, and a negative value no
+	// limit.
 	MaxPeers int
 
 	// MaxStreamsPerPeer, MaxStreams and MaxStrangerStreams limit how many
 	// inbound streams are served at a time: of one peer, of all, and of all
-	// strangers. The next one is refused with [ErrBusy]. A stranger is a peer
-	// that is neither tracked nor behind a [Manual] candidate; a stream over a
-	// connection that this node dialed is not a stranger's.
+	// strangers. The next one is refused with [ErrBusy]. A stranger is a
+	// peer that is neither tracked nor behind a [Manual] candidate; a
+	// stream over a connection that this node dialed is not a stranger's.
 	MaxStreamsPerPeer, MaxStreams, MaxStrangerStreams int
 
-	// MaxAllowCallsPerPeer and MaxAllowCalls limit how many calls of Allow run
-	// at a time: about one peer, and in all. Of the latter, an eighth is kept
-	// for tracked peers. The next request is refused with [ErrBusy].
+	// MaxAllowCallsPerPeer and MaxAllowCalls limit how many calls of Allow
+	// run at a time: about one peer, and in all. Of the latter, an eighth
+	// is kept for tracked peers. The next request is refused with
+	// [ErrBusy].
 	MaxAllowCallsPerPeer, MaxAllowCalls int
 
-	// Logger receives what an operator may want to know. If nil, [slog.Default]
-	// is used.
+	// Logger receives what an operator may want to know. If nil,
+	// [slog.Default] is used.
 	Logger *slog.Logger
 }
 
@@ -212,9 +217,9 @@ func (e *ShutdownError) Unwrap() error { return e.Err }
 //
 // When ctx ends earlier, everything is told to stop at once; if something has
 // not after two more seconds, the error is a *[ShutdownError]. (A listener may
-// take 1.5 s to part from a peer of version 1.) Shutdown may be called more than
-// once, also concurrently: there is one shutdown, under the first caller's ctx,
-// and each gets its result.
+// take 1.5 s to part from a peer of version 1.) Shutdown may be called more
+// than once, also concurrently: there is one shutdown, under the first caller's
+// ctx, and each gets its result.
 //
 // An app that must know that its last bytes arrived has the other side
 // acknowledge them.

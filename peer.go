@@ -37,30 +37,32 @@ type PeerInfo struct {
 	Metadata map[string]string
 	Verified bool
 
-	// Candidates are the ways that the peer might be reached, and DiscoveredBy
-	// the hooks that discover it, in the order of their registration.
+	// Candidates are the ways that the peer might be reached, and
+	// DiscoveredBy the hooks that discover it, in the order of their
+	// registration.
 	Candidates   []Candidate
 	DiscoveredBy []string
 
-	// Connections are the connections with the peer, those used for new streams
-	// first: direct before relayed. Path is that of the first; zero if there is
-	// none.
+	// Connections are the connections with the peer, those used for new
+	// streams first: direct before relayed. Path is that of the first; zero
+	// if there is none.
 	Connections []Connection
 	Path        Path
 
 	Tracked bool // a hook keeps it in view: see [Scope.Track]
 	Revoked bool // see [P2P.Revoke]
 
-	// LastSeen is when the peer was last connected, or reported by a discovery.
-	// It is the present time while the peer is connected, and zero if this node
-	// has never seen it.
+	// LastSeen is when the peer was last connected, or reported by a
+	// discovery. It is the present time while the peer is connected, and
+	// zero if this node has never seen it.
 	LastSeen time.Time
 
-	// Unreachable says why a stream to the peer cannot even be tried, or else
-	// how the last dial failed; a connection clears that. It is a *[DialError],
-	// which wraps [ErrRevoked], [ErrNoListener] or [ErrNoCandidate] if nothing
-	// can be tried; or [ErrClosed]. If it is nil, the peer is connected or at
-	// least one candidate is known; only a dial tells whether that works.
+	// Unreachable says why a stream to the peer cannot even be tried, or
+	// else how the last dial failed; a connection clears that. It is a
+	// *[DialError], which wraps [ErrRevoked], [ErrNoListener] or
+	// [ErrNoCandidate] if nothing can be tried; or [ErrClosed]. If it is
+	// nil, the peer is connected or at least one candidate is known; only a
+	// dial tells whether that works.
 	Unreachable error
 }
 

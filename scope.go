@@ -52,8 +52,8 @@ func (s *Scope) do(f func(*state) error) error {
 // Discovered reports a peer: its metadata, as far as the discovery knows, and
 // how it might be reached. It replaces the hook's earlier report of the peer;
 // repeating it is cheap and raises no event. No more than [MaxCandidates] of
-// the candidates are kept, and of addresses only those of one host. Errors are [ErrSelf], [ErrTableFull], and those of
-// [ValidateMetadata].
+// the candidates are kept, and of addresses only those of one host. Errors are
+// [ErrSelf], [ErrTableFull], and those of [ValidateMetadata].
 func (s *Scope) Discovered(id identity.RemoteIdentity, metadata map[string]string, candidates []Candidate) error {
 	if err := s.checkPeer(id, metadata); err != nil {
 		return err
@@ -189,8 +189,8 @@ func (s *Scope) Untrack(id identity.RemoteIdentity) {
 	})
 }
 
-// Announces reports whether the hook tells everybody on a network of this node and
-// its metadata. Until a hook says so, and from its end on, it does not.
+// Announces reports whether the hook tells everybody on a network of this node
+// and its metadata. Until a hook says so, and from its end on, it does not.
 func (s *Scope) Announces(does bool) {
 	_ = s.do(func(*state) error {
 		s.reg.announces = does
@@ -198,8 +198,9 @@ func (s *Scope) Announces(does bool) {
 	})
 }
 
-// Announced reports whether a hook tells everybody on a network of this node and its
-// metadata. Listeners tell strangers no more than they could hear there.
+// Announced reports whether a hook tells everybody on a network of this node
+// and its metadata. Listeners tell strangers no more than they could hear
+// there.
 func (s *Scope) Announced() bool {
 	s.node.mu.Lock()
 	defer s.node.mu.Unlock()

@@ -18,8 +18,10 @@ const (
 	graceTime = 2 * time.Second // how long what Shutdown tells to stop may take once its time is over
 )
 
-// A Stream is a two-way sequence of bytes to or from a peer, whom the connection has authenticated. It is a [net.Conn];
-// all methods may be called concurrently. Whoever opened a stream, or was called to handle it, closes or resets it.
+// A Stream is a two-way sequence of bytes to or from a peer, whom the
+// connection has authenticated. It is a [net.Conn]; all methods may be called
+// concurrently. Whoever opened a stream, or was called to handle it, closes or
+// resets it.
 type Stream struct {
 	raw      RawStream
 	peer     *Peer
@@ -44,7 +46,8 @@ func newStream(raw RawStream, peer *Peer, streams *streams, inbound bool) *Strea
 	return &Stream{raw: raw, peer: peer, streams: streams, inbound: inbound, reading: turn.New(), writing: turn.New()}
 }
 
-// errInterrupted is what reads by a handler return once the node is shutting down.
+// errInterrupted is what reads by a handler return once the node is shutting
+// down.
 var errInterrupted error = &ResetError{Code: ErrShuttingDown}
 
 // Peer returns the peer at the other end.
@@ -70,8 +73,9 @@ func (s *Stream) Path() Path { return s.raw.Path() }
 // CloseWrite.
 func (s *Stream) Version() int { return s.raw.Version() }
 
-// Exporter returns keying material that both ends of the connection, and nobody else, can derive (RFC 8446 §7.5, label
-// as given and no context). It reports false where the connection has no TLS session of its own.
+// Exporter returns keying material that both ends of the connection, and nobody
+// else, can derive (RFC 8446 §7.5, label as given and no context). It reports
+// false where the connection has no TLS session of its own.
 func (s *Stream) Exporter(label string) ([32]byte, bool) { return s.raw.Exporter(label) }
 
 // LocalAddr returns the local address of the connection.
@@ -80,8 +84,9 @@ func (s *Stream) LocalAddr() net.Addr { return s.raw.LocalAddr() }
 // RemoteAddr returns the remote address of the connection.
 func (s *Stream) RemoteAddr() net.Addr { return s.raw.RemoteAddr() }
 
-// Read reads what the peer has written. At its end it returns io.EOF; if the stream was reset, a *[ResetError]; if the
-// connection was lost, [ErrConnectionLost]: a cut never looks like an end.
+// Read reads what the peer has written. At its end it returns io.EOF; if the
+// stream was reset, a *[ResetError]; if the connection was lost,
+// [ErrConnectionLost]: a cut never looks like an end.
 func (s *Stream) Read(b []byte) (int, error) {
 	s.reading.Take()
 	defer s.reading.Release()
@@ -105,7 +110,8 @@ func (s *Stream) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Write writes b. It blocks while the peer does not read. That it returns nil does not mean that the peer has read it.
+// Write writes b. It blocks while the peer does not read. That it returns nil
+// does not mean that the peer has read it.
 func (s *Stream) Write(b []byte) (int, error) {
 	s.writing.Take()
 	defer s.writing.Release()
@@ -125,7 +131,8 @@ func (s *Stream) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// CloseWrite ends the writing direction: the peer reads io.EOF after all that was written. Reading goes on.
+// CloseWrite ends the writing direction: the peer reads io.EOF after all that
+// was written. Reading goes on.
 func (s *Stream) CloseWrite() error {
 	s.writing.Take()
 	defer s.writing.Release()
@@ -143,10 +150,12 @@ func (s *Stream) closeWrite() error {
 	return s.raw.CloseWrite()
 }
 
-// Close ends the stream: what was written still arrives, followed by io.EOF. What the peer has yet to send is discarded;
-// its writes fail with [ErrCancelled] if it goes on for more than 5 s or 1 MiB. Pending calls of Read and Write return
-// [net.ErrClosed]; where a Write is interrupted, the stream is reset, since its end would look like one that was meant.
-// Close does not wait for the peer. Further calls have no effect.
+// Close ends the stream: what was written still arrives, followed by io.EOF.
+// What the peer has yet to send is discarded; its writes fail with
+// [ErrCancelled] if it goes on for more than 5 s or 1 MiB. Pending calls of
+// Read and Write return [net.ErrClosed]; where a Write is interrupted, the
+// stream is reset, since its end would look like one that was meant. Close does
+// not wait for the peer. Further calls have no effect.
 func (s *Stream) Close() error {
 	if !s.closed.Begin(net.ErrClosed) {
 		return nil
@@ -179,9 +188,10 @@ func (s *Stream) Close() error {
 	return nil
 }
 
-// Reset ends both directions at once. What was written may not arrive; the peer's reads and writes fail with code, and
-// pending calls here as well. Codes other than those above and the app's own become [ErrCancelled]. After Close it ends
-// what Close left to be done.
+// Reset ends both directions at once. What was written may not arrive; the
+// peer's reads and writes fail with code, and pending calls here as well. Codes
+// other than those above and the app's own become [ErrCancelled]. After Close
+// it ends what Close left to be done.
 func (s *Stream) Reset(code ResetCode) {
 	if int(code) >= len(resetTexts) && (code < FirstAppCode || code > LastAppCode) {
 		code = ErrCancelled
@@ -204,7 +214,8 @@ func (s *Stream) SetDeadline(t time.Time) error {
 	return s.SetWriteDeadline(t)
 }
 
-// SetReadDeadline makes reads fail with [os.ErrDeadlineExceeded] from t on; the zero time means never.
+// SetReadDeadline makes reads fail with [os.ErrDeadlineExceeded] from t on; the
+// zero time means never.
 func (s *Stream) SetReadDeadline(t time.Time) error {
 	return s.closed.Before(func() error {
 		if !s.interrupted.Load() {
@@ -214,7 +225,8 @@ func (s *Stream) SetReadDeadline(t time.Time) error {
 	})
 }
 
-// SetWriteDeadline makes writes fail with [os.ErrDeadlineExceeded] from t on; the zero time means never.
+// SetWriteDeadline makes writes fail with [os.ErrDeadlineExceeded] from t on;
+// the zero time means never.
 func (s *Stream) SetWriteDeadline(t time.Time) error {
 	return s.closed.Before(func() error {
 		s.raw.SetWriteDeadline(t)
@@ -222,12 +234,14 @@ func (s *Stream) SetWriteDeadline(t time.Time) error {
 	})
 }
 
-// expire makes the pending call that set's deadline is for return, now that closed is set.
+// expire makes the pending call that set's deadline is for return, now that
+// closed is set.
 func (s *Stream) expire(set func(time.Time)) {
 	s.closed.Do(func() { set(turn.Past) })
 }
 
-// interrupt makes reads fail from now on, so that a handler that waits for its peer notices the shutdown.
+// interrupt makes reads fail from now on, so that a handler that waits for its
+// peer notices the shutdown.
 func (s *Stream) interrupt() {
 	_ = s.closed.Before(func() error { // a stream that is over needs no interruption
 		s.interrupted.Store(true)

@@ -146,8 +146,8 @@ func (v *view) difference(now *view) (events []Event) {
 		}
 		n := len(events)
 		before.difference(peer, p, tell)
-		// If the watcher may have read a discovery that has come and gone, it
-		// has to read again.
+		// If the watcher may have read a discovery that has come and
+		// gone, it has to read again.
 		if before.metadata != p.metadata || before.ways != p.ways && len(events) == n {
 			tell(PeerMetadataModified{peer})
 		}

@@ -30,8 +30,8 @@ func (n *P2P) Watch(ctx context.Context) iter.Seq[Event] {
 		s := n.Subscribe()
 		defer s.Close()
 		v := newView(&n.state)
-		// ctx first: a queue that never runs empty must not hide that it is
-		// done.
+		// ctx first: a queue that never runs empty must not hide that
+		// it is done.
 		for ctx.Err() == nil {
 			select {
 			case <-ctx.Done():

@@ -28,15 +28,15 @@ import (
 // application's was on it.
 
 const (
-	// insistTime is how long a stream is opened again and again that the peer
-	// drops. Waiting for a turn is not counted.
+	// insistTime is how long a stream is opened again and again that the
+	// peer drops. Waiting for a turn is not counted.
 	insistTime = 15 * time.Second
 	insistMin  = 5 * time.Millisecond // between the first two attempts
 	insistMax  = 320 * time.Millisecond
 
-	// partingTime is how long a connection is kept after the node said goodbye
-	// by discovery. The first implementation hangs if the connection ends
-	// first.
+	// partingTime is how long a connection is kept after the node said
+	// goodbye by discovery. The first implementation hangs if the
+	// connection ends first.
 	partingTime = 1500 * time.Millisecond
 )
 
@@ -255,7 +255,8 @@ func (c *conn) answerAncestor(st *stream) (handed bool, err error) {
 		return false, err
 	}
 	if mode == v1.Identify {
-		// Each side has discovered the other, for as long as they are connected.
+		// Each side has discovered the other, for as long as they are
+		// connected.
 		c.refusals.add() // it costs as much as a stream that is refused
 		return false, c.endpoint.listener.manual.discoveredBack(c, metadata)
 	}

@@ -8,11 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bufferWanted is how many bytes quic-go asks the system to hold for a socket in each direction. The system grants what its
-// limits allow, and by default that is a thirtieth.
+// bufferWanted is how many bytes quic-go asks the system to hold for a socket
+// in each direction. The system grants what its limits allow, and by default
+// that is a thirtieth.
 const bufferWanted = 7 << 20
 
-// hintBuffers says in the log what to do where the system holds so little for a socket that fast transfers lose packets.
+// hintBuffers says in the log what to do where the system holds so little for a
+// socket that fast transfers lose packets.
 func hintBuffers(log *slog.Logger, socket *net.UDPConn) {
 	raw, err := socket.SyscallConn()
 	if err != nil {

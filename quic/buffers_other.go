@@ -7,5 +7,6 @@ import (
 	"net"
 )
 
-// hintBuffers has nothing to say: there is no limit that the user could change, or none that can be asked for.
+// hintBuffers has nothing to say: there is no limit that the user could change,
+// or none that can be asked for.
 func hintBuffers(*slog.Logger, *net.UDPConn) {}

@@ -52,7 +52,8 @@ func (c *circle) saw(ip netip.Addr) {
 }
 
 // knows tells what is known of an address: whether a tracked or manual peer is
-// there, whether it is in a network of the host, and whether it is the host's own.
+// there, whether it is in a network of the host, and whether it is the host's
+// own.
 func (c *circle) knows(ip netip.Addr) (familiar, neighbor, own bool) {
 	ip = ip.Unmap().WithZone("")
 	c.mu.Lock()
@@ -77,8 +78,8 @@ func (c *circle) broadcasts(ip netip.Addr) bool {
 
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
-// broadcastOf returns the address of all hosts of a network of IPv4 (RFC 919 §7).
-// One of one or two hosts has none (RFC 3021).
+// broadcastOf returns the address of all hosts of a network of IPv4 (RFC 919
+// §7). One of one or two hosts has none (RFC 3021).
 func broadcastOf(network netip.Prefix) (netip.Addr, bool) {
 	if !network.Addr().Is4() || network.Bits() >= 31 {
 		return netip.Addr{}, false

@@ -81,8 +81,9 @@ func newConn(e *endpoint, link tpt.CapableConn, id identity.RemoteIdentity, path
 	return c
 }
 
-// Path returns the way that the connection runs. The address follows the connection;
-// nothing is granted by it, since any host on the way can change it.
+// Path returns the way that the connection runs. The address follows the
+// connection; nothing is granted by it, since any host on the way can change
+// it.
 func (c *conn) Path() p2p.Path {
 	path := c.path
 	path.Remote = c.remote()
@@ -140,8 +141,8 @@ func (c *conn) end() {
 	}
 }
 
-// streamBegins counts an application stream, and reports false if the connection is
-// being closed.
+// streamBegins counts an application stream, and reports false if the
+// connection is being closed.
 func (c *conn) streamBegins() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -171,8 +172,9 @@ func (c *conn) lastStreamEnded() time.Time {
 // patience returns how long the connection is kept while no stream uses it, and
 // false if that is for ever. The caller holds mu.
 //
-// It is for a peer of version 1 that this node knows or has discovered: such a peer
-// dials only when it hears something new about us, and could not reach us any more.
+// It is for a peer of version 1 that this node knows or has discovered: such a
+// peer dials only when it hears something new about us, and could not reach us
+// any more.
 func (c *conn) patience() (time.Duration, bool) {
 	if c.version == 1 && (!c.stranger() || c.discovered()) {
 		return 0, false
@@ -187,16 +189,17 @@ func (c *conn) patience() (time.Duration, bool) {
 	return idle, idle > 0
 }
 
-// discovered reports whether a hook discovers the peer. That it has introduced itself
-// does not count.
+// discovered reports whether a hook discovers the peer. That it has introduced
+// itself does not count.
 func (c *conn) discovered() bool {
 	peer, known := c.endpoint.scope.Node().Peer(c.id)
 	others := func(hook string) bool { return hook != c.endpoint.listener.Name() }
 	return known && slices.ContainsFunc(peer.Info().DiscoveredBy, others)
 }
 
-// retire closes the connection if it has been idle for long enough, and else looks
-// again later: what counts may have changed, with the peer's becoming known.
+// retire closes the connection if it has been idle for long enough, and else
+// looks again later: what counts may have changed, with the peer's becoming
+// known.
 func (c *conn) retire() {
 	c.mu.Lock()
 	wait, ends := c.patience()
@@ -217,7 +220,8 @@ func (c *conn) retire() {
 	c.greet()
 }
 
-// introduce opens the metadata stream, which tells which protocol version the peer speaks, and then the metadata.
+// introduce opens the metadata stream, which tells which protocol version the
+// peer speaks, and then the metadata.
 func (c *conn) introduce() {
 	version, err := c.ask()
 	if err != nil && c.ctx.Err() == nil {
@@ -236,7 +240,8 @@ func (c *conn) introduce() {
 	}
 }
 
-// ask opens the metadata stream. Only the answer "no" means a peer of version 1; everything else is an error.
+// ask opens the metadata stream. Only the answer "no" means a peer of version
+// 1; everything else is an error.
 func (c *conn) ask() (version int, err error) {
 	ctx, cancel := context.WithTimeout(c.ctx, firstFrame)
 	defer cancel()
@@ -266,8 +271,8 @@ func (c *conn) ask() (version int, err error) {
 	return 2, nil
 }
 
-// serve handles a stream that the peer has opened. If it is counted, it has a place
-// until it has said what it is for.
+// serve handles a stream that the peer has opened. If it is counted, it has a
+// place until it has said what it is for.
 func (c *conn) serve(s *quicgo.Stream, counted bool) {
 	s.SetDeadline(time.Now().Add(firstFrame))
 	protocol, rest, err := acceptProtocol(s, protocolStream, protocolMeta, protocolAncestor)
@@ -334,7 +339,8 @@ func (c *conn) open(ctx context.Context, said int) (p2p.RawStream, error) {
 	return newLazyStream(c, s), nil
 }
 
-// newStream opens a stream of QUIC. Where the peer has as many open as it takes, it waits for one of them to end, so long.
+// newStream opens a stream of QUIC. Where the peer has as many open as it
+// takes, it waits for one of them to end, so long.
 func (c *conn) newStream(ctx context.Context, patience time.Duration) (*quicgo.Stream, error) {
 	s, err := c.quic.OpenStream()
 	var full *quicgo.StreamLimitReachedError
@@ -358,7 +364,8 @@ var (
 	errLost    = fmt.Errorf("quic: %w", p2p.ErrConnectionLost)
 )
 
-// vanished tells whether the connection, which is gone, ended because nothing was heard of the peer any more.
+// vanished tells whether the connection, which is gone, ended because nothing
+// was heard of the peer any more.
 func (c *conn) vanished() bool {
 	var silent *quicgo.IdleTimeoutError
 	return errors.As(context.Cause(c.quic.Context()), &silent)
@@ -369,7 +376,8 @@ const (
 	tick    = 10 * time.Millisecond // the least that the idle timer waits
 )
 
-// endedIdle tells whether the connection, which is gone, was closed because nobody used it, by either side.
+// endedIdle tells whether the connection, which is gone, was closed because
+// nobody used it, by either side.
 func (c *conn) endedIdle() bool {
 	var closed *quicgo.ApplicationError
 	return errors.As(context.Cause(c.quic.Context()), &closed) && closed.ErrorCode == quicgo.ApplicationErrorCode(network.ConnGarbageCollected)

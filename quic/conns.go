@@ -19,8 +19,9 @@ import (
 // errUnwanted is the error of a connection that was not admitted.
 var errUnwanted = errors.New("quic: the connection is not wanted")
 
-// accept takes the connections that peers dial, until the endpoint closes. It does
-// not wait for anything about one of them: go-libp2p queues 16, and closes the rest.
+// accept takes the connections that peers dial, until the endpoint closes. It
+// does not wait for anything about one of them: go-libp2p queues 16, and closes
+// the rest.
 func (e *endpoint) accept() {
 	for {
 		c, err := e.inbound.Accept()
@@ -35,9 +36,9 @@ func (e *endpoint) accept() {
 
 func closeTransport(c tpt.CapableConn, code network.ConnErrorCode) { c.CloseWithError(code) }
 
-// connected takes a connection whose handshake is over: it reports it, and serves
-// its streams until it is gone. Of path, what is known without the connection is
-// given. The error says why it was closed instead.
+// connected takes a connection whose handshake is over: it reports it, and
+// serves its streams until it is gone. Of path, what is known without the
+// connection is given. The error says why it was closed instead.
 func (e *endpoint) connected(tc tpt.CapableConn, path p2p.Path) (*conn, error) {
 	id, err := remoteIdentity(tc.RemotePeer())
 	if err != nil {
@@ -62,8 +63,8 @@ func (e *endpoint) connected(tc tpt.CapableConn, path p2p.Path) (*conn, error) {
 	return c, nil
 }
 
-// greet notes whether the peer is a stranger: one that is not is told more, and takes
-// its memory from another budget.
+// greet notes whether the peer is a stranger: one that is not is told more, and
+// takes its memory from another budget.
 func (c *conn) greet() {
 	known := !c.stranger()
 	if c.greeted.Swap(known) == known {
@@ -110,7 +111,8 @@ func (e *endpoint) add(c *conn) error {
 	return nil
 }
 
-// report tells the node of a connection, if that wants it, and begins to serve it.
+// report tells the node of a connection, if that wants it, and begins to serve
+// it.
 func (e *endpoint) report(c *conn) error {
 	if !c.path.Dialed {
 		err := e.scope.Node().Allows(c.quic.Context(), p2p.Request{Action: p2p.Connect, Peer: c.id, Path: c.path})
@@ -168,8 +170,8 @@ func (e *endpoint) disconnected(c *conn) {
 	}
 }
 
-// serve takes the streams that the peer opens, and returns when the connection is
-// gone.
+// serve takes the streams that the peer opens, and returns when the connection
+// is gone.
 func (e *endpoint) serve(c *conn) {
 	for {
 		counted := c.awaitPlace()
@@ -194,9 +196,9 @@ func (e *endpoint) serve(c *conn) {
 	e.disconnected(c)
 }
 
-// awaitPlace waits until another stream of the peer may be accepted, which takes a
-// place until it has said what it is for: it reports whether one was taken. Only
-// strangers wait.
+// awaitPlace waits until another stream of the peer may be accepted, which
+// takes a place until it has said what it is for: it reports whether one was
+// taken. Only strangers wait.
 func (c *conn) awaitPlace() bool {
 	if !c.stranger() {
 		return false
@@ -233,8 +235,9 @@ func (c *conn) givePlace() {
 	<-c.unnamed
 }
 
-// best returns the connection for new streams with a peer, or nil: direct before
-// relayed, then the newest, since the peer may have dropped an older one already.
+// best returns the connection for new streams with a peer, or nil: direct
+// before relayed, then the newest, since the peer may have dropped an older one
+// already.
 func (e *endpoint) best(id identity.RemoteIdentity) *conn {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -258,7 +261,8 @@ func (e *endpoint) bestLocked(id identity.RemoteIdentity) (best *conn) {
 	return best
 }
 
-// tellMetadata sends this node's metadata to every peer that has been told it before.
+// tellMetadata sends this node's metadata to every peer that has been told it
+// before.
 func (e *endpoint) tellMetadata() {
 	e.mu.Lock()
 	all := make([]*conn, 0, len(e.conns))
@@ -277,8 +281,8 @@ func quicOf(c tpt.CapableConn) (q *quicgo.Conn) {
 	return q
 }
 
-// Streams that nobody serves cost something as well: a stranger may have so many a
-// second, after some at once. Then new ones wait.
+// Streams that nobody serves cost something as well: a stranger may have so
+// many a second, after some at once. Then new ones wait.
 const (
 	refusalPace  = 32
 	refusalBurst = 256

@@ -33,10 +33,10 @@ var (
 	errClock        = errors.New("quic: this device's clock is before 1975: set it")
 )
 
-// Dial opens a stream to a peer over an existing connection, or else over the first
-// candidate to answer. Candidates are tried in parallel, local addresses first, each
-// with a lead of 250 ms over the next one, or as long as it takes to fail. It fails
-// with a *[p2p.DialError].
+// Dial opens a stream to a peer over an existing connection, or else over the
+// first candidate to answer. Candidates are tried in parallel, local addresses
+// first, each with a lead of 250 ms over the next one, or as long as it takes
+// to fail. It fails with a *[p2p.DialError].
 //
 // Streams to a version 1 peer are opened one at a time on each connection. One
 // that the peer drops is opened again, for 15 s at most; then the error wraps
@@ -78,7 +78,8 @@ func (l *Listener) Dial(ctx context.Context, to identity.RemoteIdentity, via []p
 	}
 }
 
-// maxTries is how often a stream is opened anew because the connection for it ended.
+// maxTries is how often a stream is opened anew because the connection for it
+// ended.
 const maxTries = 3
 
 // dialable tells why a candidate is not to be tried, or nil.
@@ -97,8 +98,8 @@ func (e *endpoint) dialable(c p2p.Candidate) error {
 	return nil
 }
 
-// dial makes a connection to one address. A peer that takes no more connections at
-// this moment is asked again until ctx ends.
+// dial makes a connection to one address. A peer that takes no more connections
+// at this moment is asked again until ctx ends.
 func (e *endpoint) dial(ctx context.Context, addr netip.AddrPort, to identity.RemoteIdentity) (tpt.CapableConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.listener.cfg.DialTimeout)
 	defer cancel()
@@ -119,7 +120,8 @@ func (e *endpoint) dial(ctx context.Context, addr netip.AddrPort, to identity.Re
 	}
 }
 
-// busyWait is how long a peer that takes no more connections is left alone, at first.
+// busyWait is how long a peer that takes no more connections is left alone, at
+// first.
 const busyWait = 50 * time.Millisecond
 
 // refused reports whether a peer had no place for a handshake.
@@ -128,7 +130,8 @@ func refused(err error) bool {
 	return errors.As(err, &e) && e.Remote && e.ErrorCode == quicgo.ConnectionRefused
 }
 
-// identify finds out which peer is at an address, by asking for one that is not.
+// identify finds out which peer is at an address, by asking for one that is
+// not.
 func (e *endpoint) identify(ctx context.Context, addr netip.AddrPort) (identity.RemoteIdentity, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.listener.cfg.DialTimeout)
 	defer cancel()

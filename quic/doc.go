@@ -1,6 +1,6 @@
-// Package quic is the listener that carries a node's streams over QUIC: it accepts
-// and makes connections, proves which peer is at the other end, and reaches peers at
-// addresses that a discovery found or that the user typed in.
+// Package quic is the listener that carries a node's streams over QUIC: it
+// accepts and makes connections, proves which peer is at the other end, and
+// reaches peers at addresses that a discovery found or that the user typed in.
 //
 //	listener := quic.New(quic.Config{Port: 7373})
 //	node, err := p2p.Start(ctx, p2p.Config{App: "sd", Hooks: []p2p.Hook{listener}})
@@ -9,24 +9,25 @@
 //		fmt.Println(m.Entry, m.State, m.Err)
 //	}
 //
-// A connection is made when a stream needs it, shared by all streams with the peer,
-// and closed after a minute without one. It runs libp2p's QUIC (RFC 9000 with
-// libp2p's TLS handshake, in which each side proves an Ed25519 key) on one UDP port
-// for IPv4 and IPv6. A fixed port ([Config.Port]) also lets a node that was started
-// again tell its peers at once that their connections are lost.
+// A connection is made when a stream needs it, shared by all streams with the
+// peer, and closed after a minute without one. It runs libp2p's QUIC (RFC 9000
+// with libp2p's TLS handshake, in which each side proves an Ed25519 key) on one
+// UDP port for IPv4 and IPv6. A fixed port ([Config.Port]) also lets a node
+// that was started again tell its peers at once that their connections are
+// lost.
 //
-// On a connection each side opens one stream of protocol /sdp2p/2/meta, on which it
-// tells its metadata, and any number of application streams of protocol /sdp2p/2.
-// Nodes of the first implementation speak version 1, /sdp2p/1, and are understood;
-// see docs/protocol.md for every byte. The endpoint does no identify, no relaying
-// and no NAT traversal.
+// On a connection each side opens one stream of protocol /sdp2p/2/meta, on
+// which it tells its metadata, and any number of application streams of
+// protocol /sdp2p/2. Nodes of the first implementation speak version 1,
+// /sdp2p/1, and are understood; see docs/protocol.md for every byte. The
+// endpoint does no identify, no relaying and no NAT traversal.
 //
 // # Limits
 //
-// A stranger is a peer that no hook tracks, that is not behind a manual entry, and
-// that this node did not dial on that connection. An address is one of IPv4 or a
-// /64 of IPv6, a network a /24 or /48. Each number is a field of [Limits], of the
-// name given.
+// A stranger is a peer that no hook tracks, that is not behind a manual entry,
+// and that this node did not dial on that connection. An address is one of IPv4
+// or a /64 of IPv6, a network a /24 or /48. Each number is a field of [Limits],
+// of the name given.
 //
 //	what                            default   field
 //	handshakes in progress: of

@@ -8,8 +8,8 @@ import (
 )
 
 // A doorman is the endpoint's socket as quic-go reads it. quic-go answers each
-// packet that begins a handshake, if only to refuse it: from an address that sends
-// thousands, that is most of what they cost. These are not shown to it.
+// packet that begins a handshake, if only to refuse it: from an address that
+// sends thousands, that is most of what they cost. These are not shown to it.
 type doorman struct {
 	*net.UDPConn
 	batch     *ipv4.PacketConn // of the same socket, for IPv6 as well
@@ -20,8 +20,8 @@ func newDoorman(socket *net.UDPConn, outOfPace func(netip.Addr) bool) *doorman {
 	return &doorman{UDPConn: socket, batch: ipv4.NewPacketConn(socket), outOfPace: outOfPace}
 }
 
-// ReadBatch reads packets. quic-go calls it on systems that read several at once; on
-// others, what ReadMsgUDP reads is not looked at.
+// ReadBatch reads packets. quic-go calls it on systems that read several at
+// once; on others, what ReadMsgUDP reads is not looked at.
 func (d *doorman) ReadBatch(all []ipv4.Message, flags int) (int, error) {
 	n, err := d.batch.ReadBatch(all, flags)
 	if err != nil {
@@ -39,8 +39,8 @@ func (d *doorman) ReadBatch(all []ipv4.Message, flags int) (int, error) {
 	return n, nil
 }
 
-// begins reports whether a packet is an Initial of version 1 (RFC 9000 §17.2.2),
-// which alone begins a handshake.
+// begins reports whether a packet is an Initial of version 1 (RFC 9000
+// §17.2.2), which alone begins a handshake.
 func begins(packet []byte) bool {
 	return len(packet) > 4 && packet[0]&0xF0 == 0xC0 && [4]byte(packet[1:5]) == [4]byte{0, 0, 0, 1}
 }

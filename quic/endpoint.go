@@ -26,8 +26,8 @@ import (
 // An endpoint is one run of a listener: its socket, its connections, its dials.
 //
 // The socket and quic-go's transport on it are the endpoint's own. go-libp2p's
-// QUIC transport borrows them to dial and to listen (see lent), and authenticates
-// peers; the endpoint keeps the connections.
+// QUIC transport borrows them to dial and to listen (see lent), and
+// authenticates peers; the endpoint keeps the connections.
 type endpoint struct {
 	listener *Listener
 	scope    *p2p.Scope
@@ -92,7 +92,8 @@ func newEndpoint(l *Listener, scope *p2p.Scope) (*endpoint, error) {
 // listen composes the transport: ours, lent to go-libp2p's.
 func (e *endpoint) listen() error {
 	e.quic = e.newTransport()
-	// The keys are for transports that the manager would make itself. It makes none.
+	// The keys are for transports that the manager would make itself. It
+	// makes none.
 	reuse, err := quicreuse.NewConnManager(quicgo.StatelessResetKey{}, quicgo.TokenGeneratorKey{}, quicreuse.OverrideListenUDP(lendNone))
 	if err != nil {
 		return err
@@ -123,10 +124,11 @@ func (e *endpoint) listen() error {
 
 // newTransport makes the endpoint's transport on its socket.
 //
-// With a fixed port, a node that was started again tells peers at once that it has
-// lost their connections: its reset key is the same as before. Else it comes back
-// on another port, where nobody asks; and a key that never shows twice is one trait
-// less by which a device can be recognized on another network.
+// With a fixed port, a node that was started again tells peers at once that it
+// has lost their connections: its reset key is the same as before. Else it
+// comes back on another port, where nobody asks; and a key that never shows
+// twice is one trait less by which a device can be recognized on another
+// network.
 func (e *endpoint) newTransport() *quicgo.Transport {
 	var reset quicgo.StatelessResetKey
 	var token quicgo.TokenGeneratorKey
@@ -188,7 +190,8 @@ func (e *endpoint) release() {
 	e.socket.Close()
 }
 
-// start runs f in a goroutine that close waits for, unless the endpoint is closing.
+// start runs f in a goroutine that close waits for, unless the endpoint is
+// closing.
 func (e *endpoint) start(f func()) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -210,8 +213,8 @@ func (e *endpoint) hold() bool {
 	return !e.closing
 }
 
-// once reports true the first time that it is called for key, so that a peer cannot
-// fill the log.
+// once reports true the first time that it is called for key, so that a peer
+// cannot fill the log.
 func (e *endpoint) once(key string) bool {
 	const enough = 1024
 	e.mu.Lock()
@@ -223,8 +226,8 @@ func (e *endpoint) once(key string) bool {
 	return true
 }
 
-// announce reports the families that are not disabled, and closes the connections of
-// those that are.
+// announce reports the families that are not disabled, and closes the
+// connections of those that are.
 func (e *endpoint) announce(disabled families) {
 	disabled.ipv6 = disabled.ipv6 || onlyIPv4(e.socket)
 	e.mu.Lock()

@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// An entry is one manual peer as the user gave it, parsed: an address, or a name that is looked up at each attempt.
+// An entry is one manual peer as the user gave it, parsed: an address, or a
+// name that is looked up at each attempt.
 type entry struct {
 	text string
 	addr netip.Addr // if host is ""
@@ -73,7 +74,8 @@ func (e entry) checkAddr(fail func(string) (entry, error)) (entry, error) {
 	return e, nil
 }
 
-// checkHost tells what is wrong with a host name (RFC 1123 §2.1; underscores are in use), or "".
+// checkHost tells what is wrong with a host name (RFC 1123 §2.1; underscores
+// are in use), or "".
 func checkHost(host string) string {
 	name := strings.TrimSuffix(host, ".")
 	if name == "" || len(name) > 253 {

@@ -15,8 +15,8 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// streamError translates an error of a stream into the terms of package p2p. What
-// is not about the stream alone is the end of its connection.
+// streamError translates an error of a stream into the terms of package p2p.
+// What is not about the stream alone is the end of its connection.
 func streamError(err error) error {
 	if err == nil || err == io.EOF { // before what errors.As makes escape
 		return err
@@ -73,8 +73,8 @@ func connectionError(err error) error {
 	return &lostError{why: described(err).Error(), cause: err}
 }
 
-// described returns an error of quic-go's in words. A peer's text in it is quoted,
-// and cut.
+// described returns an error of quic-go's in words. A peer's text in it is
+// quoted, and cut.
 func described(err error) error {
 	const most = 64 // bytes of a peer's text
 	var closed *quicgo.ApplicationError

@@ -23,12 +23,12 @@ const (
 	lingering                  // it had to go, and has not noticed yet
 )
 
-// handshakes are those in progress that peers have begun. A handshake that nobody
-// finishes costs memory for 3 s, and one that is finished the time of two keys:
-// these are what strangers can take most easily, and so they are few, and shared
-// out by address. Addresses that cannot be forged are asked for before that makes a
-// difference, and are never a reason to refuse: otherwise forged ones would shut
-// out a peer of the attacker's choice.
+// handshakes are those in progress that peers have begun. A handshake that
+// nobody finishes costs memory for 3 s, and one that is finished the time of
+// two keys: these are what strangers can take most easily, and so they are few,
+// and shared out by address. Addresses that cannot be forged are asked for
+// before that makes a difference, and are never a reason to refuse: otherwise
+// forged ones would shut out a peer of the attacker's choice.
 type handshakes struct {
 	limits   Limits
 	familiar func(netip.Addr) (familiar, neighbor, own bool)
@@ -90,8 +90,8 @@ func ipOf(addr net.Addr) (netip.Addr, bool) {
 	return u.AddrPort().Addr().Unmap(), true
 }
 
-// enter takes a place for a handshake, which has it until ctx is done. The returned
-// context is done when the handshake has to go.
+// enter takes a place for a handshake, which has it until ctx is done. The
+// returned context is done when the handshake has to go.
 func (h *handshakes) enter(ctx context.Context, client *quicgo.ClientInfo) (context.Context, *handshake, error) {
 	ip, ok := ipOf(client.RemoteAddr)
 	if !ok {
@@ -115,8 +115,8 @@ func (h *handshakes) enter(ctx context.Context, client *quicgo.ClientInfo) (cont
 	return ctx2, n, nil
 }
 
-// completed gives the place of a handshake back that has proved its address by now.
-// It reports false if it had to go: then its connection is none.
+// completed gives the place of a handshake back that has proved its address by
+// now. It reports false if it had to go: then its connection is none.
 func (h *handshakes) completed(n *handshake) bool {
 	h.mu.Lock()
 	kind := n.kind
@@ -135,7 +135,8 @@ func (h *handshakes) leave(n *handshake) {
 	delete(h.all, n)
 }
 
-// place finds a place for a handshake whose address is proved. The caller holds mu.
+// place finds a place for a handshake whose address is proved. The caller holds
+// mu.
 func (h *handshakes) place(ip netip.Addr, n *handshake) error {
 	var same, sameKnown, inNet, inAll, known, lingers int
 	nets := map[netip.Prefix]int{}
@@ -189,8 +190,8 @@ func (h *handshakes) place(ip netip.Addr, n *handshake) error {
 	return errFullHere
 }
 
-// evict makes the oldest handshake go that may. quic-go keeps it for as long as it
-// keeps those that nobody finishes, and does not hand it over any more.
+// evict makes the oldest handshake go that may. quic-go keeps it for as long as
+// it keeps those that nobody finishes, and does not hand it over any more.
 func (h *handshakes) evict(may func(*handshake) bool) bool {
 	var oldest *handshake
 	for o := range h.all {
@@ -217,11 +218,11 @@ func (p *pace) now(perSecond int) float64 {
 	return max(0, p.level-time.Since(p.at).Seconds()*float64(perSecond))
 }
 
-// paced returns what counts for the pace of an address: itself, and its network,
-// which may twice as much.
+// paced returns what counts for the pace of an address: itself, and its
+// network, which may twice as much.
 //
-// In networks of this host, hosts do not share what there is: one of them must not
-// shut out another.
+// In networks of this host, hosts do not share what there is: one of them must
+// not shut out another.
 func (h *handshakes) paced(ip netip.Addr) []netip.Prefix {
 	ip = ip.Unmap().WithZone("")
 	if _, neighbor, _ := h.familiar(ip); neighbor {
@@ -233,7 +234,8 @@ func (h *handshakes) paced(ip netip.Addr) []netip.Prefix {
 	return []netip.Prefix{prefix(ip, 64), netOf(ip)}
 }
 
-// inPace reports whether an address may begin another handshake. The caller holds mu.
+// inPace reports whether an address may begin another handshake. The caller
+// holds mu.
 func (h *handshakes) inPace(ip netip.Addr) bool {
 	if h.limits.HandshakesPerSecond < 0 {
 		return true
@@ -248,17 +250,17 @@ func (h *handshakes) inPace(ip netip.Addr) bool {
 	return true
 }
 
-// outOfPace reports whether what an address sends to begin handshakes is not looked
-// at. Only addresses that were proved get there: nobody else can bring one out of
-// pace.
+// outOfPace reports whether what an address sends to begin handshakes is not
+// looked at. Only addresses that were proved get there: nobody else can bring
+// one out of pace.
 func (h *handshakes) outOfPace(ip netip.Addr) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.dials[ip.Unmap()] == 0 && !h.inPace(ip)
 }
 
-// expect has what comes from an address looked at, until done is called: answers to
-// this node's dials begin as handshakes of the peer's do.
+// expect has what comes from an address looked at, until done is called:
+// answers to this node's dials begin as handshakes of the peer's do.
 func (h *handshakes) expect(ip netip.Addr) (done func()) {
 	ip = ip.Unmap()
 	h.mu.Lock()
@@ -289,8 +291,8 @@ func (h *handshakes) pass(ip netip.Addr) {
 	}
 }
 
-// forget makes room among the paces: first of those whose bucket is empty. It makes
-// much of it, so that it is not needed for each new address.
+// forget makes room among the paces: first of those whose bucket is empty. It
+// makes much of it, so that it is not needed for each new address.
 func (h *handshakes) forget() {
 	for addr, p := range h.paces {
 		if p.now(h.limits.HandshakesPerSecond) == 0 {

@@ -14,8 +14,8 @@ import (
 	quicgo "github.com/quic-go/quic-go"
 )
 
-// A lent is the endpoint's transport as go-libp2p borrows it. go-libp2p dials and
-// listens with it, and does the handshakes; how connections behave is the
+// A lent is the endpoint's transport as go-libp2p borrows it. go-libp2p dials
+// and listens with it, and does the handshakes; how connections behave is the
 // endpoint's to say, in both directions.
 type lent struct {
 	*quicgo.Transport
@@ -37,7 +37,8 @@ func (l *lent) Dial(ctx context.Context, addr net.Addr, tlsConf *tls.Config, con
 // Close does nothing: the endpoint closes its transport itself.
 func (l *lent) Close() error { return nil }
 
-// withWindows returns ours with go-libp2p's way to ask whether a window may grow.
+// withWindows returns ours with go-libp2p's way to ask whether a window may
+// grow.
 func withWindows(ours, theirs *quicgo.Config) *quicgo.Config {
 	c := ours.Clone()
 	c.AllowConnectionWindowIncrease = theirs.AllowConnectionWindowIncrease
@@ -45,14 +46,15 @@ func withWindows(ours, theirs *quicgo.Config) *quicgo.Config {
 }
 
 const (
-	// An Initial of 1200 bytes is what QUIC asks of every path (RFC 9000 §14); more
-	// is found out later. The 1280 that quic-go begins with get lost where the path
-	// takes 1280 bytes with their headers, as IPv6 allows it to.
+	// An Initial of 1200 bytes is what QUIC asks of every path (RFC 9000
+	// §14); more is found out later. The 1280 that quic-go begins with get
+	// lost where the path takes 1280 bytes with their headers, as IPv6
+	// allows it to.
 	initialPacketSize  = 1200
 	connectionIDLength = 8
 
-	// Bytes that a peer may send before any are read, at first and at most: on one
-	// stream, and on a connection.
+	// Bytes that a peer may send before any are read, at first and at most:
+	// on one stream, and on a connection.
 	dialedWindow    = 256 << 10 // at first, of a connection that this node dialed
 	inboundWindow   = 16 << 10  // of one that a peer dialed, which may be anybody
 	maxStreamWindow = 10 << 20
@@ -97,9 +99,10 @@ var (
 	notAfter  = time.Date(4096, 1, 1, 0, 0, 0, 0, time.UTC)
 )
 
-// certificateTemplate returns what a certificate says besides the key. Identity is
-// the key and time proves nothing, so that no clock makes the certificate invalid,
-// this node's neither: the times are those of rcgen, and so of rust-libp2p.
+// certificateTemplate returns what a certificate says besides the key. Identity
+// is the key and time proves nothing, so that no clock makes the certificate
+// invalid, this node's neither: the times are those of rcgen, and so of
+// rust-libp2p.
 //
 // Each certificate takes a template of its own: go-libp2p adds to it.
 func certificateTemplate() (*x509.Certificate, error) {

@@ -5,45 +5,51 @@ import (
 	"time"
 )
 
-// Limits bound what peers can take of a node, strangers most of all. A stranger is
-// a peer that no hook tracks ([p2p.Scope.Track]), that is not behind a manual entry,
-// and that this node did not dial: everybody is one until a handshake is over. The
-// zero value of each field stands for its default; if it is negative, there is no
-// limit. The package documentation has them in one table.
+// Limits bound what peers can take of a node, strangers most of all. A stranger
+// is a peer that no hook tracks ([p2p.Scope.Track]), that is not behind a
+// manual entry, and that this node did not dial: everybody is one until a
+// handshake is over. The zero value of each field stands for its default; if it
+// is negative, there is no limit. The package documentation has them in one
+// table.
 //
-// An address is one of IPv4, or the /64 of one of IPv6; a network is its /24 or /48.
+// An address is one of IPv4, or the /64 of one of IPv6; a network is its /24 or
+// /48.
 type Limits struct {
-	// Handshakes of peers in progress. The first one of an address that has proved
-	// nothing takes one of Unproved places; the next ones, and all when these places
-	// are taken, are asked for a proof of their address first (RFC 9000 §8.1.2).
-	// Known are further places, for addresses of tracked and manual peers and for
-	// those of the networks that this host is in.
+	// Handshakes of peers in progress. The first one of an address that has
+	// proved nothing takes one of Unproved places; the next ones, and all
+	// when these places are taken, are asked for a proof of their address
+	// first (RFC 9000 §8.1.2). Known are further places, for addresses of
+	// tracked and manual peers and for those of the networks that this host
+	// is in.
 	Unproved, HandshakesPerAddr, HandshakesPerNet, Handshakes, Known int
 
-	// HandshakesPerSecond limits how often an address may begin one, after twice as
-	// many at once; a network may twice that. Addresses of this host and of tracked
-	// and manual peers may always.
+	// HandshakesPerSecond limits how often an address may begin one, after
+	// twice as many at once; a network may twice that. Addresses of this
+	// host and of tracked and manual peers may always.
 	HandshakesPerSecond int
 
-	// Connections that peers dial. A tracked peer is admitted always: if need be, its
-	// own oldest idle one goes, or the stranger that was idle longest.
+	// Connections that peers dial. A tracked peer is admitted always: if
+	// need be, its own oldest idle one goes, or the stranger that was idle
+	// longest.
 	Connections, ConnectionsPerPeer              int
 	Strangers, StrangersPerAddr, StrangersPerNet int
 
-	// StrangerIdle closes a stranger's connection without a stream that is served.
+	// StrangerIdle closes a stranger's connection without a stream that is
+	// served.
 	StrangerIdle time.Duration
 
-	// Opening limits the streams of one stranger, and OpeningInAll those of all, that
-	// are open and have not yet said what they are for. Others wait.
+	// Opening limits the streams of one stranger, and OpeningInAll those of
+	// all, that are open and have not yet said what they are for. Others
+	// wait.
 	Opening, OpeningInAll int
 
-	// Memory bounds the bytes that peers may send before the app reads them, and
-	// StrangerMemory those of strangers, at what they cost at worst. Beyond it,
-	// receive windows do not grow.
+	// Memory bounds the bytes that peers may send before the app reads
+	// them, and StrangerMemory those of strangers, at what they cost at
+	// worst. Beyond it, receive windows do not grow.
 	Memory, StrangerMemory int
 
-	// MetadataPerSecond limits how often a peer's metadata changes, after Metadata
-	// changes at once. What it says last counts.
+	// MetadataPerSecond limits how often a peer's metadata changes, after
+	// Metadata changes at once. What it says last counts.
 	Metadata, MetadataPerSecond int
 }
 

@@ -59,8 +59,8 @@ type manualPeers struct {
 	metadata map[identity.RemoteIdentity]map[string]string // of those that are reported as discovered
 }
 
-// A manualPeer is one entry, and the goroutine that looks after it while the listener runs. Its fields are under
-// manualPeers.mu.
+// A manualPeer is one entry, and the goroutine that looks after it while the
+// listener runs. Its fields are under manualPeers.mu.
 type manualPeer struct {
 	entry
 	ManualPeer
@@ -83,13 +83,16 @@ func signal(c chan struct{}) {
 	}
 }
 
-// SetManualPeers replaces the set of manual peers: addresses where the user says that a peer is, each as "host",
-// "host:port", "ip", "ip:port" or "[ipv6]:port". The port is [DefaultPort] if none is given. If an entry is none of
-// these, nothing changes, and the error names it.
+// SetManualPeers replaces the set of manual peers: addresses where the user
+// says that a peer is, each as "host", "host:port", "ip", "ip:port" or
+// "[ipv6]:port". The port is [DefaultPort] if none is given. If an entry is
+// none of these, nothing changes, and the error names it.
 //
-// While the listener runs, each is connected to in order to find out who is there, with all addresses of a name tried;
-// that peer is then discovered, with a manual candidate. Attempts that fail are repeated after 1 s, then ever less often
-// up to 60 s, and at once when the set or the host's addresses change. Entries that were in the set before keep their state.
+// While the listener runs, each is connected to in order to find out who is
+// there, with all addresses of a name tried; that peer is then discovered, with
+// a manual candidate. Attempts that fail are repeated after 1 s, then ever less
+// often up to 60 s, and at once when the set or the host's addresses change.
+// Entries that were in the set before keep their state.
 func (l *Listener) SetManualPeers(entries []string) error {
 	parsed := make([]entry, 0, len(entries))
 	for _, text := range entries {
@@ -125,7 +128,8 @@ func (l *Listener) SetManualPeers(entries []string) error {
 	return nil
 }
 
-// ManualPeers describes the manual peers, in the order in which they were given.
+// ManualPeers describes the manual peers, in the order in which they were
+// given.
 func (l *Listener) ManualPeers() []ManualPeer {
 	m := l.manual
 	m.mu.Lock()
@@ -294,7 +298,8 @@ func (m *manualPeers) update(e *endpoint, p *manualPeer, change func()) {
 	m.report(e, p.reported)
 }
 
-// report tells the node which manual candidates lead to a peer. The caller holds mu.
+// report tells the node which manual candidates lead to a peer. The caller
+// holds mu.
 func (m *manualPeers) report(e *endpoint, id identity.RemoteIdentity) {
 	if id.IsZero() {
 		return
@@ -326,7 +331,8 @@ func (m *manualPeers) report(e *endpoint, id identity.RemoteIdentity) {
 	}
 }
 
-// discoveredBack books that a peer found this node by a manual entry of its own.
+// discoveredBack books that a peer found this node by a manual entry of its
+// own.
 func (m *manualPeers) discoveredBack(c *conn, metadata map[string]string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -339,8 +345,9 @@ func (m *manualPeers) discoveredBack(c *conn, metadata map[string]string) error 
 	return nil
 }
 
-// disconnected is called when a connection has gone, and before the node hears of it: what the peer said of itself is kept
-// for as long as its address vouches for it.
+// disconnected is called when a connection has gone, and before the node hears
+// of it: what the peer said of itself is kept for as long as its address
+// vouches for it.
 func (m *manualPeers) disconnected(c *conn) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -362,7 +369,8 @@ func (m *manualPeers) reconfirm(id identity.RemoteIdentity) {
 	}
 }
 
-// attempt makes sure that a connection with whoever is at the entry's address is up.
+// attempt makes sure that a connection with the node at the entry's address
+// is up.
 func (m *manualPeers) attempt(ctx context.Context, e *endpoint, p *manualPeer) (c *conn, addr netip.AddrPort, metadata map[string]string, err error) {
 	lookup, cancel := context.WithTimeout(ctx, e.listener.cfg.DialTimeout)
 	addrs, err := p.resolve(lookup)
@@ -389,7 +397,8 @@ func (m *manualPeers) attempt(ctx context.Context, e *endpoint, p *manualPeer) (
 	return c, addr, metadata, err
 }
 
-// whoIsAt finds out which node is at one of several addresses, of which the first to answer counts.
+// whoIsAt finds out which node is at one of several addresses, of which the
+// first to answer counts.
 func (e *endpoint) whoIsAt(ctx context.Context, addrs []netip.AddrPort) (identity.RemoteIdentity, netip.AddrPort, error) {
 	type answer struct {
 		addr netip.AddrPort

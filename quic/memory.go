@@ -11,20 +11,21 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
-// Until the app reads, what peers send is held in memory, and the windows that they
-// are given bound it. quic-go holds each piece of 128 bytes or more in a buffer of
-// 1452, and smaller ones with an entry of a map each: with many holes, a byte of a
-// window costs twelve bytes and more. Strangers are charged that.
+// Until the app reads, what peers send is held in memory, and the windows that
+// they are given bound it. quic-go holds each piece of 128 bytes or more in a
+// buffer of 1452, and smaller ones with an entry of a map each: with many
+// holes, a byte of a window costs twelve bytes and more. Strangers are charged
+// that.
 const holeCost = 12
 
-// strangerWindow is what the window of a stranger's connection grows to before one
-// of its streams is served.
+// strangerWindow is what the window of a stranger's connection grows to before
+// one of its streams is served.
 const strangerWindow = 256 << 10
 
 var errTooMuchMemory = errors.New("quic: receive windows take too much memory")
 
-// A budget is go-libp2p's resource manager, as far as windows go. It counts each
-// connection from its beginning on.
+// A budget is go-libp2p's resource manager, as far as windows go. It counts
+// each connection from its beginning on.
 type budget struct {
 	network.NullResourceManager
 	limits Limits
@@ -49,8 +50,8 @@ type charge struct {
 	over   bool
 }
 
-// OpenConnection charges a connection that this node dials. Those that peers dial
-// have a charge from before.
+// OpenConnection charges a connection that this node dials. Those that peers
+// dial have a charge from before.
 func (b *budget) OpenConnection(network.Direction, bool, ma.Multiaddr) (network.ConnManagementScope, error) {
 	return b.charge(dialedWindow, true), nil
 }

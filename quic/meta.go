@@ -23,8 +23,8 @@ const (
 	VersionOnly                // nothing but the protocol's version
 )
 
-// metadata returns what the peer is told of this node. Peers that the node knows,
-// and those that it dialed, are told everything.
+// metadata returns what the peer is told of this node. Peers that the node
+// knows, and those that it dialed, are told everything.
 func (c *conn) metadata() map[string]string {
 	e := c.endpoint
 	everything := !c.stranger()
@@ -97,8 +97,8 @@ func (c *conn) writeMetadataOnce() error {
 	return nil
 }
 
-// readMetadata hears the peer's metadata for as long as the connection lasts. A peer
-// that breaks the rules loses it.
+// readMetadata hears the peer's metadata for as long as the connection lasts. A
+// peer that breaks the rules loses it.
 func (c *conn) readMetadata(s *quicgo.Stream, rest []byte) {
 	c.mu.Lock()
 	second := c.told
@@ -142,15 +142,15 @@ func (c *conn) hear(r io.Reader) error {
 	}
 }
 
-// Bytes of metadata that a peer may send at once, and in a second: reading takes
-// time. What is not read waits at the peer.
+// Bytes of metadata that a peer may send at once, and in a second: reading
+// takes time. What is not read waits at the peer.
 const (
 	metadataBurst = 64 << 10
 	metadataPace  = 16 << 10
 )
 
-// rest waits until more metadata may be read after n bytes, and reports false if the
-// connection ends meanwhile.
+// rest waits until more metadata may be read after n bytes, and reports false
+// if the connection ends meanwhile.
 func (c *conn) rest(p *pace, n int) bool {
 	p.level, p.at = p.now(metadataPace)+float64(n), time.Now()
 	if p.level <= metadataBurst {
@@ -178,8 +178,8 @@ func (c *counter) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// A heard is what a peer says of itself. Who says something else all the time is
-// told to the node less often; the last word counts.
+// A heard is what a peer says of itself. Who says something else all the time
+// is told to the node less often; the last word counts.
 type heard struct {
 	burst, perSecond int
 	state            func(metadata map[string]string) error

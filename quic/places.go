@@ -17,13 +17,14 @@ type crowd struct {
 	idlePeer                     *conn // of the same peer, and idle longest
 	idleStranger                 *conn // idle longest, or the least lately used
 
-	// Strangers that are kept though idle, as those of version 1 are: the one that is
-	// idle longest of all, of the same address, and of the same network.
+	// Strangers that are kept though idle, as those of version 1 are: the
+	// one that is idle longest of all, of the same address, and of the same
+	// network.
 	kept, keptAddr, keptNet *conn
 }
 
-// longer returns the one of two connections that is idle for longer. The first may be
-// nil.
+// longer returns the one of two connections that is idle for longer. The first
+// may be nil.
 func longer(a, b *conn) *conn {
 	if a == nil || b.idleFor() > a.idleFor() {
 		return b
@@ -72,8 +73,8 @@ func (e *endpoint) crowded(c *conn) (all crowd) {
 	return all
 }
 
-// room says whether there is a place for one more connection that a peer has dialed,
-// and which one has to go for it, if any. The caller holds mu.
+// room says whether there is a place for one more connection that a peer has
+// dialed, and which one has to go for it, if any. The caller holds mu.
 func (e *endpoint) room(c *conn) (goes *conn, err error) {
 	if c.path.Dialed {
 		return nil, nil
@@ -105,15 +106,15 @@ func (e *endpoint) room(c *conn) (goes *conn, err error) {
 	return goes, nil
 }
 
-// own reports whether an address is one by which programs of this host reach each
-// other: they do not share what there is by address.
+// own reports whether an address is one by which programs of this host reach
+// each other: they do not share what there is by address.
 func own(ip netip.Addr) bool { return ip.Unmap().IsLoopback() }
 
 // stranger reports whether the peer is one to this connection.
 func (c *conn) stranger() bool { return !c.path.Dialed && c.endpoint.scope.Stranger(c.id) }
 
-// lastUse returns when the last stream that counts has ended: where some are open,
-// that is now.
+// lastUse returns when the last stream that counts has ended: where some are
+// open, that is now.
 func (c *conn) lastUse() time.Time {
 	if c.inUse() {
 		return time.Now()
@@ -121,8 +122,8 @@ func (c *conn) lastUse() time.Time {
 	return c.opened.Add(time.Duration(c.used.Load()))
 }
 
-// inUse reports whether streams are open that count: for a stranger, those that are
-// served.
+// inUse reports whether streams are open that count: for a stranger, those that
+// are served.
 func (c *conn) inUse() bool {
 	if c.stranger() {
 		return c.serving.Load() > 0
@@ -130,7 +131,8 @@ func (c *conn) inUse() bool {
 	return c.streams.Load() > 0
 }
 
-// idleFor returns since when no stream has used the connection, and 0 while one does.
+// idleFor returns since when no stream has used the connection, and 0 while one
+// does.
 func (c *conn) idleFor() time.Duration {
 	if c.inUse() {
 		return 0

@@ -11,30 +11,36 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// DefaultPort is the UDP port that is meant where a manual peer's entry names none.
+// DefaultPort is the UDP port that is meant where a manual peer's entry names
+// none.
 const DefaultPort = 7373
 
-// A Config tunes a [Listener]. The zero value listens on a free UDP port, for IPv4 and IPv6.
+// A Config tunes a [Listener]. The zero value listens on a free UDP port, for
+// IPv4 and IPv6.
 type Config struct {
-	// Port is the UDP port, for IPv4 and IPv6 alike. If zero, a free one is chosen when the listener starts.
+	// Port is the UDP port, for IPv4 and IPv6 alike. If zero, a free one is
+	// chosen when the listener starts.
 	Port uint16
 
-	// DisableIPv4 and DisableIPv6 start the listener with the family disabled; see [Listener.SetIPv4].
+	// DisableIPv4 and DisableIPv6 start the listener with the family
+	// disabled; see [Listener.SetIPv4].
 	DisableIPv4, DisableIPv6 bool
 
-	// ManualPeers are addresses that the user gave; see [Listener.SetManualPeers]. Start fails if one is not valid.
+	// ManualPeers are addresses that the user gave; see
+	// [Listener.SetManualPeers]. Start fails if one is not valid.
 	ManualPeers []string
 
-	// IdleTimeout closes a connection that no application stream uses, unless
-	// the peer speaks version 1, which could not come back. If zero, 60 s is
-	// used. If negative, connections stay open until a peer goes.
+	// IdleTimeout closes a connection that no application stream uses,
+	// unless the peer speaks version 1, which could not come back. If zero,
+	// 60 s is used. If negative, connections stay open until a peer goes.
 	IdleTimeout time.Duration
 
-	// DialTimeout limits how long one candidate may take. If zero, 5 s is used.
+	// DialTimeout limits how long one candidate may take. If zero, 5 s is
+	// used.
 	DialTimeout time.Duration
 
-	// TellStrangers says what peers are told of this node that it does not know: by
-	// default, what a discovery tells everybody at the moment.
+	// TellStrangers says what peers are told of this node that it does not
+	// know: by default, what a discovery tells everybody at the moment.
 	TellStrangers Telling
 
 	// Limits bound what peers can take.
@@ -49,14 +55,16 @@ const (
 
 	idleGrace  = 10 * time.Second // how much longer the accepting side waits, so that both do not close at once
 	firstFrame = 5 * time.Second  // for a protocol selection, and for each of the preambles behind it
-	// Without a packet for that long, the peer is gone (RFC 9000 §10.1). The accepting side sends something after half
-	// of it, and waits that long again: 19.5 s in all.
+	// Without a packet for that long, the peer is gone (RFC 9000 §10.1).
+	// The accepting side sends something after half of it, and waits that
+	// long again: 19.5 s in all.
 	vanishTimeout = 13 * time.Second
 	keepAlive     = 5 * time.Second
 	linger        = 50 * time.Millisecond // what a stream said last is not lost with its connection, if that is closed so much later
 )
 
-// A Listener is a [p2p.Listener] over QUIC. All methods may be called concurrently, whether it runs or not.
+// A Listener is a [p2p.Listener] over QUIC. All methods may be called
+// concurrently, whether it runs or not.
 type Listener struct {
 	cfg Config
 	err error // of cfg: Run fails with it
@@ -164,8 +172,8 @@ func (l *Listener) Run(ctx context.Context, s *p2p.Scope) error {
 	}
 }
 
-// Reconfirm looks at once whether a peer at a manual address is still there. The node calls it when a connection to the
-// peer failed.
+// Reconfirm looks at once whether a peer at a manual address is still there.
+// The node calls it when a connection to the peer failed.
 func (l *Listener) Reconfirm(id identity.RemoteIdentity) { l.manual.reconfirm(id) }
 
 // running returns the endpoint while the listener runs, and else nil.
@@ -175,7 +183,8 @@ func (l *Listener) running() *endpoint {
 	return l.endpoint
 }
 
-// Port returns the UDP port that the listener uses, and false while it does not run.
+// Port returns the UDP port that the listener uses, and false while it does not
+// run.
 func (l *Listener) Port() (uint16, bool) {
 	if e := l.running(); e != nil {
 		return e.port, true
@@ -183,8 +192,9 @@ func (l *Listener) Port() (uint16, bool) {
 	return 0, false
 }
 
-// SetIPv4 enables or disables IPv4. A disabled family is not announced, accepts and makes no connections, and those that
-// it has are closed. It keeps its port, so that it is back at once when it is enabled again.
+// SetIPv4 enables or disables IPv4. A disabled family is not announced, accepts
+// and makes no connections, and those that it has are closed. It keeps its
+// port, so that it is back at once when it is enabled again.
 func (l *Listener) SetIPv4(enabled bool) { l.set(&l.disabled.ipv4, !enabled) }
 
 // SetIPv6 is [Listener.SetIPv4] for IPv6.

@@ -13,12 +13,12 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// candidateLead is how long a candidate has for itself before the next one is tried
-// (RFC 8305 §5).
+// candidateLead is how long a candidate has for itself before the next one is
+// tried (RFC 8305 §5).
 const candidateLead = 250 * time.Millisecond
 
-// A race is all dials to one peer that are being made: they share their attempts,
-// and the connection that comes of them.
+// A race is all dials to one peer that are being made: they share their
+// attempts, and the connection that comes of them.
 type race struct {
 	endpoint *endpoint
 	to       identity.RemoteIdentity
@@ -106,8 +106,8 @@ func (e *endpoint) enter(to identity.RemoteIdentity, via []p2p.Candidate) (*race
 	return r, nil
 }
 
-// distance orders addresses: first those on a local network, where a peer that was
-// discovered there most likely answers.
+// distance orders addresses: first those on a local network, where a peer that
+// was discovered there most likely answers.
 func distance(ip netip.Addr) int {
 	if ip = ip.Unmap(); ip.IsPrivate() || ip.IsLoopback() || ip.IsLinkLocalUnicast() {
 		return 0
@@ -119,8 +119,8 @@ func unmap(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
-// wait returns the connection that the race brings about, or that the peer makes
-// meanwhile. Without one and without an error, all tries have failed.
+// wait returns the connection that the race brings about, or that the peer
+// makes meanwhile. Without one and without an error, all tries have failed.
 func (r *race) wait(ctx context.Context) (*conn, error) {
 	e := r.endpoint
 	for {
@@ -159,7 +159,8 @@ func (r *race) close() {
 	}
 }
 
-// result returns how long an address was tried, and why it did not lead to the peer.
+// result returns how long an address was tried, and why it did not lead to the
+// peer.
 func (r *race) result(addr netip.AddrPort) (took time.Duration, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -239,7 +240,8 @@ func (r *race) next() *try {
 	return nil
 }
 
-// exhausted reports whether nothing is left to try, and lets no more dials join then.
+// exhausted reports whether nothing is left to try, and lets no more dials join
+// then.
 func (r *race) exhausted() bool {
 	r.endpoint.mu.Lock()
 	defer r.endpoint.mu.Unlock()

@@ -14,12 +14,15 @@ const (
 	protocolAncestor = "/sdp2p/1"
 )
 
-// Protocol selection is multistream-select 1.0.0, as libp2p has it: both sides send a header, the opener then names
-// protocols until one is echoed. A token is a length (an unsigned varint, here always one byte), the text, and a newline
-// that the length includes.
+// Protocol selection is multistream-select 1.0.0, as libp2p has it: both sides
+// send a header, the opener then names protocols until one is echoed. A token
+// is a length (an unsigned varint, here always one byte), the text, and a
+// newline that the length includes.
 //
-// It is done here because go-multistream takes a goroutine for each lazily opened stream and a packet for each token:
-// here, the opener's header, its choice and the application's first bytes leave in one write, and so does the answer.
+// It is done here because go-multistream takes a goroutine for each lazily
+// opened stream and a packet for each token: here, the opener's header, its
+// choice and the application's first bytes leave in one write, and so does the
+// answer.
 const (
 	multistreamHeader = "\x13/multistream/1.0.0\n"
 	multistreamNo     = "\x03na\n"
@@ -31,13 +34,15 @@ const (
 // errSelection says that the other side's part of a selection is none.
 var errSelection = errors.New("quic: protocol selection")
 
-// errNotSupported says that the peer does not speak the protocol that it was asked for.
+// errNotSupported says that the peer does not speak the protocol that it was
+// asked for.
 var errNotSupported = errors.New("quic: the peer does not speak the protocol")
 
 func multistreamToken(protocol string) string { return string(rune(len(protocol)+1)) + protocol + "\n" }
 
-// A selection reads tokens from a stream, and what comes in the same reads behind them. After an error of the stream, a
-// deadline for example, it can go on where it was.
+// A selection reads tokens from a stream, and what comes in the same reads
+// behind them. After an error of the stream, a deadline for example, it can go
+// on where it was.
 type selection struct {
 	r       io.Reader
 	buf     []byte    // read and not consumed
@@ -109,8 +114,8 @@ func (s *selection) header() error {
 	return nil
 }
 
-// acceptProtocol lets the other side choose one of the supported protocols. What it returns as rest is to be read before
-// the stream.
+// acceptProtocol lets the other side choose one of the supported protocols.
+// What it returns as rest is to be read before the stream.
 func acceptProtocol(s io.ReadWriter, supported ...string) (protocol string, rest []byte, err error) {
 	sel := newSelection(s)
 	if err := sel.header(); err != nil {
@@ -149,7 +154,8 @@ func acceptProtocol(s io.ReadWriter, supported ...string) (protocol string, rest
 			} else {
 				answer += multistreamToken(one)
 			}
-			// An opener that needs no answer may have stopped reading: then there is a stream all the same.
+			// An opener that needs no answer may have stopped
+			// reading: then there is a stream all the same.
 			_ = say(answer)
 			return one, sel.buf, nil
 		}
@@ -157,7 +163,8 @@ func acceptProtocol(s io.ReadWriter, supported ...string) (protocol string, rest
 	}
 }
 
-// selectProtocol asks the other side for one protocol and waits for the answer: errNotSupported if that is no.
+// selectProtocol asks the other side for one protocol and waits for the answer:
+// errNotSupported if that is no.
 func selectProtocol(s io.ReadWriter, protocol string) (rest []byte, err error) {
 	if _, err := io.WriteString(s, question(protocol)); err != nil {
 		return nil, err

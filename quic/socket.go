@@ -7,17 +7,18 @@ import (
 	"syscall"
 )
 
-// inUse reports whether another socket has the port. Windows has a number of its
-// own for that (WSAEADDRINUSE).
+// inUse reports whether another socket has the port. Windows has a number of
+// its own for that (WSAEADDRINUSE).
 func inUse(err error) bool {
 	return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.Errno(10048))
 }
 
-// bind opens the endpoint's UDP socket on port, or on a free one if that is zero.
+// bind opens the endpoint's UDP socket on port, or on a free one if that is
+// zero.
 //
 // One socket serves IPv4 and IPv6: an SRV record has one port, so that a peer
-// that learns it may use either family. On a host without IPv6 it is one of IPv4.
-// OpenBSD has no sockets of both families: there it is one of IPv4, too.
+// that learns it may use either family. On a host without IPv6 it is one of
+// IPv4. OpenBSD has no sockets of both families: there it is one of IPv4, too.
 func bind(port uint16) (*net.UDPConn, error) {
 	socket, err := net.ListenUDP("udp", &net.UDPAddr{Port: int(port)})
 	switch {

@@ -16,14 +16,15 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// A stream is a p2p.RawStream over a stream of QUIC, which counts for its connection until it is freed.
+// A stream is a p2p.RawStream over a stream of QUIC, which counts for its
+// connection until it is freed.
 type stream struct {
 	*quicgo.Stream
 	conn    *conn
 	version int
 
-	// Where the protocol is selected lazily, the question goes out with the first bytes that are written, and the first
-	// reads get the answer.
+	// Where the protocol is selected lazily, the question goes out with the
+	// first bytes that are written, and the first reads get the answer.
 	asking sync.Mutex
 	asked  atomic.Bool // set under asking
 	answer *selection  // of the reading side; nil once the answer was read
@@ -46,10 +47,12 @@ func (s *stream) Served() {
 	}
 }
 
-// firstWrite is how many of the application's first bytes leave together with the question.
+// firstWrite is how many of the application's first bytes leave together with
+// the question.
 const firstWrite = 1 << 10
 
-// newStream wraps a stream whose protocol has been selected; rest was read behind the selection.
+// newStream wraps a stream whose protocol has been selected; rest was read
+// behind the selection.
 func newStream(c *conn, s *quicgo.Stream, version int, rest []byte) *stream {
 	st := &stream{Stream: s, conn: c, version: version, rest: rest}
 	st.asked.Store(true)
@@ -65,7 +68,8 @@ func newLazyStream(c *conn, s *quicgo.Stream) *stream {
 	return st
 }
 
-// ask writes the question, if it was not yet, together with the beginning of b, and returns how much of b that was.
+// ask writes the question, if it was not yet, together with the beginning of b,
+// and returns how much of b that was.
 func (s *stream) ask(b []byte) (n int, err error) {
 	if s.asked.Load() {
 		return 0, nil
@@ -131,7 +135,8 @@ func (s *stream) CloseWrite() error {
 	return streamError(err)
 }
 
-// Close must not wait, so that an unread answer is left unread: the other side has answered, or finds that nobody listens.
+// Close must not wait, so that an unread answer is left unread: the other side
+// has answered, or finds that nobody listens.
 func (s *stream) Close() error {
 	err := s.CloseWrite()
 	s.Stream.Close() // also where the question could not be written

@@ -11,13 +11,13 @@ import (
 	"github.com/sdp2p/p2p/internal/backoff"
 )
 
-// A peer that was restarted announces itself anew, while its old connections are
-// still there: to this node, they only look silent, for 13 s. Where an announcement
-// names none of the addresses that a connection leads to, the connection is
-// suspect. It is asked for a sign of life, and if none comes, the peer is dialed at
-// its new address. A connection is given up early only if that has proved the same
-// identity and it has stayed silent: announcements can be forged, and a peer that
-// answers elsewhere, too, need not have lost it.
+// A peer that was restarted announces itself anew, while its old connections
+// are still there: to this node, they only look silent, for 13 s. Where an
+// announcement names none of the addresses that a connection leads to, the
+// connection is suspect. It is asked for a sign of life, and if none comes, the
+// peer is dialed at its new address. A connection is given up early only if
+// that has proved the same identity and it has stayed silent: announcements can
+// be forged, and a peer that answers elsewhere, too, need not have lost it.
 const (
 	signTime  = 200 * time.Millisecond // how long a sign of life is waited for before the peer is dialed
 	deadTime  = 750 * time.Millisecond // how long after the question a silent connection is given up
@@ -71,8 +71,9 @@ func (e *endpoint) announced(peer *p2p.Peer) {
 }
 
 // elsewhere returns the connections with a peer that do not lead where it was
-// announced. A node has one port: where another one is announced besides that of a
-// connection, the latter may be what a cache has kept. The caller holds mu.
+// announced. A node has one port: where another one is announced besides that
+// of a connection, the latter may be what a cache has kept. The caller holds
+// mu.
 func (e *endpoint) elsewhere(id identity.RemoteIdentity, via []p2p.Candidate) (all []*conn) {
 	for c := range e.conns {
 		if c.id != id || !c.usable || c.gone() {
@@ -87,8 +88,8 @@ func (e *endpoint) elsewhere(id identity.RemoteIdentity, via []p2p.Candidate) (a
 	return all
 }
 
-// find finds out which connections with a peer are alive, again if more is announced
-// meanwhile, and not more often than the suspicion's wait allows.
+// find finds out which connections with a peer are alive, again if more is
+// announced meanwhile, and not more often than the suspicion's wait allows.
 func (e *endpoint) find(id identity.RemoteIdentity, s *suspicion) {
 	for {
 		e.mu.Lock()
@@ -156,9 +157,9 @@ func (e *endpoint) check(id identity.RemoteIdentity, via []p2p.Candidate, suspec
 	return true
 }
 
-// giveUp closes a connection on which nothing is heard until then, though the peer
-// answers on another one. On one host, a node has one port: if it answers at another
-// port there, it was restarted, and is not waited for.
+// giveUp closes a connection on which nothing is heard until then, though the
+// peer answers on another one. On one host, a node has one port: if it answers
+// at another port there, it was restarted, and is not waited for.
 func (e *endpoint) giveUp(c, found *conn, until time.Time) {
 	if c.remote().Addr() == found.remote().Addr() {
 		until = time.Now()
@@ -184,7 +185,8 @@ func (e *endpoint) signs(of []*conn, until time.Time) bool {
 	}
 }
 
-// probe dials a peer that is connected already, until one of the suspects is alive.
+// probe dials a peer that is connected already, until one of the suspects is
+// alive.
 func (e *endpoint) probe(id identity.RemoteIdentity, via []p2p.Candidate, suspects []*conn) (found *conn, alive bool) {
 	if len(via) == 0 {
 		return nil, false // a race without tries would not end
@@ -227,8 +229,8 @@ func (e *endpoint) clear(ctx context.Context, id identity.RemoteIdentity) {
 	}
 }
 
-// askForSign has the peer acknowledge something: its own copy of the metadata, sent
-// once more, or the question for it, where that was not answered yet.
+// askForSign has the peer acknowledge something: its own copy of the metadata,
+// sent once more, or the question for it, where that was not answered yet.
 func (c *conn) askForSign() {
 	c.received.Store(c.quic.ConnectionStats().PacketsReceived)
 	c.tellMetadata(true)
