@@ -86,7 +86,10 @@ func TestCorrupted(t *testing.T) {
 		}
 		require.NoError(t, sent.err)
 		require.NoError(t, received.err)
-		require.Equal(t, map[string]string{".": "d---------", "bad": string(content), "good": "good"}, tree(t, dir))
+		got := tree(t, dir)
+		require.True(t, string(content) == got["bad"])
+		delete(got, "bad")
+		require.Equal(t, map[string]string{".": "d---------", "good": "good"}, got)
 		if times < 4 {
 			require.Equal(t, min(times, 1), received.Repaired)
 			require.EqualValues(t, len(content)+4+times*128<<10, sent.Sent)
