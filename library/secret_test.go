@@ -231,6 +231,7 @@ func TestExchangeStalls(t *testing.T) {
 		a, b := pair(t, network)
 		c := b.exchange(t, a)
 		began := time.Now()
+		synctest.Wait() // a has accepted it, with the secret of before
 		require.NoError(t, a.lib.Rotate())
 		pass(time.Second)
 		sameSecret(t, a, b)
