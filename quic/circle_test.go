@@ -62,7 +62,7 @@ func TestSeenPeers(t *testing.T) {
 	c.Close()
 	<-c.ctx.Done()
 	<-theirs.ctx.Done()
-	require.Eventually(t, func() bool { familiar, _, _ := theirs.endpoint.circle.knows(here); return familiar }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { familiar, _, _ := theirs.endpoint.circle.knows(here); return familiar }, time.Minute, time.Millisecond)
 	familiar, _, _ = c.endpoint.circle.knows(here)
 	require.False(t, familiar)
 }
