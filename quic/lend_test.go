@@ -97,7 +97,12 @@ func dialRaw(t *testing.T, to netip.AddrPort) *quicgo.Conn {
 	require.NoError(t, err)
 	tr := &quicgo.Transport{Conn: socket}
 	t.Cleanup(func() { tr.Close(); socket.Close() })
-	c, err := tr.Dial(t.Context(), net.UDPAddrFromAddrPort(to), conf, &quicgo.Config{EnableDatagrams: true})
+	var c *quicgo.Conn
+	for range 10 { // a handshake has 3 s
+		if c, err = tr.Dial(t.Context(), net.UDPAddrFromAddrPort(to), conf, &quicgo.Config{EnableDatagrams: true}); err == nil {
+			break
+		}
+	}
 	require.NoError(t, err)
 	return c
 }

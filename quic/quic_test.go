@@ -44,6 +44,9 @@ func start(t testing.TB, cfg p2p.Config, qc quic.Config) *node {
 	if qc.TellStrangers == quic.AsAnnounced { // the nodes of most tests know too little of each other
 		qc.TellStrangers = quic.Everything
 	}
+	if qc.Limits.StrangerIdle == 0 { // and a busy machine takes its time
+		qc.Limits.StrangerIdle = -1
+	}
 	return startExactly(t, cfg, qc)
 }
 
