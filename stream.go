@@ -20,8 +20,8 @@ const (
 
 // A Stream is a two-way sequence of bytes to or from a peer, whom the
 // connection has authenticated. It is a [net.Conn]; all methods may be called
-// concurrently. Whoever opened a stream, or was called to handle it, closes or
-// resets it.
+// concurrently. The side that opened a stream, or was called to handle it,
+// closes or resets it.
 type Stream struct {
 	raw      RawStream
 	peer     *Peer

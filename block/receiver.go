@@ -36,6 +36,10 @@ type receiver struct {
 	complete bool        // and the sender knows
 }
 
+// farewellOfSender is how long the sender's word that it knows is waited for. If it
+// comes later, the journal stays, for the sender to come again or for Clean.
+var farewellOfSender = farewell // tests wait for longer
+
 // receive is the whole transfer.
 func (r *receiver) receive() (err error) {
 	defer func() {
@@ -72,7 +76,7 @@ func (r *receiver) receive() (err error) {
 	if err := r.flush(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(r.ctx, farewell)
+	ctx, cancel := context.WithTimeout(r.ctx, farewellOfSender)
 	defer cancel()
 	r.complete = r.arrival.done(ctx)
 	r.cancel(errFinished)

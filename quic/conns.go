@@ -29,12 +29,10 @@ func (e *endpoint) accept() {
 			return
 		}
 		if !e.start(func() { e.connected(c, p2p.Path{Kind: p2p.Direct}) }) {
-			closeTransport(c, network.ConnShutdown)
+			c.CloseWithError(network.ConnShutdown)
 		}
 	}
 }
-
-func closeTransport(c tpt.CapableConn, code network.ConnErrorCode) { c.CloseWithError(code) }
 
 // connected takes a connection whose handshake is over: it reports it, and
 // serves its streams until it is gone. Of path, what is known without the
@@ -42,7 +40,7 @@ func closeTransport(c tpt.CapableConn, code network.ConnErrorCode) { c.CloseWith
 func (e *endpoint) connected(tc tpt.CapableConn, path p2p.Path) (*conn, error) {
 	id, err := remoteIdentity(tc.RemotePeer())
 	if err != nil {
-		closeTransport(tc, network.ConnGated) // another kind of key, or one that is not safe
+		tc.CloseWithError(network.ConnGated) // another kind of key, or one that is not safe
 		return nil, err
 	}
 	path.Remote = addrPort(tc.RemoteMultiaddr())
@@ -56,7 +54,7 @@ func (e *endpoint) connected(tc tpt.CapableConn, path p2p.Path) (*conn, error) {
 		if errors.Is(err, p2p.ErrBusy) {
 			code = network.ConnResourceLimitExceeded
 		}
-		closeTransport(tc, code)
+		tc.CloseWithError(code)
 		e.log.Debug("connection refused", "peer", id, "remote", path.Remote, "err", err)
 		return nil, err
 	}

@@ -57,5 +57,9 @@
 //	metadata of a peer              4 changes a second, 16 at once   MetadataPerSecond, Metadata
 //	                                16 KiB a second, 64 KiB at once
 //
+// Streams of a stranger that nobody serves are accepted at 32 a second, after 256
+// at once. For the pace of its handshakes, a network counts like two addresses;
+// in the networks of this host, each address counts alone.
+//
 // What the node serves is limited as well: see package p2p.
 package quic

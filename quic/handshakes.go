@@ -52,7 +52,8 @@ type handshake struct {
 // maxPaces is how many addresses are remembered for how often they ask.
 const maxPaces = 4096
 
-// maxLingering is how many handshakes may be made to go and be there still.
+// maxLingering is how many handshakes may be made to go and be there still; twice
+// as many for addresses of tracked and manual peers.
 const maxLingering = 64
 
 var errFullHere = errors.New("quic: no more handshakes now")

@@ -24,7 +24,7 @@ type Limits struct {
 	Unproved, HandshakesPerAddr, HandshakesPerNet, Handshakes, Known int
 
 	// HandshakesPerSecond limits how often an address may begin one, after
-	// twice as many at once; a network may twice that. Addresses of this
+	// twice as many at once; a network may twice that, but not one that this host is in. Addresses of this
 	// host and of tracked and manual peers may always.
 	HandshakesPerSecond int
 

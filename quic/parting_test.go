@@ -14,7 +14,7 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// A connection with a version 1 peer is not closed for being idle, whoever
+// A connection with a version 1 peer is not closed for being idle, whichever side
 // dialed it: connections with others that began later are.
 func TestAncestorIsNeverIdle(t *testing.T) {
 	t.Parallel()

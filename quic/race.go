@@ -274,7 +274,7 @@ func (r *race) win(tc tpt.CapableConn, t *try) (*conn, error) {
 	r.won = r.won || won
 	r.mu.Unlock()
 	if !won {
-		closeTransport(tc, 0)
+		tc.CloseWithError(0)
 		return nil, errDialFinished
 	}
 	c, err := r.endpoint.connected(tc, p2p.Path{Kind: t.kind, Dialed: true})
