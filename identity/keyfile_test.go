@@ -1,0 +1,115 @@
+package identity
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// write writes a key file by hand.
+func write(t *testing.T, b []byte) string {
+	path := filepath.Join(t.TempDir(), "key.pem")
+	require.NoError(t, os.WriteFile(path, b, 0o600))
+	return path
+}
+
+func saved(t *testing.T) (Identity, []byte) {
+	id, path := New(), filepath.Join(t.TempDir(), "key.pem")
+	require.NoError(t, id.Save(path))
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return id, b
+}
+
+func TestWhatSurroundsAKey(t *testing.T) {
+	id, b := saved(t)
+	for _, text := range []string{string(b), "\n \t" + string(b) + "\r\n\n", strings.ReplaceAll(string(b), "\n", "\r\n")} {
+		loaded, err := Load(write(t, []byte(text)))
+		require.NoError(t, err)
+		require.Equal(t, id.Remote(), loaded.Remote())
+	}
+	for text, says := range map[string]string{
+		"\xef\xbb\xbf" + string(b): "byte order mark",
+		"# my key\n" + string(b):   "comments are not supported",
+		string(b) + "# my key\n":   "comments are not supported",
+		"":                         "empty",
+		"key":                      "no PEM block",
+		string(b[:len(b)-30]):      "cut off",
+		string(b) + string(b):      "something follows",
+		strings.Replace(string(b), "PRIVATE", "PUBLIC", 2): `a PEM block "PUBLIC KEY"`,
+	} {
+		_, err := Load(write(t, []byte(text)))
+		require.ErrorContains(t, err, says, "%q", text)
+	}
+}
+
+// TestDamagedKey alters each bit of a key file, and cuts it at each byte. What is
+// loaded then, if anything, is the key that was saved.
+func TestDamagedKey(t *testing.T) {
+	id, b := saved(t)
+	for i := range b {
+		if loaded, err := parseFile(b[:i]); err == nil {
+			require.Equal(t, id.Remote(), loaded.Remote(), "cut at %d", i)
+		}
+		for bit := range 8 {
+			damaged := bytes.Clone(b)
+			damaged[i] ^= 1 << bit
+			if loaded, err := parseFile(damaged); err == nil {
+				require.Equal(t, id.Remote(), loaded.Remote(), "byte %d, bit %d", i, bit)
+			}
+		}
+	}
+	block, _ := pem.Decode(b)
+	block.Bytes[20] ^= 1 // of the seed
+	_, err := parseFile(pem.EncodeToMemory(block))
+	require.ErrorContains(t, err, "restore it from a backup")
+}
+
+// TestFirstVersion reads what other programs write: PKCS #8 without a public key.
+func TestFirstVersion(t *testing.T) {
+	id := New()
+	der, err := x509.MarshalPKCS8PrivateKey(id.PrivateKey())
+	require.NoError(t, err)
+	loaded, err := Load(write(t, pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der})))
+	require.NoError(t, err)
+	require.Equal(t, id.Remote(), loaded.Remote())
+}
+
+// A stubInfo is a file on a file system with fixed modes.
+type stubInfo struct{ mode fs.FileMode }
+
+func (stubInfo) Name() string        { return "" }
+func (stubInfo) Size() int64         { return 0 }
+func (s stubInfo) Mode() fs.FileMode { return s.mode }
+func (stubInfo) ModTime() time.Time  { return time.Time{} }
+func (stubInfo) IsDir() bool         { return false }
+func (stubInfo) Sys() any            { return nil }
+
+func TestFixedModes(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows has no mode bits")
+	}
+	err := Options{}.private(stubInfo{0o777}, "key.pem")
+	require.ErrorIs(t, err, ErrPermissions)
+	require.ErrorContains(t, err, "set the mode of key.pem to 0600, it has 0777")
+	require.NoError(t, Options{Shared: true}.private(stubInfo{0o777}, "key.pem"))
+	require.NoError(t, Options{}.private(stubInfo{0o600}, "key.pem"))
+
+	id, b := saved(t)
+	path := write(t, b)
+	require.NoError(t, os.Chmod(path, 0o644))
+	_, err = LoadOrCreate(path)
+	require.ErrorIs(t, err, ErrPermissions)
+	loaded, err := Options{Shared: true}.LoadOrCreate(path)
+	require.NoError(t, err)
+	require.Equal(t, id.Remote(), loaded.Remote())
+}
