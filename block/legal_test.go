@@ -2,6 +2,7 @@ package block
 
 import (
 	"context"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -246,6 +247,29 @@ func TestLastWord(t *testing.T) {
 		require.NoError(t, m.sendErr)
 		require.NoError(t, m.err)
 	})
+}
+
+// A last message is the last one, also if it takes the peer so long to read it that
+// a keep is due, and if the app cancels meanwhile.
+func TestNothingBehindLastWord(t *testing.T) {
+	for range 3000 {
+		synctest.Test(t, func(t *testing.T) {
+			here, there := net.Pipe()
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(keepAlive+time.Second, cancel)
+			tr := newTransfer(ctx, here)
+			tr.start(&tr.talks, tr.talk)
+			go func() {
+				tr.finish(message{kind: kindDone})
+				tr.talks.Wait()
+				here.Close()
+			}()
+			time.Sleep(2 * keepAlive)
+			heard, err := io.ReadAll(there)
+			require.NoError(t, err)
+			require.Equal(t, []byte{byte(kindDone)}, heard)
+		})
+	}
 }
 
 // The referee sees what is in no row. The last message of each case is that; before

@@ -70,10 +70,7 @@ func (r *receiver) receive() (err error) {
 	// All is in its place, whether the sender learns of it or not. If it does not, it
 	// comes again, and has to find that.
 	r.arrived.Store(true)
-	if err := r.say(message{kind: kindDone}); err != nil {
-		return err
-	}
-	if err := r.flush(); err != nil {
+	if err := r.finish(message{kind: kindDone}); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(r.ctx, farewellOfSender)

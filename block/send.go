@@ -122,10 +122,7 @@ func (s *sender) send(sources []Source) error {
 	// The receiver has everything, whether it learns that we know or not: it does not
 	// wait for that for long.
 	s.arrived.Store(true)
-	if err := s.say(message{kind: kindDone}); err != nil {
-		return err
-	}
-	return s.flush()
+	return s.finish(message{kind: kindDone})
 }
 
 // collect lists the sources and everything in them, in one or more offers.

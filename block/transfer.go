@@ -35,7 +35,7 @@ type item struct {
 	entry *entry // of an offer, at the receiver
 	data  []byte // what is written as it is, of kindRaw and kindPack; of kindData, at the receiver: in a buffer
 	sum   hash   // of kindChunk, at the receiver: what was computed
-	last  bool   // nothing: talk returns
+	last  bool   // nothing is said behind it: talk returns
 }
 
 const (
@@ -122,9 +122,11 @@ func (t *transfer) pass(it *item) error {
 // say has m written.
 func (t *transfer) say(m message) error { return t.pass(&item{message: m}) }
 
-// flush returns when everything that was said so far is written.
-func (t *transfer) flush() error {
-	if err := t.pass(&item{last: true}); err != nil {
+// finish has m written as the last message of this side, and returns when it is.
+// That it is the last one must not come to talk separately: between the two, talk
+// could say that this side is alive, or why the transfer ends.
+func (t *transfer) finish(m message) error {
+	if err := t.pass(&item{message: m, last: true}); err != nil {
 		return err
 	}
 	select {
@@ -159,15 +161,15 @@ func (t *transfer) talk() error {
 				continue
 			}
 		}
-		if it.last {
-			return t.lost(w.Flush())
-		}
 		timer.Reset(keepAlive)
 		err := w.item(it)
 		if it.kind == kindPack {
 			t.recycle(it.data)
 		}
-		if err != nil {
+		if it.last && err == nil {
+			err = w.Flush()
+		}
+		if it.last || err != nil {
 			return t.lost(err)
 		}
 	}
