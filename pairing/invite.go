@@ -4,15 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
-	"slices"
-	"sort"
 	"sync"
 	"time"
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/reach"
 	"github.com/sdp2p/p2p/library"
 	"github.com/sdp2p/p2p/proto"
 	"github.com/sdp2p/p2p/tunnel"
@@ -30,8 +28,9 @@ type InviteConfig struct {
 	// Time is how long the invitation stands, by a clock that nobody sets. If zero, [DefaultTime].
 	Time time.Duration
 
-	// Addrs are the addresses in the ticket, at most [MaxAddrs], such as a port that a router forwards. If nil, those of this
-	// host.
+	// Addrs are the addresses in the ticket, at most [MaxAddrs], such as a port that a router or a container's host forwards.
+	// If nil, those of this host: of the default route first, and of bridges and VPNs last. Loopback and link-local addresses
+	// are not among them.
 	Addrs []netip.AddrPort
 }
 
@@ -307,77 +306,12 @@ func (i *Invitation) fits(m library.Member) error {
 	return r.Validate(i.library.Instance(), i.node)
 }
 
-// ownAddrs returns where the node may be reached, the likeliest first: at most MaxAddrs, of both families if there are.
+// ownAddrs returns where the node may be reached, the likeliest first: at most
+// MaxAddrs, of both families if there are.
 func ownAddrs(node *p2p.P2P) []netip.AddrPort {
-	interfaces, _ := net.InterfaceAddrs()
-	var host []netip.Addr
-	for _, a := range interfaces {
-		if n, ok := a.(*net.IPNet); ok {
-			if ip, ok := netip.AddrFromSlice(n.IP); ok {
-				host = append(host, ip.Unmap())
-			}
-		}
-	}
-	return likeliest(listening(node), host)
-}
-
-func listening(node *p2p.P2P) (all []netip.AddrPort) {
+	var listening []netip.AddrPort
 	for _, l := range node.Listeners() {
-		all = append(all, l.Addrs...)
+		listening = append(listening, l.Addrs...)
 	}
-	return all
-}
-
-// likeliest chooses among the addresses where a node listens on a host.
-func likeliest(listening []netip.AddrPort, host []netip.Addr) []netip.AddrPort {
-	var families [2][]netip.AddrPort
-	rank := func(a netip.AddrPort) int {
-		switch ip := a.Addr(); {
-		case ip.IsLoopback():
-			return 2
-		case ip.IsPrivate():
-			return 0
-		}
-		return 1
-	}
-	alone := true // there is no other than the loopback address
-	seen := map[netip.AddrPort]bool{}
-	add := func(a netip.AddrPort) {
-		if ip := a.Addr(); seen[a] || ip.IsUnspecified() || ip.IsLinkLocalUnicast() || ip.Zone() != "" || a.Port() == 0 {
-			return
-		}
-		seen[a] = true
-		f := 0
-		if a.Addr().Is6() {
-			f = 1
-		}
-		families[f] = append(families[f], a)
-		alone = alone && rank(a) == 2
-	}
-	for _, l := range listening {
-		if !l.Addr().IsUnspecified() {
-			add(netip.AddrPortFrom(l.Addr().Unmap(), l.Port()))
-			continue
-		}
-		for _, ip := range host {
-			if ip.Is4() == l.Addr().Is4() {
-				add(netip.AddrPortFrom(ip, l.Port()))
-			}
-		}
-	}
-	var all []netip.AddrPort
-	for f := range families {
-		if !alone {
-			families[f] = slices.DeleteFunc(families[f], func(a netip.AddrPort) bool { return rank(a) == 2 })
-		}
-		sort.SliceStable(families[f], func(i, j int) bool { return rank(families[f][i]) < rank(families[f][j]) })
-	}
-	for n := 0; len(all) < MaxAddrs && (n < len(families[0]) || n < len(families[1])); n++ {
-		for _, f := range families {
-			if n < len(f) && len(all) < MaxAddrs {
-				all = append(all, f[n])
-			}
-		}
-	}
-	return all
+	return reach.Look().Addrs(listening, MaxAddrs)
 }

@@ -61,8 +61,7 @@ func receive(ctx context.Context, c *console, cfg p2p.Config, want receiving) co
 	if err != nil {
 		return c.exit(err)
 	}
-	at, fingerprint := node.Listeners()[0].Addrs, node.Identity().Fingerprint()
-	c.say("Waiting as %q (%s) at %v", cfg.Name, fingerprint, at)
+	c.say("Waiting as %q (%s)", cfg.Name, node.Identity().Fingerprint())
 	<-ctx.Done()
 	node.Shutdown(context.Background()) // waits for the handlers
 	return r.worst()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/library"
 	"github.com/sdp2p/p2p/pairing"
+	"github.com/sdp2p/p2p/quic"
 )
 
 // A Config describes a device.
@@ -96,6 +98,16 @@ func Open(ctx context.Context, cfg Config) (d *Device, err error) {
 		Hooks: append([]p2p.Hook{d.libraries, d.pairing}, d.network...),
 	})
 	return d, err
+}
+
+// addrs returns where others may reach the device, for --manual there.
+func (d *Device) addrs() (all []netip.AddrPort) {
+	for _, hook := range d.network {
+		if l, ok := hook.(*quic.Listener); ok {
+			all = append(all, l.Addrs()...)
+		}
+	}
+	return all
 }
 
 // load adds the library that is on record.

@@ -109,7 +109,7 @@ func converse(ctx context.Context, cfg Config, first string, in io.Reader, out i
 		t.Tell("%v", errNoNotebook)
 	}
 	if folder, err := filepath.Abs(cfg.Folder); err == nil {
-		t.Tell("this is %q (%s), in %s, at %v", cfg.Name, t.device.node.Identity().Fingerprint(), folder, t.device.node.Listeners()[0].Addrs)
+		t.Tell("this is %q (%s), in %s, at %v", cfg.Name, t.device.node.Identity().Fingerprint(), folder, t.device.addrs())
 	}
 	lines := make(chan string)
 	go func() { // nothing interrupts Scan: if ctx is done before in ends, this ends with the program

@@ -29,17 +29,18 @@ allow identity
 allow proto
 allow mdns p2p identity proto internal/dnssd internal/metadata
 allow mdns/scan p2p identity internal/dns internal/metadata
-allow quic p2p identity proto internal/backoff internal/metadata internal/v1
+allow quic p2p identity proto internal/backoff internal/metadata internal/reach internal/v1
 allow tunnel identity internal/turn
 allow block identity proto
 allow library p2p identity proto tunnel internal/backoff
-allow pairing p2p identity proto tunnel library
+allow pairing p2p identity proto tunnel library internal/reach
 allow pairing/qr
 allow cmd/sdp2p p2p identity mdns mdns/scan quic internal/dns internal/dnssd
 allow p2ptest p2p identity
 allow internal/dnssd internal/dns internal/backoff
 allow internal/dns
 allow internal/backoff
+allow internal/reach
 allow internal/turn
 allow internal/v1 proto
 allow internal/metadata p2p proto
