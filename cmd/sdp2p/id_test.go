@@ -22,7 +22,9 @@ func requireNoSecret(t *testing.T, file string, printed ...string) {
 	b, err := os.ReadFile(file)
 	require.NoError(t, err)
 	block, _ := pem.Decode(b)
-	seed := block.Bytes[len(block.Bytes)-identity.SeedSize:]
+	id, err := identity.Options{Shared: true}.Load(file)
+	require.NoError(t, err)
+	seed := id.PrivateKey().Seed()
 	for _, text := range printed {
 		for _, secret := range []string{
 			string(seed), base64.RawStdEncoding.EncodeToString(seed)[:40], base64.RawStdEncoding.EncodeToString(block.Bytes)[:40], "PRIVATE",
