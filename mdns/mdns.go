@@ -36,8 +36,9 @@ type Config struct {
 	// Mode is the mode to start in.
 	Mode Mode
 
-	// Interfaces are the names of the network interfaces to use, which may come and go. If empty, all that are up and do
-	// multicast are used, except loopback and point-to-point ones, which must be named.
+	// Interfaces are the names of the network interfaces to use, which may come and go; those that do not exist at the start
+	// are logged. If empty, all that are up and do multicast are used, except loopback and point-to-point ones, which must be
+	// named.
 	Interfaces []string
 
 	// Conflict, if not nil, is called when somebody else turns out to announce this node's identity, with the address of
@@ -52,11 +53,13 @@ type Config struct {
 type Discovery struct {
 	cfg      Config
 	counters dnssd.Counters
+	missing  dnssd.Silence // of the engine that runs
 
 	mu      sync.Mutex
 	mode    Mode
 	changed chan struct{} // closed when mode is set
 	engine  *dnssd.Engine // nil while none runs
+	silent  bool          // it was logged that there is nothing to announce
 }
 
 var _ p2p.Reconfirmer = (*Discovery)(nil)
@@ -149,6 +152,7 @@ func (d *Discovery) enabled(ctx context.Context, s *p2p.Scope, changed <-chan st
 		Logger:     s.Logger(),
 		Network:    d.cfg.network,
 		Counters:   &d.counters,
+		Silence:    &d.missing,
 		Ready:      s.Ready,
 		Found: func(in dnssd.Instance) {
 			id, metadata, candidates, err := parseInstance(in)
@@ -196,6 +200,7 @@ func (d *Discovery) enabled(ctx context.Context, s *p2p.Scope, changed <-chan st
 		defer cancel()
 		announce(ctx, node, engine, changed, s.Logger())
 	})
+	announcing.Go(func() { d.heedSilence(ctx, node, s.Logger()) })
 	err = engine.Run(ctx)
 	cancel()
 	announcing.Wait()

@@ -50,6 +50,9 @@ type Config struct {
 	MaxNewPerSecond int
 	// Counters, if not nil, are added to, so that engines which follow each other count in one place.
 	Counters *Counters
+	// Silence, if not nil, has what engines that followed each other logged of missing interfaces, so that each says only
+	// what is new.
+	Silence *Silence
 	// PollInterval is the time between two looks at the interfaces. If zero, 4 s is used.
 	PollInterval time.Duration
 }
@@ -92,7 +95,8 @@ type Engine struct {
 	poll       timer
 	polled     time.Time // when the interfaces were looked at the last time, by the wall clock
 	settle     timer     // evaluates dirty
-	listing    error     // why the interfaces could not be listed the last time
+	silence    silence
+	listing    error // why the interfaces could not be listed the last time
 }
 
 // received is a packet and the family of the socket that it came by.
@@ -115,6 +119,9 @@ func New(cfg Config) (*Engine, error) {
 	}
 	if cfg.Counters == nil {
 		cfg.Counters = new(Counters)
+	}
+	if cfg.Silence == nil {
+		cfg.Silence = new(Silence)
 	}
 	setDefault(&cfg.MaxInstances, 1024)
 	setDefault(&cfg.MaxPerSource, 16)

@@ -170,6 +170,7 @@ func (e *Engine) pollInterfaces() {
 			e.openLink(ifc)
 		}
 	}
+	e.heedSilence(found)
 }
 
 // resume makes up for a time in which the engine did not run: others have let what we announced expire, and would not ask

@@ -1,0 +1,88 @@
+package mdns
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
+)
+
+// mute starts a node on a link that has a discovery, and no listener.
+func mute(t *testing.T, link *dnssdtest.Link, mc Config) *member {
+	t.Helper()
+	return joinWith(t, link, 1, p2p.Config{}, mc)
+}
+
+// A node without a listener says once, after 2 s, that nobody finds it; and when
+// it has one. It finds others.
+func TestNothingToAnnounce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		m := mute(t, link, Config{})
+		other := join(t, link, 2, p2p.Config{}, Config{})
+		pass(1900 * time.Millisecond)
+		require.Empty(t, m.all())
+		pass(24 * time.Hour)
+		require.Equal(t, 1, m.logged("nobody finds this node"))
+		require.Equal(t, 1, m.logged("level=WARN"))
+		require.Len(t, m.Peers(), 1)
+		require.Empty(t, other.Peers())
+		for range 3 { // switched off and on again, too
+			m.discovery.SetMode(Disabled)
+			pass(time.Minute)
+			m.discovery.SetMode(Enabled)
+			pass(time.Minute)
+		}
+		require.Len(t, m.all(), 1)
+
+		require.NoError(t, m.Register(context.Background(), ear{}))
+		pass(time.Minute)
+		require.Equal(t, 1, m.logged("is announced"))
+		require.Len(t, other.Peers(), 1)
+		m.discovery.SetMode(Disabled)
+		pass(time.Minute)
+		m.discovery.SetMode(Enabled)
+		pass(time.Hour)
+		require.Len(t, m.all(), 2)
+	})
+}
+
+// A listener that comes a little later is nothing to talk about, nor is one that
+// goes after a while, nor a discovery that is off.
+func TestListenerComesALittleLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := mute(t, dnssdtest.NewLink(), Config{})
+		pass(10 * time.Millisecond)
+		require.NoError(t, m.Register(context.Background(), ear{}))
+		pass(time.Hour)
+		require.NoError(t, m.Unregister(context.Background(), ear{}))
+		pass(time.Hour)
+		require.Empty(t, m.all())
+	})
+	synctest.Test(t, func(t *testing.T) {
+		m := mute(t, dnssdtest.NewLink(), Config{Mode: Disabled})
+		pass(time.Hour)
+		require.Empty(t, m.all())
+	})
+}
+
+// The interfaces that are missing are said once, too, however often discovery is
+// switched on.
+func TestMissingInterfaceIsSaidOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := join(t, dnssdtest.NewLink(), 1, p2p.Config{}, Config{Interfaces: []string{"wlan0"}})
+		for range 3 {
+			pass(time.Minute)
+			m.discovery.SetMode(Disabled)
+			pass(time.Minute)
+			m.discovery.SetMode(Enabled)
+		}
+		require.Equal(t, 1, m.logged("missing=wlan0"))
+		require.Len(t, m.all(), 1)
+	})
+}
