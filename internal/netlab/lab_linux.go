@@ -30,6 +30,9 @@ type Host struct {
 	lab    *Lab
 	ns     string
 	number int // from 1
+
+	container netip.Addr // of a container: its only address, and the name of
+	port      string     // the other end of its cable, on its host
 }
 
 const (
@@ -131,7 +134,12 @@ func (l *Lab) Disconnect() {
 }
 
 // Addr4 returns the host's IPv4 address.
-func (h *Host) Addr4() netip.Addr { return netip.AddrFrom4([4]byte{10, 77, 0, byte(h.number)}) }
+func (h *Host) Addr4() netip.Addr {
+	if h.container.IsValid() {
+		return h.container
+	}
+	return netip.AddrFrom4([4]byte{10, 77, 0, byte(h.number)})
+}
 
 // Addr6 returns the host's IPv6 address, a unique local one (RFC 4193).
 func (h *Host) Addr6() netip.Addr { return netip.MustParseAddr(fmt.Sprintf("fd77::%d", h.number)) }
@@ -143,6 +151,9 @@ func (h *Host) LinkLocal() netip.Addr {
 
 // Owns reports whether an address is one of the host's on the link.
 func (h *Host) Owns(addr netip.Addr) bool {
+	if h.container.IsValid() {
+		return h.container == addr.Unmap()
+	}
 	return slices.Contains([]netip.Addr{h.Addr4(), h.Addr6(), h.LinkLocal()}, addr.Unmap().WithZone(""))
 }
 

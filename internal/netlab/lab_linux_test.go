@@ -136,3 +136,48 @@ func TestProcess(t *testing.T) {
 	all[1].Stop()
 	all[1].Stop()
 }
+
+// Containers reach each other, their host and what is outside, where their
+// host's address is seen; from there only ports that are published lead in.
+func TestContainers(t *testing.T) {
+	lab := netlab.New(t, 2)
+	host, outside := lab.Hosts[0], lab.Hosts[1]
+	b := host.Bridge(1)
+	one, two := b.Container(), b.Container()
+	run := func(h *netlab.Host) *netlab.Process {
+		p := h.Start(t, h.Addr4().String())
+		p.Await(time.Time{}, "ready")
+		return p
+	}
+	atHost, atOutside, atOne, atTwo := run(host), run(outside), run(one), run(two)
+	hears := func(from *netlab.Process, says *netlab.Host, to netip.Addr, port uint16, hears *netlab.Process, by netip.Addr) {
+		t.Helper()
+		began := time.Now()
+		require.NoError(t, say(t, from, to, port))
+		hears.Await(began, "heard", says.Addr4().String(), by.String())
+	}
+	hears(atOne, one, two.Addr4(), port, atTwo, one.Addr4())
+	hears(atOne, one, b.Addr(), port, atHost, one.Addr4())
+	hears(atHost, host, one.Addr4(), port, atOne, b.Addr())
+	hears(atOne, one, outside.Addr4(), port, atOutside, host.Addr4())
+	require.True(t, one.Owns(one.Addr4()))
+	require.False(t, one.Owns(host.Addr4()))
+
+	b.Publish(4000, one, port)
+	hears(atOutside, outside, host.Addr4(), 4000, atOne, outside.Addr4())
+	hears(atHost, host, host.Addr4(), 4000, atOne, host.Addr4())
+	hears(atOutside, outside, host.Addr4(), port, atHost, outside.Addr4())
+	b.Publish(4000, two, port) // which counts for what was forwarded before
+	hears(atOutside, outside, host.Addr4(), 4000, atTwo, outside.Addr4())
+
+	outside.Run("ip", "route", "add", "172.16.0.0/12", "via", host.Addr4().String())
+	began := time.Now()
+	require.NoError(t, say(t, atOutside, two.Addr4(), port+2))
+	require.NoError(t, say(t, atOutside, one.Addr4(), port))
+	hears(atOutside, outside, host.Addr4(), 4000, atTwo, outside.Addr4())
+	for _, e := range atOne.Events() {
+		require.False(t, e.Name == "heard" && e.At.After(began), "%v: its port is not published", e)
+	}
+	b.Remove(one)
+	require.ErrorContains(t, say(t, atOne, outside.Addr4(), port), "unreachable")
+}
