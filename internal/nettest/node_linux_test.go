@@ -41,6 +41,8 @@ type nodeConfig struct {
 	Interfaces []string // of the discovery; none: all
 	Metadata   map[string]string
 
+	Pairs bool          // it has libraries, and tickets for them
+	Idle  time.Duration // how long it keeps an idle connection, if not zero
 	Track []string      // identities of peers that it tracks
 	Slow  time.Duration // what Config.Allow takes for streams of all others
 }
@@ -117,7 +119,7 @@ func TestNode(t *testing.T) {
 	if cfg.Open {
 		told = quic.Everything
 	}
-	listener := quic.New(quic.Config{Port: cfg.Port, ManualPeers: cfg.Manual, TellStrangers: told})
+	listener := quic.New(quic.Config{Port: cfg.Port, ManualPeers: cfg.Manual, TellStrangers: told, IdleTimeout: cfg.Idle})
 	discovery := mdns.New(mdns.Config{Interfaces: cfg.Interfaces})
 	var hooks []p2p.Hook
 	if cfg.QUIC {
@@ -128,6 +130,11 @@ func TestNode(t *testing.T) {
 	}
 	if cfg.Track != nil {
 		hooks = append(hooks, &tracker{cfg.Track})
+	}
+	if cfg.Pairs {
+		pairs := newPairer(&routes)
+		pairs.handle(console)
+		hooks = append(hooks, pairs.hooks()...)
 	}
 	var logged lineCounter
 	console.Tell("starting")

@@ -216,9 +216,9 @@ func (h Host) rank(k Kind, ip netip.Addr) int {
 		return 0
 	case k == Physical:
 		return 1
-	case source: // a VPN that all leaves by: the neighbors have no way to it
-		return 2
 	case k == Virtual:
+		return 2
+	case source: // a VPN that all leaves by: the neighbors have no way to it
 		return 3
 	case k == Loopback:
 		return 5

@@ -60,6 +60,7 @@ func TestAddrs(t *testing.T) {
 		"private before public":          {"physical 203.0.113.5/24, physical 10.0.0.5/8", "", both, "10.0.0.5:1 203.0.113.5:1"},
 		"a VPN beside":                   {"point-to-point 10.8.0.2/32, physical 192.168.1.5/24", "192.168.1.5", both, "192.168.1.5:1 10.8.0.2:1"},
 		"a VPN that takes all":           {"point-to-point 10.8.0.2/32, physical 192.168.1.5/24, " + bridges, "10.8.0.2", both, "192.168.1.5:1 10.8.0.2:1 172.17.0.1:1 172.18.0.1:1"},
+		"a VPN in a container":           {"point-to-point 10.8.0.2/32, virtual 172.17.0.2/16", "10.8.0.2", both, "172.17.0.2:1 10.8.0.2:1"},
 		"a modem's link alone":           {lo + "point-to-point 100.64.0.2/32", "100.64.0.2", both, "100.64.0.2:1"},
 		"IPv4 has places that IPv6 left": {"physical 10.0.0.1/8 10.0.0.2/8 10.0.0.3/8 10.0.0.4/8 fd00::1/64", "", both, "10.0.0.1:1 [fd00::1]:2 10.0.0.2:1 10.0.0.3:1"},
 		"half of the places":             {"physical 10.0.0.1/8 10.0.0.2/8 10.0.0.3/8, inner fd00::1/64 fd00::2/64", "", both, "10.0.0.1:1 10.0.0.2:1 [fd00::1]:2 [fd00::2]:2"},

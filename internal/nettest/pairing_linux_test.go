@@ -1,0 +1,86 @@
+package nettest
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/netlab"
+	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/pairing"
+)
+
+// What a node with nodeConfig.Pairs does, whose user agrees to everything.
+type (
+	inviteArgs struct { // "invite": a ticket for a new library
+		Addrs []string // none: those of the host
+	}
+	invited struct {
+		Ticket string
+		Addrs  []netip.AddrPort
+	}
+
+	joinArgs struct{ Ticket string } // "join"; the other one tells "joined"
+)
+
+// A pairer is what a node needs to pair.
+type pairer struct {
+	libraries *library.Libraries
+	pairing   *pairing.Pairing
+}
+
+func newPairer(routes *p2p.Mux) *pairer {
+	p := &pairer{libraries: library.New(library.Config{})}
+	p.pairing = pairing.New(pairing.Config{Libraries: p.libraries})
+	routes.Handle(library.Route, p2p.Anyone, p.libraries)
+	routes.Handle(pairing.Route, p2p.Anyone, p.pairing)
+	return p
+}
+
+func (p *pairer) hooks() []p2p.Hook { return []p2p.Hook{p.libraries, p.pairing} }
+
+// handle registers what the node does.
+func (p *pairer) handle(console *netlab.Console) {
+	yes := func(context.Context, pairing.Device) bool { return true }
+	netlab.Handle(console, "invite", func(a inviteArgs) (invited, error) {
+		l, err := p.libraries.Add(library.Record{ID: uuid.New(), Name: "ours", Secret: library.NewSecret()}, identity.New())
+		if err != nil {
+			return invited{}, err
+		}
+		cfg := pairing.InviteConfig{Confirm: yes}
+		for _, text := range a.Addrs {
+			addr, err := netip.ParseAddrPort(text)
+			if err != nil {
+				return invited{}, err
+			}
+			cfg.Addrs = append(cfg.Addrs, addr)
+		}
+		i, err := p.pairing.Invite(l, cfg)
+		if err != nil {
+			return invited{}, err
+		}
+		go func() {
+			if m, err := i.Wait(context.Background()); err == nil {
+				console.Tell("joined", m.Node.String())
+			}
+		}()
+		return invited{i.Ticket().String(), i.Ticket().Addrs}, nil
+	})
+	netlab.Handle(console, "join", func(a joinArgs) (took time.Duration, err error) {
+		t, err := pairing.ParseTicket(a.Ticket)
+		if err != nil {
+			return 0, err
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		began := time.Now()
+		_, err = p.pairing.Join(ctx, t, pairing.JoinConfig{
+			Instance: identity.New(), Confirm: yes, Keep: func(library.Record, identity.Identity) error { return nil },
+		})
+		return time.Since(began), err
+	})
+}
