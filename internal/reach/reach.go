@@ -144,8 +144,8 @@ func (p place) compare(o place) int {
 
 // Addrs returns at most n of the addresses at which others may reach sockets
 // that are bound to the addresses listening, the likeliest first: those that
-// packets to the world leave from, then those of physical interfaces, and those
-// of containers' bridges and VPNs last; private ones (RFC 1918, RFC 4193) before
+// packets to the world leave from, then those of physical interfaces, and last
+// those of VPNs and of containers' bridges; private ones (RFC 1918, RFC 4193) before
 // public ones. Each family has half of the places, and what the other leaves.
 //
 // Link-local addresses and those with a zone mean something else on every link,
@@ -220,8 +220,10 @@ func (h Host) rank(k Kind, ip netip.Addr) int {
 		return 2
 	case source: // a VPN that all leaves by: the neighbors have no way to it
 		return 3
-	case k == Loopback:
+	case k == PointToPoint:
+		return 4
+	case k == Inner: // on another host, the address is that of a bridge there
 		return 5
 	}
-	return 4
+	return 6
 }

@@ -59,6 +59,7 @@ func TestAddrs(t *testing.T) {
 		"two devices, the second leads":  {"physical 192.168.1.5/24, physical 10.0.0.5/8", "10.0.0.5", both, "10.0.0.5:1 192.168.1.5:1"},
 		"private before public":          {"physical 203.0.113.5/24, physical 10.0.0.5/8", "", both, "10.0.0.5:1 203.0.113.5:1"},
 		"a VPN beside":                   {"point-to-point 10.8.0.2/32, physical 192.168.1.5/24", "192.168.1.5", both, "192.168.1.5:1 10.8.0.2:1"},
+		"a VPN beside bridges":           {bridges + ", point-to-point 10.8.0.2/32, physical 192.168.1.5/24", "192.168.1.5", both, "192.168.1.5:1 10.8.0.2:1 172.17.0.1:1 172.18.0.1:1"},
 		"a VPN that takes all":           {"point-to-point 10.8.0.2/32, physical 192.168.1.5/24, " + bridges, "10.8.0.2", both, "192.168.1.5:1 10.8.0.2:1 172.17.0.1:1 172.18.0.1:1"},
 		"a VPN in a container":           {"point-to-point 10.8.0.2/32, virtual 172.17.0.2/16", "10.8.0.2", both, "172.17.0.2:1 10.8.0.2:1"},
 		"a modem's link alone":           {lo + "point-to-point 100.64.0.2/32", "100.64.0.2", both, "100.64.0.2:1"},

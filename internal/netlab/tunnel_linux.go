@@ -1,0 +1,69 @@
+package netlab
+
+import (
+	"net/netip"
+	"os"
+	"sync"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// A Tunnel is a point-to-point interface of a host, as a VPN has, of which the
+// other end takes all packets and answers none.
+type Tunnel struct {
+	// Interface is its name.
+	Interface string
+
+	mu   sync.Mutex
+	sent [][]byte
+}
+
+// Tunnel gives a host a tunnel with an address, up until the test ends.
+func (h *Host) Tunnel(name string, addr netip.Prefix) *Tunnel {
+	t := h.lab.t
+	t.Helper()
+	var file *os.File
+	require.NoError(t, h.Do(func() error {
+		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return err
+		}
+		request, err := unix.NewIfreq(name)
+		if err == nil {
+			request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+			err = unix.IoctlIfreq(fd, unix.TUNSETIFF, request)
+		}
+		file = os.NewFile(uintptr(fd), name) // which polls a descriptor that does not block
+		return err
+	}))
+	tunnel := &Tunnel{Interface: name}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for b := make([]byte, 65536); ; {
+			n, err := file.Read(b)
+			if err != nil {
+				return
+			}
+			tunnel.mu.Lock()
+			tunnel.sent = append(tunnel.sent, append([]byte(nil), b[:n]...))
+			tunnel.mu.Unlock()
+		}
+	}()
+	t.Cleanup(func() {
+		file.Close()
+		<-done
+	})
+	h.lab.ip("-n", h.ns, "link", "set", name, "addrgenmode", "none")
+	h.lab.ip("-n", h.ns, "link", "set", name, "up")
+	h.lab.ip("-n", h.ns, "addr", "add", addr.String(), "dev", name)
+	return tunnel
+}
+
+// Sent returns the IP packets that left by the tunnel so far.
+func (t *Tunnel) Sent() [][]byte {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return append([][]byte(nil), t.sent...)
+}
