@@ -64,7 +64,7 @@ func TestKilledOnLAN(t *testing.T) {
 }
 
 // A node on a host without any network starts, knows nobody, and shuts down; another one becomes part of the network as soon
-// as it is there (interfaces are looked at every 5 s).
+// as it is there (interfaces are looked at every 5 s). It logs once that there is none, and that there is one.
 func TestNetworkComesLater(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)
@@ -78,11 +78,28 @@ func TestNetworkComesLater(t *testing.T) {
 	a = start(t, alone, onLAN)
 	b := start(t, lab.Hosts[0], onLAN)
 	require.Empty(t, ask[[]peerInfo](a, "peers"))
+	until(t, func() bool { return a.logs("discovery finds nobody") == 1 })
+	require.Zero(t, a.logs("discovery has a network interface"))
 	up := time.Now()
 	lab.Connect()
 	t.Logf("found %v and %v after the interfaces came up", a.discovers(b, "mdns").Sub(up), b.discovers(a, "mdns").Sub(up))
 	a.echoes(b)
 	b.echoes(a)
+	require.Equal(t, 1, a.logs("discovery has a network interface"))
+	require.Equal(t, 1, a.logs("level=WARN"))
+}
+
+// A named interface that does not exist, and a node without a listener, are
+// warnings, one each.
+func TestSilenceIsSaid(t *testing.T) {
+	t.Parallel()
+	lab := netlab.New(t, 2)
+	wrong := onLAN
+	wrong.Interfaces = []string{"eth7", netlab.Interface}
+	a, b := start(t, lab.Hosts[0], wrong), start(t, lab.Hosts[1], nodeConfig{MDNS: true})
+	until(t, func() bool { return a.logs("missing=eth7") == 1 && b.logs("nobody finds this node") == 1 })
+	b.discovers(a, "mdns")
+	require.Equal(t, []int{1, 1}, []int{a.logs("level=WARN"), b.logs("level=WARN")})
 }
 
 // A scan sees every node that is there, what it says of itself, and where it is, without being a node.

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -84,12 +85,28 @@ type (
 	none struct{}
 )
 
-// A lineCounter hands a program's log to its standard error, and counts the lines.
-type lineCounter struct{ lines atomic.Int64 }
+// A lineCounter hands a program's log to its standard error, counts the lines,
+// and keeps the first ones.
+type lineCounter struct {
+	lines atomic.Int64
+
+	mu   sync.Mutex
+	kept []string
+}
 
 func (c *lineCounter) Write(line []byte) (int, error) {
-	c.lines.Add(1)
+	if c.lines.Add(1) <= 100 {
+		c.mu.Lock()
+		c.kept = append(c.kept, string(line))
+		c.mu.Unlock()
+	}
 	return os.Stderr.Write(line)
+}
+
+func (c *lineCounter) first() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.kept)
 }
 
 // TestNode is no test but a program that the others run on a host: a node that tells what happens to it, and does what it is
@@ -187,6 +204,7 @@ func TestNode(t *testing.T) {
 		return "", nil
 	})
 	netlab.Handle(console, "stats", func(none) (mdns.Stats, error) { return discovery.Stats(), nil })
+	netlab.Handle(console, "log", func(none) ([]string, error) { return logged.first(), nil })
 	netlab.Handle(console, "vitals", func(none) (vitals, error) {
 		var m runtime.MemStats
 		runtime.GC()
@@ -310,6 +328,17 @@ func ask[R any](n *node, name string) R {
 	r, err := netlab.Call[R](n.Process, name, none{})
 	require.NoError(n.t, err)
 	return r
+}
+
+// logs returns how many of the first lines of its log have a text in them.
+func (n *node) logs(text string) (lines int) {
+	n.t.Helper()
+	for _, line := range ask[[]string](n, "log") {
+		if strings.Contains(line, text) {
+			lines++
+		}
+	}
+	return lines
 }
 
 func (n *node) manual() manualPeer {
