@@ -95,7 +95,7 @@ func (e *endpoint) enter(to identity.RemoteIdentity, via []p2p.Candidate) (*race
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.waiting++
-	slices.SortStableFunc(via, func(a, b p2p.Candidate) int { return distance(a.Addr.Addr()) - distance(b.Addr.Addr()) })
+	order(via)
 	for _, c := range via {
 		addr := unmap(c.Addr)
 		if !slices.ContainsFunc(r.tries, func(t *try) bool { return t.addr == addr }) {
