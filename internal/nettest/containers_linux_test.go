@@ -41,6 +41,13 @@ func seeded(cfg nodeConfig, seed byte) nodeConfig {
 	return cfg
 }
 
+// idOf returns the identity that such a key has.
+func idOf(t testing.TB, seed byte) string {
+	key, err := identity.FromSeed(bytes.Repeat([]byte{seed}, identity.SeedSize))
+	require.NoError(t, err)
+	return key.Remote().String()
+}
+
 // way has n exchange a stream with other, and returns the way that it took.
 func (n *node) way(other *node) p2p.Path {
 	n.t.Helper()
@@ -145,11 +152,23 @@ func TestContainerCallsOut(t *testing.T) {
 	name := func() string { return ask[[]peerInfo](device, "peers")[0].Name }
 	require.Equal(t, "container", name())
 
+	// Of two that know each other, and have no time-out, neither is ever gone.
+	kept := func(h *netlab.Host, seed, other byte, manual ...string) *node {
+		return start(t, h, seeded(nodeConfig{QUIC: true, Port: 7400, Idle: -1, Track: []string{idOf(t, other)}, Manual: manual}, seed))
+	}
+	awaits := kept(d.device, 'd', 'c')
+	calls := kept(d.bridge.Container(), 'c', 'd', netip.AddrPortFrom(d.device.Addr4(), 7400).String())
+	calls.discovers(awaits, "quic")
+	awaits.Await(time.Time{}, "available", calls.id)
+
 	began := time.Now()
 	device.Await(began, "unavailable", container.id) // the connection was idle
 	container.way(device)
-	device.Await(began, "available", container.id)
+	back := device.Await(began, "available", container.id).At
 	device.way(container)
+	device.Await(back, "unavailable", container.id) // and once more, by when the other one would have been
+	require.Zero(t, awaits.count("disconnected", calls))
+	awaits.way(calls)
 }
 
 // A device reaches a container at a published port of its host, which need not
