@@ -24,6 +24,8 @@ func newLaptop(t *testing.T, neighbors int) (l *laptop, others []*netlab.Host) {
 	lab := netlab.New(t, 1+neighbors)
 	lab.Disconnect()
 	l = &laptop{Host: lab.Hosts[0]}
+	stopped := l.Bridge(9) // whose containers have ended, so that it has no carrier
+	stopped.Remove(stopped.Container())
 	for n := range byte(5) {
 		l.bridges = append(l.bridges, l.Bridge(1+n))
 	}

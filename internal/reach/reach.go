@@ -35,7 +35,7 @@ const (
 
 // A Host is a host's addresses at one moment.
 type Host struct {
-	// Interfaces are those that are up.
+	// Interfaces are those that are up and have a carrier.
 	Interfaces []Interface
 
 	// Sources are the addresses that packets to the world leave from: those of
@@ -55,7 +55,8 @@ func Look() Host {
 	var h Host
 	all, _ := net.Interfaces()
 	for _, i := range all {
-		if i.Flags&net.FlagUp == 0 {
+		const up = net.FlagUp | net.FlagRunning // with a carrier, which a bridge without containers lacks
+		if i.Flags&up != up {
 			continue
 		}
 		addrs, _ := i.Addrs() // none if it has just gone
