@@ -195,12 +195,12 @@ func (d *Discovery) enabled(ctx context.Context, s *p2p.Scope, changed <-chan st
 	defer d.setEngine(nil)
 
 	ctx, cancel := context.WithCancel(ctx)
+	defer d.heedSilence(ctx, node, s.Logger())()
 	var announcing sync.WaitGroup
 	announcing.Go(func() {
 		defer cancel()
 		announce(ctx, node, engine, changed, s.Logger())
 	})
-	announcing.Go(func() { d.heedSilence(ctx, node, s.Logger()) })
 	err = engine.Run(ctx)
 	cancel()
 	announcing.Wait()

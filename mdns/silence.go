@@ -13,34 +13,43 @@ import (
 const silenceTime = 2 * time.Second
 
 // heedSilence logs that there is nothing to announce because the node listens
-// nowhere, if that is so after a while, and when it is over. It returns when
-// there is no more to say, or ctx is done.
-func (d *Discovery) heedSilence(ctx context.Context, node *p2p.P2P, log *slog.Logger) {
-	patience := time.NewTimer(silenceTime)
-	defer patience.Stop()
-	select {
-	case <-ctx.Done():
-		return
-	case <-patience.C:
-	}
-	events := node.Subscribe()
-	defer events.Close()
-	for {
-		all, err := services(node)
-		if len(all) > 0 || err != nil { // an error is said elsewhere
-			d.setSilent(false, log)
+// nowhere, if that is so after a while, and when it is over. It costs nothing as
+// long as there is nothing to say. To end it, ctx must be done when stop is
+// called.
+func (d *Discovery) heedSilence(ctx context.Context, node *p2p.P2P, log *slog.Logger) (stop func()) {
+	ended := make(chan struct{})
+	timer := time.AfterFunc(silenceTime, func() {
+		defer close(ended)
+		if ctx.Err() != nil || d.announces(node, log) {
 			return
 		}
-		d.setSilent(true, log)
-		select {
-		case <-ctx.Done():
-			return
-		case _, ok := <-events.C:
-			if !ok {
+		events := node.Subscribe()
+		defer events.Close()
+		for !d.announces(node, log) {
+			select {
+			case <-ctx.Done():
 				return
+			case _, ok := <-events.C:
+				if !ok {
+					return
+				}
 			}
 		}
+	})
+	return func() {
+		if !timer.Stop() {
+			<-ended
+		}
 	}
+}
+
+// announces reports whether there is something to announce, and logs if that has
+// changed.
+func (d *Discovery) announces(node *p2p.P2P, log *slog.Logger) bool {
+	all, err := services(node)
+	something := len(all) > 0 || err != nil // an error is said elsewhere
+	d.setSilent(!something, log)
+	return something
 }
 
 // setSilent logs it if that is new, also since another time that the discovery
