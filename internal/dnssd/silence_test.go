@@ -184,7 +184,7 @@ func TestSilenceIsShared(t *testing.T) {
 func TestSilenceWithoutList(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		cfg, logged := logging("wlan0")
-		h := &unlisted{Host: dnssdtest.NewHost()}
+		h := &secretive{Host: dnssdtest.NewHost()}
 		cfg.Service, cfg.Network = serviceType, h
 		e, err := dnssd.New(cfg)
 		require.NoError(t, err)
@@ -196,7 +196,7 @@ func TestSilenceWithoutList(t *testing.T) {
 	})
 }
 
-// An unlisted host does not tell which interfaces it has.
-type unlisted struct{ *dnssdtest.Host }
+// An secretive host does not tell which interfaces it has.
+type secretive struct{ *dnssdtest.Host }
 
-func (*unlisted) Interfaces() ([]dnssd.Interface, error) { return nil, errors.New("not permitted") }
+func (*secretive) Interfaces() ([]dnssd.Interface, error) { return nil, errors.New("not permitted") }
