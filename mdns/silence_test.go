@@ -2,6 +2,9 @@ package mdns
 
 import (
 	"context"
+	"log/slog"
+	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,13 +12,33 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/internal/dnssd"
 	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
 )
 
 // mute starts a node on a link that has a discovery, and no listener.
 func mute(t *testing.T, link *dnssdtest.Link, mc Config) *member {
 	t.Helper()
-	return joinWith(t, link, 1, p2p.Config{}, mc)
+	m := &member{host: dnssdtest.NewHost()}
+	m.host.Plug(link, dnssd.Interface{
+		Index: 2, Name: "eth0", MTU: 1500, Up: true, Multicast: true, Addrs: []netip.Prefix{netip.PrefixFrom(addrOf(1), 24)},
+	})
+	mc.network = m.host
+	m.discovery = New(mc)
+	var err error
+	m.P2P, err = p2p.Start(t.Context(), p2p.Config{
+		App: "sd", Logger: slog.New(slog.NewTextHandler(m, nil)), Hooks: []p2p.Hook{m.discovery},
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, m.Shutdown(context.Background())) })
+	return m
+}
+
+// all returns the lines that were logged.
+func (m *member) all() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.lines)
 }
 
 // A node without a listener says once, after 2 s, that nobody finds it; and when

@@ -65,12 +65,6 @@ func addrOf(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(n)
 // join starts a node on the n-th host of a link; it ends with the bubble's test at the latest.
 func join(t *testing.T, link *dnssdtest.Link, n int, cfg p2p.Config, mc Config) *member {
 	t.Helper()
-	return joinWith(t, link, n, cfg, mc, ear{})
-}
-
-// joinWith is join with listeners.
-func joinWith(t *testing.T, link *dnssdtest.Link, n int, cfg p2p.Config, mc Config, listeners ...p2p.Hook) *member {
-	t.Helper()
 	m := &member{host: dnssdtest.NewHost()}
 	m.host.Plug(link, dnssd.Interface{
 		Index: 2, Name: "eth0", MTU: 1500, Up: true, Multicast: true, Addrs: []netip.Prefix{netip.PrefixFrom(addrOf(n), 24)},
@@ -79,7 +73,7 @@ func joinWith(t *testing.T, link *dnssdtest.Link, n int, cfg p2p.Config, mc Conf
 	m.discovery = New(mc)
 	cfg.App = "sd"
 	cfg.Logger = slog.New(slog.NewTextHandler(m, nil))
-	cfg.Hooks = append(listeners, m.discovery)
+	cfg.Hooks = []p2p.Hook{ear{}, m.discovery}
 	var err error
 	m.P2P, err = p2p.Start(t.Context(), cfg)
 	require.NoError(t, err)
@@ -116,13 +110,6 @@ func (m *member) logged(text string) (n int) {
 		}
 	}
 	return n
-}
-
-// all returns the lines that were logged.
-func (m *member) all() []string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.Clone(m.lines)
 }
 
 // count counts the events of a type so far.
