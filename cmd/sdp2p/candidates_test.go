@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"syscall"
 	"testing"
 	"time"
 
@@ -87,6 +86,21 @@ func TestTargets(t *testing.T) {
 	require.ErrorIs(t, err, identity.ErrInvalid)
 }
 
+// try reaches for an address and returns what is said of it.
+func (d *doctor) try(t *testing.T, addr netip.AddrPort, want identity.RemoteIdentity) (check, candidate) {
+	w := d.reach(t.Context(), addr, want)
+	f := &facts{system: system, links: []linkFacts{{Interface: wifi}}, clock: healthy().clock,
+		peer: &peerFacts{target: target{peer: want, addr: addr.Addr()}, ways: []wayFacts{w}}}
+	all := f.peerChecks()
+	return all[len(all)-1], w.candidate()
+}
+
+// asked returns what is said of a target.
+func (d *doctor) asked(t *testing.T, target *target) ([]check, *peerReport) {
+	f := &facts{system: system, wait: d.wait, links: []linkFacts{{Interface: wifi}}, clock: healthy().clock, peer: d.lookFor(t.Context(), target)}
+	return f.peerChecks(), f.report().Peer
+}
+
 // One line for each address says that it leads to the peer, or why not and what to do.
 func TestCandidates(t *testing.T) {
 	node, port := startNode(t, "test", hostile)
@@ -110,7 +124,7 @@ func TestCandidates(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := &doctor{app: "test", wait: c.wait}
-			line, result := d.try(t.Context(), c.addr, c.want)
+			line, result := d.try(t, c.addr, c.want)
 			require.Equal(t, c.addr.String(), line.Subject)
 			require.Equal(t, c.addr, result.Address)
 			if c.says == nil {
@@ -145,7 +159,7 @@ func TestClosedNode(t *testing.T) {
 	defer func() { require.NoError(t, n.Shutdown(context.Background())) }()
 	port, _ := listener.Port()
 	d := &doctor{app: "test", wait: patience}
-	line, result := d.try(t.Context(), netip.AddrPortFrom(localhost, port), identity.RemoteIdentity{})
+	line, result := d.try(t, netip.AddrPortFrom(localhost, port), identity.RemoteIdentity{})
 	require.Equal(t, fail, line.Verdict)
 	require.False(t, result.Reached)
 	require.Equal(t, "a node is there, but closes the connection", line.Value)
@@ -159,29 +173,9 @@ func TestAnotherProgram(t *testing.T) {
 	require.NoError(t, err)
 	defer server.Close()
 	d := &doctor{app: "test", wait: patience}
-	line, _ := d.try(t.Context(), server.Addr().(*net.UDPAddr).AddrPort(), identity.RemoteIdentity{})
+	line, _ := d.try(t, server.Addr().(*net.UDPAddr).AddrPort(), identity.RemoteIdentity{})
 	require.Equal(t, fail, line.Verdict)
 	require.Contains(t, line.Advice, "not as a node does")
-}
-
-func TestExplain(t *testing.T) {
-	addr := netip.MustParseAddrPort("192.0.2.1:7373")
-	op := func(err error) error { return &net.OpError{Op: "read", Net: "udp", Err: err} }
-	for says, err := range map[string]error{
-		"not have the address family": quic.ErrDisabled,
-		"refused: ":                   op(syscall.ECONNREFUSED),
-		"refused: the":                op(wsaReset),
-		"no route":                    op(syscall.ENETUNREACH),
-		"no host has":                 op(syscall.EHOSTUNREACH),
-		"closes the":                  fmt.Errorf("x: %w", p2p.ErrConnectionLost),
-		"not let packets out":         op(syscall.EPERM),
-		"no answer in 2s":             errNoAnswer,
-		"something odd":               errors.New("something odd"),
-	} {
-		value, advice := explain(addr, resident{took: 2 * time.Second}, err)
-		require.Contains(t, value, says)
-		require.NotEmpty(t, advice)
-	}
 }
 
 func TestNames(t *testing.T) {
@@ -194,7 +188,7 @@ func TestNames(t *testing.T) {
 	}
 	tgt := &target{text: "laptop.example", host: "laptop.example", port: port}
 	d := &doctor{app: "test", wait: patience, lookup: lookups([]netip.Addr{netip.MustParseAddr("::ffff:127.0.0.1"), localhost, netip.MustParseAddr("fe80::1")}, nil)}
-	checks, r := d.peer(t.Context(), tgt)
+	checks, r := d.asked(t, tgt)
 	require.True(t, r.Reached)
 	require.Equal(t, []verdict{fine, fine, warn}, []verdict{checks[0].Verdict, checks[1].Verdict, checks[2].Verdict}, "one way is enough")
 	require.Equal(t, "2 addresses", checks[0].Value)
@@ -207,7 +201,7 @@ func TestNames(t *testing.T) {
 		"leads nowhere":         nil,
 	} {
 		d.lookup = lookups(nil, err)
-		checks, r := d.peer(t.Context(), tgt)
+		checks, r := d.asked(t, tgt)
 		require.Len(t, checks, 1)
 		require.Equal(t, fail, checks[0].Verdict)
 		require.Contains(t, checks[0].Value, says)
@@ -218,7 +212,7 @@ func TestNames(t *testing.T) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	checks, _ = d.peer(t.Context(), tgt)
+	checks, _ = d.asked(t, tgt)
 	require.Contains(t, checks[0].Value, "no name server")
 }
 
@@ -241,7 +235,7 @@ func TestDiscover(t *testing.T) {
 	var checks []check
 	var r *peerReport
 	for began := time.Now(); (r == nil || !r.Reached) && time.Since(began) < patience; {
-		checks, r = d.peer(t.Context(), &target{text: "asked", peer: node.Identity()})
+		checks, r = d.asked(t, &target{text: "asked", peer: node.Identity()})
 	}
 	require.True(t, r.Reached, checks)
 	require.Equal(t, node.Identity().String(), checks[0].Subject)
@@ -256,7 +250,7 @@ func TestDiscover(t *testing.T) {
 	default:
 	}
 
-	checks, r = d.peer(t.Context(), &target{text: "asked", peer: identity.New().Remote()})
+	checks, r = d.asked(t, &target{text: "asked", peer: identity.New().Remote()})
 	require.False(t, r.Reached)
 	require.Len(t, checks, 1)
 	require.Equal(t, fail, checks[0].Verdict)

@@ -7,6 +7,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// clock judges a clock that showed these times.
+func clock(began, now time.Time, elapsed time.Duration) []check {
+	return (&clockFacts{began, now, elapsed, built()}).checks()
+}
+
 func TestClock(t *testing.T) {
 	now := time.Date(2100, 1, 2, 3, 4, 5, 0, time.UTC)
 	verdicts := func(began, now time.Time, elapsed time.Duration) [2]verdict {
@@ -23,8 +28,14 @@ func TestClock(t *testing.T) {
 	require.Equal(t, [2]verdict{fine, warn}, verdicts(now, now.Add(time.Hour), 4*time.Second))
 	require.Contains(t, clock(now, now.Add(-time.Hour), time.Second)[1].Value, "-1h0m1s")
 
-	old := time.Date(1970, 1, 1, 0, 0, 9, 0, time.UTC)
-	require.Equal(t, [2]verdict{fail, fine}, verdicts(old, old.Add(time.Second), time.Second))
-	require.Contains(t, clock(old, old, 0)[0].Value, "1970-01-01T00:00:09Z, but this program was made after 20")
+	for said, old := range map[string]time.Time{
+		"1974-12-31T23:59:59Z, when no certificate is valid":             validFrom.Add(-time.Second),
+		"4096-01-01T00:00:00Z, when no certificate is valid":             validUntil,
+		"1975-01-01T00:00:00Z, but this program was made after 20":       validFrom,
+		"2026-01-31T23:59:59Z, but this program was made after 2026-02-": time.Date(2026, 1, 31, 23, 59, 59, 0, time.UTC),
+	} {
+		require.Equal(t, [2]verdict{fail, fine}, verdicts(old.Add(-time.Second), old, time.Second))
+		require.Contains(t, clock(old, old, 0)[0].Value, said)
+	}
 	require.Equal(t, fine, clock(time.Now(), time.Now(), 0)[0].Verdict)
 }

@@ -10,6 +10,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"text/tabwriter"
 	"time"
@@ -22,7 +23,8 @@ import (
 
 const doctorHelp = `It says what works on this host (ok), what may be a reason for trouble (warn) and what is one (fail), each with what to do:
 
-  interfaces   those that are up, their addresses, and whether discovery uses them
+  interfaces   those that are up, their addresses, and whether discovery uses them and QUIC's packets fit
+  container    if this is one, or a virtual machine, in a network of its own: who can reach it, and which address to type
   multicast    whether a query of its own comes back, and what other devices send, on each interface, by IPv4 and by IPv6
   port         whether the UDP port is free, and whether packets from another address of this host arrive. A firewall may still
                treat packets from outside otherwise: to know, run the doctor on another device with this host's address
@@ -33,16 +35,20 @@ const doctorHelp = `It says what works on this host (ok), what may be a reason f
                of a name is tried. Who answers has proved the identity that is shown, and said its name itself
 
 It takes twice --time, or a little more. It announces no node; with an argument, the peer sees a node "sdp2p doctor" for a moment.
+Linux tells most: which ICMP message came back and from whom, groups, neighbors, and the age of an address.
 After Ctrl-C nothing is printed. With --json there is one object, always with these keys:
 
   verdict  "ok", "warn" or "fail": the worst of those below
-  checks   array of objects, in the order of the table: topic (see above), subject, verdict, value, and advice or ""
-  heard    array of objects, one for each other device that was heard: interface, family ("IPv4" or "IPv6"), source, packets
+  checks   array of objects, in the order of the table: topic (see above), subject, verdict, code (see below), value, and
+           advice or ""
+  heard    array of objects, one for each other device whose multicast was heard: interface, family ("IPv4" or "IPv6"), source,
+           packets
   peer     null without an argument, else an object: asked, reached (by one candidate at least), and candidates, an array of
            objects: address, reached, milliseconds (until its identity was proved and its metadata had come; else how long
            it was tried), identity, fingerprint and name of who is there, or ""
 
-The texts of value and advice are for people, and change.
+The texts of value and advice are for people, and change. The codes stay; they say what is the matter:
+
 `
 
 // A verdict is what the doctor thinks of something.
@@ -62,6 +68,7 @@ type check struct {
 	Topic   string  `json:"topic"`
 	Subject string  `json:"subject"`
 	Verdict verdict `json:"verdict"`
+	Code    code    `json:"code"`
 	Value   string  `json:"value"`
 	Advice  string  `json:"advice"`
 }
@@ -105,14 +112,19 @@ type doctor struct {
 	port uint16
 	wait time.Duration
 
-	network dnssd.Network
-	lookup  func(ctx context.Context, host string) ([]netip.Addr, error)
+	network   dnssd.Network
+	lookup    func(ctx context.Context, host string) ([]netip.Addr, error)
+	describe  func(*facts)      // adds what the system knows of the links; nil for nothing
+	neighbors func() []neighbor // nil for none
 }
 
 func checkUp(flags *flag.FlagSet) action {
-	d := &doctor{network: dnssd.System(), lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
-		return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	}}
+	d := &doctor{
+		network: dnssd.System(), describe: describeLinks, neighbors: listNeighbors,
+		lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		},
+	}
 	flags.StringVar(&d.app, "app", "sd", "whose nodes: the name of an `app`")
 	port := flags.Uint("port", quic.DefaultPort, "the UDP `port` of this host that is checked: what the app has for quic.Config.Port")
 	flags.StringVar(&d.on, "interface", "", "the `name` of the only network interface to check, instead of all that discovery uses")
@@ -152,35 +164,87 @@ func checkUp(flags *flag.FlagSet) action {
 
 // examine makes all checks. It fails if ctx ends.
 func (d *doctor) examine(ctx context.Context, t *target) (*report, error) {
-	began := time.Now()
-	r := &report{Verdict: fine, Heard: []source{}}
-	used, own := d.interfaces(r)
-
-	var multicast, port, peer []check
-	var all sync.WaitGroup
-	all.Go(func() { multicast, r.Heard = d.multicast(ctx, used, own) })
-	all.Go(func() {
-		port = d.udp(ctx, used)
-		if t != nil { // not before: nobody else's address is to lead to the socket of that check
-			peer, r.Peer = d.peer(ctx, t)
-		}
-	})
-	all.Wait()
+	f := d.observe(ctx, t)
 	if ctx.Err() != nil {
 		return nil, errors.New("interrupted before all was checked")
 	}
-	now := time.Now()
-	for _, checks := range [][]check{
-		multicast, port, socketChecks(), clock(began.Round(0), now.Round(0), now.Sub(began)), peer,
-	} {
-		r.Checks = append(r.Checks, checks...)
+	return f.report(), nil
+}
+
+// observe collects the facts.
+func (d *doctor) observe(ctx context.Context, t *target) *facts {
+	began := time.Now()
+	f := &facts{system: system, on: d.on, app: d.app, port: d.port, wait: d.wait}
+	d.links(f)
+	var ears []earFacts
+	var ports []portFacts
+	var peer *peerFacts
+	var all sync.WaitGroup
+	all.Go(func() { ears = d.listen(ctx, f) })
+	all.Go(func() {
+		ports = d.ports(ctx, f)
+		if t != nil { // not before: nobody else's address is to lead to the socket of that check
+			peer = d.lookFor(ctx, t)
+		}
+	})
+	all.Wait()
+	f.ears, f.ports, f.peer, f.socket = ears, ports, peer, askSocket()
+	if d.neighbors != nil {
+		f.neighbors = d.neighbors()
 	}
+	now := time.Now()
+	f.clock = clockFacts{began.Round(0), now.Round(0), now.Sub(began), built()}
+	return f
+}
+
+// links lists the interfaces.
+func (d *doctor) links(f *facts) {
+	all, err := d.network.Interfaces()
+	if err != nil {
+		f.listErr = err
+		return
+	}
+	slices.SortFunc(all, func(a, b dnssd.Interface) int { return cmp.Compare(a.Index, b.Index) })
+	enabled := map[string]bool{}
+	list, _ := net.Interfaces()
+	for _, i := range list {
+		enabled[i.Name] = i.Flags&net.FlagUp != 0
+	}
+	for _, i := range all {
+		f.links = append(f.links, linkFacts{Interface: i, enabled: i.Up || enabled[i.Name]})
+	}
+	if d.describe != nil {
+		d.describe(f)
+	}
+}
+
+// report says what the facts mean.
+func (f *facts) report() *report {
+	r := &report{Verdict: fine, Checks: f.diagnose(), Heard: []source{}}
 	for _, c := range r.Checks {
 		if c.Verdict.worse(r.Verdict) {
 			r.Verdict = c.Verdict
 		}
 	}
-	return r, nil
+	for _, x := range f.ears {
+		r.Heard = append(r.Heard, x.sources...)
+	}
+	if p := f.peer; p != nil {
+		r.Peer = &peerReport{Asked: p.text, Reached: p.reached(), Candidates: []candidate{}}
+		for _, w := range p.ways {
+			r.Peer.Candidates = append(r.Peer.Candidates, w.candidate())
+		}
+	}
+	return r
+}
+
+// candidate returns what --json says of an address.
+func (w *wayFacts) candidate() candidate {
+	c := candidate{Address: w.addr, Reached: w.err == nil, Milliseconds: float64(w.there.took.Microseconds()) / 1000}
+	if id := w.there.id; !id.IsZero() {
+		c.Identity, c.Fingerprint, c.Name = id, id.Fingerprint(), w.there.name
+	}
+	return c
 }
 
 func (r *report) count(v verdict) (n int) {

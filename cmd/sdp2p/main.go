@@ -37,7 +37,7 @@ func newProgram(s scanner) program {
 		{"id", "[--create] [--json] FILE", "shows the identity in a key file, or makes one", idHelp, id},
 		{"scan", "[--app sd] [--interface NAME] [--time 2s] [--json]", "lists the nodes on the local network", scanHelp, s.setup},
 		{"doctor", "[--app sd] [--port 7373] [--interface NAME] [--time 3s] [--json] [PEER|ADDRESS]",
-			"checks whether nodes on this host can be found and reached, or why a peer is not", doctorHelp, checkUp},
+			"checks whether nodes on this host can be found and reached, or why a peer is not", doctorHelp + codesHelp(), checkUp},
 	}
 }
 

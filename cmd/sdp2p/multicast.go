@@ -6,83 +6,27 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
-	"runtime"
 	"slices"
-	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/sdp2p/p2p/internal/dns"
 	"github.com/sdp2p/p2p/internal/dnssd"
 )
 
-// interfaces describes those that are up, and returns those that are to be used, and all addresses of this host.
-func (d *doctor) interfaces(r *report) (used []dnssd.Interface, own map[netip.Addr]bool) {
-	own = map[netip.Addr]bool{}
-	all, err := d.network.Interfaces()
-	if err != nil {
-		r.Checks = append(r.Checks, check{"interfaces", "", fail, fmt.Sprintf("cannot be listed: %v", err),
-			"The system refuses that: a sandbox, or on Android the permissions of the app."})
-		return nil, own
-	}
-	slices.SortFunc(all, func(a, b dnssd.Interface) int { return cmp.Compare(a.Index, b.Index) })
-	var names []string
-	for _, i := range all {
-		names = append(names, i.Name)
-		var addrs []string
-		for _, p := range i.Addrs {
-			own[p.Addr()] = true
-			addrs = append(addrs, p.String())
-		}
-		why := ""
-		switch {
-		case !i.Up:
-			continue
-		case len(i.Addrs) == 0:
-			why = "not used: it has no address"
-		case d.on != "" && d.on != i.Name:
-			why = "not checked"
-		case d.on == "" && i.Loopback:
-			why = "not used: loopback"
-		case d.on == "" && i.PointToPoint:
-			why = "not used: point-to-point, as most VPNs are"
-		case d.on == "" && !i.Multicast:
-			why = "not used: it does no multicast"
-		default:
-			why = "used"
-			used = append(used, i)
-		}
-		r.Checks = append(r.Checks, check{"interfaces", i.Name, fine, strings.Join(append(addrs, why), ", "), ""})
-	}
-	switch {
-	case len(used) > 0:
-	case d.on != "":
-		r.Checks = append(r.Checks, check{"interfaces", d.on, fail, "not there, not up, or without an address",
-			"Switch it on or plug it in; there are: " + strings.Join(names, " ") + "."})
-	default:
-		r.Checks = append(r.Checks, check{"interfaces", "", fail, "none is up, has an address and does multicast",
-			"Connect this host to a network by Wi-Fi or cable. Peers behind a VPN need an address that is typed in."})
-	}
-	return used, own
-}
-
-// An ear is what was heard on one interface over one family. It is under the mutex of its family's ears.
+// An ear hears one interface over one family. It is under the mutex of its
+// family's ears, but for the facts about sending and joining.
 type ear struct {
-	ifc    dnssd.Interface
-	family dnssd.Family
-	probe  []byte // a query that nobody else sends
-	asked  time.Time
-	err    error // why nothing can be sent or heard
-	doing  string
+	earFacts
+	query   []byte // that nobody else sends, and that asks for answers to the group
+	private []byte // the same, but for answers to this host
+	asked   time.Time
 
-	back    time.Duration // how long the query took to come back; 0 if it has not
-	local   int           // packets of other programs on this host
-	packets int           // packets of other devices
-	sources map[netip.Addr]int
+	wanted  bool // the second query was sent
+	senders map[netip.Addr]int
+	answers map[netip.Addr]bool // who answered by unicast: to the second query alone, or to any
 }
 
 // maxSources bounds how many devices are told apart on one interface.
@@ -91,23 +35,25 @@ const maxSources = 256
 // ears are those of one family, which share a socket as those of a discovery do.
 type ears struct {
 	family dnssd.Family
-	own    map[netip.Addr]bool
+	own    func(netip.Addr) bool
 
 	mu  sync.Mutex
 	all []*ear
 	err error // of the socket: it could not be opened, or has failed
 }
 
-// multicast asks on every interface, listens for the time that there is, and tells what came back and what others sent.
-func (d *doctor) multicast(ctx context.Context, used []dnssd.Interface, own map[netip.Addr]bool) (checks []check, heard []source) {
+// listen asks on every interface that is used, listens for the time that there
+// is, and tells what came back and what others sent.
+func (d *doctor) listen(ctx context.Context, f *facts) (heard []earFacts) {
 	ctx, cancel := context.WithTimeout(ctx, d.wait)
 	defer cancel()
-	families := []*ears{{family: dnssd.IPv4, own: own}, {family: dnssd.IPv6, own: own}}
+	families := []*ears{{family: dnssd.IPv4, own: f.owns}, {family: dnssd.IPv6, own: f.owns}}
+	used := f.used()
 	var listening sync.WaitGroup
 	for _, e := range families {
-		for _, i := range used {
-			if slices.ContainsFunc(i.Addrs, func(p netip.Prefix) bool { return p.Addr().Is4() == (e.family == dnssd.IPv4) }) {
-				e.all = append(e.all, &ear{ifc: i, family: e.family, probe: probe(d.app), sources: map[netip.Addr]int{}})
+		for _, l := range used {
+			if slices.ContainsFunc(l.Addrs, func(p netip.Prefix) bool { return p.Addr().Is4() == (e.family == dnssd.IPv4) }) {
+				e.all = append(e.all, newEar(l.Interface, e.family, d.app))
 			}
 		}
 		if len(e.all) > 0 {
@@ -115,34 +61,40 @@ func (d *doctor) multicast(ctx context.Context, used []dnssd.Interface, own map[
 		}
 	}
 	listening.Wait()
-
-	heard = []source{}
-	for _, i := range used {
-		others := false // on the interface: that one family is silent is common
-		for _, e := range families {
-			others = others || slices.ContainsFunc(e.all, func(x *ear) bool { return x.ifc.Index == i.Index && x.packets > 0 })
-		}
+	for _, l := range used {
 		for _, e := range families {
 			for _, x := range e.all {
-				if x.ifc.Index == i.Index {
-					checks = append(checks, x.check(cmp.Or(e.err, x.err), others))
-					heard = append(heard, x.heard()...)
+				if x.link.Index == l.Index {
+					heard = append(heard, x.facts(e.err))
 				}
 			}
 		}
 	}
-	return checks, heard
+	return heard
 }
 
-// probe returns a query for all services (RFC 6763 §9) and for the app's nodes, so that others have something to answer, and
-// for a name that nobody has, by which it is known when it comes back.
-func probe(app string) []byte {
+func newEar(link dnssd.Interface, family dnssd.Family, app string) *ear {
+	name := rand.Text()
+	return &ear{
+		earFacts: earFacts{link: link, family: family}, query: probe(app, name, 0), private: probe(app, name, unicastAnswer),
+		senders: map[netip.Addr]int{}, answers: map[netip.Addr]bool{},
+	}
+}
+
+// unicastAnswer is the bit of a question's class that asks for an answer by
+// unicast (RFC 6762 §5.4).
+const unicastAnswer = 1 << 15
+
+// probe returns a query for all services (RFC 6763 §9) and for the app's nodes,
+// so that others have something to answer, and for a name that nobody has, by
+// which it is known when it comes back.
+func probe(app, name string, bits uint16) []byte {
 	ask := func(name string, kind uint16) dns.Question {
-		return dns.Question{Name: name, Type: kind, Class: dns.ClassINET}
+		return dns.Question{Name: name, Type: kind, Class: dns.ClassINET | bits}
 	}
 	b, err := (&dns.Message{Question: []dns.Question{
 		ask("_services._dns-sd._udp.local.", dns.TypePTR), ask("_"+app+"._udp.local.", dns.TypePTR),
-		ask("doctor-"+rand.Text()+"._"+app+"._udp.local.", dns.TypeTXT),
+		ask("doctor-"+name+"._"+app+"._udp.local.", dns.TypeTXT),
 	}}).Pack()
 	if err != nil {
 		panic(err) // all names are valid
@@ -150,7 +102,29 @@ func probe(app string) []byte {
 	return b
 }
 
-// listen asks and listens until ctx is done. It asks with another socket than it listens with.
+// facts returns what there is to know, with the error of the socket if it has
+// failed.
+func (x *ear) facts(err error) earFacts {
+	if err != nil {
+		x.err, x.doing = err, opening
+	}
+	for addr, n := range x.senders {
+		x.earFacts.sources = append(x.earFacts.sources, source{x.link.Name, x.family.String(), addr, n})
+	}
+	slices.SortFunc(x.earFacts.sources, func(a, b source) int {
+		return cmp.Or(cmp.Compare(b.Packets, a.Packets), a.Source.Compare(b.Source))
+	})
+	for addr, asked := range x.answers {
+		if asked {
+			x.earFacts.direct = append(x.earFacts.direct, addr)
+		}
+	}
+	slices.SortFunc(x.earFacts.direct, netip.Addr.Compare)
+	return x.earFacts
+}
+
+// listen asks and listens until ctx is done. It asks with another socket than it
+// listens with, which gets the answers by unicast on some systems.
 func (e *ears) listen(ctx context.Context, network dnssd.Network) {
 	open := func(deliver func(dnssd.Packet)) dnssd.Conn {
 		c, err := network.Open(e.family, deliver, e.fail)
@@ -164,34 +138,57 @@ func (e *ears) listen(ctx context.Context, network dnssd.Network) {
 		return
 	}
 	defer in.Close()
-	out := open(func(dnssd.Packet) {})
+	out := open(func(p dnssd.Packet) {
+		if isUnicast(p) {
+			e.hear(p)
+		}
+	})
 	if out == nil {
 		return
 	}
 	defer out.Close()
-	for _, x := range e.all {
-		if err := in.Join(x.ifc); err != nil {
-			x.err, x.doing = err, "cannot join the multicast group"
+	e.join(in)
+	for pause := time.Second; ; pause *= 2 { // RFC 6762 §5.2
+		e.ask(out, false)
+		if !sleep(ctx, pause/2) {
+			return
+		}
+		e.ask(out, true)
+		if !sleep(ctx, pause/2) {
+			return
 		}
 	}
-	for pause := time.Second; ; pause *= 2 { // RFC 6762 §5.2
-		for _, x := range e.all {
-			if x.err != nil {
-				continue
-			}
-			e.mu.Lock()
-			x.asked = time.Now()
-			e.mu.Unlock()
-			if err := out.Send(x.probe, x.ifc, dnssd.Groups[e.family]); err != nil {
-				x.err, x.doing = err, "cannot send"
-			}
+}
+
+// join joins the group on all interfaces, as one socket of a discovery does.
+func (e *ears) join(in dnssd.Conn) {
+	joined := 0
+	for _, x := range e.all {
+		x.joined = joined
+		if err := in.Join(x.link); err != nil {
+			x.err, x.doing = err, joining
+			continue
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return
+		joined++
+	}
+}
+
+// ask sends a query on each interface.
+func (e *ears) ask(out dnssd.Conn, direct bool) {
+	for _, x := range e.all {
+		if x.err != nil {
+			continue
+		}
+		query := x.query
+		e.mu.Lock()
+		if direct {
+			query, x.wanted = x.private, true
+		} else {
+			x.asked = time.Now()
+		}
+		e.mu.Unlock()
+		if err := out.Send(query, x.link, dnssd.Groups[e.family]); err != nil {
+			x.err, x.doing = err, sending
 		}
 	}
 }
@@ -205,113 +202,72 @@ func (e *ears) fail(err error) {
 	e.err = cmp.Or(e.err, err)
 }
 
+// isUnicast tells whether a packet came to this host alone, as far as known.
+func isUnicast(p dnssd.Packet) bool { return p.Dst.IsValid() && !p.Dst.IsMulticast() }
+
 func (e *ears) hear(p dnssd.Packet) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	from := p.Src.Addr().WithZone("")
-	for _, x := range e.all {
-		if e.own[from] && bytes.Equal(p.Data, x.probe) {
-			if x.back == 0 && (p.Index == x.ifc.Index || p.Index == 0) { // not from another interface on the same network
-				x.back = max(time.Since(x.asked), 1)
-			}
-			return
-		}
+	if e.own(from) && e.returned(p) {
+		return
 	}
 	i := slices.IndexFunc(e.all, func(x *ear) bool {
 		if p.Index != 0 {
-			return x.ifc.Index == p.Index
+			return x.link.Index == p.Index
 		}
-		return slices.ContainsFunc(x.ifc.Addrs, func(prefix netip.Prefix) bool { return prefix.Contains(from) })
+		return slices.ContainsFunc(x.link.Addrs, func(prefix netip.Prefix) bool { return prefix.Contains(from) })
 	})
 	if i < 0 {
 		return
 	}
 	x := e.all[i]
-	if e.own[from] {
-		x.local++
-		return
-	}
-	x.packets++
-	if _, known := x.sources[from]; known || len(x.sources) < maxSources {
-		x.sources[from]++
-	}
-}
-
-// heard returns what was heard of others, from the most talkative on.
-func (x *ear) heard() (all []source) {
-	for addr, n := range x.sources {
-		all = append(all, source{x.ifc.Name, x.family.String(), addr, n})
-	}
-	slices.SortFunc(all, func(a, b source) int {
-		return cmp.Or(cmp.Compare(b.Packets, a.Packets), a.Source.Compare(b.Source))
-	})
-	return all
-}
-
-func (x *ear) check(err error, others bool) check {
-	c := check{"multicast", x.ifc.Name + " " + x.family.String(), fail, "", ""}
 	switch {
-	case errors.Is(err, syscall.EAFNOSUPPORT):
-		c.Verdict, c.Value = fine, "this host has no "+x.family.String()
-		return c
-	case x.ifc.Loopback && isAny(err, syscall.ENETUNREACH, wsaNetUnreach):
-		c.Verdict, c.Value = fine, "loopback has no multicast by "+x.family.String()+", as is common"
-		return c
-	case isInUse(err):
-		c.Value = "another program has UDP port 5353 for itself"
-		c.Advice = "End it, or have it share the port. " + whoHas(dnssd.Port)
-		return c
-	case isRefused(err):
-		c.Value, c.Advice = fmt.Sprintf("%s: %v", cmp.Or(x.doing, "no socket"), err),
-			"This host does not let the program use UDP port 5353: "+firewall(dnssd.Port)
-		return c
-	case err != nil:
-		c.Value = fmt.Sprintf("%s: %v", cmp.Or(x.doing, "no socket"), err)
-		c.Advice = "Discovery does not work over this. Is the interface connected, and is there room for another group (net.ipv4.igmp_max_memberships)?"
-		if runtime.GOOS != "linux" {
-			c.Advice = "Discovery does not work over this. Is the interface connected, and may this program use the local network?"
+	case isUnicast(p):
+		x.answered(from, e.own(from))
+	case e.own(from):
+		x.local++
+	default:
+		x.packets++
+		if _, known := x.senders[from]; known || len(x.senders) < maxSources {
+			x.senders[from]++
 		}
-		return c
-	case x.back == 0:
-		c.Value = "own query does not come back; " + x.others()
-		c.Advice = "Something on this host, most often its firewall, drops UDP port 5353: " + firewall(dnssd.Port)
-		return c
 	}
-	c.Verdict, c.Value = fine, fmt.Sprintf("own query back after %v; %s", round(x.back), x.others())
-	if !others && !x.ifc.Loopback {
-		c.Verdict = warn
-		c.Advice = "If there are other devices: Wi-Fi that keeps them apart (guest network, client isolation), a firewall here or there that " +
-			"drops UDP port 5353 from outside, or a network with nobody else in it, such as a Docker bridge."
-	}
-	return c
 }
 
-func (x *ear) others() string {
-	s := "nothing from others"
-	if x.ifc.Loopback {
-		s = "there are no others on loopback"
-	}
-	if all := x.heard(); len(all) > 0 {
-		s = fmt.Sprintf("%d from %d others: ", x.packets, len(all))
-		for i, o := range all[:min(len(all), 3)] {
-			s += []string{"", ", "}[min(i, 1)] + fmt.Sprintf("%v (%d)", o.Source, o.Packets)
+// returned tells whether a packet is one of the queries, and notes that it came
+// back.
+func (e *ears) returned(p dnssd.Packet) bool {
+	for _, x := range e.all {
+		if bytes.Equal(p.Data, x.private) {
+			return true
 		}
-		if len(all) > 3 {
-			s += " …"
+		if bytes.Equal(p.Data, x.query) {
+			if x.back == 0 && (p.Index == x.link.Index || p.Index == 0) { // not from another interface on the same network
+				x.back = max(time.Since(x.asked), 1)
+			}
+			return true
 		}
 	}
-	if x.local > 0 {
-		s += fmt.Sprintf("; %d from programs on this host", x.local)
-	}
-	return s
+	return false
 }
 
-// round leaves what a person wants to know of a duration.
-func round(d time.Duration) time.Duration {
-	for unit := time.Second; unit > time.Microsecond; unit /= 10 {
-		if d >= unit {
-			return d.Round(unit / 100)
-		}
+// answered notes a packet that came by unicast. One who sends such without
+// being asked for it always does, and proves nothing.
+func (x *ear) answered(from netip.Addr, own bool) {
+	if _, known := x.answers[from]; !own && !known && len(x.answers) < maxSources {
+		x.answers[from] = x.wanted
 	}
-	return d.Round(time.Microsecond)
+}
+
+// sleep waits, and tells whether ctx is still not done.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

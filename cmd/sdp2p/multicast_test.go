@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -22,13 +23,13 @@ var (
 	wifi = dnssd.Interface{Index: 2, Name: "wifi", Up: true, Multicast: true, Addrs: []netip.Prefix{
 		netip.MustParsePrefix("192.168.1.7/24"), netip.MustParsePrefix("fe80::7/64"),
 	}}
-	bridge   = dnssd.Interface{Index: 3, Name: "bridge", Up: true, Multicast: true, Addrs: []netip.Prefix{netip.MustParsePrefix("172.17.0.1/16")}}
-	loop     = dnssd.Interface{Index: 1, Name: "loop", Up: true, Loopback: true, Addrs: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")}}
-	vpn      = dnssd.Interface{Index: 4, Name: "vpn", Up: true, Multicast: true, PointToPoint: true, Addrs: []netip.Prefix{netip.MustParsePrefix("10.8.0.2/32")}}
-	bare     = dnssd.Interface{Index: 5, Name: "bare", Up: true, Multicast: true}
-	down     = dnssd.Interface{Index: 6, Name: "down", Multicast: true, Addrs: []netip.Prefix{netip.MustParsePrefix("10.9.0.2/24")}}
-	deaf     = dnssd.Interface{Index: 7, Name: "deaf", Up: true, Addrs: []netip.Prefix{netip.MustParsePrefix("10.10.0.2/24")}}
-	neighbor = netip.MustParseAddrPort("192.168.1.9:5353")
+	bridge  = dnssd.Interface{Index: 3, Name: "bridge", Up: true, Multicast: true, Addrs: []netip.Prefix{netip.MustParsePrefix("172.17.0.1/16")}}
+	loop    = dnssd.Interface{Index: 1, Name: "loop", Up: true, Loopback: true, Addrs: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")}}
+	vpn     = dnssd.Interface{Index: 4, Name: "vpn", Up: true, Multicast: true, PointToPoint: true, Addrs: []netip.Prefix{netip.MustParsePrefix("10.8.0.2/32")}}
+	bare    = dnssd.Interface{Index: 5, Name: "bare", Up: true, Multicast: true}
+	down    = dnssd.Interface{Index: 6, Name: "down", Multicast: true, Addrs: []netip.Prefix{netip.MustParsePrefix("10.9.0.2/24")}}
+	deaf    = dnssd.Interface{Index: 7, Name: "deaf", Up: true, Addrs: []netip.Prefix{netip.MustParsePrefix("10.10.0.2/24")}}
+	printer = netip.MustParseAddrPort("192.168.1.9:5353")
 )
 
 // host returns a computer in memory with interfaces on links of their own, and a doctor for it.
@@ -42,25 +43,31 @@ func host(interfaces ...dnssd.Interface) (*doctor, *dnssdtest.Host, []*dnssdtest
 	return &doctor{app: "test", port: 7373, wait: 3 * time.Second, network: h}, h, links
 }
 
+// looks makes the facts about interfaces.
+func (d *doctor) looks() *facts {
+	f := &facts{system: "linux", on: d.on, app: d.app, port: d.port, wait: d.wait}
+	d.links(f)
+	return f
+}
+
 // listens makes the checks of multicast, by subject.
 func (d *doctor) listens(ctx context.Context) (map[string]check, []source) {
-	used, own := d.interfaces(&report{})
-	checks, heard := d.multicast(ctx, used, own)
+	f := d.looks()
+	f.ears = d.listen(ctx, f)
 	found := map[string]check{}
-	for _, c := range checks {
+	for _, c := range f.multicast() {
 		found[c.Subject] = c
 	}
-	return found, heard
+	return found, f.report().Heard
 }
 
 func TestInterfaces(t *testing.T) {
 	d, _, _ := host(wifi, bridge, loop, vpn, bare, down, deaf)
-	r := &report{}
-	used, own := d.interfaces(r)
-	require.Len(t, used, 2)
-	require.True(t, own[netip.MustParseAddr("fe80::7")])
+	f := d.looks()
+	require.Len(t, f.used(), 2)
+	require.True(t, f.owns(netip.MustParseAddr("fe80::7")))
 	said := map[string]string{}
-	for _, c := range r.Checks {
+	for _, c := range f.interfaces() {
 		require.Equal(t, fine, c.Verdict)
 		said[c.Subject] = c.Value
 	}
@@ -72,28 +79,27 @@ func TestInterfaces(t *testing.T) {
 
 	for _, on := range []string{"vpn", "loop", "deaf"} { // those that are named are used
 		d.on = on
-		used, _ = d.interfaces(&report{})
+		used := d.looks().used()
 		require.Len(t, used, 1)
 		require.Equal(t, on, used[0].Name)
 	}
-	for _, on := range []string{"down", "bare", "none"} {
-		d.on, r = on, &report{}
-		used, _ = d.interfaces(r)
-		require.Empty(t, used)
-		last := r.Checks[len(r.Checks)-1]
+	for on, says := range map[string]string{"down": "switched off", "bare": "no address", "none": "there is no such interface"} {
+		d.on = on
+		f = d.looks()
+		require.Empty(t, f.used())
+		checks := f.interfaces()
+		last := checks[len(checks)-1]
 		require.Equal(t, fail, last.Verdict)
 		require.Equal(t, on, last.Subject)
-		require.Contains(t, last.Advice, "wifi")
+		require.Contains(t, last.Value, says)
+		require.Equal(t, on == "none", strings.Contains(last.Advice, "wifi"))
 	}
 	d, _, _ = host(loop, vpn)
-	r = &report{}
-	d.interfaces(r)
-	require.Equal(t, fail, r.Checks[2].Verdict)
+	require.Equal(t, fail, d.looks().interfaces()[2].Verdict)
 	d.network = unlisted{}
-	r = &report{}
-	d.interfaces(r)
-	require.Equal(t, fail, r.Checks[0].Verdict)
-	require.NotEmpty(t, r.Checks[0].Advice)
+	checks := d.looks().interfaces()
+	require.Equal(t, fail, checks[0].Verdict)
+	require.NotEmpty(t, checks[0].Advice)
 }
 
 type unlisted struct{ dnssd.Network }
@@ -109,26 +115,26 @@ func TestMulticast(t *testing.T) {
 		}
 		go func() {
 			time.Sleep(time.Second)
-			said("a", neighbor, 0)
+			said("a", printer, 0)
 			said("b", netip.MustParseAddrPort("192.168.1.8:5353"), 0)
 			said("b", netip.MustParseAddrPort("192.168.1.8:5353"), 0)
 			said("own", netip.MustParseAddrPort("192.168.1.7:5353"), 0) // another program
 			for _, f := range links[0].Frames() {
 				if f.Src.Addr() == wifi.Addrs[0].Addr() && f.Dst == dnssd.Groups[0] && len(f.Data) > len("own") {
-					links[0].Inject(f.Data, neighbor, f.Dst) // a reflector
+					links[0].Inject(f.Data, printer, f.Dst) // a reflector
 					break
 				}
 			}
 			time.Sleep(d.wait)
-			said("late", neighbor, 0)
+			said("late", printer, 0)
 		}()
 		began := time.Now()
 		checks, heard := d.listens(t.Context())
 		require.Equal(t, d.wait, time.Since(began))
 		require.Zero(t, h.Sockets())
-		require.Equal(t, check{"multicast", "wifi IPv4", fine,
+		require.Equal(t, check{"multicast", "wifi IPv4", fine, codeOK,
 			"own query back after 1ms; 4 from 2 others: 192.168.1.8 (2), 192.168.1.9 (2); 1 from programs on this host", ""}, checks["wifi IPv4"])
-		require.Equal(t, check{"multicast", "wifi IPv6", fine, "own query back after 1ms; nothing from others", ""}, checks["wifi IPv6"], "one family is enough")
+		require.Equal(t, check{"multicast", "wifi IPv6", fine, codeOK, "own query back after 1ms; nothing from others", ""}, checks["wifi IPv6"], "one family is enough")
 		silent := checks["bridge IPv4"]
 		require.Equal(t, warn, silent.Verdict)
 		require.Equal(t, "own query back after 1ms; nothing from others", silent.Value)
@@ -137,7 +143,7 @@ func TestMulticast(t *testing.T) {
 		}
 		require.Len(t, checks, 3)
 		require.Equal(t, []source{
-			{"wifi", "IPv4", netip.MustParseAddr("192.168.1.8"), 2}, {"wifi", "IPv4", neighbor.Addr(), 2},
+			{"wifi", "IPv4", netip.MustParseAddr("192.168.1.8"), 2}, {"wifi", "IPv4", printer.Addr(), 2},
 		}, heard)
 
 		var asked []time.Duration
@@ -146,11 +152,13 @@ func TestMulticast(t *testing.T) {
 				require.False(t, m.Response)
 				require.Equal(t, "_services._dns-sd._udp.local.", m.Question[0].Name)
 				require.Equal(t, "_test._udp.local.", m.Question[1].Name)
+				direct := m.Question[0].Class&unicastAnswer != 0
+				require.Equal(t, len(asked)%2 == 1, direct, "every other one asks for answers by unicast")
 				asked = append(asked, f.Time.Sub(began))
 			}
 		}
-		require.Equal(t, []time.Duration{0, time.Second, 3 * time.Second}[:min(len(asked), 3)], asked)
-		require.GreaterOrEqual(t, len(asked), 2)
+		require.Equal(t, []time.Duration{0, time.Second / 2, time.Second, 2 * time.Second, 3 * time.Second}[:min(len(asked), 5)], asked)
+		require.GreaterOrEqual(t, len(asked), 4)
 		time.Sleep(time.Minute) // the goroutine above ends
 	})
 }
@@ -160,7 +168,7 @@ func TestMulticastOnLoopback(t *testing.T) {
 		d, _, _ := host(loop)
 		d.on = "loop"
 		checks, heard := d.listens(t.Context())
-		require.Equal(t, map[string]check{"loop IPv4": {"multicast", "loop IPv4", fine, "own query back after 1ms; there are no others on loopback", ""}}, checks)
+		require.Equal(t, map[string]check{"loop IPv4": {"multicast", "loop IPv4", fine, codeOK, "own query back after 1ms; there are no others on loopback", ""}}, checks)
 		require.Empty(t, heard)
 		require.NotNil(t, heard, "null in JSON")
 	})
@@ -178,6 +186,32 @@ func TestMulticastFlood(t *testing.T) {
 		checks, heard := d.listens(t.Context())
 		require.Len(t, heard, maxSources)
 		require.Contains(t, checks["bridge IPv4"].Value, fmt.Sprint(3*maxSources, " from ", maxSources, " others"))
+	})
+}
+
+// Devices that answer by unicast alone are told from those that always do, and
+// from those that are heard.
+func TestMulticastKeptBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _, links := host(bridge)
+		answer := func(after time.Duration, from string, to netip.AddrPort) {
+			time.AfterFunc(after, func() { links[0].Inject([]byte(from), netip.MustParseAddrPort(from+":5353"), to) })
+		}
+		here := netip.AddrPortFrom(bridge.Addrs[0].Addr(), 5353)
+		answer(100*time.Millisecond, "172.17.0.2", here) // which was not asked for
+		answer(600*time.Millisecond, "172.17.0.2", here)
+		answer(600*time.Millisecond, "172.17.0.3", here)
+		answer(600*time.Millisecond, "172.17.0.1", here) // the host itself
+		f := d.looks()
+		f.ears = d.listen(t.Context(), f)
+		require.Equal(t, []netip.Addr{netip.MustParseAddr("172.17.0.3")}, f.ears[0].direct)
+		require.Zero(t, f.ears[0].packets)
+		require.Equal(t, codeSnooping, f.multicast()[0].Code)
+
+		answer(600*time.Millisecond, "172.17.0.3", here)
+		answer(700*time.Millisecond, "172.17.0.3", dnssd.Groups[0])
+		f.ears = d.listen(t.Context(), f)
+		require.Equal(t, codeOK, f.multicast()[0].Code)
 	})
 }
 
@@ -226,17 +260,18 @@ func TestMulticastFaults(t *testing.T) {
 		deaf   bool // nothing arrives
 		refuse bool // to join
 		v      verdict
+		code   code
 		says   []string
 	}{
-		"healthy":     {v: warn, says: []string{"own query back"}},
-		"blind":       {fault: sick{blind: true}, v: warn, says: []string{"own query back"}},
-		"firewall":    {deaf: true, v: fail, says: []string{"own query does not come back", "firewall", "5353"}},
-		"sends not":   {fault: sick{sendErr: op(syscall.EPERM)}, v: fail, says: []string{"cannot send", "not permitted", "5353"}},
-		"unreachable": {fault: sick{sendErr: op(syscall.ENETDOWN)}, v: fail, says: []string{"cannot send", "connected"}},
-		"joins not":   {refuse: true, v: fail, says: []string{"cannot join the multicast group"}},
-		"taken":       {fault: sick{openErr: op(syscall.EADDRINUSE)}, v: fail, says: []string{"another program has UDP port 5353", "names it"}},
-		"no family":   {fault: sick{openErr: op(syscall.EAFNOSUPPORT)}, v: fine, says: []string{"this host has no IPv4"}},
-		"breaks":      {fault: sick{receiveErr: op(syscall.EIO)}, v: fail, says: []string{"no socket", "input/output error"}},
+		"healthy":     {v: warn, code: codeUnheard, says: []string{"own query back"}},
+		"blind":       {fault: sick{blind: true}, v: warn, code: codeUnheard, says: []string{"own query back"}},
+		"firewall":    {deaf: true, v: fail, code: codeBlockedIn, says: []string{"own query does not come back", "firewall", "5353"}},
+		"sends not":   {fault: sick{sendErr: op(syscall.EPERM)}, v: fail, code: codeBlockedOut, says: []string{"cannot send", "not permitted", "5353"}},
+		"unreachable": {fault: sick{sendErr: op(syscall.ENETDOWN)}, v: fail, code: codeMute, says: []string{"cannot send", "connected"}},
+		"joins not":   {refuse: true, v: fail, code: codeDeaf, says: []string{"cannot join the multicast group"}},
+		"taken":       {fault: sick{openErr: op(syscall.EADDRINUSE)}, v: fail, code: codePortTaken, says: []string{"another program has UDP port 5353", "names it"}},
+		"no family":   {fault: sick{openErr: op(syscall.EAFNOSUPPORT)}, v: fine, code: codeOK, says: []string{"this host has no IPv4"}},
+		"breaks":      {fault: sick{receiveErr: op(syscall.EIO)}, v: fail, code: codeRefused, says: []string{"no socket", "input/output error"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -250,6 +285,7 @@ func TestMulticastFaults(t *testing.T) {
 				checks, _ := d.listens(t.Context())
 				got := checks["bridge IPv4"]
 				require.Equal(t, c.v, got.Verdict, got)
+				require.Equal(t, c.code, got.Code, got)
 				require.Equal(t, got.Verdict == fine, got.Advice == "")
 				for _, word := range c.says {
 					require.Contains(t, got.Value+got.Advice, word)
@@ -265,20 +301,12 @@ func TestMulticastBlind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, h, links := host(bridge, wifi)
 		d.network = &sick{Network: h, blind: true}
-		time.AfterFunc(time.Second, func() { links[1].Inject([]byte("a"), neighbor, dnssd.Groups[0]) })
+		time.AfterFunc(time.Second, func() { links[1].Inject([]byte("a"), printer, dnssd.Groups[0]) })
 		checks, heard := d.listens(t.Context())
-		require.Equal(t, []source{{"wifi", "IPv4", neighbor.Addr(), 1}}, heard)
+		require.Equal(t, []source{{"wifi", "IPv4", printer.Addr(), 1}}, heard)
 		require.Equal(t, fine, checks["wifi IPv4"].Verdict)
 		require.Equal(t, warn, checks["bridge IPv4"].Verdict)
 	})
-}
-
-// On loopback, where IPv6 multicast often has no route, that is no fault.
-func TestMulticastWithoutARoute(t *testing.T) {
-	x := &ear{ifc: loop, family: dnssd.IPv6}
-	require.Equal(t, fine, x.check(syscall.ENETUNREACH, false).Verdict)
-	x.ifc = bridge
-	require.Equal(t, fail, x.check(syscall.ENETUNREACH, false).Verdict)
 }
 
 // Whoever interrupts it is not told half of the truth, nor made to wait.
