@@ -141,7 +141,11 @@ func (f *facts) arrival(a arrival) check {
 	case a.err != nil:
 		c.Code = codeLoopback
 		c.Value = fmt.Sprintf("cannot send from %v: %v", a.from, a.err)
-		c.Advice = "What a host sends to itself goes by the loopback interface: is it up?"
+		c.Advice = "What a host sends to itself goes by the loopback interface. Is it up?"
+	case slices.ContainsFunc(f.links, func(l linkFacts) bool { return l.Loopback && !l.Up }):
+		c.Code = codeLoopback
+		c.Value = fmt.Sprintf("a packet from %v does not arrive: the loopback interface is down", a.from)
+		c.Advice = "What a host sends to itself goes by it. Switch it on."
 	default:
 		c.Value = fmt.Sprintf("a packet from %v does not arrive", a.from)
 		c.Advice = fmt.Sprintf("Something on this host, most often its firewall, drops what comes in at UDP port %d: %s", f.port, letIn(f.system, f.port))

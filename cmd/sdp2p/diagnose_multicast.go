@@ -108,16 +108,24 @@ func (f *facts) deafness(x *earFacts, c *check) {
 
 // silence says why no multicast of others may have come, where the own one does.
 func (f *facts) silence(x *earFacts, c *check) {
-	otherFamily := slices.ContainsFunc(f.ears, func(o earFacts) bool { return o.link.Index == x.link.Index && o.packets > 0 })
+	direct, otherFamily := x.direct, false
+	for _, o := range f.ears {
+		if o.link.Index == x.link.Index && o.family != x.family {
+			otherFamily = o.packets > 0
+			if len(direct) == 0 && !otherFamily {
+				direct = o.direct
+			}
+		}
+	}
 	met, announced := f.met(x)
 	link := f.linkFacts(x.link.Index)
 	switch {
-	case len(x.direct) > 0 || announced && !otherFamily:
+	case len(direct) > 0 || announced && !otherFamily:
 		c.Verdict, c.Code = fail, codeSnooping
 		if otherFamily {
 			c.Verdict = warn // there is a way
 		}
-		c.Value += "; but " + somebody(x.direct, met) + " by unicast"
+		c.Value += "; but " + somebody(direct, met) + " by unicast"
 		c.Advice = "The network keeps multicast back: IGMP or MLD snooping in a switch without a querier, or an access point that filters it. " +
 			"Switch that off, or a querier on. An address that is typed in works: \"sdp2p doctor ADDRESS\"."
 	case otherFamily: // that one family is silent is common
@@ -155,7 +163,7 @@ func (f *facts) met(x *earFacts) (met netip.Addr, announced bool) {
 	for _, w := range f.peer.ways {
 		a := w.addr.Addr()
 		l := f.linkTo(a)
-		if w.err == nil && !f.owns(a) && l != nil && l.Index == x.link.Index && a.Is4() == (x.family == dnssd.IPv4) {
+		if w.err == nil && !f.owns(a) && l != nil && l.Index == x.link.Index {
 			return a, f.peer.found(w.addr)
 		}
 	}

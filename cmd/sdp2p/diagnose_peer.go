@@ -212,9 +212,7 @@ func (f *facts) explainUnreachable(said string, fromHost, fromHere, found bool, 
 	case fromHere:
 		c.Code, c.Value = codeNoHost, "no device answers for that address"
 		c.Advice = "Is the device on, in the same network, and has it still that address? Wi-Fi may keep devices apart (guest network, client isolation)."
-	case found:
-		c.Value = fmt.Sprintf("a firewall rejects: %s, although the address was discovered", said)
-	default:
+	default: // also if found: a device announces addresses that do not lead to it from everywhere
 		c.Code, c.Value = codeRouter, fmt.Sprintf("rejected on the way: %s: its firewall does, or it knows no way to a device with that address", said)
 		c.Advice = "Is the device on, and has it still that address? Otherwise look at the firewall and the routes of that router."
 	}
@@ -256,7 +254,7 @@ func (f *facts) explainSilence(w *wayFacts, found bool, c *check) {
 		c.Advice = fmt.Sprintf("Packets of %d bytes may get lost on the way back (a tunnel, a VPN); or it has no room for strangers now: try again.", knockLarge)
 	case !f.connected() && !f.owns(w.addr.Addr()):
 		c.Code, c.Advice = codeNoInterface, "This host is in no network: see the lines about interfaces."
-	case found || link != nil && f.alive(w.addr.Addr()):
+	case link != nil && (found || f.alive(w.addr.Addr())):
 		sign := "its network card answers"
 		if found {
 			sign = "it announces itself"

@@ -171,6 +171,7 @@ var faults = []fault{
 	{"mute", earErr(sending, syscall.ENETDOWN), "multicast", fail, codeMute, "cannot send: write udp: network is down", "Is the interface connected"},
 	{"own firewall, multicast in", earWith(func(x *earFacts) { x.back = 0 }), "multicast", fail, codeBlockedIn, "own query does not come back", in53},
 	{"snooping", all(unheard, earWith(func(x *earFacts) { x.direct = []netip.Addr{far.Addr()} })), "multicast", fail, codeSnooping, "nothing from others; but 10.0.0.9 answers by unicast", "IGMP or MLD snooping in a switch without a querier"},
+	{"snooping, answers by the other family", all(unheard, func(f *facts) { f.ears[1].direct = []netip.Addr{far6.Addr()} }), "multicast", fail, codeSnooping, "nothing from others; but fd00::9 answers by unicast", "IGMP or MLD snooping"},
 	{"snooping of one family", earWith(func(x *earFacts) { x.packets, x.sources, x.direct = 0, nil, []netip.Addr{far.Addr(), away.Addr()} }), "multicast", warn, codeSnooping, "but 10.0.0.9, 192.0.2.9 answer by unicast", "snooping"},
 	{"snooping, a peer", all(unheard, reachedAt(far), discovered), "multicast", fail, codeSnooping, "but 10.0.0.9 answers by unicast", "snooping"},
 	{"snooping, perhaps", all(unheard, reachedAt(far)), "multicast", warn, codeSnooping, "but 10.0.0.9 was reached by unicast", "If discovery is enabled there, the network keeps multicast back"},
@@ -191,6 +192,10 @@ var faults = []fault{
 	{"no loopback", func(f *facts) {
 		f.ports[0].arrivals[0] = arrival{from: localhost, socket: true, err: op(syscall.ENETUNREACH)}
 	}, "port", fail, codeLoopback, "cannot send from 127.0.0.1", "loopback interface"},
+	{"loopback is down", func(f *facts) {
+		f.links = append(f.links, linkFacts{Interface: dnssd.Interface{Name: "lo", Loopback: true}})
+		f.ports[0].arrivals[0].arrived = false
+	}, "port", fail, codeLoopback, "does not arrive: the loopback interface is down", "Switch it on"},
 	{"buffers", func(f *facts) { f.socket.in = 4096 }, "socket", warn, codeBuffers, "4 KiB of 7168 wanted", "net.core.rmem_max"},
 	{"no GSO", func(f *facts) { f.socket.segmentation = syscall.ENOPROTOOPT }, "socket", warn, codeNoGSO, "not there", "4.18"},
 	{"no socket", func(f *facts) { f.socket.err = syscall.EMFILE }, "socket", fail, codeRefused, "too many open files", "sandbox"},
@@ -242,7 +247,7 @@ var peerFaults = []fault{
 	{"isolated by Wi-Fi", all(try(far, rejected("10.0.0.7", 3, 1)), discovered), "peer", fail, codeNoHost, "no device answers for that address, although it was discovered", "guest network"},
 	{"host unreachable by a router", try(away, rejected("10.0.0.1", 3, 1)), "peer", fail, codeRouter, `10.0.0.1, on the way, answers "host unreachable": its firewall does, or it knows no way`, "that router"},
 	{"net unreachable by a router", try(away, rejected("10.0.0.1", 3, 0)), "peer", fail, codeRouter, `10.0.0.1, on the way, answers "network unreachable": its firewall does, or`, "that router"},
-	{"host unreachable by a router, discovered", all(try(away, rejected("10.0.0.1", 3, 1)), discovered), "peer", fail, codeFirewall, `a firewall rejects: 10.0.0.1, on the way, answers "host unreachable", although`, "The firewall of 10.0.0.1"},
+	{"host unreachable by a router, discovered", all(try(away, rejected("10.0.0.1", 3, 1)), discovered), "peer", fail, codeRouter, `10.0.0.1, on the way, answers "host unreachable"`, "that router"},
 	{"a loop", try(away, rejected("10.0.0.1", 11, 0)), "peer", fail, codeRouter, "packets go round in circles: 10.0.0.1", "a route is wrong"},
 	{"unknown code", try(far, rejected("10.0.0.9", 3, 77)), "peer", fail, codeFirewall, `a firewall rejects: 10.0.0.9 answers "unreachable"`, "let UDP port 7373 in"},
 
@@ -264,6 +269,7 @@ var peerFaults = []fault{
 	{"the way back", try(far, wayFacts{small: knock{sent: 1, answered: true}, large: knock{sent: 1, answered: true}}), "peer", fail, codeHandshake, "although a node is there", "on the way back"},
 	{"dropped", all(try(far, wayFacts{}), func(f *facts) { f.neighbors = []neighbor{{far.Addr(), 2, true, true}} }), "peer", fail, codeFirewall, "no answer in 3s, although the device is there: its network card answers", "Its firewall drops UDP port 7373"},
 	{"dropped, discovered", all(try(far, wayFacts{}), discovered), "peer", fail, codeFirewall, "although the device is there: it announces itself", "Its firewall drops UDP port 7373"},
+	{"silent elsewhere, discovered", all(try(away, wayFacts{}), discovered), "peer", fail, codeSilent, "no answer in 3s", "Does its firewall let UDP port 7373 in?"},
 	{"silent", try(away, wayFacts{}), "peer", fail, codeSilent, "no answer in 3s", "Does its firewall let UDP port 7373 in?"},
 }
 

@@ -34,7 +34,7 @@ const doctorHelp = `It says what works on this host (ok), what may be a reason f
                ADDRESS is "host", "host:port", "ip", "ip:port" or "[ipv6]:port", with port 7373 if none is given; each address
                of a name is tried. Who answers has proved the identity that is shown, and said its name itself
 
-It takes twice --time, or a little more. It announces no node; with an argument, the peer sees a node "sdp2p doctor" for a moment.
+It takes twice --time, or a little more, and three times with PEER. It announces no node; with an argument, the peer sees a node "sdp2p doctor" for a moment.
 Linux tells most: which ICMP message came back and from whom, groups, neighbors, and the age of an address.
 After Ctrl-C nothing is printed. With --json there is one object, always with these keys:
 
@@ -179,14 +179,19 @@ func (d *doctor) observe(ctx context.Context, t *target) *facts {
 	var ears []earFacts
 	var ports []portFacts
 	var peer *peerFacts
-	var all sync.WaitGroup
-	all.Go(func() { ears = d.listen(ctx, f) })
+	var all, listening sync.WaitGroup
+	listening.Go(func() { ears = d.listen(ctx, f) })
 	all.Go(func() {
 		ports = d.ports(ctx, f)
-		if t != nil { // not before: nobody else's address is to lead to the socket of that check
-			peer = d.lookFor(ctx, t)
+		if t == nil {
+			return
 		}
+		if !t.peer.IsZero() { // one of two sockets with the port of discovery gets an answer by unicast
+			listening.Wait()
+		}
+		peer = d.lookFor(ctx, t) // not before: no other node's address is to lead to the socket of that check
 	})
+	listening.Wait()
 	all.Wait()
 	f.ears, f.ports, f.peer, f.socket = ears, ports, peer, askSocket()
 	if d.neighbors != nil {

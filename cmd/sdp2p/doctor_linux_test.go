@@ -20,26 +20,95 @@ type patient struct {
 	t *testing.T
 }
 
+// patients makes a lab.
+func patients(t *testing.T, hosts int) (*netlab.Lab, []patient) {
+	lab := netlab.New(t, hosts)
+	var all []patient
+	for _, h := range lab.Hosts {
+		all = append(all, patient{h, t})
+	}
+	return lab, all
+}
+
+// node starts a node there, and returns its identity and its port.
+func (p patient) node(interfaces ...string) (id, port string) {
+	p.t.Helper()
+	if interfaces == nil {
+		interfaces = []string{}
+	}
+	about := p.Start(p.t, interfaces).Await(time.Time{}, "started").About
+	return about[0], about[1]
+}
+
 // examine runs the program there.
 func (p patient) examine(status int, args ...string) *report {
 	p.t.Helper()
-	cmd := p.Command(os.Args[0], append([]string{"doctor", "--app", "test", "--json"}, args...)...)
-	cmd.Env = append(os.Environ(), programEnv+"=1")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	require.Equal(p.t, status, cmd.ProcessState.ExitCode(), "%v %s %s", err, out, &stderr)
-	return decoded(p.t, string(out))
+	r, got, stderr := p.run(p.doctor(args...))
+	require.Equal(p.t, status, got, "%s %+v", stderr, r.Checks)
+	return r
 }
 
-// block has the host's firewall drop what comes in for a UDP port.
-func (p patient) block(port int) {
+// doctor returns the command that runs the program there.
+func (p patient) doctor(args ...string) *exec.Cmd {
+	return p.Command(os.Args[0], append([]string{"doctor", "--app", "test", "--json"}, args...)...)
+}
+
+func (p patient) run(cmd *exec.Cmd) (r *report, status int, stderr string) {
+	p.t.Helper()
+	cmd.Env = append(os.Environ(), programEnv+"=1")
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	require.NotEmpty(p.t, out, "%v %s", err, &errs)
+	return decoded(p.t, string(out)), cmd.ProcessState.ExitCode(), errs.String()
+}
+
+// peer returns the last line about the peer.
+func (r *report) peer() check {
+	all := r.about("peer")
+	return all[len(all)-1]
+}
+
+// requirePeer examines an address, which is not reached, and takes longer for it
+// on a busy machine.
+func (p patient) requirePeer(address string, wait time.Duration, code code, says string) {
+	p.t.Helper()
+	c := p.until(wait, func(r *report) bool { return r.peer().Code == code }, address).peer()
+	require.Equal(p.t, fail, c.Verdict, c)
+	require.Equal(p.t, code, c.Code, c)
+	require.Contains(p.t, c.Value, says)
+}
+
+// until examines the host, with more time if the report is not yet as it should
+// be, and returns the last report.
+func (p patient) until(wait time.Duration, enough func(*report) bool, args ...string) *report {
+	p.t.Helper()
+	for longest := 8 * wait; ; wait *= 2 {
+		r, _, _ := p.run(p.doctor(append([]string{"--time", wait.String()}, args...)...))
+		if enough(r) || wait >= longest {
+			return r
+		}
+	}
+}
+
+// chain makes an empty chain of the host's firewall, on a hook of a family.
+func (p patient) chain(hook string) {
 	p.t.Helper()
 	if _, err := exec.LookPath("nft"); err != nil {
 		p.t.Fatal("there is no program nft; .ci/run installs what the tests need")
 	}
-	p.Run("nft", fmt.Sprintf("add table inet t%d; add chain inet t%[1]d c { type filter hook input priority 0; }; add rule inet t%[1]d c udp dport %[1]d drop", port))
+	p.Run("nft", fmt.Sprintf("add table inet doctor; flush table inet doctor; add chain inet doctor %s { type filter hook %[1]s priority 0; }", hook))
 }
+
+// rule has the host's firewall do something with UDP packets, on a hook.
+func (p patient) rule(hook, rule string, args ...any) {
+	p.t.Helper()
+	p.chain(hook)
+	p.Run("nft", "add rule inet doctor "+hook+" "+fmt.Sprintf(rule, args...))
+}
+
+// calm takes all rules away.
+func (p patient) calm() { p.Run("nft", "flush ruleset") }
 
 // subjects returns those of a topic's checks that have a verdict.
 func (r *report) subjects(topic string, v verdict) (all []string) {
@@ -51,20 +120,37 @@ func (r *report) subjects(topic string, v verdict) (all []string) {
 	return all
 }
 
-// In a healthy lab, the other host is heard and reached; then each fault is put where the doctor looks for it.
-func TestDoctorAmongHosts(t *testing.T) {
-	lab := netlab.New(t, 2)
-	here, there := patient{lab.Hosts[1], t}, patient{lab.Hosts[0], t}
-	far := there.Start(t, []string(nil))
-	id := far.Await(time.Time{}, "started").About[0]
-
-	var r *report
-	for began := time.Now(); ; { // it answers when it has probed
-		if r = here.examineAny("--time", "1500ms", id); r.Peer.Reached {
-			break
+// requireCodes checks the codes of a topic's lines, fine ones left out.
+func (r *report) requireCodes(t *testing.T, topic string, want ...code) {
+	t.Helper()
+	var got []code
+	for _, c := range r.about(topic) {
+		if c.Verdict != fine {
+			got = append(got, c.Code)
 		}
-		require.Less(t, time.Since(began), netlab.Patience, "%v", r)
 	}
+	require.Equal(t, want, got, r.about(topic))
+}
+
+// reaches examines a peer until it is reached: it answers when it has probed.
+func (p patient) reaches(id string) *report {
+	p.t.Helper()
+	for began := time.Now(); ; {
+		r, _, _ := p.run(p.doctor("--time", "1500ms", id))
+		if r.Peer.Reached {
+			return r
+		}
+		require.Less(p.t, time.Since(began), netlab.Patience, "%+v", r)
+	}
+}
+
+// In a healthy lab, the other host is heard and reached.
+func TestDoctorAmongHosts(t *testing.T) {
+	t.Parallel()
+	_, hosts := patients(t, 2)
+	there, here := hosts[0], hosts[1]
+	id, _ := there.node()
+	r := here.reaches(id)
 	require.Empty(t, r.subjects("multicast", fail))
 	require.Equal(t, []string{"veth0 IPv4", "veth0 IPv6"}, r.subjects("multicast", fine))
 	heard := map[string]int{}
@@ -78,88 +164,134 @@ func TestDoctorAmongHosts(t *testing.T) {
 	require.Contains(t, r.subjects("port", fine), here.Addr4().String()+":7373")
 	require.Contains(t, r.subjects("port", fine), "["+here.Addr6().String()+"]:7373")
 	require.Len(t, r.Peer.Candidates, 2, "IPv4 and IPv6")
-	var port uint16
 	for _, c := range r.Peer.Candidates {
 		require.True(t, c.Reached, c)
 		require.True(t, there.Owns(c.Address.Addr()))
 		require.Equal(t, id, c.Identity.String())
 		require.Equal(t, hostile, c.Name)
-		port = c.Address.Port()
 	}
+	require.Empty(t, r.about("container"), "without a router, there is nobody to be kept from")
 
-	t.Run("no route", func(t *testing.T) {
-		p := patient{here.Host, t}
-		r := p.examine(exitFailed, "--time", "300ms", "192.0.2.1")
-		require.Contains(t, r.about("peer")[0].Value, "no route")
-	})
-	t.Run("nobody has the address", func(t *testing.T) {
-		p := patient{here.Host, t}
-		r := p.examine(exitFailed, "--time", "5s", "10.77.0.99")
-		require.Contains(t, r.about("peer")[0].Value, "no host has that address")
-	})
-	t.Run("the peer's firewall", func(t *testing.T) {
-		far, near := patient{there.Host, t}, patient{here.Host, t}
-		far.block(int(port))
-		address := fmt.Sprint(far.Addr4(), ":", port)
-		r := near.examine(exitFailed, "--time", "500ms", address)
-		last := r.about("peer")[0]
-		require.Equal(t, fail, last.Verdict)
-		require.Contains(t, last.Value, "no answer in")
-		require.Contains(t, last.Advice, fmt.Sprint("firewall let UDP port ", port, " in"))
-
-		near.Run("nft", fmt.Sprintf("add table inet o; add chain inet o c { type filter hook output priority 0; }; add rule inet o c udp dport %d drop", port))
-		r = near.examine(exitFailed, "--time", "500ms", address)
-		require.Contains(t, r.about("peer")[0].Value, "this host does not let packets out")
-		near.Run("nft", "delete table inet o")
-	})
-	t.Run("the port is blocked", func(t *testing.T) {
-		p := patient{here.Host, t}
-		p.block(7373)
-		r := p.examine(exitFailed, "--time", "300ms")
-		require.Equal(t, []string{"7373 IPv4", "7373 IPv6"}, r.subjects("port", fine))
-		require.Equal(t, []string{p.Addr4().String() + ":7373", "[" + p.Addr6().String() + "]:7373"}, r.subjects("port", fail))
-		for _, c := range r.about("port") {
-			if c.Verdict == fail {
-				require.Contains(t, c.Value, "does not arrive")
-				require.Contains(t, c.Advice, "firewall, drops UDP port 7373")
-			}
-		}
-		require.Empty(t, p.examineAny("--time", "300ms", "--port", "7374").subjects("port", fail))
-	})
-	t.Run("multicast is blocked", func(t *testing.T) {
-		p := patient{here.Host, t}
-		p.block(5353)
-		r := p.examine(exitFailed, "--time", "1s", id)
-		require.Equal(t, []string{"veth0 IPv4", "veth0 IPv6"}, r.subjects("multicast", fail))
-		for _, c := range r.about("multicast") {
-			require.Contains(t, c.Value, "own query does not come back; nothing from others")
-			require.Contains(t, c.Advice, "firewall, drops UDP port 5353")
-		}
-		require.Empty(t, r.Heard)
-		require.False(t, r.Peer.Reached)
-		require.Contains(t, r.about("peer")[0].Value, "nobody announced it")
-	})
-	t.Run("multicast may not be sent", func(t *testing.T) {
-		p := patient{there.Host, t}
-		p.Run("nft", "add table inet s; add chain inet s c { type filter hook output priority 0; }; add rule inet s c udp dport 5353 drop")
-		for _, c := range p.examine(exitFailed, "--time", "300ms").about("multicast") {
-			require.True(t, strings.HasPrefix(c.Value, "cannot send: "), c)
-			require.Contains(t, c.Advice, "does not let the program use UDP port 5353")
-		}
-	})
-	t.Run("unplugged", func(t *testing.T) {
-		lab.Disconnect()
-		r := patient{here.Host, t}.examine(exitFailed, "--time", "300ms")
-		require.Equal(t, []string{""}, r.subjects("interfaces", fail))
-		require.Empty(t, r.about("multicast"))
-	})
+	here.requirePeer("192.0.2.1", 300*time.Millisecond, codeNoRoute, "no route")
+	here.requirePeer("10.77.0.99", 5*time.Second, codeNoHost, "no device answers for that address")
+	here.requirePeer("[fd77::99]", 5*time.Second, codeNoHost, "no device answers for that address")
+	here.Run("ip", "route", "add", "prohibit", "192.0.2.0/24")
+	here.requirePeer("192.0.2.1", 300*time.Millisecond, codeNoRoute, "a route of this host forbids the way")
 }
 
-// examineAny runs the program there, whatever the outcome.
-func (p patient) examineAny(args ...string) *report {
-	p.t.Helper()
-	cmd := p.Command(os.Args[0], append([]string{"doctor", "--app", "test", "--json"}, args...)...)
-	cmd.Env = append(os.Environ(), programEnv+"=1")
-	out, _ := cmd.Output()
-	return decoded(p.t, string(out))
+// This host's own firewall is found by what it does: in and out, to multicast
+// and to the peer.
+func TestDoctorOwnFirewall(t *testing.T) {
+	t.Parallel()
+	_, hosts := patients(t, 2)
+	there, here := hosts[0], hosts[1]
+	id, port := there.node()
+	here.reaches(id)
+	address := there.Addr4().String() + ":" + port
+
+	here.rule("output", "udp dport %s drop", port)
+	here.requirePeer(address, time.Second, codeBlockedOut, "this host does not let packets out")
+	for _, with := range []string{"", "with icmpx type admin-prohibited", "with icmpx type host-unreachable"} {
+		here.rule("output", "udp dport %s reject %s", port, with)
+		c := here.examine(exitFailed, "--time", "1s", address).peer()
+		require.Equal(t, codeBlockedOut, c.Code, c)
+		require.Contains(t, c.Advice, "ufw allow out "+port+"/udp")
+	}
+
+	here.rule("input", "udp dport 7373 drop")
+	r := here.examine(exitFailed, "--time", "300ms")
+	require.Equal(t, []string{"7373 IPv4", "7373 IPv6"}, r.subjects("port", fine))
+	require.Equal(t, []string{here.Addr4().String() + ":7373", "[" + here.Addr6().String() + "]:7373"}, r.subjects("port", fail))
+	r.requireCodes(t, "port", codeBlockedIn, codeBlockedIn)
+	here.examine(exitDone, "--time", "300ms", "--port", "7374")
+	here.rule("output", "udp dport 7373 drop")
+	here.examine(exitFailed, "--time", "300ms").requireCodes(t, "port", codeBlockedOut, codeBlockedOut)
+
+	here.rule("input", "udp dport 5353 drop")
+	r = here.examine(exitFailed, "--time", "1s", id)
+	r.requireCodes(t, "multicast", codeBlockedIn, codeBlockedIn)
+	for _, c := range r.about("multicast") {
+		require.Contains(t, c.Value, "own query does not come back; nothing from others")
+		require.Contains(t, c.Advice, "ufw allow 5353/udp")
+	}
+	require.Empty(t, r.Heard)
+	require.Equal(t, codeUnannounced, r.peer().Code)
+	require.Contains(t, r.peer().Advice, "Nor was anybody else heard: see the lines about multicast.")
+	here.rule("output", "udp dport 5353 drop")
+	r = here.examine(exitFailed, "--time", "300ms")
+	r.requireCodes(t, "multicast", codeBlockedOut, codeBlockedOut)
+	for _, c := range r.about("multicast") {
+		require.True(t, strings.HasPrefix(c.Value, "cannot send: "), c)
+		require.Contains(t, c.Advice, "ufw allow out 5353/udp")
+	}
+}
+
+// A firewall's reject of any kind is a firewall's, and what discovery found is
+// not closed.
+func TestDoctorRejects(t *testing.T) {
+	t.Parallel()
+	_, hosts := patients(t, 2)
+	there, here := hosts[0], hosts[1]
+	id, port := there.node()
+	here.reaches(id)
+	there.Run("sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0") // there is a message for each packet
+	address4, address6 := there.Addr4().String(), there.Addr6().String()
+	for with, text := range map[string]string{
+		"net-unreachable": "network unreachable", "host-unreachable": "host unreachable", "prot-unreachable": "protocol unreachable",
+		"net-prohibited": "network prohibited", "host-prohibited": "host prohibited", "admin-prohibited": "administratively prohibited",
+	} {
+		there.rule("input", "udp dport 9000 reject with icmp type %s", with)
+		here.requirePeer(address4+":9000", time.Second, codeFirewall, fmt.Sprintf("a firewall rejects: %s answers %q", address4, text))
+	}
+	for with, text := range map[string]string{
+		"no-route": "no route", "admin-prohibited": "administratively prohibited", "addr-unreachable": "address unreachable",
+		"policy-fail": "source address failed policy", "reject-route": "reject route",
+	} {
+		there.rule("input", "udp dport 9000 reject with icmpv6 type %s", with)
+		here.requirePeer("["+address6+"]:9000", time.Second, codeFirewall, fmt.Sprintf("a firewall rejects: %s answers %q", address6, text))
+	}
+	there.calm()
+	here.requirePeer(address4+":9000", time.Second, codeClosed, "nothing on it listens on UDP port 9000, or its firewall rejects that")
+	here.requirePeer("["+address6+"]:9000", time.Second, codeClosed, "nothing on it listens on UDP port 9000, or its firewall rejects that")
+
+	there.rule("input", "udp dport %s reject", port) // which looks like a closed one
+	r := here.examine(exitFailed, "--time", "1500ms", id)
+	r.requireCodes(t, "peer", codeFirewall, codeFirewall)
+	for _, c := range r.about("peer")[1:] {
+		require.Contains(t, c.Value, "although discovery has found just that port")
+	}
+	there.rule("input", "udp dport %s drop", port)
+	here.examine(exitFailed, "--time", "1500ms", id).requireCodes(t, "peer", codeFirewall, codeFirewall)
+	here.requirePeer(address4+":"+port, time.Second, codeFirewall, "although the device is there: its network card answers")
+}
+
+// Without a network, no firewall is to blame.
+func TestDoctorUnplugged(t *testing.T) {
+	t.Parallel()
+	lab, hosts := patients(t, 2)
+	examine := func(p patient, says string) {
+		t.Helper()
+		r := p.examine(exitFailed, "--time", "300ms", "10.77.0.9")
+		r.requireCodes(t, "interfaces", codeNoInterface)
+		r.requireCodes(t, "peer", codeNoInterface)
+		require.Empty(t, r.about("multicast"))
+		all := r.about("interfaces")
+		require.Contains(t, all[len(all)-1].Value, says)
+		for _, c := range r.Checks {
+			require.NotContains(t, c.Value+c.Advice, "irewall")
+		}
+	}
+	hosts[0].LinkDown()
+	examine(hosts[0], "veth0 is switched off")
+	for began := time.Now(); strings.TrimSpace(hosts[1].Run("cat", "/sys/class/net/veth0/operstate")) == "up"; { // the kernel takes its time
+		require.Less(t, time.Since(began), netlab.Patience)
+	}
+	examine(hosts[1], "veth0 has no carrier")
+	hosts[1].Run("ip", "link", "set", "lo", "down")
+	r := hosts[1].examine(exitFailed, "--time", "300ms")
+	for _, c := range r.about("port") {
+		require.NotContains(t, c.Value+c.Advice, "irewall")
+	}
+	lab.Disconnect()
+	examine(hosts[0], "none is up")
 }

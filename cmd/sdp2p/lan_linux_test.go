@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"strconv"
 	"testing"
 	"time"
 
@@ -24,10 +25,12 @@ func TestNode(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), netlab.Patience)
 	defer cancel()
 	discovery := mdns.New(mdns.Config{Interfaces: interfaces})
-	n, err := p2p.Start(ctx, p2p.Config{App: "Test", Name: hostile, Hooks: []p2p.Hook{quic.New(quic.Config{TellStrangers: quic.Everything}), discovery}})
+	listener := quic.New(quic.Config{TellStrangers: quic.Everything})
+	n, err := p2p.Start(ctx, p2p.Config{App: "Test", Name: hostile, Hooks: []p2p.Hook{listener, discovery}})
 	require.NoError(t, err)
+	port, _ := listener.Port()
 	netlab.Handle(console, "legacy", func(any) (uint64, error) { return discovery.Stats().Received.Legacy.Packets, nil })
-	console.Tell("started", n.Identity().String())
+	console.Tell("started", n.Identity().String(), strconv.Itoa(int(port)))
 	console.Serve()
 	require.NoError(t, n.Shutdown(context.Background()))
 }

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/internal/netlab"
+)
+
+// routed makes a lab of a host, a router and a host behind it.
+func routed(t *testing.T) (near, router, far patient, address4, address6 string) {
+	t.Helper()
+	lab, all := patients(t, 3)
+	near, router, far = all[0], all[1], all[2]
+	one, two := lab.Segment(1, near.Host, router.Host), lab.Segment(2, router.Host, far.Host)
+	for _, family := range []int{0, 1} {
+		hop := map[bool]string{true: "-4", false: "-6"}[family == 0]
+		near.Run("ip", hop, "route", "add", two.Prefixes(far.Host, 0)[family].Masked().String(), "via", one.Prefixes(router.Host, 0)[family].Addr().String())
+		far.Run("ip", hop, "route", "add", one.Prefixes(near.Host, 0)[family].Masked().String(), "via", two.Prefixes(router.Host, 0)[family].Addr().String())
+	}
+	router.Run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0")
+	return near, router, far, two.Prefixes(far.Host, 0)[0].Addr().String(), two.Prefixes(far.Host, 0)[1].Addr().String()
+}
+
+// What a router on the way says, or keeps to itself, is told from what the peer
+// says.
+func TestDoctorBehindARouter(t *testing.T) {
+	t.Parallel()
+	near, router, far, address4, address6 := routed(t)
+	_, port := far.node()
+	require.True(t, near.examine(exitDone, "--time", "5s", address4+":"+port).Peer.Reached)
+	require.True(t, near.examine(exitDone, "--time", "5s", "["+address6+"]:"+port).Peer.Reached)
+
+	for with, says := range map[string]string{
+		"icmp type admin-prohibited": `a firewall rejects: 10.78.1.2, on the way, answers "administratively prohibited"`,
+		"icmp type port-unreachable": `a firewall rejects: 10.78.1.2, on the way, answers "port unreachable"`,
+	} {
+		router.rule("forward", "udp dport %s reject with %s", port, with)
+		near.requirePeer(address4+":"+port, time.Second, codeFirewall, says)
+	}
+	router.rule("forward", "udp dport %s reject with icmpv6 type admin-prohibited", port)
+	near.requirePeer("["+address6+"]:"+port, time.Second, codeFirewall, `a firewall rejects: fd78:1::2, on the way, answers "administratively prohibited"`)
+	router.rule("forward", "udp dport %s reject with icmp type host-unreachable", port)
+	near.requirePeer(address4+":"+port, time.Second, codeRouter, `rejected on the way: 10.78.1.2, on the way, answers "host unreachable": its firewall does, or`)
+	router.rule("forward", "udp dport %s reject with icmp type net-unreachable", port)
+	near.requirePeer(address4+":"+port, time.Second, codeRouter, `10.78.1.2, on the way, answers "network unreachable"`)
+	router.calm()
+	near.requirePeer(strings.TrimSuffix(address4, ".3")+".99", 5*time.Second, codeRouter, `10.78.1.2, on the way, answers "host unreachable"`)
+	router.rule("forward", "udp dport %s drop", port)
+	near.requirePeer(address4+":"+port, time.Second, codeSilent, "no answer in")
+	router.calm()
+
+	router.Run("ip", "link", "set", "seg2", "mtu", "1100") // IPv6 goes away with it
+	near.requirePeer(address4+":"+port, 2*time.Second, codeMTU, "do not fit on the way: 10.78.1.2 says so (fragmentation needed); the MTU is 1100")
+	router.rule("output", "icmp type destination-unreachable drop") // a black hole
+	near.requirePeer(address4+":"+port, 4*time.Second, codeMTU, "small packets are answered, those of 1200 bytes, with which QUIC begins, get lost")
+}
+
+// An interface that takes no packets of QUIC says so, and so does the peer.
+func TestDoctorMTU(t *testing.T) {
+	t.Parallel()
+	_, hosts := patients(t, 2)
+	_, port := hosts[0].node()
+	hosts[1].Run("ip", "link", "set", netlab.Interface, "mtu", "1000")
+	r := hosts[1].examine(exitFailed, "--time", "1s", hosts[0].Addr4().String()+":"+port)
+	r.requireCodes(t, "interfaces", codeMTU)
+	require.Equal(t, codeMTU, r.peer().Code, r.peer())
+	require.Contains(t, r.peer().Value, "do not fit into this host's interface; the MTU is 1000")
+	hosts[1].Run("ip", "link", "set", netlab.Interface, "mtu", "1240")
+	r = hosts[1].examine(exitDone, "--time", "5s", hosts[0].Addr4().String()+":"+port)
+	r.requireCodes(t, "interfaces", codeMTU)
+	require.True(t, r.Peer.Reached)
+}
+
+// bridge puts a switch between the cable and the host, which has its addresses on
+// the interface own0 then.
+func (p patient) bridge(settings ...string) {
+	p.t.Helper()
+	p.Run("ip", append([]string{"link", "add", "br0", "type", "bridge"}, settings...)...)
+	p.Run("ip", "link", "add", "own0", "type", "veth", "peer", "name", "port0")
+	p.Run("ip", "addr", "flush", "dev", netlab.Interface)
+	for _, name := range []string{"br0", "own0", "port0"} {
+		p.Run("ip", "link", "set", name, "up", "addrgenmode", "none")
+	}
+	for _, name := range []string{"port0", netlab.Interface} {
+		p.Run("ip", "link", "set", name, "master", "br0")
+	}
+	p.Run("ip", "addr", "add", p.Addr4().String()+"/24", "dev", "own0")
+	p.Run("ip", "addr", "add", p.Addr6().String()+"/64", "dev", "own0", "nodad")
+	p.Run("ip", "addr", "add", p.LinkLocal().String()+"/64", "dev", "own0", "nodad")
+}
+
+// A switch that lets multicast through to nobody, but unicast.
+func TestDoctorSnooping(t *testing.T) {
+	t.Parallel()
+	_, hosts := patients(t, 2)
+	there, here := hosts[0], hosts[1]
+	there.bridge("mcast_snooping", "1", "forward_delay", "0")
+	id, port := there.node("own0")
+	here.reaches(id)
+	there.Run("ip", "link", "set", netlab.Interface, "type", "bridge_slave", "mcast_flood", "off")
+	answered := func(r *report) bool {
+		return len(r.about("multicast")) == 2 && r.about("multicast")[0].Code == codeSnooping
+	}
+	r := here.until(3*time.Second, answered)
+	r.requireCodes(t, "multicast", codeSnooping, codeSnooping)
+	require.Equal(t, fail, r.Verdict)
+	require.Contains(t, r.about("multicast")[0].Value, "nothing from others; but 10.77.0.1 answers by unicast")
+	require.Contains(t, r.about("multicast")[0].Advice, "IGMP or MLD snooping in a switch without a querier")
+	here.until(3*time.Second, answered, id).requireCodes(t, "multicast", codeSnooping, codeSnooping) // whether it is discovered or not
+
+	there.rule("input", "udp dport 5353 drop") // it answers no more: a suspicion remains
+	r = here.until(3*time.Second, answered, there.Addr4().String()+":"+port)
+	require.Equal(t, codeSnooping, r.about("multicast")[0].Code)
+	require.Equal(t, warn, r.Verdict)
+	require.Contains(t, r.about("multicast")[0].Value, "but 10.77.0.1 was reached by unicast")
+}
+
+// A port of a switch with spanning tree forwards nothing at first.
+func TestDoctorSpanningTree(t *testing.T) {
+	t.Parallel()
+	_, hosts := patients(t, 2)
+	there, here := hosts[0], hosts[1]
+	there.bridge("stp_state", "1", "forward_delay", "1500")
+	id, _ := there.node("own0")
+	here.LinkDown()
+	here.Run("ip", "addr", "flush", "dev", netlab.Interface)
+	here.LinkUp()
+	r := here.examine(exitFailed, "--time", "1s", id)
+	r.requireCodes(t, "multicast", codeSpanningTree, codeSpanningTree)
+	require.Contains(t, r.about("multicast")[0].Value, "the interface got its address ")
+	require.Contains(t, r.about("multicast")[0].Advice, "spanning tree")
+	r = here.reaches(id)
+	r.requireCodes(t, "multicast")
+}
+
+// Where memberships run out, the interface that got none is named, and the limit.
+func TestDoctorMemberships(t *testing.T) {
+	t.Parallel()
+	_, hosts := patients(t, 2)
+	there, here := hosts[0], hosts[1]
+	there.node()
+	here.Run("sysctl", "-qw", "net.ipv4.igmp_max_memberships=1")
+	here.Run("ip", "link", "add", "other0", "type", "veth", "peer", "name", "other1") // with higher indexes
+	for _, name := range []string{"other0", "other1"} {
+		here.Run("ip", "link", "set", name, "up", "addrgenmode", "none")
+	}
+	here.Run("ip", "addr", "add", "172.17.0.1/16", "dev", "other0")
+	r := here.examine(exitFailed, "--time", "1s")
+	deaf := r.about("multicast")[2]
+	require.Equal(t, codeMemberships, deaf.Code, r.about("multicast"))
+	require.Equal(t, "deaf: cannot join the multicast group: the socket is in 1 already, and net.ipv4.igmp_max_memberships is 1", deaf.Value)
+	require.Contains(t, deaf.Advice, "sysctl -w net.ipv4.igmp_max_memberships=100")
+}
+
+// A node with a fixed port that listens to no multicast is noticed.
+func TestDoctorDeafNode(t *testing.T) {
+	t.Parallel()
+	_, hosts := patients(t, 2)
+	_, port := hosts[0].node("nowhere0")
+	r := hosts[0].examine(exitDone, "--time", "1s", "--port", port)
+	require.Contains(t, r.about("port")[0].Value, "in use by the node")
+	last := r.about("multicast")[2]
+	require.Equal(t, codeAppDeaf, last.Code, r.about("multicast"))
+	require.Equal(t, netlab.Interface, last.Subject)
+	_, port = hosts[0].node()
+	r = hosts[0].examine(exitDone, "--time", "1s", "--port", port)
+	require.Len(t, r.about("multicast"), 2, "%v", r.about("multicast"))
+}
+
+// In a container, the doctor says so, and what to type outside: by its files, or
+// by the network alone.
+func TestDoctorInAContainer(t *testing.T) {
+	t.Parallel()
+	_, hosts := patients(t, 2)
+	here := hosts[1]
+	here.Run("ip", "route", "add", "default", "via", hosts[0].Addr4().String())
+	r := here.examine(exitDone, "--time", "300ms", "--port", "7400")
+	r.requireCodes(t, "container", codeContainer)
+	c := r.about("container")[0]
+	require.Contains(t, c.Value, "its interface veth0 (10.77.0.2/24 behind the router 10.77.0.1) is ")
+	require.Contains(t, c.Value, "which no multicast leaves")
+	require.Contains(t, c.Advice, "type HOST:7400")
+	r.requireCodes(t, "multicast", codeUnheard, codeUnheard)
+	require.Contains(t, r.about("multicast")[0].Advice, "see the line about the container")
+
+	id, _ := hosts[0].node()
+	r = here.reaches(id)
+	if place(os.DirFS("/"), os.Getenv).container == "" { // which the machine may be one of
+		require.Empty(t, r.about("container"), "there are others")
+	}
+	args := []string{"-c", `mount -t tmpfs none /run && touch /run/.containerenv && exec "$0" "$@"`, os.Args[0], "doctor", "--app", "test", "--json", "--time", "1s"}
+	r, status, stderr := here.run(here.Command("sh", args...))
+	require.Equal(t, exitDone, status, stderr)
+	r.requireCodes(t, "container", codeContainer)
+	require.Equal(t, "Podman", r.about("container")[0].Subject)
+	require.Contains(t, r.about("container")[0].Advice, "podman run -p 7373:7373/udp")
+}
