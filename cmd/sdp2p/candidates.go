@@ -19,7 +19,8 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// A target is what the argument means: a peer, or one of host and addr with a port.
+// A target is what the argument means: a peer, or one of host and addr with a
+// port.
 type target struct {
 	text string
 	peer identity.RemoteIdentity
@@ -123,7 +124,8 @@ func (d *doctor) node(ctx context.Context, hook p2p.Hook) (*p2p.P2P, error) {
 	})
 }
 
-// shutdown ends a node, also if ctx has ended. There is nothing of its own that it could lose.
+// shutdown ends a node, also if ctx has ended. There is nothing of its own that
+// it could lose.
 func shutdown(ctx context.Context, node *p2p.P2P) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
@@ -159,7 +161,8 @@ func (d *doctor) reach(ctx context.Context, addr netip.AddrPort, want identity.R
 		w.err = quic.ErrLinkLocal
 		return w
 	}
-	// Who is there is asked by a first handshake, and proved by a second one.
+	// Who is there is asked by a first handshake, and proved by a second
+	// one.
 	meeting, cancel := context.WithTimeout(ctx, 2*d.wait)
 	defer cancel()
 	var knocking sync.WaitGroup

@@ -101,7 +101,8 @@ func (d *doctor) asked(t *testing.T, target *target) ([]check, *peerReport) {
 	return f.peerChecks(), f.report().Peer
 }
 
-// One line for each address says that it leads to the peer, or why not and what to do.
+// One line for each address says that it leads to the peer, or why not and what
+// to do.
 func TestCandidates(t *testing.T) {
 	node, port := startNode(t, "test", hostile)
 	other := identity.New().Remote()
@@ -216,7 +217,8 @@ func TestNames(t *testing.T) {
 	require.Contains(t, checks[0].Value, "no name server")
 }
 
-// A peer is looked for as nodes do, every address that it announces is tried, and the doctor is not seen on the network.
+// A peer is looked for as nodes do, every address that it announces is tried,
+// and the doctor is not seen on the network.
 func TestDiscover(t *testing.T) {
 	app := fmt.Sprintf("d%x", rand.N(1<<40)) // other nodes on this host are none of it
 	on := mdns.Config{Interfaces: []string{loopback(t)}}

@@ -153,8 +153,8 @@ func (f *facts) arrival(a arrival) check {
 	return c
 }
 
-// bufferWanted is how many bytes quic-go asks the system to hold for a socket in
-// each direction.
+// bufferWanted is how many bytes quic-go asks the system to hold for a socket
+// in each direction.
 const bufferWanted = 7 << 20
 
 // checks judges what the system grants to a socket.
@@ -203,8 +203,8 @@ func segmentation(err error, disabled bool) check {
 	return c
 }
 
-// clockJump is by how much the wall clock may deviate from the time that passes,
-// during a check-up.
+// clockJump is by how much the wall clock may deviate from the time that
+// passes, during a check-up.
 const clockJump = 500 * time.Millisecond
 
 // The certificates of nodes are valid between these times.

@@ -100,13 +100,17 @@ func (f *facts) deafness(x *earFacts, c *check) {
 	case f.system == "darwin" && isAny(x.err, syscall.EHOSTUNREACH):
 		c.Code = codeBlockedOut
 		c.Advice = "The app may not use the local network, or the interface has lost it: " + letOut(f.system, dnssd.Port)
+	case isAny(x.err, syscall.EADDRNOTAVAIL):
+		c.Code = codeMute
+		c.Advice = "The system has not yet found out whether another device has the address, or one has. Run the doctor again; if it stays so, give this host another one."
 	default:
 		c.Code = codeMute
 		c.Advice = "Discovery does not work over this. Is the interface connected, and does it have a route for multicast?"
 	}
 }
 
-// silence says why no multicast of others may have come, where the own one does.
+// silence says why no multicast of others may have come, where the own one
+// does.
 func (f *facts) silence(x *earFacts, c *check) {
 	direct, otherFamily := x.direct, false
 	for _, o := range f.ears {

@@ -251,7 +251,8 @@ func (f *facts) explainSilence(w *wayFacts, found bool, c *check) {
 			"Raise its MTU to %d or more.", mtuWanted)
 	case w.small.answered:
 		c.Code, c.Value = codeHandshake, c.Value+" to a handshake, although a node is there: it answers other packets"
-		c.Advice = fmt.Sprintf("Packets of %d bytes may get lost on the way back (a tunnel, a VPN); or it has no room for strangers now: try again.", knockLarge)
+		c.Advice = fmt.Sprintf("Packets of %d bytes may get lost on the way, most likely back: the MTU of a tunnel or a VPN has to be %d or more. "+
+			"Or the node has no room for strangers now: try again.", knockLarge, mtuWanted)
 	case !f.connected() && !f.owns(w.addr.Addr()):
 		c.Code, c.Advice = codeNoInterface, "This host is in no network: see the lines about interfaces."
 	case link != nil && (found || f.alive(w.addr.Addr())):

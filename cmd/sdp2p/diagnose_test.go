@@ -1,10 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -80,7 +84,8 @@ func try(addr netip.AddrPort, w wayFacts) func(*facts) {
 	}
 }
 
-// discovered says that discovery found the peer at the addresses that were tried.
+// discovered says that discovery found the peer at the addresses that were
+// tried.
 func discovered(f *facts) {
 	f.peer.discovered, f.peer.peer, f.peer.target.addr = true, identity.New().Remote(), netip.Addr{}
 }
@@ -119,8 +124,8 @@ func earErr(do doing, err error) func(*facts) {
 	return earWith(func(x *earFacts) { x.doing, x.err, x.joined = do, op(err), 20 })
 }
 
-// A fault is a set of facts, and the line that has to come of it: says is in the
-// value, advises in the advice.
+// A fault is a set of facts, and the line that has to come of it: says is in
+// the value, advises in the advice.
 type fault struct {
 	name    string
 	facts   func(*facts)
@@ -169,6 +174,7 @@ var faults = []fault{
 	{"own firewall, multicast out", earErr(sending, syscall.EPERM), "multicast", fail, codeBlockedOut, "cannot send: write udp: operation not permitted", "ufw allow out 5353/udp"},
 	{"no local network on macOS", all(earErr(sending, syscall.EHOSTUNREACH), func(f *facts) { f.system = "darwin" }), "multicast", fail, codeBlockedOut, "cannot send: write udp: no route to host", "Local Network"},
 	{"mute", earErr(sending, syscall.ENETDOWN), "multicast", fail, codeMute, "cannot send: write udp: network is down", "Is the interface connected"},
+	{"tentative address", earErr(sending, syscall.EADDRNOTAVAIL), "multicast", fail, codeMute, "cannot assign requested address", "whether another device has the address"},
 	{"own firewall, multicast in", earWith(func(x *earFacts) { x.back = 0 }), "multicast", fail, codeBlockedIn, "own query does not come back", in53},
 	{"snooping", all(unheard, earWith(func(x *earFacts) { x.direct = []netip.Addr{far.Addr()} })), "multicast", fail, codeSnooping, "nothing from others; but 10.0.0.9 answers by unicast", "IGMP or MLD snooping in a switch without a querier"},
 	{"snooping, answers by the other family", all(unheard, func(f *facts) { f.ears[1].direct = []netip.Addr{far6.Addr()} }), "multicast", fail, codeSnooping, "nothing from others; but fd00::9 answers by unicast", "IGMP or MLD snooping"},
@@ -266,7 +272,7 @@ var peerFaults = []fault{
 		"peer", fail, codeMTU, "do not fit into this host's interface; the MTU is 1000", "to 1280 or more"},
 	{"interface MTU on Windows", try(far, wayFacts{large: knock{doing: sending, err: op(wsaTooLarge)}}), "peer", fail, codeMTU, "do not fit into this host's interface", "to 1280 or more"},
 	{"black hole", try(far, wayFacts{small: knock{sent: 1, answered: true}, large: knock{sent: 6}}), "peer", fail, codeMTU, "small packets are answered, those of 1200 bytes, with which QUIC begins, get lost", "Raise its MTU"},
-	{"the way back", try(far, wayFacts{small: knock{sent: 1, answered: true}, large: knock{sent: 1, answered: true}}), "peer", fail, codeHandshake, "although a node is there", "on the way back"},
+	{"the way back", try(far, wayFacts{small: knock{sent: 1, answered: true}, large: knock{sent: 1, answered: true}}), "peer", fail, codeHandshake, "although a node is there", "on the way, most likely back"},
 	{"dropped", all(try(far, wayFacts{}), func(f *facts) { f.neighbors = []neighbor{{far.Addr(), 2, true, true}} }), "peer", fail, codeFirewall, "no answer in 3s, although the device is there: its network card answers", "Its firewall drops UDP port 7373"},
 	{"dropped, discovered", all(try(far, wayFacts{}), discovered), "peer", fail, codeFirewall, "although the device is there: it announces itself", "Its firewall drops UDP port 7373"},
 	{"silent elsewhere, discovered", all(try(away, wayFacts{}), discovered), "peer", fail, codeSilent, "no answer in 3s", "Does its firewall let UDP port 7373 in?"},
@@ -334,7 +340,10 @@ func TestFaults(t *testing.T) {
 			require.Equal(t, fault.code, c.Code, c)
 			require.Contains(t, c.Value, fault.says)
 			require.Contains(t, c.Advice, fault.advises)
-			require.False(t, r.Verdict == fine)
+			require.NotEqual(t, fine, r.Verdict)
+			var asJSON bytes.Buffer
+			require.NoError(t, writeJSON(&asJSON, r))
+			require.Equal(t, r.Checks, decoded(t, asJSON.String()).Checks)
 			told[c.Code] = true
 			if !f.connected() { // no firewall is to blame for that
 				for _, c := range r.Checks {
@@ -352,4 +361,25 @@ func TestFaults(t *testing.T) {
 		require.Contains(t, "\n"+codesHelp(), "\n    "+string(c.code)+" ")
 	}
 	require.Empty(t, told, "codes that are not documented")
+}
+
+// The codes that the guide explains are codes.
+func TestGuideCodes(t *testing.T) {
+	text, err := os.ReadFile("../../docs/guide.md")
+	require.NoError(t, err)
+	_, chapter, ok := strings.Cut(string(text), "### The doctor")
+	require.True(t, ok)
+	named := 0
+	for _, row := range regexp.MustCompile(`(?m)^\|[^|]*\|([^|]*`+"`"+`[^|]*)\|`).FindAllStringSubmatch(chapter, -1) {
+		for _, name := range regexp.MustCompile("`([^`]*)`").FindAllStringSubmatch(row[1], -1) {
+			named++
+			require.True(t, slices.ContainsFunc(codes, func(c struct {
+				code  code
+				about string
+			}) bool {
+				return string(c.code) == name[1]
+			}), name[1])
+		}
+	}
+	require.Greater(t, named, 10)
 }

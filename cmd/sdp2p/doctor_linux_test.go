@@ -69,8 +69,8 @@ func (r *report) peer() check {
 	return all[len(all)-1]
 }
 
-// requirePeer examines an address, which is not reached, and takes longer for it
-// on a busy machine.
+// requirePeer examines an address, which is not reached, and takes longer for
+// it on a busy machine.
 func (p patient) requirePeer(address string, wait time.Duration, code code, says string) {
 	p.t.Helper()
 	c := p.until(wait, func(r *report) bool { return r.peer().Code == code }, address).peer()

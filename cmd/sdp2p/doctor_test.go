@@ -102,7 +102,8 @@ func TestDoctor(t *testing.T) {
 	require.NotContains(t, stdout, "  peer  ")
 }
 
-// A port that somebody has: a node is what one expects there, and anything else is in the way.
+// A port that somebody has: a node is what one expects there, and anything else
+// is in the way.
 func TestPortInUse(t *testing.T) {
 	node, port := startNode(t, "test", "app")
 	status, stdout, _ := examined(t, "--port", strconv.Itoa(int(port)), "--json")
@@ -128,7 +129,8 @@ func TestPortInUse(t *testing.T) {
 	require.Contains(t, c.Advice, taken)
 }
 
-// A datagram that does not arrive is noticed, and the sender's address is another one where there is one.
+// A datagram that does not arrive is noticed, and the sender's address is
+// another one where there is one.
 func TestArrives(t *testing.T) {
 	conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(localhost, 0)))
 	require.NoError(t, err)

@@ -8,9 +8,9 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd"
 )
 
-// Facts are what a check-up observed. What they mean is said by [facts.diagnose],
-// which looks at nothing else: each fault is a set of facts that a test can write
-// down.
+// Facts are what a check-up observed. What they mean is said by
+// [facts.diagnose], which looks at nothing else: each fault is a set of facts
+// that a test can write down.
 type facts struct {
 	system string // as runtime.GOOS
 	on     string // the only interface to use; "" for those that discovery uses
@@ -36,8 +36,8 @@ type linkFacts struct {
 	enabled bool          // switched on; Up wants a carrier as well
 	kind    string        // of a virtual one, such as "veth"; "" for a real one, or if unknown
 	age     time.Duration // since its first address came, at most; 0 if unknown
-	// empty tells of the group of discovery, by family, that no program was in it
-	// before the doctor.
+	// empty tells of the group of discovery, by family, that no program was
+	// in it before the doctor.
 	empty [2]bool
 }
 
@@ -67,12 +67,11 @@ type earFacts struct {
 type doing string
 
 const (
-	opening  doing = "no socket"
-	joining  doing = "cannot join the multicast group"
-	sending  doing = "cannot send"
-	routing  doing = "no way out"
-	hearing  doing = "cannot receive"
-	resuming doing = "" // nothing is refused
+	opening doing = "no socket"
+	joining doing = "cannot join the multicast group"
+	sending doing = "cannot send"
+	routing doing = "no way out"
+	hearing doing = "cannot receive"
 )
 
 // A portFacts is how a UDP port of this host is, over one family.

@@ -76,8 +76,8 @@ func TestDoctorMTU(t *testing.T) {
 	require.True(t, r.Peer.Reached)
 }
 
-// bridge puts a switch between the cable and the host, which has its addresses on
-// the interface own0 then.
+// bridge puts a switch between the cable and the host, which has its addresses
+// on the interface own0 then.
 func (p patient) bridge(settings ...string) {
 	p.t.Helper()
 	p.Run("ip", append([]string{"link", "add", "br0", "type", "bridge"}, settings...)...)
@@ -138,7 +138,8 @@ func TestDoctorSpanningTree(t *testing.T) {
 	r.requireCodes(t, "multicast")
 }
 
-// Where memberships run out, the interface that got none is named, and the limit.
+// Where memberships run out, the interface that got none is named, and the
+// limit.
 func TestDoctorMemberships(t *testing.T) {
 	t.Parallel()
 	_, hosts := patients(t, 2)
@@ -172,8 +173,8 @@ func TestDoctorDeafNode(t *testing.T) {
 	require.Len(t, r.about("multicast"), 2, "%v", r.about("multicast"))
 }
 
-// In a container, the doctor says so, and what to type outside: by its files, or
-// by the network alone.
+// In a container, the doctor says so, and what to type outside: by its files,
+// or by the network alone.
 func TestDoctorInAContainer(t *testing.T) {
 	t.Parallel()
 	_, hosts := patients(t, 2)

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// knockSmall is a size that fits everywhere. A packet that a node answers
-	// with a stateless reset is larger than 42 bytes.
+	// knockSmall is a size that fits everywhere. A packet that a node
+	// answers with a stateless reset is larger than 42 bytes.
 	knockSmall = 48
 	// knockLarge is the size of the packets that QUIC begins with, which no
 	// path may refuse (RFC 9000 §14).

@@ -17,8 +17,8 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd"
 )
 
-// describeLinks adds to the facts what Linux knows of the links, before anything is
-// sent. What cannot be read stays unknown.
+// describeLinks adds to the facts what Linux knows of the links, before
+// anything is sent. What cannot be read stays unknown.
 func describeLinks(f *facts) {
 	limit, _ := os.ReadFile("/proc/sys/net/ipv4/igmp_max_memberships")
 	f.groups, _ = strconv.Atoi(strings.TrimSpace(string(limit)))
@@ -97,9 +97,9 @@ func parseKinds(dump []byte) map[int]string {
 	return kinds
 }
 
-// parseAges returns how long ago each interface got the oldest of its addresses,
-// by index. The kernel counts in hundredths of a second since it started, as
-// now does.
+// parseAges returns how long ago each interface got the oldest of its
+// addresses, by index. The kernel counts in hundredths of a second since it
+// started, as now does.
 func parseAges(dump []byte, now time.Duration) map[int]time.Duration {
 	const created = 8 // in struct ifa_cacheinfo
 	ages := map[int]time.Duration{}

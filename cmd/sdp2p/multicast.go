@@ -32,7 +32,8 @@ type ear struct {
 // maxSources bounds how many devices are told apart on one interface.
 const maxSources = 256
 
-// ears are those of one family, which share a socket as those of a discovery do.
+// ears are those of one family, which share a socket as those of a discovery
+// do.
 type ears struct {
 	family dnssd.Family
 	own    func(netip.Addr) bool
@@ -123,8 +124,8 @@ func (x *ear) facts(err error) earFacts {
 	return x.earFacts
 }
 
-// listen asks and listens until ctx is done. It asks with another socket than it
-// listens with, which gets the answers by unicast on some systems.
+// listen asks and listens until ctx is done. It asks with another socket than
+// it listens with, which gets the answers by unicast on some systems.
 func (e *ears) listen(ctx context.Context, network dnssd.Network) {
 	open := func(deliver func(dnssd.Packet)) dnssd.Conn {
 		c, err := network.Open(e.family, deliver, e.fail)
@@ -176,7 +177,7 @@ func (e *ears) join(in dnssd.Conn) {
 // ask sends a query on each interface.
 func (e *ears) ask(out dnssd.Conn, direct bool) {
 	for _, x := range e.all {
-		if x.err != nil {
+		if x.doing == joining {
 			continue
 		}
 		query := x.query
@@ -187,9 +188,7 @@ func (e *ears) ask(out dnssd.Conn, direct bool) {
 			x.asked = time.Now()
 		}
 		e.mu.Unlock()
-		if err := out.Send(query, x.link, dnssd.Groups[e.family]); err != nil {
-			x.err, x.doing = err, sending
-		}
+		x.err, x.doing = out.Send(query, x.link, dnssd.Groups[e.family]), sending // the last try counts
 	}
 }
 

@@ -32,7 +32,8 @@ var (
 	printer = netip.MustParseAddrPort("192.168.1.9:5353")
 )
 
-// host returns a computer in memory with interfaces on links of their own, and a doctor for it.
+// host returns a computer in memory with interfaces on links of their own, and
+// a doctor for it.
 func host(interfaces ...dnssd.Interface) (*doctor, *dnssdtest.Host, []*dnssdtest.Link) {
 	h := dnssdtest.NewHost()
 	var links []*dnssdtest.Link
@@ -106,7 +107,8 @@ type unlisted struct{ dnssd.Network }
 
 func (unlisted) Interfaces() ([]dnssd.Interface, error) { return nil, syscall.EPERM }
 
-// The own query is known when it comes back, and packets are counted by who sent them, on the interface that they came by.
+// The own query is known when it comes back, and packets are counted by who
+// sent them, on the interface that they came by.
 func TestMulticast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, h, links := host(wifi, bridge, loop)
@@ -221,6 +223,7 @@ type sick struct {
 	openErr, sendErr, receiveErr error
 	blind                        bool   // does not tell which interface a packet came by
 	sent                         func() // called for each packet, if not nil
+	passes                       int    // packets after which sendErr is over; 0 for never
 }
 
 type sickConn struct {
@@ -244,13 +247,29 @@ func (s *sick) Open(f dnssd.Family, deliver func(dnssd.Packet), failed func(erro
 }
 
 func (c sickConn) Send(data []byte, ifc dnssd.Interface, to netip.AddrPort) error {
-	if c.sick.sendErr != nil {
-		return c.sick.sendErr
+	if err := c.sick.sendErr; err != nil {
+		if c.sick.passes--; c.sick.passes == 0 {
+			c.sick.sendErr = nil
+		}
+		return err
 	}
 	if c.sick.sent != nil {
 		c.sick.sent()
 	}
 	return c.Conn.Send(data, ifc, to)
+}
+
+// A fault that passes, such as an IPv6 address that is still being checked, is
+// none.
+func TestMulticastFaultPasses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, h, _ := host(bridge)
+		d.network = &sick{Network: h, sendErr: syscall.EADDRNOTAVAIL, passes: 2}
+		f := d.looks()
+		f.ears = d.listen(t.Context(), f)
+		require.NoError(t, f.ears[0].err)
+		require.Equal(t, codeUnheard, f.multicast()[0].Code)
+	})
 }
 
 func TestMulticastFaults(t *testing.T) {
@@ -296,7 +315,8 @@ func TestMulticastFaults(t *testing.T) {
 	}
 }
 
-// Where the system does not tell by which interface a packet came, its source does.
+// Where the system does not tell by which interface a packet came, its source
+// does.
 func TestMulticastBlind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, h, links := host(bridge, wifi)

@@ -66,7 +66,8 @@ func (d *doctor) arrivals(ctx context.Context, conn *net.UDPConn, f *facts, lo n
 	return all
 }
 
-// arriveTime is how long a packet between two addresses of this host may take, with two repetitions.
+// arriveTime is how long a packet between two addresses of this host may take,
+// with two repetitions.
 const arriveTime = 600 * time.Millisecond
 
 // arrive sends a datagram from another local address to the port.
@@ -101,7 +102,8 @@ func (d *doctor) arrive(conn *net.UDPConn, to netip.Addr, own []netip.Addr) arri
 	return a
 }
 
-// elsewhere opens a socket on an address of this host other than to, if there is one that works.
+// elsewhere opens a socket on an address of this host other than to, if there
+// is one that works.
 func elsewhere(to netip.Addr, own []netip.Addr) (netip.Addr, *net.UDPConn) {
 	others := slices.DeleteFunc(slices.Clone(own), func(a netip.Addr) bool { return a == to })
 	for _, from := range append(others, to) {
