@@ -134,6 +134,7 @@ func TestDoctorSpanningTree(t *testing.T) {
 	r.requireCodes(t, "multicast", codeSpanningTree, codeSpanningTree)
 	require.Contains(t, r.about("multicast")[0].Value, "the interface got its address ")
 	require.Contains(t, r.about("multicast")[0].Advice, "spanning tree")
+	require.NotContains(t, r.about("multicast")[0].Value, "programs on this host", "the doctor listens before it looks for the peer itself")
 	r = here.reaches(id)
 	r.requireCodes(t, "multicast")
 }
