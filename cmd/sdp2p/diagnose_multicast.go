@@ -86,7 +86,7 @@ func (f *facts) deafness(x *earFacts, c *check) {
 		c.Advice = fmt.Sprintf("The system refuses UDP port %d to this program: a sandbox, or a rule about programs or ports.", dnssd.Port)
 	case x.doing == joining && isAny(x.err, syscall.ENOBUFS, syscall.ENOMEM, wsaNoBuffers):
 		c.Code = codeMemberships
-		c.Value = fmt.Sprintf("deaf: %s: the socket is in %d already", x.doing, x.joined)
+		c.Value = fmt.Sprintf("deaf: %s: no membership is left after %s", x.doing, counted(x.joined, "interface", "interfaces"))
 		if f.groups > 0 && x.family == dnssd.IPv4 {
 			c.Value += fmt.Sprintf(", and net.ipv4.igmp_max_memberships is %d", f.groups)
 		}

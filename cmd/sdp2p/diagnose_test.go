@@ -165,8 +165,8 @@ var faults = []fault{
 
 	{"5353 is taken", earErr(opening, syscall.EADDRINUSE), "multicast", fail, codePortTaken, "another program has UDP port 5353 for itself", "ss -ulpn sport = :5353"},
 	{"5353 is refused", earErr(opening, syscall.EACCES), "multicast", fail, codeRefused, "no socket: write udp: permission denied", "a sandbox, or a rule about programs"},
-	{"memberships", earErr(joining, syscall.ENOBUFS), "multicast", fail, codeMemberships, "deaf: cannot join the multicast group: the socket is in 20 already, and net.ipv4.igmp_max_memberships is 20", "sysctl -w net.ipv4.igmp_max_memberships=100"},
-	{"memberships on Windows", all(earErr(joining, wsaNoBuffers), func(f *facts) { f.system, f.groups = "windows", 0 }), "multicast", fail, codeMemberships, "the socket is in 20 already", "use fewer interfaces"},
+	{"memberships", earErr(joining, syscall.ENOBUFS), "multicast", fail, codeMemberships, "deaf: cannot join the multicast group: no membership is left after 20 interfaces, and net.ipv4.igmp_max_memberships is 20", "sysctl -w net.ipv4.igmp_max_memberships=100"},
+	{"memberships on Windows", all(earErr(joining, wsaNoBuffers), func(f *facts) { f.system, f.groups = "windows", 0 }), "multicast", fail, codeMemberships, "no membership is left after 20 interfaces", "use fewer interfaces"},
 	{"deaf", earErr(joining, syscall.ENODEV), "multicast", fail, codeDeaf, "deaf: cannot join the multicast group: write udp: no such device", "Nobody is discovered over this"},
 	{"the node is deaf", func(f *facts) {
 		f.ports[0], f.links[0].empty = portFacts{err: op(syscall.EADDRINUSE), holder: &resident{name: "app"}}, [2]bool{true, true}

@@ -55,7 +55,7 @@ type earFacts struct {
 	family  dnssd.Family
 	err     error // why nothing can be sent or heard
 	doing   doing // what failed so
-	joined  int   // interfaces that the socket could join before
+	joined  int   // interfaces that joined the group before
 	back    time.Duration
 	local   int      // packets of other programs on this host
 	packets int      // packets of other devices
