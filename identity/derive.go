@@ -4,6 +4,7 @@ import (
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 )
 
 // Keys that derive from an identity's seed, each by HKDF (RFC 5869) with SHA-256,
@@ -11,7 +12,11 @@ import (
 //
 //	label                       then
 //	sdp2p-stateless-reset-v1    u8 4 or 6, u16 port   StatelessResetKey
-const labelStatelessReset = "sdp2p-stateless-reset-v1"
+//	sdp2p-host-name-v1          the link's name       HostName
+const (
+	labelStatelessReset = "sdp2p-stateless-reset-v1"
+	labelHostName       = "sdp2p-host-name-v1"
+)
 
 // derive returns the key of a label.
 func (id Identity) derive(label string, more ...byte) (key [32]byte) {
@@ -33,4 +38,12 @@ func (id Identity) StatelessResetKey(ipv6 bool, port uint16) [32]byte {
 		family = 6
 	}
 	return id.derive(labelStatelessReset, binary.LittleEndian.AppendUint16([]byte{family}, port)...)
+}
+
+// HostName returns the name of a node's host on a link, 32 hexadecimal digits: the
+// same after each start, and another one for each link. Who does not have the key
+// learns nothing from it of link, which is the name of a network interface.
+func (id Identity) HostName(link string) string {
+	key := id.derive(labelHostName, []byte(link)...)
+	return hex.EncodeToString(key[:16])
 }

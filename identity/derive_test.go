@@ -26,3 +26,21 @@ func TestStatelessResetKey(t *testing.T) {
 	}
 	require.Len(t, keys, 12)
 }
+
+// Each link of each node has a host name of its own, and after a restart the same.
+func TestHostName(t *testing.T) {
+	seed := make([]byte, identity.SeedSize)
+	id, err := identity.FromSeed(seed)
+	require.NoError(t, err)
+	again, err := identity.FromSeed(seed)
+	require.NoError(t, err)
+	require.Equal(t, id.HostName("eth0"), again.HostName("eth0"))
+	names := map[string]bool{}
+	for _, id := range []identity.Identity{id, identity.New()} {
+		for _, link := range []string{"", "eth0", "eth1", "en0"} {
+			require.Regexp(t, "^[0-9a-f]{32}$", id.HostName(link))
+			names[id.HostName(link)] = true
+		}
+	}
+	require.Len(t, names, 8)
+}

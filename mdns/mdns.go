@@ -149,6 +149,7 @@ func (d *Discovery) enabled(ctx context.Context, s *p2p.Scope, changed <-chan st
 	engine, err := dnssd.New(dnssd.Config{
 		Service:    "_" + node.App() + "._udp",
 		Interfaces: d.cfg.Interfaces,
+		Host:       func(_, iface string) string { return s.Identity().HostName(iface) },
 		Logger:     s.Logger(),
 		Network:    d.cfg.network,
 		Counters:   &d.counters,

@@ -22,6 +22,10 @@ type Config struct {
 	// Interfaces are the names of the interfaces to use. If empty, all that are up and do multicast are used, except
 	// loopback and point-to-point ones (VPN tunnels): those must be named.
 	Interfaces []string
+	// Host, if not nil, names the host that an instance is on, by the name of an interface: a label of letters, digits and
+	// inner hyphens, another one for each interface and the same after each start. If nil, it is 32 hexadecimal digits of a
+	// hash, from which an interface of a common name can be guessed.
+	Host func(instance, iface string) string
 	// Logger takes the few lines that the engine logs. If nil, nothing is logged.
 	Logger *slog.Logger
 	// Network is the network. If nil, real sockets are used. Android 11 and later let no app list the interfaces: there a
@@ -113,6 +117,9 @@ func New(cfg Config) (*Engine, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Host == nil {
+		cfg.Host = hashedHost
 	}
 	if cfg.Network == nil {
 		cfg.Network = sockets{}

@@ -2,6 +2,7 @@ package dnssd_test
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -83,7 +84,7 @@ func runWith(t testing.TB, h *dnssdtest.Host, cfg dnssd.Config, services ...dnss
 		n.events = append(n.events, e)
 		n.mu.Unlock()
 	}
-	cfg.Service, cfg.Network = serviceType, h
+	cfg.Service, cfg.Network, cfg.Host = serviceType, h, hostLabel
 	cfg.Found = func(i dnssd.Instance) { note(event{what: "found", name: i.Name, found: i}) }
 	cfg.Lost = func(name string) { note(event{what: "lost", name: name}) }
 	cfg.Conflict = func(name string, other netip.Addr) {
@@ -102,6 +103,17 @@ func runWith(t testing.TB, h *dnssdtest.Host, cfg dnssd.Config, services ...dnss
 	go func() { n.ended <- e.Run(ctx) }()
 	t.Cleanup(n.stop)
 	return n
+}
+
+// hostLabel names hosts so that tests can be read: by the instance on eth0, and by both names on other interfaces.
+func hostLabel(instance, iface string) string {
+	if strings.ContainsFunc(instance, func(r rune) bool { return r > 'z' || r < '-' || r == '/' || r == '.' }) {
+		instance = hex.EncodeToString([]byte(instance)[:min(8, len(instance))])
+	}
+	if iface == "eth0" {
+		return instance
+	}
+	return instance + "-" + iface
 }
 
 // stop ends the engine and waits for that. It can be called again.

@@ -56,7 +56,7 @@ func (p *publication) probe() {
 // not proposed (RFC 6762 §17).
 func (p *publication) message(f Family) *dns.Message {
 	m := &dns.Message{}
-	for _, name := range []string{p.entry.name, p.entry.host} {
+	for _, name := range []string{p.entry.name, p.host} {
 		m.Question = append(m.Question, dns.Question{Name: name, Type: dns.TypeANY, Class: dns.ClassINET | unicastBit})
 	}
 	size := sizer{limit: p.l.ifc.payload(f), bound: m.Len()}
@@ -90,7 +90,7 @@ func (l *link) tieBreak(m *dns.Message, f Family) {
 			continue
 		}
 		proposed := p.message(f).Ns
-		for _, key := range []string{p.entry.key, p.entry.hostKey} {
+		for _, key := range []string{p.entry.key, p.hostKey} {
 			theirs := named(m.Ns, key)
 			if len(theirs) == 0 {
 				continue
@@ -115,7 +115,7 @@ func (l *link) checkConflict(rr dns.Record, src netip.Addr) {
 	}
 	key := fold(h.Name)
 	for _, p := range l.pubs {
-		if key != p.entry.key && key != p.entry.hostKey {
+		if key != p.entry.key && key != p.hostKey {
 			continue
 		}
 		if h.TTL == 0 {

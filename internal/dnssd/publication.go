@@ -15,8 +15,6 @@ type entry struct {
 	service  Service
 	name     string     // of the instance
 	key      string     // name, folded
-	host     string     // name of the host
-	hostKey  string     // host, folded
 	parent   string     // name of the service type
 	conflict netip.Addr // who else announces it; said once
 	large    bool       // the warning about its size was logged
@@ -26,10 +24,9 @@ func newEntry(s Service, parent string) *entry {
 	en := &entry{
 		service: s,
 		name:    dns.EscapeLabel(s.Instance) + "." + parent,
-		host:    hostName(s.Instance),
 		parent:  parent,
 	}
-	en.key, en.hostKey = fold(en.name), fold(en.host)
+	en.key = fold(en.name)
 	return en
 }
 
@@ -48,6 +45,9 @@ type publication struct {
 	entry *entry
 	state state
 	timer timer // the next probe or announcement
+
+	host    string // name of the host on the link
+	hostKey string // host, folded
 
 	records []*ownRecord
 	retired []dns.Record // records that changed away, to be taken back with the next announcement
@@ -75,6 +75,8 @@ func (r *ownRecord) ttl() time.Duration { return time.Duration(r.rr.Head().TTL) 
 // publish begins to announce an entry on the link, if the link has an address for it.
 func (l *link) publish(en *entry) {
 	p := &publication{l: l, entry: en, denied: backoff.Backoff{Min: conflictPause, Max: conflictPauseMax}}
+	p.host = l.hostName(en)
+	p.hostKey = fold(p.host)
 	p.timer.fn = p.proceed
 	if p.records = p.build(); p.records == nil {
 		return
@@ -203,9 +205,9 @@ func (p *publication) build() []*ownRecord {
 			}
 			switch {
 			case f == IPv4 && en.service.IPv4:
-				addrs = append(addrs, &dns.A{Header: header(en.host, dns.TypeA, hostTTL, true), A: net.IP(a.AsSlice())})
+				addrs = append(addrs, &dns.A{Header: header(p.host, dns.TypeA, hostTTL, true), A: net.IP(a.AsSlice())})
 			case f == IPv6 && en.service.IPv6:
-				addrs = append(addrs, &dns.AAAA{Header: header(en.host, dns.TypeAAAA, hostTTL, true), AAAA: net.IP(a.AsSlice())})
+				addrs = append(addrs, &dns.AAAA{Header: header(p.host, dns.TypeAAAA, hostTTL, true), AAAA: net.IP(a.AsSlice())})
 			default:
 				continue
 			}
@@ -224,14 +226,14 @@ func (p *publication) build() []*ownRecord {
 	rrs := []dns.Record{
 		&dns.PTR{Header: header(en.parent, dns.TypePTR, otherTTL, false), Ptr: en.name},
 		&dns.PTR{Header: header(enumeration, dns.TypePTR, otherTTL, false), Ptr: en.parent},
-		&dns.SRV{Header: header(en.name, dns.TypeSRV, hostTTL, true), Port: en.service.Port, Target: en.host},
+		&dns.SRV{Header: header(en.name, dns.TypeSRV, hostTTL, true), Port: en.service.Port, Target: p.host},
 		&dns.TXT{Header: header(en.name, dns.TypeTXT, otherTTL, true), Txt: txt},
 	}
 	rrs = append(rrs, addrs...)
 	// RFC 6762 §6.1: NSEC records tell which types there are, and so which there are not.
 	rrs = append(rrs,
 		&dns.NSEC{Header: header(en.name, dns.TypeNSEC, hostTTL, true), NextDomain: en.name, Types: []uint16{dns.TypeTXT, dns.TypeSRV}},
-		&dns.NSEC{Header: header(en.host, dns.TypeNSEC, hostTTL, true), NextDomain: en.host, Types: types},
+		&dns.NSEC{Header: header(p.host, dns.TypeNSEC, hostTTL, true), NextDomain: p.host, Types: types},
 	)
 	records := make([]*ownRecord, len(rrs))
 	for i, rr := range rrs {

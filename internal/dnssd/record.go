@@ -2,8 +2,6 @@ package dnssd
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -99,20 +97,6 @@ func serviceName(service string) (string, error) {
 
 func letterDigitHyphen(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-'
-}
-
-// hostName derives the host name of an instance from its label, so that it gives nothing more away: the label itself if
-// it is made of letters, digits and inner hyphens, otherwise the first 16 bytes of its SHA-256 in hexadecimal.
-func hostName(label string) string {
-	plain := label[0] != '-' && label[len(label)-1] != '-'
-	for i := 0; plain && i < len(label); i++ {
-		plain = letterDigitHyphen(label[i])
-	}
-	if !plain {
-		sum := sha256.Sum256([]byte(label))
-		label = hex.EncodeToString(sum[:16])
-	}
-	return label + ".local."
 }
 
 // fold returns the form of a domain name under which names that are equal in DNS are equal (RFC 6762 §16): ASCII

@@ -59,12 +59,18 @@ func TestFold(t *testing.T) {
 	require.Equal(t, "Ä", fold("Ä"))
 }
 
-// The host name is the label where that can be one, and otherwise gives nothing away that the label does not.
+// A host has a name of its own for each instance and interface, the same each time, whatever their names are.
 func TestHostName(t *testing.T) {
-	require.Equal(t, "00112233445566778899aabbccddeeff.local.", hostName("00112233445566778899aabbccddeeff"))
-	for _, label := range []string{"a+b", "-a", "a-", "a/b", "Zoë", "a.b"} {
-		require.Regexp(t, `^[0-9a-f]{32}\.local\.$`, hostName(label))
+	names := map[string]bool{}
+	for _, label := range []string{"a", "a+b", "-a", "a/b", "Zoë", "a.b"} {
+		for _, iface := range []string{"eth0", "eth1", "b\x00eth0"} {
+			name := hashedHost(label, iface)
+			require.Regexp(t, `^[0-9a-f]{32}$`, name)
+			require.Equal(t, name, hashedHost(label, iface))
+			names[name] = true
+		}
 	}
+	require.Len(t, names, 18)
 }
 
 // RFC 6762 §8.2.1: the order of proposed records, with the examples given there.

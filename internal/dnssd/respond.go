@@ -266,7 +266,7 @@ func additionals(answers []*ownRecord) []*ownRecord {
 			has6 = has6 || r.typ() == dns.TypeAAAA
 		}
 		for _, r := range p.records {
-			if r.typ() == dns.TypeNSEC && r.key == p.entry.hostKey && has4 != has6 && !slices.Contains(answers, r) {
+			if r.typ() == dns.TypeNSEC && r.key == p.hostKey && has4 != has6 && !slices.Contains(answers, r) {
 				extra = appendOnce(extra, r)
 			}
 		}
@@ -357,7 +357,7 @@ func (l *link) checkDuplicate(f Family, rr dns.Record) {
 	h := rr.Head()
 	key := fold(h.Name)
 	for _, p := range l.pubs {
-		if p.state != stateAnnounced || key != p.entry.key && key != p.entry.hostKey && key != l.e.serviceKey && key != enumeration {
+		if p.state != stateAnnounced || key != p.entry.key && key != p.hostKey && key != l.e.serviceKey && key != enumeration {
 			continue
 		}
 		r := p.find(rr)

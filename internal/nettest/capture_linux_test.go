@@ -1,8 +1,6 @@
 package nettest
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -106,8 +104,7 @@ func (p *sentPacket) kind() string {
 // expectedRecords are the records of a node, as zeroconf's parser reads them, with their times to live.
 func expectedRecords(a *announcement) map[string]int {
 	name := a.label + "." + browsedType + ".local."
-	sum := sha256.Sum256([]byte(a.label))
-	host := hex.EncodeToString(sum[:16]) + ".local."
+	host := a.named
 	keys := append([]string{"name", "operating_system", "os", "sdp2p"}, slices.Sorted(maps.Keys(oddMetadata))...)
 	var txt []byte
 	for _, key := range keys {

@@ -78,6 +78,7 @@ type announcement struct {
 	host  *netlab.Host
 	port  uint16
 	txt   map[string]string
+	named string // the host, by the announcement of a node
 }
 
 // oddKey returns the seed of an identity whose text has both '+' and '/', which host names have not, and that text.
@@ -99,6 +100,9 @@ func oddConfig(t testing.TB, h *netlab.Host) (nodeConfig, *announcement) {
 	cfg.Port, cfg.Metadata = 4242, maps.Clone(oddMetadata)
 	a := &announcement{host: h, port: cfg.Port}
 	cfg.Seed, a.label = oddKey(t)
+	id, err := identity.FromSeed(cfg.Seed)
+	require.NoError(t, err)
+	a.named = id.HostName(netlab.Interface) + ".local."
 	a.txt = announcedTXT(cfg)
 	return cfg, a
 }
@@ -166,8 +170,8 @@ func newOthers(t testing.TB, lab *netlab.Lab) *others {
 	_, z := oddKey(t)
 	o := &others{
 		t: t, avahi: lab.Hosts[0].Avahi(t),
-		byAvahi:    &announcement{a, lab.Hosts[0], 777, oddMetadata},
-		byZeroconf: &announcement{z, lab.Hosts[1], 888, oddMetadata},
+		byAvahi:    &announcement{label: a, host: lab.Hosts[0], port: 777, txt: oddMetadata},
+		byZeroconf: &announcement{label: z, host: lab.Hosts[1], port: 888, txt: oddMetadata},
 	}
 	o.startAvahiClients()
 	o.startZeroconf()
