@@ -49,8 +49,8 @@ type Config struct {
 	MaxInstances int
 	// MaxPerSource bounds the instances that one source address can announce. If zero, 16 is used.
 	MaxPerSource int
-	// MaxNewPerSecond bounds the instances that are admitted in a second, no more than half of them over IPv6. If zero, 50
-	// is used.
+	// MaxNewPerSecond bounds the instances that are admitted in a second, no more than half of them over IPv6 or from
+	// outside the networks of the interface. If zero, 50 is used.
 	MaxNewPerSecond int
 	// Counters, if not nil, are added to, so that engines which follow each other count in one place.
 	Counters *Counters
@@ -91,7 +91,7 @@ type Engine struct {
 	table      map[string]*instance // by folded label
 	perSource  map[netip.Addr]int   // instances in the table, by who announced them first
 	admission  bucket
-	admission6 bucket // of IPv6 alone, whose link-local prefix has sources without number
+	admission6 bucket // of sources without number: see countless
 	unicast    bucket
 	logging    bucket
 	dirty      map[*instance]time.Time // when to look at them again

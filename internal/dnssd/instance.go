@@ -90,7 +90,7 @@ func (l *link) admitInstance(label string, src netip.Addr) *instance {
 	fresh := e.perSource[src] == 0
 	switch {
 	case e.perSource[src] >= e.cfg.MaxPerSource:
-	case familyOf(src) == IPv6 && !e.admission6.admit(e.now, fresh), !e.admission.admit(e.now, fresh):
+	case l.countless(src) && !e.admission6.admit(e.now, fresh), !e.admission.admit(e.now, fresh):
 		l.browseSoon(time.Second)
 	case len(e.table) >= e.cfg.MaxInstances && !e.evict():
 	default:

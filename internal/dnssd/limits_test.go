@@ -220,27 +220,31 @@ func TestFlood(t *testing.T) {
 	})
 }
 
-// The sources of a link-local prefix are without number: whoever floods from ever new ones does not keep those out that are
-// heard over IPv4.
-func TestFloodOfLinkLocal(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		link := dnssdtest.NewLink()
-		n := run(t, hostOn(link, eth(1)))
-		pass(time.Second)
-		run(t, hostOn(link, eth4(2)), service("real"))
-		for i := range 1000 {
-			b, err := instance(t, fmt.Sprint("junk", i), "10.0.0.66", "x=1").Pack()
-			require.NoError(t, err)
-			src := netip.MustParseAddr(fmt.Sprintf("fe80::77:%x", i+1))
-			link.Inject(b, netip.AddrPortFrom(src, 5353), dnssd.Groups[dnssd.IPv6])
-			pass(5 * time.Millisecond)
-		}
-		require.Contains(t, names(n), "real")
-		require.Positive(t, n.Stats().Refused)
-	})
+// The sources of a link-local prefix are without number, and so are those of other networks: whoever floods from ever new
+// ones does not keep those out that are heard over IPv4 from the interface's own.
+func TestFloodOfCountlessSources(t *testing.T) {
+	for family, source := range []func(i int) netip.Addr{
+		func(i int) netip.Addr { return netip.AddrFrom4([4]byte{172, 16, byte(i >> 8), byte(i)}) },
+		func(i int) netip.Addr { return netip.MustParseAddr(fmt.Sprintf("fe80::77:%x", i+1)) },
+	} {
+		bubble(t, func(t *testing.T) {
+			link := dnssdtest.NewLink()
+			n := run(t, hostOn(link, eth(1)))
+			pass(time.Second)
+			run(t, hostOn(link, eth4(2)), service("real"))
+			for i := range 1000 {
+				b, err := instance(t, fmt.Sprint("junk", i), "10.0.0.66", "x=1").Pack()
+				require.NoError(t, err)
+				link.Inject(b, netip.AddrPortFrom(source(i), 5353), dnssd.Groups[family])
+				pass(5 * time.Millisecond)
+			}
+			require.Contains(t, names(n), "real")
+			require.Positive(t, n.Stats().Refused)
+		})
+	}
 }
 
-// RFC 6762 §11: packets from sources that are not on the link are dropped. So are unicast responses that nobody asked
+// RFC 6762 §11: packets to this host alone from sources that are not on the link are dropped, and those from loopback. So are unicast responses that nobody asked
 // for (§6), responses from other ports, and packets with an opcode or a response code (§18).
 func TestSpoofs(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -253,9 +257,9 @@ func TestSpoofs(t *testing.T) {
 		b, err := m.Pack()
 		require.NoError(t, err)
 		group := dnssd.Groups[dnssd.IPv4]
-		link.Inject(b, netip.MustParseAddrPort("8.8.8.8:5353"), group)
+		link.Inject(b, netip.MustParseAddrPort("8.8.8.8:5353"), netip.AddrPortFrom(addr4(1), 5353))
 		link.Inject(b, netip.MustParseAddrPort("127.0.0.1:5353"), group)
-		link.Inject(b, netip.MustParseAddrPort("[2001:db8::1]:5353"), dnssd.Groups[dnssd.IPv6])
+		link.Inject(b, netip.MustParseAddrPort("[2001:db8::1]:5353"), netip.MustParseAddrPort("[fe80::1]:5353"))
 		link.Inject(b, netip.AddrPortFrom(addr4(66), 5354), group)
 		link.Inject(b, netip.AddrPortFrom(addr4(66), 5353), netip.AddrPortFrom(addr4(1), 5353))
 		for _, damage := range []func(m *dns.Msg){
@@ -277,8 +281,8 @@ func TestSpoofs(t *testing.T) {
 		o.send(m)
 		pass(time.Second)
 		require.Equal(t, "found spoof", n.log())
-		// A link-local source is on the link, whatever the prefixes are.
-		link.Inject(forgery(), netip.MustParseAddrPort("169.254.7.7:5353"), group)
+		// What comes to the group is from the link, whatever the prefixes are.
+		link.Inject(forgery(), netip.MustParseAddrPort("192.168.7.7:5353"), group)
 		pass(time.Second)
 		require.Equal(t, "found spoof, found kind00000", n.log())
 	})

@@ -190,8 +190,8 @@ func (e *Engine) linkOf(p received) *link {
 
 func (l *link) receive(p received) error {
 	src := p.Src.Addr()
-	if err := l.admit(src); err != nil {
-		return err
+	if !l.admits(p) {
+		return errOffLink
 	}
 	if l.own(src, p.Data) {
 		return errOwn
@@ -216,17 +216,6 @@ func (l *link) receive(p received) error {
 		l.answerLegacy(p, m)
 	} else {
 		l.handleQuery(p, m, unicast)
-	}
-	return nil
-}
-
-// admit reports whether a source is on the link (RFC 6762 §11): on loopback everything is, since it comes from this host.
-func (l *link) admit(src netip.Addr) error {
-	switch {
-	case l.ifc.Loopback:
-		return nil
-	case src.IsLoopback() || !src.IsLinkLocalUnicast() && !l.ifc.onLink(src):
-		return errOffLink
 	}
 	return nil
 }

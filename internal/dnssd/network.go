@@ -58,8 +58,8 @@ type Conn interface {
 	Join(ifc Interface) error
 	// Leave undoes Join. The interface may be gone.
 	Leave(ifc Interface)
-	// Send sends one packet on an interface with an IP TTL of 255, to the group or to one address. The sender hears
-	// its own multicast packets.
+	// Send sends one packet on an interface, to the group or to one address, with an IP TTL of 255; to an address that is
+	// in no network of the interface with a TTL of 1. The sender hears its own multicast packets.
 	Send(data []byte, ifc Interface, to netip.AddrPort) error
 	// Close closes the socket and returns once its goroutines have ended.
 	Close() error

@@ -49,6 +49,9 @@ func (l *link) handleQuery(p received, m *dns.Message, unicast bool) {
 	if !unicast {
 		l.noteQuestions(p.family, m)
 	}
+	if !l.near(p.Src.Addr()) {
+		toAll(m.Question)
+	}
 	if unicast { // RFC 6762 §5.5: as if unicast answers had been asked for
 		for i := range m.Question {
 			m.Question[i].Class |= unicastBit

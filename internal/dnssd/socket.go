@@ -189,6 +189,12 @@ func (u *udpConn) Send(data []byte, ifc Interface, to netip.AddrPort) error {
 	if err := u.c.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
 		return err
 	}
+	if hops := ifc.hops(to.Addr()); hops != 255 {
+		if err := u.limit(hops); err != nil {
+			return err
+		}
+		defer u.limit(255)
+	}
 	if u.p4 != nil {
 		if !controlMessages {
 			if to.Addr().IsMulticast() {
@@ -220,6 +226,14 @@ func (u *udpConn) Send(data []byte, ifc Interface, to netip.AddrPort) error {
 	}
 	_, err := u.p6.WriteTo(data, &ipv6.ControlMessage{IfIndex: ifc.Index}, dst)
 	return err
+}
+
+// limit sets the TTL of packets to one host.
+func (u *udpConn) limit(hops int) error {
+	if u.p4 != nil {
+		return u.p4.SetTTL(hops)
+	}
+	return u.p6.SetHopLimit(hops)
 }
 
 func (u *udpConn) Close() error {
