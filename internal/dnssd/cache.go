@@ -62,6 +62,7 @@ type cached struct {
 	via      familySet
 	doomed   time.Time // if not zero: when it goes, whatever its TTL. It is not refreshed
 	replaced bool      // doomed because it was taken back, or a newer record took its place
+	asks     int       // questions to come before it goes: see confirm
 	timer    timer
 }
 
@@ -99,7 +100,7 @@ func (c *cached) renew(ttl uint32, f Family, jitter float64) {
 	}
 	c.via |= setOf(f)
 	c.received, c.ttl, c.jitter, c.stage = e.now, min(time.Duration(ttl)*time.Second, maxTTL), jitter, 0
-	c.doomed, c.replaced = time.Time{}, false
+	c.doomed, c.replaced, c.asks = time.Time{}, false, 0
 	c.schedule()
 }
 
@@ -116,6 +117,9 @@ func (c *cached) schedule() {
 	at := c.expires()
 	if c.stage < refreshLast && c.doomed.IsZero() && c.ttl >= minRefresh {
 		at = c.received.Add(time.Duration(float64(c.ttl) * (0.80 + 0.05*float64(c.stage) + c.jitter)))
+	}
+	if ask, ok := c.asking(); ok && ask.Before(at) {
+		at = ask
 	}
 	c.l.e.timers.set(&c.timer, at)
 }
@@ -353,6 +357,10 @@ func (l *link) flush(rr dns.Record, touched map[*cached]bool) {
 	}
 	for _, c := range set {
 		if c.typ == rr.Head().Type && !touched[c] && l.e.now.Sub(c.received) > flushAge {
+			if c.beside(rr) {
+				c.confirm()
+				continue
+			}
 			c.replaced = true
 			c.doom(l.e.now.Add(graceTime))
 		}

@@ -88,6 +88,7 @@ type Engine struct {
 	sockets    [families]*socket
 	links      map[int]*link
 	entries    []*entry
+	former     []former             // what was ours until a moment ago
 	table      map[string]*instance // by folded label
 	perSource  map[netip.Addr]int   // instances in the table, by who announced them first
 	admission  bucket

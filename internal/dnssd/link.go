@@ -62,6 +62,7 @@ func (l *link) close() {
 	delete(e.links, l.ifc.Index)
 	for _, p := range l.pubs {
 		e.timers.stop(&p.timer)
+		e.retire(p.records...)
 		e.conflictOver(p)
 	}
 	for f := range Family(families) {

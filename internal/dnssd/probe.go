@@ -92,7 +92,7 @@ func (l *link) tieBreak(m *dns.Message, f Family) {
 		proposed := p.message(f).Ns
 		for _, key := range []string{p.entry.key, p.hostKey} {
 			theirs := named(m.Ns, key)
-			if len(theirs) == 0 {
+			if !l.e.foreign(theirs) { // or there are none
 				continue
 			}
 			if c := compareSets(named(proposed, key), theirs); c < 0 {
@@ -125,13 +125,10 @@ func (l *link) checkConflict(rr dns.Record, src netip.Addr) {
 			}
 			continue
 		}
-		if p.find(rr) != nil {
-			continue
-		}
 		switch {
-		case p.state == stateProbing && p.probes > 0:
+		case p.state == stateProbing && p.probes > 0 && !l.e.ours(rr):
 			p.deny(src)
-		case p.state == stateAnnounced && slices.ContainsFunc(p.records, func(r *ownRecord) bool { return r.key == key && r.typ() == h.Type }):
+		case p.state == stateAnnounced && slices.ContainsFunc(p.records, func(r *ownRecord) bool { return r.key == key && r.typ() == h.Type }) && !l.e.ours(rr):
 			p.contested = true
 			l.e.setConflict(p.entry, src)
 			p.startProbing(between(0, probeInterval))

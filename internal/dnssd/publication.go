@@ -132,6 +132,7 @@ func (l *link) changed(en *entry) {
 	for _, r := range old {
 		if !slices.Contains(records, r) {
 			fresh = true
+			l.e.retire(r)
 			for f := range Family(families) {
 				l.answers[f].drop(r)
 			}
@@ -173,10 +174,13 @@ func (l *link) restart() {
 }
 
 // find returns the record of the publication that is the same as rr.
-func (p *publication) find(rr dns.Record) *ownRecord {
-	key := fold(rr.Head().Name)
+func (p *publication) find(rr dns.Record) *ownRecord { return p.findNamed(fold(rr.Head().Name), rr) }
+
+// findNamed is find for a record whose name, folded, is key.
+func (p *publication) findNamed(key string, rr dns.Record) *ownRecord {
+	typ := rr.Head().Type
 	for _, r := range p.records {
-		if r.typ() == rr.Head().Type && r.key == key && sameData(r.rr, rr) {
+		if r.typ() == typ && r.key == key && sameData(r.rr, rr) {
 			return r
 		}
 	}
@@ -299,6 +303,7 @@ func (l *link) withdraw(en *entry) {
 		return
 	}
 	l.e.timers.stop(&p.timer)
+	l.e.retire(p.records...)
 	l.pubs = slices.DeleteFunc(l.pubs, func(o *publication) bool { return o == p })
 	for f := range Family(families) {
 		for _, r := range p.records {

@@ -57,6 +57,11 @@ func TestFold(t *testing.T) {
 	require.Equal(t, "abc-1.local.", fold("aBC-1.LOCAL."))
 	require.Equal(t, `\195\132`, fold(`\195\132`))
 	require.Equal(t, "Ä", fold("Ä"))
+	rapid.Check(t, func(t *rapid.T) {
+		name := rapid.StringOfN(rapid.RuneFrom([]rune("aAbBzZ@[Ää-")), 0, 4, -1)
+		a, b := name.Draw(t, "a"), name.Draw(t, "b")
+		require.Equal(t, fold(a) == fold(b), sameName(a, b))
+	})
 }
 
 // A host has a name of its own for each instance and interface, the same each time, whatever their names are.

@@ -43,6 +43,9 @@ const (
 
 // handleQuery answers a query of another Multicast DNS host.
 func (l *link) handleQuery(p received, m *dns.Message, unicast bool) {
+	if l.e.repeatedProbe(m) {
+		return
+	}
 	if len(m.Ns) > 0 {
 		l.tieBreak(m, p.family)
 	}
@@ -350,12 +353,13 @@ func (l *link) handleResponse(p received, m *dns.Message) {
 	for _, rr := range m.Answer {
 		l.checkDuplicate(p.family, rr)
 	}
-	l.learn(p, records)
+	l.learn(p, l.e.news(records))
 }
 
 // checkDuplicate compares a record that another host multicast with ours. One that is as good takes the place of ours, if
-// that was about to be multicast (RFC 6762 §7.4). One that is about to expire is corrected (§6.6): somebody says
-// goodbye for what we still have.
+// that was about to be multicast (RFC 6762 §7.4); but only of the one that others have, too: what names an instance of
+// ours is repeated from another link, and what comes with it there are other addresses. One that is about to expire is
+// corrected (§6.6): somebody says goodbye for what we still have.
 func (l *link) checkDuplicate(f Family, rr dns.Record) {
 	h := rr.Head()
 	key := fold(h.Name)
@@ -368,7 +372,7 @@ func (l *link) checkDuplicate(f Family, rr dns.Record) {
 			continue
 		}
 		switch ttl := r.rr.Head().TTL; {
-		case h.TTL >= ttl:
+		case h.TTL >= ttl && key == enumeration:
 			l.answers[f].drop(r)
 		case h.TTL < ttl/2:
 			l.enqueue(f, r, l.e.now.Add(between(20*time.Millisecond, 120*time.Millisecond)), answerGap)

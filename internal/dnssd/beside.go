@@ -1,0 +1,43 @@
+package dnssd
+
+import (
+	"time"
+
+	"github.com/sdp2p/p2p/internal/dns"
+)
+
+// A node that is heard on two of its links, because they are one network or a
+// repeater joins them, has a host name, and so an SRV record, on each. Both come
+// with the cache-flush bit, of which each means its own link, and none of the
+// other. So an SRV record that leads to another host than a newer one is not
+// replaced but asked for: what its owner repeats stays beside the other.
+const (
+	besideAsks = 2
+	besideWait = 300 * time.Millisecond // at least, and twice that at most, before each: mostly it comes by itself
+	besideTime = 3 * time.Second        // without an answer it is gone
+)
+
+// beside reports whether an SRV record leads elsewhere than one with the
+// cache-flush bit.
+func (c *cached) beside(rr dns.Record) bool {
+	srv, ok := rr.(*dns.SRV)
+	return ok && !sameName(srv.Target, c.target)
+}
+
+// confirm asks whether an SRV record still stands. One that is about to go
+// anyway goes.
+func (c *cached) confirm() {
+	if c.doomed.IsZero() {
+		c.asks = besideAsks
+		c.doom(c.l.e.now.Add(besideTime))
+	}
+}
+
+// asking returns when to ask for a record that is to be confirmed.
+func (c *cached) asking() (at time.Time, ok bool) {
+	if c.asks == 0 {
+		return at, false
+	}
+	c.asks--
+	return c.l.e.now.Add(between(besideWait, 2*besideWait)), true
+}

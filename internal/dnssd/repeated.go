@@ -1,0 +1,111 @@
+package dnssd
+
+import (
+	"slices"
+	"time"
+
+	"github.com/sdp2p/p2p/internal/dns"
+)
+
+// A repeater carries what is multicast on one link to another one, from its own
+// address, at once or out of a cache: routers do so between virtual networks.
+// What this node says on one of its links may then come back on another, or on
+// the same one, as if somebody else had said it.
+
+const (
+	// formerTime is how long a record counts as ours after it has changed or
+	// was taken back: as long as somebody who missed the change has the
+	// addresses and the port in a cache.
+	formerTime = hostTTL * time.Second
+	maxFormer  = 64 // such records, the newest ones
+)
+
+// A former record was ours until a moment ago.
+type former struct {
+	rr    dns.Record
+	typ   uint16
+	key   string // its name, folded
+	until time.Time
+}
+
+// retire remembers that records were ours.
+func (e *Engine) retire(records ...*ownRecord) {
+	e.former = slices.DeleteFunc(e.former, func(f former) bool { return !e.now.Before(f.until) })
+	for _, r := range records {
+		if r.unique {
+			e.former = append(e.former, former{r.rr, r.typ(), r.key, e.now.Add(formerTime)})
+		}
+	}
+	e.former = slices.Delete(e.former, 0, max(0, len(e.former)-maxFormer))
+}
+
+// ours reports whether a record is one that this node announces on any of its
+// links, or did lately. Who hears it has learnt nothing of anybody else.
+func (e *Engine) ours(rr dns.Record) bool {
+	key, typ := fold(rr.Head().Name), rr.Head().Type
+	for _, l := range e.links {
+		if slices.ContainsFunc(l.pubs, func(p *publication) bool { return p.findNamed(key, rr) != nil }) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(e.former, func(f former) bool {
+		return f.typ == typ && f.key == key && e.now.Before(f.until) && sameData(f.rr, rr)
+	})
+}
+
+// foreign reports whether one of the records is not ours.
+func (e *Engine) foreign(records []dns.Record) bool {
+	return slices.ContainsFunc(records, func(rr dns.Record) bool { return !e.ours(rr) })
+}
+
+// repeatedProbe reports whether a query is a probe of this node that came back.
+// It needs no answer.
+func (e *Engine) repeatedProbe(m *dns.Message) bool {
+	return len(m.Ns) > 0 && len(e.entries) > 0 && !e.foreign(m.Ns)
+}
+
+// news returns the records of a response; without those of this node's
+// instances, if the response only repeats what this node says of them. To cache
+// these would mean to ask for them again.
+func (e *Engine) news(records []dns.Record) []dns.Record {
+	own := func(rr dns.Record) bool {
+		if ptr, ok := rr.(*dns.PTR); ok {
+			return e.ownName(ptr.Ptr)
+		}
+		return e.ownName(rr.Head().Name)
+	}
+	said := func(rr dns.Record) bool { // of an instance of ours, by somebody else
+		typ := rr.Head().Type
+		return typ != dns.TypePTR && typ != dns.TypeNSEC && own(rr) && !e.ours(rr)
+	}
+	if slices.ContainsFunc(records, said) {
+		return records
+	}
+	return slices.DeleteFunc(records, own)
+}
+
+// ownName reports whether a domain name is that of an instance of ours.
+func (e *Engine) ownName(name string) bool {
+	return slices.ContainsFunc(e.entries, func(en *entry) bool { return sameName(en.name, name) })
+}
+
+// sameName reports whether two domain names in presentation form are the same
+// name in DNS, without a copy of either.
+func sameName(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if a[i] != b[i] && lower(a[i]) != lower(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func lower(c byte) byte {
+	if c >= 'A' && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return c
+}
