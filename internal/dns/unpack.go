@@ -14,8 +14,8 @@ var ErrMalformed = errors.New("dns: malformed message")
 const maxPointers = 32
 
 // Unpack takes a message apart. One record that cannot be read does not make the others unreadable: python-zeroconf sends
-// NSEC records that some refuse. Records of types that service discovery does not use are *Unknown; damaged ones of
-// the others are left out.
+// NSEC records that some refuse. Records of types that service discovery does not use, and damaged NSEC records, are
+// *Unknown; damaged ones of the others are left out.
 func Unpack(b []byte) (*Message, error) {
 	if len(b) < headerSize {
 		return nil, ErrMalformed
@@ -91,6 +91,11 @@ func unpackRecord(b []byte, off int) (r Record, next int, ok bool) {
 		if txt, ok := unpackTXT(data); ok {
 			return &TXT{h, txt}, end, true
 		}
+	case TypeNSEC:
+		if to, types, ok := unpackNSEC(b, begin, end); ok {
+			return &NSEC{h, to, types}, end, true
+		}
+		return &Unknown{h}, end, true // no record of ours hangs on it
 	default:
 		return &Unknown{h}, end, true
 	}
@@ -107,6 +112,22 @@ func unpackTXT(data []byte) (txt []string, ok bool) {
 		data = data[1+n:]
 	}
 	return txt, true
+}
+
+// unpackNSEC reads the data of an NSEC record between two offsets, in the form of RFC 6762 §6.1: the types below 256.
+func unpackNSEC(b []byte, begin, end int) (next string, types []uint16, ok bool) {
+	next, at, ok := unpackName(b, begin)
+	if !ok || at+3 > end || b[at] != 0 || at+2+int(b[at+1]) > end || b[at+1] == 0 || b[at+1] > 32 {
+		return "", nil, false
+	}
+	for i, bits := range b[at+2 : at+2+int(b[at+1])] {
+		for bit := range 8 {
+			if bits&(0x80>>bit) != 0 {
+				types = append(types, uint16(8*i+bit))
+			}
+		}
+	}
+	return next, types, true
 }
 
 // unpackName reads the name at off and returns where it ends.

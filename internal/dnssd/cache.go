@@ -30,6 +30,8 @@ type seen struct {
 
 	resolve  timer // asks for what is missing
 	attempts int
+	sought   bool   // addresses were asked for
+	alone    bool   // there are none, or no others than link-local ones
 	doubted  *timer // asks again while Reconfirm's doubt lasts; nil without
 }
 

@@ -23,7 +23,7 @@ type Instance struct {
 	// Addrs are addresses of the targets in a prefix of an interface that they were learnt on, with their ports: ready to
 	// dial. At most 16, as the following.
 	Addrs []netip.AddrPort
-	// OffLink are other addresses, which might be reachable through a router.
+	// OffLink are other addresses, which might be reachable through a router, or by a route to the link.
 	OffLink []netip.AddrPort
 	// LinkLocal are link-local IPv6 addresses, with the interface that they were learnt on as their zone.
 	LinkLocal []netip.AddrPort
@@ -146,7 +146,7 @@ func (s *seen) complete() bool {
 
 // examine looks at an instance after something changed: it asks for what is missing, or reports what is new.
 func (l *link) examine(s *seen) {
-	if s.complete() {
+	if s.settled() {
 		l.e.timers.stop(&s.resolve)
 		s.attempts = 0
 	} else if !s.resolve.pending() {
@@ -167,6 +167,9 @@ func (l *link) examineUsers(h *host) {
 // incomplete is forgotten.
 func (s *seen) resolveNow() {
 	l := s.l
+	if s.giveUp() {
+		return
+	}
 	if s.attempts == resolveMax {
 		l.forget(s)
 		return
@@ -178,7 +181,8 @@ func (s *seen) resolveNow() {
 		l.ask(0, dns.Question{Name: s.name, Type: dns.TypeTXT})
 	}
 	for _, c := range s.srvs {
-		if h := l.hosts[fold(c.target)]; h == nil || len(h.addrs) == 0 {
+		if !l.hosts[fold(c.target)].reachable() {
+			s.sought = true
 			l.ask(0, dns.Question{Name: c.target, Type: dns.TypeA}, dns.Question{Name: c.target, Type: dns.TypeAAAA})
 		}
 	}
@@ -243,9 +247,9 @@ func (e *Engine) evaluateDirty() {
 	}
 }
 
-// showable reports whether an instance is complete on a link, and not our own name.
+// showable reports whether an instance is complete on a link, with a way to it, and not our own name.
 func (e *Engine) showable(in *instance) bool {
-	return slices.ContainsFunc(in.on, (*seen).complete) &&
+	return slices.ContainsFunc(in.on, (*seen).settled) &&
 		!slices.ContainsFunc(e.entries, func(en *entry) bool { return fold(en.service.Instance) == in.key })
 }
 
@@ -333,6 +337,7 @@ func (e *Engine) assemble(in *instance) Instance {
 		*list = slices.Compact(*list)
 		*list = (*list)[:min(len(*list), maxAddrs)]
 	}
+	out.OffLink = slices.DeleteFunc(out.OffLink, func(a netip.AddrPort) bool { return slices.Contains(out.Addrs, a) })
 	return out
 }
 

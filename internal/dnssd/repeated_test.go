@@ -71,11 +71,16 @@ func TestRepeater(t *testing.T) {
 			r := newRepeated(t)
 			left := run(t, hostOn(r.one, eth(2)), service("left"))
 			right := run(t, hostOn(r.two, wlan(2)), service("right"))
+			both := hostOn(r.one, eth(3))
+			both.Plug(r.two, wlan(3))
+			observer := run(t, both)
 			pass(10 * time.Second)
 			middle := run(t, r.middle, service("middle"))
 			pass(10 * time.Second)
 			require.NotContains(t, middle.log(), "middle")
 			require.ElementsMatch(t, []string{"left", "right"}, names(middle))
+			require.Equal(t, "[10.0.0.1:4242 172.16.0.1:4242]", sprint(observer.instance("middle").Addrs))
+			require.Empty(t, observer.instance("middle").OffLink, "what is on one of its links")
 
 			// A neighbour has the address on its own link first, and the other one beside it.
 			require.Equal(t, "[10.0.0.1:4242]", sprint(left.instance("middle").Addrs))
@@ -88,7 +93,7 @@ func TestRepeater(t *testing.T) {
 			settled := time.Since(middle.start)
 			start := time.Now()
 			pass(3 * time.Hour)
-			for _, n := range []*node{left, middle, right} {
+			for _, n := range []*node{left, middle, right, observer} {
 				for _, e := range n.seen() {
 					require.Less(t, e.at-middle.start.Sub(n.start), settled, "%v %v", e.what, e.name)
 				}

@@ -353,7 +353,9 @@ func (l *link) handleResponse(p received, m *dns.Message) {
 	for _, rr := range m.Answer {
 		l.checkDuplicate(p.family, rr)
 	}
-	l.learn(p, l.e.news(records))
+	records = l.e.news(records)
+	l.learn(p, records)
+	l.heedDenials(records)
 }
 
 // checkDuplicate compares a record that another host multicast with ours. One that is as good takes the place of ours, if
