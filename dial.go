@@ -14,7 +14,7 @@ import (
 // Causes of a [DialError] without attempts.
 var (
 	ErrNoListener  = errors.New("no listener is registered that could reach a peer")
-	ErrNoCandidate = errors.New("no way to reach the peer is known: nobody has discovered it, and no address was given")
+	ErrNoCandidate = errors.New("no way to reach the peer is known: no discovery has found an address of it that this node can dial, and none was given")
 )
 
 // An Attempt describes how one candidate failed.

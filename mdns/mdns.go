@@ -140,12 +140,8 @@ func (d *Discovery) enabled(ctx context.Context, s *p2p.Scope, changed <-chan st
 	s.Announces(true)
 	defer s.Announces(false)
 	node := s.Node()
-	found := map[string]identity.RemoteIdentity{} // by instance; the engine calls back from one goroutine
-	defer func() {
-		for _, id := range found {
-			s.Expired(id)
-		}
-	}()
+	seen := newSightings(s)
+	defer seen.end()
 	engine, err := dnssd.New(dnssd.Config{
 		Service:    "_" + node.App() + "._udp",
 		Interfaces: d.cfg.Interfaces,
@@ -155,29 +151,15 @@ func (d *Discovery) enabled(ctx context.Context, s *p2p.Scope, changed <-chan st
 		Counters:   &d.counters,
 		Silence:    &d.missing,
 		Ready:      s.Ready,
-		Found: func(in dnssd.Instance) {
-			id, metadata, candidates, err := parseInstance(in)
-			if err == nil && id != node.Identity() {
-				found[in.Name] = id
-				err = s.Discovered(id, metadata, candidates)
-			}
-			if err != nil {
-				s.Logger().Debug("not a peer", "instance", in.Name, "err", err)
-			}
-		},
-		Lost: func(instance string) {
-			if id, ok := found[instance]; ok {
-				delete(found, instance)
-				s.Expired(id)
-			}
-		},
+		Found:      seen.found,
+		Lost:       seen.lost,
 		Conflict: func(_ string, other netip.Addr) {
 			if d.cfg.Conflict != nil {
 				d.cfg.Conflict(other)
 			}
 		},
 		Keep: func(instance string) bool {
-			id, ok := found[instance]
+			id, ok := seen.peer(instance)
 			if !ok {
 				return false
 			}
@@ -200,7 +182,7 @@ func (d *Discovery) enabled(ctx context.Context, s *p2p.Scope, changed <-chan st
 	var announcing sync.WaitGroup
 	announcing.Go(func() {
 		defer cancel()
-		announce(ctx, node, engine, changed, s.Logger())
+		announce(ctx, node, engine, seen, changed, s.Logger())
 	})
 	err = engine.Run(ctx)
 	cancel()
@@ -217,8 +199,9 @@ func (d *Discovery) setEngine(e *dnssd.Engine) {
 	d.engine = e
 }
 
-// announce keeps what the engine publishes in step with the node, until ctx is done or changed is closed.
-func announce(ctx context.Context, node *p2p.P2P, engine *dnssd.Engine, changed <-chan struct{}, log *slog.Logger) {
+// announce keeps what the engine publishes, and which of the peers it sees can be dialed, in step with the node, until ctx is
+// done or changed is closed.
+func announce(ctx context.Context, node *p2p.P2P, engine *dnssd.Engine, seen *sightings, changed <-chan struct{}, log *slog.Logger) {
 	events := node.Subscribe()
 	defer events.Close()
 	for {
@@ -233,6 +216,7 @@ func announce(ctx context.Context, node *p2p.P2P, engine *dnssd.Engine, changed 
 			}
 			switch event.(type) {
 			case p2p.Resync, p2p.MetadataModified, p2p.ListenerAddrAdded, p2p.ListenerAddrRemoved:
+				seen.review()
 				services, err := services(node)
 				if err == nil {
 					err = engine.Publish(services...)

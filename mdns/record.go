@@ -1,11 +1,9 @@
 package mdns
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/sdp2p/p2p"
-	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/dnssd"
 	"github.com/sdp2p/p2p/internal/metadata"
 )
@@ -32,14 +30,13 @@ func services(node *p2p.P2P) ([]dnssd.Service, error) {
 	return nil, nil
 }
 
-// parseInstance reads an announcement. It fails if the label is no identity.
-func parseInstance(in dnssd.Instance) (id identity.RemoteIdentity, entries map[string]string, candidates []p2p.Candidate, err error) {
-	if id, err = identity.Parse(in.Name); err != nil {
-		return id, nil, nil, fmt.Errorf("mdns: %w", err)
-	}
+// parseInstance reads an announcement: what the peer says of itself, and where
+// it is. Addresses on the link come first, and link-local ones of IPv6, which
+// say no more than the interface that they were heard on, last.
+func parseInstance(in dnssd.Instance) (entries map[string]string, candidates []p2p.Candidate) {
 	entries, says := metadata.ParseTXT(in.TXT)
-	for _, addr := range slices.Concat(in.Addrs, in.OffLink) {
+	for _, addr := range slices.Concat(in.Addrs, in.OffLink, in.LinkLocal) {
 		candidates = append(candidates, p2p.Candidate{Kind: p2p.Direct, Addr: addr, Version: says})
 	}
-	return id, entries, candidates, nil
+	return entries, candidates
 }

@@ -4,13 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
-	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/dnssd"
 	"github.com/sdp2p/p2p/p2ptest"
 )
@@ -38,20 +36,13 @@ func TestFullMetadata(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, engine.Publish(announced...))
 
-	id, metadata, candidates, err := parseInstance(dnssd.Instance{
+	metadata, candidates := parseInstance(dnssd.Instance{
 		Name: announced[0].Instance, TXT: announced[0].TXT,
 		Addrs: []netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:1")}, OffLink: []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::1]:1")},
 		LinkLocal: []netip.AddrPort{netip.MustParseAddrPort("[fe80::1%lo]:1")},
 	})
-	require.NoError(t, err)
-	require.Equal(t, n.Identity(), id)
 	require.Equal(t, n.Metadata(), metadata)
-	require.Len(t, candidates, 2, "a link-local address is no candidate")
+	require.Len(t, candidates, 3)
+	require.Equal(t, "[fe80::1%lo]:1", candidates[2].Addr.String(), "a link-local address is the last candidate")
 	require.Equal(t, 2, candidates[0].Version)
-}
-
-// An announcement whose label is no identity is refused.
-func TestParseInstance(t *testing.T) {
-	_, _, _, err := parseInstance(dnssd.Instance{Name: strings.Repeat("A", 43)})
-	require.ErrorIs(t, err, identity.ErrInvalid)
 }

@@ -65,15 +65,21 @@ func addrOf(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(n)
 // join starts a node on the n-th host of a link; it ends with the bubble's test at the latest.
 func join(t *testing.T, link *dnssdtest.Link, n int, cfg p2p.Config, mc Config) *member {
 	t.Helper()
-	m := &member{host: dnssdtest.NewHost()}
-	m.host.Plug(link, dnssd.Interface{
+	return joinAs(t, link, dnssd.Interface{
 		Index: 2, Name: "eth0", MTU: 1500, Up: true, Multicast: true, Addrs: []netip.Prefix{netip.PrefixFrom(addrOf(n), 24)},
-	})
+	}, ear{}, cfg, mc)
+}
+
+// joinAs starts a node with an interface and a listener.
+func joinAs(t *testing.T, link *dnssdtest.Link, ifc dnssd.Interface, l p2p.Listener, cfg p2p.Config, mc Config) *member {
+	t.Helper()
+	m := &member{host: dnssdtest.NewHost()}
+	m.host.Plug(link, ifc)
 	mc.network = m.host
 	m.discovery = New(mc)
 	cfg.App = "sd"
 	cfg.Logger = slog.New(slog.NewTextHandler(m, nil))
-	cfg.Hooks = []p2p.Hook{ear{}, m.discovery}
+	cfg.Hooks = []p2p.Hook{l, m.discovery}
 	var err error
 	m.P2P, err = p2p.Start(t.Context(), cfg)
 	require.NoError(t, err)

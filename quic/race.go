@@ -107,9 +107,13 @@ func (e *endpoint) enter(to identity.RemoteIdentity, via []p2p.Candidate) (*race
 }
 
 // distance orders addresses: first those on a local network, where a peer that
-// was discovered there most likely answers.
+// was discovered there most likely answers, and last link-local ones of IPv6,
+// on which many do not listen.
 func distance(ip netip.Addr) int {
-	if ip = ip.Unmap(); ip.IsPrivate() || ip.IsLoopback() || ip.IsLinkLocalUnicast() {
+	switch ip = ip.Unmap(); {
+	case ip.Is6() && ip.IsLinkLocalUnicast():
+		return 2
+	case ip.IsPrivate() || ip.IsLoopback() || ip.IsLinkLocalUnicast():
 		return 0
 	}
 	return 1

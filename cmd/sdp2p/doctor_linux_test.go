@@ -163,7 +163,7 @@ func TestDoctorAmongHosts(t *testing.T) {
 	require.Positive(t, heard["IPv6"])
 	require.Contains(t, r.subjects("port", fine), here.Addr4().String()+":7373")
 	require.Contains(t, r.subjects("port", fine), "["+here.Addr6().String()+"]:7373")
-	require.Len(t, r.Peer.Candidates, 2, "IPv4 and IPv6")
+	require.Len(t, r.Peer.Candidates, 3, "IPv4 and IPv6, and the link-local one")
 	for _, c := range r.Peer.Candidates {
 		require.True(t, c.Reached, c)
 		require.True(t, there.Owns(c.Address.Addr()))

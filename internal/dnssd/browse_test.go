@@ -374,7 +374,7 @@ func TestResolve(t *testing.T) {
 func TestCacheFlush(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
-		n := run(t, hostOn(link, eth4(1)))
+		n := run(t, hostOn(link, eth(1)))
 		o := newOutsider(t, link, 2)
 		pass(time.Second)
 		o.send(instance(t, "p", "10.0.0.2", "x=1"))

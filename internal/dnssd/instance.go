@@ -25,7 +25,7 @@ type Instance struct {
 	Addrs []netip.AddrPort
 	// OffLink are other addresses, which might be reachable through a router, or by a route to the link.
 	OffLink []netip.AddrPort
-	// LinkLocal are link-local IPv6 addresses, with the interface that they were learnt on as their zone.
+	// LinkLocal are link-local IPv6 addresses, with the interface that they were learnt on as their zone, if it has IPv6.
 	LinkLocal []netip.AddrPort
 	// Interfaces are the names of the interfaces that the instance was seen on.
 	Interfaces []string
@@ -314,6 +314,7 @@ func (e *Engine) assemble(in *instance) Instance {
 				for _, a := range current(h.addrs) {
 					ap := netip.AddrPortFrom(a.addr, srv.port)
 					switch {
+					case a.addr.Is6() && a.addr.IsLinkLocalUnicast() && !s.l.ifc.has(IPv6): // no way to it
 					case a.addr.Is6() && a.addr.IsLinkLocalUnicast():
 						out.LinkLocal = append(out.LinkLocal, netip.AddrPortFrom(a.addr.WithZone(s.l.ifc.Name), srv.port))
 					case s.l.ifc.onLink(a.addr):

@@ -1,0 +1,168 @@
+package mdns
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/dnssd"
+)
+
+// sightings are the instances that an engine has found, and what the node is
+// told of them: the peers to which there is a way. Methods may be called
+// concurrently.
+type sightings struct {
+	scope *p2p.Scope
+
+	mu       sync.Mutex
+	families families
+	all      map[string]*sighting // by instance
+	said     int                  // lines of the log about peers without a way to them
+}
+
+// A sighting is an instance that is a peer.
+type sighting struct {
+	id       identity.RemoteIdentity
+	instance dnssd.Instance
+	told     bool // the node knows
+	lamented bool // the log says why it does not
+}
+
+// maxSaid is how many peers without a way to them the log names, since anybody
+// can announce any number.
+const maxSaid = 16
+
+func newSightings(s *p2p.Scope) *sightings {
+	return &sightings{scope: s, families: servedBy(s.Node()), all: map[string]*sighting{}}
+}
+
+// families says over which address families this node can dial.
+type families struct{ ipv4, ipv6 bool }
+
+// servedBy returns the families of a node's listeners. Before one of them has an
+// address, none is ruled out.
+func servedBy(node *p2p.P2P) (f families) {
+	for _, l := range node.Listeners() {
+		for _, addr := range l.Addrs {
+			is4 := addr.Addr().Unmap().Is4()
+			f.ipv4, f.ipv6 = f.ipv4 || is4, f.ipv6 || !is4
+		}
+	}
+	if !f.ipv4 && !f.ipv6 {
+		return families{true, true}
+	}
+	return f
+}
+
+func (f families) have(addr netip.Addr) bool {
+	if addr.Unmap().Is4() {
+		return f.ipv4
+	}
+	return f.ipv6
+}
+
+// found notes an instance that is new or has changed.
+func (s *sightings) found(in dnssd.Instance) {
+	id, err := identity.Parse(in.Name)
+	if err != nil {
+		s.scope.Logger().Debug("not a peer", "instance", in.Name, "err", err)
+		return
+	}
+	if id == s.scope.Node().Identity() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seen := s.all[in.Name]
+	if seen == nil {
+		seen = &sighting{id: id}
+		s.all[in.Name] = seen
+	}
+	seen.instance = in
+	s.tell(seen)
+}
+
+// lost notes that an instance is gone.
+func (s *sightings) lost(instance string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if seen := s.all[instance]; seen != nil {
+		delete(s.all, instance)
+		s.expire(seen)
+	}
+}
+
+// end takes back all that the node was told.
+func (s *sightings) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, seen := range s.all {
+		s.expire(seen)
+	}
+	clear(s.all)
+}
+
+// review looks at all instances again if the node's listeners have changed.
+func (s *sightings) review() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := servedBy(s.scope.Node())
+	if f == s.families {
+		return
+	}
+	s.families = f
+	for _, seen := range s.all {
+		s.tell(seen)
+	}
+}
+
+// peer returns who the node knows by an instance.
+func (s *sightings) peer(instance string) (id identity.RemoteIdentity, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if seen := s.all[instance]; seen != nil && seen.told {
+		return seen.id, true
+	}
+	return id, false
+}
+
+// tell tells the node of a peer, if one of its addresses can be dialed. The
+// caller holds mu.
+func (s *sightings) tell(seen *sighting) {
+	metadata, candidates := parseInstance(seen.instance)
+	if !slices.ContainsFunc(candidates, func(c p2p.Candidate) bool { return s.families.have(c.Addr.Addr()) }) {
+		s.expire(seen)
+		s.lament(seen, candidates)
+		return
+	}
+	err := s.scope.Discovered(seen.id, metadata, candidates)
+	if err != nil {
+		s.scope.Logger().Debug("not a peer", "instance", seen.instance.Name, "err", err)
+		return
+	}
+	seen.told, seen.lamented = true, false
+}
+
+func (s *sightings) expire(seen *sighting) {
+	if seen.told {
+		seen.told = false
+		s.scope.Expired(seen.id)
+	}
+}
+
+// lament says why a peer that is there is not available.
+func (s *sightings) lament(seen *sighting, candidates []p2p.Candidate) {
+	if seen.lamented || s.said >= maxSaid {
+		return
+	}
+	seen.lamented = true
+	s.said++
+	addrs := make([]netip.AddrPort, len(candidates))
+	for i, c := range candidates {
+		addrs[i] = c.Addr
+	}
+	s.scope.Logger().Info("a peer is announced at no address that this node can dial: it has not the address family",
+		"peer", seen.id, "addrs", addrs, "interfaces", seen.instance.Interfaces)
+}
