@@ -188,7 +188,8 @@ func mostPeers(n *node) (most int) {
 	return most
 }
 
-// RFC 6762 §11: what comes from a source that is not on the link is ignored, whatever it says.
+// RFC 6762 §11: what comes to the host alone from a source that is not on the link is ignored, whatever it says. What comes
+// to the group is from the link, if its source can be anybody's.
 func TestOffLinkSources(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 3)
@@ -198,13 +199,15 @@ func TestOffLinkSources(t *testing.T) {
 	wire := lab.Hosts[1].Wire(t)
 	b := pack(t, &dns.Message{Response: true, Answer: forgedRecords(identities()[0], "forged.local.", n.host.Addr4(), 120)})
 	for i, src := range []string{"8.8.8.8", "10.78.0.2", "192.168.1.2", "2001:db8::2", "fd78::2", "::ffff:808:808"} {
-		from, group := netip.AddrPortFrom(netip.MustParseAddr(src), mdnsPort), group4
+		from, to := netip.AddrPortFrom(netip.MustParseAddr(src), mdnsPort), n.host.Addr4()
 		if from.Addr().Is6() {
-			group = group6
+			to = n.host.Addr6()
 		}
-		require.NoError(t, wire.Send(from, group, b))
+		require.NoError(t, wire.SendTo(n.host.MAC(), from, netip.AddrPortFrom(to, mdnsPort), b))
 		until(t, func() bool { return ask[mdns.Stats](n, "stats").OffLink == uint64(i+1) })
 	}
+	require.NoError(t, wire.Send(netip.MustParseAddrPort("[::ffff:808:808]:5353"), group6, b))
+	until(t, func() bool { return ask[mdns.Stats](n, "stats").OffLink == 7 })
 	require.Zero(t, ask[mdns.Stats](n, "stats").Received.Total())
 	real := start(t, lab.Hosts[2], onLAN)
 	n.discovers(real, "mdns")

@@ -20,9 +20,7 @@ func (n *node) sees(since time.Time, other *node, addrs ...netip.Prefix) time.Du
 	n.t.Helper()
 	var want []string
 	for _, p := range addrs {
-		if !p.Addr().IsLinkLocalUnicast() {
-			want = append(want, p.Addr().String())
-		}
+		want = append(want, p.Addr().String())
 	}
 	slices.Sort(want)
 	var known []string
@@ -31,7 +29,7 @@ func (n *node) sees(since time.Time, other *node, addrs ...netip.Prefix) time.Du
 		for _, c := range n.candidates(other) {
 			addr, err := netip.ParseAddrPort(strings.TrimPrefix(c, "direct "))
 			require.NoError(n.t, err)
-			known = append(known, addr.Addr().String())
+			known = append(known, addr.Addr().WithZone("").String())
 		}
 		slices.Sort(known)
 		if slices.Equal(want, known) {

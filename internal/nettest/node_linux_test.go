@@ -69,6 +69,7 @@ type (
 		Candidates     []string
 		Metadata       map[string]string
 		Connected      bool
+		Remote         string // the peer's address, if it is connected
 	}
 
 	manualPeer struct { // "manual peers"
@@ -177,7 +178,7 @@ func TestNode(t *testing.T) {
 			known := p.Info()
 			info := peerInfo{
 				Identity: p.String(), Name: known.Name, DiscoveredBy: known.DiscoveredBy,
-				Connected: len(known.Connections) > 0, Metadata: known.Metadata,
+				Connected: len(known.Connections) > 0, Metadata: known.Metadata, Remote: known.Path.Remote.String(),
 			}
 			for _, c := range known.Candidates {
 				info.Candidates = append(info.Candidates, c.String())
