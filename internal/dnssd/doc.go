@@ -12,6 +12,10 @@
 // of that with it. IPv4 and IPv6 share a link, its cache included; packets are sent over both where everybody must
 // hear them, over one where that will do.
 //
+// A host name belongs to one link, as its addresses do: an answer has those of the link that the question came by. A node
+// that is heard on two of its links, because they are one network or a repeater joins them, has an SRV record for each, and
+// neither replaces the other. What a repeater brings back of its own is in conflict with nothing and is not cached.
+//
 // # Publishing
 //
 // On each link a service goes through these states:
@@ -33,6 +37,7 @@
 // # Browsing
 //
 // An instance is found when PTR, SRV, TXT and an address are known on a link; what does not come by itself is asked for.
+// If that is a link-local address of IPv6 alone, others are asked for first, for a second.
 // It is lost when its records expire (they are asked for again at 80, 85, 90 and 95 % of their time to live), a second
 // after its goodbye unless it answers that it is still there, or 10 s after [Engine.Reconfirm] if it does not answer.
 // Questions for further instances go out after 20 to 120 ms, then after 1, 2, 4 s and so on, up to an hour.
@@ -45,5 +50,6 @@
 // # Trust
 //
 // Nothing that is received can be trusted, only bounded: instances, instances of one source, new ones in a second, records
-// of an instance, questions and answers that wait. Packets are dropped if their source is not on the link.
+// of an instance, questions and answers that wait. What was sent to the group is from the link; other packets are dropped if
+// their source is not in a network of the interface. No answer to such a source leaves the link.
 package dnssd
