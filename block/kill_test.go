@@ -273,6 +273,7 @@ func TestKill(t *testing.T) {
 		kills  int
 	}{{"", 8}, {"lacks", 4}, {"nothing", 3}, {"quota", 3}} {
 		t.Run(test.faults, func(t *testing.T) {
+			t.Parallel()
 			killMany(t, source, test.faults, setting("BLOCK_KILLS", test.kills))
 		})
 	}

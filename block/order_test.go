@@ -29,11 +29,7 @@ func TestOrder(t *testing.T) {
 	if os.Getenv("SDP2P_SOAK") != "" {
 		rounds = 100
 	}
-	top := t.TempDir()
-	if dir, err := os.MkdirTemp("/dev/shm", "order"); err == nil { // most of the time goes into waiting for the disk
-		top = dir
-		defer os.RemoveAll(dir)
-	}
+	top := MemoryDir(t)
 	for range rounds {
 		rapid.Check(t, func(rt *rapid.T) {
 			p := drawPlan(rt)

@@ -120,8 +120,9 @@ func TestResumeVerifies(t *testing.T) {
 
 // However often and wherever it is cut, corrupted or changed, what arrives in the end is what was sent in the end.
 func TestResumeModel(t *testing.T) {
+	top := block.MemoryDir(t)
 	rapid.Check(t, func(r *rapid.T) {
-		dir, err := os.MkdirTemp(t.TempDir(), "")
+		dir, err := os.MkdirTemp(top, "")
 		require.NoError(t, err)
 		contents := map[string][]byte{}
 		order := []string{"a", "b", "c", "d"}
@@ -212,6 +213,7 @@ func TestBothNames(t *testing.T) {
 		"renamed and changed": {changed, func(path string) (string, error) { return path + "-mine", os.Rename(path, path+"-mine") }},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			at := filepath.Join(dir, "a")
 			sources := func(content []byte) []block.Source {
@@ -220,7 +222,7 @@ func TestBothNames(t *testing.T) {
 				return []block.Source{a, source("large", large)}
 			}
 			placed := make(chan struct{})
-			opts := block.ReceiveOptions{From: "x", Received: func(block.File, string) { close(placed) }}
+			opts := block.ReceiveOptions{From: name, Received: func(block.File, string) { close(placed) }}
 			a, b := pair(t)
 			_, received := move(t, &mangler{Conn: a, change: func(_ []byte, offset int64) error {
 				if offset > 2<<20 {
