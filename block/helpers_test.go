@@ -114,10 +114,15 @@ func same(a, b string) error {
 		return err
 	}
 	defer g.Close()
-	r, s := bufio.NewReaderSize(f, 1<<20), bufio.NewReaderSize(g, 1<<20)
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	size := int(min(info.Size()+1, 1<<20))
+	r, s := bufio.NewReaderSize(f, size), bufio.NewReaderSize(g, size)
 	for {
-		x, err := r.Peek(1 << 20)
-		y, err2 := s.Peek(1 << 20)
+		x, err := r.Peek(size)
+		y, err2 := s.Peek(size)
 		if string(x) != string(y) {
 			return fmt.Errorf("%s is not %s", a, b)
 		}

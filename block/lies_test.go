@@ -2,6 +2,7 @@ package block
 
 import (
 	"bufio"
+	"bytes"
 	"io"
 	"io/fs"
 	"math"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 	"github.com/zeebo/blake3"
@@ -226,19 +228,11 @@ func TestLies(t *testing.T) {
 
 // An offer is bounded before anybody is asked.
 func TestOfferTooLarge(t *testing.T) {
-	b := say(hello{})
-	for range maxEntries + 1 {
-		b = append(b, say(folder("a"))...)
+	short, long := say(folder("a")), say(folder(strings.Repeat("x", maxPath)))
+	for _, b := range [][]byte{bytes.Repeat(short, maxEntries+1), bytes.Repeat(long, maxOffer/len(long)+1)} {
+		_, _, err := hear(t, append(say(hello{}), b...), 0)
+		require.ErrorIs(t, err, ErrProtocol)
 	}
-	_, _, err := hear(t, b, 0)
-	require.ErrorIs(t, err, ErrProtocol)
-	b = say(hello{})
-	long := say(folder(strings.Repeat("x", maxPath)))
-	for range maxOffer/len(long) + 1 {
-		b = append(b, long...)
-	}
-	_, _, err = hear(t, b, 0)
-	require.ErrorIs(t, err, ErrProtocol)
 }
 
 // answerLies are what a receiver must not say to a sender that has offered a file of 5 bytes.
@@ -256,8 +250,7 @@ func TestAnswerLies(t *testing.T) {
 		"a failure of what?": say(kindAnswer, yes, message{kind: kindFailed, entry: 3}),
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			answerLie(t, b)
+			synctest.Test(t, func(t *testing.T) { answerLie(t, b) })
 		})
 	}
 }
@@ -275,7 +268,7 @@ func answerLie(t *testing.T, b []byte) {
 		there.Write(b)
 	}()
 	_, err := Send(t.Context(), here, []Source{{Name: "a", Reader: strings.NewReader("hello"), Size: 5}}, SendOptions{})
-	require.ErrorIs(t, err, ErrProtocol)
 	here.Close()
 	there.Close()
+	require.ErrorIs(t, err, ErrProtocol)
 }

@@ -2,6 +2,7 @@ package block
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -86,11 +87,8 @@ func TestWaitingRoom(t *testing.T) {
 // All offers that wait take 32 MiB at most.
 func TestWaitingBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := say(hello{})
-		e := folder(strings.Repeat("x", maxPath))
-		for len(b) < 11<<20 {
-			b, _ = e.AppendBinary(b)
-		}
+		long := say(folder(strings.Repeat("x", maxPath)))
+		b := append(say(hello{}), bytes.Repeat(long, 11<<20/len(long)+1)...)
 		var ended []<-chan error
 		for i := range 3 {
 			e, _ := offerTo(t, fmt.Sprint(i), b, nil)
@@ -181,9 +179,10 @@ func TestOfferIsCheap(t *testing.T) {
 	require.Empty(t, o.parts)
 }
 
-// insist is a receiver that wants everything and then says the same message, so
-// often. It returns the error of Send, and how many bytes came from it.
-func insist(t *testing.T, sources []Source, entries int, m message, times int) (int64, error) {
+// insist is a receiver that wants everything and then says the same message a
+// thousand times, in a bubble. It returns the error of Send, and how many bytes
+// came from it.
+func insist(t *testing.T, sources []Source, entries int, m message) (int64, error) {
 	here, there := net.Pipe()
 	come := make(chan int64, 1)
 	go func() {
@@ -199,7 +198,7 @@ func insist(t *testing.T, sources []Source, entries int, m message, times int) (
 		}()
 		there.Write(append([]byte{byte(kindAnswer)}, strings.Repeat("\x01", entries)...))
 		b, _ := m.AppendBinary(nil)
-		for range times {
+		for range 1000 {
 			if _, err := there.Write(b); err != nil {
 				return
 			}
@@ -213,25 +212,25 @@ func insist(t *testing.T, sources []Source, entries int, m message, times int) (
 
 // A receiver cannot make a sender work without end.
 func TestInsistent(t *testing.T) {
-	t.Parallel()
 	files := fstest.MapFS{}
 	for i := range 600 {
 		files[fmt.Sprintf("%04d", i)] = &fstest.MapFile{}
 	}
 	many := []Source{{Name: "d", FS: files, Path: "."}}
-	_, err := insist(t, many, 601, message{kind: kindFailed, entry: 600}, 1<<30)
-	require.ErrorIs(t, err, ErrProtocol)
-
 	large := []Source{{Name: "large", Reader: zeroReader{}, Size: 1 << 20}}
-	come, err := insist(t, large, 1, message{kind: kindRepair}, 1<<30)
-	require.ErrorIs(t, err, ErrProtocol)
-	require.LessOrEqual(t, come, int64(1<<20+4*(128<<10+100)))
+	synctest.Test(t, func(t *testing.T) {
+		_, err := insist(t, many, 601, message{kind: kindFailed, entry: 600})
+		require.ErrorIs(t, err, ErrProtocol)
+		come, err := insist(t, large, 1, message{kind: kindRepair})
+		require.ErrorIs(t, err, ErrProtocol)
+		require.LessOrEqual(t, come, int64(1<<20+4*(128<<10+100)))
+	})
 
 	l := newLot(0, 0)
 	l.verdicts, l.end = []verdict{verdictWhole}, 1
 	s := &sender{transfer: newTransfer(t.Context(), nil), list: spool{limit: maxList}}
 	e := file("huge", 1<<40)
-	_, err = s.list.add(&e)
+	_, err := s.list.add(&e)
 	require.NoError(t, err)
 	for i := range uint32(maxMended) {
 		require.NoError(t, s.queue(l, request{0, i}))

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -215,22 +216,24 @@ func FuzzReceive(f *testing.F) {
 		if len(b) > 1<<16 {
 			return
 		}
-		here, there := net.Pipe()
-		root, err := os.OpenRoot(t.TempDir())
-		require.NoError(t, err)
-		defer root.Close()
-		go func() {
-			defer there.Close()
+		synctest.Test(t, func(t *testing.T) {
+			here, there := net.Pipe()
+			root, err := os.OpenRoot(t.TempDir())
+			require.NoError(t, err)
+			defer root.Close()
 			go func() {
-				for p := make([]byte, 512); ; {
-					if _, err := there.Read(p); err != nil {
-						return
+				defer there.Close()
+				go func() {
+					for p := make([]byte, 512); ; {
+						if _, err := there.Read(p); err != nil {
+							return
+						}
 					}
-				}
+				}()
+				there.Write(b)
 			}()
-			there.Write(b)
-		}()
-		Receive(context.Background(), here, nil, root, ReceiveOptions{})
-		here.Close()
+			Receive(context.Background(), here, nil, root, ReceiveOptions{})
+			here.Close()
+		})
 	})
 }
