@@ -169,20 +169,43 @@ func (r *Unknown) appendData(p *packer) { p.failed = true }
 
 // EscapeLabel turns a raw label into presentation form.
 func EscapeLabel(raw string) string {
-	const hex = "0123456789"
-	var b strings.Builder
-	for i := range len(raw) {
-		switch c := raw[i]; {
-		case strings.IndexByte(`. '@;()"\`, c) >= 0:
-			b.WriteByte('\\')
-			b.WriteByte(c)
+	return string(appendEscaped(make([]byte, 0, escapedLen(raw)), raw))
+}
+
+// escaped is how many bytes stand for a byte in presentation form.
+var escaped = func() (size [256]uint8) {
+	for c := range size {
+		switch {
+		case strings.IndexByte(`. '@;()"\`, byte(c)) >= 0:
+			size[c] = 2
 		case c < ' ' || c > '~':
-			b.Write([]byte{'\\', hex[c/100], hex[c/10%10], hex[c%10]})
+			size[c] = 4
 		default:
-			b.WriteByte(c)
+			size[c] = 1
 		}
 	}
-	return b.String()
+	return size
+}()
+
+func appendEscaped[T string | []byte](b []byte, raw T) []byte {
+	for i := range len(raw) {
+		switch c := raw[i]; escaped[c] {
+		case 1:
+			b = append(b, c)
+		case 2:
+			b = append(b, '\\', c)
+		default:
+			b = append(b, '\\', '0'+c/100, '0'+c/10%10, '0'+c%10)
+		}
+	}
+	return b
+}
+
+func escapedLen[T string | []byte](raw T) (n int) {
+	for i := range len(raw) {
+		n += int(escaped[raw[i]])
+	}
+	return n
 }
 
 // CutLabel splits a name into its first label, raw, and the rest. It reports false if there is no label that ends with a

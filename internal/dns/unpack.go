@@ -3,45 +3,128 @@ package dns
 import (
 	"encoding/binary"
 	"errors"
-	"strings"
 )
 
 // ErrMalformed is returned for what is no DNS message, and for messages with an opcode or a response code, which
 // RFC 6762 §18.3 and §18.11 want ignored.
 var ErrMalformed = errors.New("dns: malformed message")
 
-// maxPointers is how many pointers a name may have: more are a loop, or mischief.
-const maxPointers = 32
+// A Reader looks at packets and takes them apart. It uses its memory again for
+// each, and must not be used concurrently. The zero value is ready to use.
+type Reader struct{ names names }
 
-// Unpack takes a message apart. One record that cannot be read does not make the others unreadable: python-zeroconf sends
-// NSEC records that some refuse. Records of types that service discovery does not use, and damaged NSEC records, are
-// *Unknown; damaged ones of the others are left out.
-func Unpack(b []byte) (*Message, error) {
-	if len(b) < headerSize {
-		return nil, ErrMalformed
+// A Look is what can be told of a packet without taking it apart.
+type Look struct {
+	// Concerns tells whether a question or a record is about a name of the
+	// set. If so, Probe and Goodbye are not set.
+	Concerns bool
+
+	Response bool
+	Probe    bool // a query with proposed records (RFC 6762 §8.1)
+	Goodbye  bool // a response of which all answers take back (RFC 6762 §10.1)
+}
+
+// Look checks the form of a packet, and whether it is about a name of set. It
+// takes time in proportion to the packet's size, and no memory. A packet that
+// it returns an error for would be none to Unpack either.
+func (r *Reader) Look(b []byte, set *Set) (Look, error) {
+	if err := valid(b); err != nil {
+		return Look{}, err
 	}
+	r.names.begin(b, set)
+	l := Look{Response: b[2]&0x80 != 0}
+	answers, taken, off := 0, 0, headerSize
+	for section := range 4 {
+		for range count(b, section) {
+			index, at, ok := r.names.read(off, 0)
+			switch {
+			case !ok:
+				return Look{}, ErrMalformed
+			case r.names.wanted(index):
+				return Look{Concerns: true, Response: l.Response}, nil
+			}
+			ttl := uint32(1)
+			if off, ttl, ok = skip(b, section, at); !ok {
+				return Look{}, ErrMalformed
+			}
+			if section == 1 {
+				answers++
+				if ttl == 0 {
+					taken++
+				}
+			}
+		}
+	}
+	l.Probe = !l.Response && count(b, 2) > 0
+	l.Goodbye = l.Response && answers > 0 && taken == answers
+	return l, nil
+}
+
+// valid checks a packet's size and header.
+func valid(b []byte) error {
+	if len(b) < headerSize || len(b) > 0xFFFF {
+		return ErrMalformed
+	}
+	if bits := binary.BigEndian.Uint16(b[2:]); bits>>11&15 != 0 || bits&15 != 0 {
+		return ErrMalformed
+	}
+	return nil
+}
+
+// count returns how many entries a section has: questions, answers, and so on.
+func count(b []byte, section int) int { return int(binary.BigEndian.Uint16(b[4+2*section:])) }
+
+// skip returns what follows an entry whose name ends at off, and its TTL if it
+// has one.
+func skip(b []byte, section, off int) (next int, ttl uint32, ok bool) {
+	if section == 0 {
+		return off + 4, 0, off+4 <= len(b)
+	}
+	if off+10 > len(b) {
+		return 0, 0, false
+	}
+	next = off + 10 + int(binary.BigEndian.Uint16(b[off+8:]))
+	return next, binary.BigEndian.Uint32(b[off+4:]), next <= len(b)
+}
+
+// Unpack is [Reader.Unpack] of a new reader.
+func Unpack(b []byte) (*Message, error) { return new(Reader).Unpack(b) }
+
+// Unpack takes a message apart. One record that cannot be read does not make
+// the others unreadable: python-zeroconf sends NSEC records that some refuse.
+// Records of types that service discovery does not use, and damaged NSEC records,
+// are *Unknown; damaged ones of the others are left out.
+//
+// It takes time and memory in proportion to the packet's size. A packet whose
+// names point at each other so that they would take much more is malformed.
+func (r *Reader) Unpack(b []byte) (*Message, error) {
+	if err := valid(b); err != nil {
+		return nil, err
+	}
+	n := &r.names
+	n.begin(b, nil)
 	bits := binary.BigEndian.Uint16(b[2:])
-	if bits>>11&15 != 0 || bits&15 != 0 {
-		return nil, ErrMalformed
-	}
 	m := &Message{
 		ID: binary.BigEndian.Uint16(b), Response: bits&(1<<15) != 0, Authoritative: bits&(1<<10) != 0, Truncated: bits&(1<<9) != 0,
 	}
 	off := headerSize
-	for range binary.BigEndian.Uint16(b[4:]) {
-		name, next, ok := unpackName(b, off)
+	if n := count(b, 0); n > 0 {
+		m.Question = make([]Question, 0, min(n, len(b)/5))
+	}
+	for range count(b, 0) {
+		name, next, ok := n.read(off, 0)
 		if !ok || next+4 > len(b) {
 			return nil, ErrMalformed
 		}
 		m.Question = append(m.Question, Question{
-			Name: name, Type: binary.BigEndian.Uint16(b[next:]), Class: binary.BigEndian.Uint16(b[next+2:]),
+			Name: n.text(name), Type: binary.BigEndian.Uint16(b[next:]), Class: binary.BigEndian.Uint16(b[next+2:]),
 		})
 		off = next + 4
 	}
 	for i, section := range []*[]Record{&m.Answer, &m.Ns, &m.Additional} {
-		for range binary.BigEndian.Uint16(b[6+2*i:]) {
-			r, next, ok := unpackRecord(b, off)
-			if !ok {
+		for range count(b, 1+i) {
+			r, next, ok := n.record(off)
+			if !ok || n.exceeded {
 				return nil, ErrMalformed
 			}
 			if r != nil {
@@ -50,17 +133,22 @@ func Unpack(b []byte) (*Message, error) {
 			off = next
 		}
 	}
+	if n.exceeded {
+		return nil, ErrMalformed
+	}
 	return m, nil
 }
 
-// unpackRecord reads the record at off and returns where the next one begins. The record is nil if its data is damaged.
-func unpackRecord(b []byte, off int) (r Record, next int, ok bool) {
-	name, at, ok := unpackName(b, off)
+// record reads the record at off and returns where the next one begins. The
+// record is nil if its data is damaged.
+func (n *names) record(off int) (r Record, next int, ok bool) {
+	b := n.b
+	name, at, ok := n.read(off, 0)
 	if !ok || at+10 > len(b) {
 		return nil, 0, false
 	}
 	h := Header{
-		Name: name, Type: binary.BigEndian.Uint16(b[at:]), Class: binary.BigEndian.Uint16(b[at+2:]), TTL: binary.BigEndian.Uint32(b[at+4:]),
+		Name: n.text(name), Type: binary.BigEndian.Uint16(b[at:]), Class: binary.BigEndian.Uint16(b[at+2:]), TTL: binary.BigEndian.Uint32(b[at+4:]),
 	}
 	begin := at + 10
 	end := begin + int(binary.BigEndian.Uint16(b[at+8:]))
@@ -78,13 +166,13 @@ func unpackRecord(b []byte, off int) (r Record, next int, ok bool) {
 			return &AAAA{h, append([]byte(nil), data...)}, end, true
 		}
 	case TypePTR:
-		if to, stop, ok := unpackName(b, begin); ok && stop == end {
-			return &PTR{h, to}, end, true
+		if to, stop, ok := n.read(begin, 0); ok && stop == end {
+			return &PTR{h, n.text(to)}, end, true
 		}
 	case TypeSRV:
 		if len(data) > 6 {
-			if to, stop, ok := unpackName(b, begin+6); ok && stop == end {
-				return &SRV{h, binary.BigEndian.Uint16(data), binary.BigEndian.Uint16(data[2:]), binary.BigEndian.Uint16(data[4:]), to}, end, true
+			if to, stop, ok := n.read(begin+6, 0); ok && stop == end {
+				return &SRV{h, binary.BigEndian.Uint16(data), binary.BigEndian.Uint16(data[2:]), binary.BigEndian.Uint16(data[4:]), n.text(to)}, end, true
 			}
 		}
 	case TypeTXT:
@@ -92,7 +180,7 @@ func unpackRecord(b []byte, off int) (r Record, next int, ok bool) {
 			return &TXT{h, txt}, end, true
 		}
 	case TypeNSEC:
-		if to, types, ok := unpackNSEC(b, begin, end); ok {
+		if to, types, ok := n.nsec(begin, end); ok {
 			return &NSEC{h, to, types}, end, true
 		}
 		return &Unknown{h}, end, true // no record of ours hangs on it
@@ -103,20 +191,29 @@ func unpackRecord(b []byte, off int) (r Record, next int, ok bool) {
 }
 
 func unpackTXT(data []byte) (txt []string, ok bool) {
-	for len(data) > 0 {
-		n := int(data[0])
-		if 1+n > len(data) {
+	all, n := string(data), 0
+	for rest := all; rest != ""; n++ {
+		size := int(rest[0])
+		if 1+size > len(rest) {
 			return nil, false
 		}
-		txt = append(txt, string(data[1:1+n]))
-		data = data[1+n:]
+		rest = rest[1+size:]
+	}
+	if n == 0 {
+		return nil, true
+	}
+	txt = make([]string, n)
+	for i := range txt {
+		size := int(all[0])
+		txt[i], all = all[1:1+size], all[1+size:]
 	}
 	return txt, true
 }
 
-// unpackNSEC reads the data of an NSEC record between two offsets, in the form of RFC 6762 §6.1: the types below 256.
-func unpackNSEC(b []byte, begin, end int) (next string, types []uint16, ok bool) {
-	next, at, ok := unpackName(b, begin)
+// nsec reads the data of an NSEC record between two offsets, in the form of RFC 6762 §6.1: the types below 256.
+func (n *names) nsec(begin, end int) (next string, types []uint16, ok bool) {
+	b := n.b
+	name, at, ok := n.read(begin, 0)
 	if !ok || at+3 > end || b[at] != 0 || at+2+int(b[at+1]) > end || b[at+1] == 0 || b[at+1] > 32 {
 		return "", nil, false
 	}
@@ -127,49 +224,5 @@ func unpackNSEC(b []byte, begin, end int) (next string, types []uint16, ok bool)
 			}
 		}
 	}
-	return next, types, true
-}
-
-// unpackName reads the name at off and returns where it ends.
-func unpackName(b []byte, off int) (name string, next int, ok bool) {
-	var s strings.Builder
-	size, pointers := 1, 0
-	for {
-		if off >= len(b) {
-			return "", 0, false
-		}
-		n := int(b[off])
-		off++
-		switch n & 0xC0 {
-		case 0x00:
-			if n == 0 {
-				if pointers == 0 {
-					next = off
-				}
-				if s.Len() == 0 {
-					return ".", next, true
-				}
-				return s.String(), next, true
-			}
-			if size += 1 + n; off+n > len(b) || size > maxName {
-				return "", 0, false
-			}
-			s.WriteString(EscapeLabel(string(b[off : off+n])))
-			s.WriteByte('.')
-			off += n
-		case 0xC0:
-			if off >= len(b) {
-				return "", 0, false
-			}
-			if pointers == 0 {
-				next = off + 1
-			}
-			if pointers++; pointers > maxPointers {
-				return "", 0, false
-			}
-			off = (n&0x3F)<<8 | int(b[off])
-		default:
-			return "", 0, false
-		}
-	}
+	return n.text(name), types, true
 }

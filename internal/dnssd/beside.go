@@ -1,6 +1,7 @@
 package dnssd
 
 import (
+	"slices"
 	"time"
 
 	"github.com/sdp2p/p2p/internal/dns"
@@ -17,11 +18,10 @@ const (
 	besideTime = 3 * time.Second        // without an answer it is gone
 )
 
-// beside reports whether an SRV record leads elsewhere than one with the
-// cache-flush bit.
-func (c *cached) beside(rr dns.Record) bool {
-	srv, ok := rr.(*dns.SRV)
-	return ok && !sameName(srv.Target, c.target)
+// beside reports whether an SRV record of a set leads elsewhere than all that came
+// with the packet.
+func (p *lesson) beside(c *cached, set []*cached) bool {
+	return c.typ == dns.TypeSRV && !slices.ContainsFunc(set, func(o *cached) bool { return p.touched[o] && o.host == c.host })
 }
 
 // confirm asks whether an SRV record still stands. One that is about to go

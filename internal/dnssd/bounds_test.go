@@ -94,14 +94,35 @@ func TestBoundOfUnicast(t *testing.T) {
 // RFC 6762 §7.3: the questions of others that are remembered are bounded, and are such as we might ask.
 func TestBoundOfHistory(t *testing.T) {
 	e, send := flooded(t, &deaf{})
-	for i := range 1000 {
-		send(source(i, Port), new(miekg.Msg).SetQuestion("b.local.", uint16(i)))
-		send(source(i, Port), new(miekg.Msg).SetQuestion(fmt.Sprint("x", i, ".local."), miekg.TypeA))
+	for i := range 80 {
+		m := &miekg.Msg{MsgHdr: miekg.MsgHdr{Response: true}}
+		name := fmt.Sprintf("x%d._sd._udp.local.", i)
+		m.Answer = append(m.Answer, &miekg.PTR{Hdr: miekg.RR_Header{Name: "_sd._udp.local.", Rrtype: miekg.TypePTR, Class: 1, Ttl: 4500}, Ptr: name})
+		for j := range maxServices {
+			m.Answer = append(m.Answer, &miekg.SRV{
+				Hdr: miekg.RR_Header{Name: name, Rrtype: miekg.TypeSRV, Class: 1, Ttl: 4500}, Port: 1, Target: fmt.Sprintf("x%d.%d.local.", i, j),
+			})
+		}
+		send(source(i, Port), m)
+		e.advance(40 * time.Millisecond)
 	}
-	seen := e.links[1].history.seen[IPv4]
+	l := e.links[1]
+	require.Greater(t, 2*len(l.hosts), maxHistory)
+	asks := []uint16{miekg.TypeA, miekg.TypeAAAA, miekg.TypeSRV, miekg.TypeTXT, miekg.TypePTR, miekg.TypeANY}
+	for _, typ := range asks {
+		for name := range l.hosts {
+			send(source(1, Port), new(miekg.Msg).SetQuestion(name, typ))
+			send(source(1, Port), new(miekg.Msg).SetQuestion("x"+name, typ))
+		}
+		for _, s := range l.seen {
+			send(source(1, Port), new(miekg.Msg).SetQuestion(s.name, typ))
+		}
+	}
+	seen := l.history.seen[IPv4]
 	require.Len(t, seen, maxHistory)
 	for k := range seen {
-		require.Equal(t, "b.local.", k.name)
+		require.NotNil(t, l.hosts[k.name])
+		require.Contains(t, asks[:2], k.typ)
 	}
 	e.advance(2 * time.Second)
 	send(source(1, Port), new(miekg.Msg).SetQuestion("b.local.", miekg.TypeA))

@@ -51,6 +51,7 @@ type cached struct {
 	h   *host // of A, AAAA
 
 	target   string // PTR, SRV
+	host     string // SRV: target, folded
 	priority uint16 // SRV
 	port     uint16 // SRV
 	addr     netip.Addr
@@ -101,6 +102,9 @@ func (c *cached) renew(ttl uint32, f Family, jitter float64) {
 		c.via = 0
 	}
 	c.via |= setOf(f)
+	if lives := min(time.Duration(ttl)*time.Second, maxTTL); c.received.Equal(e.now) && c.ttl == lives && c.doomed.IsZero() {
+		return // the packet says it again
+	}
 	c.received, c.ttl, c.jitter, c.stage = e.now, min(time.Duration(ttl)*time.Second, maxTTL), jitter, 0
 	c.doomed, c.replaced, c.asks = time.Time{}, false, 0
 	c.schedule()
@@ -158,7 +162,7 @@ func (c *cached) remove() {
 		c.l.forget(c.s)
 	case dns.TypeSRV:
 		c.s.srvs = slices.DeleteFunc(c.s.srvs, func(o *cached) bool { return o == c })
-		c.l.release(c.s, c.target)
+		c.l.release(c)
 		if len(c.s.srvs) == 0 {
 			c.l.forget(c.s)
 			return
@@ -173,46 +177,79 @@ func (c *cached) remove() {
 	}
 }
 
+// A lesson is what is learnt from one packet. What that comes to is looked at once it is over, however often the packet
+// says it.
+type lesson struct {
+	l       *link
+	src     netip.Addr
+	family  Family
+	jitter  float64 // one for the packet: what came together is refreshed together
+	touched map[*cached]bool
+	seen    map[*seen]bool // to be examined
+	hosts   map[*host]bool // with all their users
+}
+
 // learn caches what concerns instances of the service type, and nothing else.
-func (l *link) learn(p received, records []dns.Record) {
-	src, f := p.Src.Addr(), p.family
-	jitter := 0.02 * rand.Float64() // one for the packet: what came together is refreshed together
-	touched := make(map[*cached]bool)
-	var flush []dns.Record
-	note := func(rr dns.Record, c *cached) {
+func (l *link) learn(from received, records []told) {
+	p := &lesson{l, from.Src.Addr(), from.family, 0.02 * rand.Float64(), map[*cached]bool{}, map[*seen]bool{}, map[*host]bool{}}
+	flush := map[historyKey]bool{}
+	note := func(t told, c *cached) {
 		if c != nil {
-			touched[c] = true
-			if rr.Head().Class&cacheFlush != 0 && rr.Head().TTL > 0 {
-				flush = append(flush, rr)
+			p.touched[c] = true
+			if t.rr.Head().Class&cacheFlush != 0 && t.rr.Head().TTL > 0 {
+				flush[historyKey{t.key, t.rr.Head().Type}] = true
 			}
 		}
 	}
-	for _, pass := range [][]uint16{{dns.TypePTR}, {dns.TypeSRV, dns.TypeTXT}, {dns.TypeA, dns.TypeAAAA}} {
-		for _, rr := range records {
-			h := rr.Head()
-			if h.Class&^cacheFlush != dns.ClassINET || !slices.Contains(pass, h.Type) {
+	for pass := range 3 {
+		for _, t := range records {
+			if t.rr.Head().Class&^cacheFlush != dns.ClassINET {
 				continue
 			}
-			switch rr := rr.(type) {
+			switch rr := t.rr.(type) {
 			case *dns.PTR:
-				l.learnPTR(rr, src, f, jitter)
+				if pass == 0 && t.key == l.e.serviceKey {
+					p.learnPTR(rr)
+				}
 			case *dns.SRV:
-				note(rr, l.learnSRV(rr, f, jitter))
+				if pass == 1 {
+					note(t, p.learnSRV(t.key, rr))
+				}
 			case *dns.TXT:
-				l.learnTXT(rr, f, jitter)
-			default:
-				note(rr, l.learnAddr(rr, f, jitter))
+				if pass == 1 {
+					p.learnTXT(t.key, rr)
+				}
+			case *dns.A, *dns.AAAA:
+				if pass == 2 {
+					note(t, p.learnAddr(t.key, rr))
+				}
 			}
 		}
 	}
-	for _, rr := range flush {
-		l.flush(rr, touched)
+	for k := range flush {
+		p.flush(k)
+	}
+	p.end()
+}
+
+// end examines what was learnt of.
+func (p *lesson) end() {
+	for h := range p.hosts {
+		for _, user := range h.users {
+			p.seen[user] = true
+		}
+	}
+	for in := range p.seen {
+		if p.l.seen[in.in.key] == in {
+			p.l.examine(in)
+		}
 	}
 }
 
-// put renews the record in list that is the same as c, or else adds c if there is room, and returns it; nil if neither.
+// put renews the record in list that is the same, or else adds a fresh one if there is room, and returns it; nil if neither.
 // A record with a TTL of zero is one that is taken back.
-func (l *link) put(list *[]*cached, c *cached, bound int, ttl uint32, f Family, jitter float64, same func(*cached) bool) *cached {
+func (p *lesson) put(list *[]*cached, fresh cached, bound int, ttl uint32, same func(*cached) bool) *cached {
+	l := p.l
 	i := slices.IndexFunc(*list, same)
 	switch {
 	case i >= 0 && ttl == 0:
@@ -220,21 +257,24 @@ func (l *link) put(list *[]*cached, c *cached, bound int, ttl uint32, f Family, 
 		(*list)[i].doom(l.e.now.Add(graceTime))
 		return (*list)[i]
 	case i >= 0:
-		(*list)[i].renew(ttl, f, jitter)
+		(*list)[i].renew(ttl, p.family, p.jitter)
 		return (*list)[i]
 	case ttl == 0 || len(*list) >= bound:
 		return nil
 	}
+	c := new(cached)
+	*c = fresh
 	c.l, c.since = l, l.e.now
 	c.timer.fn = c.due
 	*list = append(*list, c)
-	c.renew(ttl, f, jitter)
+	c.renew(ttl, p.family, p.jitter)
 	return c
 }
 
-func (l *link) learnPTR(rr *dns.PTR, src netip.Addr, f Family, jitter float64) {
+func (p *lesson) learnPTR(rr *dns.PTR) {
+	l := p.l
 	label, ok := l.e.instanceLabel(rr.Ptr)
-	if !ok || fold(rr.Header.Name) != l.e.serviceKey {
+	if !ok {
 		return
 	}
 	s := l.seen[fold(label)]
@@ -242,7 +282,7 @@ func (l *link) learnPTR(rr *dns.PTR, src netip.Addr, f Family, jitter float64) {
 		if rr.Header.TTL == 0 {
 			return
 		}
-		in := l.admitInstance(label, src)
+		in := l.admitInstance(label, p.src)
 		if in == nil {
 			return
 		}
@@ -252,10 +292,10 @@ func (l *link) learnPTR(rr *dns.PTR, src netip.Addr, f Family, jitter float64) {
 		s.resolve.fn = s.resolveNow
 		l.seen[in.key] = s
 		in.on = append(in.on, s)
-		l.examine(s)
+		p.seen[s] = true
 	}
 	if rr.Header.TTL > 0 {
-		s.ptr.renew(rr.Header.TTL, f, jitter)
+		s.ptr.renew(rr.Header.TTL, p.family, p.jitter)
 		return
 	}
 	s.ptr.doom(l.e.now.Add(graceTime))
@@ -272,35 +312,35 @@ func (l *link) seenByName(name string) *seen {
 	return l.seen[fold(label)]
 }
 
-func (l *link) learnSRV(rr *dns.SRV, f Family, jitter float64) *cached {
-	s := l.seenByName(rr.Header.Name)
+func (p *lesson) learnSRV(key string, rr *dns.SRV) *cached {
+	l := p.l
+	s := l.seenByName(key)
 	if s == nil {
 		return nil
 	}
-	target, n := fold(rr.Target), len(s.srvs)
-	c := &cached{typ: dns.TypeSRV, s: s, target: rr.Target, priority: rr.Priority, port: rr.Port}
-	c = l.put(&s.srvs, c, maxServices, rr.Header.TTL, f, jitter, func(o *cached) bool {
-		return o.port == rr.Port && o.priority == rr.Priority && fold(o.target) == target
-	})
+	target := fold(rr.Target)
+	same := func(o *cached) bool { return o.port == rr.Port && o.priority == rr.Priority && o.host == target }
+	n, bound := len(s.srvs), maxServices
+	if rr.Header.TTL > 0 && n < bound && !slices.ContainsFunc(s.srvs, same) && !l.roomFor(target, s) {
+		bound = 0
+	}
+	fresh := cached{typ: dns.TypeSRV, s: s, target: rr.Target, host: target, priority: rr.Priority, port: rr.Port}
+	c := p.put(&s.srvs, fresh, bound, rr.Header.TTL, same)
 	if len(s.srvs) > n {
-		h := l.hosts[target]
-		if h == nil {
-			h = &host{key: target, name: rr.Target}
-			l.hosts[target] = h
-		}
-		h.users = append(h.users, s)
+		l.use(c)
 	}
 	if rr.Header.TTL > 0 && s.doubted != nil { // Reconfirm's answer
 		l.stopTimer(s.doubted)
 		s.doubted = nil
 	}
-	l.examine(s)
+	p.seen[s] = true
 	return c
 }
 
 // learnTXT keeps the newest TXT record: an instance has one (RFC 6763 §6).
-func (l *link) learnTXT(rr *dns.TXT, f Family, jitter float64) {
-	s := l.seenByName(rr.Header.Name)
+func (p *lesson) learnTXT(key string, rr *dns.TXT) {
+	l := p.l
+	s := l.seenByName(key)
 	if s == nil {
 		return
 	}
@@ -312,7 +352,7 @@ func (l *link) learnTXT(rr *dns.TXT, f Family, jitter float64) {
 		if rr.Header.TTL == 0 {
 			s.txt.doom(l.e.now.Add(graceTime))
 		} else {
-			s.txt.renew(rr.Header.TTL, f, jitter)
+			s.txt.renew(rr.Header.TTL, p.family, p.jitter)
 		}
 		return
 	case rr.Header.TTL == 0:
@@ -322,12 +362,13 @@ func (l *link) learnTXT(rr *dns.TXT, f Family, jitter float64) {
 		s.txt.timer.fn = s.txt.due
 	}
 	s.txt.txt, s.txt.since = txt, l.e.now
-	s.txt.renew(rr.Header.TTL, f, jitter)
-	l.examine(s)
+	s.txt.renew(rr.Header.TTL, p.family, p.jitter)
+	p.seen[s] = true
 }
 
-func (l *link) learnAddr(rr dns.Record, f Family, jitter float64) *cached {
-	h := l.hosts[fold(rr.Head().Name)]
+func (p *lesson) learnAddr(key string, rr dns.Record) *cached {
+	l := p.l
+	h := l.hosts[key]
 	addr, ok := addrOf(rr)
 	if h == nil || !ok || addr.IsUnspecified() || addr.IsMulticast() || addr.IsLoopback() && !l.ifc.Loopback {
 		return nil
@@ -341,25 +382,27 @@ func (l *link) learnAddr(rr dns.Record, f Family, jitter float64) *cached {
 		}
 		refresh = refresh || o.addr == addr && o.doomed.IsZero() && rr.Head().TTL > 0
 	}
-	c := &cached{typ: rr.Head().Type, h: h, addr: addr}
-	c = l.put(&h.addrs, c, len(h.addrs)+max(0, maxAddrs-n), rr.Head().TTL, f, jitter, func(o *cached) bool { return o.addr == addr })
+	fresh, bound := cached{typ: rr.Head().Type, h: h, addr: addr}, len(h.addrs)+max(0, maxAddrs-n)
+	c := p.put(&h.addrs, fresh, bound, rr.Head().TTL, func(o *cached) bool { return o.addr == addr })
 	if !refresh {
-		l.examineUsers(h)
+		p.hosts[h] = true
 	}
 	return c
 }
 
-// flush has older records make way for rr and those that came with it: its owner says that there are no others (RFC 6762 §10.2).
-func (l *link) flush(rr dns.Record, touched map[*cached]bool) {
+// flush has older records of a name and type make way for those that came with the packet: their owner says that there
+// are no others (RFC 6762 §10.2).
+func (p *lesson) flush(of historyKey) {
+	l := p.l
 	var set []*cached
-	if s := l.seenByName(rr.Head().Name); s != nil {
+	if s := l.seenByName(of.name); s != nil {
 		set = s.srvs
-	} else if h := l.hosts[fold(rr.Head().Name)]; h != nil {
+	} else if h := l.hosts[of.name]; h != nil {
 		set = h.addrs
 	}
 	for _, c := range set {
-		if c.typ == rr.Head().Type && !touched[c] && l.e.now.Sub(c.received) > flushAge {
-			if c.beside(rr) {
+		if c.typ == of.typ && !p.touched[c] && l.e.now.Sub(c.received) > flushAge {
+			if p.beside(c, set) {
 				c.confirm()
 				continue
 			}
@@ -369,9 +412,40 @@ func (l *link) flush(rr dns.Record, touched map[*cached]bool) {
 	}
 }
 
-// release notes that an SRV record of s no longer points to a host.
-func (l *link) release(s *seen, target string) {
-	h := l.hosts[fold(target)]
+// roomFor reports whether an SRV record of an instance may point to a host. Only so many do that forged ones make little
+// work; of those, one from the source that announced most goes for one from a source that announced less.
+func (l *link) roomFor(host string, s *seen) bool {
+	h, most := l.hosts[host], l.e.perSource[s.in.source]
+	if h == nil || len(h.users) < maxUsers {
+		return true
+	}
+	var goes *seen
+	for _, user := range h.users {
+		if n := l.e.perSource[user.in.source]; n > most {
+			goes, most = user, n
+		}
+	}
+	if goes == nil || l.e.kept(goes.in) {
+		return l.e.kept(s.in)
+	}
+	l.forget(goes)
+	return true
+}
+
+// use notes that an SRV record points to its host.
+func (l *link) use(c *cached) {
+	h := l.hosts[c.host]
+	if h == nil {
+		h = &host{key: c.host, name: c.target}
+		l.hosts[c.host] = h
+		l.names.Add(h.name)
+	}
+	h.users = append(h.users, c.s)
+}
+
+// release notes that an SRV record no longer points to its host.
+func (l *link) release(c *cached) {
+	h, s := l.hosts[c.host], c.s
 	if h == nil {
 		return
 	}
@@ -383,6 +457,7 @@ func (l *link) release(s *seen, target string) {
 			l.e.timers.stop(&c.timer)
 		}
 		delete(l.hosts, h.key)
+		l.names.Remove(h.name)
 	}
 }
 
@@ -399,7 +474,7 @@ func (l *link) forget(s *seen) {
 	}
 	for _, c := range s.srvs {
 		e.timers.stop(&c.timer)
-		l.release(s, c.target)
+		l.release(c)
 	}
 	s.srvs = nil
 	delete(l.seen, s.in.key)

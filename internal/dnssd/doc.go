@@ -50,6 +50,8 @@
 // # Trust
 //
 // Nothing that is received can be trusted, only bounded: instances, instances of one source, new ones in a second, records
-// of an instance, questions and answers that wait. What was sent to the group is from the link; other packets are dropped if
-// their source is not in a network of the interface. No answer to such a source leaves the link.
+// of an instance, instances at one host, questions and answers that wait. What was sent to the group is from the link;
+// other packets are dropped if their source is not in a network of the interface. No answer to such a source leaves the
+// link. A packet that is about no name of the service type, of ours, or of a host is only looked at; another one costs
+// what its bytes are worth, whatever they say, and what it says often is worked on once.
 package dnssd

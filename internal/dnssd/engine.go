@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/sdp2p/p2p/internal/dns"
 )
 
 // A Config tunes an [Engine]. Service is required.
@@ -84,6 +86,7 @@ type Engine struct {
 
 	// The rest belongs to the goroutine of Run.
 	now        time.Time
+	reader     dns.Reader
 	timers     timerQueue
 	sockets    [families]*socket
 	links      map[int]*link

@@ -111,7 +111,7 @@ func (e *Engine) evict() bool {
 		if out != nil && !e.evictBefore(in, out) {
 			continue
 		}
-		if !in.shown || e.cfg.Keep == nil || !e.cfg.Keep(in.last.Name) { // asked last, and so a few times only
+		if !e.kept(in) { // asked last, and so a few times only
 			out = in
 		}
 	}
@@ -124,6 +124,11 @@ func (e *Engine) evict() bool {
 	delete(e.dirty, out)
 	e.evaluate(out)
 	return true
+}
+
+// kept reports whether an instance must not be evicted.
+func (e *Engine) kept(in *instance) bool {
+	return in.shown && e.cfg.Keep != nil && e.cfg.Keep(in.last.Name)
 }
 
 func (e *Engine) evictBefore(a, b *instance) bool {
@@ -139,7 +144,7 @@ func (e *Engine) evictBefore(a, b *instance) bool {
 // complete reports whether all of an instance is known on the link: PTR, SRV, TXT and an address.
 func (s *seen) complete() bool {
 	return s.txt != nil && slices.ContainsFunc(s.srvs, func(c *cached) bool {
-		h := s.l.hosts[fold(c.target)]
+		h := s.l.hosts[c.host]
 		return h != nil && len(h.addrs) > 0
 	})
 }
@@ -181,7 +186,7 @@ func (s *seen) resolveNow() {
 		l.ask(0, dns.Question{Name: s.name, Type: dns.TypeTXT})
 	}
 	for _, c := range s.srvs {
-		if !l.hosts[fold(c.target)].reachable() {
+		if !l.hosts[c.host].reachable() {
 			s.sought = true
 			l.ask(0, dns.Question{Name: c.target, Type: dns.TypeA}, dns.Question{Name: c.target, Type: dns.TypeAAAA})
 		}
@@ -204,7 +209,7 @@ func (l *link) suspect(s *seen) {
 	again = func() {
 		for _, c := range s.srvs {
 			l.ask(0, dns.Question{Name: s.name, Type: dns.TypeSRV})
-			if h := l.hosts[fold(c.target)]; h != nil {
+			if h := l.hosts[c.host]; h != nil {
 				for _, a := range h.addrs {
 					l.ask(0, dns.Question{Name: h.name, Type: a.typ})
 				}
@@ -310,7 +315,7 @@ func (e *Engine) assemble(in *instance) Instance {
 		for _, srv := range current(s.srvs) {
 			out.TTL = max(out.TTL, srv.ttl)
 			out.Targets = append(out.Targets, Target{srv.target, srv.port, srv.priority})
-			if h := s.l.hosts[fold(srv.target)]; h != nil {
+			if h := s.l.hosts[srv.host]; h != nil {
 				for _, a := range current(h.addrs) {
 					ap := netip.AddrPortFrom(a.addr, srv.port)
 					switch {

@@ -12,6 +12,10 @@ const (
 	maxHistory      = 512 // questions of others remembered, on a link (RFC 6762 §7.3)
 	maxEchoes       = 256 // own packets expected back, on a link
 	maxResolveBatch = 64  // questions collected for one query, on a link
+	maxQuestions    = 64  // questions of one query that are answered
+	maxLegacy       = 16  // questions of a one-shot query that are answered (RFC 6762 §6.7)
+	maxProposed     = 64  // records of one name in a probe (RFC 6762 §8.2)
+	maxUsers        = 64  // SRV records that point to one host, on a link
 	maxLogBurst     = 20  // lines that others can provoke, and one more a minute
 )
 

@@ -25,6 +25,7 @@ type link struct {
 
 	seen    map[string]*seen // by folded label
 	hosts   map[string]*host // by folded name
+	names   *dns.Set         // what packets are looked at for: the service's, ours, and those of hosts
 	browse  browser
 	batch   batch
 	history history
@@ -41,6 +42,7 @@ func (e *Engine) openLink(ifc Interface) {
 		held:   make(map[netip.AddrPort]*heldQuery),
 		seen:   make(map[string]*seen),
 		hosts:  make(map[string]*host),
+		names:  dns.NewSet(e.service),
 		timers: make(map[*timer]bool),
 	}
 	for f := range Family(families) {
@@ -48,6 +50,7 @@ func (e *Engine) openLink(ifc Interface) {
 		q.due = make(map[*ownRecord]pendingAnswer)
 		q.timer.fn = func() { l.flushAnswers(f) }
 	}
+	l.names.Add(enumeration)
 	l.browse.timer.fn = l.browseNow
 	l.batch.timer.fn = l.flushBatch
 	e.links[ifc.Index] = l
@@ -197,25 +200,31 @@ func (l *link) receive(p received) error {
 	if l.own(src, p.Data) {
 		return errOwn
 	}
-	m, err := dns.Unpack(p.Data)
+	look, err := l.e.reader.Look(p.Data, l.names)
 	if err != nil {
 		return errMalformed
 	}
 	unicast := p.Dst.IsValid() && !p.Dst.IsMulticast()
-	if m.Response {
-		// RFC 6762 §6 and §11: from port 5353; by unicast only in answer to a question of the last 2 s.
-		if p.Src.Port() != Port || unicast && l.e.now.Sub(l.asked) > 2*time.Second {
-			return errMalformed
-		}
-		l.countReceived(m, len(p.Data), false)
-		l.handleResponse(p, m)
+	isLegacy := p.Src.Port() != Port
+	// RFC 6762 §6 and §11: from port 5353; by unicast only in answer to a question of the last 2 s.
+	if look.Response && (isLegacy || unicast && l.e.now.Sub(l.asked) > 2*time.Second) {
+		return errMalformed
+	}
+	if !look.Concerns && l.held[p.Src] == nil { // most of what is said on a network is about other services
+		l.countReceived(look, len(p.Data), isLegacy)
 		return nil
 	}
-	isLegacy := p.Src.Port() != Port
-	l.countReceived(m, len(p.Data), isLegacy)
-	if isLegacy {
+	m, err := l.e.reader.Unpack(p.Data)
+	if err != nil {
+		return errMalformed
+	}
+	l.countReceived(lookOf(m), len(p.Data), isLegacy)
+	switch {
+	case look.Response:
+		l.handleResponse(p, m)
+	case isLegacy:
 		l.answerLegacy(p, m)
-	} else {
+	default:
 		l.handleQuery(p, m, unicast)
 	}
 	return nil
@@ -236,17 +245,26 @@ func (l *link) own(src netip.Addr, data []byte) bool {
 	return false
 }
 
-func (l *link) countReceived(m *dns.Message, size int, isLegacy bool) {
+// lookOf tells what kind of packet a message is.
+func lookOf(m *dns.Message) dns.Look {
+	stays := func(rr dns.Record) bool { return rr.Head().TTL > 0 }
+	return dns.Look{
+		Response: m.Response,
+		Probe:    !m.Response && len(m.Ns) > 0,
+		Goodbye:  m.Response && len(m.Answer) > 0 && !slices.ContainsFunc(m.Answer, stays),
+	}
+}
+
+func (l *link) countReceived(p dns.Look, size int, isLegacy bool) {
 	kind := queries
 	switch {
 	case isLegacy:
 		kind = legacy
-	case m.Response:
+	case p.Goodbye:
+		kind = goodbyes
+	case p.Response:
 		kind = responses
-		if len(m.Answer) > 0 && !slices.ContainsFunc(m.Answer, func(rr dns.Record) bool { return rr.Head().TTL > 0 }) {
-			kind = goodbyes
-		}
-	case len(m.Ns) > 0:
+	case p.Probe:
 		kind = probes
 	}
 	l.e.count(func(s *Stats) { kind(&s.Received).add(size) })

@@ -71,10 +71,10 @@ func (p *publication) message(f Family) *dns.Message {
 	return m
 }
 
-// named returns the records with a name, folded.
-func named(records []dns.Record, key string) (list []dns.Record) {
+// named returns the records with a name, folded: as many as a name may have.
+func named(records []dns.Record, key string, keys folder) (list []dns.Record) {
 	for _, rr := range records {
-		if fold(rr.Head().Name) == key {
+		if len(list) < maxProposed && keys.fold(rr.Head().Name) == key {
 			list = append(list, rr)
 		}
 	}
@@ -85,17 +85,18 @@ func named(records []dns.Record, key string) (list []dns.Record) {
 // The lexicographically later set wins; the loser waits a second and probes again, by when the winner answers
 // (RFC 6762 §8.2). The names of instance and host depend on each other, so the host decides only if the instance does not.
 func (l *link) tieBreak(m *dns.Message, f Family) {
+	keys := folder{}
 	for _, p := range l.pubs {
 		if p.state != stateProbing || p.probes == 0 {
 			continue
 		}
 		proposed := p.message(f).Ns
 		for _, key := range []string{p.entry.key, p.hostKey} {
-			theirs := named(m.Ns, key)
+			theirs := named(m.Ns, key, keys)
 			if !l.e.foreign(theirs) { // or there are none
 				continue
 			}
-			if c := compareSets(named(proposed, key), theirs); c < 0 {
+			if c := compareSets(named(proposed, key, keys), theirs); c < 0 {
 				p.startProbing(probeDefer)
 				break
 			} else if c > 0 {
@@ -108,12 +109,11 @@ func (l *link) tieBreak(m *dns.Message, f Family) {
 // checkConflict looks at a record that another host multicast. While a name of ours is probed for, any record with that
 // name denies it (RFC 6762 §8.1). Once it is announced, a record that replaces one of ours with other data makes us
 // probe again (§9).
-func (l *link) checkConflict(rr dns.Record, src netip.Addr) {
-	h := rr.Head()
+func (l *link) checkConflict(t told, src netip.Addr) {
+	h, key := t.rr.Head(), t.key
 	if h.Type == dns.TypeNSEC || h.Class&^cacheFlush != dns.ClassINET {
 		return
 	}
-	key := fold(h.Name)
 	for _, p := range l.pubs {
 		if key != p.entry.key && key != p.hostKey {
 			continue
@@ -125,10 +125,13 @@ func (l *link) checkConflict(rr dns.Record, src netip.Addr) {
 			}
 			continue
 		}
+		if p.find(t.rr, key) != nil {
+			continue
+		}
 		switch {
-		case p.state == stateProbing && p.probes > 0 && !l.e.ours(rr):
+		case p.state == stateProbing && p.probes > 0 && !l.e.ours(t):
 			p.deny(src)
-		case p.state == stateAnnounced && slices.ContainsFunc(p.records, func(r *ownRecord) bool { return r.key == key && r.typ() == h.Type }) && !l.e.ours(rr):
+		case p.state == stateAnnounced && slices.ContainsFunc(p.records, func(r *ownRecord) bool { return r.key == key && r.typ() == h.Type }) && !l.e.ours(t):
 			p.contested = true
 			l.e.setConflict(p.entry, src)
 			p.startProbing(between(0, probeInterval))

@@ -78,7 +78,7 @@ func (l *link) publish(en *entry) {
 	p.host = l.hostName(en)
 	p.hostKey = fold(p.host)
 	p.timer.fn = p.proceed
-	if p.records = p.build(); p.records == nil {
+	if p.install(p.build()); p.records == nil {
 		return
 	}
 	l.pubs = append(l.pubs, p)
@@ -121,14 +121,14 @@ func (l *link) changed(en *entry) {
 	}
 	var fresh bool
 	for i, r := range records {
-		if same := p.find(r.rr); same != nil {
+		if same := p.find(r.rr, r.key); same != nil {
 			records[i] = same // it may be about to be multicast
 		} else {
 			fresh = true
 		}
 	}
 	old := p.records
-	p.records = records
+	p.install(records)
 	for _, r := range old {
 		if !slices.Contains(records, r) {
 			fresh = true
@@ -141,7 +141,7 @@ func (l *link) changed(en *entry) {
 			}
 		}
 	}
-	p.retired = slices.DeleteFunc(p.retired, func(rr dns.Record) bool { return p.find(rr) != nil }) // it came back
+	p.retired = slices.DeleteFunc(p.retired, func(rr dns.Record) bool { return p.find(rr, fold(rr.Head().Name)) != nil }) // it came back
 	if p.state != stateAnnounced || !fresh {
 		return
 	}
@@ -173,11 +173,19 @@ func (l *link) restart() {
 	l.startBrowsing()
 }
 
-// find returns the record of the publication that is the same as rr.
-func (p *publication) find(rr dns.Record) *ownRecord { return p.findNamed(fold(rr.Head().Name), rr) }
+// install makes records those of the publication.
+func (p *publication) install(records []*ownRecord) {
+	for _, r := range p.records {
+		p.l.names.Remove(r.key)
+	}
+	for _, r := range records {
+		p.l.names.Add(r.key)
+	}
+	p.records = records
+}
 
-// findNamed is find for a record whose name, folded, is key.
-func (p *publication) findNamed(key string, rr dns.Record) *ownRecord {
+// find returns the record of the publication that is the same as rr, whose name is key, folded.
+func (p *publication) find(rr dns.Record, key string) *ownRecord {
 	typ := rr.Head().Type
 	for _, r := range p.records {
 		if r.typ() == typ && r.key == key && sameData(r.rr, rr) {
@@ -305,8 +313,10 @@ func (l *link) withdraw(en *entry) {
 	l.e.timers.stop(&p.timer)
 	l.e.retire(p.records...)
 	l.pubs = slices.DeleteFunc(l.pubs, func(o *publication) bool { return o == p })
+	records := p.records
+	p.install(nil)
 	for f := range Family(families) {
-		for _, r := range p.records {
+		for _, r := range records {
 			l.answers[f].drop(r)
 		}
 	}
@@ -316,7 +326,7 @@ func (l *link) withdraw(en *entry) {
 	}
 	for f := range Family(families) {
 		var gone []dns.Record
-		for _, r := range p.records {
+		for _, r := range records {
 			// The service type is announced by others, too, and a large TXT goes with its SRV.
 			if r.typ() == dns.TypeNSEC || r.key == enumeration || dns.Len(r.rr) > l.ifc.payload(f)/2 {
 				continue

@@ -113,7 +113,8 @@ func (l *link) flushBatch() {
 
 // A history holds the questions that others asked lately (RFC 6762 §7.3).
 type history struct {
-	seen [families]map[historyKey]time.Time
+	seen    [families]map[historyKey]time.Time
+	expired [families]time.Time // when what was too old was forgotten
 }
 
 type historyKey struct {
@@ -139,34 +140,46 @@ func (l *link) noteQuestions(f Family, m *dns.Message) {
 	if h.seen[f] == nil {
 		h.seen[f] = make(map[historyKey]time.Time)
 	}
-	for k, at := range h.seen[f] {
-		if l.e.now.Sub(at) > historyTime {
-			delete(h.seen[f], k)
+	h.expire(f, l.e.now)
+	keys := folder{}
+	hides := make(map[historyKey]bool) // answers that ours would not
+	for _, rr := range m.Answer {
+		if key := (historyKey{keys.fold(rr.Head().Name), rr.Head().Type}); !hides[key] && !l.wouldList(rr) {
+			hides[key] = true
 		}
 	}
 	for _, q := range m.Question {
-		key := historyKey{fold(q.Name), q.Type}
-		if q.Class != dns.ClassINET || len(h.seen[f]) >= maxHistory || !l.interesting(key) {
-			continue
-		}
-		if !slices.ContainsFunc(m.Answer, func(rr dns.Record) bool {
-			return fold(rr.Head().Name) == key.name && rr.Head().Type == key.typ && !l.wouldList(rr)
-		}) {
+		key := historyKey{keys.fold(q.Name), q.Type}
+		if q.Class == dns.ClassINET && len(h.seen[f]) < maxHistory && !hides[key] && l.interesting(key) {
 			h.seen[f][key] = l.e.now
+		}
+	}
+}
+
+// expire forgets what was asked too long ago: now and then, so that it costs little for each packet.
+func (h *history) expire(f Family, now time.Time) {
+	if len(h.seen[f]) < maxHistory && now.Sub(h.expired[f]) <= historyTime {
+		return
+	}
+	h.expired[f] = now
+	for k, at := range h.seen[f] {
+		if now.Sub(at) > historyTime {
+			delete(h.seen[f], k)
 		}
 	}
 }
 
 // interesting reports whether the question is one that this link might ask.
 func (l *link) interesting(k historyKey) bool {
-	if k.name == l.e.serviceKey {
-		return k.typ == dns.TypePTR
+	switch k.typ {
+	case dns.TypePTR:
+		return k.name == l.e.serviceKey
+	case dns.TypeA, dns.TypeAAAA:
+		return l.hosts[k.name] != nil
+	case dns.TypeSRV, dns.TypeTXT:
+		return l.seenByName(k.name) != nil
 	}
-	if l.hosts[k.name] != nil {
-		return true
-	}
-	label, ok := l.e.instanceLabel(k.name)
-	return ok && l.seen[fold(label)] != nil
+	return false
 }
 
 // wouldList reports whether a known answer of another host would be one of ours.

@@ -23,7 +23,7 @@ func (h *host) reachable() bool {
 // leads to it or none is waited for.
 func (s *seen) settled() bool {
 	return s.complete() && (s.in.shown || s.alone ||
-		slices.ContainsFunc(s.srvs, func(c *cached) bool { return s.l.hosts[fold(c.target)].reachable() }))
+		slices.ContainsFunc(s.srvs, func(c *cached) bool { return s.l.hosts[c.host].reachable() }))
 }
 
 // giveUp shows an instance with link-local addresses alone, if others were asked
@@ -38,13 +38,13 @@ func (s *seen) giveUp() bool {
 }
 
 // heedDenials notes which hosts have no address of IPv4, as they say themselves.
-func (l *link) heedDenials(records []dns.Record) {
-	for _, rr := range records {
-		nsec, ok := rr.(*dns.NSEC)
+func (l *link) heedDenials(records []told) {
+	for _, t := range records {
+		nsec, ok := t.rr.(*dns.NSEC)
 		if !ok || nsec.TTL == 0 || slices.Contains(nsec.Types, dns.TypeA) {
 			continue
 		}
-		if h := l.hosts[fold(nsec.Name)]; h != nil {
+		if h := l.hosts[t.key]; h != nil {
 			for _, s := range h.users {
 				s.alone = true
 				l.examine(s)

@@ -2,6 +2,7 @@ package dnssd
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -122,7 +123,7 @@ func rawTXT(t *dns.TXT) ([]string, bool) {
 	if len(t.Txt) > maxStrings {
 		return nil, false
 	}
-	txt := make([]string, 0, len(t.Txt))
+	var txt []string
 	for _, s := range t.Txt {
 		if s != "" {
 			txt = append(txt, s)
@@ -159,21 +160,33 @@ func sameData(a, b dns.Record) bool {
 	case *dns.TXT:
 		b, ok := b.(*dns.TXT)
 		return ok && slices.Equal(a.Txt, b.Txt)
+	case *dns.A:
+		b, ok := b.(*dns.A)
+		return ok && a.A.Equal(b.A)
+	case *dns.AAAA:
+		b, ok := b.(*dns.AAAA)
+		return ok && a.AAAA.Equal(b.AAAA)
 	}
 	return a.Head().Type == b.Head().Type && bytes.Equal(dns.Data(a), dns.Data(b))
 }
 
 // compareRecords orders records for simultaneous probe tie-breaking: class without the cache-flush bit, type, then raw
 // data (RFC 6762 §8.2).
-func compareRecords(a, b dns.Record) int {
-	ha, hb := a.Head(), b.Head()
-	if c := int(ha.Class&^cacheFlush) - int(hb.Class&^cacheFlush); c != 0 {
-		return c
-	}
-	if c := int(ha.Type) - int(hb.Type); c != 0 {
-		return c
-	}
-	return bytes.Compare(dns.Data(a), dns.Data(b))
+func compareRecords(a, b dns.Record) int { return sortableOf(a).compare(sortableOf(b)) }
+
+// A sortable is a record in the form in which it is compared.
+type sortable struct {
+	class, typ uint16
+	data       []byte
+	rr         dns.Record
+}
+
+func sortableOf(rr dns.Record) sortable {
+	return sortable{rr.Head().Class &^ cacheFlush, rr.Head().Type, dns.Data(rr), rr}
+}
+
+func (a sortable) compare(b sortable) int {
+	return cmp.Or(cmp.Compare(a.class, b.class), cmp.Compare(a.typ, b.typ), bytes.Compare(a.data, b.data))
 }
 
 // compareSets compares two sets of proposed records, each in any order (RFC 6762 §8.2.1).
@@ -186,7 +199,14 @@ func compareSets(a, b []dns.Record) int {
 
 // sortRecords puts records in the order of compareRecords. (Package sort's code is there once; slices' for each type.)
 func sortRecords(list []dns.Record) {
-	sort.Slice(list, func(i, j int) bool { return compareRecords(list[i], list[j]) < 0 })
+	all := make([]sortable, len(list))
+	for i, rr := range list {
+		all[i] = sortableOf(rr)
+	}
+	sort.Slice(all, func(i, j int) bool { return all[i].compare(all[j]) < 0 })
+	for i, s := range all {
+		list[i] = s.rr
+	}
 }
 
 // withTTL returns a copy of rr with another TTL, and without the cache-flush bit if plain.

@@ -41,21 +41,22 @@ func (e *Engine) retire(records ...*ownRecord) {
 
 // ours reports whether a record is one that this node announces on any of its
 // links, or did lately. Who hears it has learnt nothing of anybody else.
-func (e *Engine) ours(rr dns.Record) bool {
-	key, typ := fold(rr.Head().Name), rr.Head().Type
+func (e *Engine) ours(t told) bool {
+	typ := t.rr.Head().Type
 	for _, l := range e.links {
-		if slices.ContainsFunc(l.pubs, func(p *publication) bool { return p.findNamed(key, rr) != nil }) {
+		if slices.ContainsFunc(l.pubs, func(p *publication) bool { return p.find(t.rr, t.key) != nil }) {
 			return true
 		}
 	}
 	return slices.ContainsFunc(e.former, func(f former) bool {
-		return f.typ == typ && f.key == key && e.now.Before(f.until) && sameData(f.rr, rr)
+		return f.typ == typ && f.key == t.key && e.now.Before(f.until) && sameData(f.rr, t.rr)
 	})
 }
 
 // foreign reports whether one of the records is not ours.
 func (e *Engine) foreign(records []dns.Record) bool {
-	return slices.ContainsFunc(records, func(rr dns.Record) bool { return !e.ours(rr) })
+	keys := folder{}
+	return slices.ContainsFunc(records, func(rr dns.Record) bool { return !e.ours(told{rr, keys.fold(rr.Head().Name)}) })
 }
 
 // repeatedProbe reports whether a query is a probe of this node that came back.
@@ -67,16 +68,16 @@ func (e *Engine) repeatedProbe(m *dns.Message) bool {
 // news returns the records of a response; without those of this node's
 // instances, if the response only repeats what this node says of them. To cache
 // these would mean to ask for them again.
-func (e *Engine) news(records []dns.Record) []dns.Record {
-	own := func(rr dns.Record) bool {
-		if ptr, ok := rr.(*dns.PTR); ok {
+func (e *Engine) news(records []told) []told {
+	own := func(t told) bool {
+		if ptr, ok := t.rr.(*dns.PTR); ok {
 			return e.ownName(ptr.Ptr)
 		}
-		return e.ownName(rr.Head().Name)
+		return e.ownName(t.rr.Head().Name)
 	}
-	said := func(rr dns.Record) bool { // of an instance of ours, by somebody else
-		typ := rr.Head().Type
-		return typ != dns.TypePTR && typ != dns.TypeNSEC && own(rr) && !e.ours(rr)
+	said := func(t told) bool { // of an instance of ours, by somebody else
+		typ := t.rr.Head().Type
+		return typ != dns.TypePTR && typ != dns.TypeNSEC && own(t) && !e.ours(t)
 	}
 	if slices.ContainsFunc(records, said) {
 		return records

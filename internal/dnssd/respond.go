@@ -61,17 +61,18 @@ func (l *link) handleQuery(p received, m *dns.Message, unicast bool) {
 		}
 	}
 	known := l.known(m.Answer)
+	questions := l.concerning(m.Question)
 	if h := l.held[p.Src]; h != nil && (m.Truncated || len(m.Question) == 0) {
 		maps.Copy(h.known, known)
-		h.questions = append(h.questions, m.Question[:min(len(m.Question), maxResolveBatch-len(h.questions))]...)
+		h.questions = append(h.questions, questions[:min(len(questions), maxQuestions-len(h.questions))]...)
 		if at := l.e.now.Add(between(400*time.Millisecond, 500*time.Millisecond)); m.Truncated && at.Before(h.latest) {
 			l.e.timers.set(h.timer, at)
 		}
 		return
 	}
 	if m.Truncated && len(m.Question) > 0 {
-		if l.concerned(m.Question) && len(l.held) < maxHeld {
-			h := &heldQuery{questions: m.Question[:min(len(m.Question), maxResolveBatch)], known: known, latest: l.e.now.Add(maxHold)}
+		if len(questions) > 0 && len(l.held) < maxHeld {
+			h := &heldQuery{questions: questions, known: known, latest: l.e.now.Add(maxHold)}
 			h.timer = l.after(between(400*time.Millisecond, 500*time.Millisecond), func() {
 				delete(l.held, p.Src)
 				l.answer(p, h.questions, h.known, false, 0)
@@ -80,12 +81,27 @@ func (l *link) handleQuery(p received, m *dns.Message, unicast bool) {
 		}
 		return
 	}
-	l.answer(p, m.Question, known, len(m.Ns) > 0, between(20*time.Millisecond, 120*time.Millisecond))
+	l.answer(p, questions, known, len(m.Ns) > 0, between(20*time.Millisecond, 120*time.Millisecond))
 }
 
-// concerned reports whether any of the questions asks for a record of ours.
-func (l *link) concerned(questions []dns.Question) bool {
-	return slices.ContainsFunc(questions, func(q dns.Question) bool { return len(l.match(q)) > 0 })
+// concerning returns those questions that there are records of ours for, each once and maxQuestions at most.
+func (l *link) concerning(questions []dns.Question) []dns.Question {
+	var some []dns.Question
+	keys := folder{}
+	for _, q := range questions {
+		q.Name = keys.fold(q.Name)
+		if len(some) < maxQuestions && l.ours(q.Name) && !slices.Contains(some, q) && len(l.match(q)) > 0 {
+			some = append(some, q)
+		}
+	}
+	return some
+}
+
+// ours reports whether records that are announced, or about to be, have a name, folded.
+func (l *link) ours(key string) bool {
+	return slices.ContainsFunc(l.pubs, func(p *publication) bool {
+		return slices.ContainsFunc(p.records, func(r *ownRecord) bool { return r.key == key })
+	})
 }
 
 // match returns the records that answer a question; an NSEC record, if the name is ours and has no record of that type
@@ -128,9 +144,11 @@ func sameRecord(a, b *ownRecord) bool {
 // live (RFC 6762 §7.1).
 func (l *link) known(answers []dns.Record) map[*ownRecord]bool {
 	known := make(map[*ownRecord]bool)
+	keys := folder{}
 	for _, rr := range answers {
+		key := keys.fold(rr.Head().Name)
 		for _, p := range l.pubs {
-			if r := p.find(rr); r != nil && rr.Head().TTL >= r.rr.Head().TTL/2 {
+			if r := p.find(rr, key); r != nil && rr.Head().TTL >= r.rr.Head().TTL/2 {
 				known[r] = true
 			}
 		}
@@ -314,6 +332,7 @@ const legacyTTL = 10
 func (l *link) answerLegacy(p received, m *dns.Message) {
 	var answers []*ownRecord
 	known := l.known(m.Answer)
+	m.Question = m.Question[:min(len(m.Question), maxLegacy)]
 	for _, q := range m.Question {
 		for _, r := range l.match(q) {
 			if !known[r] {
@@ -346,35 +365,58 @@ func (l *link) answerLegacy(p received, m *dns.Message) {
 // handleResponse works on a multicast response, or on a unicast one that was asked for. Answers and additional records
 // are alike (RFC 6762 §7.4 looks at answers only).
 func (l *link) handleResponse(p received, m *dns.Message) {
-	records := append(slices.Clone(m.Answer), m.Additional...)
-	for _, rr := range records {
-		l.checkConflict(rr, p.Src.Addr())
+	keys := folder{}
+	records := make([]told, 0, len(m.Answer)+len(m.Additional))
+	for _, section := range [][]dns.Record{m.Answer, m.Additional} {
+		for _, rr := range section {
+			records = append(records, told{rr, keys.fold(rr.Head().Name)})
+		}
 	}
-	for _, rr := range m.Answer {
-		l.checkDuplicate(p.family, rr)
+	for _, r := range records {
+		l.checkConflict(r, p.Src.Addr())
+	}
+	for _, r := range records[:len(m.Answer)] {
+		l.checkDuplicate(p.family, r)
 	}
 	records = l.e.news(records)
 	l.learn(p, records)
 	l.heedDenials(records)
 }
 
+// told is a record that was received.
+type told struct {
+	rr  dns.Record
+	key string // its name, folded
+}
+
+// A folder folds the names of a packet, each once.
+type folder map[string]string
+
+func (f folder) fold(name string) string {
+	key, ok := f[name]
+	if !ok {
+		key = fold(name)
+		f[name] = key
+	}
+	return key
+}
+
 // checkDuplicate compares a record that another host multicast with ours. One that is as good takes the place of ours, if
 // that was about to be multicast (RFC 6762 §7.4); but only of the one that others have, too: what names an instance of
 // ours is repeated from another link, and what comes with it there are other addresses. One that is about to expire is
 // corrected (§6.6): somebody says goodbye for what we still have.
-func (l *link) checkDuplicate(f Family, rr dns.Record) {
-	h := rr.Head()
-	key := fold(h.Name)
+func (l *link) checkDuplicate(f Family, t told) {
+	h := t.rr.Head()
 	for _, p := range l.pubs {
-		if p.state != stateAnnounced || key != p.entry.key && key != p.hostKey && key != l.e.serviceKey && key != enumeration {
+		if p.state != stateAnnounced {
 			continue
 		}
-		r := p.find(rr)
+		r := p.find(t.rr, t.key)
 		if r == nil {
 			continue
 		}
 		switch ttl := r.rr.Head().TTL; {
-		case h.TTL >= ttl && key == enumeration:
+		case h.TTL >= ttl && t.key == enumeration:
 			l.answers[f].drop(r)
 		case h.TTL < ttl/2:
 			l.enqueue(f, r, l.e.now.Add(between(20*time.Millisecond, 120*time.Millisecond)), answerGap)
