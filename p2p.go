@@ -106,6 +106,7 @@ type P2P struct {
 	log      *slog.Logger
 	streams  *streams
 	gate     *gate
+	probes   probes
 
 	metadataUpdate sync.Mutex // held while UpdateMetadata runs; taken before mu
 	shutdown       shutdown

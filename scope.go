@@ -12,8 +12,8 @@ import (
 // A Scope is a hook's access to its node. Everything it reports is recorded
 // under its name, and it can take back only its own reports. Once its Run has
 // returned, methods return [ErrStopped] and have no effect. All methods may be
-// called concurrently and never block. The node takes over maps and slices that
-// it is given: they must not be modified afterwards.
+// called concurrently, and none but [Scope.Probe] blocks. The node takes over
+// maps and slices that it is given: they must not be modified afterwards.
 type Scope struct {
 	node *P2P
 	reg  *registration

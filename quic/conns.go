@@ -43,6 +43,10 @@ func (e *endpoint) connected(tc tpt.CapableConn, path p2p.Path) (*conn, error) {
 		tc.CloseWithError(network.ConnGated) // another kind of key, or one that is not safe
 		return nil, err
 	}
+	if id == e.scope.Node().Identity() { // it only wants to know who is here
+		tc.CloseWithError(network.ConnGated)
+		return nil, p2p.ErrSelf
+	}
 	path.Remote = addrPort(tc.RemoteMultiaddr())
 	c := newConn(e, tc, id, path)
 	if err = e.add(c); err == nil {

@@ -38,6 +38,7 @@ type endpoint struct {
 	handshakes *handshakes
 	budget     *budget
 	circle     *circle
+	mirrors    mirrors
 
 	socket    *net.UDPConn
 	quic      *quicgo.Transport
@@ -99,7 +100,8 @@ func (e *endpoint) listen() error {
 		return err
 	}
 	e.reuse = reuse
-	ours := &lent{Transport: e.quic, server: serverConfig(), client: clientConfig()}
+	ours := &lent{Transport: e.quic, server: serverConfig(), client: clientConfig(), mirrors: &e.mirrors}
+	ours.server.Tracer = e.mirrors.accepting
 	for _, family := range []string{"udp4", "udp6"} {
 		if _, err := reuse.LendTransport(family, ours, e.socket); err != nil {
 			return err

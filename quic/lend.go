@@ -20,6 +20,7 @@ import (
 type lent struct {
 	*quicgo.Transport
 	server, client *quicgo.Config
+	mirrors        *mirrors
 }
 
 var _ quicreuse.QUICTransport = (*lent)(nil)
@@ -31,7 +32,11 @@ func (l *lent) Listen(tlsConf *tls.Config, conf *quicgo.Config) (quicreuse.QUICL
 
 // Dial makes one.
 func (l *lent) Dial(ctx context.Context, addr net.Addr, tlsConf *tls.Config, conf *quicgo.Config) (*quicgo.Conn, error) {
-	return l.Transport.Dial(ctx, addr, tlsConf, withWindows(l.client, conf))
+	conf = withWindows(l.client, conf)
+	if m, ok := ctx.Value(mirrorKey{}).(*mirror); ok {
+		conf.Tracer = l.mirrors.dialing(m)
+	}
+	return l.Transport.Dial(ctx, addr, tlsConf, conf)
 }
 
 // Close does nothing: the endpoint closes its transport itself.
