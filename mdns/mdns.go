@@ -142,6 +142,9 @@ func (d *Discovery) enabled(ctx context.Context, s *p2p.Scope, changed <-chan st
 	node := s.Node()
 	seen := newSightings(s)
 	defer seen.end()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	proofs := &proofs{scope: s, ctx: ctx}
 	engine, err := dnssd.New(dnssd.Config{
 		Service:    "_" + node.App() + "._udp",
 		Interfaces: d.cfg.Interfaces,
@@ -158,6 +161,8 @@ func (d *Discovery) enabled(ctx context.Context, s *p2p.Scope, changed <-chan st
 				d.cfg.Conflict(other)
 			}
 		},
+		Probe:     proofs.probe,
+		Connected: proofs.connected,
 		Keep: func(instance string) bool {
 			id, ok := seen.peer(instance)
 			if !ok {
@@ -177,7 +182,6 @@ func (d *Discovery) enabled(ctx context.Context, s *p2p.Scope, changed <-chan st
 	d.setEngine(engine)
 	defer d.setEngine(nil)
 
-	ctx, cancel := context.WithCancel(ctx)
 	defer d.heedSilence(ctx, node, s.Logger())()
 	var announcing sync.WaitGroup
 	announcing.Go(func() {
@@ -187,6 +191,7 @@ func (d *Discovery) enabled(ctx context.Context, s *p2p.Scope, changed <-chan st
 	err = engine.Run(ctx)
 	cancel()
 	announcing.Wait()
+	proofs.tasks.Wait()
 	if err != nil {
 		return fmt.Errorf("mdns: %w", err)
 	}
@@ -214,7 +219,11 @@ func announce(ctx context.Context, node *p2p.P2P, engine *dnssd.Engine, seen *si
 			if !ok {
 				return
 			}
-			switch event.(type) {
+			switch event := event.(type) {
+			case p2p.PeerConnectedWith:
+				engine.Met(event.Peer.String(), metAt(event.Peer))
+			case p2p.PeerDisconnectedWith:
+				engine.Met(event.Peer.String(), netip.AddrPort{})
 			case p2p.Resync, p2p.MetadataModified, p2p.ListenerAddrAdded, p2p.ListenerAddrRemoved:
 				seen.review()
 				services, err := services(node)

@@ -149,6 +149,47 @@ func TestBoundOfWaiting(t *testing.T) {
 	require.LessOrEqual(t, len(l.echoes.last), maxEchoes)
 }
 
+// A flood of goodbyes for instances that are there makes a node ask, and probe, a
+// bounded number of times. One question goes to all that are not asked.
+func TestBoundOfDoubts(t *testing.T) {
+	const many = 300
+	d := &deaf{}
+	probes := 0
+	e, err := New(Config{Service: "_sd._udp", Network: d, PollInterval: time.Hour, MaxPerSource: 1000, MaxNewPerSecond: 1000,
+		Probe: func(_ string, _ []netip.AddrPort, answered func(netip.AddrPort, error)) { probes++ }})
+	require.NoError(t, err)
+	e.now = time.Unix(0, 0)
+	require.NoError(t, e.openSockets())
+	e.pollInterfaces()
+	e.advance(2 * time.Hour)
+	svc := wire("_sd", "_udp", "local")
+	for i := range many {
+		p := newHostile(true)
+		name := wire(fmt.Sprint("x", i), "_sd", "_udp", "local")
+		p.add(1, record(svc, 12, 1, 4500, name))
+		p.add(1, record(name, 33, 1, 4500, srv(1, wire("h", "local"))))
+		e.hear("10.0.0.2", p.bytes())
+		e.advance(2 * time.Millisecond)
+	}
+	l := e.links[1]
+	require.Len(t, l.seen, many)
+	e.advance(time.Minute / 4)
+	for range 10 {
+		before := d.sent
+		for i := range many {
+			p := newHostile(true)
+			p.add(1, record(svc, 12, 1, 0, wire(fmt.Sprint("x", i), "_sd", "_udp", "local")))
+			e.hear("10.0.0.2", p.bytes())
+		}
+		for _, s := range l.seen {
+			s.ptr.stay() // as if all had answered
+		}
+		e.advance(time.Second)
+		require.LessOrEqual(t, d.sent-before, 2*(maxDoubts+20)) // of both families
+	}
+	require.Zero(t, probes, "none has answered before")
+}
+
 // RFC 6762 §11: unicast, and multicast of both families, leaves with an IP TTL of 255.
 func TestSocketTTL(t *testing.T) {
 	for f := range Family(families) {

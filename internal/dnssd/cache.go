@@ -28,6 +28,11 @@ type seen struct {
 	srvs []*cached
 	txt  *cached // nil if not known
 
+	asked    time.Time // when its records were asked for the last time
+	answered time.Time // when it answered the last time
+	retained bool      // it was taken back, and stays because of an answer by other means
+	doubt    doubt
+
 	resolve  timer // asks for what is missing
 	attempts int
 	sought   bool   // addresses were asked for
@@ -66,6 +71,7 @@ type cached struct {
 	doomed   time.Time // if not zero: when it goes, whatever its TTL. It is not refreshed
 	replaced bool      // doomed because it was taken back, or a newer record took its place
 	asks     int       // questions to come before it goes: see confirm
+	held     bool      // and stays until then as if it were not
 	timer    timer
 }
 
@@ -106,7 +112,7 @@ func (c *cached) renew(ttl uint32, f Family, jitter float64) {
 		return // the packet says it again
 	}
 	c.received, c.ttl, c.jitter, c.stage = e.now, min(time.Duration(ttl)*time.Second, maxTTL), jitter, 0
-	c.doomed, c.replaced, c.asks = time.Time{}, false, 0
+	c.doomed, c.replaced, c.held, c.asks = time.Time{}, false, false, 0
 	c.schedule()
 }
 
@@ -253,8 +259,7 @@ func (p *lesson) put(list *[]*cached, fresh cached, bound int, ttl uint32, same 
 	i := slices.IndexFunc(*list, same)
 	switch {
 	case i >= 0 && ttl == 0:
-		(*list)[i].replaced = true
-		(*list)[i].doom(l.e.now.Add(graceTime))
+		p.takeBack((*list)[i])
 		return (*list)[i]
 	case i >= 0:
 		(*list)[i].renew(ttl, p.family, p.jitter)
@@ -290,6 +295,7 @@ func (p *lesson) learnPTR(rr *dns.PTR) {
 		s.ptr = &cached{l: l, typ: dns.TypePTR, s: s, target: rr.Ptr, since: l.e.now}
 		s.ptr.timer.fn = s.ptr.due
 		s.resolve.fn = s.resolveNow
+		s.doubt.timer.fn, s.doubt.probe.fn = s.askOwner, s.probeOwner
 		l.seen[in.key] = s
 		in.on = append(in.on, s)
 		p.seen[s] = true
@@ -298,9 +304,11 @@ func (p *lesson) learnPTR(rr *dns.PTR) {
 		s.ptr.renew(rr.Header.TTL, p.family, p.jitter)
 		return
 	}
-	s.ptr.doom(l.e.now.Add(graceTime))
-	// Its owner may not have heard a goodbye that somebody forged. Asked, it answers before the time is over.
-	l.browseSoon(between(300*time.Millisecond, 600*time.Millisecond))
+	p.takeBack(s.ptr)
+	if l.e.cfg.Probe == nil {
+		// Its owner may not have heard a goodbye that somebody forged. Asked, it answers before the time is over.
+		l.browseSoon(between(300*time.Millisecond, 600*time.Millisecond))
+	}
 }
 
 // seenByName returns the instance with a domain name, if it is cached on the link.
@@ -329,9 +337,12 @@ func (p *lesson) learnSRV(key string, rr *dns.SRV) *cached {
 	if len(s.srvs) > n {
 		l.use(c)
 	}
-	if rr.Header.TTL > 0 && s.doubted != nil { // Reconfirm's answer
-		l.stopTimer(s.doubted)
-		s.doubted = nil
+	if rr.Header.TTL > 0 {
+		s.noteAnswer()
+		if s.doubted != nil { // Reconfirm's answer
+			l.stopTimer(s.doubted)
+			s.doubted = nil
+		}
 	}
 	p.seen[s] = true
 	return c
@@ -350,7 +361,7 @@ func (p *lesson) learnTXT(key string, rr *dns.TXT) {
 		return
 	case s.txt != nil && slices.Equal(s.txt.txt, txt):
 		if rr.Header.TTL == 0 {
-			s.txt.doom(l.e.now.Add(graceTime))
+			p.takeBack(s.txt)
 		} else {
 			s.txt.renew(rr.Header.TTL, p.family, p.jitter)
 		}
@@ -402,12 +413,11 @@ func (p *lesson) flush(of historyKey) {
 	}
 	for _, c := range set {
 		if c.typ == of.typ && !p.touched[c] && l.e.now.Sub(c.received) > flushAge {
-			if p.beside(c, set) {
+			if l.e.cfg.Probe == nil && p.beside(c, set) { // takeBack asks, too
 				c.confirm()
 				continue
 			}
-			c.replaced = true
-			c.doom(l.e.now.Add(graceTime))
+			p.takeBack(c)
 		}
 	}
 }
@@ -466,6 +476,8 @@ func (l *link) forget(s *seen) {
 	e := l.e
 	e.timers.stop(&s.ptr.timer)
 	e.timers.stop(&s.resolve)
+	e.timers.stop(&s.doubt.timer)
+	e.timers.stop(&s.doubt.probe)
 	if s.txt != nil {
 		e.timers.stop(&s.txt.timer)
 	}

@@ -39,7 +39,9 @@
 // An instance is found when PTR, SRV, TXT and an address are known on a link; what does not come by itself is asked for.
 // If that is a link-local address of IPv6 alone, others are asked for first, for a second.
 // It is lost when its records expire (they are asked for again at 80, 85, 90 and 95 % of their time to live), a second
-// after its goodbye unless it answers that it is still there, or 10 s after [Engine.Reconfirm] if it does not answer.
+// after its goodbye unless it answers that it is still there, or 10 s after [Engine.Reconfirm] if it does not answer. With
+// [Config.Probe], the same holds for a record that another one replaces, and an instance that has proved to be there lately
+// has to fail to prove it again.
 // Questions for further instances go out after 20 to 120 ms, then after 1, 2, 4 s and so on, up to an hour.
 //
 // After the computer was suspended, what is published is probed for and announced again, and every instance is reconfirmed.

@@ -44,6 +44,13 @@ type Config struct {
 	// Conflict, if not nil, is called when somebody else is found to announce an instance label of ours, and with an
 	// invalid address when that is over.
 	Conflict func(instance string, other netip.Addr)
+	// Probe, if not nil, asks an instance by other means than Multicast DNS whether it is there, at addresses that are
+	// announced for it. It must not block; answered is called once, by any goroutine, with the address that answered or an
+	// error. With Probe, goodbyes and replaced records of instances that are connected, or have answered in the last 2 min,
+	// count only if that fails.
+	Probe func(instance string, at []netip.AddrPort, answered func(from netip.AddrPort, err error))
+	// Connected, if not nil, tells whether there is a connection with an instance.
+	Connected func(instance string) bool
 	// Keep, if not nil, tells whether an instance must not be evicted from a full table to make room for a new one.
 	Keep func(instance string) bool
 
@@ -81,6 +88,7 @@ type Engine struct {
 	started   bool
 	wanted    []Service
 	reconfirm map[string]bool
+	posted    []func()            // to be called by the goroutine of Run
 	shown     map[string]Instance // what Instances returns, by folded label
 	conflicts []conflict          // what Conflict returns
 
@@ -98,6 +106,7 @@ type Engine struct {
 	admission6 bucket // of sources without number: see countless
 	unicast    bucket
 	logging    bucket
+	doubts     bucket                  // questions for what was taken back
 	dirty      map[*instance]time.Time // when to look at them again
 	events     []func()                // callbacks to make once the current step is done
 	poll       timer
@@ -159,6 +168,7 @@ func New(cfg Config) (*Engine, error) {
 	e.admission = bucket{rate: float64(cfg.MaxNewPerSecond), burst: cfg.MaxNewPerSecond}
 	e.admission6 = bucket{rate: float64(cfg.MaxNewPerSecond) / 2, burst: (cfg.MaxNewPerSecond + 1) / 2}
 	e.unicast = bucket{rate: maxUnicastRate, burst: maxUnicastRate}
+	e.doubts = bucket{rate: maxDoubtRate, burst: maxDoubts}
 	e.logging = bucket{rate: 1.0 / 60, burst: maxLogBurst}
 	return e, nil
 }
@@ -209,6 +219,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		case <-e.wake:
 			e.now = time.Now()
 			e.applyWanted()
+			e.runPosted()
 		case p := <-e.packets:
 			e.now = time.Now()
 			e.receive(p)

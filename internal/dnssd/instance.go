@@ -347,11 +347,11 @@ func (e *Engine) assemble(in *instance) Instance {
 	return out
 }
 
-// current leaves out records that were replaced, where others of their type took their place.
+// current leaves out records that were replaced, where others of their type took their place, unless they are held.
 func current(records []*cached) []*cached {
 	var out []*cached
 	for _, c := range records {
-		if !c.replaced || !slices.ContainsFunc(records, func(o *cached) bool { return o.typ == c.typ && !o.replaced }) {
+		if !c.replaced || c.held || !slices.ContainsFunc(records, func(o *cached) bool { return o.typ == c.typ && !o.replaced }) {
 			out = append(out, c)
 		}
 	}

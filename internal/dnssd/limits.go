@@ -15,6 +15,8 @@ const (
 	maxQuestions    = 64  // questions of one query that are answered
 	maxLegacy       = 16  // questions of a one-shot query that are answered (RFC 6762 §6.7)
 	maxProposed     = 64  // records of one name in a probe (RFC 6762 §8.2)
+	maxDoubts       = 64  // instances that are asked at one time for what was taken back
+	maxDoubtRate    = 20  // and a second, in the long run
 	maxUsers        = 64  // SRV records that point to one host, on a link
 	maxLogBurst     = 20  // lines that others can provoke, and one more a minute
 )

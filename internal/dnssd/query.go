@@ -12,6 +12,7 @@ type browser struct {
 	timer    timer
 	interval time.Duration // until the query after the next one
 	soon     bool          // the query was put forward
+	asked    time.Time     // the last query
 }
 
 const (
@@ -41,6 +42,7 @@ func (l *link) browseNow() {
 	known := l.knownAnswers()
 	for f := range Family(families) {
 		if l.joined[f] && !l.history.asked(f, question, l.e.now) {
+			l.browse.asked = l.e.now
 			l.multicast(f, packQueries([]dns.Question{question}, known, l.ifc.payload(f)), queries)
 		}
 	}
@@ -81,6 +83,9 @@ const batchTime = 10 * time.Millisecond
 
 // ask asks for records soon, over the families in via; over all if that is empty.
 func (l *link) ask(via familySet, questions ...dns.Question) {
+	for _, q := range questions {
+		l.noteAsked(q)
+	}
 	for f := range Family(families) {
 		if !l.joined[f] || via != 0 && !via.has(f) {
 			continue

@@ -1,0 +1,244 @@
+package dnssd
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/sdp2p/p2p/internal/dns"
+)
+
+// Anybody on the link can say goodbye for somebody else, or replace a record of
+// somebody else's (RFC 6762 §10.1, §10.2): to all, or so that only one host hears
+// it. Where [Config.Probe] can tell more, neither counts by itself. The record
+// stays as it is for about a second, in which its owner is asked; the owner that
+// is there answers with the record. An instance that is connected, or has
+// answered lately, is asked by Config.Probe as well: then the record goes only
+// if that, too, is in vain, or if there is still no answer by multicast 10 s later,
+// or once the connection ends: who goes says goodbye first, and has connections
+// until a moment later.
+const (
+	doubtAsk    = 120 * time.Millisecond  // within that time the owner is asked; others may have asked by then
+	doubtProbe  = 200 * time.Millisecond  // what it has for its answer before it is probed
+	doubtGap    = 1200 * time.Millisecond // from one question to the next
+	doubtAnswer = 200 * time.Millisecond  // for the answer, which may have to wait until the record was said a second ago
+	doubtProved = 650 * time.Millisecond  // for the answer to a probe
+	guardTime   = 2 * time.Minute         // for how long an answer counts
+	askedTime   = 2 * time.Second         // for how long a question counts as what a record answers
+)
+
+// A doubt is whether an instance still has the records that were taken back.
+type doubt struct {
+	timer timer // the question
+	probe timer // Config.Probe
+}
+
+// takeBack has a record go that was taken back, or that another one replaces.
+func (p *lesson) takeBack(c *cached) {
+	now := p.l.e.now
+	c.replaced = true
+	if p.l.e.cfg.Probe == nil {
+		c.doom(now.Add(graceTime))
+		return
+	}
+	c.held = true
+	at := now.Add(graceTime)
+	if c.s != nil {
+		at = p.l.doubtRecord(c.s, c, at)
+	} else {
+		for _, s := range c.h.users {
+			at = p.l.doubtRecord(s, c, at)
+		}
+	}
+	c.doom(at)
+}
+
+// doubtRecord has the owner of an instance asked about a record, and returns when
+// that is over, which is not before at.
+func (l *link) doubtRecord(s *seen, c *cached, at time.Time) time.Time {
+	e, d := l.e, &s.doubt
+	if !d.timer.pending() {
+		e.timers.set(&d.timer, later(e.now.Add(between(0, doubtAsk)), d.timer.at.Add(doubtGap)))
+	}
+	at = later(at, c.received.Add(graceTime+doubtAnswer), d.timer.at.Add(doubtAnswer))
+	if e.now.Sub(s.answered) >= guardTime && !e.connected(s) {
+		return at
+	}
+	if !d.probe.pending() {
+		e.timers.set(&d.probe, later(e.now.Add(doubtAsk+doubtProbe), d.probe.at.Add(doubtGap)))
+	}
+	return later(at, d.probe.at.Add(doubtProved))
+}
+
+// later returns the latest of some times.
+func later(times ...time.Time) time.Time { return slices.MaxFunc(times, time.Time.Compare) }
+
+func (e *Engine) connected(s *seen) bool {
+	return e.cfg.Connected != nil && e.cfg.Connected(s.in.name)
+}
+
+// taken returns the records of an instance that are about to go since they were
+// taken back.
+func (s *seen) taken() (some []*cached) {
+	all := append([]*cached{s.ptr}, s.srvs...)
+	if s.txt != nil {
+		all = append(all, s.txt)
+	}
+	for _, srv := range s.srvs {
+		if h := s.l.hosts[srv.host]; h != nil {
+			all = append(all, h.addrs...)
+		}
+	}
+	for _, c := range all {
+		if c.held && !slices.Contains(some, c) {
+			some = append(some, c)
+		}
+	}
+	return some
+}
+
+// askOwner asks for the records of an instance that were taken back. It asks for
+// the SRV anyway: who has that is there. If many are in doubt, one question goes to
+// all.
+func (s *seen) askOwner() {
+	e := s.l.e
+	if !e.doubts.take(e.now) {
+		s.l.browseSoon(max(0, time.Second-e.now.Sub(s.l.browse.asked)))
+		return
+	}
+	questions := []dns.Question{{Name: s.name, Type: dns.TypeSRV}}
+	for _, c := range s.taken() {
+		q := dns.Question{Name: s.name, Type: c.typ}
+		if c.h != nil {
+			q.Name = c.h.name
+		}
+		if c.typ != dns.TypePTR && !slices.Contains(questions, q) {
+			questions = append(questions, q)
+		}
+	}
+	s.l.ask(0, questions...)
+}
+
+// probeOwner asks by other means, if the owner has not answered yet.
+func (s *seen) probeOwner() {
+	if len(s.taken()) > 0 {
+		s.l.e.probe(s.in)
+	}
+}
+
+// probe asks an instance by Config.Probe.
+func (e *Engine) probe(in *instance) {
+	if !in.shown {
+		return
+	}
+	key := in.key
+	e.cfg.Probe(in.name, slices.Concat(in.last.Addrs, in.last.OffLink), func(from netip.AddrPort, err error) {
+		if err == nil {
+			e.post(func() { e.answered(key, from) })
+		}
+	})
+}
+
+// Met tells the engine that an instance was met by other means than Multicast DNS:
+// that a connection with it began, at an address, or ended, if that is invalid.
+func (e *Engine) Met(instance string, at netip.AddrPort) {
+	e.post(func() {
+		e.answered(fold(instance), at)
+		if in := e.table[fold(instance)]; in != nil && !at.IsValid() {
+			for _, s := range in.on {
+				s.parted()
+			}
+		}
+	})
+}
+
+// parted asks an instance again that has said goodbye and was there.
+func (s *seen) parted() {
+	if !s.retained {
+		return
+	}
+	p := &lesson{l: s.l}
+	for _, c := range s.srvs {
+		p.takeBack(c)
+	}
+}
+
+// answered notes that an instance has answered. What led there stays.
+func (e *Engine) answered(key string, from netip.AddrPort) {
+	in := e.table[key]
+	if in == nil {
+		return
+	}
+	for _, s := range in.on {
+		s.answered = e.now
+		stays := false
+		for _, c := range s.taken() {
+			if c.leadsTo(s, from) {
+				c.stay()
+				stays = true
+			}
+		}
+		if stays { // but it may have withdrawn from here
+			s.retained = true
+			s.l.suspect(s)
+		}
+	}
+}
+
+// leadsTo reports whether a record is one that somebody has who answers at an
+// address.
+func (c *cached) leadsTo(s *seen, from netip.AddrPort) bool {
+	addr := from.Addr().Unmap().WithZone("")
+	switch c.typ {
+	case dns.TypeSRV:
+		h := s.l.hosts[c.host]
+		return c.port == from.Port() && h != nil && slices.ContainsFunc(h.addrs, func(a *cached) bool { return a.addr == addr })
+	case dns.TypeA, dns.TypeAAAA:
+		return c.addr == addr
+	}
+	return from.IsValid()
+}
+
+// stay has a record stay that was taken back.
+func (c *cached) stay() {
+	c.doomed, c.replaced, c.held = time.Time{}, false, false
+	c.schedule()
+}
+
+// noteAsked notes that the records of an instance were asked for.
+func (l *link) noteAsked(q dns.Question) {
+	if s := l.seenByName(q.Name); s != nil {
+		s.asked = l.e.now
+	}
+}
+
+// noteAnswer notes that an SRV record of an instance was heard: its PTR stands,
+// and if it was asked for, the instance has answered.
+func (s *seen) noteAnswer() {
+	s.retained = false
+	if s.ptr.held {
+		s.ptr.stay()
+	}
+	if now := s.l.e.now; now.Sub(s.asked) <= askedTime || now.Sub(s.l.browse.asked) <= askedTime {
+		s.answered = now
+	}
+}
+
+// post has the engine's goroutine call f.
+func (e *Engine) post(f func()) {
+	e.mu.Lock()
+	e.posted = append(e.posted, f)
+	e.mu.Unlock()
+	e.poke()
+}
+
+// runPosted calls what was posted.
+func (e *Engine) runPosted() {
+	e.mu.Lock()
+	posted := e.posted
+	e.posted = nil
+	e.mu.Unlock()
+	for _, f := range posted {
+		f()
+	}
+}

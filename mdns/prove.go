@@ -1,0 +1,57 @@
+package mdns
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+)
+
+// probeTime is how long a peer has for its answer: the engine waits a little
+// longer.
+const probeTime = 600 * time.Millisecond
+
+// proofs are what an engine learns of peers by other means than Multicast DNS.
+type proofs struct {
+	scope *p2p.Scope
+	ctx   context.Context
+	tasks sync.WaitGroup
+}
+
+// probe asks whether the peer that an instance is named after is there. It does
+// not wait.
+func (p *proofs) probe(instance string, at []netip.AddrPort, answered func(netip.AddrPort, error)) {
+	id, err := identity.Parse(instance)
+	if err != nil {
+		answered(netip.AddrPort{}, err)
+		return
+	}
+	p.tasks.Go(func() {
+		ctx, cancel := context.WithTimeout(p.ctx, probeTime)
+		defer cancel()
+		answered(p.scope.Probe(ctx, id, at...))
+	})
+}
+
+// connected reports whether there is a connection with a peer.
+func (p *proofs) connected(instance string) bool {
+	id, err := identity.Parse(instance)
+	if err != nil {
+		return false
+	}
+	peer, ok := p.scope.Node().Peer(id)
+	return ok && peer.Connected()
+}
+
+// metAt returns where a peer is, as its connections show.
+func metAt(peer *p2p.Peer) netip.AddrPort {
+	for _, c := range peer.Info().Connections {
+		if c.Path.Kind != p2p.Relay && c.Path.Remote.IsValid() {
+			return c.Path.Remote
+		}
+	}
+	return netip.AddrPort{}
+}
