@@ -41,8 +41,9 @@ type Config struct {
 	// named.
 	Interfaces []string
 
-	// Conflict, if not nil, is called when somebody else turns out to announce this node's identity, with the address of
-	// who does, and with an invalid address when that is over. See [Discovery.Conflict]. It must not block.
+	// Conflict, if not nil, is called when somebody else turns out to announce this node's identity and to have its key,
+	// with the address of who does, and with an invalid address when that is over. See [Discovery.Conflict]. It must not
+	// block.
 	Conflict func(other netip.Addr)
 
 	network dnssd.Network // for tests; nil: real sockets
@@ -92,7 +93,9 @@ func (d *Discovery) SetMode(m Mode) {
 }
 
 // Conflict tells whether somebody else on the local network announces this node's identity, and from where: the same key
-// is in use twice, most often because it was copied to another device. Peers then see only one of the two.
+// is in use twice, most often because it was copied to another device. Peers then see only one of the two. Who announces
+// the identity without the key is no conflict, and does no harm: it has to prove that to one of the node's listeners (see
+// [p2p.Prober]; if there is none, it is believed).
 func (d *Discovery) Conflict() (netip.Addr, bool) {
 	if e := d.running(); e != nil {
 		return e.Conflict()

@@ -2,12 +2,14 @@ package mdns
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/dnssd"
 )
 
 // probeTime is how long a peer has for its answer: the engine waits a little
@@ -32,7 +34,14 @@ func (p *proofs) probe(instance string, at []netip.AddrPort, answered func(netip
 	p.tasks.Go(func() {
 		ctx, cancel := context.WithTimeout(p.ctx, probeTime)
 		defer cancel()
-		answered(p.scope.Probe(ctx, id, at...))
+		from, err := p.scope.Probe(ctx, id, at...)
+		switch {
+		case errors.Is(err, p2p.ErrNoProber):
+			err = dnssd.ErrNoProbe
+		case errors.Is(err, p2p.ErrBusy):
+			err = dnssd.ErrProbeBusy
+		}
+		answered(from, err)
 	})
 }
 

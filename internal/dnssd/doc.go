@@ -34,6 +34,13 @@
 // A name of ours that somebody else uses is not changed, since it stands for an identity: the engine says so
 // ([Engine.Conflict]), and goes on trying.
 //
+// RFC 6762 has a host give way to anybody who claims its name, since between hosts that made up their names nobody has
+// more right to one. Here a name is a public key. So with [Config.Probe], none of the above happens before whoever
+// denies a probe, wins a tie or has other data for our name has proved to hold the key: at the addresses that the claim
+// comes from and leads to, on the link, which are challenged at a bounded rate. Until then the name is announced,
+// answered for, and announced once more for those who have believed the claim. Only while the name is probed for, a
+// claim has a second for its proof, once. Nor does an answer of somebody else, whatever it says, take the place of ours.
+//
 // # Browsing
 //
 // An instance is found when PTR, SRV, TXT and an address are known on a link; what does not come by itself is asked for.

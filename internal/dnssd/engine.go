@@ -44,10 +44,13 @@ type Config struct {
 	// Conflict, if not nil, is called when somebody else is found to announce an instance label of ours, and with an
 	// invalid address when that is over.
 	Conflict func(instance string, other netip.Addr)
-	// Probe, if not nil, asks an instance by other means than Multicast DNS whether it is there, at addresses that are
-	// announced for it. It must not block; answered is called once, by any goroutine, with the address that answered or an
-	// error. With Probe, goodbyes and replaced records of instances that are connected, or have answered in the last 2 min,
-	// count only if that fails.
+	// Probe, if not nil, finds out by other means than Multicast DNS whether the holder of the key that an instance is named
+	// after answers, at addresses that are announced for it; of an instance of ours, whether that is somebody else. It must
+	// not block; answered is called once, within a second and by any goroutine, with the address that answered or an error:
+	// ErrNoProbe if it cannot tell, ErrProbeBusy if it did not ask.
+	//
+	// With Probe, goodbyes and replaced records of instances that are connected, or have answered in the last 2 min, count
+	// only if that fails. And who claims an instance label of ours has to prove to hold its key.
 	Probe func(instance string, at []netip.AddrPort, answered func(from netip.AddrPort, err error))
 	// Connected, if not nil, tells whether there is a connection with an instance.
 	Connected func(instance string) bool
@@ -289,8 +292,9 @@ func (e *Engine) Instances() []Instance {
 	return list
 }
 
-// Conflict tells whether somebody else announces an instance label of ours, and the address of who does. While that is
-// so, ours is not announced on the link where that was seen; it is probed for again at most every 5 s.
+// Conflict tells whether somebody else announces an instance label of ours, and holds its key if [Config.Probe] can tell,
+// and the address of who does. While that is so, ours is not announced on the link where that was seen; it is probed for
+// again at most every 5 s.
 func (e *Engine) Conflict() (netip.Addr, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -59,6 +59,7 @@ func (e *Engine) advance(d time.Duration) {
 			e.now = at
 		}
 		e.timers.run(e.now)
+		e.runPosted()
 		e.flushEvents()
 	}
 }
@@ -102,11 +103,26 @@ func FuzzPacket(f *testing.F) {
 	for _, m := range []*miekg.Msg{ask, tell, bye, probe, truncated} {
 		f.Add(seed(m), seed(tell), uint16(5353), byte(0))
 		f.Add(seed(tell), seed(m), uint16(999), byte(1))
+		f.Add(seed(tell), seed(m), uint16(5353), byte(4))
+		f.Add(seed(m), seed(tell), uint16(5353), byte(12))
 	}
 	f.Fuzz(func(t *testing.T, one, two []byte, port uint16, how byte) {
 		d := &deaf{}
 		shown := map[string]bool{}
-		e, err := New(Config{Service: "_sd._udp", Network: d, MaxInstances: 8, PollInterval: time.Hour,
+		probe := func(_ string, at []netip.AddrPort, answered func(netip.AddrPort, error)) {
+			switch {
+			case how&8 != 0 && len(at) > 0:
+				answered(at[0], nil)
+			case how&16 != 0:
+				answered(netip.AddrPort{}, ErrNoProbe)
+			default:
+				answered(netip.AddrPort{}, errors.New("no answer"))
+			}
+		}
+		if how&4 == 0 {
+			probe = nil
+		}
+		e, err := New(Config{Service: "_sd._udp", Network: d, MaxInstances: 8, PollInterval: time.Hour, Probe: probe,
 			Found: func(i Instance) { shown[i.Name] = true }, Lost: func(name string) { delete(shown, name) }})
 		require.NoError(t, err)
 		require.NoError(t, e.Publish(Service{Instance: "a", Port: 1, IPv4: true, IPv6: true}))

@@ -66,6 +66,7 @@ func (l *link) close() {
 	for _, p := range l.pubs {
 		e.timers.stop(&p.timer)
 		e.retire(p.records...)
+		e.timers.stop(&p.claims.timer)
 		e.conflictOver(p)
 	}
 	for f := range Family(families) {

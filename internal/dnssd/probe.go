@@ -22,6 +22,7 @@ const (
 // startProbing starts over after a delay. Until it succeeds, the publication answers nothing.
 func (p *publication) startProbing(delay time.Duration) {
 	p.state, p.probes, p.due = stateProbing, 0, 0
+	p.claims.waited, p.claims.waits = false, false
 	for f := range Family(families) {
 		for _, r := range p.records {
 			p.l.answers[f].drop(r)
@@ -84,7 +85,7 @@ func named(records []dns.Record, key string, keys folder) (list []dns.Record) {
 // tieBreak compares the records that another host proposes in a probe with ours, if we are probing for the same name.
 // The lexicographically later set wins; the loser waits a second and probes again, by when the winner answers
 // (RFC 6762 §8.2). The names of instance and host depend on each other, so the host decides only if the instance does not.
-func (l *link) tieBreak(m *dns.Message, f Family) {
+func (l *link) tieBreak(m *dns.Message, src netip.Addr, f Family) {
 	keys := folder{}
 	for _, p := range l.pubs {
 		if p.state != stateProbing || p.probes == 0 {
@@ -96,10 +97,16 @@ func (l *link) tieBreak(m *dns.Message, f Family) {
 			if !l.e.foreign(theirs) { // or there are none
 				continue
 			}
-			if c := compareSets(named(proposed, key, keys), theirs); c < 0 {
+			c := compareSets(named(proposed, key, keys), theirs)
+			switch {
+			case c < 0 && p.believes():
 				p.startProbing(probeDefer)
-				break
-			} else if c > 0 {
+			case c < 0:
+				for _, rr := range m.Ns[:min(len(m.Ns), maxProposed)] {
+					p.claim(told{rr, keys.fold(rr.Head().Name)}, src, false)
+				}
+			}
+			if c != 0 {
 				break
 			}
 		}
@@ -129,19 +136,34 @@ func (l *link) checkConflict(t told, src netip.Addr) {
 			continue
 		}
 		switch {
-		case p.state == stateProbing && p.probes > 0 && !l.e.ours(t):
-			p.deny(src)
-		case p.state == stateAnnounced && slices.ContainsFunc(p.records, func(r *ownRecord) bool { return r.key == key && r.typ() == h.Type }) && !l.e.ours(t):
-			p.contested = true
-			l.e.setConflict(p.entry, src)
-			p.startProbing(between(0, probeInterval))
+		case l.e.ours(t): // which came back
+		case p.state == stateProbing && p.probes > 0:
+			if p.believes() {
+				p.deny(src)
+			} else {
+				p.claim(t, src, true)
+			}
+		case p.state == stateAnnounced && slices.ContainsFunc(p.records, func(r *ownRecord) bool { return r.key == key && r.typ() == h.Type }):
+			if p.believes() {
+				p.contest(src)
+			} else {
+				p.claim(t, src, true)
+			}
 		}
 	}
+}
+
+// contest probes again for a name that somebody else uses as well (RFC 6762 §9).
+func (p *publication) contest(src netip.Addr) {
+	p.contested = true
+	p.l.e.setConflict(p.entry, src)
+	p.startProbing(between(0, probeInterval))
 }
 
 // deny ends probing: the name is in use. It is tried again after a pause.
 func (p *publication) deny(src netip.Addr) {
 	p.state, p.probes, p.contested = stateConflict, 0, true
+	p.claims.waited, p.claims.waits = false, false
 	p.l.e.timers.set(&p.timer, p.l.e.now.Add(p.denied.Next()))
 	p.l.e.setConflict(p.entry, src)
 }

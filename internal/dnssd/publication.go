@@ -17,6 +17,7 @@ type entry struct {
 	key      string     // name, folded
 	parent   string     // name of the service type
 	conflict netip.Addr // who else announces it; said once
+	rival    time.Time  // until when it is known that somebody else holds its key
 	large    bool       // the warning about its size was logged
 }
 
@@ -57,6 +58,7 @@ type publication struct {
 	due       int             // announcements to make
 	announced time.Time       // the last one
 	denied    backoff.Backoff // the pauses after denied probes
+	claims    claims
 }
 
 // An ownRecord is a record of ours on a link.
@@ -77,7 +79,7 @@ func (l *link) publish(en *entry) {
 	p := &publication{l: l, entry: en, denied: backoff.Backoff{Min: conflictPause, Max: conflictPauseMax}}
 	p.host = l.hostName(en)
 	p.hostKey = fold(p.host)
-	p.timer.fn = p.proceed
+	p.timer.fn, p.claims.timer.fn = p.proceed, p.challenge
 	if p.install(p.build()); p.records == nil {
 		return
 	}
@@ -315,6 +317,8 @@ func (l *link) withdraw(en *entry) {
 	l.pubs = slices.DeleteFunc(l.pubs, func(o *publication) bool { return o == p })
 	records := p.records
 	p.install(nil)
+	p.dropClaims()
+	l.e.timers.stop(&p.claims.timer)
 	for f := range Family(families) {
 		for _, r := range records {
 			l.answers[f].drop(r)

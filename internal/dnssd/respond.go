@@ -47,7 +47,8 @@ func (l *link) handleQuery(p received, m *dns.Message, unicast bool) {
 		return
 	}
 	if len(m.Ns) > 0 {
-		l.tieBreak(m, p.family)
+		l.tieBreak(m, p.Src.Addr(), p.family)
+		l.noteClaimed(tell(m.Ns))
 	}
 	if !unicast {
 		l.noteQuestions(p.family, m)
@@ -365,16 +366,11 @@ func (l *link) answerLegacy(p received, m *dns.Message) {
 // handleResponse works on a multicast response, or on a unicast one that was asked for. Answers and additional records
 // are alike (RFC 6762 §7.4 looks at answers only).
 func (l *link) handleResponse(p received, m *dns.Message) {
-	keys := folder{}
-	records := make([]told, 0, len(m.Answer)+len(m.Additional))
-	for _, section := range [][]dns.Record{m.Answer, m.Additional} {
-		for _, rr := range section {
-			records = append(records, told{rr, keys.fold(rr.Head().Name)})
-		}
-	}
+	records := tell(m.Answer, m.Additional)
 	for _, r := range records {
 		l.checkConflict(r, p.Src.Addr())
 	}
+	l.noteClaimed(records)
 	for _, r := range records[:len(m.Answer)] {
 		l.checkDuplicate(p.family, r)
 	}
@@ -387,6 +383,16 @@ func (l *link) handleResponse(p received, m *dns.Message) {
 type told struct {
 	rr  dns.Record
 	key string // its name, folded
+}
+
+func tell(sections ...[]dns.Record) (all []told) {
+	keys := folder{}
+	for _, section := range sections {
+		for _, rr := range section {
+			all = append(all, told{rr, keys.fold(rr.Head().Name)})
+		}
+	}
+	return all
 }
 
 // A folder folds the names of a packet, each once.
@@ -416,7 +422,7 @@ func (l *link) checkDuplicate(f Family, t told) {
 			continue
 		}
 		switch ttl := r.rr.Head().TTL; {
-		case h.TTL >= ttl && t.key == enumeration:
+		case h.TTL >= ttl && r.key == enumeration:
 			l.answers[f].drop(r)
 		case h.TTL < ttl/2:
 			l.enqueue(f, r, l.e.now.Add(between(20*time.Millisecond, 120*time.Millisecond)), answerGap)
