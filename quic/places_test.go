@@ -18,6 +18,7 @@ import (
 // open on them.
 func dialed(t *testing.T, from, to Config) (ours, theirs *conn) {
 	t.Helper()
+	from.DialTimeout = time.Minute // on a busy machine, 5 s are short
 	_, la, _ := startAlone(t, from)
 	b, lb, viaB := startAlone(t, to)
 	s, err := la.Dial(t.Context(), b.Identity(), viaB)
