@@ -31,6 +31,7 @@ func loopback(t *testing.T) {
 
 // A demo works at any time, also while another one runs.
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	loopback(t)
 	var demos sync.WaitGroup
 	for range 2 {
@@ -98,6 +99,7 @@ func (p *person) quits() {
 
 // Two people pair their devices, with what the commands say when it goes well and when it does not.
 func TestCommands(t *testing.T) {
+	t.Parallel()
 	network := p2ptest.NewNetwork(p2ptest.Config{})
 	folders := []string{filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b")}
 	a, b := sit(t, network, folders[0], "Anna", ""), sit(t, network, folders[1], "Bert", "list")

@@ -90,6 +90,7 @@ func TestLog(t *testing.T) {
 
 // A crash can leave any beginning of what was written, with zeros behind. What was whole stays, and writing goes on.
 func TestLogTruncated(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "log")
 	contents := []string{"a", "some more", string(bytes.Repeat([]byte("x"), 300)), "the last one"}
 	b, ends := writeLog(t, path, contents...)
@@ -130,6 +131,7 @@ func TestLogTruncated(t *testing.T) {
 
 // Whatever byte is damaged is noticed, and the file stays as it is.
 func TestLogDamaged(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "log")
 	b, ends := writeLog(t, path, "a", "some more", string(bytes.Repeat([]byte("x"), 300)), "the last one")
 	for i := range b {
@@ -214,6 +216,7 @@ func appendForever(path string) {
 
 // Whenever a process is killed, all is there that it said was there.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "log")
 	for range 12 {
 		cmd := exec.CommandContext(t.Context(), os.Args[0])

@@ -39,6 +39,7 @@ func program(t *testing.T, args ...string) (*exec.Cmd, *bytes.Buffer) {
 }
 
 func TestUsage(t *testing.T) {
+	t.Parallel()
 	for _, args := range [][]string{{}, {"new"}, {"--demo", "--dir", "x"}, {"--demo", "new"}, {"--dir", "x", "--port", "70000"}} {
 		cmd, out := program(t, args...)
 		require.Error(t, cmd.Run(), args)

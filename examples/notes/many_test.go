@@ -17,6 +17,7 @@ import (
 // where it was. Some are operations by themselves, of others there are up to 256
 // in one.
 func TestMany(t *testing.T) {
+	t.Parallel()
 	many := soak.N(20_000, 100_000)
 	all := replicas(t, 0, 0, 0)
 	a, b, c := all[0], all[1], all[2]
@@ -47,6 +48,7 @@ func TestMany(t *testing.T) {
 
 // Large values are spread over as many operations as it takes.
 func TestLarge(t *testing.T) {
+	t.Parallel()
 	all := replicas(t, 0, 0)
 	var changes []Change
 	for i := range 300 {

@@ -88,6 +88,7 @@ func (r *replica) state() map[string]string {
 // Whatever devices write, whomever they meet, wherever that is cut, however wrong their clocks are, and when they are started
 // again: those that have met have the same notes, which are what the operations say; and what is then written wins.
 func TestModel(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		folder, err := os.MkdirTemp("", "notes-model-")
 		require.NoError(t, err)

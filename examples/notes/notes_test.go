@@ -225,6 +225,7 @@ func TestClockAhead(t *testing.T) {
 // Nor does it win where neither has heard of the other: not what was written before the devices met, nor what is written
 // when they are apart again, also after the program was started again.
 func TestClockAheadApart(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		offs  []time.Duration
 		wrong int

@@ -45,6 +45,7 @@ func exampleOps() []*Op {
 }
 
 func TestMessages(t *testing.T) {
+	t.Parallel()
 	messages := map[message]message{
 		&Want{Clock: -5, Have: []Have{{Author{1}, 7}, {Author{2}, 0}}}: &Want{},
 		&Want{}: &Want{},

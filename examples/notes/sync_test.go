@@ -106,6 +106,7 @@ func (d *Device) note(id uuid.UUID) Note {
 
 // While devices are connected, a change is everywhere at once: without any time passing.
 func TestLive(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T, r *rig) {
 		r.settle(2*time.Second, r.devices...)
 		for i := range 30 {
@@ -246,6 +247,7 @@ func TestRevoked(t *testing.T) {
 
 // Connections that are cut at any time cost nothing but time: what has come is kept, and not asked for again.
 func TestCut(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T, r *rig) {
 		a, b := r.devices[0], r.devices[1]
 		link := r.network.Link(a.node.Identity(), b.node.Identity())
