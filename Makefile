@@ -26,6 +26,8 @@ FIRST       ?= ./block ./quic ./examples/notes ./internal/dnssd ./library ./exam
 # collecting garbage in processes that soon end. A program with the race detector
 # waits for a second at its end, as do those that tests start; make soak lets it.
 BRISKLY     ?= GOGC=400 GORACE=atexit_sleep_ms=50
+# Nobody debugs a program that is removed after its test.
+NODEBUG     ?= -gcflags=-dwarf=false
 
 .PHONY: demo test test-race test-bench test-net soak soak-net kill lint fuzz bench bench-quick
 
@@ -36,7 +38,7 @@ test:
 	@$(MAKE) --no-print-directory -j 2 test-race test-bench
 
 test-race:
-	$(BRISKLY) $(GO) test -race $(NORACE) $(ATONCE) -timeout 280s $(FIRST) ./...
+	$(BRISKLY) $(GO) test -race $(NODEBUG) $(NORACE) $(ATONCE) -timeout 280s $(FIRST) ./...
 
 test-bench:
 	cd internal/bench && $(BRISKLY) $(GO) test -short -timeout 120s ./...
