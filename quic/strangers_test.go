@@ -70,7 +70,7 @@ func TestSignOfLifeDuringADial(t *testing.T) {
 // A version 1 stranger that introduces itself stays for ever, within no idle time.
 func TestAncestorIntroducesItself(t *testing.T) {
 	t.Parallel()
-	n := start(t, p2p.Config{}, quic.Config{Limits: quic.Limits{StrangerIdle: 300 * time.Millisecond}})
+	n := start(t, p2p.Config{}, quic.Config{Limits: quic.Limits{StrangerIdle: 2 * time.Second}})
 	plain := newForeigner(t, ed25519Key(t, randomBytes(32)))
 	pc := plain.connect(t, n)
 	f := newForeigner(t, ed25519Key(t, randomBytes(32)))
@@ -87,7 +87,7 @@ func TestAncestorIntroducesItself(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, s.Close())
 	closed(t, pc)
-	require.Eventually(t, s.Conn().IsClosed, 15*time.Second, 10*time.Millisecond, "a stranger that nobody but itself has announced stays for ever")
+	require.Eventually(t, s.Conn().IsClosed, patience, 10*time.Millisecond, "a stranger that nobody but itself has announced stays for ever")
 }
 
 // Whom a hook tracks while connected is told everything.
@@ -104,7 +104,7 @@ func TestTrackedIsTold(t *testing.T) {
 	require.Empty(t, peer.Name())
 	until(t, n, func() bool { _, ok := n.Peer(other.Identity()); return ok })
 	n.scope.Track(other.Identity())
-	require.Eventually(t, func() bool { return peer.Name() == "contact" }, 5*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return peer.Name() == "contact" }, patience, 10*time.Millisecond)
 }
 
 // Changes of metadata by way of version 1 are limited as well.
@@ -173,8 +173,8 @@ func TestPathFollows(t *testing.T) {
 	require.Eventually(t, func() bool {
 		require.NoError(t, send(within(t), peer, "more"))
 		return s.RemoteAddr().String() != first.String()
-	}, 5*time.Second, 100*time.Millisecond)
+	}, patience, 100*time.Millisecond)
 	now := b.peer(t, a.Identity()).Info()
 	require.Len(t, now.Connections, 1)
-	require.Eventually(t, func() bool { return b.peer(t, a.Identity()).Info().Path.Remote != first }, 3*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return b.peer(t, a.Identity()).Info().Path.Remote != first }, patience, 10*time.Millisecond)
 }
