@@ -145,6 +145,9 @@ func (e *endpoint) admitted(c *conn) error {
 	c.usable = true
 	close(e.added)
 	e.added = make(chan struct{})
+	if c.path.Kind != p2p.Relay {
+		e.worked.note(c.id, c.remote())
+	}
 	return nil
 }
 

@@ -34,9 +34,11 @@ var (
 )
 
 // Dial opens a stream to a peer over an existing connection, or else over the
-// first candidate to answer. Candidates are tried in parallel, local addresses
-// first and manual ones in their order, each with a lead of 250 ms over the next
-// one, or as long as it takes to fail. It fails with a *[p2p.DialError].
+// first candidate to answer. Candidates are tried in parallel: first the address
+// at which the peer has answered last, then manual ones in their order and local
+// ones, each with a lead of
+// 250 ms over the next one, or as long as it takes to fail. It fails with a
+// *[p2p.DialError].
 //
 // Streams to a version 1 peer are opened one at a time on each connection. One
 // that the peer drops is opened again, for 15 s at most; then the error wraps

@@ -39,6 +39,7 @@ type endpoint struct {
 	budget     *budget
 	circle     *circle
 	mirrors    mirrors
+	worked     worked
 
 	socket    *net.UDPConn
 	quic      *quicgo.Transport

@@ -1,17 +1,21 @@
 package quic
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/sdp2p/p2p"
 )
 
-// order puts candidates in the order in which they are tried. Manual ones stay
-// in theirs: a ticket has the likeliest address first, which may be a public
+// order puts candidates in the order in which they are tried: first the address at
+// which the peer has answered last, as worked tells. Manual ones stay in theirs: a ticket has the likeliest address first, which may be a public
 // one, with private ones behind that mean something else on other hosts.
-func order(via []p2p.Candidate) {
+func order(via []p2p.Candidate, worked func(netip.AddrPort) bool) {
 	turn := func(c p2p.Candidate) int {
-		if c.Kind == p2p.Manual {
+		switch {
+		case worked(c.Addr):
+			return -1
+		case c.Kind == p2p.Manual:
 			return 0
 		}
 		return distance(c.Addr.Addr())

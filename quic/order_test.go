@@ -24,7 +24,7 @@ func TestOrder(t *testing.T) {
 				kind, addr, _ := strings.Cut(text, " ")
 				via = append(via, p2p.Candidate{Kind: kinds[kind], Addr: netip.MustParseAddrPort(addr)})
 			}
-			order(via)
+			order(via, func(netip.AddrPort) bool { return false })
 			var got []string
 			for _, c := range via {
 				got = append(got, c.String())

@@ -95,7 +95,7 @@ func (e *endpoint) enter(to identity.RemoteIdentity, via []p2p.Candidate) (*race
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.waiting++
-	order(via)
+	order(via, func(a netip.AddrPort) bool { return e.worked.is(to, a) })
 	for _, c := range via {
 		addr := unmap(c.Addr)
 		if !slices.ContainsFunc(r.tries, func(t *try) bool { return t.addr == addr }) {
@@ -264,6 +264,9 @@ func (r *race) dial(t *try) *conn {
 	var c *conn
 	if err == nil {
 		c, err = r.win(tc, t)
+	}
+	if err != nil {
+		r.endpoint.worked.failed(r.to, t.addr, err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

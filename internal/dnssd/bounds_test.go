@@ -149,6 +149,43 @@ func TestBoundOfWaiting(t *testing.T) {
 	require.LessOrEqual(t, len(l.echoes.last), maxEchoes)
 }
 
+// Whatever is announced of them, hosts have a bounded number of addresses; each a
+// few.
+func TestBoundOfAddresses(t *testing.T) {
+	e, err := New(Config{Service: "_sd._udp", Network: &deaf{}, PollInterval: time.Hour, MaxPerSource: 1000, MaxNewPerSecond: 1000})
+	require.NoError(t, err)
+	e.now = time.Unix(0, 0)
+	require.NoError(t, e.openSockets())
+	e.pollInterfaces()
+	l := e.links[1]
+	for i := range 300 {
+		p := newHostile(true)
+		name := wire(fmt.Sprint("x", i), "_sd", "_udp", "local")
+		p.add(1, record(wire("_sd", "_udp", "local"), 12, 1, 4500, name))
+		for j := range maxServices {
+			host := wire(fmt.Sprintf("h%d-%d", i, j), "local")
+			p.add(1, record(name, 33, 1, 4500, srv(1, host)))
+			for k := range maxAddrs {
+				p.add(1, record(host, 1, 1, 4500, []byte{10, 0, byte(j), byte(k)}))
+				p.add(1, record(host, 28, 1, 4500, []byte{0: 0xfd, 14: byte(j), 15: byte(k)}))
+			}
+		}
+		e.hear("10.0.0.2", p.bytes())
+		e.advance(2 * time.Millisecond)
+	}
+	require.Len(t, l.hosts, 300*maxServices)
+	n := 0
+	for _, h := range l.hosts {
+		require.GreaterOrEqual(t, len(h.addrs), fewAddrs)
+		n += len(h.addrs)
+	}
+	require.Equal(t, n, l.addrs)
+	require.Greater(t, n, maxLinkAddrs)
+	require.LessOrEqual(t, n, maxLinkAddrs+fewAddrs*len(l.hosts)+2*maxAddrs)
+	l.forgetAll()
+	require.Zero(t, l.addrs)
+}
+
 // A flood of goodbyes for instances that are there makes a node ask, and probe, a
 // bounded number of times. One question goes to all that are not asked.
 func TestBoundOfDoubts(t *testing.T) {

@@ -422,7 +422,7 @@ func TestCacheFlush(t *testing.T) {
 		got := n.Instances()[0]
 		require.Len(t, got.Targets, 2)
 		require.EqualValues(t, 7, got.Targets[1].Priority)
-		require.Equal(t, "[10.0.0.4:4242 10.0.0.5:99]", sprint(got.Addrs))
+		require.Equal(t, "[10.0.0.5:99 10.0.0.4:4242]", sprint(got.Addrs), "in the order of priority")
 		require.Equal(t, "[192.0.2.7:99]", sprint(got.OffLink))
 		require.Equal(t, "[[fe80::7%eth0]:99]", sprint(got.LinkLocal))
 	})

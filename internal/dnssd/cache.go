@@ -40,14 +40,6 @@ type seen struct {
 	doubted  *timer // asks again while Reconfirm's doubt lasts; nil without
 }
 
-// A host is a host name that SRV records cached on a link point to.
-type host struct {
-	key   string
-	name  string
-	users []*seen // one for each of these SRV records
-	addrs []*cached
-}
-
 // A cached record expires on its own, whether there is traffic or not (RFC 6762 §5.2, §10).
 type cached struct {
 	l   *link
@@ -62,6 +54,8 @@ type cached struct {
 	addr     netip.Addr
 	txt      []string
 	since    time.Time // when this data was first received
+	src      netip.Addr
+	proved   bool // the instance has answered there
 
 	ttl      time.Duration
 	received time.Time
@@ -158,6 +152,18 @@ func (c *cached) due() {
 	c.schedule()
 }
 
+// drop takes an SRV or an address record out of the cache.
+func (c *cached) drop() {
+	c.l.e.timers.stop(&c.timer)
+	if c.typ == dns.TypeSRV {
+		c.s.srvs = slices.DeleteFunc(c.s.srvs, func(o *cached) bool { return o == c })
+		c.l.release(c)
+		return
+	}
+	c.h.addrs = slices.DeleteFunc(c.h.addrs, func(o *cached) bool { return o == c })
+	c.l.addrs--
+}
+
 // remove takes the record out of the cache. An instance without PTR or SRV is gone as a whole; for a missing TXT or
 // address one can ask.
 func (c *cached) remove() {
@@ -167,8 +173,7 @@ func (c *cached) remove() {
 	case dns.TypePTR:
 		c.l.forget(c.s)
 	case dns.TypeSRV:
-		c.s.srvs = slices.DeleteFunc(c.s.srvs, func(o *cached) bool { return o == c })
-		c.l.release(c)
+		c.drop()
 		if len(c.s.srvs) == 0 {
 			c.l.forget(c.s)
 			return
@@ -178,7 +183,7 @@ func (c *cached) remove() {
 		c.s.txt = nil
 		c.l.examine(c.s)
 	default:
-		c.h.addrs = slices.DeleteFunc(c.h.addrs, func(o *cached) bool { return o == c })
+		c.drop()
 		c.l.examineUsers(c.h)
 	}
 }
@@ -191,13 +196,14 @@ type lesson struct {
 	family  Family
 	jitter  float64 // one for the packet: what came together is refreshed together
 	touched map[*cached]bool
-	seen    map[*seen]bool // to be examined
-	hosts   map[*host]bool // with all their users
+	seen    map[*seen]bool     // to be examined
+	hosts   map[*host]bool     // with all their users
+	full    map[*cached]uint16 // lists, by their first record: no more of that type
 }
 
 // learn caches what concerns instances of the service type, and nothing else.
 func (l *link) learn(from received, records []told) {
-	p := &lesson{l, from.Src.Addr(), from.family, 0.02 * rand.Float64(), map[*cached]bool{}, map[*seen]bool{}, map[*host]bool{}}
+	p := &lesson{l, from.Src.Addr(), from.family, 0.02 * rand.Float64(), map[*cached]bool{}, map[*seen]bool{}, map[*host]bool{}, map[*cached]uint16{}}
 	flush := map[historyKey]bool{}
 	note := func(t told, c *cached) {
 		if c != nil {
@@ -252,28 +258,39 @@ func (p *lesson) end() {
 	}
 }
 
-// put renews the record in list that is the same, or else adds a fresh one if there is room, and returns it; nil if neither.
+// put renews the record in list that is the same, or else adds a fresh one, if there is room or another one may go for it.
 // A record with a TTL of zero is one that is taken back.
-func (p *lesson) put(list *[]*cached, fresh cached, bound int, ttl uint32, same func(*cached) bool) *cached {
+func (p *lesson) put(list *[]*cached, fresh cached, bound int, ttl uint32, same func(*cached) bool) (c *cached, added bool) {
 	l := p.l
 	i := slices.IndexFunc(*list, same)
 	switch {
 	case i >= 0 && ttl == 0:
 		p.takeBack((*list)[i])
-		return (*list)[i]
+		return (*list)[i], false
 	case i >= 0:
+		(*list)[i].heardFrom(p.src, *list)
 		(*list)[i].renew(ttl, p.family, p.jitter)
-		return (*list)[i]
-	case ttl == 0 || len(*list) >= bound:
-		return nil
+		return (*list)[i], false
+	case ttl == 0:
+		return nil, false
+	case len(*list) >= bound:
+		if bound == 0 || p.full[(*list)[0]] == fresh.typ {
+			return nil, false
+		}
+		out := makeRoom(*list, fresh.typ, p.src)
+		if out == nil {
+			p.full[(*list)[0]] = fresh.typ // for the rest of the packet
+			return nil, false
+		}
+		out.drop()
 	}
-	c := new(cached)
+	c = new(cached)
 	*c = fresh
-	c.l, c.since = l, l.e.now
+	c.l, c.since, c.src = l, l.e.now, p.src
 	c.timer.fn = c.due
 	*list = append(*list, c)
 	c.renew(ttl, p.family, p.jitter)
-	return c
+	return c, true
 }
 
 func (p *lesson) learnPTR(rr *dns.PTR) {
@@ -333,8 +350,8 @@ func (p *lesson) learnSRV(key string, rr *dns.SRV) *cached {
 		bound = 0
 	}
 	fresh := cached{typ: dns.TypeSRV, s: s, target: rr.Target, host: target, priority: rr.Priority, port: rr.Port}
-	c := p.put(&s.srvs, fresh, bound, rr.Header.TTL, same)
-	if len(s.srvs) > n {
+	c, added := p.put(&s.srvs, fresh, bound, rr.Header.TTL, same)
+	if added {
 		l.use(c)
 	}
 	if rr.Header.TTL > 0 {
@@ -394,7 +411,13 @@ func (p *lesson) learnAddr(key string, rr dns.Record) *cached {
 		refresh = refresh || o.addr == addr && o.doomed.IsZero() && rr.Head().TTL > 0
 	}
 	fresh, bound := cached{typ: rr.Head().Type, h: h, addr: addr}, len(h.addrs)+max(0, maxAddrs-n)
-	c := p.put(&h.addrs, fresh, bound, rr.Head().TTL, func(o *cached) bool { return o.addr == addr })
+	if l.addrs >= maxLinkAddrs && len(h.addrs) >= fewAddrs {
+		bound = len(h.addrs)
+	}
+	c, added := p.put(&h.addrs, fresh, bound, rr.Head().TTL, func(o *cached) bool { return o.addr == addr })
+	if added {
+		l.addrs++
+	}
 	if !refresh {
 		p.hosts[h] = true
 	}
@@ -419,55 +442,6 @@ func (p *lesson) flush(of historyKey) {
 			}
 			p.takeBack(c)
 		}
-	}
-}
-
-// roomFor reports whether an SRV record of an instance may point to a host. Only so many do that forged ones make little
-// work; of those, one from the source that announced most goes for one from a source that announced less.
-func (l *link) roomFor(host string, s *seen) bool {
-	h, most := l.hosts[host], l.e.perSource[s.in.source]
-	if h == nil || len(h.users) < maxUsers {
-		return true
-	}
-	var goes *seen
-	for _, user := range h.users {
-		if n := l.e.perSource[user.in.source]; n > most {
-			goes, most = user, n
-		}
-	}
-	if goes == nil || l.e.kept(goes.in) {
-		return l.e.kept(s.in)
-	}
-	l.forget(goes)
-	return true
-}
-
-// use notes that an SRV record points to its host.
-func (l *link) use(c *cached) {
-	h := l.hosts[c.host]
-	if h == nil {
-		h = &host{key: c.host, name: c.target}
-		l.hosts[c.host] = h
-		l.names.Add(h.name)
-	}
-	h.users = append(h.users, c.s)
-}
-
-// release notes that an SRV record no longer points to its host.
-func (l *link) release(c *cached) {
-	h, s := l.hosts[c.host], c.s
-	if h == nil {
-		return
-	}
-	if i := slices.Index(h.users, s); i >= 0 {
-		h.users = slices.Delete(h.users, i, i+1)
-	}
-	if len(h.users) == 0 {
-		for _, c := range h.addrs {
-			l.e.timers.stop(&c.timer)
-		}
-		delete(l.hosts, h.key)
-		l.names.Remove(h.name)
 	}
 }
 

@@ -57,7 +57,10 @@ type claimed struct {
 	host, key string // the host's name; folded
 	port      uint16
 	addrs     []netip.Addr
+	noted     time.Time
 }
+
+func (c *claimed) full() bool { return len(c.addrs) >= 2*maxClaimed } // of two families
 
 // believes reports whether claims to a name of ours count without a proof: there
 // is nothing to prove, or it was lately.
@@ -73,7 +76,9 @@ func (p *publication) claim(t told, src netip.Addr, denial bool) {
 		p.dropClaims()
 	}
 	c.last, c.denial = now, c.denial || denial
-	c.sources = remember(c.sources, src)
+	if len(c.sources) == 0 || c.sources[0] != src {
+		c.sources = remember(c.sources, src)
+	}
 	if srv, ok := t.rr.(*dns.SRV); ok && t.key == p.entry.key {
 		p.claimSRV(srv)
 	}
@@ -85,10 +90,10 @@ func (p *publication) challengeSoon() {
 	p.l.e.timers.soonest(&p.claims.timer, later(p.l.e.now, p.claims.began.Add(claimGap)))
 }
 
-// remember puts v in front of a list of few.
-func remember[T comparable](list []T, v T) []T {
-	list = slices.DeleteFunc(list, func(o T) bool { return o == v })
-	return slices.Insert(list, 0, v)[:min(len(list)+1, maxClaimed)]
+// remember puts an address in front of a list of few.
+func remember(list []netip.Addr, addr netip.Addr) []netip.Addr {
+	list = slices.DeleteFunc(list, func(o netip.Addr) bool { return o == addr })
+	return slices.Insert(list, 0, addr)[:min(len(list)+1, maxClaimed)]
 }
 
 func (p *publication) claimSRV(srv *dns.SRV) {
@@ -99,11 +104,14 @@ func (p *publication) claimSRV(srv *dns.SRV) {
 		}
 	}
 	if len(c.srvs) == maxClaimed {
+		if c.srvs[0].noted.Equal(c.last) { // of the same packet
+			return
+		}
 		p.l.names.Remove(c.srvs[0].host)
 		c.srvs = slices.Delete(c.srvs, 0, 1)
 	}
 	p.l.names.Add(srv.Target)
-	c.srvs = append(c.srvs, &claimed{host: srv.Target, key: key, port: srv.Port})
+	c.srvs = append(c.srvs, &claimed{host: srv.Target, key: key, port: srv.Port, noted: c.last})
 }
 
 // dropClaims forgets what was claimed.
@@ -120,9 +128,11 @@ func (l *link) noteClaimed(records []told) {
 	for _, p := range l.pubs {
 		for _, srv := range p.claims.srvs {
 			for _, t := range records {
-				addr, ok := addrOf(t.rr)
-				if ok && t.key == srv.key && t.rr.Head().TTL > 0 && !slices.Contains(srv.addrs, addr) {
-					srv.addrs = remember(srv.addrs, addr)
+				if t.key != srv.key || t.rr.Head().TTL == 0 || srv.full() {
+					continue
+				}
+				if addr, ok := addrOf(t.rr); ok && !slices.Contains(srv.addrs, addr) {
+					srv.addrs = append(srv.addrs, addr)
 					p.challengeSoon()
 				}
 			}

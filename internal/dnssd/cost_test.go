@@ -123,7 +123,10 @@ func hostilePackets() map[string][]byte {
 // victim returns an engine that announces a, probes for c, and knows B.
 func victim(t testing.TB) *Engine {
 	d := &deaf{addresses: 15}
-	e, err := New(Config{Service: "_sd._udp", Network: d, PollInterval: time.Hour})
+	probe := func(_ string, _ []netip.AddrPort, answered func(netip.AddrPort, error)) {
+		answered(netip.AddrPort{}, ErrProbeBusy)
+	}
+	e, err := New(Config{Service: "_sd._udp", Network: d, PollInterval: time.Hour, Probe: probe})
 	require.NoError(t, err)
 	require.NoError(t, e.Publish(Service{Instance: "a", Port: 1, IPv4: true, IPv6: true}))
 	e.now = time.Unix(0, 0)
@@ -147,6 +150,7 @@ func victim(t testing.TB) *Engine {
 func (e *Engine) hear(src string, b []byte) {
 	e.receive(received{Packet{b, netip.AddrPortFrom(netip.MustParseAddr(src), Port), Groups[IPv4].Addr(), 1}, IPv4})
 	e.timers.run(e.now)
+	e.runPosted()
 	e.flushEvents()
 }
 

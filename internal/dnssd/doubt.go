@@ -79,22 +79,26 @@ func (e *Engine) connected(s *seen) bool {
 
 // taken returns the records of an instance that are about to go since they were
 // taken back.
-func (s *seen) taken() (some []*cached) {
-	all := append([]*cached{s.ptr}, s.srvs...)
+func (s *seen) taken() []*cached {
+	return slices.DeleteFunc(s.records(), func(c *cached) bool { return !c.held })
+}
+
+// records returns the records of an instance, with the addresses of its hosts.
+func (s *seen) records() (all []*cached) {
+	all = append([]*cached{s.ptr}, s.srvs...)
 	if s.txt != nil {
 		all = append(all, s.txt)
 	}
 	for _, srv := range s.srvs {
 		if h := s.l.hosts[srv.host]; h != nil {
-			all = append(all, h.addrs...)
+			for _, a := range h.addrs {
+				if !slices.Contains(all, a) {
+					all = append(all, a)
+				}
+			}
 		}
 	}
-	for _, c := range all {
-		if c.held && !slices.Contains(some, c) {
-			some = append(some, c)
-		}
-	}
-	return some
+	return all
 }
 
 // askOwner asks for the records of an instance that were taken back. It asks for
@@ -172,8 +176,10 @@ func (e *Engine) answered(key string, from netip.AddrPort) {
 	for _, s := range in.on {
 		s.answered = e.now
 		stays := false
-		for _, c := range s.taken() {
-			if c.leadsTo(s, from) {
+		for _, c := range s.records() {
+			leads := c.leadsTo(s, from)
+			c.proved = c.proved || leads
+			if leads && c.held {
 				c.stay()
 				stays = true
 			}

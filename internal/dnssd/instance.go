@@ -21,7 +21,8 @@ type Instance struct {
 	// Targets are the SRV records: normally one.
 	Targets []Target
 	// Addrs are addresses of the targets in a prefix of an interface that they were learnt on, with their ports: ready to
-	// dial. At most 16, as the following.
+	// dial. With the following, they are 16 at most, in which each target has an equal share; one that the instance has
+	// answered at is always among them.
 	Addrs []netip.AddrPort
 	// OffLink are other addresses, which might be reachable through a router, or by a route to the link.
 	OffLink []netip.AddrPort
@@ -304,6 +305,7 @@ func (e *Engine) show(key string, in *Instance) {
 func (e *Engine) assemble(in *instance) Instance {
 	out := Instance{Name: in.name, Since: in.since}
 	var txt *cached
+	var ways []targetWays
 	for _, s := range in.on {
 		if !s.complete() {
 			continue
@@ -314,37 +316,33 @@ func (e *Engine) assemble(in *instance) Instance {
 		out.Interfaces = append(out.Interfaces, s.l.ifc.Name)
 		for _, srv := range current(s.srvs) {
 			out.TTL = max(out.TTL, srv.ttl)
-			out.Targets = append(out.Targets, Target{srv.target, srv.port, srv.priority})
+			target := Target{srv.target, srv.port, srv.priority}
+			out.Targets = append(out.Targets, target)
 			if h := s.l.hosts[srv.host]; h != nil {
-				for _, a := range current(h.addrs) {
-					ap := netip.AddrPortFrom(a.addr, srv.port)
-					switch {
-					case a.addr.Is6() && a.addr.IsLinkLocalUnicast() && !s.l.ifc.has(IPv6): // no way to it
-					case a.addr.Is6() && a.addr.IsLinkLocalUnicast():
-						out.LinkLocal = append(out.LinkLocal, netip.AddrPortFrom(a.addr.WithZone(s.l.ifc.Name), srv.port))
-					case s.l.ifc.onLink(a.addr):
-						out.Addrs = append(out.Addrs, ap)
-					default:
-						out.OffLink = append(out.OffLink, ap)
-					}
-				}
+				ways = append(ways, targetWays{target, h.ways(s.l, srv)})
 			}
 		}
 	}
 	out.TXT = txt.txt
 	slices.Sort(out.Interfaces)
-	sort.Slice(out.Targets, func(i, j int) bool {
-		a, b := out.Targets[i], out.Targets[j]
-		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port)) < 0
-	})
+	sort.Slice(out.Targets, func(i, j int) bool { return out.Targets[i].compare(out.Targets[j]) < 0 })
 	out.Targets = slices.Compact(out.Targets)
-	for _, list := range []*[]netip.AddrPort{&out.Addrs, &out.OffLink, &out.LinkLocal} {
-		sort.Slice(*list, func(i, j int) bool { return (*list)[i].Compare((*list)[j]) < 0 })
-		*list = slices.Compact(*list)
-		*list = (*list)[:min(len(*list), maxAddrs)]
+	for _, w := range selectWays(ways) {
+		switch w.kind {
+		case onLink:
+			out.Addrs = append(out.Addrs, w.addr)
+		case offLink:
+			out.OffLink = append(out.OffLink, w.addr)
+		default:
+			out.LinkLocal = append(out.LinkLocal, w.addr)
+		}
 	}
 	out.OffLink = slices.DeleteFunc(out.OffLink, func(a netip.AddrPort) bool { return slices.Contains(out.Addrs, a) })
 	return out
+}
+
+func (t Target) compare(o Target) int {
+	return cmp.Or(cmp.Compare(t.Priority, o.Priority), cmp.Compare(t.Host, o.Host), cmp.Compare(t.Port, o.Port))
 }
 
 // current leaves out records that were replaced, where others of their type took their place, unless they are held.

@@ -4,21 +4,23 @@ import "time"
 
 // Bounds that no configuration changes. They keep memory and traffic within limits whatever the link sends.
 const (
-	maxLinks        = 64  // interfaces in use
-	maxServices     = 4   // SRV records of an instance, on a link
-	maxHeld         = 64  // queries with more known answers to come, on a link (RFC 6762 §7.2)
-	maxDeferred     = 256 // unicast answers waiting for their random delay, on a link
-	maxUnicastRate  = 200 // unicast packets sent a second
-	maxHistory      = 512 // questions of others remembered, on a link (RFC 6762 §7.3)
-	maxEchoes       = 256 // own packets expected back, on a link
-	maxResolveBatch = 64  // questions collected for one query, on a link
-	maxQuestions    = 64  // questions of one query that are answered
-	maxLegacy       = 16  // questions of a one-shot query that are answered (RFC 6762 §6.7)
-	maxProposed     = 64  // records of one name in a probe (RFC 6762 §8.2)
-	maxDoubts       = 64  // instances that are asked at one time for what was taken back
-	maxDoubtRate    = 20  // and a second, in the long run
-	maxUsers        = 64  // SRV records that point to one host, on a link
-	maxLogBurst     = 20  // lines that others can provoke, and one more a minute
+	maxLinks        = 64   // interfaces in use
+	maxServices     = 4    // SRV records of an instance, on a link
+	maxHeld         = 64   // queries with more known answers to come, on a link (RFC 6762 §7.2)
+	maxDeferred     = 256  // unicast answers waiting for their random delay, on a link
+	maxUnicastRate  = 200  // unicast packets sent a second
+	maxHistory      = 512  // questions of others remembered, on a link (RFC 6762 §7.3)
+	maxEchoes       = 256  // own packets expected back, on a link
+	maxResolveBatch = 64   // questions collected for one query, on a link
+	maxQuestions    = 64   // questions of one query that are answered
+	maxLegacy       = 16   // questions of a one-shot query that are answered (RFC 6762 §6.7)
+	maxProposed     = 64   // records of one name in a probe (RFC 6762 §8.2)
+	maxDoubts       = 64   // instances that are asked at one time for what was taken back
+	maxDoubtRate    = 20   // and a second, in the long run
+	maxLinkAddrs    = 8192 // addresses of hosts, on a link: beyond that, a host has fewAddrs
+	fewAddrs        = 4
+	maxUsers        = 64 // SRV records that point to one host, on a link
+	maxLogBurst     = 20 // lines that others can provoke, and one more a minute
 )
 
 // A bucket is a token bucket that starts full.

@@ -25,6 +25,7 @@ type link struct {
 
 	seen    map[string]*seen // by folded label
 	hosts   map[string]*host // by folded name
+	addrs   int              // of hosts
 	names   *dns.Set         // what packets are looked at for: the service's, ours, and those of hosts
 	browse  browser
 	batch   batch

@@ -1,0 +1,145 @@
+package dnssd
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"sort"
+)
+
+// Somebody who announces more of an instance than its owner does must not crowd
+// out what the owner said: neither among the few records that are kept of a kind,
+// nor among the few addresses that are reported. Shares are equal: of those who
+// have announced records, and of the SRV records in what is reported.
+
+// makeRoom takes one of the records of a kind out of a full list for one that src
+// announced: the one that was heard longest ago, of the source that has most of
+// them. There is none if src itself has most; and one that has proved to lead to
+// the instance stays.
+func makeRoom(list []*cached, typ uint16, src netip.Addr) *cached {
+	own := heldOf(list, typ, src)
+	var out *cached
+	most := own
+	for _, c := range list {
+		if c.typ != typ || c.proved || c.src == src {
+			continue
+		}
+		has := most
+		if out == nil || c.src != out.src {
+			has = heldOf(list, typ, c.src)
+		}
+		if has > most || out != nil && has == most && c.received.Before(out.received) {
+			out, most = c, has
+		}
+	}
+	return out
+}
+
+// heldOf returns how many records of a type a source has announced.
+func heldOf(list []*cached, typ uint16, src netip.Addr) (n int) {
+	for _, c := range list {
+		if c.typ == typ && c.src == src {
+			n++
+		}
+	}
+	return n
+}
+
+// heardFrom notes that a record was announced by src as well: it counts as that of
+// whoever announces least.
+func (c *cached) heardFrom(src netip.Addr, list []*cached) {
+	if src == c.src {
+		return
+	}
+	if heldOf(list, c.typ, src)+1 < heldOf(list, c.typ, c.src) {
+		c.src = src
+	}
+}
+
+// A way is an address that an SRV record leads to.
+type way struct {
+	addr   netip.AddrPort
+	kind   wayKind
+	src    netip.Addr
+	proved bool
+}
+
+type wayKind int
+
+// The kinds of ways, in the order in which they are of use.
+const (
+	onLink wayKind = iota
+	offLink
+	linkLocal
+)
+
+// targetWays are those of one target.
+type targetWays struct {
+	target Target
+	ways   []way
+}
+
+// compare orders targets: by priority, and where they lead.
+func (t targetWays) compare(o targetWays) int {
+	return cmp.Or(cmp.Compare(t.target.Priority, o.target.Priority), t.ways[0].addr.Compare(o.ways[0].addr), t.target.compare(o.target))
+}
+
+// selectWays returns as many of the ways as are reported, those of the targets in
+// turn: the first of each, then the second of each, and so on.
+func selectWays(targets []targetWays) (some []way) {
+	most := 0
+	for i := range targets {
+		targets[i].ways = inTurn(targets[i].ways)
+		most = max(most, len(targets[i].ways))
+	}
+	targets = slices.DeleteFunc(targets, func(t targetWays) bool { return len(t.ways) == 0 })
+	sort.Slice(targets, func(i, j int) bool { return targets[i].compare(targets[j]) < 0 })
+	var all []way
+	for round := range most {
+		for _, t := range targets {
+			if round < len(t.ways) && !slices.ContainsFunc(all, func(w way) bool { return w.addr == t.ways[round].addr }) {
+				all = append(all, t.ways[round])
+			}
+		}
+	}
+	room := maxAddrs
+	for _, w := range all {
+		if w.proved {
+			room--
+		}
+	}
+	for _, w := range all {
+		switch {
+		case w.proved:
+			some = append(some, w)
+		case room > 0:
+			some = append(some, w)
+			room--
+		}
+	}
+	return some
+}
+
+// inTurn orders the ways of one SRV record: those that are of use first, and among
+// them those of each source in turn.
+func inTurn(ways []way) []way {
+	sort.Slice(ways, func(i, j int) bool {
+		if ways[i].kind != ways[j].kind {
+			return ways[i].kind < ways[j].kind
+		}
+		return ways[i].addr.Compare(ways[j].addr) < 0
+	})
+	turn := make([]int, len(ways))
+	has := map[netip.Addr]int{}
+	order := make([]int, len(ways))
+	for i, w := range ways {
+		turn[i], order[i] = has[w.src], i
+		has[w.src]++
+	}
+	sort.SliceStable(order, func(i, j int) bool { return turn[order[i]] < turn[order[j]] })
+	out := make([]way, len(ways))
+	for i, o := range order {
+		out[i] = ways[o]
+	}
+	return out
+}
