@@ -37,7 +37,7 @@ allow pairing p2p identity proto tunnel library internal/reach
 allow pairing/qr
 allow cmd/sdp2p p2p identity mdns mdns/scan quic internal/dns internal/dnssd
 allow p2ptest p2p identity
-allow internal/dnssd internal/dns internal/backoff
+allow internal/dnssd internal/dns internal/backoff internal/netmon
 allow internal/dns
 allow internal/backoff
 allow internal/reach
@@ -46,6 +46,7 @@ allow internal/v1 proto
 allow internal/metadata p2p proto
 allow internal/messagetest proto
 allow internal/netlab
+allow internal/netmon
 
 # An app that uses only the core and the test network links no networking library.
 for heavy in libp2p quic-go miekg hashicorp; do
