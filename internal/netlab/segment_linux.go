@@ -88,3 +88,13 @@ func (s *Segment) Prefixes(h *Host, set int) []netip.Prefix {
 		netip.MustParsePrefix(fmt.Sprintf("fe80::78:%d:%d/64", s.number, n)),
 	}
 }
+
+// Replug puts the other end of a host's cable into the switch of another segment.
+// The host's interface has no carrier meanwhile, and keeps its name and addresses.
+func (s *Segment) Replug(h *Host, to *Segment) {
+	s.lab.t.Helper()
+	port := fmt.Sprintf("port%d", h.number)
+	s.lab.ip("-n", s.hub, "link", "set", port, "down", "nomaster")
+	s.lab.ip("-n", s.hub, "link", "set", port, "netns", to.hub)
+	s.lab.ip("-n", to.hub, "link", "set", port, "master", "br0", "up")
+}
