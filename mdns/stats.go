@@ -13,6 +13,14 @@ type Stats struct {
 	Malformed uint64 // packets that could not be parsed, and unicast responses that nobody had asked for
 	Refused   uint64 // nodes that were not admitted, because there were too many, or too many from one address
 	Unsent    uint64 // packets that the operating system refused to send
+
+	// Deaf are the names of network interfaces that should be used, but over which
+	// nothing is heard now, by IPv4 or IPv6 or both: most often because the system
+	// allows no further membership in a multicast group (on Linux, the sysctl
+	// net.ipv4.igmp_max_memberships bounds those of a socket; there are up to eight),
+	// or since there are more than 64. Those that carry the default route and those of
+	// devices come first.
+	Deaf []string
 }
 
 // A Traffic is a Count for each kind of packet.
@@ -44,6 +52,7 @@ func (d *Discovery) Stats() Stats {
 	return Stats{
 		Sent: traffic(s.Sent), Received: traffic(s.Received),
 		Own: s.Own, OffLink: s.OffLink, Malformed: s.Malformed, Refused: s.Refused, Unsent: s.Unsent,
+		Deaf: s.Deaf,
 	}
 }
 

@@ -126,7 +126,7 @@ func victim(t testing.TB) *Engine {
 	probe := func(_ string, _ []netip.AddrPort, answered func(netip.AddrPort, error)) {
 		answered(netip.AddrPort{}, ErrProbeBusy)
 	}
-	e, err := New(Config{Service: "_sd._udp", Network: d, PollInterval: time.Hour, Probe: probe})
+	e, err := New(Config{Service: "_sd._udp", Network: d, Probe: probe})
 	require.NoError(t, err)
 	require.NoError(t, e.Publish(Service{Instance: "a", Port: 1, IPv4: true, IPv6: true}))
 	e.now = time.Unix(0, 0)

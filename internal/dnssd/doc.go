@@ -9,7 +9,10 @@
 //
 // Each interface in use is a link, and everything below is kept for each link: what is published, what is cached, what is
 // asked, which answers are due. A link ends when its interface vanishes or is attached to another network, and all
-// of that with it. IPv4 and IPv6 share a link, its cache included; packets are sent over both where everybody must
+// of that with it. A network is told by its prefixes, its router, and the router's link-layer address where that is known.
+// A link that was down for less than 2 s goes on, announced and browsed anew, if the same router proves that it leads to
+// where it did; until then nothing is sent. Where there are more interfaces than the system allows memberships or this
+// package uses, those with the default route come first, then devices, then others. IPv4 and IPv6 share a link, its cache included; packets are sent over both where everybody must
 // hear them, over one where that will do.
 //
 // A host name belongs to one link, as its addresses do: an answer has those of the link that the question came by. A node

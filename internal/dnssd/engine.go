@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sdp2p/p2p/internal/backoff"
 	"github.com/sdp2p/p2p/internal/dns"
 )
 
@@ -69,8 +70,6 @@ type Config struct {
 	// Silence, if not nil, has what engines that followed each other logged of missing interfaces, so that each says only
 	// what is new.
 	Silence *Silence
-	// PollInterval is the time between two looks at the interfaces. If zero, 4 s is used.
-	PollInterval time.Duration
 }
 
 // ErrStarted is returned by [Engine.Run] when it is called again.
@@ -112,11 +111,16 @@ type Engine struct {
 	doubts     bucket                  // questions for what was taken back
 	dirty      map[*instance]time.Time // when to look at them again
 	events     []func()                // callbacks to make once the current step is done
-	poll       timer
-	polled     time.Time // when the interfaces were looked at the last time, by the wall clock
-	settle     timer     // evaluates dirty
 	silence    silence
-	listing    error // why the interfaces could not be listed the last time
+	settle     timer           // evaluates dirty
+	poll       timer           // looks at the interfaces again, where that failed or one is away
+	retry      backoff.Backoff // the pauses until then
+	looked     time.Time       // when the interfaces were looked at the last time
+	retrying   bool            // poll has run
+	listing    error           // why the interfaces could not be listed the last time
+	tooMany    []string        // interfaces beyond maxLinks
+	deaf       []string        // what Stats tells
+	saidDeaf   bool            // and the log
 }
 
 // received is a packet and the family of the socket that it came by.
@@ -149,7 +153,6 @@ func New(cfg Config) (*Engine, error) {
 	setDefault(&cfg.MaxInstances, 1024)
 	setDefault(&cfg.MaxPerSource, 16)
 	setDefault(&cfg.MaxNewPerSecond, 50)
-	setDefault(&cfg.PollInterval, 4*time.Second)
 	cfg.Interfaces = slices.Clone(cfg.Interfaces)
 	e := &Engine{
 		cfg:        cfg,
@@ -166,7 +169,8 @@ func New(cfg Config) (*Engine, error) {
 		perSource:  make(map[netip.Addr]int),
 		dirty:      make(map[*instance]time.Time),
 	}
-	e.poll.fn = e.pollInterfaces
+	e.poll.fn = e.retryPoll
+	e.retry = backoff.Backoff{Min: retryPause, Max: retryPauseMax}
 	e.settle.fn = e.evaluateDirty
 	e.admission = bucket{rate: float64(cfg.MaxNewPerSecond), burst: cfg.MaxNewPerSecond}
 	e.admission6 = bucket{rate: float64(cfg.MaxNewPerSecond) / 2, burst: (cfg.MaxNewPerSecond + 1) / 2}
@@ -176,7 +180,7 @@ func New(cfg Config) (*Engine, error) {
 	return e, nil
 }
 
-func setDefault[T int | time.Duration](v *T, d T) {
+func setDefault(v *int, d int) {
 	if *v <= 0 {
 		*v = d
 	}
@@ -199,7 +203,10 @@ func (e *Engine) Run(ctx context.Context) error {
 	if err := e.openSockets(); err != nil {
 		return err
 	}
-	e.pollInterfaces()
+	changes, stop := e.watch()
+	defer stop()
+	e.followInterfaces()
+	defer e.count(func(s *Stats) { s.Deaf = nil })
 	e.applyWanted()
 	if e.cfg.Ready != nil {
 		e.events = append(e.events, e.cfg.Ready)
@@ -229,6 +236,9 @@ func (e *Engine) Run(ctx context.Context) error {
 		case f := <-e.failures:
 			e.now = time.Now()
 			e.socketFailed(f)
+		case c := <-changes:
+			e.now = time.Now()
+			e.networkChanged(c)
 		case <-alarm.C:
 		}
 	}

@@ -87,6 +87,7 @@ func (t targetWays) compare(o targetWays) int {
 // selectWays returns as many of the ways as are reported, those of the targets in
 // turn: the first of each, then the second of each, and so on.
 func selectWays(targets []targetWays) (some []way) {
+	nearest(targets)
 	most := 0
 	for i := range targets {
 		targets[i].ways = inTurn(targets[i].ways)
@@ -118,6 +119,24 @@ func selectWays(targets []targetWays) (some []way) {
 		}
 	}
 	return some
+}
+
+// nearest gives each address the best of its kinds: one that a repeater brought to
+// another link, too, is on the one where it is.
+func nearest(targets []targetWays) {
+	kinds := map[netip.AddrPort]wayKind{}
+	for _, t := range targets {
+		for _, w := range t.ways {
+			if kind, ok := kinds[w.addr]; !ok || w.kind < kind {
+				kinds[w.addr] = w.kind
+			}
+		}
+	}
+	for _, t := range targets {
+		for i := range t.ways {
+			t.ways[i].kind = kinds[t.ways[i].addr]
+		}
+	}
 }
 
 // inTurn orders the ways of one SRV record: those that are of use first, and among

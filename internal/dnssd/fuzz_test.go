@@ -122,7 +122,7 @@ func FuzzPacket(f *testing.F) {
 		if how&4 == 0 {
 			probe = nil
 		}
-		e, err := New(Config{Service: "_sd._udp", Network: d, MaxInstances: 8, PollInterval: time.Hour, Probe: probe,
+		e, err := New(Config{Service: "_sd._udp", Network: d, MaxInstances: 8, Probe: probe,
 			Found: func(i Instance) { shown[i.Name] = true }, Lost: func(name string) { delete(shown, name) }})
 		require.NoError(t, err)
 		require.NoError(t, e.Publish(Service{Instance: "a", Port: 1, IPv4: true, IPv6: true}))

@@ -77,7 +77,15 @@ func run(t testing.TB, h *dnssdtest.Host, services ...dnssd.Service) *node {
 
 func runWith(t testing.TB, h *dnssdtest.Host, cfg dnssd.Config, services ...dnssd.Service) *node {
 	t.Helper()
-	n := &node{t: t, host: h, start: time.Now(), ended: make(chan error, 1)}
+	n := runOn(t, h, cfg, services...)
+	n.host = h
+	return n
+}
+
+// runOn starts an engine on any network.
+func runOn(t testing.TB, h dnssd.Network, cfg dnssd.Config, services ...dnssd.Service) *node {
+	t.Helper()
+	n := &node{t: t, start: time.Now(), ended: make(chan error, 1)}
 	note := func(e event) {
 		e.at = time.Since(n.start)
 		n.mu.Lock()

@@ -3,7 +3,6 @@ package dnssd
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/sdp2p/p2p/internal/backoff"
@@ -116,79 +115,9 @@ func (e *Engine) reopen(s *socket) {
 		s.failing = false
 		e.log.Info("multicast DNS socket works again", "family", s.family)
 	}
-	for _, l := range e.links {
+	for _, l := range e.ranked() {
 		l.join()
 		l.announceAgain()
 	}
-}
-
-// sleepTime is by how much a look at the interfaces comes too late if the computer, or this process, was suspended.
-const sleepTime = 30 * time.Second
-
-// pollInterfaces follows the interfaces: what appeared gets a link, what vanished or moved to another network loses it,
-// and with it all that was learnt there. It also notices, by the wall clock, that the computer was suspended.
-func (e *Engine) pollInterfaces() {
-	defer e.timers.set(&e.poll, e.now.Add(e.cfg.PollInterval))
-	slept := !e.polled.IsZero() && e.now.Round(0).Sub(e.polled) > e.cfg.PollInterval+sleepTime
-	e.polled = e.now.Round(0)
-	found, err := e.cfg.Network.Interfaces()
-	if err != nil {
-		if e.listing == nil {
-			e.log.Warn("cannot list network interfaces", "error", err)
-		}
-		e.listing = err
-		return
-	}
-	e.listing = nil
-	usable := make(map[int]Interface)
-	for _, ifc := range found {
-		if e.usable(&ifc) && len(usable) < maxLinks {
-			usable[ifc.Index] = ifc
-		}
-	}
-	for index, l := range e.links {
-		ifc, ok := usable[index]
-		switch {
-		case !ok || !l.ifc.sameNetwork(&ifc):
-			l.close()
-		case !l.ifc.equal(&ifc):
-			l.ifc = ifc
-			l.join()
-			for _, p := range slices.Clone(l.pubs) {
-				l.changed(p.entry)
-			}
-			l.publishMissing()
-		case l.join(): // which failed the last time
-			l.restart()
-		}
-		if slept && e.links[index] == l {
-			l.resume()
-		}
-	}
-	for index, ifc := range usable {
-		if e.links[index] == nil {
-			e.openLink(ifc)
-		}
-	}
-	e.heedSilence(found)
-}
-
-// resume makes up for a time in which the engine did not run: others have let what we announced expire, and would not ask
-// for it for up to an hour; and what is cached may have gone without our hearing of it.
-func (l *link) resume() {
-	for _, s := range l.seen {
-		l.suspect(s)
-	}
-	l.restart()
-}
-
-// usable reports whether an interface is one to announce and browse on.
-func (e *Engine) usable(ifc *Interface) bool {
-	if !ifc.Up || len(ifc.Addrs) == 0 {
-		return false
-	}
-	if len(e.cfg.Interfaces) > 0 {
-		return slices.Contains(e.cfg.Interfaces, ifc.Name)
-	}
-	return ifc.Multicast && !ifc.Loopback && !ifc.PointToPoint
+	e.reportDeaf()
 }

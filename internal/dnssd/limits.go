@@ -1,6 +1,9 @@
 package dnssd
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // Bounds that no configuration changes. They keep memory and traffic within limits whatever the link sends.
 const (
@@ -20,8 +23,12 @@ const (
 	maxLinkAddrs    = 8192 // addresses of hosts, on a link: beyond that, a host has fewAddrs
 	fewAddrs        = 4
 	maxUsers        = 64 // SRV records that point to one host, on a link
+	maxNames        = 8  // interfaces named in a line of the log
 	maxLogBurst     = 20 // lines that others can provoke, and one more a minute
 )
+
+// errTooMany is why an interface is not used.
+var errTooMany = errors.New("there are more interfaces than are used")
 
 // A bucket is a token bucket that starts full.
 type bucket struct {

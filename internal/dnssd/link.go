@@ -17,6 +17,8 @@ type link struct {
 	e      *Engine
 	ifc    Interface
 	joined [families]bool
+	deaf   error     // why a group that should be joined is not
+	away   time.Time // since when the interface is down; nothing is sent then
 
 	pubs    []*publication
 	answers [families]answerQueue
@@ -84,29 +86,6 @@ func (l *link) close() {
 	l.forgetAll()
 }
 
-// join joins the groups of the families that the interface has addresses of, and reports whether one was joined that was not.
-// IPv6 multicast does not work on loopback.
-func (l *link) join() (joined bool) {
-	for f := range Family(families) {
-		conn := l.e.sockets[f].conn
-		want := conn != nil && l.ifc.has(f) && !(l.ifc.Loopback && f == IPv6)
-		if want == l.joined[f] || conn == nil {
-			continue
-		}
-		if !want {
-			conn.Leave(l.ifc)
-			l.joined[f] = false
-			continue
-		}
-		if err := conn.Join(l.ifc); err != nil {
-			l.e.log.Debug("cannot join the multicast group", "interface", l.ifc.Name, "family", f, "error", err)
-			continue
-		}
-		l.joined[f], joined = true, true
-	}
-	return joined
-}
-
 // after calls fn in the engine's goroutine after a while, unless the link is dropped before.
 func (l *link) after(d time.Duration, fn func()) *timer {
 	t := &timer{}
@@ -132,7 +111,7 @@ func (l *link) multicast(f Family, packets [][]byte, kind func(*Traffic) *Count)
 
 func (l *link) send(f Family, b []byte, to netip.AddrPort, kind func(*Traffic) *Count) {
 	conn := l.e.sockets[f].conn
-	if conn == nil {
+	if conn == nil || !l.away.IsZero() {
 		return
 	}
 	err := conn.Send(b, l.ifc, to)

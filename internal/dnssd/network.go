@@ -1,8 +1,11 @@
 package dnssd
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
+
+	"github.com/sdp2p/p2p/internal/netmon"
 )
 
 // A Family is an address family. Multicast DNS runs over each of them separately.
@@ -52,9 +55,23 @@ type Network interface {
 	Open(f Family, deliver func(Packet), failed func(error)) (Conn, error)
 }
 
+// A Watcher is a [Network] that tells of changes. With one that is not, an engine
+// looks at the interfaces only when it asks for instances.
+type Watcher interface {
+	// Watch returns a channel that yields whenever the interfaces may have changed, or
+	// the computer was asleep, until stop is called.
+	Watch() (changes <-chan netmon.Changed, stop func())
+}
+
+// ErrNoMembership is returned by [Conn.Join] if the system allows no further
+// membership in a group.
+var ErrNoMembership = errors.New("no group membership is left")
+
 // A Conn is a socket on port 5353 of one family. Its methods are called by one goroutine.
 type Conn interface {
-	// Join makes the socket receive the family's multicast group on an interface.
+	// Join makes the socket receive the family's multicast group on an interface. It
+	// fails with [ErrNoMembership] if that works on others already, as many as the
+	// system allows.
 	Join(ifc Interface) error
 	// Leave undoes Join. The interface may be gone.
 	Leave(ifc Interface)
@@ -78,6 +95,16 @@ type Interface struct {
 	Addrs []netip.Prefix
 	// Gateway is the default router reached through the interface, if there is one and the platform tells.
 	Gateway netip.Addr
+	// GatewayLink is the router's link-layer address; empty if it is not known.
+	GatewayLink string
+	// Ups changes whenever the link comes up, where the platform tells.
+	Ups uint64
+	// Port reports whether the interface belongs to a bridge or a bond, which then
+	// receives all that arrives.
+	Port bool
+	// Rank says which interfaces come first where there is not enough for all: lower
+	// ones.
+	Rank int
 }
 
 // A Packet is a received datagram.
@@ -105,10 +132,10 @@ func (i *Interface) has(f Family) bool {
 	return slices.ContainsFunc(i.Addrs, func(p netip.Prefix) bool { return familyOf(p.Addr()) == f })
 }
 
-// equal reports whether nothing changed between two looks at an interface. The order of its addresses does not count.
+// equal reports whether nothing that is announced changed between two looks at an interface. The order of its addresses does
+// not count.
 func (i *Interface) equal(o *Interface) bool {
-	return i.Index == o.Index && i.Name == o.Name && i.MTU == o.MTU && i.Gateway == o.Gateway &&
-		len(i.Addrs) == len(o.Addrs) &&
+	return i.Index == o.Index && i.Name == o.Name && i.MTU == o.MTU && len(i.Addrs) == len(o.Addrs) &&
 		!slices.ContainsFunc(i.Addrs, func(p netip.Prefix) bool { return !slices.Contains(o.Addrs, p) })
 }
 
@@ -119,8 +146,10 @@ func (i *Interface) sameNetwork(o *Interface) bool {
 	if i.Index != o.Index || i.Name != o.Name {
 		return false
 	}
-	if i.Gateway.IsValid() && o.Gateway.IsValid() && i.Gateway != o.Gateway {
-		return false
+	if i.Gateway.IsValid() && o.Gateway.IsValid() && familyOf(i.Gateway) == familyOf(o.Gateway) {
+		if i.Gateway != o.Gateway || i.GatewayLink != "" && o.GatewayLink != "" && i.GatewayLink != o.GatewayLink {
+			return false
+		}
 	}
 	for _, f := range []Family{IPv4, IPv6} {
 		before := i.prefixes(f)
@@ -131,6 +160,22 @@ func (i *Interface) sameNetwork(o *Interface) bool {
 		return slices.ContainsFunc(before, func(p netip.Prefix) bool { return slices.Contains(after, p) })
 	}
 	return true
+}
+
+// sameRouter reports whether o proves, by its router's link-layer address, that it is attached to the network of i.
+func (i *Interface) sameRouter(o *Interface) bool {
+	return o.GatewayLink != "" && i.Gateway == o.Gateway && i.GatewayLink == o.GatewayLink
+}
+
+// inherit takes over what is known of the router from an earlier look at the interface in the same network, if it is not
+// known now.
+func (i *Interface) inherit(before *Interface) {
+	switch {
+	case !i.Gateway.IsValid(), i.Gateway.Is6() && before.Gateway.Is4():
+		i.Gateway, i.GatewayLink = before.Gateway, before.GatewayLink
+	case i.Gateway == before.Gateway && i.GatewayLink == "":
+		i.GatewayLink = before.GatewayLink
+	}
 }
 
 // prefixes returns the interface's prefixes of a family. Those of IPv6 link-local addresses tell nothing and are left out.

@@ -5,53 +5,59 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"sync"
 	"time"
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
+
+	"github.com/sdp2p/p2p/internal/netmon"
 )
 
-// sockets is the operating system's network: one socket for each family, bound to port 5353 so that other processes of
-// this host can be, too.
+// sockets is the operating system's network: a socket for each family or, on a host with many interfaces, more of them,
+// bound to port 5353 so that other processes of this host can be, too.
 type sockets struct{}
 
 // System returns the operating system's network, which engines use unless they are given another one.
 func System() Network { return sockets{} }
 
 func (sockets) Interfaces() ([]Interface, error) {
-	list, err := net.Interfaces()
+	state, err := netmon.Shared().Snapshot()
 	if err != nil {
 		return nil, err
 	}
-	routers := gateways()
-	out := make([]Interface, 0, len(list))
-	for _, i := range list {
+	out := make([]Interface, 0, len(state.Interfaces))
+	for _, i := range state.Interfaces {
 		ifc := Interface{
 			Index:        i.Index,
 			Name:         i.Name,
 			MTU:          i.MTU,
-			Up:           i.Flags&(net.FlagUp|net.FlagRunning) == net.FlagUp|net.FlagRunning, // with a carrier
+			Up:           i.Up(),
 			Multicast:    i.Flags&net.FlagMulticast != 0,
 			Loopback:     i.Flags&net.FlagLoopback != 0,
 			PointToPoint: i.Flags&net.FlagPointToPoint != 0,
-			Gateway:      routers[i.Name],
+			Addrs:        i.Prefixes,
+			Ups:          i.Ups,
+			Port:         i.Port,
+			Rank:         1 + int(i.Rank),
 		}
-		addrs, err := i.Addrs()
-		if err != nil {
-			continue // it vanished in between
+		if i.Index == state.Default[netmon.IPv4].Index || i.Index == state.Default[netmon.IPv6].Index {
+			ifc.Rank = 0
 		}
-		for _, a := range addrs {
-			if n, ok := a.(*net.IPNet); ok {
-				ip, ok := netip.AddrFromSlice(n.IP)
-				ones, _ := n.Mask.Size()
-				if ip = ip.Unmap(); ok && ones <= ip.BitLen() {
-					ifc.Addrs = append(ifc.Addrs, netip.PrefixFrom(ip, ones))
-				}
+		for _, g := range i.Gateways {
+			if g.Addr.IsValid() && !ifc.Gateway.IsValid() {
+				ifc.Gateway, ifc.GatewayLink = g.Addr, g.Link
 			}
 		}
 		out = append(out, ifc)
 	}
 	return out, nil
+}
+
+// Watch implements [Watcher].
+func (sockets) Watch() (changes <-chan netmon.Changed, stop func()) {
+	s := netmon.Shared().Subscribe()
+	return s.C, s.Close
 }
 
 // controlMessages tells whether a control message can name the interface that a packet leaves by. Elsewhere the socket's
@@ -70,10 +76,15 @@ type udpConn struct {
 	p4     *ipv4.PacketConn
 	p6     *ipv6.PacketConn
 	done   chan struct{} // closed when the receiver has ended
+
+	mu     sync.Mutex
+	joined map[int]bool // interfaces on which the socket is a member of the group
+	closed bool         // by us
 }
 
-func (sockets) Open(f Family, deliver func(Packet), failed func(error)) (Conn, error) {
-	u := &udpConn{family: f, done: make(chan struct{})}
+// openUDP opens a socket.
+func openUDP(f Family, deliver func(Packet), failed func(error)) (*udpConn, error) {
+	u := &udpConn{family: f, done: make(chan struct{}), joined: make(map[int]bool)}
 	var err error
 	// A multicast address in the prefix makes package net bind to any address, with the port shared. The address is
 	// not a group that anybody sends to, and is not joined.
@@ -86,6 +97,7 @@ func (sockets) Open(f Family, deliver func(Packet), failed func(error)) (Conn, e
 		return nil, err
 	}
 	_ = u.c.SetReadBuffer(receiveBuffer) // as much as the system allows
+	onlyJoined(u.c, f)
 	if f == IPv4 {
 		u.p4 = ipv4.NewPacketConn(u.c)
 		// Not on Windows: there the source of a packet tells the interface.
@@ -111,7 +123,12 @@ func (u *udpConn) receive(deliver func(Packet), failed func(error)) {
 		n, p, err := u.read(buf)
 		switch {
 		case errors.Is(err, net.ErrClosed):
-			failed(err)
+			u.mu.Lock()
+			closed := u.closed
+			u.mu.Unlock()
+			if !closed {
+				failed(err)
+			}
 			return
 		case err != nil:
 			// Windows reports here what became of packets that were sent.
@@ -122,7 +139,7 @@ func (u *udpConn) receive(deliver func(Packet), failed func(error)) {
 			continue
 		}
 		failures = 0
-		if n <= maxPacket {
+		if n <= maxPacket && u.hears(&p) {
 			p.Data = append([]byte(nil), buf[:n]...)
 			deliver(p)
 		}
@@ -159,18 +176,46 @@ func (u *udpConn) read(buf []byte) (int, Packet, error) {
 	return n, p, nil
 }
 
-func (u *udpConn) Join(ifc Interface) error {
-	i := &net.Interface{Index: ifc.Index, Name: ifc.Name, MTU: ifc.MTU}
-	group := net.UDPAddrFromAddrPort(Groups[u.family])
-	if u.p4 != nil {
-		_ = u.p4.LeaveGroup(i, group) // of an earlier life of the interface
-		return u.p4.JoinGroup(i, group)
+// hears reports whether a packet is for this socket. One to the group comes to
+// every socket of a system that is a member on the interface, and on some systems
+// to every one that is a member anywhere.
+func (u *udpConn) hears(p *Packet) bool {
+	if p.Index == 0 || !p.Dst.IsMulticast() {
+		return true
 	}
-	_ = u.p6.LeaveGroup(i, group)
-	return u.p6.JoinGroup(i, group)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.joined[p.Index]
 }
 
-func (u *udpConn) Leave(ifc Interface) {
+func (u *udpConn) setJoined(index int, joined bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if joined {
+		u.joined[index] = true
+	} else {
+		delete(u.joined, index)
+	}
+}
+
+func (u *udpConn) join(ifc Interface) error {
+	i := &net.Interface{Index: ifc.Index, Name: ifc.Name, MTU: ifc.MTU}
+	group := net.UDPAddrFromAddrPort(Groups[u.family])
+	u.leave(ifc) // of an earlier life of the interface
+	u.setJoined(ifc.Index, true)
+	var err error
+	if u.p4 != nil {
+		err = u.p4.JoinGroup(i, group)
+	} else {
+		err = u.p6.JoinGroup(i, group)
+	}
+	if err != nil {
+		u.setJoined(ifc.Index, false)
+	}
+	return err
+}
+
+func (u *udpConn) leave(ifc Interface) {
 	i := &net.Interface{Index: ifc.Index, Name: ifc.Name}
 	group := net.UDPAddrFromAddrPort(Groups[u.family])
 	if u.p4 != nil {
@@ -178,12 +223,13 @@ func (u *udpConn) Leave(ifc Interface) {
 	} else {
 		_ = u.p6.LeaveGroup(i, group)
 	}
+	u.setJoined(ifc.Index, false)
 }
 
 // sendTimeout bounds how long a packet may wait for room in the socket's buffer.
 const sendTimeout = 100 * time.Millisecond
 
-func (u *udpConn) Send(data []byte, ifc Interface, to netip.AddrPort) error {
+func (u *udpConn) send(data []byte, ifc Interface, to netip.AddrPort) error {
 	i := &net.Interface{Index: ifc.Index, Name: ifc.Name}
 	dst := net.UDPAddrFromAddrPort(to)
 	if err := u.c.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
@@ -236,7 +282,10 @@ func (u *udpConn) limit(hops int) error {
 	return u.p6.SetHopLimit(hops)
 }
 
-func (u *udpConn) Close() error {
+func (u *udpConn) close() error {
+	u.mu.Lock()
+	u.closed = true
+	u.mu.Unlock()
 	err := u.c.Close()
 	<-u.done
 	return err

@@ -1,6 +1,9 @@
 package dnssd
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // A Count counts packets and the bytes of their UDP payloads.
 type Count struct{ Packets, Bytes uint64 }
@@ -30,6 +33,11 @@ type Stats struct {
 	Malformed uint64 // packets that could not be parsed, and unicast responses that nobody asked for
 	Refused   uint64 // instances that were not admitted, by one of the limits
 	Unsent    uint64 // packets that the operating system refused to send
+
+	// Deaf are the names of interfaces that should be used, and over which nothing is
+	// heard now, by IPv4 or IPv6 or both: most often because the system allows no
+	// further membership in a multicast group.
+	Deaf []string
 }
 
 // Counters count what engines send and receive. The zero value is ready to use; methods may be called concurrently.
@@ -42,7 +50,9 @@ type Counters struct {
 func (c *Counters) Stats() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.stats
+	s := c.stats
+	s.Deaf = slices.Clone(s.Deaf)
+	return s
 }
 
 func (c *Counters) count(f func(*Stats)) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sdp2p/p2p/internal/dnssd"
+	"github.com/sdp2p/p2p/internal/netmon"
 )
 
 // latency is how long a packet travels.
@@ -93,14 +94,61 @@ type Host struct {
 	refuse  error
 	stall   time.Duration
 	apart   bool // Join fails
+	allowed int  // memberships of a socket; 0: any number
+	silent  bool // changes are not told
+	joins   int  // so far
+
+	watchers map[chan netmon.Changed]bool
 }
 
 // NewHost returns a host without interfaces.
-func NewHost() *Host { return &Host{ports: make(map[int]*port)} }
+func NewHost() *Host {
+	return &Host{ports: make(map[int]*port), watchers: make(map[chan netmon.Changed]bool)}
+}
+
+// Watch implements [dnssd.Watcher].
+func (h *Host) Watch() (changes <-chan netmon.Changed, stop func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c := make(chan netmon.Changed, 1)
+	h.watchers[c] = true
+	return c, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.watchers, c)
+	}
+}
+
+// tell tells of a change.
+func (h *Host) tell(c netmon.Changed) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for w := range h.watchers {
+		if h.silent {
+			continue
+		}
+		told := c
+		select {
+		case old := <-w:
+			told.Kind |= old.Kind
+			told.Slept = max(told.Slept, old.Slept)
+		default:
+		}
+		w <- told
+	}
+}
+
+// Silence has changes of the interfaces go untold, or no longer.
+func (h *Host) Silence(silent bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.silent = silent
+}
 
 // Plug adds an interface that is attached to a link, or replaces the one with its index.
 func (h *Host) Plug(l *Link, ifc dnssd.Interface) {
-	h.Unplug(ifc.Index)
+	defer h.tell(netmon.Changed{Kind: netmon.Address})
+	h.unplug(ifc.Index)
 	p := &port{host: h, link: l, ifc: ifc}
 	h.mu.Lock()
 	h.ports[ifc.Index] = p
@@ -112,6 +160,11 @@ func (h *Host) Plug(l *Link, ifc dnssd.Interface) {
 
 // Unplug removes an interface, as if its device had been removed.
 func (h *Host) Unplug(index int) {
+	defer h.tell(netmon.Changed{Kind: netmon.Address})
+	h.unplug(index)
+}
+
+func (h *Host) unplug(index int) {
 	h.mu.Lock()
 	p := h.ports[index]
 	delete(h.ports, index)
@@ -128,6 +181,7 @@ func (h *Host) Unplug(index int) {
 
 // Change replaces what is known about an interface. Memberships stay.
 func (h *Host) Change(ifc dnssd.Interface) {
+	defer h.tell(netmon.Changed{Kind: netmon.Address})
 	h.mu.Lock()
 	p := h.ports[ifc.Index]
 	h.mu.Unlock()
@@ -151,11 +205,21 @@ func (h *Host) Break(err error) {
 	}
 }
 
-// Stall has the next call of Interfaces take that long: whoever calls it stands still, as on a computer that is suspended.
-func (h *Host) Stall(d time.Duration) {
+// Sleep has whoever looks at the interfaces next stand still for that long, as on a computer that is asleep, and be told
+// so afterwards. It has them look now.
+func (h *Host) Sleep(d time.Duration) {
+	h.mu.Lock()
+	h.stall = d
+	h.mu.Unlock()
+	h.tell(netmon.Changed{Kind: netmon.Address})
+}
+
+// Allow bounds the memberships of each socket that is opened, as Linux does. What is beyond is
+// [dnssd.ErrNoMembership].
+func (h *Host) Allow(memberships int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.stall = d
+	h.allowed = memberships
 }
 
 // RefuseJoin makes sockets fail to join groups, or no longer.
@@ -163,6 +227,13 @@ func (h *Host) RefuseJoin(refuse bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.apart = refuse
+}
+
+// Joins returns how often a group was joined so far.
+func (h *Host) Joins() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.joins
 }
 
 // Sockets returns how many sockets are open.
@@ -205,7 +276,10 @@ func (h *Host) Interfaces() ([]dnssd.Interface, error) {
 	stall := h.stall
 	h.stall = 0
 	h.mu.Unlock()
-	time.Sleep(stall)
+	if stall > 0 {
+		time.Sleep(stall)
+		h.tell(netmon.Changed{Kind: netmon.Woke, Slept: stall})
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var list []dnssd.Interface
@@ -315,7 +389,11 @@ func (s *socket) Join(ifc dnssd.Interface) error {
 	if s.host.ports[ifc.Index] == nil || s.host.apart {
 		return errNoInterface
 	}
+	if s.host.allowed > 0 && len(s.joined) >= s.host.allowed && !s.joined[ifc.Index] {
+		return dnssd.ErrNoMembership
+	}
 	s.joined[ifc.Index] = true
+	s.host.joins++
 	return nil
 }
 

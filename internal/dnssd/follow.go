@@ -1,0 +1,320 @@
+package dnssd
+
+import (
+	"errors"
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/sdp2p/p2p/internal/netmon"
+)
+
+const (
+	// awayTime is for how long a link that went down may be the same one afterwards.
+	awayTime = 2 * time.Second
+	// awayPoll is the time between looks at it, for its router to be known again.
+	awayPoll = 250 * time.Millisecond
+
+	// lookTime is between looks at the interfaces that questions make. With many links,
+	// there are many questions.
+	lookTime = time.Second
+
+	// What failed, to list the interfaces or to join a group, is tried again after
+	// these pauses.
+	retryPause    = 4 * time.Second
+	retryPauseMax = 30 * time.Second
+)
+
+// watch begins to be told of changes, if the network can tell.
+func (e *Engine) watch() (changes <-chan netmon.Changed, stop func()) {
+	if w, ok := e.cfg.Network.(Watcher); ok {
+		return w.Watch()
+	}
+	return nil, func() {}
+}
+
+// networkChanged looks at the interfaces after a change. After a sleep, it makes up for the time in which nothing was
+// heard or said.
+func (e *Engine) networkChanged(c netmon.Changed) {
+	before := e.ranked()
+	e.followInterfaces()
+	if c.Kind&netmon.Woke == 0 {
+		return
+	}
+	for _, l := range before {
+		if e.links[l.ifc.Index] == l && l.away.IsZero() {
+			l.resume()
+		}
+	}
+}
+
+// ranked returns the links, the best-ranked first.
+func (e *Engine) ranked() []*link {
+	list := make([]*link, 0, len(e.links))
+	for _, l := range e.links {
+		list = append(list, l)
+	}
+	sort.Slice(list, func(x, y int) bool { return list[x].before(list[y]) })
+	return list
+}
+
+// before reports whether the interface of l is better-ranked than that of o.
+func (l *link) before(o *link) bool {
+	if l.ifc.Rank != o.ifc.Rank {
+		return l.ifc.Rank < o.ifc.Rank
+	}
+	return l.ifc.Index < o.ifc.Index
+}
+
+// retryPoll looks at the interfaces again, after something failed or while a link is away.
+func (e *Engine) retryPoll() {
+	e.retrying = true
+	e.followInterfaces()
+	e.retrying = false
+}
+
+// pollInterfaces looks at the interfaces, unless that was done a moment ago and the network would have told of a change.
+func (e *Engine) pollInterfaces() {
+	if _, tells := e.cfg.Network.(Watcher); !tells || e.looked.IsZero() || e.now.Sub(e.looked) >= lookTime {
+		e.followInterfaces()
+	}
+}
+
+// followInterfaces follows the interfaces: what appeared gets a link, what vanished or moved to another network loses it,
+// and with it all that was learnt there.
+func (e *Engine) followInterfaces() {
+	e.looked = e.now
+	found, err := e.cfg.Network.Interfaces()
+	if err != nil {
+		if e.listing == nil {
+			e.log.Warn("cannot list network interfaces", "error", err)
+		}
+		e.listing = err
+		e.pollAgain()
+		return
+	}
+	e.listing = nil
+	exists := make(map[int]string)
+	for n := range found {
+		exists[found[n].Index] = found[n].Name
+	}
+	usable := e.choose(found)
+	chosen := make(map[int]*Interface)
+	for _, ifc := range usable {
+		chosen[ifc.Index] = ifc
+	}
+	for _, l := range e.ranked() {
+		switch ifc := chosen[l.ifc.Index]; {
+		case ifc != nil:
+			l.follow(*ifc)
+		case exists[l.ifc.Index] == l.ifc.Name && l.stayAway():
+			// It is there, but down or without an address.
+		default:
+			l.close()
+		}
+	}
+	for _, ifc := range usable {
+		if e.links[ifc.Index] == nil {
+			e.openLink(*ifc)
+		}
+	}
+	e.reportDeaf()
+	e.heedSilence(found)
+	e.pollAgain()
+}
+
+// pollAgain sets when the interfaces are looked at without a reason.
+func (e *Engine) pollAgain() {
+	away := slices.ContainsFunc(e.ranked(), func(l *link) bool { return !l.away.IsZero() })
+	switch {
+	case away:
+		e.timers.soonest(&e.poll, e.now.Add(awayPoll))
+	case e.listing != nil || len(e.deaf) > 0:
+		if !e.poll.pending() {
+			e.timers.set(&e.poll, e.now.Add(e.retry.Next()))
+		}
+	default:
+		e.timers.stop(&e.poll)
+		e.retry.Reset()
+	}
+}
+
+// choose returns the interfaces to use, the best-ranked first, and no more than maxLinks.
+func (e *Engine) choose(found []Interface) (usable []*Interface) {
+	for n := range found {
+		if e.usable(&found[n]) {
+			usable = append(usable, &found[n])
+		}
+	}
+	sort.Slice(usable, func(x, y int) bool {
+		a, b := usable[x], usable[y]
+		switch inUse := e.links[a.Index] != nil; {
+		case a.Rank != b.Rank:
+			return a.Rank < b.Rank
+		case inUse != (e.links[b.Index] != nil):
+			return inUse // it stays so
+		}
+		return a.Index < b.Index
+	})
+	n := min(len(usable), maxLinks)
+	e.tooMany = e.tooMany[:0]
+	for _, i := range usable[n:] {
+		e.tooMany = append(e.tooMany, i.Name)
+	}
+	return usable[:n]
+}
+
+// usable reports whether an interface is one to announce and browse on.
+func (e *Engine) usable(ifc *Interface) bool {
+	if !ifc.Up || len(ifc.Addrs) == 0 {
+		return false
+	}
+	if len(e.cfg.Interfaces) > 0 {
+		return slices.Contains(e.cfg.Interfaces, ifc.Name)
+	}
+	return ifc.Multicast && !ifc.Loopback && !ifc.PointToPoint && !ifc.Port
+}
+
+// follow brings the link up to date with its interface, or closes it if that is in another network now.
+//
+// A link that was down may lead anywhere. It is the same if its router proves that; until then, for awayTime, nothing
+// is sent, and what is known is kept. (A computer that moves between the access points of a Wi-Fi has such pauses.)
+func (l *link) follow(ifc Interface) {
+	wasDown := !l.away.IsZero() || l.ifc.Ups != ifc.Ups
+	switch {
+	case !l.ifc.sameNetwork(&ifc):
+		l.close()
+	case wasDown && l.ifc.sameRouter(&ifc):
+		l.away = time.Time{}
+		l.joined = [families]bool{} // for the switch to learn of it
+		l.update(ifc)
+		l.resume()
+	case wasDown:
+		if !l.stayAway() {
+			l.close()
+		}
+	default:
+		l.update(ifc)
+	}
+}
+
+// stayAway reports whether the link may be the same one when it comes back, which only a router can prove. Until then it
+// is silent.
+func (l *link) stayAway() bool {
+	if l.ifc.GatewayLink == "" {
+		return false
+	}
+	if l.away.IsZero() {
+		l.away = l.e.now
+	}
+	return l.e.now.Sub(l.away) < awayTime
+}
+
+// update takes over an interface's state, and announces what is new.
+func (l *link) update(ifc Interface) {
+	ifc.inherit(&l.ifc)
+	same := l.ifc.equal(&ifc)
+	l.ifc = ifc
+	switch joined := l.join(); {
+	case !same:
+		for _, p := range slices.Clone(l.pubs) {
+			l.changed(p.entry)
+		}
+		l.publishMissing()
+	case joined: // which failed the last time
+		l.restart()
+	}
+}
+
+// resume makes up for a time in which the engine did not run, or the link was down: others have let what we announced
+// expire, and would not ask for it for up to an hour; and what is cached may have gone without our hearing of it.
+func (l *link) resume() {
+	for _, s := range l.seen {
+		l.suspect(s)
+	}
+	for _, p := range l.pubs {
+		for _, r := range p.records {
+			r.sent = [families]time.Time{} // or not: nobody may have heard it
+		}
+	}
+	l.restart()
+}
+
+// wants reports whether the link is to hear the group of a family. IPv6 multicast does not work on loopback.
+func (l *link) wants(f Family) bool {
+	return l.e.sockets[f].conn != nil && l.ifc.has(f) && !(l.ifc.Loopback && f == IPv6)
+}
+
+// join joins the groups of the families that the interface has addresses of, and reports whether one was joined that was
+// not.
+func (l *link) join() (joined bool) {
+	l.deaf = nil
+	for f := range Family(families) {
+		conn := l.e.sockets[f].conn
+		want := l.wants(f)
+		if want == l.joined[f] || conn == nil {
+			continue
+		}
+		if !want {
+			conn.Leave(l.ifc)
+			l.joined[f] = false
+			continue
+		}
+		err := conn.Join(l.ifc)
+		if errors.Is(err, ErrNoMembership) && l.e.spare(l, f) {
+			err = conn.Join(l.ifc)
+		}
+		if err != nil {
+			l.deaf = err
+			l.e.log.Debug("cannot join the multicast group", "interface", l.ifc.Name, "family", f, "error", err)
+			continue
+		}
+		l.joined[f], joined = true, true
+	}
+	return joined
+}
+
+// spare leaves the group on the worst-ranked link, for a better one to join it, and reports whether there is such a
+// link.
+func (e *Engine) spare(better *link, f Family) bool {
+	var worst *link
+	for _, l := range e.links {
+		if l.joined[f] && l.ifc.Rank > better.ifc.Rank && (worst == nil || worst.before(l)) {
+			worst = l
+		}
+	}
+	if worst == nil {
+		return false
+	}
+	e.sockets[f].conn.Leave(worst.ifc)
+	worst.joined[f], worst.deaf = false, ErrNoMembership
+	return true
+}
+
+// reportDeaf counts the interfaces on which nothing is heard over some family, and logs that once: at once if it will
+// stay so, or else when it was tried again.
+func (e *Engine) reportDeaf() {
+	var names []string
+	var why error
+	for _, l := range e.ranked() {
+		if l.deaf != nil && l.away.IsZero() {
+			names = append(names, l.ifc.Name)
+			if why == nil || errors.Is(l.deaf, ErrNoMembership) {
+				why = l.deaf
+			}
+		}
+	}
+	if names = append(names, e.tooMany...); len(e.tooMany) > 0 && why == nil {
+		why = errTooMany
+	}
+	if !slices.Equal(names, e.deaf) {
+		e.deaf = names
+		e.count(func(s *Stats) { s.Deaf = names })
+	}
+	stays := errors.Is(why, ErrNoMembership) || errors.Is(why, errTooMany)
+	if why != nil && !e.saidDeaf && (stays || e.retrying) {
+		e.saidDeaf = true
+		e.log.Warn("multicast DNS does not work on some network interfaces",
+			"number", len(names), "interfaces", names[:min(len(names), maxNames)], "error", why)
+	}
+}
