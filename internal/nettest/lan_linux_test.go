@@ -64,7 +64,7 @@ func TestKilledOnLAN(t *testing.T) {
 }
 
 // A node on a host without any network starts, knows nobody, and shuts down; another one becomes part of the network as soon
-// as it is there (interfaces are looked at every 5 s). It logs once that there is none, and that there is one.
+// as it is there. It logs once that there is none, and that there is one.
 func TestNetworkComesLater(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)
