@@ -36,9 +36,10 @@ type Config struct {
 	// Mode is the mode to start in.
 	Mode Mode
 
-	// Interfaces are the names of the network interfaces to use, which may come and go; those that do not exist at the start
-	// are logged. If empty, all that are up and do multicast are used, except loopback and point-to-point ones, which must be
-	// named.
+	// Interfaces are the names of the network interfaces to use, which may come
+	// and go; those that do not exist at the start are logged. If empty, all that
+	// are up and do multicast are used, except loopback and point-to-point ones
+	// and the ports of bridges, which must be named.
 	Interfaces []string
 
 	// Conflict, if not nil, is called when somebody else turns out to announce this node's identity and to have its key,

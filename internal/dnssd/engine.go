@@ -22,8 +22,9 @@ import (
 type Config struct {
 	// Service is the service type that is browsed and announced, such as "_sd._udp", in the domain local.
 	Service string
-	// Interfaces are the names of the interfaces to use. If empty, all that are up and do multicast are used, except
-	// loopback and point-to-point ones (VPN tunnels): those must be named.
+	// Interfaces are the names of the interfaces to use. If empty, all that are up
+	// and do multicast are used, except loopback and point-to-point ones (VPN
+	// tunnels) and ports of bridges: those must be named.
 	Interfaces []string
 	// Host, if not nil, names the host that an instance is on, by the name of an interface: a label of letters, digits and
 	// inner hyphens, another one for each interface and the same after each start. If nil, it is 32 hexadecimal digits of a
@@ -32,7 +33,7 @@ type Config struct {
 	// Logger takes the few lines that the engine logs. If nil, nothing is logged.
 	Logger *slog.Logger
 	// Network is the network. If nil, real sockets are used. Android 11 and later let no app list the interfaces: there a
-	// Network is needed that learns them from the platform's own interface.
+	// Network is needed that learns them from the platform's own interface, and is a [Watcher].
 	Network Network
 
 	// Ready, if not nil, is called once when the sockets are open and the engine works.

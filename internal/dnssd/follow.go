@@ -10,17 +10,19 @@ import (
 )
 
 const (
-	// awayTime is for how long a link that went down may be the same one afterwards.
+	// awayTime is for how long a link that went down may be the same one
+	// afterwards.
 	awayTime = 2 * time.Second
-	// awayPoll is the time between looks at it, for its router to be known again.
+	// awayPoll is the time between looks at it, for its router to be known
+	// again.
 	awayPoll = 250 * time.Millisecond
 
-	// lookTime is between looks at the interfaces that questions make. With many links,
-	// there are many questions.
+	// lookTime is between looks at the interfaces that questions make. With
+	// many links, there are many questions.
 	lookTime = time.Second
 
-	// What failed, to list the interfaces or to join a group, is tried again after
-	// these pauses.
+	// What failed, to list the interfaces or to join a group, is tried again
+	// after these pauses.
 	retryPause    = 4 * time.Second
 	retryPauseMax = 30 * time.Second
 )
@@ -33,8 +35,8 @@ func (e *Engine) watch() (changes <-chan netmon.Changed, stop func()) {
 	return nil, func() {}
 }
 
-// networkChanged looks at the interfaces after a change. After a sleep, it makes up for the time in which nothing was
-// heard or said.
+// networkChanged looks at the interfaces after a change. After a sleep, it
+// makes up for the time in which nothing was heard or said.
 func (e *Engine) networkChanged(c netmon.Changed) {
 	before := e.ranked()
 	e.followInterfaces()
@@ -66,22 +68,25 @@ func (l *link) before(o *link) bool {
 	return l.ifc.Index < o.ifc.Index
 }
 
-// retryPoll looks at the interfaces again, after something failed or while a link is away.
+// retryPoll looks at the interfaces again, after something failed or while a
+// link is away.
 func (e *Engine) retryPoll() {
 	e.retrying = true
 	e.followInterfaces()
 	e.retrying = false
 }
 
-// pollInterfaces looks at the interfaces, unless that was done a moment ago and the network would have told of a change.
+// pollInterfaces looks at the interfaces, unless that was done a moment ago and
+// the network would have told of a change.
 func (e *Engine) pollInterfaces() {
 	if _, tells := e.cfg.Network.(Watcher); !tells || e.looked.IsZero() || e.now.Sub(e.looked) >= lookTime {
 		e.followInterfaces()
 	}
 }
 
-// followInterfaces follows the interfaces: what appeared gets a link, what vanished or moved to another network loses it,
-// and with it all that was learnt there.
+// followInterfaces follows the interfaces: what appeared gets a link, what
+// vanished or moved to another network loses it, and with it all that was
+// learnt there.
 func (e *Engine) followInterfaces() {
 	e.looked = e.now
 	found, err := e.cfg.Network.Interfaces()
@@ -139,7 +144,8 @@ func (e *Engine) pollAgain() {
 	}
 }
 
-// choose returns the interfaces to use, the best-ranked first, and no more than maxLinks.
+// choose returns the interfaces to use, the best-ranked first, and no more than
+// maxLinks.
 func (e *Engine) choose(found []Interface) (usable []*Interface) {
 	for n := range found {
 		if e.usable(&found[n]) {
@@ -175,10 +181,12 @@ func (e *Engine) usable(ifc *Interface) bool {
 	return ifc.Multicast && !ifc.Loopback && !ifc.PointToPoint && !ifc.Port
 }
 
-// follow brings the link up to date with its interface, or closes it if that is in another network now.
+// follow brings the link up to date with its interface, or closes it if that is
+// in another network now.
 //
-// A link that was down may lead anywhere. It is the same if its router proves that; until then, for awayTime, nothing
-// is sent, and what is known is kept. (A computer that moves between the access points of a Wi-Fi has such pauses.)
+// A link that was down may lead anywhere. It is the same if its router proves
+// that; until then, for awayTime, nothing is sent, and what is known is kept.
+// (A computer that moves between the access points of a Wi-Fi has such pauses.)
 func (l *link) follow(ifc Interface) {
 	wasDown := !l.away.IsZero() || l.ifc.Ups != ifc.Ups
 	switch {
@@ -198,8 +206,8 @@ func (l *link) follow(ifc Interface) {
 	}
 }
 
-// stayAway reports whether the link may be the same one when it comes back, which only a router can prove. Until then it
-// is silent.
+// stayAway reports whether the link may be the same one when it comes back,
+// which only a router can prove. Until then it is silent.
 func (l *link) stayAway() bool {
 	if l.ifc.GatewayLink == "" {
 		return false
@@ -226,8 +234,9 @@ func (l *link) update(ifc Interface) {
 	}
 }
 
-// resume makes up for a time in which the engine did not run, or the link was down: others have let what we announced
-// expire, and would not ask for it for up to an hour; and what is cached may have gone without our hearing of it.
+// resume makes up for a time in which the engine did not run, or the link was
+// down: others have let what we announced expire, and would not ask for it for
+// up to an hour; and what is cached may have gone without our hearing of it.
 func (l *link) resume() {
 	for _, s := range l.seen {
 		l.suspect(s)
@@ -240,13 +249,14 @@ func (l *link) resume() {
 	l.restart()
 }
 
-// wants reports whether the link is to hear the group of a family. IPv6 multicast does not work on loopback.
+// wants reports whether the link is to hear the group of a family. IPv6
+// multicast does not work on loopback.
 func (l *link) wants(f Family) bool {
 	return l.e.sockets[f].conn != nil && l.ifc.has(f) && !(l.ifc.Loopback && f == IPv6)
 }
 
-// join joins the groups of the families that the interface has addresses of, and reports whether one was joined that was
-// not.
+// join joins the groups of the families that the interface has addresses of,
+// and reports whether one was joined that was not.
 func (l *link) join() (joined bool) {
 	l.deaf = nil
 	for f := range Family(families) {
@@ -274,8 +284,8 @@ func (l *link) join() (joined bool) {
 	return joined
 }
 
-// spare leaves the group on the worst-ranked link, for a better one to join it, and reports whether there is such a
-// link.
+// spare leaves the group on the worst-ranked link, for a better one to join it,
+// and reports whether there is such a link.
 func (e *Engine) spare(better *link, f Family) bool {
 	var worst *link
 	for _, l := range e.links {
@@ -291,8 +301,9 @@ func (e *Engine) spare(better *link, f Family) bool {
 	return true
 }
 
-// reportDeaf counts the interfaces on which nothing is heard over some family, and logs that once: at once if it will
-// stay so, or else when it was tried again.
+// reportDeaf counts the interfaces on which nothing is heard over some family,
+// and logs that once: at once if it will stay so, or else when it was tried
+// again.
 func (e *Engine) reportDeaf() {
 	var names []string
 	var why error

@@ -43,10 +43,11 @@ const (
 	routerB = "02:00:00:00:00:0b"
 )
 
-// A computer moves to another network that has the same prefix and router address.
-// However short its link was down, and whether or not the routers are known, those
-// that it leaves are lost, and it and those that it meets know each other within
-// 5 s; and it asks in the new network without naming those of the old one.
+// A computer moves to another network that has the same prefix and router
+// address. However short its link was down, and whether or not the routers are
+// known, those that it leaves are lost, and it and those that it meets know
+// each other within 5 s; and it asks in the new network without naming those of
+// the old one.
 func TestMoveToLookalike(t *testing.T) {
 	for _, test := range []struct {
 		name     string
@@ -100,8 +101,8 @@ func TestMoveToLookalike(t *testing.T) {
 }
 
 // A link that is down for less than 2 s and has the same router afterwards is
-// announced on and browsed on anew, and nothing that was known is lost, unless it
-// does not answer any more. Nothing is sent meanwhile.
+// announced on and browsed on anew, and nothing that was known is lost, unless
+// it does not answer any more. Nothing is sent meanwhile.
 func TestLinkBlinks(t *testing.T) {
 	for _, pause := range []time.Duration{0, 100 * time.Millisecond, 1800 * time.Millisecond} {
 		bubble(t, func(t *testing.T) {
@@ -143,8 +144,8 @@ func TestLinkBlinks(t *testing.T) {
 	}
 }
 
-// What was known on a link is lost when it has been down for 2 s, or at once if no
-// router could prove that it is the same afterwards.
+// What was known on a link is lost when it has been down for 2 s, or at once if
+// no router could prove that it is the same afterwards.
 func TestLinkDown(t *testing.T) {
 	for _, router := range []string{"", routerA} {
 		bubble(t, func(t *testing.T) {
@@ -221,9 +222,9 @@ func bridges(h *dnssdtest.Host, from, n int) {
 	}
 }
 
-// Where there are not enough memberships for all, the best-ranked interfaces get
-// them, whatever the order in which they come. What got none is counted, and
-// logged once.
+// Where there are not enough memberships for all, the best-ranked interfaces
+// get them, whatever the order in which they come. What got none is counted,
+// and logged once.
 func TestMemberships(t *testing.T) {
 	for try := range 6 {
 		bubble(t, func(t *testing.T) {
@@ -298,7 +299,8 @@ func TestManyInterfaces(t *testing.T) {
 	})
 }
 
-// A group that cannot be joined for another reason is logged once that has lasted.
+// A group that cannot be joined for another reason is logged once that has
+// lasted.
 func TestDeafForAWhile(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -318,8 +320,8 @@ func TestDeafForAWhile(t *testing.T) {
 	})
 }
 
-// The ports of a bridge are not used, unless they are named: the bridge receives
-// what arrives at them.
+// The ports of a bridge are not used, unless they are named: the bridge
+// receives what arrives at them.
 func TestPorts(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link, inner := dnssdtest.NewLink(), dnssdtest.NewLink()

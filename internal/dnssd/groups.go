@@ -10,9 +10,9 @@ import (
 // allows each, that is enough for more than maxLinks interfaces.
 const maxSockets = 8
 
-// A groupConn is the [Conn] of a family. Since systems bound the memberships of a
-// socket, it opens a further one, which only receives, for what the others cannot
-// join.
+// A groupConn is the [Conn] of a family. Since systems bound the memberships of
+// a socket, it opens a further one, which only receives, for what the others
+// cannot join.
 type groupConn struct {
 	family Family
 	open   func() (*udpConn, error)

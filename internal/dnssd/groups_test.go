@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Where several sockets share a group, each receives what comes to the interfaces
-// that it joined the group on, and what comes to the host alone.
+// Where several sockets share a group, each receives what comes to the
+// interfaces that it joined the group on, and what comes to the host alone.
 func TestHears(t *testing.T) {
 	u := &udpConn{joined: map[int]bool{2: true}}
 	group, host := Groups[IPv6].Addr(), netip.MustParseAddr("fe80::1")

@@ -28,7 +28,7 @@ const (
 )
 
 // errTooMany is why an interface is not used.
-var errTooMany = errors.New("there are more interfaces than are used")
+var errTooMany = errors.New("only 64 interfaces are used")
 
 // A bucket is a token bucket that starts full.
 type bucket struct {

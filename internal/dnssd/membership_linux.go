@@ -13,8 +13,8 @@ var membershipLimit = [families]string{
 	IPv6: "the sysctl net.core.optmem_max",
 }
 
-// isMemberships reports whether an error of joining a group means that the socket
-// is a member of too many.
+// isMemberships reports whether an error of joining a group means that the
+// socket is a member of too many.
 func isMemberships(err error) bool {
 	return errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM)
 }

@@ -11,8 +11,8 @@ import (
 // membershipLimit names what bounds the memberships of a socket.
 var membershipLimit = [families]string{"the system's limits", "the system's limits"}
 
-// isMemberships reports whether an error of joining a group means that the socket
-// is a member of too many.
+// isMemberships reports whether an error of joining a group means that the
+// socket is a member of too many.
 func isMemberships(err error) bool {
 	return errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ETOOMANYREFS)
 }

@@ -152,9 +152,6 @@ func (p *Process) Events() []Event {
 	return slices.Clone(p.events)
 }
 
-// Printed returns what the program printed so far that was meant for people, such as its log.
-func (p *Process) Printed() string { return p.output.String() }
-
 // Await returns the first event at or after since that has the name and, as far as given, is about these things. It waits
 // for it if need be; the test ends if it does not come.
 func (p *Process) Await(since time.Time, name string, about ...string) Event {

@@ -5,16 +5,16 @@ import (
 	"net/netip"
 )
 
-// anywhere are addresses for documentation (RFC 5737, RFC 9637), for which there
-// are no routes of their own.
+// anywhere are addresses for documentation (RFC 5737, RFC 9637), for which
+// there are no routes of their own.
 var anywhere = [families]net.UDPAddr{
 	IPv4: {IP: net.IP{203, 0, 113, 1}, Port: 9},
 	IPv6: {IP: net.IP{0: 0x3f, 1: 0xff, 15: 1}, Port: 9},
 }
 
-// findDefaults finds the interfaces of the default routes in use, by the address
-// from which the system would send to anywhere, and their routers. Nothing is
-// sent.
+// findDefaults finds the interfaces of the default routes in use, by the
+// address from which the system would send to anywhere, and their routers.
+// Nothing is sent.
 func (s *Snapshot) findDefaults() {
 	for f := range s.Default {
 		c, err := net.DialUDP("udp", nil, &anywhere[f])

@@ -18,8 +18,9 @@ const (
 // Changed says what changed since the last one.
 type Changed struct {
 	Kind Kind
-	// Slept is for how long the computer was asleep, or the process stood still, with
-	// Woke: not exactly, and too long if somebody set the clock forward.
+	// Slept is for how long the computer was asleep, or the process stood
+	// still, with Woke: not exactly, and too long if somebody set the clock
+	// forward.
 	Slept time.Duration
 }
 
@@ -73,8 +74,8 @@ func (m *Monitor) Poke() {
 	}
 }
 
-// Ignore has changes of an interface pass unnoticed until undo is called: one of
-// a program's own, such as a tunnel that it makes.
+// Ignore has changes of an interface pass unnoticed until undo is called: one
+// of a program's own, such as a tunnel that it makes.
 func (m *Monitor) Ignore(name string) (undo func()) {
 	add := func(n int) {
 		m.mu.Lock()
@@ -111,8 +112,8 @@ func (m *Monitor) Subscribe() *Subscription {
 	return s
 }
 
-// Attend says whether the subscriber has something to lose: then sleep is noticed
-// within 2 s of waking, and within 10 s otherwise (on Linux at once).
+// Attend says whether the subscriber has something to lose: then sleep is
+// noticed within 2 s of waking, and within 10 s otherwise (on Linux at once).
 func (s *Subscription) Attend(on bool) {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()

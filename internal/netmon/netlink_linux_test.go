@@ -135,8 +135,8 @@ func FuzzMessages(f *testing.F) {
 	})
 }
 
-// The kernel's timer fires when the clock is set, which is what it does when the
-// computer resumes. The test sets it forward by a nanosecond.
+// The kernel's timer fires when the clock is set, which is what it does when
+// the computer resumes. The test sets it forward by a nanosecond.
 func TestClockTimer(t *testing.T) {
 	if os.Getenv("SDP2P_NETTEST") == "" || os.Geteuid() != 0 {
 		t.Skip("set SDP2P_NETTEST=1 to set this computer's clock forward by a nanosecond, as root")

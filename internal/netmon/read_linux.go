@@ -205,8 +205,8 @@ func nextHop(addr *netip.Addr, typ uint16, v []byte) {
 	*addr, _ = netip.AddrFromSlice(v)
 }
 
-// way takes one of the ways of a default route. Of several through an interface,
-// that with the lowest metric counts; or any, but always the same.
+// way takes one of the ways of a default route. Of several through an
+// interface, that with the lowest metric counts; or any, but always the same.
 func (r *reading) way(f, index int, gateway netip.Addr, metric uint32) {
 	i, p := r.state.find(index), place{index, f}
 	if i == nil {
@@ -225,7 +225,8 @@ type hop struct {
 	addr  netip.Addr
 }
 
-// parseNeighbor parses a message RTM_NEWNEIGH. link is empty if it is not known.
+// parseNeighbor parses a message RTM_NEWNEIGH. link is empty if it is not
+// known.
 func parseNeighbor(b []byte) (h hop, link string) {
 	if len(b) < unix.SizeofNdMsg {
 		return h, ""

@@ -37,8 +37,8 @@ func readInterfaces() (Snapshot, error) {
 	return s, nil
 }
 
-// setGateway notes the router of a default route through an interface, the first
-// that it is called for.
+// setGateway notes the router of a default route through an interface, the
+// first that it is called for.
 func (s *Snapshot) setGateway(index, f int, g Gateway) {
 	if i := s.find(index); i != nil && !i.Routed[f] {
 		i.Routed[f], i.Gateways[f] = true, g

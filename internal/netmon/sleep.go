@@ -13,8 +13,8 @@ type sleepWatch struct {
 	due  time.Duration // when a look is due at the latest, by the clock Awake
 }
 
-// look returns how long the computer was asleep or the process stood still since
-// the last look; 0 if neither was.
+// look returns how long the computer was asleep or the process stood still
+// since the last look; 0 if neither was.
 func (w *sleepWatch) look(now Clocks) (slept time.Duration) {
 	awake := now.Awake - w.last.Awake
 	gap := max(now.Wall-w.last.Wall, now.Boot-w.last.Boot) - awake

@@ -19,13 +19,13 @@ const (
 type Snapshot struct {
 	// Interfaces are those that exist, up or down, the best-ranked first.
 	Interfaces []Interface
-	// Default are the default routes that the system uses, by family. A policy may
-	// have chosen them, as with a VPN.
+	// Default are the default routes that the system uses, by family. A policy
+	// may have chosen them, as with a VPN.
 	Default [families]DefaultRoute
 }
 
-// A Rank says how likely an interface leads to the user's network. Lower ones are
-// better.
+// A Rank says how likely an interface leads to the user's network. Lower ones
+// are better.
 type Rank int
 
 // The ranks.
@@ -42,20 +42,22 @@ type Interface struct {
 	MTU   int // bytes; 0 if unknown
 	Flags net.Flags
 
-	// Physical reports whether there is a device behind it, or a VLAN or a bond of
-	// devices. Where the system does not say, what has a link-layer address counts.
+	// Physical reports whether there is a device behind it, or a VLAN or a bond
+	// of devices. Where the system does not say, what has a link-layer address
+	// counts.
 	Physical bool
-	// Port reports whether the interface belongs to a bridge or a bond, which then
-	// receives all that arrives (Linux).
+	// Port reports whether the interface belongs to a bridge or a bond, which
+	// then receives all that arrives (Linux).
 	Port bool
-	// Prefixes are its addresses with the lengths of their prefixes, without zones,
-	// sorted; without those that cannot be used yet (RFC 4862 §5.4).
+	// Prefixes are its addresses with the lengths of their prefixes, without
+	// zones, sorted; without those that cannot be used yet (RFC 4862 §5.4).
 	Prefixes []netip.Prefix
-	// Temporary are its temporary addresses (RFC 8981), where the system tells them
-	// from others. They are not among Prefixes.
+	// Temporary are its temporary addresses (RFC 8981), where the system tells
+	// them from others. They are not among Prefixes.
 	Temporary []netip.Prefix
 	// Routed reports for each family whether a default route leads through the
-	// interface, which need not be the one in use, and Gateways through which router.
+	// interface, which need not be the one in use, and Gateways through which
+	// router.
 	Routed   [families]bool
 	Gateways [families]Gateway
 	// Ups changes whenever the link comes up, as far as that is seen.
@@ -74,8 +76,8 @@ func (i *Interface) Up() bool {
 type Gateway struct {
 	// Addr is its address, without a zone; invalid if the route has no router.
 	Addr netip.Addr
-	// Link is its link-layer address in hexadecimal; empty if it is not known, for
-	// example because nothing was sent there yet.
+	// Link is its link-layer address in hexadecimal; empty if it is not known,
+	// for example because nothing was sent there yet.
 	Link string
 }
 
@@ -106,8 +108,8 @@ func (s *Snapshot) arrange() {
 	})
 }
 
-// inUse returns the first family whose default route leads through an interface,
-// or families if there is none.
+// inUse returns the first family whose default route leads through an
+// interface, or families if there is none.
 func (s *Snapshot) inUse(index int) int {
 	for f, r := range s.Default {
 		if r.Index == index && index != 0 {
@@ -124,8 +126,8 @@ func sortPrefixes(list []netip.Prefix) {
 	})
 }
 
-// remember fills in link-layer addresses of routers that are not known any more,
-// so that one which becomes known again can be compared.
+// remember fills in link-layer addresses of routers that are not known any
+// more, so that one which becomes known again can be compared.
 func (s *Snapshot) remember(before *Snapshot) {
 	for f := range s.Default {
 		if s.Default[f].Index == before.Default[f].Index {

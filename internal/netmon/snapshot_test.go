@@ -138,8 +138,8 @@ func TestRouterUnknown(t *testing.T) {
 	require.Empty(t, now.Interfaces[0].Gateways[IPv4].Link)
 }
 
-// The default route's interface is first, that of IPv4 before that of IPv6, then
-// others with a default route, then devices.
+// The default route's interface is first, that of IPv4 before that of IPv6,
+// then others with a default route, then devices.
 func TestRank(t *testing.T) {
 	bridge, tunnel, six := wired(2, "172.17.0.1/16"), wired(9, "10.8.0.2/32"), wired(8)
 	bridge.Physical, tunnel.Physical = false, false

@@ -2,15 +2,15 @@ package netmon
 
 import "time"
 
-// A Source is what a [Monitor] knows the network from. Its methods may be called
-// concurrently.
+// A Source is what a [Monitor] knows the network from. Its methods may be
+// called concurrently.
 type Source interface {
 	// Read returns the state now. The monitor ranks and sorts it.
 	Read() (Snapshot, error)
 
-	// Watch has changed called whenever something may have changed. changed must not
-	// be called by Watch itself or while Close of the Watcher is waited for. If the
-	// source fails later, it calls failed once.
+	// Watch has changed called whenever something may have changed. changed
+	// must not be called by Watch itself or while Close of the Watcher is
+	// waited for. If the source fails later, it calls failed once.
 	Watch(changed, failed func()) (Watcher, error)
 
 	// Clocks returns what the clocks show.
@@ -19,8 +19,8 @@ type Source interface {
 
 // A Watcher watches until it is closed.
 type Watcher interface {
-	// Seen says what the monitor knows by now, so that the source can pass over news
-	// that are none.
+	// Seen says what the monitor knows by now, so that the source can pass over
+	// news that are none.
 	Seen(s *Snapshot)
 	// Close ends the watch, and returns when its goroutines have ended.
 	Close()

@@ -124,7 +124,8 @@ func (e *events) matters(b []byte) (yes bool) {
 		case unix.RTM_NEWADDR, unix.RTM_DELADDR:
 			yes = true
 		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-			// A VPN may halve what it takes the place of, some into eight parts.
+			// A VPN may halve what it takes the place of, some into eight
+			// parts.
 			if len(b) >= unix.SizeofRtMsg && b[1] <= 3 && number(b[8:])&unix.RTM_F_CLONED == 0 {
 				yes = true
 			}
@@ -142,8 +143,8 @@ func (e *events) matters(b []byte) (yes bool) {
 	return yes
 }
 
-// watchClock waits for the clock to be set, which the kernel does, too, when the
-// computer resumes.
+// watchClock waits for the clock to be set, which the kernel does, too, when
+// the computer resumes.
 func (e *events) watchClock(timer *os.File) {
 	raw, err := timer.SyscallConn()
 	if err != nil {

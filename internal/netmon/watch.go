@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// A watch is the run of a monitor, from its first subscription to the end of its
-// last.
+// A watch is the run of a monitor, from its first subscription to the end of
+// its last.
 type watch struct {
 	m      *Monitor
 	stop   chan struct{}
@@ -129,8 +129,8 @@ func (w *watch) woken() {
 	w.settle.Reset(at.Sub(now))
 }
 
-// asleep looks at the clocks, and reports whether there was a sleep. Then it has
-// read the state and set the next tick, too.
+// asleep looks at the clocks, and reports whether there was a sleep. Then it
+// has read the state and set the next tick, too.
 func (w *watch) asleep() bool {
 	slept := w.sleep.look(w.m.source.Clocks())
 	if slept <= 0 {
