@@ -12,5 +12,11 @@
 // node: goodbyes for peers that were there a moment ago, records in the place of theirs, and claims to this node's own
 // identity are checked with the peer, and by a listener that is a [p2p.Prober].
 //
+// A peer that shuts down is gone a second later. One that is not heard from any
+// more is gone after 120 s at most, or 10 s after a connection to it failed. It
+// is asked for from then on: often for ten minutes, so that peers which were
+// cut off from each other for less than that find each other within 10 s, then
+// at least once a minute for an hour, and every 8 minutes for a day.
+//
 // Package mdns/scan lists the nodes on the local network without running one.
 package mdns

@@ -33,6 +33,9 @@ type seen struct {
 	retained bool      // it was taken back, and stays because of an answer by other means
 	doubt    doubt
 
+	from  sources // of SRV records
+	whole bool    // it was complete once
+
 	resolve  timer // asks for what is missing
 	attempts int
 	sought   bool   // addresses were asked for
@@ -171,11 +174,11 @@ func (c *cached) remove() {
 	e.timers.stop(&c.timer)
 	switch c.typ {
 	case dns.TypePTR:
-		c.l.forget(c.s)
+		c.l.vanish(c)
 	case dns.TypeSRV:
 		c.drop()
 		if len(c.s.srvs) == 0 {
-			c.l.forget(c.s)
+			c.l.vanish(c)
 			return
 		}
 		c.l.examine(c.s)
@@ -186,6 +189,15 @@ func (c *cached) remove() {
 		c.drop()
 		c.l.examineUsers(c.h)
 	}
+}
+
+// vanish drops an instance with a record that has gone. If it was not taken
+// back, the instance is missing.
+func (l *link) vanish(c *cached) {
+	if !c.replaced {
+		l.miss(c.s)
+	}
+	l.forget(c.s)
 }
 
 // A lesson is what is learnt from one packet. What that comes to is looked at once it is over, however often the packet
@@ -213,7 +225,7 @@ func (l *link) learn(from received, records []told) {
 			}
 		}
 	}
-	for pass := range 3 {
+	for pass := range 4 {
 		for _, t := range records {
 			if t.rr.Head().Class&^cacheFlush != dns.ClassINET {
 				continue
@@ -228,11 +240,11 @@ func (l *link) learn(from received, records []told) {
 					note(t, p.learnSRV(t.key, rr))
 				}
 			case *dns.TXT:
-				if pass == 1 {
+				if pass == 2 {
 					p.learnTXT(t.key, rr)
 				}
 			case *dns.A, *dns.AAAA:
-				if pass == 2 {
+				if pass == 3 {
 					note(t, p.learnAddr(t.key, rr))
 				}
 			}
@@ -308,14 +320,7 @@ func (p *lesson) learnPTR(rr *dns.PTR) {
 		if in == nil {
 			return
 		}
-		s = &seen{l: l, in: in, name: rr.Ptr}
-		s.ptr = &cached{l: l, typ: dns.TypePTR, s: s, target: rr.Ptr, since: l.e.now}
-		s.ptr.timer.fn = s.ptr.due
-		s.resolve.fn = s.resolveNow
-		s.doubt.timer.fn, s.doubt.probe.fn = s.askOwner, s.probeOwner
-		l.seen[in.key] = s
-		in.on = append(in.on, s)
-		p.seen[s] = true
+		s = p.newSeen(in, rr.Ptr)
 	}
 	if rr.Header.TTL > 0 {
 		s.ptr.renew(rr.Header.TTL, p.family, p.jitter)
@@ -326,6 +331,20 @@ func (p *lesson) learnPTR(rr *dns.PTR) {
 		// Its owner may not have heard a goodbye that somebody forged. Asked, it answers before the time is over.
 		l.browseSoon(between(300*time.Millisecond, 600*time.Millisecond))
 	}
+}
+
+// newSeen begins to keep what is learned of an instance on the link.
+func (p *lesson) newSeen(in *instance, name string) *seen {
+	l := p.l
+	s := &seen{l: l, in: in, name: name}
+	s.ptr = &cached{l: l, typ: dns.TypePTR, s: s, target: name, since: l.e.now}
+	s.ptr.timer.fn = s.ptr.due
+	s.resolve.fn = s.resolveNow
+	s.doubt.timer.fn, s.doubt.probe.fn = s.askOwner, s.probeOwner
+	l.seen[in.key] = s
+	in.on = append(in.on, s)
+	p.seen[s] = true
+	return s
 }
 
 // seenByName returns the instance with a domain name, if it is cached on the link.
@@ -340,8 +359,14 @@ func (l *link) seenByName(name string) *seen {
 func (p *lesson) learnSRV(key string, rr *dns.SRV) *cached {
 	l := p.l
 	s := l.seenByName(key)
+	if s == nil && rr.Header.TTL > 0 {
+		s = p.readmit(key)
+	}
 	if s == nil {
 		return nil
+	}
+	if rr.Header.TTL > 0 {
+		l.moveIn(s, p.src.WithZone(""))
 	}
 	target := fold(rr.Target)
 	same := func(o *cached) bool { return o.port == rr.Port && o.priority == rr.Priority && o.host == target }
@@ -464,6 +489,9 @@ func (l *link) forget(s *seen) {
 	}
 	s.srvs = nil
 	delete(l.seen, s.in.key)
+	for _, a := range s.from {
+		l.moveOut(s, a)
+	}
 	s.in.on = slices.DeleteFunc(s.in.on, func(o *seen) bool { return o == s })
 	e.touch(s.in)
 }

@@ -34,6 +34,12 @@
 //	conflict   after a denied probe        nothing                         after 5 s, doubled up to 1 min, or 1 s after
 //	                                                                       the other's goodbye: probing
 //
+// A switch that has just seen a device come up may forward nothing for 30 s. So
+// announcements that nobody seems to have heard are made again: every 8 s for
+// two minutes, and once more 64 s later. A second before each, a question goes
+// out. They were heard if somebody lists the instance as known or asks for it
+// by name, or answered a question of ours before they were made.
+//
 // A name of ours that somebody else uses is not changed, since it stands for an identity: the engine says so
 // ([Engine.Conflict]), and goes on trying.
 //
@@ -52,7 +58,35 @@
 // after its goodbye unless it answers that it is still there, or 10 s after [Engine.Reconfirm] if it does not answer. With
 // [Config.Probe], the same holds for a record that another one replaces, and an instance that has proved to be there lately
 // has to fail to prove it again.
-// Questions for further instances go out after 20 to 120 ms, then after 1, 2, 4 s and so on, up to an hour.
+// Questions for further instances go out after 20 to 120 ms, then after 1, 2, 4 s and so on, up to an hour, each time with a
+// little chance, so that two that started together do not stay in step.
+//
+// An instance that was lost without a goodbye is missing. It is asked for by
+// name, and all that are missing at one time share a packet:
+//
+//	lost               asked for, up to an eighth earlier
+//	less than 10 min   after 1, 2, 4, 8, 8 … s
+//	less than an hour  every minute
+//	less than a day    every 8 minutes
+//
+// It is asked for at once when anything is heard from its address; if nothing
+// comes of that, the next time not before 2, 4 … 64 s have passed. If more are
+// missing than fit in a packet, the question for all instances takes its place.
+// There is a packet a second at most, and one in 7 s in the long run. So
+// whatever is cut off for less than ten minutes is found again within 10 s
+// after.
+//
+// A question for instances from an address that has none here is a reason to
+// ask, 2 to 3 s later: whoever asks announces, too, and was not heard. That is
+// so every 8 s at most; because of the same address, if nothing comes of it,
+// after 16, 32 s and so on up to an hour.
+//
+// A question that another host asked is not asked again within a second, nor is
+// a missing instance asked for (RFC 6762 §7.3): unless the other host may be
+// the one to answer, which it does not answer to itself; or it listed answers
+// as known that are not known here. Nothing is listed as known that is in
+// doubt: what Reconfirm is about, what is not complete, and what did not answer
+// to being asked again.
 //
 // After the computer was suspended, what is published is probed for and announced again, and every instance is reconfirmed.
 //
@@ -62,7 +96,7 @@
 // # Trust
 //
 // Nothing that is received can be trusted, only bounded: instances, instances of one source, new ones in a second, records
-// of an instance, instances at one host, questions and answers that wait. What was sent to the group is from the link;
+// of an instance, instances at one host, those that are missing, questions and answers that wait. What was sent to the group is from the link;
 // other packets are dropped if their source is not in a network of the interface. No answer to such a source leaves the
 // link. A packet that is about no name of the service type, of ours, or of a host is only looked at; another one costs
 // what its bytes are worth, whatever they say, and what it says often is worked on once.

@@ -56,7 +56,8 @@ type Config struct {
 	Probe func(instance string, at []netip.AddrPort, answered func(from netip.AddrPort, err error))
 	// Connected, if not nil, tells whether there is a connection with an instance.
 	Connected func(instance string) bool
-	// Keep, if not nil, tells whether an instance must not be evicted from a full table to make room for a new one.
+	// Keep, if not nil, tells whether an instance must not be evicted from a full table to make room for a new one, and is
+	// missed rather than others when it is lost.
 	Keep func(instance string) bool
 
 	// MaxInstances bounds the instances known at one time. If zero, 1024 is used.

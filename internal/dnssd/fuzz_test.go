@@ -151,7 +151,7 @@ func FuzzPacket(f *testing.F) {
 		require.Less(t, d.sent, 400)
 		before := d.sent
 		e.advance(3 * time.Hour)
-		require.Less(t, d.sent-before, 200)
+		require.Less(t, d.sent-before, 600, "what is missing is asked for")
 		require.Empty(t, e.links[1].seen, "everything expires")
 		require.Empty(t, e.links[1].hosts)
 		require.Empty(t, e.table)

@@ -155,6 +155,8 @@ func (l *link) examine(s *seen) {
 	if s.settled() {
 		l.e.timers.stop(&s.resolve)
 		s.attempts = 0
+		s.whole = true
+		delete(l.missed.list, s.in.key)
 	} else if !s.resolve.pending() {
 		s.attempts = 0
 		// Not at once: it may be in the next packet.
@@ -177,6 +179,7 @@ func (s *seen) resolveNow() {
 		return
 	}
 	if s.attempts == resolveMax {
+		l.miss(s)
 		l.forget(s)
 		return
 	}

@@ -23,6 +23,8 @@ const (
 	maxLinkAddrs    = 8192 // addresses of hosts, on a link: beyond that, a host has fewAddrs
 	fewAddrs        = 4
 	maxUsers        = 64 // SRV records that point to one host, on a link
+	maxMissing      = 64 // instances missing, on a link
+	maxStrangers    = 64 // addresses without an instance that asked for instances, on a link
 	maxNames        = 8  // interfaces named in a line of the log
 	maxLogBurst     = 20 // lines that others can provoke, and one more a minute
 )

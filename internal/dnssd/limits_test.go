@@ -251,7 +251,7 @@ func TestSpoofs(t *testing.T) {
 		link := dnssdtest.NewLink()
 		n := run(t, hostOn(link, eth(1)), service("a"))
 		o := newOutsider(t, link, 9)
-		pass(time.Minute)
+		pass(5 * time.Minute)
 		o.take()
 		m := instance(t, "spoof", "10.0.0.66", "x=1")
 		b, err := m.Pack()

@@ -35,6 +35,11 @@ type link struct {
 	echoes  echoes
 	asked   time.Time       // when unicast answers were last asked for
 	timers  map[*timer]bool // one-shot timers, to stop when the link is dropped
+
+	missed    missed
+	audience  audience
+	strangers strangers
+	tenants   map[netip.Addr]*seen // by the address that one was heard from last
 }
 
 // openLink starts announcing and browsing on an interface.
@@ -47,6 +52,10 @@ func (e *Engine) openLink(ifc Interface) {
 		hosts:  make(map[string]*host),
 		names:  dns.NewSet(e.service),
 		timers: make(map[*timer]bool),
+
+		missed:    newMissed(),
+		strangers: strangers{addrs: make(map[netip.Addr]*stranger)},
+		tenants:   make(map[netip.Addr]*seen),
 	}
 	for f := range Family(families) {
 		q := &l.answers[f]
@@ -55,6 +64,10 @@ func (e *Engine) openLink(ifc Interface) {
 	}
 	l.names.Add(enumeration)
 	l.browse.timer.fn = l.browseNow
+	l.browse.early.fn = l.browseEarly
+	l.missed.timer.fn = l.askMissing
+	l.audience.timer.fn = l.sound
+	l.strangers.timer.fn = l.visitStrangers
 	l.batch.timer.fn = l.flushBatch
 	e.links[ifc.Index] = l
 	l.join()
@@ -81,8 +94,9 @@ func (l *link) close() {
 	for t := range l.timers {
 		e.timers.stop(t)
 	}
-	e.timers.stop(&l.browse.timer)
-	e.timers.stop(&l.batch.timer)
+	for _, t := range []*timer{&l.browse.timer, &l.browse.early, &l.batch.timer, &l.missed.timer, &l.audience.timer, &l.strangers.timer} {
+		e.timers.stop(t)
+	}
 	l.forgetAll()
 }
 
@@ -193,6 +207,7 @@ func (l *link) receive(p received) error {
 	}
 	if !look.Concerns && l.held[p.Src] == nil { // most of what is said on a network is about other services
 		l.countReceived(look, len(p.Data), isLegacy)
+		l.heardFrom(src)
 		return nil
 	}
 	m, err := l.e.reader.Unpack(p.Data)
@@ -208,6 +223,7 @@ func (l *link) receive(p received) error {
 	default:
 		l.handleQuery(p, m, unicast)
 	}
+	l.heardFrom(src)
 	return nil
 }
 

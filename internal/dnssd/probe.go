@@ -38,6 +38,7 @@ func (p *publication) probe() {
 	if p.probes == probeCount {
 		p.state, p.due, p.contested = stateAnnounced, 2, false
 		p.denied.Reset()
+		l.audience.steps = 0
 		l.e.conflictOver(p)
 		p.announce()
 		return

@@ -157,6 +157,7 @@ func (l *link) changed(en *entry) {
 
 // announceAgain announces what is announced once more, and browses as if from the start: the network was out of reach.
 func (l *link) announceAgain() {
+	l.newAudience()
 	for _, p := range l.pubs {
 		if p.state == stateAnnounced {
 			p.due = 2
@@ -169,6 +170,7 @@ func (l *link) announceAgain() {
 // restart probes and announces again, and browses as if from the start: the link has come up, or the computer has woken up
 // (RFC 6762 §8).
 func (l *link) restart() {
+	l.newAudience()
 	for _, p := range l.pubs {
 		p.startProbing(between(0, 250*time.Millisecond))
 	}
@@ -303,6 +305,7 @@ func (p *publication) announce() {
 	} else {
 		p.retired = nil
 	}
+	l.startSounding()
 }
 
 // withdraw takes an entry off the link: with a goodbye (RFC 6762 §10.1) if it was announced, silently if it was not, since

@@ -1,6 +1,7 @@
 package dnssd
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -11,8 +12,8 @@ import (
 type browser struct {
 	timer    timer
 	interval time.Duration // until the query after the next one
-	soon     bool          // the query was put forward
-	asked    time.Time     // the last query
+	early    timer         // a query beside the schedule
+	asked    time.Time     // when it was asked last
 }
 
 const (
@@ -20,48 +21,93 @@ const (
 	browseMax   = time.Hour
 )
 
-// startBrowsing asks after 20 to 120 ms, and again after 1, 2, 4 s and so on, up to an hour.
+// startBrowsing asks after 20 to 120 ms, and again after 1, 2, 4 s and so on,
+// up to an hour. All intervals are up to an eighth longer than that, or shorter
+// than an hour, so that those who started together do not stay in step.
 func (l *link) startBrowsing() {
-	l.browse.interval = browseFirst
+	l.browse.interval = between(browseFirst, browseFirst+browseFirst/8)
 	l.e.timers.set(&l.browse.timer, l.e.now.Add(between(20*time.Millisecond, 120*time.Millisecond)))
 }
 
-// browseNow asks for instances, listing those that are known. The questions do not ask for unicast answers: another
-// process on this host might get them.
+// browseNow asks for instances, and sets the time to do so again.
 func (l *link) browseNow() {
-	// What was learnt in another network must not be listed in this one.
-	if l.e.pollInterfaces(); l.e.links[l.ifc.Index] != l {
+	if !l.here() {
 		return
 	}
-	at := l.e.now.Add(l.browse.interval)
-	l.browse.interval = min(2*l.browse.interval, browseMax)
-	l.e.timers.set(&l.browse.timer, at)
-	l.browse.soon = false
+	wait := l.browse.interval
+	if l.browse.interval *= 2; wait >= browseMax {
+		wait = between(browseMax-browseMax/8, browseMax)
+		l.browse.interval = browseMax
+	}
+	l.e.timers.set(&l.browse.timer, l.e.now.Add(wait))
+	l.askForAll(false)
+}
 
+// browseSoon asks for instances beside the schedule.
+func (l *link) browseSoon(in time.Duration) {
+	l.e.timers.soonest(&l.browse.early, l.e.now.Add(in))
+}
+
+func (l *link) browseEarly() {
+	if l.here() {
+		l.askForAll(false)
+	}
+}
+
+// here looks at the interfaces, and reports whether the link is still there:
+// what was learned in another network must not be said in this one.
+func (l *link) here() bool {
+	l.e.pollInterfaces()
+	return l.e.links[l.ifc.Index] == l
+}
+
+// askForAll asks for all instances, listing those that are known; if brief,
+// only as many of them as fit in one packet. Other questions go along. None
+// asks for unicast answers: another process on this host might get them.
+func (l *link) askForAll(brief bool, others ...dns.Question) {
 	question := dns.Question{Name: l.e.service, Type: dns.TypePTR, Class: dns.ClassINET}
 	known := l.knownAnswers()
 	for f := range Family(families) {
-		if l.joined[f] && !l.history.asked(f, question, l.e.now) {
-			l.browse.asked = l.e.now
-			l.multicast(f, packQueries([]dns.Question{question}, known, l.ifc.payload(f)), queries)
+		if !l.joined[f] || l.history.asked(f, question, l.e.now) {
+			continue
+		}
+		l.browse.asked = l.e.now
+		questions := append([]dns.Question{question}, others...)
+		limit, listed := l.ifc.payload(f), known
+		if brief {
+			listed = fitting(questions, known, limit)
+		}
+		l.multicast(f, packQueries(questions, listed, limit), queries)
+	}
+}
+
+// fitting returns as many records as fit in a query that is limit bytes long.
+func fitting(questions []dns.Question, known []dns.Record, limit int) []dns.Record {
+	m := &dns.Message{Question: questions}
+	size := sizer{limit: limit, bound: m.Len()}
+	for i, rr := range known {
+		if m.Answer = append(m.Answer, rr); !size.fits(m, rr) {
+			return known[:i]
 		}
 	}
+	return known
 }
 
-// browseSoon puts the next query forward.
-func (l *link) browseSoon(in time.Duration) {
-	if !l.browse.soon {
-		l.browse.soon = true
-		l.e.timers.soonest(&l.browse.timer, l.e.now.Add(in))
-	}
+// certain reports whether the instance's PTR is worth to be listed as known: it
+// is good for at least half of its time to live (RFC 6762 §7.1), and there is
+// no doubt that the instance is there. If there is, it had better answer.
+func (s *seen) certain() bool {
+	return s.ptr.fresh(s.l.e.now) && s.doubted == nil && s.complete() && slices.ContainsFunc(s.srvs, func(c *cached) bool {
+		return c.doomed.IsZero() && c.stage <= 1 // it is asked for again when the first question was not answered
+	})
 }
 
-// knownAnswers returns the PTR records of the instances seen, those that are good for at least half of their time to
-// live (RFC 6762 §7.1), with what is left of it.
+// knownAnswers returns the PTR records of the instances that are certain, with
+// what is left of their time to live.
 func (l *link) knownAnswers() []dns.Record {
 	var known []dns.Record
 	for _, s := range l.seen {
-		if s.ptr.fresh(l.e.now) {
+		if s.certain() {
 			left := s.ptr.expires().Sub(l.e.now)
 			known = append(known, &dns.PTR{
 				Header: dns.Header{Name: l.e.service, Type: dns.TypePTR, Class: dns.ClassINET, TTL: uint32(left / time.Second)},
@@ -135,9 +181,10 @@ func (h *history) asked(f Family, q dns.Question, now time.Time) bool {
 	return ok && now.Sub(at) <= historyTime
 }
 
-// noteQuestions remembers the questions of a query of another host, unless they ask for unicast answers, or the query
-// suppresses answers that ours would not.
-func (l *link) noteQuestions(f Family, m *dns.Message) {
+// noteQuestions remembers the questions of a query of another host, unless they
+// ask for unicast answers, or the query suppresses answers that ours would not,
+// or comes from a host that could answer: nobody answers its own question.
+func (l *link) noteQuestions(src netip.Addr, f Family, m *dns.Message) {
 	if m.Truncated || len(m.Ns) > 0 {
 		return
 	}
@@ -155,8 +202,9 @@ func (l *link) noteQuestions(f Family, m *dns.Message) {
 	}
 	for _, q := range m.Question {
 		key := historyKey{keys.fold(q.Name), q.Type}
-		if q.Class == dns.ClassINET && len(h.seen[f]) < maxHistory && !hides[key] && l.interesting(key) {
+		if q.Class == dns.ClassINET && len(h.seen[f]) < maxHistory && !hides[key] && l.interesting(key) && !l.concerns(key, src) {
 			h.seen[f][key] = l.e.now
+			l.othersAsk(key)
 		}
 	}
 }
@@ -174,6 +222,24 @@ func (h *history) expire(f Family, now time.Time) {
 	}
 }
 
+// concerns reports whether the host with an address may have an answer to a
+// question. It has one to that for all instances, unless all of its own are
+// known here.
+func (l *link) concerns(k historyKey, src netip.Addr) bool {
+	src = src.WithZone("")
+	if k.name == l.e.serviceKey {
+		return !l.inhabited(src) || l.missingFrom(src)
+	}
+	if h := l.hosts[k.name]; h != nil {
+		return slices.ContainsFunc(h.users, func(s *seen) bool { return s.from.has(src) })
+	}
+	if s := l.seenByName(k.name); s != nil {
+		return s.from.has(src)
+	}
+	m := l.missingByName(k.name)
+	return m != nil && m.from.has(src)
+}
+
 // interesting reports whether the question is one that this link might ask.
 func (l *link) interesting(k historyKey) bool {
 	switch k.typ {
@@ -182,7 +248,7 @@ func (l *link) interesting(k historyKey) bool {
 	case dns.TypeA, dns.TypeAAAA:
 		return l.hosts[k.name] != nil
 	case dns.TypeSRV, dns.TypeTXT:
-		return l.seenByName(k.name) != nil
+		return l.seenByName(k.name) != nil || l.missingByName(k.name) != nil
 	}
 	return false
 }
@@ -198,5 +264,5 @@ func (l *link) wouldList(rr dns.Record) bool {
 		return false
 	}
 	s := l.seen[fold(label)]
-	return s != nil && s.ptr.fresh(l.e.now)
+	return s != nil && s.certain()
 }

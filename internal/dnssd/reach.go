@@ -33,7 +33,7 @@ func (s *seen) giveUp() bool {
 		return false
 	}
 	s.alone = true
-	s.l.e.touch(s.in)
+	s.l.examine(s)
 	return true
 }
 

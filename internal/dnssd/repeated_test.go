@@ -222,7 +222,7 @@ func TestRepeatedProbes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRepeated(t)
 		middle := run(t, r.middle, service("middle"))
-		pass(time.Minute)
+		pass(5 * time.Minute)
 		start := time.Now()
 		r.middle.Unplug(2)
 		pass(10 * time.Second)
@@ -232,6 +232,18 @@ func TestRepeatedProbes(t *testing.T) {
 		responses := filter(messages(t, r.two, 0, start), func(m message) bool { return isResponse(m) && m.Src.Addr() == wlan(1).Addrs[0].Addr() })
 		require.LessOrEqual(t, len(responses), 5, "to questions for further instances")
 		require.Empty(t, middle.log())
+	})
+}
+
+// A node's own questions that come back are no reason to ask again, and again.
+func TestRepeatedQuestions(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRepeated(t)
+		middle := run(t, r.middle, service("middle"))
+		pass(10 * time.Minute)
+		before := sent(middle)
+		pass(time.Hour)
+		require.Less(t, sent(middle).Packets-before.Packets, uint64(60))
 	})
 }
 

@@ -51,7 +51,8 @@ func (l *link) handleQuery(p received, m *dns.Message, unicast bool) {
 		l.noteClaimed(tell(m.Ns))
 	}
 	if !unicast {
-		l.noteQuestions(p.family, m)
+		l.noteQuestions(p.Src.Addr(), p.family, m)
+		l.noteStranger(p.Src.Addr(), m)
 	}
 	if !l.near(p.Src.Addr()) {
 		toAll(m.Question)
@@ -63,6 +64,7 @@ func (l *link) handleQuery(p received, m *dns.Message, unicast bool) {
 	}
 	known := l.known(m.Answer)
 	questions := l.concerning(m.Question)
+	l.noteInterest(m, known)
 	if h := l.held[p.Src]; h != nil && (m.Truncated || len(m.Question) == 0) {
 		maps.Copy(h.known, known)
 		h.questions = append(h.questions, questions[:min(len(questions), maxQuestions-len(h.questions))]...)
@@ -374,6 +376,7 @@ func (l *link) handleResponse(p received, m *dns.Message) {
 	for _, r := range records[:len(m.Answer)] {
 		l.checkDuplicate(p.family, r)
 	}
+	l.noteAnswers(p.family, records[:len(m.Answer)])
 	records = l.e.news(records)
 	l.learn(p, records)
 	l.heedDenials(records)

@@ -30,6 +30,9 @@ type Link struct {
 	ports  map[*port]bool
 	frames []Frame
 	drop   func(Frame, netip.Addr) bool
+	apart  map[*Host]bool // hosts that Cut has put behind a path that is interrupted
+	deaf   map[*Host]bool
+	mute   map[*Host]bool
 }
 
 // NewLink returns a link without interfaces.
@@ -56,9 +59,37 @@ func (l *Link) Drop(filter func(f Frame, to netip.Addr) bool) {
 	l.drop = filter
 }
 
+// Cut interrupts the path between some hosts and all others of the link, as
+// between two switches: every interface keeps its carrier. It takes the place
+// of an earlier cut; without hosts, the path is whole again.
+func (l *Link) Cut(hosts ...*Host) { l.set(&l.apart, hosts) }
+
+// Deafen keeps all that others send from some hosts. It takes the place of an
+// earlier call.
+func (l *Link) Deafen(hosts ...*Host) { l.set(&l.deaf, hosts) }
+
+// Mute keeps all that some hosts send from others. It takes the place of an
+// earlier call.
+func (l *Link) Mute(hosts ...*Host) { l.set(&l.mute, hosts) }
+
+func (l *Link) set(field *map[*Host]bool, hosts []*Host) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	*field = make(map[*Host]bool)
+	for _, h := range hosts {
+		(*field)[h] = true
+	}
+}
+
+// passes reports whether what one host sends reaches another. The link is
+// locked. Every host hears itself.
+func (l *Link) passes(from, to *Host) bool {
+	return from == to || l.apart[from] == l.apart[to] && !l.mute[from] && !l.deaf[to]
+}
+
 // Inject puts a frame on the link that no host sent.
 func (l *Link) Inject(data []byte, src, dst netip.AddrPort) {
-	l.carry(Frame{Time: time.Now(), Data: slices.Clone(data), Src: src, Dst: dst})
+	l.carry(nil, Frame{Time: time.Now(), Data: slices.Clone(data), Src: src, Dst: dst})
 }
 
 // port is an interface of a host, plugged into a link.
@@ -70,7 +101,7 @@ type port struct {
 
 // carry brings a frame to every socket that should hear it. A unicast packet reaches only the socket that was opened
 // last, as on Linux.
-func (l *Link) carry(f Frame) {
+func (l *Link) carry(from *Host, f Frame) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.frames = append(l.frames, f)
@@ -79,7 +110,7 @@ func (l *Link) carry(f Frame) {
 		if len(p.ifc.Addrs) > 0 {
 			to = p.ifc.Addrs[0].Addr()
 		}
-		if l.drop != nil && l.drop(f, to) {
+		if !l.passes(from, p.host) || l.drop != nil && l.drop(f, to) {
 			continue
 		}
 		p.host.take(p, f)
@@ -421,7 +452,7 @@ func (s *socket) Send(data []byte, ifc dnssd.Interface, to netip.AddrPort) error
 	if !src.IsValid() {
 		return errNoInterface
 	}
-	p.link.carry(Frame{Time: time.Now(), Data: slices.Clone(data), Src: netip.AddrPortFrom(src, dnssd.Port), Dst: to})
+	p.link.carry(s.host, Frame{Time: time.Now(), Data: slices.Clone(data), Src: netip.AddrPortFrom(src, dnssd.Port), Dst: to})
 	return nil
 }
 

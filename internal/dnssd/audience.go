@@ -1,0 +1,226 @@
+package dnssd
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/sdp2p/p2p/internal/backoff"
+	"github.com/sdp2p/p2p/internal/dns"
+)
+
+// An audience tells whether anybody on a link hears what is announced there. A
+// switch that has just seen a device come up may keep its packets for 30 s, a
+// network without another device tells nothing: both look the same from here.
+// So announcements that nobody seems to have heard go out again.
+type audience struct {
+	timer   timer
+	asking  bool // the next step is to announce
+	steps   int  // announcements made again
+	reached bool // a question of ours was answered since the link came up
+	heard   bool // so that an announcement made then was heard, or somebody showed to know us
+
+	probe  string // name of which the SRV was asked for, folded
+	probed time.Time
+	others time.Time // when another host asked for all instances
+}
+
+const (
+	soundEvery = 8 * time.Second
+	soundSteps = 15 // so often, two minutes in all, and once more after
+	soundLast  = 64 * time.Second
+	soundReply = time.Second // how long the question goes ahead of the announcement
+
+	// Answers to the question for all instances are delayed by 120 ms or, when
+	// more known answers were to come, 500 ms.
+	replyTime = 600 * time.Millisecond
+)
+
+// startSounding begins to find out whether anybody hears an announcement that
+// was made, unless that is known.
+func (l *link) startSounding() {
+	a := &l.audience
+	if a.reached {
+		a.heard = true
+	}
+	if !a.reached && a.steps == 0 && !a.asking {
+		l.e.timers.set(&a.timer, l.e.now.Add(soundEvery-soundReply))
+	}
+}
+
+// sound asks for answers, and a second later announces again: to whoever
+// answered, or because nobody did. If somebody shows to have heard an
+// announcement, but has answered nothing, it asks once more: those that hear us
+// need not be known here.
+func (l *link) sound() {
+	a := &l.audience
+	ask := !a.asking
+	a.asking = false
+	switch announced := slices.ContainsFunc(l.pubs, func(p *publication) bool { return p.state == stateAnnounced }); {
+	case !announced || a.heard && (a.reached || !ask) || ask && !l.here():
+	case ask:
+		l.askForAll(true, l.trial()...)
+		if a.heard {
+			a.steps = soundSteps + 1
+			return
+		}
+		a.asking = true
+		l.e.timers.set(&a.timer, l.e.now.Add(soundReply))
+	default:
+		l.soundAgain()
+	}
+}
+
+// soundAgain announces again, and sets the time to do so once more.
+func (l *link) soundAgain() {
+	a := &l.audience
+	a.steps++
+	for _, p := range slices.Clone(l.pubs) {
+		if p.state == stateAnnounced && p.due == 0 {
+			p.due = 1
+			p.announce()
+		}
+	}
+	switch {
+	case a.heard:
+	case a.steps < soundSteps:
+		l.e.timers.set(&a.timer, l.e.now.Add(soundEvery-soundReply))
+	case a.steps == soundSteps:
+		l.e.timers.set(&a.timer, l.e.now.Add(soundLast-soundReply))
+	}
+}
+
+// trial returns a question for an instance that is known, if there is one: its
+// answer tells that we are heard.
+func (l *link) trial() []dns.Question {
+	for _, s := range l.seen {
+		if s.certain() {
+			l.audience.probe, l.audience.probed = fold(s.name), l.e.now
+			return []dns.Question{{Name: s.name, Type: dns.TypeSRV, Class: dns.ClassINET}}
+		}
+	}
+	return nil
+}
+
+// noteAnswers notes that a question of ours was answered, and not one of
+// another host.
+func (l *link) noteAnswers(f Family, answers []told) {
+	a := &l.audience
+	for _, t := range answers {
+		switch rr := t.rr.(type) {
+		case *dns.PTR:
+			a.reached = a.reached || t.key == l.e.serviceKey && !l.e.ownName(rr.Ptr) &&
+				l.e.now.Sub(l.browse.asked) <= replyTime && l.e.now.Sub(a.others) > historyTime
+		case *dns.SRV:
+			a.reached = a.reached || t.key == a.probe && l.e.now.Sub(a.probed) <= soundReply &&
+				!l.history.asked(f, dns.Question{Name: t.key, Type: dns.TypeSRV}, l.e.now)
+		}
+	}
+}
+
+// noteInterest notes that somebody knows an instance of ours: who lists it as
+// known, or asks for it by name.
+func (l *link) noteInterest(m *dns.Message, known map[*ownRecord]bool) {
+	if len(m.Ns) > 0 {
+		return // a probe, for a name that is ours by chance
+	}
+	if l.asksForAll(m) {
+		l.audience.others = l.e.now
+	}
+	for r := range known {
+		l.audience.heard = l.audience.heard || r.typ() == dns.TypePTR && r.key == l.e.serviceKey
+	}
+	for _, p := range l.pubs {
+		l.audience.heard = l.audience.heard || p.state == stateAnnounced && slices.ContainsFunc(m.Question, func(q dns.Question) bool {
+			return sameName(q.Name, p.entry.name) || sameName(q.Name, p.host)
+		})
+	}
+}
+
+// asksForAll reports whether a query asks for all instances.
+func (l *link) asksForAll(m *dns.Message) bool {
+	return slices.ContainsFunc(m.Question, func(q dns.Question) bool {
+		return q.Type == dns.TypePTR && sameName(q.Name, l.e.service)
+	})
+}
+
+// newAudience forgets whether anybody hears: the link has come up.
+func (l *link) newAudience() {
+	a := &l.audience
+	a.reached, a.heard, a.asking, a.steps = false, false, false, 0
+	l.e.timers.stop(&a.timer)
+}
+
+// strangers are addresses without an instance here that have asked for
+// instances: who asks has one itself, most often, and announced it when we did
+// not hear. It may also be one that only watches, or a repeater of our own
+// questions: what came of nothing is waited with for ever longer.
+type strangers struct {
+	addrs map[netip.Addr]*stranger
+	timer timer
+	last  time.Time // when instances were asked for because of them
+}
+
+type stranger struct {
+	waits bool // until instances are asked for
+	pause backoff.Backoff
+	next  time.Time // when it is a reason to ask again
+}
+
+const (
+	strangerPause = 8 * time.Second // between two questions because of strangers
+	strangerTime  = 2 * time.Second // a device that is starting announces itself by then
+)
+
+// inhabited reports whether an address is one that an instance was heard from
+// that is known in full.
+func (l *link) inhabited(src netip.Addr) bool {
+	s := l.tenants[src]
+	return s != nil && s.complete()
+}
+
+// noteStranger has instances asked for soon, if an address that asked for them
+// has none here by then.
+func (l *link) noteStranger(src netip.Addr, m *dns.Message) {
+	src = src.WithZone("")
+	s := &l.strangers
+	if len(m.Ns) > 0 || l.inhabited(src) || !slices.ContainsFunc(m.Question, func(q dns.Question) bool {
+		_, ok := l.e.instanceLabel(q.Name)
+		return ok
+	}) && !l.asksForAll(m) {
+		return
+	}
+	who := s.addrs[src]
+	if who == nil {
+		for a := range s.addrs {
+			if len(s.addrs) >= maxStrangers { // any
+				delete(s.addrs, a)
+			}
+		}
+		who = &stranger{pause: backoff.Backoff{Min: 2 * strangerPause, Max: browseMax}}
+		s.addrs[src] = who
+	}
+	if who.waits || l.e.now.Before(who.next) {
+		return
+	}
+	who.waits = true
+	at := l.e.now.Add(between(strangerTime, strangerTime+time.Second))
+	l.e.timers.soonest(&s.timer, later(at, s.last.Add(strangerPause)))
+}
+
+func (l *link) visitStrangers() {
+	s := &l.strangers
+	still := false
+	for a, who := range s.addrs {
+		if l.inhabited(a) {
+			delete(s.addrs, a)
+		} else if who.waits {
+			still, who.waits = true, false
+			who.next = l.e.now.Add(who.pause.Next())
+		}
+	}
+	if still {
+		s.last = l.e.now
+		l.browseEarly()
+	}
+}

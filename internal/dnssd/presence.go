@@ -1,0 +1,275 @@
+package dnssd
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/sdp2p/p2p/internal/dns"
+)
+
+// A missing instance was complete on a link, and its records ran out there
+// without a goodbye: it may be back at any moment, and need not know that it
+// was away. So it is asked for by name until it answers.
+type missing struct {
+	label  string        // raw
+	name   string        // domain name
+	from   sources       // where its records came from
+	keep   bool          // Config.Keep held on to it
+	known  time.Duration // for how long it was known before
+	lost   time.Time
+	next   time.Time // when it is asked for
+	tries  int       // questions for it, those of others included
+	asked  time.Time // the last of them
+	own    time.Time // the last of ours
+	calls  int       // how often it was asked for because its address was heard
+	called bool      // and so it is to be the next time
+}
+
+// sources are the addresses that an instance was heard from, the last one
+// first: those of two interfaces, of either family.
+type sources [4]netip.Addr
+
+func (s *sources) has(a netip.Addr) bool { return slices.Contains(s[:], a) }
+
+// moveIn notes that an instance was heard from an address.
+func (l *link) moveIn(s *seen, a netip.Addr) {
+	i := slices.Index(s.from[:], a)
+	if i < 0 {
+		i = len(s.from) - 1
+		l.moveOut(s, s.from[i])
+	}
+	copy(s.from[1:i+1], s.from[:i])
+	s.from[0] = a
+	l.tenants[a] = s
+}
+
+func (l *link) moveOut(s *seen, a netip.Addr) {
+	if l.tenants[a] == s {
+		delete(l.tenants, a)
+	}
+}
+
+// missed are the missing instances of a link, by folded label.
+type missed struct {
+	list   map[string]*missing
+	timer  timer
+	sent   time.Time
+	budget bucket // of packets, for each family
+}
+
+func newMissed() missed {
+	return missed{
+		list:   make(map[string]*missing),
+		budget: bucket{rate: 1 / missingEvery.Seconds(), burst: missingBurst},
+	}
+}
+
+const (
+	missingSoon  = 10 * time.Minute // asked for 1, 2, 4, 8, 8 … s apart
+	missingLater = time.Hour        // a minute apart
+	missingEnd   = 24 * time.Hour   // 8 minutes apart; then it is dropped
+
+	missingGap   = time.Second     // between two packets of questions
+	missingEvery = 7 * time.Second // between two packets in the long run, of a burst of missingBurst
+	missingBurst = 8
+	missingOwn   = 8 // intervals after which it is asked for although others do
+)
+
+// interval returns how long to wait after a question for m.
+func (m *missing) interval(now time.Time) time.Duration {
+	switch age := now.Sub(m.lost); {
+	case age < missingSoon:
+		return min(time.Second<<min(m.tries, 3), 8*time.Second)
+	case age < missingLater:
+		return time.Minute
+	default:
+		return 8 * time.Minute
+	}
+}
+
+// wait notes that m was asked for. The next question is due up to an eighth
+// earlier than its interval says: nodes that miss the same instance do not keep
+// in step, and the first of them asks for all.
+func (m *missing) wait(now time.Time) {
+	m.asked = now
+	m.next = now.Add(m.interval(now) - rand.N(m.interval(now)/8))
+	m.tries++
+	m.called = false
+}
+
+// miss notes that an instance is going without a goodbye.
+func (l *link) miss(s *seen) {
+	e := l.e
+	if !s.whole || s.retained || e.ownName(s.name) {
+		return
+	}
+	m := &missing{
+		label: s.in.name, name: s.name, from: s.from, known: e.now.Sub(s.in.since),
+		keep: e.kept(s.in),
+		lost: e.now, own: e.now,
+	}
+	if len(l.missed.list) >= maxMissing {
+		least, key := m, ""
+		for k, o := range l.missed.list {
+			if o.less(least) {
+				least, key = o, k
+			}
+		}
+		if least == m {
+			return
+		}
+		delete(l.missed.list, key)
+	}
+	m.wait(e.now)
+	l.missed.list[s.in.key] = m
+	l.missingDue(m.next)
+}
+
+// less reports whether m is given up before o: what is not held on to, then
+// what was known for a shorter time.
+func (m *missing) less(o *missing) bool {
+	if m.keep != o.keep {
+		return o.keep
+	}
+	return m.known < o.known
+}
+
+func (l *link) missingDue(at time.Time) { l.e.timers.soonest(&l.missed.timer, at) }
+
+// askMissing asks for the missing instances whose time has come, and for those
+// whose time comes soon, in one packet: by name, or if they are too many for
+// that, by the question for all instances.
+func (l *link) askMissing() {
+	e := l.e
+	if next := l.missed.sent.Add(missingGap); e.now.Before(next) {
+		l.missingDue(next)
+		return
+	}
+	if len(l.missed.list) == 0 || !l.here() {
+		return
+	}
+	var due []*missing
+	urgent := false
+	for key, m := range l.missed.list {
+		switch s := l.seen[key]; {
+		case e.now.Sub(m.lost) >= missingEnd || e.ownName(m.name):
+			delete(l.missed.list, key)
+		case m.next.After(e.now.Add(missingEvery)): // there will be a packet by then
+		case s != nil: // heard of again, and what lacks is being asked for
+			m.wait(e.now)
+		default:
+			due = append(due, m)
+			urgent = urgent || !m.next.After(e.now)
+		}
+	}
+	if urgent && l.missed.budget.take(e.now) {
+		l.missed.sent = e.now
+		l.askFor(due)
+	}
+	var next time.Time
+	for _, m := range l.missed.list {
+		if next.IsZero() || m.next.Before(next) {
+			next = m.next
+		}
+	}
+	if soonest := e.now.Add(missingGap); !next.IsZero() {
+		if next.Before(soonest) {
+			next = soonest
+		}
+		l.missingDue(next)
+	}
+}
+
+// askFor asks for instances.
+func (l *link) askFor(due []*missing) {
+	slices.SortFunc(due, func(a, b *missing) int { return cmp.Or(a.next.Compare(b.next), cmp.Compare(a.name, b.name)) })
+	room := l.ifc.payload(IPv6) - headerSize
+	var questions []dns.Question
+	for _, m := range due {
+		m.wait(l.e.now)
+		m.own = l.e.now
+		room -= len(m.name) + 1 + 4 + 2 + 4 // the second one is a pointer to the first
+		questions = append(questions, dns.Question{Name: m.name, Type: dns.TypeSRV}, dns.Question{Name: m.name, Type: dns.TypeTXT})
+	}
+	if room < 0 {
+		l.askForAll(true)
+		return
+	}
+	l.ask(0, questions...)
+}
+
+// othersAsk notes that another host asked a question. If it is one for what is
+// missing here, it was asked for us, too. Now and then we ask all the same:
+// what keeps the other's question from being heard need not be in our way.
+func (l *link) othersAsk(k historyKey) {
+	now := l.e.now
+	for key, m := range l.missed.list {
+		if k.name != l.e.serviceKey && (k.typ != dns.TypeSRV || k.name != fold(m.name)) {
+			continue
+		}
+		if l.seen[key] == nil && now.Sub(m.own) < missingOwn*m.interval(now) {
+			m.wait(now)
+		}
+	}
+}
+
+// missingFrom reports whether an instance is missing that had an address.
+func (l *link) missingFrom(src netip.Addr) bool {
+	for _, m := range l.missed.list {
+		if m.from.has(src) {
+			return true
+		}
+	}
+	return false
+}
+
+// heardFrom asks for what is missing from an address that a packet came from:
+// soon, the first time; later not more often than 2, 4, 8 … 64 s apart, if
+// nothing comes of it.
+func (l *link) heardFrom(src netip.Addr) {
+	src = src.WithZone("")
+	for _, m := range l.missed.list {
+		if !m.from.has(src) || m.called {
+			continue
+		}
+		at := l.e.now.Add(between(20*time.Millisecond, 120*time.Millisecond))
+		if again := m.asked.Add(time.Second << min(m.calls, 6)); at.Before(again) {
+			at = again
+		}
+		if at.Before(m.next) {
+			m.next, m.called = at, true
+			m.calls++
+			l.missingDue(at)
+		}
+	}
+}
+
+// missingByName returns the missing instance with a domain name, if there is
+// one.
+func (l *link) missingByName(name string) *missing {
+	label, ok := l.e.instanceLabel(name)
+	if !ok {
+		return nil
+	}
+	return l.missed.list[fold(label)]
+}
+
+// readmit takes up a missing instance again, of which a record other than its
+// PTR was heard. The PTR is taken for known as long as an SRV would be, and
+// asked for in that time.
+func (p *lesson) readmit(name string) *seen {
+	m := p.l.missingByName(name)
+	if m == nil {
+		return nil
+	}
+	in := p.l.admitInstance(m.label, p.src)
+	if in == nil {
+		return nil
+	}
+	s := p.newSeen(in, m.name)
+	s.ptr.renew(hostTTL, p.family, p.jitter)
+	return s
+}

@@ -1,0 +1,288 @@
+package dnssd_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/sdp2p/p2p/internal/dnssd"
+	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
+	"github.com/sdp2p/p2p/internal/soak"
+)
+
+// promise is how long after the end of an outage everybody sees everybody
+// again.
+const promise = 10 * time.Second
+
+// peers starts nodes one after the other on the hosts of a link, from the first
+// one on.
+func peers(t *testing.T, link *dnssdtest.Link, first, n int, apart time.Duration) (list []*node) {
+	for i := range n {
+		list = append(list, run(t, hostOn(link, eth(first+i)), service(fmt.Sprint("peer", first+i), "name=Somebody's laptop", "version=0.0.1")))
+		pass(apart)
+	}
+	return list
+}
+
+func hosts(nodes []*node) (list []*dnssdtest.Host) {
+	for _, n := range nodes {
+		list = append(list, n.host)
+	}
+	return list
+}
+
+// together waits until each of the nodes sees all others, and returns how long
+// that took, or limit if it took longer.
+func together(limit time.Duration, nodes ...*node) time.Duration {
+	start := time.Now()
+	for time.Since(start) < limit {
+		if !slices.ContainsFunc(nodes, func(n *node) bool { return len(n.Instances()) < len(nodes)-1 }) {
+			break
+		}
+		pass(50 * time.Millisecond)
+	}
+	return time.Since(start)
+}
+
+// sent counts what nodes have sent.
+func sent(nodes ...*node) (c dnssd.Count) {
+	for _, n := range nodes {
+		s := n.Stats().Sent
+		for _, k := range []dnssd.Count{s.Probes, s.Announcements, s.Queries, s.Responses, s.Goodbyes, s.Legacy} {
+			c.Packets += k.Packets
+			c.Bytes += k.Bytes
+		}
+	}
+	return c
+}
+
+// asksForName reports whether a message asks for the SRV record of an instance.
+func asksForName(label string) func(m message) bool {
+	return func(m message) bool {
+		return isQuery(m) && slices.ContainsFunc(m.Question, func(q dns.Question) bool {
+			return q.Qtype == dns.TypeSRV && q.Name == label+"._sd._udp.local."
+		})
+	}
+}
+
+// The path between two devices is cut, and neither of them can see that on its
+// own interface. They see each other again soon after it is whole, however long
+// they were up before.
+func TestCut(t *testing.T) {
+	for _, uptime := range []time.Duration{2 * time.Minute, 17 * time.Minute, time.Hour, 5 * time.Hour} {
+		for _, outage := range []time.Duration{30 * time.Second, 150 * time.Second, 590 * time.Second} {
+			var worst time.Duration
+			for range soak.N(4, 100) {
+				bubble(t, func(t *testing.T) {
+					link := dnssdtest.NewLink()
+					nodes := peers(t, link, 1, 2, rand.N(40*time.Second))
+					pass(uptime + rand.N(2*time.Minute))
+					link.Cut(nodes[0].host)
+					pass(outage)
+					for _, n := range nodes {
+						require.True(t, outage < 130*time.Second || len(n.Instances()) == 0)
+					}
+					link.Cut()
+					// A peer whose last refresh went unanswered is lost a few
+					// seconds later.
+					took := max(together(promise, nodes...), 0)
+					pass(20*time.Second - took)
+					took = max(took, together(promise, nodes...))
+					worst = max(worst, took)
+				})
+			}
+			t.Logf("up %v, cut for %v: seen again after at most %v", uptime, outage, worst)
+			require.Less(t, worst, promise)
+		}
+	}
+}
+
+// After ten minutes a missing peer is asked for less often, and for an hour at
+// least once a minute; then, for a day, every eight minutes.
+func TestLongCut(t *testing.T) {
+	for _, test := range []struct{ outage, found time.Duration }{
+		{20 * time.Minute, time.Minute},
+		{2 * time.Hour, 8 * time.Minute},
+		{20 * time.Hour, 8 * time.Minute},
+	} {
+		var worst time.Duration
+		for range soak.N(2, 50) {
+			bubble(t, func(t *testing.T) {
+				link := dnssdtest.NewLink()
+				nodes := peers(t, link, 1, 4, rand.N(40*time.Second))
+				pass(time.Hour)
+				link.Cut(hosts(nodes[:2])...)
+				pass(test.outage + rand.N(10*time.Minute))
+				require.Len(t, nodes[0].Instances(), 1)
+				require.Len(t, nodes[3].Instances(), 1)
+				link.Cut()
+				worst = max(worst, together(time.Hour, nodes...))
+			})
+		}
+		t.Logf("cut for %v: seen again after at most %v", test.outage, worst)
+		require.Less(t, worst, test.found+time.Second)
+	}
+}
+
+// Two devices that started within the same second ask at the same times. If one
+// of them loses the other, the other's question does not take the place of its
+// own.
+func TestLockstep(t *testing.T) {
+	for _, apart := range []time.Duration{0, 100, 300, 600, 900, 1500, 10_000} {
+		apart *= time.Millisecond
+		for range soak.N(4, 50) {
+			bubble(t, func(t *testing.T) {
+				link := dnssdtest.NewLink()
+				nodes := peers(t, link, 1, 2, apart)
+				if rand.N(2) == 0 {
+					slices.Reverse(nodes)
+				}
+				pass(90*time.Minute + rand.N(2*time.Minute))
+				link.Deafen(nodes[0].host)
+				pass(130 * time.Second)
+				require.Empty(t, nodes[0].Instances())
+				link.Deafen()
+				require.Less(t, together(promise, nodes...), promise, apart)
+			})
+		}
+	}
+}
+
+// A switch that has just seen a device come up forwards nothing for 30 s. The
+// device and those that were there before find each other soon after that, as
+// do two that came up at the same time; also if only what it sends is lost.
+func TestBlockedPort(t *testing.T) {
+	for _, blocked := range []time.Duration{3 * time.Second, 15 * time.Second, 30 * time.Second, 50 * time.Second, 110 * time.Second} {
+		for _, test := range []struct {
+			name     string
+			old, new int
+		}{{"one device", 1, 1}, {"among several", 3, 1}, {"two devices", 0, 2}, {"two devices among several", 2, 2}} {
+			for _, oneWay := range []bool{false, true} {
+				bubble(t, func(t *testing.T) {
+					link := dnssdtest.NewLink()
+					nodes := peers(t, link, 1, test.old, 37*time.Second)
+					pass(3 * time.Hour)
+					var later []*dnssdtest.Host
+					for i := range test.new {
+						later = append(later, hostOn(link, eth(101+i)))
+					}
+					link.Mute(later...)
+					if !oneWay {
+						link.Deafen(later...)
+					}
+					for i, h := range later {
+						nodes = append(nodes, run(t, h, service(fmt.Sprint("new", i))))
+						pass(rand.N(3 * time.Second))
+					}
+					pass(blocked)
+					link.Mute()
+					link.Deafen()
+					require.Less(t, together(promise, nodes...), promise, "%v %v %v", blocked, test.name, oneWay)
+				})
+			}
+		}
+	}
+}
+
+// Whatever nodes are cut off, deaf or mute, one after the other or at the same
+// time: when all is well again, everybody sees everybody soon.
+func TestOutages(t *testing.T) {
+	type episode struct {
+		kind   int
+		nodes  int // a bit for each
+		pause  time.Duration
+		lasts  time.Duration
+		repeat bool // the next one begins before this one is over
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		seconds := func(low, high int, label string) time.Duration {
+			return time.Duration(rapid.IntRange(low*10, high*10).Draw(rt, label)) * 100 * time.Millisecond
+		}
+		starts := rapid.SliceOfN(rapid.IntRange(0, 3000), 2, 5).Draw(rt, "starts, ms apart")
+		uptime := seconds(10, 8000, "uptime")
+		episodes := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) episode {
+			return episode{
+				kind:   rapid.IntRange(0, 2).Draw(rt, "cut, deaf or mute"),
+				nodes:  rapid.IntRange(1, 31).Draw(rt, "nodes"),
+				pause:  time.Duration(rapid.IntRange(0, 600).Draw(rt, "pause")) * 100 * time.Millisecond,
+				lasts:  time.Duration(rapid.IntRange(10, 1900).Draw(rt, "lasts")) * 100 * time.Millisecond,
+				repeat: rapid.Bool().Draw(rt, "overlaps"),
+			}
+		}), 1, 3).Draw(rt, "outages")
+		var problem string
+		bubble(t, func(t *testing.T) {
+			link := dnssdtest.NewLink()
+			var nodes []*node
+			for i, ms := range starts {
+				nodes = append(nodes, run(t, hostOn(link, eth(i+1)), service(fmt.Sprint("peer", i+1))))
+				pass(time.Duration(ms) * time.Millisecond)
+			}
+			pass(uptime)
+			heal := func() {
+				link.Cut()
+				link.Deafen()
+				link.Mute()
+			}
+			for _, e := range episodes {
+				pass(e.pause)
+				var some []*dnssdtest.Host
+				for i, n := range nodes {
+					if e.nodes&(1<<i) != 0 {
+						some = append(some, n.host)
+					}
+				}
+				[]func(...*dnssdtest.Host){link.Cut, link.Deafen, link.Mute}[e.kind](some...)
+				pass(e.lasts)
+				if !e.repeat {
+					heal()
+				}
+			}
+			heal()
+			// Twice: what is lost only now, because its last refreshes went
+			// unanswered, is found again in as long.
+			for range 2 {
+				if took := together(promise, nodes...); took >= promise {
+					var logs []string
+					for _, n := range nodes {
+						logs = append(logs, n.log())
+					}
+					problem = strings.Join(logs, "\n")
+				}
+				pass(6 * time.Second)
+			}
+		})
+		if problem != "" {
+			rt.Fatal(problem)
+		}
+	})
+}
+
+// Announcing again and asking whoever may be missed costs a node that is alone
+// a packet every two seconds for two minutes, and others next to nothing.
+func TestStartTraffic(t *testing.T) {
+	for _, test := range []struct {
+		nodes int
+		apart time.Duration
+		most  float64 // packets of a node in 5 minutes
+	}{
+		{1, 0, 92}, {2, 0, 42}, {2, 10 * time.Second, 44},
+		{10, 0, 42}, {10, 300 * time.Millisecond, 42}, {10, 10 * time.Second, 52},
+	} {
+		bubble(t, func(t *testing.T) {
+			link := dnssdtest.NewLink()
+			all := peers(t, link, 1, test.nodes, test.apart)
+			pass(5 * time.Minute)
+			c := sent(all...)
+			each := float64(c.Packets) / float64(test.nodes)
+			t.Logf("%d nodes that start %v apart: %.1f packets and %.0f bytes a node in 5 minutes", test.nodes, test.apart, each, float64(c.Bytes)/float64(test.nodes))
+			require.LessOrEqual(t, each, test.most)
+		})
+	}
+}
