@@ -84,7 +84,7 @@ func (f *facts) deafness(x *earFacts, c *check) {
 	case x.doing == opening:
 		c.Code = codeRefused
 		c.Advice = fmt.Sprintf("The system refuses UDP port %d to this program: a sandbox, or a rule about programs or ports.", dnssd.Port)
-	case x.doing == joining && isAny(x.err, syscall.ENOBUFS, syscall.ENOMEM, wsaNoBuffers):
+	case x.doing == joining && (errors.Is(x.err, dnssd.ErrNoMembership) || isAny(x.err, syscall.ENOBUFS, syscall.ENOMEM, wsaNoBuffers)):
 		c.Code = codeMemberships
 		c.Value = fmt.Sprintf("deaf: %s: no membership is left after %s", x.doing, counted(x.joined, "interface", "interfaces"))
 		if f.groups > 0 && x.family == dnssd.IPv4 {

@@ -76,7 +76,7 @@ func (f *facts) discovery(p *peerFacts) check {
 		c.Verdict, c.Code, c.Value = fine, codeOK, fmt.Sprintf("discovered, with %s", counted(len(p.addrs), "address", "addresses"))
 	case p.discovered:
 		c.Code, c.Value = codeNoAddress, "discovered, but with no address that this host could dial"
-		c.Advice = "Link-local IPv6 addresses do not count. Does the peer have another one, and is it in this network?"
+		c.Advice = "Is the peer in this network, and does it have an address of a family that this host has?"
 	case len(f.used()) == 0:
 		c.Code, c.Value, c.Advice = codeNoInterface, "not looked for: no interface can be used", "See the lines about interfaces."
 	case p.startErr != nil:

@@ -220,7 +220,7 @@ var peerFaults = []fault{
 	{"discovery without network", all(unplugged, sought(func(*peerFacts) {})), "peer", fail, codeNoInterface, "no interface can be used", "lines about interfaces"},
 	{"not announced", sought(func(*peerFacts) {}), "peer", fail, codeUnannounced, "nobody announced it in 3s", "Others were heard: is it on"},
 	{"nobody announced", all(unheard, sought(func(*peerFacts) {})), "peer", fail, codeUnannounced, "nobody announced it in 3s", "Nor was anybody else heard: see the lines about multicast"},
-	{"no address", sought(func(p *peerFacts) { p.discovered = true }), "peer", fail, codeNoAddress, "no address that this host could dial", "Link-local"},
+	{"no address", sought(func(p *peerFacts) { p.discovered = true }), "peer", fail, codeNoAddress, "no address that this host could dial", "a family that this host has"},
 
 	{"other peer", try(far, wayFacts{err: quic.ErrOtherPeer}), "peer", fail, codeOtherPeer, "another peer is there", "passed on"},
 	{"no zone", try(far, wayFacts{err: quic.ErrLinkLocal}), "peer", fail, codeNoZone, "needs the interface", "fe80::1%eth0"},

@@ -256,12 +256,12 @@ func TestDoctorRejects(t *testing.T) {
 
 	there.rule("input", "udp dport %s reject", port) // which looks like a closed one
 	r := here.examine(exitFailed, "--time", "1500ms", id)
-	r.requireCodes(t, "peer", codeFirewall, codeFirewall)
+	r.requireCodes(t, "peer", codeFirewall, codeFirewall, codeFirewall) // IPv4, IPv6, and its link-local address
 	for _, c := range r.about("peer")[1:] {
 		require.Contains(t, c.Value, "although discovery has found just that port")
 	}
 	there.rule("input", "udp dport %s drop", port)
-	here.examine(exitFailed, "--time", "1500ms", id).requireCodes(t, "peer", codeFirewall, codeFirewall)
+	here.examine(exitFailed, "--time", "1500ms", id).requireCodes(t, "peer", codeFirewall, codeFirewall, codeFirewall)
 	here.requirePeer(address4+":"+port, time.Second, codeFirewall, "although the device is there: its network card answers")
 }
 
