@@ -39,16 +39,23 @@ func (sockets) Open(f Family, deliver func(Packet), failed func(error)) (Conn, e
 	return g, nil
 }
 
-// A memberships error is ErrNoMembership for a family.
-type memberships Family
+// A membershipError is ErrNoMembership, with what the system said of the last
+// socket that was tried.
+type membershipError struct {
+	family Family
+	cause  error
+}
 
-func (m memberships) Error() string { return ErrNoMembership.Error() + ": see " + membershipLimit[m] }
+func (m *membershipError) Error() string {
+	return ErrNoMembership.Error() + ": see " + membershipLimit[m.family]
+}
 
-func (memberships) Unwrap() error { return ErrNoMembership }
+func (m *membershipError) Unwrap() []error { return []error{ErrNoMembership, m.cause} }
 
 // Join implements [Conn].
 func (g *groupConn) Join(ifc Interface) error {
 	g.Leave(ifc)
+	var cause error
 	for n := 0; n < maxSockets; n++ {
 		fresh := n == len(g.all)
 		if fresh {
@@ -64,6 +71,7 @@ func (g *groupConn) Join(ifc Interface) error {
 			g.on[ifc.Index] = u
 			return nil
 		}
+		cause = err
 		if fresh {
 			_ = u.close()
 			g.all = g.all[:n]
@@ -75,7 +83,7 @@ func (g *groupConn) Join(ifc Interface) error {
 			break // no socket can
 		}
 	}
-	return memberships(g.family)
+	return &membershipError{g.family, cause}
 }
 
 // Leave implements [Conn].
