@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
-	"syscall"
 	"testing"
 	"time"
 
@@ -208,14 +207,4 @@ func BenchmarkHostile(b *testing.B) {
 			b.ReportMetric(float64(cpuTime()-began)/float64(n), "cpu-ns/op")
 		})
 	}
-}
-
-// cpuTime returns the processor time of this process: other programs of the
-// machine do not count.
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

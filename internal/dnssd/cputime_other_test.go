@@ -1,0 +1,7 @@
+//go:build !unix
+
+package dnssd
+
+import "time"
+
+func cpuTime() time.Duration { return 0 } // not known here
