@@ -116,6 +116,12 @@ func TestRoutes(t *testing.T) {
 	take(50, attribute(attribute(routeMessage(0, 0), unix.RTA_OIF, word(3)), unix.RTA_GATEWAY, []byte{10, 1, 0, 2}))
 	take(1, attribute(attribute(routeMessage(24, 0), unix.RTA_OIF, word(3)), unix.RTA_GATEWAY, []byte{10, 1, 0, 3}))
 	take(1, attribute(attribute(routeMessage(0, 0), unix.RTA_OIF, word(9)), unix.RTA_GATEWAY, []byte{10, 9, 0, 3}))
+	mpls := routeMessage(0, 0)
+	mpls[0] = unix.AF_MPLS
+	take(1, attribute(attribute(mpls, unix.RTA_OIF, word(3)), unix.RTA_GATEWAY, []byte{10, 1, 0, 4}))
+	local := routeMessage(0, 0)
+	local[4] = unix.RT_TABLE_LOCAL
+	take(1, attribute(attribute(local, unix.RTA_OIF, word(3)), unix.RTA_GATEWAY, []byte{10, 1, 0, 5}))
 	require.Equal(t, "10.0.0.9", r.state.Interfaces[0].Gateways[IPv4].Addr.String())
 	require.Equal(t, "10.1.0.1", r.state.Interfaces[1].Gateways[IPv4].Addr.String())
 	require.True(t, r.state.Interfaces[0].Routed[IPv4])

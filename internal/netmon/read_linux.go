@@ -161,8 +161,12 @@ func (r *reading) route(b []byte) {
 		return
 	}
 	f := IPv4
-	if b[0] == unix.AF_INET6 {
+	switch b[0] {
+	case unix.AF_INET:
+	case unix.AF_INET6:
 		f = IPv6
+	default:
+		return
 	}
 	var metric uint32
 	var one, ways []byte
