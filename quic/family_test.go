@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -32,7 +33,8 @@ func TestFamilies(t *testing.T) {
 	b := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{DisableIPv6: true})
 	require.Equal(t, []netip.AddrPort{b.any4()}, b.addrs())
 
-	via := func(addr netip.AddrPort) (*p2p.Peer, error) {
+	impatient := start(t, p2p.Config{}, quic.Config{DialTimeout: time.Second}) // where nobody is to answer
+	through := func(a *node, addr netip.AddrPort) (*p2p.Peer, error) {
 		peer := a.knows(t, b, addr)
 		s, err := peer.NewStream(within(t))
 		if err == nil {
@@ -40,7 +42,8 @@ func TestFamilies(t *testing.T) {
 		}
 		return peer, err
 	}
-	_, err := via(b.addr6())
+	via := func(addr netip.AddrPort) (*p2p.Peer, error) { return through(a, addr) }
+	_, err := through(impatient, b.addr6())
 	var failed *p2p.DialError
 	require.ErrorAs(t, err, &failed, "a disabled family accepts nothing")
 
@@ -51,7 +54,7 @@ func TestFamilies(t *testing.T) {
 	b.listener.SetIPv4(false)
 	require.Equal(t, p2p.ListenerAddrAdded{Listener: "quic", Addr: b.any6()}, receive(t, events.C))
 	require.Equal(t, p2p.ListenerAddrRemoved{Listener: "quic", Addr: b.any4()}, receive(t, events.C))
-	_, err = via(b.addr())
+	_, err = through(impatient, b.addr())
 	require.ErrorAs(t, err, &failed)
 	peer, err := via(b.addr6())
 	require.NoError(t, err)
