@@ -203,19 +203,23 @@ func (l *link) vanish(c *cached) {
 // A lesson is what is learnt from one packet. What that comes to is looked at once it is over, however often the packet
 // says it.
 type lesson struct {
-	l       *link
-	src     netip.Addr
-	family  Family
-	jitter  float64 // one for the packet: what came together is refreshed together
-	touched map[*cached]bool
-	seen    map[*seen]bool     // to be examined
-	hosts   map[*host]bool     // with all their users
-	full    map[*cached]uint16 // lists, by their first record: no more of that type
+	l        *link
+	src      netip.Addr
+	family   Family
+	jitter   float64 // one for the packet: what came together is refreshed together
+	touched  map[*cached]bool
+	seen     map[*seen]bool     // to be examined
+	hosts    map[*host]bool     // with all their users
+	admitted int                // new instances
+	full     map[*cached]uint16 // lists, by their first record: no more of that type
 }
 
 // learn caches what concerns instances of the service type, and nothing else.
 func (l *link) learn(from received, records []told) {
-	p := &lesson{l, from.Src.Addr(), from.family, 0.02 * rand.Float64(), map[*cached]bool{}, map[*seen]bool{}, map[*host]bool{}, map[*cached]uint16{}}
+	p := &lesson{
+		l: l, src: from.Src.Addr(), family: from.family, jitter: 0.02 * rand.Float64(),
+		touched: map[*cached]bool{}, seen: map[*seen]bool{}, hosts: map[*host]bool{}, full: map[*cached]uint16{},
+	}
 	flush := map[historyKey]bool{}
 	note := func(t told, c *cached) {
 		if c != nil {
@@ -316,10 +320,15 @@ func (p *lesson) learnPTR(rr *dns.PTR) {
 		if rr.Header.TTL == 0 {
 			return
 		}
+		if p.admitted == maxNewOfPacket {
+			l.askAgain()
+			return
+		}
 		in := l.admitInstance(label, p.src)
 		if in == nil {
 			return
 		}
+		p.admitted++
 		s = p.newSeen(in, rr.Ptr)
 	}
 	if rr.Header.TTL > 0 {

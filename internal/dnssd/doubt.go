@@ -173,6 +173,7 @@ func (e *Engine) answered(key string, from netip.AddrPort) {
 	if in == nil {
 		return
 	}
+	in.proved = in.proved || from.IsValid()
 	for _, s := range in.on {
 		s.answered = e.now
 		stays := false

@@ -62,10 +62,11 @@ type Config struct {
 
 	// MaxInstances bounds the instances known at one time. If zero, 1024 is used.
 	MaxInstances int
-	// MaxPerSource bounds the instances that one source address can announce. If zero, 16 is used.
+	// MaxPerSource bounds the instances that one source address can announce, which may be that of a repeater with many
+	// hosts behind it. If zero, half of MaxInstances is used.
 	MaxPerSource int
-	// MaxNewPerSecond bounds the instances that are admitted in a second, no more than half of them over IPv6 or from
-	// outside the networks of the interface. If zero, 50 is used.
+	// MaxNewPerSecond bounds the instances that are admitted in a second in the long run, and eight times as many at one time;
+	// no more than half of them over IPv6 or from outside the networks of the interface. If zero, 50 is used.
 	MaxNewPerSecond int
 	// Counters, if not nil, are added to, so that engines which follow each other count in one place.
 	Counters *Counters
@@ -105,7 +106,7 @@ type Engine struct {
 	entries    []*entry
 	former     []former             // what was ours until a moment ago
 	table      map[string]*instance // by folded label
-	perSource  map[netip.Addr]int   // instances in the table, by who announced them first
+	origins    map[netip.Addr]*origin
 	admission  bucket
 	admission6 bucket // of sources without number: see countless
 	unicast    bucket
@@ -153,7 +154,7 @@ func New(cfg Config) (*Engine, error) {
 		cfg.Silence = new(Silence)
 	}
 	setDefault(&cfg.MaxInstances, 1024)
-	setDefault(&cfg.MaxPerSource, 16)
+	setDefault(&cfg.MaxPerSource, max(1, cfg.MaxInstances/2))
 	setDefault(&cfg.MaxNewPerSecond, 50)
 	cfg.Interfaces = slices.Clone(cfg.Interfaces)
 	e := &Engine{
@@ -168,14 +169,14 @@ func New(cfg Config) (*Engine, error) {
 		shown:      make(map[string]Instance),
 		links:      make(map[int]*link),
 		table:      make(map[string]*instance),
-		perSource:  make(map[netip.Addr]int),
+		origins:    make(map[netip.Addr]*origin),
 		dirty:      make(map[*instance]time.Time),
 	}
 	e.poll.fn = e.retryPoll
 	e.retry = backoff.Backoff{Min: retryPause, Max: retryPauseMax}
 	e.settle.fn = e.evaluateDirty
-	e.admission = bucket{rate: float64(cfg.MaxNewPerSecond), burst: cfg.MaxNewPerSecond}
-	e.admission6 = bucket{rate: float64(cfg.MaxNewPerSecond) / 2, burst: (cfg.MaxNewPerSecond + 1) / 2}
+	e.admission = bucket{rate: float64(cfg.MaxNewPerSecond), burst: admitAtOnce * cfg.MaxNewPerSecond}
+	e.admission6 = bucket{rate: float64(cfg.MaxNewPerSecond) / 2, burst: (admitAtOnce*cfg.MaxNewPerSecond + 1) / 2}
 	e.unicast = bucket{rate: maxUnicastRate, burst: maxUnicastRate}
 	e.doubts = bucket{rate: maxDoubtRate, burst: maxDoubts}
 	e.logging = bucket{rate: 1.0 / 60, burst: maxLogBurst}

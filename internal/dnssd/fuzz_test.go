@@ -155,7 +155,7 @@ func FuzzPacket(f *testing.F) {
 		require.Empty(t, e.links[1].seen, "everything expires")
 		require.Empty(t, e.links[1].hosts)
 		require.Empty(t, e.table)
-		require.Empty(t, e.perSource)
+		require.Empty(t, e.origins)
 		require.Empty(t, e.links[1].held)
 		require.Empty(t, e.links[1].timers)
 		require.Empty(t, e.Instances())

@@ -33,13 +33,13 @@ func (h *host) ways(l *link, srv *cached) (all []way) {
 // roomFor reports whether an SRV record of an instance may point to a host. Only so many do that forged ones make little
 // work; of those, one from the source that announced most goes for one from a source that announced less.
 func (l *link) roomFor(host string, s *seen) bool {
-	h, most := l.hosts[host], l.e.perSource[s.in.source]
+	h, most := l.hosts[host], s.in.origin.n
 	if h == nil || len(h.users) < maxUsers {
 		return true
 	}
 	var goes *seen
 	for _, user := range h.users {
-		if n := l.e.perSource[user.in.source]; n > most {
+		if n := user.in.origin.n; n > most {
 			goes, most = user, n
 		}
 	}

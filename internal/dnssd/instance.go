@@ -63,7 +63,8 @@ func (i *Instance) same(o *Instance) bool {
 type instance struct {
 	key    string
 	name   string
-	source netip.Addr // who announced it first
+	origin *origin // who announced it first
+	proved bool    // it has answered by other means
 	since  time.Time
 	on     []*seen
 	shown  bool
@@ -86,26 +87,30 @@ func (l *link) admitInstance(label string, src netip.Addr) *instance {
 	if in := e.table[key]; in != nil {
 		return in
 	}
-	// Half of what can be admitted at one time is kept for sources that have announced nothing yet: a few that flood do
-	// not keep the others out.
-	fresh := e.perSource[src] == 0
+	o := e.origins[src]
+	if o == nil {
+		o = &origin{addr: src}
+	}
+	o.wants(e.now)
 	switch {
-	case e.perSource[src] >= e.cfg.MaxPerSource:
-	case l.countless(src) && !e.admission6.admit(e.now, fresh), !e.admission.admit(e.now, fresh):
-		l.browseSoon(time.Second)
+	case o.n >= e.cfg.MaxPerSource:
+	case l.countless(src) && !e.admission6.admit(e.now, o), !e.admission.admit(e.now, o):
+		l.askAgain()
 	case len(e.table) >= e.cfg.MaxInstances && !e.evict():
 	default:
-		in := &instance{key: key, name: label, source: src, since: e.now}
+		in := &instance{key: key, name: label, origin: o, since: e.now}
 		e.table[key] = in
-		e.perSource[src]++
+		e.origins[src] = o
+		o.n++
 		return in
 	}
 	e.count(func(s *Stats) { s.Refused++ })
 	return nil
 }
 
-// evict makes room in the table. What never was complete goes first, then what comes from the source that announced
-// most, the oldest of these. What Config.Keep holds on to stays.
+// evict makes room in the table. What never was complete goes first, then what has not answered by other means, then
+// what comes from the source that floods most, or else has announced most, the oldest of these. What Config.Keep holds on to
+// stays.
 func (e *Engine) evict() bool {
 	var out *instance
 	for _, in := range e.table {
@@ -136,8 +141,14 @@ func (e *Engine) evictBefore(a, b *instance) bool {
 	if a.shown != b.shown {
 		return b.shown
 	}
-	if c := cmp.Compare(e.perSource[a.source], e.perSource[b.source]); c != 0 {
-		return c > 0
+	if a.proved != b.proved {
+		return b.proved
+	}
+	if a.origin != b.origin {
+		c := cmp.Or(cmp.Compare(a.origin.floods(e.now), b.origin.floods(e.now)), cmp.Compare(a.origin.n, b.origin.n))
+		if c != 0 {
+			return c > 0
+		}
 	}
 	return a.since.Before(b.since)
 }
@@ -266,8 +277,8 @@ func (e *Engine) showable(in *instance) bool {
 func (e *Engine) evaluate(in *instance) {
 	if len(in.on) == 0 && e.table[in.key] == in {
 		delete(e.table, in.key)
-		if e.perSource[in.source]--; e.perSource[in.source] <= 0 {
-			delete(e.perSource, in.source)
+		if in.origin.n--; in.origin.n == 0 {
+			delete(e.origins, in.origin.addr)
 		}
 	}
 	if !e.showable(in) {

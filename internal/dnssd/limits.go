@@ -20,6 +20,8 @@ const (
 	maxProposed     = 64   // records of one name in a probe (RFC 6762 §8.2)
 	maxDoubts       = 64   // instances that are asked at one time for what was taken back
 	maxDoubtRate    = 20   // and a second, in the long run
+	admitAtOnce     = 8    // seconds' worth of new instances
+	maxNewOfPacket  = 16   // of which one packet can announce so many
 	maxLinkAddrs    = 8192 // addresses of hosts, on a link: beyond that, a host has fewAddrs
 	fewAddrs        = 4
 	maxUsers        = 64 // SRV records that point to one host, on a link
@@ -42,14 +44,6 @@ type bucket struct {
 
 // take takes a token if there is one.
 func (b *bucket) take(now time.Time) bool { return b.takeAbove(now, 0) }
-
-// admit takes a token; without fresh only if half of the burst is left then.
-func (b *bucket) admit(now time.Time, fresh bool) bool {
-	if fresh {
-		return b.take(now)
-	}
-	return b.takeAbove(now, b.burst/2)
-}
 
 // takeAbove takes a token if reserve tokens are left then.
 func (b *bucket) takeAbove(now time.Time, reserve int) bool {

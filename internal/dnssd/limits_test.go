@@ -53,9 +53,22 @@ var forgery = sync.OnceValue(func() []byte {
 // crowd puts many hosts on a link: each announces an instance where it is asked
 // for and not listed as known.
 func crowd(t testing.TB, l *dnssdtest.Link, hosts int) {
+	crowdFrom(t, l, hosts, func(i int) netip.Addr { return addr4(1000 + i) })
+}
+
+func crowdFrom(t testing.TB, l *dnssdtest.Link, hosts int, source func(i int) netip.Addr) {
 	conn, err := hostOn(l, eth4(9)).Open(dnssd.IPv4, func(p dnssd.Packet) {
 		var m dns.Msg
-		if m.Unpack(p.Data) != nil || m.Response || len(m.Question) == 0 || m.Question[0].Qtype != dns.TypePTR {
+		if m.Unpack(p.Data) != nil || m.Response {
+			return
+		}
+		for _, q := range m.Question {
+			var i int
+			if _, err := fmt.Sscanf(q.Name, "peer%05d.", &i); err == nil && q.Qtype != dns.TypeAAAA {
+				forge(t, l, "peer", i, source(i))
+			}
+		}
+		if len(m.Question) == 0 || m.Question[0].Qtype != dns.TypePTR {
 			return
 		}
 		known := map[string]bool{}
@@ -66,7 +79,7 @@ func crowd(t testing.TB, l *dnssdtest.Link, hosts int) {
 		}
 		for i := range hosts {
 			if !known[fmt.Sprintf("peer%05d._sd._udp.local.", i)] {
-				forge(t, l, "peer", i, addr4(1000+i))
+				forge(t, l, "peer", i, source(i))
 			}
 		}
 	}, func(error) {})
@@ -79,11 +92,11 @@ func addr4(n int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)})
 }
 
-// One source address announces at most 16 instances; what it announces beyond does not keep others out.
+// One source address announces a bounded number of instances; what it announces beyond does not keep others out.
 func TestPerSourceLimit(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
-		n := run(t, hostOn(link, eth4(1)))
+		n := runWith(t, hostOn(link, eth4(1)), dnssd.Config{MaxPerSource: 16})
 		pass(time.Second)
 		for i := range 5000 {
 			forge(t, link, "junk", i, addr4(66))
@@ -97,39 +110,106 @@ func TestPerSourceLimit(t *testing.T) {
 		require.Contains(t, names(n), "real")
 		require.EqualValues(t, 5000-16, n.Stats().Refused)
 	})
+	bubble(t, func(t *testing.T) { // half of the table, unless configured otherwise
+		link := dnssdtest.NewLink()
+		n := run(t, hostOn(link, eth4(1)))
+		for i := range 3000 {
+			forge(t, link, "junk", i, addr4(66))
+			pass(20 * time.Millisecond)
+		}
+		require.Len(t, n.Instances(), 512)
+	})
+}
+
+// behindRepeater has hosts behind a repeater: all that they say comes from one address.
+func behindRepeater(t testing.TB, l *dnssdtest.Link, hosts int, from netip.Addr) {
+	crowdFrom(t, l, hosts, func(int) netip.Addr { return from })
+}
+
+// The devices behind a repeater are known some seconds after a node has started,
+// 300 of them, also while somebody floods. A flood that fills the table, from many
+// sources, takes none of them away, nor does it keep others from being found.
+func TestCrowdBehindRepeater(t *testing.T) {
+	crowded := func(n *node) (c int) {
+		for _, name := range names(n) {
+			if strings.HasPrefix(name, "peer") {
+				c++
+			}
+		}
+		return c
+	}
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		behindRepeater(t, link, 300, addr4(40))
+		n := run(t, hostOn(link, eth4(1)))
+		pass(10 * time.Second)
+		require.Equal(t, 300, crowded(n))
+		pass(5 * time.Minute)
+		require.Equal(t, 300, crowded(n))
+		for i := range 15_000 { // a minute
+			forge(t, link, "junk", i, addr4(1000+i%32))
+			pass(4 * time.Millisecond)
+			link.Forget()
+		}
+		require.Len(t, n.Instances(), 1024)
+		require.Equal(t, 300, crowded(n))
+		require.NotContains(t, n.log(), "lost peer")
+		run(t, hostOn(link, eth4(2)), service("real"))
+		for i := range 500 {
+			forge(t, link, "more", i, addr4(1000+i%32))
+			pass(4 * time.Millisecond)
+		}
+		require.Contains(t, names(n), "real")
+	})
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		flood := func(seconds int) {
+			for i := range 250 * seconds {
+				forge(t, link, "junk", i, addr4(66))
+				pass(4 * time.Millisecond)
+				link.Forget()
+			}
+		}
+		n := run(t, hostOn(link, eth4(1)))
+		flood(10)
+		behindRepeater(t, link, 300, addr4(40))
+		flood(40)
+		require.Equal(t, 300, crowded(n))
+	})
 }
 
 // Half of what is admitted at one time is kept for sources that announced nothing yet.
 func TestAdmissionReserve(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
-		n := runWith(t, hostOn(link, eth4(1)), dnssd.Config{MaxNewPerSecond: 4})
+		n := runWith(t, hostOn(link, eth4(1)), dnssd.Config{MaxNewPerSecond: 1})
 		pass(5 * time.Second)
 		for i := range 10 {
 			forge(t, link, "junk", i, addr4(66))
 		}
 		forge(t, link, "real", 0, addr4(67))
 		pass(100 * time.Millisecond)
-		require.Equal(t, []string{"junk00000", "junk00001", "real00000"}, names(n))
+		require.Equal(t, []string{"junk00000", "junk00001", "junk00002", "junk00003", "real00000"}, names(n))
 	})
 }
 
-// A bounded number of new instances is admitted in a second, 50 unless configured otherwise; those refused are asked for
-// again, so that a large network is known a few seconds later.
+// A bounded number of new instances is admitted in a second, 50 unless configured otherwise, and eight times as many at one
+// time; those refused are asked for again, so that a large network is known a few seconds later.
 func TestAdmissionRate(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
-		crowd(t, link, 60)
-		n := runWith(t, hostOn(link, eth4(1)), dnssd.Config{MaxNewPerSecond: 5})
+		crowd(t, link, 450)
+		n := runWith(t, hostOn(link, eth4(1)), dnssd.Config{MaxNewPerSecond: 20})
 		pass(300 * time.Millisecond)
-		require.LessOrEqual(t, len(n.Instances()), 6)
-		pass(15 * time.Second)
-		require.Len(t, n.Instances(), 60)
+		require.GreaterOrEqual(t, len(n.Instances()), 160)
+		require.LessOrEqual(t, len(n.Instances()), 166)
+		pass(time.Minute)
+		require.Len(t, n.Instances(), 450)
 
 		n = run(t, hostOn(link, eth4(2)))
 		pass(300 * time.Millisecond)
-		require.GreaterOrEqual(t, len(n.Instances()), 50)
-		require.Less(t, len(n.Instances()), 60)
+		require.GreaterOrEqual(t, len(n.Instances()), 400)
+		require.Less(t, len(n.Instances()), 450)
 	})
 }
 

@@ -30,6 +30,7 @@ type link struct {
 	addrs   int              // of hosts
 	names   *dns.Set         // what packets are looked at for: the service's, ours, and those of hosts
 	browse  browser
+	rush    rush
 	batch   batch
 	history history
 	echoes  echoes

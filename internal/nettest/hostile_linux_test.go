@@ -126,7 +126,7 @@ func TestFlood(t *testing.T) {
 		during bool // the real peer is found while the flood lasts
 		source func(n int) netip.Addr
 	}{
-		{"one source", 16, 17, true, func(int) netip.Addr { return netip.AddrFrom4([4]byte{10, 77, 0, 66}) }},
+		{"one source", 512, 513, true, func(int) netip.Addr { return netip.AddrFrom4([4]byte{10, 77, 0, 66}) }},
 		{"200 sources", 1024, 1024, true, func(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 77, 0, byte(50 + n%200)}) }},
 		{"any source", 100, 1024, false, func(n int) netip.Addr {
 			a := netip.MustParseAddr("fe80::").As16()
