@@ -172,13 +172,6 @@ const (
 	strangerTime  = 2 * time.Second // a device that is starting announces itself by then
 )
 
-// inhabited reports whether an address is one that an instance was heard from
-// that is known in full.
-func (l *link) inhabited(src netip.Addr) bool {
-	s := l.tenants[src]
-	return s != nil && s.complete()
-}
-
 // noteStranger has instances asked for soon, if an address that asked for them
 // has none here by then.
 func (l *link) noteStranger(src netip.Addr, m *dns.Message) {

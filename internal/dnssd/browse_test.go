@@ -106,45 +106,6 @@ func TestBrowseKnownAnswers(t *testing.T) {
 	})
 }
 
-// An instance that is in doubt is not listed as known: it had better answer,
-// and nobody keep silent because we asked.
-func TestDoubtedIsNotListed(t *testing.T) {
-	for name, doubt := range map[string]func(n *node, o *outsider){
-		"reconfirmed":            func(n *node, o *outsider) { n.Reconfirm("peer") },
-		"an address is lacking":  func(n *node, o *outsider) { o.send(reply(n.t, "peer.local. 0 IN A 10.0.0.2")) },
-		"no answer to refreshes": func(n *node, o *outsider) { pass(45 * time.Second) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
-				link := dnssdtest.NewLink()
-				n := run(t, hostOn(link, eth4(1)))
-				o, others := newOutsider(t, link, 2), 2
-				pass(5 * time.Minute)
-				o.send(instance(t, "peer", "10.0.0.2", "x=1"))
-				pass(60 * time.Second)
-				listed := func() int {
-					start := time.Now()
-					others++
-					newOutsider(t, link, others).send(query("_sd._udp.local. PTR"))
-					pass(3100 * time.Millisecond)
-					asked := filter(messages(t, link, 1, start), asksFor(dns.TypePTR))
-					require.Len(t, asked, 1)
-					return records(asked, dns.TypePTR)
-				}
-				require.Equal(t, 1, listed())
-				pass(6 * time.Second)
-				doubt(n, o)
-				pass(1200 * time.Millisecond)
-				start := time.Now()
-				require.Zero(t, listed())
-				o.send(instance(t, "peer", "10.0.0.2", "x=1"))
-				pass(8*time.Second - time.Since(start)%time.Second)
-				require.Equal(t, 1, listed())
-			})
-		})
-	}
-}
-
 // RFC 6762 §7.2: known answers that do not fit in a packet go on in further ones; all but the last have the TC bit.
 func TestManyKnownAnswers(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -191,15 +191,6 @@ func (c *cached) remove() {
 	}
 }
 
-// vanish drops an instance with a record that has gone. If it was not taken
-// back, the instance is missing.
-func (l *link) vanish(c *cached) {
-	if !c.replaced {
-		l.miss(c.s)
-	}
-	l.forget(c.s)
-}
-
 // A lesson is what is learnt from one packet. What that comes to is looked at once it is over, however often the packet
 // says it.
 type lesson struct {
@@ -340,20 +331,6 @@ func (p *lesson) learnPTR(rr *dns.PTR) {
 		// Its owner may not have heard a goodbye that somebody forged. Asked, it answers before the time is over.
 		l.browseSoon(between(300*time.Millisecond, 600*time.Millisecond))
 	}
-}
-
-// newSeen begins to keep what is learned of an instance on the link.
-func (p *lesson) newSeen(in *instance, name string) *seen {
-	l := p.l
-	s := &seen{l: l, in: in, name: name}
-	s.ptr = &cached{l: l, typ: dns.TypePTR, s: s, target: name, since: l.e.now}
-	s.ptr.timer.fn = s.ptr.due
-	s.resolve.fn = s.resolveNow
-	s.doubt.timer.fn, s.doubt.probe.fn = s.askOwner, s.probeOwner
-	l.seen[in.key] = s
-	in.on = append(in.on, s)
-	p.seen[s] = true
-	return s
 }
 
 // seenByName returns the instance with a domain name, if it is cached on the link.
@@ -503,16 +480,4 @@ func (l *link) forget(s *seen) {
 	}
 	s.in.on = slices.DeleteFunc(s.in.on, func(o *seen) bool { return o == s })
 	e.touch(s.in)
-}
-
-// forgetAll drops the cache of the link.
-func (l *link) forgetAll() {
-	for _, s := range l.seen {
-		l.forget(s)
-	}
-}
-
-func (l *link) stopTimer(t *timer) {
-	l.e.timers.stop(t)
-	delete(l.timers, t)
 }

@@ -101,6 +101,13 @@ func (l *link) close() {
 	l.forgetAll()
 }
 
+// forgetAll drops the cache of the link.
+func (l *link) forgetAll() {
+	for _, s := range l.seen {
+		l.forget(s)
+	}
+}
+
 // after calls fn in the engine's goroutine after a while, unless the link is dropped before.
 func (l *link) after(d time.Duration, fn func()) *timer {
 	t := &timer{}
@@ -111,6 +118,11 @@ func (l *link) after(d time.Duration, fn func()) *timer {
 	l.timers[t] = true
 	l.e.timers.set(t, l.e.now.Add(d))
 	return t
+}
+
+func (l *link) stopTimer(t *timer) {
+	l.e.timers.stop(t)
+	delete(l.timers, t)
 }
 
 // multicast sends packets to the group of a family and counts them as one kind.

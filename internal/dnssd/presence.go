@@ -100,6 +100,22 @@ func (m *missing) wait(now time.Time) {
 	m.called = false
 }
 
+// inhabited reports whether an address is one that an instance was heard from
+// that is known in full.
+func (l *link) inhabited(src netip.Addr) bool {
+	s := l.tenants[src]
+	return s != nil && s.complete()
+}
+
+// vanish drops an instance with a record that has gone. If it was not taken
+// back, the instance is missing.
+func (l *link) vanish(c *cached) {
+	if !c.replaced {
+		l.miss(c.s)
+	}
+	l.forget(c.s)
+}
+
 // miss notes that an instance is going without a goodbye.
 func (l *link) miss(s *seen) {
 	e := l.e
@@ -255,6 +271,20 @@ func (l *link) missingByName(name string) *missing {
 		return nil
 	}
 	return l.missed.list[fold(label)]
+}
+
+// newSeen begins to keep what is learned of an instance on the link.
+func (p *lesson) newSeen(in *instance, name string) *seen {
+	l := p.l
+	s := &seen{l: l, in: in, name: name}
+	s.ptr = &cached{l: l, typ: dns.TypePTR, s: s, target: name, since: l.e.now}
+	s.ptr.timer.fn = s.ptr.due
+	s.resolve.fn = s.resolveNow
+	s.doubt.timer.fn, s.doubt.probe.fn = s.askOwner, s.probeOwner
+	l.seen[in.key] = s
+	in.on = append(in.on, s)
+	p.seen[s] = true
+	return s
 }
 
 // readmit takes up a missing instance again, of which a record other than its

@@ -286,3 +286,85 @@ func TestStartTraffic(t *testing.T) {
 		})
 	}
 }
+
+// An instance that is in doubt is not listed as known: it had better answer,
+// and nobody keep silent because we asked.
+func TestDoubtedIsNotListed(t *testing.T) {
+	for name, doubt := range map[string]func(n *node, o *outsider){
+		"reconfirmed":            func(n *node, o *outsider) { n.Reconfirm("peer") },
+		"an address is lacking":  func(n *node, o *outsider) { o.send(reply(n.t, "peer.local. 0 IN A 10.0.0.2")) },
+		"no answer to refreshes": func(n *node, o *outsider) { pass(45 * time.Second) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				link := dnssdtest.NewLink()
+				n := run(t, hostOn(link, eth4(1)))
+				o, others := newOutsider(t, link, 2), 2
+				pass(5 * time.Minute)
+				o.send(instance(t, "peer", "10.0.0.2", "x=1"))
+				pass(60 * time.Second)
+				listed := func() int {
+					start := time.Now()
+					others++
+					newOutsider(t, link, others).send(query("_sd._udp.local. PTR"))
+					pass(3100 * time.Millisecond)
+					asked := filter(messages(t, link, 1, start), asksFor(dns.TypePTR))
+					require.Len(t, asked, 1)
+					return records(asked, dns.TypePTR)
+				}
+				require.Equal(t, 1, listed())
+				pass(6 * time.Second)
+				doubt(n, o)
+				pass(1200 * time.Millisecond)
+				start := time.Now()
+				require.Zero(t, listed())
+				o.send(instance(t, "peer", "10.0.0.2", "x=1"))
+				pass(8*time.Second - time.Since(start)%time.Second)
+				require.Equal(t, 1, listed())
+			})
+		})
+	}
+}
+
+// When a network is out of order, and many are missing at one time, they share
+// a packet every seven seconds, and are back at one time.
+func TestManyMissing(t *testing.T) {
+	for name, cut := range map[string]func(l *dnssdtest.Link, h []*dnssdtest.Host){
+		"one is cut off": func(l *dnssdtest.Link, h []*dnssdtest.Host) { l.Cut(h[0]) },
+		"in two halves":  func(l *dnssdtest.Link, h []*dnssdtest.Host) { l.Cut(h[:len(h)/2]...) },
+		"all are apart":  func(l *dnssdtest.Link, h []*dnssdtest.Host) { l.Deafen(h...) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				nodes := soak.N(22, 51)
+				link := dnssdtest.NewLink()
+				var all []*node
+				for i := range nodes {
+					// A label as long as an identity: twenty of them fill a
+					// packet.
+					all = append(all, run(t, hostOn(link, eth(i+1)), service(fmt.Sprintf("%043d", i), "name=Somebody's laptop")))
+					pass(100 * time.Millisecond)
+				}
+				pass(2 * time.Minute)
+				cut(link, hosts(all))
+				pass(3 * time.Minute)
+				require.Less(t, len(all[0].Instances()), nodes/2)
+				link.Forget()
+				before, first := sent(all...), sent(all[0])
+				pass(3 * time.Minute)
+				after, firstAfter := sent(all...), sent(all[0])
+				t.Logf("%.1f packets a minute a node, %.1f of the first one", float64(after.Packets-before.Packets)/3/float64(nodes), float64(firstAfter.Packets-first.Packets)/3)
+				require.Less(t, firstAfter.Packets-first.Packets, uint64(3*20+4), "60/7 for each family, and browsing")
+				link.Cut()
+				link.Deafen()
+				before = after
+				took := together(promise, all...)
+				pass(promise - took)
+				after = sent(all...)
+				t.Logf("seen again after %v, with %.1f packets a node", took, float64(after.Packets-before.Packets)/float64(nodes))
+				require.Less(t, took, promise)
+				require.Less(t, after.Packets-before.Packets, uint64(nodes*12))
+			})
+		})
+	}
+}

@@ -241,6 +241,7 @@ func TestRepeatedQuestions(t *testing.T) {
 		r := newRepeated(t)
 		middle := run(t, r.middle, service("middle"))
 		pass(10 * time.Minute)
+		require.Greater(t, middle.Stats().Sent.Announcements.Packets, uint64(60), "nobody else has heard them")
 		before := sent(middle)
 		pass(time.Hour)
 		require.Less(t, sent(middle).Packets-before.Packets, uint64(60))
