@@ -121,6 +121,8 @@ type Engine struct {
 	looked     time.Time       // when the interfaces were looked at the last time
 	retrying   bool            // poll has run
 	listing    error           // why the interfaces could not be listed the last time
+	movers     map[int]*mover  // by index of the interface
+	postponed  time.Time       // when to look at what mayMove put off
 	tooMany    []string        // interfaces beyond maxLinks
 	deaf       []string        // what Stats tells
 	saidDeaf   bool            // and the log
@@ -168,6 +170,7 @@ func New(cfg Config) (*Engine, error) {
 		reconfirm:  make(map[string]bool),
 		shown:      make(map[string]Instance),
 		links:      make(map[int]*link),
+		movers:     make(map[int]*mover),
 		table:      make(map[string]*instance),
 		origins:    make(map[netip.Addr]*origin),
 		dirty:      make(map[*instance]time.Time),

@@ -2,10 +2,12 @@ package dnssd
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"sort"
 	"time"
 
+	"github.com/sdp2p/p2p/internal/backoff"
 	"github.com/sdp2p/p2p/internal/netmon"
 )
 
@@ -25,6 +27,10 @@ const (
 	// after these pauses.
 	retryPause    = 4 * time.Second
 	retryPauseMax = 30 * time.Second
+
+	// A router is another one no sooner than these pauses after the last time.
+	movePause    = 10 * time.Second
+	movePauseMax = 5 * time.Minute
 )
 
 // watch begins to be told of changes, if the network can tell.
@@ -88,7 +94,7 @@ func (e *Engine) pollInterfaces() {
 // vanished or moved to another network loses it, and with it all that was
 // learnt there.
 func (e *Engine) followInterfaces() {
-	e.looked = e.now
+	e.looked, e.postponed = e.now, time.Time{}
 	found, err := e.cfg.Network.Interfaces()
 	if err != nil {
 		if e.listing == nil {
@@ -103,6 +109,7 @@ func (e *Engine) followInterfaces() {
 	for n := range found {
 		exists[found[n].Index] = found[n].Name
 	}
+	maps.DeleteFunc(e.movers, func(index int, _ *mover) bool { return exists[index] == "" })
 	usable := e.choose(found)
 	chosen := make(map[int]*Interface)
 	for _, ifc := range usable {
@@ -141,6 +148,9 @@ func (e *Engine) pollAgain() {
 	default:
 		e.timers.stop(&e.poll)
 		e.retry.Reset()
+	}
+	if !e.postponed.IsZero() {
+		e.timers.soonest(&e.poll, e.postponed)
 	}
 }
 
@@ -190,8 +200,15 @@ func (e *Engine) usable(ifc *Interface) bool {
 func (l *link) follow(ifc Interface) {
 	wasDown := !l.away.IsZero() || l.ifc.Ups != ifc.Ups
 	switch {
-	case !l.ifc.sameNetwork(&ifc):
+	case !l.ifc.samePlace(&ifc):
 		l.close()
+	case l.ifc.otherRouter(&ifc):
+		if wasDown || l.e.mayMove(ifc.Index) {
+			l.close()
+			return
+		}
+		ifc.Gateway, ifc.GatewayLink = l.ifc.Gateway, l.ifc.GatewayLink
+		l.update(ifc)
 	case wasDown && l.ifc.sameRouter(&ifc):
 		l.away = time.Time{}
 		l.joined = [families]bool{} // for the switch to learn of it
@@ -204,6 +221,35 @@ func (l *link) follow(ifc Interface) {
 	default:
 		l.update(ifc)
 	}
+}
+
+// A mover bounds how often a network becomes another one by its router alone.
+type mover struct {
+	next  time.Time // not before
+	pause backoff.Backoff
+}
+
+// mayMove reports whether the router of an interface that was not down may lead
+// to another network now. Anybody on the link can pretend to be the router, and
+// would keep this node from being announced by doing so again and again. What is
+// put off is looked at again.
+func (e *Engine) mayMove(index int) bool {
+	m := e.movers[index]
+	if m == nil {
+		m = &mover{pause: backoff.Backoff{Min: movePause, Max: movePauseMax}}
+		e.movers[index] = m
+	}
+	if e.now.Before(m.next) {
+		if e.postponed.IsZero() || m.next.Before(e.postponed) {
+			e.postponed = m.next
+		}
+		return false
+	}
+	if e.now.Sub(m.next) > movePauseMax {
+		m.pause.Reset()
+	}
+	m.next = e.now.Add(m.pause.Next())
+	return true
 }
 
 // stayAway reports whether the link may be the same one when it comes back,

@@ -195,6 +195,44 @@ func TestLinkBlinksUnproved(t *testing.T) {
 	}
 }
 
+// Somebody on the link who claims again and again to be the router has the node
+// begin anew a few times only, and then no longer; an honest change is heeded at
+// once, or as soon as that is over.
+func TestRouterForged(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		h := hostOn(link, routed(1, routerA))
+		a := run(t, h, service("a"))
+		b := run(t, hostOn(link, eth4(2)), service("b"))
+		pass(time.Minute)
+		require.Equal(t, "found b", a.log())
+		h.Change(routed(1, routerB))
+		pass(0)
+		require.Equal(t, "found b, lost b", a.log(), "at once")
+		pass(20 * time.Minute)
+		lost := func() int { return strings.Count(a.log(), "lost b") }
+		require.Equal(t, 1, lost())
+
+		for i := range 10 * 60 * 5 { // 10 minutes
+			h.Change(routed(1, fmt.Sprintf("%012x", i)))
+			pass(200 * time.Millisecond)
+		}
+		require.LessOrEqual(t, lost()-1, 6, "after 0, 10, 30, 70, 150, 310 s")
+		require.NotContains(t, b.log(), "lost a")
+		before := lost()
+		require.Equal(t, before+1, strings.Count(a.log(), "found b"))
+
+		h.Change(routed(1, routerA)) // the true one
+		pass(15 * time.Second)
+		require.Equal(t, before+1, lost(), "610 s after the first one")
+		pass(2 * time.Second)
+		require.Equal(t, []string{"b"}, names(a))
+		h.Change(up(routed(1, routerB)))
+		pass(0)
+		require.Equal(t, before+2, lost(), "a link that was down is not in doubt")
+	})
+}
+
 // A network that does not tell of changes is looked at when instances are asked
 // for.
 func TestSilentNetwork(t *testing.T) {

@@ -139,17 +139,12 @@ func (i *Interface) equal(o *Interface) bool {
 		!slices.ContainsFunc(i.Addrs, func(p netip.Prefix) bool { return !slices.Contains(o.Addrs, p) })
 }
 
-// sameNetwork reports whether an interface that looked like i, and now looks like o, is still attached to the same
-// network: its gateway is the same as far as known, and a prefix survived. IPv6 prefixes come and go on one network, so
-// they decide only where there is no IPv4.
-func (i *Interface) sameNetwork(o *Interface) bool {
+// samePlace reports whether an interface that looked like i, and now looks like
+// o, may be attached to the same network: a prefix survived. IPv6 prefixes come
+// and go on one network, so they decide only where there is no IPv4.
+func (i *Interface) samePlace(o *Interface) bool {
 	if i.Index != o.Index || i.Name != o.Name {
 		return false
-	}
-	if i.Gateway.IsValid() && o.Gateway.IsValid() && familyOf(i.Gateway) == familyOf(o.Gateway) {
-		if i.Gateway != o.Gateway || i.GatewayLink != "" && o.GatewayLink != "" && i.GatewayLink != o.GatewayLink {
-			return false
-		}
 	}
 	for _, f := range []Family{IPv4, IPv6} {
 		before := i.prefixes(f)
@@ -160,6 +155,14 @@ func (i *Interface) sameNetwork(o *Interface) bool {
 		return slices.ContainsFunc(before, func(p netip.Prefix) bool { return slices.Contains(after, p) })
 	}
 	return true
+}
+
+// otherRouter reports whether the router is another one, as far as it is known.
+func (i *Interface) otherRouter(o *Interface) bool {
+	if !i.Gateway.IsValid() || !o.Gateway.IsValid() || familyOf(i.Gateway) != familyOf(o.Gateway) {
+		return false
+	}
+	return i.Gateway != o.Gateway || i.GatewayLink != "" && o.GatewayLink != "" && i.GatewayLink != o.GatewayLink
 }
 
 // sameRouter reports whether o proves, by its router's link-layer address, that it is attached to the network of i.
