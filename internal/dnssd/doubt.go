@@ -74,7 +74,7 @@ func (l *link) doubtRecord(s *seen, c *cached, at time.Time) time.Time {
 func later(times ...time.Time) time.Time { return slices.MaxFunc(times, time.Time.Compare) }
 
 func (e *Engine) connected(s *seen) bool {
-	return s.in.any(e.cfg.Connected)
+	return e.cfg.Connected != nil && e.cfg.Connected(s.in.name)
 }
 
 // taken returns the records of an instance that are about to go since they were
@@ -136,13 +136,11 @@ func (e *Engine) probe(in *instance) {
 		return
 	}
 	key := in.key
-	for _, label := range in.told {
-		e.cfg.Probe(label, slices.Concat(in.last.Addrs, in.last.OffLink), func(from netip.AddrPort, err error) {
-			if err == nil {
-				e.post(func() { e.answered(key, from) })
-			}
-		})
-	}
+	e.cfg.Probe(in.name, slices.Concat(in.last.Addrs, in.last.OffLink), func(from netip.AddrPort, err error) {
+		if err == nil {
+			e.post(func() { e.answered(key, from) })
+		}
+	})
 }
 
 // Met tells the engine that an instance was met by other means than Multicast DNS:
