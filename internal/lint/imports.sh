@@ -32,8 +32,9 @@ allow mdns/scan p2p identity internal/dns internal/metadata
 allow quic p2p identity proto internal/backoff internal/metadata internal/reach internal/v1
 allow tunnel identity internal/turn
 allow block identity proto
-allow library p2p identity proto tunnel internal/backoff
-allow pairing p2p identity proto tunnel library internal/reach
+allow library p2p identity proto tunnel internal/backoff library/roster
+allow library/roster identity proto
+allow pairing p2p identity proto tunnel library library/roster internal/reach
 allow pairing/qr
 allow cmd/sdp2p p2p identity mdns mdns/scan quic internal/dns internal/dnssd
 allow p2ptest p2p identity

@@ -1,0 +1,344 @@
+package roster
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/sdp2p/p2p/identity"
+)
+
+// ErrFull is about a signer whose chain has no statement left.
+var ErrFull = errors.New("roster: the signer's chain is full")
+
+// A Roster is the set of statements about one library that a device knows. The
+// zero Roster knows none and takes none: make one with [New]. Its methods must
+// not be called concurrently, except that those that change nothing may be.
+type Roster struct {
+	library uuid.UUID
+	founder identity.RemoteIdentity
+	known   graph
+	view    *View
+}
+
+// A node is a statement in a roster. It does not change.
+type node struct {
+	Statement
+	hash, unsigned Hash
+	body           Body // nil: it counts for nothing
+	parent         *node
+	placed         bool // of an Add: there is a place for it
+}
+
+// A graph is a set of nodes.
+type graph struct {
+	founder  identity.RemoteIdentity
+	nodes    map[Hash]*node
+	chains   map[identity.RemoteIdentity][]*node
+	endorsed map[Hash][]*node // the endorsements of a statement, by its unsigned hash
+}
+
+func newGraph(founder identity.RemoteIdentity) graph {
+	return graph{
+		founder: founder, nodes: map[Hash]*node{},
+		chains: map[identity.RemoteIdentity][]*node{}, endorsed: map[Hash][]*node{},
+	}
+}
+
+// add adds a node that is not in the graph. Its parent is.
+func (g *graph) add(n *node) {
+	g.nodes[n.hash] = n
+	g.chains[n.Signer] = append(g.chains[n.Signer], n)
+	if e, ok := n.body.(Endorse); ok {
+		g.endorsed[e.Of] = append(g.endorsed[e.Of], n)
+	}
+}
+
+func (g *graph) clone() graph {
+	c := graph{founder: g.founder, nodes: maps.Clone(g.nodes), chains: maps.Clone(g.chains), endorsed: maps.Clone(g.endorsed)}
+	for k, v := range c.chains {
+		c.chains[k] = slices.Clip(v)
+	}
+	for k, v := range c.endorsed {
+		c.endorsed[k] = slices.Clip(v)
+	}
+	return c
+}
+
+// ends returns the nodes that are nobody's predecessor, by signer and hash.
+func (g *graph) ends() []*node {
+	inner := make(map[*node]bool, len(g.nodes))
+	for _, n := range g.nodes {
+		inner[n.parent] = true
+	}
+	var ends []*node
+	for _, n := range g.nodes {
+		if !inner[n] {
+			ends = append(ends, n)
+		}
+	}
+	slices.SortFunc(ends, compareNodes)
+	return ends
+}
+
+// compareNodes orders nodes by counter, so that predecessors come first, then by
+// signer and hash.
+func compareNodes(a, b *node) int {
+	return cmp.Or(cmp.Compare(a.Counter, b.Counter), compareKeys(a.Signer, b.Signer), a.hash.Compare(b.hash))
+}
+
+func compareKeys(a, b identity.RemoteIdentity) int {
+	x, y := a.Bytes(), b.Bytes()
+	return slices.Compare(x[:], y[:])
+}
+
+// New returns an empty roster of the library that founder made.
+func New(library uuid.UUID, founder identity.RemoteIdentity) *Roster {
+	return &Roster{library: library, founder: founder, known: newGraph(founder)}
+}
+
+// Clone returns a copy that shares nothing that changes.
+func (r *Roster) Clone() *Roster {
+	c := *r
+	c.known = r.known.clone()
+	return &c
+}
+
+// Library returns the library's UUID.
+func (r *Roster) Library() uuid.UUID { return r.library }
+
+// Founder returns the key that made the library.
+func (r *Roster) Founder() identity.RemoteIdentity { return r.founder }
+
+// Len returns how many statements are known.
+func (r *Roster) Len() int { return len(r.known.nodes) }
+
+// All returns all statements, predecessors first.
+func (r *Roster) All() []Statement { return r.Missing(nil) }
+
+// Statement returns the statement with a hash.
+func (r *Roster) Statement(h Hash) (Statement, bool) {
+	n := r.known.nodes[h]
+	if n == nil {
+		return Statement{}, false
+	}
+	return n.Statement, true
+}
+
+// Add adds statements that another device sent, predecessors first, and returns
+// those that are new. It fails, and adds none, if one of them is not valid
+// ([ErrInvalid]), belongs to another library ([ErrOtherLibrary]), or follows
+// one that is neither known nor sent before it ([ErrNoPredecessor]).
+//
+// Some are passed over once all are there: what was signed by somebody whom no
+// admin has added, what is beyond the end of a chain, and further branches of
+// a signer that has twice as many statements as its chain may have, except those
+// that lead to the last statement that a removal leaves.
+func (r *Roster) Add(statements ...Statement) (added []Statement, err error) {
+	fresh, err := r.check(statements)
+	if err != nil || len(fresh) == 0 {
+		return nil, err
+	}
+	all := r.known.clone()
+	for _, n := range fresh {
+		all.add(n)
+	}
+	writers, named := all.writers(), sync.OnceValue(all.named)
+	next := r.known.clone()
+	for _, n := range fresh {
+		if !writers[n.Signer] || n.parent != nil && next.nodes[n.parent.hash] == nil || !next.room(n, named) {
+			continue
+		}
+		next.add(n)
+		added = append(added, n.Statement)
+	}
+	if len(added) > 0 {
+		r.known, r.view = next, nil
+	}
+	return added, nil
+}
+
+// check verifies statements and returns those that are not known as nodes.
+func (r *Roster) check(statements []Statement) (fresh []*node, err error) {
+	sent := map[Hash]*node{}
+	for _, s := range statements {
+		h := s.Hash()
+		if r.known.nodes[h] != nil || sent[h] != nil {
+			continue
+		}
+		if s.Library != r.library {
+			return nil, fmt.Errorf("%w: %v, of %v", ErrOtherLibrary, s.Library, r.library)
+		}
+		var parent *node
+		if !s.Previous.IsZero() {
+			if parent = r.known.nodes[s.Previous]; parent == nil {
+				parent = sent[s.Previous]
+			}
+			if parent == nil || parent.Signer != s.Signer || parent.Counter+1 != s.Counter {
+				return nil, fmt.Errorf("%w: number %d of %v", ErrNoPredecessor, s.Counter, s.Signer)
+			}
+		}
+		if err := s.Verify(r.founder); err != nil {
+			return nil, err
+		}
+		n := newNode(s, h, parent, r.founder)
+		sent[h] = n
+		fresh = append(fresh, n)
+	}
+	return fresh, nil
+}
+
+func newNode(s Statement, h Hash, parent *node, founder identity.RemoteIdentity) *node {
+	n := &node{Statement: s, hash: h, unsigned: s.UnsignedHash(), parent: parent}
+	n.body = s.Parse(founder)
+	if _, move := n.body.(Move); s.Counter == 1 && !move {
+		n.body = nil
+	}
+	if a, ok := n.body.(Add); ok {
+		n.placed = n.count(a.Instance) <= places(s.Signer, founder)
+	}
+	return n
+}
+
+// count returns how many instances are added on the branch up to n, which adds
+// one.
+func (n *node) count(added identity.RemoteIdentity) int {
+	on := map[identity.RemoteIdentity]bool{added: true}
+	for p := n.parent; p != nil; p = p.parent {
+		if a, ok := p.body.(Add); ok {
+			on[a.Instance] = true
+		}
+	}
+	return len(on)
+}
+
+// writers returns those whose statements are kept: the founder, and whom an admin
+// added, whatever was removed later.
+func (g *graph) writers() map[identity.RemoteIdentity]bool {
+	e := newEvaluation(g)
+	writers := map[identity.RemoteIdentity]bool{g.founder: true}
+	for _, n := range e.adds {
+		if e.weigh(n) > unsupported {
+			writers[n.body.(Add).Instance] = true
+		}
+	}
+	return writers
+}
+
+// named returns the statements that removals that count name as the last.
+func (g *graph) named() map[*node]bool {
+	named := map[*node]bool{}
+	e := newEvaluation(g)
+	e.takeRemovals()
+	for _, n := range e.taken {
+		for last := g.nodes[n.body.(Remove).Last]; last != nil; last = last.parent {
+			named[last] = true
+		}
+	}
+	return named
+}
+
+// room reports whether the signer of n has a statement left for it.
+func (g *graph) room(n *node, named func() map[*node]bool) bool {
+	limit := maxCounter(n.Signer, g.founder)
+	if n.Counter > limit {
+		return false
+	}
+	chain := g.chains[n.Signer]
+	if len(chain) <= 2*int(limit) {
+		return true
+	}
+	branches := slices.ContainsFunc(chain, func(o *node) bool { return o.parent == n.parent })
+	return !branches || named()[n]
+}
+
+// An End is the last statement of a branch.
+type End struct {
+	Signer  identity.RemoteIdentity
+	Counter uint32
+	Hash    Hash
+}
+
+// Ends returns the end of each branch, what the other side of an exchange needs
+// to know.
+func (r *Roster) Ends() []End {
+	var ends []End
+	for _, n := range r.known.ends() {
+		ends = append(ends, End{n.Signer, n.Counter, n.hash})
+	}
+	return ends
+}
+
+// Missing returns the statements that do not lie on a branch to one of the ends,
+// predecessors first: what a device that named these ends lacks.
+func (r *Roster) Missing(ends []End) []Statement {
+	there := map[*node]bool{}
+	for _, end := range ends {
+		for n := r.known.nodes[end.Hash]; n != nil && !there[n]; n = n.parent {
+			there[n] = true
+		}
+	}
+	var missing []*node
+	for _, n := range r.known.nodes {
+		if !there[n] {
+			missing = append(missing, n)
+		}
+	}
+	slices.SortFunc(missing, compareNodes)
+	statements := make([]Statement, len(missing))
+	for i, n := range missing {
+		statements[i] = n.Statement
+	}
+	return statements
+}
+
+// Last returns the end of a signer's longest branch, of equal ones that with the
+// smaller hash: the statement that its next one follows, and that a removal
+// names unless its user chose an earlier one. Zero if it has signed nothing.
+func (r *Roster) Last(signer identity.RemoteIdentity) (last End) {
+	for _, n := range r.known.chains[signer] {
+		if n.Counter > last.Counter || n.Counter == last.Counter && n.hash.Compare(last.Hash) < 0 {
+			last = End{n.Signer, n.Counter, n.hash}
+		}
+	}
+	return last
+}
+
+// Draft returns the next statement of a signer, without its signature. It fails
+// with [ErrFull] if its chain has no room. Two drafts that are both signed make
+// the chain a fork: sign one before the next is drafted.
+func (r *Roster) Draft(signer identity.RemoteIdentity, body Body, at time.Time) (Statement, error) {
+	last := r.Last(signer)
+	if last.Counter >= maxCounter(signer, r.founder) {
+		return Statement{}, fmt.Errorf("%w: %d statements of %v", ErrFull, last.Counter, signer)
+	}
+	b, err := body.appendTo(nil)
+	if err != nil {
+		return Statement{}, fmt.Errorf("roster: %w", err)
+	}
+	return Statement{
+		Kind: body.kind(), Library: r.library, Signer: signer,
+		Counter: last.Counter + 1, Previous: last.Hash, Time: at.Unix(), Body: b,
+	}, nil
+}
+
+// Sign drafts the next statement of id, signs it and adds it.
+func (r *Roster) Sign(id identity.Identity, body Body, at time.Time) (Statement, error) {
+	s, err := r.Draft(id.Remote(), body, at)
+	if err != nil {
+		return Statement{}, err
+	}
+	if err := s.Sign(id, r.founder); err != nil {
+		return Statement{}, err
+	}
+	if _, err := r.Add(s); err != nil {
+		return Statement{}, err
+	}
+	return s, nil
+}

@@ -1,0 +1,182 @@
+package roster
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/identity"
+)
+
+// A world is a library as its tests see it: people with keys, and one roster.
+type world struct {
+	t       testing.TB
+	r       *Roster
+	founder identity.Identity
+	keys    map[string]identity.Identity
+}
+
+var epoch = time.Unix(1_800_000_000, 0)
+
+func newWorld(t testing.TB) *world {
+	w := &world{t: t, keys: map[string]identity.Identity{}}
+	w.founder = w.key("founder")
+	w.r = New(uuid.MustParse("00000000-0000-4000-8000-000000000001"), w.founder.Remote())
+	w.say("founder", Move{})
+	return w
+}
+
+// key returns the key of a name.
+func (w *world) key(name string) identity.Identity {
+	id, ok := w.keys[name]
+	if !ok {
+		seed := make([]byte, identity.SeedSize)
+		copy(seed, name)
+		var err error
+		id, err = identity.FromSeed(seed)
+		require.NoError(w.t, err)
+		w.keys[name] = id
+	}
+	return id
+}
+
+func (w *world) id(name string) identity.RemoteIdentity { return w.key(name).Remote() }
+
+// say signs a statement and adds it.
+func (w *world) say(name string, body Body) Hash {
+	s, err := w.r.Sign(w.key(name), body, epoch)
+	require.NoError(w.t, err)
+	return s.Hash()
+}
+
+// after signs a statement that follows another one, and adds it.
+func (w *world) after(name string, previous Hash, body Body) Hash {
+	s := w.draft(name, body)
+	s.Counter, s.Previous = 1, previous
+	if p, ok := w.r.Statement(previous); ok {
+		s.Counter = p.Counter + 1
+	}
+	return w.sign(name, s)
+}
+
+func (w *world) draft(name string, body Body) Statement {
+	s, err := w.r.Draft(w.id(name), body, epoch)
+	require.NoError(w.t, err)
+	return s
+}
+
+func (w *world) sign(name string, s Statement) Hash {
+	require.NoError(w.t, s.Sign(w.key(name), w.founder.Remote()))
+	_, err := w.r.Add(s)
+	require.NoError(w.t, err)
+	return s.Hash()
+}
+
+// both has one sign what another endorses first.
+func (w *world) both(name, second string, body Body) Hash {
+	s := w.draft(name, body)
+	w.say(second, Endorse{s.UnsignedHash()})
+	return w.sign(name, s)
+}
+
+// move is the number 1 of a name, which lives on a node of its own.
+func (w *world) move(name string) Move {
+	return SignMove(w.key(name+" node"), w.founder.Remote(), w.r.Library(), w.id(name), 1)
+}
+
+// join has one add another, which says where it lives.
+func (w *world) join(by, name string, role Role) Hash {
+	h := w.say(by, Add{Instance: w.id(name), Role: role, Name: name})
+	w.say(name, w.move(name))
+	return h
+}
+
+// members returns the names of the members, admins with a star.
+func (w *world) members() []string {
+	var names []string
+	for name := range w.keys {
+		if p, ok := w.r.View().Member(w.id(name)); ok {
+			if p.Role == Admin {
+				name += "*"
+			}
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (w *world) last(name string) Hash { return w.r.Last(w.id(name)).Hash }
+
+func TestJoin(t *testing.T) {
+	w := newWorld(t)
+	require.Empty(t, w.members())
+	w.join("founder", "ann", Admin)
+	w.join("ann", "bob", Member)
+	require.Equal(t, []string{"ann*", "bob"}, w.members())
+
+	w.say("bob", Add{Instance: w.id("eve"), Role: Member})
+	w.say("ann", Add{Instance: w.id("dan"), Role: Member}) // has not said where it lives
+	require.Equal(t, []string{"ann*", "bob"}, w.members(), "a member adds nobody")
+	w.say("dan", w.move("dan"))
+	require.Equal(t, []string{"ann*", "bob", "dan"}, w.members())
+
+	p, ok := w.r.View().Member(w.id("bob"))
+	require.True(t, ok)
+	require.Equal(t, Person{Instance: w.id("bob"), Node: w.id("bob node"), Name: "bob", Role: Member, Added: epoch, By: w.id("ann")}, p)
+}
+
+func TestAdminRule(t *testing.T) {
+	w := newWorld(t)
+	w.join("founder", "ann", Admin)
+	w.join("ann", "bob", Admin)
+	require.Equal(t, []string{"ann*", "bob"}, w.members(), "one admin makes no admin, but a member")
+	w.join("founder", "cid", Admin)
+	w.both("ann", "cid", Add{Instance: w.id("bob"), Role: Admin, Name: "bob"})
+	require.Equal(t, []string{"ann*", "bob*", "cid*"}, w.members())
+
+	w.say("ann", Remove{Instance: w.id("bob")})
+	require.Equal(t, []string{"ann*", "bob*", "cid*"}, w.members(), "one admin removes no admin")
+	w.both("ann", "bob", Remove{Instance: w.id("bob")})
+	require.Equal(t, []string{"ann*", "bob*", "cid*"}, w.members(), "nobody endorses what it is itself about")
+	w.both("ann", "cid", Remove{Instance: w.id("bob"), Last: w.last("bob")})
+	require.Equal(t, []string{"ann*", "cid*"}, w.members())
+	w.both("ann", "cid", Add{Instance: w.id("bob"), Role: Admin})
+	require.Equal(t, []string{"ann*", "cid*"}, w.members(), "a removal is for good")
+}
+
+// TestStolenKey: one stolen admin key puts out plain members only, until the
+// founder or two admins remove it.
+func TestStolenKey(t *testing.T) {
+	for _, answer := range []string{"the founder", "two admins"} {
+		t.Run(answer, func(t *testing.T) {
+			w := newWorld(t)
+			for _, name := range []string{"ann", "bob", "cid"} {
+				w.join("founder", name, Admin)
+			}
+			w.join("cid", "dan", Member)
+			before, good := w.members(), w.last("cid")
+			w.say("cid", Remove{Instance: w.id("dan")})
+			w.say("cid", Remove{Instance: w.id("ann")})
+			for i := range 5 {
+				w.join("cid", fmt.Sprint("sybil", i), Admin)
+			}
+			w.after("cid", Hash{}, SignMove(w.key("thief node"), w.founder.Remote(), w.r.Library(), w.id("cid"), 1))
+			w.both("cid", "sybil0", Remove{Instance: w.id("ann")})
+			require.Equal(t, []string{"ann*", "bob*", "cid*", "sybil0", "sybil1", "sybil2", "sybil3", "sybil4"}, w.members())
+			require.Equal(t, []identity.RemoteIdentity{w.id("cid")}, w.r.View().Forked)
+
+			if answer == "the founder" {
+				w.say("founder", Remove{w.id("cid"), good})
+			} else {
+				w.both("ann", "bob", Remove{w.id("cid"), good})
+			}
+			w.say("cid", Remove{Instance: w.id("bob")})
+			require.Equal(t, slices.DeleteFunc(before, func(s string) bool { return s == "cid*" }), w.members())
+		})
+	}
+}

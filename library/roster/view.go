@@ -1,0 +1,194 @@
+package roster
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/sdp2p/p2p/identity"
+)
+
+// A View is what the statements of a roster amount to. It must not be changed.
+type View struct {
+	// Members are those who belong to the library, by instance.
+	Members []Person
+	// Removals are those that count, in the order in which they were taken.
+	Removals []Removal
+	// Secrets are the secrets that count, the present one last.
+	Secrets []Secret
+	// Forked are signers with two statements that follow the same one: their
+	// key is used twice, or came back from a backup.
+	Forked []identity.RemoteIdentity
+
+	admins  map[identity.RemoteIdentity]bool
+	removed map[identity.RemoteIdentity]bool
+}
+
+// A Person is a member, as the statements have it.
+type Person struct {
+	Instance identity.RemoteIdentity
+	Node     identity.RemoteIdentity // where it lives
+	Name     string
+	Role     Role
+	Added    time.Time // when the statement that its name is from was signed
+	By       identity.RemoteIdentity
+}
+
+// A Removal is a removal that counts.
+type Removal struct {
+	Instance identity.RemoteIdentity
+	By       identity.RemoteIdentity // Instance itself, if it left
+	Last     Hash                    // its last statement that counts, as By had it
+	At       time.Time
+	Hash     Hash // of the statement
+}
+
+// Member returns the member with an instance.
+func (v *View) Member(instance identity.RemoteIdentity) (Person, bool) {
+	i, ok := slices.BinarySearchFunc(v.Members, instance, func(p Person, id identity.RemoteIdentity) int { return compareKeys(p.Instance, id) })
+	if !ok {
+		return Person{}, false
+	}
+	return v.Members[i], true
+}
+
+// Admin reports whether somebody may add and remove: the founder, or an admin
+// that is not removed.
+func (v *View) Admin(instance identity.RemoteIdentity) bool {
+	return v.admins[instance] && !v.removed[instance]
+}
+
+// Removed reports whether an instance was removed.
+func (v *View) Removed(instance identity.RemoteIdentity) bool { return v.removed[instance] }
+
+// WasAdmin reports whether an instance is an admin, removed or not.
+func (v *View) WasAdmin(instance identity.RemoteIdentity) bool { return v.admins[instance] }
+
+// View evaluates the statements.
+func (r *Roster) View() *View {
+	if r.view == nil {
+		r.view = r.known.evaluate()
+	}
+	return r.view
+}
+
+func (g *graph) evaluate() *View {
+	e := newEvaluation(g)
+	e.takeRemovals()
+	v := &View{admins: e.admins, removed: map[identity.RemoteIdentity]bool{}}
+	for _, n := range e.taken {
+		r := n.body.(Remove)
+		v.removed[r.Instance] = true
+		v.Removals = append(v.Removals, Removal{Instance: r.Instance, By: n.Signer, Last: r.Last, At: n.At(), Hash: n.hash})
+	}
+	v.Members = e.members(v.removed)
+	v.Secrets = e.secrets()
+	v.Forked = g.forked()
+	return v
+}
+
+// members returns who belongs to the library.
+func (e *evaluation) members(removed map[identity.RemoteIdentity]bool) []Person {
+	best := map[identity.RemoteIdentity]*node{} // the add that the name is from
+	for _, n := range e.adds {
+		a := n.body.(Add)
+		w := e.weigh(n)
+		if w == unsupported {
+			continue
+		}
+		if o := best[a.Instance]; o == nil || cmp.Or(cmp.Compare(e.weigh(o), w), n.hash.Compare(o.hash)) < 0 {
+			best[a.Instance] = n
+		}
+	}
+	if _, added := best[e.g.founder]; !added {
+		best[e.g.founder] = nil
+	}
+	byKey := map[[32]byte]Person{} // A and -A are the same to a tunnel
+	for instance, n := range best {
+		node := e.node(instance)
+		u, err := instance.X25519()
+		if node.IsZero() || removed[instance] || err != nil {
+			continue
+		}
+		p := Person{Instance: instance, Node: node, Role: Member}
+		if n != nil {
+			p.Name, p.Added, p.By = n.body.(Add).Name, n.At(), n.Signer
+		}
+		if e.admins[instance] {
+			p.Role = Admin
+		}
+		key := [32]byte(u.Bytes())
+		if o, twice := byKey[key]; !twice || compareKeys(instance, o.Instance) < 0 {
+			byKey[key] = p
+		}
+	}
+	var members []Person
+	for _, p := range byKey {
+		members = append(members, p)
+	}
+	slices.SortFunc(members, func(a, b Person) int { return compareKeys(a.Instance, b.Instance) })
+	return members
+}
+
+// node returns where an instance lives; zero if its number 1 does not say so.
+func (e *evaluation) node(instance identity.RemoteIdentity) (at identity.RemoteIdentity) {
+	var best *node
+	first := false
+	for _, n := range e.g.chains[instance] {
+		m, ok := n.body.(Move)
+		if !ok || m.Node.IsZero() || !e.within(n) {
+			continue
+		}
+		first = first || n.Counter == 1
+		if best == nil || cmp.Or(cmp.Compare(best.Counter, n.Counter), n.hash.Compare(best.hash)) < 0 {
+			best, at = n, m.Node
+		}
+	}
+	if !first {
+		return identity.RemoteIdentity{}
+	}
+	return at
+}
+
+// secrets returns the secrets that count, by number; of those with the same one,
+// the statement with the smaller hash comes last.
+func (e *evaluation) secrets() []Secret {
+	var all []*node
+	for _, chain := range e.g.chains {
+		for _, n := range chain {
+			if _, ok := n.body.(Secret); ok && e.counts(n, identity.RemoteIdentity{}) {
+				all = append(all, n)
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b *node) int {
+		return cmp.Or(cmp.Compare(a.body.(Secret).Number, b.body.(Secret).Number), b.hash.Compare(a.hash))
+	})
+	var secrets []Secret
+	last := uint64(0) // the number that counts
+	for _, n := range all {
+		s := n.body.(Secret)
+		if s.Number == 0 || s.Number > last+1 {
+			continue
+		}
+		last = s.Number
+		secrets = append(secrets, s)
+	}
+	return secrets
+}
+
+// forked returns the signers with two statements that follow the same one.
+func (g *graph) forked() (forked []identity.RemoteIdentity) {
+	for signer, chain := range g.chains {
+		after := map[*node]bool{}
+		for _, n := range chain {
+			if after[n.parent] {
+				forked = append(forked, signer)
+				break
+			}
+			after[n.parent] = true
+		}
+	}
+	slices.SortFunc(forked, compareKeys)
+	return forked
+}
