@@ -17,16 +17,16 @@ type Role uint8
 
 // The roles.
 const (
-	Member Role = iota + 1 // takes part
-	Admin                  // also adds and removes members
+	RoleMember Role = iota + 1 // takes part
+	RoleAdmin                  // also adds and removes members
 )
 
 // String returns "member" or "admin".
 func (r Role) String() string {
 	switch r {
-	case Member:
+	case RoleMember:
 		return "member"
-	case Admin:
+	case RoleAdmin:
 		return "admin"
 	}
 	return fmt.Sprintf("Role(%d)", uint8(r))
@@ -76,7 +76,7 @@ func (Endorse) kind() Kind { return KindEndorse }
 func (Secret) kind() Kind  { return KindSecret }
 
 func (a Add) appendTo(b []byte) ([]byte, error) {
-	b, err := proto.AppendEnum(appendKey(b, a.Instance), "role", a.Role, Member, Admin)
+	b, err := proto.AppendEnum(appendKey(b, a.Instance), "role", a.Role, RoleMember, RoleAdmin)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +133,7 @@ func (s *Statement) Parse(founder identity.RemoteIdentity) Body {
 	var body Body
 	switch s.Kind {
 	case KindAdd:
-		body = Add{Instance: decodeKey(d), Role: proto.DecodeEnum(d, "role", Member, Admin), Name: d.String(MaxName)}
+		body = Add{Instance: decodeKey(d), Role: proto.DecodeEnum(d, "role", RoleMember, RoleAdmin), Name: d.String(MaxName)}
 	case KindMove:
 		m := decodeMove(d)
 		if !m.Node.IsZero() && !m.valid(s, founder) {

@@ -59,7 +59,7 @@ func (e *evaluation) findAdmins() {
 		more = false
 		for _, n := range e.adds {
 			a := n.body.(Add)
-			if a.Role == Admin && !e.admins[a.Instance] && e.weigh(n) >= byTwo {
+			if a.Role == RoleAdmin && !e.admins[a.Instance] && e.weigh(n) >= byTwo {
 				e.admins[a.Instance], more = true, true
 			}
 		}

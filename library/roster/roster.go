@@ -120,7 +120,7 @@ func (r *Roster) Founder() identity.RemoteIdentity { return r.founder }
 func (r *Roster) Len() int { return len(r.known.nodes) }
 
 // All returns all statements, predecessors first.
-func (r *Roster) All() []Statement { return r.Missing(nil) }
+func (r *Roster) All() Statements { return r.Missing(nil) }
 
 // Statement returns the statement with a hash.
 func (r *Roster) Statement(h Hash) (Statement, bool) {
@@ -267,8 +267,8 @@ type End struct {
 
 // Ends returns the end of each branch, what the other side of an exchange needs
 // to know.
-func (r *Roster) Ends() []End {
-	var ends []End
+func (r *Roster) Ends() Ends {
+	var ends Ends
 	for _, n := range r.known.ends() {
 		ends = append(ends, End{n.Signer, n.Counter, n.hash})
 	}
@@ -277,7 +277,7 @@ func (r *Roster) Ends() []End {
 
 // Missing returns the statements that do not lie on a branch to one of the ends,
 // predecessors first: what a device that named these ends lacks.
-func (r *Roster) Missing(ends []End) []Statement {
+func (r *Roster) Missing(ends Ends) Statements {
 	there := map[*node]bool{}
 	for _, end := range ends {
 		for n := r.known.nodes[end.Hash]; n != nil && !there[n]; n = n.parent {
@@ -291,7 +291,7 @@ func (r *Roster) Missing(ends []End) []Statement {
 		}
 	}
 	slices.SortFunc(missing, compareNodes)
-	statements := make([]Statement, len(missing))
+	statements := make(Statements, len(missing))
 	for i, n := range missing {
 		statements[i] = n.Statement
 	}

@@ -100,7 +100,7 @@ func (w *world) members() []string {
 	var names []string
 	for name := range w.keys {
 		if p, ok := w.r.View().Member(w.id(name)); ok {
-			if p.Role == Admin {
+			if p.Role == RoleAdmin {
 				name += "*"
 			}
 			names = append(names, name)
@@ -115,28 +115,28 @@ func (w *world) last(name string) Hash { return w.r.Last(w.id(name)).Hash }
 func TestJoin(t *testing.T) {
 	w := newWorld(t)
 	require.Empty(t, w.members())
-	w.join("founder", "ann", Admin)
-	w.join("ann", "bob", Member)
+	w.join("founder", "ann", RoleAdmin)
+	w.join("ann", "bob", RoleMember)
 	require.Equal(t, []string{"ann*", "bob"}, w.members())
 
-	w.say("bob", Add{Instance: w.id("eve"), Role: Member})
-	w.say("ann", Add{Instance: w.id("dan"), Role: Member}) // has not said where it lives
+	w.say("bob", Add{Instance: w.id("eve"), Role: RoleMember})
+	w.say("ann", Add{Instance: w.id("dan"), Role: RoleMember}) // has not said where it lives
 	require.Equal(t, []string{"ann*", "bob"}, w.members(), "a member adds nobody")
 	w.say("dan", w.move("dan"))
 	require.Equal(t, []string{"ann*", "bob", "dan"}, w.members())
 
 	p, ok := w.r.View().Member(w.id("bob"))
 	require.True(t, ok)
-	require.Equal(t, Person{Instance: w.id("bob"), Node: w.id("bob node"), Name: "bob", Role: Member, Added: epoch, By: w.id("ann")}, p)
+	require.Equal(t, Member{Instance: w.id("bob"), Node: w.id("bob node"), Name: "bob", Role: RoleMember, Added: epoch, By: w.id("ann")}, p)
 }
 
 func TestAdminRule(t *testing.T) {
 	w := newWorld(t)
-	w.join("founder", "ann", Admin)
-	w.join("ann", "bob", Admin)
+	w.join("founder", "ann", RoleAdmin)
+	w.join("ann", "bob", RoleAdmin)
 	require.Equal(t, []string{"ann*", "bob"}, w.members(), "one admin makes no admin, but a member")
-	w.join("founder", "cid", Admin)
-	w.both("ann", "cid", Add{Instance: w.id("bob"), Role: Admin, Name: "bob"})
+	w.join("founder", "cid", RoleAdmin)
+	w.both("ann", "cid", Add{Instance: w.id("bob"), Role: RoleAdmin, Name: "bob"})
 	require.Equal(t, []string{"ann*", "bob*", "cid*"}, w.members())
 
 	w.say("ann", Remove{Instance: w.id("bob")})
@@ -145,7 +145,7 @@ func TestAdminRule(t *testing.T) {
 	require.Equal(t, []string{"ann*", "bob*", "cid*"}, w.members(), "nobody endorses what it is itself about")
 	w.both("ann", "cid", Remove{Instance: w.id("bob"), Last: w.last("bob")})
 	require.Equal(t, []string{"ann*", "cid*"}, w.members())
-	w.both("ann", "cid", Add{Instance: w.id("bob"), Role: Admin})
+	w.both("ann", "cid", Add{Instance: w.id("bob"), Role: RoleAdmin})
 	require.Equal(t, []string{"ann*", "cid*"}, w.members(), "a removal is for good")
 }
 
@@ -156,14 +156,14 @@ func TestStolenKey(t *testing.T) {
 		t.Run(answer, func(t *testing.T) {
 			w := newWorld(t)
 			for _, name := range []string{"ann", "bob", "cid"} {
-				w.join("founder", name, Admin)
+				w.join("founder", name, RoleAdmin)
 			}
-			w.join("cid", "dan", Member)
+			w.join("cid", "dan", RoleMember)
 			before, good := w.members(), w.last("cid")
 			w.say("cid", Remove{Instance: w.id("dan")})
 			w.say("cid", Remove{Instance: w.id("ann")})
 			for i := range 5 {
-				w.join("cid", fmt.Sprint("sybil", i), Admin)
+				w.join("cid", fmt.Sprint("sybil", i), RoleAdmin)
 			}
 			w.after("cid", Hash{}, SignMove(w.key("thief node"), w.founder.Remote(), w.r.Library(), w.id("cid"), 1))
 			w.both("cid", "sybil0", Remove{Instance: w.id("ann")})

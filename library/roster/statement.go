@@ -208,7 +208,7 @@ func (s *Statement) Sign(id identity.Identity, founder identity.RemoteIdentity) 
 func (s *Statement) Verify(founder identity.RemoteIdentity) error {
 	key := s.Signer.Bytes()
 	switch {
-	case s.Signer.IsZero() || len(s.Body) > MaxBody:
+	case s.Kind == 0 || s.Signer.IsZero() || len(s.Body) > MaxBody:
 		return ErrInvalid
 	case s.Counter == 0 || (s.Counter == 1) != s.Previous.IsZero():
 		return fmt.Errorf("%w: number %d of a chain", ErrInvalid, s.Counter)

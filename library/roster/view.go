@@ -11,7 +11,7 @@ import (
 // A View is what the statements of a roster amount to. It must not be changed.
 type View struct {
 	// Members are those who belong to the library, by instance.
-	Members []Person
+	Members []Member
 	// Removals are those that count, in the order in which they were taken.
 	Removals []Removal
 	// Secrets are the secrets that count, the present one last.
@@ -24,8 +24,8 @@ type View struct {
 	removed map[identity.RemoteIdentity]bool
 }
 
-// A Person is a member, as the statements have it.
-type Person struct {
+// A Member is a member, as the statements have it.
+type Member struct {
 	Instance identity.RemoteIdentity
 	Node     identity.RemoteIdentity // where it lives
 	Name     string
@@ -44,10 +44,10 @@ type Removal struct {
 }
 
 // Member returns the member with an instance.
-func (v *View) Member(instance identity.RemoteIdentity) (Person, bool) {
-	i, ok := slices.BinarySearchFunc(v.Members, instance, func(p Person, id identity.RemoteIdentity) int { return compareKeys(p.Instance, id) })
+func (v *View) Member(instance identity.RemoteIdentity) (Member, bool) {
+	i, ok := slices.BinarySearchFunc(v.Members, instance, func(p Member, id identity.RemoteIdentity) int { return compareKeys(p.Instance, id) })
 	if !ok {
-		return Person{}, false
+		return Member{}, false
 	}
 	return v.Members[i], true
 }
@@ -88,7 +88,7 @@ func (g *graph) evaluate() *View {
 }
 
 // members returns who belongs to the library.
-func (e *evaluation) members(removed map[identity.RemoteIdentity]bool) []Person {
+func (e *evaluation) members(removed map[identity.RemoteIdentity]bool) []Member {
 	best := map[identity.RemoteIdentity]*node{} // the add that the name is from
 	for _, n := range e.adds {
 		a := n.body.(Add)
@@ -103,30 +103,30 @@ func (e *evaluation) members(removed map[identity.RemoteIdentity]bool) []Person 
 	if _, added := best[e.g.founder]; !added {
 		best[e.g.founder] = nil
 	}
-	byKey := map[[32]byte]Person{} // A and -A are the same to a tunnel
+	byKey := map[[32]byte]Member{} // A and -A are the same to a tunnel
 	for instance, n := range best {
 		node := e.node(instance)
 		u, err := instance.X25519()
 		if node.IsZero() || removed[instance] || err != nil {
 			continue
 		}
-		p := Person{Instance: instance, Node: node, Role: Member}
+		p := Member{Instance: instance, Node: node, Role: RoleMember}
 		if n != nil {
 			p.Name, p.Added, p.By = n.body.(Add).Name, n.At(), n.Signer
 		}
 		if e.admins[instance] {
-			p.Role = Admin
+			p.Role = RoleAdmin
 		}
 		key := [32]byte(u.Bytes())
 		if o, twice := byKey[key]; !twice || compareKeys(instance, o.Instance) < 0 {
 			byKey[key] = p
 		}
 	}
-	var members []Person
+	var members []Member
 	for _, p := range byKey {
 		members = append(members, p)
 	}
-	slices.SortFunc(members, func(a, b Person) int { return compareKeys(a.Instance, b.Instance) })
+	slices.SortFunc(members, func(a, b Member) int { return compareKeys(a.Instance, b.Instance) })
 	return members
 }
 
