@@ -91,4 +91,3 @@ func (s *Statements) DecodeFrom(d *proto.Decoder) error {
 		list = append(list, next)
 	}
 }
-
