@@ -7,6 +7,7 @@ import (
 
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/backoff"
+	"github.com/sdp2p/p2p/library/roster"
 	"github.com/sdp2p/p2p/tunnel"
 )
 
@@ -22,7 +23,7 @@ type errand struct {
 	library  *Library
 	instance identity.RemoteIdentity
 	route    string
-	number   uint64 // of the secret, where it is that
+	news     roster.Hash // what it is about
 }
 
 // A retry says when an errand is done again, if it has to be.
@@ -63,19 +64,17 @@ func (h *Libraries) runErrandsNow(ctx context.Context, tried map[errand]*retry) 
 	}
 	open := map[errand]bool{}
 	for _, l := range h.All() {
-		r := l.Record()
-		if len(r.Former) > 0 {
+		if r := l.Record(); len(r.Former) > 0 {
 			l.expireFormer()
-			r = l.Record()
+			for _, f := range l.Record().Former {
+				soonest(f.Until)
+			}
 		}
-		for _, f := range r.Former {
-			soonest(f.Until)
-		}
-		for _, p := range l.Members() {
-			for _, e := range l.errands(&r, p.Member.Instance) {
+		for _, p := range l.reachable() {
+			for _, e := range l.errands(p) {
 				open[e] = true
 				t := tried[e]
-				if !p.Available {
+				if !p.available {
 					if t != nil {
 						t.soon() // once it is back
 					}
@@ -103,13 +102,48 @@ func (h *Libraries) runErrandsNow(ctx context.Context, tried map[errand]*retry) 
 	return due
 }
 
-// errands returns what a member has to be told.
-func (l *Library) errands(r *Record, instance identity.RemoteIdentity) (all []errand) {
-	if r.pending(instance) {
-		all = append(all, errand{l, instance, secretRoute, r.Number})
+// A contact is a member, or an admin that was removed, to run errands to.
+type contact struct {
+	*peer
+	available bool
+}
+
+// reachable returns those to run errands to.
+func (l *Library) reachable() (all []contact) {
+	for _, m := range l.content().members {
+		node := l.hook.peer(m.Node)
+		all = append(all, contact{m, node != nil && node.Info().Available})
 	}
-	if r.untold(instance) {
-		all = append(all, errand{l, instance, membersRoute, 0})
+	return all
+}
+
+// errands returns what a member has to be told. An admin that was removed is told
+// nothing unless it asks.
+func (l *Library) errands(m contact) (all []errand) {
+	if m.out {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.now.members[m.Instance] == nil || l.now.out && !l.now.view.WasAdmin(l.instance.Remote()) {
+		return nil // nobody would take it from us
+	}
+	r := &l.now.record
+	with := *l.with(m.Instance)
+	if with.synced != l.now.digest {
+		all = append(all, errand{l, m.Instance, rosterRoute, l.now.digest})
+	}
+	if l.now.out {
+		return all
+	}
+	if !with.secret.IsZero() && with.secret != r.Secret {
+		all = append(all, errand{l, m.Instance, secretRoute, roster.HashSecret(r.Secret)})
+	}
+	if r.Asking != nil && m.Role == RoleAdmin {
+		about, _ := subject(r.Asking, r.Founder)
+		if h := r.Asking.UnsignedHash(); with.asked != h && about != m.Instance {
+			all = append(all, errand{l, m.Instance, askRoute, h})
+		}
 	}
 	return all
 }
@@ -124,16 +158,20 @@ func (e errand) run(ctx context.Context) error {
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { c.Abort(context.Cause(ctx)) })
 	defer stop()
-	if e.route == secretRoute {
+	switch e.route {
+	case secretRoute:
 		return e.library.exchangeSecret(c)
+	case askRoute:
+		return e.library.exchangeAsk(c)
 	}
-	return e.library.exchangeMembers(c)
+	return e.library.exchangeRoster(c)
 }
 
-// ours returns the handler of a route that the library serves itself; nil if it is none of those.
-func (l *Library) ours(route string) HandlerFunc {
-	serve := map[string]HandlerFunc{secretRoute: l.serveSecret, membersRoute: l.serveMembers}[route]
-	if serve == nil {
+// ours returns the handler of a route that the library serves itself; nil if it is
+// none of those. Those that are no members, but were admins, reach one of them.
+func (l *Library) ours(route string, full bool) HandlerFunc {
+	serve := map[string]HandlerFunc{rosterRoute: l.serveRoster, secretRoute: l.serveSecret, askRoute: l.serveAsk}[route]
+	if serve == nil || !full && route != rosterRoute {
 		return nil
 	}
 	return func(ctx context.Context, c *tunnel.Conn) error {

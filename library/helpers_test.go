@@ -14,13 +14,13 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/soak"
 	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/library/roster"
 	"github.com/sdp2p/p2p/p2ptest"
 	"github.com/sdp2p/p2p/tunnel"
 )
@@ -44,36 +44,42 @@ type device struct {
 	instance  identity.Identity // of every library: an app has one for each
 	lib       *library.Library  // the one that was added last
 	cfg       library.Config
-	log       counter // of a node over QUIC
 
 	mu      sync.Mutex
 	kept    []library.Record
+	events  []library.Event
 	handled []error // what the route "echo" came to
 }
 
 func newDevice() *device { return &device{id: identity.New(), instance: identity.New()} }
 
-func (d *device) member() library.Member {
-	return library.Member{Instance: d.instance.Remote(), Node: d.id.Remote()}
-}
-
-func members(devices ...*device) (all []library.Member) {
-	for _, d := range devices {
-		all = append(all, d.member())
-	}
-	return all
+// first returns the device's statement number 1 for a library: where it lives.
+func (d *device) first(t testing.TB, r library.Record) roster.Statement {
+	all := roster.New(r.ID, r.Founder)
+	s, err := all.Draft(d.instance.Remote(), roster.SignMove(d.id, r.Founder, r.ID, d.instance.Remote(), 1), time.Now())
+	require.NoError(t, err)
+	require.NoError(t, s.Sign(d.instance, r.Founder))
+	return s
 }
 
 // hook makes the device's libraries, and the mux that serves them.
 func (d *device) hook() *p2p.Mux {
 	cfg := d.cfg
-	cfg.Changed = func(r library.Record) {
+	cfg.Changed = func(r library.Record) error {
 		if d.cfg.Changed != nil {
-			d.cfg.Changed(r)
+			if err := d.cfg.Changed(r); err != nil {
+				return err
+			}
 		}
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.kept = append(d.kept, r)
+		return nil
+	}
+	cfg.Notify = func(e library.Event) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.events = append(d.events, e)
 	}
 	d.libraries = library.New(cfg)
 	var mux p2p.Mux
@@ -97,19 +103,32 @@ func (d *device) stop(t testing.TB) {
 	require.NoError(t, d.Shutdown(context.Background()))
 }
 
-// add adds a library with some members to a device, with a route "echo".
-func (d *device) add(t testing.TB, r library.Record, others ...*device) {
+// found makes a library on a device, with a route "echo".
+func (d *device) found(t testing.TB, key library.RecoveryKey) {
 	t.Helper()
-	r.Members = members(others...)
-	d.load(t, r)
+	lib, err := d.libraries.Found("photos", key)
+	require.NoError(t, err)
+	d.use(lib)
+}
+
+// join has another device make this one a member of its library, as pairing does.
+func (d *device) join(t testing.TB, by *device, role library.Role) {
+	t.Helper()
+	_, err := by.lib.Admit(d.first(t, by.lib.Record()), role, d.Metadata()["name"], library.RecoveryKey{})
+	require.NoError(t, err)
+	d.load(t, by.lib.Record())
 }
 
 // load adds a library as it is on record.
 func (d *device) load(t testing.TB, r library.Record) {
 	t.Helper()
-	var err error
-	d.lib, err = d.libraries.Add(r, d.instance)
+	lib, err := d.libraries.Add(r, d.instance)
 	require.NoError(t, err)
+	d.use(lib)
+}
+
+func (d *device) use(lib *library.Library) {
+	d.lib = lib
 	d.lib.Handle("echo", func(_ context.Context, c *tunnel.Conn) error {
 		_, err := io.Copy(c, c)
 		d.mu.Lock()
@@ -136,7 +155,7 @@ func (d *device) served() int {
 // open opens a tunnel to the route "echo" of a member, which is aborted with the test.
 func (d *device) open(t testing.TB, to *device) *tunnel.Conn {
 	t.Helper()
-	c, err := d.lib.Open(t.Context(), to.instance.Remote(), "echo")
+	c, err := d.lib.Open(t.Context(), to.lib.Instance(), "echo")
 	require.NoError(t, err)
 	t.Cleanup(func() { c.Abort(context.Canceled) })
 	return c
@@ -165,7 +184,7 @@ func (d *device) raw(t testing.TB, to *device, wrap func(*p2p.Stream) net.Conn) 
 	if wrap != nil {
 		session.Stream = wrap(s)
 	}
-	c, err := tunnel.Open(t.Context(), session, d.credential(), tunnel.Member{Instance: to.instance.Remote(), Node: to.id.Remote()})
+	c, err := tunnel.Open(t.Context(), session, d.credential(), tunnel.Member{Instance: to.lib.Instance(), Node: to.id.Remote()})
 	require.NoError(t, err)
 	return c
 }
@@ -174,7 +193,7 @@ func (d *device) raw(t testing.TB, to *device, wrap func(*p2p.Stream) net.Conn) 
 func (d *device) echo(t testing.TB, to *device) error {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	c, err := d.lib.Open(ctx, to.instance.Remote(), "echo")
+	c, err := d.lib.Open(ctx, to.lib.Instance(), "echo")
 	if err != nil {
 		return err
 	}
@@ -220,24 +239,35 @@ func bubble(t *testing.T, f func(t *testing.T, network *p2ptest.Network)) {
 	synctest.Test(t, func(t *testing.T) { f(t, p2ptest.NewNetwork(p2ptest.Config{})) })
 }
 
-// running starts devices that all have one library with each other.
-func running(t testing.TB, network *p2ptest.Network, r library.Record, devices ...*device) {
+// running starts devices that have one library with each other: the first has made
+// it, and is the only admin.
+func running(t testing.TB, network *p2ptest.Network, devices ...*device) {
 	t.Helper()
 	for i, d := range devices {
 		d.start(t, network, p2p.Config{})
-		var others []*device
-		others = append(append(others, devices[:i]...), devices[i+1:]...)
-		d.add(t, r, others...)
+		if i == 0 {
+			d.found(t, library.RecoveryKey{})
+			continue
+		}
+		d.join(t, devices[0], library.RoleMember)
 	}
-	pass(time.Second)
+	pass(5 * time.Second)
 }
 
 // pair are two devices with one library.
 func pair(t testing.TB, network *p2ptest.Network) (a, b *device) {
 	t.Helper()
 	a, b = newDevice(), newDevice()
-	running(t, network, library.Record{ID: uuid.New(), Secret: library.NewSecret()}, a, b)
+	running(t, network, a, b)
 	return a, b
+}
+
+// members returns the members that a device sees, itself included.
+func (d *device) members() (all []identity.RemoteIdentity) {
+	for _, m := range d.lib.Roster().Members {
+		all = append(all, m.Instance)
+	}
+	return all
 }
 
 func pass(d time.Duration) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/library/roster"
 	"github.com/sdp2p/p2p/tunnel"
 )
 
@@ -37,12 +38,21 @@ type Config struct {
 	// Limits bound what handshakes may cost.
 	Limits tunnel.Limits
 
-	// Changed, if not nil, is called with each new record of a library, whether the app changed it or the library did
-	// itself, since a secret was handed out or handed in, or a member has told of others. The app keeps it in place of the
-	// one that it has; a new secret is neither used nor handed out before Changed returns. It is called by one goroutine at
-	// a time, in order, and not after Remove; it must not call Remove, or methods of the library that change it or open
-	// tunnels.
-	Changed func(Record)
+	// Store, if not nil, keeps the libraries of this device. [New] adds those that
+	// are in it.
+	Store *Store
+
+	// Changed, if not nil, is called with each new record of a library, for an app
+	// that keeps them itself: it returns once the record is kept in place of the one
+	// before. If it fails, nothing changes. It is called by one goroutine at a time,
+	// in order, and not after Remove; it must not call methods that change a library
+	// or open tunnels.
+	Changed func(Record) error
+
+	// Notify, if not nil, is called with what happens to members, after it was kept:
+	// by one goroutine at a time, in order. It must not block, nor call methods
+	// that change a library.
+	Notify func(Event)
 }
 
 // Libraries is a [p2p.Hook] that keeps the libraries of a node, and a [p2p.Handler] that serves their members. Its methods may
@@ -72,6 +82,9 @@ func New(cfg Config) *Libraries {
 		cfg: cfg, libraries: map[uuid.UUID]*Library{}, tracked: map[identity.RemoteIdentity]*p2p.Peer{},
 	}
 	h.responder = tunnel.NewResponder((*directory)(h), cfg.Limits)
+	if cfg.Store != nil {
+		cfg.Store.load(h)
+	}
 	return h
 }
 
@@ -87,9 +100,9 @@ func (h *Libraries) Run(ctx context.Context, s *p2p.Scope) error {
 		return errors.New("library: the hook runs already")
 	}
 	h.scope = s
-	err := h.check()
 	h.track()
 	h.mu.Unlock()
+	err := h.moved(s.Identity())
 	if err == nil {
 		err = h.tell()
 	}
@@ -155,57 +168,90 @@ func (h *Libraries) concerns(e p2p.Event) bool {
 	return peer != nil && h.peer(peer.Identity()) != nil
 }
 
-// check validates the libraries for the node that the hook now runs on. The caller holds mu.
-func (h *Libraries) check() error {
-	for _, l := range h.libraries {
-		r := l.Record()
-		if err := r.Validate(l.instance.Remote(), h.self()); err != nil {
-			return err
+// moved has each library say that its instance lives on this node.
+func (h *Libraries) moved(node identity.Identity) error {
+	for _, l := range h.All() {
+		if err := l.moved(node); err != nil {
+			return fmt.Errorf("library: %v: %w", l.id, err)
 		}
 	}
 	return nil
 }
 
-// Add adds a library with this node's instance of it. It fails if the record is not valid ([ErrInvalid]), or one library or
-// secret is too many ([ErrTooMany]).
+// Add adds a library with this node's instance of it. It fails if the record is not
+// valid ([ErrInvalid]), or one library or secret is too many ([ErrTooMany]).
 func (h *Libraries) Add(r Record, instance identity.Identity) (*Library, error) {
-	if instance.IsZero() {
-		return nil, fmt.Errorf("%w: library %v: there is no key of the own instance", ErrInvalid, r.ID)
-	}
-	l := &Library{
-		hook: h, id: r.ID, instance: instance, record: Record{ID: r.ID},
-		routes: map[string]HandlerFunc{}, open: map[*tunnel.Conn]struct{}{}, failed: map[identity.RemoteIdentity]error{},
-	}
-	if err := h.enter(l, r); err != nil {
+	l, err := h.add(r, instance)
+	if err != nil {
 		return nil, err
 	}
-	if err := h.tell(); err != nil {
-		_ = h.Remove(r.ID)
+	if node, _ := h.own(); !node.IsZero() {
+		err = l.moved(node)
+	}
+	return l, err
+}
+
+func (h *Libraries) add(r Record, instance identity.Identity) (*Library, error) {
+	h.keeping.Lock()
+	defer h.keeping.Unlock()
+	l, err := h.enter(r, instance)
+	if err != nil {
+		return nil, err
+	}
+	if h.cfg.Store != nil {
+		err = h.cfg.Store.create(l.Record(), instance)
+	}
+	if err == nil {
+		err = h.tell()
+	}
+	if err != nil {
+		_ = h.drop(r.ID)
 		return nil, err
 	}
 	return l, nil
 }
 
 // enter takes a library in.
-func (h *Libraries) enter(l *Library, r Record) error {
+func (h *Libraries) enter(r Record, instance identity.Identity) (*Library, error) {
+	if instance.IsZero() {
+		return nil, fmt.Errorf("%w: library %v: there is no key of the own instance", ErrInvalid, r.ID)
+	}
+	r = r.Clone()
+	all, err := r.roster()
+	if err != nil {
+		return nil, err
+	}
+	l := &Library{
+		hook: h, id: r.ID, instance: instance, routes: map[string]HandlerFunc{}, open: map[*tunnel.Conn]struct{}{},
+		members: map[identity.RemoteIdentity]*dealings{}, requests: map[identity.RemoteIdentity]roster.Statement{},
+	}
+	if l.now, err = l.compile(r, all, nil); err != nil {
+		return nil, err
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.libraries[r.ID] != nil {
-		return fmt.Errorf("%w: %v", ErrAdded, r.ID)
+		return nil, fmt.Errorf("%w: %v", ErrAdded, r.ID)
 	}
-	if _, err := l.replace(r.Clone()); err != nil {
-		return err
+	if err := h.fits(l, &l.now.record); err != nil {
+		return nil, err
 	}
 	h.libraries[r.ID] = l
 	h.track()
 	h.changed.tell()
-	return nil
+	return l, nil
 }
 
-// Remove takes a library away. Its tunnels are lost at once.
+// Remove takes a library away, out of the store, too. Its tunnels are lost at
+// once. The members are not told: see [Library.Leave].
 func (h *Libraries) Remove(id uuid.UUID) error {
 	h.keeping.Lock()
 	defer h.keeping.Unlock()
+	return h.drop(id)
+}
+
+// drop takes a library away. The caller holds keeping.
+func (h *Libraries) drop(id uuid.UUID) error {
 	h.mu.Lock()
 	l := h.libraries[id]
 	if l != nil {
@@ -215,7 +261,11 @@ func (h *Libraries) Remove(id uuid.UUID) error {
 	if l == nil {
 		return ErrRemoved
 	}
-	return h.tell()
+	var err error
+	if h.cfg.Store != nil {
+		err = h.cfg.Store.remove(id)
+	}
+	return errors.Join(err, h.tell())
 }
 
 // forget takes a library out. The caller holds mu.
@@ -258,7 +308,7 @@ func (h *Libraries) All() []*Library {
 }
 
 // fits reports whether a library may have this record beside the others. The caller holds mu.
-func (h *Libraries) fits(l *Library, r Record) error {
+func (h *Libraries) fits(l *Library, r *Record) error {
 	secrets := 1 + len(r.Former)
 	for _, o := range h.libraries {
 		if o != l {
@@ -310,8 +360,10 @@ func (h *Libraries) track() {
 	}
 	wanted := map[identity.RemoteIdentity]bool{}
 	for _, l := range h.libraries {
-		for _, m := range l.Record().Members {
-			wanted[m.Node] = true
+		for _, m := range l.content().members {
+			if m.Node != h.self() {
+				wanted[m.Node] = true
+			}
 		}
 	}
 	for id := range h.tracked {
@@ -335,13 +387,6 @@ func (h *Libraries) self() identity.RemoteIdentity {
 		return identity.RemoteIdentity{}
 	}
 	return h.scope.Node().Identity()
-}
-
-// identity is self for who does not hold mu.
-func (h *Libraries) identity() identity.RemoteIdentity {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.self()
 }
 
 // running returns the node, or nil while the hook does not run.

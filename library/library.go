@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"sync"
 
 	"github.com/google/uuid"
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/library/roster"
 	"github.com/sdp2p/p2p/proto"
 	"github.com/sdp2p/p2p/tunnel"
 )
@@ -20,33 +20,50 @@ import (
 var (
 	// ErrNoMember is returned where an instance is no member of the library.
 	ErrNoMember = errors.New("library: no such member")
-	// ErrRemoved is returned by the methods of a library that was removed.
+	// ErrNotMember is returned where this device is no member any more: it was
+	// removed, or has left.
+	ErrNotMember = errors.New("library: this device is no member of the library any more")
+	// ErrNotAdmin is returned where only an admin can do something.
+	ErrNotAdmin = errors.New("library: only an admin of the library can do that")
+	// ErrAsked is returned where a second admin has to agree. The others are asked
+	// as they come by, and it counts once one of them has agreed.
+	ErrAsked = errors.New("library: a second admin has to agree, and is asked to")
+	// ErrRemoved is returned by the methods of a library that was removed from this
+	// device.
 	ErrRemoved = errors.New("library: the library was removed")
 	// ErrNotRunning is returned where the hook is not registered with a node.
 	ErrNotRunning = errors.New("library: the hook does not run")
 )
 
-// A HandlerFunc serves a tunnel to a member of the library. When it returns nil, the tunnel is closed; when it returns an
-// error or panics, it is reset, with the [p2p.ResetCode] that the error wraps or [p2p.ErrHandlerFailed]. ctx is done when
+// A HandlerFunc serves a tunnel to a member of the library. When it returns nil,
+// the tunnel is closed; when it returns an error or panics, it is reset, with the
+// [p2p.ResetCode] that the error wraps or [p2p.ErrHandlerFailed]. ctx is done when
 // the node shuts down.
 type HandlerFunc func(ctx context.Context, c *tunnel.Conn) error
 
-// A Library is one that was added to the hook. Its methods may be called concurrently.
+// A Library is one that was added to the hook. Its methods may be called
+// concurrently.
 type Library struct {
 	hook     *Libraries
 	id       uuid.UUID
 	instance identity.Identity
 
-	mu      sync.Mutex // guards what follows; taken after hook.mu
-	removed bool
-	record  Record // never modified, only replaced
-	members map[[32]byte]Member
-	present *tunnel.Credential
-	former  []*tunnel.Credential // one for each former secret
-	routes  map[string]HandlerFunc
-	open    map[*tunnel.Conn]struct{}         // and some that are over
-	sweepAt int                               // the size at which open is swept
-	failed  map[identity.RemoteIdentity]error // of the last Open, by instance
+	mu       sync.Mutex // guards what follows; taken after hook.mu
+	removed  bool
+	now      *content // never modified, only replaced
+	routes   map[string]HandlerFunc
+	open     map[*tunnel.Conn]struct{} // and some that are over
+	sweepAt  int                       // the size at which open is swept
+	members  map[identity.RemoteIdentity]*dealings
+	requests map[identity.RemoteIdentity]roster.Statement // by who asks
+}
+
+// Dealings are what there was with a member since the start.
+type dealings struct {
+	failed error       // of the last Open
+	secret Secret      // the last one that it had a tunnel by
+	synced roster.Hash // the digest of our statements that it knows; zero: none
+	asked  roster.Hash // the draft that it was asked to agree to
 }
 
 // ID returns the library's UUID.
@@ -56,149 +73,32 @@ func (l *Library) ID() uuid.UUID { return l.id }
 func (l *Library) Instance() identity.RemoteIdentity { return l.instance.Remote() }
 
 // Record returns a copy of the library's record as it is now.
-func (l *Library) Record() Record {
+func (l *Library) Record() Record { return l.content().record.Clone() }
+
+// Roster returns what the library's statements amount to now. It must not be
+// changed.
+func (l *Library) Roster() *roster.View { return l.content().view }
+
+// Role returns the role of this device; zero if it is no member.
+func (l *Library) Role() Role {
+	m, _ := l.Roster().Member(l.Instance())
+	return m.Role
+}
+
+func (l *Library) content() *content {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.record.Clone()
+	return l.now
 }
 
-// Update replaces the record. Whoever is no longer a member, or lives on another node now, loses its tunnels at once, and counts
-// as removed: so does a member that was added after r was read; [Library.AddMember] and [Library.RemoveMember] do not have that
-// trap. It fails if the record is not valid or of another library. A secret that does not come after the present one, in the
-// order of exchanges, does not replace that; and who was removed stays so unless it is a member now.
-func (l *Library) Update(r Record) error {
-	return l.change(func(record *Record) error {
-		if r.ID != l.id {
-			return fmt.Errorf("%w: library %v cannot become %v", ErrInvalid, l.id, r.ID)
-		}
-		before := *record
-		if *record = r.Clone(); record.compareSecret(before.Number, before.Secret) < 0 {
-			record.Secret, record.Number, record.Former = before.Secret, before.Number, before.Former
-		}
-		record.keepRemoved(&before)
-		return nil
-	})
-}
-
-// errUnchanged is what the argument of change returns if there is nothing to change.
-var errUnchanged = errors.New("library: nothing changed")
-
-// change replaces the record by what f makes of a copy, draws the consequences, and has the app keep it: a new secret before
-// anybody learns of it, everything else afterwards.
-func (l *Library) change(f func(*Record) error) error {
-	l.hook.keeping.Lock() // so that the app gets the records in their order
-	defer l.hook.keeping.Unlock()
-	before := l.Record()
-	r := before.Clone()
-	if err := f(&r); err != nil {
-		if errors.Is(err, errUnchanged) {
-			return nil
-		}
-		return err
+// with returns the dealings with a member. The caller holds mu.
+func (l *Library) with(instance identity.RemoteIdentity) *dealings {
+	d := l.members[instance]
+	if d == nil {
+		d = &dealings{}
+		l.members[instance] = d
 	}
-	keep := l.hook.cfg.Changed
-	if keep == nil {
-		return l.apply(r)
-	}
-	first := r.compareSecret(before.Number, before.Secret) != 0
-	if first {
-		if err := l.check(r); err != nil {
-			return err
-		}
-		tidied := r.Clone()
-		tidied.tidy()
-		keep(tidied)
-	}
-	err := l.apply(r)
-	if (err == nil) != first { // it failed after all: the app has to keep what there was
-		keep(l.Record())
-	}
-	return err
-}
-
-// check says why the record could not be replaced.
-func (l *Library) check(r Record) error {
-	l.hook.mu.Lock()
-	defer l.hook.mu.Unlock()
-	if l.hook.libraries[l.id] != l {
-		return ErrRemoved
-	}
-	r = r.Clone()
-	if _, err := r.index(l.instance.Remote(), l.hook.self()); err != nil {
-		return err
-	}
-	r.tidy()
-	return l.hook.fits(l, r)
-}
-
-// apply replaces the record and draws the consequences.
-func (l *Library) apply(r Record) error {
-	l.hook.mu.Lock()
-	defer l.hook.mu.Unlock()
-	out, err := l.replace(r)
-	for _, c := range out {
-		c.Abort(fmt.Errorf("%w: it was removed from the library", tunnel.ErrUnauthorized))
-	}
-	if err == nil {
-		l.hook.track()
-		l.hook.changed.tell()
-	}
-	return err
-}
-
-// replace replaces the record, and returns the tunnels that have to end. The caller holds hook.mu.
-func (l *Library) replace(r Record) (out []*tunnel.Conn, err error) {
-	members, err := r.index(l.instance.Remote(), l.hook.self())
-	if err != nil {
-		return nil, err
-	}
-	r.tidy()
-	if err := l.hook.fits(l, r); err != nil {
-		return nil, err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.removed {
-		return nil, ErrRemoved
-	}
-	// Credentials are kept as long as their secrets are: the responder may be about to use them.
-	credentials := map[Secret]*tunnel.Credential{}
-	if l.present != nil {
-		credentials[l.record.Secret] = l.present
-	}
-	for i, f := range l.record.Former {
-		credentials[f.Secret] = l.former[i]
-	}
-	credential := func(s Secret) *tunnel.Credential {
-		if credentials[s] == nil {
-			credentials[s] = tunnel.NewCredential(l.id, l.instance, s)
-		}
-		return credentials[s]
-	}
-	l.record, l.members = r, members
-	l.present, l.former = credential(r.Secret), nil
-	for _, f := range r.Former {
-		l.former = append(l.former, credential(f.Secret))
-	}
-	maps.DeleteFunc(l.failed, func(instance identity.RemoteIdentity, _ error) bool {
-		_, ok := r.Member(instance)
-		return !ok
-	})
-	for c := range l.open {
-		if m, ok := r.Member(c.Instance()); !ok || m.Node != c.Node() {
-			out = append(out, c)
-		}
-	}
-	return out, nil
-}
-
-// accepts reports whether a member may use a credential of ours. The caller holds mu.
-func (l *Library) accepts(instance identity.RemoteIdentity, with *tunnel.Credential) bool {
-	if with == l.present {
-		return true
-	}
-	i := slices.Index(l.former, with)
-	return i >= 0 && l.record.Former[i].accepts(instance)
+	return d
 }
 
 // Handle registers what serves a route of the library, for its members. It panics where that is a mistake of the program: no
@@ -230,12 +130,11 @@ func (l *Library) Open(ctx context.Context, instance identity.RemoteIdentity, ro
 }
 
 func (l *Library) openRoute(ctx context.Context, instance identity.RemoteIdentity, route string) (*tunnel.Conn, error) {
-	c, err := l.tunnel(ctx, instance)
+	c, err := l.tunnel(ctx, instance, route)
 	l.mu.Lock()
-	_, ok := l.record.Member(instance)
-	news := ok && ctx.Err() == nil && !hopeless(err) && (err != nil || l.failed[instance] != nil)
+	news := l.now.members[instance] != nil && ctx.Err() == nil && !hopeless(err) && (err != nil || l.with(instance).failed != nil)
 	if news {
-		l.failed[instance] = err
+		l.with(instance).failed = err
 	}
 	l.mu.Unlock()
 	if news {
@@ -260,7 +159,7 @@ func (l *Library) openRoute(ctx context.Context, instance identity.RemoteIdentit
 
 // hopeless reports whether an Open failed for what Presence tells anyway.
 func hopeless(err error) bool {
-	for _, reason := range []error{ErrNotRunning, p2p.ErrNoCandidate, p2p.ErrNoListener, p2p.ErrRevoked, p2p.ErrClosed} {
+	for _, reason := range []error{ErrNotRunning, ErrNotMember, p2p.ErrNoCandidate, p2p.ErrNoListener, p2p.ErrRevoked, p2p.ErrClosed} {
 		if errors.Is(err, reason) {
 			return true
 		}
@@ -268,24 +167,25 @@ func hopeless(err error) bool {
 	return false
 }
 
-// tunnel opens a tunnel. Who may not have the present secret yet is tried with the former ones first.
-func (l *Library) tunnel(ctx context.Context, instance identity.RemoteIdentity) (*tunnel.Conn, error) {
+// tunnel opens a tunnel. A member that may not have the present secret yet is
+// tried with the one that it had last, and with the others.
+func (l *Library) tunnel(ctx context.Context, instance identity.RemoteIdentity, route string) (*tunnel.Conn, error) {
 	l.mu.Lock()
-	m, ok := l.record.Member(instance)
-	var with []*tunnel.Credential
-	for i := range l.former {
-		if l.record.Former[i].accepts(instance) {
-			with = append(with, l.former[i])
-		}
+	removed, now := l.removed, l.now
+	var last Secret
+	if d := l.members[instance]; d != nil {
+		last = d.secret
 	}
-	with = append(with, l.present)
-	removed := l.removed
+	with := now.credentials(last)
 	l.mu.Unlock()
+	m := now.members[instance]
 	switch {
 	case removed:
 		return nil, ErrRemoved
-	case !ok:
+	case m == nil || m.out && route != rosterRoute:
 		return nil, ErrNoMember
+	case now.out && route != rosterRoute:
+		return nil, ErrNotMember
 	}
 	node := l.hook.running()
 	if node == nil {
@@ -309,7 +209,7 @@ func (l *Library) tunnel(ctx context.Context, instance identity.RemoteIdentity) 
 		var c *tunnel.Conn
 		c, err = tunnel.Open(ctx, session, credential, tunnel.Member{Instance: m.Instance, Node: m.Node})
 		if err == nil {
-			err = l.enter(c, credential)
+			_, err = l.enter(c)
 		}
 		if err == nil {
 			return c, nil
@@ -321,25 +221,24 @@ func (l *Library) tunnel(ctx context.Context, instance identity.RemoteIdentity) 
 	return nil, err
 }
 
-// enter books a tunnel that was made with a credential, if the peer is still a member.
-func (l *Library) enter(c *tunnel.Conn, with *tunnel.Credential) error {
+// enter books a tunnel, if the peer is still a member or may at least exchange
+// statements, which full tells.
+func (l *Library) enter(c *tunnel.Conn) (full bool, err error) {
 	l.mu.Lock()
-	m, ok := l.record.Member(c.Instance())
-	ok = ok && m.Node == c.Node() && !l.removed && c.Credential().Instance() == l.instance.Remote()
-	if ok {
-		l.sweep()
-		l.open[c] = struct{}{}
-	}
-	updated := ok && with == l.present && l.record.pending(c.Instance())
-	l.mu.Unlock()
-	if !ok {
+	defer l.mu.Unlock()
+	m := l.now.members[c.Instance()]
+	secret, ok := l.now.secretOf(c.Credential())
+	if l.removed || m == nil || m.Node != c.Node() || !ok || c.Credential().Instance() != l.instance.Remote() {
 		c.Abort(tunnel.ErrUnauthorized)
-		return tunnel.ErrUnauthorized
+		return false, tunnel.ErrUnauthorized
 	}
-	if updated {
-		l.hasSecret(c.Instance())
+	l.sweep()
+	l.open[c] = struct{}{}
+	if d := l.with(c.Instance()); d.secret != secret {
+		d.secret = secret
+		l.hook.changed.tell()
 	}
-	return nil
+	return !m.out && !l.now.out, nil
 }
 
 // sweep forgets tunnels that are over, now and then. The caller holds mu.

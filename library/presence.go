@@ -42,12 +42,13 @@ func (p Presence) same(o Presence) bool {
 		p.Serves == o.Serves && text(p.Err) == text(o.Err)
 }
 
-// Members returns how things stand with each member, in the order of the record.
+// Members returns how things stand with each other member, the longest-standing
+// first, without those that this device has blocked.
 func (l *Library) Members() []Presence {
-	r := l.Record()
-	all := make([]Presence, len(r.Members))
-	for i, m := range r.Members {
-		all[i] = l.presence(m)
+	now := l.content()
+	all := make([]Presence, len(now.order))
+	for i, m := range now.order {
+		all[i] = l.presence(m.Member)
 	}
 	return all
 }
@@ -67,7 +68,7 @@ func (l *Library) presence(m Member) Presence {
 	}
 	if p.Err == nil {
 		l.mu.Lock()
-		p.Err = l.failed[m.Instance]
+		p.Err = l.with(m.Instance).failed
 		l.mu.Unlock()
 	}
 	return p
@@ -97,7 +98,7 @@ type Change struct {
 // changes, until ctx is done. Of what is new at one time it yields first the
 // members that are gone, then the others; of either, one library after the
 // other in the order of [Libraries.All], and the members of each in the order
-// of its record. A loop body that takes its time misses steps, and never the
+// of [Library.Members]. A loop body that takes its time misses steps, and never the
 // last one. Watch may be called any number of times.
 func (h *Libraries) Watch(ctx context.Context) iter.Seq[Change] {
 	return func(yield func(Change) bool) {
@@ -142,7 +143,8 @@ type place struct {
 }
 
 // presences returns how things stand with all members of all libraries, and
-// their order: that of All, and in each library that of the record.
+// their order: that of All, and in each library that of
+// Members.
 func (h *Libraries) presences() (order []place, all map[place]Presence) {
 	all = map[place]Presence{}
 	for _, l := range h.All() {

@@ -12,59 +12,73 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/library/roster"
 )
 
 // Limits that no configuration changes.
 const (
-	// MaxMembers is how many members a library may have, its own instance not counted.
-	MaxMembers = 1024
-	// FormerTime is for how long a former secret is accepted.
+	// MaxMembers is how many members a library may have.
+	MaxMembers = 4096
+	// MaxBlocked is how many instances may be blocked.
+	MaxBlocked = 4096
+	// FormerTime is for how long a former secret is accepted after this device
+	// replaced it.
 	FormerTime = 7 * 24 * time.Hour
-	// MaxFormer is how many former secrets of a library are accepted; of more, the oldest are dropped.
-	MaxFormer = 3
-	// MaxRemoved is how many removed instances a library remembers; of more, the oldest are forgotten.
-	MaxRemoved = 4096
+	// MaxFormer is how many former secrets of a library are accepted; of more,
+	// the oldest are dropped.
+	MaxFormer = 16
+	// SecretTime is how long a device keeps a secret at least, but for one
+	// change after a removal.
+	SecretTime = 24 * time.Hour
 )
 
 // ErrInvalid is wrapped by what [Record.Validate] returns.
 var ErrInvalid = errors.New("library: not a valid record")
 
-// A Record is what an app keeps of a library. It marshals to JSON; since that includes the secret, it belongs into a file
-// that nobody else can read. The key of the own instance is kept apart, in a key file ([identity.LoadOrCreate]).
-type Record struct {
-	ID      uuid.UUID `json:"id"`
-	Name    string    `json:"name,omitempty"`
-	Since   int64     `json:"since,omitempty"` // when the own instance became a member, as of [Member]
-	Members []Member  `json:"members"`         // without the own instance
-
-	// Removed are instances that were members: others, who still list them, cannot bring them back.
-	Removed []identity.RemoteIdentity `json:"removed,omitempty"`
-	// Untold are the instances of members that may not know all members yet. They are told as they come by.
-	Untold []identity.RemoteIdentity `json:"untold,omitempty"`
-
-	Secret Secret   `json:"secret,omitzero"`  // zero: none
-	Number uint64   `json:"number,omitempty"` // of the secret: that of the one before plus 1
-	Former []Former `json:"former,omitempty"` // secrets, the oldest first
-}
-
 // A Member is an instance of a library, and the node that it lives on.
-type Member struct {
-	Instance identity.RemoteIdentity `json:"instance"`
-	Node     identity.RemoteIdentity `json:"node"`
-	Name     string                  `json:"name,omitempty"` // for people, at most 255 bytes are passed on
+type Member = roster.Member
 
-	// Since is when it became a member, in seconds since 1970; 0: unknown. Of two instances on one node the later counts.
-	Since int64 `json:"since,omitempty"`
+// A Role is what a member may do.
+type Role = roster.Role
+
+// The roles.
+const (
+	RoleMember = roster.RoleMember // takes part
+	RoleAdmin  = roster.RoleAdmin  // also adds and removes members
+)
+
+// A Record is what a device keeps of a library: a [Store] does, or an app by
+// [Config.Changed]. It marshals to JSON; since that includes the secret, it belongs
+// in a file that nobody else can read. The key of the own instance is kept apart.
+//
+// Who the members are follows from the statements ([Record.Validate] verifies
+// them): they are never edited.
+type Record struct {
+	ID         uuid.UUID                 `json:"id"`
+	Name       string                    `json:"name,omitempty"` // on this device
+	Founder    identity.RemoteIdentity   `json:"founder"`        // the key that made the library
+	Statements roster.Statements         `json:"statements"`     // predecessors first
+	Blocked    []identity.RemoteIdentity `json:"blocked,omitempty"`
+
+	// Asking is a statement of this device that waits for a second signature.
+	Asking *roster.Statement `json:"asking,omitempty"`
+
+	Secret   Secret    `json:"secret,omitzero"`    // zero: none
+	Number   uint64    `json:"number,omitempty"`   // of the secret
+	Replaced time.Time `json:"replaced,omitzero"`  // when this device took the secret
+	Again    time.Time `json:"again,omitzero"`     // when it took another one before SecretTime was over
+	Removals int       `json:"removals,omitempty"` // how many counted when it took the secret
+	Former   []Former  `json:"former,omitempty"`   // secrets, the oldest first
 }
 
-// A Former secret is still accepted from the members that may not have the new one.
+// A Former secret is still accepted from members that do not have the new one.
 type Former struct {
-	Secret  Secret                    `json:"secret,omitzero"`
-	Until   time.Time                 `json:"until"`
-	Members []identity.RemoteIdentity `json:"members"` // their instances
+	Secret Secret    `json:"secret,omitzero"`
+	Until  time.Time `json:"until"`
 }
 
-// A Secret is 32 random bytes that all members of a library know. It prints as a placeholder.
+// A Secret is 32 random bytes that all members of a library know. It prints as a
+// placeholder.
 type Secret [32]byte
 
 // NewSecret makes a secret.
@@ -76,7 +90,7 @@ func NewSecret() (s Secret) {
 // IsZero reports whether there is no secret.
 func (s Secret) IsZero() bool { return s == Secret{} }
 
-// Format prints a placeholder, whatever the verb is.
+// Format prints a placeholder under every verb.
 func (s Secret) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.String()) }
 
 // String returns a placeholder.
@@ -90,7 +104,8 @@ func (s Secret) String() string {
 // LogValue returns a placeholder.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
-// MarshalText returns the secret in unpadded base64: for a file that nobody else can read.
+// MarshalText returns the secret in unpadded base64: for a file that nobody else
+// can read.
 func (s Secret) MarshalText() ([]byte, error) {
 	return base64.RawStdEncoding.AppendEncode(nil, s[:]), nil
 }
@@ -105,112 +120,61 @@ func (s *Secret) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// Clone returns a copy that shares nothing with r.
+// Clone returns a copy that shares nothing that changes.
 func (r Record) Clone() Record {
-	r.Members = slices.Clone(r.Members)
-	r.Removed = slices.Clone(r.Removed)
-	r.Untold = slices.Clone(r.Untold)
+	r.Statements = slices.Clone(r.Statements)
+	r.Blocked = slices.Clone(r.Blocked)
 	r.Former = slices.Clone(r.Former)
-	for i := range r.Former {
-		r.Former[i].Members = slices.Clone(r.Former[i].Members)
+	if r.Asking != nil {
+		asking := *r.Asking
+		r.Asking = &asking
 	}
 	return r
 }
 
-// Member returns the member with an instance.
-func (r *Record) Member(instance identity.RemoteIdentity) (Member, bool) {
-	i := slices.IndexFunc(r.Members, func(m Member) bool { return m.Instance == instance })
-	if i < 0 {
-		return Member{}, false
-	}
-	return r.Members[i], true
-}
-
-// Validate says what is wrong with a record that is to be added with an own instance on an own node, in an error that wraps
+// Validate describes what is wrong with a record, in an error that wraps
 // [ErrInvalid].
-func (r *Record) Validate(instance, node identity.RemoteIdentity) error {
-	_, err := r.index(instance, node)
+func (r *Record) Validate() error {
+	_, err := r.roster()
 	return err
 }
 
-// index validates the record and returns its members by the Montgomery forms of their instances' keys.
-func (r *Record) index(instance, node identity.RemoteIdentity) (map[[32]byte]Member, error) {
+// roster verifies the statements and returns them as a roster.
+func (r *Record) roster() (*roster.Roster, error) {
 	invalid := func(format string, args ...any) error {
-		return fmt.Errorf("%w: library %v: %s", ErrInvalid, r.ID, fmt.Sprintf(format, args...))
+		return fmt.Errorf("%w: library %v: %w", ErrInvalid, r.ID, fmt.Errorf(format, args...))
 	}
-	if r.ID == uuid.Nil {
+	switch {
+	case r.ID == uuid.Nil:
 		return nil, invalid("the UUID is zero")
-	}
-	if len(r.Members) > MaxMembers {
-		return nil, invalid("%d members, of %d", len(r.Members), MaxMembers)
-	}
-	if len(r.Former) > MaxFormer {
+	case r.Founder.IsZero():
+		return nil, invalid("there is no founder")
+	case len(r.Former) > MaxFormer:
 		return nil, invalid("%d former secrets, of %d", len(r.Former), MaxFormer)
+	case len(r.Blocked) > MaxBlocked:
+		return nil, invalid("%d blocked instances, of %d", len(r.Blocked), MaxBlocked)
 	}
-	own, err := instance.X25519()
-	if err != nil {
-		return nil, invalid("the own instance: %v", err)
+	all := roster.New(r.ID, r.Founder)
+	if _, err := all.Add(r.Statements...); err != nil {
+		return nil, invalid("%w", err)
 	}
-	index := make(map[[32]byte]Member, len(r.Members))
-	nodes := map[identity.RemoteIdentity]identity.RemoteIdentity{}
-	for _, m := range r.Members {
-		u, err := m.Instance.X25519()
-		switch {
-		case err != nil:
-			return nil, invalid("member %q: %v", m.Name, err)
-		case m.Node.IsZero():
-			return nil, invalid("member %v has no node", m.Instance)
-		case u.Equal(own):
-			return nil, invalid("member %v is the own instance; it does not belong into the list", m.Instance)
-		case m.Node == node:
-			return nil, invalid("member %v lives on this node, which has an instance", m.Instance)
-		}
-		key := [32]byte(u.Bytes())
-		if other, twice := index[key]; twice {
-			return nil, invalid("members %v and %v are the same to the tunnel", other.Instance, m.Instance)
-		}
-		if other, twice := nodes[m.Node]; twice {
-			return nil, invalid("members %v and %v live on one node", other, m.Instance)
-		}
-		index[key], nodes[m.Node] = m, m.Instance
+	if n := len(all.View().Members); n > MaxMembers {
+		return nil, invalid("%d members, of %d", n, MaxMembers)
 	}
-	return index, nil
+	return all, nil
 }
 
-// accepts reports whether a member may use the former secret.
-func (f *Former) accepts(instance identity.RemoteIdentity) bool {
-	return time.Now().Before(f.Until) && slices.Contains(f.Members, instance)
+// blocked reports whether this device has blocked an instance.
+func (r *Record) blocked(instance identity.RemoteIdentity) bool {
+	return slices.Contains(r.Blocked, instance)
 }
 
-// pending reports whether a member may not have the present secret yet.
-func (r *Record) pending(instance identity.RemoteIdentity) bool {
-	return slices.ContainsFunc(r.Former, func(f Former) bool { return f.accepts(instance) })
-}
-
-// tidy drops former secrets that nobody may use any more, and what does not concern members.
+// tidy drops former secrets that are over.
 func (r *Record) tidy() {
-	if r.Untold = r.among(r.Untold); len(r.Untold) == 0 {
-		r.Untold = nil
-	}
-	for i := range r.Former {
-		r.Former[i].Members = r.among(r.Former[i].Members)
-	}
 	r.Former = slices.DeleteFunc(r.Former, func(f Former) bool {
-		return len(f.Members) == 0 || f.Secret == r.Secret || !time.Now().Before(f.Until)
+		return f.Secret == r.Secret || !time.Now().Before(f.Until)
 	})
-	if len(r.Former) == 0 {
+	if r.Former = r.Former[max(0, len(r.Former)-MaxFormer):]; len(r.Former) == 0 {
 		r.Former = nil
 	}
-}
-
-// among deletes from a list the instances that are not members.
-func (r *Record) among(instances []identity.RemoteIdentity) []identity.RemoteIdentity {
-	if len(instances) == 0 {
-		return nil
-	}
-	members := make(map[identity.RemoteIdentity]bool, len(r.Members))
-	for _, m := range r.Members {
-		members[m.Instance] = true
-	}
-	return slices.DeleteFunc(instances, func(instance identity.RemoteIdentity) bool { return !members[instance] })
 }

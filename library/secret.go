@@ -1,136 +1,146 @@
 package library
 
 import (
-	"bytes"
-	"cmp"
 	"context"
-	"encoding/binary"
-	"fmt"
+	"errors"
 	"io"
 	"slices"
 	"time"
 
-	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/library/roster"
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-const (
-	secretRoute = reserved + "secret"
-	secretSize  = 8 + len(Secret{})
-	secretSkip  = 1 << 16 // by how much a number may be ahead: a member cannot use them up
-)
+const secretRoute = reserved + "secret"
 
-// Rotate gives the library a new secret, which is handed out to the members as they come by. Those that do not come within
-// 7 days do not get it, and have to be paired again. Members hand it on: after the removal of one, remove it on all
-// devices before. It fails with [ErrTooMany] where there is no room for another former secret; a member that has none
-// for that reason cannot take the new one until it has.
+// ErrTooSoon is returned where this device has replaced the library's secret less
+// than [SecretTime] ago, and nobody was removed since.
+var ErrTooSoon = errors.New("library: the secret was replaced less than 24 hours ago")
+
+// Rotate gives the library a new secret, which is handed to the members as they
+// come by. Those that do not come within 7 days do not get it, and have to be
+// paired again. [Library.Remove] calls it. It fails with [ErrNotAdmin], with
+// [ErrTooSoon], and with [ErrTooMany] if there is no room for another former
+// secret.
 func (l *Library) Rotate() error {
-	return l.change(func(r *Record) error {
-		r.replaceSecret(NewSecret(), r.Number+1, identity.RemoteIdentity{})
+	return l.change(func(d *draft) error {
+		if err := d.admin(); err != nil {
+			return err
+		}
+		if !d.mayReplace() {
+			return ErrTooSoon
+		}
+		s, number := NewSecret(), uint64(1)
+		if all := d.roster.View().Secrets; len(all) > 0 {
+			number = all[len(all)-1].Number + 1
+		}
+		if err := d.say(roster.Secret{Number: number, Hash: roster.HashSecret(s)}); err != nil {
+			return err
+		}
+		d.replaceSecret(s, number)
 		return nil
 	})
 }
 
-// replaceSecret makes the present secret a former one, for all members but the one that the new one came from. Who may have
-// missed the secrets before is still let in with those.
-func (r *Record) replaceSecret(s Secret, number uint64, from identity.RemoteIdentity) {
-	former := Former{Secret: r.Secret, Until: time.Now().Add(FormerTime)}
-	for _, m := range r.Members {
-		if m.Instance != from {
-			former.Members = append(former.Members, m.Instance)
-		}
+// mayReplace reports whether this device may take another secret now: once in
+// SecretTime, and once more in it after a removal.
+func (d *draft) mayReplace() bool {
+	now := time.Now()
+	switch {
+	case d.Secret.IsZero() || now.Sub(d.Replaced) >= SecretTime || now.Before(d.Replaced):
+		return true
 	}
-	r.given(from)
-	r.Secret, r.Number = s, number
-	r.Former = append(r.Former, former)
-	r.Former = r.Former[max(0, len(r.Former)-MaxFormer):]
+	return d.Again.IsZero() && len(d.roster.View().Removals) > d.Removals
 }
 
-// compareSecret compares the present secret with another one, in the order in which they replace each other.
-func (r *Record) compareSecret(number uint64, s Secret) int {
-	return cmp.Or(cmp.Compare(r.Number, number), bytes.Compare(r.Secret[:], s[:]))
-}
-
-// given notes that a member has the present secret, and reports whether that was news.
-func (r *Record) given(instance identity.RemoteIdentity) (news bool) {
-	for i := range r.Former {
-		f := &r.Former[i]
-		news = news || slices.Contains(f.Members, instance)
-		f.Members = slices.DeleteFunc(f.Members, func(m identity.RemoteIdentity) bool { return m == instance })
+// replaceSecret makes the present secret a former one.
+func (d *draft) replaceSecret(s Secret, number uint64) {
+	now := time.Now()
+	if !d.Secret.IsZero() {
+		d.Former = append(d.Former, Former{Secret: d.Secret, Until: now.Add(FormerTime)})
 	}
-	return news
+	if now.Sub(d.Replaced) >= SecretTime || d.Replaced.IsZero() {
+		d.Replaced, d.Again = now, time.Time{}
+	} else {
+		d.Again = now
+	}
+	d.Secret, d.Number, d.Removals = s, number, len(d.roster.View().Removals)
 }
 
-// hasSecret notes that a member has authenticated with the present secret.
-func (l *Library) hasSecret(instance identity.RemoteIdentity) {
-	_ = l.change(func(r *Record) error { // or else it is asked again
-		if !r.given(instance) {
+// standing returns where a secret stands among those that count, or -1.
+func standing(secrets []roster.Secret, s Secret) int {
+	h := roster.HashSecret(s)
+	return slices.IndexFunc(secrets, func(o roster.Secret) bool { return o.Hash == h })
+}
+
+// learn takes the secret that the other side of an exchange has, if it counts and
+// comes after the present one. If the present one counts no more, it stays in use
+// until the next number that does.
+func (l *Library) learn(s Secret) error {
+	return l.change(func(d *draft) error {
+		all := d.roster.View().Secrets
+		theirs, ours := standing(all, s), standing(all, d.Secret)
+		if theirs < 0 || theirs <= ours || ours < 0 && all[theirs].Number < d.Number || !d.mayReplace() {
 			return errUnchanged
 		}
+		d.replaceSecret(s, all[theirs].Number)
 		return nil
 	})
 }
 
-// learn takes what the other side of an exchange says.
-func (l *Library) learn(from identity.RemoteIdentity, message []byte) error {
-	number, s := binary.LittleEndian.Uint64(message), Secret(message[8:])
-	return l.change(func(r *Record) error {
-		switch r.compareSecret(number, s) {
-		case 1:
-			return errUnchanged
-		case 0:
-			if !r.given(from) {
-				return errUnchanged
-			}
-		default:
-			if s.IsZero() || number-r.Number > secretSkip {
-				return fmt.Errorf("%w: secret number %d", ErrInvalid, number)
-			}
-			r.replaceSecret(s, number, from)
-		}
-		return nil
-	})
-}
-
-// secretMessage is what each side of an exchange says.
-func (r *Record) secretMessage() []byte {
-	return append(binary.LittleEndian.AppendUint64(nil, r.Number), r.Secret[:]...)
-}
-
-// serveSecret is the handler of the route for exchanges.
+// serveSecret is the handler of the route for secrets: each side writes its own.
 func (l *Library) serveSecret(_ context.Context, c *tunnel.Conn) error {
-	var message [secretSize]byte
-	if _, err := io.ReadFull(c, message[:]); err != nil {
+	var theirs Secret
+	if _, err := io.ReadFull(c, theirs[:]); err != nil {
 		return err
 	}
-	if err := l.learn(c.Instance(), message[:]); err != nil {
+	if err := l.learn(theirs); err != nil {
 		return err
 	}
-	r := l.Record()
-	_, err := c.Write(r.secretMessage())
-	return err
+	ours := l.Record().Secret
+	if _, err := c.Write(ours[:]); err != nil {
+		return err
+	}
+	l.hasSecret(c, theirs)
+	return nil
 }
 
 // exchangeSecret hands the secret to a member, over a tunnel for that.
 func (l *Library) exchangeSecret(c *tunnel.Conn) error {
-	r := l.Record()
-	if _, err := c.Write(r.secretMessage()); err != nil {
+	ours := l.Record().Secret
+	if _, err := c.Write(ours[:]); err != nil {
 		return err
 	}
 	if err := c.CloseWrite(); err != nil {
 		return err
 	}
-	var message [secretSize]byte
-	if _, err := io.ReadFull(c, message[:]); err != nil {
+	var theirs Secret
+	if _, err := io.ReadFull(c, theirs[:]); err != nil {
 		return err
 	}
-	return l.learn(c.Instance(), message[:])
+	if err := l.learn(theirs); err != nil {
+		return err
+	}
+	l.hasSecret(c, theirs)
+	if theirs != l.Record().Secret {
+		return errors.New("library: the member keeps another secret for now")
+	}
+	return nil
+}
+
+// hasSecret notes which secret a member has.
+func (l *Library) hasSecret(c *tunnel.Conn, s Secret) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.now.members[c.Instance()] != nil {
+		l.with(c.Instance()).secret = s
+	}
 }
 
 // expireFormer drops former secrets that are over.
 func (l *Library) expireFormer() {
-	_ = l.change(func(r *Record) error {
-		if !slices.ContainsFunc(r.Former, func(f Former) bool { return !time.Now().Before(f.Until) }) {
+	_ = l.change(func(d *draft) error {
+		if !slices.ContainsFunc(d.Former, func(f Former) bool { return !time.Now().Before(f.Until) }) {
 			return errUnchanged
 		}
 		return nil

@@ -56,7 +56,8 @@ func (h *Libraries) serve(ctx context.Context, c *tunnel.Conn) error {
 	if !ok {
 		return p2p.ErrTunnelRefused
 	}
-	if err := l.enter(c, c.Credential()); err != nil {
+	full, err := l.enter(c)
+	if err != nil {
 		return fmt.Errorf("%w: %w", p2p.ErrTunnelRefused, err)
 	}
 	c.SetReadDeadline(time.Now().Add(routeTime))
@@ -68,11 +69,11 @@ func (h *Libraries) serve(ctx context.Context, c *tunnel.Conn) error {
 		return fmt.Errorf("%w: %w", p2p.ErrNoRoute, err)
 	}
 	c.SetReadDeadline(time.Time{})
-	l.mu.Lock()
-	serve := l.routes[string(name)]
-	l.mu.Unlock()
-	if ours := l.ours(string(name)); ours != nil {
-		serve = ours
+	serve := l.ours(string(name), full)
+	if serve == nil && full {
+		l.mu.Lock()
+		serve = l.routes[string(name)]
+		l.mu.Unlock()
 	}
 	if serve == nil {
 		return fmt.Errorf("%w: %q of library %v", p2p.ErrNoRoute, name, l.id)
@@ -87,10 +88,8 @@ type directory Libraries
 func (d *directory) Credentials() []*tunnel.Credential {
 	var all []*tunnel.Credential
 	for _, l := range (*Libraries)(d).All() {
-		l.mu.Lock()
-		all = append(all, l.present)
-		all = append(all, l.former...)
-		l.mu.Unlock()
+		now := l.content()
+		all = append(append(all, now.present), now.former...)
 	}
 	return all
 }
@@ -101,10 +100,9 @@ func (d *directory) Member(with *tunnel.Credential, key [32]byte) (tunnel.Member
 	if !ok {
 		return tunnel.Member{}, false
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	m, ok := l.members[key]
-	if !ok || l.removed || !l.accepts(m.Instance, with) {
+	now := l.content()
+	m := now.byKey[key]
+	if _, accepted := now.secretOf(with); m == nil || !accepted {
 		return tunnel.Member{}, false
 	}
 	return tunnel.Member{Instance: m.Instance, Node: m.Node}, true

@@ -12,6 +12,8 @@ import (
 type View struct {
 	// Members are those who belong to the library, by instance.
 	Members []Member
+	// Former are the admins that were removed, and where they live.
+	Former []Member
 	// Removals are those that count, in the order in which they were taken.
 	Removals []Removal
 	// Secrets are the secrets that count, the present one last.
