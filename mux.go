@@ -107,6 +107,13 @@ func (m *Mux) HandleRoute(r Route) {
 	m.routes[r.Name] = &muxRoute{Route: r, active: map[identity.RemoteIdentity]int{}}
 }
 
+// Serves reports whether a route is registered.
+func (m *Mux) Serves(route string) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.routes[route] != nil
+}
+
 // ServeStream reads the route's name and calls its handler.
 func (m *Mux) ServeStream(ctx context.Context, s *Stream) error {
 	if s.Version() < 2 && !m.AllowAncestor {

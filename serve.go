@@ -51,6 +51,18 @@ func newStreams(cfg Config, n *P2P) *streams {
 	}
 }
 
+// Serves reports whether the node's handler serves a route, as far as that can be
+// told: a handler that is no [Mux] is taken to.
+func (p *P2P) Serves(route string) bool {
+	switch h := p.streams.handler.(type) {
+	case nil:
+		return false
+	case interface{ Serves(route string) bool }:
+		return h.Serves(route)
+	}
+	return true
+}
+
 // opened records a stream that this node has opened.
 func (ss *streams) opened(to *Peer, raw RawStream) (*Stream, error) {
 	s := newStream(raw, to, ss, false)

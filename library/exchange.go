@@ -116,6 +116,12 @@ func (l *Library) Import(r io.Reader) error {
 	if err := said.DecodeFrom(proto.NewDecoder(bufio.NewReader(r))); err != nil {
 		return err
 	}
+	return l.Learn(said)
+}
+
+// Learn adds statements that came by another way than tunnels, predecessors first.
+// It fails as [Library.Import] does.
+func (l *Library) Learn(said roster.Statements) error {
 	return l.change(func(d *draft) error {
 		added, err := d.roster.Add(said...)
 		if err == nil && len(added) == 0 {

@@ -126,6 +126,17 @@ func (h *Libraries) Found(name string, key RecoveryKey) (*Library, error) {
 	return h.Add(r, instance)
 }
 
+// First returns the first statement of an instance that is to join the library of
+// a record: that it lives on a node.
+func (r *Record) First(node, instance identity.Identity) (roster.Statement, error) {
+	own := instance.Remote()
+	s, err := roster.New(r.ID, r.Founder).Draft(own, roster.SignMove(node, r.Founder, r.ID, own, 1), time.Now())
+	if err == nil {
+		err = s.Sign(instance, r.Founder)
+	}
+	return s, err
+}
+
 // own returns the identity of the node and what it calls itself; zero while the
 // hook does not run.
 func (h *Libraries) own() (node identity.Identity, name string) {

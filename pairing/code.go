@@ -156,7 +156,7 @@ func (p *Pairing) JoinByCode(ctx context.Context, peer *p2p.Peer, cfg JoinConfig
 			return nil, err
 		}
 		t.device.Code = c.code(nonce, others)
-		return p.enter(ctx, scope.Node().Identity(), t, cfg)
+		return p.enter(ctx, scope.Identity(), t, cfg)
 	}()
 	p.attempted(err)
 	return l, t.finish(err)

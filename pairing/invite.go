@@ -11,7 +11,9 @@ import (
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/reach"
+	"github.com/sdp2p/p2p/internal/text"
 	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/library/roster"
 	"github.com/sdp2p/p2p/proto"
 	"github.com/sdp2p/p2p/tunnel"
 )
@@ -20,6 +22,13 @@ import (
 type InviteConfig struct {
 	// Confirm asks the user of this device.
 	Confirm ConfirmFunc
+
+	// Role is that of the new member. If zero, [library.RoleMember]. If it is to be an
+	// admin, the founder has to sign: this device's instance, or Key. Otherwise it
+	// becomes a member, and the other admins are asked; see [library.ErrAsked].
+	Role library.Role
+	// Key is the library's recovery key, if the user has it at hand.
+	Key library.RecoveryKey
 
 	// Refused, if not nil, is called for each device that shows a ticket that was used already, at the side where it was:
 	// the user should know that two devices have seen it. It must not block.
@@ -54,8 +63,10 @@ type Invitation struct {
 	err    error
 }
 
-// Invite makes a ticket that lets one device join a library. It fails with [ErrNotRunning], [ErrTooMany], or
-// [library.ErrRemoved] where the library is not one of the node's.
+// Invite makes a ticket that lets one device join a library. It fails with
+// [ErrNotRunning], [ErrTooMany]; with [ErrNotServed] if the node's [p2p.Mux] does
+// not serve [Route]; with [library.ErrRemoved] if the library is not one of the
+// node's, and with [library.ErrNotAdmin] if this device is no admin of it.
 func (p *Pairing) Invite(l *library.Library, cfg InviteConfig) (*Invitation, error) {
 	return p.invite(l, cfg, false)
 }
@@ -73,13 +84,23 @@ func (p *Pairing) invite(l *library.Library, cfg InviteConfig, byCode bool) (*In
 	if cfg.Time <= 0 {
 		cfg.Time = DefaultTime
 	}
+	if cfg.Role == 0 {
+		cfg.Role = library.RoleMember
+	}
 	scope := p.running()
 	if scope == nil {
 		return nil, ErrNotRunning
 	}
 	i := &Invitation{p: p, library: l, cfg: cfg, node: scope.Node().Identity(), done: make(chan struct{})}
-	if !i.has() {
-		return nil, library.ErrRemoved
+	if err := i.fits(); err != nil {
+		return nil, err
+	}
+	route := Route
+	if byCode {
+		route = CodeRoute
+	}
+	if !scope.Node().Serves(route) {
+		return nil, fmt.Errorf("%w: mux.Handle(%q, p2p.Anyone, pairing)", ErrNotServed, route)
 	}
 	if !byCode {
 		addrs := cfg.Addrs
@@ -87,7 +108,8 @@ func (p *Pairing) invite(l *library.Library, cfg InviteConfig, byCode bool) (*In
 			addrs = ownAddrs(scope.Node())
 		}
 		i.ticket = newTicket(i.node, addrs, time.Now().Add(cfg.Time))
-		if i.ticket.String() == "" {
+		i.ticket.App, i.ticket.Library = scope.Node().App(), l.ID()
+		if i.ticket.Text() == "" {
 			return nil, errors.New("pairing: an address of the ticket is not valid")
 		}
 		i.credential = tunnel.NewCredentialFor(purpose, scope.Identity(), i.ticket.psk())
@@ -209,7 +231,7 @@ func (i *Invitation) again(ctx context.Context, t *talk) error {
 	if err := t.read(ctx, m.DecodeFrom, stepTime); err != nil {
 		return err
 	}
-	t.device.Name = plain(m.name)
+	t.device.Name = text.Plain(m.name)
 	if i.cfg.Refused != nil {
 		i.cfg.Refused(t.device)
 	}
@@ -256,9 +278,8 @@ func (i *Invitation) converse(ctx context.Context, t *talk) (library.Member, err
 	if err := t.read(ctx, m.DecodeFrom, stepTime); err != nil {
 		return library.Member{}, err
 	}
-	t.device.Name = plain(m.name)
-	member := library.Member{Instance: m.instance, Node: t.device.Node, Name: t.device.Name}
-	if err := i.fits(member); err != nil {
+	t.device.Name = text.Plain(m.name)
+	if err := i.fits(); err != nil {
 		return library.Member{}, err
 	}
 	if err := t.tell(statusOK); err != nil {
@@ -267,43 +288,52 @@ func (i *Invitation) converse(ctx context.Context, t *talk) (library.Member, err
 	if err := t.agree(ctx, i.cfg.Confirm); err != nil {
 		return library.Member{}, err
 	}
-	member.Since = time.Now().Unix()
-	record := i.library.RecordFor(member)
-	record.Name = proto.CutString(record.Name, maxName)
-	w := welcome(record)
+	return i.welcome(ctx, t)
+}
+
+// welcome makes the device a member, once it has kept the record.
+func (i *Invitation) welcome(ctx context.Context, t *talk) (library.Member, error) {
+	w := welcome{Record: i.library.Record(), role: i.cfg.Role}
+	w.Name = proto.CutString(w.Name, maxName)
 	if err := t.write(&w); err != nil {
 		return library.Member{}, err
 	}
-	if err := t.hear(ctx, 2*stepTime); err != nil { // or else it has kept the record
+	var f first
+	if err := t.read(ctx, f.DecodeFrom, 2*stepTime); err != nil {
 		return library.Member{}, err
 	}
-	if i.library.Record().Secret != record.Secret {
+	if i.library.Record().Secret != w.Secret {
 		return library.Member{}, errors.New("pairing: the library has got a new secret meanwhile; begin again")
 	}
-	if err := i.library.AddMember(member); err != nil {
+	if move, ok := f.Parse(w.Founder).(roster.Move); !ok || move.Node != t.device.Node {
+		return library.Member{}, fmt.Errorf("%w: its instance lives on another node", ErrProtocol)
+	}
+	member, err := i.library.Admit(f.Statement, i.cfg.Role, t.device.Name, i.cfg.Key)
+	if err != nil && !errors.Is(err, library.ErrAsked) { // a member until a second admin agrees
 		return library.Member{}, err
 	}
-	return member, t.tell(statusOK)
-}
-
-// fits says why a device cannot become a member, before anybody is asked. It says itself what its instance is; so it must not
-// take the place of another device's.
-func (i *Invitation) fits(m library.Member) error {
-	if !i.has() {
-		return library.ErrRemoved
+	known := map[roster.Hash]bool{}
+	for _, s := range w.Statements {
+		known[s.Hash()] = true
 	}
-	r := i.library.Record()
-	if o, ok := r.Member(m.Instance); ok && o.Node != m.Node {
-		return fmt.Errorf("pairing: the device says that it has the instance of member %q, which lives on another node; remove that one first", o.Name)
-	}
-	others := r.Members[:0]
-	for _, o := range r.Members {
-		if o.Node != m.Node {
-			others = append(others, o)
+	var news admission
+	for _, s := range i.library.Record().Statements {
+		if !known[s.Hash()] {
+			news.Statements = append(news.Statements, s)
 		}
 	}
-	r.Members = append(others, m)
-	return r.Validate(i.library.Instance(), i.node)
+	return member, t.write(&news)
+}
+
+// fits says why nobody can become a member, before anybody is asked.
+func (i *Invitation) fits() error {
+	switch {
+	case !i.has():
+		return library.ErrRemoved
+	case i.library.Role() != library.RoleAdmin:
+		return library.ErrNotAdmin
+	}
+	return nil
 }
 
 // ownAddrs returns where the node may be reached, the likeliest first: at most

@@ -9,7 +9,9 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/text"
 	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/library/roster"
 	"github.com/sdp2p/p2p/tunnel"
 )
 
@@ -37,7 +39,7 @@ type JoinConfig struct {
 // Join joins the library that a ticket invites to: it connects to the node that has made the ticket, wherever that is found,
 // and returns the library, as [library.Libraries.Add] does. It waits for the node until ctx is done or the ticket expires.
 //
-// It fails with [ErrRefused], [ErrExpired] or [ErrUsed] if the ticket is good no more; with [ErrDeclined], [ErrPeerDeclined] or
+// It fails with [ErrOtherApp]; with [ErrRefused], [ErrExpired] or [ErrUsed] if the ticket is good no more; with [ErrDeclined], [ErrPeerDeclined] or
 // [ErrNoAnswer] if a user does not agree; with [ErrPeerFailed] or [ErrUnfinished] if it breaks off; with a *[p2p.DialError] if
 // the node cannot be reached; with what Keep returns, or [library.ErrAdded] if this device has the library.
 // The ticket is used up once the other device has taken it: in all of these cases but ErrRefused, ErrExpired and the DialError.
@@ -47,6 +49,12 @@ func (p *Pairing) Join(ctx context.Context, t Ticket, cfg JoinConfig) (*library.
 		return nil, err
 	}
 	defer leave()
+	if t.App != "" && t.App != scope.Node().App() {
+		return nil, fmt.Errorf("%w: %q", ErrOtherApp, t.App)
+	}
+	if _, ok := p.libraries.Get(t.Library); ok {
+		return nil, library.ErrAdded
+	}
 	candidates := make([]p2p.Candidate, len(t.Addrs))
 	for i, a := range t.Addrs {
 		candidates[i] = p2p.Candidate{Kind: p2p.Manual, Addr: a}
@@ -68,7 +76,7 @@ func (p *Pairing) Join(ctx context.Context, t Ticket, cfg JoinConfig) (*library.
 		return nil, fmt.Errorf("%w (%w)", ErrExpired, err)
 	}
 	talk := inTunnel(c, scope)
-	l, err := p.enter(ctx, scope.Node().Identity(), talk, cfg)
+	l, err := p.enter(ctx, scope.Identity(), talk, cfg)
 	return l, talk.finish(err)
 }
 
@@ -182,8 +190,8 @@ func wait(ctx context.Context, events *p2p.Subscription, peer identity.RemoteIde
 }
 
 // enter has the conversation by which this device becomes a member.
-func (p *Pairing) enter(ctx context.Context, self identity.RemoteIdentity, t *talk, cfg JoinConfig) (*library.Library, error) {
-	if err := t.write(&hello{name: t.name, instance: cfg.Instance.Remote()}); err != nil {
+func (p *Pairing) enter(ctx context.Context, node identity.Identity, t *talk, cfg JoinConfig) (*library.Library, error) {
+	if err := t.write(&hello{name: t.name}); err != nil {
 		return nil, err
 	}
 	var r reply
@@ -193,7 +201,7 @@ func (p *Pairing) enter(ctx context.Context, self identity.RemoteIdentity, t *ta
 	if r.status != statusOK {
 		return nil, told{r.status.err()}
 	}
-	t.device.Name = plain(r.name)
+	t.device.Name = text.Plain(r.name)
 	if err := t.agree(ctx, cfg.Confirm); err != nil {
 		return nil, err
 	}
@@ -201,30 +209,66 @@ func (p *Pairing) enter(ctx context.Context, self identity.RemoteIdentity, t *ta
 	if err := t.read(ctx, w.DecodeFrom, stepTime); err != nil {
 		return nil, err
 	}
-	record := library.Record(w)
-	if _, ok := p.libraries.Get(record.ID); ok {
-		return nil, library.ErrAdded
+	if err := p.checkWelcome(&w, t.device.Node); err != nil {
+		return nil, err
 	}
-	if err := record.Validate(cfg.Instance.Remote(), self); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrProtocol, err)
-	}
-	if !slices.ContainsFunc(record.Members, func(m library.Member) bool { return m.Node == t.device.Node }) {
-		return nil, fmt.Errorf("%w: it is no member itself", ErrProtocol)
-	}
-	if cfg.Keep != nil {
-		if err := cfg.Keep(record.Clone(), cfg.Instance); err != nil {
-			return nil, fmt.Errorf("pairing: the record of the library was not kept: %w", err)
-		}
-	}
-	l, err := p.libraries.Add(record, cfg.Instance)
+	w.Replaced = time.Now()
+	move, err := w.First(node, cfg.Instance)
 	if err != nil {
 		return nil, err
 	}
-	if err = t.tell(statusOK); err == nil {
-		err = t.hear(ctx, stepTime)
+	if cfg.Keep != nil {
+		if err := cfg.Keep(w.Record.Clone(), cfg.Instance); err != nil {
+			return nil, fmt.Errorf("pairing: the record of the library was not kept: %w", err)
+		}
 	}
+	l, err := p.libraries.Add(w.Record, cfg.Instance)
 	if err != nil {
-		return nil, errors.Join(err, p.libraries.Remove(record.ID))
+		return nil, err
+	}
+	if err := p.admitted(ctx, t, l, move, &w); err != nil {
+		return nil, errors.Join(err, p.libraries.Remove(w.ID))
 	}
 	return l, nil
+}
+
+// checkWelcome checks what a library is made of: that the other device is an admin
+// of it, and knows its secret.
+func (p *Pairing) checkWelcome(w *welcome, from identity.RemoteIdentity) error {
+	if _, ok := p.libraries.Get(w.ID); ok {
+		return library.ErrAdded
+	}
+	all := roster.New(w.ID, w.Founder)
+	if _, err := all.Add(w.Statements...); err != nil {
+		return fmt.Errorf("%w: %w", ErrProtocol, err)
+	}
+	view := all.View()
+	if !slices.ContainsFunc(view.Members, func(m library.Member) bool { return m.Node == from && m.Role == library.RoleAdmin }) {
+		return fmt.Errorf("%w: it is no admin of the library", ErrProtocol)
+	}
+	i := slices.IndexFunc(view.Secrets, func(s roster.Secret) bool { return s.Hash == roster.HashSecret(w.Secret) })
+	if i < 0 {
+		return fmt.Errorf("%w: its secret is not the library's", ErrProtocol)
+	}
+	w.Number = view.Secrets[i].Number
+	return nil
+}
+
+// admitted hands in the instance's first statement, and takes those that make it a
+// member.
+func (p *Pairing) admitted(ctx context.Context, t *talk, l *library.Library, move roster.Statement, w *welcome) error {
+	if err := t.write(&first{move}); err != nil {
+		return err
+	}
+	var a admission
+	if err := t.read(ctx, a.DecodeFrom, stepTime); err != nil {
+		return err
+	}
+	if err := l.Learn(append(a.Statements, move)); err != nil {
+		return fmt.Errorf("%w: %w", ErrProtocol, err)
+	}
+	if l.Role() == 0 {
+		return fmt.Errorf("%w: its statements make this device no member", ErrProtocol)
+	}
+	return nil
 }

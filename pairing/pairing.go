@@ -62,6 +62,10 @@ var (
 	ErrTooMany = fmt.Errorf("pairing: more than %d invitations", MaxInvitations)
 	// ErrBusy says that this device is already joining by the other one.
 	ErrBusy = errors.New("pairing: this device is pairing with the other one already")
+	// ErrNotServed says that the node does not serve the route that devices come by.
+	ErrNotServed = errors.New("pairing: the node's handler does not serve pairing; register it")
+	// ErrOtherApp says that the ticket is from another app.
+	ErrOtherApp = errors.New("pairing: the ticket is from another app")
 	// ErrNotRunning says that the hook is not registered with a node.
 	ErrNotRunning = errors.New("pairing: the hook does not run")
 )

@@ -10,17 +10,17 @@ import (
 	"log/slog"
 	"net"
 	"runtime/debug"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/text"
 	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/library/roster"
 	"github.com/sdp2p/p2p/proto"
 )
 
 const (
-	talkVersion = 1
+	talkVersion = 2
 	maxName     = 255
 )
 
@@ -80,18 +80,12 @@ func statusOf(err error) status {
 // A hello is what the device that joins says first.
 //
 //	size  field
-//	1     version, 1
+//	1     version, 2
 //	2+n   name of the device, at most 255 bytes
-//	32    instance of the library that it has made for itself
-type hello struct {
-	name     string
-	instance identity.RemoteIdentity
-}
+type hello struct{ name string }
 
 func (m *hello) AppendBinary(b []byte) ([]byte, error) {
-	b, err := proto.AppendStringMax(append(b, talkVersion), m.name, maxName)
-	instance := m.instance.Bytes()
-	return append(b, instance[:]...), err
+	return proto.AppendStringMax(append(b, talkVersion), m.name, maxName)
 }
 
 func (m *hello) DecodeFrom(d *proto.Decoder) (err error) {
@@ -99,19 +93,13 @@ func (m *hello) DecodeFrom(d *proto.Decoder) (err error) {
 		return fmt.Errorf("%w: version %d", ErrProtocol, version)
 	}
 	m.name = d.String(maxName)
-	var instance [identity.Size]byte
-	d.Fixed(instance[:])
-	if err := d.Err(); err != nil {
-		return err
-	}
-	m.instance, err = identity.FromBytes(instance[:])
-	return err
+	return d.Err()
 }
 
 // A reply is what the device that has invited says to that.
 //
 //	size  field
-//	1     version, 1
+//	1     version, 2
 //	1     status
 //	2+n   name of the device, at most 255 bytes
 type reply struct {
@@ -136,17 +124,20 @@ func decodeStatus(d *proto.Decoder) status {
 	return proto.DecodeEnum(d, "status", statusOK, statusUsed, statusDeclined, statusNoAnswer, statusFailed)
 }
 
-// A welcome is what the new member gets.
+// A welcome is what the device that joins gets once both users have agreed.
 //
 //	size  field
 //	1     status; if it is not 0, nothing follows
 //	16    UUID of the library
 //	2+n   its name, at most 255 bytes
-//	8     number of its secret
-//	32    its secret, or zeros
-//	8     since when the device is a member, in seconds since 1970
-//	      members, as of [library.MemberList]
-type welcome library.Record
+//	32    its founder
+//	1     role of the new member: 1 member, 2 admin
+//	32    its secret
+//	      statements, as of [roster.Statements]
+type welcome struct {
+	library.Record
+	role library.Role
+}
 
 func (m *welcome) AppendBinary(b []byte) ([]byte, error) {
 	b = proto.AppendUUID(append(b, byte(statusOK)), m.ID)
@@ -154,21 +145,68 @@ func (m *welcome) AppendBinary(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b = append(proto.AppendUint64(b, m.Number), m.Secret[:]...)
-	b = proto.AppendUint64(b, uint64(m.Since))
-	return library.MemberList(m.Members).AppendBinary(b)
+	founder := m.Founder.Bytes()
+	b, err = proto.AppendEnum(append(b, founder[:]...), "role", m.role, library.RoleMember, library.RoleAdmin)
+	if err != nil {
+		return nil, err
+	}
+	return m.Statements.AppendBinary(append(b, m.Secret[:]...))
 }
 
-func (m *welcome) DecodeFrom(d *proto.Decoder) error {
+func (m *welcome) DecodeFrom(d *proto.Decoder) (err error) {
 	if s := decodeStatus(d); d.Err() == nil && s != statusOK {
 		return told{s.err()}
 	}
 	m.ID = d.UUID()
-	m.Name = d.String(maxName)
-	m.Number = d.Uint64()
+	m.Name = text.Plain(d.String(maxName))
+	var founder [identity.Size]byte
+	d.Fixed(founder[:])
+	m.role = proto.DecodeEnum(d, "role", library.RoleMember, library.RoleAdmin)
 	d.Fixed(m.Secret[:])
-	m.Since = int64(d.Uint64())
-	return (*library.MemberList)(&m.Members).DecodeFrom(d)
+	if err := d.Err(); err != nil {
+		return err
+	}
+	if m.Founder, err = identity.FromBytes(founder[:]); err != nil {
+		return err
+	}
+	return m.Statements.DecodeFrom(d)
+}
+
+// A first is the answer to a welcome, once the record is kept: the statement of the
+// new instance that says where it lives.
+//
+//	size  field
+//	1     status; if it is not 0, nothing follows
+//	      statement, as of [roster.Statement]
+type first struct{ roster.Statement }
+
+func (m *first) AppendBinary(b []byte) ([]byte, error) {
+	return m.Statement.AppendBinary(append(b, byte(statusOK)))
+}
+
+func (m *first) DecodeFrom(d *proto.Decoder) error {
+	if s := decodeStatus(d); d.Err() == nil && s != statusOK {
+		return told{s.err()}
+	}
+	return m.Statement.DecodeFrom(d)
+}
+
+// An admission is the last message: the statements that make the device a member.
+//
+//	size  field
+//	1     status; if it is not 0, nothing follows
+//	      statements, as of [roster.Statements]
+type admission struct{ roster.Statements }
+
+func (m *admission) AppendBinary(b []byte) ([]byte, error) {
+	return m.Statements.AppendBinary(append(b, byte(statusOK)))
+}
+
+func (m *admission) DecodeFrom(d *proto.Decoder) error {
+	if s := decodeStatus(d); d.Err() == nil && s != statusOK {
+		return told{s.err()}
+	}
+	return m.Statements.DecodeFrom(d)
 }
 
 // A talk is a conversation with the other device: in a tunnel, or in a stream whose ends the users compare.
@@ -216,7 +254,7 @@ func (t *talk) read(ctx context.Context, decode func(*proto.Decoder) error, with
 	switch {
 	case err == nil, errors.Is(err, ErrProtocol), errors.As(err, new(told)):
 		return err
-	case errors.Is(err, proto.ErrInvalid), errors.Is(err, identity.ErrInvalid):
+	case errors.Is(err, proto.ErrInvalid), errors.Is(err, identity.ErrInvalid), errors.Is(err, roster.ErrInvalid):
 		return fmt.Errorf("%w: %w", ErrProtocol, err)
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
@@ -327,18 +365,4 @@ func (t *talk) ask(ctx context.Context, confirm ConfirmFunc) <-chan bool {
 		yes = confirm(ctx, t.device)
 	}()
 	return answer
-}
-
-// plain returns a name of the other side as it can be shown: without line breaks, and what else directs a terminal or the
-// order of letters.
-func plain(name string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r):
-			return ' '
-		case unicode.IsPrint(r):
-			return r
-		}
-		return -1
-	}, name)
 }

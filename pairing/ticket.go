@@ -2,6 +2,7 @@ package pairing
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
@@ -14,29 +15,47 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
 
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/proto"
 )
 
-// MaxAddrs is how many addresses a ticket has at most.
-const MaxAddrs = 4
-
+// MaxAddrs is how many addresses a ticket has at most, and MaxRelays how many
+// relays.
 const (
-	prefix        = "sdp2p1:"
-	ticketVersion = 1
-	secretSize    = 16
-	sumSize       = 4
+	MaxAddrs  = 4
+	MaxRelays = 2
 )
 
-// ErrTicket is returned where a text is no ticket, or not the one that was given out: a character was changed or is missing.
+const (
+	prefix     = "sdp2p1:"
+	secretSize = 16
+	sumSize    = 4
+	maxText    = 1024 // characters
+)
+
+// The kinds of optional fields.
+const (
+	fieldApp byte = iota + 1
+	fieldLibrary
+	fieldLane
+	fieldRelay
+	fieldEphemeral
+)
+
+// ErrTicket is returned where a text is no ticket, or not the one that was given
+// out: a character was changed or is missing.
 var ErrTicket = errors.New("pairing: not a ticket, or one that was altered on its way; scan or copy it again")
 
-// A Ticket lets who has it ask to join a library, once. It is a secret until it was used or has expired.
+// A Ticket lets its holder ask to join a library, once. It is a secret until it was
+// used or has expired: it prints as a placeholder, and only [Ticket.Text] shows it.
 //
 //	size  field
-//	1     version, 1
-//	32    Node: who has invited
+//	1     version, 2
+//	32    Node: the inviting node
 //	16    secret
 //	4     Expiry, in minutes since 1970
 //	1     count of addresses, at most 4
@@ -44,18 +63,47 @@ var ErrTicket = errors.New("pairing: not a ticket, or one that was altered on it
 //	1     4 or 6
 //	4|16  IP address
 //	2     UDP port
+//	      optional fields, in this order, up to the checksum; others are skipped:
+//	1       kind
+//	1       length
+//	n       1 App: a name
+//	        2 Library: UUID
+//	        3 Lane: u16 TCP port
+//	        4 Relays, each: node 32, 4 or 6, IP address, u16 UDP port
+//	        5 Ephemeral: key 32
 //	4     the first bytes of SHA-256 of all before
 //
-// The text is "sdp2p1:" and this in base32 (RFC 4648 §6) without padding.
+// Version 1, which is still read, has no optional fields. The text is "sdp2p1:"
+// and this in base32 (RFC 4648 §6) without padding.
 type Ticket struct {
-	// Node is who has invited. Nobody else can accept the ticket.
+	// Node is the inviting node. Nobody else can accept the ticket.
 	Node identity.RemoteIdentity
-	// Addrs are where to look for it, first the likeliest. It may be found elsewhere by discovery.
+	// Addrs are where to look for it, first the likeliest. It may be found elsewhere
+	// by discovery.
 	Addrs []netip.AddrPort
-	// Expiry is when the ticket expires, up to a minute later than it does, by the inviting node's clock.
+	// Expiry is when the ticket expires, up to a minute later than it does, by the
+	// inviting node's clock.
 	Expiry time.Time
 
+	// App is the name of the app that made the ticket; "" if it does not say so.
+	App string
+	// Library is the library that it invites to; zero if it does not say so.
+	Library uuid.UUID
+	// Lane is the TCP port of the node's lanes; 0 if it has none.
+	Lane uint16
+	// Relays are those by which the node can be reached.
+	Relays []TicketRelay
+	// Ephemeral is the key that the node is known by on the local network, if it
+	// is visible to contacts only; else zero.
+	Ephemeral identity.RemoteIdentity
+
 	secret [secretSize]byte
+}
+
+// A TicketRelay is a relay by which a node can be reached.
+type TicketRelay struct {
+	Node identity.RemoteIdentity
+	Addr netip.AddrPort
 }
 
 // newTicket makes a ticket with a random secret.
@@ -83,23 +131,63 @@ func (t Ticket) AppendBinary(b []byte) ([]byte, error) {
 		return nil, ErrTicket
 	}
 	node := t.Node.Bytes()
-	b = append(append(append(b, ticketVersion), node[:]...), t.secret[:]...)
+	b = append(append(append(b, 2), node[:]...), t.secret[:]...)
 	b = proto.AppendUint32(b, uint32(minutes))
 	b = append(b, byte(len(t.Addrs)))
+	var err error
 	for _, a := range t.Addrs {
-		switch ip := a.Addr(); {
-		case ip.Is4():
-			b = append(b, 4)
-		case ip.Is6() && !ip.Is4In6() && ip.Zone() == "":
-			b = append(b, 6)
-		default:
-			return nil, ErrTicket
+		if b, err = appendAddr(b, a); err != nil {
+			return nil, err
 		}
-		b = append(b, a.Addr().AsSlice()...)
-		b = proto.AppendUint16(b, a.Port())
+	}
+	if b, err = t.appendFields(b); err != nil {
+		return nil, err
 	}
 	sum := sha256.Sum256(b[start:])
 	return append(b, sum[:sumSize]...), nil
+}
+
+// appendAddr appends an address.
+func appendAddr(b []byte, a netip.AddrPort) ([]byte, error) {
+	switch ip := a.Addr(); {
+	case ip.Is4():
+		b = append(b, 4)
+	case ip.Is6() && !ip.Is4In6() && ip.Zone() == "":
+		b = append(b, 6)
+	default:
+		return nil, ErrTicket
+	}
+	return proto.AppendUint16(append(b, a.Addr().AsSlice()...), a.Port()), nil
+}
+
+// appendFields appends the optional fields.
+func (t Ticket) appendFields(b []byte) ([]byte, error) {
+	if len(t.App) > 255 || len(t.Relays) > MaxRelays {
+		return nil, ErrTicket
+	}
+	field := func(kind byte, value []byte) { b = append(append(b, kind, byte(len(value))), value...) }
+	if t.App != "" {
+		field(fieldApp, []byte(t.App))
+	}
+	if t.Library != uuid.Nil {
+		field(fieldLibrary, t.Library[:])
+	}
+	if t.Lane != 0 {
+		field(fieldLane, proto.AppendUint16(nil, t.Lane))
+	}
+	for _, r := range t.Relays {
+		node := r.Node.Bytes()
+		value, err := appendAddr(node[:], r.Addr)
+		if err != nil {
+			return nil, err
+		}
+		field(fieldRelay, value)
+	}
+	if !t.Ephemeral.IsZero() {
+		key := t.Ephemeral.Bytes()
+		field(fieldEphemeral, key[:])
+	}
+	return b, nil
 }
 
 // ParseTicket reads a ticket's text. Space around it, line breaks in it, and upper or lower case do not matter. It fails with
@@ -107,7 +195,7 @@ func (t Ticket) AppendBinary(b []byte) ([]byte, error) {
 func ParseTicket(text string) (Ticket, error) {
 	text = strings.ToUpper(strings.Join(strings.Fields(text), ""))
 	text, ok := strings.CutPrefix(text, strings.ToUpper(prefix))
-	if !ok || len(text) > 256 {
+	if !ok || len(text) > maxText {
 		return Ticket{}, ErrTicket
 	}
 	b, err := encoding.DecodeString(text)
@@ -128,30 +216,18 @@ func ParseTicket(text string) (Ticket, error) {
 func decodeTicket(body []byte) (t Ticket, err error) {
 	r := bytes.NewReader(body)
 	d := proto.NewDecoder(r)
-	if v := d.Uint8(); d.Err() == nil && v != ticketVersion {
-		return t, fmt.Errorf("version %d", v)
+	version := d.Uint8()
+	if d.Err() == nil && version != 1 && version != 2 {
+		return t, fmt.Errorf("version %d", version)
 	}
-	var node [identity.Size]byte
-	d.Fixed(node[:])
+	t.Node = decodeKey(d)
 	d.Fixed(t.secret[:])
 	t.Expiry = time.Unix(int64(d.Uint32())*60, 0)
 	for range d.Count8(MaxAddrs) {
-		var ip netip.Addr
-		switch family := d.Uint8(); family {
-		case 4:
-			var a [4]byte
-			d.Fixed(a[:])
-			ip = netip.AddrFrom4(a)
-		case 6:
-			var a [16]byte
-			d.Fixed(a[:])
-			if ip = netip.AddrFrom16(a); ip.Is4In6() {
-				d.Fail(fmt.Errorf("address %v", ip))
-			}
-		default:
-			d.Fail(fmt.Errorf("address family %d", family))
-		}
-		t.Addrs = append(t.Addrs, netip.AddrPortFrom(ip, d.Uint16()))
+		t.Addrs = append(t.Addrs, decodeAddr(d))
+	}
+	for version == 2 && d.Err() == nil && r.Len() > 0 {
+		t.decodeField(d)
 	}
 	if d.Err() != nil {
 		return Ticket{}, d.Err()
@@ -159,17 +235,79 @@ func decodeTicket(body []byte) (t Ticket, err error) {
 	if r.Len() > 0 {
 		return Ticket{}, fmt.Errorf("%d bytes too many", r.Len())
 	}
-	if t.Node, err = identity.FromBytes(node[:]); err != nil {
-		return Ticket{}, err
-	}
 	return t, nil
 }
 
+func decodeKey(d *proto.Decoder) identity.RemoteIdentity {
+	var b [identity.Size]byte
+	d.Fixed(b[:])
+	id, err := identity.FromBytes(b[:])
+	if err != nil {
+		d.Fail(err)
+	}
+	return id
+}
+
+func decodeAddr(d *proto.Decoder) netip.AddrPort {
+	var ip netip.Addr
+	switch family := d.Uint8(); family {
+	case 4:
+		var a [4]byte
+		d.Fixed(a[:])
+		ip = netip.AddrFrom4(a)
+	case 6:
+		var a [16]byte
+		d.Fixed(a[:])
+		if ip = netip.AddrFrom16(a); ip.Is4In6() {
+			d.Fail(fmt.Errorf("address %v", ip))
+		}
+	default:
+		d.Fail(fmt.Errorf("address family %d", family))
+	}
+	return netip.AddrPortFrom(ip, d.Uint16())
+}
+
+// decodeField reads an optional field, and skips one of an unknown kind.
+func (t *Ticket) decodeField(d *proto.Decoder) {
+	kind := d.Uint8()
+	value := make([]byte, d.Uint8())
+	d.Fixed(value)
+	if d.Err() != nil {
+		return
+	}
+	r := bytes.NewReader(value)
+	f := proto.NewDecoder(r)
+	switch kind {
+	case fieldApp:
+		if t.App = string(value); !utf8.ValidString(t.App) {
+			d.Fail(errors.New("the app is not UTF-8"))
+		}
+		return
+	case fieldLibrary:
+		t.Library = f.UUID()
+	case fieldLane:
+		t.Lane = f.Uint16()
+	case fieldRelay:
+		if relay := (TicketRelay{decodeKey(f), decodeAddr(f)}); len(t.Relays) < MaxRelays {
+			t.Relays = append(t.Relays, relay)
+		}
+	case fieldEphemeral:
+		t.Ephemeral = decodeKey(f)
+	default:
+		return
+	}
+	if f.Err() != nil || r.Len() > 0 {
+		d.Fail(fmt.Errorf("field %d: %d bytes (%w)", kind, len(value), cmp.Or(f.Err(), errTooLong)))
+	}
+}
+
+var errTooLong = errors.New("some are too many")
+
 var encoding = base32.StdEncoding.WithPadding(base32.NoPadding)
 
-// String returns the ticket's text, which is to be shown to the user who invites, and to nobody else; "" for one that
-// was put together by hand.
-func (t Ticket) String() string {
+// Text returns the ticket's text, which is to be shown to the user who invites, and
+// to nobody else; "" for one that was put together by hand and is not valid.
+func (t Ticket) Text() string {
 	b, err := t.AppendBinary(nil)
 	if err != nil {
 		return ""
@@ -177,7 +315,16 @@ func (t Ticket) String() string {
 	return prefix + encoding.EncodeToString(b)
 }
 
+// String returns a placeholder that names the inviting node.
+func (t Ticket) String() string { return "a ticket of " + t.Node.String() }
+
+// Format prints the placeholder under every verb.
+func (t Ticket) Format(f fmt.State, _ rune) { fmt.Fprint(f, t.String()) }
+
 // LogValue returns what of a ticket may stand in a log.
 func (t Ticket) LogValue() slog.Value {
 	return slog.GroupValue(slog.Any("node", t.Node), slog.Time("expiry", t.Expiry))
 }
+
+// MarshalText fails with [identity.ErrSecret].
+func (t Ticket) MarshalText() ([]byte, error) { return nil, identity.ErrSecret }

@@ -33,8 +33,8 @@ allow quic p2p identity proto internal/backoff internal/metadata internal/reach 
 allow tunnel identity internal/turn
 allow block identity proto
 allow library p2p identity proto tunnel internal/backoff library/roster
-allow library/roster identity proto
-allow pairing p2p identity proto tunnel library library/roster internal/reach
+allow library/roster identity proto internal/text
+allow pairing p2p identity proto tunnel library library/roster internal/reach internal/text
 allow pairing/qr
 allow cmd/sdp2p p2p identity mdns mdns/scan quic internal/dns internal/dnssd
 allow p2ptest p2p identity
@@ -43,6 +43,7 @@ allow internal/dns
 allow internal/backoff
 allow internal/reach
 allow internal/turn
+allow internal/text
 allow internal/v1 proto
 allow internal/metadata p2p proto
 allow internal/messagetest proto

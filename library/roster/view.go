@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/text"
 )
 
 // A View is what the statements of a roster amount to. It must not be changed.
@@ -30,7 +31,7 @@ type View struct {
 type Member struct {
 	Instance identity.RemoteIdentity
 	Node     identity.RemoteIdentity // where it lives
-	Name     string
+	Name     string                  // fit to be shown
 	Role     Role
 	Added    time.Time // when the statement that its name is from was signed
 	By       identity.RemoteIdentity
@@ -114,7 +115,7 @@ func (e *evaluation) members(removed map[identity.RemoteIdentity]bool) []Member 
 		}
 		p := Member{Instance: instance, Node: node, Role: RoleMember}
 		if n != nil {
-			p.Name, p.Added, p.By = n.body.(Add).Name, n.At(), n.Signer
+			p.Name, p.Added, p.By = text.Plain(n.body.(Add).Name), n.At(), n.Signer
 		}
 		if e.admins[instance] {
 			p.Role = RoleAdmin
