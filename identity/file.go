@@ -5,11 +5,9 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
-	"runtime"
+
+	"github.com/sdp2p/p2p/internal/secretfile"
 )
 
 const (
@@ -21,10 +19,10 @@ const (
 var (
 	// ErrPermissions is wrapped by the error about a key file that other users
 	// may read or write.
-	ErrPermissions = errors.New("identity: the key file is open to other users")
+	ErrPermissions = secretfile.ErrPermissions
 	// ErrOwner is wrapped by the error about a key file that belongs to another
 	// user.
-	ErrOwner = errors.New("identity: the key file belongs to another user")
+	ErrOwner = secretfile.ErrOwner
 )
 
 // Options tune how key files are read and written. The zero value is what
@@ -47,22 +45,7 @@ func Load(path string) (Identity, error) { return Options{}.Load(path) }
 
 // Load reads a key file as the function [Load] does.
 func (o Options) Load(path string) (Identity, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|openFlag, 0)
-	if err != nil {
-		return Identity{}, fmt.Errorf("identity: %w", err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return Identity{}, fmt.Errorf("identity: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return Identity{}, fmt.Errorf("identity: %s is not a regular file", path)
-	}
-	if err := o.private(info, path); err != nil {
-		return Identity{}, err
-	}
-	b, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
+	b, err := secretfile.Read(path, maxFileSize, o.Shared)
 	if err != nil {
 		return Identity{}, fmt.Errorf("identity: %w", err)
 	}
@@ -73,25 +56,9 @@ func (o Options) Load(path string) (Identity, error) {
 	return id, nil
 }
 
-// private reports whether this user alone can use a file.
-func (o Options) private(info fs.FileInfo, path string) error {
-	switch {
-	case o.Shared:
-		return nil
-	case foreign(info):
-		return fmt.Errorf("%w: change the owner of %s", ErrOwner, path)
-	case shared(info):
-		return fmt.Errorf("%w: set the mode of %s to 0600, it has %04o", ErrPermissions, path, info.Mode().Perm())
-	}
-	return nil
-}
-
 const space = " \t\r\n"
 
 func parseFile(b []byte) (Identity, error) {
-	if len(b) > maxFileSize {
-		return Identity{}, fmt.Errorf("longer than %d bytes", maxFileSize)
-	}
 	begin := []byte("-----BEGIN ")
 	b = bytes.Trim(b, space)
 	switch at := bytes.Index(b, begin); {
@@ -137,61 +104,10 @@ func (o Options) Save(id Identity, path string) (err error) {
 	if err != nil {
 		return fmt.Errorf("identity: %w", err)
 	}
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*") // mode 0600
-	if err != nil {
-		return fmt.Errorf("identity: %w", err)
-	}
-	defer os.Remove(f.Name())
-	info, err := f.Stat()
-	if err == nil && o.private(info, path) != nil {
-		f.Close()
-		return fmt.Errorf("%w; the file system of %s has fixed owners or modes: keep the key elsewhere, or see identity.Options", o.private(info, path), dir)
-	}
-	err = errors.Join(err, pem.Encode(f, &pem.Block{Type: pemType, Bytes: der}), f.Sync(), f.Close())
-	if err != nil {
-		return fmt.Errorf("identity: %w", err)
-	}
-	if err := publish(f.Name(), path); err != nil {
-		return fmt.Errorf("identity: %w", err)
-	}
-	return syncDir(dir)
-}
-
-// publish gives the complete file tmp its final name without ever replacing one. Where the file system has no
-// hard links, the file is created exclusively instead: a crash can then leave a file that [Load] refuses, but
-// never a lost key.
-func publish(tmp, path string) error {
-	err := os.Link(tmp, path)
-	if err == nil || errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	b, err := os.ReadFile(tmp)
-	if err != nil {
-		return err
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(path))
-	}
-	return nil
-}
-
-// syncDir makes a new name in dir durable. Windows does that by itself and cannot open folders for it.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("identity: %w", err)
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
+	if err := secretfile.Create(path, pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der}), o.Shared); err != nil {
+		if errors.Is(err, ErrPermissions) || errors.Is(err, ErrOwner) {
+			err = fmt.Errorf("%w, or see identity.Options", err)
+		}
 		return fmt.Errorf("identity: %w", err)
 	}
 	return nil

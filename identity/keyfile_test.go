@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/pem"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -84,30 +82,14 @@ func TestFirstVersion(t *testing.T) {
 	require.Equal(t, id.Remote(), loaded.Remote())
 }
 
-// A stubInfo is a file on a file system with fixed modes.
-type stubInfo struct{ mode fs.FileMode }
-
-func (stubInfo) Name() string        { return "" }
-func (stubInfo) Size() int64         { return 0 }
-func (s stubInfo) Mode() fs.FileMode { return s.mode }
-func (stubInfo) ModTime() time.Time  { return time.Time{} }
-func (stubInfo) IsDir() bool         { return false }
-func (stubInfo) Sys() any            { return nil }
-
-func TestFixedModes(t *testing.T) {
+func TestSharedKey(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows has no mode bits")
 	}
-	err := Options{}.private(stubInfo{0o777}, "key.pem")
-	require.ErrorIs(t, err, ErrPermissions)
-	require.ErrorContains(t, err, "set the mode of key.pem to 0600, it has 0777")
-	require.NoError(t, Options{Shared: true}.private(stubInfo{0o777}, "key.pem"))
-	require.NoError(t, Options{}.private(stubInfo{0o600}, "key.pem"))
-
 	id, b := saved(t)
 	path := write(t, b)
 	require.NoError(t, os.Chmod(path, 0o644))
-	_, err = LoadOrCreate(path)
+	_, err := LoadOrCreate(path)
 	require.ErrorIs(t, err, ErrPermissions)
 	loaded, err := Options{Shared: true}.LoadOrCreate(path)
 	require.NoError(t, err)

@@ -69,6 +69,8 @@ type Libraries struct {
 	scope     *p2p.Scope // nil while it does not run
 	libraries map[uuid.UUID]*Library
 	tracked   map[identity.RemoteIdentity]*p2p.Peer
+
+	broken error // why the store's libraries could not be added; Run returns it
 }
 
 var (
@@ -102,7 +104,10 @@ func (h *Libraries) Run(ctx context.Context, s *p2p.Scope) error {
 	h.scope = s
 	h.track()
 	h.mu.Unlock()
-	err := h.moved(s.Identity())
+	err := h.broken
+	if err == nil {
+		err = h.moved(s.Identity())
+	}
 	if err == nil {
 		err = h.tell()
 	}

@@ -25,14 +25,14 @@ allow() { # room, the rooms that it may import
 }
 
 allow . identity proto internal/turn
-allow identity
+allow identity internal/secretfile
 allow proto
 allow mdns p2p identity proto internal/dnssd internal/metadata
 allow mdns/scan p2p identity internal/dns internal/metadata
 allow quic p2p identity proto internal/backoff internal/metadata internal/reach internal/v1
 allow tunnel identity internal/turn
 allow block identity proto
-allow library p2p identity proto tunnel internal/backoff library/roster
+allow library p2p identity proto tunnel internal/backoff internal/secretfile library/roster
 allow library/roster identity proto internal/text
 allow pairing p2p identity proto tunnel library library/roster internal/reach internal/text
 allow pairing/qr
@@ -44,6 +44,7 @@ allow internal/backoff
 allow internal/reach
 allow internal/turn
 allow internal/text
+allow internal/secretfile
 allow internal/v1 proto
 allow internal/metadata p2p proto
 allow internal/messagetest proto

@@ -1,6 +1,6 @@
 //go:build unix
 
-package identity
+package secretfile
 
 import (
 	"io/fs"
@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// openFlag keeps a pipe in a key file's place from holding us up.
+// openFlag keeps a pipe in a file's place from holding us up.
 const openFlag = syscall.O_NONBLOCK
 
 // foreign reports whether a file belongs to another user.
@@ -17,5 +17,5 @@ func foreign(info fs.FileInfo) bool {
 	return ok && int(s.Uid) != os.Geteuid()
 }
 
-// shared reports whether a file's mode lets other users use it.
-func shared(info fs.FileInfo) bool { return info.Mode().Perm()&0o077 != 0 }
+// open reports whether a file's mode lets other users use it.
+func open(info fs.FileInfo) bool { return info.Mode().Perm()&0o077 != 0 }
