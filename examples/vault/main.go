@@ -27,39 +27,55 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// A device is a node with an instance of the library. An app keeps both keys in files (identity.LoadOrCreate), and the
-// record of the library as well.
+// A device is a node with an instance of the library. An app keeps the node's key in
+// a file (identity.LoadOrCreate), and libraries in a library.Store.
 type device struct {
 	key, instance identity.Identity
 	node          *p2p.P2P
+	libraries     *library.Libraries
 	library       *library.Library
 	files         map[uuid.UUID]string
 }
 
-func newDevice() *device {
-	return &device{key: identity.New(), instance: identity.New(), files: map[uuid.UUID]string{}}
-}
-
-// member is what others have on record of a device: its instance, and the node that this lives on.
-func (d *device) member() library.Member {
-	return library.Member{Instance: d.instance.Remote(), Node: d.key.Remote()}
-}
-
-// start starts the node, with a library that has others for its members.
-func (d *device) start(ctx context.Context, name string, r library.Record, others ...*device) {
-	for _, o := range others {
-		r.Members = append(r.Members, o.member())
+// start starts a node.
+func start(ctx context.Context, name string) *device {
+	d := &device{
+		key: identity.New(), instance: identity.New(), libraries: library.New(library.Config{}), files: map[uuid.UUID]string{},
 	}
-	libraries := library.New(library.Config{})
 	var mux p2p.Mux
-	mux.Handle(library.Route, p2p.Anyone, libraries) // the tunnel authenticates
+	mux.Handle(library.Route, p2p.Anyone, d.libraries) // the tunnel authenticates
 	var err error
 	d.node, err = p2p.Start(ctx, p2p.Config{
 		App: "vault", Name: name, Identity: d.key, Handler: &mux,
-		Hooks: []p2p.Hook{quic.New(quic.Config{}), mdns.New(mdns.Config{Interfaces: loopback()}), libraries},
+		Hooks: []p2p.Hook{quic.New(quic.Config{}), mdns.New(mdns.Config{Interfaces: loopback()}), d.libraries},
 	})
 	check(err)
-	d.library, err = libraries.Add(r, d.instance)
+	return d
+}
+
+// found makes the library. This device's instance is its founder: an app had better
+// make a recovery key, which its user keeps.
+func (d *device) found() {
+	var err error
+	d.library, err = d.libraries.Found("Photos", library.RecoveryKey{})
+	check(err)
+	d.library.Handle("fetch", d.serve)
+}
+
+// admit makes another device a member. Package pairing does that between devices
+// that have nothing in common yet.
+func (d *device) admit(other *device, name string) {
+	record := d.library.Record()
+	first, err := record.First(other.key, other.instance)
+	check(err)
+	_, err = d.library.Admit(first, library.RoleMember, name, library.RecoveryKey{})
+	check(err)
+}
+
+// add adds the library of a record.
+func (d *device) add(r library.Record) {
+	var err error
+	d.library, err = d.libraries.Add(r, d.instance)
 	check(err)
 	d.library.Handle("fetch", d.serve)
 }
@@ -85,7 +101,7 @@ func (d *device) fetch(ctx context.Context, from *device, id uuid.UUID, offset, 
 		if peer.Identity() != from.key.Remote() {
 			continue
 		}
-		c, err := d.library.Open(ctx, from.instance.Remote(), "fetch")
+		c, err := d.library.Open(ctx, from.library.Instance(), "fetch")
 		if err != nil {
 			return "", err
 		}
@@ -100,19 +116,39 @@ func (d *device) fetch(ctx context.Context, from *device, id uuid.UUID, offset, 
 	return "", ctx.Err()
 }
 
+// intrude tries to get into the library by a record that was stolen, with the secret.
+func (d *device) intrude(ctx context.Context, into *device, stolen library.Record) error {
+	for peer := range d.node.Available(ctx) {
+		if peer.Identity() != into.key.Remote() {
+			continue
+		}
+		s, err := peer.Open(ctx, library.Route)
+		if err != nil {
+			return err
+		}
+		session, err := library.Session(d.node, s)
+		if err != nil {
+			return err
+		}
+		credential := tunnel.NewCredential(stolen.ID, d.instance, stolen.Secret)
+		_, err = tunnel.Open(ctx, session, credential, tunnel.Member{Instance: into.library.Instance(), Node: peer.Identity()})
+		return err
+	}
+	return ctx.Err()
+}
+
 func main() {
 	flag.Bool("demo", true, "show it")
 	flag.Parse()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	record := library.Record{ID: uuid.New(), Name: "Photos", Secret: library.NewSecret()}
-	alice, bob, mallory := newDevice(), newDevice(), newDevice()
-	alice.start(ctx, "Alice", record, bob)
+	alice, bob, mallory := start(ctx, "Alice"), start(ctx, "Bob"), start(ctx, "Mallory")
 	defer alice.node.Shutdown(ctx)
-	bob.start(ctx, "Bob", record, alice)
 	defer bob.node.Shutdown(ctx)
-	mallory.start(ctx, "Mallory", record, alice, bob)
 	defer mallory.node.Shutdown(ctx)
+	alice.found()
+	alice.admit(bob, "Bob")
+	bob.add(alice.library.Record())
 
 	file := uuid.New()
 	alice.files[file], bob.files[file] = "0123456789, says Alice", "0123456789, says Bob"
@@ -122,7 +158,7 @@ func main() {
 	part, err = bob.fetch(ctx, alice, file, 0, 10)
 	check(err)
 	fmt.Printf("Bob fetched from Alice: %q\n", part)
-	if _, err = mallory.fetch(ctx, alice, file, 0, 10); !errors.Is(err, p2p.ErrTunnelRefused) {
+	if err = mallory.intrude(ctx, alice, alice.library.Record()); !errors.Is(err, p2p.ErrTunnelRefused) {
 		log.Fatalf("Mallory was not refused: %v", err)
 	}
 	fmt.Println("Mallory was refused:", err)
