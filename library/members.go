@@ -15,7 +15,8 @@ import (
 // number 1, which says where it lives. Package pairing calls it. Name is for
 // people. An admin is made by the founder, which key is if this device is not the
 // founder itself; without the founder the instance becomes a member, the other
-// admins are asked, and the error is [ErrAsked].
+// admins are asked, and the error is [ErrAsked]. Members that live on the same node are
+// removed: the device has joined again.
 //
 // It fails with [ErrNotAdmin]; with [roster.ErrInvalid] if first is no such
 // statement of this library; with [roster.ErrFull] if this device has added as
@@ -47,8 +48,12 @@ func (l *Library) Admit(first roster.Statement, role Role, name string, key Reco
 		if err != nil {
 			return err
 		}
-		if _, ok := d.roster.View().Member(first.Signer); !ok {
+		m, ok := d.roster.View().Member(first.Signer)
+		if !ok {
 			return fmt.Errorf("%w: it does not make %v a member", roster.ErrInvalid, first.Signer)
+		}
+		if err := d.replaceOn(m); err != nil {
+			return err
 		}
 		if !asked {
 			return nil
@@ -61,6 +66,20 @@ func (l *Library) Admit(first roster.Statement, role Role, name string, key Reco
 		err = ErrAsked
 	}
 	return m, err
+}
+
+// replaceOn removes the instances that a new member's node had before: the device
+// has joined again, under a new key. That takes a member; an admin stays.
+func (d *draft) replaceOn(m Member) error {
+	for _, o := range d.roster.View().Members {
+		if o.Node != m.Node || o.Instance == m.Instance || o.Role == RoleAdmin {
+			continue
+		}
+		if err := d.say(roster.Remove{Instance: o.Instance, Last: d.roster.Last(o.Instance).Hash}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // signer returns the key that signs for this device: the recovery key, if there is

@@ -11,10 +11,13 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/text"
 )
 
 // A Presence tells how things stand with a member.
 type Presence struct {
+	// Member is the member. Its name is what its node calls itself if the roster has
+	// none.
 	Member Member
 
 	// Peer is the member's node. It is nil only while the hook does not run.
@@ -61,6 +64,9 @@ func (l *Library) presence(m Member) Presence {
 	}
 	info := p.Peer.Info()
 	p.Available, p.Connected = info.Available, len(info.Connections) > 0
+	if m.Name == "" { // the founder, or one that joined without a name
+		p.Member.Name = text.Plain(info.Metadata["name"])
+	}
 	p.Serves = info.Available && claims(info.Metadata, l.id) == m.Instance.String()
 	p.Err = info.Unreachable
 	if dial := (*p2p.DialError)(nil); errors.As(p.Err, &dial) && len(dial.Attempts) > 0 {

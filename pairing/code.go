@@ -116,7 +116,7 @@ func onStream(s *p2p.Stream, scope *p2p.Scope) *talk {
 // JoinByCode joins the library that a peer invites to, whose user compares digits with ours. Errors are those of [Pairing.Join],
 // but for tickets, and [ErrLocked].
 func (p *Pairing) JoinByCode(ctx context.Context, peer *p2p.Peer, cfg JoinConfig) (*library.Library, error) {
-	ctx, leave, scope, err := p.begin(ctx, peer.Identity(), &cfg)
+	ctx, leave, scope, err := p.begin(ctx, peer.Identity(), cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -109,7 +109,7 @@ func TestHostileOpener(t *testing.T) {
 			require.NoError(t, err)
 			s, _ = opened()
 			began := time.Now()
-			_, err = s.Write([]byte{2})
+			_, err = s.Write([]byte{1})
 			require.NoError(t, err)
 			_, err = s.Read(make([]byte, 1))
 			require.ErrorIs(t, err, p2p.ErrRefused)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p/identity"
@@ -24,11 +25,12 @@ func TestDocumentedTicket(t *testing.T) {
 	want := Ticket{
 		Node: key.Remote(), Addrs: []netip.AddrPort{netip.MustParseAddrPort("192.168.1.7:7373")},
 		Expiry: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC),
+		App:    "photos", Library: uuid.MustParse("00112233-4455-6677-8899-aabbccddeeff"),
 	}
 	for i := range want.secret {
 		want.secret[i] = byte(i)
 	}
-	require.Equal(t, want.String(), strings.Join(strings.Fields(string(block[1])), ""))
+	require.Equal(t, want.Text(), strings.Join(strings.Fields(string(block[1])), ""))
 	got, err := ParseTicket(string(block[1]))
 	require.NoError(t, err)
 	require.Equal(t, want.secret, got.secret)

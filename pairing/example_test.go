@@ -4,10 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/google/uuid"
-
 	"github.com/sdp2p/p2p"
-	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/library"
 	"github.com/sdp2p/p2p/p2ptest"
 	"github.com/sdp2p/p2p/pairing"
@@ -34,7 +31,8 @@ func Example() {
 	defer desk.Shutdown(ctx)
 	phone, _, joins := start("Phone")
 	defer phone.Shutdown(ctx)
-	photos, err := libraries.Add(library.Record{ID: uuid.New(), Name: "Photos", Secret: library.NewSecret()}, identity.New())
+	key := library.NewRecoveryKey() // key.Text() is for the user to print
+	photos, err := libraries.Found("Photos", key)
 	if err != nil {
 		panic(err)
 	}
@@ -48,14 +46,13 @@ func Example() {
 	if err != nil {
 		panic(err)
 	}
-	text := invitation.Ticket().String() // as text, or with package pairing/qr
+	text := invitation.Ticket().Text() // as text, or with package pairing/qr
 
 	ticket, err := pairing.ParseTicket(text)
 	if err != nil {
 		panic(err)
 	}
-	keep := func(r library.Record, instance identity.Identity) error { return nil } // in files that nobody else can read
-	joined, err := joins.Join(ctx, ticket, pairing.JoinConfig{Confirm: ask, Keep: keep})
+	joined, err := joins.Join(ctx, ticket, pairing.JoinConfig{Confirm: ask}) // a library.Store keeps it
 	if err != nil {
 		panic(err) // says what to do
 	}
@@ -66,7 +63,7 @@ func Example() {
 	onDesk, onPhone := <-codes, <-codes
 	fmt.Println("same digits:", onDesk == onPhone)
 	fmt.Printf("Desk has a new member of %s: %s\n", photos.Record().Name, member.Name)
-	fmt.Printf("Phone has %s, with %s\n", joined.Record().Name, joined.Record().Members[0].Name)
+	fmt.Printf("Phone has %s, with %s\n", joined.Record().Name, joined.Members()[0].Member.Name)
 	// Output:
 	// same digits: true
 	// Desk has a new member of Photos: Phone

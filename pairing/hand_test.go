@@ -17,6 +17,7 @@ import (
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/library/roster"
 	"github.com/sdp2p/p2p/pairing"
 	"github.com/sdp2p/p2p/tunnel"
 )
@@ -41,7 +42,7 @@ func craft(t testing.TB, node identity.RemoteIdentity, secret [16]byte, expiry t
 
 func pskOf(t testing.TB, ticket pairing.Ticket) [32]byte {
 	t.Helper()
-	b, err := noPadding.DecodeString(strings.TrimPrefix(ticket.String(), "sdp2p1:"))
+	b, err := noPadding.DecodeString(strings.TrimPrefix(ticket.Text(), "sdp2p1:"))
 	require.NoError(t, err)
 	psk, err := hkdf.Key(sha256.New, b[33:49], nil, "sdp2p-pairing-v1"+string(b[1:33]), 32)
 	require.NoError(t, err)
@@ -96,19 +97,33 @@ func text(s string) []byte {
 	return append(binary.LittleEndian.AppendUint16(nil, uint16(len(s))), s...)
 }
 
-func helloOf(name string, instance identity.RemoteIdentity) []byte {
-	key := instance.Bytes()
-	return append(append([]byte{1}, text(name)...), key[:]...)
-}
+func helloOf(name string) []byte { return append([]byte{2}, text(name)...) }
 
-func replyOf(status byte, name string) []byte { return append([]byte{1, status}, text(name)...) }
+func replyOf(status byte, name string) []byte { return append([]byte{2, status}, text(name)...) }
 
 func welcomeOf(t testing.TB, r library.Record) []byte {
-	b := append(append([]byte{0}, r.ID[:]...), text(r.Name)...)
-	b = append(binary.LittleEndian.AppendUint64(b, r.Number), r.Secret[:]...)
-	b, err := library.MemberList(r.Members).AppendBinary(binary.LittleEndian.AppendUint64(b, uint64(r.Since)))
+	founder := r.Founder.Bytes()
+	b := append(append(append([]byte{0}, r.ID[:]...), text(r.Name)...), founder[:]...)
+	b, err := r.Statements.AppendBinary(append(append(b, 1), r.Secret[:]...))
 	require.NoError(t, err)
 	return b
+}
+
+// libraryOf is a library with one admin, an instance on a node.
+func libraryOf(t testing.TB, node identity.Identity, role library.Role) library.Record {
+	founder, instance := identity.New(), identity.New()
+	r := library.Record{ID: uuid.New(), Founder: founder.Remote(), Secret: library.NewSecret()}
+	all := roster.New(r.ID, r.Founder)
+	say := func(by identity.Identity, body roster.Body) {
+		_, err := all.Sign(by, body, time.Now())
+		require.NoError(t, err)
+	}
+	say(founder, roster.Move{})
+	say(founder, roster.Add{Instance: instance.Remote(), Role: role})
+	say(instance, roster.SignMove(node, r.Founder, r.ID, instance.Remote(), 1))
+	say(founder, roster.Secret{Number: 1, Hash: roster.HashSecret(r.Secret)})
+	r.Statements = all.All()
+	return r
 }
 
 // expect reads so many bytes.
@@ -136,5 +151,5 @@ func compares(t testing.TB, s *p2p.Stream, opener, other identity.RemoteIdentity
 func (c comparer) open(nonce []byte) []byte {
 	a, b := c.opener.Bytes(), c.other.Bytes()
 	sum := sha256.Sum256([]byte("sdp2p-compare-v1" + string(a[:]) + string(b[:]) + string(c.binding[:]) + string(nonce)))
-	return append([]byte{1}, sum[:]...)
+	return append([]byte{2}, sum[:]...)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/library/roster"
 	"github.com/sdp2p/p2p/p2ptest"
 	"github.com/sdp2p/p2p/pairing"
 	"github.com/sdp2p/p2p/tunnel"
@@ -23,7 +24,7 @@ import (
 type device struct {
 	*p2p.P2P
 	id        identity.Identity
-	instance  identity.Identity
+	instance  identity.Identity // of the library that it has kept last
 	libraries *library.Libraries
 	pairing   *pairing.Pairing
 	lib       *library.Library
@@ -33,7 +34,7 @@ type device struct {
 	keeps     func() error // what else keeping a record comes to
 }
 
-func newDevice() *device { return &device{id: identity.New(), instance: identity.New()} }
+func newDevice() *device { return &device{id: identity.New()} }
 
 // start starts the device's node, with some hooks to reach others by.
 func (d *device) start(t testing.TB, name string, hooks ...p2p.Hook) *device {
@@ -63,8 +64,18 @@ func (d *device) start(t testing.TB, name string, hooks ...p2p.Hook) *device {
 // create has the device make a library.
 func (d *device) create(t testing.TB) *device {
 	t.Helper()
+	d.instance = identity.New()
+	r := library.Record{ID: uuid.New(), Name: "Photos", Founder: d.instance.Remote(), Secret: library.NewSecret(), Number: 1}
+	all := roster.New(r.ID, r.Founder)
+	for _, body := range []roster.Body{
+		roster.SignMove(d.id, r.Founder, r.ID, r.Founder, 1), roster.Secret{Number: 1, Hash: roster.HashSecret(r.Secret)},
+	} {
+		_, err := all.Sign(d.instance, body, time.Now())
+		require.NoError(t, err)
+	}
+	r.Statements = all.All()
 	var err error
-	d.lib, err = d.libraries.Add(library.Record{ID: uuid.New(), Name: "Photos", Secret: library.NewSecret()}, d.instance)
+	d.lib, err = d.libraries.Add(r, d.instance)
 	require.NoError(t, err)
 	d.echo()
 	return d
@@ -92,19 +103,19 @@ func (d *device) silent(ctx context.Context, _ pairing.Device) bool {
 	return true
 }
 
-func (d *device) keep(r library.Record, _ identity.Identity) error {
+func (d *device) keep(r library.Record, instance identity.Identity) error {
 	if d.keeps != nil {
 		if err := d.keeps(); err != nil {
 			return err
 		}
 	}
-	d.kept = append(d.kept, r)
+	d.kept, d.instance = append(d.kept, r), instance
 	return nil
 }
 
 // joining is how the device joins.
 func (d *device) joining(confirm pairing.ConfirmFunc) pairing.JoinConfig {
-	return pairing.JoinConfig{Confirm: confirm, Instance: d.instance, Keep: d.keep}
+	return pairing.JoinConfig{Confirm: confirm, Keep: d.keep}
 }
 
 func (d *device) join(ctx context.Context, ticket pairing.Ticket, confirm pairing.ConfirmFunc) (err error) {
@@ -141,7 +152,7 @@ func (d *device) invite(t testing.TB, cfg pairing.InviteConfig) *pairing.Invitat
 // talks wants a device to open tunnels to another one.
 func (d *device) talks(t testing.TB, to *device) {
 	t.Helper()
-	c, err := d.lib.Open(t.Context(), to.instance.Remote(), "echo")
+	c, err := d.lib.Open(t.Context(), to.lib.Instance(), "echo")
 	require.NoError(t, err)
 	defer c.Close()
 	_, err = c.Write([]byte("hello"))
@@ -161,11 +172,13 @@ func members(t testing.TB, devices ...*device) {
 		require.Equal(t, first.Name, r.Name)
 		require.True(t, first.Secret == r.Secret)
 		require.Equal(t, first.Number, r.Number)
-		require.Len(t, r.Members, len(devices)-1)
+		view := d.lib.Roster()
+		require.Len(t, view.Members, len(devices))
 		for _, o := range devices {
-			if m, ok := r.Member(o.instance.Remote()); o != d {
-				require.True(t, ok)
-				require.Equal(t, o.id.Remote(), m.Node)
+			m, ok := view.Member(o.lib.Instance())
+			require.True(t, ok)
+			require.Equal(t, o.id.Remote(), m.Node)
+			if o != devices[0] { // whom nobody has added
 				require.Equal(t, o.Metadata()["name"], m.Name)
 			}
 		}

@@ -3,6 +3,7 @@ package pairing_test
 import (
 	"context"
 	"io"
+	"slices"
 	"testing"
 	"time"
 
@@ -20,13 +21,14 @@ import (
 // An inviter is a node that serves pairing by hand.
 type inviter struct {
 	*p2p.P2P
+	id     identity.Identity
 	ticket pairing.Ticket
 	opened chan *tunnel.Conn
 }
 
 func newInviter(t *testing.T, network *p2ptest.Network) *inviter {
 	id := identity.New()
-	m := &inviter{opened: make(chan *tunnel.Conn, 1), ticket: craft(t, id.Remote(), [16]byte{7}, time.Now().Add(time.Hour))}
+	m := &inviter{id: id, opened: make(chan *tunnel.Conn, 1), ticket: craft(t, id.Remote(), [16]byte{7}, time.Now().Add(time.Hour))}
 	var mux p2p.Mux
 	with := tunnel.NewCredentialFor(purpose, id, pskOf(t, m.ticket))
 	mux.HandleFunc(pairing.Route, p2p.Anyone, func(ctx context.Context, s *p2p.Stream) error {
@@ -51,15 +53,9 @@ func agrees(t *testing.T, c *tunnel.Conn) {
 // A device that invites may say what it likes: whoever joins keeps nothing of it, and hears why.
 func TestHostileInviter(t *testing.T) {
 	me := newDevice()
-	own := func(m *inviter) library.Member {
-		return library.Member{Instance: identity.New().Remote(), Node: m.Identity()}
-	}
-	record := func(m *inviter) library.Record {
-		return library.Record{ID: uuid.New(), Secret: library.NewSecret(), Members: []library.Member{own(m)}}
-	}
 	bad := func(alter func(r *library.Record, m *inviter)) func(t *testing.T, m *inviter, c *tunnel.Conn) {
 		return func(t *testing.T, m *inviter, c *tunnel.Conn) {
-			r := record(m)
+			r := libraryOf(t, m.id, library.RoleAdmin)
 			alter(&r, m)
 			agrees(t, c)
 			c.Write(welcomeOf(t, r))
@@ -75,7 +71,7 @@ func TestHostileInviter(t *testing.T) {
 	}{
 		"nothing":            {func(t *testing.T, m *inviter, c *tunnel.Conn) {}, pairing.ErrUnfinished, 0, 0, 10 * time.Second},
 		"the end":            {func(t *testing.T, m *inviter, c *tunnel.Conn) { c.Close() }, pairing.ErrUnfinished, 0, 0, 0},
-		"version 2":          {func(t *testing.T, m *inviter, c *tunnel.Conn) { c.Write([]byte{2}) }, pairing.ErrProtocol, 0, 0, 0},
+		"version 1":          {func(t *testing.T, m *inviter, c *tunnel.Conn) { c.Write([]byte{1}) }, pairing.ErrProtocol, 0, 0, 0},
 		"an unknown status":  {func(t *testing.T, m *inviter, c *tunnel.Conn) { c.Write(replyOf(5, "")) }, pairing.ErrProtocol, 0, 0, 0},
 		"used":               {func(t *testing.T, m *inviter, c *tunnel.Conn) { c.Write(replyOf(1, "")) }, pairing.ErrUsed, 0, 0, 0},
 		"declined":           {func(t *testing.T, m *inviter, c *tunnel.Conn) { c.Write(replyOf(2, "")) }, pairing.ErrPeerDeclined, 0, 0, 0},
@@ -83,27 +79,27 @@ func TestHostileInviter(t *testing.T) {
 		"no":                 {func(t *testing.T, m *inviter, c *tunnel.Conn) { c.Write(append(replyOf(0, "M"), 2)) }, pairing.ErrPeerDeclined, 1, 0, 0},
 		"no secret":          {func(t *testing.T, m *inviter, c *tunnel.Conn) { c.Write(yes) }, pairing.ErrUnfinished, 1, 0, 10 * time.Second},
 		"no after yes":       {func(t *testing.T, m *inviter, c *tunnel.Conn) { c.Write(append(yes, 2)) }, pairing.ErrPeerDeclined, 1, 0, 0},
-		"not in the library": {bad(func(r *library.Record, m *inviter) { r.Members = nil }), pairing.ErrProtocol, 1, 0, 0},
-		"elsewhere":          {bad(func(r *library.Record, m *inviter) { r.Members[0].Node = identity.New().Remote() }), pairing.ErrProtocol, 1, 0, 0},
+		"not in the library": {bad(func(r *library.Record, m *inviter) { r.Statements = nil }), pairing.ErrProtocol, 1, 0, 0},
+		"elsewhere":          {bad(func(r *library.Record, m *inviter) { *r = libraryOf(t, identity.New(), library.RoleAdmin) }), pairing.ErrProtocol, 1, 0, 0},
+		"no admin":           {bad(func(r *library.Record, m *inviter) { *r = libraryOf(t, m.id, library.RoleMember) }), pairing.ErrProtocol, 1, 0, 0},
 		"no UUID":            {bad(func(r *library.Record, m *inviter) { r.ID = uuid.Nil }), pairing.ErrProtocol, 1, 0, 0},
-		"our instance":       {bad(func(r *library.Record, m *inviter) { r.Members[0].Instance = me.instance.Remote() }), pairing.ErrProtocol, 1, 0, 0},
-		"our node": {bad(func(r *library.Record, m *inviter) {
-			r.Members = append(r.Members, library.Member{Instance: identity.New().Remote(), Node: me.id.Remote()})
-		}), pairing.ErrProtocol, 1, 0, 0},
-		"two on a node": {bad(func(r *library.Record, m *inviter) { r.Members = append(r.Members, own(m)) }), pairing.ErrProtocol, 1, 0, 0},
-		"1025 members": {bad(func(r *library.Record, m *inviter) {
-			for range library.MaxMembers {
-				r.Members = append(r.Members, library.Member{Instance: r.Members[0].Instance, Node: r.Members[0].Node})
-			}
-		}), pairing.ErrProtocol, 1, 0, 0},
+		"another library":    {bad(func(r *library.Record, m *inviter) { r.ID = uuid.New() }), pairing.ErrProtocol, 1, 0, 0},
+		"another founder":    {bad(func(r *library.Record, m *inviter) { r.Founder = identity.New().Remote() }), pairing.ErrProtocol, 1, 0, 0},
+		"another secret":     {bad(func(r *library.Record, m *inviter) { r.Secret = library.NewSecret() }), pairing.ErrProtocol, 1, 0, 0},
+		"forged":             {bad(func(r *library.Record, m *inviter) { r.Statements[1].Time++ }), pairing.ErrProtocol, 1, 0, 0},
+		"out of order":       {bad(func(r *library.Record, m *inviter) { slices.Reverse(r.Statements) }), pairing.ErrProtocol, 1, 0, 0},
+		"admits nobody": {func(t *testing.T, m *inviter, c *tunnel.Conn) {
+			agrees(t, c)
+			c.Write(append(welcomeOf(t, libraryOf(t, m.id, library.RoleAdmin)), 0, 0))
+		}, pairing.ErrProtocol, 1, 1, 0},
 		"no last word": {bad(func(*library.Record, *inviter) {}), pairing.ErrUnfinished, 1, 1, 10 * time.Second},
 		"fails after all": {func(t *testing.T, m *inviter, c *tunnel.Conn) {
 			agrees(t, c)
-			c.Write(append(welcomeOf(t, record(m)), 4))
+			c.Write(append(welcomeOf(t, libraryOf(t, m.id, library.RoleAdmin)), 4))
 		}, pairing.ErrPeerFailed, 1, 1, 0},
 		"the end instead of the last word": {func(t *testing.T, m *inviter, c *tunnel.Conn) {
 			agrees(t, c)
-			c.Write(welcomeOf(t, record(m)))
+			c.Write(welcomeOf(t, libraryOf(t, m.id, library.RoleAdmin)))
 			c.CloseWrite()
 		}, pairing.ErrUnfinished, 1, 1, 0},
 	} {
@@ -116,7 +112,7 @@ func TestHostileInviter(t *testing.T) {
 				pass(time.Second)
 				later(t, 0, func() {
 					c := <-m.opened
-					expect(t, c, 3+len("Bob's")+32)
+					expect(t, c, 3+len("Bob's"))
 					test.says(t, m, c)
 					io.Copy(io.Discard, c)
 					c.Abort(io.EOF)

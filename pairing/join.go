@@ -26,13 +26,11 @@ type JoinConfig struct {
 	// Confirm asks the user of this device.
 	Confirm ConfirmFunc
 
-	// Instance is this device's instance of the library, made for it; its key file must exist before Join is called. If
-	// zero, a fresh one is made, which only Keep gets to see.
-	Instance identity.Identity
-
-	// Keep, if not nil, is called with the record of the library and this device's instance before the library is added, and
-	// before the other device relies on it, which waits for 20 s. An error ends the pairing. If Join fails after Keep was
-	// called, what was kept is worth nothing.
+	// Keep, if not nil, is called with the record of the library and the key of this
+	// device's new instance of it, before the library is added and before the other
+	// device relies on it, which waits for 20 s. An error ends the pairing. If Join
+	// fails after Keep was called, what was kept is worth nothing. An app with
+	// a [library.Store] needs no Keep.
 	Keep func(r library.Record, instance identity.Identity) error
 }
 
@@ -44,7 +42,7 @@ type JoinConfig struct {
 // the node cannot be reached; with what Keep returns, or [library.ErrAdded] if this device has the library.
 // The ticket is used up once the other device has taken it: in all of these cases but ErrRefused, ErrExpired and the DialError.
 func (p *Pairing) Join(ctx context.Context, t Ticket, cfg JoinConfig) (*library.Library, error) {
-	ctx, leave, scope, err := p.begin(ctx, t.Node, &cfg)
+	ctx, leave, scope, err := p.begin(ctx, t.Node, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -88,12 +86,9 @@ func later(a, b time.Time) time.Time {
 }
 
 // begin notes that this device is pairing with a node, until leave is called. The context that it returns ends with the hook, too.
-func (p *Pairing) begin(ctx context.Context, node identity.RemoteIdentity, cfg *JoinConfig) (_ context.Context, leave func(), scope *p2p.Scope, err error) {
+func (p *Pairing) begin(ctx context.Context, node identity.RemoteIdentity, cfg JoinConfig) (_ context.Context, leave func(), scope *p2p.Scope, err error) {
 	if cfg.Confirm == nil {
 		panic("pairing: JoinConfig.Confirm is required")
-	}
-	if cfg.Instance.IsZero() {
-		cfg.Instance = identity.New()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -212,17 +207,18 @@ func (p *Pairing) enter(ctx context.Context, node identity.Identity, t *talk, cf
 	if err := p.checkWelcome(&w, t.device.Node); err != nil {
 		return nil, err
 	}
-	w.Replaced = time.Now()
-	move, err := w.First(node, cfg.Instance)
+	w.Name, w.Replaced = text.Plain(w.Name), time.Now()
+	instance := identity.New()
+	move, err := w.First(node, instance)
 	if err != nil {
 		return nil, err
 	}
 	if cfg.Keep != nil {
-		if err := cfg.Keep(w.Record.Clone(), cfg.Instance); err != nil {
+		if err := cfg.Keep(w.Record.Clone(), instance); err != nil {
 			return nil, fmt.Errorf("pairing: the record of the library was not kept: %w", err)
 		}
 	}
-	l, err := p.libraries.Add(w.Record, cfg.Instance)
+	l, err := p.libraries.Add(w.Record, instance)
 	if err != nil {
 		return nil, err
 	}

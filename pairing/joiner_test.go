@@ -11,34 +11,41 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
-	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/library/roster"
 	"github.com/sdp2p/p2p/p2ptest"
 	"github.com/sdp2p/p2p/pairing"
 	"github.com/sdp2p/p2p/tunnel"
 )
 
+var joinersNode identity.Identity // of the test that runs
+
 // A device with the ticket may say what it likes: it gets nothing, and whoever invites hears why.
 func TestHostileJoiner(t *testing.T) {
-	hello := helloOf("M", identity.New().Remote())
+	hello := helloOf("M")
+	handsIn := func(alter func(a *device, s *roster.Statement)) func(t *testing.T, a *device, c *tunnel.Conn) {
+		return func(t *testing.T, a *device, c *tunnel.Conn) {
+			c.Write(append(hello, 0))
+			pass(61 * time.Second)
+			r := a.lib.Record()
+			instance := identity.New()
+			s, err := r.First(joinersNode, instance)
+			require.NoError(t, err)
+			alter(a, &s)
+			b, err := s.AppendBinary([]byte{0})
+			require.NoError(t, err)
+			c.Write(b)
+		}
+	}
 	for name, test := range map[string]struct {
 		says  func(t *testing.T, a *device, c *tunnel.Conn)
 		want  error
 		asked int
 		takes time.Duration
 	}{
-		"nothing":     {func(t *testing.T, a *device, c *tunnel.Conn) {}, pairing.ErrUnfinished, 0, 10 * time.Second},
-		"half a word": {func(t *testing.T, a *device, c *tunnel.Conn) { c.Write(hello[:9]) }, pairing.ErrUnfinished, 0, 10 * time.Second},
-		"the end":     {func(t *testing.T, a *device, c *tunnel.Conn) { c.Close() }, pairing.ErrUnfinished, 0, 0},
-		"version 2":   {func(t *testing.T, a *device, c *tunnel.Conn) { c.Write([]byte{2}) }, pairing.ErrProtocol, 0, 0},
-		"no key":      {func(t *testing.T, a *device, c *tunnel.Conn) { c.Write(append([]byte{1, 0, 0}, make([]byte, 32)...)) }, pairing.ErrProtocol, 0, 0},
-		"the inviter's instance": {func(t *testing.T, a *device, c *tunnel.Conn) {
-			c.Write(helloOf("M", a.instance.Remote()))
-			require.Equal(t, replyOf(4, "Alice's"), expect(t, c, 4+len("Alice's")))
-		}, library.ErrInvalid, 0, 0},
-		"another member's instance": {func(t *testing.T, a *device, c *tunnel.Conn) {
-			c.Write(helloOf("M", a.lib.Record().Members[0].Instance))
-			require.Equal(t, replyOf(4, "Alice's"), expect(t, c, 4+len("Alice's")))
-		}, nil, 0, 0},
+		"nothing":           {func(t *testing.T, a *device, c *tunnel.Conn) {}, pairing.ErrUnfinished, 0, 10 * time.Second},
+		"half a word":       {func(t *testing.T, a *device, c *tunnel.Conn) { c.Write(hello[:3]) }, pairing.ErrUnfinished, 0, 10 * time.Second},
+		"the end":           {func(t *testing.T, a *device, c *tunnel.Conn) { c.Close() }, pairing.ErrUnfinished, 0, 0},
+		"version 1":         {func(t *testing.T, a *device, c *tunnel.Conn) { c.Write([]byte{1}) }, pairing.ErrProtocol, 0, 0},
 		"an unknown status": {func(t *testing.T, a *device, c *tunnel.Conn) { c.Write(append(hello, 9)) }, pairing.ErrProtocol, 1, 0},
 		"yes twice":         {func(t *testing.T, a *device, c *tunnel.Conn) { c.Write(append(hello, 0, 0)) }, pairing.ErrProtocol, 1, 0},
 		"no":                {func(t *testing.T, a *device, c *tunnel.Conn) { c.Write(append(hello, 2)) }, pairing.ErrPeerDeclined, 1, 0},
@@ -61,12 +68,18 @@ func TestHostileJoiner(t *testing.T) {
 			c.Write([]byte{4})
 		},
 			pairing.ErrPeerFailed, 1, 61 * time.Second},
+		"another node's first": {handsIn(func(a *device, s *roster.Statement) {
+			r := a.lib.Record()
+			*s, _ = r.First(identity.New(), identity.New())
+		}), pairing.ErrProtocol, 1, 61 * time.Second},
+		"forged": {handsIn(func(_ *device, s *roster.Statement) { s.Time++ }), roster.ErrInvalid, 1, 61 * time.Second},
+		"the inviter's own first": {handsIn(func(a *device, s *roster.Statement) { *s = a.lib.Record().Statements[0] }),
+			pairing.ErrProtocol, 1, 61 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, network *p2ptest.Network) {
 				a, b := two(t, network)
-				other := library.Member{Instance: identity.New().Remote(), Node: identity.New().Remote(), Name: "Carol's"}
-				require.NoError(t, a.lib.AddMember(other))
+				joinersNode = b.id
 				before := a.lib.Record()
 				i := a.invite(t, pairing.InviteConfig{Confirm: func(ctx context.Context, d pairing.Device) bool {
 					a.yes(ctx, d)
@@ -100,7 +113,7 @@ func TestNameIsPlain(t *testing.T) {
 		i := a.invite(t, pairing.InviteConfig{Confirm: func(ctx context.Context, d pairing.Device) bool { a.yes(ctx, d); return false }})
 		c, err := b.present(t, i.Ticket())
 		require.NoError(t, err)
-		_, err = c.Write(helloOf("Bob\x1b[2J\ncode 123456\u202e", b.instance.Remote()))
+		_, err = c.Write(helloOf("Bob\x1b[2J\ncode 123456\u202e"))
 		require.NoError(t, err)
 		_, err = i.Wait(t.Context())
 		require.ErrorIs(t, err, pairing.ErrDeclined)
@@ -196,7 +209,7 @@ func TestTwoAtOnce(t *testing.T) {
 			require.ErrorIs(t, errs[c], pairing.ErrUsed)
 			m, err := i.Wait(t.Context())
 			require.NoError(t, err)
-			require.Equal(t, b.instance.Remote(), m.Instance)
+			require.Equal(t, b.lib.Instance(), m.Instance)
 			require.Empty(t, c.libraries.All())
 			members(t, a, b)
 		})

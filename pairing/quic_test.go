@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/library"
 	"github.com/sdp2p/p2p/p2ptest"
 	"github.com/sdp2p/p2p/pairing"
 	"github.com/sdp2p/p2p/quic"
@@ -65,7 +66,7 @@ func TestQUICTicket(t *testing.T) {
 	t.Parallel()
 	a, b, l := local(t)
 	i := a.inviteAt(t, netip.MustParseAddrPort("127.0.0.1:1"), localAddr(t, l)) // nobody is at the first one
-	ticket, err := pairing.ParseTicket(i.Ticket().String())
+	ticket, err := pairing.ParseTicket(i.Ticket().Text())
 	require.NoError(t, err)
 	require.NoError(t, b.join(t.Context(), ticket, b.yes))
 	_, err = i.Wait(t.Context())
@@ -74,6 +75,8 @@ func TestQUICTicket(t *testing.T) {
 	members(t, a, b)
 	b.talks(t, a)
 	a.talks(t, b)
+	require.ErrorIs(t, b.join(t.Context(), ticket, b.yes), library.ErrAdded)
+	require.NoError(t, b.libraries.Remove(a.lib.ID()))
 	require.ErrorIs(t, b.join(t.Context(), ticket, b.yes), pairing.ErrUsed)
 
 	require.Equal(t, l.Addrs(), a.invite(t, pairing.InviteConfig{}).Ticket().Addrs, "those of this host")

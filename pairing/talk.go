@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/sdp2p/p2p/identity"
-	"github.com/sdp2p/p2p/internal/text"
 	"github.com/sdp2p/p2p/library"
 	"github.com/sdp2p/p2p/library/roster"
 	"github.com/sdp2p/p2p/proto"
@@ -158,7 +157,7 @@ func (m *welcome) DecodeFrom(d *proto.Decoder) (err error) {
 		return told{s.err()}
 	}
 	m.ID = d.UUID()
-	m.Name = text.Plain(d.String(maxName))
+	m.Name = d.String(maxName)
 	var founder [identity.Size]byte
 	d.Fixed(founder[:])
 	m.role = proto.DecodeEnum(d, "role", library.RoleMember, library.RoleAdmin)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p/identity"
@@ -33,7 +34,7 @@ func fixedTicket(t testing.TB) Ticket {
 
 // The bytes are those that the type's comment and the protocol say, in little-endian order.
 const (
-	fixedHex = "01" + "3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29" +
+	fixedHex = "02" + "3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29" +
 		"000102030405060708090a0b0c0d0e0f" + "04030201" + "02" +
 		"04" + "c0000201" + "cd1c" + "06" + "20010db8000000000000000000000001" + "ffff"
 )
@@ -48,7 +49,7 @@ func TestTicketFormat(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, append([]byte("before"), want...), b)
 	text := "sdp2p1:" + strings.TrimRight(base32.StdEncoding.EncodeToString(want), "=")
-	require.Equal(t, text, ticket.String())
+	require.Equal(t, text, ticket.Text())
 
 	got, err := ParseTicket(text)
 	require.NoError(t, err)
@@ -73,7 +74,7 @@ func sealed(body []byte) string {
 }
 
 func TestTicketAltered(t *testing.T) {
-	text := fixedTicket(t).String()
+	text := fixedTicket(t).Text()
 	refused := func(text string) {
 		t.Helper()
 		got, err := ParseTicket(text)
@@ -120,7 +121,7 @@ func TestTicketInvalid(t *testing.T) {
 	}
 	for name, bad := range map[string][]byte{
 		"version 0":      with(0, 0),
-		"version 2":      with(0, 2),
+		"version 3":      with(0, 3),
 		"no key":         with(1, make([]byte, 32)...),
 		"not canonical":  with(1, []byte(strings.Repeat("\xff", 32))...),
 		"count 3":        with(53, 3),
@@ -131,6 +132,13 @@ func TestTicketInvalid(t *testing.T) {
 		"family 6 for 4": with(54, 6),
 		"4in6":           with(62, append(make([]byte, 10), 0xff, 0xff, 192, 0, 2, 1)...),
 		"a byte more":    append(body[:len(body):len(body)], 0),
+		"half a field":   append(body[:len(body):len(body)], 1, 2, 'a'),
+		"no UTF-8":       append(body[:len(body):len(body)], 1, 1, 0xff),
+		"a short UUID":   append(body[:len(body):len(body)], 2, 1, 0),
+		"a long port":    append(body[:len(body):len(body)], 3, 3, 0, 0, 0),
+		"a relay":        append(body[:len(body):len(body)], 4, 1, 0),
+		"no such key":    append(append(body[:len(body):len(body)], 5, 32), make([]byte, 32)...),
+		"old, and more":  append(with(0, 1), 1, 1, 'a'),
 		"empty":          {},
 	} {
 		_, err := ParseTicket(sealed(bad))
@@ -139,6 +147,45 @@ func TestTicketInvalid(t *testing.T) {
 	for i := range body {
 		_, err := ParseTicket(sealed(body[:i]))
 		require.ErrorIs(t, err, ErrTicket, "%d bytes", i)
+	}
+}
+
+// Optional fields come back, unknown ones are skipped, and version 1 has none.
+func TestTicketFields(t *testing.T) {
+	full := fixedTicket(t)
+	full.App, full.Library, full.Lane, full.Ephemeral = "photos", uuid.MustParse("00112233-4455-6677-8899-aabbccddeeff"), 7373, full.Node
+	full.Relays = []TicketRelay{{full.Node, full.Addrs[0]}, {full.Node, full.Addrs[1]}}
+	got, err := ParseTicket(full.Text())
+	require.NoError(t, err)
+	require.Equal(t, full, got)
+	b, err := full.AppendBinary(nil)
+	require.NoError(t, err)
+	body := b[:len(b)-sumSize]
+	fields := hex.EncodeToString(body[len(fixedHex)/2:])
+	key := fixedHex[2:66]
+	require.Equal(t, "0106"+hex.EncodeToString([]byte("photos"))+"0210"+"00112233445566778899aabbccddeeff"+"0302"+"cd1c"+
+		"0427"+key+"04"+"c0000201"+"cd1c"+"0433"+key+"06"+"20010db8000000000000000000000001"+"ffff"+"0520"+key, fields)
+
+	got, err = ParseTicket(sealed(append(body[:len(body):len(body)], 200, 3, 'n', 'e', 'w')))
+	require.NoError(t, err)
+	require.Equal(t, full, got)
+
+	old, err := hex.DecodeString("01" + fixedHex[2:])
+	require.NoError(t, err)
+	got, err = ParseTicket(sealed(old))
+	require.NoError(t, err)
+	require.Equal(t, fixedTicket(t), got)
+	require.True(t, strings.HasPrefix(got.Text(), "sdp2p1:AI"), "written as version 2")
+
+	for _, alter := range []func(*Ticket){
+		func(t *Ticket) { t.App = strings.Repeat("x", 256) },
+		func(t *Ticket) { t.Relays = append(t.Relays, t.Relays[0]) },
+		func(t *Ticket) { t.Relays = []TicketRelay{{Node: t.Node}} },
+	} {
+		bad := full
+		bad.Relays = full.Relays[:2:2]
+		alter(&bad)
+		require.Empty(t, bad.Text())
 	}
 }
 
@@ -163,14 +210,14 @@ func TestTicketByHand(t *testing.T) {
 		alter(&ticket)
 		_, err := ticket.AppendBinary(nil)
 		require.ErrorIs(t, err, ErrTicket, name)
-		require.Empty(t, ticket.String(), name)
+		require.Empty(t, ticket.Text(), name)
 	}
 	good.Addrs = many[:MaxAddrs]
-	got, err := ParseTicket(good.String())
+	got, err := ParseTicket(good.Text())
 	require.NoError(t, err)
 	require.Equal(t, good, got)
 	good.Addrs = nil
-	got, err = ParseTicket(good.String())
+	got, err = ParseTicket(good.Text())
 	require.NoError(t, err)
 	require.Equal(t, good, got)
 }
@@ -199,10 +246,10 @@ func TestNewTicket(t *testing.T) {
 
 func FuzzParseTicket(f *testing.F) {
 	good := fixedTicket(f)
-	f.Add(good.String())
-	f.Add(strings.ToLower(good.String()))
+	f.Add(good.Text())
+	f.Add(strings.ToLower(good.Text()))
 	good.Addrs = nil
-	f.Add(good.String())
+	f.Add(good.Text())
 	f.Add(sealed(binary.BigEndian.AppendUint64(nil, 1)))
 	f.Add("sdp2p1:")
 	f.Fuzz(func(t *testing.T, text string) {
@@ -211,8 +258,8 @@ func FuzzParseTicket(f *testing.F) {
 			require.ErrorIs(t, err, ErrTicket)
 			return
 		}
-		require.Equal(t, strings.ToUpper(strings.Join(strings.Fields(text), "")), strings.ToUpper(ticket.String()))
-		again, err := ParseTicket(ticket.String())
+		require.Equal(t, strings.ToUpper(strings.Join(strings.Fields(text), "")), strings.ToUpper(ticket.Text()))
+		again, err := ParseTicket(ticket.Text())
 		require.NoError(t, err)
 		require.Equal(t, ticket, again)
 	})
@@ -230,6 +277,6 @@ func FuzzTicketBytes(f *testing.F) {
 			require.ErrorIs(t, err, ErrTicket)
 			return
 		}
-		require.Equal(t, sealed(body), ticket.String())
+		require.Equal(t, sealed(body), ticket.Text())
 	})
 }

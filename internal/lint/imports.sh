@@ -32,7 +32,7 @@ allow mdns/scan p2p identity internal/dns internal/metadata
 allow quic p2p identity proto internal/backoff internal/metadata internal/reach internal/v1
 allow tunnel identity internal/turn
 allow block identity proto
-allow library p2p identity proto tunnel internal/backoff internal/secretfile library/roster
+allow library p2p identity proto tunnel internal/backoff internal/secretfile internal/text library/roster
 allow library/roster identity proto internal/text
 allow pairing p2p identity proto tunnel library library/roster internal/reach internal/text
 allow pairing/qr
