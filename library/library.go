@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/backoff"
 	"github.com/sdp2p/p2p/library/roster"
 	"github.com/sdp2p/p2p/proto"
 	"github.com/sdp2p/p2p/tunnel"
@@ -197,21 +200,8 @@ func (l *Library) tunnel(ctx context.Context, instance identity.RemoteIdentity, 
 	}
 	var err error
 	for _, credential := range with {
-		var s *p2p.Stream
-		if s, err = peer.Open(ctx, Route); err != nil {
-			return nil, err
-		}
-		var session tunnel.Session
-		if session, err = Session(node, s); err != nil {
-			s.Reset(p2p.ErrTunnelRefused)
-			return nil, err
-		}
 		var c *tunnel.Conn
-		c, err = tunnel.Open(ctx, session, credential, tunnel.Member{Instance: m.Instance, Node: m.Node})
-		if err == nil {
-			_, err = l.enter(c)
-		}
-		if err == nil {
+		if c, err = l.attempt(ctx, node, peer, credential, m.Member); err == nil {
 			return c, nil
 		}
 		if ctx.Err() != nil || !errors.Is(err, tunnel.ErrHandshake) {
@@ -219,6 +209,36 @@ func (l *Library) tunnel(ctx context.Context, instance identity.RemoteIdentity, 
 		}
 	}
 	return nil, err
+}
+
+// attempt opens a tunnel by one secret. A member that is busy is tried again until
+// ctx is done; then the error wraps [tunnel.ErrBusy].
+func (l *Library) attempt(ctx context.Context, node *p2p.P2P, peer *p2p.Peer, with *tunnel.Credential, m Member) (*tunnel.Conn, error) {
+	again := backoff.Backoff{Min: 100 * time.Millisecond, Max: 2 * time.Second}
+	for {
+		s, err := peer.Open(ctx, Route)
+		if err != nil {
+			return nil, err
+		}
+		session, err := Session(node, s)
+		if err != nil {
+			s.Reset(p2p.ErrTunnelRefused)
+			return nil, err
+		}
+		c, err := tunnel.Open(ctx, session, with, tunnel.Member{Instance: m.Instance, Node: m.Node})
+		if err == nil {
+			_, err = l.enter(c)
+			return c, err
+		}
+		if !errors.Is(err, p2p.ErrBusy) {
+			return nil, err
+		}
+		select {
+		case <-time.After(again.Next()):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", tunnel.ErrBusy, err)
+		}
+	}
 }
 
 // enter books a tunnel, if the peer is still a member or may at least exchange
@@ -262,7 +282,10 @@ func (l *Library) sweep() {
 func Session(node *p2p.P2P, s *p2p.Stream) (tunnel.Session, error) {
 	session := tunnel.Session{
 		Stream: s, Local: node.Identity(), Remote: s.RemoteIdentity(),
-		Reset: func() { s.Reset(p2p.ErrTunnelRefused) },
+		Reset: func() { s.Reset(p2p.ErrTunnelRefused) }, Busy: func() { s.Reset(p2p.ErrBusy) },
+	}
+	if addr, err := netip.ParseAddrPort(s.RemoteAddr().String()); err == nil {
+		session.Addr = addr.Addr()
 	}
 	if s.Path().Kind == p2p.Relay {
 		return session, nil

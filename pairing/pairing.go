@@ -117,7 +117,7 @@ func New(cfg Config) *Pairing {
 		libraries: cfg.Libraries, invitations: map[*Invitation]struct{}{},
 		arriving: map[[32]byte]*arrival{}, joining: map[identity.RemoteIdentity]bool{},
 	}
-	p.responder = tunnel.NewResponder((*directory)(p), tunnel.Limits{})
+	p.responder = tunnel.NewResponder((*directory)(p), tunnel.Limits{SayBusy: true})
 	return p
 }
 

@@ -3,6 +3,8 @@ package tunnel
 import (
 	"context"
 	"fmt"
+	"net/netip"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,123 +24,208 @@ func crowd(t testing.TB, n int) (all []identity.RemoteIdentity) {
 
 var epoch = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// enters counts how many of n attempts are admitted at a time; they leave at once if they shall.
-func enters(l *limiter, peer identity.RemoteIdentity, known bool, now time.Time, n int, leave bool) (admitted int) {
+// enters counts how many of n attempts of a stranger are admitted at a time; they
+// leave at once if they shall.
+func enters(l *limiter, peer identity.RemoteIdentity, now time.Time, n int, leave bool) (admitted int) {
 	for range n {
-		f, err := l.enter(peer, known, now)
+		p, err := l.enterStranger(peer, netip.Addr{}, now, nil)
 		if err != nil {
 			continue
 		}
 		admitted++
 		if leave {
-			f()
+			p.leave()
 		}
 	}
 	return admitted
 }
 
-// A peer has 4 unfinished handshakes, and 5 attempts in a second, known or not; other peers do not suffer from it.
+// A stranger has 4 unfinished handshakes, and 5 attempts in a second; others do not
+// suffer from it.
 func TestLimitsOfPeer(t *testing.T) {
 	nodes := crowd(t, 2)
-	for _, known := range []bool{false, true} {
-		l := newLimiter(Limits{})
-		require.Equal(t, 4, enters(l, nodes[0], known, epoch, 20, false))
-		require.Equal(t, 4, enters(l, nodes[1], known, epoch, 20, false))
-		require.Zero(t, enters(l, nodes[0], known, epoch.Add(time.Hour), 20, false), "unfinished ones do not become old")
+	l := newLimiter(Limits{})
+	require.Equal(t, 4, enters(l, nodes[0], epoch, 20, false))
+	require.Equal(t, 4, enters(l, nodes[1], epoch, 20, false))
+	require.Zero(t, enters(l, nodes[0], epoch.Add(time.Hour), 20, false), "unfinished ones do not become old")
 
-		l = newLimiter(Limits{})
-		require.Equal(t, 5, enters(l, nodes[0], known, epoch, 20, true))
-		require.Equal(t, 5, enters(l, nodes[1], known, epoch, 20, true))
-		require.Zero(t, enters(l, nodes[0], known, epoch.Add(199*time.Millisecond), 20, true))
-		require.Equal(t, 1, enters(l, nodes[0], known, epoch.Add(201*time.Millisecond), 20, true))
-		require.Equal(t, 2, enters(l, nodes[0], known, epoch.Add(602*time.Millisecond), 20, true))
-		require.Equal(t, 5, enters(l, nodes[0], known, epoch.Add(time.Hour), 20, true), "what was not used is not saved up")
-		_, err := l.enter(nodes[0], known, epoch.Add(time.Hour))
-		require.ErrorIs(t, err, ErrBusy)
-	}
+	l = newLimiter(Limits{})
+	require.Equal(t, 5, enters(l, nodes[0], epoch, 20, true))
+	require.Equal(t, 5, enters(l, nodes[1], epoch, 20, true))
+	require.Zero(t, enters(l, nodes[0], epoch.Add(199*time.Millisecond), 20, true))
+	require.Equal(t, 1, enters(l, nodes[0], epoch.Add(201*time.Millisecond), 20, true))
+	require.Equal(t, 2, enters(l, nodes[0], epoch.Add(602*time.Millisecond), 20, true))
+	require.Equal(t, 5, enters(l, nodes[0], epoch.Add(time.Hour), 20, true), "unused attempts are not saved up")
+	_, err := l.enterStranger(nodes[0], netip.Addr{}, epoch.Add(time.Hour), nil)
+	require.ErrorIs(t, err, ErrBusy)
 }
 
 // 32 handshakes run at a time, 16 of them by strangers.
 func TestLimitsInFlight(t *testing.T) {
 	nodes := crowd(t, 40)
-	l := newLimiter(Limits{})
-	all := func(known bool, from, to int) (admitted int) {
+	strangers := func(l *limiter, from, to int) (admitted int) {
 		for _, n := range nodes[from:to] {
-			admitted += enters(l, n, known, epoch, 1, false)
+			admitted += enters(l, n, epoch, 1, false)
 		}
 		return admitted
 	}
-	require.Equal(t, 16, all(false, 0, 20))
-	require.Equal(t, 16, all(true, 20, 40))
-	require.Zero(t, all(true, 0, 40))
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	members := func(l *limiter, from, to int) (admitted []*place) {
+		for _, n := range nodes[from:to] {
+			if p, err := l.enter(done, n); err == nil {
+				admitted = append(admitted, p)
+			}
+		}
+		return admitted
+	}
+	l := newLimiter(Limits{})
+	require.Equal(t, 16, strangers(l, 0, 20))
+	require.Len(t, members(l, 20, 40), 16)
+	require.Empty(t, members(l, 0, 40))
 
 	l = newLimiter(Limits{})
-	require.Equal(t, 32, all(true, 0, 40), "members may have all of it")
-	require.Zero(t, all(false, 0, 40))
-
-	// Whoever leaves makes room for one.
-	l = newLimiter(Limits{})
-	require.Equal(t, 15, all(false, 0, 15))
-	leave, err := l.enter(nodes[15], false, epoch)
-	require.NoError(t, err)
-	require.Zero(t, all(false, 16, 40))
-	leave()
-	require.Equal(t, 1, all(false, 16, 40))
+	in := members(l, 0, 40)
+	require.Len(t, in, 32, "members may have all of it")
+	require.Zero(t, strangers(l, 0, 40))
+	for _, p := range in { // each that leaves makes room for one
+		p.leave()
+		p.leave()
+		require.Len(t, members(l, 39, 40), 1)
+		break
+	}
 }
 
-// 100 attempts are made in a second, and strangers leave half of them.
+// All strangers have 50 attempts in a second.
 func TestLimitsPerSecond(t *testing.T) {
 	nodes := crowd(t, 200)
 	l := newLimiter(Limits{})
-	all := func(known bool, now time.Time, from, to int) (admitted int) {
-		for _, n := range nodes[from:to] {
-			admitted += enters(l, n, known, now, 1, true)
+	all := func(now time.Time) (admitted int) {
+		for _, n := range nodes {
+			admitted += enters(l, n, now, 1, true)
 		}
 		return admitted
 	}
-	require.Equal(t, 50, all(false, epoch, 0, 100))
-	require.Equal(t, 50, all(true, epoch, 100, 200))
-	require.Zero(t, all(true, epoch, 0, 100))
-	later := epoch.Add(500*time.Millisecond + time.Microsecond)
-	require.Zero(t, all(false, later, 0, 100), "half is what members have for themselves")
-	require.Equal(t, 50, all(true, later, 0, 100))
-
-	l = newLimiter(Limits{})
-	require.Equal(t, 100, all(true, epoch, 0, 200))
-	require.Zero(t, all(false, epoch, 0, 200))
-	for s := range 100 { // a flood of strangers never takes more than 100 a second, nor the last 50
-		now := epoch.Add(time.Duration(s+1) * 10 * time.Second)
-		require.LessOrEqual(t, all(false, now, 0, 200), 100)
-		require.GreaterOrEqual(t, all(true, now, 0, 200), 50)
-	}
+	require.Equal(t, 50, all(epoch))
+	require.Equal(t, 25, all(epoch.Add(500*time.Millisecond+time.Microsecond)))
+	require.Equal(t, 50, all(epoch.Add(time.Hour)))
 }
 
-// Peers are forgotten: their number is bounded by the attempts of a second.
+// Strangers are forgotten: the attempts of a second bound their number.
 func TestLimitsForget(t *testing.T) {
 	nodes := crowd(t, 500)
 	l := newLimiter(Limits{})
 	for i := range 5000 {
-		enters(l, nodes[i%len(nodes)], i%2 == 0, epoch.Add(time.Duration(i)*10*time.Millisecond), 1, true)
-		require.LessOrEqual(t, len(l.peers), 101)
+		enters(l, nodes[i%len(nodes)], epoch.Add(time.Duration(i)*20*time.Millisecond), 1, true)
+		require.LessOrEqual(t, len(l.peers), 51)
 	}
 	busy := named(t, "busy").Remote()
-	require.Equal(t, 4, enters(l, busy, true, epoch.Add(time.Hour), 4, false))
-	enters(l, nodes[0], true, epoch.Add(2*time.Hour), 1, true)
-	require.Zero(t, enters(l, busy, true, epoch.Add(2*time.Hour), 4, false), "one with unfinished handshakes is not forgotten")
+	require.Equal(t, 4, enters(l, busy, epoch.Add(time.Hour), 4, false))
+	enters(l, nodes[0], epoch.Add(2*time.Hour), 1, true)
+	require.Zero(t, enters(l, busy, epoch.Add(2*time.Hour), 4, false), "one with unfinished handshakes is not forgotten")
 }
 
 // Limits can be set; small ones still admit.
 func TestLimitsSet(t *testing.T) {
 	nodes := crowd(t, 20)
 	l := newLimiter(Limits{PeerInFlight: 1, PeerPerSecond: 2, InFlight: 3, PerSecond: 4})
-	require.Equal(t, 1, enters(l, nodes[0], true, epoch, 9, false))
-	require.Equal(t, 1, enters(l, nodes[1], false, epoch, 9, false))
-	require.Zero(t, enters(l, nodes[2], false, epoch, 9, false))
-	require.Equal(t, 1, enters(l, nodes[2], true, epoch, 9, false))
-	require.Zero(t, enters(l, nodes[3], true, epoch, 9, false))
-	require.Equal(t, newLimiter(Limits{}).Limits, newLimiter(Limits{-1, -1, -1, -1}).Limits)
-	require.Equal(t, Limits{4, 5, 32, 100}, newLimiter(Limits{}).Limits)
-	require.Equal(t, 1, enters(newLimiter(Limits{1, 1, 1, 1}), nodes[0], false, epoch, 9, true))
+	require.Equal(t, 1, enters(l, nodes[0], epoch, 9, false))
+	require.Equal(t, 1, enters(l, nodes[1], epoch, 9, false))
+	require.Zero(t, enters(l, nodes[2], epoch, 9, false))
+	_, err := l.enter(t.Context(), nodes[2])
+	require.NoError(t, err)
+	require.Equal(t, newLimiter(Limits{}).Limits, newLimiter(Limits{-1, -1, -1, -1, -1, false}).Limits)
+	require.Equal(t, Limits{4, 5, 32, 50, 8, false}, newLimiter(Limits{}).Limits)
+	require.Equal(t, 1, enters(newLimiter(Limits{1, 1, 1, 1, 1, false}), nodes[0], epoch, 9, true))
+}
+
+// A known node's handshakes take turns: 40 of them at once all come about, four at a
+// time, and one that waits for longer than 10 s is told.
+func TestMembersWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiter(Limits{})
+		member := crowd(t, 1)[0]
+		var done sync.WaitGroup
+		for range 40 {
+			done.Go(func() {
+				p, err := l.enter(t.Context(), member)
+				require.NoError(t, err)
+				require.LessOrEqual(t, p.peer.inFlight, 4)
+				time.Sleep(time.Second)
+				p.leave()
+			})
+		}
+		begun := time.Now()
+		done.Wait()
+		require.Equal(t, 10*time.Second, time.Since(begun))
+		require.Empty(t, l.peers)
+		for range 4 {
+			_, err := l.enter(t.Context(), member)
+			require.NoError(t, err)
+		}
+		begun = time.Now()
+		_, err := l.enter(t.Context(), member)
+		require.ErrorIs(t, err, ErrBusy)
+		require.Equal(t, 10*time.Second, time.Since(begun))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err = l.enter(ctx, member)
+		require.ErrorIs(t, err, ErrBusy)
+		require.Empty(t, l.waiting)
+	})
+}
+
+// Strangers that are silent lose their places to one that comes: after 300 ms, and
+// at once those of the address that has the most.
+func TestSilenceLosesItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nodes := crowd(t, 40)
+		addr := func(n byte) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, n}) }
+		l := newLimiter(Limits{PerSecond: 1000})
+		evicted := make(chan int, 100)
+		enter := func(n int, at byte) (*place, error) {
+			return l.enterStranger(nodes[n], addr(at), time.Now(), func() { evicted <- n })
+		}
+		for n := range 16 { // each at an address of its own
+			_, err := enter(n, byte(n))
+			require.NoError(t, err)
+		}
+		_, err := enter(16, 16)
+		require.ErrorIs(t, err, ErrBusy)
+		time.Sleep(300 * time.Millisecond)
+		p, err := enter(16, 16)
+		require.NoError(t, err)
+		require.Equal(t, 0, <-evicted)
+		p.hear()
+		for n := 17; n < 32; n++ {
+			_, err := enter(n, byte(n))
+			require.NoError(t, err)
+			require.Equal(t, n-16, <-evicted)
+		}
+		time.Sleep(time.Hour)
+		for n := range 16 { // the one that was heard keeps its place
+			_, err := enter(n, byte(n))
+			require.NoError(t, err)
+			require.NotEqual(t, 16, <-evicted)
+			if n == 14 {
+				break
+			}
+		}
+		p.leave()
+
+		l = newLimiter(Limits{PerSecond: 1000})
+		for n := range 9 { // two addresses have all places
+			_, err := enter(n, 1)
+			require.Equal(t, n == 8, err != nil, "8 of one address")
+			_, err = enter(10+n, 2)
+			require.Equal(t, n == 8, err != nil)
+		}
+		_, err = enter(30, 3)
+		require.NoError(t, err)
+		require.Equal(t, 0, <-evicted)
+		synctest.Wait()
+		require.Empty(t, evicted)
+	})
 }
 
 // Silent streams of many strangers do not keep a member out, nor does one of a member's own that fell silent.
@@ -184,6 +271,7 @@ func TestStrangersDoNotLockOut(t *testing.T) {
 func TestAcceptBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
+		w.dir.strangers = true
 		w.responder = NewResponder(w.dir, Limits{PeerInFlight: 1, PeerPerSecond: 1000})
 		busy := func() bool {
 			a, b := link(1 << 16)
@@ -243,7 +331,7 @@ func TestAllowForEver(t *testing.T) {
 		time.Sleep(time.Hour)
 		o, after, b := try()
 		o.failed(t, b, ErrBusy)
-		require.Zero(t, after)
+		require.Equal(t, 10*time.Second, after, "it has waited for a place")
 		close(let)
 		synctest.Wait()
 		w.dir.allow = func(context.Context, Member) bool { panic(nil) }
@@ -271,18 +359,19 @@ func TestAllowAsked(t *testing.T) {
 	})
 }
 
-// A clock that jumps, or attempts that took the time in another order than they come in, neither lock anybody out nor give more
-// than a second's worth.
+// A clock that jumps, or attempts that took the time in another order than they come
+// in, neither lock anybody out nor give more than a second's worth.
 func TestLimitsClock(t *testing.T) {
 	node := crowd(t, 1)[0]
 	l := newLimiter(Limits{})
-	require.Equal(t, 5, enters(l, node, true, epoch, 20, true))
-	require.Zero(t, enters(l, node, true, epoch.Add(-time.Hour), 20, true))
-	require.Equal(t, 5, enters(l, node, true, epoch.Add(time.Second), 20, true))
-	require.Equal(t, 5, enters(l, node, true, epoch.Add(100*365*24*time.Hour), 20, true))
+	far := epoch.Add(100 * 365 * 24 * time.Hour)
+	require.Equal(t, 5, enters(l, node, epoch, 20, true))
+	require.Zero(t, enters(l, node, epoch.Add(-time.Hour), 20, true))
+	require.Equal(t, 5, enters(l, node, epoch.Add(time.Second), 20, true))
+	require.Equal(t, 5, enters(l, node, far, 20, true))
 	for range 100 {
-		enters(l, node, true, epoch, 1, true)
-		enters(l, node, true, epoch.Add(100*365*24*time.Hour), 1, true)
+		enters(l, node, epoch, 1, true)
+		enters(l, node, far, 1, true)
 	}
-	require.Equal(t, 5, enters(l, node, true, epoch.Add(100*365*24*time.Hour+time.Second), 20, true))
+	require.Equal(t, 5, enters(l, node, far.Add(time.Second), 20, true))
 }

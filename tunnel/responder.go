@@ -53,36 +53,52 @@ func NewResponder(dir Directory, limits Limits) *Responder {
 // Accept waits for the peer to open a tunnel, and returns it once the peer has proved to be a member. The peer has 2 s for
 // its first message and 10 s in all.
 //
-// Otherwise the error says why, for our own log: the peer learns nothing. Whatever the reason, its stream is reset 250 ms
-// after the last byte of its first message, or at a later multiple of that; at once only if a first message did not come,
-// or is over the limits ([ErrBusy]).
+// Otherwise the error says why, for this node's own log: the peer learns nothing.
+// Whatever the reason, its stream is reset 250 ms after the last byte of its first
+// message, or at a later multiple of that; at once only if a first message did not
+// come, or the limits do not admit it ([ErrBusy]), of which a node is told that the
+// directory knows.
 func (r *Responder) Accept(ctx context.Context, s Session) (*Conn, error) {
-	leave, err := r.limits.enter(s.Remote, r.dir.Knows(s.Remote), time.Now())
+	at, err := r.enter(ctx, s)
 	if err != nil {
-		s.reset()
 		return nil, err
 	}
-	h := &acceptance{r: r, s: s, begun: time.Now()}
+	h := &acceptance{r: r, s: s, at: at, begun: time.Now()}
 	t, err := h.run(ctx)
 	if err != nil {
 		h.refuse(ctx)
 		s.reset()
 	}
 	if h.overrun == nil {
-		leave()
+		at.leave()
 		return t, err
 	}
 	go func() { // an Allow that does not return keeps its place
 		<-h.overrun
-		leave()
+		at.leave()
 	}()
 	return t, err
+}
+
+// enter takes a place for a handshake.
+func (r *Responder) enter(ctx context.Context, s Session) (at *place, err error) {
+	known := r.dir.Knows(s.Remote)
+	if known {
+		at, err = r.limits.enter(ctx, s.Remote)
+	} else {
+		at, err = r.limits.enterStranger(s.Remote, s.Addr, time.Now(), func() { s.busy(r.limits.SayBusy) })
+	}
+	if err != nil {
+		s.busy(known || r.limits.SayBusy)
+	}
+	return at, err
 }
 
 // An acceptance is the responder's side of one handshake.
 type acceptance struct {
 	r       *Responder
 	s       Session
+	at      *place // nil in tests
 	begun   time.Time
 	heard   time.Time     // when the first message was complete
 	overrun chan struct{} // closed when an Allow that took too long returns; nil if there is none
@@ -100,6 +116,9 @@ func (h *acceptance) run(ctx context.Context) (*Conn, error) {
 		return nil, fail(ctx, err)
 	}
 	h.heard = time.Now()
+	if h.at != nil {
+		h.at.hear()
+	}
 	switch {
 	case m1[0] != m1Type:
 		return nil, ErrNotTunnel

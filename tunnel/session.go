@@ -3,6 +3,7 @@ package tunnel
 import (
 	"crypto/ecdh"
 	"net"
+	"net/netip"
 	"sync"
 
 	"github.com/google/uuid"
@@ -21,9 +22,25 @@ type Session struct {
 	// a context. It is zero only on paths that have none: through a relay, or over something else than QUIC.
 	Binding [32]byte
 
+	// Addr is the address of the peer: those who share one share places. If invalid,
+	// it is not known.
+	Addr netip.Addr
+
+	// Busy is Reset for a peer that is to come back later. If nil, Reset is.
+	Busy func()
+
 	// Reset ends the stream at once, in both directions, so that the peer cannot take it for an end. If nil, the stream is
 	// closed.
 	Reset func()
+}
+
+// busy refuses a handshake that has no place; whether the peer is told, tell says.
+func (s *Session) busy(tell bool) {
+	if tell && s.Busy != nil {
+		s.Busy()
+		return
+	}
+	s.reset()
 }
 
 func (s *Session) reset() {

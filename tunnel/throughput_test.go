@@ -7,7 +7,6 @@ import (
 	"net"
 	"testing"
 
-	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
@@ -30,16 +29,16 @@ func BenchmarkStream(b *testing.B) {
 	type node struct {
 		*p2p.P2P
 		libraries *library.Libraries
-		instance  identity.Identity
+		id        identity.Identity
 	}
 	start := func() *node {
-		n := &node{libraries: library.New(library.Config{}), instance: identity.New()}
+		n := &node{libraries: library.New(library.Config{}), id: identity.New()}
 		var mux p2p.Mux
 		mux.HandleFunc("sink", p2p.Anyone, func(_ context.Context, s *p2p.Stream) error { return sink(s) })
 		mux.Handle(library.Route, p2p.Anyone, n.libraries)
 		var err error
 		n.P2P, err = p2p.Start(b.Context(), p2p.Config{
-			App: "bench", Handler: &mux, Logger: slog.New(slog.DiscardHandler),
+			App: "bench", Identity: n.id, Handler: &mux, Logger: slog.New(slog.DiscardHandler),
 			Hooks: []p2p.Hook{quic.New(quic.Config{}), network.Discovery(), n.libraries},
 		})
 		require.NoError(b, err)
@@ -47,15 +46,16 @@ func BenchmarkStream(b *testing.B) {
 		return n
 	}
 	from, to := start(), start()
-	r := library.Record{ID: uuid.New()}
-	var lib *library.Library
-	for _, pair := range [][2]*node{{to, from}, {from, to}} {
-		r.Members = []library.Member{{Instance: pair[1].instance.Remote(), Node: pair[1].Identity()}}
-		var err error
-		lib, err = pair[0].libraries.Add(r, pair[0].instance)
-		require.NoError(b, err)
-		lib.Handle("sink", func(_ context.Context, c *tunnel.Conn) error { return sink(c) })
-	}
+	theirs, err := to.libraries.Found("", library.RecoveryKey{})
+	require.NoError(b, err)
+	theirs.Handle("sink", func(_ context.Context, c *tunnel.Conn) error { return sink(c) })
+	r, instance := theirs.Record(), identity.New()
+	first, err := r.First(from.id, instance)
+	require.NoError(b, err)
+	_, err = theirs.Admit(first, library.RoleMember, "", library.RecoveryKey{})
+	require.NoError(b, err)
+	lib, err := from.libraries.Add(theirs.Record(), instance)
+	require.NoError(b, err)
 	var peer *p2p.Peer
 	for p := range from.Available(b.Context()) {
 		peer = p
@@ -63,7 +63,7 @@ func BenchmarkStream(b *testing.B) {
 	}
 	for name, open := range map[string]func() (net.Conn, error){
 		"bare":   func() (net.Conn, error) { return peer.Open(b.Context(), "sink") },
-		"tunnel": func() (net.Conn, error) { return lib.Open(b.Context(), to.instance.Remote(), "sink") },
+		"tunnel": func() (net.Conn, error) { return lib.Open(b.Context(), theirs.Instance(), "sink") },
 	} {
 		b.Run(name, func(b *testing.B) {
 			buffer := make([]byte, 256<<10)

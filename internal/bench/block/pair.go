@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/bench/relay"
@@ -30,6 +28,7 @@ type node struct {
 	*p2p.P2P
 	listener  *quic.Listener
 	libraries *library.Libraries
+	id        identity.Identity
 	instance  identity.Identity
 }
 
@@ -38,6 +37,7 @@ func start(ctx context.Context, handler *p2p.Mux, peers ...string) (*node, error
 	n := &node{
 		listener:  quic.New(quic.Config{ManualPeers: peers, IdleTimeout: -1}),
 		libraries: library.New(library.Config{Limits: plenty}),
+		id:        identity.New(),
 		instance:  identity.New(),
 	}
 	if handler == nil {
@@ -46,7 +46,7 @@ func start(ctx context.Context, handler *p2p.Mux, peers ...string) (*node, error
 	handler.Handle(library.Route, p2p.Anyone, n.libraries)
 	var err error
 	n.P2P, err = p2p.Start(ctx, p2p.Config{
-		App: "bench", Handler: handler, Logger: slog.New(slog.DiscardHandler), Hooks: []p2p.Hook{n.listener, n.libraries},
+		App: "bench", Identity: n.id, Handler: handler, Logger: slog.New(slog.DiscardHandler), Hooks: []p2p.Hook{n.listener, n.libraries},
 	})
 	return n, err
 }
@@ -148,14 +148,24 @@ func newPair(ctx context.Context, dir string, delay time.Duration) (p *pair, err
 	if p.sender, p.peer, err = startSender(ctx, at); err != nil {
 		return p, err
 	}
-	r := library.Record{ID: uuid.New()}
-	for _, ends := range [][2]*node{{p.receiver, p.sender}, {p.sender, p.receiver}} {
-		r.Members = []library.Member{{Instance: ends[1].instance.Remote(), Node: ends[1].Identity()}}
-		if p.library, err = ends[0].libraries.Add(r, ends[0].instance); err != nil {
-			return p, err
-		}
+	theirs, err := p.receiver.libraries.Found("", library.RecoveryKey{})
+	if err != nil {
+		return p, err
+	}
+	r := theirs.Record()
+	first, err := r.First(p.sender.id, p.sender.instance)
+	if err != nil {
+		return p, err
+	}
+	if _, err := theirs.Admit(first, library.RoleMember, "", library.RecoveryKey{}); err != nil {
+		return p, err
+	}
+	if p.library, err = p.sender.libraries.Add(theirs.Record(), p.sender.instance); err != nil {
+		return p, err
+	}
+	for _, l := range []*library.Library{theirs, p.library} {
 		for _, w := range served {
-			p.library.Handle(w.route, func(ctx context.Context, c *tunnel.Conn) error { return serve(ctx, w, c) })
+			l.Handle(w.route, func(ctx context.Context, c *tunnel.Conn) error { return serve(ctx, w, c) })
 		}
 	}
 	return p, nil
@@ -186,7 +196,7 @@ func (p *pair) bare(w way) opener { return bare(p.peer, w) }
 // tunnelled opens streams in tunnels.
 func (p *pair) tunnelled(w way) opener {
 	return func(ctx context.Context) (stream, error) {
-		c, err := p.library.Open(ctx, p.receiver.instance.Remote(), w.route)
+		c, err := p.library.Open(ctx, p.library.Members()[0].Member.Instance, w.route)
 		if err != nil {
 			return nil, err
 		}

@@ -9,7 +9,6 @@ import (
 	"net"
 	"time"
 
-	"github.com/google/uuid"
 	"golang.org/x/crypto/chacha20poly1305"
 
 	"github.com/sdp2p/p2p"
@@ -87,6 +86,7 @@ type streams struct {
 type node struct {
 	*p2p.P2P
 	libraries *library.Libraries
+	id        identity.Identity
 	instance  identity.Identity
 }
 
@@ -154,14 +154,22 @@ func newStreams(ctx context.Context) (s *streams, err error) {
 		s.nodes = append(s.nodes, n)
 	}
 	from, to := s.nodes[0], s.nodes[1]
-	r := library.Record{ID: uuid.New()}
-	var lib *library.Library
-	for _, pair := range [][2]*node{{to, from}, {from, to}} {
-		r.Members = []library.Member{{Instance: pair[1].instance.Remote(), Node: pair[1].Identity()}}
-		if lib, err = pair[0].libraries.Add(r, pair[0].instance); err != nil {
-			return s, err
-		}
-		lib.Handle("sink", func(ctx context.Context, c *tunnel.Conn) error { return s.tunnel.serve(ctx, c) })
+	theirs, err := to.libraries.Found("", library.RecoveryKey{})
+	if err != nil {
+		return s, err
+	}
+	theirs.Handle("sink", func(ctx context.Context, c *tunnel.Conn) error { return s.tunnel.serve(ctx, c) })
+	r := theirs.Record()
+	first, err := r.First(from.id, from.instance)
+	if err != nil {
+		return s, err
+	}
+	if _, err := theirs.Admit(first, library.RoleMember, "", library.RecoveryKey{}); err != nil {
+		return s, err
+	}
+	lib, err := from.libraries.Add(theirs.Record(), from.instance)
+	if err != nil {
+		return s, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTime)
 	defer cancel()
@@ -181,19 +189,19 @@ func newStreams(ctx context.Context) (s *streams, err error) {
 		return s, err
 	}
 	s.cipher.conn = newCiphered(c)
-	s.tunnel.conn, err = lib.Open(ctx, to.instance.Remote(), "sink")
+	s.tunnel.conn, err = lib.Open(ctx, theirs.Instance(), "sink")
 	return s, err
 }
 
 func (s *streams) start(ctx context.Context, network *p2ptest.Network) (*node, error) {
-	n := &node{libraries: library.New(library.Config{}), instance: identity.New()}
+	n := &node{libraries: library.New(library.Config{}), id: identity.New(), instance: identity.New()}
 	var mux p2p.Mux
 	mux.HandleFunc("sink", p2p.Anyone, func(ctx context.Context, c *p2p.Stream) error { return s.bare.serve(ctx, c) })
 	mux.HandleFunc("cipher", p2p.Anyone, func(ctx context.Context, c *p2p.Stream) error { return s.cipher.serve(ctx, newCiphered(c)) })
 	mux.Handle(library.Route, p2p.Anyone, n.libraries)
 	var err error
 	n.P2P, err = p2p.Start(ctx, p2p.Config{
-		App: "bench", Handler: &mux, Logger: slog.New(slog.DiscardHandler),
+		App: "bench", Identity: n.id, Handler: &mux, Logger: slog.New(slog.DiscardHandler),
 		Hooks: []p2p.Hook{quic.New(quic.Config{}), network.Discovery(), n.libraries},
 	})
 	return n, err
