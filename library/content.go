@@ -86,7 +86,7 @@ func (l *Library) credential(s Secret, before *content) *tunnel.Credential {
 			}
 		}
 	}
-	return tunnel.NewCredential(l.id, l.instance, s)
+	return tunnel.NewCredential(l.id, l.instance, s.Bytes())
 }
 
 // credentials returns those to try with a member: first that of the secret which

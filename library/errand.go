@@ -137,7 +137,7 @@ func (l *Library) errands(m contact) (all []errand) {
 		return all
 	}
 	if !with.secret.IsZero() && with.secret != r.Secret {
-		all = append(all, errand{l, m.Instance, secretRoute, roster.HashSecret(r.Secret)})
+		all = append(all, errand{l, m.Instance, secretRoute, roster.HashSecret(r.Secret.Bytes())})
 	}
 	if r.Asking != nil && m.Role == RoleAdmin {
 		about, _ := subject(r.Asking, r.Founder)

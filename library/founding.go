@@ -118,7 +118,7 @@ func (h *Libraries) Found(name string, key RecoveryKey) (*Library, error) {
 	} else {
 		say(instance, move) // it is an admin without being added
 	}
-	say(instance, roster.Secret{Number: 1, Hash: roster.HashSecret(r.Secret)})
+	say(instance, roster.Secret{Number: 1, Hash: roster.HashSecret(r.Secret.Bytes())})
 	if err != nil {
 		return nil, err
 	}

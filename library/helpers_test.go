@@ -174,7 +174,7 @@ func (d *device) stream(t testing.TB, to identity.RemoteIdentity) (*p2p.Stream, 
 }
 
 func (d *device) credential() *tunnel.Credential {
-	return tunnel.NewCredential(d.lib.ID(), d.instance, d.lib.Record().Secret)
+	return tunnel.NewCredential(d.lib.ID(), d.instance, d.lib.Record().Secret.Bytes())
 }
 
 // raw opens a tunnel that names no route. The stream under it may be wrapped.

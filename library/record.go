@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/hidden"
 	"github.com/sdp2p/p2p/library/roster"
 )
 
@@ -78,14 +79,21 @@ type Former struct {
 }
 
 // A Secret is 32 random bytes that all members of a library know. It prints as a
-// placeholder.
-type Secret [32]byte
+// placeholder, and can be compared by ==. The zero Secret is none.
+type Secret struct{ v hidden.Value[[32]byte] }
 
 // NewSecret makes a secret.
-func NewSecret() (s Secret) {
-	rand.Read(s[:])
-	return s
+func NewSecret() Secret {
+	var b [32]byte
+	rand.Read(b[:])
+	return SecretOf(b)
 }
+
+// SecretOf returns the secret that consists of 32 bytes; all zero is none.
+func SecretOf(b [32]byte) Secret { return Secret{hidden.Of(b)} }
+
+// Bytes returns the secret itself.
+func (s Secret) Bytes() [32]byte { return s.v.Get() }
 
 // IsZero reports whether there is no secret.
 func (s Secret) IsZero() bool { return s == Secret{} }
@@ -107,16 +115,17 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // MarshalText returns the secret in unpadded base64: for a file that nobody else
 // can read.
 func (s Secret) MarshalText() ([]byte, error) {
-	return base64.RawStdEncoding.AppendEncode(nil, s[:]), nil
+	b := s.Bytes()
+	return base64.RawStdEncoding.AppendEncode(nil, b[:]), nil
 }
 
-// UnmarshalText reads what MarshalText wrote.
+// UnmarshalText reads the form of MarshalText.
 func (s *Secret) UnmarshalText(b []byte) error {
 	raw, err := base64.RawStdEncoding.Strict().DecodeString(string(b))
-	if err != nil || len(raw) != len(s) {
+	if err != nil || len(raw) != 32 {
 		return errors.New("library: not a secret") // without what it is
 	}
-	*s = Secret(raw)
+	*s = SecretOf([32]byte(raw))
 	return nil
 }
 

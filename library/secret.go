@@ -34,7 +34,7 @@ func (l *Library) Rotate() error {
 		if all := d.roster.View().Secrets; len(all) > 0 {
 			number = all[len(all)-1].Number + 1
 		}
-		if err := d.say(roster.Secret{Number: number, Hash: roster.HashSecret(s)}); err != nil {
+		if err := d.say(roster.Secret{Number: number, Hash: roster.HashSecret(s.Bytes())}); err != nil {
 			return err
 		}
 		d.replaceSecret(s, number)
@@ -69,7 +69,7 @@ func (d *draft) replaceSecret(s Secret, number uint64) {
 
 // standing returns where a secret stands among those that count, or -1.
 func standing(secrets []roster.Secret, s Secret) int {
-	h := roster.HashSecret(s)
+	h := roster.HashSecret(s.Bytes())
 	return slices.IndexFunc(secrets, func(o roster.Secret) bool { return o.Hash == h })
 }
 
@@ -90,15 +90,14 @@ func (l *Library) learn(s Secret) error {
 
 // serveSecret is the handler of the route for secrets: each side writes its own.
 func (l *Library) serveSecret(_ context.Context, c *tunnel.Conn) error {
-	var theirs Secret
-	if _, err := io.ReadFull(c, theirs[:]); err != nil {
+	theirs, err := readSecret(c)
+	if err != nil {
 		return err
 	}
 	if err := l.learn(theirs); err != nil {
 		return err
 	}
-	ours := l.Record().Secret
-	if _, err := c.Write(ours[:]); err != nil {
+	if err := writeSecret(c, l.Record().Secret); err != nil {
 		return err
 	}
 	l.hasSecret(c, theirs)
@@ -107,15 +106,14 @@ func (l *Library) serveSecret(_ context.Context, c *tunnel.Conn) error {
 
 // exchangeSecret hands the secret to a member, over a tunnel for that.
 func (l *Library) exchangeSecret(c *tunnel.Conn) error {
-	ours := l.Record().Secret
-	if _, err := c.Write(ours[:]); err != nil {
+	if err := writeSecret(c, l.Record().Secret); err != nil {
 		return err
 	}
 	if err := c.CloseWrite(); err != nil {
 		return err
 	}
-	var theirs Secret
-	if _, err := io.ReadFull(c, theirs[:]); err != nil {
+	theirs, err := readSecret(c)
+	if err != nil {
 		return err
 	}
 	if err := l.learn(theirs); err != nil {
@@ -126,6 +124,18 @@ func (l *Library) exchangeSecret(c *tunnel.Conn) error {
 		return errors.New("library: the member keeps another secret for now")
 	}
 	return nil
+}
+
+func readSecret(r io.Reader) (Secret, error) {
+	var b [32]byte
+	_, err := io.ReadFull(r, b[:])
+	return SecretOf(b), err
+}
+
+func writeSecret(w io.Writer, s Secret) error {
+	b := s.Bytes()
+	_, err := w.Write(b[:])
+	return err
 }
 
 // hasSecret notes which secret a member has.

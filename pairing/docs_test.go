@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/hidden"
 )
 
 // The ticket in docs/protocol.md is the one that it describes.
@@ -27,9 +28,11 @@ func TestDocumentedTicket(t *testing.T) {
 		Expiry: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC),
 		App:    "photos", Library: uuid.MustParse("00112233-4455-6677-8899-aabbccddeeff"),
 	}
-	for i := range want.secret {
-		want.secret[i] = byte(i)
+	var secret [secretSize]byte
+	for i := range secret {
+		secret[i] = byte(i)
 	}
+	want.secret = hidden.Of(secret)
 	require.Equal(t, want.Text(), strings.Join(strings.Fields(string(block[1])), ""))
 	got, err := ParseTicket(string(block[1]))
 	require.NoError(t, err)

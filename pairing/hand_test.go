@@ -104,7 +104,8 @@ func replyOf(status byte, name string) []byte { return append([]byte{2, status},
 func welcomeOf(t testing.TB, r library.Record) []byte {
 	founder := r.Founder.Bytes()
 	b := append(append(append([]byte{0}, r.ID[:]...), text(r.Name)...), founder[:]...)
-	b, err := r.Statements.AppendBinary(append(append(b, 1), r.Secret[:]...))
+	secret := r.Secret.Bytes()
+	b, err := r.Statements.AppendBinary(append(append(b, 1), secret[:]...))
 	require.NoError(t, err)
 	return b
 }
@@ -121,7 +122,7 @@ func libraryOf(t testing.TB, node identity.Identity, role library.Role) library.
 	say(founder, roster.Move{})
 	say(founder, roster.Add{Instance: instance.Remote(), Role: role})
 	say(instance, roster.SignMove(node, r.Founder, r.ID, instance.Remote(), 1))
-	say(founder, roster.Secret{Number: 1, Hash: roster.HashSecret(r.Secret)})
+	say(founder, roster.Secret{Number: 1, Hash: roster.HashSecret(r.Secret.Bytes())})
 	r.Statements = all.All()
 	return r
 }

@@ -68,7 +68,7 @@ func (d *device) create(t testing.TB) *device {
 	r := library.Record{ID: uuid.New(), Name: "Photos", Founder: d.instance.Remote(), Secret: library.NewSecret(), Number: 1}
 	all := roster.New(r.ID, r.Founder)
 	for _, body := range []roster.Body{
-		roster.SignMove(d.id, r.Founder, r.ID, r.Founder, 1), roster.Secret{Number: 1, Hash: roster.HashSecret(r.Secret)},
+		roster.SignMove(d.id, r.Founder, r.ID, r.Founder, 1), roster.Secret{Number: 1, Hash: roster.HashSecret(r.Secret.Bytes())},
 	} {
 		_, err := all.Sign(d.instance, body, time.Now())
 		require.NoError(t, err)

@@ -242,7 +242,7 @@ func (p *Pairing) checkWelcome(w *welcome, from identity.RemoteIdentity) error {
 	if !slices.ContainsFunc(view.Members, func(m library.Member) bool { return m.Node == from && m.Role == library.RoleAdmin }) {
 		return fmt.Errorf("%w: it is no admin of the library", ErrProtocol)
 	}
-	i := slices.IndexFunc(view.Secrets, func(s roster.Secret) bool { return s.Hash == roster.HashSecret(w.Secret) })
+	i := slices.IndexFunc(view.Secrets, func(s roster.Secret) bool { return s.Hash == roster.HashSecret(w.Secret.Bytes()) })
 	if i < 0 {
 		return fmt.Errorf("%w: its secret is not the library's", ErrProtocol)
 	}

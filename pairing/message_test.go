@@ -33,7 +33,7 @@ func key(t testing.TB) identity.RemoteIdentity {
 
 func welcomed(t testing.TB) *welcome {
 	return &welcome{library.Record{
-		ID: uuid.MustParse("00112233-4455-6677-8899-aabbccddeeff"), Name: "Photos", Founder: key(t), Secret: library.Secret{1, 2, 3},
+		ID: uuid.MustParse("00112233-4455-6677-8899-aabbccddeeff"), Name: "Photos", Founder: key(t), Secret: library.SecretOf([32]byte{1, 2, 3}),
 		Statements: roster.Statements{stated(t)},
 	}, library.RoleAdmin}
 }

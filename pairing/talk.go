@@ -149,7 +149,8 @@ func (m *welcome) AppendBinary(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return m.Statements.AppendBinary(append(b, m.Secret[:]...))
+	secret := m.Secret.Bytes()
+	return m.Statements.AppendBinary(append(b, secret[:]...))
 }
 
 func (m *welcome) DecodeFrom(d *proto.Decoder) (err error) {
@@ -161,7 +162,9 @@ func (m *welcome) DecodeFrom(d *proto.Decoder) (err error) {
 	var founder [identity.Size]byte
 	d.Fixed(founder[:])
 	m.role = proto.DecodeEnum(d, "role", library.RoleMember, library.RoleAdmin)
-	d.Fixed(m.Secret[:])
+	var secret [32]byte
+	d.Fixed(secret[:])
+	m.Secret = library.SecretOf(secret)
 	if err := d.Err(); err != nil {
 		return err
 	}

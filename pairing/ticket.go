@@ -20,6 +20,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/hidden"
 	"github.com/sdp2p/p2p/proto"
 )
 
@@ -97,7 +98,7 @@ type Ticket struct {
 	// is visible to contacts only; else zero.
 	Ephemeral identity.RemoteIdentity
 
-	secret [secretSize]byte
+	secret hidden.Value[[secretSize]byte]
 }
 
 // A TicketRelay is a relay by which a node can be reached.
@@ -109,14 +110,16 @@ type TicketRelay struct {
 // newTicket makes a ticket with a random secret.
 func newTicket(node identity.RemoteIdentity, addrs []netip.AddrPort, expiry time.Time) Ticket {
 	t := Ticket{Node: node, Addrs: slices.Clone(addrs[:min(len(addrs), MaxAddrs)]), Expiry: expiry.Add(time.Minute - 1).Truncate(time.Minute)}
-	rand.Read(t.secret[:])
+	var secret [secretSize]byte
+	rand.Read(secret[:])
+	t.secret = hidden.Of(secret)
 	return t
 }
 
 // psk is what the two ends of the tunnel know besides their keys.
 func (t Ticket) psk() [32]byte {
-	node := t.Node.Bytes()
-	key, err := hkdf.Key(sha256.New, t.secret[:], nil, string(purpose[:])+string(node[:]), 32)
+	node, secret := t.Node.Bytes(), t.secret.Get()
+	key, err := hkdf.Key(sha256.New, secret[:], nil, string(purpose[:])+string(node[:]), 32)
 	if err != nil {
 		panic(err) // only for lengths that cannot be had
 	}
@@ -130,8 +133,8 @@ func (t Ticket) AppendBinary(b []byte) ([]byte, error) {
 	if t.Node.IsZero() || len(t.Addrs) > MaxAddrs || minutes < 0 || minutes > math.MaxUint32 {
 		return nil, ErrTicket
 	}
-	node := t.Node.Bytes()
-	b = append(append(append(b, 2), node[:]...), t.secret[:]...)
+	node, secret := t.Node.Bytes(), t.secret.Get()
+	b = append(append(append(b, 2), node[:]...), secret[:]...)
 	b = proto.AppendUint32(b, uint32(minutes))
 	b = append(b, byte(len(t.Addrs)))
 	var err error
@@ -221,7 +224,9 @@ func decodeTicket(body []byte) (t Ticket, err error) {
 		return t, fmt.Errorf("version %d", version)
 	}
 	t.Node = decodeKey(d)
-	d.Fixed(t.secret[:])
+	var secret [secretSize]byte
+	d.Fixed(secret[:])
+	t.secret = hidden.Of(secret)
 	t.Expiry = time.Unix(int64(d.Uint32())*60, 0)
 	for range d.Count8(MaxAddrs) {
 		t.Addrs = append(t.Addrs, decodeAddr(d))

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/hidden"
 )
 
 // fixedTicket is one of which everything is known.
@@ -26,9 +27,11 @@ func fixedTicket(t testing.TB) Ticket {
 		Node: id.Remote(), Expiry: time.Unix(0x01020304*60, 0),
 		Addrs: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:7373"), netip.MustParseAddrPort("[2001:db8::1]:65535")},
 	}
-	for i := range ticket.secret {
-		ticket.secret[i] = byte(i)
+	var secret [secretSize]byte
+	for i := range secret {
+		secret[i] = byte(i)
 	}
+	ticket.secret = hidden.Of(secret)
 	return ticket
 }
 

@@ -94,14 +94,15 @@ func start(c *Credential, prologue []byte, peer []byte, random io.Reader) (*nois
 		random = rand.Reader
 	}
 	k := &keys{credential: c, random: random}
+	secret := c.secret.Get()
 	hs, err := noise.NewHandshakeState(noise.Config{
 		CipherSuite:           noise.NewCipherSuite(k, noise.CipherChaChaPoly, noise.HashSHA256),
 		Pattern:               noise.HandshakeIK,
 		Initiator:             peer != nil,
 		Prologue:              prologue,
-		PresharedKey:          c.secret[:], // always: with nil, Noise would take another pattern
+		PresharedKey:          secret[:], // always: with nil, Noise would take another pattern
 		PresharedKeyPlacement: 1,
-		StaticKeypair:         k.add(c.static),
+		StaticKeypair:         k.add(c.static()),
 		PeerStatic:            peer,
 	})
 	return hs, k, err

@@ -473,8 +473,8 @@ func TestAgreementIsKept(t *testing.T) {
 		require.Len(t, c.agreed, 1)
 		require.Len(t, there.agreed, 1)
 		for _, agreement := range c.agreed {
-			require.Contains(t, there.agreed, [keySize]byte(c.static.PublicKey().Bytes()))
-			require.Equal(t, agreement, there.agreed[[keySize]byte(c.static.PublicKey().Bytes())])
+			require.Contains(t, there.agreed, [keySize]byte(c.static().PublicKey().Bytes()))
+			require.Equal(t, agreement(), there.agreed[[keySize]byte(c.static().PublicKey().Bytes())]())
 		}
 	}
 	stranger := w.credential(named(t, "stranger"))

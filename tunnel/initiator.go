@@ -37,7 +37,7 @@ func initiate(ctx context.Context, s Session, c *Credential, to Member, random i
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrUnauthorized, err)
-	case remote.Equal(c.static.PublicKey()):
+	case remote.Equal(c.static().PublicKey()):
 		return nil, fmt.Errorf("%w: it is this instance", ErrUnauthorized)
 	case s.Remote != to.Node || s.Remote.IsZero():
 		return nil, fmt.Errorf("%w: the member lives on another node", ErrUnauthorized)

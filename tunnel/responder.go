@@ -196,7 +196,7 @@ func (h *acceptance) member(c *Credential, key [keySize]byte) (Member, error) {
 	switch {
 	case !ok:
 		return m, fmt.Errorf("%w: no member of the library", ErrUnauthorized)
-	case [keySize]byte(c.static.PublicKey().Bytes()) == key:
+	case [keySize]byte(c.static().PublicKey().Bytes()) == key:
 		return m, fmt.Errorf("%w: it is this instance", ErrUnauthorized)
 	case m.Node != h.s.Remote || h.s.Remote.IsZero():
 		return m, fmt.Errorf("%w: the member lives on another node", ErrUnauthorized)

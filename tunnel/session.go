@@ -2,6 +2,8 @@ package tunnel
 
 import (
 	"crypto/ecdh"
+	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
@@ -9,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/hidden"
 )
 
 // A Session is a stream between two nodes that have authenticated each other. A tunnel runs in it, and owns it from then on.
@@ -57,24 +60,38 @@ type Member struct {
 	Node     identity.RemoteIdentity
 }
 
-// A Credential is what a node proves itself by as an instance of a library. It may be used concurrently.
+// A Credential is what a node proves itself by as an instance of a library. It
+// prints as a placeholder, and may be used concurrently.
 type Credential struct {
 	purpose  [16]byte
 	library  uuid.UUID
 	instance identity.Identity
-	static   *ecdh.PrivateKey
-	secret   [32]byte
+	static   func() *ecdh.PrivateKey // which does not print
+	secret   hidden.Value[[32]byte]
 
 	mu     sync.Mutex
-	agreed map[[keySize]byte][]byte // what our static key and a member's agree in: the same in each handshake
+	agreed map[[keySize]byte]agreement
 }
+
+// An agreement returns what our static key and a member's agree in: the same in each
+// handshake. It does not print.
+type agreement func() []byte
+
+// String returns a placeholder that names the instance.
+func (c *Credential) String() string { return "a credential of " + c.instance.String() }
+
+// Format prints the placeholder under every verb.
+func (c *Credential) Format(f fmt.State, _ rune) { fmt.Fprint(f, c.String()) }
+
+// LogValue returns the placeholder.
+func (c *Credential) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
 // maxAgreed bounds what a credential remembers.
 const maxAgreed = 2048
 
 // remember keeps what the static keys of a handshake that succeeded agree in.
 func (c *Credential) remember(public [keySize]byte, k *keys) {
-	agreement, ok := k.fresh[public]
+	agreed, ok := k.fresh[public]
 	if !ok {
 		return
 	}
@@ -84,16 +101,19 @@ func (c *Credential) remember(public [keySize]byte, k *keys) {
 		clear(c.agreed)
 	}
 	if c.agreed == nil {
-		c.agreed = map[[keySize]byte][]byte{}
+		c.agreed = map[[keySize]byte]agreement{}
 	}
-	c.agreed[public] = agreement
+	c.agreed[public] = func() []byte { return agreed }
 }
 
-// agreement returns what remember kept.
+// agreement returns what remember kept, or nil.
 func (c *Credential) agreement(public []byte) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.agreed[[keySize]byte(public)]
+	if agreed := c.agreed[[keySize]byte(public)]; agreed != nil {
+		return agreed()
+	}
+	return nil
 }
 
 // NewCredential makes a credential of the UUID of a library, the key of our instance of it, and the library's secret; zero
@@ -101,7 +121,7 @@ func (c *Credential) agreement(public []byte) []byte {
 func NewCredential(library uuid.UUID, instance identity.Identity, secret [32]byte) *Credential {
 	return &Credential{
 		purpose: [16]byte([]byte("sdp2p-tunnel-v1\x00")), library: library,
-		instance: instance, static: instance.X25519(), secret: secret,
+		instance: instance, static: hide(instance), secret: hidden.Of(secret),
 	}
 }
 
@@ -109,7 +129,12 @@ func NewCredential(library uuid.UUID, instance identity.Identity, secret [32]byt
 // pairing. Only sides with the same purpose, 16 bytes, take each other for a peer; there is no library, and static is whatever
 // key pair the purpose has a side prove itself by.
 func NewCredentialFor(purpose [16]byte, static identity.Identity, secret [32]byte) *Credential {
-	return &Credential{purpose: purpose, instance: static, static: static.X25519(), secret: secret}
+	return &Credential{purpose: purpose, instance: static, static: hide(static), secret: hidden.Of(secret)}
+}
+
+func hide(id identity.Identity) func() *ecdh.PrivateKey {
+	key := id.X25519()
+	return func() *ecdh.PrivateKey { return key }
 }
 
 // Library returns the UUID of the library.

@@ -130,7 +130,7 @@ func (d *device) intrude(ctx context.Context, into *device, stolen library.Recor
 		if err != nil {
 			return err
 		}
-		credential := tunnel.NewCredential(stolen.ID, d.instance, stolen.Secret)
+		credential := tunnel.NewCredential(stolen.ID, d.instance, stolen.Secret.Bytes())
 		_, err = tunnel.Open(ctx, session, credential, tunnel.Member{Instance: into.library.Instance(), Node: peer.Identity()})
 		return err
 	}

@@ -30,11 +30,11 @@ allow proto
 allow mdns p2p identity proto internal/dnssd internal/metadata
 allow mdns/scan p2p identity internal/dns internal/metadata
 allow quic p2p identity proto internal/backoff internal/metadata internal/reach internal/v1
-allow tunnel identity internal/turn
+allow tunnel identity internal/hidden internal/turn
 allow block identity proto
-allow library p2p identity proto tunnel internal/backoff internal/secretfile internal/text library/roster
+allow library p2p identity proto tunnel internal/backoff internal/hidden internal/secretfile internal/text library/roster
 allow library/roster identity proto internal/text
-allow pairing p2p identity proto tunnel library library/roster internal/reach internal/text
+allow pairing p2p identity proto tunnel library library/roster internal/hidden internal/reach internal/text
 allow pairing/qr
 allow cmd/sdp2p p2p identity mdns mdns/scan quic internal/dns internal/dnssd
 allow p2ptest p2p identity
@@ -44,6 +44,7 @@ allow internal/backoff
 allow internal/reach
 allow internal/turn
 allow internal/text
+allow internal/hidden
 allow internal/secretfile
 allow internal/v1 proto
 allow internal/metadata p2p proto
