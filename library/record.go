@@ -3,6 +3,7 @@ package library
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -49,8 +50,8 @@ const (
 )
 
 // A Record is what a device keeps of a library: a [Store] does, or an app by
-// [Config.Changed]. It marshals to JSON; since that includes the secret, it belongs
-// in a file that nobody else can read. The key of the own instance is kept apart.
+// [Config.Changed], in the form of [Record.Encode]. It does not marshal otherwise,
+// since it has secrets. The key of the own instance is kept apart.
 //
 // Who the members are follows from the statements ([Record.Validate] verifies
 // them): they are never edited.
@@ -112,21 +113,76 @@ func (s Secret) String() string {
 // LogValue returns a placeholder.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
-// MarshalText returns the secret in unpadded base64: for a file that nobody else
-// can read.
+// MarshalText fails with [identity.ErrSecret], unless there is none.
 func (s Secret) MarshalText() ([]byte, error) {
+	if s.IsZero() {
+		return nil, nil
+	}
+	return nil, identity.ErrSecret
+}
+
+// A plainSecret is a secret that marshals.
+type plainSecret struct{ Secret }
+
+func (s plainSecret) MarshalText() ([]byte, error) {
 	b := s.Bytes()
 	return base64.RawStdEncoding.AppendEncode(nil, b[:]), nil
 }
 
-// UnmarshalText reads the form of MarshalText.
-func (s *Secret) UnmarshalText(b []byte) error {
+func (s *plainSecret) UnmarshalText(b []byte) error {
 	raw, err := base64.RawStdEncoding.Strict().DecodeString(string(b))
 	if err != nil || len(raw) != 32 {
-		return errors.New("library: not a secret") // without what it is
+		return errors.New("not a secret") // without what it is
 	}
-	*s = SecretOf([32]byte(raw))
+	s.Secret = SecretOf([32]byte(raw))
 	return nil
+}
+
+// A recordFile is a record as a file has it. Its fields take the place of those of
+// the record with the same name.
+type recordFile struct {
+	Record
+	Secret plainSecret   `json:"secret,omitzero"`
+	Former []plainFormer `json:"former,omitempty"`
+}
+
+type plainFormer struct {
+	Secret plainSecret `json:"secret,omitzero"`
+	Until  time.Time   `json:"until"`
+}
+
+// Encode returns the record with its secrets in JSON: for a file that nobody else
+// can read. [DecodeRecord] reads it.
+func (r Record) Encode() ([]byte, error) {
+	f := recordFile{Record: r, Secret: plainSecret{r.Secret}}
+	for _, o := range r.Former {
+		f.Former = append(f.Former, plainFormer{plainSecret{o.Secret}, o.Until})
+	}
+	b, err := json.Marshal(f)
+	if err != nil {
+		return nil, fmt.Errorf("library: %w", err)
+	}
+	return b, nil
+}
+
+// DecodeRecord reads the form of [Record.Encode]. It does not verify the statements:
+// [Record.Validate] does.
+func DecodeRecord(b []byte) (Record, error) {
+	var f recordFile
+	if err := json.Unmarshal(b, &f); err != nil {
+		return Record{}, fmt.Errorf("%w: it is damaged, or no record", ErrInvalid) // without what it holds
+	}
+	r := f.Record
+	r.Secret, r.Former = f.Secret.Secret, nil
+	for _, o := range f.Former {
+		r.Former = append(r.Former, Former{o.Secret.Secret, o.Until})
+	}
+	return r, nil
+}
+
+// LogValue returns the library's UUID and name.
+func (r Record) LogValue() slog.Value {
+	return slog.GroupValue(slog.Any("library", r.ID), slog.String("name", r.Name))
 }
 
 // Clone returns a copy that shares nothing that changes.

@@ -44,9 +44,10 @@ type stored struct {
 	Version  int                     `json:"version"` // 1
 	Instance identity.RemoteIdentity `json:"instance"`
 	Key      string                  `json:"key"` // its seed, in base64
-	Record   Record                  `json:"record"`
+	Record   json.RawMessage         `json:"record"`
 
-	key identity.Identity
+	record Record
+	key    identity.Identity
 }
 
 // OpenStore opens the folder, which it makes if there is none, and reads all
@@ -93,13 +94,13 @@ func (s *Store) read() error {
 			return fmt.Errorf("library: %w", err)
 		}
 		one, err := parseStored(b)
-		if err == nil && one.Record.ID.String() != id {
-			err = fmt.Errorf("it is library %v", one.Record.ID)
+		if err == nil && one.record.ID.String() != id {
+			err = fmt.Errorf("it is library %v", one.record.ID)
 		}
 		if err != nil {
 			return fmt.Errorf("library: %s: %w", path, err)
 		}
-		s.stored[one.Record.ID] = one
+		s.stored[one.record.ID] = one
 	}
 	return nil
 }
@@ -118,7 +119,11 @@ func parseStored(b []byte) (one stored, err error) {
 	if one.Key = ""; err != nil || one.key.Remote() != one.Instance {
 		return one, errors.New("its key was altered; restore it from a backup")
 	}
-	return one, one.Record.Validate()
+	if one.record, err = DecodeRecord(one.Record); err != nil {
+		return one, err
+	}
+	one.Record = nil
+	return one, one.record.Validate()
 }
 
 // Close lets other processes open the folder. The libraries of the store must not
@@ -128,8 +133,8 @@ func (s *Store) Close() error { return s.lock.Close() }
 // load adds the libraries to a hook that does not run yet.
 func (s *Store) load(h *Libraries) {
 	for _, one := range s.stored {
-		if _, err := h.enter(one.Record, one.key); err != nil {
-			h.broken = errors.Join(h.broken, fmt.Errorf("library: %v: %w", one.Record.ID, err))
+		if _, err := h.enter(one.record, one.key); err != nil {
+			h.broken = errors.Join(h.broken, fmt.Errorf("library: %v: %w", one.record.ID, err))
 		}
 	}
 }
@@ -142,7 +147,7 @@ func (s *Store) keep(r Record) error {
 	if !ok {
 		return fmt.Errorf("library: %v is not in the store", r.ID)
 	}
-	one.Record = r
+	one.record = r
 	return s.write(one)
 }
 
@@ -150,22 +155,25 @@ func (s *Store) keep(r Record) error {
 func (s *Store) create(r Record, instance identity.Identity) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.write(stored{Version: 1, Instance: instance.Remote(), Record: r, key: instance})
+	return s.write(stored{Version: 1, Instance: instance.Remote(), record: r, key: instance})
 }
 
 // write writes a file. The caller holds mu.
 func (s *Store) write(one stored) error {
 	one.Key = base64.RawStdEncoding.EncodeToString(one.key.PrivateKey().Seed())
+	var err error
+	if one.Record, err = one.record.Encode(); err != nil {
+		return err
+	}
 	b, err := json.Marshal(one)
 	if err != nil {
 		return fmt.Errorf("library: %w", err)
 	}
-	if err := secretfile.Replace(s.path(one.Record.ID), append(b, '\n'), false); err != nil {
+	if err := secretfile.Replace(s.path(one.record.ID), append(b, '\n'), false); err != nil {
 		return fmt.Errorf("library: %w", err)
 	}
-	one.Key = ""
-	one.Record = one.Record.Clone()
-	s.stored[one.Record.ID] = one
+	one.Key, one.Record, one.record = "", nil, one.record.Clone()
+	s.stored[one.record.ID] = one
 	return nil
 }
 
