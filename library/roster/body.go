@@ -125,8 +125,9 @@ func (m *Move) signed(founder identity.RemoteIdentity, library uuid.UUID, instan
 }
 
 // Parse returns what a statement of a known kind says, or nil if its body is
-// malformed, holds a key that is not strictly valid, or has a signature that is
-// not the node's: such a statement counts for nothing.
+// malformed, holds a key that is not strictly valid, has a signature that is not
+// the node's, or names no node though its signer is not the founder: such a
+// statement counts for nothing.
 func (s *Statement) Parse(founder identity.RemoteIdentity) Body {
 	r := bytes.NewReader(s.Body)
 	d := proto.NewDecoder(r)
@@ -136,7 +137,7 @@ func (s *Statement) Parse(founder identity.RemoteIdentity) Body {
 		body = Add{Instance: decodeKey(d), Role: proto.DecodeEnum(d, "role", RoleMember, RoleAdmin), Name: d.String(MaxName)}
 	case KindMove:
 		m := decodeMove(d)
-		if !m.Node.IsZero() && !m.valid(s, founder) {
+		if m.Node.IsZero() && s.Signer != founder || !m.Node.IsZero() && !m.valid(s, founder) {
 			return nil
 		}
 		body = m

@@ -31,29 +31,53 @@
 //
 // The admin rule: the founder's signature is on it, as the signer's or as an
 // endorsement, or else those of two admins, of which the signer is one. Nobody's
-// signature counts on a statement about itself. A statement of an unknown kind,
-// or whose body is malformed, is kept and passed on, and counts for nothing.
+// signature counts on the removal of itself, nobody's endorsement on a statement
+// of its own. What an admin signs about somebody who is no admin needs no second
+// signature; with the founder's, a statement counts whoever signed it, also as an
+// add or removal of a member, and also beyond its signer's limit. An add as admin
+// with one admin's signature counts as one as a member. A statement of an unknown
+// kind, or whose body is malformed, is kept and passed on, and counts for nothing.
 //
 // # Chains
 //
 // The statements of a signer form a chain: each has a counter, from 1, and the
 // hash of the one before. Number 1 is a move: nobody is a member who has not
-// said where it lives, and any other number 1 counts for nothing. Two statements
-// with one predecessor prove that a key is used by two, or came back from a
-// backup: both count, and [View.Forked] names the signer.
+// said where it lives. Any other number 1 counts for nothing, what follows it
+// counts nevertheless. Two statements with one predecessor prove that a key is
+// used by two, or came back from a backup: both count, and [View.Forked] names
+// the signer.
+//
+// A move to the zero node counts only as the founder's: it lives nowhere then, and
+// is no member. A founder that lived nowhere from the start, by its number 1, is
+// a recovery key, which is a member only if it is added like anybody else.
 //
 // An add needs a place. The founder has [FounderPlaces], everybody else
-// [Places], counted on each branch anew, the same instance once; a chain has 16
-// statements and four more for each place. What lies beyond counts nowhere.
+// [Places], counted on each branch anew, in the order of the branch, whether
+// the adds count otherwise or not; the same instance has one place, however often
+// it is added. A chain has 16 statements and four more for each place. What lies
+// beyond counts nowhere and is not kept.
+//
+// A roster keeps the statements of the founder, and of whom an admin added with a
+// statement that is kept: removed or not, one admin's signature is enough. An
+// admin is here whom the founder made one, or two admins, before any removal.
 //
 // # Removals
 //
-// A removal is for good. It also limits what its target signed: what counts is
-// the statement that the removal names and those before it on its branch; of
-// several removals, what all of them leave. What the founder's removals leave,
-// others do not narrow. A removal of the signer itself cuts off what follows on
-// its branch and nothing else. Removals are taken one after the other, always the
-// first of those that count under the limits so far: those with the founder's
+// A removal is for good, also of somebody who was never added. It also limits
+// what its target signed: what counts is the statement that the removal names
+// and those before it on its branch, nothing if that statement is not known or
+// somebody else's; of several removals, what all of them leave. What the
+// founder's removals leave, others do not narrow. A removal of the signer itself
+// cuts off what follows on its branch and nothing else, whatever it names, and
+// whoever endorsed it. Removals are taken one after the other, always the first
+// of those that count under the limits so far: those with the founder's
 // signature, then those with two admins', then the rest, by hash within each.
 // What was taken stays.
+//
+// # Members
+//
+// The name of a member is that of the add with the founder's signature, else
+// with two admins', else with one, and of equal ones that with the smallest hash.
+// Of two members whose keys are A and -A only the smaller one is a member: in a
+// key agreement the two are the same.
 package roster

@@ -37,7 +37,14 @@ type limit struct {
 // newEvaluation returns an evaluation without any removal.
 func newEvaluation(g *graph) *evaluation {
 	e := &evaluation{g: g, limits: map[identity.RemoteIdentity]*limit{}}
-	for _, n := range g.nodes {
+	e.sort()
+	e.findAdmins()
+	return e
+}
+
+// sort finds the adds and the removals.
+func (e *evaluation) sort() {
+	for _, n := range e.g.nodes {
 		switch n.body.(type) {
 		case Add:
 			if n.placed {
@@ -47,8 +54,6 @@ func newEvaluation(g *graph) *evaluation {
 			e.removes = append(e.removes, n)
 		}
 	}
-	e.findAdmins()
-	return e
 }
 
 // findAdmins finds who is an admin under the limits so far: those that the
@@ -91,17 +96,21 @@ func (n *node) before(o *node) bool {
 	return false
 }
 
-// counts reports whether a statement counts as an admin's on something about
-// target.
+// counts reports whether a statement counts as an admin's on the removal of
+// target; zero: on anything else.
 func (e *evaluation) counts(n *node, target identity.RemoteIdentity) bool {
 	return e.admins[n.Signer] && n.Signer != target && e.within(n)
 }
 
-// weigh weighs the signatures on an add or a removal of somebody else. Nobody's
-// counts on a statement about itself; a second one counts for nothing without
-// the signer's, unless it is the founder's.
+// weigh weighs the signatures on an add or a removal. Nobody's counts on the
+// removal of itself; on the add of itself it counts if it is an admin without
+// that. A second one counts for nothing without the signer's, unless it is the
+// founder's.
 func (e *evaluation) weigh(n *node) weight {
-	target := targetOf(n)
+	var target identity.RemoteIdentity
+	if r, ok := n.body.(Remove); ok {
+		target = r.Instance
+	}
 	own := e.counts(n, target)
 	if own && n.Signer == e.g.founder {
 		return byFounder
@@ -112,30 +121,20 @@ func (e *evaluation) weigh(n *node) weight {
 	}
 	for _, second := range e.g.endorsed[n.unsigned] {
 		switch {
-		case !e.counts(second, target):
+		case second.Signer == n.Signer || !e.counts(second, target):
 		case second.Signer == e.g.founder:
 			return byFounder
-		case own && second.Signer != n.Signer:
+		case own:
 			w = byTwo
 		}
 	}
 	return w
 }
 
-func targetOf(n *node) identity.RemoteIdentity {
-	switch body := n.body.(type) {
-	case Add:
-		return body.Instance
-	case Remove:
-		return body.Instance
-	}
-	return identity.RemoteIdentity{}
-}
-
 // weighRemoval weighs the signatures on a removal, and returns unsupported if they
 // do not suffice for its target.
 func (e *evaluation) weighRemoval(n *node) weight {
-	target := targetOf(n)
+	target := n.body.(Remove).Instance
 	if target == n.Signer {
 		if e.within(n) {
 			return byOne
@@ -174,7 +173,7 @@ func (e *evaluation) takeRemovals() {
 			done[r.n] = true
 			e.taken = append(e.taken, r.n)
 			e.narrow(r.n)
-			if e.admins[targetOf(r.n)] {
+			if e.admins[r.n.body.(Remove).Instance] {
 				stale = true
 				break
 			}
@@ -199,7 +198,7 @@ func (e *evaluation) narrow(n *node) {
 		return
 	}
 	left := map[*node]bool{}
-	for last := e.g.nodes[r.Last]; last != nil && last.Signer == r.Instance; last = last.parent {
+	for last := e.last(n); last != nil; last = last.parent {
 		left[last] = true
 	}
 	set := &l.others
@@ -215,4 +214,14 @@ func (e *evaluation) narrow(n *node) {
 			delete(*set, m)
 		}
 	}
+}
+
+// last returns the statement that a removal names as the last of its target, or
+// nil if it is not known, or somebody else's.
+func (e *evaluation) last(n *node) *node {
+	r := n.body.(Remove)
+	if last := e.g.nodes[r.Last]; last != nil && last.Signer == r.Instance {
+		return last
+	}
+	return nil
 }

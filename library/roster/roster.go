@@ -24,7 +24,7 @@ type Roster struct {
 	library uuid.UUID
 	founder identity.RemoteIdentity
 	known   graph
-	view    *View
+	view    func() *View // evaluates known, once
 }
 
 // A node is a statement in a roster. It does not change.
@@ -33,6 +33,7 @@ type node struct {
 	hash, unsigned Hash
 	body           Body // nil: it counts for nothing
 	parent         *node
+	brought        int  // how many instances are added on the branch up to it
 	placed         bool // of an Add: there is a place for it
 }
 
@@ -71,6 +72,15 @@ func (g *graph) clone() graph {
 	return c
 }
 
+// with returns a copy with further nodes.
+func (g *graph) with(nodes []*node) graph {
+	c := g.clone()
+	for _, n := range nodes {
+		c.add(n)
+	}
+	return c
+}
+
 // ends returns the nodes that are nobody's predecessor, by signer and hash.
 func (g *graph) ends() []*node {
 	inner := make(map[*node]bool, len(g.nodes))
@@ -100,8 +110,12 @@ func compareKeys(a, b identity.RemoteIdentity) int {
 
 // New returns an empty roster of the library that founder made.
 func New(library uuid.UUID, founder identity.RemoteIdentity) *Roster {
-	return &Roster{library: library, founder: founder, known: newGraph(founder)}
+	r := &Roster{library: library, founder: founder}
+	r.set(newGraph(founder))
+	return r
 }
+
+func (r *Roster) set(g graph) { r.known, r.view = g, sync.OnceValue(g.evaluate) }
 
 // Clone returns a copy that shares nothing that changes.
 func (r *Roster) Clone() *Roster {
@@ -145,23 +159,37 @@ func (r *Roster) Add(statements ...Statement) (added []Statement, err error) {
 	if err != nil || len(fresh) == 0 {
 		return nil, err
 	}
-	all := r.known.clone()
-	for _, n := range fresh {
-		all.add(n)
-	}
-	writers, named := all.writers(), sync.OnceValue(all.named)
-	next := r.known.clone()
-	for _, n := range fresh {
-		if !writers[n.Signer] || n.parent != nil && next.nodes[n.parent.hash] == nil || !next.room(n, named) {
+	return r.take(fresh), nil
+}
+
+// take adds nodes, predecessors first, and returns the statements of those that
+// were not passed over. A node that is passed over may have been the reason for
+// another one, so that it goes on until all that is left was taken.
+func (r *Roster) take(fresh []*node) (added []Statement) {
+	for {
+		all := r.known.with(fresh)
+		writers, named := all.writers(), sync.OnceValue(all.named)
+		next := r.known.clone()
+		var taken []*node
+		for _, n := range fresh {
+			known := n.parent == nil || next.nodes[n.parent.hash] != nil
+			if known && writers[n.Signer] && next.room(n, named) {
+				next.add(n)
+				taken = append(taken, n)
+			}
+		}
+		if len(taken) < len(fresh) {
+			fresh = taken
 			continue
 		}
-		next.add(n)
-		added = append(added, n.Statement)
+		if len(taken) > 0 {
+			r.set(next)
+		}
+		for _, n := range taken {
+			added = append(added, n.Statement)
+		}
+		return added
 	}
-	if len(added) > 0 {
-		r.known, r.view = next, nil
-	}
-	return added, nil
 }
 
 // check verifies statements and returns those that are not known as nodes.
@@ -172,7 +200,7 @@ func (r *Roster) check(statements []Statement) (fresh []*node, err error) {
 		if r.known.nodes[h] != nil || sent[h] != nil {
 			continue
 		}
-		if s.Library != r.library {
+		if s.Library != r.library || r.founder.IsZero() {
 			return nil, fmt.Errorf("%w: %v, of %v", ErrOtherLibrary, s.Library, r.library)
 		}
 		var parent *node
@@ -187,58 +215,82 @@ func (r *Roster) check(statements []Statement) (fresh []*node, err error) {
 		if err := s.Verify(r.founder); err != nil {
 			return nil, err
 		}
-		n := newNode(s, h, parent, r.founder)
+		n := newNode(s, h, s.Parse(r.founder), parent, r.founder)
 		sent[h] = n
 		fresh = append(fresh, n)
 	}
 	return fresh, nil
 }
 
-func newNode(s Statement, h Hash, parent *node, founder identity.RemoteIdentity) *node {
+// newNode returns the node of a statement that says body. A number 1 that is no
+// move, and what is beyond the end of a chain, count for nothing.
+func newNode(s Statement, h Hash, body Body, parent *node, founder identity.RemoteIdentity) *node {
 	n := &node{Statement: s, hash: h, unsigned: s.UnsignedHash(), parent: parent}
-	n.body = s.Parse(founder)
-	if _, move := n.body.(Move); s.Counter == 1 && !move {
-		n.body = nil
+	if _, move := body.(Move); s.Counter <= maxCounter(s.Signer, founder) && (move || s.Counter > 1) {
+		n.body = body
+	}
+	if parent != nil {
+		n.brought = parent.brought
 	}
 	if a, ok := n.body.(Add); ok {
-		n.placed = n.count(a.Instance) <= places(s.Signer, founder)
+		if before := n.parent.add(a.Instance); before != nil {
+			n.placed = before.placed
+		} else {
+			n.brought++
+			n.placed = n.brought <= places(s.Signer, founder)
+		}
 	}
 	return n
 }
 
-// count returns how many instances are added on the branch up to n, which adds
-// one.
-func (n *node) count(added identity.RemoteIdentity) int {
-	on := map[identity.RemoteIdentity]bool{added: true}
-	for p := n.parent; p != nil; p = p.parent {
-		if a, ok := p.body.(Add); ok {
-			on[a.Instance] = true
+// add returns the last node on the branch up to n that adds an instance, or nil.
+func (n *node) add(instance identity.RemoteIdentity) *node {
+	for ; n != nil && n.brought > 0; n = n.parent {
+		if a, ok := n.body.(Add); ok && a.Instance == instance {
+			return n
 		}
 	}
-	return len(on)
+	return nil
 }
 
 // writers returns those whose statements are kept: the founder, and whom an admin
-// added, whatever was removed later.
+// added with a statement that is kept, whatever was removed later.
 func (g *graph) writers() map[identity.RemoteIdentity]bool {
-	e := newEvaluation(g)
+	e := &evaluation{g: g}
+	e.sort()
+	e.admins = map[identity.RemoteIdentity]bool{g.founder: true}
 	writers := map[identity.RemoteIdentity]bool{g.founder: true}
-	for _, n := range e.adds {
-		if e.weigh(n) > unsupported {
-			writers[n.body.(Add).Instance] = true
+	for more := true; more; {
+		more = false
+		for _, n := range e.adds {
+			a := n.body.(Add)
+			admin := a.Role == RoleAdmin && !e.admins[a.Instance]
+			if !writers[n.Signer] || writers[a.Instance] && !admin {
+				continue
+			}
+			w := e.weigh(n)
+			if w > unsupported && !writers[a.Instance] {
+				writers[a.Instance], more = true, true
+			}
+			if w >= byTwo && admin {
+				e.admins[a.Instance], more = true, true
+			}
 		}
 	}
 	return writers
 }
 
-// named returns the statements that removals that count name as the last.
+// named returns the statements that removals that count leave of their targets
+// by naming the last one.
 func (g *graph) named() map[*node]bool {
 	named := map[*node]bool{}
 	e := newEvaluation(g)
 	e.takeRemovals()
 	for _, n := range e.taken {
-		for last := g.nodes[n.body.(Remove).Last]; last != nil; last = last.parent {
-			named[last] = true
+		if n.Signer != n.body.(Remove).Instance {
+			for last := e.last(n); last != nil; last = last.parent {
+				named[last] = true
+			}
 		}
 	}
 	return named

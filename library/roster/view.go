@@ -70,9 +70,9 @@ func (v *View) WasAdmin(instance identity.RemoteIdentity) bool { return v.admins
 // View evaluates the statements.
 func (r *Roster) View() *View {
 	if r.view == nil {
-		r.view = r.known.evaluate()
+		return &View{}
 	}
-	return r.view
+	return r.view()
 }
 
 func (g *graph) evaluate() *View {
@@ -103,14 +103,13 @@ func (e *evaluation) members(removed map[identity.RemoteIdentity]bool) []Member 
 			best[a.Instance] = n
 		}
 	}
-	if _, added := best[e.g.founder]; !added {
+	if _, added := best[e.g.founder]; !added && e.foundedAt() {
 		best[e.g.founder] = nil
 	}
-	byKey := map[[32]byte]Member{} // A and -A are the same to a tunnel
+	byKey := map[[identity.Size]byte]Member{} // A and -A are the same to a tunnel
 	for instance, n := range best {
 		node := e.node(instance)
-		u, err := instance.X25519()
-		if node.IsZero() || removed[instance] || err != nil {
+		if node.IsZero() || removed[instance] {
 			continue
 		}
 		p := Member{Instance: instance, Node: node, Role: RoleMember}
@@ -120,7 +119,8 @@ func (e *evaluation) members(removed map[identity.RemoteIdentity]bool) []Member 
 		if e.admins[instance] {
 			p.Role = RoleAdmin
 		}
-		key := [32]byte(u.Bytes())
+		key := instance.Bytes()
+		key[len(key)-1] &= 0x7f // the sign
 		if o, twice := byKey[key]; !twice || compareKeys(instance, o.Instance) < 0 {
 			byKey[key] = p
 		}
@@ -133,13 +133,22 @@ func (e *evaluation) members(removed map[identity.RemoteIdentity]bool) []Member 
 	return members
 }
 
-// node returns where an instance lives; zero if its number 1 does not say so.
+// foundedAt reports whether a number 1 of the founder names a node.
+func (e *evaluation) foundedAt() bool {
+	return slices.ContainsFunc(e.g.chains[e.g.founder], func(n *node) bool {
+		m, ok := n.body.(Move)
+		return ok && n.Counter == 1 && !m.Node.IsZero() && e.within(n)
+	})
+}
+
+// node returns where an instance lives; zero if it has not signed number 1, or
+// is a founder that lives nowhere any more.
 func (e *evaluation) node(instance identity.RemoteIdentity) (at identity.RemoteIdentity) {
 	var best *node
 	first := false
 	for _, n := range e.g.chains[instance] {
 		m, ok := n.body.(Move)
-		if !ok || m.Node.IsZero() || !e.within(n) {
+		if !ok || !e.within(n) {
 			continue
 		}
 		first = first || n.Counter == 1
