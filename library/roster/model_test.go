@@ -1,0 +1,96 @@
+package roster
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/soak"
+)
+
+// many runs f with random choices, many times, and says which seed failed.
+// ROSTER_SEED runs one seed alone.
+func many(t *testing.T, usual, long int, f func(t testing.TB, pick func(int) int)) {
+	run := func(seed uint64) {
+		random := rand.New(rand.NewPCG(seed, 17))
+		f(&seeded{t, seed}, random.IntN)
+	}
+	if s := os.Getenv("ROSTER_SEED"); s != "" {
+		seed, err := strconv.ParseUint(s, 10, 64)
+		require.NoError(t, err)
+		run(seed)
+		return
+	}
+	for i := range soak.N(usual, long) {
+		run(uint64(i))
+	}
+}
+
+// seeded is a test that says which seed it has.
+type seeded struct {
+	testing.TB
+	seed uint64
+}
+
+func (s *seeded) Errorf(format string, args ...any) {
+	s.TB.Helper()
+	s.TB.Errorf("ROSTER_SEED=%d: %s", s.seed, fmt.Sprintf(format, args...))
+}
+
+// same requires that a roster says about all statements of a history what the
+// second evaluation says.
+func same(t testing.TB, h *history, r *Roster) {
+	defer func() {
+		if t.Failed() {
+			t.Log(h)
+		}
+	}()
+	n, v := h.naive(h.signed), r.View()
+	require.Equal(t, len(n.facts), r.Len(), "statements that are kept")
+	members := map[identity.RemoteIdentity]naiveMember{}
+	for _, m := range v.Members {
+		members[m.Instance] = naiveMember{node: m.Node, role: m.Role, name: m.Name}
+	}
+	if expected := n.members(); !maps.Equal(expected, members) {
+		require.Equal(t, expected, members, "members")
+	}
+	removals := slices.EqualFunc(n.taken, v.Removals, func(a naiveRemoval, b Removal) bool { return a.hash == b.Hash && a.target == b.Instance })
+	require.True(t, removals, "removals: %v, %v", n.taken, v.Removals)
+	admins, forked := n.admins(), n.forked()
+	for i, id := range cast() {
+		got := [...]bool{v.WasAdmin(id), v.Removed(id), v.Admin(id), slices.Contains(v.Forked, id)}
+		expected := [...]bool{admins[id], n.removed(id), admins[id] && !n.removed(id), forked[id]}
+		require.True(t, expected == got, "%d: admin, removed, still admin, forked: %v, %v", i, expected, got)
+	}
+	var present, secret Body
+	if len(v.Secrets) > 0 {
+		present = v.Secrets[len(v.Secrets)-1]
+	}
+	if f := n.secret(); f != nil {
+		secret = f.body
+	}
+	require.True(t, secret == present, "secret: %v, %v", secret, present)
+}
+
+// TestEvaluation compares the evaluation with the second one.
+func TestEvaluation(t *testing.T) {
+	many(t, 6000, 200_000, func(t testing.TB, pick func(int) int) {
+		h := random(pick)
+		same(t, h, h.roster(h.signed))
+	})
+}
+
+func TestEvaluationRapid(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		h := random(func(n int) int { return rapid.IntRange(0, n-1).Draw(rt, "") })
+		same(t, h, h.roster(h.signed))
+	})
+}
