@@ -23,15 +23,16 @@ type evaluation struct {
 	g       *graph
 	adds    []*node
 	removes []*node
-	admins  map[identity.RemoteIdentity]bool // with the founder, removed or not
+	admins  map[identity.RemoteIdentity]*node // with the add that makes it one; nil for the founder
 	limits  map[identity.RemoteIdentity]*limit
-	taken   []*node // removals that count, in order
+	taken   []*node     // removals that count, in order
+	taking  func(*node) // is called before each is taken; may be nil
 }
 
 // A limit is what removals leave of the statements of their target.
 type limit struct {
 	founder, others map[*node]bool // what all of them leave; nil: there is none
-	ended           []*node        // where the target removed itself
+	ended           map[*node]bool // what follows where the target removed itself
 }
 
 // newEvaluation returns an evaluation without any removal.
@@ -59,16 +60,22 @@ func (e *evaluation) sort() {
 // findAdmins finds who is an admin under the limits so far: those that the
 // founder or two admins made one.
 func (e *evaluation) findAdmins() {
-	e.admins = map[identity.RemoteIdentity]bool{e.g.founder: true}
+	e.admins = map[identity.RemoteIdentity]*node{e.g.founder: nil}
 	for more := true; more; {
 		more = false
 		for _, n := range e.adds {
 			a := n.body.(Add)
-			if a.Role == RoleAdmin && !e.admins[a.Instance] && e.weigh(n) >= byTwo {
-				e.admins[a.Instance], more = true, true
+			if a.Role == RoleAdmin && !e.admin(a.Instance) && e.weigh(n) >= byTwo {
+				e.admins[a.Instance], more = n, true
 			}
 		}
 	}
+}
+
+// admin reports whether somebody is an admin under the limits so far.
+func (e *evaluation) admin(id identity.RemoteIdentity) bool {
+	_, ok := e.admins[id]
+	return ok
 }
 
 // within reports whether a statement is within its signer's limit.
@@ -80,26 +87,13 @@ func (e *evaluation) within(n *node) bool {
 	if l.founder != nil {
 		return l.founder[n]
 	}
-	if l.others != nil && !l.others[n] {
-		return false
-	}
-	return !slices.ContainsFunc(l.ended, func(end *node) bool { return n != end && end.before(n) })
-}
-
-// before reports whether n lies on the branch to o, or is o.
-func (n *node) before(o *node) bool {
-	for ; o != nil && o.Counter >= n.Counter; o = o.parent {
-		if o == n {
-			return true
-		}
-	}
-	return false
+	return (l.others == nil || l.others[n]) && !l.ended[n]
 }
 
 // counts reports whether a statement counts as an admin's on the removal of
 // target; zero: on anything else.
 func (e *evaluation) counts(n *node, target identity.RemoteIdentity) bool {
-	return e.admins[n.Signer] && n.Signer != target && e.within(n)
+	return e.admin(n.Signer) && n.Signer != target && e.within(n)
 }
 
 // weigh weighs the signatures on an add or a removal. Nobody's counts on the
@@ -107,11 +101,7 @@ func (e *evaluation) counts(n *node, target identity.RemoteIdentity) bool {
 // that. A second one counts for nothing without the signer's, unless it is the
 // founder's.
 func (e *evaluation) weigh(n *node) weight {
-	var target identity.RemoteIdentity
-	if r, ok := n.body.(Remove); ok {
-		target = r.Instance
-	}
-	own := e.counts(n, target)
+	own := e.counts(n, n.removes())
 	if own && n.Signer == e.g.founder {
 		return byFounder
 	}
@@ -119,9 +109,8 @@ func (e *evaluation) weigh(n *node) weight {
 	if own {
 		w = byOne
 	}
-	for _, second := range e.g.endorsed[n.unsigned] {
+	for _, second := range e.seconds(n) {
 		switch {
-		case second.Signer == n.Signer || !e.counts(second, target):
 		case second.Signer == e.g.founder:
 			return byFounder
 		case own:
@@ -129,6 +118,23 @@ func (e *evaluation) weigh(n *node) weight {
 		}
 	}
 	return w
+}
+
+// seconds returns the endorsements of a statement that count.
+func (e *evaluation) seconds(n *node) []*node {
+	all := e.g.endorsed[n.unsigned]
+	if len(all) == 0 {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(second *node) bool {
+		return second.Signer == n.Signer || !e.counts(second, n.removes())
+	})
+}
+
+// removes returns whom a statement removes, or zero.
+func (n *node) removes() identity.RemoteIdentity {
+	r, _ := n.body.(Remove)
+	return r.Instance
 }
 
 // weighRemoval weighs the signatures on a removal, and returns unsupported if they
@@ -142,7 +148,7 @@ func (e *evaluation) weighRemoval(n *node) weight {
 		return unsupported
 	}
 	w := e.weigh(n)
-	if w == byOne && e.admins[target] {
+	if w == byOne && e.admin(target) {
 		return unsupported
 	}
 	return w
@@ -164,17 +170,17 @@ func (e *evaluation) takeRemovals() {
 			}
 		}
 		slices.SortFunc(next, func(a, b removal) int { return cmp.Or(cmp.Compare(b.w, a.w), a.n.hash.Compare(b.n.hash)) })
-		stale := false // the limit of somebody whose signature counts has changed
+		stale := false // an admin's limit has changed
 		for _, r := range next {
-			if e.weighRemoval(r.n) != r.w { // a removal of the signer itself, which is limited now
-				stale = true
-				break
+			if e.weighRemoval(r.n) == unsupported { // its signer left, and has been limited
+				continue
+			}
+			if e.taking != nil {
+				e.taking(r.n)
 			}
 			done[r.n] = true
 			e.taken = append(e.taken, r.n)
-			e.narrow(r.n)
-			if e.admins[r.n.body.(Remove).Instance] {
-				stale = true
+			if stale = e.narrow(r.n) && e.admin(r.n.removes()); stale {
 				break
 			}
 		}
@@ -185,35 +191,40 @@ func (e *evaluation) takeRemovals() {
 	}
 }
 
-// narrow sets the limit of a removal's target.
-func (e *evaluation) narrow(n *node) {
-	r := n.body.(Remove)
-	l := e.limits[r.Instance]
+// narrow sets the limit of a removal's target, and reports whether it has put any
+// of its statements out.
+func (e *evaluation) narrow(n *node) bool {
+	target, weight := n.removes(), e.weigh(n)
+	within := slices.DeleteFunc(slices.Clone(e.g.chains[target]), func(m *node) bool { return !e.within(m) })
+	l := e.limits[target]
 	if l == nil {
-		l = &limit{}
-		e.limits[r.Instance] = l
+		l = &limit{ended: map[*node]bool{}}
+		e.limits[target] = l
 	}
-	if r.Instance == n.Signer {
-		l.ended = append(l.ended, n)
-		return
+	switch {
+	case target == n.Signer:
+		for _, m := range e.g.chains[target] { // predecessors first
+			if p := m.parent; p != nil && (p == n || l.ended[p]) {
+				l.ended[m] = true
+			}
+		}
+	case weight == byFounder:
+		l.founder = e.left(n, l.founder)
+	default:
+		l.others = e.left(n, l.others)
 	}
+	return slices.ContainsFunc(within, func(m *node) bool { return !e.within(m) })
+}
+
+// left returns what a removal leaves of what others have left; nil: of all.
+func (e *evaluation) left(n *node, of map[*node]bool) map[*node]bool {
 	left := map[*node]bool{}
 	for last := e.last(n); last != nil; last = last.parent {
-		left[last] = true
-	}
-	set := &l.others
-	if e.weigh(n) == byFounder {
-		set = &l.founder
-	}
-	if *set == nil {
-		*set = left
-		return
-	}
-	for m := range *set {
-		if !left[m] {
-			delete(*set, m)
+		if of == nil || of[last] {
+			left[last] = true
 		}
 	}
+	return left
 }
 
 // last returns the statement that a removal names as the last of its target, or

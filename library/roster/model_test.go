@@ -55,12 +55,17 @@ func same(t testing.TB, h *history, r *Roster) {
 	}()
 	n, v := h.naive(h.signed), r.View()
 	require.Equal(t, len(n.facts), r.Len(), "statements that are kept")
-	members := map[identity.RemoteIdentity]naiveMember{}
-	for _, m := range v.Members {
-		members[m.Instance] = naiveMember{node: m.Node, role: m.Role, name: m.Name}
-	}
-	if expected := n.members(); !maps.Equal(expected, members) {
-		require.Equal(t, expected, members, "members")
+	for what, is := range map[string]struct {
+		expected map[identity.RemoteIdentity]naiveMember
+		actual   []Member
+	}{"members": {n.members(), v.Members}, "former admins": {n.former(), v.Former}} {
+		actual := map[identity.RemoteIdentity]naiveMember{}
+		for _, m := range is.actual {
+			actual[m.Instance] = naiveMember{node: m.Node, role: m.Role, name: m.Name}
+		}
+		if !maps.Equal(is.expected, actual) || len(actual) != len(is.actual) {
+			require.Equal(t, is.expected, actual, what)
+		}
 	}
 	removals := slices.EqualFunc(n.taken, v.Removals, func(a naiveRemoval, b Removal) bool { return a.hash == b.Hash && a.target == b.Instance })
 	require.True(t, removals, "removals: %v, %v", n.taken, v.Removals)

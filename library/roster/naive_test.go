@@ -260,13 +260,13 @@ func (n *naive) removed(id identity.RemoteIdentity) bool {
 	return slices.ContainsFunc(n.taken, func(r naiveRemoval) bool { return r.target == id })
 }
 
-// node returns where an instance lives, by its moves within its limit, and
-// whether its number 1 says so, and where that says.
-func (n *naive) node(id identity.RemoteIdentity) (node identity.RemoteIdentity, first []identity.RemoteIdentity) {
+// node returns where an instance lives by those of its moves that count, and
+// where those with number 1 say so.
+func (n *naive) node(id identity.RemoteIdentity, counts func(*fact) bool) (node identity.RemoteIdentity, first []identity.RemoteIdentity) {
 	var best *fact
 	for _, f := range n.facts {
 		move, ok := f.body.(Move)
-		if !ok || f.Signer != id || !n.within(f) {
+		if !ok || f.Signer != id || !counts(f) {
 			continue
 		}
 		if f.Counter == 1 {
@@ -276,43 +276,68 @@ func (n *naive) node(id identity.RemoteIdentity) (node identity.RemoteIdentity, 
 			best, node = f, move.Node
 		}
 	}
+	if len(first) == 0 {
+		node = identity.RemoteIdentity{}
+	}
 	return node, first
 }
 
-// members returns who belongs to the library.
-func (n *naive) members() map[identity.RemoteIdentity]naiveMember {
+// in returns who belongs to the library unless it is removed, with the role and
+// the name, wherever it lives.
+func (n *naive) in() map[identity.RemoteIdentity]naiveMember {
 	admins := n.admins()
-	type best struct {
-		standing standing
-		hash     Hash
-		name     string
-		role     Role
-	}
-	in := map[identity.RemoteIdentity]best{}
+	best := map[identity.RemoteIdentity]*fact{}
+	standings := map[*fact]standing{}
+	in := map[identity.RemoteIdentity]naiveMember{}
 	for _, f := range n.facts {
 		role, s := n.added(f, admins)
 		if role == 0 {
 			continue
 		}
 		add := f.body.(Add)
-		b, ok := in[add.Instance]
-		if !ok || cmp.Or(cmp.Compare(s, b.standing), f.hash.Compare(b.hash)) < 0 {
-			b.standing, b.hash, b.name = s, f.hash, add.Name
+		standings[f] = s
+		m, b := in[add.Instance], best[add.Instance]
+		if b == nil || cmp.Or(cmp.Compare(s, standings[b]), f.hash.Compare(b.hash)) < 0 {
+			best[add.Instance], m.name = f, add.Name
 		}
-		b.role = max(b.role, role)
-		in[add.Instance] = b
+		m.role = max(m.role, role)
+		in[add.Instance] = m
 	}
-	f := in[n.founder]
-	_, added := in[n.founder]
-	_, first := n.node(n.founder)
+	f, added := in[n.founder]
+	_, first := n.node(n.founder, n.within)
 	if added || slices.ContainsFunc(first, func(at identity.RemoteIdentity) bool { return !at.IsZero() }) {
 		f.role = RoleAdmin
 		in[n.founder] = f
 	}
+	return in
+}
+
+// former returns the admins that were removed: with the node of the statements
+// that the removals left, or else of all that they have signed.
+func (n *naive) former() map[identity.RemoteIdentity]naiveMember {
 	out := map[identity.RemoteIdentity]naiveMember{}
-	for id, b := range in {
-		if node, first := n.node(id); len(first) > 0 && !node.IsZero() && !n.removed(id) {
-			out[id] = naiveMember{node: node, role: b.role, name: b.name}
+	for id, m := range n.in() {
+		if m.role != RoleAdmin || !n.removed(id) {
+			continue
+		}
+		m.node, _ = n.node(id, n.within)
+		if m.node.IsZero() {
+			m.node, _ = n.node(id, n.static)
+		}
+		if !m.node.IsZero() {
+			out[id] = m
+		}
+	}
+	return out
+}
+
+// members returns who belongs to the library.
+func (n *naive) members() map[identity.RemoteIdentity]naiveMember {
+	out := map[identity.RemoteIdentity]naiveMember{}
+	for id, m := range n.in() {
+		m.node, _ = n.node(id, n.within)
+		if !m.node.IsZero() && !n.removed(id) {
+			out[id] = m
 		}
 	}
 	for id := range out {

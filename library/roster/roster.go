@@ -168,12 +168,15 @@ func (r *Roster) Add(statements ...Statement) (added []Statement, err error) {
 func (r *Roster) take(fresh []*node) (added []Statement) {
 	for {
 		all := r.known.with(fresh)
-		writers, named := all.writers(), sync.OnceValue(all.named)
+		e := evaluation{g: &all}
+		e.sort()
+		writers, named := e.writers(), sync.OnceValue(all.named)
 		next := r.known.clone()
 		var taken []*node
 		for _, n := range fresh {
+			_, kept := writers[n.Signer]
 			known := n.parent == nil || next.nodes[n.parent.hash] != nil
-			if known && writers[n.Signer] && next.room(n, named) {
+			if known && kept && next.room(n, named) {
 				next.add(n)
 				taken = append(taken, n)
 			}
@@ -254,26 +257,27 @@ func (n *node) add(instance identity.RemoteIdentity) *node {
 }
 
 // writers returns those whose statements are kept: the founder, and whom an admin
-// added with a statement that is kept, whatever was removed later.
-func (g *graph) writers() map[identity.RemoteIdentity]bool {
-	e := &evaluation{g: g}
-	e.sort()
-	e.admins = map[identity.RemoteIdentity]bool{g.founder: true}
-	writers := map[identity.RemoteIdentity]bool{g.founder: true}
+// added with a statement that is kept, whatever was removed later. With each is
+// such a statement, nil for the founder.
+func (e *evaluation) writers() map[identity.RemoteIdentity]*node {
+	e.admins = map[identity.RemoteIdentity]*node{e.g.founder: nil}
+	writers := map[identity.RemoteIdentity]*node{e.g.founder: nil}
 	for more := true; more; {
 		more = false
 		for _, n := range e.adds {
 			a := n.body.(Add)
-			admin := a.Role == RoleAdmin && !e.admins[a.Instance]
-			if !writers[n.Signer] || writers[a.Instance] && !admin {
+			_, kept := writers[n.Signer]
+			_, known := writers[a.Instance]
+			promotes := a.Role == RoleAdmin && !e.admin(a.Instance)
+			if !kept || known && !promotes {
 				continue
 			}
 			w := e.weigh(n)
-			if w > unsupported && !writers[a.Instance] {
-				writers[a.Instance], more = true, true
+			if w > unsupported && !known {
+				writers[a.Instance], more = n, true
 			}
-			if w >= byTwo && admin {
-				e.admins[a.Instance], more = true, true
+			if w >= byTwo && promotes {
+				e.admins[a.Instance], more = n, true
 			}
 		}
 	}
@@ -343,11 +347,15 @@ func (r *Roster) Missing(ends Ends) Statements {
 		}
 	}
 	slices.SortFunc(missing, compareNodes)
-	statements := make(Statements, len(missing))
-	for i, n := range missing {
-		statements[i] = n.Statement
+	return statements(missing)
+}
+
+func statements(nodes []*node) Statements {
+	list := make(Statements, len(nodes))
+	for i, n := range nodes {
+		list[i] = n.Statement
 	}
-	return statements
+	return list
 }
 
 // Last returns the end of a signer's longest branch, of equal ones that with the

@@ -2,6 +2,7 @@ package roster
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -13,7 +14,9 @@ import (
 type View struct {
 	// Members are those who belong to the library, by instance.
 	Members []Member
-	// Former are the admins that were removed, and where they live.
+	// Former are the admins that were removed, by instance, with the node of the
+	// statements that a removal left them, or of all if it left none: there they
+	// can be told of it, and asked what they have signed.
 	Former []Member
 	// Removals are those that count, in the order in which they were taken.
 	Removals []Removal
@@ -78,59 +81,75 @@ func (r *Roster) View() *View {
 func (g *graph) evaluate() *View {
 	e := newEvaluation(g)
 	e.takeRemovals()
-	v := &View{admins: e.admins, removed: map[identity.RemoteIdentity]bool{}}
+	v := &View{admins: map[identity.RemoteIdentity]bool{}, removed: map[identity.RemoteIdentity]bool{}}
+	for id := range e.admins {
+		v.admins[id] = true
+	}
 	for _, n := range e.taken {
 		r := n.body.(Remove)
 		v.removed[r.Instance] = true
 		v.Removals = append(v.Removals, Removal{Instance: r.Instance, By: n.Signer, Last: r.Last, At: n.At(), Hash: n.hash})
 	}
-	v.Members = e.members(v.removed)
+	v.Members, v.Former = e.members(v.removed)
 	v.Secrets = e.secrets()
 	v.Forked = g.forked()
 	return v
 }
 
-// members returns who belongs to the library.
-func (e *evaluation) members(removed map[identity.RemoteIdentity]bool) []Member {
-	best := map[identity.RemoteIdentity]*node{} // the add that the name is from
+// names returns whom adds that count add, with the one that the name is from; nil
+// for a founder whom nobody added.
+func (e *evaluation) names() map[identity.RemoteIdentity]*node {
+	weights := map[*node]weight{}
+	best := map[identity.RemoteIdentity]*node{}
 	for _, n := range e.adds {
-		a := n.body.(Add)
-		w := e.weigh(n)
+		w, a := e.weigh(n), n.body.(Add)
 		if w == unsupported {
 			continue
 		}
-		if o := best[a.Instance]; o == nil || cmp.Or(cmp.Compare(e.weigh(o), w), n.hash.Compare(o.hash)) < 0 {
+		weights[n] = w
+		if o := best[a.Instance]; o == nil || cmp.Or(cmp.Compare(weights[o], w), n.hash.Compare(o.hash)) < 0 {
 			best[a.Instance] = n
 		}
 	}
 	if _, added := best[e.g.founder]; !added && e.foundedAt() {
 		best[e.g.founder] = nil
 	}
+	return best
+}
+
+// members returns who belongs to the library, and the admins that were removed.
+func (e *evaluation) members(removed map[identity.RemoteIdentity]bool) (members, former []Member) {
 	byKey := map[[identity.Size]byte]Member{} // A and -A are the same to a tunnel
-	for instance, n := range best {
-		node := e.node(instance)
-		if node.IsZero() || removed[instance] {
-			continue
-		}
-		p := Member{Instance: instance, Node: node, Role: RoleMember}
+	for instance, n := range e.names() {
+		m := Member{Instance: instance, Node: e.node(instance, e.within), Role: RoleMember}
 		if n != nil {
-			p.Name, p.Added, p.By = text.Plain(n.body.(Add).Name), n.At(), n.Signer
+			m.Name, m.Added, m.By = text.Plain(n.body.(Add).Name), n.At(), n.Signer
 		}
-		if e.admins[instance] {
-			p.Role = RoleAdmin
+		if e.admin(instance) {
+			m.Role = RoleAdmin
+		}
+		if removed[instance] && m.Role == RoleAdmin {
+			if m.Node.IsZero() {
+				m.Node = e.node(instance, func(*node) bool { return true })
+			}
+			if !m.Node.IsZero() {
+				former = append(former, m)
+			}
+		}
+		if removed[instance] || m.Node.IsZero() {
+			continue
 		}
 		key := instance.Bytes()
 		key[len(key)-1] &= 0x7f // the sign
 		if o, twice := byKey[key]; !twice || compareKeys(instance, o.Instance) < 0 {
-			byKey[key] = p
+			byKey[key] = m
 		}
 	}
-	var members []Member
-	for _, p := range byKey {
-		members = append(members, p)
+	members = slices.Collect(maps.Values(byKey))
+	for _, list := range [][]Member{members, former} {
+		slices.SortFunc(list, func(a, b Member) int { return compareKeys(a.Instance, b.Instance) })
 	}
-	slices.SortFunc(members, func(a, b Member) int { return compareKeys(a.Instance, b.Instance) })
-	return members
+	return members, former
 }
 
 // foundedAt reports whether a number 1 of the founder names a node.
@@ -141,14 +160,14 @@ func (e *evaluation) foundedAt() bool {
 	})
 }
 
-// node returns where an instance lives; zero if it has not signed number 1, or
-// is a founder that lives nowhere any more.
-func (e *evaluation) node(instance identity.RemoteIdentity) (at identity.RemoteIdentity) {
+// node returns where an instance lives by the moves that count; zero if its
+// number 1 is none of these, or if it is a founder that lives nowhere any more.
+func (e *evaluation) node(instance identity.RemoteIdentity, counts func(*node) bool) (at identity.RemoteIdentity) {
 	var best *node
 	first := false
 	for _, n := range e.g.chains[instance] {
 		m, ok := n.body.(Move)
-		if !ok || !e.within(n) {
+		if !ok || !counts(n) {
 			continue
 		}
 		first = first || n.Counter == 1
