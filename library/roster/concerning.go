@@ -18,12 +18,11 @@ import (
 // founder's signature is on one, the others leave no less, and are not told.
 func (r *Roster) Concerning(instance identity.RemoteIdentity) Statements {
 	g := &r.known
-	open := &evaluation{g: g}
-	open.sort()
-	slices.SortFunc(open.adds, compareNodes) // so that all devices tell the same
-	e := &evaluation{g: g, limits: map[identity.RemoteIdentity]*limit{}, adds: open.adds, removes: open.removes}
+	e := newEvaluation(g)
+	slices.SortFunc(e.adds, compareNodes) // so that all devices tell the same
 	e.findAdmins()
-	founders, all, left := newBasis(open), newBasis(open), newBasis(open)
+	k := (&evaluation{g: g, adds: e.adds}).keeping()
+	founders, all, left := newBasis(k), newBasis(k), newBasis(k)
 	var others map[*node]bool // what all had when a removal was taken that is told
 	e.taking = func(n *node) {
 		target := n.body.(Remove).Instance
@@ -53,14 +52,13 @@ func (r *Roster) Concerning(instance identity.RemoteIdentity) Statements {
 
 // A basis is statements that some of them rest on.
 type basis struct {
-	open  *evaluation // without any removal
-	kept  map[identity.RemoteIdentity]*node
+	keeping
 	nodes map[*node]bool
 	done  map[*node]bool // those whose signatures were looked at
 }
 
-func newBasis(open *evaluation) *basis {
-	return &basis{open: open, kept: open.writers(), nodes: map[*node]bool{}, done: map[*node]bool{}}
+func newBasis(k keeping) *basis {
+	return &basis{keeping: k, nodes: map[*node]bool{}, done: map[*node]bool{}}
 }
 
 // branch adds a statement and those before it.
@@ -119,7 +117,7 @@ func (b *basis) admin(id identity.RemoteIdentity, e *evaluation) {
 
 // keeps adds what makes a roster keep somebody's statements.
 func (b *basis) keeps(id identity.RemoteIdentity) {
-	if add := b.kept[id]; add != nil {
-		b.statement(add, b.open)
+	if add := b.writers[id]; add != nil {
+		b.statement(add, b.evaluation)
 	}
 }

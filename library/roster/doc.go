@@ -54,12 +54,17 @@
 // An add needs a place. The founder has [FounderPlaces], everybody else
 // [Places], counted on each branch anew, in the order of the branch, whether
 // the adds count otherwise or not; the same instance has one place, however often
-// it is added. A chain has 16 statements and four more for each place. What lies
-// beyond counts nowhere and is not kept.
+// it is added. A branch has 16 statements and four more for each place; that of
+// somebody who is no admin has 16. What lies beyond counts nowhere and is not kept.
 //
 // A roster keeps the statements of the founder, and of whom an admin added with a
 // statement that is kept: removed or not, one admin's signature is enough. An
-// admin is here whom the founder made one, or two admins, before any removal.
+// admin is here whom the founder made one, or two admins, before any removal. Of a
+// signer that has more than twice as many statements as fit on a branch, only the
+// longest branch goes on, and those are taken that a removal names: with one
+// admin's key, a thief fills no device. A roster sends statements in the order in
+// which they came, so that what such a thief signed hides nothing of what was
+// there before it.
 //
 // # Removals
 //

@@ -45,7 +45,7 @@ func newEvaluation(g *graph) *evaluation {
 
 // sort finds the adds and the removals.
 func (e *evaluation) sort() {
-	for _, n := range e.g.nodes {
+	for _, n := range e.g.order {
 		switch n.body.(type) {
 		case Add:
 			if n.placed {

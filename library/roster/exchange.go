@@ -1,8 +1,12 @@
 package roster
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 
+	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/proto"
 )
 
@@ -13,8 +17,62 @@ const (
 	MaxSent = 1 << 16
 )
 
-// Ends is the first message of either side of an exchange: the end of each
-// branch that it knows.
+// An End is the last statement of a branch, or one before it.
+type End struct {
+	Signer  identity.RemoteIdentity
+	Counter uint32
+	Hash    Hash
+}
+
+func (n *node) end() End { return End{n.Signer, n.Counter, n.hash} }
+
+// Ends returns what the other side of an exchange needs to know: the end of each
+// branch and, on the longest one of each signer, the statements 1, 2, 4, 8 and so
+// on before the end. Another device that does not know the end knows some of
+// these, and need not send what is before them. Of more than MaxEnds, those of
+// members are left out.
+func (r *Roster) Ends() Ends {
+	known := r.known.ends()
+	for signer := range r.known.chains {
+		p := r.known.last(signer)
+		for back := 1; p != nil; back *= 2 {
+			known[p] = true
+			for range back {
+				if p = p.parent; p == nil {
+					break
+				}
+			}
+		}
+	}
+	k := r.known.keeping()
+	sorted := slices.SortedFunc(maps.Keys(known), func(a, b *node) int { return cmp.Or(k.byRank(a, b), compareNodes(a, b)) })
+	var ends Ends
+	for _, n := range sorted[:min(len(sorted), MaxEnds)] {
+		ends = append(ends, n.end())
+	}
+	return ends
+}
+
+// Missing returns the statements that do not lie on a branch to one of the ends:
+// what a device that named these ends lacks. They are in the order in which they
+// were added, predecessors first, but for the founder's and those of admins, which
+// come before all others: of more than MaxSent, the last are left out until the
+// next exchange.
+func (r *Roster) Missing(ends Ends) Statements {
+	there := map[*node]bool{}
+	for _, end := range ends {
+		for n := r.known.nodes[end.Hash]; n != nil && !there[n]; n = n.parent {
+			there[n] = true
+		}
+	}
+	missing := slices.DeleteFunc(slices.Clone(r.known.order), func(n *node) bool { return there[n] })
+	slices.SortStableFunc(missing, r.known.keeping().byRank)
+	return statements(missing[:min(len(missing), MaxSent)])
+}
+
+// Ends is the first message of either side of an exchange: the ends of branches
+// that it knows, and statements before them. It says that their sender knows
+// them and all statements before.
 //
 //	size  field
 //	4     count, at most MaxEnds

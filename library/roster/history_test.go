@@ -270,12 +270,7 @@ func (h *history) naive(nodes []*node) *naive {
 	for _, n := range nodes {
 		all.facts[n.hash] = &fact{Statement: n.Statement, hash: n.hash, unsigned: n.unsigned, body: h.said[n.unsigned]}
 	}
-	kept := all.kept()
-	for hash, f := range all.facts {
-		if !kept[f.Signer] {
-			delete(all.facts, hash)
-		}
-	}
+	all.facts = all.kept()
 	all.evaluate()
 	return all
 }

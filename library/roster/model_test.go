@@ -99,3 +99,36 @@ func TestEvaluationRapid(t *testing.T) {
 		same(t, h, h.roster(h.signed))
 	})
 }
+
+// TestOnlyAdmins: what others than admins sign changes nothing, but where they
+// live themselves, and that they leave; unless the founder has endorsed it.
+func TestOnlyAdmins(t *testing.T) {
+	many(t, 500, 20_000, func(t testing.TB, pick func(int) int) {
+		h := random(pick)
+		r := h.roster(h.signed)
+		admins := r.known.keeping().admins
+		agreed := map[Hash]bool{}
+		for _, n := range h.by(h.founder) {
+			if e, ok := n.body.(Endorse); ok {
+				agreed[e.Of] = true
+			}
+		}
+		blank := newGraph(h.founder)
+		for _, n := range r.known.order {
+			n := *n
+			_, admin := admins[n.Signer]
+			_, move := n.body.(Move)
+			if !admin && !move && n.removes() != n.Signer && !agreed[n.unsigned] {
+				n.body = nil
+			}
+			if n.parent != nil {
+				n.parent = blank.nodes[n.parent.hash]
+			}
+			blank.add(&n)
+		}
+		if t.Failed() {
+			t.Log(h)
+		}
+		requireSameView(t, r.View(), blank.evaluate())
+	})
+}

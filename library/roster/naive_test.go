@@ -31,9 +31,10 @@ import (
 //   - Names: of the adds with the same standing, that with the smallest hash.
 //   - A founder that lives nowhere, by its number 1, is no member, unless somebody
 //     adds it. Nobody is a member whose last move names no node; the founder's may.
-//   - A roster keeps the statements of a signer from the one on with which an
-//     admin adds it, which is kept itself. An admin is here whom the founder made
-//     one, or two admins did.
+//   - A roster keeps the statements of a signer whom an admin adds with a
+//     statement that is kept itself. An admin is here whom the founder made one,
+//     or two admins did. Somebody who is none has no places, so that its chain has
+//     16 statements.
 type naive struct {
 	founder identity.RemoteIdentity
 	facts   map[Hash]*fact
@@ -391,25 +392,26 @@ func (n *naive) forked() map[identity.RemoteIdentity]bool {
 	return out
 }
 
-// kept returns whose statements a roster keeps, of these: whom an admin has
-// added, removals not looked at, one admin's signature being enough.
-func (n *naive) kept() map[identity.RemoteIdentity]bool {
-	kept := map[identity.RemoteIdentity]bool{n.founder: true}
+// kept returns what a roster keeps of the statements: of those whom an admin has
+// added with one that is kept, removals not looked at, one admin's signature being
+// enough; of somebody who is no admin, those with numbers up to 16.
+func (n *naive) kept() map[Hash]*fact {
+	kept := &naive{founder: n.founder, facts: map[Hash]*fact{}}
 	for {
-		some := naive{founder: n.founder, facts: map[Hash]*fact{}}
+		admins, added := kept.admins(), map[identity.RemoteIdentity]bool{n.founder: true}
+		for _, f := range kept.facts {
+			if role, _ := kept.added(f, admins); role != 0 {
+				added[f.body.(Add).Instance] = true
+			}
+		}
+		before := len(kept.facts)
 		for h, f := range n.facts {
-			if kept[f.Signer] {
-				some.facts[h] = f
+			if added[f.Signer] && (f.Counter <= 16 || admins[f.Signer] && f.Counter <= 16+4*128 || f.Signer == n.founder && f.Counter <= 16+4*1024) {
+				kept.facts[h] = f
 			}
 		}
-		before, admins := len(kept), some.admins()
-		for _, f := range some.facts {
-			if role, _ := some.added(f, admins); role != 0 {
-				kept[f.body.(Add).Instance] = true
-			}
-		}
-		if before == len(kept) {
-			return kept
+		if before == len(kept.facts) {
+			return kept.facts
 		}
 	}
 }

@@ -14,7 +14,8 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// ErrFull is about a signer whose chain has no statement left.
+// ErrFull is about a signer whose chain has no statement left: a member's has 16,
+// an admin's and the founder's four more for each of their places.
 var ErrFull = errors.New("roster: the signer's chain is full")
 
 // A Roster is the set of statements about one library that a device knows. The
@@ -41,6 +42,7 @@ type node struct {
 type graph struct {
 	founder  identity.RemoteIdentity
 	nodes    map[Hash]*node
+	order    []*node // as they came, predecessors first
 	chains   map[identity.RemoteIdentity][]*node
 	endorsed map[Hash][]*node // the endorsements of a statement, by its unsigned hash
 }
@@ -55,6 +57,7 @@ func newGraph(founder identity.RemoteIdentity) graph {
 // add adds a node that is not in the graph. Its parent is.
 func (g *graph) add(n *node) {
 	g.nodes[n.hash] = n
+	g.order = append(g.order, n)
 	g.chains[n.Signer] = append(g.chains[n.Signer], n)
 	if e, ok := n.body.(Endorse); ok {
 		g.endorsed[e.Of] = append(g.endorsed[e.Of], n)
@@ -62,7 +65,10 @@ func (g *graph) add(n *node) {
 }
 
 func (g *graph) clone() graph {
-	c := graph{founder: g.founder, nodes: maps.Clone(g.nodes), chains: maps.Clone(g.chains), endorsed: maps.Clone(g.endorsed)}
+	c := graph{
+		founder: g.founder, nodes: maps.Clone(g.nodes), order: slices.Clip(g.order),
+		chains: maps.Clone(g.chains), endorsed: maps.Clone(g.endorsed),
+	}
 	for k, v := range c.chains {
 		c.chains[k] = slices.Clip(v)
 	}
@@ -81,20 +87,25 @@ func (g *graph) with(nodes []*node) graph {
 	return c
 }
 
-// ends returns the nodes that are nobody's predecessor, by signer and hash.
-func (g *graph) ends() []*node {
-	inner := make(map[*node]bool, len(g.nodes))
-	for _, n := range g.nodes {
-		inner[n.parent] = true
+// ends returns the nodes that are nobody's predecessor.
+func (g *graph) ends() map[*node]bool {
+	ends := make(map[*node]bool, len(g.nodes))
+	for _, n := range g.order {
+		ends[n] = true
+		delete(ends, n.parent)
 	}
-	var ends []*node
-	for _, n := range g.nodes {
-		if !inner[n] {
-			ends = append(ends, n)
+	return ends
+}
+
+// last returns the end of a signer's longest branch, of equal ones that with the
+// smaller hash, or nil.
+func (g *graph) last(signer identity.RemoteIdentity) (last *node) {
+	for _, n := range g.chains[signer] {
+		if last == nil || cmp.Or(cmp.Compare(last.Counter, n.Counter), n.hash.Compare(last.hash)) < 0 {
+			last = n
 		}
 	}
-	slices.SortFunc(ends, compareNodes)
-	return ends
+	return last
 }
 
 // compareNodes orders nodes by counter, so that predecessors come first, then by
@@ -119,8 +130,7 @@ func (r *Roster) set(g graph) { r.known, r.view = g, sync.OnceValue(g.evaluate) 
 
 // Clone returns a copy that shares nothing that changes.
 func (r *Roster) Clone() *Roster {
-	c := *r
-	c.known = r.known.clone()
+	c := *r // what is known is replaced, and never changed
 	return &c
 }
 
@@ -133,8 +143,27 @@ func (r *Roster) Founder() identity.RemoteIdentity { return r.founder }
 // Len returns how many statements are known.
 func (r *Roster) Len() int { return len(r.known.nodes) }
 
-// All returns all statements, predecessors first.
-func (r *Roster) All() Statements { return r.Missing(nil) }
+// All returns all statements in the order in which they were added: a roster that
+// adds them in this order passes nothing over.
+func (r *Roster) All() Statements { return statements(r.known.order) }
+
+func statements(nodes []*node) Statements {
+	list := make(Statements, len(nodes))
+	for i, n := range nodes {
+		list[i] = n.Statement
+	}
+	return list
+}
+
+// Last returns the end of a signer's longest branch, of equal ones that with the
+// smaller hash: the statement that its next one follows, and that a removal
+// names unless its user chose an earlier one. Zero if it has signed nothing.
+func (r *Roster) Last(signer identity.RemoteIdentity) End {
+	if n := r.known.last(signer); n != nil {
+		return n.end()
+	}
+	return End{}
+}
 
 // Statement returns the statement with a hash.
 func (r *Roster) Statement(h Hash) (Statement, bool) {
@@ -151,48 +180,16 @@ func (r *Roster) Statement(h Hash) (Statement, bool) {
 // one that is neither known nor sent before it ([ErrNoPredecessor]).
 //
 // Some are passed over once all are there: what was signed by somebody whom no
-// admin has added, what is beyond the end of a chain, and further branches of
-// a signer that has twice as many statements as its chain may have, except those
-// that lead to the last statement that a removal leaves.
+// admin has added, what is beyond the end of a chain, and, of a signer that has
+// twice as many statements as its chain may have, what does not follow the end of
+// its longest branch. Those that lead to the last statement that a removal leaves
+// are taken nevertheless.
 func (r *Roster) Add(statements ...Statement) (added []Statement, err error) {
 	fresh, err := r.check(statements)
 	if err != nil || len(fresh) == 0 {
 		return nil, err
 	}
 	return r.take(fresh), nil
-}
-
-// take adds nodes, predecessors first, and returns the statements of those that
-// were not passed over. A node that is passed over may have been the reason for
-// another one, so that it goes on until all that is left was taken.
-func (r *Roster) take(fresh []*node) (added []Statement) {
-	for {
-		all := r.known.with(fresh)
-		e := evaluation{g: &all}
-		e.sort()
-		writers, named := e.writers(), sync.OnceValue(all.named)
-		next := r.known.clone()
-		var taken []*node
-		for _, n := range fresh {
-			_, kept := writers[n.Signer]
-			known := n.parent == nil || next.nodes[n.parent.hash] != nil
-			if known && kept && next.room(n, named) {
-				next.add(n)
-				taken = append(taken, n)
-			}
-		}
-		if len(taken) < len(fresh) {
-			fresh = taken
-			continue
-		}
-		if len(taken) > 0 {
-			r.set(next)
-		}
-		for _, n := range taken {
-			added = append(added, n.Statement)
-		}
-		return added
-	}
 }
 
 // check verifies statements and returns those that are not known as nodes.
@@ -229,7 +226,7 @@ func (r *Roster) check(statements []Statement) (fresh []*node, err error) {
 // move, and what is beyond the end of a chain, count for nothing.
 func newNode(s Statement, h Hash, body Body, parent *node, founder identity.RemoteIdentity) *node {
 	n := &node{Statement: s, hash: h, unsigned: s.UnsignedHash(), parent: parent}
-	if _, move := body.(Move); s.Counter <= maxCounter(s.Signer, founder) && (move || s.Counter > 1) {
+	if _, move := body.(Move); s.Counter <= chainLength(places(s.Signer, founder)) && (move || s.Counter > 1) {
 		n.body = body
 	}
 	if parent != nil {
@@ -256,126 +253,12 @@ func (n *node) add(instance identity.RemoteIdentity) *node {
 	return nil
 }
 
-// writers returns those whose statements are kept: the founder, and whom an admin
-// added with a statement that is kept, whatever was removed later. With each is
-// such a statement, nil for the founder.
-func (e *evaluation) writers() map[identity.RemoteIdentity]*node {
-	e.admins = map[identity.RemoteIdentity]*node{e.g.founder: nil}
-	writers := map[identity.RemoteIdentity]*node{e.g.founder: nil}
-	for more := true; more; {
-		more = false
-		for _, n := range e.adds {
-			a := n.body.(Add)
-			_, kept := writers[n.Signer]
-			_, known := writers[a.Instance]
-			promotes := a.Role == RoleAdmin && !e.admin(a.Instance)
-			if !kept || known && !promotes {
-				continue
-			}
-			w := e.weigh(n)
-			if w > unsupported && !known {
-				writers[a.Instance], more = n, true
-			}
-			if w >= byTwo && promotes {
-				e.admins[a.Instance], more = n, true
-			}
-		}
-	}
-	return writers
-}
-
-// named returns the statements that removals that count leave of their targets
-// by naming the last one.
-func (g *graph) named() map[*node]bool {
-	named := map[*node]bool{}
-	e := newEvaluation(g)
-	e.takeRemovals()
-	for _, n := range e.taken {
-		if n.Signer != n.body.(Remove).Instance {
-			for last := e.last(n); last != nil; last = last.parent {
-				named[last] = true
-			}
-		}
-	}
-	return named
-}
-
-// room reports whether the signer of n has a statement left for it.
-func (g *graph) room(n *node, named func() map[*node]bool) bool {
-	limit := maxCounter(n.Signer, g.founder)
-	if n.Counter > limit {
-		return false
-	}
-	chain := g.chains[n.Signer]
-	if len(chain) <= 2*int(limit) {
-		return true
-	}
-	branches := slices.ContainsFunc(chain, func(o *node) bool { return o.parent == n.parent })
-	return !branches || named()[n]
-}
-
-// An End is the last statement of a branch.
-type End struct {
-	Signer  identity.RemoteIdentity
-	Counter uint32
-	Hash    Hash
-}
-
-// Ends returns the end of each branch, what the other side of an exchange needs
-// to know.
-func (r *Roster) Ends() Ends {
-	var ends Ends
-	for _, n := range r.known.ends() {
-		ends = append(ends, End{n.Signer, n.Counter, n.hash})
-	}
-	return ends
-}
-
-// Missing returns the statements that do not lie on a branch to one of the ends,
-// predecessors first: what a device that named these ends lacks.
-func (r *Roster) Missing(ends Ends) Statements {
-	there := map[*node]bool{}
-	for _, end := range ends {
-		for n := r.known.nodes[end.Hash]; n != nil && !there[n]; n = n.parent {
-			there[n] = true
-		}
-	}
-	var missing []*node
-	for _, n := range r.known.nodes {
-		if !there[n] {
-			missing = append(missing, n)
-		}
-	}
-	slices.SortFunc(missing, compareNodes)
-	return statements(missing)
-}
-
-func statements(nodes []*node) Statements {
-	list := make(Statements, len(nodes))
-	for i, n := range nodes {
-		list[i] = n.Statement
-	}
-	return list
-}
-
-// Last returns the end of a signer's longest branch, of equal ones that with the
-// smaller hash: the statement that its next one follows, and that a removal
-// names unless its user chose an earlier one. Zero if it has signed nothing.
-func (r *Roster) Last(signer identity.RemoteIdentity) (last End) {
-	for _, n := range r.known.chains[signer] {
-		if n.Counter > last.Counter || n.Counter == last.Counter && n.hash.Compare(last.Hash) < 0 {
-			last = End{n.Signer, n.Counter, n.hash}
-		}
-	}
-	return last
-}
-
 // Draft returns the next statement of a signer, without its signature. It fails
 // with [ErrFull] if its chain has no room. Two drafts that are both signed make
 // the chain a fork: sign one before the next is drafted.
 func (r *Roster) Draft(signer identity.RemoteIdentity, body Body, at time.Time) (Statement, error) {
 	last := r.Last(signer)
-	if last.Counter >= maxCounter(signer, r.founder) {
+	if last.Counter >= max(r.known.keeping().length(signer), chainLength(0)) {
 		return Statement{}, fmt.Errorf("%w: %d statements of %v", ErrFull, last.Counter, signer)
 	}
 	b, err := body.appendTo(nil)

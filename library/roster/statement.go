@@ -218,7 +218,8 @@ func (s *Statement) Verify(founder identity.RemoteIdentity) error {
 	return nil
 }
 
-// places returns how many instances a signer may add on a branch.
+// places returns how many instances a signer may add on a branch, if it is an
+// admin.
 func places(signer, founder identity.RemoteIdentity) int {
 	if signer == founder {
 		return FounderPlaces
@@ -226,9 +227,7 @@ func places(signer, founder identity.RemoteIdentity) int {
 	return Places
 }
 
-// maxCounter returns how long a signer's chain may be.
-func maxCounter(signer, founder identity.RemoteIdentity) uint32 {
-	return 16 + 4*uint32(places(signer, founder))
-}
+// chainLength returns how many statements a chain may have on one branch.
+func chainLength(places int) uint32 { return 16 + 4*uint32(places) }
 
 const _ = uint(math.MaxUint16 - MaxBody) // the length of a body fits its field

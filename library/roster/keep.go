@@ -1,0 +1,131 @@
+package roster
+
+import (
+	"cmp"
+	"sync"
+
+	"github.com/sdp2p/p2p/identity"
+)
+
+// A keeping says whose statements a roster keeps, and how many.
+type keeping struct {
+	*evaluation // without removals, of the statements that are kept alone
+	// writers are those whose statements are kept: the founder, and whom an admin
+	// added with a statement that is kept. With each is such a statement, nil for
+	// the founder.
+	writers map[identity.RemoteIdentity]*node
+}
+
+// keeping finds out whose statements to keep, of those in the graph.
+func (g *graph) keeping() keeping {
+	e := &evaluation{g: g}
+	e.sort()
+	return e.keeping()
+}
+
+func (e *evaluation) keeping() keeping {
+	e.admins = map[identity.RemoteIdentity]*node{e.g.founder: nil}
+	k := keeping{e, map[identity.RemoteIdentity]*node{e.g.founder: nil}}
+	for more := true; more; {
+		more = false
+		for _, n := range e.adds {
+			a := n.body.(Add)
+			_, known := k.writers[a.Instance]
+			promotes := a.Role == RoleAdmin && !e.admin(a.Instance)
+			if known && !promotes || n.Counter > k.length(n.Signer) {
+				continue
+			}
+			w := e.weigh(n)
+			if w > unsupported && !known {
+				k.writers[a.Instance], more = n, true
+			}
+			if w >= byTwo && promotes {
+				e.admins[a.Instance], more = n, true
+			}
+		}
+	}
+	return k
+}
+
+// length returns how long somebody's branches may be.
+func (k keeping) length(id identity.RemoteIdentity) uint32 {
+	if k.admin(id) {
+		return chainLength(places(id, k.g.founder))
+	}
+	if _, ok := k.writers[id]; ok {
+		return chainLength(0)
+	}
+	return 0
+}
+
+// take adds nodes, predecessors first, and returns the statements of those that
+// were not passed over. A node that is passed over may have been the reason for
+// another one, so that it goes on until all that is left was taken.
+func (r *Roster) take(fresh []*node) (added []Statement) {
+	for {
+		all := r.known.with(fresh)
+		k, named := all.keeping(), sync.OnceValue(all.named)
+		next := r.known.clone()
+		var taken []*node
+		for _, n := range fresh {
+			if (n.parent == nil || next.nodes[n.parent.hash] != nil) && next.room(n, int(k.length(n.Signer)), named) {
+				next.add(n)
+				taken = append(taken, n)
+			}
+		}
+		if len(taken) < len(fresh) {
+			fresh = taken
+			continue
+		}
+		if len(taken) > 0 {
+			r.set(next)
+		}
+		for _, n := range taken {
+			added = append(added, n.Statement)
+		}
+		return added
+	}
+}
+
+// room reports whether there is room for a statement of a signer whose branches
+// may have a length.
+func (g *graph) room(n *node, length int, named func() map[*node]bool) bool {
+	switch {
+	case int(n.Counter) > length:
+		return false
+	case len(g.chains[n.Signer]) <= 2*length:
+		return true
+	}
+	return n.parent == g.last(n.Signer) || named()[n]
+}
+
+// named returns the statements that removals that count leave of their targets
+// by naming the last one.
+func (g *graph) named() map[*node]bool {
+	named := map[*node]bool{}
+	e := newEvaluation(g)
+	e.takeRemovals()
+	for _, n := range e.taken {
+		if n.Signer != n.removes() {
+			for last := e.last(n); last != nil; last = last.parent {
+				named[last] = true
+			}
+		}
+	}
+	return named
+}
+
+// byRank orders nodes for an exchange, of which the last are left out if not all
+// fit: the founder's, then those of admins, then those of members.
+func (k keeping) byRank(a, b *node) int {
+	rank := func(n *node) int {
+		switch {
+		case n.Signer == k.g.founder:
+			return 0
+		case k.admin(n.Signer):
+			return 1
+		}
+		return 2
+	}
+	return cmp.Compare(rank(a), rank(b))
+}
