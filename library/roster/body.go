@@ -190,7 +190,7 @@ func decodeKey(d *proto.Decoder) identity.RemoteIdentity {
 	}
 	id, err := identity.FromBytes(b[:])
 	if err != nil {
-		d.Fail(err)
+		d.Fail(fmt.Errorf("%w: %w", ErrInvalid, err))
 	}
 	return id
 }

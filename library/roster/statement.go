@@ -165,13 +165,17 @@ func (s *Statement) UnmarshalText(text []byte) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	r := bytes.NewReader(b)
-	if err := s.DecodeFrom(proto.NewDecoder(r)); err != nil {
+	if len(text) != base64.RawStdEncoding.EncodedLen(len(b)) { // the decoder skips newlines, even when strict
+		return fmt.Errorf("%w: a line break", ErrInvalid)
+	}
+	r, out := bytes.NewReader(b), Statement{}
+	if err := out.DecodeFrom(proto.NewDecoder(r)); err != nil {
 		return err
 	}
 	if r.Len() > 0 {
 		return fmt.Errorf("%w: %d bytes behind it", ErrInvalid, r.Len())
 	}
+	*s = out
 	return nil
 }
 
