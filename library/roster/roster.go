@@ -223,10 +223,10 @@ func (r *Roster) check(statements []Statement) (fresh []*node, err error) {
 }
 
 // newNode returns the node of a statement that says body. A number 1 that is no
-// move, and what is beyond the end of a chain, count for nothing.
+// move says nothing.
 func newNode(s Statement, h Hash, body Body, parent *node, founder identity.RemoteIdentity) *node {
 	n := &node{Statement: s, hash: h, unsigned: s.UnsignedHash(), parent: parent}
-	if _, move := body.(Move); s.Counter <= chainLength(places(s.Signer, founder)) && (move || s.Counter > 1) {
+	if _, move := body.(Move); move || s.Counter > 1 {
 		n.body = body
 	}
 	if parent != nil {
