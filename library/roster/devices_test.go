@@ -82,7 +82,8 @@ func (d *devices) scatter() {
 // TestDevices: devices that meet have the same statements, and the same view,
 // whatever each of them had, in whatever order.
 func TestDevices(t *testing.T) {
-	many(t, 1500, 50_000, func(t testing.TB, pick func(int) int) {
+	t.Parallel()
+	many(t, 900, 50_000, func(t testing.TB, pick func(int) int) {
 		h := random(pick)
 		d := newDevices(h, 2+pick(3))
 		d.scatter()
@@ -103,7 +104,6 @@ func (d *devices) agree(t testing.TB) {
 	all := d.rosters[0]
 	for _, r := range d.rosters {
 		require.True(t, maps.Equal(all.known.nodes, r.known.nodes), "statements of devices that met")
-		require.Equal(t, all.Ends(), r.Ends())
 		requireSameView(t, all.View(), r.View())
 	}
 }

@@ -87,7 +87,8 @@ func same(t testing.TB, h *history, r *Roster) {
 
 // TestEvaluation compares the evaluation with the second one.
 func TestEvaluation(t *testing.T) {
-	many(t, 6000, 200_000, func(t testing.TB, pick func(int) int) {
+	t.Parallel()
+	many(t, 2400, 200_000, func(t testing.TB, pick func(int) int) {
 		h := random(pick)
 		same(t, h, h.roster(h.signed))
 	})
@@ -103,7 +104,8 @@ func TestEvaluationRapid(t *testing.T) {
 // TestOnlyAdmins: what others than admins sign changes nothing, but where they
 // live themselves, and that they leave; unless the founder has endorsed it.
 func TestOnlyAdmins(t *testing.T) {
-	many(t, 500, 20_000, func(t testing.TB, pick func(int) int) {
+	t.Parallel()
+	many(t, 400, 20_000, func(t testing.TB, pick func(int) int) {
 		h := random(pick)
 		r := h.roster(h.signed)
 		admins := r.known.keeping().admins

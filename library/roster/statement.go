@@ -165,7 +165,8 @@ func (s *Statement) UnmarshalText(text []byte) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	if len(text) != base64.RawStdEncoding.EncodedLen(len(b)) { // the decoder skips newlines, even when strict
+	// The decoder skips line breaks, even when it is strict.
+	if len(text) != base64.RawStdEncoding.EncodedLen(len(b)) {
 		return fmt.Errorf("%w: a line break", ErrInvalid)
 	}
 	r, out := bytes.NewReader(b), Statement{}

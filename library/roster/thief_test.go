@@ -186,7 +186,8 @@ func (s *theft) answer() {
 // one that was removed, puts out plain members only; after the answer all is as
 // if it had never been used.
 func TestTheft(t *testing.T) {
-	many(t, 1500, 50_000, func(t testing.TB, pick func(int) int) {
+	t.Parallel()
+	many(t, 900, 50_000, func(t testing.TB, pick func(int) int) {
 		s := newTheft(pick)
 		defer func() {
 			if t.Failed() {
@@ -224,9 +225,11 @@ func TestTheft(t *testing.T) {
 		require.True(t, maps.Equal(honest.admins, all.admins))
 		require.Equal(t, s.removals(honest), s.removals(all))
 
-		d := newDevices(s.history, 3)
-		d.scatter()
-		d.agree(t)
-		same(t, s.history, d.rosters[0])
+		if pick(4) == 0 {
+			d := newDevices(s.history, 3)
+			d.scatter()
+			d.agree(t)
+			same(t, s.history, d.rosters[0])
+		}
 	})
 }

@@ -2,6 +2,7 @@ package roster
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/binary"
@@ -192,76 +193,70 @@ func (v *refusal) result(t *testing.T, set *refusalSet) string {
 	return ""
 }
 
+// signed returns a statement of a signer, altered before it is signed.
+func (w *world) signed(signer string, alter func(*Statement)) []byte {
+	s := w.draft(signer, Remove{Instance: w.id("cid")})
+	alter(&s)
+	return w.signedBy(signer, s, s.signed(w.founder.Remote()))
+}
+
+// signedBy returns a statement with somebody's signature over something.
+func (w *world) signedBy(signer string, s Statement, over []byte) []byte {
+	copy(s.Signature[:], ed25519.Sign(w.key(signer).PrivateKey(), over))
+	return append(s.appendUnsigned(nil), s.Signature[:]...)
+}
+
 // refusals are statements that are refused, and others that count for nothing.
 func refusals(t *testing.T) refusalSet {
-	var all []refusal
 	w := newWorld(t)
 	w.join("founder", "ann", RoleAdmin)
 	w.say("founder", Add{Instance: w.id("bob"), Role: RoleMember})
 	w.join("ann", "cid", RoleMember)
-	raw := func(what string, b []byte) *refusal {
-		all = append(all, refusal{What: what, Bytes: b})
-		return &all[len(all)-1]
-	}
-	sign := func(signer string, alter func(*Statement)) []byte {
-		s := w.draft(signer, Remove{Instance: w.id("cid")})
-		alter(&s)
-		key := w.founder.Remote().Bytes()
-		copy(s.Signature[:], ed25519.Sign(w.key(signer).PrivateKey(), s.appendUnsigned(append([]byte(domain), key[:]...))))
-		return append(s.appendUnsigned(nil), s.Signature[:]...)
-	}
-	good := sign("ann", func(*Statement) {})
-	raw("the last byte is missing", good[:len(good)-1])
-	raw("nothing", []byte{})
-	raw("the library is another one", sign("ann", func(s *Statement) { s.Library[0]++ }))
-	raw("its predecessor is not known", sign("ann", func(s *Statement) { s.Previous[0]++ }))
-	raw("its predecessor is somebody else's", sign("ann", func(s *Statement) { s.Previous = w.r.known.order[0].hash; s.Counter = 2 }))
-	raw("its predecessor has another number", sign("ann", func(s *Statement) { s.Counter++ }))
-	raw("number 1 has a predecessor", sign("ann", func(s *Statement) { s.Counter = 1 }))
-	raw("number 2 has none", sign("ann", func(s *Statement) { s.Counter, s.Previous = 2, Hash{} }))
-	raw("number 0", sign("ann", func(s *Statement) { s.Counter, s.Previous = 0, Hash{} }))
-	raw("kind 0", sign("ann", func(s *Statement) { s.Kind = 0 }))
-	raw("a body of 513 bytes", sign("ann", func(s *Statement) { s.Body = make([]byte, 513) }))
-	raw("signed by somebody else", func() []byte {
-		s := w.draft("ann", Remove{Instance: w.id("cid")})
-		key := w.founder.Remote().Bytes()
-		copy(s.Signature[:], ed25519.Sign(w.key("cid").PrivateKey(), s.appendUnsigned(append([]byte(domain), key[:]...))))
-		return append(s.appendUnsigned(nil), s.Signature[:]...)
-	}())
-	raw("signed for another founder", func() []byte {
-		s := w.draft("ann", Remove{Instance: w.id("cid")})
-		require.NoError(t, s.Sign(w.key("ann"), w.id("zoe")))
-		return append(s.appendUnsigned(nil), s.Signature[:]...)
-	}())
-	raw("signed for another use", func() []byte {
-		s := w.draft("ann", Remove{Instance: w.id("cid")})
-		copy(s.Signature[:], ed25519.Sign(w.key("ann").PrivateKey(), s.appendUnsigned(nil)))
-		return append(s.appendUnsigned(nil), s.Signature[:]...)
-	}())
-	altered := bytes.Clone(good)
-	altered[len(altered)-1] ^= 0x40 // S is not below the group's order any more
-	raw("a signature that is not canonical", altered)
-	weak := bytes.Clone(good)
-	copy(weak[17:], make([]byte, 32))
-	raw("a signer of small order", weak)
-	text, err := (&w.r.known.order[0].Statement).MarshalText()
-	require.NoError(t, err)
-	raw("padded base64", nil).Text = string(text) + "="
-	raw("a line break", nil).Text = string(text[:8]) + "\n" + string(text[8:])
-	raw("a byte behind it", nil).Text = string(text) + "AA"
-
+	all := refused(w)
 	for _, v := range nothings(w) {
-		signer := "ann"
-		if v.signer != "" {
-			signer = v.signer
-		}
-		raw(v.what, sign(signer, func(s *Statement) { s.Kind, s.Body = v.kind, v.body(s) }))
+		all = append(all, refusal{What: v.what, Bytes: w.signed(cmp.Or(v.signer, "ann"), func(s *Statement) { s.Kind, s.Body = v.kind, v.body(s) })})
 	}
 	set := refusalSet{w.r.Library(), w.founder.Remote(), w.r.All(), all}
 	for i := range all {
 		all[i].Error = all[i].result(t, &set)
 	}
 	return set
+}
+
+// refused are statements that are not taken.
+func refused(w *world) []refusal {
+	sign, founder := w.signed, w.founder.Remote()
+	draft := w.draft("ann", Remove{Instance: w.id("cid")})
+	good := sign("ann", func(*Statement) {})
+	large, weak := bytes.Clone(good), bytes.Clone(good)
+	large[len(large)-1] ^= 0x40 // S is not below the group's order any more
+	copy(weak[17:], make([]byte, identity.Size))
+	b, err := w.r.known.order[0].MarshalText()
+	require.NoError(w.t, err)
+	text := string(b)
+	return []refusal{
+		{What: "the last byte is missing", Bytes: good[:len(good)-1]},
+		{What: "nothing", Bytes: []byte{}},
+		{What: "the library is another one", Bytes: sign("ann", func(s *Statement) { s.Library[0]++ })},
+		{What: "its predecessor is not known", Bytes: sign("ann", func(s *Statement) { s.Previous[0]++ })},
+		{What: "its predecessor is somebody else's", Bytes: sign("ann", func(s *Statement) {
+			s.Counter, s.Previous = 2, w.r.known.order[0].hash
+		})},
+		{What: "its predecessor has another number", Bytes: sign("ann", func(s *Statement) { s.Counter++ })},
+		{What: "number 1 has a predecessor", Bytes: sign("ann", func(s *Statement) { s.Counter = 1 })},
+		{What: "number 2 has none", Bytes: sign("ann", func(s *Statement) { s.Counter, s.Previous = 2, Hash{} })},
+		{What: "number 0", Bytes: sign("ann", func(s *Statement) { s.Counter, s.Previous = 0, Hash{} })},
+		{What: "kind 0", Bytes: sign("ann", func(s *Statement) { s.Kind = 0 })},
+		{What: "a body of 513 bytes", Bytes: sign("ann", func(s *Statement) { s.Body = make([]byte, MaxBody+1) })},
+		{What: "signed by somebody else", Bytes: w.signedBy("cid", draft, draft.signed(founder))},
+		{What: "signed for another founder", Bytes: w.signedBy("ann", draft, draft.signed(w.id("zoe")))},
+		{What: "signed for another use", Bytes: w.signedBy("ann", draft, draft.appendUnsigned(nil))},
+		{What: "a signature that is not canonical", Bytes: large},
+		{What: "a signer of small order", Bytes: weak},
+		{What: "padded base64", Text: text + "="},
+		{What: "a line break", Text: text[:8] + "\n" + text[8:]},
+		{What: "a byte behind it", Text: text + "AA"},
+	}
 }
 
 type nothing struct {
