@@ -105,9 +105,10 @@ func (l *Library) hear(c *tunnel.Conn, sent *content, said roster.Statements) er
 	return nil
 }
 
-// Export writes all statements, for a file that brings another device of the
-// library up to date: they prove themselves, and hold no secret.
-func (l *Library) Export(w io.Writer) error { return send(w, l.content().roster.All()) }
+// Export writes all statements, of more than fit into an exchange the admins'
+// first, for a file that brings another device of the library up to date: they
+// prove themselves, and hold no secret.
+func (l *Library) Export(w io.Writer) error { return send(w, l.content().roster.Missing(nil)) }
 
 // Import adds the statements of a file that [Library.Export] wrote. It fails, and
 // adds nothing, if one of them is not valid or belongs to another library.
