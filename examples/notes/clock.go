@@ -5,29 +5,45 @@ import (
 	"time"
 )
 
-// A Stamp is a time of a hybrid logical clock (Kulkarni, Demirbas, Madappa, Avva, Leone: "Logical Physical Clocks", OPODIS
-// 2014): 48 bits of milliseconds since 1970, and 16 bits that count what happens within one. It is close to the time of
+// A Stamp is a time of a hybrid logical clock (Kulkarni, Demirbas, Madappa, Avva,
+// Leone: "Logical Physical Clocks", OPODIS 2014): 48 bits of milliseconds since
+// 1970, and 16 bits that count what happens within one. It is close to the time of
 // day, and greater than all stamps that its author had seen.
 type Stamp uint64
 
 // Drift is by how much the clock of a device may be off.
 //
-// A stamp that is further ahead must neither be refused nor wait until its time has come. Whoever refuses it blocks its
-// author for as long as the clock was ahead, also after it has been set right; and one that waits still wins on the day
-// when it is due, against all that was written in the meantime. All devices therefore apply every operation at once, in the
-// order of the stamps, which needs no clock and is the same everywhere; three rules see to it that a wrong clock does
-// not win for ever:
+// A stamp that is further ahead must neither be refused nor wait until its time has
+// come. A device that refuses it blocks its author for as long as the clock was
+// ahead, also after it has been set right; and one that waits still wins on the day
+// when it is due, against all that was written in the meantime. All devices
+// therefore apply every operation at once, in the order of the stamps, which needs
+// no clock and is the same everywhere; three rules see to it that a wrong clock, or
+// a member that lies about its own, does not win for ever:
 //
-//  1. A stamp that is more than Drift ahead does not move the clock of who receives it (Observe). One device with a wrong
-//     clock does not give it to the others.
-//  2. An edit says which stamp the value had that it replaces, and counts as later than that, however far ahead it is. What
-//     was written by somebody who had the other value wins, whatever any clock says.
-//  3. Devices tell each other what their clocks say. One that is off by more than Drift counts by the median of all from
-//     then on (Hear), and so does what it wrote since it last met anybody: an operation of its own says by how much its stamps
-//     were off (kind shift), so that all correct them alike. This decides between edits of which neither side knew the
-//     other. Of two devices that disagree nobody can know which is wrong: the one that is ahead gives way, unless it has met
-//     more of them before.
-const Drift = time.Minute
+//  1. A stamp that is more than Drift ahead does not move the clock of the device
+//     that receives it (Observe). One device with a wrong clock does not give it to
+//     the others.
+//  2. An edit names the values that it replaces, and wins over them, however far
+//     ahead they are (see field).
+//  3. Devices tell each other what their clocks say. One that is off by more than
+//     Drift counts by the median of all from then on (Hear), and so does what it
+//     wrote since it last met anybody: an operation of its own says by how much its
+//     stamps were off (kind shift), so that all correct them alike. This decides
+//     between edits of which neither side knew the other. Of two devices that
+//     disagree nobody can know which is wrong: the one that is ahead gives way,
+//     unless it has met more of them before.
+//
+// What one other device says, alone, moves a clock by less than [MaxAlone], not
+// more often than once in HearEvery, and of what was written before only what this
+// run of the program wrote and nobody has.
+const (
+	Drift     = time.Minute
+	MaxAlone  = 24 * time.Hour
+	HearEvery = time.Hour
+
+	maxAhead = 90 * 365 * 24 * time.Hour // no clock is further off: what says so is cut
+)
 
 // At returns the first stamp of a millisecond.
 func At(t time.Time) Stamp {
@@ -53,11 +69,12 @@ type Clock struct {
 	last       Stamp
 	sure       bool                     // about the correction: it was the median of at least three clocks
 	others     map[Author]time.Duration // by how much their clocks are ahead of the computer's
+	heard      map[Author]time.Time     // when they said so
 }
 
 // NewClock returns a clock that is driven by the computer's, most often [time.Now].
 func NewClock(wall func() time.Time) *Clock {
-	return &Clock{wall: wall, others: map[Author]time.Duration{}}
+	return &Clock{wall: wall, others: map[Author]time.Duration{}, heard: map[Author]time.Time{}}
 }
 
 // in returns the stamp of when so much time will have passed.
@@ -79,22 +96,41 @@ func (c *Clock) Observe(s Stamp) {
 	}
 }
 
-// Hear takes note of by how much the clock of another device is ahead of this computer's. It returns by how much the correction
-// should change, and whether that is sure, and whether either is news.
+// Hear takes note of by how much the clock of another device is ahead of this
+// computer's. It returns by how much the correction should change, and whether that
+// is sure, and whether either is news.
 func (c *Clock) Hear(from Author, ahead time.Duration) (change time.Duration, sure, news bool) {
-	c.others[from] = ahead.Round(time.Millisecond)
+	now := c.wall()
+	if last, ok := c.heard[from]; ok && !now.Before(last) && now.Sub(last) < HearEvery {
+		return 0, c.sure, false
+	}
+	c.heard[from] = now
+	c.others[from] = cut(ahead).Round(time.Millisecond)
 	all := []time.Duration{0}
 	for _, d := range c.others {
 		all = append(all, d)
 	}
 	slices.Sort(all)
 	sure = c.sure || len(all) > 2
-	if len(all) == 2 && c.sure && all[1]-all[0] > Drift {
-		return 0, true, false
+	if off := all[len(all)-1] - all[0]; len(all) == 2 && (off >= MaxAlone || c.sure && off > Drift) {
+		return 0, c.sure, false
 	}
 	change = all[(len(all)-1)/2] - c.correction // the median; of an even number the earlier one
 	if change.Abs() <= Drift {
 		change = 0
 	}
 	return change, sure, change != 0 || sure != c.sure
+}
+
+// Correct changes the correction.
+func (c *Clock) Correct(change time.Duration, sure bool) {
+	c.correction, c.sure = cut(c.correction+change), sure
+}
+
+func cut(d time.Duration) time.Duration { return min(max(d, -maxAhead), maxAhead) }
+
+// Forget forgets what a device has said that is no member any more.
+func (c *Clock) Forget(from Author) {
+	delete(c.others, from)
+	delete(c.heard, from)
 }

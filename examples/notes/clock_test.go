@@ -75,23 +75,33 @@ func TestHear(t *testing.T) {
 		"two that agree, behind":              {true, []time.Duration{-10 * m, -10 * m}, -10 * m},
 		"two that agree, ahead":               {false, []time.Duration{10 * m, 10 * m}, 10 * m},
 		"most of four":                        {false, []time.Duration{10 * m, 10 * m, 10 * m, -60 * m}, 10 * m},
+		"one that is nearly a day behind":     {false, []time.Duration{-MaxAlone + time.Millisecond}, -MaxAlone + time.Millisecond},
+		"one that is a day behind":            {false, []time.Duration{-MaxAlone}, 0},
+		"one that is at the end of time":      {false, []time.Duration{math.MinInt64, math.MaxInt64, -10 * m, -10 * m, -10 * m}, -10 * m},
+		"two that are at the end of time":     {false, []time.Duration{math.MinInt64, math.MinInt64}, -maxAhead},
 		"one that has no idea, of three":      {false, []time.Duration{-1e6 * time.Hour, 0}, 0},
 	} {
-		c := NewClock(newHand(0).now)
+		h := newHand(0)
+		c := NewClock(h.now)
 		c.sure = test.sure
 		for i, d := range test.others {
 			change, sure, _ := c.Hear(Author{byte(i)}, d)
-			c.correction += change
-			c.sure = sure
+			c.Correct(change, sure)
 		}
 		require.Equal(t, test.want, c.correction, name)
 		require.Equal(t, test.sure || len(test.others) > 1, c.sure, name)
 		if len(test.others) > 0 {
-			change, _, news := c.Hear(Author{}, test.others[0])
+			change, _, news := c.Hear(Author{}, -5*m)
+			require.Zero(t, change, "%s: again, too soon", name)
+			require.False(t, news, name)
+			h.move(HearEvery)
+			change, _, news = c.Hear(Author{}, test.others[0])
 			require.Zero(t, change, "%s: again", name)
 			require.False(t, news, name)
 		}
-		clear(c.others)
+		for i := range test.others {
+			c.Forget(Author{byte(i)})
+		}
 		c.correction, c.sure = -10*m, true // it has been set right
 		change, _, news := c.Hear(Author{}, 0)
 		require.Equal(t, 10*m, change)

@@ -21,14 +21,21 @@ title ID TEXT       change its title
 body ID TEXT        change its text
 rm ID, restore ID   delete it; have it back
 list                all notes
-members             the other devices
-revoke NAME         throw one out (only where the notebook was made)
+members             the devices, and which of them are admins
+revoke NAME         throw one out; an admin: with the recovery key behind the name,
+                    or the others are asked
+promote NAME        make one an admin; the same way
+requests            what other admins ask this one for
+endorse NAME        agree to what that admin asks for
+decline NAME        or forget it
+recover KEY         make this device an admin, by the recovery key
 offline, online     stop and start the network
 digest              a hash of all notes: the same on devices that have the same
 quit`
 
-// A Terminal has a user work with a device, a line at a time. Every command is answered with some lines, the last of which is
-// "ok" or begins with "error: ". Lines that begin with "* " tell what has happened by itself.
+// A Terminal has a user work with a device, a line at a time. Every command is
+// answered with some lines, the last of which is "ok" or begins with "error: ".
+// Lines that begin with "* " tell what has happened by itself.
 type Terminal struct {
 	device *Device
 	jobs   sync.WaitGroup // pairing
@@ -115,7 +122,7 @@ func (t *Terminal) do(ctx context.Context, line string) error {
 	case "quit":
 		return errQuit
 	case "new":
-		return d.Found()
+		return t.found()
 	case "join":
 		t.jobs.Go(func() {
 			if err := d.Join(ctx, rest, t.ask); err != nil {
@@ -139,13 +146,31 @@ func (t *Terminal) do(ctx context.Context, line string) error {
 	case "online":
 		return d.Online(ctx)
 	}
-	if n := d.notebook.Load(); n != nil {
-		return t.edit(ctx, n, command, rest)
+	n := d.notebook.Load()
+	if n == nil {
+		return errNoNotebook
 	}
-	return errNoNotebook
+	if done, err := t.manage(n, command, rest); done {
+		return err
+	}
+	return t.edit(ctx, n, command, rest)
 }
 
-// edit does what needs a notebook.
+// found makes a notebook, and shows its recovery key, this once.
+func (t *Terminal) found() error {
+	key, err := t.device.Found()
+	if err != nil {
+		return err
+	}
+	t.print("%s", key.Text())
+	t.print("This is the recovery key of the notebook. Print it, or keep it in a password manager: it is shown")
+	t.print("this once, and is on no device. With it, any device of the notebook becomes an admin (recover KEY),")
+	t.print("and throws out one that was lost or stolen, even an admin (revoke NAME KEY). Whoever has it can do so.")
+	t.print("It brings back no notes: those are on the devices.")
+	return nil
+}
+
+// edit does what is about notes.
 func (t *Terminal) edit(ctx context.Context, s *Notebook, command, rest string) error {
 	switch command {
 	case "invite":
@@ -163,31 +188,33 @@ func (t *Terminal) edit(ctx context.Context, s *Notebook, command, rest string) 
 		})
 		return nil
 	case "list":
-		for _, n := range s.Notes() {
+		notes, err := s.Notes()
+		if err != nil {
+			return err
+		}
+		for _, n := range notes {
 			if !n.Deleted {
 				t.print("%.8s  %s: %s", n.ID, clean(n.Title), clean(n.Body))
 			}
 		}
 		return nil
 	case "digest":
-		t.print("%x", s.Digest())
-		return nil
-	case "members":
-		for _, m := range s.library.Members() {
-			state := "not there"
-			if m.Connected {
-				state = "connected"
-			}
-			t.print("%q %s, %s", clean(m.Member.Name), m.Member.Node.Fingerprint(), state)
+		digest, err := s.Digest()
+		if err != nil {
+			return err
 		}
+		t.print("%x", digest)
 		return nil
-	case "revoke":
-		return s.Revoke(rest)
 	case "add":
 		id := uuid.New()
 		t.print("%.8s", id)
 		return s.Set(Change{id, Title, rest})
 	}
+	return change(s, command, rest)
+}
+
+// change changes a note that there is.
+func change(s *Notebook, command, rest string) error {
 	id, text, _ := strings.Cut(rest, " ")
 	changes := map[string]Change{
 		"title": {Field: Title, Value: text}, "body": {Field: Body, Value: text},
@@ -197,7 +224,11 @@ func (t *Terminal) edit(ctx context.Context, s *Notebook, command, rest string) 
 	if !ok {
 		return fmt.Errorf("%q is not a command; try help", command)
 	}
-	for _, n := range s.Notes() {
+	notes, err := s.Notes()
+	if err != nil {
+		return err
+	}
+	for _, n := range notes {
 		if id != "" && strings.HasPrefix(n.ID.String(), id) {
 			if c.Note != uuid.Nil {
 				return fmt.Errorf("more than one note begins with %q", id)

@@ -16,9 +16,11 @@ import (
 	"time"
 )
 
-// demo runs three devices as processes of this program, which find each other on the loopback interface: they pair, write, are
-// apart, write on both sides, and come together again. One has a clock that is 10 minutes ahead; it is the one that is revoked
-// in the end. It fails unless all have the same notes whenever they should.
+// demo runs three devices as processes of this program, which find each other on the
+// loopback interface: they pair, write, are apart, write on both sides, and come
+// together again. One has a clock that is 10 minutes ahead; it is the one that is
+// revoked in the end, by an admin that did not make the notebook. It fails unless all
+// have the same notes whenever they should.
 func demo(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, 50*time.Second, errors.New("the demo took too long"))
 	defer cancel()
@@ -57,9 +59,13 @@ func demo(ctx context.Context) (err error) {
 	}()
 	alice, bob, carol := start("Alice"), start("Bob"), start("Carol", "--clock", "10m")
 
-	say("Alice makes a notebook, and has Bob join; Bob has Carol join, whose clock is 10 minutes ahead.")
-	alice.do("new")
+	say("Alice makes a notebook, has Bob join, and makes him an admin, by the recovery key.")
+	key := alice.do("new")[0]
 	pair(alice, bob)
+	alice.do("promote Bob " + key)
+	bob.until("Bob is an admin", func() bool { return strings.Contains(bob.do("members")[0], "admin, this device") })
+
+	say("Bob has Carol join, whose clock is 10 minutes ahead.")
 	pair(bob, carol)
 
 	say("Each writes a note.")
@@ -88,9 +94,10 @@ func demo(ctx context.Context) (err error) {
 		panic(errors.New("not everybody's last change counts"))
 	}
 
-	say("Alice revokes Carol. What Carol writes then arrives nowhere, and she gets nothing more.")
-	alice.do("revoke Carol")
-	carol.try("title " + shopping + " Carol was here") // maybe before Bob has heard of it
+	say("Bob revokes Carol. What Carol writes then arrives nowhere, and she gets nothing more.")
+	bob.do("revoke Carol")
+	carol.try("title " + shopping + " Carol was here") // maybe before Alice has heard of it
+	alice.wait(regexp.MustCompile(`^"Carol" was removed by "Bob"$`))
 	for _, p := range []*process{alice, bob} {
 		p.until("Carol is no member", func() bool { return !strings.Contains(strings.Join(p.do("members"), "\n"), "Carol") })
 	}

@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sdp2p/p2p/library"
 	"github.com/sdp2p/p2p/p2ptest"
 )
 
@@ -110,6 +111,8 @@ func TestCommands(t *testing.T) {
 	a.says("yes")
 	a.sees("error: nothing was asked")
 	a.says("new")
+	a.sees("(?m)^sdp2pk1:[a-z2-7]+$")
+	a.sees("Print it, or keep it in a password manager")
 	a.sees("(?m)^ok$")
 	a.says("new")
 	a.sees("error: there is a notebook here already")
@@ -124,7 +127,9 @@ func TestCommands(t *testing.T) {
 	a.sees("nobody has joined: ")
 	b.says("yes")
 	b.sees("not joined: .*declined")
-	require.NoFileExists(t, filepath.Join(folders[1], "library.json"))
+	left, err := filepath.Glob(filepath.Join(folders[1], "libraries", "*.library"))
+	require.NoError(t, err)
+	require.Empty(t, left)
 	a.says("invite")
 	require.Eventually(t, func() bool { return strings.Count(a.out.String(), "sdp2p1:") == 2 }, time.Minute, time.Millisecond)
 	b.says("join " + a.sees("sdp2p1:[A-Z2-7]+"))
@@ -142,7 +147,8 @@ func TestCommands(t *testing.T) {
 	require.Eventually(t, func() bool { a.says("list"); return strings.Contains(a.out.String(), ": bread  and milk\n") }, time.Minute, 50*time.Millisecond)
 	for line, want := range map[string]string{
 		"rm zzz": `error: no note begins with "zzz"`, "rm": `error: no note begins with ""`, "dance": `error: "dance" is not a command`,
-		"revoke Bert": "error: .*only the device that made the notebook|no member is called", "members": `"Anna" .*, connected`, "help": "restore ID",
+		"revoke Anna": "error: .*only an admin of the library can do that", "revoke Bert": "no member is called", "help": "restore ID",
+		"members": `"Bert" .*, member, this device`, "members ": `"Anna" .*, admin, connected`, "requests": "ok", "endorse Anna": "nobody called",
 		"join x": "not joined: there is a notebook here already", "online": "error: the device is online",
 	} {
 		b.says(line)
@@ -153,16 +159,77 @@ func TestCommands(t *testing.T) {
 	b = sit(t, network, folders[1], "Bert", "list")
 	b.sees("bread  and milk")
 	other := sit(t, network, folders[1], "Bert", "")
-	require.ErrorContains(t, <-other.done, "another program uses the folder")
+	require.ErrorIs(t, <-other.done, library.ErrInUse)
 	b.says("rm " + id[:4])
 	b.says("digest")
 	digest := b.sees("(?m)^[0-9a-f]{64}$")
 	require.Eventually(t, func() bool { a.says("digest"); return strings.Contains(a.out.String(), digest) }, time.Minute, 50*time.Millisecond)
 	b.quits()
 	a.quits()
-	for _, name := range []string{"node.pem", "instance.pem", "library.json", "notes.log", "lock"} {
-		info, err := os.Stat(filepath.Join(folders[0], name))
+	private := 0
+	require.NoError(t, filepath.WalkDir(folders[0], func(path string, e fs.DirEntry, err error) error {
 		require.NoError(t, err)
-		require.Zero(t, info.Mode()&0o077, name)
+		info, err := e.Info()
+		require.NoError(t, err)
+		if path != folders[0] && !e.IsDir() {
+			require.Zero(t, info.Mode()&0o077, path)
+			private++
+		}
+		return nil
+	}))
+	require.Equal(t, 4, private, "two keys, the lock of the store, the log")
+}
+
+// joins has a person join the notebook of another one.
+func (p *person) joins(host *person) {
+	p.t.Helper()
+	tickets, asked := strings.Count(host.out.String(), "sdp2p1:"), strings.Count(host.out.String(), "Are they the same")
+	host.says("invite")
+	host.seesMore("sdp2p1:", tickets)
+	p.says("join " + host.sees("sdp2p1:[A-Z2-7]+"))
+	host.seesMore("Are they the same", asked)
+	p.sees("Are they the same")
+	host.says("yes")
+	p.says("yes")
+	p.sees(`\* joined`)
+}
+
+// seesMore waits until something has been shown more often than that.
+func (p *person) seesMore(what string, often int) {
+	p.t.Helper()
+	require.Eventually(p.t, func() bool { return strings.Count(p.out.String(), what) > often }, time.Minute, time.Millisecond, "%s", what)
+}
+
+// Admins make and remove each other: two of them, or one with the recovery key. All
+// are told who did it.
+func TestAdmins(t *testing.T) {
+	network := p2ptest.NewNetwork(p2ptest.Config{})
+	a, b, c := sit(t, network, t.TempDir(), "Anna", "new"), sit(t, network, t.TempDir(), "Bert", ""), sit(t, network, t.TempDir(), "Carl", "")
+	key := a.sees("(?m)^sdp2pk1:[a-z2-7]+$")
+	b.joins(a)
+	b.says("invite")
+	b.sees("error: .*only an admin of the library can do that")
+	a.says("promote Bert " + key[:len(key)-1])
+	a.sees("error: .*not a recovery key")
+	a.says("promote Bert " + key)
+	require.Eventually(t, func() bool { b.says("members"); return strings.Contains(b.out.String(), ", admin, this device") }, time.Minute, 50*time.Millisecond)
+	c.joins(b)
+	a.sees(`\* "Carl" has become a member, by "Bert"`)
+
+	b.says("promote Carl")
+	b.sees("a second admin: the others are asked as they come by")
+	a.sees(`\* "Bert" wants to make "Carl" an admin, which takes a second admin`)
+	a.says("requests")
+	a.sees(`(?m)^"Bert" wants to make "Carl" an admin`)
+	a.says("endorse Bert")
+	require.Eventually(t, func() bool { c.says("members"); return strings.Contains(c.out.String(), ", admin, this device") }, time.Minute, 50*time.Millisecond)
+	b.says("revoke Anna")
+	c.sees(`\* "Bert" wants to remove "Anna"`)
+	c.says("decline Bert")
+	b.says("revoke Anna " + key)
+	b.sees(`\* "Anna" was removed by the recovery key`)
+	c.sees(`\* "Anna" was removed by the recovery key`)
+	for _, p := range []*person{a, b, c} {
+		p.quits()
 	}
 }

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -19,6 +17,14 @@ import (
 	"github.com/sdp2p/p2p/pairing"
 	"github.com/sdp2p/p2p/quic"
 )
+
+// In a device's folder there are
+//
+//	node.pem   the key of the node
+//	libraries  the library, with the key of this device's instance: a library.Store
+//	notes.log  the operations
+//
+// All are for nobody else to read, and the store is open in one program at a time.
 
 // A Config describes a device.
 type Config struct {
@@ -33,10 +39,9 @@ type Config struct {
 // A Device is a node with an instance of a library of notes, or with none yet.
 type Device struct {
 	Config
-	locked    *os.File
+	store     *library.Store
 	node      *p2p.P2P
 	network   []p2p.Hook // empty: offline
-	instance  identity.Identity
 	libraries *library.Libraries
 	pairing   *pairing.Pairing
 
@@ -47,6 +52,7 @@ type Device struct {
 type Notebook struct {
 	*Store
 	library *library.Library
+	syncer  *Syncer
 	stop    context.CancelFunc
 	running sync.WaitGroup
 }
@@ -58,14 +64,11 @@ var (
 
 // Open opens the device in a folder, which it makes if there is none.
 func Open(ctx context.Context, cfg Config) (d *Device, err error) {
-	if err := os.MkdirAll(cfg.Folder, 0o700); err != nil {
-		return nil, err
-	}
 	if cfg.Wall == nil {
 		cfg.Wall = time.Now
 	}
 	d = &Device{Config: cfg}
-	if d.locked, err = lock(cfg.Folder); err != nil {
+	if d.store, err = library.OpenStore(filepath.Join(cfg.Folder, "libraries")); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -77,17 +80,12 @@ func Open(ctx context.Context, cfg Config) (d *Device, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.instance, err = identity.LoadOrCreate(filepath.Join(cfg.Folder, "instance.pem")); err != nil {
-		return nil, err
-	}
-	d.libraries = library.New(library.Config{Changed: func(r library.Record) {
-		if err := saveRecord(d.Folder, r); err != nil {
-			d.Tell("the list of members was not saved: %v", err)
-		}
-	}})
+	d.libraries = library.New(library.Config{Store: d.store, Notify: d.happened})
 	d.pairing = pairing.New(pairing.Config{Libraries: d.libraries})
-	if err := d.load(); err != nil { // before the node is there, so that nobody finds half of it
-		return nil, err
+	for _, l := range d.libraries.All() { // before the node is there, so that nobody finds half of it
+		if err := d.attach(l); err != nil {
+			return nil, err
+		}
 	}
 	var mux p2p.Mux
 	mux.Handle(library.Route, p2p.Anyone, d.libraries) // the tunnels authenticate
@@ -110,60 +108,78 @@ func (d *Device) addrs() (all []netip.AddrPort) {
 	return all
 }
 
-// load adds the library that is on record.
-func (d *Device) load() error {
-	r, err := loadRecord(d.Folder)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", recordFile(d.Folder), err)
-	}
-	l, err := d.libraries.Add(r, d.instance)
-	if err != nil {
-		return err
-	}
-	return d.attach(l)
-}
-
-// Found makes a notebook, which other devices can join.
-func (d *Device) Found() error {
+// Found makes a notebook, which other devices can join, and returns its recovery
+// key: with it, any member can be made an admin, and any admin removed. It is kept
+// nowhere.
+func (d *Device) Found() (library.RecoveryKey, error) {
 	if d.notebook.Load() != nil {
-		return errNotebook
+		return library.RecoveryKey{}, errNotebook
 	}
-	r := library.Record{ID: Founded(d.instance.Remote()), Name: "Notes", Secret: library.NewSecret()}
-	if err := saveRecord(d.Folder, r); err != nil {
-		return err
+	key := library.NewRecoveryKey()
+	l, err := d.libraries.Found("Notes", key)
+	if err != nil {
+		return key, err
 	}
-	return d.load()
+	return key, d.attach(l)
 }
 
 // attach opens the notes of a library, and begins to exchange them.
 func (d *Device) attach(l *library.Library) error {
-	s, cut, err := OpenStore(d.Folder, l.ID(), d.instance, d.Wall)
+	s, cut, err := OpenStore(d.Folder, l, d.Wall)
 	if err != nil {
 		return err
 	}
 	if cut > 0 {
 		d.Tell("cut off %d bytes of a change that was being written when the program ended", cut)
 	}
+	if l.Role() == 0 {
+		d.Tell("this device is no member of the notebook: what it has can be read. To join again, use another folder")
+	}
 	ctx, stop := context.WithCancel(context.Background())
-	n := &Notebook{Store: s, library: l, stop: stop}
-	syncer := NewSyncer(s, l, d.Wall, d.Log)
-	n.running.Go(func() { syncer.Run(ctx, d.libraries) })
+	n := &Notebook{Store: s, library: l, syncer: NewSyncer(s, l, d.Wall, d.Log), stop: stop}
+	n.running.Go(func() { n.syncer.Run(ctx, d.libraries) })
 	d.notebook.Store(n)
 	return nil
 }
 
-// Revoke throws a member out, by its name or its node's fingerprint: what it writes from now on counts nowhere. The syncer
-// removes it from the library, here and on the other devices.
-func (n *Notebook) Revoke(name string) error {
-	for _, m := range n.library.Record().Members {
-		if m.Name == name || m.Node.Fingerprint() == name {
-			return n.Store.Revoke(author(m.Instance))
+// find returns a member by its name or its node's fingerprint.
+func (n *Notebook) find(name string) (found library.Member, err error) {
+	for _, m := range n.library.Members() {
+		if m.Member.Name != name && m.Member.Node.Fingerprint() != name {
+			continue
 		}
+		if !found.Instance.IsZero() {
+			return found, fmt.Errorf("more than one member is called %q: take the fingerprint, which members shows", name)
+		}
+		found = m.Member
 	}
-	return fmt.Errorf("no member is called %q", name)
+	if found.Instance.IsZero() {
+		return found, fmt.Errorf("no member is called %q", name)
+	}
+	return found, nil
+}
+
+// Remove removes a member: it gets nothing more, and what it writes from now on
+// counts nowhere. The recovery key, or zero, is for members that are admins: without
+// it the other admins are asked, and the error is [library.ErrAsked].
+func (n *Notebook) Remove(name string, key library.RecoveryKey) error {
+	m, err := n.find(name)
+	if err != nil {
+		return err
+	}
+	if err := n.library.Remove(m.Instance, library.RemoveOptions{Key: key}); err != nil {
+		return err
+	}
+	return n.syncer.settle(m.Instance)
+}
+
+// Promote makes a member an admin. It takes the recovery key, or a second admin.
+func (n *Notebook) Promote(name string, key library.RecoveryKey) error {
+	m, err := n.find(name)
+	if err != nil {
+		return err
+	}
+	return n.library.Promote(m.Instance, key)
 }
 
 // Offline ends all networking.
@@ -203,5 +219,5 @@ func (d *Device) Close(ctx context.Context) (err error) {
 	if n != nil {
 		err = errors.Join(err, n.Store.Close())
 	}
-	return errors.Join(err, d.locked.Close())
+	return errors.Join(err, d.store.Close())
 }

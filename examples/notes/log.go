@@ -45,7 +45,7 @@ const (
 )
 
 var (
-	logMagic   = []byte("sdp2p-notes-log1")
+	logMagic   = []byte("sdp2p-notes-log2")
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 )
 

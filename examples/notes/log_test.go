@@ -241,15 +241,3 @@ func TestKill(t *testing.T) {
 		}
 	}
 }
-
-func TestLock(t *testing.T) {
-	folder := t.TempDir()
-	first, err := lock(folder)
-	require.NoError(t, err)
-	_, err = lock(folder)
-	require.ErrorContains(t, err, "another program uses the folder")
-	require.NoError(t, first.Close())
-	again, err := lock(folder)
-	require.NoError(t, err)
-	require.NoError(t, again.Close())
-}

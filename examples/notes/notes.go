@@ -3,12 +3,11 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"crypto/ed25519"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -17,6 +16,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/library/roster"
 	"github.com/sdp2p/p2p/proto"
 )
 
@@ -34,38 +35,47 @@ type Change struct {
 	Value string
 }
 
-// A Store keeps the operations of a library in its log, and the notes that they come to. Its methods may be called
-// concurrently.
+// A Membership is this device's part in a library: a [library.Library].
+type Membership interface {
+	ID() uuid.UUID
+	Instance() identity.RemoteIdentity
+	Roster() *roster.View // another one whenever it has changed
+	Sign(purpose string, message []byte) [ed25519.SignatureSize]byte
+}
+
+// A Store keeps the operations of a library in its log, and the notes that they
+// come to. Its methods may be called concurrently.
 //
-// Notes depend on which operations there are, and not on the order in which they came: of the values that a field was
-// given, the one with the greatest stamp counts; of equal stamps, the one of the greatest author, and of that the last.
-// Not counted is what an author did after it was revoked: a revocation says how many of its operations its founder, who
-// revoked it, had by then. Those stay; all others are void on every device that hears of the revocation, even where they came
-// first. Only the founder can revoke: if anybody could, a stolen device that was revoked would revoke the others, and
-// no rule that looks at stamps could tell which of the two was first.
+// Notes depend on which operations there are, and not on the order in which they
+// came: field says which value of several is shown, and stand whose operations
+// count. The operations of those who are out stay in the log, for the day on which
+// the roster has them in again.
 type Store struct {
-	library uuid.UUID
-	self    identity.Identity
-	founder func(Author) bool
-	changed broadcast // there are new operations
+	library Membership
+	self    Author
+	changed broadcast // there are new operations, or others count
 
 	adding sync.Mutex // held while operations are added; taken before mu
 	log    *Log
 
-	mu      sync.Mutex // guards what follows; it changes only while adding is held
-	clock   *Clock
-	notes   map[uuid.UUID]*note
-	authors map[Author]*history
-	end     int64  // of the operations that are counted, in the log
-	stale   bool   // notes have to be made anew from the log
-	known   uint64 // how many of our operations some other device has, as far as we have heard since we were started
+	mu       sync.Mutex // guards what follows; it changes only while adding is held
+	clock    *Clock
+	notes    map[uuid.UUID]*note
+	authors  map[Author]*history
+	roster   *roster.View // that standing is made of
+	said     []revocation
+	standing map[Author]standing
+	settled  map[Author]bool
+	end      int64  // of the operations that are counted, in the log
+	stale    bool   // notes have to be made anew from the log
+	began    uint64 // how many operations of our own there were when the store was opened
+	known    uint64 // how many of them some other device has, as far as we have heard since
 }
 
 // A history is what is known of an author.
 type history struct {
 	at        []int64   // where its operations are in the log: number 1 first
 	signature Signature // of the last one
-	counts    uint64    // how many of them count
 	shifts    []span    // disjoint, the earliest first
 }
 
@@ -75,45 +85,16 @@ type span struct {
 	ms          int64
 }
 
-// A note has the present values of the fields.
-type note [Deleted]value
-
-type value struct {
-	text   string
-	stamp  Stamp // corrected, and later than that of the value that it replaced
-	author Author
-	number uint64
-}
-
-// before reports whether another value of the field counts rather than v.
-func (v *value) before(o *value) bool {
-	return cmp.Or(cmp.Compare(v.stamp, o.stamp), bytes.Compare(v.author[:], o.author[:]), cmp.Compare(v.number, o.number)) < 0
-}
-
-// Founded returns the UUID of the library that an instance founds. It names the founder, so that nobody else can claim to be
-// it: the first bits of a hash of its key, in a UUID of version 8 (RFC 9562 §5.8).
-func Founded(instance identity.RemoteIdentity) uuid.UUID {
-	key := instance.Bytes()
-	sum := sha256.Sum256(append([]byte("sdp2p-notes-library\x00"), key[:]...))
-	id := uuid.UUID(sum[:16])
-	id[6] = id[6]&0x0f | 0x80
-	id[8] = id[8]&0x3f | 0x80
-	return id
-}
-
-// OpenStore opens the store in a folder. It returns how many bytes of an operation it has cut off that was being written
-// when the program ended; see [Log].
-func OpenStore(folder string, library uuid.UUID, self identity.Identity, wall func() time.Time) (s *Store, cut int64, err error) {
+// OpenStore opens the store in a folder. It returns how many bytes of an operation
+// it has cut off that was being written when the program ended; see [Log].
+func OpenStore(folder string, l Membership, wall func() time.Time) (s *Store, cut int64, err error) {
 	s = &Store{
-		library: library, self: self, clock: NewClock(wall), end: logHeader,
-		founder: func(a Author) bool {
-			id, err := identity.FromBytes(a[:])
-			return err == nil && Founded(id) == library
-		},
-		notes: map[uuid.UUID]*note{}, authors: map[Author]*history{},
+		library: l, self: author(l.Instance()), clock: NewClock(wall), end: logHeader,
+		notes: map[uuid.UUID]*note{}, authors: map[Author]*history{}, roster: l.Roster(),
 	}
+	s.restand()
 	var d proto.Decoder
-	s.log, cut, err = OpenLog(filepath.Join(folder, "notes.log"), library, func(at int64, content []byte) error {
+	s.log, cut, err = OpenLog(filepath.Join(folder, "notes.log"), l.ID(), func(at int64, content []byte) error {
 		var o Op
 		if err := decode(&d, &o, content); err != nil {
 			return err
@@ -127,6 +108,7 @@ func OpenStore(folder string, library uuid.UUID, self identity.Identity, wall fu
 	if err != nil {
 		return nil, 0, fmt.Errorf("notes: %w", err)
 	}
+	s.began = uint64(len(s.history(s.self).at))
 	return s, cut, nil
 }
 
@@ -150,13 +132,48 @@ func decode(d *proto.Decoder, o *Op, b []byte) error {
 func (s *Store) history(a Author) *history {
 	h := s.authors[a]
 	if h == nil {
-		h = &history{counts: math.MaxUint64}
+		h = &history{}
 		s.authors[a] = h
 	}
 	return h
 }
 
-// count counts an operation that is in the log. The caller holds mu, or is the only one.
+// restand says anew how authors stand. The caller holds mu, or is the only one.
+func (s *Store) restand() {
+	before := s.standing
+	s.standing, s.settled = stand(s.roster, s.said)
+	for a, h := range s.authors {
+		was, is := before[a], s.standing[a]
+		s.stale = s.stale || was.counts != is.counts && min(was.counts, is.counts) < uint64(len(h.at))
+	}
+	for a := range s.clock.others {
+		if !s.standing[a].member {
+			s.clock.Forget(a)
+		}
+	}
+}
+
+// Heed takes in what the roster says now.
+func (s *Store) Heed() error {
+	s.mu.Lock()
+	same := s.roster == s.library.Roster()
+	s.mu.Unlock()
+	if same {
+		return nil
+	}
+	s.adding.Lock()
+	defer s.adding.Unlock()
+	s.mu.Lock()
+	s.roster = s.library.Roster()
+	s.restand()
+	s.mu.Unlock()
+	err := s.renew()
+	s.changed.tell()
+	return err
+}
+
+// count counts an operation that is in the log. The caller holds mu, or is the only
+// one.
 func (s *Store) count(o *Op, at, size int64) {
 	h := s.history(o.Author)
 	h.at, h.signature = append(h.at, at), o.Signature
@@ -164,21 +181,17 @@ func (s *Store) count(o *Op, at, size int64) {
 	s.clock.Observe(o.Stamp)
 	switch o.Kind {
 	case edit:
-		if o.Number <= h.counts {
-			s.apply(s.notes, o, h)
+		if counts := s.standing[o.Author].counts; o.Number <= counts {
+			apply(s.notes, o, h, counts)
 		}
 	case revoke:
-		if !s.founder(o.Author) || s.founder(o.Who) {
-			return // it means nothing
+		if !slices.ContainsFunc(s.said, func(r revocation) bool { return r.by == o.Author && r.removal == o.Removal }) {
+			s.said = append(s.said, revocation{o.Author, o.Number, o.Removal, o.Count})
+			s.restand()
 		}
-		delete(s.clock.others, o.Who)
-		who := s.history(o.Who)
-		who.counts = min(who.counts, o.Count)
-		s.stale = s.stale || uint64(len(who.at)) > who.counts
 	case shift:
-		if o.Author == author(s.self.Remote()) {
-			s.clock.correction += time.Duration(o.MS) * time.Millisecond
-			s.clock.sure = o.Sure
+		if o.Author == s.self {
+			s.clock.Correct(time.Duration(o.MS)*time.Millisecond, o.Sure)
 		}
 		if n := len(h.shifts); o.First >= o.Number || n > 0 && o.First <= h.shifts[n-1].last || o.MS == 0 {
 			return // there is nothing to be moved, or it was moved before
@@ -188,28 +201,26 @@ func (s *Store) count(o *Op, at, size int64) {
 	}
 }
 
-// apply gives fields the operation's values, where those count.
-func (s *Store) apply(notes map[uuid.UUID]*note, o *Op, h *history) {
+// apply gives fields the values of an operation, one of those that count.
+func apply(notes map[uuid.UUID]*note, o *Op, h *history, counts uint64) {
 	stamp := o.Stamp
 	i, _ := slices.BinarySearchFunc(h.shifts, o.Number, func(p span, number uint64) int { return cmp.Compare(p.last, number) })
-	if i < len(h.shifts) && h.shifts[i].first <= o.Number && h.shifts[i].last <= h.counts {
+	if i < len(h.shifts) && h.shifts[i].first <= o.Number && h.shifts[i].last <= counts {
 		stamp = stamp.Shift(h.shifts[i].ms)
 	}
+	mark := o.mark()
 	for _, e := range o.Edits {
 		n := notes[e.Note]
 		if n == nil {
 			n = &note{}
 			notes[e.Note] = n
 		}
-		v := value{e.Value, max(stamp, e.Over.Next()), o.Author, o.Number}
-		if f := &n[e.Field-1]; !v.before(f) { // of one operation the last edit counts
-			*f = v
-		}
+		n[e.Field-1].set(value{e.Value, stamp, o.Author, o.Number, mark}, e.Over)
 	}
 }
 
-// renew makes the notes anew if operations that were applied do not count any more, or otherwise. The caller holds adding, or
-// is the only one.
+// renew makes the notes anew if others count than those that were applied, or
+// otherwise. The caller holds adding, or is the only one.
 func (s *Store) renew() error {
 	if !s.stale {
 		return nil
@@ -221,8 +232,8 @@ func (s *Store) renew() error {
 		if err := decode(&d, &o, content); err != nil {
 			return err
 		}
-		if h := s.authors[o.Author]; o.Kind == edit && o.Number <= h.counts {
-			s.apply(notes, &o, h)
+		if counts := s.standing[o.Author].counts; o.Kind == edit && o.Number <= counts {
+			apply(notes, &o, s.authors[o.Author], counts)
 		}
 		return nil
 	})
@@ -236,87 +247,125 @@ func (s *Store) renew() error {
 }
 
 // Notes returns all notes, the deleted ones too, ordered by id.
-func (s *Store) Notes() []Note {
+func (s *Store) Notes() ([]Note, error) {
+	if err := s.Heed(); err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := make([]Note, 0, len(s.notes))
 	for id, n := range s.notes {
-		all = append(all, Note{id, n[Title-1].text, n[Body-1].text, n[Deleted-1].text != ""})
+		all = append(all, Note{id, n[Title-1].now().text, n[Body-1].now().text, n[Deleted-1].now().text != ""})
 	}
 	slices.SortFunc(all, func(a, b Note) int { return bytes.Compare(a.ID[:], b.ID[:]) })
-	return all
+	return all, nil
 }
 
-// Digest returns a hash of all notes, with who has written what. It is the same on all devices that have the same.
-func (s *Store) Digest() [32]byte {
+// Digest returns a hash of all notes, with who has written what. It is the same on
+// all devices that have the same.
+func (s *Store) Digest() (sum [sha256.Size]byte, err error) {
+	if err := s.Heed(); err != nil {
+		return sum, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := sha256.New()
 	for _, id := range slices.SortedFunc(maps.Keys(s.notes), func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }) {
 		h.Write(id[:])
-		for _, v := range s.notes[id] {
+		for i := range s.notes[id] {
+			v := s.notes[id][i].now()
 			fmt.Fprintf(h, "%q %d %x %d\n", v.text, v.stamp, v.author, v.number)
 		}
 	}
-	return [32]byte(h.Sum(nil))
+	return [sha256.Size]byte(h.Sum(nil)), nil
 }
 
-// ErrRevoked is returned where a device wants to write that knows that it was revoked.
-var ErrRevoked = errors.New("notes: this device was revoked; what it writes counts nowhere")
+// errOut is returned where a device wants to write that knows that it is out.
+var errOut = fmt.Errorf("notes: what this device writes counts nowhere: %w", library.ErrNotMember)
 
-// Set makes changes, all of them or none. When it returns, they are on the disk, and on their way to the others.
+// Set makes changes, all of them or none. When it returns, they are on the disk,
+// and on their way to the others.
 func (s *Store) Set(changes ...Change) error {
-	return s.author(func() (ops []Op) {
-		over := map[Change]Stamp{} // by note and field: what the changes so far have made of it
+	return s.write(func() (ops []Op) {
+		over := map[Change][]Mark{} // by note and field: what the next change replaces
 		size := MaxOp
 		for _, c := range changes {
 			field := Change{Note: c.Note, Field: c.Field}
-			if n := s.notes[c.Note]; n != nil && over[field] == 0 && c.Field >= Title && c.Field <= Deleted {
-				over[field] = n[c.Field-1].stamp
+			if _, again := over[field]; !again && s.notes[c.Note] != nil && c.Field >= Title && c.Field <= Deleted {
+				over[field] = s.notes[c.Note][c.Field-1].others(s.self)
 			}
 			e := Edit{c.Note, c.Field, over[field], c.Value}
+			over[field] = nil // but for what we have written ourselves
 			if size += e.size(); size > MaxOp || len(ops[len(ops)-1].Edits) == MaxEdits {
 				ops = append(ops, Op{Kind: edit, Stamp: s.clock.Tick()})
 				size = otherBytes + e.size()
 			}
 			o := &ops[len(ops)-1]
 			o.Edits = append(o.Edits, e)
-			over[field] = max(o.Stamp, e.Over.Next())
 		}
 		return ops
 	})
 }
 
-// ErrNotFounder is returned where somebody else than the founder wants to revoke, or the founder itself.
-var ErrNotFounder = errors.New("notes: only the device that made the notebook can revoke others")
-
-// Revoke says that what an author does from now on does not count.
-func (s *Store) Revoke(who Author) error {
-	if !s.founder(author(s.self.Remote())) || s.founder(who) {
-		return ErrNotFounder
+// Unsettled returns removals of which nobody has said yet how many operations count:
+// those that this device has signed and given no word on, and others on whose
+// target no admin has that is in.
+func (s *Store) Unsettled() (own, others []roster.Removal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.roster.Removals {
+		switch {
+		case author(r.By) == s.self && r.By != r.Instance:
+			if !slices.ContainsFunc(s.said, func(o revocation) bool { return o.by == s.self && o.removal == r.Hash }) {
+				own = append(own, r)
+			}
+		case !s.settled[author(r.Instance)]:
+			others = append(others, r)
+		}
 	}
-	return s.author(func() []Op {
-		return []Op{{Kind: revoke, Who: who, Count: uint64(len(s.history(who).at)), Stamp: s.clock.Tick()}}
+	return own, others
+}
+
+// Revoke says that of somebody who was removed those operations count that count
+// here now, and none that come later. It fails with [library.ErrNotAdmin].
+func (s *Store) Revoke(r roster.Removal) error {
+	if !s.library.Roster().Admin(s.library.Instance()) {
+		return library.ErrNotAdmin
+	}
+	return s.write(func() []Op {
+		who := author(r.Instance)
+		count := s.standing[who].counts
+		if count == everything {
+			count = uint64(len(s.history(who).at))
+		}
+		return []Op{{Kind: revoke, Removal: r.Hash, Count: count, Stamp: s.clock.Tick()}}
 	})
 }
 
-// Known takes note of how many of our operations some other device has.
+// Known takes note of how many of our operations some other device says to have.
 func (s *Store) Known(count uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.known = max(s.known, count)
+	s.known = max(s.known, min(count, uint64(len(s.history(s.self).at))))
 }
 
-// Hear takes note of by how much the clock of another device is ahead of this computer's; see [Drift]. It returns how the
-// correction of this one changes by that.
+// Hear takes note of by how much the clock of another device is ahead of this
+// computer's; see [Drift]. It returns how the correction of this one changes by
+// that.
 func (s *Store) Hear(from Author, ahead time.Duration) (change time.Duration, err error) {
-	err = s.author(func() []Op {
+	err = s.write(func() []Op {
+		if !s.standing[from].member {
+			return nil
+		}
 		var sure, news bool
 		if change, sure, news = s.clock.Hear(from, ahead); !news {
 			return nil
 		}
-		h := s.history(author(s.self.Remote()))
+		h := s.history(s.self)
 		first := s.known + 1 // nobody has these: they were stamped since we met somebody last
+		if !sure {
+			first = max(first, s.began+1)
+		}
 		if n := len(h.shifts); n > 0 {
 			first = max(first, h.shifts[n-1].last+1)
 		}
@@ -326,24 +375,26 @@ func (s *Store) Hear(from Author, ahead time.Duration) (change time.Duration, er
 	return change, err
 }
 
-// author adds operations of our own. They are made while mu is held, and lack what all of them have.
-func (s *Store) author(create func() []Op) error {
+// write adds operations of our own. They are made while mu is held, and lack what
+// all of them have.
+func (s *Store) write(create func() []Op) error {
+	if err := s.Heed(); err != nil {
+		return err
+	}
 	s.adding.Lock()
 	defer s.adding.Unlock()
 	s.mu.Lock()
 	ops := create()
-	self := author(s.self.Remote())
-	h := s.history(self)
-	number, signature, revoked := uint64(len(h.at)), h.signature, h.counts != math.MaxUint64
+	h := s.history(s.self)
+	number, signature, out := uint64(len(h.at)), h.signature, !s.standing[s.self].member
 	s.mu.Unlock()
-	if revoked && len(ops) > 0 {
-		return ErrRevoked
+	if out && len(ops) > 0 {
+		return errOut
 	}
-	key := s.self.PrivateKey()
 	for i := range ops {
 		number++
-		ops[i].Author, ops[i].Number = self, number
-		if err := ops[i].sign(s.library, signature, key); err != nil {
+		ops[i].Author, ops[i].Number = s.self, number
+		if err := ops[i].sign(s.library, signature); err != nil {
 			return fmt.Errorf("notes: %w", err)
 		}
 		signature = ops[i].Signature
@@ -352,41 +403,64 @@ func (s *Store) author(create func() []Op) error {
 	return s.keep(ops, s.log.Sync)
 }
 
-// Add adds operations of others that came in the order of their numbers, if known says that they are members or were. Those
-// that are here are skipped. It fails if one is not signed by its author, or there is a gap; those before it are added.
-func (s *Store) Add(ops []Op, known func(Author) bool) error {
+// A StrayError tells that an operation cannot be added: its author did not sign it,
+// or not as the one that follows those that are here.
+type StrayError struct {
+	Author identity.RemoteIdentity
+	Number uint64
+	Err    error
+}
+
+func (e *StrayError) Error() string {
+	return fmt.Sprintf("operation %d of %s: %v", e.Number, e.Author.Fingerprint(), e.Err)
+}
+
+func (e *StrayError) Unwrap() error { return e.Err }
+
+// Add adds operations of others, those of each author in the order of their numbers.
+// Those that are here, or do not count, are skipped. Where one is not signed by its
+// author, or there is a gap, those that follow of that author are left out, and the
+// error has a [StrayError] for it: nobody else has to suffer for an author that
+// tells two stories.
+func (s *Store) Add(ops []Op) error {
 	s.adding.Lock()
 	defer s.adding.Unlock()
 	type last struct {
+		standing
 		number    uint64
 		signature Signature
+		stray     bool
 	}
-	lasts := map[Author]last{}
+	lasts := map[Author]*last{}
 	var fresh []Op
 	var failed error
 	for _, o := range ops {
-		l, ok := lasts[o.Author]
-		if !ok {
-			if !known(o.Author) {
-				continue
-			}
+		l := lasts[o.Author]
+		if l == nil {
 			s.mu.Lock()
-			h := s.history(o.Author)
-			l = last{uint64(len(h.at)), h.signature}
+			h := s.authors[o.Author]
+			if h == nil {
+				h = &history{}
+			}
+			l = &last{standing: s.standing[o.Author], number: uint64(len(h.at)), signature: h.signature}
 			s.mu.Unlock()
 			lasts[o.Author] = l
 		}
-		if o.Number <= l.number || o.Number > s.authors[o.Author].counts {
+		if l.stray || o.Number <= l.number || o.Number > l.counts {
 			continue
 		}
+		var err error
 		if o.Number != l.number+1 {
-			failed = fmt.Errorf("notes: operation %d follows on %d", o.Number, l.number)
-			break
+			err = fmt.Errorf("notes: operation %d follows on %d", o.Number, l.number)
+		} else {
+			err = o.verify(s.library.ID(), l.id, l.signature)
 		}
-		if failed = o.verify(s.library, l.signature); failed != nil {
-			break
+		if err != nil {
+			l.stray = true
+			failed = errors.Join(failed, &StrayError{l.id, o.Number, err})
+			continue
 		}
-		lasts[o.Author] = last{o.Number, o.Signature}
+		l.number, l.signature = o.Number, o.Signature
 		fresh = append(fresh, o)
 	}
 	return errors.Join(s.keep(fresh, nil), failed)
@@ -419,81 +493,4 @@ func (s *Store) keep(ops []Op, sync func() error) error {
 	err = s.renew()
 	s.changed.tell()
 	return err
-}
-
-// Revoked returns the authors that were revoked.
-func (s *Store) Revoked() (all []Author) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for a, h := range s.authors {
-		if h.counts != math.MaxUint64 {
-			all = append(all, a)
-		}
-	}
-	return all
-}
-
-// Have says how many operations of each of the authors are here.
-func (s *Store) Have(authors map[Author]bool) (all []Have) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for a := range authors {
-		h := Have{Author: a}
-		if known := s.authors[a]; known != nil {
-			h.Count = uint64(len(known.at))
-		}
-		all = append(all, h)
-	}
-	slices.SortFunc(all, func(a, b Have) int { return bytes.Compare(a.Author[:], b.Author[:]) })
-	return all
-}
-
-// A Cursor is where a device is that gets operations from this one. The zero Cursor gets none; see [Store.Want].
-type Cursor struct {
-	next map[Author]uint64 // the number of the operation to be given next
-	at   int64             // in the log: all that was asked for and not given is behind
-}
-
-// Want takes in what a device asks for, the first time or again.
-func (s *Store) Want(c *Cursor, have []Have) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if c.next == nil {
-		c.next, c.at = map[Author]uint64{}, s.end
-	}
-	for _, w := range have {
-		next, asked := c.next[w.Author]
-		c.next[w.Author] = max(next, w.Count+1)
-		if h := s.authors[w.Author]; !asked && h != nil && w.Count < uint64(len(h.at)) {
-			c.at = min(c.at, h.at[w.Count])
-		}
-	}
-}
-
-// Next appends operations that a device has asked for and not been given, about so many bytes of them; none if it has been given
-// all. They are read from the log: however many there are, they take no memory.
-func (s *Store) Next(c *Cursor, b []byte, size int) ([]byte, error) {
-	if c.next == nil {
-		return b, nil
-	}
-	s.mu.Lock()
-	end, counts := s.end, map[Author]uint64{}
-	for a := range c.next {
-		if h := s.authors[a]; h != nil {
-			counts[a] = h.counts
-		}
-	}
-	s.mu.Unlock()
-	var err error
-	c.at, err = s.log.Read(c.at, end, func(_ int64, content []byte) error {
-		a, number := Author(content), binary.LittleEndian.Uint64(content[len(Author{}):])
-		if next, ok := c.next[a]; ok && number == next && number <= counts[a] {
-			c.next[a]++
-			if b = append(b, content...); len(b) >= size {
-				return errEnough
-			}
-		}
-		return nil
-	})
-	return b, err
 }

@@ -6,7 +6,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,45 +14,83 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/library/roster"
 	"github.com/sdp2p/p2p/proto"
 )
 
-// A replica is a store with a clock of its own. It is exchanged with by function calls.
+// A replica is a store with a clock and a library of its own, without a node. It is
+// exchanged with by function calls.
 type replica struct {
 	*Store
-	folder  string
-	id      identity.Identity
-	library uuid.UUID
-	wall    *hand
-	group   *[]*replica // all that there are
+	folder string
+	id     identity.Identity // of the instance
+	lib    *library.Library
+	wall   *hand
+	group  *[]*replica // all that there are
 }
 
-func newReplica(t testing.TB, folder string, library uuid.UUID, id identity.Identity, off time.Duration) *replica {
-	r := &replica{folder: folder, id: id, library: library, wall: newHand(off)}
+// newRecord returns the record of a library that an instance has made.
+func newRecord(t require.TestingT, instance, node identity.Identity) library.Record {
+	r := library.Record{ID: uuid.New(), Name: "Notes", Founder: instance.Remote(), Secret: library.NewSecret(), Number: 1, Replaced: time.Now()}
+	all := roster.New(r.ID, r.Founder)
+	_, err := all.Sign(instance, roster.SignMove(node, r.Founder, r.ID, r.Founder, 1), r.Replaced)
+	require.NoError(t, err)
+	_, err = all.Sign(instance, roster.Secret{Number: 1, Hash: roster.HashSecret(r.Secret.Bytes())}, r.Replaced)
+	require.NoError(t, err)
+	r.Statements = all.All()
+	return r
+}
+
+func newReplica(t require.TestingT, folder string, record library.Record, id identity.Identity, off time.Duration) *replica {
+	lib, err := library.New(library.Config{}).Add(record, id)
+	require.NoError(t, err)
+	r := &replica{folder: folder, id: id, lib: lib, wall: newHand(off)}
 	r.open(t)
 	return r
 }
 
-// replicas makes some, of which the first is the founder.
-func replicas(t testing.TB, offs ...time.Duration) []*replica {
+// group makes replicas in folders, the first of which is the founder and the only
+// admin.
+func group(t require.TestingT, folder func() string, offs ...time.Duration) []*replica {
 	var all []*replica
-	founder := identity.New()
 	for i, off := range offs {
-		id := founder
+		id, node := identity.New(), identity.New()
+		record := newRecord(t, id, node)
 		if i > 0 {
-			id = identity.New()
+			record = all[0].admit(t, id, node)
 		}
-		r := newReplica(t, t.TempDir(), Founded(founder.Remote()), id, off)
+		r := newReplica(t, folder(), record, id, off)
 		r.group = &all
-		t.Cleanup(func() { r.Close() })
 		all = append(all, r)
 	}
+	statements(t, all...)
 	return all
 }
 
-func (r *replica) open(t testing.TB) {
+// admit makes an instance a member, and returns the record that it begins with.
+func (r *replica) admit(t require.TestingT, id, node identity.Identity) library.Record {
+	record := r.lib.Record()
+	first, err := record.First(node, id)
+	require.NoError(t, err)
+	_, err = r.lib.Admit(first, library.RoleMember, "", library.RecoveryKey{})
+	require.NoError(t, err)
+	return r.lib.Record()
+}
+
+func replicas(t testing.TB, offs ...time.Duration) []*replica {
+	all := group(t, t.TempDir, offs...)
+	t.Cleanup(func() {
+		for _, r := range all {
+			r.Close()
+		}
+	})
+	return all
+}
+
+func (r *replica) open(t require.TestingT) {
 	var err error
-	r.Store, _, err = OpenStore(r.folder, r.library, r.id, r.wall.now)
+	r.Store, _, err = OpenStore(r.folder, r.lib, r.wall.now)
 	require.NoError(t, err)
 }
 
@@ -64,7 +101,53 @@ func (r *replica) reopen(t testing.TB) {
 
 func (r *replica) author() Author { return author(r.id.Remote()) }
 
-func anyone(Author) bool { return true }
+func (r *replica) Notes() []Note {
+	all, err := r.Store.Notes()
+	if err != nil {
+		panic(err)
+	}
+	return all
+}
+
+func (r *replica) Digest() [32]byte {
+	sum, err := r.Store.Digest()
+	if err != nil {
+		panic(err)
+	}
+	return sum
+}
+
+// statements has replicas exchange what they know of who belongs to the library.
+func statements(t require.TestingT, all ...*replica) {
+	for range 2 {
+		for _, r := range all {
+			for _, o := range all {
+				require.NoError(t, r.lib.Learn(o.lib.Record().Statements))
+			}
+			require.NoError(t, r.Heed())
+		}
+	}
+}
+
+// remove removes a member, as an admin's device does. Of several statements of the
+// member those up to the given one stay.
+func (r *replica) remove(t require.TestingT, who *replica, last roster.Hash) {
+	require.NoError(t, r.lib.Remove(who.id.Remote(), library.RemoveOptions{KeepSecret: true, Last: last}))
+	r.settle(t)
+}
+
+// settle gives a device's word on those that it has removed.
+func (r *replica) settle(t require.TestingT) {
+	require.NoError(t, r.Heed())
+	own, _ := r.Unsettled()
+	for _, removal := range own {
+		require.NoError(t, r.Revoke(removal))
+	}
+}
+
+func (r *replica) have(of *replica) int { return len(r.history(of.author()).at) }
+
+func (r *replica) counts(of *replica) uint64 { return r.standing[of.author()].counts }
 
 // ops decodes what a store gives.
 func ops(t require.TestingT, b []byte) (all []Op) {
@@ -84,12 +167,10 @@ func ops(t require.TestingT, b []byte) (all []Op) {
 // get gets what is new from another replica, in steps of some bytes, at most so many of them, and returns how many operations
 // came.
 func (r *replica) get(t require.TestingT, from *replica, step, most int) (n int) {
-	want := map[Author]bool{}
-	for _, a := range *r.group {
-		want[a.author()] = true
-	}
+	require.NoError(t, r.Heed())
+	require.NoError(t, from.Heed())
 	var c Cursor
-	from.Want(&c, r.Have(want))
+	from.Want(&c, r.Have(r.Wanted()))
 	for most > 0 {
 		b, err := from.Next(&c, nil, step)
 		require.NoError(t, err)
@@ -100,14 +181,14 @@ func (r *replica) get(t require.TestingT, from *replica, step, most int) (n int)
 		all := ops(t, b[:min(most, len(b))])
 		most -= len(b)
 		n += len(all)
-		require.NoError(t, r.Add(all, anyone))
+		require.NoError(t, r.Add(all))
 	}
 	return n
 }
 
 // hear has both of two replicas hear each other's clock, as when they meet.
 func (r *replica) hear(t require.TestingT, from *replica) {
-	for _, h := range from.Have(map[Author]bool{r.author(): true}) {
+	for _, h := range from.Have(map[Author]uint64{r.author(): 0}) {
 		r.Known(h.Count)
 	}
 	_, err := r.Hear(from.author(), from.wall.Sub(r.wall.Time))
@@ -206,7 +287,7 @@ func TestClockAhead(t *testing.T) {
 		pass(time.Second, all...)
 		other := uuid.New()
 		right.title(t, other, "not ahead")
-		require.Less(t, right.notes[other][Title-1].stamp, At(right.wall.Add(Drift)), "the clock has not become the other one")
+		require.Less(t, right.notes[other][Title-1].now().stamp, At(right.wall.Add(Drift)), "the clock has not become the other one")
 		for range 3 {
 			third.get(t, right, 1000, math.MaxInt)
 			ahead.get(t, right, 1000, math.MaxInt)
@@ -270,7 +351,7 @@ func TestClockAheadApart(t *testing.T) {
 			meet(t, all...)
 			require.Equal(t, "second", other.note(n).Title)
 			require.Zero(t, wrong.clock.correction)
-			require.Less(t, wrong.notes[n][Title-1].stamp, At(wrong.wall.Add(Drift)))
+			require.Less(t, wrong.notes[n][Title-1].now().stamp, At(wrong.wall.Add(Drift)))
 		}
 	}
 }
@@ -319,92 +400,41 @@ func TestInvalidShifts(t *testing.T) {
 	n := uuid.New()
 	a.title(t, n, "a")
 	for _, first := range []uint64{0, 1, 2, 3, 99} {
-		require.NoError(t, a.Store.author(func() []Op { return []Op{{Kind: shift, First: first, MS: -1000}} }))
+		require.NoError(t, a.Store.write(func() []Op { return []Op{{Kind: shift, First: first, MS: -1000}} }))
 	}
 	meet(t, all...)
 	require.Equal(t, []span{{0, 2, -1000}, {3, 5, -1000}}, b.history(a.author()).shifts)
 	require.Equal(t, b.Digest(), a.Digest())
 }
 
-// What a revoked device did before the founder revoked it counts, and nothing later: whoever got it, and in whatever order.
-func TestRevoke(t *testing.T) {
-	all := replicas(t, 0, 0, 0, 0)
-	founder, thief, friend, late := all[0], all[1], all[2], all[3]
-	n := uuid.New()
-	thief.title(t, n, "before")
-	meet(t, founder, thief, friend)
-	pass(time.Hour, all...)
-	thief.title(t, n, "not heard by the founder")
-	friend.get(t, thief, 1000, math.MaxInt)
-	require.Equal(t, "not heard by the founder", friend.note(n).Title)
-
-	require.ErrorIs(t, friend.Revoke(thief.author()), ErrNotFounder)
-	require.ErrorIs(t, founder.Revoke(founder.author()), ErrNotFounder)
-	require.NoError(t, founder.Revoke(thief.author()))
-	pass(time.Hour, all...)
-	thief.title(t, n, "later")
-	require.NoError(t, thief.Store.author(func() []Op { return []Op{{Kind: shift, First: 1, MS: 1e9}} })) // what counts is not moved
-	require.NoError(t, thief.Store.author(func() []Op { return []Op{{Kind: revoke, Who: founder.author(), Stamp: 1}} }))
-	require.NoError(t, thief.Store.author(func() []Op { return []Op{{Kind: revoke, Who: friend.author(), Stamp: 1}} }))
-	friend.get(t, thief, 1000, math.MaxInt) // before it has heard
-
-	friend.get(t, founder, 1000, math.MaxInt)
-	require.Equal(t, "before", friend.note(n).Title)
-	require.Equal(t, []Author{thief.author()}, friend.Revoked())
-	pass(time.Hour, all...)
-	thief.title(t, n, "later still")
-	late.get(t, friend, 1000, math.MaxInt)
-	require.EqualValues(t, friend.history(thief.author()).counts, len(late.history(thief.author()).at), "what does not count is not handed on")
-	all = append(all, newReplica(t, t.TempDir(), founder.library, identity.New(), 0))
-	later := all[4]
-	later.group = &all
-	later.get(t, thief, 1000, math.MaxInt) // who has not heard of it takes more
-	require.Equal(t, "later still", later.note(n).Title)
-	meet(t, founder, friend, late, later)
-	require.Equal(t, "before", late.note(n).Title)
-	for _, r := range []*replica{founder, friend, late, later} {
-		before := len(r.history(thief.author()).at)
-		require.Equal(t, r != later, r.get(t, thief, 1000, math.MaxInt) > 0, "what later has already")
-		require.Len(t, r.history(thief.author()).at, before)
-		r.reopen(t)
-		require.Equal(t, "before", r.note(n).Title)
-	}
-	last := newReplica(t, t.TempDir(), founder.library, identity.New(), 0)
-	tail := thief.all(t)
-	tail = tail[:slices.IndexFunc(tail, func(o Op) bool { return o.MS == 1e9 })]
-	require.NoError(t, last.Add(append(founder.all(t), tail...), anyone)) // in one batch
-	require.Equal(t, founder.Digest(), last.Digest())
-	require.NoError(t, last.Close())
-
-	founder.title(t, n, "after")
-	meet(t, founder, friend, late, later)
-	require.NoError(t, later.Close())
-}
-
 func TestAddRefuses(t *testing.T) {
-	all := replicas(t, 0, 0)
-	a, b := all[0], all[1]
+	all := replicas(t, 0, 0, 0)
+	a, b, c := all[0], all[1], all[2]
 	for i := range 5 {
 		a.title(t, uuid.UUID{byte(i)}, "x")
 	}
-	var c Cursor
-	a.Want(&c, []Have{{a.author(), 0}})
-	bytes, err := a.Next(&c, nil, math.MaxInt)
-	require.NoError(t, err)
-	good := ops(t, bytes)
+	good := a.all(t)
 	require.Len(t, good, 5)
 
-	require.NoError(t, b.Add(good, func(Author) bool { return false }))
-	require.Empty(t, b.Notes(), "no member")
-	require.ErrorContains(t, b.Add(good[1:], anyone), "operation 2 follows on 0")
+	stranger := replicas(t, 0)[0]
+	require.NoError(t, stranger.Add(good))
+	require.Empty(t, stranger.Notes(), "no member")
+	stray := (*StrayError)(nil)
+	require.ErrorAs(t, b.Add(good[1:]), &stray)
+	require.ErrorContains(t, stray, "operation 2 follows on 0")
+	require.Equal(t, a.id.Remote(), stray.Author)
 	bad := append([]Op{}, good...)
 	bad[2].Edits = []Edit{{Field: Title, Value: "y"}}
-	require.ErrorIs(t, b.Add(bad, anyone), errForged)
+	require.ErrorIs(t, b.Add(bad), errForged)
 	require.Len(t, b.Notes(), 2, "those before it are there")
-	require.NoError(t, b.Add(good, anyone))
-	require.NoError(t, b.Add(good, anyone), "again")
+	c.title(t, uuid.UUID{15: 1}, "c")
+	require.ErrorIs(t, b.Add(append(bad[2:], c.all(t)...)), errForged)
+	require.Len(t, b.Notes(), 3, "others do not suffer for it")
+	require.NoError(t, b.Add(good))
+	require.NoError(t, b.Add(good), "again")
+	a.get(t, c, 1000, math.MaxInt)
 	require.Equal(t, a.Digest(), b.Digest())
-	require.Len(t, b.history(a.author()).at, 5)
+	require.Equal(t, 5, b.have(a))
 }
 
 // A device whose files were restored from a copy gets its own operations back. If it has written others before, it is noticed.
@@ -435,10 +465,10 @@ func TestRestoredCopy(t *testing.T) {
 		a.title(t, n, "another 2, 3 and 4")
 	}
 	var c Cursor
-	a.Want(&c, b.Have(map[Author]bool{a.author(): true}))
+	a.Want(&c, b.Have(map[Author]uint64{a.author(): 0}))
 	forked, err := a.Next(&c, nil, 1000)
 	require.NoError(t, err)
-	require.ErrorIs(t, b.Add(ops(t, forked), anyone), errForged)
+	require.ErrorIs(t, b.Add(ops(t, forked)), errForged)
 }
 
 func TestDamagedStore(t *testing.T) {
@@ -451,11 +481,11 @@ func TestDamagedStore(t *testing.T) {
 	require.NoError(t, err)
 	b[logHeader+100] ^= 1
 	require.NoError(t, os.WriteFile(path, b, 0o600))
-	_, _, err = OpenStore(r.folder, r.library, r.id, r.wall.now)
+	_, _, err = OpenStore(r.folder, r.lib, r.wall.now)
 	require.ErrorContains(t, err, "notes.log is damaged at byte 32")
 	b[logHeader+100] ^= 1
 	require.NoError(t, os.WriteFile(path, b[:len(b)-1], 0o600))
-	_, cut, err := OpenStore(r.folder, r.library, r.id, r.wall.now)
+	_, cut, err := OpenStore(r.folder, r.lib, r.wall.now)
 	require.NoError(t, err)
 	require.NotZero(t, cut)
 }

@@ -2,12 +2,16 @@ package main
 
 import (
 	"crypto/ed25519"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/library/roster"
 	"github.com/sdp2p/p2p/proto"
 )
 
@@ -35,11 +39,12 @@ type Kind uint8
 // The kinds of operations.
 const (
 	edit   Kind = iota + 1 // gives fields of notes other values
-	revoke                 // says how many operations of an author count; only the founder of the library can
+	revoke                 // says how many operations of somebody count who was removed; only admins can
 	shift                  // says by how much the author's clock was off
 )
 
-// An Op is an operation: what one device has done. Nobody ever changes it. The same bytes are in the log and on the wire.
+// An Op is an operation: something that one device has done. Nobody ever changes
+// it. The same bytes are in the log and on the wire.
 //
 //	size  field
 //	32    author
@@ -50,23 +55,27 @@ const (
 //	2       how many, at most MaxEdits, for each:
 //	16        note
 //	1         field
-//	8         stamp of the value that it replaces, or zero
+//	1         how many values it replaces, at most MaxOver, for each:
+//	16          mark of the operation that it is from
 //	2+n       value, n ≤ MaxValue, UTF-8
 //	      of a revocation:
-//	32      who
-//	8       how many of its operations count
+//	32      hash of the roster's statement that removed somebody
+//	8       how many operations of that one count
 //	      of a shift:
 //	8       first
-//	8       ms: the author's operations from the first one to this have stamps that are so much too early; signed
+//	8       ms: the author's operations from the first one to this have stamps that
+//	        are so much too early; signed, at most MaxShift
 //	1       whether it is sure (Clock)
 //	64    signature
 //
 // All of it has at most MaxOp bytes.
 //
-// The signature is the author's (Ed25519), so that other devices can hand the operation on. It is over the text
-// "sdp2p-notes-v1" and a zero byte, the library's UUID, the signature of the author's operation before (or 64 zero bytes), and
-// the fields above. Each thereby vouches for all that precede it: an author that goes back and tells two stories, as does a
-// device whose files were restored from a copy, is noticed by whoever has heard the other one.
+// The signature is the author's ([library.Library.Sign]), so that other devices can
+// hand the operation on. It is over the signature of the author's operation before
+// (or 64 zero bytes), and the fields above. Each thereby vouches for all that
+// precede it: an author that goes back and tells two stories, as does a device
+// whose files were restored from a copy, is noticed by those who have heard the
+// other one.
 type Op struct {
 	Author Author
 	Number uint64
@@ -75,8 +84,8 @@ type Op struct {
 
 	Edits []Edit
 
-	Who   Author
-	Count uint64
+	Removal roster.Hash
+	Count   uint64
 
 	First uint64
 	MS    int64
@@ -85,16 +94,26 @@ type Op struct {
 	Signature Signature
 }
 
-// An Edit gives a field of a note another value.
+// An Edit gives a field of a note another value, in place of those with the marks
+// in Over.
 type Edit struct {
 	Note  uuid.UUID
 	Field Field
-	Over  Stamp
+	Over  []Mark
 	Value string
 }
 
+// A Mark names an operation: the first bytes of the SHA-256 of its signature. Nobody
+// can name one that was not written yet.
+type Mark [16]byte
+
+func (o *Op) mark() Mark {
+	sum := sha256.Sum256(o.Signature[:])
+	return Mark(sum[:])
+}
+
 // size returns how many bytes the edit takes.
-func (e *Edit) size() int { return 16 + 1 + 8 + 2 + len(e.Value) }
+func (e *Edit) size() int { return 16 + 1 + 1 + len(Mark{})*len(e.Over) + 2 + len(e.Value) }
 
 // A Signature is an Ed25519 signature.
 type Signature [ed25519.SignatureSize]byte
@@ -102,12 +121,17 @@ type Signature [ed25519.SignatureSize]byte
 // Limits of an operation.
 const (
 	MaxEdits = 256
+	MaxOver  = 255
 	MaxOp    = 64 << 10
+	MaxShift = int64(2 * maxAhead / time.Millisecond) // forward or back
 
 	otherBytes = 32 + 8 + 8 + 1 + 2 + 64 // those besides the edits
+
+	purpose = "notes" // of the signatures
 )
 
-// errForged is returned for an operation that its author has not signed, or not as the one that follows those that are here.
+// errForged is returned for an operation that its author has not signed, or not as
+// the one that follows those that are here.
 var errForged = errors.New("notes: an operation is not its author's, or does not follow those that are here: was a copy of its files restored?")
 
 // appendFields appends what is signed of the operation itself.
@@ -133,9 +157,12 @@ func (o *Op) appendFields(b []byte) ([]byte, error) {
 			return b[:n], err
 		}
 	case revoke:
-		b = append(b, o.Who[:]...)
+		b = append(b, o.Removal[:]...)
 		b = proto.AppendUint64(b, o.Count)
 	case shift:
+		if err := checkShift(o.MS); err != nil {
+			return b[:n], err
+		}
 		b = proto.AppendUint64(b, o.First)
 		b = proto.AppendUint64(b, uint64(o.MS))
 		b = proto.AppendBool(b, o.Sure)
@@ -143,18 +170,34 @@ func (o *Op) appendFields(b []byte) ([]byte, error) {
 	return b, nil
 }
 
+func checkShift(ms int64) error {
+	if ms < -MaxShift || ms > MaxShift {
+		return fmt.Errorf("%w operation: a shift by %d ms", proto.ErrInvalid, ms)
+	}
+	return nil
+}
+
 func (e *Edit) appendBinary(b []byte) ([]byte, error) {
 	b, err := proto.AppendEnum(proto.AppendUUID(b, e.Note), "field", e.Field, Title, Body, Deleted)
+	if err == nil {
+		b, err = proto.AppendCount8(b, len(e.Over), MaxOver)
+	}
 	if err != nil {
 		return b, err
 	}
-	return proto.AppendStringMax(proto.AppendUint64(b, uint64(e.Over)), e.Value, MaxValue)
+	for _, m := range e.Over {
+		b = append(b, m[:]...)
+	}
+	return proto.AppendStringMax(b, e.Value, MaxValue)
 }
 
 func (e *Edit) decodeFrom(d *proto.Decoder) error {
 	e.Note = d.UUID()
 	e.Field = proto.DecodeEnum(d, "field", Title, Body, Deleted)
-	e.Over = Stamp(d.Uint64())
+	e.Over = proto.DecodeList(d, d.Count8(MaxOver), func(m *Mark, d *proto.Decoder) error {
+		d.Fixed(m[:])
+		return d.Err()
+	})
 	e.Value = d.String(MaxValue)
 	return d.Err()
 }
@@ -188,11 +231,13 @@ func (o *Op) DecodeFrom(d *proto.Decoder) error {
 			return nil
 		})
 	case revoke:
-		d.Fixed(o.Who[:])
+		d.Fixed(o.Removal[:])
 		o.Count = d.Uint64()
 	case shift:
 		o.First = d.Uint64()
-		o.MS = int64(d.Uint64())
+		if o.MS = int64(d.Uint64()); checkShift(o.MS) != nil {
+			d.Fail(checkShift(o.MS))
+		}
 		o.Sure = d.Bool()
 	}
 	d.Fixed(o.Signature[:])
@@ -203,30 +248,28 @@ func (o *Op) DecodeFrom(d *proto.Decoder) error {
 }
 
 // signed returns the bytes that the signature is over.
-func (o *Op) signed(library uuid.UUID, before Signature) ([]byte, error) {
+func (o *Op) signed(before Signature) ([]byte, error) {
 	b := make([]byte, 0, 256)
-	b = append(b, "sdp2p-notes-v1\x00"...)
-	b = append(b, library[:]...)
-	b = append(b, before[:]...)
-	return o.appendFields(b)
+	return o.appendFields(append(b, before[:]...))
 }
 
 // sign signs an operation that follows the one with the signature before.
-func (o *Op) sign(library uuid.UUID, before Signature, key ed25519.PrivateKey) error {
-	b, err := o.signed(library, before)
+func (o *Op) sign(l Membership, before Signature) error {
+	b, err := o.signed(before)
 	if err == nil {
-		o.Signature = Signature(ed25519.Sign(key, b))
+		o.Signature = l.Sign(purpose, b)
 	}
 	return err
 }
 
-// verify returns errForged if its author has not signed the operation as what follows the one with the signature before.
-func (o *Op) verify(library uuid.UUID, before Signature) error {
-	b, err := o.signed(library, before)
+// verify returns errForged unless by, its author, has signed the operation as the
+// one that follows the one with the signature before.
+func (o *Op) verify(id uuid.UUID, by identity.RemoteIdentity, before Signature) error {
+	b, err := o.signed(before)
 	if err != nil {
 		return err
 	}
-	if !ed25519.Verify(o.Author[:], b, o.Signature[:]) {
+	if !library.Verify(id, by, purpose, b, o.Signature) {
 		return errForged
 	}
 	return nil

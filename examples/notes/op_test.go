@@ -3,8 +3,11 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"io"
+	"math"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 
@@ -12,6 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/library/roster"
 	"github.com/sdp2p/p2p/proto"
 )
 
@@ -21,13 +26,26 @@ type message interface {
 	DecodeFrom(*proto.Decoder) error
 }
 
+// exampleLibrary is the library of the examples.
+var exampleLibrary = sync.OnceValue(func() *library.Library {
+	instance := identity.New()
+	l, err := library.New(library.Config{}).Add(newRecord(must{}, instance, identity.New()), instance)
+	require.NoError(must{}, err)
+	return l
+})
+
+// must panics where a test would fail.
+type must struct{}
+
+func (must) Errorf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+func (must) FailNow()                          {}
+
 func exampleOps() []*Op {
-	id := identity.New()
 	all := []*Op{
-		{Kind: edit, Edits: []Edit{{uuid.New(), Body, 5, "Grüße 日本"}, {uuid.New(), Deleted, 0, ""}}},
+		{Kind: edit, Edits: []Edit{{uuid.New(), Body, []Mark{{1}, {2}}, "Grüße 日本"}, {uuid.New(), Deleted, nil, ""}}},
 		{Kind: edit, Edits: make([]Edit, MaxEdits)},
 		{Kind: edit, Edits: []Edit{{Field: Title, Value: strings.Repeat("x", MaxValue)}}},
-		{Kind: revoke, Who: author(identity.New().Remote()), Count: 1 << 60},
+		{Kind: revoke, Removal: roster.Hash{7}, Count: 1 << 60},
 		{Kind: shift, First: 3, MS: -600_000, Sure: true},
 	}
 	for i := range all[1].Edits {
@@ -35,8 +53,8 @@ func exampleOps() []*Op {
 	}
 	var before Signature
 	for i, o := range all {
-		o.Author, o.Number, o.Stamp = author(id.Remote()), uint64(i+1), Stamp(1000+i)
-		if err := o.sign(uuid.UUID{1}, before, id.PrivateKey()); err != nil {
+		o.Author, o.Number, o.Stamp = author(exampleLibrary().Instance()), uint64(i+1), Stamp(1000+i)
+		if err := o.sign(exampleLibrary(), before); err != nil {
 			panic(err)
 		}
 		before = o.Signature
@@ -74,6 +92,8 @@ func TestInvalidOps(t *testing.T) {
 		"kind": {Kind: 4}, "no kind": {}, "field": {Kind: edit, Edits: []Edit{{Field: 4}}}, "no field": {Kind: edit, Edits: []Edit{{}}},
 		"value": {Kind: edit, Edits: []Edit{{Field: Body, Value: strings.Repeat("x", MaxValue+1)}}},
 		"UTF-8": {Kind: edit, Edits: []Edit{{Field: Body, Value: "\xff"}}}, "edits": {Kind: edit, Edits: make([]Edit, MaxEdits+1)},
+		"over":  {Kind: edit, Edits: []Edit{{Field: Body, Over: make([]Mark, MaxOver+1)}}},
+		"shift": {Kind: shift, MS: MaxShift + 1}, "shift back": {Kind: shift, MS: math.MinInt64},
 		"size": {Kind: edit, Edits: []Edit{{Field: Body, Value: half}, {Field: Body, Value: half}}},
 	} {
 		b, err := o.AppendBinary([]byte("x"))
@@ -82,9 +102,13 @@ func TestInvalidOps(t *testing.T) {
 	}
 	_, err := (&Want{Have: make([]Have, MaxAuthors+1)}).AppendBinary(nil)
 	require.ErrorIs(t, err, proto.ErrInvalid)
+	b, err := exampleOps()[4].AppendBinary(nil)
+	require.NoError(t, err)
+	b[49+8+7] = 0x7f // the greatest byte of the milliseconds
+	require.ErrorIs(t, new(Op).DecodeFrom(proto.NewDecoder(bytes.NewReader(b))), proto.ErrInvalid)
 	for name, change := range map[string]func(b []byte){
 		"number 0": func(b []byte) { clear(b[32:40]) }, "kind": func(b []byte) { b[48] = 0 }, "field": func(b []byte) { b[67] = 4 },
-		"edits": func(b []byte) { b[50] = 2 }, "length": func(b []byte) { b[76], b[77] = 0xff, 0xff },
+		"edits": func(b []byte) { b[50] = 2 }, "length": func(b []byte) { b[101], b[102] = 0xff, 0xff },
 	} {
 		b, err := exampleOps()[0].AppendBinary(nil)
 		require.NoError(t, err)
@@ -130,17 +154,19 @@ func TestReadOps(t *testing.T) {
 func TestSignature(t *testing.T) {
 	all := exampleOps()
 	o, before := *all[4], all[3].Signature
-	require.NoError(t, o.verify(uuid.UUID{1}, before))
-	require.ErrorIs(t, o.verify(uuid.UUID{2}, before), errForged)
-	require.ErrorIs(t, o.verify(uuid.UUID{1}, all[1].Signature), errForged)
-	require.ErrorIs(t, o.verify(uuid.UUID{1}, Signature{}), errForged)
+	id, by := exampleLibrary().ID(), exampleLibrary().Instance()
+	require.NoError(t, o.verify(id, by, before))
+	require.ErrorIs(t, o.verify(uuid.UUID{2}, by, before), errForged)
+	require.ErrorIs(t, o.verify(id, identity.New().Remote(), before), errForged)
+	require.ErrorIs(t, o.verify(id, by, all[1].Signature), errForged)
+	require.ErrorIs(t, o.verify(id, by, Signature{}), errForged)
 	b, err := o.AppendBinary(nil)
 	require.NoError(t, err)
 	for bit := range len(b) * 8 {
 		b[bit/8] ^= 1 << (bit % 8)
 		var bad Op
 		if bad.DecodeFrom(proto.NewDecoder(bytes.NewReader(b))) == nil {
-			require.ErrorIs(t, bad.verify(uuid.UUID{1}, before), errForged, bit)
+			require.ErrorIs(t, bad.verify(id, by, before), errForged, bit)
 		}
 		b[bit/8] ^= 1 << (bit % 8)
 	}

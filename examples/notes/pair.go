@@ -2,21 +2,20 @@ package main
 
 import (
 	"context"
-	"os"
 
-	"github.com/sdp2p/p2p/identity"
-	"github.com/sdp2p/p2p/library"
 	"github.com/sdp2p/p2p/pairing"
 )
 
-// A Question is asked of the user before a device becomes a member: whether the other one shows the same digits.
+// A Question is asked of the user before a device becomes a member: whether the
+// other one shows the same digits.
 type Question func(ctx context.Context, name, digits string) (yes bool)
 
 func (q Question) confirm(ctx context.Context, d pairing.Device) bool {
 	return q(ctx, clean(d.Name), d.Code)
 }
 
-// Invite makes a ticket for one other device, and returns at once. Then wait returns the name of who has joined.
+// Invite makes a ticket for one other device, and returns at once. Then wait
+// returns the name of the one that has joined.
 func (d *Device) Invite(ask Question) (ticket string, wait func(context.Context) (string, error), err error) {
 	n := d.notebook.Load()
 	if n == nil {
@@ -26,7 +25,7 @@ func (d *Device) Invite(ask Question) (ticket string, wait func(context.Context)
 	if err != nil {
 		return "", nil, err
 	}
-	return i.Ticket().String(), func(ctx context.Context) (string, error) {
+	return i.Ticket().Text(), func(ctx context.Context) (string, error) {
 		m, err := i.Wait(ctx)
 		if err != nil {
 			i.Cancel()
@@ -35,7 +34,7 @@ func (d *Device) Invite(ask Question) (ticket string, wait func(context.Context)
 	}, nil
 }
 
-// Join joins the notebook of the device that made a ticket.
+// Join joins the notebook of the device that made a ticket. The store keeps it.
 func (d *Device) Join(ctx context.Context, ticket string, ask Question) error {
 	if d.notebook.Load() != nil {
 		return errNotebook
@@ -44,18 +43,8 @@ func (d *Device) Join(ctx context.Context, ticket string, ask Question) error {
 	if err != nil {
 		return err
 	}
-	kept := false
-	l, err := d.pairing.Join(ctx, t, pairing.JoinConfig{
-		Instance: d.instance, Confirm: ask.confirm,
-		Keep: func(r library.Record, _ identity.Identity) error {
-			kept = true
-			return saveRecord(d.Folder, r)
-		},
-	})
+	l, err := d.pairing.Join(ctx, t, pairing.JoinConfig{Confirm: ask.confirm})
 	if err != nil {
-		if kept { // in vain
-			os.Remove(recordFile(d.Folder))
-		}
 		return err
 	}
 	return d.attach(l)

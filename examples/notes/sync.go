@@ -12,17 +12,20 @@ import (
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/library/roster"
 	"github.com/sdp2p/p2p/proto"
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// route is the library's route by which a device gets operations: it opens a tunnel to each member that is there, and writes a
-// [Want], and another one whenever it wants more authors, or has got operations elsewhere. The other side writes operations,
-// first those that are missing and then each new one at once, until either ends. Each device does that for itself, so that
-// between two there is a tunnel in each direction.
+// route is the library's route by which a device gets operations: it opens a tunnel
+// to each member that is there, and writes a [Want], and another one whenever it
+// wants more authors, or has got operations elsewhere. The other side writes
+// operations, first those that are missing and then each new one at once, until
+// either ends. Each device does that for itself, so that between two there is
+// a tunnel in each direction.
 //
-// Operations are added as they come. A tunnel that is cut anywhere costs what was under way: the next one begins with what
-// is there by then.
+// Operations are added as they come. A tunnel that is cut anywhere costs what was
+// under way: the next one begins with what is there by then.
 const route = "notes"
 
 const (
@@ -32,6 +35,8 @@ const (
 	wantEvery  = time.Second            // for messages that only say what is no longer wanted
 	retryFirst = 250 * time.Millisecond // after a tunnel that failed; doubled each time
 	retryMost  = time.Minute
+	heedEvery  = time.Minute // what the roster says, if nothing happens
+	settleLate = time.Minute // for the word of who removed a member to arrive, before another admin gives its own
 )
 
 // A Syncer keeps a store in step with the other members of a library.
@@ -41,12 +46,12 @@ type Syncer struct {
 	self    Author
 	wall    func() time.Time
 	log     *slog.Logger
-	members broadcast // there are other members
+	members broadcast // there are other members, or admins
 }
 
 // NewSyncer makes a syncer, and has it serve the library's route.
 func NewSyncer(s *Store, l *library.Library, wall func() time.Time, log *slog.Logger) *Syncer {
-	y := &Syncer{store: s, library: l, self: author(l.Instance()), wall: wall, log: log}
+	y := &Syncer{store: s, library: l, self: s.self, wall: wall, log: log}
 	l.Handle(route, y.serve)
 	return y
 }
@@ -57,7 +62,7 @@ func (y *Syncer) Run(ctx context.Context, libraries *library.Libraries) {
 	defer running.Wait()
 	ctx, cancel := context.WithCancel(ctx) // also where Watch ends
 	defer cancel()
-	running.Go(func() { y.enforce(ctx) })
+	running.Go(func() { y.heed(ctx) })
 
 	type puller struct {
 		stop   context.CancelFunc
@@ -133,13 +138,18 @@ func (y *Syncer) pull(ctx context.Context, m library.Member) (got bool, err erro
 	})
 	r := bufio.NewReaderSize(c, batchSize)
 	d := proto.NewDecoder(r)
+	told := false
 	for {
 		ops, err := readOps(d, r)
 		if len(ops) > 0 {
 			got = true
-			known := y.known()
-			if failed := y.store.Add(ops, func(a Author) bool { return known[a] }); failed != nil {
-				y.log.Warn("operations were not added", "from", m.Name, "err", failed)
+			failed := y.store.Add(ops)
+			if stray := (*StrayError)(nil); errors.As(failed, &stray) {
+				if !told {
+					y.log.Warn("what an author wrote does not go together: was a copy of its files restored?", "from", m.Name, "err", failed)
+				}
+				told = true // the others' operations go on
+			} else if failed != nil {
 				err = failed
 			}
 		}
@@ -163,13 +173,17 @@ func readOps(d *proto.Decoder, r *bufio.Reader) (ops []Op, err error) {
 	return ops, nil
 }
 
-// ask says what is wanted, until ctx is done: at once if there are other authors, and now and then if operations have come,
-// so that they are not sent by two.
+// ask says what is wanted, until ctx is done: at once if there are other authors,
+// and now and then if operations have come, so that they are not sent by two.
 func (y *Syncer) ask(ctx context.Context, c *tunnel.Conn) error {
+	asked := map[Author]uint64{} // how many counted at some time
 	for {
 		members, changed := y.members.next(), y.store.changed.next()
-		asked := y.known()
-		w := Want{y.wall().UnixMilli(), y.store.Have(asked)}
+		wanted := y.store.Wanted()
+		if !consistent(asked, wanted) {
+			return errAnew
+		}
+		w := Want{y.wall().UnixMilli(), y.store.Have(wanted)}
 		b, err := w.AppendBinary(nil)
 		if err == nil {
 			_, err = c.Write(b)
@@ -190,16 +204,9 @@ func (y *Syncer) ask(ctx context.Context, c *tunnel.Conn) error {
 				tick.Stop()
 				return context.Cause(ctx)
 			}
-			known := y.known()
-			for a := range known {
-				if !asked[a] {
+			for a := range y.store.Wanted() {
+				if _, ok := asked[a]; !ok {
 					late, news = true, true
-				}
-			}
-			for a := range asked {
-				if !known[a] { // what comes of it is skipped, and must be asked for again if it comes back
-					tick.Stop()
-					return errors.New("notes: a member has been removed; beginning anew")
 				}
 			}
 		}
@@ -207,52 +214,76 @@ func (y *Syncer) ask(ctx context.Context, c *tunnel.Conn) error {
 	}
 }
 
-// known returns whose operations count: those of the members, and what there was of those who were revoked.
-func (y *Syncer) known() map[Author]bool {
-	all := map[Author]bool{y.self: true}
-	for _, m := range y.library.Record().Members {
-		all[author(m.Instance)] = true
+var errAnew = errors.New("notes: somebody counts again; beginning anew")
+
+// consistent notes how many operations of each author count, and reports whether
+// nobody's count more that were asked for before: such as came were skipped, and
+// are not sent again.
+func consistent(asked, wanted map[Author]uint64) bool {
+	for a := range asked {
+		if _, ok := wanted[a]; !ok {
+			asked[a] = 0
+		}
 	}
-	for _, a := range y.store.Revoked() {
-		all[a] = true
+	for a, counts := range wanted {
+		if before, ok := asked[a]; ok && counts > before {
+			return false
+		}
+		asked[a] = counts
 	}
-	return all
+	return true
 }
 
-// enforce keeps revoked members out of the library, until ctx is done. The founder also revokes those that are members no
-// longer for another reason, such as that their node has joined anew: so that the others learn how many of their operations
-// there are.
-func (y *Syncer) enforce(ctx context.Context) {
+// heed has the store follow the roster, and sees to it that the admins' word is
+// given on those who were removed, until ctx is done.
+func (y *Syncer) heed(ctx context.Context) {
+	seen := map[roster.Hash]time.Time{} // removals that others have signed
+	tick := time.NewTicker(heedEvery)
+	defer tick.Stop()
 	for {
 		members, changed := y.members.next(), y.store.changed.next()
-		revoked := map[Author]bool{}
-		for _, a := range y.store.Revoked() {
-			revoked[a] = true
+		if err := y.store.Heed(); err != nil {
+			y.log.Warn("the notes cannot be made anew", "err", err)
 		}
-		r := y.library.Record()
-		for _, m := range r.Members {
-			if revoked[author(m.Instance)] {
-				if err := y.library.RemoveMember(m.Instance); err != nil && !errors.Is(err, library.ErrNoMember) {
-					y.log.Warn("a revoked member cannot be removed", "member", m.Name, "err", err)
-				}
+		own, others := y.store.Unsettled()
+		for _, r := range others {
+			if _, ok := seen[r.Hash]; !ok {
+				seen[r.Hash] = time.Now()
+			}
+			if time.Since(seen[r.Hash]) >= settleLate {
+				own = append(own, r)
 			}
 		}
-		for _, gone := range r.Removed {
-			if !revoked[author(gone)] {
-				if err := y.store.Revoke(author(gone)); errors.Is(err, ErrNotFounder) {
-					break
-				} else if err != nil {
-					y.log.Warn("a former member cannot be revoked", "member", gone, "err", err)
-				}
+		for _, r := range own {
+			if err := y.store.Revoke(r); err != nil && !errors.Is(err, library.ErrNotAdmin) {
+				y.log.Warn("nothing can be said of a removed member", "member", r.Instance, "err", err)
 			}
 		}
 		select {
 		case <-members:
 		case <-changed:
+		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// settle gives this device's word on somebody whom its user has removed.
+func (y *Syncer) settle(who identity.RemoteIdentity) error {
+	if err := y.store.Heed(); err != nil {
+		return err
+	}
+	own, others := y.store.Unsettled()
+	for _, r := range append(own, others...) {
+		if r.Instance != who {
+			continue
+		}
+		if err := y.store.Revoke(r); !errors.Is(err, library.ErrNotAdmin) {
+			return err
+		}
+	}
+	return nil
 }
 
 // serve gives a member what it wants.

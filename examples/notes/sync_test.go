@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -14,7 +16,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/library/roster"
 	"github.com/sdp2p/p2p/p2ptest"
 )
 
@@ -23,29 +27,25 @@ type rig struct {
 	t       *testing.T
 	network *p2ptest.Network
 	devices []*Device
-	secret  library.Secret
+	key     library.RecoveryKey // of their notebook
 }
 
-// bubble runs a test with devices that have one notebook, each with a clock that is off by so much.
+// bubble runs a test with devices that have one notebook, each with a clock that is
+// off by so much. The first one has made it.
 func bubble(t *testing.T, test func(t *testing.T, r *rig), offs ...time.Duration) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		r := &rig{t: t, network: p2ptest.NewNetwork(p2ptest.Config{}), secret: library.NewSecret()}
+		r := &rig{t: t, network: p2ptest.NewNetwork(p2ptest.Config{})}
 		for i, off := range offs {
-			r.devices = append(r.devices, r.open(t.TempDir(), fmt.Sprint("device ", i), off))
-		}
-		for i, d := range r.devices {
-			require.NoError(t, d.Close(t.Context()))
-			record := library.Record{ID: Founded(r.devices[0].instance.Remote()), Secret: r.secret}
-			for j, o := range r.devices {
-				if i != j {
-					record.Members = append(record.Members, o.member())
-				}
+			d := r.open(t.TempDir(), fmt.Sprint("device ", i), off)
+			r.devices = append(r.devices, d)
+			if i > 0 {
+				r.join(d, r.devices[0])
+				continue
 			}
-			require.NoError(t, saveRecord(d.Folder, record))
-		}
-		for i, d := range r.devices {
-			r.devices[i] = r.open(d.Folder, d.Name, offs[i])
+			var err error
+			r.key, err = d.Found()
+			require.NoError(t, err)
 		}
 		defer func() {
 			for _, d := range r.devices {
@@ -54,6 +54,20 @@ func bubble(t *testing.T, test func(t *testing.T, r *rig), offs ...time.Duration
 		}()
 		test(t, r)
 	})
+}
+
+// join makes a device a member, as pairing does.
+func (r *rig) join(d, by *Device) {
+	key, err := identity.LoadOrCreate(filepath.Join(d.Folder, "node.pem"))
+	require.NoError(r.t, err)
+	instance, record := identity.New(), by.notes().library.Record()
+	first, err := record.First(key, instance)
+	require.NoError(r.t, err)
+	_, err = by.notes().library.Admit(first, library.RoleMember, d.Name, library.RecoveryKey{})
+	require.NoError(r.t, err)
+	l, err := d.libraries.Add(by.notes().library.Record(), instance)
+	require.NoError(r.t, err)
+	require.NoError(r.t, d.attach(l))
 }
 
 func (r *rig) open(folder, name string, off time.Duration) *Device {
@@ -65,23 +79,28 @@ func (r *rig) open(folder, name string, off time.Duration) *Device {
 	return d
 }
 
-func (d *Device) member() library.Member {
-	return library.Member{Instance: d.instance.Remote(), Node: d.node.Identity(), Name: d.Name}
+func (d *Device) notes() *Notebook { return d.notebook.Load() }
+
+func (d *Device) all(t require.TestingT) []Note {
+	all, err := d.notes().Notes()
+	require.NoError(t, err)
+	return all
 }
 
-func (d *Device) notes() *Notebook { return d.notebook.Load() }
+func (d *Device) digest(t require.TestingT) [32]byte {
+	sum, err := d.notes().Digest()
+	require.NoError(t, err)
+	return sum
+}
+
+func (d *Device) has(other *Device) bool {
+	_, ok := d.notes().library.Roster().Member(other.notes().library.Instance())
+	return ok
+}
 
 func (d *Device) title(t *testing.T, note uuid.UUID, text string) {
 	t.Helper()
 	require.NoError(t, d.notes().Set(Change{note, Title, text}))
-}
-
-// tries is title for a device that was revoked, which others may have told it.
-func (d *Device) tries(t *testing.T, note uuid.UUID, text string) {
-	t.Helper()
-	if err := d.notes().Set(Change{note, Title, text}); err != nil {
-		require.ErrorIs(t, err, ErrRevoked)
-	}
 }
 
 // settle waits so long, and wants all of the devices to have the same.
@@ -90,13 +109,14 @@ func (r *rig) settle(wait time.Duration, devices ...*Device) {
 	time.Sleep(wait)
 	synctest.Wait()
 	for _, d := range devices {
-		require.Equal(r.t, devices[0].notes().Notes(), d.notes().Notes())
-		require.Equal(r.t, devices[0].notes().Digest(), d.notes().Digest())
+		require.Equal(r.t, devices[0].all(r.t), d.all(r.t))
+		require.Equal(r.t, devices[0].digest(r.t), d.digest(r.t))
 	}
 }
 
 func (d *Device) note(id uuid.UUID) Note {
-	for _, n := range d.notes().Notes() {
+	all, _ := d.notes().Notes()
+	for _, n := range all {
 		if n.ID == id {
 			return n
 		}
@@ -147,7 +167,7 @@ func TestOffline(t *testing.T) {
 		require.NoError(t, c.Online(t.Context()))
 		r.settle(2*time.Second, b, c)
 		require.Equal(t, "a later", c.note(n).Title)
-		require.Len(t, c.notes().Notes(), 3)
+		require.Len(t, c.all(t), 3)
 		require.NoError(t, a.Online(t.Context()))
 		r.settle(2*time.Second, r.devices...)
 
@@ -194,54 +214,133 @@ func TestClocks(t *testing.T) {
 	}, 0, 10*time.Minute, 0)
 }
 
-// Of a device that was revoked nothing later arrives, at nobody, by nobody; and it gets nothing more. All devices remove it.
+// Of a device that was revoked nothing later arrives, at nobody, by nobody; and it
+// gets nothing more. Any admin can revoke it.
 func TestRevoked(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
-		founder, thief, friend := r.devices[0], r.devices[1], r.devices[2]
+		founder, admin, thief, friend := r.devices[0], r.devices[1], r.devices[2], r.devices[3]
 		n := uuid.New()
 		thief.title(t, n, "before")
-		r.settle(time.Second, r.devices...)
-		require.ErrorIs(t, friend.notes().Revoke(thief.Name), ErrNotFounder)
-		require.ErrorContains(t, founder.notes().Revoke("nobody"), "no member")
+		require.NoError(t, founder.notes().Promote(admin.Name, r.key))
+		r.settle(10*time.Second, r.devices...)
+		require.Equal(t, library.RoleAdmin, admin.notes().library.Role())
+		require.ErrorIs(t, friend.notes().Remove(thief.Name, library.RecoveryKey{}), library.ErrNotAdmin)
+		require.ErrorContains(t, admin.notes().Remove("nobody", library.RecoveryKey{}), "no member")
 
-		// The founder hears of neither the friend nor what the thief writes meanwhile, which the friend has.
-		require.NoError(t, founder.Offline(t.Context()))
+		// The admin hears of neither the friend nor of what the thief writes meanwhile, which
+		// the friend has.
+		require.NoError(t, admin.Offline(t.Context()))
 		thief.title(t, n, "meanwhile")
-		r.settle(time.Second, thief, friend)
+		r.settle(time.Second, thief, friend, founder)
 		require.Equal(t, "meanwhile", friend.note(n).Title)
-		require.NoError(t, founder.notes().Revoke(thief.Name))
+		require.NoError(t, admin.notes().Remove(thief.Name, library.RecoveryKey{}))
 		time.Sleep(time.Minute)
-		require.NoError(t, founder.Online(t.Context()))
-		r.settle(2*time.Second, founder, friend)
+		require.NoError(t, admin.Online(t.Context()))
+		r.settle(5*time.Second, founder, admin, friend)
 		require.Equal(t, "before", friend.note(n).Title)
-		for _, d := range []*Device{founder, friend} {
-			record := d.notes().library.Record()
-			_, member := record.Member(thief.instance.Remote())
-			require.False(t, member)
+		for _, d := range []*Device{founder, admin, friend} {
+			require.False(t, d.has(thief))
 		}
-		thief.tries(t, n, "after")
+		thief.title(t, n, "after")
 		founder.title(t, uuid.New(), "secret")
-		r.settle(time.Hour, founder, friend)
+		r.settle(time.Hour, founder, admin, friend)
 		require.Equal(t, "before", friend.note(n).Title)
-		require.Len(t, thief.notes().Notes(), 1)
-		_, err := thief.notes().library.Open(t.Context(), friend.instance.Remote(), route)
+		require.Len(t, thief.all(t), 1)
+		_, err := thief.notes().library.Open(t.Context(), friend.notes().library.Instance(), route)
 		require.ErrorIs(t, err, p2p.ErrTunnelRefused)
 
 		require.NoError(t, friend.Close(t.Context()))
-		r.devices[2] = r.open(friend.Folder, friend.Name, 0)
-		r.settle(time.Second, founder, r.devices[2])
-		require.Equal(t, "before", r.devices[2].note(n).Title)
+		friend = r.open(friend.Folder, friend.Name, 0)
+		r.devices[3] = friend
+		r.settle(time.Second, founder, admin, friend)
+		require.Equal(t, "before", friend.note(n).Title)
 
-		// Who joins later gets what counts, the thief's too.
+		// A device that joins later gets what counts, the thief's too.
 		late := r.open(t.TempDir(), "late", 0)
-		require.NoError(t, late.Close(t.Context()))
-		record := founder.notes().library.RecordFor(late.member())
-		require.NoError(t, saveRecord(late.Folder, record))
-		require.NoError(t, founder.notes().library.AddMember(late.member()))
-		late = r.open(late.Folder, late.Name, 0)
 		r.devices = append(r.devices, late)
-		r.settle(5*time.Second, founder, r.devices[2], late)
+		r.join(late, admin)
+		r.settle(10*time.Second, founder, admin, friend, late)
 		require.Equal(t, "before", late.note(n).Title)
+	}, 0, 0, 0, 0)
+}
+
+// An admin that signed the removal of a member and then is gone, before it could say
+// how much of what that wrote counts: another one says so.
+func TestSettled(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		founder, admin, lost := r.devices[0], r.devices[1], r.devices[2]
+		require.NoError(t, founder.notes().Promote(admin.Name, r.key))
+		lost.title(t, uuid.New(), "before")
+		r.settle(10*time.Second, r.devices...)
+		require.NoError(t, admin.Offline(t.Context()))
+		require.NoError(t, admin.notes().library.Remove(lost.notes().library.Instance(), library.RemoveOptions{}))
+		require.NoError(t, founder.notes().library.Learn(admin.notes().library.Record().Statements))
+		r.settle(settleLate-time.Second, founder)
+		_, others := founder.notes().Unsettled()
+		require.Len(t, others, 1)
+		r.settle(3*heedEvery, founder)
+		_, others = founder.notes().Unsettled()
+		require.Empty(t, others)
+		require.NoError(t, admin.Online(t.Context()))
+		r.settle(10*time.Second, founder, admin)
+		require.Len(t, founder.all(t), 1)
+	}, 0, 0, 0)
+}
+
+// With the recovery key, a device that is no admin throws out an admin that was
+// stolen; without it, a second admin has to agree.
+func TestRecovered(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		stolen, phone, tablet := r.devices[0], r.devices[1], r.devices[2]
+		stolen.title(t, uuid.New(), "stolen")
+		r.settle(10*time.Second, r.devices...)
+		require.ErrorIs(t, phone.notes().Remove(stolen.Name, library.RecoveryKey{}), library.ErrNotAdmin)
+		key, err := library.ParseRecoveryKey(r.key.Text())
+		require.NoError(t, err)
+		require.NoError(t, phone.notes().library.Promote(phone.notes().library.Instance(), key))
+		require.ErrorIs(t, phone.notes().Remove(stolen.Name, library.RecoveryKey{}), library.ErrAsked)
+		r.settle(time.Minute, r.devices...)
+		require.True(t, tablet.has(stolen))
+		require.NoError(t, phone.notes().Remove(stolen.Name, key))
+		stolen.title(t, uuid.New(), "by the thief") // unless it has heard
+		r.settle(2*time.Minute, phone, tablet)
+		require.False(t, tablet.has(stolen))
+		require.Len(t, tablet.all(t), 1)
+		own, others := phone.notes().Unsettled()
+		require.Empty(t, append(own, others...))
+	}, 0, 0, 0)
+}
+
+// A member that tells two devices two stories keeps them from hearing each other no
+// more than they hear it.
+func TestTwoStoriesOnline(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		a, b, liar := r.devices[0], r.devices[1], r.devices[2]
+		r.settle(10*time.Second, r.devices...)
+		path := filepath.Join(liar.Folder, "notes.log")
+		before, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.NoError(t, a.Offline(t.Context()))
+		liar.title(t, uuid.UUID{1}, "one story")
+		r.settle(5*time.Second, b, liar)
+		require.NoError(t, liar.Close(t.Context()))
+		require.NoError(t, os.WriteFile(path, before, 0o600))
+		require.NoError(t, b.Offline(t.Context()))
+		require.NoError(t, a.Online(t.Context()))
+		liar = r.open(liar.Folder, liar.Name, 0)
+		r.devices[2] = liar
+		liar.title(t, uuid.UUID{2}, "another story")
+		r.settle(5*time.Second, a, liar)
+		require.NoError(t, b.Online(t.Context()))
+		time.Sleep(time.Minute)
+		for i := range 5 {
+			a.title(t, uuid.UUID{3, byte(i)}, "a")
+			b.title(t, uuid.UUID{4, byte(i)}, "b")
+			liar.title(t, uuid.UUID{5, byte(i)}, "more")
+			time.Sleep(5 * time.Second)
+			require.Equal(t, "b", a.note(uuid.UUID{4, byte(i)}).Title)
+			require.Equal(t, "a", b.note(uuid.UUID{3, byte(i)}).Title)
+		}
 	}, 0, 0, 0)
 }
 
@@ -271,54 +370,61 @@ func TestCut(t *testing.T) {
 			cancel()
 			link.Cut()
 			synctest.Wait()
-			have := len(b.notes().Notes())
+			have := len(b.all(t))
 			seen[have] = true
 			time.Sleep(time.Second)
-			require.Len(t, b.notes().Notes(), have)
+			require.Len(t, b.all(t), have)
 		}
 		require.Greater(t, len(seen), 5, "it was cut in the middle: %v", seen)
 		link.Restore()
 		r.settle(time.Minute, a, b)
-		require.Len(t, b.notes().Notes(), many+1)
+		require.Len(t, b.all(t), many+1)
 	}, 0, 0)
 }
 
-// What a new member has written, a device gets as soon as it hears of the member, also from others.
+// What a new member has written, a device gets as soon as it hears of the member,
+// also from others.
 func TestNewMember(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
-		a, b, c := r.devices[0], r.devices[1], r.devices[2]
-		r.settle(time.Second, r.devices...)
-		require.NoError(t, b.notes().library.RemoveMember(c.instance.Remote()))
-		require.NoError(t, b.notes().library.Update(forgetful(b.notes().library.Record()))) // as if it had not heard yet
-		require.NoError(t, c.Offline(t.Context()))
+		a, b := r.devices[0], r.devices[1]
+		r.settle(10*time.Second, r.devices...)
+		require.NoError(t, b.Offline(t.Context()))
+		c := r.open(t.TempDir(), "new", 0)
+		r.devices = append(r.devices, c)
+		r.join(c, a)
 		c.title(t, uuid.UUID{1}, "c")
-		require.NoError(t, c.Online(t.Context()))
-		r.settle(2*time.Second, a, c)
-		require.Empty(t, b.notes().Notes(), "a has it, and b has not asked for it")
+		r.settle(10*time.Second, a, c)
 		require.NoError(t, c.Offline(t.Context()))
 		time.Sleep(time.Minute)
-		require.NoError(t, b.notes().library.AddMember(c.member()))
-		r.settle(time.Second, a, b)
-		require.Len(t, b.notes().Notes(), 1)
-	}, 0, 0, 0)
+		require.NoError(t, b.Online(t.Context()))
+		r.settle(10*time.Second, a, b)
+		require.Len(t, b.all(t), 1)
+	}, 0, 0)
 }
 
-// Whom the founder removes is revoked by it, however that came.
-func TestRemoved(t *testing.T) {
+// A member that comes back, since the admin who had removed it was removed, has all
+// that it wrote, and hears again.
+func TestReturned(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
-		a, b, c := r.devices[0], r.devices[1], r.devices[2]
-		r.settle(time.Second, r.devices...)
-		require.NoError(t, a.notes().library.RemoveMember(c.instance.Remote()))
-		c.tries(t, uuid.UUID{1}, "c")
-		r.settle(time.Second, a, b)
-		require.Empty(t, a.notes().Notes())
-		record := b.notes().library.Record()
-		_, member := record.Member(c.instance.Remote())
-		require.False(t, member)
-	}, 0, 0, 0)
-}
-
-func forgetful(r library.Record) library.Record {
-	r.Removed = nil
-	return r
+		founder, admin, victim, friend := r.devices[0], r.devices[1], r.devices[2], r.devices[3]
+		require.NoError(t, founder.notes().Promote(admin.Name, r.key))
+		victim.title(t, uuid.UUID{1}, "victim")
+		r.settle(10*time.Second, r.devices...)
+		var honest roster.Hash
+		for _, s := range admin.notes().library.Record().Statements {
+			if s.Signer == admin.notes().library.Instance() {
+				honest = s.Hash()
+			}
+		}
+		require.NoError(t, admin.notes().Remove(victim.Name, library.RecoveryKey{}))
+		r.settle(10*time.Second, founder, admin, friend)
+		require.False(t, friend.has(victim))
+		victim.title(t, uuid.UUID{2}, "out")
+		require.NoError(t, founder.notes().library.Remove(admin.notes().library.Instance(), library.RemoveOptions{Key: r.key, Last: honest}))
+		r.settle(10*time.Minute, founder, victim, friend)
+		require.Len(t, friend.all(t), 2)
+		founder.title(t, uuid.UUID{3}, "again")
+		r.settle(10*time.Second, founder, victim, friend)
+		require.Len(t, victim.all(t), 3)
+	}, 0, 0, 0, 0)
 }

@@ -1,0 +1,296 @@
+package main
+
+import (
+	"math"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/library/roster"
+)
+
+// promote makes members admins, as the founder.
+func promote(t *testing.T, founder *replica, who ...*replica) {
+	t.Helper()
+	for _, r := range who {
+		require.NoError(t, founder.lib.Promote(r.id.Remote(), library.RecoveryKey{}))
+	}
+	statements(t, append(who, founder)...)
+}
+
+// says writes a revocation that the rules do not provide for.
+func (r *replica) says(t *testing.T, removal roster.Hash, count uint64) {
+	t.Helper()
+	require.NoError(t, r.write(func() []Op {
+		return []Op{{Kind: revoke, Removal: removal, Count: count, Stamp: r.clock.Tick()}}
+	}))
+}
+
+// removal returns the statement that has removed a member.
+func (r *replica) removal(t *testing.T, of *replica) roster.Hash {
+	t.Helper()
+	all := r.lib.Roster().Removals
+	i := slices.IndexFunc(all, func(o roster.Removal) bool { return o.Instance == of.id.Remote() })
+	require.GreaterOrEqual(t, i, 0)
+	return all[i].Hash
+}
+
+// last returns the last statement of a replica, as another one knows it.
+func (r *replica) last(of *replica) (h roster.Hash) {
+	for _, s := range r.lib.Record().Statements {
+		if s.Signer == of.id.Remote() {
+			h = s.Hash()
+		}
+	}
+	return h
+}
+
+// Of a device that was revoked counts what it did before an admin revoked it, and
+// nothing later: whoever got it, and in whatever order. The admin need not be the
+// founder.
+func TestRevoke(t *testing.T) {
+	all := replicas(t, 0, 0, 0, 0, 0)
+	founder, admin, thief, friend, late := all[0], all[1], all[2], all[3], all[4]
+	promote(t, founder, admin)
+	n := uuid.New()
+	thief.title(t, n, "before")
+	meet(t, founder, admin, thief, friend)
+	pass(time.Hour, all...)
+	thief.title(t, n, "not heard by the admin")
+	friend.get(t, thief, 1000, math.MaxInt)
+	require.Equal(t, "not heard by the admin", friend.note(n).Title)
+
+	require.ErrorIs(t, friend.lib.Remove(thief.id.Remote(), library.RemoveOptions{}), library.ErrNotAdmin)
+	require.ErrorIs(t, friend.Revoke(roster.Removal{Instance: thief.id.Remote()}), library.ErrNotAdmin)
+	admin.remove(t, thief, roster.Hash{})
+	pass(time.Hour, all...)
+	thief.title(t, n, "later")
+	require.NoError(t, thief.write(func() []Op { return []Op{{Kind: shift, First: 1, MS: 1e9}} })) // what counts is not moved
+	removal := admin.removal(t, thief)
+	thief.says(t, removal, math.MaxUint64)
+	statements(t, thief, friend, late) // none of which has heard of it
+	friend.get(t, thief, 1000, math.MaxInt)
+
+	statements(t, admin, friend)
+	require.Equal(t, "later", friend.note(n).Title, "nobody has said yet how much counts")
+	friend.says(t, removal, 0) // and who is no admin cannot
+	friend.get(t, admin, 1000, math.MaxInt)
+	require.Equal(t, "before", friend.note(n).Title)
+	late.get(t, thief, 1000, math.MaxInt) // who has not heard of it takes more
+	require.Equal(t, "later", late.note(n).Title)
+	statements(t, founder, admin, friend, late)
+	meet(t, founder, admin, friend, late)
+	require.Equal(t, "before", late.note(n).Title)
+	require.EqualValues(t, founder.counts(thief), founder.have(thief), "what does not count is not handed on")
+	for _, r := range []*replica{founder, admin, friend, late} {
+		before := r.have(thief)
+		r.get(t, thief, 1000, math.MaxInt)
+		require.Equal(t, before, r.have(thief))
+		r.reopen(t)
+		require.Equal(t, "before", r.note(n).Title)
+	}
+	statements(t, all...)
+	require.ErrorIs(t, thief.Set(Change{n, Title, "I was here"}), library.ErrNotMember)
+
+	last := newReplica(t, t.TempDir(), friend.lib.Record(), friend.id, 0)
+	require.NoError(t, last.Add(append(admin.all(t), thief.all(t)...))) // in one batch
+	require.Equal(t, admin.Digest(), last.Digest())
+	require.NoError(t, last.Close())
+	founder.title(t, n, "after")
+	meet(t, founder, admin, friend, late)
+}
+
+// An admin's stolen key puts members out, and says that nothing of what they wrote
+// counts, and alters what its owner has said of somebody else. All of that is undone
+// when the founder removes it, naming its last honest statement.
+func TestStolenAdmin(t *testing.T) {
+	all := replicas(t, 0, 0, 0, 0)
+	founder, admin, victim, lost := all[0], all[1], all[2], all[3]
+	promote(t, founder, admin)
+	theirs, ours := uuid.New(), uuid.New()
+	lost.title(t, theirs, "of a device that was lost")
+	victim.title(t, ours, "the victim's")
+	meet(t, all...)
+	admin.remove(t, lost, roster.Hash{})
+	statements(t, all...)
+	meet(t, founder, admin, victim)
+	honest := admin.last(admin)
+
+	admin.says(t, admin.removal(t, lost), 0)
+	admin.remove(t, victim, roster.Hash{})
+	admin.says(t, admin.removal(t, victim), 0)
+	other := uuid.New()
+	pass(time.Second, all...)
+	victim.title(t, other, "not heard by the thief")
+	statements(t, founder, admin, victim)
+	founder.get(t, admin, 1000, math.MaxInt)
+	require.Equal(t, "of a device that was lost", founder.note(theirs).Title, "its first word counts")
+	founder.get(t, victim, 1000, math.MaxInt)
+	require.Empty(t, founder.note(other).Title)
+
+	founder.remove(t, admin, honest)
+	statements(t, founder, victim)
+	meet(t, founder, victim)
+	require.Equal(t, "the victim's", victim.note(ours).Title)
+	require.Equal(t, "not heard by the thief", founder.note(other).Title)
+	require.Equal(t, "of a device that was lost", victim.note(theirs).Title, "what the owner of the key had said stays")
+	founder.reopen(t)
+	meet(t, founder, victim)
+}
+
+// A stolen admin key that lowers what others have said does so until it is removed.
+func TestWordOfThief(t *testing.T) {
+	all := replicas(t, 0, 0, 0, 0)
+	founder, admin, lost, friend := all[0], all[1], all[2], all[3]
+	promote(t, founder, admin)
+	n := uuid.New()
+	lost.title(t, n, "lost")
+	meet(t, all...)
+	founder.remove(t, lost, roster.Hash{})
+	statements(t, founder, admin, friend)
+	meet(t, founder, admin, friend)
+	admin.says(t, admin.removal(t, lost), 0)
+	meet(t, founder, admin, friend)
+	require.Empty(t, friend.note(n).Title, "of several the smallest counts")
+	founder.remove(t, admin, roster.Hash{})
+	statements(t, founder, friend)
+	meet(t, founder, friend)
+	require.Equal(t, "lost", friend.note(n).Title)
+}
+
+// What an admin has said counts after it was removed itself, until another one has
+// said something.
+func TestWordOfFormerAdmin(t *testing.T) {
+	all := replicas(t, 0, 0, 0, 0)
+	founder, admin, lost, friend := all[0], all[1], all[2], all[3]
+	promote(t, founder, admin)
+	n := uuid.New()
+	lost.title(t, n, "before")
+	meet(t, all...)
+	honest := admin.last(admin)
+	admin.remove(t, lost, roster.Hash{})
+	pass(time.Second, all...)
+	lost.title(t, n, "after")
+	friend.get(t, lost, 1000, math.MaxInt)
+	founder.get(t, lost, 1000, math.MaxInt)
+	statements(t, founder, admin, friend)
+	meet(t, founder, admin, friend)
+	founder.remove(t, admin, honest)
+	require.Equal(t, "after", founder.note(n).Title, "it belongs to the library again")
+
+	founder.reopen(t)
+	founder.remove(t, lost, roster.Hash{})
+	statements(t, founder, friend)
+	meet(t, founder, friend)
+	require.Equal(t, "after", friend.note(n).Title)
+
+	all = replicas(t, 0, 0, 0)
+	founder, admin, lost = all[0], all[1], all[2]
+	promote(t, founder, admin)
+	lost.title(t, n, "before")
+	meet(t, all...)
+	admin.remove(t, lost, roster.Hash{})
+	pass(time.Second, all...)
+	lost.title(t, n, "after")
+	founder.get(t, lost, 1000, math.MaxInt)
+	statements(t, founder, admin)
+	meet(t, founder, admin)
+	founder.remove(t, admin, founder.last(admin)) // all that it has signed stays
+	require.Equal(t, "before", founder.note(n).Title)
+	own, others := founder.Unsettled()
+	require.Empty(t, own)
+	require.Len(t, others, 1)
+	require.NoError(t, founder.Revoke(others[0]))
+	_, others = founder.Unsettled()
+	require.Empty(t, others)
+	require.Equal(t, "before", founder.note(n).Title)
+}
+
+// Those that a removed admin had brought after the statement that stays are out
+// with it: what they wrote counts nowhere, until they are added again.
+func TestFallenOut(t *testing.T) {
+	all := replicas(t, 0, 0, 0)
+	founder, admin, friend := all[0], all[1], all[2]
+	promote(t, founder, admin)
+	statements(t, all...)
+	honest := admin.last(admin)
+	id, node := identity.New(), identity.New()
+	brought := newReplica(t, t.TempDir(), admin.admit(t, id, node), id, 0)
+	brought.group = &all
+	defer func() { brought.Close() }()
+	n := uuid.New()
+	brought.title(t, n, "brought")
+	statements(t, founder, admin, friend, brought)
+	meet(t, founder, admin, friend, brought)
+	founder.remove(t, admin, honest)
+	statements(t, founder, friend, brought)
+	require.Empty(t, founder.note(n).Title)
+	require.ErrorIs(t, brought.Set(Change{n, Title, "x"}), library.ErrNotMember)
+	meet(t, founder, friend)
+
+	founder.admit(t, id, node)
+	require.Equal(t, "brought", founder.note(n).Title)
+	statements(t, founder, friend, brought)
+	brought.title(t, n, "again")
+	meet(t, founder, friend, brought)
+	require.Equal(t, "again", friend.note(n).Title)
+}
+
+// One who left has nobody else's word against it, until an admin gives one.
+func TestLeft(t *testing.T) {
+	all := replicas(t, 0, 0, 0)
+	founder, leaver, friend := all[0], all[1], all[2]
+	n := uuid.New()
+	leaver.title(t, n, "leaver")
+	meet(t, all...)
+	require.NoError(t, leaver.lib.Leave())
+	require.ErrorIs(t, leaver.Set(Change{n, Title, "x"}), library.ErrNotMember)
+	statements(t, all...)
+	own, others := founder.Unsettled()
+	require.Empty(t, own)
+	require.Len(t, others, 1)
+	require.NoError(t, founder.Revoke(others[0]))
+	meet(t, founder, friend)
+	require.EqualValues(t, founder.have(leaver), friend.counts(leaver))
+	require.Equal(t, "leaver", friend.note(n).Title)
+}
+
+// A cursor gives what it has passed over once that counts.
+func TestCountsAgain(t *testing.T) {
+	all := replicas(t, 0, 0, 0)
+	founder, admin, victim := all[0], all[1], all[2]
+	promote(t, founder, admin)
+	statements(t, all...)
+	victim.title(t, uuid.New(), "1")
+	victim.title(t, uuid.New(), "2")
+	meet(t, founder, victim)
+	var c Cursor
+	honest := admin.last(admin)
+	admin.remove(t, victim, roster.Hash{}) // of whom it has nothing
+	statements(t, founder, admin)
+	founder.get(t, admin, 1000, math.MaxInt)
+	founder.Want(&c, []Have{{victim.author(), 0}})
+	got, err := founder.Next(&c, nil, 1000)
+	require.NoError(t, err)
+	require.Empty(t, got)
+	founder.remove(t, admin, honest)
+	got, err = founder.Next(&c, nil, 1000)
+	require.NoError(t, err)
+	require.Len(t, ops(t, got), 2)
+}
+
+func TestConsistent(t *testing.T) {
+	asked := map[Author]uint64{}
+	a, b := Author{1}, Author{2}
+	require.True(t, consistent(asked, map[Author]uint64{a: everything}))
+	require.True(t, consistent(asked, map[Author]uint64{a: everything, b: everything}), "a new member")
+	require.True(t, consistent(asked, map[Author]uint64{a: 5, b: everything}), "a removal")
+	require.True(t, consistent(asked, map[Author]uint64{a: 5}), "it fell out")
+	require.False(t, consistent(asked, map[Author]uint64{a: 6}), "more counts")
+	require.False(t, consistent(asked, map[Author]uint64{a: 5, b: 1}), "it is back")
+}
