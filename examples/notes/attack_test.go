@@ -29,8 +29,8 @@ func liar(t *testing.T, offs ...time.Duration) (user, member *replica, others []
 	return nil, nil, nil
 }
 
-// What a member writes can be replaced by everybody who has seen it, whatever stamp
-// it has and whatever it says that it replaces.
+// What a member writes can be replaced by everybody who has seen it, whatever
+// stamp it has and whatever it says that it replaces.
 func TestPin(t *testing.T) {
 	user, member, _ := liar(t, 0, 0)
 	n := uuid.New()
@@ -78,8 +78,9 @@ func TestNothingIsReplacedAhead(t *testing.T) {
 	}
 }
 
-// A member that says to have operations of ours which there are not, and that its
-// clock is in 1970, moves nothing that others have, and nothing by more than a day.
+// A member that says to have operations of ours which there are not, and that
+// its clock is in 1970, moves nothing that others have, and nothing by more
+// than a day.
 func TestForeignClock(t *testing.T) {
 	user, member, others := liar(t, 0, 0, -10*time.Second)
 	other := others[0]
@@ -102,7 +103,7 @@ func TestForeignClock(t *testing.T) {
 	}
 	user.reopen(t) // it has heard nobody's clock
 	for _, known := range []uint64{0, 1, math.MaxUint64} {
-		for _, ahead := range []time.Duration{-user.wall.Sub(time.UnixMilli(0)), math.MinInt64, math.MaxInt64, -MaxAlone, 0} {
+		for _, ahead := range []time.Duration{-23 * time.Hour, -user.wall.Sub(time.UnixMilli(0)), math.MinInt64, math.MaxInt64, -MaxAlone, 0} {
 			user.clock.Forget(other.author())
 			lie(known, ahead)
 		}
@@ -135,7 +136,8 @@ func TestStrangersClock(t *testing.T) {
 	require.Empty(t, user.clock.others)
 }
 
-// What a device asks for costs a bounded amount, and its counts overflow nothing.
+// What a device asks for costs a bounded amount, and its counts overflow
+// nothing.
 func TestWantsTooMuch(t *testing.T) {
 	all := replicas(t, 0, 0)
 	a, b := all[0], all[1]
@@ -158,8 +160,8 @@ func TestWantsTooMuch(t *testing.T) {
 	require.Len(t, c.next, MaxAuthors)
 }
 
-// A member that tells two stories keeps two devices from hearing each other no more
-// than it does itself.
+// A member that tells two stories keeps two devices from hearing each other no
+// more than it does itself.
 func TestTwoStories(t *testing.T) {
 	all := replicas(t, 0, 0, 0, 0)
 	a, b, fork := all[0], all[1], all[2]
@@ -183,4 +185,24 @@ func TestTwoStories(t *testing.T) {
 	require.Equal(t, fork.id.Remote(), stray.Author)
 	require.Equal(t, "b", a.note(uuid.UUID{1}).Title)
 	require.Equal(t, "another story", a.note(n).Title)
+}
+
+// Nor does it when most clocks say that ours is off.
+func TestKnownTooMuch(t *testing.T) {
+	all := replicas(t, 0, 0, -10*time.Minute, -10*time.Minute)
+	user, member := all[0], all[1]
+	user.title(t, uuid.New(), "others have this")
+	for _, o := range all[2:] {
+		o.get(t, user, 1000, math.MaxInt)
+	}
+	user.Known(math.MaxUint64)
+	_, err := user.Hear(member.author(), 0)
+	require.NoError(t, err)
+	for _, o := range all[2:] {
+		user.hear(t, o)
+	}
+	require.Equal(t, -10*time.Minute, user.clock.correction)
+	for _, s := range user.history(user.author()).shifts {
+		require.Greater(t, s.first, uint64(1), "what others have is not moved")
+	}
 }

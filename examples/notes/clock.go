@@ -5,21 +5,21 @@ import (
 	"time"
 )
 
-// A Stamp is a time of a hybrid logical clock (Kulkarni, Demirbas, Madappa, Avva,
-// Leone: "Logical Physical Clocks", OPODIS 2014): 48 bits of milliseconds since
-// 1970, and 16 bits that count what happens within one. It is close to the time of
-// day, and greater than all stamps that its author had seen.
+// A Stamp is a time of a hybrid logical clock (Kulkarni, Demirbas, Madappa,
+// Avva, Leone: "Logical Physical Clocks", OPODIS 2014): 48 bits of milliseconds
+// since 1970, and 16 bits that count what happens within one. It is close to
+// the time of day, and greater than all stamps that its author had seen.
 type Stamp uint64
 
 // Drift is by how much the clock of a device may be off.
 //
-// A stamp that is further ahead must neither be refused nor wait until its time has
-// come. A device that refuses it blocks its author for as long as the clock was
-// ahead, also after it has been set right; and one that waits still wins on the day
-// when it is due, against all that was written in the meantime. All devices
-// therefore apply every operation at once, in the order of the stamps, which needs
-// no clock and is the same everywhere; three rules see to it that a wrong clock, or
-// a member that lies about its own, does not win for ever:
+// A stamp that is further ahead must neither be refused nor wait until its time
+// has come. A device that refuses it blocks its author for as long as the clock
+// was ahead, also after it has been set right; and one that waits still wins on
+// the day when it is due, against all that was written in the meantime. All
+// devices therefore apply every operation at once, in the order of the stamps,
+// which needs no clock and is the same everywhere; three rules see to it that a
+// wrong clock, or a member that lies about its own, does not win for ever:
 //
 //  1. A stamp that is more than Drift ahead does not move the clock of the device
 //     that receives it (Observe). One device with a wrong clock does not give it to
@@ -35,8 +35,8 @@ type Stamp uint64
 //     unless it has met more of them before.
 //
 // What one other device says, alone, moves a clock by less than [MaxAlone], not
-// more often than once in HearEvery, and of what was written before only what this
-// run of the program wrote and nobody has.
+// more often than once in HearEvery, and of what was written before only what
+// this run of the program wrote and nobody has.
 const (
 	Drift     = time.Minute
 	MaxAlone  = 24 * time.Hour
@@ -72,7 +72,8 @@ type Clock struct {
 	heard      map[Author]time.Time     // when they said so
 }
 
-// NewClock returns a clock that is driven by the computer's, most often [time.Now].
+// NewClock returns a clock that is driven by the computer's, most often
+// [time.Now].
 func NewClock(wall func() time.Time) *Clock {
 	return &Clock{wall: wall, others: map[Author]time.Duration{}, heard: map[Author]time.Time{}}
 }
@@ -89,7 +90,8 @@ func (c *Clock) Tick() Stamp {
 	return c.last
 }
 
-// Observe takes note of a stamp that another device has made, or this one before it was started again.
+// Observe takes note of a stamp that another device has made, or this one
+// before it was started again.
 func (c *Clock) Observe(s Stamp) {
 	if s <= c.in(Drift) {
 		c.last = max(c.last, s)
@@ -97,8 +99,8 @@ func (c *Clock) Observe(s Stamp) {
 }
 
 // Hear takes note of by how much the clock of another device is ahead of this
-// computer's. It returns by how much the correction should change, and whether that
-// is sure, and whether either is news.
+// computer's. It returns by how much the correction should change, and whether
+// that is sure, and whether either is news.
 func (c *Clock) Hear(from Author, ahead time.Duration) (change time.Duration, sure, news bool) {
 	now := c.wall()
 	if last, ok := c.heard[from]; ok && !now.Before(last) && now.Sub(last) < HearEvery {

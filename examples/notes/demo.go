@@ -16,11 +16,11 @@ import (
 	"time"
 )
 
-// demo runs three devices as processes of this program, which find each other on the
-// loopback interface: they pair, write, are apart, write on both sides, and come
-// together again. One has a clock that is 10 minutes ahead; it is the one that is
-// revoked in the end, by an admin that did not make the notebook. It fails unless all
-// have the same notes whenever they should.
+// demo runs three devices as processes of this program, which find each other
+// on the loopback interface: they pair, write, are apart, write on both sides,
+// and come together again. One has a clock that is 10 minutes ahead; it is the
+// one that is revoked in the end, by an admin that did not make the notebook.
+// It fails unless all have the same notes whenever they should.
 func demo(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, 50*time.Second, errors.New("the demo took too long"))
 	defer cancel()
@@ -153,7 +153,8 @@ func same(all ...*process) {
 	say(fmt.Sprintf("%s: %.16s", what, digest))
 }
 
-// A process is a device that is told what to do. Its methods panic with an error.
+// A process is a device that is told what to do. Its methods panic with an
+// error.
 type process struct {
 	ctx     context.Context
 	name    string

@@ -98,7 +98,8 @@ func (p *person) quits() {
 	p.in.Close()
 }
 
-// Two people pair their devices, with what the commands say when it goes well and when it does not.
+// Two people pair their devices, with what the commands say when it goes well
+// and when it does not.
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	network := p2ptest.NewNetwork(p2ptest.Config{})
@@ -200,8 +201,8 @@ func (p *person) seesMore(what string, often int) {
 	require.Eventually(p.t, func() bool { return strings.Count(p.out.String(), what) > often }, time.Minute, time.Millisecond, "%s", what)
 }
 
-// Admins make and remove each other: two of them, or one with the recovery key. All
-// are told who did it.
+// Admins make and remove each other: two of them, or one with the recovery key.
+// All are told who did it.
 func TestAdmins(t *testing.T) {
 	network := p2ptest.NewNetwork(p2ptest.Config{})
 	a, b, c := sit(t, network, t.TempDir(), "Anna", "new"), sit(t, network, t.TempDir(), "Bert", ""), sit(t, network, t.TempDir(), "Carl", "")

@@ -24,7 +24,8 @@ import (
 //	libraries  the library, with the key of this device's instance: a library.Store
 //	notes.log  the operations
 //
-// All are for nobody else to read, and the store is open in one program at a time.
+// All are for nobody else to read, and the store is open in one program at a
+// time.
 
 // A Config describes a device.
 type Config struct {
@@ -108,9 +109,9 @@ func (d *Device) addrs() (all []netip.AddrPort) {
 	return all
 }
 
-// Found makes a notebook, which other devices can join, and returns its recovery
-// key: with it, any member can be made an admin, and any admin removed. It is kept
-// nowhere.
+// Found makes a notebook, which other devices can join, and returns its
+// recovery key: with it, any member can be made an admin, and any admin
+// removed. It is kept nowhere.
 func (d *Device) Found() (library.RecoveryKey, error) {
 	if d.notebook.Load() != nil {
 		return library.RecoveryKey{}, errNotebook
@@ -160,8 +161,8 @@ func (n *Notebook) find(name string) (found library.Member, err error) {
 }
 
 // Remove removes a member: it gets nothing more, and what it writes from now on
-// counts nowhere. The recovery key, or zero, is for members that are admins: without
-// it the other admins are asked, and the error is [library.ErrAsked].
+// counts nowhere. The recovery key, or zero, is for members that are admins:
+// without it the other admins are asked, and the error is [library.ErrAsked].
 func (n *Notebook) Remove(name string, key library.RecoveryKey) error {
 	m, err := n.find(name)
 	if err != nil {
@@ -173,7 +174,8 @@ func (n *Notebook) Remove(name string, key library.RecoveryKey) error {
 	return n.syncer.settle(m.Instance)
 }
 
-// Promote makes a member an admin. It takes the recovery key, or a second admin.
+// Promote makes a member an admin. It takes the recovery key, or a second
+// admin.
 func (n *Notebook) Promote(name string, key library.RecoveryKey) error {
 	m, err := n.find(name)
 	if err != nil {

@@ -14,14 +14,14 @@ type note [Deleted]field
 //
 // An edit names the values that its author had before its eyes, by the marks of
 // their operations, and wins over them, whatever any clock says. So nobody can
-// write a value that others cannot replace, by claiming a stamp that is the last
-// one there is; and what was never written cannot be named. Between values of which
-// nobody has seen the others the later stamp decides, of equal ones the author, and
-// of that the last one.
+// write a value that others cannot replace, by claiming a stamp that is the
+// last one there is; and what was never written cannot be named. Between values
+// of which nobody has seen the others the later stamp decides, of equal ones
+// the author, and of that the last one.
 //
-// All that depends on which operations count, and not on the order in which those
-// of different authors came: one that arrives after it was replaced is kept out by
-// its mark.
+// All that depends on which operations count, and not on the order in which
+// those of different authors came: one that arrives after it was replaced is
+// kept out by its mark.
 type field struct {
 	values   []value
 	replaced map[Mark]bool // before they came
@@ -35,8 +35,8 @@ type value struct {
 	mark   Mark
 }
 
-// set adds a value, which replaces those that over names. The values of an author
-// have to come in its order.
+// set adds a value, which replaces those that over names. The values of an
+// author have to come in its order.
 func (f *field) set(v value, over []Mark) {
 	for _, m := range over {
 		if !slices.ContainsFunc(f.values, func(o value) bool { return o.mark == m }) {
@@ -65,9 +65,10 @@ func (f *field) now() value {
 	return f.values[0]
 }
 
-// others returns the marks of the values that an edit by an author replaces, but
-// for its own, which it replaces by being the next one. There can be more than an
-// edit can name only if that many devices wrote without hearing of each other.
+// others returns the marks of the values that an edit by an author replaces,
+// but for its own, which it replaces by being the next one. There can be more
+// than an edit can name only if that many devices wrote without hearing of each
+// other.
 func (f *field) others(self Author) (marks []Mark) {
 	for _, v := range f.values {
 		if v.author != self && len(marks) < MaxOver {

@@ -57,9 +57,9 @@ func (s *Store) Want(c *Cursor, have []Have) {
 	}
 }
 
-// Next appends operations that a device has asked for and not been given, about so
-// many bytes of them; none if it has been given all. They are read from the log:
-// however many there are, they take no memory.
+// Next appends operations that a device has asked for and not been given, about
+// so many bytes of them; none if it has been given all. They are read from the
+// log: however many there are, they take no memory.
 func (s *Store) Next(c *Cursor, b []byte, size int) ([]byte, error) {
 	if c.next == nil {
 		return b, nil

@@ -15,7 +15,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// A Log is a file that only grows. It begins with 16 bytes of text and the library's UUID, and then there are records:
+// A Log is a file that only grows. It begins with 16 bytes of text and the
+// library's UUID, and then there are records:
 //
 //	size  field
 //	4     length of the content, at least 1, little-endian
@@ -23,16 +24,21 @@ import (
 //	4     CRC-32C of the content
 //	      content
 //
-// The checksums are there for accidents: whoever can write to the file can also read the keys beside it, and no checksum
-// helps. CRC-32C finds every damage within 32 bits in a row, misses one in four thousand million others, and costs next
-// to nothing. The length has one of its own, so that a record that ends behind the end of the file is known to be one that
-// was being written when the program or the computer stopped, and not one that was damaged.
+// The checksums are there for accidents: whoever can write to the file can also
+// read the keys beside it, and no checksum helps. CRC-32C finds every damage
+// within 32 bits in a row, misses one in four thousand million others, and
+// costs next to nothing. The length has one of its own, so that a record that
+// ends behind the end of the file is known to be one that was being written
+// when the program or the computer stopped, and not one that was damaged.
 //
-// When the log is opened, such an unfinished record is cut off, as are zero bytes at the end, which some file systems leave
-// when the power fails. Whatever else does not fit is an error that says where, and nothing is changed.
+// When the log is opened, such an unfinished record is cut off, as are zero
+// bytes at the end, which some file systems leave when the power fails.
+// Whatever else does not fit is an error that says where, and nothing is
+// changed.
 //
-// Sync makes what was appended last through a power failure. A device does so before anybody hears of an operation of its
-// own; it need not for those of others, which it can get again.
+// Sync makes what was appended last through a power failure. A device does so
+// before anybody hears of an operation of its own; it need not for those of
+// others, which it can get again.
 type Log struct {
 	file *os.File
 	size int64 // up to where the records are whole
@@ -61,8 +67,9 @@ func (e *DamageError) Error() string {
 		"the last change here; or begin with an empty folder, and pair this device again", e.Path, e.At, e.Why)
 }
 
-// OpenLog opens the log of a library, or makes one, and calls each with all records in it. It returns how many bytes of an
-// unfinished record it has cut off.
+// OpenLog opens the log of a library, or makes one, and calls each with all
+// records in it. It returns how many bytes of an unfinished record it has cut
+// off.
 func OpenLog(path string, library uuid.UUID, each func(at int64, content []byte) error) (l *Log, cut int64, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -113,7 +120,8 @@ func OpenLog(path string, library uuid.UUID, each func(at int64, content []byte)
 	return l, cut, nil
 }
 
-// Append appends records in one write, and returns where each begins. They may be in the file and not yet last.
+// Append appends records in one write, and returns where each begins. They may
+// be in the file and not yet last.
 func (l *Log) Append(contents ...[]byte) (at []int64, err error) {
 	if l.err != nil {
 		return nil, l.err
@@ -149,8 +157,9 @@ func (l *Log) Close() error { return errors.Join(l.Sync(), l.file.Close()) }
 // errEnough ends a Read early.
 var errEnough = errors.New("enough")
 
-// Read calls each with the records between two places, and returns where the next one begins. It ends where each returns
-// errEnough. It may be called while another goroutine appends behind to.
+// Read calls each with the records between two places, and returns where the
+// next one begins. It ends where each returns errEnough. It may be called while
+// another goroutine appends behind to.
 func (l *Log) Read(from, to int64, each func(at int64, content []byte) error) (next int64, err error) {
 	next, err = l.scan(from, to, each)
 	if err == errEnough {
@@ -159,8 +168,8 @@ func (l *Log) Read(from, to int64, each func(at int64, content []byte) error) (n
 	return next, err
 }
 
-// scan is Read; it returns a DamageError without a Why if the last record is not finished. The content is each's only until
-// that returns.
+// scan is Read; it returns a DamageError without a Why if the last record is
+// not finished. The content is each's only until that returns.
 func (l *Log) scan(from, to int64, each func(at int64, content []byte) error) (next int64, err error) {
 	r := bufio.NewReaderSize(io.NewSectionReader(l.file, from, to-from), 64<<10)
 	damage := func(why string) error { return &DamageError{l.file.Name(), from, why} }
@@ -221,7 +230,8 @@ func zeros(r io.Reader) bool {
 	}
 }
 
-// syncFolder makes the names in a folder last. Windows does that by itself, and cannot open folders for it.
+// syncFolder makes the names in a folder last. Windows does that by itself, and
+// cannot open folders for it.
 func syncFolder(folder string) error {
 	if runtime.GOOS == "windows" {
 		return nil

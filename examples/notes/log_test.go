@@ -33,7 +33,8 @@ func read(path string) (all []string, cut int64, err error) {
 	return all, cut, l.Close()
 }
 
-// writeLog makes a log, and returns its bytes, and how long it was after each record.
+// writeLog makes a log, and returns its bytes, and how long it was after each
+// record.
 func writeLog(t *testing.T, path string, contents ...string) (b []byte, ends []int) {
 	t.Helper()
 	l, _, err := OpenLog(path, testLibrary, nil)
@@ -88,7 +89,8 @@ func TestLog(t *testing.T) {
 	require.Equal(t, os.FileMode(0), info.Mode()&0o077)
 }
 
-// A crash can leave any beginning of what was written, with zeros behind. What was whole stays, and writing goes on.
+// A crash can leave any beginning of what was written, with zeros behind. What
+// was whole stays, and writing goes on.
 func TestLogTruncated(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "log")
@@ -200,7 +202,8 @@ func TestLogWriteFails(t *testing.T) {
 	require.Equal(t, []string{"one"}, all)
 }
 
-// appendForever is what TestKill kills: it appends records of random length, and says how many are there.
+// appendForever is what TestKill kills: it appends records of random length,
+// and says how many are there.
 func appendForever(path string) {
 	n := 0
 	l, _, err := OpenLog(path, testLibrary, func(int64, []byte) error { n++; return nil })

@@ -1,6 +1,6 @@
-// Notes is a notebook that the devices of a user share. Each has all of it, edits it
-// whether others are there or not, and when they meet they exchange what is new:
-// then all have the same again.
+// Notes is a notebook that the devices of a user share. Each has all of it,
+// edits it whether others are there or not, and when they meet they exchange
+// what is new: then all have the same again.
 //
 //	go run ./examples/notes --dir A new             in one terminal; keep the key that it
 //	                                                shows; type invite, and help
@@ -9,38 +9,39 @@
 //	go run ./examples/notes --demo                  three devices on this computer, which
 //	                                                do it by themselves
 //
-// Devices on the local network find each other. Where that is not possible, --manual
-// gives the address of another one.
+// Devices on the local network find each other. Where that is not possible,
+// --manual gives the address of another one.
 //
-// Each thing has a file: clock.go the hybrid logical clock, op.go the operations,
-// log.go the file that they are kept in, field.go which of several values is shown,
-// revoke.go whose operations count, notes.go what they come to, give.go and sync.go
-// how they are exchanged, pair.go and members.go how devices become members, and
-// stop being some.
+// Each thing has a file: clock.go the hybrid logical clock, op.go the
+// operations, log.go the file that they are kept in, field.go which of several
+// values is shown, revoke.go whose operations count, notes.go what they come
+// to, give.go and sync.go how they are exchanged, pair.go and members.go how
+// devices become members, and stop being some.
 //
 // # What is promised
 //
-// Devices that have the same operations, and know the same of who belongs to the
-// library, show the same notes. For each field the last writer wins, by a clock that
-// knows what it has seen, and that one device with a wrong clock does not spoil
-// ([Drift]). What a device has said it has done is on its disk; after a crash there
-// is all of it and nothing half. A device that was revoked, by any admin, gets
-// nothing more, and nothing that it writes later counts, whoever hands it on
-// ([Store]). All are told who removed whom.
+// Devices that have the same operations, and know the same of who belongs to
+// the library, show the same notes. For each field the last writer wins, by a
+// clock that knows what it has seen, and that one device with a wrong clock
+// does not spoil ([Drift]). What a device has said it has done is on its disk;
+// after a crash there is all of it and nothing half. A device that was revoked,
+// by any admin, gets nothing more, and nothing that it writes later counts,
+// whoever hands it on ([Store]). All are told who removed whom.
 //
-// A member can write whatever it likes into any note, and everybody can replace that:
-// no stamp, count or clock that it claims makes its values stay, moves what others
-// have written, or keeps others from hearing each other. A stolen admin's key can put
-// out members, and what they wrote with them; all of that is undone once it is
-// removed.
+// A member can write whatever it likes into any note, and everybody can replace
+// that: no stamp, count or clock that it claims makes its values stay, moves
+// what others have written, or keeps others from hearing each other. A stolen
+// admin's key can put out members, and what they wrote with them; all of that
+// is undone once it is removed.
 //
 // # What is not
 //
-// A revoked device keeps what it has. Without the recovery key and without a second
-// admin nobody can throw out an admin; make another notebook then. A device whose
-// folder was restored from an old copy, and that writes before it has met others,
-// has told two stories: others go on with the one that they heard first, and no
-// longer hear it; it has to be paired anew. The log is never shortened.
+// A revoked device keeps what it has. Without the recovery key and without a
+// second admin nobody can throw out an admin; make another notebook then. A
+// device whose folder was restored from an old copy, and that writes before it
+// has met others, has told two stories: others go on with the one that they
+// heard first, and no longer hear it; it has to be paired anew. The log is
+// never shortened.
 package main
 
 import (
@@ -108,8 +109,8 @@ func run(ctx context.Context, args []string) error {
 	return converse(ctx, cfg, strings.Join(flags.Args(), " "), os.Stdin, os.Stdout)
 }
 
-// converse runs a device, does the first command, if there is one, and then what the
-// lines of in say, until quit, the end of in, or that of ctx.
+// converse runs a device, does the first command, if there is one, and then
+// what the lines of in say, until quit, the end of in, or that of ctx.
 func converse(ctx context.Context, cfg Config, first string, in io.Reader, out io.Writer) (err error) {
 	t := &Terminal{out: out}
 	cfg.Tell = t.Tell

@@ -10,8 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestMain lets the test binary be the program, for the tests that run it and for the demo. It lowers rapid's number of
-// checks, unless the command line gives one: each is a few devices with files.
+// TestMain lets the test binary be the program, for the tests that run it and
+// for the demo. It lowers rapid's number of checks, unless the command line
+// gives one: each is a few devices with files.
 func TestMain(m *testing.M) {
 	switch os.Getenv("RUN_EXAMPLE") {
 	case "append":

@@ -12,10 +12,10 @@ import (
 	"github.com/sdp2p/p2p/internal/soak"
 )
 
-// Thousands of changes, a hundred thousand with SDP2P_SOAK, get from one device to
-// another, and from there to a third, a batch at a time; cut anywhere, it goes on
-// where it was. Some are operations by themselves, of others there are up to 256
-// in one.
+// Thousands of changes, a hundred thousand with SDP2P_SOAK, get from one device
+// to another, and from there to a third, a batch at a time; cut anywhere, it
+// goes on where it was. Some are operations by themselves, of others there are
+// up to 256 in one.
 func TestMany(t *testing.T) {
 	t.Parallel()
 	many := soak.N(10_000, 100_000)

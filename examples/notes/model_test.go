@@ -31,7 +31,8 @@ func (r *replica) all(t require.TestingT) (all []Op) {
 	return all
 }
 
-// A naive says what operations come to, in the plainest way, whatever their order is.
+// A naive says what operations come to, in the plainest way, whatever their
+// order is.
 type naive struct {
 	view *roster.View
 	ops  []Op
@@ -237,10 +238,11 @@ func (w *world) change(t *rapid.T, r *replica) {
 	}
 }
 
-// Whatever devices write, members that lie included, whomever they meet, wherever
-// that is cut, however wrong their clocks are, when they are started again, and
-// whoever removes whom: those that have met have the same notes, which are what the
-// operations and the roster say; and what is then written wins.
+// Whatever devices write, members that lie included, whomever they meet,
+// wherever that is cut, however wrong their clocks are, when they are started
+// again, and whoever removes whom: those that have met have the same notes,
+// which are what the operations and the roster say; and what is then written
+// wins.
 func TestModel(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

@@ -46,10 +46,10 @@ type Membership interface {
 // A Store keeps the operations of a library in its log, and the notes that they
 // come to. Its methods may be called concurrently.
 //
-// Notes depend on which operations there are, and not on the order in which they
-// came: field says which value of several is shown, and stand whose operations
-// count. The operations of those who are out stay in the log, for the day on which
-// the roster has them in again.
+// Notes depend on which operations there are, and not on the order in which
+// they came: field says which value of several is shown, and stand whose
+// operations count. The operations of those who are out stay in the log, for
+// the day on which the roster has them in again.
 type Store struct {
 	library Membership
 	self    Author
@@ -85,8 +85,9 @@ type span struct {
 	ms          int64
 }
 
-// OpenStore opens the store in a folder. It returns how many bytes of an operation
-// it has cut off that was being written when the program ended; see [Log].
+// OpenStore opens the store in a folder. It returns how many bytes of an
+// operation it has cut off that was being written when the program ended; see
+// [Log].
 func OpenStore(folder string, l Membership, wall func() time.Time) (s *Store, cut int64, err error) {
 	s = &Store{
 		library: l, self: author(l.Instance()), clock: NewClock(wall), end: logHeader,
@@ -172,8 +173,8 @@ func (s *Store) Heed() error {
 	return err
 }
 
-// count counts an operation that is in the log. The caller holds mu, or is the only
-// one.
+// count counts an operation that is in the log. The caller holds mu, or is the
+// only one.
 func (s *Store) count(o *Op, at, size int64) {
 	h := s.history(o.Author)
 	h.at, h.signature = append(h.at, at), o.Signature
@@ -261,8 +262,8 @@ func (s *Store) Notes() ([]Note, error) {
 	return all, nil
 }
 
-// Digest returns a hash of all notes, with who has written what. It is the same on
-// all devices that have the same.
+// Digest returns a hash of all notes, with who has written what. It is the same
+// on all devices that have the same.
 func (s *Store) Digest() (sum [sha256.Size]byte, err error) {
 	if err := s.Heed(); err != nil {
 		return sum, err
@@ -283,8 +284,8 @@ func (s *Store) Digest() (sum [sha256.Size]byte, err error) {
 // errOut is returned where a device wants to write that knows that it is out.
 var errOut = fmt.Errorf("notes: what this device writes counts nowhere: %w", library.ErrNotMember)
 
-// Set makes changes, all of them or none. When it returns, they are on the disk,
-// and on their way to the others.
+// Set makes changes, all of them or none. When it returns, they are on the
+// disk, and on their way to the others.
 func (s *Store) Set(changes ...Change) error {
 	return s.write(func() (ops []Op) {
 		over := map[Change][]Mark{} // by note and field: what the next change replaces
@@ -307,42 +308,8 @@ func (s *Store) Set(changes ...Change) error {
 	})
 }
 
-// Unsettled returns removals of which nobody has said yet how many operations count:
-// those that this device has signed and given no word on, and others on whose
-// target no admin has that is in.
-func (s *Store) Unsettled() (own, others []roster.Removal) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, r := range s.roster.Removals {
-		switch {
-		case author(r.By) == s.self && r.By != r.Instance:
-			if !slices.ContainsFunc(s.said, func(o revocation) bool { return o.by == s.self && o.removal == r.Hash }) {
-				own = append(own, r)
-			}
-		case !s.settled[author(r.Instance)]:
-			others = append(others, r)
-		}
-	}
-	return own, others
-}
-
-// Revoke says that of somebody who was removed those operations count that count
-// here now, and none that come later. It fails with [library.ErrNotAdmin].
-func (s *Store) Revoke(r roster.Removal) error {
-	if !s.library.Roster().Admin(s.library.Instance()) {
-		return library.ErrNotAdmin
-	}
-	return s.write(func() []Op {
-		who := author(r.Instance)
-		count := s.standing[who].counts
-		if count == everything {
-			count = uint64(len(s.history(who).at))
-		}
-		return []Op{{Kind: revoke, Removal: r.Hash, Count: count, Stamp: s.clock.Tick()}}
-	})
-}
-
-// Known takes note of how many of our operations some other device says to have.
+// Known takes note of how many of our operations some other device says to
+// have.
 func (s *Store) Known(count uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -375,8 +342,8 @@ func (s *Store) Hear(from Author, ahead time.Duration) (change time.Duration, er
 	return change, err
 }
 
-// write adds operations of our own. They are made while mu is held, and lack what
-// all of them have.
+// write adds operations of our own. They are made while mu is held, and lack
+// what all of them have.
 func (s *Store) write(create func() []Op) error {
 	if err := s.Heed(); err != nil {
 		return err
@@ -399,12 +366,13 @@ func (s *Store) write(create func() []Op) error {
 		}
 		signature = ops[i].Signature
 	}
-	// On the disk before anybody hears of it: after a power failure, the numbers must not be used once more.
+	// On the disk before anybody hears of it: after a power failure, the numbers
+	// must not be used once more.
 	return s.keep(ops, s.log.Sync)
 }
 
-// A StrayError tells that an operation cannot be added: its author did not sign it,
-// or not as the one that follows those that are here.
+// A StrayError tells that an operation cannot be added: its author did not sign
+// it, or not as the one that follows those that are here.
 type StrayError struct {
 	Author identity.RemoteIdentity
 	Number uint64
@@ -417,11 +385,11 @@ func (e *StrayError) Error() string {
 
 func (e *StrayError) Unwrap() error { return e.Err }
 
-// Add adds operations of others, those of each author in the order of their numbers.
-// Those that are here, or do not count, are skipped. Where one is not signed by its
-// author, or there is a gap, those that follow of that author are left out, and the
-// error has a [StrayError] for it: nobody else has to suffer for an author that
-// tells two stories.
+// Add adds operations of others, those of each author in the order of their
+// numbers. Those that are here, or do not count, are skipped. Where one is not
+// signed by its author, or there is a gap, those that follow of that author are
+// left out, and the error has a [StrayError] for it: nobody else has to suffer
+// for an author that tells two stories.
 func (s *Store) Add(ops []Op) error {
 	s.adding.Lock()
 	defer s.adding.Unlock()

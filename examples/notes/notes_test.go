@@ -19,8 +19,8 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// A replica is a store with a clock and a library of its own, without a node. It is
-// exchanged with by function calls.
+// A replica is a store with a clock and a library of its own, without a node.
+// It is exchanged with by function calls.
 type replica struct {
 	*Store
 	folder string
@@ -50,8 +50,8 @@ func newReplica(t require.TestingT, folder string, record library.Record, id ide
 	return r
 }
 
-// group makes replicas in folders, the first of which is the founder and the only
-// admin.
+// group makes replicas in folders, the first of which is the founder and the
+// only admin.
 func group(t require.TestingT, folder func() string, offs ...time.Duration) []*replica {
 	var all []*replica
 	for i, off := range offs {
@@ -117,7 +117,8 @@ func (r *replica) Digest() [32]byte {
 	return sum
 }
 
-// statements has replicas exchange what they know of who belongs to the library.
+// statements has replicas exchange what they know of who belongs to the
+// library.
 func statements(t require.TestingT, all ...*replica) {
 	for range 2 {
 		for _, r := range all {
@@ -129,8 +130,8 @@ func statements(t require.TestingT, all ...*replica) {
 	}
 }
 
-// remove removes a member, as an admin's device does. Of several statements of the
-// member those up to the given one stay.
+// remove removes a member, as an admin's device does. Of several statements of
+// the member those up to the given one stay.
 func (r *replica) remove(t require.TestingT, who *replica, last roster.Hash) {
 	require.NoError(t, r.lib.Remove(who.id.Remote(), library.RemoveOptions{KeepSecret: true, Last: last}))
 	r.settle(t)
@@ -164,8 +165,8 @@ func ops(t require.TestingT, b []byte) (all []Op) {
 	}
 }
 
-// get gets what is new from another replica, in steps of some bytes, at most so many of them, and returns how many operations
-// came.
+// get gets what is new from another replica, in steps of some bytes, at most so
+// many of them, and returns how many operations came.
 func (r *replica) get(t require.TestingT, from *replica, step, most int) (n int) {
 	require.NoError(t, r.Heed())
 	require.NoError(t, from.Heed())
@@ -273,7 +274,8 @@ func TestLastWriterWins(t *testing.T) {
 	meet(t, all...)
 }
 
-// A clock that is ahead wins against nothing that is written by somebody who has heard of it, on any device.
+// A clock that is ahead wins against nothing that is written by somebody who
+// has heard of it, on any device.
 func TestClockAhead(t *testing.T) {
 	for _, off := range []time.Duration{10 * time.Minute, 100 * 365 * 24 * time.Hour} {
 		all := replicas(t, 0, off, 0)
@@ -303,8 +305,9 @@ func TestClockAhead(t *testing.T) {
 	}
 }
 
-// Nor does it win where neither has heard of the other: not what was written before the devices met, nor what is written
-// when they are apart again, also after the program was started again.
+// Nor does it win where neither has heard of the other: not what was written
+// before the devices met, nor what is written when they are apart again, also
+// after the program was started again.
 func TestClockAheadApart(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -437,7 +440,8 @@ func TestAddRefuses(t *testing.T) {
 	require.Equal(t, 5, b.have(a))
 }
 
-// A device whose files were restored from a copy gets its own operations back. If it has written others before, it is noticed.
+// A device whose files were restored from a copy gets its own operations back.
+// If it has written others before, it is noticed.
 func TestRestoredCopy(t *testing.T) {
 	all := replicas(t, 0, 0)
 	a, b := all[0], all[1]

@@ -43,8 +43,8 @@ const (
 	shift                  // says by how much the author's clock was off
 )
 
-// An Op is an operation: something that one device has done. Nobody ever changes
-// it. The same bytes are in the log and on the wire.
+// An Op is an operation: something that one device has done. Nobody ever
+// changes it. The same bytes are in the log and on the wire.
 //
 //	size  field
 //	32    author
@@ -70,12 +70,12 @@ const (
 //
 // All of it has at most MaxOp bytes.
 //
-// The signature is the author's ([library.Library.Sign]), so that other devices can
-// hand the operation on. It is over the signature of the author's operation before
-// (or 64 zero bytes), and the fields above. Each thereby vouches for all that
-// precede it: an author that goes back and tells two stories, as does a device
-// whose files were restored from a copy, is noticed by those who have heard the
-// other one.
+// The signature is the author's ([library.Library.Sign]), so that other devices
+// can hand the operation on. It is over the signature of the author's operation
+// before (or 64 zero bytes), and the fields above. Each thereby vouches for all
+// that precede it: an author that goes back and tells two stories, as does a
+// device whose files were restored from a copy, is noticed by those who have
+// heard the other one.
 type Op struct {
 	Author Author
 	Number uint64
@@ -94,8 +94,8 @@ type Op struct {
 	Signature Signature
 }
 
-// An Edit gives a field of a note another value, in place of those with the marks
-// in Over.
+// An Edit gives a field of a note another value, in place of those with the
+// marks in Over.
 type Edit struct {
 	Note  uuid.UUID
 	Field Field
@@ -103,8 +103,8 @@ type Edit struct {
 	Value string
 }
 
-// A Mark names an operation: the first bytes of the SHA-256 of its signature. Nobody
-// can name one that was not written yet.
+// A Mark names an operation: the first bytes of the SHA-256 of its signature.
+// Nobody can name one that was not written yet.
 type Mark [16]byte
 
 func (o *Op) mark() Mark {
@@ -130,8 +130,8 @@ const (
 	purpose = "notes" // of the signatures
 )
 
-// errForged is returned for an operation that its author has not signed, or not as
-// the one that follows those that are here.
+// errForged is returned for an operation that its author has not signed, or not
+// as the one that follows those that are here.
 var errForged = errors.New("notes: an operation is not its author's, or does not follow those that are here: was a copy of its files restored?")
 
 // appendFields appends what is signed of the operation itself.
@@ -202,7 +202,8 @@ func (e *Edit) decodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// AppendBinary appends the operation to b. It fails, and returns b as it was, if the kind, the field or the value is not valid.
+// AppendBinary appends the operation to b. It fails, and returns b as it was,
+// if the kind, the field or the value is not valid.
 func (o *Op) AppendBinary(b []byte) ([]byte, error) {
 	all, err := o.appendFields(b)
 	if err != nil {
@@ -262,8 +263,8 @@ func (o *Op) sign(l Membership, before Signature) error {
 	return err
 }
 
-// verify returns errForged unless by, its author, has signed the operation as the
-// one that follows the one with the signature before.
+// verify returns errForged unless by, its author, has signed the operation as
+// the one that follows the one with the signature before.
 func (o *Op) verify(id uuid.UUID, by identity.RemoteIdentity, before Signature) error {
 	b, err := o.signed(before)
 	if err != nil {
@@ -275,8 +276,9 @@ func (o *Op) verify(id uuid.UUID, by identity.RemoteIdentity, before Signature) 
 	return nil
 }
 
-// A Want is what a device asks another one for, first and then whenever there is news: all operations of these authors that
-// follow those that it has. It says what its clock says, too.
+// A Want is what a device asks another one for, first and then whenever there
+// is news: all operations of these authors that follow those that it has. It
+// says what its clock says, too.
 //
 //	size  field
 //	8     clock: milliseconds since 1970, signed
@@ -288,16 +290,19 @@ type Want struct {
 	Have  []Have
 }
 
-// Have says how many operations of an author are there. They are the first ones: there are no gaps.
+// Have says how many operations of an author are there. They are the first
+// ones: there are no gaps.
 type Have struct {
 	Author Author
 	Count  uint64
 }
 
-// MaxAuthors is how many authors a library can have had: each member of the present and many a former one.
+// MaxAuthors is how many authors a library can have had: each member of the
+// present and many a former one.
 const MaxAuthors = 8192
 
-// AppendBinary appends the message to b. It fails, and returns b as it was, if there are too many authors.
+// AppendBinary appends the message to b. It fails, and returns b as it was, if
+// there are too many authors.
 func (w *Want) AppendBinary(b []byte) ([]byte, error) {
 	all, err := proto.AppendCount16(proto.AppendUint64(b, uint64(w.Clock)), len(w.Have), MaxAuthors)
 	if err != nil {

@@ -50,9 +50,9 @@ func (r *replica) last(of *replica) (h roster.Hash) {
 	return h
 }
 
-// Of a device that was revoked counts what it did before an admin revoked it, and
-// nothing later: whoever got it, and in whatever order. The admin need not be the
-// founder.
+// Of a device that was revoked counts what it did before an admin revoked it,
+// and nothing later: whoever got it, and in whatever order. The admin need not
+// be the founder.
 func TestRevoke(t *testing.T) {
 	all := replicas(t, 0, 0, 0, 0, 0)
 	founder, admin, thief, friend, late := all[0], all[1], all[2], all[3], all[4]
@@ -105,9 +105,9 @@ func TestRevoke(t *testing.T) {
 	meet(t, founder, admin, friend, late)
 }
 
-// An admin's stolen key puts members out, and says that nothing of what they wrote
-// counts, and alters what its owner has said of somebody else. All of that is undone
-// when the founder removes it, naming its last honest statement.
+// An admin's stolen key puts members out, and says that nothing of what they
+// wrote counts, and alters what its owner has said of somebody else. All of
+// that is undone when the founder removes it, naming its last honest statement.
 func TestStolenAdmin(t *testing.T) {
 	all := replicas(t, 0, 0, 0, 0)
 	founder, admin, victim, lost := all[0], all[1], all[2], all[3]
@@ -143,7 +143,8 @@ func TestStolenAdmin(t *testing.T) {
 	meet(t, founder, victim)
 }
 
-// A stolen admin key that lowers what others have said does so until it is removed.
+// A stolen admin key that lowers what others have said does so until it is
+// removed.
 func TestWordOfThief(t *testing.T) {
 	all := replicas(t, 0, 0, 0, 0)
 	founder, admin, lost, friend := all[0], all[1], all[2], all[3]
@@ -163,8 +164,8 @@ func TestWordOfThief(t *testing.T) {
 	require.Equal(t, "lost", friend.note(n).Title)
 }
 
-// What an admin has said counts after it was removed itself, until another one has
-// said something.
+// What an admin has said counts after it was removed itself, until another one
+// has said something.
 func TestWordOfFormerAdmin(t *testing.T) {
 	all := replicas(t, 0, 0, 0, 0)
 	founder, admin, lost, friend := all[0], all[1], all[2], all[3]
@@ -258,6 +259,43 @@ func TestLeft(t *testing.T) {
 	meet(t, founder, friend)
 	require.EqualValues(t, founder.have(leaver), friend.counts(leaver))
 	require.Equal(t, "leaver", friend.note(n).Title)
+}
+
+// Nobody has a say about itself, also not by the key that it had as an admin.
+func TestOwnWord(t *testing.T) {
+	all := replicas(t, 0, 0)
+	founder, admin := all[0], all[1]
+	promote(t, founder, admin)
+	n := uuid.New()
+	admin.title(t, n, "mine")
+	meet(t, all...)
+	require.NoError(t, admin.lib.Leave())
+	founder.lib.Promote(admin.id.Remote(), library.RecoveryKey{})
+	statements(t, all...)
+	word := Op{Author: admin.author(), Number: uint64(admin.have(admin)) + 1, Kind: revoke, Removal: founder.removal(t, admin)}
+	require.NoError(t, word.sign(admin.lib, admin.history(admin.author()).signature))
+	require.NoError(t, founder.Add([]Op{word}))
+	require.Equal(t, "mine", founder.note(n).Title)
+}
+
+// What an admin that was removed says counts as far as what it does counts at
+// all.
+func TestLateWord(t *testing.T) {
+	all := replicas(t, 0, 0, 0)
+	founder, admin, lost := all[0], all[1], all[2]
+	promote(t, founder, admin)
+	require.NoError(t, admin.lib.Remove(lost.id.Remote(), library.RemoveOptions{KeepSecret: true}))
+	statements(t, founder, admin)
+	require.NoError(t, founder.lib.Remove(admin.id.Remote(), library.RemoveOptions{KeepSecret: true}))
+	onAdmin := revocation{founder.author(), 1, founder.removal(t, admin), 7}
+	onLost := revocation{admin.author(), 7, founder.removal(t, lost), 3}
+	standings, settled := stand(founder.lib.Roster(), []revocation{onAdmin, onLost})
+	require.EqualValues(t, 3, standings[lost.author()].counts)
+	require.Equal(t, map[Author]bool{admin.author(): true}, settled)
+	onLost.number++
+	standings, _ = stand(founder.lib.Roster(), []revocation{onLost, onAdmin})
+	require.EqualValues(t, uint64(everything), standings[lost.author()].counts)
+	require.EqualValues(t, 7, standings[admin.author()].counts)
 }
 
 // A cursor gives what it has passed over once that counts.

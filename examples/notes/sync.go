@@ -17,15 +17,15 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// route is the library's route by which a device gets operations: it opens a tunnel
-// to each member that is there, and writes a [Want], and another one whenever it
-// wants more authors, or has got operations elsewhere. The other side writes
-// operations, first those that are missing and then each new one at once, until
-// either ends. Each device does that for itself, so that between two there is
-// a tunnel in each direction.
+// route is the library's route by which a device gets operations: it opens a
+// tunnel to each member that is there, and writes a [Want], and another one
+// whenever it wants more authors, or has got operations elsewhere. The other
+// side writes operations, first those that are missing and then each new one at
+// once, until either ends. Each device does that for itself, so that between
+// two there is a tunnel in each direction.
 //
-// Operations are added as they come. A tunnel that is cut anywhere costs what was
-// under way: the next one begins with what is there by then.
+// Operations are added as they come. A tunnel that is cut anywhere costs what
+// was under way: the next one begins with what is there by then.
 const route = "notes"
 
 const (
@@ -160,7 +160,8 @@ func (y *Syncer) pull(ctx context.Context, m library.Member) (got bool, err erro
 	}
 }
 
-// readOps waits for an operation, and returns it with those that came along, also if an error follows them.
+// readOps waits for an operation, and returns it with those that came along,
+// also if an error follows them.
 func readOps(d *proto.Decoder, r *bufio.Reader) (ops []Op, err error) {
 	for len(ops) < batchCount && (len(ops) == 0 || r.Buffered() > 0) {
 		var o Op
@@ -173,8 +174,9 @@ func readOps(d *proto.Decoder, r *bufio.Reader) (ops []Op, err error) {
 	return ops, nil
 }
 
-// ask says what is wanted, until ctx is done: at once if there are other authors,
-// and now and then if operations have come, so that they are not sent by two.
+// ask says what is wanted, until ctx is done: at once if there are other
+// authors, and now and then if operations have come, so that they are not sent
+// by two.
 func (y *Syncer) ask(ctx context.Context, c *tunnel.Conn) error {
 	asked := map[Author]uint64{} // how many counted at some time
 	for {
@@ -216,9 +218,9 @@ func (y *Syncer) ask(ctx context.Context, c *tunnel.Conn) error {
 
 var errAnew = errors.New("notes: somebody counts again; beginning anew")
 
-// consistent notes how many operations of each author count, and reports whether
-// nobody's count more that were asked for before: such as came were skipped, and
-// are not sent again.
+// consistent notes how many operations of each author count, and reports
+// whether nobody's count more that were asked for before: such as came were
+// skipped, and are not sent again.
 func consistent(asked, wanted map[Author]uint64) bool {
 	for a := range asked {
 		if _, ok := wanted[a]; !ok {
@@ -345,8 +347,8 @@ func (y *Syncer) serve(ctx context.Context, c *tunnel.Conn) error {
 	}
 }
 
-// hear takes in what a member says besides what it wants. Its clock counts only in the first message, which did not wait
-// behind anything.
+// hear takes in what a member says besides what it wants. Its clock counts only
+// in the first message, which did not wait behind anything.
 func (y *Syncer) hear(from identity.RemoteIdentity, w Want, first bool) error {
 	ahead := time.UnixMilli(w.Clock).Sub(y.wall()) // with the time on the way, which is much less than Drift
 	for _, h := range w.Have {

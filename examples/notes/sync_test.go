@@ -30,8 +30,8 @@ type rig struct {
 	key     library.RecoveryKey // of their notebook
 }
 
-// bubble runs a test with devices that have one notebook, each with a clock that is
-// off by so much. The first one has made it.
+// bubble runs a test with devices that have one notebook, each with a clock
+// that is off by so much. The first one has made it.
 func bubble(t *testing.T, test func(t *testing.T, r *rig), offs ...time.Duration) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -124,7 +124,8 @@ func (d *Device) note(id uuid.UUID) Note {
 	return Note{}
 }
 
-// While devices are connected, a change is everywhere at once: without any time passing.
+// While devices are connected, a change is everywhere at once: without any time
+// passing.
 func TestLive(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, r *rig) {
@@ -146,7 +147,8 @@ func TestLive(t *testing.T) {
 	}, 0, 0, 0)
 }
 
-// Devices that are offline go on writing, and get all when they come back; one hands on what another one wrote.
+// Devices that are offline go on writing, and get all when they come back; one
+// hands on what another one wrote.
 func TestOffline(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		a, b, c := r.devices[0], r.devices[1], r.devices[2]
@@ -183,7 +185,8 @@ func TestOffline(t *testing.T) {
 	}, 0, 0, 0)
 }
 
-// A clock that is ahead does not win, whether the others have heard of it or not, before they met or later.
+// A clock that is ahead does not win, whether the others have heard of it or
+// not, before they met or later.
 func TestClocks(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		a, wrong, c := r.devices[0], r.devices[1], r.devices[2]
@@ -214,8 +217,8 @@ func TestClocks(t *testing.T) {
 	}, 0, 10*time.Minute, 0)
 }
 
-// Of a device that was revoked nothing later arrives, at nobody, by nobody; and it
-// gets nothing more. Any admin can revoke it.
+// Of a device that was revoked nothing later arrives, at nobody, by nobody; and
+// it gets nothing more. Any admin can revoke it.
 func TestRevoked(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		founder, admin, thief, friend := r.devices[0], r.devices[1], r.devices[2], r.devices[3]
@@ -227,8 +230,8 @@ func TestRevoked(t *testing.T) {
 		require.ErrorIs(t, friend.notes().Remove(thief.Name, library.RecoveryKey{}), library.ErrNotAdmin)
 		require.ErrorContains(t, admin.notes().Remove("nobody", library.RecoveryKey{}), "no member")
 
-		// The admin hears of neither the friend nor of what the thief writes meanwhile, which
-		// the friend has.
+		// The admin hears of neither the friend nor of what the thief writes
+		// meanwhile, which the friend has.
 		require.NoError(t, admin.Offline(t.Context()))
 		thief.title(t, n, "meanwhile")
 		r.settle(time.Second, thief, friend, founder)
@@ -264,8 +267,8 @@ func TestRevoked(t *testing.T) {
 	}, 0, 0, 0, 0)
 }
 
-// An admin that signed the removal of a member and then is gone, before it could say
-// how much of what that wrote counts: another one says so.
+// An admin that signed the removal of a member and then is gone, before it
+// could say how much of what that wrote counts: another one says so.
 func TestSettled(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		founder, admin, lost := r.devices[0], r.devices[1], r.devices[2]
@@ -311,8 +314,8 @@ func TestRecovered(t *testing.T) {
 	}, 0, 0, 0)
 }
 
-// A member that tells two devices two stories keeps them from hearing each other no
-// more than they hear it.
+// A member that tells two devices two stories keeps them from hearing each
+// other no more than they hear it.
 func TestTwoStoriesOnline(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		a, b, liar := r.devices[0], r.devices[1], r.devices[2]
@@ -341,10 +344,15 @@ func TestTwoStoriesOnline(t *testing.T) {
 			require.Equal(t, "b", a.note(uuid.UUID{4, byte(i)}).Title)
 			require.Equal(t, "a", b.note(uuid.UUID{3, byte(i)}).Title)
 		}
+		link := r.network.Link(a.node.Identity(), b.node.Identity())
+		streams := link.Stats().Streams
+		time.Sleep(10 * time.Minute)
+		require.Equal(t, streams, link.Stats().Streams, "nobody begins anew for it")
 	}, 0, 0, 0)
 }
 
-// Connections that are cut at any time cost nothing but time: what has come is kept, and not asked for again.
+// Connections that are cut at any time cost nothing but time: what has come is
+// kept, and not asked for again.
 func TestCut(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, r *rig) {
@@ -382,8 +390,8 @@ func TestCut(t *testing.T) {
 	}, 0, 0)
 }
 
-// What a new member has written, a device gets as soon as it hears of the member,
-// also from others.
+// What a new member has written, a device gets as soon as it hears of the
+// member, also from others.
 func TestNewMember(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		a, b := r.devices[0], r.devices[1]
@@ -402,8 +410,8 @@ func TestNewMember(t *testing.T) {
 	}, 0, 0)
 }
 
-// A member that comes back, since the admin who had removed it was removed, has all
-// that it wrote, and hears again.
+// A member that comes back, since the admin who had removed it was removed, has
+// all that it wrote, and hears again.
 func TestReturned(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		founder, admin, victim, friend := r.devices[0], r.devices[1], r.devices[2], r.devices[3]
