@@ -42,6 +42,12 @@ type Config struct {
 	// are in it.
 	Store *Store
 
+	// Added, if not nil, is called with each library before it is served: one of the
+	// store, by [New]; later one that is founded, joined or added. It is the place for
+	// [Library.Handle]: where handlers come later, members may be told meanwhile that
+	// a route is not served. It must not call methods that change a library.
+	Added func(*Library)
+
 	// Changed, if not nil, is called with each new record of a library, for an app
 	// that keeps them itself: it returns once the record is kept in place of the one
 	// before. If it fails, nothing changes. It is called by one goroutine at a time,
@@ -216,7 +222,7 @@ func (h *Libraries) add(r Record, instance identity.Identity) (*Library, error) 
 	return l, nil
 }
 
-// enter takes a library in.
+// enter takes a library in. The caller holds keeping, unless it is New.
 func (h *Libraries) enter(r Record, instance identity.Identity) (*Library, error) {
 	if instance.IsZero() {
 		return nil, fmt.Errorf("%w: library %v: there is no key of the own instance", ErrInvalid, r.ID)
@@ -233,18 +239,28 @@ func (h *Libraries) enter(r Record, instance identity.Identity) (*Library, error
 	if l.now, err = l.compile(r, all, nil); err != nil {
 		return nil, err
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.libraries[r.ID] != nil {
-		return nil, fmt.Errorf("%w: %v", ErrAdded, r.ID)
-	}
-	if err := h.fits(l, &l.now.record); err != nil {
+	if err := h.mayEnter(l); err != nil {
 		return nil, err
 	}
+	if h.cfg.Added != nil {
+		h.cfg.Added(l)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.libraries[r.ID] = l
 	h.track()
 	h.changed.tell()
 	return l, nil
+}
+
+// mayEnter reports why a library cannot be taken in.
+func (h *Libraries) mayEnter(l *Library) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.libraries[l.id] != nil {
+		return fmt.Errorf("%w: %v", ErrAdded, l.id)
+	}
+	return h.fits(l, &l.now.record)
 }
 
 // Remove takes a library away, out of the store, too. Its tunnels are lost at

@@ -70,6 +70,11 @@ func (h *Libraries) serve(ctx context.Context, c *tunnel.Conn) error {
 	}
 	c.SetReadDeadline(time.Time{})
 	serve := l.ours(string(name), full)
+	if serve == nil && !full {
+		if full = l.joined(ctx, c); full {
+			serve = l.ours(string(name), full)
+		}
+	}
 	if serve == nil && full {
 		l.mu.Lock()
 		serve = l.routes[string(name)]
@@ -79,6 +84,31 @@ func (h *Libraries) serve(ctx context.Context, c *tunnel.Conn) error {
 		return fmt.Errorf("%w: %q of library %v", p2p.ErrNoRoute, name, l.id)
 	}
 	return serve(ctx, c)
+}
+
+// joined reports whether this device and the member at the other end of a tunnel are
+// in. Where this one is just joining, the admin that has added it knows that first,
+// and may call before this device has heard: it waits for that.
+func (l *Library) joined(ctx context.Context, c *tunnel.Conn) bool {
+	late := time.NewTimer(routeTime)
+	defer late.Stop()
+	for {
+		changed := l.hook.changed.next()
+		now := l.content()
+		m := now.members[c.Instance()]
+		if m == nil || m.out || !now.out || now.roster.Last(l.Instance()).Counter > 0 {
+			return m != nil && !m.out && !now.out
+		}
+		select {
+		case <-changed:
+		case <-c.Done():
+			return false
+		case <-ctx.Done():
+			return false
+		case <-late.C:
+			return false
+		}
+	}
 }
 
 // directory is what the responder decides by.
