@@ -57,6 +57,7 @@ func TestGuide(t *testing.T) {
 	t.Run("private", func(t *testing.T) {
 		first := command(t, blocks, "go run ./private -name laptop") + " " + on
 		laptop := start(t, home, first)
+		key := laptop.line(t, "sdp2pk1:")
 		ticket := laptop.line(t, "sdp2p1:")
 		second := strings.Replace(command(t, blocks, "go run ./private -name phone"), "sdp2p1:…", ticket, 1) + " " + on
 		phone := start(t, home, second)
@@ -73,6 +74,10 @@ func TestGuide(t *testing.T) {
 		laptop, phone = start(t, home, first), start(t, home, second)
 		require.Contains(t, laptop.line(t, "has copied"), "phone has copied \"world\", and nobody else knows")
 		require.Contains(t, phone.line(t, "has copied"), "laptop has copied \"hello\", and nobody else knows")
+
+		phone.stop(t) // the laptop is lost
+		phone = start(t, home, strings.Replace(command(t, blocks, "go run ./private -name phone -dir phone -copy world -recover"), "sdp2pk1:…", key, 1)+" "+on)
+		require.Equal(t, "laptop was removed by the recovery key", phone.line(t, "was removed"))
 	})
 }
 
