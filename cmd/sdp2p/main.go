@@ -1,7 +1,8 @@
-// Sdp2p makes identities, looks at the nodes of a local network, and tells why one is not found or not reached, from a
-// terminal or a shell script.
+// Sdp2p makes identities, recovers libraries, looks at the nodes of a local network,
+// and tells why one is not found or not reached, from a terminal or a shell script.
 //
 //	sdp2p id [--create] [--json] FILE
+//	sdp2p library recover --key-file KEY [--remove NAME] FOLDER
 //	sdp2p scan [--app sd] [--interface NAME] [--time 2s] [--json]
 //	sdp2p doctor [--app sd] [--port 7373] [--interface NAME] [--time 3s] [--json] [PEER|ADDRESS]
 //
@@ -35,6 +36,8 @@ type program []command
 func newProgram(s scanner) program {
 	return program{
 		{"id", "[--create] [--json] FILE", "shows the identity in a key file, or makes one", idHelp, id},
+		{"library", "recover --key-file KEY [--remove NAME] FOLDER", "makes this device an admin again, and removes a lost one, by a recovery key",
+			libraryHelp, libraries},
 		{"scan", "[--app sd] [--interface NAME] [--time 2s] [--json]", "lists the nodes on the local network", scanHelp, s.setup},
 		{"doctor", "[--app sd] [--port 7373] [--interface NAME] [--time 3s] [--json] [PEER|ADDRESS]",
 			"checks whether nodes on this host can be found and reached, or why a peer is not", doctorHelp + codesHelp(), checkUp},
@@ -83,7 +86,7 @@ func (p program) run(ctx context.Context, args []string, stdout, stderr io.Write
 }
 
 func (p program) usage(w io.Writer, status int) int {
-	fmt.Fprint(w, "Sdp2p makes identities, and looks at the nodes of a local network.\n\n")
+	fmt.Fprint(w, "Sdp2p makes identities, recovers libraries, and looks at the nodes of a local network.\n\n")
 	for _, c := range p {
 		fmt.Fprintf(w, "sdp2p %s %s\n        %s\n", c.name, c.synopsis, c.about)
 	}

@@ -26,7 +26,7 @@ import (
 
 const (
 	programEnv = "RUN_SDP2P"
-	library    = "D66E0000-0000-0000-0000-00000000000a"
+	libraryID  = "D66E0000-0000-0000-0000-00000000000a"
 	// hostile clears the screen, sets a title in 8-bit controls, turns the direction, breaks the line and the table, is invisible.
 	hostile = "\x1b[2J\u009b31m\u202egnp.\u2066\r\n\tx\x00\x7f\u200b\v\U000e0041"
 )
@@ -99,7 +99,7 @@ func strangers(t *testing.T) []scan.Node {
 			netip.MustParseAddrPort("10.0.0.1:7373"), netip.MustParseAddrPort("[fe80::1%eth0]:7373"),
 		}},
 		{Identity: identity.New().Remote(), Heard: now.Add(-1200 * time.Millisecond), Metadata: map[string]string{
-			"name": hostile + strings.Repeat("long", 40), library: hostile, "key": hostile + " <&>",
+			"name": hostile + strings.Repeat("long", 40), libraryID: hostile, "key": hostile + " <&>",
 		}, Addrs: []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::1]:1")}},
 		{Identity: identity.New().Remote(), Heard: now, Metadata: map[string]string{}},
 	}
@@ -168,8 +168,8 @@ func TestJSON(t *testing.T) {
 	require.True(t, zoe.Heard.Equal(answers[0].Heard))
 	require.Equal(t, time.UTC, zoe.Heard.Location())
 	require.Equal(t, hostile+strings.Repeat("long", 40), bad.Name)
-	require.Equal(t, map[string]string{library: hostile}, bad.Libraries)
-	require.Equal(t, map[string]string{"name": bad.Name, library: hostile, "key": hostile + " <&>"}, bad.Metadata)
+	require.Equal(t, map[string]string{libraryID: hostile}, bad.Libraries)
+	require.Equal(t, map[string]string{"name": bad.Name, libraryID: hostile, "key": hostile + " <&>"}, bad.Metadata)
 	require.Equal(t, node{Identity: bare.Identity, Fingerprint: bare.Fingerprint, Heard: bare.Heard,
 		Addresses: []netip.AddrPort{}, Libraries: map[string]string{}, Metadata: map[string]string{}}, bare)
 }

@@ -57,8 +57,12 @@ func demo(ctx context.Context) (err error) {
 			err = errors.Join(err, p.end())
 		}
 	}()
-	alice, bob, carol := start("Alice"), start("Bob"), start("Carol", "--clock", "10m")
+	share(start("Alice"), start("Bob"), start("Carol", "--clock", "10m"))
+	return nil
+}
 
+// share is what the three devices do. It panics with an error.
+func share(alice, bob, carol *process) {
 	say("Alice makes a notebook, has Bob join, and makes him an admin, by the recovery key.")
 	key := alice.do("new")[0]
 	pair(alice, bob)
@@ -114,7 +118,6 @@ func demo(ctx context.Context) (err error) {
 		fmt.Println("    " + line)
 	}
 	fmt.Println("demo: all devices had the same notes whenever they should")
-	return nil
 }
 
 func say(text string) { fmt.Println("demo: " + text) }

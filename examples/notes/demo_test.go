@@ -156,8 +156,15 @@ func TestCommands(t *testing.T) {
 		b.sees(want)
 	}
 	b.quits()
+	again(t, network, folders, a, id)
+	for _, folder := range folders {
+		private(t, folder)
+	}
+}
 
-	b = sit(t, network, folders[1], "Bert", "list")
+// again has the second person of two come back.
+func again(t *testing.T, network *p2ptest.Network, folders []string, a *person, id string) {
+	b := sit(t, network, folders[1], "Bert", "list")
 	b.sees("bread  and milk")
 	other := sit(t, network, folders[1], "Bert", "")
 	require.ErrorIs(t, <-other.done, library.ErrInUse)
@@ -167,18 +174,22 @@ func TestCommands(t *testing.T) {
 	require.Eventually(t, func() bool { a.says("digest"); return strings.Contains(a.out.String(), digest) }, time.Minute, 50*time.Millisecond)
 	b.quits()
 	a.quits()
-	private := 0
-	require.NoError(t, filepath.WalkDir(folders[0], func(path string, e fs.DirEntry, err error) error {
+}
+
+// private wants a device's files to be for nobody else to read.
+func private(t *testing.T, folder string) {
+	files := 0
+	require.NoError(t, filepath.WalkDir(folder, func(path string, e fs.DirEntry, err error) error {
 		require.NoError(t, err)
 		info, err := e.Info()
 		require.NoError(t, err)
-		if path != folders[0] && !e.IsDir() {
+		if path != folder && !e.IsDir() {
 			require.Zero(t, info.Mode()&0o077, path)
-			private++
+			files++
 		}
 		return nil
 	}))
-	require.Equal(t, 4, private, "two keys, the lock of the store, the log")
+	require.Equal(t, 4, files, "two keys, the lock of the store, the log")
 }
 
 // joins has a person join the notebook of another one.

@@ -36,7 +36,7 @@ allow library p2p identity proto tunnel internal/backoff internal/hidden interna
 allow library/roster identity proto internal/text
 allow pairing p2p identity proto tunnel library library/roster internal/hidden internal/reach internal/text
 allow pairing/qr
-allow cmd/sdp2p p2p identity mdns mdns/scan quic internal/dns internal/dnssd
+allow cmd/sdp2p p2p identity library mdns mdns/scan quic internal/dns internal/dnssd
 allow p2ptest p2p identity
 allow internal/dnssd internal/dns internal/backoff internal/netmon
 allow internal/dns
