@@ -92,6 +92,20 @@ func (n naive) limits() map[Author]uint64 {
 	return limits
 }
 
+// shifts returns the shifts of an author that mean something: of those that move
+// the same operation only the first one does.
+func (n naive) shifts(by Author) (all []Op) {
+	for number := uint64(1); number <= uint64(len(n.ops)); number++ {
+		for _, o := range n.ops {
+			moved := slices.ContainsFunc(all, func(before Op) bool { return o.First <= before.Number })
+			if o.Kind == shift && o.Author == by && o.Number == number && o.MS != 0 && o.First < o.Number && !moved {
+				all = append(all, o)
+			}
+		}
+	}
+	return all
+}
+
 // state says which value each field shows.
 func (n naive) state() map[string]string {
 	type written struct {
@@ -108,8 +122,8 @@ func (n naive) state() map[string]string {
 			continue
 		}
 		stamp := o.Stamp
-		for _, m := range n.ops {
-			if m.Kind == shift && m.Author == o.Author && m.First <= o.Number && o.Number < m.Number && counts(m) {
+		for _, m := range n.shifts(o.Author) {
+			if m.First <= o.Number && o.Number < m.Number && counts(m) {
 				stamp = stamp.Shift(m.MS)
 			}
 		}
