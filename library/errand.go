@@ -12,10 +12,12 @@ import (
 )
 
 const (
-	exchangeTime = 10 * time.Second // for one exchange
-	errandAgain  = time.Minute      // after one that failed; doubled each time
-	errandMax    = time.Hour        // and no longer than that
-	errandGap    = 2 * time.Second  // between two to a member, which is short of five tunnels a second
+	exchangeTime  = 10 * time.Second // for one exchange
+	errandAgain   = time.Minute      // after one that failed; doubled each time
+	errandMax     = time.Hour        // and no longer than that
+	errandGap     = time.Second      // between two to a member, but for the first ones,
+	errandBurst   = 4                // which are that many
+	errandsAtOnce = 64               // to different members
 )
 
 // An errand is to tell a member what it may not know yet.
@@ -26,79 +28,151 @@ type errand struct {
 	news     roster.Hash // what it is about
 }
 
-// A retry says when an errand is done again, if it has to be.
+// A round is the errands to all members. Those to one member are run one after the
+// other, so that a member that does not answer keeps no other waiting.
+type round struct {
+	h       *Libraries
+	visits  map[place]*visit
+	running int
+	over    chan func() // what there is to do once an errand was run
+}
+
+// A visit is the errands to one member.
+type visit struct {
+	running bool
+	paid    time.Time         // until when the errands so far take up the member's time
+	tried   map[string]*retry // by route
+}
+
+// A retry says when an errand is run again, if it has to be.
 type retry struct {
-	last, at time.Time
-	backoff  backoff.Backoff
+	news    roster.Hash
+	at      time.Time // zero: at once
+	backoff backoff.Backoff
 }
 
 // soon forgets that the errand has failed before.
 func (t *retry) soon() {
-	t.at = t.last.Add(errandGap)
+	t.at = time.Time{}
 	t.backoff.Reset()
+}
+
+// free returns when a visit may run another errand.
+func (v *visit) free() time.Time { return v.paid.Add(-(errandBurst - 1) * errandGap) }
+
+// pay books an errand.
+func (v *visit) pay(now time.Time) {
+	if v.paid.Before(now) {
+		v.paid = now
+	}
+	v.paid = v.paid.Add(errandGap)
 }
 
 // runErrands tells members what they have to know, as they come by, until ctx is done.
 func (h *Libraries) runErrands(ctx context.Context) {
-	tried := map[errand]*retry{}
+	r := &round{h: h, visits: map[place]*visit{}, over: make(chan func())}
 	for ctx.Err() == nil {
 		changed := h.changed.next()
 		wait, cancel := ctx, context.CancelFunc(func() {})
-		if due := h.runErrandsNow(ctx, tried); !due.IsZero() {
+		if due := r.begin(ctx); !due.IsZero() {
 			wait, cancel = context.WithDeadline(ctx, due)
 		}
 		select {
 		case <-wait.Done():
 		case <-changed:
+		case end := <-r.over:
+			end()
 		}
 		cancel()
 	}
+	for r.running > 0 {
+		(<-r.over)()
+	}
 }
 
-// runErrandsNow does what is due, and returns when there is something to do again; zero if only a change can tell.
-func (h *Libraries) runErrandsNow(ctx context.Context, tried map[errand]*retry) (due time.Time) {
+// begin begins what is due, and returns when there is something to do again; zero
+// if only a change, or the end of an errand, can tell.
+func (r *round) begin(ctx context.Context) (due time.Time) {
 	soonest := func(at time.Time) {
-		if due.IsZero() || at.Before(due) {
+		if !at.IsZero() && (due.IsZero() || at.Before(due)) {
 			due = at
 		}
 	}
-	open := map[errand]bool{}
-	for _, l := range h.All() {
-		if r := l.Record(); len(r.Former) > 0 {
-			l.expireFormer()
-			for _, f := range l.Record().Former {
-				soonest(f.Until)
-			}
-		}
+	seen := map[place]bool{}
+	for _, l := range r.h.All() {
+		soonest(l.keepUp())
 		for _, p := range l.reachable() {
+			at := place{l, p.Instance}
+			seen[at] = true
+			v := r.visits[at]
+			if v == nil {
+				v = &visit{tried: map[string]*retry{}}
+				r.visits[at] = v
+			}
 			for _, e := range l.errands(p) {
-				open[e] = true
-				t := tried[e]
-				if !p.available {
-					if t != nil {
-						t.soon() // once it is back
-					}
-					continue
-				}
-				if t == nil {
-					t = &retry{backoff: backoff.Backoff{Min: errandAgain, Max: errandMax}}
-					tried[e] = t
-				}
-				if !time.Now().Before(t.at) {
-					err := e.run(ctx)
-					t.last = time.Now()
-					if err == nil {
-						t.soon() // there may be more by now
-					} else {
-						h.log().Debug("a member could not be told", "library", l.id, "member", e.instance, "what", e.route, "err", err)
-						t.at = t.last.Add(t.backoff.Next())
-					}
-				}
-				soonest(t.at)
+				soonest(r.consider(ctx, v, e, p.available))
 			}
 		}
 	}
-	maps.DeleteFunc(tried, func(e errand, t *retry) bool { return !open[e] && !time.Now().Before(t.at) })
+	maps.DeleteFunc(r.visits, func(at place, v *visit) bool { return !seen[at] && !v.running })
+	return due
+}
+
+// consider begins an errand if it is due, or returns when it will be; zero if only
+// a change, or the end of an errand, can tell.
+func (r *round) consider(ctx context.Context, v *visit, e errand, available bool) (due time.Time) {
+	t := v.tried[e.route]
+	if t == nil {
+		t = &retry{backoff: backoff.Backoff{Min: errandAgain, Max: errandMax}}
+		v.tried[e.route] = t
+	}
+	if t.news != e.news || !available {
+		t.news = e.news
+		t.soon() // once it is back
+	}
+	now := time.Now()
+	switch {
+	case !available || v.running || r.running >= errandsAtOnce:
+		return time.Time{}
+	case now.Before(t.at):
+		return t.at
+	case now.Before(v.free()):
+		return v.free()
+	}
+	v.pay(now)
+	v.running = true
+	r.running++
+	go func() {
+		err := e.run(ctx)
+		r.over <- func() { r.end(v, t, e, err) }
+	}()
+	return time.Time{}
+}
+
+// end books that an errand was run.
+func (r *round) end(v *visit, t *retry, e errand, err error) {
+	v.running = false
+	r.running--
+	switch {
+	case err == nil:
+		t.soon() // there may be more by now
+	case t.news == e.news:
+		r.h.log().Debug("a member could not be told", "library", e.library.id, "member", e.instance, "what", e.route, "err", err)
+		t.at = time.Now().Add(t.backoff.Next())
+	}
+}
+
+// keepUp does what time brings to a library, and returns when it is to be called
+// again; zero: never.
+func (l *Library) keepUp() (due time.Time) {
+	if r := l.content().record; len(r.Former) > 0 {
+		l.expireFormer()
+		for _, f := range l.content().record.Former {
+			if due.IsZero() || f.Until.Before(due) {
+				due = f.Until
+			}
+		}
+	}
 	return due
 }
 

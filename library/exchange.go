@@ -34,7 +34,11 @@ func (l *Library) serveRoster(_ context.Context, c *tunnel.Conn) error {
 	if err := said.DecodeFrom(in); err != nil {
 		return err
 	}
-	return l.hear(c, now, said)
+	knows, err := l.hear(c, now, said)
+	if err == nil {
+		l.synced(c, knows)
+	}
+	return err
 }
 
 // exchangeRoster tells a member what it does not know, and hears what this device
@@ -59,11 +63,15 @@ func (l *Library) exchangeRoster(c *tunnel.Conn) error {
 	if err := c.CloseWrite(); err != nil {
 		return err
 	}
-	if err := l.hear(c, now, said); err != nil {
+	knows, err := l.hear(c, now, said)
+	if err != nil {
 		return err
 	}
-	_, err := io.Copy(io.Discard, io.LimitReader(c, 1)) // until the other side is done
-	return err
+	if _, err := io.Copy(io.Discard, io.LimitReader(c, 1)); err != nil { // until the other side has kept it
+		return err
+	}
+	l.synced(c, knows)
+	return nil
 }
 
 // send writes messages in one go.
@@ -78,10 +86,10 @@ func send(w io.Writer, messages ...interface{ AppendBinary([]byte) ([]byte, erro
 	return err
 }
 
-// hear adds what a member said, and notes that it knows what it was told of sent.
-func (l *Library) hear(c *tunnel.Conn, sent *content, said roster.Statements) error {
-	knows := sent.digest
-	err := l.change(func(d *draft) error {
+// hear adds what a member said, and returns what it knows once it was told of sent.
+func (l *Library) hear(c *tunnel.Conn, sent *content, said roster.Statements) (knows roster.Hash, err error) {
+	knows = sent.digest
+	err = l.change(func(d *draft) error {
 		added, err := d.roster.Add(said...)
 		if err != nil {
 			return fmt.Errorf("%v said: %w", c.Instance(), err)
@@ -94,15 +102,16 @@ func (l *Library) hear(c *tunnel.Conn, sent *content, said roster.Statements) er
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
+	return knows, err
+}
+
+// synced notes what a member knows.
+func (l *Library) synced(c *tunnel.Conn, knows roster.Hash) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.now.members[c.Instance()] != nil {
 		l.with(c.Instance()).synced = knows
 	}
-	return nil
 }
 
 // Export writes all statements, of more than fit into an exchange the admins'
