@@ -19,6 +19,7 @@ type content struct {
 	digest roster.Hash // of the statements
 
 	out     bool // this device is no member any more
+	left    bool // by its own word
 	members map[identity.RemoteIdentity]*peer
 	byKey   map[[32]byte]*peer // by the Montgomery form of the instance's key
 	order   []*peer            // members, the longest-standing first
@@ -48,6 +49,7 @@ func (l *Library) compile(r Record, all *roster.Roster, before *content) (*conte
 	own := l.instance.Remote()
 	_, in := c.view.Member(own)
 	c.out = !in
+	c.left = slices.ContainsFunc(c.view.Removals, func(r roster.Removal) bool { return r.Instance == own && r.By == own })
 	for _, m := range c.view.Members {
 		c.enter(&peer{Member: m}, own)
 	}

@@ -199,7 +199,7 @@ func (l *Library) errands(m contact) (all []errand) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.now.members[m.Instance] == nil || l.now.out && !l.now.view.WasAdmin(l.instance.Remote()) {
+	if l.now.members[m.Instance] == nil || l.now.out && !l.now.left && !l.now.view.WasAdmin(l.instance.Remote()) {
 		return nil // nobody would take it from us
 	}
 	r := &l.now.record

@@ -34,6 +34,9 @@ func (l *Library) serveRoster(_ context.Context, c *tunnel.Conn) error {
 	if err := said.DecodeFrom(in); err != nil {
 		return err
 	}
+	l.mu.Lock()
+	delete(l.open, c) // also a member that has left is told that it was heard
+	l.mu.Unlock()
 	knows, err := l.hear(c, now, said)
 	if err == nil {
 		l.synced(c, knows)
