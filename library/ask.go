@@ -28,12 +28,12 @@ type Request struct {
 
 // ask keeps what this device wants a second signature for, in place of what it
 // wanted before. The caller tells the app with ErrAsked.
-func (d *draft) ask(body roster.Body) error {
+func (d *draft) ask(body roster.Body, keep bool) error {
 	s, err := d.roster.Draft(d.library.Instance(), body, time.Now())
 	if err != nil {
 		return err
 	}
-	d.Asking = &s
+	d.Asking, d.KeepSecret = &s, keep
 	return nil
 }
 
@@ -57,6 +57,7 @@ func (d *draft) settle() error {
 	case agreed:
 		s := *d.Asking
 		d.Asking = nil
+		d.Rotate = d.Rotate || !d.KeepSecret
 		if err := s.Sign(d.library.instance, d.Founder); err != nil {
 			return err
 		}

@@ -39,6 +39,7 @@ func (l *Library) change(f func(*draft) error) error {
 	if err := d.settle(); err != nil {
 		return err
 	}
+	d.standby()
 	if d.roster.Len() != before.roster.Len() {
 		d.Statements = d.roster.All()
 	}

@@ -165,6 +165,7 @@ func (r *round) end(v *visit, t *retry, e errand, err error) {
 // keepUp does what time brings to a library, and returns when it is to be called
 // again; zero: never.
 func (l *Library) keepUp() (due time.Time) {
+	due = l.rotateIfDue()
 	if r := l.content().record; len(r.Former) > 0 {
 		l.expireFormer()
 		for _, f := range l.content().record.Former {

@@ -59,7 +59,7 @@ func (l *Library) Admit(first roster.Statement, role Role, name string, key Reco
 			return nil
 		}
 		add.Role = role
-		return d.ask(add)
+		return d.ask(add, true)
 	})
 	m, _ := l.Roster().Member(first.Signer)
 	if err == nil && asked {
@@ -102,7 +102,7 @@ func (d *draft) signer(key RecoveryKey, founders bool) (identity.Identity, error
 // device is not the founder itself, the other admins are asked, and the error is
 // [ErrAsked].
 func (l *Library) Promote(instance identity.RemoteIdentity, key RecoveryKey) error {
-	return l.decide(instance, key, true, func(m Member, _ *draft) roster.Body {
+	return l.decide(instance, key, true, true, func(m Member, _ *draft) roster.Body {
 		return roster.Add{Instance: instance, Role: RoleAdmin, Name: m.Name}
 	})
 }
@@ -126,24 +126,22 @@ type RemoveOptions struct {
 // with [ErrNotAdmin] and [ErrNoMember].
 func (l *Library) Remove(instance identity.RemoteIdentity, opts RemoveOptions) error {
 	admin := l.Roster().WasAdmin(instance)
-	err := l.decide(instance, opts.Key, admin, func(_ Member, d *draft) roster.Body {
+	err := l.decide(instance, opts.Key, admin, opts.KeepSecret, func(_ Member, d *draft) roster.Body {
 		last := opts.Last
 		if last.IsZero() {
 			last = d.roster.Last(instance).Hash
 		}
 		return roster.Remove{Instance: instance, Last: last}
 	})
-	if err != nil || opts.KeepSecret {
-		return err
+	if err == nil {
+		l.rotateIfDue()
 	}
-	if err := l.Rotate(); err != nil && !errors.Is(err, ErrTooSoon) {
-		l.hook.log().Warn("the library keeps its secret after a removal", "library", l.id, "err", err)
-	}
-	return nil
+	return err
 }
 
-// decide signs something about a member, or asks for it.
-func (l *Library) decide(instance identity.RemoteIdentity, key RecoveryKey, founders bool, body func(Member, *draft) roster.Body) error {
+// decide signs something about a member, or asks for it. Keep is whether the secret
+// stays as it is.
+func (l *Library) decide(instance identity.RemoteIdentity, key RecoveryKey, founders, keep bool, body func(Member, *draft) roster.Body) error {
 	var asked bool
 	err := l.change(func(d *draft) error {
 		if key.IsZero() {
@@ -157,11 +155,12 @@ func (l *Library) decide(instance identity.RemoteIdentity, key RecoveryKey, foun
 		}
 		by, err := d.signer(key, founders)
 		if asked = errors.Is(err, ErrAsked); asked {
-			return d.ask(body(m, d))
+			return d.ask(body(m, d), keep)
 		}
 		if err == nil {
 			_, err = d.roster.Sign(by, body(m, d), time.Now())
 		}
+		d.Rotate = d.Rotate || !keep
 		return err
 	})
 	if err == nil && asked {

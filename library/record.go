@@ -63,10 +63,13 @@ type Record struct {
 	Blocked    []identity.RemoteIdentity `json:"blocked,omitempty"`
 
 	// Asking is a statement of this device that waits for a second signature.
-	Asking *roster.Statement `json:"asking,omitempty"`
+	// KeepSecret is whether a removal leaves the secret as it is.
+	Asking     *roster.Statement `json:"asking,omitempty"`
+	KeepSecret bool              `json:"keepSecret,omitempty"`
 
 	Secret   Secret    `json:"secret,omitzero"`    // zero: none
-	Number   uint64    `json:"number,omitempty"`   // of the secret
+	Number   uint64    `json:"number,omitempty"`   // of the secret; of one that counts no more, the highest that still counted then
+	Rotate   bool      `json:"rotate,omitempty"`   // whether this device is to replace the secret as soon as it may
 	Replaced time.Time `json:"replaced,omitzero"`  // when this device took the secret
 	Again    time.Time `json:"again,omitzero"`     // when it took another one before SecretTime was over
 	Removals int       `json:"removals,omitempty"` // how many counted when it took the secret

@@ -38,8 +38,27 @@ func (l *Library) Rotate() error {
 			return err
 		}
 		d.replaceSecret(s, number)
+		d.Rotate = false
 		return nil
 	})
+}
+
+// rotateIfDue replaces the secret if this device owes that to a removal, and
+// returns when to try again; zero: never.
+func (l *Library) rotateIfDue() (again time.Time) {
+	r := &l.content().record
+	if !r.Rotate {
+		return time.Time{}
+	}
+	switch err := l.Rotate(); {
+	case err == nil, errors.Is(err, ErrRemoved), errors.Is(err, ErrNotAdmin): // it is for others to do
+		return time.Time{}
+	case errors.Is(err, ErrTooSoon):
+		return r.Replaced.Add(SecretTime)
+	default:
+		l.hook.log().Debug("the secret cannot be replaced", "library", l.id, "err", err)
+		return time.Now().Add(errandMax)
+	}
 }
 
 // mayReplace reports whether this device may take another secret now: once in
@@ -73,6 +92,22 @@ func standing(secrets []roster.Secret, s Secret) int {
 	return slices.IndexFunc(secrets, func(o roster.Secret) bool { return o.Hash == h })
 }
 
+// standby notes from which number on another secret is taken, if the present one
+// counts no more: the first that is greater than those that counted before and
+// still do.
+func (d *draft) standby() {
+	all, before := d.roster.View().Secrets, d.before.view.Secrets
+	if standing(all, d.Secret) >= 0 || standing(before, d.Secret) < 0 {
+		return
+	}
+	d.Number = 0
+	for _, s := range all {
+		if slices.Contains(before, s) {
+			d.Number = s.Number // in ascending order
+		}
+	}
+}
+
 // learn takes the secret that the other side of an exchange has, if it counts and
 // comes after the present one. If the present one counts no more, it stays in use
 // until the next number that does.
@@ -80,7 +115,7 @@ func (l *Library) learn(s Secret) error {
 	return l.change(func(d *draft) error {
 		all := d.roster.View().Secrets
 		theirs, ours := standing(all, s), standing(all, d.Secret)
-		if theirs < 0 || theirs <= ours || ours < 0 && all[theirs].Number < d.Number || !d.mayReplace() {
+		if theirs < 0 || theirs <= ours || ours < 0 && all[theirs].Number <= d.Number || !d.mayReplace() {
 			return errUnchanged
 		}
 		d.replaceSecret(s, all[theirs].Number)
