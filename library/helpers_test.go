@@ -25,7 +25,8 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// TestMain lowers rapid's number of checks, unless the command line gives one: each is a network for some minutes.
+// TestMain lowers rapid's number of checks, unless the command line gives one:
+// each is a network for some minutes.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	given := false
@@ -41,17 +42,33 @@ type device struct {
 	*p2p.P2P
 	libraries *library.Libraries
 	id        identity.Identity // of the node
-	instance  identity.Identity // of every library: an app has one for each
+	instance  identity.Identity // of every library but those that it founds: an app has one for each
 	lib       *library.Library  // the one that was added last
 	cfg       library.Config
+	log       counter // of a node over QUIC
 
 	mu      sync.Mutex
 	kept    []library.Record
-	events  []library.Event
-	handled []error // what the route "echo" came to
+	events  []library.Event // since they were asked for
+	handled []error         // what the route "echo" came to
 }
 
 func newDevice() *device { return &device{id: identity.New(), instance: identity.New()} }
+
+func newDevices(n int) (all []*device) {
+	for range n {
+		all = append(all, newDevice())
+	}
+	return all
+}
+
+// own returns the device's instance of its library.
+func (d *device) own() identity.RemoteIdentity {
+	if d.lib != nil {
+		return d.lib.Instance()
+	}
+	return d.instance.Remote()
+}
 
 // first returns the device's statement number 1 for a library: where it lives.
 func (d *device) first(t testing.TB, r library.Record) roster.Statement {
@@ -111,7 +128,8 @@ func (d *device) found(t testing.TB, key library.RecoveryKey) {
 	d.use(lib)
 }
 
-// join has another device make this one a member of its library, as pairing does.
+// join has another device make this one a member of its library, as pairing
+// does.
 func (d *device) join(t testing.TB, by *device, role library.Role) {
 	t.Helper()
 	_, err := by.lib.Admit(d.first(t, by.lib.Record()), role, d.Metadata()["name"], library.RecoveryKey{})
@@ -138,6 +156,37 @@ func (d *device) use(lib *library.Library) {
 	})
 }
 
+// add adds a new library that other devices are members of.
+func (d *device) add(t testing.TB, others ...*device) *charter {
+	t.Helper()
+	c := newCharter(t, d)
+	for _, o := range others {
+		c.join(o, library.RoleMember)
+	}
+	d.load(t, c.record())
+	return c
+}
+
+// admit makes another device a member.
+func (d *device) admit(t testing.TB, o *device) {
+	t.Helper()
+	_, err := d.lib.Admit(o.first(t, d.lib.Record()), library.RoleMember, "", library.RecoveryKey{})
+	require.NoError(t, err)
+}
+
+// remove removes another device.
+func (d *device) remove(o *device) error {
+	return d.lib.Remove(o.own(), library.RemoveOptions{})
+}
+
+// told returns the events since it was called last.
+func (d *device) told() (events []library.Event) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	events, d.events = d.events, nil
+	return events
+}
+
 // records returns what the device was told to keep.
 func (d *device) records() []library.Record {
 	d.mu.Lock()
@@ -152,10 +201,11 @@ func (d *device) served() int {
 	return len(d.handled)
 }
 
-// open opens a tunnel to the route "echo" of a member, which is aborted with the test.
+// open opens a tunnel to the route "echo" of a member, which is aborted with
+// the test.
 func (d *device) open(t testing.TB, to *device) *tunnel.Conn {
 	t.Helper()
-	c, err := d.lib.Open(t.Context(), to.lib.Instance(), "echo")
+	c, err := d.lib.Open(t.Context(), to.own(), "echo")
 	require.NoError(t, err)
 	t.Cleanup(func() { c.Abort(context.Canceled) })
 	return c
@@ -180,11 +230,17 @@ func (d *device) credential() *tunnel.Credential {
 // raw opens a tunnel that names no route. The stream under it may be wrapped.
 func (d *device) raw(t testing.TB, to *device, wrap func(*p2p.Stream) net.Conn) *tunnel.Conn {
 	t.Helper()
+	return d.rawWith(t, to, d.lib.Record().Secret, wrap)
+}
+
+// rawWith is raw with another secret than the present one.
+func (d *device) rawWith(t testing.TB, to *device, secret library.Secret, wrap func(*p2p.Stream) net.Conn) *tunnel.Conn {
+	t.Helper()
 	s, session := d.stream(t, to.id.Remote())
 	if wrap != nil {
 		session.Stream = wrap(s)
 	}
-	c, err := tunnel.Open(t.Context(), session, d.credential(), tunnel.Member{Instance: to.lib.Instance(), Node: to.id.Remote()})
+	c, err := tunnel.Open(t.Context(), session, tunnel.NewCredential(d.lib.ID(), d.instance, secret), tunnel.Member{Instance: to.own(), Node: to.id.Remote()})
 	require.NoError(t, err)
 	return c
 }
@@ -193,7 +249,7 @@ func (d *device) raw(t testing.TB, to *device, wrap func(*p2p.Stream) net.Conn) 
 func (d *device) echo(t testing.TB, to *device) error {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	c, err := d.lib.Open(ctx, to.lib.Instance(), "echo")
+	c, err := d.lib.Open(ctx, to.own(), "echo")
 	if err != nil {
 		return err
 	}
@@ -225,7 +281,8 @@ func touch(t testing.TB, c *tunnel.Conn) {
 	require.NoError(t, err)
 }
 
-// lost wants a tunnel to be over, in a bubble: in no time, since a read that waits ends when the tunnel is too old.
+// lost wants a tunnel to be over, in a bubble: in no time, since a read that
+// waits ends when the tunnel is too old.
 func lost(t testing.TB, c *tunnel.Conn, why error) {
 	t.Helper()
 	began := time.Now()
@@ -239,19 +296,16 @@ func bubble(t *testing.T, f func(t *testing.T, network *p2ptest.Network)) {
 	synctest.Test(t, func(t *testing.T) { f(t, p2ptest.NewNetwork(p2ptest.Config{})) })
 }
 
-// running starts devices that have one library with each other: the first has made
-// it, and is the only admin.
-func running(t testing.TB, network *p2ptest.Network, devices ...*device) {
+// running starts devices that have one library with each other: the first has
+// made it, and is the only admin.
+func running(t testing.TB, network *p2ptest.Network, devices ...*device) *charter {
 	t.Helper()
-	for i, d := range devices {
-		d.start(t, network, p2p.Config{})
-		if i == 0 {
-			d.found(t, library.RecoveryKey{})
-			continue
-		}
-		d.join(t, devices[0], library.RoleMember)
+	c := newCharter(t, devices[0])
+	for _, d := range devices[1:] {
+		c.join(d, library.RoleMember)
 	}
-	pass(5 * time.Second)
+	c.run(network, devices...)
+	return c
 }
 
 // pair are two devices with one library.

@@ -1,0 +1,144 @@
+package library_test
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/p2ptest"
+)
+
+// TestErrandsPause: what happens often in a while costs few tunnels, so that the
+// app's to the same member have room; and is told soon nevertheless.
+func TestErrandsPause(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := pair(t, network)
+		link := network.Link(a.id.Remote(), b.id.Remote())
+		before := link.Stats().Streams
+		const more = 40
+		for range more {
+			a.admit(t, newDevice())
+			synctest.Wait()
+			time.Sleep(50 * time.Millisecond)
+		}
+		pass(2 * time.Second)
+		require.Len(t, b.members(), 2+more)
+		require.LessOrEqual(t, link.Stats().Streams-before, 8)
+		require.NoError(t, a.echo(t, b))
+		require.NoError(t, b.echo(t, a))
+	})
+}
+
+// TestErrandAfterReturn: an errand that has failed for hours is done as soon as the
+// member has been away and is back.
+func TestErrandAfterReturn(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := pair(t, network)
+		r := b.lib.Record()
+		require.NoError(t, b.libraries.Remove(r.ID))
+		a.admit(t, newDevice())
+		pass(5*time.Hour + 20*time.Minute) // it is tried once an hour now, and was 17 minutes ago
+		b.stop(t)
+		pass(5 * time.Second)
+		b.start(t, network, p2p.Config{})
+		b.load(t, r)
+		pass(2 * time.Minute) // a minute, if it was found before it had the library
+		require.Len(t, b.members(), 3)
+	})
+}
+
+// TestNotHeard: a member that says what it has, and does not hear what we have,
+// may not know it: it is told again.
+func TestNotHeard(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := pair(t, network)
+		r := b.lib.Record()
+		require.NoError(t, b.libraries.Remove(r.ID)) // so that it does not take what it is told
+		a.admit(t, newDevice())
+		pass(time.Second)
+		b.load(t, r)
+		network.Link(a.id.Remote(), b.id.Remote()).SetDelay(100 * time.Millisecond)
+		c := b.route(t, a, "sdp2p/roster")
+		_, err := c.Write([]byte{0, 0, 0, 0})
+		require.NoError(t, err)
+		_, err = c.Read(make([]byte, 1))
+		require.NoError(t, err)
+		c.Abort(errors.New("cut"))
+		pass(5 * time.Minute)
+		require.Len(t, b.members(), 3)
+	})
+}
+
+// TestToldOnce: what was told is not told again and again.
+func TestToldOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := pair(t, network)
+		link := network.Link(a.id.Remote(), b.id.Remote())
+		streams := link.Stats().Streams
+		a.admit(t, newDevice())
+		pass(time.Second)
+		require.Len(t, b.members(), 3)
+		require.Equal(t, streams+1, link.Stats().Streams)
+		records := len(a.records()) + len(b.records())
+		pass(48 * time.Hour)
+		require.Equal(t, streams+1, link.Stats().Streams)
+		require.Equal(t, records, len(a.records())+len(b.records()))
+		require.NoError(t, a.lib.Block(newDevice().own()))
+		pass(time.Hour)
+		require.Equal(t, streams+1, link.Stats().Streams, "that is told to nobody")
+	})
+}
+
+// TestUntoldIsKept: what is to be told is told after a restart.
+func TestUntoldIsKept(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := pair(t, network)
+		b.stop(t)
+		pass(time.Second)
+		m := newDevice()
+		a.admit(t, m)
+		kept := a.records()
+		a.stop(t)
+		r := b.lib.Record()
+		b.start(t, network, p2p.Config{})
+		b.load(t, r)
+		a.start(t, network, p2p.Config{})
+		a.load(t, kept[len(kept)-1])
+		pass(time.Minute)
+		require.Contains(t, b.members(), m.own())
+	})
+}
+
+// TestIntroduced: whom one member adds is known to all, over tunnels, and a member
+// that comes later hears of it then.
+func TestIntroduced(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b, late, c := newDevice(), newDevice(), newDevice(), newDevice()
+		r := running(t, network, a, b, late).record()
+		late.stop(t)
+		c.start(t, network, p2p.Config{Metadata: map[string]string{"name": "Carol's"}})
+		pass(time.Second)
+		added := time.Now()
+		c.join(t, a, library.RoleMember)
+		pass(time.Second)
+		got, ok := b.lib.Roster().Member(c.own())
+		require.True(t, ok)
+		require.Equal(t, library.Member{
+			Instance: c.own(), Node: c.id.Remote(), Name: "Carol's", Role: library.RoleMember,
+			Added: time.Unix(added.Unix(), 0), By: a.own(),
+		}, got)
+		require.NoError(t, b.echo(t, c))
+		require.NoError(t, c.echo(t, b))
+		a.stop(t)
+		late.start(t, network, p2p.Config{})
+		late.load(t, r)
+		pass(5 * time.Minute) // some were tried too early
+		know(t, []*device{a, b, late, c}...)
+		require.NoError(t, late.echo(t, c))
+	})
+}

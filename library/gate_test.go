@@ -1,0 +1,362 @@
+package library_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/library/roster"
+	"github.com/sdp2p/p2p/p2ptest"
+	"github.com/sdp2p/p2p/tunnel"
+)
+
+// TestRemove: a member that is removed loses its tunnels at once, in both
+// directions, and gets no other.
+func TestRemove(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := pair(t, network)
+		var tunnels, theirs []*tunnel.Conn
+		for range 40 { // some of them are over, and swept
+			in, out := b.open(t, a), a.open(t, b)
+			touch(t, in)
+			touch(t, out)
+			c := b.open(t, a)
+			require.NoError(t, talk(c, "over"))
+			tunnels, theirs = append(tunnels, out), append(theirs, in)
+			pass(time.Second)
+		}
+		require.NoError(t, a.remove(b))
+		for i := range tunnels {
+			lost(t, tunnels[i], tunnel.ErrUnauthorized)
+			lost(t, theirs[i], tunnel.ErrTruncated)
+		}
+		require.ErrorIs(t, b.echo(t, a), tunnel.ErrHandshake)
+		require.ErrorIs(t, a.echo(t, b), library.ErrNoMember)
+		require.ErrorIs(t, a.remove(b), library.ErrNoMember)
+	})
+}
+
+// TestRemoveSpares: others keep their tunnels: other members, and the same
+// one's of another library.
+func TestRemoveSpares(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b, c := newDevice(), newDevice(), newDevice()
+		running(t, network, a, b, c)
+		first := a.lib
+		ofC, ofB := c.open(t, a), b.open(t, a)
+		touch(t, ofC)
+		touch(t, ofB)
+		other := a.add(t, b).record()
+		b.load(t, other)
+		elsewhere := b.open(t, a)
+		touch(t, elsewhere)
+		require.NoError(t, first.Remove(b.own(), library.RemoveOptions{}))
+		touch(t, ofC)
+		touch(t, elsewhere)
+		lost(t, ofB, tunnel.ErrTruncated)
+		require.NoError(t, a.libraries.Remove(first.ID()))
+		lost(t, ofC, tunnel.ErrTruncated)
+		touch(t, elsewhere)
+		require.NoError(t, a.libraries.Remove(other.ID))
+		lost(t, elsewhere, tunnel.ErrTruncated)
+	})
+}
+
+// A held is a stream whose writes after the first wait until they are released.
+type held struct {
+	*p2p.Stream
+	writes  atomic.Int32
+	release chan struct{}
+}
+
+func (h *held) Write(b []byte) (int, error) {
+	if h.writes.Add(1) > 1 {
+		<-h.release
+	}
+	return h.Stream.Write(b)
+}
+
+// TestRemovedMeanwhile: what happens between the two halves of a handshake
+// counts: a tunnel is confirmed only to who is a member then.
+func TestRemovedMeanwhile(t *testing.T) {
+	for name, change := range map[string]func(c *charter, a, b *device) error{
+		"nothing":         func(_ *charter, _, _ *device) error { return nil },
+		"removed":         func(_ *charter, a, b *device) error { return a.remove(b) },
+		"blocked":         func(_ *charter, a, b *device) error { return a.lib.Block(b.own()) },
+		"left":            func(_ *charter, a, _ *device) error { return a.lib.Leave() },
+		"library removed": func(_ *charter, a, _ *device) error { return a.libraries.Remove(a.lib.ID()) },
+		"moved": func(c *charter, a, b *device) error {
+			return a.lib.Learn(roster.Statements{c.move(b, identity.New())})
+		},
+		"another secret": func(_ *charter, a, _ *device) error { return a.lib.Rotate() },
+		"blocked and back": func(_ *charter, a, b *device) error {
+			return errors.Join(a.lib.Block(b.own()), a.lib.Unblock(b.own()))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, network *p2ptest.Network) {
+				a, b := newDevice(), newDevice()
+				charter := running(t, network, a, b)
+				network.Link(a.Identity(), b.Identity()).SetDelay(time.Millisecond)
+				hold := &held{release: make(chan struct{})}
+				c := b.raw(t, a, func(s *p2p.Stream) net.Conn { hold.Stream = s; return hold })
+				pass(time.Second)
+				require.NoError(t, change(charter, a, b))
+				close(hold.release)
+				_, err := c.Write([]byte("\x04echo"))
+				require.NoError(t, ignore(err, io.ErrClosedPipe, p2p.ErrTunnelRefused, tunnel.ErrTruncated))
+				err = talk(c, "hello")
+				if name == "nothing" || name == "another secret" || name == "blocked and back" {
+					require.NoError(t, err)
+					synctest.Wait()
+					require.Equal(t, 1, a.served())
+					return
+				}
+				if name == "left" { // b is a member, and may know
+					require.ErrorIs(t, err, p2p.ErrNoRoute)
+				} else {
+					require.ErrorIs(t, err, p2p.ErrTunnelRefused)
+				}
+				require.Zero(t, a.served())
+			})
+		})
+	}
+}
+
+// TestSecretOverMeanwhile: a former secret that is over before a handshake is
+// opens no tunnel.
+func TestSecretOverMeanwhile(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := pair(t, network)
+		old := b.lib.Record().Secret
+		require.NoError(t, a.lib.Rotate())
+		pass(7*day - time.Second)
+		hold := &held{release: make(chan struct{})}
+		c := b.rawWith(t, a, old, func(s *p2p.Stream) net.Conn { hold.Stream = s; return hold })
+		pass(time.Second)
+		close(hold.release)
+		_, err := c.Write([]byte("\x04echo"))
+		require.NoError(t, ignore(err, p2p.ErrTunnelRefused, tunnel.ErrTruncated))
+		require.ErrorIs(t, talk(c, "hello"), p2p.ErrTunnelRefused)
+		require.Zero(t, a.served())
+	})
+}
+
+// TestGate: the gate is asked about each tunnel, and told what it is about.
+// Whatever it does but to agree within 200 ms, there is none.
+func TestGate(t *testing.T) {
+	for name, test := range map[string]struct {
+		allow func(ctx context.Context, a *device, r p2p.Request) error
+		takes time.Duration // until it is refused
+	}{
+		"yes":     {allow: func(context.Context, *device, p2p.Request) error { return nil }},
+		"no":      {func(context.Context, *device, p2p.Request) error { return errTest }, 250 * time.Millisecond},
+		"panics":  {func(context.Context, *device, p2p.Request) error { panic("gate") }, 250 * time.Millisecond},
+		"waits":   {func(ctx context.Context, _ *device, _ p2p.Request) error { <-ctx.Done(); return nil }, 250 * time.Millisecond},
+		"blocks":  {func(context.Context, *device, p2p.Request) error { time.Sleep(time.Hour); return nil }, 250 * time.Millisecond},
+		"is slow": {func(context.Context, *device, p2p.Request) error { time.Sleep(201 * time.Millisecond); return nil }, 250 * time.Millisecond},
+		"is slow, and in time": {allow: func(context.Context, *device, p2p.Request) error {
+			time.Sleep(199 * time.Millisecond)
+			return nil
+		}},
+		"removes": {func(_ context.Context, a *device, r p2p.Request) error {
+			return a.lib.Remove(r.Instance, library.RemoveOptions{})
+		}, 250 * time.Millisecond},
+		"revokes": {func(_ context.Context, a *device, r p2p.Request) error { a.Revoke(r.Peer); return nil }, 0},
+		"removes all": {func(_ context.Context, a *device, r p2p.Request) error {
+			return a.libraries.Remove(r.Library)
+		}, 250 * time.Millisecond},
+		"uses all": {allow: func(ctx context.Context, a *device, r p2p.Request) error {
+			l, ok := a.libraries.Get(r.Library)
+			if !ok || len(a.libraries.All()) != 1 || len(l.Members()) != 1 || len(a.Tracked()) != 1 {
+				return errTest
+			}
+			return errors.Join(l.Block(newDevice().own()), a.UpdateMetadata(func(m map[string]string) { m["asked"] = "yes" }))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, network *p2ptest.Network) {
+				a, b := newDevice(), newDevice()
+				asked := make(chan p2p.Request, 100)
+				var begun atomic.Bool
+				a.start(t, network, p2p.Config{Allow: func(ctx context.Context, r p2p.Request) error {
+					if r.Action != p2p.OpenTunnel || !begun.Load() {
+						return nil
+					}
+					asked <- r
+					return test.allow(ctx, a, r)
+				}})
+				b.start(t, network, p2p.Config{})
+				r := a.add(t, b).record()
+				b.load(t, r)
+				pass(5 * time.Second) // they have exchanged what they have
+				begun.Store(true)
+				began := time.Now()
+				err := b.echo(t, a)
+				require.Len(t, asked, 1, "%v", err)
+				request := <-asked
+				request.Path = p2p.Path{}
+				require.Equal(t, p2p.Request{
+					Action: p2p.OpenTunnel, Peer: b.id.Remote(), Library: r.ID, Instance: b.instance.Remote(),
+				}, request)
+				if test.takes == 0 && name != "revokes" {
+					require.NoError(t, err)
+					synctest.Wait()
+					require.Equal(t, 1, a.served())
+				} else {
+					require.Error(t, ignore(err, context.DeadlineExceeded))
+					if name != "revokes" {
+						require.ErrorIs(t, err, p2p.ErrTunnelRefused)
+					}
+					require.Equal(t, test.takes, time.Since(began))
+					require.Zero(t, a.served())
+				}
+				if name != "revokes" {
+					require.NoError(t, ignore(a.echo(t, b), library.ErrNoMember, library.ErrRemoved), "the own tunnels are not asked about")
+				}
+				time.Sleep(2 * time.Hour)
+			})
+		})
+	}
+}
+
+var errTest = errors.New("what the test wants")
+
+// ignore returns nil for errors that a test expects.
+func ignore(err error, expected ...error) error {
+	for _, e := range expected {
+		if errors.Is(err, e) {
+			return nil
+		}
+	}
+	return err
+}
+
+// TestGateIsNotAsked: the gate hears of nobody who is no member.
+func TestGateIsNotAsked(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := newDevice(), newDevice()
+		asked := false
+		a.start(t, network, p2p.Config{Allow: func(_ context.Context, r p2p.Request) error {
+			asked = asked || r.Action == p2p.OpenTunnel
+			return nil
+		}})
+		r := a.add(t).record()
+		b.start(t, network, p2p.Config{})
+		b.pretend(t, r, a)
+		pass(time.Second)
+		require.ErrorIs(t, b.echo(t, a), tunnel.ErrHandshake)
+		require.False(t, asked)
+	})
+}
+
+// TestRevoke: a node that is revoked loses its tunnels at once, and gets none
+// until it is reinstated.
+func TestRevoke(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := pair(t, network)
+		in, out := b.open(t, a), a.open(t, b)
+		touch(t, in)
+		touch(t, out)
+		a.Revoke(b.id.Remote())
+		lost(t, in, tunnel.ErrTruncated)
+		lost(t, out, tunnel.ErrTruncated)
+		require.ErrorIs(t, a.echo(t, b), p2p.ErrRevoked)
+		require.ErrorIs(t, a.presence(t, b).Err, p2p.ErrRevoked)
+		require.Error(t, b.echo(t, a))
+		pass(time.Second)
+		require.Equal(t, 1, a.served())
+		a.Reinstate(b.id.Remote())
+		require.NoError(t, b.echo(t, a))
+		require.NoError(t, a.echo(t, b))
+	})
+}
+
+// TestCutHandshake: a handshake that is cut after each of its bytes, on either
+// side, is none: no handler hears of it.
+func TestCutHandshake(t *testing.T) {
+	const m1, confirm, route = 98, 19, 19 + 5
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := newDevice(), newDevice()
+		a.cfg.Limits = plenty
+		running(t, network, a, b)
+		to := tunnel.Member{Instance: a.own(), Node: a.id.Remote()}
+		for n := range m1 + confirm + route {
+			for _, end := range []func(s *p2p.Stream){
+				func(s *p2p.Stream) { s.CloseWrite() }, func(s *p2p.Stream) { s.Close() }, func(s *p2p.Stream) { s.Reset(p2p.ErrCancelled) },
+			} {
+				s, session := b.stream(t, a.id.Remote())
+				session.Stream = &limited{Conn: s, left: n, end: func() { end(s) }}
+				c, err := tunnel.Open(t.Context(), session, b.credential(), to)
+				if n < m1 {
+					require.ErrorIs(t, err, tunnel.ErrHandshake, n)
+					continue
+				}
+				require.NoError(t, ignore(err, tunnel.ErrHandshake), n)
+				if err == nil {
+					c.Write([]byte("\x04echo"))
+					_, err = c.Read(make([]byte, 1))
+					require.Error(t, err, n)
+					c.Abort(errTest)
+				}
+			}
+		}
+		pass(time.Minute)
+		require.Zero(t, a.served())
+		require.NoError(t, b.echo(t, a))
+		pass(time.Second)
+		require.Equal(t, 1, a.served())
+	})
+}
+
+// A limited is a stream that ends once so much was written.
+type limited struct {
+	net.Conn
+	left int
+	end  func()
+}
+
+func (l *limited) Write(b []byte) (int, error) {
+	n := min(len(b), l.left)
+	if n > 0 {
+		if _, err := l.Conn.Write(b[:n]); err != nil {
+			return 0, err
+		}
+	}
+	if l.left -= n; l.left == 0 && l.end != nil {
+		l.end()
+		l.end = nil
+	}
+	return len(b), nil
+}
+
+// TestCutAnswer: an answer that is cut after each of its bytes, or is no
+// answer, is none.
+func TestCutAnswer(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := newDevice(), newDevice()
+		size := 0
+		var mux p2p.Mux
+		mux.HandleFunc(library.Route, p2p.Anyone, func(_ context.Context, s *p2p.Stream) error {
+			_, err := s.Write(make([]byte, size))
+			return err
+		})
+		network.Start(t, p2p.Config{Identity: b.id, Handler: &mux})
+		a.start(t, network, p2p.Config{})
+		a.add(t, b)
+		pass(time.Second)
+		for size = range 100 {
+			require.ErrorIs(t, a.echo(t, b), tunnel.ErrHandshake)
+		}
+	})
+}

@@ -1,0 +1,479 @@
+package library_test
+
+import (
+	"context"
+	"io"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/library/roster"
+	"github.com/sdp2p/p2p/p2ptest"
+	"github.com/sdp2p/p2p/tunnel"
+)
+
+const day = 24 * time.Hour
+
+// sameSecret wants devices to have the same secret and number.
+func sameSecret(t testing.TB, devices ...*device) {
+	t.Helper()
+	for _, d := range devices[1:] {
+		require.True(t, devices[0].lib.Record().Secret == d.lib.Record().Secret)
+		require.Equal(t, devices[0].lib.Record().Number, d.lib.Record().Number)
+	}
+}
+
+// with talks to another device with another secret, as this one had it at another
+// time.
+func (d *device) with(t testing.TB, to *device, s library.Secret) error {
+	_, session := d.stream(t, to.id.Remote())
+	c, err := tunnel.Open(t.Context(), session, tunnel.NewCredential(d.lib.ID(), d.instance, s),
+		tunnel.Member{Instance: to.own(), Node: to.id.Remote()})
+	if err != nil {
+		return err
+	}
+	if _, err := c.Write([]byte("\x04echo")); err != nil {
+		return err
+	}
+	return talk(c, "hello")
+}
+
+// route opens a tunnel to a route that is ours, by hand.
+func (d *device) route(t testing.TB, to *device, name string) *tunnel.Conn {
+	t.Helper()
+	c := d.raw(t, to, nil)
+	t.Cleanup(func() { c.Abort(io.EOF) })
+	_, err := c.Write(append([]byte{byte(len(name))}, name...))
+	require.NoError(t, err)
+	return c
+}
+
+// push does what a member may do that does not keep to this implementation: it
+// tells another one what the secret is. It returns what is answered.
+func (d *device) push(t testing.TB, to *device, message []byte) ([]byte, error) {
+	pass(time.Second) // five a second are too many
+	c := d.route(t, to, "sdp2p/secret")
+	if _, err := c.Write(message); err != nil {
+		return nil, err
+	}
+	if err := c.CloseWrite(); err != nil {
+		return nil, err
+	}
+	return io.ReadAll(c)
+}
+
+// TestRotate: a new secret reaches the members that are there at once, others when
+// they come. Until then the former one lets them in, and nobody who was removed.
+// Tunnels that are open stay so.
+func TestRotate(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b, c, removed := newDevice(), newDevice(), newDevice(), newDevice()
+		of := newCharter(t, a)
+		for _, d := range []*device{b, c, removed} {
+			of.join(d, library.RoleMember)
+		}
+		r := of.record()
+		of.run(network, a, b, removed)
+		open := b.open(t, a)
+		touch(t, open)
+		require.ErrorIs(t, b.lib.Rotate(), library.ErrNotAdmin)
+		require.NoError(t, a.remove(removed))
+		pass(time.Second)
+		rotated := a.lib.Record()
+		require.NotEqual(t, r.Secret, rotated.Secret)
+		require.EqualValues(t, 2, rotated.Number)
+		sameSecret(t, a, b)
+		for _, d := range []*device{a, b} {
+			require.True(t, rotated.Secret == d.records()[len(d.records())-1].Secret)
+			require.Len(t, d.lib.Record().Former, 1)
+			require.ErrorIs(t, removed.with(t, d, r.Secret), tunnel.ErrHandshake)
+			require.ErrorIs(t, removed.with(t, d, rotated.Secret), tunnel.ErrHandshake)
+		}
+		touch(t, open)
+		require.NoError(t, a.echo(t, b))
+		require.NoError(t, b.echo(t, a))
+		require.True(t, r.Secret == removed.lib.Record().Secret)
+
+		pass(6 * day)
+		require.NoError(t, b.echo(t, a))
+		c.start(t, network, p2p.Config{})
+		c.load(t, r)
+		pass(2 * time.Minute)
+		sameSecret(t, a, b, c)
+		require.NoError(t, c.echo(t, b))
+		require.NoError(t, a.echo(t, c))
+		require.ErrorIs(t, removed.with(t, c, r.Secret), tunnel.ErrHandshake)
+		pass(8 * day)
+		for _, d := range []*device{a, b, c} {
+			require.Nil(t, d.lib.Record().Former)
+		}
+	})
+}
+
+// TestRotateOnceADay: a device replaces the secret once in 24 hours, and once more
+// in them after a removal. Whoever asks for more is told, and nothing changes.
+func TestRotateOnceADay(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a := newDevice()
+		a.start(t, network, p2p.Config{})
+		others := newDevices(4)
+		a.add(t, others...)
+		number := func() uint64 { return a.lib.Record().Number }
+		keep := library.RemoveOptions{KeepSecret: true}
+		require.NoError(t, a.lib.Rotate())
+		before := a.lib.Record()
+		require.ErrorIs(t, a.lib.Rotate(), library.ErrTooSoon)
+		require.Equal(t, before, a.lib.Record())
+		require.NoError(t, a.lib.Remove(others[0].own(), keep))
+		require.EqualValues(t, 2, number())
+		require.NoError(t, a.lib.Rotate())
+		require.EqualValues(t, 3, number())
+		require.ErrorIs(t, a.lib.Rotate(), library.ErrTooSoon)
+		require.NoError(t, a.lib.Remove(others[1].own(), keep))
+		require.ErrorIs(t, a.lib.Rotate(), library.ErrTooSoon, "once more, not twice")
+		time.Sleep(day - time.Second)
+		require.ErrorIs(t, a.lib.Rotate(), library.ErrTooSoon)
+		time.Sleep(time.Second)
+		require.NoError(t, a.lib.Rotate())
+		require.ErrorIs(t, a.lib.Rotate(), library.ErrTooSoon, "the removal was before")
+		time.Sleep(day)
+		require.NoError(t, a.lib.Rotate())
+		require.NoError(t, a.remove(others[2]))
+		require.EqualValues(t, 6, number())
+	})
+}
+
+// TestRotateIsMadeUpFor: a removal that comes too soon after another one replaces
+// the secret when the time has come, also after a restart; not if the user wants
+// to keep it.
+func TestRotateIsMadeUpFor(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a := newDevice()
+		a.start(t, network, p2p.Config{})
+		others := newDevices(4)
+		a.add(t, others...)
+		require.NoError(t, a.lib.Rotate())
+		require.NoError(t, a.remove(others[0]))
+		require.EqualValues(t, 3, a.lib.Record().Number)
+		require.NoError(t, a.remove(others[1]))
+		require.EqualValues(t, 3, a.lib.Record().Number)
+		r := a.lib.Record()
+		a.stop(t)
+		pass(time.Hour)
+		a.start(t, network, p2p.Config{})
+		a.load(t, r)
+		pass(23*time.Hour - time.Second)
+		require.EqualValues(t, 3, a.lib.Record().Number)
+		pass(time.Second)
+		require.EqualValues(t, 4, a.lib.Record().Number)
+		require.NoError(t, a.lib.Remove(others[2].own(), library.RemoveOptions{KeepSecret: true}))
+		pass(8 * day)
+		require.EqualValues(t, 4, a.lib.Record().Number)
+	})
+}
+
+// TestFormerTime: the former secret is accepted for 7 days, and not a second longer.
+func TestFormerTime(t *testing.T) {
+	for after, in := range map[time.Duration]bool{7*day - time.Second: true, 7 * day: false, 30 * day: false} {
+		bubble(t, func(t *testing.T, network *p2ptest.Network) {
+			a, c := pair(t, network)
+			before := a.lib.Record().Secret
+			link := network.Link(a.id.Remote(), c.id.Remote())
+			link.Cut()
+			pass(time.Second)
+			require.NoError(t, a.lib.Rotate())
+			time.Sleep(after)
+			link.Restore()
+			if in {
+				synctest.Wait()
+				require.NoError(t, c.echo(t, a))
+				pass(500 * time.Millisecond)
+				sameSecret(t, a, c)
+				return
+			}
+			synctest.Wait()
+			require.ErrorIs(t, c.echo(t, a), tunnel.ErrHandshake)
+			require.ErrorIs(t, a.echo(t, c), tunnel.ErrHandshake)
+			pass(time.Hour)
+			require.True(t, before == c.lib.Record().Secret, "it has to be paired again")
+			require.Nil(t, a.lib.Record().Former, "it is not kept")
+			require.Equal(t, a.lib.Record(), a.records()[len(a.records())-1])
+		})
+	}
+}
+
+// TestRotateTogether: two admins make a new secret at the same time, and meet
+// later. All end up with that whose statement has the smaller hash, the others a
+// day later, and all talk meanwhile.
+func TestRotateTogether(t *testing.T) {
+	for range 4 { // whichever is the smaller one
+		bubble(t, func(t *testing.T, network *p2ptest.Network) {
+			a, b, c := newDevice(), newDevice(), newDevice()
+			of := newCharter(t, a)
+			of.join(b, library.RoleAdmin)
+			of.join(c, library.RoleMember)
+			of.run(network, a, b, c)
+			links := [][2]*device{{a, b}, {a, c}, {b, c}}
+			for _, pair := range links {
+				network.Link(pair[0].id.Remote(), pair[1].id.Remote()).Cut()
+			}
+			pass(time.Second)
+			require.NoError(t, a.lib.Rotate())
+			pass(time.Hour)
+			require.NoError(t, b.lib.Rotate())
+			for _, pair := range links {
+				pass(time.Minute)
+				network.Link(pair[0].id.Remote(), pair[1].id.Remote()).Restore()
+			}
+			pass(10 * time.Minute)
+			for _, pair := range links {
+				require.NoError(t, pair[0].echo(t, pair[1]))
+				require.NoError(t, pair[1].echo(t, pair[0]))
+			}
+			pass(26 * time.Hour)
+			sameSecret(t, a, b, c)
+			secrets := a.lib.Roster().Secrets
+			require.Equal(t, secrets[len(secrets)-1].Hash, roster.HashSecret(c.lib.Record().Secret))
+			require.Len(t, secrets, 3)
+		})
+	}
+}
+
+// TestUncountedSecrets: what a member says counts only by a statement that counts.
+func TestUncountedSecrets(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b, admin := newDevice(), newDevice(), newDevice()
+		of := newCharter(t, a)
+		of.join(b, library.RoleMember)
+		of.join(admin, library.RoleAdmin)
+		first, second, present := of.rest.Secret, library.NewSecret(), library.NewSecret()
+		of.secret(a, second)
+		of.secret(admin, present)
+		far, never := library.NewSecret(), library.NewSecret()
+		of.sign(admin, roster.Secret{Number: 9, Hash: roster.HashSecret(far)})
+		of.sign(admin, roster.Secret{Number: 1<<64 - 1, Hash: roster.HashSecret(far)})
+		of.sign(admin, roster.Secret{Number: 0, Hash: roster.HashSecret(far)})
+		of.sign(b, roster.Secret{Number: 4, Hash: roster.HashSecret(never)})
+		of.run(network, a, b)
+		require.EqualValues(t, 3, a.lib.Record().Number)
+		kept := len(a.records())
+		for name, s := range map[string]library.Secret{
+			"of old": first, "the one before": second, "the same": present, "none": {}, "without a statement": library.NewSecret(),
+			"too far": far, "of a member": never,
+		} {
+			answer, err := b.push(t, a, s[:])
+			require.NoError(t, err, name)
+			require.Equal(t, present[:], answer, name)
+			require.True(t, present == a.lib.Record().Secret, name)
+			b.push(t, a, present[:])
+		}
+		for name, message := range map[string][]byte{"nothing": nil, "half": present[:31]} {
+			_, err := b.push(t, a, message)
+			require.ErrorIs(t, err, p2p.ErrHandlerFailed, name)
+		}
+		require.Len(t, a.records(), kept)
+	})
+}
+
+// TestExchangeStalls: a member that opens an exchange and says nothing has 10 s.
+// Meanwhile others are served.
+func TestExchangeStalls(t *testing.T) {
+	for _, route := range []string{"sdp2p/secret", "sdp2p/roster", "sdp2p/ask"} {
+		bubble(t, func(t *testing.T, network *p2ptest.Network) {
+			a, b := pair(t, network)
+			c := b.route(t, a, route)
+			began := time.Now()
+			synctest.Wait() // a has accepted it, with the secret of before
+			require.NoError(t, a.lib.Rotate())
+			pass(time.Second)
+			sameSecret(t, a, b)
+			_, err := c.Read(make([]byte, 1))
+			require.ErrorIs(t, err, p2p.ErrHandlerFailed)
+			require.Equal(t, 10*time.Second, time.Since(began))
+		})
+	}
+}
+
+// A deaf is a member that gives tunnels, and says nothing.
+type deaf struct {
+	d  *device
+	to tunnel.Member
+}
+
+func (m deaf) Credentials() []*tunnel.Credential { return []*tunnel.Credential{m.d.credential()} }
+
+func (m deaf) Member(*tunnel.Credential, [32]byte) (tunnel.Member, bool) { return m.to, true }
+
+func (m deaf) Knows(identity.RemoteIdentity) bool { return true }
+
+func (m deaf) Allow(context.Context, uuid.UUID, tunnel.Member) bool { return true }
+
+// startDeaf starts a device that gives tunnels to another one, and says nothing.
+// It returns how many tunnels there were.
+func (d *device) startDeaf(t *testing.T, network *p2ptest.Network, r library.Record, to *device) *atomic.Int32 {
+	d.hook()
+	d.load(t, r)
+	responder := tunnel.NewResponder(deaf{d, tunnel.Member{Instance: to.own(), Node: to.id.Remote()}}, tunnel.Limits{})
+	var opened atomic.Int32
+	var mux p2p.Mux
+	mux.HandleFunc(library.Route, p2p.Anyone, func(ctx context.Context, s *p2p.Stream) error {
+		session, err := library.Session(d.P2P, s)
+		require.NoError(t, err)
+		c, err := responder.Accept(ctx, session)
+		if err != nil {
+			return err
+		}
+		opened.Add(1)
+		_, err = io.Copy(io.Discard, c)
+		<-ctx.Done()
+		return err
+	})
+	d.P2P = network.Start(t, p2p.Config{Identity: d.id, Handler: &mux})
+	return &opened
+}
+
+// TestHandOutStalls: a member that does not answer keeps nobody waiting.
+func TestHandOutStalls(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := newDevice(), newDevice()
+		stalls := newDevices(5)
+		of := newCharter(t, a)
+		of.join(b, library.RoleMember)
+		for _, d := range stalls {
+			of.join(d, library.RoleMember)
+		}
+		gone := newDevice()
+		of.join(gone, library.RoleMember)
+		var opened []*atomic.Int32
+		for _, d := range stalls {
+			opened = append(opened, d.startDeaf(t, network, of.record(), a))
+		}
+		of.run(network, a, b)
+		for _, n := range opened {
+			require.EqualValues(t, 1, n.Load())
+		}
+		require.NoError(t, a.remove(gone))
+		pass(time.Second)
+		sameSecret(t, a, b)
+		require.False(t, slices.Contains(b.members(), gone.own()))
+	})
+}
+
+// TestChangedAlone: Changed is called by one goroutine at a time, however long it
+// takes.
+func TestChangedAlone(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b, c := newDevice(), newDevice(), newDevice()
+		var calls, busy atomic.Int32
+		a.cfg.Changed = func(library.Record) error {
+			calls.Add(1)
+			if busy.Add(1) > 1 {
+				t.Error("two at a time")
+			}
+			for range 1000 {
+				runtime.Gosched()
+			}
+			busy.Add(-1)
+			return nil
+		}
+		of := newCharter(t, a)
+		of.join(b, library.RoleAdmin)
+		of.join(c, library.RoleAdmin)
+		of.run(network, a, b, c)
+		network.Link(b.id.Remote(), c.id.Remote()).Cut()
+		require.NoError(t, b.lib.Rotate())
+		require.NoError(t, c.lib.Rotate())
+		pass(26 * time.Hour)
+		sameSecret(t, a, b, c)
+		require.GreaterOrEqual(t, calls.Load(), int32(3))
+	})
+}
+
+// TestExchangeCut: an exchange that the network cuts is made up for when the member
+// is back.
+func TestExchangeCut(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := pair(t, network)
+		link := network.Link(a.id.Remote(), b.id.Remote())
+		require.NoError(t, a.echo(t, b))
+		for after := time.Duration(0); after < 20; after++ {
+			link.SetDelay(300 * time.Millisecond)
+			pass(time.Minute)
+			require.NoError(t, a.lib.Rotate())
+			time.Sleep(after*300*time.Millisecond + 150*time.Millisecond)
+			link.Cut()
+			pass(time.Minute)
+			link.Restore()
+			link.SetDelay(0)
+			pass(3 * time.Minute)
+			sameSecret(t, a, b)
+			require.NoError(t, a.echo(t, b))
+			require.NoError(t, b.echo(t, a))
+			pass(day)
+		}
+	})
+}
+
+// TestChanged: Changed gets every change in order: the last record that it had is
+// the library's, and no earlier one is newer.
+func TestChanged(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b, c := newDevice(), newDevice(), newDevice()
+		of := newCharter(t, a)
+		of.join(b, library.RoleAdmin)
+		of.join(c, library.RoleAdmin)
+		of.run(network, a, b, c)
+		for i := range 12 {
+			require.NoError(t, []*device{a, b, c}[i%3].lib.Rotate())
+			pass(25 * time.Hour)
+		}
+		sameSecret(t, a, b, c)
+		for _, d := range []*device{a, b, c} {
+			kept := d.records()
+			require.GreaterOrEqual(t, len(kept), 12)
+			require.Equal(t, d.lib.Record(), kept[len(kept)-1])
+			for i, r := range kept[1:] {
+				require.GreaterOrEqual(t, r.Number, kept[i].Number)
+				require.GreaterOrEqual(t, len(r.Statements), len(kept[i].Statements))
+			}
+		}
+	})
+}
+
+// TestKept: what was kept is enough to go on with, whenever the device goes off.
+func TestKept(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b, c := newDevice(), newDevice(), newDevice()
+		of := newCharter(t, a)
+		of.join(b, library.RoleMember)
+		of.join(c, library.RoleMember)
+		of.run(network, a, b)
+		require.NoError(t, a.lib.Rotate())
+		pass(time.Second)
+		sameSecret(t, a, b)
+		a.stop(t)
+		b.stop(t)
+		kept := b.records()[len(b.records())-1]
+		b.start(t, network, p2p.Config{}) // after its end
+		b.load(t, kept)
+		c.start(t, network, p2p.Config{})
+		c.load(t, of.record())
+		pass(2 * time.Minute)
+		sameSecret(t, b, c)
+		kept = a.records()[len(a.records())-1]
+		a.start(t, network, p2p.Config{})
+		a.load(t, kept)
+		pass(5 * time.Minute)
+		require.NoError(t, a.echo(t, b))
+		require.NoError(t, c.echo(t, a))
+	})
+}
