@@ -50,7 +50,7 @@ func (l *Library) change(f func(*draft) error) error {
 	if err := l.hook.check(l, &after.record); err != nil {
 		return err
 	}
-	if err := l.hook.keep(after.record); err != nil {
+	if err := l.hook.keep(before.record, after.record); err != nil {
 		return fmt.Errorf("library: the change could not be kept: %w", err)
 	}
 	if err := l.install(after); err != nil {
@@ -60,17 +60,21 @@ func (l *Library) change(f func(*draft) error) error {
 	return nil
 }
 
-// keep has a record kept.
-func (h *Libraries) keep(r Record) error {
+// keep has a record kept in place of the one before.
+func (h *Libraries) keep(before, r Record) error {
 	if h.cfg.Store != nil {
 		if err := h.cfg.Store.keep(r); err != nil {
 			return err
 		}
 	}
-	if h.cfg.Changed != nil {
-		return h.cfg.Changed(r.Clone())
+	if h.cfg.Changed == nil {
+		return nil
 	}
-	return nil
+	err := h.cfg.Changed(r.Clone())
+	if err != nil && h.cfg.Store != nil {
+		return errors.Join(err, h.cfg.Store.keep(before))
+	}
+	return err
 }
 
 // check reports why a library cannot have a record.

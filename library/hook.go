@@ -199,7 +199,11 @@ func (h *Libraries) Add(r Record, instance identity.Identity) (*Library, error) 
 	if node, _ := h.own(); !node.IsZero() {
 		err = l.moved(node)
 	}
-	return l, err
+	if err != nil {
+		_ = h.Remove(r.ID)
+		return nil, err
+	}
+	return l, nil
 }
 
 func (h *Libraries) add(r Record, instance identity.Identity) (*Library, error) {
