@@ -18,9 +18,10 @@ import (
 // admins are asked, and the error is [ErrAsked]. Members that live on the same node are
 // removed: the device has joined again.
 //
-// It fails with [ErrNotAdmin]; with [roster.ErrInvalid] if first is no such
-// statement of this library; with [roster.ErrFull] if this device has added as
-// many as it may; and if the instance was removed before.
+// It fails with [ErrNotAdmin]; with [roster.ErrInvalid] or another error of package
+// roster if first is no such statement of this library; with [roster.ErrFull] if
+// this device has added as many as it may; and with [ErrInvalid] if the instance was
+// removed before.
 func (l *Library) Admit(first roster.Statement, role Role, name string, key RecoveryKey) (Member, error) {
 	var asked bool
 	err := l.change(func(d *draft) error {
@@ -49,7 +50,11 @@ func (l *Library) Admit(first roster.Statement, role Role, name string, key Reco
 			return err
 		}
 		m, ok := d.roster.View().Member(first.Signer)
-		if !ok {
+		switch places := d.places(by.Remote()); {
+		case ok:
+		case d.brought(by.Remote()) > places:
+			return fmt.Errorf("%w: it has added %d, and may have no more", roster.ErrFull, places)
+		default:
 			return fmt.Errorf("%w: it does not make %v a member", roster.ErrInvalid, first.Signer)
 		}
 		if err := d.replaceOn(m); err != nil {
@@ -66,6 +71,25 @@ func (l *Library) Admit(first roster.Statement, role Role, name string, key Reco
 		err = ErrAsked
 	}
 	return m, err
+}
+
+// places returns how many instances a signer may add.
+func (d *draft) places(by identity.RemoteIdentity) int {
+	if by == d.Founder {
+		return roster.FounderPlaces
+	}
+	return roster.Places
+}
+
+// brought returns how many instances a signer has added.
+func (d *draft) brought(by identity.RemoteIdentity) int {
+	added := map[identity.RemoteIdentity]bool{}
+	for _, s := range d.roster.All() {
+		if add, ok := s.Parse(d.Founder).(roster.Add); ok && s.Signer == by {
+			added[add.Instance] = true
+		}
+	}
+	return len(added)
 }
 
 // replaceOn removes the instances that a new member's node had before: the device
