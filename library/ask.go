@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/text"
 	"github.com/sdp2p/p2p/library/roster"
 	"github.com/sdp2p/p2p/proto"
 	"github.com/sdp2p/p2p/tunnel"
@@ -16,7 +17,8 @@ import (
 const askRoute = reserved + "ask"
 
 // A Request is that of another admin, who wants to make or remove an admin and
-// needs a second signature.
+// needs a second signature. Of an admin that has left (By is whom it is about), it
+// is to remove its key, too: to a thief that is worth what it was.
 type Request struct {
 	By       Member
 	Instance identity.RemoteIdentity // whom it is about
@@ -89,15 +91,23 @@ func (l *Library) Requests() []Request {
 			all = append(all, l.request(m.Member, s))
 		}
 	}
+	for _, m := range l.now.leavers {
+		if !l.declined[m.Instance] {
+			all = append(all, leaving(m))
+		}
+	}
 	return all
 }
+
+// leaving returns the request of an admin that has left.
+func leaving(m Member) Request { return Request{By: m, Instance: m.Instance, Remove: true} }
 
 func (l *Library) request(by Member, s roster.Statement) Request {
 	instance, body := subject(&s, l.now.record.Founder)
 	r := Request{By: by, Instance: instance, draft: s}
 	switch body := body.(type) {
 	case roster.Add:
-		r.Name = body.Name
+		r.Name = text.Plain(body.Name)
 	case roster.Remove:
 		r.Remove = true
 	}
@@ -105,8 +115,12 @@ func (l *Library) request(by Member, s roster.Statement) Request {
 }
 
 // Endorse agrees to a request: this device's signature is the second one, and the
-// asker's makes it count. It fails with [ErrNotAdmin].
+// asker's makes it count. It fails with [ErrNotAdmin]. Of an admin that has left,
+// it is [Library.Remove].
 func (l *Library) Endorse(r Request) error {
+	if r.By.Instance == r.Instance {
+		return l.Remove(r.Instance, RemoveOptions{})
+	}
 	err := l.change(func(d *draft) error {
 		if err := d.admin(); err != nil {
 			return err
@@ -123,6 +137,9 @@ func (l *Library) Endorse(r Request) error {
 func (l *Library) Decline(r Request) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if r.By.Instance == r.Instance {
+		l.declined[r.Instance] = true
+	}
 	if s, ok := l.requests[r.By.Instance]; ok && s.UnsignedHash() == r.draft.UnsignedHash() {
 		delete(l.requests, r.By.Instance)
 	}

@@ -99,7 +99,9 @@ func (l *Library) install(after *content) error {
 	}
 	l.now = after
 	maps.DeleteFunc(l.members, func(instance identity.RemoteIdentity, _ *dealings) bool { return after.members[instance] == nil })
-	maps.DeleteFunc(l.requests, func(asker identity.RemoteIdentity, _ roster.Statement) bool { return !after.view.Admin(asker) })
+	maps.DeleteFunc(l.requests, func(asker identity.RemoteIdentity, s roster.Statement) bool {
+		return !after.view.Admin(asker) || after.roster.Last(asker).Counter >= s.Counter // it has signed that, or something else
+	})
 	var out []*tunnel.Conn
 	for c := range l.open {
 		if m := after.members[c.Instance()]; after.out || m == nil || m.out || m.Node != c.Node() {

@@ -18,8 +18,9 @@ type content struct {
 	view   *roster.View
 	digest roster.Hash // of the statements
 
-	out     bool // this device is no member any more
-	left    bool // by its own word
+	out     bool     // this device is no member any more
+	left    bool     // by its own word
+	leavers []Member // other admins that have left, and whom no others have removed
 	members map[identity.RemoteIdentity]*peer
 	byKey   map[[32]byte]*peer // by the Montgomery form of the instance's key
 	order   []*peer            // members, the longest-standing first
@@ -49,7 +50,15 @@ func (l *Library) compile(r Record, all *roster.Roster, before *content) (*conte
 	own := l.instance.Remote()
 	_, in := c.view.Member(own)
 	c.out = !in
-	c.left = slices.ContainsFunc(c.view.Removals, func(r roster.Removal) bool { return r.Instance == own && r.By == own })
+	for _, r := range c.view.Removals {
+		switch {
+		case r.By != r.Instance:
+		case r.Instance == own:
+			c.left = true
+		case c.view.Admin(own) && leftAlone(c.view, r.Instance):
+			c.leavers = append(c.leavers, former(c.view, r.Instance))
+		}
+	}
 	for _, m := range c.view.Members {
 		c.enter(&peer{Member: m}, own)
 	}
@@ -62,6 +71,14 @@ func (l *Library) compile(r Record, all *roster.Roster, before *content) (*conte
 		c.former = append(c.former, l.credential(f.Secret, before))
 	}
 	return c, nil
+}
+
+// leftAlone reports whether an admin has left, and no others have removed it, too.
+func leftAlone(v *roster.View, instance identity.RemoteIdentity) bool {
+	by := func(self bool) func(roster.Removal) bool {
+		return func(r roster.Removal) bool { return r.Instance == instance && (r.By == instance) == self }
+	}
+	return v.WasAdmin(instance) && slices.ContainsFunc(v.Removals, by(true)) && !slices.ContainsFunc(v.Removals, by(false))
 }
 
 // enter takes a peer in, but for this device and those that it has blocked.

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/library/roster"
 )
 
 // An Event tells what happened to the members of a library, on whatever device it
@@ -31,8 +32,9 @@ type MemberRemoved struct {
 	Library *Library
 	Member  Member
 	By      identity.RemoteIdentity // who removed it; Member.Instance if it left
-	// Introduced are members that Member had added after the last statement that
-	// the removal leaves: they are out with it, and can be added again.
+	// Introduced are members that are out with it, and can be added again: those that
+	// Member had added after the last statement that the removal leaves, those that
+	// these had, and so on. If only they are new, Member was removed before.
 	Introduced []Member
 }
 
@@ -67,18 +69,7 @@ func (l *Library) notify(before, after *content) {
 }
 
 func (l *Library) differences(before, after *content) (events []Event) {
-	introduced := map[identity.RemoteIdentity][]Member{}
-	for _, m := range before.view.Members {
-		if _, still := after.view.Member(m.Instance); !still && !after.view.Removed(m.Instance) {
-			introduced[m.By] = append(introduced[m.By], m)
-		}
-	}
-	for _, r := range after.view.Removals {
-		m, was := before.view.Member(r.Instance)
-		if was && !slices.ContainsFunc(events, func(e Event) bool { return e.(MemberRemoved).Member.Instance == r.Instance }) {
-			events = append(events, MemberRemoved{Library: l, Member: m, By: r.By, Introduced: introduced[r.Instance]})
-		}
-	}
+	events = l.removals(before, after)
 	for _, m := range after.view.Members {
 		switch _, was := before.view.Member(m.Instance); {
 		case was:
@@ -88,10 +79,73 @@ func (l *Library) differences(before, after *content) (events []Event) {
 			events = append(events, MemberAdded{Library: l, Member: m, By: m.By})
 		}
 	}
+	for _, m := range after.leavers {
+		if !slices.ContainsFunc(before.leavers, func(o Member) bool { return o.Instance == m.Instance }) {
+			events = append(events, Asked{Library: l, Request: leaving(m)})
+		}
+	}
 	for _, id := range after.view.Forked {
 		if !slices.Contains(before.view.Forked, id) {
 			events = append(events, Forked{Library: l, Instance: id})
 		}
 	}
 	return events
+}
+
+// removals reports the members that are none any more: each that was removed, and
+// with it those that fell out because of that.
+func (l *Library) removals(before, after *content) (events []Event) {
+	fell := map[identity.RemoteIdentity][]Member{} // by whom they were added
+	for _, m := range before.view.Members {
+		if _, still := after.view.Member(m.Instance); !still && !after.view.Removed(m.Instance) {
+			fell[m.By] = append(fell[m.By], m)
+		}
+	}
+	var with func(id identity.RemoteIdentity) []Member
+	with = func(id identity.RemoteIdentity) (all []Member) {
+		direct := fell[id]
+		delete(fell, id)
+		for _, m := range direct {
+			all = append(append(all, m), with(m.Instance)...)
+		}
+		return all
+	}
+	var last *MemberRemoved
+	told := map[identity.RemoteIdentity]bool{}
+	for _, r := range after.view.Removals {
+		fresh := !slices.ContainsFunc(before.view.Removals, func(o roster.Removal) bool { return o.Hash == r.Hash })
+		m, was := before.view.Member(r.Instance)
+		if told[r.Instance] || !was && !fresh {
+			continue
+		}
+		introduced := with(r.Instance)
+		if !was && len(introduced) == 0 {
+			continue // it was removed before
+		}
+		if !was {
+			m = former(after.view, r.Instance)
+		}
+		told[r.Instance] = true
+		if last != nil {
+			events = append(events, *last)
+		}
+		last = &MemberRemoved{Library: l, Member: m, By: r.By, Introduced: introduced}
+	}
+	if last == nil {
+		return nil
+	}
+	for _, m := range before.view.Members { // whoever had them added is a member, and no admin any more
+		last.Introduced = append(last.Introduced, with(m.By)...)
+	}
+	return append(events, *last)
+}
+
+// former returns an admin that was removed.
+func former(v *roster.View, instance identity.RemoteIdentity) Member {
+	for _, m := range v.Former {
+		if m.Instance == instance {
+			return m
+		}
+	}
+	return Member{Instance: instance, Role: RoleAdmin}
 }

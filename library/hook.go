@@ -238,7 +238,7 @@ func (h *Libraries) enter(r Record, instance identity.Identity) (*Library, error
 	}
 	l := &Library{
 		hook: h, id: r.ID, instance: instance, routes: map[string]HandlerFunc{}, open: map[*tunnel.Conn]struct{}{},
-		members: map[identity.RemoteIdentity]*dealings{}, requests: map[identity.RemoteIdentity]roster.Statement{},
+		members: map[identity.RemoteIdentity]*dealings{}, requests: map[identity.RemoteIdentity]roster.Statement{}, declined: map[identity.RemoteIdentity]bool{},
 	}
 	if l.now, err = l.compile(r, all, nil); err != nil {
 		return nil, err

@@ -59,6 +59,7 @@ type Library struct {
 	sweepAt  int                       // the size at which open is swept
 	members  map[identity.RemoteIdentity]*dealings
 	requests map[identity.RemoteIdentity]roster.Statement // by who asks
+	declined map[identity.RemoteIdentity]bool             // those that have left, and whose request this device has declined
 }
 
 // Dealings are what there was with a member since the start.

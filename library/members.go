@@ -174,15 +174,16 @@ func (l *Library) decide(instance identity.RemoteIdentity, key RecoveryKey, foun
 			}
 		}
 		m, ok := d.roster.View().Member(instance)
-		if !ok {
+		says := body(m, d)
+		if _, removes := says.(roster.Remove); !ok && !(removes && leftAlone(d.roster.View(), instance)) {
 			return fmt.Errorf("%w: %v", ErrNoMember, instance)
 		}
 		by, err := d.signer(key, founders)
 		if asked = errors.Is(err, ErrAsked); asked {
-			return d.ask(body(m, d), keep)
+			return d.ask(says, keep)
 		}
 		if err == nil {
-			_, err = d.roster.Sign(by, body(m, d), time.Now())
+			_, err = d.roster.Sign(by, says, time.Now())
 		}
 		d.Rotate = d.Rotate || !keep
 		return err
@@ -193,10 +194,10 @@ func (l *Library) decide(instance identity.RemoteIdentity, key RecoveryKey, foun
 	return err
 }
 
-// Leave removes this device's instance from the library, on all devices. The
-// library can still be read. An admin's key would still be worth something to
-// a thief: the other admins are asked to remove it, too, and the error is
-// [ErrAsked]; as far as this device is concerned, it has left.
+// Leave removes this device's instance from the library, on all devices, as they
+// come by. The library can still be read. An admin's key would still be worth
+// something to a thief: the other admins are asked to remove it, too. It fails with
+// [ErrNotMember].
 func (l *Library) Leave() error {
 	return l.change(func(d *draft) error {
 		own := l.Instance()
