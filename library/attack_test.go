@@ -179,6 +179,22 @@ func (m *middle) passed() (out, in string, streams int) {
 	return out, in, streams
 }
 
+// reads wants a middle to read what a node says to another one without a tunnel.
+func (m *middle) reads(t *testing.T, from *p2p.P2P, to identity.RemoteIdentity) {
+	plain, err := must(from.Peer(to)).Open(t.Context(), "plain")
+	require.NoError(t, err)
+	_, err = plain.Write([]byte("hello"))
+	require.NoError(t, err)
+	require.NoError(t, plain.CloseWrite())
+	got, err := io.ReadAll(plain)
+	require.NoError(t, err)
+	require.Equal(t, "hello", string(got))
+	plain.Close()
+	out, in, _ := m.passed()
+	require.Contains(t, out, "hello")
+	require.Equal(t, "hello", in)
+}
+
 // TestMiddle: between two members is a node that passes on each byte as it is,
 // and has whatever keys of their nodes: they notice, both of them, and it reads
 // and changes nothing. The same node between two that talk without a tunnel
@@ -206,19 +222,7 @@ func TestMiddle(t *testing.T) {
 			a.startQUIC(t)
 			meets(t, a.P2P, near.Remote(), nearAddr)
 
-			plain, err := must(a.Peer(near.Remote())).Open(t.Context(), "plain")
-			require.NoError(t, err)
-			_, err = plain.Write([]byte("hello"))
-			require.NoError(t, err)
-			require.NoError(t, plain.CloseWrite())
-			got, err := io.ReadAll(plain)
-			require.NoError(t, err)
-			require.Equal(t, "hello", string(got))
-			plain.Close()
-			out, in, _ := m.passed()
-			require.Contains(t, out, "hello")
-			require.Equal(t, "hello", in)
-
+			m.reads(t, a.P2P, near.Remote())
 			of, id, secret := newDevice(), uuid.New(), library.NewSecret() // who has founded it is not there
 			loads := func(d, other *device, at identity.Identity) {
 				c := newCharterOf(t, of, id, secret)
@@ -229,7 +233,7 @@ func TestMiddle(t *testing.T) {
 			loads(a, b, near)
 			loads(b, a, far)
 			for range 2 {
-				err = a.echo(t, b)
+				err := a.echo(t, b)
 				require.ErrorIs(t, err, tunnel.ErrHandshake)
 				require.ErrorIs(t, err, p2p.ErrTunnelRefused)
 			}

@@ -31,7 +31,11 @@ func newCharter(t testing.TB, founder *device) *charter {
 func newCharterOf(t testing.TB, founder *device, id uuid.UUID, secret library.Secret) *charter {
 	by := founder.instance.Remote()
 	c := &charter{t: t, founder: founder, roster: roster.New(id, by), rest: library.Record{ID: id, Founder: by}}
-	c.add(founder.first(t, c.rest))
+	if founder.id.IsZero() { // it is a recovery key
+		c.sign(founder, roster.Move{})
+	} else {
+		c.add(founder.first(t, c.rest))
+	}
 	if !secret.IsZero() {
 		c.secret(founder, secret)
 	}
@@ -123,6 +127,9 @@ func (c *charter) copied() *charter {
 	o.roster = c.roster.Clone()
 	return &o
 }
+
+// beyond returns the statements that another charter lacks.
+func (c *charter) beyond(o *charter) roster.Statements { return c.roster.Missing(o.roster.Ends()) }
 
 // ids returns the instances of devices.
 func ids(devices ...*device) (all []identity.RemoteIdentity) {

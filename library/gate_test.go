@@ -152,38 +152,41 @@ func TestSecretOverMeanwhile(t *testing.T) {
 	})
 }
 
+// gates are what an app may do when it is asked about a tunnel.
+var gates = map[string]struct {
+	allow func(ctx context.Context, a *device, r p2p.Request) error
+	takes time.Duration // until it is refused
+}{
+	"yes":     {allow: func(context.Context, *device, p2p.Request) error { return nil }},
+	"no":      {func(context.Context, *device, p2p.Request) error { return errTest }, 250 * time.Millisecond},
+	"panics":  {func(context.Context, *device, p2p.Request) error { panic("gate") }, 250 * time.Millisecond},
+	"waits":   {func(ctx context.Context, _ *device, _ p2p.Request) error { <-ctx.Done(); return nil }, 250 * time.Millisecond},
+	"blocks":  {func(context.Context, *device, p2p.Request) error { time.Sleep(time.Hour); return nil }, 250 * time.Millisecond},
+	"is slow": {func(context.Context, *device, p2p.Request) error { time.Sleep(201 * time.Millisecond); return nil }, 250 * time.Millisecond},
+	"is slow, and in time": {allow: func(context.Context, *device, p2p.Request) error {
+		time.Sleep(199 * time.Millisecond)
+		return nil
+	}},
+	"removes": {func(_ context.Context, a *device, r p2p.Request) error {
+		return a.lib.Remove(r.Instance, library.RemoveOptions{})
+	}, 250 * time.Millisecond},
+	"revokes": {func(_ context.Context, a *device, r p2p.Request) error { a.Revoke(r.Peer); return nil }, 0},
+	"removes all": {func(_ context.Context, a *device, r p2p.Request) error {
+		return a.libraries.Remove(r.Library)
+	}, 250 * time.Millisecond},
+	"uses all": {allow: func(ctx context.Context, a *device, r p2p.Request) error {
+		l, ok := a.libraries.Get(r.Library)
+		if !ok || len(a.libraries.All()) != 1 || len(l.Members()) != 1 || len(a.Tracked()) != 1 {
+			return errTest
+		}
+		return errors.Join(l.Block(newDevice().own()), a.UpdateMetadata(func(m map[string]string) { m["asked"] = "yes" }))
+	}},
+}
+
 // TestGate: the gate is asked about each tunnel, and told what it is about.
 // Whatever it does but to agree within 200 ms, there is none.
 func TestGate(t *testing.T) {
-	for name, test := range map[string]struct {
-		allow func(ctx context.Context, a *device, r p2p.Request) error
-		takes time.Duration // until it is refused
-	}{
-		"yes":     {allow: func(context.Context, *device, p2p.Request) error { return nil }},
-		"no":      {func(context.Context, *device, p2p.Request) error { return errTest }, 250 * time.Millisecond},
-		"panics":  {func(context.Context, *device, p2p.Request) error { panic("gate") }, 250 * time.Millisecond},
-		"waits":   {func(ctx context.Context, _ *device, _ p2p.Request) error { <-ctx.Done(); return nil }, 250 * time.Millisecond},
-		"blocks":  {func(context.Context, *device, p2p.Request) error { time.Sleep(time.Hour); return nil }, 250 * time.Millisecond},
-		"is slow": {func(context.Context, *device, p2p.Request) error { time.Sleep(201 * time.Millisecond); return nil }, 250 * time.Millisecond},
-		"is slow, and in time": {allow: func(context.Context, *device, p2p.Request) error {
-			time.Sleep(199 * time.Millisecond)
-			return nil
-		}},
-		"removes": {func(_ context.Context, a *device, r p2p.Request) error {
-			return a.lib.Remove(r.Instance, library.RemoveOptions{})
-		}, 250 * time.Millisecond},
-		"revokes": {func(_ context.Context, a *device, r p2p.Request) error { a.Revoke(r.Peer); return nil }, 0},
-		"removes all": {func(_ context.Context, a *device, r p2p.Request) error {
-			return a.libraries.Remove(r.Library)
-		}, 250 * time.Millisecond},
-		"uses all": {allow: func(ctx context.Context, a *device, r p2p.Request) error {
-			l, ok := a.libraries.Get(r.Library)
-			if !ok || len(a.libraries.All()) != 1 || len(l.Members()) != 1 || len(a.Tracked()) != 1 {
-				return errTest
-			}
-			return errors.Join(l.Block(newDevice().own()), a.UpdateMetadata(func(m map[string]string) { m["asked"] = "yes" }))
-		}},
-	} {
+	for name, test := range gates {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, network *p2ptest.Network) {
 				a, b := newDevice(), newDevice()

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -94,6 +95,9 @@ func (d *device) hook() *p2p.Mux {
 		return nil
 	}
 	cfg.Notify = func(e library.Event) {
+		if d.cfg.Notify != nil {
+			d.cfg.Notify(e)
+		}
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.events = append(d.events, e)
@@ -177,6 +181,41 @@ func (d *device) admit(t testing.TB, o *device) {
 // remove removes another device.
 func (d *device) remove(o *device) error {
 	return d.lib.Remove(o.own(), library.RemoveOptions{})
+}
+
+// story returns the events since it was called last, of devices by their numbers.
+func (d *device) story(of ...*device) (told []string) {
+	name := func(id identity.RemoteIdentity) string {
+		for i, o := range of {
+			if o.own() == id {
+				return strconv.Itoa(i)
+			}
+		}
+		return "?"
+	}
+	for _, e := range d.told() {
+		switch e := e.(type) {
+		case library.MemberAdded:
+			told = append(told, fmt.Sprintf("%s added by %s", name(e.Member.Instance), name(e.By)))
+		case library.MemberReturned:
+			told = append(told, name(e.Member.Instance)+" returned")
+		case library.MemberRemoved:
+			s := fmt.Sprintf("%s removed by %s", name(e.Member.Instance), name(e.By))
+			for _, m := range e.Introduced {
+				s += ", with " + name(m.Instance)
+			}
+			told = append(told, s)
+		case library.Asked:
+			s := fmt.Sprintf("%s asks to add %s", name(e.Request.By.Instance), name(e.Request.Instance))
+			if e.Request.Remove {
+				s = strings.Replace(s, "add", "remove", 1)
+			}
+			told = append(told, s)
+		case library.Forked:
+			told = append(told, name(e.Instance)+" forked")
+		}
+	}
+	return told
 }
 
 // told returns the events since it was called last.

@@ -67,55 +67,59 @@ func (d *device) pretend(t testing.TB, r library.Record, others ...*device) {
 	d.load(t, c.record())
 }
 
+// strangers are what the founder of a library does with a device that takes itself
+// for a member.
+var strangers = map[string]func(c *charter, b *device){
+	"no member": func(_ *charter, _ *device) {},
+	"added alone": func(c *charter, b *device) {
+		c.sign(c.founder, roster.Add{Instance: b.own(), Role: library.RoleMember})
+	},
+	"another instance": func(c *charter, b *device) {
+		c.join(&device{id: b.id, instance: identity.New()}, library.RoleMember)
+	},
+	"another node": func(c *charter, b *device) {
+		c.join(&device{id: identity.New(), instance: b.instance}, library.RoleMember)
+	},
+	"another library": func(c *charter, b *device) {
+		*c = *newCharterOf(c.t, c.founder, uuid.New(), c.rest.Secret)
+		c.join(b, library.RoleMember)
+	},
+	"another secret": func(c *charter, b *device) {
+		c.join(b, library.RoleMember)
+		c.secret(c.founder, library.NewSecret())
+	},
+	"no secret": func(c *charter, b *device) {
+		c.join(b, library.RoleMember)
+		c.rest.Secret = library.Secret{}
+	},
+	"a former secret that is over": func(c *charter, b *device) {
+		c.join(b, library.RoleMember)
+		c.rest.Former = []library.Former{{Secret: c.rest.Secret, Until: time.Now()}}
+		c.secret(c.founder, library.NewSecret())
+	},
+	"removed": func(c *charter, b *device) {
+		c.join(b, library.RoleMember)
+		c.expel(c.founder, b)
+	},
+	"left": func(c *charter, b *device) {
+		c.join(b, library.RoleMember)
+		c.expel(b, b)
+	},
+	"blocked": func(c *charter, b *device) {
+		c.join(b, library.RoleMember)
+		c.rest.Blocked = ids(b)
+	},
+	"": func(c *charter, b *device) { // which is none
+		c.join(b, library.RoleMember)
+		c.rest.Former = []library.Former{{Secret: c.rest.Secret, Until: time.Now().Add(time.Second)}}
+		c.secret(c.founder, library.NewSecret())
+	},
+}
+
 // TestStrangers: what keeps two instances from talking, each alone: keys, node,
 // library, secret, removal, the own word.
 func TestStrangers(t *testing.T) {
-	for name, change := range map[string]func(c *charter, b *device){
-		"no member": func(_ *charter, _ *device) {},
-		"added alone": func(c *charter, b *device) {
-			c.sign(c.founder, roster.Add{Instance: b.own(), Role: library.RoleMember})
-		},
-		"another instance": func(c *charter, b *device) {
-			c.join(&device{id: b.id, instance: identity.New()}, library.RoleMember)
-		},
-		"another node": func(c *charter, b *device) {
-			c.join(&device{id: identity.New(), instance: b.instance}, library.RoleMember)
-		},
-		"another library": func(c *charter, b *device) {
-			*c = *newCharterOf(c.t, c.founder, uuid.New(), c.rest.Secret)
-			c.join(b, library.RoleMember)
-		},
-		"another secret": func(c *charter, b *device) {
-			c.join(b, library.RoleMember)
-			c.secret(c.founder, library.NewSecret())
-		},
-		"no secret": func(c *charter, b *device) {
-			c.join(b, library.RoleMember)
-			c.rest.Secret = library.Secret{}
-		},
-		"a former secret that is over": func(c *charter, b *device) {
-			c.join(b, library.RoleMember)
-			c.rest.Former = []library.Former{{Secret: c.rest.Secret, Until: time.Now()}}
-			c.secret(c.founder, library.NewSecret())
-		},
-		"removed": func(c *charter, b *device) {
-			c.join(b, library.RoleMember)
-			c.expel(c.founder, b)
-		},
-		"left": func(c *charter, b *device) {
-			c.join(b, library.RoleMember)
-			c.expel(b, b)
-		},
-		"blocked": func(c *charter, b *device) {
-			c.join(b, library.RoleMember)
-			c.rest.Blocked = ids(b)
-		},
-		"": func(c *charter, b *device) { // which is none
-			c.join(b, library.RoleMember)
-			c.rest.Former = []library.Former{{Secret: c.rest.Secret, Until: time.Now().Add(time.Second)}}
-			c.secret(c.founder, library.NewSecret())
-		},
-	} {
+	for name, change := range strangers {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, network *p2ptest.Network) {
 				a, b := newDevice(), newDevice()

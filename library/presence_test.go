@@ -182,14 +182,13 @@ func watch(ctx context.Context, d *device, slow time.Duration) *watcher {
 }
 
 // TestWatch: Watch tells what there is, then each change once, members that are
-// removed, and libraries, and ends with its context.
+// removed included.
 func TestWatch(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
 		a.start(t, network, p2p.Config{})
 		r := a.add(t, b, c).record()
-		ctx, cancel := context.WithCancel(t.Context())
-		w := watch(ctx, a, 0)
+		w := watch(t.Context(), a, 0)
 		pass(time.Second)
 		require.Len(t, w.seen, 2, "what there is")
 		for i, p := range a.lib.Members() {
@@ -230,11 +229,20 @@ func TestWatch(t *testing.T) {
 		}
 		require.Equal(t, last, gone.Presence.Member)
 		require.NotContains(t, w.state, c.own())
+	})
+}
 
+// TestWatchEnds: a watcher is told when a library goes and comes, and ends with its
+// context.
+func TestWatchEnds(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, _ := pair(t, network)
+		ctx, cancel := context.WithCancel(t.Context())
+		w := watch(ctx, a, 0)
 		late := watch(t.Context(), a, 0)
 		pass(time.Second)
 		require.Len(t, late.seen, 1)
-		r = a.lib.Record()
+		r := a.lib.Record()
 		require.NoError(t, a.libraries.Remove(r.ID))
 		pass(time.Second)
 		require.Empty(t, w.state)

@@ -1,20 +1,16 @@
 package library_test
 
 import (
-	"context"
 	"io"
 	"runtime"
-	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
-	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/library"
 	"github.com/sdp2p/p2p/library/roster"
 	"github.com/sdp2p/p2p/p2ptest"
@@ -248,6 +244,36 @@ func TestRotateTogether(t *testing.T) {
 	}
 }
 
+// TestSecretStays: a secret whose statement counts no more stays in use until the
+// next number that counts; no member takes the device back to an older one.
+func TestSecretStays(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b, c := newDevice(), newDevice(), newDevice()
+		of := newCharter(t, a)
+		of.join(b, library.RoleAdmin)
+		of.join(c, library.RoleMember)
+		first := of.copied().record()
+		honest := of.roster.Last(b.own())
+		of.rest.Former = []library.Former{{Secret: first.Secret, Until: time.Now().Add(6 * day)}}
+		of.secret(b, library.NewSecret())
+		of.run(network, a)
+		require.NoError(t, a.lib.Remove(b.own(), library.RemoveOptions{Last: honest.Hash, KeepSecret: true}))
+		require.Len(t, a.lib.Roster().Secrets, 1)
+		c.start(t, network, p2p.Config{})
+		c.load(t, first)
+		streams := network.Link(a.Identity(), c.Identity()).Stats().Streams
+		pass(2 * day)
+		require.Less(t, network.Link(a.Identity(), c.Identity()).Stats().Streams, streams+2*60, "each tries once an hour")
+		require.True(t, of.rest.Secret == a.lib.Record().Secret)
+		require.True(t, first.Secret == c.lib.Record().Secret)
+		require.NoError(t, c.echo(t, a))
+		require.NoError(t, a.lib.Rotate())
+		pass(time.Minute)
+		sameSecret(t, a, c)
+		require.EqualValues(t, 2, c.lib.Record().Number)
+	})
+}
+
 // TestUncountedSecrets: what a member says counts only by a statement that counts.
 func TestUncountedSecrets(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
@@ -301,71 +327,6 @@ func TestExchangeStalls(t *testing.T) {
 			require.Equal(t, 10*time.Second, time.Since(began))
 		})
 	}
-}
-
-// A deaf is a member that gives tunnels, and says nothing.
-type deaf struct {
-	d  *device
-	to tunnel.Member
-}
-
-func (m deaf) Credentials() []*tunnel.Credential { return []*tunnel.Credential{m.d.credential()} }
-
-func (m deaf) Member(*tunnel.Credential, [32]byte) (tunnel.Member, bool) { return m.to, true }
-
-func (m deaf) Knows(identity.RemoteIdentity) bool { return true }
-
-func (m deaf) Allow(context.Context, uuid.UUID, tunnel.Member) bool { return true }
-
-// startDeaf starts a device that gives tunnels to another one, and says nothing.
-// It returns how many tunnels there were.
-func (d *device) startDeaf(t *testing.T, network *p2ptest.Network, r library.Record, to *device) *atomic.Int32 {
-	d.hook()
-	d.load(t, r)
-	responder := tunnel.NewResponder(deaf{d, tunnel.Member{Instance: to.own(), Node: to.id.Remote()}}, tunnel.Limits{})
-	var opened atomic.Int32
-	var mux p2p.Mux
-	mux.HandleFunc(library.Route, p2p.Anyone, func(ctx context.Context, s *p2p.Stream) error {
-		session, err := library.Session(d.P2P, s)
-		require.NoError(t, err)
-		c, err := responder.Accept(ctx, session)
-		if err != nil {
-			return err
-		}
-		opened.Add(1)
-		_, err = io.Copy(io.Discard, c)
-		<-ctx.Done()
-		return err
-	})
-	d.P2P = network.Start(t, p2p.Config{Identity: d.id, Handler: &mux})
-	return &opened
-}
-
-// TestHandOutStalls: a member that does not answer keeps nobody waiting.
-func TestHandOutStalls(t *testing.T) {
-	bubble(t, func(t *testing.T, network *p2ptest.Network) {
-		a, b := newDevice(), newDevice()
-		stalls := newDevices(5)
-		of := newCharter(t, a)
-		of.join(b, library.RoleMember)
-		for _, d := range stalls {
-			of.join(d, library.RoleMember)
-		}
-		gone := newDevice()
-		of.join(gone, library.RoleMember)
-		var opened []*atomic.Int32
-		for _, d := range stalls {
-			opened = append(opened, d.startDeaf(t, network, of.record(), a))
-		}
-		of.run(network, a, b)
-		for _, n := range opened {
-			require.EqualValues(t, 1, n.Load())
-		}
-		require.NoError(t, a.remove(gone))
-		pass(time.Second)
-		sameSecret(t, a, b)
-		require.False(t, slices.Contains(b.members(), gone.own()))
-	})
 }
 
 // TestChangedAlone: Changed is called by one goroutine at a time, however long it

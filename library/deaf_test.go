@@ -1,0 +1,110 @@
+package library_test
+
+import (
+	"context"
+	"io"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/p2ptest"
+	"github.com/sdp2p/p2p/proto"
+	"github.com/sdp2p/p2p/tunnel"
+)
+
+// A deaf is a member that gives tunnels, and says nothing.
+type deaf struct {
+	d  *device
+	to tunnel.Member
+}
+
+func (m deaf) Credentials() []*tunnel.Credential { return []*tunnel.Credential{m.d.credential()} }
+
+func (m deaf) Member(*tunnel.Credential, [32]byte) (tunnel.Member, bool) { return m.to, true }
+
+func (m deaf) Knows(identity.RemoteIdentity) bool { return true }
+
+func (m deaf) Allow(context.Context, uuid.UUID, tunnel.Member) bool { return true }
+
+// startDeaf starts a device that gives tunnels to another one, and says nothing.
+// It returns how many tunnels there were.
+func (d *device) startDeaf(t *testing.T, network *p2ptest.Network, r library.Record, to *device) *atomic.Int32 {
+	d.hook()
+	d.load(t, r)
+	responder := tunnel.NewResponder(deaf{d, tunnel.Member{Instance: to.own(), Node: to.id.Remote()}}, tunnel.Limits{})
+	var opened atomic.Int32
+	var mux p2p.Mux
+	mux.HandleFunc(library.Route, p2p.Anyone, func(ctx context.Context, s *p2p.Stream) error {
+		session, err := library.Session(d.P2P, s)
+		require.NoError(t, err)
+		c, err := responder.Accept(ctx, session)
+		if err != nil {
+			return err
+		}
+		opened.Add(1)
+		_, err = io.Copy(io.Discard, c)
+		<-ctx.Done()
+		return err
+	})
+	d.P2P = network.Start(t, p2p.Config{Identity: d.id, Handler: &mux})
+	return &opened
+}
+
+// TestHandOutStalls: a member that does not answer keeps nobody waiting.
+func TestHandOutStalls(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := newDevice(), newDevice()
+		stalls := newDevices(5)
+		of := newCharter(t, a)
+		of.join(b, library.RoleMember)
+		for _, d := range stalls {
+			of.join(d, library.RoleMember)
+		}
+		gone := newDevice()
+		of.join(gone, library.RoleMember)
+		var opened []*atomic.Int32
+		for _, d := range stalls {
+			opened = append(opened, d.startDeaf(t, network, of.record(), a))
+		}
+		of.run(network, a, b)
+		for _, n := range opened {
+			require.EqualValues(t, 1, n.Load())
+		}
+		require.NoError(t, a.remove(gone))
+		pass(time.Second)
+		sameSecret(t, a, b)
+		require.False(t, slices.Contains(b.members(), gone.own()))
+	})
+}
+
+// startAnswerer starts a device whose library does as a test wants.
+func (d *device) startAnswerer(t *testing.T, network *p2ptest.Network, r library.Record, to *device, answer func(*tunnel.Conn)) {
+	d.hook()
+	d.load(t, r)
+	responder := tunnel.NewResponder(deaf{d, tunnel.Member{Instance: to.own(), Node: to.id.Remote()}}, plenty)
+	var mux p2p.Mux
+	mux.HandleFunc(library.Route, p2p.Anyone, func(ctx context.Context, s *p2p.Stream) error {
+		session, err := library.Session(d.P2P, s)
+		if err != nil {
+			return err
+		}
+		c, err := responder.Accept(ctx, session)
+		if err != nil {
+			return err
+		}
+		var route proto.Route
+		if err := route.DecodeFrom(proto.NewDecoder(c)); err != nil {
+			return err
+		}
+		answer(c)
+		return nil
+	})
+	d.P2P = network.Start(t, p2p.Config{Identity: d.id, Handler: &mux})
+}
