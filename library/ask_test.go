@@ -1,0 +1,350 @@
+package library_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/library/roster"
+	"github.com/sdp2p/p2p/p2ptest"
+	"github.com/sdp2p/p2p/tunnel"
+)
+
+// council starts devices with a library whose founder is a recovery key: first the
+// admins, then the members.
+func council(t *testing.T, network *p2ptest.Network, admins, members int) (founder *device, of *charter, all []*device) {
+	founder = &device{instance: identity.New()}
+	of = newCharter(t, founder)
+	all = newDevices(admins + members)
+	for i, d := range all {
+		role := library.RoleMember
+		if i < admins {
+			role = library.RoleAdmin
+		}
+		of.join(d, role)
+	}
+	of.run(network, all...)
+	return founder, of, all
+}
+
+// promote has a device promote another one, and wants that to be asked.
+func (d *device) promote(t testing.TB, o *device) {
+	t.Helper()
+	require.ErrorIs(t, d.lib.Promote(o.own(), library.RecoveryKey{}), library.ErrAsked)
+}
+
+// asked returns the only request that a device has.
+func (d *device) asked(t testing.TB) library.Request {
+	t.Helper()
+	all := d.lib.Requests()
+	require.Len(t, all, 1)
+	return all[0]
+}
+
+// TestAsk: what takes two admins is asked of the others, each once, and counts once
+// one of them has agreed; then it is no request any more.
+func TestAsk(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		_, of, d := council(t, network, 3, 2)
+		d[0].promote(t, d[3])
+		pass(5 * time.Second)
+		for _, o := range d[1:3] {
+			require.Equal(t, []string{"0 asks to add 3"}, o.story(d...))
+			r := o.asked(t)
+			require.Equal(t, d[0].own(), r.By.Instance)
+			require.Equal(t, d[3].own(), r.Instance)
+			require.False(t, r.Remove)
+		}
+		require.Empty(t, append(d[3].lib.Requests(), append(d[4].lib.Requests(), d[0].lib.Requests()...)...))
+		require.Equal(t, library.RoleMember, d[3].lib.Role())
+		require.Equal(t, of.roster.Len(), len(d[1].lib.Record().Statements), "nothing that is half signed lies around")
+		pass(time.Hour)
+		require.Empty(t, d[1].told(), "it is asked once")
+		require.NoError(t, d[1].lib.Endorse(d[1].asked(t)))
+		pass(5 * time.Second)
+		for _, o := range d {
+			m, _ := o.lib.Roster().Member(d[3].own())
+			require.Equal(t, library.RoleAdmin, m.Role)
+			require.Empty(t, o.lib.Requests())
+			require.Nil(t, o.lib.Record().Asking)
+			require.Empty(t, o.told())
+		}
+	})
+}
+
+// TestAskRemoval: an admin is removed by two, and the secret with it, unless it is
+// to be kept.
+func TestAskRemoval(t *testing.T) {
+	for keep, number := range map[bool]uint64{false: 2, true: 1} {
+		bubble(t, func(t *testing.T, network *p2ptest.Network) {
+			_, _, d := council(t, network, 3, 1)
+			open := d[2].open(t, d[3])
+			touch(t, open)
+			require.ErrorIs(t, d[0].lib.Remove(d[2].own(), library.RemoveOptions{KeepSecret: keep}), library.ErrAsked)
+			pass(5 * time.Second)
+			require.Equal(t, []string{"0 asks to remove 2"}, d[1].story(d...))
+			require.True(t, d[1].asked(t).Remove)
+			require.Empty(t, d[2].lib.Requests(), "whom it is about is not asked")
+			touch(t, open)
+			require.NoError(t, d[1].lib.Endorse(d[1].asked(t)))
+			pass(5 * time.Second)
+			_, err := open.Read(make([]byte, 1))
+			require.Error(t, err)
+			for _, o := range []*device{d[0], d[1], d[3]} {
+				require.ElementsMatch(t, names(ids(d[0], d[1], d[3])), names(o.members()))
+				require.Equal(t, number, o.lib.Record().Number)
+			}
+		})
+	}
+}
+
+// TestAskOneAtATime: who asks for something else has given up what it asked for
+// before; a yes to that is worth nothing.
+func TestAskOneAtATime(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		_, _, d := council(t, network, 2, 2)
+		d[0].promote(t, d[2])
+		pass(5 * time.Second)
+		first := d[1].asked(t)
+		d[0].promote(t, d[3])
+		pass(5 * time.Second)
+		require.Equal(t, []string{"0 asks to add 2", "0 asks to add 3"}, d[1].story(d...))
+		require.Equal(t, d[3].own(), d[1].asked(t).Instance)
+		require.NoError(t, d[1].lib.Endorse(first))
+		pass(time.Minute)
+		require.Equal(t, library.RoleMember, d[2].lib.Role())
+		require.Equal(t, library.RoleMember, d[3].lib.Role())
+		require.NoError(t, d[1].lib.Endorse(d[1].asked(t)))
+		pass(time.Minute)
+		require.Equal(t, library.RoleMember, d[2].lib.Role())
+		require.Equal(t, library.RoleAdmin, d[3].lib.Role())
+	})
+}
+
+// TestAskAgain: after another statement of the asker, what it asks for is another
+// one, too: it asks again by itself, and the yes to the one before is void.
+func TestAskAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		_, _, d := council(t, network, 2, 1)
+		d[0].promote(t, d[2])
+		pass(5 * time.Second)
+		first := d[1].asked(t)
+		late := newDevice()
+		d[0].admit(t, late)
+		pass(5 * time.Second)
+		require.NoError(t, d[1].lib.Endorse(first))
+		pass(5 * time.Second)
+		require.Equal(t, library.RoleMember, d[2].lib.Role())
+		require.Equal(t, d[2].own(), d[1].asked(t).Instance)
+		require.NoError(t, d[1].lib.Endorse(d[1].asked(t)))
+		pass(5 * time.Second)
+		require.Equal(t, library.RoleAdmin, d[2].lib.Role())
+		require.Empty(t, d[1].lib.Requests())
+	})
+}
+
+// TestDecline: what is declined is asked no more, until the asker wants something
+// else; others may agree.
+func TestDecline(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		_, _, d := council(t, network, 3, 1)
+		d[0].promote(t, d[3])
+		pass(5 * time.Second)
+		d[1].told()
+		d[1].lib.Decline(d[1].asked(t))
+		pass(2 * day)
+		require.Empty(t, d[1].lib.Requests())
+		require.Empty(t, d[1].told())
+		require.Equal(t, library.RoleMember, d[3].lib.Role())
+		require.NoError(t, d[2].lib.Endorse(d[2].asked(t)))
+		pass(time.Minute)
+		require.Equal(t, library.RoleAdmin, d[3].lib.Role())
+	})
+}
+
+// TestRequestsGo: a request that another admin has answered is none any more, nor is
+// one of an asker that was removed.
+func TestRequestsGo(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		founder, of, d := council(t, network, 3, 2)
+		d[0].promote(t, d[3])
+		pass(5 * time.Second)
+		require.NoError(t, d[1].lib.Endorse(d[1].asked(t)))
+		pass(5 * time.Second)
+		require.Empty(t, d[2].lib.Requests())
+
+		d[0].promote(t, d[4])
+		pass(5 * time.Second)
+		stale := d[2].asked(t)
+		theirs := of.copied()
+		theirs.add(theirs.sign(founder, roster.Remove{Instance: d[0].own(), Last: theirs.roster.Last(d[0].own()).Hash}))
+		require.NoError(t, d[2].lib.Learn(theirs.beyond(of)))
+		require.Empty(t, d[2].lib.Requests())
+		require.NoError(t, d[2].lib.Endorse(stale))
+		pass(time.Hour)
+		require.Equal(t, library.RoleMember, d[4].lib.Role())
+	})
+}
+
+// TestEndorsersCount: a yes counts only of somebody who is an admin when it comes,
+// and whom it is not about; and only the asker can use it.
+func TestEndorsersCount(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		founder, of, d := council(t, network, 4, 1)
+		network.Link(d[0].Identity(), d[1].Identity()).Cut()
+		require.ErrorIs(t, d[0].remove(d[3]), library.ErrAsked)
+		pass(5 * time.Second)
+		require.Empty(t, d[1].lib.Requests())
+		r := d[2].asked(t)
+
+		draft := d[0].lib.Record().Asking
+		theirs := of.copied()
+		theirs.sign(d[3], roster.Endorse{Of: draft.UnsignedHash()}) // its own removal
+		theirs.sign(d[1], roster.Endorse{Of: draft.UnsignedHash()})
+		theirs.sign(founder, roster.Remove{Instance: d[1].own(), Last: of.roster.Last(d[1].own()).Hash})
+		require.NoError(t, d[0].lib.Learn(theirs.beyond(of)))
+		require.NotNil(t, d[0].lib.Record().Asking, "neither of them counts")
+		require.False(t, d[0].lib.Roster().Removed(d[3].own()))
+
+		require.NoError(t, d[2].lib.Endorse(r))
+		require.ErrorIs(t, d[2].remove(d[3]), library.ErrAsked, "the yes is for the asker's key")
+		pass(time.Minute)
+		require.True(t, d[0].lib.Roster().Removed(d[3].own()))
+		require.Nil(t, d[0].lib.Record().Asking)
+	})
+}
+
+// TestAskerGone: an asker that is removed meanwhile asks for nothing any more.
+func TestAskerGone(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		founder, of, d := council(t, network, 2, 1)
+		d[0].promote(t, d[2])
+		pass(5 * time.Second)
+		network.Link(d[0].Identity(), d[1].Identity()).Cut()
+		require.NoError(t, d[1].lib.Endorse(d[1].asked(t)))
+		theirs := of.copied()
+		theirs.expel(founder, d[0])
+		require.NoError(t, d[0].lib.Learn(theirs.beyond(of)))
+		require.Nil(t, d[0].lib.Record().Asking)
+		network.Link(d[0].Identity(), d[1].Identity()).Restore()
+		require.NoError(t, d[0].lib.Learn(d[1].lib.Record().Statements))
+		require.NoError(t, d[1].lib.Learn(d[0].lib.Record().Statements))
+		require.Equal(t, library.RoleMember, d[2].lib.Role())
+		m, _ := d[1].lib.Roster().Member(d[2].own())
+		require.Equal(t, library.RoleMember, m.Role)
+	})
+}
+
+// TestAskAfterRestart: what was asked for is kept, and a yes that came meanwhile is
+// used; without one it is asked again.
+func TestAskAfterRestart(t *testing.T) {
+	for _, answered := range []bool{false, true} {
+		bubble(t, func(t *testing.T, network *p2ptest.Network) {
+			_, _, d := council(t, network, 2, 1)
+			d[0].promote(t, d[2])
+			pass(5 * time.Second)
+			d[0].stop(t)
+			if answered {
+				require.NoError(t, d[1].lib.Endorse(d[1].asked(t)))
+			}
+			kept := d[0].records()
+			require.NotNil(t, kept[len(kept)-1].Asking)
+			d[0].start(t, network, p2p.Config{})
+			d[0].load(t, kept[len(kept)-1])
+			pass(5 * time.Minute)
+			if !answered {
+				require.Equal(t, []string{"0 asks to add 2"}, d[1].story(d...), "it is the same request")
+				require.NoError(t, d[1].lib.Endorse(d[1].asked(t)))
+				pass(time.Minute)
+			}
+			require.Equal(t, library.RoleAdmin, d[2].lib.Role())
+		})
+	}
+}
+
+// TestHostileAsks: what is no request of the member that brings it, or of no admin,
+// is refused, and no user is told.
+func TestHostileAsks(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		_, of, d := council(t, network, 2, 2)
+		d[0].cfg.Limits = plenty
+		draft := func(by *device, body roster.Body) roster.Statement {
+			s, err := of.roster.Draft(by.own(), body, time.Now())
+			require.NoError(t, err)
+			return s
+		}
+		add := roster.Add{Instance: d[3].own(), Role: library.RoleAdmin}
+		other := draft(d[1], add)
+		other.Library[0]++
+		torn := draft(d[1], add)
+		torn.Body = torn.Body[:20]
+		for name, test := range map[string]struct {
+			by   *device
+			says roster.Statement
+		}{
+			"a member's":      {d[2], draft(d[2], add)},
+			"somebody else's": {d[1], draft(d[0], add)},
+			"about us":        {d[1], draft(d[1], roster.Remove{Instance: d[0].own()})},
+			"of a member":     {d[1], draft(d[1], roster.Add{Instance: d[3].own(), Role: library.RoleMember})},
+			"a secret":        {d[1], draft(d[1], roster.Secret{Number: 2})},
+			"torn":            {d[1], torn},
+			"another library": {d[1], other},
+		} {
+			pass(time.Second)
+			c := test.by.route(t, d[0], "sdp2p/ask")
+			c.Write(encoded(t, test.says))
+			c.CloseWrite()
+			_, err := c.Read(make([]byte, 1))
+			require.ErrorIs(t, err, p2p.ErrHandlerFailed, name)
+			require.ErrorIs(t, err, tunnel.ErrTruncated, name)
+		}
+		require.Empty(t, d[0].lib.Requests())
+		require.Empty(t, d[0].told())
+		require.ErrorIs(t, d[2].lib.Endorse(library.Request{By: library.Member{Instance: d[1].own()}, Instance: d[3].own()}), library.ErrNotAdmin)
+	})
+}
+
+// TestLeave: a member that leaves is one no more on all devices, though it tells
+// them itself; it keeps what it has. Of an admin that leaves, the others are asked
+// to remove its key, too: two of them, or the founder.
+func TestLeave(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		_, _, d := council(t, network, 3, 2)
+		network.Link(d[4].Identity(), d[0].Identity()).Cut()
+		require.NoError(t, d[4].lib.Leave())
+		require.ErrorIs(t, d[4].lib.Leave(), library.ErrNotMember)
+		pass(10 * time.Second)
+		for _, o := range d {
+			require.Equal(t, []string{"4 removed by 4"}, o.story(d...))
+			require.ElementsMatch(t, names(ids(d[:4]...)), names(o.members()))
+		}
+		require.ErrorIs(t, d[4].echo(t, d[0]), library.ErrNotMember)
+
+		require.NoError(t, d[2].lib.Leave())
+		pass(10 * time.Second)
+		for _, o := range d[:2] {
+			require.Equal(t, []string{"2 removed by 2", "2 asks to remove 2"}, o.story(d...))
+			require.Equal(t, d[2].own(), o.asked(t).Instance)
+		}
+		require.Equal(t, []string{"2 removed by 2"}, d[3].story(d...))
+		require.Empty(t, d[3].lib.Requests())
+		require.ErrorIs(t, d[0].lib.Promote(d[2].own(), library.RecoveryKey{}), library.ErrNoMember)
+		require.ErrorIs(t, d[0].lib.Endorse(d[0].asked(t)), library.ErrAsked)
+		d[1].lib.Decline(library.Request{By: library.Member{Instance: d[2].own()}, Instance: d[2].own()})
+		pass(10 * time.Second)
+		require.Equal(t, []string{"0 asks to remove 2"}, d[1].story(d...))
+		require.NoError(t, d[1].lib.Endorse(d[1].asked(t)))
+		pass(10 * time.Second)
+		for _, o := range []*device{d[0], d[1], d[3]} {
+			require.Empty(t, o.lib.Requests())
+			removals := o.lib.Roster().Removals
+			require.Equal(t, d[0].own(), removals[0].By)
+			require.Empty(t, o.told(), "it was removed before")
+			require.EqualValues(t, 2, o.lib.Record().Number)
+		}
+	})
+}
