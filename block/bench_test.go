@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
@@ -33,16 +32,16 @@ func nodes(t testing.TB, serve func(net.Conn) error) (bare, inTunnel func() net.
 	type node struct {
 		*p2p.P2P
 		libraries *library.Libraries
-		instance  identity.Identity
+		id        identity.Identity
 	}
 	start := func() *node {
-		n := &node{libraries: library.New(library.Config{}), instance: identity.New()}
+		n := &node{libraries: library.New(library.Config{}), id: identity.New()}
 		var mux p2p.Mux
 		mux.HandleFunc("serve", p2p.Anyone, func(_ context.Context, s *p2p.Stream) error { return serve(s) })
 		mux.Handle(library.Route, p2p.Anyone, n.libraries)
 		var err error
 		n.P2P, err = p2p.Start(t.Context(), p2p.Config{
-			App: "bench", Handler: &mux, Logger: slog.New(slog.DiscardHandler),
+			App: "bench", Identity: n.id, Handler: &mux, Logger: slog.New(slog.DiscardHandler),
 			Hooks: []p2p.Hook{quic.New(quic.Config{}), network.Discovery(), n.libraries},
 		})
 		require.NoError(t, err)
@@ -50,15 +49,16 @@ func nodes(t testing.TB, serve func(net.Conn) error) (bare, inTunnel func() net.
 		return n
 	}
 	here, there := start(), start()
-	r := library.Record{ID: uuid.New()}
-	var lib *library.Library
-	for _, pair := range [][2]*node{{there, here}, {here, there}} {
-		r.Members = []library.Member{{Instance: pair[1].instance.Remote(), Node: pair[1].Identity()}}
-		var err error
-		lib, err = pair[0].libraries.Add(r, pair[0].instance)
-		require.NoError(t, err)
-		lib.Handle("serve", func(_ context.Context, c *tunnel.Conn) error { return serve(c) })
-	}
+	theirs, err := there.libraries.Found("", library.RecoveryKey{})
+	require.NoError(t, err)
+	theirs.Handle("serve", func(_ context.Context, c *tunnel.Conn) error { return serve(c) })
+	r, instance := theirs.Record(), identity.New()
+	first, err := r.First(here.id, instance)
+	require.NoError(t, err)
+	_, err = theirs.Admit(first, library.RoleMember, "", library.RecoveryKey{})
+	require.NoError(t, err)
+	lib, err := here.libraries.Add(theirs.Record(), instance)
+	require.NoError(t, err)
 	var peer *p2p.Peer
 	for p := range here.Available(t.Context()) {
 		peer = p
@@ -70,7 +70,7 @@ func nodes(t testing.TB, serve func(net.Conn) error) (bare, inTunnel func() net.
 	}
 	bare = func() net.Conn { s, err := peer.Open(t.Context(), "serve"); return open(s, err) }
 	inTunnel = func() net.Conn {
-		s, err := lib.Open(t.Context(), there.instance.Remote(), "serve")
+		s, err := lib.Open(t.Context(), theirs.Instance(), "serve")
 		return open(s, err)
 	}
 	return bare, inTunnel

@@ -27,7 +27,7 @@ import (
 // that are about limits and times.
 
 // plenty are limits that a test does not reach.
-var plenty = tunnel.Limits{PeerInFlight: 1 << 20, PeerPerSecond: 1 << 20, InFlight: 1 << 20, PerSecond: 1 << 20}
+var plenty = tunnel.Limits{PeerInFlight: 1 << 20, PeerPerSecond: 1 << 20, InFlight: 1 << 20, PerSecond: 1 << 20, AddressInFlight: 1 << 20}
 
 // startQUIC starts a device's node, with a route "plain" besides the tunnels,
 // and returns its address.

@@ -86,7 +86,7 @@ func (c *charter) secret(by *device, s library.Secret) {
 	c.t.Helper()
 	c.rest.Secret = s
 	c.rest.Number++
-	c.sign(by, roster.Secret{Number: c.rest.Number, Hash: roster.HashSecret(s)})
+	c.sign(by, roster.Secret{Number: c.rest.Number, Hash: roster.HashSecret(s.Bytes())})
 }
 
 // join has the founder add a device.

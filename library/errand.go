@@ -193,11 +193,8 @@ func (l *Library) reachable() (all []contact) {
 }
 
 // errands returns what a member has to be told. An admin that was removed is told
-// nothing unless it asks.
+// of that alone.
 func (l *Library) errands(m contact) (all []errand) {
-	if m.out {
-		return nil
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.now.members[m.Instance] == nil || l.now.out && !l.now.left && !l.now.view.WasAdmin(l.instance.Remote()) {
@@ -205,6 +202,12 @@ func (l *Library) errands(m contact) (all []errand) {
 	}
 	r := &l.now.record
 	with := *l.with(m.Instance)
+	if m.out {
+		if news := l.now.removals(m.Instance); with.synced != news && !l.now.out {
+			all = append(all, errand{l, m.Instance, rosterRoute, news})
+		}
+		return all
+	}
 	if with.synced != l.now.digest {
 		all = append(all, errand{l, m.Instance, rosterRoute, l.now.digest})
 	}

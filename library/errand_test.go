@@ -2,6 +2,7 @@ package library_test
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,7 +29,7 @@ func TestErrandsPause(t *testing.T) {
 		}
 		pass(2 * time.Second)
 		require.Len(t, b.members(), 2+more)
-		require.LessOrEqual(t, link.Stats().Streams-before, 8)
+		require.LessOrEqual(t, link.Stats().Streams-before, 12)
 		require.NoError(t, a.echo(t, b))
 		require.NoError(t, b.echo(t, a))
 	})
@@ -38,16 +39,26 @@ func TestErrandsPause(t *testing.T) {
 // member has been away and is back.
 func TestErrandAfterReturn(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
-		a, b := pair(t, network)
-		r := b.lib.Record()
-		require.NoError(t, b.libraries.Remove(r.ID))
+		a, b := newDevice(), newDevice()
+		var full atomic.Bool
+		b.cfg.Changed = func(library.Record) error {
+			if full.Load() {
+				return errTest
+			}
+			return nil
+		}
+		running(t, network, a, b)
+		full.Store(true)
 		a.admit(t, newDevice())
 		pass(5*time.Hour + 20*time.Minute) // it is tried once an hour now, and was 17 minutes ago
-		b.stop(t)
+		full.Store(false)
+		pass(time.Minute)
+		require.Len(t, b.members(), 2)
+		link := network.Link(a.Identity(), b.Identity())
+		link.Cut()
 		pass(5 * time.Second)
-		b.start(t, network, p2p.Config{})
-		b.load(t, r)
-		pass(2 * time.Minute) // a minute, if it was found before it had the library
+		link.Restore()
+		pass(5 * time.Second)
 		require.Len(t, b.members(), 3)
 	})
 }
@@ -91,6 +102,23 @@ func TestToldOnce(t *testing.T) {
 		require.NoError(t, a.lib.Block(newDevice().own()))
 		pass(time.Hour)
 		require.Equal(t, streams+1, link.Stats().Streams, "that is told to nobody")
+	})
+}
+
+// TestNewsMeanwhile: what comes up while a member is told of something else is told
+// next.
+func TestNewsMeanwhile(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := pair(t, network)
+		require.NoError(t, a.echo(t, b)) // they stay connected
+		network.Link(a.id.Remote(), b.id.Remote()).SetDelay(50 * time.Millisecond)
+		for after := time.Duration(0); after < 10; after++ {
+			a.admit(t, newDevice())
+			time.Sleep(after * 50 * time.Millisecond)
+			a.admit(t, newDevice())
+			pass(10 * time.Second)
+			require.Equal(t, names(a.members()), names(b.members()), after)
+		}
 	})
 }
 

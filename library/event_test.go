@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -95,11 +96,18 @@ func TestIntroducedByMany(t *testing.T) {
 	middle := of.roster.Last(d[1].own())
 	of.joinBy(d[1], d[5], library.RoleMember)
 
-	late := newDevice()
-	late.hook()
-	of.join(late, library.RoleMember)
-	late.load(t, of.record())
-	require.Len(t, late.members(), 7)
+	of.join(d[6], library.RoleAdmin)
+	other := of.roster.Last(d[6].own())
+	of.joinBy(d[6], d[7], library.RoleMember)
+	late, later := newDevice(), newDevice()
+	for _, o := range []*device{late, later} {
+		o.hook()
+		of.join(o, library.RoleMember)
+	}
+	for _, o := range []*device{late, later} {
+		o.load(t, of.record())
+		require.Len(t, o.members(), 10)
+	}
 	take := func(want ...string) {
 		t.Helper()
 		require.NoError(t, late.lib.Learn(of.roster.All()))
@@ -111,7 +119,36 @@ func TestIntroducedByMany(t *testing.T) {
 	take("1 removed by 0, with 5")
 	of.sign(d[0], roster.Remove{Instance: d[1].own(), Last: start.Hash})
 	take("1 removed by 0, with 3, with 4")
-	require.Len(t, late.members(), 3)
+	of.sign(d[0], roster.Remove{Instance: d[6].own(), Last: other.Hash})
+	take("6 removed by 0, with 7")
+	require.ElementsMatch(t, ids(d[0], d[2], late, later), late.members())
+	require.NoError(t, later.lib.Learn(of.roster.All()))
+	story := later.story(d...)
+	for i := range story {
+		story[i] = strings.Replace(story[i], "by 2", "by 0", 1) // three removals, of which it is one
+	}
+	require.ElementsMatch(t, []string{"1 removed by 0, with 3, with 4, with 5", "6 removed by 0, with 7"}, story)
+}
+
+// TestIntroducedByOneDemoted: the same of those whom a member had added that is no
+// admin any more.
+func TestIntroducedByOneDemoted(t *testing.T) {
+	d := newDevices(5)
+	of := newCharter(t, d[0])
+	of.join(d[1], library.RoleAdmin)
+	of.join(d[2], library.RoleAdmin)
+	of.join(d[3], library.RoleMember)
+	before := of.roster.Last(d[1].own())
+	of.signed(d[1], d[2], roster.Add{Instance: d[3].own(), Role: library.RoleAdmin})
+	of.joinBy(d[3], d[4], library.RoleMember)
+	d[2].hook()
+	d[2].load(t, of.record())
+	require.Len(t, d[2].members(), 5)
+	of.sign(d[0], roster.Remove{Instance: d[1].own(), Last: before.Hash})
+	require.NoError(t, d[2].lib.Learn(of.roster.All()))
+	require.Equal(t, []string{"1 removed by 0, with 4"}, d[2].story(d...))
+	m, _ := d[2].lib.Roster().Member(d[3].own())
+	require.Equal(t, library.RoleMember, m.Role)
 }
 
 // TestOwnRemoval: a device that was removed is told by whom. Its tunnels end, it

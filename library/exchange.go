@@ -3,9 +3,11 @@ package library
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 
+	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/library/roster"
 	"github.com/sdp2p/p2p/proto"
 	"github.com/sdp2p/p2p/tunnel"
@@ -23,11 +25,7 @@ func (l *Library) serveRoster(_ context.Context, c *tunnel.Conn) error {
 		return err
 	}
 	now := l.content()
-	ends, tell := now.roster.Ends(), now.roster.Missing(theirs)
-	if m := now.members[c.Instance()]; m == nil || m.out {
-		ends, tell = nil, now.roster.Concerning(c.Instance())
-	}
-	if err := send(c, ends, tell); err != nil {
+	if err := send(c, now.ends(c.Instance()), now.missing(c.Instance(), theirs)); err != nil {
 		return err
 	}
 	var said roster.Statements
@@ -39,7 +37,7 @@ func (l *Library) serveRoster(_ context.Context, c *tunnel.Conn) error {
 	l.mu.Unlock()
 	knows, err := l.hear(c, now, said)
 	if err == nil {
-		l.synced(c, knows)
+		l.synced(c, now, knows)
 	}
 	return err
 }
@@ -48,7 +46,7 @@ func (l *Library) serveRoster(_ context.Context, c *tunnel.Conn) error {
 // does not, over a tunnel for that.
 func (l *Library) exchangeRoster(c *tunnel.Conn) error {
 	now := l.content()
-	if err := send(c, now.roster.Ends()); err != nil {
+	if err := send(c, now.ends(c.Instance())); err != nil {
 		return err
 	}
 	in := proto.NewDecoder(bufio.NewReader(c))
@@ -60,7 +58,7 @@ func (l *Library) exchangeRoster(c *tunnel.Conn) error {
 	if err := said.DecodeFrom(in); err != nil {
 		return err
 	}
-	if err := send(c, now.roster.Missing(theirs)); err != nil {
+	if err := send(c, now.missing(c.Instance(), theirs)); err != nil {
 		return err
 	}
 	if err := c.CloseWrite(); err != nil {
@@ -73,8 +71,41 @@ func (l *Library) exchangeRoster(c *tunnel.Conn) error {
 	if _, err := io.Copy(io.Discard, io.LimitReader(c, 1)); err != nil { // until the other side has kept it
 		return err
 	}
-	l.synced(c, knows)
+	l.synced(c, now, knows)
 	return nil
+}
+
+// full reports whether somebody is a member, and no admin that was removed.
+func (c *content) full(instance identity.RemoteIdentity) bool {
+	m := c.members[instance]
+	return m != nil && !m.out
+}
+
+// ends returns what somebody is told of what this device knows.
+func (c *content) ends(instance identity.RemoteIdentity) roster.Ends {
+	if !c.full(instance) {
+		return nil
+	}
+	return c.roster.Ends()
+}
+
+// missing returns the statements for somebody that has said what it knows.
+func (c *content) missing(instance identity.RemoteIdentity, ends roster.Ends) roster.Statements {
+	if !c.full(instance) {
+		return c.roster.Concerning(instance)
+	}
+	return c.roster.Missing(ends)
+}
+
+// removals returns the digest of the removals by others that somebody is told of;
+// zero if there are none.
+func (c *content) removals(instance identity.RemoteIdentity) (digest roster.Hash) {
+	for _, r := range c.view.Removals {
+		if r.Instance == instance && r.By != instance {
+			digest = sha256.Sum256(append(digest[:], r.Hash[:]...))
+		}
+	}
+	return digest
 }
 
 // send writes messages in one go.
@@ -109,9 +140,12 @@ func (l *Library) hear(c *tunnel.Conn, sent *content, said roster.Statements) (k
 }
 
 // synced notes what a member knows.
-func (l *Library) synced(c *tunnel.Conn, knows roster.Hash) {
+func (l *Library) synced(c *tunnel.Conn, sent *content, knows roster.Hash) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if !sent.full(c.Instance()) {
+		knows = sent.removals(c.Instance())
+	}
 	if l.now.members[c.Instance()] != nil {
 		l.with(c.Instance()).synced = knows
 	}

@@ -75,10 +75,9 @@ func TestExchangeCutByAnswerer(t *testing.T) {
 		m := newDevice()
 		theirs.join(m, library.RoleMember)
 		whole := encoded(t, roster.Ends{}, theirs.beyond(of))
-		tries := 0
+		var tries atomic.Int32
 		b.startAnswerer(t, network, of.record(), a, func(c *tunnel.Conn) {
-			n := min(tries, len(whole))
-			tries++
+			n := min(int(tries.Add(1))-1, len(whole))
 			c.Write(whole[:n])
 			switch {
 			case n < len(whole) && n%2 == 0:
@@ -92,8 +91,8 @@ func TestExchangeCutByAnswerer(t *testing.T) {
 		a.start(t, network, p2p.Config{})
 		a.load(t, of.record())
 		before := a.lib.Record()
-		for tries <= len(whole) {
-			require.Equal(t, before, a.lib.Record(), tries)
+		for int(tries.Load()) <= len(whole) {
+			require.Equal(t, before, a.lib.Record(), tries.Load())
 			require.Empty(t, a.told())
 			network.Link(a.Identity(), b.Identity()).Cut()
 			pass(time.Second)
@@ -309,7 +308,7 @@ func TestImport(t *testing.T) {
 		require.NoError(t, a.lib.Rotate())
 		var file bytes.Buffer
 		require.NoError(t, a.lib.Export(&file))
-		secret := a.lib.Record().Secret
+		secret := a.lib.Record().Secret.Bytes()
 		require.False(t, bytes.Contains(file.Bytes(), secret[:]))
 		before := b.lib.Record()
 		for i := range file.Len() {

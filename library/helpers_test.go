@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,9 +27,14 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// TestMain lowers rapid's number of checks, unless the command line gives one:
-// each is a network for some minutes.
+// TestMain lets the test binary be a device, for the test of processes. It lowers
+// rapid's number of checks, unless the command line gives one: each is a network for
+// some minutes.
 func TestMain(m *testing.M) {
+	if os.Getenv(processEnv) != "" {
+		beProcess()
+		return
+	}
 	flag.Parse()
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "rapid.checks" })
@@ -201,9 +207,12 @@ func (d *device) story(of ...*device) (told []string) {
 			told = append(told, name(e.Member.Instance)+" returned")
 		case library.MemberRemoved:
 			s := fmt.Sprintf("%s removed by %s", name(e.Member.Instance), name(e.By))
+			var with []string
 			for _, m := range e.Introduced {
-				s += ", with " + name(m.Instance)
+				with = append(with, ", with "+name(m.Instance))
 			}
+			slices.Sort(with)
+			s += strings.Join(with, "")
 			told = append(told, s)
 		case library.Asked:
 			s := fmt.Sprintf("%s asks to add %s", name(e.Request.By.Instance), name(e.Request.Instance))
@@ -279,7 +288,7 @@ func (d *device) rawWith(t testing.TB, to *device, secret library.Secret, wrap f
 	if wrap != nil {
 		session.Stream = wrap(s)
 	}
-	c, err := tunnel.Open(t.Context(), session, tunnel.NewCredential(d.lib.ID(), d.instance, secret), tunnel.Member{Instance: to.own(), Node: to.id.Remote()})
+	c, err := tunnel.Open(t.Context(), session, tunnel.NewCredential(d.lib.ID(), d.instance, secret.Bytes()), tunnel.Member{Instance: to.own(), Node: to.id.Remote()})
 	require.NoError(t, err)
 	return c
 }

@@ -1,6 +1,7 @@
 package library_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -131,7 +132,7 @@ func TestJSON(t *testing.T) {
 	full := c.record()
 	draft, err := c.roster.Draft(d.own(), roster.Remove{Instance: d.own()}, time.Now())
 	require.NoError(t, err)
-	full.Name, full.Number, full.Removals = "Photos", 1<<63, 3
+	full.Name, full.Number, full.Removals, full.Rotate, full.KeepSecret = "Photos", 1<<63, 3, true, true
 	full.Blocked = ids(newDevice())
 	full.Asking = &draft
 	full.Replaced, full.Again = time.Now().UTC().Truncate(0), time.Now().UTC().Truncate(0)
@@ -140,31 +141,33 @@ func TestJSON(t *testing.T) {
 		{Until: time.Now().UTC().Truncate(0)}, // there was none
 	}
 	for _, r := range []library.Record{newCharterOf(t, d, uuid.New(), library.Secret{}).record(), newCharter(t, d).record(), full} {
-		b, err := json.Marshal(r)
+		b, err := r.Encode()
 		require.NoError(t, err)
-		var got library.Record
-		require.NoError(t, json.Unmarshal(b, &got))
+		got, err := library.DecodeRecord(b)
+		require.NoError(t, err)
 		require.Equal(t, r, got)
-		again, err := json.Marshal(got)
+		again, err := got.Encode()
 		require.NoError(t, err)
 		require.Equal(t, string(b), string(again))
 	}
-	b, err := json.Marshal(library.Record{ID: uuid.New(), Founder: d.own()})
+	_, err = json.Marshal(full)
+	require.ErrorIs(t, err, identity.ErrSecret, "that takes Encode")
+	b, err := library.Record{ID: uuid.New(), Founder: d.own()}.Encode()
 	require.NoError(t, err)
 	for _, absent := range []string{"secret", "former", "asking", "blocked", "replaced"} {
 		require.NotContains(t, string(b), absent)
 	}
 
-	var r library.Record
 	for _, bad := range []string{
 		`{"secret":"AAAA"}`, `{"secret":""}`, `{"secret":"` + strings.Repeat("A", 44) + `"}`, `{"secret":"` + strings.Repeat("A", 42) + `B"}`,
 		`{"secret":"` + strings.Repeat("A", 43) + `="}`, `{"secret":1}`, `{"id":"x"}`, `{"founder":"x"}`, `{"statements":["x"]}`, `{"statements":["AAAA"]}`,
 		`{"number":-1}`, `{"number":18446744073709551616}`, `{"former":[{"until":"x"}]}`, `{"blocked":["x"]}`, `{"asking":"x"}`,
 	} {
-		require.Error(t, json.Unmarshal([]byte(bad), &r), bad)
+		_, err := library.DecodeRecord([]byte(bad))
+		require.ErrorIs(t, err, library.ErrInvalid, bad)
 	}
 	leak := strings.Repeat("S", 42)
-	err = json.Unmarshal([]byte(`{"secret":"`+leak+`"}`), &r)
+	_, err = library.DecodeRecord([]byte(`{"secret":"` + leak + `"}`))
 	require.Error(t, err)
 	require.NotContains(t, err.Error(), "SSS", "an error shows no secret")
 }
@@ -175,8 +178,9 @@ func TestSecretPrints(t *testing.T) {
 	require.NotEqual(t, s, library.NewSecret())
 	require.False(t, s.IsZero())
 	require.True(t, library.Secret{}.IsZero())
-	text, err := s.MarshalText()
-	require.NoError(t, err)
+	b := s.Bytes()
+	require.Equal(t, s, library.SecretOf(b))
+	text := base64.RawStdEncoding.EncodeToString(b[:])
 	r := library.Record{ID: uuid.New(), Founder: newDevice().own(), Secret: s, Former: []library.Former{{Secret: s}}}
 	former := library.Former{Secret: s}
 	var log strings.Builder
@@ -189,9 +193,9 @@ func TestSecretPrints(t *testing.T) {
 		printed = append(printed, fmt.Sprintf(verb, r), fmt.Sprintf(verb, s), fmt.Sprintf(verb, &s), fmt.Sprintf(verb, former))
 	}
 	for _, p := range printed {
-		require.NotContains(t, p, string(text))
-		require.NotContains(t, strings.ToLower(p), fmt.Sprintf("%x", s[:4]))
-		require.NotContains(t, p, strings.Trim(fmt.Sprint(s[:4]), "[]"))
+		require.NotContains(t, p, text)
+		require.NotContains(t, strings.ToLower(p), fmt.Sprintf("%x", b[:4]))
+		require.NotContains(t, p, strings.Trim(fmt.Sprint(b[:4]), "[]"))
 	}
 	require.Equal(t, "no secret", fmt.Sprint(library.Secret{}))
 	require.Equal(t, "a secret", fmt.Sprint(s))

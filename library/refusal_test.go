@@ -42,7 +42,7 @@ func (d *device) refusal(t testing.TB, to *device, r library.Record, hold time.D
 	s, session := d.stream(t, to.id.Remote())
 	h := &holding{Stream: s, hold: hold}
 	session.Stream = h
-	_, err := tunnel.Open(t.Context(), session, tunnel.NewCredential(r.ID, d.instance, r.Secret),
+	_, err := tunnel.Open(t.Context(), session, tunnel.NewCredential(r.ID, d.instance, r.Secret.Bytes()),
 		tunnel.Member{Instance: to.own(), Node: to.id.Remote()})
 	if !errors.Is(err, p2p.ErrTunnelRefused) {
 		return 0, fmt.Errorf("it is not refused: %w", err)

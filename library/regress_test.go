@@ -3,8 +3,6 @@ package library_test
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -264,18 +262,6 @@ func TestAddRaces(t *testing.T) {
 		adds.Wait()
 		require.Len(t, p2p.Libraries(a.Metadata()), 1)
 	})
-}
-
-// TestFormerPrints: a record prints no secret, the former one included: fmt
-// looks through pointers where a verb does not fit.
-func TestFormerPrints(t *testing.T) {
-	s := library.NewSecret()
-	r := library.Record{ID: uuid.New(), Founder: newDevice().own(), Former: []library.Former{{Secret: s}}}
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%c"} {
-		if strings.Contains(fmt.Sprintf(verb, r), strings.Trim(fmt.Sprint(s[:4:4]), "[]")) {
-			t.Errorf("%s prints the secret", verb)
-		}
-	}
 }
 
 // TestGateAgrees: a gate that agrees is never taken for one that does not

@@ -68,7 +68,7 @@ func (p *pairer) handle(console *netlab.Console) {
 				console.Tell("joined", m.Node.String())
 			}
 		}()
-		return invited{i.Ticket().String(), i.Ticket().Addrs}, nil
+		return invited{i.Ticket().Text(), i.Ticket().Addrs}, nil
 	})
 	netlab.Handle(console, "join", func(a joinArgs) (took time.Duration, err error) {
 		t, err := pairing.ParseTicket(a.Ticket)
@@ -79,7 +79,7 @@ func (p *pairer) handle(console *netlab.Console) {
 		defer cancel()
 		began := time.Now()
 		_, err = p.pairing.Join(ctx, t, pairing.JoinConfig{
-			Instance: identity.New(), Confirm: yes, Keep: func(library.Record, identity.Identity) error { return nil },
+			Confirm: yes, Keep: func(library.Record, identity.Identity) error { return nil },
 		})
 		return time.Since(began), err
 	})
