@@ -150,7 +150,9 @@ func TestMembersWait(t *testing.T) {
 			done.Go(func() {
 				p, err := l.enter(t.Context(), member)
 				require.NoError(t, err)
+				l.mu.Lock()
 				require.LessOrEqual(t, p.peer.inFlight, 4)
+				l.mu.Unlock()
 				time.Sleep(time.Second)
 				p.leave()
 			})
