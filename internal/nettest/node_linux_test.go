@@ -153,6 +153,7 @@ func TestNode(t *testing.T) {
 		pairs := newPairer(&routes)
 		pairs.handle(console)
 		hooks = append(hooks, pairs.hooks()...)
+		serveFounding(console, pairs.libraries)
 	}
 	var logged lineCounter
 	console.Tell("starting")
@@ -162,6 +163,7 @@ func TestNode(t *testing.T) {
 		Logger: slog.New(slog.NewTextHandler(&logged, nil)),
 	})
 	require.NoError(t, err)
+	serveKnocking(console, node)
 	console.Tell("started", node.Identity().String())
 	watched := make(chan struct{})
 	go func() {

@@ -5,8 +5,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/netlab"
@@ -47,7 +45,7 @@ func (p *pairer) hooks() []p2p.Hook { return []p2p.Hook{p.libraries, p.pairing} 
 func (p *pairer) handle(console *netlab.Console) {
 	yes := func(context.Context, pairing.Device) bool { return true }
 	netlab.Handle(console, "invite", func(a inviteArgs) (invited, error) {
-		l, err := p.libraries.Add(library.Record{ID: uuid.New(), Name: "ours", Secret: library.NewSecret()}, identity.New())
+		l, err := p.libraries.Found("ours", library.RecoveryKey{})
 		if err != nil {
 			return invited{}, err
 		}
