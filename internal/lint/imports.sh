@@ -34,6 +34,7 @@ allow tunnel identity internal/hidden internal/turn
 allow block identity proto
 allow library p2p identity proto tunnel internal/backoff internal/hidden internal/secretfile internal/text library/roster
 allow library/roster identity proto internal/text
+allow library/session p2p identity proto library tunnel
 allow pairing p2p identity proto tunnel library library/roster internal/hidden internal/reach internal/text
 allow pairing/qr
 allow cmd/sdp2p p2p identity library mdns mdns/scan quic internal/dns internal/dnssd

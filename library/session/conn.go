@@ -1,0 +1,110 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/libp2p/go-yamux/v5"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/tunnel"
+)
+
+// A Conn is a stream of a session. Its methods may be called concurrently. A stream
+// that was reset fails with a *[p2p.ResetError], one whose tunnel is gone with
+// [p2p.ErrConnectionLost]: neither looks like an end.
+type Conn struct {
+	stream  *yamux.Stream
+	tunnel  *tunnel.Conn
+	release func()
+	once    sync.Once
+
+	reading, writing sync.Mutex // yamux takes one call of either
+}
+
+var _ net.Conn = (*Conn)(nil)
+
+func newConn(s *yamux.Stream, t *tunnel.Conn, release func()) *Conn {
+	return &Conn{stream: s, tunnel: t, release: release}
+}
+
+// Library returns the library's UUID.
+func (c *Conn) Library() uuid.UUID { return c.tunnel.Library() }
+
+// Instance returns the member at the other end.
+func (c *Conn) Instance() identity.RemoteIdentity { return c.tunnel.Instance() }
+
+// Node returns the member's node.
+func (c *Conn) Node() identity.RemoteIdentity { return c.tunnel.Node() }
+
+// LocalAddr returns the address of this node, as the tunnel has it.
+func (c *Conn) LocalAddr() net.Addr { return c.tunnel.LocalAddr() }
+
+// RemoteAddr returns the address of the member's node, as the tunnel has it.
+func (c *Conn) RemoteAddr() net.Addr { return c.tunnel.RemoteAddr() }
+
+// Read reads what the member sends; [io.EOF] says that it has closed its side.
+func (c *Conn) Read(b []byte) (int, error) {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	n, err := c.stream.Read(b)
+	return n, c.fault(err)
+}
+
+// Write sends b. It waits where the member does not read.
+func (c *Conn) Write(b []byte) (int, error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	n, err := c.stream.Write(b)
+	return n, c.fault(err)
+}
+
+// CloseWrite says that nothing more is sent.
+func (c *Conn) CloseWrite() error { return c.fault(c.stream.CloseWrite()) }
+
+// Close ends the stream. What was written arrives; what was not read is lost, and
+// the member's writes fail.
+func (c *Conn) Close() error {
+	_ = c.stream.CloseWrite()
+	c.Reset(p2p.ErrCancelled) // which does not concern the side that is closed
+	return nil
+}
+
+// Reset ends the stream with a reason, which the member's reads and writes fail with.
+func (c *Conn) Reset(code p2p.ResetCode) {
+	_ = c.stream.ResetWithError(uint32(code))
+	c.once.Do(c.release)
+}
+
+// SetDeadline sets both deadlines, as [net.Conn] has it.
+func (c *Conn) SetDeadline(t time.Time) error { return c.stream.SetDeadline(t) }
+
+// SetReadDeadline sets until when a Read waits.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.stream.SetReadDeadline(t) }
+
+// SetWriteDeadline sets until when a Write waits.
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.stream.SetWriteDeadline(t) }
+
+// fault returns an error in the terms of this package.
+func (c *Conn) fault(err error) error {
+	var reset *yamux.StreamError
+	switch {
+	case err == nil, err == io.EOF:
+		return err
+	case errors.Is(err, yamux.ErrTimeout):
+		return os.ErrDeadlineExceeded
+	case errors.As(err, &reset) && reset.Remote:
+		return &p2p.ResetError{Code: p2p.ResetCode(reset.ErrorCode), Remote: true}
+	case errors.As(err, &reset), errors.Is(err, yamux.ErrStreamClosed):
+		return net.ErrClosed
+	default:
+		return fmt.Errorf("%w: %w", p2p.ErrConnectionLost, err)
+	}
+}
