@@ -129,6 +129,15 @@ func (m *Move) signed(founder identity.RemoteIdentity, library uuid.UUID, instan
 // the node's, or names no node though its signer is not the founder: such a
 // statement counts for nothing.
 func (s *Statement) Parse(founder identity.RemoteIdentity) Body {
+	body := s.parse(founder)
+	if m, ok := body.(Move); ok && !m.valid(s, founder) {
+		return nil
+	}
+	return body
+}
+
+// parse is Parse without verifying the signature of a move's node.
+func (s *Statement) parse(founder identity.RemoteIdentity) Body {
 	r := bytes.NewReader(s.Body)
 	d := proto.NewDecoder(r)
 	var body Body
@@ -137,7 +146,7 @@ func (s *Statement) Parse(founder identity.RemoteIdentity) Body {
 		body = Add{Instance: decodeKey(d), Role: proto.DecodeEnum(d, "role", RoleMember, RoleAdmin), Name: d.String(MaxName)}
 	case KindMove:
 		m := decodeMove(d)
-		if m.Node.IsZero() && s.Signer != founder || !m.Node.IsZero() && !m.valid(s, founder) {
+		if m.Node.IsZero() && s.Signer != founder {
 			return nil
 		}
 		body = m
@@ -175,8 +184,12 @@ func decodeMove(d *proto.Decoder) (m Move) {
 	return m
 }
 
-// valid reports whether the node's key signed the move of a statement.
+// valid reports whether the node's key signed the move of a statement; the zero
+// node signs none.
 func (m *Move) valid(s *Statement, founder identity.RemoteIdentity) bool {
+	if m.Node.IsZero() {
+		return true
+	}
 	key := m.Node.Bytes()
 	return ed25519.Verify(key[:], m.signed(founder, s.Library, s.Signer, s.Counter), m.Signature[:])
 }

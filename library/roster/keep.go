@@ -59,31 +59,38 @@ func (k keeping) length(id identity.RemoteIdentity) uint32 {
 }
 
 // take adds nodes, predecessors first, and returns the statements of those that
-// were not passed over. A node that is passed over may have been the reason for
-// another one, so that it goes on until all that is left was taken.
-func (r *Roster) take(fresh []*node) (added []Statement) {
+// were not passed over.
+func (r *Roster) take(fresh []*node) []Statement { return r.install(r.choose(fresh)) }
+
+// install replaces what is known, if anything is new.
+func (r *Roster) install(next graph, taken []*node) (added []Statement) {
+	if len(taken) > 0 {
+		r.set(next)
+	}
+	for _, n := range taken {
+		added = append(added, n.Statement)
+	}
+	return added
+}
+
+// choose returns the nodes that are not passed over, in their order, and the graph
+// with them. A node that is passed over may have been the reason for another one,
+// so that it goes on until all that is left was taken.
+func (r *Roster) choose(fresh []*node) (next graph, taken []*node) {
 	for {
 		all := r.known.with(fresh)
 		k, named := all.keeping(), sync.OnceValue(all.named)
-		next := r.known.clone()
-		var taken []*node
+		next, taken = r.known.clone(), nil
 		for _, n := range fresh {
 			if (n.parent == nil || next.nodes[n.parent.hash] != nil) && next.room(n, int(k.length(n.Signer)), named) {
 				next.add(n)
 				taken = append(taken, n)
 			}
 		}
-		if len(taken) < len(fresh) {
-			fresh = taken
-			continue
+		if len(taken) == len(fresh) {
+			return next, taken
 		}
-		if len(taken) > 0 {
-			r.set(next)
-		}
-		for _, n := range taken {
-			added = append(added, n.Statement)
-		}
-		return added
+		fresh = taken
 	}
 }
 

@@ -183,16 +183,45 @@ func (r *Roster) Statement(h Hash) (Statement, bool) {
 // admin has added, what is beyond the end of a chain, and, of a signer that has
 // twice as many statements as its chain may have, what does not follow the end of
 // its longest branch. Those that lead to the last statement that a removal leaves
-// are taken nevertheless.
+// are taken nevertheless. Of those that are passed over, only the first 256 are
+// verified: strangers' statements cost next to nothing.
 func (r *Roster) Add(statements ...Statement) (added []Statement, err error) {
 	fresh, err := r.check(statements)
 	if err != nil || len(fresh) == 0 {
 		return nil, err
 	}
-	return r.take(fresh), nil
+	next, taken := r.choose(fresh)
+	if err := r.verify(fresh, taken); err != nil {
+		return nil, err
+	}
+	return r.install(next, taken), nil
 }
 
-// check verifies statements and returns those that are not known as nodes.
+// maxIdle is how many statements that are passed over are verified.
+const maxIdle = 256
+
+// verify verifies the signatures of nodes that were taken, and of some that were
+// passed over. A move that its node has not signed says nothing.
+func (r *Roster) verify(fresh, taken []*node) error {
+	idle := 0
+	for _, n := range fresh { // of which those taken are a part, in the same order
+		if len(taken) > 0 && taken[0] == n {
+			taken = taken[1:]
+		} else if idle++; idle > maxIdle {
+			continue
+		}
+		if err := n.Verify(r.founder); err != nil {
+			return err
+		}
+		if m, ok := n.body.(Move); ok && !m.valid(&n.Statement, r.founder) {
+			n.body = nil
+		}
+	}
+	return nil
+}
+
+// check returns those statements as nodes that are not known. It verifies no
+// signatures.
 func (r *Roster) check(statements []Statement) (fresh []*node, err error) {
 	sent := map[Hash]*node{}
 	for _, s := range statements {
@@ -212,10 +241,10 @@ func (r *Roster) check(statements []Statement) (fresh []*node, err error) {
 				return nil, fmt.Errorf("%w: number %d of %v", ErrNoPredecessor, s.Counter, s.Signer)
 			}
 		}
-		if err := s.Verify(r.founder); err != nil {
+		if err := s.wellFormed(); err != nil {
 			return nil, err
 		}
-		n := newNode(s, h, s.Parse(r.founder), parent, r.founder)
+		n := newNode(s, h, s.parse(r.founder), parent, r.founder)
 		sent[h] = n
 		fresh = append(fresh, n)
 	}

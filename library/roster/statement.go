@@ -211,14 +211,23 @@ func (s *Statement) Sign(id identity.Identity, founder identity.RemoteIdentity) 
 // Verify reports whether the statement is one of the library that founder made:
 // well formed, with its signer's signature. It fails with [ErrInvalid].
 func (s *Statement) Verify(founder identity.RemoteIdentity) error {
+	if err := s.wellFormed(); err != nil {
+		return err
+	}
 	key := s.Signer.Bytes()
+	if !ed25519.Verify(key[:], s.signed(founder), s.Signature[:]) {
+		return fmt.Errorf("%w: the signature is not %v's", ErrInvalid, s.Signer)
+	}
+	return nil
+}
+
+// wellFormed is what Verify requires besides the signature.
+func (s *Statement) wellFormed() error {
 	switch {
 	case s.Kind == 0 || s.Signer.IsZero() || len(s.Body) > MaxBody:
 		return ErrInvalid
 	case s.Counter == 0 || (s.Counter == 1) != s.Previous.IsZero():
 		return fmt.Errorf("%w: number %d of a chain", ErrInvalid, s.Counter)
-	case !ed25519.Verify(key[:], s.signed(founder), s.Signature[:]):
-		return fmt.Errorf("%w: the signature is not %v's", ErrInvalid, s.Signer)
 	}
 	return nil
 }
