@@ -168,9 +168,14 @@ func (l *Library) keepUp() (due time.Time) {
 	due = l.rotateIfDue()
 	if r := l.content().record; len(r.Former) > 0 {
 		l.expireFormer()
+		now := time.Now()
 		for _, f := range l.content().record.Former {
-			if due.IsZero() || f.Until.Before(due) {
-				due = f.Until
+			at := f.Until
+			if !at.After(now) { // that it is over could not be kept
+				at = now.Add(errandAgain)
+			}
+			if due.IsZero() || at.Before(due) {
+				due = at
 			}
 		}
 	}
