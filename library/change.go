@@ -40,6 +40,7 @@ func (l *Library) change(f func(*draft) error) error {
 		return err
 	}
 	d.standby()
+	d.lose()
 	if d.roster.Len() != before.roster.Len() {
 		d.Statements = d.roster.All()
 	}

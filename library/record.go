@@ -72,7 +72,7 @@ type Record struct {
 	Rotate   bool      `json:"rotate,omitempty"`   // whether this device is to replace the secret as soon as it may
 	Replaced time.Time `json:"replaced,omitzero"`  // when this device took the secret
 	Again    time.Time `json:"again,omitzero"`     // when it took another one before SecretTime was over
-	Removals int       `json:"removals,omitempty"` // how many counted when it took the secret
+	Lost     bool      `json:"lost,omitempty"`     // whether a member was removed since
 	Former   []Former  `json:"former,omitempty"`   // secrets, the oldest first
 }
 

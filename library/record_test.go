@@ -132,7 +132,7 @@ func TestJSON(t *testing.T) {
 	full := c.record()
 	draft, err := c.roster.Draft(d.own(), roster.Remove{Instance: d.own()}, time.Now())
 	require.NoError(t, err)
-	full.Name, full.Number, full.Removals, full.Rotate, full.KeepSecret = "Photos", 1<<63, 3, true, true
+	full.Name, full.Number, full.Lost, full.Rotate, full.KeepSecret = "Photos", 1<<63, true, true, true
 	full.Blocked = ids(newDevice())
 	full.Asking = &draft
 	full.Replaced, full.Again = time.Now().UTC().Truncate(0), time.Now().UTC().Truncate(0)

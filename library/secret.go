@@ -69,7 +69,20 @@ func (d *draft) mayReplace() bool {
 	case d.Secret.IsZero() || now.Sub(d.Replaced) >= SecretTime || now.Before(d.Replaced):
 		return true
 	}
-	return d.Again.IsZero() && len(d.roster.View().Removals) > d.Removals
+	return d.Again.IsZero() && d.Lost
+}
+
+// lose notes that a member was removed since the secret was taken. How many
+// removals count does not tell: that of a thief takes those away that it has
+// signed.
+func (d *draft) lose() {
+	before := map[roster.Hash]bool{}
+	for _, r := range d.before.view.Removals {
+		before[r.Hash] = true
+	}
+	for _, r := range d.roster.View().Removals {
+		d.Lost = d.Lost || !before[r.Hash]
+	}
 }
 
 // replaceSecret makes the present secret a former one.
@@ -78,12 +91,12 @@ func (d *draft) replaceSecret(s Secret, number uint64) {
 	if !d.Secret.IsZero() {
 		d.Former = append(d.Former, Former{Secret: d.Secret, Until: now.Add(FormerTime)})
 	}
-	if now.Sub(d.Replaced) >= SecretTime || d.Replaced.IsZero() {
+	if now.Sub(d.Replaced) >= SecretTime || now.Before(d.Replaced) { // also if the clock was set back
 		d.Replaced, d.Again = now, time.Time{}
 	} else {
 		d.Again = now
 	}
-	d.Secret, d.Number, d.Removals = s, number, len(d.roster.View().Removals)
+	d.Secret, d.Number, d.Lost = s, number, false
 }
 
 // standing returns where a secret stands among those that count, or -1.

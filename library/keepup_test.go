@@ -1,0 +1,89 @@
+package library_test
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/p2ptest"
+)
+
+// TestFormerCannotBeDropped: a former secret that is over lets nobody in, also if
+// that cannot be kept, which is tried again in a minute and not at once.
+func TestFormerCannotBeDropped(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a := newDevice()
+		var full atomic.Bool
+		var tries atomic.Int32
+		a.cfg.Changed = func(library.Record) error {
+			if full.Load() && tries.Add(1) < 1000 { // or it would never end
+				return errTest
+			}
+			return nil
+		}
+		a.start(t, network, p2p.Config{})
+		a.found(t, library.RecoveryKey{})
+		pass(day)
+		require.NoError(t, a.lib.Rotate())
+		full.Store(true)
+		pass(library.FormerTime + 10*time.Minute)
+		require.Len(t, a.lib.Record().Former, 1)
+		require.InDelta(t, 10, tries.Load(), 2)
+		full.Store(false)
+		pass(time.Minute)
+		require.Empty(t, a.lib.Record().Former)
+	})
+}
+
+// TestSecretAfterThief: the removal of a thief, which takes away the removals that it
+// has signed, is one after which a device takes another secret at once.
+func TestSecretAfterThief(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b, c := newDevice(), newDevice(), newDevice()
+		of := newCharter(t, a)
+		of.join(b, library.RoleAdmin)
+		of.join(c, library.RoleMember)
+		others := newDevices(2)
+		for _, d := range others {
+			of.join(d, library.RoleMember)
+		}
+		of.run(network, a, b, c)
+		honest := a.lib.Record()
+		last := of.roster.Last(b.own())
+		for _, d := range others {
+			require.NoError(t, b.remove(d))
+		}
+		pass(day)
+		require.NoError(t, b.lib.Rotate())
+		pass(time.Minute)
+		sameSecret(t, a, b, c)
+		stolen := a.lib.Record().Secret
+		require.True(t, stolen != honest.Secret)
+		require.NoError(t, a.lib.Remove(b.own(), library.RemoveOptions{Last: last.Hash}))
+		pass(time.Minute)
+		require.Len(t, a.lib.Roster().Removals, 1)
+		sameSecret(t, a, c)
+		require.True(t, a.lib.Record().Secret != stolen, "which the thief knows")
+	})
+}
+
+// TestSecretsUnderAClockSetBack: a clock that is behind lets an admin's key replace
+// the secret once, not without end.
+func TestSecretsUnderAClockSetBack(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a := newDevice()
+		a.start(t, network, p2p.Config{})
+		of := newCharter(t, a)
+		r := of.record()
+		r.Replaced = time.Now().Add(30 * day)
+		a.load(t, r)
+		require.NoError(t, a.lib.Rotate())
+		require.ErrorIs(t, a.lib.Rotate(), library.ErrTooSoon)
+		time.Sleep(day)
+		require.NoError(t, a.lib.Rotate())
+	})
+}
