@@ -2,6 +2,7 @@ package library
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -15,29 +16,48 @@ import (
 
 const rosterRoute = reserved + "roster"
 
+// sentAtOnce is how many statements of an exchange are sent: 2.6 MB at most, which
+// have to arrive within [exchangeTime]. The next exchange has the rest.
+const sentAtOnce = 1 << 12
+
+// What a member is sent in an exchange.
+type sent struct {
+	of         *content // what this device knew
+	statements roster.Statements
+	all        bool        // that it lacks
+	knew       roster.Hash // the digest of what it knew
+}
+
 // serveRoster is the handler of the route for statements. An admin that was removed
 // may use it, too: what it brings is taken like any other's, and it is told the
 // removals that concern it.
 func (l *Library) serveRoster(_ context.Context, c *tunnel.Conn) error {
+	if err := l.listen(c); err != nil {
+		return err
+	}
+	defer l.leave(c)
 	in := proto.NewDecoder(bufio.NewReader(c))
 	var theirs roster.Ends
 	if err := theirs.DecodeFrom(in); err != nil {
 		return err
 	}
-	now := l.content()
-	if err := send(c, now.ends(c.Instance()), now.missing(c.Instance(), theirs)); err != nil {
+	s := l.answer(c, l.content(), theirs)
+	if err := send(c, s.of.ends(c.Instance()), s.statements); err != nil {
 		return err
 	}
 	var said roster.Statements
 	if err := said.DecodeFrom(in); err != nil {
 		return err
 	}
+	if err := l.heard(c); err != nil {
+		return err
+	}
 	l.mu.Lock()
 	delete(l.open, c) // also a member that has left is told that it was heard
 	l.mu.Unlock()
-	knows, err := l.hear(c, now, said)
+	knows, err := l.hear(c, s.of, said)
 	if err == nil {
-		l.synced(c, now, knows)
+		l.synced(c, s, knows)
 	}
 	return err
 }
@@ -58,21 +78,30 @@ func (l *Library) exchangeRoster(c *tunnel.Conn) error {
 	if err := said.DecodeFrom(in); err != nil {
 		return err
 	}
-	if err := send(c, now.missing(c.Instance(), theirs)); err != nil {
-		return err
+	s := l.answer(c, now, theirs)
+	unsent := send(c, s.statements)
+	if unsent == nil {
+		unsent = c.CloseWrite()
 	}
-	if err := c.CloseWrite(); err != nil {
-		return err
-	}
-	knows, err := l.hear(c, now, said)
-	if err != nil {
+	knows, err := l.hear(c, now, said) // also if it takes nothing: what it said may be why
+	if err = cmp.Or(err, unsent); err != nil {
 		return err
 	}
 	if _, err := io.Copy(io.Discard, io.LimitReader(c, 1)); err != nil { // until the other side has kept it
 		return err
 	}
-	l.synced(c, now, knows)
+	l.synced(c, s, knows)
 	return nil
+}
+
+// answer returns what somebody is sent that has said what it knows.
+func (l *Library) answer(c *tunnel.Conn, now *content, theirs roster.Ends) sent {
+	l.spend(c, now.unknown(theirs))
+	s := sent{of: now, statements: now.missing(c.Instance(), theirs), all: true, knew: digest(theirs)}
+	if now.full(c.Instance()) && len(s.statements) > sentAtOnce {
+		s.statements, s.all = s.statements[:sentAtOnce], false
+	}
+	return s
 }
 
 // full reports whether somebody is a member, and no admin that was removed.
@@ -123,8 +152,10 @@ func send(w io.Writer, messages ...interface{ AppendBinary([]byte) ([]byte, erro
 // hear adds what a member said, and returns what it knows once it was told of sent.
 func (l *Library) hear(c *tunnel.Conn, sent *content, said roster.Statements) (knows roster.Hash, err error) {
 	knows = sent.digest
+	idle := len(said)
 	err = l.change(func(d *draft) error {
 		added, err := d.roster.Add(said...)
+		idle -= len(added)
 		if err != nil {
 			return fmt.Errorf("%v said: %w", c.Instance(), err)
 		}
@@ -136,19 +167,26 @@ func (l *Library) hear(c *tunnel.Conn, sent *content, said roster.Statements) (k
 		}
 		return nil
 	})
+	l.spend(c, idle)
 	return knows, err
 }
 
-// synced notes what a member knows.
-func (l *Library) synced(c *tunnel.Conn, sent *content, knows roster.Hash) {
+// synced notes what a member knows. One that was sent a part of what it lacks is to
+// be sent the rest, unless the last part has brought it nothing.
+func (l *Library) synced(c *tunnel.Conn, s sent, knows roster.Hash) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !sent.full(c.Instance()) {
-		knows = sent.removals(c.Instance())
+	if l.now.members[c.Instance()] == nil {
+		return
 	}
-	if l.now.members[c.Instance()] != nil {
-		l.with(c.Instance()).synced = knows
+	d := l.with(c.Instance())
+	switch {
+	case !s.of.full(c.Instance()):
+		knows = s.of.removals(c.Instance())
+	case !s.all && d.cut != s.knew:
+		d.cut, knows = s.knew, roster.Hash{}
 	}
+	d.synced = knows
 }
 
 // Export writes all statements, of more than fit into an exchange the admins'

@@ -67,7 +67,9 @@ type dealings struct {
 	failed error       // of the last Open
 	secret Secret      // the last one that it had a tunnel by
 	synced roster.Hash // the digest of our statements that it knows; zero: none
+	cut    roster.Hash // what it knew when it was last sent a part of what it lacks
 	asked  roster.Hash // the draft that it was asked to agree to
+	heard  hearing
 }
 
 // ID returns the library's UUID.

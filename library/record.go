@@ -67,13 +67,13 @@ type Record struct {
 	Asking     *roster.Statement `json:"asking,omitempty"`
 	KeepSecret bool              `json:"keepSecret,omitempty"`
 
-	Secret   Secret    `json:"secret,omitzero"`    // zero: none
-	Number   uint64    `json:"number,omitempty"`   // of the secret; of one that counts no more, the highest that still counted then
-	Rotate   bool      `json:"rotate,omitempty"`   // whether this device is to replace the secret as soon as it may
-	Replaced time.Time `json:"replaced,omitzero"`  // when this device took the secret
-	Again    time.Time `json:"again,omitzero"`     // when it took another one before SecretTime was over
-	Lost     bool      `json:"lost,omitempty"`     // whether a member was removed since
-	Former   []Former  `json:"former,omitempty"`   // secrets, the oldest first
+	Secret   Secret    `json:"secret,omitzero"`   // zero: none
+	Number   uint64    `json:"number,omitempty"`  // of the secret; of one that counts no more, the highest that still counted then
+	Rotate   bool      `json:"rotate,omitempty"`  // whether this device is to replace the secret as soon as it may
+	Replaced time.Time `json:"replaced,omitzero"` // when this device took the secret
+	Again    time.Time `json:"again,omitzero"`    // when it took another one before SecretTime was over
+	Lost     bool      `json:"lost,omitempty"`    // whether a member was removed since
+	Former   []Former  `json:"former,omitempty"`  // secrets, the oldest first
 }
 
 // A Former secret is still accepted from members that do not have the new one.
