@@ -24,7 +24,7 @@ var ErrInUse = errors.New("library: the store is in use by another process")
 const (
 	storeLock   = "lock"
 	storeSuffix = ".library"
-	maxStored   = 64 << 20 // bytes of one file
+	maxStored   = 512 << 20 // bytes of one file
 )
 
 // A Store keeps the libraries of a device in a folder: for each of them its record
@@ -33,6 +33,7 @@ const (
 // ([Config.Store]), and prints as a placeholder.
 type Store struct {
 	dir  string
+	most int // bytes of one file
 	lock *os.File
 
 	mu     sync.Mutex // guards what follows
@@ -66,7 +67,7 @@ func OpenStore(dir string) (*Store, error) {
 		lock.Close()
 		return nil, fmt.Errorf("%w: %s (%w)", ErrInUse, dir, err)
 	}
-	s := &Store{dir: dir, lock: lock, stored: map[uuid.UUID]stored{}}
+	s := &Store{dir: dir, most: maxStored, lock: lock, stored: map[uuid.UUID]stored{}}
 	if err := s.read(); err != nil {
 		lock.Close()
 		return nil, err
@@ -89,7 +90,7 @@ func (s *Store) read() error {
 		if !ok {
 			continue
 		}
-		b, err := secretfile.Read(path, maxStored, false)
+		b, err := secretfile.Read(path, int64(s.most), false)
 		if err != nil {
 			return fmt.Errorf("library: %w", err)
 		}
@@ -155,6 +156,9 @@ func (s *Store) keep(r Record) error {
 func (s *Store) create(r Record, instance identity.Identity) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if _, ok := s.stored[r.ID]; ok { // New could not add it; its key is not to be lost
+		return fmt.Errorf("library: %v is in the store", r.ID)
+	}
 	return s.write(stored{Version: 1, Instance: instance.Remote(), record: r, key: instance})
 }
 
@@ -169,7 +173,10 @@ func (s *Store) write(one stored) error {
 	if err != nil {
 		return fmt.Errorf("library: %w", err)
 	}
-	if err := secretfile.Replace(s.path(one.record.ID), append(b, '\n'), false); err != nil {
+	if b = append(b, '\n'); len(b) > s.most { // what could not be read again
+		return fmt.Errorf("library: a record of %d bytes, of %d", len(b), s.most)
+	}
+	if err := secretfile.Replace(s.path(one.record.ID), b, false); err != nil {
 		return fmt.Errorf("library: %w", err)
 	}
 	one.Key, one.Record, one.record = "", nil, one.record.Clone()
