@@ -24,6 +24,10 @@ type Request struct {
 	Instance identity.RemoteIdentity // whom it is about
 	Remove   bool                    // or else to make it an admin
 	Name     string                  // of one that is to be an admin
+	// Undone is how many statements of Instance, of those that this device knows, count
+	// no more after the removal: what it signed last if its key was stolen, and what
+	// a thief that asks would like to undo. See [RemoveOptions.Last].
+	Undone int
 
 	draft roster.Statement
 }
@@ -109,9 +113,22 @@ func (l *Library) request(by Member, s roster.Statement) Request {
 	case roster.Add:
 		r.Name = text.Plain(body.Name)
 	case roster.Remove:
-		r.Remove = true
+		r.Remove, r.Undone = true, l.now.undone(body)
 	}
 	return r
+}
+
+// undone returns how many statements of its target a removal does not leave.
+func (c *content) undone(r roster.Remove) (n int) {
+	for _, s := range c.roster.All() {
+		if s.Signer == r.Instance {
+			n++
+		}
+	}
+	for s, ok := c.roster.Statement(r.Last); ok && s.Signer == r.Instance; s, ok = c.roster.Statement(s.Previous) {
+		n--
+	}
+	return n
 }
 
 // Endorse agrees to a request: this device's signature is the second one, and the

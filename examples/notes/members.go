@@ -113,8 +113,12 @@ func describe(e library.Event) string {
 		if e.Request.Remove {
 			what = "remove %s"
 		}
-		return fmt.Sprintf("%s wants to "+what+", which takes a second admin: endorse it, or decline it, by the name of who asks",
+		text := fmt.Sprintf("%s wants to "+what+", which takes a second admin: endorse it, or decline it, by the name of who asks",
 			quote(e.Request.By), fmt.Sprintf("%q", clean(about)))
+		if e.Request.Undone > 0 {
+			text += fmt.Sprintf(". It undoes the last %d statements of that device, too", e.Request.Undone)
+		}
+		return text
 	case library.Forked:
 		return fmt.Sprintf("the key of %s is in use on two devices, or came back from a copy of its folder. If you know nothing of that, revoke it", called(e.Library, e.Instance))
 	}

@@ -1,0 +1,36 @@
+package library_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/library/roster"
+	"github.com/sdp2p/p2p/p2ptest"
+)
+
+// TestUndone: an admin who is asked to agree to a removal is told how much of what
+// the target has signed it undoes: a thief that asks may mean all of it.
+func TestUndone(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		_, _, d := council(t, network, 3, 0)
+		d[2].admit(t, newDevice())
+		require.NoError(t, d[2].lib.Rotate())
+		pass(5 * time.Second)
+		first := d[2].lib.Record().Statements
+		honest := first[len(first)-3] // its add
+		require.Equal(t, d[2].own(), honest.Signer)
+		other := d[0].lib.Record().Statements[0] // somebody else's
+		for _, test := range []struct {
+			last   roster.Hash
+			undone int
+		}{{roster.Hash{}, 0}, {honest.Hash(), 1}, {roster.Hash{1}, 3}, {other.Hash(), 3}} {
+			require.ErrorIs(t, d[0].lib.Remove(d[2].own(), library.RemoveOptions{Last: test.last}), library.ErrAsked)
+			pass(5 * time.Second)
+			require.Equal(t, test.undone, d[1].asked(t).Undone)
+		}
+		require.Equal(t, 3, d[1].told()[3].(library.Asked).Request.Undone)
+	})
+}
