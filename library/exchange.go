@@ -189,6 +189,17 @@ func (l *Library) synced(c *tunnel.Conn, s sent, knows roster.Hash) {
 	d.synced = knows
 }
 
+// maxFirst is how many statements a new device is handed at once.
+const maxFirst = 2 * sentAtOnce
+
+// FirstStatements returns the statements for a device that knows none: all but those of
+// members that do not fit, of which exchanges bring the rest. Package pairing
+// hands them over.
+func (l *Library) FirstStatements() roster.Statements {
+	all := l.content().roster.Missing(nil)
+	return all[:min(len(all), maxFirst)]
+}
+
 // Export writes all statements, of more than fit into an exchange the admins'
 // first, for a file that brings another device of the library up to date: they
 // prove themselves, and hold no secret.

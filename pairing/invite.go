@@ -294,6 +294,11 @@ func (i *Invitation) converse(ctx context.Context, t *talk) (library.Member, err
 // welcome makes the device a member, once it has kept the record.
 func (i *Invitation) welcome(ctx context.Context, t *talk) (library.Member, error) {
 	w := welcome{Record: i.library.Record(), role: i.cfg.Role}
+	known := map[roster.Hash]bool{} // or soon to be
+	for _, s := range w.Statements {
+		known[s.Hash()] = true
+	}
+	w.Statements = i.library.FirstStatements()
 	w.Name = proto.CutString(w.Name, maxName)
 	if err := t.write(&w); err != nil {
 		return library.Member{}, err
@@ -311,10 +316,6 @@ func (i *Invitation) welcome(ctx context.Context, t *talk) (library.Member, erro
 	member, err := i.library.Admit(f.Statement, i.cfg.Role, t.device.Name, i.cfg.Key)
 	if err != nil && !errors.Is(err, library.ErrAsked) { // a member until a second admin agrees
 		return library.Member{}, err
-	}
-	known := map[roster.Hash]bool{}
-	for _, s := range w.Statements {
-		known[s.Hash()] = true
 	}
 	var news admission
 	for _, s := range i.library.Record().Statements {
