@@ -126,8 +126,12 @@ func (d *draft) signer(key RecoveryKey, founders bool) (identity.Identity, error
 // device is not the founder itself, the other admins are asked, and the error is
 // [ErrAsked].
 func (l *Library) Promote(instance identity.RemoteIdentity, key RecoveryKey) error {
-	return l.decide(instance, key, true, true, func(m Member, _ *draft) roster.Body {
-		return roster.Add{Instance: instance, Role: RoleAdmin, Name: m.Name}
+	return l.decide(key, true, func(d *draft) (roster.Body, bool, error) {
+		m, ok := d.roster.View().Member(instance)
+		if !ok {
+			return nil, false, fmt.Errorf("%w: %v", ErrNoMember, instance)
+		}
+		return roster.Add{Instance: instance, Role: RoleAdmin, Name: m.Name}, true, nil
 	})
 }
 
@@ -146,16 +150,21 @@ type RemoveOptions struct {
 
 // Remove removes a member, on all devices of the library and for good: its tunnels
 // are cut at once on those that are connected. If it is an admin, the founder has
-// to sign, or the other admins are asked, and the error is [ErrAsked]. It fails
-// with [ErrNotAdmin] and [ErrNoMember].
+// to sign, or the other admins are asked, and the error is [ErrAsked]. An admin that
+// was removed can be removed again, with an earlier [RemoveOptions.Last]: what it has
+// signed after that counts no more. It fails with [ErrNotAdmin] and [ErrNoMember].
 func (l *Library) Remove(instance identity.RemoteIdentity, opts RemoveOptions) error {
-	admin := l.Roster().WasAdmin(instance)
-	err := l.decide(instance, opts.Key, admin, opts.KeepSecret, func(_ Member, d *draft) roster.Body {
-		last := opts.Last
+	err := l.decide(opts.Key, opts.KeepSecret, func(d *draft) (roster.Body, bool, error) {
+		view, last := d.roster.View(), opts.Last
+		_, member := view.Member(instance)
+		again := view.WasAdmin(instance) && view.Removed(instance) && !last.IsZero()
+		if !member && !again && !leftAlone(view, instance) {
+			return nil, false, fmt.Errorf("%w: %v", ErrNoMember, instance)
+		}
 		if last.IsZero() {
 			last = d.roster.Last(instance).Hash
 		}
-		return roster.Remove{Instance: instance, Last: last}
+		return roster.Remove{Instance: instance, Last: last}, view.WasAdmin(instance), nil
 	})
 	if err == nil {
 		l.rotateIfDue()
@@ -163,9 +172,9 @@ func (l *Library) Remove(instance identity.RemoteIdentity, opts RemoveOptions) e
 	return err
 }
 
-// decide signs something about a member, or asks for it. Keep is whether the secret
-// stays as it is.
-func (l *Library) decide(instance identity.RemoteIdentity, key RecoveryKey, founders, keep bool, body func(Member, *draft) roster.Body) error {
+// decide signs something about a member, or asks for it. Body also returns whether
+// that takes the founder or two admins. Keep is whether the secret stays as it is.
+func (l *Library) decide(key RecoveryKey, keep bool, body func(*draft) (_ roster.Body, founders bool, _ error)) error {
 	var asked bool
 	err := l.change(func(d *draft) error {
 		if key.IsZero() {
@@ -173,10 +182,9 @@ func (l *Library) decide(instance identity.RemoteIdentity, key RecoveryKey, foun
 				return err
 			}
 		}
-		m, ok := d.roster.View().Member(instance)
-		says := body(m, d)
-		if _, removes := says.(roster.Remove); !ok && !(removes && leftAlone(d.roster.View(), instance)) {
-			return fmt.Errorf("%w: %v", ErrNoMember, instance)
+		says, founders, err := body(d)
+		if err != nil {
+			return err
 		}
 		by, err := d.signer(key, founders)
 		if asked = errors.Is(err, ErrAsked); asked {

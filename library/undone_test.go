@@ -34,3 +34,33 @@ func TestUndone(t *testing.T) {
 		require.Equal(t, 3, d[1].told()[3].(library.Asked).Request.Undone)
 	})
 }
+
+// TestRemovedAgain: an admin that was removed with all that it had signed left can be
+// removed again, naming what it signed last itself: it was a thief that had its key.
+func TestRemovedAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		_, of, d := council(t, network, 3, 1)
+		honest := of.roster.Last(d[2].own())
+		theirs := of.copied()
+		theirs.expel(d[2], d[3])
+		theirs.joinBy(d[2], newDevice(), library.RoleMember)
+		_, err := d[2].bring(t, d[0], theirs.beyond(of)...)
+		require.NoError(t, err)
+		remove := func(last roster.Hash) {
+			t.Helper()
+			require.ErrorIs(t, d[0].lib.Remove(d[2].own(), library.RemoveOptions{Last: last}), library.ErrAsked)
+			pass(5 * time.Second)
+			require.NoError(t, d[1].lib.Endorse(d[1].asked(t)))
+			pass(5 * time.Second)
+		}
+		remove(roster.Hash{})
+		require.Len(t, d[1].members(), 3, "the stranger is in, and d[3] is not")
+		require.ErrorIs(t, d[0].lib.Remove(d[2].own(), library.RemoveOptions{}), library.ErrNoMember)
+		require.ErrorIs(t, d[0].lib.Remove(d[3].own(), library.RemoveOptions{Last: honest.Hash}), library.ErrNoMember)
+		remove(honest.Hash)
+		pass(time.Minute)
+		for _, o := range d[:2] {
+			require.ElementsMatch(t, names(ids(d[0], d[1], d[3])), names(o.members()))
+		}
+	})
+}
