@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"sync"
@@ -68,6 +69,16 @@ func newConn(s Session, c *Credential, m Member, hash []byte, in, out *sealer) *
 	t.over.Do(func() { t.age = time.AfterFunc(MaxAge, func() { t.Abort(ErrExpired) }) })
 	return t
 }
+
+// String returns a placeholder that names the peer's instance.
+func (c *Conn) String() string { return "a tunnel to " + c.member.Instance.String() }
+
+// Format prints the placeholder under every verb: the buffers hold what is said in
+// the tunnel.
+func (c *Conn) Format(f fmt.State, _ rune) { fmt.Fprint(f, c.String()) }
+
+// LogValue returns the placeholder.
+func (c *Conn) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
 // Library returns the library that the tunnel belongs to.
 func (c *Conn) Library() uuid.UUID { return c.with.library }
