@@ -18,6 +18,23 @@ func TestPipeInPlaceOfAKey(t *testing.T) {
 	require.ErrorContains(t, err, "not a regular file")
 }
 
+// TestLinkInPlaceOfAKey: a link to a key is followed; one to nothing has no key made
+// where it points to.
+func TestLinkInPlaceOfAKey(t *testing.T) {
+	key, b := saved(t)
+	target := write(t, b)
+	link := filepath.Join(t.TempDir(), "link.pem")
+	require.NoError(t, os.Symlink(target, link))
+	id, err := LoadOrCreate(link)
+	require.NoError(t, err)
+	require.Equal(t, key.Remote(), id.Remote())
+	require.NoError(t, os.Remove(target))
+	_, err = LoadOrCreate(link)
+	require.Error(t, err)
+	_, err = os.Lstat(target)
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
 func TestKeyOfAnotherUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give a file away")
