@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/library"
@@ -156,7 +158,7 @@ func (p *Pairing) JoinByCode(ctx context.Context, peer *p2p.Peer, cfg JoinConfig
 			return nil, err
 		}
 		t.device.Code = c.code(nonce, others)
-		return p.enter(ctx, scope.Identity(), t, cfg)
+		return p.enter(ctx, scope.Identity(), t, uuid.Nil, cfg)
 	}()
 	p.attempted(err)
 	return l, t.finish(err)

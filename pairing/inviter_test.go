@@ -50,6 +50,38 @@ func agrees(t *testing.T, c *tunnel.Conn) {
 	require.Equal(t, []byte{0}, expect(t, c, 1))
 }
 
+// TestOtherLibrary: a ticket lets a device into the library that it names, and no other.
+func TestOtherLibrary(t *testing.T) {
+	for _, same := range []bool{true, false} {
+		bubble(t, func(t *testing.T, network *p2ptest.Network) {
+			m := newInviter(t, network)
+			b := newDevice().start(t, "Bob's", network.Hooks()...)
+			pass(time.Second)
+			r := libraryOf(t, m.id, library.RoleAdmin)
+			m.ticket.Library = uuid.New()
+			if same {
+				m.ticket.Library = r.ID
+			}
+			later(t, 0, func() {
+				c := <-m.opened
+				expect(t, c, 3+len("Bob's"))
+				agrees(t, c)
+				c.Write(welcomeOf(t, r))
+				c.CloseWrite()
+				io.Copy(io.Discard, c)
+				c.Abort(io.EOF)
+			})
+			err := b.join(t.Context(), m.ticket, b.yes)
+			if same {
+				require.ErrorIs(t, err, pairing.ErrUnfinished, "at the end instead of the last word")
+				return
+			}
+			require.ErrorIs(t, err, pairing.ErrProtocol)
+			require.Empty(t, b.kept)
+		})
+	}
+}
+
 // A device that invites may say what it likes: whoever joins keeps nothing of it, and hears why.
 func TestHostileInviter(t *testing.T) {
 	me := newDevice()

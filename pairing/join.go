@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/text"
@@ -74,7 +76,7 @@ func (p *Pairing) Join(ctx context.Context, t Ticket, cfg JoinConfig) (*library.
 		return nil, fmt.Errorf("%w (%w)", ErrExpired, err)
 	}
 	talk := inTunnel(c, scope)
-	l, err := p.enter(ctx, scope.Identity(), talk, cfg)
+	l, err := p.enter(ctx, scope.Identity(), talk, t.Library, cfg)
 	return l, talk.finish(err)
 }
 
@@ -184,8 +186,9 @@ func wait(ctx context.Context, events *p2p.Subscription, peer identity.RemoteIde
 	}
 }
 
-// enter has the conversation by which this device becomes a member.
-func (p *Pairing) enter(ctx context.Context, node identity.Identity, t *talk, cfg JoinConfig) (*library.Library, error) {
+// enter has the conversation by which this device becomes a member of a library; zero:
+// of any.
+func (p *Pairing) enter(ctx context.Context, node identity.Identity, t *talk, of uuid.UUID, cfg JoinConfig) (*library.Library, error) {
 	if err := t.write(&hello{name: t.name}); err != nil {
 		return nil, err
 	}
@@ -203,6 +206,9 @@ func (p *Pairing) enter(ctx context.Context, node identity.Identity, t *talk, cf
 	var w welcome
 	if err := t.read(ctx, w.DecodeFrom, stepTime); err != nil {
 		return nil, err
+	}
+	if of != uuid.Nil && w.ID != of {
+		return nil, fmt.Errorf("%w: it is not the library that the ticket names", ErrProtocol)
 	}
 	if err := p.checkWelcome(&w, t.device.Node); err != nil {
 		return nil, err
