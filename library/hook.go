@@ -179,10 +179,14 @@ func (h *Libraries) concerns(e p2p.Event) bool {
 	return peer != nil && h.peer(peer.Identity()) != nil
 }
 
-// moved has each library say that its instance lives on this node.
+// moved has each library say that its instance lives on this node. One that can say
+// no more keeps no other one from running.
 func (h *Libraries) moved(node identity.Identity) error {
 	for _, l := range h.All() {
-		if err := l.moved(node); err != nil {
+		switch err := l.moved(node); {
+		case errors.Is(err, roster.ErrFull):
+			h.log().Warn("the other members cannot be told that this device has moved: it has to join again", "library", l.id, "err", err)
+		case err != nil:
 			return fmt.Errorf("library: %v: %w", l.id, err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/library"
 	"github.com/sdp2p/p2p/p2ptest"
 )
@@ -85,5 +86,35 @@ func TestSecretsUnderAClockSetBack(t *testing.T) {
 		require.ErrorIs(t, a.lib.Rotate(), library.ErrTooSoon)
 		time.Sleep(day)
 		require.NoError(t, a.lib.Rotate())
+	})
+}
+
+// TestMovedTooOften: a device that cannot sign any more where it lives still runs, with
+// its other libraries.
+func TestMovedTooOften(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := newDevice(), newDevice()
+		of, other := newCharter(t, a), newCharter(t, a)
+		for _, c := range []*charter{of, other} {
+			c.join(b, library.RoleMember)
+		}
+		for of.roster.Last(b.own()).Counter < 16 {
+			of.move(b, b.id)
+		}
+		b.id = identity.New()
+		mux := b.hook()
+		b.load(t, of.record())
+		full := b.lib
+		b.load(t, other.record())
+		b.P2P = network.Start(t, p2p.Config{Identity: b.id, Handler: mux})
+		require.NoError(t, b.Register(t.Context(), b.libraries))
+		m, _ := b.lib.Roster().Member(b.own())
+		require.Equal(t, b.id.Remote(), m.Node)
+		m, _ = full.Roster().Member(b.own())
+		require.NotEqual(t, b.id.Remote(), m.Node)
+		a.start(t, network, p2p.Config{})
+		a.load(t, b.lib.Record())
+		pass(5 * time.Second)
+		require.NoError(t, a.echo(t, b))
 	})
 }
