@@ -69,8 +69,7 @@ func OpenStore(dir string) (*Store, error) {
 	}
 	s := &Store{dir: dir, most: maxStored, lock: lock, stored: map[uuid.UUID]stored{}}
 	if err := s.read(); err != nil {
-		lock.Close()
-		return nil, err
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
@@ -129,7 +128,7 @@ func parseStored(b []byte) (one stored, err error) {
 
 // Close lets other processes open the folder. The libraries of the store must not
 // change any more.
-func (s *Store) Close() error { return s.lock.Close() }
+func (s *Store) Close() error { return errors.Join(unlockFile(s.lock), s.lock.Close()) }
 
 // load adds the libraries to a hook that does not run yet.
 func (s *Store) load(h *Libraries) {
