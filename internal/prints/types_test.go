@@ -8,6 +8,7 @@ import (
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/library"
 	"github.com/sdp2p/p2p/library/roster"
+	"github.com/sdp2p/p2p/library/session"
 	"github.com/sdp2p/p2p/mdns"
 	"github.com/sdp2p/p2p/mdns/scan"
 	"github.com/sdp2p/p2p/p2ptest"
@@ -103,6 +104,9 @@ var types = []reflect.Type{
 	reflect.TypeFor[roster.Statement](),
 	reflect.TypeFor[roster.Statements](),
 	reflect.TypeFor[roster.View](),
+	reflect.TypeFor[session.Conn](),
+	reflect.TypeFor[session.Mux](),
+	reflect.TypeFor[session.Session](),
 	reflect.TypeFor[mdns.Config](),
 	reflect.TypeFor[mdns.Count](),
 	reflect.TypeFor[mdns.Discovery](),
