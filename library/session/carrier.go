@@ -133,17 +133,19 @@ func (k *carrier) end() {
 }
 
 // newMemory returns what bounds the windows of a session's streams.
-func newMemory() func() (yamux.MemoryManager, error) {
-	m := &memory{}
-	return func() (yamux.MemoryManager, error) { return &span{memory: m}, nil }
-}
+func newMemory() func() (yamux.MemoryManager, error) { return (&memory{most: maxMemory}).span }
 
 var errMemory = errors.New("session: the windows of its streams are as large as they may get")
 
 type memory struct {
+	most int
+
 	mu   sync.Mutex
 	used int
 }
+
+// span returns the part of another stream.
+func (m *memory) span() (yamux.MemoryManager, error) { return &span{memory: m}, nil }
 
 // A span is the part of a stream.
 type span struct {
@@ -154,7 +156,7 @@ type span struct {
 func (s *span) ReserveMemory(size int, _ uint8) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.used+size > maxMemory {
+	if s.used+size > s.most {
 		return errMemory
 	}
 	s.used += size

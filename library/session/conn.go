@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"sync"
@@ -34,6 +35,16 @@ var _ net.Conn = (*Conn)(nil)
 func newConn(s *yamux.Stream, t *tunnel.Conn, release func()) *Conn {
 	return &Conn{stream: s, tunnel: t, release: release}
 }
+
+// String returns a placeholder that names the member.
+func (c *Conn) String() string { return "a stream in " + c.tunnel.String() }
+
+// Format prints the placeholder under every verb: the buffers hold what is said in
+// the stream.
+func (c *Conn) Format(f fmt.State, _ rune) { fmt.Fprint(f, c.String()) }
+
+// LogValue returns the placeholder.
+func (c *Conn) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
 // Library returns the library's UUID.
 func (c *Conn) Library() uuid.UUID { return c.tunnel.Library() }

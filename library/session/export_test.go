@@ -9,12 +9,17 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// RawStream opens a stream in a tunnel, and says nothing.
-func RawStream(t testing.TB, c *tunnel.Conn) *yamux.Stream {
+// RawMux begins a session in a tunnel.
+func RawMux(t testing.TB, c *tunnel.Conn) *yamux.Session {
 	m, err := yamux.Client(c, config(), newMemory())
 	require.NoError(t, err)
 	t.Cleanup(func() { m.Close() })
-	s, err := m.OpenStream(t.Context())
+	return m
+}
+
+// RawStream opens a stream in a tunnel, and says nothing.
+func RawStream(t testing.TB, c *tunnel.Conn) *yamux.Stream {
+	s, err := RawMux(t, c).OpenStream(t.Context())
 	require.NoError(t, err)
 	return s
 }

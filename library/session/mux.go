@@ -13,6 +13,7 @@ import (
 	"github.com/libp2p/go-yamux/v5"
 
 	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/proto"
 	"github.com/sdp2p/p2p/tunnel"
 )
@@ -31,8 +32,41 @@ type HandlerFunc func(ctx context.Context, c *Conn) error
 type Mux struct {
 	Logger *slog.Logger // for panics of handlers; nil: slog.Default()
 
-	mu     sync.RWMutex
-	routes map[string]HandlerFunc
+	mu      sync.RWMutex // guards what follows
+	routes  map[string]HandlerFunc
+	members map[identity.RemoteIdentity]*member // those with a session
+}
+
+// memberMemory bounds the windows of all streams of a member, however many sessions
+// it opens: one is enough for it, and a second one while the first one retires.
+const memberMemory = 2 * maxMemory
+
+// A member has sessions.
+type member struct {
+	memory
+	sessions int
+}
+
+// enter returns what bounds a session of a member, which leaves at its end.
+func (m *Mux) enter(id identity.RemoteIdentity) (of *member, leave func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.members == nil {
+		m.members = map[identity.RemoteIdentity]*member{}
+	}
+	of = m.members[id]
+	if of == nil {
+		of = &member{memory: memory{most: memberMemory}}
+		m.members[id] = of
+	}
+	of.sessions++
+	return of, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if of.sessions--; of.sessions == 0 {
+			delete(m.members, id)
+		}
+	}
 }
 
 // Handle registers the handler of a route, instead of the one before; nil removes it.
@@ -52,10 +86,13 @@ func (m *Mux) handler(route string) HandlerFunc {
 }
 
 // Serve serves a tunnel of the route [Route] until it ends, and returns when the
-// handlers have. At most [MaxStreams] are served at a time. Where the node shuts
-// down, the streams end at once.
+// handlers have. At most [MaxStreams] are served at a time. A session ends if its
+// member has streams in so many sessions that they could take 192 MiB. Where the node
+// shuts down, the streams end at once.
 func (m *Mux) Serve(ctx context.Context, c *tunnel.Conn) error {
-	mux, err := yamux.Server(c, config(), newMemory())
+	of, leave := m.enter(c.Instance())
+	defer leave()
+	mux, err := yamux.Server(c, config(), of.span)
 	if err != nil {
 		return err
 	}
