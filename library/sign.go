@@ -9,11 +9,16 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
+const maxPurpose = 255 // the length of which fits in a byte
+
 // Sign signs a message of the app's in the name of this device's instance, so that
 // members can hand it on: an operation in a log, for example. Purpose, at most 255
-// bytes, says what the message is, so that it cannot be taken for another one.
-// [Verify] verifies it.
+// bytes, says what the message is, so that it cannot be taken for another one; Sign
+// panics if it is longer. [Verify] verifies it.
 func (l *Library) Sign(purpose string, message []byte) [ed25519.SignatureSize]byte {
+	if len(purpose) > maxPurpose {
+		panic("library: a purpose of more than 255 bytes")
+	}
 	return [ed25519.SignatureSize]byte(ed25519.Sign(l.instance.PrivateKey(), appMessage(l.id, purpose, message)))
 }
 
@@ -22,7 +27,7 @@ func (l *Library) Sign(purpose string, message []byte) [ed25519.SignatureSize]by
 // app to decide.
 func Verify(library uuid.UUID, instance identity.RemoteIdentity, purpose string, message []byte, signature [ed25519.SignatureSize]byte) bool {
 	key := instance.Bytes()
-	return !instance.IsZero() && ed25519.Verify(key[:], appMessage(library, purpose, message), signature[:])
+	return !instance.IsZero() && len(purpose) <= maxPurpose && ed25519.Verify(key[:], appMessage(library, purpose, message), signature[:])
 }
 
 // appMessage returns what is signed. The prefix keeps it apart from everything else
