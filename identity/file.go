@@ -38,9 +38,9 @@ type Options struct {
 // PKCS #8 (RFC 5958, RFC 8410), and nothing else but white space around it. A
 // public key in it must be that of the private one.
 //
-// It fails with an error that wraps [fs.ErrNotExist] if there is no such file, and
-// on Unix with [ErrPermissions] if group or others may use it, and with [ErrOwner]
-// if it belongs to another user.
+// It fails with an error that wraps [fs.ErrNotExist] if there is no such file,
+// and on Unix with [ErrPermissions] if group or others may use it, and with
+// [ErrOwner] if it belongs to another user.
 func Load(path string) (Identity, error) { return Options{}.Load(path) }
 
 // Load reads a key file as the function [Load] does.
@@ -89,10 +89,10 @@ func parseFile(b []byte) (Identity, error) {
 	return fromPrivate(private), nil
 }
 
-// Save writes id to a new key file of mode 0600. The file appears whole or not at
-// all. It fails with an error that wraps [fs.ErrExist] if there is a file, and
-// with [ErrPermissions] or [ErrOwner] on a file system where no file can be made
-// that [Load] accepts: see [Options].
+// Save writes id to a new key file of mode 0600. The file appears whole or not
+// at all. It fails with an error that wraps [fs.ErrExist] if there is a file,
+// and with [ErrPermissions] or [ErrOwner] on a file system where no file can be
+// made that [Load] accepts: see [Options].
 func (id Identity) Save(path string) error { return Options{}.Save(id, path) }
 
 // Save writes id to a new key file as [Identity.Save] does.
@@ -126,8 +126,8 @@ func (o Options) Create(path string) (Identity, error) {
 }
 
 // LoadOrCreate loads the key file at path, or creates it if there is none.
-// Processes that race for one path get the same identity. It fails as [Load] and
-// [Identity.Save] do.
+// Processes that race for one path get the same identity. It fails as [Load]
+// and [Identity.Save] do.
 func LoadOrCreate(path string) (Identity, error) { return Options{}.LoadOrCreate(path) }
 
 // LoadOrCreate loads or creates a key file as the function [LoadOrCreate] does.

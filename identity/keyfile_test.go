@@ -50,8 +50,8 @@ func TestWhatSurroundsAKey(t *testing.T) {
 	}
 }
 
-// TestDamagedKey alters each bit of a key file, and cuts it at each byte. What is
-// loaded then, if anything, is the key that was saved.
+// TestDamagedKey alters each bit of a key file, and cuts it at each byte. What
+// is loaded then, if anything, is the key that was saved.
 func TestDamagedKey(t *testing.T) {
 	id, b := saved(t)
 	for i := range b {
@@ -72,7 +72,8 @@ func TestDamagedKey(t *testing.T) {
 	require.ErrorContains(t, err, "restore it from a backup")
 }
 
-// TestFirstVersion reads what other programs write: PKCS #8 without a public key.
+// TestFirstVersion reads what other programs write: PKCS #8 without a public
+// key.
 func TestFirstVersion(t *testing.T) {
 	id := New()
 	der, err := x509.MarshalPKCS8PrivateKey(id.PrivateKey())

@@ -18,8 +18,8 @@ func TestPipeInPlaceOfAKey(t *testing.T) {
 	require.ErrorContains(t, err, "not a regular file")
 }
 
-// TestLinkInPlaceOfAKey: a link to a key is followed; one to nothing has no key made
-// where it points to.
+// TestLinkInPlaceOfAKey: a link to a key is followed; one to nothing has no key
+// made where it points to.
 func TestLinkInPlaceOfAKey(t *testing.T) {
 	key, b := saved(t)
 	target := write(t, b)

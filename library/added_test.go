@@ -51,8 +51,8 @@ func TestAdded(t *testing.T) {
 	})
 }
 
-// TestCallWhileJoining: the admin that adds a device may call it before it has heard
-// that it was added. The call waits for that.
+// TestCallWhileJoining: the admin that adds a device may call it before it has
+// heard that it was added. The call waits for that.
 func TestCallWhileJoining(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := newDevice(), newDevice()

@@ -15,7 +15,8 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// TestAdmitRefusals: whom a device does not make a member, and why. Nothing changes.
+// TestAdmitRefusals: whom a device does not make a member, and why. Nothing
+// changes.
 func TestAdmitRefusals(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, gone, m := newDevice(), newDevice(), newDevice(), newDevice()
@@ -74,8 +75,8 @@ func TestAdmitRefusals(t *testing.T) {
 	})
 }
 
-// TestAdmitFull: an admin whose places are taken is told, and one whose chain is
-// full; a member of that device's choice is not half in.
+// TestAdmitFull: an admin whose places are taken is told, and one whose chain
+// is full; a member of that device's choice is not half in.
 func TestAdmitFull(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := newDevice(), newDevice()
@@ -110,8 +111,9 @@ func TestAdmitFull(t *testing.T) {
 	})
 }
 
-// TestJoinAgain: a device that joins again under a new key replaces what it was, on
-// all devices; as an admin it has both until the old one is removed by two.
+// TestJoinAgain: a device that joins again under a new key replaces what it
+// was, on all devices; as an admin it has both until the old one is removed by
+// two.
 func TestJoinAgain(t *testing.T) {
 	for _, role := range []library.Role{library.RoleMember, library.RoleAdmin} {
 		bubble(t, func(t *testing.T, network *p2ptest.Network) {
@@ -140,8 +142,8 @@ func TestJoinAgain(t *testing.T) {
 	}
 }
 
-// TestFounded: what a device founds is a library that it is the admin of: by its own
-// instance, or by a recovery key, which is no member.
+// TestFounded: what a device founds is a library that it is the admin of: by
+// its own instance, or by a recovery key, which is no member.
 func TestFounded(t *testing.T) {
 	for _, key := range []library.RecoveryKey{{}, library.NewRecoveryKey()} {
 		bubble(t, func(t *testing.T, network *p2ptest.Network) {
@@ -167,8 +169,8 @@ func TestFounded(t *testing.T) {
 	}
 }
 
-// TestBlock: who is blocked has no tunnels to this device, in either direction, and
-// what it has is lost at once. Nobody is told, and it is undone.
+// TestBlock: who is blocked has no tunnels to this device, in either direction,
+// and what it has is lost at once. Nobody is told, and it is undone.
 func TestBlock(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -211,9 +213,9 @@ func TestBlock(t *testing.T) {
 	})
 }
 
-// TestMoved: an instance that lives on another node now says so at the start. Whoever
-// hears of it, by a file at first since no other node of it is let in, follows it
-// and tells the others; tunnels from the node that it lived on end.
+// TestMoved: an instance that lives on another node now says so at the start.
+// Whoever hears of it, by a file at first since no other node of it is let in,
+// follows it and tells the others; tunnels from the node that it lived on end.
 func TestMoved(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()

@@ -17,16 +17,16 @@ import (
 const askRoute = reserved + "ask"
 
 // A Request is that of another admin, who wants to make or remove an admin and
-// needs a second signature. Of an admin that has left (By is whom it is about), it
-// is to remove its key, too: to a thief that is worth what it was.
+// needs a second signature. Of an admin that has left (By is whom it is about),
+// it is to remove its key, too: to a thief that is worth what it was.
 type Request struct {
 	By       Member
 	Instance identity.RemoteIdentity // whom it is about
 	Remove   bool                    // or else to make it an admin
 	Name     string                  // of one that is to be an admin
-	// Undone is how many statements of Instance, of those that this device knows, count
-	// no more after the removal: what it signed last if its key was stolen, and what
-	// a thief that asks would like to undo. See [RemoveOptions.Last].
+	// Undone is how many statements of Instance, of those that this device knows,
+	// count no more after the removal: what it signed last if its key was stolen,
+	// and what a thief that asks would like to undo. See [RemoveOptions.Last].
 	Undone int
 
 	draft roster.Statement
@@ -131,9 +131,9 @@ func (c *content) undone(r roster.Remove) (n int) {
 	return n
 }
 
-// Endorse agrees to a request: this device's signature is the second one, and the
-// asker's makes it count. It fails with [ErrNotAdmin]. Of an admin that has left,
-// it is [Library.Remove].
+// Endorse agrees to a request: this device's signature is the second one, and
+// the asker's makes it count. It fails with [ErrNotAdmin]. Of an admin that has
+// left, it is [Library.Remove].
 func (l *Library) Endorse(r Request) error {
 	if r.By.Instance == r.Instance {
 		return l.Remove(r.Instance, RemoveOptions{})
@@ -162,7 +162,8 @@ func (l *Library) Decline(r Request) {
 	}
 }
 
-// serveAsk is the handler of the route for requests: a draft, answered by a byte 1.
+// serveAsk is the handler of the route for requests: a draft, answered by a
+// byte 1.
 func (l *Library) serveAsk(_ context.Context, c *tunnel.Conn) error {
 	var s roster.Statement
 	if err := s.DecodeFrom(proto.NewDecoder(c)); err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/sdp2p/p2p/p2ptest"
 )
 
-// council starts devices with a library whose founder is a recovery key: first the
-// admins, then the members.
+// council starts devices with a library whose founder is a recovery key: first
+// the admins, then the members.
 func council(t *testing.T, network *p2ptest.Network, admins, members int) (founder *device, of *charter, all []*device) {
 	founder = &device{instance: identity.New()}
 	of = newCharter(t, founder)
@@ -44,8 +44,8 @@ func (d *device) asked(t testing.TB) library.Request {
 	return all[0]
 }
 
-// TestAsk: what takes two admins is asked of the others, each once, and counts once
-// one of them has agreed; then it is no request any more.
+// TestAsk: what takes two admins is asked of the others, each once, and counts
+// once one of them has agreed; then it is no request any more.
 func TestAsk(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		_, of, d := council(t, network, 3, 2)
@@ -77,8 +77,8 @@ func TestAsk(t *testing.T) {
 	})
 }
 
-// TestAskRemoval: an admin is removed by two, and the secret with it, unless it is
-// to be kept.
+// TestAskRemoval: an admin is removed by two, and the secret with it, unless it
+// is to be kept.
 func TestAskRemoval(t *testing.T) {
 	for keep, number := range map[bool]uint64{false: 2, true: 1} {
 		bubble(t, func(t *testing.T, network *p2ptest.Network) {
@@ -127,8 +127,9 @@ func TestAskOneAtATime(t *testing.T) {
 	})
 }
 
-// TestAskAgain: after another statement of the asker, what it asks for is another
-// one, too: it asks again by itself, and the yes to the one before is void.
+// TestAskAgain: after another statement of the asker, what it asks for is
+// another one, too: it asks again by itself, and the yes to the one before is
+// void.
 func TestAskAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		_, _, d := council(t, network, 2, 1)
@@ -149,8 +150,8 @@ func TestAskAgain(t *testing.T) {
 	})
 }
 
-// TestDecline: what is declined is asked no more, until the asker wants something
-// else; others may agree.
+// TestDecline: what is declined is asked no more, until the asker wants
+// something else; others may agree.
 func TestDecline(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		_, _, d := council(t, network, 3, 1)
@@ -168,8 +169,8 @@ func TestDecline(t *testing.T) {
 	})
 }
 
-// TestRequestsGo: a request that another admin has answered is none any more, nor is
-// one of an asker that was removed.
+// TestRequestsGo: a request that another admin has answered is none any more,
+// nor is one of an asker that was removed.
 func TestRequestsGo(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		founder, of, d := council(t, network, 3, 2)
@@ -192,8 +193,8 @@ func TestRequestsGo(t *testing.T) {
 	})
 }
 
-// TestEndorsersCount: a yes counts only of somebody who is an admin when it comes,
-// and whom it is not about; and only the asker can use it.
+// TestEndorsersCount: a yes counts only of somebody who is an admin when it
+// comes, and whom it is not about; and only the asker can use it.
 func TestEndorsersCount(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		founder, of, d := council(t, network, 4, 1)
@@ -241,8 +242,8 @@ func TestAskerGone(t *testing.T) {
 	})
 }
 
-// TestAskAfterRestart: what was asked for is kept, and a yes that came meanwhile is
-// used; without one it is asked again.
+// TestAskAfterRestart: what was asked for is kept, and a yes that came
+// meanwhile is used; without one it is asked again.
 func TestAskAfterRestart(t *testing.T) {
 	for _, answered := range []bool{false, true} {
 		bubble(t, func(t *testing.T, network *p2ptest.Network) {
@@ -268,8 +269,8 @@ func TestAskAfterRestart(t *testing.T) {
 	}
 }
 
-// TestHostileAsks: what is no request of the member that brings it, or of no admin,
-// is refused, and no user is told.
+// TestHostileAsks: what is no request of the member that brings it, or of no
+// admin, is refused, and no user is told.
 func TestHostileAsks(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		_, of, d := council(t, network, 2, 2)
@@ -309,8 +310,8 @@ func TestHostileAsks(t *testing.T) {
 	})
 }
 
-// TestLeaveIsToldOnce: who has left tells that, hears that it was heard, and says no
-// more.
+// TestLeaveIsToldOnce: who has left tells that, hears that it was heard, and
+// says no more.
 func TestLeaveIsToldOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := pair(t, network)
@@ -324,9 +325,9 @@ func TestLeaveIsToldOnce(t *testing.T) {
 	})
 }
 
-// TestLeave: a member that leaves is one no more on all devices, though it tells
-// them itself; it keeps what it has. Of an admin that leaves, the others are asked
-// to remove its key, too: two of them, or the founder.
+// TestLeave: a member that leaves is one no more on all devices, though it
+// tells them itself; it keeps what it has. Of an admin that leaves, the others
+// are asked to remove its key, too: two of them, or the founder.
 func TestLeave(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		_, _, d := council(t, network, 3, 2)

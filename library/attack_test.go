@@ -179,7 +179,8 @@ func (m *middle) passed() (out, in string, streams int) {
 	return out, in, streams
 }
 
-// reads wants a middle to read what a node says to another one without a tunnel.
+// reads wants a middle to read what a node says to another one without a
+// tunnel.
 func (m *middle) reads(t *testing.T, from *p2p.P2P, to identity.RemoteIdentity) {
 	plain, err := must(from.Peer(to)).Open(t.Context(), "plain")
 	require.NoError(t, err)
@@ -215,7 +216,8 @@ func TestMiddle(t *testing.T) {
 			}
 			addr := b.startQUIC(t)
 			m := &middle{to: b.id.Remote()}
-			// Two nodes, also where one would do: none can have a connection with itself.
+			// Two nodes, also where one would do: none can have a connection with
+			// itself.
 			m.far, _ = startQUIC(t, p2p.Config{Identity: far, Handler: m})
 			meets(t, m.far, b.id.Remote(), addr)
 			_, nearAddr := startQUIC(t, p2p.Config{Identity: near, Handler: m})

@@ -23,8 +23,8 @@ type draft struct {
 // change.
 var errUnchanged = errors.New("library: nothing changed")
 
-// change applies f to a copy of the record, has the result kept, and then installs
-// it. If f or keeping fails, nothing changes.
+// change applies f to a copy of the record, has the result kept, and then
+// installs it. If f or keeping fails, nothing changes.
 func (l *Library) change(f func(*draft) error) error {
 	l.hook.keeping.Lock() // so that records are kept in their order
 	defer l.hook.keeping.Unlock()
@@ -88,8 +88,8 @@ func (h *Libraries) check(l *Library, r *Record) error {
 	return h.fits(l, r)
 }
 
-// install replaces the content and ends the tunnels of those that are no members
-// any more, or live on another node.
+// install replaces the content and ends the tunnels of those that are no
+// members any more, or live on another node.
 func (l *Library) install(after *content) error {
 	l.hook.mu.Lock()
 	defer l.hook.mu.Unlock()

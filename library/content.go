@@ -73,7 +73,8 @@ func (l *Library) compile(r Record, all *roster.Roster, before *content) (*conte
 	return c, nil
 }
 
-// leftAlone reports whether an admin has left, and no others have removed it, too.
+// leftAlone reports whether an admin has left, and no others have removed it,
+// too.
 func leftAlone(v *roster.View, instance identity.RemoteIdentity) bool {
 	by := func(self bool) func(roster.Removal) bool {
 		return func(r roster.Removal) bool { return r.Instance == instance && (r.By == instance) == self }
@@ -108,8 +109,9 @@ func (l *Library) credential(s Secret, before *content) *tunnel.Credential {
 	return tunnel.NewCredential(l.id, l.instance, s.Bytes())
 }
 
-// credentials returns those to try with a member: first that of the secret which
-// it had last, then the present one, then the former ones, the newest first.
+// credentials returns those to try with a member: first that of the secret
+// which it had last, then the present one, then the former ones, the newest
+// first.
 func (c *content) credentials(last Secret) []*tunnel.Credential {
 	var all []*tunnel.Credential
 	for i := len(c.record.Former) - 1; i >= 0; i-- {

@@ -33,8 +33,8 @@ func (m deaf) Knows(identity.RemoteIdentity) bool { return true }
 
 func (m deaf) Allow(context.Context, uuid.UUID, tunnel.Member) bool { return true }
 
-// startDeaf starts a device that gives tunnels to another one, and says nothing.
-// It returns how many tunnels there were.
+// startDeaf starts a device that gives tunnels to another one, and says
+// nothing. It returns how many tunnels there were.
 func (d *device) startDeaf(t *testing.T, network *p2ptest.Network, r library.Record, to *device) *atomic.Int32 {
 	d.hook()
 	d.load(t, r)

@@ -14,10 +14,10 @@
 //
 // # Words
 //
-// A library is a UUID; an instance is one library on one node, with a key pair of its
-// own. Its members are the instances that belong to it. Who does follows from
-// signed statements, the roster (package library/roster): it is the same on every
-// device that has the same statements. Nobody edits a list of members.
+// A library is a UUID; an instance is one library on one node, with a key pair
+// of its own. Its members are the instances that belong to it. Who does follows
+// from signed statements, the roster (package library/roster): it is the same
+// on every device that has the same statements. Nobody edits a list of members.
 //
 //	founder    the key that made the library: a [RecoveryKey], which is on no device,
 //	           or the first device's instance
@@ -27,41 +27,44 @@
 //	request    a statement that needs a second admin: see below
 //	secret     32 bytes that all members know
 //
-// To make or remove an admin takes the founder's signature, or those of two admins. So
-// one stolen key removes plain members at most, and what it did is undone once it
-// is removed: [RemoveOptions.Last] names its last honest statement. Without the
-// recovery key the other admins are asked ([ErrAsked] here, [Asked] and
-// [Library.Requests] there), and it counts once one of them has agreed
-// ([Library.Endorse]). A removal is for good, on all devices: whoever was removed by
-// mistake joins again, as a new instance. A plain member can [Library.Block].
+// To make or remove an admin takes the founder's signature, or those of two
+// admins. So one stolen key removes plain members at most, and what it did is
+// undone once it is removed: [RemoveOptions.Last] names its last honest
+// statement. Without the recovery key the other admins are asked ([ErrAsked]
+// here, [Asked] and [Library.Requests] there), and it counts once one of them
+// has agreed ([Library.Endorse]). A removal is for good, on all devices:
+// whoever was removed by mistake joins again, as a new instance. A plain member
+// can [Library.Block].
 //
-// What happens to members, on whatever device it was decided, is an [Event]. An app
-// shows removals, and who did it, to its user.
+// What happens to members, on whatever device it was decided, is an [Event]. An
+// app shows removals, and who did it, to its user.
 //
 // # On the wire
 //
-// A library's stream is a stream to the route [Route]. In it runs a tunnel (package
-// tunnel), and in the tunnel the opener names the library's route, as on any stream:
-// u8 length, and 1 to 255 bytes of UTF-8. A route that is not served is refused with
-// [p2p.ErrNoRoute], which only members can learn. Three routes are the library's own:
+// A library's stream is a stream to the route [Route]. In it runs a tunnel
+// (package tunnel), and in the tunnel the opener names the library's route, as
+// on any stream: u8 length, and 1 to 255 bytes of UTF-8. A route that is not
+// served is refused with [p2p.ErrNoRoute], which only members can learn. Three
+// routes are the library's own:
 //
 //	sdp2p/roster  statements: each side says what it has, and sends what the other lacks
 //	sdp2p/ask     a request for a second signature
 //	sdp2p/secret  the present secret
 //
-// docs/protocol.md has their bytes. They are used by themselves whenever two members
-// meet and one has news; everything is kept before it counts. An admin that was
-// removed reaches the first one alone, and is told what concerns it.
+// docs/protocol.md has their bytes. They are used by themselves whenever two
+// members meet and one has news; everything is kept before it counts. An admin
+// that was removed reaches the first one alone, and is told what concerns it.
 //
-// The metadata of a node has an entry for each of its libraries, the UUID, with the
-// instance as value. It is how members see from afar who has what. It proves nothing,
-// and a member counts as present only as the node that it has signed to live on.
+// The metadata of a node has an entry for each of its libraries, the UUID, with
+// the instance as value. It is how members see from afar who has what. It
+// proves nothing, and a member counts as present only as the node that it has
+// signed to live on.
 //
 // # Secrets
 //
-// The secret hedges the tunnels against a future break of X25519; it lets nobody in by
-// itself. [Library.Remove] replaces it, [Library.Rotate] does. Members take a new one
-// only if a statement that counts has its hash, and hand it on over tunnels that still
-// have the former one, which is accepted for [FormerTime]. A member that stays away
-// for longer has to be paired again.
+// The secret hedges the tunnels against a future break of X25519; it lets
+// nobody in by itself. [Library.Remove] replaces it, [Library.Rotate] does.
+// Members take a new one only if a statement that counts has its hash, and hand
+// it on over tunnels that still have the former one, which is accepted for
+// [FormerTime]. A member that stays away for longer has to be paired again.
 package library

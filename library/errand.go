@@ -28,8 +28,8 @@ type errand struct {
 	news     roster.Hash // what it is about
 }
 
-// A round is the errands to all members. Those to one member are run one after the
-// other, so that a member that does not answer keeps no other waiting.
+// A round is the errands to all members. Those to one member are run one after
+// the other, so that a member that does not answer keeps no other waiting.
 type round struct {
 	h       *Libraries
 	visits  map[place]*visit
@@ -68,7 +68,8 @@ func (v *visit) pay(now time.Time) {
 	v.paid = v.paid.Add(errandGap)
 }
 
-// runErrands tells members what they have to know, as they come by, until ctx is done.
+// runErrands tells members what they have to know, as they come by, until ctx
+// is done.
 func (h *Libraries) runErrands(ctx context.Context) {
 	r := &round{h: h, visits: map[place]*visit{}, over: make(chan func())}
 	for ctx.Err() == nil {
@@ -90,8 +91,8 @@ func (h *Libraries) runErrands(ctx context.Context) {
 	}
 }
 
-// begin begins what is due, and returns when there is something to do again; zero
-// if only a change, or the end of an errand, can tell.
+// begin begins what is due, and returns when there is something to do again;
+// zero if only a change, or the end of an errand, can tell.
 func (r *round) begin(ctx context.Context) (due time.Time) {
 	soonest := func(at time.Time) {
 		if !at.IsZero() && (due.IsZero() || at.Before(due)) {
@@ -118,8 +119,8 @@ func (r *round) begin(ctx context.Context) (due time.Time) {
 	return due
 }
 
-// consider begins an errand if it is due, or returns when it will be; zero if only
-// a change, or the end of an errand, can tell.
+// consider begins an errand if it is due, or returns when it will be; zero if
+// only a change, or the end of an errand, can tell.
 func (r *round) consider(ctx context.Context, v *visit, e errand, available bool) (due time.Time) {
 	t := v.tried[e.route]
 	if t == nil {
@@ -162,8 +163,8 @@ func (r *round) end(v *visit, t *retry, e errand, err error) {
 	}
 }
 
-// keepUp does what time brings to a library, and returns when it is to be called
-// again; zero: never.
+// keepUp does what time brings to a library, and returns when it is to be
+// called again; zero: never.
 func (l *Library) keepUp() (due time.Time) {
 	due = l.rotateIfDue()
 	if r := l.content().record; len(r.Former) > 0 {
@@ -197,8 +198,8 @@ func (l *Library) reachable() (all []contact) {
 	return all
 }
 
-// errands returns what a member has to be told. An admin that was removed is told
-// of that alone.
+// errands returns what a member has to be told. An admin that was removed is
+// told of that alone.
 func (l *Library) errands(m contact) (all []errand) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -250,8 +251,9 @@ func (e errand) run(ctx context.Context) error {
 	return e.library.exchangeRoster(c)
 }
 
-// ours returns the handler of a route that the library serves itself; nil if it is
-// none of those. Those that are no members, but were admins, reach one of them.
+// ours returns the handler of a route that the library serves itself; nil if it
+// is none of those. Those that are no members, but were admins, reach one of
+// them.
 func (l *Library) ours(route string, full bool) HandlerFunc {
 	serve := map[string]HandlerFunc{rosterRoute: l.serveRoster, secretRoute: l.serveSecret, askRoute: l.serveAsk}[route]
 	if serve == nil || !full && route != rosterRoute {

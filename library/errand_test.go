@@ -15,8 +15,8 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// TestErrandsPause: what happens often in a while costs few tunnels, so that the
-// app's to the same member have room; and is told soon nevertheless.
+// TestErrandsPause: what happens often in a while costs few tunnels, so that
+// the app's to the same member have room; and is told soon nevertheless.
 func TestErrandsPause(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := pair(t, network)
@@ -36,8 +36,8 @@ func TestErrandsPause(t *testing.T) {
 	})
 }
 
-// TestErrandAfterReturn: an errand that has failed for hours is done as soon as the
-// member has been away and is back.
+// TestErrandAfterReturn: an errand that has failed for hours is done as soon as
+// the member has been away and is back.
 func TestErrandAfterReturn(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := newDevice(), newDevice()
@@ -111,8 +111,8 @@ func TestToldOnce(t *testing.T) {
 	})
 }
 
-// TestNewsMeanwhile: what comes up while a member is told of something else is told
-// next.
+// TestNewsMeanwhile: what comes up while a member is told of something else is
+// told next.
 func TestNewsMeanwhile(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := pair(t, network)
@@ -148,8 +148,8 @@ func TestUntoldIsKept(t *testing.T) {
 	})
 }
 
-// TestIntroduced: whom one member adds is known to all, over tunnels, and a member
-// that comes later hears of it then.
+// TestIntroduced: whom one member adds is known to all, over tunnels, and a
+// member that comes later hears of it then.
 func TestIntroduced(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, late, c := newDevice(), newDevice(), newDevice(), newDevice()

@@ -7,8 +7,8 @@ import (
 	"github.com/sdp2p/p2p/library/roster"
 )
 
-// An Event tells what happened to the members of a library, on whatever device it
-// was decided: [MemberAdded], [MemberReturned], [MemberRemoved], [Asked] or
+// An Event tells what happened to the members of a library, on whatever device
+// it was decided: [MemberAdded], [MemberReturned], [MemberRemoved], [Asked] or
 // [Forked].
 type Event interface{ event() }
 
@@ -26,15 +26,17 @@ type MemberReturned struct {
 	Member  Member
 }
 
-// MemberRemoved tells of a member that belongs to the library no longer. Of this
-// device itself, the library can still be read, and nothing of it is exchanged.
+// MemberRemoved tells of a member that belongs to the library no longer. Of
+// this device itself, the library can still be read, and nothing of it is
+// exchanged.
 type MemberRemoved struct {
 	Library *Library
 	Member  Member
 	By      identity.RemoteIdentity // who removed it; Member.Instance if it left
-	// Introduced are members that are out with it, and can be added again: those that
-	// Member had added after the last statement that the removal leaves, those that
-	// these had, and so on. If only they are new, Member was removed before.
+	// Introduced are members that are out with it, and can be added again: those
+	// that Member had added after the last statement that the removal leaves,
+	// those that these had, and so on. If only they are new, Member was removed
+	// before.
 	Introduced []Member
 }
 
@@ -45,8 +47,9 @@ type Asked struct {
 	Request Request
 }
 
-// Forked tells that an instance's key is used by two, or came back from a backup.
-// If its user knows nothing of that, remove the member and pair it again.
+// Forked tells that an instance's key is used by two, or came back from a
+// backup. If its user knows nothing of that, remove the member and pair it
+// again.
 type Forked struct {
 	Library  *Library
 	Instance identity.RemoteIdentity
@@ -92,8 +95,8 @@ func (l *Library) differences(before, after *content) (events []Event) {
 	return events
 }
 
-// removals reports the members that are none any more: each that was removed, and
-// with it those that fell out because of that.
+// removals reports the members that are none any more: each that was removed,
+// and with it those that fell out because of that.
 func (l *Library) removals(before, after *content) (events []Event) {
 	fell := map[identity.RemoteIdentity][]Member{} // by whom they were added
 	for _, m := range before.view.Members {

@@ -21,8 +21,8 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// TestEvents: each device is told once of what happened, in order, whoever did it;
-// after it was kept, and when it is so.
+// TestEvents: each device is told once of what happened, in order, whoever did
+// it; after it was kept, and when it is so.
 func TestEvents(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c, d, e, f := newDevice(), newDevice(), newDevice(), newDevice(), newDevice(), newDevice()
@@ -81,9 +81,9 @@ func TestEvents(t *testing.T) {
 	})
 }
 
-// TestIntroducedByMany: members that fall out since somebody was removed are told
-// with it, however far it goes, and also if a second removal takes out more than the
-// first.
+// TestIntroducedByMany: members that fall out since somebody was removed are
+// told with it, however far it goes, and also if a second removal takes out
+// more than the first.
 func TestIntroducedByMany(t *testing.T) {
 	d := newDevices(8)
 	of := newCharter(t, d[0])
@@ -130,8 +130,8 @@ func TestIntroducedByMany(t *testing.T) {
 	require.ElementsMatch(t, []string{"1 removed by 0, with 3, with 4, with 5", "6 removed by 0, with 7"}, story)
 }
 
-// TestIntroducedByOneDemoted: the same of those whom a member had added that is no
-// admin any more.
+// TestIntroducedByOneDemoted: the same of those whom a member had added that is
+// no admin any more.
 func TestIntroducedByOneDemoted(t *testing.T) {
 	d := newDevices(5)
 	of := newCharter(t, d[0])
@@ -151,8 +151,8 @@ func TestIntroducedByOneDemoted(t *testing.T) {
 	require.Equal(t, library.RoleMember, m.Role)
 }
 
-// TestOwnRemoval: a device that was removed is told by whom. Its tunnels end, it
-// opens no others, and the library can still be read.
+// TestOwnRemoval: a device that was removed is told by whom. Its tunnels end,
+// it opens no others, and the library can still be read.
 func TestOwnRemoval(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -186,9 +186,9 @@ func TestOwnRemoval(t *testing.T) {
 	})
 }
 
-// TestNothingWithoutKeeping: a change that cannot be kept is none, whoever makes it:
-// the roster, the secret, tunnels and other devices are as before, and nobody is
-// told.
+// TestNothingWithoutKeeping: a change that cannot be kept is none, whoever
+// makes it: the roster, the secret, tunnels and other devices are as before,
+// and nobody is told.
 func TestNothingWithoutKeeping(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -246,9 +246,9 @@ func TestStoreThatFails(t *testing.T) {
 	})
 }
 
-// TestStoreAndChanged: an app that keeps records besides a store, and fails to, has
-// nothing new in the store either: after a restart, the device would sign another
-// statement with a number that it has used.
+// TestStoreAndChanged: an app that keeps records besides a store, and fails to,
+// has nothing new in the store either: after a restart, the device would sign
+// another statement with a number that it has used.
 func TestStoreAndChanged(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		dir := filepath.Join(t.TempDir(), "libraries")
@@ -267,8 +267,8 @@ func TestStoreAndChanged(t *testing.T) {
 	})
 }
 
-// TestMoveIsKept: a device whose instance has moved to it says so before it does
-// anything else, or does not start.
+// TestMoveIsKept: a device whose instance has moved to it says so before it
+// does anything else, or does not start.
 func TestMoveIsKept(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a := newDevice()

@@ -10,8 +10,8 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// An app registers its routes before a library is served, and shows its user who
-// came, who went, and by whom.
+// An app registers its routes before a library is served, and shows its user
+// who came, who went, and by whom.
 func ExampleConfig() {
 	ctx := context.Background()
 	name := func(l *library.Library, instance identity.RemoteIdentity) string {

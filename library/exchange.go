@@ -16,8 +16,8 @@ import (
 
 const rosterRoute = reserved + "roster"
 
-// sentAtOnce is how many statements of an exchange are sent: 2.6 MB at most, which
-// have to arrive within [exchangeTime]. The next exchange has the rest.
+// sentAtOnce is how many statements of an exchange are sent: 2.6 MB at most,
+// which have to arrive within [exchangeTime]. The next exchange has the rest.
 const sentAtOnce = 1 << 12
 
 // What a member is sent in an exchange.
@@ -28,9 +28,9 @@ type sent struct {
 	knew       roster.Hash // the digest of what it knew
 }
 
-// serveRoster is the handler of the route for statements. An admin that was removed
-// may use it, too: what it brings is taken like any other's, and it is told the
-// removals that concern it.
+// serveRoster is the handler of the route for statements. An admin that was
+// removed may use it, too: what it brings is taken like any other's, and it is
+// told the removals that concern it.
 func (l *Library) serveRoster(_ context.Context, c *tunnel.Conn) error {
 	if err := l.listen(c); err != nil {
 		return err
@@ -62,8 +62,8 @@ func (l *Library) serveRoster(_ context.Context, c *tunnel.Conn) error {
 	return err
 }
 
-// exchangeRoster tells a member what it does not know, and hears what this device
-// does not, over a tunnel for that.
+// exchangeRoster tells a member what it does not know, and hears what this
+// device does not, over a tunnel for that.
 func (l *Library) exchangeRoster(c *tunnel.Conn) error {
 	now := l.content()
 	if err := send(c, now.ends(c.Instance())); err != nil {
@@ -126,8 +126,8 @@ func (c *content) missing(instance identity.RemoteIdentity, ends roster.Ends) ro
 	return c.roster.Missing(ends)
 }
 
-// removals returns the digest of the removals by others that somebody is told of;
-// zero if there are none.
+// removals returns the digest of the removals by others that somebody is told
+// of; zero if there are none.
 func (c *content) removals(instance identity.RemoteIdentity) (digest roster.Hash) {
 	for _, r := range c.view.Removals {
 		if r.Instance == instance && r.By != instance {
@@ -149,7 +149,8 @@ func send(w io.Writer, messages ...interface{ AppendBinary([]byte) ([]byte, erro
 	return err
 }
 
-// hear adds what a member said, and returns what it knows once it was told of sent.
+// hear adds what a member said, and returns what it knows once it was told of
+// sent.
 func (l *Library) hear(c *tunnel.Conn, sent *content, said roster.Statements) (knows roster.Hash, err error) {
 	knows = sent.digest
 	idle := len(said)
@@ -171,8 +172,8 @@ func (l *Library) hear(c *tunnel.Conn, sent *content, said roster.Statements) (k
 	return knows, err
 }
 
-// synced notes what a member knows. One that was sent a part of what it lacks is to
-// be sent the rest, unless the last part has brought it nothing.
+// synced notes what a member knows. One that was sent a part of what it lacks
+// is to be sent the rest, unless the last part has brought it nothing.
 func (l *Library) synced(c *tunnel.Conn, s sent, knows roster.Hash) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -192,9 +193,9 @@ func (l *Library) synced(c *tunnel.Conn, s sent, knows roster.Hash) {
 // maxFirst is how many statements a new device is handed at once.
 const maxFirst = 2 * sentAtOnce
 
-// FirstStatements returns the statements for a device that knows none: all but those of
-// members that do not fit, of which exchanges bring the rest. Package pairing
-// hands them over.
+// FirstStatements returns the statements for a device that knows none: all but
+// those of members that do not fit, of which exchanges bring the rest. Package
+// pairing hands them over.
 func (l *Library) FirstStatements() roster.Statements {
 	all := l.content().roster.Missing(nil)
 	return all[:min(len(all), maxFirst)]
@@ -205,8 +206,8 @@ func (l *Library) FirstStatements() roster.Statements {
 // prove themselves, and hold no secret.
 func (l *Library) Export(w io.Writer) error { return send(w, l.content().roster.Missing(nil)) }
 
-// Import adds the statements of a file that [Library.Export] wrote. It fails, and
-// adds nothing, if one of them is not valid or belongs to another library.
+// Import adds the statements of a file that [Library.Export] wrote. It fails,
+// and adds nothing, if one of them is not valid or belongs to another library.
 func (l *Library) Import(r io.Reader) error {
 	var said roster.Statements
 	if err := said.DecodeFrom(proto.NewDecoder(bufio.NewReader(r))); err != nil {
@@ -215,8 +216,8 @@ func (l *Library) Import(r io.Reader) error {
 	return l.Learn(said)
 }
 
-// Learn adds statements that came by another way than tunnels, predecessors first.
-// It fails as [Library.Import] does.
+// Learn adds statements that came by another way than tunnels, predecessors
+// first. It fails as [Library.Import] does.
 func (l *Library) Learn(said roster.Statements) error {
 	return l.change(func(d *draft) error {
 		added, err := d.roster.Add(said...)

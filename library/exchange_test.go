@@ -64,8 +64,8 @@ func TestExchangeCutByOpener(t *testing.T) {
 	})
 }
 
-// TestExchangeCutByAnswerer: an exchange that the answerer cuts at whichever byte
-// changes nothing, and is tried again until it is whole.
+// TestExchangeCutByAnswerer: an exchange that the answerer cuts at whichever
+// byte changes nothing, and is tried again until it is whole.
 func TestExchangeCutByAnswerer(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := newDevice(), newDevice()
@@ -105,8 +105,8 @@ func TestExchangeCutByAnswerer(t *testing.T) {
 	})
 }
 
-// TestExchangeIsKeptByBoth: a member counts as told once it has kept what it was
-// sent, not before: one that cannot keep it is told again.
+// TestExchangeIsKeptByBoth: a member counts as told once it has kept what it
+// was sent, not before: one that cannot keep it is told again.
 func TestExchangeIsKeptByBoth(t *testing.T) {
 	for _, broken := range []string{"the opener", "the answerer"} {
 		bubble(t, func(t *testing.T, network *p2ptest.Network) {
@@ -143,9 +143,9 @@ func TestExchangeIsKeptByBoth(t *testing.T) {
 	}
 }
 
-// TestHostileExchange: statements that are not signed, belong to another library,
-// follow nothing, or are too many end the exchange; nothing of it is taken. What
-// strangers signed is passed over.
+// TestHostileExchange: statements that are not signed, belong to another
+// library, follow nothing, or are too many end the exchange; nothing of it is
+// taken. What strangers signed is passed over.
 func TestHostileExchange(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, m := newDevice(), newDevice(), newDevice()
@@ -253,7 +253,8 @@ func TestBothOpen(t *testing.T) {
 
 // TestBackup: a device that comes back from an old backup gets all that it has
 // forgotten, what it has signed itself included, and goes on from there. If it
-// signs something before, the others are told of the fork, once, and both count.
+// signs something before, the others are told of the fork, once, and both
+// count.
 func TestBackup(t *testing.T) {
 	for _, signs := range []bool{false, true} {
 		bubble(t, func(t *testing.T, network *p2ptest.Network) {
@@ -297,8 +298,8 @@ func TestBackup(t *testing.T) {
 	}
 }
 
-// TestImport: statements that were handed over as a file count like others. A file
-// that is damaged changes nothing.
+// TestImport: statements that were handed over as a file count like others. A
+// file that is damaged changes nothing.
 func TestImport(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := pair(t, network)

@@ -20,8 +20,8 @@ import (
 var ErrRecoveryKey = errors.New("library: not a recovery key, or one with a mistake in it; copy it again")
 
 // A RecoveryKey is the key that made a library, where that is on no device: its
-// user prints it, or keeps it in a password manager. With it any device can make
-// and remove admins, also when all other admins are lost. It prints as a
+// user prints it, or keeps it in a password manager. With it any device can
+// make and remove admins, also when all other admins are lost. It prints as a
 // placeholder; only [RecoveryKey.Text] shows it.
 type RecoveryKey struct{ key identity.Identity }
 
@@ -74,7 +74,8 @@ func (k RecoveryKey) Text() string {
 // IsZero reports whether k is the zero RecoveryKey, which is no key.
 func (k RecoveryKey) IsZero() bool { return k.key.IsZero() }
 
-// Founder returns the public half, by which the records of its libraries name it.
+// Founder returns the public half, by which the records of its libraries name
+// it.
 func (k RecoveryKey) Founder() identity.RemoteIdentity { return k.key.Remote() }
 
 // Format prints a placeholder under every verb.
@@ -86,10 +87,10 @@ func (k RecoveryKey) LogValue() slog.Value { return slog.StringValue("a recovery
 // MarshalText fails with [identity.ErrSecret].
 func (k RecoveryKey) MarshalText() ([]byte, error) { return nil, identity.ErrSecret }
 
-// Found makes a new library, of which this device's instance is the first admin,
-// and adds it. The founder is key; if that is zero, this device's instance,
-// whose loss cannot be made good then. It fails with [ErrNotRunning], and as
-// [Libraries.Add] does.
+// Found makes a new library, of which this device's instance is the first
+// admin, and adds it. The founder is key; if that is zero, this device's
+// instance, whose loss cannot be made good then. It fails with [ErrNotRunning],
+// and as [Libraries.Add] does.
 func (h *Libraries) Found(name string, key RecoveryKey) (*Library, error) {
 	node, label := h.own()
 	if node.IsZero() {
@@ -126,8 +127,8 @@ func (h *Libraries) Found(name string, key RecoveryKey) (*Library, error) {
 	return h.Add(r, instance)
 }
 
-// First returns the first statement of an instance that is to join the library of
-// a record: that it lives on a node.
+// First returns the first statement of an instance that is to join the library
+// of a record: that it lives on a node.
 func (r *Record) First(node, instance identity.Identity) (roster.Statement, error) {
 	own := instance.Remote()
 	s, err := roster.New(r.ID, r.Founder).Draft(own, roster.SignMove(node, r.Founder, r.ID, own, 1), time.Now())

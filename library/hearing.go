@@ -11,8 +11,8 @@ import (
 
 const (
 	// idleMost is how many statements and ends a member may send in vain, and
-	// idlePerSecond how many of these are forgotten each second. Each costs up to a
-	// quarter of a millisecond.
+	// idlePerSecond how many of these are forgotten each second. Each costs up to
+	// a quarter of a millisecond.
 	idleMost      = 1 << 15
 	idlePerSecond = 1 << 9
 )
@@ -42,10 +42,10 @@ func (l *Library) spend(c *tunnel.Conn, n int) {
 	}
 }
 
-// listen begins an exchange that a member has opened. An earlier one of the same
-// member ends, so that none needs more memory than one exchange. It fails with
-// [p2p.ErrBusy] while what the earlier one has brought is being added, and for a
-// member that has sent too much in vain.
+// listen begins an exchange that a member has opened. An earlier one of the
+// same member ends, so that none needs more memory than one exchange. It fails
+// with [p2p.ErrBusy] while what the earlier one has brought is being added, and
+// for a member that has sent too much in vain.
 func (l *Library) listen(c *tunnel.Conn) error {
 	l.mu.Lock()
 	if l.now.members[c.Instance()] == nil {

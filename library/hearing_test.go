@@ -40,8 +40,8 @@ func (c *charter) crowd(n int) {
 	require.NoError(c.t, err)
 }
 
-// TestManyStatements: what does not fit in an exchange comes in the next ones, the
-// founder's statements first.
+// TestManyStatements: what does not fit in an exchange comes in the next ones,
+// the founder's statements first.
 func TestManyStatements(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := newDevice(), newDevice()
@@ -67,8 +67,8 @@ func TestManyStatements(t *testing.T) {
 	})
 }
 
-// TestUnwilling: a member that is sent more than fits in an exchange, and takes none
-// of it, is not sent it again and again.
+// TestUnwilling: a member that is sent more than fits in an exchange, and takes
+// none of it, is not sent it again and again.
 func TestUnwilling(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := newDevice(), newDevice()
@@ -91,8 +91,8 @@ func TestUnwilling(t *testing.T) {
 	})
 }
 
-// TestHeardThoughDeaf: what a member says counts also if it does not listen: it may
-// be that this device was removed.
+// TestHeardThoughDeaf: what a member says counts also if it does not listen: it
+// may be that this device was removed.
 func TestHeardThoughDeaf(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, m := newDevice(), newDevice(), newDevice()
@@ -116,8 +116,8 @@ func TestHeardThoughDeaf(t *testing.T) {
 	})
 }
 
-// TestOneExchangeAtATime: a member that begins an exchange ends its last one, so
-// that it cannot have any number of them wait.
+// TestOneExchangeAtATime: a member that begins an exchange ends its last one,
+// so that it cannot have any number of them wait.
 func TestOneExchangeAtATime(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -143,8 +143,9 @@ func TestOneExchangeAtATime(t *testing.T) {
 	})
 }
 
-// TestSentInVain: a member that sends more than 32,768 statements that nobody needs is
-// told to come back, and is heard again a minute later. Others are heard meanwhile.
+// TestSentInVain: a member that sends more than 32,768 statements that nobody
+// needs is told to come back, and is heard again a minute later. Others are
+// heard meanwhile.
 func TestSentInVain(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()

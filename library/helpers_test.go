@@ -27,9 +27,9 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// TestMain lets the test binary be a device, for the test of processes. It lowers
-// rapid's number of checks, unless the command line gives one: each is a network for
-// some minutes.
+// TestMain lets the test binary be a device, for the test of processes. It
+// lowers rapid's number of checks, unless the command line gives one: each is a
+// network for some minutes.
 func TestMain(m *testing.M) {
 	if os.Getenv(processEnv) != "" {
 		beProcess()
@@ -189,7 +189,8 @@ func (d *device) remove(o *device) error {
 	return d.lib.Remove(o.own(), library.RemoveOptions{})
 }
 
-// story returns the events since it was called last, of devices by their numbers.
+// story returns the events since it was called last, of devices by their
+// numbers.
 func (d *device) story(of ...*device) (told []string) {
 	name := func(id identity.RemoteIdentity) string {
 		for i, o := range of {

@@ -24,10 +24,12 @@ const (
 	reserved = "sdp2p/" // begins the names of routes that are ours
 )
 
-// Errors of [Libraries.Add]; ErrTooMany also of changes that need room for a former secret.
+// Errors of [Libraries.Add]; ErrTooMany also of changes that need room for a
+// former secret.
 var (
-	// ErrTooMany is returned where the node would have more than [p2p.MaxLibraries] libraries, or more than
-	// [tunnel.MaxCredentials] secrets of them, former ones included.
+	// ErrTooMany is returned where the node would have more than
+	// [p2p.MaxLibraries] libraries, or more than [tunnel.MaxCredentials] secrets
+	// of them, former ones included.
 	ErrTooMany = fmt.Errorf("library: more than %d libraries and former secrets on one node", tunnel.MaxCredentials)
 	// ErrAdded is returned where the library was added already.
 	ErrAdded = errors.New("library: the library was added already")
@@ -42,27 +44,29 @@ type Config struct {
 	// are in it.
 	Store *Store
 
-	// Added, if not nil, is called with each library before it is served: one of the
-	// store, by [New]; later one that is founded, joined or added. It is the place for
-	// [Library.Handle]: where handlers come later, members may be told meanwhile that
-	// a route is not served. It must not call methods that change a library.
+	// Added, if not nil, is called with each library before it is served: one of
+	// the store, by [New]; later one that is founded, joined or added. It is the
+	// place for [Library.Handle]: where handlers come later, members may be told
+	// meanwhile that a route is not served. It must not call methods that change a
+	// library.
 	Added func(*Library)
 
 	// Changed, if not nil, is called with each new record of a library, for an app
-	// that keeps them itself: it returns once the record is kept in place of the one
-	// before. If it fails, nothing changes. It is called by one goroutine at a time,
-	// in order, and not after Remove; it must not call methods that change a library
-	// or open tunnels.
+	// that keeps them itself: it returns once the record is kept in place of the
+	// one before. If it fails, nothing changes. It is called by one goroutine at a
+	// time, in order, and not after Remove; it must not call methods that change a
+	// library or open tunnels.
 	Changed func(Record) error
 
-	// Notify, if not nil, is called with what happens to members, after it was kept:
-	// by one goroutine at a time, in order. It must not block, nor call methods
-	// that change a library.
+	// Notify, if not nil, is called with what happens to members, after it was
+	// kept: by one goroutine at a time, in order. It must not block, nor call
+	// methods that change a library.
 	Notify func(Event)
 }
 
-// Libraries is a [p2p.Hook] that keeps the libraries of a node, and a [p2p.Handler] that serves their members. Its methods may
-// be called concurrently, whether it runs or not.
+// Libraries is a [p2p.Hook] that keeps the libraries of a node, and a
+// [p2p.Handler] that serves their members. Its methods may be called
+// concurrently, whether it runs or not.
 type Libraries struct {
 	cfg       Config
 	responder *tunnel.Responder
@@ -84,7 +88,8 @@ var (
 	_ p2p.Handler = (*Libraries)(nil)
 )
 
-// New makes a hook to be registered with one node. Its Handler is registered with the node's [p2p.Mux] for [Route].
+// New makes a hook to be registered with one node. Its Handler is registered
+// with the node's [p2p.Mux] for [Route].
 func New(cfg Config) *Libraries {
 	h := &Libraries{
 		cfg: cfg, libraries: map[uuid.UUID]*Library{}, tracked: map[identity.RemoteIdentity]*p2p.Peer{},
@@ -99,8 +104,9 @@ func New(cfg Config) *Libraries {
 // Name returns "library".
 func (h *Libraries) Name() string { return "library" }
 
-// Run keeps the node's metadata and its tracked peers in step with the libraries, and tells members of new secrets and of
-// each other, until ctx is done. Tunnels that are open then stay: they end with their streams.
+// Run keeps the node's metadata and its tracked peers in step with the
+// libraries, and tells members of new secrets and of each other, until ctx is
+// done. Tunnels that are open then stay: they end with their streams.
 func (h *Libraries) Run(ctx context.Context, s *p2p.Scope) error {
 	h.mu.Lock()
 	if h.scope != nil {
@@ -179,8 +185,8 @@ func (h *Libraries) concerns(e p2p.Event) bool {
 	return peer != nil && h.peer(peer.Identity()) != nil
 }
 
-// moved has each library say that its instance lives on this node. One that can say
-// no more keeps no other one from running.
+// moved has each library say that its instance lives on this node. One that can
+// say no more keeps no other one from running.
 func (h *Libraries) moved(node identity.Identity) error {
 	for _, l := range h.All() {
 		switch err := l.moved(node); {
@@ -193,8 +199,9 @@ func (h *Libraries) moved(node identity.Identity) error {
 	return nil
 }
 
-// Add adds a library with this node's instance of it. It fails if the record is not
-// valid ([ErrInvalid]), or one library or secret is too many ([ErrTooMany]).
+// Add adds a library with this node's instance of it. It fails if the record is
+// not valid ([ErrInvalid]), or one library or secret is too many
+// ([ErrTooMany]).
 func (h *Libraries) Add(r Record, instance identity.Identity) (*Library, error) {
 	l, err := h.add(r, instance)
 	if err != nil {
@@ -336,7 +343,8 @@ func (h *Libraries) All() []*Library {
 	return all
 }
 
-// fits reports whether a library may have this record beside the others. The caller holds mu.
+// fits reports whether a library may have this record beside the others. The
+// caller holds mu.
 func (h *Libraries) fits(l *Library, r *Record) error {
 	secrets := 1 + len(r.Former)
 	for _, o := range h.libraries {
@@ -358,7 +366,8 @@ func (h *Libraries) tell() error {
 	return nil
 }
 
-// tellNode makes a node's metadata show the libraries if the hook runs on it, and none if it does not any more.
+// tellNode makes a node's metadata show the libraries if the hook runs on it,
+// and none if it does not any more.
 func (h *Libraries) tellNode(node *p2p.P2P) error {
 	h.telling.Lock()
 	defer h.telling.Unlock()
@@ -410,7 +419,8 @@ func (h *Libraries) track() {
 	}
 }
 
-// self returns the node's identity, or zero while the hook does not run. The caller holds mu.
+// self returns the node's identity, or zero while the hook does not run. The
+// caller holds mu.
 func (h *Libraries) self() identity.RemoteIdentity {
 	if h.scope == nil {
 		return identity.RemoteIdentity{}

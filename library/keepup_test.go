@@ -13,8 +13,8 @@ import (
 	"github.com/sdp2p/p2p/p2ptest"
 )
 
-// TestFormerCannotBeDropped: a former secret that is over lets nobody in, also if
-// that cannot be kept, which is tried again in a minute and not at once.
+// TestFormerCannotBeDropped: a former secret that is over lets nobody in, also
+// if that cannot be kept, which is tried again in a minute and not at once.
 func TestFormerCannotBeDropped(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a := newDevice()
@@ -40,8 +40,8 @@ func TestFormerCannotBeDropped(t *testing.T) {
 	})
 }
 
-// TestSecretAfterThief: the removal of a thief, which takes away the removals that it
-// has signed, is one after which a device takes another secret at once.
+// TestSecretAfterThief: the removal of a thief, which takes away the removals
+// that it has signed, is one after which a device takes another secret at once.
 func TestSecretAfterThief(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -72,8 +72,8 @@ func TestSecretAfterThief(t *testing.T) {
 	})
 }
 
-// TestSecretsUnderAClockSetBack: a clock that is behind lets an admin's key replace
-// the secret once, not without end.
+// TestSecretsUnderAClockSetBack: a clock that is behind lets an admin's key
+// replace the secret once, not without end.
 func TestSecretsUnderAClockSetBack(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a := newDevice()
@@ -89,8 +89,8 @@ func TestSecretsUnderAClockSetBack(t *testing.T) {
 	})
 }
 
-// TestMovedTooOften: a device that cannot sign any more where it lives still runs, with
-// its other libraries.
+// TestMovedTooOften: a device that cannot sign any more where it lives still
+// runs, with its other libraries.
 func TestMovedTooOften(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := newDevice(), newDevice()

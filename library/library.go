@@ -31,17 +31,17 @@ var (
 	// ErrAsked is returned where a second admin has to agree. The others are asked
 	// as they come by, and it counts once one of them has agreed.
 	ErrAsked = errors.New("library: a second admin has to agree, and is asked to")
-	// ErrRemoved is returned by the methods of a library that was removed from this
-	// device.
+	// ErrRemoved is returned by the methods of a library that was removed from
+	// this device.
 	ErrRemoved = errors.New("library: the library was removed")
 	// ErrNotRunning is returned where the hook is not registered with a node.
 	ErrNotRunning = errors.New("library: the hook does not run")
 )
 
-// A HandlerFunc serves a tunnel to a member of the library. When it returns nil,
-// the tunnel is closed; when it returns an error or panics, it is reset, with the
-// [p2p.ResetCode] that the error wraps or [p2p.ErrHandlerFailed]. ctx is done when
-// the node shuts down.
+// A HandlerFunc serves a tunnel to a member of the library. When it returns
+// nil, the tunnel is closed; when it returns an error or panics, it is reset,
+// with the [p2p.ResetCode] that the error wraps or [p2p.ErrHandlerFailed]. ctx
+// is done when the node shuts down.
 type HandlerFunc func(ctx context.Context, c *tunnel.Conn) error
 
 // A Library is one that was added to the hook. Its methods may be called
@@ -107,8 +107,9 @@ func (l *Library) with(instance identity.RemoteIdentity) *dealings {
 	return d
 }
 
-// Handle registers what serves a route of the library, for its members. It panics where that is a mistake of the program: no
-// valid name, one that begins with "sdp2p/", one that is taken, or no handler.
+// Handle registers what serves a route of the library, for its members. It
+// panics where that is a mistake of the program: no valid name, one that begins
+// with "sdp2p/", one that is taken, or no handler.
 func (l *Library) Handle(route string, h HandlerFunc) {
 	if err := proto.Route(route).Validate(); err != nil || h == nil || len(route) >= len(reserved) && route[:len(reserved)] == reserved {
 		panic(fmt.Sprintf("library: route %q cannot be registered", route))
@@ -126,8 +127,8 @@ func (l *Library) Handle(route string, h HandlerFunc) {
 //
 // It fails with [ErrNoMember]; with a *[p2p.DialError] if the member's node
 // cannot be reached; with an error of [tunnel.Open], such as
-// [tunnel.ErrHandshake] if the node does not take us for a member. If the member
-// does not serve the route, the first read fails with [p2p.ErrNoRoute].
+// [tunnel.ErrHandshake] if the node does not take us for a member. If the
+// member does not serve the route, the first read fails with [p2p.ErrNoRoute].
 func (l *Library) Open(ctx context.Context, instance identity.RemoteIdentity, route string) (*tunnel.Conn, error) {
 	if err := proto.Route(route).Validate(); err != nil {
 		return nil, fmt.Errorf("library: route %q: %w", route, err)
@@ -214,8 +215,8 @@ func (l *Library) tunnel(ctx context.Context, instance identity.RemoteIdentity, 
 	return nil, err
 }
 
-// attempt opens a tunnel by one secret. A member that is busy is tried again until
-// ctx is done; then the error wraps [tunnel.ErrBusy].
+// attempt opens a tunnel by one secret. A member that is busy is tried again
+// until ctx is done; then the error wraps [tunnel.ErrBusy].
 func (l *Library) attempt(ctx context.Context, node *p2p.P2P, peer *p2p.Peer, with *tunnel.Credential, m Member) (*tunnel.Conn, error) {
 	again := backoff.Backoff{Min: 100 * time.Millisecond, Max: 2 * time.Second}
 	for {
@@ -280,8 +281,9 @@ func (l *Library) sweep() {
 	l.sweepAt = 2*len(l.open) + 16
 }
 
-// Session returns what a tunnel over a stream of the node runs in. It fails with [tunnel.ErrHandshake] where the stream's
-// connection cannot be told from another one, and is not relayed.
+// Session returns what a tunnel over a stream of the node runs in. It fails
+// with [tunnel.ErrHandshake] where the stream's connection cannot be told from
+// another one, and is not relayed.
 func Session(node *p2p.P2P, s *p2p.Stream) (tunnel.Session, error) {
 	session := tunnel.Session{
 		Stream: s, Local: node.Identity(), Remote: s.RemoteIdentity(),

@@ -17,8 +17,8 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// TestMembers: members talk, in both directions; a stranger gets nothing, and no
-// reason; a route that is not there is told.
+// TestMembers: members talk, in both directions; a stranger gets nothing, and
+// no reason; a route that is not there is told.
 func TestMembers(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, stranger := newDevice(), newDevice(), newDevice()
@@ -57,7 +57,8 @@ func TestMembers(t *testing.T) {
 	})
 }
 
-// pretend has a device take itself for the founder of a library that others have.
+// pretend has a device take itself for the founder of a library that others
+// have.
 func (d *device) pretend(t testing.TB, r library.Record, others ...*device) {
 	t.Helper()
 	c := newCharterOf(t, d, r.ID, r.Secret)
@@ -67,8 +68,8 @@ func (d *device) pretend(t testing.TB, r library.Record, others ...*device) {
 	d.load(t, c.record())
 }
 
-// strangers are what the founder of a library does with a device that takes itself
-// for a member.
+// strangers are what the founder of a library does with a device that takes
+// itself for a member.
 var strangers = map[string]func(c *charter, b *device){
 	"no member": func(_ *charter, _ *device) {},
 	"added alone": func(c *charter, b *device) {
@@ -218,8 +219,8 @@ func TestRestart(t *testing.T) {
 	})
 }
 
-// TestTooMany: 64 libraries fit, or fewer with former secrets; one more of either
-// does not, and changes nothing.
+// TestTooMany: 64 libraries fit, or fewer with former secrets; one more of
+// either does not, and changes nothing.
 func TestTooMany(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := newDevice(), newDevice()

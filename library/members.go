@@ -13,15 +13,15 @@ import (
 
 // Admit makes an instance a member: one that has handed in first, its statement
 // number 1, which says where it lives. Package pairing calls it. Name is for
-// people. An admin is made by the founder, which key is if this device is not the
-// founder itself; without the founder the instance becomes a member, the other
-// admins are asked, and the error is [ErrAsked]. Members that live on the same node are
-// removed: the device has joined again.
+// people. An admin is made by the founder, which key is if this device is not
+// the founder itself; without the founder the instance becomes a member, the
+// other admins are asked, and the error is [ErrAsked]. Members that live on the
+// same node are removed: the device has joined again.
 //
-// It fails with [ErrNotAdmin]; with [roster.ErrInvalid] or another error of package
-// roster if first is no such statement of this library; with [roster.ErrFull] if
-// this device has added as many as it may; and with [ErrInvalid] if the instance was
-// removed before.
+// It fails with [ErrNotAdmin]; with [roster.ErrInvalid] or another error of
+// package roster if first is no such statement of this library; with
+// [roster.ErrFull] if this device has added as many as it may; and with
+// [ErrInvalid] if the instance was removed before.
 func (l *Library) Admit(first roster.Statement, role Role, name string, key RecoveryKey) (Member, error) {
 	var asked bool
 	err := l.change(func(d *draft) error {
@@ -92,8 +92,9 @@ func (d *draft) brought(by identity.RemoteIdentity) int {
 	return len(added)
 }
 
-// replaceOn removes the instances that a new member's node had before: the device
-// has joined again, under a new key. That takes a member; an admin stays.
+// replaceOn removes the instances that a new member's node had before: the
+// device has joined again, under a new key. That takes a member; an admin
+// stays.
 func (d *draft) replaceOn(m Member) error {
 	for _, o := range d.roster.View().Members {
 		if o.Node != m.Node || o.Instance == m.Instance || o.Role == RoleAdmin {
@@ -106,9 +107,9 @@ func (d *draft) replaceOn(m Member) error {
 	return nil
 }
 
-// signer returns the key that signs for this device: the recovery key, if there is
-// one; else the own instance. It fails with ErrAsked if the founder's signature or
-// a second one is needed, and this is not the founder.
+// signer returns the key that signs for this device: the recovery key, if there
+// is one; else the own instance. It fails with ErrAsked if the founder's
+// signature or a second one is needed, and this is not the founder.
 func (d *draft) signer(key RecoveryKey, founders bool) (identity.Identity, error) {
 	own := d.library.instance
 	switch {
@@ -123,8 +124,8 @@ func (d *draft) signer(key RecoveryKey, founders bool) (identity.Identity, error
 }
 
 // Promote makes a member an admin. Without the founder, which key is if this
-// device is not the founder itself, the other admins are asked, and the error is
-// [ErrAsked].
+// device is not the founder itself, the other admins are asked, and the error
+// is [ErrAsked].
 func (l *Library) Promote(instance identity.RemoteIdentity, key RecoveryKey) error {
 	return l.decide(key, true, func(d *draft) (roster.Body, bool, error) {
 		m, ok := d.roster.View().Member(instance)
@@ -141,18 +142,19 @@ type RemoveOptions struct {
 	// the last one that is known. An earlier one undoes what was signed after it,
 	// by a thief for example.
 	Last roster.Hash
-	// KeepSecret leaves the library's secret as it is. The removed device knows it,
-	// but it alone lets nobody in.
+	// KeepSecret leaves the library's secret as it is. The removed device knows
+	// it, but it alone lets nobody in.
 	KeepSecret bool
 	// Key is the recovery key, if the user has it at hand.
 	Key RecoveryKey
 }
 
-// Remove removes a member, on all devices of the library and for good: its tunnels
-// are cut at once on those that are connected. If it is an admin, the founder has
-// to sign, or the other admins are asked, and the error is [ErrAsked]. An admin that
-// was removed can be removed again, with an earlier [RemoveOptions.Last]: what it has
-// signed after that counts no more. It fails with [ErrNotAdmin] and [ErrNoMember].
+// Remove removes a member, on all devices of the library and for good: its
+// tunnels are cut at once on those that are connected. If it is an admin, the
+// founder has to sign, or the other admins are asked, and the error is
+// [ErrAsked]. An admin that was removed can be removed again, with an earlier
+// [RemoveOptions.Last]: what it has signed after that counts no more. It fails
+// with [ErrNotAdmin] and [ErrNoMember].
 func (l *Library) Remove(instance identity.RemoteIdentity, opts RemoveOptions) error {
 	err := l.decide(opts.Key, opts.KeepSecret, func(d *draft) (roster.Body, bool, error) {
 		view, last := d.roster.View(), opts.Last
@@ -172,8 +174,9 @@ func (l *Library) Remove(instance identity.RemoteIdentity, opts RemoveOptions) e
 	return err
 }
 
-// decide signs something about a member, or asks for it. Body also returns whether
-// that takes the founder or two admins. Keep is whether the secret stays as it is.
+// decide signs something about a member, or asks for it. Body also returns
+// whether that takes the founder or two admins. Keep is whether the secret
+// stays as it is.
 func (l *Library) decide(key RecoveryKey, keep bool, body func(*draft) (_ roster.Body, founders bool, _ error)) error {
 	var asked bool
 	err := l.change(func(d *draft) error {
@@ -202,10 +205,10 @@ func (l *Library) decide(key RecoveryKey, keep bool, body func(*draft) (_ roster
 	return err
 }
 
-// Leave removes this device's instance from the library, on all devices, as they
-// come by. The library can still be read. An admin's key would still be worth
-// something to a thief: the other admins are asked to remove it, too. It fails with
-// [ErrNotMember].
+// Leave removes this device's instance from the library, on all devices, as
+// they come by. The library can still be read. An admin's key would still be
+// worth something to a thief: the other admins are asked to remove it, too. It
+// fails with [ErrNotMember].
 func (l *Library) Leave() error {
 	return l.change(func(d *draft) error {
 		own := l.Instance()
@@ -217,8 +220,9 @@ func (l *Library) Leave() error {
 	})
 }
 
-// Block keeps an instance out on this device, whatever the roster says: it has no
-// tunnels and cannot open any. Nobody is told. It is what a plain member can do.
+// Block keeps an instance out on this device, whatever the roster says: it has
+// no tunnels and cannot open any. Nobody is told. It is what a plain member can
+// do.
 func (l *Library) Block(instance identity.RemoteIdentity) error {
 	return l.change(func(d *draft) error {
 		switch {

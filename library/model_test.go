@@ -141,8 +141,8 @@ func secrets(r library.Record) map[library.Secret]bool {
 	return all
 }
 
-// expect reports whether i can have a tunnel to j: each lists the other, they share
-// a secret, and the link is up.
+// expect reports whether i can have a tunnel to j: each lists the other, they
+// share a secret, and the link is up.
 func (g *group) expect(i, j int) bool {
 	a, b := g.devices[i], g.devices[j]
 	shared := false
@@ -152,8 +152,8 @@ func (g *group) expect(i, j int) bool {
 	return a.lists(b) && b.lists(a) && shared && !g.cut[g.link(i, j)]
 }
 
-// check tries each way, and says what is not as expected. Where the records change
-// meanwhile, nothing is expected.
+// check tries each way, and says what is not as expected. Where the records
+// change meanwhile, nothing is expected.
 func (g *group) check() error {
 	for i, a := range g.devices {
 		for j, b := range g.devices {
@@ -171,8 +171,8 @@ func (g *group) check() error {
 	return nil
 }
 
-// heal restores all links, takes back what devices have said for themselves alone,
-// and waits until all have told each other what they know.
+// heal restores all links, takes back what devices have said for themselves
+// alone, and waits until all have told each other what they know.
 func (g *group) heal() {
 	for i, d := range g.devices {
 		for j := range i {
@@ -249,10 +249,10 @@ func TestModel(t *testing.T) {
 		"join again", "remove", "promote", "endorse", "leave", "block", "block", "unblock", "rotate", "cut", "restore", "restart")
 }
 
-// TestConverge: whoever adds and removes, promotes, agrees, leaves, and makes new
-// secrets, while links are cut and devices are restarted: some time after all is
-// well again, the members agree who they are, have the same secret unless they
-// wait for a day to be over, and talk; others do not.
+// TestConverge: whoever adds and removes, promotes, agrees, leaves, and makes
+// new secrets, while links are cut and devices are restarted: some time after
+// all is well again, the members agree who they are, have the same secret
+// unless they wait for a day to be over, and talk; others do not.
 func TestConverge(t *testing.T) {
 	waits := []time.Duration{0, time.Second, time.Minute, time.Hour, 25 * time.Hour}
 	end := func(g *group) error {

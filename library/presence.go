@@ -16,20 +16,23 @@ import (
 
 // A Presence tells how things stand with a member.
 type Presence struct {
-	// Member is the member. Its name is what its node calls itself if the roster has
-	// none.
+	// Member is the member. Its name is what its node calls itself if the roster
+	// has none.
 	Member Member
 
 	// Peer is the member's node. It is nil only while the hook does not run.
 	Peer *p2p.Peer
-	// Available is whether the node is there: somebody has discovered it, or it is connected.
+	// Available is whether the node is there: somebody has discovered it, or it is
+	// connected.
 	Available bool
 	// Connected is whether it is connected.
 	Connected bool
-	// Serves is whether the node says that it has the library, as the instance on record. That is no proof: a tunnel is.
+	// Serves is whether the node says that it has the library, as the instance on
+	// record. That is no proof: a tunnel is.
 	Serves bool
-	// Err is why the member cannot be reached, or why the last attempt to open a tunnel to it failed, by [Library.Open] or
-	// to hand out a secret; nil if neither is so.
+	// Err is why the member cannot be reached, or why the last attempt to open a
+	// tunnel to it failed, by [Library.Open] or to hand out a secret; nil if
+	// neither is so.
 	Err error
 }
 
@@ -93,7 +96,8 @@ func claims(metadata map[string]string, id uuid.UUID) string {
 	return ""
 }
 
-// A Change says that something is new with a member of a library, or that it is a member no longer, or the library is gone.
+// A Change says that something is new with a member of a library, or that it is
+// a member no longer, or the library is gone.
 type Change struct {
 	Library  *Library
 	Presence Presence
@@ -104,8 +108,8 @@ type Change struct {
 // changes, until ctx is done. Of what is new at one time it yields first the
 // members that are gone, then the others; of either, one library after the
 // other in the order of [Libraries.All], and the members of each in the order
-// of [Library.Members]. A loop body that takes its time misses steps, and never the
-// last one. Watch may be called any number of times.
+// of [Library.Members]. A loop body that takes its time misses steps, and never
+// the last one. Watch may be called any number of times.
 func (h *Libraries) Watch(ctx context.Context) iter.Seq[Change] {
 	return func(yield func(Change) bool) {
 		told := map[place]Presence{}

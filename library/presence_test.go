@@ -232,8 +232,8 @@ func TestWatch(t *testing.T) {
 	})
 }
 
-// TestWatchEnds: a watcher is told when a library goes and comes, and ends with its
-// context.
+// TestWatchEnds: a watcher is told when a library goes and comes, and ends with
+// its context.
 func TestWatchEnds(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, _ := pair(t, network)
@@ -313,8 +313,8 @@ func TestWatchOrder(t *testing.T) {
 	})
 }
 
-// TestWatchSlow: a loop that takes long for a step misses others, and not the last
-// one. One that breaks off hears no more.
+// TestWatchSlow: a loop that takes long for a step misses others, and not the
+// last one. One that breaks off hears no more.
 func TestWatchSlow(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := pair(t, network)

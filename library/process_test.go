@@ -178,8 +178,9 @@ func (p *process) report() (r report) {
 	return r
 }
 
-// TestRemovalIsFast: a removal on one device cuts the tunnels of all others that are
-// connected: over QUIC, between five processes. How long that took is logged.
+// TestRemovalIsFast: a removal on one device cuts the tunnels of all others
+// that are connected: over QUIC, between five processes. How long that took is
+// logged.
 func TestRemovalIsFast(t *testing.T) {
 	devices := newDevices(5)
 	of := newCharter(t, devices[0])

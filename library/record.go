@@ -50,8 +50,8 @@ const (
 )
 
 // A Record is what a device keeps of a library: a [Store] does, or an app by
-// [Config.Changed], in the form of [Record.Encode]. It does not marshal otherwise,
-// since it has secrets. The key of the own instance is kept apart.
+// [Config.Changed], in the form of [Record.Encode]. It does not marshal
+// otherwise, since it has secrets. The key of the own instance is kept apart.
 //
 // Who the members are follows from the statements ([Record.Validate] verifies
 // them): they are never edited.
@@ -82,8 +82,8 @@ type Former struct {
 	Until  time.Time `json:"until"`
 }
 
-// A Secret is 32 random bytes that all members of a library know. It prints as a
-// placeholder, and can be compared by ==. The zero Secret is none.
+// A Secret is 32 random bytes that all members of a library know. It prints as
+// a placeholder, and can be compared by ==. The zero Secret is none.
 type Secret struct{ v hidden.Value[[32]byte] }
 
 // NewSecret makes a secret.
@@ -141,8 +141,8 @@ func (s *plainSecret) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// A recordFile is a record as a file has it. Its fields take the place of those of
-// the record with the same name.
+// A recordFile is a record as a file has it. Its fields take the place of those
+// of the record with the same name.
 type recordFile struct {
 	Record
 	Secret plainSecret   `json:"secret,omitzero"`
@@ -154,8 +154,8 @@ type plainFormer struct {
 	Until  time.Time   `json:"until"`
 }
 
-// Encode returns the record with its secrets in JSON: for a file that nobody else
-// can read. [DecodeRecord] reads it.
+// Encode returns the record with its secrets in JSON: for a file that nobody
+// else can read. [DecodeRecord] reads it.
 func (r Record) Encode() ([]byte, error) {
 	f := recordFile{Record: r, Secret: plainSecret{r.Secret}}
 	for _, o := range r.Former {
@@ -168,8 +168,8 @@ func (r Record) Encode() ([]byte, error) {
 	return b, nil
 }
 
-// DecodeRecord reads the form of [Record.Encode]. It does not verify the statements:
-// [Record.Validate] does.
+// DecodeRecord reads the form of [Record.Encode]. It does not verify the
+// statements: [Record.Validate] does.
 func DecodeRecord(b []byte) (Record, error) {
 	var f recordFile
 	if err := json.Unmarshal(b, &f); err != nil {

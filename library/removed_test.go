@@ -16,8 +16,8 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// TestRemovedMemberGetsNothing: a plain member that was removed is refused like a
-// stranger, on the route for statements, too.
+// TestRemovedMemberGetsNothing: a plain member that was removed is refused like
+// a stranger, on the route for statements, too.
 func TestRemovedMemberGetsNothing(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, m := newDevice(), newDevice(), newDevice()
@@ -40,9 +40,9 @@ func TestRemovedMemberGetsNothing(t *testing.T) {
 	})
 }
 
-// TestRemovedAdminHears: an admin that was removed reaches the route for statements,
-// and no other. It is told of its removal, by whom, and nothing that does not
-// concern it.
+// TestRemovedAdminHears: an admin that was removed reaches the route for
+// statements, and no other. It is told of its removal, by whom, and nothing
+// that does not concern it.
 func TestRemovedAdminHears(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -100,8 +100,9 @@ func TestRemovedAdminHears(t *testing.T) {
 	})
 }
 
-// TestRemovedAdminTells: what an admin that was removed has signed before, and the
-// others lack, reaches them, and counts if it is within what the removal leaves.
+// TestRemovedAdminTells: what an admin that was removed has signed before, and
+// the others lack, reaches them, and counts if it is within what the removal
+// leaves.
 func TestRemovedAdminTells(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, m := newDevice(), newDevice(), newDevice()

@@ -13,8 +13,8 @@ import (
 
 const secretRoute = reserved + "secret"
 
-// ErrTooSoon is returned where this device has replaced the library's secret less
-// than [SecretTime] ago, and nobody was removed since.
+// ErrTooSoon is returned where this device has replaced the library's secret
+// less than [SecretTime] ago, and nobody was removed since.
 var ErrTooSoon = errors.New("library: the secret was replaced less than 24 hours ago")
 
 // Rotate gives the library a new secret, which is handed to the members as they
@@ -105,9 +105,9 @@ func standing(secrets []roster.Secret, s Secret) int {
 	return slices.IndexFunc(secrets, func(o roster.Secret) bool { return o.Hash == h })
 }
 
-// standby notes from which number on another secret is taken, if the present one
-// counts no more: the first that is greater than those that counted before and
-// still do.
+// standby notes from which number on another secret is taken, if the present
+// one counts no more: the first that is greater than those that counted before
+// and still do.
 func (d *draft) standby() {
 	all, before := d.roster.View().Secrets, d.before.view.Secrets
 	if standing(all, d.Secret) >= 0 || standing(before, d.Secret) < 0 {
@@ -121,9 +121,9 @@ func (d *draft) standby() {
 	}
 }
 
-// learn takes the secret that the other side of an exchange has, if it counts and
-// comes after the present one. If the present one counts no more, it stays in use
-// until the next number that does.
+// learn takes the secret that the other side of an exchange has, if it counts
+// and comes after the present one. If the present one counts no more, it stays
+// in use until the next number that does.
 func (l *Library) learn(s Secret) error {
 	return l.change(func(d *draft) error {
 		all := d.roster.View().Secrets
@@ -136,7 +136,8 @@ func (l *Library) learn(s Secret) error {
 	})
 }
 
-// serveSecret is the handler of the route for secrets: each side writes its own.
+// serveSecret is the handler of the route for secrets: each side writes its
+// own.
 func (l *Library) serveSecret(_ context.Context, c *tunnel.Conn) error {
 	theirs, err := readSecret(c)
 	if err != nil {

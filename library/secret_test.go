@@ -28,8 +28,8 @@ func sameSecret(t testing.TB, devices ...*device) {
 	}
 }
 
-// with talks to another device with another secret, as this one had it at another
-// time.
+// with talks to another device with another secret, as this one had it at
+// another time.
 func (d *device) with(t testing.TB, to *device, s library.Secret) error {
 	_, session := d.stream(t, to.id.Remote())
 	c, err := tunnel.Open(t.Context(), session, tunnel.NewCredential(d.lib.ID(), d.instance, s.Bytes()),
@@ -78,9 +78,9 @@ func (d *device) pushSecret(t testing.TB, to *device, s library.Secret) (library
 	return s, err
 }
 
-// TestRotate: a new secret reaches the members that are there at once, others when
-// they come. Until then the former one lets them in, and nobody who was removed.
-// Tunnels that are open stay so.
+// TestRotate: a new secret reaches the members that are there at once, others
+// when they come. Until then the former one lets them in, and nobody who was
+// removed. Tunnels that are open stay so.
 func TestRotate(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c, removed := newDevice(), newDevice(), newDevice(), newDevice()
@@ -126,8 +126,9 @@ func TestRotate(t *testing.T) {
 	})
 }
 
-// TestRotateOnceADay: a device replaces the secret once in 24 hours, and once more
-// in them after a removal. Whoever asks for more is told, and nothing changes.
+// TestRotateOnceADay: a device replaces the secret once in 24 hours, and once
+// more in them after a removal. Whoever asks for more is told, and nothing
+// changes.
 func TestRotateOnceADay(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a := newDevice()
@@ -159,9 +160,9 @@ func TestRotateOnceADay(t *testing.T) {
 	})
 }
 
-// TestRotateIsMadeUpFor: a removal that comes too soon after another one replaces
-// the secret when the time has come, also after a restart; not if the user wants
-// to keep it.
+// TestRotateIsMadeUpFor: a removal that comes too soon after another one
+// replaces the secret when the time has come, also after a restart; not if the
+// user wants to keep it.
 func TestRotateIsMadeUpFor(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a := newDevice()
@@ -188,7 +189,8 @@ func TestRotateIsMadeUpFor(t *testing.T) {
 	})
 }
 
-// TestFormerTime: the former secret is accepted for 7 days, and not a second longer.
+// TestFormerTime: the former secret is accepted for 7 days, and not a second
+// longer.
 func TestFormerTime(t *testing.T) {
 	for after, in := range map[time.Duration]bool{7*day - time.Second: true, 7 * day: false, 30 * day: false} {
 		bubble(t, func(t *testing.T, network *p2ptest.Network) {
@@ -219,8 +221,8 @@ func TestFormerTime(t *testing.T) {
 }
 
 // TestRotateTogether: two admins make a new secret at the same time, and meet
-// later. All end up with that whose statement has the smaller hash, the others a
-// day later, and all talk meanwhile.
+// later. All end up with that whose statement has the smaller hash, the others
+// a day later, and all talk meanwhile.
 func TestRotateTogether(t *testing.T) {
 	for range 4 { // whichever is the smaller one
 		bubble(t, func(t *testing.T, network *p2ptest.Network) {
@@ -255,8 +257,8 @@ func TestRotateTogether(t *testing.T) {
 	}
 }
 
-// TestSecretStays: a secret whose statement counts no more stays in use until the
-// next number that counts; no member takes the device back to an older one.
+// TestSecretStays: a secret whose statement counts no more stays in use until
+// the next number that counts; no member takes the device back to an older one.
 func TestSecretStays(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -285,7 +287,8 @@ func TestSecretStays(t *testing.T) {
 	})
 }
 
-// TestUncountedSecrets: what a member says counts only by a statement that counts.
+// TestUncountedSecrets: what a member says counts only by a statement that
+// counts.
 func TestUncountedSecrets(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, admin := newDevice(), newDevice(), newDevice()
@@ -321,8 +324,8 @@ func TestUncountedSecrets(t *testing.T) {
 	})
 }
 
-// TestExchangeStalls: a member that opens an exchange and says nothing has 10 s.
-// Meanwhile others are served.
+// TestExchangeStalls: a member that opens an exchange and says nothing has 10
+// s. Meanwhile others are served.
 func TestExchangeStalls(t *testing.T) {
 	for _, route := range []string{"sdp2p/secret", "sdp2p/roster", "sdp2p/ask"} {
 		bubble(t, func(t *testing.T, network *p2ptest.Network) {
@@ -340,8 +343,8 @@ func TestExchangeStalls(t *testing.T) {
 	}
 }
 
-// TestChangedAlone: Changed is called by one goroutine at a time, however long it
-// takes.
+// TestChangedAlone: Changed is called by one goroutine at a time, however long
+// it takes.
 func TestChangedAlone(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -370,8 +373,8 @@ func TestChangedAlone(t *testing.T) {
 	})
 }
 
-// TestExchangeCut: an exchange that the network cuts is made up for when the member
-// is back.
+// TestExchangeCut: an exchange that the network cuts is made up for when the
+// member is back.
 func TestExchangeCut(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := pair(t, network)
@@ -395,8 +398,8 @@ func TestExchangeCut(t *testing.T) {
 	})
 }
 
-// TestChanged: Changed gets every change in order: the last record that it had is
-// the library's, and no earlier one is newer.
+// TestChanged: Changed gets every change in order: the last record that it had
+// is the library's, and no earlier one is newer.
 func TestChanged(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -421,7 +424,8 @@ func TestChanged(t *testing.T) {
 	})
 }
 
-// TestKept: what was kept is enough to go on with, whenever the device goes off.
+// TestKept: what was kept is enough to go on with, whenever the device goes
+// off.
 func TestKept(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()

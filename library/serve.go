@@ -18,8 +18,8 @@ import (
 // routeTime is how long a member may take to name a route.
 const routeTime = 5 * time.Second
 
-// ServeStream serves a stream of the route [Route]: it waits for a tunnel, and for a library's route inside, and hands over to
-// the handler of that.
+// ServeStream serves a stream of the route [Route]: it waits for a tunnel, and
+// for a library's route inside, and hands over to the handler of that.
 func (h *Libraries) ServeStream(ctx context.Context, s *p2p.Stream) error {
 	node := h.running()
 	if node == nil {
@@ -86,9 +86,10 @@ func (h *Libraries) serve(ctx context.Context, c *tunnel.Conn) error {
 	return serve(ctx, c)
 }
 
-// joined reports whether this device and the member at the other end of a tunnel are
-// in. Where this one is just joining, the admin that has added it knows that first,
-// and may call before this device has heard: it waits for that.
+// joined reports whether this device and the member at the other end of a
+// tunnel are in. Where this one is just joining, the admin that has added it
+// knows that first, and may call before this device has heard: it waits for
+// that.
 func (l *Library) joined(ctx context.Context, c *tunnel.Conn) bool {
 	late := time.NewTimer(routeTime)
 	defer late.Stop()
@@ -114,7 +115,8 @@ func (l *Library) joined(ctx context.Context, c *tunnel.Conn) bool {
 // directory is what the responder decides by.
 type directory Libraries
 
-// Credentials returns the instances of all libraries, with the present and the former secrets.
+// Credentials returns the instances of all libraries, with the present and the
+// former secrets.
 func (d *directory) Credentials() []*tunnel.Credential {
 	var all []*tunnel.Credential
 	for _, l := range (*Libraries)(d).All() {

@@ -27,10 +27,10 @@ const (
 	maxStored   = 512 << 20 // bytes of one file
 )
 
-// A Store keeps the libraries of a device in a folder: for each of them its record
-// and the key of the own instance, in one file of mode 0600. After a crash there is
-// the file before a change or the one after it. It is made for one [Libraries]
-// ([Config.Store]), and prints as a placeholder.
+// A Store keeps the libraries of a device in a folder: for each of them its
+// record and the key of the own instance, in one file of mode 0600. After a
+// crash there is the file before a change or the one after it. It is made for
+// one [Libraries] ([Config.Store]), and prints as a placeholder.
 type Store struct {
 	dir  string
 	most int // bytes of one file
@@ -53,8 +53,8 @@ type stored struct {
 
 // OpenStore opens the folder, which it makes if there is none, and reads all
 // libraries in it. It fails with [ErrInUse] if another process has it open, and
-// with the name of the file if one is not valid, or other users may read it: see
-// [identity.ErrPermissions].
+// with the name of the file if one is not valid, or other users may read it:
+// see [identity.ErrPermissions].
 func OpenStore(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("library: %w", err)
@@ -126,8 +126,8 @@ func parseStored(b []byte) (one stored, err error) {
 	return one, one.record.Validate()
 }
 
-// Close lets other processes open the folder. The libraries of the store must not
-// change any more.
+// Close lets other processes open the folder. The libraries of the store must
+// not change any more.
 func (s *Store) Close() error { return errors.Join(unlockFile(s.lock), s.lock.Close()) }
 
 // load adds the libraries to a hook that does not run yet.

@@ -19,10 +19,11 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// The tests of this file are attacks by members, and by thieves of an admin's key.
-// They say what they like over the route for statements, by hand.
+// The tests of this file are attacks by members, and by thieves of an admin's
+// key. They say what they like over the route for statements, by hand.
 
-// bring has a device tell another one statements. It returns what that one says.
+// bring has a device tell another one statements. It returns what that one
+// says.
 func (d *device) bring(t testing.TB, to *device, statements ...roster.Statement) (said roster.Statements, err error) {
 	t.Helper()
 	pass(time.Second) // five a second are too many
@@ -53,8 +54,8 @@ func (d *device) bring(t testing.TB, to *device, statements ...roster.Statement)
 	return said, err
 }
 
-// TestNoEviction: a plain member says all that could take another one out of the
-// roster, or bring one in: nobody's members change, and no tunnel is lost.
+// TestNoEviction: a plain member says all that could take another one out of
+// the roster, or bring one in: nobody's members change, and no tunnel is lost.
 func TestNoEviction(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -99,8 +100,9 @@ func TestNoEviction(t *testing.T) {
 	})
 }
 
-// TestNoReturn: a member that was removed does not come back, under a key of its
-// own or another one, through a member that has not heard of the removal yet.
+// TestNoReturn: a member that was removed does not come back, under a key of
+// its own or another one, through a member that has not heard of the removal
+// yet.
 func TestNoReturn(t *testing.T) {
 	for _, role := range []library.Role{library.RoleMember, library.RoleAdmin} {
 		t.Run(role.String(), func(t *testing.T) {
@@ -142,8 +144,8 @@ func TestNoReturn(t *testing.T) {
 	}
 }
 
-// TestRemovalIsNotFlushed: no number of statements has a device forget a removal,
-// and no thief of an admin's key fills up what the user has.
+// TestRemovalIsNotFlushed: no number of statements has a device forget a
+// removal, and no thief of an admin's key fills up what the user has.
 func TestRemovalIsNotFlushed(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, gone := newDevice(), newDevice(), newDevice()
@@ -190,8 +192,8 @@ func TestRemovalIsNotFlushed(t *testing.T) {
 	})
 }
 
-// TestRotationsLockNobodyOut: four secrets in a row, which an admin's key can make,
-// do not lock out a member that is away: a device takes one in a day.
+// TestRotationsLockNobodyOut: four secrets in a row, which an admin's key can
+// make, do not lock out a member that is away: a device takes one in a day.
 func TestRotationsLockNobodyOut(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -218,9 +220,9 @@ func TestRotationsLockNobodyOut(t *testing.T) {
 	})
 }
 
-// TestDailyRotations: an admin's key that makes a secret whenever devices take one,
-// and a removal each day so that they take a second one, locks out nobody who comes
-// by within 7 days.
+// TestDailyRotations: an admin's key that makes a secret whenever devices take
+// one, and a removal each day so that they take a second one, locks out nobody
+// who comes by within 7 days.
 func TestDailyRotations(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -255,9 +257,9 @@ func TestDailyRotations(t *testing.T) {
 	})
 }
 
-// TestStolenSecrets: a thief with an admin's key makes as many secrets as it can.
-// Once its key is removed, and what it has signed with it, all devices take the
-// next secret, and talk for good.
+// TestStolenSecrets: a thief with an admin's key makes as many secrets as it
+// can. Once its key is removed, and what it has signed with it, all devices
+// take the next secret, and talk for good.
 func TestStolenSecrets(t *testing.T) {
 	for _, thief := range []string{"has given out the last one", "has given out none"} {
 		t.Run(thief, func(t *testing.T) {
@@ -298,8 +300,8 @@ func TestStolenSecrets(t *testing.T) {
 	}
 }
 
-// TestThiefIsAnswered: a thief with an admin's key removes the plain members and
-// brings new ones. The founder's removal of its key, naming its last honest
+// TestThiefIsAnswered: a thief with an admin's key removes the plain members
+// and brings new ones. The founder's removal of its key, naming its last honest
 // statement, makes all as it was before, on all devices.
 func TestThiefIsAnswered(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
@@ -337,8 +339,8 @@ func TestThiefIsAnswered(t *testing.T) {
 	})
 }
 
-// TestNamesAreCleaned: a name that an admin signed is fit to be shown wherever it is
-// given to the app.
+// TestNamesAreCleaned: a name that an admin signed is fit to be shown wherever
+// it is given to the app.
 func TestNamesAreCleaned(t *testing.T) {
 	const name = "\x1b]0;owned\x07\x1b[2J\u202egnp.exe"
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {

@@ -11,8 +11,8 @@ import (
 	"github.com/sdp2p/p2p/p2ptest"
 )
 
-// TestUndone: an admin who is asked to agree to a removal is told how much of what
-// the target has signed it undoes: a thief that asks may mean all of it.
+// TestUndone: an admin who is asked to agree to a removal is told how much of
+// what the target has signed it undoes: a thief that asks may mean all of it.
 func TestUndone(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		_, _, d := council(t, network, 3, 0)
@@ -35,8 +35,9 @@ func TestUndone(t *testing.T) {
 	})
 }
 
-// TestRemovedAgain: an admin that was removed with all that it had signed left can be
-// removed again, naming what it signed last itself: it was a thief that had its key.
+// TestRemovedAgain: an admin that was removed with all that it had signed left
+// can be removed again, naming what it signed last itself: it was a thief that
+// had its key.
 func TestRemovedAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		_, of, d := council(t, network, 3, 1)

@@ -39,8 +39,9 @@ func (a *attempts) locked() bool {
 	return a.failed >= maxFailures
 }
 
-// attempt notes an attempt by code that somebody in between may have made: from now on it has failed, until it succeeds. It
-// reports false if there may be no more.
+// attempt notes an attempt by code that somebody in between may have made: from
+// now on it has failed, until it succeeds. It reports false if there may be no
+// more.
 func (p *Pairing) attempt() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -67,13 +68,15 @@ func (p *Pairing) locked() bool {
 	return p.failures.locked()
 }
 
-// A comparison is what two nodes without a ticket agree in, for their users to compare.
+// A comparison is what two nodes without a ticket agree in, for their users to
+// compare.
 type comparison struct {
 	opener, other identity.RemoteIdentity
 	binding       [32]byte // of the connection: whoever stands in between has two
 }
 
-// commitment is what the opener sends first: it ties it to its nonce, before it knows the other's.
+// commitment is what the opener sends first: it ties it to its nonce, before it
+// knows the other's.
 //
 //	size  what SHA-256 is taken of
 //	16    "sdp2p-compare-v1"
@@ -107,7 +110,8 @@ func newNonce() (n [nonceSize]byte) {
 	return n
 }
 
-// onStream returns the conversation on a stream without a tunnel: users compare its ends.
+// onStream returns the conversation on a stream without a tunnel: users compare
+// its ends.
 func onStream(s *p2p.Stream, scope *p2p.Scope) *talk {
 	return &talk{
 		conn: s, close: s.Close, abort: func(error) { s.Reset(p2p.ErrRefused) }, name: nameOf(scope), log: scope.Logger(),
@@ -115,8 +119,9 @@ func onStream(s *p2p.Stream, scope *p2p.Scope) *talk {
 	}
 }
 
-// JoinByCode joins the library that a peer invites to, whose user compares digits with ours. Errors are those of [Pairing.Join],
-// but for tickets, and [ErrLocked].
+// JoinByCode joins the library that a peer invites to, whose user compares
+// digits with ours. Errors are those of [Pairing.Join], but for tickets, and
+// [ErrLocked].
 func (p *Pairing) JoinByCode(ctx context.Context, peer *p2p.Peer, cfg JoinConfig) (*library.Library, error) {
 	ctx, leave, scope, err := p.begin(ctx, peer.Identity(), cfg)
 	if err != nil {
@@ -171,7 +176,8 @@ func fixed(b []byte) func(*proto.Decoder) error {
 	}
 }
 
-// serveCode has a device join without a ticket, if that is what our user wants now. One comes at a time.
+// serveCode has a device join without a ticket, if that is what our user wants
+// now. One comes at a time.
 func (p *Pairing) serveCode(ctx context.Context, scope *p2p.Scope, s *p2p.Stream) error {
 	if p.invitesByCode() == nil {
 		return errNotByCode
@@ -219,7 +225,8 @@ func (p *Pairing) invitesByCode() *Invitation {
 	return p.byCode()
 }
 
-// readCommitment reads what the opener says first. Until then it takes nobody's place.
+// readCommitment reads what the opener says first. Until then it takes nobody's
+// place.
 func (t *talk) readCommitment(ctx context.Context) (commitment [32]byte, err error) {
 	err = t.read(ctx, func(d *proto.Decoder) error {
 		if version := d.Uint8(); d.Err() == nil && version != talkVersion {

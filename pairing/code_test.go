@@ -52,7 +52,8 @@ func TestCodes(t *testing.T) {
 	})
 }
 
-// Three attempts that fail lock both sides for 10 minutes, whoever's fault it is. One that succeeds begins the count again.
+// Three attempts that fail lock both sides for 10 minutes, whoever's fault it
+// is. One that succeeds begins the count again.
 func TestLocked(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)
@@ -94,7 +95,8 @@ func TestLocked(t *testing.T) {
 	})
 }
 
-// Whoever opens counts as one that failed from the moment when it can know the digits, whatever it does then.
+// Whoever opens counts as one that failed from the moment when it can know the
+// digits, whatever it does then.
 func TestHostileOpener(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)
@@ -179,7 +181,8 @@ func TestLockedBothWays(t *testing.T) {
 	})
 }
 
-// A peer that answers by hand locks the side that opens, too, and learns nothing from one that it does not answer.
+// A peer that answers by hand locks the side that opens, too, and learns
+// nothing from one that it does not answer.
 func TestHostileAnswer(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		b := newDevice().start(t, "Bob's", network.Hooks()...)
@@ -203,7 +206,8 @@ func TestHostileAnswer(t *testing.T) {
 	})
 }
 
-// Whoever stands in the middle, and does all else as it should be, cannot have both sides show the same digits.
+// Whoever stands in the middle, and does all else as it should be, cannot have
+// both sides show the same digits.
 func TestCodeInTheMiddle(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)

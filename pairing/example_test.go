@@ -10,7 +10,8 @@ import (
 	"github.com/sdp2p/p2p/pairing"
 )
 
-// One device shows a ticket, the other scans it; both users see the same digits, and agree.
+// One device shows a ticket, the other scans it; both users see the same
+// digits, and agree.
 func Example() {
 	ctx := context.Background()
 	network := p2ptest.NewNetwork(p2ptest.Config{}) // an app has packages quic and mdns

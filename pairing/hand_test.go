@@ -22,7 +22,8 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// What follows is written by the protocol's text, not with the package's code: an end that says what it likes.
+// What follows is written by the protocol's text, not with the package's code:
+// an end that says what it likes.
 
 var purpose = [16]byte([]byte("sdp2p-pairing-v1"))
 

@@ -163,7 +163,8 @@ func (d *device) talks(t testing.TB, to *device) {
 	require.Equal(t, "hello", string(b))
 }
 
-// members wants the devices to be all members of one library, and each to know that.
+// members wants the devices to be all members of one library, and each to know
+// that.
 func members(t testing.TB, devices ...*device) {
 	t.Helper()
 	for _, d := range devices {

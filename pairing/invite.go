@@ -23,27 +23,32 @@ type InviteConfig struct {
 	// Confirm asks the user of this device.
 	Confirm ConfirmFunc
 
-	// Role is that of the new member. If zero, [library.RoleMember]. If it is to be an
-	// admin, the founder has to sign: this device's instance, or Key. Otherwise it
-	// becomes a member, and the other admins are asked; see [library.ErrAsked].
+	// Role is that of the new member. If zero, [library.RoleMember]. If it is to
+	// be an admin, the founder has to sign: this device's instance, or Key.
+	// Otherwise it becomes a member, and the other admins are asked; see
+	// [library.ErrAsked].
 	Role library.Role
 	// Key is the library's recovery key, if the user has it at hand.
 	Key library.RecoveryKey
 
-	// Refused, if not nil, is called for each device that shows a ticket that was used already, at the side where it was:
-	// the user should know that two devices have seen it. It must not block.
+	// Refused, if not nil, is called for each device that shows a ticket that was
+	// used already, at the side where it was: the user should know that two
+	// devices have seen it. It must not block.
 	Refused func(d Device)
 
-	// Time is how long the invitation stands, by a clock that nobody sets. If zero, [DefaultTime].
+	// Time is how long the invitation stands, by a clock that nobody sets. If
+	// zero, [DefaultTime].
 	Time time.Duration
 
-	// Addrs are the addresses in the ticket, at most [MaxAddrs], such as a port that a router or a container's host forwards.
-	// If nil, those of this host: of the default route first, and of bridges and VPNs last. Loopback and link-local addresses
-	// are not among them.
+	// Addrs are the addresses in the ticket, at most [MaxAddrs], such as a port
+	// that a router or a container's host forwards. If nil, those of this host: of
+	// the default route first, and of bridges and VPNs last. Loopback and
+	// link-local addresses are not among them.
 	Addrs []netip.AddrPort
 }
 
-// An Invitation stands until a device has used it, or it expires or is cancelled. Its methods may be called concurrently.
+// An Invitation stands until a device has used it, or it expires or is
+// cancelled. Its methods may be called concurrently.
 type Invitation struct {
 	p          *Pairing
 	library    *library.Library
@@ -64,15 +69,18 @@ type Invitation struct {
 }
 
 // Invite makes a ticket that lets one device join a library. It fails with
-// [ErrNotRunning], [ErrTooMany]; with [ErrNotServed] if the node's [p2p.Mux] does
-// not serve [Route]; with [library.ErrRemoved] if the library is not one of the
-// node's, and with [library.ErrNotAdmin] if this device is no admin of it.
+// [ErrNotRunning], [ErrTooMany]; with [ErrNotServed] if the node's [p2p.Mux]
+// does not serve [Route]; with [library.ErrRemoved] if the library is not one
+// of the node's, and with [library.ErrNotAdmin] if this device is no admin of
+// it.
 func (p *Pairing) Invite(l *library.Library, cfg InviteConfig) (*Invitation, error) {
 	return p.invite(l, cfg, false)
 }
 
-// InviteByCode lets one device join a library whose user finds this one in the list of peers, and compares digits. Only one such
-// invitation may stand; the node must not be reached through a relay. It fails as Invite does, and with [ErrLocked].
+// InviteByCode lets one device join a library whose user finds this one in the
+// list of peers, and compares digits. Only one such invitation may stand; the
+// node must not be reached through a relay. It fails as Invite does, and with
+// [ErrLocked].
 func (p *Pairing) InviteByCode(l *library.Library, cfg InviteConfig) (*Invitation, error) {
 	return p.invite(l, cfg, true)
 }
@@ -132,7 +140,8 @@ func (p *Pairing) invite(l *library.Library, cfg InviteConfig, byCode bool) (*In
 	return i, nil
 }
 
-// tidy forgets invitations that are over: nobody is told any more that those were used. The caller holds mu.
+// tidy forgets invitations that are over: nobody is told any more that those
+// were used. The caller holds mu.
 func (p *Pairing) tidy() {
 	for i := range p.invitations {
 		select {
@@ -163,8 +172,9 @@ func (p *Pairing) byCode() *Invitation {
 // Ticket returns the ticket; of an invitation by code, the zero one.
 func (i *Invitation) Ticket() Ticket { return i.ticket }
 
-// Wait waits until a device has joined, and returns it as the member that it is now. It fails with the reason why none did
-// and none will, or with ctx's error.
+// Wait waits until a device has joined, and returns it as the member that it is
+// now. It fails with the reason why none did and none will, or with ctx's
+// error.
 func (i *Invitation) Wait(ctx context.Context) (library.Member, error) {
 	select {
 	case <-i.done:
@@ -174,13 +184,15 @@ func (i *Invitation) Wait(ctx context.Context) (library.Member, error) {
 	}
 }
 
-// Cancel ends the invitation, also while a device uses it. What is done already stays.
+// Cancel ends the invitation, also while a device uses it. What is done already
+// stays.
 func (i *Invitation) Cancel() {
 	i.forget() // first: who comes now has not come too late for another one
 	i.end(library.Member{}, ErrCancelled)
 }
 
-// expire ends the invitation, unless a device uses it: then only the ticket is forgotten.
+// expire ends the invitation, unless a device uses it: then only the ticket is
+// forgotten.
 func (i *Invitation) expire() {
 	i.forget()
 	i.mu.Lock()
@@ -225,7 +237,8 @@ func (i *Invitation) use() bool {
 	return first
 }
 
-// again tells a device that it was not the first one, and our user that there were two.
+// again tells a device that it was not the first one, and our user that there
+// were two.
 func (i *Invitation) again(ctx context.Context, t *talk) error {
 	var m hello
 	if err := t.read(ctx, m.DecodeFrom, stepTime); err != nil {
@@ -255,7 +268,8 @@ func (i *Invitation) serve(ctx context.Context, talk func(context.Context) (libr
 	return talk(ctx)
 }
 
-// free has the next device try, after an attempt by code that failed, unless there have been too many.
+// free has the next device try, after an attempt by code that failed, unless
+// there have been too many.
 func (i *Invitation) free(err error) {
 	if i.p.locked() {
 		i.forget()

@@ -43,7 +43,8 @@ func (d *device) slowly(after time.Duration) pairing.ConfirmFunc {
 	}
 }
 
-// nothing wants a device to have joined nothing, and another one to have let nobody in.
+// nothing wants a device to have joined nothing, and another one to have let
+// nobody in.
 func nothing(t testing.TB, a, b *device) {
 	t.Helper()
 	require.Empty(t, b.libraries.All())
@@ -84,7 +85,8 @@ func TestCancelled(t *testing.T) {
 	}
 }
 
-// Cancel between the proof and the first word still reaches the other side as what it is.
+// Cancel between the proof and the first word still reaches the other side as
+// what it is.
 func TestCancelledEarly(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)
@@ -128,7 +130,8 @@ func TestExpired(t *testing.T) {
 	})
 }
 
-// A joiner waits for a device that is not there yet, and says why it does not any more.
+// A joiner waits for a device that is not there yet, and says why it does not
+// any more.
 func TestUnreachable(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)
@@ -160,7 +163,8 @@ func TestUnreachable(t *testing.T) {
 	})
 }
 
-// What is no refusal is tried again; a user who gives up hears that, whenever it is.
+// What is no refusal is tried again; a user who gives up hears that, whenever
+// it is.
 func TestJoinGoesOn(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)

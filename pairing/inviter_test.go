@@ -50,7 +50,8 @@ func agrees(t *testing.T, c *tunnel.Conn) {
 	require.Equal(t, []byte{0}, expect(t, c, 1))
 }
 
-// TestOtherLibrary: a ticket lets a device into the library that it names, and no other.
+// TestOtherLibrary: a ticket lets a device into the library that it names, and
+// no other.
 func TestOtherLibrary(t *testing.T) {
 	for _, same := range []bool{true, false} {
 		bubble(t, func(t *testing.T, network *p2ptest.Network) {
@@ -82,7 +83,8 @@ func TestOtherLibrary(t *testing.T) {
 	}
 }
 
-// A device that invites may say what it likes: whoever joins keeps nothing of it, and hears why.
+// A device that invites may say what it likes: whoever joins keeps nothing of
+// it, and hears why.
 func TestHostileInviter(t *testing.T) {
 	me := newDevice()
 	bad := func(alter func(r *library.Record, m *inviter)) func(t *testing.T, m *inviter, c *tunnel.Conn) {
@@ -161,7 +163,8 @@ func TestHostileInviter(t *testing.T) {
 	}
 }
 
-// Whoever shows a ticket as its own, and relays what comes to the one that it is from, gets nowhere: keys are in the handshake.
+// Whoever shows a ticket as its own, and relays what comes to the one that it
+// is from, gets nowhere: keys are in the handshake.
 func TestInTheMiddle(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)
@@ -192,7 +195,8 @@ func TestInTheMiddle(t *testing.T) {
 	})
 }
 
-// A node cannot come under another one's name, and another purpose's tunnel is no pairing.
+// A node cannot come under another one's name, and another purpose's tunnel is
+// no pairing.
 func TestOtherKeys(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)

@@ -28,21 +28,26 @@ type JoinConfig struct {
 	// Confirm asks the user of this device.
 	Confirm ConfirmFunc
 
-	// Keep, if not nil, is called with the record of the library and the key of this
-	// device's new instance of it, before the library is added and before the other
-	// device relies on it, which waits for 20 s. An error ends the pairing. If Join
-	// fails after Keep was called, what was kept is worth nothing. An app with
-	// a [library.Store] needs no Keep.
+	// Keep, if not nil, is called with the record of the library and the key of
+	// this device's new instance of it, before the library is added and before the
+	// other device relies on it, which waits for 20 s. An error ends the pairing.
+	// If Join fails after Keep was called, what was kept is worth nothing. An app
+	// with a [library.Store] needs no Keep.
 	Keep func(r library.Record, instance identity.Identity) error
 }
 
-// Join joins the library that a ticket invites to: it connects to the node that has made the ticket, wherever that is found,
-// and returns the library, as [library.Libraries.Add] does. It waits for the node until ctx is done or the ticket expires.
+// Join joins the library that a ticket invites to: it connects to the node that
+// has made the ticket, wherever that is found, and returns the library, as
+// [library.Libraries.Add] does. It waits for the node until ctx is done or the
+// ticket expires.
 //
-// It fails with [ErrOtherApp]; with [ErrRefused], [ErrExpired] or [ErrUsed] if the ticket is good no more; with [ErrDeclined], [ErrPeerDeclined] or
-// [ErrNoAnswer] if a user does not agree; with [ErrPeerFailed] or [ErrUnfinished] if it breaks off; with a *[p2p.DialError] if
-// the node cannot be reached; with what Keep returns, or [library.ErrAdded] if this device has the library.
-// The ticket is used up once the other device has taken it: in all of these cases but ErrRefused, ErrExpired and the DialError.
+// It fails with [ErrOtherApp]; with [ErrRefused], [ErrExpired] or [ErrUsed] if
+// the ticket is good no more; with [ErrDeclined], [ErrPeerDeclined] or
+// [ErrNoAnswer] if a user does not agree; with [ErrPeerFailed] or
+// [ErrUnfinished] if it breaks off; with a *[p2p.DialError] if the node cannot
+// be reached; with what Keep returns, or [library.ErrAdded] if this device has
+// the library. The ticket is used up once the other device has taken it: in all
+// of these cases but ErrRefused, ErrExpired and the DialError.
 func (p *Pairing) Join(ctx context.Context, t Ticket, cfg JoinConfig) (*library.Library, error) {
 	ctx, leave, scope, err := p.begin(ctx, t.Node, cfg)
 	if err != nil {
@@ -87,7 +92,8 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// begin notes that this device is pairing with a node, until leave is called. The context that it returns ends with the hook, too.
+// begin notes that this device is pairing with a node, until leave is called.
+// The context that it returns ends with the hook, too.
 func (p *Pairing) begin(ctx context.Context, node identity.RemoteIdentity, cfg JoinConfig) (_ context.Context, leave func(), scope *p2p.Scope, err error) {
 	if cfg.Confirm == nil {
 		panic("pairing: JoinConfig.Confirm is required")
@@ -116,7 +122,8 @@ func (p *Pairing) begin(ctx context.Context, node identity.RemoteIdentity, cfg J
 	}, p.scope, nil
 }
 
-// present shows the ticket to the node that has made it, and returns the tunnel. While the node cannot be reached, it goes on.
+// present shows the ticket to the node that has made it, and returns the
+// tunnel. While the node cannot be reached, it goes on.
 func (p *Pairing) present(ctx context.Context, scope *p2p.Scope, t Ticket) (*tunnel.Conn, error) {
 	node := scope.Node()
 	events := node.Subscribe()
@@ -155,7 +162,8 @@ func open(ctx context.Context, node *p2p.P2P, t Ticket, with *tunnel.Credential)
 	return tunnel.Open(ctx, session, with, tunnel.Member{Instance: t.Node, Node: t.Node})
 }
 
-// wait waits until something new is heard of a peer, or longer, and reports whether ctx is not done.
+// wait waits until something new is heard of a peer, or longer, and reports
+// whether ctx is not done.
 func wait(ctx context.Context, events *p2p.Subscription, peer identity.RemoteIdentity) bool {
 	again := time.NewTimer(dialAgain)
 	defer again.Stop()
@@ -186,8 +194,8 @@ func wait(ctx context.Context, events *p2p.Subscription, peer identity.RemoteIde
 	}
 }
 
-// enter has the conversation by which this device becomes a member of a library; zero:
-// of any.
+// enter has the conversation by which this device becomes a member of a
+// library; zero: of any.
 func (p *Pairing) enter(ctx context.Context, node identity.Identity, t *talk, of uuid.UUID, cfg JoinConfig) (*library.Library, error) {
 	if err := t.write(&hello{name: t.name}); err != nil {
 		return nil, err
@@ -234,8 +242,8 @@ func (p *Pairing) enter(ctx context.Context, node identity.Identity, t *talk, of
 	return l, nil
 }
 
-// checkWelcome checks what a library is made of: that the other device is an admin
-// of it, and knows its secret.
+// checkWelcome checks what a library is made of: that the other device is an
+// admin of it, and knows its secret.
 func (p *Pairing) checkWelcome(w *welcome, from identity.RemoteIdentity) error {
 	if _, ok := p.libraries.Get(w.ID); ok {
 		return library.ErrAdded
@@ -256,8 +264,8 @@ func (p *Pairing) checkWelcome(w *welcome, from identity.RemoteIdentity) error {
 	return nil
 }
 
-// admitted hands in the instance's first statement, and takes those that make it a
-// member.
+// admitted hands in the instance's first statement, and takes those that make
+// it a member.
 func (p *Pairing) admitted(ctx context.Context, t *talk, l *library.Library, move roster.Statement, w *welcome) error {
 	if err := t.write(&first{move}); err != nil {
 		return err

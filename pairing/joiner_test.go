@@ -19,7 +19,8 @@ import (
 
 var joinersNode identity.Identity // of the test that runs
 
-// A device with the ticket may say what it likes: it gets nothing, and whoever invites hears why.
+// A device with the ticket may say what it likes: it gets nothing, and whoever
+// invites hears why.
 func TestHostileJoiner(t *testing.T) {
 	hello := helloOf("M")
 	handsIn := func(alter func(a *device, s *roster.Statement)) func(t *testing.T, a *device, c *tunnel.Conn) {
@@ -121,7 +122,8 @@ func TestNameIsPlain(t *testing.T) {
 	})
 }
 
-// Guessing gets what any stranger gets, whatever there is: the same error, at the same time.
+// Guessing gets what any stranger gets, whatever there is: the same error, at
+// the same time.
 func TestGuessed(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)
@@ -154,7 +156,8 @@ func TestGuessed(t *testing.T) {
 	})
 }
 
-// A second device with the ticket is told that it was used, and so is the user who made it.
+// A second device with the ticket is told that it was used, and so is the user
+// who made it.
 func TestUsed(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)

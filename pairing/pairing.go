@@ -19,7 +19,8 @@ import (
 const (
 	// Route is the node's route that devices with a ticket come by.
 	Route = "sdp2p/pair"
-	// CodeRoute is the node's route that devices without one come by, whose users compare digits.
+	// CodeRoute is the node's route that devices without one come by, whose users
+	// compare digits.
 	CodeRoute = "sdp2p/pair-code"
 
 	// DefaultTime is how long an invitation stands.
@@ -36,11 +37,14 @@ var purpose = [16]byte([]byte("sdp2p-pairing-v1"))
 
 // Errors of invitations and of joining.
 var (
-	// ErrExpired says that nobody came in time, or that the ticket is too old by this device's clock.
+	// ErrExpired says that nobody came in time, or that the ticket is too old by
+	// this device's clock.
 	ErrExpired = errors.New("pairing: the invitation has expired; make a new one")
-	// ErrUsed says that another device has used the ticket before. If that was not the user's, somebody has seen it.
+	// ErrUsed says that another device has used the ticket before. If that was not
+	// the user's, somebody has seen it.
 	ErrUsed = errors.New("pairing: the ticket was used by another device; decline there, and make a new one")
-	// ErrRefused says that the other device does not know the ticket (any more). It gives no reason.
+	// ErrRefused says that the other device does not know the ticket (any more).
+	// It gives no reason.
 	ErrRefused = errors.New("pairing: the other device refused the ticket: it was withdrawn, has expired, or is not from there; make a new one")
 	// ErrCancelled says that the invitation was cancelled.
 	ErrCancelled = errors.New("pairing: the invitation was cancelled")
@@ -50,19 +54,24 @@ var (
 	ErrPeerDeclined = errors.New("pairing: declined on the other device")
 	// ErrNoAnswer says that one of the users did not answer within [ConfirmTime].
 	ErrNoAnswer = errors.New("pairing: one of the devices got no answer from its user within 2 minutes; begin again")
-	// ErrPeerFailed says that the other device could not complete it. Its own error says why.
+	// ErrPeerFailed says that the other device could not complete it. Its own
+	// error says why.
 	ErrPeerFailed = errors.New("pairing: it failed on the other device, which says why")
-	// ErrUnfinished says that the connection was lost before both devices were done. Neither may count on the other: begin again.
+	// ErrUnfinished says that the connection was lost before both devices were
+	// done. Neither may count on the other: begin again.
 	ErrUnfinished = errors.New("pairing: the connection was lost before both devices were done; begin again")
-	// ErrProtocol says that the other device sent what is not part of pairing, or is of a version that is not known here.
+	// ErrProtocol says that the other device sent what is not part of pairing, or
+	// is of a version that is not known here.
 	ErrProtocol = errors.New("pairing: the other device does not speak this version of pairing")
-	// ErrLocked says that pairing by code failed three times, and is not possible for 10 minutes.
+	// ErrLocked says that pairing by code failed three times, and is not possible
+	// for 10 minutes.
 	ErrLocked = errors.New("pairing: three attempts by code have failed; wait 10 minutes, or use a ticket")
 	// ErrTooMany says that no further invitation may stand.
 	ErrTooMany = fmt.Errorf("pairing: more than %d invitations", MaxInvitations)
 	// ErrBusy says that this device is already joining by the other one.
 	ErrBusy = errors.New("pairing: this device is pairing with the other one already")
-	// ErrNotServed says that the node does not serve the route that devices come by.
+	// ErrNotServed says that the node does not serve the route that devices come
+	// by.
 	ErrNotServed = errors.New("pairing: the node's handler does not serve pairing; register it")
 	// ErrOtherApp says that the ticket is from another app.
 	ErrOtherApp = errors.New("pairing: the ticket is from another app")
@@ -83,13 +92,16 @@ type Device struct {
 	Code string // six digits, the same on both devices if nobody stands in between
 }
 
-// A ConfirmFunc asks the user whether the device is the right one: whether it shows the same digits. It is called in a
-// goroutine of its own, and ctx is done when the answer does not matter any more: when the other device's user has declined,
-// the connection is lost, or [ConfirmTime] is over. A panic is a no.
+// A ConfirmFunc asks the user whether the device is the right one: whether it
+// shows the same digits. It is called in a goroutine of its own, and ctx is
+// done when the answer does not matter any more: when the other device's user
+// has declined, the connection is lost, or [ConfirmTime] is over. A panic is a
+// no.
 type ConfirmFunc func(ctx context.Context, d Device) bool
 
-// Pairing is a [p2p.Hook] by which a node invites to its libraries and joins those of others, and the [p2p.Handler] of [Route] and
-// [CodeRoute]. Its methods may be called concurrently.
+// Pairing is a [p2p.Hook] by which a node invites to its libraries and joins
+// those of others, and the [p2p.Handler] of [Route] and [CodeRoute]. Its
+// methods may be called concurrently.
 type Pairing struct {
 	libraries *library.Libraries
 	responder *tunnel.Responder
@@ -108,7 +120,8 @@ var (
 	_ p2p.Handler = (*Pairing)(nil)
 )
 
-// New makes a hook to be registered with the node of cfg.Libraries. It panics if there are none.
+// New makes a hook to be registered with the node of cfg.Libraries. It panics
+// if there are none.
 func New(cfg Config) *Pairing {
 	if cfg.Libraries == nil {
 		panic("pairing: Config.Libraries is required")
@@ -124,7 +137,8 @@ func New(cfg Config) *Pairing {
 // Name returns "pairing".
 func (p *Pairing) Name() string { return "pairing" }
 
-// Run lets the node invite and join until ctx is done. Invitations end then, and so does what is under way.
+// Run lets the node invite and join until ctx is done. Invitations end then,
+// and so does what is under way.
 func (p *Pairing) Run(ctx context.Context, s *p2p.Scope) error {
 	p.mu.Lock()
 	if p.scope != nil {
@@ -174,8 +188,8 @@ func (p *Pairing) ServeStream(ctx context.Context, s *p2p.Stream) error {
 	return p.serveTicket(ctx, scope, s)
 }
 
-// served ends the conversation of a stream that is served. What the other side was told of must not be followed by a reset,
-// which may overtake it.
+// served ends the conversation of a stream that is served. What the other side
+// was told of must not be followed by a reset, which may overtake it.
 func (t *talk) served(scope *p2p.Scope, err error) error {
 	if err = t.finish(err); err != nil {
 		scope.Logger().Info("no pairing", "peer", t.device.Node, "err", err)
@@ -222,8 +236,9 @@ type arrival struct {
 	streams int
 }
 
-// arrive notes that a node may prove itself by its own key, until leave is called. Of two nodes that a tunnel knows by the
-// same key, A and −A, the second is refused while the first is there.
+// arrive notes that a node may prove itself by its own key, until leave is
+// called. Of two nodes that a tunnel knows by the same key, A and −A, the
+// second is refused while the first is there.
 func (p *Pairing) arrive(node identity.RemoteIdentity) (leave func()) {
 	u, err := node.X25519()
 	if err != nil {
@@ -247,7 +262,8 @@ func (p *Pairing) arrive(node identity.RemoteIdentity) (leave func()) {
 	}
 }
 
-// admit has the device in that has proved to know a ticket, if it is the first one.
+// admit has the device in that has proved to know a ticket, if it is the first
+// one.
 func (p *Pairing) admit(ctx context.Context, with *tunnel.Credential, t *talk) error {
 	for _, i := range p.standing() {
 		if i.credential == with {
@@ -265,7 +281,8 @@ func (p *Pairing) admit(ctx context.Context, with *tunnel.Credential, t *talk) e
 // directory is what the responder decides by.
 type directory Pairing
 
-// Credentials returns those of all tickets that are not forgotten, used ones included.
+// Credentials returns those of all tickets that are not forgotten, used ones
+// included.
 func (d *directory) Credentials() (all []*tunnel.Credential) {
 	for _, i := range (*Pairing)(d).standing() {
 		if i.credential != nil {
@@ -275,7 +292,8 @@ func (d *directory) Credentials() (all []*tunnel.Credential) {
 	return all
 }
 
-// Member returns the node itself: anybody who knows the ticket is welcome, as the node that it is.
+// Member returns the node itself: anybody who knows the ticket is welcome, as
+// the node that it is.
 func (d *directory) Member(_ *tunnel.Credential, key [32]byte) (tunnel.Member, bool) {
 	p := (*Pairing)(d)
 	p.mu.Lock()

@@ -10,7 +10,8 @@ import (
 	"github.com/sdp2p/p2p/pairing"
 )
 
-// With a ticket a device becomes a member; both users see the other's name and the same digits; others hear of it.
+// With a ticket a device becomes a member; both users see the other's name and
+// the same digits; others hear of it.
 func TestTicket(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a := newDevice().start(t, "Alice's", network.Hooks()...).create(t)

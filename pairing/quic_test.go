@@ -17,7 +17,8 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// The tests of this file run over QUIC on the loopback interface, without a discovery unless they say so.
+// The tests of this file run over QUIC on the loopback interface, without a
+// discovery unless they say so.
 
 func localAddr(t *testing.T, l *quic.Listener) netip.AddrPort {
 	t.Helper()
@@ -98,7 +99,8 @@ func TestQUICCode(t *testing.T) {
 	require.ErrorIs(t, b.joinByCode(t, a, b.yes), pairing.ErrPeerDeclined, "no invitation stands")
 }
 
-// The device that shows the ticket has moved to another port: discovery tells where it is.
+// The device that shows the ticket has moved to another port: discovery tells
+// where it is.
 func TestQUICMoved(t *testing.T) {
 	t.Parallel()
 	network := p2ptest.NewNetwork(p2ptest.Config{})
@@ -126,7 +128,8 @@ func TestQUICGuessed(t *testing.T) {
 	require.NoError(t, b.join(t.Context(), i.Ticket(), b.yes))
 }
 
-// A node that relays, with a key of its own: a ticket fails in the handshake, and by code the digits differ.
+// A node that relays, with a key of its own: a ticket fails in the handshake,
+// and by code the digits differ.
 func TestQUICInTheMiddle(t *testing.T) {
 	t.Parallel()
 	a, b, l := local(t)

@@ -28,7 +28,8 @@ const (
 	compareCode = "sdp2p-compare-code" // those of two nodes without a ticket
 )
 
-// digits returns what both users see: six digits of what only the two ends can have in common.
+// digits returns what both users see: six digits of what only the two ends can
+// have in common.
 func digits(secret, salt []byte, info string) string {
 	key, err := hkdf.Key(sha256.New, secret, salt, info, 8)
 	if err != nil {
@@ -174,8 +175,8 @@ func (m *welcome) DecodeFrom(d *proto.Decoder) (err error) {
 	return m.Statements.DecodeFrom(d)
 }
 
-// A first is the answer to a welcome, once the record is kept: the statement of the
-// new instance that says where it lives.
+// A first is the answer to a welcome, once the record is kept: the statement of
+// the new instance that says where it lives.
 //
 //	size  field
 //	1     status; if it is not 0, nothing follows
@@ -193,7 +194,8 @@ func (m *first) DecodeFrom(d *proto.Decoder) error {
 	return m.Statement.DecodeFrom(d)
 }
 
-// An admission is the last message: the statements that make the device a member.
+// An admission is the last message: the statements that make the device a
+// member.
 //
 //	size  field
 //	1     status; if it is not 0, nothing follows
@@ -211,7 +213,8 @@ func (m *admission) DecodeFrom(d *proto.Decoder) error {
 	return m.Statements.DecodeFrom(d)
 }
 
-// A talk is a conversation with the other device: in a tunnel, or in a stream whose ends the users compare.
+// A talk is a conversation with the other device: in a tunnel, or in a stream
+// whose ends the users compare.
 type talk struct {
 	conn   net.Conn
 	close  func() error       // ends it in order
@@ -293,7 +296,8 @@ type told struct{ error }
 
 func (t told) Unwrap() error { return t.error }
 
-// finish ends the conversation, and tells the other side of an error that it does not know of.
+// finish ends the conversation, and tells the other side of an error that it
+// does not know of.
 func (t *talk) finish(err error) error {
 	unknown := err != nil && !errors.As(err, new(told))
 	if errors.Is(err, ErrProtocol) || errors.Is(err, ErrUnfinished) || unknown && t.tell(statusOf(err)) != nil {
@@ -308,8 +312,9 @@ func (t *talk) finish(err error) error {
 // errHushed is why hearing ends when our user has answered.
 var errHushed = errors.New("pairing: our user has answered")
 
-// agree asks our user, tells the other side that he says yes, and returns nil once its user has said so, too. Until both have, the
-// other side is listened to: it may say no after its yes, or be lost.
+// agree asks our user, tells the other side that he says yes, and returns nil
+// once its user has said so, too. Until both have, the other side is listened
+// to: it may say no after its yes, or be lost.
 func (t *talk) agree(ctx context.Context, confirm ConfirmFunc) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, ConfirmTime, ErrNoAnswer)
 	defer cancel()
@@ -353,7 +358,8 @@ func (t *talk) agree(ctx context.Context, confirm ConfirmFunc) error {
 	return nil
 }
 
-// ask asks our user. The callback may stay away longer than anybody waits for its answer.
+// ask asks our user. The callback may stay away longer than anybody waits for
+// its answer.
 func (t *talk) ask(ctx context.Context, confirm ConfirmFunc) <-chan bool {
 	answer := make(chan bool, 1)
 	go func() {

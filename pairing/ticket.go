@@ -47,12 +47,13 @@ const (
 	fieldEphemeral
 )
 
-// ErrTicket is returned where a text is no ticket, or not the one that was given
-// out: a character was changed or is missing.
+// ErrTicket is returned where a text is no ticket, or not the one that was
+// given out: a character was changed or is missing.
 var ErrTicket = errors.New("pairing: not a ticket, or one that was altered on its way; scan or copy it again")
 
-// A Ticket lets its holder ask to join a library, once. It is a secret until it was
-// used or has expired: it prints as a placeholder, and only [Ticket.Text] shows it.
+// A Ticket lets its holder ask to join a library, once. It is a secret until it
+// was used or has expired: it prints as a placeholder, and only [Ticket.Text]
+// shows it.
 //
 //	size  field
 //	1     version, 2
@@ -79,8 +80,8 @@ var ErrTicket = errors.New("pairing: not a ticket, or one that was altered on it
 type Ticket struct {
 	// Node is the inviting node. Nobody else can accept the ticket.
 	Node identity.RemoteIdentity
-	// Addrs are where to look for it, first the likeliest. It may be found elsewhere
-	// by discovery.
+	// Addrs are where to look for it, first the likeliest. It may be found
+	// elsewhere by discovery.
 	Addrs []netip.AddrPort
 	// Expiry is when the ticket expires, up to a minute later than it does, by the
 	// inviting node's clock.
@@ -126,7 +127,8 @@ func (t Ticket) psk() [32]byte {
 	return [32]byte(key)
 }
 
-// AppendBinary appends what the text encodes. It fails for a ticket that was put together by hand.
+// AppendBinary appends what the text encodes. It fails for a ticket that was
+// put together by hand.
 func (t Ticket) AppendBinary(b []byte) ([]byte, error) {
 	start := len(b)
 	minutes := t.Expiry.Unix() / 60
@@ -193,8 +195,8 @@ func (t Ticket) appendFields(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// ParseTicket reads a ticket's text. Space around it, line breaks in it, and upper or lower case do not matter. It fails with
-// [ErrTicket].
+// ParseTicket reads a ticket's text. Space around it, line breaks in it, and
+// upper or lower case do not matter. It fails with [ErrTicket].
 func ParseTicket(text string) (Ticket, error) {
 	text = strings.ToUpper(strings.Join(strings.Fields(text), ""))
 	text, ok := strings.CutPrefix(text, strings.ToUpper(prefix))
@@ -310,8 +312,9 @@ var errTooLong = errors.New("some are too many")
 
 var encoding = base32.StdEncoding.WithPadding(base32.NoPadding)
 
-// Text returns the ticket's text, which is to be shown to the user who invites, and
-// to nobody else; "" for one that was put together by hand and is not valid.
+// Text returns the ticket's text, which is to be shown to the user who invites,
+// and to nobody else; "" for one that was put together by hand and is not
+// valid.
 func (t Ticket) Text() string {
 	b, err := t.AppendBinary(nil)
 	if err != nil {

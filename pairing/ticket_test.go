@@ -35,7 +35,8 @@ func fixedTicket(t testing.TB) Ticket {
 	return ticket
 }
 
-// The bytes are those that the type's comment and the protocol say, in little-endian order.
+// The bytes are those that the type's comment and the protocol say, in
+// little-endian order.
 const (
 	fixedHex = "02" + "3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29" +
 		"000102030405060708090a0b0c0d0e0f" + "04030201" + "02" +

@@ -24,10 +24,11 @@ const (
 	closeTime    = 30 * time.Second     // how long the end waits for a peer that does not read
 )
 
-// A Conn is a tunnel: a [net.Conn] to an instance of a library, over which nobody else reads or writes. All methods may be
-// called concurrently.
+// A Conn is a tunnel: a [net.Conn] to an instance of a library, over which
+// nobody else reads or writes. All methods may be called concurrently.
 //
-// Only Close and CloseWrite make the peer read [io.EOF]. Whatever else ends a tunnel, the peer's reads fail.
+// Only Close and CloseWrite make the peer read [io.EOF]. Whatever else ends a
+// tunnel, the peer's reads fail.
 type Conn struct {
 	s      Session
 	with   *Credential
@@ -73,8 +74,8 @@ func newConn(s Session, c *Credential, m Member, hash []byte, in, out *sealer) *
 // String returns a placeholder that names the peer's instance.
 func (c *Conn) String() string { return "a tunnel to " + c.member.Instance.String() }
 
-// Format prints the placeholder under every verb: the buffers hold what is said in
-// the tunnel.
+// Format prints the placeholder under every verb: the buffers hold what is said
+// in the tunnel.
 func (c *Conn) Format(f fmt.State, _ rune) { fmt.Fprint(f, c.String()) }
 
 // LogValue returns the placeholder.
@@ -83,16 +84,19 @@ func (c *Conn) LogValue() slog.Value { return slog.StringValue(c.String()) }
 // Library returns the library that the tunnel belongs to.
 func (c *Conn) Library() uuid.UUID { return c.with.library }
 
-// Instance returns the peer's instance of the library, which the tunnel has authenticated.
+// Instance returns the peer's instance of the library, which the tunnel has
+// authenticated.
 func (c *Conn) Instance() identity.RemoteIdentity { return c.member.Instance }
 
-// Node returns the peer's node, which the connection has authenticated and the member's record names.
+// Node returns the peer's node, which the connection has authenticated and the
+// member's record names.
 func (c *Conn) Node() identity.RemoteIdentity { return c.member.Node }
 
 // Credential returns what we proved ourselves by.
 func (c *Conn) Credential() *Credential { return c.with }
 
-// HandshakeHash returns a value that both ends share and that names this tunnel (Noise §11.2). It is not secret.
+// HandshakeHash returns a value that both ends share and that names this tunnel
+// (Noise §11.2). It is not secret.
 func (c *Conn) HandshakeHash() [32]byte { return [32]byte(c.hash) }
 
 // LocalAddr returns the local address of the stream.
@@ -101,8 +105,10 @@ func (c *Conn) LocalAddr() net.Addr { return c.s.Stream.LocalAddr() }
 // RemoteAddr returns the remote address of the stream.
 func (c *Conn) RemoteAddr() net.Addr { return c.s.Stream.RemoteAddr() }
 
-// Read reads what the peer wrote. At the peer's authenticated end it returns [io.EOF]. If the stream ended without that, the
-// error is [ErrTruncated]; if what came is not what the peer sealed, [ErrRecordAuth]. A deadline does no harm.
+// Read reads what the peer wrote. At the peer's authenticated end it returns
+// [io.EOF]. If the stream ended without that, the error is [ErrTruncated]; if
+// what came is not what the peer sealed, [ErrRecordAuth]. A deadline does no
+// harm.
 func (c *Conn) Read(b []byte) (int, error) {
 	if err := c.confirmNow(); err != nil {
 		return 0, err
@@ -147,7 +153,8 @@ func (c *Conn) Read(b []byte) (int, error) {
 	}
 }
 
-// record reads a record and opens it, into b if it fits. An error that is a timeout may be followed by another call.
+// record reads a record and opens it, into b if it fits. An error that is a
+// timeout may be followed by another call.
 func (c *Conn) record(b []byte) (typ byte, plaintext []byte, err error) {
 	for c.have < headerSize {
 		n, err := c.s.Stream.Read(c.frame[c.have:])
@@ -177,7 +184,8 @@ func (c *Conn) record(b []byte) (typ byte, plaintext []byte, err error) {
 	return c.frame[0], plaintext, err
 }
 
-// cut makes of the stream's error the tunnel's: the stream has ended before the peer did. A timeout is a timeout.
+// cut makes of the stream's error the tunnel's: the stream has ended before the
+// peer did. A timeout is a timeout.
 func cut(err error) error {
 	switch {
 	case isTimeout(err):
@@ -188,7 +196,8 @@ func cut(err error) error {
 	return fmt.Errorf("%w: %w", ErrTruncated, err)
 }
 
-// isTimeout tells a deadline's error from that of a connection that was lost because nothing was heard of it.
+// isTimeout tells a deadline's error from that of a connection that was lost
+// because nothing was heard of it.
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
 func (c *Conn) drop() {
@@ -198,7 +207,8 @@ func (c *Conn) drop() {
 	}
 }
 
-// trailing looks whether anything follows the peer's end. A stream that cannot end one direction alone need not end now.
+// trailing looks whether anything follows the peer's end. A stream that cannot
+// end one direction alone need not end now.
 func (c *Conn) trailing() error {
 	if _, ok := c.s.Stream.(interface{ CloseWrite() error }); !ok {
 		return nil
@@ -209,8 +219,8 @@ func (c *Conn) trailing() error {
 	return nil
 }
 
-// Write writes b, in records of up to [MaxData] bytes. What was sealed before a deadline struck counts as written: it leaves
-// with the next call.
+// Write writes b, in records of up to [MaxData] bytes. What was sealed before a
+// deadline struck counts as written: it leaves with the next call.
 func (c *Conn) Write(b []byte) (n int, err error) {
 	if err := c.over.Reason(); err != nil {
 		return 0, err
@@ -240,7 +250,8 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 	return n, nil
 }
 
-// writable reports whether a record can be sealed: what is left of the one before has been sent.
+// writable reports whether a record can be sealed: what is left of the one
+// before has been sent.
 func (c *Conn) writable() error {
 	if err := c.over.Reason(); err != nil {
 		return err
@@ -256,8 +267,8 @@ func (c *Conn) writable() error {
 	return c.flush()
 }
 
-// seal makes data ready to be sent, as records that fit into a batch, or the end, behind the confirmation if that is due. No
-// data is no record.
+// seal makes data ready to be sent, as records that fit into a batch, or the
+// end, behind the confirmation if that is due. No data is no record.
 func (c *Conn) seal(typ byte, data []byte) {
 	var b []byte
 	if len(data) <= MaxData {
@@ -309,7 +320,8 @@ func (c *Conn) push() error {
 	return nil
 }
 
-// confirmNow sends the confirmation if it has not left yet. Whoever writes sends it anyway.
+// confirmNow sends the confirmation if it has not left yet. Whoever writes
+// sends it anyway.
 func (c *Conn) confirmNow() error {
 	if c.early == nil || !c.writing.TakeNow() {
 		return nil
@@ -318,7 +330,8 @@ func (c *Conn) confirmNow() error {
 	return c.sendConfirm()
 }
 
-// sendConfirm sends the confirmation, whatever the write deadline is: the handshake's time counts.
+// sendConfirm sends the confirmation, whatever the write deadline is: the
+// handshake's time counts.
 func (c *Conn) sendConfirm() error {
 	if !c.confirm || c.over.Reason() != nil {
 		return nil
@@ -336,7 +349,8 @@ func (c *Conn) sendConfirm() error {
 	return c.fault(err)
 }
 
-// CloseWrite ends the writing direction: the peer reads [io.EOF] after all that was written. Reading goes on.
+// CloseWrite ends the writing direction: the peer reads [io.EOF] after all that
+// was written. Reading goes on.
 func (c *Conn) CloseWrite() error {
 	if err := c.over.Reason(); err != nil {
 		return err

@@ -26,17 +26,20 @@ const (
 	version = 1
 )
 
-// ExporterLabel is the label of the TLS exporter that ties a tunnel to the QUIC connection it runs in.
+// ExporterLabel is the label of the TLS exporter that ties a tunnel to the QUIC
+// connection it runs in.
 const ExporterLabel = "EXPORTER-sdp2p-tunnel-v1"
 
-// prologue returns the 128 bytes that both sides must agree in, and that are never sent; see the package's comment.
+// prologue returns the 128 bytes that both sides must agree in, and that are
+// never sent; see the package's comment.
 func prologue(initiator, responder identity.RemoteIdentity, c *Credential, binding [32]byte) []byte {
 	i, r := initiator.Bytes(), responder.Bytes()
 	return slices.Concat(c.purpose[:], i[:], r[:], c.library[:], binding[:])
 }
 
-// keys is Noise's Diffie-Hellman function for one handshake. What Noise takes for a private key is the index of one here:
-// an ecdh.PrivateKey is made once, not for every agreement. The first is the credential's.
+// keys is Noise's Diffie-Hellman function for one handshake. What Noise takes
+// for a private key is the index of one here: an ecdh.PrivateKey is made once,
+// not for every agreement. The first is the credential's.
 type keys struct {
 	credential *Credential
 	private    []*ecdh.PrivateKey
@@ -51,7 +54,8 @@ func (k *keys) add(private *ecdh.PrivateKey) noise.DHKey {
 	return noise.DHKey{Private: []byte{byte(len(k.private) - 1)}, Public: private.PublicKey().Bytes()}
 }
 
-// GenerateKeypair makes an ephemeral key. Noise's own source of randomness is not used.
+// GenerateKeypair makes an ephemeral key. Noise's own source of randomness is
+// not used.
 func (k *keys) GenerateKeypair(io.Reader) (noise.DHKey, error) {
 	var seed [keySize]byte
 	if _, err := io.ReadFull(k.random, seed[:]); err != nil {
@@ -110,7 +114,8 @@ func start(c *Credential, prologue []byte, peer []byte, random io.Reader) (*nois
 
 var errHighBit = errors.New("an ephemeral key with its highest bit set")
 
-// checkEphemeral refuses a second form of the same key: X25519 ignores the highest bit.
+// checkEphemeral refuses a second form of the same key: X25519 ignores the
+// highest bit.
 func checkEphemeral(message []byte) error {
 	if message[keySize-1]&0x80 != 0 {
 		return fmt.Errorf("%w: %w", ErrHandshake, errHighBit)

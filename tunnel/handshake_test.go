@@ -47,7 +47,8 @@ func (o outcome) failed(t *testing.T, e *end, err error, note ...any) {
 	require.EqualValues(t, 1, e.resets.Load(), note...)
 }
 
-// An initiator speaks only to a member, on the member's node, and not to itself.
+// An initiator speaks only to a member, on the member's node, and not to
+// itself.
 func TestInitiatorRequires(t *testing.T) {
 	w := newWorld(t)
 	for name, to := range map[string]Member{
@@ -91,8 +92,9 @@ func TestFlipM2(t *testing.T) {
 	}
 }
 
-// An initiator that refuses the answer resets at once, and sends no confirmation: to keys of low order, or with the highest
-// bit set, to what it sent itself, to an answer to another first message, or by somebody else.
+// An initiator that refuses the answer resets at once, and sends no
+// confirmation: to keys of low order, or with the highest bit set, to what it
+// sent itself, to an answer to another first message, or by somebody else.
 func TestInitiatorRefuses(t *testing.T) {
 	type answer struct {
 		name string
@@ -143,7 +145,8 @@ func TestInitiatorRefuses(t *testing.T) {
 	})
 }
 
-// A recorded session is worth nothing on another connection, nor is its first message worth a tunnel on its own.
+// A recorded session is worth nothing on another connection, nor is its first
+// message worth a tunnel on its own.
 func TestReplay(t *testing.T) {
 	for _, same := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -242,8 +245,9 @@ func TestFlipConfirmation(t *testing.T) {
 	})
 }
 
-// A node that relays both legs gets no tunnel through: it ends neither leg's TLS session with both, so that the exporters
-// differ, and it needs a stolen node key for each leg to come so far at all.
+// A node that relays both legs gets no tunnel through: it ends neither leg's
+// TLS session with both, so that the exporters differ, and it needs a stolen
+// node key for each leg to come so far at all.
 func TestInTheMiddle(t *testing.T) {
 	for _, c := range []struct {
 		name               string
@@ -273,7 +277,8 @@ func TestInTheMiddle(t *testing.T) {
 			})
 		})
 	}
-	// The instance key decides who is there: an initiator that is told another node's key, and finds it there, gets no further.
+	// The instance key decides who is there: an initiator that is told another
+	// node's key, and finds it there, gets no further.
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		a, m := link(1 << 16)
@@ -314,7 +319,8 @@ func dripping(c net.Conn, b []byte) {
 	}
 }
 
-// Slow peers meet the limits: 2 s for the first message, 10 s in all, whatever comes in between.
+// Slow peers meet the limits: 2 s for the first message, 10 s in all, whatever
+// comes in between.
 func TestHandshakeTime(t *testing.T) {
 	bubble := func(name string, f func(t *testing.T, w *world, a, b *end)) {
 		t.Run(name, func(t *testing.T) {
@@ -418,7 +424,8 @@ func TestHandshakeContext(t *testing.T) {
 	}
 }
 
-// A slowStream lets nobody set a deadline in the future before everybody else is done.
+// A slowStream lets nobody set a deadline in the future before everybody else
+// is done.
 type slowStream struct{ *end }
 
 func (s slowStream) SetDeadline(at time.Time) error {
@@ -428,7 +435,8 @@ func (s slowStream) SetDeadline(at time.Time) error {
 	return s.end.SetDeadline(at)
 }
 
-// A context that is done before a handshake begins is not forgotten when the handshake's own deadline is set.
+// A context that is done before a handshake begins is not forgotten when the
+// handshake's own deadline is set.
 func TestHandshakeContextBefore(t *testing.T) {
 	for _, responder := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -451,7 +459,8 @@ func TestHandshakeContextBefore(t *testing.T) {
 	}
 }
 
-// What two static keys agree in is worked out once; the handshakes are as good as the first. A handshake that fails leaves nothing.
+// What two static keys agree in is worked out once; the handshakes are as good
+// as the first. A handshake that fails leaves nothing.
 func TestAgreementIsKept(t *testing.T) {
 	w := newWorld(t)
 	c, there := w.credential(w.iInstance), w.dir.credentials[0]

@@ -100,8 +100,8 @@ func named(t testing.TB, name string) identity.Identity { return key(t, seedOf(n
 // plenty are limits that a test does not reach.
 var plenty = Limits{PeerInFlight: 1000, PeerPerSecond: 1 << 20, InFlight: 10000, PerSecond: 1 << 20}
 
-// A world is a library with an instance on each of two nodes, and what its responder decides by. Bubbles do not share one:
-// each has its own time.
+// A world is a library with an instance on each of two nodes, and what its
+// responder decides by. Bubbles do not share one: each has its own time.
 type world struct {
 	iNode, rNode         identity.Identity
 	iInstance, rInstance identity.Identity
@@ -159,9 +159,9 @@ func (w *world) open(t testing.TB, a, b net.Conn) (i, r *Conn) {
 	return i, r
 }
 
-// openInRealTime makes a tunnel over one of some streams: where time is real, the
-// responder refuses if its directory is too slow to answer, which that of a busy
-// machine may be.
+// openInRealTime makes a tunnel over one of some streams: where time is real,
+// the responder refuses if its directory is too slow to answer, which that of a
+// busy machine may be.
 func openInRealTime(t testing.TB, stream func() (a, b net.Conn)) (i, r *Conn, err error) {
 	for range 5 {
 		a, b := stream()

@@ -14,9 +14,9 @@ import (
 const handshakeTime = 10 * time.Second
 
 // Open opens a tunnel to a member of the library: to that instance, on that
-// node, whose [Responder] accepts it. It takes one round trip, and at most 10 s.
-// The first data, if written within 5 ms, travel with the message that completes
-// the handshake at the other end.
+// node, whose [Responder] accepts it. It takes one round trip, and at most 10
+// s. The first data, if written within 5 ms, travel with the message that
+// completes the handshake at the other end.
 //
 // It fails with [ErrUnauthorized] if the session's node is not the member's, or
 // the member is ourselves; with [ErrHandshake], which wraps the stream's error,
@@ -88,7 +88,8 @@ func initiate(ctx context.Context, s Session, c *Credential, to Member, random i
 	return t, nil
 }
 
-// expireWith has the session's calls fail once ctx is done. stop ends that, and reports whether it had not happened.
+// expireWith has the session's calls fail once ctx is done. stop ends that, and
+// reports whether it had not happened.
 func expireWith(ctx context.Context, s Session) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { s.Stream.SetDeadline(turn.Past) })
 }

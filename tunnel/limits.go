@@ -11,11 +11,11 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// Limits bound what handshakes cost a responder. Half of InFlight is kept for nodes
-// that the directory knows. A known node that is over its share waits for its
-// turn, and so takes no more than PeerInFlight places at a time; it is refused
-// with [ErrBusy] when that takes longer than 10 s. The other limits are those of
-// strangers, who do not wait.
+// Limits bound what handshakes cost a responder. Half of InFlight is kept for
+// nodes that the directory knows. A known node that is over its share waits for
+// its turn, and so takes no more than PeerInFlight places at a time; it is
+// refused with [ErrBusy] when that takes longer than 10 s. The other limits are
+// those of strangers, who do not wait.
 type Limits struct {
 	PeerInFlight    int // unfinished handshakes of a peer. If zero, 4
 	PeerPerSecond   int // attempts of a stranger in a second. If zero, 5
@@ -28,8 +28,8 @@ type Limits struct {
 	SayBusy bool
 }
 
-// silentTime is for how long a stranger's handshake keeps its place without a first
-// message if others want it.
+// silentTime is for how long a stranger's handshake keeps its place without a
+// first message if others want it.
 const silentTime = 300 * time.Millisecond
 
 // A limiter counts handshakes.
@@ -148,8 +148,8 @@ func (l *limiter) take(p *place, now time.Time) *place {
 	return p
 }
 
-// enterStranger admits a stranger's handshake at once or not at all. If there is no
-// place, evict is called for one that has been silent, to make room.
+// enterStranger admits a stranger's handshake at once or not at all. If there
+// is no place, evict is called for one that has been silent, to make room.
 func (l *limiter) enterStranger(peer identity.RemoteIdentity, addr netip.Addr, now time.Time, evict func()) (*place, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -175,9 +175,10 @@ func (l *limiter) enterStranger(peer identity.RemoteIdentity, addr netip.Addr, n
 	return next, nil
 }
 
-// room reports whether there is a place for a stranger's handshake, if need be that
-// of a silent one: at its own address one that has been silent for a while; else
-// the oldest such, or one of the address that has the most. The caller holds mu.
+// room reports whether there is a place for a stranger's handshake, if need be
+// that of a silent one: at its own address one that has been silent for a
+// while; else the oldest such, or one of the address that has the most. The
+// caller holds mu.
 func (l *limiter) room(next *place, now time.Time) bool {
 	at := map[netip.Prefix]int{}
 	for _, p := range l.guests {
@@ -197,7 +198,8 @@ func (l *limiter) room(next *place, now time.Time) bool {
 	return l.push(stale) || l.push(func(p *place) bool { return at[p.addr] == most && most > at[next.addr]+1 })
 }
 
-// push has the first silent handshake that fits lose its place. The caller holds mu.
+// push has the first silent handshake that fits lose its place. The caller
+// holds mu.
 func (l *limiter) push(fits func(*place) bool) bool {
 	for _, p := range l.guests {
 		if !p.heard && p.evict != nil && fits(p) {
@@ -238,8 +240,8 @@ func (l *limiter) remove(p *place) {
 	l.serve()
 }
 
-// forget drops peers that have been quiet for a second: they may do again what they
-// may do at first. The limits in all bound how many others there are.
+// forget drops peers that have been quiet for a second: they may do again what
+// they may do at first. The limits in all bound how many others there are.
 func (l *limiter) forget(now time.Time) {
 	for id, p := range l.peers {
 		if p.inFlight == 0 && now.Sub(p.at) >= time.Second {

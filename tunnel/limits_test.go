@@ -24,8 +24,8 @@ func crowd(t testing.TB, n int) (all []identity.RemoteIdentity) {
 
 var epoch = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// enters counts how many of n attempts of a stranger are admitted at a time; they
-// leave at once if they shall.
+// enters counts how many of n attempts of a stranger are admitted at a time;
+// they leave at once if they shall.
 func enters(l *limiter, peer identity.RemoteIdentity, now time.Time, n int, leave bool) (admitted int) {
 	for range n {
 		p, err := l.enterStranger(peer, netip.Addr{}, now, nil)
@@ -40,8 +40,8 @@ func enters(l *limiter, peer identity.RemoteIdentity, now time.Time, n int, leav
 	return admitted
 }
 
-// A stranger has 4 unfinished handshakes, and 5 attempts in a second; others do not
-// suffer from it.
+// A stranger has 4 unfinished handshakes, and 5 attempts in a second; others do
+// not suffer from it.
 func TestLimitsOfPeer(t *testing.T) {
 	nodes := crowd(t, 2)
 	l := newLimiter(Limits{})
@@ -139,8 +139,8 @@ func TestLimitsSet(t *testing.T) {
 	require.Equal(t, 1, enters(newLimiter(Limits{1, 1, 1, 1, 1, false}), nodes[0], epoch, 9, true))
 }
 
-// A known node's handshakes take turns: 40 of them at once all come about, four at a
-// time, and one that waits for longer than 10 s is told.
+// A known node's handshakes take turns: 40 of them at once all come about, four
+// at a time, and one that waits for longer than 10 s is told.
 func TestMembersWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLimiter(Limits{})
@@ -177,8 +177,8 @@ func TestMembersWait(t *testing.T) {
 	})
 }
 
-// Strangers that are silent lose their places to one that comes: after 300 ms, and
-// at once those of the address that has the most.
+// Strangers that are silent lose their places to one that comes: after 300 ms,
+// and at once those of the address that has the most.
 func TestSilenceLosesItsPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		nodes := crowd(t, 40)
@@ -230,7 +230,8 @@ func TestSilenceLosesItsPlace(t *testing.T) {
 	})
 }
 
-// Silent streams of many strangers do not keep a member out, nor does one of a member's own that fell silent.
+// Silent streams of many strangers do not keep a member out, nor does one of a
+// member's own that fell silent.
 func TestStrangersDoNotLockOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -269,7 +270,8 @@ func TestStrangersDoNotLockOut(t *testing.T) {
 	})
 }
 
-// Over the limits, a stream is reset at once and nothing is read. A place is free again once a handshake ends, well or badly.
+// Over the limits, a stream is reset at once and nothing is read. A place is
+// free again once a handshake ends, well or badly.
 func TestAcceptBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -310,7 +312,8 @@ func TestAcceptBusy(t *testing.T) {
 	})
 }
 
-// An Allow that never returns is refused in time, and keeps its place; one that ends its goroutine is refused.
+// An Allow that never returns is refused in time, and keeps its place; one that
+// ends its goroutine is refused.
 func TestAllowForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -361,8 +364,8 @@ func TestAllowAsked(t *testing.T) {
 	})
 }
 
-// A clock that jumps, or attempts that took the time in another order than they come
-// in, neither lock anybody out nor give more than a second's worth.
+// A clock that jumps, or attempts that took the time in another order than they
+// come in, neither lock anybody out nor give more than a second's worth.
 func TestLimitsClock(t *testing.T) {
 	node := crowd(t, 1)[0]
 	l := newLimiter(Limits{})

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestConnPrints: a tunnel that is printed shows neither what was said in it nor its
-// keys, which its buffers and ciphers hold.
+// TestConnPrints: a tunnel that is printed shows neither what was said in it
+// nor its keys, which its buffers and ciphers hold.
 func TestConnPrints(t *testing.T) {
 	w := newWorld(t)
 	p, q := net.Pipe()

@@ -21,25 +21,30 @@ const (
 	MaxCredentials = 64
 )
 
-// A Directory is what a responder decides by. Its methods are called concurrently; they must not block.
+// A Directory is what a responder decides by. Its methods are called
+// concurrently; they must not block.
 type Directory interface {
-	// Credentials returns our instances, each with each secret that is accepted for it: at most [MaxCredentials], the
-	// rest is ignored.
+	// Credentials returns our instances, each with each secret that is accepted
+	// for it: at most [MaxCredentials], the rest is ignored.
 	Credentials() []*Credential
 
-	// Member returns the member of our credential's library that has an instance key with this Montgomery form
-	// ([identity.RemoteIdentity.X25519]), if it may use the credential's secret.
+	// Member returns the member of our credential's library that has an instance
+	// key with this Montgomery form ([identity.RemoteIdentity.X25519]), if it may
+	// use the credential's secret.
 	Member(with *Credential, key [32]byte) (Member, bool)
 
-	// Knows tells whether a node is on record for any member: part of the limits is reserved for those.
+	// Knows tells whether a node is on record for any member: part of the limits
+	// is reserved for those.
 	Knows(node identity.RemoteIdentity) bool
 
-	// Allow decides whether a member may have a tunnel, once it is known who claims to be there. It has no effects, since
-	// that is proved only later. No answer within 200 ms, and a panic, are a refusal.
+	// Allow decides whether a member may have a tunnel, once it is known who
+	// claims to be there. It has no effects, since that is proved only later. No
+	// answer within 200 ms, and a panic, are a refusal.
 	Allow(ctx context.Context, library uuid.UUID, m Member) bool
 }
 
-// A Responder accepts tunnels. Make one with [NewResponder] for each node; its methods may be called concurrently.
+// A Responder accepts tunnels. Make one with [NewResponder] for each node; its
+// methods may be called concurrently.
 type Responder struct {
 	dir    Directory
 	limits *limiter
@@ -50,14 +55,15 @@ func NewResponder(dir Directory, limits Limits) *Responder {
 	return &Responder{dir: dir, limits: newLimiter(limits)}
 }
 
-// Accept waits for the peer to open a tunnel, and returns it once the peer has proved to be a member. The peer has 2 s for
-// its first message and 10 s in all.
+// Accept waits for the peer to open a tunnel, and returns it once the peer has
+// proved to be a member. The peer has 2 s for its first message and 10 s in
+// all.
 //
-// Otherwise the error says why, for this node's own log: the peer learns nothing.
-// Whatever the reason, its stream is reset 250 ms after the last byte of its first
-// message, or at a later multiple of that; at once only if a first message did not
-// come, or the limits do not admit it ([ErrBusy]), of which a node is told that the
-// directory knows.
+// Otherwise the error says why, for this node's own log: the peer learns
+// nothing. Whatever the reason, its stream is reset 250 ms after the last byte
+// of its first message, or at a later multiple of that; at once only if a first
+// message did not come, or the limits do not admit it ([ErrBusy]), of which a
+// node is told that the directory knows.
 func (r *Responder) Accept(ctx context.Context, s Session) (*Conn, error) {
 	at, err := r.enter(ctx, s)
 	if err != nil {
@@ -166,8 +172,8 @@ func (h *acceptance) run(ctx context.Context) (*Conn, error) {
 	return t, nil
 }
 
-// open tries the first message with each of our credentials, all of them: each needs a state of its own, since a failure
-// spoils it.
+// open tries the first message with each of our credentials, all of them: each
+// needs a state of its own, since a failure spoils it.
 func (h *acceptance) open(m1 []byte) (*noise.HandshakeState, *keys, error) {
 	if err := checkEphemeral(m1[:keySize]); err != nil {
 		return nil, nil, err
@@ -204,7 +210,8 @@ func (h *acceptance) member(c *Credential, key [keySize]byte) (Member, error) {
 	return m, nil
 }
 
-// allowed asks the directory. Its time begins when it is called, not when a machine that is busy gets round to it.
+// allowed asks the directory. Its time begins when it is called, not when a
+// machine that is busy gets round to it.
 func (h *acceptance) allowed(ctx context.Context, library uuid.UUID, m Member) bool {
 	begun := make(chan (<-chan struct{}), 1) // when its time is over
 	answer := make(chan bool, 1)
@@ -231,7 +238,8 @@ func (h *acceptance) allowed(ctx context.Context, library uuid.UUID, m Member) b
 	}
 }
 
-// confirmed waits for the initiator's proof, and checks that it is still a member.
+// confirmed waits for the initiator's proof, and checks that it is still a
+// member.
 func (h *acceptance) confirmed(ctx context.Context, t *Conn, c *Credential, key [keySize]byte) error {
 	typ, _, err := t.record(nil)
 	t.drop()

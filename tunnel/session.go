@@ -14,30 +14,34 @@ import (
 	"github.com/sdp2p/p2p/internal/hidden"
 )
 
-// A Session is a stream between two nodes that have authenticated each other. A tunnel runs in it, and owns it from then on.
+// A Session is a stream between two nodes that have authenticated each other. A
+// tunnel runs in it, and owns it from then on.
 type Session struct {
 	Stream net.Conn // with CloseWrite, where it can end one direction alone
 
-	// Local and Remote are the nodes' keys, as the connection has authenticated them.
+	// Local and Remote are the nodes' keys, as the connection has authenticated
+	// them.
 	Local, Remote identity.RemoteIdentity
 
-	// Binding ties the tunnel to the connection: on a direct QUIC connection its TLS exporter for [ExporterLabel], without
-	// a context. It is zero only on paths that have none: through a relay, or over something else than QUIC.
+	// Binding ties the tunnel to the connection: on a direct QUIC connection its
+	// TLS exporter for [ExporterLabel], without a context. It is zero only on
+	// paths that have none: through a relay, or over something else than QUIC.
 	Binding [32]byte
 
-	// Addr is the address of the peer: those who share one share places. If invalid,
-	// it is not known.
+	// Addr is the address of the peer: those who share one share places. If
+	// invalid, it is not known.
 	Addr netip.Addr
 
 	// Busy is Reset for a peer that is to come back later. If nil, Reset is.
 	Busy func()
 
-	// Reset ends the stream at once, in both directions, so that the peer cannot take it for an end. If nil, the stream is
-	// closed.
+	// Reset ends the stream at once, in both directions, so that the peer cannot
+	// take it for an end. If nil, the stream is closed.
 	Reset func()
 }
 
-// busy refuses a handshake that has no place; whether the peer is told, tell says.
+// busy refuses a handshake that has no place; whether the peer is told, tell
+// says.
 func (s *Session) busy(tell bool) {
 	if tell && s.Busy != nil {
 		s.Busy()
@@ -73,8 +77,8 @@ type Credential struct {
 	agreed map[[keySize]byte]agreement
 }
 
-// An agreement returns what our static key and a member's agree in: the same in each
-// handshake. It does not print.
+// An agreement returns what our static key and a member's agree in: the same in
+// each handshake. It does not print.
 type agreement func() []byte
 
 // String returns a placeholder that names the instance.
@@ -116,8 +120,8 @@ func (c *Credential) agreement(public []byte) []byte {
 	return nil
 }
 
-// NewCredential makes a credential of the UUID of a library, the key of our instance of it, and the library's secret; zero
-// if it has none.
+// NewCredential makes a credential of the UUID of a library, the key of our
+// instance of it, and the library's secret; zero if it has none.
 func NewCredential(library uuid.UUID, instance identity.Identity, secret [32]byte) *Credential {
 	return &Credential{
 		purpose: [16]byte([]byte("sdp2p-tunnel-v1\x00")), library: library,
@@ -125,9 +129,10 @@ func NewCredential(library uuid.UUID, instance identity.Identity, secret [32]byt
 	}
 }
 
-// NewCredentialFor makes a credential for something else that has the handshake and the records of a tunnel, such as
-// pairing. Only sides with the same purpose, 16 bytes, take each other for a peer; there is no library, and static is whatever
-// key pair the purpose has a side prove itself by.
+// NewCredentialFor makes a credential for something else that has the handshake
+// and the records of a tunnel, such as pairing. Only sides with the same
+// purpose, 16 bytes, take each other for a peer; there is no library, and
+// static is whatever key pair the purpose has a side prove itself by.
 func NewCredentialFor(purpose [16]byte, static identity.Identity, secret [32]byte) *Credential {
 	return &Credential{purpose: purpose, instance: static, static: hide(static), secret: hidden.Of(secret)}
 }

@@ -17,7 +17,8 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// What one stream over QUIC on loopback carries, bare and with a tunnel in it; both ends are on this machine.
+// What one stream over QUIC on loopback carries, bare and with a tunnel in it;
+// both ends are on this machine.
 func BenchmarkStream(b *testing.B) {
 	network := p2ptest.NewNetwork(p2ptest.Config{}) // tells addresses
 	sunk := make(chan int64, 1)

@@ -92,8 +92,8 @@ func (n naive) limits() map[Author]uint64 {
 	return limits
 }
 
-// shifts returns the shifts of an author that mean something: of those that move
-// the same operation only the first one does.
+// shifts returns the shifts of an author that mean something: of those that
+// move the same operation only the first one does.
 func (n naive) shifts(by Author) (all []Op) {
 	for number := uint64(1); number <= uint64(len(n.ops)); number++ {
 		for _, o := range n.ops {

@@ -1,9 +1,12 @@
-// Vault shows what a library is for. Alice and Bob share one; each keeps a file in it, and fetches a part of the other's,
-// by its id, through a tunnel. Mallory knows all about the library, its secret included, but is no member: she gets nothing.
+// Vault shows what a library is for. Alice and Bob share one; each keeps a file
+// in it, and fetches a part of the other's, by its id, through a tunnel.
+// Mallory knows all about the library, its secret included, but is no member:
+// she gets nothing.
 //
 //	go run ./examples/vault --demo
 //
-// All three are nodes of this program, which find each other on the loopback interface as devices do on a network.
+// All three are nodes of this program, which find each other on the loopback
+// interface as devices do on a network.
 package main
 
 import (
@@ -27,8 +30,8 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// A device is a node with an instance of the library. An app keeps the node's key in
-// a file (identity.LoadOrCreate), and libraries in a library.Store.
+// A device is a node with an instance of the library. An app keeps the node's
+// key in a file (identity.LoadOrCreate), and libraries in a library.Store.
 type device struct {
 	key, instance identity.Identity
 	node          *p2p.P2P
@@ -53,8 +56,8 @@ func start(ctx context.Context, name string) *device {
 	return d
 }
 
-// found makes the library. This device's instance is its founder: an app had better
-// make a recovery key, which its user keeps.
+// found makes the library. This device's instance is its founder: an app had
+// better make a recovery key, which its user keeps.
 func (d *device) found() {
 	var err error
 	d.library, err = d.libraries.Found("Photos", library.RecoveryKey{})
@@ -62,8 +65,8 @@ func (d *device) found() {
 	d.library.Handle("fetch", d.serve)
 }
 
-// admit makes another device a member. Package pairing does that between devices
-// that have nothing in common yet.
+// admit makes another device a member. Package pairing does that between
+// devices that have nothing in common yet.
 func (d *device) admit(other *device, name string) {
 	record := d.library.Record()
 	first, err := record.First(other.key, other.instance)
@@ -95,7 +98,8 @@ func (d *device) serve(_ context.Context, c *tunnel.Conn) error {
 	return err
 }
 
-// fetch gets a part of a file from another device, as soon as its node is there.
+// fetch gets a part of a file from another device, as soon as its node is
+// there.
 func (d *device) fetch(ctx context.Context, from *device, id uuid.UUID, offset, length uint64) (string, error) {
 	for peer := range d.node.Available(ctx) {
 		if peer.Identity() != from.key.Remote() {
@@ -116,7 +120,8 @@ func (d *device) fetch(ctx context.Context, from *device, id uuid.UUID, offset, 
 	return "", ctx.Err()
 }
 
-// intrude tries to get into the library by a record that was stolen, with the secret.
+// intrude tries to get into the library by a record that was stolen, with the
+// secret.
 func (d *device) intrude(ctx context.Context, into *device, stolen library.Record) error {
 	for peer := range d.node.Available(ctx) {
 		if peer.Identity() != into.key.Remote() {

@@ -8,11 +8,11 @@ import (
 )
 
 // A Value holds a secret. However it is printed, also as an unexported field of
-// something else, where no method of its is called, it shows an address at most.
-// Values are equal if their secrets are. The zero Value holds the zero T.
+// something else, where no method of its is called, it shows an address at
+// most. Values are equal if their secrets are. The zero Value holds the zero T.
 //
-// Package fmt follows one pointer, and another verb than %v makes it do so at any
-// depth: the secret lies behind two.
+// Package fmt follows one pointer, and another verb than %v makes it do so at
+// any depth: the secret lies behind two.
 type Value[T comparable] struct {
 	h unique.Handle[unique.Handle[T]]
 }

@@ -1,2 +1,3 @@
-// Package prints has a test: that nothing secret prints, whatever type holds it.
+// Package prints has a test: that nothing secret prints, whatever type holds
+// it.
 package prints

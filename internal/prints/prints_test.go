@@ -54,8 +54,8 @@ var (
 	keyFuncs   = reflect.TypeFor[func() *ecdh.PrivateKey]()
 )
 
-// plant puts marked secrets wherever a value can hold one, and reports whether there
-// was a place.
+// plant puts marked secrets wherever a value can hold one, and reports whether
+// there was a place.
 func plant(t *testing.T, v reflect.Value, name string, depth int) (planted bool) {
 	if !v.CanSet() {
 		v = reflect.NewAt(v.Type(), unsafe.Pointer(v.UnsafeAddr())).Elem()
@@ -129,8 +129,8 @@ func plantInside(t *testing.T, v reflect.Value, name string, depth int) (planted
 	return planted
 }
 
-// TestNothingSecretPrints prints every exported type with marked secrets in it, by
-// value, by pointer, and in other things, exported and not.
+// TestNothingSecretPrints prints every exported type with marked secrets in it,
+// by value, by pointer, and in other things, exported and not.
 func TestNothingSecretPrints(t *testing.T) {
 	count := 0
 	for _, typ := range types {

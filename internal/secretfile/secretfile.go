@@ -1,5 +1,5 @@
-// Package secretfile reads and writes files that hold a secret, and that nobody but
-// this user can read.
+// Package secretfile reads and writes files that hold a secret, and that nobody
+// but this user can read.
 package secretfile
 
 import (
@@ -18,8 +18,8 @@ var (
 	ErrOwner       = errors.New("the file belongs to another user")
 )
 
-// Read returns what a regular file holds, at most limit bytes. Unless shared, it
-// fails with [ErrPermissions] or [ErrOwner] if other users may use it.
+// Read returns what a regular file holds, at most limit bytes. Unless shared,
+// it fails with [ErrPermissions] or [ErrOwner] if other users may use it.
 func Read(path string, limit int64, shared bool) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|openFlag, 0)
 	if err != nil {
@@ -56,15 +56,16 @@ func check(info fs.FileInfo, path string, shared bool) error {
 	return nil
 }
 
-// Create writes a new file of mode 0600, which appears whole or not at all. It fails
-// with an error that wraps [fs.ErrExist] if there is a file, and unless shared with
-// [ErrPermissions] or [ErrOwner] on a file system with fixed modes or owners.
+// Create writes a new file of mode 0600, which appears whole or not at all. It
+// fails with an error that wraps [fs.ErrExist] if there is a file, and unless
+// shared with [ErrPermissions] or [ErrOwner] on a file system with fixed modes
+// or owners.
 func Create(path string, b []byte, shared bool) error {
 	return write(path, b, shared, publish)
 }
 
-// Replace writes a file of mode 0600 in place of what is there: after a crash there
-// is the old one or the new one.
+// Replace writes a file of mode 0600 in place of what is there: after a crash
+// there is the old one or the new one.
 func Replace(path string, b []byte, shared bool) error {
 	return write(path, b, shared, os.Rename)
 }
@@ -97,13 +98,14 @@ func write(path string, b []byte, shared bool, place func(tmp, path string) erro
 	return syncDir(dir)
 }
 
-// TempPrefix begins the names of files that are being written. One that is there
-// though nobody writes was left behind by a crash.
+// TempPrefix begins the names of files that are being written. One that is
+// there though nobody writes was left behind by a crash.
 const TempPrefix = ".tmp-"
 
-// publish gives the complete file tmp its final name without ever replacing one. Where the file system has no
-// hard links, the file is created exclusively instead: a crash can then leave a file that is cut off, but
-// never a lost secret.
+// publish gives the complete file tmp its final name without ever replacing
+// one. Where the file system has no hard links, the file is created exclusively
+// instead: a crash can then leave a file that is cut off, but never a lost
+// secret.
 func publish(tmp, path string) error {
 	err := os.Link(tmp, path)
 	if err == nil || errors.Is(err, fs.ErrExist) {
@@ -124,7 +126,8 @@ func publish(tmp, path string) error {
 	return nil
 }
 
-// syncDir makes a new name in dir durable. Windows does that by itself and cannot open folders for it.
+// syncDir makes a new name in dir durable. Windows does that by itself and
+// cannot open folders for it.
 func syncDir(dir string) error {
 	if runtime.GOOS == "windows" {
 		return nil

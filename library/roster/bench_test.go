@@ -60,8 +60,8 @@ func BenchmarkAdd(b *testing.B) {
 	}
 }
 
-// BenchmarkExchange is both sides of an exchange in which one knows one statement
-// more than the other.
+// BenchmarkExchange is both sides of an exchange in which one knows one
+// statement more than the other.
 func BenchmarkExchange(b *testing.B) {
 	h := big()
 	a := h.roster(h.signed)

@@ -110,8 +110,8 @@ func HashSecret(secret [32]byte) Hash {
 	return sha256.Sum256(append([]byte("sdp2p-secret\x00"), secret[:]...))
 }
 
-// SignMove returns the body of an instance's move to a node, whose identity node
-// is. Counter is that of the statement.
+// SignMove returns the body of an instance's move to a node, whose identity
+// node is. Counter is that of the statement.
 func SignMove(node identity.Identity, founder identity.RemoteIdentity, library uuid.UUID, instance identity.RemoteIdentity, counter uint32) Move {
 	m := Move{Node: node.Remote()}
 	copy(m.Signature[:], ed25519.Sign(node.PrivateKey(), m.signed(founder, library, instance, counter)))
@@ -125,8 +125,8 @@ func (m *Move) signed(founder identity.RemoteIdentity, library uuid.UUID, instan
 }
 
 // Parse returns what a statement of a known kind says, or nil if its body is
-// malformed, holds a key that is not strictly valid, has a signature that is not
-// the node's, or names no node though its signer is not the founder: such a
+// malformed, holds a key that is not strictly valid, has a signature that is
+// not the node's, or names no node though its signer is not the founder: such a
 // statement counts for nothing.
 func (s *Statement) Parse(founder identity.RemoteIdentity) Body {
 	body := s.parse(founder)

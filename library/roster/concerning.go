@@ -8,14 +8,16 @@ import (
 )
 
 // Concerning returns what an instance that was removed is told: the removals of
-// it that count, with what these rest on, predecessors first. A roster that knows
-// some of the statements of this one, and adds these, has it removed, too.
+// it that count, with what these rest on, predecessors first. A roster that
+// knows some of the statements of this one, and adds these, has it removed,
+// too.
 //
 // A removal with the founder's signature rests on the statements before it, and
-// before the endorsements of it. Another one also rests on the adds that made its
-// signers admins, on what these rest on, and on the removals of admins that were
-// taken before it: one of its signers might be removed first without them. If the
-// founder's signature is on one, the others leave no less, and are not told.
+// before the endorsements of it. Another one also rests on the adds that made
+// its signers admins, on what these rest on, and on the removals of admins that
+// were taken before it: one of its signers might be removed first without them.
+// If the founder's signature is on one, the others leave no less, and are not
+// told.
 func (r *Roster) Concerning(instance identity.RemoteIdentity) Statements {
 	g := &r.known
 	e := newEvaluation(g)

@@ -46,8 +46,8 @@ func TestConcerningModel(t *testing.T) {
 	require.Positive(t, told)
 }
 
-// TestConcerning: an admin that was removed is told what it takes to believe it,
-// and nobody's name who came later.
+// TestConcerning: an admin that was removed is told what it takes to believe
+// it, and nobody's name who came later.
 func TestConcerning(t *testing.T) {
 	w := newWorld(t)
 	for _, name := range []string{"ann", "bob", "cid"} {

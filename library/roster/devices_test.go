@@ -26,8 +26,8 @@ func newDevices(h *history, n int) *devices {
 	return d
 }
 
-// give has a device take statements that it can take: as Roster.Add, which knows
-// what is known already, but without a predecessor that was passed over.
+// give has a device take statements that it can take: as Roster.Add, which
+// knows what is known already, but without a predecessor that was passed over.
 func give(to *Roster, nodes []*node) {
 	batch, known := []*node{}, map[*node]bool{nil: true}
 	for _, n := range nodes {

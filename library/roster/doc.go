@@ -30,13 +30,14 @@
 //	                                                  is 1 or one more than another that counts
 //
 // The admin rule: the founder's signature is on it, as the signer's or as an
-// endorsement, or else those of two admins, of which the signer is one. Nobody's
-// signature counts on the removal of itself, nobody's endorsement on a statement
-// of its own. What an admin signs about somebody who is no admin needs no second
-// signature; with the founder's, a statement counts whoever signed it, also as an
-// add or removal of a member, and also beyond its signer's limit. An add as admin
-// with one admin's signature counts as one as a member. A statement of an unknown
-// kind, or whose body is malformed, is kept and passed on, and counts for nothing.
+// endorsement, or else those of two admins, of which the signer is one.
+// Nobody's signature counts on the removal of itself, nobody's endorsement on a
+// statement of its own. What an admin signs about somebody who is no admin
+// needs no second signature; with the founder's, a statement counts whoever
+// signed it, also as an add or removal of a member, and also beyond its
+// signer's limit. An add as admin with one admin's signature counts as one as a
+// member. A statement of an unknown kind, or whose body is malformed, is kept
+// and passed on, and counts for nothing.
 //
 // # Chains
 //
@@ -47,24 +48,26 @@
 // used by two, or came back from a backup: both count, and [View.Forked] names
 // the signer.
 //
-// A move to the zero node counts only as the founder's: it lives nowhere then, and
-// is no member. A founder that lived nowhere from the start, by its number 1, is
-// a recovery key, which is a member only if it is added like anybody else.
+// A move to the zero node counts only as the founder's: it lives nowhere then,
+// and is no member. A founder that lived nowhere from the start, by its number
+// 1, is a recovery key, which is a member only if it is added like anybody
+// else.
 //
 // An add needs a place. The founder has [FounderPlaces], everybody else
 // [Places], counted on each branch anew, in the order of the branch, whether
-// the adds count otherwise or not; the same instance has one place, however often
-// it is added. A branch has 16 statements and four more for each place; that of
-// somebody who is no admin has 16. What lies beyond counts nowhere and is not kept.
+// the adds count otherwise or not; the same instance has one place, however
+// often it is added. A branch has 16 statements and four more for each place;
+// that of somebody who is no admin has 16. What lies beyond counts nowhere and
+// is not kept.
 //
-// A roster keeps the statements of the founder, and of whom an admin added with a
-// statement that is kept: removed or not, one admin's signature is enough. An
-// admin is here whom the founder made one, or two admins, before any removal. Of a
-// signer that has more than twice as many statements as fit on a branch, only the
-// longest branch goes on, and those are taken that a removal names: with one
-// admin's key, a thief fills no device. A roster sends statements in the order in
-// which they came, so that what such a thief signed hides nothing of what was
-// there before it.
+// A roster keeps the statements of the founder, and of whom an admin added with
+// a statement that is kept: removed or not, one admin's signature is enough. An
+// admin is here whom the founder made one, or two admins, before any removal.
+// Of a signer that has more than twice as many statements as fit on a branch,
+// only the longest branch goes on, and those are taken that a removal names:
+// with one admin's key, a thief fills no device. A roster sends statements in
+// the order in which they came, so that what such a thief signed hides nothing
+// of what was there before it.
 //
 // # Removals
 //
@@ -72,17 +75,17 @@
 // what its target signed: what counts is the statement that the removal names
 // and those before it on its branch, nothing if that statement is not known or
 // somebody else's; of several removals, what all of them leave. What the
-// founder's removals leave, others do not narrow. A removal of the signer itself
-// cuts off what follows on its branch and nothing else, whatever it names, and
-// whoever endorsed it. Removals are taken one after the other, always the first
-// of those that count under the limits so far: those with the founder's
-// signature, then those with two admins', then the rest, by hash within each.
-// What was taken stays.
+// founder's removals leave, others do not narrow. A removal of the signer
+// itself cuts off what follows on its branch and nothing else, whatever it
+// names, and whoever endorsed it. Removals are taken one after the other,
+// always the first of those that count under the limits so far: those with the
+// founder's signature, then those with two admins', then the rest, by hash
+// within each. What was taken stays.
 //
 // # Members
 //
 // The name of a member is that of the add with the founder's signature, else
-// with two admins', else with one, and of equal ones that with the smallest hash.
-// Of two members whose keys are A and -A only the smaller one is a member: in a
-// key agreement the two are the same.
+// with two admins', else with one, and of equal ones that with the smallest
+// hash. Of two members whose keys are A and -A only the smaller one is a
+// member: in a key agreement the two are the same.
 package roster

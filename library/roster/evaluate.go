@@ -17,8 +17,8 @@ const (
 	byFounder
 )
 
-// An evaluation decides which statements of a graph count. Removals are taken one
-// by one; each narrows the limit of its target.
+// An evaluation decides which statements of a graph count. Removals are taken
+// one by one; each narrows the limit of its target.
 type evaluation struct {
 	g       *graph
 	adds    []*node
@@ -137,8 +137,8 @@ func (n *node) removes() identity.RemoteIdentity {
 	return r.Instance
 }
 
-// weighRemoval weighs the signatures on a removal, and returns unsupported if they
-// do not suffice for its target.
+// weighRemoval weighs the signatures on a removal, and returns unsupported if
+// they do not suffice for its target.
 func (e *evaluation) weighRemoval(n *node) weight {
 	target := n.body.(Remove).Instance
 	if target == n.Signer {
@@ -191,8 +191,8 @@ func (e *evaluation) takeRemovals() {
 	}
 }
 
-// narrow sets the limit of a removal's target, and reports whether it has put any
-// of its statements out.
+// narrow sets the limit of a removal's target, and reports whether it has put
+// any of its statements out.
 func (e *evaluation) narrow(n *node) bool {
 	target, weight := n.removes(), e.weigh(n)
 	within := slices.DeleteFunc(slices.Clone(e.g.chains[target]), func(m *node) bool { return !e.within(m) })

@@ -26,11 +26,11 @@ type End struct {
 
 func (n *node) end() End { return End{n.Signer, n.Counter, n.hash} }
 
-// Ends returns what the other side of an exchange needs to know: the end of each
-// branch and, on the longest one of each signer, the statements 1, 2, 4, 8 and so
-// on before the end. Another device that does not know the end knows some of
-// these, and need not send what is before them. Of more than MaxEnds, those of
-// members are left out.
+// Ends returns what the other side of an exchange needs to know: the end of
+// each branch and, on the longest one of each signer, the statements 1, 2, 4, 8
+// and so on before the end. Another device that does not know the end knows
+// some of these, and need not send what is before them. Of more than MaxEnds,
+// those of members are left out.
 func (r *Roster) Ends() Ends {
 	known := r.known.ends()
 	for signer := range r.known.chains {
@@ -53,11 +53,11 @@ func (r *Roster) Ends() Ends {
 	return ends
 }
 
-// Missing returns the statements that do not lie on a branch to one of the ends:
-// what a device that named these ends lacks. They are in the order in which they
-// were added, predecessors first, but for the founder's and those of admins, which
-// come before all others: of more than MaxSent, the last are left out until the
-// next exchange.
+// Missing returns the statements that do not lie on a branch to one of the
+// ends: what a device that named these ends lacks. They are in the order in
+// which they were added, predecessors first, but for the founder's and those of
+// admins, which come before all others: of more than MaxSent, the last are left
+// out until the next exchange.
 func (r *Roster) Missing(ends Ends) Statements {
 	there := map[*node]bool{}
 	for _, end := range ends {

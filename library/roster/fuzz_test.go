@@ -26,8 +26,8 @@ func told(t testing.TB) (*world, Statements) {
 	return w, w.r.All()
 }
 
-// fuzzMessage requires that what is read is written again byte for byte, and that
-// it is read the same in whatever pieces it comes.
+// fuzzMessage requires that what is read is written again byte for byte, and
+// that it is read the same in whatever pieces it comes.
 func fuzzMessage[T any, M interface {
 	*T
 	encoding.BinaryAppender
@@ -111,8 +111,8 @@ func FuzzEnds(f *testing.F) {
 	})
 }
 
-// FuzzStatements has a roster take what another device may say, of a library that
-// it knows a part of.
+// FuzzStatements has a roster take what another device may say, of a library
+// that it knows a part of.
 func FuzzStatements(f *testing.F) {
 	w, all := told(f)
 	b, err := all.AppendBinary(nil)
@@ -137,7 +137,8 @@ func FuzzStatements(f *testing.F) {
 	})
 }
 
-// FuzzHistory compares the two evaluations of histories that the fuzzer chooses.
+// FuzzHistory compares the two evaluations of histories that the fuzzer
+// chooses.
 func FuzzHistory(f *testing.F) {
 	for _, s := range []string{"", "a library", "\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09"} {
 		f.Add([]byte(s))
@@ -174,8 +175,8 @@ func requireNaive(t testing.TB, r *Roster) {
 	same(t, h, r)
 }
 
-// TestBadKeys: keys that are not strictly valid sign nothing, are nobody, and live
-// nowhere.
+// TestBadKeys: keys that are not strictly valid sign nothing, are nobody, and
+// live nowhere.
 func TestBadKeys(t *testing.T) {
 	b, err := os.ReadFile("../../testdata/bad_keys.json")
 	require.NoError(t, err)

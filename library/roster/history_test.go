@@ -14,8 +14,9 @@ import (
 )
 
 // A history is statements that were signed about one library, by honest people
-// and by others. Its signatures are numbers, so that thousands of histories cost
-// little: nodes are made as Roster.Add makes them once it has verified them.
+// and by others. Its signatures are numbers, so that thousands of histories
+// cost little: nodes are made as Roster.Add makes them once it has verified
+// them.
 type history struct {
 	pick    func(n int) int // below n
 	founder identity.RemoteIdentity
@@ -27,7 +28,8 @@ type history struct {
 
 var modelLibrary = uuid.MustParse("00000000-0000-4000-8000-00000000000d")
 
-// cast are keys for histories: number 0 is the founder, number 5 is −A of number 4.
+// cast are keys for histories: number 0 is the founder, number 5 is −A of
+// number 4.
 var cast = sync.OnceValue(func() (ids []identity.RemoteIdentity) {
 	for i := range 12 {
 		ids = append(ids, testKey(fmt.Sprint("cast ", i)).Remote())

@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestStrangersCostNothing: of statements that are passed over, no more than 256
-// are verified; all that are taken are, wherever they stand.
+// TestStrangersCostNothing: of statements that are passed over, no more than
+// 256 are verified; all that are taken are, wherever they stand.
 func TestStrangersCostNothing(t *testing.T) {
 	w := trio(t)
 	junk := func(n int) (all []Statement) { // in the name of strangers, and not signed

@@ -73,9 +73,9 @@ func (r *Roster) install(next graph, taken []*node) (added []Statement) {
 	return added
 }
 
-// choose returns the nodes that are not passed over, in their order, and the graph
-// with them. A node that is passed over may have been the reason for another one,
-// so that it goes on until all that is left was taken.
+// choose returns the nodes that are not passed over, in their order, and the
+// graph with them. A node that is passed over may have been the reason for
+// another one, so that it goes on until all that is left was taken.
 func (r *Roster) choose(fresh []*node) (next graph, taken []*node) {
 	for {
 		all := r.known.with(fresh)
@@ -122,8 +122,8 @@ func (g *graph) named() map[*node]bool {
 	return named
 }
 
-// byRank orders nodes for an exchange, of which the last are left out if not all
-// fit: the founder's, then those of admins, then those of members.
+// byRank orders nodes for an exchange, of which the last are left out if not
+// all fit: the founder's, then those of admins, then those of members.
 func (k keeping) byRank(a, b *node) int {
 	rank := func(n *node) int {
 		switch {

@@ -58,9 +58,9 @@ func or(a, b *node) *node {
 	return b
 }
 
-// TestChainLength: a branch of the founder has 4,112 statements, of an admin 528,
-// of a member 16. What is beyond is passed over, and counts for nothing on the
-// way.
+// TestChainLength: a branch of the founder has 4,112 statements, of an admin
+// 528, of a member 16. What is beyond is passed over, and counts for nothing on
+// the way.
 func TestChainLength(t *testing.T) {
 	for _, test := range []struct{ signer, length int }{{0, 4112}, {1, 528}, {2, 16}} {
 		h := newHistory(func(int) int { return 0 })
@@ -113,7 +113,8 @@ func TestPromoted(t *testing.T) {
 }
 
 // flooded returns a history in which the thief of an admin's key has signed
-// thousands of statements, and the admin's branch, of which end is known to all.
+// thousands of statements, and the admin's branch, of which end is known to
+// all.
 func flooded(t testing.TB) (h *history, thief identity.RemoteIdentity, end *node) {
 	h = newHistory(func(int) int { return 0 })
 	h.start(3, 0)
@@ -177,8 +178,8 @@ func TestFlood(t *testing.T) {
 	require.Len(t, r.View().Members, 2+1)
 }
 
-// TestFloodExchange: where not all fit, the founder's and the admins' statements
-// go first, and the next exchange brings the rest.
+// TestFloodExchange: where not all fit, the founder's and the admins'
+// statements go first, and the next exchange brings the rest.
 func TestFloodExchange(t *testing.T) {
 	h, _, _ := flooded(t)
 	nodes := newDevices(h, 0).nodes
@@ -211,8 +212,8 @@ func TestFloodExchange(t *testing.T) {
 	}
 }
 
-// TestFloodOfLeaving: a key that leaves again and again, everywhere on its tree,
-// costs time, and not more of it than others can spare.
+// TestFloodOfLeaving: a key that leaves again and again, everywhere on its
+// tree, costs time, and not more of it than others can spare.
 func TestFloodOfLeaving(t *testing.T) {
 	h := newHistory(func(int) int { return 0 })
 	h.start(3, 0)
@@ -253,8 +254,8 @@ func TestUnknownPin(t *testing.T) {
 	require.True(t, in)
 }
 
-// TestSeveralRemovals leave what all of them leave, but what the founder's leave
-// is not narrowed by others.
+// TestSeveralRemovals leave what all of them leave, but what the founder's
+// leave is not narrowed by others.
 func TestSeveralRemovals(t *testing.T) {
 	w := trio(t)
 	var pins []Hash
@@ -290,8 +291,8 @@ func TestFoundersAnswer(t *testing.T) {
 	require.True(t, w.r.View().Admin(w.id("founder")))
 }
 
-// TestRemovalFalls: a removal falls with its signer's limit, and whom it put out
-// comes back.
+// TestRemovalFalls: a removal falls with its signer's limit, and whom it put
+// out comes back.
 func TestRemovalFalls(t *testing.T) {
 	w := trio(t)
 	w.join("ann", "dan", RoleMember)

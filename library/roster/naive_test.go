@@ -8,8 +8,8 @@ import (
 )
 
 // The second evaluation: written from the rules alone, before the first one was
-// read, and as slowly as it reads best. It shares the types with the package and
-// nothing else: every question is answered from the statements anew.
+// read, and as slowly as it reads best. It shares the types with the package
+// and nothing else: every question is answered from the statements anew.
 //
 // Where the rules leave room, this is how it reads them:
 //
@@ -392,9 +392,10 @@ func (n *naive) forked() map[identity.RemoteIdentity]bool {
 	return out
 }
 
-// kept returns what a roster keeps of the statements: of those whom an admin has
-// added with one that is kept, removals not looked at, one admin's signature being
-// enough; of somebody who is no admin, those with numbers up to 16.
+// kept returns what a roster keeps of the statements: of those whom an admin
+// has added with one that is kept, removals not looked at, one admin's
+// signature being enough; of somebody who is no admin, those with numbers up to
+// 16.
 func (n *naive) kept() map[Hash]*fact {
 	kept := &naive{founder: n.founder, facts: map[Hash]*fact{}}
 	for {

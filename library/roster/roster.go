@@ -14,8 +14,8 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// ErrFull is about a signer whose chain has no statement left: a member's has 16,
-// an admin's and the founder's four more for each of their places.
+// ErrFull is about a signer whose chain has no statement left: a member's has
+// 16, an admin's and the founder's four more for each of their places.
 var ErrFull = errors.New("roster: the signer's chain is full")
 
 // A Roster is the set of statements about one library that a device knows. The
@@ -97,8 +97,8 @@ func (g *graph) ends() map[*node]bool {
 	return ends
 }
 
-// last returns the end of a signer's longest branch, of equal ones that with the
-// smaller hash, or nil.
+// last returns the end of a signer's longest branch, of equal ones that with
+// the smaller hash, or nil.
 func (g *graph) last(signer identity.RemoteIdentity) (last *node) {
 	for _, n := range g.chains[signer] {
 		if last == nil || cmp.Or(cmp.Compare(last.Counter, n.Counter), n.hash.Compare(last.hash)) < 0 {
@@ -108,8 +108,8 @@ func (g *graph) last(signer identity.RemoteIdentity) (last *node) {
 	return last
 }
 
-// compareNodes orders nodes by counter, so that predecessors come first, then by
-// signer and hash.
+// compareNodes orders nodes by counter, so that predecessors come first, then
+// by signer and hash.
 func compareNodes(a, b *node) int {
 	return cmp.Or(cmp.Compare(a.Counter, b.Counter), compareKeys(a.Signer, b.Signer), a.hash.Compare(b.hash))
 }
@@ -143,8 +143,8 @@ func (r *Roster) Founder() identity.RemoteIdentity { return r.founder }
 // Len returns how many statements are known.
 func (r *Roster) Len() int { return len(r.known.nodes) }
 
-// All returns all statements in the order in which they were added: a roster that
-// adds them in this order passes nothing over.
+// All returns all statements in the order in which they were added: a roster
+// that adds them in this order passes nothing over.
 func (r *Roster) All() Statements { return statements(r.known.order) }
 
 func statements(nodes []*node) Statements {
@@ -155,8 +155,8 @@ func statements(nodes []*node) Statements {
 	return list
 }
 
-// Last returns the end of a signer's longest branch, of equal ones that with the
-// smaller hash: the statement that its next one follows, and that a removal
+// Last returns the end of a signer's longest branch, of equal ones that with
+// the smaller hash: the statement that its next one follows, and that a removal
 // names unless its user chose an earlier one. Zero if it has signed nothing.
 func (r *Roster) Last(signer identity.RemoteIdentity) End {
 	if n := r.known.last(signer); n != nil {
@@ -181,10 +181,10 @@ func (r *Roster) Statement(h Hash) (Statement, bool) {
 //
 // Some are passed over once all are there: what was signed by somebody whom no
 // admin has added, what is beyond the end of a chain, and, of a signer that has
-// twice as many statements as its chain may have, what does not follow the end of
-// its longest branch. Those that lead to the last statement that a removal leaves
-// are taken nevertheless. Of those that are passed over, only the first 256 are
-// verified: strangers' statements cost next to nothing.
+// twice as many statements as its chain may have, what does not follow the end
+// of its longest branch. Those that lead to the last statement that a removal
+// leaves are taken nevertheless. Of those that are passed over, only the first
+// 256 are verified: strangers' statements cost next to nothing.
 func (r *Roster) Add(statements ...Statement) (added []Statement, err error) {
 	fresh, err := r.check(statements)
 	if err != nil || len(fresh) == 0 {
@@ -200,8 +200,8 @@ func (r *Roster) Add(statements ...Statement) (added []Statement, err error) {
 // maxIdle is how many statements that are passed over are verified.
 const maxIdle = 256
 
-// verify verifies the signatures of nodes that were taken, and of some that were
-// passed over. A move that its node has not signed says nothing.
+// verify verifies the signatures of nodes that were taken, and of some that
+// were passed over. A move that its node has not signed says nothing.
 func (r *Roster) verify(fresh, taken []*node) error {
 	idle := 0
 	for _, n := range fresh { // of which those taken are a part, in the same order
@@ -272,7 +272,8 @@ func newNode(s Statement, h Hash, body Body, parent *node, founder identity.Remo
 	return n
 }
 
-// add returns the last node on the branch up to n that adds an instance, or nil.
+// add returns the last node on the branch up to n that adds an instance, or
+// nil.
 func (n *node) add(instance identity.RemoteIdentity) *node {
 	for ; n != nil && n.brought > 0; n = n.parent {
 		if a, ok := n.body.(Add); ok && a.Instance == instance {

@@ -117,8 +117,8 @@ func (s Statement) AppendBinary(b []byte) ([]byte, error) {
 	return append(s.appendUnsigned(b), s.Signature[:]...), nil
 }
 
-// DecodeFrom reads a statement. It does not verify the signature: that takes the
-// founder's key, and [Roster.Add] does it.
+// DecodeFrom reads a statement. It does not verify the signature: that takes
+// the founder's key, and [Roster.Add] does it.
 func (s *Statement) DecodeFrom(d *proto.Decoder) (err error) {
 	kind := d.Uint8()
 	return s.decodeAfter(kind, d)
@@ -185,8 +185,8 @@ func (s *Statement) Hash() Hash {
 	return sha256.Sum256(append(s.appendUnsigned(nil), s.Signature[:]...))
 }
 
-// UnsignedHash returns the SHA-256 of the statement without its signature, which
-// an endorsement names.
+// UnsignedHash returns the SHA-256 of the statement without its signature,
+// which an endorsement names.
 func (s *Statement) UnsignedHash() Hash { return sha256.Sum256(s.appendUnsigned(nil)) }
 
 // signed returns what the signature is over.

@@ -11,11 +11,11 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A theft is a library of honest people, of which a thief has one admin's key, one
-// that the founder removed long ago, and every key that it makes. (Of a key that
-// two admins removed, a thief that has another one can make use: the two are a
-// pair like the other.) Honest people sign what makes or removes an admin only once it has
-// enough signatures.
+// A theft is a library of honest people, of which a thief has one admin's key,
+// one that the founder removed long ago, and every key that it makes. (Of a key
+// that two admins removed, a thief that has another one can make use: the two
+// are a pair like the other.) Honest people sign what makes or removes an admin
+// only once it has enough signatures.
 type theft struct {
 	*history
 	admins  []identity.RemoteIdentity // honest, with the founder

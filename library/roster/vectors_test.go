@@ -23,8 +23,8 @@ import (
 
 var writeVectors = flag.Bool("vectors", false, "write testdata anew")
 
-// vectors requires that a file of testdata holds these, or writes it, and returns
-// what it holds.
+// vectors requires that a file of testdata holds these, or writes it, and
+// returns what it holds.
 func vectors[T any](t *testing.T, name string, made []T) (read []T) {
 	path := filepath.Join("testdata", name)
 	b, err := json.MarshalIndent(made, "", "  ")
@@ -108,8 +108,8 @@ func kinds(t *testing.T) (all []statementVector) {
 	return all
 }
 
-// TestStatementVectors makes each kind of statement from its seeds, and once more
-// from the documented layout alone.
+// TestStatementVectors makes each kind of statement from its seeds, and once
+// more from the documented layout alone.
 func TestStatementVectors(t *testing.T) {
 	for _, v := range vectors(t, "statements.json", kinds(t)) {
 		t.Run(v.What, func(t *testing.T) {
@@ -146,8 +146,8 @@ func TestStatementVectors(t *testing.T) {
 	}
 }
 
-// refusalSet is a roster, and statements that it does not take, or that count for
-// nothing there.
+// refusalSet is a roster, and statements that it does not take, or that count
+// for nothing there.
 type refusalSet struct {
 	Library    uuid.UUID               `json:"library"`
 	Founder    identity.RemoteIdentity `json:"founder"`
@@ -309,7 +309,8 @@ func nothings(w *world) []nothing {
 	}
 }
 
-// TestRefusals: what is refused, and why, and what is kept and counts for nothing.
+// TestRefusals: what is refused, and why, and what is kept and counts for
+// nothing.
 func TestRefusals(t *testing.T) {
 	results := map[string]int{}
 	for _, set := range vectors(t, "refusals.json", []refusalSet{refusals(t)}) {

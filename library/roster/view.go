@@ -96,8 +96,8 @@ func (g *graph) evaluate() *View {
 	return v
 }
 
-// names returns whom adds that count add, with the one that the name is from; nil
-// for a founder whom nobody added.
+// names returns whom adds that count add, with the one that the name is from;
+// nil for a founder whom nobody added.
 func (e *evaluation) names() map[identity.RemoteIdentity]*node {
 	weights := map[*node]weight{}
 	best := map[identity.RemoteIdentity]*node{}
@@ -181,8 +181,8 @@ func (e *evaluation) node(instance identity.RemoteIdentity, counts func(*node) b
 	return at
 }
 
-// secrets returns the secrets that count, by number; of those with the same one,
-// the statement with the smaller hash comes last.
+// secrets returns the secrets that count, by number; of those with the same
+// one, the statement with the smaller hash comes last.
 func (e *evaluation) secrets() []Secret {
 	var all []*node
 	for _, chain := range e.g.chains {

@@ -24,8 +24,8 @@ const (
 	frameSize = 16 << 10 // so that no stream holds up the others for long
 )
 
-// config returns what both sides say of their streams. The connection below tells
-// when the peer is gone, and how far it is away.
+// config returns what both sides say of their streams. The connection below
+// tells when the peer is gone, and how far it is away.
 func config() *yamux.Config {
 	c := yamux.DefaultConfig()
 	c.EnableKeepAlive, c.MeasureRTTInterval = false, tunnel.MaxAge
@@ -118,9 +118,10 @@ func (k *carrier) endIdle() {
 	}
 }
 
-// end ends the tunnel with its streams, once what those that are closed had to say
-// has arrived. yamux drops what waits to be sent: so the member is asked first, by a
-// stream that names no route and is refused, behind all that was sent.
+// end ends the tunnel with its streams, once what those that are closed had to
+// say has arrived. yamux drops what waits to be sent: so the member is asked
+// first, by a stream that names no route and is refused, behind all that was
+// sent.
 func (k *carrier) end() {
 	k.idle.Stop()
 	go func() {

@@ -18,9 +18,9 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// A Conn is a stream of a session. Its methods may be called concurrently. A stream
-// that was reset fails with a *[p2p.ResetError], one whose tunnel is gone with
-// [p2p.ErrConnectionLost]: neither looks like an end.
+// A Conn is a stream of a session. Its methods may be called concurrently. A
+// stream that was reset fails with a *[p2p.ResetError], one whose tunnel is
+// gone with [p2p.ErrConnectionLost]: neither looks like an end.
 type Conn struct {
 	stream  *yamux.Stream
 	tunnel  *tunnel.Conn
@@ -39,8 +39,8 @@ func newConn(s *yamux.Stream, t *tunnel.Conn, release func()) *Conn {
 // String returns a placeholder that names the member.
 func (c *Conn) String() string { return "a stream in " + c.tunnel.String() }
 
-// Format prints the placeholder under every verb: the buffers hold what is said in
-// the stream.
+// Format prints the placeholder under every verb: the buffers hold what is said
+// in the stream.
 func (c *Conn) Format(f fmt.State, _ rune) { fmt.Fprint(f, c.String()) }
 
 // LogValue returns the placeholder.
@@ -80,15 +80,16 @@ func (c *Conn) Write(b []byte) (int, error) {
 // CloseWrite says that nothing more is sent.
 func (c *Conn) CloseWrite() error { return c.fault(c.stream.CloseWrite()) }
 
-// Close ends the stream. What was written arrives; what was not read is lost, and
-// the member's writes fail.
+// Close ends the stream. What was written arrives; what was not read is lost,
+// and the member's writes fail.
 func (c *Conn) Close() error {
 	_ = c.stream.CloseWrite()
 	c.Reset(p2p.ErrCancelled) // which does not concern the side that is closed
 	return nil
 }
 
-// Reset ends the stream with a reason, which the member's reads and writes fail with.
+// Reset ends the stream with a reason, which the member's reads and writes fail
+// with.
 func (c *Conn) Reset(code p2p.ResetCode) {
 	_ = c.stream.ResetWithError(uint32(code))
 	c.once.Do(c.release)

@@ -12,8 +12,8 @@ import (
 	"github.com/sdp2p/p2p/library/session"
 )
 
-// TestMemberMemory: a member that opens one session after the other, each with as many
-// streams as it may have, gets no more memory than two have.
+// TestMemberMemory: a member that opens one session after the other, each with
+// as many streams as it may have, gets no more memory than two have.
 func TestMemberMemory(t *testing.T) {
 	bubble(t, func(t *testing.T, p *pair) {
 		begin := func() *yamux.Session {

@@ -21,14 +21,14 @@ import (
 // routeTime is how long a member may take to name a route.
 const routeTime = 5 * time.Second
 
-// A HandlerFunc serves a stream. When it returns nil, what it wrote arrives, and
-// what it did not read is lost; with an error the stream is reset, with
-// [p2p.ErrHandlerFailed] or the [p2p.ResetCode] that the error wraps. ctx ends with
-// the tunnel.
+// A HandlerFunc serves a stream. When it returns nil, what it wrote arrives,
+// and what it did not read is lost; with an error the stream is reset, with
+// [p2p.ErrHandlerFailed] or the [p2p.ResetCode] that the error wraps. ctx ends
+// with the tunnel.
 type HandlerFunc func(ctx context.Context, c *Conn) error
 
-// A Mux serves the streams of sessions by their routes. Its zero value has none. It
-// may be used by several goroutines.
+// A Mux serves the streams of sessions by their routes. Its zero value has
+// none. It may be used by several goroutines.
 type Mux struct {
 	Logger *slog.Logger // for panics of handlers; nil: slog.Default()
 
@@ -37,8 +37,9 @@ type Mux struct {
 	members map[identity.RemoteIdentity]*member // those with a session
 }
 
-// memberMemory bounds the windows of all streams of a member, however many sessions
-// it opens: one is enough for it, and a second one while the first one retires.
+// memberMemory bounds the windows of all streams of a member, however many
+// sessions it opens: one is enough for it, and a second one while the first one
+// retires.
 const memberMemory = 2 * maxMemory
 
 // A member has sessions.
@@ -69,7 +70,8 @@ func (m *Mux) enter(id identity.RemoteIdentity) (of *member, leave func()) {
 	}
 }
 
-// Handle registers the handler of a route, instead of the one before; nil removes it.
+// Handle registers the handler of a route, instead of the one before; nil
+// removes it.
 func (m *Mux) Handle(route string, h HandlerFunc) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -85,10 +87,10 @@ func (m *Mux) handler(route string) HandlerFunc {
 	return m.routes[route]
 }
 
-// Serve serves a tunnel of the route [Route] until it ends, and returns when the
-// handlers have. At most [MaxStreams] are served at a time. A session ends if its
-// member has streams in so many sessions that they could take 192 MiB. Where the node
-// shuts down, the streams end at once.
+// Serve serves a tunnel of the route [Route] until it ends, and returns when
+// the handlers have. At most [MaxStreams] are served at a time. A session ends
+// if its member has streams in so many sessions that they could take 192 MiB.
+// Where the node shuts down, the streams end at once.
 func (m *Mux) Serve(ctx context.Context, c *tunnel.Conn) error {
 	of, leave := m.enter(c.Instance())
 	defer leave()

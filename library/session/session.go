@@ -1,9 +1,11 @@
-// Package session carries many streams with a member of a library in one tunnel.
+// Package session carries many streams with a member of a library in one
+// tunnel.
 //
-// A tunnel of its own is right for what lasts or is large: a file, a call. For many
-// small requests its handshake costs more than the rest: a request in a tunnel of its
-// own takes ten times the CPU of one in a session, and two round trips instead of
-// one. In a session a lost packet holds up all streams, and not only one.
+// A tunnel of its own is right for what lasts or is large: a file, a call. For
+// many small requests its handshake costs more than the rest: a request in a
+// tunnel of its own takes ten times the CPU of one in a session, and two round
+// trips instead of one. In a session a lost packet holds up all streams, and
+// not only one.
 //
 // One side registers the routes that it serves:
 //
@@ -48,8 +50,8 @@ const (
 var errClosed = fmt.Errorf("session: %w", net.ErrClosed)
 
 // A Session opens streams with one member. It keeps one tunnel, which the first
-// stream opens, and opens another one when that is lost. It may be used by several
-// goroutines.
+// stream opens, and opens another one when that is lost. It may be used by
+// several goroutines.
 type Session struct {
 	open func(ctx context.Context) (*tunnel.Conn, error)
 
@@ -67,10 +69,10 @@ func New(l *library.Library, member identity.RemoteIdentity) *Session {
 	}
 }
 
-// Open opens a stream to a route of the member's [Mux]. ctx bounds the opening only.
-// If there are [MaxStreams], it waits. If the member does not serve the route, the
-// first read fails with [p2p.ErrNoRoute]. If there is no tunnel and none can be
-// opened, the error is that of [library.Library.Open].
+// Open opens a stream to a route of the member's [Mux]. ctx bounds the opening
+// only. If there are [MaxStreams], it waits. If the member does not serve the
+// route, the first read fails with [p2p.ErrNoRoute]. If there is no tunnel and
+// none can be opened, the error is that of [library.Library.Open].
 func (s *Session) Open(ctx context.Context, route string) (*Conn, error) {
 	header, err := proto.Route(route).AppendBinary(nil)
 	if err != nil {

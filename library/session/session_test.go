@@ -112,7 +112,8 @@ func talk(c *session.Conn, text string) error {
 	return nil
 }
 
-// Many streams at once share one tunnel, and each has its own bytes, to its end.
+// Many streams at once share one tunnel, and each has its own bytes, to its
+// end.
 func TestStreams(t *testing.T) {
 	bubble(t, func(t *testing.T, p *pair) {
 		var all sync.WaitGroup
@@ -135,7 +136,8 @@ func TestStreams(t *testing.T) {
 	})
 }
 
-// What a handler comes to is what the opener hears, and concerns no other stream.
+// What a handler comes to is what the opener hears, and concerns no other
+// stream.
 func TestHandlers(t *testing.T) {
 	bubble(t, func(t *testing.T, p *pair) {
 		const code = p2p.FirstAppCode + 7
@@ -185,7 +187,8 @@ func TestSilentStream(t *testing.T) {
 	})
 }
 
-// A tunnel that is lost never looks like an end, and the next stream has another one.
+// A tunnel that is lost never looks like an end, and the next stream has
+// another one.
 func TestLost(t *testing.T) {
 	bubble(t, func(t *testing.T, p *pair) {
 		c := p.open(t, "echo")
@@ -217,7 +220,8 @@ func TestRemoved(t *testing.T) {
 	})
 }
 
-// A session without streams gives its tunnel up, and opens another one when it has to.
+// A session without streams gives its tunnel up, and opens another one when it
+// has to.
 func TestIdle(t *testing.T) {
 	bubble(t, func(t *testing.T, p *pair) {
 		a, b := p.open(t, "echo"), p.open(t, "echo")
@@ -235,8 +239,8 @@ func TestIdle(t *testing.T) {
 	})
 }
 
-// Before a tunnel is as old as it may get, new streams have another one, and it ends
-// with the last of its own.
+// Before a tunnel is as old as it may get, new streams have another one, and it
+// ends with the last of its own.
 func TestRetire(t *testing.T) {
 	bubble(t, func(t *testing.T, p *pair) {
 		c := p.open(t, "echo")
@@ -287,7 +291,8 @@ func TestStalledStream(t *testing.T) {
 	})
 }
 
-// What closed streams had written arrives, though the session is closed right behind.
+// What closed streams had written arrives, though the session is closed right
+// behind.
 func TestClose(t *testing.T) {
 	bubble(t, func(t *testing.T, p *pair) {
 		got := make(chan []byte, 20)
