@@ -17,16 +17,16 @@ import (
 const askRoute = reserved + "ask"
 
 // A Request is that of another admin, who wants to make or remove an admin and
-// needs a second signature. Of an admin that has left (By is whom it is about),
-// it is to remove its key, too: to a thief that is worth what it was.
+// needs a second signature. If By is Instance, the admin has left, and its key
+// is to be removed, too: to a thief it is worth what it was.
 type Request struct {
 	By       Member
 	Instance identity.RemoteIdentity // whom it is about
 	Remove   bool                    // or else to make it an admin
 	Name     string                  // of one that is to be an admin
-	// Undone is how many statements of Instance, of those that this device knows,
-	// count no more after the removal: what it signed last if its key was stolen,
-	// and what a thief that asks would like to undo. See [RemoveOptions.Last].
+	// Undone is how many of the statements of Instance that this device knows the
+	// removal undoes: the last ones if its key was stolen. A thief may ask for
+	// more. See [RemoveOptions.Last].
 	Undone int
 
 	draft roster.Statement

@@ -33,11 +33,11 @@
 // statement. Without the recovery key the other admins are asked ([ErrAsked]
 // here, [Asked] and [Library.Requests] there), and it counts once one of them
 // has agreed ([Library.Endorse]). A removal is for good, on all devices:
-// whoever was removed by mistake joins again, as a new instance. A plain member
-// can [Library.Block].
+// a device that was removed by mistake joins again, as a new instance. A plain
+// member can [Library.Block].
 //
-// What happens to members, on whatever device it was decided, is an [Event]. An
-// app shows removals, and who did it, to its user.
+// Each change of the members is reported as an [Event], on all devices. An app
+// shows removals to its user, with the admin who signed them.
 //
 // # On the wire
 //

@@ -7,7 +7,7 @@ import (
 	"github.com/sdp2p/p2p/library/roster"
 )
 
-// An Event tells what happened to the members of a library, on whatever device
+// An Event reports a change of the members of a library, on whichever device
 // it was decided: [MemberAdded], [MemberReturned], [MemberRemoved], [Asked] or
 // [Forked].
 type Event interface{ event() }

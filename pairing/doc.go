@@ -28,11 +28,11 @@
 //
 // The new device makes a key for its instance and signs where it lives; the
 // admin adds that and nothing else. The new device checks that the statements
-// which it is given make the other one an admin, and itself what was promised.
+// which it is given make the other one an admin, and itself a member.
 //
 // Without a camera ([Pairing.InviteByCode], [Pairing.JoinByCode]) the digits
 // are all that protects. Both sides contribute to them before either can know
-// them, and so does the connection; whoever stands in between has one chance in
+// them, and so does the connection; a node in between has one chance in
 // a million for each attempt, and after three the devices do not pair that way
 // for 10 minutes. It needs a connection without a relay.
 //

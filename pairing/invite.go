@@ -48,7 +48,7 @@ type InviteConfig struct {
 }
 
 // An Invitation stands until a device has used it, or it expires or is
-// cancelled. Its methods may be called concurrently.
+// canceled. Its methods may be called concurrently.
 type Invitation struct {
 	p          *Pairing
 	library    *library.Library

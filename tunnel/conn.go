@@ -27,8 +27,8 @@ const (
 // A Conn is a tunnel: a [net.Conn] to an instance of a library, over which
 // nobody else reads or writes. All methods may be called concurrently.
 //
-// Only Close and CloseWrite make the peer read [io.EOF]. Whatever else ends a
-// tunnel, the peer's reads fail.
+// Only Close and CloseWrite make the peer read [io.EOF]. If the
+// tunnel ends in any other way, the peer's reads fail.
 type Conn struct {
 	s      Session
 	with   *Credential

@@ -32,9 +32,9 @@
 // The admin rule: the founder's signature is on it, as the signer's or as an
 // endorsement, or else those of two admins, of which the signer is one.
 // Nobody's signature counts on the removal of itself, nobody's endorsement on a
-// statement of its own. What an admin signs about somebody who is no admin
-// needs no second signature; with the founder's, a statement counts whoever
-// signed it, also as an add or removal of a member, and also beyond its
+// statement of its own. A statement of an admin about somebody who is
+// no admin needs no second signature. With the founder's signature, a statement
+// of anybody counts, also the add or removal of a member, and also beyond its
 // signer's limit. An add as admin with one admin's signature counts as one as a
 // member. A statement of an unknown kind, or whose body is malformed, is kept
 // and passed on, and counts for nothing.
@@ -60,9 +60,10 @@
 // that of somebody who is no admin has 16. What lies beyond counts nowhere and
 // is not kept.
 //
-// A roster keeps the statements of the founder, and of whom an admin added with
-// a statement that is kept: removed or not, one admin's signature is enough. An
-// admin is here whom the founder made one, or two admins, before any removal.
+// A roster keeps the statements of the founder, and of instances that an admin
+// added with a statement that is kept: removed or not, one admin's signature is
+// enough. Admins are here those that the founder or two admins made one, before
+// any removal.
 // Of a signer that has more than twice as many statements as fit on a branch,
 // only the longest branch goes on, and those are taken that a removal names:
 // with one admin's key, a thief fills no device. A roster sends statements in

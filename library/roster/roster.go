@@ -179,12 +179,12 @@ func (r *Roster) Statement(h Hash) (Statement, bool) {
 // ([ErrInvalid]), belongs to another library ([ErrOtherLibrary]), or follows
 // one that is neither known nor sent before it ([ErrNoPredecessor]).
 //
-// Some are passed over once all are there: what was signed by somebody whom no
-// admin has added, what is beyond the end of a chain, and, of a signer that has
-// twice as many statements as its chain may have, what does not follow the end
-// of its longest branch. Those that lead to the last statement that a removal
-// leaves are taken nevertheless. Of those that are passed over, only the first
-// 256 are verified: strangers' statements cost next to nothing.
+// Some are passed over once all are there: statements of signers that no admin
+// has added, those beyond the end of a chain, and, of a signer that has twice as
+// many statements as its chain may have, those that do not follow the end of its
+// longest branch, unless they lead to the last statement that a removal leaves.
+// Of the statements that are passed over, only the first 256 are verified:
+// strangers' statements cost next to nothing.
 func (r *Roster) Add(statements ...Statement) (added []Statement, err error) {
 	fresh, err := r.check(statements)
 	if err != nil || len(fresh) == 0 {
