@@ -177,16 +177,20 @@ func (l *limiter) enterStranger(peer identity.RemoteIdentity, addr netip.Addr, n
 
 // room reports whether there is a place for a stranger's handshake, if need be
 // that of a silent one: at its own address one that has been silent for a
-// while; else the oldest such, or one of the address that has the most. The
-// caller holds mu.
+// while; else the oldest such, or one of the address that has the most; or one
+// of a peer that has more. The caller holds mu.
 func (l *limiter) room(next *place, now time.Time) bool {
 	at := map[netip.Prefix]int{}
 	for _, p := range l.guests {
 		at[p.addr]++
 	}
 	stale := func(p *place) bool { return now.Sub(p.began) >= silentTime }
+	greedy := func(p *place) bool { return p.peer.inFlight > next.peer.inFlight+1 }
 	if next.addr.IsValid() && at[next.addr] >= l.AddressInFlight {
-		return l.push(func(p *place) bool { return p.addr == next.addr && stale(p) })
+		same := func(fits func(*place) bool) bool {
+			return l.push(func(p *place) bool { return p.addr == next.addr && fits(p) })
+		}
+		return same(stale) || same(greedy)
 	}
 	if l.all.inFlight < l.InFlight && len(l.guests) < l.InFlight-l.InFlight/2 {
 		return true
@@ -195,7 +199,7 @@ func (l *limiter) room(next *place, now time.Time) bool {
 	for _, n := range at {
 		most = max(most, n)
 	}
-	return l.push(stale) || l.push(func(p *place) bool { return at[p.addr] == most && most > at[next.addr]+1 })
+	return l.push(stale) || l.push(func(p *place) bool { return at[p.addr] == most && most > at[next.addr]+1 }) || l.push(greedy)
 }
 
 // push has the first silent handshake that fits lose its place. The caller

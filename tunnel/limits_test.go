@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -262,11 +263,44 @@ func TestStrangersDoNotLockOut(t *testing.T) {
 		busy := 0
 		for range 200 {
 			if err := <-results; err != ErrTimeout {
-				require.ErrorIs(t, err, ErrBusy)
+				if !errors.Is(err, ErrBusy) { // it lost its place to another stranger
+					require.ErrorIs(t, err, ErrHandshake)
+				}
 				busy++
 			}
 		}
 		require.Equal(t, 200-16, busy)
+	})
+}
+
+// A stranger that has several silent handshakes loses one to another stranger
+// that has none, at once, also at the same address.
+func TestGreedyLosesItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nodes := crowd(t, 5)
+		for places, addr := range map[int]netip.Addr{16: {}, 8: netip.MustParseAddr("10.0.0.1")} {
+			l := newLimiter(Limits{PerSecond: 1000})
+			evicted := make(chan int, 100)
+			enter := func(n int) (*place, error) {
+				return l.enterStranger(nodes[n], addr, time.Now(), func() { evicted <- n })
+			}
+			var first *place
+			for n := range places {
+				p, err := enter(n % 4)
+				require.NoError(t, err)
+				if n == 0 {
+					first = p
+				}
+			}
+			first.hear()
+			_, err := enter(0)
+			require.ErrorIs(t, err, ErrBusy)
+			_, err = enter(4)
+			require.NoError(t, err)
+			require.Equal(t, 1, <-evicted, "the first one of the first has spoken")
+			synctest.Wait()
+			require.Empty(t, evicted)
+		}
 	})
 }
 
