@@ -74,7 +74,9 @@ func (l *link) handleQuery(p received, m *dns.Message, unicast bool) {
 		return
 	}
 	if m.Truncated && len(m.Question) > 0 {
-		if len(questions) > 0 && len(l.held) < maxHeld {
+		if len(questions) > 0 && len(l.held) >= maxHeld { // better now than never
+			l.answer(p, questions, known, false, between(20*time.Millisecond, 120*time.Millisecond))
+		} else if len(questions) > 0 {
 			h := &heldQuery{questions: questions, known: known, latest: l.e.now.Add(maxHold)}
 			h.timer = l.after(between(400*time.Millisecond, 500*time.Millisecond), func() {
 				delete(l.held, p.Src)

@@ -2,6 +2,7 @@ package dnssd_test
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sdp2p/p2p/internal/dnssd"
 	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
 )
 
@@ -397,5 +399,28 @@ func TestNames(t *testing.T) {
 		o.send(instance(t, "oWN", "10.0.0.9", "not=ours"))
 		pass(time.Second)
 		require.Equal(t, []string{"Bb"}, names(n), "our own name in another case is ours")
+	})
+}
+
+// Many queries whose sources say that more known answers are to come do not keep
+// others from being answered.
+func TestTruncatedFlood(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link, _, o := responder(t)
+		q := query("_sd._udp.local. PTR")
+		q.Truncated = true
+		b, err := q.Pack()
+		require.NoError(t, err)
+		pass(time.Minute)
+		for i := range 200 {
+			link.Inject(b, netip.AddrPortFrom(addr4(300+i), dnssd.Port), dnssd.Groups[dnssd.IPv4])
+		}
+		pass(350 * time.Millisecond)
+		o.take()
+		q = query("_sd._udp.local. PTR QU")
+		q.Truncated = true
+		o.send(q)
+		pass(time.Second)
+		require.NotEmpty(t, filter(o.take(), func(m message) bool { return m.Dst.Addr() == o.addr }))
 	})
 }
