@@ -466,3 +466,19 @@ func TestSuspend(t *testing.T) {
 		require.Equal(t, "found b, found gone, lost gone", a.log())
 	})
 }
+
+// Two networks that do not know of each other may use the same addresses. A
+// device that has this node's address in the other one is another device.
+func TestSameAddressElsewhere(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := dnssdtest.NewLink(), dnssdtest.NewLink()
+		h := hostOn(a, eth4(1))
+		wlan := eth4(2)
+		wlan.Index, wlan.Name = 3, "wlan0"
+		h.Plug(b, wlan)
+		n := run(t, h, service("n"))
+		run(t, hostOn(b, eth4(1)), service("real"))
+		pass(10 * time.Second)
+		require.Equal(t, []string{"real"}, names(n))
+	})
+}

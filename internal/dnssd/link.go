@@ -241,14 +241,14 @@ func (l *link) receive(p received) error {
 }
 
 // own reports whether a packet is one of ours. What we send on one interface may also come back by another one that is
-// attached to the same network. An address of ours says so there, unless it is a link-local one, which somebody else may
-// have on another link (RFC 4007 §6); then only what was sent does.
+// attached to the same network. There, an address of ours does not say so, which somebody else may have in another
+// network; only what was sent does.
 func (l *link) own(src netip.Addr, data []byte) bool {
 	if l.ifc.owns(src) {
 		return l.echoes.own(data, l.e.now)
 	}
 	for _, other := range l.e.links {
-		if other != l && other.ifc.owns(src) && (!src.IsLinkLocalUnicast() || other.echoes.lately(data, l.e.now)) {
+		if other != l && other.ifc.owns(src) && other.echoes.lately(data, l.e.now) {
 			return true
 		}
 	}
