@@ -344,3 +344,20 @@ func TestAddressBack(t *testing.T) {
 		}
 	})
 }
+
+// A node that goes while it probes again, since the computer has just woken up,
+// says goodbye as well.
+func TestGoodbyeAfterSleep(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		n := run(t, hostOn(link, eth4(1)))
+		h := hostOn(link, eth4(2))
+		real := run(t, h, service("real"))
+		pass(10 * time.Minute)
+		h.Sleep(30 * time.Second)
+		pass(30*time.Second + 300*time.Millisecond)
+		real.stop()
+		pass(3 * time.Second)
+		require.Equal(t, "found real, lost real", n.log())
+	})
+}

@@ -272,7 +272,7 @@ func (p *publication) concede(rival netip.Addr) {
 	case p.state == stateProbing && p.probes > 0 && denial:
 		p.deny(rival)
 	case p.state == stateProbing && p.probes > 0:
-		p.startProbing(probeDefer)
+		p.yield()
 	case p.state == stateAnnounced:
 		p.contest(rival)
 	}

@@ -101,7 +101,7 @@ func (l *link) tieBreak(m *dns.Message, src netip.Addr, f Family) {
 			c := compareSets(named(proposed, key, keys), theirs)
 			switch {
 			case c < 0 && p.believes():
-				p.startProbing(probeDefer)
+				p.yield()
 			case c < 0:
 				for _, rr := range m.Ns[:min(len(m.Ns), maxProposed)] {
 					p.claim(told{rr, keys.fold(rr.Head().Name)}, src, false)
@@ -152,6 +152,13 @@ func (l *link) checkConflict(t told, src netip.Addr) {
 			}
 		}
 	}
+}
+
+// yield leaves the name to somebody else who probes for it, too, unless it is
+// free a second later.
+func (p *publication) yield() {
+	p.announced = time.Time{} // and takes nothing back under it
+	p.startProbing(probeDefer)
 }
 
 // contest probes again for a name that somebody else uses as well (RFC 6762 §9).

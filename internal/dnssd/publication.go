@@ -308,8 +308,9 @@ func (p *publication) announce() {
 	l.startSounding()
 }
 
-// withdraw takes an entry off the link: with a goodbye (RFC 6762 §10.1) if it was announced, silently if it was not, since
-// a goodbye would also take the records of who is in conflict with us.
+// withdraw takes an entry off the link: with a goodbye (RFC 6762 §10.1) if it was announced, also if it is probed for
+// again, and silently if it was not or is contested, since a goodbye would also take the records of who is in conflict
+// with us.
 func (l *link) withdraw(en *entry) {
 	p := l.publication(en)
 	if p == nil {
@@ -328,7 +329,7 @@ func (l *link) withdraw(en *entry) {
 		}
 	}
 	l.e.conflictOver(p)
-	if p.announced.IsZero() || p.state != stateAnnounced {
+	if p.announced.IsZero() || p.contested {
 		return
 	}
 	for f := range Family(families) {
