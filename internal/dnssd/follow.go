@@ -275,6 +275,9 @@ func (l *link) update(ifc Interface) {
 			l.changed(p.entry)
 		}
 		l.publishMissing()
+		if joined { // a family that somebody may speak alone
+			l.startBrowsing()
+		}
 	case joined: // which failed the last time
 		l.restart()
 	}

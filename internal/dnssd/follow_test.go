@@ -406,3 +406,28 @@ func (u *unlisted) Interfaces() ([]dnssd.Interface, error) {
 	}
 	return u.Host.Interfaces()
 }
+
+// An interface that has one family gets the other later. Who speaks that one
+// alone is found then, and not when instances are asked for the next time.
+func TestFamilyComesLater(t *testing.T) {
+	for _, first := range []int{0, 1} {
+		t.Run(fmt.Sprint(dnssd.Family(first)), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				link := dnssdtest.NewLink()
+				only := func(n, family int) dnssd.Interface {
+					ifc := eth(n)
+					ifc.Addrs = ifc.Addrs[family : family+1]
+					return ifc
+				}
+				h := hostOn(link, only(1, first))
+				n := run(t, h, service("n"))
+				run(t, hostOn(link, only(2, 1-first)), service("real"))
+				pass(30 * time.Minute)
+				require.Empty(t, names(n))
+				h.Change(eth(1))
+				pass(5 * time.Second)
+				require.Equal(t, []string{"real"}, names(n))
+			})
+		})
+	}
+}
