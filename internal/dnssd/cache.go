@@ -75,6 +75,7 @@ type cached struct {
 const (
 	maxTTL     = otherTTL * time.Second // longer ones are cut
 	minRefresh = 10 * time.Second       // records that live shorter are not refreshed
+	minTTL     = 20 * time.Second       // no record is cut shorter that lived longer: who goes says so, which is checked
 	graceTime  = time.Second            // what is taken back or replaced is kept that long (RFC 6762 §10.1, §10.2)
 
 	// RFC 6762 §10.2 lets a record with the cache-flush bit replace those that were received more than a second before.
@@ -105,10 +106,11 @@ func (c *cached) renew(ttl uint32, f Family, jitter float64) {
 		c.via = 0
 	}
 	c.via |= setOf(f)
-	if lives := min(time.Duration(ttl)*time.Second, maxTTL); c.received.Equal(e.now) && c.ttl == lives && c.doomed.IsZero() {
+	lives := min(max(time.Duration(ttl)*time.Second, min(c.ttl, minTTL)), maxTTL)
+	if c.received.Equal(e.now) && c.ttl == lives && c.doomed.IsZero() {
 		return // the packet says it again
 	}
-	c.received, c.ttl, c.jitter, c.stage = e.now, min(time.Duration(ttl)*time.Second, maxTTL), jitter, 0
+	c.received, c.ttl, c.jitter, c.stage = e.now, lives, jitter, 0
 	c.doomed, c.replaced, c.held, c.asks = time.Time{}, false, false, 0
 	c.schedule()
 }
@@ -150,7 +152,12 @@ func (c *cached) due() {
 	case dns.TypeA, dns.TypeAAAA:
 		name = c.h.name
 	}
-	c.l.ask(via, dns.Question{Name: name, Type: c.typ})
+	question := dns.Question{Name: name, Type: c.typ}
+	if c.stage < 2 {
+		c.l.ask(via, question)
+	} else {
+		c.l.insist(question)
+	}
 	c.stage++
 	c.schedule()
 }

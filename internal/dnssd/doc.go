@@ -56,8 +56,9 @@
 // If that is a link-local address of IPv6 alone, others are asked for first, for a second.
 // It is lost when its records expire (they are asked for again at 80, 85, 90 and 95 % of their time to live), a second
 // after its goodbye unless it answers that it is still there, or 10 s after [Engine.Reconfirm] if it does not answer. With
-// [Config.Probe], the same holds for a record that another one replaces, and an instance that has proved to be there lately
-// has to fail to prove it again.
+// [Config.Probe], it is 0.85 s and two questions after its goodbye; the same holds for a record that another one replaces,
+// and an instance that has proved to be there lately has to fail to prove it again. What is said again with a shorter
+// time to live than before lives for 20 s at least.
 // Questions for further instances go out after 20 to 120 ms, then after 1, 2, 4 s and so on, up to an hour, each time with a
 // little chance, so that two that started together do not stay in step.
 //
@@ -84,7 +85,8 @@
 // A question that another host asked is not asked again within a second, nor is
 // a missing instance asked for (RFC 6762 §7.3): unless the other host may be
 // the one to answer, which it does not answer to itself; or it listed answers
-// as known that are not known here. Nothing is listed as known that is in
+// as known that are not known here. What was asked for in vain is asked for by
+// each on its own: nobody else need have heard the other's question. Nothing is listed as known that is in
 // doubt: what Reconfirm is about, what is not complete, and what did not answer
 // to being asked again.
 //

@@ -11,17 +11,20 @@ import (
 // Anybody on the link can say goodbye for somebody else, or replace a record of
 // somebody else's (RFC 6762 §10.1, §10.2): to all, or so that only one host hears
 // it. Where [Config.Probe] can tell more, neither counts by itself. The record
-// stays as it is for about a second, in which its owner is asked; the owner that
-// is there answers with the record. An instance that is connected, or has
-// answered lately, is asked by Config.Probe as well: then the record goes only
-// if that, too, is in vain, or if there is still no answer by multicast 10 s later,
-// or once the connection ends: who goes says goodbye first, and has connections
-// until a moment later.
+// stays as it is for most of a second, in which its owner is asked; the owner that
+// is there answers with the record. If nothing comes of the first question, which
+// may be another host's, a second one asks for an answer by unicast: that may be
+// sent also within a second after the record was multicast. An instance that is
+// connected, was heard a moment ago, or has answered lately, is asked by
+// Config.Probe as well: then the record goes only if that, too, is in vain, or if
+// there is still no answer by multicast 10 s later, or once the connection ends:
+// who goes says goodbye first, and has connections until a moment later.
 const (
-	doubtAsk    = 120 * time.Millisecond  // within that time the owner is asked; others may have asked by then
-	doubtProbe  = 200 * time.Millisecond  // what it has for its answer before it is probed
-	doubtGap    = 1200 * time.Millisecond // from one question to the next
-	doubtAnswer = 200 * time.Millisecond  // for the answer, which may have to wait until the record was said a second ago
+	doubtAsk    = 60 * time.Millisecond   // within that time the owner is asked; others may have asked by then
+	doubtAgain  = 300 * time.Millisecond  // from the first question to the second
+	doubtProbe  = 150 * time.Millisecond  // when it is probed, if it has not answered
+	doubtLast   = 850 * time.Millisecond  // when the record goes
+	doubtGap    = 1200 * time.Millisecond // from one doubt's first question to the next one's
 	doubtProved = 650 * time.Millisecond  // for the answer to a probe
 	guardTime   = 2 * time.Minute         // for how long an answer counts
 	askedTime   = 2 * time.Second         // for how long a question counts as what a record answers
@@ -29,8 +32,11 @@ const (
 
 // A doubt is whether an instance still has the records that were taken back.
 type doubt struct {
-	timer timer // the question
-	probe timer // Config.Probe
+	timer timer     // the next question
+	began time.Time // when the first one was or is due
+	again bool      // the next one is the second
+	waits bool      // records were kept for longer, once until it answers
+	probe timer     // Config.Probe
 }
 
 // takeBack has a record go that was taken back, or that another one replaces.
@@ -42,7 +48,7 @@ func (p *lesson) takeBack(c *cached) {
 		return
 	}
 	c.held = true
-	at := now.Add(graceTime)
+	at := now.Add(doubtLast)
 	if c.s != nil {
 		at = p.l.doubtRecord(c.s, c, at)
 	} else {
@@ -58,14 +64,15 @@ func (p *lesson) takeBack(c *cached) {
 func (l *link) doubtRecord(s *seen, c *cached, at time.Time) time.Time {
 	e, d := l.e, &s.doubt
 	if !d.timer.pending() {
-		e.timers.set(&d.timer, later(e.now.Add(between(0, doubtAsk)), d.timer.at.Add(doubtGap)))
+		d.began, d.again = later(e.now.Add(between(0, doubtAsk)), d.began.Add(doubtGap)), false
+		e.timers.set(&d.timer, d.began)
 	}
-	at = later(at, c.received.Add(graceTime+doubtAnswer), d.timer.at.Add(doubtAnswer))
-	if e.now.Sub(s.answered) >= guardTime && !e.connected(s) {
+	at = later(at, d.began.Add(doubtLast-doubtAsk))
+	if e.now.Sub(s.answered) >= guardTime && e.now.Sub(c.received) > answerGap && !e.connected(s) {
 		return at
 	}
 	if !d.probe.pending() {
-		e.timers.set(&d.probe, later(e.now.Add(doubtAsk+doubtProbe), d.probe.at.Add(doubtGap)))
+		e.timers.set(&d.probe, later(e.now.Add(doubtProbe), d.probe.at.Add(doubtGap)))
 	}
 	return later(at, d.probe.at.Add(doubtProved))
 }
@@ -101,17 +108,19 @@ func (s *seen) records() (all []*cached) {
 	return all
 }
 
-// askOwner asks for the records of an instance that were taken back. It asks for
-// the SRV anyway: who has that is there. If many are in doubt, one question goes to
-// all.
+// askOwner asks for the records of an instance that were taken back, twice if need
+// be. It asks for the SRV anyway: who has that is there.
 func (s *seen) askOwner() {
-	e := s.l.e
+	e, l, taken := s.l.e, s.l, s.taken()
+	if len(taken) == 0 {
+		return // it has answered
+	}
 	if !e.doubts.take(e.now) {
-		s.l.browseSoon(max(0, time.Second-e.now.Sub(s.l.browse.asked)))
+		l.askAllOwners(s)
 		return
 	}
 	questions := []dns.Question{{Name: s.name, Type: dns.TypeSRV}}
-	for _, c := range s.taken() {
+	for _, c := range taken {
 		q := dns.Question{Name: s.name, Type: c.typ}
 		if c.h != nil {
 			q.Name = c.h.name
@@ -120,7 +129,35 @@ func (s *seen) askOwner() {
 			questions = append(questions, q)
 		}
 	}
-	s.l.ask(0, questions...)
+	if !s.doubt.again {
+		s.doubt.again = true
+		e.timers.set(&s.doubt.timer, e.now.Add(doubtAgain))
+		l.ask(0, questions...)
+		return
+	}
+	for i := range questions {
+		questions[i].Class = unicastBit
+	}
+	l.asked = e.now
+	l.insist(questions...)
+}
+
+// askAllOwners asks for all instances since too many are in doubt. The records of
+// the instance wait for the answer.
+func (l *link) askAllOwners(s *seen) {
+	l.browse.firm = true
+	wait := max(0, time.Second-l.e.now.Sub(l.browse.asked))
+	l.browseSoon(wait)
+	if s.doubt.waits {
+		return
+	}
+	s.doubt.waits = true
+	for _, c := range s.taken() {
+		if at := l.e.now.Add(wait + replyTime); c.doomed.Before(at) {
+			c.doomed = at
+			c.schedule()
+		}
+	}
 }
 
 // probeOwner asks by other means, if the owner has not answered yet.
@@ -136,7 +173,7 @@ func (e *Engine) probe(in *instance) {
 		return
 	}
 	key := in.key
-	e.cfg.Probe(in.name, slices.Concat(in.last.Addrs, in.last.OffLink), func(from netip.AddrPort, err error) {
+	e.cfg.Probe(in.name, slices.Concat(in.last.Addrs, in.last.OffLink, in.last.LinkLocal), func(from netip.AddrPort, err error) {
 		if err == nil {
 			e.post(func() { e.answered(key, from) })
 		}
@@ -222,7 +259,7 @@ func (l *link) noteAsked(q dns.Question) {
 // noteAnswer notes that an SRV record of an instance was heard: its PTR stands,
 // and if it was asked for, the instance has answered.
 func (s *seen) noteAnswer() {
-	s.retained = false
+	s.retained, s.doubt.waits = false, false
 	if s.ptr.held {
 		s.ptr.stay()
 	}

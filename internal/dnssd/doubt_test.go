@@ -166,8 +166,8 @@ func TestForgedGoodbyesOfAMutedInstance(t *testing.T) {
 }
 
 // An instance that is connected, or has answered within two minutes, is probed
-// before a goodbye counts, and others are not. One that does not answer is gone a
-// second later; one that answers the probe has 10 s to say so itself.
+// before a goodbye counts, and others are not. One that does not answer is gone
+// 0.85 s later; one that answers the probe has 10 s to say so itself.
 func TestProbeOfGoodbye(t *testing.T) {
 	for _, test := range []struct {
 		why             string
@@ -180,11 +180,11 @@ func TestProbeOfGoodbye(t *testing.T) {
 	}{
 		{why: "connected", connected: true, answered: time.Hour, answers: true, speaks: true, probed: true},
 		{why: "answered lately", answered: time.Minute, answers: true, speaks: true, probed: true},
-		{why: "answered long ago", answered: 3 * time.Minute, answers: true, speaks: true, gone: time.Second},
-		{why: "gone", connected: true, answered: time.Hour, probed: true, gone: time.Second},
-		{why: "gone, and was not connected", answered: time.Minute, probed: true, gone: time.Second},
+		{why: "answered long ago", answered: 3 * time.Minute, answers: true, speaks: true, gone: 850 * time.Millisecond},
+		{why: "gone", connected: true, answered: time.Hour, probed: true, gone: 850 * time.Millisecond},
+		{why: "gone, and was not connected", answered: time.Minute, probed: true, gone: 850 * time.Millisecond},
 		{why: "withdrawn, and still there", connected: true, answered: time.Hour, answers: true, probed: true, gone: 10 * time.Second},
-		{why: "going", connected: true, answered: time.Hour, answers: true, parts: true, probed: true, gone: 4500 * time.Millisecond},
+		{why: "going", connected: true, answered: time.Hour, answers: true, parts: true, probed: true, gone: 4350 * time.Millisecond},
 	} {
 		t.Run(test.why, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -224,7 +224,7 @@ func TestProbeOfGoodbye(t *testing.T) {
 					require.Equal(t, "found real, lost real", n.log())
 					lost := n.seen()[1].at - start.Sub(n.start)
 					require.GreaterOrEqual(t, lost, test.gone)
-					require.LessOrEqual(t, lost, test.gone+400*time.Millisecond)
+					require.LessOrEqual(t, lost, test.gone+200*time.Millisecond)
 				}
 				require.Equal(t, test.probed, slices.Contains(p.asked, "real"))
 				for _, a := range p.addrs {

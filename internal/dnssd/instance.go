@@ -194,20 +194,32 @@ func (s *seen) resolveNow() {
 		l.forget(s)
 		return
 	}
+	var questions []dns.Question
 	if len(s.srvs) == 0 {
-		l.ask(0, dns.Question{Name: s.name, Type: dns.TypeSRV})
+		questions = append(questions, dns.Question{Name: s.name, Type: dns.TypeSRV})
 	}
 	if s.txt == nil {
-		l.ask(0, dns.Question{Name: s.name, Type: dns.TypeTXT})
+		questions = append(questions, dns.Question{Name: s.name, Type: dns.TypeTXT})
 	}
 	for _, c := range s.srvs {
 		if !l.hosts[c.host].reachable() {
 			s.sought = true
-			l.ask(0, dns.Question{Name: c.target, Type: dns.TypeA}, dns.Question{Name: c.target, Type: dns.TypeAAAA})
+			questions = append(questions, dns.Question{Name: c.target, Type: dns.TypeA}, dns.Question{Name: c.target, Type: dns.TypeAAAA})
 		}
 	}
+	l.askAfter(s.attempts, questions)
 	l.e.timers.set(&s.resolve, l.e.now.Add(time.Second<<s.attempts))
 	s.attempts++
+}
+
+// askAfter asks for records, after so many attempts: from the second on, no other
+// host is relied on for it.
+func (l *link) askAfter(attempts int, questions []dns.Question) {
+	if attempts == 0 {
+		l.ask(0, questions...)
+	} else {
+		l.insist(questions...)
+	}
 }
 
 // suspect asks whether an instance that cannot be reached is still there: now, and after 1, 3 and 7 s. If it does not
@@ -219,19 +231,20 @@ func (l *link) suspect(s *seen) {
 	for _, c := range s.srvs {
 		c.doom(l.e.now.Add(doubtTime))
 	}
-	wait := time.Second
+	attempts := 0
 	var again func()
 	again = func() {
+		questions := []dns.Question{{Name: s.name, Type: dns.TypeSRV}}
 		for _, c := range s.srvs {
-			l.ask(0, dns.Question{Name: s.name, Type: dns.TypeSRV})
 			if h := l.hosts[c.host]; h != nil {
 				for _, a := range h.addrs {
-					l.ask(0, dns.Question{Name: h.name, Type: a.typ})
+					questions = append(questions, dns.Question{Name: h.name, Type: a.typ})
 				}
 			}
 		}
-		s.doubted = l.after(wait, again)
-		wait *= 2
+		l.askAfter(attempts, questions)
+		s.doubted = l.after(time.Second<<attempts, again)
+		attempts++
 	}
 	again()
 }

@@ -14,6 +14,7 @@ type browser struct {
 	interval time.Duration // until the query after the next one
 	early    timer         // a query beside the schedule
 	asked    time.Time     // when it was asked last
+	firm     bool          // the next query is sent although another host just asked
 }
 
 const (
@@ -68,7 +69,7 @@ func (l *link) askForAll(brief bool, others ...dns.Question) {
 	question := dns.Question{Name: l.e.service, Type: dns.TypePTR, Class: dns.ClassINET}
 	known := l.knownAnswers()
 	for f := range Family(families) {
-		if !l.joined[f] || l.history.asked(f, question, l.e.now) {
+		if !l.joined[f] || !l.browse.firm && l.history.asked(f, question, l.e.now) {
 			continue
 		}
 		l.browse.asked = l.e.now
@@ -79,6 +80,7 @@ func (l *link) askForAll(brief bool, others ...dns.Question) {
 		}
 		l.multicast(f, packQueries(questions, listed, limit), queries)
 	}
+	l.browse.firm = false
 }
 
 // fitting returns as many records as fit in a query that is limit bytes long.
@@ -122,10 +124,24 @@ func (l *link) knownAnswers() []dns.Record {
 // A batch collects questions for records that run out or are missing, so that those which come up together share a packet.
 type batch struct {
 	questions [families][]dns.Question
+	firm      map[dns.Question]bool // those that are asked although another host just did
 	timer     timer
 }
 
 const batchTime = 10 * time.Millisecond
+
+// insist asks for records soon, over all families, also if another host just did:
+// the first time, that was in vain. Its question may have been heard here alone.
+func (l *link) insist(questions ...dns.Question) {
+	if l.batch.firm == nil {
+		l.batch.firm = make(map[dns.Question]bool)
+	}
+	for _, q := range questions {
+		q.Class |= dns.ClassINET
+		l.batch.firm[q] = true
+	}
+	l.ask(0, questions...)
+}
 
 // ask asks for records soon, over the families in via; over all if that is empty.
 func (l *link) ask(via familySet, questions ...dns.Question) {
@@ -137,7 +153,7 @@ func (l *link) ask(via familySet, questions ...dns.Question) {
 			continue
 		}
 		for _, q := range questions {
-			q.Class = dns.ClassINET
+			q.Class |= dns.ClassINET
 			if b := &l.batch.questions[f]; !slices.Contains(*b, q) && len(*b) < maxResolveBatch {
 				*b = append(*b, q)
 			}
@@ -148,8 +164,10 @@ func (l *link) ask(via familySet, questions ...dns.Question) {
 
 // flushBatch sends the questions collected, but for those that somebody else just asked.
 func (l *link) flushBatch() {
+	firm := l.batch.firm
+	l.batch.firm = nil
 	for f := range Family(families) {
-		questions := slices.DeleteFunc(l.batch.questions[f], func(q dns.Question) bool { return l.history.asked(f, q, l.e.now) })
+		questions := slices.DeleteFunc(l.batch.questions[f], func(q dns.Question) bool { return !firm[q] && l.history.asked(f, q, l.e.now) })
 		l.batch.questions[f] = nil
 		if len(questions) == 0 {
 			continue
