@@ -330,6 +330,7 @@ func (p *lesson) learnPTR(rr *dns.PTR) {
 		s = p.newSeen(in, rr.Ptr)
 	}
 	if rr.Header.TTL > 0 {
+		l.e.spell(s.in, label, p.src)
 		s.ptr.renew(rr.Header.TTL, p.family, p.jitter)
 		return
 	}

@@ -81,7 +81,7 @@ func (l *link) doubtRecord(s *seen, c *cached, at time.Time) time.Time {
 func later(times ...time.Time) time.Time { return slices.MaxFunc(times, time.Time.Compare) }
 
 func (e *Engine) connected(s *seen) bool {
-	return e.cfg.Connected != nil && e.cfg.Connected(s.in.name)
+	return s.in.any(e.cfg.Connected)
 }
 
 // taken returns the records of an instance that are about to go since they were
@@ -172,19 +172,20 @@ func (e *Engine) probe(in *instance) {
 	if !in.shown {
 		return
 	}
-	key := in.key
-	e.cfg.Probe(in.name, slices.Concat(in.last.Addrs, in.last.OffLink, in.last.LinkLocal), func(from netip.AddrPort, err error) {
-		if err == nil {
-			e.post(func() { e.answered(key, from) })
-		}
-	})
+	for _, label := range in.told {
+		e.cfg.Probe(label, slices.Concat(in.last.Addrs, in.last.OffLink, in.last.LinkLocal), func(from netip.AddrPort, err error) {
+			if err == nil {
+				e.post(func() { e.answered(label, from) })
+			}
+		})
+	}
 }
 
 // Met tells the engine that an instance was met by other means than Multicast DNS:
 // that a connection with it began, at an address, or ended, if that is invalid.
 func (e *Engine) Met(instance string, at netip.AddrPort) {
 	e.post(func() {
-		e.answered(fold(instance), at)
+		e.answered(instance, at)
 		if in := e.table[fold(instance)]; in != nil && !at.IsValid() {
 			for _, s := range in.on {
 				s.parted()
@@ -204,13 +205,16 @@ func (s *seen) parted() {
 	}
 }
 
-// answered notes that an instance has answered. What led there stays.
-func (e *Engine) answered(key string, from netip.AddrPort) {
-	in := e.table[key]
+// answered notes that the holder of the key that an instance is named after has
+// answered. What led there stays.
+func (e *Engine) answered(label string, from netip.AddrPort) {
+	in := e.table[fold(label)]
 	if in == nil {
 		return
 	}
-	in.proved = in.proved || from.IsValid()
+	if from.IsValid() {
+		e.proved(in, label)
+	}
 	for _, s := range in.on {
 		s.answered = e.now
 		stays := false

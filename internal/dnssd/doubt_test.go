@@ -203,7 +203,7 @@ func TestProbeOfGoodbye(t *testing.T) {
 				}
 				o.send(announcement)
 				pass(10 * time.Second)
-				n.Met("REAL", at)
+				n.Met("real", at)
 				pass(test.answered % time.Hour)
 				start := time.Now()
 				o.send(forged(t, n, "real", forgedGoodbyes["goodbye of all"]))

@@ -13,8 +13,8 @@ import (
 // An Instance is an instance of the service type that somebody announces. All of it is hearsay: anybody on the link can
 // announce anything.
 type Instance struct {
-	// Name is the instance label, raw, in the case in which it was seen first. Instances whose names differ only in the
-	// case of ASCII letters are the same.
+	// Name is the instance label, raw. Instances whose names differ only in the case of ASCII letters are the same to DNS:
+	// one that is announced in several spellings is reported under each of them, and listed under one.
 	Name string
 	// TXT are the strings of the TXT record, raw.
 	TXT []string
@@ -62,9 +62,11 @@ func (i *Instance) same(o *Instance) bool {
 // An instance is one in the table, complete or not.
 type instance struct {
 	key    string
-	name   string
-	origin *origin // who announced it first
-	proved bool    // it has answered by other means
+	name   string     // its label, as it was spelled first
+	others []spelling // further spellings
+	told   []string   // those that were reported
+	origin *origin    // who announced it first
+	proved bool       // it has answered by other means
 	since  time.Time
 	on     []*seen
 	shown  bool
@@ -134,7 +136,7 @@ func (e *Engine) evict() bool {
 
 // kept reports whether an instance must not be evicted.
 func (e *Engine) kept(in *instance) bool {
-	return in.shown && e.cfg.Keep != nil && e.cfg.Keep(in.last.Name)
+	return in.any(e.cfg.Keep)
 }
 
 func (e *Engine) evictBefore(a, b *instance) bool {
@@ -297,23 +299,18 @@ func (e *Engine) evaluate(in *instance) {
 	if !e.showable(in) {
 		if in.shown {
 			in.shown = false
-			name := in.last.Name
 			e.show(in.key, nil)
-			if e.cfg.Lost != nil {
-				e.events = append(e.events, func() { e.cfg.Lost(name) })
-			}
+			e.report(in, true)
 		}
 		return
 	}
 	now := e.assemble(in)
-	if in.shown && in.last.same(&now) {
-		return
-	}
+	changed := !in.shown || !in.last.same(&now) || in.last.Name != now.Name
 	in.shown, in.last = true, now
-	e.show(in.key, &now)
-	if e.cfg.Found != nil {
-		e.events = append(e.events, func() { e.cfg.Found(now.clone()) })
+	if changed {
+		e.show(in.key, &now)
 	}
+	e.report(in, changed)
 }
 
 // show sets what Instances tells.
