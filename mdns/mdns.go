@@ -225,7 +225,9 @@ func announce(ctx context.Context, node *p2p.P2P, engine *dnssd.Engine, seen *si
 			}
 			switch event := event.(type) {
 			case p2p.PeerConnectedWith:
-				engine.Met(event.Peer.String(), metAt(event.Peer))
+				if at := metAt(event.Peer); at.IsValid() {
+					engine.Met(event.Peer.String(), at)
+				}
 			case p2p.PeerDisconnectedWith:
 				engine.Met(event.Peer.String(), netip.AddrPort{})
 			case p2p.Resync, p2p.MetadataModified, p2p.ListenerAddrAdded, p2p.ListenerAddrRemoved:

@@ -55,7 +55,8 @@ func (p *proofs) connected(instance string) bool {
 	return ok && peer.Connected()
 }
 
-// metAt returns where a peer is, as its connections show.
+// metAt returns where a peer is, as its connections show; an invalid address if
+// they lead through relays.
 func metAt(peer *p2p.Peer) netip.AddrPort {
 	for _, c := range peer.Info().Connections {
 		if c.Path.Kind != p2p.Relay && c.Path.Remote.IsValid() {
