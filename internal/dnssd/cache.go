@@ -156,6 +156,7 @@ func (c *cached) due() {
 	if c.stage < 2 {
 		c.l.ask(via, question)
 	} else {
+		c.l.rejoin()
 		c.l.insist(question)
 	}
 	c.stage++

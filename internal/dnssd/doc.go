@@ -86,7 +86,9 @@
 // a missing instance asked for (RFC 6762 §7.3): unless the other host may be
 // the one to answer, which it does not answer to itself; or it listed answers
 // as known that are not known here. What was asked for in vain is asked for by
-// each on its own: nobody else need have heard the other's question. Nothing is listed as known that is in
+// each on its own: nobody else need have heard the other's question. The third
+// question in vain also has the groups joined again, once a minute at most, since
+// switches forget who is a member. Nothing is listed as known that is in
 // doubt: what Reconfirm is about, what is not complete, and what did not answer
 // to being asked again.
 //

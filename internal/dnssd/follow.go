@@ -23,6 +23,9 @@ const (
 	// many links, there are many questions.
 	lookTime = time.Second
 
+	// rejoinPause is between two times that groups are joined again.
+	rejoinPause = time.Minute
+
 	// What failed, to list the interfaces or to join a group, is tried again
 	// after these pauses.
 	retryPause    = 4 * time.Second
@@ -331,6 +334,25 @@ func (l *link) join() (joined bool) {
 		l.joined[f], joined = true, true
 	}
 	return joined
+}
+
+// rejoin joins the groups again, since questions are in vain: a switch that snoops
+// on memberships forgets them after some minutes where no router asks for them, and
+// then keeps from us what is multicast. It learns of them when they begin.
+func (l *link) rejoin() {
+	if l.e.now.Sub(l.rejoined) < rejoinPause {
+		return
+	}
+	l.rejoined = l.e.now
+	for f := range Family(families) {
+		if l.joined[f] {
+			l.e.sockets[f].conn.Leave(l.ifc)
+			l.joined[f] = false
+		}
+	}
+	l.join()
+	l.e.reportDeaf()
+	l.e.pollAgain()
 }
 
 // spare leaves the group on the worst-ranked link, for a better one to join it,

@@ -20,6 +20,8 @@ type link struct {
 	deaf   error     // why a group that should be joined is not
 	away   time.Time // since when the interface is down; nothing is sent then
 
+	rejoined time.Time // when the groups were joined again because questions were in vain
+
 	pubs    []*publication
 	answers [families]answerQueue
 	held    map[netip.AddrPort]*heldQuery

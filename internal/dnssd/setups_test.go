@@ -1,0 +1,154 @@
+package dnssd_test
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/internal/dnssd"
+	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
+)
+
+// Networks as users report them: what is wrong with each, and what a node is to
+// make of it.
+
+// eth6 is eth without IPv4, and with a temporary address and a unique local one.
+func eth6(n, temporary int) dnssd.Interface {
+	ifc := eth(n)
+	ifc.Addrs = append(ifc.Addrs[1:2:2],
+		netip.MustParsePrefix(fmt.Sprintf("fd00:1::%x/64", n)),
+		netip.MustParsePrefix(fmt.Sprintf("fd00:1::%x:%x:ffff/64", n, temporary)))
+	return ifc
+}
+
+// A network without IPv4 works, with link-local addresses alone, too; and the
+// goodbye is heard.
+func TestIPv6Only(t *testing.T) {
+	for _, linkLocal := range []bool{false, true} {
+		bubble(t, func(t *testing.T) {
+			link := dnssdtest.NewLink()
+			ifc := func(n int) dnssd.Interface {
+				ifc := eth6(n, 1)
+				if linkLocal {
+					ifc.Addrs = ifc.Addrs[:1]
+				}
+				return ifc
+			}
+			a := runWith(t, hostOn(link, ifc(1)), (&prover{}).config(), service("a"))
+			b := runWith(t, hostOn(link, ifc(2)), (&prover{}).config(), service("b"))
+			pass(3 * time.Second)
+			require.Equal(t, []string{"b"}, names(a))
+			require.Equal(t, []string{"a"}, names(b))
+			pass(time.Hour)
+			require.Equal(t, "found b", a.log())
+			b.stop()
+			pass(time.Second)
+			require.Empty(t, names(a))
+		})
+	}
+}
+
+// Addresses that are replaced every few minutes, as those of privacy extensions
+// are where the system does not tell them from others, are followed: two reports
+// for each change, since the former address stays until its owner was asked, and
+// the peer is never gone.
+func TestAddressesThatChange(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		n := runWith(t, hostOn(link, eth6(1, 1)), (&prover{}).config(), service("n"))
+		h := hostOn(link, eth6(2, 1))
+		runWith(t, h, (&prover{}).config(), service("peer"))
+		pass(5 * time.Minute)
+		for i := range 20 {
+			h.Change(eth6(2, 2+i))
+			pass(5 * time.Minute)
+			require.Len(t, n.seen(), 3+2*i, n.log())
+			require.Equal(t, eth6(2, 2+i).Addrs[2].Addr(), n.Instances()[0].Addrs[1].Addr())
+			require.Len(t, n.Instances()[0].Addrs, 2)
+		}
+		require.NotContains(t, n.log(), "lost")
+	})
+}
+
+// A phone that hears, and is heard, for three seconds in every ten is as good as
+// there: what asks for it hits one of them before its records run out.
+func TestSleepyPeer(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		n := runWith(t, hostOn(link, eth(1)), (&prover{}).config(), service("n"))
+		h := hostOn(link, eth(2))
+		runWith(t, h, (&prover{}).config(), service("phone"))
+		pass(time.Minute)
+		for range 6 * 60 {
+			link.Cut(h)
+			pass(7 * time.Second)
+			link.Cut()
+			pass(3 * time.Second)
+		}
+		require.LessOrEqual(t, n.away(n.start.Add(time.Minute), "phone", netip.AddrPortFrom(addr4(2), 4242)), 5*time.Minute)
+	})
+}
+
+// Where an access point keeps unicast from one client to another, they find each
+// other all the same, and hear goodbyes.
+func TestClientIsolation(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		link.Drop(func(f dnssdtest.Frame, _ netip.Addr) bool { return !f.Dst.Addr().IsMulticast() })
+		a := runWith(t, hostOn(link, eth(1)), (&prover{}).config(), service("a"))
+		b := runWith(t, hostOn(link, eth(2)), (&prover{}).config(), service("b"))
+		pass(2 * time.Second)
+		require.Equal(t, []string{"b"}, names(a))
+		require.Equal(t, []string{"a"}, names(b))
+		pass(3 * time.Hour)
+		a.Reconfirm("b")
+		pass(time.Minute)
+		require.Equal(t, "found b", a.log())
+		b.stop()
+		pass(time.Second)
+		require.Empty(t, names(a))
+	})
+}
+
+// A switch that snoops IGMP in a network where nobody asks for memberships forgets
+// them after 260 s. A report renews them: who hears no answers joins again, and is
+// deaf for a minute or two at most.
+func TestSnoopingWithoutQuerier(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		hosts := []*dnssdtest.Host{hostOn(link, eth(1)), hostOn(link, eth(2)), hostOn(link, eth(3))}
+		var nodes []*node
+		for i, h := range hosts {
+			nodes = append(nodes, runWith(t, h, (&prover{}).config(), service(fmt.Sprint("n", i))))
+		}
+		type report struct {
+			joins int
+			at    time.Time
+		}
+		reports := map[*dnssdtest.Host]report{}
+		begin := time.Now()
+		for time.Since(begin) < 2*time.Hour {
+			var deaf []*dnssdtest.Host
+			for _, h := range hosts {
+				if r := reports[h]; h.Joins() != r.joins {
+					reports[h] = report{h.Joins(), time.Now()}
+				}
+				if time.Since(reports[h].at) > 260*time.Second {
+					deaf = append(deaf, h)
+				}
+			}
+			link.Deafen(deaf...)
+			pass(10 * time.Millisecond)
+		}
+		for i, n := range nodes {
+			for j := range nodes {
+				at := netip.AddrPortFrom(addr4(1+j), 4242)
+				require.True(t, i == j || n.away(begin.Add(time.Minute), fmt.Sprint("n", j), at) < 10*time.Minute, n.log())
+			}
+			require.LessOrEqual(t, hosts[i].Joins(), 2*60)
+		}
+	})
+}
