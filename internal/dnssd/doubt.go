@@ -24,6 +24,7 @@ const (
 	doubtAgain  = 300 * time.Millisecond  // from the first question to the second
 	doubtProbe  = 150 * time.Millisecond  // when it is probed, if it has not answered
 	doubtLast   = 850 * time.Millisecond  // when the record goes
+	doubtCrowd  = 1300 * time.Millisecond // for the answer to a question for all instances, which may have to wait a second
 	doubtGap    = 1200 * time.Millisecond // from one doubt's first question to the next one's
 	doubtProved = 650 * time.Millisecond  // for the answer to a probe
 	guardTime   = 2 * time.Minute         // for how long an answer counts
@@ -153,7 +154,7 @@ func (l *link) askAllOwners(s *seen) {
 	}
 	s.doubt.waits = true
 	for _, c := range s.taken() {
-		if at := l.e.now.Add(wait + replyTime); c.doomed.Before(at) {
+		if at := l.e.now.Add(wait + doubtCrowd); c.doomed.Before(at) {
 			c.doomed = at
 			c.schedule()
 		}
@@ -194,14 +195,15 @@ func (e *Engine) Met(instance string, at netip.AddrPort) {
 	})
 }
 
-// parted asks an instance again that has said goodbye and was there.
+// parted has an instance go that has said goodbye, and was there because of its
+// connection alone: it was asked since, and would have been heard by now.
 func (s *seen) parted() {
 	if !s.retained {
 		return
 	}
-	p := &lesson{l: s.l}
 	for _, c := range s.srvs {
-		p.takeBack(c)
+		c.replaced, c.held = true, true
+		c.doom(later(s.l.e.now, s.doubt.began.Add(doubtLast-doubtAsk)))
 	}
 }
 

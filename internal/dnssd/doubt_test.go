@@ -184,7 +184,7 @@ func TestProbeOfGoodbye(t *testing.T) {
 		{why: "gone", connected: true, answered: time.Hour, probed: true, gone: 850 * time.Millisecond},
 		{why: "gone, and was not connected", answered: time.Minute, probed: true, gone: 850 * time.Millisecond},
 		{why: "withdrawn, and still there", connected: true, answered: time.Hour, answers: true, probed: true, gone: 10 * time.Second},
-		{why: "going", connected: true, answered: time.Hour, answers: true, parts: true, probed: true, gone: 4350 * time.Millisecond},
+		{why: "going", connected: true, answered: time.Hour, answers: true, parts: true, probed: true, gone: 3500 * time.Millisecond},
 	} {
 		t.Run(test.why, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {

@@ -215,3 +215,28 @@ func TestForgedGoodbyesOfMany(t *testing.T) {
 func replaceTTL(record string, ttl int) string {
 	return strings.Replace(record, "TTL", fmt.Sprint(ttl), 1)
 }
+
+// Who shuts down says goodbye first, and answers over its connections until they
+// end: then it is gone, or once its goodbye counts.
+func TestGoneWithItsConnection(t *testing.T) {
+	for _, parts := range []time.Duration{50, 200, 400, 800, 900, 3000} {
+		bubble(t, func(t *testing.T) {
+			link := dnssdtest.NewLink()
+			p := &prover{at: map[string]netip.AddrPort{"real": netip.AddrPortFrom(addr4(2), 4242)}, connected: map[string]bool{"real": true}}
+			n := runWith(t, hostOn(link, eth4(1)), p.config())
+			real := run(t, hostOn(link, eth4(2)), service("real", "x=1"))
+			pass(time.Minute)
+			start := time.Now()
+			real.stop()
+			pass(parts * time.Millisecond)
+			p.mu.Lock()
+			clear(p.at)
+			clear(p.connected)
+			p.mu.Unlock()
+			n.Met("real", netip.AddrPort{})
+			pass(time.Minute)
+			require.Equal(t, "found real, lost real", n.log())
+			require.LessOrEqual(t, n.seen()[1].at-start.Sub(n.start), max(time.Second, parts*time.Millisecond))
+		})
+	}
+}
