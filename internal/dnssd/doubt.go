@@ -25,7 +25,7 @@ const (
 	doubtProbe  = 150 * time.Millisecond  // when it is probed, if it has not answered
 	doubtLast   = 850 * time.Millisecond  // when the record goes
 	doubtCrowd  = 1300 * time.Millisecond // for the answer to a question for all instances, which may have to wait a second
-	doubtGap    = 1200 * time.Millisecond // from one doubt's first question to the next one's
+	doubtGap    = 1200 * time.Millisecond // from one doubt to the next, and from one probe
 	doubtProved = 650 * time.Millisecond  // for the answer to a probe
 	guardTime   = 2 * time.Minute         // for how long an answer counts
 	askedTime   = 2 * time.Second         // for how long a question counts as what a record answers
@@ -47,6 +47,9 @@ func (p *lesson) takeBack(c *cached) {
 	if p.l.e.cfg.Probe == nil {
 		c.doom(now.Add(graceTime))
 		return
+	}
+	if c.held {
+		return // its owner is being asked
 	}
 	c.held = true
 	at := now.Add(doubtLast)
