@@ -353,6 +353,9 @@ func (l *link) seenByName(name string) *seen {
 
 func (p *lesson) learnSRV(key string, rr *dns.SRV) *cached {
 	l := p.l
+	if rr.Port == 0 {
+		return nil // leads nowhere
+	}
 	s := l.seenByName(key)
 	if s == nil && rr.Header.TTL > 0 {
 		s = p.readmit(key)

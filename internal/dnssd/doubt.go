@@ -171,13 +171,16 @@ func (s *seen) probeOwner() {
 	}
 }
 
-// probe asks an instance by Config.Probe.
+// probe asks an instance by Config.Probe: on the link, or where it has answered,
+// since anybody can announce it elsewhere.
 func (e *Engine) probe(in *instance) {
 	if !in.shown {
 		return
 	}
+	proved := slices.DeleteFunc(slices.Clone(in.last.OffLink), func(a netip.AddrPort) bool { return !in.provedAt(a) })
+	at := slices.Concat(in.last.Addrs, proved, in.last.LinkLocal)
 	for _, label := range in.told {
-		e.cfg.Probe(label, slices.Concat(in.last.Addrs, in.last.OffLink, in.last.LinkLocal), func(from netip.AddrPort, err error) {
+		e.cfg.Probe(label, at, func(from netip.AddrPort, err error) {
 			if err == nil {
 				e.post(func() { e.answered(label, from) })
 			}
@@ -236,6 +239,14 @@ func (e *Engine) answered(label string, from netip.AddrPort) {
 			s.l.suspect(s)
 		}
 	}
+}
+
+// provedAt reports whether an instance has answered at an address.
+func (in *instance) provedAt(at netip.AddrPort) bool {
+	return slices.ContainsFunc(in.on, func(s *seen) bool {
+		return slices.ContainsFunc(s.records(), func(c *cached) bool { return c.typ == dns.TypeSRV && c.proved && c.leadsTo(s, at) }) &&
+			slices.ContainsFunc(s.records(), func(c *cached) bool { return c.h != nil && c.proved && c.leadsTo(s, at) })
+	})
 }
 
 // leadsTo reports whether a record is one that somebody has who answers at an
