@@ -104,4 +104,16 @@
 // other packets are dropped if their source is not in a network of the interface. No answer to such a source leaves the
 // link. A packet that is about no name of the service type, of ours, or of a host is only looked at; another one costs
 // what its bytes are worth, whatever they say, and what it says often is worked on once.
+//
+// # Files
+//
+//	engine link timer stats limits                 the loop; a link and its packets; bounds
+//	network socket groups membership iface follow  sockets, memberships, interfaces that change
+//	publication probe respond record message       what is announced, and answers
+//	claim repeated hostname                        our names used by others, and come back
+//	query cache instance host reach                what is asked, learned, and reported
+//	admit origin fair spelling                     from whom, and how much
+//	presence audience                              who is missing; whether we are heard
+//	doubt beside                                   what is taken back, or replaced
+//	silence                                        what the log says of missing interfaces
 package dnssd
