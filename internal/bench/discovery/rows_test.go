@@ -14,8 +14,8 @@ it and to read its output is part of the time. A browser that starts with a node
 knows nothing. hashicorp/mdns does not ask whether its name is free (RFC 6762 §8.1), for which the others take 0.75 to 1 s.
 
 Gone after a clean shutdown: from when Shutdown is called, or avahi-publish is interrupted. RFC 6762 §10.1 has whoever hears a
-goodbye keep the record for one more second, which both browsers do: the second is theirs. hashicorp/mdns says no goodbye, and is
-gone when its TTL of 120 s has passed.
+goodbye keep the record for one more second, which avahi does: the second is its own. Our nodes ask the owner twice instead, and
+keep it for 0.85 s. hashicorp/mdns says no goodbye, and is gone when its TTL of 120 s has passed.
 
 The old browser has been there for 35 s or more, and asks at ever longer intervals. hashicorp/mdns announces nothing and is found
 when the browser asks next: it was started when the browser was 35, 45 and 55 s old, which asks at 63 s.
