@@ -152,3 +152,80 @@ func TestSnoopingWithoutQuerier(t *testing.T) {
 		}
 	})
 }
+
+// A computer with two interfaces on one wire, such as a laptop that is docked and
+// has its Wi-Fi on, is one peer at both addresses. It is gone at once when it says
+// goodbye; when one interface goes, the other's address stays.
+func TestTwoInterfacesOnOneWire(t *testing.T) {
+	for _, unplug := range []bool{false, true} {
+		bubble(t, func(t *testing.T) {
+			link := dnssdtest.NewLink()
+			h := hostOn(link, eth4(2))
+			wlan := eth4(3)
+			wlan.Index, wlan.Name = 3, "wlan0"
+			h.Plug(link, wlan)
+			n := runWith(t, hostOn(link, eth4(1)), (&prover{}).config(), service("n"))
+			laptop := runWith(t, h, (&prover{}).config(), service("laptop"))
+			pass(time.Hour)
+			both := []netip.AddrPort{netip.AddrPortFrom(addr4(2), 4242), netip.AddrPortFrom(addr4(3), 4242)}
+			require.Equal(t, []string{"laptop"}, names(n))
+			require.ElementsMatch(t, both, n.Instances()[0].Addrs)
+			require.Equal(t, []string{"n"}, names(laptop))
+			require.NotContains(t, laptop.log(), "conflict")
+			start := time.Now()
+			if unplug {
+				h.Unplug(3)
+				pass(2 * time.Minute)
+				require.Equal(t, both[:1], n.Instances()[0].Addrs)
+				require.Zero(t, n.away(start, "laptop", both[0]))
+			}
+			laptop.stop()
+			pass(time.Second)
+			require.Empty(t, names(n))
+		})
+	}
+}
+
+// Two devices have the same address on one link, as after a lease that was given
+// twice: each sees the other, and others see both.
+func TestOneAddressTwice(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		n := runWith(t, hostOn(link, eth4(1)), (&prover{}).config(), service("n"))
+		a := runWith(t, hostOn(link, eth4(2)), (&prover{}).config(), service("a"))
+		b := runWith(t, hostOn(link, eth4(2)), (&prover{}).config(), service("b"))
+		pass(time.Hour)
+		require.ElementsMatch(t, []string{"a", "b"}, names(n))
+		require.ElementsMatch(t, []string{"n", "b"}, names(a))
+		require.ElementsMatch(t, []string{"n", "a"}, names(b))
+		a.stop()
+		pass(time.Second)
+		require.Equal(t, []string{"b"}, names(n))
+		require.NotContains(t, n.log(), "lost b")
+	})
+}
+
+// Bridges of containers that come and go by the minute, on a host with a network,
+// do not have it announce or ask anew there.
+func TestBridgesThatComeAndGo(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		link := dnssdtest.NewLink()
+		h := hostOn(link, eth4(1))
+		n := runWith(t, h, (&prover{}).config(), service("n"))
+		peer := runWith(t, hostOn(link, eth4(2)), (&prover{}).config(), service("peer"))
+		pass(10 * time.Minute)
+		start := time.Now()
+		for i := range 60 {
+			bridge := eth4(1)
+			bridge.Index, bridge.Name = 10+i, fmt.Sprint("br", i)
+			bridge.Addrs = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 17, byte(i), 1}), 24)}
+			h.Plug(dnssdtest.NewLink(), bridge)
+			pass(30 * time.Second)
+			h.Unplug(10 + i)
+			pass(30 * time.Second)
+		}
+		require.LessOrEqual(t, len(messages(t, link, 1, start)), 3*60)
+		require.Equal(t, "found n", peer.log())
+		require.Equal(t, "found peer", n.log())
+	})
+}
