@@ -224,6 +224,12 @@ func (l *link) askAfter(attempts int, questions []dns.Question) {
 	}
 }
 
+// asksWithin reports whether resolveNow asks again within d for what is missing
+// of an instance.
+func (s *seen) asksWithin(d time.Duration) bool {
+	return s.resolve.pending() && s.attempts < resolveMax && !s.resolve.at.After(s.l.e.now.Add(d))
+}
+
 // suspect asks whether an instance that cannot be reached is still there: now, and after 1, 3 and 7 s. If it does not
 // answer, it is gone after 10 s (RFC 6762 §10.4).
 func (l *link) suspect(s *seen) {

@@ -174,7 +174,7 @@ func (l *link) askMissing() {
 		case e.now.Sub(m.lost) >= missingEnd || e.ownName(m.name):
 			delete(l.missed.list, key)
 		case m.next.After(e.now.Add(missingEvery)): // there will be a packet by then
-		case s != nil: // heard of again, and what lacks is being asked for
+		case s != nil && s.asksWithin(missingEvery): // heard of again
 			m.wait(e.now)
 		default:
 			due = append(due, m)

@@ -191,6 +191,32 @@ func TestBlockedPort(t *testing.T) {
 	}
 }
 
+// A node that was deaf, and then mute, hears of those that it misses while its
+// own questions are lost. What it asks for then, further and further apart, does
+// not keep it from asking as for every other that is missing.
+func TestDeafThenMute(t *testing.T) {
+	for range soak.N(5, 50) {
+		bubble(t, func(t *testing.T) {
+			link := dnssdtest.NewLink()
+			nodes := peers(t, link, 1, 4, 300*time.Millisecond)
+			odd := nodes[2].host
+			pass(273 * time.Second)
+			link.Deafen(odd)
+			pass(174 * time.Second)
+			require.Empty(t, nodes[2].Instances())
+			link.Deafen()
+			pass(time.Second)
+			link.Mute(odd)
+			pass(210 * time.Second) // the others browse in between, and answer
+			link.Deafen(hosts(nodes[:3])...)
+			pass(1100 * time.Millisecond)
+			link.Deafen()
+			link.Mute()
+			require.Less(t, together(promise, nodes...), promise)
+		})
+	}
+}
+
 // Whatever nodes are cut off, deaf or mute, one after the other or at the same
 // time: when all is well again, everybody sees everybody soon.
 func TestOutages(t *testing.T) {
