@@ -323,7 +323,7 @@ func TestRefreshed(t *testing.T) {
 
 // The figure for idle traffic: 10 nodes that know each other send at most 3 packets a minute each after 10 minutes.
 func TestIdleTraffic(t *testing.T) {
-	for _, peers := range []int{1, 2, 10, soak.N(20, 50)} {
+	for _, peers := range []int{1, 2, 10, 50}[:soak.N(3, 4)] {
 		bubble(t, func(t *testing.T) {
 			link := dnssdtest.NewLink()
 			var nodes []*node
@@ -343,8 +343,8 @@ func TestIdleTraffic(t *testing.T) {
 			}
 			packets, bytes := sum()
 			minutes := 60
-			if peers > 10 {
-				minutes = 10 // for the sake of time; an hour is measured by make bench
+			if peers > 2 {
+				minutes = 10 // the busier ones; an hour is measured by make bench
 			}
 			pass(time.Duration(minutes) * time.Minute)
 			p, b := sum()

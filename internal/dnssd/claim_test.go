@@ -12,6 +12,7 @@ import (
 
 	"github.com/sdp2p/p2p/internal/dnssd"
 	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
+	"github.com/sdp2p/p2p/internal/soak"
 )
 
 // falseClaims are messages of somebody who uses the name of "a" without its key.
@@ -53,7 +54,7 @@ func TestFalseClaims(t *testing.T) {
 						host = other.Instances()[0].Targets[0].Host
 					}
 					start := time.Now()
-					for i := range 600 {
+					for i := range soak.N(200, 600) {
 						o.send(falseClaims(t, host)[why])
 						pass(100 * time.Millisecond)
 						if i == 30 {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sdp2p/p2p/internal/dnssd"
 	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
+	"github.com/sdp2p/p2p/internal/soak"
 )
 
 // routed is eth4 with a router, 10.0.255.254, whose link-layer address may be
@@ -263,7 +264,7 @@ func bridges(h *dnssdtest.Host, from, n int) {
 // get them, whatever the order in which they come. What got none is counted,
 // and logged once.
 func TestMemberships(t *testing.T) {
-	for try := range 6 {
+	for try := range soak.N(2, 6) {
 		bubble(t, func(t *testing.T) {
 			lan := dnssdtest.NewLink()
 			h := dnssdtest.NewHost()

@@ -146,9 +146,9 @@ func TestCrowdBehindRepeater(t *testing.T) {
 		require.Equal(t, 300, crowded(n))
 		pass(5 * time.Minute)
 		require.Equal(t, 300, crowded(n))
-		for i := range 15_000 { // a minute
+		for i := range 7500 { // a minute
 			forge(t, link, "junk", i, addr4(1000+i%32))
-			pass(4 * time.Millisecond)
+			pass(8 * time.Millisecond)
 			link.Forget()
 		}
 		require.Len(t, n.Instances(), 1024)
@@ -164,9 +164,9 @@ func TestCrowdBehindRepeater(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
 		flood := func(seconds int) {
-			for i := range 250 * seconds {
+			for i := range 125 * seconds {
 				forge(t, link, "junk", i, addr4(66))
-				pass(4 * time.Millisecond)
+				pass(8 * time.Millisecond)
 				link.Forget()
 			}
 		}
@@ -279,9 +279,9 @@ func TestFlood(t *testing.T) {
 		}
 		link.Forget()
 		before := heap()
-		for i := range soak.N(25_000, 100_000) {
+		for i := range soak.N(12_500, 100_000) {
 			forge(t, link, "junk", i, addr4(1000+i%128))
-			if i%10 == 0 {
+			if i%5 == 0 {
 				pass(10 * time.Millisecond)
 				link.Forget()
 			}
