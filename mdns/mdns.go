@@ -149,37 +149,7 @@ func (d *Discovery) enabled(ctx context.Context, s *p2p.Scope, changed <-chan st
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	proofs := &proofs{scope: s, ctx: ctx}
-	engine, err := dnssd.New(dnssd.Config{
-		Service:    "_" + node.App() + "._udp",
-		Interfaces: d.cfg.Interfaces,
-		Host:       func(_, iface string) string { return s.Identity().HostName(iface) },
-		Logger:     s.Logger(),
-		Network:    d.cfg.network,
-		Counters:   &d.counters,
-		Silence:    &d.missing,
-		Ready:      s.Ready,
-		Found:      seen.found,
-		Lost:       seen.lost,
-		Conflict: func(_ string, other netip.Addr) {
-			if d.cfg.Conflict != nil {
-				d.cfg.Conflict(other)
-			}
-		},
-		Probe:     proofs.probe,
-		Connected: proofs.connected,
-		Keep: func(instance string) bool {
-			id, ok := seen.peer(instance)
-			if !ok {
-				return false
-			}
-			peer, ok := node.Peer(id)
-			if !ok {
-				return false
-			}
-			info := peer.Info()
-			return info.Tracked || len(info.Connections) > 0
-		},
-	})
+	engine, err := dnssd.New(d.config(s, seen, proofs))
 	if err != nil {
 		return fmt.Errorf("mdns: %w", err)
 	}
@@ -200,6 +170,30 @@ func (d *Discovery) enabled(ctx context.Context, s *p2p.Scope, changed <-chan st
 		return fmt.Errorf("mdns: %w", err)
 	}
 	return nil
+}
+
+// config returns the configuration of an engine that tells seen what it finds.
+func (d *Discovery) config(s *p2p.Scope, seen *sightings, proofs *proofs) dnssd.Config {
+	return dnssd.Config{
+		Service:    "_" + s.Node().App() + "._udp",
+		Interfaces: d.cfg.Interfaces,
+		Host:       func(_, iface string) string { return s.Identity().HostName(iface) },
+		Logger:     s.Logger(),
+		Network:    d.cfg.network,
+		Counters:   &d.counters,
+		Silence:    &d.missing,
+		Ready:      s.Ready,
+		Found:      seen.found,
+		Lost:       seen.lost,
+		Conflict: func(_ string, other netip.Addr) {
+			if d.cfg.Conflict != nil {
+				d.cfg.Conflict(other)
+			}
+		},
+		Probe:     proofs.probe,
+		Connected: proofs.connected,
+		Keep:      seen.wanted,
+	}
 }
 
 func (d *Discovery) setEngine(e *dnssd.Engine) {

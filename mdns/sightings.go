@@ -128,6 +128,21 @@ func (s *sightings) peer(instance string) (id identity.RemoteIdentity, ok bool) 
 	return id, false
 }
 
+// wanted reports whether an instance is a peer that the node tracks or is
+// connected with.
+func (s *sightings) wanted(instance string) bool {
+	id, ok := s.peer(instance)
+	if !ok {
+		return false
+	}
+	peer, ok := s.scope.Node().Peer(id)
+	if !ok {
+		return false
+	}
+	info := peer.Info()
+	return info.Tracked || len(info.Connections) > 0
+}
+
 // tell tells the node of a peer, if one of its addresses can be dialed. The
 // caller holds mu.
 func (s *sightings) tell(seen *sighting) {
