@@ -79,7 +79,7 @@ const settleTime = 100 * time.Millisecond
 // instanceLabel returns the label, raw, of the domain name of an instance of the service type.
 func (e *Engine) instanceLabel(name string) (string, bool) {
 	label, rest, ok := dns.CutLabel(name)
-	return label, ok && fold(rest) == e.serviceKey
+	return label, ok && len(rest) == len(e.serviceKey) && fold(rest) == e.serviceKey
 }
 
 // admitInstance returns the instance with a label, a new one if the limits allow.

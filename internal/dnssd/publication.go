@@ -192,7 +192,7 @@ func (p *publication) install(records []*ownRecord) {
 func (p *publication) find(rr dns.Record, key string) *ownRecord {
 	typ := rr.Head().Type
 	for _, r := range p.records {
-		if r.typ() == typ && r.key == key && sameData(r.rr, rr) {
+		if r.key == key && r.typ() == typ && sameData(r.rr, rr) {
 			return r
 		}
 	}
