@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/sdp2p/p2p/block"
+	"github.com/sdp2p/p2p/internal/soak"
 	"github.com/stretchr/testify/require"
 )
 
@@ -33,6 +34,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	soak.Checks(40, 100) // each is a transfer or several
 	os.Exit(m.Run())
 }
 
@@ -271,7 +273,7 @@ func TestKill(t *testing.T) {
 	for _, test := range []struct {
 		faults string
 		kills  int
-	}{{"", 8}, {"lacks", 4}, {"nothing", 3}, {"quota", 3}} {
+	}{{"", soak.N(5, 8)}, {"lacks", soak.N(3, 4)}, {"nothing", soak.N(2, 3)}, {"quota", soak.N(2, 3)}} {
 		t.Run(test.faults, func(t *testing.T) {
 			t.Parallel()
 			killMany(t, source, test.faults, setting("BLOCK_KILLS", test.kills))

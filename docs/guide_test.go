@@ -42,9 +42,7 @@ func TestGuide(t *testing.T) {
 		}
 	}
 	run(t, dir, "test -z \"$(gofmt -l .)\"")
-	for _, program := range []string{"first", "private"} {
-		run(t, dir, "go build -o ../"+program+" ./"+program)
-	}
+	run(t, dir, "go build -ldflags='-s -w' -o .. ./first ./private")
 	on := "-on " + loopback(t)
 
 	t.Run("first", func(t *testing.T) {

@@ -2,14 +2,12 @@ package library_test
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -35,12 +33,7 @@ func TestMain(m *testing.M) {
 		beProcess()
 		return
 	}
-	flag.Parse()
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "rapid.checks" })
-	if !given {
-		flag.Set("rapid.checks", strconv.Itoa(soak.N(10, 100)))
-	}
+	soak.Checks(10, 100)
 	os.Exit(m.Run())
 }
 

@@ -3,6 +3,7 @@ package tunnel
 import (
 	"bytes"
 	"io"
+	"os"
 	"runtime/debug"
 	"slices"
 	"testing"
@@ -11,7 +12,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/sdp2p/p2p/internal/soak"
 )
+
+// TestMain lowers rapid's number of checks, unless the command line gives one.
+func TestMain(m *testing.M) {
+	soak.Checks(40, 100)
+	os.Exit(m.Run())
+}
 
 // Whatever is written in whatever pieces, with whatever deadlines, over a stream of whatever size, arrives in order and
 // whole, and then the end.

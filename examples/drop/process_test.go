@@ -115,10 +115,11 @@ func TestCompare(t *testing.T) {
 // again, it goes on where it ended, also after both were killed.
 func TestInterrupt(t *testing.T) {
 	t.Parallel()
-	content := make([]byte, 120<<20) // more than is ever sent before an interrupt
+	content := make([]byte, 40<<20)
 	rand.NewChaCha8([32]byte{}).Read(content)
 	large := filepath.Join(t.TempDir(), "large")
 	require.NoError(t, os.WriteFile(large, content, 0o600))
+	require.NoError(t, os.Truncate(large, 120<<20)) // more than is ever sent before an interrupt
 	dir, keys := t.TempDir(), t.TempDir()
 	key, err := key(keys, "receive")
 	require.NoError(t, err)
@@ -157,7 +158,7 @@ func TestInterrupt(t *testing.T) {
 		}
 		require.NoFileExists(t, filepath.Join(dir, "large"))
 	}
-	content = content[:40<<20] // the beginning is the same, and enough
+	// The beginning is the same, and enough.
 	require.NoError(t, os.Truncate(large, int64(len(content))))
 	receiver := start("receive", dir, "--yes", "--once")
 	sender := start("send", large, "--to", key.Remote().Fingerprint())

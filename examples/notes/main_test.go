@@ -2,12 +2,13 @@ package main
 
 import (
 	"bytes"
-	"flag"
 	"os"
 	"os/exec"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/internal/soak"
 )
 
 // TestMain lets the test binary be the program, for the tests that run it and
@@ -22,12 +23,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	flag.Parse()
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "rapid.checks" })
-	if !given {
-		flag.Set("rapid.checks", "40")
-	}
+	soak.Checks(40, 100)
 	os.Exit(m.Run())
 }
 

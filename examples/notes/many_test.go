@@ -18,7 +18,7 @@ import (
 // up to 256 in one.
 func TestMany(t *testing.T) {
 	t.Parallel()
-	many := soak.N(10_000, 100_000)
+	many := soak.N(5000, 100_000)
 	all := replicas(t, 0, 0, 0)
 	a, b, c := all[0], all[1], all[2]
 	for i := range 300 {
