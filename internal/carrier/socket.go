@@ -1,0 +1,257 @@
+package carrier
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/net/ipv4"
+)
+
+// A Config says how a [Socket] gets over the loss of what is below it. The zero
+// value is ready to use.
+type Config struct {
+	// Rebind opens a socket on the port of the one that failed, which is closed
+	// by then. If it is nil, the new one is bound to the address of the old one.
+	// It must not call methods of the Socket.
+	Rebind func() (*net.UDPConn, error)
+	// Routed reports whether a new socket could send to an address. If it is
+	// nil, the system is asked; nothing is sent for that.
+	Routed func(netip.AddrPort) bool
+	// Logger is told when a socket is bound anew. If it is nil, nobody is.
+	Logger *slog.Logger
+}
+
+// A kernel is a socket as the system has it.
+type kernel interface {
+	net.PacketConn
+	SyscallConn() (syscall.RawConn, error)
+	SetReadBuffer(bytes int) error
+	SetWriteBuffer(bytes int) error
+	ReadMsgUDP(b, oob []byte) (n, oobn, flags int, addr *net.UDPAddr, err error)
+	WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error)
+	ReadBatch(all []ipv4.Message, flags int) (int, error)
+}
+
+// udp is the kernel of a UDPConn.
+type udp struct {
+	*net.UDPConn
+	batch *ipv4.PacketConn // of the same socket, for IPv6 as well
+}
+
+func newUDP(c *net.UDPConn) udp { return udp{c, ipv4.NewPacketConn(c)} }
+
+func (u udp) ReadBatch(all []ipv4.Message, flags int) (int, error) {
+	return u.batch.ReadBatch(all, flags)
+}
+
+// A Socket is a UDP socket that survives the loss of a network. Its methods may
+// be called concurrently. It is an OOBCapablePacketConn of quic-go's.
+type Socket struct {
+	cfg       Config
+	open      func() (kernel, error) // binds anew
+	below     atomic.Pointer[kernel]
+	redirects atomic.Pointer[redirects] // nil if there are none
+	health    health
+	done      chan struct{}  // closed with the Socket
+	mending   sync.WaitGroup // goroutines that look at what failed; added to under mu
+
+	mu                      sync.Mutex
+	closed                  bool
+	broken                  bool          // below is closed, and no new one could be had
+	changed                 chan struct{} // closed, and replaced, when a waiting read has to look again
+	readUntil, writeUntil   time.Time     // deadlines that the owner has set
+	readBuffer, writeBuffer int           // bytes; 0 if the owner has not set them
+	controls                []func(fd uintptr)
+}
+
+// New makes a Socket of c, which belongs to it from then on. c should be bound
+// to the unspecified address: any other can go away for good.
+func New(c *net.UDPConn, cfg Config) *Socket {
+	s := newSocket(newUDP(c), cfg)
+	if cfg.Rebind == nil {
+		local := c.LocalAddr().(*net.UDPAddr)
+		network := "udp"
+		if local.IP.To4() != nil {
+			network = "udp4"
+		}
+		cfg.Rebind = func() (*net.UDPConn, error) { return net.ListenUDP(network, local) }
+	}
+	s.open = func() (kernel, error) {
+		c, err := cfg.Rebind()
+		if err != nil {
+			return nil, err
+		}
+		return newUDP(c), nil
+	}
+	return s
+}
+
+func newSocket(k kernel, cfg Config) *Socket {
+	if cfg.Routed == nil {
+		cfg.Routed = routed
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Socket{cfg: cfg, done: make(chan struct{}), changed: make(chan struct{}), health: health{began: time.Now()}}
+	s.below.Store(&k)
+	return s
+}
+
+// kernel returns the system's socket. It is closed while no new one can be had.
+func (s *Socket) kernel() kernel { return *s.below.Load() }
+
+// Close closes the socket, and its Ways with it.
+func (s *Socket) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return net.ErrClosed
+	}
+	s.closed = true
+	close(s.done)
+	err := s.kernel().Close()
+	s.mu.Unlock()
+	s.mending.Wait()
+	if errors.Is(err, net.ErrClosed) { // it had failed
+		err = nil
+	}
+	return err
+}
+
+func (s *Socket) isClosed() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// LocalAddr returns the address that the socket is bound to, a [*net.UDPAddr].
+func (s *Socket) LocalAddr() net.Addr { return s.kernel().LocalAddr() }
+
+// wake has a read that waits look again. The caller holds mu.
+func (s *Socket) wake() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// SetDeadline sets the deadlines of reading and writing.
+func (s *Socket) SetDeadline(t time.Time) error {
+	return errors.Join(s.SetReadDeadline(t), s.SetWriteDeadline(t))
+}
+
+// SetReadDeadline sets the deadline of reading, also of a new socket.
+func (s *Socket) SetReadDeadline(t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.readUntil = t
+	s.wake()
+	return s.unlessBroken(s.kernel().SetReadDeadline(t))
+}
+
+// SetWriteDeadline sets the deadline of writing, also of a new socket.
+func (s *Socket) SetWriteDeadline(t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.writeUntil = t
+	return s.unlessBroken(s.kernel().SetWriteDeadline(t))
+}
+
+// SetReadBuffer sets the size of the system's buffer in bytes, also of a new
+// socket.
+func (s *Socket) SetReadBuffer(bytes int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.readBuffer = bytes
+	return s.unlessBroken(s.kernel().SetReadBuffer(bytes))
+}
+
+// SetWriteBuffer sets the size of the system's buffer in bytes, also of a new
+// socket.
+func (s *Socket) SetWriteBuffer(bytes int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.writeBuffer = bytes
+	return s.unlessBroken(s.kernel().SetWriteBuffer(bytes))
+}
+
+// unlessBroken returns err, unless it is only that the system's socket is
+// closed because there is no new one yet: what was set is set later, then.
+func (s *Socket) unlessBroken(err error) error {
+	if !s.closed && errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// SyscallConn returns the system's socket, whichever that is at the time. A
+// function that is given to Control, to set options, is kept and called again
+// for each new socket: quic-go sets what it needs once.
+func (s *Socket) SyscallConn() (syscall.RawConn, error) { return rawConn{s, true}, nil }
+
+// A rawConn is a syscall.RawConn of a Socket.
+type rawConn struct {
+	socket *Socket
+	keep   bool // what Control is called with
+}
+
+func (r rawConn) Control(f func(fd uintptr)) error {
+	r.socket.mu.Lock()
+	defer r.socket.mu.Unlock()
+	if r.keep {
+		r.socket.controls = append(r.socket.controls, f)
+	}
+	raw, err := r.socket.kernel().SyscallConn()
+	if err == nil {
+		err = raw.Control(f)
+	}
+	return r.socket.unlessBroken(err)
+}
+
+func (r rawConn) Read(f func(fd uintptr) (done bool)) error {
+	raw, err := r.socket.kernel().SyscallConn()
+	if err != nil {
+		return err
+	}
+	return raw.Read(f)
+}
+
+func (r rawConn) Write(f func(fd uintptr) (done bool)) error {
+	raw, err := r.socket.kernel().SyscallConn()
+	if err != nil {
+		return err
+	}
+	return raw.Write(f)
+}
+
+// routed reports whether the system knows a route to an address, and a source
+// address for it.
+func routed(to netip.AddrPort) bool {
+	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
+	if err != nil {
+		return false
+	}
+	_ = c.Close()
+	return true
+}
+
+// expired reports whether the owner's deadline of reading has passed, and
+// returns what a reader waits for, at most for so long.
+func (s *Socket) expired() (expired bool, changed <-chan struct{}, left time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.readUntil.IsZero() {
+		return false, s.changed, longestWait
+	}
+	left = time.Until(s.readUntil)
+	return left <= 0, s.changed, left
+}
+

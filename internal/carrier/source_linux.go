@@ -1,0 +1,5 @@
+package carrier
+
+import "golang.org/x/sys/unix"
+
+const ipv4Source = unix.IP_PKTINFO
