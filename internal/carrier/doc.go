@@ -27,9 +27,9 @@
 //
 //   - A [Way] sends from a socket that other transports use, and reads nothing:
 //     the peer's answers arrive at the socket, where the connection is known.
-//   - [Socket.Redirect] is for a socket with a transport of its own, which serves
-//     any number of connections whose peers have moved. A peer sees that it is
-//     spoken to on a new path only if packets arrive from a new address; the
-//     answers arrive at that transport, which knows by their connection IDs
+//   - [Socket.Redirect] is for a socket with a transport of its own, which
+//     serves any number of connections whose peers have moved. A peer sees that
+//     it is spoken to on a new path only if packets arrive from a new address;
+//     the answers arrive at that transport, which knows by their connection IDs
 //     whose they are.
 package carrier

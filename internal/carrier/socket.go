@@ -94,7 +94,7 @@ func New(c *net.UDPConn, cfg Config) *Socket {
 
 func newSocket(k kernel, cfg Config) *Socket {
 	if cfg.Routed == nil {
-		cfg.Routed = routed
+		cfg.Routed = func(to netip.AddrPort) bool { return Route(to) == nil }
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -232,15 +232,14 @@ func (r rawConn) Write(f func(fd uintptr) (done bool)) error {
 	return raw.Write(f)
 }
 
-// routed reports whether the system knows a route to an address, and a source
-// address for it.
-func routed(to netip.AddrPort) bool {
+// Route fails if the system knows no route to an address at this moment, or no
+// source address for it. Nothing is sent. A Socket does not tell that.
+func Route(to netip.AddrPort) error {
 	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
 	if err != nil {
-		return false
+		return err
 	}
-	_ = c.Close()
-	return true
+	return c.Close()
 }
 
 // expired reports whether the owner's deadline of reading has passed, and
@@ -254,4 +253,3 @@ func (s *Socket) expired() (expired bool, changed <-chan struct{}, left time.Dur
 	left = time.Until(s.readUntil)
 	return left <= 0, s.changed, left
 }
-

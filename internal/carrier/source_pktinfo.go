@@ -15,6 +15,9 @@ func withoutSource(oob []byte) (rest []byte, found bool) {
 	}
 	rest = make([]byte, 0, len(oob))
 	for left := oob; len(left) > 0; {
+		if len(left) < unix.SizeofCmsghdr {
+			return nil, false
+		}
 		h, _, remainder, err := unix.ParseOneSocketControlMessage(left)
 		if err != nil {
 			return nil, false

@@ -1,0 +1,126 @@
+package carrier
+
+import (
+	"io"
+	"net"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	quicgo "github.com/quic-go/quic-go"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/ipv4"
+)
+
+// What is sent and received without an error costs no allocation beside those
+// of the system's socket.
+func TestAllocations(t *testing.T) {
+	f := newFake()
+	f.read = func() error { f.reads = f.reads[:0]; return nil }
+	s := newBench(t, f)
+	w := s.Way(there.AddrPort())
+	b, oob := make([]byte, 1200), make([]byte, 64)
+	all := make([]ipv4.Message, 8)
+	calls := map[string]func(){
+		"WriteMsgUDP":     func() { _, _, _ = s.WriteMsgUDP(b, oob, there) },
+		"WriteTo":         func() { _, _ = s.WriteTo(b, there) },
+		"Way.WriteMsgUDP": func() { _, _, _ = w.WriteMsgUDP(b, oob, there) },
+		"ReadBatch":       func() { _, _ = s.ReadBatch(all, 0) },
+		"ReadFrom":        func() { _, _, _ = s.ReadFrom(b) },
+	}
+	for name, f := range calls {
+		require.Zero(t, testing.AllocsPerRun(1000, f), name)
+	}
+	_, ok := s.Redirect(there.AddrPort(), here.AddrPort())
+	require.True(t, ok)
+	require.Zero(t, testing.AllocsPerRun(1000, calls["WriteMsgUDP"]), "with addresses that lead elsewhere")
+}
+
+// Of real sockets, allocations are those of the bare socket.
+func TestAllocationsOfSystem(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("packets are read one by one")
+	}
+	bare, on := newUDP(listenUDP(t)), New(listenUDP(t), Config{})
+	defer on.Close()
+	message := []ipv4.Message{{Buffers: [][]byte{make([]byte, 1500)}, OOB: make([]byte, 128)}}
+	b := make([]byte, 1200)
+	allocs := func(k kernel) float64 {
+		to := net.UDPAddrFromAddrPort(at(k))
+		return testing.AllocsPerRun(1000, func() {
+			if _, _, err := k.WriteMsgUDP(b, nil, to); err != nil {
+				panic(err)
+			}
+			if _, err := k.ReadBatch(message, 0); err != nil {
+				panic(err)
+			}
+		})
+	}
+	require.Equal(t, allocs(bare), allocs(on))
+}
+
+// bulk makes a connection between two sockets, and returns a function that
+// sends bytes over it and waits until they have arrived.
+func bulk(b *testing.B, callee, dialer net.PacketConn) func(bytes int64) {
+	listener, err := transport(b, callee).Listen(serverTLS(b), nil)
+	require.NoError(b, err)
+	received := make(chan int64)
+	go func() {
+		conn, err := listener.Accept(b.Context())
+		if err != nil {
+			return
+		}
+		for {
+			s, err := conn.AcceptUniStream(b.Context())
+			if err != nil {
+				return
+			}
+			n, _ := io.Copy(io.Discard, onlyReader{s})
+			received <- n
+		}
+	}()
+	conn, err := transport(b, dialer).Dial(b.Context(), net.UDPAddrFromAddrPort(at(callee)), clientTLS, &quicgo.Config{})
+	require.NoError(b, err)
+	part := make([]byte, 64<<10)
+	return func(bytes int64) {
+		s, err := conn.OpenUniStream()
+		require.NoError(b, err)
+		for sent := int64(0); sent < bytes; sent += int64(len(part)) {
+			_, err := s.Write(part)
+			require.NoError(b, err)
+		}
+		require.NoError(b, s.Close())
+		require.Equal(b, bytes, <-received)
+	}
+}
+
+// An onlyReader hides other methods, of which io.Copy would use one.
+type onlyReader struct{ io.Reader }
+
+// BenchmarkBulk sends 16 MiB over QUIC with bare sockets and with Sockets at
+// both ends, in turns, so that what else the computer does meets both. The share
+// is the throughput on Sockets divided by the other, the median of all turns.
+func BenchmarkBulk(b *testing.B) {
+	const size = 16 << 20
+	calleeOn, dialerOn := New(listenUDP(b), Config{}), New(listenUDP(b), Config{})
+	b.Cleanup(func() { calleeOn.Close(); dialerOn.Close() })
+	ways := [2]func(int64){bulk(b, listenUDP(b), listenUDP(b)), bulk(b, calleeOn, dialerOn)}
+	for _, send := range ways { // until the windows are open
+		send(4 * size)
+	}
+	var shares []float64
+	b.SetBytes(2 * size)
+	for i := 0; b.Loop(); i++ {
+		var took [2]time.Duration
+		for j := range ways {
+			n := (i + j) % 2
+			began := time.Now()
+			ways[n](size)
+			took[n] = time.Since(began)
+		}
+		shares = append(shares, took[0].Seconds()/took[1].Seconds())
+	}
+	slices.Sort(shares)
+	b.ReportMetric(shares[len(shares)/2], "share")
+}

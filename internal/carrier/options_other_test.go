@@ -1,0 +1,7 @@
+//go:build !linux
+
+package carrier
+
+import "testing"
+
+func options(*testing.T, kernel) []int { return nil }
