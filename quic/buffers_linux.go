@@ -3,7 +3,7 @@ package quic
 import (
 	"fmt"
 	"log/slog"
-	"net"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,7 +15,7 @@ const bufferWanted = 7 << 20
 
 // hintBuffers says in the log what to do where the system holds so little for a
 // socket that fast transfers lose packets.
-func hintBuffers(log *slog.Logger, socket *net.UDPConn) {
+func hintBuffers(log *slog.Logger, socket syscall.Conn) {
 	raw, err := socket.SyscallConn()
 	if err != nil {
 		return

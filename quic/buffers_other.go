@@ -4,9 +4,9 @@ package quic
 
 import (
 	"log/slog"
-	"net"
+	"syscall"
 )
 
 // hintBuffers has nothing to say: there is no limit that the user could change,
 // or none that can be asked for.
-func hintBuffers(*slog.Logger, *net.UDPConn) {}
+func hintBuffers(*slog.Logger, syscall.Conn) {}

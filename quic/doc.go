@@ -16,6 +16,10 @@
 // that was started again tell its peers at once that their connections are
 // lost.
 //
+// What the system refuses to send, for lack of a network, an address or a route,
+// counts as lost: a connection ends only if nothing is heard of the peer for 13
+// s. To dial where no route leads fails at once.
+//
 // On a connection each side opens one stream of protocol /sdp2p/2/meta, on
 // which it tells its metadata, and any number of application streams of
 // protocol /sdp2p/2. Nodes of the first implementation speak version 1,

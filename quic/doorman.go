@@ -1,29 +1,25 @@
 package quic
 
 import (
-	"net"
 	"net/netip"
 
 	"golang.org/x/net/ipv4"
+
+	"github.com/sdp2p/p2p/internal/carrier"
 )
 
 // A doorman is the endpoint's socket as quic-go reads it. quic-go answers each
 // packet that begins a handshake, if only to refuse it: from an address that
 // sends thousands, that is most of what they cost. These are not shown to it.
 type doorman struct {
-	*net.UDPConn
-	batch     *ipv4.PacketConn // of the same socket, for IPv6 as well
+	*carrier.Socket
 	outOfPace func(netip.Addr) bool
-}
-
-func newDoorman(socket *net.UDPConn, outOfPace func(netip.Addr) bool) *doorman {
-	return &doorman{UDPConn: socket, batch: ipv4.NewPacketConn(socket), outOfPace: outOfPace}
 }
 
 // ReadBatch reads packets. quic-go calls it on systems that read several at
 // once; on others, what ReadMsgUDP reads is not looked at.
 func (d *doorman) ReadBatch(all []ipv4.Message, flags int) (int, error) {
-	n, err := d.batch.ReadBatch(all, flags)
+	n, err := d.Socket.ReadBatch(all, flags)
 	if err != nil {
 		return n, err
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/ipv4"
+
+	"github.com/sdp2p/p2p/internal/carrier"
 )
 
 // What a peer answers to a dial of this node is looked at, however often its
@@ -39,11 +41,12 @@ func TestDoorman(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("packets are read one by one")
 	}
-	socket, err := bind(0)
+	udp, err := bind(0)
 	require.NoError(t, err)
+	socket := carrier.New(udp, carrier.Config{})
 	defer socket.Close()
 	out := map[netip.Addr]bool{}
-	d := newDoorman(socket, func(ip netip.Addr) bool { return out[ip] })
+	d := &doorman{socket, func(ip netip.Addr) bool { return out[ip] }}
 	from, err := net.DialUDP("udp", nil, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(localPort(socket))})
 	require.NoError(t, err)
 	defer from.Close()

@@ -21,6 +21,7 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/carrier"
 )
 
 // An endpoint is one run of a listener: its socket, its connections, its dials.
@@ -41,7 +42,7 @@ type endpoint struct {
 	mirrors    mirrors
 	worked     worked
 
-	socket    *net.UDPConn
+	socket    *carrier.Socket
 	quic      *quicgo.Transport
 	reuse     *quicreuse.ConnManager
 	transport tpt.Transport
@@ -66,12 +67,14 @@ type endpoint struct {
 
 // newEndpoint binds the socket and listens.
 func newEndpoint(l *Listener, scope *p2p.Scope) (*endpoint, error) {
-	socket, err := bind(l.cfg.Port)
+	udp, err := bind(l.cfg.Port)
 	if err != nil {
 		return nil, err
 	}
+	port := localPort(udp)
+	socket := carrier.New(udp, carrier.Config{Logger: scope.Logger(), Rebind: func() (*net.UDPConn, error) { return bind(port) }})
 	e := &endpoint{
-		listener: l, scope: scope, log: scope.Logger(), port: localPort(socket), socket: socket,
+		listener: l, scope: scope, log: scope.Logger(), port: port, socket: socket,
 		limits: l.cfg.Limits.withDefaults(), circle: newCircle(scope.Node(), l.manual),
 		conns: map[*conn]struct{}{}, added: make(chan struct{}),
 		races: map[identity.RemoteIdentity]*race{}, said: map[string]bool{},
@@ -141,7 +144,7 @@ func (e *endpoint) newTransport() *quicgo.Transport {
 		reset = e.scope.Identity().StatelessResetKey(!onlyIPv4(e.socket), e.port)
 	}
 	return &quicgo.Transport{
-		Conn: newDoorman(e.socket, e.handshakes.outOfPace), ConnectionIDLength: connectionIDLength,
+		Conn: &doorman{e.socket, e.handshakes.outOfPace}, ConnectionIDLength: connectionIDLength,
 		StatelessResetKey: &reset, TokenGeneratorKey: &token, ConnContext: e.admit, VerifySourceAddress: e.handshakes.verify,
 	}
 }

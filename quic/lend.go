@@ -12,6 +12,8 @@ import (
 
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 	quicgo "github.com/quic-go/quic-go"
+
+	"github.com/sdp2p/p2p/internal/carrier"
 )
 
 // A lent is the endpoint's transport as go-libp2p borrows it. go-libp2p dials
@@ -30,8 +32,14 @@ func (l *lent) Listen(tlsConf *tls.Config, conf *quicgo.Config) (quicreuse.QUICL
 	return l.Transport.Listen(tlsConf, withWindows(l.server, conf))
 }
 
-// Dial makes one.
+// Dial makes one. If there is no route, it fails at once, and others are tried:
+// the socket would take that for lost packets.
 func (l *lent) Dial(ctx context.Context, addr net.Addr, tlsConf *tls.Config, conf *quicgo.Config) (*quicgo.Conn, error) {
+	if udp, ok := addr.(*net.UDPAddr); ok {
+		if err := carrier.Route(udp.AddrPort()); err != nil {
+			return nil, err
+		}
+	}
 	conf = withWindows(l.client, conf)
 	if m, ok := ctx.Value(mirrorKey{}).(*mirror); ok {
 		conf.Tracer = l.mirrors.dialing(m)

@@ -1,6 +1,7 @@
 package quic
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/asn1"
@@ -211,4 +212,21 @@ func TestDialAgainAfterRefusal(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, addr, c.path.Remote)
 	require.True(t, c.path.Dialed)
+}
+
+// An address to which there is no route fails at once, and not when the time for
+// dialing is up: what the socket cannot send is only lost.
+func TestDialWithoutRoute(t *testing.T) {
+	t.Parallel()
+	_, la, _ := startAlone(t, Config{DialTimeout: time.Hour})
+	nowhere := netip.AddrPortFrom(netip.MustParseAddr("fe80::1%nosuchinterface"), 7373)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	_, err := la.running().connect(ctx, identity.New().Remote(), []p2p.Candidate{{Kind: p2p.Direct, Addr: nowhere}})
+	require.NoError(t, ctx.Err())
+	var failed *p2p.DialError
+	require.ErrorAs(t, err, &failed)
+	require.Len(t, failed.Attempts, 1)
+	var system syscall.Errno
+	require.ErrorAs(t, failed.Attempts[0].Err, &system)
 }

@@ -31,9 +31,9 @@ func bind(port uint16) (*net.UDPConn, error) {
 }
 
 // localPort returns the port of a socket.
-func localPort(socket *net.UDPConn) uint16 { return uint16(socket.LocalAddr().(*net.UDPAddr).Port) }
+func localPort(socket net.PacketConn) uint16 { return uint16(socket.LocalAddr().(*net.UDPAddr).Port) }
 
 // onlyIPv4 reports whether a socket serves no IPv6.
-func onlyIPv4(socket *net.UDPConn) bool {
+func onlyIPv4(socket net.PacketConn) bool {
 	return socket.LocalAddr().(*net.UDPAddr).IP.To4() != nil
 }
