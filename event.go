@@ -1,6 +1,9 @@
 package p2p
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // An Event reports one change of a node's state. Events of one node have one
 // order, which every subscriber sees, and each is delivered after the change:
@@ -37,6 +40,15 @@ type TrackedModified struct{}
 // RevocationsModified says that a peer was revoked or reinstated; see
 // [P2P.Revoked].
 type RevocationsModified struct{}
+
+// NetworkModified says that the network of this computer is another one: its
+// addresses or routes have changed, or it was asleep. Hooks act on it by
+// themselves; connections go on as far as that is possible. A watcher that is slow
+// may miss it.
+type NetworkModified struct {
+	Woke  bool          // the computer was asleep, or the process stood still
+	Slept time.Duration // for how long, not exactly; 0 if not Woke
+}
 
 // ListenerRegistered says that a listener can be used to reach peers from now
 // on.
@@ -101,6 +113,14 @@ type PeerDisconnectedWith struct {
 	Listener string
 }
 
+// PeerPathChanged says that a connection with a peer runs another way from now on,
+// and what uses it goes on: the address of one of the two has changed. A watcher
+// that is slow may miss it; [PeerInfo] has the path as it is.
+type PeerPathChanged struct {
+	Peer     *Peer
+	From, To Path
+}
+
 // PeerMetadataModified says that the metadata of an available peer has changed,
 // or whether it is verified. After a watcher has missed events, [P2P.Watch]
 // also yields it when the peer's candidates may have changed.
@@ -123,6 +143,9 @@ func (e PeerConnectedWith) Of() *Peer { return e.Peer }
 
 // Of returns the peer.
 func (e PeerDisconnectedWith) Of() *Peer { return e.Peer }
+
+// Of returns the peer.
+func (e PeerPathChanged) Of() *Peer { return e.Peer }
 
 // Of returns the peer.
 func (e PeerMetadataModified) Of() *Peer { return e.Peer }

@@ -51,6 +51,17 @@ type Reconfirmer interface {
 	Reconfirm(id identity.RemoteIdentity)
 }
 
+// A NetworkWatcher is a hook that wants to be told what the app knows of the
+// network: [P2P.NetworkChanged].
+type NetworkWatcher interface {
+	Hook
+
+	// NetworkChanged says that the network may be another one. It returns at
+	// once. It may be called often, concurrently, and also just before and after
+	// Run.
+	NetworkChanged()
+}
+
 // A RawConn is a listener's view of one connection. It is comparable; its
 // methods are called concurrently and return at once. If it has a method
 // Opened() time.Time, that is the time of [Connection].

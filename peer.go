@@ -151,6 +151,12 @@ func (p *Peer) Connected() bool {
 	return st != nil && len(st.connections) > 0
 }
 
+// Path returns the way that new streams to the peer take, zero if there is no
+// connection. It may change at any time; [PeerPathChanged] tells.
+func (p *Peer) Path() Path {
+	return p.Info().Path
+}
+
 // Name returns the name in the peer's metadata, or "". It is anybody's claim
 // unless [Peer.Verified] is true.
 func (p *Peer) Name() string {

@@ -142,6 +142,27 @@ func (s *Scope) Disconnected(id identity.RemoteIdentity, conn RawConn) error {
 	})
 }
 
+// Moved reports that a connection runs another way than before, as [RawConn]'s Path
+// tells from now on. It does nothing for one that is not connected.
+func (s *Scope) Moved(id identity.RemoteIdentity, conn RawConn, from Path) error {
+	to := conn.Path()
+	return s.do(func(st *state) error {
+		if p := st.peers.known[id]; p != nil && to != from && p.has(s.reg, conn) {
+			st.bus.publish(PeerPathChanged{Peer: p.peer, From: from, To: to})
+		}
+		return nil
+	})
+}
+
+// NetworkModified reports that the computer's network has changed, or that the
+// computer was asleep.
+func (s *Scope) NetworkModified(e NetworkModified) error {
+	return s.do(func(st *state) error {
+		st.bus.publish(e)
+		return nil
+	})
+}
+
 // Vanished reports that the listener lost a peer that did not say goodbye, or
 // could not reach it. The node asks the hooks that discover the peer to check
 // whether it is still there ([Reconfirmer]).

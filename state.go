@@ -135,7 +135,7 @@ func (s *state) connected(by *registration, id identity.RemoteIdentity, conn Raw
 		_ = s.makeRoom() // if there is none, the peer is known all the same
 	}
 	st := s.admit(id)
-	if slices.ContainsFunc(st.connections, func(c *connection) bool { return c.by == by && c.conn == conn }) {
+	if st.has(by, conn) {
 		return
 	}
 	first := !st.connectedBy(by)

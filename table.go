@@ -152,6 +152,10 @@ func (st *peerState) connectedBy(by *registration) bool {
 	return slices.ContainsFunc(st.connections, func(c *connection) bool { return c.by == by })
 }
 
+func (st *peerState) has(by *registration, conn RawConn) bool {
+	return slices.ContainsFunc(st.connections, func(c *connection) bool { return c.by == by && c.conn == conn })
+}
+
 // discoveredBy returns the hook's discovery of the peer, and whether it is new.
 func (st *peerState) discoveredBy(by *registration) (d *discovery, first bool) {
 	i, found := slices.BinarySearchFunc(st.discoveries, by, func(d *discovery, by *registration) int { return d.by.number - by.number })

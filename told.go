@@ -19,6 +19,8 @@ func (e RevocationsModified) told(v *view, _ bool) Event {
 	return ifNews(e, replace(&v.revoked, v.state.peers.revokedStamp))
 }
 
+func (e NetworkModified) told(*view, bool) Event { return e }
+
 func (e ListenerRegistered) told(v *view, _ bool) Event {
 	if v.listener(e.Listener) != nil {
 		return nil
@@ -135,6 +137,10 @@ func (e PeerDisconnectedWith) told(v *view, _ bool) Event {
 	}
 	p.connected = slices.DeleteFunc(p.connected, func(l string) bool { return l == e.Listener })
 	return e
+}
+
+func (e PeerPathChanged) told(v *view, _ bool) Event {
+	return ifNews(e, v.peers[e.Peer] != nil)
 }
 
 // catchUp notes that the watcher can read the present candidates of the peer
