@@ -28,6 +28,9 @@ type conn struct {
 	quic     *quicgo.Conn
 	id       identity.RemoteIdentity
 	path     p2p.Path
+	mover    *mover // nil: the peer dialed, and moves it
+	local    net.Addr
+	pulse    pulse // of the goroutine that looks after streams
 	opened   time.Time
 	usable   bool    // for streams of ours: the node knows of it; under endpoint.mu
 	goes     bool    // it had to make room, and is being closed; under endpoint.mu
@@ -63,6 +66,9 @@ type conn struct {
 	tellAgain  bool           // and what it writes is out of date
 	told       bool           // the peer has opened its metadata stream
 
+	silence func()     // ends what is telling the peer where this node is
+	source  netip.Addr // of this node towards a peer that dialed and is no stranger, when that was looked at last
+
 	identified map[string]string // what a version 1 peer said of itself before it was reported; nil once taken
 }
 
@@ -73,6 +79,9 @@ func newConn(e *endpoint, link tpt.CapableConn, id identity.RemoteIdentity, path
 		endpoint: e, link: link, quic: quicOf(link), id: id, path: path, opened: time.Now(),
 		asked: make(chan struct{}), known: make(chan struct{}), unnamed: make(chan struct{}, places(e.limits.Opening)),
 		charge: chargeOf(link), opening: make(chan struct{}, 1),
+	}
+	if path.Dialed {
+		c.mover, c.local = newMover(path.Remote), c.quic.LocalAddr()
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.said = &heard{burst: e.limits.Metadata, perSecond: e.limits.MetadataPerSecond, state: func(metadata map[string]string) error {
@@ -92,10 +101,29 @@ func (c *conn) Path() p2p.Path {
 
 // remote returns the peer's address.
 func (c *conn) remote() netip.AddrPort {
+	if c.mover != nil {
+		return c.mover.addr()
+	}
 	if u, ok := c.quic.RemoteAddr().(*net.UDPAddr); ok {
 		return unmap(u.AddrPort())
 	}
 	return c.path.Remote
+}
+
+// remoteAddr and localAddr are for streams. quic-go's own may not be asked while a
+// connection is moved.
+func (c *conn) remoteAddr() net.Addr {
+	if c.mover != nil {
+		return net.UDPAddrFromAddrPort(c.mover.addr())
+	}
+	return c.quic.RemoteAddr()
+}
+
+func (c *conn) localAddr() net.Addr {
+	if c.mover != nil {
+		return c.local
+	}
+	return c.quic.LocalAddr()
 }
 
 // Opened returns since when the connection is there.
@@ -133,6 +161,9 @@ func (c *conn) begin() {
 func (c *conn) end() {
 	c.cancel()
 	c.said.stop()
+	if c.mover != nil {
+		c.mover.end()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.retired = true
@@ -146,8 +177,8 @@ func (c *conn) end() {
 func (c *conn) streamBegins() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.retired {
-		c.streams.Add(1)
+	if !c.retired && c.streams.Add(1) == 1 && c.moves() {
+		c.endpoint.attendStreams()
 	}
 	return !c.retired
 }
@@ -275,7 +306,11 @@ func (c *conn) ask() (version int, err error) {
 // place until it has said what it is for.
 func (c *conn) serve(s *quicgo.Stream, counted bool) {
 	s.SetDeadline(time.Now().Add(firstFrame))
-	protocol, rest, err := acceptProtocol(s, protocolStream, protocolMeta, protocolAncestor)
+	supported := []string{protocolStream, protocolMeta, protocolAncestor}
+	if !c.stranger() {
+		supported = append(supported, protocolMove)
+	}
+	protocol, rest, err := acceptProtocol(s, supported...)
 	if counted {
 		c.givePlace()
 	}
@@ -291,6 +326,10 @@ func (c *conn) serve(s *quicgo.Stream, counted bool) {
 	s.SetDeadline(time.Time{})
 	if protocol == protocolMeta {
 		c.readMetadata(s, rest)
+		return
+	}
+	if protocol == protocolMove {
+		c.readMove(s, rest)
 		return
 	}
 	c.greet()

@@ -81,6 +81,12 @@ func (c *conn) greet() {
 	if !c.endpoint.scope.Stranger(c.id) { // and not only dialed
 		c.endpoint.circle.saw(c.remote().Addr())
 	}
+	if !c.path.Dialed {
+		source := sourceTo(c.remote())
+		c.mu.Lock()
+		c.source = source
+		c.mu.Unlock()
+	}
 	c.tellMetadata(false)
 }
 
@@ -110,6 +116,9 @@ func (e *endpoint) add(c *conn) error {
 		e.tasks.Go(func() { goes.close(network.ConnResourceLimitExceeded) })
 	}
 	e.conns[c] = struct{}{}
+	if e.network != nil {
+		e.network.Attend(true)
+	}
 	return nil
 }
 
@@ -157,6 +166,9 @@ func (e *endpoint) disconnected(c *conn) {
 	e.mu.Lock()
 	_, known := e.conns[c]
 	delete(e.conns, c)
+	if e.network != nil {
+		e.network.Attend(len(e.conns) > 0)
+	}
 	if s := e.suspicions[c.id]; s != nil && !s.running && e.bestLocked(c.id) == nil {
 		delete(e.suspicions, c.id)
 	}

@@ -20,6 +20,30 @@
 // counts as lost: a connection ends only if nothing is heard of the peer for 13
 // s. To dial where no route leads fails at once.
 //
+// # Networks that change
+//
+// Where this host's or the peer's address changes, or nothing is heard for a second
+// after something was sent, the side that has dialed moves the connection (RFC 9000
+// §9), and streams go on. It moves to an address only after the peer has answered
+// there with its key, and leaves from another port where the peer would else see no
+// other path: two further sockets serve all connections. A peer that was dialed, is
+// no stranger and has another address is told so, and tells. Events are
+// [p2p.NetworkModified] and [p2p.PeerPathChanged]; see [Config.DisableMigration].
+//
+//	what happens                     a stream goes on
+//	an address of the dialer         within 50 ms after the new one is there
+//	  changes, or its interface
+//	one of the listener changes      within 50 ms on a local network
+//	the network falls silent, and    within 2 s
+//	  another address is known
+//	the process stood still          at once, if for less than 13 s
+//
+// While as much is on its way as the network takes, quic-go sends nothing that
+// would find another path: a node that sends at full speed goes on with the next
+// retransmission, after about as long as it was away.
+//
+// # Streams
+//
 // On a connection each side opens one stream of protocol /sdp2p/2/meta, on
 // which it tells its metadata, and any number of application streams of
 // protocol /sdp2p/2. Nodes of the first implementation speak version 1,

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
@@ -22,6 +23,7 @@ import (
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/carrier"
+	"github.com/sdp2p/p2p/internal/netmon"
 )
 
 // An endpoint is one run of a listener: its socket, its connections, its dials.
@@ -43,10 +45,16 @@ type endpoint struct {
 	worked     worked
 
 	socket    *carrier.Socket
+	main      outlet // by socket
+	spares    spares
 	quic      *quicgo.Transport
 	reuse     *quicreuse.ConnManager
 	transport tpt.Transport
 	inbound   tpt.Listener
+
+	attending atomic.Bool // a goroutine looks after connections with streams
+
+	network *netmon.Subscription // nil before there can be connections
 
 	unnamed chan struct{} // places of strangers' streams that have not said what they are for
 
@@ -80,6 +88,7 @@ func newEndpoint(l *Listener, scope *p2p.Scope) (*endpoint, error) {
 		races: map[identity.RemoteIdentity]*race{}, said: map[string]bool{},
 		suspicions: map[identity.RemoteIdentity]*suspicion{},
 	}
+	e.main.socket = socket
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.unnamed = make(chan struct{}, places(e.limits.OpeningInAll))
 	e.budget = &budget{limits: e.limits}
@@ -182,6 +191,7 @@ func (e *endpoint) close() {
 	closing.Wait()
 	e.inbound.Close()
 	e.tasks.Wait()
+	e.spares.close()
 	e.release()
 }
 

@@ -264,8 +264,8 @@ func (s *hinted) Version() int {
 	return 2
 }
 
-func (s *hinted) LocalAddr() net.Addr  { return s.conn.quic.LocalAddr() }
-func (s *hinted) RemoteAddr() net.Addr { return s.conn.quic.RemoteAddr() }
+func (s *hinted) LocalAddr() net.Addr  { return s.conn.localAddr() }
+func (s *hinted) RemoteAddr() net.Addr { return s.conn.remoteAddr() }
 func (s *hinted) Path() p2p.Path       { return s.conn.Path() }
 
 func (s *hinted) Exporter(label string) (value [32]byte, ok bool) { return s.conn.exporter(label) }

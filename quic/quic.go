@@ -9,6 +9,7 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/netmon"
 )
 
 // DefaultPort is the UDP port that is meant where a manual peer's entry names
@@ -43,8 +44,14 @@ type Config struct {
 	// know: by default, what a discovery tells everybody at the moment.
 	TellStrangers Telling
 
+	// DisableMigration ends connections where they could go on from another
+	// address: this node moves none, and tells no peer where it has moved.
+	DisableMigration bool
+
 	// Limits bound what peers can take.
 	Limits Limits
+
+	monitor *netmon.Monitor // of a test; nil: the process's
 }
 
 const (
@@ -89,6 +96,8 @@ func (f families) of(addr netip.Addr) bool {
 var (
 	_ p2p.Listener    = (*Listener)(nil)
 	_ p2p.Reconfirmer = (*Listener)(nil)
+
+	_ p2p.NetworkWatcher = (*Listener)(nil)
 )
 
 // New makes a listener to be registered with one node.
@@ -98,6 +107,9 @@ func New(cfg Config) *Listener {
 	}
 	if cfg.DialTimeout <= 0 {
 		cfg.DialTimeout = defaultDialTimeout
+	}
+	if cfg.monitor == nil {
+		cfg.monitor = netmon.Shared()
 	}
 	l := &Listener{
 		cfg:        cfg,
@@ -143,31 +155,41 @@ func (l *Listener) Run(ctx context.Context, s *p2p.Scope) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	manual.Go(func() { l.manual.run(ctx, e) })
+	network := l.cfg.monitor.Subscribe()
+	defer network.Close()
+	e.attend(network)
 	s.Ready()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case change := <-network.C:
+			e.networkChanged(change)
 		case event, ok := <-events.C:
 			if !ok {
 				return nil
 			}
-			switch event := event.(type) {
-			case p2p.MetadataModified:
-				e.tellMetadata()
-			case p2p.TrackedModified:
-				e.reckon()
-			case p2p.PeerDiscoveredBy:
-				if event.Hook != l.Name() {
-					e.announced(event.Peer)
-				}
-			case p2p.Resync:
-				e.tellMetadata()
-				e.reckon()
-				for _, peer := range s.Node().Peers() {
-					e.announced(peer)
-				}
-			}
+			e.heed(event)
+		}
+	}
+}
+
+// heed acts on what happens to the node.
+func (e *endpoint) heed(event p2p.Event) {
+	switch event := event.(type) {
+	case p2p.MetadataModified:
+		e.tellMetadata()
+	case p2p.TrackedModified:
+		e.reckon()
+	case p2p.PeerDiscoveredBy:
+		if event.Hook != e.listener.Name() {
+			e.announced(event.Peer)
+		}
+	case p2p.Resync:
+		e.tellMetadata()
+		e.reckon()
+		for _, peer := range e.scope.Node().Peers() {
+			e.announced(peer)
 		}
 	}
 }
@@ -175,6 +197,10 @@ func (l *Listener) Run(ctx context.Context, s *p2p.Scope) error {
 // Reconfirm looks at once whether a peer at a manual address is still there.
 // The node calls it when a connection to the peer failed.
 func (l *Listener) Reconfirm(id identity.RemoteIdentity) { l.manual.reconfirm(id) }
+
+// NetworkChanged has the listener look after its connections, as when the system
+// tells of another network.
+func (l *Listener) NetworkChanged() { l.cfg.monitor.Poke() }
 
 // running returns the endpoint while the listener runs, and else nil.
 func (l *Listener) running() *endpoint {

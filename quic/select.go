@@ -10,6 +10,7 @@ import (
 // Protocols, in the order in which they are asked for.
 const (
 	protocolMeta     = "/sdp2p/2/meta"
+	protocolMove     = "/sdp2p/2/move"
 	protocolStream   = "/sdp2p/2"
 	protocolAncestor = "/sdp2p/1"
 )

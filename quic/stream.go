@@ -172,8 +172,8 @@ func (s *stream) free(use bool) {
 
 func (s *stream) SetReadDeadline(t time.Time)  { s.Stream.SetReadDeadline(t) }
 func (s *stream) SetWriteDeadline(t time.Time) { s.Stream.SetWriteDeadline(t) }
-func (s *stream) LocalAddr() net.Addr          { return s.conn.quic.LocalAddr() }
-func (s *stream) RemoteAddr() net.Addr         { return s.conn.quic.RemoteAddr() }
+func (s *stream) LocalAddr() net.Addr          { return s.conn.localAddr() }
+func (s *stream) RemoteAddr() net.Addr         { return s.conn.remoteAddr() }
 func (s *stream) Path() p2p.Path               { return s.conn.Path() }
 func (s *stream) Version() int                 { return s.version }
 

@@ -151,6 +151,13 @@ func (e *endpoint) check(id identity.RemoteIdentity, via []p2p.Candidate, suspec
 	}
 	e.start(func() {
 		for _, c := range suspects {
+			if c.moves() && c.remote().Addr() != found.remote().Addr() {
+				ctx, cancel := context.WithTimeout(e.ctx, moveTime)
+				if err := c.move(ctx, found.remote()); err != nil { // it was started again, perhaps
+					e.log.Debug("not moved", "peer", c.id, "to", found.remote(), "err", err)
+				}
+				cancel()
+			}
 			e.giveUp(c, found, asked.Add(deadTime))
 		}
 	})

@@ -29,7 +29,7 @@ allow identity internal/secretfile
 allow proto
 allow mdns p2p identity proto internal/dnssd internal/metadata
 allow mdns/scan p2p identity internal/dns internal/metadata
-allow quic p2p identity proto internal/backoff internal/carrier internal/metadata internal/reach internal/v1
+allow quic p2p identity proto internal/backoff internal/netmon internal/carrier internal/metadata internal/reach internal/v1
 allow tunnel identity internal/hidden internal/turn
 allow block identity proto
 allow library p2p identity proto tunnel internal/backoff internal/hidden internal/secretfile internal/text library/roster

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -253,6 +254,12 @@ func (p *Process) end() {
 		p.Kill()
 	}
 }
+
+// Suspend stops the process where it is, as sleep does, until Resume.
+func (p *Process) Suspend() { _ = p.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Resume has a suspended process go on.
+func (p *Process) Resume() { _ = p.cmd.Process.Signal(syscall.SIGCONT) }
 
 // Kill ends the program at once (SIGKILL), and returns when that was.
 func (p *Process) Kill() time.Time {

@@ -89,6 +89,13 @@ func (s *Segment) Prefixes(h *Host, set int) []netip.Prefix {
 	}
 }
 
+// Mute takes a host's cable out of the switch without the host noticing: nothing
+// arrives, and what it sends is lost.
+func (s *Segment) Mute(h *Host) {
+	s.lab.t.Helper()
+	s.lab.ip("-n", s.hub, "link", "set", fmt.Sprintf("port%d", h.number), "nomaster")
+}
+
 // Replug puts the other end of a host's cable into the switch of another segment.
 // The host's interface has no carrier meanwhile, and keeps its name and addresses.
 func (s *Segment) Replug(h *Host, to *Segment) {

@@ -132,6 +132,7 @@ func TestNode(t *testing.T) {
 		_, err := io.CopyBuffer(s, s, make([]byte, 4<<10))
 		return err
 	})
+	routes.HandleFunc("pump", p2p.Anyone, servePump)
 	routes.HandleFunc("hold", p2p.Anyone, func(_ context.Context, s *p2p.Stream) error { return serveHeld(console, s) })
 	told := quic.AsAnnounced
 	if cfg.Open {
@@ -160,7 +161,7 @@ func TestNode(t *testing.T) {
 	node, err := p2p.Start(within(10*time.Second), p2p.Config{
 		App: app, Name: cfg.Name, Metadata: cfg.Metadata, Identity: key, Handler: &routes, Hooks: hooks,
 		Allow:  slowly(cfg),
-		Logger: slog.New(slog.NewTextHandler(&logged, nil)),
+		Logger: slog.New(slog.NewTextHandler(&logged, logOptions())),
 	})
 	require.NoError(t, err)
 	serveKnocking(console, node)
@@ -372,4 +373,12 @@ func (s sample) String() string {
 		texts = append(texts, d.Round(time.Millisecond).String())
 	}
 	return fmt.Sprintf("%s (min/median/max of %d)", strings.Join(texts, "/"), len(s))
+}
+
+// logOptions has nodes log everything where SDP2P_NETTEST_DEBUG is set.
+func logOptions() *slog.HandlerOptions {
+	if os.Getenv("SDP2P_NETTEST_DEBUG") == "" {
+		return nil
+	}
+	return &slog.HandlerOptions{Level: slog.LevelDebug}
 }

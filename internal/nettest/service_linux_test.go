@@ -1,10 +1,13 @@
 package nettest
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"strconv"
 	"strings"
@@ -27,6 +30,11 @@ type (
 	connected struct {
 		Took time.Duration
 		Err  string
+	}
+
+	pumpArgs struct { // "pump": so many bytes in each direction, at once
+		Peer  string
+		Bytes int64
 	}
 
 	holdArgs struct{ Peer string } // "hold": an echo every 50 ms, until it fails
@@ -102,6 +110,7 @@ func handleService(console *netlab.Console, node *p2p.P2P) (stop func()) {
 	})
 	var round atomic.Int64
 	netlab.Handle(console, "hold", func(a holdArgs) (echoed, error) { return hold(holding, console, node, a, &round) })
+	netlab.Handle(console, "pump", func(a pumpArgs) (time.Duration, error) { return pump(holding, node, a) })
 	netlab.Handle(console, "held", func(none) (int64, error) { return round.Load(), nil })
 	netlab.Handle(console, "usage", func(none) (usage, error) { return measure() })
 	return stop
@@ -149,6 +158,67 @@ func serveHeld(console *netlab.Console, s *p2p.Stream) error {
 	}
 	return err
 }
+
+// pump sends what pumped yields, and wants it from the other side.
+func pump(ctx context.Context, node *p2p.P2P, a pumpArgs) (time.Duration, error) {
+	id, err := identity.Parse(a.Peer)
+	if err != nil {
+		return 0, err
+	}
+	peer, ok := node.Peer(id)
+	if !ok {
+		return 0, p2p.ErrUnavailable
+	}
+	began := time.Now()
+	s, err := peer.Open(ctx, "pump")
+	if err != nil {
+		return 0, err
+	}
+	defer s.Close()
+	if err := binary.Write(s, binary.LittleEndian, a.Bytes); err != nil {
+		return 0, err
+	}
+	err = exchangePumped(s, a.Bytes)
+	return time.Since(began), err
+}
+
+// servePump is the other side of pump.
+func servePump(_ context.Context, s *p2p.Stream) error {
+	var n int64
+	if err := binary.Read(s, binary.LittleEndian, &n); err != nil {
+		return err
+	}
+	return exchangePumped(s, n)
+}
+
+func exchangePumped(s *p2p.Stream, n int64) error {
+	sent := make(chan error, 1)
+	go func() {
+		_, err := io.CopyBuffer(s, io.LimitReader(pumped(), n), make([]byte, 64<<10))
+		sent <- errors.Join(err, s.CloseWrite())
+	}()
+	want, got := make([]byte, 64<<10), make([]byte, 64<<10)
+	for source, left := pumped(), n; left > 0; {
+		size := min(left, int64(len(got)))
+		if _, err := io.ReadFull(s, got[:size]); err != nil {
+			return err
+		}
+		if _, err := io.ReadFull(source, want[:size]); err != nil {
+			return err
+		}
+		if !bytes.Equal(got[:size], want[:size]) {
+			return errors.New("other bytes came")
+		}
+		left -= size
+	}
+	if _, err := s.Read(got); err != io.EOF {
+		return fmt.Errorf("more came: %w", err)
+	}
+	return <-sent
+}
+
+// pumped yields bytes that do not repeat themselves.
+func pumped() io.Reader { return rand.NewChaCha8([32]byte{1}) }
 
 // tellFailed tells whether a stream's error says that the connection was lost.
 func tellFailed(console *netlab.Console, event, peer string, err error) {

@@ -1,0 +1,373 @@
+package quic
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	quicgo "github.com/quic-go/quic-go"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/internal/carrier"
+)
+
+// Moving a connection is the dialer's part (RFC 9000 §9): it probes another path,
+// and switches to it once the peer has answered there. The peer follows by itself.
+// It sees another path only where packets come from another address: so a move
+// needs another address of this node, or another port, which is that of a spare
+// outlet.
+const (
+	probeFirst = 50 * time.Millisecond // until a probe is repeated; doubles, so that an answer that takes longer counts
+	probeTotal = time.Second           // until another address is tried
+	moveTime   = vanishTimeout         // until a connection that cannot be moved is left to its idle time-out
+	moveRest   = 250 * time.Millisecond
+	unjamTime  = 5 * time.Second // until what is on its way is sent again
+)
+
+var (
+	errPinned  = errors.New("quic: the connection does not move")
+	errNoRoute = errors.New("quic: this host has no route to the peer")
+	errNoPath  = errors.New("quic: no other path to the peer is left")
+)
+
+// A track is where a connection runs, as far as the peer can tell paths apart.
+type track struct {
+	outlet *outlet    // nil: the endpoint's socket
+	source netip.Addr // of this node
+}
+
+// A mover moves one connection that this node dialed.
+type mover struct {
+	turn chan struct{} // of size 1: held while the connection is moved
+
+	mu   sync.Mutex // guards what follows; taken after endpoint.mu, which is not taken under it
+	at   track
+	to   netip.AddrPort // the peer's address
+	path *quicgo.Path   // since the last move
+	exit exit           // what it leaves by
+
+	following, again bool // after a change of the network; and there was another one
+
+	said                []netip.AddrPort // where the peer has said that it is
+	visiting, unvisited bool             // it is looked for there; and that has not begun
+	ways                [2]*way          // from the endpoint's socket; one is not in use
+}
+
+// An exit is what a path leaves by.
+type exit struct {
+	transport *quicgo.Transport
+	way       *way   // nil: by a spare outlet
+	undo      func() // nothing is sent by it any more
+}
+
+// A way is one from the endpoint's socket. quic-go needs its transport for as long
+// as the connection lasts.
+type way struct {
+	*carrier.Way
+	transport *quicgo.Transport
+}
+
+func newMover(to netip.AddrPort) *mover {
+	return &mover{turn: make(chan struct{}, 1), to: to, at: track{source: sourceTo(to)}, exit: exit{undo: func() {}}}
+}
+
+// addr returns the peer's address.
+func (m *mover) addr() netip.AddrPort {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.to
+}
+
+// moves reports whether this node can move the connection.
+func (c *conn) moves() bool {
+	return c.mover != nil && !c.endpoint.listener.cfg.DisableMigration
+}
+
+// move has the connection run to an address of the peer, on another path than so
+// far. It fails if the peer does not answer there within [probeTotal].
+func (c *conn) move(ctx context.Context, to netip.AddrPort) error {
+	if !c.moves() {
+		return errPinned
+	}
+	m := c.mover
+	select {
+	case m.turn <- struct{}{}:
+		defer func() { <-m.turn }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	next := track{source: sourceTo(to)}
+	if !next.source.IsValid() {
+		return errNoRoute
+	}
+	by, err := c.leave(&next, to)
+	if err != nil {
+		return err
+	}
+	path, err := c.quic.AddPath(by.transport)
+	if err != nil {
+		by.undo()
+		return errors.Join(errPinned, err)
+	}
+	before := c.Path()
+	if err = c.probe(ctx, path); errors.Is(err, context.DeadlineExceeded) {
+		err = c.unjam(ctx, path, to)
+	}
+	if err == nil {
+		err = path.Switch()
+	}
+	if err != nil {
+		path.Close()
+		by.undo()
+		return err
+	}
+	m.mu.Lock()
+	last, left := m.path, m.exit
+	m.at, m.to, m.path, m.exit = next, to, path, by
+	m.mu.Unlock()
+	if last != nil {
+		last.Close() // else connection IDs run out
+	}
+	left.undo()
+	c.tellMetadata(true) // quic-go switches when it has something to do, and the peer when it hears of it
+	c.endpoint.log.Debug("moved", "peer", c.id, "from", before.Remote, "to", to, "source", next.source)
+	return c.endpoint.scope.Moved(c.id, c, before)
+}
+
+// leave finds what the connection may leave by so that the peer sees another path.
+func (c *conn) leave(next *track, to netip.AddrPort) (exit, error) {
+	m := c.mover
+	m.mu.Lock()
+	at, former := m.at, m.to
+	m.mu.Unlock()
+	// By the endpoint's socket, quic-go answers the peer's own probe at the former
+	// address: that will do where it is the same.
+	if *next != at && to == former {
+		w := m.way(c.endpoint.socket, to)
+		return exit{w.transport, w, func() {}}, nil
+	}
+	from := c.dialedAt()
+	for i := range maxSpares {
+		o, err := c.endpoint.spares.get(i)
+		if err != nil {
+			return exit{}, err
+		}
+		if o == at.outlet && next.source == at.source {
+			continue
+		}
+		if undo, ok := o.turn(from, to); ok {
+			next.outlet = o
+			return exit{o.transport, nil, undo}, nil
+		}
+	}
+	return exit{}, errNoPath
+}
+
+// way returns one that the connection does not run on, to an address.
+func (m *mover) way(from *carrier.Socket, to netip.AddrPort) *way {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i := 0
+	if m.ways[0] != nil && m.ways[0] == m.exit.way {
+		i = 1
+	}
+	if m.ways[i] == nil {
+		w := &way{Way: from.Way(to)}
+		w.transport = &quicgo.Transport{Conn: w.Way, ConnectionIDLength: connectionIDLength}
+		m.ways[i] = w
+	}
+	m.ways[i].Turn(to)
+	return m.ways[i]
+}
+
+// probe asks whether the peer answers on a path.
+func (c *conn) probe(ctx context.Context, path *quicgo.Path) error {
+	ctx, cancel := context.WithTimeout(ctx, max(probeTotal, 4*c.RTT()))
+	defer cancel()
+	defer context.AfterFunc(c.quic.Context(), cancel)()
+	for wait := max(probeFirst, 2*c.RTT()); ; wait *= 2 {
+		once, stop := context.WithTimeout(ctx, wait)
+		err := path.Probe(once)
+		stop()
+		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+	}
+}
+
+// unjam has what is on its way to the peer's former address arrive at its new one,
+// and asks again. quic-go sends no probe of a path while as much is on its way as
+// the peer's network takes, and where the peer has moved, nothing of that ever
+// arrives.
+func (c *conn) unjam(ctx context.Context, path *quicgo.Path, to netip.AddrPort) error {
+	if c.mover.addr() == to {
+		return context.DeadlineExceeded
+	}
+	back, ok := c.lead(to)
+	defer back()
+	if !ok {
+		return context.DeadlineExceeded
+	}
+	ctx, cancel := context.WithTimeout(ctx, unjamTime)
+	defer cancel()
+	if err := c.sign(ctx); err != nil {
+		return err
+	}
+	return c.probe(ctx, path)
+}
+
+// lead has what the connection sends on its path go to another address, until back
+// is called.
+func (c *conn) lead(to netip.AddrPort) (back func(), ok bool) {
+	m := c.mover
+	m.mu.Lock()
+	by, outlet, former := m.exit, m.at.outlet, m.to
+	m.mu.Unlock()
+	if by.way != nil {
+		by.way.Turn(to)
+		return func() { by.way.Turn(former) }, true
+	}
+	if outlet == nil {
+		outlet = &c.endpoint.main
+	}
+	from := c.dialedAt()
+	by.undo()
+	undo, ok := outlet.turn(from, to)
+	return func() {
+		if ok {
+			undo()
+		}
+		if outlet == &c.endpoint.main && from == former {
+			return
+		}
+		if undo, ok := outlet.turn(from, former); ok {
+			m.mu.Lock()
+			m.exit.undo = undo
+			m.mu.Unlock()
+		}
+	}, ok
+}
+
+// dialedAt returns the peer's address as the connection was dialed, which is where
+// quic-go sends to whatever has happened since.
+func (c *conn) dialedAt() netip.AddrPort {
+	return unmap(c.path.Remote)
+}
+
+// end frees what moving has taken. The connection is gone.
+func (m *mover) end() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.exit.undo()
+	for _, w := range m.ways {
+		if w != nil {
+			w.transport.Close()
+			w.Close()
+		}
+	}
+}
+
+// follow keeps a connection going after the network has changed, or where nothing is
+// heard: it moves, unless the peer is heard on the path that it has. It tries for as
+// long as the connection would live without hearing anything.
+//
+// A path that is probed in vain costs one of the few connection IDs that the peer
+// has given, and without an answer no others come: only after this node's own
+// address has changed is one probed that has not been seen to lead to the peer.
+func (e *endpoint) follow(c *conn) {
+	ctx, cancel := context.WithTimeout(c.ctx, moveTime)
+	defer cancel()
+	defer context.AfterFunc(e.ctx, cancel)()
+	for first := true; ctx.Err() == nil; first = false {
+		c.mover.mu.Lock()
+		at, to := c.mover.at, c.mover.to
+		c.mover.mu.Unlock()
+		source := sourceTo(to)
+		if source == at.source && c.signWithin(ctx, signTime) == nil {
+			return
+		}
+		var err error
+		if !first || source == at.source {
+			to, err = e.locate(ctx, c, e.ways(c))
+		} else if !source.IsValid() {
+			err = errNoRoute
+		}
+		if err == nil {
+			err = c.move(ctx, to)
+		}
+		switch {
+		case err == nil:
+			return
+		case errors.Is(err, errPinned):
+			e.replace(ctx, c)
+			return
+		}
+		e.log.Debug("not moved", "peer", c.id, "to", to, "err", err)
+		select {
+		case <-time.After(moveRest):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// locate finds out at which of several addresses the peer answers.
+func (e *endpoint) locate(ctx context.Context, c *conn, via []netip.AddrPort) (netip.AddrPort, error) {
+	ctx, cancel := context.WithTimeout(ctx, max(probeTotal, 4*c.RTT()))
+	defer cancel()
+	found := make(chan netip.AddrPort)
+	var asking sync.WaitGroup
+	for _, to := range via {
+		if !sourceTo(to).IsValid() {
+			continue
+		}
+		asking.Go(func() {
+			if e.shake(ctx, to, c.id) == nil {
+				select {
+				case found <- to:
+				case <-ctx.Done():
+				}
+			}
+		})
+	}
+	over := make(chan struct{})
+	go func() { asking.Wait(); close(over) }()
+	defer func() { cancel(); <-over }()
+	select {
+	case to := <-found:
+		return to, nil
+	case <-over:
+	}
+	return netip.AddrPort{}, errNobodyThere
+}
+
+// ways returns where the peer of a connection may be, its present address first.
+func (e *endpoint) ways(c *conn) []netip.AddrPort {
+	all := []netip.AddrPort{c.remote()}
+	if peer, known := e.scope.Node().Peer(c.id); known {
+		for _, v := range peer.Info().Candidates {
+			if e.dialable(v) == nil && !slices.Contains(all, unmap(v.Addr)) {
+				all = append(all, unmap(v.Addr))
+			}
+		}
+	}
+	return all
+}
+
+// replace makes another connection with a peer whose own cannot move, and gives
+// that one up if nothing is heard on it.
+func (e *endpoint) replace(ctx context.Context, c *conn) {
+	found, _ := e.probe(c.id, []p2p.Candidate{{Kind: p2p.Direct, Addr: c.remote()}}, []*conn{c})
+	if found != nil && ctx.Err() == nil {
+		e.giveUp(c, found, time.Now().Add(deadTime))
+	}
+}
+
+// signWithin waits for a sign of life of the connection.
+func (c *conn) signWithin(ctx context.Context, d time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, max(d, 2*c.RTT()))
+	defer cancel()
+	return c.sign(ctx)
+}

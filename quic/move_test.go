@@ -1,0 +1,134 @@
+package quic
+
+import (
+	"context"
+	"encoding/binary"
+	"io"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+)
+
+// moving are two nodes on one host, with a stream between them on which numbers go
+// there and back.
+type moving struct {
+	ours, theirs *conn
+	stream       *p2p.Stream
+	sent         uint64
+}
+
+func newMoving(t *testing.T) *moving {
+	t.Helper()
+	start := func() (*p2p.P2P, *Listener) {
+		l := New(Config{DialTimeout: time.Minute, Limits: Limits{StrangerIdle: -1}})
+		node, err := p2p.Start(t.Context(), p2p.Config{App: "test", Hooks: []p2p.Hook{l}, Handler: p2p.HandlerFunc(func(_ context.Context, s *p2p.Stream) error {
+			_, err := io.Copy(s, s)
+			return err
+		})})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, node.Shutdown(context.Background())) })
+		return node, l
+	}
+	a, la := start()
+	b, lb := start()
+	port, _ := lb.Port()
+	la.running().scope.Track(b.Identity())
+	lb.running().scope.Track(a.Identity())
+	raw, err := la.Dial(t.Context(), b.Identity(), []p2p.Candidate{{Kind: p2p.Direct, Addr: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)}})
+	require.NoError(t, err)
+	raw.Reset(p2p.ErrCancelled)
+	m := &moving{ours: la.running().best(b.Identity())}
+	require.Eventually(t, func() bool { m.theirs = lb.running().best(a.Identity()); return m.theirs != nil }, time.Minute, time.Millisecond)
+	<-m.ours.known
+	<-m.theirs.known
+	peer, ok := a.Peer(b.Identity())
+	require.True(t, ok)
+	m.stream, err = peer.NewStream(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { m.stream.Reset(p2p.ErrCancelled) })
+	return m
+}
+
+// talk sends the next numbers, and wants them back in order.
+func (m *moving) talk(t *testing.T, n int) {
+	t.Helper()
+	m.stream.SetDeadline(time.Now().Add(time.Minute))
+	var b [8]byte
+	for range n {
+		require.NotNil(t, m.stream.LocalAddr())
+		require.EqualValues(t, m.ours.path.Remote.Port(), m.stream.RemoteAddr().(*net.UDPAddr).Port)
+		m.sent++
+		binary.LittleEndian.PutUint64(b[:], m.sent)
+		_, err := m.stream.Write(b[:])
+		require.NoError(t, err)
+		_, err = io.ReadFull(m.stream, b[:])
+		require.NoError(t, err)
+		require.Equal(t, m.sent, binary.LittleEndian.Uint64(b[:]))
+	}
+}
+
+func (m *moving) to(ip string) netip.AddrPort {
+	return netip.AddrPortFrom(netip.MustParseAddr(ip), m.ours.path.Remote.Port())
+}
+
+// A connection moves any number of times, to the same and to another address of the
+// peer, and streams go on.
+func TestMoves(t *testing.T) {
+	t.Parallel()
+	m := newMoving(t)
+	events := m.ours.endpoint.scope.Node().Subscribe()
+	defer events.Close()
+	m.talk(t, 10)
+	ports := map[uint16]bool{}
+	for i := range 20 {
+		to := m.to([]string{"127.0.0.1", "127.0.0.2", "127.0.0.3"}[i%3])
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		require.NoError(t, m.ours.move(ctx, to), "move %d", i)
+		cancel()
+		m.talk(t, 10)
+		require.Equal(t, to, m.ours.remote())
+		require.Equal(t, to, m.ours.Path().Remote)
+		ports[m.theirs.remote().Port()] = true
+	}
+	require.GreaterOrEqual(t, len(ports), 2, "the peer has seen other paths")
+	require.LessOrEqual(t, len(m.ours.endpoint.spares.all), 2)
+}
+
+// What a connection sends is led to another address and back, on the endpoint's own
+// socket, a way and a spare outlet: nothing is left of it afterwards.
+func TestLead(t *testing.T) {
+	t.Parallel()
+	m := newMoving(t)
+	c, main := m.ours, &m.ours.endpoint.main
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	elsewhere := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.9"), m.ours.path.Remote.Port())
+	there := func() {
+		t.Helper()
+		back, ok := c.lead(elsewhere)
+		require.True(t, ok)
+		m.talk(t, 3)
+		back()
+		m.talk(t, 3)
+	}
+	there()
+	require.Empty(t, main.turned)
+	for _, to := range []string{"127.0.0.1", "127.0.0.2", "127.0.0.1"} {
+		require.NoError(t, c.move(ctx, m.to(to)))
+		there()
+	}
+	c.Close()
+	<-c.ctx.Done()
+	for _, o := range m.ours.endpoint.spares.all {
+		require.Eventually(t, func() bool {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			return len(o.turned) == 0
+		}, time.Minute, time.Millisecond)
+	}
+}

@@ -1,0 +1,274 @@
+package quic
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"time"
+
+	quicgo "github.com/quic-go/quic-go"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/proto"
+)
+
+// A node that has another address tells its peers on streams of their own,
+// /sdp2p/2/move: a peer that has dialed the connection moves it there. Strangers are
+// neither told nor heard. Each message has a stream of its own: one that was lost,
+// as on a network that is gone, would hold up those behind it.
+//
+//	size  field
+//	1     kind    1 addresses, 2 relays, 3 sleep
+//	kind 1, where the sender can be reached from now on:
+//	1     n ≤ 16
+//	…     n × (1 family 4 or 6, 4 or 16 address, 2 port)
+//	kind 2, the sender's relays: reserved
+//	1     n ≤ 4
+//	…     n × 32
+//	kind 3: the sender is going to sleep: reserved
+const (
+	movedAddrs  = 1
+	movedRelays = 2
+	movedSleeps = 3
+
+	maxMoved       = 16
+	maxMovedRelays = 4
+
+	// So often is a peer looked for at an address that it has told: an unanswered
+	// handshake is some 3 KB to somebody who has asked for none.
+	movedRest = 2 * time.Second
+
+	tellFirst = 100 * time.Millisecond // until a message is repeated; doubles
+)
+
+// A moved is a message of the stream. What is reserved is read, and not looked at.
+type moved struct{ addrs []netip.AddrPort }
+
+// AppendBinary appends a message of kind 1.
+func (m *moved) AppendBinary(b []byte) ([]byte, error) {
+	b = proto.AppendUint8(b, movedAddrs)
+	b, err := proto.AppendCount8(b, len(m.addrs), maxMoved)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range m.addrs {
+		ip := a.Addr().Unmap().WithZone("")
+		if ip.Is4() {
+			b = proto.AppendUint8(b, 4)
+		} else {
+			b = proto.AppendUint8(b, 6)
+		}
+		b = append(b, ip.AsSlice()...)
+		b = proto.AppendUint16(b, a.Port())
+	}
+	return b, nil
+}
+
+// DecodeFrom reads a message.
+func (m *moved) DecodeFrom(d *proto.Decoder) error {
+	m.addrs = nil
+	switch kind := d.Uint8(); {
+	case d.Err() != nil:
+	case kind == movedAddrs:
+		for range d.Count8(maxMoved) {
+			m.addrs = append(m.addrs, decodeAddr(d))
+		}
+	case kind == movedRelays:
+		for range d.Count8(maxMovedRelays) {
+			d.Fixed(make([]byte, 32))
+		}
+	case kind == movedSleeps:
+	default:
+		d.Fail(fmt.Errorf("%w: a message of kind %d", proto.ErrInvalid, kind))
+	}
+	return d.Err()
+}
+
+func decodeAddr(d *proto.Decoder) netip.AddrPort {
+	var b [16]byte
+	var ip netip.Addr
+	switch family := d.Uint8(); {
+	case d.Err() != nil:
+	case family == 4:
+		d.Fixed(b[:4])
+		ip = netip.AddrFrom4([4]byte(b[:4]))
+	case family == 6:
+		d.Fixed(b[:])
+		ip = netip.AddrFrom16(b).Unmap()
+	default:
+		d.Fail(fmt.Errorf("%w: an address of family %d", proto.ErrInvalid, family))
+	}
+	return netip.AddrPortFrom(ip, d.Uint16())
+}
+
+// tellMove tells the peer this node's addresses, if it cannot be reached where it was,
+// until something is heard of it. It does not wait.
+func (c *conn) tellMove(own []netip.AddrPort) {
+	source := sourceTo(c.remote())
+	if version, _ := c.speaks(); version != 2 || c.stranger() || !source.IsValid() {
+		return
+	}
+	c.mu.Lock()
+	same := c.source == source
+	c.source = source
+	c.mu.Unlock()
+	if same {
+		return
+	}
+	c.endpoint.start(func() {
+		ctx, cancel := context.WithTimeout(c.ctx, moveTime)
+		defer cancel()
+		defer context.AfterFunc(c.endpoint.ctx, cancel)()
+		c.mu.Lock()
+		before := c.silence
+		c.silence = cancel // what was told before is not true any more
+		c.mu.Unlock()
+		if before != nil {
+			before()
+		}
+		for wait := tellFirst; ctx.Err() == nil; wait *= 2 {
+			done, err := c.writeMove(own)
+			if err != nil {
+				c.endpoint.log.Debug("could not tell the peer the new addresses", "peer", c.id, "err", err)
+				return
+			}
+			err = c.signWithin(ctx, wait)
+			done()
+			if err == nil {
+				return
+			}
+		}
+	})
+}
+
+// writeMove sends a message, and returns what ends its stream.
+func (c *conn) writeMove(own []netip.AddrPort) (done func(), err error) {
+	b, err := (&moved{own}).AppendBinary([]byte(question(protocolMove))) // the answer is not waited for
+	if err != nil {
+		return nil, err
+	}
+	s, err := c.quic.OpenStream()
+	if err != nil {
+		return nil, streamError(err)
+	}
+	if _, err := s.Write(b); err != nil {
+		reset(s, 0)
+		return nil, streamError(err)
+	}
+	return func() { reset(s, 0) }, nil
+}
+
+// readMove hears where the peer can be reached.
+func (c *conn) readMove(s *quicgo.Stream, rest []byte) {
+	s.SetReadDeadline(time.Now().Add(firstFrame))
+	var m moved
+	err := m.DecodeFrom(proto.NewDecoder(io.MultiReader(bytes.NewReader(rest), s)))
+	reset(s, 0)
+	if err != nil {
+		c.endpoint.log.Debug("a peer does not say where it is", "peer", c.id, "err", err)
+		return
+	}
+	if len(m.addrs) > 0 && c.moves() && !c.stranger() {
+		if c.mover.hear(m.addrs) {
+			c.endpoint.start(func() { c.endpoint.visit(c) })
+		}
+	}
+}
+
+// hear takes down what the peer has said last, and reports whether it is to be
+// visited there: not if somebody does that already.
+func (m *mover) hear(to []netip.AddrPort) (begin bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if slices.Equal(m.said, to) {
+		return false // it repeats itself until it hears of us
+	}
+	begin = !m.visiting
+	m.said, m.unvisited, m.visiting = to, true, true
+	return begin
+}
+
+// visit looks for the peer where it has said last that it is: at one address after
+// the other, since somebody else may be there, who gets packets for it.
+func (e *endpoint) visit(c *conn) {
+	m := c.mover
+	var left []netip.AddrPort
+	for {
+		m.mu.Lock()
+		said, anew := m.said, m.unvisited
+		m.unvisited = false
+		m.mu.Unlock()
+		if anew {
+			left = c.likely(said)
+		}
+		m.mu.Lock()
+		if m.unvisited {
+			m.mu.Unlock()
+			continue
+		}
+		m.visiting = len(left) > 0 && c.ctx.Err() == nil && e.ctx.Err() == nil
+		on := m.visiting
+		if !on {
+			m.said = nil
+		}
+		m.mu.Unlock()
+		if !on {
+			return
+		}
+		if e.relocate(c, left[0]) {
+			left = nil
+			continue
+		}
+		left = left[1:]
+		select {
+		case <-time.After(movedRest):
+		case <-c.ctx.Done():
+		case <-e.ctx.Done():
+		}
+	}
+}
+
+// likely returns the addresses at which a peer may be, of those that it has told: none
+// if it can be reached where it was. Those of the family in use come first.
+func (c *conn) likely(told []netip.AddrPort) (all []netip.AddrPort) {
+	now := c.remote()
+	for _, a := range told {
+		a = unmap(a)
+		if a == now {
+			return nil
+		}
+		ip := a.Addr()
+		local := ip.IsLoopback() || ip.IsLinkLocalUnicast()
+		if !local && c.endpoint.dialable(p2p.Candidate{Kind: p2p.Direct, Addr: a}) == nil && sourceTo(a).IsValid() {
+			all = append(all, a)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b netip.AddrPort) int {
+		other := func(a netip.AddrPort) int {
+			if a.Addr().Is4() == now.Addr().Is4() {
+				return 0
+			}
+			return 1
+		}
+		return other(a) - other(b)
+	})
+	return all
+}
+
+// relocate moves a connection to where its peer is said to be, if it answers there.
+func (e *endpoint) relocate(c *conn, to netip.AddrPort) bool {
+	ctx, cancel := context.WithTimeout(c.ctx, moveTime)
+	defer cancel()
+	defer context.AfterFunc(e.ctx, cancel)()
+	_, err := e.locate(ctx, c, []netip.AddrPort{to})
+	if err == nil {
+		err = c.move(ctx, to)
+	}
+	if err != nil && ctx.Err() == nil {
+		e.log.Debug("not moved", "peer", c.id, "to", to, "err", err)
+	}
+	return err == nil
+}

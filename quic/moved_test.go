@@ -1,0 +1,171 @@
+package quic
+
+import (
+	"bytes"
+	"encoding/hex"
+	"io"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/internal/messagetest"
+	"github.com/sdp2p/p2p/proto"
+)
+
+func addrs(all ...string) (parsed []netip.AddrPort) {
+	for _, a := range all {
+		parsed = append(parsed, netip.MustParseAddrPort(a))
+	}
+	return parsed
+}
+
+// The message has the bytes that the protocol's documentation says.
+func TestMovedMessage(t *testing.T) {
+	wire, err := hex.DecodeString("0102" + "04c0000201cd1c" + "0620010db8000000000000000000000001" + "cd1c")
+	require.NoError(t, err)
+	messagetest.Test(t, wire, moved{addrs("192.0.2.1:7373", "[2001:db8::1]:7373")})
+	for what, text := range map[string]string{"relays": "0201" + string(bytes.Repeat([]byte("00"), 32)), "sleep": "03"} {
+		b, err := hex.DecodeString(text)
+		require.NoError(t, err)
+		var m moved
+		require.NoError(t, m.DecodeFrom(proto.NewDecoder(bytes.NewReader(b))), what)
+		require.Empty(t, m.addrs, what)
+	}
+	for what, text := range map[string]string{
+		"a kind that is not known": "04", "17 addresses": "0111", "a family that is not known": "010105", "5 relays": "0205",
+	} {
+		b, err := hex.DecodeString(text)
+		require.NoError(t, err)
+		var m moved
+		require.ErrorIs(t, m.DecodeFrom(proto.NewDecoder(bytes.NewReader(b))), proto.ErrInvalid, what)
+	}
+	_, err = (&moved{make([]netip.AddrPort, 17)}).AppendBinary(nil)
+	require.ErrorIs(t, err, proto.ErrInvalid)
+}
+
+func FuzzMoved(f *testing.F) {
+	b, err := (&moved{addrs("192.0.2.1:7373", "[2001:db8::1]:7373")}).AppendBinary(nil)
+	require.NoError(f, err)
+	f.Add(b)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var m moved
+		if m.DecodeFrom(proto.NewDecoder(bytes.NewReader(b))) != nil || m.addrs == nil {
+			return
+		}
+		again, err := m.AppendBinary(nil)
+		require.NoError(t, err)
+		var n moved
+		require.NoError(t, n.DecodeFrom(proto.NewDecoder(bytes.NewReader(again))))
+		require.Equal(t, m, n)
+	})
+}
+
+// tell has a peer say where it is, as one does that holds to no limits.
+func tell(t *testing.T, from *conn, at ...string) error {
+	t.Helper()
+	b, err := (&moved{addrs(at...)}).AppendBinary([]byte(question(protocolMove)))
+	require.NoError(t, err)
+	s, err := from.quic.OpenStream()
+	require.NoError(t, err)
+	s.SetDeadline(time.Now().Add(time.Minute))
+	_, err = s.Write(b)
+	require.NoError(t, err)
+	s.Close()
+	err = newSelection(s).answer(protocolMove)
+	if err == nil {
+		_, err = io.ReadAll(s)
+	}
+	return err
+}
+
+// A stranger is not heard.
+func TestStrangersDoNotMove(t *testing.T) {
+	t.Parallel()
+	ours, _ := dialed(t, Config{}, Config{})
+	require.Error(t, tell(t, ours, "127.0.0.2:7373"))
+}
+
+// A peer that says it is elsewhere is looked for there, one address after the other;
+// if it is not there, nothing changes.
+func TestMovedPeer(t *testing.T) {
+	t.Parallel()
+	m := newMoving(t)
+	m.talk(t, 1)
+	before := m.ours.remote()
+	require.Equal(t, addrs("192.0.2.1:7373", "[2001:db8::1]:7373"), m.ours.likelyIfRouted("192.0.2.1:7373", "[2001:db8::1]:7373"))
+	require.Empty(t, m.ours.likely(addrs("192.0.2.1:7373", before.String())), "it can be reached where it was")
+	require.Empty(t, m.ours.likely(addrs("127.0.0.2:7373", "[::1]:7373", "[fe80::1]:7373", "0.0.0.0:7373", "224.0.0.251:5353", "192.0.2.1:0")))
+	require.False(t, m.ours.endpoint.relocate(m.ours, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.5"), 9)))
+	require.Equal(t, before, m.ours.remote())
+	require.True(t, m.ours.endpoint.relocate(m.ours, m.to("127.0.0.7")))
+	require.Equal(t, m.to("127.0.0.7"), m.ours.remote())
+	m.talk(t, 10)
+}
+
+// likelyIfRouted is likely, on hosts that have no route as well.
+func (c *conn) likelyIfRouted(all ...string) []netip.AddrPort {
+	for _, a := range addrs(all...) {
+		if !sourceTo(a).IsValid() {
+			return addrs(all...)
+		}
+	}
+	return c.likely(addrs(all...))
+}
+
+// A listener that is told not to moves no connection.
+func TestDisableMigration(t *testing.T) {
+	t.Parallel()
+	m := newMoving(t)
+	m.ours.endpoint.listener.cfg.DisableMigration = true
+	require.ErrorIs(t, m.ours.move(t.Context(), m.to("127.0.0.2")), errPinned)
+	m.talk(t, 1)
+}
+
+// A connection is suspect once something was sent and nothing heard for a second, or
+// four round trips; and not while nothing is sent.
+func TestQuiet(t *testing.T) {
+	const ms = time.Millisecond
+	begin, p := time.Now(), &pulse{}
+	for _, c := range []struct {
+		name           string
+		at             time.Duration
+		received, sent uint64
+		rtt            time.Duration
+		suspect, busy  bool
+	}{
+		{"at first", 0, 5, 7, ms, false, true},
+		{"idle for long", time.Hour, 5, 7, ms, false, false},
+		{"something is sent", time.Hour + 100*ms, 5, 8, ms, false, true},
+		{"no answer yet", time.Hour + 1000*ms, 5, 9, ms, false, true},
+		{"no answer", time.Hour + 1100*ms, 5, 9, ms, true, true},
+		{"not again at once", time.Hour + 1200*ms, 5, 9, ms, false, true},
+		{"again", time.Hour + 2200*ms, 5, 9, ms, true, true},
+		{"an answer", time.Hour + 2300*ms, 6, 10, ms, false, true},
+		{"far away", time.Hour + 2400*ms, 6, 11, 900 * ms, false, true},
+		{"not yet", time.Hour + 5900*ms, 6, 12, 900 * ms, false, true},
+		{"now", time.Hour + 6100*ms, 6, 12, 900 * ms, true, true},
+	} {
+		suspect, busy := p.quiet(c.received, c.sent, c.rtt, begin.Add(c.at))
+		require.Equal(t, c.suspect, suspect, c.name)
+		require.Equal(t, c.busy, busy, c.name)
+	}
+}
+
+// What the app knows of the network reaches the listener, which tells the node.
+func TestNetworkChanged(t *testing.T) {
+	t.Parallel()
+	m := newMoving(t)
+	node := m.ours.endpoint.scope.Node()
+	events := node.Subscribe()
+	defer events.Close()
+	node.NetworkChanged()
+	for e := range events.C {
+		if _, ok := e.(p2p.NetworkModified); ok {
+			break
+		}
+	}
+	m.talk(t, 10)
+}
