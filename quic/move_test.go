@@ -24,8 +24,15 @@ type moving struct {
 
 func newMoving(t *testing.T) *moving {
 	t.Helper()
-	start := func() (*p2p.P2P, *Listener) {
-		l := New(Config{DialTimeout: time.Minute, Limits: Limits{StrangerIdle: -1}})
+	return newMovingWith(t, Config{})
+}
+
+// newMovingWith is newMoving with a configuration of the node that dials.
+func newMovingWith(t *testing.T, from Config) *moving {
+	t.Helper()
+	start := func(cfg Config) (*p2p.P2P, *Listener) {
+		cfg.DialTimeout, cfg.Limits = time.Minute, Limits{StrangerIdle: -1}
+		l := New(cfg)
 		node, err := p2p.Start(t.Context(), p2p.Config{App: "test", Hooks: []p2p.Hook{l}, Handler: p2p.HandlerFunc(func(_ context.Context, s *p2p.Stream) error {
 			_, err := io.Copy(s, s)
 			return err
@@ -34,8 +41,8 @@ func newMoving(t *testing.T) *moving {
 		t.Cleanup(func() { require.NoError(t, node.Shutdown(context.Background())) })
 		return node, l
 	}
-	a, la := start()
-	b, lb := start()
+	a, la := start(from)
+	b, lb := start(Config{})
 	port, _ := lb.Port()
 	la.running().scope.Track(b.Identity())
 	lb.running().scope.Track(a.Identity())

@@ -118,8 +118,7 @@ func (c *conn) likelyIfRouted(all ...string) []netip.AddrPort {
 // A listener that is told not to moves no connection.
 func TestDisableMigration(t *testing.T) {
 	t.Parallel()
-	m := newMoving(t)
-	m.ours.endpoint.listener.cfg.DisableMigration = true
+	m := newMovingWith(t, Config{DisableMigration: true})
 	require.ErrorIs(t, m.ours.move(t.Context(), m.to("127.0.0.2")), errPinned)
 	m.talk(t, 1)
 }
