@@ -2,6 +2,7 @@ package quic
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -29,8 +30,8 @@ type conn struct {
 	id       identity.RemoteIdentity
 	path     p2p.Path
 	mover    *mover // nil: the peer dialed, and moves it
-	local    net.Addr
-	pulse    pulse // of the goroutine that looks after streams
+	fixed    *fixed // nil: the peer dialed
+	pulse    pulse  // of the goroutine that looks after streams
 	opened   time.Time
 	usable   bool    // for streams of ours: the node knows of it; under endpoint.mu
 	goes     bool    // it had to make room, and is being closed; under endpoint.mu
@@ -81,7 +82,8 @@ func newConn(e *endpoint, link tpt.CapableConn, id identity.RemoteIdentity, path
 		charge: chargeOf(link), opening: make(chan struct{}, 1),
 	}
 	if path.Dialed {
-		c.mover, c.local = newMover(path.Remote), c.quic.LocalAddr()
+		c.mover = newMover(path.Remote)
+		c.fixed = &fixed{local: c.quic.LocalAddr(), tls: c.quic.ConnectionState().TLS}
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.said = &heard{burst: e.limits.Metadata, perSecond: e.limits.MetadataPerSecond, state: func(metadata map[string]string) error {
@@ -110,8 +112,22 @@ func (c *conn) remote() netip.AddrPort {
 	return c.path.Remote
 }
 
-// remoteAddr and localAddr are for streams. quic-go's own may not be asked while a
-// connection is moved.
+// A fixed is what stays as it is when this node moves a connection. Meanwhile
+// quic-go may not be asked for it.
+type fixed struct {
+	local net.Addr
+	tls   tls.ConnectionState
+}
+
+func (c *conn) tls() *tls.ConnectionState {
+	if c.fixed != nil {
+		return &c.fixed.tls
+	}
+	state := c.quic.ConnectionState().TLS
+	return &state
+}
+
+// remoteAddr returns the peer's address for streams.
 func (c *conn) remoteAddr() net.Addr {
 	if c.mover != nil {
 		return net.UDPAddrFromAddrPort(c.mover.addr())
@@ -120,8 +136,8 @@ func (c *conn) remoteAddr() net.Addr {
 }
 
 func (c *conn) localAddr() net.Addr {
-	if c.mover != nil {
-		return c.local
+	if c.fixed != nil {
+		return c.fixed.local
 	}
 	return c.quic.LocalAddr()
 }

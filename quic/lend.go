@@ -36,7 +36,7 @@ func (l *lent) Listen(tlsConf *tls.Config, conf *quicgo.Config) (quicreuse.QUICL
 // the socket would take that for lost packets.
 func (l *lent) Dial(ctx context.Context, addr net.Addr, tlsConf *tls.Config, conf *quicgo.Config) (*quicgo.Conn, error) {
 	if udp, ok := addr.(*net.UDPAddr); ok {
-		if err := carrier.Route(udp.AddrPort()); err != nil {
+		if _, err := carrier.Route(udp.AddrPort()); err != nil {
 			return nil, err
 		}
 	}

@@ -69,6 +69,8 @@ func (m *moving) talk(t *testing.T, n int) {
 	for range n {
 		require.NotNil(t, m.stream.LocalAddr())
 		require.EqualValues(t, m.ours.path.Remote.Port(), m.stream.RemoteAddr().(*net.UDPAddr).Port)
+		_, ok := m.stream.Exporter("label") // as a tunnel that is opened meanwhile
+		require.True(t, ok)
 		m.sent++
 		binary.LittleEndian.PutUint64(b[:], m.sent)
 		_, err := m.stream.Write(b[:])

@@ -181,8 +181,7 @@ func (s *stream) Exporter(label string) (value [32]byte, ok bool) { return s.con
 
 // exporter returns a value that is bound to the connection.
 func (c *conn) exporter(label string) (value [32]byte, ok bool) {
-	state := c.quic.ConnectionState().TLS
-	b, err := state.ExportKeyingMaterial(label, nil, len(value))
+	b, err := c.tls().ExportKeyingMaterial(label, nil, len(value))
 	if err != nil {
 		return value, false
 	}

@@ -186,7 +186,7 @@ func TestWayOfOtherFamily(t *testing.T) {
 	defer callee.Close()
 	defer s.Close()
 	at6 := netip.AddrPortFrom(netip.IPv6Loopback(), at(callee).Port())
-	if err := Route(at6); err != nil {
+	if _, err := Route(at6); err != nil {
 		t.Skip("this host has no IPv6:", err)
 	}
 	serveEcho(t, transport(t, callee))

@@ -94,7 +94,7 @@ func New(c *net.UDPConn, cfg Config) *Socket {
 
 func newSocket(k kernel, cfg Config) *Socket {
 	if cfg.Routed == nil {
-		cfg.Routed = func(to netip.AddrPort) bool { return Route(to) == nil }
+		cfg.Routed = func(to netip.AddrPort) bool { _, err := Route(to); return err == nil }
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -232,14 +232,16 @@ func (r rawConn) Write(f func(fd uintptr) (done bool)) error {
 	return raw.Write(f)
 }
 
-// Route fails if the system knows no route to an address at this moment, or no
-// source address for it. Nothing is sent. A Socket does not tell that.
-func Route(to netip.AddrPort) error {
+// Route returns the address from which the system would send to another one at this
+// moment. It fails if the system knows no route, or no such address. Nothing is sent.
+// A Socket does not tell that.
+func Route(to netip.AddrPort) (from netip.Addr, err error) {
 	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
 	if err != nil {
-		return err
+		return from, err
 	}
-	return c.Close()
+	from = c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
+	return from, c.Close()
 }
 
 // expired reports whether the owner's deadline of reading has passed, and

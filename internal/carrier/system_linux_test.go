@@ -55,6 +55,9 @@ func TestGoneSource(t *testing.T) {
 // A route is known, or not.
 func TestRoute(t *testing.T) {
 	t.Parallel()
-	require.NoError(t, Route(addrPort("127.0.0.1:7373")))
-	require.Error(t, Route(addrPort("[fe80::1%nosuchinterface]:7373")))
+	from, err := Route(addrPort("127.0.0.1:7373"))
+	require.NoError(t, err)
+	require.Equal(t, addrPort("127.0.0.1:0").Addr(), from)
+	_, err = Route(addrPort("[fe80::1%nosuchinterface]:7373"))
+	require.Error(t, err)
 }

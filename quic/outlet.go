@@ -1,7 +1,6 @@
 package quic
 
 import (
-	"net"
 	"net/netip"
 	"sync"
 
@@ -108,12 +107,11 @@ func (s *spares) close() {
 }
 
 // sourceTo returns the address from which the system would send to another one,
-// invalid if it would not. Nothing is sent.
+// invalid if it would not.
 func sourceTo(to netip.AddrPort) netip.Addr {
-	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
+	from, err := carrier.Route(to)
 	if err != nil {
 		return netip.Addr{}
 	}
-	defer c.Close()
-	return c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
+	return from
 }
