@@ -30,6 +30,7 @@ const (
 var (
 	errPinned  = errors.New("quic: the connection does not move")
 	errNoRoute = errors.New("quic: this host has no route to the peer")
+	errFollows = errors.New("quic: the peer has followed by itself")
 	errNoPath  = errors.New("quic: no other path to the peer is left")
 )
 
@@ -53,7 +54,7 @@ type mover struct {
 
 	said                []netip.AddrPort // where the peer has said that it is
 	visiting, unvisited bool             // it is looked for there; and that has not begun
-	ways                [2]*way          // from the endpoint's socket; one is not in use
+	way                 *way             // from the endpoint's socket; nil before it is needed
 }
 
 // An exit is what a path leaves by.
@@ -113,7 +114,7 @@ func (c *conn) move(ctx context.Context, to netip.AddrPort) error {
 		return errors.Join(errPinned, err)
 	}
 	before := c.Path()
-	if err = c.probe(ctx, path); errors.Is(err, context.DeadlineExceeded) {
+	if err = c.probe(ctx, path, to == before.Remote); errors.Is(err, context.DeadlineExceeded) {
 		err = c.unjam(ctx, path, to)
 	}
 	if err == nil {
@@ -122,6 +123,15 @@ func (c *conn) move(ctx context.Context, to netip.AddrPort) error {
 	if err != nil {
 		path.Close()
 		by.undo()
+	}
+	if errors.Is(err, errFollows) {
+		m.mu.Lock()
+		m.at.source = next.source
+		m.mu.Unlock()
+		c.endpoint.log.Debug("followed", "peer", c.id, "to", to, "source", next.source)
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	m.mu.Lock()
@@ -146,7 +156,7 @@ func (c *conn) leave(next *track, to netip.AddrPort) (exit, error) {
 	// By the endpoint's socket, quic-go answers the peer's own probe at the former
 	// address: that will do where it is the same.
 	if *next != at && to == former {
-		w := m.way(c.endpoint.socket, to)
+		w := m.main(c.endpoint.socket, to)
 		return exit{w.transport, w, func() {}}, nil
 	}
 	from := c.dialedAt()
@@ -155,10 +165,7 @@ func (c *conn) leave(next *track, to netip.AddrPort) (exit, error) {
 		if err != nil {
 			return exit{}, err
 		}
-		if o == at.outlet && next.source == at.source {
-			continue
-		}
-		if undo, ok := o.turn(from, to); ok {
+		if undo, ok := o.turn(from, to); ok { // not by the one that it leaves by: that leads elsewhere
 			next.outlet = o
 			return exit{o.transport, nil, undo}, nil
 		}
@@ -166,25 +173,22 @@ func (c *conn) leave(next *track, to netip.AddrPort) (exit, error) {
 	return exit{}, errNoPath
 }
 
-// way returns one that the connection does not run on, to an address.
-func (m *mover) way(from *carrier.Socket, to netip.AddrPort) *way {
+// main returns the way from the endpoint's socket, to an address.
+func (m *mover) main(from *carrier.Socket, to netip.AddrPort) *way {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	i := 0
-	if m.ways[0] != nil && m.ways[0] == m.exit.way {
-		i = 1
+	if m.way == nil {
+		m.way = &way{Way: from.Way(to)}
+		m.way.transport = &quicgo.Transport{Conn: m.way.Way, ConnectionIDLength: connectionIDLength}
 	}
-	if m.ways[i] == nil {
-		w := &way{Way: from.Way(to)}
-		w.transport = &quicgo.Transport{Conn: w.Way, ConnectionIDLength: connectionIDLength}
-		m.ways[i] = w
-	}
-	m.ways[i].Turn(to)
-	return m.ways[i]
+	m.way.Turn(to)
+	return m.way
 }
 
-// probe asks whether the peer answers on a path.
-func (c *conn) probe(ctx context.Context, path *quicgo.Path) error {
+// probe asks whether the peer answers on a path. A peer whose address is the same
+// follows what comes from this node's new one, and does not answer there any more
+// then: so it is asked for a sign of life as well.
+func (c *conn) probe(ctx context.Context, path *quicgo.Path, follows bool) error {
 	ctx, cancel := context.WithTimeout(ctx, max(probeTotal, 4*c.RTT()))
 	defer cancel()
 	defer context.AfterFunc(c.quic.Context(), cancel)()
@@ -194,6 +198,9 @@ func (c *conn) probe(ctx context.Context, path *quicgo.Path) error {
 		stop()
 		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
 			return err
+		}
+		if follows && c.signWithin(ctx, wait) == nil {
+			return errFollows
 		}
 	}
 }
@@ -216,7 +223,7 @@ func (c *conn) unjam(ctx context.Context, path *quicgo.Path, to netip.AddrPort) 
 	if err := c.sign(ctx); err != nil {
 		return err
 	}
-	return c.probe(ctx, path)
+	return c.probe(ctx, path, false)
 }
 
 // lead has what the connection sends on its path go to another address, until back
@@ -262,11 +269,9 @@ func (m *mover) end() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.exit.undo()
-	for _, w := range m.ways {
-		if w != nil {
-			w.transport.Close()
-			w.Close()
-		}
+	if m.way != nil {
+		m.way.transport.Close()
+		m.way.Close()
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	quicgo "github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
@@ -97,8 +98,12 @@ func TestMoves(t *testing.T) {
 	for i := range 20 {
 		to := m.to([]string{"127.0.0.1", "127.0.0.2", "127.0.0.3"}[i%3])
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		last := m.ours.mover.path
 		require.NoError(t, m.ours.move(ctx, to), "move %d", i)
 		cancel()
+		if last != nil {
+			require.ErrorIs(t, last.Switch(), quicgo.ErrPathClosed, "its connection ID is free")
+		}
 		m.talk(t, 10)
 		require.Equal(t, to, m.ours.remote())
 		require.Equal(t, to, m.ours.Path().Remote)
@@ -127,8 +132,10 @@ func TestLead(t *testing.T) {
 	}
 	there()
 	require.Empty(t, main.turned)
-	for _, to := range []string{"127.0.0.1", "127.0.0.2", "127.0.0.1"} {
+	for _, to := range []string{"127.0.0.1", "127.0.0.2", "127.0.0.1", "127.0.0.1"} {
+		at := c.mover.at
 		require.NoError(t, c.move(ctx, m.to(to)))
+		require.NotEqual(t, at, c.mover.at, "the peer sees another path")
 		there()
 	}
 	c.Close()
@@ -140,4 +147,33 @@ func TestLead(t *testing.T) {
 			return len(o.turned) == 0
 		}, time.Minute, time.Millisecond)
 	}
+}
+
+// By one outlet, all connections to one address go to the same other one, until the
+// last of them has left.
+func TestOutletTurn(t *testing.T) {
+	t.Parallel()
+	var all spares
+	defer all.close()
+	o, err := all.get(0)
+	require.NoError(t, err)
+	same, err := all.get(0)
+	require.NoError(t, err)
+	require.Same(t, o, same)
+	from, to := netip.MustParseAddrPort("127.0.0.1:9"), netip.MustParseAddrPort("127.0.0.2:9")
+	first, ok := o.turn(from, to)
+	require.True(t, ok)
+	second, ok := o.turn(from, to)
+	require.True(t, ok)
+	first()
+	first()
+	_, ok = o.turn(from, from)
+	require.False(t, ok, "somebody needs it")
+	second()
+	last, ok := o.turn(from, from)
+	require.True(t, ok)
+	_, ok = o.turn(from, to)
+	require.False(t, ok)
+	last()
+	require.Empty(t, o.turned)
 }

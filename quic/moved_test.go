@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/network"
+	quicgo "github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
@@ -63,8 +65,8 @@ func FuzzMoved(f *testing.F) {
 	})
 }
 
-// tell has a peer say where it is, as one does that holds to no limits.
-func tell(t *testing.T, from *conn, at ...string) error {
+// tell has a peer say where it is, and returns the code with which the stream is reset.
+func tell(t *testing.T, from *conn, at ...string) quicgo.StreamErrorCode {
 	t.Helper()
 	b, err := (&moved{addrs(at...)}).AppendBinary([]byte(question(protocolMove)))
 	require.NoError(t, err)
@@ -73,19 +75,32 @@ func tell(t *testing.T, from *conn, at ...string) error {
 	s.SetDeadline(time.Now().Add(time.Minute))
 	_, err = s.Write(b)
 	require.NoError(t, err)
-	s.Close()
-	err = newSelection(s).answer(protocolMove)
-	if err == nil {
-		_, err = io.ReadAll(s)
-	}
-	return err
+	_, err = io.ReadAll(s)
+	var reset *quicgo.StreamError
+	require.ErrorAs(t, err, &reset)
+	return reset.ErrorCode
 }
 
-// A stranger is not heard.
+// A stranger is answered that nobody speaks the protocol; a peer that the node tracks
+// is heard.
 func TestStrangersDoNotMove(t *testing.T) {
 	t.Parallel()
+	const refused = quicgo.StreamErrorCode(network.StreamProtocolNegotiationFailed)
 	ours, _ := dialed(t, Config{}, Config{})
-	require.Error(t, tell(t, ours, "127.0.0.2:7373"))
+	require.Equal(t, refused, tell(t, ours, "127.0.0.2:7373"))
+	require.NotEqual(t, refused, tell(t, newMoving(t).ours, "127.0.0.2:7373"))
+}
+
+// What a peer repeats is heard once; what is new, and comes while it is looked for, is
+// not lost.
+func TestHeard(t *testing.T) {
+	m := newMover(netip.MustParseAddrPort("127.0.0.1:9"))
+	require.True(t, m.hear(addrs("192.0.2.1:1")))
+	m.unvisited = false
+	require.False(t, m.hear(addrs("192.0.2.1:1")))
+	require.False(t, m.unvisited)
+	require.False(t, m.hear(addrs("192.0.2.2:1")), "somebody looks for it already")
+	require.True(t, m.unvisited)
 }
 
 // A peer that says it is elsewhere is looked for there, one address after the other;

@@ -43,7 +43,7 @@ func roam(t *testing.T, dialed bool, mdns bool) *roaming {
 		if dialed {
 			i = 1 - i
 		}
-		cfg := nodeConfig{QUIC: true, Port: quic.DefaultPort, Seed: seeds[i], Track: []string{ids[1-i]}, MDNS: mdns, Interfaces: []string{r.segment.Interface}}
+		cfg := nodeConfig{QUIC: true, Port: quic.DefaultPort, Seed: seeds[i], Track: []string{ids[1-i]}, MDNS: mdns, Interfaces: []string{r.segment.Interface}, Debug: true}
 		if !mdns && (i == 0) != dialed {
 			cfg.Manual = []string{at(lab.Hosts[1-i])}
 		}
@@ -79,6 +79,13 @@ func (r *roaming) goesOn(t *testing.T) time.Duration {
 	return time.Since(began)
 }
 
+// moves waits until the caller has moved the connection, or seen that the peer follows
+// by itself what comes from the new address. The stream may have gone on before.
+func (r *roaming) moves(t *testing.T) {
+	t.Helper()
+	until(t, func() bool { return r.caller.logs("msg=moved") > 0 || r.caller.logs("msg=followed") > 0 })
+}
+
 // A node's address changes, at once or after a while without any, and streams go
 // on, whichever side had dialed.
 func TestRoamingAddress(t *testing.T) {
@@ -94,6 +101,7 @@ func TestRoamingAddress(t *testing.T) {
 				time.Sleep(away)
 				r.segment.Add(h, r.segment.Prefixes(h, 1)...)
 				t.Logf("the stream went on after %v", r.goesOn(t))
+				r.moves(t)
 			})
 		}
 	}
@@ -114,6 +122,7 @@ func TestRoamingTwentyTimes(t *testing.T) {
 				took = append(took, r.goesOn(t))
 			}
 			t.Log("the stream went on after", took)
+			r.moves(t)
 		})
 	}
 }
@@ -136,7 +145,7 @@ func routed(t *testing.T) (r *roaming, first, second *netlab.Segment, over func(
 	at := netip.AddrPortFrom(third.Prefixes(other, 0)[0].Addr(), quic.DefaultPort).String()
 	r = &roaming{began: time.Now()}
 	r.other = start(t, other, nodeConfig{QUIC: true, Port: quic.DefaultPort})
-	r.roamer = start(t, roamer, nodeConfig{QUIC: true, Manual: []string{at}})
+	r.roamer = start(t, roamer, nodeConfig{QUIC: true, Manual: []string{at}, Debug: true})
 	r.caller = r.roamer
 	r.caller.discovers(r.other, "quic")
 	_, err := netlab.Call[echoed](r.caller.Process, "hold", holdArgs{r.other.id})
@@ -159,6 +168,7 @@ func TestRoamingInterface(t *testing.T) {
 			}
 			over(second)
 			t.Logf("the stream went on after %v", r.goesOn(t))
+			r.moves(t)
 		})
 	}
 }

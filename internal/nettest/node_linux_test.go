@@ -45,6 +45,7 @@ type nodeConfig struct {
 	Pairs bool          // it has libraries, and tickets for them
 	Idle  time.Duration // how long it keeps an idle connection, if not zero
 	Track []string      // identities of peers that it tracks
+	Debug bool          // it logs everything
 	Slow  time.Duration // what Config.Allow takes for streams of all others
 }
 
@@ -161,7 +162,7 @@ func TestNode(t *testing.T) {
 	node, err := p2p.Start(within(10*time.Second), p2p.Config{
 		App: app, Name: cfg.Name, Metadata: cfg.Metadata, Identity: key, Handler: &routes, Hooks: hooks,
 		Allow:  slowly(cfg),
-		Logger: slog.New(slog.NewTextHandler(&logged, logOptions())),
+		Logger: slog.New(slog.NewTextHandler(&logged, logOptions(cfg))),
 	})
 	require.NoError(t, err)
 	serveKnocking(console, node)
@@ -375,9 +376,10 @@ func (s sample) String() string {
 	return fmt.Sprintf("%s (min/median/max of %d)", strings.Join(texts, "/"), len(s))
 }
 
-// logOptions has nodes log everything where SDP2P_NETTEST_DEBUG is set.
-func logOptions() *slog.HandlerOptions {
-	if os.Getenv("SDP2P_NETTEST_DEBUG") == "" {
+// logOptions has a node log everything where that is wanted, or SDP2P_NETTEST_DEBUG
+// is set.
+func logOptions(cfg nodeConfig) *slog.HandlerOptions {
+	if !cfg.Debug && os.Getenv("SDP2P_NETTEST_DEBUG") == "" {
 		return nil
 	}
 	return &slog.HandlerOptions{Level: slog.LevelDebug}
