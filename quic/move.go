@@ -258,8 +258,8 @@ func (c *conn) lead(to netip.AddrPort) (back func(), ok bool) {
 	}, ok
 }
 
-// dialedAt returns the peer's address as the connection was dialed, which is where
-// quic-go sends to whatever has happened since.
+// dialedAt returns the peer's address as the connection was dialed, to which
+// quic-go still sends.
 func (c *conn) dialedAt() netip.AddrPort {
 	return unmap(c.path.Remote)
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // An outlet is a socket that connections leave from. The main one is the
-// endpoint's, on which the peers' answers are known whatever path they take. A
+// endpoint's, on which the peers' answers are known by any path. A
 // spare one has another port, and so makes another path of the same addresses; it
 // has a transport of its own, which all connections share that leave from it.
 type outlet struct {

@@ -29,8 +29,8 @@ func liar(t *testing.T, offs ...time.Duration) (user, member *replica, others []
 	return nil, nil, nil
 }
 
-// What a member writes can be replaced by everybody who has seen it, whatever
-// stamp it has and whatever it says that it replaces.
+// What a member writes can be replaced by everybody who has seen it, with any
+// stamp, and any claim of what it replaces.
 func TestPin(t *testing.T) {
 	user, member, _ := liar(t, 0, 0)
 	n := uuid.New()

@@ -24,7 +24,7 @@ import (
 //	4     CRC-32C of the content
 //	      content
 //
-// The checksums are there for accidents: whoever can write to the file can also
+// The checksums are there for accidents: a program that can write to the file can also
 // read the keys beside it, and no checksum helps. CRC-32C finds every damage
 // within 32 bits in a row, misses one in four thousand million others, and
 // costs next to nothing. The length has one of its own, so that a record that

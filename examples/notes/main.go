@@ -26,9 +26,9 @@
 // does not spoil ([Drift]). What a device has said it has done is on its disk;
 // after a crash there is all of it and nothing half. A device that was revoked,
 // by any admin, gets nothing more, and nothing that it writes later counts,
-// whoever hands it on ([Store]). All are told who removed whom.
+// any device that hands it on ([Store]). All are told who removed whom.
 //
-// A member can write whatever it likes into any note, and everybody can replace
+// A member can write anything into any note, and everybody can replace
 // that: no stamp, count or clock that it claims makes its values stay, moves
 // what others have written, or keeps others from hearing each other. A stolen
 // admin's key can put out members, and what they wrote with them; all of that

@@ -252,11 +252,9 @@ func (w *world) change(t *rapid.T, r *replica) {
 	}
 }
 
-// Whatever devices write, members that lie included, whomever they meet,
-// wherever that is cut, however wrong their clocks are, when they are started
-// again, and whoever removes whom: those that have met have the same notes,
-// which are what the operations and the roster say; and what is then written
-// wins.
+// Devices write, lie, meet, are cut off and started again, have wrong clocks and
+// remove each other: those that have met have the same notes, which are what the
+// operations and the roster say; and what is then written wins.
 func TestModel(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

@@ -51,7 +51,7 @@ func (r *replica) last(of *replica) (h roster.Hash) {
 }
 
 // Of a device that was revoked counts what it did before an admin revoked it,
-// and nothing later: whoever got it, and in whatever order. The admin need not
+// and nothing later: on each device that has it, and in any order. The admin need not
 // be the founder.
 func TestRevoke(t *testing.T) {
 	all := replicas(t, 0, 0, 0, 0, 0)

@@ -22,7 +22,7 @@
 // # More than one address of a peer
 //
 // quic-go sends what belongs to a connection to the address that the
-// connection was dialed at, whatever path it has switched to. There are two
+// connection was dialed at, on each path that it switches to. There are two
 // ways to have it arrive elsewhere:
 //
 //   - A [Way] sends from a socket that other transports use, and reads nothing:

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/net/ipv4"
 )
 
-// A Way is a socket that sends to one address, whatever address it is given,
+// A Way is a socket that sends to one address, not to those that it is given,
 // from a [Socket], and receives nothing. A transport of quic-go on it is the
 // path of a connection that was dialed from the Socket. Its methods may be
 // called concurrently.

@@ -56,7 +56,7 @@ func TestShortTimesToLive(t *testing.T) {
 }
 
 // Questions that one host alone hears are answered by nobody. They do not keep
-// it from asking, whatever it has to ask for.
+// it from asking for anything.
 func TestQuestionsToOneHostAlone(t *testing.T) {
 	setup := func(t *testing.T) (link *dnssdtest.Link, n *node, question []byte, flood func(d time.Duration)) {
 		link = dnssdtest.NewLink()

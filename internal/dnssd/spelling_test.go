@@ -15,7 +15,7 @@ import (
 // all the time: it is reported under its own spelling nevertheless. What was
 // reported is taken back with it. Once its key has answered, it has one spelling.
 //
-// All nodes ask for proofs here: one that does not gives way to whoever uses the
+// All nodes ask for proofs here: one that does not gives way to a host that uses the
 // name of its host (RFC 6762 §9), and its address is not known for a moment.
 func TestSpellings(t *testing.T) {
 	for _, before := range []bool{false, true} {
