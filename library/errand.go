@@ -214,7 +214,7 @@ func (l *Library) errands(m contact) (all []errand) {
 		}
 		return all
 	}
-	if with.synced != l.now.digest {
+	if with.taking == 0 && with.synced != l.now.digest {
 		all = append(all, errand{l, m.Instance, rosterRoute, l.now.digest})
 	}
 	if l.now.out {

@@ -55,11 +55,27 @@ func (l *Library) serveRoster(_ context.Context, c *tunnel.Conn) error {
 	l.mu.Lock()
 	delete(l.open, c) // also a member that has left is told that it was heard
 	l.mu.Unlock()
+	defer l.take(c.Instance())()
 	knows, err := l.hear(c, s.of, said)
 	if err == nil {
 		l.synced(c, s, knows)
 	}
 	return err
+}
+
+// take has no errand tell a member what this device knows, until done is called:
+// an exchange is about to make it known.
+func (l *Library) take(instance identity.RemoteIdentity) (done func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d := l.with(instance)
+	d.taking++
+	return func() {
+		l.mu.Lock()
+		d.taking--
+		l.mu.Unlock()
+		l.hook.changed.tell()
+	}
 }
 
 // exchangeRoster tells a member what it does not know, and hears what this

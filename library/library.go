@@ -69,6 +69,7 @@ type dealings struct {
 	synced roster.Hash // the digest of our statements that it knows; zero: none
 	cut    roster.Hash // what it knew when it was last sent a part of what it lacks
 	asked  roster.Hash // the draft that it was asked to agree to
+	taking int         // exchanges in which it is being heard: it hears as much
 	heard  hearing
 }
 
