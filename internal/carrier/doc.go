@@ -22,11 +22,13 @@
 // # More than one address of a peer
 //
 // quic-go sends what belongs to a connection to the address that the
-// connection was dialed at, on each path that it switches to. There are two
+// connection was dialed at, on each path that it switches to. There are three
 // ways to have it arrive elsewhere:
 //
 //   - A [Way] sends from a socket that other transports use, and reads nothing:
 //     the peer's answers arrive at the socket, where the connection is known.
+//   - A [Link] is an address that leads into a circuit of a relay. No host has it:
+//     what comes from the network in its name is dropped.
 //   - [Socket.Redirect] is for a socket with a transport of its own, which
 //     serves any number of connections whose peers have moved. A peer sees that
 //     it is spoken to on a new path only if packets arrive from a new address;

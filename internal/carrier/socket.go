@@ -57,6 +57,8 @@ type Socket struct {
 	open      func() (kernel, error) // binds anew
 	below     atomic.Pointer[kernel]
 	redirects atomic.Pointer[redirects] // nil if there are none
+	links     atomic.Pointer[links]     // the same
+	injected  injector
 	health    health
 	done      chan struct{}  // closed with the Socket
 	mending   sync.WaitGroup // goroutines that look at what failed; added to under mu
@@ -117,7 +119,13 @@ func (s *Socket) Close() error {
 	s.closed = true
 	close(s.done)
 	err := s.kernel().Close()
+	all := s.links.Load()
 	s.mu.Unlock()
+	if all != nil {
+		for _, l := range *all {
+			l.Close()
+		}
+	}
 	s.mending.Wait()
 	if errors.Is(err, net.ErrClosed) { // it had failed
 		err = nil
@@ -154,6 +162,9 @@ func (s *Socket) SetReadDeadline(t time.Time) error {
 	defer s.mu.Unlock()
 	s.readUntil = t
 	s.wake()
+	if s.injected.poked.Load() {
+		return nil // the reader looks at it
+	}
 	return s.unlessBroken(s.kernel().SetReadDeadline(t))
 }
 
@@ -234,8 +245,12 @@ func (r rawConn) Write(f func(fd uintptr) (done bool)) error {
 
 // Route returns the address from which the system would send to another one at this
 // moment. It fails if the system knows no route, or no such address. Nothing is sent.
-// A Socket does not tell that.
+// A Socket does not tell that. To a virtual address, a packet leaves by the circuit
+// that is there.
 func Route(to netip.AddrPort) (from netip.Addr, err error) {
+	if IsVirtual(to.Addr()) {
+		return to.Addr(), nil
+	}
 	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
 	if err != nil {
 		return from, err

@@ -16,43 +16,107 @@ const (
 	atOnce      = 64                     // reads that fail for one packet each, without a pause
 )
 
-// ReadBatch reads packets, on systems that can several at once.
-func (s *Socket) ReadBatch(all []ipv4.Message, flags int) (int, error) {
-	for t := (trouble{}); ; {
-		n, err := s.kernel().ReadBatch(all, flags)
-		if err == nil {
-			return n, nil
+// How often packets of circuits are read before the system is asked. Where it
+// can be asked without waiting, that costs next to nothing.
+const (
+	runOfBatches = 1
+	runOfPackets = 32
+)
+
+// ReadBatch reads packets, on systems that can several at once. Of those that are
+// none, the length is 0.
+func (s *Socket) ReadBatch(all []ipv4.Message, flags int) (n int, err error) {
+	err = s.readTurns(runOfBatches, func() bool {
+		n = s.takeBatch(all)
+		return n > 0
+	}, func(wait bool) (err error) {
+		if wait {
+			n, err = s.kernel().ReadBatch(all, flags)
+		} else {
+			n, err = s.glance(all, flags)
 		}
-		if err := s.waitOut(&t, err); err != nil {
-			return 0, err
+		dropVirtual(all[:max(0, min(n, len(all)))])
+		return err
+	})
+	return n, err
+}
+
+// dropVirtual has packets of the system's be none that claim a virtual address.
+// They keep their places, since quic-go has buffers of its own for these.
+func dropVirtual(all []ipv4.Message) {
+	for i := range all {
+		if u, ok := all[i].Addr.(*net.UDPAddr); ok && isVirtual(u) {
+			all[i].N = 0
 		}
 	}
 }
 
-// ReadFrom reads a packet.
-func (s *Socket) ReadFrom(b []byte) (int, net.Addr, error) {
-	for t := (trouble{}); ; {
-		n, addr, err := s.kernel().ReadFrom(b)
-		if err == nil {
-			return n, addr, nil
+// takeBatch takes packets of circuits.
+func (s *Socket) takeBatch(all []ipv4.Message) (n int) {
+	for ; n < len(all); n++ {
+		p := s.injected.take()
+		if p == nil {
+			break
 		}
-		if err := s.waitOut(&t, err); err != nil {
-			return 0, nil, err
-		}
+		m := &all[n]
+		m.N, m.NN, m.Flags, m.Addr = copy(m.Buffers[0], p.b[:p.n]), 0, 0, p.from.udp
+		p.free()
 	}
+	return n
+}
+
+// ReadFrom reads a packet.
+func (s *Socket) ReadFrom(b []byte) (n int, addr net.Addr, err error) {
+	err = s.readTurns(runOfPackets, func() bool {
+		p := s.injected.take()
+		if p == nil {
+			return false
+		}
+		n, addr = copy(b, p.b[:p.n]), p.from.udp
+		p.free()
+		return true
+	}, func(wait bool) (err error) {
+		defer s.hurry(wait)()
+		n, addr, err = s.kernel().ReadFrom(b)
+		if u, ok := addr.(*net.UDPAddr); ok && isVirtual(u) {
+			n = 0
+		}
+		return err
+	})
+	return n, addr, err
 }
 
 // ReadMsgUDP reads a packet and what the system says about it.
 func (s *Socket) ReadMsgUDP(b, oob []byte) (n, oobn, flags int, addr *net.UDPAddr, err error) {
-	for t := (trouble{}); ; {
+	err = s.readTurns(runOfPackets, func() bool {
+		p := s.injected.take()
+		if p == nil {
+			return false
+		}
+		n, oobn, flags, addr = copy(b, p.b[:p.n]), 0, 0, p.from.udp
+		p.free()
+		return true
+	}, func(wait bool) (err error) {
+		defer s.hurry(wait)()
 		n, oobn, flags, addr, err = s.kernel().ReadMsgUDP(b, oob)
-		if err == nil {
-			return n, oobn, flags, addr, nil
+		if addr != nil && isVirtual(addr) {
+			n = 0
 		}
-		if err := s.waitOut(&t, err); err != nil {
-			return 0, 0, 0, nil, err
-		}
+		return err
+	})
+	return n, oobn, flags, addr, err
+}
+
+// hurry has a read that may not wait end soon.
+func (s *Socket) hurry(wait bool) (done func()) {
+	if wait {
+		return func() {}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.injected.poked.Store(true)
+	_ = s.kernel().SetReadDeadline(time.Now().Add(firstWait))
+	return func() { s.unpoke() }
 }
 
 // Trouble is what one call of a reading method has met.
@@ -104,6 +168,9 @@ func (s *Socket) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err
 
 // write sends to an address that is not looked up.
 func (s *Socket) write(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
+	if isVirtual(addr) {
+		return s.sendVirtual(b, oob, addr)
+	}
 	n, oobn, err = s.kernel().WriteMsgUDP(b, oob, addr)
 	if err == nil {
 		s.health.sent()
@@ -118,12 +185,29 @@ func (s *Socket) write(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error
 	return len(b), len(oob), nil
 }
 
+// sendVirtual sends into a circuit. Without one, the packet is lost.
+func (s *Socket) sendVirtual(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
+	if s.isClosed() {
+		return 0, 0, net.ErrClosed
+	}
+	if all := s.links.Load(); all != nil {
+		if l := (*all)[plain(addr.AddrPort())]; l != nil {
+			l.send(b, oob)
+		}
+	}
+	return len(b), len(oob), nil
+}
+
 // WriteTo sends a packet.
 func (s *Socket) WriteTo(b []byte, addr net.Addr) (int, error) {
 	to, _ := addr.(*net.UDPAddr)
 	if r := s.redirects.Load(); r != nil && to != nil {
 		to = r.of(to)
 		addr = to
+	}
+	if to != nil && isVirtual(to) {
+		n, _, err := s.sendVirtual(b, nil, to)
+		return n, err
 	}
 	n, err := s.kernel().WriteTo(b, addr)
 	if _, ok := retried(err, nil); ok {
