@@ -14,6 +14,7 @@ import (
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/internal/backoff"
 	"github.com/sdp2p/p2p/internal/metadata"
+	"github.com/sdp2p/p2p/internal/multistream"
 	"github.com/sdp2p/p2p/internal/v1"
 	"github.com/sdp2p/p2p/proto"
 )
@@ -167,7 +168,7 @@ func (c *conn) tryAncestor(ctx context.Context, s *quicgo.Stream, talk func(*str
 	stop := context.AfterFunc(ctx, func() { s.SetDeadline(time.Unix(1, 0)) })
 	st := newStream(c, s, 1, nil)
 	st.Served() // what this node opens is of use to it
-	rest, err := selectProtocol(s, protocolAncestor)
+	rest, err := multistream.Select(s, protocolAncestor)
 	if err == nil {
 		st.rest = rest
 		err = talk(st, proto.NewDecoder(st))

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/internal/multistream"
 )
 
 // A stream that a version 1 peer drops is opened again, ever less often, for 15
@@ -44,7 +45,7 @@ func TestInsist(t *testing.T) {
 		require.Equal(t, time.Second, time.Since(began))
 
 		for _, err := range []error{
-			errClaim, errNotSupported, errLost, context.DeadlineExceeded, &p2p.ResetError{Code: p2p.ErrRefused, Remote: true},
+			errClaim, multistream.ErrNotSupported, errLost, context.DeadlineExceeded, &p2p.ResetError{Code: p2p.ErrRefused, Remote: true},
 			&p2p.ResetError{Code: p2p.ErrCancelled},
 		} {
 			tries = 0

@@ -20,6 +20,7 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/multistream"
 )
 
 // A conn is one connection with a peer.
@@ -298,13 +299,13 @@ func (c *conn) ask() (version int, err error) {
 		return 0, streamError(err)
 	}
 	s.SetDeadline(time.Now().Add(firstFrame))
-	_, err = io.WriteString(s, question(protocolMeta))
+	_, err = io.WriteString(s, multistream.Question(protocolMeta))
 	close(c.asked)
 	if err == nil {
-		err = newSelection(s).answer(protocolMeta) // the peer says nothing more on this stream
+		err = multistream.NewSelection(s).Answer(protocolMeta) // the peer says nothing more on this stream
 	}
 	switch {
-	case errors.Is(err, errNotSupported):
+	case errors.Is(err, multistream.ErrNotSupported):
 		reset(s, 0)
 		return 1, nil
 	case err != nil:
@@ -326,7 +327,7 @@ func (c *conn) serve(s *quicgo.Stream, counted bool) {
 	if !c.stranger() {
 		supported = append(supported, protocolMove)
 	}
-	protocol, rest, err := acceptProtocol(s, supported...)
+	protocol, rest, err := multistream.Accept(s, supported...)
 	if counted {
 		c.givePlace()
 	}

@@ -13,6 +13,7 @@ import (
 	quicgo "github.com/quic-go/quic-go"
 
 	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/internal/multistream"
 )
 
 // streamError translates an error of a stream into the terms of package p2p.
@@ -37,7 +38,7 @@ func streamError(err error) error {
 
 // ours reports whether an error is one of this package about what was read.
 func ours(err error) bool {
-	return errors.Is(err, errNotSupported) || errors.Is(err, errSelection) || errors.Is(err, io.ErrUnexpectedEOF)
+	return errors.Is(err, multistream.ErrNotSupported) || errors.Is(err, multistream.ErrSelection) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 func resetCode(code quicgo.StreamErrorCode) p2p.ResetCode {

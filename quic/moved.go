@@ -12,6 +12,7 @@ import (
 	quicgo "github.com/quic-go/quic-go"
 
 	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/internal/multistream"
 	"github.com/sdp2p/p2p/proto"
 )
 
@@ -146,7 +147,7 @@ func (c *conn) tellMove(own []netip.AddrPort) {
 
 // writeMove sends a message, and returns what ends its stream.
 func (c *conn) writeMove(own []netip.AddrPort) (done func(), err error) {
-	b, err := (&moved{own}).AppendBinary([]byte(question(protocolMove))) // the answer is not waited for
+	b, err := (&moved{own}).AppendBinary([]byte(multistream.Question(protocolMove))) // the answer is not waited for
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/internal/messagetest"
+	"github.com/sdp2p/p2p/internal/multistream"
 	"github.com/sdp2p/p2p/proto"
 )
 
@@ -68,7 +69,7 @@ func FuzzMoved(f *testing.F) {
 // tell has a peer say where it is, and returns the code with which the stream is reset.
 func tell(t *testing.T, from *conn, at ...string) quicgo.StreamErrorCode {
 	t.Helper()
-	b, err := (&moved{addrs(at...)}).AppendBinary([]byte(question(protocolMove)))
+	b, err := (&moved{addrs(at...)}).AppendBinary([]byte(multistream.Question(protocolMove)))
 	require.NoError(t, err)
 	s, err := from.quic.OpenStream()
 	require.NoError(t, err)

@@ -14,6 +14,7 @@ import (
 	quicgo "github.com/quic-go/quic-go"
 
 	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/internal/multistream"
 )
 
 // A stream is a p2p.RawStream over a stream of QUIC, which counts for its
@@ -26,9 +27,9 @@ type stream struct {
 	// Where the protocol is selected lazily, the question goes out with the
 	// first bytes that are written, and the first reads get the answer.
 	asking sync.Mutex
-	asked  atomic.Bool // set under asking
-	answer *selection  // of the reading side; nil once the answer was read
-	rest   []byte      // of the reading side: came together with the selection
+	asked  atomic.Bool            // set under asking
+	answer *multistream.Selection // of the reading side; nil once the answer was read
+	rest   []byte                 // of the reading side: came together with the selection
 
 	served atomic.Bool // a handler serves it, or has
 	freed  sync.Once
@@ -63,7 +64,7 @@ func newStream(c *conn, s *quicgo.Stream, version int, rest []byte) *stream {
 // 2, without waiting for the answer. If the peer does not speak it after all,
 // reads fail with errWrongVersion.
 func newLazyStream(c *conn, s *quicgo.Stream) *stream {
-	st := &stream{Stream: s, conn: c, version: 2, answer: newSelection(s)}
+	st := &stream{Stream: s, conn: c, version: 2, answer: multistream.NewSelection(s)}
 	st.Served() // what this node opens is of use to it
 	return st
 }
@@ -79,7 +80,7 @@ func (s *stream) ask(b []byte) (n int, err error) {
 	if s.asked.Load() {
 		return 0, nil
 	}
-	q := question(protocolStream)
+	q := streamQuestion
 	b = b[:min(len(b), firstWrite)]
 	n, err = s.Stream.Write(append(append(make([]byte, 0, len(q)+len(b)), q...), b...))
 	s.asked.Store(n > 0 || err == nil) // past its deadline, a write takes nothing: the next one asks
@@ -91,17 +92,17 @@ func (s *stream) Read(b []byte) (int, error) {
 		if _, err := s.ask(nil); err != nil {
 			return 0, streamError(err)
 		}
-		if err := s.answer.answer(protocolStream); err != nil {
+		if err := s.answer.Answer(protocolStream); err != nil {
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF
 			}
-			if errors.Is(err, errNotSupported) {
+			if errors.Is(err, multistream.ErrNotSupported) {
 				s.conn.misled.Store(true)
 				err = errWrongVersion
 			}
 			return 0, streamError(err)
 		}
-		s.rest, s.answer = s.answer.buf, nil
+		s.rest, s.answer = s.answer.Rest(), nil
 	}
 	if len(s.rest) > 0 {
 		n := copy(b, s.rest)
@@ -191,4 +192,4 @@ func (c *conn) exporter(label string) (value [32]byte, ok bool) {
 // errWrongVersion says what to do about a stream on which bytes of the
 // application were sent in vain.
 var errWrongVersion = fmt.Errorf("%w %s that was announced for it: what was written is lost, and a new stream will speak %s",
-	errNotSupported, protocolStream, protocolAncestor)
+	multistream.ErrNotSupported, protocolStream, protocolAncestor)

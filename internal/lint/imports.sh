@@ -29,7 +29,7 @@ allow identity internal/secretfile
 allow proto
 allow mdns p2p identity proto internal/dnssd internal/metadata
 allow mdns/scan p2p identity internal/dns internal/metadata
-allow quic p2p identity proto internal/backoff internal/netmon internal/carrier internal/metadata internal/reach internal/v1
+allow quic p2p identity proto internal/backoff internal/netmon internal/carrier internal/metadata internal/multistream internal/circuit internal/reach internal/v1
 allow tunnel identity internal/hidden internal/turn
 allow block identity proto
 allow library p2p identity proto tunnel internal/backoff internal/hidden internal/secretfile internal/text library/roster
@@ -53,6 +53,8 @@ allow internal/messagetest proto
 allow internal/netlab
 allow internal/netmon
 allow internal/carrier
+allow internal/multistream
+allow internal/circuit identity
 
 # An app that uses only the core and the test network links no networking library.
 for heavy in libp2p quic-go miekg hashicorp; do

@@ -1,4 +1,4 @@
-package quic
+package multistream
 
 import (
 	"bytes"
@@ -14,6 +14,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+const (
+	protocolStream   = "/sdp2p/2"
+	protocolMeta     = "/sdp2p/2/meta"
+	protocolAncestor = "/sdp2p/1"
+)
+
 // script is a stream that has been told what the other side says, and keeps what it is told.
 type script struct {
 	io.Reader
@@ -24,25 +30,25 @@ func (s *script) Read(b []byte) (int, error) { return s.Reader.Read(b) }
 
 func TestSelectBytes(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, "\x13/multistream/1.0.0\n\x09/sdp2p/2\n", question(protocolStream))
+	require.Equal(t, "\x13/multistream/1.0.0\n\x09/sdp2p/2\n", Question(protocolStream))
 
-	s := &script{Reader: strings.NewReader(question(protocolStream) + "app bytes")}
-	protocol, rest, err := acceptProtocol(s, protocolStream, protocolMeta)
+	s := &script{Reader: strings.NewReader(Question(protocolStream) + "app bytes")}
+	protocol, rest, err := Accept(s, protocolStream, protocolMeta)
 	require.NoError(t, err)
 	require.Equal(t, protocolStream, protocol)
 	left, _ := io.ReadAll(s)
 	require.Equal(t, "app bytes", string(rest)+string(left), "nothing that follows is lost")
-	require.Equal(t, question(protocolStream), s.String())
+	require.Equal(t, Question(protocolStream), s.String())
 
-	s = &script{Reader: strings.NewReader(question("/x") + multistreamToken("/y") + multistreamToken(protocolMeta))}
-	protocol, _, err = acceptProtocol(s, protocolStream, protocolMeta)
+	s = &script{Reader: strings.NewReader(Question("/x") + token("/y") + token(protocolMeta))}
+	protocol, _, err = Accept(s, protocolStream, protocolMeta)
 	require.NoError(t, err)
 	require.Equal(t, protocolMeta, protocol)
-	require.Equal(t, multistreamHeader+multistreamNo+multistreamNo+multistreamToken(protocolMeta), s.String())
+	require.Equal(t, header+no+no+token(protocolMeta), s.String())
 
-	s = &script{Reader: strings.NewReader(multistreamHeader + multistreamNo)}
-	_, err = selectProtocol(s, protocolMeta)
-	require.ErrorIs(t, err, errNotSupported)
+	s = &script{Reader: strings.NewReader(header + no)}
+	_, err = Select(s, protocolMeta)
+	require.ErrorIs(t, err, ErrNotSupported)
 }
 
 // The peer may be any implementation, which may send a token at a time and wait for each answer.
@@ -60,15 +66,15 @@ func TestSelectWithGoMultistream(t *testing.T) {
 			return protocolStream, err
 		},
 		"a token at a time": func(c net.Conn) (string, error) {
-			io.WriteString(c, multistreamHeader)
+			io.WriteString(c, header)
 			if _, err := multistream.ReadNextToken[string](c); err != nil {
 				return "", err
 			}
-			io.WriteString(c, multistreamToken("/nope"))
+			io.WriteString(c, token("/nope"))
 			if _, err := multistream.ReadNextToken[string](c); err != nil {
 				return "", err
 			}
-			io.WriteString(c, multistreamToken(protocolStream))
+			io.WriteString(c, token(protocolStream))
 			return multistream.ReadNextToken[string](c)
 		},
 	} {
@@ -83,7 +89,7 @@ func TestSelectWithGoMultistream(t *testing.T) {
 				}
 				opened <- err
 			}()
-			protocol, _, err := acceptProtocol(ours, protocolMeta, protocolStream)
+			protocol, _, err := Accept(ours, protocolMeta, protocolStream)
 			require.NoError(t, err)
 			require.Equal(t, protocolStream, protocol)
 			require.NoError(t, <-opened)
@@ -95,14 +101,14 @@ func TestSelectWithGoMultistream(t *testing.T) {
 		mux := multistream.NewMultistreamMuxer[string]()
 		mux.AddHandler(protocolMeta, func(string, io.ReadWriteCloser) error { return nil })
 		go mux.Negotiate(theirs)
-		_, err := selectProtocol(ours, protocolMeta)
+		_, err := Select(ours, protocolMeta)
 		require.NoError(t, err)
 
 		ours, theirs = buffered(t), buffered(t)
 		ours.to, theirs.to = theirs, ours
 		go mux.Negotiate(theirs)
-		_, err = selectProtocol(ours, protocolStream)
-		require.ErrorIs(t, err, errNotSupported)
+		_, err = Select(ours, protocolStream)
+		require.ErrorIs(t, err, ErrNotSupported)
 		theirs.Close()
 	})
 }
@@ -151,15 +157,15 @@ func (e *end) Close() error {
 
 func TestSelectTruncated(t *testing.T) {
 	t.Parallel()
-	whole := question(protocolMeta)
+	whole := Question(protocolMeta)
 	for n := range len(whole) {
-		_, _, err := acceptProtocol(&script{Reader: iotest.OneByteReader(strings.NewReader(whole[:n]))}, protocolMeta)
+		_, _, err := Accept(&script{Reader: iotest.OneByteReader(strings.NewReader(whole[:n]))}, protocolMeta)
 		want := io.ErrUnexpectedEOF
-		if n == 0 || n == len(multistreamHeader) {
+		if n == 0 || n == len(header) {
 			want = io.EOF
 		}
 		require.ErrorIs(t, err, want, n)
-		_, err = selectProtocol(&script{Reader: iotest.OneByteReader(strings.NewReader(whole[:n]))}, protocolMeta)
+		_, err = Select(&script{Reader: iotest.OneByteReader(strings.NewReader(whole[:n]))}, protocolMeta)
 		require.ErrorIs(t, err, want, n)
 	}
 }
@@ -167,18 +173,18 @@ func TestSelectTruncated(t *testing.T) {
 func TestSelectBounds(t *testing.T) {
 	t.Parallel()
 	for name, bytes := range map[string]string{
-		"long token":      multistreamHeader + "\xff\xff\xff\x7f",
-		"empty token":     multistreamHeader + "\x00",
+		"long token":      header + "\xff\xff\xff\x7f",
+		"empty token":     header + "\x00",
 		"no newline":      "\x03abc",
-		"another header":  multistreamToken("/multistream/2.0.0"),
-		"endless refusal": multistreamHeader + strings.Repeat(multistreamToken("/x"), 1000),
-		"another answer":  multistreamHeader + multistreamToken("/other"),
+		"another header":  token("/multistream/2.0.0"),
+		"endless refusal": header + strings.Repeat(token("/x"), 1000),
+		"another answer":  header + token("/other"),
 	} {
 		s := &script{Reader: strings.NewReader(bytes)}
-		_, _, err := acceptProtocol(s, protocolStream)
+		_, _, err := Accept(s, protocolStream)
 		require.Error(t, err, name)
 		require.Less(t, s.Len(), 2*maxSelection, name)
-		_, err = selectProtocol(&script{Reader: strings.NewReader(bytes)}, protocolStream)
+		_, err = Select(&script{Reader: strings.NewReader(bytes)}, protocolStream)
 		require.Error(t, err, name)
 	}
 }
@@ -186,13 +192,13 @@ func TestSelectBounds(t *testing.T) {
 // A lazily selected stream may be read under a deadline that comes in the middle of the answer.
 func TestSelectionGoesOnAfterADeadline(t *testing.T) {
 	t.Parallel()
-	answer := question(protocolStream)
+	answer := Question(protocolStream)
 	for cut := range len(answer) {
 		r := io.MultiReader(strings.NewReader(answer[:cut]), &deadlineOnce{}, strings.NewReader(answer[cut:]+"!"))
-		sel := newSelection(r)
-		err := sel.answer(protocolStream)
+		sel := NewSelection(r)
+		err := sel.Answer(protocolStream)
 		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
-		require.NoError(t, sel.answer(protocolStream), cut)
+		require.NoError(t, sel.Answer(protocolStream), cut)
 		left, _ := io.ReadAll(r)
 		require.Equal(t, "!", string(sel.buf)+string(left))
 	}
@@ -210,17 +216,17 @@ func (d *deadlineOnce) Read([]byte) (int, error) {
 }
 
 func FuzzAcceptProtocol(f *testing.F) {
-	f.Add([]byte(question(protocolStream) + "rest"))
-	f.Add([]byte(question("/x") + multistreamToken(protocolAncestor)))
-	f.Add([]byte(multistreamHeader + "\x80\x01"))
+	f.Add([]byte(Question(protocolStream) + "rest"))
+	f.Add([]byte(Question("/x") + token(protocolAncestor)))
+	f.Add([]byte(header + "\x80\x01"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s := &script{Reader: bytes.NewReader(b)}
-		protocol, rest, err := acceptProtocol(s, protocolStream, protocolMeta, protocolAncestor)
+		protocol, rest, err := Accept(s, protocolStream, protocolMeta, protocolAncestor)
 		if err == nil {
 			left, _ := io.ReadAll(s)
 			require.True(t, bytes.HasSuffix(b, append(rest, left...)))
 			require.Contains(t, string(b), protocol)
 		}
-		selectProtocol(&script{Reader: bytes.NewReader(b)}, protocolStream)
+		Select(&script{Reader: bytes.NewReader(b)}, protocolStream)
 	})
 }

@@ -1,0 +1,14 @@
+package quic
+
+import "github.com/sdp2p/p2p/internal/multistream"
+
+// Protocols of streams.
+const (
+	protocolMeta     = "/sdp2p/2/meta"
+	protocolMove     = "/sdp2p/2/move"
+	protocolStream   = "/sdp2p/2"
+	protocolAncestor = "/sdp2p/1"
+)
+
+// streamQuestion is asked on every stream.
+var streamQuestion = multistream.Question(protocolStream)
