@@ -113,8 +113,9 @@ func (p *Peer) dial(ctx context.Context) (RawStream, error) {
 		return nil, &DialError{Peer: p.id, Err: context.Cause(ctx)}
 	}
 	n := p.node
+	more := n.ways(p.id)
 	n.mu.Lock()
-	via := p.state().candidates()
+	via := with(p.state().candidates(), more)
 	listeners, err := n.state.plan(p.id, len(via) > 0)
 	n.mu.Unlock()
 	if err != nil {

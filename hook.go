@@ -62,6 +62,18 @@ type NetworkWatcher interface {
 	NetworkChanged()
 }
 
+// A Guide is a hook that knows ways to peers of which it does not know whether they
+// are there, as a relay client does: such a peer is not available by that, but can
+// be dialed.
+type Guide interface {
+	Hook
+
+	// Ways returns candidates for a peer; none if the hook knows no way. They come
+	// after those that were discovered. It returns at once. It may be called often,
+	// concurrently, and also just before and after Run.
+	Ways(to identity.RemoteIdentity) []Candidate
+}
+
 // A RawConn is a listener's view of one connection. It is comparable; its
 // methods are called concurrently and return at once. If it has a method
 // Opened() time.Time, that is the time of [Connection].

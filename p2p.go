@@ -248,10 +248,10 @@ func (n *P2P) shutDown(ctx context.Context) error {
 	registrations := slices.Clone(n.state.hooks.running)
 	n.mu.Unlock()
 
-	stop := func(listeners bool) {
+	stop := func(turn int) {
 		var asked []*registration
 		for _, r := range registrations {
-			if (r.listener != nil) == listeners {
+			if r.turn() == turn {
 				n.stop(r)
 				asked = append(asked, r)
 			}
@@ -260,9 +260,10 @@ func (n *P2P) shutDown(ctx context.Context) error {
 			await(ctx, r.done)
 		}
 	}
-	stop(false)
+	stop(0)
 	handled := n.streams.shutDown(ctx)
-	stop(true)
+	stop(1)
+	stop(2)
 	await(ctx, handled)
 
 	// What was told to stop only when ctx had ended has not overrun yet.
@@ -284,6 +285,19 @@ func (n *P2P) shutDown(ctx context.Context) error {
 		return &ShutdownError{Overran: overran, Err: context.Cause(ctx)}
 	}
 	return nil
+}
+
+// turn tells when a hook ends in a shutdown: discoveries first, then listeners, and
+// those last whose ways the listeners' connections may run.
+func (r *registration) turn() int {
+	_, guide := r.hook.(Guide)
+	switch {
+	case r.listener != nil:
+		return 1
+	case guide:
+		return 2
+	}
+	return 0
 }
 
 // await waits for done, and reports false if ctx ended first.

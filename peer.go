@@ -75,8 +75,9 @@ func (p *Peer) String() string { return p.id.String() }
 // Info describes the peer as it is now: its parts fit together.
 func (p *Peer) Info() PeerInfo {
 	n := p.node
+	more := n.ways(p.id)
 	n.mu.Lock()
-	info, open := n.state.describe(p)
+	info, open := n.state.describe(p, more)
 	n.mu.Unlock()
 	if len(open) > 0 {
 		info.Connections = make([]Connection, 0, len(open))
@@ -97,9 +98,9 @@ func (p *Peer) Info() PeerInfo {
 	return info
 }
 
-// describe returns the part of p's description that is in the state, and its
-// connections.
-func (s *state) describe(p *Peer) (PeerInfo, []*connection) {
+// describe returns the part of p's description that is in the state, with what
+// guides know, and its connections.
+func (s *state) describe(p *Peer, more []suggestion) (PeerInfo, []*connection) {
 	info := PeerInfo{Identity: p.id, Tracked: s.peers.tracked[p.id] != nil}
 	_, info.Revoked = s.peers.revoked[p.id]
 	if now, ok := s.peers.peer(p.id); ok {
@@ -107,7 +108,7 @@ func (s *state) describe(p *Peer) (PeerInfo, []*connection) {
 	}
 	info.LastSeen = p.past.seen
 	st := s.peers.known[p.id]
-	info.Candidates = st.candidates()
+	info.Candidates = with(st.candidates(), more)
 	if _, err := s.plan(p.id, len(info.Candidates) > 0); err != nil {
 		info.Unreachable = err
 	} else if p.past.failed != nil {
