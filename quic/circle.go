@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/internal/carrier"
 )
 
 const (
@@ -20,6 +21,8 @@ const (
 type circle struct {
 	node   *p2p.P2P
 	manual *manualPeers
+
+	named func(netip.Addr) bool // a relay says that a tracked peer is in the circuit
 
 	mu       sync.Mutex
 	seen     map[netip.Addr]time.Time // of tracked peers that were connected
@@ -36,6 +39,9 @@ func newCircle(node *p2p.P2P, manual *manualPeers) *circle {
 
 // saw remembers an address of a tracked peer.
 func (c *circle) saw(ip netip.Addr) {
+	if carrier.IsVirtual(ip) {
+		return
+	}
 	ip = ip.Unmap().WithZone("")
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -56,6 +62,9 @@ func (c *circle) saw(ip netip.Addr) {
 // own.
 func (c *circle) knows(ip netip.Addr) (familiar, neighbor, own bool) {
 	ip = ip.Unmap().WithZone("")
+	if carrier.IsVirtual(ip) {
+		return c.named != nil && c.named(ip), false, false
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lookIfOld()

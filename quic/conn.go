@@ -20,6 +20,8 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/carrier"
+	"github.com/sdp2p/p2p/internal/junction"
 	"github.com/sdp2p/p2p/internal/multistream"
 )
 
@@ -68,6 +70,7 @@ type conn struct {
 	tellAgain  bool           // and what it writes is out of date
 	told       bool           // the peer has opened its metadata stream
 
+	seen    p2p.Path   // when that was looked at last
 	silence func()     // ends what is telling the peer where this node is
 	source  netip.Addr // of this node towards a peer that dialed and is no stranger, when that was looked at last
 
@@ -99,6 +102,17 @@ func newConn(e *endpoint, link tpt.CapableConn, id identity.RemoteIdentity, path
 func (c *conn) Path() p2p.Path {
 	path := c.path
 	path.Remote = c.remote()
+	switch l := c.endpoint.lanes.at(path.Remote); {
+	case l != nil:
+		path.Kind = p2p.Relay
+		path.Relay, path.Remote = l.through()
+	case carrier.IsVirtual(path.Remote.Addr()): // the circuit has ended
+		c.mu.Lock()
+		path = c.seen
+		c.mu.Unlock()
+	case path.Kind == p2p.Relay:
+		path.Kind, path.Relay = p2p.Direct, identity.RemoteIdentity{}
+	}
 	return path
 }
 
@@ -326,6 +340,9 @@ func (c *conn) serve(s *quicgo.Stream, counted bool) {
 	supported := []string{protocolStream, protocolMeta, protocolAncestor}
 	if !c.stranger() {
 		supported = append(supported, protocolMove)
+		if c.endpoint.listener.routed() != nil {
+			supported = append(supported, junction.Upgrade)
+		}
 	}
 	protocol, rest, err := multistream.Accept(s, supported...)
 	if counted {
@@ -347,6 +364,12 @@ func (c *conn) serve(s *quicgo.Stream, counted bool) {
 	}
 	if protocol == protocolMove {
 		c.readMove(s, rest)
+		return
+	}
+	if protocol == junction.Upgrade {
+		if a := c.endpoint.listener.routed(); a != nil {
+			a.punch(c, s, rest)
+		}
 		return
 	}
 	c.greet()

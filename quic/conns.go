@@ -48,6 +48,10 @@ func (e *endpoint) connected(tc tpt.CapableConn, path p2p.Path) (*conn, error) {
 		return nil, p2p.ErrSelf
 	}
 	path.Remote = addrPort(tc.RemoteMultiaddr())
+	if err := e.admitLane(path.Remote, id); err != nil {
+		tc.CloseWithError(network.ConnGated)
+		return nil, err
+	}
 	c := newConn(e, tc, id, path)
 	if err = e.add(c); err == nil {
 		err = e.report(c)
@@ -126,7 +130,7 @@ func (e *endpoint) add(c *conn) error {
 // it.
 func (e *endpoint) report(c *conn) error {
 	if !c.path.Dialed {
-		err := e.scope.Node().Allows(c.quic.Context(), p2p.Request{Action: p2p.Connect, Peer: c.id, Path: c.path})
+		err := e.scope.Node().Allows(c.quic.Context(), p2p.Request{Action: p2p.Connect, Peer: c.id, Path: c.Path()})
 		if err != nil {
 			return err
 		}
@@ -138,8 +142,13 @@ func (e *endpoint) report(c *conn) error {
 		return err
 	}
 	c.greet()
-	e.log.Debug("connected", "peer", c.id, "remote", c.remote(), "kind", c.path.Kind, "dialed", c.path.Dialed)
+	c.Look()
+	path := c.Path()
+	e.log.Debug("connected", "peer", c.id, "remote", path.Remote, "kind", path.Kind, "dialed", path.Dialed)
 	c.begin()
+	if a := e.listener.routed(); a != nil && c.Relayed() {
+		a.connected(c)
+	}
 	return nil
 }
 
@@ -154,7 +163,7 @@ func (e *endpoint) admitted(c *conn) error {
 	c.usable = true
 	close(e.added)
 	e.added = make(chan struct{})
-	if c.path.Kind != p2p.Relay {
+	if !c.Relayed() {
 		e.worked.note(c.id, c.remote())
 	}
 	return nil
@@ -266,12 +275,12 @@ func (e *endpoint) bestLocked(id identity.RemoteIdentity) (best *conn) {
 		if c.id != id || !c.usable || c.gone() {
 			continue
 		}
-		relayed := c.path.Kind == p2p.Relay
+		relayed := c.Relayed()
 		if best == nil {
 			best = c
 			continue
 		}
-		if than := best.path.Kind == p2p.Relay; than && !relayed || than == relayed && c.opened.After(best.opened) {
+		if than := best.Relayed(); than && !relayed || than == relayed && c.opened.After(best.opened) {
 			best = c
 		}
 	}

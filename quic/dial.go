@@ -14,6 +14,7 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/carrier"
 )
 
 // Causes of failed attempts.
@@ -22,7 +23,7 @@ var (
 	ErrDisabled     = errors.New("quic: the address family is disabled, or this host does not have it")
 	ErrLinkLocal    = errors.New("quic: a link-local address needs the interface as its zone")
 	ErrNoAddress    = errors.New("quic: not an address of a peer")
-	ErrUnsupported  = errors.New("quic: relays are not supported")
+	ErrNoRelays     = errors.New("quic: no relay client is registered, which package relay has")
 	ErrOtherPeer    = errors.New("quic: another peer is at this address")
 	errNotTried     = errors.New("quic: not tried before the end")
 	errNotFinished  = errors.New("quic: no answer yet at the end")
@@ -88,8 +89,12 @@ const maxTries = 3
 func (e *endpoint) dialable(c p2p.Candidate) error {
 	ip := c.Addr.Addr().Unmap()
 	switch {
+	case c.Kind == p2p.Relay && e.listener.routed() == nil:
+		return ErrNoRelays
 	case c.Kind == p2p.Relay:
-		return ErrUnsupported
+		return nil
+	case carrier.IsVirtual(ip):
+		return ErrNoAddress
 	case !c.Addr.IsValid() || c.Addr.Port() == 0 || ip.IsUnspecified() || ip.IsMulticast() || e.circle.broadcasts(ip):
 		return ErrNoAddress
 	case ip.Is6() && ip.IsLinkLocalUnicast() && ip.Zone() == "":

@@ -48,7 +48,15 @@
 // which it tells its metadata, and any number of application streams of
 // protocol /sdp2p/2. Nodes of the first implementation speak version 1,
 // /sdp2p/1, and are understood; see docs/protocol.md for every byte. The
-// endpoint does no identify, no relaying and no NAT traversal.
+// endpoint does no identify.
+//
+// # Relays
+//
+// Where a relay client is registered, which is package relay's, a candidate may
+// lead through a relay. The connection in the circuit is one like any other, end to
+// end. To QUIC the circuit is an address, of a kind that no host has: [p2p.Path]
+// has the relay's in its place. Where the circuit ends, the connection goes on
+// through another one, and where an address of the peer answers, directly.
 //
 // # Limits
 //

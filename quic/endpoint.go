@@ -47,11 +47,14 @@ type endpoint struct {
 	socket    *carrier.Socket
 	main      outlet // by socket
 	spares    spares
+	lanes     lanes
+	sessions  sessions
 	quic      *quicgo.Transport
 	reuse     *quicreuse.ConnManager
 	transport tpt.Transport
 	inbound   tpt.Listener
 
+	hearing   atomic.Bool // the same, at packets that are not QUIC's
 	attending atomic.Bool // a goroutine looks after connections with streams
 
 	network *netmon.Subscription // nil before there can be connections
@@ -89,6 +92,7 @@ func newEndpoint(l *Listener, scope *p2p.Scope) (*endpoint, error) {
 		suspicions: map[identity.RemoteIdentity]*suspicion{},
 	}
 	e.main.socket = socket
+	e.circle.named = e.lanes.familiar(scope)
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.unnamed = make(chan struct{}, places(e.limits.OpeningInAll))
 	e.budget = &budget{limits: e.limits}
@@ -189,6 +193,8 @@ func (e *endpoint) close() {
 		})
 	}
 	closing.Wait()
+	e.partFromRelays(func(*conn) {})
+	e.sessions.close()
 	e.inbound.Close()
 	e.tasks.Wait()
 	e.spares.close()

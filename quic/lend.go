@@ -41,6 +41,9 @@ func (l *lent) Dial(ctx context.Context, addr net.Addr, tlsConf *tls.Config, con
 		}
 	}
 	conf = withWindows(l.client, conf)
+	if ctx.Value(relayKey{}) != nil {
+		conf = toRelay(conf)
+	}
 	if m, ok := ctx.Value(mirrorKey{}).(*mirror); ok {
 		conf.Tracer = l.mirrors.dialing(m)
 	}

@@ -54,7 +54,7 @@ type mover struct {
 
 	said                []netip.AddrPort // where the peer has said that it is
 	visiting, unvisited bool             // it is looked for there; and that has not begun
-	way                 *way             // from the endpoint's socket; nil before it is needed
+	ways                [2]*way          // from the endpoint's socket; nil before they are needed
 }
 
 // An exit is what a path leaves by.
@@ -113,13 +113,19 @@ func (c *conn) move(ctx context.Context, to netip.AddrPort) error {
 		by.undo()
 		return errors.Join(errPinned, err)
 	}
-	before := c.Path()
-	if err = c.probe(ctx, path, to == before.Remote); errors.Is(err, context.DeadlineExceeded) {
+	former := c.remote()
+	back := func() {}
+	if isLane(to) && !isLane(former) {
+		// The former path is dead: the answer to the peer's own probe would be lost on it.
+		back, _ = c.lead(to)
+	}
+	if err = c.probe(ctx, path, to == former); errors.Is(err, context.DeadlineExceeded) {
 		err = c.unjam(ctx, path, to)
 	}
 	if err == nil {
 		err = path.Switch()
 	}
+	back()
 	if err != nil {
 		path.Close()
 		by.undo()
@@ -143,8 +149,9 @@ func (c *conn) move(ctx context.Context, to netip.AddrPort) error {
 	}
 	left.undo()
 	c.tellMetadata(true) // quic-go switches when it has something to do, and the peer when it hears of it
-	c.endpoint.log.Debug("moved", "peer", c.id, "from", before.Remote, "to", to, "source", next.source)
-	return c.endpoint.scope.Moved(c.id, c, before)
+	c.endpoint.log.Debug("moved", "peer", c.id, "from", former, "to", to, "source", next.source)
+	c.Look()
+	return nil
 }
 
 // leave finds what the connection may leave by so that the peer sees another path.
@@ -154,8 +161,9 @@ func (c *conn) leave(next *track, to netip.AddrPort) (exit, error) {
 	at, former := m.at, m.to
 	m.mu.Unlock()
 	// By the endpoint's socket, quic-go answers the peer's own probe at the former
-	// address: that will do where it is the same.
-	if *next != at && to == former {
+	// address: that will do where it is the same, and where one of the two leads
+	// through a relay.
+	if *next != at && (to == former || isLane(to) || isLane(former)) {
 		w := m.main(c.endpoint.socket, to)
 		return exit{w.transport, w, func() {}}, nil
 	}
@@ -177,13 +185,19 @@ func (c *conn) leave(next *track, to netip.AddrPort) (exit, error) {
 func (m *mover) main(from *carrier.Socket, to netip.AddrPort) *way {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.way == nil {
-		m.way = &way{Way: from.Way(to)}
-		m.way.transport = &quicgo.Transport{Conn: m.way.Way, ConnectionIDLength: connectionIDLength}
+	i := 0
+	if m.exit.way != nil && m.exit.way == m.ways[0] && m.to != to {
+		i = 1 // what is on its way goes on by the first
 	}
-	m.way.Turn(to)
-	return m.way
+	if m.ways[i] == nil {
+		m.ways[i] = &way{Way: from.Way(to)}
+		m.ways[i].transport = &quicgo.Transport{Conn: m.ways[i].Way, ConnectionIDLength: connectionIDLength}
+	}
+	m.ways[i].Turn(to)
+	return m.ways[i]
 }
+
+func isLane(addr netip.AddrPort) bool { return carrier.IsVirtual(addr.Addr()) }
 
 // probe asks whether the peer answers on a path. A peer whose address is the same
 // follows what comes from this node's new one, and does not answer there any more
@@ -269,9 +283,11 @@ func (m *mover) end() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.exit.undo()
-	if m.way != nil {
-		m.way.transport.Close()
-		m.way.Close()
+	for _, w := range m.ways {
+		if w != nil {
+			w.transport.Close()
+			w.Close()
+		}
 	}
 }
 
@@ -286,6 +302,12 @@ func (e *endpoint) follow(c *conn) {
 	ctx, cancel := context.WithTimeout(c.ctx, moveTime)
 	defer cancel()
 	defer context.AfterFunc(e.ctx, cancel)()
+	if l := e.lanes.at(c.remote()); l != nil {
+		if c.signWithin(ctx, signTime) != nil {
+			l.renew()
+		}
+		return
+	}
 	for first := true; ctx.Err() == nil; first = false {
 		c.mover.mu.Lock()
 		at, to := c.mover.at, c.mover.to
@@ -296,7 +318,11 @@ func (e *endpoint) follow(c *conn) {
 		}
 		var err error
 		if !first || source == at.source {
-			to, err = e.locate(ctx, c, e.ways(c))
+			if a := e.listener.routed(); a != nil {
+				to, err = a.reach(e, ctx, c)
+			} else {
+				to, err = e.locate(ctx, c, e.ways(c))
+			}
 		} else if !source.IsValid() {
 			err = errNoRoute
 		}
@@ -353,7 +379,7 @@ func (e *endpoint) ways(c *conn) []netip.AddrPort {
 	all := []netip.AddrPort{c.remote()}
 	if peer, known := e.scope.Node().Peer(c.id); known {
 		for _, v := range peer.Info().Candidates {
-			if e.dialable(v) == nil && !slices.Contains(all, unmap(v.Addr)) {
+			if v.Kind != p2p.Relay && e.dialable(v) == nil && !slices.Contains(all, unmap(v.Addr)) {
 				all = append(all, unmap(v.Addr))
 			}
 		}

@@ -37,7 +37,7 @@ func (e *endpoint) networkChanged(change netmon.Changed) {
 	}
 	for _, c := range e.all() {
 		switch {
-		case c.path.Kind == p2p.Relay:
+		case c.Relayed(): // package relay has heard of it, too
 		case c.moves():
 			e.followSoon(c)
 		case own != nil:

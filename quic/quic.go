@@ -9,6 +9,7 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/carrier"
 	"github.com/sdp2p/p2p/internal/netmon"
 )
 
@@ -79,6 +80,7 @@ type Listener struct {
 	mu         sync.Mutex
 	disabled   families
 	endpoint   *endpoint // nil while it does not run
+	router     *away     // nil while there is no relay client
 	manual     *manualPeers
 	remembered map[identity.RemoteIdentity]int // protocol versions of peers that were connected
 }
@@ -87,6 +89,9 @@ type Listener struct {
 type families struct{ ipv4, ipv6 bool }
 
 func (f families) of(addr netip.Addr) bool {
+	if carrier.IsVirtual(addr) { // of no family: the circuit comes from a relay
+		return false
+	}
 	if addr.Unmap().Is4() {
 		return f.ipv4
 	}
@@ -141,6 +146,9 @@ func (l *Listener) Run(ctx context.Context, s *p2p.Scope) error {
 	}
 	l.endpoint = e
 	e.announce(l.disabled)
+	if l.router != nil {
+		l.router.hear(e)
+	}
 	l.mu.Unlock()
 	defer func() {
 		l.mu.Lock()

@@ -34,9 +34,10 @@ type race struct {
 	conn    *conn // readable once over is closed; nil if all have failed
 }
 
-// A try is one address of a race. Its fields are under the race's mu.
+// A try is one candidate of a race. Its fields are under the race's mu.
 type try struct {
 	addr  netip.AddrPort
+	relay identity.RemoteIdentity // in the place of addr
 	kind  p2p.CandidateKind
 	began time.Time // zero before that
 	took  time.Duration
@@ -72,11 +73,14 @@ func (e *endpoint) connect(ctx context.Context, to identity.RemoteIdentity, via 
 	failed.Err = err
 	for i, a := range failed.Attempts {
 		if a.Err == nil {
-			failed.Attempts[i].Took, failed.Attempts[i].Err = r.result(a.Candidate.Addr)
+			failed.Attempts[i].Took, failed.Attempts[i].Err = r.result(a.Candidate)
 		}
 	}
 	return nil, failed
 }
+
+// of reports whether a try is of a candidate.
+func (t *try) of(c p2p.Candidate) bool { return t.addr == unmap(c.Addr) && t.relay == c.Relay }
 
 // enter joins the race for a peer, or begins it.
 func (e *endpoint) enter(to identity.RemoteIdentity, via []p2p.Candidate) (*race, error) {
@@ -97,9 +101,8 @@ func (e *endpoint) enter(to identity.RemoteIdentity, via []p2p.Candidate) (*race
 	r.waiting++
 	order(via, func(a netip.AddrPort) bool { return e.worked.is(to, a) })
 	for _, c := range via {
-		addr := unmap(c.Addr)
-		if !slices.ContainsFunc(r.tries, func(t *try) bool { return t.addr == addr }) {
-			r.tries = append(r.tries, &try{addr: addr, kind: c.Kind})
+		if !slices.ContainsFunc(r.tries, func(t *try) bool { return t.of(c) }) {
+			r.tries = append(r.tries, &try{addr: unmap(c.Addr), relay: c.Relay, kind: c.Kind})
 		}
 	}
 	signal(r.more)
@@ -163,14 +166,14 @@ func (r *race) close() {
 	}
 }
 
-// result returns how long an address was tried, and why it did not lead to the
+// result returns how long a candidate was tried, and why it did not lead to the
 // peer.
-func (r *race) result(addr netip.AddrPort) (took time.Duration, err error) {
+func (r *race) result(c p2p.Candidate) (took time.Duration, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, t := range r.tries {
 		switch {
-		case t.addr != unmap(addr):
+		case !t.of(c):
 		case t.began.IsZero():
 			return 0, errNotTried
 		case t.err == nil:
@@ -258,20 +261,31 @@ func (r *race) exhausted() bool {
 	return true
 }
 
-// dial tries one address. Of two that answer, one wins.
+// dial tries one candidate. Of two that answer, one wins.
 func (r *race) dial(t *try) *conn {
-	tc, err := r.endpoint.dial(r.ctx, t.addr, r.to)
+	tc, err := r.endpoint.dialBy(r.ctx, t, r.to)
 	var c *conn
 	if err == nil {
 		c, err = r.win(tc, t)
 	}
-	if err != nil {
+	if err != nil && t.kind != p2p.Relay {
 		r.endpoint.worked.failed(r.to, t.addr, err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t.took, t.err = time.Since(t.began), err
 	return c
+}
+
+func (e *endpoint) dialBy(ctx context.Context, t *try, to identity.RemoteIdentity) (tpt.CapableConn, error) {
+	if t.kind == p2p.Relay {
+		a := e.listener.routed()
+		if a == nil {
+			return nil, ErrNoRelays
+		}
+		return a.dial(e, ctx, t.relay, to)
+	}
+	return e.dial(ctx, t.addr, to)
 }
 
 // win takes the first connection of the race, and closes others.

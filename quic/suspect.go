@@ -44,12 +44,15 @@ func (e *endpoint) announced(peer *p2p.Peer) {
 	var via []p2p.Candidate
 	for _, c := range peer.Info().Candidates {
 		ours := len(c.Sources) == 1 && c.Sources[0] == e.listener.Name() // from a connection
-		if !ours && e.dialable(c) == nil {
+		if !ours && c.Kind != p2p.Relay && e.dialable(c) == nil {
 			via = append(via, c)
 		}
 	}
 	if len(via) == 0 {
 		return
+	}
+	if a := e.listener.routed(); a != nil {
+		e.start(func() { a.shorten(e, id, via) })
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -76,7 +79,7 @@ func (e *endpoint) announced(peer *p2p.Peer) {
 // mu.
 func (e *endpoint) elsewhere(id identity.RemoteIdentity, via []p2p.Candidate) (all []*conn) {
 	for c := range e.conns {
-		if c.id != id || !c.usable || c.gone() {
+		if c.id != id || !c.usable || c.gone() || c.Relayed() {
 			continue
 		}
 		there := func(v p2p.Candidate) bool { return unmap(v.Addr) == c.remote() }

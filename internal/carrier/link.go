@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 )
 
 const (
@@ -50,6 +51,7 @@ type circuit struct {
 	ended   chan struct{} // closed when it has
 	mu      sync.Mutex
 	over    bool
+	last    bool          // what is pending is all
 	pending []byte        // frames to be written
 	more    chan struct{} // of size 1: pending has got some
 }
@@ -105,6 +107,30 @@ func (l *Link) Carry(stream io.ReadWriteCloser) (ended <-chan struct{}) {
 		_ = l.read(c)
 	}()
 	return c.ended
+}
+
+// Finish has the circuit end once it has taken what was sent, waits for that for
+// some time, and closes the Link.
+func (l *Link) Finish(within time.Duration) {
+	l.mu.Lock()
+	c := l.circuit
+	l.mu.Unlock()
+	if c != nil {
+		c.mu.Lock()
+		c.last = true
+		c.mu.Unlock()
+		select {
+		case c.more <- struct{}{}:
+		default:
+		}
+		timer := time.NewTimer(within)
+		defer timer.Stop()
+		select {
+		case <-c.ended:
+		case <-timer.C:
+		}
+	}
+	l.Close()
 }
 
 // Close closes the Link and its circuit.
@@ -220,14 +246,15 @@ func (c *circuit) write() {
 			return
 		}
 		c.mu.Lock()
-		b := c.pending
+		b, last := c.pending, c.last
 		c.pending = spare[:0]
 		c.mu.Unlock()
-		if len(b) == 0 {
-			spare = b
-			continue
+		if len(b) > 0 {
+			if _, err := c.stream.Write(b); err != nil {
+				return
+			}
 		}
-		if _, err := c.stream.Write(b); err != nil {
+		if last {
 			return
 		}
 		spare = b

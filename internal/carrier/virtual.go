@@ -12,6 +12,9 @@ import (
 // never sees them. The host's 64 bits are random, and never used again.
 var virtualPrefix = []byte{1, 0, 0, 0, 0, 0, 0, 0}
 
+// VirtualPort is the port of all virtual addresses.
+const VirtualPort = 1
+
 // reservedPrefix is IPv4's that no host on the Internet has (RFC 1112 §4). Packets
 // from there are dropped, too: other libraries have virtual addresses in it.
 const reservedPrefix = 0xF0
@@ -44,5 +47,5 @@ func newVirtual() netip.AddrPort {
 	var b [16]byte
 	copy(b[:], virtualPrefix)
 	rand.Read(b[len(virtualPrefix):])
-	return netip.AddrPortFrom(netip.AddrFrom16(b), 1)
+	return netip.AddrPortFrom(netip.AddrFrom16(b), VirtualPort)
 }

@@ -1,0 +1,359 @@
+package quic
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	tpt "github.com/libp2p/go-libp2p/core/transport"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/carrier"
+	"github.com/sdp2p/p2p/internal/junction"
+)
+
+// A lane is a circuit with a peer through a relay. To QUIC it is an address like
+// others: what arrives there goes into the circuit, and the connection inside is
+// like any other, whose handshake proves who is at the other end.
+//
+// A lane that this node has opened gets another circuit where its first one ends,
+// and keeps its address. The other side sees another lane then, and follows there
+// as it follows a peer whose NAT has given it another port.
+type lane struct {
+	link *carrier.Link
+	addr netip.AddrPort // virtual
+	to   identity.RemoteIdentity
+
+	mu      sync.Mutex
+	circuit junction.Circuit // the present one
+}
+
+const (
+	laneTime = 10 * time.Second // until a lane has to carry a connection
+	laneRest = time.Second      // between attempts to find another relay
+)
+
+// lanes are those of an endpoint.
+type lanes struct {
+	mu  sync.Mutex
+	all map[netip.AddrPort]*lane
+}
+
+var errUnused = errors.New("quic: no connection uses the circuit")
+
+// at returns the lane of an address; nil if it has none.
+func (l *lanes) at(addr netip.AddrPort) *lane {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all[addr]
+}
+
+// through tells the present relay of a lane.
+func (l *lane) through() (relay identity.RemoteIdentity, addr netip.AddrPort) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.circuit.Relay, l.circuit.Addr
+}
+
+// openLane makes a lane of a circuit. again, if not nil, gives another circuit where
+// that has ended.
+func (e *endpoint) openLane(c junction.Circuit, again func(context.Context) (junction.Circuit, error)) (*lane, error) {
+	l := &lane{link: e.socket.Link(), to: c.Peer, circuit: c}
+	l.addr = l.link.Addr()
+	e.lanes.mu.Lock()
+	if e.lanes.all == nil {
+		e.lanes.all = map[netip.AddrPort]*lane{}
+	}
+	e.lanes.all[l.addr] = l
+	e.lanes.mu.Unlock()
+	ended := l.link.Carry(c)
+	if !e.start(func() { e.keepLane(l, ended, again) }) {
+		e.closeLane(l)
+		return nil, ErrNotRunning
+	}
+	return l, nil
+}
+
+func (e *endpoint) closeLane(l *lane) {
+	e.lanes.mu.Lock()
+	delete(e.lanes.all, l.addr)
+	e.lanes.mu.Unlock()
+	l.link.Close()
+}
+
+// keepLane keeps a lane for as long as a connection uses it.
+func (e *endpoint) keepLane(l *lane, ended <-chan struct{}, again func(context.Context) (junction.Circuit, error)) {
+	defer e.closeLane(l)
+	tick := time.NewTicker(laneTime)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			for _, c := range e.all() {
+				c.Look() // the peer may have moved it
+			}
+			if !e.uses(l) {
+				return
+			}
+		case <-ended:
+			e.log.Debug("a circuit has ended", "peer", l.to, "opened", again != nil)
+			if again == nil || !e.uses(l) {
+				return
+			}
+			c, err := e.another(l, again)
+			if err != nil {
+				e.log.Debug("no other circuit", "peer", l.to, "err", err)
+				return
+			}
+			e.log.Debug("goes on through another circuit", "peer", l.to, "relay", c.Relay)
+			l.mu.Lock()
+			l.circuit = c
+			l.mu.Unlock()
+			ended = l.link.Carry(c)
+			e.carried(l)
+		case <-l.link.Done():
+			return
+		}
+	}
+}
+
+// partFromRelays ends the connections that run through relays, so that the peers
+// hear of it, and then their circuits.
+func (e *endpoint) partFromRelays(part func(*conn)) {
+	var parting sync.WaitGroup
+	for _, c := range e.all() {
+		if c.Relayed() {
+			parting.Go(func() { part(c) })
+		}
+	}
+	parting.Wait()
+	e.lanes.mu.Lock()
+	all := slices.Collect(maps.Values(e.lanes.all))
+	e.lanes.mu.Unlock()
+	if len(all) == 0 {
+		return
+	}
+	for _, l := range all {
+		parting.Go(func() {
+			l.link.Finish(linger)
+			e.closeLane(l)
+		})
+	}
+	parting.Wait()
+	time.Sleep(linger) // the relays take it, then
+}
+
+// another tries to get another circuit for as long as a connection lives without
+// one.
+func (e *endpoint) another(l *lane, again func(context.Context) (junction.Circuit, error)) (junction.Circuit, error) {
+	ctx, cancel := context.WithTimeout(e.ctx, vanishTimeout)
+	defer cancel()
+	for {
+		c, err := again(ctx)
+		if err == nil {
+			return c, nil
+		}
+		if !e.uses(l) {
+			return c, errUnused
+		}
+		select {
+		case <-time.After(laneRest):
+		case <-l.link.Done():
+			return c, err
+		case <-ctx.Done():
+			return c, err
+		}
+	}
+}
+
+// carried tells the node that a lane has another circuit, and the peers.
+func (e *endpoint) carried(l *lane) {
+	for _, c := range e.all() {
+		if c.remote() == l.addr {
+			c.Look()
+			c.tellMetadata(true)
+		}
+	}
+}
+
+// uses reports whether a connection runs over a lane, or is being made.
+func (e *endpoint) uses(l *lane) bool {
+	for _, c := range e.all() {
+		if c.remote() == l.addr && !c.gone() {
+			return true
+		}
+	}
+	return false
+}
+
+// familiar returns what reports whether the circuit of a virtual address comes from
+// a tracked peer, as the relay says.
+func (l *lanes) familiar(scope *p2p.Scope) func(netip.Addr) bool {
+	return func(ip netip.Addr) bool {
+		lane := l.at(netip.AddrPortFrom(ip, carrier.VirtualPort))
+		return lane != nil && !scope.Stranger(lane.to)
+	}
+}
+
+// renew has a lane get another circuit, since nothing is heard through this one.
+func (l *lane) renew() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.circuit.Close()
+}
+
+// reach finds out at which address the peer of a connection answers. If there are
+// relays, a circuit is made meanwhile, and has to do if no address answers soon.
+func (e *endpoint) reach(ctx context.Context, c *conn) (netip.AddrPort, error) {
+	a := e.listener.routed()
+	if a == nil {
+		return e.locate(ctx, c, e.ways(c))
+	}
+	r := a.router
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type result struct {
+		to  netip.AddrPort
+		err error
+	}
+	direct, relayed := make(chan result, 1), make(chan result, 1)
+	var trying sync.WaitGroup
+	defer trying.Wait()
+	defer cancel()
+	trying.Go(func() {
+		to, err := e.locate(ctx, c, e.ways(c))
+		direct <- result{to, err}
+	})
+	again := func(ctx context.Context) (junction.Circuit, error) {
+		return r.Another(ctx, c.id, identity.RemoteIdentity{}, e.listener.recall(c.id))
+	}
+	trying.Go(func() {
+		way, err := again(ctx)
+		var l *lane
+		if err == nil {
+			l, err = e.openLane(way, again)
+		}
+		if err != nil {
+			relayed <- result{err: err}
+			return
+		}
+		relayed <- result{to: l.addr}
+	})
+	lead := time.NewTimer(candidateLead)
+	defer lead.Stop()
+	found := <-relayed
+	if found.err != nil {
+		d := <-direct
+		return d.to, d.err
+	}
+	select {
+	case d := <-direct:
+		if d.err == nil {
+			e.dropLane(found.to)
+			return d.to, nil
+		}
+	case <-lead.C:
+	}
+	return found.to, nil
+}
+
+// dropLane closes a lane that is not needed.
+func (e *endpoint) dropLane(addr netip.AddrPort) {
+	if l := e.lanes.at(addr); l != nil {
+		e.closeLane(l)
+	}
+}
+
+// shorten has relayed connections with a peer run directly, where that has been
+// discovered at an address.
+func (e *endpoint) shorten(id identity.RemoteIdentity, via []p2p.Candidate) {
+	for _, c := range e.all() {
+		if c.id != id || !c.Relayed() || !c.moves() {
+			continue
+		}
+		var at []netip.AddrPort
+		for _, v := range via {
+			if v.Kind != p2p.Relay {
+				at = append(at, unmap(v.Addr))
+			}
+		}
+		ctx, cancel := context.WithTimeout(c.ctx, moveTime)
+		defer cancel()
+		to, err := e.locate(ctx, c, at)
+		if err == nil {
+			err = c.move(ctx, to)
+		}
+		if err != nil {
+			e.log.Debug("still relayed", "peer", c.id, "err", err)
+		}
+	}
+}
+
+// dialThrough makes a connection through a relay.
+func (e *endpoint) dialThrough(ctx context.Context, relay, to identity.RemoteIdentity) (tpt.CapableConn, error) {
+	a := e.listener.routed()
+	if a == nil {
+		return nil, ErrNoRelays
+	}
+	r := a.router
+	ctx, cancel := context.WithTimeout(ctx, e.listener.cfg.DialTimeout)
+	defer cancel()
+	c, err := r.Circuit(ctx, relay, to, e.listener.recall(to))
+	if err != nil {
+		return nil, err
+	}
+	l, err := e.openLane(c, func(ctx context.Context) (junction.Circuit, error) {
+		return r.Another(ctx, to, relay, e.listener.recall(to))
+	})
+	if err != nil {
+		return nil, err
+	}
+	tc, err := e.dial(ctx, l.addr, to)
+	if err != nil {
+		e.closeLane(l)
+	}
+	return tc, err
+}
+
+// admitLane returns how an inbound connection runs that came through a circuit. The
+// relay has said who is at the other end, and what the handshake proved is compared
+// with that.
+func (e *endpoint) admitLane(addr netip.AddrPort, id identity.RemoteIdentity) error {
+	if !carrier.IsVirtual(addr.Addr()) {
+		return nil
+	}
+	l := e.lanes.at(addr)
+	if l == nil {
+		return errUnwanted
+	}
+	if l.to != id {
+		e.closeLane(l)
+		return ErrOtherPeer
+	}
+	return nil
+}
+
+// Relayed reports whether the connection runs through a circuit now.
+func (c *conn) Relayed() bool { return carrier.IsVirtual(c.remote().Addr()) }
+
+// Look tells the node if the way that the connection runs is not the one that it
+// was when that was looked at last.
+func (c *conn) Look() {
+	now := c.Path()
+	c.mu.Lock()
+	before := c.seen
+	c.seen = now
+	c.mu.Unlock()
+	if before == now || before == (p2p.Path{}) {
+		return
+	}
+	_ = c.endpoint.scope.Moved(c.id, c, before)
+	if a := c.endpoint.listener.routed(); a != nil && now.Kind == p2p.Relay {
+		a.connected(c)
+	}
+}

@@ -1,0 +1,287 @@
+package quic
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	tpt "github.com/libp2p/go-libp2p/core/transport"
+	quicgo "github.com/quic-go/quic-go"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/junction"
+	"github.com/sdp2p/p2p/internal/multistream"
+)
+
+// Circuits is for package relay: it has candidates of kind Relay dialed through r,
+// or through nothing if that is nil, and returns what a relay client needs of the
+// listener.
+func (l *Listener) Circuits(r junction.Router) junction.Endpoint {
+	var a *away
+	if r != nil {
+		a = &away{
+			router: r, dial: (*endpoint).dialThrough, reach: (*endpoint).reach, shorten: (*endpoint).shorten, hear: (*endpoint).hearOthers,
+			connected: func(c *conn) { r.Connected(c) },
+			punch:     func(c *conn, s *quicgo.Stream, rest []byte) { r.Punch(c, &side{s, rest}) },
+		}
+	}
+	l.mu.Lock()
+	l.router = a
+	e := l.endpoint
+	l.mu.Unlock()
+	switch {
+	case e == nil:
+	case r != nil:
+		e.hearOthers()
+	default:
+		e.partFromRelays(func(c *conn) {
+			c.part()
+			c.close(network.ConnShutdown)
+		})
+	}
+	return seam{l}
+}
+
+// An away is what the listener does only where there is a relay client. It is called
+// through this, so that nothing of it is in a program without one.
+type away struct {
+	router    junction.Router
+	dial      func(e *endpoint, ctx context.Context, relay, to identity.RemoteIdentity) (tpt.CapableConn, error)
+	reach     func(e *endpoint, ctx context.Context, c *conn) (netip.AddrPort, error)
+	shorten   func(e *endpoint, id identity.RemoteIdentity, via []p2p.Candidate)
+	hear      func(e *endpoint)
+	connected func(c *conn) // through a relay
+	punch     func(c *conn, s *quicgo.Stream, rest []byte)
+}
+
+// routed returns what a relay client makes possible; nil if there is none.
+func (l *Listener) routed() *away {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.router
+}
+
+// A seam is the listener as a relay client knows it.
+type seam struct{ listener *Listener }
+
+func (s seam) Dial(ctx context.Context, addr netip.AddrPort, relay identity.RemoteIdentity) (junction.Session, error) {
+	e := s.listener.running()
+	if e == nil {
+		return nil, ErrNotRunning
+	}
+	tc, err := e.dial(context.WithValue(ctx, relayKey{}, true), addr, relay)
+	if err != nil {
+		return nil, err
+	}
+	n := &session{tc, quicOf(tc), unmap(addr)}
+	if !e.sessions.add(n) {
+		n.Close()
+		return nil, ErrNotRunning
+	}
+	return n, nil
+}
+
+func (s seam) Accept(c junction.Circuit) error {
+	e := s.listener.running()
+	if e == nil {
+		return ErrNotRunning
+	}
+	_, err := e.openLane(c, nil)
+	return err
+}
+
+func (s seam) Send(packet []byte, to netip.AddrPort) {
+	if e := s.listener.running(); e != nil {
+		_, _ = e.quic.WriteTo(packet, net.UDPAddrFromAddrPort(to))
+	}
+}
+
+func (s seam) Addrs() []netip.AddrPort {
+	if e := s.listener.running(); e != nil {
+		return e.ownAddrs()
+	}
+	return nil
+}
+
+func (s seam) Neighbor(ip netip.Addr) bool {
+	e := s.listener.running()
+	if e == nil {
+		return false
+	}
+	_, neighbor, own := e.circle.knows(ip)
+	return neighbor && !own
+}
+
+// maxOther is how long a packet is, at most, that is not one of QUIC and is looked
+// at.
+const maxOther = 256
+
+// hearOthers gives the relay client the packets that are not QUIC's, from the first
+// call on.
+func (e *endpoint) hearOthers() {
+	if e.hearing.Swap(true) {
+		return
+	}
+	e.start(func() {
+		for {
+			b := make([]byte, maxOther)
+			n, from, err := e.quic.ReadNonQUICPacket(e.ctx, b)
+			if err != nil {
+				return
+			}
+			if addr, ok := from.(interface{ AddrPort() netip.AddrPort }); ok {
+				if a := e.listener.routed(); a != nil {
+					a.router.Heard(b[:n], unmap(addr.AddrPort()))
+				}
+			}
+		}
+	})
+}
+
+// relayKey marks the context of a dial to a relay.
+type relayKey struct{}
+
+// Windows of connections with relays. What stands in them stands before a slow
+// peer, and in front of all that is sent to it.
+const (
+	relayStreamWindow = 1 << 20
+	relayWindow       = 1536 << 10
+)
+
+// toRelay returns how a connection with a relay behaves.
+func toRelay(c *quicgo.Config) *quicgo.Config {
+	c = c.Clone()
+	c.MaxStreamReceiveWindow, c.MaxConnectionReceiveWindow = relayStreamWindow, relayWindow
+	return c
+}
+
+// A session is a connection with a relay. The node does not hear of it.
+type session struct {
+	link tpt.CapableConn
+	quic *quicgo.Conn
+	addr netip.AddrPort
+}
+
+// sessions are those of an endpoint.
+type sessions struct {
+	mu     sync.Mutex
+	all    map[*session]struct{}
+	closed bool
+}
+
+func (all *sessions) add(s *session) bool {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if all.closed {
+		return false
+	}
+	if all.all == nil {
+		all.all = map[*session]struct{}{}
+	}
+	all.all[s] = struct{}{}
+	context.AfterFunc(s.quic.Context(), func() {
+		all.mu.Lock()
+		defer all.mu.Unlock()
+		delete(all.all, s)
+	})
+	return true
+}
+
+func (all *sessions) close() {
+	all.mu.Lock()
+	all.closed = true
+	open := slices.Collect(maps.Keys(all.all))
+	all.mu.Unlock()
+	for _, s := range open {
+		s.Close()
+	}
+}
+
+func (s *session) Addr() netip.AddrPort  { return s.addr }
+func (s *session) RTT() time.Duration    { return s.quic.ConnectionStats().SmoothedRTT }
+func (s *session) Done() <-chan struct{} { return s.quic.Context().Done() }
+func (s *session) Close() error          { return s.link.Close() }
+
+func (s *session) Open(ctx context.Context, protocol string) (junction.Stream, error) {
+	return openSide(ctx, s.quic, protocol)
+}
+
+func (s *session) Accept(ctx context.Context) (junction.Stream, error) {
+	stream, err := s.quic.AcceptStream(ctx)
+	if err != nil {
+		return nil, streamError(err)
+	}
+	return &side{stream, nil}, nil
+}
+
+// Open opens a stream to the peer that is not the application's.
+func (c *conn) Open(ctx context.Context, protocol string) (junction.Stream, error) {
+	return openSide(ctx, c.quic, protocol)
+}
+
+func (c *conn) Peer() identity.RemoteIdentity { return c.id }
+func (c *conn) Dialed() bool                  { return c.path.Dialed }
+func (c *conn) Stranger() bool                { return c.stranger() }
+func (c *conn) Context() context.Context      { return c.ctx }
+
+// Move has the connection run to an address at which the peer has answered.
+func (c *conn) Move(ctx context.Context, to netip.AddrPort) error { return c.move(ctx, to) }
+
+// openSide opens a stream and selects its protocol.
+func openSide(ctx context.Context, q *quicgo.Conn, protocol string) (junction.Stream, error) {
+	s, err := q.OpenStreamSync(ctx)
+	if err != nil {
+		return nil, streamError(err)
+	}
+	stop := context.AfterFunc(ctx, func() { reset(s, 0) })
+	rest, err := multistream.Select(s, protocol)
+	if !stop() && err == nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		reset(s, 0)
+		return nil, fmt.Errorf("%s: %w", protocol, streamError(err))
+	}
+	return &side{s, rest}, nil
+}
+
+// A side is a stream beside those of the application.
+type side struct {
+	stream *quicgo.Stream
+	rest   []byte // read, and not consumed
+}
+
+func (s *side) Read(b []byte) (int, error) {
+	if len(s.rest) > 0 {
+		n := copy(b, s.rest)
+		s.rest = s.rest[n:]
+		return n, nil
+	}
+	n, err := s.stream.Read(b)
+	if err != nil && err != io.EOF {
+		err = streamError(err)
+	}
+	return n, err
+}
+
+func (s *side) Write(b []byte) (int, error) {
+	n, err := s.stream.Write(b)
+	return n, streamError(err)
+}
+
+func (s *side) CloseWrite() error             { return s.stream.Close() }
+func (s *side) SetDeadline(t time.Time) error { return s.stream.SetDeadline(t) }
+
+// Close ends both directions. What was written arrives.
+func (s *side) Close() error {
+	s.stream.CancelRead(0)
+	return s.stream.Close()
+}
