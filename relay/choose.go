@@ -1,0 +1,188 @@
+package relay
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+)
+
+const (
+	// Of a list that is no longer than that, all relays are tried for a peer.
+	// Of a longer one, the first few by rendezvous hashing are: the dialer and
+	// the peer know them without having talked.
+	shortList = 8
+	hashed    = 3
+)
+
+// relaysOf returns the relays at which a node may have a reservation. The caller
+// holds mu.
+func (c *Client) relaysOf(id identity.RemoteIdentity) []*server {
+	if len(c.servers) <= shortList {
+		return slices.Clone(c.servers)
+	}
+	all := slices.Clone(c.servers)
+	weight := func(s *server) [32]byte {
+		relay, node := s.Identity.Bytes(), id.Bytes()
+		return sha256.Sum256(append(relay[:], node[:]...))
+	}
+	slices.SortFunc(all, func(a, b *server) int {
+		x, y := weight(a), weight(b)
+		return bytes.Compare(y[:], x[:])
+	})
+	return all[:hashed]
+}
+
+// Ways returns the relays by which a tracked peer may be reached.
+func (c *Client) Ways(to identity.RemoteIdentity) (all []p2p.Candidate) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.tracked[to] {
+		return nil
+	}
+	for _, s := range c.near(c.relaysOf(to)) {
+		all = append(all, p2p.Candidate{Kind: p2p.Relay, Relay: s.Identity})
+	}
+	return all
+}
+
+// near puts relays in the order in which they are tried: those that a connection
+// is up with first, and the nearer ones first.
+func (*Client) near(all []*server) []*server {
+	slices.SortStableFunc(all, func(a, b *server) int {
+		x, y := a.distance(), b.distance()
+		return cmp.Compare(x, y)
+	})
+	return all
+}
+
+// chosen returns the relays to have reservations at, the best first: more than
+// are needed, since some may refuse.
+func (c *Client) chosen() []*server {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.scope == nil {
+		return nil
+	}
+	return c.relaysOf(c.scope.Node().Identity())
+}
+
+// A keeper keeps reservations at the best relays of those that were chosen.
+type keeper struct {
+	client *Client
+	ctx    context.Context
+
+	mu      sync.Mutex
+	chosen  []*server
+	keeping map[*server]context.CancelFunc
+	tasks   sync.WaitGroup
+}
+
+func newKeeper(ctx context.Context, c *Client) *keeper {
+	return &keeper{client: c, ctx: ctx, keeping: map[*server]context.CancelFunc{}}
+}
+
+// measured is how many relays are connected to, to find out which are near.
+const (
+	measured    = 5
+	measureMore = 250 * time.Millisecond // after there are enough
+)
+
+// measure connects to some relays, until it is known of enough how far they are.
+func (k *keeper) measure(chosen []*server) {
+	if len(chosen) <= Reservations {
+		return
+	}
+	ctx, cancel := context.WithTimeout(k.ctx, answerIn)
+	defer cancel()
+	results := make(chan error)
+	some := chosen[:min(measured, len(chosen))]
+	for _, s := range some {
+		k.tasks.Go(func() {
+			_, err := s.connected(k.ctx)
+			select {
+			case results <- err:
+			case <-ctx.Done():
+			}
+		})
+	}
+	good := 0
+	for range some {
+		select {
+		case err := <-results:
+			if err != nil {
+				continue
+			}
+			if good++; good == Reservations {
+				time.AfterFunc(measureMore, cancel)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// set has the reservations be at some of the given relays.
+func (k *keeper) set(chosen []*server) {
+	k.measure(chosen)
+	chosen = k.client.near(chosen)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.chosen = chosen
+	for s, cancel := range k.keeping {
+		if !slices.Contains(chosen, s) {
+			cancel()
+			delete(k.keeping, s)
+			s.drop()
+		}
+	}
+	k.fill()
+}
+
+// fill begins to keep as many as are needed, in zones that differ if there are
+// such. The caller holds mu.
+func (k *keeper) fill() {
+	good, zones := 0, map[string]bool{}
+	for s := range k.keeping {
+		if !s.refused() {
+			good++
+			zones[s.Zone] = true
+		}
+	}
+	for _, anyZone := range []bool{false, true} {
+		for _, s := range k.chosen {
+			if good >= Reservations || k.keeping[s] != nil || !anyZone && s.Zone != "" && zones[s.Zone] {
+				continue
+			}
+			ctx, cancel := context.WithCancel(k.ctx)
+			k.keeping[s] = cancel
+			good++
+			zones[s.Zone] = true
+			k.tasks.Go(func() { s.keep(ctx, k.failed) })
+		}
+	}
+}
+
+// failed has another relay take the place of one that does not work.
+func (k *keeper) failed() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.ctx.Err() == nil {
+		k.fill()
+	}
+}
+
+func (k *keeper) stop() {
+	k.mu.Lock()
+	for _, cancel := range k.keeping {
+		cancel()
+	}
+	k.mu.Unlock()
+	k.tasks.Wait()
+}

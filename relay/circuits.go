@@ -1,0 +1,304 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/circuit"
+	"github.com/sdp2p/p2p/internal/junction"
+	"github.com/sdp2p/p2p/internal/multistream"
+)
+
+const (
+	selectIn = 5 * time.Second // for a stream that the relay opens to say what it is for
+
+	// Of the circuits that callers have opened and in which nothing has been proved
+	// yet, there may be so many through one relay, half of them for callers that are
+	// not tracked, and so many of one caller.
+	maxWaiting     = 8
+	maxStrange     = 4
+	maxOfOneCaller = 2
+	provenIn       = 10 * time.Second
+
+	// Bytes that a circuit may bring before a connection has taken it: the dialer
+	// pays for them.
+	maxUnproven = 256 << 10
+)
+
+// A router is the client as package quic knows it.
+type router struct{ *Client }
+
+// Circuit opens a circuit to a peer through a relay.
+func (r router) Circuit(ctx context.Context, relay, to identity.RemoteIdentity, version int) (junction.Circuit, error) {
+	r.mu.Lock()
+	var s *server
+	for _, other := range r.servers {
+		if other.Identity == relay {
+			s = other
+		}
+	}
+	running := r.scope != nil
+	r.mu.Unlock()
+	switch {
+	case !running:
+		return junction.Circuit{}, ErrNotRunning
+	case s == nil:
+		return junction.Circuit{}, ErrNotListed
+	}
+	return r.open(ctx, s, to, version)
+}
+
+// Another opens a circuit in the place of one that has ended, through another relay
+// if there is one.
+func (r router) Another(ctx context.Context, to, former identity.RemoteIdentity, version int) (junction.Circuit, error) {
+	r.mu.Lock()
+	all := r.near(r.relaysOf(to))
+	r.mu.Unlock()
+	err := ErrNotListed
+	for _, again := range []bool{false, true} {
+		for _, s := range all {
+			if (s.Identity == former) != again {
+				continue
+			}
+			c, failed := r.open(ctx, s, to, version)
+			if failed == nil {
+				r.pending.proven(to) // the connection is there
+				return c, nil
+			}
+			err = failed
+		}
+	}
+	return junction.Circuit{}, err
+}
+
+func (r router) open(ctx context.Context, s *server, to identity.RemoteIdentity, version int) (junction.Circuit, error) {
+	stream, up, err := s.connect(ctx, circuit.Hop{Type: circuit.HopConnect, Peer: to})
+	if err != nil {
+		return junction.Circuit{}, err
+	}
+	w, err := offer(ctx, stream, version)
+	if err != nil {
+		stream.Close()
+		return junction.Circuit{}, fmt.Errorf("relay: %w", err)
+	}
+	c := newWire(up, w, to)
+	r.pending.add(c)
+	return junction.Circuit{ReadWriteCloser: c, Relay: s.Identity, Addr: up.session.Addr(), Peer: to}, nil
+}
+
+// offer says what the circuit is for. To a peer that is known to speak version 2,
+// the first packets leave with that; any other one would take them for more
+// proposals.
+func offer(ctx context.Context, s junction.Stream, version int) (io.ReadWriteCloser, error) {
+	if version == 2 {
+		return &eager{Stream: s, selection: multistream.NewSelection(s)}, nil
+	}
+	stop := context.AfterFunc(ctx, func() { s.SetDeadline(time.Unix(1, 0)) })
+	rest, err := multistream.Select(s, circuit.PacketsProtocol)
+	if !stop() {
+		return nil, context.Cause(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &behind{s, io.MultiReader(bytes.NewReader(rest), s)}, nil
+}
+
+// An eager stream asks for its protocol with the first write, and reads the answer
+// with the first read.
+type eager struct {
+	junction.Stream
+	asked     bool // of the writing side
+	selection *multistream.Selection
+	r         io.Reader // of the reading side; nil before the answer
+}
+
+func (e *eager) Write(b []byte) (int, error) {
+	if e.asked {
+		return e.Stream.Write(b)
+	}
+	e.asked = true
+	q := multistream.Question(circuit.PacketsProtocol)
+	n, err := e.Stream.Write(append([]byte(q), b...))
+	return max(0, n-len(q)), err
+}
+
+func (e *eager) Read(b []byte) (int, error) {
+	if e.r == nil {
+		if err := e.selection.Answer(circuit.PacketsProtocol); err != nil {
+			return 0, err
+		}
+		e.r = io.MultiReader(bytes.NewReader(e.selection.Rest()), e.Stream)
+	}
+	return e.r.Read(b)
+}
+
+// A behind is a stream of which some was read already.
+type behind struct {
+	junction.Stream
+	r io.Reader
+}
+
+func (b *behind) Read(p []byte) (int, error) { return b.r.Read(p) }
+
+// A wire is a circuit as it is counted.
+type wire struct {
+	io.ReadWriteCloser
+	link   *link
+	peer   identity.RemoteIdentity
+	proven atomic.Bool  // a connection with the peer runs over it
+	read   atomic.Int64 // bytes, before that
+	closed sync.Once
+	over   func() // once it is closed; may be nil
+}
+
+func newWire(l *link, rw io.ReadWriteCloser, peer identity.RemoteIdentity) *wire {
+	l.circuits.Add(1)
+	l.look() // from now on it is asked more often
+	return &wire{ReadWriteCloser: rw, link: l, peer: peer}
+}
+
+var errUnproven = errors.New("relay: the circuit brings what no connection takes")
+
+func (w *wire) Read(b []byte) (int, error) {
+	n, err := w.ReadWriteCloser.Read(b)
+	if !w.proven.Load() && w.read.Add(int64(n)) > maxUnproven {
+		return 0, errUnproven
+	}
+	return n, err
+}
+
+func (w *wire) Close() (err error) {
+	w.closed.Do(func() {
+		err = w.ReadWriteCloser.Close()
+		w.link.circuits.Add(-1)
+		w.link.used.Store(time.Now().UnixNano())
+		if w.over != nil {
+			w.over()
+		}
+	})
+	return err
+}
+
+// pending are the circuits over which no connection has been proven yet.
+type pending struct {
+	mu  sync.Mutex
+	all map[*wire]struct{}
+}
+
+func (p *pending) add(w *wire) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.all == nil {
+		p.all = map[*wire]struct{}{}
+	}
+	p.all[w] = struct{}{}
+	w.over = func() { p.remove(w) }
+}
+
+func (p *pending) remove(w *wire) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.all, w)
+}
+
+// room takes a place for a circuit that a caller opens through a relay, if there is
+// one.
+func (p *pending) room(w *wire, tracked bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all, strange, same := 0, 0, 0
+	for o := range p.all {
+		if o.link != w.link {
+			continue
+		}
+		all++
+		if o.peer == w.peer {
+			same++
+		}
+		if !o.link.server.client.isTracked(o.peer) {
+			strange++
+		}
+	}
+	if all >= maxWaiting || same >= maxOfOneCaller || !tracked && strange >= maxStrange {
+		return false
+	}
+	if p.all == nil {
+		p.all = map[*wire]struct{}{}
+	}
+	p.all[w] = struct{}{}
+	w.over = func() { p.remove(w) }
+	return true
+}
+
+// proven notes that a connection with a peer runs through circuits.
+func (p *pending) proven(peer identity.RemoteIdentity) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for w := range p.all {
+		if w.peer == peer {
+			w.proven.Store(true)
+			delete(p.all, w)
+		}
+	}
+}
+
+// accept serves a stream that a relay has opened.
+func (c *Client) accept(l *link, s junction.Stream) {
+	s.SetDeadline(time.Now().Add(selectIn))
+	// A relay that asks who this is, in libp2p's way, hears at once that nobody
+	// answers that here.
+	_, rest, err := multistream.Accept(s, circuit.StopProtocol)
+	if err == nil {
+		err = c.called(l, &behind{s, io.MultiReader(bytes.NewReader(rest), s)})
+	}
+	if err != nil {
+		s.Close()
+		c.log.Debug("no circuit", "relay", l.server.Identity, "err", err)
+	}
+}
+
+// called takes a circuit that a caller has opened.
+func (c *Client) called(l *link, s *behind) error {
+	m, err := circuit.ReadStop(s)
+	switch {
+	case err != nil:
+		_, _ = s.Write(circuit.Stop{Type: circuit.StopStatus, Status: circuit.MalformedMessage}.Append(nil))
+		return err
+	case m.Type != circuit.StopConnect || m.Peer.IsZero():
+		_, _ = s.Write(circuit.Stop{Type: circuit.StopStatus, Status: circuit.UnexpectedMessage}.Append(nil))
+		return circuit.UnexpectedMessage
+	}
+	w := newWire(l, s, m.Peer)
+	w.proven.Store(true) // the caller pays for what it sends
+	if !c.pending.room(w, c.isTracked(m.Peer)) {
+		_, err := s.Write(circuit.Stop{Type: circuit.StopStatus, Status: circuit.ResourceLimit}.Append(nil))
+		_ = s.CloseWrite()
+		w.Close()
+		return errors.Join(circuit.ResourceLimit, err)
+	}
+	if _, err := s.Write(circuit.Stop{Type: circuit.StopStatus, Status: circuit.OK}.Append(nil)); err != nil {
+		w.Close()
+		return err
+	}
+	_, rest, err := multistream.Accept(s, circuit.PacketsProtocol)
+	if err != nil {
+		w.Close()
+		return err
+	}
+	s.SetDeadline(time.Time{})
+	s.r = io.MultiReader(bytes.NewReader(rest), s.r)
+	time.AfterFunc(provenIn, func() { c.pending.remove(w) }) // package quic has closed it by then, or uses it
+	return c.seam.Accept(junction.Circuit{ReadWriteCloser: w, Relay: l.server.Identity, Addr: l.session.Addr(), Peer: m.Peer})
+}
+
+// Heard is given packets that are not QUIC's.
+func (r router) Heard(packet []byte, from netip.AddrPort) { r.upgrades.heard(packet, from) }

@@ -1,0 +1,339 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sdp2p/p2p/internal/circuit"
+	"github.com/sdp2p/p2p/internal/junction"
+	"github.com/sdp2p/p2p/internal/multistream"
+)
+
+const (
+	// A relay is asked whether it is still there every so often: NATs forget after
+	// 30 s, and a relay that dies is to be noticed before the circuits' peers give
+	// up. Two answers that are missing are enough.
+	pingBusy = 2 * time.Second // while there are circuits
+	pingIdle = 20 * time.Second
+	pongIn   = 500 * time.Millisecond // or four round trips
+
+	leaveJitter = 30 * time.Second // within which clients go elsewhere
+)
+
+// A link is a connection with a relay, up to its end.
+type link struct {
+	server   *server
+	session  junction.Session
+	opened   time.Time
+	circuits atomic.Int32 // open ones
+	reserved atomic.Int32 // 1 while there is a reservation
+	used     atomic.Int64 // Unix nanoseconds of the last circuit's end
+
+	wake chan struct{} // of size 1: look at once
+	pong chan struct{} // of size 1: answered has changed
+
+	mu       sync.Mutex
+	access   junction.Stream // on which tokens are shown; nil at a relay that asks for none
+	observed netip.AddrPort
+	left     int64 // bytes; -1 without a limit
+	sent     uint32
+	answered uint32
+}
+
+func newLink(s *server, session junction.Session) *link {
+	return &link{server: s, session: session, opened: time.Now(), left: -1, wake: make(chan struct{}, 1), pong: make(chan struct{}, 1)}
+}
+
+func (l *link) gone() bool {
+	select {
+	case <-l.session.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+func (l *link) close() { l.session.Close() }
+
+// told returns what the relay has said.
+func (l *link) told() (observed netip.AddrPort, left int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.observed, l.left
+}
+
+func (l *link) shows() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.access != nil
+}
+
+// present shows the relay the tokens, before anything is asked of it. A relay that
+// does not know the protocol is one that asks for none. They are sent only once the
+// relay has taken the protocol: others do not see them.
+func (l *link) present(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, answerIn)
+	defer cancel()
+	s, err := l.session.Open(ctx, circuit.AuthProtocol)
+	if errors.Is(err, multistream.ErrNotSupported) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	l.server.client.mu.Lock()
+	tokens := l.server.client.tokens
+	l.server.client.mu.Unlock()
+	b, err := circuit.AppendHello(nil, tokens)
+	if err != nil {
+		return err
+	}
+	a, err := answer(ctx, s, b, circuit.ReadAnswer)
+	if err == nil {
+		err = a.Status.Err()
+	}
+	if err != nil {
+		s.Close()
+		return err
+	}
+	l.mu.Lock()
+	before := l.access
+	l.access, l.observed, l.left = s, a.Observed, bytesLeft(a.Left)
+	l.mu.Unlock()
+	if before != nil {
+		before.Close()
+	}
+	l.server.client.start(func() { l.listen(s) })
+	return nil
+}
+
+func bytesLeft(n uint64) int64 {
+	if n > math.MaxInt64 {
+		return -1
+	}
+	return int64(n)
+}
+
+// listen hears what the relay says on the stream on which tokens were shown.
+func (l *link) listen(s junction.Stream) {
+	defer s.Close()
+	for {
+		m, err := circuit.ReadRelay(s)
+		if err != nil {
+			l.mu.Lock()
+			current := l.access == s
+			l.mu.Unlock()
+			if current {
+				l.close() // what the token gave ends with it
+			}
+			return
+		}
+		l.mu.Lock()
+		switch m := m.(type) {
+		case circuit.Pong:
+			l.answered = uint32(m)
+			signal(l.pong)
+		case circuit.Observed:
+			l.observed = netip.AddrPort(m)
+		case circuit.Quota:
+			l.left = bytesLeft(uint64(m))
+		}
+		l.mu.Unlock()
+		if leave, ok := m.(circuit.Leave); ok {
+			l.server.leaving(l, leave)
+		}
+	}
+}
+
+// serve takes circuits, and looks whether the relay is there, until the connection
+// ends.
+func (l *link) serve() {
+	c := l.server.client
+	defer l.server.ended(l)
+	defer l.close()
+	ctx, cancel := context.WithCancel(c.ctx)
+	defer cancel()
+	c.start(func() {
+		defer cancel()
+		for {
+			s, err := l.session.Accept(ctx)
+			if err != nil {
+				return
+			}
+			if !c.start(func() { c.accept(l, s) }) {
+				s.Close()
+			}
+		}
+	})
+	last := time.Now()
+	for {
+		wait := pingIdle
+		if l.circuits.Load() > 0 {
+			wait = pingBusy
+		}
+		select {
+		case <-l.session.Done():
+			return
+		case <-ctx.Done():
+			return
+		case <-l.wake:
+		case <-time.After(time.Until(last.Add(wait))):
+		}
+		last = time.Now()
+		if l.idle() {
+			return
+		}
+		if !l.ping() {
+			c.log.Debug("the relay does not answer", "relay", l.server.Identity)
+			return
+		}
+	}
+}
+
+// look has the relay asked whether it is there.
+func (l *link) look() { signal(l.wake) }
+
+// idle reports whether nothing needs the connection.
+func (l *link) idle() bool {
+	since := l.opened
+	if n := l.used.Load(); n > 0 {
+		since = time.Unix(0, n)
+	}
+	return l.reserved.Load() == 0 && l.circuits.Load() == 0 && time.Since(since) > idleTime
+}
+
+// ping asks whether the relay is there, twice at most, and reports false if it has
+// not answered. At a relay without an access stream, QUIC's own time-out has to do.
+func (l *link) ping() bool {
+	for range 2 {
+		l.mu.Lock()
+		s := l.access
+		l.sent++
+		n := l.sent
+		l.mu.Unlock()
+		if s == nil {
+			return true
+		}
+		if _, err := s.Write(circuit.Ping(n).Append(nil)); err != nil {
+			return !l.gone() && l.shows()
+		}
+		timer := time.NewTimer(max(pongIn, 4*l.session.RTT()))
+		for !l.answers(n) {
+			select {
+			case <-l.pong:
+				continue
+			case <-timer.C:
+			case <-l.session.Done():
+			}
+			break
+		}
+		timer.Stop()
+		if l.answers(n) {
+			return true
+		}
+	}
+	return false
+}
+
+// answers reports whether a ping was answered.
+func (l *link) answers(n uint32) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.answered >= n
+}
+
+// ask sends a message on a stream of its own, and returns the answer.
+func (l *link) ask(ctx context.Context, m circuit.Hop) (circuit.Hop, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerIn)
+	defer cancel()
+	s, err := l.session.Open(ctx, circuit.HopProtocol)
+	if err != nil {
+		return circuit.Hop{}, err
+	}
+	defer s.Close()
+	return status(answer(ctx, s, m.Append(nil), circuit.ReadHop))
+}
+
+// hop sends a message, and returns its stream once the answer is good.
+func (l *link) hop(ctx context.Context, m circuit.Hop) (junction.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*answerIn) // the peer has to answer as well
+	defer cancel()
+	s, err := l.session.Open(ctx, circuit.HopProtocol)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := status(answer(ctx, s, m.Append(nil), circuit.ReadHop)); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// answer writes a message, and reads the answer, before ctx is done.
+func answer[A any](ctx context.Context, s junction.Stream, question []byte, read func(io.Reader) (A, error)) (a A, err error) {
+	stop := context.AfterFunc(ctx, func() { s.SetDeadline(time.Unix(1, 0)) })
+	if _, err = s.Write(question); err == nil {
+		a, err = read(s)
+	}
+	if !stop() {
+		return a, context.Cause(ctx)
+	}
+	return a, err
+}
+
+// status makes an error of an answer that is none of success.
+func status(m circuit.Hop, err error) (circuit.Hop, error) {
+	if err == nil && m.Type != circuit.HopStatus {
+		err = fmt.Errorf("%w: an answer that is none", circuit.ErrMalformed)
+	}
+	if err == nil {
+		err = m.Status.Err()
+	}
+	return m, err
+}
+
+// leaving has this node be called through another relay, and goes on through others
+// some time before this one is down: not all its clients at once.
+func (s *server) leaving(l *link, leave circuit.Leave) {
+	s.enter(Leaving, nil)
+	s.mu.Lock()
+	failed := s.failed
+	s.mu.Unlock()
+	if failed != nil {
+		failed()
+	}
+	s.client.start(func() {
+		select {
+		case <-time.After(rand.N(min(leaveJitter, leave.After)/2 + 1)):
+			l.close()
+		case <-l.session.Done():
+		case <-s.client.ctx.Done():
+		}
+	})
+}
+
+// ended notes that a connection is gone.
+func (s *server) ended(l *link) {
+	s.mu.Lock()
+	mine := s.up == l
+	if mine {
+		s.up = nil
+	}
+	leaving := s.state == Leaving
+	s.mu.Unlock()
+	if mine {
+		var err error
+		if !leaving {
+			err = errLost
+		}
+		s.enter(Off, err)
+	}
+}

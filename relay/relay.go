@@ -1,0 +1,320 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/circuit"
+	"github.com/sdp2p/p2p/internal/junction"
+	"github.com/sdp2p/p2p/quic"
+	"github.com/sdp2p/p2p/relay/token"
+)
+
+// Limits of a client.
+const (
+	MaxServers = 1024 // of a list
+	MaxAddrs   = 8    // of a server
+	MaxTokens  = circuit.MaxTokens
+
+	// Reservations is at how many relays a client can be called at a time: where one
+	// dies, the other one is there.
+	Reservations = 2
+)
+
+// A Server is a relay of the list.
+type Server struct {
+	Identity identity.RemoteIdentity // its key, which its handshake has to prove
+	Addrs    []netip.AddrPort        // at least 1, at most MaxAddrs
+	Zone     string                  // what fails together has the same name; may be empty
+}
+
+// A Config says how a [Client] behaves.
+type Config struct {
+	// Listener is the node's, whose socket relays are reached from. It is
+	// registered with the same node.
+	Listener *quic.Listener
+
+	// Servers is the list to begin with; see [Client.Set].
+	Servers []Server
+
+	// Tokens are shown to each relay of the list, in text form; see
+	// [Client.SetTokens].
+	Tokens []string
+
+	// Only has no address of this node told to a peer through a relay, and none
+	// believed that a peer tells: connections through relays stay there.
+	Only bool
+
+	private bool // of a test: loopback addresses count
+}
+
+// A Client is a hook by which a node is reached, and reaches others, through
+// relays. Its methods may be called concurrently, whether it runs or not.
+type Client struct {
+	cfg Config
+	err error // of cfg: Run fails with it
+	log *slog.Logger
+
+	mu      sync.Mutex
+	servers []*server // in the order of the list
+	tokens  []token.Token
+	changed chan struct{} // of size 1: the list or a token is another one
+	tracked map[identity.RemoteIdentity]bool
+	scope   *p2p.Scope // nil while it does not run
+	seam    junction.Endpoint
+	ctx     context.Context // of the run
+	tasks   sync.WaitGroup  // goroutines of the run; added to under mu, while it runs
+
+	upgrades upgrades
+	pending  pending
+}
+
+var (
+	_ p2p.Guide          = (*Client)(nil)
+	_ p2p.NetworkWatcher = (*Client)(nil)
+	_ junction.Router    = router{}
+)
+
+// New makes a client to be registered with one node, before or after the
+// listener.
+func New(cfg Config) *Client {
+	c := &Client{cfg: cfg, log: slog.New(slog.DiscardHandler), changed: make(chan struct{}, 1)}
+	if cfg.Listener == nil {
+		c.err = errors.New("relay: Config.Listener is needed: relays are reached from its socket")
+	}
+	c.err = errors.Join(c.err, c.Set(cfg.Servers), c.SetTokens(cfg.Tokens...))
+	return c
+}
+
+// Name returns "relay".
+func (c *Client) Name() string { return "relay" }
+
+// Set replaces the list of relays. Connections through those that are not on it
+// any more go on through others. It fails, and changes nothing, if an entry is not
+// valid.
+func (c *Client) Set(servers []Server) error {
+	if len(servers) > MaxServers {
+		return fmt.Errorf("relay: %d relays, of at most %d", len(servers), MaxServers)
+	}
+	seen := map[identity.RemoteIdentity]bool{}
+	for _, s := range servers {
+		switch {
+		case s.Identity.IsZero():
+			return errors.New("relay: a relay without an identity")
+		case seen[s.Identity]:
+			return fmt.Errorf("relay: %v is there twice", s.Identity)
+		case len(s.Addrs) == 0 || len(s.Addrs) > MaxAddrs:
+			return fmt.Errorf("relay: %v has %d addresses, of 1 to %d", s.Identity, len(s.Addrs), MaxAddrs)
+		}
+		for _, a := range s.Addrs {
+			if !a.IsValid() || a.Port() == 0 || a.Addr().IsUnspecified() || a.Addr().IsMulticast() {
+				return fmt.Errorf("relay: %v has the address %v, which is none of a host", s.Identity, a)
+			}
+		}
+		seen[s.Identity] = true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next := make([]*server, len(servers))
+	for i, s := range servers {
+		s.Addrs = slices.Clone(s.Addrs)
+		next[i] = newServer(c, s)
+		for _, old := range c.servers {
+			if old.of(s) {
+				next[i] = old
+			}
+		}
+	}
+	c.servers = next
+	signal(c.changed)
+	return nil
+}
+
+// SetTokens replaces the tokens, in text form, that are shown to relays which ask
+// for one: of several, the relay takes the first that is valid there. It fails, and
+// changes nothing, if one has not the form of a token or there are more than
+// [MaxTokens].
+func (c *Client) SetTokens(texts ...string) error {
+	if len(texts) > MaxTokens {
+		return fmt.Errorf("relay: %d tokens, of at most %d", len(texts), MaxTokens)
+	}
+	var tokens []token.Token
+	for _, text := range texts {
+		t, err := token.Parse(text)
+		if err != nil {
+			return fmt.Errorf("relay: %w", err)
+		}
+		tokens = append(tokens, t)
+	}
+	c.mu.Lock()
+	c.tokens = tokens
+	all := slices.Clone(c.servers)
+	c.mu.Unlock()
+	for _, s := range all {
+		s.tokensChanged()
+	}
+	signal(c.changed)
+	return nil
+}
+
+// Run keeps reservations, and serves circuits, until ctx is done.
+func (c *Client) Run(ctx context.Context, s *p2p.Scope) error {
+	if c.err != nil {
+		return c.err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c.mu.Lock()
+	if c.scope != nil {
+		c.mu.Unlock()
+		return errors.New("relay: a client serves one node at a time")
+	}
+	c.scope, c.ctx, c.log = s, ctx, s.Logger()
+	c.mu.Unlock()
+	c.seam = c.cfg.Listener.Circuits(router{c})
+	defer c.stop(cancel)
+	events := s.Node().Subscribe()
+	defer events.Close()
+	s.Ready()
+	kept := newKeeper(ctx, c)
+	defer kept.stop()
+	kept.set(c.chosen())
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.changed:
+			kept.set(c.chosen())
+		case e, ok := <-events.C:
+			if !ok {
+				return nil
+			}
+			switch e.(type) {
+			case p2p.NetworkModified:
+				c.networkChanged()
+			case p2p.TrackedModified, p2p.Resync:
+				c.noteTracked()
+			}
+		}
+	}
+}
+
+// stop ends a run.
+func (c *Client) stop(cancel context.CancelFunc) {
+	cancel()
+	c.cfg.Listener.Circuits(nil)
+	c.mu.Lock()
+	c.scope = nil
+	all := slices.Clone(c.servers)
+	c.mu.Unlock()
+	for _, s := range all {
+		s.drop()
+	}
+	c.tasks.Wait()
+}
+
+// start runs f in a goroutine that the run waits for, and reports false if there
+// is none.
+func (c *Client) start(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.scope == nil || c.ctx.Err() != nil {
+		return false
+	}
+	c.tasks.Go(f)
+	return true
+}
+
+// noteTracked takes down which peers are tracked.
+func (c *Client) noteTracked() {
+	now := map[identity.RemoteIdentity]bool{}
+	for _, p := range c.scope.Node().Tracked() {
+		now[p.Identity()] = true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tracked = now
+}
+
+func (c *Client) isTracked(id identity.RemoteIdentity) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.tracked[id]
+}
+
+// NetworkChanged has the client look whether its relays still answer.
+func (c *Client) NetworkChanged() { c.networkChanged() }
+
+func (c *Client) networkChanged() {
+	c.mu.Lock()
+	all := slices.Clone(c.servers)
+	c.mu.Unlock()
+	for _, s := range all {
+		s.look()
+	}
+	c.upgrades.again()
+}
+
+// signal leaves a note in a channel of size 1.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// A State says how far the client has got with a relay.
+type State uint8
+
+const (
+	Off        State = iota // it is not needed now
+	Connecting              // its handshake is under way
+	Presenting              // it is shown the token
+	Reserving               // it is asked for a reservation
+	Ready                   // peers can call this node through it
+	Connected               // this node can call peers through it, and has no reservation
+	Leaving                 // it has said that it is going down
+	Refused                 // it does not want this node, for now
+)
+
+// String returns the state's name in lower case.
+func (s State) String() string {
+	names := [...]string{"off", "connecting", "presenting", "reserving", "ready", "connected", "leaving", "refused"}
+	if int(s) < len(names) {
+		return names[s]
+	}
+	return fmt.Sprintf("State(%d)", uint8(s))
+}
+
+// A Status describes a relay of the list as it is now.
+type Status struct {
+	Server   Server
+	State    State
+	Since    time.Time
+	Err      error          // why the last attempt failed; nil after one that did not
+	RTT      time.Duration  // 0 if there is no connection
+	Observed netip.AddrPort // this node's address, as the relay sees it; not valid if it does not tell
+	// BytesLeft is what the account may still have relayed in this period: -1
+	// without a limit, or if the relay does not tell.
+	BytesLeft int64
+}
+
+// States describes all relays of the list, in its order.
+func (c *Client) States() []Status {
+	c.mu.Lock()
+	all := slices.Clone(c.servers)
+	c.mu.Unlock()
+	states := make([]Status, len(all))
+	for i, s := range all {
+		states[i] = s.status()
+	}
+	return states
+}

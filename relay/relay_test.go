@@ -1,0 +1,75 @@
+package relay
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+)
+
+// Two nodes that know each other, and no address, reach each other through a relay
+// that is go-libp2p's.
+func TestThroughStockRelay(t *testing.T) {
+	relay := startStock(t)
+	a, b := start(t, Config{Only: true}, relay.Server), start(t, Config{Only: true}, relay.Server)
+	peer, back := know(t, a, b)
+	b.ready(t, 1)
+	s, err := peer.NewStream(within(t))
+	require.NoError(t, err)
+	echo(t, s, 1<<20)
+	path := peer.Path()
+	require.Equal(t, p2p.Relay, path.Kind)
+	require.Equal(t, relay.Identity, path.Relay)
+	require.Equal(t, relay.Addrs[0], path.Remote)
+	require.Equal(t, p2p.Relay, back.Path().Kind)
+	require.Equal(t, relay.Identity, back.Path().Relay)
+	require.Equal(t, path.Kind, s.Path().Kind)
+	require.NoError(t, s.Close())
+}
+
+// A connection through a relay runs directly as soon as an address answers, and
+// streams go on; both nodes hear of it.
+func TestUpgrade(t *testing.T) {
+	relay := startStock(t)
+	a, b := start(t, Config{private: true}, relay.Server), start(t, Config{private: true}, relay.Server)
+	events := b.Subscribe()
+	defer events.Close()
+	peer, back := know(t, a, b)
+	b.ready(t, 1)
+	s, err := peer.NewStream(within(t))
+	require.NoError(t, err)
+	defer s.Close()
+	for direct := false; !direct; direct = peer.Path().Kind == p2p.Direct && back.Path().Kind == p2p.Direct {
+		echo(t, s, 100<<10)
+		require.NoError(t, t.Context().Err())
+	}
+	echo(t, s, 1<<20)
+	require.Len(t, peer.Info().Connections, 1)
+	require.Zero(t, peer.Path().Relay)
+	for e := range events.C {
+		if e, ok := e.(p2p.PeerPathChanged); ok {
+			require.Equal(t, []p2p.CandidateKind{p2p.Relay, p2p.Direct}, []p2p.CandidateKind{e.From.Kind, e.To.Kind})
+			break
+		}
+	}
+}
+
+// When the relay of a connection dies, it goes on through another one.
+func TestRelayDies(t *testing.T) {
+	first, second := startStock(t), startStock(t)
+	a, b := start(t, Config{Only: true}, first.Server, second.Server), start(t, Config{Only: true}, first.Server, second.Server)
+	peer, _ := know(t, a, b)
+	b.ready(t, 2)
+	s, err := peer.NewStream(within(t))
+	require.NoError(t, err)
+	defer s.Close()
+	echo(t, s, 1<<20)
+	used, other := first, second
+	if peer.Path().Relay == second.Identity {
+		used, other = second, first
+	}
+	used.close()
+	echo(t, s, 1<<20)
+	require.Equal(t, other.Identity, peer.Path().Relay)
+}

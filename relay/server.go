@@ -1,0 +1,336 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sdp2p/p2p/internal/backoff"
+	"github.com/sdp2p/p2p/internal/circuit"
+	"github.com/sdp2p/p2p/internal/junction"
+	"github.com/sdp2p/p2p/relay/token"
+)
+
+const (
+	addrLead = 250 * time.Millisecond // of an address over the next one (RFC 8305 §5)
+	answerIn = 5 * time.Second        // for each answer of a relay
+
+	refusedFirst = 30 * time.Second // until a relay that refuses is asked again; doubles
+	refusedMost  = 10 * time.Minute
+	failedFirst  = time.Second // the same, of one that does not answer
+	failedMost   = time.Minute
+
+	idleTime = time.Minute // until a connection that nothing uses is closed
+
+	reservedFor   = time.Hour // what a relay's reservation lasts, if its clock cannot be believed
+	shortestLease = 20 * time.Second
+)
+
+// Causes of a circuit that could not be had. Others are of types
+// [token.Status], or say what the relay has answered.
+var (
+	ErrNotListed  = errors.New("relay: the relay is not on the list")
+	ErrNotRunning = errors.New("relay: the client is not running")
+	errLost       = errors.New("relay: the connection with the relay has ended")
+)
+
+// A server is a relay of the list, as the client knows it.
+type server struct {
+	Server
+	client *Client
+
+	turn chan struct{} // of size 1: held while a connection is made
+
+	mu     sync.Mutex
+	up     *link // nil if there is no connection
+	state  State
+	since  time.Time
+	err    error
+	rtt    time.Duration // of the last handshake
+	failed func()        // another relay has to take its place; nil while it is not kept
+	poke   chan struct{} // of size 1: something may have become better
+}
+
+func newServer(c *Client, s Server) *server {
+	return &server{Server: s, client: c, turn: make(chan struct{}, 1), since: time.Now(), poke: make(chan struct{}, 1)}
+}
+
+// of reports whether a server is the one of an entry.
+func (s *server) of(e Server) bool {
+	return s.Identity == e.Identity && s.Zone == e.Zone && slices.Equal(s.Addrs, e.Addrs)
+}
+
+// enter notes a state.
+func (s *server) enter(state State, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != state {
+		s.state, s.since = state, time.Now()
+	}
+	if err != nil || state == Ready || state == Connected {
+		s.err = err
+	}
+}
+
+func (s *server) status() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := Status{Server: s.Server, State: s.state, Since: s.since, Err: s.err, BytesLeft: -1}
+	st.Server.Addrs = slices.Clone(s.Addrs)
+	if s.up != nil {
+		st.RTT = s.up.session.RTT()
+		st.Observed, st.BytesLeft = s.up.told()
+	}
+	return st
+}
+
+// refused reports whether the relay does not work for this node now.
+func (s *server) refused() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state == Refused || s.state == Leaving || s.state == Off && s.err != nil
+}
+
+// distance orders relays: 0 if a connection is up, else what the last one took.
+func (s *server) distance() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.state == Leaving:
+		return math.MaxInt64
+	case s.up != nil:
+		return s.up.session.RTT()
+	case s.rtt > 0:
+		return time.Second + s.rtt
+	}
+	return time.Hour
+}
+
+// look has a connection asked for a sign of life, or made at once where the last
+// attempt failed.
+func (s *server) look() {
+	s.mu.Lock()
+	up := s.up
+	s.mu.Unlock()
+	if up != nil {
+		up.look()
+	}
+	signal(s.poke)
+}
+
+// tokensChanged shows the relay the new tokens.
+func (s *server) tokensChanged() {
+	s.mu.Lock()
+	up := s.up
+	s.mu.Unlock()
+	if up != nil && up.shows() {
+		s.client.start(func() {
+			if err := up.present(s.client.ctx); err != nil {
+				s.client.log.Debug("the relay does not take the new token", "relay", s.Identity, "err", err)
+				up.close()
+			}
+		})
+	}
+	signal(s.poke)
+}
+
+// drop closes the connection with a relay that is on the list no more, or with all
+// when the client ends.
+func (s *server) drop() {
+	s.mu.Lock()
+	up := s.up
+	s.mu.Unlock()
+	if up != nil {
+		up.close()
+	}
+	s.enter(Off, nil)
+}
+
+// connected returns the connection with the relay, which it makes if there is none.
+func (s *server) connected(ctx context.Context) (*link, error) {
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	s.mu.Lock()
+	up := s.up
+	s.mu.Unlock()
+	if up != nil && !up.gone() {
+		return up, nil
+	}
+	s.enter(Connecting, nil)
+	up, err := s.dial(ctx)
+	if err == nil {
+		s.enter(Presenting, nil)
+		if err = up.present(ctx); err != nil {
+			up.close()
+		}
+	}
+	if err != nil {
+		state := Off
+		if errors.As(err, new(token.Status)) {
+			state = Refused
+		}
+		s.enter(state, err)
+		return nil, err
+	}
+	s.mu.Lock()
+	s.up, s.rtt = up, up.session.RTT()
+	s.mu.Unlock()
+	s.enter(Connected, nil)
+	if !s.client.start(func() { up.serve() }) {
+		up.close()
+		return nil, ErrNotRunning
+	}
+	return up, nil
+}
+
+// dial connects to the relay at the first address that answers.
+func (s *server) dial(ctx context.Context) (*link, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerIn)
+	defer cancel()
+	type result struct {
+		session junction.Session
+		err     error
+	}
+	results := make(chan result)
+	for i, a := range s.Addrs {
+		go func() {
+			var r result
+			select {
+			case <-time.After(time.Duration(i) * addrLead):
+				r.session, r.err = s.client.seam.Dial(ctx, a, s.Identity)
+			case <-ctx.Done():
+				r.err = context.Cause(ctx)
+			}
+			results <- r
+		}()
+	}
+	var won junction.Session
+	var errs []error
+	for _, a := range s.Addrs {
+		r := <-results
+		switch {
+		case r.err != nil:
+			errs = append(errs, fmt.Errorf("%v: %w", a, r.err))
+		case won != nil:
+			r.session.Close()
+		default:
+			won = r.session
+			cancel() // the others
+		}
+	}
+	if won == nil {
+		return nil, fmt.Errorf("relay: %w", errors.Join(errs...))
+	}
+	return newLink(s, won), nil
+}
+
+// keep keeps a reservation at the relay, and tells when it does not get one, until
+// ctx is done.
+func (s *server) keep(ctx context.Context, failed func()) {
+	s.mu.Lock()
+	s.failed = failed
+	s.mu.Unlock()
+	refusals := backoff.Backoff{Min: refusedFirst, Max: refusedMost}
+	failures := backoff.Backoff{Min: failedFirst, Max: failedMost}
+	for ctx.Err() == nil {
+		lease, up, err := s.reserve(ctx)
+		var wait time.Duration
+		var ended <-chan struct{}
+		switch {
+		case err == nil:
+			refusals.Reset()
+			failures.Reset()
+			wait, ended = lease/2-rand.N(lease/10+1), up.session.Done()
+		case ctx.Err() != nil:
+			return
+		case s.isRefusal(err):
+			s.enter(Refused, err)
+			wait = refusals.Next()
+		default:
+			s.enter(Off, err)
+			wait = failures.Next()
+		}
+		if err != nil {
+			s.client.log.Debug("no reservation", "relay", s.Identity, "err", err)
+			failed()
+		}
+		s.rest(ctx, wait, ended, err == nil)
+	}
+}
+
+// rest waits until the reservation has to be looked after again. What has failed is
+// tried at once where something may have become better.
+func (s *server) rest(ctx context.Context, wait time.Duration, ended <-chan struct{}, good bool) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-ended:
+		case <-s.poke:
+			if good {
+				continue
+			}
+		case <-ctx.Done():
+		}
+		return
+	}
+}
+
+func (s *server) isRefusal(err error) bool {
+	var status circuit.Status
+	return errors.As(err, new(token.Status)) || errors.As(err, &status)
+}
+
+// reserve gets a reservation, and returns for how long.
+func (s *server) reserve(ctx context.Context) (lease time.Duration, up *link, err error) {
+	up, err = s.connected(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	if up.reserved.Load() == 0 {
+		s.enter(Reserving, nil)
+	}
+	m, err := up.ask(ctx, circuit.Hop{Type: circuit.HopReserve})
+	if err != nil {
+		up.reserved.Store(0)
+		return 0, nil, err
+	}
+	up.reserved.Store(1)
+	s.enter(Ready, nil)
+	lease = time.Until(m.Expire) // by two clocks
+	if lease < shortestLease || lease > 2*reservedFor {
+		lease = reservedFor / 2
+	}
+	return lease, up, nil
+}
+
+// connect opens a circuit to a peer.
+func (s *server) connect(ctx context.Context, m circuit.Hop) (junction.Stream, *link, error) {
+	up, err := s.connected(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	stream, err := up.hop(ctx, m)
+	return stream, up, err
+}
+
+// observed returns this node's address as the relay sees it.
+func (s *server) observed() (addr netip.AddrPort) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.up != nil {
+		addr, _ = s.up.told()
+	}
+	return addr
+}
