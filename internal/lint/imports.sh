@@ -29,7 +29,7 @@ allow identity internal/secretfile
 allow proto
 allow mdns p2p identity proto internal/dnssd internal/metadata
 allow mdns/scan p2p identity internal/dns internal/metadata
-allow quic p2p identity proto internal/backoff internal/netmon internal/carrier internal/metadata internal/multistream internal/circuit internal/reach internal/v1
+allow quic p2p identity proto internal/backoff internal/netmon internal/carrier internal/metadata internal/multistream internal/junction internal/reach internal/v1
 allow tunnel identity internal/hidden internal/turn
 allow block identity proto
 allow library p2p identity proto tunnel internal/backoff internal/hidden internal/secretfile internal/text library/roster
@@ -37,6 +37,7 @@ allow library/roster identity proto internal/text
 allow library/session p2p identity proto library tunnel
 allow pairing p2p identity proto tunnel library library/roster internal/hidden internal/reach internal/text
 allow pairing/qr
+allow relay/token identity proto internal/hidden
 allow cmd/sdp2p p2p identity library mdns mdns/scan quic internal/dns internal/dnssd
 allow p2ptest p2p identity
 allow internal/dnssd internal/dns internal/backoff internal/netmon
@@ -54,7 +55,11 @@ allow internal/netlab
 allow internal/netmon
 allow internal/carrier
 allow internal/multistream
-allow internal/circuit identity
+allow internal/junction identity
+allow internal/circuit identity proto relay/token internal/hidden
+allow internal/relaytest identity internal/circuit
+allow relay p2p identity quic relay/token internal/backoff internal/carrier internal/circuit internal/hidden internal/junction internal/multistream
+allow relay/token identity proto internal/hidden
 
 # An app that uses only the core and the test network links no networking library.
 for heavy in libp2p quic-go miekg hashicorp; do

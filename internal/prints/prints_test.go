@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"unsafe"
@@ -50,6 +51,7 @@ var (
 	secrets    = reflect.TypeFor[library.Secret]()
 	hidden16   = reflect.TypeFor[hidden.Value[[16]byte]]()
 	hidden32   = reflect.TypeFor[hidden.Value[[32]byte]]()
+	hidden64   = reflect.TypeFor[hidden.Value[[64]byte]]()
 	keys       = reflect.TypeFor[*ecdh.PrivateKey]()
 	keyFuncs   = reflect.TypeFor[func() *ecdh.PrivateKey]()
 )
@@ -74,6 +76,9 @@ func plant(t *testing.T, v reflect.Value, name string, depth int) (planted bool)
 		return true
 	case hidden32:
 		v.Set(reflect.ValueOf(hidden.Of([32]byte(marker))))
+		return true
+	case hidden64:
+		v.Set(reflect.ValueOf(hidden.Of([64]byte(slices.Concat(marker, marker)))))
 		return true
 	case keys, keyFuncs:
 		key, err := ecdh.X25519().NewPrivateKey(marker)

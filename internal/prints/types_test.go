@@ -15,6 +15,7 @@ import (
 	"github.com/sdp2p/p2p/pairing"
 	"github.com/sdp2p/p2p/proto"
 	"github.com/sdp2p/p2p/quic"
+	"github.com/sdp2p/p2p/relay/token"
 	"github.com/sdp2p/p2p/tunnel"
 )
 
@@ -139,6 +140,9 @@ var types = []reflect.Type{
 	reflect.TypeFor[quic.Limits](),
 	reflect.TypeFor[quic.Listener](),
 	reflect.TypeFor[quic.ManualPeer](),
+	reflect.TypeFor[token.Account](),
+	reflect.TypeFor[token.Rules](),
+	reflect.TypeFor[token.Token](),
 	reflect.TypeFor[tunnel.Conn](),
 	reflect.TypeFor[tunnel.Credential](),
 	reflect.TypeFor[tunnel.Limits](),
