@@ -31,6 +31,7 @@ var (
 	errPinned  = errors.New("quic: the connection does not move")
 	errNoRoute = errors.New("quic: this host has no route to the peer")
 	errFollows = errors.New("quic: the peer has followed by itself")
+	errNotHere = errors.New("quic: the peer is elsewhere")
 	errNoPath  = errors.New("quic: no other path to the peer is left")
 )
 
@@ -49,6 +50,9 @@ type mover struct {
 	to   netip.AddrPort // the peer's address
 	path *quicgo.Path   // since the last move
 	exit exit           // what it leaves by
+
+	heading  netip.AddrPort          // where it is being moved to
+	turnBack context.CancelCauseFunc // nil: nowhere
 
 	following, again bool // after a change of the network; and there was another one
 
@@ -94,12 +98,11 @@ func (c *conn) move(ctx context.Context, to netip.AddrPort) error {
 		return errPinned
 	}
 	m := c.mover
-	select {
-	case m.turn <- struct{}{}:
-		defer func() { <-m.turn }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	ctx, end, err := m.begin(ctx, to)
+	if err != nil {
+		return err
 	}
+	defer end()
 	next := track{source: sourceTo(to)}
 	if !next.source.IsValid() {
 		return errNoRoute
@@ -152,6 +155,34 @@ func (c *conn) move(ctx context.Context, to netip.AddrPort) error {
 	c.endpoint.log.Debug("moved", "peer", c.id, "from", former, "to", to, "source", next.source)
 	c.Look()
 	return nil
+}
+
+// begin waits for the turn to move the connection. What it returns is canceled when
+// the peer is found to be elsewhere.
+func (m *mover) begin(ctx context.Context, to netip.AddrPort) (_ context.Context, end func(), err error) {
+	select {
+	case m.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, nil, context.Cause(ctx)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.heading, m.turnBack = to, cancel
+	return ctx, func() {
+		cancel(nil)
+		m.mu.Lock()
+		m.turnBack = nil
+		m.mu.Unlock()
+		<-m.turn
+	}, nil
+}
+
+// proved ends a move to an address other than the one at which the peer is.
+func (m *mover) proved(at netip.AddrPort) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.redirect([]netip.AddrPort{at})
 }
 
 // leave finds what the connection may leave by so that the peer sees another path.

@@ -172,10 +172,31 @@ func (c *conn) readMove(s *quicgo.Stream, rest []byte) {
 		c.endpoint.log.Debug("a peer does not say where it is", "peer", c.id, "err", err)
 		return
 	}
-	if len(m.addrs) > 0 && c.moves() && !c.stranger() {
-		if c.mover.hear(m.addrs) {
+	if len(m.addrs) == 0 || c.stranger() {
+		return
+	}
+	for _, c := range c.endpoint.with(c.id) { // the peer is in one place
+		if c.moves() && c.mover.hear(m.addrs) {
 			c.endpoint.start(func() { c.endpoint.visit(c) })
 		}
+	}
+}
+
+// tellOver tells a peer that has connections which it alone can move, and is not heard
+// on them, over another connection where this node is: both have moved, perhaps.
+func (e *endpoint) tellOver(found *conn, suspects []*conn) {
+	theirs := func(c *conn) bool { return c.mover == nil }
+	if e.listener.cfg.DisableMigration || !slices.ContainsFunc(suspects, theirs) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(e.ctx, deadTime)
+	defer cancel()
+	if version, err := found.awaitVersion(ctx); err != nil || version != 2 || found.stranger() {
+		return
+	}
+	if done, err := found.writeMove(e.ownAddrs()); err == nil {
+		_ = found.sign(ctx) // that it has arrived
+		done()
 	}
 }
 
@@ -187,9 +208,17 @@ func (m *mover) hear(to []netip.AddrPort) (begin bool) {
 	if slices.Equal(m.said, to) {
 		return false // it repeats itself until it hears of us
 	}
+	m.redirect(to)
 	begin = !m.visiting
 	m.said, m.unvisited, m.visiting = to, true, true
 	return begin
+}
+
+// redirect ends a move to where the peer is not. The caller holds mu.
+func (m *mover) redirect(to []netip.AddrPort) {
+	if m.turnBack != nil && !slices.Contains(to, m.heading) {
+		m.turnBack(errNotHere)
+	}
 }
 
 // visit looks for the peer where it has said last that it is: at one address after

@@ -152,9 +152,11 @@ func (e *endpoint) check(id identity.RemoteIdentity, via []p2p.Candidate, suspec
 	if found == nil {
 		return alive
 	}
+	e.start(func() { e.tellOver(found, suspects) })
 	e.start(func() {
 		for _, c := range suspects {
 			if c.moves() && c.remote().Addr() != found.remote().Addr() {
+				c.mover.proved(found.remote())
 				ctx, cancel := context.WithTimeout(e.ctx, moveTime)
 				if err := c.move(ctx, found.remote()); err != nil { // it was started again, perhaps
 					e.log.Debug("not moved", "peer", c.id, "to", found.remote(), "err", err)
