@@ -24,6 +24,7 @@ const (
 	probeTotal = time.Second           // until another address is tried
 	moveTime   = vanishTimeout         // until a connection that cannot be moved is left to its idle time-out
 	moveRest   = 250 * time.Millisecond
+	jamTime    = probeTotal / 4  // until what is on its way is sent to the peer's other address
 	unjamTime  = 5 * time.Second // until what is on its way is sent again
 )
 
@@ -118,11 +119,15 @@ func (c *conn) move(ctx context.Context, to netip.AddrPort) error {
 	}
 	former := c.remote()
 	back := func() {}
-	if isLane(to) && !isLane(former) {
+	patience := probeTotal
+	switch {
+	case isLane(to) && !isLane(former):
 		// The former path is dead: the answer to the peer's own probe would be lost on it.
 		back, _ = c.lead(to)
+	case to != former:
+		patience = jamTime // it has answered a handshake there
 	}
-	if err = c.probe(ctx, path, to == former); errors.Is(err, context.DeadlineExceeded) {
+	if err = c.probe(ctx, path, patience, to == former); errors.Is(err, context.DeadlineExceeded) && !isLane(to) {
 		err = c.unjam(ctx, path, to)
 	}
 	if err == nil {
@@ -233,8 +238,8 @@ func isLane(addr netip.AddrPort) bool { return carrier.IsVirtual(addr.Addr()) }
 // probe asks whether the peer answers on a path. A peer whose address is the same
 // follows what comes from this node's new one, and does not answer there any more
 // then: so it is asked for a sign of life as well.
-func (c *conn) probe(ctx context.Context, path *quicgo.Path, follows bool) error {
-	ctx, cancel := context.WithTimeout(ctx, max(probeTotal, 4*c.RTT()))
+func (c *conn) probe(ctx context.Context, path *quicgo.Path, patience time.Duration, follows bool) error {
+	ctx, cancel := context.WithTimeout(ctx, max(patience, 4*c.RTT()))
 	defer cancel()
 	defer context.AfterFunc(c.quic.Context(), cancel)()
 	for wait := max(probeFirst, 2*c.RTT()); ; wait *= 2 {
@@ -253,7 +258,8 @@ func (c *conn) probe(ctx context.Context, path *quicgo.Path, follows bool) error
 // unjam has what is on its way to the peer's former address arrive at its new one,
 // and asks again. quic-go sends no probe of a path while as much is on its way as
 // the peer's network takes, and where the peer has moved, nothing of that ever
-// arrives.
+// arrives. Nor does it answer a probe from where it thinks that the other side is
+// already, as after two moves in a row of which it has noticed one.
 func (c *conn) unjam(ctx context.Context, path *quicgo.Path, to netip.AddrPort) error {
 	if c.mover.addr() == to {
 		return context.DeadlineExceeded
@@ -268,7 +274,7 @@ func (c *conn) unjam(ctx context.Context, path *quicgo.Path, to netip.AddrPort) 
 	if err := c.sign(ctx); err != nil {
 		return err
 	}
-	return c.probe(ctx, path, false)
+	return c.probe(ctx, path, probeTotal, false)
 }
 
 // lead has what the connection sends on its path go to another address, until back

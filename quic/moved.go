@@ -248,11 +248,13 @@ func (e *endpoint) visit(c *conn) {
 		if !on {
 			return
 		}
-		if e.relocate(c, left[0]) {
+		moved, answered := e.relocate(c, left[0])
+		if left = left[1:]; moved {
 			left = nil
+		}
+		if answered {
 			continue
 		}
-		left = left[1:]
 		select {
 		case <-time.After(movedRest):
 		case <-c.ctx.Done():
@@ -289,16 +291,16 @@ func (c *conn) likely(told []netip.AddrPort) (all []netip.AddrPort) {
 }
 
 // relocate moves a connection to where its peer is said to be, if it answers there.
-func (e *endpoint) relocate(c *conn, to netip.AddrPort) bool {
+func (e *endpoint) relocate(c *conn, to netip.AddrPort) (moved, answered bool) {
 	ctx, cancel := context.WithTimeout(c.ctx, moveTime)
 	defer cancel()
 	defer context.AfterFunc(e.ctx, cancel)()
 	_, err := e.locate(ctx, c, []netip.AddrPort{to})
-	if err == nil {
+	if answered = err == nil; answered {
 		err = c.move(ctx, to)
 	}
 	if err != nil && ctx.Err() == nil {
 		e.log.Debug("not moved", "peer", c.id, "to", to, "err", err)
 	}
-	return err == nil
+	return err == nil, answered
 }

@@ -2,6 +2,7 @@ package quic
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"io"
 	"net/netip"
@@ -114,11 +115,39 @@ func TestMovedPeer(t *testing.T) {
 	require.Equal(t, addrs("192.0.2.1:7373", "[2001:db8::1]:7373"), m.ours.likelyIfRouted("192.0.2.1:7373", "[2001:db8::1]:7373"))
 	require.Empty(t, m.ours.likely(addrs("192.0.2.1:7373", before.String())), "it can be reached where it was")
 	require.Empty(t, m.ours.likely(addrs("127.0.0.2:7373", "[::1]:7373", "[fe80::1]:7373", "0.0.0.0:7373", "224.0.0.251:5353", "192.0.2.1:0")))
-	require.False(t, m.ours.endpoint.relocate(m.ours, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.5"), 9)))
+	moved, answered := m.ours.endpoint.relocate(m.ours, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.5"), 9))
+	require.False(t, moved || answered)
 	require.Equal(t, before, m.ours.remote())
-	require.True(t, m.ours.endpoint.relocate(m.ours, m.to("127.0.0.7")))
+	moved, answered = m.ours.endpoint.relocate(m.ours, m.to("127.0.0.7"))
+	require.True(t, moved && answered)
 	require.Equal(t, m.to("127.0.0.7"), m.ours.remote())
 	m.talk(t, 10)
+}
+
+// What a peer says of where it is counts for all connections with it, whichever it
+// comes by: that is how it is heard where both sides have moved. A move to somewhere
+// else ends at once; so does it where the peer has been proved to be elsewhere.
+func TestMovedPeerOnOtherConnection(t *testing.T) {
+	t.Parallel()
+	m := newMoving(t)
+	port, _ := m.ours.endpoint.listener.Port()
+	to := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
+	theirs, _ := m.theirs.endpoint.probe(m.theirs.id, []p2p.Candidate{{Kind: p2p.Direct, Addr: to}}, nil)
+	require.NotNil(t, theirs)
+	ctx, end, err := m.ours.mover.begin(t.Context(), m.to("127.0.0.3"))
+	require.NoError(t, err)
+	tell(t, theirs, m.to("127.0.0.3").String())
+	tell(t, theirs, m.to("127.0.0.2").String())
+	<-ctx.Done()
+	require.ErrorIs(t, context.Cause(ctx), errNotHere)
+	end()
+	ctx, end, err = m.ours.mover.begin(t.Context(), m.to("127.0.0.3"))
+	require.NoError(t, err)
+	defer end()
+	m.ours.mover.proved(m.to("127.0.0.3"))
+	require.NoError(t, ctx.Err())
+	m.ours.mover.proved(m.to("127.0.0.2"))
+	require.ErrorIs(t, context.Cause(ctx), errNotHere)
 }
 
 // likelyIfRouted is likely, on hosts that have no route as well.
