@@ -71,6 +71,7 @@ type conn struct {
 	told       bool           // the peer has opened its metadata stream
 
 	seen    p2p.Path   // when that was looked at last
+	pin     func()     // undoes unpin; nil if that has not been called
 	silence func()     // ends what is telling the peer where this node is
 	source  netip.Addr // of this node towards a peer that dialed and is no stranger, when that was looked at last
 
@@ -198,6 +199,9 @@ func (c *conn) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.retired = true
+	if c.pin != nil {
+		c.pin()
+	}
 	if c.timer != nil {
 		c.timer.Stop()
 	}

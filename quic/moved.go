@@ -113,10 +113,10 @@ func (c *conn) tellMove(own []netip.AddrPort) {
 		return
 	}
 	c.mu.Lock()
-	same := c.source == source
+	former := c.source
 	c.source = source
 	c.mu.Unlock()
-	if same {
+	if former == source {
 		return
 	}
 	c.endpoint.start(func() {
@@ -141,8 +141,27 @@ func (c *conn) tellMove(own []netip.AddrPort) {
 			if err == nil {
 				return
 			}
+			if wait == tellFirst { // the network of the former address leads nowhere, perhaps, though it is there
+				c.unpin()
+				own = slices.DeleteFunc(slices.Clone(own), func(a netip.AddrPort) bool { return a.Addr() == former })
+			}
 		}
 	})
+}
+
+// unpin has what the connection sends leave from where the system would send it: so
+// far it has left from where the peer has dialed this node.
+func (c *conn) unpin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before := c.pin
+	c.pin = nil
+	if c.ctx.Err() == nil {
+		c.pin = c.endpoint.socket.Unpin(c.remote())
+	}
+	if before != nil {
+		before()
+	}
 }
 
 // writeMove sends a message, and returns what ends its stream.

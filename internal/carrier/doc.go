@@ -34,4 +34,7 @@
 //     it is spoken to on a new path only if packets arrive from a new address;
 //     the answers arrive at that transport, which knows by their connection IDs
 //     whose they are.
+//
+// [Socket.Unpin] is for the other side, which answers from where it was asked:
+// that network can fall silent while it is there.
 package carrier

@@ -54,3 +54,35 @@ func (s *Socket) undirect(from netip.AddrPort) {
 	}
 	s.redirects.Store(&next)
 }
+
+// unpinned are addresses to which the system chooses where packets leave from,
+// with the number of those who asked for that. A map in use does not change.
+type unpinned map[netip.AddrPort]int
+
+// Unpin has packets to an address leave from where the system would send them
+// to it, whatever their control messages say, until undo is called. quic-go
+// answers from the address and by the interface at which it was asked, and the
+// network there may lead nowhere any more, though both still exist.
+func (s *Socket) Unpin(to netip.AddrPort) (undo func()) {
+	to = plain(to)
+	s.pin(to, 1)
+	return sync.OnceFunc(func() { s.pin(to, -1) })
+}
+
+// pin changes how many want an address unpinned.
+func (s *Socket) pin(to netip.AddrPort, by int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := unpinned{}
+	if u := s.unpinned.Load(); u != nil {
+		maps.Copy(next, *u)
+	}
+	if next[to] += by; next[to] == 0 {
+		delete(next, to)
+	}
+	if len(next) == 0 {
+		s.unpinned.Store(nil)
+		return
+	}
+	s.unpinned.Store(&next)
+}

@@ -59,6 +59,7 @@ type Socket struct {
 	redirects atomic.Pointer[redirects] // nil if there are none
 	links     atomic.Pointer[links]     // the same
 	injected  injector
+	unpinned  atomic.Pointer[unpinned] // nil if there are none
 	health    health
 	done      chan struct{}  // closed with the Socket
 	mending   sync.WaitGroup // goroutines that look at what failed; added to under mu

@@ -79,6 +79,39 @@ func TestWithoutSource(t *testing.T) {
 	}
 }
 
+// To an address that is unpinned, packets leave from where the system sends them,
+// until nobody wants that any more; to all others, they do not.
+func TestUnpin(t *testing.T) {
+	t.Parallel()
+	pinned := append((&ipv4.ControlMessage{Src: net.IPv4(192, 0, 2, 77), IfIndex: 3}).Marshal(), option(unix.IPPROTO_IP, unix.IP_TOS, 2)...)
+	rest := option(unix.IPPROTO_IP, unix.IP_TOS, 2)
+	var seen []byte
+	f := newFake()
+	f.write = func(_, oob []byte, _ *net.UDPAddr) error {
+		seen = oob
+		return nil
+	}
+	s := newBench(t, f)
+	send := func(to *net.UDPAddr) []byte {
+		n, oobn, err := s.WriteMsgUDP(make([]byte, 9), pinned, to)
+		require.NoError(t, err)
+		require.Equal(t, []int{9, len(pinned)}, []int{n, oobn})
+		return seen
+	}
+	mapped := &net.UDPAddr{IP: there.IP.To16(), Port: there.Port}
+	require.Equal(t, pinned, send(there))
+	first, second := s.Unpin(there.AddrPort()), s.Unpin(mapped.AddrPort())
+	require.Equal(t, rest, send(there))
+	require.Equal(t, rest, send(mapped))
+	require.Equal(t, pinned, send(here))
+	first()
+	first()
+	require.Equal(t, rest, send(there), "somebody wants it still")
+	second()
+	require.Equal(t, pinned, send(there))
+	require.Nil(t, s.unpinned.Load())
+}
+
 // The first packet of a socket that is refused for no reason is sent again.
 func TestPermissionOnce(t *testing.T) {
 	t.Parallel()

@@ -171,6 +171,12 @@ func (s *Socket) write(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error
 	if isVirtual(addr) {
 		return s.sendVirtual(b, oob, addr)
 	}
+	if u := s.unpinned.Load(); u != nil && (*u)[plain(addr.AddrPort())] > 0 {
+		if rest, ok := withoutSource(oob); ok {
+			n, _, err = s.write(b, rest, addr)
+			return n, len(oob), err
+		}
+	}
 	n, oobn, err = s.kernel().WriteMsgUDP(b, oob, addr)
 	if err == nil {
 		s.health.sent()
