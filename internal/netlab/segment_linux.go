@@ -3,6 +3,10 @@ package netlab
 import (
 	"fmt"
 	"net/netip"
+	"os/exec"
+	"strings"
+
+	"github.com/stretchr/testify/require"
 )
 
 // A Segment is a further link of a lab: a switch, and an interface for each host that is plugged in.
@@ -58,24 +62,32 @@ func (s *Segment) Up(h *Host, addrs ...netip.Prefix) {
 	s.Add(h, addrs...)
 }
 
-// Add adds addresses to a host's interface.
+// Add adds addresses to a host's interface, all at once.
 func (s *Segment) Add(h *Host, addrs ...netip.Prefix) {
 	s.lab.t.Helper()
-	for _, p := range addrs {
-		args := []string{"-n", h.ns, "addr", "add", p.String(), "dev", s.Interface}
-		if p.Addr().Is6() {
-			args = append(args, "nodad")
-		}
-		s.lab.ip(args...)
-	}
+	s.change(h, "add", addrs)
 }
 
-// Remove takes addresses from a host's interface.
+// Remove takes addresses from a host's interface, all at once.
 func (s *Segment) Remove(h *Host, addrs ...netip.Prefix) {
 	s.lab.t.Helper()
+	s.change(h, "del", addrs)
+}
+
+func (s *Segment) change(h *Host, how string, addrs []netip.Prefix) {
+	s.lab.t.Helper()
+	var all strings.Builder
 	for _, p := range addrs {
-		s.lab.ip("-n", h.ns, "addr", "del", p.String(), "dev", s.Interface)
+		fmt.Fprintf(&all, "addr %s %v dev %s", how, p, s.Interface)
+		if how == "add" && p.Addr().Is6() {
+			all.WriteString(" nodad")
+		}
+		all.WriteString("\n")
 	}
+	cmd := exec.Command("ip", "-n", h.ns, "-batch", "-")
+	cmd.Stdin = strings.NewReader(all.String())
+	out, err := cmd.CombinedOutput()
+	require.NoError(s.lab.t, err, "%s: %s", &all, out)
 }
 
 // Prefixes returns addresses of a host on the segment, with their prefixes: of IPv4, unique local ones of IPv6, and
