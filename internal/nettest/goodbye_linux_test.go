@@ -26,7 +26,7 @@ func TestGoodbyeToOneHost(t *testing.T) {
 			n.discovers(victim, "mdns")
 			victim.discovers(n, "mdns")
 			if connected {
-				_, err := netlab.Call[echoed](n.Process, "hold", holdArgs{victim.id})
+				_, err := netlab.Call[echoed](n.Process, "hold", holdArgs{Peer: victim.id})
 				require.NoError(t, err)
 				mute(n.host, victim.host)
 			}

@@ -376,6 +376,8 @@ func (s sample) String() string {
 	return fmt.Sprintf("%s (min/median/max of %d)", strings.Join(texts, "/"), len(s))
 }
 
+func (s sample) most() time.Duration { return slices.Max(s) }
+
 // logOptions has a node log everything where that is wanted, or SDP2P_NETTEST_DEBUG
 // is set.
 func logOptions(cfg nodeConfig) *slog.HandlerOptions {

@@ -115,7 +115,7 @@ func TestResetOracle(t *testing.T) {
 			at := netip.AddrPortFrom(c.over(n.host), quic.DefaultPort)
 			peer := start(t, lab.Hosts[1], nodeConfig{QUIC: true, Manual: []string{at.Addr().String()}})
 			peer.discovers(n, "quic")
-			_, err := netlab.Call[echoed](peer.Process, "hold", holdArgs{n.id})
+			_, err := netlab.Call[echoed](peer.Process, "hold", holdArgs{Peer: n.id})
 			require.NoError(t, err)
 
 			packet, port := sniff(t, peer.host, at)

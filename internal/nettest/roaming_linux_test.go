@@ -45,7 +45,7 @@ func TestStreamsOutliveAddress(t *testing.T) {
 			until(t, func() bool { return a.manual().State == quic.ManualReached.String() })
 			held := func() int64 { return min(ask[int64](a, "held"), ask[int64](b, "held")) }
 			for n, to := range map[*node]*node{a: b, b: a} {
-				_, err := netlab.Call[echoed](n.Process, "hold", holdArgs{to.id})
+				_, err := netlab.Call[echoed](n.Process, "hold", holdArgs{Peer: to.id})
 				require.NoError(t, err)
 			}
 			until(t, func() bool { return held() > 3 })

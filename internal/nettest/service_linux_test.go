@@ -11,7 +11,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -36,8 +35,6 @@ type (
 		Peer  string
 		Bytes int64
 	}
-
-	holdArgs struct{ Peer string } // "hold": an echo every 50 ms, until it fails
 
 	usage struct { // "usage"
 		CPU time.Duration // of the process, so far
@@ -108,55 +105,13 @@ func handleService(console *netlab.Console, node *p2p.P2P) (stop func()) {
 		}
 		return took, nil
 	})
-	var round atomic.Int64
-	netlab.Handle(console, "hold", func(a holdArgs) (echoed, error) { return hold(holding, console, node, a, &round) })
+	streams := &holder{console: console}
+	netlab.Handle(console, "hold", func(a holdArgs) (echoed, error) { return streams.hold(holding, node, a) })
+	netlab.Handle(console, "went on", func(since time.Time) (wentOn, error) { return streams.wentOn(since), nil })
 	netlab.Handle(console, "pump", func(a pumpArgs) (time.Duration, error) { return pump(holding, node, a) })
-	netlab.Handle(console, "held", func(none) (int64, error) { return round.Load(), nil })
+	netlab.Handle(console, "held", func(none) (int64, error) { return streams.rounds.Load(), nil })
 	netlab.Handle(console, "usage", func(none) (usage, error) { return measure() })
 	return stop
-}
-
-// hold opens a stream and exchanges a byte over it again and again. It counts
-// the rounds, and tells of the error that ends them.
-func hold(holding context.Context, console *netlab.Console, node *p2p.P2P, a holdArgs, round *atomic.Int64) (echoed, error) {
-	id, err := identity.Parse(a.Peer)
-	if err != nil {
-		return echoed{}, err
-	}
-	peer, ok := node.Peer(id)
-	if !ok {
-		return echoed{}, p2p.ErrUnavailable
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	s, err := peer.Open(ctx, "hold")
-	if err != nil {
-		return echoed{}, err
-	}
-	go func() {
-		defer s.Close()
-		for b := make([]byte, 1); holding.Err() == nil; time.Sleep(50 * time.Millisecond) {
-			_, err := s.Write(b)
-			if err == nil {
-				_, err = io.ReadFull(s, b)
-			}
-			if err != nil {
-				tellFailed(console, "hold failed", a.Peer, err)
-				return
-			}
-			round.Add(1)
-		}
-	}()
-	return echoed{Path: s.Path()}, nil
-}
-
-// serveHeld is the other side of hold.
-func serveHeld(console *netlab.Console, s *p2p.Stream) error {
-	_, err := io.CopyBuffer(s, s, make([]byte, 4<<10))
-	if err != nil {
-		tellFailed(console, "serving failed", s.RemoteIdentity().String(), err)
-	}
-	return err
 }
 
 // pump sends what pumped yields, and wants it from the other side.

@@ -203,7 +203,7 @@ func TestForgedAnnouncements(t *testing.T) {
 	}
 	for _, p := range all {
 		n.discovers(p, "mdns")
-		_, err := netlab.Call[echoed](n.Process, "hold", holdArgs{p.id})
+		_, err := netlab.Call[echoed](n.Process, "hold", holdArgs{Peer: p.id})
 		require.NoError(t, err)
 	}
 	began := time.Now()

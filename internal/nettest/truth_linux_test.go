@@ -124,7 +124,7 @@ func TestStreamErrorsOfLostNetwork(t *testing.T) {
 			a, b := start(t, lab.Hosts[0], onLAN), start(t, lab.Hosts[1], onLAN)
 			a.discovers(b, "mdns")
 			b.discovers(a, "mdns")
-			_, err := netlab.Call[echoed](a.Process, "hold", holdArgs{b.id})
+			_, err := netlab.Call[echoed](a.Process, "hold", holdArgs{Peer: b.id})
 			require.NoError(t, err)
 			until(t, func() bool { return ask[int64](a, "held") > 3 })
 			host := a.host
