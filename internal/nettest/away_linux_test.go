@@ -205,7 +205,7 @@ func call[R any](t testing.TB, p *netlab.Process, name string) R {
 // hold has a stream between the nodes go on and on.
 func (w *away) hold(t *testing.T) awayPath {
 	t.Helper()
-	path, err := netlab.Call[awayPath](w.a, "hold", holdArgs{w.ids[1]})
+	path, err := netlab.Call[awayPath](w.a, "hold", holdArgs{Peer: w.ids[1]})
 	require.NoError(t, err)
 	return path
 }
