@@ -43,6 +43,7 @@ type endpoint struct {
 	circle     *circle
 	mirrors    mirrors
 	worked     worked
+	looks      looks
 
 	socket    *carrier.Socket
 	main      outlet // by socket

@@ -209,10 +209,10 @@ func (l *lane) renew() {
 
 // reach finds out at which address the peer of a connection answers. If there are
 // relays, a circuit is made meanwhile, and has to do if no address answers soon.
-func (e *endpoint) reach(ctx context.Context, c *conn) (netip.AddrPort, error) {
+func (e *endpoint) reach(ctx context.Context, c *conn, via []netip.AddrPort) (netip.AddrPort, error) {
 	a := e.listener.routed()
 	if a == nil {
-		return e.locate(ctx, c, e.ways(c))
+		return e.locate(ctx, c, via)
 	}
 	r := a.router
 	ctx, cancel := context.WithCancel(ctx)
@@ -226,7 +226,7 @@ func (e *endpoint) reach(ctx context.Context, c *conn) (netip.AddrPort, error) {
 	defer trying.Wait()
 	defer cancel()
 	trying.Go(func() {
-		to, err := e.locate(ctx, c, e.ways(c))
+		to, err := e.locate(ctx, c, via)
 		direct <- result{to, err}
 	})
 	again := func(ctx context.Context) (junction.Circuit, error) {

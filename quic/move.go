@@ -3,6 +3,7 @@ package quic
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"sync"
@@ -355,10 +356,14 @@ func (e *endpoint) follow(c *conn) {
 		}
 		var err error
 		if !first || source == at.source {
+			via := e.ways(c)
+			if !first { // others than before, if not all of them may be looked at
+				rand.Shuffle(len(via)-1, func(i, j int) { via[1+i], via[1+j] = via[1+j], via[1+i] })
+			}
 			if a := e.listener.routed(); a != nil {
-				to, err = a.reach(e, ctx, c)
+				to, err = a.reach(e, ctx, c, via)
 			} else {
-				to, err = e.locate(ctx, c, e.ways(c))
+				to, err = e.locate(ctx, c, via)
 			}
 		} else if !source.IsValid() {
 			err = errNoRoute
@@ -381,18 +386,34 @@ func (e *endpoint) follow(c *conn) {
 	}
 }
 
-// locate finds out at which of several addresses the peer answers.
+// locate finds out at which of several addresses the peer answers. But for the one
+// that it has, it looks at no more of them than it may: if at none, it fails with
+// [errTooOften].
 func (e *endpoint) locate(ctx context.Context, c *conn, via []netip.AddrPort) (netip.AddrPort, error) {
-	ctx, cancel := context.WithTimeout(ctx, max(probeTotal, 4*c.RTT()))
+	patience := max(seekTime, 4*c.RTT())
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	found := make(chan netip.AddrPort)
 	var asking sync.WaitGroup
-	for _, to := range via {
+	nowhere := errNobodyThere
+	for i, to := range via {
 		if !sourceTo(to).IsValid() {
 			continue
 		}
+		end, ok := func(bool) {}, true
+		if to != c.remote() {
+			end, ok = e.looks.begin(c.id, patience)
+		}
+		if !ok {
+			if i == 0 {
+				nowhere = errTooOften
+			}
+			continue
+		}
 		asking.Go(func() {
-			if e.shake(ctx, to, c.id) == nil {
+			err := e.shake(ctx, to, c.id)
+			end(err == nil)
+			if err == nil {
 				select {
 				case found <- to:
 				case <-ctx.Done():
@@ -408,7 +429,7 @@ func (e *endpoint) locate(ctx context.Context, c *conn, via []netip.AddrPort) (n
 		return to, nil
 	case <-over:
 	}
-	return netip.AddrPort{}, errNobodyThere
+	return netip.AddrPort{}, nowhere
 }
 
 // ways returns where the peer of a connection may be, its present address first.

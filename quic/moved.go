@@ -3,6 +3,7 @@ package quic
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -37,10 +38,6 @@ const (
 
 	maxMoved       = 16
 	maxMovedRelays = 4
-
-	// So often is a peer looked for at an address that it has told: an unanswered
-	// handshake is some 3 KB to somebody who has asked for none.
-	movedRest = 2 * time.Second
 
 	tellFirst = 100 * time.Millisecond // until a message is repeated; doubles
 )
@@ -267,15 +264,18 @@ func (e *endpoint) visit(c *conn) {
 		if !on {
 			return
 		}
-		moved, answered := e.relocate(c, left[0])
-		if left = left[1:]; moved {
+		answered, err := e.relocate(c, left[0])
+		switch {
+		case err == nil:
 			left = nil
+		case !errors.Is(err, errTooOften):
+			left = left[1:]
 		}
 		if answered {
 			continue
 		}
 		select {
-		case <-time.After(movedRest):
+		case <-time.After(moveRest):
 		case <-c.ctx.Done():
 		case <-e.ctx.Done():
 		}
@@ -310,16 +310,16 @@ func (c *conn) likely(told []netip.AddrPort) (all []netip.AddrPort) {
 }
 
 // relocate moves a connection to where its peer is said to be, if it answers there.
-func (e *endpoint) relocate(c *conn, to netip.AddrPort) (moved, answered bool) {
+func (e *endpoint) relocate(c *conn, to netip.AddrPort) (answered bool, err error) {
 	ctx, cancel := context.WithTimeout(c.ctx, moveTime)
 	defer cancel()
 	defer context.AfterFunc(e.ctx, cancel)()
-	_, err := e.locate(ctx, c, []netip.AddrPort{to})
+	_, err = e.locate(ctx, c, []netip.AddrPort{to})
 	if answered = err == nil; answered {
 		err = c.move(ctx, to)
 	}
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && !errors.Is(err, errTooOften) {
 		e.log.Debug("not moved", "peer", c.id, "to", to, "err", err)
 	}
-	return err == nil, answered
+	return answered, err
 }

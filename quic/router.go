@@ -55,7 +55,7 @@ func (l *Listener) Circuits(r junction.Router) junction.Endpoint {
 type away struct {
 	router    junction.Router
 	dial      func(e *endpoint, ctx context.Context, relay, to identity.RemoteIdentity) (tpt.CapableConn, error)
-	reach     func(e *endpoint, ctx context.Context, c *conn) (netip.AddrPort, error)
+	reach     func(e *endpoint, ctx context.Context, c *conn, via []netip.AddrPort) (netip.AddrPort, error)
 	shorten   func(e *endpoint, id identity.RemoteIdentity, via []p2p.Candidate)
 	hear      func(e *endpoint)
 	connected func(c *conn) // through a relay
