@@ -448,6 +448,10 @@ func (e *endpoint) ways(c *conn) []netip.AddrPort {
 // replace makes another connection with a peer whose own cannot move, and gives
 // that one up if nothing is heard on it.
 func (e *endpoint) replace(ctx context.Context, c *conn) {
+	c.askForSign()
+	if e.signs([]*conn{c}, time.Now().Add(signTime)) {
+		return
+	}
 	found, _ := e.probe(c.id, []p2p.Candidate{{Kind: p2p.Direct, Addr: c.remote()}}, []*conn{c})
 	if found != nil && ctx.Err() == nil {
 		e.giveUp(c, found, time.Now().Add(deadTime))

@@ -1,6 +1,7 @@
 package quic
 
 import (
+	"context"
 	"maps"
 	"net/netip"
 	"slices"
@@ -71,32 +72,43 @@ const (
 
 // followSoon has a connection follow the network, once more if it does so already.
 func (e *endpoint) followSoon(c *conn) {
-	m := c.mover
-	m.mu.Lock()
-	begin := !m.following
-	m.following, m.again = true, true
-	m.mu.Unlock()
-	if begin {
-		e.start(func() { e.keepFollowing(c) }) // or the endpoint is closing
+	if !c.mover.wanted() {
+		return
 	}
+	e.start(func() { // or the endpoint is closing
+		ctx, cancel := context.WithCancel(c.ctx)
+		defer cancel()
+		defer context.AfterFunc(e.ctx, cancel)()
+		c.mover.keepFollowing(ctx, func() { e.follow(c) })
+	})
 }
 
-func (e *endpoint) keepFollowing(c *conn) {
-	m := c.mover
+// wanted has follow be called, and reports whether somebody has to call keepFollowing
+// for that.
+func (m *mover) wanted() (begin bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	begin = !m.following
+	m.following, m.again = true, true
+	return begin
+}
+
+// keepFollowing calls follow for as long as that is wanted, with longer and longer
+// rests between the calls.
+func (m *mover) keepFollowing(ctx context.Context, follow func()) {
 	for rest := followRest; ; rest = min(2*rest, followMost) {
 		m.mu.Lock()
-		m.following = m.again && c.ctx.Err() == nil && e.ctx.Err() == nil
+		m.following = m.again && ctx.Err() == nil
 		m.again = false
 		on := m.following
 		m.mu.Unlock()
 		if !on {
 			return
 		}
-		e.follow(c)
+		follow()
 		select {
 		case <-time.After(rest):
-		case <-c.ctx.Done():
-		case <-e.ctx.Done():
+		case <-ctx.Done():
 		}
 	}
 }
