@@ -102,33 +102,35 @@ func decodeAddr(d *proto.Decoder) netip.AddrPort {
 	return netip.AddrPortFrom(ip, d.Uint16())
 }
 
-// tellMove tells the peer this node's addresses, if it cannot be reached where it was,
+// tellMove tells the peer where this node is, if it cannot be reached where it was,
 // until something is heard of it. It does not wait.
 func (c *conn) tellMove(own []netip.AddrPort) {
 	source := sourceTo(c.remote())
-	if version, _ := c.speaks(); version != 2 || c.stranger() || !source.IsValid() {
+	if c.stranger() || !source.IsValid() {
 		return
 	}
+	ctx, cancel := context.WithTimeout(c.ctx, moveTime)
 	c.mu.Lock()
-	former := c.source
-	c.source = source
+	former, before := c.source, c.silence
+	if former != source {
+		c.source, c.silence = source, cancel
+	}
 	c.mu.Unlock()
 	if former == source {
+		cancel()
 		return
 	}
+	if before != nil {
+		before() // what was told before is not true any more
+	}
 	c.endpoint.start(func() {
-		ctx, cancel := context.WithTimeout(c.ctx, moveTime)
 		defer cancel()
 		defer context.AfterFunc(c.endpoint.ctx, cancel)()
-		c.mu.Lock()
-		before := c.silence
-		c.silence = cancel // what was told before is not true any more
-		c.mu.Unlock()
-		if before != nil {
-			before()
+		if version, err := c.awaitVersion(ctx); err != nil || version != 2 {
+			return
 		}
 		for wait := tellFirst; ctx.Err() == nil; wait *= 2 {
-			done, err := c.writeMove(own)
+			done, err := c.writeMove(c.whereabouts(source, own))
 			if err != nil {
 				c.endpoint.log.Debug("could not tell the peer the new addresses", "peer", c.id, "err", err)
 				return
@@ -159,6 +161,19 @@ func (c *conn) unpin() {
 	if before != nil {
 		before()
 	}
+}
+
+// whereabouts returns what the peer is told: first the address from which it hears
+// of this node, since it tries one after the other, and has no patience for the
+// bridges and tunnels that a host may have besides.
+func (c *conn) whereabouts(source netip.Addr, own []netip.AddrPort) []netip.AddrPort {
+	if !source.IsGlobalUnicast() {
+		return own
+	}
+	first := netip.AddrPortFrom(source, c.endpoint.port)
+	rest := slices.DeleteFunc(slices.Clone(own), func(a netip.AddrPort) bool { return a == first })
+	all := append([]netip.AddrPort{first}, rest...)
+	return all[:min(len(all), maxMoved)]
 }
 
 // writeMove sends a message, and returns what ends its stream.

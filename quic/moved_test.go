@@ -217,3 +217,37 @@ func TestNetworkChanged(t *testing.T) {
 	}
 	m.talk(t, 10)
 }
+
+// A peer is told first where it hears of this node, and no more addresses than a
+// message has.
+func TestWhereabouts(t *testing.T) {
+	c := &conn{endpoint: &endpoint{port: 7373}}
+	own := addrs("172.17.0.1:7373", "192.0.2.1:7373", "[2001:db8::1]:7373")
+	require.Equal(t, addrs("192.0.2.1:7373", "172.17.0.1:7373", "[2001:db8::1]:7373"), c.whereabouts(netip.MustParseAddr("192.0.2.1"), own))
+	require.Equal(t, addrs("192.0.2.9:7373", "172.17.0.1:7373", "192.0.2.1:7373", "[2001:db8::1]:7373"), c.whereabouts(netip.MustParseAddr("192.0.2.9"), own))
+	require.Equal(t, own, c.whereabouts(netip.MustParseAddr("127.0.0.1"), own))
+	many := make([]netip.AddrPort, maxMoved)
+	for i := range many {
+		many[i] = netip.AddrPortFrom(netip.AddrFrom4([4]byte{172, 17, 0, byte(i)}), 7373)
+	}
+	all := c.whereabouts(netip.MustParseAddr("192.0.2.9"), many)
+	require.Len(t, all, maxMoved)
+	require.Equal(t, addrs("192.0.2.9:7373"), all[:1])
+}
+
+// What a peer has been told is withdrawn before it is told something else: it may
+// not hear last what is not true any more.
+func TestTellMoveWithdraws(t *testing.T) {
+	t.Parallel()
+	m := newMoving(t)
+	c, withdrawn := m.theirs, 0
+	c.mu.Lock()
+	c.source = netip.MustParseAddr("127.0.0.77") // before
+	c.silence = func() { withdrawn++ }
+	c.mu.Unlock()
+	c.tellMove(addrs("192.0.2.1:7373"))
+	require.Equal(t, 1, withdrawn)
+	c.tellMove(addrs("192.0.2.1:7373"))
+	require.Equal(t, 1, withdrawn, "it has told that already")
+	m.talk(t, 1)
+}
