@@ -61,6 +61,7 @@ type mover struct {
 	said                []netip.AddrPort // where the peer has said that it is
 	visiting, unvisited bool             // it is looked for there; and that has not begun
 	ways                [2]*way          // from the endpoint's socket; nil before they are needed
+	ended               bool             // the connection is gone: nothing may be left of what it took
 }
 
 // An exit is what a path leaves by.
@@ -149,14 +150,32 @@ func (c *conn) move(ctx context.Context, to netip.AddrPort) error {
 	if err != nil {
 		return err
 	}
+	return c.moved(former, next, to, path, by)
+}
+
+// moved takes down where the connection runs from now on, and lets go of what it used
+// before.
+func (c *conn) moved(former netip.AddrPort, next track, to netip.AddrPort, path *quicgo.Path, by exit) error {
+	m := c.mover
 	m.mu.Lock()
-	last, left := m.path, m.exit
+	last, left, ended := m.path, m.exit, m.ended
 	m.at, m.to, m.path, m.exit = next, to, path, by
 	m.mu.Unlock()
 	if last != nil {
 		last.Close() // else connection IDs run out
 	}
 	left.undo()
+	if ended {
+		by.undo()
+		return errLost
+	}
+	if !c.endpoint.enabled(to.Addr()) { // since then
+		c.Close()
+		return ErrDisabled
+	}
+	if !isLane(to) {
+		c.endpoint.worked.note(c.id, to)
+	}
 	c.tellMetadata(true) // quic-go switches when it has something to do, and the peer when it hears of it
 	c.endpoint.log.Debug("moved", "peer", c.id, "from", former, "to", to, "source", next.source)
 	c.Look()
@@ -202,6 +221,9 @@ func (c *conn) leave(next *track, to netip.AddrPort) (exit, error) {
 	// through a relay.
 	if *next != at && (to == former || isLane(to) || isLane(former)) {
 		w := m.main(c.endpoint.socket, to)
+		if w == nil {
+			return exit{}, errLost
+		}
 		return exit{w.transport, w, func() {}}, nil
 	}
 	from := c.dialedAt()
@@ -218,10 +240,14 @@ func (c *conn) leave(next *track, to netip.AddrPort) (exit, error) {
 	return exit{}, errNoPath
 }
 
-// main returns the way from the endpoint's socket, to an address.
+// main returns the way from the endpoint's socket, to an address; nil if the
+// connection is gone.
 func (m *mover) main(from *carrier.Socket, to netip.AddrPort) *way {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.ended {
+		return nil
+	}
 	i := 0
 	if m.exit.way != nil && m.exit.way == m.ways[0] && m.to != to {
 		i = 1 // what is on its way goes on by the first
@@ -305,7 +331,11 @@ func (c *conn) lead(to netip.AddrPort) (back func(), ok bool) {
 		if undo, ok := outlet.turn(from, former); ok {
 			m.mu.Lock()
 			m.exit.undo = undo
+			ended := m.ended
 			m.mu.Unlock()
+			if ended {
+				undo()
+			}
 		}
 	}, ok
 }
@@ -320,6 +350,7 @@ func (c *conn) dialedAt() netip.AddrPort {
 func (m *mover) end() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.ended = true
 	m.exit.undo()
 	for _, w := range m.ways {
 		if w != nil {

@@ -107,6 +107,7 @@ func TestMoves(t *testing.T) {
 		m.talk(t, 10)
 		require.Equal(t, to, m.ours.remote())
 		require.Equal(t, to, m.ours.Path().Remote)
+		require.True(t, m.ours.endpoint.worked.is(m.ours.id, to), "it is dialed there first")
 		ports[m.theirs.remote().Port()] = true
 	}
 	require.GreaterOrEqual(t, len(ports), 2, "the peer has seen other paths")
@@ -176,4 +177,40 @@ func TestOutletTurn(t *testing.T) {
 	require.False(t, ok)
 	last()
 	require.Empty(t, o.turned)
+}
+
+// Nothing is left of a connection that ends while it is led elsewhere, or moved.
+func TestEndsWhileItMoves(t *testing.T) {
+	t.Parallel()
+	m := newMoving(t)
+	c := m.ours
+	require.NoError(t, c.move(t.Context(), m.to("127.0.0.2")))
+	o := c.mover.at.outlet
+	require.NotNil(t, o)
+	back, ok := c.lead(m.to("127.0.0.9"))
+	require.True(t, ok)
+	c.Close()
+	require.Eventually(t, func() bool {
+		c.mover.mu.Lock()
+		defer c.mover.mu.Unlock()
+		return c.mover.ended
+	}, time.Minute, time.Millisecond)
+	back()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	require.Empty(t, o.turned)
+	require.Nil(t, c.mover.main(c.endpoint.socket, m.to("127.0.0.3")), "nobody would close it")
+}
+
+// A connection that has moved to an address of a family that was disabled meanwhile
+// is closed, as the others were.
+func TestMovesToDisabledFamily(t *testing.T) {
+	t.Parallel()
+	m := newMoving(t)
+	e := m.ours.endpoint
+	e.mu.Lock()
+	e.disabled.ipv4 = true // as if that came while it moved
+	e.mu.Unlock()
+	require.ErrorIs(t, m.ours.move(t.Context(), m.to("127.0.0.2")), ErrDisabled)
+	require.True(t, m.ours.gone())
 }
