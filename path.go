@@ -57,7 +57,8 @@ func (c Candidate) String() string {
 }
 
 // A Path is the way that a connection runs. The zero Path means that there is
-// none.
+// none. It is good for showing, and not for granting anything: any host on the way
+// can have a connection run over an address of its own.
 type Path struct {
 	Kind   CandidateKind           // Relay, or of the candidate that was dialed; Direct if the peer dialed
 	Dialed bool                    // this node dialed the connection

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -83,7 +84,7 @@ func (c *conn) greet() {
 		return
 	}
 	if !c.endpoint.scope.Stranger(c.id) { // and not only dialed
-		c.endpoint.circle.saw(c.remote().Addr())
+		c.endpoint.circle.saw(c.familiar())
 	}
 	if !c.path.Dialed {
 		source := sourceTo(c.remote())
@@ -92,6 +93,16 @@ func (c *conn) greet() {
 		c.mu.Unlock()
 	}
 	c.tellMetadata(false)
+}
+
+// familiar returns the address at which the peer is to be expected another time. Where
+// the peer moves the connection, that is where the connection was made: any host on
+// the way can have it run over an address of its own later.
+func (c *conn) familiar() netip.Addr {
+	if c.mover == nil {
+		return c.path.Remote.Addr()
+	}
+	return c.remote().Addr()
 }
 
 // reckon looks again which peers are strangers.
@@ -187,7 +198,7 @@ func (e *endpoint) disconnected(c *conn) {
 	}
 	c.end()
 	if !e.scope.Stranger(c.id) {
-		e.circle.saw(c.remote().Addr()) // until now
+		e.circle.saw(c.familiar()) // until now
 	}
 	e.listener.manual.disconnected(c)
 	e.scope.Disconnected(c.id, c)

@@ -31,10 +31,17 @@ func newMoving(t *testing.T) *moving {
 // newMovingWith is newMoving with a configuration of the node that dials.
 func newMovingWith(t *testing.T, from Config) *moving {
 	t.Helper()
+	return newMovingVia(t, from, nil, func(to netip.AddrPort) netip.AddrPort { return to })
+}
+
+// newMovingVia is newMovingWith where the other node asks somebody what it allows, and
+// is dialed at another address than its own.
+func newMovingVia(t *testing.T, from Config, allow func(context.Context, p2p.Request) error, via func(netip.AddrPort) netip.AddrPort) *moving {
+	t.Helper()
 	start := func(cfg Config) (*p2p.P2P, *Listener) {
 		cfg.DialTimeout, cfg.Limits = time.Minute, Limits{StrangerIdle: -1}
 		l := New(cfg)
-		node, err := p2p.Start(t.Context(), p2p.Config{App: "test", Hooks: []p2p.Hook{l}, Handler: p2p.HandlerFunc(func(_ context.Context, s *p2p.Stream) error {
+		node, err := p2p.Start(t.Context(), p2p.Config{App: "test", Allow: allow, Hooks: []p2p.Hook{l}, Handler: p2p.HandlerFunc(func(_ context.Context, s *p2p.Stream) error {
 			_, err := io.Copy(s, s)
 			return err
 		})})
@@ -47,7 +54,7 @@ func newMovingWith(t *testing.T, from Config) *moving {
 	port, _ := lb.Port()
 	la.running().scope.Track(b.Identity())
 	lb.running().scope.Track(a.Identity())
-	raw, err := la.Dial(t.Context(), b.Identity(), []p2p.Candidate{{Kind: p2p.Direct, Addr: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)}})
+	raw, err := la.Dial(t.Context(), b.Identity(), []p2p.Candidate{{Kind: p2p.Direct, Addr: via(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port))}})
 	require.NoError(t, err)
 	raw.Reset(p2p.ErrCancelled)
 	m := &moving{ours: la.running().best(b.Identity())}
