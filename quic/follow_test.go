@@ -43,6 +43,7 @@ func (n *fakeNetwork) Clocks() netmon.Clocks {
 }
 
 func (*fakeNetwork) Seen(*netmon.Snapshot) {}
+func (*fakeNetwork) Wakes() bool           { return true }
 func (*fakeNetwork) Close()                {}
 
 // wired is an interface that comes.

@@ -40,10 +40,10 @@
 // The wall clock goes on while the computer sleeps, and the monotonic clock
 // stands still (on Linux and macOS): if they are more than 3 s apart, the
 // computer was asleep. A tick that is more than 6 s late means so, too
-// (Windows, a process that was stopped). Both are looked at every 10 s, every 2
-// s while a subscriber asks for that, after every event, and on Linux when the
-// kernel says that the wall clock was set, which it does when the computer
-// resumes. A clock that somebody sets forward looks the same; one that is set
+// (Windows, a process that was stopped). Both are looked at every 10 s, after
+// every event, and on Linux when the kernel says that the wall clock was set,
+// which it does when the computer resumes; elsewhere every 2 s while a
+// subscriber asks for that. A clock that somebody sets forward looks the same; one that is set
 // back does not.
 //
 // Android (11 and later) and iOS tell an app little or nothing. There, the app

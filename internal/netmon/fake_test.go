@@ -22,6 +22,8 @@ type fake struct {
 	failed   func()
 	watchers int
 	deaf     bool // cannot watch
+	wakes    bool // says when the computer wakes
+	looks    int  // at the clocks
 	start    time.Time
 	awake    time.Duration // by which the clocks differ from the bubble's
 	wall     time.Duration
@@ -56,6 +58,12 @@ func (f *fake) Watch(changed, failed func()) (Watcher, error) {
 
 func (f *fake) Seen(*Snapshot) {}
 
+func (f *fake) Wakes() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.wakes
+}
+
 func (f *fake) Close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -65,6 +73,7 @@ func (f *fake) Close() {
 func (f *fake) Clocks() Clocks {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.looks++
 	now := time.Since(f.start)
 	return Clocks{Awake: now + f.awake, Wall: now + f.wall, Boot: now + f.boot}
 }

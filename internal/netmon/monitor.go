@@ -28,7 +28,7 @@ const (
 	debounce    = 20 * time.Millisecond  // after an event, for others to follow
 	debounceMax = 250 * time.Millisecond // after the first event
 	tickTime    = 10 * time.Second       // between looks at the clocks
-	tickFast    = 2 * time.Second        // while a subscriber attends, or of the state where nothing tells
+	tickFast    = 2 * time.Second        // where nothing tells of waking, and a subscriber attends; or of the state where nothing tells
 	readShare   = 20                     // part of the time that reading may take, in the long run
 	readBurst   = time.Second            // of reading without a pause
 )
@@ -113,7 +113,8 @@ func (m *Monitor) Subscribe() *Subscription {
 }
 
 // Attend says whether the subscriber has something to lose: then sleep is
-// noticed within 2 s of waking, and within 10 s otherwise (on Linux at once).
+// noticed within 2 s of waking, and within 10 s otherwise. Where the system tells
+// of it at once, as Linux does, that makes no difference.
 func (s *Subscription) Attend(on bool) {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()

@@ -87,6 +87,30 @@ func TestWake(t *testing.T) {
 	})
 }
 
+// The clocks are looked at more often for a subscriber that asks for it, unless the
+// system says when the computer wakes.
+func TestLooksAtClocks(t *testing.T) {
+	for _, wakes := range []bool{false, true} {
+		run(t, func(t *testing.T, f *fake, m *Monitor, s *Subscription) {
+			minute := func() int {
+				f.mu.Lock()
+				before := f.looks
+				f.mu.Unlock()
+				pass(time.Minute)
+				f.mu.Lock()
+				defer f.mu.Unlock()
+				return f.looks - before
+			}
+			f.mu.Lock()
+			f.wakes = wakes
+			f.mu.Unlock()
+			require.Equal(t, 6, minute())
+			s.Attend(true)
+			require.InDelta(t, map[bool]int{false: 30, true: 6}[wakes], minute(), 1)
+		})
+	}
+}
+
 // A process that was stopped notices by the tick that comes too late, once; and
 // what has changed meanwhile is in the same report.
 func TestStopped(t *testing.T) {

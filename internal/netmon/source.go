@@ -22,6 +22,8 @@ type Watcher interface {
 	// Seen says what the monitor knows by now, so that the source can pass over
 	// news that are none.
 	Seen(s *Snapshot)
+	// Wakes reports whether changed is called when the computer wakes.
+	Wakes() bool
 	// Close ends the watch, and returns when its goroutines have ended.
 	Close()
 }

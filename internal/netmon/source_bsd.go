@@ -164,6 +164,9 @@ func (e *events) Close() {
 	<-e.done
 }
 
+// Wakes returns false: a wake-up is seen by the clocks.
+func (*events) Wakes() bool { return false }
+
 // Seen notes which neighbors are routers.
 func (e *events) Seen(s *Snapshot) {
 	routers := make(map[netip.Addr]bool)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -32,6 +33,7 @@ type events struct {
 	failed  func()
 	files   []*os.File // the socket, and the timer if there is one
 	running sync.WaitGroup
+	wakes   atomic.Bool // the timer tells of it
 
 	mu      sync.Mutex
 	closed  bool
@@ -54,6 +56,7 @@ func (s *system) Watch(changed, failed func()) (Watcher, error) {
 	e := &events{s: s, changed: changed, failed: failed}
 	e.open(fd, e.read)
 	if fd, err = unix.TimerfdCreate(unix.CLOCK_REALTIME, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK); err == nil {
+		e.wakes.Store(true)
 		e.open(fd, e.watchClock)
 	}
 	return e, nil
@@ -92,6 +95,9 @@ func (e *events) Seen(s *Snapshot) {
 	e.routers = routers
 	e.mu.Unlock()
 }
+
+// Wakes reports whether there is a timer.
+func (e *events) Wakes() bool { return e.wakes.Load() }
 
 func (e *events) read(socket *os.File) {
 	buf := make([]byte, 16<<10)
@@ -146,6 +152,7 @@ func (e *events) matters(b []byte) (yes bool) {
 // watchClock waits for the clock to be set, which the kernel does, too, when
 // the computer resumes.
 func (e *events) watchClock(timer *os.File) {
+	defer e.wakes.Store(false)
 	raw, err := timer.SyscallConn()
 	if err != nil {
 		return

@@ -158,6 +158,9 @@ func (e *events) remind() {
 	}
 }
 
+// Wakes returns false: a wake-up is seen by the clocks.
+func (*events) Wakes() bool { return false }
+
 func (*events) Seen(*Snapshot) {}
 
 // Close ends the notifications. The system waits for those under way.

@@ -96,7 +96,7 @@ func (w *watch) polls() bool { return w.watcher == nil || w.failed.Load() }
 // schedule sets the next tick.
 func (w *watch) schedule() {
 	d := tickTime
-	if w.polls() || w.m.attended() {
+	if w.polls() || w.m.attended() && !w.watcher.Wakes() {
 		d = tickFast
 	}
 	w.sleep.expect(d)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/sdp2p/p2p/internal/dns"
 	"github.com/sdp2p/p2p/internal/netlab"
+	"github.com/sdp2p/p2p/internal/soak"
 	"github.com/sdp2p/p2p/quic"
 )
 
@@ -185,12 +187,19 @@ func (f *forger) counts(n *node, peers []*node) {
 	require.NotEmpty(n.t, f.probes[len(peers)])
 }
 
+// udpSockets returns how many sockets a node has, which is alone on its host. One of
+// IPv6 is one of IPv4 as well.
+func udpSockets(n *node) int {
+	n.t.Helper()
+	return strings.Count(n.host.Run("cat", "/proc/net/udp", "/proc/net/udp6"), "\n")
+}
+
 // Forged announcements of connected peers, whose link stalls for 700 ms now and
 // then, cost no connection, and the node does not try to reach what they
-// announce more than 4 times a second and peer.
+// announce more than 4 times a second and peer. Of sockets, it opens two at most.
 func TestForgedAnnouncements(t *testing.T) {
+	peers := soak.N(10, 50) // all on one host
 	const (
-		peers  = 10 // all on one host
 		stall  = 700 * time.Millisecond
 		lasts  = 12 * time.Second
 		probes = 4 // a second
@@ -206,7 +215,7 @@ func TestForgedAnnouncements(t *testing.T) {
 		_, err := netlab.Call[echoed](n.Process, "hold", holdArgs{Peer: p.id})
 		require.NoError(t, err)
 	}
-	began := time.Now()
+	began, sockets := time.Now(), udpSockets(n)
 	f := forge(t, lab.Hosts[2], all)
 	for time.Since(began) < lasts {
 		time.Sleep(2 * time.Second)
@@ -223,6 +232,7 @@ func TestForgedAnnouncements(t *testing.T) {
 		require.Zero(t, n.count("hold failed", p))
 	}
 	require.LessOrEqual(t, float64(f.most(all)), probes*took.Seconds())
+	require.LessOrEqual(t, udpSockets(n), sockets+2)
 	seen := 0
 	for _, p := range all { // the forgeries were believed, as far as they can be
 		seen += n.count("discovered", p)
@@ -230,6 +240,6 @@ func TestForgedAnnouncements(t *testing.T) {
 	require.Greater(t, seen, peers)
 	round := ask[int64](n, "held")
 	time.Sleep(time.Second)
-	require.Greater(t, ask[int64](n, "held"), round+5*peers)
+	require.Greater(t, ask[int64](n, "held"), round+int64(5*peers))
 	f.counts(n, all)
 }
