@@ -68,6 +68,7 @@ func TestRestartedPeer(t *testing.T) {
 		{"another port, it had dialed", 7501, 7502, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			record := takes(t, "restarted, "+c.name)
 			lab := netlab.New(t, 2)
 			cfg := nodeConfig{Name: "restarted", QUIC: true, MDNS: true, Port: c.first, Seed: bytes.Repeat([]byte{'r'}, identity.SeedSize)}
 			n := start(t, lab.Hosts[0], onLAN)
@@ -85,6 +86,7 @@ func TestRestartedPeer(t *testing.T) {
 			back := peer.announced()
 			took := n.reaches(peer.id, back)
 			t.Logf("back %v after it was killed; reached %v after that", back.Sub(killed), took)
+			record(took)
 			require.LessOrEqual(t, took, again)
 			require.Zero(t, n.count("unavailable", peer))
 		})

@@ -78,6 +78,14 @@ func (t *Table) Add(f Figure) {
 	t.Rows = append(t.Rows, row)
 }
 
+// Cells returns what the usual table has of the figure, for one with other columns: ours, the goal and whether it was reached.
+func (f Figure) Cells() (ours, goal, reached string) {
+	t := Table{}
+	t.Add(f)
+	row := t.Rows[0]
+	return row[3], row[5], row[6]
+}
+
 // judge returns the goal in words, and whether it was reached if that was measured.
 func (f Figure) judge() (goal string, reached, ok bool) {
 	if f.Ratio > 0 {

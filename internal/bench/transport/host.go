@@ -45,6 +45,13 @@ import (
 //   - The keys of stateless resets and of tokens are random, and not derived
 //     from the host's key.
 func newHost(limits bool) (h host.Host, err error) {
+	return hostAt("/ip4/127.0.0.1/udp/0/quic-v1", limits)
+}
+
+// Host returns such a host with the default limits, that listens at an address.
+func Host(at string) (host.Host, error) { return hostAt(at, true) }
+
+func hostAt(at string, limits bool) (h host.Host, err error) {
 	var undo []func() error
 	defer func() {
 		if err != nil {
@@ -126,7 +133,7 @@ func newHost(limits bool) (h host.Host, err error) {
 	}
 	composed := &composedHost{basic, s, reuse, observed}
 	undo = []func() error{composed.Close}
-	where, err := ma.NewMultiaddr("/ip4/127.0.0.1/udp/0/quic-v1")
+	where, err := ma.NewMultiaddr(at)
 	if err != nil {
 		return nil, err
 	}

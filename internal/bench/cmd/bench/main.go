@@ -21,6 +21,7 @@ import (
 	"github.com/sdp2p/p2p/internal/bench/codec"
 	"github.com/sdp2p/p2p/internal/bench/core"
 	"github.com/sdp2p/p2p/internal/bench/report"
+	"github.com/sdp2p/p2p/internal/bench/roaming"
 	"github.com/sdp2p/p2p/internal/bench/transport"
 	"github.com/sdp2p/p2p/internal/bench/tunnel"
 )
@@ -43,6 +44,7 @@ var subjects = []subject{
 	{"transport", []string{"github.com/quic-go/quic-go", "github.com/libp2p/go-libp2p"}, transport.Compare},
 	{"connections", nil, transport.Scale},
 	{"block", nil, block.Compare},
+	{"roaming", nil, roaming.Compare},
 	{"discovery", []string{"github.com/hashicorp/mdns", "avahi-daemon"}, tested("./discovery", 7*time.Minute)},
 }
 
