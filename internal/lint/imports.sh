@@ -38,6 +38,7 @@ allow library/session p2p identity proto library tunnel
 allow pairing p2p identity proto tunnel library library/roster internal/hidden internal/reach internal/text
 allow pairing/qr
 allow relay/token identity proto internal/hidden
+allow relay/server identity relay/token internal/circuit
 allow cmd/sdp2p p2p identity library mdns mdns/scan quic internal/dns internal/dnssd
 allow p2ptest p2p identity
 allow internal/dnssd internal/dns internal/backoff internal/netmon

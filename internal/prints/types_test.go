@@ -15,6 +15,7 @@ import (
 	"github.com/sdp2p/p2p/pairing"
 	"github.com/sdp2p/p2p/proto"
 	"github.com/sdp2p/p2p/quic"
+	"github.com/sdp2p/p2p/relay/server"
 	"github.com/sdp2p/p2p/relay/token"
 	"github.com/sdp2p/p2p/tunnel"
 )
@@ -140,6 +141,14 @@ var types = []reflect.Type{
 	reflect.TypeFor[quic.Limits](),
 	reflect.TypeFor[quic.Listener](),
 	reflect.TypeFor[quic.ManualPeer](),
+	reflect.TypeFor[server.Config](),
+	reflect.TypeFor[server.Entry](),
+	reflect.TypeFor[server.FileLedger](),
+	reflect.TypeFor[server.Grant](),
+	reflect.TypeFor[server.Limits](),
+	reflect.TypeFor[server.MemoryDirectory](),
+	reflect.TypeFor[server.Server](),
+	reflect.TypeFor[server.Use](),
 	reflect.TypeFor[token.Account](),
 	reflect.TypeFor[token.Rules](),
 	reflect.TypeFor[token.Token](),

@@ -1,0 +1,177 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	ma "github.com/multiformats/go-multiaddr"
+	"github.com/multiformats/go-multistream"
+
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/circuit"
+	"github.com/sdp2p/p2p/relay/token"
+)
+
+const hopPatience = 10 * time.Second
+
+// A gate is the host that go-libp2p's relay sees. It lets no message through that
+// the sender's connection has no right to, and counts the bytes of circuits.
+type gate struct {
+	host.Host
+	s *Server
+}
+
+// SetStreamHandler puts the gate before the relay's handler.
+func (g *gate) SetStreamHandler(p protocol.ID, handler network.StreamHandler) {
+	if p != circuit.HopProtocol {
+		g.Host.SetStreamHandler(p, handler)
+		return
+	}
+	g.Host.SetStreamHandler(p, func(stream network.Stream) { g.s.hop(stream, handler) })
+}
+
+// NewStream opens a stream to a callee, on the connection that has the right to
+// be called, and not on another one of that node.
+func (g *gate) NewStream(ctx context.Context, p peer.ID, protocols ...protocol.ID) (network.Stream, error) {
+	id, err := circuit.ParsePeerID([]byte(p))
+	if err != nil {
+		return nil, err
+	}
+	session := g.s.sessions.node(id)
+	if session == nil {
+		return nil, errors.New("relay: the callee has gone")
+	}
+	stream, err := session.conn.NewStream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		stream.SetDeadline(deadline)
+	}
+	selected, err := multistream.SelectOneOf(protocols, stream)
+	if err != nil {
+		stream.Reset()
+		return nil, err
+	}
+	stream.SetDeadline(time.Time{})
+	return stream, stream.SetProtocol(selected)
+}
+
+// hop reads a client's message, decides about it, and hands it on.
+func (s *Server) hop(stream network.Stream, next network.StreamHandler) {
+	stream.SetReadDeadline(time.Now().Add(hopPatience))
+	var raw bytes.Buffer
+	m, err := circuit.ReadHop(io.TeeReader(stream, &raw))
+	status := circuit.MalformedMessage
+	if err != nil && !errors.Is(err, circuit.ErrMalformed) {
+		stream.Reset()
+		return
+	}
+	stream.SetReadDeadline(time.Time{})
+	w := &hopStream{Stream: stream, head: raw.Bytes()}
+	w.ctx, w.cancel = context.WithCancel(s.ctx)
+	if err == nil {
+		switch session := s.sessions.of(stream.Conn()); m.Type {
+		case circuit.HopReserve:
+			status = s.reserve(session)
+		case circuit.HopConnect:
+			status = s.connect(session, m.Peer, w)
+		}
+	}
+	s.metrics.hops.add(hopName(m.Type, err) + "\x00" + status.String())
+	if status != circuit.OK {
+		s.refuse(stream, status)
+		w.finish()
+		return
+	}
+	next(w)
+}
+
+func hopName(t circuit.HopType, err error) string {
+	switch {
+	case err == nil && t == circuit.HopReserve:
+		return "reserve"
+	case err == nil && t == circuit.HopConnect:
+		return "connect"
+	}
+	return "other"
+}
+
+// refuse answers with a status.
+func (s *Server) refuse(stream network.Stream, status circuit.Status) {
+	stream.SetWriteDeadline(time.Now().Add(sendPatience))
+	if _, err := stream.Write(circuit.Hop{Type: circuit.HopStatus, Status: status}.Append(nil)); err != nil {
+		stream.Reset()
+		return
+	}
+	stream.Close()
+}
+
+// reserve decides about a reservation.
+func (s *Server) reserve(session *session) circuit.Status {
+	a := session.pass(token.Reserve)
+	switch {
+	case a == nil:
+		return circuit.PermissionDenied
+	case s.leaving.Load(), !a.reserve(session.node, s.cfg.Limits.AccountReservations):
+		return circuit.ReservationRefused
+	}
+	return circuit.OK
+}
+
+// connect decides about a circuit. A callee that does not want the caller is to
+// it as one that is not there.
+func (s *Server) connect(session *session, to identity.RemoteIdentity, w *hopStream) circuit.Status {
+	a := session.pass(token.Connect)
+	if a == nil {
+		return circuit.PermissionDenied
+	}
+	if !a.connects.allow() {
+		return circuit.ResourceLimit
+	}
+	callee := s.sessions.node(to)
+	if callee == nil || callee == session || !callee.allows(session.node, a) {
+		return circuit.NoReservation
+	}
+	if err := a.purse.ready(w.ctx); err != nil {
+		return circuit.ResourceLimit
+	}
+	between := pair{session.node, to}
+	if !s.pairs.begin(between) {
+		return circuit.ResourceLimit
+	}
+	if !a.open(s.cfg.Limits.AccountCircuits) {
+		s.pairs.end(between)
+		return circuit.ResourceLimit
+	}
+	s.metrics.circuits.Add(1)
+	w.account = a
+	w.answered = sync.OnceFunc(func() { s.pairs.end(between) })
+	w.closed = func() {
+		a.circuits.Add(-1)
+		s.metrics.circuits.Add(-1)
+	}
+	return circuit.OK
+}
+
+// AllowReserve is the second check: go-libp2p's relay asks it. The first has been
+// made on the connection.
+func (s *Server) AllowReserve(p peer.ID, _ ma.Multiaddr) bool { return s.allow(p, token.Reserve) }
+
+// AllowConnect is the second check.
+func (s *Server) AllowConnect(p peer.ID, _ ma.Multiaddr, _ peer.ID) bool {
+	return s.allow(p, token.Connect)
+}
+
+func (s *Server) allow(p peer.ID, right token.Rights) bool {
+	id, err := circuit.ParsePeerID([]byte(p))
+	return err == nil && s.sessions.node(id).pass(right) != nil
+}

@@ -1,0 +1,207 @@
+package server
+
+import (
+	"context"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/circuit"
+	"github.com/sdp2p/p2p/relay/token"
+)
+
+// settle ends all circuits of an account and gives everything back.
+func (r *relayTest) settle(t testing.TB, account byte) *account {
+	t.Helper()
+	r.accounts.mu.Lock()
+	a := r.accounts.all[r.payer(account)]
+	r.accounts.mu.Unlock()
+	require.NotNil(t, a)
+	eventually(t, "circuits have ended", func() bool { return a.circuits.Load() == 0 })
+	eventually(t, "it is given back", func() bool { return a.purse.giveBack(0) })
+	eventually(t, "it is settled", func() bool { return r.treasury.work(context.Background()) == 0 })
+	return a
+}
+
+func closeBoth(a, b network.Stream) {
+	a.CloseWrite()
+	b.CloseWrite()
+	io.Copy(io.Discard, a)
+	io.Copy(io.Discard, b)
+	a.Close()
+	b.Close()
+}
+
+// What an account pays for is what go-libp2p's relay has passed, to the byte: in
+// pieces of one byte, in large ones, in both directions.
+func TestMeteringIsExact(t *testing.T) {
+	r := newRelay(t, nil)
+	callee := r.callee(t, 1)
+	total := int64(0)
+	for _, c := range []struct{ there, back, piece int }{{0, 0, 1}, {1, 0, 1}, {0, 1, 1}, {3000, 2000, 1}, {70_000, 1, 1000}, {1, 9 << 20, 1 << 20}, {12 << 20, 5 << 20, 100_000}} {
+		caller := r.member(t, 1)
+		status, s, accepted := caller.call(callee)
+		require.Equal(t, circuit.OK, status)
+		carry(t, s, accepted, c.there, c.piece)
+		carry(t, accepted, s, c.back, c.piece)
+		closeBoth(s, accepted)
+		total += int64(c.there + c.back)
+		a := r.settle(t, 1)
+		require.Equal(t, total, a.bytes.Load(), "%+v", c)
+		require.Equal(t, total, r.metrics.relayed.Load(), "%+v", c)
+		require.Equal(t, total, r.used(t, 1), "%+v", c)
+	}
+}
+
+// The answer's bytes are the relay's, however they are written; and one that
+// arrives together with the first bytes of the circuit is told from these.
+func TestHead(t *testing.T) {
+	for _, size := range []int{1, 2, 127, 128, 129, 300, 4096} {
+		message := circuit.Hop{Type: circuit.HopStatus, Status: circuit.OK}.Append(nil)
+		if size > 1 {
+			message = append([]byte{byte(size)}, make([]byte, size)...)
+			if size > 127 {
+				message = append([]byte{byte(size) | 0x80, byte(size >> 7)}, make([]byte, size)...)
+			}
+		}
+		stream := append(message, "circuit"...)
+		for _, step := range []int{1, 2, 3, 100, len(message), len(stream)} {
+			var h head
+			skipped := 0
+			for at := 0; at < len(stream); at += step {
+				piece := stream[at:min(at+step, len(stream))]
+				n := h.skip(piece)
+				require.LessOrEqual(t, n, len(piece))
+				skipped += n
+				require.Equal(t, skipped == len(message), h.done, "%d by %d at %d", size, step, at)
+			}
+			require.Equal(t, len(message), skipped, "%d by %d", size, step)
+		}
+	}
+	var empty head
+	require.Equal(t, 1, empty.skip([]byte{0, 1, 2}))
+	require.True(t, empty.done)
+	require.Zero(t, empty.skip([]byte{1}))
+}
+
+// Each account pays for what it calls; two issuers may use one number.
+func TestAccountsApart(t *testing.T) {
+	other := identity.New()
+	var r *relayTest
+	r = newRelay(t, func(cfg *Config) {
+		cfg.Trusted = func(id identity.RemoteIdentity) bool { return id == r.issuer.Remote() || id == other.Remote() }
+	})
+	callee := newClient(t, r)
+	_, auth := callee.show(r.token(t, callee.id.Remote(), 1))
+	_, err := auth.Write(circuit.Callers{Rule: circuit.CallersAnyone}.Append(nil))
+	require.NoError(t, err)
+	_, err = auth.Write(circuit.Ping(1).Append(nil))
+	require.NoError(t, err)
+	_, err = circuit.ReadRelay(auth)
+	require.NoError(t, err)
+	require.Equal(t, circuit.OK, callee.reserve())
+	foreign := newClient(t, r)
+	made, err := token.Token{Node: foreign.id.Remote(), Account: uuid.UUID{1}, Rights: token.Connect, NotBefore: time.Now(), Expiry: time.Now().Add(time.Hour)}.Sign(other)
+	require.NoError(t, err)
+	a, _ := foreign.show(made)
+	require.Equal(t, token.OK, a.Status)
+	for n, caller := range map[int]*client{1000: r.member(t, 1), 2000: r.member(t, 2), 3000: foreign} {
+		status, s, accepted := caller.call(callee)
+		require.Equal(t, circuit.OK, status)
+		carry(t, s, accepted, n, 100)
+		carry(t, accepted, s, n, 100)
+		closeBoth(s, accepted)
+	}
+	r.settle(t, 1)
+	r.settle(t, 2)
+	require.EqualValues(t, 2000, r.used(t, 1))
+	require.EqualValues(t, 4000, r.used(t, 2))
+	eventually(t, "it is settled", func() bool {
+		r.accounts.each(func(a *account) { a.purse.giveBack(0) })
+		r.treasury.work(context.Background())
+		n, err := r.ledger.Used(context.Background(), made.Payer(), 0)
+		require.NoError(t, err)
+		return n == 6000
+	})
+}
+
+// An account passes its quota by no more than a buffer; all its circuits end; the
+// excess is booked as well.
+func TestQuota(t *testing.T) {
+	const quota = 20_000_000
+	r := newRelay(t, nil)
+	callee := r.callee(t, 1)
+	caller := newClient(t, r)
+	answer, _ := caller.show(r.token(t, caller.id.Remote(), 1, func(x *token.Token) { x.Quota = quota }))
+	require.EqualValues(t, quota, answer.Left)
+	status, s, accepted := caller.call(callee)
+	require.Equal(t, circuit.OK, status)
+	idle := r.callee(t, 1)
+	// The idle circuit's token names no quota of its own: of an account's tokens,
+	// the last one shown decides.
+	_, auth := caller.show(r.token(t, caller.id.Remote(), 1, func(x *token.Token) { x.Quota = quota }))
+	status, held, _ := caller.call(idle)
+	require.Equal(t, circuit.OK, status)
+
+	go func() {
+		b := make([]byte, 100_000)
+		for {
+			if _, err := s.Write(b); err != nil {
+				return
+			}
+		}
+	}()
+	n, err := io.Copy(io.Discard, accepted)
+	require.Error(t, err)
+	require.LessOrEqual(t, n, int64(quota)+int64(r.cfg.Limits.Buffer))
+	var told []circuit.Message
+	for len(told) < len(thresholds) {
+		m, err := circuit.ReadRelay(auth)
+		require.NoError(t, err)
+		told = append(told, m)
+		if m == circuit.Quota(0) {
+			break
+		}
+	}
+	require.Equal(t, circuit.Quota(0), told[len(told)-1])
+	require.Greater(t, len(told), 2)
+
+	// Nothing more, and not another circuit.
+	_, err = held.Write([]byte("x"))
+	if err == nil {
+		_, err = held.Read(make([]byte, 1))
+	}
+	require.Error(t, err)
+	r.pairs.forget()
+	status, _, _ = caller.call(callee)
+	require.Equal(t, circuit.ResourceLimit, status)
+	a := r.settle(t, 1)
+	require.Equal(t, a.bytes.Load(), r.used(t, 1))
+	require.GreaterOrEqual(t, a.bytes.Load(), r.metrics.relayed.Load())
+	require.LessOrEqual(t, a.bytes.Load(), int64(quota)+int64(r.cfg.Limits.Buffer))
+	again := newClient(t, r)
+	answer, _ = again.show(r.token(t, again.id.Remote(), 1, func(x *token.Token) { x.Quota, x.Rights = quota, token.Connect }))
+	require.Equal(t, token.QuotaExhausted, answer.Status)
+	require.Zero(t, answer.Left)
+}
+
+// Sixty-four idle circuits hold one grant.
+func TestIdleCircuitsHoldOneGrant(t *testing.T) {
+	r := newRelay(t, func(cfg *Config) { cfg.Limits.AccountConnects = 1000 })
+	caller := r.member(t, 1)
+	for range 4 {
+		callee := r.callee(t, 1)
+		for range 16 {
+			r.pairs.forget()
+			status, _, _ := caller.call(callee)
+			require.Equal(t, circuit.OK, status)
+		}
+	}
+	require.LessOrEqual(t, r.used(t, 1), int64(Chunk))
+	require.EqualValues(t, 64, r.metrics.circuits.Load())
+}

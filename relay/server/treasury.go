@@ -1,0 +1,185 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/sdp2p/p2p/relay/token"
+)
+
+const (
+	ledgerPatience = 2 * time.Second // for an answer of the ledger
+	ledgerPause    = 5 * time.Second // after which one that failed is asked again
+
+	// What is allowed in an hour while the ledger is away.
+	allowanceAccount = 64 << 20
+	allowanceRelay   = 1 << 30
+	allowanceSpan    = time.Hour
+)
+
+// A held is a grant that is not settled.
+type held struct {
+	Grant
+	unused int64 // less than 0 if more was used
+	owed   bool  // from the allowance, not from the ledger
+	dirty  bool  // not written down since it changed
+}
+
+// A treasury deals with the ledger for all accounts of a relay: it writes down
+// what it gets before that is used, and settles each grant once.
+type treasury struct {
+	ledger  Ledger
+	journal *journal
+	log     *slog.Logger
+	now     func() time.Time
+
+	mu        sync.Mutex
+	away      time.Time // when the ledger is asked again
+	hour      time.Time // when the allowance began
+	allowed   int64     // what the relay has used of it
+	unsettled []*held   // what the ledger did not take back
+	settling  bool
+}
+
+// openTreasury opens the journal. What it says to be held is settled.
+func openTreasury(ledger Ledger, path string, log *slog.Logger) (*treasury, error) {
+	j, left, err := openJournal(path, log)
+	if err != nil {
+		return nil, err
+	}
+	return &treasury{ledger: ledger, journal: j, log: log, now: time.Now, unsettled: left}, nil
+}
+
+func (h *held) note(op string) note {
+	return note{op, h.ID, h.Account, h.Bytes, h.Period, h.unused, h.owed}
+}
+
+// take gets a grant of the ledger, or of the allowance where the ledger is away;
+// nil if the account has nothing left.
+func (t *treasury) take(parent context.Context, a token.Account, limit int64, allowed *allowance) *held {
+	t.mu.Lock()
+	away := t.now().Before(t.away)
+	t.mu.Unlock()
+	if !away {
+		ctx, cancel := context.WithTimeout(parent, ledgerPatience)
+		defer cancel()
+		g, err := t.ledger.Take(ctx, a, Chunk, limit)
+		if err == nil {
+			return t.hold(&held{Grant: g, unused: g.Bytes})
+		}
+		if context.Cause(parent) != nil {
+			return nil
+		}
+		t.failed(err)
+	}
+	return t.hold(t.allow(a, allowed))
+}
+
+// hold writes a grant down before it is used.
+func (t *treasury) hold(h *held) *held {
+	if h == nil || h.unused == 0 {
+		return nil
+	}
+	t.journal.write(h.note("held"))
+	return h
+}
+
+// failed notes that the ledger has not answered.
+func (t *treasury) failed(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.now().Before(t.away) {
+		t.log.Error("the ledger does not answer: accounts live on an allowance", "err", err)
+	}
+	t.away = t.now().Add(ledgerPause)
+}
+
+// An allowance is what an account has used of the hour's.
+type allowance struct {
+	hour time.Time
+	used int64
+}
+
+// allow grants some of the allowance; nil if there is none left.
+func (t *treasury) allow(a token.Account, of *allowance) *held {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.now()
+	if now.Sub(t.hour) >= allowanceSpan {
+		t.hour, t.allowed = now, 0
+	}
+	if of.hour != t.hour {
+		*of = allowance{hour: t.hour}
+	}
+	n := min(Chunk, allowanceAccount-of.used, allowanceRelay-t.allowed)
+	if n <= 0 {
+		return nil
+	}
+	of.used += n
+	t.allowed += n
+	return &held{Grant: NewGrant(a, n, 0, 0), unused: n, owed: true}
+}
+
+// settle gives a grant back to the ledger, now or when it answers again.
+func (t *treasury) settle(h *held) {
+	t.journal.write(h.note("left"))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.unsettled = append(t.unsettled, h)
+}
+
+// work settles what there is to settle. It returns the number of grants that are
+// left.
+func (t *treasury) work(ctx context.Context) int {
+	t.mu.Lock()
+	if t.settling || t.now().Before(t.away) {
+		defer t.mu.Unlock()
+		return len(t.unsettled)
+	}
+	t.settling = true
+	todo := t.unsettled
+	t.unsettled = nil
+	t.mu.Unlock()
+	done := 0
+	for _, h := range todo {
+		if !t.give(ctx, h) {
+			break
+		}
+		done++
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.settling = false
+	t.unsettled = append(todo[done:], t.unsettled...)
+	return len(t.unsettled)
+}
+
+// give settles one grant, and reports whether the ledger has answered.
+func (t *treasury) give(ctx context.Context, h *held) bool {
+	ctx, cancel := context.WithTimeout(ctx, ledgerPatience)
+	defer cancel()
+	g, unused := h.Grant, h.unused
+	if h.owed {
+		g.Bytes, unused = 0, h.unused-h.Bytes
+	}
+	if err := t.ledger.Give(ctx, g, unused); err != nil {
+		t.failed(err)
+		return false
+	}
+	t.journal.write(note{Op: "done", ID: h.ID})
+	return true
+}
+
+// sync brings all that was written down to the disk.
+func (t *treasury) sync() {
+	t.journal.sync()
+	if l, ok := t.ledger.(interface{ Sync() error }); ok {
+		if err := l.Sync(); err != nil {
+			t.log.Error("the ledger cannot be written", "err", err)
+		}
+	}
+}
+
+func (t *treasury) close() error { return t.journal.file.close() }
