@@ -30,7 +30,9 @@ type FileLedger struct {
 var _ Ledger = (*FileLedger)(nil)
 
 // NewMemoryLedger returns a ledger that is forgotten with the process.
-func NewMemoryLedger(c Cycle) *FileLedger { return &FileLedger{cycle: c, now: time.Now, book: newBook()} }
+func NewMemoryLedger(c Cycle) *FileLedger {
+	return &FileLedger{cycle: c, now: time.Now, book: newBook()}
+}
 
 // OpenLedger opens the ledger in a file, or makes it. One process may have it
 // open at a time; others may read it with [ReadLedger].

@@ -243,6 +243,7 @@ func TestAccessEnds(t *testing.T) {
 	r.revoked[shown.Serial] = true
 	r.mu.Unlock()
 	r.review(now)
+	eventually(t, "the caller's connection is closed", s.Conn().IsClosed)
 	_, err := s.Read(make([]byte, 1))
 	require.Error(t, err)
 	_, err = accepted.Read(make([]byte, 1))
