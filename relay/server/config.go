@@ -15,7 +15,7 @@ type Config struct {
 	// Identity is the relay's key, by which clients know it.
 	Identity identity.Identity
 	// Listen are the UDP addresses to listen at. If there is none, the relay
-	// listens at port 7374 of all addresses. One that names a single address of
+	// listens at port 7374 of all addresses, of the families that the host has. One that names a single address of
 	// the host makes go-libp2p open a second transport on its socket: leave the
 	// address unspecified where you can.
 	Listen []netip.AddrPort
@@ -44,6 +44,8 @@ type Config struct {
 	Limits Limits
 	// Logger is where the relay reports to; nil: nowhere.
 	Logger *slog.Logger
+
+	anyListen bool // it is enough to listen at one of Listen
 }
 
 // Limits bound what a relay does. The zero value is ready to use; a negative
@@ -117,7 +119,7 @@ func (c Config) check() (Config, error) {
 	case c.Ledger == nil:
 		return c, errors.New("relay: no ledger")
 	}
-	if len(c.Listen) == 0 {
+	if c.anyListen = len(c.Listen) == 0; c.anyListen {
 		c.Listen = []netip.AddrPort{netip.AddrPortFrom(netip.IPv4Unspecified(), DefaultPort), netip.AddrPortFrom(netip.IPv6Unspecified(), DefaultPort)}
 	}
 	if c.Logger == nil {

@@ -106,7 +106,7 @@ type client struct {
 func newClient(t testing.TB, r *relayTest) *client { return newClientOf(t, r, identity.New()) }
 
 func newClientOf(t testing.TB, r *relayTest, id identity.Identity) *client {
-	h, closeHost, err := newHost(id, nil, &room{most: 1 << 20}, func(net.Addr) bool { return false })
+	h, closeHost, err := newHost(id, listening{}, &room{most: 1 << 20}, func(net.Addr) bool { return false })
 	require.NoError(t, err)
 	t.Cleanup(func() { closeHost() })
 	c := &client{t: t, id: id, host: h, calls: make(chan network.Stream, 64), froms: make(chan identity.RemoteIdentity, 64)}
@@ -194,8 +194,15 @@ func (c *client) call(to *client) (circuit.Status, network.Stream, network.Strea
 	if status != circuit.OK {
 		return status, nil, nil
 	}
-	require.Equal(c.t, c.id.Remote(), <-to.froms)
-	return status, s, <-to.calls
+	ctx := within(c.t)
+	select {
+	case accepted := <-to.calls:
+		require.Equal(c.t, c.id.Remote(), <-to.froms)
+		return status, s, accepted
+	case <-ctx.Done():
+		require.Fail(c.t, "the callee was not called")
+	}
+	return status, nil, nil
 }
 
 // carry sends n bytes from one end to the other, in pieces, and checks them.

@@ -80,7 +80,7 @@ func (s *seat) Done() {
 
 // newHost returns a host that speaks QUIC and nothing else. Its close function
 // closes all of it.
-func newHost(id identity.Identity, listen []netip.AddrPort, room *room, verify func(net.Addr) bool) (h host.Host, closeAll func() error, err error) {
+func newHost(id identity.Identity, listen listening, room *room, verify func(net.Addr) bool) (h host.Host, closeAll func() error, err error) {
 	private, err := crypto.UnmarshalEd25519PrivateKey(id.PrivateKey())
 	if err != nil {
 		return nil, nil, err
@@ -111,7 +111,7 @@ func newHost(id identity.Identity, listen []netip.AddrPort, room *room, verify f
 	return h, func() error { return errors.Join(h.Close(), closeStore()) }, nil
 }
 
-func newSwarm(self peer.ID, private crypto.PrivKey, store peerstore.Peerstore, reuse *quicreuse.ConnManager, bus event.Bus, room *room, listen []netip.AddrPort) (*swarm.Swarm, error) {
+func newSwarm(self peer.ID, private crypto.PrivKey, store peerstore.Peerstore, reuse *quicreuse.ConnManager, bus event.Bus, room *room, listen listening) (*swarm.Swarm, error) {
 	if err := errors.Join(store.AddPrivKey(self, private), store.AddPubKey(self, private.GetPublic())); err != nil {
 		return nil, err
 	}
@@ -124,22 +124,35 @@ func newSwarm(self peer.ID, private crypto.PrivKey, store peerstore.Peerstore, r
 	if err == nil {
 		err = s.AddTransport(transport)
 	}
-	for _, a := range listen {
-		if err != nil {
-			break
-		}
-		var m ma.Multiaddr
-		if m, err = manet.FromNetAddr(net.UDPAddrFromAddrPort(a)); err == nil {
-			err = s.Listen(m.Encapsulate(quicV1))
-		}
-		if err != nil {
-			err = fmt.Errorf("relay: listening at %v: %w", a, err)
-		}
+	if err == nil {
+		err = listen.start(s)
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// listening says where to listen.
+type listening struct {
+	at  []netip.AddrPort
+	any bool // one is enough
+}
+
+func (l listening) start(s *swarm.Swarm) (err error) {
+	for _, a := range l.at {
+		m, failed := manet.FromNetAddr(net.UDPAddrFromAddrPort(a))
+		if failed == nil {
+			failed = s.Listen(m.Encapsulate(quicV1))
+		}
+		if failed != nil {
+			err = errors.Join(err, fmt.Errorf("relay: listening at %v: %w", a, failed))
+		}
+	}
+	if l.any && len(s.ListenAddresses()) > 0 {
+		return nil
+	}
+	return err
 }
 
 var quicV1 = ma.StringCast("/quic-v1")

@@ -83,7 +83,7 @@ func (s *Server) serve() error {
 	if limits.Strangers < 0 {
 		s.room.most = math.MaxInt64
 	}
-	host, closeHost, err := newHost(s.cfg.Identity, s.cfg.Listen, s.room, s.verify)
+	host, closeHost, err := newHost(s.cfg.Identity, listening{s.cfg.Listen, s.cfg.anyListen}, s.room, s.verify)
 	if err != nil {
 		return err
 	}

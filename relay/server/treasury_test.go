@@ -87,6 +87,7 @@ func TestLedgerAway(t *testing.T) {
 			passed += 1 << 20
 		}
 		require.EqualValues(t, allowanceAccount, passed)
+		require.Equal(t, 1, ledger.takes, "the ledger has a pause")
 		takes := ledger.takes
 		require.ErrorIs(t, p.spend(t.Context(), 1), errQuota)
 		require.Equal(t, takes, ledger.takes, "it is not asked again at once")
