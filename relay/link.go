@@ -15,6 +15,7 @@ import (
 	"github.com/sdp2p/p2p/internal/circuit"
 	"github.com/sdp2p/p2p/internal/junction"
 	"github.com/sdp2p/p2p/internal/multistream"
+	"github.com/sdp2p/p2p/relay/token"
 )
 
 const (
@@ -99,6 +100,9 @@ func (l *link) present(ctx context.Context) error {
 	a, err := answer(ctx, s, b, circuit.ReadAnswer)
 	if err == nil {
 		err = a.Status.Err()
+	}
+	if err != nil && a.Status != token.OK && len(tokens) == 0 {
+		err = fmt.Errorf("%w: %w", ErrNoToken, err)
 	}
 	if err != nil {
 		s.Close()

@@ -37,6 +37,7 @@ const (
 var (
 	ErrNotListed  = errors.New("relay: the relay is not on the list")
 	ErrNotRunning = errors.New("relay: the client is not running")
+	ErrNoToken    = errors.New("relay: the relay wants a token, which its operator issues for this node: see Config.Tokens")
 	errLost       = errors.New("relay: the connection with the relay has ended")
 )
 
