@@ -1,10 +1,14 @@
 // Sdp2p makes identities, recovers libraries, looks at the nodes of a local network,
-// and tells why one is not found or not reached, from a terminal or a shell script.
+// tells why one is not found or not reached, and runs relays, from a terminal or a
+// shell script.
 //
 //	sdp2p id [--create] [--json] FILE
 //	sdp2p library recover --key-file KEY [--remove NAME] FOLDER
 //	sdp2p scan [--app sd] [--interface NAME] [--time 2s] [--json]
 //	sdp2p doctor [--app sd] [--port 7373] [--interface NAME] [--time 3s] [--json] [PEER|ADDRESS]
+//	sdp2p relay [--config FILE] [flags]
+//	sdp2p relay token --issuer KEY --node NODE --account UUID [flags]
+//	sdp2p relay usage [--state relay-state] [--format table|csv|json] [--period 2026-03]
 //
 // Results go to standard output, and everything else to standard error. The exit status is
 //
@@ -41,6 +45,7 @@ func newProgram(s scanner) program {
 		{"scan", "[--app sd] [--interface NAME] [--time 2s] [--json]", "lists the nodes on the local network", scanHelp, s.setup},
 		{"doctor", "[--app sd] [--port 7373] [--interface NAME] [--time 3s] [--json] [PEER|ADDRESS]",
 			"checks whether nodes on this host can be found and reached, or why a peer is not", doctorHelp + codesHelp(), checkUp},
+		{"relay", "[--config FILE] [flags] | token … | usage …", "runs a relay, makes tokens for it, or shows what accounts have used", relayHelp, relays},
 	}
 }
 
@@ -86,7 +91,7 @@ func (p program) run(ctx context.Context, args []string, stdout, stderr io.Write
 }
 
 func (p program) usage(w io.Writer, status int) int {
-	fmt.Fprint(w, "Sdp2p makes identities, recovers libraries, and looks at the nodes of a local network.\n\n")
+	fmt.Fprint(w, "Sdp2p makes identities, recovers libraries, looks at the nodes of a local network, and runs relays.\n\n")
 	for _, c := range p {
 		fmt.Fprintf(w, "sdp2p %s %s\n        %s\n", c.name, c.synopsis, c.about)
 	}

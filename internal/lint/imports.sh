@@ -39,7 +39,8 @@ allow pairing p2p identity proto tunnel library library/roster internal/hidden i
 allow pairing/qr
 allow relay/token identity proto internal/hidden
 allow relay/server identity relay/token internal/circuit
-allow cmd/sdp2p p2p identity library mdns mdns/scan quic internal/dns internal/dnssd
+allow relay/server/daemon identity relay/server relay/token
+allow cmd/sdp2p p2p identity library mdns mdns/scan quic relay/server relay/server/daemon relay/token internal/dns internal/dnssd
 allow p2ptest p2p identity
 allow internal/dnssd internal/dns internal/backoff internal/netmon
 allow internal/dns

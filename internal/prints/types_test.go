@@ -16,6 +16,7 @@ import (
 	"github.com/sdp2p/p2p/proto"
 	"github.com/sdp2p/p2p/quic"
 	"github.com/sdp2p/p2p/relay/server"
+	"github.com/sdp2p/p2p/relay/server/daemon"
 	"github.com/sdp2p/p2p/relay/token"
 	"github.com/sdp2p/p2p/tunnel"
 )
@@ -141,6 +142,7 @@ var types = []reflect.Type{
 	reflect.TypeFor[quic.Limits](),
 	reflect.TypeFor[quic.Listener](),
 	reflect.TypeFor[quic.ManualPeer](),
+	reflect.TypeFor[daemon.Options](),
 	reflect.TypeFor[server.Config](),
 	reflect.TypeFor[server.Entry](),
 	reflect.TypeFor[server.FileLedger](),

@@ -36,6 +36,7 @@ func TestPeriods(t *testing.T) {
 // A ledger, as a model: in each period, what is granted and not given back never
 // exceeds the limit, and after all is settled the sums are what was used.
 func TestLedgerModel(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(r *rapid.T) {
 		dir, err := os.MkdirTemp("", "ledger")
 		require.NoError(r, err)
@@ -121,6 +122,7 @@ func TestLedgerModel(t *testing.T) {
 // A file that is cut anywhere gives what was whole before; one that was damaged
 // is refused.
 func TestLedgerFile(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "ledger")
 	l, err := OpenLedger(path, Monthly)
 	require.NoError(t, err)

@@ -123,16 +123,24 @@ func (l *logFile) rewrite(all []any) error {
 	for _, v := range all {
 		err = errors.Join(err, encoder.Encode(v))
 	}
-	if err = errors.Join(err, w.Flush(), tmp.Sync(), os.Rename(tmp.Name(), l.path)); err != nil {
-		tmp.Close()
+	if err = errors.Join(err, w.Flush(), tmp.Sync(), tmp.Close()); err != nil {
 		os.Remove(tmp.Name())
 		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.f.Close()
-	l.f, l.lines, l.dirty = tmp, len(all), false
-	return nil
+	if l.f == nil {
+		return errors.Join(os.ErrClosed, os.Remove(tmp.Name()))
+	}
+	// Some systems rename no file that is open.
+	err = errors.Join(l.f.Close(), os.Rename(tmp.Name(), l.path))
+	f, failed := os.OpenFile(l.path, os.O_RDWR|os.O_APPEND, 0o600)
+	if failed != nil {
+		l.f = nil
+		return errors.Join(err, failed)
+	}
+	l.f, l.lines, l.dirty = f, len(all), false
+	return err
 }
 
 func (l *logFile) close() error {

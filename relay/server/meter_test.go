@@ -40,6 +40,7 @@ func closeBoth(a, b network.Stream) {
 // What an account pays for is what go-libp2p's relay has passed, to the byte: in
 // pieces of one byte, in large ones, in both directions.
 func TestMeteringIsExact(t *testing.T) {
+	t.Parallel()
 	r := newRelay(t, nil)
 	callee := r.callee(t, 1)
 	total := int64(0)
@@ -133,6 +134,7 @@ func TestAccountsApart(t *testing.T) {
 // An account passes its quota by no more than a buffer; all its circuits end; the
 // excess is booked as well.
 func TestQuota(t *testing.T) {
+	t.Parallel()
 	const quota = 20_000_000
 	r := newRelay(t, nil)
 	callee := r.callee(t, 1)
@@ -192,6 +194,7 @@ func TestQuota(t *testing.T) {
 
 // Sixty-four idle circuits hold one grant.
 func TestIdleCircuitsHoldOneGrant(t *testing.T) {
+	t.Parallel()
 	r := newRelay(t, func(cfg *Config) { cfg.Limits.AccountConnects = 1000 })
 	caller := r.member(t, 1)
 	for range 4 {

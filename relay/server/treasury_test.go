@@ -125,6 +125,7 @@ func TestLedgerAway(t *testing.T) {
 // A relay that is killed while it holds grants settles them when it is started
 // again, each once, wherever it was killed.
 func TestKilledWithGrants(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "journal")
 	ledger := &flaky{Ledger: NewMemoryLedger(Monthly)}

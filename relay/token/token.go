@@ -64,6 +64,21 @@ func (r Rights) String() string {
 	return strings.Join(names, ", ")
 }
 
+// ParseRights reads the names of rights, with commas between them.
+func ParseRights(s string) (r Rights, err error) {
+	for name := range strings.SplitSeq(s, ",") {
+		switch strings.TrimSpace(name) {
+		case "reserve":
+			r |= Reserve
+		case "connect":
+			r |= Connect
+		default:
+			return 0, fmt.Errorf("%w: %q is not reserve or connect", ErrInvalid, name)
+		}
+	}
+	return r, nil
+}
+
 // An Account is what a relay's limits and use are counted under. Two issuers may
 // use one number: these are two accounts.
 type Account struct {

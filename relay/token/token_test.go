@@ -303,6 +303,15 @@ func TestPrints(t *testing.T) {
 	require.Equal(t, "reserve, connect", good.Rights.String())
 	require.Equal(t, "connect, 0x8", token.Rights(10).String())
 	require.Equal(t, good.Issuer.Fingerprint()+"/01000000-0000-0000-0000-000000000000", good.Payer().String())
+	for r := token.Reserve; r <= token.Reserve|token.Connect; r++ {
+		got, err := token.ParseRights(r.String())
+		require.NoError(t, err)
+		require.Equal(t, r, got)
+	}
+	for _, bad := range []string{"", "reserve,", "Reserve", "all"} {
+		_, err := token.ParseRights(bad)
+		require.ErrorIs(t, err, token.ErrInvalid, bad)
+	}
 	require.NoError(t, token.OK.Err())
 	for s := token.Malformed; s <= token.QuotaExhausted; s++ {
 		require.ErrorIs(t, fmt.Errorf("x: %w", s.Err()), s)
