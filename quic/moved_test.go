@@ -192,9 +192,11 @@ func TestQuiet(t *testing.T) {
 		{"not again at once", time.Hour + 1200*ms, 5, 9, ms, false, true},
 		{"again", time.Hour + 2200*ms, 5, 9, ms, true, true},
 		{"an answer", time.Hour + 2300*ms, 6, 10, ms, false, true},
-		{"far away", time.Hour + 2400*ms, 6, 11, 900 * ms, false, true},
-		{"not yet", time.Hour + 5900*ms, 6, 12, 900 * ms, false, true},
-		{"now", time.Hour + 6100*ms, 6, 12, 900 * ms, true, true},
+		{"kept alive", time.Hour + 2350*ms, 7, 11, ms, false, false},
+		{"heard", time.Hour + 2360*ms, 8, 11, ms, false, false},
+		{"far away", time.Hour + 2400*ms, 8, 12, 900 * ms, false, true},
+		{"not yet", time.Hour + 5900*ms, 8, 13, 900 * ms, false, true},
+		{"now", time.Hour + 6100*ms, 8, 13, 900 * ms, true, true},
 	} {
 		suspect, busy := p.quiet(c.received, c.sent, c.rtt, begin.Add(c.at))
 		require.Equal(t, c.suspect, suspect, c.name)

@@ -26,8 +26,9 @@ type pulse struct {
 func (p *pulse) quiet(received, sent uint64, rtt time.Duration, now time.Time) (suspect, busy bool) {
 	switch {
 	case received != p.received:
+		busy = sent-p.sent > 1 // else it is kept alive, and that was answered
 		*p = pulse{received: received, sent: sent}
-		return false, true
+		return false, busy
 	case sent == p.sent:
 		p.since = time.Time{}
 		return false, false
