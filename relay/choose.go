@@ -41,11 +41,11 @@ func (c *Client) relaysOf(id identity.RemoteIdentity) []*server {
 
 // Ways returns the relays by which a tracked peer may be reached.
 func (c *Client) Ways(to identity.RemoteIdentity) (all []p2p.Candidate) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.tracked[to] {
+	if !c.isTracked(to) {
 		return nil
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, s := range c.near(c.relaysOf(to)) {
 		all = append(all, p2p.Candidate{Kind: p2p.Relay, Relay: s.Identity})
 	}

@@ -67,8 +67,8 @@ type Client struct {
 	servers []*server // in the order of the list
 	tokens  []token.Token
 	changed chan struct{} // of size 1: the list or a token is another one
-	tracked map[identity.RemoteIdentity]bool
-	scope   *p2p.Scope // nil while it does not run
+	news    chan struct{} // closed, and replaced, when a relay's state has changed
+	scope   *p2p.Scope    // nil while it does not run
 	seam    junction.Endpoint
 	ctx     context.Context // of the run
 	tasks   sync.WaitGroup  // goroutines of the run; added to under mu, while it runs
@@ -86,7 +86,7 @@ var (
 // New makes a client to be registered with one node, before or after the
 // listener.
 func New(cfg Config) *Client {
-	c := &Client{cfg: cfg, log: slog.New(slog.DiscardHandler), changed: make(chan struct{}, 1)}
+	c := &Client{cfg: cfg, log: slog.New(slog.DiscardHandler), changed: make(chan struct{}, 1), news: make(chan struct{})}
 	if cfg.Listener == nil {
 		c.err = errors.New("relay: Config.Listener is needed: relays are reached from its socket")
 	}
@@ -197,11 +197,8 @@ func (c *Client) Run(ctx context.Context, s *p2p.Scope) error {
 			if !ok {
 				return nil
 			}
-			switch e.(type) {
-			case p2p.NetworkModified:
-				c.networkChanged()
-			case p2p.TrackedModified, p2p.Resync:
-				c.noteTracked()
+			if _, ok := e.(p2p.NetworkModified); ok {
+				c.NetworkChanged()
 			}
 		}
 	}
@@ -233,27 +230,16 @@ func (c *Client) start(f func()) bool {
 	return true
 }
 
-// noteTracked takes down which peers are tracked.
-func (c *Client) noteTracked() {
-	now := map[identity.RemoteIdentity]bool{}
-	for _, p := range c.scope.Node().Tracked() {
-		now[p.Identity()] = true
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.tracked = now
-}
-
+// isTracked reports whether a peer is no stranger.
 func (c *Client) isTracked(id identity.RemoteIdentity) bool {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.tracked[id]
+	scope := c.scope
+	c.mu.Unlock()
+	return scope != nil && !scope.Stranger(id)
 }
 
 // NetworkChanged has the client look whether its relays still answer.
-func (c *Client) NetworkChanged() { c.networkChanged() }
-
-func (c *Client) networkChanged() {
+func (c *Client) NetworkChanged() {
 	c.mu.Lock()
 	all := slices.Clone(c.servers)
 	c.mu.Unlock()
@@ -305,6 +291,38 @@ type Status struct {
 	// BytesLeft is what the account may still have relayed in this period: -1
 	// without a limit, or if the relay does not tell.
 	BytesLeft int64
+}
+
+// Wait waits until this node can be called through a relay.
+func (c *Client) Wait(ctx context.Context) error {
+	for {
+		c.mu.Lock()
+		news := c.news
+		c.mu.Unlock()
+		states := c.States()
+		if slices.ContainsFunc(states, func(s Status) bool { return s.State == Ready }) {
+			return nil
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			err := context.Cause(ctx)
+			for _, s := range states {
+				if s.Err != nil {
+					err = errors.Join(err, fmt.Errorf("%v: %w", s.Server.Identity, s.Err))
+				}
+			}
+			return fmt.Errorf("relay: no reservation: %w", err)
+		}
+	}
+}
+
+// tell wakes those that wait for another state.
+func (c *Client) tell() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.news)
+	c.news = make(chan struct{})
 }
 
 // States describes all relays of the list, in its order.

@@ -69,6 +69,7 @@ func (s *server) of(e Server) bool {
 
 // enter notes a state.
 func (s *server) enter(state State, err error) {
+	defer s.client.tell()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != state {

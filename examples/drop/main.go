@@ -1,8 +1,12 @@
-// Drop sends files and folders to another device on the local network.
+// Drop sends files and folders to another device, on the local network or through
+// a relay.
 //
 //	go run ./examples/drop receive DIR [--yes] [--once]
 //	go run ./examples/drop send PATH... [--to NAME] [--yes]
 //	go run ./examples/drop --demo PATH
+//
+// With --relay, the other device may be on another network, and is named by its
+// whole key: --to KEY for the receiver, --from KEY for the sender.
 //
 // The receiver is asked whether it wants what is offered. The sender names a
 // device by its fingerprint, which needs no question, or by its name, which
@@ -47,10 +51,12 @@ import (
 // route is what one transfer is a stream of: package block's, and nothing else.
 const route = "drop/2"
 
-const usage = `Drop sends files and folders to another device on the local network.
+const usage = `Drop sends files and folders to another device, on the local network or
+through a relay.
 
   drop receive DIR [--yes] [--once]
   drop send PATH... [--to NAME] [--yes]
+  drop … --relay KEY@IP:PORT --to|--from KEY
   drop --demo PATH
 
 Exit codes: 0 all has arrived, 1 nothing was sent or the transfer failed,
@@ -90,6 +96,10 @@ func run(args []string) code {
 	show := flags.String("demo", "", "send this `path` between two processes here")
 	on := flags.String("interface", "", "find devices on these network `interfaces` only")
 	keys := flags.String("keys", "", "the `folder` for the keys that others know")
+	from := flags.String("from", "", "with --relay, the sender's whole `key`")
+	var far away
+	flags.StringVar(&far.relays, "relay", "", "reach the other device through `KEY@IP:PORT`")
+	flags.StringVar(&far.token, "token", "", "the `file` with the token for the relay")
 	words, err := parse(flags, args)
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Println(usage)
@@ -117,17 +127,24 @@ func run(args []string) code {
 	if !*yes && !isKey(*to) {
 		c.listen(os.Stdin)
 	}
+	listener := quic.New(quic.Config{})
 	cfg := p2p.Config{App: "drop", Name: *name, Identity: key, Hooks: []p2p.Hook{
-		quic.New(quic.Config{}), mdns.New(mdns.Config{Interfaces: strings.Fields(*on)}),
+		listener, mdns.New(mdns.Config{Interfaces: strings.Fields(*on)}),
 	}}
+	if far.other = *from; words[0] == "send" {
+		far.other = *to
+	}
+	if err := far.use(&cfg, listener); err != nil {
+		return c.exit(err)
+	}
 	if words[0] == "receive" {
-		return receive(ctx, c, cfg, receiving{dir: words[1], yes: *yes, once: *once})
+		return receive(ctx, c, cfg, receiving{dir: words[1], yes: *yes, once: *once, away: &far})
 	}
 	spool := spool()
 	if spool != nil {
 		defer spool.Close()
 	}
-	return send(ctx, c, cfg, sending{words[1:], *to, *yes, spool})
+	return send(ctx, c, cfg, sending{words[1:], *to, *yes, spool, &far})
 }
 
 // interruptible returns a context that Ctrl-C ends; a second one ends the

@@ -21,6 +21,7 @@ type receiving struct {
 	dir  string
 	yes  bool // everything, without a question
 	once bool // one transfer
+	away *away
 }
 
 // A receiver receives what is sent.
@@ -62,6 +63,7 @@ func receive(ctx context.Context, c *console, cfg p2p.Config, want receiving) co
 		return c.exit(err)
 	}
 	c.say("Waiting as %q (%s)", cfg.Name, node.Identity().Fingerprint())
+	want.away.announce(ctx, c, node)
 	<-ctx.Done()
 	node.Shutdown(context.Background()) // waits for the handlers
 	return r.worst()

@@ -17,6 +17,7 @@ type sending struct {
 	to    string   // a fingerprint or a name, or empty
 	yes   bool     // the name need not be verified
 	spool *os.Root // for long lists of files, or nil
+	away  *away    // how it is reached if it is on another network
 }
 
 func send(ctx context.Context, c *console, cfg p2p.Config, want sending) code {
@@ -28,7 +29,10 @@ func send(ctx context.Context, c *console, cfg p2p.Config, want sending) code {
 		return c.exit(err)
 	}
 	defer node.Shutdown(context.Background())
-	peer, err := choose(ctx, c, node, want.to, want.yes)
+	peer, err := want.away.receiver()
+	if peer == nil && err == nil {
+		peer, err = choose(ctx, c, node, want.to, want.yes)
+	}
 	if ctx.Err() != nil {
 		err = errors.New("canceled")
 	}
