@@ -40,15 +40,15 @@ func startPaid(t testing.TB, limits relayserver.Limits) *paidRelay {
 
 func (r *paidRelay) entry() Server { return Server{Identity: r.Identity(), Addrs: r.Addrs()} }
 
-// pass returns a token of a node in text form.
-func (r *paidRelay) pass(t testing.TB, node identity.RemoteIdentity, account byte) string {
+// pass returns a token of a node.
+func (r *paidRelay) pass(t testing.TB, node identity.RemoteIdentity, account byte) token.Token {
 	t.Helper()
 	made, err := token.Token{
 		Node: node, Account: uuid.UUID{account}, Rights: token.Reserve | token.Connect,
 		NotBefore: time.Now().Add(-time.Minute), Expiry: time.Now().Add(time.Hour),
 	}.Sign(r.issuer)
 	require.NoError(t, err)
-	return made.Text()
+	return made
 }
 
 func (n *node) state(i int) Status { return n.relays.States()[i] }

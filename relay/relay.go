@@ -45,9 +45,9 @@ type Config struct {
 	// Servers is the list to begin with; see [Client.Set].
 	Servers []Server
 
-	// Tokens are shown to each relay of the list, in text form; see
-	// [Client.SetTokens].
-	Tokens []string
+	// Tokens are shown to each relay of the list, once it has asked; see
+	// [Client.SetTokens]. [token.Parse] reads their text form.
+	Tokens []token.Token
 
 	// Only has no address of this node told to a peer through a relay, and none
 	// believed that a peer tells: connections through relays stay there.
@@ -138,22 +138,14 @@ func (c *Client) Set(servers []Server) error {
 	return nil
 }
 
-// SetTokens replaces the tokens, in text form, that are shown to relays which ask
-// for one: of several, the relay takes the first that is valid there. It fails, and
-// changes nothing, if one has not the form of a token or there are more than
-// [MaxTokens].
-func (c *Client) SetTokens(texts ...string) error {
-	if len(texts) > MaxTokens {
-		return fmt.Errorf("relay: %d tokens, of at most %d", len(texts), MaxTokens)
+// SetTokens replaces the tokens that are shown to relays which ask for one: of
+// several, the relay takes the first that is valid there. It fails, and changes
+// nothing, if there are more than [MaxTokens].
+func (c *Client) SetTokens(tokens ...token.Token) error {
+	if len(tokens) > MaxTokens {
+		return fmt.Errorf("relay: %d tokens, of at most %d", len(tokens), MaxTokens)
 	}
-	var tokens []token.Token
-	for _, text := range texts {
-		t, err := token.Parse(text)
-		if err != nil {
-			return fmt.Errorf("relay: %w", err)
-		}
-		tokens = append(tokens, t)
-	}
+	tokens = slices.Clone(tokens)
 	c.mu.Lock()
 	c.tokens = tokens
 	all := slices.Clone(c.servers)

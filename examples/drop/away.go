@@ -12,6 +12,7 @@ import (
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/quic"
 	"github.com/sdp2p/p2p/relay"
+	"github.com/sdp2p/p2p/relay/token"
 )
 
 // An away is how a device is reached that is on another network: through a relay,
@@ -55,7 +56,11 @@ func (a *away) use(cfg *p2p.Config, listener *quic.Listener) error {
 		if err != nil {
 			return fmt.Errorf("--token: %w", err)
 		}
-		rc.Tokens = []string{strings.TrimSpace(string(text))}
+		t, err := token.Parse(strings.TrimSpace(string(text)))
+		if err != nil {
+			return fmt.Errorf("--token: %w", err)
+		}
+		rc.Tokens = []token.Token{t}
 	}
 	a.client = relay.New(rc)
 	cfg.Hooks = append(cfg.Hooks, a.client, &friend{a, other})

@@ -15,6 +15,7 @@ import (
 	"github.com/sdp2p/p2p/pairing"
 	"github.com/sdp2p/p2p/proto"
 	"github.com/sdp2p/p2p/quic"
+	"github.com/sdp2p/p2p/relay"
 	"github.com/sdp2p/p2p/relay/server"
 	"github.com/sdp2p/p2p/relay/server/daemon"
 	"github.com/sdp2p/p2p/relay/token"
@@ -151,6 +152,10 @@ var types = []reflect.Type{
 	reflect.TypeFor[server.MemoryDirectory](),
 	reflect.TypeFor[server.Server](),
 	reflect.TypeFor[server.Use](),
+	reflect.TypeFor[relay.Client](),
+	reflect.TypeFor[relay.Config](),
+	reflect.TypeFor[relay.Server](),
+	reflect.TypeFor[relay.Status](),
 	reflect.TypeFor[token.Account](),
 	reflect.TypeFor[token.Rules](),
 	reflect.TypeFor[token.Token](),
