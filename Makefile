@@ -1,4 +1,5 @@
 # make demo      the main job: two processes on this machine find each other and move a folder
+# make demo-away the same between two networks, each behind a router, with a relay in a third; needs root
 # make test      everything that needs neither root nor other programs
 # make test-net  hosts in network namespaces and real peers; needs root, and says what is missing
 # make soak      make test 20 times in any order while all cores are busy, then its long rows (SDP2P_SOAK=1); half an hour or more
@@ -31,10 +32,13 @@ NOVET       ?= -vet=off
 # Nobody debugs a program that is removed after its test.
 NODEBUG     ?= -gcflags=-dwarf=false
 
-.PHONY: demo test test-race test-bench test-net soak soak-net kill lint fuzz bench bench-quick
+.PHONY: demo demo-away test test-race test-bench test-net soak soak-net kill lint fuzz bench bench-quick
 
 demo:
 	$(GO) run ./examples/drop --demo "$(TREE)"
+
+demo-away:
+	SDP2P_NETTEST=1 $(GO) test -count=1 -timeout 120s -run '^TestDemoAway$$' -v ./internal/nettest
 
 test:
 	@$(MAKE) --no-print-directory -j 2 test-race test-bench
