@@ -120,23 +120,7 @@ func (c *conn) move(ctx context.Context, to netip.AddrPort) error {
 		return errors.Join(errPinned, err)
 	}
 	former := c.remote()
-	back := func() {}
-	patience := probeTotal
-	switch {
-	case isLane(to) && !isLane(former):
-		// The former path is dead: the answer to the peer's own probe would be lost on it.
-		back, _ = c.lead(to)
-	case to != former:
-		patience = jamTime // it has answered a handshake there
-	}
-	if err = c.probe(ctx, path, patience, to == former); errors.Is(err, context.DeadlineExceeded) && !isLane(to) {
-		err = c.unjam(ctx, path, to)
-	}
-	if err == nil {
-		err = path.Switch()
-	}
-	back()
-	if err != nil {
+	if err = c.change(ctx, path, former, to); err != nil {
 		path.Close()
 		by.undo()
 	}
@@ -180,6 +164,27 @@ func (c *conn) moved(former netip.AddrPort, next track, to netip.AddrPort, path 
 	c.endpoint.log.Debug("moved", "peer", c.id, "from", former, "to", to, "source", next.source)
 	c.Look()
 	return nil
+}
+
+// change switches to a path once the peer has answered on it.
+func (c *conn) change(ctx context.Context, path *quicgo.Path, former, to netip.AddrPort) error {
+	patience := probeTotal
+	switch {
+	case isLane(to) && !isLane(former):
+		// The former path is dead: the answer to the peer's own probe would be lost on it.
+		back, _ := c.lead(to)
+		defer back()
+	case to != former && !isLane(to):
+		patience = jamTime // it has answered a handshake there
+	}
+	err := c.probe(ctx, path, patience, to == former)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = c.unjam(ctx, path, to)
+	}
+	if err != nil {
+		return err
+	}
+	return path.Switch()
 }
 
 // begin waits for the turn to move the connection. What it returns is canceled when

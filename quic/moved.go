@@ -216,8 +216,8 @@ func (c *conn) readMove(s *quicgo.Stream, rest []byte) {
 // tellOver tells a peer that has connections which it alone can move, and is not heard
 // on them, over another connection where this node is: both have moved, perhaps.
 func (e *endpoint) tellOver(found *conn, suspects []*conn) {
-	theirs := func(c *conn) bool { return c.mover == nil }
-	if e.listener.cfg.DisableMigration || !slices.ContainsFunc(suspects, theirs) {
+	theirs := func(c *conn) bool { return c.mover == nil && !c.Relayed() }
+	if found.Relayed() || e.listener.cfg.DisableMigration || !slices.ContainsFunc(suspects, theirs) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(e.ctx, deadTime)

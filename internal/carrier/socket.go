@@ -58,8 +58,8 @@ type Socket struct {
 	below     atomic.Pointer[kernel]
 	redirects atomic.Pointer[redirects] // nil if there are none
 	links     atomic.Pointer[links]     // the same
+	unpinned  atomic.Pointer[unpinned]  // the same
 	injected  injector
-	unpinned  atomic.Pointer[unpinned] // nil if there are none
 	health    health
 	done      chan struct{}  // closed with the Socket
 	mending   sync.WaitGroup // goroutines that look at what failed; added to under mu
