@@ -3,7 +3,7 @@
 # make test      everything that needs neither root nor other programs
 # make test-net  hosts in network namespaces and real peers; needs root, and says what is missing
 # make soak      make test 20 times in any order while all cores are busy, then its long rows (SDP2P_SOAK=1); half an hour or more
-# make soak-net  make test-net 20 times
+# make soak-net  make test-net 20 times, with its long rows (SDP2P_SOAK=1): processes that are stopped for 90 s, and bulk to a node that moves; hours
 # make lint      vet, staticcheck, gofmt, import rules, cross-builds, the size of a small program
 # make kill      200 rounds of killing one side of a file transfer, on each of four kinds of disk, and large files
 # make fuzz      every fuzz target for FUZZTIME each
@@ -59,7 +59,7 @@ soak:
 	SDP2P_SOAK=1 $(GO) test -race -count=1 -timeout 1h ./...
 
 soak-net:
-	SDP2P_NETTEST=1 $(GO) test -count=20 -timeout 4h -parallel 6 ./internal/netlab ./internal/nettest ./cmd/sdp2p
+	SDP2P_NETTEST=1 SDP2P_SOAK=1 $(GO) test -count=20 -timeout 6h -parallel 6 ./internal/netlab ./internal/nettest ./cmd/sdp2p
 
 kill:
 	BLOCK_KILLS=200 BLOCK_KILL_SIZE=1024 BLOCK_SPARSE=8 $(GO) test -count=1 -timeout 1800s -run 'Kill|Sparse' -v ./block
