@@ -271,10 +271,10 @@ func isLane(addr netip.AddrPort) bool { return carrier.IsVirtual(addr.Addr()) }
 // follows what comes from this node's new one, and does not answer there any more
 // then: so it is asked for a sign of life as well.
 func (c *conn) probe(ctx context.Context, path *quicgo.Path, patience time.Duration, follows bool) error {
-	ctx, cancel := context.WithTimeout(ctx, max(patience, 4*c.RTT()))
+	ctx, cancel := context.WithTimeout(ctx, max(c.endpoint.patient(patience), 4*c.RTT()))
 	defer cancel()
 	defer context.AfterFunc(c.quic.Context(), cancel)()
-	for wait := max(probeFirst, 2*c.RTT()); ; wait *= 2 {
+	for wait := max(c.endpoint.patient(probeFirst), 2*c.RTT()); ; wait *= 2 {
 		once, stop := context.WithTimeout(ctx, wait)
 		err := path.Probe(once)
 		stop()
@@ -387,7 +387,7 @@ func (e *endpoint) follow(c *conn) {
 		at, to := c.mover.at, c.mover.to
 		c.mover.mu.Unlock()
 		source := sourceTo(to)
-		if source == at.source && c.signWithin(ctx, signTime) == nil {
+		if source == at.source && c.signWithin(ctx, e.patient(signTime)) == nil {
 			return
 		}
 		var err error
@@ -426,7 +426,7 @@ func (e *endpoint) follow(c *conn) {
 // that it has, it looks at no more of them than it may: if at none, it fails with
 // [errTooOften].
 func (e *endpoint) locate(ctx context.Context, c *conn, via []netip.AddrPort) (netip.AddrPort, error) {
-	patience := max(seekTime, 4*c.RTT())
+	patience := max(e.patient(seekTime), 4*c.RTT())
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	found := make(chan netip.AddrPort)

@@ -97,7 +97,7 @@ func (m *moving) to(ip string) netip.AddrPort {
 // peer, and streams go on.
 func TestMoves(t *testing.T) {
 	t.Parallel()
-	m := newMoving(t)
+	m := newMovingWith(t, Config{slack: time.Minute})
 	events := m.ours.endpoint.scope.Node().Subscribe()
 	defer events.Close()
 	m.talk(t, 10)
@@ -125,7 +125,7 @@ func TestMoves(t *testing.T) {
 // socket, a way and a spare outlet: nothing is left of it afterwards.
 func TestLead(t *testing.T) {
 	t.Parallel()
-	m := newMoving(t)
+	m := newMovingWith(t, Config{slack: time.Minute})
 	c, main := m.ours, &m.ours.endpoint.main
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

@@ -18,7 +18,7 @@ import (
 // dialed it: connections with others that began later are.
 func TestAncestorIsNeverIdle(t *testing.T) {
 	t.Parallel()
-	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{IdleTimeout: time.Second, Limits: quic.Limits{StrangerIdle: time.Second}})
+	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{IdleTimeout: time.Second, Limits: quic.Limits{StrangerIdle: 3 * time.Second}})
 	dialed, dialer := newSpacedrive(t, nil), newSpacedrive(t, nil)
 	ours := n.discovers(t, dialed.foreigner, 0)
 	require.NoError(t, send(within(t), ours, "there"))

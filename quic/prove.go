@@ -64,7 +64,7 @@ func (e *endpoint) prove(ctx context.Context, id identity.RemoteIdentity, at []n
 	open, lead := 0, time.Duration(0)
 	for _, c := range e.with(id) {
 		open++
-		lead = signTime
+		lead = e.patient(signTime)
 		begin(0, func() answer { return answer{c.remote(), c.sign(ctx)} })
 	}
 	errs := []error{}

@@ -53,6 +53,7 @@ type Config struct {
 	Limits Limits
 
 	monitor *netmon.Monitor // of a test; nil: the process's
+	slack   time.Duration   // of a test: how much longer answers are waited for
 }
 
 const (

@@ -138,7 +138,7 @@ func (e *endpoint) check(id identity.RemoteIdentity, via []p2p.Candidate, suspec
 	for _, c := range suspects {
 		c.askForSign()
 	}
-	if e.signs(suspects, asked.Add(signTime)) {
+	if e.signs(suspects, asked.Add(e.patient(signTime))) {
 		return true
 	}
 	e.log.Debug("connections are silent, and the peer was announced elsewhere: dialing", "peer", id)
@@ -181,6 +181,10 @@ func (e *endpoint) giveUp(c, found *conn, until time.Time) {
 		c.Close()
 	}
 }
+
+// patient returns how long an answer is waited for that others give at once: d,
+// unless a test has more patience.
+func (e *endpoint) patient(d time.Duration) time.Duration { return d + e.listener.cfg.slack }
 
 // signs waits for a sign of life of one of the connections.
 func (e *endpoint) signs(of []*conn, until time.Time) bool {

@@ -33,8 +33,25 @@ func TestNowhereElse(t *testing.T) {
 	select {
 	case c := <-found:
 		require.Nil(t, c)
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("a probe of nothing does not end")
+	}
+}
+
+// A peer that answers is not dialed where it was announced: its answer ends the
+// check, however long one may be waited for.
+func TestAnswerEndsTheCheck(t *testing.T) {
+	t.Parallel()
+	c, _ := dialed(t, Config{slack: time.Hour}, Config{})
+	checked := make(chan bool, 1)
+	go func() {
+		checked <- c.endpoint.check(c.id, []p2p.Candidate{{Kind: p2p.Direct, Addr: netip.MustParseAddrPort("127.0.0.9:9")}}, []*conn{c})
+	}()
+	select {
+	case alive := <-checked:
+		require.True(t, alive)
+	case <-time.After(time.Minute):
+		t.Fatal("the answer is not noticed")
 	}
 }
 
