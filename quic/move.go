@@ -387,7 +387,11 @@ func (e *endpoint) follow(c *conn) {
 		at, to := c.mover.at, c.mover.to
 		c.mover.mu.Unlock()
 		source := sourceTo(to)
-		if source == at.source && c.signWithin(ctx, e.patient(signTime)) == nil {
+		if source == at.source && c.alive(ctx) {
+			return
+		}
+		if source == at.source && !c.canAnswer() {
+			e.replace(c)
 			return
 		}
 		var err error
@@ -411,7 +415,7 @@ func (e *endpoint) follow(c *conn) {
 		case err == nil:
 			return
 		case errors.Is(err, errPinned):
-			e.replace(ctx, c)
+			e.supersede(c, at.source)
 			return
 		}
 		e.log.Debug("not moved", "peer", c.id, "to", to, "err", err)
@@ -479,19 +483,6 @@ func (e *endpoint) ways(c *conn) []netip.AddrPort {
 		}
 	}
 	return all
-}
-
-// replace makes another connection with a peer whose own cannot move, and gives
-// that one up if nothing is heard on it.
-func (e *endpoint) replace(ctx context.Context, c *conn) {
-	c.askForSign()
-	if e.signs([]*conn{c}, time.Now().Add(signTime)) {
-		return
-	}
-	found, _ := e.probe(c.id, []p2p.Candidate{{Kind: p2p.Direct, Addr: c.remote()}}, []*conn{c})
-	if found != nil && ctx.Err() == nil {
-		e.giveUp(c, found, time.Now().Add(deadTime))
-	}
 }
 
 // signWithin waits for a sign of life of the connection.

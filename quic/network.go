@@ -41,6 +41,8 @@ func (e *endpoint) networkChanged(change netmon.Changed) {
 		case c.Relayed(): // package relay has heard of it, too
 		case c.moves():
 			e.followSoon(c)
+		case own != nil && !c.canAnswer():
+			c.lookBack(own)
 		case own != nil:
 			c.tellMove(own)
 		}

@@ -34,8 +34,12 @@ type spacedrive struct {
 }
 
 func newSpacedrive(t testing.TB, metadata v1.Metadata) *spacedrive {
+	return newSpacedriveWith(t, randomBytes(32), metadata)
+}
+
+func newSpacedriveWith(t testing.TB, seed []byte, metadata v1.Metadata) *spacedrive {
 	s := &spacedrive{
-		foreigner: newForeigner(t, ed25519Key(t, randomBytes(32))), metadata: metadata,
+		foreigner: newForeigner(t, ed25519Key(t, seed)), metadata: metadata,
 		queue: make(chan network.Stream), modes: make(chan v1.Mode, 1024),
 	}
 	s.mux.AddHandler("/sdp2p/1", nil)

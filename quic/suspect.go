@@ -176,7 +176,11 @@ func (e *endpoint) giveUp(c, found *conn, until time.Time) {
 	if c.remote().Addr() == found.remote().Addr() {
 		until = time.Now()
 	}
-	if c.canAnswer() && !e.signs([]*conn{c}, until) && !c.gone() {
+	silent := func() bool { return !e.signs([]*conn{c}, until) }
+	if !c.canAnswer() {
+		silent = func() bool { return c.silent(e.ctx) }
+	}
+	if silent() && !c.gone() {
 		e.log.Debug("a connection is given up: the peer answers elsewhere, and on it no more", "peer", c.id, "remote", c.remote())
 		c.Close()
 	}
@@ -256,7 +260,7 @@ func (c *conn) askForSign() {
 func (c *conn) heard() bool { return c.quic.ConnectionStats().PacketsReceived > c.received.Load() }
 
 // canAnswer reports whether the peer would have given a sign. One of version 1
-// cannot be asked.
+// cannot be asked: see [conn.silent].
 func (c *conn) canAnswer() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
