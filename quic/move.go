@@ -430,8 +430,8 @@ func (e *endpoint) follow(c *conn) {
 // that it has, it looks at no more of them than it may: if at none, it fails with
 // [errTooOften].
 func (e *endpoint) locate(ctx context.Context, c *conn, via []netip.AddrPort) (netip.AddrPort, error) {
-	patience := max(e.patient(seekTime), 4*c.RTT())
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	patience := max(seekTime, 4*c.RTT())
+	ctx, cancel := context.WithTimeout(ctx, e.patient(patience))
 	defer cancel()
 	found := make(chan netip.AddrPort)
 	var asking sync.WaitGroup
