@@ -39,7 +39,8 @@ const (
 	maxMoved       = 16
 	maxMovedRelays = 4
 
-	tellFirst = 100 * time.Millisecond // until a message is repeated; doubles
+	tellFirst     = 100 * time.Millisecond // until a message is repeated; doubles
+	tellElsewhere = 2 * tellFirst          // of the message after which the peer is dialed
 )
 
 // A moved is a message of the stream. What is reserved is read, and not looked at.
@@ -140,9 +141,12 @@ func (c *conn) tellMove(own []netip.AddrPort) {
 			if err == nil {
 				return
 			}
-			if wait == tellFirst { // the network of the former address leads nowhere, perhaps, though it is there
+			switch wait {
+			case tellFirst: // the network of the former address leads nowhere, perhaps, though it is there
 				c.unpin()
 				own = slices.DeleteFunc(slices.Clone(own), func(a netip.AddrPort) bool { return a.Addr() == former })
+			case tellElsewhere:
+				c.endpoint.start(c.tellAside)
 			}
 		}
 	})
@@ -210,6 +214,19 @@ func (c *conn) readMove(s *quicgo.Stream, rest []byte) {
 		if c.moves() && c.mover.hear(m.addrs) {
 			c.endpoint.start(func() { c.endpoint.visit(c) })
 		}
+	}
+}
+
+// tellAside tells the peer over a new connection where this node is: on this one, the
+// message waits behind what was sent before, of which nothing is acknowledged, and
+// nothing more leaves. The peer is dialed where it listens: a connection that it has
+// moved may come from another port.
+func (c *conn) tellAside() {
+	c.received.Store(c.quic.ConnectionStats().PacketsReceived)
+	at := netip.AddrPortFrom(c.remote().Addr(), c.path.Remote.Port())
+	via, suspects := append(c.endpoint.anywhere(c), p2p.Candidate{Kind: p2p.Direct, Addr: at}), []*conn{c}
+	if found, _ := c.endpoint.probe(c.id, via, suspects); found != nil {
+		c.endpoint.tellOver(found, suspects)
 	}
 }
 
