@@ -7,6 +7,7 @@ import (
 	"bufio"
 	"context"
 	"flag"
+	"fmt"
 	"io"
 	"log"
 	"os"
@@ -53,18 +54,32 @@ func chat(ctx context.Context, name string, hooks []p2p.Hook, in io.Reader, show
 		}
 	}()
 	for e := range node.Watch(ctx) {
-		switch e := e.(type) {
-		case p2p.PeerAvailable:
-			show.Printf("* %s joined", who(e.Peer))
-		case p2p.PeerMetadataModified:
-			if e.Peer.Verified() {
-				show.Printf("* %s is %s", e.Peer.Identity().Fingerprint(), who(e.Peer))
-			}
-		case p2p.PeerUnavailable:
-			show.Printf("* %s left", who(e.Peer))
+		if line := news(e); line != "" {
+			show.Print("* ", line)
 		}
 	}
 	return nil
+}
+
+// news returns what there is to be told of an event, or nothing.
+func news(e p2p.Event) string {
+	switch e := e.(type) {
+	case p2p.PeerAvailable:
+		return who(e.Peer) + " joined"
+	case p2p.PeerConnectedWith:
+		if path := e.Peer.Path(); path.Remote.IsValid() { // it may have ended again
+			return fmt.Sprintf("%s is at %v", who(e.Peer), path.Remote)
+		}
+	case p2p.PeerPathChanged: // a network has changed, and what is being sent goes on
+		return fmt.Sprintf("%s is at %v now", who(e.Peer), e.To.Remote)
+	case p2p.PeerMetadataModified:
+		if e.Peer.Verified() {
+			return fmt.Sprintf("%s is %s", e.Peer.Identity().Fingerprint(), who(e.Peer))
+		}
+	case p2p.PeerUnavailable:
+		return who(e.Peer) + " left"
+	}
+	return ""
 }
 
 // say sends a line to every peer and waits until all have shown it, so that lines keep their order.

@@ -8,6 +8,7 @@ import (
 	"log"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"regexp"
@@ -123,6 +124,28 @@ func TestChat(t *testing.T) {
 	bob.end(t)
 	oscar.in.Close()
 	oscar.end(t)
+}
+
+// It is shown where a peer is, and where it is then.
+func TestPath(t *testing.T) {
+	network := p2ptest.NewNetwork(p2ptest.Config{})
+	oscar, bob := open(t.Context(), "Oscar", network.Hooks()), network.Start(t, p2p.Config{App: "chat", Name: "Bob"})
+	oscar.shows(t, `joined$`)
+	fmt.Fprintln(oscar.in, "hi") // over a connection
+	at := oscar.shows(t, `^\* .* is at (\S+)$`)[1]
+	_, err := netip.ParseAddrPort(at)
+	require.NoError(t, err)
+	oscar.in.Close()
+	oscar.end(t)
+
+	other := network.Start(t, p2p.Config{App: "chat"})
+	for peer := range bob.Available(t.Context()) {
+		if peer.Identity() == other.Identity() {
+			to := p2p.Path{Remote: netip.MustParseAddrPort("192.168.1.7:7373")}
+			require.Equal(t, other.Identity().Fingerprint()+" is at 192.168.1.7:7373 now", news(p2p.PeerPathChanged{Peer: peer, To: to}))
+			break
+		}
+	}
 }
 
 // Before it has been verified, a name does not count.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -89,6 +90,20 @@ func put(t *testing.T, path, content string, mode fs.FileMode) string {
 	return path
 }
 
+// The user is told where a peer is once its network has changed.
+func TestMoved(t *testing.T) {
+	t.Parallel()
+	network := p2ptest.NewNetwork(p2ptest.Config{})
+	node, other := network.Start(t, p2p.Config{App: "drop"}), network.Start(t, p2p.Config{App: "drop"})
+	for peer := range node.Available(t.Context()) {
+		require.Equal(t, other.Identity(), peer.Identity())
+		to := p2p.Path{Remote: netip.MustParseAddrPort("192.168.1.7:7373")}
+		require.Equal(t, who(peer)+" is at 192.168.1.7:7373 now", moved(p2p.PeerPathChanged{Peer: peer, To: to}))
+		require.Empty(t, moved(p2p.PeerAvailable{Peer: peer}))
+		break
+	}
+}
+
 func TestTransfer(t *testing.T) {
 	t.Parallel()
 	source := filepath.Join(t.TempDir(), "top")
@@ -108,7 +123,9 @@ func TestTransfer(t *testing.T) {
 	sent := d.get(t, "Alice", source, alone)
 	require.Equal(t, exitAll, sent.code(t), sent)
 	require.Contains(t, sent.String(), "Sent 5 files, 2.0 MB in ")
+	require.Regexp(t, `Sending to "Bob" \(.*\) at \S+:\d+\n`, sent.String())
 	d.wait(t, `offers 5 files and 6 folders, 2.0 MB`+"\n")
+	d.wait(t, `Receiving from "Alice" (`)
 	d.wait(t, "Received 5 files, 2.0 MB in ")
 	got, err := snapshot(filepath.Join(d.dir, "top"))
 	require.NoError(t, err)

@@ -64,6 +64,7 @@ func receive(ctx context.Context, c *console, cfg p2p.Config, want receiving) co
 	}
 	c.say("Waiting as %q (%s)", cfg.Name, node.Identity().Fingerprint())
 	want.away.announce(ctx, c, node)
+	tellPaths(ctx, r.console, node)
 	<-ctx.Done()
 	node.Shutdown(context.Background()) // waits for the handlers
 	return r.worst()
@@ -81,6 +82,9 @@ func (r *receiver) accept(ctx context.Context, s *p2p.Stream) {
 		err := r.decide(ctx, t.other, o)
 		if accepted = err == nil; o.Earlier == 0 {
 			t.began = time.Now()
+		}
+		if accepted && o.Earlier == 0 {
+			t.warn("Receiving from %s%s", t.other, place(s))
 		}
 		return err
 	}

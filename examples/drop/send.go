@@ -29,6 +29,7 @@ func send(ctx context.Context, c *console, cfg p2p.Config, want sending) code {
 		return c.exit(err)
 	}
 	defer node.Shutdown(context.Background())
+	go tellPaths(ctx, c, node)
 	peer, err := want.away.receiver()
 	if peer == nil && err == nil {
 		peer, err = choose(ctx, c, node, want.to, want.yes)
@@ -65,7 +66,7 @@ func deliver(ctx context.Context, c *console, peer *p2p.Peer, want sending) code
 		return t.end(ctx, block.Result{}, err)
 	}
 	defer s.Close()
-	c.warn("Sending to %s", t.other)
+	c.warn("Sending to %s%s", t.other, place(s))
 	options := block.SendOptions{Progress: t.show, Spool: want.spool}
 	r, err := block.Send(ctx, s, block.Paths(want.paths...), options)
 	return t.end(ctx, r, err)

@@ -162,6 +162,31 @@ func words(err error) string {
 	return strings.NewReplacer("block: ", "", "p2p: ", "").Replace(err.Error())
 }
 
+// tellPaths tells the user where peers are once a network has changed, and the
+// transfer goes on. It returns when ctx is done.
+func tellPaths(ctx context.Context, c *console, node *p2p.P2P) {
+	for e := range node.Watch(ctx) {
+		if text := moved(e); text != "" {
+			c.warn("%s", text)
+		}
+	}
+}
+
+func moved(e p2p.Event) string {
+	if e, ok := e.(p2p.PeerPathChanged); ok {
+		return fmt.Sprintf("%s is at %v now", who(e.Peer), e.To.Remote)
+	}
+	return ""
+}
+
+// place returns where the other side of a transfer is.
+func place(s *p2p.Stream) string {
+	if path := s.Path(); path.Remote.IsValid() {
+		return " at " + path.Remote.String()
+	}
+	return ""
+}
+
 // who describes a peer. Names are quoted, since they may contain anything.
 func who(p *p2p.Peer) string {
 	return fmt.Sprintf("%q (%s)", p.Name(), p.Identity().Fingerprint())
