@@ -39,8 +39,7 @@ const (
 	maxMoved       = 16
 	maxMovedRelays = 4
 
-	tellFirst     = 100 * time.Millisecond // until a message is repeated; doubles
-	tellElsewhere = 2 * tellFirst          // of the message after which the peer is dialed
+	tellFirst = 100 * time.Millisecond // until a message is repeated; doubles
 )
 
 // A moved is a message of the stream. What is reserved is read, and not looked at.
@@ -141,12 +140,12 @@ func (c *conn) tellMove(own []netip.AddrPort) {
 			if err == nil {
 				return
 			}
-			switch wait {
-			case tellFirst: // the network of the former address leads nowhere, perhaps, though it is there
+			switch {
+			case wait == tellFirst: // the network of the former address leads nowhere, perhaps, though it is there
 				c.unpin()
 				own = slices.DeleteFunc(slices.Clone(own), func(a netip.AddrPort) bool { return a.Addr() == former })
-			case tellElsewhere:
-				c.endpoint.start(c.tellAside)
+			default:
+				c.tellAside()
 			}
 		}
 	})
@@ -223,6 +222,10 @@ func (c *conn) readMove(s *quicgo.Stream, rest []byte) {
 // moved may come from another port.
 func (c *conn) tellAside() {
 	c.received.Store(c.quic.ConnectionStats().PacketsReceived)
+	if other := c.endpoint.best(c.id); other != nil && other != c && other.opened.After(c.opened) {
+		c.endpoint.tellOver(other, []*conn{c})
+		return
+	}
 	at := netip.AddrPortFrom(c.remote().Addr(), c.path.Remote.Port())
 	via, suspects := append(c.endpoint.anywhere(c), p2p.Candidate{Kind: p2p.Direct, Addr: at}), []*conn{c}
 	if found, _ := c.endpoint.probe(c.id, via, suspects); found != nil {
