@@ -38,6 +38,9 @@
 //	  another address is known
 //	the process stood still          at once, if for less than 13 s
 //
+// A peer of version 1 lets no connection move: streams with it end, and the next one
+// takes a connection that this node makes as soon as the peer answers.
+//
 // While as much is on its way as the network takes, quic-go sends nothing that
 // would find another path: a node that sends at full speed goes on with the next
 // retransmission, after about as long as it was away.
