@@ -48,6 +48,7 @@ test-race:
 
 test-bench:
 	cd internal/bench && $(BRISKLY) $(GO) test -short $(NOVET) -timeout 600s ./...
+	cd relay/redis && $(BRISKLY) $(GO) test -race $(NOVET) -timeout 300s ./... # a module of its own
 
 test-net:
 	SDP2P_NETTEST=1 $(GO) test -count=1 -timeout 1200s -parallel 6 -v ./internal/netlab ./internal/nettest ./cmd/sdp2p
@@ -69,6 +70,7 @@ lint:
 	$(GO) vet ./...
 	cd internal/bench && $(GO) vet ./...
 	cd internal/bench/transport/hello && $(GO) vet ./... # a module of its own
+	cd relay/redis && $(GO) vet ./... && $(GO) mod tidy -diff && $(GO) run $(STATICCHECK) ./... # as well
 	$(GO) mod tidy -diff
 	$(GO) run $(STATICCHECK) ./...
 	GO=$(GO) sh internal/lint/imports.sh

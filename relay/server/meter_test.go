@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"io"
+	"sync"
 	"testing"
 	"time"
 
@@ -207,4 +208,41 @@ func TestIdleCircuitsHoldOneGrant(t *testing.T) {
 	}
 	require.LessOrEqual(t, r.used(t, 1), int64(Chunk))
 	require.EqualValues(t, 64, r.metrics.circuits.Load())
+}
+
+// Two relays share a ledger: together they let an account pass its quota by no
+// more than a buffer each, and all that passed is booked.
+func TestTwoRelaysOneAccount(t *testing.T) {
+	t.Parallel()
+	const quota = 3*Chunk + 1_000_000
+	first := newRelay(t, nil)
+	second := newRelay(t, func(cfg *Config) {
+		cfg.Ledger = first.ledger
+		cfg.Trusted = func(id identity.RemoteIdentity) bool { return id == first.issuer.Remote() }
+	})
+	second.issuer, second.ledger = first.issuer, first.ledger
+	var wg sync.WaitGroup
+	var passed [2]int64
+	for i, r := range []*relayTest{first, second} {
+		callee := r.callee(t, 1)
+		caller := r.member(t, 1, func(x *token.Token) { x.Quota = quota })
+		status, s, accepted := caller.call(callee)
+		require.Equal(t, circuit.OK, status)
+		wg.Go(func() {
+			b := make([]byte, 100_000)
+			for {
+				if _, err := s.Write(b); err != nil {
+					return
+				}
+			}
+		})
+		wg.Go(func() { passed[i], _ = io.Copy(io.Discard, accepted) })
+	}
+	wg.Wait()
+	buffers := 2 * int64(first.cfg.Limits.Buffer)
+	require.LessOrEqual(t, passed[0]+passed[1], quota+buffers)
+	booked := first.settle(t, 1).bytes.Load() + second.settle(t, 1).bytes.Load()
+	require.Equal(t, booked, first.used(t, 1))
+	require.LessOrEqual(t, booked, quota+buffers)
+	require.GreaterOrEqual(t, booked, int64(quota)-Chunk)
 }

@@ -1,0 +1,322 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/relay/server"
+	"github.com/sdp2p/p2p/relay/token"
+)
+
+var payer = token.Account{Issuer: identity.New().Remote(), Number: uuid.UUID{7}}
+
+func mini(t *testing.T) (*miniredis.Miniredis, redis.UniversalClient) {
+	m := miniredis.RunT(t)
+	client := redis.NewClient(&redis.Options{Addr: m.Addr(), MaxRetries: -1})
+	t.Cleanup(func() { client.Close() })
+	return m, client
+}
+
+// real starts Debian's redis-server on a socket of its own.
+func real(t *testing.T) redis.UniversalClient {
+	program, err := exec.LookPath("redis-server")
+	if err != nil {
+		t.Skip("redis-server is not installed: apt-get install redis-server")
+	}
+	dir, err := os.MkdirTemp("", "redis") // a socket's path has to be short
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	socket := filepath.Join(dir, "socket")
+	cmd := exec.Command(program, "--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no", "--dir", dir)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	client := redis.NewClient(&redis.Options{Network: "unix", Addr: socket})
+	t.Cleanup(func() { client.Close() })
+	require.Eventually(t, func() bool { return client.Ping(context.Background()).Err() == nil }, 30*time.Second, 10*time.Millisecond)
+	return client
+}
+
+// both runs a test with miniredis and with Redis.
+func both(t *testing.T, f func(t *testing.T, client redis.UniversalClient)) {
+	t.Run("miniredis", func(t *testing.T) { _, client := mini(t); f(t, client) })
+	t.Run("redis", func(t *testing.T) { f(t, real(t)) })
+}
+
+func used(t *testing.T, l *Ledger, a token.Account) int64 {
+	n, err := l.Used(t.Context(), a, 0)
+	require.NoError(t, err)
+	return n
+}
+
+func TestLedger(t *testing.T) {
+	both(t, func(t *testing.T, client redis.UniversalClient) {
+		l := NewLedger(client, server.Monthly)
+		require.Zero(t, used(t, l, payer))
+		g, err := l.Take(t.Context(), payer, 1000, 2500)
+		require.NoError(t, err)
+		require.Equal(t, []int64{1000, 1000}, []int64{g.Bytes, g.Used})
+		require.InDelta(t, float64(server.Monthly.Period(time.Now())), float64(g.Period), 40*86400)
+		require.NoError(t, l.Give(t.Context(), g, 400))
+		require.EqualValues(t, 600, used(t, l, payer))
+		require.NoError(t, l.Give(t.Context(), g, 400), "a second time")
+		require.EqualValues(t, 600, used(t, l, payer))
+
+		g, err = l.Take(t.Context(), payer, 5000, 2500)
+		require.NoError(t, err)
+		require.Equal(t, []int64{1900, 2500}, []int64{g.Bytes, g.Used})
+		none, err := l.Take(t.Context(), payer, 1, 2500)
+		require.NoError(t, err)
+		require.Zero(t, none.Bytes)
+		require.EqualValues(t, 2500, none.Used)
+		require.NoError(t, l.Give(t.Context(), g, -30), "a buffer more")
+		require.EqualValues(t, 2530, used(t, l, payer))
+		g, err = l.Take(t.Context(), payer, 1<<40, -1)
+		require.NoError(t, err)
+		require.EqualValues(t, server.Chunk, g.Bytes)
+		require.NoError(t, l.Give(t.Context(), g, 1<<40), "no more than was taken")
+		require.EqualValues(t, 2530, used(t, l, payer))
+
+		owed := server.NewGrant(payer, 0, 0, 0)
+		require.NoError(t, l.Give(t.Context(), owed, -500))
+		require.NoError(t, l.Give(t.Context(), owed, -500))
+		require.EqualValues(t, 3030, used(t, l, payer))
+		require.NoError(t, l.Give(t.Context(), server.NewGrant(payer, 0, 0, 0), 1<<40), "not below zero")
+		require.Zero(t, used(t, l, payer))
+		require.NoError(t, l.Give(t.Context(), server.NewGrant(payer, 50, g.Period, 0), 50), "never taken")
+		require.Zero(t, used(t, l, payer))
+
+		g, err = l.Take(t.Context(), payer, 100, -1)
+		require.NoError(t, err)
+		require.NoError(t, l.Give(t.Context(), server.NewGrant(payer, 0, 0, 0), 60), "somebody has made it less")
+		require.NoError(t, l.Give(t.Context(), g, 100))
+		require.Zero(t, used(t, l, payer))
+
+		other := payer
+		other.Issuer = identity.New().Remote()
+		held, err := l.Take(t.Context(), other, 70, -1)
+		require.NoError(t, err)
+		require.Zero(t, used(t, l, payer))
+		all, err := l.Uses(t.Context())
+		require.NoError(t, err)
+		require.ElementsMatch(t, []server.Use{{Account: payer, Period: g.Period}, {Account: other, Period: g.Period, Bytes: 70, Held: 70}}, all)
+		n, err := l.Used(t.Context(), other, held.Period)
+		require.NoError(t, err)
+		require.EqualValues(t, 70, n)
+		n, err = l.Used(t.Context(), other, 1)
+		require.NoError(t, err)
+		require.Zero(t, n)
+		require.NoError(t, l.Give(t.Context(), server.NewGrant(token.Account{}, 0, 0, 0), -5), "of nodes that are known by name")
+		require.EqualValues(t, 5, used(t, l, token.Account{}))
+	})
+}
+
+// Relays that take at the same time get exactly the limit, and what they give
+// back is there for others.
+func TestConcurrently(t *testing.T) {
+	both(t, func(t *testing.T, client redis.UniversalClient) {
+		const limit = 50_000_000
+		l := NewLedger(client, server.Monthly)
+		var mu sync.Mutex
+		var spent, excess int64
+		var wg sync.WaitGroup
+		for i := range 16 {
+			wg.Go(func() {
+				random := rand.New(rand.NewPCG(1, uint64(i)))
+				for {
+					g, err := l.Take(context.Background(), payer, random.Int64N(3_000_000)+1, limit)
+					if err != nil || g.Bytes == 0 {
+						return
+					}
+					unused := random.Int64N(g.Bytes+32<<10) - 32<<10
+					if l.Give(context.Background(), g, unused) != nil {
+						return
+					}
+					mu.Lock()
+					spent += g.Bytes - unused
+					excess += max(-unused, 0)
+					mu.Unlock()
+				}
+			})
+		}
+		wg.Wait()
+		require.Equal(t, spent, used(t, l, payer))
+		require.LessOrEqual(t, spent, limit+excess)
+		g, err := l.Take(t.Context(), payer, server.Chunk, limit)
+		require.NoError(t, err)
+		require.Zero(t, g.Bytes)
+	})
+}
+
+// The server's clock decides, and its periods are ours.
+func TestPeriods(t *testing.T) {
+	m, client := mini(t)
+	random := rand.New(rand.NewPCG(1, 2))
+	times := []time.Time{time.Date(2028, 2, 29, 23, 59, 59, 0, time.UTC), time.Date(2028, 3, 1, 0, 0, 0, 0, time.UTC), time.Date(2100, 2, 28, 12, 0, 0, 0, time.UTC), time.Date(2099, 12, 31, 23, 59, 59, 0, time.UTC)}
+	for range 300 {
+		times = append(times, time.Unix(random.Int64N(1<<32), 0))
+	}
+	for _, at := range times {
+		m.SetTime(at)
+		for _, c := range []server.Cycle{server.Hourly, server.Daily, server.Monthly} {
+			g, err := NewLedger(client, c).Take(t.Context(), payer, 1, -1)
+			require.NoError(t, err)
+			require.Equal(t, c.Period(at).String(), g.Period.String(), "%v %s", at, c)
+		}
+	}
+}
+
+// A quota begins anew with each period; a grant is booked on its own.
+func TestPeriodChanges(t *testing.T) {
+	m, client := mini(t)
+	l := NewLedger(client, server.Hourly)
+	m.SetTime(time.Unix(3600*1000, 0))
+	g, err := l.Take(t.Context(), payer, 1000, 1000)
+	require.NoError(t, err)
+	m.SetTime(time.Unix(3600*1001, 0))
+	next, err := l.Take(t.Context(), payer, 1000, 1000)
+	require.NoError(t, err)
+	require.EqualValues(t, 1000, next.Bytes)
+	require.NoError(t, l.Give(t.Context(), g, 300))
+	n, err := l.Used(t.Context(), payer, g.Period)
+	require.NoError(t, err)
+	require.EqualValues(t, 700, n)
+	require.EqualValues(t, 1000, used(t, l, payer))
+	m.FastForward(expire + time.Second)
+	require.NoError(t, l.Give(t.Context(), next, 300))
+	require.EqualValues(t, 1000, used(t, l, payer), "too late: it stays booked")
+	m.FastForward(keep)
+	require.Empty(t, m.Keys())
+}
+
+func TestAway(t *testing.T) {
+	m, client := mini(t)
+	l := NewLedger(client, server.Monthly)
+	g, err := l.Take(t.Context(), payer, 1000, -1)
+	require.NoError(t, err)
+	m.SetError("LOADING away")
+	_, err = l.Take(t.Context(), payer, 1000, -1)
+	require.ErrorContains(t, err, "away")
+	require.Error(t, l.Give(t.Context(), g, 500))
+	_, err = l.Used(t.Context(), payer, 0)
+	require.Error(t, err)
+	_, err = l.Uses(t.Context())
+	require.Error(t, err)
+	_, err = NewDirectory(client).List(t.Context(), "")
+	require.Error(t, err)
+	_, err = NewRevoked(t.Context(), client, slog.New(slog.DiscardHandler))
+	require.Error(t, err)
+	m.SetError("")
+	require.NoError(t, l.Give(t.Context(), g, 500))
+	require.EqualValues(t, 500, used(t, l, payer))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = l.Take(ctx, payer, 1, -1)
+	require.True(t, errors.Is(err, context.Canceled))
+}
+
+func TestDirectory(t *testing.T) {
+	both(t, func(t *testing.T, client redis.UniversalClient) {
+		d := NewDirectory(client)
+		one, two := server.Entry{Relay: identity.New().Remote(), Zone: "a", Capacity: 7}, server.Entry{Relay: identity.New().Remote(), Zone: "b"}
+		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+		defer cancel()
+		steps := []func(){
+			func() { require.NoError(t, d.Publish(ctx, one, time.Minute)) },
+			func() { require.NoError(t, d.Publish(ctx, two, time.Minute)) },
+			func() { require.NoError(t, d.Publish(ctx, one, 0)) },
+		}
+		want := [][]server.Entry{{}, {one}, {one, two}, {two}}
+		server.SortEntries(want[2])
+		i := 0
+		for all, err := range d.Watch(ctx) {
+			require.NoError(t, err)
+			require.Equal(t, want[i], all)
+			if i == len(steps) {
+				break
+			}
+			steps[i]()
+			i++
+		}
+		require.Equal(t, len(steps), i)
+		all, err := d.List(ctx, "b")
+		require.NoError(t, err)
+		require.Equal(t, []server.Entry{two}, all)
+		all, err = d.List(ctx, "a")
+		require.NoError(t, err)
+		require.Empty(t, all)
+	})
+}
+
+func TestDirectoryExpires(t *testing.T) {
+	m, client := mini(t)
+	d := NewDirectory(client)
+	begin := time.Now()
+	m.SetTime(begin)
+	require.NoError(t, d.Publish(t.Context(), server.Entry{Relay: identity.New().Remote()}, time.Minute))
+	m.SetTime(begin.Add(59 * time.Second))
+	all, err := d.List(t.Context(), "")
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	m.SetTime(begin.Add(61 * time.Second))
+	all, err = d.List(t.Context(), "")
+	require.NoError(t, err)
+	require.Empty(t, all)
+	require.Empty(t, m.Keys(), "nothing is left")
+}
+
+func TestRevoked(t *testing.T) {
+	both(t, func(t *testing.T, client redis.UniversalClient) {
+		log := slog.New(slog.DiscardHandler)
+		issuer := identity.New().Remote()
+		one, err := NewRevoked(t.Context(), client, log)
+		require.NoError(t, err)
+		two, err := NewRevoked(t.Context(), client, log)
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { two.Run(ctx); close(done) }()
+		require.Eventually(t, func() bool { return client.PubSubNumSub(ctx, revokedChannel).Val()[revokedChannel] == 1 }, 30*time.Second, time.Millisecond)
+		require.False(t, two.Has(issuer, 7))
+		require.NoError(t, one.Revoke(ctx, issuer, 7))
+		require.True(t, one.Has(issuer, 7))
+		require.Eventually(t, func() bool { return two.Has(issuer, 7) }, 30*time.Second, time.Millisecond)
+		require.False(t, two.Has(issuer, 8))
+		require.False(t, two.Has(payer.Issuer, 7))
+		cancel()
+		<-done
+	})
+}
+
+// What was revoked is forgotten once the token has expired for sure.
+func TestRevokedExpires(t *testing.T) {
+	m, client := mini(t)
+	r, err := NewRevoked(t.Context(), client, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	begin := time.Now()
+	m.SetTime(begin)
+	require.NoError(t, r.Revoke(t.Context(), payer.Issuer, 1))
+	m.SetTime(begin.Add(token.MaxLife + token.Tolerance))
+	require.NoError(t, r.Revoke(t.Context(), payer.Issuer, 2))
+	require.True(t, r.Has(payer.Issuer, 1))
+	m.SetTime(begin.Add(revokedFor + time.Second))
+	require.NoError(t, r.Revoke(t.Context(), payer.Issuer, 3))
+	require.False(t, r.Has(payer.Issuer, 1))
+	require.True(t, r.Has(payer.Issuer, 2))
+}
