@@ -153,7 +153,7 @@ func TestPeerNamesAnothersAddresses(t *testing.T) {
 	}
 	l := startLiar(t, lab.Hosts[1], at)
 	arrives := metered(t, silent, silent.Addr4())
-	n := start(t, lab.Hosts[0], nodeConfig{QUIC: true, Manual: []string{l.addr.String()}, Debug: true})
+	n := start(t, lab.Hosts[0], nodeConfig{QUIC: true, Manual: []string{l.addr.String()}, Idle: time.Hour, Debug: true})
 	until(t, func() bool { return n.manual().State == quic.ManualReached.String() })
 	began, said := time.Now(), l.said.Load()
 	time.Sleep(time.Duration(soak.N(12, 60)) * time.Second)
