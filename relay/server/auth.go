@@ -71,11 +71,11 @@ func (s *Server) auth(stream network.Stream) {
 	a := &authStream{stream, make(chan []byte, sendQueue)}
 	a.send(answer.Append(nil))
 	session.mu.Lock()
-	before := session.auth
-	session.auth, session.observed = a, answer.Observed
+	old := session.before
+	session.before, session.auth, session.observed = session.auth, a, answer.Observed
 	session.mu.Unlock()
-	if before != nil {
-		before.stream.Reset()
+	if old != nil {
+		old.stream.Reset()
 	}
 	if s.leaving.Load() {
 		a.send(s.farewell().Append(nil))
@@ -102,10 +102,12 @@ func (s *Server) present(session *session, shown [][token.Size]byte) circuit.Ans
 			answer.Status = status
 		}
 	}
-	if len(good) == 0 {
-		return answer
+	if len(good) == 0 && (len(shown) > 0 || session.stranger()) {
+		return answer // what the session has, it keeps
 	}
-	session.grant(good, true, s.accounts)
+	if len(good) > 0 {
+		session.grant(good, true, s.accounts)
+	}
 	answer.Status, answer.Left = token.OK, circuit.Unlimited
 	until := session.until()
 	answer.Again = max(until.Sub(now), 0)

@@ -59,6 +59,8 @@ func TestStockClients(t *testing.T) {
 	require.WithinDuration(t, time.Now().Add(time.Hour), reservation.Expiration, time.Minute)
 	require.NotZero(t, reservation.LimitData, "a client would take the circuit for a direct connection")
 	require.NoError(t, callee.host.Network().Listen(ma.StringCast("/p2p-circuit")))
+	answer, _ := callee.show()
+	require.Equal(t, token.OK, answer.Status, "a client of ours that is known needs no token, either")
 	_, err = relayclient.Reserve(within(t), other.host, other.stock())
 	require.ErrorContains(t, err, "PERMISSION_DENIED")
 
@@ -95,9 +97,7 @@ func TestTokens(t *testing.T) {
 	}{
 		"another node's":  {r.token(t, another.Remote(), 1), token.AnotherNode},
 		"another relay's": {r.token(t, c.id.Remote(), 1, func(x *token.Token) { x.Relay = another.Remote() }), token.AnotherRelay},
-		"expired": {r.token(t, c.id.Remote(), 1, func(x *token.Token) {
-			x.NotBefore, x.Expiry = time.Now().Add(-time.Hour), time.Now().Add(-6*time.Minute)
-		}), token.Expired},
+		"expired":         {expired(r, t, c), token.Expired},
 		"not yet": {r.token(t, c.id.Remote(), 1, func(x *token.Token) { x.NotBefore = time.Now().Add(7 * time.Minute) }), token.Expired},
 	} {
 		a, _ := c.show(bad.token)
@@ -271,15 +271,29 @@ func TestShownAgain(t *testing.T) {
 	require.Equal(t, circuit.OK, status)
 	a, second := caller.show(r.token(t, caller.id.Remote(), 1))
 	require.Equal(t, token.OK, a.Status)
+	ping := func(s network.Stream) {
+		_, err := s.Write(circuit.Ping(7).Append(nil))
+		require.NoError(t, err)
+		m, err := circuit.ReadRelay(s)
+		require.NoError(t, err)
+		require.Equal(t, circuit.Pong(7), m)
+	}
+	ping(first) // is the client's to close
+	ping(second)
+	a, third := caller.show(expired(r, t, caller))
+	require.Equal(t, token.Expired, a.Status, "what it has, it keeps")
+	ping(third)
 	_, err := first.Read(make([]byte, 1))
-	require.Error(t, err, "the stream before is reset")
+	require.Error(t, err, "but no more than one")
 	r.review(time.Now().Add(30 * time.Minute))
 	carry(t, s, accepted, 1000, 100)
-	_, err = second.Write(circuit.Ping(7).Append(nil))
-	require.NoError(t, err)
-	m, err := circuit.ReadRelay(second)
-	require.NoError(t, err)
-	require.Equal(t, circuit.Pong(7), m)
+}
+
+// expired returns a token that has expired.
+func expired(r *relayTest, t *testing.T, c *client) token.Token {
+	return r.token(t, c.id.Remote(), 1, func(x *token.Token) {
+		x.NotBefore, x.Expiry = time.Now().Add(-time.Hour), time.Now().Add(-6*time.Minute)
+	})
 }
 
 // Strangers have few places, which they take from each other and not from members;

@@ -26,6 +26,7 @@ type session struct {
 	passes   [2]*pass // to reserve, to connect
 	callers  circuit.Callers
 	auth     *authStream
+	before   *authStream // which the client closes once it has read the answer on auth
 	observed netip.AddrPort
 }
 
