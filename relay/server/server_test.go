@@ -98,7 +98,7 @@ func TestTokens(t *testing.T) {
 		"another node's":  {r.token(t, another.Remote(), 1), token.AnotherNode},
 		"another relay's": {r.token(t, c.id.Remote(), 1, func(x *token.Token) { x.Relay = another.Remote() }), token.AnotherRelay},
 		"expired":         {expired(r, t, c), token.Expired},
-		"not yet": {r.token(t, c.id.Remote(), 1, func(x *token.Token) { x.NotBefore = time.Now().Add(7 * time.Minute) }), token.Expired},
+		"not yet":         {r.token(t, c.id.Remote(), 1, func(x *token.Token) { x.NotBefore = time.Now().Add(7 * time.Minute) }), token.Expired},
 	} {
 		a, _ := c.show(bad.token)
 		require.Equal(t, bad.want, a.Status, name)
