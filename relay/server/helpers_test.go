@@ -150,6 +150,7 @@ func (c *client) open(protocol string) network.Stream {
 	s, err := c.conn().NewStream(within(c.t))
 	require.NoError(c.t, err)
 	require.NoError(c.t, multistream.SelectProtoOrFail(protocol, s))
+	s.SetReadDeadline(time.Now().Add(60 * time.Second))
 	return s
 }
 
@@ -172,10 +173,8 @@ func (c *client) ask(m circuit.Hop) (circuit.Status, network.Stream) {
 	s := c.open(circuit.HopProtocol)
 	_, err := s.Write(m.Append(nil))
 	require.NoError(c.t, err)
-	s.SetReadDeadline(time.Now().Add(30 * time.Second))
 	answer, err := circuit.ReadHop(s)
 	require.NoError(c.t, err)
-	s.SetReadDeadline(time.Time{})
 	require.Equal(c.t, circuit.HopStatus, answer.Type)
 	return answer.Status, s
 }
