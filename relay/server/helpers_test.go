@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -250,4 +251,12 @@ func (r *relayTest) used(t testing.TB, account byte) int64 {
 	n, err := r.ledger.Used(context.Background(), r.payer(account), 0)
 	require.NoError(t, err)
 	return n
+}
+
+// requireEnded checks that a stream was reset, and that the test has not merely
+// waited long enough.
+func requireEnded(t testing.TB, err error) {
+	t.Helper()
+	require.Error(t, err)
+	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
 }

@@ -179,7 +179,7 @@ func TestQuota(t *testing.T) {
 	if err == nil {
 		_, err = held.Read(make([]byte, 1))
 	}
-	require.Error(t, err)
+	requireEnded(t, err)
 	r.pairs.forget()
 	status, _, _ = caller.call(callee)
 	require.Equal(t, circuit.ResourceLimit, status)

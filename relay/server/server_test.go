@@ -245,9 +245,9 @@ func TestAccessEnds(t *testing.T) {
 	r.review(now)
 	eventually(t, "the caller's connection is closed", s.Conn().IsClosed)
 	_, err := s.Read(make([]byte, 1))
-	require.Error(t, err)
+	requireEnded(t, err)
 	_, err = accepted.Read(make([]byte, 1))
-	require.Error(t, err)
+	requireEnded(t, err)
 	again := newClientOf(t, r, caller.id)
 	a, _ := again.show(shown)
 	require.Equal(t, token.Revoked, a.Status)
@@ -284,7 +284,7 @@ func TestShownAgain(t *testing.T) {
 	require.Equal(t, token.Expired, a.Status, "what it has, it keeps")
 	ping(third)
 	_, err := first.Read(make([]byte, 1))
-	require.Error(t, err, "but no more than one")
+	requireEnded(t, err)
 	r.review(time.Now().Add(30 * time.Minute))
 	carry(t, s, accepted, 1000, 100)
 }
@@ -367,12 +367,12 @@ func TestMalformedRequests(t *testing.T) {
 	_, err := s.Write([]byte{7, 0})
 	require.NoError(t, err)
 	_, err = io.ReadAll(s)
-	require.Error(t, err)
+	requireEnded(t, err)
 	_, auth := c.show(r.token(t, c.id.Remote(), 1))
 	_, err = auth.Write([]byte{99})
 	require.NoError(t, err)
 	_, err = io.ReadAll(auth)
-	require.Error(t, err)
+	requireEnded(t, err)
 	require.Equal(t, circuit.OK, c.reserve(), "the connection goes on")
 }
 
@@ -387,7 +387,7 @@ func TestFlood(t *testing.T) {
 	}
 	auth.Write(b)
 	_, err := io.ReadAll(auth)
-	require.Error(t, err)
+	requireEnded(t, err)
 }
 
 func TestLeave(t *testing.T) {
