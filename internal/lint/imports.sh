@@ -57,6 +57,7 @@ allow internal/netlab
 allow internal/netmon
 allow internal/carrier
 allow internal/multistream
+allow internal/portmap internal/backoff
 allow internal/junction identity
 allow internal/circuit identity proto relay/token internal/hidden
 allow internal/relaytest identity internal/circuit

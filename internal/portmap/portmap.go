@@ -1,0 +1,299 @@
+package portmap
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/sdp2p/p2p/internal/backoff"
+)
+
+const (
+	lifetime = 20 * time.Minute // asked for
+	shortest = 2 * time.Minute  // that is believed (RFC 6887 §15)
+
+	again     = 4 * time.Second    // between two attempts at least (RFC 6887 §11.2.1)
+	failFirst = time.Minute        // after silence
+	failMost  = 1024 * time.Second // RFC 6887 §8.1.1
+	longError = 30 * time.Minute   // after a refusal that does not say (RFC 6887 §7.4)
+
+	goodbye = 500 * time.Millisecond // for releasing a mapping
+)
+
+// waits are how long an answer is waited for, each time that a datagram is sent
+// (RFC 6886 §3.1, of which these are the first).
+var waits = []time.Duration{250 * time.Millisecond, 500 * time.Millisecond, time.Second}
+
+// Causes of there being no mapping, besides a [Refusal].
+var (
+	ErrNoGateway = errors.New("portmap: the network has no router, or the node no port")
+	ErrSilent    = errors.New("portmap: the gateway does not answer: it may not map ports, or not be allowed to")
+	ErrLying     = errors.New("portmap: the gateway names an address that is none of a host")
+	errRestarted = errors.New("portmap: the gateway has restarted meanwhile")
+)
+
+// A Config says which port is mapped.
+type Config struct {
+	// Target returns the gateway, which is not valid if there is none, and this
+	// node's port, 0 for none. It is called before each request.
+	Target func() (gateway netip.Addr, port uint16)
+	// Changed is called by Run when Addr has become another one, and when the
+	// gateway has restarted; nil: it is not.
+	Changed func()
+	Logger  *slog.Logger // required
+
+	dial func(gateway netip.Addr) (net.Conn, error) // of a test
+}
+
+// A Mapper keeps a port mapped while it runs.
+type Mapper struct {
+	cfg   Config
+	renew chan struct{} // of size 1
+
+	mu   sync.Mutex
+	addr netip.AddrPort // not valid: there is none
+	err  error          // why
+
+	// The rest is Run's.
+	gateway  netip.Addr
+	wanted   request
+	speaks   Protocol // that was answered last; 0: none
+	expires  time.Time
+	clock    epoch
+	lost     bool // since the last round: the gateway has restarted
+	failures backoff.Backoff
+}
+
+// New makes a mapper, which does nothing until it runs.
+func New(cfg Config) *Mapper {
+	if cfg.dial == nil {
+		cfg.dial = dial
+	}
+	return &Mapper{
+		cfg: cfg, renew: make(chan struct{}, 1), err: ErrNoGateway,
+		failures: backoff.Backoff{Min: failFirst, Max: failMost},
+	}
+}
+
+// dial returns a socket on which only the gateway is heard.
+func dial(gateway netip.Addr) (net.Conn, error) {
+	return net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(gateway, Port)))
+}
+
+// Addr returns the address outside that is mapped to the port, as the gateway says;
+// if there is none, it is not valid, and err says why. It may be called
+// concurrently.
+func (m *Mapper) Addr() (addr netip.AddrPort, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.addr, m.err
+}
+
+// Renew has the gateway be asked at once, since the network or the port may be
+// another one. It may be called concurrently.
+func (m *Mapper) Renew() {
+	select {
+	case m.renew <- struct{}{}:
+	default:
+	}
+}
+
+// Run keeps the port mapped until ctx is done, and then releases it, for which it
+// takes half a second at most. It runs once at a time.
+func (m *Mapper) Run(ctx context.Context) {
+	defer m.release()
+	for {
+		timer := time.NewTimer(m.round(ctx))
+		select {
+		case <-timer.C:
+		case <-m.renew:
+			m.failures.Reset()
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+		timer.Stop()
+	}
+}
+
+// round asks the gateway, and returns after how long to ask again.
+func (m *Mapper) round(ctx context.Context) time.Duration {
+	gateway, port := m.cfg.Target()
+	if !gateway.Is4() || port == 0 {
+		m.forget(gateway)
+		m.set(netip.AddrPort{}, ErrNoGateway)
+		return failMost // until something changes
+	}
+	conn, err := m.cfg.dial(gateway)
+	if err != nil {
+		m.forget(gateway)
+		m.set(netip.AddrPort{}, err)
+		return m.failures.Next()
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	self := addrOf(conn.LocalAddr())
+	if gateway != m.gateway || self != m.wanted.client || port != m.wanted.port {
+		m.forget(gateway)
+		m.wanted.client, m.wanted.port = self, port
+		rand.Read(m.wanted.nonce[:])
+	}
+	m.wanted.lifetime = lifetime
+	a, err := m.ask(ctx, conn)
+	if ctx.Err() != nil {
+		return 0
+	}
+	if err == nil && (a.port == 0 || !a.addr.Is4() || a.addr.IsUnspecified() || a.addr.IsMulticast()) {
+		err = ErrLying
+	}
+	return m.settle(a, err)
+}
+
+// settle takes down what has come of a round.
+func (m *Mapper) settle(a answer, err error) (wait time.Duration) {
+	now := time.Now()
+	if err == nil {
+		m.failures.Reset()
+		m.wanted.external = netip.AddrPortFrom(a.addr, a.port)
+		life := max(a.lifetime, shortest)
+		m.expires = now.Add(life)
+		m.set(m.wanted.external, nil)
+		return life / 2
+	}
+	m.cfg.Logger.Debug("no port is mapped", "gateway", m.gateway, "err", err)
+	if left := m.expires.Sub(now); left > 0 { // it stays as it is (RFC 6887 §8.3)
+		m.set(m.wanted.external, nil)
+		return max(left/2, again)
+	}
+	m.speaks = 0
+	m.set(netip.AddrPort{}, err)
+	var refusal Refusal
+	switch {
+	case errors.Is(err, errRestarted):
+		return again
+	case errors.As(err, &refusal) && refusal.Lasts > 0:
+		return min(max(refusal.Lasts, failFirst), longError)
+	case errors.As(err, &refusal):
+		return longError
+	}
+	return m.failures.Next()
+}
+
+// forget begins anew, with a gateway of which nothing is known.
+func (m *Mapper) forget(gateway netip.Addr) {
+	m.gateway, m.speaks, m.expires, m.clock = gateway, 0, time.Time{}, epoch{}
+	m.wanted = request{}
+}
+
+// set notes the outcome, and tells of it.
+func (m *Mapper) set(addr netip.AddrPort, err error) {
+	m.mu.Lock()
+	changed := m.addr != addr || m.lost
+	m.addr, m.err, m.lost = addr, err, false
+	m.mu.Unlock()
+	if changed && m.cfg.Changed != nil {
+		m.cfg.Changed()
+	}
+}
+
+// release has the gateway forget the mapping.
+func (m *Mapper) release() {
+	if time.Until(m.expires) > 0 {
+		ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+		defer cancel()
+		if conn, err := m.cfg.dial(m.gateway); err == nil {
+			defer conn.Close()
+			defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+			if addrOf(conn.LocalAddr()) == m.wanted.client {
+				m.wanted.lifetime = 0
+				_, _ = m.ask(ctx, conn) // it runs out by itself
+			}
+		}
+	}
+	m.forget(netip.Addr{})
+	m.set(netip.AddrPort{}, ErrNoGateway)
+}
+
+// ask asks by the protocol that is spoken, or finds out which one is.
+func (m *Mapper) ask(ctx context.Context, conn net.Conn) (a answer, err error) {
+	if m.speaks != NATPMP {
+		a, err = m.askPCP(ctx, conn)
+		if m.speaks == PCP || !errors.Is(err, errVersion) && !errors.Is(err, ErrSilent) {
+			return a, err
+		}
+	}
+	if a, err = m.askPMP(ctx, conn); errors.Is(err, errVersion) {
+		m.speaks = 0 // it did before
+	}
+	return a, err
+}
+
+func (m *Mapper) askPCP(ctx context.Context, conn net.Conn) (answer, error) {
+	a, err := exchange(ctx, conn, m.wanted.appendPCP(nil), m.wanted.readPCP)
+	if err == nil {
+		m.speaks = PCP
+		m.lost = m.clock.restarted(a.epoch, time.Now())
+	}
+	return a, err
+}
+
+// askPMP asks for a mapping, and then for the address that it is at.
+func (m *Mapper) askPMP(ctx context.Context, conn net.Conn) (answer, error) {
+	a, err := exchange(ctx, conn, m.wanted.appendPMP(nil), m.wanted.readPMP)
+	if err != nil || m.wanted.lifetime == 0 {
+		return a, err
+	}
+	m.speaks = NATPMP
+	m.lost = m.clock.restarted(a.epoch, time.Now())
+	at, err := exchange(ctx, conn, appendAddress(nil), readAddress)
+	if err != nil {
+		return a, err
+	}
+	if m.clock.restarted(at.epoch, time.Now()) {
+		m.lost, m.expires = true, time.Time{}
+		return a, errRestarted
+	}
+	a.addr = at.addr
+	return a, nil
+}
+
+// exchange sends a datagram until it is answered.
+func exchange(ctx context.Context, conn net.Conn, question []byte, read func([]byte) (answer, error)) (answer, error) {
+	b := make([]byte, pcpMost+1)
+	for _, wait := range waits {
+		conn.SetDeadline(time.Now().Add(wait))
+		if ctx.Err() != nil {
+			return answer{}, context.Cause(ctx)
+		}
+		_, err := conn.Write(question)
+		for n := 0; err == nil; {
+			if n, err = conn.Read(b); err == nil {
+				if a, err := read(b[:n]); !errors.Is(err, errNoAnswer) {
+					return a, err
+				}
+			}
+		}
+		switch {
+		case errors.Is(err, syscall.ECONNREFUSED):
+			return answer{}, fmt.Errorf("%w (%w)", ErrSilent, err)
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return answer{}, err
+		}
+	}
+	return answer{}, ErrSilent
+}
+
+func addrOf(a net.Addr) netip.Addr {
+	if a, ok := a.(*net.UDPAddr); ok {
+		return a.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
+}
