@@ -19,6 +19,7 @@ import (
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/junction"
 	"github.com/sdp2p/p2p/internal/multistream"
+	"github.com/sdp2p/p2p/internal/netmon"
 )
 
 // Circuits is for package relay: it has candidates of kind Relay dialed through r,
@@ -109,6 +110,15 @@ func (s seam) Addrs() []netip.AddrPort {
 		return e.ownAddrs()
 	}
 	return nil
+}
+
+func (s seam) Gateway() netip.Addr {
+	if e := s.listener.running(); e != nil && e.enabled(netip.IPv4Unspecified()) {
+		if state, err := e.listener.cfg.monitor.Snapshot(); err == nil {
+			return state.Default[netmon.IPv4].Addr.Unmap()
+		}
+	}
+	return netip.Addr{}
 }
 
 func (s seam) Neighbor(ip netip.Addr) bool {

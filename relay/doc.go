@@ -16,6 +16,10 @@
 // such. Tracked peers, which are members of the node's libraries and others that
 // hooks keep in view, are dialed through relays when no address answers.
 //
+// Two nodes behind NATs that give each destination another port find no address by
+// themselves. Where one of them has its router forward a port, they do: see
+// Config.MapPorts, which asks it by PCP (RFC 6887) or NAT-PMP (RFC 6886).
+//
 // A relay sees who talks to whom, when, how much, and from which addresses; the
 // threat model has more. It asks for a token that its operator has issued for this
 // node; see package [github.com/sdp2p/p2p/relay/token]. Relays of others that speak

@@ -200,17 +200,28 @@ func (c *Client) punch(ctx context.Context, conn junction.Conn, s junction.Strea
 	})
 }
 
-// addrs returns where this node may be reached, the likeliest first.
+// ownAddrs bounds the addresses of the node's own networks that are told, so that
+// there is room for those outside.
+const ownAddrs = circuit.MaxAddrs - 4
+
+// addrs returns where this node may be reached, the likeliest first: its own
+// addresses, a mapped port, and where relays see it.
 func (c *Client) addrs() []netip.AddrPort {
 	all := c.seam.Addrs()
+	all = all[:min(len(all), ownAddrs)]
 	if port, ok := c.cfg.Listener.Port(); ok && c.cfg.private {
 		all = append(all, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port))
 	}
+	mapped, _ := c.Mapped()
+	outside := []netip.AddrPort{mapped}
 	c.mu.Lock()
 	servers := slices.Clone(c.servers)
 	c.mu.Unlock()
 	for _, s := range servers {
-		if a := s.observed(); a.IsValid() && !slices.Contains(all, a) {
+		outside = append(outside, s.observed())
+	}
+	for _, a := range outside {
+		if a.IsValid() && !slices.Contains(all, a) {
 			all = append(all, a)
 		}
 	}

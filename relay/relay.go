@@ -14,6 +14,7 @@ import (
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/circuit"
 	"github.com/sdp2p/p2p/internal/junction"
+	"github.com/sdp2p/p2p/internal/portmap"
 	"github.com/sdp2p/p2p/quic"
 	"github.com/sdp2p/p2p/relay/token"
 )
@@ -53,7 +54,15 @@ type Config struct {
 	// believed that a peer tells: connections through relays stay there.
 	Only bool
 
-	private bool // of a test: loopback addresses count
+	// MapPorts has the default gateway forward a port of its outside to the
+	// listener's, by PCP or NAT-PMP, so that peers reach this node directly also
+	// through NATs that probes do not get through: one of the two nodes is enough.
+	// Everybody can then send packets to the listener, which answers them as on any
+	// other network. With Only it is not done.
+	MapPorts bool
+
+	private bool              // of a test: loopback addresses count
+	gateway func() netip.Addr // of a test; nil: that of the network
 }
 
 // A Client is a hook by which a node is reached, and reaches others, through
@@ -72,6 +81,7 @@ type Client struct {
 	seam    junction.Endpoint
 	ctx     context.Context // of the run
 	tasks   sync.WaitGroup  // goroutines of the run; added to under mu, while it runs
+	mapper  *portmap.Mapper // nil if no port is mapped
 
 	upgrades upgrades
 	pending  pending
@@ -175,6 +185,7 @@ func (c *Client) Run(ctx context.Context, s *p2p.Scope) error {
 	defer c.stop(cancel)
 	events := s.Node().Subscribe()
 	defer events.Close()
+	c.mapPort()
 	s.Ready()
 	kept := newKeeper(ctx, c)
 	defer kept.stop()
@@ -189,8 +200,11 @@ func (c *Client) Run(ctx context.Context, s *p2p.Scope) error {
 			if !ok {
 				return nil
 			}
-			if _, ok := e.(p2p.NetworkModified); ok {
+			switch e.(type) {
+			case p2p.NetworkModified:
 				c.NetworkChanged()
+			case p2p.ListenerAddrAdded, p2p.ListenerAddrRemoved:
+				c.renewPort()
 			}
 		}
 	}
@@ -201,7 +215,7 @@ func (c *Client) stop(cancel context.CancelFunc) {
 	cancel()
 	c.cfg.Listener.Circuits(nil)
 	c.mu.Lock()
-	c.scope = nil
+	c.scope, c.mapper = nil, nil
 	all := slices.Clone(c.servers)
 	c.mu.Unlock()
 	for _, s := range all {
@@ -232,6 +246,12 @@ func (c *Client) isTracked(id identity.RemoteIdentity) bool {
 
 // NetworkChanged has the client look whether its relays still answer.
 func (c *Client) NetworkChanged() {
+	c.look()
+	c.renewPort()
+}
+
+// look has all relays asked for a sign of life, and direct paths looked for.
+func (c *Client) look() {
 	c.mu.Lock()
 	all := slices.Clone(c.servers)
 	c.mu.Unlock()

@@ -50,6 +50,9 @@ type Endpoint interface {
 	Send(packet []byte, to netip.AddrPort)
 	// Addrs returns where this node can be reached in its own networks.
 	Addrs() []netip.AddrPort
+	// Gateway returns the router to which the node's packets of IPv4 go; it is not
+	// valid if there is none, or if the listener does not use IPv4.
+	Gateway() netip.Addr
 	// Neighbor reports whether an address is in one of these networks.
 	Neighbor(netip.Addr) bool
 }

@@ -61,7 +61,7 @@ allow internal/portmap internal/backoff
 allow internal/junction identity
 allow internal/circuit identity proto relay/token internal/hidden
 allow internal/relaytest identity internal/circuit
-allow relay p2p identity quic relay/token internal/backoff internal/carrier internal/circuit internal/hidden internal/junction internal/multistream
+allow relay p2p identity quic relay/token internal/backoff internal/carrier internal/circuit internal/hidden internal/junction internal/multistream internal/portmap
 allow relay/token identity proto internal/hidden
 
 # An app that uses only the core and the test network links no networking library.

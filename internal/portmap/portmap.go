@@ -109,7 +109,11 @@ func (m *Mapper) Renew() {
 // Run keeps the port mapped until ctx is done, and then releases it, for which it
 // takes half a second at most. It runs once at a time.
 func (m *Mapper) Run(ctx context.Context) {
-	defer m.release()
+	defer func() {
+		m.release()
+		m.forget(netip.Addr{})
+		m.set(netip.AddrPort{}, ErrNoGateway)
+	}()
 	for {
 		timer := time.NewTimer(m.round(ctx))
 		select {
@@ -127,6 +131,9 @@ func (m *Mapper) Run(ctx context.Context) {
 // round asks the gateway, and returns after how long to ask again.
 func (m *Mapper) round(ctx context.Context) time.Duration {
 	gateway, port := m.cfg.Target()
+	if gateway == m.gateway && port != m.wanted.port {
+		m.release()
+	}
 	if !gateway.Is4() || port == 0 {
 		m.forget(gateway)
 		m.set(netip.AddrPort{}, ErrNoGateway)
@@ -204,22 +211,24 @@ func (m *Mapper) set(addr netip.AddrPort, err error) {
 	}
 }
 
-// release has the gateway forget the mapping.
+// release has the gateway forget the mapping, if there is one.
 func (m *Mapper) release() {
-	if time.Until(m.expires) > 0 {
-		ctx, cancel := context.WithTimeout(context.Background(), goodbye)
-		defer cancel()
-		if conn, err := m.cfg.dial(m.gateway); err == nil {
-			defer conn.Close()
-			defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
-			if addrOf(conn.LocalAddr()) == m.wanted.client {
-				m.wanted.lifetime = 0
-				_, _ = m.ask(ctx, conn) // it runs out by itself
-			}
-		}
+	if time.Until(m.expires) <= 0 {
+		return
 	}
-	m.forget(netip.Addr{})
-	m.set(netip.AddrPort{}, ErrNoGateway)
+	m.expires = time.Time{}
+	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+	defer cancel()
+	conn, err := m.cfg.dial(m.gateway)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	if addrOf(conn.LocalAddr()) == m.wanted.client {
+		m.wanted.lifetime = 0
+		_, _ = m.ask(ctx, conn) // else it runs out by itself
+	}
 }
 
 // ask asks by the protocol that is spoken, or finds out which one is.

@@ -257,12 +257,17 @@ func TestOtherNetwork(t *testing.T) {
 		r.requireNone(t, ErrNoGateway)
 		require.Len(t, g.nonces, 1)
 		g.set(func() { g.external = netip.MustParseAddr("203.0.113.6") })
+		require.Len(t, g.mappings(), 1, "it is not reached where it was made")
 		to(router, inner+1)
 		r.requireAt(t, netip.MustParseAddr("203.0.113.6"), 40001)
 		require.Len(t, g.nonces, 2)
 		to(router, inner+2)
-		r.requireAt(t, netip.MustParseAddr("203.0.113.6"), 40002)
+		r.requireAt(t, netip.MustParseAddr("203.0.113.6"), 40001)
 		require.Len(t, g.nonces, 3)
+		require.Equal(t, map[uint16]uint16{40000: inner, 40001: inner + 2}, g.mappings(), "the one before was released")
+		to(router, 0)
+		r.requireNone(t, ErrNoGateway)
+		require.Equal(t, map[uint16]uint16{40000: inner}, g.mappings())
 	})
 }
 
