@@ -44,7 +44,10 @@ type lanes struct {
 	all map[netip.AddrPort]*lane
 }
 
-var errUnused = errors.New("quic: no connection uses the circuit")
+var (
+	errUnused = errors.New("quic: no connection uses the circuit")
+	errCut    = errors.New("quic: the circuit has ended before a connection was made")
+)
 
 // at returns the lane of an address; nil if it has none.
 func (l *lanes) at(addr netip.AddrPort) *lane {
@@ -217,17 +220,13 @@ func (e *endpoint) reach(ctx context.Context, c *conn, via []netip.AddrPort) (ne
 	r := a.router
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	type result struct {
-		to  netip.AddrPort
-		err error
-	}
-	direct, relayed := make(chan result, 1), make(chan result, 1)
+	direct, relayed := make(chan place, 1), make(chan place, 1)
 	var trying sync.WaitGroup
 	defer trying.Wait()
 	defer cancel()
 	trying.Go(func() {
 		to, err := e.locate(ctx, c, via)
-		direct <- result{to, err}
+		direct <- place{to, err}
 	})
 	again := func(ctx context.Context) (junction.Circuit, error) {
 		return r.Another(ctx, c.id, identity.RemoteIdentity{}, e.listener.recall(c.id))
@@ -239,27 +238,51 @@ func (e *endpoint) reach(ctx context.Context, c *conn, via []netip.AddrPort) (ne
 			l, err = e.openLane(way, again)
 		}
 		if err != nil {
-			relayed <- result{err: err}
+			relayed <- place{err: err}
 			return
 		}
-		relayed <- result{to: l.addr}
+		relayed <- place{to: l.addr}
 	})
+	return e.choose(direct, relayed, cancel)
+}
+
+// A place is an address at which a peer answers, or why none was found.
+type place struct {
+	to  netip.AddrPort
+	err error
+}
+
+// choose prefers an address to a circuit, for which it has some patience, and waits
+// for no circuit where there is an address.
+func (e *endpoint) choose(direct, relayed <-chan place, cancel func()) (netip.AddrPort, error) {
 	lead := time.NewTimer(candidateLead)
 	defer lead.Stop()
-	found := <-relayed
-	if found.err != nil {
-		d := <-direct
-		return d.to, d.err
-	}
+	d, r := place{err: errNobodyThere}, place{}
 	select {
-	case d := <-direct:
+	case d = <-direct:
 		if d.err == nil {
-			e.dropLane(found.to)
-			return d.to, nil
+			cancel()
 		}
-	case <-lead.C:
+		r = <-relayed
+	case r = <-relayed:
+		if r.err != nil {
+			d = <-direct
+			break
+		}
+		select {
+		case d = <-direct:
+		case <-lead.C:
+		}
 	}
-	return found.to, nil
+	switch {
+	case d.err != nil && r.err != nil:
+		return d.to, d.err
+	case d.err != nil:
+		return r.to, nil
+	case r.err == nil:
+		e.dropLane(r.to)
+	}
+	return d.to, nil
 }
 
 // dropLane closes a lane that is not needed.
@@ -273,7 +296,7 @@ func (e *endpoint) dropLane(addr netip.AddrPort) {
 // discovered at an address.
 func (e *endpoint) shorten(id identity.RemoteIdentity, via []p2p.Candidate) {
 	for _, c := range e.all() {
-		if c.id != id || !c.Relayed() || !c.moves() {
+		if c.id != id || !c.Relayed() || !c.moves() || c.confined() {
 			continue
 		}
 		var at []netip.AddrPort
@@ -313,7 +336,19 @@ func (e *endpoint) dialThrough(ctx context.Context, relay, to identity.RemoteIde
 	if err != nil {
 		return nil, err
 	}
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	e.start(func() {
+		select {
+		case <-l.link.Done():
+			end(errCut)
+		case <-ctx.Done():
+		}
+	})
 	tc, err := e.dial(ctx, l.addr, to)
+	if errors.Is(context.Cause(ctx), errCut) && err != nil {
+		err = errCut
+	}
 	if err != nil {
 		e.closeLane(l)
 	}
@@ -340,6 +375,13 @@ func (e *endpoint) admitLane(addr netip.AddrPort, id identity.RemoteIdentity) er
 
 // Relayed reports whether the connection runs through a circuit now.
 func (c *conn) Relayed() bool { return carrier.IsVirtual(c.remote().Addr()) }
+
+// confined reports whether the connection has to stay in circuits: neither side learns
+// an address of the other by it.
+func (c *conn) confined() bool {
+	a := c.endpoint.listener.routed()
+	return a != nil && a.router.Only() && c.Relayed()
+}
 
 // Look tells the node if the way that the connection runs is not the one that it
 // was when that was looked at last.

@@ -475,6 +475,9 @@ func (e *endpoint) locate(ctx context.Context, c *conn, via []netip.AddrPort) (n
 // ways returns where the peer of a connection may be, its present address first.
 func (e *endpoint) ways(c *conn) []netip.AddrPort {
 	all := []netip.AddrPort{c.remote()}
+	if c.confined() {
+		return all
+	}
 	if peer, known := e.scope.Node().Peer(c.id); known {
 		for _, v := range peer.Info().Candidates {
 			if v.Kind != p2p.Relay && e.dialable(v) == nil && !slices.Contains(all, unmap(v.Addr)) {

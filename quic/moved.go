@@ -181,6 +181,9 @@ func (c *conn) whereabouts(source netip.Addr, own []netip.AddrPort) []netip.Addr
 
 // writeMove sends a message, and returns what ends its stream.
 func (c *conn) writeMove(own []netip.AddrPort) (done func(), err error) {
+	if c.confined() {
+		return nil, errPinned
+	}
 	b, err := (&moved{own}).AppendBinary([]byte(multistream.Question(protocolMove))) // the answer is not waited for
 	if err != nil {
 		return nil, err
@@ -206,11 +209,11 @@ func (c *conn) readMove(s *quicgo.Stream, rest []byte) {
 		c.endpoint.log.Debug("a peer does not say where it is", "peer", c.id, "err", err)
 		return
 	}
-	if len(m.addrs) == 0 || c.stranger() {
+	if len(m.addrs) == 0 || c.stranger() || c.confined() {
 		return
 	}
 	for _, c := range c.endpoint.with(c.id) { // the peer is in one place
-		if c.moves() && c.mover.hear(m.addrs) {
+		if c.moves() && !c.confined() && c.mover.hear(m.addrs) {
 			c.endpoint.start(func() { c.endpoint.visit(c) })
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -31,7 +32,7 @@ func (l *Listener) Circuits(r junction.Router) junction.Endpoint {
 		a = &away{
 			router: r, dial: (*endpoint).dialThrough, reach: (*endpoint).reach, shorten: (*endpoint).shorten, hear: (*endpoint).hearOthers,
 			connected: func(c *conn) { r.Connected(c) },
-			punch:     func(c *conn, s *quicgo.Stream, rest []byte) { r.Punch(c, &side{s, rest}) },
+			punch:     func(c *conn, s *quicgo.Stream, rest []byte) { r.Punch(c, &side{stream: s, rest: rest}) },
 		}
 	}
 	l.mu.Lock()
@@ -103,6 +104,11 @@ func (s seam) Send(packet []byte, to netip.AddrPort) {
 	if e := s.listener.running(); e != nil {
 		_, _ = e.quic.WriteTo(packet, net.UDPAddrFromAddrPort(to))
 	}
+}
+
+func (s seam) Dialable(addr netip.AddrPort) bool {
+	e := s.listener.running()
+	return e != nil && e.dialable(p2p.Candidate{Kind: p2p.Direct, Addr: addr}) == nil
 }
 
 func (s seam) Addrs() []netip.AddrPort {
@@ -229,7 +235,7 @@ func (s *session) Accept(ctx context.Context) (junction.Stream, error) {
 	if err != nil {
 		return nil, streamError(err)
 	}
-	return &side{stream, nil}, nil
+	return &side{stream: stream}, nil
 }
 
 // Open opens a stream to the peer that is not the application's.
@@ -260,13 +266,14 @@ func openSide(ctx context.Context, q *quicgo.Conn, protocol string) (junction.St
 		reset(s, 0)
 		return nil, fmt.Errorf("%s: %w", protocol, streamError(err))
 	}
-	return &side{s, rest}, nil
+	return &side{stream: s, rest: rest}, nil
 }
 
 // A side is a stream beside those of the application.
 type side struct {
-	stream *quicgo.Stream
-	rest   []byte // read, and not consumed
+	stream  *quicgo.Stream
+	rest    []byte       // read, and not consumed
+	writing atomic.Int32 // calls of Write
 }
 
 func (s *side) Read(b []byte) (int, error) {
@@ -283,6 +290,8 @@ func (s *side) Read(b []byte) (int, error) {
 }
 
 func (s *side) Write(b []byte) (int, error) {
+	s.writing.Add(1)
+	defer s.writing.Add(-1)
 	n, err := s.stream.Write(b)
 	return n, streamError(err)
 }
@@ -290,8 +299,13 @@ func (s *side) Write(b []byte) (int, error) {
 func (s *side) CloseWrite() error             { return s.stream.Close() }
 func (s *side) SetDeadline(t time.Time) error { return s.stream.SetDeadline(t) }
 
-// Close ends both directions. What was written arrives.
+// Close ends both directions. What was written arrives. A call of Write that waits for
+// the other side, which quic-go would leave waiting, is given up.
 func (s *side) Close() error {
 	s.stream.CancelRead(0)
-	return s.stream.Close()
+	err := s.stream.Close()
+	if s.writing.Load() > 0 {
+		s.stream.CancelWrite(0)
+	}
+	return err
 }

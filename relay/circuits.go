@@ -300,5 +300,8 @@ func (c *Client) called(l *link, s *behind) error {
 	return c.seam.Accept(junction.Circuit{ReadWriteCloser: w, Relay: l.server.Identity, Addr: l.session.Addr(), Peer: m.Peer})
 }
 
+// Only reports whether connections through relays stay there.
+func (r router) Only() bool { return r.cfg.Only }
+
 // Heard is given packets that are not QUIC's.
 func (r router) Heard(packet []byte, from netip.AddrPort) { r.upgrades.heard(packet, from) }

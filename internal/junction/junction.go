@@ -34,6 +34,9 @@ type Router interface {
 	Connected(Conn)
 	// Punch serves a stream of [Upgrade], which the peer has opened.
 	Punch(Conn, Stream)
+	// Only reports that connections through circuits stay there: no address of this
+	// node is told on them, and none believed that a peer tells.
+	Only() bool
 	// Heard is given each packet that is not one of QUIC, and may keep it.
 	Heard(packet []byte, from netip.AddrPort)
 }
@@ -48,6 +51,9 @@ type Endpoint interface {
 	Accept(Circuit) error
 	// Send sends a packet that is not one of QUIC.
 	Send(packet []byte, to netip.AddrPort)
+	// Dialable reports whether a host could be at an address, and this node may send
+	// there.
+	Dialable(netip.AddrPort) bool
 	// Addrs returns where this node can be reached in its own networks.
 	Addrs() []netip.AddrPort
 	// Gateway returns the router to which the node's packets of IPv4 go; it is not

@@ -1,0 +1,399 @@
+package quic
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"math/big"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	quicgo "github.com/quic-go/quic-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/junction"
+	"github.com/sdp2p/p2p/internal/multistream"
+)
+
+// An exchange is a relay without a network, which may be hostile: it joins circuits.
+type exchange struct {
+	identity identity.RemoteIdentity
+	only     atomic.Bool
+	begun    atomic.Int32 // circuits
+
+	mu     sync.Mutex
+	seams  map[identity.RemoteIdentity]junction.Endpoint
+	callee func(identity.RemoteIdentity) identity.RemoteIdentity // who is called instead
+	caller func(identity.RemoteIdentity) identity.RemoteIdentity // who is said to call
+	cut    int                                                   // bytes from the callee, then the circuit ends; negative: none
+}
+
+func newExchange() *exchange {
+	same := func(id identity.RemoteIdentity) identity.RemoteIdentity { return id }
+	return &exchange{identity: identity.New().Remote(), seams: map[identity.RemoteIdentity]junction.Endpoint{}, callee: same, caller: same, cut: -1}
+}
+
+// A desk is an exchange as one node knows it.
+type desk struct {
+	*exchange
+	self    identity.RemoteIdentity
+	another func(context.Context) error // nil: there is another circuit at once
+	punched atomic.Int32
+}
+
+// open gives a node circuits through the exchange.
+func (x *exchange) open(node *p2p.P2P, l *Listener) *desk {
+	d := &desk{exchange: x, self: node.Identity()}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.seams[d.self] = l.Circuits(d)
+	return d
+}
+
+// limited ends after so many bytes.
+type limited struct {
+	net.Conn
+	r io.Reader
+}
+
+func (l limited) Read(b []byte) (int, error) { return l.r.Read(b) }
+
+func (d *desk) Circuit(_ context.Context, _, to identity.RemoteIdentity, _ int) (junction.Circuit, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return junction.Circuit{}, err
+	}
+	defer l.Close()
+	one, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		return junction.Circuit{}, err
+	}
+	other, err := l.Accept()
+	if err != nil {
+		return junction.Circuit{}, err
+	}
+	d.begun.Add(1)
+	addr := netip.MustParseAddrPort("192.0.2.9:7374")
+	err = d.seams[d.callee(to)].Accept(junction.Circuit{ReadWriteCloser: other, Relay: d.identity, Addr: addr, Peer: d.caller(d.self)})
+	if err != nil {
+		return junction.Circuit{}, err
+	}
+	ours := limited{one, one}
+	if d.cut >= 0 {
+		ours.r = io.LimitReader(one, int64(d.cut))
+	}
+	return junction.Circuit{ReadWriteCloser: ours, Relay: d.identity, Addr: addr, Peer: to}, nil
+}
+
+func (d *desk) Another(ctx context.Context, to, former identity.RemoteIdentity, version int) (junction.Circuit, error) {
+	if d.another != nil {
+		if err := d.another(ctx); err != nil {
+			return junction.Circuit{}, err
+		}
+	}
+	return d.Circuit(ctx, d.identity, to, version)
+}
+
+func (d *desk) Connected(junction.Conn)      {}
+func (d *desk) Heard([]byte, netip.AddrPort) {}
+func (d *desk) Only() bool                   { return d.only.Load() }
+func (d *desk) Punch(_ junction.Conn, s junction.Stream) {
+	d.punched.Add(1)
+	s.Close()
+}
+
+// away are two nodes that reach each other through an exchange.
+type awayNodes struct {
+	*exchange
+	a, b   *p2p.P2P
+	la, lb *Listener
+	da, db *desk
+}
+
+func newAwayNodes(t *testing.T, tracked bool) *awayNodes {
+	t.Helper()
+	n := &awayNodes{exchange: newExchange()}
+	cfg := Config{DialTimeout: time.Minute, Limits: Limits{StrangerIdle: -1}}
+	n.a, n.la, _ = startAlone(t, cfg)
+	n.b, n.lb, _ = startAlone(t, cfg)
+	n.da, n.db = n.open(n.a, n.la), n.open(n.b, n.lb)
+	if tracked {
+		n.la.running().scope.Track(n.b.Identity())
+		n.lb.running().scope.Track(n.a.Identity())
+	}
+	return n
+}
+
+// dial returns both ends of a connection through the exchange.
+func (n *awayNodes) dial(t *testing.T) (ours, theirs *conn) {
+	t.Helper()
+	s, err := n.la.Dial(t.Context(), n.b.Identity(), []p2p.Candidate{{Kind: p2p.Relay, Relay: n.identity}})
+	require.NoError(t, err)
+	s.Reset(p2p.ErrCancelled)
+	ours = n.la.running().best(n.b.Identity())
+	require.Eventually(t, func() bool {
+		theirs = n.lb.running().best(n.a.Identity())
+		return theirs != nil
+	}, time.Minute, time.Millisecond)
+	<-ours.known
+	<-theirs.known
+	require.True(t, ours.Relayed() && theirs.Relayed())
+	return ours, theirs
+}
+
+// unvisited has nobody look for a peer where it says that it is.
+func (m *mover) unvisit() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.said, m.visiting = nil, true
+}
+
+func (m *mover) heard() []netip.AddrPort {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.said
+}
+
+// Where connections stay in circuits, no address of this node is told on them, and none
+// that the peer tells is looked at: packets that go there would tell the peer, or
+// somebody else, who asks.
+func TestConfined(t *testing.T) {
+	t.Parallel()
+	n := newAwayNodes(t, true)
+	ours, theirs := n.dial(t)
+	ours.mover.unvisit()
+	n.only.Store(true)
+	tell2 := func(at string) {
+		b, err := (&moved{addrs(at)}).AppendBinary([]byte(multistream.Question(protocolMove)))
+		require.NoError(t, err)
+		s, err := theirs.quic.OpenStream()
+		require.NoError(t, err)
+		_, err = s.Write(b)
+		require.NoError(t, err)
+		_, err = io.ReadAll(s)
+		require.Error(t, err, "it is reset once it was read")
+	}
+	for range 10 {
+		tell2("127.0.0.2:1")
+	}
+	require.Never(t, func() bool { return ours.mover.heard() != nil }, 20*time.Millisecond, time.Millisecond)
+	_, err := theirs.writeMove(addrs("127.0.0.3:1"))
+	require.Error(t, err)
+	require.Equal(t, []netip.AddrPort{ours.remote()}, ours.endpoint.ways(ours))
+	n.la.running().shorten(n.b.Identity(), []p2p.Candidate{{Kind: p2p.Direct, Addr: n.direct()}})
+	require.True(t, ours.Relayed())
+
+	n.only.Store(false)
+	tell2("127.0.0.3:1")
+	require.Eventually(t, func() bool { return ours.mover.heard() != nil }, time.Minute, time.Millisecond)
+	require.Equal(t, addrs("127.0.0.3:1"), ours.mover.heard())
+	n.la.running().shorten(n.b.Identity(), []p2p.Candidate{{Kind: p2p.Direct, Addr: n.direct()}})
+	require.False(t, ours.Relayed())
+}
+
+// direct returns the address of the node that is called.
+func (n *awayNodes) direct() netip.AddrPort {
+	port, _ := n.lb.Port()
+	return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
+}
+
+// A stranger that calls through a relay cannot ask for an address: neither protocol by
+// which addresses are told is spoken with it.
+func TestStrangerThroughRelay(t *testing.T) {
+	t.Parallel()
+	n := newAwayNodes(t, false)
+	ours, theirs := n.dial(t)
+	require.True(t, theirs.Stranger())
+	for _, protocol := range []string{junction.Upgrade, protocolMove} {
+		_, err := ours.Open(t.Context(), protocol)
+		require.ErrorIs(t, err, multistream.ErrNotSupported, protocol)
+		s, err := theirs.Open(t.Context(), protocol) // this node has dialed
+		require.NoError(t, err, protocol)
+		s.Close()
+	}
+	require.Zero(t, n.db.punched.Load())
+}
+
+// A relay that forwards to another peer, or says that another one calls, has no
+// connection be made.
+func TestLyingRelay(t *testing.T) {
+	t.Parallel()
+	n := newAwayNodes(t, true)
+	via := []p2p.Candidate{{Kind: p2p.Relay, Relay: n.identity}}
+	c, lc, _ := startAlone(t, Config{})
+	n.open(c, lc)
+	to := func(id identity.RemoteIdentity) func(identity.RemoteIdentity) identity.RemoteIdentity {
+		return func(identity.RemoteIdentity) identity.RemoteIdentity { return id }
+	}
+	n.callee = to(c.Identity())
+	_, err := n.la.Dial(t.Context(), n.b.Identity(), via)
+	require.ErrorIs(t, err, ErrOtherPeer)
+	n.callee, n.caller = to(n.b.Identity()), to(c.Identity())
+	events := n.b.Subscribe()
+	defer events.Close()
+	_, err = n.la.Dial(t.Context(), n.b.Identity(), via)
+	if err == nil { // the handshake was over; the connection is closed then
+		require.Eventually(t, func() bool { return n.la.running().best(n.b.Identity()) == nil }, time.Minute, time.Millisecond)
+	}
+	require.Nil(t, n.lb.running().best(n.a.Identity()))
+	require.Nil(t, n.lb.running().best(c.Identity()))
+	n.laneless(t)
+}
+
+// laneless waits until no circuit is left.
+func (n *awayNodes) laneless(t *testing.T) {
+	t.Helper()
+	for _, l := range []*Listener{n.la, n.lb} {
+		lanes := &l.running().lanes
+		require.Eventually(t, func() bool {
+			lanes.mu.Lock()
+			defer lanes.mu.Unlock()
+			return len(lanes.all) == 0
+		}, time.Minute, 10*time.Millisecond)
+	}
+}
+
+// A circuit may end at any byte: a dial fails then, as soon as it has, and nothing
+// stays.
+func TestCutCircuit(t *testing.T) {
+	t.Parallel()
+	n := newAwayNodes(t, true)
+	for cut := 0; cut < 2600; cut += 173 {
+		n.mu.Lock()
+		n.cut = cut
+		n.mu.Unlock()
+		_, err := n.la.Dial(t.Context(), n.b.Identity(), []p2p.Candidate{{Kind: p2p.Relay, Relay: n.identity}})
+		require.ErrorIs(t, err, errCut, cut)
+	}
+	n.mu.Lock()
+	n.cut = -1
+	n.mu.Unlock()
+	ours, _ := n.dial(t)
+	require.NoError(t, ours.Close())
+	n.laneless(t)
+}
+
+// Where the peer answers at an address, no relay is waited for.
+func TestReachWithoutWaiting(t *testing.T) {
+	t.Parallel()
+	n := newAwayNodes(t, true)
+	s, err := n.la.Dial(t.Context(), n.b.Identity(), []p2p.Candidate{{Kind: p2p.Direct, Addr: n.direct()}})
+	require.NoError(t, err)
+	s.Reset(p2p.ErrCancelled)
+	ours := n.la.running().best(n.b.Identity())
+	n.da.another = func(ctx context.Context) error { // a relay that does not answer
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	to, err := n.la.running().reach(ctx, ours, []netip.AddrPort{n.direct()})
+	require.NoError(t, err)
+	require.NoError(t, ctx.Err())
+	require.Equal(t, n.direct(), to)
+
+	n.da.another = func(context.Context) error { return errors.New("no relay") }
+	to, err = n.la.running().reach(ctx, ours, []netip.AddrPort{n.direct()})
+	require.NoError(t, err)
+	require.Equal(t, n.direct(), to)
+	n.da.another = nil
+	to, err = n.la.running().reach(ctx, ours, nil)
+	require.NoError(t, err)
+	require.True(t, isLane(to), "nobody answers elsewhere")
+	n.la.running().dropLane(to)
+	n.laneless(t)
+}
+
+// Tunnels, and streams, are opened while a connection is switched between a circuit and
+// an address.
+func TestSwitchedMeanwhile(t *testing.T) {
+	t.Parallel()
+	n := newAwayNodes(t, true)
+	ours, _ := n.dial(t)
+	e := n.la.running()
+	peer, ok := n.a.Peer(n.b.Identity())
+	require.True(t, ok)
+	switched := make(chan error, 1)
+	var over atomic.Bool
+	go func() {
+		var err error
+		for i := 0; !over.Load() && err == nil; i++ {
+			to := n.direct()
+			if i%2 == 1 {
+				var c junction.Circuit
+				var l *lane
+				if c, err = n.da.Another(t.Context(), n.b.Identity(), n.identity, 2); err != nil {
+					break
+				}
+				if l, err = e.openLane(c, nil); err != nil {
+					break
+				}
+				to = l.addr
+			}
+			err = ours.move(t.Context(), to)
+		}
+		switched <- err
+	}()
+	for range 100 {
+		s, err := peer.NewStream(t.Context())
+		require.NoError(t, err)
+		_, ok := s.Exporter("label") // as a tunnel
+		require.True(t, ok)
+		_, err = s.Write([]byte("x"))
+		require.NoError(t, err)
+		require.NoError(t, s.CloseWrite())
+		s.SetDeadline(time.Now().Add(time.Minute))
+		_, err = io.ReadAll(s)
+		require.NoError(t, err)
+		s.Close()
+	}
+	over.Store(true)
+	require.NoError(t, <-switched)
+	require.False(t, ours.gone())
+}
+
+// A circuit whose relay takes nothing any more can be closed, and the writer of its
+// packets does not stay behind.
+func TestCloseWhileWriting(t *testing.T) {
+	t.Parallel()
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, public, private)
+	require.NoError(t, err)
+	server := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: private}}, NextProtos: []string{"x"}}
+	listener, err := quicgo.ListenAddr("127.0.0.1:0", server, nil)
+	require.NoError(t, err)
+	defer listener.Close()
+	c, err := quicgo.DialAddr(t.Context(), listener.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"x"}}, nil)
+	require.NoError(t, err)
+	defer c.CloseWithError(0, "")
+	stream, err := c.OpenStream()
+	require.NoError(t, err)
+	s := &side{stream: stream}
+	wrote := make(chan error, 1)
+	go func() {
+		_, err := s.Write(make([]byte, 100<<20)) // nobody reads
+		wrote <- err
+	}()
+	require.Eventually(t, func() bool { return s.writing.Load() == 1 && c.ConnectionStats().BytesSent > 100<<10 }, time.Minute, time.Millisecond)
+	_ = s.Close()
+	select {
+	case err := <-wrote:
+		require.Error(t, err)
+	case <-time.After(time.Minute):
+		t.Fatal("the writer has stayed behind")
+	}
+}
