@@ -77,6 +77,7 @@ func (c *Client) chosen() []*server {
 type keeper struct {
 	client *Client
 	ctx    context.Context
+	cancel context.CancelFunc
 
 	mu      sync.Mutex
 	chosen  []*server
@@ -85,7 +86,9 @@ type keeper struct {
 }
 
 func newKeeper(ctx context.Context, c *Client) *keeper {
-	return &keeper{client: c, ctx: ctx, keeping: map[*server]context.CancelFunc{}}
+	k := &keeper{client: c, keeping: map[*server]context.CancelFunc{}}
+	k.ctx, k.cancel = context.WithCancel(ctx)
+	return k
 }
 
 // measured is how many relays are connected to, to find out which are near.
@@ -164,7 +167,7 @@ func (k *keeper) fill() {
 			k.keeping[s] = cancel
 			good++
 			zones[s.Zone] = true
-			k.tasks.Go(func() { s.keep(ctx, k.failed) })
+			k.tasks.Go(func() { s.keep(ctx, k.failed, k.trim) })
 		}
 	}
 }
@@ -178,11 +181,48 @@ func (k *keeper) failed() {
 	}
 }
 
+// trim lets go of relays that have taken the place of others, once there are enough
+// reservations again. Circuits through them go on.
+func (k *keeper) trim() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	ready, zones := 0, map[string]int{}
+	for s := range k.keeping {
+		if s.ready() {
+			ready++
+			zones[s.Zone]++
+		}
+	}
+	apart := len(zones) // relays that do not fail together
+	if unknown := zones[""]; unknown > 0 {
+		apart += unknown - 1
+	}
+	same := func(s *server, least int) bool { return s.Zone != "" && zones[s.Zone] > least }
+	for _, spare := range []func(*server) bool{
+		func(s *server) bool {
+			return !s.ready() && (apart >= Reservations || ready >= Reservations && same(s, 0))
+		},
+		func(s *server) bool { return s.ready() && ready > Reservations && same(s, 1) },
+		func(s *server) bool { return s.ready() && ready > Reservations },
+	} {
+		for _, s := range slices.Backward(k.chosen) { // the worst first
+			if k.keeping[s] == nil || !spare(s) {
+				continue
+			}
+			if s.ready() {
+				ready--
+				zones[s.Zone]--
+			}
+			k.keeping[s]()
+			delete(k.keeping, s)
+			s.release()
+		}
+	}
+}
+
 func (k *keeper) stop() {
 	k.mu.Lock()
-	for _, cancel := range k.keeping {
-		cancel()
-	}
+	k.cancel()
 	k.mu.Unlock()
 	k.tasks.Wait()
 }

@@ -61,11 +61,15 @@ func (r router) Circuit(ctx context.Context, relay, to identity.RemoteIdentity, 
 func (r router) Another(ctx context.Context, to, former identity.RemoteIdentity, version int) (junction.Circuit, error) {
 	r.mu.Lock()
 	all := r.near(r.relaysOf(to))
+	running := r.scope != nil
 	r.mu.Unlock()
+	if !running {
+		return junction.Circuit{}, ErrNotRunning
+	}
 	err := ErrNotListed
 	for _, again := range []bool{false, true} {
 		for _, s := range all {
-			if (s.Identity == former) != again {
+			if (s.Identity == former) != again || ctx.Err() != nil {
 				continue
 			}
 			c, failed := r.open(ctx, s, to, version)
@@ -297,7 +301,11 @@ func (c *Client) called(l *link, s *behind) error {
 	s.SetDeadline(time.Time{})
 	s.r = io.MultiReader(bytes.NewReader(rest), s.r)
 	time.AfterFunc(provenIn, func() { c.pending.remove(w) }) // package quic has closed it by then, or uses it
-	return c.seam.Accept(junction.Circuit{ReadWriteCloser: w, Relay: l.server.Identity, Addr: l.session.Addr(), Peer: m.Peer})
+	err = c.seam.Accept(junction.Circuit{ReadWriteCloser: w, Relay: l.server.Identity, Addr: l.session.Addr(), Peer: m.Peer})
+	if err != nil {
+		w.Close()
+	}
+	return err
 }
 
 // Only reports whether connections through relays stay there.

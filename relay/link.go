@@ -36,12 +36,17 @@ type link struct {
 	opened   time.Time
 	circuits atomic.Int32 // open ones
 	reserved atomic.Int32 // 1 while there is a reservation
-	used     atomic.Int64 // Unix nanoseconds of the last circuit's end
+	used     atomic.Int64 // Unix nanoseconds of the last circuit's end, or of the last attempt at one
+	shown    atomic.Int64 // edition of the tokens that were shown last
+	over     atomic.Bool  // this node wants it no more
 
 	wake chan struct{} // of size 1: look at once
 	pong chan struct{} // of size 1: answered has changed
 
+	presenting sync.Mutex // held while tokens are shown
+
 	mu       sync.Mutex
+	asking   bool            // tokens are being shown: the relay may end access before its answer is read
 	access   junction.Stream // on which tokens are shown; nil at a relay that asks for none
 	observed netip.AddrPort
 	left     int64 // bytes; -1 without a limit
@@ -81,8 +86,12 @@ func (l *link) shows() bool {
 // does not know the protocol is one that asks for none. They are sent only once the
 // relay has taken the protocol: others do not see them.
 func (l *link) present(ctx context.Context) error {
+	l.presenting.Lock()
+	defer l.presenting.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, answerIn)
 	defer cancel()
+	l.inquire(true)
+	defer l.inquire(false)
 	s, err := l.session.Open(ctx, circuit.AuthProtocol)
 	if errors.Is(err, multistream.ErrNotSupported) {
 		return nil
@@ -92,6 +101,7 @@ func (l *link) present(ctx context.Context) error {
 	}
 	l.server.client.mu.Lock()
 	tokens := l.server.client.tokens
+	l.shown.Store(l.server.client.edited)
 	l.server.client.mu.Unlock()
 	b, err := circuit.AppendHello(nil, tokens)
 	if err != nil {
@@ -119,6 +129,13 @@ func (l *link) present(ctx context.Context) error {
 	return nil
 }
 
+// inquire notes whether tokens are being shown.
+func (l *link) inquire(now bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asking = now
+}
+
 func bytesLeft(n uint64) int64 {
 	if n > math.MaxInt64 {
 		return -1
@@ -129,11 +146,11 @@ func bytesLeft(n uint64) int64 {
 // listen hears what the relay says on the stream on which tokens were shown.
 func (l *link) listen(s junction.Stream) {
 	defer s.Close()
-	for {
+	for leaves := false; ; {
 		m, err := circuit.ReadRelay(s)
 		if err != nil {
 			l.mu.Lock()
-			current := l.access == s
+			current := l.access == s && !l.asking
 			l.mu.Unlock()
 			if current {
 				l.close() // what the token gave ends with it
@@ -151,7 +168,8 @@ func (l *link) listen(s junction.Stream) {
 			l.left = bytesLeft(uint64(m))
 		}
 		l.mu.Unlock()
-		if leave, ok := m.(circuit.Leave); ok {
+		if leave, ok := m.(circuit.Leave); ok && !leaves {
+			leaves = true
 			l.server.leaving(l, leave)
 		}
 	}
@@ -193,6 +211,7 @@ func (l *link) serve() {
 		}
 		last = time.Now()
 		if l.idle() {
+			l.over.Store(true)
 			return
 		}
 		if !l.ping() {
@@ -270,6 +289,7 @@ func (l *link) ask(ctx context.Context, m circuit.Hop) (circuit.Hop, error) {
 func (l *link) hop(ctx context.Context, m circuit.Hop) (junction.Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*answerIn) // the peer has to answer as well
 	defer cancel()
+	l.used.Store(time.Now().UnixNano())
 	s, err := l.session.Open(ctx, circuit.HopProtocol)
 	if err != nil {
 		return nil, err
@@ -335,7 +355,7 @@ func (s *server) ended(l *link) {
 	s.mu.Unlock()
 	if mine {
 		var err error
-		if !leaving {
+		if !leaving && !l.over.Load() {
 			err = errLost
 		}
 		s.enter(Off, err)

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/sdp2p/p2p/identity"
-	"github.com/sdp2p/p2p/internal/carrier"
 	"github.com/sdp2p/p2p/internal/circuit"
 	"github.com/sdp2p/p2p/internal/hidden"
 	"github.com/sdp2p/p2p/internal/junction"
@@ -151,7 +150,7 @@ func (r router) Punch(conn junction.Conn, s junction.Stream) {
 	}
 	ctx, cancel := context.WithTimeout(conn.Context(), 2*upgradeIn)
 	defer cancel()
-	defer context.AfterFunc(r.Client.ctx, cancel)()
+	defer context.AfterFunc(r.running(), cancel)()
 	if err := r.punch(ctx, conn, s); err != nil && ctx.Err() == nil {
 		r.log.Debug("still relayed", "peer", conn.Peer(), "err", err)
 	}
@@ -188,6 +187,9 @@ func (c *Client) punch(ctx context.Context, conn junction.Conn, s junction.Strea
 		return nil // it was faster
 	}
 	return a.run(ctx, func(ctx context.Context) bool {
+		if !conn.Relayed() {
+			return true // another attempt was faster
+		}
 		to, ok := a.best()
 		if !ok {
 			return false
@@ -233,7 +235,7 @@ func (c *Client) addrs() []netip.AddrPort {
 func (c *Client) mayBe(a netip.AddrPort) bool {
 	ip := a.Addr().Unmap()
 	switch {
-	case a.Port() == 0, carrier.IsVirtual(ip), ip.IsMulticast(), ip.IsUnspecified():
+	case !c.seam.Dialable(a):
 		return false
 	case ip.IsLoopback(), ip.IsLinkLocalUnicast():
 		return c.cfg.private

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/carrier"
 	"github.com/sdp2p/p2p/internal/circuit"
 	"github.com/sdp2p/p2p/internal/junction"
 	"github.com/sdp2p/p2p/internal/portmap"
@@ -62,6 +63,7 @@ type Config struct {
 	MapPorts bool
 
 	private bool              // of a test: loopback addresses count
+	nobody  bool              // of a test: no peer is tracked
 	gateway func() netip.Addr // of a test; nil: that of the network
 }
 
@@ -75,6 +77,7 @@ type Client struct {
 	mu      sync.Mutex
 	servers []*server // in the order of the list
 	tokens  []token.Token
+	edited  int64         // how often tokens was replaced
 	changed chan struct{} // of size 1: the list or a token is another one
 	news    chan struct{} // closed, and replaced, when a relay's state has changed
 	scope   *p2p.Scope    // nil while it does not run
@@ -125,12 +128,21 @@ func (c *Client) Set(servers []Server) error {
 			return fmt.Errorf("relay: %v has %d addresses, of 1 to %d", s.Identity, len(s.Addrs), MaxAddrs)
 		}
 		for _, a := range s.Addrs {
-			if !a.IsValid() || a.Port() == 0 || a.Addr().IsUnspecified() || a.Addr().IsMulticast() {
+			if !a.IsValid() || a.Port() == 0 || a.Addr().IsUnspecified() || a.Addr().IsMulticast() || carrier.IsVirtual(a.Addr()) {
 				return fmt.Errorf("relay: %v has the address %v, which is none of a host", s.Identity, a)
 			}
 		}
 		seen[s.Identity] = true
 	}
+	for _, s := range c.replace(servers) {
+		s.strike()
+	}
+	signal(c.changed)
+	return nil
+}
+
+// replace installs a list, and returns the relays that are not on it any more.
+func (c *Client) replace(servers []Server) (struck []*server) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	next := make([]*server, len(servers))
@@ -143,9 +155,13 @@ func (c *Client) Set(servers []Server) error {
 			}
 		}
 	}
+	for _, old := range c.servers {
+		if !slices.Contains(next, old) {
+			struck = append(struck, old)
+		}
+	}
 	c.servers = next
-	signal(c.changed)
-	return nil
+	return struck
 }
 
 // SetTokens replaces the tokens that are shown to relays which ask for one: of
@@ -158,6 +174,7 @@ func (c *Client) SetTokens(tokens ...token.Token) error {
 	tokens = slices.Clone(tokens)
 	c.mu.Lock()
 	c.tokens = tokens
+	c.edited++
 	all := slices.Clone(c.servers)
 	c.mu.Unlock()
 	for _, s := range all {
@@ -165,6 +182,12 @@ func (c *Client) SetTokens(tokens ...token.Token) error {
 	}
 	signal(c.changed)
 	return nil
+}
+
+func (c *Client) edition() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.edited
 }
 
 // Run keeps reservations, and serves circuits, until ctx is done.
@@ -181,7 +204,10 @@ func (c *Client) Run(ctx context.Context, s *p2p.Scope) error {
 	}
 	c.scope, c.ctx, c.log = s, ctx, s.Logger()
 	c.mu.Unlock()
-	c.seam = c.cfg.Listener.Circuits(router{c})
+	if c.seam == nil { // before the router can be called
+		c.seam = c.cfg.Listener.Circuits(nil)
+	}
+	c.cfg.Listener.Circuits(router{c})
 	defer c.stop(cancel)
 	events := s.Node().Subscribe()
 	defer events.Close()
@@ -236,12 +262,19 @@ func (c *Client) start(f func()) bool {
 	return true
 }
 
+// running returns the context of the run, or of the last one.
+func (c *Client) running() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ctx
+}
+
 // isTracked reports whether a peer is no stranger.
 func (c *Client) isTracked(id identity.RemoteIdentity) bool {
 	c.mu.Lock()
 	scope := c.scope
 	c.mu.Unlock()
-	return scope != nil && !scope.Stranger(id)
+	return scope != nil && !c.cfg.nobody && !scope.Stranger(id)
 }
 
 // NetworkChanged has the client look whether its relays still answer.

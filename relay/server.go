@@ -49,6 +49,7 @@ type server struct {
 	turn chan struct{} // of size 1: held while a connection is made
 
 	mu     sync.Mutex
+	struck bool  // it is on the list no more
 	up     *link // nil if there is no connection
 	state  State
 	since  time.Time
@@ -72,6 +73,11 @@ func (s *server) enter(state State, err error) {
 	defer s.client.tell()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.enterLocked(state, err)
+}
+
+// enterLocked is enter. The caller holds mu.
+func (s *server) enterLocked(state State, err error) {
 	if s.state != state {
 		s.state, s.since = state, time.Now()
 	}
@@ -142,16 +148,24 @@ func (s *server) tokensChanged() {
 	signal(s.poke)
 }
 
-// drop closes the connection with a relay that is on the list no more, or with all
-// when the client ends.
+// drop closes the connection, if there is one.
 func (s *server) drop() {
 	s.mu.Lock()
 	up := s.up
 	s.mu.Unlock()
 	if up != nil {
+		up.over.Store(true)
 		up.close()
 	}
 	s.enter(Off, nil)
+}
+
+// strike drops a relay that is on the list no more, for good.
+func (s *server) strike() {
+	s.mu.Lock()
+	s.struck = true
+	s.mu.Unlock()
+	s.drop()
 }
 
 // connected returns the connection with the relay, which it makes if there is none.
@@ -163,9 +177,12 @@ func (s *server) connected(ctx context.Context) (*link, error) {
 		return nil, context.Cause(ctx)
 	}
 	s.mu.Lock()
-	up := s.up
+	up, before, struck := s.up, s.state, s.struck
 	s.mu.Unlock()
-	if up != nil && !up.gone() {
+	switch {
+	case struck:
+		return nil, ErrNotListed
+	case up != nil && !up.gone():
 		return up, nil
 	}
 	s.enter(Connecting, nil)
@@ -176,23 +193,39 @@ func (s *server) connected(ctx context.Context) (*link, error) {
 			up.close()
 		}
 	}
-	if err != nil {
-		state := Off
-		if errors.As(err, new(token.Status)) {
-			state = Refused
+	switch {
+	case err == nil:
+		return up, s.install(up)
+	case ctx.Err() != nil: // it is not wanted any more, which says nothing of the relay
+		if before != Refused && before != Leaving {
+			before = Off
 		}
-		s.enter(state, err)
-		return nil, err
+		s.enter(before, nil)
+	case errors.As(err, new(token.Status)):
+		s.enter(Refused, err)
+	default:
+		s.enter(Off, err)
 	}
+	return nil, err
+}
+
+// install has a new connection be the one with the relay.
+func (s *server) install(up *link) error {
 	s.mu.Lock()
 	s.up, s.rtt = up, up.session.RTT()
+	struck := s.struck
 	s.mu.Unlock()
 	s.enter(Connected, nil)
-	if !s.client.start(func() { up.serve() }) {
+	if struck || !s.client.start(func() { up.serve() }) {
+		up.over.Store(true)
 		up.close()
-		return nil, ErrNotRunning
+		s.ended(up)
+		return ErrNotRunning
 	}
-	return up, nil
+	if s.client.edition() != up.shown.Load() {
+		s.tokensChanged() // meanwhile
+	}
+	return nil
 }
 
 // dial connects to the relay at the first address that answers.
@@ -236,9 +269,41 @@ func (s *server) dial(ctx context.Context) (*link, error) {
 	return newLink(s, won), nil
 }
 
-// keep keeps a reservation at the relay, and tells when it does not get one, until
-// ctx is done.
-func (s *server) keep(ctx context.Context, failed func()) {
+// ready reports whether there is a reservation.
+func (s *server) ready() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state == Ready
+}
+
+// reserved notes that there is a reservation, and reports false if it is not wanted
+// any more: release comes after ctx is done.
+func (s *server) reserved(ctx context.Context, up *link) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ctx.Err() != nil {
+		return false
+	}
+	up.reserved.Store(1)
+	s.enterLocked(Ready, nil)
+	return true
+}
+
+// release has a reservation lapse. The connection is closed once it is idle.
+func (s *server) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.up == nil {
+		s.enterLocked(Off, nil)
+		return
+	}
+	s.up.reserved.Store(0)
+	s.enterLocked(Connected, nil)
+}
+
+// keep keeps a reservation at the relay, and tells when it does not get one, and when
+// it does, until ctx is done.
+func (s *server) keep(ctx context.Context, failed, got func()) {
 	s.mu.Lock()
 	s.failed = failed
 	s.mu.Unlock()
@@ -252,6 +317,7 @@ func (s *server) keep(ctx context.Context, failed func()) {
 		case err == nil:
 			refusals.Reset()
 			failures.Reset()
+			got()
 			wait, ended = lease/2-rand.N(lease/10+1), up.session.Done()
 		case ctx.Err() != nil:
 			return
@@ -308,13 +374,19 @@ func (s *server) reserve(ctx context.Context) (lease time.Duration, up *link, er
 		up.reserved.Store(0)
 		return 0, nil, err
 	}
-	up.reserved.Store(1)
-	s.enter(Ready, nil)
-	lease = time.Until(m.Expire) // by two clocks
-	if lease < shortestLease || lease > 2*reservedFor {
-		lease = reservedFor / 2
+	if !s.reserved(ctx, up) {
+		return 0, nil, context.Cause(ctx)
 	}
-	return lease, up, nil
+	return leaseOf(time.Until(m.Expire)), up, nil
+}
+
+// leaseOf returns for how long a reservation counts: what is left of it by two clocks,
+// if that may be.
+func leaseOf(left time.Duration) time.Duration {
+	if left < shortestLease || left > 2*reservedFor {
+		return reservedFor / 2
+	}
+	return left
 }
 
 // connect opens a circuit to a peer.

@@ -1,0 +1,210 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/circuit"
+	"github.com/sdp2p/p2p/internal/junction"
+	"github.com/sdp2p/p2p/internal/multistream"
+)
+
+// A seam is a listener that has no network: what it dials are scripts.
+type seam struct {
+	mu       sync.Mutex
+	dial     func(ctx context.Context, relay identity.RemoteIdentity) (*script, error)
+	sessions []*script
+	accepted []junction.Circuit
+	refuses  error // for accept
+	sent     []packet
+	away     map[netip.Addr]bool // that are no neighbors, of private networks
+	dead     map[netip.AddrPort]bool
+}
+
+// A packet is one that was sent.
+type packet struct {
+	b  []byte
+	to netip.AddrPort
+}
+
+func (s *seam) Dial(ctx context.Context, addr netip.AddrPort, relay identity.RemoteIdentity) (junction.Session, error) {
+	made, err := s.dial(ctx, relay)
+	if err != nil {
+		return nil, err
+	}
+	made.relay, made.addr = relay, addr
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sessions = append(s.sessions, made)
+	return made, nil
+}
+
+func (s *seam) Accept(c junction.Circuit) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.accepted = append(s.accepted, c)
+	return s.refuses
+}
+
+func (s *seam) Send(b []byte, to netip.AddrPort) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sent = append(s.sent, packet{bytes.Clone(b), to})
+}
+
+func (s *seam) Dialable(a netip.AddrPort) bool { return a.IsValid() && a.Port() != 0 && !s.dead[a] }
+func (s *seam) Addrs() []netip.AddrPort        { return nil }
+func (s *seam) Neighbor(ip netip.Addr) bool    { return ip.IsPrivate() && !s.away[ip] }
+
+// open returns the sessions that are not closed, by relay.
+func (s *seam) open() (all []identity.RemoteIdentity) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, made := range s.sessions {
+		if made.ctx.Err() == nil {
+			all = append(all, made.relay)
+		}
+	}
+	return all
+}
+
+// A script is a session with a relay that does as it is told.
+type script struct {
+	relay    identity.RemoteIdentity
+	addr     netip.AddrPort
+	ctx      context.Context
+	cancel   context.CancelFunc
+	incoming chan junction.Stream
+	access   func(net.Conn)              // nil: it asks for no token
+	hop      func(net.Conn, circuit.Hop) // nil: it grants reservations
+}
+
+func newScript() *script {
+	s := &script{incoming: make(chan junction.Stream)}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s
+}
+
+func (s *script) Addr() netip.AddrPort  { return s.addr }
+func (s *script) RTT() time.Duration    { return time.Millisecond }
+func (s *script) Done() <-chan struct{} { return s.ctx.Done() }
+func (s *script) Close() error          { s.cancel(); return nil }
+
+func (s *script) Accept(ctx context.Context) (junction.Stream, error) {
+	select {
+	case in := <-s.incoming:
+		return in, nil
+	case <-ctx.Done():
+	case <-s.ctx.Done():
+	}
+	return nil, net.ErrClosed
+}
+
+// stream returns both ends of one, which ends with the session.
+func (s *script) stream() (ours junction.Stream, theirs net.Conn) {
+	a, b := net.Pipe()
+	context.AfterFunc(s.ctx, func() { a.Close(); b.Close() })
+	return oneWay{a}, b
+}
+
+// oneWay is a stream without halves.
+type oneWay struct{ net.Conn }
+
+func (oneWay) CloseWrite() error { return nil }
+
+func (s *script) Open(_ context.Context, protocol string) (junction.Stream, error) {
+	switch {
+	case s.ctx.Err() != nil:
+		return nil, net.ErrClosed
+	case protocol == circuit.AuthProtocol && s.access == nil:
+		return nil, multistream.ErrNotSupported
+	}
+	ours, theirs := s.stream()
+	go func() {
+		if protocol == circuit.AuthProtocol {
+			s.access(theirs)
+			return
+		}
+		m, err := circuit.ReadHop(theirs)
+		switch {
+		case err != nil:
+			theirs.Close()
+		case s.hop != nil:
+			s.hop(theirs, m)
+		default:
+			_, _ = theirs.Write(circuit.Hop{Type: circuit.HopStatus, Status: circuit.OK, Expire: time.Now().Add(time.Hour)}.Append(nil))
+		}
+	}()
+	return ours, nil
+}
+
+// call has a relay say that a peer calls, which then says more, and returns what the
+// node has answered.
+func (s *script) call(peer identity.RemoteIdentity, more string) (status circuit.Status, theirs net.Conn) {
+	ours, theirs := s.stream()
+	s.incoming <- ours
+	_, _ = io.WriteString(theirs, multistream.Question(circuit.StopProtocol))
+	if err := multistream.NewSelection(theirs).Answer(circuit.StopProtocol); err != nil {
+		return 0, theirs
+	}
+	_, _ = theirs.Write(circuit.Stop{Type: circuit.StopConnect, Peer: peer}.Append(nil))
+	m, err := circuit.ReadStop(theirs)
+	if err != nil || m.Status != circuit.OK {
+		return m.Status, theirs
+	}
+	go func() { _, _ = io.WriteString(theirs, more) }()
+	return m.Status, theirs
+}
+
+// Gateway returns none.
+func (*seam) Gateway() netip.Addr { return netip.Addr{} }
+
+// bare returns a client that runs on a seam, until the test ends. Nothing keeps
+// reservations.
+func bare(t testing.TB, s *seam, servers ...Server) *Client {
+	t.Helper()
+	c := &Client{
+		log: slog.New(slog.DiscardHandler), changed: make(chan struct{}, 1), news: make(chan struct{}), seam: s,
+		scope: new(p2p.Scope), cfg: Config{nobody: true},
+	}
+	var cancel context.CancelFunc
+	c.ctx, cancel = context.WithCancel(context.Background())
+	require.NoError(t, c.Set(servers))
+	t.Cleanup(func() {
+		cancel()
+		s.mu.Lock()
+		for _, made := range s.sessions {
+			made.cancel()
+		}
+		s.mu.Unlock()
+		c.tasks.Wait()
+	})
+	return c
+}
+
+// entries returns relays that are nowhere.
+func entries(n int) (all []Server) {
+	for i := range n {
+		all = append(all, Server{Identity: identity.New().Remote(), Addrs: []netip.AddrPort{netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 7374)}})
+	}
+	return all
+}
+
+// always makes sessions that are like one another.
+func always(make func() *script) *seam {
+	return &seam{dial: func(context.Context, identity.RemoteIdentity) (*script, error) { return make(), nil }}
+}
+
+var errUnreachable = errors.New("unreachable")

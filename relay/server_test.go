@@ -1,0 +1,202 @@
+package relay
+
+import (
+	"context"
+	"math"
+	"net"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/circuit"
+	relayserver "github.com/sdp2p/p2p/relay/server"
+)
+
+// A relay that is on the list no more is left, whether there is a reservation or not,
+// and not connected to again by those who still know it. One whose addresses have
+// changed is another one.
+func TestStruck(t *testing.T) {
+	s, list := always(newScript), entries(3)
+	c := bare(t, s, list...)
+	before := slices.Clone(c.servers)
+	for _, r := range before {
+		_, err := r.connected(t.Context())
+		require.NoError(t, err)
+	}
+	moved := list[1]
+	moved.Addrs = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.99:1")}
+	require.NoError(t, c.Set([]Server{list[0], moved}))
+	require.Equal(t, []identity.RemoteIdentity{list[0].Identity}, s.open())
+	for _, r := range before[1:] {
+		_, err := r.connected(t.Context())
+		require.ErrorIs(t, err, ErrNotListed)
+	}
+	_, err := c.servers[1].connected(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "192.0.2.99:1", s.sessions[3].addr.String())
+	require.Error(t, c.Set([]Server{{Identity: list[0].Identity, Addrs: []netip.AddrPort{netip.MustParseAddrPort("[100::1]:1")}}}))
+}
+
+// A dial that the caller has given up says nothing of the relay.
+func TestCanceledDial(t *testing.T) {
+	dialing := make(chan struct{})
+	s := &seam{dial: func(ctx context.Context, _ identity.RemoteIdentity) (*script, error) {
+		close(dialing)
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	}}
+	c := bare(t, s, entries(1)...)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-dialing; cancel() }()
+	_, err := c.servers[0].connected(ctx)
+	require.Error(t, err)
+	require.Equal(t, Off, c.States()[0].State)
+	require.NoError(t, c.States()[0].Err)
+	require.False(t, c.servers[0].refused())
+}
+
+// When the network was away, relays have taken each other's places. Once it is back,
+// there are as many reservations as before, in zones that differ, and other connections
+// are closed when they have been idle.
+func TestReservationsAreTrimmed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var back atomic.Bool
+		s := &seam{dial: func(context.Context, identity.RemoteIdentity) (*script, error) {
+			if !back.Load() {
+				return nil, errUnreachable
+			}
+			return newScript(), nil
+		}}
+		list := entries(5)
+		for i := range list {
+			list[i].Zone = []string{"one", "one", "two", "two", "one"}[i]
+		}
+		c := bare(t, s, list...)
+		k := newKeeper(c.ctx, c)
+		k.set(slices.Clone(c.servers))
+		time.Sleep(2 * time.Minute)
+		k.mu.Lock()
+		require.Len(t, k.keeping, 5)
+		k.mu.Unlock()
+		back.Store(true)
+		time.Sleep(5 * time.Minute)
+		zones := map[string]int{}
+		for _, st := range c.States() {
+			if st.State == Ready {
+				zones[st.Server.Zone]++
+			}
+		}
+		require.Equal(t, map[string]int{"one": 1, "two": 1}, zones)
+		require.Len(t, s.open(), Reservations)
+		k.stop()
+	})
+}
+
+// After the end, nothing begins to be kept in the place of another relay.
+func TestKeeperStops(t *testing.T) {
+	s := &seam{dial: func(context.Context, identity.RemoteIdentity) (*script, error) { return nil, errUnreachable }}
+	c := bare(t, s, entries(8)...)
+	k := newKeeper(c.ctx, c)
+	k.mu.Lock()
+	k.chosen = slices.Clone(c.servers)
+	k.mu.Unlock()
+	k.stop()
+	k.failed()
+	require.Empty(t, k.keeping)
+}
+
+// The clock of this node may be a day off: a reservation is renewed in time all the
+// same.
+func TestLease(t *testing.T) {
+	for left, want := range map[time.Duration]time.Duration{
+		time.Hour: time.Hour, 2 * time.Minute: 2 * time.Minute, 119 * time.Minute: 119 * time.Minute,
+		25 * time.Hour: 30 * time.Minute, -23 * time.Hour: 30 * time.Minute, 0: 30 * time.Minute, time.Second: 30 * time.Minute,
+	} {
+		require.Equal(t, want, leaseOf(left), left)
+		require.LessOrEqual(t, leaseOf(left)/2, time.Hour)
+	}
+}
+
+// A relay that says that it is going down, over and over, is left once.
+func TestLeaveFlood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		foreign := identity.New().Remote()
+		s := always(func() *script {
+			made := newScript()
+			made.access = func(theirs net.Conn) {
+				if _, err := circuit.ReadHello(theirs); err != nil {
+					return
+				}
+				b := circuit.Answer{Observed: netip.MustParseAddrPort("192.0.2.1:1"), Left: circuit.Unlimited}.Append(nil)
+				for range 1000 {
+					b = circuit.Leave{After: time.Hour, Instead: []identity.RemoteIdentity{foreign}}.Append(b)
+				}
+				_, _ = theirs.Write(b)
+			}
+			return made
+		})
+		c := bare(t, s, entries(2)...)
+		failed := 0
+		c.servers[0].failed = func() { failed++ }
+		up, err := c.servers[0].connected(t.Context())
+		require.NoError(t, err)
+		synctest.Wait()
+		require.Equal(t, 1, failed)
+		require.Equal(t, time.Duration(math.MaxInt64), c.servers[0].distance())
+		time.Sleep(leaveJitter)
+		require.True(t, up.gone())
+		require.Equal(t, Off, c.States()[0].State)
+		require.NoError(t, c.States()[0].Err)
+		for _, made := range s.sessions {
+			require.NotEqual(t, foreign, made.relay, "it is not on the list")
+		}
+		require.Len(t, s.sessions, 1)
+	})
+}
+
+// A connection that nothing uses is closed, which is no failure.
+func TestIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := always(newScript)
+		c := bare(t, s, entries(1)...)
+		_, err := c.servers[0].connected(t.Context())
+		require.NoError(t, err)
+		time.Sleep(2 * time.Minute)
+		require.Empty(t, s.open())
+		require.Equal(t, Off, c.States()[0].State)
+		require.NoError(t, c.States()[0].Err)
+	})
+}
+
+// Other tokens are shown on the connection that there is, which goes on: the relay ends
+// the stream on which the former ones were shown before it answers.
+func TestOtherTokens(t *testing.T) {
+	r := startPaid(t, relayserver.Limits{})
+	a := start(t, Config{Only: true}, r.entry())
+	require.NoError(t, a.relays.SetTokens(r.pass(t, a.Identity(), 1)))
+	a.ready(t, 1)
+	s := a.relays.servers[0]
+	s.mu.Lock()
+	up := s.up
+	s.mu.Unlock()
+	for i := range 20 {
+		up.mu.Lock()
+		before := up.access
+		up.mu.Unlock()
+		require.NoError(t, a.relays.SetTokens(r.pass(t, a.Identity(), byte(2+i))))
+		eventually(t, func() bool {
+			up.mu.Lock()
+			defer up.mu.Unlock()
+			return up.access != before || up.gone()
+		}, "shown")
+		require.False(t, up.gone(), i)
+	}
+	require.Equal(t, a.relays.edition(), up.shown.Load())
+	require.Equal(t, Ready, a.state(0).State)
+}
