@@ -22,6 +22,7 @@ import (
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/carrier"
 	"github.com/sdp2p/p2p/internal/junction"
+	"github.com/sdp2p/p2p/internal/metadata"
 	"github.com/sdp2p/p2p/internal/multistream"
 )
 
@@ -45,9 +46,9 @@ type conn struct {
 	used     atomic.Int64 // how long after opened the last stream that counts has ended
 	greeted  atomic.Bool  // the peer is no stranger, as this connection knows
 	refusals refusals
-	said     *heard        // what the peer says of itself
-	received atomic.Uint64 // packets, when a sign of life was asked for
-	unnamed  chan struct{} // places of the peer's streams that have not said what they are for
+	said     *metadata.Heard // what the peer says of itself
+	received atomic.Uint64   // packets, when a sign of life was asked for
+	unnamed  chan struct{}   // places of the peer's streams that have not said what they are for
 
 	ctx    context.Context // done when the connection is gone
 	cancel context.CancelFunc
@@ -91,7 +92,7 @@ func newConn(e *endpoint, link tpt.CapableConn, id identity.RemoteIdentity, path
 		c.fixed = &fixed{local: c.quic.LocalAddr(), tls: c.quic.ConnectionState().TLS}
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.said = &heard{burst: e.limits.Metadata, perSecond: e.limits.MetadataPerSecond, state: func(metadata map[string]string) error {
+	c.said = &metadata.Heard{Burst: e.limits.Metadata, PerSecond: e.limits.MetadataPerSecond, State: func(metadata map[string]string) error {
 		return e.scope.Stated(id, metadata)
 	}}
 	return c
@@ -192,7 +193,7 @@ func (c *conn) begin() {
 // end stops it.
 func (c *conn) end() {
 	c.cancel()
-	c.said.stop()
+	c.said.Stop()
 	if c.mover != nil {
 		c.mover.end()
 	}

@@ -6,7 +6,6 @@ import (
 	"math"
 	"net"
 	"net/netip"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -255,48 +254,6 @@ func TestBudget(t *testing.T) {
 	stranger.Done()
 	require.Zero(t, b.all)
 	require.Zero(t, b.strangers)
-}
-
-// Of metadata that changes all the time, the node is told a part, and the last.
-func TestMetadataPace(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var mu sync.Mutex
-		var all []string
-		h := &heard{burst: 16, perSecond: 4, state: func(m map[string]string) error {
-			mu.Lock()
-			defer mu.Unlock()
-			all = append(all, m["n"])
-			return nil
-		}}
-		got := func() []string {
-			synctest.Wait()
-			mu.Lock()
-			defer mu.Unlock()
-			return all
-		}
-		for i := range 1000 {
-			require.NoError(t, h.say(map[string]string{"n": fmt.Sprint(i)}))
-		}
-		require.Len(t, got(), 16)
-		time.Sleep(time.Second)
-		require.Equal(t, "999", got()[16])
-		require.Len(t, got(), 17)
-		for i := range 100 {
-			h.say(map[string]string{"n": fmt.Sprint("more ", i)})
-			time.Sleep(100 * time.Millisecond)
-		}
-		require.Less(t, len(got()), 17+3+40+1)
-		h.say(map[string]string{"n": "last"})
-		h.stop()
-		require.Equal(t, "last", got()[len(got())-1])
-
-		before := len(got())
-		h = &heard{burst: -1, perSecond: 4, state: h.state}
-		for range 100 {
-			require.NoError(t, h.say(nil))
-		}
-		require.Len(t, got(), before+100, "no limit")
-	})
 }
 
 // One host of a LAN does not shut out another one of its /64.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -132,7 +131,7 @@ func (c *conn) hear(r io.Reader) error {
 			return nil // the stream has ended, or the connection
 		}
 		d.Reset(r)
-		if err := c.said.say(metadata); err != nil && c.ctx.Err() == nil {
+		if err := c.said.Say(metadata); err != nil && c.ctx.Err() == nil {
 			return fmt.Errorf("quic: %w", err)
 		}
 		if !c.rest(pace, read.n) {
@@ -176,60 +175,4 @@ func (c *counter) Read(b []byte) (int, error) {
 	n, err := c.Reader.Read(b)
 	c.n += n
 	return n, err
-}
-
-// A heard is what a peer says of itself. Who says something else all the time
-// is told to the node less often; the last word counts.
-type heard struct {
-	burst, perSecond int
-	state            func(metadata map[string]string) error
-
-	mu    sync.Mutex
-	level float64   // updates: a bucket that runs dry
-	at    time.Time // when it had that level
-	last  map[string]string
-	later *time.Timer // says last; nil if that is not due
-	over  bool
-}
-
-// say states metadata, at once or a little later.
-func (h *heard) say(metadata map[string]string) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	now := time.Now()
-	h.level = max(0, h.level-now.Sub(h.at).Seconds()*float64(h.perSecond))
-	h.at = now
-	h.last = metadata
-	switch {
-	case h.later != nil:
-		return nil
-	case h.perSecond > 0 && h.burst >= 0 && h.level+1 > float64(h.burst):
-		wait := time.Duration((h.level + 1 - float64(h.burst)) / float64(h.perSecond) * float64(time.Second))
-		h.later = time.AfterFunc(wait, h.catchUp)
-		return nil
-	}
-	h.level++
-	return h.state(metadata)
-}
-
-// catchUp says what was said last.
-func (h *heard) catchUp() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.later = nil
-	if h.over {
-		return
-	}
-	h.level++
-	_ = h.state(h.last) // it is valid, or the next one closes the connection
-}
-
-// stop says nothing more, but for what is due.
-func (h *heard) stop() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.over = true
-	if h.later != nil && h.later.Stop() {
-		_ = h.state(h.last)
-	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
-	"github.com/sdp2p/p2p/proto"
+	"github.com/sdp2p/p2p/internal/v1/intro"
 )
 
 // dialed returns the connections of two nodes with each other: that of the one that
@@ -84,8 +84,8 @@ func TestDroppedStreamIsNotServed(t *testing.T) {
 	require.True(t, c.streamBegins())
 	s, err := c.newStream(t.Context(), time.Second)
 	require.NoError(t, err)
-	_, err = c.callAncestor(t.Context(), s, func(*stream, *proto.Decoder) error { return errClaim })
-	require.ErrorIs(t, err, errClaim)
+	_, err = c.callAncestor(t.Context(), s, func(*stream) error { return intro.ErrClaim })
+	require.ErrorIs(t, err, intro.ErrClaim)
 	require.Zero(t, c.serving.Load())
 	require.Zero(t, c.streams.Load())
 	require.False(t, c.inUse())

@@ -29,7 +29,7 @@ allow identity internal/secretfile
 allow proto
 allow mdns p2p identity proto internal/dnssd internal/metadata
 allow mdns/scan p2p identity internal/dns internal/metadata
-allow quic p2p identity proto internal/backoff internal/netmon internal/carrier internal/metadata internal/multistream internal/junction internal/reach internal/v1
+allow quic p2p identity proto internal/backoff internal/netmon internal/carrier internal/metadata internal/multistream internal/junction internal/reach internal/v1 internal/v1/intro
 allow tunnel identity internal/hidden internal/turn
 allow block identity proto
 allow library p2p identity proto tunnel internal/backoff internal/hidden internal/secretfile internal/text library/roster
@@ -51,6 +51,7 @@ allow internal/text
 allow internal/hidden
 allow internal/secretfile
 allow internal/v1 proto
+allow internal/v1/intro p2p identity proto internal/backoff internal/metadata internal/v1
 allow internal/metadata p2p proto
 allow internal/messagetest proto
 allow internal/netlab
