@@ -74,6 +74,17 @@ type Guide interface {
 	Ways(to identity.RemoteIdentity) []Candidate
 }
 
+// A Voucher is a hook that knows by itself which version of the wire protocol peers
+// speak, as the members of a library do.
+type Voucher interface {
+	Hook
+
+	// Speaks returns the version that a peer speaks, with certainty; 0 if the hook
+	// does not know it. It returns at once. It may be called often, concurrently,
+	// and also just before and after Run.
+	Speaks(id identity.RemoteIdentity) int
+}
+
 // A RawConn is a listener's view of one connection. It is comparable; its
 // methods are called concurrently and return at once. If it has a method
 // Opened() time.Time, that is the time of [Connection].

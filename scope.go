@@ -233,6 +233,24 @@ func (s *Scope) Announced() bool {
 // a connection that this node dialed, no peer is a stranger.
 func (s *Scope) Stranger(id identity.RemoteIdentity) bool { return s.node.isStranger(id) }
 
+// Speaks returns the version of the wire protocol that a peer speaks for certain, as
+// a [Voucher] among the node's hooks knows; 0 if none does. It must not be called
+// while a lock is held that such a hook may take.
+func (s *Scope) Speaks(id identity.RemoteIdentity) (version int) {
+	var vouchers []Voucher
+	s.node.mu.Lock()
+	for _, r := range s.node.state.hooks.running {
+		if v, ok := r.hook.(Voucher); ok {
+			vouchers = append(vouchers, v)
+		}
+	}
+	s.node.mu.Unlock()
+	for _, v := range vouchers {
+		version = max(version, v.Speaks(id))
+	}
+	return version
+}
+
 // Accept hands over a stream that a connected peer has opened. The node serves
 // the stream, or resets it with the code that says why not; either way it is
 // the node's from now on.

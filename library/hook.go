@@ -419,6 +419,17 @@ func (h *Libraries) track() {
 	}
 }
 
+// Speaks returns 2 for members of the libraries, who have signed that they are, and 0
+// for others: nobody on the way to a member can pretend that it is an older node.
+func (h *Libraries) Speaks(id identity.RemoteIdentity) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.tracked[id] == nil {
+		return 0
+	}
+	return 2
+}
+
 // self returns the node's identity, or zero while the hook does not run. The
 // caller holds mu.
 func (h *Libraries) self() identity.RemoteIdentity {

@@ -2,6 +2,7 @@ package quic
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"sync"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/junction"
 )
 
 // candidateLead is how long a candidate has for itself before the next one is
@@ -270,6 +272,9 @@ func (r *race) dial(t *try) *conn {
 	}
 	if err != nil && t.kind != p2p.Relay {
 		r.endpoint.worked.failed(r.to, t.addr, err)
+	}
+	if errors.Is(err, junction.ErrTaken) {
+		r.cancel() // another listener has a connection
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -136,6 +136,21 @@ func (s seam) Neighbor(ip netip.Addr) bool {
 	return neighbor && !own
 }
 
+func (s seam) Speaks(id identity.RemoteIdentity) int { return s.listener.recall(id) }
+
+func (s seam) Connect(ctx context.Context, to identity.RemoteIdentity, at []netip.AddrPort) error {
+	e := s.listener.running()
+	if e == nil {
+		return ErrNotRunning
+	}
+	via := make([]p2p.Candidate, len(at))
+	for i, a := range at {
+		via[i] = p2p.Candidate{Kind: p2p.Direct, Addr: a}
+	}
+	_, err := e.connect(ctx, to, via)
+	return err
+}
+
 // maxOther is how long a packet is, at most, that is not one of QUIC and is looked
 // at.
 const maxOther = 256
@@ -296,8 +311,10 @@ func (s *side) Write(b []byte) (int, error) {
 	return n, streamError(err)
 }
 
-func (s *side) CloseWrite() error             { return s.stream.Close() }
-func (s *side) SetDeadline(t time.Time) error { return s.stream.SetDeadline(t) }
+func (s *side) CloseWrite() error                  { return s.stream.Close() }
+func (s *side) SetDeadline(t time.Time) error      { return s.stream.SetDeadline(t) }
+func (s *side) SetReadDeadline(t time.Time) error  { return s.stream.SetReadDeadline(t) }
+func (s *side) SetWriteDeadline(t time.Time) error { return s.stream.SetWriteDeadline(t) }
 
 // Close ends both directions. What was written arrives. A call of Write that waits for
 // the other side, which quic-go would leave waiting, is given up.

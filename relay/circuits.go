@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,22 +39,25 @@ type router struct{ *Client }
 
 // Circuit opens a circuit to a peer through a relay.
 func (r router) Circuit(ctx context.Context, relay, to identity.RemoteIdentity, version int) (junction.Circuit, error) {
-	r.mu.Lock()
-	var s *server
-	for _, other := range r.servers {
-		if other.Identity == relay {
-			s = other
-		}
+	s, err := r.listed(relay)
+	if err != nil {
+		return junction.Circuit{}, err
 	}
-	running := r.scope != nil
-	r.mu.Unlock()
-	switch {
-	case !running:
-		return junction.Circuit{}, ErrNotRunning
-	case s == nil:
-		return junction.Circuit{}, ErrNotListed
+	return r.open(ctx, s, to, version, r.elder())
+}
+
+// listed returns a relay of the list, if the client runs.
+func (c *Client) listed(relay identity.RemoteIdentity) (*server, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.scope == nil {
+		return nil, ErrNotRunning
 	}
-	return r.open(ctx, s, to, version)
+	i := slices.IndexFunc(c.servers, func(s *server) bool { return s.Identity == relay })
+	if i < 0 {
+		return nil, ErrNotListed
+	}
+	return c.servers[i], nil
 }
 
 // Another opens a circuit in the place of one that has ended, through another relay
@@ -72,7 +76,7 @@ func (r router) Another(ctx context.Context, to, former identity.RemoteIdentity,
 			if (s.Identity == former) != again || ctx.Err() != nil {
 				continue
 			}
-			c, failed := r.open(ctx, s, to, version)
+			c, failed := r.open(ctx, s, to, version, nil)
 			if failed == nil {
 				r.pending.proven(to) // the connection is there
 				return c, nil
@@ -83,37 +87,58 @@ func (r router) Another(ctx context.Context, to, former identity.RemoteIdentity,
 	return junction.Circuit{}, err
 }
 
-func (r router) open(ctx context.Context, s *server, to identity.RemoteIdentity, version int) (junction.Circuit, error) {
+// open opens a circuit for packets. Where the peer does not take them, and is not
+// known to, elder gets the circuit, if it is not nil, and the error is
+// [junction.ErrTaken].
+func (c *Client) open(ctx context.Context, s *server, to identity.RemoteIdentity, version int, elder junction.Ancestor) (junction.Circuit, error) {
+	if c.speaks(to) == 2 {
+		version = 2
+	}
+	if elder != nil && version != 2 && elder.Has(to) {
+		return junction.Circuit{}, junction.ErrTaken
+	}
 	stream, up, err := s.connect(ctx, circuit.Hop{Type: circuit.HopConnect, Peer: to})
 	if err != nil {
 		return junction.Circuit{}, err
 	}
-	w, err := offer(ctx, stream, version)
+	protocol, way, err := offer(ctx, stream, version, elder != nil)
 	if err != nil {
 		stream.Close()
 		return junction.Circuit{}, fmt.Errorf("relay: %w", err)
 	}
-	c := newWire(up, w, to)
-	r.pending.add(c)
-	return junction.Circuit{ReadWriteCloser: c, Relay: s.Identity, Addr: up.session.Addr(), Peer: to}, nil
+	w := newWire(up, way, to)
+	c.pending.add(w)
+	if protocol == junction.Noise {
+		if err := elder.Take(ctx, c.line(w, true)); err != nil {
+			w.Close()
+			return junction.Circuit{}, fmt.Errorf("relay: %w", err)
+		}
+		return junction.Circuit{}, junction.ErrTaken
+	}
+	return junction.Circuit{ReadWriteCloser: w, Relay: s.Identity, Addr: up.session.Addr(), Peer: to}, nil
 }
 
 // offer says what the circuit is for. To a peer that is known to speak version 2,
-// the first packets leave with that; any other one would take them for more
-// proposals.
-func offer(ctx context.Context, s junction.Stream, version int) (io.ReadWriteCloser, error) {
+// the first packets leave with that, and nothing else is offered: a relay that
+// refuses for it does not get less than it would have had. Any other one would take
+// packets for more proposals.
+func offer(ctx context.Context, s junction.Stream, version int, noise bool) (protocol string, way junction.Stream, err error) {
 	if version == 2 {
-		return &eager{Stream: s, selection: multistream.NewSelection(s)}, nil
+		return circuit.PacketsProtocol, &eager{Stream: s, selection: multistream.NewSelection(s)}, nil
+	}
+	protocols := []string{circuit.PacketsProtocol}
+	if noise {
+		protocols = append(protocols, junction.Noise)
 	}
 	stop := context.AfterFunc(ctx, func() { s.SetDeadline(time.Unix(1, 0)) })
-	rest, err := multistream.Select(s, circuit.PacketsProtocol)
+	protocol, rest, err := multistream.SelectOne(s, protocols...)
 	if !stop() {
-		return nil, context.Cause(ctx)
+		return "", nil, context.Cause(ctx)
 	}
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	return &behind{s, io.MultiReader(bytes.NewReader(rest), s)}, nil
+	return protocol, &behind{s, io.MultiReader(bytes.NewReader(rest), s)}, nil
 }
 
 // An eager stream asks for its protocol with the first write, and reads the answer
@@ -155,7 +180,7 @@ func (b *behind) Read(p []byte) (int, error) { return b.r.Read(p) }
 
 // A wire is a circuit as it is counted.
 type wire struct {
-	io.ReadWriteCloser
+	junction.Stream
 	link   *link
 	peer   identity.RemoteIdentity
 	proven atomic.Bool  // a connection with the peer runs over it
@@ -164,16 +189,16 @@ type wire struct {
 	over   func() // once it is closed; may be nil
 }
 
-func newWire(l *link, rw io.ReadWriteCloser, peer identity.RemoteIdentity) *wire {
+func newWire(l *link, s junction.Stream, peer identity.RemoteIdentity) *wire {
 	l.circuits.Add(1)
 	l.look() // from now on it is asked more often
-	return &wire{ReadWriteCloser: rw, link: l, peer: peer}
+	return &wire{Stream: s, link: l, peer: peer}
 }
 
 var errUnproven = errors.New("relay: the circuit brings what no connection takes")
 
 func (w *wire) Read(b []byte) (int, error) {
-	n, err := w.ReadWriteCloser.Read(b)
+	n, err := w.Stream.Read(b)
 	if !w.proven.Load() && w.read.Add(int64(n)) > maxUnproven {
 		return 0, errUnproven
 	}
@@ -182,7 +207,7 @@ func (w *wire) Read(b []byte) (int, error) {
 
 func (w *wire) Close() (err error) {
 	w.closed.Do(func() {
-		err = w.ReadWriteCloser.Close()
+		err = w.Stream.Close()
 		w.link.circuits.Add(-1)
 		w.link.used.Store(time.Now().UnixNano())
 		if w.over != nil {
@@ -293,13 +318,25 @@ func (c *Client) called(l *link, s *behind) error {
 		w.Close()
 		return err
 	}
-	_, rest, err := multistream.Accept(s, circuit.PacketsProtocol)
+	supported, elder := []string{circuit.PacketsProtocol}, c.elder()
+	if elder != nil && c.speaks(m.Peer) != 2 {
+		supported = append(supported, junction.Noise)
+	}
+	protocol, rest, err := multistream.Accept(s, supported...)
 	if err != nil {
 		w.Close()
 		return err
 	}
 	s.SetDeadline(time.Time{})
 	s.r = io.MultiReader(bytes.NewReader(rest), s.r)
+	if protocol == junction.Noise {
+		ctx, cancel := context.WithTimeout(c.ctx, provenIn)
+		defer cancel()
+		if err = elder.Take(ctx, c.line(w, false)); err != nil {
+			w.Close()
+		}
+		return err
+	}
 	time.AfterFunc(provenIn, func() { c.pending.remove(w) }) // package quic has closed it by then, or uses it
 	err = c.seam.Accept(junction.Circuit{ReadWriteCloser: w, Relay: l.server.Identity, Addr: l.session.Addr(), Peer: m.Peer})
 	if err != nil {

@@ -74,17 +74,18 @@ type Client struct {
 	err error // of cfg: Run fails with it
 	log *slog.Logger
 
-	mu      sync.Mutex
-	servers []*server // in the order of the list
-	tokens  []token.Token
-	edited  int64         // how often tokens was replaced
-	changed chan struct{} // of size 1: the list or a token is another one
-	news    chan struct{} // closed, and replaced, when a relay's state has changed
-	scope   *p2p.Scope    // nil while it does not run
-	seam    junction.Endpoint
-	ctx     context.Context // of the run
-	tasks   sync.WaitGroup  // goroutines of the run; added to under mu, while it runs
-	mapper  *portmap.Mapper // nil if no port is mapped
+	mu       sync.Mutex
+	servers  []*server // in the order of the list
+	tokens   []token.Token
+	edited   int64         // how often tokens was replaced
+	changed  chan struct{} // of size 1: the list or a token is another one
+	news     chan struct{} // closed, and replaced, when a relay's state has changed
+	scope    *p2p.Scope    // nil while it does not run
+	seam     junction.Endpoint
+	ctx      context.Context   // of the run
+	ancestor junction.Ancestor // nil without package relay/ancestor
+	tasks    sync.WaitGroup    // goroutines of the run; added to under mu, while it runs
+	mapper   *portmap.Mapper   // nil if no port is mapped
 
 	upgrades upgrades
 	pending  pending
@@ -203,10 +204,10 @@ func (c *Client) Run(ctx context.Context, s *p2p.Scope) error {
 		return errors.New("relay: a client serves one node at a time")
 	}
 	c.scope, c.ctx, c.log = s, ctx, s.Logger()
-	c.mu.Unlock()
 	if c.seam == nil { // before the router can be called
 		c.seam = c.cfg.Listener.Circuits(nil)
 	}
+	c.mu.Unlock()
 	c.cfg.Listener.Circuits(router{c})
 	defer c.stop(cancel)
 	events := s.Node().Subscribe()

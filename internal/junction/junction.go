@@ -4,6 +4,7 @@ package junction
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/netip"
 	"time"
@@ -61,6 +62,12 @@ type Endpoint interface {
 	Gateway() netip.Addr
 	// Neighbor reports whether an address is in one of these networks.
 	Neighbor(netip.Addr) bool
+	// Speaks returns the version of the wire protocol that a peer has spoken in an
+	// earlier connection; 0 if that is not known.
+	Speaks(id identity.RemoteIdentity) int
+	// Connect has a connection with a peer, which it makes at one of the addresses if
+	// there is none.
+	Connect(ctx context.Context, to identity.RemoteIdentity, at []netip.AddrPort) error
 }
 
 // A Session is a connection with a relay. Its methods may be called concurrently.
@@ -95,7 +102,55 @@ type Stream interface {
 	io.ReadWriteCloser // Close ends both directions; what was written arrives
 	CloseWrite() error
 	SetDeadline(time.Time) error
+	SetReadDeadline(time.Time) error
+	SetWriteDeadline(time.Time) error
 }
 
 // Upgrade is the protocol by which a direct path is found.
 const Upgrade = "/libp2p/dcutr"
+
+// Noise is the protocol by which a peer says, in a circuit, that it does not take
+// packets there: what it speaks is libp2p's Noise, in which there are streams of
+// version 1.
+const Noise = "/noise"
+
+// ErrTaken says that a circuit carries no packets, and has been made a connection of
+// another listener's.
+var ErrTaken = errors.New("the peer speaks version 1 there, and is connected so")
+
+// A Line is a circuit in which both ends have selected [Noise].
+type Line struct {
+	Stream
+	Relay  identity.RemoteIdentity
+	Addr   netip.AddrPort          // the relay's
+	Peer   identity.RemoteIdentity // at the other end, as the relay says
+	Dialed bool                    // this node has opened the circuit
+	Proven func()                  // to be called once Peer has proved that it is there
+}
+
+// An Ancestor is package relay/ancestor, as package relay knows it. Its methods are
+// called concurrently.
+type Ancestor interface {
+	// Has reports whether there is a connection with a peer already.
+	Has(id identity.RemoteIdentity) bool
+	// Take makes a connection of a line. It returns once the node knows the
+	// connection; or with an error, and the line is closed.
+	Take(context.Context, Line) error
+}
+
+// Lines is package relay, as package relay/ancestor knows it. Its methods may be
+// called concurrently.
+type Lines interface {
+	// Line opens a circuit to a peer through a relay, and gives it to the [Ancestor]:
+	// nil says that it took it.
+	Line(ctx context.Context, relay, to identity.RemoteIdentity) error
+	// Addrs returns the addresses of this node that a tracked peer may be told, and
+	// Believes reports whether a peer may be at one that it has told.
+	Addrs() []netip.AddrPort
+	Believes(netip.AddrPort) bool
+	// Upgrades reports whether direct paths are looked for at all.
+	Upgrades() bool
+	// Endpoint returns the listener that connects directly; nil while the relay
+	// client does not run.
+	Endpoint() Endpoint
+}

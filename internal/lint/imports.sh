@@ -63,12 +63,19 @@ allow internal/junction identity
 allow internal/circuit identity proto relay/token internal/hidden
 allow internal/relaytest identity internal/circuit
 allow relay p2p identity quic relay/token internal/backoff internal/carrier internal/circuit internal/hidden internal/junction internal/multistream internal/portmap
+allow relay/ancestor p2p identity proto relay internal/circuit internal/junction internal/metadata internal/multistream internal/v1 internal/v1/intro
 allow relay/token identity proto internal/hidden
 
 # An app that uses only the core and the test network links no networking library.
 for heavy in libp2p quic-go miekg hashicorp; do
 	if $GO list -deps . ./identity ./proto ./p2ptest | grep -q "/$heavy/"; then
 		complain "the core depends on $heavy"
+	fi
+done
+# Only a program that registers the listener for it links Noise and yamux.
+for heavy in go-libp2p/p2p/security/noise go-yamux go-libp2p/p2p/muxer; do
+	if $GO list -deps ./relay ./quic ./library | grep -q "/$heavy"; then
+		complain "the relay client depends on $heavy"
 	fi
 done
 # Only a program that scans links a client that knows every type of DNS record.

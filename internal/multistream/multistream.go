@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 )
 
 const (
@@ -168,6 +169,29 @@ func Select(s io.ReadWriter, protocol string) (rest []byte, err error) {
 		return nil, err
 	}
 	return sel.buf, nil
+}
+
+// SelectOne asks the other side for one protocol after the other, until it speaks
+// one: [ErrNotSupported] if it speaks none. What it returns as rest is to be read
+// before the stream.
+func SelectOne(s io.ReadWriter, protocols ...string) (protocol string, rest []byte, err error) {
+	sel := NewSelection(s)
+	for i, protocol := range protocols {
+		q := token(protocol)
+		if i == 0 {
+			q = header + q
+		}
+		if _, err := io.WriteString(s, q); err != nil {
+			return "", nil, err
+		}
+		if err = sel.Answer(protocol); err == nil {
+			return protocol, sel.buf, nil
+		}
+		if !errors.Is(err, ErrNotSupported) {
+			return "", nil, err
+		}
+	}
+	return "", nil, fmt.Errorf("%w %s", ErrNotSupported, strings.Join(protocols, ", "))
 }
 
 // Rest returns what was read behind the last token.
