@@ -5,11 +5,13 @@ package relaytest
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/network"
@@ -69,6 +71,34 @@ func (r *Relay) Answer() {
 			}
 		}
 	})
+}
+
+// Pretend has a relay connect nobody any more: what callers say in a circuit is
+// given to f, which plays the peer that they have called. Everybody gets a
+// reservation.
+func (r *Relay) Pretend(f func(callee identity.RemoteIdentity, s network.Stream)) {
+	r.host.SetStreamHandler(circuit.HopProtocol, func(s network.Stream) {
+		defer s.Reset()
+		m, err := circuit.ReadHop(s)
+		if err != nil {
+			return
+		}
+		answer := circuit.Hop{Type: circuit.HopStatus, Status: circuit.OK}
+		if m.Type == circuit.HopReserve {
+			answer.Expire = time.Now().Add(time.Hour)
+		}
+		if _, err := s.Write(answer.Append(nil)); err != nil || m.Type != circuit.HopConnect {
+			s.CloseWrite()
+			return
+		}
+		f(m.Peer, s)
+	})
+}
+
+// Addr returns the relay's address on the loopback interface as a multiaddr, with its
+// identity.
+func (r *Relay) Addr() ma.Multiaddr {
+	return ma.StringCast(fmt.Sprintf("/ip4/127.0.0.1/udp/%d/quic-v1/p2p/%s", r.Port, r.host.ID()))
 }
 
 // Start starts a relay on a free port, until the test ends.
