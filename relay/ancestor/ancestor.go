@@ -31,6 +31,8 @@ var (
 type Config struct {
 	// Relays is the node's relay client, registered with the same node.
 	Relays *relay.Client
+
+	lines func(junction.Lines) junction.Lines // of a test: in the place of the client's
 }
 
 // A Listener connects with version 1 peers through relays. Its methods may be called
@@ -92,8 +94,10 @@ func (l *Listener) Run(ctx context.Context, s *p2p.Scope) error {
 		return errors.New("ancestor: a listener serves one node at a time")
 	}
 	l.run = r
+	if r.lines = l.cfg.Relays.Ancestor(taker{l}); l.cfg.lines != nil {
+		r.lines = l.cfg.lines(r.lines)
+	}
 	l.mu.Unlock()
-	r.lines = l.cfg.Relays.Ancestor(taker{l})
 	s.Ready()
 	<-ctx.Done()
 	l.cfg.Relays.Ancestor(nil)
