@@ -130,6 +130,8 @@ func offer(ctx context.Context, s junction.Stream, version int, noise bool) (pro
 	if noise {
 		protocols = append(protocols, junction.Noise)
 	}
+	ctx, cancel := context.WithTimeout(ctx, answerIn)
+	defer cancel()
 	stop := context.AfterFunc(ctx, func() { s.SetDeadline(time.Unix(1, 0)) })
 	protocol, rest, err := multistream.SelectOne(s, protocols...)
 	if !stop() {
