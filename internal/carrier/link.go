@@ -20,6 +20,7 @@ const (
 
 	maxQueued  = 64        // packets of a Link that wait for the reader; then its circuit waits
 	maxPending = 512 << 10 // bytes that wait for a circuit; then packets are lost, as a router loses them
+	maxSpare   = 16 << 10  // bytes of a buffer that an idle circuit keeps
 )
 
 // A Link is an address that leads into a circuit: a stream of bytes through a
@@ -258,5 +259,15 @@ func (c *circuit) write() {
 			return
 		}
 		spare = b
+		c.mu.Lock()
+		if len(c.pending) == 0 { // a burst is over
+			if cap(c.pending) > maxSpare {
+				c.pending = nil
+			}
+			if cap(spare) > maxSpare {
+				spare = nil
+			}
+		}
+		c.mu.Unlock()
 	}
 }

@@ -223,6 +223,36 @@ func TestFullCircuit(t *testing.T) {
 	})
 }
 
+// Of what a burst has taken, an idle circuit keeps little.
+func TestAfterBurst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, newFake())
+		l := s.Link()
+		mine, theirs := net.Pipe()
+		l.Carry(mine)
+		send := func(n int) {
+			for range n {
+				_, _, err := s.WriteMsgUDP(make([]byte, 1400), nil, l.udp)
+				require.NoError(t, err)
+			}
+		}
+		send(1)
+		synctest.Wait() // it is being written
+		send(1000)
+		go func() { _, _ = io.Copy(io.Discard, theirs) }()
+		synctest.Wait()
+		for range 3 {
+			l.circuit.mu.Lock()
+			kept := cap(l.circuit.pending)
+			l.circuit.mu.Unlock()
+			require.LessOrEqual(t, kept, maxSpare)
+			send(1)
+			synctest.Wait()
+		}
+		l.Close()
+	})
+}
+
 // What is no frame ends the circuit; a packet that is longer than any is skipped.
 func TestFrames(t *testing.T) {
 	for name, c := range map[string]struct {
