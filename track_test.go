@@ -158,3 +158,29 @@ func TestTrackedStay(t *testing.T) {
 	}
 	require.ErrorIs(t, book.scope.Discovered(newID(), nil, nil), p2p.ErrTableFull)
 }
+
+// A voucher knows one peer.
+type voucher struct {
+	fakeHook
+	knows   identity.RemoteIdentity
+	version int
+}
+
+func (v *voucher) Speaks(id identity.RemoteIdentity) int {
+	if id != v.knows {
+		return 0
+	}
+	return v.version
+}
+
+// What hooks know of a peer's version counts for as long as they run; the highest,
+// where they differ.
+func TestSpeaks(t *testing.T) {
+	id := newID()
+	low, high, keeper := &voucher{fakeHook{name: "low"}, id, 1}, &voucher{fakeHook{name: "high"}, id, 2}, &fakeHook{name: "keeper"}
+	node := start(t, p2p.Config{}, low, high, keeper)
+	require.Equal(t, 2, keeper.scope.Speaks(id))
+	require.Zero(t, keeper.scope.Speaks(newID()))
+	require.NoError(t, node.Unregister(t.Context(), high))
+	require.Equal(t, 1, keeper.scope.Speaks(id))
+}

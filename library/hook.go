@@ -84,7 +84,7 @@ type Libraries struct {
 }
 
 var (
-	_ p2p.Hook    = (*Libraries)(nil)
+	_ p2p.Voucher = (*Libraries)(nil)
 	_ p2p.Handler = (*Libraries)(nil)
 )
 

@@ -141,6 +141,8 @@ func TestSharedPeer(t *testing.T) {
 		require.Same(t, peers[0], peers[1])
 		require.Same(t, peers[0], must(a.Peer(b.id.Remote())))
 		require.Equal(t, peers[:1], a.Tracked())
+		require.Equal(t, 2, a.libraries.Speaks(b.id.Remote()), "no older node is a member")
+		require.Zero(t, a.libraries.Speaks(identity.New().Remote()))
 
 		require.NoError(t, a.libraries.Remove(made[0].ID))
 		require.Equal(t, peers[:1], a.Tracked())
@@ -150,6 +152,7 @@ func TestSharedPeer(t *testing.T) {
 		require.Len(t, a.Tracked(), 1)
 		require.NoError(t, a.remove(b))
 		require.Empty(t, a.Tracked())
+		require.Zero(t, a.libraries.Speaks(b.id.Remote()))
 		require.NoError(t, a.libraries.Remove(made[1].ID))
 	})
 }

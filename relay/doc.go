@@ -20,6 +20,9 @@
 // themselves. Where one of them has its router forward a port, they do: see
 // Config.MapPorts, which asks it by PCP (RFC 6887) or NAT-PMP (RFC 6886).
 //
+// Nodes of the first implementation do not take such packets: package
+// [github.com/sdp2p/p2p/relay/ancestor] is for them.
+//
 // A relay sees who talks to whom, when, how much, and from which addresses; the
 // threat model has more. It asks for a token that its operator has issued for this
 // node; see package [github.com/sdp2p/p2p/relay/token]. Relays of others that speak

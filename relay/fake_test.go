@@ -168,8 +168,18 @@ func (s *script) call(peer identity.RemoteIdentity, more string) (status circuit
 	return m.Status, theirs
 }
 
+var errTest = errors.New("what the test wants")
+
 // Gateway returns none.
 func (*seam) Gateway() netip.Addr { return netip.Addr{} }
+
+// Connect connects to nobody.
+func (*seam) Connect(context.Context, identity.RemoteIdentity, []netip.AddrPort) error {
+	return errTest
+}
+
+// Speaks knows of nobody.
+func (*seam) Speaks(identity.RemoteIdentity) int { return 0 }
 
 // bare returns a client that runs on a seam, until the test ends. Nothing keeps
 // reservations.
@@ -177,7 +187,7 @@ func bare(t testing.TB, s *seam, servers ...Server) *Client {
 	t.Helper()
 	c := &Client{
 		log: slog.New(slog.DiscardHandler), changed: make(chan struct{}, 1), news: make(chan struct{}), seam: s,
-		scope: new(p2p.Scope), cfg: Config{nobody: true},
+		scope: new(p2p.Scope), cfg: Config{tracks: map[identity.RemoteIdentity]bool{}},
 	}
 	var cancel context.CancelFunc
 	c.ctx, cancel = context.WithCancel(context.Background())

@@ -62,9 +62,9 @@ type Config struct {
 	// other network. With Only it is not done.
 	MapPorts bool
 
-	private bool              // of a test: loopback addresses count
-	nobody  bool              // of a test: no peer is tracked
-	gateway func() netip.Addr // of a test; nil: that of the network
+	private bool                             // of a test: loopback addresses count
+	tracks  map[identity.RemoteIdentity]bool // of a test; nil: what the node does
+	gateway func() netip.Addr                // of a test; nil: that of the network
 }
 
 // A Client is a hook by which a node is reached, and reaches others, through
@@ -272,10 +272,13 @@ func (c *Client) running() context.Context {
 
 // isTracked reports whether a peer is no stranger.
 func (c *Client) isTracked(id identity.RemoteIdentity) bool {
+	if c.cfg.tracks != nil {
+		return c.cfg.tracks[id]
+	}
 	c.mu.Lock()
 	scope := c.scope
 	c.mu.Unlock()
-	return scope != nil && !c.cfg.nobody && !scope.Stranger(id)
+	return scope != nil && !scope.Stranger(id)
 }
 
 // NetworkChanged has the client look whether its relays still answer.

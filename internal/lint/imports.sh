@@ -64,7 +64,6 @@ allow internal/circuit identity proto relay/token internal/hidden
 allow internal/relaytest identity internal/circuit
 allow relay p2p identity quic relay/token internal/backoff internal/carrier internal/circuit internal/hidden internal/junction internal/multistream internal/portmap
 allow relay/ancestor p2p identity proto relay internal/circuit internal/junction internal/metadata internal/multistream internal/v1 internal/v1/intro
-allow relay/token identity proto internal/hidden
 
 # An app that uses only the core and the test network links no networking library.
 for heavy in libp2p quic-go miekg hashicorp; do

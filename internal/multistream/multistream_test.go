@@ -51,6 +51,26 @@ func TestSelectBytes(t *testing.T) {
 	require.ErrorIs(t, err, ErrNotSupported)
 }
 
+func TestSelectOne(t *testing.T) {
+	t.Parallel()
+	s := &script{Reader: strings.NewReader(header + no + token("/b") + "more")}
+	protocol, rest, err := SelectOne(s, "/a", "/b", "/c")
+	require.NoError(t, err)
+	require.Equal(t, "/b", protocol)
+	left, _ := io.ReadAll(s)
+	require.Equal(t, "more", string(rest)+string(left), "nothing that follows is lost")
+	require.Equal(t, header+token("/a")+token("/b"), s.String())
+
+	s = &script{Reader: strings.NewReader(header + no + no)}
+	_, _, err = SelectOne(s, "/a", "/b")
+	require.ErrorIs(t, err, ErrNotSupported)
+
+	s = &script{Reader: strings.NewReader(header + token("/b"))}
+	_, _, err = SelectOne(s, "/a", "/b")
+	require.ErrorIs(t, err, ErrSelection, "an answer to another question")
+	require.Equal(t, Question("/a"), s.String())
+}
+
 // The peer may be any implementation, which may send a token at a time and wait for each answer.
 func TestSelectWithGoMultistream(t *testing.T) {
 	t.Parallel()

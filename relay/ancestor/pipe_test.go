@@ -18,6 +18,7 @@ import (
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/junction"
+	"github.com/sdp2p/p2p/p2ptest"
 	"github.com/sdp2p/p2p/relay"
 )
 
@@ -191,6 +192,47 @@ func TestSilentPeer(t *testing.T) {
 	}
 }
 
+// A relay that names another node than the one that calls is noticed.
+func TestRelayNamesAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, la := alone(t, nil)
+		b, lb := alone(t, nil)
+		x, y := circuits(a.Identity(), b.Identity())
+		y.Peer = identity.New().Remote()
+		taken := make(chan error, 1)
+		go func() { taken <- taker{lb}.Take(t.Context(), y) }()
+		_ = taker{la}.Take(t.Context(), x) // it may have done its part before it is refused
+		require.ErrorIs(t, <-taken, errOtherPeer)
+		require.Empty(t, b.Peers())
+	})
+}
+
+// The app is asked about a connection that a peer begins, and what it refuses has cost
+// the peer a handshake and told it nothing.
+func TestRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New(Config{Relays: relay.New(relay.Config{})})
+		refusal := errors.New("refused")
+		var asked p2p.Request
+		b, err := p2p.Start(t.Context(), p2p.Config{App: "test", Hooks: []p2p.Hook{l}, Allow: func(_ context.Context, r p2p.Request) error {
+			asked = r
+			return refusal
+		}})
+		require.NoError(t, err)
+		defer b.Shutdown(context.Background())
+		a, la := alone(t, nil)
+		x, y := circuits(a.Identity(), b.Identity())
+		taken := make(chan error, 1)
+		go func() { taken <- taker{l}.Take(t.Context(), y) }()
+		require.NoError(t, taker{la}.Take(t.Context(), x))
+		require.ErrorIs(t, <-taken, refusal)
+		require.Equal(t, p2p.Request{Action: p2p.Connect, Peer: a.Identity(), Path: p2p.Path{Kind: p2p.Relay, Remote: relayAddr}}, asked)
+		synctest.Wait()
+		require.Empty(t, a.Peers())
+		require.Empty(t, l.running().making)
+	})
+}
+
 // A stranger's connection is closed after 10 s without a stream that is served, that
 // of a tracked peer stays.
 func TestIdle(t *testing.T) {
@@ -324,4 +366,18 @@ func TestHostileStreams(t *testing.T) {
 		require.Equal(t, maxStrange, session.NumStreams())
 		session.Close()
 	})
+}
+
+// As a hook, the listener keeps the contract. As one of p2p.Listener it cannot be
+// tested alike: it makes no connection by itself.
+func TestConformance(t *testing.T) {
+	p2ptest.TestHook(t, func(*testing.T) p2p.Hook {
+		return struct{ p2p.Hook }{New(Config{Relays: relay.New(relay.Config{})})}
+	})
+}
+
+// Without a relay client there is nothing to do.
+func TestConfig(t *testing.T) {
+	_, err := p2p.Start(t.Context(), p2p.Config{App: "test", Hooks: []p2p.Hook{New(Config{})}})
+	require.ErrorContains(t, err, "Config.Relays")
 }

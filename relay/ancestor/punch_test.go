@@ -43,8 +43,9 @@ func startNearby(t testing.TB, r *relaytest.Relay) *node {
 // at returns where a peer of go-libp2p's parts listens.
 func (n *stock) at(t testing.TB) netip.AddrPort {
 	for _, a := range n.Network().ListenAddresses() {
-		inner, _ := ma.SplitLast(a)
-		if addr, err := manet.ToNetAddr(inner); err == nil {
+		if inner, last := ma.SplitLast(a); last.Protocol().Code == ma.P_QUIC_V1 {
+			addr, err := manet.ToNetAddr(inner)
+			require.NoError(t, err)
 			return addr.(*net.UDPAddr).AddrPort()
 		}
 	}
