@@ -174,6 +174,10 @@ func (s *Server) listen(session *session, a *authStream) {
 	}
 }
 
+// Review looks at the tokens in use at once, which is else done every 15 s: after
+// one was revoked, for example.
+func (s *Server) Review() { s.review(time.Now()) }
+
 // review closes the connections whose rights have ended.
 func (s *Server) review(now time.Time) {
 	for _, session := range s.sessions.list() {

@@ -24,7 +24,7 @@ type Config struct {
 	// It is asked again every 15 s about the tokens in use.
 	Trusted func(issuer identity.RemoteIdentity) bool
 	// Revoked reports whether an issuer has revoked a token; nil: none. It is asked
-	// again every 15 s about the tokens in use.
+	// again every 15 s, and by [Server.Review], about the tokens in use.
 	Revoked func(issuer identity.RemoteIdentity, serial uint32) bool
 	// Known returns the access of a node that shows no token, such as one that
 	// speaks circuit relay only; nil: none. Rights, Account, Issuer, Rate and Quota

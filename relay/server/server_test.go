@@ -242,7 +242,7 @@ func TestAccessEnds(t *testing.T) {
 	r.mu.Lock()
 	r.revoked[shown.Serial] = true
 	r.mu.Unlock()
-	r.review(now)
+	r.Review()
 	eventually(t, "the caller's connection is closed", s.Conn().IsClosed)
 	_, err := s.Read(make([]byte, 1))
 	requireEnded(t, err)
