@@ -29,12 +29,12 @@ func (c *Client) elder() junction.Ancestor {
 // an earlier connection, or as a hook knows; 0 if it is not.
 func (c *Client) speaks(id identity.RemoteIdentity) int {
 	c.mu.Lock()
-	scope, seam := c.scope, c.seam
+	node, seam := c.node, c.seam
 	c.mu.Unlock()
-	if scope == nil {
+	if node == nil {
 		return 0
 	}
-	return max(seam.Speaks(id), scope.Speaks(id))
+	return max(seam.Speaks(id), node.Speaks(id))
 }
 
 // line makes a line of a circuit.

@@ -178,6 +178,12 @@ func (*seam) Connect(context.Context, identity.RemoteIdentity, []netip.AddrPort)
 	return errTest
 }
 
+// friends are the tracked peers of a node.
+type friends map[identity.RemoteIdentity]bool
+
+func (f friends) Stranger(id identity.RemoteIdentity) bool { return !f[id] }
+func (friends) Speaks(identity.RemoteIdentity) int         { return 0 }
+
 // Speaks knows of nobody.
 func (*seam) Speaks(identity.RemoteIdentity) int { return 0 }
 
@@ -187,7 +193,7 @@ func bare(t testing.TB, s *seam, servers ...Server) *Client {
 	t.Helper()
 	c := &Client{
 		log: slog.New(slog.DiscardHandler), changed: make(chan struct{}, 1), news: make(chan struct{}), seam: s,
-		scope: new(p2p.Scope), cfg: Config{tracks: map[identity.RemoteIdentity]bool{}},
+		scope: new(p2p.Scope), node: friends{},
 	}
 	var cancel context.CancelFunc
 	c.ctx, cancel = context.WithCancel(context.Background())

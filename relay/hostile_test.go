@@ -39,7 +39,7 @@ func TestWaitingCircuits(t *testing.T) {
 		c, up, relay := linked(t, always(newScript))
 		tracked := []identity.RemoteIdentity{someone(), someone(), someone(), someone()}
 		for _, id := range tracked {
-			c.cfg.tracks[id] = true
+			c.node.(friends)[id] = true
 		}
 		proposal := multistream.Question(circuit.PacketsProtocol)
 		call := func(id identity.RemoteIdentity) circuit.Status {

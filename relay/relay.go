@@ -62,9 +62,8 @@ type Config struct {
 	// other network. With Only it is not done.
 	MapPorts bool
 
-	private bool                             // of a test: loopback addresses count
-	tracks  map[identity.RemoteIdentity]bool // of a test; nil: what the node does
-	gateway func() netip.Addr                // of a test; nil: that of the network
+	private bool              // of a test: loopback addresses count
+	gateway func() netip.Addr // of a test; nil: that of the network
 }
 
 // A Client is a hook by which a node is reached, and reaches others, through
@@ -81,6 +80,7 @@ type Client struct {
 	changed  chan struct{} // of size 1: the list or a token is another one
 	news     chan struct{} // closed, and replaced, when a relay's state has changed
 	scope    *p2p.Scope    // nil while it does not run
+	node     peers         // the same
 	seam     junction.Endpoint
 	ctx      context.Context   // of the run
 	ancestor junction.Ancestor // nil without package relay/ancestor
@@ -106,6 +106,12 @@ func New(cfg Config) *Client {
 	}
 	c.err = errors.Join(c.err, c.Set(cfg.Servers), c.SetTokens(cfg.Tokens...))
 	return c
+}
+
+// peers is what is asked about the peers of a node.
+type peers interface {
+	Stranger(id identity.RemoteIdentity) bool
+	Speaks(id identity.RemoteIdentity) int
 }
 
 // Name returns "relay".
@@ -203,7 +209,7 @@ func (c *Client) Run(ctx context.Context, s *p2p.Scope) error {
 		c.mu.Unlock()
 		return errors.New("relay: a client serves one node at a time")
 	}
-	c.scope, c.ctx, c.log = s, ctx, s.Logger()
+	c.scope, c.node, c.ctx, c.log = s, s, ctx, s.Logger()
 	if c.seam == nil { // before the router can be called
 		c.seam = c.cfg.Listener.Circuits(nil)
 	}
@@ -242,7 +248,7 @@ func (c *Client) stop(cancel context.CancelFunc) {
 	cancel()
 	c.cfg.Listener.Circuits(nil)
 	c.mu.Lock()
-	c.scope, c.mapper = nil, nil
+	c.scope, c.node, c.mapper = nil, nil, nil
 	all := slices.Clone(c.servers)
 	c.mu.Unlock()
 	for _, s := range all {
@@ -272,13 +278,10 @@ func (c *Client) running() context.Context {
 
 // isTracked reports whether a peer is no stranger.
 func (c *Client) isTracked(id identity.RemoteIdentity) bool {
-	if c.cfg.tracks != nil {
-		return c.cfg.tracks[id]
-	}
 	c.mu.Lock()
-	scope := c.scope
+	node := c.node
 	c.mu.Unlock()
-	return scope != nil && !scope.Stranger(id)
+	return node != nil && !node.Stranger(id)
 }
 
 // NetworkChanged has the client look whether its relays still answer.
