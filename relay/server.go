@@ -86,6 +86,14 @@ func (s *server) enterLocked(state State, err error) {
 	}
 }
 
+// advance notes a state of a connection, unless the relay has said that it is going
+// down. The caller holds mu.
+func (s *server) advance(state State) {
+	if s.state != Leaving {
+		s.enterLocked(state, nil)
+	}
+}
+
 func (s *server) status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -214,8 +222,8 @@ func (s *server) install(up *link) error {
 	s.mu.Lock()
 	s.up, s.rtt = up, up.session.RTT()
 	struck := s.struck
+	s.advance(Connected)
 	s.mu.Unlock()
-	s.enter(Connected, nil)
 	if struck || !s.client.start(func() { up.serve() }) {
 		up.over.Store(true)
 		up.close()
@@ -285,7 +293,7 @@ func (s *server) reserved(ctx context.Context, up *link) bool {
 		return false
 	}
 	up.reserved.Store(1)
-	s.enterLocked(Ready, nil)
+	s.advance(Ready)
 	return true
 }
 
@@ -298,7 +306,7 @@ func (s *server) release() {
 		return
 	}
 	s.up.reserved.Store(0)
-	s.enterLocked(Connected, nil)
+	s.advance(Connected)
 }
 
 // keep keeps a reservation at the relay, and tells when it does not get one, and when
@@ -367,7 +375,9 @@ func (s *server) reserve(ctx context.Context) (lease time.Duration, up *link, er
 		return 0, nil, err
 	}
 	if up.reserved.Load() == 0 {
-		s.enter(Reserving, nil)
+		s.mu.Lock()
+		s.advance(Reserving)
+		s.mu.Unlock()
 	}
 	m, err := up.ask(ctx, circuit.Hop{Type: circuit.HopReserve})
 	if err != nil {

@@ -140,6 +140,7 @@ type away struct {
 	a, b    *netlab.Process // a calls b
 	relays  []*netlab.Process
 	routers [2]*netlab.NAT
+	inside  [2]*netlab.Host // on which they run
 	ids     [2]string
 }
 
@@ -173,13 +174,12 @@ func goAway(t *testing.T, row awayRow) *away {
 		entries = append(entries, relayEntry{about[0], fmt.Sprintf("%v:%s", at, about[1])})
 		w.relays = append(w.relays, p)
 	}
-	var inside [2]*netlab.Host
 	for i, kind := range []netlab.NATKind{row.a, row.b} {
 		w.routers[i] = lab.Hosts[i].NAT(kind)
-		inside[i] = w.routers[i].Inside()
+		w.inside[i] = w.routers[i].Inside()
 	}
 	if row.together {
-		inside[1] = w.routers[0].Inside()
+		w.inside[1] = w.routers[0].Inside()
 	}
 	seeds := [2][]byte{[]byte("away away away away away away aw"), []byte("far far far far far far far far ")}
 	for i, seed := range seeds {
@@ -188,7 +188,7 @@ func goAway(t *testing.T, row awayRow) *away {
 		w.ids[i] = id.Remote().String()
 	}
 	for i, p := range []**netlab.Process{&w.a, &w.b} {
-		*p = inside[i].StartProgram(t, "TestAwayNode", awayConfig{Seed: seeds[i], Track: []string{w.ids[1-i]}, Relays: entries, Only: row.only})
+		*p = w.inside[i].StartProgram(t, "TestAwayNode", awayConfig{Seed: seeds[i], Track: []string{w.ids[1-i]}, Relays: entries, Only: row.only})
 		(*p).Await(time.Time{}, "started")
 		until(t, func() bool { return call[int](t, *p, "ready") >= min(row.relays, relay.Reservations) })
 	}
