@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/crypto"
+	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	quicgo "github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
 
@@ -396,4 +398,62 @@ func TestCloseWhileWriting(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Fatal("the writer has stayed behind")
 	}
+}
+
+// dialAs has somebody with a key of its own call through the exchange, from the first
+// node's socket.
+func (n *awayNodes) dialAs(t *testing.T, key identity.Identity) error {
+	e := n.la.running()
+	private, err := crypto.UnmarshalEd25519PrivateKey(key.PrivateKey())
+	require.NoError(t, err)
+	tr, err := libp2pquic.NewTransport(private, e.reuse, nil, nil, nil)
+	require.NoError(t, err)
+	d := &desk{exchange: n.exchange, self: key.Remote()}
+	way, err := d.Circuit(t.Context(), n.identity, n.b.Identity(), 2)
+	require.NoError(t, err)
+	l, err := e.openLane(way, nil)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_, err = tr.Dial(ctx, multiaddr(l.addr), peerID(n.b.Identity()))
+	if err != nil {
+		e.closeLane(l)
+	}
+	return err
+}
+
+// A stranger with many keys fills what there is for strangers of relays; a member that
+// calls through the same relay connects all the same.
+func TestManyKeysThroughRelay(t *testing.T) {
+	t.Parallel()
+	n := newAwayNodes(t, true)
+	const keys = 200 // 1,000 take as many handshakes as an address may have in half a minute
+	var left, in atomic.Int32
+	left.Store(keys)
+	var attackers sync.WaitGroup
+	for range 8 {
+		attackers.Go(func() {
+			for left.Add(-1) >= 0 {
+				if n.dialAs(t, identity.New()) == nil {
+					in.Add(1)
+				}
+			}
+		})
+	}
+	for i := range 20 {
+		require.Eventually(t, func() bool { return left.Load() < int32(keys-keys/20*i) }, time.Minute, time.Millisecond)
+		ours, _ := n.dial(t)
+		require.NoError(t, ours.Close())
+		require.Eventually(t, func() bool { return n.lb.running().best(n.a.Identity()) == nil }, time.Minute, time.Millisecond)
+	}
+	attackers.Wait()
+	e := n.lb.running()
+	strangers := 0
+	for _, c := range e.all() {
+		if c.stranger() {
+			strangers++
+		}
+	}
+	require.LessOrEqual(t, strangers, e.limits.StrangersPerAddr)
+	t.Log(in.Load(), "handshakes,", strangers, "connections")
 }

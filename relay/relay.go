@@ -52,7 +52,8 @@ type Config struct {
 	Tokens []token.Token
 
 	// Only has no address of this node told to a peer through a relay, and none
-	// believed that a peer tells: connections through relays stay there.
+	// believed that a peer tells: connections through relays stay there. New ones are
+	// made to addresses that other hooks discover all the same.
 	Only bool
 
 	// MapPorts has the default gateway forward a port of its outside to the
