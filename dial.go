@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,14 +117,19 @@ func (p *Peer) dial(ctx context.Context) (RawStream, error) {
 	more := n.ways(p.id)
 	n.mu.Lock()
 	via := with(p.state().candidates(), more)
-	listeners, err := n.state.plan(p.id, len(via) > 0)
+	connected, others, err := n.state.plan(p.id, len(via) > 0)
 	n.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
-	raw, failed := tryEach(ctx, p.id, listeners, via)
+	raw, failed := tryEach(ctx, p.id, slices.Concat(connected, others), via)
 	if failed == nil {
 		return raw, nil
+	}
+	if ctx.Err() == nil {
+		if raw, still := tryEach(ctx, p.id, n.joined(p.id, connected), via); still == nil {
+			return raw, nil
+		}
 	}
 	if ctx.Err() != context.Canceled { // else it might have led to the peer
 		n.mu.Lock()
@@ -158,18 +164,29 @@ func tryEach(ctx context.Context, to identity.RemoteIdentity, listeners []Listen
 	return nil, failed
 }
 
+// joined returns the listeners that are connected with a peer now and were not
+// before: the peer has dialed meanwhile, or what one of them tried has given
+// another one a connection.
+func (n *P2P) joined(id identity.RemoteIdentity, before []Listener) []Listener {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now, _, _ := n.state.plan(id, true)
+	return slices.DeleteFunc(now, func(l Listener) bool {
+		return slices.ContainsFunc(before, func(b Listener) bool { return b.Name() == l.Name() })
+	})
+}
+
 // plan returns the listeners to dial a peer with, or why there is no use in
-// that: those that are connected with the peer first, then in the order of
-// their registration.
-func (s *state) plan(id identity.RemoteIdentity, candidates bool) ([]Listener, error) {
+// that: those that are connected with the peer, which come first, and the others;
+// both in the order of their registration.
+func (s *state) plan(id identity.RemoteIdentity, candidates bool) (connected, others []Listener, err error) {
 	if s.hooks.closing {
-		return nil, ErrClosed
+		return nil, nil, ErrClosed
 	}
 	if _, revoked := s.peers.revoked[id]; revoked {
-		return nil, &DialError{Peer: id, Err: ErrRevoked}
+		return nil, nil, &DialError{Peer: id, Err: ErrRevoked}
 	}
 	st := s.peers.known[id]
-	var connected, others []Listener
 	for _, r := range s.hooks.running {
 		if r.listener == nil {
 			continue
@@ -181,12 +198,12 @@ func (s *state) plan(id identity.RemoteIdentity, candidates bool) ([]Listener, e
 		}
 	}
 	if len(connected)+len(others) == 0 {
-		return nil, &DialError{Peer: id, Err: ErrNoListener}
+		return nil, nil, &DialError{Peer: id, Err: ErrNoListener}
 	}
 	if len(connected) == 0 && !candidates {
-		return nil, &DialError{Peer: id, Err: ErrNoCandidate}
+		return nil, nil, &DialError{Peer: id, Err: ErrNoCandidate}
 	}
-	return append(connected, others...), nil
+	return connected, others, nil
 }
 
 // reconfirm asks the hooks that discover a peer to check whether it is still

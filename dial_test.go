@@ -271,3 +271,37 @@ func TestDialReconfirms(t *testing.T) {
 	s.Reset(p2p.ErrCancelled)
 	require.Len(t, mdns.asked, 1, "what was reached needs no check")
 }
+
+// What one listener tries may give a peer a connection of another one, which was asked
+// before: it is asked again, once.
+func TestDialJoined(t *testing.T) {
+	first, second := &fakeListener{fakeHook: fakeHook{name: "first"}}, &fakeListener{fakeHook: fakeHook{name: "second"}}
+	node := start(t, p2p.Config{}, first, second)
+	id := newID()
+	require.NoError(t, second.scope.Discovered(id, nil, []p2p.Candidate{direct("192.0.2.1:1")}))
+	peer, _ := node.Peer(id)
+	asked := 0
+	conn := &fakeConn{}
+	var via []p2p.Candidate
+	first.dial = func(ctx context.Context, to identity.RemoteIdentity, c []p2p.Candidate) (p2p.RawStream, error) {
+		if asked++; asked == 1 {
+			return nil, &p2p.DialError{Peer: to}
+		}
+		return succeeds(&via)(ctx, to, c)
+	}
+	second.dial = func(_ context.Context, to identity.RemoteIdentity, _ []p2p.Candidate) (p2p.RawStream, error) {
+		require.NoError(t, first.scope.Connected(id, conn))
+		return nil, &p2p.DialError{Peer: to, Err: errRefusedConn}
+	}
+	s, err := peer.NewStream(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 2, asked)
+	s.Reset(p2p.ErrCancelled)
+
+	first.dial = fails(p2p.Relay, errRefusedConn)
+	second.dial = fails(p2p.Direct, errRefusedConn)
+	_, err = peer.NewStream(t.Context())
+	var failed *p2p.DialError
+	require.ErrorAs(t, err, &failed)
+	require.Len(t, failed.Attempts, 1, "not twice")
+}

@@ -109,7 +109,7 @@ func (s *state) describe(p *Peer, more []suggestion) (PeerInfo, []*connection) {
 	info.LastSeen = p.past.seen
 	st := s.peers.known[p.id]
 	info.Candidates = with(st.candidates(), more)
-	if _, err := s.plan(p.id, len(info.Candidates) > 0); err != nil {
+	if _, _, err := s.plan(p.id, len(info.Candidates) > 0); err != nil {
 		info.Unreachable = err
 	} else if p.past.failed != nil {
 		info.Unreachable = p.past.failed

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -73,7 +74,7 @@ func start(t testing.TB, r *relaytest.Relay, old *Listener) *node {
 	c.Hooks = []p2p.Hook{n.listener, n.relays, n.book}
 	if old != nil {
 		old.cfg.Relays = n.relays
-		c.Hooks = append(c.Hooks, old)
+		c.Hooks = slices.Insert(c.Hooks, 0, p2p.Hook(old)) // and is asked first to dial
 	}
 	if testing.Verbose() {
 		c.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))

@@ -323,7 +323,10 @@ func TestBudget(t *testing.T) {
 // is no message, has none of them for longer than it takes to notice.
 func TestHostileStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, lb := alone(t, nil)
+		b, lb := alone(t, p2p.HandlerFunc(func(context.Context, *p2p.Stream) error {
+			t.Error("served")
+			return nil
+		}))
 		liar := identity.New()
 		s, err := newSecurity(liar)
 		require.NoError(t, err)
