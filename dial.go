@@ -122,12 +122,12 @@ func (p *Peer) dial(ctx context.Context) (RawStream, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, failed := tryEach(ctx, p.id, slices.Concat(connected, others), via)
+	raw, missed, failed := n.tryEach(ctx, p.id, slices.Concat(connected, others), via)
 	if failed == nil {
 		return raw, nil
 	}
 	if ctx.Err() == nil {
-		if raw, still := tryEach(ctx, p.id, n.joined(p.id, connected), via); still == nil {
+		if raw, _, still := n.tryEach(ctx, p.id, n.connected(p.id, missed), via); still == nil {
 			return raw, nil
 		}
 	}
@@ -141,13 +141,17 @@ func (p *Peer) dial(ctx context.Context) (RawStream, error) {
 }
 
 // tryEach asks one listener after the other, each of which races the
-// candidates.
-func tryEach(ctx context.Context, to identity.RemoteIdentity, listeners []Listener, via []Candidate) (RawStream, *DialError) {
-	failed := &DialError{Peer: to}
-	for _, l := range listeners {
+// candidates. Those that had no connection even when they failed are missed: what the
+// next ones try may give them one.
+func (n *P2P) tryEach(ctx context.Context, to identity.RemoteIdentity, listeners []Listener, via []Candidate) (raw RawStream, missed []Listener, failed *DialError) {
+	failed = &DialError{Peer: to}
+	for i, l := range listeners {
 		raw, err := l.Dial(ctx, to, via)
 		if err == nil {
-			return raw, nil
+			return raw, nil, nil
+		}
+		if i < len(listeners)-1 && len(n.connected(to, listeners[i:i+1])) == 0 {
+			missed = append(missed, l)
 		}
 		if d, ok := err.(*DialError); ok {
 			failed.Attempts = append(failed.Attempts, d.Attempts...)
@@ -161,19 +165,23 @@ func tryEach(ctx context.Context, to identity.RemoteIdentity, listeners []Listen
 			break
 		}
 	}
-	return nil, failed
+	return nil, missed, failed
 }
 
-// joined returns the listeners that are connected with a peer now and were not
-// before: the peer has dialed meanwhile, or what one of them tried has given
-// another one a connection.
-func (n *P2P) joined(id identity.RemoteIdentity, before []Listener) []Listener {
+// connected returns those of some listeners that are connected with a peer.
+func (n *P2P) connected(id identity.RemoteIdentity, some []Listener) (all []Listener) {
+	if len(some) == 0 {
+		return nil
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now, _, _ := n.state.plan(id, true)
-	return slices.DeleteFunc(now, func(l Listener) bool {
-		return slices.ContainsFunc(before, func(b Listener) bool { return b.Name() == l.Name() })
-	})
+	for _, l := range some {
+		if slices.ContainsFunc(now, func(c Listener) bool { return c.Name() == l.Name() }) {
+			all = append(all, l)
+		}
+	}
+	return all
 }
 
 // plan returns the listeners to dial a peer with, or why there is no use in

@@ -307,4 +307,15 @@ func TestDialJoined(t *testing.T) {
 	_, err = peer.NewStream(t.Context())
 	require.ErrorIs(t, err, errRefusedConn)
 	require.Equal(t, 1, asked, "it was connected before")
+
+	asked = 0
+	require.NoError(t, first.scope.Disconnected(id, conn))
+	dial := first.dial
+	first.dial = func(ctx context.Context, to identity.RemoteIdentity, c []p2p.Candidate) (p2p.RawStream, error) {
+		require.NoError(t, first.scope.Connected(id, conn)) // and fails all the same
+		return dial(ctx, to, c)
+	}
+	_, err = peer.NewStream(t.Context())
+	require.ErrorIs(t, err, errRefusedConn)
+	require.Equal(t, 1, asked, "it was connected when it failed")
 }
