@@ -20,6 +20,7 @@ import (
 	"github.com/sdp2p/p2p/internal/bench/block"
 	"github.com/sdp2p/p2p/internal/bench/codec"
 	"github.com/sdp2p/p2p/internal/bench/core"
+	"github.com/sdp2p/p2p/internal/bench/relay/fleet"
 	"github.com/sdp2p/p2p/internal/bench/report"
 	"github.com/sdp2p/p2p/internal/bench/roaming"
 	"github.com/sdp2p/p2p/internal/bench/transport"
@@ -45,6 +46,7 @@ var subjects = []subject{
 	{"connections", nil, transport.Scale},
 	{"block", nil, block.Compare},
 	{"roaming", nil, roaming.Compare},
+	{"relays", nil, fleet.Compare},
 	{"discovery", []string{"github.com/hashicorp/mdns", "avahi-daemon"}, tested("./discovery", 7*time.Minute)},
 }
 

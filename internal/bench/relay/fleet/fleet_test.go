@@ -1,0 +1,132 @@
+package fleet
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// What is simulated are the rules of package relay: where a constant of these changes, so has the simulation to.
+func TestConstants(t *testing.T) {
+	for file, constants := range map[string][]string{
+		"choose.go": {`shortList = 8`, `hashed    = 3`, `return all\[:hashed\]`, `sha256\.Sum256\(append\(relay\[:\], node\[:\]\.\.\.\)\)`},
+		"relay.go":  {`Reservations = 2`},
+		"link.go":   {`pingIdle = 20 \* time\.Second`, `pongIn   = 500 \* time\.Millisecond`, `leaveJitter = 30 \* time\.Second`},
+		"server.go": {
+			`answerIn = 5 \* time\.Second`, `refusedFirst = 30 \* time\.Second`, `failedFirst  = time\.Second`, `failedMost   = time\.Minute`,
+		},
+	} {
+		text, err := os.ReadFile(filepath.Join("..", "..", "..", "..", "relay", file))
+		require.NoError(t, err)
+		for _, c := range constants {
+			require.Regexp(t, regexp.MustCompile(c), string(text), "%s is another one now", file)
+		}
+	}
+}
+
+// The same seed makes the same world and the same course; another one another.
+func TestSeeded(t *testing.T) {
+	a, b := newWorld(1, 10_000, 20, 3), newWorld(1, 10_000, 20, 3)
+	require.Equal(t, a, b)
+	require.NotEqual(t, a, newWorld(2, 10_000, 20, 3))
+	f := faults(plan{}, a.zone)[1]
+	require.Equal(t, fmt.Sprint(a.simulate(1, f, 0.002)), fmt.Sprint(b.simulate(1, f, 0.002)))
+}
+
+// Devices have three relays, two of them in different zones where there are such, and relays about as many devices each.
+func TestPlacement(t *testing.T) {
+	w := newWorld(3, 50_000, 20, 4)
+	for i := range w.devices {
+		d := &w.devices[i]
+		require.True(t, d.choice[0] != d.choice[1] && d.choice[1] != d.choice[2] && d.choice[0] != d.choice[2])
+		kept := w.first(d)
+		if w.zone(d.choice[kept[0]]) == w.zone(d.choice[kept[1]]) {
+			require.Equal(t, w.zone(d.choice[0]), w.zone(d.choice[2]))
+		}
+	}
+	p := w.placed()
+	sum := 0
+	for _, n := range p.reservations {
+		sum += n
+		require.InDelta(t, 5000, n, 500)
+	}
+	require.Equal(t, 2*50_000, sum)
+	// All three of 20 relays in one of four zones of five: (4 · 3) / (19 · 18).
+	require.InDelta(t, 12.0/(19*18), p.oneZone, 0.005)
+}
+
+// Whatever happens, every device has its reservations again in the end, if there are enough relays, and relays have as
+// many as devices do.
+func TestFaults(t *testing.T) {
+	w := newWorld(4, 5000, 10, 2)
+	for i, f := range faults(plan{}, w.zone) {
+		o := w.simulate(uint64(i), f, 0.0001)
+		require.Positive(t, o.affected, f.name)
+		require.Len(t, o.whole, o.affected)
+		require.Len(t, o.out, o.cut)
+		require.Zero(t, o.late, "relays have hardly anything to do")
+		if !math.IsInf(f.back, 1) {
+			require.False(t, math.IsInf(o.whole[len(o.whole)-1], 1), f.name)
+		}
+		sum := 0
+		for _, n := range o.after {
+			sum += n
+		}
+		require.GreaterOrEqual(t, sum, 2*5000*9/10)
+		require.LessOrEqual(t, sum, 3*5000)
+	}
+	killed := w.simulate(1, faults(plan{}, w.zone)[0], 0.0001)
+	require.Zero(t, killed.after[0])
+	require.Less(t, killed.whole[len(killed.whole)-1], pingIdle+2*pongIn+answerIn+1)
+	require.Greater(t, killed.whole[0], 2*pongIn+answerIn)
+}
+
+// A relay that has more to do than it can is late, and more so the more often it is asked again.
+func TestOverload(t *testing.T) {
+	w := newWorld(5, 5000, 10, 2)
+	f := faults(plan{}, w.zone)[1]
+	o := w.simulate(1, f, 0.1) // 1,000 attempts in 20 s, of which it answers 200
+	require.Positive(t, o.late)
+	require.Greater(t, o.queue, answerIn)
+	f.jitter = 600
+	require.Less(t, w.simulate(1, f, 0.1).late, o.late)
+}
+
+// Events come in the order of their times.
+func TestEvents(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var h events
+		var now float64
+		for range rapid.IntRange(1, 200).Draw(t, "steps") {
+			if len(h) > 0 && rapid.Bool().Draw(t, "pop") {
+				e := h.pop()
+				require.GreaterOrEqual(t, e.at, now)
+				for _, o := range h {
+					require.GreaterOrEqual(t, o.at, e.at)
+				}
+				now = e.at
+				continue
+			}
+			h.push(event{at: now + rapid.Float64Range(0, 10).Draw(t, "after")})
+		}
+	})
+}
+
+// The subject runs, with costs that were measured.
+func TestCompare(t *testing.T) {
+	table, err := Compare(t.Context(), true)
+	require.NoError(t, err)
+	require.Len(t, table.Rows, 7)
+	for _, row := range table.Rows {
+		require.Len(t, row, len(table.Columns))
+	}
+	require.Len(t, table.Plots, 1)
+	require.NoError(t, table.Plots[0].Save(filepath.Join(t.TempDir(), "plot.svg")))
+	t.Log(table.Markdown())
+}
