@@ -344,7 +344,11 @@ func TestSwitchedMeanwhile(t *testing.T) {
 				}
 				to = l.addr
 			}
-			err = ours.move(t.Context(), to)
+			// Of some hundred switches a second, quic-go leaves a probe unanswered now and
+			// then: the connection stays where it is, and is moved again.
+			if err = ours.move(t.Context(), to); errors.Is(err, context.DeadlineExceeded) {
+				err = nil
+			}
 		}
 		switched <- err
 	}()

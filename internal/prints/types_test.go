@@ -16,6 +16,7 @@ import (
 	"github.com/sdp2p/p2p/proto"
 	"github.com/sdp2p/p2p/quic"
 	"github.com/sdp2p/p2p/relay"
+	"github.com/sdp2p/p2p/relay/ancestor"
 	"github.com/sdp2p/p2p/relay/server"
 	"github.com/sdp2p/p2p/relay/server/daemon"
 	"github.com/sdp2p/p2p/relay/token"
@@ -152,6 +153,8 @@ var types = []reflect.Type{
 	reflect.TypeFor[server.MemoryDirectory](),
 	reflect.TypeFor[server.Server](),
 	reflect.TypeFor[server.Use](),
+	reflect.TypeFor[ancestor.Config](),
+	reflect.TypeFor[ancestor.Listener](),
 	reflect.TypeFor[relay.Client](),
 	reflect.TypeFor[relay.Config](),
 	reflect.TypeFor[relay.Server](),
