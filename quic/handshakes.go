@@ -10,6 +10,8 @@ import (
 	"time"
 
 	quicgo "github.com/quic-go/quic-go"
+
+	"github.com/sdp2p/p2p/internal/carrier"
 )
 
 // A kind of place says what a handshake that holds it has going for it.
@@ -231,6 +233,9 @@ func (h *handshakes) paced(ip netip.Addr) []netip.Prefix {
 	}
 	if ip.Is4() {
 		return []netip.Prefix{prefix(ip, 32), netOf(ip)}
+	}
+	if carrier.IsVirtual(ip) {
+		return []netip.Prefix{prefix(ip, carrier.GroupBits), netOf(ip)}
 	}
 	return []netip.Prefix{prefix(ip, 64), netOf(ip)}
 }

@@ -2,6 +2,8 @@ package quic
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"maps"
 	"net/netip"
@@ -66,7 +68,7 @@ func (l *lane) through() (relay identity.RemoteIdentity, addr netip.AddrPort) {
 // openLane makes a lane of a circuit. again, if not nil, gives another circuit where
 // that has ended.
 func (e *endpoint) openLane(c junction.Circuit, again func(context.Context) (junction.Circuit, error)) (*lane, error) {
-	l := &lane{link: e.socket.Link(), to: c.Peer, circuit: c}
+	l := &lane{link: e.socket.Link(groupOf(c.Relay)), to: c.Peer, circuit: c}
 	l.addr = l.link.Addr()
 	e.lanes.mu.Lock()
 	if e.lanes.all == nil {
@@ -80,6 +82,13 @@ func (e *endpoint) openLane(c junction.Circuit, again func(context.Context) (jun
 		return nil, ErrNotRunning
 	}
 	return l, nil
+}
+
+// groupOf returns the group of a relay's virtual addresses, which count as one address.
+func groupOf(relay identity.RemoteIdentity) uint32 {
+	key := relay.Bytes()
+	sum := sha256.Sum256(key[:])
+	return binary.BigEndian.Uint32(sum[:])
 }
 
 func (e *endpoint) closeLane(l *lane) {

@@ -461,3 +461,43 @@ func TestManyKeysThroughRelay(t *testing.T) {
 	require.LessOrEqual(t, strangers, e.limits.StrangersPerAddr)
 	t.Log(in.Load(), "handshakes,", strangers, "connections")
 }
+
+// All that comes through one relay counts as one address, and other relays as others: who
+// fills what one of them may leaves theirs.
+func TestRelayIsAnAddress(t *testing.T) {
+	t.Parallel()
+	_, l, _ := startAlone(t, Config{})
+	e := l.running()
+	relays := []identity.RemoteIdentity{identity.New().Remote(), identity.New().Remote()}
+	seen, counted := map[netip.AddrPort]bool{}, map[netip.Addr]bool{}
+	for i := range 100 {
+		one, other := net.Pipe()
+		defer other.Close()
+		lane, err := e.openLane(junction.Circuit{ReadWriteCloser: one, Relay: relays[i%2], Peer: identity.New().Remote()}, nil)
+		require.NoError(t, err)
+		require.False(t, seen[lane.addr])
+		seen[lane.addr], counted[addrOf(lane.addr.Addr())] = true, true
+		require.Equal(t, netip.MustParsePrefix("100::/48"), netOf(lane.addr.Addr()))
+		require.Equal(t, addrOf(lane.addr.Addr()), e.handshakes.paced(lane.addr.Addr())[0].Addr())
+	}
+	require.Len(t, counted, 2)
+	for range 3 * e.limits.HandshakesPerSecond { // more than one may
+		e.handshakes.mu.Lock()
+		e.handshakes.pass(e.lanes.someOf(relays[0]))
+		e.handshakes.mu.Unlock()
+	}
+	require.True(t, e.handshakes.outOfPace(e.lanes.someOf(relays[0])))
+	require.False(t, e.handshakes.outOfPace(e.lanes.someOf(relays[1])))
+}
+
+// someOf returns the address of a circuit through a relay.
+func (l *lanes) someOf(relay identity.RemoteIdentity) netip.Addr {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for addr, lane := range l.all {
+		if lane.circuit.Relay == relay {
+			return addr.Addr()
+		}
+	}
+	return netip.Addr{}
+}

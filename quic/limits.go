@@ -3,6 +3,8 @@ package quic
 import (
 	"net/netip"
 	"time"
+
+	"github.com/sdp2p/p2p/internal/carrier"
 )
 
 // Limits bound what peers can take of a node, strangers most of all. A stranger
@@ -12,8 +14,8 @@ import (
 // is negative, there is no limit. The package documentation has them in one
 // table.
 //
-// An address is one of IPv4, or the /64 of one of IPv6; a network is its /24 or
-// /48.
+// An address is one of IPv4, the /64 of one of IPv6, or a relay; a network is its
+// /24 or /48, or all relays.
 type Limits struct {
 	// Handshakes of peers in progress. The first one of an address that has
 	// proved nothing takes one of Unproved places; the next ones, and all
@@ -91,6 +93,9 @@ func addrOf(ip netip.Addr) netip.Addr {
 	if ip = ip.Unmap().WithZone(""); ip.Is4() {
 		return ip
 	}
+	if carrier.IsVirtual(ip) { // so is a relay
+		return prefix(ip, carrier.GroupBits).Addr()
+	}
 	return prefix(ip, 64).Addr()
 }
 
@@ -99,7 +104,7 @@ func netOf(ip netip.Addr) netip.Prefix {
 	if ip = ip.Unmap().WithZone(""); ip.Is4() {
 		return prefix(ip, 24)
 	}
-	return prefix(ip, 48)
+	return prefix(ip, 48) // all relays are in one
 }
 
 func prefix(ip netip.Addr, bits int) netip.Prefix {

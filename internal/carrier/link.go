@@ -57,9 +57,10 @@ type circuit struct {
 	more    chan struct{} // of size 1: pending has got some
 }
 
-// Link returns a new one, which has no circuit yet.
-func (s *Socket) Link() *Link {
-	l := &Link{socket: s, addr: newVirtual(), done: make(chan struct{}), room: make(chan struct{}, 1)}
+// Link returns a new one, which has no circuit yet. Its address has the first
+// [GroupBits] in common with others of its group.
+func (s *Socket) Link(group uint32) *Link {
+	l := &Link{socket: s, addr: newVirtual(group), done: make(chan struct{}), room: make(chan struct{}, 1)}
 	l.udp = net.UDPAddrFromAddrPort(l.addr)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -34,7 +34,7 @@ func pipe(t testing.TB) (a, b net.Conn) {
 func linked(t testing.TB) (a, b *Socket, ofA, ofB *Link) {
 	a, b = New(listenUDP(t), Config{}), New(listenUDP(t), Config{})
 	t.Cleanup(func() { a.Close(); b.Close() })
-	ofA, ofB = a.Link(), b.Link()
+	ofA, ofB = a.Link(1), b.Link(1)
 	one, other := pipe(t)
 	ofA.Carry(one)
 	ofB.Carry(other)
@@ -60,7 +60,7 @@ func TestLink(t *testing.T) {
 		one, other := pipe(t)
 		ended := ofA.Carry(one)
 		ofB.Close()
-		ofB = b.Link() // as the accepting side sees it: somebody at another address
+		ofB = b.Link(1) // as the accepting side sees it: somebody at another address
 		ofB.Carry(other)
 		select {
 		case <-ended:
@@ -109,7 +109,7 @@ func alwaysReadable() *fake {
 // circuits theirs.
 func TestTurns(t *testing.T) {
 	s := newBench(t, alwaysReadable())
-	greedy, modest := s.Link(), s.Link()
+	greedy, modest := s.Link(1), s.Link(1)
 	for l, n := range map[*Link]int{greedy: 4000, modest: 20} {
 		l.Carry(&rw{r: bytes.NewReader(nil), endless: frames([]byte("x")), times: n, closed: make(chan struct{})})
 	}
@@ -191,7 +191,7 @@ func TestWake(t *testing.T) {
 func TestFullCircuit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, newFake())
-		l := s.Link()
+		l := s.Link(1)
 		mine, theirs := net.Pipe()
 		defer theirs.Close()
 		l.Carry(mine)
@@ -227,7 +227,7 @@ func TestFullCircuit(t *testing.T) {
 func TestAfterBurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, newFake())
-		l := s.Link()
+		l := s.Link(1)
 		mine, theirs := net.Pipe()
 		l.Carry(mine)
 		send := func(n int) {
@@ -268,7 +268,7 @@ func TestFrames(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newBench(t, newFake())
-			l := s.Link()
+			l := s.Link(1)
 			ended := l.Carry(&rwOnce{bytes.NewReader(c.sent)})
 			<-ended
 			require.EqualValues(t, c.got, s.injected.queued.Load())
@@ -290,7 +290,7 @@ func FuzzFrames(f *testing.F) {
 		}
 		s := New(listenUDP(t), Config{})
 		defer s.Close()
-		l := s.Link()
+		l := s.Link(1)
 		<-l.Carry(&rwOnce{bytes.NewReader(sent)})
 		for p := s.injected.take(); p != nil; p = s.injected.take() {
 			require.Positive(t, p.n)

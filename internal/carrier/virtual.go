@@ -2,14 +2,17 @@ package carrier
 
 import (
 	"bytes"
-	"crypto/rand"
+	"encoding/binary"
+	"math/rand/v2"
 	"net"
 	"net/netip"
+	"sync/atomic"
 )
 
 // Virtual addresses are those of Links. They are of the prefix that discards
 // everything on the network (RFC 6666), on sockets of IPv4 as well: the system
-// never sees them. The host's 64 bits are random, and never used again.
+// never sees them. Of the host's 64 bits, the first 32 are those of a group, the others
+// a number that begins anywhere and is not used again.
 var virtualPrefix = []byte{1, 0, 0, 0, 0, 0, 0, 0}
 
 // VirtualPort is the port of all virtual addresses.
@@ -43,9 +46,17 @@ func isVirtual(addr *net.UDPAddr) bool {
 	}
 }
 
-func newVirtual() netip.AddrPort {
+// GroupBits is how many bits the virtual addresses of a group have in common.
+const GroupBits = 96
+
+var lastVirtual atomic.Uint32
+
+func init() { lastVirtual.Store(rand.Uint32()) }
+
+func newVirtual(group uint32) netip.AddrPort {
 	var b [16]byte
 	copy(b[:], virtualPrefix)
-	rand.Read(b[len(virtualPrefix):])
+	binary.BigEndian.PutUint32(b[8:], group)
+	binary.BigEndian.PutUint32(b[12:], lastVirtual.Add(1))
 	return netip.AddrPortFrom(netip.AddrFrom16(b), VirtualPort)
 }
