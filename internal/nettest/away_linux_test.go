@@ -26,6 +26,7 @@ type awayConfig struct {
 	Track  []string
 	Relays []relayEntry
 	Only   bool
+	Map    bool // it asks its router for a port
 }
 
 // A relayEntry is a relay of the list.
@@ -68,7 +69,7 @@ func TestAwayNode(t *testing.T) {
 		servers = append(servers, relay.Server{Identity: id, Addrs: []netip.AddrPort{netip.MustParseAddrPort(r.Addr)}})
 	}
 	listener := quic.New(quic.Config{})
-	relays := relay.New(relay.Config{Listener: listener, Servers: servers, Only: cfg.Only})
+	relays := relay.New(relay.Config{Listener: listener, Servers: servers, Only: cfg.Only, MapPorts: cfg.Map})
 	var routes p2p.Mux
 	routes.HandleFunc("hold", p2p.Anyone, func(_ context.Context, s *p2p.Stream) error { return serveHeld(console, s) })
 	var logged lineCounter
@@ -160,6 +161,7 @@ type awayRow struct {
 	together bool           // behind the first
 	relays   int
 	only     bool // they keep their addresses to themselves
+	mapped   bool // b's router maps ports, and is asked to
 }
 
 func goAway(t *testing.T, row awayRow) *away {
@@ -178,6 +180,9 @@ func goAway(t *testing.T, row awayRow) *away {
 		w.routers[i] = lab.Hosts[i].NAT(kind)
 		w.inside[i] = w.routers[i].Inside()
 	}
+	if row.mapped {
+		lab.Hosts[1].StartProgram(t, "TestPortGateway", w.routers[1].Public()).Await(time.Time{}, "started")
+	}
 	if row.together {
 		w.inside[1] = w.routers[0].Inside()
 	}
@@ -188,7 +193,7 @@ func goAway(t *testing.T, row awayRow) *away {
 		w.ids[i] = id.Remote().String()
 	}
 	for i, p := range []**netlab.Process{&w.a, &w.b} {
-		*p = w.inside[i].StartProgram(t, "TestAwayNode", awayConfig{Seed: seeds[i], Track: []string{w.ids[1-i]}, Relays: entries, Only: row.only})
+		*p = w.inside[i].StartProgram(t, "TestAwayNode", awayConfig{Seed: seeds[i], Track: []string{w.ids[1-i]}, Relays: entries, Only: row.only, Map: row.mapped && i == 1})
 		(*p).Await(time.Time{}, "started")
 		until(t, func() bool { return call[int](t, *p, "ready") >= min(row.relays, relay.Reservations) })
 	}
