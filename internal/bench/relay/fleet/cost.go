@@ -127,7 +127,7 @@ func startClient(ctx context.Context, at hello, issuer identity.Identity) (*clie
 	}
 	listener := quic.New(quic.Config{})
 	relays := relay.New(relay.Config{
-		Listener: listener, Tokens: []string{t.Text()}, Only: true,
+		Listener: listener, Tokens: []token.Token{t}, Only: true,
 		Servers: []relay.Server{{Identity: at.Identity, Addrs: []netip.AddrPort{at.Addr}}},
 	})
 	node, err := p2p.Start(ctx, p2p.Config{App: "fleet", Identity: id, Hooks: []p2p.Hook{listener, relays}})
