@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/dns"
 	"github.com/sdp2p/p2p/internal/netlab"
 	"github.com/sdp2p/p2p/quic"
@@ -241,4 +242,49 @@ func TestForgedAnnouncements(t *testing.T) {
 	time.Sleep(time.Second)
 	require.Greater(t, ask[int64](n, "held"), round+5*peers)
 	f.counts(n, all)
+}
+
+// The same with fifty peers, who are in one process, and whose addresses were typed in.
+func TestForgedAnnouncementsOfFifty(t *testing.T) {
+	const crowd, first = 50, 7400
+	lab := netlab.New(t, 3)
+	cfg := seeded(nodeConfig{QUIC: true, MDNS: true}, keys[0])
+	var all []*node
+	for i := range crowd {
+		key, err := identity.FromSeed(crowdSeed(i))
+		require.NoError(t, err)
+		all = append(all, &node{id: key.Remote().String()})
+		cfg.Track = append(cfg.Track, all[i].id)
+		cfg.Manual = append(cfg.Manual, netip.AddrPortFrom(lab.Hosts[1].Addr4(), first+uint16(i)).String())
+	}
+	lab.Hosts[1].StartProgram(t, "TestCrowd", crowdConfig{Nodes: crowd, Port: first, Peer: idOf(t, keys[0])}).Await(time.Time{}, "started")
+	n := start(t, lab.Hosts[0], cfg)
+	for _, p := range all {
+		n.Await(time.Time{}, "connected", p.id)
+		_, err := netlab.Call[echoed](n.Process, "hold", holdArgs{Peer: p.id})
+		require.NoError(t, err)
+	}
+	sockets := udpSockets(n)
+	f := forge(t, lab.Hosts[2], all)
+	began := time.Now()
+	until(t, func() bool { // that each was announced some times, and the link has stalled as often
+		time.Sleep(2 * time.Second)
+		lab.Hosts[1].Stall()
+		time.Sleep(700 * time.Millisecond)
+		lab.Hosts[1].Resume()
+		return f.sent.Load() > 10*crowd
+	})
+	time.Sleep(time.Second)
+	t.Logf("%d forged announcements in %v; at most %d probes of a peer; %d sockets before, %d now",
+		f.sent.Load(), time.Since(began), f.most(all), sockets, udpSockets(n))
+	for _, p := range all {
+		require.Zero(t, n.count("disconnected", p))
+		require.Zero(t, n.count("hold failed", p))
+	}
+	require.LessOrEqual(t, udpSockets(n), sockets+2)
+	seen := 0
+	for _, p := range all { // the forgeries were believed, as far as they can be
+		seen += n.count("discovered", p)
+	}
+	require.Greater(t, seen, crowd)
 }
