@@ -352,15 +352,14 @@ func (c *Client) Wait(ctx context.Context) error {
 		c.mu.Lock()
 		news := c.news
 		c.mu.Unlock()
-		states := c.States()
-		if slices.ContainsFunc(states, func(s Status) bool { return s.State == Ready }) {
+		if c.callable(nil) {
 			return nil
 		}
 		select {
 		case <-news:
 		case <-ctx.Done():
 			err := context.Cause(ctx)
-			for _, s := range states {
+			for _, s := range c.States() {
 				if s.Err != nil {
 					err = errors.Join(err, fmt.Errorf("%v: %w", s.Server.Identity, s.Err))
 				}

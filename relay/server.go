@@ -26,6 +26,10 @@ const (
 	failedFirst  = time.Second // the same, of one that does not answer
 	failedMost   = time.Minute
 
+	// A relay that restarts takes some hundred clients a second: those that can be
+	// called elsewhere meanwhile come back within that time.
+	comeBack = time.Minute
+
 	idleTime = time.Minute // until a connection that nothing uses is closed
 
 	reservedFor   = time.Hour // what a relay's reservation lasts, if its clock cannot be believed
@@ -331,17 +335,30 @@ func (s *server) keep(ctx context.Context, failed, got func()) {
 			return
 		case s.isRefusal(err):
 			s.enter(Refused, err)
-			wait = refusals.Next()
+			wait = spread(refusals.Next())
 		default:
 			s.enter(Off, err)
-			wait = failures.Next()
+			wait = spread(failures.Next())
 		}
 		if err != nil {
 			s.client.log.Debug("no reservation", "relay", s.Identity, "err", err)
 			failed()
 		}
 		s.rest(ctx, wait, ended, err == nil)
+		if err == nil && up.gone() && s.client.callable(s) {
+			s.rest(ctx, rand.N(comeBack), nil, false)
+		}
 	}
+}
+
+// spread has many clients that wait for the same not all come at one time.
+func spread(d time.Duration) time.Duration { return d/2 + rand.N(d) }
+
+// callable reports whether a relay has a reservation of this node, beside one.
+func (c *Client) callable(beside *server) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.ContainsFunc(c.servers, func(s *server) bool { return s != beside && s.status().State == Ready })
 }
 
 // rest waits until the reservation has to be looked after again. What has failed is

@@ -98,6 +98,38 @@ func TestReservationsAreTrimmed(t *testing.T) {
 	})
 }
 
+// Where a relay is lost, its clients come back within a minute, and not all at once,
+// as long as they can be called elsewhere; a client that can not comes back at once.
+func TestComingBack(t *testing.T) {
+	for _, relays := range []int{1, 2} {
+		synctest.Test(t, func(t *testing.T) {
+			var early, dials int
+			const runs = 20
+			for range runs {
+				s := always(newScript)
+				c := bare(t, s, entries(relays)...)
+				k := newKeeper(c.ctx, c)
+				k.set(slices.Clone(c.servers))
+				synctest.Wait()
+				require.Len(t, s.open(), relays)
+				s.sessions[0].cancel()
+				time.Sleep(2 * time.Second)
+				early += len(s.open()) - (relays - 1)
+				time.Sleep(comeBack)
+				require.Len(t, s.open(), relays)
+				dials += len(s.sessions)
+				k.stop()
+			}
+			if relays == 1 {
+				require.Equal(t, runs, early)
+			} else {
+				require.Less(t, early, runs/2, "2 s of a minute")
+			}
+			require.Equal(t, runs*(relays+1), dials)
+		})
+	}
+}
+
 // After the end, nothing begins to be kept in the place of another relay.
 func TestKeeperStops(t *testing.T) {
 	s := &seam{dial: func(context.Context, identity.RemoteIdentity) (*script, error) { return nil, errUnreachable }}
