@@ -138,23 +138,6 @@ func TestCallersAllow(t *testing.T) {
 	}
 }
 
-func TestFrame(t *testing.T) {
-	packet := bytes.Repeat([]byte{7}, MaxPacket)
-	buf := make([]byte, MaxPacket)
-	for _, n := range []int{1, 255, 256, 1280, MaxPacket} {
-		wire := AppendFrame(nil, packet[:n])
-		require.Equal(t, []byte{byte(n >> 8), byte(n)}, wire[:2])
-		exactly(t, wire, n, func(r io.Reader) (int, error) { return ReadFrame(r, buf) })
-		require.Equal(t, packet[:n], buf[:n])
-	}
-	for _, header := range []string{"0000", "05dd", "ffff"} {
-		_, err := ReadFrame(bytes.NewReader(append(unhex(t, header), make([]byte, 1<<16)...)), buf)
-		require.ErrorIs(t, err, ErrMalformed, header)
-	}
-	require.Panics(t, func() { AppendFrame(nil, nil) })
-	require.Panics(t, func() { AppendFrame(nil, make([]byte, MaxPacket+1)) })
-}
-
 // Whatever a decoder accepts is what it says: encoded, it gives the same message.
 func FuzzAuth(f *testing.F) {
 	f.Add(Callers{CallersListed, []CallerPrefix{{1}}}.Append(nil))
@@ -176,11 +159,6 @@ func FuzzAuth(f *testing.F) {
 		if tokens, err := ReadHello(r); err == nil {
 			require.Equal(t, len(b)-r.Len(), 2+len(tokens)*token.Size)
 			require.LessOrEqual(t, len(tokens), MaxTokens)
-		}
-		buf := make([]byte, MaxPacket)
-		r.Reset(b)
-		if n, err := ReadFrame(r, buf); err == nil {
-			require.Equal(t, b[:len(b)-r.Len()], AppendFrame(nil, buf[:n]))
 		}
 	})
 }

@@ -1,6 +1,6 @@
 // Package circuit encodes and decodes the messages of relays: circuit relay v2's
-// hop and stop, the access to a relay, the frames in a circuit, DCUtR's messages
-// and the probes that find a direct path.
+// hop and stop, the access to a relay, DCUtR's messages, and the probes that find a
+// direct path. The frames in a circuit are package carrier's.
 //
 // Circuit relay v2: https://github.com/libp2p/specs/blob/master/relay/circuit-v2.md.
 // DCUtR: https://github.com/libp2p/specs/blob/master/relay/DCUtR.md. The rest is

@@ -90,7 +90,7 @@ for banned in '^github.com/libp2p/go-libp2p$' '^github.com/libp2p/go-libp2p/conf
 	fi
 done
 # The transport stays replaceable: no type of it in an exported signature.
-for room in . quic mdns mdns/scan p2ptest; do
+for room in . quic mdns mdns/scan p2ptest relay relay/ancestor relay/server relay/token; do
 	if $GO doc -all "./$room" | grep -E 'peer\.ID|Multiaddr|network\.(Conn|Stream|Network)|\*?swarm\.|dns\.(Msg|RR)|quicgo\.'; then
 		complain "$room exports a type of a networking library"
 	fi

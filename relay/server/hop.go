@@ -162,13 +162,16 @@ func (s *Server) connect(session *session, to identity.RemoteIdentity, w *hopStr
 	return circuit.OK
 }
 
+// An acl is a server as go-libp2p asks it.
+type acl struct{ *Server }
+
 // AllowReserve is the second check: go-libp2p's relay asks it. The first has been
 // made on the connection.
-func (s *Server) AllowReserve(p peer.ID, _ ma.Multiaddr) bool { return s.allow(p, token.Reserve) }
+func (a acl) AllowReserve(p peer.ID, _ ma.Multiaddr) bool { return a.allow(p, token.Reserve) }
 
 // AllowConnect is the second check.
-func (s *Server) AllowConnect(p peer.ID, _ ma.Multiaddr, _ peer.ID) bool {
-	return s.allow(p, token.Connect)
+func (a acl) AllowConnect(p peer.ID, _ ma.Multiaddr, _ peer.ID) bool {
+	return a.allow(p, token.Connect)
 }
 
 func (s *Server) allow(p peer.ID, right token.Rights) bool {

@@ -105,7 +105,7 @@ func (s *Server) serve() error {
 			MaxReservationsPerIP: limits.ReservationsPerIP, MaxReservationsPerASN: limits.Reservations,
 			MaxCircuits: maxPerPeer, BufferSize: limits.Buffer,
 		}),
-		relay.WithACL(s), relay.WithMetricsTracer(&s.metrics))
+		relay.WithACL(acl{s}), relay.WithMetricsTracer(&s.metrics))
 	return err
 }
 
