@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net/netip"
 	"os"
@@ -27,10 +28,20 @@ type away struct {
 	client *relay.Client
 }
 
-// use adds what is needed to the hooks of a node.
-func (a *away) use(cfg *p2p.Config, listener *quic.Listener) error {
+func (a *away) flags(set *flag.FlagSet) {
+	set.StringVar(&a.relays, "relay", "", "reach the other device through `KEY@IP:PORT`")
+	set.StringVar(&a.token, "token", "", "the `file` with the token for the relay")
+	set.StringVar(&a.other, "from", "", "with --relay, the sender's whole `key`")
+}
+
+// use adds what a role needs to the hooks of a node. The sender names whom it sends
+// to.
+func (a *away) use(cfg *p2p.Config, listener *quic.Listener, role, to string) error {
 	if a.relays == "" {
 		return nil
+	}
+	if role == "send" {
+		a.other = to
 	}
 	other, err := identity.Parse(a.other)
 	if err != nil {

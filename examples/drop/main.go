@@ -96,10 +96,8 @@ func run(args []string) code {
 	show := flags.String("demo", "", "send this `path` between two processes here")
 	on := flags.String("interface", "", "find devices on these network `interfaces` only")
 	keys := flags.String("keys", "", "the `folder` for the keys that others know")
-	from := flags.String("from", "", "with --relay, the sender's whole `key`")
 	var far away
-	flags.StringVar(&far.relays, "relay", "", "reach the other device through `KEY@IP:PORT`")
-	flags.StringVar(&far.token, "token", "", "the `file` with the token for the relay")
+	far.flags(flags)
 	words, err := parse(flags, args)
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Println(usage)
@@ -131,10 +129,7 @@ func run(args []string) code {
 	cfg := p2p.Config{App: "drop", Name: *name, Identity: key, Hooks: []p2p.Hook{
 		listener, mdns.New(mdns.Config{Interfaces: strings.Fields(*on)}),
 	}}
-	if far.other = *from; words[0] == "send" {
-		far.other = *to
-	}
-	if err := far.use(&cfg, listener); err != nil {
+	if err := far.use(&cfg, listener, words[0], *to); err != nil {
 		return c.exit(err)
 	}
 	if words[0] == "receive" {
