@@ -79,7 +79,6 @@ type Client struct {
 	tokens   []token.Token
 	edited   int64         // how often tokens was replaced
 	changed  chan struct{} // of size 1: the list or a token is another one
-	news     chan struct{} // closed, and replaced, when a relay's state has changed
 	scope    *p2p.Scope    // nil while it does not run
 	node     peers         // the same
 	seam     junction.Endpoint
@@ -87,6 +86,9 @@ type Client struct {
 	ancestor junction.Ancestor // nil without package relay/ancestor
 	tasks    sync.WaitGroup    // goroutines of the run; added to under mu, while it runs
 	mapper   *portmap.Mapper   // nil if no port is mapped
+
+	newsMu sync.Mutex    // taken last
+	news   chan struct{} // closed, and replaced, when a relay's state has changed
 
 	upgrades upgrades
 	pending  pending
@@ -349,9 +351,9 @@ type Status struct {
 // Wait waits until this node can be called through a relay.
 func (c *Client) Wait(ctx context.Context) error {
 	for {
-		c.mu.Lock()
+		c.newsMu.Lock()
 		news := c.news
-		c.mu.Unlock()
+		c.newsMu.Unlock()
 		if c.callable(nil) {
 			return nil
 		}
@@ -371,8 +373,8 @@ func (c *Client) Wait(ctx context.Context) error {
 
 // tell wakes those that wait for another state.
 func (c *Client) tell() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.newsMu.Lock()
+	defer c.newsMu.Unlock()
 	close(c.news)
 	c.news = make(chan struct{})
 }

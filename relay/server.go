@@ -74,7 +74,6 @@ func (s *server) of(e Server) bool {
 
 // enter notes a state.
 func (s *server) enter(state State, err error) {
-	defer s.client.tell()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.enterLocked(state, err)
@@ -84,6 +83,7 @@ func (s *server) enter(state State, err error) {
 func (s *server) enterLocked(state State, err error) {
 	if s.state != state {
 		s.state, s.since = state, time.Now()
+		s.client.tell()
 	}
 	if err != nil || state == Ready || state == Connected {
 		s.err = err
