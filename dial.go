@@ -122,7 +122,7 @@ func (p *Peer) dial(ctx context.Context) (RawStream, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, missed, failed := n.tryEach(ctx, p.id, slices.Concat(connected, others), via)
+	raw, missed, failed := n.tryEach(ctx, p.id, append(connected, others...), via)
 	if failed == nil {
 		return raw, nil
 	}
