@@ -96,7 +96,7 @@ func TestStrangersAreNotKept(t *testing.T) {
 		_, err := io.Copy(io.Discard, s)
 		return err
 	})
-	n := start(t, p2p.Config{Handler: &mux}, quic.Config{Limits: quic.Limits{StrangerIdle: 2 * time.Second}})
+	n := start(t, p2p.Config{Handler: &mux}, quic.Config{Limits: quic.Limits{StrangerIdle: 5 * time.Second}})
 	busy, idle := newHostile(t), newHostile(t)
 	s := busy.open(t, n, "/sdp2p/2")
 	_, err := s.Write([]byte("\x04wait"))

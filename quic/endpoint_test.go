@@ -17,6 +17,9 @@ import (
 // startAlone starts a node with nothing but a listener.
 func startAlone(t *testing.T, cfg Config) (*p2p.P2P, *Listener, []p2p.Candidate) {
 	t.Helper()
+	if cfg.DialTimeout == 0 {
+		cfg.DialTimeout = time.Minute // on a busy machine, 5 s are short
+	}
 	l := New(cfg)
 	handler := p2p.HandlerFunc(func(context.Context, *p2p.Stream) error { return nil })
 	n, err := p2p.Start(t.Context(), p2p.Config{App: "test", Hooks: []p2p.Hook{l}, Handler: handler})

@@ -186,7 +186,7 @@ func TestCauses(t *testing.T) {
 // A peer that refuses handshakes for lack of room is asked again.
 func TestDialAgainAfterRefusal(t *testing.T) {
 	t.Parallel()
-	_, la, _ := startAlone(t, Config{DialTimeout: time.Minute})
+	_, la, _ := startAlone(t, Config{})
 	b := identity.New()
 	private, err := crypto.UnmarshalEd25519PrivateKey(b.PrivateKey())
 	require.NoError(t, err)

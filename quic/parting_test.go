@@ -18,11 +18,12 @@ import (
 // dialed it: connections with others that began later are.
 func TestAncestorIsNeverIdle(t *testing.T) {
 	t.Parallel()
-	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{IdleTimeout: time.Second, Limits: quic.Limits{StrangerIdle: 3 * time.Second}})
+	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{IdleTimeout: time.Second, Limits: quic.Limits{StrangerIdle: 5 * time.Second}})
 	dialed, dialer := newSpacedrive(t, nil), newSpacedrive(t, nil)
 	ours := n.discovers(t, dialed.foreigner, 0)
 	require.NoError(t, send(within(t), ours, "there"))
 
+	theirs := n.discovers(t, dialer.foreigner, 0) // else it is a stranger
 	s := dialer.open(t, n, "/sdp2p/1")
 	hello, err := (&v1.Hello{Identity: dialer.id.Bytes()}).AppendBinary([]byte{0})
 	require.NoError(t, err)
@@ -31,7 +32,6 @@ func TestAncestorIsNeverIdle(t *testing.T) {
 	require.NoError(t, s.CloseWrite())
 	_, err = io.Copy(io.Discard, s)
 	require.NoError(t, err)
-	theirs := n.discovers(t, dialer.foreigner, 0) // else it is a stranger, and has 10 s
 
 	other := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{IdleTimeout: -1})
 	require.NoError(t, send(within(t), other.knows(t, n), "later")) // the accepting side has 10 s more
@@ -49,6 +49,17 @@ func TestAncestorIsNeverIdle(t *testing.T) {
 // That is in time also if no time is left.
 func TestPartingFromAnAncestor(t *testing.T) {
 	t.Parallel()
+	for range 5 {
+		if partsFromAnAncestor(t) {
+			return
+		}
+	}
+	t.Skip("this machine is too slow to tell")
+}
+
+// partsFromAnAncestor reports false if looking took longer than what was to be seen.
+func partsFromAnAncestor(t *testing.T) bool {
+	const parting = 1500 * time.Millisecond
 	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})
 	old, other := newSpacedrive(t, nil), newHostile(t)
 	require.NoError(t, send(within(t), n.discovers(t, old.foreigner, 0), "x"))
@@ -62,15 +73,28 @@ func TestPartingFromAnAncestor(t *testing.T) {
 	began, down := time.Now(), make(chan error, 1)
 	go func() { down <- n.Shutdown(ctx) }()
 	closed(t, later)
-	require.False(t, conns[0].IsClosed())
-	s, err := conns[0].NewStream(within(t))
-	require.NoError(t, err)
-	_, err = s.Write([]byte("\x13/multistream/1.0.0\n"))
-	require.NoError(t, err)
-	_, err = s.Read(make([]byte, 1))
+	err := refusedOn(t, conns[0])
+	looked := time.Since(began)
+	closed(t, conns[0])
+	require.GreaterOrEqual(t, time.Since(began), parting)
+	require.NoError(t, receive(t, down))
+	if looked >= parting {
+		return false
+	}
 	var reset *network.StreamError
 	require.ErrorAs(t, err, &reset, "refused, on a connection that is there")
-	closed(t, conns[0])
-	require.GreaterOrEqual(t, time.Since(began), 1500*time.Millisecond)
-	require.NoError(t, receive(t, down))
+	return true
+}
+
+// refusedOn returns what comes of a stream.
+func refusedOn(t *testing.T, c network.Conn) error {
+	s, err := c.NewStream(within(t))
+	if err != nil {
+		return err
+	}
+	if _, err = s.Write([]byte("\x13/multistream/1.0.0\n")); err != nil {
+		return err
+	}
+	_, err = s.Read(make([]byte, 1))
+	return err
 }

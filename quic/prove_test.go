@@ -3,11 +3,13 @@ package quic_test
 import (
 	"context"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
@@ -60,7 +62,11 @@ func TestProbeOfAConnectedPeer(t *testing.T) {
 	require.Equal(t, r.addr, from)
 
 	r.drop()
-	from, err = a.probe(t, b.Identity(), b.addr())
+	for range 5 { // what is on its way counts as an answer
+		if from, err = a.probe(t, b.Identity(), b.addr()); from == b.addr() {
+			break
+		}
+	}
 	require.NoError(t, err)
 	require.Equal(t, b.addr(), from)
 	require.Len(t, a.peer(t, b.Identity()).Info().Connections, 1)
@@ -75,16 +81,21 @@ func TestProbeForTheOwnKey(t *testing.T) {
 	allow := func(context.Context, p2p.Request) error { asked.Add(1); return nil }
 	a := start(t, p2p.Config{Identity: key, Allow: allow}, quic.Config{})
 	r := newRelay(t, a.addr())
-	for _, at := range []netip.AddrPort{a.addr(), r.addr} {
-		_, err := a.probe(t, key.Remote(), at)
-		require.ErrorContains(t, err, "itself", at)
+	itself := func(at ...netip.AddrPort) {
+		var err error
+		for began := time.Now(); time.Since(began) < patience; { // on a busy machine, a handshake may take longer than it has
+			_, err = a.probe(t, key.Remote(), at...)
+			if !assert.Error(t, err, at) || strings.Contains(err.Error(), "itself") {
+				return
+			}
+		}
+		assert.ErrorContains(t, err, "itself", at)
 	}
+	itself(a.addr())
+	itself(r.addr)
 	var all sync.WaitGroup // of which some have to prove their address
 	for range 8 {
-		all.Go(func() {
-			_, err := a.probe(t, key.Remote(), a.addr(), r.addr)
-			require.ErrorContains(t, err, "itself")
-		})
+		all.Go(func() { itself(a.addr(), r.addr) })
 	}
 	all.Wait()
 

@@ -47,6 +47,9 @@ func start(t testing.TB, cfg p2p.Config, qc quic.Config) *node {
 	if qc.Limits.StrangerIdle == 0 { // and a busy machine takes its time
 		qc.Limits.StrangerIdle = -1
 	}
+	if qc.DialTimeout == 0 {
+		qc.DialTimeout = patience
+	}
 	return startExactly(t, cfg, qc)
 }
 

@@ -70,7 +70,7 @@ func TestSignOfLifeDuringADial(t *testing.T) {
 // A version 1 stranger that introduces itself stays for ever, within no idle time.
 func TestAncestorIntroducesItself(t *testing.T) {
 	t.Parallel()
-	n := start(t, p2p.Config{}, quic.Config{Limits: quic.Limits{StrangerIdle: 2 * time.Second}})
+	n := start(t, p2p.Config{}, quic.Config{Limits: quic.Limits{StrangerIdle: 5 * time.Second}})
 	plain := newForeigner(t, ed25519Key(t, randomBytes(32)))
 	pc := plain.connect(t, n)
 	f := newForeigner(t, ed25519Key(t, randomBytes(32)))
