@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -88,20 +87,6 @@ func put(t *testing.T, path, content string, mode fs.FileMode) string {
 	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
 	require.NoError(t, os.Chmod(path, mode))
 	return path
-}
-
-// The user is told where a peer is once its network has changed.
-func TestMoved(t *testing.T) {
-	t.Parallel()
-	network := p2ptest.NewNetwork(p2ptest.Config{})
-	node, other := network.Start(t, p2p.Config{App: "drop"}), network.Start(t, p2p.Config{App: "drop"})
-	for peer := range node.Available(t.Context()) {
-		require.Equal(t, other.Identity(), peer.Identity())
-		to := p2p.Path{Remote: netip.MustParseAddrPort("192.168.1.7:7373")}
-		require.Equal(t, who(peer)+" is at 192.168.1.7:7373 now", moved(p2p.PeerPathChanged{Peer: peer, To: to}))
-		require.Empty(t, moved(p2p.PeerAvailable{Peer: peer}))
-		break
-	}
 }
 
 func TestTransfer(t *testing.T) {

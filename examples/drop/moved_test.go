@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/p2ptest"
+)
+
+// A roaming is a listener whose connections move, after a second, to another address.
+type roaming struct{}
+
+func (roaming) Name() string { return "roaming" }
+
+func (roaming) Dial(context.Context, identity.RemoteIdentity, []p2p.Candidate) (p2p.RawStream, error) {
+	return nil, p2p.ErrNoCandidate
+}
+
+func (roaming) Run(ctx context.Context, s *p2p.Scope) error {
+	s.Ready()
+	for peer := range s.Node().Available(ctx) {
+		c := &roamed{at: netip.MustParseAddrPort("192.168.1.6:7373")}
+		if err := s.Connected(peer.Identity(), c); err != nil {
+			return err
+		}
+		defer s.Disconnected(peer.Identity(), c)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return nil
+		}
+		if err := s.Moved(peer.Identity(), c, c.move("192.168.1.7:7373")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A roamed is one of its connections.
+type roamed struct {
+	mu sync.Mutex
+	at netip.AddrPort
+}
+
+func (c *roamed) RTT() time.Duration { return 0 }
+func (c *roamed) Close() error       { return nil }
+
+func (c *roamed) Path() p2p.Path {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return p2p.Path{Kind: p2p.Direct, Remote: c.at}
+}
+
+// move returns the path before.
+func (c *roamed) move(to string) p2p.Path {
+	from := c.Path()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = netip.MustParseAddrPort(to)
+	return from
+}
+
+// The user is told where a peer is once its network has changed, of one that sends and
+// of one that receives, also before anything is sent.
+func TestMoved(t *testing.T) {
+	for name, run := range map[string]func(context.Context, *testing.T, *console, p2p.Config) code{
+		"receive": func(ctx context.Context, t *testing.T, c *console, cfg p2p.Config) code {
+			return receive(ctx, c, cfg, receiving{dir: t.TempDir()})
+		},
+		"send": func(ctx context.Context, t *testing.T, c *console, cfg p2p.Config) code {
+			return send(ctx, c, cfg, sending{paths: []string{t.TempDir()}, to: identity.New().Remote().Fingerprint()})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				u, network := newUser(t), p2ptest.NewNetwork(p2ptest.Config{})
+				other := network.Start(t, p2p.Config{App: "drop"})
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				ended := make(chan code, 1)
+				go func() {
+					ended <- run(ctx, t, u.console, p2p.Config{App: "drop", Hooks: append(network.Hooks(), roaming{})})
+				}()
+				u.wait(t, other.Identity().Fingerprint()+") is at 192.168.1.7:7373 now\n")
+				require.NotContains(t, u.String(), "192.168.1.6")
+				cancel()
+				wait(t, ended)
+			})
+		})
+	}
+}
