@@ -23,7 +23,7 @@ func identities(t *testing.T, n int) (all []identity.RemoteIdentity) {
 	return all
 }
 
-// Whoever is looked for in vain costs other hosts little, whatever is said of where
+// A peer that is looked for in vain costs other hosts little, whatever is said of where
 // they are: one peer less than 2 KB/s over half a minute, with the headers of the
 // packets, and any number of them 20 packets a second.
 func TestLooksInVain(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -50,15 +49,8 @@ func relays(flags *flag.FlagSet) action {
 			}
 			return usageError{fmt.Errorf("%q is not token or usage", args[0])}
 		}
-		if *config != "" {
-			f, err := os.Open(*config)
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			if err := daemon.Load(flags, f); err != nil {
-				return fmt.Errorf("%s: %w", *config, err)
-			}
+		if err := daemon.LoadFile(flags, *config); err != nil {
+			return err
 		}
 		return o.Run(ctx, stderr)
 	}

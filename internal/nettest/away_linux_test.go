@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -97,6 +99,7 @@ func TestAwayNode(t *testing.T) {
 		}
 		return n, nil
 	})
+	netlab.Handle(console, "log", func(none) ([]string, error) { return logged.first(), nil })
 	netlab.Handle(console, "path", func(none) (awayPath, error) { return pathOf(node.Tracked()[0].Path()), nil })
 	console.Serve()
 	stop()
@@ -251,7 +254,11 @@ func TestAway(t *testing.T) {
 				})
 				t.Logf("direct after %v", time.Since(began))
 			} else {
-				time.Sleep(7 * time.Second) // longer than an attempt
+				for _, p := range []*netlab.Process{w.a, w.b} { // each has given its attempt up
+					until(t, func() bool {
+						return slices.ContainsFunc(call[[]string](t, p, "log"), func(line string) bool { return strings.Contains(line, "still relayed") })
+					})
+				}
 				require.Equal(t, "relay", call[awayPath](t, w.a, "path").Kind)
 			}
 			w.goesOn(t)

@@ -15,9 +15,9 @@ type Config struct {
 	// Identity is the relay's key, by which clients know it.
 	Identity identity.Identity
 	// Listen are the UDP addresses to listen at. If there is none, the relay
-	// listens at port 7374 of all addresses, of the families that the host has. One that names a single address of
-	// the host makes go-libp2p open a second transport on its socket: leave the
-	// address unspecified where you can.
+	// listens at port 7374 of all addresses, of the families that the host has.
+	// One that names a single address of the host makes go-libp2p open a second
+	// transport on its socket: leave the address unspecified where you can.
 	Listen []netip.AddrPort
 
 	// Trusted reports whether the tokens of an issuer are accepted; nil: of none.

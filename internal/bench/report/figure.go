@@ -78,7 +78,8 @@ func (t *Table) Add(f Figure) {
 	t.Rows = append(t.Rows, row)
 }
 
-// Cells returns what the usual table has of the figure, for one with other columns: ours, the goal and whether it was reached.
+// Cells returns what the usual table has of the figure, for one with other
+// columns: ours, the goal and whether it was reached.
 func (f Figure) Cells() (ours, goal, reached string) {
 	t := Table{}
 	t.Add(f)

@@ -109,6 +109,22 @@ func (o *Options) addNode(s string) error {
 	return nil
 }
 
+// LoadFile is [Load] of a file; of none if path is empty.
+func LoadFile(flags *flag.FlagSet, path string) error {
+	if path == "" {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := Load(flags, f); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
 // Load reads a configuration file: in each line the name of an option, "=", and
 // its value; "#" begins a comment. The command line has the last word.
 func Load(flags *flag.FlagSet, r io.Reader) error {

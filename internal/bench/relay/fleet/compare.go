@@ -24,8 +24,9 @@ is as near to a device as chance has it.
 Then relays die. A client notices within 20 s, since it asks an idle relay that often whether it is there; it fails after 5 s to
 connect, and tries again after 1, 2, 4 … 60 s; meanwhile, its third relay takes the place. A relay has one core, and serves in turn
 those who come. An attempt that is not answered within 5 s was in vain, and costs as much. A reservation that a third relay has is
-kept when the first is back. *Jitter* is what the client has not: that it waits for a random time before it comes back. Simulated
-for half an hour.
+kept when the first is back. *Jitter*: before it comes back, a client waits for a random time. Since these figures package relay has
+that as long as another relay has a reservation of the client, and spreads what it tries again by half of the wait; the rows without
+are what it is for. Simulated for half an hour.
 `
 
 const (

@@ -12,7 +12,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// What is simulated are the rules of package relay: where a constant of these changes, so has the simulation to.
+// What is simulated are the rules of package relay: where a constant of these
+// changes, so has the simulation to.
 func TestConstants(t *testing.T) {
 	for file, constants := range map[string][]string{
 		"choose.go": {`shortList = 8`, `hashed    = 3`, `return all\[:hashed\]`, `sha256\.Sum256\(append\(relay\[:\], node\[:\]\.\.\.\)\)`},
@@ -39,7 +40,8 @@ func TestSeeded(t *testing.T) {
 	require.Equal(t, fmt.Sprint(a.simulate(1, f, 0.002)), fmt.Sprint(b.simulate(1, f, 0.002)))
 }
 
-// Devices have three relays, two of them in different zones where there are such, and relays about as many devices each.
+// Devices have three relays, two of them in different zones where there are
+// such, and relays about as many devices each.
 func TestPlacement(t *testing.T) {
 	w := newWorld(3, 50_000, 20, 4)
 	for i := range w.devices {
@@ -61,8 +63,8 @@ func TestPlacement(t *testing.T) {
 	require.InDelta(t, 12.0/(19*18), p.oneZone, 0.005)
 }
 
-// Whatever happens, every device has its reservations again in the end, if there are enough relays, and relays have as
-// many as devices do.
+// Whatever happens, every device has its reservations again in the end, if
+// there are enough relays, and relays have as many as devices do.
 func TestFaults(t *testing.T) {
 	w := newWorld(4, 5000, 10, 2)
 	for i, f := range faults(plan{}, w.zone) {

@@ -27,8 +27,9 @@ type world struct {
 
 func (w *world) zone(relay int32) int { return int(relay) % w.zones }
 
-// newWorld places devices by the rule of the client, from a seed. A device is in a zone, to which the relays of its own are
-// nearest, and those of others by a distance of their own.
+// newWorld places devices by the rule of the client, from a seed. A device is
+// in a zone, to which the relays of its own are nearest, and those of others by
+// a distance of their own.
 func newWorld(seed byte, devices, relays, zones int) *world {
 	w := &world{zones: zones, relays: make([][32]byte, relays), devices: make([]device, devices)}
 	r := rand.NewChaCha8([32]byte{seed})
@@ -90,8 +91,9 @@ func (w *world) place(d *device, r *rand.ChaCha8) {
 	slices.SortStableFunc(d.choice[:n], func(x, y int32) int { return far(x) - far(y) })
 }
 
-// first returns which of its choice a device has reservations at when all relays work: the nearest, and the nearest of
-// those in another zone if there is one.
+// first returns which of its choice a device has reservations at when all
+// relays work: the nearest, and the nearest of those in another zone if there
+// is one.
 func (w *world) first(d *device) (kept [reservations]int) {
 	for i := 1; i < hashed; i++ {
 		if w.zone(d.choice[i]) != w.zone(d.choice[0]) {

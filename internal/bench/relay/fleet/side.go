@@ -36,7 +36,8 @@ type hello struct {
 
 const mostClients = 4096 // of a measurement
 
-// Side runs a relay that trusts everybody's tokens, on loopback, until in ends, and answers each line with its usage.
+// Side runs a relay that trusts everybody's tokens, on loopback, until in ends,
+// and answers each line with its usage.
 func Side(in io.Reader, out io.Writer) error {
 	s, err := server.New(server.Config{
 		Identity: identity.New(), Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")},

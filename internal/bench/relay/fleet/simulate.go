@@ -24,7 +24,7 @@ type fault struct {
 	dead   func(relay int32) bool
 	back   float64 // seconds until they serve again; infinite: never
 	leave  bool    // they tell their clients, and serve no more from 0 on
-	jitter float64 // seconds within which a client that has lost a relay asks it again; the client has none
+	jitter float64 // seconds within which a client that has lost a relay asks it again; see comeBack in package relay
 }
 
 // An outcome is what a fault does to devices and relays.

@@ -48,15 +48,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if *config != "" {
-		f, err := os.Open(*config)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		if err := daemon.Load(flags, f); err != nil {
-			return fmt.Errorf("%s: %w", *config, err)
-		}
+	if err := daemon.LoadFile(flags, *config); err != nil {
+		return err
 	}
 	options, err := goredis.ParseURL(*url)
 	if err != nil {
