@@ -5,59 +5,27 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/google/uuid"
-
 	"github.com/sdp2p/p2p/identity"
 )
 
-// ErrRevoked is the error of requests to, or by, a peer that was revoked with
-// [P2P.Revoke].
-var ErrRevoked = fmt.Errorf("%w: the peer is revoked", ErrRefused)
-
-// An Action is a peer's wish.
-type Action uint8
-
-const (
-	Connect    Action = iota + 1 // a connection
-	OpenStream                   // a stream to a handler
-	OpenTunnel                   // a tunnel to a library, as one of its members
-)
-
-// String returns the action in words.
-func (a Action) String() string {
-	switch a {
-	case Connect:
-		return "connect"
-	case OpenStream:
-		return "open a stream"
-	case OpenTunnel:
-		return "open a tunnel"
-	}
-	return fmt.Sprintf("Action(%d)", uint8(a))
-}
-
-// A Request is a peer's request that [Config.Allow] decides about. Allow is not
-// consulted about what this node initiates.
-type Request struct {
-	Action Action
-	Peer   identity.RemoteIdentity // as the connection has authenticated it
-	Path   Path                    // not of OpenTunnel
-
-	// Of OpenTunnel. Only after the answer does the peer prove that it
-	// holds the instance's key.
-	Library  uuid.UUID
-	Instance identity.RemoteIdentity
-}
-
-// Allows decides about a peer's request: the peer must not be revoked, and
-// [Config.Allow], if there is one, must agree. Listeners call it before using
-// an inbound connection, and hooks that offer tunnels before opening one. The
-// node itself calls it for streams.
+// Allows decides whether a peer's request is allowed: the peer must not be
+// revoked, and [Config.Allow], if set, must agree. Listeners call it before
+// using an inbound connection, and hooks that offer tunnels before opening one.
+// The node itself calls it for streams.
 //
-// It takes up to 2 s. It fails with [ErrRevoked]; with [ErrBusy] if too many
-// calls of Config.Allow run ([Config.MaxAllowCalls]); or with an error that
-// wraps [ErrRefused] and the error of Config.Allow.
+// It takes up to 2 s. It fails with [ErrRevoked] if the peer is revoked, with
+// [ErrBusy] if too many calls of Config.Allow are running
+// ([Config.MaxAllowCalls]), and otherwise with an error that wraps [ErrRefused]
+// and the error of Config.Allow.
 func (n *P2P) Allows(ctx context.Context, r Request) error {
+	err := n.allowed(ctx, r)
+	if err != nil && r.Action != OpenStream { // which is noted with its route
+		n.note(&note{what: NoteRefused, peer: r.Peer, path: r.Path, cause: fmt.Errorf("%v: %w", r.Action, err)}, countRefused, r.Action.String())
+	}
+	return err
+}
+
+func (n *P2P) allowed(ctx context.Context, r Request) error {
 	if n.Revoked(r.Peer) {
 		return ErrRevoked
 	}
@@ -65,7 +33,6 @@ func (n *P2P) Allows(ctx context.Context, r Request) error {
 		return nil
 	}
 	if err := n.gate.enter(r.Peer, n.isTracked(r.Peer)); err != nil {
-		n.log.Debug("request refused", "peer", r.Peer, "action", r.Action, "err", err)
 		return err
 	}
 	err := n.ask(ctx, r)
@@ -74,8 +41,6 @@ func (n *P2P) Allows(ctx context.Context, r Request) error {
 	}
 	if panicked := (*PanicError)(nil); errors.As(err, &panicked) {
 		n.log.Error("Config.Allow panicked", "peer", r.Peer, "action", r.Action, "panic", panicked.Value, "stack", string(panicked.Stack))
-	} else {
-		n.log.Debug("request refused", "peer", r.Peer, "action", r.Action, "err", err)
 	}
 	return fmt.Errorf("%w: %w", ErrRefused, err)
 }
@@ -99,23 +64,26 @@ func (n *P2P) isStranger(id identity.RemoteIdentity) bool {
 // directions, until [P2P.Reinstate]. Streams to it fail. It returns when the
 // connections are closed. A revoked peer may still be discovered.
 //
-// Revocations last as long as the node: an app that wants more keeps them, and
-// repeats them before hooks are registered.
+// Revocations last as long as the node. An app that needs them longer stores
+// them, and repeats them before it registers hooks.
 func (n *P2P) Revoke(id identity.RemoteIdentity) {
-	n.mu.Lock()
-	open := n.state.revoke(id)
-	n.mu.Unlock()
+	var open []RawConn
+	_ = n.change(nil, func(st *state) error {
+		open = st.revoke(id)
+		return nil
+	})
 	n.streams.resetAll(id)
 	for _, c := range open {
 		_ = c.Close() // it is gone one way or the other
 	}
 }
 
-// Reinstate takes back [P2P.Revoke].
+// Reinstate undoes [P2P.Revoke].
 func (n *P2P) Reinstate(id identity.RemoteIdentity) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.state.reinstate(id)
+	_ = n.change(nil, func(st *state) error {
+		st.reinstate(id)
+		return nil
+	})
 }
 
 // Revoked reports whether a peer is revoked.
@@ -124,4 +92,38 @@ func (n *P2P) Revoked(id identity.RemoteIdentity) bool {
 	defer n.mu.Unlock()
 	_, revoked := n.state.peers.revoked[id]
 	return revoked
+}
+
+// ask calls Config.Allow and waits at most gateTime for the answer. The caller
+// has taken a place, which a call that does not return keeps.
+func (n *P2P) ask(ctx context.Context, r Request) error {
+	if !n.streams.hold() {
+		n.gate.leave(r.Peer)
+		return ErrClosed
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, gateTime, errors.New("no answer in 2 s"))
+	stop := context.AfterFunc(n.streams.ctx, cancel) // at shutdown
+	answer := make(chan error, 1)
+	go func() {
+		defer stop()
+		defer n.streams.handlers.Done()
+		defer cancel()
+		err := errExited
+		defer func() {
+			n.gate.leave(r.Peer) // first: the peer may ask again as soon as it has its answer
+			answer <- err
+		}()
+		err = protect(func() error { return n.gate.allow(ctx, r) })
+	}()
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-answer: // it has just come
+		return err
+	default:
+		return context.Cause(ctx)
+	}
 }

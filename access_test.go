@@ -58,7 +58,7 @@ func TestGate(t *testing.T) {
 				})
 				far := l.accept(peer.Identity())
 				began := time.Now()
-				answer, err := call(t, far, "x")
+				answer, err := call(far, "x")
 				require.Equal(t, test.takes, time.Since(began))
 				require.Equal(t, p2p.Request{Action: p2p.OpenStream, Peer: peer.Identity()}, <-asked)
 				if test.err == nil {
@@ -118,7 +118,7 @@ func TestGateBlocks(t *testing.T) {
 }
 
 // A gate is told when its answer no longer matters.
-func TestGateCancelled(t *testing.T) {
+func TestGateCanceled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node, err := p2p.New(p2p.Config{App: "test", Allow: func(ctx context.Context, _ p2p.Request) error {
 			<-ctx.Done()
@@ -165,16 +165,16 @@ func TestRevoke(t *testing.T) {
 
 	_, err = peer.NewStream(t.Context())
 	require.ErrorIs(t, err, p2p.ErrRevoked)
-	_, err = call(t, l.accept(peer.Identity()), "x")
+	_, err = call(l.accept(peer.Identity()), "x")
 	require.ErrorIs(t, err, p2p.ErrRefused)
 	require.ErrorIs(t, node.Allows(t.Context(), p2p.Request{Action: p2p.Connect, Peer: peer.Identity()}), p2p.ErrRevoked)
 	require.ErrorIs(t, l.scope.Connected(peer.Identity(), &fakeConn{}), p2p.ErrRevoked)
 
-	answer, err := call(t, l.accept(other), "x")
+	answer, err := call(l.accept(other), "x")
 	require.NoError(t, err)
 	require.Equal(t, ":x", answer)
 	node.Reinstate(peer.Identity())
-	answer, err = call(t, l.accept(peer.Identity()), "x")
+	answer, err = call(l.accept(peer.Identity()), "x")
 	require.NoError(t, err)
 	require.Equal(t, ":x", answer)
 }

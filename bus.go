@@ -9,7 +9,7 @@ import (
 // is kept for a Resync.
 const queueSize = 256
 
-// bus delivers events to the subscriptions.
+// A bus delivers events to subscriptions.
 type bus struct {
 	subscriptions []*Subscription
 	closed        bool
@@ -68,7 +68,7 @@ func (b *bus) remove(s *Subscription) {
 	b.subscriptions = slices.DeleteFunc(b.subscriptions, func(other *Subscription) bool { return other == s })
 }
 
-// close ends all subscriptions, and those to come.
+// close ends all subscriptions; later ones begin closed.
 func (b *bus) close() {
 	b.closed = true
 	for _, s := range b.subscriptions {
@@ -89,8 +89,8 @@ func (s *Subscription) close() {
 	close(s.queue)
 }
 
-// push never blocks: the node's lock makes this the only sender, so that there
-// is room if len says so.
+// push delivers an event without blocking: the node's lock makes this the only
+// sender, so that there is room if len says so.
 func (s *Subscription) push(e Event) {
 	used := len(s.queue)
 	if s.lagging {

@@ -72,7 +72,7 @@ func TestDialWithoutCandidate(t *testing.T) {
 	s, err := peer.Open(t.Context(), "echo")
 	require.NoError(t, err)
 	require.Equal(t, "echo", s.Route())
-	s.Reset(p2p.ErrCancelled)
+	s.Reset(p2p.ErrCanceled)
 }
 
 func TestDialTriesEveryListener(t *testing.T) {
@@ -109,7 +109,7 @@ func TestDialTriesEveryListener(t *testing.T) {
 	s, err := peer.NewStream(t.Context())
 	require.NoError(t, err)
 	require.Len(t, via, 3)
-	s.Reset(p2p.ErrCancelled)
+	s.Reset(p2p.ErrCanceled)
 }
 
 func TestDialPrefersTheConnectedListener(t *testing.T) {
@@ -180,7 +180,7 @@ func TestOpenEndsWithItsContext(t *testing.T) {
 		defer cancel()
 		_, err = peer.Open(ctx, "echo")
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.ErrorIs(t, readError(far), p2p.ErrCancelled)
+		require.ErrorIs(t, readError(far), p2p.ErrCanceled)
 	})
 }
 
@@ -268,12 +268,12 @@ func TestDialReconfirms(t *testing.T) {
 	l.dial = succeeds(&via)
 	s, err := peer.NewStream(t.Context())
 	require.NoError(t, err)
-	s.Reset(p2p.ErrCancelled)
+	s.Reset(p2p.ErrCanceled)
 	require.Len(t, mdns.asked, 1, "what was reached needs no check")
 }
 
-// What one listener tries may give a peer a connection of another one, which was asked
-// before: it is asked again, once.
+// What one listener tries may give a peer a connection of another one, which
+// was asked before: it is asked again, once.
 func TestDialJoined(t *testing.T) {
 	first, second := &fakeListener{fakeHook: fakeHook{name: "first"}}, &fakeListener{fakeHook: fakeHook{name: "second"}}
 	node := start(t, p2p.Config{}, first, second)
@@ -296,7 +296,7 @@ func TestDialJoined(t *testing.T) {
 	s, err := peer.NewStream(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, 2, asked)
-	s.Reset(p2p.ErrCancelled)
+	s.Reset(p2p.ErrCanceled)
 
 	asked = 0
 	first.dial = func(_ context.Context, to identity.RemoteIdentity, _ []p2p.Candidate) (p2p.RawStream, error) {

@@ -5,7 +5,7 @@
 // known and how, the hooks that run) and is the bus that announces every change
 // to it. It does no networking itself. Hooks do: package mdns discovers peers
 // on the local network, package quic connects to them, and anybody can write
-// another one.
+// another.
 //
 //	node, err := p2p.Start(ctx, p2p.Config{
 //		App:     "sd",
@@ -18,14 +18,24 @@
 //		…
 //	}
 //
-// Inbound streams are served by [Config.Handler], most often a [Mux], in which
-// each route says who may call it. [Peer.Info] describes a peer.
+// [Config.Handler] serves inbound streams. It is usually a [Mux], in which each
+// route says who may call it. [Peer.Info] describes a peer.
+//
+// Code written for network connections works over streams: [Mux.Listen] returns
+// a listener for net/http, gRPC or SSH, and [P2P.DialContext] a dialer that
+// takes a peer's host name ([identity.RemoteIdentity.Host]) as its address:
+//
+//	server := &http.Server{Handler: pages, ConnContext: p2p.ConnContext} // PeerOf(r.Context())
+//	go server.Serve(mux.Listen("web", p2p.Anyone))
+//
+//	client := &http.Client{Transport: &http.Transport{DialContext: node.DialContext("web")}}
+//	answer, err := client.Get("http://" + peer.Identity().Host() + "/")
 //
 // # Identity
 //
 // A peer is its [identity.RemoteIdentity], which the connection has
-// authenticated. Names and other metadata that a discovery reported are
-// anybody's claim until [Peer.Verified] is true; they never grant anything.
+// authenticated. Until [Peer.Verified] is true, names and other metadata come
+// from a discovery, where anybody can forge them; they never grant anything.
 //
 // # Events
 //
@@ -47,10 +57,29 @@
 //  5. [PeerConnectedWith] is the first connection up, [PeerDisconnectedWith] the
 //     last one down.
 //
+// # Compatibility
+//
+// Nothing is tagged yet. The first tags will be v0: a minor version may change
+// the Go API, with a line in CHANGELOG.md that says what to write instead, and
+// a patch version does not. From v1 on, the rules of Go 1 hold. A replaced
+// identifier is marked "Deprecated:" with its successor, and stays for two
+// minor versions. The promise does not cover internal packages, nor the texts
+// of String methods, logs and errors: tell errors apart with errors.Is and
+// errors.As.
+//
+// On the wire, each protocol has its version in its name or in its first bytes,
+// and a node also understands the previous version (docs/protocol.md). Version
+// 1, which Spacedrive's nodes speak, stays.
+//
+// From the first tag on, later versions of the same major version read the
+// files that a node has written: keys, records of libraries, journals of
+// transfers, accounts of a relay.
+//
 // # Limits
 //
 // A stranger is a peer that is neither tracked ([Scope.Track]) nor behind a
-// [Manual] candidate; over a connection that this node dialed, no peer is one.
+// [Manual] candidate. On a connection that this node dialed, no peer is a
+// stranger.
 //
 //	limit                                       default  set by
 //	peers known at a time                         1,024  Config.MaxPeers
@@ -62,6 +91,8 @@
 //	inbound streams, in all                       2,048  Config.MaxStreams
 //	inbound streams, of strangers                 1,024  Config.MaxStrangerStreams
 //	streams of a route, of one peer                none  Route.MaxStreams
+//	streams that wait for a listener's Accept       128
+//	  of these, of one peer                          64
 //	calls of Config.Allow, about one peer             8  Config.MaxAllowCallsPerPeer
 //	calls of Config.Allow, in all                   256  Config.MaxAllowCalls
 //	  of these, for tracked peers only               32  (an eighth)

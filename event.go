@@ -5,15 +5,14 @@ import (
 	"time"
 )
 
-// An Event reports one change of a node's state. Events of one node have one
-// order, which every subscriber sees, and each is delivered after the change:
-// the state that a subscriber reads is never older than the event. The state
-// can also be read from [P2P.Peers], [P2P.Listeners], [P2P.Hooks] and
-// [P2P.Metadata].
+// An Event reports one change of a node's state. Every subscriber sees the
+// events of a node in the same order, and each is delivered after the change:
+// the state that a subscriber reads is never older than the event. [P2P.Peers],
+// [P2P.Listeners], [P2P.Hooks] and [P2P.Metadata] return the state.
 type Event interface {
-	// told records in v that the watcher is told the event, and returns the
-	// event to tell: nil if the watcher knows it already, because a Resync
-	// has overtaken the event. resync says that the event comes from the
+	// told records in v that the watcher is told of the event, and returns the
+	// event to yield: nil if the watcher knows it already because a Resync has
+	// overtaken the event. resync reports whether the event comes from the
 	// difference of two states. It runs under P2P.mu.
 	told(v *view, resync bool) Event
 }
@@ -25,33 +24,31 @@ type PeerEvent interface {
 	Of() *Peer // the peer that it is about
 }
 
-// Resync says that events may have been dropped, or that a subscription has
-// just begun: read the state again.
+// Resync says that the state has to be read again: events may have been
+// dropped, or the subscription has just begun.
 type Resync struct{}
 
 // MetadataModified says that this node's metadata has changed; see
 // [P2P.Metadata].
 type MetadataModified struct{}
 
-// TrackedModified says that hooks keep another peer in view, or one of them no
-// more; see [P2P.Tracked].
+// TrackedModified says that a peer has become tracked, or is no longer tracked;
+// see [P2P.Tracked].
 type TrackedModified struct{}
 
 // RevocationsModified says that a peer was revoked or reinstated; see
 // [P2P.Revoked].
 type RevocationsModified struct{}
 
-// NetworkModified says that the network of this computer is another one: its
-// addresses or routes have changed, or it was asleep. Hooks act on it by
-// themselves; connections go on as far as that is possible. A watcher that is slow
-// may miss it.
+// NetworkModified says that the network of this computer has changed: its
+// addresses or routes are others, or it was asleep. Hooks react by themselves,
+// and connections survive where possible. A slow watcher may miss the event.
 type NetworkModified struct {
 	Woke  bool          // the computer was asleep, or the process stood still
-	Slept time.Duration // for how long, not exactly; 0 if not Woke
+	Slept time.Duration // for how long, roughly; 0 if not Woke
 }
 
-// ListenerRegistered says that a listener can be used to reach peers from now
-// on.
+// ListenerRegistered says that a listener can now be used to reach peers.
 type ListenerRegistered struct{ Listener string }
 
 // ListenerAddrAdded says that a listener accepts connections at another
@@ -78,22 +75,22 @@ type HookStopped struct {
 	Err  error
 }
 
-// PeerAvailable says that a peer has become known: discovered by a first hook,
-// or connected.
+// PeerAvailable says that a peer has become available: a first hook discovered
+// it, or it connected.
 type PeerAvailable struct{ Peer *Peer }
 
-// PeerUnavailable says that nobody discovers the peer any more, and that no
-// connection with it is left.
+// PeerUnavailable says that no hook discovers the peer any more, and that its
+// last connection is gone.
 type PeerUnavailable struct{ Peer *Peer }
 
-// PeerDiscoveredBy says that a hook has discovered a peer, or other candidates
-// for it.
+// PeerDiscoveredBy says that a hook has discovered a peer, or now reports other
+// candidates for it.
 type PeerDiscoveredBy struct {
 	Peer *Peer
 	Hook string
 }
 
-// PeerExpiredBy says that a hook does not discover a peer any more.
+// PeerExpiredBy says that a hook no longer discovers a peer.
 type PeerExpiredBy struct {
 	Peer *Peer
 	Hook string
@@ -113,9 +110,9 @@ type PeerDisconnectedWith struct {
 	Listener string
 }
 
-// PeerPathChanged says that a connection with a peer runs another way from now on,
-// and what uses it goes on: the address of one of the two has changed. A watcher
-// that is slow may miss it; [PeerInfo] has the path as it is.
+// PeerPathChanged says that a connection with a peer now takes another path,
+// because the address of one of the two nodes has changed. Its streams
+// continue. A slow watcher may miss the event; [PeerInfo] has the current path.
 type PeerPathChanged struct {
 	Peer     *Peer
 	From, To Path

@@ -279,7 +279,7 @@ func (s *fakeStream) Write(b []byte) (n int, err error) {
 			return n, errors.New("fake: write after CloseWrite")
 		}
 		if s.other.deaf {
-			return n, &p2p.ResetError{Code: p2p.ErrCancelled, Remote: true}
+			return n, &p2p.ResetError{Code: p2p.ErrCanceled, Remote: true}
 		}
 		if passed(s.me.writeBy) {
 			return n, os.ErrDeadlineExceeded

@@ -2,7 +2,6 @@ package p2p
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -32,8 +31,8 @@ func newGate(cfg Config) *gate {
 	}
 }
 
-// enter takes a place for a call about a peer. An eighth of all places is kept
-// for tracked peers.
+// enter takes a place for a call about a peer. An eighth of all places is
+// reserved for tracked peers.
 func (g *gate) enter(id identity.RemoteIdentity, tracked bool) error {
 	places := g.max
 	if !tracked {
@@ -59,39 +58,5 @@ func (g *gate) leave(id identity.RemoteIdentity) {
 	g.calls--
 	if g.perPeer[id]--; g.perPeer[id] == 0 {
 		delete(g.perPeer, id)
-	}
-}
-
-// ask calls Config.Allow, for which the caller has taken a place, and waits for
-// it no longer than gateTime. A call that does not return keeps its place.
-func (n *P2P) ask(ctx context.Context, r Request) error {
-	if !n.streams.hold() {
-		n.gate.leave(r.Peer)
-		return ErrClosed
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, gateTime, errors.New("no answer in 2 s"))
-	stop := context.AfterFunc(n.streams.ctx, cancel) // at shutdown
-	answer := make(chan error, 1)
-	go func() {
-		defer stop()
-		defer n.streams.handlers.Done()
-		defer cancel()
-		err := errExited
-		defer func() {
-			n.gate.leave(r.Peer) // first: the peer may ask again as soon as it has its answer
-			answer <- err
-		}()
-		err = protect(func() error { return n.gate.allow(ctx, r) })
-	}()
-	select {
-	case err := <-answer:
-		return err
-	case <-ctx.Done():
-	}
-	select {
-	case err := <-answer: // it has just come
-		return err
-	default:
-		return context.Cause(ctx)
 	}
 }

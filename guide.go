@@ -12,7 +12,8 @@ type suggestion struct {
 	by string
 }
 
-// ways asks the guides for ways to a peer: their code is not run under the lock.
+// ways asks the guides for ways to a peer. It does not hold the lock while
+// their code runs.
 func (n *P2P) ways(to identity.RemoteIdentity) (all []suggestion) {
 	type guide struct {
 		Guide
@@ -32,6 +33,28 @@ func (n *P2P) ways(to identity.RemoteIdentity) (all []suggestion) {
 		}
 	}
 	return all
+}
+
+// expect calls Expect of every Rendezvous.
+func (n *P2P) expect() (at []Candidate, over func()) {
+	var all []Rendezvous
+	n.mu.Lock()
+	for _, r := range n.state.hooks.running {
+		if h, ok := r.hook.(Rendezvous); ok {
+			all = append(all, h)
+		}
+	}
+	n.mu.Unlock()
+	var ends []func()
+	for _, h := range all {
+		some, end := h.Expect()
+		at, ends = append(at, some...), append(ends, end)
+	}
+	return at, func() {
+		for _, end := range ends {
+			end()
+		}
+	}
 }
 
 // with adds suggestions to the candidates of a peer.

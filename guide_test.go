@@ -2,6 +2,7 @@ package p2p_test
 
 import (
 	"context"
+	"net/netip"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -24,9 +25,9 @@ func (g *fakeGuide) Ways(to identity.RemoteIdentity) []p2p.Candidate {
 	return []p2p.Candidate{g.via}
 }
 
-// A tracked peer that nobody has discovered is dialed as a guide says, and is not
-// available by that. Once it is discovered, both count, and a way that both know
-// is one.
+// A tracked peer that nobody has discovered is dialed as a guide says, and is
+// not available by that. Once it is discovered, both count, and a way that both
+// know is one.
 func TestGuide(t *testing.T) {
 	var via []p2p.Candidate
 	l := &fakeListener{fakeHook: fakeHook{name: "wire"}, dial: func(_ context.Context, to identity.RemoteIdentity, c []p2p.Candidate) (p2p.RawStream, error) {
@@ -56,4 +57,44 @@ func TestGuide(t *testing.T) {
 	require.NoError(t, node.Unregister(t.Context(), guide))
 	relay.Sources = []string{"keeper"}
 	require.Equal(t, []p2p.Candidate{near, relay}, peer.Info().Candidates)
+}
+
+// A fakeRendezvous knows relays.
+type fakeRendezvous struct {
+	fakeHook
+	at       []p2p.Candidate
+	expected int
+}
+
+func (r *fakeRendezvous) Expect() ([]p2p.Candidate, func()) {
+	r.expected++
+	return r.at, func() { r.expected-- }
+}
+
+// A node that expects another one hears of all relays by which it can call,
+// until that is over. A relay's address is one of a host, where it is told.
+func TestExpect(t *testing.T) {
+	keeper := &fakeHook{name: "keeper"}
+	at := func(addr string) p2p.Candidate {
+		return p2p.Candidate{Kind: p2p.Relay, Relay: newID(), Addr: netip.MustParseAddrPort(addr)}
+	}
+	one := &fakeRendezvous{fakeHook: fakeHook{name: "one"}, at: []p2p.Candidate{at("192.0.2.1:1")}}
+	two := &fakeRendezvous{fakeHook: fakeHook{name: "two"}, at: []p2p.Candidate{at("192.0.2.2:1")}}
+	node := start(t, p2p.Config{}, keeper, one, two)
+	all, over := keeper.scope.Expect()
+	require.Equal(t, append(one.at, two.at...), all)
+	require.Equal(t, []int{1, 1}, []int{one.expected, two.expected})
+	require.NoError(t, node.Unregister(t.Context(), two))
+	over()
+	require.Equal(t, []int{0, 0}, []int{one.expected, two.expected}, "also of one that has gone")
+	all, over = keeper.scope.Expect()
+	defer over()
+	require.Equal(t, one.at, all)
+
+	id := newID()
+	known := p2p.Candidate{Kind: p2p.Relay, Relay: newID()}
+	require.NoError(t, keeper.scope.Discovered(id, nil, []p2p.Candidate{at("0.0.0.0:1"), at("224.0.0.1:1"), known, one.at[0]}))
+	peer, _ := node.Peer(id)
+	require.Len(t, peer.Info().Candidates, 2)
+	require.Equal(t, one.at[0].Addr, peer.Info().Candidates[1].Addr)
 }

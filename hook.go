@@ -11,8 +11,8 @@ import (
 )
 
 // A Hook is a component with a lifetime of its own that is registered with a
-// node: it hears the node's events ([P2P.Subscribe]) and reports what it learns
-// through its [Scope].
+// node: it receives the node's events ([P2P.Subscribe]) and reports what it
+// learns through its [Scope].
 type Hook interface {
 	// Name is the hook's name in events, logs and candidates. It is unique
 	// among a node's hooks and never changes.
@@ -39,9 +39,9 @@ type Listener interface {
 	Dial(ctx context.Context, to identity.RemoteIdentity, via []Candidate) (RawStream, error)
 }
 
-// A Reconfirmer is a hook that can check its discoveries. The node asks it to
-// when a peer that the hook discovers could not be reached, so that a peer that
-// vanished without a goodbye is not shown for longer than needed.
+// A Reconfirmer is a hook that can check its discoveries. The node calls it
+// when a peer that the hook discovered could not be reached, so that a peer
+// that vanished without a goodbye soon expires.
 type Reconfirmer interface {
 	Hook
 
@@ -51,47 +51,104 @@ type Reconfirmer interface {
 	Reconfirm(id identity.RemoteIdentity)
 }
 
-// A NetworkWatcher is a hook that wants to be told what the app knows of the
-// network: [P2P.NetworkChanged].
+// A NetworkWatcher is a hook that is told when the app reports a change of the
+// network ([P2P.NetworkChanged]).
 type NetworkWatcher interface {
 	Hook
 
 	// NetworkChanged says that the network may be another one. It returns at
-	// once. It may be called often, concurrently, and also just before and after
-	// Run.
+	// once. It may be called often, concurrently, and also just before and
+	// after Run.
 	NetworkChanged()
 }
 
-// A Guide is a hook that knows ways to peers of which it does not know whether they
-// are there, as a relay client does: such a peer is not available by that, but can
-// be dialed.
+// A Guide is a hook that knows ways to peers without knowing whether the peers
+// are there, as a relay client does. They do not make a peer available, but it
+// can be dialed.
 type Guide interface {
 	Hook
 
-	// Ways returns candidates for a peer; none if the hook knows no way. They come
-	// after those that were discovered. It returns at once. It may be called often,
-	// concurrently, and also just before and after Run.
+	// Ways returns candidates for a peer; none if the hook knows no way. They
+	// come after those that were discovered. It returns at once. It may be
+	// called often, concurrently, and also just before and after Run.
 	Ways(to identity.RemoteIdentity) []Candidate
 }
 
-// A Voucher is a hook that knows by itself which version of the wire protocol peers
-// speak, as the members of a library do.
+// A Rendezvous is a hook, such as a relay client, through which nodes that know
+// no address of this node can reach it.
+type Rendezvous interface {
+	Hook
+
+	// Expect prepares for a call from a node that is not known yet. It returns
+	// the relays through which this node can be called now: candidates of kind
+	// [Relay] with their addresses, the likeliest first. Until over is called,
+	// anybody that a relay admits may call this node there. Expect returns at
+	// once. It may be called often, concurrently, and also just before and
+	// after Run; over may be called more than once.
+	Expect() (at []Candidate, over func())
+}
+
+// A Voucher is a hook that knows for certain which version of the wire protocol
+// some peers speak, for instance the members of a library.
 type Voucher interface {
 	Hook
 
-	// Speaks returns the version that a peer speaks, with certainty; 0 if the hook
-	// does not know it. It returns at once. It may be called often, concurrently,
+	// Speaks returns the version that a peer is certain to speak; 0 if the hook
+	// does not know. It returns at once. It may be called often, concurrently,
 	// and also just before and after Run.
 	Speaks(id identity.RemoteIdentity) int
 }
 
+// A Reporter is a hook that contributes its own report to a [State].
+type Reporter interface {
+	Hook
+
+	// Report describes the hook as it is now. It returns at once. The report
+	// names libraries and their identifiers only if libraries is true, and
+	// never contains a secret. It may be called often, concurrently, and also
+	// just before and after Run.
+	Report(libraries bool) HookReport
+}
+
+// A HookReport is a hook's description of itself. Names consist of lower-case
+// letters and underscores, and are unique among all hooks.
+type HookReport struct {
+	// Counts are numbers that only grow while the hook runs, keyed by name and
+	// then by cause, kind or outcome, of which there are few.
+	Counts map[string]map[string]uint64 `json:"counts,omitempty"`
+
+	// Gauges are numbers that may also fall.
+	Gauges map[string]float64 `json:"gauges,omitempty"`
+
+	// Details are for people, and for programs that know the hook.
+	Details any `json:"details,omitempty"`
+}
+
 // A RawConn is a listener's view of one connection. It is comparable; its
 // methods are called concurrently and return at once. If it has a method
-// Opened() time.Time, that is the time of [Connection].
+// Opened() time.Time, the result becomes [Connection.Opened].
 type RawConn interface {
 	Path() Path
 	RTT() time.Duration // smoothed; 0 while it is not known
 	Close() error       // closes the connection, with all its streams
+}
+
+// A MeasuredConn is a RawConn that has figures. Stats is called concurrently,
+// also after the connection has ended, and returns at once.
+type MeasuredConn interface {
+	RawConn
+	Stats() ConnStats
+}
+
+// ConnStats are the figures of a connection. Figures that its transport does
+// not know are zero.
+type ConnStats struct {
+	Bytes                  // since it was made
+	PacketsSent     uint64 `json:"packets_sent"`
+	PacketsReceived uint64 `json:"packets_received"`
+	PacketsLost     uint64 `json:"packets_lost"`      // of those sent; it falls if they arrive after all
+	Window          uint64 `json:"congestion_window"` // bytes
+	End             string `json:"end,omitempty"`     // why it has ended, in a word or two; empty while it is up
 }
 
 // A RawStream is a listener's side of a [Stream]. Read and Write are called by
@@ -106,7 +163,7 @@ type RawStream interface {
 	io.Reader
 	io.Writer
 
-	CloseWrite() error                // the other side reads io.EOF after the last byte written
+	CloseWrite() error                // the peer reads io.EOF after the last byte written
 	Close() error                     // CloseWrite unless called before; stops reading; frees the stream
 	Reset(code ResetCode)             // ends both directions at once; frees the stream
 	SetReadDeadline(time.Time)        // applies to a blocked Read as well
@@ -118,10 +175,17 @@ type RawStream interface {
 	Exporter(string) ([32]byte, bool) // a value bound to the connection (RFC 8446 §7.5, no context); false if it has none
 }
 
+// A ConnStream is a RawStream that knows its connection, so that [P2P.State]
+// can tell which streams a connection has.
+type ConnStream interface {
+	RawStream
+	Conn() RawConn
+}
+
 // A ServedStream is a RawStream that is told when a handler begins to serve it:
-// it was allowed, and names a route of the [Mux]. Only then does it count as
-// use of its connection, so that a peer that may do nothing here cannot keep
-// one.
+// it was allowed, and names a route of the [Mux]. Only such a stream counts as
+// use of its connection, so that a peer that is allowed nothing cannot keep a
+// connection open.
 type ServedStream interface {
 	RawStream
 	Served() // called at most once
@@ -136,14 +200,14 @@ var (
 	ErrSelf          = errors.New("p2p: a node does not discover or connect to itself")
 
 	// ErrTableFull is returned to a hook that discovers another peer when
-	// [Config.MaxPeers] are known and none of them may be evicted.
+	// [Config.MaxPeers] peers are known and none of them may be evicted.
 	ErrTableFull = errors.New("p2p: the peer table is full")
 
-	// ErrUnavailable is returned for a peer that nobody discovers and that
-	// is not connected.
+	// ErrUnavailable is returned for a peer that is neither discovered by a
+	// hook nor connected.
 	ErrUnavailable = errors.New("p2p: the peer is not available")
 )
 
-// MaxCandidates is how many candidates of one peer are kept for each hook that
-// reports some.
+// MaxCandidates is how many candidates of one peer the node keeps for each
+// hook.
 const MaxCandidates = 16

@@ -310,7 +310,7 @@ func TestListenerIsThereBeforeItsPeers(t *testing.T) {
 	_, err := far.Read(header)
 	require.NoError(t, err)
 	require.Equal(t, "\x04echo", string(header))
-	far.Reset(p2p.ErrCancelled)
+	far.Reset(p2p.ErrCanceled)
 }
 
 // TestHooksAtOnce lets hooks report concurrently, each about peers that all of

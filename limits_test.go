@@ -96,7 +96,7 @@ func TestStreamLimits(t *testing.T) {
 	id := c.peer()
 	c.keeper.scope.Track(id)
 	c.wantRefused(1, id, in, 124) // 1,024 + 1 + 100 + 200 + 600 + 123 = 2,048 in all
-	last[0].Reset(p2p.ErrCancelled)
+	last[0].Reset(p2p.ErrCanceled)
 	c.until(func() bool { return len(c.wantEither(id, in)) == 1 }) // who ends makes room
 	c.wantRefused(1, id, in, 1)
 }

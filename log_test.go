@@ -99,9 +99,9 @@ func TestForgottenClosesAreCounted(t *testing.T) {
 func TestShutdownIsQuiet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logBuffer
-		node, l, peer := pair(t, p2p.Config{Logger: log.debug()})
+		node, l, peer := pair(t, p2p.Config{Logger: log.logger()})
 		s, _ := opened(t, l, peer)
-		time.AfterFunc(900*time.Millisecond, func() { s.Reset(p2p.ErrCancelled) })
+		time.AfterFunc(900*time.Millisecond, func() { s.Reset(p2p.ErrCanceled) })
 		require.NoError(t, node.Shutdown(context.Background()))
 		require.Empty(t, log.String())
 	})
@@ -156,11 +156,11 @@ func TestRefusedStreamsAreLogged(t *testing.T) {
 		refusal error
 		want    []string
 	}{
-		"no route":       {"\x04Echo", nil, []string{"stream refused", `route=""`, "not served", `\"Echo\"`, `\"echo\"`, `\"mine\"`}},
-		"no route's end": {"\xc8" + strings.Repeat("x", 200), nil, []string{"stream refused", `route=""`, "not served", strings.Repeat("x", 64) + `\"`}},
-		"hostile route":  {"\x09a\u202ebcd\u00ad", nil, []string{"stream refused", `route=""`, "not served", "is not printable"}},
-		"no access":      {"\x04mine", nil, []string{"stream refused", "route=mine", "p2p: refused"}},
-		"gate":           {"\x04echo", errTest, []string{"stream refused", `route=""`, errTest.Error()}},
+		"no route":       {"\x04Echo", nil, []string{"msg=refused", `route=""`, "not served", `\"Echo\"`, `\"echo\"`, `\"mine\"`}},
+		"no route's end": {"\xc8" + strings.Repeat("x", 200), nil, []string{"msg=refused", `route=""`, "not served", strings.Repeat("x", 64) + `\"`}},
+		"hostile route":  {"\x09a\u202ebcd\u00ad", nil, []string{"msg=refused", `route=""`, "not served", "is not printable"}},
+		"no access":      {"\x04mine", nil, []string{"msg=refused", "route=mine", "p2p: refused"}},
+		"gate":           {"\x04echo", errTest, []string{"msg=refused", `route=""`, errTest.Error()}},
 		"handler":        {"\x06broken", nil, []string{"a handler returned an error", "route=broken", `x1b[2J`}},
 		"other's reset":  {"\x11refused elsewhere", nil, []string{"a handler returned an error"}},
 	} {
@@ -169,7 +169,7 @@ func TestRefusedStreamsAreLogged(t *testing.T) {
 			log.b.Reset()
 			refusal = test.refusal
 			log.mu.Unlock()
-			call(t, l.accept(peer.Identity()), test.sent)
+			call(l.accept(peer.Identity()), test.sent)
 			var lines []string
 			require.Eventually(t, func() bool {
 				lines = log.lines(append([]string{"level=DEBUG", "peer=" + peer.String()}, test.want...)...)
@@ -191,7 +191,7 @@ func TestNoHandlerIsLogged(t *testing.T) {
 		require.ErrorIs(t, err, p2p.ErrRefused)
 	}
 	require.Len(t, log.lines("level=WARN", "set p2p.Config.Handler"), 1)
-	require.Len(t, log.lines("level=DEBUG", "stream refused", "there is no handler"), 3)
+	require.Len(t, log.lines("level=DEBUG", "msg=refused", "there is no handler"), 3)
 }
 
 // Of many routes, an error names some.
@@ -202,7 +202,7 @@ func TestManyRoutes(t *testing.T) {
 		mux.HandleFunc(fmt.Sprintf("route %02d", i), p2p.Anyone, echo)
 	}
 	_, l, peer := pair(t, p2p.Config{Handler: &mux, Logger: log.debug()})
-	_, err := call(t, l.accept(peer.Identity()), "\x04echo")
+	_, err := call(l.accept(peer.Identity()), "\x04echo")
 	require.ErrorIs(t, err, p2p.ErrNoRoute)
 	require.Eventually(t, func() bool { return len(log.lines("route 15", "and 14 more")) == 1 }, 10*time.Second, time.Millisecond)
 	require.NotContains(t, log.String(), "route 16")

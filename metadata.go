@@ -4,13 +4,14 @@ import (
 	"fmt"
 	"maps"
 	"runtime"
+	"strconv"
 
 	"github.com/google/uuid"
 
 	"github.com/sdp2p/p2p/proto"
 )
 
-// MaxLibraries is how many libraries one node may have in its metadata.
+// MaxLibraries is the most libraries that a node may have in its metadata.
 const MaxLibraries = 64
 
 // ErrTooManyLibraries is returned if metadata would hold more than
@@ -29,7 +30,7 @@ type NodeMetadata struct {
 const (
 	keyName            = "name"
 	keyOperatingSystem = "operating_system"
-	keyAncestorSystem  = "os" // read and written by version 1, with words of its own
+	keyAncestorSystem  = "os" // read and written by version 1, with other words
 	keyDeviceModel     = "device_model"
 	keyVersion         = "version"
 )
@@ -80,10 +81,10 @@ func operatingSystem() string {
 	return runtime.GOOS
 }
 
-// ValidateMetadata says what is wrong with a node's metadata, naming the entry.
-// Keys are 1 to 64 printable ASCII bytes without '='; values are UTF-8; a key
-// and its value take at most 254 bytes; and all of it at most 128 entries and 8
-// KiB as encoded, with at most [MaxLibraries] libraries.
+// ValidateMetadata checks a node's metadata; its error names the entry. Keys
+// are 1 to 64 printable ASCII bytes without '='; values are UTF-8; a key and
+// its value take at most 254 bytes together. There are at most 128 entries and
+// [MaxLibraries] libraries, and the encoded form takes at most 8 KiB.
 func ValidateMetadata(entries map[string]string) error {
 	libraries := 0
 	for key := range entries {
@@ -112,41 +113,16 @@ func Libraries(entries map[string]string) map[string]string {
 // isUUID reports whether key names a library: 8-4-4-4-12 hexadecimal digits.
 func isUUID(key string) bool { return len(key) == 36 && uuid.Validate(key) == nil }
 
-// Metadata returns a copy of this node's metadata: what other nodes are told
-// about it.
+// Metadata returns a copy of this node's metadata, which is what other nodes
+// are told about it.
 func (n *P2P) Metadata() map[string]string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return maps.Clone(n.state.self.entries)
 }
 
-// UpdateMetadata changes this node's metadata in one step: change is called
-// with a copy, which then replaces it. If the result is not valid (see
-// [ValidateMetadata]), nothing changes and the error says why. change may read
-// the node, but must not call UpdateMetadata.
-func (n *P2P) UpdateMetadata(change func(entries map[string]string)) error {
-	n.metadataUpdate.Lock() // before mu, so that change runs without it
-	defer n.metadataUpdate.Unlock()
-	entries := n.Metadata()
-	change(entries)
-	if err := ValidateMetadata(entries); err != nil {
-		return err
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.state.hooks.closing {
-		return ErrClosed
-	}
-	if maps.Equal(entries, n.state.self.entries) {
-		return nil
-	}
-	n.state.self = metadata{entries, n.state.stamp()}
-	n.state.bus.publish(MetadataModified{})
-	return nil
-}
-
-// mergeMetadata unites what several discoveries said; for a key that more than
-// one has, the last one wins.
+// mergeMetadata merges the metadata from several discoveries; for a key that
+// occurs more than once, the last discovery wins.
 func mergeMetadata(sources []map[string]string) map[string]string {
 	switch len(sources) {
 	case 0:
@@ -159,4 +135,18 @@ func mergeMetadata(sources []map[string]string) map[string]string {
 		maps.Copy(merged, entries)
 	}
 	return merged
+}
+
+// KeyLane is the metadata entry that names the TCP port of a node's lanes: see
+// package tcp, which writes it.
+const KeyLane = "tcp"
+
+// LanePort returns the TCP port of a node's lanes from its metadata; 0 if it
+// has none.
+func LanePort(entries map[string]string) uint16 {
+	port, err := strconv.ParseUint(entries[KeyLane], 10, 16)
+	if err != nil {
+		return 0
+	}
+	return uint16(port)
 }

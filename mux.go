@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"os"
 	"slices"
 	"sync"
@@ -15,8 +16,8 @@ import (
 )
 
 const (
-	firstFrameTime = 5 * time.Second // how long a stream may take to name its route
-	maxNamed       = 16              // how many routes an error names
+	firstFrameTime = 5 * time.Second // the most that a stream may take to name its route
+	maxNamed       = 16              // the most routes that an error names
 )
 
 // An Access rule says which peers may call a route. The zero Access admits
@@ -27,7 +28,7 @@ type Access struct{ allows func(*Peer) bool }
 // devices.
 var Anyone = Access{func(*Peer) bool { return true }}
 
-// Only admits the peers for which allow returns true. It is called for each
+// Only admits the peers for which allow returns true. allow is called for each
 // stream, concurrently; a panic counts as a refusal. It should decide by
 // [Peer.Identity]: metadata is a peer's own claim.
 func Only(allow func(*Peer) bool) Access { return Access{allow} }
@@ -39,7 +40,7 @@ func (a Access) admits(p *Peer) bool {
 	}
 	allowed := false
 	if err := protect(func() error { allowed = a.allows(p); return nil }); err != nil {
-		p.node.log.Error("an access rule panicked", "peer", p.id, "err", err)
+		p.node.log.Error("an access rule panicked", "peer", p.id, "cause", err)
 		return false
 	}
 	return allowed
@@ -58,16 +59,17 @@ type Route struct {
 }
 
 // A Mux is a [Handler] that dispatches streams by the route that they were
-// opened with ([Peer.Open]). The zero value is ready to use and serves no
-// route. Its methods may be called concurrently, also while it serves.
+// opened with ([Peer.Open]). The zero value is ready to use and has no routes.
+// Its methods may be called concurrently, also while it serves streams.
 type Mux struct {
-	// AllowAncestor admits streams of protocol version 1. Otherwise they
-	// are refused: their peers know no routes, but their first bytes might
-	// look like one. It is set before the Mux is used.
+	// AllowAncestor admits streams of protocol version 1, and must be set
+	// before the Mux is used. By default they are refused: version 1 has no
+	// routes, but a stream's first bytes might look like one.
 	AllowAncestor bool
 
 	mu     sync.RWMutex
 	routes map[string]*muxRoute
+	nodes  []identity.RemoteIdentity // that have it as their handler, in the order in which they were made
 }
 
 type muxRoute struct {
@@ -76,13 +78,13 @@ type muxRoute struct {
 	active map[identity.RemoteIdentity]int
 }
 
-// Handle registers a route. It panics if the name is not valid or taken, or the
+// Handle registers a route. It panics if the name is invalid or taken, or the
 // handler is nil.
 func (m *Mux) Handle(name string, access Access, h Handler) {
 	m.HandleRoute(Route{Name: name, Access: access, Handler: h})
 }
 
-// HandleFunc registers a route with a function for its handler; see
+// HandleFunc registers a route with a function as its handler; see
 // [Mux.Handle].
 func (m *Mux) HandleFunc(name string, access Access, h func(ctx context.Context, s *Stream) error) {
 	m.Handle(name, access, HandlerFunc(h))
@@ -146,11 +148,10 @@ func (m *Mux) ServeStream(ctx context.Context, s *Stream) error {
 		return fmt.Errorf("%w: route %q", ErrBusy, r.Name)
 	}
 	defer r.leave(s.peer.id)
-	s.served()
-	return r.Handler.ServeStream(ctx, s)
+	return r.Handler.ServeStream(s.served(ctx), s)
 }
 
-// A noRouteError says which routes there are instead.
+// A noRouteError names the routes that are served instead.
 type noRouteError struct {
 	name string
 	mux  *Mux
@@ -187,3 +188,44 @@ func (r *muxRoute) leave(id identity.RemoteIdentity) {
 		delete(r.active, id)
 	}
 }
+
+// A routeListener is the handler of a route that ends with the last node of its
+// Mux: see [Mux.Listen].
+type routeListener interface{ close(reason error) bool }
+
+// remove frees a route.
+func (m *Mux) remove(route string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.routes, route)
+}
+
+// attach records a node that has m as its handler.
+func (m *Mux) attach(node identity.RemoteIdentity) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.nodes = append(m.nodes, node)
+}
+
+// detach removes a node that shuts down. The listeners end with the last node.
+func (m *Mux) detach(node identity.RemoteIdentity) {
+	var over []routeListener
+	m.mu.Lock()
+	if i := slices.Index(m.nodes, node); i >= 0 {
+		m.nodes = slices.Delete(m.nodes, i, i+1)
+	}
+	if len(m.nodes) == 0 {
+		for _, r := range m.routes {
+			if l, ok := r.Handler.(routeListener); ok {
+				over = append(over, l)
+			}
+		}
+	}
+	m.mu.Unlock()
+	for _, l := range over {
+		l.close(errNodeClosed)
+	}
+}
+
+// errNodeClosed is the reason of a listener that ended with its node.
+var errNodeClosed = fmt.Errorf("%w (%w)", ErrClosed, net.ErrClosed)

@@ -1,11 +1,11 @@
 package p2p
 
-// NetworkChanged tells the node that this computer's network may be another one, or
-// that the app was suspended. Where the system tells a process such things, the
-// node knows by itself. On iOS and Android the app calls it, when the system tells
-// the app of another network and each time the app comes to the foreground again.
-// It returns at once. Calling it without need costs each connection a packet or
-// two.
+// NetworkChanged tells the node that this computer's network may have changed,
+// or that the app was suspended. On most systems the node notices by itself. On
+// iOS and Android the app has to call NetworkChanged: whenever the system
+// reports a change of the network, and each time the app returns to the
+// foreground. It returns at once. A needless call costs each connection a
+// packet or two.
 func (n *P2P) NetworkChanged() {
 	var tell []NetworkWatcher
 	n.mu.Lock()

@@ -30,8 +30,8 @@ func TestNetworkChanged(t *testing.T) {
 	require.EqualValues(t, 2, w.told.Load())
 }
 
-// A listener reports that the network is another one, and that a connection runs
-// another way; the peer's path is the new one when the event is heard.
+// A listener reports that the network is another one, and that a connection
+// runs another way; the peer's path is the new one when the event is heard.
 func TestPathChanged(t *testing.T) {
 	l := &fakeListener{fakeHook: fakeHook{name: "wire"}}
 	node := start(t, p2p.Config{}, l)

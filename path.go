@@ -30,12 +30,27 @@ func (k CandidateKind) String() string {
 	return fmt.Sprintf("CandidateKind(%d)", uint8(k))
 }
 
-// A Candidate is one way that a peer might be reached.
+// MarshalText returns the kind's name.
+func (k CandidateKind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText reads a kind's name. An unknown name, which a State of a later
+// version may contain, gives 0.
+func (k *CandidateKind) UnmarshalText(name []byte) error {
+	*k = 0
+	for _, known := range []CandidateKind{Direct, Manual, Relay} {
+		if string(name) == known.String() {
+			*k = known
+		}
+	}
+	return nil
+}
+
+// A Candidate is one way in which a peer might be reached.
 type Candidate struct {
 	Kind    CandidateKind
-	Addr    netip.AddrPort          // for Direct and Manual
+	Addr    netip.AddrPort          // for Direct and Manual; for Relay the relay's, or not valid if the listener knows it
 	Relay   identity.RemoteIdentity // for Relay
-	Version int                     // of the wire protocol that the peer is said to speak; 0 if unknown
+	Version int                     // of the wire protocol that the peer reportedly speaks; 0 if unknown
 	Sources []string                // the hooks that reported it, in the order of their registration; set by the node
 }
 
@@ -56,20 +71,49 @@ func (c Candidate) String() string {
 	return c.Kind.String() + " " + c.Addr.String()
 }
 
-// A Path is the way that a connection runs. The zero Path means that there is
-// none. It is good for showing, and not for granting anything: any host on the way
-// can have a connection run over an address of its own.
+// A Path is the way that a connection takes; the zero Path means that there is
+// no connection. It may be displayed, but must not be used to grant anything:
+// any host on the way can make a connection run over an address of its own.
 type Path struct {
-	Kind   CandidateKind           // Relay, or of the candidate that was dialed; Direct if the peer dialed
-	Dialed bool                    // this node dialed the connection
-	Remote netip.AddrPort          // the peer's address, or the relay's; not valid where the transport has no addresses
-	Relay  identity.RemoteIdentity // for Relay
+	Kind   CandidateKind           `json:"kind,omitzero"`   // Relay, or the dialed candidate's; Direct if the peer dialed
+	Dialed bool                    `json:"dialed"`          // this node dialed the connection
+	Remote netip.AddrPort          `json:"remote,omitzero"` // the peer's address, or the relay's; not valid if the transport has no addresses
+	Relay  identity.RemoteIdentity `json:"relay,omitzero"`  // for Relay
+}
+
+// String returns a form like "direct 192.168.1.7:7373, dialed".
+func (p Path) String() string {
+	where := p.word()
+	switch {
+	case p.Kind == Relay:
+		where += " " + p.Relay.String()
+	case p.Remote.IsValid():
+		where += " " + p.Remote.String()
+	}
+	if p.Dialed {
+		where += ", dialed"
+	}
+	return where
+}
+
+// word returns the kind in a word, for counters.
+func (p Path) word() string {
+	if p.Kind == 0 {
+		return "unknown"
+	}
+	return p.Kind.String()
 }
 
 // A Connection describes one connection with a peer.
 type Connection struct {
 	Listener string        // the listener that holds it
-	Path     Path          // the way that it runs
+	Path     Path          // the way that it takes
 	RTT      time.Duration // the smoothed round-trip time; 0 while it is not known
 	Opened   time.Time     // zero if the listener does not know
+}
+
+// somebodys reports whether an address can be that of a single host.
+func somebodys(ip netip.Addr) bool {
+	ip = ip.Unmap()
+	return ip.IsValid() && !ip.IsUnspecified() && !ip.IsMulticast() && ip != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }

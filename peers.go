@@ -19,7 +19,7 @@ func (n *P2P) Peers() []*Peer {
 	return peers
 }
 
-// Peer returns the available peer of that identity, if there is one.
+// Peer returns the available peer with that identity, if there is one.
 func (n *P2P) Peer(id identity.RemoteIdentity) (*Peer, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

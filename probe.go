@@ -12,24 +12,23 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A Prober is a listener that can find out whether the holder of a key answers.
+// A Prober is a listener that can check whether the holder of a key answers.
 type Prober interface {
 	Listener
 
 	// Probe returns the address at which the holder of id's private key has
-	// answered: that of a connection with the peer on which something was
-	// heard after it was asked for, or else one of at, where a handshake
-	// has proved the key. The connection of the latter is closed at once
-	// and not reported. Addresses that [Listener.Dial] would not try are
-	// left out.
+	// answered. That is the address of a connection with the peer, if the peer
+	// answers there, or else one of at, if a handshake there proves the key.
+	// The connection of that handshake is closed at once and not reported.
+	// Addresses that [Listener.Dial] would not try are skipped.
 	//
-	// If id is the node's own identity, another node with the same key is
-	// looked for: an answer of this node itself, on whatever way it comes,
-	// is none.
+	// If id is the node's own identity, Probe looks for another node with the
+	// same key: an answer from this node itself does not count, whatever way it
+	// takes.
 	//
-	// Without an answer it fails, at the end of ctx or once nothing is left
-	// to try. It is called concurrently, but once at a time for an
-	// identity, and also just before and after Run.
+	// If nobody answers, it fails when ctx ends or nothing is left to try. It
+	// is called concurrently, but not for the same identity, and also just
+	// before and after Run.
 	Probe(ctx context.Context, id identity.RemoteIdentity, at []netip.AddrPort) (netip.AddrPort, error)
 }
 
@@ -39,23 +38,23 @@ var ErrNoProber = errors.New("p2p: no listener is registered that could ask for 
 
 const (
 	probeTime    = 3 * time.Second // the most that a probe takes
-	probeAgain   = 3 * time.Second // before an address that has not answered is asked again
-	probeSame    = time.Second     // before the same identity is asked for again
-	probeRate    = 20              // addresses that do not answer, a second
+	probeAgain   = 3 * time.Second // until an address that has not answered is asked again
+	probeSame    = time.Second     // until the same identity is asked for again
+	probeRate    = 20              // unanswering addresses per second
 	probeAtOnce  = 8               // addresses of one probe
 	maxProbeKeys = 1024            // addresses, and identities, that are remembered
 )
 
-// Probe asks whether the holder of an identity's key answers, over a connection
-// or at one of the addresses, and returns the one that did; see [Prober]. Other
-// than the scope's other methods it blocks: for 3 s at most.
+// Probe checks whether the holder of an identity's key answers, over a
+// connection or at one of the addresses, and returns the address that did; see
+// [Prober]. It blocks for up to 3 s.
 //
-// Announcements, which anybody can forge, may be the reason to ask. Therefore
-// what is asked is bounded: no more than 8 of the addresses; in all of the node
-// 20 a second, of those that do not answer; each of these not again for 3 s;
-// and for each identity one probe a second. A probe that finds no room fails
-// with [ErrBusy]. Other errors are [ErrNoProber], [ErrRevoked], and those of
-// the listener.
+// Since the reason to probe may be an announcement, which anybody can forge,
+// probes are limited: to 8 addresses each; to one probe a second for each
+// identity; and, for addresses that do not answer, to 20 a second for the whole
+// node, and to one in 3 s for each. A probe beyond these limits fails with
+// [ErrBusy]. Other errors are [ErrNoProber], [ErrRevoked], and those of the
+// listener.
 func (s *Scope) Probe(ctx context.Context, id identity.RemoteIdentity, at ...netip.AddrPort) (netip.AddrPort, error) {
 	n := s.node
 	n.mu.Lock()
@@ -88,8 +87,8 @@ func (s *Scope) Probe(ctx context.Context, id identity.RemoteIdentity, at ...net
 	return netip.AddrPort{}, failed
 }
 
-// probers returns the listeners to ask for a peer, those that are connected
-// with it first, and whether any is.
+// probers returns the listeners to ask for a peer, those connected with it
+// first, and reports whether any is connected.
 func (s *state) probers(id identity.RemoteIdentity) (all []Prober, connected bool, err error) {
 	if _, revoked := s.peers.revoked[id]; revoked {
 		return nil, false, ErrRevoked
@@ -111,18 +110,18 @@ func (s *state) probers(id identity.RemoteIdentity) (all []Prober, connected boo
 	return all, connected, nil
 }
 
-// probes bounds what the node asks because of what others announce. The zero
+// probes limits the probes that announcements of others can cause. The zero
 // value is ready to use.
 type probes struct {
 	mu      sync.Mutex
-	level   float64   // addresses that were asked lately and have not answered: a bucket that runs dry
+	level   float64   // addresses that were asked recently and have not answered: a leaky bucket
 	at      time.Time // when it had that level
 	asked   map[netip.AddrPort]time.Time
 	asking  map[identity.RemoteIdentity]bool
 	askedOf map[identity.RemoteIdentity]time.Time
 }
 
-// begin returns those of the addresses that may be asked now.
+// begin returns the addresses that may be asked now.
 func (p *probes) begin(id identity.RemoteIdentity, at []netip.AddrPort, connected bool) (some []netip.AddrPort, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -155,8 +154,8 @@ func (p *probes) begin(id identity.RemoteIdentity, at []netip.AddrPort, connecte
 	return some, nil
 }
 
-// roomFor reports whether one more may be remembered of what was asked. What is
-// over is forgotten then.
+// roomFor reports whether one more entry may be remembered, after dropping
+// those that have expired.
 func roomFor[K comparable](asked map[K]time.Time, now time.Time, after time.Duration) bool {
 	if len(asked) < maxProbeKeys {
 		return true

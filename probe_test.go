@@ -15,7 +15,7 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A fakeProber is a fakeListener that answers for who is at an address.
+// A fakeProber is a fakeListener that answers for the node at an address.
 type fakeProber struct {
 	fakeListener
 	at map[netip.AddrPort]identity.RemoteIdentity
@@ -79,8 +79,8 @@ func TestProbe(t *testing.T) {
 }
 
 // Whatever is announced, a node asks at no more than 20 addresses a second that
-// do not answer, at each of them once in 3 s, and once a second for an identity.
-// Those that answer do not count.
+// do not answer, at each of them once in 3 s, and once a second for an
+// identity. Those that answer do not count.
 func TestProbeLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hook, l := &fakeHook{name: "hook"}, newFakeProber("prober")

@@ -24,7 +24,7 @@ func (e *PanicError) Unwrap() error {
 // errExited is the error of a function that neither returned nor panicked.
 var errExited = errors.New("p2p: the goroutine was ended with runtime.Goexit")
 
-// protect turns a panic into an error.
+// protect calls f and turns a panic into an error.
 func protect(f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {

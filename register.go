@@ -7,42 +7,10 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/labels"
 )
-
-// registry holds the hooks of a node.
-type registry struct {
-	closing  bool // no more registrations
-	running  []*registration
-	stopped  []stoppedHook // in the order in which they stopped
-	assigned int           // the number of the last registration
-}
-
-// A registration is one run of a hook.
-type registration struct {
-	hook     Hook
-	listener Listener // hook, if it is one
-	name     string
-	number   int // counts up: the order of registration
-	cancel   context.CancelFunc
-	ready    chan struct{} // closed by Scope.Ready
-	done     chan struct{} // closed when Run has returned and all is withdrawn
-	err      error         // of Run; readable once done is closed
-
-	// Part of the state, under P2P.mu.
-	live      bool // its reports count
-	isReady   bool
-	stopping  bool             // it was asked to end
-	addrs     []netip.AddrPort // a listener's
-	announces bool             // a discovery's: see Scope.Announces
-}
-
-// A stoppedHook remains known until a hook of its name is registered again.
-type stoppedHook struct {
-	name     string
-	listener bool
-	err      error
-	stamp    uint64
-}
 
 // A HookInfo describes a hook that is registered, or that stopped unasked.
 type HookInfo struct {
@@ -56,11 +24,11 @@ type HookInfo struct {
 // A ListenerInfo describes a registered listener.
 type ListenerInfo struct {
 	Name  string
-	Addrs []netip.AddrPort // where it accepts connections; an unspecified address stands for each of the host's
+	Addrs []netip.AddrPort // where it accepts connections; an unspecified address stands for every address of the host
 }
 
 // Register adds a hook and returns once it is ready or has failed. A listener
-// can be used to reach peers from the start. If ctx ends first, the hook is
+// can be used to reach peers immediately. If ctx ends first, the hook is
 // stopped and the error is ctx's.
 //
 // Errors are the hook's own, [ErrRegistered] and [ErrClosed].
@@ -80,7 +48,7 @@ func (n *P2P) Register(ctx context.Context, h Hook) error {
 	go func() {
 		err := errExited
 		defer func() { n.leave(r, err) }()
-		err = protect(func() error { return h.Run(runCtx, scope) })
+		err = protect(func() error { return h.Run(labels.With(runCtx, r.name, identity.RemoteIdentity{}, ""), scope) })
 	}()
 	select {
 	case <-r.ready:
@@ -142,7 +110,8 @@ func (s *state) enter(r *registration) error {
 	return nil
 }
 
-// leave removes a hook whose Run has returned, and everything it reported.
+// leave removes a hook whose Run has returned, together with everything it
+// reported.
 func (s *state) leave(r *registration, err error) {
 	r.live = false
 	r.err = err
@@ -154,24 +123,27 @@ func (s *state) leave(r *registration, err error) {
 	if !r.stopping {
 		s.hooks.stopped = append(s.hooks.stopped, stoppedHook{name: r.name, listener: r.listener != nil, err: err, stamp: s.stamp()})
 		s.bus.publish(HookStopped{Hook: r.name, Err: err})
+		s.notes.take(&note{what: NoteHookStopped, hook: r.name, cause: err})
 	}
 }
 
 // leave ends the registration of a hook whose Run has returned.
 func (n *P2P) leave(r *registration, err error) {
-	n.mu.Lock()
-	n.state.leave(r, err)
-	asked, served := r.stopping, r.isReady
-	n.mu.Unlock()
+	var asked, served bool
+	_ = n.change(nil, func(st *state) error {
+		st.leave(r, err)
+		asked, served = r.stopping, r.isReady
+		return nil
+	})
 	if !asked && served { // else Register returns the error
-		attrs := []any{"hook", r.name, "err", err}
+		attrs := []any{"hook", r.name, "cause", err}
 		if p, ok := err.(*PanicError); ok {
 			attrs = append(attrs, "stack", string(p.Stack))
 		}
 		n.log.Error("hook stopped", attrs...)
 	}
 	if asked && err != nil && !errors.Is(err, context.Canceled) {
-		n.log.Warn("a hook that was asked to stop failed", "hook", r.name, "err", err)
+		n.log.Warn("a hook that was asked to stop failed", "hook", r.name, "cause", err)
 	}
 	r.cancel()
 	close(r.done)
@@ -205,15 +177,6 @@ func (n *P2P) Unregister(ctx context.Context, h Hook) error {
 		return fmt.Errorf("p2p: hook %q: %w", r.name, r.err)
 	}
 	return nil
-}
-
-// find returns the registration of a hook, or nil.
-func (reg *registry) find(h Hook) *registration {
-	i := slices.IndexFunc(reg.running, func(r *registration) bool { return r.hook == h })
-	if i < 0 {
-		return nil
-	}
-	return reg.running[i]
 }
 
 // Hooks describes the registered hooks in the order of their registration,

@@ -12,7 +12,7 @@ type ResetCode uint32
 
 // Reset codes. Codes from [FirstAppCode] to [LastAppCode] are the app's own.
 const (
-	ErrCancelled     ResetCode = 0 // by the app, without a reason
+	ErrCanceled      ResetCode = 0 // by the app, without a reason
 	ErrNoRoute       ResetCode = 1 // the route is not served
 	ErrRefused       ResetCode = 2 // not allowed
 	ErrBusy          ResetCode = 3 // over a limit: try later
@@ -26,7 +26,7 @@ const (
 )
 
 var resetTexts = [...]string{
-	ErrCancelled:     "canceled",
+	ErrCanceled:      "canceled",
 	ErrNoRoute:       "the route is not served",
 	ErrRefused:       "refused",
 	ErrBusy:          "busy: over a limit, try later",
@@ -65,5 +65,9 @@ func (e *ResetError) Error() string {
 func (e *ResetError) Unwrap() error { return e.Code }
 
 // ErrConnectionLost is wrapped by the errors of reads and writes of a stream
-// whose connection is gone: the peer closed it, or sends nothing any more.
+// whose connection is gone: the peer closed it, or stopped sending.
 var ErrConnectionLost = errors.New("p2p: the connection was lost")
+
+// ErrRevoked is the error of requests to, or by, a peer that was revoked with
+// [P2P.Revoke].
+var ErrRevoked = fmt.Errorf("%w: the peer is revoked", ErrRefused)

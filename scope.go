@@ -12,8 +12,9 @@ import (
 // A Scope is a hook's access to its node. Everything it reports is recorded
 // under its name, and it can take back only its own reports. Once its Run has
 // returned, methods return [ErrStopped] and have no effect. All methods may be
-// called concurrently, and none but [Scope.Probe] blocks. The node takes over
-// maps and slices that it is given: they must not be modified afterwards.
+// called concurrently, and only [Scope.Probe] and [Scope.Others] block. The
+// node takes over maps and slices that it is given: they must not be modified
+// afterwards.
 type Scope struct {
 	node *P2P
 	reg  *registration
@@ -41,33 +42,22 @@ func (s *Scope) Ready() {
 
 // do calls f with the node's state while the hook runs.
 func (s *Scope) do(f func(*state) error) error {
-	s.node.mu.Lock()
-	defer s.node.mu.Unlock()
-	if !s.reg.live {
-		return ErrStopped
-	}
-	return f(&s.node.state)
+	return s.node.change(s.reg, f)
 }
 
-// Discovered reports a peer: its metadata, as far as the discovery knows, and
-// how it might be reached. It replaces the hook's earlier report of the peer;
-// repeating it is cheap and raises no event. No more than [MaxCandidates] of
-// the candidates are kept, and of addresses only those of one host. Errors are
-// [ErrSelf], [ErrTableFull], and those of [ValidateMetadata].
+// Discovered reports a peer: its metadata, as far as the discovery knows it,
+// and how it might be reached. It replaces the hook's earlier report of the
+// peer; repeating it is cheap and raises no event. At most [MaxCandidates]
+// candidates are kept, and only those whose address can be that of a single
+// host. Errors are [ErrSelf], [ErrTableFull], and those of [ValidateMetadata].
 func (s *Scope) Discovered(id identity.RemoteIdentity, metadata map[string]string, candidates []Candidate) error {
 	if err := s.checkPeer(id, metadata); err != nil {
 		return err
 	}
-	candidates = slices.DeleteFunc(candidates, func(c Candidate) bool { return c.Kind != Relay && !somebodys(c.Addr.Addr()) })
+	candidates = slices.DeleteFunc(candidates, func(c Candidate) bool { return (c.Kind != Relay || c.Addr.IsValid()) && !somebodys(c.Addr.Addr()) })
 	return s.do(func(st *state) error {
 		return st.discovered(s.reg, id, metadata, candidates[:min(len(candidates), MaxCandidates)])
 	})
-}
-
-// somebodys reports whether an address may be that of one host.
-func somebodys(ip netip.Addr) bool {
-	ip = ip.Unmap()
-	return ip.IsValid() && !ip.IsUnspecified() && !ip.IsMulticast() && ip != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
 func (s *Scope) checkPeer(id identity.RemoteIdentity, metadata map[string]string) error {
@@ -83,7 +73,7 @@ func (s *Scope) checkPeer(id identity.RemoteIdentity, metadata map[string]string
 	return nil
 }
 
-// Expired takes back the hook's report of a peer with Discovered.
+// Expired withdraws what the hook has reported of a peer with Discovered.
 func (s *Scope) Expired(id identity.RemoteIdentity) error {
 	return s.do(func(st *state) error {
 		if p := st.peers.known[id]; p != nil {
@@ -93,7 +83,7 @@ func (s *Scope) Expired(id identity.RemoteIdentity) error {
 	})
 }
 
-// AddAddr says that the listener accepts connections at addr. An unspecified
+// AddAddr reports that the listener accepts connections at addr. An unspecified
 // address stands for every address of its family that the host has.
 func (s *Scope) AddAddr(addr netip.AddrPort) error {
 	return s.do(func(st *state) error {
@@ -102,7 +92,7 @@ func (s *Scope) AddAddr(addr netip.AddrPort) error {
 	})
 }
 
-// RemoveAddr takes back AddAddr.
+// RemoveAddr undoes AddAddr.
 func (s *Scope) RemoveAddr(addr netip.AddrPort) error {
 	return s.do(func(st *state) error {
 		st.removeAddr(s.reg, addr)
@@ -112,9 +102,9 @@ func (s *Scope) RemoveAddr(addr netip.AddrPort) error {
 
 // Connected reports a connection with a peer whose identity the listener has
 // authenticated. The listener calls it before it hands over streams of the
-// connection, and Disconnected when the connection is gone. Two connections
-// with one peer at a time are normal: nodes that dial each other at once get
-// two. Repeating it for one connection has no effect.
+// connection, and Disconnected when the connection is gone. It is normal to
+// have two connections with one peer: nodes that dial each other at once get
+// two. Repeating it for a connection has no effect.
 //
 // For a connection initiated by the peer, the listener calls [P2P.Allows]
 // first. If either call fails, it closes the connection without having sent
@@ -123,32 +113,35 @@ func (s *Scope) Connected(id identity.RemoteIdentity, conn RawConn) error {
 	if err := s.checkPeer(id, nil); err != nil {
 		return err
 	}
+	path := conn.Path()
 	return s.do(func(st *state) error {
 		if _, revoked := st.peers.revoked[id]; revoked {
 			return ErrRevoked
 		}
-		st.connected(s.reg, id, conn)
+		st.connected(s.reg, id, conn, path)
 		return nil
 	})
 }
 
-// Disconnected takes back Connected.
+// Disconnected undoes Connected.
 func (s *Scope) Disconnected(id identity.RemoteIdentity, conn RawConn) error {
+	stats := statsOf(conn)
 	return s.do(func(st *state) error {
 		if p := st.peers.known[id]; p != nil {
-			st.disconnected(s.reg, p, conn)
+			st.disconnected(s.reg, p, conn, stats)
 		}
 		return nil
 	})
 }
 
-// Moved reports that a connection runs another way than before, as [RawConn]'s Path
-// tells from now on. It does nothing for one that is not connected.
+// Moved reports that a connection no longer takes the path from, but the one
+// that conn.Path now returns. It has no effect for a connection that is not
+// connected.
 func (s *Scope) Moved(id identity.RemoteIdentity, conn RawConn, from Path) error {
-	to := conn.Path()
+	to, stats := conn.Path(), statsOf(conn)
 	return s.do(func(st *state) error {
-		if p := st.peers.known[id]; p != nil && to != from && p.has(s.reg, conn) {
-			st.bus.publish(PeerPathChanged{Peer: p.peer, From: from, To: to})
+		if p := st.peers.known[id]; p != nil && to != from {
+			st.moved(s.reg, p, conn, from, to, stats)
 		}
 		return nil
 	})
@@ -159,19 +152,20 @@ func (s *Scope) Moved(id identity.RemoteIdentity, conn RawConn, from Path) error
 func (s *Scope) NetworkModified(e NetworkModified) error {
 	return s.do(func(st *state) error {
 		st.bus.publish(e)
+		st.notes.take(&note{what: NoteNetwork, hook: s.reg.name})
 		return nil
 	})
 }
 
-// Vanished reports that the listener lost a peer that did not say goodbye, or
-// could not reach it. The node asks the hooks that discover the peer to check
-// whether it is still there ([Reconfirmer]).
+// Vanished reports that the listener lost a peer without a goodbye, or could
+// not reach it. The node asks the hooks that discover the peer to check whether
+// it is still there ([Reconfirmer]).
 func (s *Scope) Vanished(id identity.RemoteIdentity) { s.node.reconfirm(id) }
 
 // Stated reports the metadata that a peer has sent over a connection that
-// authenticated it. It counts until the listener's last connection with the
-// peer is gone. Errors are [ErrUnavailable] if there is none, and those of
-// [ValidateMetadata].
+// authenticated it. The metadata counts until the listener's last connection
+// with the peer is gone. Stated fails with [ErrUnavailable] if there is none,
+// and with the errors of [ValidateMetadata].
 func (s *Scope) Stated(id identity.RemoteIdentity, metadata map[string]string) error {
 	if err := s.checkPeer(id, metadata); err != nil {
 		return err
@@ -186,11 +180,11 @@ func (s *Scope) Stated(id identity.RemoteIdentity, metadata map[string]string) e
 	})
 }
 
-// Track keeps a peer in view even while it is unavailable, such as another
-// device of the user: it is among [P2P.Tracked], with the reason why it cannot
-// be reached, and the table never evicts it. The hook's last Untrack, or its
-// end, takes that back. Track returns the peer, or nil for this node itself and
-// once the hook has stopped.
+// Track keeps a peer, such as another device of the user, in view even while it
+// is unavailable: the peer is among [P2P.Tracked], with the reason why it
+// cannot be reached, and the table never evicts it. The hook's last Untrack, or
+// its end, undoes that. Track returns the peer; it returns nil for this node
+// itself, and once the hook has stopped.
 func (s *Scope) Track(id identity.RemoteIdentity) (peer *Peer) {
 	if id.IsZero() || id == s.node.remote {
 		return nil
@@ -202,7 +196,7 @@ func (s *Scope) Track(id identity.RemoteIdentity) (peer *Peer) {
 	return peer
 }
 
-// Untrack takes back [Scope.Track].
+// Untrack undoes [Scope.Track].
 func (s *Scope) Untrack(id identity.RemoteIdentity) {
 	_ = s.do(func(st *state) error {
 		st.untrack(s.reg, id)
@@ -210,8 +204,9 @@ func (s *Scope) Untrack(id identity.RemoteIdentity) {
 	})
 }
 
-// Announces reports whether the hook tells everybody on a network of this node
-// and its metadata. Until a hook says so, and from its end on, it does not.
+// Announces records whether the hook announces this node and its metadata to
+// everybody on a network. Until a hook calls it, and once the hook has ended,
+// it counts as false.
 func (s *Scope) Announces(does bool) {
 	_ = s.do(func(*state) error {
 		s.reg.announces = does
@@ -219,9 +214,9 @@ func (s *Scope) Announces(does bool) {
 	})
 }
 
-// Announced reports whether a hook tells everybody on a network of this node
-// and its metadata. Listeners tell strangers no more than they could hear
-// there.
+// Announced reports whether a hook announces this node and its metadata to
+// everybody on a network. Listeners tell strangers no more than such an
+// announcement does.
 func (s *Scope) Announced() bool {
 	s.node.mu.Lock()
 	defer s.node.mu.Unlock()
@@ -233,9 +228,9 @@ func (s *Scope) Announced() bool {
 // a connection that this node dialed, no peer is a stranger.
 func (s *Scope) Stranger(id identity.RemoteIdentity) bool { return s.node.isStranger(id) }
 
-// Speaks returns the version of the wire protocol that a peer speaks for certain, as
-// a [Voucher] among the node's hooks knows; 0 if none does. It must not be called
-// while a lock is held that such a hook may take.
+// Speaks returns the version of the wire protocol that a peer is certain to
+// speak, according to a [Voucher] among the node's hooks; 0 if none knows. It
+// must not be called while holding a lock that such a hook may take.
 func (s *Scope) Speaks(id identity.RemoteIdentity) (version int) {
 	var vouchers []Voucher
 	s.node.mu.Lock()
@@ -251,9 +246,13 @@ func (s *Scope) Speaks(id identity.RemoteIdentity) (version int) {
 	return version
 }
 
+// Expect prepares for a call from a node that is not known yet: it calls
+// [Rendezvous] of all hooks that implement it. The caller must call over.
+func (s *Scope) Expect() (at []Candidate, over func()) { return s.node.expect() }
+
 // Accept hands over a stream that a connected peer has opened. The node serves
-// the stream, or resets it with the code that says why not; either way it is
-// the node's from now on.
+// the stream, or resets it with the code that says why not; either way the
+// stream then belongs to the node.
 func (s *Scope) Accept(from identity.RemoteIdentity, raw RawStream) {
 	s.node.mu.Lock()
 	st := s.node.state.peers.known[from]
@@ -266,6 +265,24 @@ func (s *Scope) Accept(from identity.RemoteIdentity, raw RawStream) {
 	case !ok:
 		raw.Reset(ErrRefused)
 	default:
-		s.node.streams.serve(st.peer, raw)
+		s.node.streams.serve(st.peer, raw, s.reg.name)
 	}
+}
+
+// Count adds n to one of the hook's [Counters]. what is a name of lower-case
+// letters and underscores, such as "tunnels_refused"; by is the cause, kind or
+// outcome, one of a few. A node keeps 512 pairs of the two; for later pairs, by
+// becomes "other". Count is meant for events that happen at most a few hundred
+// times a second.
+func (s *Scope) Count(what, by string, n uint64) {
+	s.node.mu.Lock()
+	defer s.node.mu.Unlock()
+	s.node.state.counts.add(count{what, by}, n)
+}
+
+// Note records something that happened to the hook, for an operator to see
+// later: among the events of [P2P.State], and in the log at level Debug. It
+// must not contain a secret. peer may be zero, and cause nil.
+func (s *Scope) Note(peer identity.RemoteIdentity, cause error) {
+	s.node.note(&note{what: NoteReported, peer: peer, hook: s.reg.name, cause: cause}, "", "")
 }

@@ -13,24 +13,28 @@ import (
 )
 
 const (
-	forgottenTime = time.Second // how long Shutdown waits for streams before it names those that were not closed
-	maxForgotten  = 16          // how many it names
+	forgottenTime = time.Second // how long Shutdown waits before it names the streams that are still open
+	maxForgotten  = 16          // the most streams that it names
 )
 
 // streams is the set of a node's open streams, in both directions.
 type streams struct {
+	node     identity.RemoteIdentity
 	handler  Handler // may be nil
 	allows   func(context.Context, Request) error
 	stranger func(identity.RemoteIdentity) bool
 	log      *slog.Logger
 
-	// How many inbound streams there may be at a time. < 0: no limit.
+	// The most inbound streams at a time. < 0: no limit.
 	max, maxPerPeer, maxStrangers int
 
 	ctx       context.Context // of handlers
 	cancel    context.CancelFunc
 	handlers  sync.WaitGroup
 	noHandler sync.Once
+
+	routes routeCounts
+	note   func(what *note, counted, by string)
 
 	mu        sync.Mutex
 	refusing  bool // no new ones
@@ -41,18 +45,23 @@ type streams struct {
 	drained   chan struct{} // not nil during shutdown: closed once open is empty
 }
 
-func newStreams(cfg Config, n *P2P) *streams {
+// newStreams returns the streams of a node, which sets allows, stranger and note.
+func newStreams(cfg Config) *streams {
 	ctx, cancel := context.WithCancel(context.Background())
+	node := cfg.Identity.Remote()
+	if m, ok := cfg.Handler.(*Mux); ok {
+		m.attach(node)
+	}
 	return &streams{
-		handler: cfg.Handler, allows: n.Allows, stranger: n.isStranger, log: cfg.Logger,
+		node: node, handler: cfg.Handler, log: cfg.Logger,
 		max: cfg.MaxStreams, maxPerPeer: cfg.MaxStreamsPerPeer, maxStrangers: cfg.MaxStrangerStreams,
 		ctx: ctx, cancel: cancel,
 		open: map[*Stream]struct{}{}, perPeer: map[identity.RemoteIdentity]int{},
 	}
 }
 
-// Serves reports whether the node's handler serves a route, as far as that can be
-// told: a handler that is no [Mux] is taken to.
+// Serves reports whether the node's handler serves a route. A handler other
+// than a [Mux] is assumed to.
 func (p *P2P) Serves(route string) bool {
 	switch h := p.streams.handler.(type) {
 	case nil:
@@ -64,8 +73,14 @@ func (p *P2P) Serves(route string) bool {
 }
 
 // opened records a stream that this node has opened.
-func (ss *streams) opened(to *Peer, raw RawStream) (*Stream, error) {
+func (ss *streams) opened(to *Peer, raw RawStream, route string) (*Stream, error) {
 	s := newStream(raw, to, ss, false)
+	if route != "" {
+		s.route.Store(&route)
+	}
+	if counting {
+		ss.routes.of(route).opened.Add(1)
+	}
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	if ss.refusing {
@@ -77,8 +92,9 @@ func (ss *streams) opened(to *Peer, raw RawStream) (*Stream, error) {
 
 // serve records a stream that a peer has opened and starts the handler, or
 // refuses the stream.
-func (ss *streams) serve(from *Peer, raw RawStream) {
+func (ss *streams) serve(from *Peer, raw RawStream, by string) {
 	s := newStream(raw, from, ss, true)
+	s.by = by
 	s.stranger = !raw.Path().Dialed && ss.stranger(from.id)
 	if err := ss.admit(s); err != nil {
 		code := ErrRefused
@@ -90,9 +106,12 @@ func (ss *streams) serve(from *Peer, raw RawStream) {
 	go ss.handle(s)
 }
 
-// refused logs that an inbound stream was refused.
+// refused records that an inbound stream was refused.
 func (ss *streams) refused(s *Stream, why error) {
-	ss.log.Debug("stream refused", "peer", s.peer.id, "route", s.Route(), "err", shown{why})
+	code := ErrRefused
+	errors.As(why, &code)
+	ss.routes.of(s.Route()).refused[code.index()].Add(1)
+	ss.note(&note{what: NoteRefused, peer: s.peer.id, route: s.Route(), path: s.Path(), cause: why}, "", "")
 }
 
 // admit records an inbound stream, or says why it is refused.
@@ -138,17 +157,11 @@ func (ss *streams) handle(s *Stream) {
 	err := errExited
 	defer func() { ss.handled(s, err) }()
 	if err = ss.allows(ss.ctx, Request{Action: OpenStream, Peer: s.peer.id, Path: s.Path()}); err == nil {
+		ctx := ss.ctx
 		if _, routes := ss.handler.(*Mux); !routes { // which knows better when
-			s.served()
+			ctx = s.served(ctx)
 		}
-		err = protect(func() error { return ss.handler.ServeStream(ss.ctx, s) })
-	}
-}
-
-// served tells the transport that a handler serves the stream.
-func (s *Stream) served() {
-	if raw, ok := s.raw.(ServedStream); ok {
-		raw.Served()
+		err = protect(func() error { return ss.handler.ServeStream(ctx, s) })
 	}
 }
 
@@ -182,7 +195,7 @@ func (ss *streams) handled(s *Stream, err error) {
 	case refuses(err, code):
 		ss.refused(s, err)
 	default:
-		ss.log.Debug("a handler returned an error", "peer", s.peer.id, "route", s.Route(), "err", shown{err})
+		ss.log.Debug("a handler returned an error", "peer", s.peer.id, "route", s.Route(), "cause", shown{err})
 	}
 }
 
@@ -190,7 +203,7 @@ func (ss *streams) handled(s *Stream, err error) {
 // stream, rather than that the stream was reset or the work failed.
 func refuses(err error, code ResetCode) bool {
 	switch code {
-	case ErrNoRoute, ErrRefused, ErrBusy, ErrTimeout:
+	case ErrNoRoute, ErrRefused, ErrBusy, ErrTimeout, ErrTunnelRefused:
 		reset := (*ResetError)(nil)
 		return !errors.As(err, &reset)
 	}
@@ -213,10 +226,10 @@ func (ss *streams) ended(s *Stream) {
 	}
 }
 
-// shutDown refuses new streams, ends handlers, and lets open streams be closed
-// until ctx ends; if ctx has no deadline, for drainTime. Then it resets those
-// that are left. The channel that it returns is closed once all handlers have
-// returned.
+// shutDown refuses new streams, ends handlers, and waits for open streams to be
+// closed until ctx ends, or for drainTime if ctx has no deadline. Then it
+// resets those that are left. The channel that it returns is closed once all
+// handlers have returned.
 func (ss *streams) shutDown(ctx context.Context) <-chan struct{} {
 	ss.mu.Lock()
 	ss.refusing = true
@@ -229,6 +242,9 @@ func (ss *streams) shutDown(ctx context.Context) <-chan struct{} {
 	ss.mu.Unlock()
 
 	ss.cancel()
+	if m, ok := ss.handler.(*Mux); ok {
+		m.detach(ss.node)
+	}
 	for _, s := range open {
 		if s.inbound {
 			s.interrupt()
@@ -262,7 +278,7 @@ func (ss *streams) shutDown(ctx context.Context) <-chan struct{} {
 	return handled
 }
 
-// logForgotten names streams that delay the shutdown because the app has not
+// logForgotten logs the streams that delay the shutdown because the app has not
 // closed them, or a handler has not returned.
 func (ss *streams) logForgotten() {
 	ss.mu.Lock()
@@ -297,4 +313,19 @@ func (ss *streams) snapshot() []*Stream {
 		all = append(all, s)
 	}
 	return all
+}
+
+// await waits for done, and reports false if ctx ended first.
+func await(ctx context.Context, done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+	}
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

@@ -17,7 +17,10 @@ type state struct {
 	peers table
 	bus   bus
 
-	stamps uint64
+	stamps  uint64
+	counts  counts
+	traffic traffic
+	notes   notes
 }
 
 // metadata is the node's own.
@@ -26,7 +29,7 @@ type metadata struct {
 	stamp   uint64            // of the last change
 }
 
-// stamp returns a number greater than any before it, to tell states apart.
+// stamp returns a number greater than any before, to tell states apart.
 func (s *state) stamp() uint64 {
 	s.stamps++
 	return s.stamps
@@ -48,8 +51,8 @@ func (s *state) admit(id identity.RemoteIdentity) *peerState {
 	return st
 }
 
-// makeRoom evicts peers until another one fits. It fails, and evicts nobody, if
-// none ever would.
+// makeRoom evicts peers until another one fits. It fails, without evicting any,
+// if that cannot be achieved.
 func (s *state) makeRoom() error {
 	if s.peers.max > 0 && s.peers.staying() >= s.peers.max {
 		return ErrTableFull
@@ -79,8 +82,8 @@ func (s *state) settle(st *peerState) {
 	s.bus.publish(PeerUnavailable{st.peer})
 }
 
-// refresh works out the peer's metadata again. If it has changed, it publishes
-// that, if told to.
+// refresh recomputes the peer's metadata. If it has changed and publish is set,
+// it publishes the change.
 func (s *state) refresh(st *peerState, publish bool) {
 	if !st.refresh() {
 		return
@@ -100,7 +103,8 @@ func (s *state) discovered(by *registration, id identity.RemoteIdentity, metadat
 		}
 	}
 	st := s.admit(id)
-	st.peer.past.seen = time.Now()
+	now := time.Now()
+	st.peer.past.seen = now
 	d, changed := st.discoveredBy(by)
 	if !slices.EqualFunc(d.candidates, candidates, Candidate.same) {
 		d.candidates = candidates
@@ -112,8 +116,9 @@ func (s *state) discovered(by *registration, id identity.RemoteIdentity, metadat
 		d.stamp = s.stamp()
 		st.ways = d.stamp
 		s.bus.publish(PeerDiscoveredBy{Peer: st.peer, Hook: by.name})
+		s.notes.take(&note{at: now, what: NoteFound, peer: id, hook: by.name})
 	}
-	s.refresh(st, !introduced) // the metadata that introduces a peer is no modification
+	s.refresh(st, !introduced) // a peer's first metadata is not a modification
 	return nil
 }
 
@@ -126,35 +131,39 @@ func (s *state) expired(by *registration, st *peerState) {
 	st.discoveries = slices.Delete(st.discoveries, i, i+1)
 	st.ways = s.stamp()
 	s.bus.publish(PeerExpiredBy{Peer: st.peer, Hook: by.name})
+	s.notes.take(&note{what: NoteLost, peer: st.peer.id, hook: by.name})
 	s.settle(st)
 }
 
 // connected records a connection.
-func (s *state) connected(by *registration, id identity.RemoteIdentity, conn RawConn) {
+func (s *state) connected(by *registration, id identity.RemoteIdentity, conn RawConn, path Path) {
 	if s.peers.known[id] == nil {
-		_ = s.makeRoom() // if there is none, the peer is known all the same
+		_ = s.makeRoom() // without room, the peer is admitted all the same
 	}
 	st := s.admit(id)
 	if st.has(by, conn) {
 		return
 	}
 	first := !st.connectedBy(by)
-	st.connections = append(st.connections, &connection{by: by, conn: conn})
+	st.connections = append(st.connections, &connection{by: by, conn: conn, path: path})
 	st.wasConnected = true
 	st.peer.past.failed = nil
+	s.counts.add(count{countConnections, path.word()}, 1)
+	s.notes.take(&note{what: NoteConnected, peer: id, hook: by.name, path: path})
 	s.peers.lineUp(st)
 	if first {
 		s.bus.publish(PeerConnectedWith{Peer: st.peer, Listener: by.name})
 	}
 }
 
-// disconnected removes a connection, and with a listener's last one what the
-// peer stated over it.
-func (s *state) disconnected(by *registration, st *peerState, conn RawConn) {
+// disconnected removes a connection, and, with a listener's last connection,
+// the metadata that the peer stated.
+func (s *state) disconnected(by *registration, st *peerState, conn RawConn, stats ConnStats) {
 	i := slices.IndexFunc(st.connections, func(c *connection) bool { return c.by == by && c.conn == conn })
 	if i < 0 {
 		return
 	}
+	s.ended(st, st.connections[i], stats)
 	st.connections = slices.Delete(st.connections, i, i+1)
 	st.peer.past.seen = time.Now()
 	if !st.connectedBy(by) {
@@ -176,7 +185,7 @@ func (s *state) stated(by *registration, st *peerState, metadata map[string]stri
 }
 
 // withdraw removes everything a hook reported, beginning with the peers known
-// longest: in that order they may be evicted from now on.
+// longest, so that they come first in the eviction queues too.
 func (s *state) withdraw(by *registration) {
 	for _, st := range s.peers.inOrder() {
 		s.expired(by, st)
@@ -185,7 +194,7 @@ func (s *state) withdraw(by *registration) {
 			if i < 0 {
 				break
 			}
-			s.disconnected(by, st, st.connections[i].conn)
+			s.disconnected(by, st, st.connections[i].conn, ConnStats{End: "shutting down"})
 		}
 	}
 	for id := range s.peers.tracked {
@@ -220,7 +229,7 @@ func (s *state) trackedModified() {
 	s.bus.publish(TrackedModified{})
 }
 
-// untrack takes back track.
+// untrack undoes track.
 func (s *state) untrack(by *registration, id identity.RemoteIdentity) {
 	t := s.peers.tracked[id]
 	if t == nil {
@@ -237,14 +246,20 @@ func (s *state) untrack(by *registration, id identity.RemoteIdentity) {
 	}
 }
 
-// dialFailed records how a dial of p failed, unless p is connected by now.
-func (s *state) dialFailed(p *Peer, failed *DialError) {
+// dialFailed records a failed dial of p, unless p is connected by now.
+func (s *state) dialFailed(p *Peer, failed *DialError, canceled bool) {
 	if now, ok := s.peers.peer(p.id); ok {
 		p = now
 	}
-	if st := s.peers.known[p.id]; st == nil || len(st.connections) == 0 {
+	if st := s.peers.known[p.id]; !canceled && (st == nil || len(st.connections) == 0) {
 		p.past.failed = failed
 	}
+	for _, a := range failed.Attempts {
+		s.counts.add(count{countAttempts, causeOf(a.Err)}, 1)
+	}
+	s.counts.add(count{countDials, failed.Cause()}, 1)
+	p.past.tried, p.past.triedAt = failed, time.Now()
+	s.notes.take(&note{at: p.past.triedAt, what: NoteDialFailed, peer: p.id, cause: failed})
 }
 
 // revoke records a revocation and returns the connections to be closed.
@@ -253,6 +268,7 @@ func (s *state) revoke(id identity.RemoteIdentity) (open []RawConn) {
 		s.peers.revoked[id] = struct{}{}
 		s.peers.revokedStamp = s.stamp()
 		s.bus.publish(RevocationsModified{})
+		s.notes.take(&note{what: NoteRevoked, peer: id})
 	}
 	if st := s.peers.known[id]; st != nil {
 		for _, c := range st.connections {
@@ -262,12 +278,13 @@ func (s *state) revoke(id identity.RemoteIdentity) (open []RawConn) {
 	return open
 }
 
-// reinstate takes back revoke.
+// reinstate undoes revoke.
 func (s *state) reinstate(id identity.RemoteIdentity) {
 	if _, revoked := s.peers.revoked[id]; revoked {
 		delete(s.peers.revoked, id)
 		s.peers.revokedStamp = s.stamp()
 		s.bus.publish(RevocationsModified{})
+		s.notes.take(&note{what: NoteReinstated, peer: id})
 	}
 }
 
@@ -283,4 +300,34 @@ func (s *state) removeAddr(r *registration, addr netip.AddrPort) {
 		r.addrs = slices.Delete(r.addrs, i, i+1)
 		s.bus.publish(ListenerAddrRemoved{Listener: r.name, Addr: addr})
 	}
+}
+
+// plan returns the listeners to dial a peer with, or an error that says why
+// dialing is pointless. The listeners that are connected with the peer are to
+// be tried before the others; both are in the order of their registration.
+func (s *state) plan(id identity.RemoteIdentity, candidates bool) (connected, others []Listener, err error) {
+	if s.hooks.closing {
+		return nil, nil, ErrClosed
+	}
+	if _, revoked := s.peers.revoked[id]; revoked {
+		return nil, nil, &DialError{Peer: id, Err: ErrRevoked}
+	}
+	st := s.peers.known[id]
+	for _, r := range s.hooks.running {
+		if r.listener == nil {
+			continue
+		}
+		if st != nil && st.connectedBy(r) {
+			connected = append(connected, r.listener)
+		} else {
+			others = append(others, r.listener)
+		}
+	}
+	if len(connected)+len(others) == 0 {
+		return nil, nil, &DialError{Peer: id, Err: ErrNoListener}
+	}
+	if len(connected) == 0 && !candidates {
+		return nil, nil, &DialError{Peer: id, Err: ErrNoCandidate}
+	}
+	return connected, others, nil
 }

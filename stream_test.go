@@ -47,13 +47,15 @@ func TestStreamIsAConn(t *testing.T) {
 }
 
 func TestStreamSaysWhoAndHow(t *testing.T) {
-	_, l, peer := pair(t, p2p.Config{})
+	node, l, peer := pair(t, p2p.Config{})
 	s, _ := opened(t, l, peer)
-	defer s.Reset(p2p.ErrCancelled)
+	defer s.Reset(p2p.ErrCanceled)
 	require.True(t, s.Peer() == peer)
 	require.Equal(t, peer.Identity(), s.RemoteIdentity())
-	require.Equal(t, "near", s.LocalAddr().String())
-	require.Equal(t, "far", s.RemoteAddr().String())
+	require.Equal(t, node.Identity().Addr(), s.LocalAddr())
+	require.Equal(t, peer.Identity().Addr(), s.RemoteAddr())
+	local, remote := s.Endpoints()
+	require.Equal(t, []string{"near", "far"}, []string{local.String(), remote.String()})
 	require.Equal(t, 2, s.Version())
 	require.Empty(t, s.Route())
 	_, ok := s.Exporter("label")
@@ -66,7 +68,7 @@ func TestStreamSaysWhoAndHow(t *testing.T) {
 	}
 	s, err := peer.NewStream(t.Context())
 	require.NoError(t, err)
-	defer s.Reset(p2p.ErrCancelled)
+	defer s.Reset(p2p.ErrCanceled)
 	key, ok := s.Exporter("label")
 	require.True(t, ok)
 	require.Equal(t, [32]byte{7}, key)
@@ -136,7 +138,7 @@ func TestStreamCloseDiscardsWhatComes(t *testing.T) {
 			}
 			time.Sleep(2 * time.Second)
 			_, err := far.Write([]byte("x"))
-			require.ErrorIs(t, err, p2p.ErrCancelled)
+			require.ErrorIs(t, err, p2p.ErrCanceled)
 			_, err = far.Read(make([]byte, 1))
 			require.Equal(t, io.EOF, err)
 		})
@@ -147,7 +149,7 @@ func TestStreamCloseDiscardsWhatComes(t *testing.T) {
 			s, far := opened(t, l, peer)
 			require.NoError(t, s.Close())
 			n, err := far.Write(make([]byte, 8<<20))
-			require.ErrorIs(t, err, p2p.ErrCancelled)
+			require.ErrorIs(t, err, p2p.ErrCanceled)
 			require.Less(t, n, 2<<20)
 			require.GreaterOrEqual(t, n, 1<<20)
 			require.Equal(t, io.EOF, readError(far))
@@ -175,7 +177,7 @@ func TestStreamCloseEndsPendingCalls(t *testing.T) {
 		require.ErrorIs(t, <-read, net.ErrClosed)
 		require.ErrorIs(t, <-written, net.ErrClosed)
 		_, err := io.ReadAll(far)
-		require.ErrorIs(t, err, p2p.ErrCancelled, "what was cut short does not look like an end")
+		require.ErrorIs(t, err, p2p.ErrCanceled, "what was cut short does not look like an end")
 	})
 	synctest.Test(t, func(t *testing.T) { // where only a Read is pending, the end is a good one
 		_, l, peer := pair(t, p2p.Config{})
@@ -217,7 +219,7 @@ func TestStreamCloseWhileADeadlineIsSet(t *testing.T) {
 		time.Sleep(drainTime + time.Second)
 		synctest.Wait()
 		require.EqualValues(t, 1, near.ends.Load(), "Close has come to its end")
-		s.Reset(p2p.ErrCancelled)
+		s.Reset(p2p.ErrCanceled)
 	})
 }
 
@@ -225,17 +227,17 @@ const drainTime = 5 * time.Second
 
 func TestStreamReset(t *testing.T) {
 	for code, want := range map[p2p.ResetCode]p2p.ResetCode{
-		p2p.ErrCancelled:       p2p.ErrCancelled,
+		p2p.ErrCanceled:        p2p.ErrCanceled,
 		p2p.ErrNoRoute:         p2p.ErrNoRoute,
 		p2p.ErrShuttingDown:    p2p.ErrShuttingDown,
 		p2p.ErrTunnelRefused:   p2p.ErrTunnelRefused,
-		8:                      p2p.ErrCancelled,
-		p2p.FirstAppCode - 1:   p2p.ErrCancelled,
+		8:                      p2p.ErrCanceled,
+		p2p.FirstAppCode - 1:   p2p.ErrCanceled,
 		p2p.FirstAppCode:       p2p.FirstAppCode,
 		0x123:                  0x123,
 		p2p.LastAppCode:        p2p.LastAppCode,
-		p2p.LastAppCode + 1:    p2p.ErrCancelled,
-		p2p.ResetCode(1 << 31): p2p.ErrCancelled,
+		p2p.LastAppCode + 1:    p2p.ErrCanceled,
+		p2p.ResetCode(1 << 31): p2p.ErrCanceled,
 	} {
 		t.Run(fmt.Sprintf("%#x", uint32(code)), func(t *testing.T) {
 			out, in, _, _ := streamPair(t)
@@ -263,7 +265,7 @@ func TestStreamReset(t *testing.T) {
 
 func TestResetTexts(t *testing.T) {
 	for code, text := range map[p2p.ResetCode]string{
-		p2p.ErrCancelled: "p2p: canceled", p2p.ErrBusy: "p2p: busy: over a limit, try later",
+		p2p.ErrCanceled: "p2p: canceled", p2p.ErrBusy: "p2p: busy: over a limit, try later",
 		p2p.ErrShuttingDown: "p2p: shutting down", 8: "p2p: code 0x8",
 		0x100: "p2p: application code 0x100", 0x1000: "p2p: code 0x1000", 1 << 31: "p2p: code 0x80000000",
 	} {
@@ -308,7 +310,7 @@ func TestStreamDeadlines(t *testing.T) {
 		require.NoError(t, err)
 		_, err = s.Write([]byte("x"))
 		require.NoError(t, err)
-		s.Reset(p2p.ErrCancelled)
+		s.Reset(p2p.ErrCanceled)
 	})
 }
 
@@ -338,7 +340,7 @@ func TestHandlerResults(t *testing.T) {
 		"error":         {func(context.Context, *p2p.Stream) error { return errTest }, p2p.ErrHandlerFailed, ""},
 		"code":          {func(context.Context, *p2p.Stream) error { return p2p.ErrBusy }, p2p.ErrBusy, ""},
 		"wrapped code":  {func(context.Context, *p2p.Stream) error { return fmt.Errorf("no: %w", p2p.ResetCode(0x123)) }, p2p.ResetCode(0x123), ""},
-		"invalid code":  {func(context.Context, *p2p.Stream) error { return p2p.ResetCode(0x99) }, p2p.ErrCancelled, ""},
+		"invalid code":  {func(context.Context, *p2p.Stream) error { return p2p.ResetCode(0x99) }, p2p.ErrCanceled, ""},
 		"reset":         {func(_ context.Context, s *p2p.Stream) error { s.Reset(p2p.ErrRefused); return nil }, p2p.ErrRefused, ""},
 		"panic":         {func(context.Context, *p2p.Stream) error { panic("oh no") }, p2p.ErrHandlerFailed, "oh no"},
 		"panicked code": {func(context.Context, *p2p.Stream) error { panic(p2p.ErrBusy) }, p2p.ErrHandlerFailed, "a handler panicked"},
@@ -405,7 +407,7 @@ func TestStreamLimit(t *testing.T) {
 				foreign.Close()
 				// However a stream ends, it makes room.
 				open[0].Close()
-				open[1].Reset(p2p.ErrCancelled)
+				open[1].Reset(p2p.ErrCanceled)
 				open[2].lose(errTest)
 				synctest.Wait()
 				for range 3 {
@@ -456,4 +458,30 @@ func ExampleResetCode() {
 	// Output:
 	// read: p2p: stream reset by the peer: busy: over a limit, try later
 	// true
+}
+
+// Done and Err tell of the end that this side has made, in whichever way.
+func TestStreamDone(t *testing.T) {
+	_, l, peer := pair(t, p2p.Config{})
+	for _, c := range []struct {
+		end  func(*p2p.Stream)
+		want error
+	}{
+		{func(s *p2p.Stream) { s.Close() }, net.ErrClosed},
+		{func(s *p2p.Stream) { s.Reset(p2p.ErrBusy) }, p2p.ErrBusy},
+	} {
+		s, _ := opened(t, l, peer)
+		require.NoError(t, s.Err())
+		done := s.Done()
+		select {
+		case <-done:
+			t.Fatal("done before its end")
+		default:
+		}
+		c.end(s)
+		<-done
+		require.ErrorIs(t, s.Err(), c.want)
+		s.Reset(p2p.ErrRefused)
+		require.ErrorIs(t, s.Err(), c.want, "the first end counts")
+	}
 }

@@ -11,10 +11,10 @@ import (
 
 // table holds the peers that a node knows.
 //
-// A peer that a discovery found stands in one of two queues while it is not
-// connected. When the table is full, the peer that stands longest is evicted:
-// one that was never connected before one that was, so that a flood of forged
-// announcements drives out only peers that nobody has talked to.
+// A discovered peer stands in one of two queues while it is not connected. When
+// the table is full, the peer that has stood longest is evicted: one that was
+// never connected before one that was, so that a flood of forged announcements
+// drives out only peers that nobody has talked to.
 type table struct {
 	max     int // ≤ 0: no limit
 	newPeer func(identity.RemoteIdentity) *Peer
@@ -23,7 +23,7 @@ type table struct {
 	tracked      map[identity.RemoteIdentity]*tracked
 	revoked      map[identity.RemoteIdentity]struct{}
 	revokedStamp uint64    // of the last change of revoked
-	trackedStamp uint64    // of the last change of who is tracked
+	trackedStamp uint64    // of the last change of the set of tracked peers
 	unmet        list.List // of *peerState: may be evicted, never connected
 	met          list.List // of *peerState: may be evicted, connected before
 }
@@ -55,10 +55,13 @@ type discovery struct {
 	stamp      uint64 // of the last change of candidates
 }
 
-// A connection is one that a listener reported.
+// A connection is a connection that a listener reported.
 type connection struct {
 	by   *registration
 	conn RawConn
+	path Path // as it was last reported
+
+	sent, received uint64 // bytes that are booked
 }
 
 // A statement is the metadata that the peer itself sent over its connections
@@ -100,7 +103,7 @@ func (t *table) stranger(id identity.RemoteIdentity) bool {
 // full reports whether another peer fits only if one is evicted.
 func (t *table) full() bool { return t.max > 0 && len(t.known) >= t.max }
 
-// staying returns how many peers may not be evicted.
+// staying returns the number of peers that may not be evicted.
 func (t *table) staying() int { return len(t.known) - t.unmet.Len() - t.met.Len() }
 
 // evictee returns the peer that is to be evicted next. There must be one.
@@ -112,8 +115,8 @@ func (t *table) evictee() *peerState {
 	return first.Value.(*peerState)
 }
 
-// lineUp puts a peer into the eviction queue where it belongs. Connected peers
-// are in none, nor are those that are tracked or have a [Manual] candidate.
+// lineUp puts a peer into the eviction queue where it belongs. Peers that are
+// connected, tracked, or behind a [Manual] candidate belong in none.
 func (t *table) lineUp(st *peerState) {
 	q := &t.unmet
 	switch {
@@ -127,7 +130,8 @@ func (t *table) lineUp(st *peerState) {
 	}
 }
 
-// enqueue puts a peer at the end of an eviction queue, or of none.
+// enqueue moves a peer to the end of an eviction queue, or out of the queues if
+// q is nil.
 func (st *peerState) enqueue(q *list.List) {
 	if st.queue != nil {
 		st.queue.Remove(st.place)

@@ -5,7 +5,7 @@ import "slices"
 // Where an event says that something has other contents, it is news if they
 // differ from those that the watcher could read when it was last told.
 
-func (e Resync) told(*view, bool) Event { return nil } // Watch tells the difference instead
+func (e Resync) told(*view, bool) Event { return nil } // Watch yields the difference instead
 
 func (e MetadataModified) told(v *view, _ bool) Event {
 	return ifNews(e, replace(&v.metadata, v.state.self.stamp))
@@ -68,8 +68,8 @@ func (e HookStopped) told(v *view, _ bool) Event {
 	return HookStopped{s.name, s.err}
 }
 
-// told does not tell of a peer that has gone since: the watcher may know its
-// identity as another *Peer already.
+// told drops the event if the peer has gone since: the watcher may already know
+// its identity as another *Peer.
 func (e PeerAvailable) told(v *view, _ bool) Event {
 	st := v.state.peers.known[e.Peer.id]
 	if v.peers[e.Peer] != nil || st == nil || st.peer != e.Peer {
@@ -143,8 +143,8 @@ func (e PeerPathChanged) told(v *view, _ bool) Event {
 	return ifNews(e, v.peers[e.Peer] != nil)
 }
 
-// catchUp notes that the watcher can read the present candidates of the peer
-// from now on, and returns the present view of it. st is nil if the peer is not
+// catchUp records that the watcher can now read the peer's present candidates,
+// and returns the present view of the peer. st is nil if the peer is not
 // available.
 func (p *peerView) catchUp(st *peerState) *peerView {
 	if st == nil {
@@ -154,7 +154,7 @@ func (p *peerView) catchUp(st *peerState) *peerView {
 	return st.view()
 }
 
-// ifNews returns e, or nil if it is no news.
+// ifNews returns e if it is news, and nil otherwise.
 func ifNews(e Event, news bool) Event {
 	if !news {
 		return nil

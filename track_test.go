@@ -173,8 +173,8 @@ func (v *voucher) Speaks(id identity.RemoteIdentity) int {
 	return v.version
 }
 
-// What hooks know of a peer's version counts for as long as they run; the highest,
-// where they differ.
+// What hooks know of a peer's version counts for as long as they run; the
+// highest, where they differ.
 func TestSpeaks(t *testing.T) {
 	id := newID()
 	low, high, keeper := &voucher{fakeHook{name: "low"}, id, 1}, &voucher{fakeHook{name: "high"}, id, 2}, &fakeHook{name: "keeper"}

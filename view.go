@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// A view is the part of the state that a watcher has been told of. Stamps tell
-// versions apart.
+// A view is the part of the state that a watcher has been told of. Its stamps
+// tell versions of the contents apart.
 type view struct {
 	state     *state // to be read under P2P.mu
 	metadata  uint64
@@ -25,7 +25,7 @@ type listenerView struct {
 }
 
 type peerView struct {
-	number       uint64 // orders peers by their becoming available
+	number       uint64 // orders peers by when they became available
 	metadata     uint64
 	ways         uint64 // of discoveries, as the watcher could read them when it was last told of the peer
 	discoveredBy []discoveryView
@@ -106,9 +106,8 @@ func (p *peerView) found(hook string) uint64 {
 	return 0
 }
 
-// difference returns events that lead from v to now. What is gone comes first,
-// since an identity that went and came back is another *Peer, unless it is
-// tracked.
+// difference returns events that lead from v to now. Removals come first, since
+// an identity that went and came back is another *Peer, unless it is tracked.
 func (v *view) difference(now *view) (events []Event) {
 	tell := func(e Event) { events = append(events, e) }
 	if v.metadata != now.metadata {
@@ -146,8 +145,8 @@ func (v *view) difference(now *view) (events []Event) {
 		}
 		n := len(events)
 		before.difference(peer, p, tell)
-		// If the watcher may have read a discovery that has come and
-		// gone, it has to read again.
+		// If the watcher may have read a discovery that came and went, it has
+		// to read again.
 		if before.metadata != p.metadata || before.ways != p.ways && len(events) == n {
 			tell(PeerMetadataModified{peer})
 		}
@@ -155,8 +154,8 @@ func (v *view) difference(now *view) (events []Event) {
 	return events
 }
 
-// goneIn tells which of l's addresses, or that l, are not there any more. now
-// is nil if l is gone.
+// goneIn yields the removal of l, or of some of its addresses. now is nil if l
+// is gone.
 func (l *listenerView) goneIn(now *listenerView, tell func(Event)) {
 	for _, addr := range l.addrs {
 		if now == nil || !slices.Contains(now.addrs, addr) {
@@ -168,8 +167,8 @@ func (l *listenerView) goneIn(now *listenerView, tell func(Event)) {
 	}
 }
 
-// newSince tells that l, or which of its addresses, are new. before is nil if l
-// is.
+// newSince yields the addition of l, or of some of its addresses. before is nil
+// if l is new.
 func (l *listenerView) newSince(before *listenerView, tell func(Event)) {
 	if before == nil {
 		tell(ListenerRegistered{l.name})
@@ -181,7 +180,7 @@ func (l *listenerView) newSince(before *listenerView, tell func(Event)) {
 	}
 }
 
-// difference tells what leads from p to now, apart from metadata.
+// difference yields the events that lead from p to now, apart from metadata.
 func (p *peerView) difference(peer *Peer, now *peerView, tell func(Event)) {
 	for _, listener := range p.connected {
 		if !slices.Contains(now.connected, listener) {

@@ -5,9 +5,9 @@ import (
 	"iter"
 )
 
-// Available yields each peer that is available now or becomes so, until ctx is
-// done, the node shuts down, or the loop is left. A peer that went and came
-// back is yielded again.
+// Available yields each peer that is available now or becomes so later, until
+// ctx is done, the node shuts down, or the loop is left. A peer that went and
+// came back is yielded again.
 func (n *P2P) Available(ctx context.Context) iter.Seq[*Peer] {
 	return func(yield func(*Peer) bool) {
 		for e := range n.Watch(ctx) {
@@ -20,11 +20,11 @@ func (n *P2P) Available(ctx context.Context) iter.Seq[*Peer] {
 
 // Watch yields the node's events until ctx is done, the node shuts down, or the
 // loop is left. It begins with events that describe the present state. A loop
-// body may take its time: what happens meanwhile is summed up, so that a peer
-// which came and went may be left out, but the events yielded always add up to
-// the state. There is no [Resync]. Where the state is described or summed up,
-// listeners come in the order of their registration, and peers in the order of
-// becoming available.
+// body may be slow: changes in the meantime are summed up, so that a peer that
+// came and went may be left out, but the events yielded always add up to the
+// state. [Resync] is never yielded. When Watch describes or sums up, listeners
+// come in the order of their registration, and peers in the order of becoming
+// available.
 func (n *P2P) Watch(ctx context.Context) iter.Seq[Event] {
 	return func(yield func(Event) bool) {
 		s := n.Subscribe()
@@ -45,8 +45,8 @@ func (n *P2P) Watch(ctx context.Context) iter.Seq[Event] {
 	}
 }
 
-// tell yields an event, or the events that a Resync stands for, as far as they
-// are news to the watcher. It returns false once the watcher wants no more.
+// tell yields an event, or the events that a Resync stands for, unless they are
+// no news to the watcher. It returns false once the watcher has stopped.
 func (n *P2P) tell(ctx context.Context, v *view, e Event, yield func(Event) bool) bool {
 	events := []Event{e}
 	_, resync := e.(Resync)

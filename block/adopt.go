@@ -11,11 +11,12 @@ import (
 // errShared says that another process has written to a file that we took over.
 var errShared = errors.New("another transfer of the same offer has written to the file")
 
-// adopt takes over a journal where there are no locks: the transfer that has left
-// it is over, most likely, and if it is not, it must do no harm. Its records are
-// copied to a new journal. Its data files are renamed, so that it cannot give a
-// name to one of them any more. It may still write to one that it has open; such
-// a file is verified once more before it gets its name: see unshared.
+// adopt takes over a journal where there are no locks: the transfer that has
+// left it is over, most likely, and if it is not, it must do no harm. Its
+// records are copied to a new journal. Its data files are renamed, so that it
+// cannot give a name to one of them any more. It may still write to one that it
+// has open; such a file is verified once more before it gets its name: see
+// unshared.
 func (j *journal) adopt(ctx context.Context) error {
 	to := newJournal(j.vol, rand.Text())
 	to.hold(ctx)
@@ -46,10 +47,10 @@ func (j *journal) adopt(ctx context.Context) error {
 	return nil
 }
 
-// absorb takes the data files of another journal of the same transfer, as far as
-// they may be of use: their numbers were given out here, and it has no file of that
-// number. The rest is removed. A number may mean another file there; then the hashes
-// tell.
+// absorb takes the data files of another journal of the same transfer, as far
+// as they may be of use: their numbers were given out here, and it has no file
+// of that number. The rest is removed. A number may mean another file there;
+// then the hashes tell.
 func (j *journal) absorb(other *journal) {
 	names, _ := readNames(j.dir)
 	for _, name := range names {
@@ -63,17 +64,4 @@ func (j *journal) absorb(other *journal) {
 		}
 	}
 	removeOpen(j.dir, other.file, other.name+journalEnd)
-}
-
-// unshared checks that nobody else has written to a file of which everything has
-// arrived, where that is possible.
-func (a *assembler) unshared(in *incoming) error {
-	if !in.adopted {
-		return nil
-	}
-	n, err := a.vol.verify(a.ctx, in.file, in.hashes, in.size)
-	if err == nil && n < len(in.hashes) {
-		return errShared
-	}
-	return err
 }

@@ -3,8 +3,6 @@ package block
 import (
 	"bufio"
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -16,7 +14,7 @@ const (
 	readAhead   = 16 << 10 // bytes that are read before it is known what they are; they are copied once more
 	batchData   = 64 << 10 // bytes of data, from which on a batch is handed on
 	batchLength = 256      // messages, likewise
-	batchText   = 32 << 10 // bytes of paths, likewise
+	batchText   = 32 << 10 // bytes of paths and of told hashes, likewise
 )
 
 // A batch is messages that have arrived one after the other, and the data of
@@ -24,14 +22,14 @@ const (
 type batch struct {
 	items []item
 	data  []byte // of pool, or nil
-	text  int    // bytes of paths
+	text  int    // bytes of paths and told hashes
 	err   error  // what ended the stream behind them
 }
 
 var batches = sync.Pool{New: func() any { return new(batch) }}
 
-// An arrival reads what the sender says and hashes the chunks, in a goroutine of
-// its own.
+// An arrival reads what the sender says and hashes the chunks, in a goroutine
+// of its own.
 type arrival struct {
 	*transfer
 	in    *bufio.Reader
@@ -61,8 +59,8 @@ func newArrival(t *transfer) *arrival {
 func (a *arrival) answered(largest int64) { a.answers <- largest }
 
 // run reads until the sender's last message. An error follows what came before
-// it, so that none of that is lost; only a user who may be being asked is told at
-// once.
+// it, so that none of that is lost; only a user who may be being asked is told
+// at once.
 func (a *arrival) run() error {
 	defer close(a.out)
 	var h hello
@@ -89,7 +87,7 @@ func (a *arrival) run() error {
 
 // message reads one message. It reports true if that was the last one.
 func (a *arrival) message() (over bool, err error) {
-	if a.in.Buffered() == 0 || len(a.b.items) >= batchLength || len(a.b.data) >= batchData || a.b.text >= batchText {
+	if a.in.Buffered() == 0 || a.full() {
 		if err := a.flush(); err != nil {
 			return false, err
 		}
@@ -120,14 +118,18 @@ func (a *arrival) message() (over bool, err error) {
 		return false, nil
 	case kindAbort:
 		return false, it.why()
-	case kindData, kindHole:
+	case kindPacked:
+		return false, a.packed(it.size)
+	case kindData, kindHole, kindOld:
 		if a.taken += int64(it.size); a.taken > a.limit {
 			return false, violation("a chunk of more than %d bytes", a.limit)
 		}
 		if k == kindData {
 			return false, a.data(&it)
 		}
-		a.chunk.zeros(int64(it.size))
+		if k == kindHole {
+			a.chunk.zeros(int64(it.size))
+		}
 	case kindChunk:
 		a.taken = 0
 		if it.sum, err = a.chunk.sum(); err != nil {
@@ -138,10 +140,16 @@ func (a *arrival) message() (over bool, err error) {
 		a.chunk.reset()
 	}
 	a.b.items = append(a.b.items, it)
+	a.b.text += len(it.hashes) * len(hash{})
 	if k == kindSent || k == kindDone {
 		err = a.flush() // what follows is of another part of the transfer
 	}
 	return k == kindDone, err
+}
+
+// full tells whether the batch has enough.
+func (a *arrival) full() bool {
+	return len(a.b.items) >= batchLength || len(a.b.data) >= batchData || a.b.text >= batchText
 }
 
 // entry reads an entry of an offer.
@@ -209,8 +217,8 @@ func (a *arrival) hand() error {
 }
 
 // receive returns the next message, for the goroutine that handles them. It is
-// nil if tick was first. It is valid until the next call; spent is called before
-// the data of messages goes away.
+// nil if tick was first. It is valid until the next call; spent is called
+// before the data of messages goes away.
 func (a *arrival) receive(tick <-chan time.Time, spent func()) (*item, error) {
 	for a.back == nil || a.next == len(a.back.items) {
 		if a.back != nil {
@@ -261,19 +269,20 @@ func (a *arrival) release() error {
 	return err
 }
 
-// decoding separates a mistake of the peer from an error of the stream.
-func decoding(err error) error {
-	switch {
-	case errors.Is(err, ErrVersion):
-		return ErrVersion
-	case errors.Is(err, ErrProtocol):
-		return err
-	case errors.Is(err, proto.ErrInvalid):
-		return fmt.Errorf("%w: %w", ErrProtocol, err)
+// packed reads a pack.
+func (a *arrival) packed(size uint32) error {
+	b := make([]byte, size)
+	if _, err := io.ReadFull(a.in, b); err != nil {
+		return streamError(err)
 	}
-	return streamError(err)
-}
-
-func violation(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", ErrProtocol, fmt.Sprintf(format, args...))
+	return unpack(b, func(e *entry) error {
+		if a.full() {
+			if err := a.flush(); err != nil {
+				return err
+			}
+		}
+		a.b.items = append(a.b.items, item{message: message{kind: e.kind}, entry: e})
+		a.b.text += len(e.path)
+		return nil
+	})
 }

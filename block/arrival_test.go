@@ -21,7 +21,8 @@ func (c chopped) Read(p []byte) (int, error) {
 	return c.Reader.Read(p[:min(len(p), 1+rand.IntN(c.most))])
 }
 
-// However long messages are, and however they come, their data and its hashes are right until the buffer is given back.
+// However long messages are, and however they come, their data and its hashes
+// are right until the buffer is given back.
 func TestRead(t *testing.T) {
 	t.Parallel()
 	sizes := []int{

@@ -2,63 +2,15 @@ package block
 
 import (
 	"bytes"
-	"errors"
-	"io"
-	"os"
-	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/zeebo/blake3"
 )
 
-const (
-	placeEvery = 500 * time.Millisecond // small files that are whole wait for more, so long at most
-	syncEvery  = 64 << 20               // bytes of a large file
-)
+const placeEvery = 500 * time.Millisecond // small files that are whole wait for more, so long at most
 
-// An incoming is a file that arrives.
-type incoming struct {
-	index       int
-	entry       entry
-	size, block int64 // of the part of the file that is wanted; of its chunks
-	sink        io.WriterAt
-	file        *os.File // sink, unless that is the app's; nil of a small file that has none yet
-	held        []byte   // the start of a small file, or all of it, that is not in a file yet; in the buffer of its batch
-	number      uint32   // of the data file
-	journaled   bool
-	adopted     bool // another transfer may still write to the data file
-
-	lost atomic.Bool // the disk has lost what was written: a system says so once
-
-	pos      int64  // bytes that have arrived
-	unsynced int64  // bytes
-	hashes   []hash // of the chunks that have arrived
-	missing  int    // chunks that have to come again
-	ended    bool
-	root     hash // of the file, as the sender says
-	dead     bool // the file was given up, and the rest of it is thrown away
-}
-
-func (in *incoming) close() {
-	if in.file != nil {
-		in.file.Close()
-	}
-}
-
-// chunkEnd returns where the chunk ends that arrives now.
-func (in *incoming) chunkEnd() int64 {
-	start := int64(len(in.hashes)) * in.block
-	return start + min(in.block, in.size-start)
-}
-
-// between tells whether no chunk has begun that is not complete.
-func (in *incoming) between() bool {
-	return in.pos == min(int64(len(in.hashes))*in.block, in.size)
-}
-
-// An assembler makes files of the messages of one offer, and hands those that are
-// whole to a placer. It belongs to the goroutine of the receiver.
+// An assembler makes files of the messages of one offer, and hands those that
+// are whole to a placer. It belongs to the goroutine of the receiver.
 type assembler struct {
 	*transfer
 	in      *arrival
@@ -68,6 +20,9 @@ type assembler struct {
 
 	offer   *Offer
 	resumes map[int]resume // what was claimed, by index
+	olds    map[int]int64  // see receiver
+	index   *index         // or nil
+	spend   func(n int64) bool
 	root    *blake3.Hasher
 	cursor  *cursor // at the entry that came last
 	current *incoming
@@ -76,21 +31,6 @@ type assembler struct {
 	asked   map[request]int      // repairs that are due, and how often each was asked for
 	late    map[request]bool     // repairs that may come of files that were given up since
 	sent    bool                 // the sender only repairs now
-}
-
-// A resume is what an earlier attempt has left of a file.
-type resume struct {
-	number uint32
-	hashes []hash
-}
-
-// newAssembler returns the assembler for an offer of which claims were made.
-func newAssembler(r *receiver, resumes map[int]resume) *assembler {
-	return &assembler{
-		transfer: r.transfer, in: r.arrival, vol: r.vol, journal: r.journal, placer: r.placer,
-		offer: r.offer, resumes: resumes, root: newRoot(), cursor: r.offer.spool.all(),
-		open: map[uint16]*incoming{}, asked: map[request]int{}, late: map[request]bool{},
-	}
 }
 
 // run receives files until all of the offer have arrived or failed.
@@ -139,6 +79,10 @@ func (a *assembler) handle(it *item) error {
 		return a.take(int64(len(it.data)), it.data)
 	case kindHole:
 		return a.take(int64(it.size), nil)
+	case kindHashes:
+		return a.told(it)
+	case kindOld:
+		return a.takeOld(int64(it.size))
 	case kindChunk:
 		if a.again != nil {
 			return a.repaired(it)
@@ -167,8 +111,8 @@ func (a *assembler) wants() bool {
 	return a.cursor.kind == kindFile && (v == verdictWhole || v == verdictFrom || v == verdictPart)
 }
 
-// advance moves the cursor to an entry, and makes the folders before it. No file
-// may be left out.
+// advance moves the cursor to an entry, and makes the folders before it. No
+// file may be left out.
 func (a *assembler) advance(to int) error {
 	if to <= a.cursor.index || a.sent {
 		return violation("entry %d after %d", to, a.cursor.index)
@@ -203,21 +147,28 @@ func (a *assembler) folder() error {
 	return nil
 }
 
-func (a *assembler) begin(it *item) error {
-	index := int(it.message.entry)
+// next moves on to the file that comes now.
+func (a *assembler) next(index int) (in *incoming, claimed resume, err error) {
 	if a.current != nil || a.again != nil {
-		return violation("a file inside another")
+		return nil, claimed, violation("a file inside another")
 	}
 	if err := a.advance(index); err != nil {
+		return nil, claimed, err
+	}
+	if a.cursor.index != index || !a.wants() {
+		return nil, claimed, violation("entry %d is not wanted", index)
+	}
+	claimed = a.resumes[index]
+	delete(a.resumes, index)
+	return &incoming{index: index, entry: a.cursor.entry, size: a.cursor.size}, claimed, nil
+}
+
+func (a *assembler) begin(it *item) error {
+	in, claimed, err := a.next(int(it.message.entry))
+	if err != nil {
 		return err
 	}
-	e := a.cursor.entry
-	if a.cursor.index != index || !a.wants() {
-		return violation("entry %d is not wanted", index)
-	}
-	in := &incoming{index: index, entry: e, size: e.size}
-	claimed := a.resumes[index]
-	delete(a.resumes, index)
+	index, e := in.index, in.entry
 	if int(it.chunk) > len(claimed.hashes) {
 		return violation("entry %d from chunk %d on", index, it.chunk)
 	}
@@ -240,32 +191,6 @@ func (a *assembler) begin(it *item) error {
 	if in.sink == nil && (in.size > maxSmall || len(claimed.hashes) > 0) {
 		return a.openData(in, claimed)
 	}
-	return nil
-}
-
-// openData opens the file that the data goes to, which has chunks already if it
-// was resumed.
-func (a *assembler) openData(in *incoming, claimed resume) (err error) {
-	switch {
-	case len(claimed.hashes) > 0:
-		in.number, in.journaled, in.adopted = claimed.number, true, a.journal.adopted
-		if in.file, err = a.vol.open(a.journal.data(in.number)); err == nil {
-			err = in.file.Truncate(in.pos)
-		}
-	case in.size > in.block:
-		in.journaled = true
-		if in.number, err = a.journal.begin(&in.entry); err != nil {
-			return writing(err)
-		}
-		in.file, err = a.vol.create(a.journal.data(in.number))
-	default:
-		in.number = a.journal.number()
-		in.file, err = a.vol.create(a.journal.data(in.number))
-	}
-	if err != nil {
-		return a.drop(in, writing(err))
-	}
-	in.sink = in.file
 	return nil
 }
 
@@ -302,59 +227,6 @@ func (a *assembler) take(n int64, data []byte) error {
 	return a.write(in, data, in.pos-n)
 }
 
-// spill gives a small file, of which the beginning may be held, a file of its own,
-// like those of large ones.
-func (a *assembler) spill(in *incoming) error {
-	b := in.held
-	in.held = nil
-	if err := a.openData(in, resume{}); err != nil || in.dead || len(b) == 0 {
-		return err
-	}
-	return a.write(in, b, 0)
-}
-
-// write writes b to a file, at offset.
-func (a *assembler) write(in *incoming, b []byte, offset int64) (err error) {
-	if in.file == nil {
-		_, err = in.sink.WriteAt(b, offset)
-	} else {
-		err = a.vol.write(in.file, b, offset)
-	}
-	if err != nil {
-		return a.drop(in, writing(err))
-	}
-	if in.unsynced += int64(len(b)); in.unsynced >= syncEvery && in.file != nil && a.placer.early(in.file, &in.lost) {
-		in.unsynced = 0
-	}
-	return nil
-}
-
-// skipHole leaves a hole in a file, which has nothing there yet. The app's own
-// writers get zeros.
-func (a *assembler) skipHole(in *incoming, offset, n int64) error {
-	if in.file == nil {
-		return a.writeZeros(in, offset, n)
-	}
-	if offset+n < in.chunkEnd() {
-		return nil // data follows
-	}
-	if err := in.file.Truncate(offset + n); err != nil {
-		return a.drop(in, writing(err))
-	}
-	return nil
-}
-
-func (a *assembler) writeZeros(in *incoming, offset, n int64) error {
-	for n > 0 && !in.dead {
-		step := min(n, int64(len(zeros)))
-		if err := a.write(in, zeros[:step], offset); err != nil {
-			return err
-		}
-		offset, n = offset+step, n-step
-	}
-	return nil
-}
-
 func (a *assembler) endChunk(it *item) error {
 	in := a.current
 	if in == nil || in.pos != in.chunkEnd() || in.between() {
@@ -363,8 +235,12 @@ func (a *assembler) endChunk(it *item) error {
 	number := uint32(len(in.hashes))
 	size := in.pos - int64(number)*in.block
 	in.hashes = append(in.hashes, it.hash)
+	defer in.skip()
 	if in.dead {
 		return nil
+	}
+	if err := a.mixed(in, it); err != nil || in.dead {
+		return err
 	}
 	if it.sum != it.hash {
 		if in.held != nil {
@@ -376,41 +252,6 @@ func (a *assembler) endChunk(it *item) error {
 		return a.ask(in, number)
 	}
 	return a.verified(in, number, it.hash, size)
-}
-
-// verified records a chunk. Its bytes were written; see journal.
-func (a *assembler) verified(in *incoming, number uint32, h hash, size int64) error {
-	a.update(func(p *Progress, _ *Result) { p.Verified += size })
-	if !in.journaled {
-		return nil
-	}
-	return writing(a.journal.chunk(in.number, number, h))
-}
-
-// drop gives a file up. What was verified of it is kept for the next attempt, if
-// the disk has it and the file can get further than that.
-func (a *assembler) drop(in *incoming, err error) error {
-	if in.file != nil && (in.lost.Load() || errors.Is(err, syscall.EFBIG)) {
-		in.file.Truncate(0)
-	}
-	a.forget(in)
-	return a.placer.fail(in.index, in.entry.path, err)
-}
-
-func (a *assembler) forget(in *incoming) {
-	in.close()
-	in.dead = true
-	in.held = nil
-	delete(a.open, uint16(in.index))
-	for req := range a.asked {
-		if req.entry == uint16(in.index) {
-			delete(a.asked, req)
-			a.late[req] = true
-		}
-	}
-	if a.again != nil && a.again.in == in {
-		a.again.in = nil
-	}
 }
 
 func (a *assembler) end(it *item) error {
@@ -428,41 +269,6 @@ func (a *assembler) end(it *item) error {
 		return nil
 	}
 	return a.whole(in)
-}
-
-// whole verifies a file of which everything has arrived, and hands it on.
-func (a *assembler) whole(in *incoming) error {
-	a.root.Reset()
-	for i := range in.hashes {
-		a.root.Write(in.hashes[i][:])
-	}
-	if sum(a.root) != in.root {
-		return a.drop(in, ErrCorrupt)
-	}
-	switch {
-	case in.sink == nil:
-		in.number = a.journal.number()
-		if err := a.vol.store(a.journal.data(in.number), in.held); err != nil {
-			return a.drop(in, writing(err))
-		}
-		in.held = nil
-	case in.file == nil:
-		a.update(func(p *Progress, r *Result) {
-			p.Files++
-			r.Files++
-			r.Bytes += in.size
-		})
-		return nil
-	default:
-		if err := a.unshared(in); err != nil {
-			return a.drop(in, writing(err))
-		}
-		if err := in.file.Close(); err != nil {
-			return a.drop(in, writing(err))
-		}
-	}
-	a.placer.add(wholeFile{index: in.index, number: in.number, entry: in.entry, lost: &in.lost})
-	return nil
 }
 
 // gone is the sender's word that a file does not come, or not to its end.

@@ -8,8 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A handle is a folder at hand. What is done in it takes a name, not a path, and follows no links. An [os.File] for each small
-// file takes longer than the file.
+// A handle is a folder at hand. What is done in it takes a name, not a path,
+// and follows no links. An [os.File] for each small file takes longer than the
+// file.
 type handle struct {
 	root *os.Root
 	file *os.File
@@ -55,7 +56,8 @@ func (h *handle) has(name string) bool {
 // remove removes a file.
 func (h *handle) remove(name string) error { return unix.Unlinkat(h.fd(), name, 0) }
 
-// link makes a hard link to a file of another folder, under a name that is free.
+// link makes a hard link to a file of another folder, under a name that is
+// free.
 func (h *handle) link(from *handle, old, name string) error {
 	if err := unix.Linkat(from.fd(), old, h.fd(), name, 0); err != nil {
 		return &os.LinkError{Op: "link", Old: old, New: name, Err: err}

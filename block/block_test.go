@@ -6,8 +6,9 @@ import (
 	"runtime"
 	"testing"
 
-	"github.com/sdp2p/p2p/block"
 	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/block"
 )
 
 func TestTransfer(t *testing.T) {
@@ -58,7 +59,8 @@ func TestTransfer(t *testing.T) {
 	require.True(t, there.ModTime().Equal(info.ModTime()))
 }
 
-// Permissions are restored where that is asked for, and no stranger's file becomes executable.
+// Permissions are restored where that is asked for, and no stranger's file
+// becomes executable.
 func TestModes(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("files have no such permissions")

@@ -12,8 +12,9 @@ import (
 const orphanAfter = time.Hour // data without a journal
 
 // Clean removes what interrupted transfers into dest have left behind, if it is
-// older than age and not in use. Receive does that with an age of 7 days. It may
-// be called at any time.
+// older than age and not in use. Receive does that with an age of 7 days. It
+// may be called at any time. It keeps the index of complete files, so that they
+// need not be sent again: to remove that, remove the folder .sdp2p-partial.
 func Clean(dest *os.Root, age time.Duration) error {
 	dir, err := dest.OpenRoot(partialDir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -25,6 +26,10 @@ func Clean(dest *os.Root, age time.Duration) error {
 	defer dir.Close()
 	vol := newVolume(dest, false, nil)
 	vol.partial = dir
+	if vol.dir, err = newHandle(dir); err != nil {
+		return writing(err)
+	}
+	defer vol.dir.close()
 	return vol.clean(age)
 }
 
@@ -44,6 +49,9 @@ func (v *volume) clean(age time.Duration) error {
 		info, err := v.partial.Lstat(name)
 		if err != nil {
 			continue
+		}
+		if strings.HasSuffix(name, indexEnd) {
+			continue // it is of use for as long as the files are
 		}
 		base, isJournal := strings.CutSuffix(name, journalEnd)
 		if isJournal && time.Since(info.ModTime()) >= age {
@@ -70,6 +78,8 @@ func (v *volume) cleanJournal(name string) {
 	cancel()
 	if j.hold(over) {
 		if v.lock(j.file) {
+			j.load() // as far as it can be read: it may have a file of the user's
+
 			j.close(true)
 			return
 		}

@@ -91,8 +91,9 @@ func TestDisk(t *testing.T) {
 	require.IsType(t, want2, err)
 }
 
-// Where something else takes a file's place between the offer and its turn, that is found, and nothing waits for it. A
-// symbolic link is followed then, as os.DirFS does.
+// Where something else takes a file's place between the offer and its turn,
+// that is found, and nothing waits for it. A symbolic link is followed then, as
+// os.DirFS does.
 func TestDiskReplaced(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "f")

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A disk is [os.DirFS](dir), of which small files and their entries are read with less to do for each: an [os.File] takes
-// longer than the file.
+// A disk is [os.DirFS](dir), of which small files and their entries are read
+// with less to do for each: an [os.File] takes longer than the file.
 type disk struct {
 	dirFS
 	dir string
@@ -30,7 +30,8 @@ type dirFS interface {
 
 func newDisk(dir string) fs.FS { return disk{os.DirFS(dir).(dirFS), dir} }
 
-// openFile opens a file of fsys. On a disk it does not wait for who writes to a pipe that has taken the file's place.
+// openFile opens a file of fsys. On a disk it does not wait for the process
+// that writes to a pipe that has taken the file's place.
 func openFile(fsys fs.FS, name string) (opened, error) {
 	d, ok := fsys.(disk)
 	if !ok {
@@ -92,7 +93,8 @@ func (f *diskFile) Seek(offset int64, whence int) (int64, error) {
 	return at, nil
 }
 
-// tree returns fsys as one to walk through: a disk's folders come with all that Lstat tells of what is in them.
+// tree returns fsys as one to walk through: a disk's folders come with all that
+// Lstat tells of what is in them.
 func tree(fsys fs.FS) fs.FS {
 	if d, ok := fsys.(disk); ok {
 		return diskTree{d}
@@ -174,3 +176,12 @@ func (i *diskInfo) IsDir() bool                { return i.mode.IsDir() }
 func (i *diskInfo) Sys() any                   { return nil }
 func (i *diskInfo) storedBytes() int64         { return i.stored }
 func (i *diskInfo) Info() (fs.FileInfo, error) { return i, i.err }
+
+// readsTogether tells whether f is a file that several may read at a time.
+func readsTogether(f opened) bool {
+	switch f.(type) {
+	case *os.File, *diskFile:
+		return true
+	}
+	return false
+}

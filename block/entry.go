@@ -179,3 +179,6 @@ func (m *entry) valid() error {
 }
 
 func (m *entry) modTime() time.Time { return time.Unix(m.seconds, int64(m.nanos)) }
+
+// isLarge tells whether chunks of an earlier version of a file may be used.
+func isLarge(e *entry) bool { return e.size > blockSize(e.size) }

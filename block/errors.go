@@ -9,32 +9,34 @@ import (
 	"strings"
 	"syscall"
 	"unicode"
+
+	"github.com/sdp2p/p2p/proto"
 )
 
 // Errors of transfers and of single files. The error of a transfer or a file
 // wraps one of them, or is the error of the stream.
 var (
-	// ErrCancelled says that one side canceled the transfer: the peer if the
+	// ErrCanceled says that one side canceled the transfer: the peer if the
 	// error is a [*PeerError], otherwise this side, through its context.
-	ErrCancelled = errors.New("block: canceled")
-	// ErrRefused says that the receiver did not want the offer or the file.
+	ErrCanceled = errors.New("block: canceled")
+	// ErrRefused says that the receiver refused the offer or the file.
 	ErrRefused = errors.New("block: refused")
-	// ErrChanged says that a file was changed between its offer and its last byte.
-	// Sending it again goes on from the first chunk that differs.
+	// ErrChanged says that a file was changed between its offer and its last
+	// byte. Sending it again resumes from the first chunk that differs.
 	ErrChanged = errors.New("block: the file was changed while it was sent")
-	// ErrDiskFull says that the destination has no room, or that its quota is used
-	// up. On the receiver it comes with a [*SpaceError] if that was known
+	// ErrDiskFull says that the destination has no room, or that its quota is
+	// used up. On the receiver it comes with a [*SpaceError] if that was known
 	// beforehand.
 	ErrDiskFull = errors.New("block: the receiver's disk is full")
 	// ErrName says that a name cannot be used: see the package's documentation.
 	ErrName = errors.New("block: unsafe name")
-	// ErrCorrupt says that bytes arrived otherwise than they were sent, also after
-	// three repairs of the chunk.
+	// ErrCorrupt says that a chunk was corrupted in transit, even after three
+	// repairs.
 	ErrCorrupt = errors.New("block: corrupted on the way")
 	// ErrRead says that the sender could not read a file or a folder.
 	ErrRead = errors.New("block: reading the source failed")
-	// ErrWrite says that the receiver could not write. What was received is kept
-	// if that is possible.
+	// ErrWrite says that the receiver could not write. Received data is kept if
+	// possible.
 	ErrWrite = errors.New("block: writing to the destination failed")
 	// ErrProtocol says that the peer sent something that the protocol does not
 	// allow.
@@ -42,11 +44,11 @@ var (
 	// ErrVersion says that the peer speaks a version that this package does not
 	// know, or something else altogether.
 	ErrVersion = errors.New("block: unknown version of the protocol")
-	// ErrTimeout says that for 30 s nothing was heard from the peer, and it took
-	// nothing.
+	// ErrTimeout says that the peer neither sent nor accepted anything for 30
+	// s.
 	ErrTimeout = errors.New("block: the peer has not answered for 30 s")
-	// ErrIrregular says that a path leads to neither a file nor a folder, but for
-	// example to a symbolic link.
+	// ErrIrregular says that a path is neither a file nor a folder, but for
+	// example a symbolic link.
 	ErrIrregular = errors.New("block: neither a file nor a folder")
 	// ErrBusy says that too many offers wait for the receiver's answer. Trying
 	// again later may help.
@@ -57,8 +59,8 @@ var (
 	// ErrUnanswered says that the receiver did not decide on the offer in time:
 	// see [ReceiveOptions].AnswerWithin.
 	ErrUnanswered = errors.New("block: the offer was not answered in time")
-	// ErrIncomplete says that the transfer ran to its end, but that some files or
-	// folders did not arrive. It comes as an [*IncompleteError].
+	// ErrIncomplete says that the transfer ran to its end, but that some files
+	// or folders did not arrive. It comes as an [*IncompleteError].
 	ErrIncomplete = errors.New("block: not everything has arrived")
 	// ErrCut says that the stream ended before the transfer did. It wraps
 	// [io.ErrUnexpectedEOF].
@@ -75,7 +77,7 @@ type code uint8
 
 // codes holds the error for each code. A code that is not here is read as 0.
 var codes = [...]error{
-	errFailed, ErrCancelled, ErrRefused, ErrChanged, ErrDiskFull, ErrName, ErrCorrupt,
+	errFailed, ErrCanceled, ErrRefused, ErrChanged, ErrDiskFull, ErrName, ErrCorrupt,
 	ErrRead, ErrWrite, ErrProtocol, ErrVersion, ErrTimeout, ErrIrregular,
 	ErrBusy, ErrSpool, ErrUnanswered,
 }
@@ -98,7 +100,7 @@ func codeOf(err error) code {
 
 // A PeerError says why the other side ended the transfer or gave up a file.
 type PeerError struct {
-	Err    error  // one of this package's errors, such as [ErrCancelled], [ErrRefused] or [ErrDiskFull]
+	Err    error  // one of this package's errors, such as [ErrCanceled], [ErrRefused] or [ErrDiskFull]
 	Reason string // in the peer's words, or empty: at most 1024 bytes of printable text
 }
 
@@ -145,8 +147,8 @@ func (e *FileError) again() bool {
 	return e.missing() && !errors.Is(e.Err, ErrName) && !errors.Is(e.Err, ErrIrregular)
 }
 
-// An IncompleteError reports that a transfer ran to its end, but that some files
-// and folders did not arrive, through a fault of either side. It wraps
+// An IncompleteError reports that a transfer ran to its end, but that some
+// files and folders did not arrive, through a fault of either side. It wraps
 // [ErrIncomplete] and First.
 type IncompleteError struct {
 	Missing int        // how many files and folders are missing
@@ -172,10 +174,10 @@ func Refuse(reason string) error { return &refusal{reason} }
 
 // canceled returns the error of a transfer whose context ended with that cause.
 func canceled(cause error) error {
-	if errors.Is(cause, ErrCancelled) {
+	if errors.Is(cause, ErrCanceled) {
 		return cause
 	}
-	return fmt.Errorf("%w: %w", ErrCancelled, cause)
+	return fmt.Errorf("%w: %w", ErrCanceled, cause)
 }
 
 // A told error is one of this package's with a text for the peer.
@@ -200,7 +202,7 @@ func reason(err error) string {
 		return text.reason
 	case errors.As(err, &space):
 		return fmt.Sprintf("%d bytes are needed, %d are free", space.Needed, space.Free)
-	case errors.Is(err, ErrCancelled) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, ErrCanceled) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded):
 		if all, ok := err.(interface{ Unwrap() []error }); ok && len(all.Unwrap()) == 2 {
 			return all.Unwrap()[1].Error() // the cause, which the app gave
 		}
@@ -244,4 +246,33 @@ func fatal(err error) bool {
 // than that the operation failed.
 func unsupported(err error) bool {
 	return errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EINVAL)
+}
+
+// decoding separates a mistake of the peer from an error of the stream.
+func decoding(err error) error {
+	switch {
+	case errors.Is(err, ErrVersion):
+		return ErrVersion
+	case errors.Is(err, ErrProtocol):
+		return err
+	case errors.Is(err, proto.ErrInvalid):
+		return fmt.Errorf("%w: %w", ErrProtocol, err)
+	}
+	return streamError(err)
+}
+
+func violation(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrProtocol, fmt.Sprintf(format, args...))
+}
+
+// errJournal marks errors of the journal, without which no file can be
+// received.
+var errJournal = errors.New("the journal")
+
+// streamError marks an error of the stream itself.
+func streamError(err error) error {
+	if err == nil || errors.Is(err, errStream) || errors.Is(err, ErrTimeout) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errStream, err)
 }

@@ -8,11 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/sdp2p/p2p/block"
 )
 
-// A receiver looks at what is offered, and then gets it, or what it wants of it.
+// A receiver looks at what is offered, and then gets it, or what it wants of
+// it.
 func Example() {
 	ctx := context.Background()
 	here, there := net.Pipe() // a *p2p.Stream or a *tunnel.Conn
@@ -60,4 +62,49 @@ func Example() {
 	// notes.txt is in its place
 	// 1 file: bring bread
 	// left out: movie.mkv
+}
+
+// A sender holds on to a transfer until it is over; the receiver's handler of
+// the first stream reports it.
+func ExampleTransfer() {
+	downloads, _ := os.MkdirTemp("", "downloads-")
+	defer os.RemoveAll(downloads)
+	root, err := os.OpenRoot(downloads)
+	if err != nil {
+		panic(err)
+	}
+	defer root.Close()
+	var transfers block.Transfers
+	received := make(chan int, 1)
+	serve := func(ctx context.Context, stream net.Conn) { // of the route "files"
+		opts := block.ReceiveOptions{From: "alice"} // which a *p2p.Stream knows
+		result, err := transfers.Receive(ctx, stream, nil, root, opts)
+		if errors.Is(err, block.ErrContinued) {
+			return
+		}
+		received <- result.Files
+	}
+
+	streams := 0
+	transfer := block.Transfer{
+		Open: func(ctx context.Context) (net.Conn, error) { // block.To(peer, "files")
+			here, there := net.Pipe()
+			go serve(ctx, there)
+			if streams++; streams == 1 {
+				here.Close() // it is lost
+			}
+			return here, nil
+		},
+		Lost: func(err error, next time.Duration) { fmt.Printf("lost, again in %v\n", next) },
+	}
+	notes := strings.NewReader("bring bread")
+	sources := []block.Source{{Name: "notes.txt", Reader: notes, Size: notes.Size()}}
+	result, err := transfer.Send(context.Background(), sources, block.SendOptions{})
+	fmt.Printf("%d file sent over %d streams, %v\n", result.Files, streams, err)
+	<-received // nothing, over the first stream
+	fmt.Printf("%d file received\n", <-received)
+	// Output:
+	// lost, again in 100ms
+	// 1 file sent over 2 streams, <nil>
+	// 1 file received
 }

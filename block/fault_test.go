@@ -33,8 +33,9 @@ type mangler struct {
 func (m *mangler) Write(b []byte) (int, error) {
 	b = bytes.Clone(b)
 	if err := m.change(b, m.offset); err != nil {
-		// To close a TCP connection with something unread would take from the other
-		// side what has arrived there: it breaks once all of that was read.
+		// To close a TCP connection with something unread would take from the
+		// other side what has arrived there: it breaks once all of that was
+		// read.
 		m.Conn.(interface{ CloseWrite() error }).CloseWrite()
 		io.Copy(io.Discard, m.Conn)
 		m.Conn.Close()
@@ -44,7 +45,8 @@ func (m *mangler) Write(b []byte) (int, error) {
 	return m.Conn.Write(b)
 }
 
-// marked returns content with 4 KiB of marks in each of the chunks, and what flips a bit in the marks of one of them, so often.
+// marked returns content with 4 KiB of marks in each of the chunks, and what
+// flips a bit in the marks of one of them, so often.
 func marked(size int, at ...int) []byte {
 	b := random(size, 3)
 	for _, chunk := range at {
@@ -98,7 +100,8 @@ func TestCorrupted(t *testing.T) {
 	}
 }
 
-// A chunk that comes again in the middle of its file changes nothing for the rest of it.
+// A chunk that comes again in the middle of its file changes nothing for the
+// rest of it.
 func TestRepairedInBetween(t *testing.T) {
 	content := marked(16<<20, 1)
 	a, b := net.Pipe()
@@ -113,7 +116,8 @@ func TestRepairedInBetween(t *testing.T) {
 	require.True(t, bytes.Equal(content, got))
 }
 
-// The sender's file is changed while it is sent: nothing of it is shown, the others arrive.
+// The sender's file is changed while it is sent: nothing of it is shown, the
+// others arrive.
 func TestChanged(t *testing.T) {
 	top := t.TempDir()
 	large := put(t, filepath.Join(top, "large"), random(8<<20, 1), 0o600)
@@ -191,7 +195,7 @@ func TestCancel(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			_, sendErr = block.Send(contexts["sender"], a, []block.Source{{Name: "z", Reader: zeros{}, Size: 4 << 30}}, block.SendOptions{})
+			_, sendErr = block.Send(contexts["sender"], a, []block.Source{{Name: "z", Reader: zeros{}, Size: 512 << 20}}, block.SendOptions{})
 			a.Close()
 		}()
 		_, receiveErr := block.Receive(contexts["receiver"], b, nil, open(t, dir), block.ReceiveOptions{From: "a", Progress: func(p block.Progress) {
@@ -205,9 +209,9 @@ func TestCancel(t *testing.T) {
 		if who == "receiver" {
 			here, there = there, here
 		}
-		require.ErrorIs(t, here, block.ErrCancelled)
+		require.ErrorIs(t, here, block.ErrCanceled)
 		require.ErrorIs(t, here, why)
-		require.ErrorIs(t, there, block.ErrCancelled)
+		require.ErrorIs(t, there, block.ErrCanceled)
 		var peer *block.PeerError
 		require.ErrorAs(t, there, &peer)
 		require.Equal(t, why.Error(), peer.Reason)
@@ -310,7 +314,8 @@ func TestTwoAtOnce(t *testing.T) {
 	require.Equal(t, map[string]string{".": "d---------", "f.bin": string(content), "f (2).bin": string(content)}, tree(t, dir))
 }
 
-// A symbolic link in the destination leads nothing out of it, and a name that is taken stays what it is.
+// A symbolic link in the destination leads nothing out of it, and a name that
+// is taken stays what it is.
 func TestDestination(t *testing.T) {
 	outside, dir := t.TempDir(), t.TempDir()
 	if err := os.Symlink(outside, filepath.Join(dir, "link")); err != nil {
@@ -395,7 +400,8 @@ func TestDiskFull(t *testing.T) {
 	require.NoError(t, received.err)
 }
 
-// Many small files take few steps, and what was left by others is cleaned when it is old.
+// Many small files take few steps, and what was left by others is cleaned when
+// it is old.
 func TestManyAndClean(t *testing.T) {
 	const n = 1500
 	files := fstest.MapFS{}

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// lock locks f until it is closed or the process ends. The lock is far behind the
-// end of f: locked bytes cannot be read.
+// lock locks f until it is closed or the process ends. The lock is far behind
+// the end of f: locked bytes cannot be read.
 func lock(f *os.File) error {
 	const flags = windows.LOCKFILE_EXCLUSIVE_LOCK | windows.LOCKFILE_FAIL_IMMEDIATELY
 	return windows.LockFileEx(windows.Handle(f.Fd()), flags, 0, 1, 0, &windows.Overlapped{OffsetHigh: 1 << 30})

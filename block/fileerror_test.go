@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// failOnce returns faults that fail one operation: the nth of its kind whose name
-// has that part.
+// failOnce returns faults that fail one operation: the nth of its kind whose
+// name has that part.
 func failOnce(op, part string, nth int32, err error) func(string, string) error {
 	var n atomic.Int32
 	return func(o, name string) error {
@@ -24,8 +24,8 @@ func failOnce(op, part string, nth int32, err error) func(string, string) error 
 	}
 }
 
-// A file that cannot be created, written or placed for a reason of its own fails
-// alone. Both sides know which one, and the next attempt brings it.
+// A file that cannot be created, written or placed for a reason of its own
+// fails alone. Both sides know which one, and the next attempt brings it.
 func TestOneFileFails(t *testing.T) {
 	sizes := map[string]int{"1 small": 5, "2 large": 300 << 10, "3 large": 400 << 10, "4 small": 6}
 	for name, test := range map[string]struct {
@@ -87,7 +87,8 @@ type zeroReader struct{}
 
 func (zeroReader) ReadAt(b []byte, _ int64) (int, error) { clear(b); return len(b), nil }
 
-// What concerns the destination as a whole ends the transfer, and is told as such.
+// What concerns the destination as a whole ends the transfer, and is told as
+// such.
 func TestDestinationFails(t *testing.T) {
 	sizes := map[string]int{"1": 5, "2": 300 << 10, "3": 6}
 	for name, test := range map[string]struct {
@@ -122,8 +123,8 @@ func TestDestinationFails(t *testing.T) {
 	}
 }
 
-// Files that are whole get their places, also where the transfer ends before their
-// batch is full: it is cut, the disk is full, or the app ends it.
+// Files that are whole get their places, also where the transfer ends before
+// their batch is full: it is cut, the disk is full, or the app ends it.
 func TestWholeFilesArePlaced(t *testing.T) {
 	sizes := map[string]int{"1": 5, "2": 300 << 10, "3": 64, "4": 2 << 20}
 	full := func(op, name string) error {
@@ -174,9 +175,9 @@ func TestFolderFails(t *testing.T) {
 	}
 }
 
-// A disk says once that it has lost something. It may say so while the file still
-// arrives, in the end, or of all files together; none of them gets a name then, and
-// the next attempt does not believe that it is there.
+// A disk says once that it has lost something. It may say so while the file
+// still arrives, in the end, or of all files together; none of them gets a name
+// then, and the next attempt does not believe that it is there.
 func TestLostWrites(t *testing.T) {
 	r := try{dir: t.TempDir(), sources: []Source{{Name: "large", Reader: zeroReader{}, Size: syncEvery + 5<<20}}}
 	r.receive.faults = failOnce("sync", "", 1, syscall.EIO)

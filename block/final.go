@@ -10,44 +10,8 @@ import (
 // Final names: this file is the part of a placer that gives them. All of it is
 // run's.
 
-// A site is a folder of the destination, at hand, so that its path is not walked
-// again for each file in it.
-type site struct {
-	path string
-	root *os.Root
-	*handle
-}
-
-// enter returns the folder that has that path, or nil if it cannot be opened. It
-// is run's.
-func (p *placer) enter(path string) *site {
-	if p.at != nil && p.at.path == path {
-		return p.at
-	}
-	p.leave()
-	root, err := p.vol.root.OpenRoot(path)
-	if err != nil {
-		return nil
-	}
-	h, err := newHandle(root)
-	if err != nil {
-		root.Close()
-		return nil
-	}
-	p.at = &site{path, root, h}
-	return p.at
-}
-
-// leave closes the folder that is at hand: the user may move folders around.
-func (p *placer) leave() {
-	if p.at != nil {
-		p.at.close()
-		p.at.root.Close()
-		p.at = nil
-	}
-}
-
-// vacant returns the path for f, or from its nth name on the first that is free.
+// vacant returns the path for f, or from its nth name on the first that is
+// free.
 func (p *placer) vacant(f *wholeFile, n int) string {
 	for ; ; n++ {
 		name := f.wanted
@@ -62,7 +26,7 @@ func (p *placer) vacant(f *wholeFile, n int) string {
 
 func (p *placer) taken(name string) bool {
 	if dir := path.Dir(name); dir != "." {
-		if at := p.enter(dir); at != nil {
+		if at := p.sites.enter(dir); at != nil {
 			return at.has(path.Base(name))
 		}
 	}
@@ -74,8 +38,65 @@ func (p *placer) record(f *wholeFile, hold bool) error {
 	return p.journal.place(place{number: f.number, entry: f.entry, path: f.path, hold: hold})
 }
 
-// link gives f its final name, or the next one that is free, and removes the one
-// in the partial folder.
+// note has the index know where files are about to be.
+func (p *placer) note(batch []wholeFile, errs []error) {
+	if p.index == nil {
+		return
+	}
+	rows := make([]*row, 0, len(batch))
+	for i := range batch {
+		f := &batch[i]
+		if errs[i] != nil {
+			continue
+		}
+		m := &row{
+			offered: f.entry.path, here: f.path, seconds: f.entry.seconds, nanos: f.entry.nanos,
+			ident: p.vol.dir.look(p.journal.data(f.number)), hashes: f.hashes,
+		}
+		if m.ident.known() {
+			rows = append(rows, m)
+		}
+	}
+	p.index.add(rows)
+}
+
+// before returns what the first component of paths was called here when the
+// sender sent it before, if that folder is there.
+func (p *placer) before(first string) (string, bool) {
+	if p.index == nil {
+		return "", false
+	}
+	return p.index.folder(first, p.near.look)
+}
+
+// give gives f its final name: that of the file that it replaces, or one that
+// is free.
+func (p *placer) give(f *wholeFile) error {
+	if f.swap == nil {
+		return p.link(f)
+	}
+	done, err := p.replace(f)
+	if done || err != nil {
+		return err
+	}
+	if err := p.next(f, 1); err != nil {
+		return err
+	}
+	return p.link(f)
+}
+
+// next finds another name for f, from the nth on.
+func (p *placer) next(f *wholeFile, n int) error {
+	f.path = p.vacant(f, n)
+	if err := p.record(f, false); err != nil {
+		return err
+	}
+	p.note([]wholeFile{*f}, []error{nil})
+	return p.journal.sync()
+}
+
+// link gives f its final name, or the next one that is free, and removes the
+// one in the partial folder.
 func (p *placer) link(f *wholeFile) error {
 	name := p.journal.data(f.number)
 	for n := 2; ; n++ {
@@ -90,23 +111,19 @@ func (p *placer) link(f *wholeFile) error {
 		if !errors.Is(err, fs.ErrExist) {
 			return err
 		}
-		f.path = p.vacant(f, n)
-		if err := p.record(f, false); err != nil {
-			return err
-		}
-		if err := p.journal.sync(); err != nil {
+		if err := p.next(f, n); err != nil {
 			return err
 		}
 	}
 }
 
-// hardLink gives the data file called name the path to. It fails where something
-// has that.
+// hardLink gives the data file called name the path to. It fails where
+// something has that.
 func (p *placer) hardLink(name, to string) error {
 	if err := p.vol.faults("link", to); err != nil {
 		return err
 	}
-	if at := p.enter(path.Dir(to)); at != nil {
+	if at := p.sites.enter(path.Dir(to)); at != nil {
 		if err := at.link(p.vol.dir, name, path.Base(to)); !errors.Is(err, errors.ErrUnsupported) {
 			return err
 		}
@@ -120,7 +137,7 @@ func (p *placer) move(f *wholeFile, name string) error {
 	err := p.vol.faults("rename", f.path)
 	if err == nil {
 		err = errors.ErrUnsupported
-		if at := p.enter(path.Dir(f.path)); at != nil {
+		if at := p.sites.enter(path.Dir(f.path)); at != nil {
 			err = at.rename(p.vol.dir, name, path.Base(f.path))
 		}
 	}

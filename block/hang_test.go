@@ -23,8 +23,8 @@ func (h hanging) ReadAt(b []byte, _ int64) (int, error) {
 	return len(b), nil
 }
 
-// hang runs a transfer of which one side's disk hangs, or its app while it decides.
-// That side's context ends after a second.
+// hang runs a transfer of which one side's disk hangs, or its app while it
+// decides. That side's context ends after a second.
 func hang(t *testing.T, side string) {
 	root, err := os.OpenRoot(t.TempDir())
 	require.NoError(t, err)
@@ -73,7 +73,7 @@ func hang(t *testing.T, side string) {
 			b.Close()
 		}()
 		for _, end := range []ended{<-sent, <-received} {
-			require.ErrorIs(t, end.err, ErrCancelled)
+			require.ErrorIs(t, end.err, ErrCanceled)
 			require.Less(t, end.took, 2*time.Second) // of simulated time
 		}
 		if side == "receiver" {
@@ -124,7 +124,7 @@ func cancelAfter(t *testing.T, switches int) {
 	cancel(causes{"not", "comparable"})
 	for range 2 {
 		if err := <-both; err != nil && !errors.Is(err, errStream) {
-			require.ErrorIs(t, err, ErrCancelled)
+			require.ErrorIs(t, err, ErrCanceled)
 		}
 	}
 }

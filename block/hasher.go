@@ -10,8 +10,8 @@ import (
 var zeros [64 << 10]byte
 
 // A chunkHasher hashes the chunks of a file, one after another. A chunk that is
-// all hole costs nothing where the one before was as long and all hole, too. Its
-// methods fail once ctx is done: a hole may be very long.
+// all hole costs nothing where the one before was as long and all hole, too.
+// Its methods fail once ctx is done: a hole may be very long.
 type chunkHasher struct {
 	ctx   context.Context
 	hash  *blake3.Hasher

@@ -13,8 +13,9 @@ import (
 	"strconv"
 	"testing"
 
-	"github.com/sdp2p/p2p/block"
 	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/block"
 )
 
 // pair returns both ends of a stream over the loopback interface.

@@ -11,15 +11,15 @@ type holder struct {
 	done chan struct{}   // closed when the journal is free
 }
 
-// holders has the journals that this process uses, by name: a name is random, and
-// no two are equal.
+// holders has the journals that this process uses, by name: a name is random,
+// and no two are equal.
 var holders = struct {
 	sync.Mutex
 	m map[string]*holder
 }{m: map[string]*holder{}}
 
-// hold takes a journal for this process. It reports false if another transfer has
-// it; where that is about to end, hold waits for it.
+// hold takes a journal for this process. It reports false if another transfer
+// has it; where that is about to end, hold waits for it.
 func (j *journal) hold(ctx context.Context) bool {
 	for {
 		holders.Lock()

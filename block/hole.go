@@ -1,21 +1,11 @@
 package block
 
-import "io/fs"
-
-// minHole is how long a hole has to be, in bytes, to be sent as one: file systems
-// have none that are shorter than a page.
+// minHole is how long a hole has to be, in bytes, to be sent as one: file
+// systems have none that are shorter than a page.
 const minHole = 4 << 10
 
-// An extent is what is known of the holes in a file: from start to end there is
-// data, or a hole.
-type extent struct {
-	start, end int64
-	hole       bool
-	none       bool // the file system does not tell of holes, or there are none
-}
-
-// hole returns how many bytes from offset up to end are a hole; 0 if data begins
-// there.
+// hole returns how many bytes from offset up to end are a hole; 0 if data
+// begins there.
 func (c *content) hole(offset, end int64) int64 {
 	if x := c.extentAt(offset); x.hole {
 		return min(x.end, end) - offset
@@ -79,12 +69,4 @@ func (c *content) extentAt(offset int64) *extent {
 		*x = extent{start: offset, end: max(next, offset+1)}
 	}
 	return x
-}
-
-// storedBytes returns how many bytes of a file are not holes, if the system tells.
-func storedBytes(info fs.FileInfo) (int64, bool) {
-	if d, ok := info.(interface{ storedBytes() int64 }); ok {
-		return d.storedBytes(), true
-	}
-	return systemStored(info.Sys())
 }

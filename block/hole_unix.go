@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dataAfter returns where the next data of a file begins, at offset or later, and
-// where the next hole does after that. It reports false if the file system does
-// not tell.
+// dataAfter returns where the next data of a file begins, at offset or later,
+// and where the next hole does after that. It reports false if the file system
+// does not tell.
 func dataAfter(f opened, offset int64) (data, hole int64, ok bool) {
 	file, isSeeker := f.(io.Seeker)
 	if !isSeeker {

@@ -3,20 +3,18 @@ package block
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 
-	"github.com/sdp2p/p2p/proto"
 	"github.com/zeebo/blake3"
+
+	"github.com/sdp2p/p2p/proto"
 )
 
 const (
@@ -24,14 +22,13 @@ const (
 	maxJournal = 1 << 30   // bytes that are read of one
 	recordSize = 1 + 2 + 8 // of a record without content
 	headerSize = recordSize + 32
-	maxRecord  = 2 * (maxPath + 64) // of its content
-	maxRecords = 32 << 10           // that are written in one step
-	maxReserve = 256 << 10          // bytes that are reserved, so that files get their places on a full disk
+	maxRecords = 32 << 10  // that are written in one step
+	maxReserve = 256 << 10 // bytes that are reserved, so that files get their places on a full disk
 )
 
-// A journal records the state of one offer of one sender that is not complete, so
-// that another attempt goes on where this one ends, however it ends. It lies in
-// [partialDir] as NAME.journal, and the data of its files, as far as it has
+// A journal records the state of one offer of one sender that is not complete,
+// so that another attempt goes on where this one ends, however it ends. It lies
+// in [partialDir] as NAME.journal, and the data of its files, as far as it has
 // arrived, as NAME.NUMBER. It is locked while a transfer has it.
 //
 // It is a list of records that is only ever appended to:
@@ -42,22 +39,22 @@ const (
 //	      content
 //	8     checksum: the first 8 bytes of BLAKE3 of the above
 //
-// Everything behind the first record that is cut or broken is forgotten. Nothing
-// is believed because it is written here:
+// Everything behind the first record that is cut or broken is forgotten.
+// Nothing is believed because it is written here:
 //
 //   - A chunk is recorded after its bytes were written to the file, but without
 //     waiting for the disk. A process that is killed loses neither. A power cut
 //     may lose the bytes and keep the record; so each chunk is read and hashed
-//     again before it is claimed, and the sender compares the hashes with those of
-//     its file before it goes on behind them.
-//   - A place is recorded before the file gets its final name there, and the name
-//     is given once both the record and the bytes are on the disk. So a file with a
-//     final name that is ours is known to be. One that is recorded and has none is
-//     still under its number, and the record is taken back. One that has both names
-//     is the user's: nothing more is written to it.
+//     again before it is claimed, and the sender compares the hashes with those
+//     of its file before it goes on behind them.
+//   - A place is recorded before the file gets its final name there, and the
+//     name is given once both the record and the bytes are on the disk. So a
+//     file with a final name that is ours is known to be. One that is recorded
+//     and has none is still under its number, and the record is taken back. One
+//     that has both names is the user's: nothing more is written to it.
 //
-// Where the file system has no locks, a transfer that finds a journal cannot know
-// whether another process still uses it. It takes over: see adopt.
+// Where the file system has no locks, a transfer that finds a journal cannot
+// know whether another process still uses it. It takes over: see adopt.
 type journal struct {
 	vol     *volume
 	dir     *os.Root // partialDir
@@ -77,33 +74,9 @@ type journal struct {
 	tops   map[string]string   // the first component of paths: as offered, and as it is called here
 	begun  map[[16]byte]*begun // files of which chunks are there
 	places map[[16]byte]int64  // files that are, or were to be, in their place: offsets of the records
+	swaps  map[uint32]swap     // files that are, or were to be, in the place of another, by number
 
 	unsynced bool // a record was taken back
-}
-
-type recordType uint8
-
-const (
-	recordHeader recordType = iota + 1 // key
-	recordTop                          // offered, here
-	recordBegin                        // number, ID, size
-	recordChunk                        // number, chunk, hash
-	recordPlace                        // number, ID, size, seconds, nanoseconds, path (empty: taken back), hold
-)
-
-// A begun is a file of which some chunks may be there.
-type begun struct {
-	number uint32
-	size   int64
-	hashes []hash // of chunks that were verified when they arrived; zero where one was not
-}
-
-// A place says where a file was to be put.
-type place struct {
-	number uint32
-	entry  entry // ID, size and time of modification as they were offered
-	path   string
-	hold   bool // an empty file may keep the place, where there are no hard links
 }
 
 // journalKey returns what a journal is found by. It says who sends, and what.
@@ -115,103 +88,38 @@ func journalKey(from string, offer [16]byte) (key hash) {
 	return key
 }
 
-// openJournal returns the journal that an earlier attempt has left behind, or a
-// new one. No key is one that nobody has. The journal is held until close.
-func openJournal(ctx context.Context, vol *volume, key *hash) (*journal, error) {
-	if key != nil {
-		j, err := findJournals(ctx, vol, *key)
-		if j != nil || err != nil {
-			return j, err
-		}
-	}
-	j := newJournal(vol, rand.Text())
-	if j.keep = key != nil; key == nil {
-		key = new(hash)
-		rand.Read(key[:])
-	}
-	if err := j.create(ctx); err != nil {
-		return nil, err
-	}
-	return j, j.append(recordHeader, key[:])
-}
-
 func newJournal(vol *volume, name string) *journal {
 	return &journal{
 		vol: vol, dir: vol.partial, name: name,
 		tops: map[string]string{}, begun: map[[16]byte]*begun{}, places: map[[16]byte]int64{},
+		swaps: map[uint32]swap{},
 	}
 }
 
-// create makes the journal's file.
+// create makes the journal's file. Until it is locked, a transfer that looks
+// for its own may take it for one without an owner, and remove it: then another
+// one is made.
 func (j *journal) create(ctx context.Context) (err error) {
-	j.hold(ctx)
-	if j.file, err = j.dir.OpenFile(j.name+journalEnd, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
+	for {
+		j.hold(ctx)
+		if j.file, err = j.dir.OpenFile(j.name+journalEnd, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
+			j.free()
+			return err
+		}
+		if j.lock() {
+			return nil
+		}
+		j.file.Close()
 		j.free()
-		return err
-	}
-	j.vol.lock(j.file) // nobody else has it
-	return nil
-}
-
-// findJournals opens the journal that has that key and is free, or returns nil.
-// Where there are no locks, transfers that were killed while they took one over
-// may have left several: the largest counts, and takes the others in.
-func findJournals(ctx context.Context, vol *volume, key hash) (found *journal, err error) {
-	names, err := readNames(vol.partial)
-	if err != nil {
-		return nil, err
-	}
-	var all []*journal
-	for _, name := range names {
-		if base, ok := strings.CutSuffix(name, journalEnd); ok {
-			if j := findJournal(ctx, vol, base, key); j != nil {
-				all = append(all, j)
-			}
-			if len(all) > 0 && !vol.lacking().Locks {
-				return all[0], nil
-			}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
+		j.name = rand.Text()
 	}
-	slices.SortFunc(all, func(a, b *journal) int { return cmp.Compare(b.size, a.size) })
-	for _, j := range all {
-		switch {
-		case found == nil && j.adopt(ctx) == nil:
-			found = j
-		case found != nil:
-			found.absorb(j)
-			j.free()
-		default:
-			j.file.Close()
-			j.free()
-		}
-	}
-	return found, nil
 }
 
-// findJournal opens the journal of that name if it has that key and is free.
-func findJournal(ctx context.Context, vol *volume, name string, key hash) *journal {
-	f, err := vol.partial.OpenFile(name+journalEnd, os.O_RDWR, 0)
-	if err != nil {
-		return nil
-	}
-	j := newJournal(vol, name)
-	j.file, j.keep = f, true
-	typ, content, err := readRecord(f)
-	if err != nil || typ != recordHeader || !bytes.Equal(content, key[:]) || !j.hold(ctx) {
-		f.Close()
-		return nil
-	}
-	if j.lock() && j.load() == nil && f.Truncate(j.size) == nil && j.skipData() == nil {
-		j.first = j.next
-		return j
-	}
-	j.file.Close()
-	j.free()
-	return nil
-}
-
-// skipData makes the next number one that no data file has. Small files get their
-// numbers without a record.
+// skipData makes the next number one that no data file has. Small files get
+// their numbers without a record.
 func (j *journal) skipData() error {
 	names, err := readNames(j.dir)
 	for _, name := range names {
@@ -222,17 +130,6 @@ func (j *journal) skipData() error {
 	return err
 }
 
-// lock locks the journal's file, which must still have its name: another transfer
-// may have removed it.
-func (j *journal) lock() bool {
-	if !j.vol.lock(j.file) {
-		return false
-	}
-	named, err := j.dir.Lstat(j.name + journalEnd)
-	opened, err2 := j.file.Stat()
-	return err == nil && err2 == nil && os.SameFile(named, opened)
-}
-
 // sync brings the journal to the disk.
 func (j *journal) sync() error {
 	if err := j.vol.sync(j.file); err != nil {
@@ -240,9 +137,6 @@ func (j *journal) sync() error {
 	}
 	return nil
 }
-
-// errJournal marks errors of the journal, without which no file can be received.
-var errJournal = errors.New("the journal")
 
 // append appends a record.
 func (j *journal) append(typ recordType, content []byte) error {
@@ -266,37 +160,6 @@ func (j *journal) write(records []byte) error {
 		reserve(j.file, j.size, maxReserve)
 	}
 	return nil
-}
-
-func appendRecord(b []byte, typ recordType, content []byte) []byte {
-	start := len(b)
-	b = append(b, byte(typ))
-	b = append(proto.AppendUint16(b, uint16(len(content))), content...)
-	sum := blake3.Sum256(b[start:])
-	return append(b, sum[:8]...)
-}
-
-// errRecord says that there is no further record.
-var errRecord = errors.New("block: no record")
-
-func readRecord(r io.Reader) (recordType, []byte, error) {
-	d := proto.NewDecoder(r)
-	typ, n := d.Uint8(), int(d.Uint16())
-	if d.Err() != nil || n > maxRecord {
-		return 0, nil, errRecord
-	}
-	b := append([]byte{typ}, byte(n), byte(n>>8))
-	b = append(b, make([]byte, n)...)
-	d.Fixed(b[3:])
-	var sum [8]byte
-	d.Fixed(sum[:])
-	if d.Err() != nil {
-		return 0, nil, errRecord
-	}
-	if want := blake3.Sum256(b); !bytes.Equal(sum[:], want[:8]) {
-		return 0, nil, errRecord
-	}
-	return recordType(typ), b[3:], nil
 }
 
 // load reads all records.
@@ -340,6 +203,9 @@ func (j *journal) load() error {
 			p := decodePlace(d)
 			j.places[p.entry.id] = j.size
 			j.next = max(j.next, p.number+1)
+		case recordSwap:
+			number, s := decodeSwap(d)
+			j.swaps[number] = s
 		}
 		if d.Err() != nil {
 			return d.Err()
@@ -412,23 +278,13 @@ func (j *journal) place(places ...place) error {
 	return nil
 }
 
-func decodePlace(d *proto.Decoder) (p place) {
-	p.number = d.Uint32()
-	p.entry.id = d.UUID()
-	p.entry.size = int64(d.Uint64())
-	p.entry.seconds, p.entry.nanos = int64(d.Uint64()), d.Uint32()
-	p.path = d.String(maxPath + maxName)
-	p.hold = d.Bool()
-	return p
-}
-
 // data returns the name of a data file.
 func (j *journal) data(number uint32) string {
 	return j.name + "." + strconv.FormatUint(uint64(number), 10)
 }
 
-// close closes the journal. If the transfer is complete, if there is nothing to go
-// on with, or if nobody could find the journal again, all of it is removed.
+// close closes the journal. If the transfer is complete, if there is nothing to
+// go on with, or if nobody could find the journal again, all of it is removed.
 func (j *journal) close(complete bool) {
 	defer j.free()
 	if complete || !j.keep || j.size <= headerSize {
@@ -452,7 +308,7 @@ func (j *journal) sweep(unused func(number uint32) bool) {
 	names, _ := readNames(j.dir)
 	for _, name := range names {
 		if n, ok := j.numberOf(name); ok && unused(n) {
-			j.dir.Remove(name)
+			j.discard(name, n)
 		}
 	}
 }
@@ -465,4 +321,41 @@ func readNames(dir *os.Root) ([]string, error) {
 	}
 	defer d.Close()
 	return d.Readdirnames(-1)
+}
+
+// lock locks the journal's file, which must still have its name: another
+// transfer may have removed it.
+func (j *journal) lock() bool {
+	if !j.vol.lock(j.file) {
+		return false
+	}
+	named, err := j.dir.Lstat(j.name + journalEnd)
+	opened, err2 := j.file.Stat()
+	return err == nil && err2 == nil && os.SameFile(named, opened)
+}
+
+// discard removes a data file, unless a transfer that was killed while it
+// replaced a file has left the user's there.
+func (j *journal) discard(name string, number uint32) {
+	if s, ok := j.swaps[number]; ok {
+		now := j.vol.dir.look(name)
+		if now.kind != otherKind && now.file != s.new.file && !s.old.is(&now) {
+			j.vol.rescue(name, s.path)
+			return
+		}
+	}
+	j.dir.Remove(name)
+}
+
+// swap records that a file is about to replace another one.
+func (j *journal) swap(number uint32, s *swap) error {
+	b, err := proto.AppendStringMax(proto.AppendUint32(nil, number), s.path, maxPath+maxName)
+	if err != nil {
+		return err
+	}
+	for _, n := range []uint64{s.new.device, s.new.file, s.old.device, s.old.file, uint64(s.old.size), uint64(s.old.time)} {
+		b = proto.AppendUint64(b, n)
+	}
+	j.swaps[number] = *s
+	return j.append(recordSwap, b)
 }

@@ -95,8 +95,9 @@ func FuzzJournal(f *testing.F) {
 	})
 }
 
-// A file of somebody else's that lies where ours was to get is not ours, also when our data is not there any more: it may
-// have come before that or after, and the offer may have had no such file meanwhile.
+// A file of somebody else's that lies where ours was to get is not ours, also
+// when our data is not there any more: it may have come before that or after,
+// and the offer may have had no such file meanwhile.
 func TestNotOurs(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		for _, asked := range []bool{false, true} {
@@ -123,7 +124,8 @@ func TestNotOurs(t *testing.T) {
 	}
 }
 
-// A file that has its name and its number is not gone on with, also where the file system does not tell of second names.
+// A file that has its name and its number is not gone on with, also where the
+// file system does not tell of second names.
 func TestAbandoned(t *testing.T) {
 	root, j := emptyJournal(t)
 	e := file("a", 1<<20)
@@ -144,7 +146,8 @@ func TestAbandoned(t *testing.T) {
 	j.close(true)
 }
 
-// What follows a broken record is gone, also once another record has replaced that.
+// What follows a broken record is gone, also once another record has replaced
+// that.
 func TestBrokenRecord(t *testing.T) {
 	root, j := emptyJournal(t)
 	large, e := file("large", 1<<20), file("a", 4)
@@ -164,7 +167,8 @@ func TestBrokenRecord(t *testing.T) {
 	}
 }
 
-// A file of which the size asks for other chunks now starts over, and a chunk is claimed only if it is what was verified.
+// A file of which the size asks for other chunks now starts over, and a chunk
+// is claimed only if it is what was verified.
 func TestClaims(t *testing.T) {
 	root, err := os.OpenRoot(t.TempDir())
 	require.NoError(t, err)
@@ -196,7 +200,8 @@ func TestClaims(t *testing.T) {
 	}
 }
 
-// Data is kept if it is not known what has become of a file, and if the transfer ends before that is written down.
+// Data is kept if it is not known what has become of a file, and if the
+// transfer ends before that is written down.
 func TestSettle(t *testing.T) {
 	root, j := emptyJournal(t)
 	e := file("a", 4)
@@ -220,8 +225,8 @@ func TestSettle(t *testing.T) {
 	j.close(false)
 }
 
-// A data file that no record names is in nobody's way: small files that are whole
-// wait for their batch without one.
+// A data file that no record names is in nobody's way: small files that are
+// whole wait for their batch without one.
 func TestUnrecordedData(t *testing.T) {
 	root, j := emptyJournal(t)
 	e := file("large", 1<<20)
@@ -239,4 +244,56 @@ func TestUnrecordedData(t *testing.T) {
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	_, err = root.Lstat(j.data(4))
 	require.NoError(t, err)
+}
+
+// A transfer that is killed while it makes its journal leaves one without a
+// header. The next one removes it, unless somebody holds it: that one is being
+// made.
+func TestJournalWithoutHeader(t *testing.T) {
+	root, err := os.OpenRoot(t.TempDir())
+	require.NoError(t, err)
+	defer root.Close()
+	vol := newVolume(root, false, nil)
+	require.NoError(t, vol.enter(func() error { return nil }))
+	defer vol.leave()
+	for name, content := range map[string]string{"empty": "", "short": "abc"} {
+		require.NoError(t, vol.partial.WriteFile(name+journalEnd, []byte(content), 0o600))
+	}
+	making := newJournal(vol, "making")
+	require.NoError(t, making.create(t.Context()))
+	defer making.close(false)
+
+	j, err := openJournal(t.Context(), vol, &hash{1})
+	require.NoError(t, err)
+	defer j.close(false)
+	names, err := readNames(vol.partial)
+	require.NoError(t, err)
+	require.ElementsMatch(t, []string{"making" + journalEnd, j.name + journalEnd}, names)
+}
+
+// A journal that is taken for one without an owner, and removed, before it is
+// locked is made again.
+func TestJournalReapedWhileMade(t *testing.T) {
+	root, err := os.OpenRoot(t.TempDir())
+	require.NoError(t, err)
+	defer root.Close()
+	reaped := false
+	vol := newVolume(root, false, func(op, name string) error {
+		if op == "lock" && !reaped {
+			reaped = true
+			return os.Remove(filepath.Join(root.Name(), partialDir, filepath.Base(name)))
+		}
+		return nil
+	})
+	require.NoError(t, vol.enter(func() error { return nil }))
+	defer vol.leave()
+	j := newJournal(vol, "first")
+	require.NoError(t, j.create(t.Context()))
+	require.True(t, reaped)
+	require.NotEqual(t, "first", j.name)
+	require.FileExists(t, filepath.Join(root.Name(), partialDir, j.name+journalEnd))
+	j.close(false)
+	names, err := readNames(vol.partial)
+	require.NoError(t, err)
+	require.Empty(t, names)
 }

@@ -24,8 +24,8 @@ func lacking(err error, ops ...string) func(op, name string) error {
 	}
 }
 
-// A destination that lacks locks, hard links or fsync receives, goes on after an
-// interruption, and is cleaned, all the same; the result says what it lacks.
+// A destination that lacks locks, hard links or fsync receives, goes on after
+// an interruption, and is cleaned, all the same; the result says what it lacks.
 func TestLacks(t *testing.T) {
 	for name, test := range map[string]struct {
 		faults func(op, name string) error
@@ -37,7 +37,7 @@ func TestLacks(t *testing.T) {
 		"locks ENOLCK":     {lacking(syscall.ENOLCK, "lock"), Lacks{Locks: true}},
 		"locks ENOTSUP":    {lacking(syscall.ENOTSUP, "lock"), Lacks{Locks: true}},
 		"links EPERM":      {lacking(syscall.EPERM, "link"), Lacks{Links: true}},
-		"everything":       {lacking(syscall.ENOTSUP, "lock", "link", "sync", "syncfs"), Lacks{true, true, true}},
+		"everything":       {lacking(syscall.ENOTSUP, "lock", "link", "sync", "syncfs"), Lacks{Sync: true, Links: true, Locks: true}},
 		"nothing":          {nil, Lacks{}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -82,9 +82,9 @@ func TestLacks(t *testing.T) {
 	}
 }
 
-// Where there are no locks, a transfer of another process that is not over does no
-// harm: it cannot give a name to a file that was taken over, and what it still
-// writes to one is found.
+// Where there are no locks, a transfer of another process that is not over does
+// no harm: it cannot give a name to a file that was taken over, and what it
+// still writes to one is found.
 func TestTakenOver(t *testing.T) {
 	root, err := os.OpenRoot(t.TempDir())
 	require.NoError(t, err)
@@ -127,7 +127,7 @@ func TestTakenOver(t *testing.T) {
 	require.Equal(t, number, n)
 
 	// The old one cannot place the file, nor harm the new one's records.
-	p := newPlacer(newTransfer(t.Context(), nil), &ReceiveOptions{}, vol, old)
+	p := newPlacer(&receiver{transfer: newTransfer(t.Context(), nil), vol: vol, journal: old})
 	require.NoError(t, old.place(place{number: number, entry: e, path: "a"}))
 	require.Error(t, p.link(&wholeFile{entry: e, number: number, wanted: "a", path: "a"}))
 	require.Error(t, p.finishData(&wholeFile{entry: e, number: number}, true))
@@ -146,8 +146,8 @@ func TestTakenOver(t *testing.T) {
 	j.close(true)
 }
 
-// In one process, a transfer that goes on is not taken over, with locks and without;
-// one that is about to end is waited for.
+// In one process, a transfer that goes on is not taken over, with locks and
+// without; one that is about to end is waited for.
 func TestHeld(t *testing.T) {
 	for _, faults := range []func(string, string) error{nil, lacking(syscall.ENOLCK, "lock")} {
 		source, want := folderOf(map[string]int{"a": 600 << 10})
@@ -250,8 +250,8 @@ func TestCleanOnReceive(t *testing.T) {
 	require.Empty(t, leftovers(t, r.dir))
 }
 
-// Only an error that is about the name says that the file system is like Windows;
-// where the folder has gone away, it is made again.
+// Only an error that is about the name says that the file system is like
+// Windows; where the folder has gone away, it is made again.
 func TestProbe(t *testing.T) {
 	for err, portable := range map[error]bool{
 		syscall.EINVAL: true, syscall.EPERM: true, syscall.EMFILE: false, syscall.EIO: false, syscall.ENOSPC: false, syscall.ENOENT: false,
@@ -266,8 +266,8 @@ func TestProbe(t *testing.T) {
 	}
 }
 
-// Where there are no locks, several journals of one transfer become one, and what was
-// left of the smaller ones is in nobody's way.
+// Where there are no locks, several journals of one transfer become one, and
+// what was left of the smaller ones is in nobody's way.
 func TestSeveralJournals(t *testing.T) {
 	root, err := os.OpenRoot(t.TempDir())
 	require.NoError(t, err)

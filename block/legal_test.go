@@ -59,15 +59,16 @@ func slowly(files ...*wantedFile) Source {
 	return p.sources()[0]
 }
 
-// spoil has chunks of the first file, which is entry 1, arrive otherwise than they
-// were sent, so often.
+// spoil has chunks of the first file, which is entry 1, arrive otherwise than
+// they were sent, so often.
 func spoil(m *match, times int, chunks ...uint32) {
 	m.here.spoils = func(s span) bool {
 		return s.offer == 0 && s.of.entry == 1 && slices.Contains(chunks, s.of.chunk) && s.asked < times
 	}
 }
 
-// The receiver tells how far it is while it still hashes what is there of a file.
+// The receiver tells how far it is while it still hashes what is there of a
+// file.
 func TestProgressBeforeAnswer(t *testing.T) {
 	dir := t.TempDir()
 	source := func() []Source {
@@ -145,8 +146,8 @@ func TestRepairFails(t *testing.T) {
 	}
 }
 
-// failing returns a fault of the disk: the nth write takes 5 ms, and then the file
-// has become too large.
+// failing returns a fault of the disk: the nth write takes 5 ms, and then the
+// file has become too large.
 func failing(n int) ReceiveOptions {
 	writes := 0
 	return ReceiveOptions{faults: func(op, _ string) error {
@@ -161,8 +162,8 @@ func failing(n int) ReceiveOptions {
 	}}
 }
 
-// A receiver that gives a file up is done no earlier than the repairs have come, or
-// the sender's word that they do not, that it asked for before.
+// A receiver that gives a file up is done no earlier than the repairs have
+// come, or the sender's word that they do not, that it asked for before.
 func TestRepairOfGivenUp(t *testing.T) {
 	second := &wantedFile{path: "top/b", size: 4 * piece}
 	for name, test := range map[string]struct {
@@ -249,8 +250,8 @@ func TestLastWord(t *testing.T) {
 	})
 }
 
-// A last message is the last one, also if it takes the peer so long to read it that
-// a keep is due, and if the app cancels meanwhile.
+// A last message is the last one, also if it takes the peer so long to read it
+// that a keep is due, and if the app cancels meanwhile.
 func TestNothingBehindLastWord(t *testing.T) {
 	for range 3000 {
 		synctest.Test(t, func(t *testing.T) {
@@ -272,8 +273,8 @@ func TestNothingBehindLastWord(t *testing.T) {
 	}
 }
 
-// The referee sees what is in no row. The last message of each case is that; before
-// it, all is well.
+// The referee sees what is in no row. The last message of each case is that;
+// before it, all is well.
 func TestReferee(t *testing.T) {
 	of := func(k kind, entry uint16, chunk uint32) message { return message{kind: k, entry: entry, chunk: chunk} }
 	yes := wish{verdict: verdictWhole}

@@ -86,9 +86,9 @@ func script(content string) []byte {
 	return say(append(all, kindSent, kindDone)...)
 }
 
-// hear gives bytes to a Receive that answers for so many entries, and returns what
-// it returned and the names in the destination. If answers is negative, the stream
-// ends behind the bytes.
+// hear gives bytes to a Receive that answers for so many entries, and returns
+// what it returned and the names in the destination. If answers is negative,
+// the stream ends behind the bytes.
 func hear(t *testing.T, b []byte, answers int) (Result, []string, error) {
 	t.Helper()
 	return hearAll(t, b, answers)
@@ -166,7 +166,8 @@ func TestPieces(t *testing.T) {
 	}
 }
 
-// Whatever a sender says, nothing appears that was not offered, verified and whole.
+// Whatever a sender says, nothing appears that was not offered, verified and
+// whole.
 func TestLies(t *testing.T) {
 	good := script("hello")
 	lies := map[string][]byte{
@@ -235,7 +236,8 @@ func TestOfferTooLarge(t *testing.T) {
 	}
 }
 
-// answerLies are what a receiver must not say to a sender that has offered a file of 5 bytes.
+// answerLies are what a receiver must not say to a sender that has offered a
+// file of 5 bytes.
 func TestAnswerLies(t *testing.T) {
 	yes := wish{verdict: verdictWhole}
 	for name, b := range map[string][]byte{

@@ -18,7 +18,8 @@ const (
 	hurry     = 800 * time.Millisecond // likewise, once the app's context is done
 )
 
-// A link is the stream with the time that the peer has. It is read by one goroutine and written by one.
+// A link is the stream with the time that the peer has. It is read by one
+// goroutine and written by one.
 type link struct {
 	conn             net.Conn
 	made             time.Time
@@ -39,8 +40,9 @@ func newLink(conn net.Conn) *link { return &link{conn: conn, made: time.Now().Ad
 // clock is never 0.
 func (l *link) clock() int64 { return int64(time.Since(l.made)) }
 
-// guard has calls fail that wait for the peer in vain, until the transfer ends. With a deadline for each call, a stream would
-// look at the clock and take a timer for every packet.
+// guard has calls fail that wait for the peer in vain, until the transfer ends.
+// With a deadline for each call, a stream would look at the clock and take a
+// timer for every packet.
 func (l *link) guard(ctx context.Context) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -72,8 +74,9 @@ func (l *link) watch() {
 
 func (l *link) late(since int64) bool { return l.clock()-since >= int64(patience) }
 
-// resume takes back a deadline that watch has set for a call that was over by then, or that the peer has taken something of.
-// It reports false if the deadline is not watch's.
+// resume takes back a deadline that watch has set for a call that was over by
+// then, or that the peer has taken something of. It reports false if the
+// deadline is not watch's.
 func (l *link) resume(cut *bool, set func(time.Time) error) bool {
 	l.deadlines.Lock()
 	defer l.deadlines.Unlock()
@@ -105,7 +108,8 @@ func (l *link) Read(p []byte) (int, error) {
 	}
 }
 
-// Write writes p. It fails with [ErrTimeout] if the peer takes nothing for 30 s, in which nothing came from it either.
+// Write writes p. It fails with [ErrTimeout] if the peer takes nothing for 30
+// s, in which nothing came from it either.
 func (l *link) Write(p []byte) (written int, err error) {
 	for {
 		began := l.clock()
@@ -150,8 +154,8 @@ func (l *link) hasten(after time.Duration) {
 	}
 }
 
-// drain waits until the peer has ended the stream, so that closing ours does not
-// destroy what was told to it.
+// drain waits until the peer has ended the stream, so that closing ours does
+// not destroy what was told to it.
 func (l *link) drain() {
 	l.deadlines.Lock()
 	l.drained = true

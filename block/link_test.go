@@ -22,7 +22,8 @@ func guarded(t *testing.T) (*link, net.Conn) {
 	return l, there
 }
 
-// Who takes a byte now and then is there, although nothing is heard from him; who takes nothing for 30 s is not.
+// A peer that takes a byte now and then is there, although nothing is heard
+// from him; who takes nothing for 30 s is not.
 func TestSlowReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, there := guarded(t)
@@ -40,7 +41,8 @@ func TestSlowReader(t *testing.T) {
 	})
 }
 
-// A deadline that is set for a call that is over by then does not end the next one.
+// A deadline that is set for a call that is over by then does not end the next
+// one.
 func TestLateWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, there := guarded(t)

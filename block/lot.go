@@ -1,34 +1,35 @@
 package block
 
 import (
-	"bufio"
-	"fmt"
-	"math"
+	"slices"
 	"sync/atomic"
-
-	"github.com/sdp2p/p2p/proto"
 )
 
-// A lot is one offer of a sender. A transfer of many files has several, one after
-// another. Numbers of entries count from its first one, as they do on the wire.
+// A lot is one offer of a sender. A transfer of many files has several, one
+// after another. Numbers of entries count from its first one, as they do on the
+// wire.
 type lot struct {
 	first, end   int   // its entries in the sender's list
 	offset, size int64 // likewise, in bytes
 
-	offered  atomic.Bool   // all entries were sent
-	answered chan struct{} // closed when the fields below are set
-	verdicts []verdict
-	absent   map[int]bool // entries that were left out
-	wishes   map[int]wish // those with more to them than a verdict
-	sent     atomic.Bool  // all files were sent
-	done     chan struct{}
-	wake     chan struct{} // has something when there are repairs
+	offered   atomic.Bool   // all entries were sent
+	answered  chan struct{} // closed when the fields below are set
+	verdicts  []verdict
+	absent    map[int]bool  // entries that were left out
+	wishes    map[int]wish  // those with more to them than a verdict
+	unchanged []stretch     // entries that are there already, by size and time alone; in rising order
+	changed   map[int]bool  // files of which there is an earlier version
+	claims    chan *message // gets what the receiver claims of the file that was told
+	sent      atomic.Bool   // all files were sent
+	done      chan struct{}
+	wake      chan struct{} // has something when there are repairs
 
 	// Guarded by the transfer's mu.
 	failed  map[int]failure
 	ranges  map[int]part    // parts that are wanted
 	repairs []request       // that are to be sent
 	mended  map[request]int // how often each was asked for
+	told    int             // the file whose hashes were told, and of which nothing is claimed yet; or -1
 }
 
 // A failure says which side has given up a file, and why.
@@ -43,6 +44,7 @@ func newLot(first int, offset int64) *lot {
 		first: first, end: first, offset: offset, answered: make(chan struct{}), done: make(chan struct{}),
 		wake: make(chan struct{}, 1), failed: map[int]failure{}, ranges: map[int]part{},
 		wishes: map[int]wish{}, absent: map[int]bool{}, mended: map[request]int{},
+		changed: map[int]bool{}, claims: make(chan *message, 1), told: -1,
 	}
 }
 
@@ -55,163 +57,11 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// listen reads what the receiver says, in a goroutine of its own. It never waits
-// for the sender.
-func (s *sender) listen() error {
-	r := bufio.NewReaderSize(s.link, 4<<10)
-	d := proto.NewDecoder(r)
-	for over := false; !over; {
-		var m message
-		d.Reset(r)
-		if err := m.DecodeFrom(d); err != nil {
-			return decoding(err)
-		}
-		s.mu.Lock()
-		l := s.lot
-		s.mu.Unlock()
-		var err error
-		switch m.kind {
-		case kindKeep:
-		case kindAbort:
-			err = m.why()
-		case kindProgress:
-			s.update(func(p *Progress, _ *Result) { p.Verified = int64(min(m.verified, math.MaxInt64)) })
-		default:
-			over, err = s.hear(l, &m, d)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// hear takes a message about an offer. It reports true if it was the last one of
-// the transfer.
-func (s *sender) hear(l *lot, m *message, d *proto.Decoder) (over bool, err error) {
-	if l == nil || !l.offered.Load() || isClosed(l.done) {
-		return false, violation("message %d without an offer", m.kind)
-	}
-	if answered := isClosed(l.answered); answered == (m.kind == kindAnswer) {
-		return false, violation("message %d, the offer being answered: %v", m.kind, answered)
-	}
-	switch m.kind {
-	case kindAnswer:
-		if err := s.readAnswer(l, d); err != nil {
-			return false, err
-		}
-		close(l.answered)
-	case kindRepair:
-		return false, s.queue(l, request{m.entry, m.chunk})
-	case kindFailed:
-		return false, s.refused(l, m)
-	case kindDone:
-		if !l.sent.Load() {
-			return false, violation("the end before all files were sent")
-		}
-		if err := s.count(l); err != nil {
-			return false, err
-		}
-		close(l.done)
-		return l == s.lots[len(s.lots)-1], nil
-	default:
-		return false, violation("message %d of a receiver", m.kind)
-	}
-	return false, nil
-}
-
-// readAnswer reads what the receiver wants.
-func (s *sender) readAnswer(l *lot, d *proto.Decoder) error {
-	claims := maxChunks
-	l.verdicts = make([]verdict, 0, l.end-l.first)
-	c := s.list.entries(l.first, l.end)
-	files, bytes := 0, int64(0)
-	for c.next() {
-		var w wish
-		size := c.size
-		if c.kind == kindFolder {
-			size = -1
-		}
-		if err := w.decode(d, size, claims); err != nil {
-			return decoding(err)
-		}
-		if c.kind == kindLeftOut && w.verdict != verdictNo && w.verdict != verdictWhole {
-			return violation("verdict %d on an entry that was left out", w.verdict)
-		}
-		if c.kind == kindFile {
-			files, bytes = files+1, bytes+c.size
-		}
-		l.verdicts = append(l.verdicts, w.verdict)
-		if c.kind == kindLeftOut {
-			l.absent[c.index-l.first] = true
-		}
-		claims -= len(w.claims)
-		if w.verdict == verdictFrom || w.verdict == verdictPart {
-			l.wishes[c.index-l.first] = w
-		}
-		s.expect(l, c, w)
-	}
-	if c.err != nil {
-		return spoolError(c.err)
-	}
-	s.update(func(p *Progress, _ *Result) { // the offers to come count in full
-		if l.first == 0 {
-			p.expect(int(s.totals.files)-files, s.totals.bytes-bytes)
-		} else {
-			p.expect(-files, -bytes)
-		}
-	})
-	return nil
-}
-
-// expect records what is wanted of an entry.
-func (s *sender) expect(l *lot, c *cursor, w wish) {
-	switch {
-	case c.kind == kindLeftOut && w.verdict == verdictWhole: // it is missing
-		s.mu.Lock()
-		e := s.left[c.index]
-		delete(s.left, c.index)
-		s.mu.Unlock()
-		s.skip(e.Path, e.Err)
-		return
-	case w.verdict == verdictNo:
-		s.mu.Lock()
-		delete(s.left, c.index)
-		s.mu.Unlock()
-		s.skip(c.path, &PeerError{Err: ErrRefused})
-		return
-	case w.verdict == verdictName:
-		s.skip(c.path, &PeerError{Err: ErrName})
-		return
-	case c.kind == kindFolder:
-		return
-	}
-	size := c.size
-	if w.verdict == verdictPart {
-		size = w.end - w.start
-		s.mu.Lock()
-		l.ranges[c.index-l.first] = part{start: w.start, end: w.end}
-		s.mu.Unlock()
-	}
-	s.update(func(p *Progress, r *Result) {
-		p.expect(1, size)
-		if w.verdict == verdictHave {
-			p.Files++
-			p.Bytes += size
-			p.Verified += size
-			r.Resumed += size
-		}
-	})
-}
-
-// part returns which bytes of a file are wanted.
-func (s *sender) part(l *lot, index int, size int64) part {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if p, ok := l.ranges[index]; ok {
-		return p
-	}
-	return part{end: size}
+// isUnchanged tells whether the receiver says of an entry that it is there
+// already that this is so by its size and time of modification alone.
+func (l *lot) isUnchanged(index int) bool {
+	i, _ := slices.BinarySearchFunc(l.unchanged, index, func(s stretch, index int) int { return int(s.last) - index })
+	return i < len(l.unchanged) && l.unchanged[i].has(index)
 }
 
 // wanted tells whether something was to come, or to be made, of an entry.
@@ -219,103 +69,10 @@ func (l *lot) wanted(index int) bool {
 	return index < len(l.verdicts) && !l.absent[index] && l.verdicts[index] != verdictNo && l.verdicts[index] != verdictName
 }
 
-// queue has a chunk sent again. What a receiver may ask for has an end: each chunk
-// three times, and not too many of them.
-func (s *sender) queue(l *lot, q request) error {
-	index := int(q.entry)
-	if !l.wanted(index) || l.verdicts[index] == verdictHave {
-		return violation("a repair of entry %d", index)
-	}
-	e, err := s.list.at(l.first + index)
-	if err != nil {
-		return spoolError(err)
-	}
-	p := s.part(l, index, e.size)
-	if size := p.end - p.start; e.kind != kindFile || int64(q.chunk) >= chunkCount(size, blockSize(size)) {
-		return violation("a repair of chunk %d of entry %d", q.chunk, index)
-	}
-	s.mu.Lock()
-	l.mended[q]++
-	times, chunks := l.mended[q], len(l.mended)
-	l.repairs = append(l.repairs, q)
-	s.mu.Unlock()
-	switch {
-	case times > maxRepairs:
-		return violation("a chunk was asked for %d times again", times)
-	case chunks > maxMended:
-		return fmt.Errorf("%w: more than %d chunks", ErrCorrupt, maxMended)
-	}
+// rouse wakes the sender.
+func (l *lot) rouse() {
 	select {
 	case l.wake <- struct{}{}:
 	default: // it is awake
 	}
-	return nil
-}
-
-// refused records an entry that the receiver could not receive.
-func (s *sender) refused(l *lot, m *message) error {
-	index := int(m.entry)
-	s.mu.Lock()
-	before := l.failed[index].there
-	s.mu.Unlock()
-	if before || !l.wanted(index) || l.verdicts[index] == verdictHave {
-		return violation("the failure of entry %d", index)
-	}
-	e, err := s.list.at(l.first + index)
-	if err != nil {
-		return spoolError(err)
-	}
-	s.fail(l, index, e.path, failure{there: true, err: m.why()})
-	return nil
-}
-
-// fail records a file that failed. It is reported to the app once, and on either
-// side to the other.
-func (s *sender) fail(l *lot, index int, path string, f failure) {
-	s.mu.Lock()
-	before, known := l.failed[index]
-	if known {
-		f.err = before.err
-	}
-	f.here, f.there = f.here || before.here, f.there || before.there
-	l.failed[index] = f
-	s.mu.Unlock()
-	if !known {
-		s.skip(path, f.err)
-	}
-}
-
-// failure returns what is known of a file's failure.
-func (s *sender) failure(l *lot, index int) failure {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return l.failed[index]
-}
-
-// count counts what has arrived of an offer, now that all of it has.
-func (s *sender) count(l *lot) error {
-	c := s.list.entries(l.first, l.end)
-	var arrived Result
-	for c.next() {
-		index := c.index - l.first
-		switch {
-		case !l.wanted(index) || s.failure(l, index).err != nil:
-		case c.kind == kindFolder:
-			arrived.Folders++
-		default:
-			p := s.part(l, index, c.size)
-			arrived.Files++
-			arrived.Bytes += p.end - p.start
-		}
-	}
-	if c.err != nil {
-		return spoolError(c.err)
-	}
-	s.update(func(p *Progress, r *Result) {
-		r.Files += arrived.Files
-		r.Folders += arrived.Folders
-		r.Bytes += arrived.Bytes
-		p.Verified = p.Bytes
-	})
-	return nil
 }

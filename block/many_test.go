@@ -29,9 +29,10 @@ func deepFolder(files int) (Source, map[string]string) {
 	return Source{Name: "top", FS: fsys, Path: "."}, want
 }
 
-// A long list comes in several offers. The app is asked about each, with the totals
-// of all; both sides count the same; what is left of it after an interruption is
-// not sent again; and folders that go on in the next offer keep their times.
+// A long list comes in several offers. The app is asked about each, with the
+// totals of all; both sides count the same; what is left of it after an
+// interruption is not sent again; and folders that go on in the next offer keep
+// their times.
 func TestManyOffers(t *testing.T) {
 	const files = 700
 	source, want := deepFolder(files)
@@ -130,8 +131,8 @@ func TestRefusedLater(t *testing.T) {
 	require.Equal(t, 35, received.Files)
 }
 
-// A list that outgrows memory goes to the app's folder, or says what to do; neither
-// side ever uses the system's folder for temporary files.
+// A list that outgrows memory goes to the app's folder, or says what to do;
+// neither side ever uses the system's folder for temporary files.
 func TestSpoolFolder(t *testing.T) {
 	dir := strings.Repeat(strings.Repeat("long", 60)+"/", 4)
 	fsys := fstest.MapFS{}
@@ -190,8 +191,8 @@ func TestMoreThanAnnounced(t *testing.T) {
 	}
 }
 
-// The first offer has a minute to arrive; once it is accepted, others have as long as
-// they take.
+// The first offer has a minute to arrive; once it is accepted, others have as
+// long as they take.
 func TestSlowLaterOffer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		here, there := net.Pipe()

@@ -1,10 +1,12 @@
 package block
 
 import (
+	"fmt"
 	"math"
 
-	"github.com/sdp2p/p2p/proto"
 	"github.com/zeebo/blake3"
+
+	"github.com/sdp2p/p2p/proto"
 )
 
 const (
@@ -19,6 +21,11 @@ const (
 	maxRepairs = 3              // of one chunk
 	maxAsked   = 64             // repairs that a receiver waits for
 	maxMended  = 4096           // chunks of one offer that a sender repairs
+	maxPieces  = 1 << 16        // that a receiver tells of, of one file
+
+	maxUnpacked = 512 << 10 // bytes of entries in a pack
+	piece       = 128 << 10 // bytes that are read, hashed, and written in one step: two of them leave room in a core's cache
+	maxSmall    = piece     // bytes of a file that goes with others: one chunk
 )
 
 // A kind is the first byte of a message, after the hello.
@@ -42,6 +49,10 @@ const (
 	kindAbort                // both: the transfer is over
 	kindLeftOut              // sender: an entry of the offer that cannot be sent
 	kindHole                 // sender: zeros of a chunk that the file does not store
+	kindHashes               // sender: a file of which the receiver has an earlier version; the hashes of its chunks
+	kindClaims               // receiver: which of these it has
+	kindOld                  // sender: bytes of a chunk that the earlier version has in the same place
+	kindPacked               // sender: entries of the offer, compressed
 	kindRaw      kind = 0xFF // not on the wire: bytes that are encoded already
 	kindPack     kind = 0xFE // likewise, in a buffer of pool
 )
@@ -49,8 +60,9 @@ const (
 // A hash is 32 bytes of BLAKE3.
 type hash [32]byte
 
-// blockSize returns the size of a file's chunks in bytes; the last chunk may be smaller. As in Syncthing's BEP they are 128 KiB
-// below 250 MiB, and grow by 2 up to 16 MiB from 16 GiB on; beyond that, so that there are at most 65,536.
+// blockSize returns the size of a file's chunks in bytes; the last chunk may be
+// smaller. As in Syncthing's BEP they are 128 KiB below 250 MiB, and grow by 2
+// up to 16 MiB from 16 GiB on; beyond that, so that there are at most 65,536.
 func blockSize(size int64) int64 {
 	block := int64(128 << 10)
 	for limit := int64(250 << 20); block < 16<<20 && size >= limit; block *= 2 {
@@ -81,10 +93,12 @@ func sum(h *blake3.Hasher) (s hash) {
 	return s
 }
 
-// newRoot returns the hasher for the hash of a whole file: its chunks' hashes are written to it in their order.
+// newRoot returns the hasher for the hash of a whole file: its chunks' hashes
+// are written to it in their order.
 func newRoot() *blake3.Hasher { return blake3.NewDeriveKey("sdp2p block 1 file") }
 
-// A message is anything else that either side says: a kind and the fields of that kind.
+// A message is anything else that either side says: a kind and the fields of
+// that kind.
 //
 //	kind         size  field
 //	05 begin     2     entry   number in the offer, from 0
@@ -102,6 +116,15 @@ func newRoot() *blake3.Hasher { return blake3.NewDeriveKey("sdp2p block 1 file")
 //	0E abort     1     code
 //	             2+n   reason  at most 1024 bytes
 //	10 hole      4     length  1 to 16,777,216: so many bytes of the chunk are 0
+//	11 hashes    2     entry
+//	             4     count   of chunks, 1 to 65,536
+//	             32 n  hashes
+//	12 claims    2     entry
+//	             4     count   of chunks, 1 to 65,536
+//	             n     states  00 to come, 01 there, 02 to come, and its pieces are told
+//	             4     count   of pieces, at most 65,536
+//	             8 n   pieces  of all chunks with 02, in their order: the first 8 bytes of BLAKE3
+//	13 old       4     length  1 to 16,777,216: so many bytes of the chunk are those of the earlier version
 //
 // Keep (00), sent (0B) and done (0D) have no fields; an answer (04) is read by
 // itself, and so are entries (01 to 03, 0F).
@@ -114,6 +137,9 @@ type message struct {
 	code               code
 	reason             string
 	received, verified uint64
+	hashes             []hash
+	states             []chunkState
+	pieces             []uint64
 }
 
 func (m *message) AppendBinary(b []byte) ([]byte, error) {
@@ -123,9 +149,11 @@ func (m *message) AppendBinary(b []byte) ([]byte, error) {
 	case kindKeep, kindSent, kindDone, kindAnswer:
 	case kindBegin, kindRepair:
 		b = proto.AppendUint32(proto.AppendUint16(b, m.entry), m.chunk)
-	case kindData, kindHole:
+	case kindData, kindHole, kindOld, kindPacked:
 		b = proto.AppendUint32(b, m.size)
 		err = m.valid()
+	case kindHashes, kindClaims:
+		b, err = m.appendLists(proto.AppendUint16(b, m.entry))
 	case kindChunk, kindEnd:
 		b = append(b, m.hash[:]...)
 	case kindFailed, kindAbort:
@@ -158,7 +186,10 @@ func (m *message) fields(d *proto.Decoder) error {
 	case kindKeep, kindSent, kindDone, kindAnswer:
 	case kindBegin, kindRepair:
 		m.entry, m.chunk = d.Uint16(), d.Uint32()
-	case kindData, kindHole:
+	case kindHashes, kindClaims:
+		m.entry = d.Uint16()
+		m.lists(d)
+	case kindData, kindHole, kindOld, kindPacked:
 		if m.size = d.Uint32(); d.Err() == nil {
 			d.Fail(m.valid())
 		}
@@ -179,8 +210,11 @@ func (m *message) fields(d *proto.Decoder) error {
 
 func (m *message) valid() error {
 	limit := uint32(maxData)
-	if m.kind == kindHole {
+	switch m.kind {
+	case kindHole, kindOld:
 		limit = maxHole
+	case kindPacked:
+		limit = maxUnpacked
 	}
 	if m.size == 0 || m.size > limit {
 		return &proto.LimitError{What: "data", Size: uint64(m.size), Limit: uint64(limit)}
@@ -190,3 +224,85 @@ func (m *message) valid() error {
 
 // why returns the error that a failed or an abort message stands for.
 func (m *message) why() error { return &PeerError{m.code.err(), printable(m.reason, maxText)} }
+
+// A chunkState says what the receiver has of a chunk whose hash it was told.
+type chunkState uint8
+
+const (
+	chunkComes  chunkState = iota // nothing
+	chunkThere                    // all of it
+	chunkPieces                   // perhaps some of its pieces, whose hashes it tells
+)
+
+const (
+	minPiece      = 8 << 10
+	piecesOfChunk = 64
+)
+
+// pieceSize returns how many bytes of a chunk a receiver tells the hash of.
+func pieceSize(block int64) int64 { return min(max(block/piecesOfChunk, minPiece), piece) }
+
+// appendLists appends the lists of hashes and of claims.
+func (m *message) appendLists(b []byte) ([]byte, error) {
+	if m.kind == kindHashes {
+		b = proto.AppendUint32(b, uint32(len(m.hashes)))
+		for i := range m.hashes {
+			b = append(b, m.hashes[i][:]...)
+		}
+		return b, m.validLists()
+	}
+	b = proto.AppendUint32(b, uint32(len(m.states)))
+	for _, s := range m.states {
+		b = append(b, byte(s))
+	}
+	b = proto.AppendUint32(b, uint32(len(m.pieces)))
+	for _, p := range m.pieces {
+		b = proto.AppendUint64(b, p)
+	}
+	return b, m.validLists()
+}
+
+// lists reads the lists of hashes and of claims.
+func (m *message) lists(d *proto.Decoder) {
+	if m.kind == kindHashes {
+		m.hashes = proto.DecodeList(d, d.Count32(maxChunks), func(h *hash, d *proto.Decoder) error {
+			d.Fixed(h[:])
+			return d.Err()
+		})
+	} else {
+		m.states = proto.DecodeList(d, d.Count32(maxChunks), func(s *chunkState, d *proto.Decoder) error {
+			*s = proto.DecodeEnum(d, "state of a chunk", chunkComes, chunkThere, chunkPieces)
+			return d.Err()
+		})
+		m.pieces = proto.DecodeList(d, d.Count32(maxPieces), func(p *uint64, d *proto.Decoder) error {
+			*p = d.Uint64()
+			return d.Err()
+		})
+	}
+	if d.Err() == nil {
+		d.Fail(m.validLists())
+	}
+}
+
+func (m *message) validLists() error {
+	n := len(m.states)
+	if m.kind == kindHashes {
+		n = len(m.hashes)
+	}
+	if n == 0 || n > maxChunks || len(m.pieces) > maxPieces {
+		return fmt.Errorf("%w list of %d chunks and %d pieces", proto.ErrInvalid, n, len(m.pieces))
+	}
+	return nil
+}
+
+// pieceCount returns how many pieces are told of chunks in these states, of a
+// file.
+func pieceCount(states []chunkState, size int64) (n int64) {
+	block := blockSize(size)
+	for i, s := range states {
+		if s == chunkPieces {
+			n += chunkCount(chunkSize(size, block, uint32(i)), pieceSize(block))
+		}
+	}
+	return n
+}

@@ -16,8 +16,8 @@ const (
 	maxDepth = 64  // components of a path
 )
 
-// partialDir is the folder of a destination that has everything that is not whole
-// yet.
+// partialDir is the folder of a destination that has everything that is not
+// whole yet.
 const partialDir = ".sdp2p-partial"
 
 // hostile matches characters that no component may have: separators of any
@@ -29,8 +29,8 @@ var hostile = regexp.MustCompile(`[/\\\p{Cc}\x{061C}\x{200E}\x{200F}\x{202A}-\x{
 // with spaces behind them. The raised digits count as digits there.
 var device = regexp.MustCompile(`(?i)^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)`)
 
-// awkward matches paths of which a component ends in a dot or a space, or may be a
-// device of Windows.
+// awkward matches paths of which a component ends in a dot or a space, or may
+// be a device of Windows.
 var awkward = regexp.MustCompile(`(?i)[. ](/|$)|(^|/)(con|prn|aux|nul|com|lpt)`)
 
 // short matches names by which Windows may know partialDir.
@@ -85,8 +85,8 @@ func plain(p string) bool {
 	return true
 }
 
-// fold returns the same text for names that some file system takes for the same:
-// without regard to case, Unicode form, and characters that HFS+ ignores.
+// fold returns the same text for names that some file system takes for the
+// same: without regard to case, Unicode form, and characters that HFS+ ignores.
 func fold(name string) string {
 	ascii := true
 	for i := range len(name) {
@@ -108,8 +108,8 @@ func fold(name string) string {
 	return strings.Map(simple, norm.NFD.String(name))
 }
 
-// another returns the nth name for a file or folder that is called p, where n is 2
-// or more: "a (2).txt"; of a folder "a.b (2)".
+// another returns the nth name for a file or folder that is called p, where n
+// is 2 or more: "a (2).txt"; of a folder "a.b (2)".
 func another(p string, n int, folder bool) string {
 	dir, name := path.Split(p)
 	ext := path.Ext(name)
@@ -121,7 +121,8 @@ func another(p string, n int, folder bool) string {
 	return dir + clipName(base, maxName-len(tail)) + tail
 }
 
-// clipName returns the longest beginning of name that has at most that many bytes.
+// clipName returns the longest beginning of name that has at most that many
+// bytes.
 func clipName(name string, limit int) string {
 	for len(name) > limit {
 		_, size := utf8.DecodeLastRuneInString(name)

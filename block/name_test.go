@@ -26,7 +26,8 @@ func TestCheckPath(t *testing.T) {
 	}
 }
 
-// Where a file system is like Windows, names are changed that it would not take.
+// Where a file system is like Windows, names are changed that it would not
+// take.
 func TestPortable(t *testing.T) {
 	s := style{hidden: true, portable: true}
 	for path, want := range map[string]string{
@@ -92,8 +93,8 @@ func FuzzName(f *testing.F) {
 	})
 }
 
-// The names of one offer, as a receiver sees them. What comes with the next offer of the
-// same transfer may lie in the folder that this one ended in.
+// The names of one offer, as a receiver sees them. What comes with the next
+// offer of the same transfer may lie in the folder that this one ended in.
 func TestOfferNames(t *testing.T) {
 	n := newNames(style{})
 	check := func(entries ...entry) (good, bad []string) {
@@ -121,7 +122,8 @@ func TestOfferNames(t *testing.T) {
 	require.Equal(t, []string{"d/in/X", "d/IN", "none/x", "D"}, bad)
 }
 
-// Nothing that is in a folder comes that the app does not want, also in the next offer.
+// Nothing that is in a folder comes that the app does not want, also in the
+// next offer.
 func TestUnwantedFolder(t *testing.T) {
 	n := newNames(style{})
 	for _, test := range []struct {

@@ -27,9 +27,9 @@ func newNames(s style) *names {
 	return &names{style: s, seed: maphash.MakeSeed(), taken: map[uint64]bool{}, folders: map[uint64]bool{}}
 }
 
-// check decides on an entry that the app has decided on: its name may not do, and
-// the content of a folder that is not wanted is not wanted. The error tells what
-// is wrong with the name.
+// check decides on an entry that the app has decided on: its name may not do,
+// and the content of a folder that is not wanted is not wanted. The error tells
+// what is wrong with the name.
 func (n *names) check(e *entry, v verdict) (verdict, error) {
 	if e.kind == kindLeftOut { // it is missed unless it lies in a folder that is not wanted
 		if known, wanted := n.parent(n.style.local(e.path)); known && !wanted {
@@ -76,8 +76,8 @@ func (n *names) parent(p string) (known, wanted bool) {
 	return n.dir.known, n.dir.wanted
 }
 
-// next forgets all paths but those that the next offer of the transfer may go on
-// in: the last one, and the folders that it lies in.
+// next forgets all paths but those that the next offer of the transfer may go
+// on in: the last one, and the folders that it lies in.
 func (n *names) next() {
 	taken, folders := map[uint64]bool{}, map[uint64]bool{}
 	for p := n.last; p != "." && p != ""; p = path.Dir(p) {
@@ -95,8 +95,8 @@ type style struct {
 	portable bool // names are changed that Windows, or a file system of its kind, would not take
 }
 
-// local returns the path under which the receiver keeps an entry that was offered
-// as p. Only a trusted sender may hide it behind a leading dot.
+// local returns the path under which the receiver keeps an entry that was
+// offered as p. Only a trusted sender may hide it behind a leading dot.
 func (s style) local(p string) string {
 	if !s.hidden {
 		if strings.HasPrefix(p, ".") {

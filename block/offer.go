@@ -14,8 +14,8 @@ type File struct {
 	Path    string      // with slashes; a folder comes before its content
 	Mode    fs.FileMode // permissions, and [fs.ModeDir]
 	ModTime time.Time
-	Size    int64    // in bytes; 0 of a folder
-	ID      [16]byte // by which the sender knows the file; not of a folder
+	Size    int64    // in bytes; 0 for a folder
+	ID      [16]byte // the sender's ID of the file; zero for a folder
 	Err     error    // if not nil, the file will not arrive: its name cannot be used ([ErrName]), or the sender left it out (a [*PeerError])
 }
 
@@ -39,17 +39,21 @@ func (e *entry) file(index int) File {
 // why returns why the sender left the entry out.
 func (e *entry) why() error { return &PeerError{Err: e.code.err()} }
 
-// An Offer describes what the sender wants to send. It is valid while the decide
-// function runs that it is given to, and must not be used concurrently.
+// An Offer describes what the sender wants to send. It is valid only while its
+// decide function runs, and must not be used concurrently.
 type Offer struct {
-	// Files, Folders and Bytes are the totals of the whole transfer, as the sender
-	// announces them; more than that is not accepted. LeftOut is how many files
-	// and folders the sender cannot send.
+	// ID is the sender's ID of the offer: see [SendOptions].ID. All offers of a
+	// transfer have the same.
+	ID [16]byte
+	// Files, Folders and Bytes are the totals of the whole transfer, as
+	// announced by the sender; more is not accepted. LeftOut is the number of
+	// files and folders that the sender cannot send.
 	Files, Folders, LeftOut int
 	Bytes                   int64
-	// Earlier is how many entries of this transfer were decided on before. One of
-	// more than 65,535 entries comes as several offers, one after another, and
-	// decide is called for each. An app that asks its user does so if Earlier is 0.
+	// Earlier is the number of entries of this transfer that were decided on
+	// before. A transfer of more than 65,535 entries consists of several
+	// offers, one after another, and decide is called for each. An app should
+	// ask its user only if Earlier is 0.
 	Earlier int
 
 	spool    spool
@@ -93,7 +97,7 @@ func (o *Offer) decisions() []verdict {
 	return o.verdicts
 }
 
-// All returns the offer's entries in their order. It may be called again.
+// All returns the offer's entries in order. It may be called repeatedly.
 func (o *Offer) All() iter.Seq[File] {
 	return func(yield func(File) bool) {
 		c := o.spool.all()
@@ -108,13 +112,14 @@ func (o *Offer) All() iter.Seq[File] {
 	}
 }
 
-// Skip leaves out the entry with that index; of a folder, with its content.
+// Skip leaves out the entry with an index; if it is a folder, with its
+// contents.
 func (o *Offer) Skip(index int) { o.decisions()[index] = verdictNo }
 
-// Part asks for the bytes of a file from start up to, and without, end, which
-// must lie in the file. They are written to to, from its offset 0 on, as they
-// arrive: they are verified once Receive has returned without an error for the
-// file. A part has no place in the destination and is not resumed.
+// Part asks for the bytes of a file from start up to, but not including, end,
+// which must lie in the file. They are written to to, from offset 0 on, as they
+// arrive. They are verified only once Receive has returned without an error for
+// the file. A part has no place in the destination and is not resumed.
 func (o *Offer) Part(index int, start, end int64, to io.WriterAt) {
 	o.decisions()[index] = verdictPart
 	o.parts[index] = part{start, end, to}

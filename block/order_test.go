@@ -22,8 +22,8 @@ import (
 )
 
 // TestOrder moves random trees between both ends, with pauses anywhere, and has
-// two referees listen, one at each end. Whatever happens, both keep to the tables
-// of docs/protocol.md. SDP2P_SOAK=1 runs a hundred times as many cases.
+// two referees listen, one at each end. Whatever happens, both keep to the
+// tables of docs/protocol.md. SDP2P_SOAK=1 runs a hundred times as many cases.
 func TestOrder(t *testing.T) {
 	rounds := 1
 	if os.Getenv("SDP2P_SOAK") != "" {
@@ -92,7 +92,8 @@ type attempt struct {
 	spoiltFor int // times, at most
 }
 
-// A plan is a case: attempts to move a tree, of which the last one is to succeed.
+// A plan is a case: attempts to move a tree, of which the last one is to
+// succeed.
 type plan struct {
 	seed     uint64
 	files    []*wantedFile
@@ -243,8 +244,8 @@ func (p *plan) attempt(ctx context.Context, root *os.Root, a attempt, last bool)
 	}
 	for s, err := range errs {
 		for _, never := range []error{ErrProtocol, ErrTimeout, ErrUnanswered, ErrBusy} {
-			// One that ends has 2 s to say so: what is slower hears nothing, while a slow
-			// disk keeps the stream open.
+			// One that ends has 2 s to say so: what is slower hears nothing,
+			// while a slow disk keeps the stream open.
 			if errors.Is(err, never) && (never != ErrTimeout || len(a.faults) == 0 && a.cancel < 0) {
 				all = errors.Join(all, fmt.Errorf("the %v: %w", side(s), err))
 			}

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 const (
@@ -25,6 +26,7 @@ type placer struct {
 	opts    *ReceiveOptions
 	vol     *volume
 	journal *journal
+	index   *index // or nil
 
 	batch []wholeFile
 	bytes int64
@@ -33,7 +35,8 @@ type placer struct {
 	done  chan struct{}   // closed when run has returned
 	fresh map[string]bool // folders that this attempt has made, by the first component of paths here
 	chain []entry         // folders of earlier offers that the next one may go on in
-	at    *site           // run's: where the last file went, or nil
+	sites sites           // run's: where the last file went
+	near  sites           // mkdir's
 }
 
 // errLost says that the disk has lost what was written to it.
@@ -45,19 +48,6 @@ type newFolder struct {
 	path string
 }
 
-// A wholeFile is a file that is whole, under its number.
-type wholeFile struct {
-	index  int
-	entry  entry
-	number uint32
-	wanted string       // the path that it is to get
-	fresh  bool         // wanted lies in a folder that this attempt has made: where it is taken, link finds that
-	path   string       // that it gets
-	lost   *atomic.Bool // see incoming
-}
-
-func (f *wholeFile) isLost() bool { return f.lost != nil && f.lost.Load() }
-
 // Work is a batch, a file that is to be synced already, or a question whether
 // everything before it is done.
 type work struct {
@@ -66,13 +56,6 @@ type work struct {
 	early  *os.File
 	lost   *atomic.Bool // of early
 	waiter chan<- error // gets the first error of the destination as a whole
-}
-
-func newPlacer(t *transfer, opts *ReceiveOptions, vol *volume, j *journal) *placer {
-	return &placer{
-		transfer: t, opts: opts, vol: vol, journal: j,
-		in: make(chan work), done: make(chan struct{}), fresh: map[string]bool{},
-	}
 }
 
 // here returns the path here of an entry that was offered as path.
@@ -89,30 +72,21 @@ func (p *placer) mkdir(path string) (string, error) {
 	dest := p.vol.root
 	first, rest := top(p.vol.style.local(path))
 	name, ours := p.journal.tops[first]
-	at := name + rest
-	for n := 1; rest == ""; n++ {
-		if !ours {
-			if name = first; n > 1 {
-				name = another(first, n, true)
-			}
-			if _, err := dest.Lstat(name); err == nil {
-				continue
-			}
+	if !ours && rest == "" {
+		if name, ours = p.before(first); ours {
 			if err := p.journal.top(first, name); err != nil {
 				return "", err
 			}
 		}
-		at = name
-		err := dest.Mkdir(at, 0o777)
-		if !errors.Is(err, fs.ErrExist) {
-			p.fresh[at] = err == nil
-			return at, err
-		}
-		if ours {
-			break
-		}
 	}
+	if !ours && rest == "" {
+		return p.mkTop(first)
+	}
+	at := name + rest
 	err := dest.Mkdir(at, 0o777)
+	if rest == "" && !errors.Is(err, fs.ErrExist) {
+		p.madeTop(first, at, err)
+	}
 	if errors.Is(err, fs.ErrExist) {
 		if info, err2 := dest.Lstat(at); err2 == nil && info.IsDir() {
 			err = nil // an earlier attempt made it
@@ -121,8 +95,37 @@ func (p *placer) mkdir(path string) (string, error) {
 	return at, err
 }
 
-// fail records an entry that cannot be received, and tells the sender. It returns
-// an error if no other entry can be received either. Run may call it, too.
+// mkTop makes a folder in the destination itself, under the first name that is
+// free.
+func (p *placer) mkTop(offered string) (name string, err error) {
+	for n := 1; ; n++ {
+		if name = offered; n > 1 {
+			name = another(offered, n, true)
+		}
+		if _, err := p.vol.root.Lstat(name); err == nil {
+			continue
+		}
+		if err := p.journal.top(offered, name); err != nil {
+			return "", err
+		}
+		if err = p.vol.root.Mkdir(name, 0o777); !errors.Is(err, fs.ErrExist) {
+			p.madeTop(offered, name, err)
+			return name, err
+		}
+	}
+}
+
+// madeTop records whether a folder in the destination itself was made.
+func (p *placer) madeTop(offered, at string, err error) {
+	p.fresh[at] = err == nil
+	if err == nil && p.index != nil {
+		p.index.addFolder(offered, at, p.near.look(at))
+	}
+}
+
+// fail records an entry that cannot be received, and tells the sender. It
+// returns an error if no other entry can be received either. Run may call it,
+// too.
 func (p *placer) fail(index int, path string, err error) error {
 	if fatal(err) || p.vol != nil && !p.vol.here() {
 		return writing(err)
@@ -202,12 +205,13 @@ func (p *placer) settle() error {
 	}
 }
 
-// finish has everything placed that was added, also where the transfer has ended
-// otherwise, and ends run.
+// finish has everything placed that was added, also where the transfer has
+// ended otherwise, and ends run.
 func (p *placer) finish() {
 	p.flush()
 	close(p.in)
 	<-p.done
+	p.near.leave()
 }
 
 // run does the work. It ends with finish, and not with the transfer: files that
@@ -236,17 +240,24 @@ func (p *placer) run() {
 }
 
 // place puts files in their places, in the order that journal describes. Its
-// error is one of the destination as a whole; files that it does not concern are
-// in their places nevertheless.
+// error is one of the destination as a whole; files that it does not concern
+// are in their places nevertheless.
 func (p *placer) place(batch []wholeFile) (ended error) {
 	if len(batch) == 0 {
 		return nil
 	}
-	defer p.leave()
+	defer p.sites.leave()
 	places := make([]place, len(batch))
 	for i := range batch {
 		f := &batch[i]
-		f.path = p.vacant(f, 1)
+		if f.swap = p.swap(f); f.swap != nil {
+			f.path = f.swap.path
+			if err := p.journal.swap(f.number, f.swap); err != nil {
+				return writing(err)
+			}
+		} else {
+			f.path = p.vacant(f, 1)
+		}
 		places[i] = place{number: f.number, entry: f.entry, path: f.path}
 	}
 	if err := p.journal.place(places...); err != nil {
@@ -256,11 +267,12 @@ func (p *placer) place(batch []wholeFile) (ended error) {
 	if err != nil {
 		return writing(err)
 	}
+	p.note(batch, errs)
 	for i := range batch {
 		f := &batch[i]
 		err := errs[i]
 		if err == nil {
-			err = p.link(f)
+			err = p.give(f)
 		}
 		if err != nil {
 			if err := p.fail(f.index, f.entry.path, err); ended == nil {
@@ -279,7 +291,8 @@ func (p *placer) place(batch []wholeFile) (ended error) {
 }
 
 // sync gives data files their permissions and times, and brings them and the
-// journal to the disk. It returns an error for each file, or one of the journal.
+// journal to the disk. It returns an error for each file, or one of the
+// journal.
 func (p *placer) sync(batch []wholeFile) ([]error, error) {
 	if len(batch) > fewSyncs {
 		errs := p.each(batch, false)
@@ -300,7 +313,8 @@ func (p *placer) sync(batch []wholeFile) ([]error, error) {
 	return errs, <-journal
 }
 
-// each finishes data files, some at the same time, and returns an error for each.
+// each finishes data files, some at the same time, and returns an error for
+// each.
 func (p *placer) each(batch []wholeFile, sync bool) []error {
 	errs := make([]error, len(batch))
 	if !sync && !p.opts.Modes && !p.opts.Times {
@@ -326,8 +340,8 @@ func (p *placer) each(batch []wholeFile, sync bool) []error {
 }
 
 // finishData sets the permissions and times of a data file, as far as the file
-// system takes them, and brings it to the disk if sync says so. What permissions
-// take away is no longer needed: the file stays open.
+// system takes them, and brings it to the disk if sync says so. What
+// permissions take away is no longer needed: the file stays open.
 func (p *placer) finishData(f *wholeFile, sync bool) error {
 	name := p.journal.data(f.number)
 	if f.isLost() {
@@ -347,7 +361,7 @@ func (p *placer) finishData(f *wholeFile, sync bool) error {
 		file.Chmod(mode)
 	}
 	if p.opts.Times {
-		p.vol.partial.Chtimes(name, f.entry.modTime(), f.entry.modTime())
+		p.setTime(p.vol.partial, name, &f.entry)
 	}
 	if !sync {
 		return nil
@@ -359,6 +373,15 @@ func (p *placer) finishData(f *wholeFile, sync bool) error {
 	return nil
 }
 
+// setTime sets the time of modification of an offer, if the system call takes
+// it: nanoseconds since 1970, so that years before 1678 and after 2262 would
+// come out as others.
+func (p *placer) setTime(in *os.Root, name string, e *entry) {
+	if t := e.modTime(); time.Unix(0, t.UnixNano()).Equal(t) {
+		in.Chtimes(name, t, t)
+	}
+}
+
 // tellPlaced tells the app of a file or a folder that is in its place.
 func (p *placer) tellPlaced(f File, path string) {
 	if p.opts.Received != nil {
@@ -367,8 +390,9 @@ func (p *placer) tellPlaced(f File, path string) {
 }
 
 // folders gives the folders of an offer their permissions and times, now that
-// nothing more of it comes into them, and brings the names of files to the disk.
-// The next offer may go on in the folders that the path called last lies in.
+// nothing more of it comes into them, and brings the names of files to the
+// disk. The next offer may go on in the folders that the path called last lies
+// in.
 func (p *placer) folders(o *Offer, last string) error {
 	synced := false
 	if o.totals.folders > fewSyncs {
@@ -401,15 +425,15 @@ func (p *placer) folders(o *Offer, last string) error {
 	return writing(c.err)
 }
 
-// finishFolder gives a folder its permissions and times, and brings the names in
-// it to the disk.
+// finishFolder gives a folder its permissions and times, and brings the names
+// in it to the disk.
 func (p *placer) finishFolder(e entry, sync bool) {
 	path := p.here(e.path)
 	if p.opts.Modes && runtime.GOOS != "windows" {
 		p.vol.root.Chmod(path, os.FileMode(e.mode|0o700))
 	}
 	if p.opts.Times {
-		p.vol.root.Chtimes(path, e.modTime(), e.modTime())
+		p.setTime(p.vol.root, path, &e)
 	}
 	if sync {
 		p.vol.syncFolder(path)

@@ -18,10 +18,11 @@ func newTestPlacer(t *testing.T, root *os.Root) *placer {
 		j, err = openJournal(t.Context(), vol, &key)
 		return err
 	}))
-	return newPlacer(newTransfer(t.Context(), nil), &ReceiveOptions{From: "a"}, vol, j)
+	return newPlacer(&receiver{transfer: newTransfer(t.Context(), nil), opts: ReceiveOptions{From: "a"}, vol: vol, journal: j})
 }
 
-// What is in the way is looked for, but not in a folder that this attempt has made.
+// What is in the way is looked for, but not in a folder that this attempt has
+// made.
 func TestVacant(t *testing.T) {
 	root, err := os.OpenRoot(t.TempDir())
 	require.NoError(t, err)
@@ -47,7 +48,7 @@ func TestVacant(t *testing.T) {
 		}
 		require.Equal(t, want, p.vacant(inside, 1))
 		require.Equal(t, "new/in/a (3)", p.vacant(inside, 2))
-		p.leave()
+		p.sites.leave()
 		p.journal.close(!first)
 		p.vol.leave()
 	}

@@ -1,6 +1,7 @@
 package block
 
 import (
+	"math"
 	"sync"
 	"time"
 )
@@ -11,14 +12,14 @@ const (
 	maxSkipped  = 10_000 // entries that a Result lists
 )
 
-// Progress describes how far a transfer is. Bytes are bytes of files, and include
-// those that an earlier attempt has brought.
+// Progress describes the progress of a transfer. Bytes are bytes of files, and
+// include those that arrived in an earlier attempt.
 type Progress struct {
 	File                string  // the file in transit, as it was offered
 	FileBytes, FileSize int64   // of that file: sent, or arrived; in all
 	Files, TotalFiles   int     // files sent, or arrived; files accepted
 	Bytes, TotalBytes   int64   // bytes sent, or arrived; of all accepted files
-	Verified            int64   // bytes that the receiver has verified: the same on both sides, but for the way
+	Verified            int64   // bytes that the receiver has verified: the same on both sides, except for the delay
 	Rate                float64 // bytes per second, over the last 2 s
 }
 
@@ -27,20 +28,27 @@ type Result struct {
 	Files, Folders int          // that are whole and in their place at the receiver
 	Bytes          int64        // of these files
 	Sent           int64        // bytes of files that crossed the stream, or were given to it; holes do not
-	Resumed        int64        // bytes that an earlier attempt had brought
-	Restarted      int          // files of which an earlier attempt had brought something that the sender no longer has
-	Repaired       int          // chunks that were corrupted on the way and sent again
+	Resumed        int64        // bytes that had arrived in an earlier attempt
+	Unchanged      int          // files that were sent before, with the same size and time of modification: not sent or verified again
+	Reused         int64        // bytes that the receiver has copied from files that the same sender had sent before
+	Restarted      int          // files of which data had arrived in an earlier attempt that the sender no longer has
+	Repaired       int          // chunks that were corrupted in transit and sent again
 	Skipped        []*FileError // files and folders that were left out or failed, on either side: the first 10,000
-	SkippedCount   int          // how many were left out or failed in all
+	SkippedCount   int          // total number of files and folders that were left out or failed
 	Lacks          Lacks        // at the receiver
+
+	unverified int64 // bytes of Unchanged
 }
 
-// Lacks names what the file system of the destination cannot do. A transfer goes
-// on without it.
+// Lacks names features that the file system of the destination lacks. A
+// transfer works without them.
 type Lacks struct {
-	Sync  bool // no fsync: a power cut may take what has arrived
-	Links bool // no hard links: where a rename cannot spare what it would replace either (Linux can), a crash may leave an empty file
+	Sync  bool // no fsync: a power cut may lose files that have arrived
+	Links bool // no hard links: unless a rename can refuse to replace a file (as on Linux), a crash may leave an empty file
 	Locks bool // no file locks: another process may take over an offer that this one is receiving
+	// Exchange is set if a file was to be replaced ([Replace]), and two files
+	// cannot exchange their names in one step: it was kept.
+	Exchange bool
 }
 
 // A meter holds the progress and the result of a transfer.
@@ -125,5 +133,26 @@ func (t *transfer) tick(report func(Progress)) {
 			last = p
 			report(p)
 		}
+	}
+}
+
+// have counts a file of that size that is there already.
+func (p *Progress) have(r *Result, size int64, unchanged bool) {
+	p.Files++
+	p.Bytes += size
+	if unchanged {
+		r.Unchanged++
+		r.unverified += size
+		return
+	}
+	p.Verified += size
+	r.Resumed += size
+}
+
+// expect adds files and bytes to the totals, where that does not overflow.
+func (p *Progress) expect(files int, bytes int64) {
+	p.TotalFiles += files
+	if p.TotalBytes += bytes; p.TotalBytes < 0 {
+		p.TotalBytes = math.MaxInt64
 	}
 }

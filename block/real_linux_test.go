@@ -24,8 +24,8 @@ func needsRoot(t *testing.T, programs ...string) {
 	}
 }
 
-// The kernel itself says that it has no locks, no hard links and no fsync, or that
-// the quota is used up: what was interrupted goes on, as an ordinary user.
+// The kernel itself says that it has no locks, no hard links and no fsync, or
+// that the quota is used up: what was interrupted goes on, as an ordinary user.
 func TestRealFaults(t *testing.T) {
 	needsRoot(t, "strace")
 	source := killTree(t)
@@ -63,9 +63,13 @@ func TestRealFaults(t *testing.T) {
 				require.Less(t, said, int64(4<<20), "it goes on where it ended")
 			}
 			honest(t, source, a.dest, name == "everything" || name == "renames")
-			left, err := os.ReadDir(a.dest)
+			left, err := filepath.Glob(filepath.Join(a.dest, ".sdp2p-partial", "*"))
 			require.NoError(t, err)
 			require.Len(t, left, 1)
+			require.Equal(t, ".index", filepath.Ext(left[0])) // of the files that have arrived
+			left, err = filepath.Glob(filepath.Join(a.dest, "*"))
+			require.NoError(t, err)
+			require.Equal(t, []string{filepath.Join(a.dest, ".sdp2p-partial"), filepath.Join(a.dest, "source")}, left)
 		})
 	}
 }

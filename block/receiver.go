@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// A receiver receives one transfer: an arrival reads messages, and for each offer
-// an assembler makes files of them, which a placer puts in their places. Fields
-// belong to the goroutine of receive unless they say otherwise.
+// A receiver receives one transfer: an arrival reads messages, and for each
+// offer an assembler makes files of them, which a placer puts in their places.
+// Fields belong to the goroutine of receive unless they say otherwise.
 type receiver struct {
 	*transfer
 	opts    ReceiveOptions
@@ -23,6 +23,10 @@ type receiver struct {
 	used    map[uint32]bool // numbers of data files that were claimed
 	resumes map[int]resume  // what was claimed of the files of the offer, by index
 	fresh   bool            // no earlier attempt has left anything
+	index   *index          // of what this sender has placed, or nil
+	olds    map[int]int64   // where its rows lie of files of the offer that have another content now, by index
+	sites   sites
+	hashed  int64 // bytes that the sender had us hash
 	id      [16]byte
 	offer   *Offer
 	waiting *waitingPlace // of an offer that is not accepted
@@ -36,8 +40,9 @@ type receiver struct {
 	complete bool        // and the sender knows
 }
 
-// farewellOfSender is how long the sender's word that it knows is waited for. If it
-// comes later, the journal stays, for the sender to come again or for Clean.
+// farewellOfSender is how long the sender's word that it knows is waited for.
+// If it comes later, the journal stays, for the sender to come again or for
+// Clean.
 var farewellOfSender = farewell // tests wait for longer
 
 // receive is the whole transfer.
@@ -55,6 +60,9 @@ func (r *receiver) receive() (err error) {
 	case <-r.ctx.Done():
 		return r.why()
 	}
+	if err := r.say(hintPacks.say(0, 0)); err != nil {
+		return err
+	}
 	for last := false; !last; {
 		if err := r.readOffer(); err != nil {
 			return err
@@ -67,8 +75,8 @@ func (r *receiver) receive() (err error) {
 			return err
 		}
 	}
-	// All is in its place, whether the sender learns of it or not. If it does not, it
-	// comes again, and has to find that.
+	// All is in its place, whether the sender learns of it or not. If it does
+	// not, it comes again, and has to find that.
 	r.arrived.Store(true)
 	if err := r.finish(message{kind: kindDone}); err != nil {
 		return err
@@ -76,8 +84,27 @@ func (r *receiver) receive() (err error) {
 	ctx, cancel := context.WithTimeout(r.ctx, farewellOfSender)
 	defer cancel()
 	r.complete = r.arrival.done(ctx)
+	if r.complete && r.opts.acknowledged != nil {
+		r.opts.acknowledged()
+	}
 	r.cancel(errFinished)
 	return nil
+}
+
+// spend books n bytes of old content that are to be hashed, if that is not too
+// much for the sender.
+func (r *receiver) spend(n int64) bool {
+	ok := r.index.spend(n)
+	if ok {
+		r.hashed += n
+	}
+	return ok
+}
+
+// sent returns how many bytes of files have come.
+func (r *receiver) sent() (n int64) {
+	r.update(func(_ *Progress, result *Result) { n = result.Sent })
+	return n
 }
 
 // tidy frees everything.
@@ -88,6 +115,11 @@ func (r *receiver) tidy() {
 	}
 	if r.journal != nil {
 		r.journal.close(r.complete && !r.again)
+	}
+	if r.index != nil {
+		r.sites.leave()
+		r.index.record(r.sent(), r.hashed)
+		r.index.close()
 	}
 	if r.vol != nil {
 		r.vol.leave()
@@ -101,7 +133,7 @@ func (r *receiver) readOffer() error {
 		r.offer.spool.close()
 	}
 	r.offer = newOffer()
-	r.offer.Earlier = r.earlier
+	r.offer.ID, r.offer.Earlier = r.id, r.earlier
 	if r.vol != nil {
 		r.offer.spool.limit, r.offer.spool.create = spoolAt, r.createSpool
 	}
@@ -182,8 +214,8 @@ func (r *receiver) createSpool() (file *os.File, err error) {
 	return file, nil
 }
 
-// answerOffer asks the app, finds out what is there already, and tells the sender
-// what is wanted.
+// answerOffer asks the app, finds out what is there already, and tells the
+// sender what is wanted.
 func (r *receiver) answerOffer(last bool) error {
 	if err := r.ask(); err != nil {
 		return err
@@ -217,11 +249,14 @@ func (r *receiver) accept() error {
 		r.vol.clean(staleAfter) // what it cannot remove, it will try again
 		r.fresh = r.journal.next == 0
 		r.names = newNames(r.vol.style)
+		if r.sites.vol = r.vol; r.opts.Trusted {
+			r.index = openIndex(r.vol, r.opts.From)
+		}
 	} else {
 		r.names = newNames(style{hidden: r.opts.Trusted})
 	}
 	r.used = map[uint32]bool{}
-	r.placer = newPlacer(r.transfer, &r.opts, r.vol, r.journal)
+	r.placer = newPlacer(r)
 	r.works.Go(r.placer.run)
 	return nil
 }
@@ -241,13 +276,15 @@ func (r *receiver) answer(last bool) (b []byte, needed uint64, err error) {
 	r.expectOffer()
 	b = []byte{byte(kindAnswer)}
 	claims := maxChunks
-	r.resumes = map[int]resume{}
+	r.resumes, r.olds = map[int]resume{}, map[int]int64{}
+	hints := foretold{verified: r.progress().Verified}
+	defer r.sites.leave()
 	c := r.offer.spool.all()
 	for c.next() {
 		if r.ctx.Err() != nil {
 			return nil, 0, r.why()
 		}
-		w, err := r.wish(c, claims, r.used, r.resumes)
+		w, err := r.wish(c, claims)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -257,6 +294,7 @@ func (r *receiver) answer(last bool) (b []byte, needed uint64, err error) {
 			needed += uint64(max(c.stored-there, 0))
 		}
 		b, _ = w.AppendBinary(b)
+		hints.wish(c.index, &w)
 	}
 	if c.err != nil {
 		return nil, 0, writing(c.err)
@@ -270,10 +308,11 @@ func (r *receiver) answer(last bool) (b []byte, needed uint64, err error) {
 			return nil, 0, r.disk(err)
 		}
 	}
-	return b, needed, nil
+	return append(hints.end(), b...), needed, nil
 }
 
-// largestChunk returns the size of the largest chunk of the files that are wanted.
+// largestChunk returns the size of the largest chunk of the files that are
+// wanted.
 func (r *receiver) largestChunk() (largest int64) {
 	c := r.offer.spool.all()
 	for c.next() {
@@ -288,8 +327,8 @@ func (r *receiver) largestChunk() (largest int64) {
 	return largest
 }
 
-// expectOffer has the totals of the progress contain the offers that are still to
-// come, since wish adds the entries of this one.
+// expectOffer has the totals of the progress contain the offers that are still
+// to come, since wish adds the entries of this one.
 func (r *receiver) expectOffer() {
 	t := &r.offer.totals
 	r.update(func(p *Progress, _ *Result) {
@@ -314,7 +353,7 @@ func (r *receiver) room(needed uint64) error {
 
 // takeFiles receives the files of an offer that was answered.
 func (r *receiver) takeFiles(last bool) error {
-	if err := newAssembler(r, r.resumes).run(); err != nil {
+	if err := newAssembler(r).run(); err != nil {
 		return err
 	}
 	if err := r.placer.settle(); err != nil {
@@ -329,4 +368,43 @@ func (r *receiver) takeFiles(last bool) error {
 		return nil
 	}
 	return r.say(message{kind: kindDone})
+}
+
+// newAssembler returns the assembler for an offer of which claims were made.
+func newAssembler(r *receiver) *assembler {
+	return &assembler{
+		transfer: r.transfer, in: r.arrival, vol: r.vol, journal: r.journal, placer: r.placer,
+		offer: r.offer, resumes: r.resumes, olds: r.olds, index: r.index, spend: r.spend, root: newRoot(), cursor: r.offer.spool.all(),
+		open: map[uint16]*incoming{}, asked: map[request]int{}, late: map[request]bool{},
+	}
+}
+
+func newPlacer(r *receiver) *placer {
+	return &placer{
+		transfer: r.transfer, opts: &r.opts, vol: r.vol, journal: r.journal, index: r.index,
+		in: make(chan work), done: make(chan struct{}), fresh: map[string]bool{},
+		sites: sites{vol: r.vol}, near: sites{vol: r.vol},
+	}
+}
+
+// outcome returns the result, with what the destination lacks.
+func (r *receiver) outcome(err error, allowIncomplete bool) (Result, error) {
+	result, err := r.transfer.outcome(err, allowIncomplete)
+	if r.vol != nil {
+		result.Lacks = r.vol.lacking()
+	}
+	return result, err
+}
+
+// report tells both the app and the sender how far this side is.
+func (r *receiver) report(p Progress) {
+	if p.Bytes > 0 && r.answered.Load() {
+		select {
+		case r.out <- &item{message: message{kind: kindProgress, received: uint64(p.Bytes), verified: uint64(p.Verified)}}:
+		default: // the next one says more
+		}
+	}
+	if r.opts.Progress != nil {
+		r.tell(func() { r.opts.Progress(p) })
+	}
 }

@@ -20,6 +20,7 @@ const (
 	sOffering  phase = "offering"
 	sWaiting   phase = "waiting"
 	sSending   phase = "sending"
+	sTold      phase = "told"
 	sFile      phase = "file"
 	sChunk     phase = "chunk"
 	sAgain     phase = "again"
@@ -32,25 +33,27 @@ const (
 	over       phase = "over"
 )
 
-// A row judges a message that its state lists, and returns the next state.
-type row func(r *referee, m *message) (phase, error)
+// A rule is a row, which judges a message that its state lists, and returns the
+// next state.
+type rule func(r *referee, m *message) (phase, error)
 
 // senderRows and receiverRows are the two tables. What every state allows is in
 // judge.
 var (
-	senderRows = map[phase]map[kind]row{
+	senderRows = map[phase]map[kind]rule{
 		sOffering: {
 			kindFolder: (*referee).listed, kindFile: (*referee).listed, kindLeftOut: (*referee).listed, kindOffered: (*referee).offers,
 		},
 		sSending: {
-			kindBegin: (*referee).begins, kindFailed: (*referee).fails, kindRepair: (*referee).repairs, kindSent: (*referee).ends,
+			kindBegin: (*referee).begins, kindHashes: (*referee).tells, kindFailed: (*referee).fails, kindRepair: (*referee).repairs, kindSent: (*referee).ends,
 		},
+		sTold: {kindFailed: (*referee).fails},
 		sFile: {
-			kindData: (*referee).brings, kindHole: (*referee).brings, kindEnd: (*referee).endsFile, kindFailed: (*referee).fails,
-			kindRepair: (*referee).repairs,
+			kindData: (*referee).brings, kindHole: (*referee).brings, kindOld: (*referee).copies, kindEnd: (*referee).endsFile,
+			kindFailed: (*referee).fails, kindRepair: (*referee).repairs,
 		},
 		sChunk: {
-			kindData: (*referee).brings, kindHole: (*referee).brings, kindChunk: (*referee).endsChunk, kindFailed: (*referee).fails,
+			kindData: (*referee).brings, kindHole: (*referee).brings, kindOld: (*referee).copies, kindChunk: (*referee).endsChunk, kindFailed: (*referee).fails,
 		},
 		sAgain: {
 			kindData: (*referee).brings, kindHole: (*referee).brings, kindChunk: (*referee).endsChunk, kindFailed: (*referee).fails,
@@ -58,9 +61,9 @@ var (
 		sSent:  {kindFailed: (*referee).fails, kindRepair: (*referee).repairs},
 		sEnded: {kindDone: func(*referee, *message) (phase, error) { return over, nil }},
 	}
-	receiverRows = map[phase]map[kind]row{
+	receiverRows = map[phase]map[kind]rule{
 		rDeciding: {kindAnswer: (*referee).answers},
-		rTaking:   {kindRepair: (*referee).asks, kindFailed: (*referee).refuses, kindDone: (*referee).isDone},
+		rTaking:   {kindRepair: (*referee).asks, kindClaims: (*referee).claims, kindFailed: (*referee).refuses, kindDone: (*referee).isDone},
 	}
 )
 
@@ -75,10 +78,10 @@ const (
 func (s side) String() string { return [...]string{"sender", "receiver"}[s] }
 
 // A referee hears all that both sides of a transfer say, at one place of the
-// stream, and runs both state machines. It is a second implementation of them, from
-// their tables alone. A message that causes another passes every place before that
-// does, so that any place will do; the end of one side is where that side is judged
-// most strictly.
+// stream, and runs both state machines. It is a second implementation of them,
+// from their tables alone. A message that causes another passes every place
+// before that does, so that any place will do; the end of one side is where
+// that side is judged most strictly.
 type referee struct {
 	mu    sync.Mutex
 	err   error // the first message that is in no row
@@ -107,6 +110,8 @@ type deal struct {
 	wish
 	size, block, chunks int64 // of what is wanted of a file
 	begun               bool
+	changed             bool // there is a hint that the receiver has an earlier version
+	states              []chunkState
 	failed              [2]bool
 }
 
@@ -133,11 +138,13 @@ func (r *referee) reset() {
 func (r *referee) judge(of side, m *message, e *entry, in *bytes.Reader) (err error) {
 	state := r.state[of]
 	next := state
-	move := [...]map[phase]map[kind]row{senderRows, receiverRows}[of][state][m.kind]
+	move := [...]map[phase]map[kind]rule{senderRows, receiverRows}[of][state][m.kind]
 	switch {
 	case state == over:
 		err = errors.New("behind the end")
-	case m.kind == kindKeep, m.kind == kindProgress && of == receivers:
+	case m.kind == kindKeep:
+	case m.kind == kindProgress && of == receivers:
+		err = r.hints(m)
 	case m.kind == kindAbort:
 		r.quiet[of] = true
 	case move == nil:
@@ -210,7 +217,8 @@ func (r *referee) offers(*message) (phase, error) {
 	return sWaiting, nil
 }
 
-// verdicts reads an answer. Only io errors and those of its fields are returned.
+// verdicts reads an answer. Only io errors and those of its fields are
+// returned.
 func (r *referee) verdicts(d *proto.Decoder) error {
 	limit := 65536
 	for i := range r.entries {
@@ -324,6 +332,7 @@ func (r *referee) endsChunk(*message) (phase, error) {
 	}
 	if next == sFile && at == &r.current {
 		*at = r.entries[at.entry].chunk(at.entry, at.chunk+1)
+		r.skip()
 	}
 	return next, nil
 }
@@ -343,7 +352,7 @@ func (r *referee) fails(m *message) (phase, error) {
 	if err == nil && e.failed[senders] {
 		err = fmt.Errorf("entry %d failed before", i)
 	}
-	inTransit := r.current.entry == i && (state == sFile || state == sChunk || state == sAgain && r.back == sFile)
+	inTransit := r.current.entry == i && (state == sFile || state == sTold || state == sChunk || state == sAgain && r.back == sFile)
 	switch {
 	case err != nil:
 		return "", err

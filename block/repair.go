@@ -23,8 +23,8 @@ func (a *assembler) ask(in *incoming, chunk uint32) error {
 	return a.say(message{kind: kindRepair, entry: req.entry, chunk: chunk})
 }
 
-// unasked forgets the requests for chunks of a file of which the sender sends no
-// more.
+// unasked forgets the requests for chunks of a file of which the sender sends
+// no more.
 func (a *assembler) unasked(entry uint16) {
 	for req := range a.asked {
 		if req.entry == entry {
@@ -60,8 +60,8 @@ func (a *assembler) repair(req request) error {
 	return nil
 }
 
-// takeAgain takes n bytes of a chunk that comes again: data, or a hole if that is
-// nil. A hole is written, since something else is there.
+// takeAgain takes n bytes of a chunk that comes again: data, or a hole if that
+// is nil. A hole is written, since something else is there.
 func (a *assembler) takeAgain(r *repair, n int64, data []byte) error {
 	if r.in == nil {
 		return nil

@@ -28,9 +28,9 @@ func (j *journal) placed(dest *os.Root, e *entry) (bool, error) {
 	return true, nil
 }
 
-// check reads the record of a place, and tells whether our file is there. If not,
-// the record is taken back: once our data is swept away, nothing else would tell
-// ours from a file of somebody else's that gets there.
+// check reads the record of a place, and tells whether our file is there. If
+// not, the record is taken back: once our data is swept away, nothing else
+// would tell ours from a file of somebody else's that gets there.
 func (j *journal) check(dest *os.Root, offset int64) (p place, there bool, err error) {
 	_, content, err := readRecord(io.NewSectionReader(j.file, offset, recordSize+maxRecord))
 	if err != nil {
@@ -50,7 +50,7 @@ func (j *journal) check(dest *os.Root, offset int64) (p place, there bool, err e
 			j.abandon(p)
 		}
 		switch {
-		case ours && file.Size() == p.entry.size:
+		case ours && file.Size() == p.entry.size && j.isPlaced(&p):
 			return p, true, nil
 		case !ours && p.hold && file.Size() == 0:
 			dest.Remove(p.path)
@@ -146,4 +146,17 @@ func (v *volume) verify(ctx context.Context, f *os.File, hashes []hash, size int
 		}
 	}
 	return len(hashes), nil
+}
+
+// isPlaced tells whether the file that a record of a place says is there has
+// replaced the one that was.
+func (j *journal) isPlaced(p *place) bool {
+	s, ok := j.swaps[p.number]
+	if !ok {
+		return true // there was none
+	}
+	at := sites{vol: j.vol}
+	defer at.leave()
+	now := at.look(p.path)
+	return now.file == s.new.file && now.device == s.new.device
 }

@@ -37,7 +37,8 @@ func TestResume(t *testing.T) {
 	require.ErrorIs(t, received.err, block.ErrCut)
 	require.NoFileExists(t, filepath.Join(dir, "large"))
 
-	// Nobody else goes on with it, learns of it, or destroys it. Nor does the same sender with another offer.
+	// Nobody else goes on with it, learns of it, or destroys it. Nor does the
+	// same sender with another offer.
 	for _, other := range []struct {
 		from string
 		more []block.Source
@@ -63,7 +64,8 @@ func TestResume(t *testing.T) {
 	require.NoDirExists(t, filepath.Join(dir, ".sdp2p-partial"))
 }
 
-// What is on the disk is hashed again before it is claimed, and compared by the sender.
+// What is on the disk is hashed again before it is claimed, and compared by the
+// sender.
 func TestResumeVerifies(t *testing.T) {
 	content := random(4<<20, 5)
 	for _, test := range []struct {
@@ -118,7 +120,8 @@ func TestResumeVerifies(t *testing.T) {
 	}
 }
 
-// However often and wherever it is cut, corrupted or changed, what arrives in the end is what was sent in the end.
+// However often and wherever it is cut, corrupted or changed, what arrives in
+// the end is what was sent in the end.
 func TestResumeModel(t *testing.T) {
 	top := block.MemoryDir(t)
 	rapid.Check(t, func(r *rapid.T) {
@@ -167,8 +170,8 @@ func TestResumeModel(t *testing.T) {
 	})
 }
 
-// BLOCK_SPARSE is the size of a sparse file in GiB, which is cut behind 4 GiB and
-// resumed (make kill).
+// BLOCK_SPARSE is the size of a sparse file in GiB, which is cut behind 4 GiB
+// and resumed (make kill).
 func TestSparse(t *testing.T) {
 	size := int64(setting("BLOCK_SPARSE", 0)) << 30
 	if size == 0 {
@@ -195,8 +198,9 @@ func TestSparse(t *testing.T) {
 	require.NoError(t, same(large, filepath.Join(dir, "sparse")))
 }
 
-// A process may be killed when a file has got its name, and not lost the one in the partial folder yet. Nothing is written
-// to it any more, whatever becomes of it on either side.
+// A process may be killed when a file has got its name, and not lost the one in
+// the partial folder yet. Nothing is written to it any more, whatever becomes
+// of it on either side.
 func TestBothNames(t *testing.T) {
 	content, large := random(1<<20, 1), random(4<<20, 2)
 	changed := slices.Concat(content[:300_000], random(700_000, 3))

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -15,31 +14,27 @@ import (
 	"time"
 
 	"github.com/zeebo/blake3"
-
-	"github.com/sdp2p/p2p/proto"
 )
 
 const (
 	maxList  = 32 << 20 // bytes of entries that a sender keeps in memory
 	lotBytes = 4 << 20  // bytes of entries, from which on the next ones are an offer of their own
-	rawBytes = 32 << 10 // bytes of entries that are written in one step
 )
 
 // SendOptions are the choices of a sender. The zero value is ready to use.
 type SendOptions struct {
-	// ID names the offer to the receiver: one of the same ID, by the same sender,
-	// goes on with a transfer that was interrupted. If zero, it is derived from the
-	// names and IDs of the sources.
+	// ID identifies the offer to the receiver: an offer with the same ID, by
+	// the same sender, resumes an interrupted transfer. If zero, it is derived
+	// from the names and IDs of the sources.
 	ID [16]byte
-	// Progress is told how far the transfer is, at most every 100 ms, and at its
-	// end. Calls are made one after the other.
+	// Progress is called with the progress of the transfer, at most every 100
+	// ms, and at its end, from one goroutine at a time.
 	Progress func(Progress)
-	// Spool is a folder for the list of files once that takes more than 32 MiB of
-	// memory, at some hundred thousand files. If nil, Send fails with [ErrSpool] at
-	// that point.
+	// Spool is a folder for the list of files once that takes more than 32 MiB
+	// of memory, at some hundred thousand files. If nil, Send fails with
+	// [ErrSpool] at that point.
 	Spool *os.Root
-	// AllowIncomplete has Send return nil where it would return an
-	// [*IncompleteError].
+	// AllowIncomplete makes Send return nil instead of an [*IncompleteError].
 	AllowIncomplete bool
 
 	perOffer int // of tests: entries of an offer at most, if not 0
@@ -47,22 +42,23 @@ type SendOptions struct {
 }
 
 // Send offers sources to the other side of stream, which calls [Receive], and
-// sends those that the receiver accepts. It returns once everything is verified,
-// on disk and in place at the receiver.
+// sends those that the receiver accepts. It returns once everything is
+// verified, on disk and in place at the receiver.
 //
-// What cannot be offered (symbolic links, special files, names that no receiver
-// would take, sources that cannot be read) is left out, and the receiver is told.
-// It is in the Result's Skipped, as are files that the receiver does not want. If
-// the transfer was aborted, the error tells why: a [*PeerError] if the receiver
-// did it. If it ran to its end but some files did not arrive, the error is an
-// [*IncompleteError], unless it was the receiver's choice. Sending the same again
-// goes on where it ended.
+// Entries that cannot be offered (symbolic links, special files, names that no
+// receiver would accept, sources that cannot be read) are left out, and the
+// receiver is told. They are in the Result's Skipped, as are files that the
+// receiver does not want. If the transfer was aborted, the error tells why: it
+// is a [*PeerError] if the receiver did it. If it ran to its end but some files
+// did not arrive, the error is an [*IncompleteError], unless that was the
+// receiver's choice. Sending the same again resumes where it ended.
 //
-// Send returns within a second of the end of ctx. If a source hangs at that time,
-// calls to it may still be running. Send does not close the stream, which cannot
-// be used any more. The stream's deadlines are Send's; one that cannot have any is
-// refused with the error of SetDeadline.
-func Send(ctx context.Context, stream net.Conn, sources []Source, opts SendOptions) (Result, error) {
+// Send returns within a second of the end of ctx. If a source hangs at that
+// time, calls to it may still be running. Send does not close the stream, which
+// cannot be used afterwards. Send sets the stream's deadlines, and fails with
+// the error of SetDeadline if it cannot.
+func Send(ctx context.Context, stream net.Conn, sources []Source, opts SendOptions) (_ Result, err error) {
+	defer func() { counted(stream, "block_transfers_sent", err) }()
 	if err := stream.SetDeadline(time.Time{}); err != nil {
 		return Result{}, streamError(err) // without deadlines, nothing would end a call
 	}
@@ -78,7 +74,7 @@ func Send(ctx context.Context, stream net.Conn, sources []Source, opts SendOptio
 	s.greeting, _ = (&hello{opts.ID}).AppendBinary(nil)
 	s.start(&s.talks, s.talk)
 	s.start(&s.talks, s.listen)
-	err := s.run(func() error { return s.send(sources) }, func(p Progress) {
+	err = s.run(func() error { return s.send(sources) }, func(p Progress) {
 		if opts.Progress != nil {
 			s.tell(func() { opts.Progress(p) })
 		}
@@ -90,8 +86,8 @@ func Send(ctx context.Context, stream net.Conn, sources []Source, opts SendOptio
 	return s.outcome(err, opts.AllowIncomplete)
 }
 
-// A sender sends one transfer. Fields belong to the goroutine of send unless they
-// say otherwise.
+// A sender sends one transfer. Fields belong to the goroutine of send unless
+// they say otherwise.
 type sender struct {
 	*transfer
 	opts    SendOptions
@@ -108,6 +104,7 @@ type sender struct {
 	lot    *lot           // guarded by mu: the offer that was made last
 
 	arrived atomic.Bool // everything is in its place at the receiver
+	packs   atomic.Bool // the receiver takes entries that are packed
 }
 
 func (s *sender) send(sources []Source) error {
@@ -119,8 +116,8 @@ func (s *sender) send(sources []Source) error {
 			return err
 		}
 	}
-	// The receiver has everything, whether it learns that we know or not: it does not
-	// wait for that for long.
+	// The receiver has everything, whether it learns that we know or not: it
+	// does not wait for that for long.
 	s.arrived.Store(true)
 	return s.finish(message{kind: kindDone})
 }
@@ -170,8 +167,8 @@ func (s *sender) add(e entry) error {
 	return nil
 }
 
-// leaveOut records an entry that cannot be sent, and has the receiver told. What
-// the receiver says to the offer decides whether it is missing.
+// leaveOut records an entry that cannot be sent, and has the receiver told.
+// What the receiver says to the offer decides whether it is missing.
 func (s *sender) leaveOut(path string, err error) error {
 	s.mu.Lock()
 	s.left[s.list.count] = &FileError{path, err}
@@ -208,8 +205,8 @@ func (s *sender) createSpool() (*os.File, error) {
 	return f, nil
 }
 
-// sendLot makes an offer, sends what is wanted of it, and returns when that is in
-// its place.
+// sendLot makes an offer, sends what is wanted of it, and returns when that is
+// in its place.
 func (s *sender) sendLot(l *lot) error {
 	s.mu.Lock()
 	s.lot = l
@@ -254,16 +251,8 @@ func (s *sender) sendLot(l *lot) error {
 
 // sendOffer sends the entries of a lot.
 func (s *sender) sendOffer(l *lot) error {
-	r := io.LimitReader(s.list.reader(l.offset), l.size)
-	for left := l.size; left > 0; {
-		b := make([]byte, min(left, rawBytes))
-		if _, err := io.ReadFull(r, b); err != nil {
-			return spoolError(err)
-		}
-		left -= int64(len(b))
-		if err := s.pass(&item{message: message{kind: kindRaw}, data: b}); err != nil {
-			return err
-		}
+	if err := s.sendEntries(l); err != nil {
+		return err
 	}
 	l.offered.Store(true)
 	b, err := (&entry{kind: kindOffered, totals: s.totals}).AppendBinary(nil)
@@ -273,15 +262,25 @@ func (s *sender) sendOffer(l *lot) error {
 	return s.pass(&item{message: message{kind: kindRaw}, data: b})
 }
 
-// spoolError wraps an error of the sender's list.
-func spoolError(err error) error {
-	if errors.Is(err, ErrSpool) || errors.Is(err, proto.ErrInvalid) {
-		return err
+// sendEntries sends entries of a lot, packed if the receiver takes that.
+func (s *sender) sendEntries(l *lot) error {
+	r, end := s.list.reader(l.offset), l.offset+l.size
+	for at := l.offset; at < end; {
+		next := s.list.bounds(at, end, packBytes)
+		b := make([]byte, next-at)
+		if _, err := io.ReadFull(r, b); err != nil {
+			return spoolError(err)
+		}
+		if at = next; s.packs.Load() && len(b) >= fewBytes && len(b) <= maxUnpacked {
+			packed, err := appendPacked(nil, b)
+			if err != nil {
+				return err
+			}
+			b = packed
+		}
+		if err := s.pass(&item{message: message{kind: kindRaw}, data: b}); err != nil {
+			return err
+		}
 	}
-	return fmt.Errorf("%w: %w", ErrSpool, err)
-}
-
-func (s *sender) source(path string) *Source {
-	first, _ := top(path)
-	return s.sources[fold(first)]
+	return nil
 }

@@ -125,8 +125,8 @@ func (changed) ModTime() time.Time { return shakyTime.Add(time.Second) }
 // numbered is what a name has that was taken.
 var numbered = regexp.MustCompile(` \(\d+\)`)
 
-// whole checks that everything with a final name is whole, and that everything is
-// there that had to come.
+// whole checks that everything with a final name is whole, and that everything
+// is there that had to come.
 func (p *plan) whole(dir string) error {
 	there := map[string]bool{}
 	byPath := map[string]*wantedFile{}

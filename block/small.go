@@ -2,11 +2,7 @@ package block
 
 import "time"
 
-const (
-	maxSmall = piece                 // bytes of a file that goes with others: one chunk
-	framing  = 7 + 5 + 33 + 33       // bytes of the messages of such a file, without its content
-	packFor  = 50 * time.Millisecond // that a small file waits for the next ones to be read
-)
+const packFor = 50 * time.Millisecond // that a small file waits for the next ones to be read
 
 // sendSmall sends a file of one chunk or none, whole: the messages of many go
 // together, in one buffer. One that fails takes no more of it than to say so.

@@ -10,38 +10,39 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/sdp2p/p2p/proto"
 	"github.com/zeebo/blake3"
+
+	"github.com/sdp2p/p2p/proto"
 )
 
-// maxUnsized is how many bytes a file may have of which the system says that it is
-// empty. It is read twice.
+// maxUnsized is how many bytes a file may have of which the system says that it
+// is empty. It is read twice.
 const maxUnsized = 1 << 30
 
-// A Source is a file or a folder to send: a path ([Path], [Paths]), a part of an
-// [fs.FS], or a reader.
+// A Source is a file or a folder to send: a path ([Path], [Paths]), a part of
+// an [fs.FS], or a reader.
 //
 // Files are read while they are sent, some parts more than once: after an
 // interruption, and to repair a chunk. A file of which size or time of
 // modification change between the offer and its last byte fails with
 // [ErrChanged].
 type Source struct {
-	// Name is what the receiver is to call it: one component of a path. Of sources
-	// with the same name, later ones get another: "a (2).txt".
+	// Name is its name at the receiver: one component of a path. If several
+	// sources have the same name, later ones get another: "a (2).txt".
 	Name string
-	// ID names the file to the receiver, in this and later attempts, whatever its
-	// name or content is; of a folder, it takes part in the IDs of the files in it.
-	// If zero, it is derived from Name.
+	// ID identifies the file to the receiver, in this and later attempts,
+	// whatever its name or content is; the ID of a folder is part of the IDs of
+	// its files. If zero, it is derived from Name.
 	ID [16]byte
 
-	// FS and Path lead to the file or folder. Folders are sent with everything in
-	// them but symbolic links and special files.
+	// FS and Path lead to the file or folder. Folders are sent with everything
+	// in them except symbolic links and special files.
 	FS   fs.FS
 	Path string
 
 	// Reader, if FS is nil, is the file: Size bytes, last modified at ModTime.
-	// ReadAt is called by one goroutine at a time, and may still be running when
-	// Send has returned because its context ended.
+	// ReadAt is called by one goroutine at a time, and may still be running
+	// when Send has returned because its context ended.
 	Reader  io.ReaderAt
 	Size    int64
 	ModTime time.Time
@@ -77,8 +78,8 @@ func Paths(paths ...string) []Source {
 	return all
 }
 
-// newEntry describes a file or a folder of s; rest is its path below the source's,
-// with a leading slash, or empty.
+// newEntry describes a file or a folder of s; rest is its path below the
+// source's, with a leading slash, or empty.
 func (s *Source) newEntry(rest string, mode fs.FileMode, size int64, modTime time.Time) entry {
 	e := entry{
 		kind: kindFile, path: s.Name + rest, size: size, stored: size, mode: uint16(mode.Perm()),
@@ -129,30 +130,40 @@ func (s *Source) walk(ctx context.Context, visit func(entry) error, leaveOut fun
 		if err == nil {
 			info, err = d.Info()
 		}
-		switch {
-		case err != nil:
+		if err != nil {
 			return leaveOut(s.Name+rest, fmt.Errorf("%w: %w", ErrRead, err))
-		case !info.IsDir() && !info.Mode().IsRegular():
-			return leaveOut(s.Name+rest, ErrIrregular)
 		}
-		if err := checkPath(s.Name + rest); err != nil {
-			if err := leaveOut(s.Name+rest, err); err != nil || !d.IsDir() {
-				return err
-			}
-			return fs.SkipDir
+		e, err := s.entryOf(ctx, rest, info)
+		switch {
+		case err == nil:
+			return visit(e)
+		case !info.IsDir():
+			return leaveOut(s.Name+rest, err)
 		}
-		e := s.newEntry(rest, info.Mode(), info.Size(), info.ModTime())
-		if e.kind == kindFile {
-			if err := s.measure(ctx, &e, info); err != nil {
-				return leaveOut(s.Name+rest, err)
-			}
+		if err := leaveOut(s.Name+rest, err); err != nil {
+			return err
 		}
-		return visit(e)
+		return fs.SkipDir
 	})
 }
 
-// measure finds out how much there is of a file: where the system says that there
-// is nothing it may be wrong, and holes take no room.
+// entryOf describes what is at a path, or says why that cannot be sent.
+func (s *Source) entryOf(ctx context.Context, rest string, info fs.FileInfo) (e entry, err error) {
+	if !info.IsDir() && !info.Mode().IsRegular() {
+		return e, ErrIrregular
+	}
+	if err := checkPath(s.Name + rest); err != nil {
+		return e, err
+	}
+	e = s.newEntry(rest, info.Mode(), info.Size(), info.ModTime())
+	if e.kind == kindFile {
+		err = s.measure(ctx, &e, info)
+	}
+	return e, err
+}
+
+// measure finds out how much there is of a file: where the system says that
+// there is nothing it may be wrong, and holes take no room.
 func (s *Source) measure(ctx context.Context, e *entry, info fs.FileInfo) error {
 	if stored, ok := storedBytes(info); ok {
 		e.stored = min(e.size, stored)
@@ -199,12 +210,6 @@ type content struct {
 	at     io.ReaderAt
 	pos    int64 // of file, which has to be read in order if at is nil
 	extent extent
-}
-
-// An opened is an [fs.File]; one without Read is an [io.ReaderAt].
-type opened interface {
-	Stat() (fs.FileInfo, error)
-	Close() error
 }
 
 // open opens the file that e describes, and checks that it is still what was
@@ -276,8 +281,8 @@ func (c *content) read(p []byte, offset int64) error {
 	return fmt.Errorf("%w: %w", ErrRead, err)
 }
 
-// readWhole fills p with the file, which has no more than that. There is room for
-// one byte behind p.
+// readWhole fills p with the file, which has no more than that. There is room
+// for one byte behind p.
 func (c *content) readWhole(p []byte) error {
 	if c.file == nil {
 		return c.read(p, 0)
@@ -339,4 +344,21 @@ func offerID(sources []Source) (id [16]byte) {
 	}
 	h.Digest().Read(id[:])
 	return id
+}
+
+// An extent is what is known of the holes in a file: from start to end there is
+// data, or a hole.
+type extent struct {
+	start, end int64
+	hole       bool
+	none       bool // the file system does not tell of holes, or there are none
+}
+
+// storedBytes returns how many bytes of a file are not holes, if the system
+// tells.
+func storedBytes(info fs.FileInfo) (int64, bool) {
+	if d, ok := info.(interface{ storedBytes() int64 }); ok {
+		return d.storedBytes(), true
+	}
+	return systemStored(info.Sys())
 }

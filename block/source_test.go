@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A sized file system says of its files another size than they have, as /proc and
-// some FUSE file systems do.
+// A sized file system says of its files another size than they have, as /proc
+// and some FUSE file systems do.
 type sized struct {
 	fstest.MapFS
 	says map[string]int64
@@ -56,8 +56,8 @@ func (f sizedFile) Stat() (fs.FileInfo, error) {
 
 func (i sizedInfo) Size() int64 { return i.says }
 
-// A file that has more than the system says arrives whole, or fails; never as an
-// empty or a shortened one.
+// A file that has more than the system says arrives whole, or fails; never as
+// an empty or a shortened one.
 func TestSizes(t *testing.T) {
 	files := fstest.MapFS{
 		"empty": {}, "proc": {Data: []byte("model name: fast")}, "proc large": {Data: []byte(strings.Repeat("x", 300_000))},
@@ -102,8 +102,9 @@ func (f closed) ReadDir(name string) ([]fs.DirEntry, error) {
 	return f.MapFS.ReadDir(name)
 }
 
-// The receiver learns of everything that the sender leaves out, before it decides
-// and in the result, and so does the sender's app. Nothing else suffers.
+// The receiver learns of everything that the sender leaves out, before it
+// decides and in the result, and so does the sender's app. Nothing else
+// suffers.
 func TestLeftOut(t *testing.T) {
 	files := closed{fstest.MapFS{
 		"ok": {Data: []byte("ok")}, "secret/x": {}, "link": {Mode: fs.ModeSymlink}, "pipe": {Mode: fs.ModeNamedPipe}, `back\slash`: {}, "bad\nname/x": {},
@@ -179,8 +180,9 @@ func TestUnwantedIsNotMissing(t *testing.T) {
 	require.Equal(t, 2, received.SkippedCount)
 }
 
-// Holes stay holes, on the way, at the receiver, and after an interruption; what is
-// around them is right, in a part of the file and where a chunk comes again, too.
+// Holes stay holes, on the way, at the receiver, and after an interruption;
+// what is around them is right, in a part of the file and where a chunk comes
+// again, too.
 func TestHoles(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("holes of this system's file systems are not known")
@@ -281,8 +283,8 @@ func TestHoleMessages(t *testing.T) {
 	}
 }
 
-// A disk that hangs does not hold Send or Receive once their context is done, and
-// they let go of everything when it wakes up.
+// A disk that hangs does not hold Send or Receive once their context is done,
+// and they let go of everything when it wakes up.
 func TestHangingDisk(t *testing.T) {
 	for _, side := range []string{"sender", "receiver", "decide"} {
 		t.Run(side, func(t *testing.T) { hang(t, side) })
@@ -300,8 +302,8 @@ func TestPrintable(t *testing.T) {
 	require.Equal(t, "\uFFFD[31mno", m.why().(*PeerError).Reason)
 }
 
-// A file that was emptied after the offer is not sent as a hole, though the system
-// gives its old time.
+// A file that was emptied after the offer is not sent as a hole, though the
+// system gives its old time.
 func TestEmptied(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
 	require.NoError(t, os.WriteFile(path, make([]byte, 400_000), 0o600))
@@ -318,7 +320,8 @@ func TestEmptied(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(r.dir, "f"))
 }
 
-// A positioned file has a position and no ReadAt: to look for holes is to move it.
+// A positioned file has a position and no ReadAt: to look for holes is to move
+// it.
 type positioned struct{ f *os.File }
 
 func (p positioned) Stat() (fs.FileInfo, error)                   { return p.f.Stat() }
@@ -348,8 +351,8 @@ func TestPositioned(t *testing.T) {
 	sameBytes(t, path, filepath.Join(r.dir, "f"))
 }
 
-// What the sender cannot send of a folder that the receiver does not want is not
-// missing.
+// What the sender cannot send of a folder that the receiver does not want is
+// not missing.
 func TestLeftOutOfUnwanted(t *testing.T) {
 	files := fstest.MapFS{"a": {}, "b/link": {Mode: fs.ModeSymlink}, "b/x": {}}
 	r := try{sources: []Source{{Name: "top", FS: files, Path: "."}}, dir: t.TempDir()}

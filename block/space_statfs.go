@@ -11,8 +11,8 @@ import (
 )
 
 // free returns how many bytes may still be written to the file system of dir;
-// false if that is not known: ramfs, and some network file systems, say that they
-// have 0 of 0 blocks.
+// false if that is not known: ramfs, and some network file systems, say that
+// they have 0 of 0 blocks.
 func free(dir *os.Root) (uint64, bool) {
 	d, err := dir.Open(".")
 	if err != nil {

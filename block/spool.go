@@ -3,6 +3,8 @@ package block
 import (
 	"bufio"
 	"bytes"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 
@@ -94,8 +96,8 @@ type cursor struct {
 	err   error
 }
 
-// entries returns a cursor in front of the entries from first up to, and without,
-// end.
+// entries returns a cursor in front of the entries from first up to, and
+// without, end.
 func (s *spool) entries(first, end int) *cursor {
 	c := &cursor{index: first - 1, end: end}
 	mark := first / markedBy
@@ -115,8 +117,8 @@ func (s *spool) entries(first, end int) *cursor {
 // all returns a cursor in front of all entries.
 func (s *spool) all() *cursor { return s.entries(0, s.count) }
 
-// at returns the entry of that index, in a time that does not depend on how many
-// there are.
+// at returns the entry of that index, in a time that does not depend on how
+// many there are.
 func (s *spool) at(index int) (entry, error) {
 	c := s.entries(index, index+1)
 	c.next()
@@ -134,4 +136,24 @@ func (c *cursor) next() bool {
 	}
 	c.index++
 	return true
+}
+
+// bounds returns where entries of a lot may be parted: behind which of them
+// there are so many bytes.
+func (s *spool) bounds(from, end, size int64) (next int64) {
+	next = end
+	for _, mark := range s.marks {
+		if mark > from && mark < end && mark-from >= size {
+			return mark
+		}
+	}
+	return next
+}
+
+// spoolError wraps an error of the sender's list.
+func spoolError(err error) error {
+	if errors.Is(err, ErrSpool) || errors.Is(err, proto.ErrInvalid) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrSpool, err)
 }

@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// syncAll brings everything that was written to the file system of a folder to the
-// disk, in one go. It reports false if the system cannot do that, or would not tell
-// of everything that failed since the folder was opened.
+// syncAll brings everything that was written to the file system of a folder to
+// the disk, in one go. It reports false if the system cannot do that, or would
+// not tell of everything that failed since the folder was opened.
 func syncAll(h *handle) (bool, error) {
 	if !syncfsTells() {
 		return false, nil

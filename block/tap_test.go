@@ -72,8 +72,8 @@ func (r *referee) span(from, to int) span {
 	return span{from, to, req, r.offer, r.asked[req]}
 }
 
-// listen reads and judges one message. io.EOF and io.ErrUnexpectedEOF say that it
-// is not complete.
+// listen reads and judges one message. io.EOF and io.ErrUnexpectedEOF say that
+// it is not complete.
 func (r *referee) listen(of side, in *bytes.Reader) error {
 	d := proto.NewDecoder(in)
 	if !r.ears[of].hello {
@@ -97,6 +97,9 @@ func (r *referee) listen(of side, in *bytes.Reader) error {
 	var m message
 	if err := m.DecodeFrom(d); err != nil {
 		return err
+	}
+	if m.kind == kindPacked {
+		return r.unpacks(of, &m, in)
 	}
 	return r.judge(of, &m, nil, in)
 }
@@ -155,8 +158,8 @@ const (
 	offerTime = 25 * time.Second // pauses of either side during an offer, which has 60 s
 )
 
-// A tap is an end of a stream at which a referee listens. It may be slow, change
-// bytes of files, and break.
+// A tap is an end of a stream at which a referee listens. It may be slow,
+// change bytes of files, and break.
 type tap struct {
 	net.Conn
 	of            side // that uses it
@@ -173,8 +176,8 @@ type tap struct {
 	readBy, writeBy  atomic.Int64  // deadlines
 }
 
-// pause is one of the stream, and ends with its deadline; spent counts those during
-// an offer.
+// pause is one of the stream, and ends with its deadline; spent counts those
+// during an offer.
 func (c *tap) pause(p *pace, offering bool, spent *time.Duration, deadline *atomic.Int64) {
 	if !offering {
 		*spent = 0
@@ -252,8 +255,8 @@ func (c *tap) write(b []byte) (n int, err error) {
 	return n, err
 }
 
-// Read is slow to begin: what is under way when the other side closes the stream
-// arrives before that.
+// Read is slow to begin: what is under way when the other side closes the
+// stream arrives before that.
 func (c *tap) Read(b []byte) (int, error) {
 	c.one <- struct{}{} // at the end of a transfer, two may read
 	defer func() { <-c.one }()

@@ -16,7 +16,8 @@ import (
 	"github.com/sdp2p/p2p/block"
 )
 
-// A peer that says nothing and takes nothing for 30 s is gone; one that says something now and then is not.
+// A peer that says nothing and takes nothing for 30 s is gone; one that says
+// something now and then is not.
 func TestTimeout(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -91,7 +92,8 @@ func TestNoDeadlines(t *testing.T) {
 	require.ErrorIs(t, err, errNoDeadlines)
 }
 
-// A user who takes his time to decide does not end the transfer, and progress is told every 100 ms at most.
+// A user who takes his time to decide does not end the transfer, and progress
+// is told every 100 ms at most.
 func TestSlowDecisionAndProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		here, there := net.Pipe()

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -39,8 +38,8 @@ type item struct {
 }
 
 const (
-	buffers = 2         // that a transfer uses at most
-	piece   = 128 << 10 // bytes that are read, hashed, and written in one step: two of them leave room in a core's cache
+	buffers = 2               // that a transfer uses at most, but for maxTogether more
+	framing = 7 + 5 + 33 + 33 // bytes of the messages of a small file, without its content
 )
 
 // A buffer has room for a piece, and for the messages around it.
@@ -57,13 +56,15 @@ func newTransfer(ctx context.Context, conn net.Conn) *transfer {
 	return t
 }
 
-// An ending is the cause of a transfer's context if the transfer itself ended it.
+// An ending is the cause of a transfer's context if the transfer itself ended
+// it.
 type ending struct{ error }
 
 // cancel ends the transfer with an error, unless it has ended.
 func (t *transfer) cancel(err error) { t.stop(&ending{err}) }
 
-// tell calls f, which tells the app something, unless Send or Receive has returned.
+// tell calls f, which tells the app something, unless Send or Receive has
+// returned.
 func (t *transfer) tell(f func()) {
 	t.telling.Lock()
 	defer t.telling.Unlock()
@@ -122,9 +123,9 @@ func (t *transfer) pass(it *item) error {
 // say has m written.
 func (t *transfer) say(m message) error { return t.pass(&item{message: m}) }
 
-// finish has m written as the last message of this side, and returns when it is.
-// That it is the last one must not come to talk separately: between the two, talk
-// could say that this side is alive, or why the transfer ends.
+// finish has m written as the last message of this side, and returns when it
+// is. That it is the last one must not come to talk separately: between the
+// two, talk could say that this side is alive, or why the transfer ends.
 func (t *transfer) finish(m message) error {
 	if err := t.pass(&item{message: m, last: true}); err != nil {
 		return err
@@ -180,22 +181,16 @@ func (t *transfer) talk() error {
 	return nil
 }
 
-// streamError marks an error of the stream itself.
-func streamError(err error) error {
-	if err == nil || errors.Is(err, errStream) || errors.Is(err, ErrTimeout) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", errStream, err)
-}
-
-// untold tells whether the peer can, and does not yet, know why a transfer ends.
+// untold tells whether the peer can, and does not yet, know why a transfer
+// ends.
 func untold(err error) bool {
 	var told *PeerError
 	return err != errFinished && !errors.As(err, &told) && !errors.Is(err, errStream)
 }
 
-// lost returns the error of a write. A peer that has ended the transfer has said
-// why before it closed the stream: the reading side has a moment to find that.
+// lost returns the error of a write. A peer that has ended the transfer has
+// said why before it closed the stream: the reading side has a moment to find
+// that.
 func (t *transfer) lost(err error) error {
 	if err != nil {
 		select {
@@ -228,8 +223,8 @@ func (w *writer) item(it *item) (err error) {
 }
 
 // run runs a side's work, f, and then tidy. It returns when both, and all
-// goroutines, have ended, with the error that came first; a disk that hangs does
-// not hold it for a second after the app's context is done.
+// goroutines, have ended, with the error that came first; a disk that hangs
+// does not hold it for a second after the app's context is done.
 func (t *transfer) run(f func() error, report func(Progress), tidy func()) error {
 	late := make(chan struct{})
 	defer context.AfterFunc(t.parent, func() {

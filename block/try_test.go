@@ -79,8 +79,8 @@ func after(limit int64) func(int64, []byte) bool {
 	return func(written int64, b []byte) bool { return written+int64(len(b)) > limit }
 }
 
-// folderOf returns a folder with files of these sizes, of content that tells one
-// from the other.
+// folderOf returns a folder with files of these sizes, of content that tells
+// one from the other.
 func folderOf(sizes map[string]int) (Source, map[string]string) {
 	files, want := fstest.MapFS{}, map[string]string{}
 	for name, size := range sizes {

@@ -5,12 +5,13 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 )
 
-// A volume is the folder that a transfer receives into, and what its file system
-// can do. It may be used by several goroutines at once.
+// A volume is the folder that a transfer receives into, and what its file
+// system can do. It may be used by several goroutines at once.
 type volume struct {
 	root    *os.Root
 	partial *os.Root // partialDir; nil until enter
@@ -22,8 +23,8 @@ type volume struct {
 	lacks Lacks
 }
 
-// newVolume returns the volume of a folder. Before each operation it asks faults,
-// of a test, for the error to fail with; nil is none.
+// newVolume returns the volume of a folder. Before each operation it asks
+// faults, of a test, for the error to fail with; nil is none.
 func newVolume(root *os.Root, trusted bool, faults func(op, name string) error) *volume {
 	if faults == nil {
 		faults = func(string, string) error { return nil }
@@ -142,8 +143,8 @@ func (v *volume) sync(f *os.File) error {
 }
 
 // syncAll brings everything that was written to the file system to the disk, in
-// one go. It reports false if files have to be synced one by one, since the system
-// cannot do that. An error may be of anything that was written there.
+// one go. It reports false if files have to be synced one by one, since the
+// system cannot do that. An error may be of anything that was written there.
 func (v *volume) syncAll() (bool, error) {
 	if err := v.faults("syncfs", ""); err != nil {
 		return false, supported(err)
@@ -152,7 +153,8 @@ func (v *volume) syncAll() (bool, error) {
 	return ok, supported(err)
 }
 
-// supported returns err unless it says that the file system lacks the operation.
+// supported returns err unless it says that the file system lacks the
+// operation.
 func supported(err error) error {
 	if unsupported(err) {
 		return nil
@@ -191,8 +193,8 @@ func (v *volume) create(name string) (*os.File, error) {
 	return v.partial.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
 }
 
-// open opens a data file to read and write it. An earlier attempt may have given
-// it permissions that do not allow that.
+// open opens a data file to read and write it. An earlier attempt may have
+// given it permissions that do not allow that.
 func (v *volume) open(name string) (*os.File, error) {
 	f, err := v.partial.OpenFile(name, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrPermission) {
@@ -226,4 +228,27 @@ func (v *volume) free() (uint64, bool) {
 		return 0, false
 	}
 	return free(v.root)
+}
+
+// folds tells whether the file system may take a name for another one.
+func (v *volume) folds() bool {
+	if runtime.GOOS == "darwin" || runtime.GOOS == "windows" {
+		return true
+	}
+	_, err := v.root.Lstat(strings.ToUpper(partialDir))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// rescue gives a file of the user's that lies among the partial ones a name
+// beside the one that it had.
+func (v *volume) rescue(name, at string) {
+	for n := 2; ; n++ {
+		err := v.root.Link(partialDir+"/"+name, another(at, n, false))
+		if err == nil {
+			v.partial.Remove(name)
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			return
+		}
+	}
 }

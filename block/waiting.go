@@ -15,8 +15,8 @@ const (
 )
 
 // waiting counts the offers that nobody has accepted yet, of all transfers of
-// this process: strangers can make offers, and an offer costs memory and room on
-// the disk.
+// this process: strangers can make offers, and an offer costs memory and room
+// on the disk.
 var waiting = waitingRoom{by: map[string]int{}}
 
 // A waitingRoom counts offers.

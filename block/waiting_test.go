@@ -19,7 +19,8 @@ import (
 )
 
 // offer opens a stream to a Receive that waits for its app, as that sender, and
-// says b. It returns the error of Receive, and the code that the sender is told.
+// says b. It returns the error of Receive, and the code that the sender is
+// told.
 func offerTo(t *testing.T, from string, b []byte, decide func(context.Context, *Offer) error) (<-chan error, <-chan message) {
 	here, there := net.Pipe()
 	ended, told := make(chan error, 1), make(chan message, 1)
@@ -104,8 +105,8 @@ func TestWaitingBytes(t *testing.T) {
 	})
 }
 
-// An offer has 60 s to arrive, whatever comes of it, and as long as the app says to
-// be decided on.
+// An offer has 60 s to arrive, whatever comes of it, and as long as the app
+// says to be decided on.
 func TestAnswerWithin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()

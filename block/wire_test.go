@@ -38,10 +38,14 @@ var (
 		{kind: kindChunk, hash: hash{1}}, {kind: kindEnd, hash: hash{2}}, {kind: kindFailed, entry: 65534, code: 3, reason: "why"},
 		{kind: kindRepair, entry: 1, chunk: 2}, {kind: kindSent}, {kind: kindProgress, received: 5, verified: math.MaxUint64},
 		{kind: kindDone}, {kind: kindAbort, code: 200, reason: "ü"}, {kind: kindHole, size: maxHole},
+		{kind: kindHashes, entry: 3, hashes: []hash{{1}, {2}}}, {kind: kindOld, size: maxHole},
+		{kind: kindClaims, entry: 3, states: []chunkState{chunkThere, chunkComes}}, {kind: kindPacked, size: maxUnpacked},
+		{kind: kindClaims, entry: 3, states: []chunkState{chunkPieces}, pieces: []uint64{1, math.MaxUint64}},
 	}
 )
 
-// check encodes a value behind something else, and decodes it as it arrives byte by byte, and each truncation.
+// check encodes a value behind something else, and decodes it as it arrives
+// byte by byte, and each truncation.
 func check[T any](t *testing.T, v T, encode func(T, []byte) ([]byte, error), decode func(*T, *proto.Decoder) error) {
 	t.Helper()
 	b, err := encode(v, []byte("before"))
@@ -87,16 +91,19 @@ func TestMessageBytes(t *testing.T) {
 		"\x0F\x01\x00b\x0C": &entry{kind: kindLeftOut, path: "b", code: 12},
 		"\x03\x01\x00\x00\x00\x02\x00\x00\x00\x03\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00": &entry{
 			kind: kindOffered, totals: totals{1, 2, 3, 4, 2}},
-		"\x04\x01\x00\x00\x00\x08" + strings.Repeat("\x00", 31):                &wish{verdict: verdictFrom, claims: []hash{{8}}},
-		"\x05\x01\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00": &wish{verdict: verdictPart, start: 1, end: 2},
-		"\x05\x01\x00\x02\x00\x00\x00":                                         &message{kind: kindBegin, entry: 1, chunk: 2},
-		"\x06\x00\x00\x04\x00":                                                 &message{kind: kindData, size: maxData},
-		"\x09\x01\x00\x03\x02\x00no":                                           &message{kind: kindFailed, entry: 1, code: 3, reason: "no"},
-		"\x0A\x01\x00\x02\x00\x00\x00":                                         &message{kind: kindRepair, entry: 1, chunk: 2},
-		"\x10\x00\x00\x00\x01":                                                 &message{kind: kindHole, size: maxHole},
-		"\x0B":                                                                 &message{kind: kindSent},
-		"\x0D":                                                                 &message{kind: kindDone},
-		"\x0E\x01\x00\x00":                                                     &message{kind: kindAbort, code: 1},
+		"\x04\x01\x00\x00\x00\x08" + strings.Repeat("\x00", 31):                            &wish{verdict: verdictFrom, claims: []hash{{8}}},
+		"\x05\x01\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00":             &wish{verdict: verdictPart, start: 1, end: 2},
+		"\x05\x01\x00\x02\x00\x00\x00":                                                     &message{kind: kindBegin, entry: 1, chunk: 2},
+		"\x06\x00\x00\x04\x00":                                                             &message{kind: kindData, size: maxData},
+		"\x09\x01\x00\x03\x02\x00no":                                                       &message{kind: kindFailed, entry: 1, code: 3, reason: "no"},
+		"\x0A\x01\x00\x02\x00\x00\x00":                                                     &message{kind: kindRepair, entry: 1, chunk: 2},
+		"\x10\x00\x00\x00\x01":                                                             &message{kind: kindHole, size: maxHole},
+		"\x11\x01\x00\x01\x00\x00\x00\x08" + strings.Repeat("\x00", 31):                    &message{kind: kindHashes, entry: 1, hashes: []hash{{8}}},
+		"\x12\x01\x00\x01\x00\x00\x00\x02\x01\x00\x00\x00\x09" + strings.Repeat("\x00", 7): &message{kind: kindClaims, entry: 1, states: []chunkState{2}, pieces: []uint64{9}},
+		"\x13\x00\x00\x00\x01":                                                             &message{kind: kindOld, size: maxHole},
+		"\x0B":                                                                             &message{kind: kindSent},
+		"\x0D":                                                                             &message{kind: kindDone},
+		"\x0E\x01\x00\x00":                                                                 &message{kind: kindAbort, code: 1},
 		"\x0C\x01\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00": &message{kind: kindProgress, received: 1, verified: 2},
 	} {
 		b, err := m.AppendBinary(nil)
@@ -107,7 +114,10 @@ func TestMessageBytes(t *testing.T) {
 
 func TestMessagesInvalid(t *testing.T) {
 	for name, b := range map[string]string{
-		"a kind that is none": "\x11", "no hole": "\x10\x00\x00\x00\x00", "too long a hole": "\x10\x01\x00\x00\x01", "no data": "\x06\x00\x00\x00\x00", "too much data": "\x06\x01\x00\x04\x00",
+		"a kind that is none": "\x15", "no hashes": "\x11\x00\x00\x00\x00\x00\x00", "no claims": "\x12\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
+		"too many hashes": "\x11\x00\x00\x01\x00\x01\x00", "a state that is none": "\x12\x00\x00\x01\x00\x00\x00\x03", "too many pieces": "\x12\x00\x00\x01\x00\x00\x00\x02\x01\x00\x01\x00",
+		"too much old data": "\x13\x01\x00\x00\x01",
+		"no hole":           "\x10\x00\x00\x00\x00", "too long a hole": "\x10\x01\x00\x00\x01", "no data": "\x06\x00\x00\x00\x00", "too much data": "\x06\x01\x00\x04\x00",
 		"a reason that is too long": "\x0E\x01\x01\x04" + strings.Repeat("x", 1025), "a reason that is not UTF-8": "\x0E\x01\x01\x00\xFF",
 		"raw": "\xFF",
 	} {
@@ -200,7 +210,8 @@ func TestCodes(t *testing.T) {
 	require.Equal(t, code(0), codeOf(errors.New("other")))
 }
 
-// Whatever a sender says, Receive returns, and nothing gets a final name that was not whole.
+// Whatever a sender says, Receive returns, and nothing gets a final name that
+// was not whole.
 func FuzzReceive(f *testing.F) {
 	honest := [][]byte{}
 	for _, content := range []string{"", "hello"} {

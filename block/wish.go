@@ -30,6 +30,8 @@ type wish struct {
 	verdict    verdict
 	claims     []hash
 	start, end int64
+	unchanged  bool // not on the wire: it is there already by size and time alone
+	changed    bool // likewise: there is an earlier version, of which chunks may be used
 }
 
 func (m *wish) AppendBinary(b []byte) ([]byte, error) {

@@ -16,8 +16,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The guide is followed as a new user would: its files in a module of its own outside the repository, its commands in their
-// order, its programs in two processes.
+// The guide is followed as a new user would: its files in a module of its own
+// outside the repository, its commands in their order, its programs in two
+// processes.
 func TestGuide(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds programs")
@@ -37,18 +38,18 @@ func TestGuide(t *testing.T) {
 			require.NoError(t, os.WriteFile(file, []byte(b.text), 0o644))
 		case strings.Contains(b.text, "mkdir clips"):
 			run(t, home, b.text)
-		case strings.HasPrefix(b.text, "go mod"), strings.HasPrefix(b.text, "go vet"):
+		case strings.HasPrefix(b.text, "go mod"), strings.HasPrefix(b.text, "go vet"), strings.HasPrefix(b.text, "go generate"):
 			run(t, dir, b.text)
 		}
 	}
 	run(t, dir, "test -z \"$(gofmt -l .)\"")
-	run(t, dir, "go build -ldflags='-s -w' -o .. ./first ./private")
+	run(t, dir, "go build -ldflags='-s -w' -o .. ./first ./private ./contacts")
 	on := "-on " + loopback(t)
 
 	t.Run("first", func(t *testing.T) {
 		laptop := start(t, home, command(t, blocks, "go run ./first -name laptop")+" "+on)
 		phone := start(t, home, command(t, blocks, "go run ./first -name phone")+" "+on)
-		const fingerprint = `|(\w{4}-){3}\w{4}` // of who has not said its name yet
+		const fingerprint = `|(\w{4}-){3}\w{4}` // of a peer that has not said its name yet
 		require.Regexp(t, `^(phone`+fingerprint+`) has copied "world"$`, laptop.line(t, "has copied"))
 		require.Regexp(t, `^(laptop`+fingerprint+`) has copied "hello"$`, phone.line(t, "has copied"))
 	})
@@ -77,34 +78,59 @@ func TestGuide(t *testing.T) {
 		phone = start(t, home, strings.Replace(command(t, blocks, "go run ./private -name phone -dir phone -copy world -recover"), "sdp2pk1:…", key, 1)+" "+on)
 		require.Equal(t, "laptop was removed by the recovery key", phone.line(t, "was removed"))
 	})
+	t.Run("contacts", func(t *testing.T) {
+		ada := start(t, home, command(t, blocks, "go run ./contacts -name ada")+" "+on)
+		bob := start(t, home, command(t, blocks, "go run ./contacts -name bob")+" "+on)
+		key := func(p *process) string { return strings.TrimPrefix(p.line(t, "My key is"), "My key is ") + "\n" }
+		ofAda, ofBob := key(ada), key(bob)
+		ada.say(t, ofBob)
+		bob.say(t, ofAda)
+		found := func() {
+			require.Equal(t, `bob has copied "world"`, ada.line(t, "has copied"))
+			require.Equal(t, `ada has copied "hello"`, bob.line(t, "has copied"))
+		}
+		found()
+		ada.say(t, "everybody\n")
+		bob.say(t, "everybody\n")
+		found()
+		ada.say(t, "contacts\n")
+		bob.say(t, "contacts\n")
+		found()
+	})
 }
 
-// Every command of the guide is one that the test runs, or one of those that it cannot.
+// Every command of the guide is one that the test runs, or one of those that it
+// cannot.
 func TestGuideCommands(t *testing.T) {
 	for _, b := range guide(t) {
 		if b.file != "" || b.kind != "sh" {
 			continue
 		}
 		for line := range strings.Lines(b.text) {
-			require.Regexp(t, `^(mkdir clips|cd clips|go (mod|vet|test) |go run \./(first|private) |cd \.\./p2p && go run \./cmd/sdp2p scan --app clips$)`, strings.TrimSpace(line))
+			require.Regexp(t, `^(mkdir clips|cd clips|go (mod|vet|test|generate) |go run \./(first|private|contacts) |cd \.\./p2p && go run \./cmd/sdp2p scan --app clips$)`, strings.TrimSpace(line))
 		}
 	}
 }
 
-// A block is a fenced one of the guide; if it is a file of the reader's, with its name.
+// A block is a fenced one of the guide; if it is a file of the reader's, with
+// its name.
 type block struct{ kind, file, text string }
 
-func guide(t *testing.T) (blocks []block) {
-	text, err := os.ReadFile("guide.md")
+func guide(t *testing.T) []block { return blocks(t, "guide.md") }
+
+// blocks returns the fenced blocks of a document.
+func blocks(t *testing.T, file string) (all []block) {
+	text, err := os.ReadFile(file)
 	require.NoError(t, err)
 	for _, m := range regexp.MustCompile("(?ms)^```(\\w*) ?(\\S*)\n(.*?)^```$").FindAllStringSubmatch(string(text), -1) {
-		blocks = append(blocks, block{m[1], m[2], m[3]})
+		all = append(all, block{m[1], m[2], m[3]})
 	}
-	require.Greater(t, len(blocks), 8)
-	return blocks
+	require.Greater(t, len(all), 4)
+	return all
 }
 
-// command returns the line of the guide that begins so, for the program as it was built.
+// command returns the line of the guide that begins so, for the program as it
+// was built.
 func command(t *testing.T, blocks []block, begin string) string {
 	for _, b := range blocks {
 		for line := range strings.Lines(b.text) {

@@ -15,7 +15,7 @@ const (
 	maxFileSize = 4 << 10
 )
 
-// Errors about key files that this user may not be the only one to use.
+// Errors about key files to which other users may have access.
 var (
 	// ErrPermissions is wrapped by the error about a key file that other users
 	// may read or write.
@@ -28,19 +28,19 @@ var (
 // Options tune how key files are read and written. The zero value is what
 // [Load], [Save] and the others use.
 type Options struct {
-	// Shared accepts a key file that other users own or may use. It is for file
-	// systems without owners and modes, such as FAT or some network shares, where
-	// something else keeps other users away from the file.
+	// Shared accepts a key file that other users own or have access to. It is
+	// for file systems without owners and modes, such as FAT or some network
+	// shares, if something else keeps other users away from the file.
 	Shared bool
 }
 
 // Load reads a key file: one PEM block "PRIVATE KEY" with an Ed25519 key in
-// PKCS #8 (RFC 5958, RFC 8410), and nothing else but white space around it. A
-// public key in it must be that of the private one.
+// PKCS #8 (RFC 5958, RFC 8410), and nothing around it but white space. If it
+// contains a public key, that must match the private one.
 //
 // It fails with an error that wraps [fs.ErrNotExist] if there is no such file,
-// and on Unix with [ErrPermissions] if group or others may use it, and with
-// [ErrOwner] if it belongs to another user.
+// and on Unix with [ErrPermissions] if group or others have access to it, and
+// with [ErrOwner] if it belongs to another user.
 func Load(path string) (Identity, error) { return Options{}.Load(path) }
 
 // Load reads a key file as the function [Load] does.
@@ -90,9 +90,9 @@ func parseFile(b []byte) (Identity, error) {
 }
 
 // Save writes id to a new key file of mode 0600. The file appears whole or not
-// at all. It fails with an error that wraps [fs.ErrExist] if there is a file,
-// and with [ErrPermissions] or [ErrOwner] on a file system where no file can be
-// made that [Load] accepts: see [Options].
+// at all. Save fails with an error that wraps [fs.ErrExist] if the file exists,
+// and with [ErrPermissions] or [ErrOwner] if the file system cannot hold a file
+// that [Load] accepts: see [Options].
 func (id Identity) Save(path string) error { return Options{}.Save(id, path) }
 
 // Save writes id to a new key file as [Identity.Save] does.
@@ -125,7 +125,7 @@ func (o Options) Create(path string) (Identity, error) {
 	return id, nil
 }
 
-// LoadOrCreate loads the key file at path, or creates it if there is none.
+// LoadOrCreate loads the key file at path, or creates it if it does not exist.
 // Processes that race for one path get the same identity. It fails as [Load]
 // and [Identity.Save] do.
 func LoadOrCreate(path string) (Identity, error) { return Options{}.LoadOrCreate(path) }

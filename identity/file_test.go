@@ -33,7 +33,8 @@ func TestKeyFile(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, id.Remote(), again.Remote())
 
-	// An existing identity is never overwritten, and no temporary file stays behind.
+	// An existing identity is never overwritten, and no temporary file stays
+	// behind.
 	_, err = identity.Create(path)
 	require.ErrorIs(t, err, fs.ErrExist)
 	require.ErrorIs(t, identity.New().Save(path), fs.ErrExist)

@@ -1,16 +1,18 @@
-// Package identity holds the keys that nodes and library instances are known by.
+// Package identity holds the keys that identify nodes and library instances.
 //
-// An [Identity] is an Ed25519 key pair (RFC 8032) and secret; a [RemoteIdentity] is its public half, which
-// names a node to everybody else. Both are small values that may be copied and used concurrently.
+// An [Identity] is an Ed25519 key pair (RFC 8032), and secret. A
+// [RemoteIdentity] is its public half, which names a node to everybody else.
+// Both are small values that may be copied and used concurrently.
 //
 //	id, err := identity.LoadOrCreate("node.pem")   // once for each installation
 //	fmt.Println(id)                                // prints the public half, never the secret
 //	them, err := identity.Parse("O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik")
 //	fmt.Println(them.Fingerprint())                // what a person compares
 //	same := them == id.Remote()                    // comparable, usable as a map key
+//	url := "http://" + them.Host() + "/"           // for programs that dial hosts
 //
-// Public keys are parsed strictly: a string or byte slice is either the one canonical name of one key
-// that is safe to do key agreement with, or an error. The zero RemoteIdentity is no key.
+// Public keys are parsed strictly: only the canonical form of a key that is
+// safe for key agreement is accepted. The zero RemoteIdentity is not a key.
 package identity
 
 import (
@@ -23,19 +25,22 @@ import (
 	"log/slog"
 )
 
-// SeedSize is the length in bytes of the seed that an [Identity] is derived from.
+// SeedSize is the length in bytes of the seed that an [Identity] is derived
+// from.
 const SeedSize = ed25519.SeedSize
 
-// ErrSecret is returned by every attempt to marshal an [Identity]: key files are the only way out.
-var ErrSecret = errors.New("identity: a secret key is not marshalled; use Save or Create")
+// ErrSecret is returned by every attempt to marshal an [Identity]: a key leaves
+// the process only through [Identity.Save] and [Identity.PrivateKey].
+var ErrSecret = errors.New("identity: a secret key is not marshaled; use Save or Create")
 
-// An Identity is the key pair of a node or of a library instance. It is secret: it prints and logs as its
-// public half, and refuses to be marshalled.
+// An Identity is the key pair of a node or of a library instance. It is secret:
+// it prints and logs as its public half, and refuses to be marshaled.
 //
 // The zero Identity is not valid. All methods may be called concurrently.
 type Identity struct {
-	// A function, since fmt follows pointers by reflection where an Identity is an unexported field and
-	// prints what it finds under a verb that does not fit ("%s"): through this there is nothing to find.
+	// It is a function because, if an Identity is in an unexported field, fmt
+	// follows pointers by reflection and prints what it finds. It cannot look
+	// into a function.
 	key func() *key
 }
 
@@ -53,8 +58,9 @@ func New() Identity {
 	return fromPrivate(private)
 }
 
-// FromSeed returns the identity derived from a seed of exactly [SeedSize] bytes (RFC 8032 §5.1.5).
-// The seed is the secret: it must be uniformly random and kept as safe as a key file.
+// FromSeed returns the identity derived from a seed of exactly [SeedSize] bytes
+// (RFC 8032 §5.1.5). The seed is secret: it must be uniformly random and kept
+// as safe as a key file.
 func FromSeed(seed []byte) (Identity, error) {
 	if len(seed) != SeedSize {
 		return Identity{}, fmt.Errorf("identity: a seed has %d bytes, not %d", SeedSize, len(seed))
@@ -68,7 +74,7 @@ func fromPrivate(private ed25519.PrivateKey) Identity {
 	return Identity{func() *key { return k }}
 }
 
-// IsZero reports whether id is the zero Identity, which is no key.
+// IsZero reports whether id is the zero Identity, which is not a key.
 func (id Identity) IsZero() bool { return id.key == nil }
 
 // Remote returns the public half.
@@ -79,14 +85,17 @@ func (id Identity) Remote() RemoteIdentity {
 	return id.key().remote
 }
 
-// PrivateKey returns a copy of the Ed25519 private key, for transports that authenticate with it.
+// PrivateKey returns a copy of the Ed25519 private key, for transports that
+// authenticate with it.
 func (id Identity) PrivateKey() ed25519.PrivateKey {
 	return append(ed25519.PrivateKey(nil), id.key().private...)
 }
 
-// X25519 returns the key for key agreement: the scalar clamp(SHA-512(seed)[:32]), as RFC 8032 §5.1.5
-// derives it for signing. Its public half is the Montgomery form of the Ed25519 key ([RemoteIdentity.X25519]).
-// The raw result of an agreement may only enter a KDF.
+// X25519 returns the key for key agreement: the scalar
+// clamp(SHA-512(seed)[:32]), as RFC 8032 §5.1.5 derives it for signing. Its
+// public half is the Montgomery form of the Ed25519 key
+// ([RemoteIdentity.X25519]). The raw result of an agreement may only enter a
+// KDF.
 func (id Identity) X25519() *ecdh.PrivateKey {
 	h := sha512.Sum512(id.key().private.Seed())
 	h[0] &= 248

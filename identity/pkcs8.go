@@ -10,8 +10,8 @@ import (
 	"fmt"
 )
 
-// A oneKey is a OneAsymmetricKey (RFC 5958 §2): PKCS #8 in its second version, which
-// also holds the public key.
+// A oneKey is a OneAsymmetricKey (RFC 5958 §2): PKCS #8 in its second version,
+// which also holds the public key.
 type oneKey struct {
 	Version    int
 	Algorithm  pkix.AlgorithmIdentifier
@@ -37,8 +37,8 @@ func marshalKey(private ed25519.PrivateKey) ([]byte, error) {
 	}{1, pkix.AlgorithmIdentifier{Algorithm: oidEd25519}, seed, asn1.BitString{Bytes: public, BitLength: 8 * len(public)}})
 }
 
-// parseKey reads a key of either version. It fails if the public key in it is
-// not that of the private one.
+// parseKey parses a key of either version. It fails if the key contains a
+// public key that does not match the private one.
 func parseKey(der []byte) (ed25519.PrivateKey, error) {
 	parsed, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {

@@ -22,14 +22,16 @@ const (
 // ErrInvalid is wrapped by every error about a public key or its text form.
 var ErrInvalid = errors.New("identity: not a public key")
 
-// A RemoteIdentity is the public half of an [Identity]: who a node or an instance is to everybody else.
-// It is comparable. The zero RemoteIdentity is no key; every other value has been parsed strictly.
+// A RemoteIdentity is the public half of an [Identity]: it identifies a node or
+// an instance to everybody else. It is comparable. The zero RemoteIdentity is
+// not a key; every other value has been parsed strictly.
 type RemoteIdentity struct{ b [Size]byte }
 
 var text = base64.RawStdEncoding.Strict()
 
-// Parse reads the text form: exactly 43 characters of unpadded standard base64, which may hold '+' and '/'.
-// The key must be acceptable to [FromBytes]. Errors wrap [ErrInvalid].
+// Parse parses the text form: exactly 43 characters of unpadded standard
+// base64, which may include '+' and '/'. The key must be acceptable to
+// [FromBytes]. Errors wrap [ErrInvalid].
 func Parse(s string) (RemoteIdentity, error) {
 	if len(s) != TextSize { // first: the decoder skips newlines, even when strict
 		return RemoteIdentity{}, fmt.Errorf("%w: %d characters instead of %d", ErrInvalid, len(s), TextSize)
@@ -42,9 +44,10 @@ func Parse(s string) (RemoteIdentity, error) {
 	return FromBytes(b[:Size])
 }
 
-// FromBytes reads the 32 bytes of an Ed25519 public key. It refuses what is not the canonical encoding of a
-// point of prime order: several encodings of one point would give one peer several names, and points with a
-// component of small order make a key agreement predictable. Errors wrap [ErrInvalid].
+// FromBytes parses the 32 bytes of an Ed25519 public key. It accepts only the
+// canonical encoding of a point of prime order: several encodings of one point
+// would give one peer several names, and points with a component of small order
+// make a key agreement predictable. Errors wrap [ErrInvalid].
 func FromBytes(b []byte) (RemoteIdentity, error) {
 	if len(b) != Size {
 		return RemoteIdentity{}, fmt.Errorf("%w: %d bytes instead of %d", ErrInvalid, len(b), Size)
@@ -73,32 +76,35 @@ var minusOne = func() *edwards25519.Scalar {
 	return s.Negate(s)
 }()
 
-// primeOrder reports whether p ≠ 0 and ℓp = (ℓ-1)p + p = 0. The input is public, so that time may vary.
+// primeOrder reports whether p ≠ 0 and ℓp = (ℓ-1)p + p = 0. The input is
+// public, so it need not run in constant time.
 func primeOrder(p *edwards25519.Point) bool {
 	zero := edwards25519.NewIdentityPoint()
 	q := new(edwards25519.Point).VarTimeDoubleScalarBaseMult(minusOne, p, edwards25519.NewScalar())
 	return p.Equal(zero) == 0 && q.Add(q, p).Equal(zero) == 1
 }
 
-// IsZero reports whether r is the zero RemoteIdentity, which is no key.
+// IsZero reports whether r is the zero RemoteIdentity, which is not a key.
 func (r RemoteIdentity) IsZero() bool { return r == RemoteIdentity{} }
 
 // Bytes returns the 32 bytes of the key.
 func (r RemoteIdentity) Bytes() [Size]byte { return r.b }
 
-// PublicKey returns the key as crypto/ed25519 has it.
+// PublicKey returns the key in the form of crypto/ed25519.
 func (r RemoteIdentity) PublicKey() ed25519.PublicKey {
 	return append(ed25519.PublicKey(nil), r.b[:]...)
 }
 
-// X25519 returns the Montgomery form of the key, for key agreement. A key and its negation have the same
-// Montgomery form: whoever looks a peer up by it must refuse both in one list.
-// It fails only for the zero RemoteIdentity.
+// X25519 returns the Montgomery form of the key, for key agreement. It fails
+// only for the zero RemoteIdentity. A key and its negation have the same
+// Montgomery form: a list in which peers are looked up by that form must not
+// contain both.
 func (r RemoteIdentity) X25519() (*ecdh.PublicKey, error) {
 	if r.IsZero() {
 		return nil, fmt.Errorf("%w: the zero RemoteIdentity", ErrInvalid)
 	}
-	// u = (1 + y) / (1 − y) (RFC 7748 §4.1). The x coordinate, and whether there is one, was looked at when r was parsed.
+	// u = (1 + y) / (1 − y) (RFC 7748 §4.1). The x coordinate was checked when
+	// r was parsed.
 	var y, one, u field.Element
 	b := r.b
 	b[len(b)-1] &= 0x7F // the sign of x
@@ -111,7 +117,8 @@ func (r RemoteIdentity) X25519() (*ecdh.PublicKey, error) {
 	return ecdh.X25519().NewPublicKey(u.Bytes())
 }
 
-// String returns the text form: 43 characters of unpadded standard base64. It is "" for the zero RemoteIdentity.
+// String returns the text form: 43 characters of unpadded standard base64. It
+// is "" for the zero RemoteIdentity.
 func (r RemoteIdentity) String() string {
 	if r.IsZero() {
 		return ""
@@ -119,8 +126,9 @@ func (r RemoteIdentity) String() string {
 	return text.EncodeToString(r.b[:])
 }
 
-// Fingerprint returns 80 bits of the key's SHA-256 in a form that people can compare: four groups of four
-// characters of base32, as in "COPD-SQHG-JNKJ-C4RA". It identifies a key to a person, not to a program.
+// Fingerprint returns 80 bits of the key's SHA-256 in a form that people can
+// compare: four groups of four characters of base32, as in
+// "COPD-SQHG-JNKJ-C4RA". It identifies a key to a person, not to a program.
 func (r RemoteIdentity) Fingerprint() string {
 	h := sha256.Sum256(r.b[:])
 	s := base32.StdEncoding.EncodeToString(h[:10])
@@ -130,7 +138,8 @@ func (r RemoteIdentity) Fingerprint() string {
 // MarshalText returns the text form.
 func (r RemoteIdentity) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
-// UnmarshalText reads the text form, as [Parse] does; empty text gives the zero RemoteIdentity.
+// UnmarshalText parses the text form, as [Parse] does; empty text gives the
+// zero RemoteIdentity.
 func (r *RemoteIdentity) UnmarshalText(b []byte) error {
 	if len(b) == 0 {
 		*r = RemoteIdentity{}

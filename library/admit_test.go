@@ -214,8 +214,9 @@ func TestBlock(t *testing.T) {
 }
 
 // TestMoved: an instance that lives on another node now says so at the start.
-// Whoever hears of it, by a file at first since no other node of it is let in,
-// follows it and tells the others; tunnels from the node that it lived on end.
+// Anyone who hears of it, by a file at first since no other node of it is let
+// in, follows it and tells the others; tunnels from the node that it lived on
+// end.
 func TestMoved(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()

@@ -16,24 +16,24 @@ import (
 
 const askRoute = reserved + "ask"
 
-// A Request is that of another admin, who wants to make or remove an admin and
-// needs a second signature. If By is Instance, the admin has left, and its key
-// is to be removed, too: to a thief it is worth what it was.
+// A Request is a request of another admin, who wants to make or remove an admin
+// and needs a second signature. If By is Instance, the admin has left, and its
+// key is to be removed, too: it would still be of use to a thief.
 type Request struct {
 	By       Member
-	Instance identity.RemoteIdentity // whom it is about
-	Remove   bool                    // or else to make it an admin
-	Name     string                  // of one that is to be an admin
-	// Undone is how many of the statements of Instance that this device knows the
-	// removal undoes: the last ones if its key was stolen. A thief may ask for
-	// more. See [RemoveOptions.Last].
+	Instance identity.RemoteIdentity // the subject of the request
+	Remove   bool                    // whether to remove it, or to make it an admin
+	Name     string                  // of an instance that is to become an admin
+	// Undone is the number of statements of Instance, among those that this
+	// device knows, that the removal undoes: the last ones if its key was
+	// stolen. A thief may ask to undo more. See [RemoveOptions.Last].
 	Undone int
 
 	draft roster.Statement
 }
 
-// ask keeps what this device wants a second signature for, in place of what it
-// wanted before. The caller tells the app with ErrAsked.
+// ask records a statement for which this device needs a second signature, in
+// place of an earlier one. The caller tells the app with ErrAsked.
 func (d *draft) ask(body roster.Body, keep bool) error {
 	s, err := d.roster.Draft(d.library.Instance(), body, time.Now())
 	if err != nil {
@@ -43,8 +43,8 @@ func (d *draft) ask(body roster.Body, keep bool) error {
 	return nil
 }
 
-// settle signs what this device has asked for, if an admin has agreed; and asks
-// anew if something else was signed in the meantime.
+// settle signs the statement that this device has asked for if an admin has
+// agreed, and asks anew if something else was signed in the meantime.
 func (d *draft) settle() error {
 	if d.Asking == nil {
 		return nil
@@ -73,7 +73,7 @@ func (d *draft) settle() error {
 	return nil
 }
 
-// subject returns whom an add or a remove is about, and its body.
+// subject returns the instance that an add or a remove is about, and the body.
 func subject(s *roster.Statement, founder identity.RemoteIdentity) (identity.RemoteIdentity, roster.Body) {
 	switch body := s.Parse(founder).(type) {
 	case roster.Add:
@@ -84,8 +84,9 @@ func subject(s *roster.Statement, founder identity.RemoteIdentity) (identity.Rem
 	return identity.RemoteIdentity{}, nil
 }
 
-// Requests returns what other admins have asked for since the start and this
-// device has neither endorsed nor declined: at most one for each of them.
+// Requests returns the requests that other admins have made since the start and
+// that this device has neither endorsed nor declined: at most one of each
+// admin.
 func (l *Library) Requests() []Request {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -118,7 +119,7 @@ func (l *Library) request(by Member, s roster.Statement) Request {
 	return r
 }
 
-// undone returns how many statements of its target a removal does not leave.
+// undone returns the number of its target's statements that a removal undoes.
 func (c *content) undone(r roster.Remove) (n int) {
 	for _, s := range c.roster.All() {
 		if s.Signer == r.Instance {
@@ -131,9 +132,9 @@ func (c *content) undone(r roster.Remove) (n int) {
 	return n
 }
 
-// Endorse agrees to a request: this device's signature is the second one, and
-// the asker's makes it count. It fails with [ErrNotAdmin]. Of an admin that has
-// left, it is [Library.Remove].
+// Endorse agrees to a request: this device signs as the second admin, and the
+// request takes effect once the asker signs. It fails with [ErrNotAdmin]. For
+// an admin that has left, Endorse calls [Library.Remove].
 func (l *Library) Endorse(r Request) error {
 	if r.By.Instance == r.Instance {
 		return l.Remove(r.Instance, RemoveOptions{})
@@ -162,7 +163,7 @@ func (l *Library) Decline(r Request) {
 	}
 }
 
-// serveAsk is the handler of the route for requests: a draft, answered by a
+// serveAsk is the handler of the route for requests: a draft, answered with a
 // byte 1.
 func (l *Library) serveAsk(_ context.Context, c *tunnel.Conn) error {
 	var s roster.Statement
@@ -194,7 +195,7 @@ func (l *Library) serveAsk(_ context.Context, c *tunnel.Conn) error {
 	return err
 }
 
-// exchangeAsk asks an admin, over a tunnel for that.
+// exchangeAsk asks an admin, over a tunnel to the route for requests.
 func (l *Library) exchangeAsk(c *tunnel.Conn) error {
 	asking := l.Record().Asking
 	if asking == nil {
@@ -216,4 +217,4 @@ func (l *Library) exchangeAsk(c *tunnel.Conn) error {
 	return nil
 }
 
-const heard = 1 // says that a message was taken
+const heard = 1 // acknowledges a message

@@ -108,7 +108,7 @@ func (c *counter) count(kind error) (n int) {
 // A middle copies streams between two nodes of its own, byte by byte, and keeps
 // what passes.
 type middle struct {
-	far *p2p.P2P // the leg to who is attacked
+	far *p2p.P2P // the leg to the node that is attacked
 	to  identity.RemoteIdentity
 
 	mu      sync.Mutex
@@ -136,14 +136,14 @@ func (m *middle) ServeStream(ctx context.Context, s *p2p.Stream) error {
 	go func() {
 		err := m.copy(s, other, &m.in)
 		if err != nil {
-			code := p2p.ErrCancelled
+			code := p2p.ErrCanceled
 			errors.As(err, &code)
 			s.Reset(code)
 		}
 		answered <- err
 	}()
 	if err := m.copy(other, s, &m.out); err != nil {
-		other.Reset(p2p.ErrCancelled)
+		other.Reset(p2p.ErrCanceled)
 	}
 	return <-answered
 }
@@ -216,8 +216,8 @@ func TestMiddle(t *testing.T) {
 			}
 			addr := b.startQUIC(t)
 			m := &middle{to: b.id.Remote()}
-			// Two nodes, also where one would do: none can have a connection with
-			// itself.
+			// Two nodes, also where one would do: none can have a connection
+			// with itself.
 			m.far, _ = startQUIC(t, p2p.Config{Identity: far, Handler: m})
 			meets(t, m.far, b.id.Remote(), addr)
 			_, nearAddr := startQUIC(t, p2p.Config{Identity: near, Handler: m})

@@ -11,7 +11,7 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// A draft is a record that is being changed.
+// A draft is a record that is being modified.
 type draft struct {
 	Record
 	library *Library
@@ -19,14 +19,14 @@ type draft struct {
 	before  *content
 }
 
-// errUnchanged is what the argument of change returns if there is nothing to
+// errUnchanged is returned by the argument of change if there is nothing to
 // change.
 var errUnchanged = errors.New("library: nothing changed")
 
-// change applies f to a copy of the record, has the result kept, and then
-// installs it. If f or keeping fails, nothing changes.
+// change applies f to a copy of the record, stores the result, and then
+// installs it. If f or storing fails, nothing changes.
 func (l *Library) change(f func(*draft) error) error {
-	l.hook.keeping.Lock() // so that records are kept in their order
+	l.hook.keeping.Lock() // so that records are stored in order
 	defer l.hook.keeping.Unlock()
 	before := l.content()
 	d := &draft{Record: before.record.Clone(), library: l, roster: before.roster.Clone(), before: before}
@@ -52,7 +52,7 @@ func (l *Library) change(f func(*draft) error) error {
 		return err
 	}
 	if err := l.hook.keep(before.record, after.record); err != nil {
-		return fmt.Errorf("library: the change could not be kept: %w", err)
+		return fmt.Errorf("library: the change could not be stored: %w", err)
 	}
 	if err := l.install(after); err != nil {
 		return err
@@ -61,7 +61,7 @@ func (l *Library) change(f func(*draft) error) error {
 	return nil
 }
 
-// keep has a record kept in place of the one before.
+// keep stores a record in place of the one before.
 func (h *Libraries) keep(before, r Record) error {
 	if h.cfg.Store != nil {
 		if err := h.cfg.Store.keep(r); err != nil {
@@ -78,7 +78,7 @@ func (h *Libraries) keep(before, r Record) error {
 	return err
 }
 
-// check reports why a library cannot have a record.
+// check returns an error if a library cannot have a record.
 func (h *Libraries) check(l *Library, r *Record) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -88,8 +88,8 @@ func (h *Libraries) check(l *Library, r *Record) error {
 	return h.fits(l, r)
 }
 
-// install replaces the content and ends the tunnels of those that are no
-// members any more, or live on another node.
+// install replaces the content and ends the tunnels of instances that are no
+// longer members, or live on another node.
 func (l *Library) install(after *content) error {
 	l.hook.mu.Lock()
 	defer l.hook.mu.Unlock()
@@ -101,7 +101,7 @@ func (l *Library) install(after *content) error {
 	l.now = after
 	maps.DeleteFunc(l.members, func(instance identity.RemoteIdentity, _ *dealings) bool { return after.members[instance] == nil })
 	maps.DeleteFunc(l.requests, func(asker identity.RemoteIdentity, s roster.Statement) bool {
-		return !after.view.Admin(asker) || after.roster.Last(asker).Counter >= s.Counter // it has signed that, or something else
+		return !after.view.Admin(asker) || after.roster.Last(asker).Counter >= s.Counter // it has signed that statement, or another one
 	})
 	var out []*tunnel.Conn
 	for c := range l.open {
@@ -119,7 +119,7 @@ func (l *Library) install(after *content) error {
 	return nil
 }
 
-// say has this device sign a statement.
+// say signs a statement as this device.
 func (d *draft) say(body roster.Body) error {
 	_, err := d.roster.Sign(d.library.instance, body, time.Now())
 	return err

@@ -11,16 +11,16 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// A content is a record with what follows from it. It is never modified.
+// A content is a record with everything derived from it. It is never modified.
 type content struct {
 	record Record
 	roster *roster.Roster
 	view   *roster.View
 	digest roster.Hash // of the statements
 
-	out     bool     // this device is no member any more
-	left    bool     // by its own word
-	leavers []Member // other admins that have left, and whom no others have removed
+	out     bool     // this device is no longer a member
+	left    bool     // by its own statement
+	leavers []Member // other admins that have left, and were not removed by others
 	members map[identity.RemoteIdentity]*peer
 	byKey   map[[32]byte]*peer // by the Montgomery form of the instance's key
 	order   []*peer            // members, the longest-standing first
@@ -36,8 +36,8 @@ type peer struct {
 	out bool
 }
 
-// compile draws the consequences of a record. Credentials are kept as long as
-// their secrets are: a responder may be about to use them.
+// compile derives the content from a record. It keeps the credentials of
+// secrets that stay: a responder may be about to use them.
 func (l *Library) compile(r Record, all *roster.Roster, before *content) (*content, error) {
 	r.tidy()
 	c := &content{
@@ -73,7 +73,7 @@ func (l *Library) compile(r Record, all *roster.Roster, before *content) (*conte
 	return c, nil
 }
 
-// leftAlone reports whether an admin has left, and no others have removed it,
+// leftAlone reports whether an admin has left and was not removed by others,
 // too.
 func leftAlone(v *roster.View, instance identity.RemoteIdentity) bool {
 	by := func(self bool) func(roster.Removal) bool {
@@ -82,7 +82,7 @@ func leftAlone(v *roster.View, instance identity.RemoteIdentity) bool {
 	return v.WasAdmin(instance) && slices.ContainsFunc(v.Removals, by(true)) && !slices.ContainsFunc(v.Removals, by(false))
 }
 
-// enter takes a peer in, but for this device and those that it has blocked.
+// enter adds a peer, unless it is this device or is blocked.
 func (c *content) enter(p *peer, own identity.RemoteIdentity) {
 	u, err := p.Instance.X25519()
 	if p.Instance == own || c.record.blocked(p.Instance) || err != nil || c.byKey[[32]byte(u.Bytes())] != nil {
@@ -109,9 +109,9 @@ func (l *Library) credential(s Secret, before *content) *tunnel.Credential {
 	return tunnel.NewCredential(l.id, l.instance, s.Bytes())
 }
 
-// credentials returns those to try with a member: first that of the secret
-// which it had last, then the present one, then the former ones, the newest
-// first.
+// credentials returns the credentials to try with a member: first that of the
+// secret that the member had last, then the present one, then the former ones,
+// the newest first.
 func (c *content) credentials(last Secret) []*tunnel.Credential {
 	var all []*tunnel.Credential
 	for i := len(c.record.Former) - 1; i >= 0; i-- {
@@ -129,7 +129,8 @@ func (c *content) credentials(last Secret) []*tunnel.Credential {
 	return all
 }
 
-// secretOf returns the secret of one of our credentials, if that is accepted.
+// secretOf returns the secret of one of our credentials, if the secret is
+// accepted.
 func (c *content) secretOf(with *tunnel.Credential) (Secret, bool) {
 	if with == c.present {
 		return c.record.Secret, true
@@ -141,7 +142,8 @@ func (c *content) secretOf(with *tunnel.Credential) (Secret, bool) {
 	return c.record.Former[i].Secret, true
 }
 
-// digest returns what two rosters with the same statements have in common.
+// digest returns a hash that is the same for two rosters with the same
+// statements.
 func digest(ends roster.Ends) roster.Hash {
 	b, err := ends.AppendBinary(nil)
 	if err != nil {

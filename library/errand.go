@@ -13,19 +13,19 @@ import (
 
 const (
 	exchangeTime  = 10 * time.Second // for one exchange
-	errandAgain   = time.Minute      // after one that failed; doubled each time
-	errandMax     = time.Hour        // and no longer than that
-	errandGap     = time.Second      // between two to a member, but for the first ones,
-	errandBurst   = 4                // which are that many
+	errandAgain   = time.Minute      // after a failure; doubled each time
+	errandMax     = time.Hour        // and at most this
+	errandGap     = time.Second      // between two to a member, except the first ones,
+	errandBurst   = 4                // of which there are this many
 	errandsAtOnce = 64               // to different members
 )
 
-// An errand is to tell a member what it may not know yet.
+// An errand tells a member something that it may not know yet.
 type errand struct {
 	library  *Library
 	instance identity.RemoteIdentity
 	route    string
-	news     roster.Hash // what it is about
+	news     roster.Hash // a digest of its subject
 }
 
 // A round is the errands to all members. Those to one member are run one after
@@ -34,17 +34,17 @@ type round struct {
 	h       *Libraries
 	visits  map[place]*visit
 	running int
-	over    chan func() // what there is to do once an errand was run
+	over    chan func() // functions to call once an errand was run
 }
 
 // A visit is the errands to one member.
 type visit struct {
 	running bool
-	paid    time.Time         // until when the errands so far take up the member's time
+	paid    time.Time         // until when the member's time is taken by the errands so far
 	tried   map[string]*retry // by route
 }
 
-// A retry says when an errand is run again, if it has to be.
+// A retry says when an errand is to be run again.
 type retry struct {
 	news    roster.Hash
 	at      time.Time // zero: at once
@@ -60,7 +60,7 @@ func (t *retry) soon() {
 // free returns when a visit may run another errand.
 func (v *visit) free() time.Time { return v.paid.Add(-(errandBurst - 1) * errandGap) }
 
-// pay books an errand.
+// pay counts an errand.
 func (v *visit) pay(now time.Time) {
 	if v.paid.Before(now) {
 		v.paid = now
@@ -68,8 +68,8 @@ func (v *visit) pay(now time.Time) {
 	v.paid = v.paid.Add(errandGap)
 }
 
-// runErrands tells members what they have to know, as they come by, until ctx
-// is done.
+// runErrands runs the errands to members as they become available, until ctx is
+// done.
 func (h *Libraries) runErrands(ctx context.Context) {
 	r := &round{h: h, visits: map[place]*visit{}, over: make(chan func())}
 	for ctx.Err() == nil {
@@ -91,8 +91,8 @@ func (h *Libraries) runErrands(ctx context.Context) {
 	}
 }
 
-// begin begins what is due, and returns when there is something to do again;
-// zero if only a change, or the end of an errand, can tell.
+// begin begins the errands that are due, and returns when the next one will be;
+// zero if that depends on a change or on the end of an errand.
 func (r *round) begin(ctx context.Context) (due time.Time) {
 	soonest := func(at time.Time) {
 		if !at.IsZero() && (due.IsZero() || at.Before(due)) {
@@ -120,7 +120,7 @@ func (r *round) begin(ctx context.Context) (due time.Time) {
 }
 
 // consider begins an errand if it is due, or returns when it will be; zero if
-// only a change, or the end of an errand, can tell.
+// that depends on a change or on the end of an errand.
 func (r *round) consider(ctx context.Context, v *visit, e errand, available bool) (due time.Time) {
 	t := v.tried[e.route]
 	if t == nil {
@@ -129,7 +129,7 @@ func (r *round) consider(ctx context.Context, v *visit, e errand, available bool
 	}
 	if t.news != e.news || !available {
 		t.news = e.news
-		t.soon() // once it is back
+		t.soon() // once the member is back
 	}
 	now := time.Now()
 	switch {
@@ -150,21 +150,21 @@ func (r *round) consider(ctx context.Context, v *visit, e errand, available bool
 	return time.Time{}
 }
 
-// end books that an errand was run.
+// end records that an errand was run.
 func (r *round) end(v *visit, t *retry, e errand, err error) {
 	v.running = false
 	r.running--
 	switch {
 	case err == nil:
-		t.soon() // there may be more by now
+		t.soon() // there may be more to tell by now
 	case t.news == e.news:
-		r.h.log().Debug("a member could not be told", "library", e.library.id, "member", e.instance, "what", e.route, "err", err)
+		r.h.log().Debug("a member could not be told", "library", e.library.id, "member", e.instance, "what", e.route, "cause", err)
 		t.at = time.Now().Add(t.backoff.Next())
 	}
 }
 
-// keepUp does what time brings to a library, and returns when it is to be
-// called again; zero: never.
+// keepUp does the work of a library that is due by now, and returns when it is
+// to be called again; zero: never.
 func (l *Library) keepUp() (due time.Time) {
 	due = l.rotateIfDue()
 	if r := l.content().record; len(r.Former) > 0 {
@@ -172,7 +172,7 @@ func (l *Library) keepUp() (due time.Time) {
 		now := time.Now()
 		for _, f := range l.content().record.Former {
 			at := f.Until
-			if !at.After(now) { // that it is over could not be kept
+			if !at.After(now) { // its end could not be stored
 				at = now.Add(errandAgain)
 			}
 			if due.IsZero() || at.Before(due) {
@@ -183,13 +183,13 @@ func (l *Library) keepUp() (due time.Time) {
 	return due
 }
 
-// A contact is a member, or an admin that was removed, to run errands to.
+// A contact is a member, or a removed admin, to run errands to.
 type contact struct {
 	*peer
 	available bool
 }
 
-// reachable returns those to run errands to.
+// reachable returns the contacts of the library.
 func (l *Library) reachable() (all []contact) {
 	for _, m := range l.content().members {
 		node := l.hook.peer(m.Node)
@@ -198,13 +198,13 @@ func (l *Library) reachable() (all []contact) {
 	return all
 }
 
-// errands returns what a member has to be told. An admin that was removed is
-// told of that alone.
+// errands returns the errands to a member. A removed admin is told only of its
+// removal.
 func (l *Library) errands(m contact) (all []errand) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.now.members[m.Instance] == nil || l.now.out && !l.now.left && !l.now.view.WasAdmin(l.instance.Remote()) {
-		return nil // nobody would take it from us
+		return nil // nobody would accept it from us
 	}
 	r := &l.now.record
 	with := *l.with(m.Instance)
@@ -251,8 +251,8 @@ func (e errand) run(ctx context.Context) error {
 	return e.library.exchangeRoster(c)
 }
 
-// ours returns the handler of a route that the library serves itself; nil if it
-// is none of those. Those that are no members, but were admins, reach one of
+// ours returns the handler of a route that the library serves itself, or nil if
+// route is none of those. Removed admins, which are not full, can use one of
 // them.
 func (l *Library) ours(route string, full bool) HandlerFunc {
 	serve := map[string]HandlerFunc{rosterRoute: l.serveRoster, secretRoute: l.serveSecret, askRoute: l.serveAsk}[route]

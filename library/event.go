@@ -7,48 +7,48 @@ import (
 	"github.com/sdp2p/p2p/library/roster"
 )
 
-// An Event reports a change of the members of a library, on whichever device
-// it was decided: [MemberAdded], [MemberReturned], [MemberRemoved], [Asked] or
+// An Event reports a change of the members of a library, wherever it was
+// decided: [MemberAdded], [MemberReturned], [MemberRemoved], [Asked] or
 // [Forked].
 type Event interface{ event() }
 
-// MemberAdded tells of a new member.
+// MemberAdded reports a new member.
 type MemberAdded struct {
 	Library *Library
 	Member  Member
 	By      identity.RemoteIdentity // the admin
 }
 
-// MemberReturned tells of a member whose removal does not count any more, since
-// the admin who removed it was removed. Its user may want to remove it again.
+// MemberReturned reports a member whose removal no longer counts, since the
+// admin who removed it was removed. The user may want to remove it again.
 type MemberReturned struct {
 	Library *Library
 	Member  Member
 }
 
-// MemberRemoved tells of a member that belongs to the library no longer. Of
-// this device itself, the library can still be read, and nothing of it is
-// exchanged.
+// MemberRemoved reports that a member no longer belongs to the library. If it
+// is this device, the library can still be read, but exchanges nothing any
+// more.
 type MemberRemoved struct {
 	Library *Library
 	Member  Member
 	By      identity.RemoteIdentity // who removed it; Member.Instance if it left
-	// Introduced are members that are out with it, and can be added again: those
-	// that Member had added after the last statement that the removal leaves,
-	// those that these had, and so on. If only they are new, Member was removed
-	// before.
+	// Introduced are members that lost their membership with it, and can be
+	// added again: those that Member had added after its last statement that
+	// still counts, those that these had added, and so on. If Member had been
+	// removed before, they are the news of the event.
 	Introduced []Member
 }
 
-// Asked tells that another admin needs this one's signature: see
+// Asked reports that another admin needs this one's signature: see
 // [Library.Requests].
 type Asked struct {
 	Library *Library
 	Request Request
 }
 
-// Forked tells that an instance's key is used by two, or came back from a
-// backup. If its user knows nothing of that, remove the member and pair it
+// Forked reports that an instance's key is used by two devices, or was restored
+// from a backup. If its user knows of neither, remove the member and pair it
 // again.
 type Forked struct {
 	Library  *Library
@@ -61,13 +61,16 @@ func (MemberRemoved) event()  {}
 func (Asked) event()          {}
 func (Forked) event()         {}
 
-// notify reports what is different. The caller holds hook.keeping.
+// notify reports the differences as events. The caller holds hook.keeping.
 func (l *Library) notify(before, after *content) {
-	if l.hook.cfg.Notify == nil || before.view == after.view {
+	if before.view == after.view {
 		return
 	}
 	for _, e := range l.differences(before, after) {
-		l.hook.cfg.Notify(e)
+		l.hook.countChange(e)
+		if l.hook.cfg.Notify != nil {
+			l.hook.cfg.Notify(e)
+		}
 	}
 }
 
@@ -95,10 +98,10 @@ func (l *Library) differences(before, after *content) (events []Event) {
 	return events
 }
 
-// removals reports the members that are none any more: each that was removed,
-// and with it those that fell out because of that.
+// removals returns an event for each member that was removed, with the members
+// that lost their membership because of that.
 func (l *Library) removals(before, after *content) (events []Event) {
-	fell := map[identity.RemoteIdentity][]Member{} // by whom they were added
+	fell := map[identity.RemoteIdentity][]Member{} // by the member that added them
 	for _, m := range before.view.Members {
 		if _, still := after.view.Member(m.Instance); !still && !after.view.Removed(m.Instance) {
 			fell[m.By] = append(fell[m.By], m)
@@ -137,7 +140,7 @@ func (l *Library) removals(before, after *content) (events []Event) {
 	if last == nil {
 		return nil
 	}
-	for _, m := range before.view.Members { // whoever had them added is a member, and no admin any more
+	for _, m := range before.view.Members { // the member that added them is no longer an admin
 		last.Introduced = append(last.Introduced, with(m.By)...)
 	}
 	return append(events, *last)

@@ -21,8 +21,8 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// TestEvents: each device is told once of what happened, in order, whoever did
-// it; after it was kept, and when it is so.
+// TestEvents: each device is told once of what happened, in order, no matter
+// who did it; after it was kept, and when it is so.
 func TestEvents(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c, d, e, f := newDevice(), newDevice(), newDevice(), newDevice(), newDevice(), newDevice()
@@ -186,9 +186,9 @@ func TestOwnRemoval(t *testing.T) {
 	})
 }
 
-// TestNothingWithoutKeeping: a change that cannot be kept is none, whoever
-// makes it: the roster, the secret, tunnels and other devices are as before,
-// and nobody is told.
+// TestNothingWithoutKeeping: a change that cannot be kept is none, no matter
+// who makes it: the roster, the secret, tunnels and other devices are as
+// before, and nobody is told.
 func TestNothingWithoutKeeping(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()

@@ -16,21 +16,21 @@ import (
 
 const rosterRoute = reserved + "roster"
 
-// sentAtOnce is how many statements of an exchange are sent: 2.6 MB at most,
-// which have to arrive within [exchangeTime]. The next exchange has the rest.
+// sentAtOnce is the number of statements sent in one exchange: 2.6 MB at most,
+// which have to arrive within [exchangeTime]. The next exchange sends the rest.
 const sentAtOnce = 1 << 12
 
-// What a member is sent in an exchange.
+// A sent is everything that a member is sent in an exchange.
 type sent struct {
-	of         *content // what this device knew
+	of         *content // the content of this device then
 	statements roster.Statements
-	all        bool        // that it lacks
-	knew       roster.Hash // the digest of what it knew
+	all        bool        // whether these are all statements that it lacks
+	knew       roster.Hash // the digest of the statements that it knew
 }
 
-// serveRoster is the handler of the route for statements. An admin that was
-// removed may use it, too: what it brings is taken like any other's, and it is
-// told the removals that concern it.
+// serveRoster is the handler of the route for statements. A removed admin may
+// use it, too: its statements are accepted like any other's, and it is told the
+// removals that concern it.
 func (l *Library) serveRoster(_ context.Context, c *tunnel.Conn) error {
 	if err := l.listen(c); err != nil {
 		return err
@@ -53,7 +53,7 @@ func (l *Library) serveRoster(_ context.Context, c *tunnel.Conn) error {
 		return err
 	}
 	l.mu.Lock()
-	delete(l.open, c) // also a member that has left is told that it was heard
+	delete(l.open, c) // so that a member that has left is told, too, that its statements arrived
 	l.mu.Unlock()
 	defer l.take(c.Instance())()
 	knows, err := l.hear(c, s.of, said)
@@ -63,8 +63,8 @@ func (l *Library) serveRoster(_ context.Context, c *tunnel.Conn) error {
 	return err
 }
 
-// take has no errand tell a member what this device knows, until done is called:
-// an exchange is about to make it known.
+// take suspends errands that tell a member of statements until done is called:
+// an exchange is about to do that.
 func (l *Library) take(instance identity.RemoteIdentity) (done func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -78,8 +78,8 @@ func (l *Library) take(instance identity.RemoteIdentity) (done func()) {
 	}
 }
 
-// exchangeRoster tells a member what it does not know, and hears what this
-// device does not, over a tunnel for that.
+// exchangeRoster sends a member the statements that it lacks, and receives
+// those that this device lacks, over a tunnel to the route for statements.
 func (l *Library) exchangeRoster(c *tunnel.Conn) error {
 	now := l.content()
 	if err := send(c, now.ends(c.Instance())); err != nil {
@@ -99,18 +99,18 @@ func (l *Library) exchangeRoster(c *tunnel.Conn) error {
 	if unsent == nil {
 		unsent = c.CloseWrite()
 	}
-	knows, err := l.hear(c, now, said) // also if it takes nothing: what it said may be why
+	knows, err := l.hear(c, now, said) // even if sending failed: its answer may say why
 	if err = cmp.Or(err, unsent); err != nil {
 		return err
 	}
-	if _, err := io.Copy(io.Discard, io.LimitReader(c, 1)); err != nil { // until the other side has kept it
+	if _, err := io.Copy(io.Discard, io.LimitReader(c, 1)); err != nil { // until the other side has stored them
 		return err
 	}
 	l.synced(c, s, knows)
 	return nil
 }
 
-// answer returns what somebody is sent that has said what it knows.
+// answer returns the statements to send to a peer that has said which it knows.
 func (l *Library) answer(c *tunnel.Conn, now *content, theirs roster.Ends) sent {
 	l.spend(c, now.unknown(theirs))
 	s := sent{of: now, statements: now.missing(c.Instance(), theirs), all: true, knew: digest(theirs)}
@@ -120,13 +120,13 @@ func (l *Library) answer(c *tunnel.Conn, now *content, theirs roster.Ends) sent 
 	return s
 }
 
-// full reports whether somebody is a member, and no admin that was removed.
+// full reports whether an instance is a member, and not a removed admin.
 func (c *content) full(instance identity.RemoteIdentity) bool {
 	m := c.members[instance]
 	return m != nil && !m.out
 }
 
-// ends returns what somebody is told of what this device knows.
+// ends returns the ends that an instance is told of this device's statements.
 func (c *content) ends(instance identity.RemoteIdentity) roster.Ends {
 	if !c.full(instance) {
 		return nil
@@ -134,7 +134,8 @@ func (c *content) ends(instance identity.RemoteIdentity) roster.Ends {
 	return c.roster.Ends()
 }
 
-// missing returns the statements for somebody that has said what it knows.
+// missing returns the statements to send to an instance that has said which it
+// knows.
 func (c *content) missing(instance identity.RemoteIdentity, ends roster.Ends) roster.Statements {
 	if !c.full(instance) {
 		return c.roster.Concerning(instance)
@@ -142,8 +143,8 @@ func (c *content) missing(instance identity.RemoteIdentity, ends roster.Ends) ro
 	return c.roster.Missing(ends)
 }
 
-// removals returns the digest of the removals by others that somebody is told
-// of; zero if there are none.
+// removals returns the digest of the removals by others that an instance is
+// told of; zero if there are none.
 func (c *content) removals(instance identity.RemoteIdentity) (digest roster.Hash) {
 	for _, r := range c.view.Removals {
 		if r.Instance == instance && r.By != instance {
@@ -165,8 +166,8 @@ func send(w io.Writer, messages ...interface{ AppendBinary([]byte) ([]byte, erro
 	return err
 }
 
-// hear adds what a member said, and returns what it knows once it was told of
-// sent.
+// hear adds the statements of a member, and returns the digest of those it
+// knows once it has received sent.
 func (l *Library) hear(c *tunnel.Conn, sent *content, said roster.Statements) (knows roster.Hash, err error) {
 	knows = sent.digest
 	idle := len(said)
@@ -177,7 +178,7 @@ func (l *Library) hear(c *tunnel.Conn, sent *content, said roster.Statements) (k
 			return fmt.Errorf("%v said: %w", c.Instance(), err)
 		}
 		if d.before.digest == sent.digest {
-			knows = digest(d.roster.Ends()) // unless this device has something to add
+			knows = digest(d.roster.Ends()) // unless this device has more
 		}
 		if len(added) == 0 {
 			return errUnchanged
@@ -188,8 +189,9 @@ func (l *Library) hear(c *tunnel.Conn, sent *content, said roster.Statements) (k
 	return knows, err
 }
 
-// synced notes what a member knows. One that was sent a part of what it lacks
-// is to be sent the rest, unless the last part has brought it nothing.
+// synced records which statements a member knows. A member that was sent only a
+// part of those it lacks is to be sent the rest, unless the last part added
+// nothing.
 func (l *Library) synced(c *tunnel.Conn, s sent, knows roster.Hash) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -206,20 +208,20 @@ func (l *Library) synced(c *tunnel.Conn, s sent, knows roster.Hash) {
 	d.synced = knows
 }
 
-// maxFirst is how many statements a new device is handed at once.
+// maxFirst is the number of statements that a new device is sent at once.
 const maxFirst = 2 * sentAtOnce
 
-// FirstStatements returns the statements for a device that knows none: all but
-// those of members that do not fit, of which exchanges bring the rest. Package
-// pairing hands them over.
+// FirstStatements returns the statements for a device that knows none. If not
+// all fit, those of plain members are left out, and exchanges bring them later.
+// Package pairing calls it.
 func (l *Library) FirstStatements() roster.Statements {
 	all := l.content().roster.Missing(nil)
 	return all[:min(len(all), maxFirst)]
 }
 
-// Export writes all statements, of more than fit into an exchange the admins'
-// first, for a file that brings another device of the library up to date: they
-// prove themselves, and hold no secret.
+// Export writes all statements, for a file that brings another device of the
+// library up to date. The statements prove themselves and contain no secret. If
+// they are more than fit into an exchange, the admins' come first.
 func (l *Library) Export(w io.Writer) error { return send(w, l.content().roster.Missing(nil)) }
 
 // Import adds the statements of a file that [Library.Export] wrote. It fails,
@@ -232,7 +234,7 @@ func (l *Library) Import(r io.Reader) error {
 	return l.Learn(said)
 }
 
-// Learn adds statements that came by another way than tunnels, predecessors
+// Learn adds statements that arrived by other means than tunnels, predecessors
 // first. It fails as [Library.Import] does.
 func (l *Library) Learn(said roster.Statements) error {
 	return l.change(func(d *draft) error {

@@ -16,13 +16,14 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// ErrRecoveryKey is returned where a text is no recovery key, or was altered.
+// ErrRecoveryKey is returned for a text that is not a recovery key, or was
+// altered.
 var ErrRecoveryKey = errors.New("library: not a recovery key, or one with a mistake in it; copy it again")
 
-// A RecoveryKey is the key that made a library, where that is on no device: its
-// user prints it, or keeps it in a password manager. With it any device can
-// make and remove admins, also when all other admins are lost. It prints as a
-// placeholder; only [RecoveryKey.Text] shows it.
+// A RecoveryKey is the founding key of a library if that is kept on no device:
+// the user prints it, or stores it in a password manager. With it any device
+// can make and remove admins, even when all other admins are lost. It prints as
+// a placeholder; only [RecoveryKey.Text] shows it.
 type RecoveryKey struct{ key identity.Identity }
 
 // NewRecoveryKey makes a random recovery key, for [Libraries.Found].
@@ -74,11 +75,10 @@ func (k RecoveryKey) Text() string {
 // IsZero reports whether k is the zero RecoveryKey, which is no key.
 func (k RecoveryKey) IsZero() bool { return k.key.IsZero() }
 
-// Founder returns the public half, by which the records of its libraries name
-// it.
+// Founder returns the public key, which the records of its libraries name.
 func (k RecoveryKey) Founder() identity.RemoteIdentity { return k.key.Remote() }
 
-// Format prints a placeholder under every verb.
+// Format prints a placeholder for every verb.
 func (k RecoveryKey) Format(f fmt.State, _ rune) { fmt.Fprint(f, "a recovery key") }
 
 // LogValue returns a placeholder.
@@ -88,9 +88,9 @@ func (k RecoveryKey) LogValue() slog.Value { return slog.StringValue("a recovery
 func (k RecoveryKey) MarshalText() ([]byte, error) { return nil, identity.ErrSecret }
 
 // Found makes a new library, of which this device's instance is the first
-// admin, and adds it. The founder is key; if that is zero, this device's
-// instance, whose loss cannot be made good then. It fails with [ErrNotRunning],
-// and as [Libraries.Add] does.
+// admin, and adds it. The founder is key or, if key is zero, this device's
+// instance; then the loss of this device cannot be made good. It fails with
+// [ErrNotRunning], and as [Libraries.Add] does.
 func (h *Libraries) Found(name string, key RecoveryKey) (*Library, error) {
 	node, label := h.own()
 	if node.IsZero() {
@@ -128,7 +128,7 @@ func (h *Libraries) Found(name string, key RecoveryKey) (*Library, error) {
 }
 
 // First returns the first statement of an instance that is to join the library
-// of a record: that it lives on a node.
+// of a record. It says that the instance lives on a node.
 func (r *Record) First(node, instance identity.Identity) (roster.Statement, error) {
 	own := instance.Remote()
 	s, err := roster.New(r.ID, r.Founder).Draft(own, roster.SignMove(node, r.Founder, r.ID, own, 1), time.Now())
@@ -138,8 +138,8 @@ func (r *Record) First(node, instance identity.Identity) (roster.Statement, erro
 	return s, err
 }
 
-// own returns the identity of the node and what it calls itself; zero while the
-// hook does not run.
+// own returns the identity of the node and its name; zero while the hook does
+// not run.
 func (h *Libraries) own() (node identity.Identity, name string) {
 	h.mu.Lock()
 	scope := h.scope

@@ -87,7 +87,7 @@ func (h *held) Write(b []byte) (int, error) {
 }
 
 // TestRemovedMeanwhile: what happens between the two halves of a handshake
-// counts: a tunnel is confirmed only to who is a member then.
+// counts: a tunnel is confirmed only to a device that is a member then.
 func TestRemovedMeanwhile(t *testing.T) {
 	for name, change := range map[string]func(c *charter, a, b *device) error{
 		"nothing":         func(_ *charter, _, _ *device) error { return nil },
@@ -296,7 +296,7 @@ func TestCutHandshake(t *testing.T) {
 		to := tunnel.Member{Instance: a.own(), Node: a.id.Remote()}
 		for n := range m1 + confirm + route {
 			for _, end := range []func(s *p2p.Stream){
-				func(s *p2p.Stream) { s.CloseWrite() }, func(s *p2p.Stream) { s.Close() }, func(s *p2p.Stream) { s.Reset(p2p.ErrCancelled) },
+				func(s *p2p.Stream) { s.CloseWrite() }, func(s *p2p.Stream) { s.Close() }, func(s *p2p.Stream) { s.Reset(p2p.ErrCanceled) },
 			} {
 				s, session := b.stream(t, a.id.Remote())
 				session.Stream = &limited{Conn: s, left: n, end: func() { end(s) }}

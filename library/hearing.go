@@ -10,30 +10,30 @@ import (
 )
 
 const (
-	// idleMost is how many statements and ends a member may send in vain, and
-	// idlePerSecond how many of these are forgotten each second. Each costs up to
-	// a quarter of a millisecond.
+	// idleMost is the number of useless statements and ends that a member may
+	// send, and idlePerSecond the number of these that are forgotten each
+	// second. Each costs up to a quarter of a millisecond.
 	idleMost      = 1 << 15
 	idlePerSecond = 1 << 9
 )
 
-// A hearing is what a member is listened to on the route for statements.
+// A hearing is the state of a member's exchanges on the route for statements.
 type hearing struct {
 	by   *tunnel.Conn // its last exchange; nil: it is over
-	busy bool         // what it has brought is being added
+	busy bool         // its statements are being added
 
-	idle float64 // what it has sent in vain
+	idle float64 // useless statements and ends that it has sent
 	at   time.Time
 }
 
-// spend books what a member has sent in vain.
+// spend counts useless statements and ends that a member has sent.
 func (h *hearing) spend(n int) {
 	now := time.Now()
 	h.idle = max(0, h.idle-max(0, now.Sub(h.at).Seconds())*idlePerSecond) + float64(n)
 	h.at = now
 }
 
-// spend books what the other end of a tunnel has sent in vain.
+// spend counts useless statements and ends from the other end of a tunnel.
 func (l *Library) spend(c *tunnel.Conn, n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -44,8 +44,8 @@ func (l *Library) spend(c *tunnel.Conn, n int) {
 
 // listen begins an exchange that a member has opened. An earlier one of the
 // same member ends, so that none needs more memory than one exchange. It fails
-// with [p2p.ErrBusy] while what the earlier one has brought is being added, and
-// for a member that has sent too much in vain.
+// with [p2p.ErrBusy] while the statements of the earlier one are being added,
+// and for a member that has sent too many useless ones.
 func (l *Library) listen(c *tunnel.Conn) error {
 	l.mu.Lock()
 	if l.now.members[c.Instance()] == nil {
@@ -66,8 +66,8 @@ func (l *Library) listen(c *tunnel.Conn) error {
 	return nil
 }
 
-// heard notes that all was read of what the member brings, and fails if it has
-// begun another exchange meanwhile.
+// heard records that the member's statements have been read, and fails if the
+// member has begun another exchange meanwhile.
 func (l *Library) heard(c *tunnel.Conn) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -88,7 +88,8 @@ func (l *Library) leave(c *tunnel.Conn) {
 	}
 }
 
-// unknown returns how many ends are of branches that this device does not know.
+// unknown returns the number of ends that belong to branches unknown to this
+// device.
 func (c *content) unknown(ends roster.Ends) (n int) {
 	for _, e := range ends {
 		if _, ok := c.roster.Statement(e.Hash); !ok {

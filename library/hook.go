@@ -18,49 +18,49 @@ import (
 )
 
 const (
-	// Route is the node's route that tunnels to libraries come by.
+	// Route is the node's route for tunnels to libraries.
 	Route = "sdp2p/library"
 
-	reserved = "sdp2p/" // begins the names of routes that are ours
+	reserved = "sdp2p/" // the prefix of our own routes
 )
 
-// Errors of [Libraries.Add]; ErrTooMany also of changes that need room for a
-// former secret.
+// Errors of [Libraries.Add]; ErrTooMany is also returned by changes that need
+// room for a former secret.
 var (
-	// ErrTooMany is returned where the node would have more than
-	// [p2p.MaxLibraries] libraries, or more than [tunnel.MaxCredentials] secrets
-	// of them, former ones included.
+	// ErrTooMany is returned if the node would have more than
+	// [p2p.MaxLibraries] libraries, or more than [tunnel.MaxCredentials]
+	// secrets of them, including former ones.
 	ErrTooMany = fmt.Errorf("library: more than %d libraries and former secrets on one node", tunnel.MaxCredentials)
-	// ErrAdded is returned where the library was added already.
+	// ErrAdded is returned if the library has been added already.
 	ErrAdded = errors.New("library: the library was added already")
 )
 
 // A Config tunes the hook. The zero value is ready to use.
 type Config struct {
-	// Limits bound what handshakes may cost.
+	// Limits bound the cost of handshakes.
 	Limits tunnel.Limits
 
-	// Store, if not nil, keeps the libraries of this device. [New] adds those that
-	// are in it.
+	// Store, if not nil, stores the libraries of this device. [New] adds those
+	// that it contains.
 	Store *Store
 
-	// Added, if not nil, is called with each library before it is served: one of
-	// the store, by [New]; later one that is founded, joined or added. It is the
-	// place for [Library.Handle]: where handlers come later, members may be told
-	// meanwhile that a route is not served. It must not call methods that change a
-	// library.
+	// Added, if not nil, is called with each library before it is served: by
+	// [New] for those of the store, later for each that is founded, joined or
+	// added. It is the place for [Library.Handle]: if handlers are registered
+	// later, members may be told in the meantime that a route is not served. It
+	// must not call methods that change a library.
 	Added func(*Library)
 
-	// Changed, if not nil, is called with each new record of a library, for an app
-	// that keeps them itself: it returns once the record is kept in place of the
-	// one before. If it fails, nothing changes. It is called by one goroutine at a
-	// time, in order, and not after Remove; it must not call methods that change a
-	// library or open tunnels.
+	// Changed, if not nil, is called with each new record of a library, for an
+	// app that stores records itself: it returns once the record is stored in
+	// place of the one before. If it fails, nothing changes. It is called by
+	// one goroutine at a time, in order, and not after Remove; it must not call
+	// methods that change a library or open tunnels.
 	Changed func(Record) error
 
-	// Notify, if not nil, is called with what happens to members, after it was
-	// kept: by one goroutine at a time, in order. It must not block, nor call
-	// methods that change a library.
+	// Notify, if not nil, is called with each change of members, after the
+	// change was stored: by one goroutine at a time, in order. It must neither
+	// block nor call methods that change a library.
 	Notify func(Event)
 }
 
@@ -70,17 +70,17 @@ type Config struct {
 type Libraries struct {
 	cfg       Config
 	responder *tunnel.Responder
-	changed   signal     // libraries, members, or what is known of them
+	changed   signal     // libraries, members, or their presence
 	keeping   sync.Mutex // held while a record changes and cfg.Changed is called; taken before mu
 	telling   sync.Mutex // held while the node's metadata changes; taken before mu
-	told      []string   // telling: the libraries that it shows
+	told      []string   // guarded by telling: the libraries that the metadata shows
 
 	mu        sync.Mutex // guards what follows
 	scope     *p2p.Scope // nil while it does not run
 	libraries map[uuid.UUID]*Library
 	tracked   map[identity.RemoteIdentity]*p2p.Peer
 
-	broken error // why the store's libraries could not be added; Run returns it
+	broken error // the reason why the store's libraries could not be added; Run returns it
 }
 
 var (
@@ -88,8 +88,8 @@ var (
 	_ p2p.Handler = (*Libraries)(nil)
 )
 
-// New makes a hook to be registered with one node. Its Handler is registered
-// with the node's [p2p.Mux] for [Route].
+// New makes a hook for one node. Also register it as the handler for [Route]
+// with the node's [p2p.Mux].
 func New(cfg Config) *Libraries {
 	h := &Libraries{
 		cfg: cfg, libraries: map[uuid.UUID]*Library{}, tracked: map[identity.RemoteIdentity]*p2p.Peer{},
@@ -104,9 +104,9 @@ func New(cfg Config) *Libraries {
 // Name returns "library".
 func (h *Libraries) Name() string { return "library" }
 
-// Run keeps the node's metadata and its tracked peers in step with the
+// Run keeps the node's metadata and its tracked peers in sync with the
 // libraries, and tells members of new secrets and of each other, until ctx is
-// done. Tunnels that are open then stay: they end with their streams.
+// done. Open tunnels are not closed: they end with their streams.
 func (h *Libraries) Run(ctx context.Context, s *p2p.Scope) error {
 	h.mu.Lock()
 	if h.scope != nil {
@@ -136,12 +136,16 @@ func (h *Libraries) Run(ctx context.Context, s *p2p.Scope) error {
 	h.mu.Unlock()
 	if untold := h.tellNode(s.Node()); !errors.Is(untold, p2p.ErrClosed) {
 		err = errors.Join(err, untold)
+	} else { // the node shuts down
+		for _, l := range h.All() {
+			l.endListeners(p2p.ErrClosed)
+		}
 	}
 	h.changed.tell()
 	return err
 }
 
-// follow passes on what the node says of members, until ctx is done.
+// follow passes on the node's events about members, until ctx is done.
 func (h *Libraries) follow(ctx context.Context, s *p2p.Scope) {
 	events := s.Node().Subscribe()
 	defer events.Close()
@@ -185,13 +189,14 @@ func (h *Libraries) concerns(e p2p.Event) bool {
 	return peer != nil && h.peer(peer.Identity()) != nil
 }
 
-// moved has each library say that its instance lives on this node. One that can
-// say no more keeps no other one from running.
+// moved makes each library state that its instance lives on this node. A
+// library that can make no more statements does not keep the others from
+// running.
 func (h *Libraries) moved(node identity.Identity) error {
 	for _, l := range h.All() {
 		switch err := l.moved(node); {
 		case errors.Is(err, roster.ErrFull):
-			h.log().Warn("the other members cannot be told that this device has moved: it has to join again", "library", l.id, "err", err)
+			h.log().Warn("the other members cannot be told that this device has moved: it has to join again", "library", l.id, "cause", err)
 		case err != nil:
 			return fmt.Errorf("library: %v: %w", l.id, err)
 		}
@@ -199,9 +204,9 @@ func (h *Libraries) moved(node identity.Identity) error {
 	return nil
 }
 
-// Add adds a library with this node's instance of it. It fails if the record is
-// not valid ([ErrInvalid]), or one library or secret is too many
-// ([ErrTooMany]).
+// Add adds a library with this node's instance of it. It fails with
+// [ErrInvalid] if the record is not valid, with [ErrAdded] if this node has the
+// library, and with [ErrTooMany] if there are too many libraries or secrets.
 func (h *Libraries) Add(r Record, instance identity.Identity) (*Library, error) {
 	l, err := h.add(r, instance)
 	if err != nil {
@@ -237,7 +242,7 @@ func (h *Libraries) add(r Record, instance identity.Identity) (*Library, error) 
 	return l, nil
 }
 
-// enter takes a library in. The caller holds keeping, unless it is New.
+// enter adds a library. The caller holds keeping, unless it is New.
 func (h *Libraries) enter(r Record, instance identity.Identity) (*Library, error) {
 	if instance.IsZero() {
 		return nil, fmt.Errorf("%w: library %v: there is no key of the own instance", ErrInvalid, r.ID)
@@ -268,7 +273,7 @@ func (h *Libraries) enter(r Record, instance identity.Identity) (*Library, error
 	return l, nil
 }
 
-// mayEnter reports why a library cannot be taken in.
+// mayEnter returns an error if a library cannot be added.
 func (h *Libraries) mayEnter(l *Library) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -278,15 +283,15 @@ func (h *Libraries) mayEnter(l *Library) error {
 	return h.fits(l, &l.now.record)
 }
 
-// Remove takes a library away, out of the store, too. Its tunnels are lost at
-// once. The members are not told: see [Library.Leave].
+// Remove removes a library from this device, including the store. Its tunnels
+// end at once. The other members are not told: see [Library.Leave].
 func (h *Libraries) Remove(id uuid.UUID) error {
 	h.keeping.Lock()
 	defer h.keeping.Unlock()
 	return h.drop(id)
 }
 
-// drop takes a library away. The caller holds keeping.
+// drop removes a library. The caller holds keeping.
 func (h *Libraries) drop(id uuid.UUID) error {
 	h.mu.Lock()
 	l := h.libraries[id]
@@ -304,12 +309,13 @@ func (h *Libraries) drop(id uuid.UUID) error {
 	return errors.Join(err, h.tell())
 }
 
-// forget takes a library out. The caller holds mu.
+// forget removes a library from the maps. The caller holds mu.
 func (h *Libraries) forget(l *Library) {
 	delete(h.libraries, l.id)
 	l.mu.Lock()
 	l.removed = true
 	l.mu.Unlock()
+	l.endListeners(ErrRemoved)
 	l.cut(ErrRemoved)
 	h.track()
 	h.changed.tell()
@@ -343,8 +349,8 @@ func (h *Libraries) All() []*Library {
 	return all
 }
 
-// fits reports whether a library may have this record beside the others. The
-// caller holds mu.
+// fits returns an error if there is no room for this record of a library beside
+// the others. The caller holds mu.
 func (h *Libraries) fits(l *Library, r *Record) error {
 	secrets := 1 + len(r.Former)
 	for _, o := range h.libraries {
@@ -352,7 +358,7 @@ func (h *Libraries) fits(l *Library, r *Record) error {
 			secrets += 1 + len(o.Record().Former)
 		}
 	}
-	if secrets > tunnel.MaxCredentials { // which is as many as p2p.MaxLibraries
+	if secrets > tunnel.MaxCredentials { // it equals p2p.MaxLibraries
 		return ErrTooMany
 	}
 	return nil
@@ -367,7 +373,7 @@ func (h *Libraries) tell() error {
 }
 
 // tellNode makes a node's metadata show the libraries if the hook runs on it,
-// and none if it does not any more.
+// and none otherwise.
 func (h *Libraries) tellNode(node *p2p.P2P) error {
 	h.telling.Lock()
 	defer h.telling.Unlock()
@@ -419,8 +425,9 @@ func (h *Libraries) track() {
 	}
 }
 
-// Speaks returns 2 for members of the libraries, who have signed that they are, and 0
-// for others: nobody on the way to a member can pretend that it is an older node.
+// Speaks returns 2 for members of the libraries, whose signatures prove it, and
+// 0 for others: nobody on the path to a member can pretend that it is an older
+// node.
 func (h *Libraries) Speaks(id identity.RemoteIdentity) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()

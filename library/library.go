@@ -14,6 +14,7 @@ import (
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/backoff"
+	"github.com/sdp2p/p2p/internal/cause"
 	"github.com/sdp2p/p2p/library/roster"
 	"github.com/sdp2p/p2p/proto"
 	"github.com/sdp2p/p2p/tunnel"
@@ -21,55 +22,59 @@ import (
 
 // Errors that callers can act on.
 var (
-	// ErrNoMember is returned where an instance is no member of the library.
-	ErrNoMember = errors.New("library: no such member")
-	// ErrNotMember is returned where this device is no member any more: it was
+	// ErrNoMember is returned if an instance is not a member of the library.
+	ErrNoMember = cause.New("no such member", "library: no such member")
+	// ErrNotMember is returned if this device is no longer a member: it was
 	// removed, or has left.
-	ErrNotMember = errors.New("library: this device is no member of the library any more")
-	// ErrNotAdmin is returned where only an admin can do something.
+	ErrNotMember = cause.New("not a member", "library: this device is no longer a member of the library")
+	// ErrNotAdmin is returned if something takes an admin and this device is
+	// none.
 	ErrNotAdmin = errors.New("library: only an admin of the library can do that")
-	// ErrAsked is returned where a second admin has to agree. The others are asked
-	// as they come by, and it counts once one of them has agreed.
+	// ErrAsked is returned if a second admin has to agree. The others are asked
+	// as they become available, and the change counts once one of them has
+	// agreed.
 	ErrAsked = errors.New("library: a second admin has to agree, and is asked to")
 	// ErrRemoved is returned by the methods of a library that was removed from
 	// this device.
 	ErrRemoved = errors.New("library: the library was removed")
-	// ErrNotRunning is returned where the hook is not registered with a node.
-	ErrNotRunning = errors.New("library: the hook does not run")
+	// ErrNotRunning is returned if the hook is not registered with a node.
+	ErrNotRunning = errors.New("library: the hook is not running")
 )
 
 // A HandlerFunc serves a tunnel to a member of the library. When it returns
-// nil, the tunnel is closed; when it returns an error or panics, it is reset,
-// with the [p2p.ResetCode] that the error wraps or [p2p.ErrHandlerFailed]. ctx
-// is done when the node shuts down.
+// nil, the tunnel is closed; when it returns an error or panics, the tunnel is
+// reset, with the [p2p.ResetCode] that the error wraps or
+// [p2p.ErrHandlerFailed]. ctx is done when the node shuts down.
 type HandlerFunc func(ctx context.Context, c *tunnel.Conn) error
 
-// A Library is one that was added to the hook. Its methods may be called
+// A Library is a library that was added to the hook. Its methods may be called
 // concurrently.
 type Library struct {
 	hook     *Libraries
 	id       uuid.UUID
 	instance identity.Identity
 
-	mu       sync.Mutex // guards what follows; taken after hook.mu
-	removed  bool
-	now      *content // never modified, only replaced
-	routes   map[string]HandlerFunc
-	open     map[*tunnel.Conn]struct{} // and some that are over
-	sweepAt  int                       // the size at which open is swept
-	members  map[identity.RemoteIdentity]*dealings
-	requests map[identity.RemoteIdentity]roster.Statement // by who asks
-	declined map[identity.RemoteIdentity]bool             // those that have left, and whose request this device has declined
+	mu        sync.Mutex // guards what follows; taken after hook.mu
+	removed   bool
+	now       *content // never modified, only replaced
+	routes    map[string]HandlerFunc
+	listeners []*listener               // each has a route
+	open      map[*tunnel.Conn]struct{} // and some that are over
+	sweepAt   int                       // the size at which open is swept
+	members   map[identity.RemoteIdentity]*dealings
+	requests  map[identity.RemoteIdentity]roster.Statement // by the device that asks
+	declined  map[identity.RemoteIdentity]bool             // devices that have left, and whose request this device has declined
 }
 
-// Dealings are what there was with a member since the start.
+// Dealings are the state of this device's contact with a member since the
+// start.
 type dealings struct {
 	failed error       // of the last Open
-	secret Secret      // the last one that it had a tunnel by
+	secret Secret      // of its last tunnel
 	synced roster.Hash // the digest of our statements that it knows; zero: none
-	cut    roster.Hash // what it knew when it was last sent a part of what it lacks
+	cut    roster.Hash // the digest of those it knew when it was last sent a part
 	asked  roster.Hash // the draft that it was asked to agree to
-	taking int         // exchanges in which it is being heard: it hears as much
+	taking int         // exchanges in progress, each of which also tells the member
 	heard  hearing
 }
 
@@ -82,11 +87,11 @@ func (l *Library) Instance() identity.RemoteIdentity { return l.instance.Remote(
 // Record returns a copy of the library's record as it is now.
 func (l *Library) Record() Record { return l.content().record.Clone() }
 
-// Roster returns what the library's statements amount to now. It must not be
-// changed.
+// Roster returns the present view of the library's statements. It must not be
+// modified.
 func (l *Library) Roster() *roster.View { return l.content().view }
 
-// Role returns the role of this device; zero if it is no member.
+// Role returns the role of this device, or zero if it is not a member.
 func (l *Library) Role() Role {
 	m, _ := l.Roster().Member(l.Instance())
 	return m.Role
@@ -108,9 +113,9 @@ func (l *Library) with(instance identity.RemoteIdentity) *dealings {
 	return d
 }
 
-// Handle registers what serves a route of the library, for its members. It
-// panics where that is a mistake of the program: no valid name, one that begins
-// with "sdp2p/", one that is taken, or no handler.
+// Handle registers a handler for a route of the library, for its members. It
+// panics if the name is not valid, begins with "sdp2p/" or is taken, or if the
+// handler is nil.
 func (l *Library) Handle(route string, h HandlerFunc) {
 	if err := proto.Route(route).Validate(); err != nil || h == nil || len(route) >= len(reserved) && route[:len(reserved)] == reserved {
 		panic(fmt.Sprintf("library: route %q cannot be registered", route))
@@ -123,12 +128,12 @@ func (l *Library) Handle(route string, h HandlerFunc) {
 	l.routes[route] = h
 }
 
-// Open opens a tunnel to a member, by its instance, and names a route there. It
-// connects if need be. ctx bounds the opening.
+// Open opens a tunnel to a route of a member, named by its instance. It
+// connects to the member's node if necessary. ctx applies to the opening only.
 //
 // It fails with [ErrNoMember]; with a *[p2p.DialError] if the member's node
 // cannot be reached; with an error of [tunnel.Open], such as
-// [tunnel.ErrHandshake] if the node does not take us for a member. If the
+// [tunnel.ErrHandshake] if the node does not consider us a member. If the
 // member does not serve the route, the first read fails with [p2p.ErrNoRoute].
 func (l *Library) Open(ctx context.Context, instance identity.RemoteIdentity, route string) (*tunnel.Conn, error) {
 	if err := proto.Route(route).Validate(); err != nil {
@@ -165,7 +170,8 @@ func (l *Library) openRoute(ctx context.Context, instance identity.RemoteIdentit
 	return c, nil
 }
 
-// hopeless reports whether an Open failed for what Presence tells anyway.
+// hopeless reports whether an Open failed for a reason that Presence shows
+// anyway.
 func hopeless(err error) bool {
 	for _, reason := range []error{ErrNotRunning, ErrNotMember, p2p.ErrNoCandidate, p2p.ErrNoListener, p2p.ErrRevoked, p2p.ErrClosed} {
 		if errors.Is(err, reason) {
@@ -175,8 +181,8 @@ func hopeless(err error) bool {
 	return false
 }
 
-// tunnel opens a tunnel. A member that may not have the present secret yet is
-// tried with the one that it had last, and with the others.
+// tunnel opens a tunnel. With a member that may not have the present secret
+// yet, it tries the one that the member had last, and then the others.
 func (l *Library) tunnel(ctx context.Context, instance identity.RemoteIdentity, route string) (*tunnel.Conn, error) {
 	l.mu.Lock()
 	removed, now := l.removed, l.now
@@ -191,9 +197,9 @@ func (l *Library) tunnel(ctx context.Context, instance identity.RemoteIdentity, 
 	case removed:
 		return nil, ErrRemoved
 	case m == nil || m.out && route != rosterRoute:
-		return nil, ErrNoMember
+		return nil, l.hook.noTunnel(m, ErrNoMember)
 	case now.out && route != rosterRoute:
-		return nil, ErrNotMember
+		return nil, l.hook.noTunnel(m, ErrNotMember)
 	}
 	node := l.hook.running()
 	if node == nil {
@@ -216,7 +222,7 @@ func (l *Library) tunnel(ctx context.Context, instance identity.RemoteIdentity, 
 	return nil, err
 }
 
-// attempt opens a tunnel by one secret. A member that is busy is tried again
+// attempt opens a tunnel with one secret. It retries while the member is busy
 // until ctx is done; then the error wraps [tunnel.ErrBusy].
 func (l *Library) attempt(ctx context.Context, node *p2p.P2P, peer *p2p.Peer, with *tunnel.Credential, m Member) (*tunnel.Conn, error) {
 	again := backoff.Backoff{Min: 100 * time.Millisecond, Max: 2 * time.Second}
@@ -235,6 +241,7 @@ func (l *Library) attempt(ctx context.Context, node *p2p.P2P, peer *p2p.Peer, wi
 			_, err = l.enter(c)
 			return c, err
 		}
+		l.hook.count("tunnels_failed", tunnelCause(err))
 		if !errors.Is(err, p2p.ErrBusy) {
 			return nil, err
 		}
@@ -246,8 +253,8 @@ func (l *Library) attempt(ctx context.Context, node *p2p.P2P, peer *p2p.Peer, wi
 	}
 }
 
-// enter books a tunnel, if the peer is still a member or may at least exchange
-// statements, which full tells.
+// enter registers a tunnel, if the peer is still a member, which full tells, or
+// may at least exchange statements.
 func (l *Library) enter(c *tunnel.Conn) (full bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -266,7 +273,8 @@ func (l *Library) enter(c *tunnel.Conn) (full bool, err error) {
 	return !m.out && !l.now.out, nil
 }
 
-// sweep forgets tunnels that are over, now and then. The caller holds mu.
+// sweep forgets tunnels that are over, if open has grown enough. The caller
+// holds mu.
 func (l *Library) sweep() {
 	if len(l.open) < l.sweepAt {
 		return
@@ -282,15 +290,16 @@ func (l *Library) sweep() {
 	l.sweepAt = 2*len(l.open) + 16
 }
 
-// Session returns what a tunnel over a stream of the node runs in. It fails
-// with [tunnel.ErrHandshake] where the stream's connection cannot be told from
-// another one, and is not relayed.
+// Session returns the session for a tunnel in a stream of the node. It fails
+// with [tunnel.ErrHandshake] if the stream's connection has no TLS exporter and
+// is not relayed.
 func Session(node *p2p.P2P, s *p2p.Stream) (tunnel.Session, error) {
 	session := tunnel.Session{
 		Stream: s, Local: node.Identity(), Remote: s.RemoteIdentity(),
 		Reset: func() { s.Reset(p2p.ErrTunnelRefused) }, Busy: func() { s.Reset(p2p.ErrBusy) },
 	}
-	if addr, err := netip.ParseAddrPort(s.RemoteAddr().String()); err == nil {
+	_, remote := s.Endpoints()
+	if addr, err := netip.ParseAddrPort(remote.String()); err == nil {
 		session.Addr = addr.Addr()
 	}
 	if s.Path().Kind == p2p.Relay {

@@ -11,17 +11,17 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// Admit makes an instance a member: one that has handed in first, its statement
-// number 1, which says where it lives. Package pairing calls it. Name is for
-// people. An admin is made by the founder, which key is if this device is not
-// the founder itself; without the founder the instance becomes a member, the
-// other admins are asked, and the error is [ErrAsked]. Members that live on the
-// same node are removed: the device has joined again.
+// Admit makes an instance a member. First is the instance's own statement
+// number 1, which says which node it lives on; name is for people. Package
+// pairing calls Admit. Only the founder makes an admin: key, unless this device
+// is the founder itself. Without the founder the instance becomes a member, the
+// other admins are asked, and the error is [ErrAsked]. Plain members that live
+// on the same node are removed: the device has joined again.
 //
 // It fails with [ErrNotAdmin]; with [roster.ErrInvalid] or another error of
 // package roster if first is no such statement of this library; with
 // [roster.ErrFull] if this device has added as many as it may; and with
-// [ErrInvalid] if the instance was removed before.
+// [ErrInvalid] if the instance has been removed.
 func (l *Library) Admit(first roster.Statement, role Role, name string, key RecoveryKey) (Member, error) {
 	var asked bool
 	err := l.change(func(d *draft) error {
@@ -73,7 +73,7 @@ func (l *Library) Admit(first roster.Statement, role Role, name string, key Reco
 	return m, err
 }
 
-// places returns how many instances a signer may add.
+// places returns the number of instances that a signer may add.
 func (d *draft) places(by identity.RemoteIdentity) int {
 	if by == d.Founder {
 		return roster.FounderPlaces
@@ -81,7 +81,7 @@ func (d *draft) places(by identity.RemoteIdentity) int {
 	return roster.Places
 }
 
-// brought returns how many instances a signer has added.
+// brought returns the number of instances that a signer has added.
 func (d *draft) brought(by identity.RemoteIdentity) int {
 	added := map[identity.RemoteIdentity]bool{}
 	for _, s := range d.roster.All() {
@@ -92,9 +92,9 @@ func (d *draft) brought(by identity.RemoteIdentity) int {
 	return len(added)
 }
 
-// replaceOn removes the instances that a new member's node had before: the
-// device has joined again, under a new key. That takes a member; an admin
-// stays.
+// replaceOn removes the instances that a new member's node had before, since
+// the device has joined again, under a new key. Only plain members are removed;
+// an admin stays.
 func (d *draft) replaceOn(m Member) error {
 	for _, o := range d.roster.View().Members {
 		if o.Node != m.Node || o.Instance == m.Instance || o.Role == RoleAdmin {
@@ -108,8 +108,8 @@ func (d *draft) replaceOn(m Member) error {
 }
 
 // signer returns the key that signs for this device: the recovery key, if there
-// is one; else the own instance. It fails with ErrAsked if the founder's
-// signature or a second one is needed, and this is not the founder.
+// is one; else the own instance. It fails with ErrAsked if the founder's or a
+// second admin's signature is needed, and this device is not the founder.
 func (d *draft) signer(key RecoveryKey, founders bool) (identity.Identity, error) {
 	own := d.library.instance
 	switch {
@@ -123,9 +123,9 @@ func (d *draft) signer(key RecoveryKey, founders bool) (identity.Identity, error
 	return own, nil
 }
 
-// Promote makes a member an admin. Without the founder, which key is if this
-// device is not the founder itself, the other admins are asked, and the error
-// is [ErrAsked].
+// Promote makes a member an admin. The founder has to sign: key, unless this
+// device is the founder itself. Without the founder the other admins are asked,
+// and the error is [ErrAsked].
 func (l *Library) Promote(instance identity.RemoteIdentity, key RecoveryKey) error {
 	return l.decide(key, true, func(d *draft) (roster.Body, bool, error) {
 		m, ok := d.roster.View().Member(instance)
@@ -136,25 +136,25 @@ func (l *Library) Promote(instance identity.RemoteIdentity, key RecoveryKey) err
 	})
 }
 
-// RemoveOptions tune [Library.Remove]. The zero value is what most users want.
+// RemoveOptions tune [Library.Remove]. The zero value suits most users.
 type RemoveOptions struct {
-	// Last is the last statement of the removed instance that still counts; zero:
-	// the last one that is known. An earlier one undoes what was signed after it,
-	// by a thief for example.
+	// Last is the last statement of the removed instance that still counts. If
+	// zero, the last known one. An earlier one undoes the statements signed
+	// after it, for example by a thief.
 	Last roster.Hash
 	// KeepSecret leaves the library's secret as it is. The removed device knows
-	// it, but it alone lets nobody in.
+	// the secret, which alone gives no access.
 	KeepSecret bool
 	// Key is the recovery key, if the user has it at hand.
 	Key RecoveryKey
 }
 
-// Remove removes a member, on all devices of the library and for good: its
-// tunnels are cut at once on those that are connected. If it is an admin, the
-// founder has to sign, or the other admins are asked, and the error is
-// [ErrAsked]. An admin that was removed can be removed again, with an earlier
-// [RemoveOptions.Last]: what it has signed after that counts no more. It fails
-// with [ErrNotAdmin] and [ErrNoMember].
+// Remove removes a member, on all devices of the library and for good: devices
+// that are connected cut its tunnels at once. If it is an admin, the founder
+// has to sign, or the other admins are asked, and the error is [ErrAsked]. An
+// admin that was removed can be removed again, with an earlier
+// [RemoveOptions.Last]: its later statements no longer count. It fails with
+// [ErrNotAdmin] and [ErrNoMember].
 func (l *Library) Remove(instance identity.RemoteIdentity, opts RemoveOptions) error {
 	err := l.decide(opts.Key, opts.KeepSecret, func(d *draft) (roster.Body, bool, error) {
 		view, last := d.roster.View(), opts.Last
@@ -174,9 +174,9 @@ func (l *Library) Remove(instance identity.RemoteIdentity, opts RemoveOptions) e
 	return err
 }
 
-// decide signs something about a member, or asks for it. Body also returns
-// whether that takes the founder or two admins. Keep is whether the secret
-// stays as it is.
+// decide signs a statement about a member, or asks other admins for it. Body
+// also returns whether the statement takes the founder or two admins. Keep is
+// whether the secret stays as it is.
 func (l *Library) decide(key RecoveryKey, keep bool, body func(*draft) (_ roster.Body, founders bool, _ error)) error {
 	var asked bool
 	err := l.change(func(d *draft) error {
@@ -205,10 +205,10 @@ func (l *Library) decide(key RecoveryKey, keep bool, body func(*draft) (_ roster
 	return err
 }
 
-// Leave removes this device's instance from the library, on all devices, as
-// they come by. The library can still be read. An admin's key would still be
-// worth something to a thief: the other admins are asked to remove it, too. It
-// fails with [ErrNotMember].
+// Leave removes this device's instance from the library, on each device as it
+// becomes available. The library can still be read. If this device is an admin,
+// the other admins are asked to remove it, too, since its key would still be of
+// use to a thief. It fails with [ErrNotMember].
 func (l *Library) Leave() error {
 	return l.change(func(d *draft) error {
 		own := l.Instance()
@@ -220,9 +220,9 @@ func (l *Library) Leave() error {
 	})
 }
 
-// Block keeps an instance out on this device, whatever the roster says: it has
-// no tunnels and cannot open any. Nobody is told. It is what a plain member can
-// do.
+// Block keeps an instance out on this device, whatever the roster says: its
+// tunnels end and it cannot open any. Nobody is told. A plain member can block,
+// too.
 func (l *Library) Block(instance identity.RemoteIdentity) error {
 	return l.change(func(d *draft) error {
 		switch {
@@ -236,7 +236,7 @@ func (l *Library) Block(instance identity.RemoteIdentity) error {
 	})
 }
 
-// Unblock takes back [Library.Block].
+// Unblock reverts [Library.Block].
 func (l *Library) Unblock(instance identity.RemoteIdentity) error {
 	return l.change(func(d *draft) error {
 		if !d.blocked(instance) {
@@ -247,7 +247,7 @@ func (l *Library) Unblock(instance identity.RemoteIdentity) error {
 	})
 }
 
-// moved has this device say that its instance lives on this node, if the roster
+// moved signs that this device's instance lives on this node, if the roster
 // says otherwise.
 func (l *Library) moved(node identity.Identity) error {
 	return l.change(func(d *draft) error {

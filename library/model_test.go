@@ -249,9 +249,9 @@ func TestModel(t *testing.T) {
 		"join again", "remove", "promote", "endorse", "leave", "block", "block", "unblock", "rotate", "cut", "restore", "restart")
 }
 
-// TestConverge: whoever adds and removes, promotes, agrees, leaves, and makes
-// new secrets, while links are cut and devices are restarted: some time after
-// all is well again, the members agree who they are, have the same secret
+// TestConverge: no matter who adds and removes, promotes, agrees, leaves, and
+// makes new secrets, while links are cut and devices are restarted: some time
+// after all is well again, the members agree who they are, have the same secret
 // unless they wait for a day to be over, and talk; others do not.
 func TestConverge(t *testing.T) {
 	waits := []time.Duration{0, time.Second, time.Minute, time.Hour, 25 * time.Hour}

@@ -14,29 +14,28 @@ import (
 	"github.com/sdp2p/p2p/internal/text"
 )
 
-// A Presence tells how things stand with a member.
+// A Presence is the state of a member as this node sees it.
 type Presence struct {
-	// Member is the member. Its name is what its node calls itself if the roster
-	// has none.
+	// Member is the member. If the roster has no name for it, its name is its
+	// node's.
 	Member Member
 
 	// Peer is the member's node. It is nil only while the hook does not run.
 	Peer *p2p.Peer
-	// Available is whether the node is there: somebody has discovered it, or it is
-	// connected.
+	// Available is whether the node is available: discovered or connected.
 	Available bool
 	// Connected is whether it is connected.
 	Connected bool
-	// Serves is whether the node says that it has the library, as the instance on
-	// record. That is no proof: a tunnel is.
+	// Serves is whether the node claims to have the library, as the instance on
+	// record. Only a tunnel proves the claim.
 	Serves bool
-	// Err is why the member cannot be reached, or why the last attempt to open a
-	// tunnel to it failed, by [Library.Open] or to hand out a secret; nil if
-	// neither is so.
+	// Err is why the member cannot be reached, or why the last attempt to open
+	// a tunnel to it failed, in [Library.Open] or to tell it something;
+	// otherwise nil.
 	Err error
 }
 
-// same reports whether there is nothing to tell.
+// same reports whether two presences are equal.
 func (p Presence) same(o Presence) bool {
 	text := func(err error) string {
 		if err == nil {
@@ -48,7 +47,7 @@ func (p Presence) same(o Presence) bool {
 		p.Serves == o.Serves && text(p.Err) == text(o.Err)
 }
 
-// Members returns how things stand with each other member, the longest-standing
+// Members returns the presence of each other member, the longest-standing
 // first, without those that this device has blocked.
 func (l *Library) Members() []Presence {
 	now := l.content()
@@ -73,7 +72,7 @@ func (l *Library) presence(m Member) Presence {
 	p.Serves = info.Available && claims(info.Metadata, l.id) == m.Instance.String()
 	p.Err = info.Unreachable
 	if dial := (*p2p.DialError)(nil); errors.As(p.Err, &dial) && len(dial.Attempts) > 0 {
-		p.Err = nil // a dial that failed is no event: Watch could not yield it
+		p.Err = nil // a failed dial is not an event: Watch could not yield it
 	}
 	if p.Err == nil {
 		l.mu.Lock()
@@ -96,47 +95,31 @@ func claims(metadata map[string]string, id uuid.UUID) string {
 	return ""
 }
 
-// A Change says that something is new with a member of a library, or that it is
-// a member no longer, or the library is gone.
+// A Change reports that a member's presence has changed, that it is no longer a
+// member, or that the library is gone.
 type Change struct {
 	Library  *Library
 	Presence Presence
 	Removed  bool // Presence is the last one
 }
 
-// Watch yields what there is with all members of all libraries, and then what
-// changes, until ctx is done. Of what is new at one time it yields first the
-// members that are gone, then the others; of either, one library after the
-// other in the order of [Libraries.All], and the members of each in the order
-// of [Library.Members]. A loop body that takes its time misses steps, and never
-// the last one. Watch may be called any number of times.
+// Watch yields the presence of every member of every library, then each change,
+// until ctx is done. Of simultaneous changes it yields first the members that
+// are gone, then the others; both in the order of [Libraries.All] and, within a
+// library, of [Library.Members]. A slow consumer misses intermediate states,
+// never the latest. Watch may be called any number of times.
 func (h *Libraries) Watch(ctx context.Context) iter.Seq[Change] {
 	return func(yield func(Change) bool) {
-		told := map[place]Presence{}
-		var before []place // those in told, in order
+		var told presences
 		for {
 			again := h.changed.next()
-			order, now := h.presences()
-			for _, at := range before { // first, since the same library may have been added again
-				if _, ok := now[at]; ok {
-					continue
-				}
-				last := told[at]
-				delete(told, at)
-				if !yield(Change{Library: at.library, Presence: last, Removed: true}) {
+			now := h.presences()
+			for _, change := range now.since(told) {
+				if !yield(change) {
 					return
 				}
 			}
-			for _, at := range order {
-				p := now[at]
-				if last, ok := told[at]; ok && last.same(p) {
-					continue
-				}
-				if told[at] = p; !yield(Change{Library: at.library, Presence: p}) {
-					return
-				}
-			}
-			before = order
+			told = now
 			select {
 			case <-again:
 			case <-ctx.Done():
@@ -146,28 +129,49 @@ func (h *Libraries) Watch(ctx context.Context) iter.Seq[Change] {
 	}
 }
 
-// A place is a member of a library that was added.
+// A place is a member of one of the libraries.
 type place struct {
 	library  *Library
 	instance identity.RemoteIdentity
 }
 
-// presences returns how things stand with all members of all libraries, and
-// their order: that of All, and in each library that of
-// Members.
-func (h *Libraries) presences() (order []place, all map[place]Presence) {
-	all = map[place]Presence{}
+// presences are the presences of all members of all libraries: in the order of
+// [Libraries.All] and, within a library, of [Library.Members].
+type presences struct {
+	order []place
+	at    map[place]Presence
+}
+
+func (h *Libraries) presences() presences {
+	all := presences{at: map[place]Presence{}}
 	for _, l := range h.All() {
 		for _, p := range l.Members() {
 			at := place{l, p.Member.Instance}
-			order = append(order, at)
-			all[at] = p
+			all.order = append(all.order, at)
+			all.at[at] = p
 		}
 	}
-	return order, all
+	return all
 }
 
-// A signal wakes all who wait for it. The zero signal is ready to use.
+// since returns the changes since then: first the members that are gone, since
+// the same library may have been added again.
+func (now presences) since(then presences) (all []Change) {
+	for _, at := range then.order {
+		if _, ok := now.at[at]; !ok {
+			all = append(all, Change{Library: at.library, Presence: then.at[at], Removed: true})
+		}
+	}
+	for _, at := range now.order {
+		p := now.at[at]
+		if last, ok := then.at[at]; !ok || !last.same(p) {
+			all = append(all, Change{Library: at.library, Presence: p})
+		}
+	}
+	return all
+}
+
+// A signal wakes all waiting goroutines. The zero signal is ready to use.
 type signal struct {
 	mu sync.Mutex
 	c  chan struct{}

@@ -19,28 +19,28 @@ import (
 
 // Limits that no configuration changes.
 const (
-	// MaxMembers is how many members a library may have.
+	// MaxMembers is the number of members that a library may have.
 	MaxMembers = 4096
-	// MaxBlocked is how many instances may be blocked.
+	// MaxBlocked is the number of instances that may be blocked.
 	MaxBlocked = 4096
-	// FormerTime is for how long a former secret is accepted after this device
+	// FormerTime is how long a former secret is accepted after this device
 	// replaced it.
 	FormerTime = 7 * 24 * time.Hour
-	// MaxFormer is how many former secrets of a library are accepted; of more,
-	// the oldest are dropped.
+	// MaxFormer is the number of former secrets of a library that are accepted;
+	// if there are more, the oldest are dropped.
 	MaxFormer = 16
-	// SecretTime is how long a device keeps a secret at least, but for one
-	// change after a removal.
+	// SecretTime is the minimum time for which a device keeps a secret, except
+	// for one change after a removal.
 	SecretTime = 24 * time.Hour
 )
 
-// ErrInvalid is wrapped by what [Record.Validate] returns.
+// ErrInvalid is wrapped by the errors of [Record.Validate].
 var ErrInvalid = errors.New("library: not a valid record")
 
 // A Member is an instance of a library, and the node that it lives on.
 type Member = roster.Member
 
-// A Role is what a member may do.
+// A Role is the role of a member.
 type Role = roster.Role
 
 // The roles.
@@ -49,12 +49,13 @@ const (
 	RoleAdmin  = roster.RoleAdmin  // also adds and removes members
 )
 
-// A Record is what a device keeps of a library: a [Store] does, or an app by
-// [Config.Changed], in the form of [Record.Encode]. It does not marshal
-// otherwise, since it has secrets. The key of the own instance is kept apart.
+// A Record is the part of a library that a device stores, in a [Store] or by
+// [Config.Changed], in the form of [Record.Encode]. Since it contains secrets,
+// it does not marshal otherwise. The key of this device's instance is stored
+// separately.
 //
-// Who the members are follows from the statements ([Record.Validate] verifies
-// them): they are never edited.
+// The members follow from the statements, which [Record.Validate] verifies: a
+// list of members is never edited.
 type Record struct {
 	ID         uuid.UUID                 `json:"id"`
 	Name       string                    `json:"name,omitempty"` // on this device
@@ -68,7 +69,7 @@ type Record struct {
 	KeepSecret bool              `json:"keepSecret,omitempty"`
 
 	Secret   Secret    `json:"secret,omitzero"`   // zero: none
-	Number   uint64    `json:"number,omitempty"`  // of the secret; of one that counts no more, the highest that still counted then
+	Number   uint64    `json:"number,omitempty"`  // of the secret; for one that no longer counts, the highest that still counted then
 	Rotate   bool      `json:"rotate,omitempty"`  // whether this device is to replace the secret as soon as it may
 	Replaced time.Time `json:"replaced,omitzero"` // when this device took the secret
 	Again    time.Time `json:"again,omitzero"`    // when it took another one before SecretTime was over
@@ -76,14 +77,16 @@ type Record struct {
 	Former   []Former  `json:"former,omitempty"`  // secrets, the oldest first
 }
 
-// A Former secret is still accepted from members that do not have the new one.
+// A Former is a former secret, still accepted from members that do not have the
+// new one.
 type Former struct {
 	Secret Secret    `json:"secret,omitzero"`
 	Until  time.Time `json:"until"`
 }
 
 // A Secret is 32 random bytes that all members of a library know. It prints as
-// a placeholder, and can be compared by ==. The zero Secret is none.
+// a placeholder, and can be compared with ==. The zero Secret means that there
+// is none.
 type Secret struct{ v hidden.Value[[32]byte] }
 
 // NewSecret makes a secret.
@@ -93,7 +96,8 @@ func NewSecret() Secret {
 	return SecretOf(b)
 }
 
-// SecretOf returns the secret that consists of 32 bytes; all zero is none.
+// SecretOf returns the secret with these 32 bytes; if all are zero, there is
+// none.
 func SecretOf(b [32]byte) Secret { return Secret{hidden.Of(b)} }
 
 // Bytes returns the secret itself.
@@ -102,7 +106,7 @@ func (s Secret) Bytes() [32]byte { return s.v.Get() }
 // IsZero reports whether there is no secret.
 func (s Secret) IsZero() bool { return s == Secret{} }
 
-// Format prints a placeholder under every verb.
+// Format prints a placeholder for every verb.
 func (s Secret) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.String()) }
 
 // String returns a placeholder.
@@ -116,7 +120,7 @@ func (s Secret) String() string {
 // LogValue returns a placeholder.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
-// MarshalText fails with [identity.ErrSecret], unless there is none.
+// MarshalText fails with [identity.ErrSecret], unless s is zero.
 func (s Secret) MarshalText() ([]byte, error) {
 	if s.IsZero() {
 		return nil, nil
@@ -135,14 +139,14 @@ func (s plainSecret) MarshalText() ([]byte, error) {
 func (s *plainSecret) UnmarshalText(b []byte) error {
 	raw, err := base64.RawStdEncoding.Strict().DecodeString(string(b))
 	if err != nil || len(raw) != 32 {
-		return errors.New("not a secret") // without what it is
+		return errors.New("not a secret") // the text itself stays out of the error
 	}
 	s.Secret = SecretOf([32]byte(raw))
 	return nil
 }
 
-// A recordFile is a record as a file has it. Its fields take the place of those
-// of the record with the same name.
+// A recordFile is the form of a record in a file. Its fields replace those of
+// the record with the same names.
 type recordFile struct {
 	Record
 	Secret plainSecret   `json:"secret,omitzero"`
@@ -154,7 +158,7 @@ type plainFormer struct {
 	Until  time.Time   `json:"until"`
 }
 
-// Encode returns the record with its secrets in JSON: for a file that nobody
+// Encode returns the record and its secrets as JSON, for a file that nobody
 // else can read. [DecodeRecord] reads it.
 func (r Record) Encode() ([]byte, error) {
 	f := recordFile{Record: r, Secret: plainSecret{r.Secret}}
@@ -168,12 +172,12 @@ func (r Record) Encode() ([]byte, error) {
 	return b, nil
 }
 
-// DecodeRecord reads the form of [Record.Encode]. It does not verify the
+// DecodeRecord reads the output of [Record.Encode]. It does not verify the
 // statements: [Record.Validate] does.
 func DecodeRecord(b []byte) (Record, error) {
 	var f recordFile
 	if err := json.Unmarshal(b, &f); err != nil {
-		return Record{}, fmt.Errorf("%w: it is damaged, or no record", ErrInvalid) // without what it holds
+		return Record{}, fmt.Errorf("%w: it is damaged, or no record", ErrInvalid) // the contents stay out of the error
 	}
 	r := f.Record
 	r.Secret, r.Former = f.Secret.Secret, nil
@@ -188,7 +192,7 @@ func (r Record) LogValue() slog.Value {
 	return slog.GroupValue(slog.Any("library", r.ID), slog.String("name", r.Name))
 }
 
-// Clone returns a copy that shares nothing that changes.
+// Clone returns a copy that shares no mutable data.
 func (r Record) Clone() Record {
 	r.Statements = slices.Clone(r.Statements)
 	r.Blocked = slices.Clone(r.Blocked)
@@ -200,8 +204,7 @@ func (r Record) Clone() Record {
 	return r
 }
 
-// Validate describes what is wrong with a record, in an error that wraps
-// [ErrInvalid].
+// Validate returns an error that wraps [ErrInvalid] if the record is not valid.
 func (r *Record) Validate() error {
 	_, err := r.roster()
 	return err
@@ -237,7 +240,7 @@ func (r *Record) blocked(instance identity.RemoteIdentity) bool {
 	return slices.Contains(r.Blocked, instance)
 }
 
-// tidy drops former secrets that are over.
+// tidy drops former secrets that have expired.
 func (r *Record) tidy() {
 	r.Former = slices.DeleteFunc(r.Former, func(f Former) bool {
 		return f.Secret == r.Secret || !time.Now().Before(f.Until)

@@ -13,15 +13,15 @@ import (
 
 const secretRoute = reserved + "secret"
 
-// ErrTooSoon is returned where this device has replaced the library's secret
-// less than [SecretTime] ago, and nobody was removed since.
+// ErrTooSoon is returned if this device has replaced the library's secret less
+// than [SecretTime] ago, and no member was removed since.
 var ErrTooSoon = errors.New("library: the secret was replaced less than 24 hours ago")
 
-// Rotate gives the library a new secret, which is handed to the members as they
-// come by. Those that do not come within 7 days do not get it, and have to be
-// paired again. [Library.Remove] calls it. It fails with [ErrNotAdmin], with
-// [ErrTooSoon], and with [ErrTooMany] if there is no room for another former
-// secret.
+// Rotate gives the library a new secret, which members get as they become
+// available. Members that stay away for 7 days do not get it, and have to be
+// paired again. [Library.Remove] rotates the secret, too. It fails with
+// [ErrNotAdmin], with [ErrTooSoon], and with [ErrTooMany] if there is no room
+// for another former secret.
 func (l *Library) Rotate() error {
 	return l.change(func(d *draft) error {
 		if err := d.admin(); err != nil {
@@ -43,26 +43,26 @@ func (l *Library) Rotate() error {
 	})
 }
 
-// rotateIfDue replaces the secret if this device owes that to a removal, and
-// returns when to try again; zero: never.
+// rotateIfDue replaces the secret if a removal has made that due, and returns
+// when to try again; zero: never.
 func (l *Library) rotateIfDue() (again time.Time) {
 	r := &l.content().record
 	if !r.Rotate {
 		return time.Time{}
 	}
 	switch err := l.Rotate(); {
-	case err == nil, errors.Is(err, ErrRemoved), errors.Is(err, ErrNotAdmin): // it is for others to do
+	case err == nil, errors.Is(err, ErrRemoved), errors.Is(err, ErrNotAdmin): // others have to do it
 		return time.Time{}
 	case errors.Is(err, ErrTooSoon):
 		return r.Replaced.Add(SecretTime)
 	default:
-		l.hook.log().Debug("the secret cannot be replaced", "library", l.id, "err", err)
+		l.hook.log().Debug("the secret cannot be replaced", "library", l.id, "cause", err)
 		return time.Now().Add(errandMax)
 	}
 }
 
 // mayReplace reports whether this device may take another secret now: once in
-// SecretTime, and once more in it after a removal.
+// SecretTime, and once more within it after a removal.
 func (d *draft) mayReplace() bool {
 	now := time.Now()
 	switch {
@@ -72,9 +72,9 @@ func (d *draft) mayReplace() bool {
 	return d.Again.IsZero() && d.Lost
 }
 
-// lose notes that a member was removed since the secret was taken. How many
-// removals count does not tell: that of a thief takes those away that it has
-// signed.
+// lose records that a member was removed since the secret was taken. The number
+// of removals that count does not show that: removing a thief undoes those that
+// it has signed.
 func (d *draft) lose() {
 	before := map[roster.Hash]bool{}
 	for _, r := range d.before.view.Removals {
@@ -91,7 +91,7 @@ func (d *draft) replaceSecret(s Secret, number uint64) {
 	if !d.Secret.IsZero() {
 		d.Former = append(d.Former, Former{Secret: d.Secret, Until: now.Add(FormerTime)})
 	}
-	if now.Sub(d.Replaced) >= SecretTime || now.Before(d.Replaced) { // also if the clock was set back
+	if now.Sub(d.Replaced) >= SecretTime || now.Before(d.Replaced) { // or the clock was set back
 		d.Replaced, d.Again = now, time.Time{}
 	} else {
 		d.Again = now
@@ -99,15 +99,15 @@ func (d *draft) replaceSecret(s Secret, number uint64) {
 	d.Secret, d.Number, d.Lost = s, number, false
 }
 
-// standing returns where a secret stands among those that count, or -1.
+// standing returns the index of a secret among those that count, or -1.
 func standing(secrets []roster.Secret, s Secret) int {
 	h := roster.HashSecret(s.Bytes())
 	return slices.IndexFunc(secrets, func(o roster.Secret) bool { return o.Hash == h })
 }
 
-// standby notes from which number on another secret is taken, if the present
-// one counts no more: the first that is greater than those that counted before
-// and still do.
+// standby records the number from which on another secret is accepted if the
+// present one no longer counts: the first greater than those of the secrets
+// that counted before and still do.
 func (d *draft) standby() {
 	all, before := d.roster.View().Secrets, d.before.view.Secrets
 	if standing(all, d.Secret) >= 0 || standing(before, d.Secret) < 0 {
@@ -121,9 +121,9 @@ func (d *draft) standby() {
 	}
 }
 
-// learn takes the secret that the other side of an exchange has, if it counts
-// and comes after the present one. If the present one counts no more, it stays
-// in use until the next number that does.
+// learn accepts the secret of the other side of an exchange if that secret
+// counts and comes after the present one. A present secret that no longer
+// counts stays in use until the next number that does.
 func (l *Library) learn(s Secret) error {
 	return l.change(func(d *draft) error {
 		all := d.roster.View().Secrets
@@ -153,7 +153,8 @@ func (l *Library) serveSecret(_ context.Context, c *tunnel.Conn) error {
 	return nil
 }
 
-// exchangeSecret hands the secret to a member, over a tunnel for that.
+// exchangeSecret sends the secret to a member, over a tunnel to the route for
+// secrets.
 func (l *Library) exchangeSecret(c *tunnel.Conn) error {
 	if err := writeSecret(c, l.Record().Secret); err != nil {
 		return err
@@ -187,7 +188,7 @@ func writeSecret(w io.Writer, s Secret) error {
 	return err
 }
 
-// hasSecret notes which secret a member has.
+// hasSecret records which secret a member has.
 func (l *Library) hasSecret(c *tunnel.Conn, s Secret) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -196,7 +197,7 @@ func (l *Library) hasSecret(c *tunnel.Conn, s Secret) {
 	}
 }
 
-// expireFormer drops former secrets that are over.
+// expireFormer drops former secrets that have expired.
 func (l *Library) expireFormer() {
 	_ = l.change(func(d *draft) error {
 		if !slices.ContainsFunc(d.Former, func(f Former) bool { return !time.Now().Before(f.Until) }) {

@@ -127,7 +127,7 @@ func TestRotate(t *testing.T) {
 }
 
 // TestRotateOnceADay: a device replaces the secret once in 24 hours, and once
-// more in them after a removal. Whoever asks for more is told, and nothing
+// more in them after a removal. Anyone who asks for more is told, and nothing
 // changes.
 func TestRotateOnceADay(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {

@@ -18,8 +18,8 @@ import (
 // routeTime is how long a member may take to name a route.
 const routeTime = 5 * time.Second
 
-// ServeStream serves a stream of the route [Route]: it waits for a tunnel, and
-// for a library's route inside, and hands over to the handler of that.
+// ServeStream serves a stream of the route [Route]: it waits for a tunnel and,
+// inside it, for a library's route, whose handler it calls.
 func (h *Libraries) ServeStream(ctx context.Context, s *p2p.Stream) error {
 	node := h.running()
 	if node == nil {
@@ -31,8 +31,10 @@ func (h *Libraries) ServeStream(ctx context.Context, s *p2p.Stream) error {
 	}
 	c, err := h.responder.Accept(ctx, session)
 	if err != nil {
+		h.count("tunnels_refused", tunnelCause(err))
 		return fmt.Errorf("%w: %w", p2p.ErrTunnelRefused, err)
 	}
+	h.count("tunnels_accepted", "ok")
 	err = errPanicked
 	defer func() {
 		if err != nil {
@@ -86,10 +88,9 @@ func (h *Libraries) serve(ctx context.Context, c *tunnel.Conn) error {
 	return serve(ctx, c)
 }
 
-// joined reports whether this device and the member at the other end of a
-// tunnel are in. Where this one is just joining, the admin that has added it
-// knows that first, and may call before this device has heard: it waits for
-// that.
+// joined reports whether this device and the other end of a tunnel are members.
+// While this device is joining, the admin that has added it knows that first
+// and may call before this device does: then joined waits for that.
 func (l *Library) joined(ctx context.Context, c *tunnel.Conn) bool {
 	late := time.NewTimer(routeTime)
 	defer late.Stop()
@@ -112,7 +113,7 @@ func (l *Library) joined(ctx context.Context, c *tunnel.Conn) bool {
 	}
 }
 
-// directory is what the responder decides by.
+// directory tells the responder whom to accept.
 type directory Libraries
 
 // Credentials returns the instances of all libraries, with the present and the
@@ -126,7 +127,7 @@ func (d *directory) Credentials() []*tunnel.Credential {
 	return all
 }
 
-// Member looks a member up by its key.
+// Member looks up a member by its key.
 func (d *directory) Member(with *tunnel.Credential, key [32]byte) (tunnel.Member, bool) {
 	l, ok := (*Libraries)(d).Get(with.Library())
 	if !ok {

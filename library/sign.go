@@ -11,8 +11,8 @@ import (
 
 const maxPurpose = 255 // the length of which fits in a byte
 
-// Sign signs a message of the app's in the name of this device's instance, so
-// that members can hand it on: an operation in a log, for example. Purpose, at
+// Sign signs a message of the app with the key of this device's instance, so
+// that members can pass it on: an operation in a log, for example. Purpose, at
 // most 255 bytes, says what the message is, so that it cannot be taken for
 // another one; Sign panics if it is longer. [Verify] verifies it.
 func (l *Library) Sign(purpose string, message []byte) [ed25519.SignatureSize]byte {
@@ -22,7 +22,7 @@ func (l *Library) Sign(purpose string, message []byte) [ed25519.SignatureSize]by
 	return [ed25519.SignatureSize]byte(ed25519.Sign(l.instance.PrivateKey(), appMessage(l.id, purpose, message)))
 }
 
-// Verify reports whether an instance of a library has signed a message by
+// Verify reports whether an instance of a library has signed a message with
 // [Library.Sign]. Whether the instance is a member, or was one then, is for the
 // app to decide.
 func Verify(library uuid.UUID, instance identity.RemoteIdentity, purpose string, message []byte, signature [ed25519.SignatureSize]byte) bool {
@@ -30,8 +30,8 @@ func Verify(library uuid.UUID, instance identity.RemoteIdentity, purpose string,
 	return !instance.IsZero() && len(purpose) <= maxPurpose && ed25519.Verify(key[:], appMessage(library, purpose, message), signature[:])
 }
 
-// appMessage returns what is signed. The prefix keeps it apart from everything
-// else that an instance's key signs.
+// appMessage returns the bytes to sign. The prefix distinguishes them from
+// everything else that an instance's key signs.
 func appMessage(library uuid.UUID, purpose string, message []byte) []byte {
 	b := proto.AppendUUID([]byte("sdp2p-app-v1\x00"), library)
 	b = append(append(b, byte(len(purpose))), purpose...)

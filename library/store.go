@@ -27,10 +27,10 @@ const (
 	maxStored   = 512 << 20 // bytes of one file
 )
 
-// A Store keeps the libraries of a device in a folder: for each of them its
-// record and the key of the own instance, in one file of mode 0600. After a
-// crash there is the file before a change or the one after it. It is made for
-// one [Libraries] ([Config.Store]), and prints as a placeholder.
+// A Store stores the libraries of a device in a folder: for each, the record
+// and the key of the device's instance, in one file of mode 0600. A crash
+// leaves the file as it was before or after a change. A Store serves one
+// [Libraries] ([Config.Store]), and prints as a placeholder.
 type Store struct {
 	dir  string
 	most int // bytes of one file
@@ -40,7 +40,7 @@ type Store struct {
 	stored map[uuid.UUID]stored
 }
 
-// A stored library is what a file holds.
+// A stored is the content of a file.
 type stored struct {
 	Version  int                     `json:"version"` // 1
 	Instance identity.RemoteIdentity `json:"instance"`
@@ -51,10 +51,10 @@ type stored struct {
 	key    identity.Identity
 }
 
-// OpenStore opens the folder, which it makes if there is none, and reads all
-// libraries in it. It fails with [ErrInUse] if another process has it open, and
-// with the name of the file if one is not valid, or other users may read it:
-// see [identity.ErrPermissions].
+// OpenStore opens a folder, which it creates if necessary, and reads all
+// libraries in it. It fails with [ErrInUse] if another process has the folder
+// open, and with an error that names the file if a file is not valid, or other
+// users may read it: see [identity.ErrPermissions].
 func OpenStore(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("library: %w", err)
@@ -74,7 +74,7 @@ func OpenStore(dir string) (*Store, error) {
 	return s, nil
 }
 
-// read reads all files, and removes what a crash has left.
+// read reads all files, and removes those that a crash has left.
 func (s *Store) read() error {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
@@ -107,7 +107,7 @@ func (s *Store) read() error {
 
 func parseStored(b []byte) (one stored, err error) {
 	if err := json.Unmarshal(b, &one); err != nil {
-		return one, errors.New("it is damaged, or no file of a library") // without what it holds
+		return one, errors.New("it is damaged, or not the file of a library") // the contents stay out of the error
 	}
 	if one.Version != 1 {
 		return one, fmt.Errorf("version %d is not known here", one.Version)
@@ -127,7 +127,7 @@ func parseStored(b []byte) (one stored, err error) {
 }
 
 // Close lets other processes open the folder. The libraries of the store must
-// not change any more.
+// not change afterwards.
 func (s *Store) Close() error { return errors.Join(unlockFile(s.lock), s.lock.Close()) }
 
 // load adds the libraries to a hook that does not run yet.
@@ -155,7 +155,7 @@ func (s *Store) keep(r Record) error {
 func (s *Store) create(r Record, instance identity.Identity) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.stored[r.ID]; ok { // New could not add it; its key is not to be lost
+	if _, ok := s.stored[r.ID]; ok { // New could not add it, and its key must not be lost
 		return fmt.Errorf("library: %v is in the store", r.ID)
 	}
 	return s.write(stored{Version: 1, Instance: instance.Remote(), record: r, key: instance})
@@ -172,7 +172,7 @@ func (s *Store) write(one stored) error {
 	if err != nil {
 		return fmt.Errorf("library: %w", err)
 	}
-	if b = append(b, '\n'); len(b) > s.most { // what could not be read again
+	if b = append(b, '\n'); len(b) > s.most { // it could not be read again
 		return fmt.Errorf("library: a record of %d bytes, of %d", len(b), s.most)
 	}
 	if err := secretfile.Replace(s.path(one.record.ID), b, false); err != nil {
@@ -183,7 +183,7 @@ func (s *Store) write(one stored) error {
 	return nil
 }
 
-// remove removes a library, its key included.
+// remove removes a library and its key.
 func (s *Store) remove(id uuid.UUID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -196,7 +196,7 @@ func (s *Store) remove(id uuid.UUID) error {
 
 func (s *Store) path(id uuid.UUID) string { return filepath.Join(s.dir, id.String()+storeSuffix) }
 
-// IDs returns the libraries that are in the store, in order.
+// IDs returns the UUIDs of the libraries in the store, in order.
 func (s *Store) IDs() []uuid.UUID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,7 +211,7 @@ func (s *Store) IDs() []uuid.UUID {
 // String returns a placeholder.
 func (s *Store) String() string { return "a store of libraries in " + s.dir }
 
-// Format prints the placeholder under every verb.
+// Format prints the placeholder for every verb.
 func (s *Store) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.String()) }
 
 // LogValue returns the placeholder.

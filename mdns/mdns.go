@@ -10,14 +10,20 @@ import (
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/dnssd"
+	"github.com/sdp2p/p2p/internal/junction"
 )
 
-// A Mode says who is to find this node on the local network.
+// A Mode says who can find this node on the local network.
 type Mode uint8
 
 const (
 	Enabled  Mode = iota // everybody sees the node and its metadata
-	Disabled             // nothing is sent and nothing is listened to; what was announced is taken back
+	Disabled             // announcements are withdrawn, and then nothing is sent or received
+
+	// ContactsOnly makes the node visible only to contacts that also have it as
+	// a contact. Everybody sees that somebody uses the app. See
+	// [Config.Contacts].
+	ContactsOnly
 )
 
 // String returns the mode's name.
@@ -27,31 +33,39 @@ func (m Mode) String() string {
 		return "enabled"
 	case Disabled:
 		return "disabled"
+	case ContactsOnly:
+		return "contacts only"
 	}
 	return fmt.Sprintf("Mode(%d)", uint8(m))
 }
 
-// A Config tunes a [Discovery]. The zero value announces and browses on every interface that is up and does multicast.
+// A Config tunes a [Discovery]. The zero value announces and browses on every
+// interface that is up and supports multicast.
 type Config struct {
 	// Mode is the mode to start in.
 	Mode Mode
 
+	// Contacts are the node's contacts, from package contact. They are required
+	// in the mode [ContactsOnly]: without them, the discovery ends with
+	// [ErrNoContacts].
+	Contacts Contacts
+
 	// Interfaces are the names of the network interfaces to use, which may come
-	// and go; those that do not exist at the start are logged. If empty, all that
-	// are up and do multicast are used, except loopback and point-to-point ones
-	// and the ports of bridges, which must be named.
+	// and go; those that do not exist at the start are logged. If empty, all
+	// that are up and support multicast are used, except loopback and
+	// point-to-point interfaces and ports of bridges, which must be named.
 	Interfaces []string
 
-	// Conflict, if not nil, is called when somebody else turns out to announce this node's identity and to have its key,
-	// with the address of who does, and with an invalid address when that is over. See [Discovery.Conflict]. It must not
-	// block.
+	// Conflict, if not nil, is called with the address of another node that
+	// announces this node's identity and has its key, and with an invalid
+	// address when that is over. See [Discovery.Conflict]. It must not block.
 	Conflict func(other netip.Addr)
 
 	network dnssd.Network // for tests; nil: real sockets
 }
 
-// A Discovery is a [p2p.Hook] that discovers peers by Multicast DNS. Its methods may be called concurrently, whether it
-// runs or not.
+// A Discovery is a [p2p.Hook] that discovers peers by Multicast DNS. Its
+// methods may be called concurrently, whether it runs or not.
 type Discovery struct {
 	cfg      Config
 	counters dnssd.Counters
@@ -66,9 +80,13 @@ type Discovery struct {
 
 var _ p2p.Reconfirmer = (*Discovery)(nil)
 
-// New makes a discovery to be registered with one node.
+// New returns a discovery, to be registered with one node. In the mode
+// [ContactsOnly], the listeners of the contacts hide the node's identity from
+// now on.
 func New(cfg Config) *Discovery {
-	return &Discovery{cfg: cfg, mode: cfg.Mode, changed: make(chan struct{})}
+	d := &Discovery{cfg: cfg, mode: cfg.Mode, changed: make(chan struct{})}
+	d.veil(cfg.Mode)
+	return d
 }
 
 // Name returns "mdns".
@@ -81,7 +99,9 @@ func (d *Discovery) Mode() Mode {
 	return d.mode
 }
 
-// SetMode switches the mode. It returns at once; goodbyes and announcements follow.
+// SetMode switches the mode. It returns at once; goodbyes and announcements
+// follow, and listeners begin to hide or show the node's identity between the
+// two.
 func (d *Discovery) SetMode(m Mode) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -93,10 +113,12 @@ func (d *Discovery) SetMode(m Mode) {
 	d.changed = make(chan struct{})
 }
 
-// Conflict tells whether somebody else on the local network announces this node's identity, and from where: the same key
-// is in use twice, most often because it was copied to another device. Peers then see only one of the two. Who announces
-// the identity without the key is no conflict, and does no harm: it has to prove that to one of the node's listeners (see
-// [p2p.Prober]; if there is none, it is believed).
+// Conflict reports whether another node on the local network announces this
+// node's identity, and returns its address: the same key is in use twice, most
+// often because it was copied to another device. Peers then see only one of the
+// two. A host that announces the identity without having the key is not a
+// conflict and does no harm: it would have to prove the key to one of the
+// node's listeners (see [p2p.Prober]; if there is none, it is believed).
 func (d *Discovery) Conflict() (netip.Addr, bool) {
 	if e := d.running(); e != nil {
 		return e.Conflict()
@@ -104,8 +126,9 @@ func (d *Discovery) Conflict() (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// Reconfirm looks whether a peer that could not be reached is still there, and lets it expire after 10 s if not (RFC 6762
-// §10.4). The node calls it when a connection to a peer failed.
+// Reconfirm checks whether a peer that could not be reached is still there; if
+// not, the peer expires after 10 s (RFC 6762 §10.4). The node calls it when a
+// connection to a peer failed.
 func (d *Discovery) Reconfirm(id identity.RemoteIdentity) {
 	if e := d.running(); e != nil {
 		e.Reconfirm(id.String())
@@ -124,16 +147,22 @@ func (d *Discovery) Run(ctx context.Context, s *p2p.Scope) error {
 		d.mu.Lock()
 		mode, changed := d.mode, d.changed
 		d.mu.Unlock()
-		if mode == Enabled {
+		d.veil(mode)
+		switch mode {
+		case Enabled:
 			if err := d.enabled(ctx, s, changed); err != nil {
 				return err
 			}
-			continue
-		}
-		s.Ready()
-		select {
-		case <-ctx.Done():
-		case <-changed:
+		case ContactsOnly:
+			if err := d.contactsOnly(ctx, s, changed); err != nil {
+				return err
+			}
+		default:
+			s.Ready()
+			select {
+			case <-ctx.Done():
+			case <-changed:
+			}
 		}
 	}
 	return nil
@@ -172,28 +201,20 @@ func (d *Discovery) enabled(ctx context.Context, s *p2p.Scope, changed <-chan st
 	return nil
 }
 
-// config returns the configuration of an engine that tells seen what it finds.
+// config returns the configuration of an engine that reports what it finds to
+// seen.
 func (d *Discovery) config(s *p2p.Scope, seen *sightings, proofs *proofs) dnssd.Config {
-	return dnssd.Config{
-		Service:    "_" + s.Node().App() + "._udp",
-		Interfaces: d.cfg.Interfaces,
-		Host:       func(_, iface string) string { return s.Identity().HostName(iface) },
-		Logger:     s.Logger(),
-		Network:    d.cfg.network,
-		Counters:   &d.counters,
-		Silence:    &d.missing,
-		Ready:      s.Ready,
-		Found:      seen.found,
-		Lost:       seen.lost,
-		Conflict: func(_ string, other netip.Addr) {
-			if d.cfg.Conflict != nil {
-				d.cfg.Conflict(other)
-			}
-		},
-		Probe:     proofs.probe,
-		Connected: proofs.connected,
-		Keep:      seen.wanted,
+	cfg := d.engineConfig(s)
+	cfg.Host = func(_, iface string) string { return s.Identity().HostName(iface) }
+	cfg.Found, cfg.Lost, cfg.Keep = seen.found, seen.lost, seen.wanted
+	cfg.Conflict = func(_ string, other netip.Addr) {
+		if d.cfg.Conflict != nil {
+			d.cfg.Conflict(other)
+		}
 	}
+	cfg.Probe, cfg.Connected = proofs.probe, proofs.connected
+	cfg.Admit = func(label string) bool { return !junction.IsLabel(label) }
+	return cfg
 }
 
 func (d *Discovery) setEngine(e *dnssd.Engine) {
@@ -202,8 +223,8 @@ func (d *Discovery) setEngine(e *dnssd.Engine) {
 	d.engine = e
 }
 
-// announce keeps what the engine publishes, and which of the peers it sees can be dialed, in step with the node, until ctx is
-// done or changed is closed.
+// announce keeps the published services, and the set of found peers that can be
+// dialed, in step with the node, until ctx is done or changed is closed.
 func announce(ctx context.Context, node *p2p.P2P, engine *dnssd.Engine, seen *sightings, changed <-chan struct{}, log *slog.Logger) {
 	events := node.Subscribe()
 	defer events.Close()
@@ -231,7 +252,7 @@ func announce(ctx context.Context, node *p2p.P2P, engine *dnssd.Engine, seen *si
 					err = engine.Publish(services...)
 				}
 				if err != nil {
-					log.Error("the node is not announced", "err", err)
+					log.Error("the node is not announced", "cause", err)
 					engine.Withdraw()
 				}
 			}

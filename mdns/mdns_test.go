@@ -19,7 +19,8 @@ import (
 // patience bounds what a test waits for; nothing takes that long.
 const patience = time.Minute
 
-// loopback returns the name of the loopback interface: tests send nothing anywhere else.
+// loopback returns the name of the loopback interface: tests send nothing
+// anywhere else.
 func loopback(t testing.TB) string {
 	t.Helper()
 	all, err := net.Interfaces()
@@ -81,7 +82,8 @@ func (n *node) sees(other *node) bool {
 	return ok && len(peer.Info().DiscoveredBy) == 1
 }
 
-// Two nodes on one host find each other, talk, follow changes, and miss each other when one goes.
+// Two nodes on one host find each other, talk, follow changes, and miss each
+// other when one goes.
 func TestDiscovery(t *testing.T) {
 	t.Parallel()
 	app := newApp()

@@ -12,19 +12,20 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd"
 )
 
-// probeTime is how long a peer has for its answer: the engine waits a little
+// probeTime is how long a peer may take to answer. The engine waits a little
 // longer.
 const probeTime = 600 * time.Millisecond
 
-// proofs are what an engine learns of peers by other means than Multicast DNS.
+// proofs provides an engine with facts about peers from sources other than
+// Multicast DNS.
 type proofs struct {
 	scope *p2p.Scope
 	ctx   context.Context
 	tasks sync.WaitGroup
 }
 
-// probe asks whether the peer that an instance is named after is there. It does
-// not wait.
+// probe checks whether the peer that an instance is named after answers. It
+// does not wait.
 func (p *proofs) probe(instance string, at []netip.AddrPort, answered func(netip.AddrPort, error)) {
 	id, err := identity.Parse(instance)
 	if err != nil {
@@ -55,8 +56,8 @@ func (p *proofs) connected(instance string) bool {
 	return ok && peer.Connected()
 }
 
-// metAt returns where a peer is, as its connections show; an invalid address if
-// they lead through relays.
+// metAt returns the address of a peer's connections; an invalid one if they
+// lead through relays.
 func metAt(peer *p2p.Peer) netip.AddrPort {
 	for _, c := range peer.Info().Connections {
 		if c.Path.Kind != p2p.Relay && c.Path.Remote.IsValid() {

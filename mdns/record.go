@@ -8,10 +8,10 @@ import (
 	"github.com/sdp2p/p2p/internal/metadata"
 )
 
-// version is the version of the protocol that a node announces to speak.
+// version is the protocol version that a node announces.
 const version = 2
 
-// services returns what a node announces: itself, at the port of its first
+// services returns the services to announce: the node at the port of its first
 // listener that has one, or nothing while there is no such listener.
 func services(node *p2p.P2P) ([]dnssd.Service, error) {
 	for _, l := range node.Listeners() {
@@ -30,9 +30,9 @@ func services(node *p2p.P2P) ([]dnssd.Service, error) {
 	return nil, nil
 }
 
-// parseInstance reads an announcement: what the peer says of itself, and where
-// it is. Addresses on the link come first, and link-local ones of IPv6, which
-// say no more than the interface that they were heard on, last.
+// parseInstance returns the metadata and the addresses in an announcement.
+// Addresses on the link come first. IPv6 link-local ones come last, since they
+// add nothing to the interface on which the announcement was received.
 func parseInstance(in dnssd.Instance) (entries map[string]string, candidates []p2p.Candidate) {
 	entries, says := metadata.ParseTXT(in.TXT)
 	for _, addr := range slices.Concat(in.Addrs, in.OffLink, in.LinkLocal) {

@@ -10,39 +10,39 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd"
 )
 
-// sightings are the instances that an engine has found, and what the node is
-// told of them: the peers to which there is a way. Methods may be called
-// concurrently.
+// sightings are the instances that an engine has found. It reports to the node
+// those that are peers with an address that can be dialed. Methods may be
+// called concurrently.
 type sightings struct {
 	scope *p2p.Scope
 
 	mu       sync.Mutex
 	families families
 	all      map[string]*sighting // by instance
-	said     int                  // lines of the log about peers without a way to them
+	said     int                  // log lines about peers that cannot be dialed
 }
 
-// A sighting is an instance that is a peer.
+// A sighting is an instance that stands for a peer.
 type sighting struct {
 	id       identity.RemoteIdentity
 	instance dnssd.Instance
-	told     bool // the node knows
-	lamented bool // the log says why it does not
+	told     bool // it was reported to the node
+	lamented bool // the log says why it was not
 }
 
-// maxSaid is how many peers without a way to them the log names, since anybody
-// can announce any number.
+// maxSaid is the most peers that cannot be dialed to be named in the log, since
+// anybody can announce any number.
 const maxSaid = 16
 
 func newSightings(s *p2p.Scope) *sightings {
 	return &sightings{scope: s, families: servedBy(s.Node()), all: map[string]*sighting{}}
 }
 
-// families says over which address families this node can dial.
+// families are the address families over which this node can dial.
 type families struct{ ipv4, ipv6 bool }
 
-// servedBy returns the families of a node's listeners. Before one of them has an
-// address, none is ruled out.
+// servedBy returns the families of a node's listeners. Until one of them has an
+// address, it returns both.
 func servedBy(node *p2p.P2P) (f families) {
 	for _, l := range node.Listeners() {
 		for _, addr := range l.Addrs {
@@ -63,11 +63,11 @@ func (f families) have(addr netip.Addr) bool {
 	return f.ipv6
 }
 
-// found notes an instance that is new or has changed.
+// found records an instance that is new or has changed.
 func (s *sightings) found(in dnssd.Instance) {
 	id, err := identity.Parse(in.Name)
 	if err != nil {
-		s.scope.Logger().Debug("not a peer", "instance", in.Name, "err", err)
+		s.scope.Logger().Debug("not a peer", "instance", in.Name, "cause", err)
 		return
 	}
 	if id == s.scope.Node().Identity() {
@@ -84,7 +84,7 @@ func (s *sightings) found(in dnssd.Instance) {
 	s.tell(seen)
 }
 
-// lost notes that an instance is gone.
+// lost records that an instance is gone.
 func (s *sightings) lost(instance string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,7 +94,7 @@ func (s *sightings) lost(instance string) {
 	}
 }
 
-// end takes back all that the node was told.
+// end withdraws everything that was reported to the node.
 func (s *sightings) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,7 +104,7 @@ func (s *sightings) end() {
 	clear(s.all)
 }
 
-// review looks at all instances again if the node's listeners have changed.
+// review checks all instances again if the node's listeners have changed.
 func (s *sightings) review() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,7 +118,7 @@ func (s *sightings) review() {
 	}
 }
 
-// peer returns who the node knows by an instance.
+// peer returns the identity that was reported for an instance.
 func (s *sightings) peer(instance string) (id identity.RemoteIdentity, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -143,7 +143,7 @@ func (s *sightings) wanted(instance string) bool {
 	return info.Tracked || len(info.Connections) > 0
 }
 
-// tell tells the node of a peer, if one of its addresses can be dialed. The
+// tell reports a peer to the node if one of its addresses can be dialed. The
 // caller holds mu.
 func (s *sightings) tell(seen *sighting) {
 	metadata, candidates := parseInstance(seen.instance)
@@ -154,7 +154,7 @@ func (s *sightings) tell(seen *sighting) {
 	}
 	err := s.scope.Discovered(seen.id, metadata, candidates)
 	if err != nil {
-		s.scope.Logger().Debug("not a peer", "instance", seen.instance.Name, "err", err)
+		s.scope.Logger().Debug("not a peer", "instance", seen.instance.Name, "cause", err)
 		return
 	}
 	seen.told, seen.lamented = true, false
@@ -167,7 +167,7 @@ func (s *sightings) expire(seen *sighting) {
 	}
 }
 
-// lament says why a peer that is there is not available.
+// lament logs why a peer that was found is not available.
 func (s *sightings) lament(seen *sighting, candidates []p2p.Candidate) {
 	if seen.lamented || s.said >= maxSaid {
 		return
@@ -178,6 +178,6 @@ func (s *sightings) lament(seen *sighting, candidates []p2p.Candidate) {
 	for i, c := range candidates {
 		addrs[i] = c.Addr
 	}
-	s.scope.Logger().Info("a peer is announced at no address that this node can dial: it has not the address family",
+	s.scope.Logger().Info("a peer is announced at no address that this node can dial: it lacks the address family",
 		"peer", seen.id, "addrs", addrs, "interfaces", seen.instance.Interfaces)
 }

@@ -42,8 +42,9 @@ func (e dualEar) Run(ctx context.Context, s *p2p.Scope) error {
 	return e.ear.Run(ctx, s)
 }
 
-// A peer at addresses of a family that no listener of this node has is not available, and the log says why; nor is one
-// whose announcements do not name an identity. It is available while a listener has the family.
+// A peer at addresses of a family that no listener of this node has is not
+// available, and the log says why; nor is one whose announcements do not name
+// an identity. It is available while a listener has the family.
 func TestNoWayToThePeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -84,7 +85,8 @@ func TestNoWayToThePeer(t *testing.T) {
 	})
 }
 
-// A link-local address of IPv6 that was heard on an interface without IPv6 is none.
+// A link-local address of IPv6 that was heard on an interface without IPv6 is
+// none.
 func TestLinkLocalWithoutIPv6(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -106,8 +108,9 @@ func TestLinkLocalWithoutIPv6(t *testing.T) {
 	})
 }
 
-// A node of the first implementation, whose packet over IPv6 comes first and has a link-local address alone, is available
-// once its packet over IPv4 is there, and has a candidate then.
+// A node of the first implementation, whose packet over IPv6 comes first and
+// has a link-local address alone, is available once its packet over IPv4 is
+// there, and has a candidate then.
 func TestReplayIPv6First(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()

@@ -8,14 +8,13 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// silenceTime is how long a node may take to listen before it is said that
+// silenceTime is how long a node may take to listen before the log says that
 // nothing is announced.
 const silenceTime = 2 * time.Second
 
-// heedSilence logs that there is nothing to announce because the node listens
-// nowhere, if that is so after a while, and when it is over. It costs nothing as
-// long as there is nothing to say. To end it, ctx must be done when stop is
-// called.
+// heedSilence logs when there has been nothing to announce for a while because
+// the node does not listen, and when that is over. It costs nothing in the
+// normal case. To end it, ctx must be done when stop is called.
 func (d *Discovery) heedSilence(ctx context.Context, node *p2p.P2P, log *slog.Logger) (stop func()) {
 	ended := make(chan struct{})
 	timer := time.AfterFunc(silenceTime, func() {
@@ -43,17 +42,16 @@ func (d *Discovery) heedSilence(ctx context.Context, node *p2p.P2P, log *slog.Lo
 	}
 }
 
-// announces reports whether there is something to announce, and logs if that has
-// changed.
+// announces reports whether there is something to announce, and logs a change.
 func (d *Discovery) announces(node *p2p.P2P, log *slog.Logger) bool {
 	all, err := services(node)
-	something := len(all) > 0 || err != nil // an error is said elsewhere
+	something := len(all) > 0 || err != nil // an error is logged elsewhere
 	d.setSilent(!something, log)
 	return something
 }
 
-// setSilent logs it if that is new, also since another time that the discovery
-// was enabled.
+// setSilent logs a change, also one since the last time that the discovery was
+// enabled.
 func (d *Discovery) setSilent(silent bool, log *slog.Logger) {
 	d.mu.Lock()
 	was := d.silent

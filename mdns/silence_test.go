@@ -41,8 +41,8 @@ func (m *member) all() []string {
 	return slices.Clone(m.lines)
 }
 
-// A node without a listener says once, after 2 s, that nobody finds it; and when
-// it has one. It finds others.
+// A node without a listener says once, after 2 s, that nobody finds it; and
+// when it has one. It finds others.
 func TestNothingToAnnounce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -75,8 +75,8 @@ func TestNothingToAnnounce(t *testing.T) {
 	})
 }
 
-// A listener that comes a little later is nothing to talk about, nor is one that
-// goes after a while, nor a discovery that is off.
+// A listener that comes a little later is nothing to talk about, nor is one
+// that goes after a while, nor a discovery that is off.
 func TestListenerComesALittleLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := mute(t, dnssdtest.NewLink(), Config{})
@@ -94,8 +94,8 @@ func TestListenerComesALittleLater(t *testing.T) {
 	})
 }
 
-// The interfaces that are missing are said once, too, however often discovery is
-// switched on.
+// The interfaces that are missing are said once, too, however often discovery
+// is switched on.
 func TestMissingInterfaceIsSaidOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := join(t, dnssdtest.NewLink(), 1, p2p.Config{}, Config{Interfaces: []string{"wlan0"}})

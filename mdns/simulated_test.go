@@ -26,7 +26,8 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
 )
 
-// The tests of this file run nodes on a network in memory, in a synctest bubble.
+// The tests of this file run nodes on a network in memory, in a synctest
+// bubble.
 
 // An ear is a listener with an address to announce, at which nobody listens.
 type ear struct{}
@@ -62,7 +63,8 @@ type member struct {
 // addrOf returns the IPv4 address of the n-th host.
 func addrOf(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(n)}) }
 
-// join starts a node on the n-th host of a link; it ends with the bubble's test at the latest.
+// join starts a node on the n-th host of a link; it ends with the bubble's test
+// at the latest.
 func join(t *testing.T, link *dnssdtest.Link, n int, cfg p2p.Config, mc Config) *member {
 	t.Helper()
 	return joinAs(t, link, dnssd.Interface{
@@ -135,8 +137,9 @@ func pass(d time.Duration) {
 	synctest.Wait()
 }
 
-// A change of metadata is one event at others, as are many at one time; a hundred in a second are two announcements and
-// two events. Refreshes, for hours, are none.
+// A change of metadata is one event at others, as are many at one time; a
+// hundred in a second are two announcements and two events. Refreshes, for
+// hours, are none.
 func TestMetadataChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -189,8 +192,9 @@ func TestMetadataChanges(t *testing.T) {
 	})
 }
 
-// 64 libraries and 128 entries, in all 8 KiB, arrive whole, with whatever characters there are. One library more, or
-// a string that does not fit, is refused when it is set, and nothing changes.
+// 64 libraries and 128 entries, in all 8 KiB, arrive whole, with whatever
+// characters there are. One library more, or a string that does not fit, is
+// refused when it is set, and nothing changes.
 func TestLargeMetadata(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -247,8 +251,9 @@ func TestLargeMetadata(t *testing.T) {
 	})
 }
 
-// The same key on two devices: the second one says so, once, with the first one's address; what others see does not
-// change, for a day. When the first one leaves, the second takes its place.
+// The same key on two devices: the second one says so, once, with the first
+// one's address; what others see does not change, for a day. When the first one
+// leaves, the second takes its place.
 func TestSameKeyTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -284,8 +289,9 @@ func TestSameKeyTwice(t *testing.T) {
 	})
 }
 
-// What the first implementation announces is understood: no version, the system under its own key and word, libraries, and
-// an SRV record for each of its listeners.
+// What the first implementation announces is understood: no version, the system
+// under its own key and word, libraries, and an SRV record for each of its
+// listeners.
 func TestAncestorsAnnouncement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -330,8 +336,9 @@ func TestAncestorsAnnouncement(t *testing.T) {
 	})
 }
 
-// What the first implementation reads is there: it takes the label as unpadded standard base64, and of the strings name, os
-// (in its words), device_model, version, and libraries.
+// What the first implementation reads is there: it takes the label as unpadded
+// standard base64, and of the strings name, os (in its words), device_model,
+// version, and libraries.
 func TestAnnouncementForAncestor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()

@@ -2,34 +2,35 @@ package mdns
 
 import "github.com/sdp2p/p2p/internal/dnssd"
 
-// Stats tells what a [Discovery] sent and received since it was made. A packet counts once for each interface, and once for
-// IPv4 and IPv6 each.
+// Stats counts what a [Discovery] has sent and received since it was made. A
+// packet counts once for each interface, and once each for IPv4 and IPv6.
 type Stats struct {
 	Sent     Traffic
-	Received Traffic // packets that were worked on; not those below
+	Received Traffic // packets that were processed; not those below
 
 	Own       uint64 // own packets that came back
 	OffLink   uint64 // packets from a source that is not on the local network (RFC 6762 §11)
-	Malformed uint64 // packets that could not be parsed, and unicast responses that nobody had asked for
+	Malformed uint64 // packets that could not be parsed, and unsolicited unicast responses
 	Refused   uint64 // nodes that were not admitted, because there were too many, or too many from one address
 	Unsent    uint64 // packets that the operating system refused to send
 
-	// Deaf are the names of network interfaces that should be used, but over which
-	// nothing is heard now, by IPv4 or IPv6 or both: most often because the system
-	// allows no further membership in a multicast group (on Linux, the sysctl
-	// net.ipv4.igmp_max_memberships bounds those of a socket; there are up to eight),
-	// or since there are more than 64. Those that carry the default route and those of
-	// devices come first.
+	// Deaf are the names of network interfaces that should be used, but on
+	// which nothing can be received now, over IPv4 or IPv6 or both: most often
+	// because the system allows no further membership in a multicast group (on
+	// Linux, the sysctl net.ipv4.igmp_max_memberships limits those of a socket;
+	// there are up to eight sockets), or because there are more than 64
+	// interfaces. Interfaces that carry the default route and those of devices
+	// are used first.
 	Deaf []string
 }
 
 // A Traffic is a Count for each kind of packet.
 type Traffic struct {
 	Probes        Count // asking whether a name is free (RFC 6762 §8.1)
-	Announcements Count // sent unasked (§8.3, §8.4). Received ones cannot be told from Responses, and count as these
+	Announcements Count // sent unsolicited (§8.3, §8.4). Received ones are indistinguishable from Responses, and count as these
 	Queries       Count // other queries
 	Responses     Count // answers to queries
-	Goodbyes      Count // taking back what was announced (§10.1)
+	Goodbyes      Count // withdrawing what was announced (§10.1)
 	Legacy        Count // sent: answers to one-shot queries (§6.7). Received: such queries
 }
 
@@ -46,7 +47,8 @@ func (t Traffic) Total() Count {
 	return sum
 }
 
-// Stats returns what was sent and received so far, in all the times that the discovery was enabled.
+// Stats returns the counts so far, over all the times that the discovery was
+// enabled.
 func (d *Discovery) Stats() Stats {
 	s := d.counters.Stats()
 	return Stats{

@@ -11,13 +11,13 @@ import (
 )
 
 // testGate: a listener asks the node about inbound connections, and about no
-// others. Who is refused has no connection, and no stream.
+// others. A refused peer gets neither a connection nor a stream.
 func (h HookTest) testGate(t *testing.T) {
 	var asked, served atomic.Int32
 	refusal := errors.New("not today")
 	d := h.newDuoWith(t, p2p.Config{Allow: func(_ context.Context, r p2p.Request) error {
 		if r.Action == p2p.Connect {
-			t.Error("the node that dials is asked")
+			t.Error("the dialing node is asked")
 		}
 		return nil
 	}}, p2p.Config{
@@ -37,7 +37,7 @@ func (h HookTest) testGate(t *testing.T) {
 	}
 	s, err := d.ab.NewStream(soon(t))
 	if err == nil { // the dialer may learn of it later
-		defer s.Reset(p2p.ErrCancelled)
+		defer s.Reset(p2p.ErrCanceled)
 		err = exchange(s)
 	}
 	if err == nil || err == io.EOF {
@@ -48,12 +48,12 @@ func (h HookTest) testGate(t *testing.T) {
 		t.Error("the listener did not ask about an inbound connection")
 	}
 	if served.Load() > 0 || d.ba.Connected() {
-		t.Error("who was refused is connected")
+		t.Error("a refused peer is connected")
 	}
 }
 
-// testRevoke: a peer that is revoked loses its connection and its streams, and
-// gets none until it is reinstated.
+// testRevoke: a revoked peer loses its connection and its streams, and gets
+// none until it is reinstated.
 func (h HookTest) testRevoke(t *testing.T) {
 	d := h.newDuo(t, echoes, echoes)
 	s := newStream(t, d.ab)
@@ -71,13 +71,13 @@ func (h HookTest) testRevoke(t *testing.T) {
 		if err := exchange(s); err == nil || err == io.EOF {
 			t.Errorf("a stream from a peer that is revoked: %v", err)
 		}
-		s.Reset(p2p.ErrCancelled)
+		s.Reset(p2p.ErrCanceled)
 	}
 	d.b.Reinstate(d.a.Identity())
 	s, err := d.ba.NewStream(soon(t))
 	if err != nil {
 		t.Fatalf("a stream to a peer that was reinstated: %v", err)
 	}
-	defer s.Reset(p2p.ErrCancelled)
+	defer s.Reset(p2p.ErrCanceled)
 	mustExchange(t, s)
 }

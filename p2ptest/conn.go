@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sdp2p/p2p"
@@ -23,15 +24,16 @@ type end struct {
 	version int
 	secret  [32]byte // the same at both ends
 
+	sent, received atomic.Uint64 // bytes of streams
+	why            atomic.Value  // a string: why it has ended
+
 	// Under network.mu.
 	closed  bool
-	streams map[*stream]struct{} // those that were opened or arrived here, until they are freed
+	streams map[*stream]struct{} // opened or arrived here, and not yet freed
 }
 
-var _ p2p.RawConn = (*end)(nil)
-
-// connect makes a connection by a kind of candidate and tells both nodes. The
-// caller holds network.mu.
+// connect makes a connection through a kind of candidate and reports it to both
+// nodes. The caller holds network.mu.
 func connect(from, to *host, kind p2p.CandidateKind, link *Link) *end {
 	link.stats.Connections++
 	version, now := min(from.version, to.version), time.Now()
@@ -51,10 +53,10 @@ func connect(from, to *host, kind p2p.CandidateKind, link *Link) *end {
 	return a
 }
 
-// Path returns the way to the other end.
+// Path returns the path to the other end.
 func (e *end) Path() p2p.Path { return e.path }
 
-// Opened returns since when the connection is there.
+// Opened returns when the connection was made.
 func (e *end) Opened() time.Time { return e.opened }
 
 // RTT returns the round-trip time of the link.
@@ -63,14 +65,12 @@ func (e *end) RTT() time.Duration { return e.link.roundTrip() }
 // Close closes the connection. The other end learns of it after the link's
 // delay.
 func (e *end) Close() error {
-	e.shut(fmt.Errorf("%w: closed here", p2p.ErrConnectionLost))
-	r := e.remote
-	r.in.send(func() { r.shut(fmt.Errorf("%w: closed by the peer", p2p.ErrConnectionLost)) })
+	e.close("closed")
 	return nil
 }
 
-// shut ends this side, at once and without a word to the other one.
-func (e *end) shut(err error) {
+// shut ends this side at once, without telling the other side.
+func (e *end) shut(err error, why string) {
 	n := e.host.network
 	n.mu.Lock()
 	if e.closed {
@@ -78,6 +78,7 @@ func (e *end) shut(err error) {
 		return
 	}
 	e.closed = true
+	e.why.Store(why)
 	e.host.ends = slices.DeleteFunc(e.host.ends, func(other *end) bool { return other == e })
 	streams := e.streams
 	e.streams = nil
@@ -97,8 +98,8 @@ func (e *end) exporter(label string) (out [32]byte, ok bool) {
 	return out, true
 }
 
-// A wire carries what one end sends to the other, in order and with the link's
-// delay. The sender delivers if that can be done at once; otherwise a
+// A wire carries messages from one end to the other, in order and with the
+// link's delay. The sender delivers a message if it is due at once; otherwise a
 // timer does.
 type wire struct {
 	end *end // the receiving one
@@ -111,11 +112,11 @@ type wire struct {
 }
 
 type message struct {
-	due     time.Time // or when those before it have been delivered
+	due     time.Time // or once those before it have been delivered
 	deliver func()
 }
 
-// send has deliver called once it is due. deliver does not block.
+// send calls deliver once it is due. deliver must not block.
 func (w *wire) send(deliver func()) {
 	w.mu.Lock()
 	if w.dropped {
@@ -131,7 +132,7 @@ func (w *wire) send(deliver func()) {
 	}
 }
 
-// run delivers what is due. One goroutine at a time is here.
+// run delivers what is due. Only one goroutine at a time runs it.
 func (w *wire) run() {
 	for {
 		w.mu.Lock()
@@ -157,7 +158,7 @@ func (w *wire) run() {
 	}
 }
 
-// drop loses what is on the wire, and what is sent from now on.
+// drop discards everything on the wire, and everything sent from now on.
 func (w *wire) drop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -167,3 +168,18 @@ func (w *wire) drop() {
 		w.end.host.deliveries.Done()
 	}
 }
+
+// close is Close for a reason, in a word or two.
+func (e *end) close(why string) {
+	e.shut(fmt.Errorf("%w: closed here", p2p.ErrConnectionLost), why)
+	r := e.remote
+	r.in.send(func() { r.shut(fmt.Errorf("%w: closed by the peer", p2p.ErrConnectionLost), why) })
+}
+
+// Stats implements [p2p.MeasuredConn]: the bytes that streams have carried.
+func (e *end) Stats() p2p.ConnStats {
+	why, _ := e.why.Load().(string)
+	return p2p.ConnStats{Bytes: p2p.Bytes{Sent: e.sent.Load(), Received: e.received.Load()}, End: why}
+}
+
+var _ p2p.MeasuredConn = (*end)(nil)

@@ -18,19 +18,19 @@ type dial struct {
 
 	// Set by plan.
 	from *host
-	peer *host             // nil: no candidate leads to the peer
+	peer *host             // nil if no candidate leads to the peer
 	kind p2p.CandidateKind // of the first one that does
 	link *Link
 }
 
-// A tried candidate comes to its outcome after a time.
+// A tried is a candidate with its outcome and the time that it takes.
 type tried struct {
 	candidate p2p.Candidate
 	err       error
 	takes     time.Duration
 }
 
-// Dial opens a stream, over a connection with the peer or by making one.
+// Dial opens a stream over an existing or a new connection with the peer.
 func (l *listener) Dial(ctx context.Context, to identity.RemoteIdentity, via []p2p.Candidate) (p2p.RawStream, error) {
 	n := l.network
 	d := &dial{network: n, to: to, began: time.Now()}
@@ -82,8 +82,8 @@ func (l *listener) Dial(ctx context.Context, to identity.RemoteIdentity, via []p
 	return nil, d.failed(nil)
 }
 
-// plan finds out what each candidate leads to: until connect succeeds, to a
-// failure. The caller holds network.mu.
+// plan determines the outcome of each candidate, which is a failure until
+// connect succeeds. The caller holds network.mu.
 func (d *dial) plan(from *host) {
 	n := d.network
 	d.from, d.link = from, n.link(from.id, d.to)
@@ -93,7 +93,7 @@ func (d *dial) plan(from *host) {
 		c.err, c.takes = ErrUnreachable, n.cfg.DialTimeout
 		h := n.hosts[c.candidate.Addr]
 		switch {
-		case h == nil:
+		case h == nil, !from.meets(h):
 		case h.id == d.to:
 			if passes && d.link.roundTrip() <= n.cfg.DialTimeout {
 				if d.peer == nil {
@@ -109,7 +109,7 @@ func (d *dial) plan(from *host) {
 	}
 }
 
-// wait waits until the dial has taken that long.
+// wait waits until the dial has taken the time long.
 func (d *dial) wait(ctx context.Context, long time.Duration) error {
 	rest := time.Until(d.began.Add(long))
 	if rest <= 0 {
@@ -127,15 +127,15 @@ func (d *dial) wait(ctx context.Context, long time.Duration) error {
 	}
 }
 
-// connect opens a stream over a connection with the peer: a new one, if there
-// is none yet. It returns nil if that is not possible any more.
+// connect opens a stream over an existing connection with the peer, or else a
+// new one. It returns nil if that is no longer possible.
 func (d *dial) connect() p2p.RawStream {
 	n := d.network
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	e := d.from.endTo(d.to)
 	if e == nil {
-		if d.link.cut || !d.from.reachable() || !d.peer.reachable() {
+		if d.link.cut || !d.from.reachable() || !d.peer.reachable() || !d.from.meets(d.peer) {
 			return nil
 		}
 		e = connect(d.from, d.peer, d.kind, d.link)
@@ -143,8 +143,8 @@ func (d *dial) connect() p2p.RawStream {
 	return e.newStream()
 }
 
-// failed returns the error of the dial. The cause, if not nil, is that of all
-// that has no outcome yet.
+// failed returns the error of the dial. cause, if not nil, applies to all
+// candidates that have no outcome yet.
 func (d *dial) failed(cause error) error {
 	took := time.Since(d.began)
 	e := &p2p.DialError{Peer: d.to, Err: cause}

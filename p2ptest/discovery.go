@@ -11,30 +11,34 @@ import (
 )
 
 // Discovery returns a new hook that discovers every other node of the same app
-// that runs one on this network, with its metadata and the addresses of all its
-// listeners, as they change. Besides the network's own listeners it serves
-// those of real networks on this computer: instead of an unspecified address it
-// tells the loopback one. When the hook ends, the others' discoveries expire.
+// that runs such a hook on this network, with its metadata and the addresses of
+// all its listeners, as they change. It also serves listeners of real networks
+// on this computer: instead of an unspecified address it reports the loopback
+// address. When the hook ends, the others' discoveries expire.
 //
 // One hook may be run several times, also concurrently by different nodes.
 func (n *Network) Discovery() p2p.Hook { return &discovery{network: n} }
 
-type discovery struct{ network *Network }
+type discovery struct {
+	network  *Network
+	contacts *Contacts // nil if it hides nothing
+}
 
-// Name returns the network's name, and that this is its discovery.
+// Name returns the network's name with the suffix "-discovery".
 func (d *discovery) Name() string { return d.network.cfg.Name + "-discovery" }
 
 // A member is one run of a discovery.
 type member struct {
 	network  *Network
+	contacts *Contacts // nil if it hides nothing
 	scope    *p2p.Scope
-	wakes    chan struct{} // has one entry when the network has changed
+	wakes    chan struct{} // of size 1: the network has changed
 	announce *announcement // network.mu; replaced, never modified
 
 	reported map[identity.RemoteIdentity]*announcement // Run's own
 }
 
-// An announcement is what a node tells about itself.
+// An announcement is a node's description of itself.
 type announcement struct {
 	app      string
 	id       identity.RemoteIdentity
@@ -47,7 +51,7 @@ func (d *discovery) Run(ctx context.Context, s *p2p.Scope) error {
 	events := s.Node().Subscribe()
 	defer events.Close()
 	m := &member{
-		network: d.network, scope: s, wakes: make(chan struct{}, 1),
+		network: d.network, contacts: d.contacts, scope: s, wakes: make(chan struct{}, 1),
 		reported: map[identity.RemoteIdentity]*announcement{},
 	}
 	s.Announces(true)
@@ -74,7 +78,7 @@ func (d *discovery) Run(ctx context.Context, s *p2p.Scope) error {
 	}
 }
 
-// update tells the network what the node says of itself, if that has changed.
+// update replaces the node's announcement if it has changed.
 func (m *member) update() {
 	node := m.scope.Node()
 	a := &announcement{app: node.App(), id: node.Identity(), metadata: node.Metadata()}
@@ -95,7 +99,7 @@ func (m *member) update() {
 	n.wake()
 }
 
-// reachable returns the address under which this computer reaches a listener.
+// reachable returns the address at which this computer reaches a listener.
 func reachable(addr netip.AddrPort) netip.AddrPort {
 	switch addr.Addr() {
 	case netip.IPv4Unspecified():
@@ -106,7 +110,7 @@ func reachable(addr netip.AddrPort) netip.AddrPort {
 	return addr
 }
 
-// leave says goodbye.
+// leave withdraws the node's announcement.
 func (m *member) leave() {
 	n := m.network
 	n.mu.Lock()
@@ -120,19 +124,20 @@ func (n *Network) wake() {
 	for _, m := range n.members {
 		select {
 		case m.wakes <- struct{}{}:
-		default: // it is about to look anyway
+		default: // it is about to look already
 		}
 	}
 }
 
-// report tells the node what is different from what it was told before.
+// report reports to the node the changes since the last report.
 func (m *member) report() {
 	n := m.network
 	n.mu.Lock()
 	var others []*announcement
 	for _, other := range n.members {
 		a := other.announce
-		if a.app == m.announce.app && a.id != m.announce.id && !n.link(a.id, m.announce.id).cut {
+		if a.app == m.announce.app && a.id != m.announce.id && !n.link(a.id, m.announce.id).cut &&
+			meet(m.contacts, m.announce.id, other.contacts, a.id) {
 			others = append(others, a)
 		}
 	}
@@ -153,7 +158,7 @@ func (m *member) report() {
 			candidates = append(candidates, p2p.Candidate{Kind: p2p.Direct, Addr: addr})
 		}
 		if err := m.scope.Discovered(a.id, a.metadata, candidates); err != nil {
-			m.scope.Logger().Warn("not discovered", "peer", a.id, "err", err)
+			m.scope.Logger().Warn("not discovered", "peer", a.id, "cause", err)
 			continue
 		}
 		m.reported[a.id] = a

@@ -8,10 +8,11 @@ import (
 	"time"
 )
 
-// goroutines holds the stacks of goroutines, by how the runtime calls them.
+// goroutines holds the stacks of goroutines, keyed by the runtime's names for
+// them.
 type goroutines map[string]string
 
-// running returns all goroutines that run now.
+// running returns all goroutines that exist now.
 func running() goroutines {
 	dump := make([]byte, 1<<20)
 	for {
@@ -30,7 +31,7 @@ func running() goroutines {
 	return all
 }
 
-// noneSince fails the test unless all goroutines that were not there before end
+// noneSince fails the test unless all goroutines that are not in before end
 // within patience.
 func noneSince(t *testing.T, before goroutines) {
 	t.Helper()

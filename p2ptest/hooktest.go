@@ -14,38 +14,40 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A HookTest is a conformance test for hooks: whether they keep the contracts
-// of [p2p.Hook] and, where they are listeners, of [p2p.Listener]. Only New is
-// required.
+// A HookTest is a conformance test for hooks: it tests whether they keep the
+// contracts of [p2p.Hook] and, if they are listeners, of [p2p.Listener]. Only
+// New is required.
 type HookTest struct {
-	// New makes a hook that nobody runs. Those that it makes in one subtest
-	// reach each other.
+	// New returns a new hook that is not running. The hooks that it returns
+	// within one subtest must reach each other.
 	New func(t *testing.T) p2p.Hook
 
 	// Discovers says that the hooks are a discovery: two nodes that run them
-	// find each other. The test then wants them to be found, and their metadata
-	// followed, in 30 s, and to be gone as soon after they have ended.
+	// find each other. The test then requires that, within 30 s each, the nodes
+	// find each other, notice changes of the other's metadata, and notice that
+	// the other has ended.
 	Discovers bool
 
-	// FindBy makes the discovery by which a node with a listener is found by
-	// another one. If nil, that is the [Network.Discovery] of a network of its
-	// own, which tells the addresses of the listener, or the loopback one where
-	// they are unspecified.
+	// FindBy returns a discovery through which other nodes find a node with a
+	// listener. If nil, that is the [Network.Discovery] of a separate network,
+	// which reports the listener's addresses, or the loopback address if they
+	// are unspecified.
 	FindBy func(t *testing.T) p2p.Hook
 
-	// Bubble says that each subtest runs in a bubble of [testing/synctest]. It
-	// is for hooks that do without sockets.
+	// Bubble runs each subtest in a bubble of [testing/synctest]. It is for
+	// hooks that use no sockets.
 	Bubble bool
 }
 
-// TestHook tests the hooks that newHook makes: see [HookTest], of which this is
-// the short form for listeners on real sockets, and for hooks in general.
+// TestHook tests the hooks that newHook returns. It is the short form of
+// [HookTest] for listeners on real sockets and for hooks other than
+// discoveries.
 func TestHook(t *testing.T, newHook func(t *testing.T) p2p.Hook) {
 	HookTest{New: newHook}.Run(t)
 }
 
-// patience is how long the tests wait for what has to happen. Nothing that
-// works takes that long.
+// patience is how long the tests wait for something that has to happen, which
+// never takes that long if it works.
 const patience = 30 * time.Second
 
 // Run runs the test, as subtests. Since it counts goroutines, it must not run
@@ -53,7 +55,7 @@ const patience = 30 * time.Second
 func (h HookTest) Run(t *testing.T) {
 	h.run(t, "Name", h.testName)
 	h.run(t, "Lifecycle", h.testLifecycle)
-	h.run(t, "Cancelled", h.testCancelled)
+	h.run(t, "Canceled", h.testCanceled)
 	h.run(t, "Shutdown", h.testShutdown)
 	h.run(t, "Burst", h.testBurst)
 	if h.Discovers {
@@ -74,14 +76,14 @@ func (h HookTest) run(t *testing.T, name string, test func(t *testing.T)) {
 	})
 }
 
-// soon returns a context for what has to happen.
+// soon returns a context that ends after patience.
 func soon(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-// until waits for a state of a node.
+// until waits until a node has reached a state.
 func until(t *testing.T, node *p2p.P2P, what string, reached func() bool) {
 	t.Helper()
 	events := node.Subscribe()
@@ -124,8 +126,8 @@ func serves(t *testing.T, node *p2p.P2P, hook p2p.Hook) {
 	}
 }
 
-// unregister unregisters the only hook of a node and checks that nothing of it
-// remains.
+// unregister unregisters the only hook of a node and checks that it leaves
+// nothing behind.
 func unregister(t *testing.T, node *p2p.P2P, hook p2p.Hook) {
 	t.Helper()
 	if err := node.Unregister(soon(t), hook); err != nil {
@@ -134,7 +136,7 @@ func unregister(t *testing.T, node *p2p.P2P, hook p2p.Hook) {
 	empty(t, node, hook)
 }
 
-// empty checks that a node has no longer the hook, nor a peer.
+// empty checks that a node has neither the hook nor a peer any more.
 func empty(t *testing.T, node *p2p.P2P, hook p2p.Hook) {
 	t.Helper()
 	for _, h := range node.Hooks() {
@@ -171,29 +173,29 @@ func (h HookTest) testLifecycle(t *testing.T) {
 		register(t, node, hook)
 		unregister(t, node, hook)
 		if run == "first" {
-			before = running() // what a process starts once remains
+			before = running() // goroutines that a process starts once remain
 			continue
 		}
 		noneSince(t, before)
 		if t.Failed() {
 			t.Fatalf("in the %s run", run)
 		}
-		hook = h.New(t) // the second run was the first hook's; the third is another one's
+		hook = h.New(t) // the first two runs are one hook's, the third another one's
 	}
 }
 
-func (h HookTest) testCancelled(t *testing.T) {
+func (h HookTest) testCanceled(t *testing.T) {
 	node := start(t, p2p.Config{})
 	hook := h.New(t)
 	register(t, node, hook)
 	unregister(t, node, hook)
 	before := running()
-	cancelled, cancel := context.WithCancel(t.Context())
+	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
-	for range 10 { // the hook may be stopped at any point of its start, or have become ready before
-		err := node.Register(cancelled, hook)
+	for range 10 { // the hook may be stopped at any point of its start, or already be ready
+		err := node.Register(canceled, hook)
 		if err != nil && !errors.Is(err, context.Canceled) {
-			t.Fatalf("register with a cancelled context: %v", err)
+			t.Fatalf("register with a canceled context: %v", err)
 		}
 		if err := node.Unregister(soon(t), hook); err != nil && !errors.Is(err, p2p.ErrNotRegistered) {
 			t.Fatalf("unregister: %v", err)
@@ -250,7 +252,7 @@ func (f *flood) Run(ctx context.Context, s *p2p.Scope) error {
 	return nil
 }
 
-// testBurst overruns the subscription that the hook may have.
+// testBurst overflows the subscription that the hook may have.
 func (h HookTest) testBurst(t *testing.T) {
 	node, hook := start(t, p2p.Config{}), h.New(t)
 	register(t, node, hook)
@@ -283,7 +285,7 @@ func (h HookTest) testBurst(t *testing.T) {
 func (h HookTest) testDiscovery(t *testing.T) {
 	a, b := start(t, p2p.Config{Name: "a"}), start(t, p2p.Config{Name: "b"})
 	hookA, hookB := h.New(t), h.New(t)
-	for _, node := range []*p2p.P2P{a, b} { // a node that nobody could reach need not be announced
+	for _, node := range []*p2p.P2P{a, b} { // a node without an address need not be announced
 		register(t, node, NewNetwork(Config{}).Listener(ListenerConfig{}))
 	}
 	register(t, a, hookA)
@@ -307,7 +309,7 @@ func (h HookTest) testDiscovery(t *testing.T) {
 		}
 	}
 	unregister(t, b, hookB)
-	until(t, a, "the first node sees that the second has gone", func() bool { // there may be others on the host
+	until(t, a, "the first node sees that the second has gone", func() bool { // the host may have others
 		_, ok := a.Peer(b.Identity())
 		return !ok
 	})

@@ -11,9 +11,9 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A Link is the way between two nodes of a [Network], in both directions. It is
-// there before the nodes are, and stays as it was set when they end and come
-// back. All methods may be called concurrently.
+// A Link is the connection path between two nodes of a [Network], in both
+// directions. It exists before the nodes do, and keeps its settings when they
+// end and come back. All methods may be called concurrently.
 type Link struct {
 	network *Network
 	ends    [2]identity.RemoteIdentity
@@ -29,21 +29,21 @@ type Link struct {
 // LinkStats counts what happened on a [Link] since it was made, in both
 // directions.
 type LinkStats struct {
-	Dials       int // connection attempts; concurrent ones count each
-	Connections int // how many connections came about
-	Streams     int // how many streams were opened
-	Open        int // how many ends of streams are there now: those that were opened or arrived, and are not yet freed
+	Dials       int // connection attempts; concurrent ones are counted separately
+	Connections int // connections that were made
+	Streams     int // streams that were opened
+	Open        int // ends of streams that were opened or arrived, and are not yet freed
 }
 
 // Link returns the link between two nodes: the same one for (a, b) and (b, a),
-// at every call.
+// on every call.
 func (n *Network) Link(a, b identity.RemoteIdentity) *Link {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.link(a, b)
 }
 
-// link is Link for who holds n.mu.
+// link is Link for callers that hold n.mu.
 func (n *Network) link(a, b identity.RemoteIdentity) *Link {
 	x, y := a.Bytes(), b.Bytes()
 	if bytes.Compare(x[:], y[:]) > 0 {
@@ -59,10 +59,10 @@ func (n *Network) link(a, b identity.RemoteIdentity) *Link {
 }
 
 // Cut separates the two nodes until Restore. Their connections break at once,
-// and reads and writes of the streams fail with an error that wraps
-// [p2p.ErrConnectionLost]; what was under way is lost. Attempts to connect that
+// reads and writes of the streams fail with an error that wraps
+// [p2p.ErrConnectionLost], and data under way is lost. Attempts to connect that
 // begin or end while the link is cut fail with [ErrUnreachable], and the
-// network's discoveries expire each at the other.
+// network's discoveries of the two nodes expire at each other.
 func (l *Link) Cut() {
 	n := l.network
 	n.mu.Lock()
@@ -71,7 +71,7 @@ func (l *Link) Cut() {
 	n.wake()
 	n.mu.Unlock()
 	for _, e := range broken {
-		e.shut(fmt.Errorf("%w: the link was cut", p2p.ErrConnectionLost))
+		e.shut(fmt.Errorf("%w: the link was cut", p2p.ErrConnectionLost), "silent")
 	}
 }
 
@@ -96,23 +96,22 @@ func (l *Link) Restore() {
 	l.network.wake()
 }
 
-// SetDelay makes everything that is sent from now on take d from one node to
-// the other: data, ends and resets of streams, metadata, and that a node has
-// closed a connection. A new connection takes a round trip, that is 2·d, before
-// a stream can be opened on it; if that is longer than [Config.DialTimeout], it
-// fails. What was sent before is not overtaken. Discovery is not delayed, nor
-// are the acknowledgements that make room for a Write after the peer has read.
+// SetDelay delays everything that is sent from now on by d: data, ends and
+// resets of streams, metadata, and the closing of a connection. A new
+// connection takes a round trip, that is 2·d, before a stream can be opened on
+// it; if that is longer than [Config.DialTimeout], it fails. Nothing overtakes
+// what was sent before. Discovery is not delayed, nor are the acknowledgements
+// that make room for a Write after the peer has read.
 func (l *Link) SetDelay(d time.Duration) {
 	l.network.mu.Lock()
 	defer l.network.mu.Unlock()
 	l.delay.Store(int64(max(d, 0)))
 }
 
-// SetLoss lets each attempt to connect fail with probability p, from 0 for none
-// to 1 for all, as if nobody answered: with [ErrUnreachable], after
-// [Config.DialTimeout]. Which ones fail is determined by [Config.Seed]: each
-// call of SetLoss begins the same sequence again. Connections that are up do
-// not suffer.
+// SetLoss makes each attempt to connect fail with probability p, from 0 for
+// none to 1 for all, as if nobody answered: with [ErrUnreachable], after
+// [Config.DialTimeout]. [Config.Seed] determines which attempts fail: each call
+// of SetLoss restarts the same sequence. Existing connections are not affected.
 func (l *Link) SetLoss(p float64) {
 	l.network.mu.Lock()
 	defer l.network.mu.Unlock()
@@ -120,7 +119,7 @@ func (l *Link) SetLoss(p float64) {
 	l.dice = rand.New(rand.NewPCG(l.network.cfg.Seed, 0))
 }
 
-// Stats returns what has been counted so far.
+// Stats returns the counts so far.
 func (l *Link) Stats() LinkStats {
 	l.network.mu.Lock()
 	defer l.network.mu.Unlock()
@@ -131,7 +130,7 @@ func (l *Link) Stats() LinkStats {
 	return stats
 }
 
-// dial books an attempt to connect and reports whether it gets through. The
+// dial counts an attempt to connect and reports whether it gets through. The
 // caller holds network.mu.
 func (l *Link) dial() bool {
 	l.stats.Dials++
@@ -139,7 +138,7 @@ func (l *Link) dial() bool {
 	return !lost && !l.cut
 }
 
-// roundTrip returns how long something takes there and back.
+// roundTrip returns the round-trip time.
 func (l *Link) roundTrip() time.Duration { return 2 * l.oneWay() }
 
 func (l *Link) oneWay() time.Duration { return time.Duration(l.delay.Load()) }

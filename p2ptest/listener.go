@@ -14,18 +14,17 @@ import (
 // A ListenerConfig tunes a listener of a [Network]. The zero value is ready to
 // use.
 type ListenerConfig struct {
-	// Version is that of the wire protocol that the listener speaks; streams
-	// have the lower one of their two sides. If zero, 2 is used. With 1, it
-	// plays a node of the first implementation.
+	// Version is the version of the wire protocol that the listener speaks; a
+	// stream has the lower version of its two sides. If zero, 2 is used. With
+	// 1, the listener imitates a node of the first implementation.
 	Version int
 }
 
 // Listener returns a new listener, which accepts connections at an address of
-// its own and makes them to those of other nodes, each side knowing who the
-// other is. Connections are made by the first Dial, are used for all streams of
-// the two nodes, in both directions, and last until one of them ends or
-// [Link.Cut]. Each side sends the other its metadata when they connect, and
-// when it changes.
+// its own and dials the addresses of other nodes; both sides are authenticated.
+// A connection is made by the first Dial, carries all streams of the two nodes,
+// in both directions, and lasts until one of them ends or [Link.Cut]. Each side
+// sends its metadata to the other when they connect, and whenever it changes.
 //
 // Dial uses the candidates of the kinds [p2p.Direct] and [p2p.Manual] and tries
 // them all at once.
@@ -40,6 +39,8 @@ type listener struct {
 	network *Network
 	version int
 	addr    netip.AddrPort
+
+	contacts *Contacts // nil if it hides nothing
 }
 
 // A host is one run of a listener.
@@ -48,6 +49,7 @@ type host struct {
 	addr       netip.AddrPort
 	id         identity.RemoteIdentity
 	version    int
+	contacts   *Contacts // nil if it hides nothing
 	scope      *p2p.Scope
 	done       <-chan struct{} // closed when Run is asked to end
 	deliveries sync.WaitGroup  // timers that deliver something here
@@ -66,7 +68,7 @@ func (l *listener) Run(ctx context.Context, s *p2p.Scope) error {
 	events := node.Subscribe()
 	defer events.Close()
 	h := &host{
-		network: l.network, addr: l.addr, id: node.Identity(), version: l.version,
+		network: l.network, addr: l.addr, id: node.Identity(), version: l.version, contacts: l.contacts,
 		scope: s, done: ctx.Done(),
 	}
 	if !h.open() {
@@ -94,13 +96,14 @@ func (l *listener) Run(ctx context.Context, s *p2p.Scope) error {
 	}
 }
 
-// pathIn is the path of connections that the host dialed, as its peers see it.
+// pathIn returns the path of connections that the host dialed, as its peers see
+// it.
 func (h *host) pathIn() p2p.Path { return p2p.Path{Kind: p2p.Direct, Remote: h.addr} }
 
 // reachable reports whether the host runs. The caller holds network.mu.
 func (h *host) reachable() bool { return h.network.hosts[h.addr] == h }
 
-// open makes the host reachable, unless another one is at its address.
+// open makes the host reachable, unless another host has its address.
 func (h *host) open() bool {
 	n := h.network
 	n.mu.Lock()
@@ -112,7 +115,7 @@ func (h *host) open() bool {
 	return true
 }
 
-// close ends the connections and waits for what might still report to the
+// close ends the connections and waits for deliveries that might still use the
 // scope.
 func (h *host) close() {
 	n := h.network
@@ -121,7 +124,7 @@ func (h *host) close() {
 	ends := slices.Clone(h.ends)
 	n.mu.Unlock()
 	for _, e := range ends {
-		e.Close()
+		e.close("shutting down")
 	}
 	h.deliveries.Wait()
 }
@@ -130,7 +133,7 @@ func (h *host) close() {
 func (h *host) state() {
 	n := h.network
 	n.mu.Lock()
-	metadata := h.scope.Node().Metadata() // under the lock: a connection made after this gets nothing older
+	metadata := h.scope.Node().Metadata() // under the lock: later connections get nothing older
 	ends := slices.Clone(h.ends)
 	n.mu.Unlock()
 	for _, e := range ends {

@@ -17,7 +17,7 @@ import (
 
 func (h HookTest) runListener(t *testing.T) {
 	h.run(t, "DialUnknown", h.testDialUnknown)
-	h.run(t, "DialCancelled", h.testDialCancelled)
+	h.run(t, "DialCanceled", h.testDialCanceled)
 	h.run(t, "DialDead", h.testDialDead)
 	h.run(t, "DialWrongNode", h.testDialWrongNode)
 	h.run(t, "Streams", h.testStreams)
@@ -39,7 +39,7 @@ func (h HookTest) runListener(t *testing.T) {
 	h.run(t, "Revoke", h.testRevoke)
 }
 
-// A duo is two nodes with a listener each, that have discovered each other.
+// A duo is two nodes, each with a listener, that have discovered each other.
 type duo struct {
 	a, b   *p2p.P2P
 	ab, ba *p2p.Peer // the other one, as each sees it
@@ -76,14 +76,14 @@ func (h HookTest) newListener(t *testing.T) p2p.Listener {
 	t.Helper()
 	l, ok := h.New(t).(p2p.Listener)
 	if !ok {
-		t.Fatal("the hook is a listener sometimes only")
+		t.Fatal("the hook is only sometimes a listener")
 	}
 	return l
 }
 
 // Pipe returns both ends of one stream between two nodes that it starts, for
-// tests such as nettest.TestConn. At the second end the stream is served until
-// it is closed or reset, or the test ends. A byte is sent ahead and read.
+// tests such as nettest.TestConn. The second end is served until it is closed
+// or reset, or the test ends. One byte has already been sent and read.
 func (h HookTest) Pipe(t *testing.T) (a, b *p2p.Stream) {
 	t.Helper()
 	accepted := make(chan *p2p.Stream, 1)
@@ -100,7 +100,7 @@ func (h HookTest) Pipe(t *testing.T) (a, b *p2p.Stream) {
 	case <-soon(t).Done():
 		t.Fatal("the stream did not arrive")
 	}
-	t.Cleanup(func() { b.Reset(p2p.ErrCancelled) })
+	t.Cleanup(func() { b.Reset(p2p.ErrCanceled) })
 	return a, b
 }
 
@@ -111,7 +111,7 @@ func newStream(t *testing.T, to *p2p.Peer) *p2p.Stream {
 	if err != nil {
 		t.Fatalf("open a stream: %v", err)
 	}
-	t.Cleanup(func() { s.Reset(p2p.ErrCancelled) })
+	t.Cleanup(func() { s.Reset(p2p.ErrCanceled) })
 	if err := s.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatalf("set a deadline: %v", err)
 	}
@@ -125,7 +125,8 @@ func write(t *testing.T, s *p2p.Stream, b []byte) {
 	}
 }
 
-// wantRead checks what a stream reads next, and the end as well if want is all.
+// wantRead checks that a stream reads want next, and then its end if all is
+// set.
 func wantRead(t *testing.T, s *p2p.Stream, want string, all bool) {
 	t.Helper()
 	got := make([]byte, len(want))
@@ -141,7 +142,7 @@ func wantRead(t *testing.T, s *p2p.Stream, want string, all bool) {
 	}
 }
 
-// wantReset checks that an error is that of a reset by the peer.
+// wantReset checks that an error is a reset by the peer with a code.
 func wantReset(t *testing.T, what string, err error, code p2p.ResetCode) {
 	t.Helper()
 	var reset *p2p.ResetError
@@ -150,7 +151,7 @@ func wantReset(t *testing.T, what string, err error, code p2p.ResetCode) {
 	}
 }
 
-// echoes is a handler that sends back what it gets.
+// echoes is a handler that echoes what it reads.
 var echoes = p2p.HandlerFunc(func(_ context.Context, s *p2p.Stream) error {
 	_, err := io.Copy(s, s)
 	return err
@@ -172,8 +173,8 @@ func mustExchange(t *testing.T, s *p2p.Stream) {
 	}
 }
 
-// dead are candidates at which nobody answers: ports of this computer that
-// nothing but a discard service would use.
+// dead returns candidates at which nobody answers: ports of this computer that
+// only a discard service would use.
 func dead() []p2p.Candidate {
 	return []p2p.Candidate{
 		{Kind: p2p.Direct, Addr: netip.MustParseAddrPort("127.0.0.1:9")},
@@ -189,7 +190,7 @@ func wantFailure(t *testing.T, began time.Time, raw p2p.RawStream, err error, to
 		t.Errorf("dial took %v", took)
 	}
 	if err == nil {
-		raw.Reset(p2p.ErrCancelled)
+		raw.Reset(p2p.ErrCanceled)
 		t.Fatal("dial succeeded")
 	}
 	failed, ok := err.(*p2p.DialError)
@@ -223,7 +224,7 @@ func (h HookTest) testDialUnknown(t *testing.T) {
 	wantFailure(t, began, raw, err, to, nil)
 }
 
-func (h HookTest) testDialCancelled(t *testing.T) {
+func (h HookTest) testDialCanceled(t *testing.T) {
 	l := h.newListener(t)
 	start(t, p2p.Config{Hooks: []p2p.Hook{l}})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -239,7 +240,7 @@ func (h HookTest) testDialCancelled(t *testing.T) {
 	timer := time.AfterFunc(100*time.Millisecond, cancel)
 	defer timer.Stop()
 	began = time.Now()
-	raw, err = l.Dial(ctx, to, dead()) // what it fails with depends on whether the computer refuses the port
+	raw, err = l.Dial(ctx, to, dead()) // the error depends on whether the computer refuses the port
 	wantFailure(t, began, raw, err, to, dead())
 }
 
@@ -253,7 +254,8 @@ func (h HookTest) testDialDead(t *testing.T) {
 	wantFailure(t, began, raw, err, to, dead())
 }
 
-// testDialWrongNode: an address leads to nobody but the node that was meant.
+// testDialWrongNode: a dial reaches only the intended node, even at another
+// node's address.
 func (h HookTest) testDialWrongNode(t *testing.T) {
 	d := h.newDuo(t, echoes, echoes)
 	began, to, via := time.Now(), identity.New().Remote(), d.ab.Info().Candidates
@@ -285,12 +287,12 @@ func (h HookTest) testPaths(t *testing.T) {
 		path   p2p.Path
 		dialed bool
 	}{
-		"the stream that was opened":         {s.Path(), true},
-		"the connection that was dialed":     {d.ab.Info().Connections[0].Path, true},
-		"the connection that Allow hears of": {<-asked, false},
-		"the stream that Allow hears of":     {<-asked, false},
-		"the stream that is served":          {<-inbound, false},
-		"the connection that was accepted":   {d.ba.Info().Connections[0].Path, false},
+		"the stream that was opened":               {s.Path(), true},
+		"the connection that was dialed":           {d.ab.Info().Connections[0].Path, true},
+		"the connection that Allow is asked about": {<-asked, false},
+		"the stream that Allow is asked about":     {<-asked, false},
+		"the stream that is served":                {<-inbound, false},
+		"the connection that was accepted":         {d.ba.Info().Connections[0].Path, false},
 	} {
 		if c.path.Kind != p2p.Direct || c.path.Dialed != c.dialed {
 			t.Errorf("%s has the path %+v; want kind %v, dialed %t", what, c.path, p2p.Direct, c.dialed)
@@ -317,8 +319,8 @@ func (h HookTest) testMetadata(t *testing.T) {
 	until(t, d.a, "the metadata follows", func() bool { return d.ab.Name() == "another" && d.ab.Verified() })
 }
 
-// testEvents: each node is told once that it is connected, and once that it is
-// not any more.
+// testEvents: each node is told once that it is connected, and once that it no
+// longer is.
 func (h HookTest) testEvents(t *testing.T) {
 	d := h.newDuo(t, echoes, echoes)
 	eventsA, eventsB := d.a.Subscribe(), d.b.Subscribe()
@@ -350,27 +352,33 @@ func (h HookTest) testEvents(t *testing.T) {
 		listener p2p.Listener
 		peer     identity.RemoteIdentity
 	}{{eventsA, d.la, d.b.Identity()}, {eventsB, d.lb, d.a.Identity()}} {
-		var told []string
-		for e := range c.events.C {
-			switch e := e.(type) {
-			case p2p.PeerConnectedWith:
-				if e.Listener == c.listener.Name() && e.Peer.Identity() == c.peer {
-					told = append(told, "connected")
-				}
-			case p2p.PeerDisconnectedWith:
-				if e.Listener == c.listener.Name() && e.Peer.Identity() == c.peer {
-					told = append(told, "disconnected")
-				}
-			}
-		}
+		told := connections(c.events, c.listener.Name(), c.peer)
 		if !slices.Equal(told, []string{"connected", "disconnected"}) {
 			t.Errorf("events about the peer: %v; want connected and disconnected", told)
 		}
 	}
 }
 
-// testRestart: a listener that ends takes its connections with it, which does
-// not look like an end of streams; and it can be run again.
+// connections returns the events about connections of a listener with a peer,
+// until the subscription ends.
+func connections(of *p2p.Subscription, listener string, peer identity.RemoteIdentity) (told []string) {
+	for e := range of.C {
+		switch e := e.(type) {
+		case p2p.PeerConnectedWith:
+			if e.Listener == listener && e.Peer.Identity() == peer {
+				told = append(told, "connected")
+			}
+		case p2p.PeerDisconnectedWith:
+			if e.Listener == listener && e.Peer.Identity() == peer {
+				told = append(told, "disconnected")
+			}
+		}
+	}
+	return told
+}
+
+// testRestart: a listener that ends also ends its connections, which does not
+// look like an end of streams; and it can be run again.
 func (h HookTest) testRestart(t *testing.T) {
 	d := h.newDuo(t, nil, echoes)
 	s := newStream(t, d.ab)
@@ -385,12 +393,12 @@ func (h HookTest) testRestart(t *testing.T) {
 	if err := d.b.Register(soon(t), d.lb); err != nil {
 		t.Fatalf("register again: %v", err)
 	}
-	again := func() error { // the address may be another one, of which the first node has yet to hear
+	again := func() error { // the address may have changed, which the first node has yet to learn
 		s, err := d.ab.NewStream(soon(t))
 		if err != nil {
 			return err
 		}
-		defer s.Reset(p2p.ErrCancelled)
+		defer s.Reset(p2p.ErrCanceled)
 		s.SetDeadline(time.Now().Add(patience))
 		return exchange(s)
 	}

@@ -15,33 +15,33 @@ import (
 
 // A Config tunes a [Network]. The zero value is ready to use.
 type Config struct {
-	// Name is the name of the listeners; that of the discoveries is Name +
-	// "-discovery". Networks of different names can be used by one node. If
+	// Name is the name of the listeners; discoveries are named Name +
+	// "-discovery". A node can use several networks if their names differ. If
 	// empty, "memory" is used.
 	Name string
 
-	// DialTimeout is how long a connection attempt waits for an answer that
-	// does not come. If zero, 5 s is used.
+	// DialTimeout is how long a connection attempt waits for an answer. If
+	// zero, 5 s is used.
 	DialTimeout time.Duration
 
-	// BufferSize is how many bytes one direction of a stream holds that were
-	// written and not yet read; a Write blocks while there is no room. If zero,
-	// 64 KiB is used.
+	// BufferSize is the most bytes that one direction of a stream holds between
+	// Write and Read; a Write blocks while there is no room. If zero, 64 KiB is
+	// used.
 	BufferSize int
 
-	// Seed determines which attempts [Link.SetLoss] lets fail.
+	// Seed determines which attempts fail after [Link.SetLoss].
 	Seed uint64
 }
 
-// Errors for what goes wrong on the network.
+// Errors of connection attempts.
 var (
-	// ErrUnreachable is the error of a connection attempt that nobody answers:
-	// the address is nobody's, the link is cut, or the attempt was lost. It
-	// takes [Config.DialTimeout].
+	// ErrUnreachable is the error of a connection attempt that nobody answers,
+	// because the address is nobody's, the link is cut, or the attempt was
+	// lost. Such an attempt takes [Config.DialTimeout].
 	ErrUnreachable = errors.New("p2ptest: no answer")
 
-	// ErrOtherNode is the error of a connection attempt that another node
-	// answers than the one that was meant.
+	// ErrOtherNode is the error of a connection attempt that is answered by a
+	// node other than the intended one.
 	ErrOtherNode = errors.New("p2ptest: another node has this address")
 )
 
@@ -50,13 +50,13 @@ type Network struct {
 	cfg Config
 
 	mu      sync.Mutex // guards all below; taken before any lock of a node, wire or stream; nothing blocks under it
-	addrs   uint32     // how many have been given out
+	addrs   uint32     // number of addresses given out
 	hosts   map[netip.AddrPort]*host
 	members []*member // in the order in which they joined
 	links   map[[2]identity.RemoteIdentity]*Link
 }
 
-// NewNetwork makes a network without nodes.
+// NewNetwork returns a network without nodes.
 func NewNetwork(cfg Config) *Network {
 	if cfg.Name == "" {
 		cfg.Name = "memory"
@@ -76,14 +76,13 @@ func (n *Network) Hooks() []p2p.Hook {
 	return []p2p.Hook{n.Listener(ListenerConfig{}), n.Discovery()}
 }
 
-// Start starts a node on the network: with [Network.Hooks] and then cfg's own.
-// Where cfg.App is empty it is "p2ptest", and where cfg.Logger is nil the
-// test's log gets what the node logs. The test fails if the node does not
-// start.
+// Start starts a node on the network, with [Network.Hooks] followed by
+// cfg.Hooks. If cfg.App is empty, it is "p2ptest"; if cfg.Logger is nil, the
+// node logs to the test's log. The test fails if the node does not start.
 //
 // The node is shut down when the test ends, if it was not before. Streams that
-// the test has left open delay that by 5 s, as [p2p.P2P.Shutdown] tells; in a
-// bubble that costs nothing.
+// the test has left open delay that by 5 s (see [p2p.P2P.Shutdown]), which
+// costs nothing in a bubble.
 func (n *Network) Start(t testing.TB, cfg p2p.Config) *p2p.P2P {
 	t.Helper()
 	cfg.Hooks = append(n.Hooks(), cfg.Hooks...)
@@ -111,8 +110,8 @@ func start(t testing.TB, cfg p2p.Config) *p2p.P2P {
 	return node
 }
 
-// newAddr returns an address that nobody has, of those reserved for
-// documentation (RFC 3849).
+// newAddr returns an unused address from the range for documentation (RFC
+// 3849).
 func (n *Network) newAddr() netip.AddrPort {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -8,10 +8,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/p2ptest"
-	"github.com/stretchr/testify/require"
 )
 
 var echo = p2p.HandlerFunc(func(_ context.Context, s *p2p.Stream) error {
@@ -53,7 +54,7 @@ func open(t *testing.T, to *p2p.Peer) *p2p.Stream {
 	t.Helper()
 	s, err := to.NewStream(t.Context())
 	require.NoError(t, err)
-	t.Cleanup(func() { s.Reset(p2p.ErrCancelled) })
+	t.Cleanup(func() { s.Reset(p2p.ErrCanceled) })
 	return s
 }
 
@@ -201,7 +202,7 @@ func TestLoss(t *testing.T) {
 					continue
 				}
 				require.NoError(t, exchange(s))
-				s.Reset(p2p.ErrCancelled)
+				s.Reset(p2p.ErrCanceled)
 				link.Cut()
 				link.Restore()
 				synctest.Wait()
@@ -408,7 +409,7 @@ func TestPathOfAManualCandidate(t *testing.T) {
 		there := b.Listeners()[0].Addrs[0]
 		raw, err := here.Dial(t.Context(), b.Identity(), []p2p.Candidate{{Kind: p2p.Manual, Addr: there}})
 		require.NoError(t, err)
-		raw.Reset(p2p.ErrCancelled)
+		raw.Reset(p2p.ErrCanceled)
 		require.Equal(t, p2p.Path{Kind: p2p.Manual, Dialed: true, Remote: there}, raw.Path())
 		require.Equal(t, p2p.Path{Kind: p2p.Direct, Remote: a.Listeners()[0].Addrs[0]}, peerOf(t, b, a).Info().Path)
 	})

@@ -11,32 +11,33 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// A stream is one end of a stream. What happens at the other end arrives over
-// the connection's wire; only the room that a Read makes is told at once.
+// A stream is one end of a stream. Everything that the other end does arrives
+// over the connection's wire; only the room that a Read makes is visible at
+// once.
 type stream struct {
 	end  *end
 	peer *stream
-	size int // how many bytes may be on their way
+	size int // most bytes under way
 
 	mu      sync.Mutex // no other lock is taken under it
 	changed sync.Cond  // on mu
-	known   bool       // the other side knows of the stream: it was opened there, or something was sent
+	known   bool       // the other side knows the stream: it opened it, or something was sent to it
 	freed   bool       // by Close or Reset
 
 	readDeadline deadline
 	received     []byte
-	ended        bool  // nothing comes after what was received
-	readErr      error // what reads return from now on
+	ended        bool  // nothing follows the received bytes
+	readErr      error // of all further reads
 
 	writeDeadline deadline
-	sent          int   // bytes that were written and that the peer has not read
+	sent          int   // bytes that were written and not yet read by the peer
 	finished      bool  // CloseWrite was called
-	writeErr      error // what writes return from now on
+	writeErr      error // of all further writes
 }
 
 var _ p2p.RawStream = (*stream)(nil)
 
-// newStream opens a stream of which the other end learns with the first bytes.
+// newStream opens a stream. The other end learns of it with the first bytes.
 // The caller holds network.mu.
 func (e *end) newStream() *stream {
 	e.link.stats.Streams++
@@ -51,8 +52,8 @@ func (e *end) newStream() *stream {
 	return s
 }
 
-// send tells the other side, which learns of the stream by it if it does not
-// know it.
+// send calls f on the other side's stream, and hands the stream over there
+// first if it was not known.
 func (s *stream) send(known bool, f func(peer *stream)) {
 	r := s.end.remote
 	r.in.send(func() {
@@ -66,8 +67,8 @@ func (s *stream) send(known bool, f func(peer *stream)) {
 	})
 }
 
-// arrive books a stream that the other side has opened, and reports false if
-// the connection has gone.
+// arrive records a stream that the other side has opened, and reports false if
+// the connection is gone.
 func (s *stream) arrive() bool {
 	n := s.end.host.network
 	n.mu.Lock()
@@ -79,7 +80,7 @@ func (s *stream) arrive() bool {
 	return true
 }
 
-// Read reads what has arrived.
+// Read reads bytes that have arrived.
 func (s *stream) Read(b []byte) (int, error) {
 	s.mu.Lock()
 	for s.readErr == nil && !s.readDeadline.over && len(s.received) == 0 && !s.ended && len(b) > 0 {
@@ -105,7 +106,7 @@ func (s *stream) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Write sends b, as there is room for it.
+// Write sends b, waiting for room as needed.
 func (s *stream) Write(b []byte) (written int, err error) {
 	for {
 		s.mu.Lock()
@@ -131,7 +132,9 @@ func (s *stream) Write(b []byte) (written int, err error) {
 		known := s.known
 		s.known = true
 		s.mu.Unlock()
+		s.end.sent.Add(uint64(n))
 		s.send(known, func(p *stream) {
+			p.end.received.Add(uint64(n))
 			p.update(func(p *stream) {
 				if p.readErr == nil {
 					p.received = append(p.received, data...)
@@ -144,7 +147,7 @@ func (s *stream) Write(b []byte) (written int, err error) {
 	}
 }
 
-// CloseWrite ends what the peer reads.
+// CloseWrite ends the writing direction.
 func (s *stream) CloseWrite() error {
 	s.mu.Lock()
 	if s.writeErr != nil || s.finished {
@@ -162,7 +165,8 @@ func (s *stream) CloseWrite() error {
 	return nil
 }
 
-// Close ends what the peer reads, and lets its writes fail from now on.
+// Close ends the writing direction, and makes the peer's writes fail from now
+// on.
 func (s *stream) Close() error {
 	err := s.CloseWrite()
 	s.mu.Lock()
@@ -172,7 +176,7 @@ func (s *stream) Close() error {
 		s.send(true, func(p *stream) {
 			p.update(func(p *stream) {
 				if !p.finished {
-					p.failWrites(&p2p.ResetError{Code: p2p.ErrCancelled, Remote: true})
+					p.failWrites(&p2p.ResetError{Code: p2p.ErrCanceled, Remote: true})
 				}
 			})
 		})
@@ -180,7 +184,7 @@ func (s *stream) Close() error {
 	return err
 }
 
-// Reset ends both directions, here at once.
+// Reset ends both directions, on this side at once.
 func (s *stream) Reset(code p2p.ResetCode) {
 	if freed, known := s.free(&p2p.ResetError{Code: code}); !freed || !known {
 		return
@@ -198,8 +202,8 @@ func (s *stream) Reset(code p2p.ResetCode) {
 	})
 }
 
-// free ends the stream here. It reports whether it was not before, and whether
-// the other side knows the stream.
+// free ends the stream on this side. It reports whether this call has freed it,
+// and whether the other side knows the stream.
 func (s *stream) free(err error) (freed, known bool) {
 	s.update(func(s *stream) {
 		freed, known = !s.freed, s.known
@@ -216,7 +220,7 @@ func (s *stream) free(err error) (freed, known bool) {
 	return freed, known
 }
 
-// fail ends the stream for a reason that is not its own.
+// fail ends the stream because its connection has ended.
 func (s *stream) fail(err error) {
 	s.update(func(s *stream) {
 		s.failReads(err)
@@ -239,7 +243,7 @@ func (s *stream) failWrites(err error) {
 	}
 }
 
-// update changes the stream under its lock and wakes who waits for that.
+// update changes the stream under its lock and wakes its readers and writers.
 func (s *stream) update(change func(s *stream)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -259,10 +263,10 @@ func (s *stream) LocalAddr() net.Addr { return addr(s.end.host.addr) }
 // RemoteAddr returns the address of the peer's listener.
 func (s *stream) RemoteAddr() net.Addr { return addr(s.end.remote.host.addr) }
 
-// Path returns that of the connection.
+// Path returns the path of the connection.
 func (s *stream) Path() p2p.Path { return s.end.Path() }
 
-// Version returns that of the connection.
+// Version returns the protocol version of the connection.
 func (s *stream) Version() int { return s.end.version }
 
 // Exporter derives a value that is bound to the connection.
@@ -277,7 +281,7 @@ func (a addr) Network() string { return "p2ptest" }
 // String returns the form of [netip.AddrPort].
 func (a addr) String() string { return netip.AddrPort(a).String() }
 
-// A deadline of a stream. Its fields are under the stream's mu.
+// A deadline is a deadline of a stream, whose mu guards its fields.
 type deadline struct {
 	stream *stream
 	timer  *time.Timer

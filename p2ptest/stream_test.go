@@ -9,10 +9,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/p2ptest"
-	"github.com/stretchr/testify/require"
 )
 
 func TestVersion(t *testing.T) {
@@ -52,9 +53,12 @@ func TestAccessors(t *testing.T) {
 	require.NoError(t, err)
 	in := <-inbound
 	require.Equal(t, a.Identity(), in.RemoteIdentity())
-	require.Equal(t, s.LocalAddr().String(), in.RemoteAddr().String())
-	require.Equal(t, s.RemoteAddr().String(), in.LocalAddr().String())
-	require.Equal(t, "p2ptest", s.LocalAddr().Network())
+	require.Equal(t, s.LocalAddr(), in.RemoteAddr())
+	require.Equal(t, s.RemoteAddr(), in.LocalAddr())
+	local, remote := s.Endpoints()
+	theirLocal, theirRemote := in.Endpoints()
+	require.Equal(t, []net.Addr{local, remote}, []net.Addr{theirRemote, theirLocal})
+	require.Equal(t, "p2ptest", local.Network())
 	require.Equal(t, b.Listeners()[0].Addrs[0], s.Path().Remote)
 	require.Equal(t, p2p.Direct, s.Path().Kind)
 	require.True(t, s.Path().Dialed)
@@ -184,7 +188,7 @@ func TestReadAfterClose(t *testing.T) {
 	})
 }
 
-// Whoever waits for its turn on a stream does not stop the bubble's clock.
+// Anyone who waits for its turn on a stream does not stop the bubble's clock.
 func TestTwoWritersInABubble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := p2ptest.NewNetwork(p2ptest.Config{BufferSize: 10})
@@ -195,6 +199,6 @@ func TestTwoWritersInABubble(t *testing.T) {
 		go s.Write(make([]byte, 100))
 		go s.Write(make([]byte, 100))
 		time.Sleep(time.Second)
-		s.Reset(p2p.ErrCancelled)
+		s.Reset(p2p.ErrCanceled)
 	})
 }

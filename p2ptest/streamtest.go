@@ -16,8 +16,8 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// testStreams: streams go both ways over one connection, and each side knows
-// who the other is.
+// testStreams: streams are opened in both directions over one connection, and
+// each side knows the other's identity.
 func (h HookTest) testStreams(t *testing.T) {
 	from := make(chan identity.RemoteIdentity, 2)
 	handler := p2p.HandlerFunc(func(ctx context.Context, s *p2p.Stream) error {
@@ -35,9 +35,9 @@ func (h HookTest) testStreams(t *testing.T) {
 			t.Errorf("the stream came from %v; want %v", got, c.node.Identity())
 		}
 		if !d.ab.Connected() || !d.ba.Connected() {
-			t.Error("a stream is open, and a node knows of no connection")
+			t.Error("a stream is open, but a node knows of no connection")
 		}
-		if s.LocalAddr() == nil || s.RemoteAddr() == nil {
+		if local, remote := s.Endpoints(); local == nil || remote == nil {
 			t.Error("a stream has no address")
 		}
 		if v := s.Version(); v != 1 && v != 2 {
@@ -94,8 +94,7 @@ func (h HookTest) testHalfClose(t *testing.T) {
 	}
 }
 
-// testResets: the code of a reset arrives, in both directions, at reads and at
-// writes.
+// testResets: the code of a reset reaches reads and writes, in both directions.
 func (h HookTest) testResets(t *testing.T) {
 	errs := make(chan error, 2)
 	d := h.newDuo(t, nil, p2p.HandlerFunc(func(_ context.Context, s *p2p.Stream) error {
@@ -118,7 +117,7 @@ func (h HookTest) testResets(t *testing.T) {
 		return err
 	}))
 	codes := []p2p.ResetCode{
-		p2p.ErrCancelled, p2p.ErrNoRoute, p2p.ErrRefused, p2p.ErrBusy, p2p.ErrTimeout, p2p.ErrHandlerFailed,
+		p2p.ErrCanceled, p2p.ErrNoRoute, p2p.ErrRefused, p2p.ErrBusy, p2p.ErrTimeout, p2p.ErrHandlerFailed,
 		p2p.ErrTunnelRefused, p2p.ErrShuttingDown, p2p.FirstAppCode, p2p.LastAppCode,
 	}
 	for _, code := range codes {
@@ -143,8 +142,8 @@ func (h HookTest) testResets(t *testing.T) {
 	}
 }
 
-// writeUntilError writes until that fails: that the peer has reset the stream
-// may be noticed late.
+// writeUntilError writes until a write fails, since a reset by the peer may be
+// noticed late.
 func writeUntilError(s *p2p.Stream) error {
 	s.SetWriteDeadline(time.Now().Add(patience))
 	for {
@@ -221,7 +220,8 @@ func (h HookTest) testDeadlines(t *testing.T) {
 	mustExchange(t, s)
 }
 
-// testBackpressure: who does not read stops the writer, and that loses nothing.
+// testBackpressure: a peer that does not read blocks the writer, without losing
+// anything.
 func (h HookTest) testBackpressure(t *testing.T) {
 	const most = 64 << 20
 	read, counted := make(chan struct{}), make(chan int64, 1)
@@ -288,7 +288,7 @@ func (h HookTest) testExporter(t *testing.T) {
 	}
 }
 
-// testCloseUnread: streams that are closed with data unread at both ends leave
+// testCloseUnread: streams that are closed with unread data at both ends leave
 // nothing behind.
 func (h HookTest) testCloseUnread(t *testing.T) {
 	var echo atomic.Bool
@@ -323,14 +323,14 @@ func (h HookTest) testCloseUnread(t *testing.T) {
 		if err := node.Shutdown(soon(t)); err != nil {
 			t.Errorf("shut down: %v", err)
 		}
-		if took := time.Since(began); took > 4*time.Second { // streams of which the end did not arrive are given up after 5 s
+		if took := time.Since(began); took > 4*time.Second { // streams whose end did not arrive are given up after 5 s
 			t.Errorf("shut down took %v: streams were still open", took)
 		}
 	}
 }
 
-// testCloseEarly: who writes more to a stream than is discarded after its Close
-// is told so.
+// testCloseEarly: a peer that writes more than a closed stream discards gets an
+// error.
 func (h HookTest) testCloseEarly(t *testing.T) {
 	wrote := make(chan error, 1)
 	d := h.newDuo(t, nil, p2p.HandlerFunc(func(_ context.Context, s *p2p.Stream) error {
@@ -343,7 +343,7 @@ func (h HookTest) testCloseEarly(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatalf("close: %v", err)
 	}
-	wantReset(t, "the handler's write", <-wrote, p2p.ErrCancelled)
+	wantReset(t, "the handler's write", <-wrote, p2p.ErrCanceled)
 }
 
 func (h HookTest) testRefused(t *testing.T) {
@@ -358,7 +358,7 @@ func (h HookTest) testRefused(t *testing.T) {
 
 func (h HookTest) testBusy(t *testing.T) {
 	d := h.newDuo(t, nil, echoes)
-	const limit = 200 // what p2p.Config.MaxStreamsPerPeer is where it is zero
+	const limit = 200 // the default of p2p.Config.MaxStreamsPerPeer
 	var all []*p2p.Stream
 	for range limit {
 		s := newStream(t, d.ab)

@@ -25,13 +25,13 @@ const (
 	lockTime    = 10 * time.Minute
 )
 
-// attempts counts those by code that failed.
+// attempts counts the attempts by code that failed.
 type attempts struct {
 	failed int
 	last   time.Time
 }
 
-// locked reports whether there may be no more for now.
+// locked reports whether no more attempts are allowed for now.
 func (a *attempts) locked() bool {
 	if a.failed > 0 && time.Since(a.last) >= lockTime {
 		a.failed = 0
@@ -39,9 +39,9 @@ func (a *attempts) locked() bool {
 	return a.failed >= maxFailures
 }
 
-// attempt notes an attempt by code that somebody in between may have made: from
-// now on it has failed, until it succeeds. It reports false if there may be no
-// more.
+// attempt records an attempt by code, which somebody in between may have made:
+// it counts as failed until it succeeds. It returns false if no more are
+// allowed.
 func (p *Pairing) attempt() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -53,7 +53,7 @@ func (p *Pairing) attempt() bool {
 	return true
 }
 
-// attempted says how it ended.
+// attempted records how the attempt ended.
 func (p *Pairing) attempted(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -68,15 +68,15 @@ func (p *Pairing) locked() bool {
 	return p.failures.locked()
 }
 
-// A comparison is what two nodes without a ticket agree in, for their users to
-// compare.
+// A comparison is the values that two nodes without a ticket share, for their
+// users to compare.
 type comparison struct {
 	opener, other identity.RemoteIdentity
-	binding       [32]byte // of the connection: whoever stands in between has two
+	binding       [32]byte // of the connection: a node in between has two
 }
 
-// commitment is what the opener sends first: it ties it to its nonce, before it
-// knows the other's.
+// commitment returns the first message of the opener, which commits it to its
+// nonce before it knows the other's.
 //
 //	size  what SHA-256 is taken of
 //	16    "sdp2p-compare-v1"
@@ -110,8 +110,8 @@ func newNonce() (n [nonceSize]byte) {
 	return n
 }
 
-// onStream returns the conversation on a stream without a tunnel: users compare
-// its ends.
+// onStream returns the conversation on a stream without a tunnel, whose ends
+// the users compare.
 func onStream(s *p2p.Stream, scope *p2p.Scope) *talk {
 	return &talk{
 		conn: s, close: s.Close, abort: func(error) { s.Reset(p2p.ErrRefused) }, name: nameOf(scope), log: scope.Logger(),
@@ -119,11 +119,11 @@ func onStream(s *p2p.Stream, scope *p2p.Scope) *talk {
 	}
 }
 
-// JoinByCode joins the library that a peer invites to, whose user compares
-// digits with ours. Errors are those of [Pairing.Join], but for tickets, and
-// [ErrLocked].
+// JoinByCode joins the library that a peer invites to, while its user and ours
+// compare digits. It fails as [Pairing.Join] does, except for errors about
+// tickets, and with [ErrLocked].
 func (p *Pairing) JoinByCode(ctx context.Context, peer *p2p.Peer, cfg JoinConfig) (*library.Library, error) {
-	ctx, leave, scope, err := p.begin(ctx, peer.Identity(), cfg)
+	ctx, leave, scope, err := p.begin(ctx, peer.Identity(), cfg, false)
 	if err != nil {
 		return nil, err
 	}
@@ -176,8 +176,8 @@ func fixed(b []byte) func(*proto.Decoder) error {
 	}
 }
 
-// serveCode has a device join without a ticket, if that is what our user wants
-// now. One comes at a time.
+// serveCode lets a device join without a ticket, if our user has invited one by
+// code. It serves one device at a time.
 func (p *Pairing) serveCode(ctx context.Context, scope *p2p.Scope, s *p2p.Stream) error {
 	if p.invitesByCode() == nil {
 		return errNotByCode
@@ -225,8 +225,8 @@ func (p *Pairing) invitesByCode() *Invitation {
 	return p.byCode()
 }
 
-// readCommitment reads what the opener says first. Until then it takes nobody's
-// place.
+// readCommitment reads the opener's first message. Until it has arrived, the
+// opener takes nobody's place.
 func (t *talk) readCommitment(ctx context.Context) (commitment [32]byte, err error) {
 	err = t.read(ctx, func(d *proto.Decoder) error {
 		if version := d.Uint8(); d.Err() == nil && version != talkVersion {
@@ -238,7 +238,7 @@ func (t *talk) readCommitment(ctx context.Context) (commitment [32]byte, err err
 	return commitment, err
 }
 
-// exchange has the digits come about.
+// exchange exchanges the nonces from which both sides compute the digits.
 func (c comparison) exchange(ctx context.Context, t *talk, commitment [32]byte) error {
 	nonce := newNonce()
 	if err := t.writeBytes(nonce[:]); err != nil {

@@ -52,8 +52,8 @@ func TestCodes(t *testing.T) {
 	})
 }
 
-// Three attempts that fail lock both sides for 10 minutes, whoever's fault it
-// is. One that succeeds begins the count again.
+// Three attempts that fail lock both sides for 10 minutes, no matter whose
+// fault it is. One that succeeds begins the count again.
 func TestLocked(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)
@@ -63,7 +63,7 @@ func TestLocked(t *testing.T) {
 			pass(time.Second)
 			i.Cancel() // it stood all the same
 			_, err := i.Wait(t.Context())
-			require.ErrorIs(t, err, pairing.ErrCancelled)
+			require.ErrorIs(t, err, pairing.ErrCanceled)
 		}
 		i := a.byCode(t, a.yes)
 		require.NoError(t, b.joinByCode(t, a, b.yes))
@@ -95,8 +95,8 @@ func TestLocked(t *testing.T) {
 	})
 }
 
-// Whoever opens counts as one that failed from the moment when it can know the
-// digits, whatever it does then.
+// Anyone who opens counts as one that failed from the moment when it can know
+// the digits, whatever it does then.
 func TestHostileOpener(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)
@@ -136,7 +136,7 @@ func TestHostileOpener(t *testing.T) {
 		_, err = s.Write(c.open(nonce()))
 		require.NoError(t, err)
 		expect(t, s, 32)
-		s.Reset(p2p.ErrCancelled) // the digits were not those that it needs
+		s.Reset(p2p.ErrCanceled) // the digits were not those that it needs
 		pass(time.Second)
 
 		s, c = opened()
@@ -206,8 +206,8 @@ func TestHostileAnswer(t *testing.T) {
 	})
 }
 
-// Whoever stands in the middle, and does all else as it should be, cannot have
-// both sides show the same digits.
+// Anyone who stands in the middle, and does all else as it should be, cannot
+// have both sides show the same digits.
 func TestCodeInTheMiddle(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)

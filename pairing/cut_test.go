@@ -63,8 +63,8 @@ var happenings = map[string]struct {
 	},
 }
 
-// Whatever happens at whichever moment, nobody waits for long, both sides agree or the joiner has nothing, and the next attempt
-// works.
+// Whatever happens at whichever moment, nobody waits for long, both sides agree
+// or the joiner has nothing, and the next attempt works.
 func TestInterrupted(t *testing.T) {
 	for name, h := range happenings {
 		for _, byCode := range []bool{false, true} {

@@ -57,7 +57,7 @@ func (d *device) open(t testing.TB, to identity.RemoteIdentity, route string) *p
 	require.True(t, ok)
 	s, err := peer.Open(t.Context(), route)
 	require.NoError(t, err)
-	t.Cleanup(func() { s.Reset(p2p.ErrCancelled) })
+	t.Cleanup(func() { s.Reset(p2p.ErrCanceled) })
 	return s
 }
 

@@ -51,7 +51,7 @@ func nothing(t testing.TB, a, b *device) {
 	require.Len(t, a.lib.Roster().Members, 1)
 }
 
-func TestCancelled(t *testing.T) {
+func TestCanceled(t *testing.T) {
 	for name, test := range map[string]struct {
 		byCode bool
 		before bool
@@ -77,7 +77,7 @@ func TestCancelled(t *testing.T) {
 				}
 				require.ErrorIs(t, join(i), want)
 				_, err = i.Wait(t.Context())
-				require.ErrorIs(t, err, pairing.ErrCancelled)
+				require.ErrorIs(t, err, pairing.ErrCanceled)
 				i.Cancel()
 				nothing(t, a, b)
 			})
@@ -87,7 +87,7 @@ func TestCancelled(t *testing.T) {
 
 // Cancel between the proof and the first word still reaches the other side as
 // what it is.
-func TestCancelledEarly(t *testing.T) {
+func TestCanceledEarly(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)
 		i := a.invite(t, pairing.InviteConfig{})
@@ -207,7 +207,7 @@ func TestJoinGoesOn(t *testing.T) {
 	})
 }
 
-// A peer that takes connections and closes them is not dialled without a pause.
+// A peer that takes connections and closes them is not dialed without a pause.
 func TestDialsPause(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)
@@ -321,7 +321,7 @@ func TestJoinerFails(t *testing.T) {
 				_, err := i.Wait(t.Context())
 				switch test.want {
 				case library.ErrAdded:
-					require.ErrorIs(t, err, pairing.ErrCancelled)
+					require.ErrorIs(t, err, pairing.ErrCanceled)
 				case pairing.ErrUnfinished:
 					require.ErrorIs(t, err, pairing.ErrUnfinished)
 				case pairing.ErrPeerFailed:

@@ -83,8 +83,8 @@ func TestOtherLibrary(t *testing.T) {
 	}
 }
 
-// A device that invites may say what it likes: whoever joins keeps nothing of
-// it, and hears why.
+// A device that invites may say what it likes: anyone who joins keeps nothing
+// of it, and hears why.
 func TestHostileInviter(t *testing.T) {
 	me := newDevice()
 	bad := func(alter func(r *library.Record, m *inviter)) func(t *testing.T, m *inviter, c *tunnel.Conn) {
@@ -163,8 +163,8 @@ func TestHostileInviter(t *testing.T) {
 	}
 }
 
-// Whoever shows a ticket as its own, and relays what comes to the one that it
-// is from, gets nowhere: keys are in the handshake.
+// Anyone who shows a ticket as its own, and relays what comes to the one that
+// it is from, gets nowhere: keys are in the handshake.
 func TestInTheMiddle(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)

@@ -19,37 +19,40 @@ import (
 
 const (
 	dialAgain = 2 * time.Second        // after a dial that failed
-	dialSoon  = 100 * time.Millisecond // if something is heard of the peer, which may be our own attempt
-	dialTime  = 15 * time.Second       // for dials by a ticket that has expired by our clock, which may be wrong
+	dialSoon  = 100 * time.Millisecond // after an event about the peer, which our own attempt may have caused
+	dialTime  = 15 * time.Second       // for dials with a ticket that has expired by our clock, which may be wrong
 )
 
-// A JoinConfig tells how to join. Only Confirm is required.
+// A JoinConfig describes how to join. Only Confirm is required.
 type JoinConfig struct {
 	// Confirm asks the user of this device.
 	Confirm ConfirmFunc
 
 	// Keep, if not nil, is called with the record of the library and the key of
-	// this device's new instance of it, before the library is added and before the
-	// other device relies on it, which waits for 20 s. An error ends the pairing.
-	// If Join fails after Keep was called, what was kept is worth nothing. An app
-	// with a [library.Store] needs no Keep.
+	// this device's new instance of it, before the library is added. The other
+	// device waits 20 s for Keep before it relies on this one. An error ends
+	// the pairing. If Join fails after Keep was called, discard what was kept.
+	// An app with a [library.Store] needs no Keep.
 	Keep func(r library.Record, instance identity.Identity) error
 }
 
-// Join joins the library that a ticket invites to: it connects to the node that
-// has made the ticket, wherever that is found, and returns the library, as
-// [library.Libraries.Add] does. It waits for the node until ctx is done or the
-// ticket expires.
+// Join joins the library that a ticket invites to, and returns it, as
+// [library.Libraries.Add] does. It connects to the node that made the ticket:
+// at an address in the ticket, where discovery finds it, or, if this node has a
+// relay client, through a relay that the ticket names. It waits for that node
+// until ctx is done or the ticket expires.
 //
 // It fails with [ErrOtherApp]; with [ErrRefused], [ErrExpired] or [ErrUsed] if
-// the ticket is good no more; with [ErrDeclined], [ErrPeerDeclined] or
+// the ticket is no longer valid; with [ErrDeclined], [ErrPeerDeclined] or
 // [ErrNoAnswer] if a user does not agree; with [ErrPeerFailed] or
-// [ErrUnfinished] if it breaks off; with a *[p2p.DialError] if the node cannot
-// be reached; with what Keep returns, or [library.ErrAdded] if this device has
-// the library. The ticket is used up once the other device has taken it: in all
-// of these cases but ErrRefused, ErrExpired and the DialError.
+// [ErrUnfinished] if pairing breaks off; with a *[p2p.DialError] if the node
+// cannot be reached; with an error that Keep returned; or with
+// [library.ErrAdded] if this device already has the library. The ticket is used
+// up once the other device has accepted it: never with ErrOtherApp, ErrRefused,
+// ErrExpired or the DialError, nor with ErrAdded if the ticket itself names the
+// library.
 func (p *Pairing) Join(ctx context.Context, t Ticket, cfg JoinConfig) (*library.Library, error) {
-	ctx, leave, scope, err := p.begin(ctx, t.Node, cfg)
+	ctx, leave, scope, err := p.begin(ctx, t.Node, cfg, true)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +67,13 @@ func (p *Pairing) Join(ctx context.Context, t Ticket, cfg JoinConfig) (*library.
 	for i, a := range t.Addrs {
 		candidates[i] = p2p.Candidate{Kind: p2p.Manual, Addr: a}
 	}
-	if err := scope.Discovered(t.Node, nil, candidates); err != nil {
+	for _, r := range t.Relays {
+		candidates = append(candidates, p2p.Candidate{Kind: p2p.Relay, Relay: r.Node, Addr: r.Addr})
+	}
+	if p.contacts != nil {
+		defer p.contacts.Visit(t.Node, t.Ephemeral, t.psk(inviting))()
+	}
+	if err := scope.Discovered(t.Node, t.metadata(), candidates); err != nil {
 		return nil, err
 	}
 	defer scope.Expired(t.Node)
@@ -92,9 +101,9 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// begin notes that this device is pairing with a node, until leave is called.
-// The context that it returns ends with the hook, too.
-func (p *Pairing) begin(ctx context.Context, node identity.RemoteIdentity, cfg JoinConfig) (_ context.Context, leave func(), scope *p2p.Scope, err error) {
+// begin records that this device is pairing with a node, until leave is called.
+// The context that it returns ends when the hook does, too.
+func (p *Pairing) begin(ctx context.Context, node identity.RemoteIdentity, cfg JoinConfig, byTicket bool) (_ context.Context, leave func(), scope *p2p.Scope, err error) {
 	if cfg.Confirm == nil {
 		panic("pairing: JoinConfig.Confirm is required")
 	}
@@ -107,10 +116,10 @@ func (p *Pairing) begin(ctx context.Context, node identity.RemoteIdentity, cfg J
 		return nil, nil, nil, ErrTicket
 	case node == p.scope.Node().Identity():
 		return nil, nil, nil, fmt.Errorf("%w: it is from this device", ErrTicket)
-	case p.joining[node]:
+	case p.joining[node] != nil:
 		return nil, nil, nil, ErrBusy
 	}
-	p.joining[node] = true
+	p.joining[node] = &joining{byTicket}
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(p.run, func() { cancel(ErrNotRunning) })
 	return ctx, func() {
@@ -122,13 +131,13 @@ func (p *Pairing) begin(ctx context.Context, node identity.RemoteIdentity, cfg J
 	}, p.scope, nil
 }
 
-// present shows the ticket to the node that has made it, and returns the
-// tunnel. While the node cannot be reached, it goes on.
+// present shows the ticket to the node that made it, and returns the tunnel.
+// While the node cannot be reached, it retries.
 func (p *Pairing) present(ctx context.Context, scope *p2p.Scope, t Ticket) (*tunnel.Conn, error) {
 	node := scope.Node()
 	events := node.Subscribe()
 	defer events.Close()
-	credential := tunnel.NewCredentialFor(purpose, scope.Identity(), t.psk())
+	credential := tunnel.NewCredentialFor(purpose, scope.Identity(), t.psk(purpose))
 	for {
 		c, err := open(ctx, node, t, credential)
 		switch {
@@ -140,7 +149,7 @@ func (p *Pairing) present(ctx context.Context, scope *p2p.Scope, t Ticket) (*tun
 			return nil, err
 		}
 		if !wait(ctx, events, t.Node) {
-			return nil, fmt.Errorf("pairing: the device that made the ticket cannot be reached; is it on, on the same network, and still showing it? %w", err)
+			return nil, fmt.Errorf("pairing: the device that made the ticket cannot be reached; is it on, on the same network or at a relay, and still showing it? %w", err)
 		}
 	}
 }
@@ -162,8 +171,8 @@ func open(ctx context.Context, node *p2p.P2P, t Ticket, with *tunnel.Credential)
 	return tunnel.Open(ctx, session, with, tunnel.Member{Instance: t.Node, Node: t.Node})
 }
 
-// wait waits until something new is heard of a peer, or longer, and reports
-// whether ctx is not done.
+// wait waits for an event about a peer, or for dialAgain, and reports whether
+// ctx is not done.
 func wait(ctx context.Context, events *p2p.Subscription, peer identity.RemoteIdentity) bool {
 	again := time.NewTimer(dialAgain)
 	defer again.Stop()
@@ -194,8 +203,8 @@ func wait(ctx context.Context, events *p2p.Subscription, peer identity.RemoteIde
 	}
 }
 
-// enter has the conversation by which this device becomes a member of a
-// library; zero: of any.
+// enter holds the conversation by which this device becomes a member of a
+// library, or of any library if of is zero.
 func (p *Pairing) enter(ctx context.Context, node identity.Identity, t *talk, of uuid.UUID, cfg JoinConfig) (*library.Library, error) {
 	if err := t.write(&hello{name: t.name}); err != nil {
 		return nil, err
@@ -242,8 +251,8 @@ func (p *Pairing) enter(ctx context.Context, node identity.Identity, t *talk, of
 	return l, nil
 }
 
-// checkWelcome checks what a library is made of: that the other device is an
-// admin of it, and knows its secret.
+// checkWelcome checks the library that the other device sent: that the other
+// device is an admin of it and knows its secret.
 func (p *Pairing) checkWelcome(w *welcome, from identity.RemoteIdentity) error {
 	if _, ok := p.libraries.Get(w.ID); ok {
 		return library.ErrAdded
@@ -264,8 +273,8 @@ func (p *Pairing) checkWelcome(w *welcome, from identity.RemoteIdentity) error {
 	return nil
 }
 
-// admitted hands in the instance's first statement, and takes those that make
-// it a member.
+// admitted sends the instance's first statement, and adds the statements that
+// make it a member.
 func (p *Pairing) admitted(ctx context.Context, t *talk, l *library.Library, move roster.Statement, w *welcome) error {
 	if err := t.write(&first{move}); err != nil {
 		return err

@@ -19,8 +19,8 @@ import (
 
 var joinersNode identity.Identity // of the test that runs
 
-// A device with the ticket may say what it likes: it gets nothing, and whoever
-// invites hears why.
+// A device with the ticket may say what it likes: it gets nothing, and anyone
+// who invites hears why.
 func TestHostileJoiner(t *testing.T) {
 	hello := helloOf("M")
 	handsIn := func(alter func(a *device, s *roster.Statement)) func(t *testing.T, a *device, c *tunnel.Conn) {

@@ -124,7 +124,7 @@ func TestMessagesRefused(t *testing.T) {
 		require.ErrorAs(t, err, new(told))
 	}
 	for err, want := range map[error]status{
-		nil: statusOK, ErrDeclined: statusDeclined, ErrCancelled: statusDeclined, ErrNoAnswer: statusNoAnswer, io.EOF: statusFailed, ErrExpired: statusFailed,
+		nil: statusOK, ErrDeclined: statusDeclined, ErrCanceled: statusDeclined, ErrNoAnswer: statusNoAnswer, io.EOF: statusFailed, ErrExpired: statusFailed,
 	} {
 		require.Equal(t, want, statusOf(err))
 	}

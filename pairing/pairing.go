@@ -11,15 +11,16 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/junction"
 	"github.com/sdp2p/p2p/library"
 	"github.com/sdp2p/p2p/proto"
 	"github.com/sdp2p/p2p/tunnel"
 )
 
 const (
-	// Route is the node's route that devices with a ticket come by.
+	// Route is the node's route for devices with a ticket.
 	Route = "sdp2p/pair"
-	// CodeRoute is the node's route that devices without one come by, whose users
+	// CodeRoute is the node's route for devices without a ticket, whose users
 	// compare digits.
 	CodeRoute = "sdp2p/pair-code"
 
@@ -27,96 +28,114 @@ const (
 	DefaultTime = 10 * time.Minute
 	// ConfirmTime is how long a user has to say yes.
 	ConfirmTime = 2 * time.Minute
-	// MaxInvitations is how many invitations may stand on one node.
+	// MaxInvitations is the number of invitations that may stand on one node.
 	MaxInvitations = 16
 
 	stepTime = 10 * time.Second // for each step that waits for a program, not for people
 )
 
-var purpose = [16]byte([]byte("sdp2p-pairing-v1"))
+var (
+	purpose  = [16]byte([]byte("sdp2p-pairing-v1"))
+	inviting = [16]byte([]byte("sdp2p-invited-v1")) // the purpose of a guest's check, see package contact
+)
 
 // Errors of invitations and of joining.
 var (
-	// ErrExpired says that nobody came in time, or that the ticket is too old by
-	// this device's clock.
+	// ErrExpired says that no device came in time, or that the ticket is too
+	// old by this device's clock.
 	ErrExpired = errors.New("pairing: the invitation has expired; make a new one")
-	// ErrUsed says that another device has used the ticket before. If that was not
-	// the user's, somebody has seen it.
+	// ErrUsed says that another device has used the ticket. If that device is
+	// not the user's, somebody has seen the ticket.
 	ErrUsed = errors.New("pairing: the ticket was used by another device; decline there, and make a new one")
-	// ErrRefused says that the other device does not know the ticket (any more).
-	// It gives no reason.
+	// ErrRefused says that the other device does not know the ticket, or no
+	// longer does. It gives no reason.
 	ErrRefused = errors.New("pairing: the other device refused the ticket: it was withdrawn, has expired, or is not from there; make a new one")
-	// ErrCancelled says that the invitation was cancelled.
-	ErrCancelled = errors.New("pairing: the invitation was cancelled")
+	// ErrCanceled says that the invitation was canceled.
+	ErrCanceled = errors.New("pairing: the invitation was canceled")
 	// ErrDeclined says that the user of this device said no.
 	ErrDeclined = errors.New("pairing: declined")
 	// ErrPeerDeclined says that the user of the other device said no.
 	ErrPeerDeclined = errors.New("pairing: declined on the other device")
-	// ErrNoAnswer says that one of the users did not answer within [ConfirmTime].
+	// ErrNoAnswer says that one of the users did not answer within
+	// [ConfirmTime].
 	ErrNoAnswer = errors.New("pairing: one of the devices got no answer from its user within 2 minutes; begin again")
-	// ErrPeerFailed says that the other device could not complete it. Its own
-	// error says why.
-	ErrPeerFailed = errors.New("pairing: it failed on the other device, which says why")
+	// ErrPeerFailed says that the other device could not complete the pairing.
+	// The error there says why.
+	ErrPeerFailed = errors.New("pairing: failed on the other device, which says why")
 	// ErrUnfinished says that the connection was lost before both devices were
-	// done. Neither may count on the other: begin again.
+	// done. Neither may rely on the other: begin again.
 	ErrUnfinished = errors.New("pairing: the connection was lost before both devices were done; begin again")
-	// ErrProtocol says that the other device sent what is not part of pairing, or
-	// is of a version that is not known here.
+	// ErrProtocol says that the other device violated the protocol, or speaks a
+	// version that this package does not know.
 	ErrProtocol = errors.New("pairing: the other device does not speak this version of pairing")
-	// ErrLocked says that pairing by code failed three times, and is not possible
-	// for 10 minutes.
+	// ErrLocked says that pairing by code has failed three times, and is
+	// refused for 10 minutes.
 	ErrLocked = errors.New("pairing: three attempts by code have failed; wait 10 minutes, or use a ticket")
 	// ErrTooMany says that no further invitation may stand.
 	ErrTooMany = fmt.Errorf("pairing: more than %d invitations", MaxInvitations)
-	// ErrBusy says that this device is already joining by the other one.
-	ErrBusy = errors.New("pairing: this device is pairing with the other one already")
-	// ErrNotServed says that the node does not serve the route that devices come
-	// by.
+	// ErrBusy says that this device is already pairing with the other one.
+	ErrBusy = errors.New("pairing: this device is already pairing with the other one")
+	// ErrNotServed says that the node does not serve the route that joining
+	// devices use.
 	ErrNotServed = errors.New("pairing: the node's handler does not serve pairing; register it")
 	// ErrOtherApp says that the ticket is from another app.
 	ErrOtherApp = errors.New("pairing: the ticket is from another app")
 	// ErrNotRunning says that the hook is not registered with a node.
-	ErrNotRunning = errors.New("pairing: the hook does not run")
+	ErrNotRunning = errors.New("pairing: the hook is not running")
 )
 
 // A Config describes the hook.
 type Config struct {
-	// Libraries are those of the same node. Required.
+	// Libraries are the libraries of the same node. Required.
 	Libraries *library.Libraries
+
+	// Contacts are the contacts of the same node, from package contact. They
+	// are needed to pair while this node or the other one is visible to
+	// contacts only.
+	Contacts Contacts
 }
+
+// Contacts is what [New] of package contact returns: *[contact.Contacts].
+//
+// [New]: https://pkg.go.dev/github.com/sdp2p/p2p/contact#New
+// [contact.Contacts]: https://pkg.go.dev/github.com/sdp2p/p2p/contact#Contacts
+type Contacts interface{ junction.Guests }
 
 // A Device is the other one, for its user to recognize.
 type Device struct {
 	Node identity.RemoteIdentity
-	Name string // what it calls itself; it proves nothing
+	Name string // chosen by the device; it proves nothing
 	Code string // six digits, the same on both devices if nobody stands in between
 }
 
-// A ConfirmFunc asks the user whether the device is the right one: whether it
-// shows the same digits. It is called in a goroutine of its own, and ctx is
-// done when the answer does not matter any more: when the other device's user
-// has declined, the connection is lost, or [ConfirmTime] is over. A panic is a
-// no.
+// A ConfirmFunc asks the user whether the device is the right one, which shows
+// the same digits. It is called in a goroutine of its own. ctx is done when the
+// answer no longer matters: the other device's user has declined, the
+// connection is lost, or [ConfirmTime] is over. A panic counts as a refusal.
 type ConfirmFunc func(ctx context.Context, d Device) bool
 
-// Pairing is a [p2p.Hook] by which a node invites to its libraries and joins
-// those of others, and the [p2p.Handler] of [Route] and [CodeRoute]. Its
-// methods may be called concurrently.
+// Pairing is a [p2p.Hook] with which a node invites others to its libraries and
+// joins theirs, and the [p2p.Handler] of [Route] and [CodeRoute]. Its methods
+// may be called concurrently.
 type Pairing struct {
 	libraries *library.Libraries
+	contacts  Contacts // nil: the node is visible to all
 	responder *tunnel.Responder
 
 	mu          sync.Mutex      // guards what follows
 	scope       *p2p.Scope      // nil while it does not run
 	run         context.Context // of the hook, while it runs
 	invitations map[*Invitation]struct{}
-	arriving    map[[32]byte]*arrival // who may be about to prove itself, by the key that it would
-	joining     map[identity.RemoteIdentity]bool
+	arriving    map[[32]byte]*arrival // nodes that may be about to prove themselves, by the key they would use
+	joining     map[identity.RemoteIdentity]*joining
 	failures    attempts
 }
 
+// A joining is a call of Join or JoinByCode that is under way.
+type joining struct{ byTicket bool }
+
 var (
-	_ p2p.Hook    = (*Pairing)(nil)
+	_ p2p.Voucher = (*Pairing)(nil)
 	_ p2p.Handler = (*Pairing)(nil)
 )
 
@@ -127,8 +146,8 @@ func New(cfg Config) *Pairing {
 		panic("pairing: Config.Libraries is required")
 	}
 	p := &Pairing{
-		libraries: cfg.Libraries, invitations: map[*Invitation]struct{}{},
-		arriving: map[[32]byte]*arrival{}, joining: map[identity.RemoteIdentity]bool{},
+		libraries: cfg.Libraries, contacts: cfg.Contacts, invitations: map[*Invitation]struct{}{},
+		arriving: map[[32]byte]*arrival{}, joining: map[identity.RemoteIdentity]*joining{},
 	}
 	p.responder = tunnel.NewResponder((*directory)(p), tunnel.Limits{SayBusy: true})
 	return p
@@ -137,8 +156,8 @@ func New(cfg Config) *Pairing {
 // Name returns "pairing".
 func (p *Pairing) Name() string { return "pairing" }
 
-// Run lets the node invite and join until ctx is done. Invitations end then,
-// and so does what is under way.
+// Run lets the node invite and join until ctx is done. Then it ends invitations
+// and conversations.
 func (p *Pairing) Run(ctx context.Context, s *p2p.Scope) error {
 	p.mu.Lock()
 	if p.scope != nil {
@@ -157,6 +176,17 @@ func (p *Pairing) Run(ctx context.Context, s *p2p.Scope) error {
 		i.end(library.Member{}, ErrNotRunning)
 	}
 	return nil
+}
+
+// Speaks returns 2 for a node whose ticket this one is using, since only nodes
+// that speak version 2 make tickets; otherwise 0.
+func (p *Pairing) Speaks(id identity.RemoteIdentity) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if j := p.joining[id]; j != nil && j.byTicket {
+		return 2
+	}
+	return 0
 }
 
 // running returns the scope of the hook, or nil while it does not run.
@@ -188,11 +218,11 @@ func (p *Pairing) ServeStream(ctx context.Context, s *p2p.Stream) error {
 	return p.serveTicket(ctx, scope, s)
 }
 
-// served ends the conversation of a stream that is served. What the other side
-// was told of must not be followed by a reset, which may overtake it.
+// served ends the conversation of a stream that is served. An error that the
+// other side was told must not be followed by a reset, which may overtake it.
 func (t *talk) served(scope *p2p.Scope, err error) error {
 	if err = t.finish(err); err != nil {
-		scope.Logger().Info("no pairing", "peer", t.device.Node, "err", err)
+		scope.Logger().Info("no pairing", "peer", t.device.Node, "cause", err)
 	}
 	if t.closed {
 		return nil
@@ -200,7 +230,7 @@ func (t *talk) served(scope *p2p.Scope, err error) error {
 	return err
 }
 
-// serveTicket waits for a tunnel of somebody who has a ticket.
+// serveTicket waits for a tunnel from a node that has a ticket.
 func (p *Pairing) serveTicket(ctx context.Context, scope *p2p.Scope, s *p2p.Stream) error {
 	session, err := library.Session(scope.Node(), s)
 	if err != nil {
@@ -230,15 +260,15 @@ func inTunnel(c *tunnel.Conn, scope *p2p.Scope) *talk {
 	}
 }
 
-// An arrival is of a node that may be about to prove itself.
+// An arrival is a node that may be about to prove itself.
 type arrival struct {
 	node    identity.RemoteIdentity
 	streams int
 }
 
-// arrive notes that a node may prove itself by its own key, until leave is
-// called. Of two nodes that a tunnel knows by the same key, A and −A, the
-// second is refused while the first is there.
+// arrive lets a node prove itself with its own key until leave is called. Of
+// two nodes with the same key in a tunnel, A and −A, the second is refused
+// while the first is there.
 func (p *Pairing) arrive(node identity.RemoteIdentity) (leave func()) {
 	u, err := node.X25519()
 	if err != nil {
@@ -262,8 +292,7 @@ func (p *Pairing) arrive(node identity.RemoteIdentity) (leave func()) {
 	}
 }
 
-// admit has the device in that has proved to know a ticket, if it is the first
-// one.
+// admit lets in a device that has proved to know a ticket, if it is the first.
 func (p *Pairing) admit(ctx context.Context, with *tunnel.Credential, t *talk) error {
 	for _, i := range p.standing() {
 		if i.credential == with {
@@ -275,14 +304,14 @@ func (p *Pairing) admit(ctx context.Context, with *tunnel.Credential, t *talk) e
 			return i.again(ctx, t)
 		}
 	}
-	return ErrExpired // since its first message
+	return ErrExpired // the ticket was forgotten since the first message
 }
 
-// directory is what the responder decides by.
+// directory tells the responder whom to accept.
 type directory Pairing
 
-// Credentials returns those of all tickets that are not forgotten, used ones
-// included.
+// Credentials returns the credentials of all tickets that are not forgotten,
+// including used ones.
 func (d *directory) Credentials() (all []*tunnel.Credential) {
 	for _, i := range (*Pairing)(d).standing() {
 		if i.credential != nil {
@@ -292,8 +321,8 @@ func (d *directory) Credentials() (all []*tunnel.Credential) {
 	return all
 }
 
-// Member returns the node itself: anybody who knows the ticket is welcome, as
-// the node that it is.
+// Member returns the node itself: any node that knows the ticket is welcome,
+// under its own key.
 func (d *directory) Member(_ *tunnel.Credential, key [32]byte) (tunnel.Member, bool) {
 	p := (*Pairing)(d)
 	p.mu.Lock()
@@ -308,7 +337,7 @@ func (d *directory) Member(_ *tunnel.Credential, key [32]byte) (tunnel.Member, b
 // Knows returns false: they are all strangers.
 func (d *directory) Knows(identity.RemoteIdentity) bool { return false }
 
-// Allow returns true: the app was asked about the stream.
+// Allow returns true: the app was asked when the stream arrived.
 func (d *directory) Allow(context.Context, uuid.UUID, tunnel.Member) bool { return true }
 
 func nameOf(scope *p2p.Scope) string {

@@ -44,7 +44,8 @@ func TestCodeThroughARelay(t *testing.T) {
 	})
 }
 
-// Attempts at once are no way around the limit: of four, three get to where somebody in between could know the digits.
+// Attempts at once are no way around the limit: of four, three get to where
+// somebody in between could know the digits.
 func TestAttemptsAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		b := newDevice().start(t, "Bob's", network.Hooks()...)
@@ -92,7 +93,8 @@ func TestAttemptsAtOnce(t *testing.T) {
 	})
 }
 
-// A hook that is taken out ends its invitations, refuses streams, and may be put in again.
+// A hook that is taken out ends its invitations, refuses streams, and may be
+// put in again.
 func TestHookEnds(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)

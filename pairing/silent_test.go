@@ -29,7 +29,7 @@ func (d *device) hold(t testing.TB, ctx context.Context, to *device) {
 				if err != nil {
 					return
 				}
-				stop := context.AfterFunc(ctx, func() { s.Reset(p2p.ErrCancelled) })
+				stop := context.AfterFunc(ctx, func() { s.Reset(p2p.ErrCanceled) })
 				_, _ = io.Copy(io.Discard, s)
 				stop()
 				s.Close()

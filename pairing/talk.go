@@ -24,21 +24,21 @@ const (
 )
 
 const (
-	pairingCode = "sdp2p-pairing-code" // what the digits of a ticket's tunnel are derived for
-	compareCode = "sdp2p-compare-code" // those of two nodes without a ticket
+	pairingCode = "sdp2p-pairing-code" // HKDF info for the digits of a ticket's tunnel
+	compareCode = "sdp2p-compare-code" // and for those of two nodes without a ticket
 )
 
-// digits returns what both users see: six digits of what only the two ends can
-// have in common.
+// digits returns the six digits that both users see, derived from a secret that
+// only the two ends can share.
 func digits(secret, salt []byte, info string) string {
 	key, err := hkdf.Key(sha256.New, secret, salt, info, 8)
 	if err != nil {
-		panic(err) // only for lengths that cannot be had
+		panic(err) // only for lengths that do not occur here
 	}
 	return fmt.Sprintf("%06d", binary.BigEndian.Uint64(key)%1_000_000)
 }
 
-// A status says how things stand on one side.
+// A status is the state of the pairing on one side.
 type status uint8
 
 const (
@@ -49,7 +49,7 @@ const (
 	statusFailed
 )
 
-// err returns what the other side's status means here.
+// err returns the error that the other side's status means here.
 func (s status) err() error {
 	switch s {
 	case statusOK:
@@ -64,12 +64,12 @@ func (s status) err() error {
 	return ErrPeerFailed
 }
 
-// statusOf returns what to tell the other side about an error of ours.
+// statusOf returns the status that tells the other side of an error of ours.
 func statusOf(err error) status {
 	switch {
 	case err == nil:
 		return statusOK
-	case errors.Is(err, ErrDeclined), errors.Is(err, ErrCancelled):
+	case errors.Is(err, ErrDeclined), errors.Is(err, ErrCanceled):
 		return statusDeclined
 	case errors.Is(err, ErrNoAnswer):
 		return statusNoAnswer
@@ -77,7 +77,7 @@ func statusOf(err error) status {
 	return statusFailed
 }
 
-// A hello is what the device that joins says first.
+// A hello is the first message of the joining device.
 //
 //	size  field
 //	1     version, 2
@@ -96,7 +96,7 @@ func (m *hello) DecodeFrom(d *proto.Decoder) (err error) {
 	return d.Err()
 }
 
-// A reply is what the device that has invited says to that.
+// A reply is the inviting device's answer to a hello.
 //
 //	size  field
 //	1     version, 2
@@ -124,7 +124,7 @@ func decodeStatus(d *proto.Decoder) status {
 	return proto.DecodeEnum(d, "status", statusOK, statusUsed, statusDeclined, statusNoAnswer, statusFailed)
 }
 
-// A welcome is what the device that joins gets once both users have agreed.
+// A welcome is sent to the joining device once both users have agreed.
 //
 //	size  field
 //	1     status; if it is not 0, nothing follows
@@ -175,8 +175,8 @@ func (m *welcome) DecodeFrom(d *proto.Decoder) (err error) {
 	return m.Statements.DecodeFrom(d)
 }
 
-// A first is the answer to a welcome, once the record is kept: the statement of
-// the new instance that says where it lives.
+// A first is the answer to a welcome, once the record is stored: the new
+// instance's statement that says which node it lives on.
 //
 //	size  field
 //	1     status; if it is not 0, nothing follows
@@ -217,13 +217,13 @@ func (m *admission) DecodeFrom(d *proto.Decoder) error {
 // whose ends the users compare.
 type talk struct {
 	conn   net.Conn
-	close  func() error       // ends it in order
-	abort  func(reason error) // has the other side notice that something is wrong, where it was not told
+	close  func() error       // ends it cleanly
+	abort  func(reason error) // ends it so that the other side notices an error that it was not told
 	device Device
 	name   string // our own
 	log    *slog.Logger
-	due    bool // our reply: what we tell is told in it
-	closed bool // in order
+	due    bool // our reply is due: it carries the status
+	closed bool // cleanly
 }
 
 type message interface{ AppendBinary([]byte) ([]byte, error) }
@@ -244,7 +244,7 @@ func (t *talk) writeBytes(b []byte) error {
 	return nil
 }
 
-// read reads what the other program owes.
+// read reads a message that the other program has to send in time.
 func (t *talk) read(ctx context.Context, decode func(*proto.Decoder) error, within time.Duration) error {
 	t.conn.SetReadDeadline(time.Now().Add(within))
 	interrupted := make(chan struct{})
@@ -254,7 +254,7 @@ func (t *talk) read(ctx context.Context, decode func(*proto.Decoder) error, with
 	})
 	err := decode(proto.NewDecoder(t.conn))
 	if !stop() {
-		<-interrupted // or else it would interrupt the next read
+		<-interrupted // otherwise it would interrupt the next read
 	}
 	switch {
 	case err == nil, errors.Is(err, ErrProtocol), errors.As(err, new(told)):
@@ -269,7 +269,7 @@ func (t *talk) read(ctx context.Context, decode func(*proto.Decoder) error, with
 
 var past = time.Unix(1, 0)
 
-// hear reads the other side's status, and returns what it means.
+// hear reads the other side's status, and returns the error that it means.
 func (t *talk) hear(ctx context.Context, within time.Duration) error {
 	var s status
 	err := t.read(ctx, func(d *proto.Decoder) error {
@@ -282,7 +282,7 @@ func (t *talk) hear(ctx context.Context, within time.Duration) error {
 	return err
 }
 
-// tell says how things stand here.
+// tell sends our status.
 func (t *talk) tell(s status) error {
 	if t.due {
 		t.due = false
@@ -291,13 +291,13 @@ func (t *talk) tell(s status) error {
 	return t.writeBytes([]byte{byte(s)})
 }
 
-// A told error is one that the other side knows of.
+// A told error is one that the other side was told.
 type told struct{ error }
 
 func (t told) Unwrap() error { return t.error }
 
 // finish ends the conversation, and tells the other side of an error that it
-// does not know of.
+// does not know yet.
 func (t *talk) finish(err error) error {
 	unknown := err != nil && !errors.As(err, new(told))
 	if errors.Is(err, ErrProtocol) || errors.Is(err, ErrUnfinished) || unknown && t.tell(statusOf(err)) != nil {
@@ -305,16 +305,16 @@ func (t *talk) finish(err error) error {
 		return err
 	}
 	t.closed = true
-	_ = t.close() // all that matters was said, and heard
+	_ = t.close() // everything that matters has been sent and read
 	return err
 }
 
 // errHushed is why hearing ends when our user has answered.
 var errHushed = errors.New("pairing: our user has answered")
 
-// agree asks our user, tells the other side that he says yes, and returns nil
-// once its user has said so, too. Until both have, the other side is listened
-// to: it may say no after its yes, or be lost.
+// agree asks our user, tells the other side if the answer is yes, and returns
+// nil once its user has agreed, too. Until both have, it keeps reading: the
+// other side may say no after its yes, or be lost.
 func (t *talk) agree(ctx context.Context, confirm ConfirmFunc) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, ConfirmTime, ErrNoAnswer)
 	defer cancel()
@@ -346,7 +346,7 @@ func (t *talk) agree(ctx context.Context, confirm ConfirmFunc) error {
 		case !answered:
 		case !yes:
 			return ErrDeclined
-		case ctx.Err() != nil: // too late: it may be what the end of ctx made the callback return
+		case ctx.Err() != nil: // too late: the end of ctx may have made the callback return
 			return context.Cause(ctx)
 		default:
 			ours = true
@@ -358,8 +358,8 @@ func (t *talk) agree(ctx context.Context, confirm ConfirmFunc) error {
 	return nil
 }
 
-// ask asks our user. The callback may stay away longer than anybody waits for
-// its answer.
+// ask asks our user. The callback may take longer than anybody waits for its
+// answer.
 func (t *talk) ask(ctx context.Context, confirm ConfirmFunc) <-chan bool {
 	answer := make(chan bool, 1)
 	go func() {

@@ -13,7 +13,8 @@ import (
 	"github.com/sdp2p/p2p/library"
 )
 
-// A lateConn has a byte to read just when it is interrupted, and the interruption takes its time.
+// A lateConn has a byte to read just when it is interrupted, and the
+// interruption takes its time.
 type lateConn struct {
 	net.Conn
 	interrupting, interrupted chan struct{}
@@ -49,20 +50,22 @@ func TestReadIsInterruptedInTime(t *testing.T) {
 	})
 }
 
-// An invitation that is cancelled just when a device uses it up ends the conversation before it begins.
-func TestCancelledJustBefore(t *testing.T) {
+// An invitation that is canceled just when a device uses it up ends the
+// conversation before it begins.
+func TestCanceledJustBefore(t *testing.T) {
 	i := &Invitation{done: make(chan struct{})}
 	require.True(t, i.use())
-	i.end(library.Member{}, ErrCancelled)
+	i.end(library.Member{}, ErrCanceled)
 	_, err := i.serve(t.Context(), func(ctx context.Context) (library.Member, error) {
 		return library.Member{}, context.Cause(ctx)
 	})
-	require.ErrorIs(t, err, ErrCancelled)
+	require.ErrorIs(t, err, ErrCanceled)
 	_, err = i.Wait(t.Context())
-	require.ErrorIs(t, err, ErrCancelled)
+	require.ErrorIs(t, err, ErrCanceled)
 }
 
-// A node may prove itself as long as one of its streams is there; of A and −A, which are one to a tunnel, the one that came first.
+// A node may prove itself as long as one of its streams is there; of A and −A,
+// which are one to a tunnel, the one that came first.
 func TestArrivals(t *testing.T) {
 	p := New(Config{Libraries: library.New(library.Config{})})
 	a := identity.New().Remote()

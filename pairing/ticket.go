@@ -13,19 +13,21 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
 
+	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/hidden"
 	"github.com/sdp2p/p2p/proto"
 )
 
-// MaxAddrs is how many addresses a ticket has at most, and MaxRelays how many
-// relays.
+// MaxAddrs is the maximum number of addresses in a ticket, and MaxRelays that
+// of relays.
 const (
 	MaxAddrs  = 4
 	MaxRelays = 2
@@ -47,13 +49,13 @@ const (
 	fieldEphemeral
 )
 
-// ErrTicket is returned where a text is no ticket, or not the one that was
-// given out: a character was changed or is missing.
+// ErrTicket is returned for a text that is not a ticket, or is one with a
+// changed or missing character.
 var ErrTicket = errors.New("pairing: not a ticket, or one that was altered on its way; scan or copy it again")
 
 // A Ticket lets its holder ask to join a library, once. It is a secret until it
-// was used or has expired: it prints as a placeholder, and only [Ticket.Text]
-// shows it.
+// has been used or has expired: it prints as a placeholder, and only
+// [Ticket.Text] shows it.
 //
 //	size  field
 //	1     version, 2
@@ -76,33 +78,35 @@ var ErrTicket = errors.New("pairing: not a ticket, or one that was altered on it
 //	4     the first bytes of SHA-256 of all before
 //
 // Version 1, which is still read, has no optional fields. The text is "sdp2p1:"
-// and this in base32 (RFC 4648 §6) without padding.
+// followed by these bytes in base32 (RFC 4648 §6) without padding.
 type Ticket struct {
 	// Node is the inviting node. Nobody else can accept the ticket.
 	Node identity.RemoteIdentity
-	// Addrs are where to look for it, first the likeliest. It may be found
-	// elsewhere by discovery.
+	// Addrs are addresses at which to look for the node, the likeliest first.
+	// Discovery may find it elsewhere.
 	Addrs []netip.AddrPort
-	// Expiry is when the ticket expires, up to a minute later than it does, by the
-	// inviting node's clock.
+	// Expiry is when the ticket expires by the inviting node's clock, rounded
+	// up to the next minute.
 	Expiry time.Time
 
-	// App is the name of the app that made the ticket; "" if it does not say so.
+	// App is the name of the app that made the ticket; "" if the ticket does
+	// not name it.
 	App string
-	// Library is the library that it invites to; zero if it does not say so.
+	// Library is the library that the ticket invites to; zero if the ticket
+	// does not name it.
 	Library uuid.UUID
 	// Lane is the TCP port of the node's lanes; 0 if it has none.
 	Lane uint16
-	// Relays are those by which the node can be reached.
+	// Relays are relays through which the node can be reached.
 	Relays []TicketRelay
-	// Ephemeral is the key that the node is known by on the local network, if it
-	// is visible to contacts only; else zero.
+	// Ephemeral is the key under which the node lets in the holder of the
+	// ticket if the node is visible to contacts only; otherwise zero.
 	Ephemeral identity.RemoteIdentity
 
 	secret hidden.Value[[secretSize]byte]
 }
 
-// A TicketRelay is a relay by which a node can be reached.
+// A TicketRelay is a relay through which a node can be reached.
 type TicketRelay struct {
 	Node identity.RemoteIdentity
 	Addr netip.AddrPort
@@ -117,8 +121,9 @@ func newTicket(node identity.RemoteIdentity, addrs []netip.AddrPort, expiry time
 	return t
 }
 
-// psk is what the two ends of the tunnel know besides their keys.
-func (t Ticket) psk() [32]byte {
+// psk returns the secret that the two ends of a tunnel share besides their
+// keys.
+func (t Ticket) psk(purpose [16]byte) [32]byte {
 	node, secret := t.Node.Bytes(), t.secret.Get()
 	key, err := hkdf.Key(sha256.New, secret[:], nil, string(purpose[:])+string(node[:]), 32)
 	if err != nil {
@@ -127,8 +132,8 @@ func (t Ticket) psk() [32]byte {
 	return [32]byte(key)
 }
 
-// AppendBinary appends what the text encodes. It fails for a ticket that was
-// put together by hand.
+// AppendBinary appends the bytes that the text encodes. It fails for a ticket
+// that was assembled by hand and is not valid.
 func (t Ticket) AppendBinary(b []byte) ([]byte, error) {
 	start := len(b)
 	minutes := t.Expiry.Unix() / 60
@@ -195,8 +200,8 @@ func (t Ticket) appendFields(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// ParseTicket reads a ticket's text. Space around it, line breaks in it, and
-// upper or lower case do not matter. It fails with [ErrTicket].
+// ParseTicket reads a ticket's text. Surrounding space, line breaks and letter
+// case do not matter. It fails with [ErrTicket].
 func ParseTicket(text string) (Ticket, error) {
 	text = strings.ToUpper(strings.Join(strings.Fields(text), ""))
 	text, ok := strings.CutPrefix(text, strings.ToUpper(prefix))
@@ -308,13 +313,20 @@ func (t *Ticket) decodeField(d *proto.Decoder) {
 	}
 }
 
-var errTooLong = errors.New("some are too many")
+var errTooLong = errors.New("too many")
 
 var encoding = base32.StdEncoding.WithPadding(base32.NoPadding)
 
-// Text returns the ticket's text, which is to be shown to the user who invites,
-// and to nobody else; "" for one that was put together by hand and is not
-// valid.
+// metadata returns the part of the node's metadata that the ticket has.
+func (t Ticket) metadata() map[string]string {
+	if t.Lane == 0 || !t.Ephemeral.IsZero() {
+		return nil
+	}
+	return map[string]string{p2p.KeyLane: strconv.Itoa(int(t.Lane))}
+}
+
+// Text returns the ticket's text, to be shown to the inviting user and to
+// nobody else; "" for a ticket that was assembled by hand and is not valid.
 func (t Ticket) Text() string {
 	b, err := t.AppendBinary(nil)
 	if err != nil {
@@ -329,7 +341,7 @@ func (t Ticket) String() string { return "a ticket of " + t.Node.String() }
 // Format prints the placeholder under every verb.
 func (t Ticket) Format(f fmt.State, _ rune) { fmt.Fprint(f, t.String()) }
 
-// LogValue returns what of a ticket may stand in a log.
+// LogValue returns the node and the expiry, without the secret.
 func (t Ticket) LogValue() slog.Value {
 	return slog.GroupValue(slog.Any("node", t.Node), slog.Time("expiry", t.Expiry))
 }

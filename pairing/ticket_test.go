@@ -236,7 +236,8 @@ func TestNewTicket(t *testing.T) {
 	}
 	a, b := newTicket(node, addrs, now), newTicket(node, addrs, now)
 	require.NotEqual(t, a.secret, b.secret)
-	require.NotEqual(t, a.psk(), b.psk())
+	require.NotEqual(t, a.psk(purpose), b.psk(purpose))
+	require.NotEqual(t, a.psk(purpose), a.psk(inviting))
 	require.Equal(t, addrs[:MaxAddrs], a.Addrs)
 	require.Equal(t, now.Unix()+60, a.Expiry.Unix(), "rounded up")
 	addrs[0] = addrs[1]
@@ -245,13 +246,15 @@ func TestNewTicket(t *testing.T) {
 
 	b = a
 	b.Node = identity.New().Remote()
-	require.NotEqual(t, a.psk(), b.psk(), "it is of the node, too")
+	require.NotEqual(t, a.psk(purpose), b.psk(purpose), "it is of the node, too")
 }
 
 func FuzzParseTicket(f *testing.F) {
 	good := fixedTicket(f)
 	f.Add(good.Text())
 	f.Add(strings.ToLower(good.Text()))
+	good.Relays = []TicketRelay{{good.Node, good.Addrs[0]}, {good.Node, good.Addrs[1]}}
+	f.Add(good.Text())
 	good.Addrs = nil
 	f.Add(good.Text())
 	f.Add(sealed(binary.BigEndian.AppendUint64(nil, 1)))
@@ -262,7 +265,7 @@ func FuzzParseTicket(f *testing.F) {
 			require.ErrorIs(t, err, ErrTicket)
 			return
 		}
-		require.Equal(t, strings.ToUpper(strings.Join(strings.Fields(text), "")), strings.ToUpper(ticket.Text()))
+		require.NotEmpty(t, ticket.Text()) // the same text, but for version 1 and fields that are not known
 		again, err := ParseTicket(ticket.Text())
 		require.NoError(t, err)
 		require.Equal(t, ticket, again)
@@ -275,12 +278,19 @@ func FuzzTicketBytes(f *testing.F) {
 	require.NoError(f, err)
 	f.Add(body)
 	f.Add(body[:54])
+	relayed := fixedTicket(f)
+	relayed.App, relayed.Relays = "photos", []TicketRelay{{relayed.Node, relayed.Addrs[1]}}
+	b, err := relayed.AppendBinary(nil)
+	require.NoError(f, err)
+	f.Add(b[:len(b)-sumSize])
 	f.Fuzz(func(t *testing.T, body []byte) {
 		ticket, err := ParseTicket(sealed(body))
 		if err != nil {
 			require.ErrorIs(t, err, ErrTicket)
 			return
 		}
-		require.Equal(t, sealed(body), ticket.Text())
+		again, err := ParseTicket(ticket.Text())
+		require.NoError(t, err)
+		require.Equal(t, ticket, again)
 	})
 }

@@ -10,36 +10,44 @@ import (
 	"unsafe"
 )
 
-// ahead bounds, in bytes, the memory that is allocated for bytes that have been announced and have not arrived.
+// ahead limits the memory, in bytes, that is allocated for announced bytes that
+// have not arrived.
 const ahead = 16 << 10
 
-// A Decoder reads one message from a stream, field by field, as the bytes arrive. It reads exactly the message's bytes
-// and none behind them, so that what follows can be read from the same stream by anything else.
+// A Decoder reads one message from a stream, field by field, as the bytes
+// arrive. It reads exactly the message's bytes, so that any other reader can
+// continue on the stream.
 //
-// Its methods mirror the Append functions. They return no error: the first one sticks, every method after it returns
-// the zero value without reading, and [Decoder.Err] tells it. A message is checked once, at its end, where its
-// DecodeFrom returns d.Err(); only a loop, or a decision that costs something, has to look earlier.
+// Its methods mirror the Append functions. They return no errors: the first
+// error is sticky, later methods return the zero value without reading, and
+// [Decoder.Err] returns the error. It needs checking only once, at the end of a
+// message, where its DecodeFrom returns d.Err(); only loops and expensive
+// decisions have to check it earlier.
 //
-// Every length is checked against its limit before anything is allocated, and a length that lies costs at most 16 KiB:
-// more is allocated only as the bytes arrive.
+// Every length is checked against its limit before anything is allocated, and a
+// false length costs at most 16 KiB: more is allocated only as the bytes
+// arrive.
 //
-// A Decoder on a [bufio.Reader] is the fast one: it takes the fields from that reader's buffer where they lie, and
-// Err hands back what is left, so nothing else may use the bufio.Reader between the message's first field and the call
-// of Err behind its last. On any other reader each field is a Read or two. A program that reads many small messages
-// from a stream should keep one bufio.Reader for that stream's whole life.
+// A Decoder is fast on a [bufio.Reader]: it takes the fields directly from that
+// reader's buffer, and Err gives the rest back. Therefore nothing else may use
+// the bufio.Reader between the message's first field and the call of Err after
+// its last. On any other reader each field takes a Read or two. A program that
+// reads many small messages from a stream should keep one bufio.Reader for the
+// whole life of the stream.
 //
-// A Decoder must not be used by two goroutines at once. It never closes the reader.
+// A Decoder must not be used concurrently. It never closes the reader.
 type Decoder struct {
 	r     io.Reader
 	br    *bufio.Reader // r, if it is one
 	err   error
-	begun bool   // a byte of the message was read, and is not in buf
-	buf   []byte // what br had buffered; nil if there is no br, or if it was handed back
-	pos   int    // how much of buf was read
-	lists int    // how many calls of DecodeList we are in
+	begun bool   // a byte of the message was read and is no longer in buf
+	buf   []byte // the bytes buffered by br; nil without br, or after they were handed back
+	pos   int    // bytes of buf that were read
+	lists int    // nesting depth of DecodeList
 
-	small [64]byte // a field on its way from r
-	large []byte   // a string that small does not hold
+	small [64]byte // a field being read from r
+	large []byte   // a string that does not fit into small
+	past  uint64   // bytes read since Reset, not counting pos
 }
 
 // NewDecoder returns a Decoder for the message that begins at r's next byte.
@@ -49,24 +57,27 @@ func NewDecoder(r io.Reader) *Decoder {
 	return d
 }
 
-// Reset makes d ready for the message that begins at r's next byte, which may be the next one of the same stream. It
-// forgets the error and keeps the Decoder's own memory.
+// Reset prepares d for the message that begins at r's next byte, possibly the
+// next one of the same stream. It clears the error and keeps the Decoder's
+// memory.
 func (d *Decoder) Reset(r io.Reader) {
 	d.handBack()
-	d.r, d.err, d.begun, d.lists = r, nil, false, 0
+	d.r, d.err, d.begun, d.lists, d.past = r, nil, false, 0, 0
 	d.br, _ = r.(*bufio.Reader)
 	if cap(d.large) > ahead {
 		d.large = nil
 	}
 }
 
-// Err returns the first error, or nil. The reader then stands behind the last field that was read; in a function that
-// [DecodeList] calls, it does so only once the whole list was read.
+// Err returns the first error, or nil. After nil, the reader's position is
+// right after the last field that was read; within [DecodeList], that holds
+// only once the whole list was read.
 //
-// The error is io.EOF only if the stream ended before the message's first byte, and io.ErrUnexpectedEOF if it ended
-// inside the message. Errors of the reader are returned as they are. An error that wraps [ErrInvalid] says that the
-// bytes are no such message. After any of them the position of the reader is undefined, and the stream is of no more
-// use.
+// The error is io.EOF only if the stream ended before the message's first byte,
+// and io.ErrUnexpectedEOF if it ended inside the message. Errors of the reader
+// are returned as they are. An error that wraps [ErrInvalid] says that the
+// bytes are not such a message. After any error the reader's position is
+// undefined, and the stream can no longer be used.
 func (d *Decoder) Err() error {
 	if d.pos > 0 && d.lists == 0 {
 		d.handBack()
@@ -74,8 +85,9 @@ func (d *Decoder) Err() error {
 	return d.err
 }
 
-// Fail makes err the Decoder's error, unless it is nil or there is one already. A message's DecodeFrom calls it when a
-// rule of its own is broken; err should wrap [ErrInvalid].
+// Fail makes err the Decoder's error, unless err is nil or the Decoder has an
+// error already. A message's DecodeFrom calls it if one of its own rules is
+// broken; err should wrap [ErrInvalid].
 func (d *Decoder) Fail(err error) {
 	if d.err == nil && err != nil {
 		d.handBack()
@@ -95,10 +107,12 @@ func (d *Decoder) Uint32() uint32 { return binary.LittleEndian.Uint32(d.next(4))
 // Uint64 reads 8 bytes.
 func (d *Decoder) Uint64() uint64 { return binary.LittleEndian.Uint64(d.next(8)) }
 
-// Float64 reads 8 bytes, the bits of an IEEE 754 number. It may be an infinity or not a number.
+// Float64 reads 8 bytes, the bits of an IEEE 754 number. The number may be an
+// infinity or NaN.
 func (d *Decoder) Float64() float64 { return math.Float64frombits(d.Uint64()) }
 
-// Bool reads 1 byte. Any other than 0 or 1 is an error that wraps [ErrBool].
+// Bool reads 1 byte. Any byte other than 0 or 1 is an error that wraps
+// [ErrBool].
 func (d *Decoder) Bool() bool {
 	c := d.Uint8()
 	if c > 1 {
@@ -108,14 +122,16 @@ func (d *Decoder) Bool() bool {
 	return c == 1
 }
 
-// Optional reads the byte that says whether a value follows. If it is true, the caller reads the value next. Any byte
-// other than 0 or 1 is an error that wraps [ErrBool].
+// Optional reads the byte that says whether a value follows. If it is true, the
+// caller reads the value next. Any byte other than 0 or 1 is an error that
+// wraps [ErrBool].
 func (d *Decoder) Optional() bool { return d.Bool() }
 
 // UUID reads 16 bytes.
 func (d *Decoder) UUID() [16]byte { return [16]byte(d.next(16)) }
 
-// Fixed fills p: bytes of a size that the message fixes, such as a key. After an error p holds anything.
+// Fixed fills p with bytes of a fixed size, such as a key. After an error the
+// contents of p are undefined.
 func (d *Decoder) Fixed(p []byte) {
 	if len(p) == 0 || d.err != nil {
 		return
@@ -127,10 +143,11 @@ func (d *Decoder) Fixed(p []byte) {
 		return
 	}
 	d.begun = true
+	d.past += uint64(n)
 }
 
-// String reads a u16 length and so many bytes of UTF-8. A length over limit, in bytes, is a [*LimitError]; other bytes
-// than UTF-8 are [ErrUTF8].
+// String reads a u16 length and that many bytes of UTF-8. A length over limit
+// bytes is a [*LimitError]; invalid UTF-8 is [ErrUTF8].
 func (d *Decoder) String(limit int) string {
 	n := int(d.Uint16())
 	if n > limit {
@@ -148,14 +165,48 @@ func (d *Decoder) String(limit int) string {
 	return string(p)
 }
 
-// Bytes reads a u32 length and so many bytes, which are the caller's; none is nil. A length over limit, in bytes, is a
-// [*LimitError].
+// String8 is [Decoder.String] with a u8 length.
+func (d *Decoder) String8(limit int) string {
+	return d.text(d.count(uint64(d.Uint8()), "string", limit))
+}
+
+// String32 is [Decoder.String] with a u32 length.
+func (d *Decoder) String32(limit int) string {
+	return d.text(d.count(uint64(d.Uint32()), "string", limit))
+}
+
+// text reads n bytes of UTF-8. String, which most messages call more than once,
+// does the same inline.
+func (d *Decoder) text(n int) string {
+	p := d.next(n)
+	if d.err != nil {
+		return ""
+	}
+	if !validUTF8(p) {
+		d.Fail(ErrUTF8)
+		return ""
+	}
+	return string(p)
+}
+
+// Bytes reads a u32 length and that many bytes, which belong to the caller. It
+// returns nil for a length of 0. A length over limit bytes is a [*LimitError].
 func (d *Decoder) Bytes(limit int) []byte {
 	return d.fill(nil, d.count(uint64(d.Uint32()), "bytes", limit))
 }
 
-// Count8 reads the number of a list's elements, a u8. The caller reads the elements next, or [DecodeList] does. A
-// number over limit is a [*LimitError].
+// Bytes8 is [Decoder.Bytes] with a u8 length.
+func (d *Decoder) Bytes8(limit int) []byte {
+	return d.fill(nil, d.count(uint64(d.Uint8()), "bytes", limit))
+}
+
+// Bytes16 is [Decoder.Bytes] with a u16 length.
+func (d *Decoder) Bytes16(limit int) []byte {
+	return d.fill(nil, d.count(uint64(d.Uint16()), "bytes", limit))
+}
+
+// Count8 reads the number of a list's elements, a u8. The caller reads the
+// elements next, or [DecodeList] does. A number over limit is a [*LimitError].
 func (d *Decoder) Count8(limit int) int { return d.count(uint64(d.Uint8()), "list", limit) }
 
 // Count16 is [Decoder.Count8] for a u16.
@@ -164,7 +215,8 @@ func (d *Decoder) Count16(limit int) int { return d.count(uint64(d.Uint16()), "l
 // Count32 is [Decoder.Count8] for a u32.
 func (d *Decoder) Count32(limit int) int { return d.count(uint64(d.Uint32()), "list", limit) }
 
-// DecodeEnum reads a discriminator, 1 byte. One that is not among known is an [*EnumError] that carries name.
+// DecodeEnum reads a discriminator, 1 byte. One that is not among known is an
+// [*EnumError] that carries name.
 func DecodeEnum[E ~uint8](d *Decoder, name string, known ...E) E {
 	v := E(d.Uint8())
 	if d.err != nil || slices.Contains(known, v) {
@@ -174,9 +226,11 @@ func DecodeEnum[E ~uint8](d *Decoder, name string, known ...E) E {
 	return 0
 }
 
-// DecodeList reads n elements, where n comes from [Decoder.Count8], [Decoder.Count16] or [Decoder.Count32], by calling
-// decode for each; a message's DecodeFrom, as in (*File).DecodeFrom, is such a function. An error that decode returns
-// becomes the Decoder's. The list grows as elements arrive. None, or an error, is nil.
+// DecodeList reads n elements, where n comes from [Decoder.Count8],
+// [Decoder.Count16] or [Decoder.Count32], by calling decode for each; a
+// message's DecodeFrom, as in (*File).DecodeFrom, is such a function. An error
+// from decode becomes the Decoder's. The list grows as elements arrive.
+// DecodeList returns nil if n is 0 or after an error.
 func DecodeList[T any](d *Decoder, n int, decode func(*T, *Decoder) error) []T {
 	if n == 0 || d.err != nil {
 		return nil
@@ -210,7 +264,8 @@ func (d *Decoder) count(n uint64, what string, limit int) int {
 	return int(n)
 }
 
-// next returns the next n bytes, which are valid until the next read. After an error they are zeros, and may be fewer.
+// next returns the next n bytes, which are valid until the next read. After an
+// error it returns zeros, possibly fewer than n.
 func (d *Decoder) next(n int) []byte {
 	if i := d.pos; i+n <= len(d.buf) {
 		d.pos = i + n
@@ -219,10 +274,11 @@ func (d *Decoder) next(n int) []byte {
 	return d.more(n)
 }
 
-// zeros is what more returns after an error: enough for a UUID. It is never written to.
+// zeros is the result of more after an error: enough for a UUID. It is never
+// written to.
 var zeros [16]byte
 
-// more is next for bytes that buf does not hold.
+// more is next for bytes that are not in buf.
 func (d *Decoder) more(n int) []byte {
 	if d.err == nil {
 		d.handBack()
@@ -233,7 +289,8 @@ func (d *Decoder) more(n int) []byte {
 	return zeros[:min(n, len(zeros))]
 }
 
-// read reads the next n bytes, when buf is nil: from br's buffer, if they fit it, else into memory of the Decoder's.
+// read reads the next n bytes when buf is nil: from br's buffer if they fit
+// into it, otherwise into the Decoder's own memory.
 func (d *Decoder) read(n int) []byte {
 	if d.br != nil && n <= d.br.Size() {
 		p, err := d.br.Peek(n)
@@ -253,17 +310,27 @@ func (d *Decoder) read(n int) []byte {
 	return d.large
 }
 
-// handBack tells br what was read of its buffer.
+// handBack tells br how much of its buffer was read. It is inlined, and costs
+// nothing without br.
 func (d *Decoder) handBack() {
+	if d.buf != nil {
+		d.discard()
+	}
+}
+
+// discard is the part of handBack that is not inlined.
+func (d *Decoder) discard() {
 	if d.pos > 0 {
 		d.br.Discard(d.pos)
 		d.begun = true
+		d.past += uint64(d.pos)
 	}
 	d.buf, d.pos = nil, 0
 }
 
-// fill reads the next n bytes into p, which is empty, and returns it. Memory is allocated in steps, each as large as
-// what has arrived. After an error it returns nil.
+// fill reads the next n bytes into p, which is empty, and returns it. Memory is
+// allocated in steps, each as large as what has arrived. After an error it
+// returns nil.
 func (d *Decoder) fill(p []byte, n int) []byte {
 	for len(p) < n {
 		have := len(p)
@@ -279,7 +346,8 @@ func (d *Decoder) fill(p []byte, n int) []byte {
 	return p
 }
 
-// cut makes err, which the reader returned after n bytes of a field, the Decoder's error.
+// cut sets the Decoder's error from err, which the reader returned after n
+// bytes of a field.
 func (d *Decoder) cut(n int, err error) {
 	if err == io.EOF && (n > 0 || d.begun) {
 		err = io.ErrUnexpectedEOF

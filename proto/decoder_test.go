@@ -71,7 +71,8 @@ func TestDecoderFail(t *testing.T) {
 	require.Equal(t, mine, d.Err())
 }
 
-// One Decoder reads message after message of a stream, and other readers may take their turn between them.
+// One Decoder reads message after message of a stream, and other readers may
+// take their turn between them.
 func TestDecoderReset(t *testing.T) {
 	for name, reader := range messagetest.Readers {
 		t.Run(name, func(t *testing.T) {
@@ -120,7 +121,8 @@ func TestDecoderResetWithoutErr(t *testing.T) {
 	require.EqualValues(t, 'b', c)
 }
 
-// A field is waited for, and nothing more than it: were it otherwise, the bubble would be found to be deadlocked.
+// A field is waited for, and nothing more than it: were it otherwise, the
+// bubble would be found to be deadlocked.
 func TestDecoderDoesNotWaitForMore(t *testing.T) {
 	for _, name := range []string{"plain", "buffered"} {
 		t.Run(name, func(t *testing.T) {
@@ -193,7 +195,8 @@ func TestDecodeListEmptyElements(t *testing.T) {
 	require.Len(t, proto.DecodeList(d, 20_000, func(*struct{}, *proto.Decoder) error { return nil }), 20_000)
 }
 
-// A length that lies costs no memory to speak of: the limit allows it, the bytes never come.
+// A length that lies costs no memory to speak of: the limit allows it, the
+// bytes never come.
 func TestDecoderLyingLength(t *testing.T) {
 	const most = 32 << 10 // 16 KiB ahead, the readers' own buffers, and some air
 	type element [100]byte
@@ -341,7 +344,8 @@ func TestDecoderResetForgetsLongStrings(t *testing.T) {
 	}), uint64(2*n))
 }
 
-// Whatever is read in whatever order, all readers give the same fields, the same error, and the same rest.
+// Whatever is read in whatever order, all readers give the same fields, the
+// same error, and the same rest.
 func FuzzDecoder(f *testing.F) {
 	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, bytes.Repeat([]byte("\x01\x00a"), 100))
 	f.Add([]byte{6, 9, 6, 9, 6}, []byte("\x14\x000123456789abcdefghij"+"\x14\x000123456789abcdefghij"+"\x41\x00"+strings.Repeat("x", 65)))

@@ -98,8 +98,8 @@ func (f *File) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// A message of your own: its layout in its comment, an AppendBinary that validates and appends, and a DecodeFrom that
-// mirrors it.
+// A message of your own: its layout in its comment, an AppendBinary that
+// validates and appends, and a DecodeFrom that mirrors it.
 func Example() {
 	sent := Request{BlockSize: Block1M, Files: []File{
 		{Name: "holiday.jpeg", Size: 2_400_000},

@@ -15,24 +15,27 @@ const (
 	MaxMetadataEntries = 128
 	// MaxMetadataKey is the size in bytes of the longest key.
 	MaxMetadataKey = 64
-	// MaxMetadataPair is the size in bytes of the longest "key=value": what one string of a DNS TXT record holds
-	// (RFC 6763 §6.1).
+	// MaxMetadataPair is the size in bytes of the longest "key=value", which
+	// has to fit into one string of a DNS TXT record (RFC 6763 §6.1).
 	MaxMetadataPair = 255
 )
 
-// Errors of [Metadata]. Each is wrapped in a [*MetadataError] that names the entry, and wraps [ErrInvalid].
+// Errors of [Metadata]. Each is wrapped in a [*MetadataError] that names the
+// entry, and wraps [ErrInvalid].
 var (
-	// ErrMetadataKey is wrapped by the errors for a key that is not 1 to 64 bytes of printable ASCII without '='.
+	// ErrMetadataKey is wrapped by the errors for a key that is not 1 to 64
+	// bytes of printable ASCII without '='.
 	ErrMetadataKey = fmt.Errorf("%w metadata key", ErrInvalid)
-	// ErrMetadataValue is wrapped by the errors for a value that is not UTF-8 or too long for its key.
+	// ErrMetadataValue is wrapped by the errors for a value that is not UTF-8
+	// or too long for its key.
 	ErrMetadataValue = fmt.Errorf("%w metadata value", ErrInvalid)
-	// ErrMetadataDuplicate is wrapped by the error for a key that came twice.
+	// ErrMetadataDuplicate is wrapped by the error for a key that occurs twice.
 	ErrMetadataDuplicate = fmt.Errorf("%w metadata: the key came twice", ErrInvalid)
 )
 
-// A MetadataError tells which entry of a [Metadata] is wrong, and how.
+// A MetadataError says which entry of a [Metadata] is invalid, and why.
 type MetadataError struct {
-	Key string // the entry's key, as it came
+	Key string // the entry's key, as received
 	Err error  // wraps ErrMetadataKey, ErrMetadataValue, ErrMetadataDuplicate or ErrUTF8
 }
 
@@ -43,8 +46,9 @@ func (e *MetadataError) Error() string {
 // Unwrap returns e.Err.
 func (e *MetadataError) Unwrap() error { return e.Err }
 
-// ValidateMetadataKey returns nil if key is one that [Metadata] may have: 1 to [MaxMetadataKey] bytes of printable
-// ASCII (0x20 to 0x7E, RFC 6763 §6.4) without '='. Else it returns a [*MetadataError] that wraps [ErrMetadataKey].
+// ValidateMetadataKey checks a key of [Metadata]: 1 to [MaxMetadataKey] bytes
+// of printable ASCII (0x20 to 0x7E, RFC 6763 §6.4) without '='. The error is a
+// [*MetadataError] that wraps [ErrMetadataKey].
 func ValidateMetadataKey(key string) error {
 	if key == "" || len(key) > MaxMetadataKey {
 		return &MetadataError{key, fmt.Errorf("%w: %d bytes, not 1 to %d", ErrMetadataKey, len(key), MaxMetadataKey)}
@@ -57,9 +61,10 @@ func ValidateMetadataKey(key string) error {
 	return nil
 }
 
-// ValidateMetadataValue returns nil if value is one that [Metadata] may have under key: UTF-8, and so short that
-// "key=value" is at most [MaxMetadataPair] bytes. Else it returns a [*MetadataError] that wraps [ErrMetadataValue]. The
-// key itself is [ValidateMetadataKey]'s business.
+// ValidateMetadataValue checks a value of [Metadata]: it must be UTF-8, and
+// "key=value" must take at most [MaxMetadataPair] bytes. The error is a
+// [*MetadataError] that wraps [ErrMetadataValue]. The key itself is not
+// checked; see [ValidateMetadataKey].
 func ValidateMetadataValue(key, value string) error {
 	if n := len(key) + 1 + len(value); n > MaxMetadataPair {
 		return &MetadataError{key, fmt.Errorf("%w: %d bytes with its key, over %d", ErrMetadataValue, n, MaxMetadataPair)}
@@ -70,8 +75,8 @@ func ValidateMetadataValue(key, value string) error {
 	return nil
 }
 
-// Metadata is what a node says about itself, on a /sdp2p/2/meta stream: first when the stream opens, then again, whole,
-// whenever it changes.
+// Metadata is a node's description of itself. It is sent on a /sdp2p/2/meta
+// stream: when the stream opens, and again in full whenever it changes.
 //
 //	size  field
 //	2     count of entries, n ≤ 128
@@ -79,20 +84,22 @@ func ValidateMetadataValue(key, value string) error {
 //	2+k   key      1 ≤ k ≤ 64, printable ASCII without '='
 //	2+v   value    k+1+v ≤ 255, UTF-8
 //
-// All of it is at most 8 KiB. Keys are sent sorted, are accepted in any order, and are refused if one comes twice.
+// The whole message is at most 8 KiB. Keys are sent sorted and accepted in any
+// order; duplicate keys are refused.
 //
 // As with any map, concurrent reading is safe and writing is not.
 type Metadata map[string]string
 
-// Validate returns nil if m can be sent. Else it returns a [*MetadataError] for the first entry, in the keys' order,
-// that breaks a rule, or a [*LimitError] if there are too many entries or all of them together are too large.
+// Validate returns nil if m can be sent. Otherwise it returns a
+// [*MetadataError] for the first invalid entry, in the order of keys, or a
+// [*LimitError] if the entries are too many or too large in total.
 func (m Metadata) Validate() error {
 	_, err := m.sorted(make([]string, 0, MaxMetadataEntries))
 	return err
 }
 
-// AppendBinary appends m to b. It fails as [Metadata.Validate] does, and returns b as it was. It does not allocate if b
-// has room.
+// AppendBinary appends m to b. It fails as [Metadata.Validate] does, and then
+// returns b unchanged. It does not allocate if b has room.
 func (m Metadata) AppendBinary(b []byte) ([]byte, error) {
 	keys, err := m.sorted(make([]string, 0, MaxMetadataEntries))
 	if err != nil {
@@ -107,7 +114,7 @@ func (m Metadata) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// sorted returns the keys of m, in the memory of keys, if m is valid.
+// sorted returns the sorted keys of m, in the memory of keys, if m is valid.
 func (m Metadata) sorted(keys []string) ([]string, error) {
 	if err := checkSize("list", len(m), MaxMetadataEntries, math.MaxUint16); err != nil {
 		return nil, err
@@ -123,8 +130,9 @@ func (m Metadata) sorted(keys []string) ([]string, error) {
 	return keys, checkSize("metadata", size, MaxMetadataSize, math.MaxUint32)
 }
 
-// DecodeFrom reads m, which it replaces. It fails as [Metadata.Validate] does, if a key comes twice, and as the Decoder
-// does; m is then as it was.
+// DecodeFrom replaces m with a message read from d. It fails as
+// [Metadata.Validate] and the Decoder do, and if a key occurs twice; m is then
+// unchanged.
 func (m *Metadata) DecodeFrom(d *Decoder) error {
 	n := d.Count16(MaxMetadataEntries)
 	got := make(Metadata, n)

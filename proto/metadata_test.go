@@ -42,7 +42,8 @@ func TestMetadata(t *testing.T) {
 func fullMetadata() proto.Metadata {
 	m := proto.Metadata{}
 	for i := range proto.MaxMetadataEntries {
-		// 2 + 3 + 2 + 57 bytes each: 64, but for the last, which leaves room for the count.
+		// 2 + 3 + 2 + 57 bytes each: 64, but for the last, which leaves room
+		// for the count.
 		m[fmt.Sprintf("%03d", i)] = strings.Repeat("v", 57)
 	}
 	m["127"] = strings.Repeat("v", 55)

@@ -12,7 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A field is one field, made a message, so that fields are tested as messages are.
+// A field is one field, made a message, so that fields are tested as messages
+// are.
 type field[T any] struct {
 	value  T
 	encode func(b []byte, v T) ([]byte, error)
@@ -26,7 +27,8 @@ func (f *field[T]) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// testField checks that v encodes to the bytes that wire is in hexadecimal, and back.
+// testField checks that v encodes to the bytes that wire is in hexadecimal, and
+// back.
 func testField[T any](t *testing.T, wire string, v T, encode func([]byte, T) ([]byte, error), decode func(*proto.Decoder) T) {
 	t.Helper()
 	b, err := hex.DecodeString(wire)
@@ -82,6 +84,14 @@ func TestFields(t *testing.T) {
 	testField(t, "03000000ff00fe", []byte{0xFF, 0, 0xFE}, withLimit(proto.AppendBytes, 3), limited(3))
 	long := bytes.Repeat([]byte{7}, 100_000)
 	testField(t, "a0860100"+hex.EncodeToString(long), long, withLimit(proto.AppendBytes, 100_000), limited(100_000))
+
+	testField(t, "055a6fc3ab21", "Zoë!", withLimit(proto.AppendString8, 5), func(d *proto.Decoder) string { return d.String8(5) })
+	testField(t, "050000005a6fc3ab21", "Zoë!", withLimit(proto.AppendString32, 5), func(d *proto.Decoder) string { return d.String32(5) })
+	huge := strings.Repeat("x", 100_000)
+	testField(t, "a0860100"+hex.EncodeToString([]byte(huge)), huge, withLimit(proto.AppendString32, 100_000), func(d *proto.Decoder) string { return d.String32(100_000) })
+	testField(t, "00", nil, withLimit(proto.AppendBytes8, 0), func(d *proto.Decoder) []byte { return d.Bytes8(0) })
+	testField(t, "02ff00", []byte{0xFF, 0}, withLimit(proto.AppendBytes8, 2), func(d *proto.Decoder) []byte { return d.Bytes8(2) })
+	testField(t, "0200ff00", []byte{0xFF, 0}, withLimit(proto.AppendBytes16, 2), func(d *proto.Decoder) []byte { return d.Bytes16(2) })
 
 	testField(t, "ff", 255, withLimit(proto.AppendCount8, 255), func(d *proto.Decoder) int { return d.Count8(255) })
 	testField(t, "ffff", 65535, withLimit(proto.AppendCount16, 1<<20), func(d *proto.Decoder) int { return d.Count16(1 << 20) })
@@ -139,6 +149,26 @@ func TestEncodeRefused(t *testing.T) {
 		"bytes": {
 			func(b []byte) ([]byte, error) { return proto.AppendBytes(b, []byte("abc"), 2) },
 			limit("bytes", 3, 2),
+		},
+		"short string over a u8": {
+			func(b []byte) ([]byte, error) { return proto.AppendString8(b, strings.Repeat("x", 256), 1000) },
+			limit("string", 256, 255),
+		},
+		"long string over the caller's limit": {
+			func(b []byte) ([]byte, error) { return proto.AppendString32(b, "abc", 2) },
+			limit("string", 3, 2),
+		},
+		"long string that is not UTF-8": {
+			func(b []byte) ([]byte, error) { return proto.AppendString32(b, "a\xC3", 2) },
+			proto.ErrUTF8,
+		},
+		"bytes over a u8": {
+			func(b []byte) ([]byte, error) { return proto.AppendBytes8(b, make([]byte, 256), 1000) },
+			limit("bytes", 256, 255),
+		},
+		"bytes over a u16": {
+			func(b []byte) ([]byte, error) { return proto.AppendBytes16(b, make([]byte, 65536), 1<<20) },
+			limit("bytes", 65536, 65535),
 		},
 		"count over the caller's limit": {
 			func(b []byte) ([]byte, error) { return proto.AppendCount8(b, 3, 2) },
@@ -199,6 +229,16 @@ func TestDecodeRefused(t *testing.T) {
 		"overlong": {"\x02\x00\xC0\x80", func(d *proto.Decoder) any { return d.String(2) },
 			"proto: invalid UTF-8"},
 		"bytes over the limit": {"\x03\x00\x00\x00abc", func(d *proto.Decoder) any { return d.Bytes(2) },
+			"proto: invalid bytes: size 3 is over the limit of 2"},
+		"string8 over the limit": {"\x03abc", func(d *proto.Decoder) any { return d.String8(2) },
+			"proto: invalid string: size 3 is over the limit of 2"},
+		"string8 that is not UTF-8": {"\x02a\xC3", func(d *proto.Decoder) any { return d.String8(2) },
+			"proto: invalid UTF-8"},
+		"string32 far over the limit": {"\xFF\xFF\xFF\xFF", func(d *proto.Decoder) any { return d.String32(1 << 20) },
+			"proto: invalid string: size 4294967295 is over the limit of 1048576"},
+		"bytes8 over the limit": {"\x03abc", func(d *proto.Decoder) any { return d.Bytes8(2) },
+			"proto: invalid bytes: size 3 is over the limit of 2"},
+		"bytes16 over the limit": {"\x03\x00abc", func(d *proto.Decoder) any { return d.Bytes16(2) },
 			"proto: invalid bytes: size 3 is over the limit of 2"},
 		"bytes far over the limit": {"\xFF\xFF\xFF\xFF", func(d *proto.Decoder) any { return d.Bytes(1 << 20) },
 			"proto: invalid bytes: size 4294967295 is over the limit of 1048576"},

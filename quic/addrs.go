@@ -6,17 +6,18 @@ import (
 	"github.com/sdp2p/p2p/internal/reach"
 )
 
-// maxAddrs is how many addresses Addrs returns.
+// maxAddrs is the most addresses that Addrs returns.
 const maxAddrs = 4
 
 // Addrs returns at most four addresses at which others may reach the listener,
-// the likeliest first: what an app shows to a user who has to type one in on
-// another device. None is a loopback or a link-local address; there is none
-// while the listener does not run, or the host is in no network. A network that
-// translates addresses, as a container's does, has others for the same port.
+// the likeliest first, for an app to show to a user who has to type one on
+// another device. It never returns loopback or link-local addresses. It returns
+// none while the listener does not run, the host is in no network, or the node
+// is visible only to its contacts. Behind address translation, as in a
+// container, the port is reached at other addresses.
 func (l *Listener) Addrs() []netip.AddrPort {
 	e := l.running()
-	if e == nil {
+	if e == nil || e.veil != nil {
 		return nil
 	}
 	var listening []netip.AddrPort

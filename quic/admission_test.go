@@ -13,9 +13,9 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// up connects a foreigner with a node, and waits until both know. The node ends a
-// handshake that takes too long, as on a busy machine, when the foreigner may be
-// through with it already: then it dials again, as any peer does.
+// up connects a foreigner with a node, and waits until both know. The node ends
+// a handshake that takes too long, as on a busy machine, when the foreigner may
+// be through with it already: then it dials again, as any peer does.
 func (n *node) up(t testing.TB, f *foreigner) network.Conn {
 	t.Helper()
 	c := f.connect(t, n)
@@ -36,8 +36,8 @@ func (n *node) up(t testing.TB, f *foreigner) network.Conn {
 	}
 }
 
-// Strangers have so many connections, and a peer of them so many. A tracked peer is
-// admitted anyway: for it, the stranger that was idle longest goes.
+// Strangers have so many connections, and a peer of them so many. A tracked
+// peer is admitted anyway: for it, the stranger that was idle longest goes.
 func TestConnectionPlaces(t *testing.T) {
 	t.Parallel()
 	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{Limits: quic.Limits{Strangers: 2, Connections: 3}})
@@ -86,8 +86,8 @@ func TestConnectionsOfOnePeer(t *testing.T) {
 	require.False(t, conns[2].IsClosed())
 }
 
-// A stranger's connection is closed if nothing is served on it; streams that are
-// refused do not keep it. One that is served does, however quiet it is.
+// A stranger's connection is closed if nothing is served on it; streams that
+// are refused do not keep it. One that is served does, however quiet it is.
 func TestStrangersAreNotKept(t *testing.T) {
 	t.Parallel()
 	var mux p2p.Mux

@@ -10,18 +10,18 @@ import (
 	quicgo "github.com/quic-go/quic-go"
 
 	"github.com/sdp2p/p2p/internal/multistream"
-	"github.com/sdp2p/p2p/internal/v1"
+	v1 "github.com/sdp2p/p2p/internal/v1"
 	"github.com/sdp2p/p2p/internal/v1/intro"
 )
 
 // The protocol of version 1, /sdp2p/1: on every stream, both sides introduce
 // themselves before the first application byte.
 //
-// On each connection one stream is opened at a time, and one that the peer dropped is
-// opened again: see package intro.
+// On each connection one stream is opened at a time, and one that the peer
+// dropped is opened again: see package intro.
 
-// partingTime is how long a connection is kept after the node said goodbye by
-// discovery. The first implementation hangs if the connection ends first.
+// partingTime is how long a connection is kept after the discoveries have said
+// goodbye. The first implementation hangs if the connection ends before.
 const partingTime = 1500 * time.Millisecond
 
 // ends returns the two nodes as they introduce themselves.
@@ -34,8 +34,9 @@ func (c *conn) ends() *intro.Ends {
 	}
 }
 
-// openAncestor opens a stream to a version 1 peer: two round trips. Nothing has
-// been written to s, which is used first. On failure it counts no more.
+// openAncestor opens a stream to a version 1 peer, which takes two round trips.
+// It first uses s, to which nothing has been written. On failure the stream is
+// no longer counted.
 func (c *conn) openAncestor(ctx context.Context, s *quicgo.Stream) (*stream, error) {
 	return c.callAncestor(ctx, s, func(st *stream) error {
 		metadata, err := c.ends().Open(st)
@@ -46,8 +47,8 @@ func (c *conn) openAncestor(ctx context.Context, s *quicgo.Stream) (*stream, err
 	})
 }
 
-// identifyAncestor asks a version 1 node at a manual address who it is, and
-// says the same. It returns the node's metadata.
+// identifyAncestor exchanges identities with a version 1 node at a manual
+// address. It returns the node's metadata.
 func (c *conn) identifyAncestor(ctx context.Context) (metadata map[string]string, err error) {
 	if !c.streamBegins() {
 		return nil, errRetired
@@ -68,9 +69,9 @@ func (c *conn) identifyAncestor(ctx context.Context) (metadata map[string]string
 	return metadata, nil
 }
 
-// callAncestor waits for its turn, selects the protocol on s, and has talk
-// introduce it. If the peer drops the stream, it does so on another one. On
-// failure the stream counts no more.
+// callAncestor waits for its turn, selects the protocol on s, and calls talk
+// for the introduction. If the peer drops the stream, it tries again on another
+// one. On failure the stream is no longer counted.
 func (c *conn) callAncestor(ctx context.Context, s *quicgo.Stream, talk func(*stream) error) (st *stream, err error) {
 	defer func() {
 		if err != nil {
@@ -105,7 +106,7 @@ func (c *conn) tryAncestor(ctx context.Context, s *quicgo.Stream, talk func(*str
 	s.SetDeadline(time.Now().Add(firstFrame))
 	stop := context.AfterFunc(ctx, func() { s.SetDeadline(time.Unix(1, 0)) })
 	st := newStream(c, s, 1, nil)
-	st.Served() // what this node opens is of use to it
+	st.Served() // the node's own streams always count as use
 	rest, err := multistream.Select(s, protocolAncestor)
 	if err == nil {
 		st.rest = rest
@@ -116,7 +117,7 @@ func (c *conn) tryAncestor(ctx context.Context, s *quicgo.Stream, talk func(*str
 	}
 	if err != nil {
 		reset(s, 0)
-		c.serving.Add(-1) // st goes nowhere
+		c.serving.Add(-1) // st is not returned
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -126,8 +127,8 @@ func (c *conn) tryAncestor(ctx context.Context, s *quicgo.Stream, talk func(*str
 	return st, nil
 }
 
-// part waits until a connection may be closed at the end of the endpoint, which
-// refuses streams by now.
+// part waits until the ending endpoint, which already refuses streams, may
+// close the connection.
 func (c *conn) part() {
 	c.mu.Lock()
 	version := c.version
@@ -159,8 +160,8 @@ func (c *conn) serveAncestor(st *stream) {
 	st.Reset(intro.Code(err))
 }
 
-// answerAncestor does the responder's part, and reports whether the stream is
-// the application's now.
+// answerAncestor does the responder's part, and reports whether the stream now
+// belongs to the application.
 func (c *conn) answerAncestor(st *stream) (handed bool, err error) {
 	mode, metadata, err := c.ends().Answer(st)
 	if err != nil {
@@ -170,9 +171,9 @@ func (c *conn) answerAncestor(st *stream) (handed bool, err error) {
 		return false, err
 	}
 	if mode == v1.Identify {
-		// Each side has discovered the other, for as long as they are
+		// Each side counts as having discovered the other while they are
 		// connected.
-		c.refusals.add() // it costs as much as a stream that is refused
+		c.refusals.add() // it costs as much as a refused stream
 		return false, c.endpoint.listener.manual.discoveredBack(c, metadata)
 	}
 	st.SetDeadline(time.Time{})
@@ -180,8 +181,8 @@ func (c *conn) answerAncestor(st *stream) (handed bool, err error) {
 	return true, nil
 }
 
-// finish closes a stream once the other side has ended it too, so that nothing
-// that either sent is lost. How the other side ends it makes no difference.
+// finish closes a stream once the other side has ended it too, in whatever way,
+// so that nothing that either sent is lost.
 func (s *stream) finish(ctx context.Context) {
 	s.SetDeadline(time.Now().Add(firstFrame))
 	defer context.AfterFunc(ctx, func() { s.SetDeadline(time.Unix(1, 0)) })()

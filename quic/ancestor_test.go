@@ -36,8 +36,8 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// A foreigner is a node written directly on go-libp2p, as somebody else's would be. It speaks no identify, and of our
-// protocols those that a test gives it.
+// A foreigner is a node written directly on go-libp2p, as somebody else's would
+// be. It speaks no identify, and of our protocols those that a test gives it.
 type foreigner struct {
 	*swarm.Swarm
 	id    identity.RemoteIdentity
@@ -193,8 +193,8 @@ func TestAncestorOpensAStream(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// We open a stream to an ancestor: mode 0, as the initiator. That it is one we learn from its refusal of the metadata
-// stream, and remember.
+// We open a stream to an ancestor: mode 0, as the initiator. That it is one we
+// learn from its refusal of the metadata stream, and remember.
 func TestStreamToAnAncestor(t *testing.T) {
 	t.Parallel()
 	v := readAncestorVectors(t)
@@ -223,7 +223,8 @@ func TestStreamToAnAncestor(t *testing.T) {
 	}
 }
 
-// An ancestor that has us as a manual peer asks who we are: mode 1, as the responder.
+// An ancestor that has us as a manual peer asks who we are: mode 1, as the
+// responder.
 func TestAncestorAsksWhoWeAre(t *testing.T) {
 	t.Parallel()
 	v := readAncestorVectors(t)
@@ -275,7 +276,7 @@ func TestAncestorAsAManualPeer(t *testing.T) {
 	until(t, n, func() bool { return len(peer.Info().DiscoveredBy) == 0 })
 }
 
-// Who claims another's identity is refused, and the log says so once.
+// A peer that claims another's identity is refused, and the log says so once.
 func TestAncestorClaimsAnotherIdentity(t *testing.T) {
 	t.Parallel()
 	v := readAncestorVectors(t)

@@ -8,13 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bufferWanted is how many bytes quic-go asks the system to hold for a socket
-// in each direction. The system grants what its limits allow, and by default
-// that is a thirtieth.
+// bufferWanted is the size in bytes of the system's buffer that quic-go
+// requests for a socket in each direction. The system grants as much as its
+// limits allow, by default a thirtieth of that.
 const bufferWanted = 7 << 20
 
-// hintBuffers says in the log what to do where the system holds so little for a
-// socket that fast transfers lose packets.
+// hintBuffers logs what to do if the system's buffer for a socket is so small
+// that fast transfers lose packets.
 func hintBuffers(log *slog.Logger, socket syscall.Conn) {
 	raw, err := socket.SyscallConn()
 	if err != nil {
@@ -24,7 +24,7 @@ func hintBuffers(log *slog.Logger, socket syscall.Conn) {
 		limit  string
 		option int
 	}{{"net.core.rmem_max", unix.SO_RCVBUF}, {"net.core.wmem_max", unix.SO_SNDBUF}} {
-		granted := bufferWanted // unless the system says something else
+		granted := bufferWanted // unless the system reports otherwise
 		_ = raw.Control(func(fd uintptr) {
 			if n, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, buffer.option); err == nil {
 				granted = n

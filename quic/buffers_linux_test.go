@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Who has small buffers is told how to get larger ones, and nobody else.
+// A host that has small buffers is told how to get larger ones, and nobody
+// else.
 func TestHintBuffers(t *testing.T) {
 	socket, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)

@@ -7,6 +7,6 @@ import (
 	"syscall"
 )
 
-// hintBuffers has nothing to say: there is no limit that the user could change,
-// or none that can be asked for.
+// hintBuffers does nothing: the system has no limit that the user could change,
+// or none that can be queried.
 func hintBuffers(*slog.Logger, syscall.Conn) {}

@@ -11,18 +11,18 @@ import (
 )
 
 const (
-	circleTime = time.Second    // how long what is known of addresses counts before it is looked up anew
+	circleTime = time.Second    // how long the known addresses are valid before they are read again
 	seenTime   = 24 * time.Hour // how long an address of a tracked peer is remembered
-	maxSeen    = 1024           // such addresses
+	maxSeen    = 1024           // most such addresses
 )
 
-// A circle is the addresses from which this node expects connections: those of
-// tracked and manual peers, and of the networks that the host is in.
+// A circle is the set of addresses from which this node expects connections:
+// those of tracked and manual peers, and of the networks that the host is in.
 type circle struct {
 	node   *p2p.P2P
 	manual *manualPeers
 
-	named func(netip.Addr) bool // a relay says that a tracked peer is in the circuit
+	named func(netip.Addr) bool // reports whether, according to a relay, a tracked peer is in the circuit
 
 	mu       sync.Mutex
 	seen     map[netip.Addr]time.Time // of tracked peers that were connected
@@ -57,9 +57,8 @@ func (c *circle) saw(ip netip.Addr) {
 	c.seen[ip] = time.Now()
 }
 
-// knows tells what is known of an address: whether a tracked or manual peer is
-// there, whether it is in a network of the host, and whether it is the host's
-// own.
+// knows reports whether a tracked or manual peer is at an address, whether the
+// address is in a network of the host, and whether it is the host's own.
 func (c *circle) knows(ip netip.Addr) (familiar, neighbor, own bool) {
 	ip = ip.Unmap().WithZone("")
 	if carrier.IsVirtual(ip) {
@@ -77,7 +76,7 @@ func (c *circle) knows(ip netip.Addr) (familiar, neighbor, own bool) {
 	return familiar, neighbor, own
 }
 
-// broadcasts reports whether an address is that of all hosts of a network.
+// broadcasts reports whether an address is a broadcast address.
 func (c *circle) broadcasts(ip netip.Addr) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -87,8 +86,8 @@ func (c *circle) broadcasts(ip netip.Addr) bool {
 
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
-// broadcastOf returns the address of all hosts of a network of IPv4 (RFC 919
-// §7). One of one or two hosts has none (RFC 3021).
+// broadcastOf returns the broadcast address of an IPv4 network (RFC 919 §7). A
+// network of one or two hosts has none (RFC 3021).
 func broadcastOf(network netip.Prefix) (netip.Addr, bool) {
 	if !network.Addr().Is4() || network.Bits() >= 31 {
 		return netip.Addr{}, false
@@ -100,7 +99,8 @@ func broadcastOf(network netip.Prefix) (netip.Addr, bool) {
 	return netip.AddrFrom4(b), true
 }
 
-// lookIfOld finds out anew now and then. The caller holds mu.
+// lookIfOld calls look if the addresses are older than circleTime. The caller
+// holds mu.
 func (c *circle) lookIfOld() {
 	if c.looked.IsZero() || time.Since(c.looked) > circleTime {
 		c.look()
@@ -108,7 +108,7 @@ func (c *circle) lookIfOld() {
 	}
 }
 
-// look finds out anew. The caller holds mu.
+// look reads all addresses again. The caller holds mu.
 func (c *circle) look() {
 	c.expected, c.host, c.everyone, c.networks = map[netip.Addr]bool{}, map[netip.Addr]bool{}, map[netip.Addr]bool{}, nil
 	for _, peer := range c.node.Tracked() {

@@ -50,8 +50,8 @@ func TestCircle(t *testing.T) {
 	require.Len(t, e.circle.seen, maxSeen)
 }
 
-// The addresses of peers that are tracked when their connections begin or end are
-// remembered, and no others.
+// The addresses of peers that are tracked when their connections begin or end
+// are remembered, and no others.
 func TestSeenPeers(t *testing.T) {
 	t.Parallel()
 	c, theirs := dialed(t, Config{}, Config{})

@@ -33,50 +33,58 @@ type conn struct {
 	quic     *quicgo.Conn
 	id       identity.RemoteIdentity
 	path     p2p.Path
-	mover    *mover // nil: the peer dialed, and moves it
-	fixed    *fixed // nil: the peer dialed
-	pulse    pulse  // of the goroutine that looks after streams
+	mover    *mover // nil if the peer dialed, which then moves it
+	fixed    *fixed // nil if the peer dialed
+	pulse    pulse  // of the goroutine that watches connections that this node dialed
 	opened   time.Time
-	usable   bool    // for streams of ours: the node knows of it; under endpoint.mu
-	goes     bool    // it had to make room, and is being closed; under endpoint.mu
+	usable   bool    // for this node's streams, since the node knows it; under endpoint.mu
+	goes     bool    // it makes room for another and is being closed; under endpoint.mu
 	charge   *charge // nil in tests
+	veiled   bool    // it was made under masks
+	pass     *pass   // nil unless the peer was a guest, or the host, when it was made
 
 	streams  atomic.Int32 // application streams that are open
-	serving  atomic.Int32 // those of the peer that a handler serves
-	used     atomic.Int64 // how long after opened the last stream that counts has ended
-	greeted  atomic.Bool  // the peer is no stranger, as this connection knows
+	serving  atomic.Int32 // the peer's streams that a handler serves
+	used     atomic.Int64 // when the last stream that counts as use ended, since opened
+	greeted  atomic.Bool  // the peer is not a stranger, as far as this connection knows
 	refusals refusals
-	said     *metadata.Heard // what the peer says of itself
-	received atomic.Uint64   // packets, when a sign of life was asked for
-	unnamed  chan struct{}   // places of the peer's streams that have not said what they are for
+	said     *metadata.Heard // the peer's metadata
+	received atomic.Uint64   // packets received when a sign of life was requested
+	kept     atomic.Uint64   // the same when the connection was to be kept alive
+	unnamed  chan struct{}   // places for streams of the peer that have not named their protocol
 
 	ctx    context.Context // done when the connection is gone
 	cancel context.CancelFunc
 	asked  chan struct{} // closed once the metadata stream has been opened, before any application stream
 	known  chan struct{} // closed once version or err is known
 
-	opening chan struct{} // of size 1: held while a stream of version 1 is opened
-	misled  atomic.Bool   // the peer does not speak version 2, as a stream has found before the introduction
+	opening   chan struct{} // of size 1: held while a stream of version 1 is opened
+	elsewhere atomic.Bool   // the peer is being told this node's addresses, in a circuit
+	misled    atomic.Bool   // a stream found before the introduction that the peer does not speak version 2
 
 	mu         sync.Mutex
-	version    int       // of the protocol that the peer speaks; 0 while that is not known
-	err        error     // why that could not be found out
+	version    int       // of the protocol that the peer speaks; 0 while unknown
+	err        error     // why the version could not be determined
 	lastStream time.Time // when the last application stream ended
 	timer      *time.Timer
 	retired    bool           // closed for being idle: no more streams
-	toldLast   []byte         // of the goroutine that writes to meta: what it wrote last
-	tellAnyway bool           // also if that was written last
-	meta       *quicgo.Stream // on which this node's metadata is told; nil until the peer has accepted it
-	telling    bool           // a goroutine writes to it
-	tellAgain  bool           // and what it writes is out of date
+	toldLast   []byte         // last metadata written to meta; changed only by the writing goroutine
+	tellAnyway bool           // even if the same was written last
+	meta       *quicgo.Stream // carries this node's metadata; nil until the peer has accepted it
+	telling    bool           // a goroutine writes to meta
+	tellAgain  bool           // the metadata that it writes is out of date
 	told       bool           // the peer has opened its metadata stream
 
-	seen    p2p.Path   // when that was looked at last
-	pin     func()     // undoes unpin; nil if that has not been called
-	silence func()     // ends what is telling the peer where this node is
-	source  netip.Addr // of this node towards a peer that dialed and is no stranger, when that was looked at last
+	acquaintance acquaintance
 
-	identified map[string]string // what a version 1 peer said of itself before it was reported; nil once taken
+	home netip.Addr // of this node towards the peer; not valid unless veiled
+
+	seen    p2p.Path   // at the last look
+	pin     func()     // undoes unpin; nil if unpin was not called
+	silence func()     // stops telling the peer this node's addresses
+	source  netip.Addr // of this node towards a peer that dialed and is not a stranger, at the last look
+
+	identified map[string]string // metadata of a version 1 peer from before it was reported; nil once taken
 }
 
 var _ p2p.RawConn = (*conn)(nil)
@@ -86,6 +94,12 @@ func newConn(e *endpoint, link tpt.CapableConn, id identity.RemoteIdentity, path
 		endpoint: e, link: link, quic: quicOf(link), id: id, path: path, opened: time.Now(),
 		asked: make(chan struct{}), known: make(chan struct{}), unnamed: make(chan struct{}, places(e.limits.Opening)),
 		charge: chargeOf(link), opening: make(chan struct{}, 1),
+		acquaintance: newAcquaintance(path.Dialed),
+	}
+	var p proven
+	if p, c.veiled = link.(proven); c.veiled {
+		c.pass = p.pass
+		c.home = sourceTo(path.Remote).Unmap().WithZone("")
 	}
 	if path.Dialed {
 		c.mover = newMover(path.Remote)
@@ -98,9 +112,8 @@ func newConn(e *endpoint, link tpt.CapableConn, id identity.RemoteIdentity, path
 	return c
 }
 
-// Path returns the way that the connection runs. The address follows the
-// connection; nothing is granted by it, since any host on the way can change
-// it.
+// Path returns the connection's path. The address follows the connection; it
+// must not be used to grant anything, since any host on the way can change it.
 func (c *conn) Path() p2p.Path {
 	path := c.path
 	path.Remote = c.remote()
@@ -129,8 +142,8 @@ func (c *conn) remote() netip.AddrPort {
 	return c.path.Remote
 }
 
-// A fixed is what stays as it is when this node moves a connection. Meanwhile
-// quic-go may not be asked for it.
+// A fixed holds the properties that stay the same when this node moves a
+// connection. During a move, quic-go must not be asked for them.
 type fixed struct {
 	local net.Addr
 	tls   tls.ConnectionState
@@ -159,7 +172,7 @@ func (c *conn) localAddr() net.Addr {
 	return c.quic.LocalAddr()
 }
 
-// Opened returns since when the connection is there.
+// Opened returns when the connection was made.
 func (c *conn) Opened() time.Time { return c.opened }
 
 // RTT returns the smoothed round-trip time (RFC 9002 §5.3).
@@ -168,19 +181,22 @@ func (c *conn) RTT() time.Duration { return c.quic.ConnectionStats().SmoothedRTT
 // Close closes the connection.
 func (c *conn) Close() error { return c.close(0) }
 
-// close closes the connection with a code that tells the peer why.
+// close closes the connection with a code that gives the peer the reason.
 func (c *conn) close(code network.ConnErrorCode) error { return c.link.CloseWithError(code) }
 
 // gone reports whether the connection has ended.
 func (c *conn) gone() bool { return c.quic.Context().Err() != nil }
 
-// begin starts what a new connection does by itself.
+// begin starts the goroutines and timers of a new connection.
 func (c *conn) begin() {
 	c.mu.Lock()
 	if wait, ends := c.patience(); !c.retired && (ends || !c.path.Dialed) {
 		c.timer = time.AfterFunc(max(wait, tick), c.retire)
 	}
 	c.mu.Unlock()
+	if c.path.Dialed {
+		c.endpoint.attendDialed()
+	}
 	if !c.introduced() {
 		c.endpoint.start(c.introduce)
 	}
@@ -190,7 +206,7 @@ func (c *conn) begin() {
 	}
 }
 
-// end stops it.
+// end undoes begin.
 func (c *conn) end() {
 	c.cancel()
 	c.said.Stop()
@@ -208,18 +224,19 @@ func (c *conn) end() {
 	}
 }
 
-// streamBegins counts an application stream, and reports false if the
+// streamBegins counts an application stream, and returns false if the
 // connection is being closed.
 func (c *conn) streamBegins() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.retired && c.streams.Add(1) == 1 && c.moves() {
-		c.endpoint.attendStreams()
+		c.endpoint.stir()
 	}
 	return !c.retired
 }
 
-// streamEnded takes it back. The stream may have been of use.
+// streamEnded undoes streamBegins. served reports whether the stream counts as
+// use.
 func (c *conn) streamEnded(served bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -236,12 +253,12 @@ func (c *conn) lastStreamEnded() time.Time {
 	return c.lastStream
 }
 
-// patience returns how long the connection is kept while no stream uses it, and
-// false if that is for ever. The caller holds mu.
+// patience returns how long the connection is kept without a stream, and false
+// if it is kept for ever. The caller holds mu.
 //
-// It is for a peer of version 1 that this node knows or has discovered: such a
-// peer dials only when it hears something new about us, and could not reach us
-// any more.
+// It is kept for ever for a version 1 peer that this node knows or has
+// discovered: such a peer dials only when it hears something new about this
+// node, and could no longer reach it.
 func (c *conn) patience() (time.Duration, bool) {
 	if c.version == 1 && (!c.stranger() || c.discovered()) {
 		return 0, false
@@ -250,23 +267,26 @@ func (c *conn) patience() (time.Duration, bool) {
 		return c.endpoint.limits.StrangerIdle, c.endpoint.limits.StrangerIdle > 0
 	}
 	idle := c.endpoint.listener.cfg.IdleTimeout
+	if c.endpoint.listener.cfg.Frugal && c.discovered() {
+		idle = min(idle, frugalIdleTimeout)
+	}
 	if !c.path.Dialed {
 		return idle + idleGrace, idle > 0
 	}
 	return idle, idle > 0
 }
 
-// discovered reports whether a hook discovers the peer. That it has introduced
-// itself does not count.
+// discovered reports whether a hook has discovered the peer. An introduction by
+// the peer itself does not count.
 func (c *conn) discovered() bool {
 	peer, known := c.endpoint.scope.Node().Peer(c.id)
 	others := func(hook string) bool { return hook != c.endpoint.listener.Name() }
 	return known && slices.ContainsFunc(peer.Info().DiscoveredBy, others)
 }
 
-// retire closes the connection if it has been idle for long enough, and else
-// looks again later: what counts may have changed, with the peer's becoming
-// known.
+// retire closes the connection if it has been idle for long enough, and
+// otherwise checks again later, since the peer may have become known in the
+// meantime.
 func (c *conn) retire() {
 	c.mu.Lock()
 	wait, ends := c.patience()
@@ -287,19 +307,25 @@ func (c *conn) retire() {
 	c.greet()
 }
 
-// introduce opens the metadata stream, which tells which protocol version the
-// peer speaks, and then the metadata.
+// introduce opens the metadata stream, which shows the protocol version that
+// the peer speaks, and sends the node's metadata.
 func (c *conn) introduce() {
 	version, err := c.ask()
+	if version == 1 && c.endpoint.veil != nil {
+		err = errAncestor
+	}
 	if err != nil && c.ctx.Err() == nil {
-		c.endpoint.log.Debug("no metadata stream", "peer", c.id, "err", err)
+		c.endpoint.log.Debug("no metadata stream", "peer", c.id, "cause", err)
 	}
 	c.mu.Lock()
 	c.version, c.err = version, err
+	if version == 1 {
+		c.acquaint(true)
+	}
 	c.mu.Unlock()
 	close(c.known)
 	switch {
-	case err != nil: // it is no peer of any version
+	case err != nil: // it speaks no version
 		c.close(network.ConnProtocolNegotiationFailed)
 	default:
 		c.endpoint.listener.remember(c.id, version)
@@ -307,8 +333,8 @@ func (c *conn) introduce() {
 	}
 }
 
-// ask opens the metadata stream. Only the answer "no" means a peer of version
-// 1; everything else is an error.
+// ask opens the metadata stream. Only a refusal of the protocol means that the
+// peer speaks version 1; everything else is an error.
 func (c *conn) ask() (version int, err error) {
 	ctx, cancel := context.WithTimeout(c.ctx, firstFrame)
 	defer cancel()
@@ -321,7 +347,7 @@ func (c *conn) ask() (version int, err error) {
 	_, err = io.WriteString(s, multistream.Question(protocolMeta))
 	close(c.asked)
 	if err == nil {
-		err = multistream.NewSelection(s).Answer(protocolMeta) // the peer says nothing more on this stream
+		err = multistream.NewSelection(s).Answer(protocolMeta) // the peer sends nothing else on this stream
 	}
 	switch {
 	case errors.Is(err, multistream.ErrNotSupported):
@@ -338,12 +364,15 @@ func (c *conn) ask() (version int, err error) {
 	return 2, nil
 }
 
-// serve handles a stream that the peer has opened. If it is counted, it has a
-// place until it has said what it is for.
+// serve handles a stream that the peer has opened. If counted, the stream holds
+// a place until it has named its protocol.
 func (c *conn) serve(s *quicgo.Stream, counted bool) {
 	s.SetDeadline(time.Now().Add(firstFrame))
-	supported := []string{protocolStream, protocolMeta, protocolAncestor}
-	if !c.stranger() {
+	supported := append(make([]string, 0, 5), protocolStream, protocolMeta)
+	if c.endpoint.veil == nil {
+		supported = append(supported, protocolAncestor)
+	}
+	if !c.stranger() && !c.veiled && c.Candid() {
 		supported = append(supported, protocolMove)
 		if c.endpoint.listener.routed() != nil {
 			supported = append(supported, junction.Upgrade)
@@ -389,7 +418,7 @@ func (c *conn) serve(s *quicgo.Stream, counted bool) {
 	c.endpoint.scope.Accept(c.id, newStream(c, s, 2, rest))
 }
 
-// open opens an application stream. If the peer is known, or said, to speak
+// open opens an application stream. If the peer is known or announced to speak
 // version 2, that takes no round trip.
 func (c *conn) open(ctx context.Context, said int) (p2p.RawStream, error) {
 	select {
@@ -423,8 +452,8 @@ func (c *conn) open(ctx context.Context, said int) (p2p.RawStream, error) {
 	return newLazyStream(c, s), nil
 }
 
-// newStream opens a stream of QUIC. Where the peer has as many open as it
-// takes, it waits for one of them to end, so long.
+// newStream opens a QUIC stream. If the peer's stream limit is reached, it
+// waits up to patience for another stream to end.
 func (c *conn) newStream(ctx context.Context, patience time.Duration) (*quicgo.Stream, error) {
 	s, err := c.quic.OpenStream()
 	var full *quicgo.StreamLimitReachedError
@@ -439,29 +468,31 @@ func (c *conn) newStream(ctx context.Context, patience time.Duration) (*quicgo.S
 	return s, err
 }
 
-// creditTime is how long a new stream waits for the peer to take one more.
+// creditTime is how long a new stream waits for the peer to allow one more.
 const creditTime = 15 * time.Second
 
 var (
-	errFull    = fmt.Errorf("quic: the peer has as many streams open as it takes: %w", p2p.ErrBusy)
+	errAncestor = errors.New("quic: a node that is visible only to its contacts does not speak version 1")
+
+	errFull    = fmt.Errorf("quic: the peer's stream limit is reached: %w", p2p.ErrBusy)
 	errRetired = fmt.Errorf("%w: it was idle and is being closed", p2p.ErrConnectionLost)
 	errLost    = fmt.Errorf("quic: %w", p2p.ErrConnectionLost)
 )
 
-// vanished tells whether the connection, which is gone, ended because nothing
-// was heard of the peer any more.
+// vanished reports whether the connection, which is gone, ended because the
+// peer had become silent.
 func (c *conn) vanished() bool {
 	var silent *quicgo.IdleTimeoutError
 	return errors.As(context.Cause(c.quic.Context()), &silent)
 }
 
 const (
-	recheck = 10 * time.Second      // how often a connection that is kept for ever is looked at: whether it still may
-	tick    = 10 * time.Millisecond // the least that the idle timer waits
+	recheck = 10 * time.Second      // how often to check whether a connection may still be kept for ever
+	tick    = 10 * time.Millisecond // the shortest wait of the idle timer
 )
 
-// endedIdle tells whether the connection, which is gone, was closed because
-// nobody used it, by either side.
+// endedIdle reports whether the connection, which is gone, was closed by either
+// side because it was idle.
 func (c *conn) endedIdle() bool {
 	var closed *quicgo.ApplicationError
 	return errors.As(context.Cause(c.quic.Context()), &closed) && closed.ErrorCode == quicgo.ApplicationErrorCode(network.ConnGarbageCollected)

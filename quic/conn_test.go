@@ -17,7 +17,8 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// A relay forwards UDP packets between whoever writes to it and one address, until it is told to drop them.
+// A relay forwards UDP packets between anyone who writes to it and one address,
+// until it is told to drop them.
 type relay struct {
 	socket *net.UDPConn
 	addr   netip.AddrPort
@@ -127,7 +128,8 @@ func TestDialTakesAnInboundConnection(t *testing.T) {
 	require.NoError(t, receive(t, opened))
 }
 
-// A peer that vanishes without a word is noticed on both sides, by those who wait for it as well.
+// A peer that vanishes without a word is noticed on both sides, by those who
+// wait for it as well.
 func TestVanishedPeer(t *testing.T) {
 	t.Parallel()
 	begun, served := make(chan struct{}), make(chan error, 1)
@@ -187,7 +189,8 @@ func TestPeerShutsDown(t *testing.T) {
 	require.Equal(t, io.EOF, receive(t, ended))
 }
 
-// A connection that nobody uses is closed, on both sides, and made again when it is needed.
+// A connection that nobody uses is closed, on both sides, and made again when
+// it is needed.
 func TestIdleConnectionIsClosed(t *testing.T) {
 	t.Parallel()
 	a := start(t, p2p.Config{}, quic.Config{IdleTimeout: time.Second})
@@ -217,7 +220,8 @@ func TestIdleConnectionIsClosed(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// Two nodes that dial each other at once get two connections; each is told of one peer, once.
+// Two nodes that dial each other at once get two connections; each is told of
+// one peer, once.
 func TestSimultaneousDials(t *testing.T) {
 	t.Parallel()
 	for range 5 {
@@ -263,13 +267,14 @@ func TestSimultaneousDials(t *testing.T) {
 	}
 }
 
-// Of several candidates, one that does not answer delays the others by its lead and not by its time-out.
+// Of several candidates, one that does not answer delays the others by its lead
+// and not by its time-out.
 func TestDeadCandidate(t *testing.T) {
 	t.Parallel()
 	a := start(t, p2p.Config{}, quic.Config{DialTimeout: time.Hour})
 	b := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})
-	// QUIC gives up an address after 5 s: with so many of them on either side of b's in the order of ports, there is no
-	// time for more than leads.
+	// QUIC gives up an address after 5 s: with so many of them on either side
+	// of b's in the order of ports, there is no time for more than leads.
 	var below, above []netip.AddrPort
 	for len(below) < 5 || len(above) < 5 {
 		silent, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
@@ -303,7 +308,7 @@ func TestDeadCandidate(t *testing.T) {
 	}
 	require.Positive(t, failed.Attempts[0].Took)
 	require.ErrorContains(t, err, dead.String())
-	_, err = peer.NewStream(within(t)) // again, at once: each is dialled again
+	_, err = peer.NewStream(within(t)) // again, at once: each is dialed again
 	require.ErrorAs(t, err, &failed)
 	require.ErrorIs(t, failed.Attempts[0].Err, context.DeadlineExceeded)
 
@@ -317,7 +322,8 @@ func TestDeadCandidate(t *testing.T) {
 	require.Error(t, failed.Attempts[0].Err)
 }
 
-// 200 streams of one peer are served at a time; the next one is told to try later, and the others go on.
+// 200 streams of one peer are served at a time; the next one is told to try
+// later, and the others go on.
 func TestStreamLimit(t *testing.T) {
 	t.Parallel()
 	a := start(t, p2p.Config{}, quic.Config{})
@@ -350,7 +356,8 @@ func TestStreamLimit(t *testing.T) {
 	})
 }
 
-// A node without a handler refuses, and both ends of one connection derive the same value and nobody else does.
+// A node without a handler refuses, and both ends of one connection derive the
+// same value and nobody else does.
 func TestRefusalAndExporter(t *testing.T) {
 	t.Parallel()
 	exported := make(chan [32]byte, 2)

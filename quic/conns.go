@@ -15,36 +15,42 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/carrier"
+	"github.com/sdp2p/p2p/internal/labels"
 )
 
 // errUnwanted is the error of a connection that was not admitted.
 var errUnwanted = errors.New("quic: the connection is not wanted")
 
-// accept takes the connections that peers dial, until the endpoint closes. It
-// does not wait for anything about one of them: go-libp2p queues 16, and closes
-// the rest.
+// accept accepts the connections that peers dial until the endpoint closes. It
+// must not wait for any of them, since go-libp2p queues 16 and closes the rest.
 func (e *endpoint) accept() {
 	for {
 		c, err := e.inbound.Accept()
 		if err != nil {
 			return
 		}
-		if !e.start(func() { e.connected(c, p2p.Path{Kind: p2p.Direct}) }) {
+		take := func() { _, _ = e.connected(c, p2p.Path{Kind: p2p.Direct}) }
+		if e.veil != nil && !carrier.IsVirtual(addrPort(c.RemoteMultiaddr()).Addr()) {
+			take = func() { e.listener.hides().receive(e, c) }
+		}
+		if !e.start(take) {
 			c.CloseWithError(network.ConnShutdown)
 		}
 	}
 }
 
-// connected takes a connection whose handshake is over: it reports it, and
-// serves its streams until it is gone. Of path, what is known without the
-// connection is given. The error says why it was closed instead.
+// connected takes over a connection after its handshake: it reports the
+// connection, and serves its streams until it is gone. path has the fields that
+// are known without the connection. The error says why the connection was
+// closed instead.
 func (e *endpoint) connected(tc tpt.CapableConn, path p2p.Path) (*conn, error) {
-	id, err := remoteIdentity(tc.RemotePeer())
+	id, err := e.identityOf(tc)
 	if err != nil {
-		tc.CloseWithError(network.ConnGated) // another kind of key, or one that is not safe
+		tc.CloseWithError(network.ConnGated) // a key of another kind, or an unsafe one
 		return nil, err
 	}
-	if id == e.scope.Node().Identity() { // it only wants to know who is here
+	if id == e.scope.Node().Identity() { // it only asks who is here
 		tc.CloseWithError(network.ConnGated)
 		return nil, p2p.ErrSelf
 	}
@@ -54,7 +60,10 @@ func (e *endpoint) connected(tc tpt.CapableConn, path p2p.Path) (*conn, error) {
 		return nil, err
 	}
 	c := newConn(e, tc, id, path)
-	if err = e.add(c); err == nil {
+	if err = e.add(c); err == nil && !c.welcome() {
+		err = errStranger // it stopped being a contact just now
+	}
+	if err == nil {
 		err = e.report(c)
 	}
 	if err != nil {
@@ -64,14 +73,27 @@ func (e *endpoint) connected(tc tpt.CapableConn, path p2p.Path) (*conn, error) {
 			code = network.ConnResourceLimitExceeded
 		}
 		tc.CloseWithError(code)
-		e.log.Debug("connection refused", "peer", id, "remote", path.Remote, "err", err)
+		e.log.Debug("connection refused", "peer", id, "path", path, "cause", err)
 		return nil, err
 	}
 	return c, nil
 }
 
-// greet notes whether the peer is a stranger: one that is not is told more, and
-// takes its memory from another budget.
+// identityOf returns the identity at the other end of a connection. On a
+// connection between masks, that is the contact that has proved its identity,
+// and nobody before.
+func (e *endpoint) identityOf(tc tpt.CapableConn) (identity.RemoteIdentity, error) {
+	if p, ok := tc.(proven); ok {
+		return p.id, nil
+	}
+	if e.veil != nil && !carrier.IsVirtual(addrPort(tc.RemoteMultiaddr()).Addr()) {
+		return identity.RemoteIdentity{}, errStranger
+	}
+	return remoteIdentity(tc.RemotePeer())
+}
+
+// greet records whether the peer is a stranger. One that is not learns more,
+// and takes its memory from another budget.
 func (c *conn) greet() {
 	known := !c.stranger()
 	if c.greeted.Swap(known) == known {
@@ -83,7 +105,7 @@ func (c *conn) greet() {
 	if !known {
 		return
 	}
-	if !c.endpoint.scope.Stranger(c.id) { // and not only dialed
+	if !c.endpoint.scope.Stranger(c.id) { // and is not only dialed
 		c.endpoint.circle.saw(c.familiar())
 	}
 	if !c.path.Dialed {
@@ -95,9 +117,10 @@ func (c *conn) greet() {
 	c.tellMetadata(false)
 }
 
-// familiar returns the address at which the peer is to be expected another time. Where
-// the peer moves the connection, that is where the connection was made: any host on
-// the way can have it run over an address of its own later.
+// familiar returns the address at which to expect the peer next time. If it is
+// the peer that moves the connection, that is the address at which the
+// connection was made, since any host on the way can later make it run over an
+// address of its own.
 func (c *conn) familiar() netip.Addr {
 	if c.mover == nil {
 		return c.path.Remote.Addr()
@@ -105,7 +128,7 @@ func (c *conn) familiar() netip.Addr {
 	return c.remote().Addr()
 }
 
-// reckon looks again which peers are strangers.
+// reckon determines again which peers are strangers.
 func (e *endpoint) reckon() {
 	e.mu.Lock()
 	all := slices.Collect(maps.Keys(e.conns))
@@ -115,7 +138,7 @@ func (e *endpoint) reckon() {
 	}
 }
 
-// add puts a connection on record, if there is a place for it.
+// add records a connection if there is room for it.
 func (e *endpoint) add(c *conn) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -127,7 +150,7 @@ func (e *endpoint) add(c *conn) error {
 		return err
 	}
 	if goes != nil {
-		goes.goes = true // once: the next one finds another
+		goes.goes = true // so that the next call finds another
 		e.tasks.Go(func() { goes.close(network.ConnResourceLimitExceeded) })
 	}
 	e.conns[c] = struct{}{}
@@ -137,8 +160,8 @@ func (e *endpoint) add(c *conn) error {
 	return nil
 }
 
-// report tells the node of a connection, if that wants it, and begins to serve
-// it.
+// report reports a connection to the node, and begins to serve it if the node
+// accepts it.
 func (e *endpoint) report(c *conn) error {
 	if !c.path.Dialed {
 		err := e.scope.Node().Allows(c.quic.Context(), p2p.Request{Action: p2p.Connect, Peer: c.id, Path: c.Path()})
@@ -152,10 +175,9 @@ func (e *endpoint) report(c *conn) error {
 	if err := e.admitted(c); err != nil {
 		return err
 	}
+	e.opened(c)
 	c.greet()
 	c.Look()
-	path := c.Path()
-	e.log.Debug("connected", "peer", c.id, "remote", path.Remote, "kind", path.Kind, "dialed", path.Dialed)
 	c.begin()
 	if a := e.listener.routed(); a != nil && c.Relayed() {
 		a.connected(c)
@@ -163,8 +185,8 @@ func (e *endpoint) report(c *conn) error {
 	return nil
 }
 
-// admitted tells the node of a connection, which is usable from the moment when
-// somebody can know of it.
+// admitted reports a connection to the node. The connection is usable as soon
+// as anybody can know of it.
 func (e *endpoint) admitted(c *conn) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -180,8 +202,7 @@ func (e *endpoint) admitted(c *conn) error {
 	return nil
 }
 
-// disconnected takes a connection off the record. Calls after the first have no
-// effect.
+// disconnected removes a connection. Calls after the first have no effect.
 func (e *endpoint) disconnected(c *conn) {
 	e.mu.Lock()
 	_, known := e.conns[c]
@@ -196,6 +217,7 @@ func (e *endpoint) disconnected(c *conn) {
 	if !known {
 		return
 	}
+	signal(e.fewer)
 	c.end()
 	if !e.scope.Stranger(c.id) {
 		e.circle.saw(c.familiar()) // until now
@@ -207,14 +229,15 @@ func (e *endpoint) disconnected(c *conn) {
 	}
 }
 
-// serve takes the streams that the peer opens, and returns when the connection
-// is gone.
+// serve accepts the streams that the peer opens, and returns when the
+// connection is gone.
 func (e *endpoint) serve(c *conn) {
+	labels.With(c.ctx, e.listener.Name(), c.id, "")
 	for {
 		counted := c.awaitPlace()
 		s, err := c.quic.AcceptStream(context.Background())
 		if err != nil || counted && !c.awaitTurn() {
-			break // and with it all that counts the connection's streams
+			break // together with everything that counts its streams
 		}
 		if !e.hold() {
 			if counted {
@@ -228,14 +251,13 @@ func (e *endpoint) serve(c *conn) {
 			c.serve(s, counted)
 		}()
 	}
-	c.Close() // for go-libp2p's books
-	e.log.Debug("disconnected", "peer", c.id, "remote", c.remote(), "cause", streamError(context.Cause(c.quic.Context())))
+	c.Close() // for go-libp2p's accounting
 	e.disconnected(c)
 }
 
-// awaitPlace waits until another stream of the peer may be accepted, which
-// takes a place until it has said what it is for: it reports whether one was
-// taken. Only strangers wait.
+// awaitPlace waits until another stream of the peer may be accepted. The stream
+// takes a place until it has named its protocol; awaitPlace reports whether it
+// took one. Only strangers wait.
 func (c *conn) awaitPlace() bool {
 	if !c.stranger() {
 		return false
@@ -256,7 +278,7 @@ func (c *conn) awaitPlace() bool {
 	}
 }
 
-// awaitTurn waits until one stream more of all strangers may be looked at.
+// awaitTurn waits until one more stream of all strangers may be opened.
 func (c *conn) awaitTurn() bool {
 	select {
 	case c.endpoint.unnamed <- struct{}{}:
@@ -266,7 +288,7 @@ func (c *conn) awaitTurn() bool {
 	}
 }
 
-// givePlace gives back what awaitPlace and awaitTurn took.
+// givePlace gives back the places that awaitPlace and awaitTurn took.
 func (c *conn) givePlace() {
 	<-c.endpoint.unnamed
 	<-c.unnamed
@@ -298,7 +320,7 @@ func (e *endpoint) bestLocked(id identity.RemoteIdentity) (best *conn) {
 	return best
 }
 
-// tellMetadata sends this node's metadata to every peer that has been told it
+// tellMetadata sends this node's metadata to every peer that has received it
 // before.
 func (e *endpoint) tellMetadata() {
 	e.mu.Lock()
@@ -318,20 +340,20 @@ func quicOf(c tpt.CapableConn) (q *quicgo.Conn) {
 	return q
 }
 
-// Streams that nobody serves cost something as well: a stranger may have so
-// many a second, after some at once. Then new ones wait.
+// Limits of a stranger's streams that nobody serves, since they cost something
+// too: at once, and per second after that. Beyond them new streams wait.
 const (
 	refusalPace  = 32
 	refusalBurst = 256
 )
 
-// refusals are the streams of a stranger that were not served.
+// refusals counts the streams of a stranger that were not served.
 type refusals struct {
 	mu   sync.Mutex
 	pace pace
 }
 
-// add counts one more.
+// add counts a stream.
 func (r *refusals) add() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -15,42 +15,43 @@ import (
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/carrier"
+	"github.com/sdp2p/p2p/internal/cause"
+	"github.com/sdp2p/p2p/internal/certificate"
 )
 
 // Causes of failed attempts.
 var (
-	ErrNotRunning   = errors.New("quic: the listener is not running")
-	ErrDisabled     = errors.New("quic: the address family is disabled, or this host does not have it")
-	ErrLinkLocal    = errors.New("quic: a link-local address needs the interface as its zone")
-	ErrNoAddress    = errors.New("quic: not an address of a peer")
-	ErrNoRelays     = errors.New("quic: no relay client is registered, which package relay has")
-	ErrOtherPeer    = errors.New("quic: another peer is at this address")
-	errNotTried     = errors.New("quic: not tried before the end")
-	errNotFinished  = errors.New("quic: no answer yet at the end")
-	errNobodyThere  = errors.New("quic: no answer")
-	errItself       = errors.New("quic: this is the node itself")
-	errDialFinished = errors.New("quic: given up, since the dial had ended")
-	errFullThere    = fmt.Errorf("quic: the peer takes no more connections now: %w", p2p.ErrBusy)
-	errClock        = errors.New("quic: this device's clock is before 1975: set it")
+	ErrNotRunning   = cause.New("not running", "quic: the listener is not running")
+	ErrDisabled     = cause.New("address family disabled", "quic: the address family is disabled, or this host does not have it")
+	ErrLinkLocal    = cause.New("not an address", "quic: a link-local address needs the interface as its zone")
+	ErrNoAddress    = cause.New("not an address", "quic: not an address of a peer")
+	ErrNoRelays     = cause.New("no relay client", "quic: no relay client of package relay is registered")
+	ErrOtherPeer    = cause.New("other peer", "quic: another peer is at this address")
+	errNotTried     = cause.New("not finished", "quic: not tried: the dial ended first")
+	errNotFinished  = cause.New("not finished", "quic: no answer before the dial ended")
+	errNobodyThere  = cause.New("no answer", "quic: no answer")
+	errItself       = cause.New("itself", "quic: this is the node itself")
+	errDialFinished = cause.New("not finished", "quic: given up, since the dial had ended")
+	errFullThere    = fmt.Errorf("quic: the peer accepts no more connections now: %w", p2p.ErrBusy)
+	errClock        = cause.New("clock", "quic: this device's clock is before 1975: set it")
 )
 
 // Dial opens a stream to a peer over an existing connection, or else over the
-// first candidate to answer. Candidates are tried in parallel: first the address
-// at which the peer has answered last, then manual ones in their order and local
-// ones, each with a lead of
-// 250 ms over the next one, or as long as it takes to fail. It fails with a
-// *[p2p.DialError].
+// first candidate to answer. Candidates are tried in parallel: first the
+// address at which the peer answered last, then manual ones in their order,
+// then local ones. Each one starts 250 ms after the previous one, or as soon as
+// that fails. Dial fails with a *[p2p.DialError].
 //
-// Streams to a version 1 peer are opened one at a time on each connection. One
-// that the peer drops is opened again, for 15 s at most; then the error wraps
-// [p2p.ErrBusy].
+// Streams to a version 1 peer are opened one at a time on each connection. A
+// stream that the peer drops is opened again, for up to 15 s; then the error
+// wraps [p2p.ErrBusy].
 func (l *Listener) Dial(ctx context.Context, to identity.RemoteIdentity, via []p2p.Candidate) (p2p.RawStream, error) {
 	e := l.running()
 	if e == nil {
 		return nil, &p2p.DialError{Peer: to, Err: ErrNotRunning}
 	}
 	said := l.recall(to)
-	if said == 0 { // what was found out counts more than what is said
+	if said == 0 { // a version that was found counts more than one that was announced
 		for _, c := range via {
 			said = max(said, c.Version)
 		}
@@ -68,24 +69,23 @@ func (l *Listener) Dial(ctx context.Context, to identity.RemoteIdentity, via []p
 		if err == nil {
 			return s, nil
 		}
-		if errors.Is(err, errRetired) { // until it is gone, it would be found again
+		if errors.Is(err, errRetired) { // it would be found again until it is gone
 			select {
 			case <-c.quic.Context().Done():
 			case <-ctx.Done():
 			}
 		}
 		if try < maxTries && ctx.Err() == nil && (errors.Is(err, errRetired) || c.gone()) {
-			continue // it ended just now: make another one
+			continue // it has just ended: make another one
 		}
 		return nil, &p2p.DialError{Peer: to, Err: err}
 	}
 }
 
-// maxTries is how often a stream is opened anew because the connection for it
-// ended.
+// maxTries is the most attempts to open a stream whose connection ended.
 const maxTries = 3
 
-// dialable tells why a candidate is not to be tried, or nil.
+// dialable returns the error of a candidate that must not be tried, or nil.
 func (e *endpoint) dialable(c p2p.Candidate) error {
 	ip := c.Addr.Addr().Unmap()
 	switch {
@@ -105,19 +105,37 @@ func (e *endpoint) dialable(c p2p.Candidate) error {
 	return nil
 }
 
-// dial makes a connection to one address. A peer that takes no more connections
-// at this moment is asked again until ctx ends.
+// dial makes a connection to one address. While the peer accepts no more
+// connections, it tries again until ctx ends.
 func (e *endpoint) dial(ctx context.Context, addr netip.AddrPort, to identity.RemoteIdentity) (tpt.CapableConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.listener.cfg.DialTimeout)
 	defer cancel()
 	defer e.handshakes.expect(addr.Addr())()
+	h, d, err := e.listener.hides(), (*disguise)(nil), error(nil)
+	if h != nil {
+		d, err = h.conceal(e, ctx, addr.Addr(), to)
+	}
+	if err != nil {
+		return nil, err
+	}
+	asked := peerID(to)
+	if d != nil {
+		ctx, asked = context.WithValue(ctx, disguiseKey{}, *d), peerID(d.key)
+	}
 	for wait := busyWait; ; wait *= 2 {
-		c, err := e.transport.Dial(ctx, multiaddr(addr), peerID(to))
+		c, err := e.transport.Dial(ctx, multiaddr(addr), asked)
+		if err == nil && d != nil {
+			p, err := h.present(e, ctx, c, d, to)
+			if err != nil {
+				refuse(c)
+			}
+			return p, err
+		}
 		if err == nil {
 			return c, nil
 		}
 		if !refused(err) {
-			return nil, cause(err)
+			return nil, plain(err)
 		}
 		select {
 		case <-time.After(wait):
@@ -127,22 +145,25 @@ func (e *endpoint) dial(ctx context.Context, addr netip.AddrPort, to identity.Re
 	}
 }
 
-// busyWait is how long a peer that takes no more connections is left alone, at
-// first.
+// busyWait is the first wait before a peer that accepts no more connections is
+// tried again.
 const busyWait = 50 * time.Millisecond
 
-// refused reports whether a peer had no place for a handshake.
+// refused reports whether a peer had no room for a handshake.
 func refused(err error) bool {
 	var e *quicgo.TransportError
 	return errors.As(err, &e) && e.Remote && e.ErrorCode == quicgo.ConnectionRefused
 }
 
-// identify finds out which peer is at an address, by asking for one that is
-// not.
+// identify returns the identity of the peer at an address, by dialing it with
+// an identity that nobody has.
 func (e *endpoint) identify(ctx context.Context, addr netip.AddrPort) (identity.RemoteIdentity, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.listener.cfg.DialTimeout)
 	defer cancel()
 	defer e.handshakes.expect(addr.Addr())()
+	if e.veil != nil {
+		return identity.RemoteIdentity{}, ErrVeiled
+	}
 	c, err := e.transport.Dial(ctx, multiaddr(addr), nobody())
 	if err == nil {
 		c.Close()
@@ -152,11 +173,11 @@ func (e *endpoint) identify(ctx context.Context, addr netip.AddrPort) (identity.
 	if errors.As(err, &mismatch) {
 		return remoteIdentity(mismatch.Actual)
 	}
-	return identity.RemoteIdentity{}, cause(err)
+	return identity.RemoteIdentity{}, plain(err)
 }
 
-// cause makes a dial's error readable. Nothing that the peer wrote is in it.
-func cause(err error) error {
+// plain makes a dial's error readable, without any text from the peer.
+func plain(err error) error {
 	var mismatch sec.ErrPeerIDMismatch
 	switch {
 	case err == nil:
@@ -175,8 +196,11 @@ func cause(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &silent) && silent.Timeout() {
 		return fmt.Errorf("%w: %w", errNobodyThere, err)
 	}
-	if time.Now().Before(notBefore) {
+	if time.Now().Before(certificate.NotBefore) {
 		return fmt.Errorf("%w: %w", errClock, described(err))
+	}
+	if end := endOf(err); end != "broken" { // the peer has ended it at once
+		return cause.New(end, "quic: "+described(err).Error())
 	}
 	return described(err)
 }

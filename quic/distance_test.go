@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What is on a local network is tried first, and link-local addresses of IPv6, with their interface, last.
+// What is on a local network is tried first, and link-local addresses of IPv6,
+// with their interface, last.
 func TestDistance(t *testing.T) {
 	var addrs []netip.Addr
 	for _, a := range []string{"fe80::1%eth0", "2001:db8::1", "192.0.2.1", "fd00::1", "10.0.0.1", "::ffff:10.0.0.2", "169.254.1.1", "127.0.0.1"} {

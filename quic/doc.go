@@ -1,6 +1,6 @@
-// Package quic is the listener that carries a node's streams over QUIC: it
-// accepts and makes connections, proves which peer is at the other end, and
-// reaches peers at addresses that a discovery found or that the user typed in.
+// Package quic provides the listener that carries a node's streams over QUIC:
+// it accepts and makes connections, authenticates the peers, and reaches them
+// at addresses that a discovery found or that the user typed.
 //
 //	listener := quic.New(quic.Config{Port: 7373})
 //	node, err := p2p.Start(ctx, p2p.Config{App: "sd", Hooks: []p2p.Hook{listener}})
@@ -12,23 +12,28 @@
 // A connection is made when a stream needs it, shared by all streams with the
 // peer, and closed after a minute without one. It runs libp2p's QUIC (RFC 9000
 // with libp2p's TLS handshake, in which each side proves an Ed25519 key) on one
-// UDP port for IPv4 and IPv6. A fixed port ([Config.Port]) also lets a node
-// that was started again tell its peers at once that their connections are
-// lost.
+// UDP port for IPv4 and IPv6. With a fixed port ([Config.Port]), a restarted
+// node can also tell its peers at once that their connections are lost.
 //
-// What the system refuses to send, for lack of a network, an address or a route,
-// counts as lost: a connection ends only if nothing is heard of the peer for 13
-// s. To dial where no route leads fails at once.
+// While the node is visible only to its contacts (package contact), the
+// listener uses a different port in each network, whatever Config.Port says,
+// and an ephemeral key towards everybody on the network; manual peers are not
+// dialed.
+//
+// A packet that the system refuses to send, for lack of a network, an address
+// or a route, counts as lost: a connection ends only after the peer has been
+// silent for 13 s. Dialing an address without a route fails at once.
 //
 // # Networks that change
 //
-// Where this host's or the peer's address changes, or nothing is heard for a second
-// after something was sent, the side that has dialed moves the connection (RFC 9000
-// §9), and streams go on. It moves to an address only after the peer has answered
-// there with its key, and leaves from another port where the peer would else see no
-// other path: two further sockets serve all connections. A peer that was dialed, is
-// no stranger and has another address is told so, and tells. Events are
-// [p2p.NetworkModified] and [p2p.PeerPathChanged]; see [Config.DisableMigration].
+// When this host's or the peer's address changes, or the peer does not answer
+// within a second, the side that dialed moves the connection (RFC 9000 §9), and
+// its streams continue. It moves to an address only after the peer has proved
+// its key there. If the peer would otherwise see no new path, it sends from
+// another port; two further sockets serve all connections for that. If the
+// address of the side that was dialed changes, it tells the dialer, unless that
+// is a stranger. The events are [p2p.NetworkModified] and
+// [p2p.PeerPathChanged]; see [Config.DisableMigration].
 //
 //	what happens                     a stream goes on
 //	an address of the dialer         within 50 ms after the new one is there
@@ -38,35 +43,37 @@
 //	  another address is known
 //	the process stood still          at once, if for less than 13 s
 //
-// A peer of version 1 lets no connection move: streams with it end, and the next one
-// takes a connection that this node makes as soon as the peer answers.
+// A version 1 peer does not support moving: streams with it end, and the next
+// stream uses a new connection, which this node makes as soon as the peer
+// answers.
 //
-// While as much is on its way as the network takes, quic-go sends nothing that
-// would find another path: a node that sends at full speed goes on with the next
+// While the congestion window is full, quic-go sends nothing that would find
+// another path: a node that sends at full speed continues with the next
 // retransmission, after about as long as it was away.
 //
 // # Streams
 //
-// On a connection each side opens one stream of protocol /sdp2p/2/meta, on
-// which it tells its metadata, and any number of application streams of
+// On a connection, each side opens one stream of protocol /sdp2p/2/meta, on
+// which it sends its metadata, and any number of application streams of
 // protocol /sdp2p/2. Nodes of the first implementation speak version 1,
-// /sdp2p/1, and are understood; see docs/protocol.md for every byte. The
-// endpoint does no identify.
+// /sdp2p/1, which is supported too; see docs/protocol.md for every byte. The
+// endpoint does not speak libp2p's identify.
 //
 // # Relays
 //
-// Where a relay client is registered, which is package relay's, a candidate may
-// lead through a relay. The connection in the circuit is one like any other, end to
-// end. To QUIC the circuit is an address, of a kind that no host has: [p2p.Path]
-// has the relay's in its place. Where the circuit ends, the connection goes on
-// through another one, and where an address of the peer answers, directly.
+// If the relay client of package relay is registered, a candidate may lead
+// through a relay. The connection in the circuit is like any other, and
+// encrypted from end to end. To QUIC, the circuit is an address of a kind that
+// no host has; [p2p.Path] has the relay's address instead. When the circuit
+// ends, the connection continues through another one, and when an address of
+// the peer answers, directly.
 //
 // # Limits
 //
 // A stranger is a peer that no hook tracks, that is not behind a manual entry,
-// and that this node did not dial on that connection. An address is one of IPv4
-// or a /64 of IPv6, a network a /24 or /48. Each number is a field of [Limits],
-// of the name given.
+// and that this node did not dial on that connection. An address is an IPv4
+// address or an IPv6 /64, and a network is an IPv4 /24 or an IPv6 /48. Each
+// number is a field of [Limits].
 //
 //	what                            default   field
 //	handshakes in progress: of
@@ -96,9 +103,9 @@
 //	metadata of a peer              4 changes a second, 16 at once   MetadataPerSecond, Metadata
 //	                                16 KiB a second, 64 KiB at once
 //
-// Streams of a stranger that nobody serves are accepted at 32 a second, after 256
-// at once. For the pace of its handshakes, a network counts like two addresses;
-// in the networks of this host, each address counts alone.
+// Streams of a stranger that nobody serves are accepted at 32 a second, after
+// 256 at once. The rate of handshakes of a network is twice that of an address;
+// within the networks of this host, only each address is limited.
 //
 // What the node serves is limited as well: see package p2p.
 package quic

@@ -34,8 +34,8 @@ func TestAnswerOutOfPace(t *testing.T) {
 	require.True(t, h.outOfPace(there.Addr()))
 }
 
-// Of an address that is out of pace, what begins handshakes is not shown to quic-go;
-// all else is.
+// Of an address that is out of pace, what begins handshakes is not shown to
+// quic-go; all else is.
 func TestDoorman(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {

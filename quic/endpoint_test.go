@@ -17,11 +17,15 @@ import (
 // startAlone starts a node with nothing but a listener.
 func startAlone(t *testing.T, cfg Config) (*p2p.P2P, *Listener, []p2p.Candidate) {
 	t.Helper()
+	return startServing(t, cfg, func(context.Context, *p2p.Stream) error { return nil })
+}
+
+func startServing(t *testing.T, cfg Config, handler p2p.HandlerFunc) (*p2p.P2P, *Listener, []p2p.Candidate) {
+	t.Helper()
 	if cfg.DialTimeout == 0 {
 		cfg.DialTimeout = time.Minute // on a busy machine, 5 s are short
 	}
 	l := New(cfg)
-	handler := p2p.HandlerFunc(func(context.Context, *p2p.Stream) error { return nil })
 	n, err := p2p.Start(t.Context(), p2p.Config{App: "test", Hooks: []p2p.Hook{l}, Handler: handler})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, n.Shutdown(context.Background())) })
@@ -29,14 +33,15 @@ func startAlone(t *testing.T, cfg Config) (*p2p.P2P, *Listener, []p2p.Candidate)
 	return n, l, []p2p.Candidate{{Kind: p2p.Direct, Addr: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)}}
 }
 
-// A stream on a connection that was lost before anything came of it is not waited for.
+// A stream on a connection that was lost before anything came of it is not
+// waited for.
 func TestOpenOnALostConnection(t *testing.T) {
 	t.Parallel()
 	_, la, _ := startAlone(t, Config{})
 	b, _, viaB := startAlone(t, Config{})
 	s, err := la.Dial(t.Context(), b.Identity(), viaB)
 	require.NoError(t, err)
-	s.Reset(p2p.ErrCancelled)
+	s.Reset(p2p.ErrCanceled)
 	e := la.running()
 	there := e.best(b.Identity())
 	c := newConn(e, there.link, there.id, there.path) // and never begun
@@ -46,8 +51,8 @@ func TestOpenOnALostConnection(t *testing.T) {
 	require.ErrorIs(t, err, p2p.ErrConnectionLost)
 }
 
-// A connection that is being closed for being idle is not waited for, and its end
-// costs no stream.
+// A connection that is being closed for being idle is not waited for, and its
+// end costs no stream.
 func TestOpenOnARetiredConnection(t *testing.T) {
 	t.Parallel()
 	c, theirs := dialed(t, Config{}, Config{})
@@ -58,17 +63,18 @@ func TestOpenOnARetiredConnection(t *testing.T) {
 	via := []p2p.Candidate{{Kind: p2p.Direct, Addr: c.path.Remote}}
 	s, err := c.endpoint.listener.Dial(t.Context(), theirs.endpoint.scope.Node().Identity(), via)
 	require.NoError(t, err)
-	s.Reset(p2p.ErrCancelled)
+	s.Reset(p2p.ErrCanceled)
 }
 
-// Where the peer has as many streams open as it takes, another one waits for one of them to end; not for ever.
+// Where the peer has as many streams open as it takes, another one waits for
+// one of them to end; not for ever.
 func TestAllStreamsOpen(t *testing.T) {
 	t.Parallel()
 	_, la, _ := startAlone(t, Config{})
 	b, _, viaB := startAlone(t, Config{})
 	s, err := la.Dial(t.Context(), b.Identity(), viaB)
 	require.NoError(t, err)
-	s.Reset(p2p.ErrCancelled)
+	s.Reset(p2p.ErrCanceled)
 	c := la.running().best(b.Identity())
 	var open []*quicgo.Stream
 	for {

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// An entry is one manual peer as the user gave it, parsed: an address, or a
-// name that is looked up at each attempt.
+// An entry is the parsed form of a manual peer: an address, or a name that is
+// looked up at each attempt.
 type entry struct {
 	text string
 	addr netip.Addr // if host is ""
@@ -18,7 +18,7 @@ type entry struct {
 	port uint16
 }
 
-// parseEntry reads "host", "host:port", "ip", "ip:port" or "[ipv6]:port".
+// parseEntry parses "host", "host:port", "ip", "ip:port" or "[ipv6]:port".
 func parseEntry(text string) (entry, error) {
 	fail := func(why string) (entry, error) {
 		return entry{}, fmt.Errorf("quic: manual peer %q: %s; expected host, host:port, ip, ip:port or [ipv6]:port", text, why)
@@ -74,8 +74,8 @@ func (e entry) checkAddr(fail func(string) (entry, error)) (entry, error) {
 	return e, nil
 }
 
-// checkHost tells what is wrong with a host name (RFC 1123 §2.1; underscores
-// are in use), or "".
+// checkHost says what is wrong with a host name (RFC 1123 §2.1, but underscores
+// are in use), or returns "".
 func checkHost(host string) string {
 	name := strings.TrimSuffix(host, ".")
 	if name == "" || len(name) > 253 {
@@ -98,7 +98,7 @@ func checkHost(host string) string {
 	return ""
 }
 
-// resolve returns the addresses that the entry means now.
+// resolve returns the present addresses of the entry.
 func (e entry) resolve(ctx context.Context) ([]netip.AddrPort, error) {
 	addrs := []netip.Addr{e.addr}
 	if e.host != "" {

@@ -16,10 +16,10 @@ import (
 	"github.com/sdp2p/p2p/internal/multistream"
 )
 
-// streamError translates an error of a stream into the terms of package p2p.
-// What is not about the stream alone is the end of its connection.
+// streamError translates an error of a stream into the terms of package p2p. An
+// error that is not about the stream alone means the end of its connection.
 func streamError(err error) error {
-	if err == nil || err == io.EOF { // before what errors.As makes escape
+	if err == nil || err == io.EOF { // before errors.As makes variables escape
 		return err
 	}
 	var reset *quicgo.StreamError
@@ -36,7 +36,8 @@ func streamError(err error) error {
 	return connectionError(err)
 }
 
-// ours reports whether an error is one of this package about what was read.
+// ours reports whether an error is one of this package's about bytes that were
+// read.
 func ours(err error) bool {
 	return errors.Is(err, multistream.ErrNotSupported) || errors.Is(err, multistream.ErrSelection) || errors.Is(err, io.ErrUnexpectedEOF)
 }
@@ -60,11 +61,14 @@ func resetCode(code quicgo.StreamErrorCode) p2p.ResetCode {
 // [p2p.ErrConnectionLost].
 type lostError struct {
 	why   string
-	cause error // of quic-go; not shown, since a peer may have written a part of it
+	cause error // from quic-go; not shown, since it may contain text from the peer
 }
 
 func (e *lostError) Error() string   { return p2p.ErrConnectionLost.Error() + ": " + e.why }
 func (e *lostError) Unwrap() []error { return []error{p2p.ErrConnectionLost, e.cause} }
+
+// Cause names the end of the connection.
+func (e *lostError) Cause() string { return endOf(e.cause) }
 
 // connectionError translates the end of a connection.
 func connectionError(err error) error {

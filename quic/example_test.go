@@ -9,7 +9,8 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// Without any discovery, a peer is reached at an address that the user typed in.
+// Without any discovery, a peer is reached at an address that the user typed
+// in.
 func ExampleListener_SetManualPeers() {
 	ctx := context.Background()
 	echo := p2p.HandlerFunc(func(ctx context.Context, s *p2p.Stream) error { _, err := io.Copy(s, s); return err })

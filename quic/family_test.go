@@ -26,7 +26,8 @@ func (n *node) addr6() netip.AddrPort {
 	return netip.AddrPortFrom(netip.IPv6Loopback(), n.addr().Port())
 }
 
-// Both families listen on one port, and each is switched off and on while the node runs, keeping it.
+// Both families listen on one port, and each is switched off and on while the
+// node runs, keeping it.
 func TestFamilies(t *testing.T) {
 	t.Parallel()
 	a := start(t, p2p.Config{}, quic.Config{})
@@ -68,7 +69,7 @@ func TestFamilies(t *testing.T) {
 	_, err = via(b.addr())
 	require.NoError(t, err)
 
-	a.listener.SetIPv4(false) // what is disabled is not dialled either
+	a.listener.SetIPv4(false) // what is disabled is not dialed either
 	until(t, a, func() bool { return !peer.Connected() })
 	_, err = via(b.addr())
 	require.ErrorIs(t, err, quic.ErrDisabled)
@@ -77,7 +78,8 @@ func TestFamilies(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// A fixed port is used for both families, again after a restart, and if it is taken, Start says so.
+// A fixed port is used for both families, again after a restart, and if it is
+// taken, Start says so.
 func TestPort(t *testing.T) {
 	taken, err := net.ListenUDP("udp", &net.UDPAddr{})
 	require.NoError(t, err)
@@ -107,7 +109,8 @@ func TestPort(t *testing.T) {
 	}
 }
 
-// A listener may be unregistered and registered again, with another node as well.
+// A listener may be unregistered and registered again, with another node as
+// well.
 func TestListenerIsReused(t *testing.T) {
 	t.Parallel()
 	a := start(t, p2p.Config{}, quic.Config{})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -26,7 +27,9 @@ type fakeNetwork struct {
 func (n *fakeNetwork) Read() (netmon.Snapshot, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.state, nil
+	s := n.state
+	s.Interfaces = slices.Clone(s.Interfaces) // which the monitor sorts
+	return s, nil
 }
 
 func (n *fakeNetwork) Watch(changed, _ func()) (netmon.Watcher, error) {
@@ -87,12 +90,12 @@ func (m *moving) settled(t *testing.T) {
 	}, time.Minute, time.Millisecond)
 }
 
-// A clock that is set forward looks like sleep, and costs each connection a sign of
-// life; one that is set back costs nothing. Nothing moves.
+// A clock that is set forward looks like sleep, and costs each connection a
+// sign of life; one that is set back costs nothing. Nothing moves.
 func TestClockJumps(t *testing.T) {
 	t.Parallel()
 	n := &fakeNetwork{}
-	m := newMovingWith(t, Config{monitor: netmon.New(n)})
+	m := newMovingWith(t, Config{monitor: netmon.New(n), slack: time.Minute})
 	m.talk(t, 1)
 	c := m.ours
 	events := c.endpoint.scope.Node().Subscribe()
@@ -107,14 +110,14 @@ func TestClockJumps(t *testing.T) {
 	require.Equal(t, p2p.NetworkModified{}, modified(events), "the clock that was set back was none")
 	m.settled(t)
 	m.talk(t, 10)
-	require.Equal(t, at, m.track())
+	require.True(t, at == m.track())
 	require.Equal(t, to, c.remote())
 	require.Len(t, c.endpoint.all(), 1)
 	require.False(t, c.gone())
 }
 
-// Where this node's own address has changed, a connection moves at once, though its
-// peer is heard.
+// Where this node's own address has changed, a connection moves at once, though
+// its peer is heard.
 func TestFollowsOwnAddress(t *testing.T) {
 	t.Parallel()
 	n := &fakeNetwork{}
@@ -144,7 +147,7 @@ func (m *moving) silence(t *testing.T) {
 // A connection on which nothing is heard moves to where the peer answers.
 func TestFollowsSilence(t *testing.T) {
 	t.Parallel()
-	m := newMoving(t)
+	m := newMovingWith(t, Config{slack: 2 * time.Second})
 	m.silence(t)
 	at := m.track()
 	require.Eventually(t, func() bool {
@@ -154,8 +157,8 @@ func TestFollowsSilence(t *testing.T) {
 	m.talk(t, 10)
 }
 
-// A connection that cannot move, and is silent, is given up for another one; one on
-// which something is heard is kept.
+// A connection that cannot move, and is silent, is given up for another one;
+// one on which something is heard is kept.
 func TestReplace(t *testing.T) {
 	t.Parallel()
 	m := newMoving(t)
@@ -170,6 +173,7 @@ func TestReplace(t *testing.T) {
 	require.False(t, c.gone())
 	m.talk(t, 1)
 	m.silence(t)
+	c.mover.turn <- struct{}{} // it is not moved, though its silence is noticed
 	require.Eventually(t, func() bool {
 		look()
 		return c.gone()

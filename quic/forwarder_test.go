@@ -15,8 +15,8 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// A forwarder is a box on the way: it sends each packet from two addresses of its
-// own, and so the second one comes too late.
+// A forwarder is a box on the way: it sends each packet from two addresses of
+// its own, and so the second one comes too late.
 type forwarder struct {
 	front *net.UDPConn
 	outs  [2]*net.UDPConn
@@ -71,10 +71,10 @@ func (f *forwarder) answers(out *net.UDPConn) {
 	}
 }
 
-// A box on the way that is faster than the packets that it forwards can have the
-// peer's connection run over it, and draws nothing else from that: nobody is asked
-// anew what the peer may do, every byte arrives once and in order, and the box's
-// address is not remembered as one at which the peer was.
+// A box on the way that is faster than the packets that it forwards can have
+// the peer's connection run over it, and draws nothing else from that: nobody
+// is asked anew what the peer may do, every byte arrives once and in order, and
+// the box's address is not remembered as one at which the peer was.
 func TestForwarderRaces(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex

@@ -14,23 +14,24 @@ import (
 	"github.com/sdp2p/p2p/internal/carrier"
 )
 
-// A kind of place says what a handshake that holds it has going for it.
+// A placeKind says what is known about the handshake that holds a place.
 type placeKind uint8
 
 const (
-	unproved  placeKind = iota // its address may be anybody's
-	proved                     // its address is its own
-	neighbor                   // and in a network that this host is in
-	familiar                   // or that of a tracked or manual peer
-	lingering                  // it had to go, and has not noticed yet
+	unproved  placeKind = iota // its address may be forged
+	proved                     // it has proved its address
+	neighbor                   // proved, and in a network of this host
+	familiar                   // proved, and that of a tracked or manual peer
+	lingering                  // evicted, but still held by quic-go
 )
 
-// handshakes are those in progress that peers have begun. A handshake that
-// nobody finishes costs memory for 3 s, and one that is finished the time of
-// two keys: these are what strangers can take most easily, and so they are few,
-// and shared out by address. Addresses that cannot be forged are asked for
-// before that makes a difference, and are never a reason to refuse: otherwise
-// forged ones would shut out a peer of the attacker's choice.
+// handshakes are the handshakes in progress that peers have begun. An
+// unfinished handshake costs memory for 3 s, and a finished one the time of two
+// key operations. These are the resources that strangers can take most easily,
+// so they are few and shared out by address. Before the limits by address
+// apply, an address has to be proved, and an unproved address is never a reason
+// to refuse: otherwise forged addresses could shut out a peer of the attacker's
+// choice.
 type handshakes struct {
 	limits   Limits
 	familiar func(netip.Addr) (familiar, neighbor, own bool)
@@ -41,20 +42,20 @@ type handshakes struct {
 	dials map[netip.Addr]int     // of this node, to an address
 }
 
-// A handshake is one in progress.
+// A handshake is a handshake in progress.
 type handshake struct {
 	ip     netip.Addr
-	addr   netip.Addr // what counts as one
+	addr   netip.Addr // as returned by addrOf
 	net    netip.Prefix
 	kind   placeKind
 	began  time.Time
-	cancel context.CancelFunc // it comes to nothing
+	cancel context.CancelFunc // aborts the handshake
 }
 
-// maxPaces is how many addresses are remembered for how often they ask.
+// maxPaces is the most addresses and networks whose pace is remembered.
 const maxPaces = 4096
 
-// maxLingering is how many handshakes may be made to go and be there still; twice
+// maxLingering is the most evicted handshakes that quic-go still holds; twice
 // as many for addresses of tracked and manual peers.
 const maxLingering = 64
 
@@ -64,7 +65,7 @@ func newHandshakes(l Limits, known func(netip.Addr) (familiar, neighbor, own boo
 	return &handshakes{limits: l, familiar: known, all: map[*handshake]struct{}{}, paces: map[netip.Prefix]*pace{}, dials: map[netip.Addr]int{}}
 }
 
-// verify reports whether an address has to be proved first.
+// verify reports whether an address has to be proved before the handshake.
 func (h *handshakes) verify(addr net.Addr) bool {
 	ip, ok := ipOf(addr)
 	if !ok {
@@ -93,8 +94,8 @@ func ipOf(addr net.Addr) (netip.Addr, bool) {
 	return u.AddrPort().Addr().Unmap(), true
 }
 
-// enter takes a place for a handshake, which has it until ctx is done. The
-// returned context is done when the handshake has to go.
+// enter takes a place for a handshake, which holds it until ctx is done. The
+// returned context is done when the handshake is evicted.
 func (h *handshakes) enter(ctx context.Context, client *quicgo.ClientInfo) (context.Context, *handshake, error) {
 	ip, ok := ipOf(client.RemoteAddr)
 	if !ok {
@@ -106,7 +107,7 @@ func (h *handshakes) enter(ctx context.Context, client *quicgo.ClientInfo) (cont
 	if client.AddrVerified {
 		n.kind = proved
 		err := h.place(ip, n)
-		h.pass(ip) // a refusal costs something, too
+		h.pass(ip) // a refusal costs something too
 		if err != nil {
 			return nil, nil, err
 		}
@@ -118,8 +119,8 @@ func (h *handshakes) enter(ctx context.Context, client *quicgo.ClientInfo) (cont
 	return ctx2, n, nil
 }
 
-// completed gives the place of a handshake back that has proved its address by
-// now. It reports false if it had to go: then its connection is none.
+// completed gives back the place of a handshake that has finished. It returns
+// false if the handshake was evicted: its connection must not be used.
 func (h *handshakes) completed(n *handshake) bool {
 	h.mu.Lock()
 	kind := n.kind
@@ -138,63 +139,72 @@ func (h *handshakes) leave(n *handshake) {
 	delete(h.all, n)
 }
 
-// place finds a place for a handshake whose address is proved. The caller holds
+// place takes a place for a handshake whose address is proved. The caller holds
 // mu.
 func (h *handshakes) place(ip netip.Addr, n *handshake) error {
-	var same, sameKnown, inNet, inAll, known, lingers int
-	nets := map[netip.Prefix]int{}
-	for other := range h.all {
-		switch other.kind {
-		case proved:
-			inAll++
-			nets[other.net]++
-			if other.addr == n.addr {
-				same++
-			}
-			if other.net == n.net {
-				inNet++
-			}
-		case neighbor, familiar:
-			known++
-			if other.ip == n.ip {
-				sameKnown++
-			}
-		case lingering:
-			lingers++
-		}
-	}
+	now := h.count(n)
 	isFamiliar, isNeighbor, _ := h.familiar(ip)
-	crowded := full(same, h.limits.HandshakesPerAddr) || full(inNet, h.limits.HandshakesPerNet)
+	crowded := full(now.same, h.limits.HandshakesPerAddr) || full(now.nets[n.net], h.limits.HandshakesPerNet)
 	switch {
 	case !h.inPace(ip):
 		return fmt.Errorf("%w: %v asks too often", errFullHere, ip)
-	case !crowded && !full(inAll, h.limits.Handshakes):
+	case !crowded && !full(now.proved, h.limits.Handshakes):
 		return nil
-	case (isFamiliar || isNeighbor) && !full(sameKnown, h.limits.HandshakesPerAddr):
+	case (isFamiliar || isNeighbor) && !full(now.sameKnown, h.limits.HandshakesPerAddr):
 		n.kind = neighbor
 		if isFamiliar {
 			n.kind = familiar
 		}
-		if !full(known, h.limits.Known) {
+		if !full(now.known, h.limits.Known) {
 			return nil
 		}
-		if isFamiliar && lingers < 2*maxLingering && h.evict(func(o *handshake) bool { return o.kind == neighbor }) {
+		if isFamiliar && now.lingers < 2*maxLingering && h.evict(func(o *handshake) bool { return o.kind == neighbor }) {
 			return nil
 		}
-	case !crowded && lingers < maxLingering:
-		most := inNet + 1
-		for _, n := range nets {
+	case !crowded && now.lingers < maxLingering:
+		most := now.nets[n.net] + 1
+		for _, n := range now.nets {
 			most = max(most, n)
 		}
-		if h.evict(func(o *handshake) bool { return o.kind == proved && nets[o.net] == most }) {
+		if h.evict(func(o *handshake) bool { return o.kind == proved && now.nets[o.net] == most }) {
 			return nil
 		}
 	}
 	return errFullHere
 }
 
-// evict makes the oldest handshake go that may. quic-go keeps it for as long as
-// it keeps those that nobody finishes, and does not hand it over any more.
+// handshakeCount counts the handshakes in progress, from the view of a new one.
+type handshakeCount struct {
+	proved, same     int // with proved addresses; those from its own address
+	nets             map[netip.Prefix]int
+	known, sameKnown int // of neighbors and familiar addresses
+	lingers          int
+}
+
+func (h *handshakes) count(n *handshake) handshakeCount {
+	c := handshakeCount{nets: map[netip.Prefix]int{}}
+	for other := range h.all {
+		switch other.kind {
+		case proved:
+			c.proved++
+			c.nets[other.net]++
+			if other.addr == n.addr {
+				c.same++
+			}
+		case neighbor, familiar:
+			c.known++
+			if other.ip == n.ip {
+				c.sameKnown++
+			}
+		case lingering:
+			c.lingers++
+		}
+	}
+	return c
+}
+
+// evict evicts the oldest handshake for which may returns true. quic-go keeps
+// it for as long as unfinished ones, but no longer hands it over.
 func (h *handshakes) evict(may func(*handshake) bool) bool {
 	var oldest *handshake
 	for o := range h.all {
@@ -210,22 +220,22 @@ func (h *handshakes) evict(may func(*handshake) bool) bool {
 	return true
 }
 
-// A pace is how often an address has begun a handshake: a bucket that runs dry.
+// A pace measures how often an address begins handshakes, as a leaky bucket.
 type pace struct {
 	level float64 // handshakes
 	at    time.Time
 }
 
-// now returns how full the bucket is.
+// now returns the present level of the bucket.
 func (p *pace) now(perSecond int) float64 {
 	return max(0, p.level-time.Since(p.at).Seconds()*float64(perSecond))
 }
 
-// paced returns what counts for the pace of an address: itself, and its
-// network, which may twice as much.
+// paced returns the prefixes whose pace limits an address: the address itself,
+// and its network, which is allowed twice as much.
 //
-// In networks of this host, hosts do not share what there is: one of them must
-// not shut out another.
+// In networks of this host, hosts share no limit, so that one of them cannot
+// shut out another.
 func (h *handshakes) paced(ip netip.Addr) []netip.Prefix {
 	ip = ip.Unmap().WithZone("")
 	if _, neighbor, _ := h.familiar(ip); neighbor {
@@ -256,17 +266,17 @@ func (h *handshakes) inPace(ip netip.Addr) bool {
 	return true
 }
 
-// outOfPace reports whether what an address sends to begin handshakes is not
-// looked at. Only addresses that were proved get there: nobody else can bring
-// one out of pace.
+// outOfPace reports whether packets from an address that begin handshakes are
+// to be dropped. Only proved addresses are counted, so that nobody can get the
+// address of another host dropped.
 func (h *handshakes) outOfPace(ip netip.Addr) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.dials[ip.Unmap()] == 0 && !h.inPace(ip)
 }
 
-// expect has what comes from an address looked at, until done is called:
-// answers to this node's dials begin as handshakes of the peer's do.
+// expect exempts an address from outOfPace until done is called, since answers
+// to this node's dials look like the beginnings of handshakes.
 func (h *handshakes) expect(ip netip.Addr) (done func()) {
 	ip = ip.Unmap()
 	h.mu.Lock()
@@ -293,12 +303,12 @@ func (h *handshakes) pass(ip netip.Addr) {
 			h.paces[of] = p
 		}
 		perSecond := (1 + i) * h.limits.HandshakesPerSecond
-		p.level, p.at = min(p.now(perSecond)+1, float64(3*perSecond)), time.Now() // it recovers in a second
+		p.level, p.at = min(p.now(perSecond)+1, float64(3*perSecond)), time.Now() // so that it recovers within a second
 	}
 }
 
-// forget makes room among the paces: first of those whose bucket is empty. It
-// makes much of it, so that it is not needed for each new address.
+// forget drops paces, those with an empty bucket first. It drops many at once,
+// so that it is not needed for each new address.
 func (h *handshakes) forget() {
 	for addr, p := range h.paces {
 		if p.now(h.limits.HandshakesPerSecond) == 0 {

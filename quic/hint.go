@@ -12,23 +12,22 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// A hinted stream leads to a peer that is said to speak version 2, and has not
-// shown it on this connection yet. The first call that needs a protocol decides
-// which one it is:
+// A hinted is a stream to a peer that reportedly speaks version 2, but has not
+// proved it on this connection yet. The first call that needs a protocol
+// decides which one is used:
 //
-// Write does not wait. It takes version 2, unless the introduction has found
-// version 1 by then. Read and CloseWrite lose nothing by waiting for the
-// introduction, since nothing of the application's has been written before
-// them.
+// Write does not wait. It chooses version 2, unless the introduction has
+// already found version 1. Read and CloseWrite can wait for the introduction,
+// since the application has not written anything before them.
 type hinted struct {
 	conn          *conn
-	first         *quicgo.Stream // on which nothing was written
+	first         *quicgo.Stream // to which nothing was written
 	reads, writes deadline
 	decided       chan struct{} // closed once stream or err is set
 
 	mu      sync.Mutex
-	cancel  context.CancelFunc // of the goroutine that decides; nil if there is none
-	opening bool               // first is that goroutine's, which opens a stream of version 1
+	cancel  context.CancelFunc // of the deciding goroutine; nil if there is none
+	opening bool               // that goroutine owns first, and opens a version 1 stream
 	ended   bool               // CloseWrite was called
 	stream  *stream
 	err     error // why there is no stream
@@ -37,7 +36,7 @@ type hinted struct {
 var _ p2p.RawStream = (*hinted)(nil)
 
 func newHinted(c *conn, s *quicgo.Stream) *hinted {
-	c.serving.Add(1) // what this node opens is of use to it
+	c.serving.Add(1) // the node's own streams always count as use
 	return &hinted{conn: c, first: s, decided: make(chan struct{})}
 }
 
@@ -50,8 +49,8 @@ func (s *hinted) isDecided() bool {
 	}
 }
 
-// decide makes sure that a goroutine decides. The caller holds mu, and nothing
-// is decided.
+// decide starts the deciding goroutine unless it runs. The caller holds mu, and
+// the version is undecided.
 func (s *hinted) decide() {
 	if s.cancel != nil {
 		return
@@ -90,8 +89,8 @@ func (s *hinted) await(ctx context.Context) {
 	}
 }
 
-// openAncestor opens a stream of version 1 instead. The caller holds mu, which
-// is free meanwhile.
+// openAncestor opens a version 1 stream instead. The caller holds mu, which it
+// releases meanwhile.
 func (s *hinted) openAncestor(ctx context.Context) {
 	s.opening = true
 	s.mu.Unlock()
@@ -104,11 +103,11 @@ func (s *hinted) openAncestor(ctx context.Context) {
 		}
 		s.settle(st, err)
 	case err == nil:
-		st.Reset(p2p.ErrCancelled)
+		st.Reset(p2p.ErrCanceled)
 	}
 }
 
-// settle records the decision, and does what was asked for before it. The
+// settle records the decision, and catches up on calls from before it. The
 // caller holds mu.
 func (s *hinted) settle(st *stream, err error) {
 	s.stream, s.err = st, err
@@ -127,7 +126,7 @@ func (s *hinted) settle(st *stream, err error) {
 	close(s.decided)
 }
 
-// abort ends a stream about which nothing is decided. The caller holds mu.
+// abort ends an undecided stream. The caller holds mu.
 func (s *hinted) abort(err error) {
 	s.err = err
 	s.conn.serving.Add(-1)
@@ -135,7 +134,7 @@ func (s *hinted) abort(err error) {
 	if s.cancel != nil {
 		s.cancel()
 	}
-	if !s.opening { // else the goroutine sees to it
+	if !s.opening { // otherwise the goroutine does it
 		reset(s.first, 0)
 		s.conn.streamEnded(false)
 	}
@@ -171,8 +170,8 @@ func (s *hinted) Write(b []byte) (int, error) {
 	return st.Write(b)
 }
 
-// decideNow takes version 2, unless the peer has turned out to speak version 1.
-// The caller holds mu, and nothing is decided.
+// decideNow chooses version 2, unless the peer has turned out to speak version
+// 1. The caller holds mu, and the version is undecided.
 func (s *hinted) decideNow() {
 	if version, _ := s.conn.speaks(); version == 1 || s.conn.misled.Load() {
 		s.decide()
@@ -181,8 +180,7 @@ func (s *hinted) decideNow() {
 	s.settle(newLazyStream(s.conn, s.first), nil)
 }
 
-// wait returns the stream once it is decided which one that is, or fails past a
-// deadline.
+// wait returns the stream once the version is decided, or fails at a deadline.
 func (s *hinted) wait(d *deadline) (*stream, error) {
 	select {
 	case <-s.decided:
@@ -212,8 +210,8 @@ func (s *hinted) CloseWrite() error {
 	return s.stream.CloseWrite()
 }
 
-// Close must not wait: if nothing is decided, nothing was said on the stream,
-// and the peer need not hear of it.
+// Close must not wait: if the version is undecided, nothing was sent on the
+// stream, and the peer need not learn of it.
 func (s *hinted) Close() error {
 	s.mu.Lock()
 	if !s.isDecided() {
@@ -255,8 +253,8 @@ func (s *hinted) SetWriteDeadline(t time.Time) {
 	}
 }
 
-// Version returns the version that the peer is said to speak until it is
-// decided.
+// Version returns the version of the stream; while undecided, the one that the
+// peer reportedly speaks.
 func (s *hinted) Version() int {
 	if s.isDecided() && s.stream != nil {
 		return s.stream.version
@@ -270,13 +268,14 @@ func (s *hinted) Path() p2p.Path       { return s.conn.Path() }
 
 func (s *hinted) Exporter(label string) (value [32]byte, ok bool) { return s.conn.exporter(label) }
 
-// A deadline is one of a stream that is not open yet. The zero value is none.
+// A deadline is a deadline of a stream that is not open yet. The zero value
+// means none.
 type deadline struct {
 	mu    sync.Mutex
 	at    time.Time
-	isSet bool // also to none
+	isSet bool // even to none
 	timer *time.Timer
-	ended chan struct{} // closed while the deadline has passed; nil before it is needed
+	ended chan struct{} // closed while the deadline has passed; nil until it is needed
 }
 
 // set makes t the deadline; the zero time is none.
@@ -287,10 +286,10 @@ func (d *deadline) set(t time.Time) {
 	d.arm()
 }
 
-// arm has ended closed at the deadline. The caller holds mu.
+// arm arranges for ended to be closed at the deadline. The caller holds mu.
 func (d *deadline) arm() {
 	if d.timer != nil && !d.timer.Stop() {
-		<-d.ended // or it would be closed later
+		<-d.ended // the timer has fired: wait until it has closed ended
 	}
 	d.timer = nil
 	if d.ended == nil {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/internal/turn"
-	"github.com/sdp2p/p2p/internal/v1"
+	v1 "github.com/sdp2p/p2p/internal/v1"
 	"github.com/sdp2p/p2p/proto"
 	"github.com/sdp2p/p2p/quic"
 )
@@ -79,7 +79,7 @@ func (f *late) tells(t *testing.T) {
 	close(f.answer)
 	require.Eventually(t, func() bool {
 		s := f.open(t)
-		defer s.Reset(p2p.ErrCancelled)
+		defer s.Reset(p2p.ErrCanceled)
 		return s.Version() == 1
 	}, patience, time.Millisecond)
 }
@@ -225,7 +225,7 @@ func TestWrongHintTooLate(t *testing.T) {
 		}
 		if err == nil {
 			_, err = s.Write([]byte("y"))
-			s.Reset(p2p.ErrCancelled)
+			s.Reset(p2p.ErrCanceled)
 		}
 		errs <- err
 	}()

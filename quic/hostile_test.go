@@ -18,7 +18,8 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// A hostile peer is a foreigner that accepts our metadata stream, so that we take it for one of us.
+// A hostile peer is a foreigner that accepts our metadata stream, so that we
+// take it for one of us.
 func newHostile(t testing.TB) *foreigner {
 	f := newForeigner(t, ed25519Key(t, randomBytes(32)))
 	for _, protocol := range []string{"/sdp2p/2/meta", "/sdp2p/2"} {
@@ -91,7 +92,8 @@ func TestHostileMetadata(t *testing.T) {
 	require.False(t, s.Conn().IsClosed())
 }
 
-// A stream on which nothing is said, or not enough to know what it is for, is reset after 5 s.
+// A stream on which nothing is said, or not enough to know what it is for, is
+// reset after 5 s.
 func TestSilentStreams(t *testing.T) {
 	t.Parallel()
 	n := start(t, p2p.Config{Handler: &p2p.Mux{}}, quic.Config{})
@@ -137,8 +139,9 @@ func TestHostileStreams(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// To a peer that is said to speak version 2, a stream is opened without waiting for anything: here the answer to the
-// metadata stream never comes. Where nothing is known, that answer is waited for, and its absence is an error.
+// To a peer that is said to speak version 2, a stream is opened without waiting
+// for anything: here the answer to the metadata stream never comes. Where
+// nothing is known, that answer is waited for, and its absence is an error.
 func TestHint(t *testing.T) {
 	t.Parallel()
 	f := newForeigner(t, ed25519Key(t, randomBytes(32)))
@@ -176,7 +179,7 @@ func TestHint(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "at once", string(got))
 		receive(t, meta) // the metadata stream was asked for all the same
-		s.Reset(p2p.ErrCancelled)
+		s.Reset(p2p.ErrCanceled)
 	}
 }
 

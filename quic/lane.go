@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	tpt "github.com/libp2p/go-libp2p/core/transport"
@@ -19,17 +20,20 @@ import (
 	"github.com/sdp2p/p2p/internal/junction"
 )
 
-// A lane is a circuit with a peer through a relay. To QUIC it is an address like
-// others: what arrives there goes into the circuit, and the connection inside is
-// like any other, whose handshake proves who is at the other end.
+// A lane is a circuit with a peer through a relay. To QUIC it is an address
+// like any other: packets to it go into the circuit, and the handshake of the
+// connection inside authenticates the other end as usual.
 //
-// A lane that this node has opened gets another circuit where its first one ends,
-// and keeps its address. The other side sees another lane then, and follows there
-// as it follows a peer whose NAT has given it another port.
+// When the circuit of a lane that this node has opened ends, the lane gets
+// another circuit and keeps its address. The other side then sees a new lane,
+// and follows there as it follows a peer whose NAT has given it another port.
 type lane struct {
 	link *carrier.Link
 	addr netip.AddrPort // virtual
 	to   identity.RemoteIdentity
+	left chan struct{} // of size 1: a connection has moved away
+
+	settling atomic.Int32 // connections that have moved away, but whose peers have not
 
 	mu      sync.Mutex
 	circuit junction.Circuit // the present one
@@ -38,9 +42,13 @@ type lane struct {
 const (
 	laneTime = 10 * time.Second // until a lane has to carry a connection
 	laneRest = time.Second      // between attempts to find another relay
+	// How long a lane is kept after its connection has left it: packets under
+	// way still arrive, and a direct path that fails at once can be replaced by
+	// the same circuit.
+	laneLinger = 2 * time.Second
 )
 
-// lanes are those of an endpoint.
+// lanes are the lanes of an endpoint.
 type lanes struct {
 	mu  sync.Mutex
 	all map[netip.AddrPort]*lane
@@ -51,24 +59,24 @@ var (
 	errCut    = errors.New("quic: the circuit has ended before a connection was made")
 )
 
-// at returns the lane of an address; nil if it has none.
+// at returns the lane with an address, or nil.
 func (l *lanes) at(addr netip.AddrPort) *lane {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.all[addr]
 }
 
-// through tells the present relay of a lane.
+// through returns the present relay of a lane.
 func (l *lane) through() (relay identity.RemoteIdentity, addr netip.AddrPort) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.circuit.Relay, l.circuit.Addr
 }
 
-// openLane makes a lane of a circuit. again, if not nil, gives another circuit where
-// that has ended.
+// openLane makes a lane from a circuit. again, if not nil, returns another
+// circuit when that has ended.
 func (e *endpoint) openLane(c junction.Circuit, again func(context.Context) (junction.Circuit, error)) (*lane, error) {
-	l := &lane{link: e.socket.Link(groupOf(c.Relay)), to: c.Peer, circuit: c}
+	l := &lane{link: e.socket.Link(groupOf(c.Relay)), to: c.Peer, circuit: c, left: make(chan struct{}, 1)}
 	l.addr = l.link.Addr()
 	e.lanes.mu.Lock()
 	if e.lanes.all == nil {
@@ -84,7 +92,8 @@ func (e *endpoint) openLane(c junction.Circuit, again func(context.Context) (jun
 	return l, nil
 }
 
-// groupOf returns the group of a relay's virtual addresses, which count as one address.
+// groupOf returns the group of a relay's virtual addresses, which the limits
+// treat as one address.
 func groupOf(relay identity.RemoteIdentity) uint32 {
 	key := relay.Bytes()
 	sum := sha256.Sum256(key[:])
@@ -103,8 +112,15 @@ func (e *endpoint) keepLane(l *lane, ended <-chan struct{}, again func(context.C
 	defer e.closeLane(l)
 	tick := time.NewTicker(laneTime)
 	defer tick.Stop()
+	var lingers <-chan time.Time
 	for {
 		select {
+		case <-l.left:
+			lingers = time.After(laneLinger)
+		case <-lingers:
+			if !e.uses(l) {
+				return
+			}
 		case <-tick.C:
 			for _, c := range e.all() {
 				c.Look() // the peer may have moved it
@@ -119,7 +135,7 @@ func (e *endpoint) keepLane(l *lane, ended <-chan struct{}, again func(context.C
 			}
 			c, err := e.another(l, again)
 			if err != nil {
-				e.log.Debug("no other circuit", "peer", l.to, "err", err)
+				e.log.Debug("no other circuit", "peer", l.to, "cause", err)
 				return
 			}
 			e.log.Debug("goes on through another circuit", "peer", l.to, "relay", c.Relay)
@@ -134,8 +150,8 @@ func (e *endpoint) keepLane(l *lane, ended <-chan struct{}, again func(context.C
 	}
 }
 
-// partFromRelays ends the connections that run through relays, so that the peers
-// hear of it, and then their circuits.
+// partFromRelays ends the connections through relays, so that the peers learn
+// of it, and then their circuits.
 func (e *endpoint) partFromRelays(part func(*conn)) {
 	var parting sync.WaitGroup
 	for _, c := range e.all() {
@@ -157,11 +173,11 @@ func (e *endpoint) partFromRelays(part func(*conn)) {
 		})
 	}
 	parting.Wait()
-	time.Sleep(linger) // the relays take it, then
+	time.Sleep(linger) // so that the relays forward the closes
 }
 
-// another tries to get another circuit for as long as a connection lives without
-// one.
+// another tries to get another circuit for as long as a connection can survive
+// without one.
 func (e *endpoint) another(l *lane, again func(context.Context) (junction.Circuit, error)) (junction.Circuit, error) {
 	ctx, cancel := context.WithTimeout(e.ctx, vanishTimeout)
 	defer cancel()
@@ -183,7 +199,7 @@ func (e *endpoint) another(l *lane, again func(context.Context) (junction.Circui
 	}
 }
 
-// carried tells the node that a lane has another circuit, and the peers.
+// carried tells the node and the peers that a lane has another circuit.
 func (e *endpoint) carried(l *lane) {
 	for _, c := range e.all() {
 		if c.remote() == l.addr {
@@ -193,8 +209,12 @@ func (e *endpoint) carried(l *lane) {
 	}
 }
 
-// uses reports whether a connection runs over a lane, or is being made.
+// uses reports whether a connection uses a lane, is being made over it, or may
+// return to it.
 func (e *endpoint) uses(l *lane) bool {
+	if l.settling.Load() > 0 {
+		return true
+	}
 	for _, c := range e.all() {
 		if c.remote() == l.addr && !c.gone() {
 			return true
@@ -203,8 +223,8 @@ func (e *endpoint) uses(l *lane) bool {
 	return false
 }
 
-// familiar returns what reports whether the circuit of a virtual address comes from
-// a tracked peer, as the relay says.
+// familiar returns a function that reports whether, according to the relay, the
+// circuit of a virtual address comes from a tracked peer.
 func (l *lanes) familiar(scope *p2p.Scope) func(netip.Addr) bool {
 	return func(ip netip.Addr) bool {
 		lane := l.at(netip.AddrPortFrom(ip, carrier.VirtualPort))
@@ -212,15 +232,16 @@ func (l *lanes) familiar(scope *p2p.Scope) func(netip.Addr) bool {
 	}
 }
 
-// renew has a lane get another circuit, since nothing is heard through this one.
+// renew makes a lane get another circuit, since the present one is silent.
 func (l *lane) renew() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.circuit.Close()
 }
 
-// reach finds out at which address the peer of a connection answers. If there are
-// relays, a circuit is made meanwhile, and has to do if no address answers soon.
+// reach returns an address at which the peer of a connection answers. If there
+// are relays, it makes a circuit in the meantime, to use if no address answers
+// soon.
 func (e *endpoint) reach(ctx context.Context, c *conn, via []netip.AddrPort) (netip.AddrPort, error) {
 	a := e.listener.routed()
 	if a == nil {
@@ -255,14 +276,15 @@ func (e *endpoint) reach(ctx context.Context, c *conn, via []netip.AddrPort) (ne
 	return e.choose(direct, relayed, cancel)
 }
 
-// A place is an address at which a peer answers, or why none was found.
+// A place is an address at which a peer answers, or the error that there is
+// none.
 type place struct {
 	to  netip.AddrPort
 	err error
 }
 
-// choose prefers an address to a circuit, for which it has some patience, and waits
-// for no circuit where there is an address.
+// choose prefers an address, for which it waits for a while, to a circuit, and
+// does not wait for a circuit once it has an address.
 func (e *endpoint) choose(direct, relayed <-chan place, cancel func()) (netip.AddrPort, error) {
 	lead := time.NewTimer(candidateLead)
 	defer lead.Stop()
@@ -301,8 +323,8 @@ func (e *endpoint) dropLane(addr netip.AddrPort) {
 	}
 }
 
-// shorten has relayed connections with a peer run directly, where that has been
-// discovered at an address.
+// shorten moves relayed connections with a peer to a direct path after the peer
+// was discovered at an address.
 func (e *endpoint) shorten(id identity.RemoteIdentity, via []p2p.Candidate) {
 	for _, c := range e.all() {
 		if c.id != id || !c.Relayed() || !c.moves() || c.confined() {
@@ -321,13 +343,13 @@ func (e *endpoint) shorten(id identity.RemoteIdentity, via []p2p.Candidate) {
 			err = c.move(ctx, to)
 		}
 		if err != nil {
-			e.log.Debug("still relayed", "peer", c.id, "err", err)
+			e.log.Debug("still relayed", "peer", c.id, "cause", err)
 		}
 	}
 }
 
 // dialThrough makes a connection through a relay.
-func (e *endpoint) dialThrough(ctx context.Context, relay, to identity.RemoteIdentity) (tpt.CapableConn, error) {
+func (e *endpoint) dialThrough(ctx context.Context, relay *try, to identity.RemoteIdentity) (tpt.CapableConn, error) {
 	a := e.listener.routed()
 	if a == nil {
 		return nil, ErrNoRelays
@@ -335,12 +357,12 @@ func (e *endpoint) dialThrough(ctx context.Context, relay, to identity.RemoteIde
 	r := a.router
 	ctx, cancel := context.WithTimeout(ctx, e.listener.cfg.DialTimeout)
 	defer cancel()
-	c, err := r.Circuit(ctx, relay, to, e.listener.recall(to))
+	c, err := r.Circuit(ctx, relay.relay, relay.addr, to, e.listener.recall(to))
 	if err != nil {
 		return nil, err
 	}
 	l, err := e.openLane(c, func(ctx context.Context) (junction.Circuit, error) {
-		return r.Another(ctx, to, relay, e.listener.recall(to))
+		return r.Another(ctx, to, relay.relay, e.listener.recall(to))
 	})
 	if err != nil {
 		return nil, err
@@ -364,9 +386,9 @@ func (e *endpoint) dialThrough(ctx context.Context, relay, to identity.RemoteIde
 	return tc, err
 }
 
-// admitLane returns how an inbound connection runs that came through a circuit. The
-// relay has said who is at the other end, and what the handshake proved is compared
-// with that.
+// admitLane checks that an inbound connection through a circuit is with the
+// peer that the relay has named, now that the handshake has proved its
+// identity.
 func (e *endpoint) admitLane(addr netip.AddrPort, id identity.RemoteIdentity) error {
 	if !carrier.IsVirtual(addr.Addr()) {
 		return nil
@@ -385,15 +407,14 @@ func (e *endpoint) admitLane(addr netip.AddrPort, id identity.RemoteIdentity) er
 // Relayed reports whether the connection runs through a circuit now.
 func (c *conn) Relayed() bool { return carrier.IsVirtual(c.remote().Addr()) }
 
-// confined reports whether the connection has to stay in circuits: neither side learns
-// an address of the other by it.
+// confined reports whether the connection has to stay in circuits, so that
+// neither side learns the other's addresses.
 func (c *conn) confined() bool {
 	a := c.endpoint.listener.routed()
-	return a != nil && a.router.Only() && c.Relayed()
+	return a != nil && (a.router.Only() || !c.Candid()) && c.Relayed()
 }
 
-// Look tells the node if the way that the connection runs is not the one that it
-// was when that was looked at last.
+// Look tells the node if the connection's path has changed since the last look.
 func (c *conn) Look() {
 	now := c.Path()
 	c.mu.Lock()

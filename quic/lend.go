@@ -2,38 +2,41 @@ package quic
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"math/big"
 	"net"
-	"time"
 
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 	quicgo "github.com/quic-go/quic-go"
 
 	"github.com/sdp2p/p2p/internal/carrier"
+	"github.com/sdp2p/p2p/internal/certificate"
 )
 
-// A lent is the endpoint's transport as go-libp2p borrows it. go-libp2p dials
-// and listens with it, and does the handshakes; how connections behave is the
-// endpoint's to say, in both directions.
+// A lent is the endpoint's transport, lent to go-libp2p. go-libp2p dials and
+// listens with it, and does the handshakes; the endpoint determines the
+// configuration of connections in both directions.
 type lent struct {
 	*quicgo.Transport
 	server, client *quicgo.Config
 	mirrors        *mirrors
+	traces         *traces
+	veil           *veil          // nil if the node shows its identity
+	hides          func() *hiding // see [Listener.hides]
 }
 
 var _ quicreuse.QUICTransport = (*lent)(nil)
 
 // Listen accepts connections.
 func (l *lent) Listen(tlsConf *tls.Config, conf *quicgo.Config) (quicreuse.QUICListener, error) {
+	if l.veil != nil {
+		tlsConf = l.hides().listen(l.veil, tlsConf)
+	}
 	return l.Transport.Listen(tlsConf, withWindows(l.server, conf))
 }
 
-// Dial makes one. If there is no route, it fails at once, and others are tried:
-// the socket would take that for lost packets.
+// Dial makes a connection. Without a route it fails at once, so that other
+// addresses are tried, since the socket would only lose packets.
 func (l *lent) Dial(ctx context.Context, addr net.Addr, tlsConf *tls.Config, conf *quicgo.Config) (*quicgo.Conn, error) {
 	if udp, ok := addr.(*net.UDPAddr); ok {
 		if _, err := carrier.Route(udp.AddrPort()); err != nil {
@@ -43,9 +46,14 @@ func (l *lent) Dial(ctx context.Context, addr net.Addr, tlsConf *tls.Config, con
 	conf = withWindows(l.client, conf)
 	if ctx.Value(relayKey{}) != nil {
 		conf = toRelay(conf)
+	} else if h := l.hides(); h != nil && !inCircuit(addr) {
+		tlsConf = h.dial(l.veil, ctx, tlsConf)
 	}
 	if m, ok := ctx.Value(mirrorKey{}).(*mirror); ok {
 		conf.Tracer = l.mirrors.dialing(m)
+	}
+	if ctx.Value(relayKey{}) == nil {
+		ctx, conf.Tracer = l.traces.prepare(ctx), l.traces.with(conf.Tracer)
 	}
 	return l.Transport.Dial(ctx, addr, tlsConf, conf)
 }
@@ -53,8 +61,8 @@ func (l *lent) Dial(ctx context.Context, addr net.Addr, tlsConf *tls.Config, con
 // Close does nothing: the endpoint closes its transport itself.
 func (l *lent) Close() error { return nil }
 
-// withWindows returns ours with go-libp2p's way to ask whether a window may
-// grow.
+// withWindows returns our configuration with go-libp2p's callback that decides
+// whether a window may grow.
 func withWindows(ours, theirs *quicgo.Config) *quicgo.Config {
 	c := ours.Clone()
 	c.AllowConnectionWindowIncrease = theirs.AllowConnectionWindowIncrease
@@ -62,31 +70,38 @@ func withWindows(ours, theirs *quicgo.Config) *quicgo.Config {
 }
 
 const (
-	// An Initial of 1200 bytes is what QUIC asks of every path (RFC 9000
-	// §14); more is found out later. The 1280 that quic-go begins with get
-	// lost where the path takes 1280 bytes with their headers, as IPv6
-	// allows it to.
+	// Every path has to carry an Initial of 1200 bytes (RFC 9000 §14); larger
+	// sizes are discovered later. The 1280 bytes that quic-go begins with get
+	// lost on a path that carries 1280 bytes including the headers, as IPv6
+	// permits.
 	initialPacketSize  = 1200
 	connectionIDLength = 8
 
-	// Bytes that a peer may send before any are read, at first and at most:
-	// on one stream, and on a connection.
+	// Bytes that a peer may send before any are read, at first and at most, on
+	// a connection and on a stream.
 	dialedWindow    = 256 << 10 // at first, of a connection that this node dialed
-	inboundWindow   = 16 << 10  // of one that a peer dialed, which may be anybody
-	maxStreamWindow = 10 << 20
-	maxWindow       = 15 << 20
+	inboundWindow   = 24 << 10  // at first, of one that a peer dialed, which may be anybody
+	maxStreamWindow = 32 << 20
+	maxWindow       = 64 << 20 // of a connection, if its peer is not a stranger and there is room: see charge.ReserveMemory
 
-	maxStreams       = 256               // of one connection that the peer may have open; the node allows fewer
+	maxStreams       = 256               // open streams of the peer on a connection; the node allows fewer
 	handshakeSilence = handshakeTime / 2 // QUIC's time for a handshake is twice as long
 )
 
-// config returns how connections behave, of which window is the first one.
+// streamShare returns the part of a connection's first window that one of its
+// streams may take; quic-go keeps the ratio while the windows grow. So a stream
+// that nobody reads does not block other streams, above all the metadata. The
+// remainder is more than the quarter of a window that has to be read before the
+// window is extended.
+func streamShare(window uint64) uint64 { return window / 3 * 2 }
+
+// config returns the configuration of connections with a first window.
 func config(window uint64) *quicgo.Config {
 	return &quicgo.Config{
 		Versions:                       []quicgo.Version{quicgo.Version1},
 		InitialPacketSize:              initialPacketSize,
 		MaxIdleTimeout:                 vanishTimeout,
-		InitialStreamReceiveWindow:     window,
+		InitialStreamReceiveWindow:     streamShare(window),
 		InitialConnectionReceiveWindow: window,
 		MaxStreamReceiveWindow:         maxStreamWindow,
 		MaxConnectionReceiveWindow:     maxWindow,
@@ -102,39 +117,13 @@ func serverConfig() *quicgo.Config {
 	return c
 }
 
-// clientConfig is config for those that this node dials. The dialer keeps them
-// alive, for both.
+// clientConfig is config for connections that this node dials. The dialer keeps
+// them alive for both sides.
 func clientConfig() *quicgo.Config {
 	c := config(dialedWindow)
-	c.KeepAlivePeriod = keepAlive
+	c.KeepAlivePeriod = vanishTimeout / 2 // unless the endpoint has done so before: see keepAliveAll
 	return c
 }
 
-var (
-	notBefore = time.Date(1975, 1, 1, 0, 0, 0, 0, time.UTC)
-	notAfter  = time.Date(4096, 1, 1, 0, 0, 0, 0, time.UTC)
-)
-
-// certificateTemplate returns what a certificate says besides the key. Identity
-// is the key and time proves nothing, so that no clock makes the certificate
-// invalid, this node's neither: the times are those of rcgen, and so of
-// rust-libp2p.
-//
-// Each certificate takes a template of its own: go-libp2p adds to it.
-func certificateTemplate() (*x509.Certificate, error) {
-	limit := new(big.Int).Lsh(big.NewInt(1), 62)
-	serial, err := rand.Int(rand.Reader, limit)
-	if err != nil {
-		return nil, err
-	}
-	subject, err := rand.Int(rand.Reader, limit)
-	if err != nil {
-		return nil, err
-	}
-	return &x509.Certificate{
-		SerialNumber: serial,
-		NotBefore:    notBefore,
-		NotAfter:     notAfter,
-		Subject:      pkix.Name{SerialNumber: subject.String()}, // an issuer must have a name (RFC 5280 §4.1.2.4)
-	}, nil
-}
+// certificateTemplate returns the contents of a certificate apart from the key.
+func certificateTemplate() (*x509.Certificate, error) { return certificate.Template() }

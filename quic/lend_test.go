@@ -26,8 +26,8 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// An endpoint costs ten goroutines and 200 KiB at most. It is not parallel, so that
-// it counts nothing else.
+// An endpoint costs ten goroutines and 200 KiB at most. It is not parallel, so
+// that it counts nothing else.
 func TestFootprint(t *testing.T) {
 	const many = 16
 	memory := func() uint64 {
@@ -86,7 +86,8 @@ func TestCertificates(t *testing.T) {
 	require.Len(t, serials, 100)
 }
 
-// dialRaw makes a connection with quic-go alone, which proves nothing of anybody.
+// dialRaw makes a connection with quic-go alone, which proves nothing of
+// anybody.
 func dialRaw(t *testing.T, to netip.AddrPort) *quicgo.Conn {
 	t.Helper()
 	private, _, err := crypto.GenerateEd25519Key(nil)
@@ -119,8 +120,8 @@ func TestNothingUnread(t *testing.T) {
 	require.False(t, c.ConnectionState().SupportsDatagrams.Remote)
 }
 
-// The tokens by which a node says that it has lost a connection are its socket's
-// own, and with a fixed port the same after a restart.
+// The tokens by which a node says that it has lost a connection are its
+// socket's own, and with a fixed port the same after a restart.
 func TestResetKeys(t *testing.T) {
 	t.Parallel()
 	id := identity.New()
@@ -144,8 +145,8 @@ func freePort(t *testing.T) uint16 {
 	return localPort(socket)
 }
 
-// However a connection ends, its streams say that it is lost. Nothing that a peer
-// has written is shown as it is.
+// However a connection ends, its streams say that it is lost. Nothing that a
+// peer has written is shown as it is.
 func TestEndsOfConnections(t *testing.T) {
 	const text = "\x1b[2Jgone\r\nReceived 1 files"
 	for _, end := range []error{
@@ -171,16 +172,20 @@ func TestEndsOfConnections(t *testing.T) {
 	require.ErrorIs(t, errRetired, p2p.ErrConnectionLost)
 }
 
-// The kernel's or the peer's reason is in the error of a dial; a peer's text is quoted.
+// The kernel's or the peer's reason is in the error of a dial; a peer's text is
+// quoted.
 func TestCauses(t *testing.T) {
-	err := cause(&quicgo.TransportError{Remote: true, ErrorCode: quicgo.ConnectionRefused})
+	err := plain(&quicgo.TransportError{Remote: true, ErrorCode: quicgo.ConnectionRefused})
 	require.ErrorIs(t, err, p2p.ErrBusy)
-	err = cause(&quicgo.TransportError{ErrorCode: quicgo.InternalError, ErrorMessage: "sendmsg: network is unreachable"})
+	err = plain(&quicgo.TransportError{ErrorCode: quicgo.InternalError, ErrorMessage: "sendmsg: network is unreachable"})
 	require.ErrorContains(t, err, "network is unreachable")
-	err = cause(&quicgo.TransportError{Remote: true, ErrorCode: 0x12a, ErrorMessage: "\x1b[31mtls: bad certificate"})
+	err = plain(&quicgo.TransportError{Remote: true, ErrorCode: 0x12a, ErrorMessage: "\x1b[31mtls: bad certificate"})
 	require.ErrorContains(t, err, "bad certificate")
 	require.NotContains(t, err.Error(), "\x1b")
-	require.ErrorIs(t, cause(&quicgo.HandshakeTimeoutError{}), errNobodyThere)
+	require.ErrorIs(t, plain(&quicgo.HandshakeTimeoutError{}), errNobodyThere)
+	require.Equal(t, "no answer", (&p2p.DialError{Attempts: []p2p.Attempt{{Err: errNotTried}, {Err: plain(&quicgo.HandshakeTimeoutError{})}}}).Cause(), "as behind a firewall")
+	require.Equal(t, "silent", endOf(&quicgo.IdleTimeoutError{}))
+	require.Equal(t, "restarted", endOf(&quicgo.StatelessResetError{}))
 }
 
 // A peer that refuses handshakes for lack of room is asked again.
@@ -214,8 +219,8 @@ func TestDialAgainAfterRefusal(t *testing.T) {
 	require.True(t, c.path.Dialed)
 }
 
-// An address to which there is no route fails at once, and not when the time for
-// dialing is up: what the socket cannot send is only lost.
+// An address to which there is no route fails at once, and not when the time
+// for dialing is up: what the socket cannot send is only lost.
 func TestDialWithoutRoute(t *testing.T) {
 	t.Parallel()
 	_, la, _ := startAlone(t, Config{DialTimeout: time.Hour})

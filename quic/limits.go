@@ -7,55 +7,54 @@ import (
 	"github.com/sdp2p/p2p/internal/carrier"
 )
 
-// Limits bound what peers can take of a node, strangers most of all. A stranger
-// is a peer that no hook tracks ([p2p.Scope.Track]), that is not behind a
-// manual entry, and that this node did not dial: everybody is one until a
-// handshake is over. The zero value of each field stands for its default; if it
-// is negative, there is no limit. The package documentation has them in one
-// table.
+// Limits bounds the resources that peers can take, above all strangers. A
+// stranger is a peer that no hook tracks ([p2p.Scope.Track]), that is not
+// behind a manual entry, and that this node did not dial; until a handshake is
+// over, everybody is a stranger. For each field, zero means the default, which
+// the package documentation lists, and a negative value means no limit.
 //
-// An address is one of IPv4, the /64 of one of IPv6, or a relay; a network is its
-// /24 or /48, or all relays.
+// An address is an IPv4 address, an IPv6 /64, or a relay; a network is an IPv4
+// /24, an IPv6 /48, or all relays together.
 type Limits struct {
-	// Handshakes of peers in progress. The first one of an address that has
-	// proved nothing takes one of Unproved places; the next ones, and all
-	// when these places are taken, are asked for a proof of their address
-	// first (RFC 9000 §8.1.2). Known are further places, for addresses of
-	// tracked and manual peers and for those of the networks that this host
-	// is in.
+	// Handshakes of peers in progress. The first handshake of an unproved
+	// address takes one of Unproved places; further ones, and all handshakes
+	// while these places are taken, require a proof of their address first (RFC
+	// 9000 §8.1.2). Known is the number of further places, for addresses of
+	// tracked and manual peers and for those in the networks of this host.
 	Unproved, HandshakesPerAddr, HandshakesPerNet, Handshakes, Known int
 
-	// HandshakesPerSecond limits how often an address may begin one, after
-	// twice as many at once; a network may twice that, but not one that this host is in. Addresses of this
-	// host and of tracked and manual peers may always.
+	// HandshakesPerSecond limits how often an address may begin a handshake,
+	// after twice as many at once; for a network, the limit is twice that.
+	// Networks of this host, addresses of this host, and those of tracked and
+	// manual peers are not limited.
 	HandshakesPerSecond int
 
-	// Connections that peers dial. A tracked peer is admitted always: if
-	// need be, its own oldest idle one goes, or the stranger that was idle
-	// longest.
+	// Connections that peers dial. A tracked peer is always admitted: if
+	// necessary, its own oldest idle connection is closed, or that of the
+	// stranger that was idle longest.
 	Connections, ConnectionsPerPeer              int
 	Strangers, StrangersPerAddr, StrangersPerNet int
 
-	// StrangerIdle closes a stranger's connection without a stream that is
-	// served.
+	// StrangerIdle is the time after which a stranger's connection without a
+	// served stream is closed.
 	StrangerIdle time.Duration
 
-	// Opening limits the streams of one stranger, and OpeningInAll those of
-	// all, that are open and have not yet said what they are for. Others
+	// Opening limits the open streams of one stranger that have not named their
+	// protocol yet, and OpeningInAll those of all strangers. Further streams
 	// wait.
 	Opening, OpeningInAll int
 
-	// Memory bounds the bytes that peers may send before the app reads
-	// them, and StrangerMemory those of strangers, at what they cost at
-	// worst. Beyond it, receive windows do not grow.
+	// Memory limits the bytes that peers may send before the app reads them,
+	// and StrangerMemory those of strangers, counted at their worst cost.
+	// Beyond it, receive windows do not grow.
 	Memory, StrangerMemory int
 
 	// MetadataPerSecond limits how often a peer's metadata changes, after
-	// Metadata changes at once. What it says last counts.
+	// Metadata changes at once. The latest metadata counts.
 	Metadata, MetadataPerSecond int
 }
 
-// withDefaults returns the limits that count.
+// withDefaults returns the limits with defaults in place of zeros.
 func (l Limits) withDefaults() Limits {
 	for field, value := range map[*int]int{
 		&l.Unproved: 16, &l.HandshakesPerAddr: 8, &l.HandshakesPerNet: 16, &l.Handshakes: 64, &l.Known: 32,
@@ -77,7 +76,7 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// places returns how many places a limit means.
+// places returns the number of places that a limit stands for.
 func places(limit int) int {
 	if limit < 0 {
 		return 1 << 16
@@ -85,21 +84,22 @@ func places(limit int) int {
 	return limit
 }
 
-// full reports whether n of something are as many as a limit allows.
+// full reports whether n has reached a limit.
 func full(n, limit int) bool { return limit >= 0 && n >= limit }
 
-// addrOf returns what counts as one address: an attacker with IPv6 has a /64.
+// addrOf returns the prefix that counts as one address: an attacker with IPv6
+// has a /64.
 func addrOf(ip netip.Addr) netip.Addr {
 	if ip = ip.Unmap().WithZone(""); ip.Is4() {
 		return ip
 	}
-	if carrier.IsVirtual(ip) { // so is a relay
+	if carrier.IsVirtual(ip) { // a relay counts as one address
 		return prefix(ip, carrier.GroupBits).Addr()
 	}
 	return prefix(ip, 64).Addr()
 }
 
-// netOf returns what counts as one network.
+// netOf returns the prefix that counts as one network.
 func netOf(ip netip.Addr) netip.Prefix {
 	if ip = ip.Unmap().WithZone(""); ip.Is4() {
 		return prefix(ip, 24)
@@ -108,6 +108,6 @@ func netOf(ip netip.Addr) netip.Prefix {
 }
 
 func prefix(ip netip.Addr, bits int) netip.Prefix {
-	p, _ := ip.Prefix(bits) // the bits are not too many
+	p, _ := ip.Prefix(bits) // bits is in range
 	return p
 }

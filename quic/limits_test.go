@@ -33,7 +33,8 @@ func newAsker(t *testing.T, l Limits) *asker {
 }
 
 // ask begins a handshake as quic-go does, with a proof of the address if one is
-// asked for and can be given. It returns the context that ends when it has to go.
+// asked for and can be given. It returns the context that ends when it has to
+// go.
 func (a *asker) ask(ip string, spoofed bool) (going context.Context, asked bool, err error) {
 	client := &quicgo.ClientInfo{RemoteAddr: net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(ip), 4242))}
 	if asked = a.verify(client.RemoteAddr); asked {
@@ -58,8 +59,8 @@ func (a *asker) finish(ip string) {
 	synctest.Wait()
 }
 
-// Forged addresses take 16 places and no more. They never keep the address's own
-// peer out, and are not remembered against it.
+// Forged addresses take 16 places and no more. They never keep the address's
+// own peer out, and are not remembered against it.
 func TestSpoofedHandshakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAsker(t, Limits{})
@@ -155,8 +156,8 @@ func TestHandshakeOfTheFullestNetwork(t *testing.T) {
 	})
 }
 
-// A handshake that had to go just before it was over leads to no connection: that
-// would be one whose context is done, which nobody counts.
+// A handshake that had to go just before it was over leads to no connection:
+// that would be one whose context is done, which nobody counts.
 func TestHandshakeOverTooLate(t *testing.T) {
 	t.Parallel()
 	c, _ := dialed(t, Config{}, Config{})
@@ -181,8 +182,8 @@ func TestHandshakeOverTooLate(t *testing.T) {
 	}
 }
 
-// An address that begins handshakes faster than it may is refused, and may again
-// later; this host's own and tracked peers' may always.
+// An address that begins handshakes faster than it may is refused, and may
+// again later; this host's own and tracked peers' may always.
 func TestHandshakePace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAsker(t, Limits{HandshakesPerSecond: 10})
@@ -219,9 +220,10 @@ func TestHandshakePace(t *testing.T) {
 	})
 }
 
-// Windows are charged from their first byte on, strangers' with what holes cost.
+// Windows are charged from their first byte on, strangers' with what holes
+// cost.
 func TestBudget(t *testing.T) {
-	b := &budget{limits: Limits{Memory: 1 << 20, StrangerMemory: 512 << 10}.withDefaults()}
+	b := &budget{limits: Limits{Memory: 1280 << 10, StrangerMemory: 768 << 10}.withDefaults()}
 	stranger, other := b.charge(inboundWindow, false), b.charge(inboundWindow, false)
 	require.Equal(t, 2*holeCost*inboundWindow, b.strangers)
 	require.NoError(t, stranger.ReserveMemory(8<<10, 0))
@@ -242,7 +244,8 @@ func TestBudget(t *testing.T) {
 	require.Error(t, m.ReserveMemory(1, 0))
 	require.Zero(t, b.all)
 
-	// Before one of its streams is served, a stranger gets no more than a little.
+	// Before one of its streams is served, a stranger gets no more than a
+	// little.
 	b = &budget{limits: Limits{}.withDefaults()}
 	stranger = b.charge(inboundWindow, false)
 	require.NoError(t, stranger.ReserveMemory(strangerWindow-inboundWindow, 0))
@@ -254,6 +257,31 @@ func TestBudget(t *testing.T) {
 	stranger.Done()
 	require.Zero(t, b.all)
 	require.Zero(t, b.strangers)
+}
+
+// A window becomes as large as long and fast paths need, for peers that are no
+// strangers, if as much is left for others.
+func TestLargeWindows(t *testing.T) {
+	grow := func(c *charge, to int) error { return c.ReserveMemory(to-c.window, 0) }
+	b := &budget{limits: Limits{}.withDefaults()}
+	first, second, stranger := b.charge(dialedWindow, true), b.charge(dialedWindow, true), b.charge(0, false)
+	stranger.served.Store(true)
+	for window := dialedWindow; window < 32<<20; window *= 2 {
+		require.NoError(t, grow(first, 2*window))
+	}
+	require.Error(t, grow(first, 64<<20), "nothing would be left")
+	require.NoError(t, grow(second, plainWindow))
+	require.Error(t, grow(second, 2*plainWindow), "no third one could have a window at all")
+	require.NoError(t, grow(b.charge(dialedWindow, true), 8<<20))
+	second.Done()
+	first.Done()
+
+	b = &budget{limits: Limits{Memory: -1, StrangerMemory: -1}.withDefaults()}
+	alone, stranger := b.charge(dialedWindow, true), b.charge(0, false)
+	stranger.served.Store(true)
+	require.NoError(t, grow(alone, maxWindow))
+	require.NoError(t, grow(stranger, plainWindow))
+	require.Error(t, grow(stranger, plainWindow+1))
 }
 
 // One host of a LAN does not shut out another one of its /64.

@@ -25,7 +25,7 @@ func TestDebugLog(t *testing.T) {
 	require.Error(t, err)
 	s, err := peer.NewStream(within(t))
 	require.NoError(t, err)
-	s.Reset(p2p.ErrCancelled)
+	s.Reset(p2p.ErrCanceled)
 	a.Revoke(b.Identity())
 	until(t, a, func() bool { return !peer.Connected() })
 	require.Eventually(t, func() bool {
@@ -33,7 +33,7 @@ func TestDebugLog(t *testing.T) {
 	}, patience, 10e6, "%s", &log)
 	for _, line := range []string{
 		`level=DEBUG msg=listening hook=quic port=\d+`,
-		`level=DEBUG msg=connected hook=quic peer=` + regexp.QuoteMeta(b.Identity().String()) + ` remote=` + b.addr().String() + ` kind=direct dialed=true`,
+		`level=DEBUG msg=connected peer=` + regexp.QuoteMeta(b.Identity().String()) + ` hook=quic path="direct ` + b.addr().String() + `, dialed"`,
 		`level=DEBUG msg="dial failed" .*another peer is at this address`,
 	} {
 		require.Regexp(t, line, log.String())

@@ -8,36 +8,37 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A peer may say that it is where it is not, and so may anybody who announces it.
-// The node looks for it there by a handshake, of which a host that does not answer
-// gets two packets at once, and two again after 200, 600 and 1,400 ms. So many of
-// them may be on their way, or were in vain, for the sake of one peer and in all:
-// one peer costs no host more than 2 KB/s, over half a minute. What is answered
-// costs nothing.
+// A peer, or anybody who announces it, may claim false addresses. The node
+// checks an address by a handshake; a host that does not answer gets two
+// packets at once, and two again after 200, 600 and 1,400 ms. These are the
+// limits of packets that are under way or were in vain, for one peer and in
+// all: for one peer, a host gets no more than 2 KB/s, over half a minute.
+// Answered packets do not count.
 const (
 	lookBurst     = 16 // four addresses, as a peer has on another network
 	lookPace      = 1  // a second
 	lookBurstAll  = 128
 	lookPaceAll   = 20
-	seekTime      = 550 * time.Millisecond // before the third flight, where the peer is near
-	flightPackets = 2                      // an Initial that exchanges ML-KEM keys is longer than a packet
+	seekTime      = 550 * time.Millisecond // until the third flight, if the peer is near
+	flightPackets = 2                      // an Initial with ML-KEM keys is longer than a packet
 	flightFirst   = 200 * time.Millisecond // until the flight is sent again; doubles
 	maxLookers    = 1024
 )
 
-// errTooOften says that an address was not looked at, since others were in vain.
+// errTooOften says that an address was not tried, since too many others were
+// tried in vain.
 var errTooOften = errors.New("quic: the peer has been looked for elsewhere too often")
 
-// looks are the packets at addresses that nobody has been seen at.
+// looks counts the packets to unconfirmed addresses.
 type looks struct {
 	mu  sync.Mutex
 	all pace
 	of  map[identity.RemoteIdentity]pace
 }
 
-// begin takes what it costs to look for a peer at an address for so long, and
-// reports false if that is too much. The function that it returns gives back what
-// was not spent.
+// begin reserves the packets for trying an address of a peer for the time d,
+// and returns false if they are too many. The returned function gives back
+// those that were not needed.
 func (l *looks) begin(id identity.RemoteIdentity, d time.Duration) (end func(answered bool), ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -77,8 +78,8 @@ func (l *looks) add(id identity.RemoteIdentity, packets int, bounded bool) bool 
 	return true
 }
 
-// packets returns how many packets of a handshake are sent within d if nobody
-// answers.
+// packets returns the number of packets of a handshake that are sent within d
+// if nobody answers.
 func packets(d time.Duration) (n int) {
 	for wait := flightFirst; d >= 0; wait *= 2 {
 		n += flightPackets

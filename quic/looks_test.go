@@ -23,9 +23,9 @@ func identities(t *testing.T, n int) (all []identity.RemoteIdentity) {
 	return all
 }
 
-// A peer that is looked for in vain costs other hosts little, whatever is said of where
-// they are: one peer less than 2 KB/s over half a minute, with the headers of the
-// packets, and any number of them 20 packets a second.
+// A peer that is looked for in vain costs other hosts little, whatever is said
+// of where they are: one peer less than 2 KB/s over half a minute, with the
+// headers of the packets, and any number of them 20 packets a second.
 func TestLooksInVain(t *testing.T) {
 	const (
 		packet = 1200 + 48

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -17,13 +15,13 @@ import (
 	"github.com/sdp2p/p2p/internal/backoff"
 )
 
-// A ManualState says how far a manual peer has come.
+// A ManualState is the state of a manual peer.
 type ManualState uint8
 
 const (
 	ManualIdle       ManualState = iota // the listener does not run
 	ManualConnecting                    // an attempt is being made
-	ManualReached                       // who is there is known, and was there when last looked for
+	ManualReached                       // the peer is known, and answered the last attempt
 	ManualFailed                        // the last attempt failed; another one follows
 )
 
@@ -32,13 +30,13 @@ func (s ManualState) String() string {
 	return [...]string{"idle", "connecting", "reached", "failed"}[s]
 }
 
-// A ManualPeer describes what came of one entry of [Listener.SetManualPeers].
+// A ManualPeer describes the state of one entry of [Listener.SetManualPeers].
 type ManualPeer struct {
 	Entry    string // as given
 	State    ManualState
 	Since    time.Time               // of the state
-	Identity identity.RemoteIdentity // who was there when the entry was last reached; zero before that
-	Addr     netip.AddrPort          // where that was
+	Identity identity.RemoteIdentity // of the peer that was last reached there; zero before that
+	Addr     netip.AddrPort          // at which it was reached
 	Err      error                   // of the last attempt, if it failed
 }
 
@@ -46,7 +44,6 @@ type ManualPeer struct {
 const (
 	manualRetryMin = time.Second
 	manualRetryMax = 60 * time.Second
-	networkPoll    = 5 * time.Second // how often a change of the host's addresses is looked for
 )
 
 // manualPeers is the set of addresses that the user gave.
@@ -55,11 +52,11 @@ type manualPeers struct {
 
 	mu       sync.Mutex
 	peers    []*manualPeer
-	back     map[*conn]bool                                // whose peers discovered this node by a manual entry of theirs
-	metadata map[identity.RemoteIdentity]map[string]string // of those that are reported as discovered
+	back     map[*conn]bool                                // whose peers discovered this node through a manual entry of their own
+	metadata map[identity.RemoteIdentity]map[string]string // of the peers that are reported as discovered
 }
 
-// A manualPeer is one entry, and the goroutine that looks after it while the
+// A manualPeer is one entry, and the goroutine that serves it while the
 // listener runs. Its fields are under manualPeers.mu.
 type manualPeer struct {
 	entry
@@ -83,15 +80,15 @@ func signal(c chan struct{}) {
 	}
 }
 
-// SetManualPeers replaces the set of manual peers: addresses where the user
-// says that a peer is, each as "host", "host:port", "ip", "ip:port" or
-// "[ipv6]:port". The port is [DefaultPort] if none is given. If an entry is
-// none of these, nothing changes, and the error names it.
+// SetManualPeers replaces the set of manual peers: addresses of peers that the
+// user has given, each as "host", "host:port", "ip", "ip:port" or
+// "[ipv6]:port". The port is [DefaultPort] if none is given. If an entry has
+// another form, nothing changes, and the error names the entry.
 //
-// While the listener runs, each is connected to in order to find out who is
-// there, with all addresses of a name tried; that peer is then discovered, with
-// a manual candidate. Attempts that fail are repeated after 1 s, then ever less
-// often up to 60 s, and at once when the set or the host's addresses change.
+// While the listener runs, it connects to each entry, trying all addresses of a
+// name, to learn the identity of the peer; that peer is then discovered, with a
+// manual candidate. Failed attempts are repeated after 1 s, then less and less
+// often up to every 60 s, and at once when the set or the network changes.
 // Entries that were in the set before keep their state.
 func (l *Listener) SetManualPeers(entries []string) error {
 	parsed := make([]entry, 0, len(entries))
@@ -141,7 +138,7 @@ func (l *Listener) ManualPeers() []ManualPeer {
 	return all
 }
 
-// addrs returns the addresses that entries name, or were reached at.
+// addrs returns the addresses that entries name or were reached at.
 func (m *manualPeers) addrs() (all []netip.Addr) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -155,13 +152,10 @@ func (m *manualPeers) addrs() (all []netip.Addr) {
 	return all
 }
 
-// run looks after the manual peers until ctx is done.
+// run serves the manual peers until ctx is done.
 func (m *manualPeers) run(ctx context.Context, e *endpoint) {
 	var workers sync.WaitGroup
 	defer workers.Wait()
-	poll := time.NewTicker(networkPoll)
-	defer poll.Stop()
-	addrs := hostAddrs()
 	for {
 		m.mu.Lock()
 		for _, p := range m.peers {
@@ -177,35 +171,16 @@ func (m *manualPeers) run(ctx context.Context, e *endpoint) {
 		case <-ctx.Done():
 			return
 		case <-m.changed:
-		case <-poll.C:
-			if now := hostAddrs(); now != addrs {
-				addrs = now
-				m.wakeFailed()
-			}
 		}
 	}
 }
 
-// hostAddrs describes the interfaces that are up, and their addresses.
-func hostAddrs() string {
-	interfaces, err := net.Interfaces()
-	if err != nil {
-		return ""
-	}
-	var texts []string
-	for _, i := range interfaces {
-		addrs, _ := i.Addrs()
-		texts = append(texts, fmt.Sprint(i.Index, i.Flags&(net.FlagUp|net.FlagRunning), addrs))
-	}
-	slices.Sort(texts)
-	return strings.Join(texts, " ")
-}
-
-func (m *manualPeers) wakeFailed() {
+// networkChanged repeats the attempts that failed, since they may succeed now.
+func (m *manualPeers) networkChanged() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, p := range m.peers {
-		if p.State != ManualReached { // a failure of the attempt that is being made may be the old network's
+		if p.State != ManualReached { // even the present attempt may fail because of the old network
 			signal(p.wake)
 		}
 	}
@@ -230,7 +205,7 @@ func (m *manualPeers) work(ctx context.Context, e *endpoint, p *manualPeer) {
 // or nil if the attempt failed or ctx is done.
 func (m *manualPeers) reach(ctx context.Context, e *endpoint, p *manualPeer) *conn {
 	m.update(e, p, func() {
-		if p.State != ManualReached { // looked after in silence
+		if p.State != ManualReached { // a reached peer is checked silently
 			p.State = ManualConnecting
 		}
 	})
@@ -265,15 +240,15 @@ func (c *conn) awaitEnd(ctx context.Context, retry *backoff.Backoff) time.Durati
 		return manualRetryMax
 	case time.Since(reached) >= manualRetryMax:
 		retry.Reset()
-		return 0 // it was cut: is the peer still there?
+		return 0 // it was lost: check at once whether the peer is still there
 	}
-	// So soon: not at once, or two nodes that do not get on would keep each
-	// other busy.
+	// It ended soon: do not try again at once, or two incompatible nodes would
+	// keep each other busy.
 	return retry.Next()
 }
 
-// pause waits for that long, until the entry is to be tried at once, or until
-// ctx is done.
+// pause waits for the time wait, until the entry is to be tried at once, or
+// until ctx is done.
 func (p *manualPeer) pause(ctx context.Context, wait time.Duration, retry *backoff.Backoff) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -285,7 +260,7 @@ func (p *manualPeer) pause(ctx context.Context, wait time.Duration, retry *backo
 	}
 }
 
-// update changes an entry, and reports what it vouches for.
+// update changes an entry, and reports the peers that it vouches for.
 func (m *manualPeers) update(e *endpoint, p *manualPeer, change func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -318,7 +293,7 @@ func (m *manualPeers) report(e *endpoint, id identity.RemoteIdentity) {
 	}
 	for c := range m.back {
 		if c.id == id {
-			add(p2p.Direct, c.remote()) // no entry of this node's user
+			add(p2p.Direct, c.remote()) // not an entry of this node's user
 		}
 	}
 	if len(candidates) == 0 {
@@ -327,12 +302,12 @@ func (m *manualPeers) report(e *endpoint, id identity.RemoteIdentity) {
 		return
 	}
 	if err := e.scope.Discovered(id, maps.Clone(m.metadata[id]), candidates); err != nil {
-		e.log.Debug("manual peer", "peer", id, "err", err)
+		e.log.Debug("manual peer", "peer", id, "cause", err)
 	}
 }
 
-// discoveredBack books that a peer found this node by a manual entry of its
-// own.
+// discoveredBack records that a peer found this node through a manual entry of
+// its own.
 func (m *manualPeers) discoveredBack(c *conn, metadata map[string]string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -345,9 +320,9 @@ func (m *manualPeers) discoveredBack(c *conn, metadata map[string]string) error 
 	return nil
 }
 
-// disconnected is called when a connection has gone, and before the node hears
-// of it: what the peer said of itself is kept for as long as its address
-// vouches for it.
+// disconnected is called when a connection is gone, before the node learns of
+// it. It keeps the peer's metadata for as long as an entry vouches for the
+// peer.
 func (m *manualPeers) disconnected(c *conn) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -358,7 +333,7 @@ func (m *manualPeers) disconnected(c *conn) {
 	m.report(c.endpoint, c.id)
 }
 
-// reconfirm looks at once after those entries that vouch for a peer.
+// reconfirm checks the entries that vouch for a peer at once.
 func (m *manualPeers) reconfirm(id identity.RemoteIdentity) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -397,8 +372,8 @@ func (m *manualPeers) attempt(ctx context.Context, e *endpoint, p *manualPeer) (
 	return c, addr, metadata, err
 }
 
-// whoIsAt finds out which node is at one of several addresses, of which the
-// first to answer counts.
+// whoIsAt returns the identity of the node at one of several addresses, and the
+// first address to answer.
 func (e *endpoint) whoIsAt(ctx context.Context, addrs []netip.AddrPort) (identity.RemoteIdentity, netip.AddrPort, error) {
 	type answer struct {
 		addr netip.AddrPort

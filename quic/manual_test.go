@@ -53,8 +53,9 @@ func (n *node) manual(t testing.TB) quic.ManualPeer {
 	return all[0]
 }
 
-// A peer at a manual address is found, by address and by name, without any discovery; it is known with its metadata for as
-// long as its address vouches for it.
+// A peer at a manual address is found, by address and by name, without any
+// discovery; it is known with its metadata for as long as its address vouches
+// for it.
 func TestManualPeer(t *testing.T) {
 	t.Parallel()
 	b := start(t, p2p.Config{Name: "b", Handler: p2p.HandlerFunc(echo)}, quic.Config{})
@@ -97,7 +98,8 @@ func quietPort(t testing.TB) uint16 {
 	}
 }
 
-// A manual peer that is not there yet is reached once it is, and missed once it is gone.
+// A manual peer that is not there yet is reached once it is, and missed once it
+// is gone.
 func TestManualPeerComesAndGoes(t *testing.T) {
 	t.Parallel()
 	addr := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), quietPort(t))
@@ -120,7 +122,8 @@ func TestManualPeerComesAndGoes(t *testing.T) {
 	require.False(t, peer.Available())
 }
 
-// A node that is its own manual peer says so; one that is also discovered is one peer; and so are two entries for one node.
+// A node that is its own manual peer says so; one that is also discovered is
+// one peer; and so are two entries for one node.
 func TestManualPeerOddities(t *testing.T) {
 	t.Parallel()
 	a := start(t, p2p.Config{}, quic.Config{})

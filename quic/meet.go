@@ -6,8 +6,8 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// speaks returns the version that the peer has turned out to speak, 0 while
-// that is not known, or why it speaks none.
+// speaks returns the version that the peer has proved to speak, 0 while
+// unknown, or an error if it speaks none.
 func (c *conn) speaks() (version int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -36,9 +36,9 @@ func (c *conn) introduced() bool {
 	}
 }
 
-// meet introduces the two nodes before this one hears of the connection, if the
-// peer is behind a manual entry and nobody has discovered it yet: an app that
-// hears of the peer can open a stream at once. The peer's own streams wait.
+// meet introduces the two nodes before the connection is reported, if the peer
+// is behind a manual entry and not discovered yet, so that an app that is told
+// of the peer can open a stream at once. The peer's own streams wait.
 func (c *conn) meet() error {
 	if c.path.Kind != p2p.Manual || !c.path.Dialed {
 		return nil
@@ -58,8 +58,8 @@ func (c *conn) meet() error {
 	return err
 }
 
-// identify returns what a version 1 peer at a manual address says of itself.
-// Once that is what it said when it was met.
+// identify returns the metadata of a version 1 peer at a manual address. The
+// first call returns the metadata from the introduction.
 func (c *conn) identify(ctx context.Context) (metadata map[string]string, err error) {
 	c.mu.Lock()
 	metadata, c.identified = c.identified, nil

@@ -11,53 +11,57 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
-// Until the app reads, what peers send is held in memory, and the windows that
-// they are given bound it. quic-go holds each piece of 128 bytes or more in a
-// buffer of 1452, and smaller ones with an entry of a map each: with many
-// holes, a byte of a window costs twelve bytes and more. Strangers are charged
-// that.
+// Unread bytes from peers are held in memory, limited by the receive windows.
+// quic-go holds each piece of 128 bytes or more in a buffer of 1452 bytes, and
+// smaller ones with a map entry each: with many holes, a byte of a window costs
+// twelve bytes and more. Strangers are charged this cost.
 const holeCost = 12
 
-// strangerWindow is what the window of a stranger's connection grows to before
-// one of its streams is served.
+// strangerWindow is the limit to which the window of a stranger's connection
+// grows before one of its streams is served.
 const strangerWindow = 256 << 10
+
+// plainWindow is the limit to which the window of any connection grows. Beyond
+// it, a window may take at most as much as it leaves for others, since windows
+// of quic-go never shrink.
+const plainWindow = 16 << 20
 
 var errTooMuchMemory = errors.New("quic: receive windows take too much memory")
 
-// A budget is go-libp2p's resource manager, as far as windows go. It counts
-// each connection from its beginning on.
+// A budget is a resource manager of go-libp2p that limits windows. It counts
+// each connection from its beginning.
 type budget struct {
 	network.NullResourceManager
 	limits Limits
 
 	mu        sync.Mutex
-	all       int // bytes, with what holes in them cost
+	all       int // bytes, including the cost of holes
 	strangers int
 }
 
-// A charge is what one connection takes of the budget.
+// A charge is the share of a budget that one connection takes.
 type charge struct {
 	network.NullScope
 	budget    *budget
-	handshake func() bool // called when it is over, and reports whether that counts; nil for a connection that this node dials
+	handshake func() bool // called after the handshake, and reports whether that is still valid; nil for a connection that this node dials
 	member    atomic.Bool
-	served    atomic.Bool // a stream of it was, once
+	served    atomic.Bool // one of its streams was served
 
 	// Under budget.mu.
 	window int
 	cost   int
-	own    bool // cost was charged as a member's
+	own    bool // charged as a member's
 	over   bool
 }
 
-// OpenConnection charges a connection that this node dials. Those that peers
-// dial have a charge from before.
+// OpenConnection charges a connection that this node dials. Connections that
+// peers dial have a charge already.
 func (b *budget) OpenConnection(network.Direction, bool, ma.Multiaddr) (network.ConnManagementScope, error) {
 	return b.charge(dialedWindow, true), nil
 }
 
-// charge charges a connection with its first window, which it has whatever else
-// there is: it is small for strangers, and few are let in.
+// charge charges a connection for its first window, which is always granted: it
+// is small for strangers, and few of them are admitted.
 func (b *budget) charge(window int, member bool) *charge {
 	c := &charge{budget: b}
 	c.member.Store(member)
@@ -67,7 +71,7 @@ func (b *budget) charge(window int, member bool) *charge {
 	return c
 }
 
-// set changes the charge to what a window costs. The caller holds budget.mu.
+// set changes the charge to the cost of a window. The caller holds budget.mu.
 func (c *charge) set(window int) {
 	c.release()
 	c.window, c.cost, c.own = window, window, c.member.Load()
@@ -78,7 +82,7 @@ func (c *charge) set(window int) {
 	c.budget.all += c.cost
 }
 
-// release takes the charge back. The caller holds budget.mu.
+// release removes the charge. The caller holds budget.mu.
 func (c *charge) release() {
 	c.budget.all -= c.cost
 	if !c.own {
@@ -95,7 +99,7 @@ func (c *charge) SetPeer(peer.ID) error {
 	return nil
 }
 
-// ReserveMemory is asked before a window grows.
+// ReserveMemory decides whether a window may grow.
 func (c *charge) ReserveMemory(more int, _ uint8) error {
 	b := c.budget
 	b.mu.Lock()
@@ -110,14 +114,15 @@ func (c *charge) ReserveMemory(more int, _ uint8) error {
 	switch {
 	case !member && !c.served.Load() && window > strangerWindow,
 		!member && b.limits.StrangerMemory >= 0 && b.strangers+cost > b.limits.StrangerMemory,
-		b.limits.Memory >= 0 && b.all+cost > b.limits.Memory:
+		b.limits.Memory >= 0 && b.all+cost > b.limits.Memory,
+		window > plainWindow && (!member || b.limits.Memory >= 0 && b.all+2*cost > b.limits.Memory):
 		return errTooMuchMemory
 	}
 	c.set(window)
 	return nil
 }
 
-// ReleaseMemory takes back ReserveMemory.
+// ReleaseMemory undoes ReserveMemory.
 func (c *charge) ReleaseMemory(less int) {
 	c.budget.mu.Lock()
 	defer c.budget.mu.Unlock()
@@ -126,7 +131,7 @@ func (c *charge) ReleaseMemory(less int) {
 	}
 }
 
-// Done is called once or more when the connection is over.
+// Done is called when the connection is over, possibly more than once.
 func (c *charge) Done() {
 	c.budget.mu.Lock()
 	defer c.budget.mu.Unlock()
@@ -134,7 +139,7 @@ func (c *charge) Done() {
 	c.over = true
 }
 
-// chargeOf returns what a connection is charged.
+// chargeOf returns the charge of a connection.
 func chargeOf(link tpt.CapableConn) *charge {
 	c, _ := link.Scope().(*charge)
 	return c

@@ -13,24 +13,26 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// A Telling says what strangers are told of this node.
+// A Telling says what strangers are told about this node.
 type Telling uint8
 
 const (
-	AsAnnounced Telling = iota // all that a discovery announces at the moment to everybody, and else only the protocol's version
+	AsAnnounced Telling = iota // what a discovery currently announces to everybody, or else only the protocol version
 	Everything                 // the node's metadata
-	VersionOnly                // nothing but the protocol's version
+	VersionOnly                // only the protocol version
 )
 
-// metadata returns what the peer is told of this node. Peers that the node
-// knows, and those that it dialed, are told everything.
+// metadata returns the metadata to send to the peer. Peers that the node knows
+// or has dialed get everything. While the node is visible only to its contacts,
+// others get nothing.
 func (c *conn) metadata() map[string]string {
 	e := c.endpoint
 	everything := !c.stranger()
-	switch e.listener.cfg.TellStrangers {
-	case AsAnnounced:
+	switch {
+	case e.veil != nil: // a stranger has come through a relay
+	case e.listener.cfg.TellStrangers == AsAnnounced:
 		everything = everything || e.scope.Announced()
-	case Everything:
+	case e.listener.cfg.TellStrangers == Everything:
 		everything = true
 	}
 	if !everything {
@@ -39,8 +41,8 @@ func (c *conn) metadata() map[string]string {
 	return e.scope.Node().Metadata()
 }
 
-// tellMetadata sends this node's metadata as it is now, if that is not what was
-// sent last, or anyway. It does not wait.
+// tellMetadata sends this node's present metadata, unless it was sent last and
+// anyway is false. It does not wait.
 func (c *conn) tellMetadata(anyway bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -65,9 +67,10 @@ func (c *conn) writeMetadata() {
 		}
 		c.tellAgain = false
 		c.telling = again
+		c.acquaint(true)
 		c.mu.Unlock()
 		if err != nil && c.ctx.Err() == nil {
-			c.endpoint.log.Debug("could not tell the metadata", "peer", c.id, "err", err)
+			c.endpoint.log.Debug("could not tell the metadata", "peer", c.id, "cause", err)
 		}
 		if !again {
 			return
@@ -92,16 +95,19 @@ func (c *conn) writeMetadataOnce() error {
 		reset(c.meta, 0) // a part of it may have been written
 		return streamError(err)
 	}
+	c.mu.Lock()
 	c.toldLast = b
+	c.mu.Unlock()
 	return nil
 }
 
-// readMetadata hears the peer's metadata for as long as the connection lasts. A
-// peer that breaks the rules loses it.
+// readMetadata reads the peer's metadata for as long as the connection lasts.
+// If the peer breaks the rules, it closes the connection.
 func (c *conn) readMetadata(s *quicgo.Stream, rest []byte) {
 	c.mu.Lock()
 	second := c.told
 	c.told = true
+	c.acquaint(false)
 	c.mu.Unlock()
 	err := errors.New("a second metadata stream on one connection")
 	if !second {
@@ -112,7 +118,7 @@ func (c *conn) readMetadata(s *quicgo.Stream, rest []byte) {
 		return
 	}
 	if c.endpoint.once("metadata " + c.id.String()) {
-		c.endpoint.log.Warn("closed a connection: its metadata stream is not valid", "peer", c.id, "err", err)
+		c.endpoint.log.Warn("closed a connection: its metadata stream is not valid", "peer", c.id, "cause", err)
 	}
 	c.close(network.ConnProtocolViolation)
 }
@@ -141,14 +147,14 @@ func (c *conn) hear(r io.Reader) error {
 	}
 }
 
-// Bytes of metadata that a peer may send at once, and in a second: reading
-// takes time. What is not read waits at the peer.
+// Bytes of metadata that are read from a peer at once and per second, since
+// reading takes time. The rest waits at the peer.
 const (
 	metadataBurst = 64 << 10
 	metadataPace  = 16 << 10
 )
 
-// rest waits until more metadata may be read after n bytes, and reports false
+// rest waits until more metadata may be read after n bytes, and returns false
 // if the connection ends meanwhile.
 func (c *conn) rest(p *pace, n int) bool {
 	p.level, p.at = p.now(metadataPace)+float64(n), time.Now()

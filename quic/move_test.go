@@ -15,8 +15,8 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// moving are two nodes on one host, with a stream between them on which numbers go
-// there and back.
+// moving are two nodes on one host, with a stream between them on which numbers
+// go there and back.
 type moving struct {
 	ours, theirs *conn
 	stream       *p2p.Stream
@@ -34,8 +34,8 @@ func newMovingWith(t *testing.T, from Config) *moving {
 	return newMovingVia(t, from, nil, func(to netip.AddrPort) netip.AddrPort { return to })
 }
 
-// newMovingVia is newMovingWith where the other node asks somebody what it allows, and
-// is dialed at another address than its own.
+// newMovingVia is newMovingWith where the other node asks somebody what it
+// allows, and is dialed at another address than its own.
 func newMovingVia(t *testing.T, from Config, allow func(context.Context, p2p.Request) error, via func(netip.AddrPort) netip.AddrPort) *moving {
 	t.Helper()
 	start := func(cfg Config) (*p2p.P2P, *Listener) {
@@ -56,7 +56,7 @@ func newMovingVia(t *testing.T, from Config, allow func(context.Context, p2p.Req
 	lb.running().scope.Track(a.Identity())
 	raw, err := la.Dial(t.Context(), b.Identity(), []p2p.Candidate{{Kind: p2p.Direct, Addr: via(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port))}})
 	require.NoError(t, err)
-	raw.Reset(p2p.ErrCancelled)
+	raw.Reset(p2p.ErrCanceled)
 	m := &moving{ours: la.running().best(b.Identity())}
 	require.Eventually(t, func() bool { m.theirs = lb.running().best(a.Identity()); return m.theirs != nil }, time.Minute, time.Millisecond)
 	<-m.ours.known
@@ -65,7 +65,7 @@ func newMovingVia(t *testing.T, from Config, allow func(context.Context, p2p.Req
 	require.True(t, ok)
 	m.stream, err = peer.NewStream(t.Context())
 	require.NoError(t, err)
-	t.Cleanup(func() { m.stream.Reset(p2p.ErrCancelled) })
+	t.Cleanup(func() { m.stream.Reset(p2p.ErrCanceled) })
 	return m
 }
 
@@ -75,8 +75,9 @@ func (m *moving) talk(t *testing.T, n int) {
 	m.stream.SetDeadline(time.Now().Add(time.Minute))
 	var b [8]byte
 	for range n {
-		require.NotNil(t, m.stream.LocalAddr())
-		require.EqualValues(t, m.ours.path.Remote.Port(), m.stream.RemoteAddr().(*net.UDPAddr).Port)
+		local, remote := m.stream.Endpoints()
+		require.NotNil(t, local)
+		require.EqualValues(t, m.ours.path.Remote.Port(), remote.(*net.UDPAddr).Port)
 		_, ok := m.stream.Exporter("label") // as a tunnel that is opened meanwhile
 		require.True(t, ok)
 		m.sent++
@@ -93,8 +94,8 @@ func (m *moving) to(ip string) netip.AddrPort {
 	return netip.AddrPortFrom(netip.MustParseAddr(ip), m.ours.path.Remote.Port())
 }
 
-// A connection moves any number of times, to the same and to another address of the
-// peer, and streams go on.
+// A connection moves any number of times, to the same and to another address of
+// the peer, and streams go on.
 func TestMoves(t *testing.T) {
 	t.Parallel()
 	m := newMovingWith(t, Config{slack: time.Minute})
@@ -121,8 +122,8 @@ func TestMoves(t *testing.T) {
 	require.LessOrEqual(t, len(m.ours.endpoint.spares.all), 2)
 }
 
-// What a connection sends is led to another address and back, on the endpoint's own
-// socket, a way and a spare outlet: nothing is left of it afterwards.
+// What a connection sends is led to another address and back, on the endpoint's
+// own socket, a way and a spare outlet: nothing is left of it afterwards.
 func TestLead(t *testing.T) {
 	t.Parallel()
 	m := newMovingWith(t, Config{slack: time.Minute})
@@ -157,8 +158,8 @@ func TestLead(t *testing.T) {
 	}
 }
 
-// By one outlet, all connections to one address go to the same other one, until the
-// last of them has left.
+// By one outlet, all connections to one address go to the same other one, until
+// the last of them has left.
 func TestOutletTurn(t *testing.T) {
 	t.Parallel()
 	var all spares
@@ -186,7 +187,8 @@ func TestOutletTurn(t *testing.T) {
 	require.Empty(t, o.turned)
 }
 
-// Nothing is left of a connection that ends while it is led elsewhere, or moved.
+// Nothing is left of a connection that ends while it is led elsewhere, or
+// moved.
 func TestEndsWhileItMoves(t *testing.T) {
 	t.Parallel()
 	m := newMoving(t)
@@ -209,8 +211,8 @@ func TestEndsWhileItMoves(t *testing.T) {
 	require.Nil(t, c.mover.main(c.endpoint.socket, m.to("127.0.0.3")), "nobody would close it")
 }
 
-// A connection that has moved to an address of a family that was disabled meanwhile
-// is closed, as the others were.
+// A connection that has moved to an address of a family that was disabled
+// meanwhile is closed, as the others were.
 func TestMovesToDisabledFamily(t *testing.T) {
 	t.Parallel()
 	m := newMoving(t)

@@ -17,14 +17,15 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// A node that has another address tells its peers on streams of their own,
-// /sdp2p/2/move: a peer that has dialed the connection moves it there. Strangers are
-// neither told nor heard. Each message has a stream of its own: one that was lost,
-// as on a network that is gone, would hold up those behind it.
+// A node whose address has changed tells its peers on separate streams,
+// /sdp2p/2/move, and a peer that has dialed the connection moves it there.
+// Strangers are neither told nor believed. Each message has a stream of its
+// own, since a message lost on a network that is gone would hold up those
+// behind it.
 //
 //	size  field
 //	1     kind    1 addresses, 2 relays, 3 sleep
-//	kind 1, where the sender can be reached from now on:
+//	kind 1, the addresses at which the sender can be reached from now on:
 //	1     n ≤ 16
 //	…     n × (1 family 4 or 6, 4 or 16 address, 2 port)
 //	kind 2, the sender's relays: reserved
@@ -42,7 +43,7 @@ const (
 	tellFirst = 100 * time.Millisecond // until a message is repeated; doubles
 )
 
-// A moved is a message of the stream. What is reserved is read, and not looked at.
+// A moved is a message of the stream. Reserved kinds are read and ignored.
 type moved struct{ addrs []netip.AddrPort }
 
 // AppendBinary appends a message of kind 1.
@@ -102,8 +103,8 @@ func decodeAddr(d *proto.Decoder) netip.AddrPort {
 	return netip.AddrPortFrom(ip, d.Uint16())
 }
 
-// tellMove tells the peer where this node is, if it cannot be reached where it was,
-// until something is heard of it. It does not wait.
+// tellMove tells the peer this node's addresses, if the node can no longer be
+// reached at the former one, until the peer is heard. It does not wait.
 func (c *conn) tellMove(own []netip.AddrPort) {
 	source := sourceTo(c.remote())
 	if c.stranger() || !source.IsValid() {
@@ -121,7 +122,7 @@ func (c *conn) tellMove(own []netip.AddrPort) {
 		return
 	}
 	if before != nil {
-		before() // what was told before is not true any more
+		before() // the former message is out of date
 	}
 	c.endpoint.start(func() {
 		defer cancel()
@@ -132,7 +133,7 @@ func (c *conn) tellMove(own []netip.AddrPort) {
 		for wait := tellFirst; ctx.Err() == nil; wait *= 2 {
 			done, err := c.writeMove(c.whereabouts(source, own))
 			if err != nil {
-				c.endpoint.log.Debug("could not tell the peer the new addresses", "peer", c.id, "err", err)
+				c.endpoint.log.Debug("could not tell the peer the new addresses", "peer", c.id, "cause", err)
 				return
 			}
 			err = c.signWithin(ctx, wait)
@@ -141,7 +142,7 @@ func (c *conn) tellMove(own []netip.AddrPort) {
 				return
 			}
 			switch {
-			case wait == tellFirst: // the network of the former address leads nowhere, perhaps, though it is there
+			case wait == tellFirst: // the former address may be dead although it still exists
 				c.unpin()
 				own = slices.DeleteFunc(slices.Clone(own), func(a netip.AddrPort) bool { return a.Addr() == former })
 			default:
@@ -151,8 +152,8 @@ func (c *conn) tellMove(own []netip.AddrPort) {
 	})
 }
 
-// unpin has what the connection sends leave from where the system would send it: so
-// far it has left from where the peer has dialed this node.
+// unpin lets the system choose the source address of the connection's packets,
+// which was so far the address that the peer has dialed.
 func (c *conn) unpin() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -166,9 +167,9 @@ func (c *conn) unpin() {
 	}
 }
 
-// whereabouts returns what the peer is told: first the address from which it hears
-// of this node, since it tries one after the other, and has no patience for the
-// bridges and tunnels that a host may have besides.
+// whereabouts returns the addresses to tell the peer. The source address comes
+// first, since the peer tries one after the other, and a host may also have
+// bridges and tunnels.
 func (c *conn) whereabouts(source netip.Addr, own []netip.AddrPort) []netip.AddrPort {
 	if !source.IsGlobalUnicast() {
 		return own
@@ -179,12 +180,21 @@ func (c *conn) whereabouts(source netip.Addr, own []netip.AddrPort) []netip.Addr
 	return all[:min(len(all), maxMoved)]
 }
 
-// writeMove sends a message, and returns what ends its stream.
+// writeMove sends a message, and returns a function that ends its stream.
 func (c *conn) writeMove(own []netip.AddrPort) (done func(), err error) {
+	s, err := c.openMove(own)
+	if err != nil {
+		return nil, err
+	}
+	return func() { reset(s, 0) }, nil
+}
+
+// openMove sends a message, and returns its stream.
+func (c *conn) openMove(own []netip.AddrPort) (*quicgo.Stream, error) {
 	if c.confined() {
 		return nil, errPinned
 	}
-	b, err := (&moved{own}).AppendBinary([]byte(multistream.Question(protocolMove))) // the answer is not waited for
+	b, err := (&moved{own}).AppendBinary([]byte(multistream.Question(protocolMove))) // without waiting for the answer
 	if err != nil {
 		return nil, err
 	}
@@ -196,33 +206,36 @@ func (c *conn) writeMove(own []netip.AddrPort) (done func(), err error) {
 		reset(s, 0)
 		return nil, streamError(err)
 	}
-	return func() { reset(s, 0) }, nil
+	return s, nil
 }
 
-// readMove hears where the peer can be reached.
+// readMove reads the addresses at which the peer can be reached.
 func (c *conn) readMove(s *quicgo.Stream, rest []byte) {
 	s.SetReadDeadline(time.Now().Add(firstFrame))
 	var m moved
 	err := m.DecodeFrom(proto.NewDecoder(io.MultiReader(bytes.NewReader(rest), s)))
 	reset(s, 0)
 	if err != nil {
-		c.endpoint.log.Debug("a peer does not say where it is", "peer", c.id, "err", err)
+		c.endpoint.log.Debug("a peer does not say where it is", "peer", c.id, "cause", err)
 		return
 	}
 	if len(m.addrs) == 0 || c.stranger() || c.confined() {
 		return
 	}
-	for _, c := range c.endpoint.with(c.id) { // the peer is in one place
+	if a := c.endpoint.listener.routed(); a != nil && !c.path.Dialed && c.Relayed() {
+		a.moved(c)
+	}
+	for _, c := range c.endpoint.with(c.id) { // for all connections with the peer
 		if c.moves() && !c.confined() && c.mover.hear(m.addrs) {
 			c.endpoint.start(func() { c.endpoint.visit(c) })
 		}
 	}
 }
 
-// tellAside tells the peer over a new connection where this node is: on this one, the
-// message waits behind what was sent before, of which nothing is acknowledged, and
-// nothing more leaves. The peer is dialed where it listens: a connection that it has
-// moved may come from another port.
+// tellAside tells the peer this node's addresses over a new connection: on this
+// one, the message waits behind unacknowledged packets that fill the congestion
+// window. It dials the peer's listening address, since a connection that the
+// peer has moved may come from another port.
 func (c *conn) tellAside() {
 	c.received.Store(c.quic.ConnectionStats().PacketsReceived)
 	if other := c.endpoint.best(c.id); other != nil && other != c && other.opened.After(c.opened) {
@@ -236,8 +249,8 @@ func (c *conn) tellAside() {
 	}
 }
 
-// tellOver tells a peer that has connections which it alone can move, and is not heard
-// on them, over another connection where this node is: both have moved, perhaps.
+// tellOver tells a peer this node's addresses over the connection found if the
+// peer is silent on suspects that it alone can move: both nodes may have moved.
 func (e *endpoint) tellOver(found *conn, suspects []*conn) {
 	theirs := func(c *conn) bool { return c.mover == nil && !c.Relayed() }
 	if found.Relayed() || e.listener.cfg.DisableMigration || !slices.ContainsFunc(suspects, theirs) {
@@ -249,18 +262,18 @@ func (e *endpoint) tellOver(found *conn, suspects []*conn) {
 		return
 	}
 	if done, err := found.writeMove(e.ownAddrs()); err == nil {
-		_ = found.sign(ctx) // that it has arrived
+		_ = found.sign(ctx) // waits until the message has arrived
 		done()
 	}
 }
 
-// hear takes down what the peer has said last, and reports whether it is to be
-// visited there: not if somebody does that already.
+// hear records the addresses that the peer has sent, and reports whether the
+// caller has to try them: not if that is already being done.
 func (m *mover) hear(to []netip.AddrPort) (begin bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if slices.Equal(m.said, to) {
-		return false // it repeats itself until it hears of us
+		return false // the peer repeats its message until it hears this node
 	}
 	m.redirect(to)
 	begin = !m.visiting
@@ -268,15 +281,16 @@ func (m *mover) hear(to []netip.AddrPort) (begin bool) {
 	return begin
 }
 
-// redirect ends a move to where the peer is not. The caller holds mu.
+// redirect aborts a move to an address that is not among those of the peer. The
+// caller holds mu.
 func (m *mover) redirect(to []netip.AddrPort) {
 	if m.turnBack != nil && !slices.Contains(to, m.heading) {
 		m.turnBack(errNotHere)
 	}
 }
 
-// visit looks for the peer where it has said last that it is: at one address after
-// the other, since somebody else may be there, who gets packets for it.
+// visit tries the addresses that the peer has sent last, one after the other,
+// since other hosts may be there, which receive the packets.
 func (e *endpoint) visit(c *conn) {
 	m := c.mover
 	var left []netip.AddrPort
@@ -320,8 +334,8 @@ func (e *endpoint) visit(c *conn) {
 	}
 }
 
-// likely returns the addresses at which a peer may be, of those that it has told: none
-// if it can be reached where it was. Those of the family in use come first.
+// likely returns those addresses in told at which the peer may be: none if its
+// present address is among them. Those of the family in use come first.
 func (c *conn) likely(told []netip.AddrPort) (all []netip.AddrPort) {
 	now := c.remote()
 	for _, a := range told {
@@ -347,7 +361,8 @@ func (c *conn) likely(told []netip.AddrPort) (all []netip.AddrPort) {
 	return all
 }
 
-// relocate moves a connection to where its peer is said to be, if it answers there.
+// relocate moves a connection to an address at which its peer is said to be, if
+// the peer answers there.
 func (e *endpoint) relocate(c *conn, to netip.AddrPort) (answered bool, err error) {
 	ctx, cancel := context.WithTimeout(c.ctx, moveTime)
 	defer cancel()
@@ -357,7 +372,7 @@ func (e *endpoint) relocate(c *conn, to netip.AddrPort) (answered bool, err erro
 		err = c.move(ctx, to)
 	}
 	if err != nil && ctx.Err() == nil && !errors.Is(err, errTooOften) {
-		e.log.Debug("not moved", "peer", c.id, "to", to, "err", err)
+		e.log.Debug("not moved", "peer", c.id, "to", to, "cause", err)
 	}
 	return answered, err
 }

@@ -67,7 +67,8 @@ func FuzzMoved(f *testing.F) {
 	})
 }
 
-// tell has a peer say where it is, and returns the code with which the stream is reset.
+// tell has a peer say where it is, and returns the code with which the stream
+// is reset.
 func tell(t *testing.T, from *conn, at ...string) quicgo.StreamErrorCode {
 	t.Helper()
 	b, err := (&moved{addrs(at...)}).AppendBinary([]byte(multistream.Question(protocolMove)))
@@ -83,8 +84,8 @@ func tell(t *testing.T, from *conn, at ...string) quicgo.StreamErrorCode {
 	return reset.ErrorCode
 }
 
-// A stranger is answered that nobody speaks the protocol; a peer that the node tracks
-// is heard.
+// A stranger is answered that nobody speaks the protocol; a peer that the node
+// tracks is heard.
 func TestStrangersDoNotMove(t *testing.T) {
 	t.Parallel()
 	const refused = quicgo.StreamErrorCode(network.StreamProtocolNegotiationFailed)
@@ -93,8 +94,8 @@ func TestStrangersDoNotMove(t *testing.T) {
 	require.NotEqual(t, refused, tell(t, newMoving(t).ours, "127.0.0.2:7373"))
 }
 
-// What a peer repeats is heard once; what is new, and comes while it is looked for, is
-// not lost.
+// What a peer repeats is heard once; what is new, and comes while it is looked
+// for, is not lost.
 func TestHeard(t *testing.T) {
 	m := newMover(netip.MustParseAddrPort("127.0.0.1:9"))
 	require.True(t, m.hear(addrs("192.0.2.1:1")))
@@ -105,8 +106,8 @@ func TestHeard(t *testing.T) {
 	require.True(t, m.unvisited)
 }
 
-// Where a peer says that it is, it is looked for only if it may be there; if it is
-// not, nothing changes.
+// Where a peer says that it is, it is looked for only if it may be there; if it
+// is not, nothing changes.
 func TestMovedPeer(t *testing.T) {
 	t.Parallel()
 	m := newMoving(t)
@@ -132,9 +133,10 @@ func TestPeerThatHasMoved(t *testing.T) {
 	m.talk(t, 10)
 }
 
-// What a peer says of where it is counts for all connections with it, whichever it
-// comes by: that is how it is heard where both sides have moved. A move to somewhere
-// else ends at once; so does it where the peer has been proved to be elsewhere.
+// What a peer says of where it is counts for all connections with it, whichever
+// it comes by: that is how it is heard where both sides have moved. A move to
+// somewhere else ends at once; so does it where the peer has been proved to be
+// elsewhere.
 func TestMovedPeerOnOtherConnection(t *testing.T) {
 	t.Parallel()
 	m := newMoving(t)
@@ -176,8 +178,8 @@ func TestDisableMigration(t *testing.T) {
 	m.talk(t, 1)
 }
 
-// A connection is suspect once something was sent and nothing heard for a second, or
-// four round trips; and not while nothing is sent.
+// A connection is suspect once something was sent and nothing heard for a
+// second, or four round trips; and not while nothing is sent.
 func TestQuiet(t *testing.T) {
 	const ms = time.Millisecond
 	begin, p := time.Now(), &pulse{}
@@ -224,8 +226,8 @@ func TestNetworkChanged(t *testing.T) {
 	m.talk(t, 10)
 }
 
-// A peer is told first where it hears of this node, and no more addresses than a
-// message has.
+// A peer is told first where it hears of this node, and no more addresses than
+// a message has.
 func TestWhereabouts(t *testing.T) {
 	c := &conn{endpoint: &endpoint{port: 7373}}
 	own := addrs("172.17.0.1:7373", "192.0.2.1:7373", "[2001:db8::1]:7373")
@@ -241,8 +243,8 @@ func TestWhereabouts(t *testing.T) {
 	require.Equal(t, addrs("192.0.2.9:7373"), all[:1])
 }
 
-// What a peer has been told is withdrawn before it is told something else: it may
-// not hear last what is not true any more.
+// What a peer has been told is withdrawn before it is told something else: it
+// may not hear last what is not true any more.
 func TestTellMoveWithdraws(t *testing.T) {
 	t.Parallel()
 	m := newMoving(t)

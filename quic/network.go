@@ -11,7 +11,7 @@ import (
 	"github.com/sdp2p/p2p/internal/netmon"
 )
 
-// attend has a subscription notice sleep sooner while there are connections.
+// attend makes a subscription notice sleep sooner while there are connections.
 func (e *endpoint) attend(network *netmon.Subscription) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -19,15 +19,16 @@ func (e *endpoint) attend(network *netmon.Subscription) {
 	network.Attend(len(e.conns) > 0)
 }
 
-// all returns the connections on record.
+// all returns all connections.
 func (e *endpoint) all() []*conn {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return slices.Collect(maps.Keys(e.conns))
 }
 
-// networkChanged looks after all connections. Those that this node dialed are moved
-// by it, the others by their peers, which have to hear of it.
+// networkChanged adapts all connections to a change of the network. This node
+// moves those that it dialed; it tells the peers of the others, which move
+// them.
 func (e *endpoint) networkChanged(change netmon.Changed) {
 	woke := change.Kind&netmon.Woke != 0
 	e.log.Debug("the network has changed", "woke", woke, "slept", change.Slept)
@@ -36,9 +37,14 @@ func (e *endpoint) networkChanged(change netmon.Changed) {
 	if !e.listener.cfg.DisableMigration {
 		own = e.ownAddrs()
 	}
+	if e.veil != nil {
+		e.listener.hides().endStranded(e)
+	}
 	for _, c := range e.all() {
 		switch {
-		case c.Relayed(): // package relay has heard of it, too
+		case c.veiled: // see endStranded
+		case !c.Candid():
+		case c.Relayed(): // package relay also knows of the change
 		case c.moves():
 			e.followSoon(c)
 		case own != nil && !c.canAnswer():
@@ -49,7 +55,8 @@ func (e *endpoint) networkChanged(change netmon.Changed) {
 	}
 }
 
-// ownAddrs returns where this node can be reached, as far as it can know.
+// ownAddrs returns the addresses at which this node can be reached, as far as
+// it knows.
 func (e *endpoint) ownAddrs() []netip.AddrPort {
 	state, err := e.listener.cfg.monitor.Snapshot()
 	if err != nil {
@@ -69,10 +76,11 @@ func (e *endpoint) ownAddrs() []netip.AddrPort {
 
 const (
 	followRest = 250 * time.Millisecond // between two moves of a connection
-	followMost = 5 * time.Second        // where the network keeps changing
+	followMost = 5 * time.Second        // while the network keeps changing
 )
 
-// followSoon has a connection follow the network, once more if it does so already.
+// followSoon makes a connection follow the network, once more if it is doing so
+// already.
 func (e *endpoint) followSoon(c *conn) {
 	if !c.mover.wanted() {
 		return
@@ -85,8 +93,8 @@ func (e *endpoint) followSoon(c *conn) {
 	})
 }
 
-// wanted has follow be called, and reports whether somebody has to call keepFollowing
-// for that.
+// wanted requests a call of follow, and reports whether the caller has to start
+// keepFollowing for that.
 func (m *mover) wanted() (begin bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -95,8 +103,8 @@ func (m *mover) wanted() (begin bool) {
 	return begin
 }
 
-// keepFollowing calls follow for as long as that is wanted, with longer and longer
-// rests between the calls.
+// keepFollowing calls follow until no further call is requested, with longer
+// and longer pauses between the calls.
 func (m *mover) keepFollowing(ctx context.Context, follow func()) {
 	for rest := followRest; ; rest = min(2*rest, followMost) {
 		m.mu.Lock()

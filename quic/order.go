@@ -3,15 +3,17 @@ package quic
 import (
 	"net/netip"
 	"slices"
+	"sort"
 
 	"github.com/sdp2p/p2p"
 )
 
 const relayTurn = 2 // of the first relay, where there are more addresses than that
 
-// order puts candidates in the order in which they are tried: first the address at
-// which the peer has answered last, as worked tells. Manual ones stay in theirs: a ticket has the likeliest address first, which may be a public
-// one, with private ones behind that mean something else on other hosts.
+// order sorts candidates into the order in which they are tried: first the
+// address at which the peer answered last, according to worked. Manual ones
+// keep their order: a ticket has the likeliest address first, which may be a
+// public one, followed by private ones that mean something else on other hosts.
 func order(via []p2p.Candidate, worked func(netip.AddrPort) bool) {
 	turn := func(c p2p.Candidate) int {
 		switch {
@@ -24,9 +26,10 @@ func order(via []p2p.Candidate, worked func(netip.AddrPort) bool) {
 		}
 		return distance(c.Addr.Addr())
 	}
-	slices.SortStableFunc(via, func(a, b p2p.Candidate) int { return turn(a) - turn(b) })
-	// A relay takes two round trips more than an address that works, and so long do
-	// two addresses have for themselves.
+	// Of slices.SortStableFunc, a program would have 7 KB for candidates alone.
+	sort.SliceStable(via, func(i, j int) bool { return turn(via[i]) < turn(via[j]) })
+	// A relay takes two more round trips than an address that works, so two
+	// addresses may come before it.
 	if i := slices.IndexFunc(via, func(c p2p.Candidate) bool { return c.Kind == p2p.Relay }); i > relayTurn {
 		first := via[i]
 		copy(via[relayTurn+1:i+1], via[relayTurn:i])

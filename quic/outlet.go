@@ -9,10 +9,10 @@ import (
 	"github.com/sdp2p/p2p/internal/carrier"
 )
 
-// An outlet is a socket that connections leave from. The main one is the
-// endpoint's, on which the peers' answers are known by any path. A
-// spare one has another port, and so makes another path of the same addresses; it
-// has a transport of its own, which all connections share that leave from it.
+// An outlet is a socket from which packets of connections leave. The main
+// outlet is the endpoint's socket, where peers' answers are recognized on any
+// path. A spare outlet has another port, and so makes another path between the
+// same addresses; all connections that leave from it share its transport.
 type outlet struct {
 	socket    *carrier.Socket
 	transport *quicgo.Transport // of a spare one
@@ -21,16 +21,15 @@ type outlet struct {
 	turned map[netip.AddrPort]*turn // by the address at which connections were dialed
 }
 
-// A turn is where packets to a peer's former address go.
+// A turn is the new destination of packets to a peer's former address.
 type turn struct {
 	to   netip.AddrPort
 	refs int // connections that need it
 	undo func()
 }
 
-// turn has packets to the address of a connection go elsewhere, until undo is
-// called. It reports false if another connection needs them to go to a third
-// address.
+// turn redirects packets to the address of a connection until undo is called.
+// It returns false if another connection needs them to go to a third address.
 func (o *outlet) turn(from, to netip.AddrPort) (undo func(), ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -67,11 +66,11 @@ func (o *outlet) close() {
 	o.socket.Close()
 }
 
-// maxSpares is how many spare outlets there are: a connection leaves one of them
-// for the other, which all the others can do as well.
+// maxSpares is the number of spare outlets: a connection alternates between the
+// two, independently of other connections.
 const maxSpares = 2
 
-// spares are the outlets besides the endpoint's socket, opened when they are
+// spares are the outlets besides the endpoint's socket. They are opened when
 // needed.
 type spares struct {
 	mu     sync.Mutex
@@ -106,8 +105,8 @@ func (s *spares) close() {
 	}
 }
 
-// sourceTo returns the address from which the system would send to another one,
-// invalid if it would not.
+// sourceTo returns the source address that the system would use to send to an
+// address; invalid if there is no route.
 func sourceTo(to netip.AddrPort) netip.Addr {
 	from, err := carrier.Route(to)
 	if err != nil {

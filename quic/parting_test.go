@@ -10,12 +10,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
-	"github.com/sdp2p/p2p/internal/v1"
+	v1 "github.com/sdp2p/p2p/internal/v1"
 	"github.com/sdp2p/p2p/quic"
 )
 
-// A connection with a version 1 peer is not closed for being idle, whichever side
-// dialed it: connections with others that began later are.
+// A connection with a version 1 peer is not closed for being idle, whichever
+// side dialed it: connections with others that began later are.
 func TestAncestorIsNeverIdle(t *testing.T) {
 	t.Parallel()
 	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{IdleTimeout: time.Second, Limits: quic.Limits{StrangerIdle: 5 * time.Second}})
@@ -57,7 +57,8 @@ func TestPartingFromAnAncestor(t *testing.T) {
 	t.Skip("this machine is too slow to tell")
 }
 
-// partsFromAnAncestor reports false if looking took longer than what was to be seen.
+// partsFromAnAncestor reports false if looking took longer than what was to be
+// seen.
 func partsFromAnAncestor(t *testing.T) bool {
 	const parting = 1500 * time.Millisecond
 	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})

@@ -28,8 +28,8 @@ func peerID(id identity.RemoteIdentity) peer.ID {
 	return p
 }
 
-// remoteIdentity reads the public key back out of a peer id. It fails for keys
-// that are not Ed25519, and for those that identity.FromBytes refuses.
+// remoteIdentity returns the public key in a peer ID. It fails for keys that
+// are not Ed25519, and for those that identity.FromBytes refuses.
 func remoteIdentity(p peer.ID) (identity.RemoteIdentity, error) {
 	key, err := p.ExtractPublicKey()
 	if err != nil {
@@ -45,8 +45,9 @@ func remoteIdentity(p peer.ID) (identity.RemoteIdentity, error) {
 	return identity.FromBytes(raw)
 }
 
-// nobody returns a peer id that no node has, to dial an address of which the
-// identity is not known: the handshake then fails, and tells who is there.
+// nobody returns a peer ID that no node has, for dialing an address whose
+// identity is unknown: the handshake then fails, and its error contains the
+// identity.
 func nobody() peer.ID {
 	_, key, err := crypto.GenerateEd25519Key(rand.Reader)
 	if err != nil {
@@ -71,8 +72,8 @@ func multiaddr(addr netip.AddrPort) ma.Multiaddr {
 
 var quicV1 = ma.StringCast("/quic-v1")
 
-// addrPort returns the address in libp2p's form of it, or a zero one where
-// there is none.
+// addrPort returns the address in a multiaddr, or the zero AddrPort if there is
+// none.
 func addrPort(m ma.Multiaddr) netip.AddrPort {
 	inner, _ := ma.SplitFunc(m, func(c ma.Component) bool { return c.Protocol().Code == ma.P_QUIC_V1 })
 	a, err := manet.ToNetAddr(inner)

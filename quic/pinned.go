@@ -9,16 +9,17 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// A connection with a node of the first implementation stays at the addresses at
-// which it was made: its server forbids to move it (RFC 9000 §18.2,
-// disable_active_migration) and drops what comes from elsewhere, and its client does
-// not move it. After a change it is dead without knowing it, for 13 s or more. So
-// another one takes its place as soon as the peer answers a handshake, and it is given
-// up. Such a peer cannot be asked for a sign of life either; but what is sent has to
-// be acknowledged, and the dialer sends something every few seconds.
+// A connection with a node of the first implementation stays at the addresses
+// at which it was made: its server forbids to move it (RFC 9000 §18.2,
+// disable_active_migration) and drops what comes from elsewhere, and its client
+// does not move it. After a change it is dead without knowing it, for 13 s or
+// more. So another one takes its place as soon as the peer answers a handshake,
+// and it is given up. Such a peer cannot be asked for a sign of life either;
+// but what is sent has to be acknowledged, and the dialer sends something every
+// few seconds.
 
-// ackDelay is more than a packet that only acknowledges others waits for them
-// (RFC 9000 §13.2.1). Such a one is not answered.
+// ackDelay is longer than the delay of a packet that only acknowledges others
+// (RFC 9000 §13.2.1), which is not acknowledged itself.
 const ackDelay = 100 * time.Millisecond
 
 // alive waits for a sign of life of the connection.
@@ -29,9 +30,9 @@ func (c *conn) alive(ctx context.Context) bool {
 	return !c.silent(ctx)
 }
 
-// silent reports that nothing is heard on a connection though there was reason to
-// answer: within [deadTime] after something was sent, or of the time after which
-// connections are kept alive.
+// silent reports whether a connection stays silent although the peer had reason
+// to answer: for [deadTime] after something was sent, or after the time of a
+// keep-alive.
 func (c *conn) silent(ctx context.Context) bool {
 	began, before := time.Now(), c.quic.ConnectionStats()
 	patience := max(c.endpoint.patient(deadTime), 4*c.RTT())
@@ -60,8 +61,8 @@ func (c *conn) silent(ctx context.Context) bool {
 	}
 }
 
-// replace has another connection take the place of one on which nothing is heard, if
-// the peer answers where it may be, or does so on a later one.
+// replace replaces a silent connection with another one, if the peer answers at
+// one of its possible addresses or on a later connection.
 func (e *endpoint) replace(c *conn) {
 	if later := e.best(c.id); later != nil && later != c {
 		if !later.silent(e.ctx) && !later.gone() {
@@ -75,9 +76,9 @@ func (e *endpoint) replace(c *conn) {
 	}
 }
 
-// supersede does the same after this node has got another address, from which the
-// peer takes nothing on the connection: the answer to a handshake is enough. If the
-// former address is back by then, the connection may live.
+// supersede does the same after this node has another address, from which the
+// peer accepts no packets of the connection: an answer to a handshake is
+// enough. If the former address is back by then, the connection may still live.
 func (e *endpoint) supersede(c *conn, former netip.Addr) {
 	found, _ := e.probe(c.id, e.anywhere(c), nil)
 	switch {
@@ -91,12 +92,12 @@ func (e *endpoint) supersede(c *conn, former netip.Addr) {
 
 func (e *endpoint) outlived(c *conn) {
 	if !c.gone() {
-		e.log.Debug("a connection that cannot move is given up: the peer answers on another one", "peer", c.id, "remote", c.remote())
+		e.log.Debug("a connection that cannot move is given up: the peer answers on another one", "peer", c.id, "path", c.Path())
 		c.Close()
 	}
 }
 
-// anywhere returns where the peer of a connection may be.
+// anywhere returns the possible addresses of the peer of a connection.
 func (e *endpoint) anywhere(c *conn) (via []p2p.Candidate) {
 	for _, to := range e.ways(c) {
 		via = append(via, p2p.Candidate{Kind: p2p.Direct, Addr: to})
@@ -104,17 +105,17 @@ func (e *endpoint) anywhere(c *conn) (via []p2p.Candidate) {
 	return via
 }
 
-// lookBack looks after a connection that a peer of version 1 has dialed, after the
-// network has changed. What is sent on it leaves from where the peer has dialed this
-// node, as long as that address is one of its own: then, the connection lives.
+// lookBack checks a connection that a version 1 peer has dialed, after the
+// network has changed. The connection lives as long as the node still has the
+// address that the peer has dialed, from which its packets leave.
 func (c *conn) lookBack(own []netip.AddrPort) {
 	if former, gone := c.stranded(own); gone {
 		c.endpoint.start(func() { c.endpoint.supersede(c, former) })
 	}
 }
 
-// stranded returns this node's address towards the peer when that was looked at last,
-// and whether it is gone.
+// stranded returns this node's address towards the peer at the last look, and
+// whether it is gone.
 func (c *conn) stranded(own []netip.AddrPort) (former netip.Addr, gone bool) {
 	source := sourceTo(c.remote())
 	if c.stranger() || !source.IsValid() {

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
-	"github.com/sdp2p/p2p/internal/v1"
+	v1 "github.com/sdp2p/p2p/internal/v1"
 	"github.com/sdp2p/p2p/quic"
 )
 
@@ -30,7 +30,7 @@ func newPinned(t *testing.T, seed []byte, cfg quic.Config) *pinned {
 	var err error
 	p.stream, err = p.peer.NewStream(within(t))
 	require.NoError(t, err)
-	t.Cleanup(func() { p.stream.Reset(p2p.ErrCancelled) })
+	t.Cleanup(func() { p.stream.Reset(p2p.ErrCanceled) })
 	p.say(t)
 	return p
 }
@@ -64,9 +64,9 @@ func (p *pinned) lost(t *testing.T) {
 	require.Len(t, p.peer.Info().Connections, 1)
 }
 
-// After this node has got another address, a version 1 peer that answers a handshake
-// has a connection in place of the one that it does not let move. If it does not
-// answer, nothing changes.
+// After this node has got another address, a version 1 peer that answers a
+// handshake has a connection in place of the one that it does not let move. If
+// it does not answer, nothing changes.
 func TestPinnedConnectionIsSuperseded(t *testing.T) {
 	t.Parallel()
 	p := newPinned(t, randomBytes(32), quic.Config{DialTimeout: time.Second})
@@ -81,8 +81,8 @@ func TestPinnedConnectionIsSuperseded(t *testing.T) {
 	p.lost(t)
 }
 
-// If this node has its former address again meanwhile, the connection is given up
-// only if nothing is heard on it.
+// If this node has its former address again meanwhile, the connection is given
+// up only if nothing is heard on it.
 func TestPinnedConnectionLives(t *testing.T) {
 	t.Parallel()
 	p := newPinned(t, randomBytes(32), quic.WithSlack(quic.Config{}, time.Hour))
@@ -103,8 +103,8 @@ func TestPinnedConnectionLives(t *testing.T) {
 	require.Len(t, p.peer.Info().Connections, 2)
 }
 
-// A version 1 peer is silent if it does not acknowledge what is sent. As long as it
-// answers what keeps the connection alive, it is not.
+// A version 1 peer is silent if it does not acknowledge what is sent. As long
+// as it answers what keeps the connection alive, it is not.
 func TestSilentAncestor(t *testing.T) {
 	t.Parallel()
 	p := newPinned(t, randomBytes(32), quic.WithSlack(quic.Config{}, time.Hour))
@@ -123,8 +123,8 @@ func TestSilentAncestor(t *testing.T) {
 	p.hear(t)
 }
 
-// A version 1 peer on whose connection nothing is heard, and that answers elsewhere,
-// has another connection in its place.
+// A version 1 peer on whose connection nothing is heard, and that answers
+// elsewhere, has another connection in its place.
 func TestSilentAncestorIsReplaced(t *testing.T) {
 	t.Parallel()
 	p := newPinned(t, randomBytes(32), quic.Config{})
@@ -136,8 +136,8 @@ func TestSilentAncestorIsReplaced(t *testing.T) {
 	p.lost(t)
 }
 
-// A version 1 peer that has another address announces it: its connection is given up
-// when nothing is heard on it though the peer answers there.
+// A version 1 peer that has another address announces it: its connection is
+// given up when nothing is heard on it though the peer answers there.
 func TestAncestorAnnouncedElsewhere(t *testing.T) {
 	t.Parallel()
 	seed := randomBytes(32)
@@ -149,8 +149,8 @@ func TestAncestorAnnouncedElsewhere(t *testing.T) {
 	p.lost(t)
 }
 
-// A connection that a version 1 peer has dialed lives as long as this node has the
-// address that it has dialed; when that is gone, the node dials the peer.
+// A connection that a version 1 peer has dialed lives as long as this node has
+// the address that it has dialed; when that is gone, the node dials the peer.
 func TestConnectionOfAnAncestorIsSuperseded(t *testing.T) {
 	t.Parallel()
 	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})

@@ -10,21 +10,21 @@ import (
 
 var errTooManyConns = fmt.Errorf("quic: too many inbound connections: %w", p2p.ErrBusy)
 
-// A crowd is the inbound connections there are, as seen by one more.
+// A crowd summarizes the inbound connections, from the view of a new one.
 type crowd struct {
 	all, samePeer                int
 	strangers, sameAddr, sameNet int
-	idlePeer                     *conn // of the same peer, and idle longest
+	idlePeer                     *conn // of the same peer, idle longest
 	idleStranger                 *conn // idle longest, or the least lately used
 
-	// Strangers that are kept though idle, as those of version 1 are: the
-	// one that is idle longest of all, of the same address, and of the same
+	// Strangers that are kept although idle, as version 1 peers are: the one
+	// that is idle longest of all, of the same address, and of the same
 	// network.
 	kept, keptAddr, keptNet *conn
 }
 
-// longer returns the one of two connections that is idle for longer. The first
-// may be nil.
+// longer returns the one of two connections that has been idle for longer. The
+// first may be nil.
 func longer(a, b *conn) *conn {
 	if a == nil || b.idleFor() > a.idleFor() {
 		return b
@@ -32,7 +32,7 @@ func longer(a, b *conn) *conn {
 	return a
 }
 
-// crowded looks at the connections that peers have dialed. The caller holds mu.
+// crowded counts the connections that peers have dialed. The caller holds mu.
 func (e *endpoint) crowded(c *conn) (all crowd) {
 	addr, net := addrOf(c.remote().Addr()), netOf(c.remote().Addr())
 	for o := range e.conns {
@@ -49,22 +49,18 @@ func (e *endpoint) crowded(c *conn) (all crowd) {
 		if !o.stranger() {
 			continue
 		}
-		all.strangers++
-		kept := e.limits.StrangerIdle > 0 && o.idleFor() > e.limits.StrangerIdle
-		if kept {
-			all.kept = longer(all.kept, o)
-		}
-		if addrOf(o.remote().Addr()) == addr {
-			all.sameAddr++
-			if kept {
-				all.keptAddr = longer(all.keptAddr, o)
+		count := func(n *int, kept **conn) {
+			*n++
+			if e.limits.StrangerIdle > 0 && o.idleFor() > e.limits.StrangerIdle {
+				*kept = longer(*kept, o)
 			}
+		}
+		count(&all.strangers, &all.kept)
+		if addrOf(o.remote().Addr()) == addr {
+			count(&all.sameAddr, &all.keptAddr)
 		}
 		if netOf(o.remote().Addr()) == net {
-			all.sameNet++
-			if kept {
-				all.keptNet = longer(all.keptNet, o)
-			}
+			count(&all.sameNet, &all.keptNet)
 		}
 		if all.idleStranger == nil || o.lastUse().Before(all.idleStranger.lastUse()) {
 			all.idleStranger = o
@@ -73,8 +69,9 @@ func (e *endpoint) crowded(c *conn) (all crowd) {
 	return all
 }
 
-// room says whether there is a place for one more connection that a peer has
-// dialed, and which one has to go for it, if any. The caller holds mu.
+// room decides whether there is room for another connection that a peer has
+// dialed, and returns the connection that has to be closed for it, if any. The
+// caller holds mu.
 func (e *endpoint) room(c *conn) (goes *conn, err error) {
 	if c.path.Dialed {
 		return nil, nil
@@ -106,15 +103,15 @@ func (e *endpoint) room(c *conn) (goes *conn, err error) {
 	return goes, nil
 }
 
-// own reports whether an address is one by which programs of this host reach
-// each other: they do not share what there is by address.
+// own reports whether an address is a loopback address, which programs of this
+// host share, so that limits by address do not apply.
 func own(ip netip.Addr) bool { return ip.Unmap().IsLoopback() }
 
-// stranger reports whether the peer is one to this connection.
+// stranger reports whether the peer is a stranger on this connection.
 func (c *conn) stranger() bool { return !c.path.Dialed && c.endpoint.scope.Stranger(c.id) }
 
-// lastUse returns when the last stream that counts has ended: where some are
-// open, that is now.
+// lastUse returns when the last stream that counts has ended; now, while one is
+// open.
 func (c *conn) lastUse() time.Time {
 	if c.inUse() {
 		return time.Now()
@@ -122,8 +119,8 @@ func (c *conn) lastUse() time.Time {
 	return c.opened.Add(time.Duration(c.used.Load()))
 }
 
-// inUse reports whether streams are open that count: for a stranger, those that
-// are served.
+// inUse reports whether a stream that counts is open: for a stranger, one that
+// is served.
 func (c *conn) inUse() bool {
 	if c.stranger() {
 		return c.serving.Load() > 0
@@ -131,7 +128,7 @@ func (c *conn) inUse() bool {
 	return c.streams.Load() > 0
 }
 
-// idleFor returns since when no stream has used the connection, and 0 while one
+// idleFor returns for how long no stream has used the connection; 0 while one
 // does.
 func (c *conn) idleFor() time.Duration {
 	if c.inUse() {

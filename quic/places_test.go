@@ -13,16 +13,16 @@ import (
 	"github.com/sdp2p/p2p/internal/v1/intro"
 )
 
-// dialed returns the connections of two nodes with each other: that of the one that
-// dialed, and that of the other one, to which the peer is a stranger. No stream is
-// open on them.
+// dialed returns the connections of two nodes with each other: that of the one
+// that dialed, and that of the other one, to which the peer is a stranger. No
+// stream is open on them.
 func dialed(t *testing.T, from, to Config) (ours, theirs *conn) {
 	t.Helper()
 	_, la, _ := startAlone(t, from)
 	b, lb, viaB := startAlone(t, to)
 	s, err := la.Dial(t.Context(), b.Identity(), viaB)
 	require.NoError(t, err)
-	s.Reset(p2p.ErrCancelled)
+	s.Reset(p2p.ErrCanceled)
 	ours = la.running().best(b.Identity())
 	<-ours.known
 	id := la.running().scope.Node().Identity()
@@ -32,7 +32,8 @@ func dialed(t *testing.T, from, to Config) (ours, theirs *conn) {
 	return ours, theirs
 }
 
-// Streams that were refused do not count as use, also after one that was served.
+// Streams that were refused do not count as use, also after one that was
+// served.
 func TestRefusedStreamIsNoUse(t *testing.T) {
 	t.Parallel()
 	_, c := dialed(t, Config{}, Config{})
@@ -47,8 +48,8 @@ func TestRefusedStreamIsNoUse(t *testing.T) {
 	require.True(t, use(true).After(at))
 }
 
-// Connections that a peer makes at once are no more than it may have: each makes
-// another one go.
+// Connections that a peer makes at once are no more than it may have: each
+// makes another one go.
 func TestConnectionsOfAPeerAtOnce(t *testing.T) {
 	t.Parallel()
 	ours, theirs := dialed(t, Config{}, Config{Limits: Limits{HandshakesPerAddr: -1, HandshakesPerNet: -1, StrangerIdle: time.Hour}})
@@ -90,14 +91,14 @@ func TestDroppedStreamIsNotServed(t *testing.T) {
 	require.False(t, c.inUse())
 }
 
-// A stream that this node has opened keeps a stranger's connection also before it is
-// decided which version it is of.
+// A stream that this node has opened keeps a stranger's connection also before
+// it is decided which version it is of.
 func TestUndecidedStreamIsUse(t *testing.T) {
 	t.Parallel()
 	_, c := dialed(t, Config{}, Config{})
 	for _, end := range []func(*hinted){
-		func(s *hinted) { s.Reset(p2p.ErrCancelled) },
-		func(s *hinted) { s.Write([]byte("x")); s.Reset(p2p.ErrCancelled) },
+		func(s *hinted) { s.Reset(p2p.ErrCanceled) },
+		func(s *hinted) { s.Write([]byte("x")); s.Reset(p2p.ErrCanceled) },
 	} {
 		require.False(t, c.inUse())
 		require.True(t, c.streamBegins())

@@ -13,5 +13,5 @@ const (
 	protocolAncestor = intro.Protocol
 )
 
-// streamQuestion is asked on every stream.
+// streamQuestion is sent on every stream.
 var streamQuestion = multistream.Question(protocolStream)

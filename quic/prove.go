@@ -16,9 +16,9 @@ import (
 
 var _ p2p.Prober = (*Listener)(nil)
 
-// Probe implements [p2p.Prober]: connections are asked for a sign of life, as
-// where one is suspect. If none comes within 200 ms, the addresses are dialed,
-// each with a lead of 50 ms over the next one.
+// Probe implements [p2p.Prober]: it asks for a sign of life on the connections
+// with the peer. If none comes within 200 ms, it dials the addresses, starting
+// a further one every 50 ms.
 func (l *Listener) Probe(ctx context.Context, id identity.RemoteIdentity, at []netip.AddrPort) (netip.AddrPort, error) {
 	e := l.running()
 	if e == nil || !e.hold() {
@@ -33,13 +33,13 @@ func (l *Listener) Probe(ctx context.Context, id identity.RemoteIdentity, at []n
 
 const proveLead = 50 * time.Millisecond
 
-// An answer is what came of one address, or of one connection.
+// An answer is the outcome of asking at one address or on one connection.
 type answer struct {
 	from netip.AddrPort
 	err  error
 }
 
-// prove finds out whether the holder of a key answers.
+// prove checks whether the holder of a key answers.
 func (e *endpoint) prove(ctx context.Context, id identity.RemoteIdentity, at []netip.AddrPort) (netip.AddrPort, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
@@ -126,7 +126,7 @@ func (c *conn) sign(ctx context.Context) error {
 	}
 }
 
-// shake finds out by a handshake whether the holder of a key is at an address.
+// shake checks by a handshake whether the holder of a key is at an address.
 func (e *endpoint) shake(ctx context.Context, addr netip.AddrPort, id identity.RemoteIdentity) error {
 	ours := id == e.scope.Node().Identity()
 	var m *mirror
@@ -146,11 +146,12 @@ func (e *endpoint) shake(ctx context.Context, addr netip.AddrPort, id identity.R
 	return nil
 }
 
-// mirrors tell whether a handshake that this node begins ends at itself. Any
-// host can forward packets, so that addresses do not tell. The connection ID
-// that a client chooses for its first packet does: both sides know it, and each
-// has made sure that the other one knows the same before the handshake is over
-// (RFC 9000 §7.3). The side that accepts knows it from the first packet on.
+// mirrors detects that a handshake which this node begins ends at the node
+// itself. Addresses cannot show that, since any host can forward packets. But
+// the connection ID that a client chooses for its first packet can: the
+// accepting side knows it from the first packet on, and before the handshake is
+// over, each side has verified that the other one knows the same (RFC 9000
+// §7.3).
 type mirrors struct {
 	mu    sync.Mutex
 	began map[quicgo.ConnectionID]*mirror
@@ -159,15 +160,15 @@ type mirrors struct {
 // A mirror is one handshake of this node, with its own key.
 type mirror struct {
 	ids []quicgo.ConnectionID
-	own bool // it has arrived here
+	own bool // it has arrived at this node
 }
 
 type mirrorKey struct{}
 
-// begin begins to watch for a handshake.
+// begin begins to watch a handshake.
 func (m *mirrors) begin() *mirror { return &mirror{} }
 
-// end ends that.
+// end stops watching a handshake.
 func (m *mirrors) end(of *mirror) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -176,14 +177,14 @@ func (m *mirrors) end(of *mirror) {
 	}
 }
 
-// seen reports whether a handshake has arrived here.
+// seen reports whether a handshake has arrived at this node.
 func (m *mirrors) seen(of *mirror) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return of.own
 }
 
-// dialing takes the first connection ID of a handshake that this node begins.
+// dialing records the first connection ID of a handshake that this node begins.
 func (m *mirrors) dialing(of *mirror) func(context.Context, bool, quicgo.ConnectionID) qlogwriter.Trace {
 	return func(_ context.Context, _ bool, id quicgo.ConnectionID) qlogwriter.Trace {
 		m.mu.Lock()
@@ -197,7 +198,7 @@ func (m *mirrors) dialing(of *mirror) func(context.Context, bool, quicgo.Connect
 	}
 }
 
-// accepting takes that of one that has arrived.
+// accepting records the first connection ID of a handshake that has arrived.
 func (m *mirrors) accepting(_ context.Context, _ bool, id quicgo.ConnectionID) qlogwriter.Trace {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -22,8 +22,8 @@ func (n *node) probe(t testing.TB, id identity.RemoteIdentity, at ...netip.AddrP
 	return n.listener.Probe(within(t), id, at)
 }
 
-// Who holds a key answers at its address, and nobody else does. The node that
-// asks reports no connection.
+// The holder of a key answers at its address, and nobody else does. The node
+// that asks reports no connection.
 func TestProbe(t *testing.T) {
 	t.Parallel()
 	a, b := start(t, p2p.Config{}, quic.Config{}), start(t, p2p.Config{}, quic.Config{})
@@ -47,8 +47,8 @@ func TestProbe(t *testing.T) {
 	require.ErrorIs(t, err, quic.ErrNotRunning)
 }
 
-// A peer that is connected answers over its connection; if that has gone silent,
-// it is looked for where it is said to be.
+// A peer that is connected answers over its connection; if that has gone
+// silent, it is looked for where it is said to be.
 func TestProbeOfAConnectedPeer(t *testing.T) {
 	t.Parallel()
 	a := start(t, p2p.Config{}, quic.Config{})
@@ -72,8 +72,8 @@ func TestProbeOfAConnectedPeer(t *testing.T) {
 	require.Len(t, a.peer(t, b.Identity()).Info().Connections, 1)
 }
 
-// A node with the same key answers; this node itself does not, whoever forwards
-// its packets to it.
+// A node with the same key answers; this node itself does not, no matter who
+// forwards its packets to it.
 func TestProbeForTheOwnKey(t *testing.T) {
 	t.Parallel()
 	key := identity.New()

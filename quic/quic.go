@@ -1,8 +1,6 @@
 package quic
 
 import (
-	"context"
-	"errors"
 	"net/netip"
 	"sync"
 	"time"
@@ -10,11 +8,12 @@ import (
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/carrier"
+	"github.com/sdp2p/p2p/internal/junction"
 	"github.com/sdp2p/p2p/internal/netmon"
+	"github.com/sdp2p/p2p/internal/qlogged"
 )
 
-// DefaultPort is the UDP port that is meant where a manual peer's entry names
-// none.
+// DefaultPort is the UDP port of a manual peer whose entry names none.
 const DefaultPort = 7373
 
 // A Config tunes a [Listener]. The zero value listens on a free UDP port, for
@@ -32,25 +31,35 @@ type Config struct {
 	// [Listener.SetManualPeers]. Start fails if one is not valid.
 	ManualPeers []string
 
-	// IdleTimeout closes a connection that no application stream uses,
-	// unless the peer speaks version 1, which could not come back. If zero,
-	// 60 s is used. If negative, connections stay open until a peer goes.
+	// IdleTimeout is the time after which a connection without an application
+	// stream is closed, unless the peer speaks version 1, which could not
+	// reconnect. If zero, 60 s is used. If negative, connections stay open
+	// until a peer goes.
 	IdleTimeout time.Duration
 
-	// DialTimeout limits how long one candidate may take. If zero, 5 s is
-	// used.
+	// Frugal closes such a connection after only 10 s, if a discovery knows the
+	// peer, so that either side can dial again. It is for devices on battery,
+	// where each keep-alive costs energy.
+	Frugal bool
+
+	// DialTimeout is the most that a dial of one candidate may take. If zero, 5
+	// s is used.
 	DialTimeout time.Duration
 
-	// TellStrangers says what peers are told of this node that it does not
-	// know: by default, what a discovery tells everybody at the moment.
+	// TellStrangers says what unknown peers are told about this node: by
+	// default, what a discovery currently announces to everybody.
 	TellStrangers Telling
 
-	// DisableMigration ends connections where they could go on from another
-	// address: this node moves none, and tells no peer where it has moved.
+	// DisableMigration disables moving connections to other addresses: this
+	// node moves none, and does not tell peers its new addresses.
 	DisableMigration bool
 
-	// Limits bound what peers can take.
+	// Limits bounds what peers can take.
 	Limits Limits
+
+	// QLog has what happens on connections written down, for developers: see
+	// package [github.com/sdp2p/p2p/quic/qlog]. If nil, nothing is.
+	QLog qlogged.Log
 
 	monitor *netmon.Monitor // of a test; nil: the process's
 	slack   time.Duration   // of a test: how much longer answers are waited for
@@ -58,39 +67,43 @@ type Config struct {
 
 const (
 	defaultIdleTimeout = 60 * time.Second
+	frugalIdleTimeout  = 10 * time.Second
 	defaultDialTimeout = 5 * time.Second
 
 	handshakeTime = 3 * time.Second // of a connection that a peer dials
 
-	idleGrace  = 10 * time.Second // how much longer the accepting side waits, so that both do not close at once
-	firstFrame = 5 * time.Second  // for a protocol selection, and for each of the preambles behind it
-	// Without a packet for that long, the peer is gone (RFC 9000 §10.1).
-	// The accepting side sends something after half of it, and waits that
-	// long again: 19.5 s in all.
+	idleGrace  = 10 * time.Second // additional time of the accepting side, so that both sides do not close at once
+	firstFrame = 5 * time.Second  // for a protocol selection, and for each preamble after it
+	// A peer that sends nothing for this long is considered gone (RFC 9000
+	// §10.1). The accepting side sends something after half of that time, and
+	// waits for all of it again: 19.5 s in all.
 	vanishTimeout = 13 * time.Second
-	keepAlive     = 5 * time.Second
-	linger        = 50 * time.Millisecond // what a stream said last is not lost with its connection, if that is closed so much later
+	keepAlive     = 5 * time.Second       // all connections together; quic-go's own comes after half of vanishTimeout
+	linger        = 50 * time.Millisecond // a connection stays open for this long after its last stream ended, so that the stream's last bytes arrive
 )
 
 // A Listener is a [p2p.Listener] over QUIC. All methods may be called
 // concurrently, whether it runs or not.
 type Listener struct {
 	cfg Config
-	err error // of cfg: Run fails with it
+	err error // about cfg; Run fails with it
 
 	mu         sync.Mutex
 	disabled   families
-	endpoint   *endpoint // nil while it does not run
-	router     *away     // nil while there is no relay client
+	endpoint   *endpoint     // nil while it does not run
+	veil       junction.Veil // nil if the node shows its identity
+	hiding     *hiding       // nil if it always does
+	run        *run          // nil while it does not run
+	router     *away         // nil while there is no relay client
 	manual     *manualPeers
 	remembered map[identity.RemoteIdentity]int // protocol versions of peers that were connected
 }
 
-// families says something of IPv4 and IPv6.
+// families is a pair of booleans for IPv4 and IPv6.
 type families struct{ ipv4, ipv6 bool }
 
 func (f families) of(addr netip.Addr) bool {
-	if carrier.IsVirtual(addr) { // of no family: the circuit comes from a relay
+	if carrier.IsVirtual(addr) { // of neither family: a circuit through a relay
 		return false
 	}
 	if addr.Unmap().Is4() {
@@ -106,7 +119,7 @@ var (
 	_ p2p.NetworkWatcher = (*Listener)(nil)
 )
 
-// New makes a listener to be registered with one node.
+// New returns a listener, to be registered with one node.
 func New(cfg Config) *Listener {
 	if cfg.IdleTimeout == 0 {
 		cfg.IdleTimeout = defaultIdleTimeout
@@ -130,60 +143,7 @@ func New(cfg Config) *Listener {
 // Name returns "quic".
 func (l *Listener) Name() string { return "quic" }
 
-// Run listens and serves until ctx is done.
-func (l *Listener) Run(ctx context.Context, s *p2p.Scope) error {
-	if l.err != nil {
-		return l.err
-	}
-	e, err := newEndpoint(l, s)
-	if err != nil {
-		return err
-	}
-	defer e.close()
-	l.mu.Lock()
-	if l.endpoint != nil {
-		l.mu.Unlock()
-		return errors.New("quic: a listener serves one node at a time")
-	}
-	l.endpoint = e
-	e.announce(l.disabled)
-	if l.router != nil {
-		l.router.hear(e)
-	}
-	l.mu.Unlock()
-	defer func() {
-		l.mu.Lock()
-		l.endpoint = nil
-		l.mu.Unlock()
-	}()
-
-	events := s.Node().Subscribe()
-	defer events.Close()
-	var manual sync.WaitGroup
-	defer manual.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	manual.Go(func() { l.manual.run(ctx, e) })
-	network := l.cfg.monitor.Subscribe()
-	defer network.Close()
-	e.attend(network)
-	s.Ready()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case change := <-network.C:
-			e.networkChanged(change)
-		case event, ok := <-events.C:
-			if !ok {
-				return nil
-			}
-			e.heed(event)
-		}
-	}
-}
-
-// heed acts on what happens to the node.
+// heed acts on an event of the node.
 func (e *endpoint) heed(event p2p.Event) {
 	switch event := event.(type) {
 	case p2p.MetadataModified:
@@ -203,23 +163,23 @@ func (e *endpoint) heed(event p2p.Event) {
 	}
 }
 
-// Reconfirm looks at once whether a peer at a manual address is still there.
-// The node calls it when a connection to the peer failed.
+// Reconfirm checks whether a peer at a manual address is still there. The node
+// calls it when a connection to the peer failed.
 func (l *Listener) Reconfirm(id identity.RemoteIdentity) { l.manual.reconfirm(id) }
 
-// NetworkChanged has the listener look after its connections, as when the system
-// tells of another network.
+// NetworkChanged makes the listener check its connections, as when the system
+// reports a change of the network.
 func (l *Listener) NetworkChanged() { l.cfg.monitor.Poke() }
 
-// running returns the endpoint while the listener runs, and else nil.
+// running returns the endpoint while the listener runs, and nil otherwise.
 func (l *Listener) running() *endpoint {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.endpoint
 }
 
-// Port returns the UDP port that the listener uses, and false while it does not
-// run.
+// Port returns the UDP port that the listener uses. It returns false while the
+// listener does not run.
 func (l *Listener) Port() (uint16, bool) {
 	if e := l.running(); e != nil {
 		return e.port, true
@@ -227,9 +187,10 @@ func (l *Listener) Port() (uint16, bool) {
 	return 0, false
 }
 
-// SetIPv4 enables or disables IPv4. A disabled family is not announced, accepts
-// and makes no connections, and those that it has are closed. It keeps its
-// port, so that it is back at once when it is enabled again.
+// SetIPv4 enables or disables IPv4. While a family is disabled, it is not
+// announced, and connections over it are neither accepted nor made; existing
+// ones are closed. It keeps its port, so that it is available at once when
+// enabled again.
 func (l *Listener) SetIPv4(enabled bool) { l.set(&l.disabled.ipv4, !enabled) }
 
 // SetIPv6 is [Listener.SetIPv4] for IPv6.
@@ -239,18 +200,21 @@ func (l *Listener) set(disabled *bool, to bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	*disabled = to
-	if l.endpoint != nil {
-		l.endpoint.announce(l.disabled)
+	if e := l.endpoint; e != nil {
+		e.announce(l.disabled)
+		if e.veil != nil {
+			l.hiding.listens(e)
+		}
 	}
 }
 
-// remember keeps the protocol version of a peer for later connections.
+// remember records the protocol version of a peer for later connections.
 func (l *Listener) remember(id identity.RemoteIdentity, version int) {
 	const enough = 1024
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if _, known := l.remembered[id]; !known && len(l.remembered) >= enough {
-		for other := range l.remembered { // any: it only costs that one a round trip
+		for other := range l.remembered { // forgets any: it only costs a round trip
 			delete(l.remembered, other)
 			break
 		}

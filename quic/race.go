@@ -13,24 +13,24 @@ import (
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/junction"
+	"github.com/sdp2p/p2p/internal/labels"
 )
 
-// candidateLead is how long a candidate has for itself before the next one is
-// tried (RFC 8305 §5).
+// candidateLead is the time between the starts of two candidates (RFC 8305 §5).
 const candidateLead = 250 * time.Millisecond
 
-// A race is all dials to one peer that are being made: they share their
-// attempts, and the connection that comes of them.
+// A race comprises all concurrent dials to one peer: they share their attempts
+// and the resulting connection.
 type race struct {
 	endpoint *endpoint
 	to       identity.RemoteIdentity
-	ctx      context.Context // done when no dial waits any more, or one attempt has won
+	ctx      context.Context // done when no dial is waiting any more, or an attempt has won
 	cancel   context.CancelFunc
-	over     chan struct{} // closed when there is a connection, or nothing left to try
-	more     chan struct{} // of size 1: tries has got more
+	over     chan struct{} // closed when there is a connection or nothing left to try
+	more     chan struct{} // of size 1: tries has grown
 
 	mu      sync.Mutex // taken after the endpoint's
-	waiting int        // dials
+	waiting int        // number of waiting dials
 	tries   []*try
 	won     bool  // a try has a connection, and is about to report it
 	conn    *conn // readable once over is closed; nil if all have failed
@@ -39,7 +39,7 @@ type race struct {
 // A try is one candidate of a race. Its fields are under the race's mu.
 type try struct {
 	addr  netip.AddrPort
-	relay identity.RemoteIdentity // in the place of addr
+	relay identity.RemoteIdentity // instead of addr
 	kind  p2p.CandidateKind
 	began time.Time // zero before that
 	took  time.Duration
@@ -81,10 +81,13 @@ func (e *endpoint) connect(ctx context.Context, to identity.RemoteIdentity, via 
 	return nil, failed
 }
 
-// of reports whether a try is of a candidate.
-func (t *try) of(c p2p.Candidate) bool { return t.addr == unmap(c.Addr) && t.relay == c.Relay }
+// of reports whether a try belongs to a candidate. For relays, the address does
+// not matter.
+func (t *try) of(c p2p.Candidate) bool {
+	return t.relay == c.Relay && (c.Kind == p2p.Relay || t.addr == unmap(c.Addr))
+}
 
-// enter joins the race for a peer, or begins it.
+// enter joins the race for a peer, or starts one.
 func (e *endpoint) enter(to identity.RemoteIdentity, via []p2p.Candidate) (*race, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -111,9 +114,9 @@ func (e *endpoint) enter(to identity.RemoteIdentity, via []p2p.Candidate) (*race
 	return r, nil
 }
 
-// distance orders addresses: first those on a local network, where a peer that
-// was discovered there most likely answers, and last link-local ones of IPv6,
-// on which many do not listen.
+// distance ranks addresses: first those on a local network, where a peer that
+// was discovered there most likely answers, and last IPv6 link-local ones, on
+// which many nodes do not listen.
 func distance(ip netip.Addr) int {
 	switch ip = ip.Unmap(); {
 	case ip.Is6() && ip.IsLinkLocalUnicast():
@@ -128,8 +131,9 @@ func unmap(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
-// wait returns the connection that the race brings about, or that the peer
-// makes meanwhile. Without one and without an error, all tries have failed.
+// wait returns the connection that results from the race, or that the peer
+// makes meanwhile. If it returns neither a connection nor an error, all tries
+// have failed.
 func (r *race) wait(ctx context.Context) (*conn, error) {
 	e := r.endpoint
 	for {
@@ -149,7 +153,7 @@ func (r *race) wait(ctx context.Context) (*conn, error) {
 	}
 }
 
-// leave takes a dial out of the race, which ends with the last one.
+// leave removes a dial from the race, which ends with the last dial.
 func (r *race) leave() {
 	r.endpoint.mu.Lock()
 	defer r.endpoint.mu.Unlock()
@@ -168,8 +172,7 @@ func (r *race) close() {
 	}
 }
 
-// result returns how long a candidate was tried, and why it did not lead to the
-// peer.
+// result returns how long a candidate was tried, and why it failed.
 func (r *race) result(c p2p.Candidate) (took time.Duration, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -187,15 +190,16 @@ func (r *race) result(c p2p.Candidate) (took time.Duration, err error) {
 	return 0, errNotTried
 }
 
-// run begins one try after the other, until one has won or all have failed.
+// run starts one try after the other until one has won or all have failed.
 func (r *race) run() {
+	labels.With(r.ctx, r.endpoint.listener.Name(), r.to, "")
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer r.end()
 	ended := make(chan *conn)
 	next := time.NewTimer(0)
 	defer next.Stop()
-	var last time.Time // when a try was begun
+	var last time.Time // start of the last try
 	for open := 0; ; {
 		select {
 		case <-r.ctx.Done():
@@ -228,7 +232,7 @@ func (r *race) run() {
 	}
 }
 
-// end closes the race, and lets its dials know.
+// end closes the race, and wakes its dials.
 func (r *race) end() {
 	r.endpoint.mu.Lock()
 	defer r.endpoint.mu.Unlock()
@@ -249,8 +253,8 @@ func (r *race) next() *try {
 	return nil
 }
 
-// exhausted reports whether nothing is left to try, and lets no more dials join
-// then.
+// exhausted reports whether nothing is left to try; if so, it lets no more
+// dials join.
 func (r *race) exhausted() bool {
 	r.endpoint.mu.Lock()
 	defer r.endpoint.mu.Unlock()
@@ -263,7 +267,7 @@ func (r *race) exhausted() bool {
 	return true
 }
 
-// dial tries one candidate. Of two that answer, one wins.
+// dial tries one candidate. If several answer, only one wins.
 func (r *race) dial(t *try) *conn {
 	tc, err := r.endpoint.dialBy(r.ctx, t, r.to)
 	var c *conn
@@ -273,12 +277,12 @@ func (r *race) dial(t *try) *conn {
 	if err != nil && t.kind != p2p.Relay {
 		r.endpoint.worked.failed(r.to, t.addr, err)
 	}
-	if errors.Is(err, junction.ErrTaken) {
-		r.cancel() // another listener has a connection
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t.took, t.err = time.Since(t.began), err
+	if errors.Is(err, junction.ErrTaken) {
+		r.cancel() // another listener has a connection; the dials that wait then read t.err
+	}
 	return c
 }
 
@@ -288,12 +292,12 @@ func (e *endpoint) dialBy(ctx context.Context, t *try, to identity.RemoteIdentit
 		if a == nil {
 			return nil, ErrNoRelays
 		}
-		return a.dial(e, ctx, t.relay, to)
+		return a.dial(e, ctx, t, to)
 	}
 	return e.dial(ctx, t.addr, to)
 }
 
-// win takes the first connection of the race, and closes others.
+// win accepts the first connection of the race, and closes others.
 func (r *race) win(tc tpt.CapableConn, t *try) (*conn, error) {
 	r.mu.Lock()
 	won := !r.won && r.ctx.Err() == nil

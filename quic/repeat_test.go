@@ -17,8 +17,8 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// A peer that has come back has a connection that works, and one of before of which it knows nothing: new streams take the
-// new one.
+// A peer that has come back has a connection that works, and one of before of
+// which it knows nothing: new streams take the new one.
 func TestPeerComesBack(t *testing.T) {
 	t.Parallel()
 	seed := randomBytes(32)
@@ -41,8 +41,8 @@ func TestPeerComesBack(t *testing.T) {
 	exchange(t, s, "two")
 }
 
-// A peer that was killed and announces itself at another port is reached there at
-// once, and its old connection is given up.
+// A peer that was killed and announces itself at another port is reached there
+// at once, and its old connection is given up.
 func TestPeerAnnouncedElsewhere(t *testing.T) {
 	t.Parallel()
 	seed := randomBytes(32)
@@ -66,11 +66,11 @@ func TestPeerAnnouncedElsewhere(t *testing.T) {
 	require.NoError(t, err)
 	exchange(t, s, "again")
 	require.Len(t, peer.Info().Connections, 1)
-	old.Reset(p2p.ErrCancelled)
+	old.Reset(p2p.ErrCanceled)
 }
 
-// An announcement that is forged ends nothing. A peer that answers, however late,
-// is not dialed where it is said to be.
+// An announcement that is forged ends nothing. A peer that answers, however
+// late, is not dialed where it is said to be.
 func TestForgedAnnouncement(t *testing.T) {
 	t.Parallel()
 	a := start(t, p2p.Config{}, quic.WithSlack(quic.Config{}, time.Hour))
@@ -91,8 +91,8 @@ func TestForgedAnnouncement(t *testing.T) {
 	require.Len(t, peer.Info().Connections, 1)
 }
 
-// A peer that is silent for a moment is dialed where a forged announcement says,
-// to no avail.
+// A peer that is silent for a moment is dialed where a forged announcement
+// says, to no avail.
 func TestForgedAnnouncementOfASilentPeer(t *testing.T) {
 	t.Parallel()
 	a := start(t, p2p.Config{}, quic.Config{})
@@ -116,11 +116,11 @@ func TestForgedAnnouncementOfASilentPeer(t *testing.T) {
 	r.resume()
 	say()
 	require.Len(t, peer.Info().Connections, 1)
-	s.Reset(p2p.ErrCancelled)
+	s.Reset(p2p.ErrCanceled)
 }
 
-// A peer with a connection of before and one of now, announced at both addresses
-// while neither answers for a moment: streams do not wait for ever.
+// A peer with a connection of before and one of now, announced at both
+// addresses while neither answers for a moment: streams do not wait for ever.
 func TestBothAnnouncedAndSilent(t *testing.T) {
 	t.Parallel()
 	seed := randomBytes(32)
@@ -202,8 +202,8 @@ func TestResetBeforeShutdown(t *testing.T) {
 	require.LessOrEqual(t, lost, 4)
 }
 
-// resetsAndShutsDown returns what a handler hears of a stream that a node resets
-// before it shuts down.
+// resetsAndShutsDown returns what a handler hears of a stream that a node
+// resets before it shuts down.
 func resetsAndShutsDown(t *testing.T) error {
 	a := start(t, p2p.Config{}, quic.Config{})
 	heard := make(chan error, 1)
@@ -247,8 +247,9 @@ func TestManualPeerThatCuts(t *testing.T) {
 	require.Equal(t, quic.ManualReached, a.manual(t).State)
 }
 
-// An ancestor that does not end its side of a stream does not hold up the end of
-// the listener. What holds it up would do so each time, a busy machine does not.
+// An ancestor that does not end its side of a stream does not hold up the end
+// of the listener. What holds it up would do so each time, a busy machine does
+// not.
 func TestAncestorThatLingers(t *testing.T) {
 	t.Parallel()
 	for range 5 {
@@ -259,8 +260,8 @@ func TestAncestorThatLingers(t *testing.T) {
 	t.Fatal("it waits for the ancestor")
 }
 
-// unregistersBesideLingering tells how long the end of a listener takes while an
-// ancestor leaves a stream open.
+// unregistersBesideLingering tells how long the end of a listener takes while
+// an ancestor leaves a stream open.
 func unregistersBesideLingering(t *testing.T) time.Duration {
 	v := readAncestorVectors(t)
 	f := newForeigner(t, ed25519Key(t, unhex(t, v.ResponderSeed)))

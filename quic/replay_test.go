@@ -14,7 +14,7 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
-	"github.com/sdp2p/p2p/internal/v1"
+	v1 "github.com/sdp2p/p2p/internal/v1"
 	"github.com/sdp2p/p2p/proto"
 )
 

@@ -23,15 +23,17 @@ import (
 	"github.com/sdp2p/p2p/internal/netmon"
 )
 
-// Circuits is for package relay: it has candidates of kind Relay dialed through r,
-// or through nothing if that is nil, and returns what a relay client needs of the
-// listener.
+// Circuits is for package relay: it makes the listener dial candidates of kind
+// Relay through r, or not at all if r is nil, and returns the interface that a
+// relay client needs.
 func (l *Listener) Circuits(r junction.Router) junction.Endpoint {
 	var a *away
 	if r != nil {
 		a = &away{
 			router: r, dial: (*endpoint).dialThrough, reach: (*endpoint).reach, shorten: (*endpoint).shorten, hear: (*endpoint).hearOthers,
+			settle:    (*conn).settle,
 			connected: func(c *conn) { r.Connected(c) },
+			moved:     func(c *conn) { r.Moved(c) },
 			punch:     func(c *conn, s *quicgo.Stream, rest []byte) { r.Punch(c, &side{stream: s, rest: rest}) },
 		}
 	}
@@ -52,26 +54,29 @@ func (l *Listener) Circuits(r junction.Router) junction.Endpoint {
 	return seam{l}
 }
 
-// An away is what the listener does only where there is a relay client. It is called
-// through this, so that nothing of it is in a program without one.
+// An away holds the functions of the listener that need a relay client. They
+// are called through it, so that a program without a relay client does not link
+// them.
 type away struct {
 	router    junction.Router
-	dial      func(e *endpoint, ctx context.Context, relay, to identity.RemoteIdentity) (tpt.CapableConn, error)
+	dial      func(e *endpoint, ctx context.Context, relay *try, to identity.RemoteIdentity) (tpt.CapableConn, error)
 	reach     func(e *endpoint, ctx context.Context, c *conn, via []netip.AddrPort) (netip.AddrPort, error)
 	shorten   func(e *endpoint, id identity.RemoteIdentity, via []p2p.Candidate)
 	hear      func(e *endpoint)
 	connected func(c *conn) // through a relay
+	moved     func(c *conn) // according to the peer
 	punch     func(c *conn, s *quicgo.Stream, rest []byte)
+	settle    func(c *conn, l *lane, path *quicgo.Path)
 }
 
-// routed returns what a relay client makes possible; nil if there is none.
+// routed returns the away; nil without a relay client.
 func (l *Listener) routed() *away {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.router
 }
 
-// A seam is the listener as a relay client knows it.
+// A seam is the listener as seen by a relay client.
 type seam struct{ listener *Listener }
 
 func (s seam) Dial(ctx context.Context, addr netip.AddrPort, relay identity.RemoteIdentity) (junction.Session, error) {
@@ -151,12 +156,12 @@ func (s seam) Connect(ctx context.Context, to identity.RemoteIdentity, at []neti
 	return err
 }
 
-// maxOther is how long a packet is, at most, that is not one of QUIC and is looked
-// at.
+// maxOther is the length in bytes of the longest packet other than of QUIC that
+// is read.
 const maxOther = 256
 
-// hearOthers gives the relay client the packets that are not QUIC's, from the first
-// call on.
+// hearOthers passes packets other than of QUIC to the relay client, from the
+// first call on.
 func (e *endpoint) hearOthers() {
 	if e.hearing.Swap(true) {
 		return
@@ -180,28 +185,35 @@ func (e *endpoint) hearOthers() {
 // relayKey marks the context of a dial to a relay.
 type relayKey struct{}
 
-// Windows of connections with relays. What stands in them stands before a slow
-// peer, and in front of all that is sent to it.
+// Windows of connections with relays. The bytes in them wait for a slow peer,
+// in front of everything else that is sent to it.
 const (
 	relayStreamWindow = 1 << 20
 	relayWindow       = 1536 << 10
 )
 
-// toRelay returns how a connection with a relay behaves.
+// relayTimeout is the silence after which a relay is considered gone. After
+// half of it, QUIC asks for a sign of life, unless package relay has done so
+// before, at relays that answer it. A connection through a dead relay is
+// detected much sooner by its silence.
+const relayTimeout = 30 * time.Second
+
+// toRelay returns the configuration of a connection with a relay.
 func toRelay(c *quicgo.Config) *quicgo.Config {
 	c = c.Clone()
 	c.MaxStreamReceiveWindow, c.MaxConnectionReceiveWindow = relayStreamWindow, relayWindow
+	c.MaxIdleTimeout, c.KeepAlivePeriod = relayTimeout, relayTimeout/2
 	return c
 }
 
-// A session is a connection with a relay. The node does not hear of it.
+// A session is a connection with a relay. It is not reported to the node.
 type session struct {
 	link tpt.CapableConn
 	quic *quicgo.Conn
 	addr netip.AddrPort
 }
 
-// sessions are those of an endpoint.
+// sessions are the sessions of an endpoint.
 type sessions struct {
 	mu     sync.Mutex
 	all    map[*session]struct{}
@@ -253,7 +265,7 @@ func (s *session) Accept(ctx context.Context) (junction.Stream, error) {
 	return &side{stream: stream}, nil
 }
 
-// Open opens a stream to the peer that is not the application's.
+// Open opens a stream to the peer that does not belong to the application.
 func (c *conn) Open(ctx context.Context, protocol string) (junction.Stream, error) {
 	return openSide(ctx, c.quic, protocol)
 }
@@ -263,8 +275,29 @@ func (c *conn) Dialed() bool                  { return c.path.Dialed }
 func (c *conn) Stranger() bool                { return c.stranger() }
 func (c *conn) Context() context.Context      { return c.ctx }
 
-// Move has the connection run to an address at which the peer has answered.
+// Move moves the connection to an address at which the peer has answered.
 func (c *conn) Move(ctx context.Context, to netip.AddrPort) error { return c.move(ctx, to) }
+
+// Tell sends the peer the present addresses of this node, as a signal to search
+// for a direct path.
+func (c *conn) Tell(own []netip.AddrPort) {
+	if c.elsewhere.Swap(true) {
+		return
+	}
+	told := c.endpoint.start(func() {
+		defer c.elsewhere.Store(false)
+		s, err := c.openMove(own)
+		if err != nil {
+			return
+		}
+		s.SetReadDeadline(time.Now().Add(moveTime))
+		_, _ = io.Copy(io.Discard, s) // until the peer has read it and resets the stream
+		reset(s, 0)
+	})
+	if !told {
+		c.elsewhere.Store(false)
+	}
+}
 
 // openSide opens a stream and selects its protocol.
 func openSide(ctx context.Context, q *quicgo.Conn, protocol string) (junction.Stream, error) {
@@ -284,11 +317,11 @@ func openSide(ctx context.Context, q *quicgo.Conn, protocol string) (junction.St
 	return &side{stream: s, rest: rest}, nil
 }
 
-// A side is a stream beside those of the application.
+// A side is a stream that does not belong to the application.
 type side struct {
 	stream  *quicgo.Stream
-	rest    []byte       // read, and not consumed
-	writing atomic.Int32 // calls of Write
+	rest    []byte       // read and not yet consumed
+	writing atomic.Int32 // pending calls of Write
 }
 
 func (s *side) Read(b []byte) (int, error) {
@@ -316,8 +349,8 @@ func (s *side) SetDeadline(t time.Time) error      { return s.stream.SetDeadline
 func (s *side) SetReadDeadline(t time.Time) error  { return s.stream.SetReadDeadline(t) }
 func (s *side) SetWriteDeadline(t time.Time) error { return s.stream.SetWriteDeadline(t) }
 
-// Close ends both directions. What was written arrives. A call of Write that waits for
-// the other side, which quic-go would leave waiting, is given up.
+// Close ends both directions. Bytes already written arrive. It interrupts a
+// pending Write, which quic-go would leave waiting for the other side.
 func (s *side) Close() error {
 	s.stream.CancelRead(0)
 	err := s.stream.Close()

@@ -9,8 +9,8 @@ import (
 	"github.com/sdp2p/p2p/internal/netmon"
 )
 
-// The gateway is that of the default route of IPv4 in use, as long as the listener
-// runs and uses IPv4.
+// The gateway is that of the default route of IPv4 in use, as long as the
+// listener runs and uses IPv4.
 func TestGateway(t *testing.T) {
 	t.Parallel()
 	n := &fakeNetwork{}

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A circuit whose relay takes nothing any more can be closed, and the writer of its
-// packets does not stay behind.
+// A circuit whose relay takes nothing any more can be closed, and the writer of
+// its packets does not stay behind.
 func TestCloseWhileWriting(t *testing.T) {
 	t.Parallel()
 	public, private, err := ed25519.GenerateKey(rand.Reader)

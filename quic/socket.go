@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// inUse reports whether another socket has the port. Windows has a number of
-// its own for that (WSAEADDRINUSE).
+// inUse reports whether an error means that another socket has the port.
+// Windows has an error number of its own for that (WSAEADDRINUSE).
 func inUse(err error) bool {
 	return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.Errno(10048))
 }
@@ -16,9 +16,9 @@ func inUse(err error) bool {
 // bind opens the endpoint's UDP socket on port, or on a free one if that is
 // zero.
 //
-// One socket serves IPv4 and IPv6: an SRV record has one port, so that a peer
-// that learns it may use either family. On a host without IPv6 it is one of
-// IPv4. OpenBSD has no sockets of both families: there it is one of IPv4, too.
+// One socket serves IPv4 and IPv6: an SRV record has only one port, which a
+// peer may use with either family. It is an IPv4 socket on a host without IPv6,
+// and on OpenBSD, which has no sockets for both families.
 func bind(port uint16) (*net.UDPConn, error) {
 	socket, err := net.ListenUDP("udp", &net.UDPAddr{Port: int(port)})
 	switch {
@@ -33,7 +33,7 @@ func bind(port uint16) (*net.UDPConn, error) {
 // localPort returns the port of a socket.
 func localPort(socket net.PacketConn) uint16 { return uint16(socket.LocalAddr().(*net.UDPAddr).Port) }
 
-// onlyIPv4 reports whether a socket serves no IPv6.
+// onlyIPv4 reports whether a socket serves only IPv4.
 func onlyIPv4(socket net.PacketConn) bool {
 	return socket.LocalAddr().(*net.UDPAddr).IP.To4() != nil
 }

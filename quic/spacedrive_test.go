@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
-	"github.com/sdp2p/p2p/internal/v1"
+	v1 "github.com/sdp2p/p2p/internal/v1"
 	"github.com/sdp2p/p2p/proto"
 	"github.com/sdp2p/p2p/quic"
 )

@@ -12,12 +12,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
-	"github.com/sdp2p/p2p/internal/v1"
+	v1 "github.com/sdp2p/p2p/internal/v1"
 	"github.com/sdp2p/p2p/quic"
 )
 
-// silent returns an address where nobody answers, and a channel that has something
-// once it was dialed.
+// silent returns an address where nobody answers, and a channel that has
+// something once it was dialed.
 func silent(t *testing.T) (netip.AddrPort, <-chan struct{}) {
 	s, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)
@@ -37,8 +37,8 @@ func silent(t *testing.T) (netip.AddrPort, <-chan struct{}) {
 	return s.LocalAddr().(*net.UDPAddr).AddrPort(), dialed
 }
 
-// A forged announcement delays no stream to a peer of version 1, which cannot be
-// asked for a sign of life.
+// A forged announcement delays no stream to a peer of version 1, which cannot
+// be asked for a sign of life.
 func TestForgedAnnouncementOfAnAncestor(t *testing.T) {
 	t.Parallel()
 	n := start(t, p2p.Config{}, quic.Config{DialTimeout: time.Hour})
@@ -67,7 +67,8 @@ func TestSignOfLifeDuringADial(t *testing.T) {
 	require.NoError(t, send(within(t), peer, "again"))
 }
 
-// A version 1 stranger that introduces itself stays for ever, within no idle time.
+// A version 1 stranger that introduces itself stays for ever, within no idle
+// time.
 func TestAncestorIntroducesItself(t *testing.T) {
 	t.Parallel()
 	n := start(t, p2p.Config{}, quic.Config{Limits: quic.Limits{StrangerIdle: 5 * time.Second}})
@@ -97,7 +98,7 @@ func TestTrackedIsTold(t *testing.T) {
 	other := start(t, p2p.Config{}, quic.Config{})
 	s, err := other.knows(t, n).NewStream(within(t))
 	require.NoError(t, err)
-	s.Reset(p2p.ErrCancelled)
+	s.Reset(p2p.ErrCanceled)
 	peer := other.peer(t, n.Identity())
 	_, err = peer.WaitMetadata(within(t))
 	require.NoError(t, err)
@@ -169,10 +170,11 @@ func TestPathFollows(t *testing.T) {
 	require.NoError(t, send(within(t), peer, "again"))
 	s, err := b.peer(t, a.Identity()).NewStream(within(t))
 	require.NoError(t, err)
-	defer s.Reset(p2p.ErrCancelled)
+	defer s.Reset(p2p.ErrCanceled)
 	require.Eventually(t, func() bool {
 		require.NoError(t, send(within(t), peer, "more"))
-		return s.RemoteAddr().String() != first.String()
+		_, remote := s.Endpoints()
+		return remote.String() != first.String()
 	}, patience, 100*time.Millisecond)
 	now := b.peer(t, a.Identity()).Info()
 	require.Len(t, now.Connections, 1)

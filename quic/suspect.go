@@ -11,31 +11,31 @@ import (
 	"github.com/sdp2p/p2p/internal/backoff"
 )
 
-// A peer that was restarted announces itself anew, while its old connections
-// are still there: to this node, they only look silent, for 13 s. Where an
-// announcement names none of the addresses that a connection leads to, the
-// connection is suspect. It is asked for a sign of life, and if none comes, the
-// peer is dialed at its new address. A connection is given up early only if
-// that has proved the same identity and it has stayed silent: announcements can
-// be forged, and a peer that answers elsewhere, too, need not have lost it.
+// A restarted peer announces itself again while its old connections still exist
+// at this node, where they only look silent, for 13 s. If an announcement does
+// not include the address that a connection leads to, the connection is
+// suspect. The node asks for a sign of life on it, and if none comes, dials the
+// peer at its new address. It gives up the connection early only if the new
+// address has proved the same identity and the connection has stayed silent:
+// announcements can be forged, and a peer that also answers elsewhere need not
+// have lost the connection.
 const (
-	signTime  = 200 * time.Millisecond // how long a sign of life is waited for before the peer is dialed
-	deadTime  = 750 * time.Millisecond // how long after the question a silent connection is given up
+	signTime  = 200 * time.Millisecond // wait for a sign of life before the peer is dialed
+	deadTime  = 750 * time.Millisecond // from the question until a silent connection is given up
 	probeWait = 2 * time.Second        // from one check of a peer to the next, doubling while they fail
 	probeMost = time.Minute
 )
 
-// A suspicion is what is being found out about the connections with a peer.
+// A suspicion is a running check of the connections with a peer.
 type suspicion struct {
 	via     []p2p.Candidate // where the peer is announced
 	running bool
-	again   bool          // something else was announced since
+	again   bool          // another announcement has arrived since
 	known   chan struct{} // closed when it is clear which connection to use
 	wait    backoff.Backoff
 }
 
-// announced checks the connections with a peer of which something else was
-// announced.
+// announced checks the connections with a peer after a new announcement.
 func (e *endpoint) announced(peer *p2p.Peer) {
 	id := peer.Identity()
 	if e.best(id) == nil {
@@ -51,7 +51,7 @@ func (e *endpoint) announced(peer *p2p.Peer) {
 	if len(via) == 0 {
 		return
 	}
-	if a := e.listener.routed(); a != nil {
+	if a := e.listener.routed(); a != nil && e.veil == nil {
 		e.start(func() { a.shorten(e, id, via) })
 	}
 	e.mu.Lock()
@@ -73,10 +73,9 @@ func (e *endpoint) announced(peer *p2p.Peer) {
 	e.tasks.Go(func() { e.find(id, s) })
 }
 
-// elsewhere returns the connections with a peer that do not lead where it was
-// announced. A node has one port: where another one is announced besides that
-// of a connection, the latter may be what a cache has kept. The caller holds
-// mu.
+// elsewhere returns the connections with a peer that do not lead to an
+// announced address. A node has one port: if another one is announced besides
+// that of a connection, the latter may come from a cache. The caller holds mu.
 func (e *endpoint) elsewhere(id identity.RemoteIdentity, via []p2p.Candidate) (all []*conn) {
 	for c := range e.conns {
 		if c.id != id || !c.usable || c.gone() || c.Relayed() {
@@ -91,8 +90,8 @@ func (e *endpoint) elsewhere(id identity.RemoteIdentity, via []p2p.Candidate) (a
 	return all
 }
 
-// find finds out which connections with a peer are alive, again if more is
-// announced meanwhile, and not more often than the suspicion's wait allows.
+// find checks which connections with a peer are alive, and again after further
+// announcements, but not more often than the suspicion's wait allows.
 func (e *endpoint) find(id identity.RemoteIdentity, s *suspicion) {
 	for {
 		e.mu.Lock()
@@ -101,7 +100,7 @@ func (e *endpoint) find(id identity.RemoteIdentity, s *suspicion) {
 		e.mu.Unlock()
 		clear := sync.OnceFunc(func() { close(known) })
 		if !slices.ContainsFunc(suspects, (*conn).canAnswer) {
-			clear() // nothing will come of waiting
+			clear() // waiting would be pointless
 		}
 		hold := time.AfterFunc(deadTime, clear)
 		proved := e.check(id, via, suspects)
@@ -131,8 +130,9 @@ func (e *endpoint) find(id identity.RemoteIdentity, s *suspicion) {
 	}
 }
 
-// check tells whether the suspects are alive, or else the peer is where it was
-// announced: the suspects that have stayed silent are given up then.
+// check reports whether the suspects are alive or the peer answers at an
+// announced address; in the latter case it gives up the suspects that have
+// stayed silent.
 func (e *endpoint) check(id identity.RemoteIdentity, via []p2p.Candidate, suspects []*conn) bool {
 	asked := time.Now()
 	for _, c := range suspects {
@@ -158,8 +158,8 @@ func (e *endpoint) check(id identity.RemoteIdentity, via []p2p.Candidate, suspec
 			if c.moves() && c.remote().Addr() != found.remote().Addr() {
 				c.mover.proved(found.remote())
 				ctx, cancel := context.WithTimeout(e.ctx, moveTime)
-				if err := c.move(ctx, found.remote()); err != nil { // it was started again, perhaps
-					e.log.Debug("not moved", "peer", c.id, "to", found.remote(), "err", err)
+				if err := c.move(ctx, found.remote()); err != nil { // it may have been restarted
+					e.log.Debug("not moved", "peer", c.id, "to", found.remote(), "cause", err)
 				}
 				cancel()
 			}
@@ -169,9 +169,9 @@ func (e *endpoint) check(id identity.RemoteIdentity, via []p2p.Candidate, suspec
 	return true
 }
 
-// giveUp closes a connection on which nothing is heard until then, though the
-// peer answers on another one. On one host, a node has one port: if it answers
-// at another port there, it was restarted, and is not waited for.
+// giveUp closes a connection that stays silent until the time until, although
+// the peer answers on another one. A node has one port: if the peer answers at
+// another port of the same host, it was restarted, and giveUp does not wait.
 func (e *endpoint) giveUp(c, found *conn, until time.Time) {
 	if c.remote().Addr() == found.remote().Addr() {
 		until = time.Now()
@@ -181,13 +181,13 @@ func (e *endpoint) giveUp(c, found *conn, until time.Time) {
 		silent = func() bool { return c.silent(e.ctx) }
 	}
 	if silent() && !c.gone() {
-		e.log.Debug("a connection is given up: the peer answers elsewhere, and on it no more", "peer", c.id, "remote", c.remote())
+		e.log.Debug("a connection is given up: the peer answers elsewhere, and on it no more", "peer", c.id, "path", c.Path())
 		c.Close()
 	}
 }
 
-// patient returns how long an answer is waited for that others give at once: d,
-// unless a test has more patience.
+// patient returns how long to wait for an immediate answer: d, unless a test
+// has more patience.
 func (e *endpoint) patient(d time.Duration) time.Duration { return d + e.listener.cfg.slack }
 
 // signs waits for a sign of life of one of the connections.
@@ -205,8 +205,8 @@ func (e *endpoint) signs(of []*conn, until time.Time) bool {
 	}
 }
 
-// probe dials a peer that is connected already, until one of the suspects is
-// alive.
+// probe dials a peer that is connected already, until one of the suspects
+// proves alive.
 func (e *endpoint) probe(id identity.RemoteIdentity, via []p2p.Candidate, suspects []*conn) (found *conn, alive bool) {
 	if len(via) == 0 {
 		return nil, false // a race without tries would not end
@@ -232,7 +232,7 @@ func (e *endpoint) probe(id identity.RemoteIdentity, via []p2p.Candidate, suspec
 	}
 }
 
-// clear waits until it is known which connection with a peer to use.
+// clear waits until it is known which of a peer's connections to use.
 func (e *endpoint) clear(ctx context.Context, id identity.RemoteIdentity) {
 	e.mu.Lock()
 	var known chan struct{}
@@ -249,18 +249,19 @@ func (e *endpoint) clear(ctx context.Context, id identity.RemoteIdentity) {
 	}
 }
 
-// askForSign has the peer acknowledge something: its own copy of the metadata,
-// sent once more, or the question for it, where that was not answered yet.
+// askForSign sends something that the peer has to acknowledge: this node's
+// metadata once more, or the question for that stream if the peer has not
+// answered it yet.
 func (c *conn) askForSign() {
 	c.received.Store(c.quic.ConnectionStats().PacketsReceived)
 	c.tellMetadata(true)
 }
 
-// heard reports whether anything has come since.
+// heard reports whether anything has arrived since.
 func (c *conn) heard() bool { return c.quic.ConnectionStats().PacketsReceived > c.received.Load() }
 
-// canAnswer reports whether the peer would have given a sign. One of version 1
-// cannot be asked: see [conn.silent].
+// canAnswer reports whether the peer can be asked for a sign of life. A version
+// 1 peer cannot: see [conn.silent].
 func (c *conn) canAnswer() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -23,8 +23,8 @@ func (c *conn) suspect(wait time.Duration, via ...p2p.Candidate) *suspicion {
 	return s
 }
 
-// A peer that is announced nowhere but where silent connections lead is not dialed,
-// and streams wait no longer for that.
+// A peer that is announced nowhere but where silent connections lead is not
+// dialed, and streams wait no longer for that.
 func TestNowhereElse(t *testing.T) {
 	t.Parallel()
 	c, _ := dialed(t, Config{}, Config{})

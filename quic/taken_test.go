@@ -3,6 +3,7 @@ package quic
 import (
 	"context"
 	"net"
+	"net/netip"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,12 +16,12 @@ import (
 // A taking router has every circuit be a connection of another listener's.
 type taking struct{ junction.Router }
 
-func (taking) Circuit(context.Context, identity.RemoteIdentity, identity.RemoteIdentity, int) (junction.Circuit, error) {
+func (taking) Circuit(context.Context, identity.RemoteIdentity, netip.AddrPort, identity.RemoteIdentity, int) (junction.Circuit, error) {
 	return junction.Circuit{}, junction.ErrTaken
 }
 
-// A dial does not wait for addresses that do not answer once another listener has a
-// connection with the peer.
+// A dial does not wait for addresses that do not answer once another listener
+// has a connection with the peer.
 func TestTaken(t *testing.T) {
 	silent, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)

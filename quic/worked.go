@@ -8,9 +8,9 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// worked are the addresses at which peers have answered last: each is tried
-// before others that a discovery reports of the peer, which anybody may have
-// announced, until it does not answer.
+// worked holds the address at which each peer answered last. It is tried before
+// others that a discovery reports, which anybody may have announced, until it
+// does not answer.
 type worked struct {
 	mu sync.Mutex
 	at map[identity.RemoteIdentity]netip.AddrPort
@@ -18,7 +18,7 @@ type worked struct {
 
 const maxWorked = 1024 // peers
 
-// note notes that a peer has answered at an address.
+// note records that a peer has answered at an address.
 func (w *worked) note(id identity.RemoteIdentity, addr netip.AddrPort) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -26,7 +26,7 @@ func (w *worked) note(id identity.RemoteIdentity, addr netip.AddrPort) {
 		w.at = map[identity.RemoteIdentity]netip.AddrPort{}
 	}
 	if _, known := w.at[id]; !known && len(w.at) >= maxWorked {
-		for other := range w.at { // any: it only costs that one its lead
+		for other := range w.at { // forgets any: it only loses its lead
 			delete(w.at, other)
 			break
 		}
@@ -34,7 +34,7 @@ func (w *worked) note(id identity.RemoteIdentity, addr netip.AddrPort) {
 	w.at[id] = unmap(addr)
 }
 
-// failed notes why an address did not lead to a peer.
+// failed records that an address did not lead to a peer.
 func (w *worked) failed(id identity.RemoteIdentity, addr netip.AddrPort, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -43,7 +43,7 @@ func (w *worked) failed(id identity.RemoteIdentity, addr netip.AddrPort, err err
 	}
 }
 
-// is reports whether a peer has answered at an address.
+// is reports whether a peer answered last at an address.
 func (w *worked) is(id identity.RemoteIdentity, addr netip.AddrPort) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -25,8 +25,8 @@ func first(t *testing.T, e *endpoint, to identity.RemoteIdentity, via ...netip.A
 	return r.tries[0].addr
 }
 
-// Whatever is announced of a peer, the address at which it has answered is tried
-// first, until it does not answer.
+// Whatever is announced of a peer, the address at which it has answered is
+// tried first, until it does not answer.
 func TestWhatWorkedIsFirst(t *testing.T) {
 	t.Parallel()
 	c, theirs := dialed(t, Config{}, Config{})

@@ -53,9 +53,10 @@ func (r *paidRelay) pass(t testing.TB, node identity.RemoteIdentity, account byt
 
 func (n *node) state(i int) Status { return n.relays.States()[i] }
 
-// Without a token, a relay that asks for one refuses this node, and the client says
-// so; with one it is used at once. It tells how it sees this node, and what is left.
-func TestAccess(t *testing.T) {
+// Without a token, a relay that asks for one refuses this node, and the client
+// says so; with one it is used at once. It tells how it sees this node, and
+// what is left.
+func TestAuthentication(t *testing.T) {
 	r := startPaid(t, relayserver.Limits{Quota: 100 << 20})
 	a, b := start(t, Config{Only: true}, r.entry()), start(t, Config{Only: true}, r.entry())
 	peer, _ := know(t, a, b)
@@ -80,8 +81,8 @@ func TestAccess(t *testing.T) {
 	require.Positive(t, st.BytesLeft)
 }
 
-// A relay that says that it is going down is left before it does, and a stream goes
-// on through the other.
+// A relay that says that it is going down is left before it does, and a stream
+// goes on through the other.
 func TestLeaving(t *testing.T) {
 	first, second := startPaid(t, relayserver.Limits{Leave: 2 * time.Second}), startPaid(t, relayserver.Limits{Leave: 2 * time.Second})
 	second.issuer = first.issuer

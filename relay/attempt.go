@@ -5,7 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -27,25 +27,77 @@ const (
 	maxAnswered   = 1024 // transactions
 )
 
-var errBusy = errors.New("relay: enough attempts with that peer")
+// Attempts with one peer are separated by a rest, which doubles from attempt to
+// attempt, and starts over after a success or after a long pause. The callee,
+// which begins attempts, rests twice as long, so that the caller refuses none
+// of them.
+//
+// After a change of either side's network, an attempt need not wait: restLifts
+// attempts may skip the rest, and one more every half minute. The number is
+// limited because any peer can claim such a change, and each attempt sends
+// packets to addresses that the peer names.
+const (
+	restFirst = time.Second
+	restMost  = 30 * time.Second
+	restLifts = 4
+)
 
-// An attempt is one search for a direct path, with a secret that only the two ends
-// of the connection know.
+// A rest is the rest after attempts with one peer.
+type rest struct {
+	ended  time.Time // end of the last attempt
+	wait   time.Duration
+	lifted time.Time // until when attempts that skipped a rest count
+}
+
+// left returns the time until the rest, multiplied by times, is over.
+func (r rest) left(now time.Time, times time.Duration) time.Duration {
+	return r.ended.Add(times * r.wait).Sub(now)
+}
+
+// over reports whether the rest ended so long ago that it can be forgotten.
+func (r rest) over(now time.Time) bool {
+	return r.left(now, 1) < -2*restMost && r.lifted.Before(now)
+}
+
+// after returns the rest after an attempt that has just ended.
+func (r rest) after(now time.Time, worked bool) rest {
+	if worked || r.wait == 0 || r.left(now, 1) < -2*restMost {
+		return rest{now, restFirst, r.lifted}
+	}
+	return rest{now, min(2*r.wait, restMost), r.lifted}
+}
+
+// lift lets an attempt skip the rest, and returns false if too many have.
+func (r *rest) lift(now time.Time, times time.Duration) bool {
+	since := r.lifted
+	if since.Before(now) {
+		since = now
+	}
+	if since.Sub(now) > (restLifts-1)*times*restMost {
+		return false
+	}
+	r.lifted = since.Add(times * restMost)
+	return true
+}
+
+// An attempt is one search for a direct path, with a secret that only the two
+// ends of the connection know.
 type attempt struct {
 	client *Client
 	conn   junction.Conn
 	prober *circuit.Prober
-	news   chan struct{} // of size 1: confirmed has got more
+	news   chan struct{} // of size 1: confirmed has grown
 
 	mu        sync.Mutex
-	addrs     []netip.AddrPort // the peer's, in the order in which they are wanted
-	listed    int              // of them; the others have been learned
+	addrs     []netip.AddrPort // the peer's, the preferred first
+	listed    int              // number of listed ones; the others have been learned
 	sent      map[uint64]netip.AddrPort
 	answered  map[uint64]bool
-	confirmed []netip.AddrPort
+	confirmed []netip.AddrPort // but not yet returned by best
+	answering []netip.AddrPort // all that have been confirmed
 }
 
-// begin makes an attempt ready for the peer's probes.
+// begin prepares an attempt, which then takes the peer's probes.
 func (c *Client) begin(conn junction.Conn, token circuit.PunchToken, role circuit.Role, theirs []netip.AddrPort) (*attempt, error) {
 	a := &attempt{
 		client: c, conn: conn, prober: circuit.NewProber(token, role), news: make(chan struct{}, 1),
@@ -74,10 +126,13 @@ func (c *Client) begin(conn junction.Conn, token circuit.PunchToken, role circui
 		u.attempts, u.of = map[circuit.ProbeID]*attempt{}, map[identity.RemoteIdentity]int{}
 	}
 	if u.of[conn.Peer()] >= attemptsAtOne || u.attempts[a.prober.ID()] != nil {
-		return nil, errBusy
+		return nil, ErrTooOften
 	}
 	u.attempts[a.prober.ID()] = a
 	u.of[conn.Peer()]++
+	if n := u.notes[conn]; n != nil {
+		n.attempt = a
+	}
 	return a, nil
 }
 
@@ -93,8 +148,34 @@ func (c *Client) over(a *attempt) {
 	}
 }
 
-// run sends probes until done reports true, which is asked often, or for
-// [probeFor].
+// rested reports whether enough time has passed since the last attempt that a
+// peer began, or the peer may skip the rest.
+func (u *upgrades) rested(peer identity.RemoteIdentity) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	now := time.Now()
+	maps.DeleteFunc(u.rests, func(_ identity.RemoteIdentity, r rest) bool { return r.over(now) })
+	r, ok := u.rests[peer]
+	if !ok || r.left(now, 1) <= 0 {
+		return true
+	}
+	may := r.lift(now, 1)
+	u.rests[peer] = r
+	return may
+}
+
+// rest makes the next attempt that a peer begins wait.
+func (u *upgrades) rest(peer identity.RemoteIdentity, worked bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.rests == nil {
+		u.rests = map[identity.RemoteIdentity]rest{}
+	}
+	u.rests[peer] = u.rests[peer].after(time.Now(), worked)
+}
+
+// run sends probes for [probeFor], or until done returns true. It calls done
+// often.
 func (a *attempt) run(ctx context.Context, done func(context.Context) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, probeFor)
 	defer cancel()
@@ -116,7 +197,7 @@ func (a *attempt) run(ctx context.Context, done func(context.Context) bool) erro
 		case <-a.news:
 		case <-look.C:
 		case <-ctx.Done():
-			return errNoDirectPath
+			return ErrNoDirectPath
 		}
 		if done(ctx) {
 			return nil
@@ -124,8 +205,8 @@ func (a *attempt) run(ctx context.Context, done func(context.Context) bool) erro
 	}
 }
 
-// probe sends probes to the next addresses, at most to each of them and as many as
-// may be, and returns how many.
+// probe sends probes to the next addresses, at most one to each and at most the
+// given number, and returns their number.
 func (a *attempt) probe(next, may int) (n int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -144,7 +225,7 @@ func (a *attempt) ping(to netip.AddrPort) {
 	a.client.seam.Send(a.prober.Ping(tx), to)
 }
 
-// best returns the confirmed address that is wanted most, once.
+// best returns the preferred confirmed address, once.
 func (a *attempt) best() (to netip.AddrPort, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -159,7 +240,7 @@ func (a *attempt) best() (to netip.AddrPort, ok bool) {
 	return to, true
 }
 
-// heard hands a packet to the attempt that it belongs to, if there is one.
+// heard passes a packet to the attempt that it belongs to, if there is one.
 func (u *upgrades) heard(packet []byte, from netip.AddrPort) {
 	id, ok := circuit.ProbeIDOf(packet)
 	if !ok {
@@ -185,6 +266,9 @@ func (a *attempt) heard(p circuit.Probe, from netip.AddrPort) {
 			if !slices.Contains(a.confirmed, from) {
 				a.confirmed = append(a.confirmed, from)
 			}
+			if !slices.Contains(a.answering, from) {
+				a.answering = append(a.answering, from)
+			}
 			signal(a.news)
 		}
 		return
@@ -197,7 +281,7 @@ func (a *attempt) heard(p circuit.Probe, from netip.AddrPort) {
 		if len(a.addrs) >= a.listed+maxLearned {
 			return
 		}
-		a.addrs = append(a.addrs, from) // a NAT has given it that one
+		a.addrs = append(a.addrs, from) // which a NAT has given it
 		a.ping(from)
 	}
 	a.client.seam.Send(a.prober.Pong(p, from), from)

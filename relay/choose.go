@@ -14,15 +14,16 @@ import (
 )
 
 const (
-	// Of a list that is no longer than that, all relays are tried for a peer.
-	// Of a longer one, the first few by rendezvous hashing are: the dialer and
-	// the peer know them without having talked.
+	// If the list is no longer than shortList, all relays are tried for a peer.
+	// Otherwise only the first few by rendezvous hashing are, in at least two
+	// zones if possible: the dialer and the peer know them without having
+	// communicated.
 	shortList = 8
 	hashed    = 3
 )
 
-// relaysOf returns the relays at which a node may have a reservation. The caller
-// holds mu.
+// relaysOf returns the relays at which a node may have a reservation. The
+// caller holds mu.
 func (c *Client) relaysOf(id identity.RemoteIdentity) []*server {
 	if len(c.servers) <= shortList {
 		return slices.Clone(c.servers)
@@ -36,10 +37,16 @@ func (c *Client) relaysOf(id identity.RemoteIdentity) []*server {
 		x, y := weight(a), weight(b)
 		return bytes.Compare(y[:], x[:])
 	})
+	// They should not fail together: if all are in one zone, the first of
+	// another zone replaces the last.
+	other := func(s *server) bool { return s.Zone == "" || s.Zone != all[0].Zone }
+	if i := slices.IndexFunc(all, other); all[0].Zone != "" && i >= hashed {
+		all[hashed-1] = all[i]
+	}
 	return all[:hashed]
 }
 
-// Ways returns the relays by which a tracked peer may be reached.
+// Ways returns the relays through which a tracked peer may be reached.
 func (c *Client) Ways(to identity.RemoteIdentity) (all []p2p.Candidate) {
 	if !c.isTracked(to) {
 		return nil
@@ -52,8 +59,8 @@ func (c *Client) Ways(to identity.RemoteIdentity) (all []p2p.Candidate) {
 	return all
 }
 
-// near puts relays in the order in which they are tried: those that a connection
-// is up with first, and the nearer ones first.
+// near sorts relays in the order in which to try them: connected ones first,
+// and nearer ones first.
 func (*Client) near(all []*server) []*server {
 	slices.SortStableFunc(all, func(a, b *server) int {
 		x, y := a.distance(), b.distance()
@@ -62,8 +69,8 @@ func (*Client) near(all []*server) []*server {
 	return all
 }
 
-// chosen returns the relays to have reservations at, the best first: more than
-// are needed, since some may refuse.
+// chosen returns the relays at which to reserve, the best first: more than are
+// needed, since some may refuse.
 func (c *Client) chosen() []*server {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -73,7 +80,7 @@ func (c *Client) chosen() []*server {
 	return c.relaysOf(c.scope.Node().Identity())
 }
 
-// A keeper keeps reservations at the best relays of those that were chosen.
+// A keeper keeps reservations at the best of the chosen relays.
 type keeper struct {
 	client *Client
 	ctx    context.Context
@@ -91,13 +98,14 @@ func newKeeper(ctx context.Context, c *Client) *keeper {
 	return k
 }
 
-// measured is how many relays are connected to, to find out which are near.
+// measured is the number of relays to connect to in order to find near ones.
 const (
 	measured    = 5
 	measureMore = 250 * time.Millisecond // after there are enough
 )
 
-// measure connects to some relays, until it is known of enough how far they are.
+// measure connects to some relays, until the round-trip times of enough are
+// known.
 func (k *keeper) measure(chosen []*server) {
 	if len(chosen) <= Reservations {
 		return
@@ -131,7 +139,7 @@ func (k *keeper) measure(chosen []*server) {
 	}
 }
 
-// set has the reservations be at some of the given relays.
+// set makes the keeper keep reservations at some of the given relays.
 func (k *keeper) set(chosen []*server) {
 	k.measure(chosen)
 	chosen = k.client.near(chosen)
@@ -148,8 +156,8 @@ func (k *keeper) set(chosen []*server) {
 	k.fill()
 }
 
-// fill begins to keep as many as are needed, in zones that differ if there are
-// such. The caller holds mu.
+// fill begins to keep as many reservations as are needed, in different zones if
+// possible. The caller holds mu.
 func (k *keeper) fill() {
 	good, zones := 0, map[string]bool{}
 	for s := range k.keeping {
@@ -172,7 +180,7 @@ func (k *keeper) fill() {
 	}
 }
 
-// failed has another relay take the place of one that does not work.
+// failed replaces a relay that does not work by another.
 func (k *keeper) failed() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -181,8 +189,8 @@ func (k *keeper) failed() {
 	}
 }
 
-// trim lets go of relays that have taken the place of others, once there are enough
-// reservations again. Circuits through them go on.
+// trim gives up relays that have replaced others, once there are enough
+// reservations again. Circuits through them continue.
 func (k *keeper) trim() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -193,7 +201,7 @@ func (k *keeper) trim() {
 			zones[s.Zone]++
 		}
 	}
-	apart := len(zones) // relays that do not fail together
+	apart := len(zones) // number of relays that do not fail together
 	if unknown := zones[""]; unknown > 0 {
 		apart += unknown - 1
 	}

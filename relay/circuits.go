@@ -19,27 +19,27 @@ import (
 )
 
 const (
-	selectIn = 5 * time.Second // for a stream that the relay opens to say what it is for
+	selectIn = 5 * time.Second // for the protocol of a stream that the relay opens
 
-	// Of the circuits that callers have opened and in which nothing has been proved
-	// yet, there may be so many through one relay, half of them for callers that are
-	// not tracked, and so many of one caller.
+	// These bound the circuits that callers have opened and in which nothing
+	// has been proved yet: through one relay, of which callers that are not
+	// tracked may have half, and of one caller.
 	maxWaiting     = 8
 	maxStrange     = 4
 	maxOfOneCaller = 2
 	provenIn       = 10 * time.Second
 
-	// Bytes that a circuit may bring before a connection has taken it: the dialer
-	// pays for them.
+	// maxUnproven is the number of bytes that a circuit may receive before a
+	// connection has taken it: the dialer pays for them.
 	maxUnproven = 256 << 10
 )
 
-// A router is the client as package quic knows it.
+// A router is the client's interface for package quic.
 type router struct{ *Client }
 
 // Circuit opens a circuit to a peer through a relay.
-func (r router) Circuit(ctx context.Context, relay, to identity.RemoteIdentity, version int) (junction.Circuit, error) {
-	s, err := r.listed(relay)
+func (r router) Circuit(ctx context.Context, relay identity.RemoteIdentity, at netip.AddrPort, to identity.RemoteIdentity, version int) (junction.Circuit, error) {
+	s, err := r.relayAt(relay, at)
 	if err != nil {
 		return junction.Circuit{}, err
 	}
@@ -60,8 +60,8 @@ func (c *Client) listed(relay identity.RemoteIdentity) (*server, error) {
 	return c.servers[i], nil
 }
 
-// Another opens a circuit in the place of one that has ended, through another relay
-// if there is one.
+// Another opens a circuit to replace one that has ended, through another relay
+// if possible.
 func (r router) Another(ctx context.Context, to, former identity.RemoteIdentity, version int) (junction.Circuit, error) {
 	r.mu.Lock()
 	all := r.near(r.relaysOf(to))
@@ -87,10 +87,15 @@ func (r router) Another(ctx context.Context, to, former identity.RemoteIdentity,
 	return junction.Circuit{}, err
 }
 
-// open opens a circuit for packets. Where the peer does not take them, and is not
-// known to, elder gets the circuit, if it is not nil, and the error is
+// open opens a circuit for packets. If the peer does not accept packets, and is
+// not known to, elder, if not nil, gets the circuit, and the error is
 // [junction.ErrTaken].
-func (c *Client) open(ctx context.Context, s *server, to identity.RemoteIdentity, version int, elder junction.Ancestor) (junction.Circuit, error) {
+func (c *Client) open(ctx context.Context, s *server, to identity.RemoteIdentity, version int, elder junction.Ancestor) (opened junction.Circuit, err error) {
+	defer func() {
+		if ctx.Err() == nil && !errors.Is(err, junction.ErrTaken) {
+			c.counted("relay_circuits_opened", err)
+		}
+	}()
 	if c.speaks(to) == 2 {
 		version = 2
 	}
@@ -118,10 +123,10 @@ func (c *Client) open(ctx context.Context, s *server, to identity.RemoteIdentity
 	return junction.Circuit{ReadWriteCloser: w, Relay: s.Identity, Addr: up.session.Addr(), Peer: to}, nil
 }
 
-// offer says what the circuit is for. To a peer that is known to speak version 2,
-// the first packets leave with that, and nothing else is offered: a relay that
-// refuses for it does not get less than it would have had. Any other one would take
-// packets for more proposals.
+// offer proposes protocols for the circuit. A peer that is known to speak
+// version 2 is offered nothing else, and the first packets leave along with the
+// offer: a relay that refuses in its name gains nothing by that. Any other peer
+// would mistake packets for further proposals.
 func offer(ctx context.Context, s junction.Stream, version int, noise bool) (protocol string, way junction.Stream, err error) {
 	if version == 2 {
 		return circuit.PacketsProtocol, &eager{Stream: s, selection: multistream.NewSelection(s)}, nil
@@ -143,8 +148,8 @@ func offer(ctx context.Context, s junction.Stream, version int, noise bool) (pro
 	return protocol, &behind{s, io.MultiReader(bytes.NewReader(rest), s)}, nil
 }
 
-// An eager stream asks for its protocol with the first write, and reads the answer
-// with the first read.
+// An eager stream proposes its protocol with the first write, and reads the
+// answer with the first read.
 type eager struct {
 	junction.Stream
 	asked     bool // of the writing side
@@ -172,7 +177,7 @@ func (e *eager) Read(b []byte) (int, error) {
 	return e.r.Read(b)
 }
 
-// A behind is a stream of which some was read already.
+// A behind is a stream whose beginning was read already.
 type behind struct {
 	junction.Stream
 	r io.Reader
@@ -180,24 +185,24 @@ type behind struct {
 
 func (b *behind) Read(p []byte) (int, error) { return b.r.Read(p) }
 
-// A wire is a circuit as it is counted.
+// A wire is a circuit that counts its bytes.
 type wire struct {
 	junction.Stream
 	link   *link
 	peer   identity.RemoteIdentity
 	proven atomic.Bool  // a connection with the peer runs over it
-	read   atomic.Int64 // bytes, before that
+	read   atomic.Int64 // bytes read before that
 	closed sync.Once
-	over   func() // once it is closed; may be nil
+	over   func() // called once it is closed; may be nil
 }
 
 func newWire(l *link, s junction.Stream, peer identity.RemoteIdentity) *wire {
 	l.circuits.Add(1)
-	l.look() // from now on it is asked more often
+	l.look() // from now on the relay is asked more often
 	return &wire{Stream: s, link: l, peer: peer}
 }
 
-var errUnproven = errors.New("relay: the circuit brings what no connection takes")
+var errUnproven = errors.New("relay: the circuit brings bytes that no connection takes")
 
 func (w *wire) Read(b []byte) (int, error) {
 	n, err := w.Stream.Read(b)
@@ -219,7 +224,7 @@ func (w *wire) Close() (err error) {
 	return err
 }
 
-// pending are the circuits over which no connection has been proven yet.
+// pending are the circuits in which no connection has been proved yet.
 type pending struct {
 	mu  sync.Mutex
 	all map[*wire]struct{}
@@ -241,8 +246,8 @@ func (p *pending) remove(w *wire) {
 	delete(p.all, w)
 }
 
-// room takes a place for a circuit that a caller opens through a relay, if there is
-// one.
+// room reserves a place for a circuit that a caller opens through a relay, if
+// one is free.
 func (p *pending) room(w *wire, tracked bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -270,7 +275,7 @@ func (p *pending) room(w *wire, tracked bool) bool {
 	return true
 }
 
-// proven notes that a connection with a peer runs through circuits.
+// proven records that a connection with a peer runs through circuits.
 func (p *pending) proven(peer identity.RemoteIdentity) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -285,19 +290,20 @@ func (p *pending) proven(peer identity.RemoteIdentity) {
 // accept serves a stream that a relay has opened.
 func (c *Client) accept(l *link, s junction.Stream) {
 	s.SetDeadline(time.Now().Add(selectIn))
-	// A relay that asks who this is, in libp2p's way, hears at once that nobody
-	// answers that here.
+	// A relay that asks for this node's identity in libp2p's way is refused at
+	// once.
 	_, rest, err := multistream.Accept(s, circuit.StopProtocol)
 	if err == nil {
 		err = c.called(l, &behind{s, io.MultiReader(bytes.NewReader(rest), s)})
 	}
+	c.counted("relay_circuits_accepted", err)
 	if err != nil {
 		s.Close()
-		c.log.Debug("no circuit", "relay", l.server.Identity, "err", err)
+		c.log.Debug("no circuit", "relay", l.server.Identity, "cause", err)
 	}
 }
 
-// called takes a circuit that a caller has opened.
+// called accepts a circuit that a caller has opened.
 func (c *Client) called(l *link, s *behind) error {
 	m, err := circuit.ReadStop(s)
 	switch {
@@ -339,7 +345,7 @@ func (c *Client) called(l *link, s *behind) error {
 		}
 		return err
 	}
-	time.AfterFunc(provenIn, func() { c.pending.remove(w) }) // package quic has closed it by then, or uses it
+	time.AfterFunc(provenIn, func() { c.pending.remove(w) }) // by then, package quic has closed it or uses it
 	err = c.seam.Accept(junction.Circuit{ReadWriteCloser: w, Relay: l.server.Identity, Addr: l.session.Addr(), Peer: m.Peer})
 	if err != nil {
 		w.Close()
@@ -350,5 +356,5 @@ func (c *Client) called(l *link, s *behind) error {
 // Only reports whether connections through relays stay there.
 func (r router) Only() bool { return r.cfg.Only }
 
-// Heard is given packets that are not QUIC's.
+// Heard receives packets that are not QUIC's.
 func (r router) Heard(packet []byte, from netip.AddrPort) { r.upgrades.heard(packet, from) }

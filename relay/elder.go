@@ -9,8 +9,8 @@ import (
 	"github.com/sdp2p/p2p/internal/junction"
 )
 
-// Ancestor is for package relay/ancestor: circuits of peers that do not take packets,
-// and are not known to, are given to a; to nobody if that is nil.
+// Ancestor is for package relay/ancestor: circuits of peers that do not accept
+// packets, and are not known to, are passed to a, unless it is nil.
 func (c *Client) Ancestor(a junction.Ancestor) junction.Lines {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -18,15 +18,15 @@ func (c *Client) Ancestor(a junction.Ancestor) junction.Lines {
 	return lines{c}
 }
 
-// elder returns what serves circuits without packets; nil if there is nothing.
+// elder returns the ancestor's interface for circuits without packets, or nil.
 func (c *Client) elder() junction.Ancestor {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.ancestor
 }
 
-// speaks returns the version of the wire protocol that a peer is known to speak: from
-// an earlier connection, or as a hook knows; 0 if it is not.
+// speaks returns the version of the wire protocol that a peer is known to
+// speak: from an earlier connection or from a hook; 0 if unknown.
 func (c *Client) speaks(id identity.RemoteIdentity) int {
 	c.mu.Lock()
 	node, seam := c.node, c.seam
@@ -37,7 +37,7 @@ func (c *Client) speaks(id identity.RemoteIdentity) int {
 	return max(seam.Speaks(id), node.Speaks(id))
 }
 
-// line makes a line of a circuit.
+// line turns a circuit into a line.
 func (c *Client) line(w *wire, dialed bool) junction.Line {
 	return junction.Line{
 		Stream: w, Relay: w.link.server.Identity, Addr: w.link.session.Addr(), Peer: w.peer, Dialed: dialed,
@@ -45,7 +45,7 @@ func (c *Client) line(w *wire, dialed bool) junction.Line {
 	}
 }
 
-// lines are the client as package relay/ancestor knows it.
+// lines are the client's interface for package relay/ancestor.
 type lines struct{ *Client }
 
 func (l lines) Line(ctx context.Context, relay, to identity.RemoteIdentity) error {
@@ -77,5 +77,5 @@ func (l lines) Endpoint() junction.Endpoint {
 	return l.seam
 }
 
-// errModern says that a peer takes packets.
+// errModern says that a peer accepts packets.
 var errModern = errors.New("relay: the peer speaks version 2 now")

@@ -150,8 +150,8 @@ func (s *script) Open(_ context.Context, protocol string) (junction.Stream, erro
 	return ours, nil
 }
 
-// call has a relay say that a peer calls, which then says more, and returns what the
-// node has answered.
+// call has a relay say that a peer calls, which then says more, and returns
+// what the node has answered.
 func (s *script) call(peer identity.RemoteIdentity, more string) (status circuit.Status, theirs net.Conn) {
 	ours, theirs := s.stream()
 	s.incoming <- ours

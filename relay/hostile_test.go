@@ -32,8 +32,8 @@ func linked(t *testing.T, s *seam) (*Client, *link, *script) {
 
 func someone() identity.RemoteIdentity { return identity.New().Remote() }
 
-// Of the circuits in which nothing has been proved, a relay may bring 8, 4 of them of
-// callers that are not tracked, and 2 of each; after 10 s, others.
+// Of the circuits in which nothing has been proved, a relay may bring 8, 4 of
+// them of callers that are not tracked, and 2 of each; after 10 s, others.
 func TestWaitingCircuits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, up, relay := linked(t, always(newScript))
@@ -73,8 +73,8 @@ func TestWaitingCircuits(t *testing.T) {
 	})
 }
 
-// What a relay says on a stream of its own may end at any byte, and be anything: the
-// stream is closed, and nothing is counted.
+// What a relay says on a stream of its own may end at any byte, and be
+// anything: the stream is closed, and nothing is counted.
 func TestBrokenCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := always(newScript)
@@ -119,8 +119,8 @@ func endless(theirs net.Conn, _ circuit.Hop) {
 	}
 }
 
-// A circuit that brings 256 KiB which no connection has taken is closed: the dialer pays
-// for them.
+// A circuit that brings 256 KiB which no connection has taken is closed: the
+// dialer pays for them.
 func TestUnprovenBytes(t *testing.T) {
 	for _, version := range []int{0, 2} {
 		s := always(func() *script {
@@ -130,7 +130,7 @@ func TestUnprovenBytes(t *testing.T) {
 		})
 		c, up, _ := linked(t, s)
 		to := someone()
-		way, err := router{c}.Circuit(t.Context(), c.servers[0].Identity, to, version)
+		way, err := router{c}.Circuit(t.Context(), c.servers[0].Identity, netip.AddrPort{}, to, version)
 		require.NoError(t, err)
 		if version == 2 {
 			_, err := way.Write([]byte("first"))
@@ -145,7 +145,7 @@ func TestUnprovenBytes(t *testing.T) {
 		require.Zero(t, up.circuits.Load())
 		require.Empty(t, c.pending.all)
 
-		way, err = router{c}.Circuit(t.Context(), c.servers[0].Identity, to, 0)
+		way, err = router{c}.Circuit(t.Context(), c.servers[0].Identity, netip.AddrPort{}, to, 0)
 		require.NoError(t, err)
 		c.pending.proven(to)
 		n, err = io.CopyN(io.Discard, way, 4*maxUnproven)
@@ -155,8 +155,9 @@ func TestUnprovenBytes(t *testing.T) {
 	}
 }
 
-// A relay answers anything to a request, or nothing: that is an error within 5 s for
-// the relay, and as long for the peer and for what the circuit is for, and leaves nothing behind.
+// A relay answers anything to a request, or nothing: that is an error within 5
+// s for the relay, and as long for the peer and for what the circuit is for,
+// and leaves nothing behind.
 func TestBrokenAnswers(t *testing.T) {
 	good := circuit.Hop{Type: circuit.HopStatus, Status: circuit.OK}.Append(nil)
 	for name, b := range map[string][]byte{
@@ -178,7 +179,7 @@ func TestBrokenAnswers(t *testing.T) {
 				})
 				c, up, _ := linked(t, s)
 				began := time.Now()
-				_, err := router{c}.Circuit(t.Context(), c.servers[0].Identity, someone(), 0)
+				_, err := router{c}.Circuit(t.Context(), c.servers[0].Identity, netip.AddrPort{}, someone(), 0)
 				require.Error(t, err)
 				require.LessOrEqual(t, time.Since(began), 3*answerIn)
 				require.Zero(t, up.circuits.Load())
@@ -193,8 +194,8 @@ func TestBrokenAnswers(t *testing.T) {
 	}
 }
 
-// Anybody can say any address. Those of private networks count in this node's own, and
-// those that package quic would not dial nowhere.
+// Anybody can say any address. Those of private networks count in this node's
+// own, and those that package quic would not dial nowhere.
 func TestMayBe(t *testing.T) {
 	s := always(newScript)
 	elsewhere, dead := netip.MustParseAddrPort("10.0.0.1:1"), netip.MustParseAddrPort("192.168.1.255:1")
@@ -218,7 +219,8 @@ type peered struct {
 
 func (p peered) Peer() identity.RemoteIdentity { return p.peer }
 
-// attempted returns an attempt of a caller, and what makes probes as its peer does.
+// attempted returns an attempt of a caller, and what makes probes as its peer
+// does.
 func attempted(t *testing.T, s *seam, listed ...netip.AddrPort) (*Client, *attempt, *circuit.Prober) {
 	t.Helper()
 	c := bare(t, s)
@@ -233,8 +235,9 @@ func host(i int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, byte(i >> 8), byte(i)}), 7373)
 }
 
-// Probes that somebody has recorded, and sends from 1,000 addresses, add 4 candidates at
-// most, and have nothing be sent to others; each is answered once.
+// Probes that somebody has recorded, and sends from 1,000 addresses, add 4
+// candidates at most, and have nothing be sent to others; each is answered
+// once.
 func TestRecordedProbes(t *testing.T) {
 	s := always(newScript)
 	listed := host(60_000)
@@ -261,8 +264,8 @@ func TestRecordedProbes(t *testing.T) {
 	require.LessOrEqual(t, len(a.answered), maxAnswered)
 }
 
-// A pong counts that only the peer can have made, for a probe that was sent, and from
-// where it was sent to; once.
+// A pong counts that only the peer can have made, for a probe that was sent,
+// and from where it was sent to; once.
 func TestForgedPongs(t *testing.T) {
 	s := always(newScript)
 	to, other := host(1), host(2)
@@ -303,8 +306,9 @@ func TestForgedPongs(t *testing.T) {
 	require.False(t, ok)
 }
 
-// An attempt sends at most what it may, to at most 16 addresses that its peer has named,
-// of which none is in a network that is not this node's; and no peer has more than 2.
+// An attempt sends at most what it may, to at most 16 addresses that its peer
+// has named, of which none is in a network that is not this node's; and no peer
+// has more than 2.
 func TestProbesAreFew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := always(newScript)
@@ -317,7 +321,7 @@ func TestProbesAreFew(t *testing.T) {
 		}
 		c, a, _ := attempted(t, s, named...)
 		require.Len(t, a.addrs, 8)
-		require.ErrorIs(t, a.run(t.Context(), func(context.Context) bool { return false }), errNoDirectPath)
+		require.ErrorIs(t, a.run(t.Context(), func(context.Context) bool { return false }), ErrNoDirectPath)
 		require.LessOrEqual(t, len(s.sent), probeBurst+int(probeFor.Seconds())*probesASecond)
 		for _, p := range s.sent {
 			require.False(t, p.to.Addr().IsPrivate())
@@ -325,8 +329,8 @@ func TestProbesAreFew(t *testing.T) {
 		_, err := c.begin(a.conn, hidden.Of([16]byte{2}), circuit.Caller, nil)
 		require.NoError(t, err)
 		_, err = c.begin(a.conn, hidden.Of([16]byte{3}), circuit.Caller, nil)
-		require.ErrorIs(t, err, errBusy)
+		require.ErrorIs(t, err, ErrTooOften)
 		_, err = c.begin(peered{peer: someone()}, hidden.Of([16]byte{2}), circuit.Caller, nil)
-		require.ErrorIs(t, err, errBusy, "the same secret")
+		require.ErrorIs(t, err, ErrTooOften, "the same secret")
 	})
 }

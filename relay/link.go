@@ -19,14 +19,15 @@ import (
 )
 
 const (
-	// A relay is asked whether it is still there every so often: NATs forget after
-	// 30 s, and a relay that dies is to be noticed before the circuits' peers give
-	// up. Two answers that are missing are enough.
+	// A relay is pinged regularly: NATs forget after 30 s, and a relay's death
+	// is to be noticed before the circuits' peers give up. Two missing answers
+	// are enough. An idle relay is pinged before QUIC would do so at either
+	// end, which is after 15 s.
 	pingBusy = 2 * time.Second // while there are circuits
-	pingIdle = 20 * time.Second
+	pingIdle = 14 * time.Second
 	pongIn   = 500 * time.Millisecond // or four round trips
 
-	leaveJitter = 30 * time.Second // within which clients go elsewhere
+	leaveJitter = 30 * time.Second // within which clients move elsewhere
 )
 
 // A link is a connection with a relay, up to its end.
@@ -37,15 +38,16 @@ type link struct {
 	circuits atomic.Int32 // open ones
 	reserved atomic.Int32 // 1 while there is a reservation
 	used     atomic.Int64 // Unix nanoseconds of the last circuit's end, or of the last attempt at one
-	shown    atomic.Int64 // edition of the tokens that were shown last
-	over     atomic.Bool  // this node wants it no more
+	shown    atomic.Int64 // edition of the tokens shown last
+	over     atomic.Bool  // this node no longer wants it
 
-	wake chan struct{} // of size 1: look at once
+	wake chan struct{} // of size 1: check at once
 	pong chan struct{} // of size 1: answered has changed
 
 	presenting sync.Mutex // held while tokens are shown
 
 	mu       sync.Mutex
+	callers  []byte          // the last message to it about callers
 	asking   bool            // tokens are being shown: the relay may end access before its answer is read
 	access   junction.Stream // on which tokens are shown; nil at a relay that asks for none
 	observed netip.AddrPort
@@ -55,7 +57,7 @@ type link struct {
 }
 
 func newLink(s *server, session junction.Session) *link {
-	return &link{server: s, session: session, opened: time.Now(), left: -1, wake: make(chan struct{}, 1), pong: make(chan struct{}, 1)}
+	return &link{server: s, session: session, opened: time.Now(), left: -1, callers: circuit.Callers{Rule: circuit.CallersAccount}.Append(nil), wake: make(chan struct{}, 1), pong: make(chan struct{}, 1)}
 }
 
 func (l *link) gone() bool {
@@ -69,7 +71,7 @@ func (l *link) gone() bool {
 
 func (l *link) close() { l.session.Close() }
 
-// told returns what the relay has said.
+// told returns the values that the relay has sent.
 func (l *link) told() (observed netip.AddrPort, left int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -82,9 +84,9 @@ func (l *link) shows() bool {
 	return l.access != nil
 }
 
-// present shows the relay the tokens, before anything is asked of it. A relay that
-// does not know the protocol is one that asks for none. They are sent only once the
-// relay has taken the protocol: others do not see them.
+// present shows the relay the tokens before any request. A relay that does not
+// know the protocol asks for none. Tokens are sent only once the relay has
+// accepted the protocol, so that others do not see them.
 func (l *link) present(ctx context.Context) error {
 	l.presenting.Lock()
 	defer l.presenting.Unlock()
@@ -99,10 +101,8 @@ func (l *link) present(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.server.client.mu.Lock()
-	tokens := l.server.client.tokens
-	l.shown.Store(l.server.client.edited)
-	l.server.client.mu.Unlock()
+	tokens, edition := l.server.tokens()
+	l.shown.Store(edition)
 	b, err := circuit.AppendHello(nil, tokens)
 	if err != nil {
 		return err
@@ -115,13 +115,15 @@ func (l *link) present(ctx context.Context) error {
 		err = fmt.Errorf("%w: %w", ErrNoToken, err)
 	}
 	if err != nil {
+		l.server.sees(a.Observed)
 		s.Close()
 		return err
 	}
 	l.mu.Lock()
 	before := l.access
-	l.access, l.observed, l.left = s, a.Observed, bytesLeft(a.Left)
+	l.access, l.left = s, bytesLeft(a.Left)
 	l.mu.Unlock()
+	l.seen(a.Observed)
 	if before != nil {
 		before.Close()
 	}
@@ -129,7 +131,17 @@ func (l *link) present(ctx context.Context) error {
 	return nil
 }
 
-// inquire notes whether tokens are being shown.
+// seen records the address at which the relay sees this node.
+func (l *link) seen(addr netip.AddrPort) {
+	l.mu.Lock()
+	l.observed = addr
+	l.mu.Unlock()
+	if l.server.elsewhere(addr) {
+		l.server.client.elsewhere()
+	}
+}
+
+// inquire records whether tokens are being shown.
 func (l *link) inquire(now bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -143,7 +155,7 @@ func bytesLeft(n uint64) int64 {
 	return int64(n)
 }
 
-// listen hears what the relay says on the stream on which tokens were shown.
+// listen reads the relay's messages on the stream on which tokens were shown.
 func (l *link) listen(s junction.Stream) {
 	defer s.Close()
 	for leaves := false; ; {
@@ -153,7 +165,7 @@ func (l *link) listen(s junction.Stream) {
 			current := l.access == s && !l.asking
 			l.mu.Unlock()
 			if current {
-				l.close() // what the token gave ends with it
+				l.close() // the rights of the token end with the stream
 			}
 			return
 		}
@@ -162,12 +174,13 @@ func (l *link) listen(s junction.Stream) {
 		case circuit.Pong:
 			l.answered = uint32(m)
 			signal(l.pong)
-		case circuit.Observed:
-			l.observed = netip.AddrPort(m)
 		case circuit.Quota:
 			l.left = bytesLeft(uint64(m))
 		}
 		l.mu.Unlock()
+		if m, ok := m.(circuit.Observed); ok {
+			l.seen(netip.AddrPort(m))
+		}
 		if leave, ok := m.(circuit.Leave); ok && !leaves {
 			leaves = true
 			l.server.leaving(l, leave)
@@ -175,8 +188,8 @@ func (l *link) listen(s junction.Stream) {
 	}
 }
 
-// serve takes circuits, and looks whether the relay is there, until the connection
-// ends.
+// serve accepts circuits, and checks whether the relay is alive, until the
+// connection ends.
 func (l *link) serve() {
 	c := l.server.client
 	defer l.server.ended(l)
@@ -196,6 +209,7 @@ func (l *link) serve() {
 		}
 	})
 	last := time.Now()
+	l.sayCallers()
 	for {
 		wait := pingIdle
 		if l.circuits.Load() > 0 {
@@ -214,6 +228,7 @@ func (l *link) serve() {
 			l.over.Store(true)
 			return
 		}
+		l.sayCallers()
 		if !l.ping() {
 			c.log.Debug("the relay does not answer", "relay", l.server.Identity)
 			return
@@ -221,7 +236,7 @@ func (l *link) serve() {
 	}
 }
 
-// look has the relay asked whether it is there.
+// look makes serve ping the relay.
 func (l *link) look() { signal(l.wake) }
 
 // idle reports whether nothing needs the connection.
@@ -233,8 +248,9 @@ func (l *link) idle() bool {
 	return l.reserved.Load() == 0 && l.circuits.Load() == 0 && time.Since(since) > idleTime
 }
 
-// ping asks whether the relay is there, twice at most, and reports false if it has
-// not answered. At a relay without an access stream, QUIC's own time-out has to do.
+// ping pings the relay, twice at most, and returns false if it has not
+// answered. For a relay without an access stream, it relies on QUIC's own
+// timeout.
 func (l *link) ping() bool {
 	for range 2 {
 		l.mu.Lock()
@@ -285,9 +301,9 @@ func (l *link) ask(ctx context.Context, m circuit.Hop) (circuit.Hop, error) {
 	return status(answer(ctx, s, m.Append(nil), circuit.ReadHop))
 }
 
-// hop sends a message, and returns its stream once the answer is good.
+// hop sends a message, and returns its stream if the answer is a success.
 func (l *link) hop(ctx context.Context, m circuit.Hop) (junction.Stream, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*answerIn) // the peer has to answer as well
+	ctx, cancel := context.WithTimeout(ctx, 2*answerIn) // the peer has to answer, too
 	defer cancel()
 	l.used.Store(time.Now().UnixNano())
 	s, err := l.session.Open(ctx, circuit.HopProtocol)
@@ -296,9 +312,21 @@ func (l *link) hop(ctx context.Context, m circuit.Hop) (junction.Stream, error) 
 	}
 	if _, err := status(answer(ctx, s, m.Append(nil), circuit.ReadHop)); err != nil {
 		s.Close()
-		return nil, err
+		return nil, l.explain(err)
 	}
 	return s, nil
+}
+
+// circuitCost is what an account must have left for a circuit at most.
+const circuitCost = 4 << 10
+
+// explain tells a quota that is used up from other limits, by what the relay
+// has told of it.
+func (l *link) explain(err error) error {
+	if _, left := l.told(); errors.Is(err, circuit.ResourceLimit) && 0 <= left && left < circuitCost {
+		return fmt.Errorf("%w: %w", errQuota, err)
+	}
+	return err
 }
 
 // answer writes a message, and reads the answer, before ctx is done.
@@ -313,10 +341,10 @@ func answer[A any](ctx context.Context, s junction.Stream, question []byte, read
 	return a, err
 }
 
-// status makes an error of an answer that is none of success.
+// status returns the error of an answer that is not a success.
 func status(m circuit.Hop, err error) (circuit.Hop, error) {
 	if err == nil && m.Type != circuit.HopStatus {
-		err = fmt.Errorf("%w: an answer that is none", circuit.ErrMalformed)
+		err = fmt.Errorf("%w: not an answer", circuit.ErrMalformed)
 	}
 	if err == nil {
 		err = m.Status.Err()
@@ -324,8 +352,9 @@ func status(m circuit.Hop, err error) (circuit.Hop, error) {
 	return m, err
 }
 
-// leaving has this node be called through another relay, and goes on through others
-// some time before this one is down: not all its clients at once.
+// leaving replaces this relay's reservation by another, and moves circuits to
+// other relays at a random time before this one is down, so that not all its
+// clients move at once.
 func (s *server) leaving(l *link, leave circuit.Leave) {
 	s.enter(Leaving, nil)
 	s.mu.Lock()
@@ -344,7 +373,7 @@ func (s *server) leaving(l *link, leave circuit.Leave) {
 	})
 }
 
-// ended notes that a connection is gone.
+// ended records that a connection is gone.
 func (s *server) ended(l *link) {
 	s.mu.Lock()
 	mine := s.up == l

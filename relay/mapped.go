@@ -7,11 +7,11 @@ import (
 	"github.com/sdp2p/p2p/internal/portmap"
 )
 
-// ErrNotMapped is why there is no mapped port where none was asked for.
+// ErrNotMapped says that no mapped port was requested.
 var ErrNotMapped = errors.New("relay: ports are not mapped: see Config.MapPorts")
 
-// Mapped returns the address outside that the gateway forwards to the listener, as
-// the gateway says. If there is none, it is not valid, and err says why.
+// Mapped returns the external address that the gateway says it forwards to the
+// listener. If there is none, the address is not valid, and err says why.
 func (c *Client) Mapped() (addr netip.AddrPort, err error) {
 	c.mu.Lock()
 	m := c.mapper
@@ -22,8 +22,8 @@ func (c *Client) Mapped() (addr netip.AddrPort, err error) {
 	return m.Addr()
 }
 
-// mapPort begins to have the listener's port mapped, if that is wanted, until the run
-// ends.
+// mapPort keeps the listener's port mapped until the run ends, if the
+// configuration says so.
 func (c *Client) mapPort() {
 	if !c.cfg.MapPorts || c.cfg.Only {
 		return
@@ -36,15 +36,14 @@ func (c *Client) mapPort() {
 }
 
 func (c *Client) portToMap() (gateway netip.Addr, port uint16) {
-	port, _ = c.cfg.Listener.Port() // 0 if it does not run
+	port, _ = c.cfg.Listener.Port() // 0 if the listener does not run
 	if c.cfg.gateway != nil {
 		return c.cfg.gateway(), port
 	}
 	return c.seam.Gateway(), port
 }
 
-// renewPort has the mapping be made at another gateway, or for another port, if it
-// is one.
+// renewPort renews the mapping if the gateway or the port has changed.
 func (c *Client) renewPort() {
 	c.mu.Lock()
 	m := c.mapper

@@ -18,8 +18,8 @@ import (
 
 var outside = netip.MustParseAddr("203.0.113.5")
 
-// A gateway forwards whatever port it is asked for, by PCP, on a loopback address of
-// its own.
+// A gateway forwards whatever port it is asked for, by PCP, on a loopback
+// address of its own.
 type gateway struct {
 	addr  netip.Addr
 	asked chan uint32 // lifetimes
@@ -64,8 +64,9 @@ func (g *gateway) config(cfg Config) Config {
 	return cfg
 }
 
-// A mapped port is a candidate, between the node's own addresses and those where
-// relays see it, renewed when the network changes and released at the end.
+// A mapped port is a candidate, between the node's own addresses and those
+// where relays see it, renewed when the network changes and released at the
+// end.
 func TestMappedPort(t *testing.T) {
 	g, relay := startGateway(t), relaytest.Start(t)
 	relay.Answer()
@@ -93,8 +94,8 @@ func TestMappedPort(t *testing.T) {
 	require.ErrorIs(t, err, ErrNotMapped)
 }
 
-// Nothing is asked of the gateway by a node whose connections stay at relays, nor
-// unless it is wanted.
+// Nothing is asked of the gateway by a node whose connections stay at relays,
+// nor unless it is wanted.
 func TestNoMappedPort(t *testing.T) {
 	g, relay := startGateway(t), startStock(t)
 	only, unasked := g.config(Config{Only: true}), g.config(Config{})

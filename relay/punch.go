@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sdp2p/p2p/identity"
@@ -22,59 +23,142 @@ const (
 	lookEvery     = 20 * time.Millisecond
 )
 
-// upgradeAgain is after how long another attempt is made, while the connection runs
-// through a relay. The last one repeats.
+// upgradeAgain are the times between attempts while the connection runs through
+// a relay. The last one repeats.
 var upgradeAgain = []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour}
 
-var (
-	errNoDirectPath = errors.New("relay: no address of the peer answers")
-	errOneSided     = errors.New("relay: the peer keeps its addresses to itself")
-)
-
-// upgrades are the attempts to find direct paths. The callee of a circuit begins
-// them, with tracked peers only: others do not learn its addresses. The caller has
-// dialed, and takes part.
+// upgrades are the attempts to find direct paths. The callee of a circuit
+// begins them, with tracked peers only, since others must not learn its
+// addresses. The caller has dialed, and so takes part.
 type upgrades struct {
 	mu       sync.Mutex
 	attempts map[circuit.ProbeID]*attempt
 	of       map[identity.RemoteIdentity]int
-	running  map[junction.Conn]chan struct{} // of size 1: try again now
+	running  map[junction.Conn]*search
+	rests    map[identity.RemoteIdentity]rest
+	notes    map[junction.Conn]*note
+	noted    int64 // number of connections so far
 }
 
 // Connected begins to look for a direct path.
 func (r router) Connected(conn junction.Conn) {
 	r.pending.proven(conn.Peer())
-	if conn.Dialed() || r.cfg.Only || !r.isTracked(conn.Peer()) {
-		return
-	}
+	stranger := !conn.Dialed() && !r.isTracked(conn.Peer()) || !conn.Candid()
 	u := &r.upgrades
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if again := u.running[conn]; again != nil {
-		signal(again)
+	switch {
+	case r.cfg.Only:
+		u.note(conn, ErrOnly)
+		return
+	case conn.Dialed():
+		u.note(conn, ErrNotBegun)
+		return
+	case stranger: // it may be tracked later
+		u.note(conn, ErrNotTracked)
+	default:
+		u.note(conn, nil)
+	}
+	if s := u.running[conn]; s != nil {
+		signal(s.again)
 		return
 	}
 	if u.running == nil {
-		u.running = map[junction.Conn]chan struct{}{}
+		u.running = map[junction.Conn]*search{}
 	}
-	again := make(chan struct{}, 1)
-	u.running[conn] = again
-	if !r.start(func() { r.keepUpgrading(conn, again) }) {
+	s := &search{again: make(chan struct{}, 1)}
+	u.running[conn] = s
+	if !r.start(func() { r.keepUpgrading(conn, s) }) {
 		delete(u.running, conn)
 	}
 }
 
-// again has all attempts be made at once, since the network is another one.
-func (u *upgrades) again() {
+// Moved looks for a direct path at once: the peer is in another network.
+func (r router) Moved(conn junction.Conn) {
+	u := &r.upgrades
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for _, c := range u.running {
-		signal(c)
+	if s := u.running[conn]; s != nil {
+		s.elsewhere()
 	}
 }
 
-// keepUpgrading tries for as long as the connection is there.
-func (c *Client) keepUpgrading(conn junction.Conn, again <-chan struct{}) {
+// knows begins to look for direct paths to tracked peers that were strangers
+// when they called.
+func (c *Client) knows() {
+	u := &c.upgrades
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for conn, s := range u.running {
+		if n := u.notes[conn]; n != nil && errors.Is(n.Err, ErrNotTracked) && c.isTracked(conn.Peer()) {
+			n.Err = nil
+			signal(s.again)
+		}
+	}
+}
+
+// elsewhere starts looking for direct paths at once, since this node's
+// addresses have changed. Peers that it has called are told, so that they do,
+// too.
+func (c *Client) elsewhere() {
+	u := &c.upgrades
+	u.mu.Lock()
+	var called []junction.Conn
+	for conn := range u.notes {
+		if conn.Dialed() {
+			called = append(called, conn)
+		}
+	}
+	for _, s := range u.running {
+		s.elsewhere()
+	}
+	u.mu.Unlock()
+	if c.cfg.Only || len(called) == 0 {
+		return
+	}
+	own := c.addrs()
+	for _, conn := range called {
+		if conn.Relayed() && conn.Candid() {
+			conn.Tell(own)
+		}
+	}
+}
+
+// A search looks for direct paths for a connection that the peer has dialed.
+type search struct {
+	again chan struct{} // of size 1: try again
+	moved atomic.Bool   // at once, since the network has changed
+}
+
+func (s *search) elsewhere() {
+	s.moved.Store(true)
+	signal(s.again)
+}
+
+// await waits for d, or until another attempt is wanted and the rest is over.
+// It reports whether another attempt was wanted.
+func (s *search) await(ctx context.Context, d time.Duration, pause *rest) (again bool) {
+	due := time.NewTimer(d)
+	defer due.Stop()
+	for {
+		select {
+		case <-due.C:
+			return again
+		case <-ctx.Done():
+			return again
+		case <-s.again:
+		}
+		left := max(0, pause.left(time.Now(), 2)) // otherwise the peer would refuse
+		if moved := s.moved.Swap(false); moved && left > 0 && pause.lift(time.Now(), 2) {
+			left = 0
+		}
+		again = true
+		due.Reset(left)
+	}
+}
+
+// keepUpgrading makes attempts until the connection ends.
+func (c *Client) keepUpgrading(conn junction.Conn, s *search) {
 	defer func() {
 		c.upgrades.mu.Lock()
 		defer c.upgrades.mu.Unlock()
@@ -83,22 +167,23 @@ func (c *Client) keepUpgrading(conn junction.Conn, again <-chan struct{}) {
 	ctx, cancel := context.WithCancel(conn.Context())
 	defer cancel()
 	defer context.AfterFunc(c.ctx, cancel)()
+	var pause rest
 	for i := 0; ctx.Err() == nil; i++ {
-		if conn.Relayed() {
-			if err := c.upgrade(ctx, conn); err != nil && ctx.Err() == nil {
-				c.log.Debug("still relayed", "peer", conn.Peer(), "err", err)
+		if conn.Relayed() && conn.Candid() && c.isTracked(conn.Peer()) {
+			err := c.upgrade(ctx, conn)
+			c.upgrades.ended(conn, err)
+			if err != nil && ctx.Err() == nil {
+				c.log.Debug("still relayed", "peer", conn.Peer(), "cause", err)
 			}
+			pause = pause.after(time.Now(), err == nil)
 		}
-		select {
-		case <-time.After(upgradeAgain[min(i, len(upgradeAgain)-1)]):
-		case <-again:
+		if s.await(ctx, upgradeAgain[min(i, len(upgradeAgain)-1)], &pause) {
 			i = -1
-		case <-ctx.Done():
 		}
 	}
 }
 
-// upgrade is one attempt, of the callee.
+// upgrade makes one attempt, as the callee.
 func (c *Client) upgrade(ctx context.Context, conn junction.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, upgradeIn)
 	defer cancel()
@@ -111,8 +196,9 @@ func (c *Client) upgrade(ctx context.Context, conn junction.Conn) error {
 	var secret [16]byte
 	rand.Read(secret[:])
 	token := hidden.Of(secret)
-	began := time.Now()
-	if _, err := s.Write(circuit.Punch{Type: circuit.PunchConnect, Addrs: c.addrs(), Token: token}.Append(nil)); err != nil {
+	began, told := time.Now(), c.addrs()
+	c.upgrades.told(conn, told)
+	if _, err := s.Write(circuit.Punch{Type: circuit.PunchConnect, Addrs: told, Token: token}.Append(nil)); err != nil {
 		return err
 	}
 	theirs, err := circuit.ReadPunch(s)
@@ -142,17 +228,24 @@ func (c *Client) upgrade(ctx context.Context, conn junction.Conn) error {
 	})
 }
 
-// Punch is an attempt, of the caller.
+// Punch makes one attempt, as the caller.
 func (r router) Punch(conn junction.Conn, s junction.Stream) {
 	defer s.Close()
-	if !conn.Dialed() || r.cfg.Only {
+	if !conn.Dialed() || r.cfg.Only || !conn.Candid() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(conn.Context(), 2*upgradeIn)
 	defer cancel()
 	defer context.AfterFunc(r.running(), cancel)()
-	if err := r.punch(ctx, conn, s); err != nil && ctx.Err() == nil {
-		r.log.Debug("still relayed", "peer", conn.Peer(), "err", err)
+	if !r.upgrades.rested(conn.Peer()) {
+		r.log.Debug("still relayed", "peer", conn.Peer(), "cause", ErrTooOften)
+		return
+	}
+	err := r.punch(ctx, conn, s)
+	r.upgrades.rest(conn.Peer(), err == nil)
+	r.upgrades.ended(conn, err)
+	if err != nil && ctx.Err() == nil {
+		r.log.Debug("still relayed", "peer", conn.Peer(), "cause", err)
 	}
 }
 
@@ -166,9 +259,11 @@ func (c *Client) punch(ctx context.Context, conn junction.Conn, s junction.Strea
 		return fmt.Errorf("relay: %w", circuit.UnexpectedMessage)
 	}
 	if theirs.Token == (circuit.PunchToken{}) {
-		return errOneSided
+		return ErrOneSided
 	}
-	if _, err := s.Write(circuit.Punch{Type: circuit.PunchConnect, Addrs: c.addrs()}.Append(nil)); err != nil {
+	told := c.addrs()
+	c.upgrades.told(conn, told)
+	if _, err := s.Write(circuit.Punch{Type: circuit.PunchConnect, Addrs: told}.Append(nil)); err != nil {
 		return err
 	}
 	a, err := c.begin(conn, theirs.Token, circuit.Caller, theirs.Addrs)
@@ -184,7 +279,7 @@ func (c *Client) punch(ctx context.Context, conn junction.Conn, s junction.Strea
 		return fmt.Errorf("relay: %w", circuit.UnexpectedMessage)
 	}
 	if !conn.Relayed() {
-		return nil // it was faster
+		return nil // the peer was faster
 	}
 	return a.run(ctx, func(ctx context.Context) bool {
 		if !conn.Relayed() {
@@ -195,19 +290,19 @@ func (c *Client) punch(ctx context.Context, conn junction.Conn, s junction.Strea
 			return false
 		}
 		if err := conn.Move(ctx, to); err != nil {
-			c.log.Debug("not moved", "peer", conn.Peer(), "to", to, "err", err)
+			c.log.Debug("not moved", "peer", conn.Peer(), "to", to, "cause", err)
 			return false
 		}
 		return true
 	})
 }
 
-// ownAddrs bounds the addresses of the node's own networks that are told, so that
-// there is room for those outside.
+// ownAddrs bounds the number of addresses of the node's own networks that are
+// told, so that there is room for external ones.
 const ownAddrs = circuit.MaxAddrs - 4
 
-// addrs returns where this node may be reached, the likeliest first: its own
-// addresses, a mapped port, and where relays see it.
+// addrs returns the addresses at which this node may be reached, the likeliest
+// first: its own, a mapped port, and those at which relays see it.
 func (c *Client) addrs() []netip.AddrPort {
 	all := c.seam.Addrs()
 	all = all[:min(len(all), ownAddrs)]
@@ -217,7 +312,7 @@ func (c *Client) addrs() []netip.AddrPort {
 	mapped, _ := c.Mapped()
 	outside := []netip.AddrPort{mapped}
 	c.mu.Lock()
-	servers := slices.Clone(c.servers)
+	servers := slices.Concat(c.servers, c.guests)
 	c.mu.Unlock()
 	for _, s := range servers {
 		outside = append(outside, s.observed())
@@ -230,8 +325,9 @@ func (c *Client) addrs() []netip.AddrPort {
 	return all[:min(len(all), circuit.MaxAddrs)]
 }
 
-// mayBe reports whether a peer may be at an address that it, or a relay, has said:
-// anybody can say any. Addresses of private networks count in this node's own.
+// mayBe reports whether a peer may be at an address that it or a relay has
+// named, which can be any address. Addresses of private networks count only in
+// this node's own networks.
 func (c *Client) mayBe(a netip.AddrPort) bool {
 	ip := a.Addr().Unmap()
 	switch {
@@ -245,5 +341,5 @@ func (c *Client) mayBe(a netip.AddrPort) bool {
 	return true
 }
 
-// shared are the addresses that carriers share out behind their NATs (RFC 6598).
+// shared are the addresses that carriers assign behind their NATs (RFC 6598).
 var shared = netip.MustParsePrefix("100.64.0.0/10")

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -8,9 +9,9 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// Two nodes that know each other, and no address, reach each other through a relay
-// that is go-libp2p's.
-func TestThroughStockRelay(t *testing.T) {
+// Two nodes that know each other, and no address, reach each other through a
+// relay that is go-libp2p's.
+func TestRelay(t *testing.T) {
 	relay := startStock(t)
 	a, b := start(t, Config{Only: true}, relay.Server), start(t, Config{Only: true}, relay.Server)
 	peer, back := know(t, a, b)
@@ -30,7 +31,7 @@ func TestThroughStockRelay(t *testing.T) {
 
 // A connection through a relay runs directly as soon as an address answers, and
 // streams go on; both nodes hear of it.
-func TestUpgrade(t *testing.T) {
+func TestDirectViaRelay(t *testing.T) {
 	relay := startStock(t)
 	a, b := start(t, Config{private: true}, relay.Server), start(t, Config{private: true}, relay.Server)
 	events := b.Subscribe()
@@ -72,4 +73,48 @@ func TestRelayDies(t *testing.T) {
 	used.close()
 	echo(t, s, 1<<20)
 	require.Equal(t, other.Identity, peer.Path().Relay)
+}
+
+// A peer that is found on the local network as well as by relay is one peer,
+// with one connection: what began through the relay goes on directly once an
+// address is known, and what begins then does not take the relay.
+func TestNoDoubleUpOfLANAndRelay(t *testing.T) {
+	relay := startStock(t)
+	a, b := start(t, Config{}, relay.Server), start(t, Config{Only: true}, relay.Server) // which looks for no path by itself
+	peer, back := know(t, a, b)
+	b.ready(t, 1)
+	s, err := peer.NewStream(within(t))
+	require.NoError(t, err)
+	defer s.Close()
+	echo(t, s, 1000)
+	require.Equal(t, p2p.Relay, peer.Path().Kind)
+	port, _ := b.listener.Port()
+	near := p2p.Candidate{Kind: p2p.Direct, Addr: netip.AddrPortFrom(relay.Addrs[0].Addr(), port)}
+	require.NoError(t, a.scope.Discovered(b.Identity(), nil, []p2p.Candidate{near}))
+	one := func() {
+		t.Helper()
+		require.Len(t, peer.Info().Connections, 1)
+		require.Len(t, back.Info().Connections, 1)
+		require.Equal(t, []*p2p.Peer{peer}, a.Tracked())
+		require.Equal(t, []*p2p.Peer{peer}, a.Peers())
+		known, ok := a.Peer(b.Identity())
+		require.True(t, ok)
+		require.Same(t, peer, known)
+	}
+	for ctx := within(t); peer.Path().Kind != p2p.Direct; {
+		one()
+		echo(t, s, 1000)
+		require.NoError(t, ctx.Err())
+	}
+	again, err := peer.NewStream(within(t))
+	require.NoError(t, err)
+	echo(t, again, 1000)
+	require.NoError(t, again.Close())
+	one()
+	kinds := map[p2p.CandidateKind]int{}
+	for _, c := range peer.Info().Candidates {
+		kinds[c.Kind]++
+	}
+	require.Equal(t, map[p2p.CandidateKind]int{p2p.Direct: 1, p2p.Relay: 1}, kinds)
+	echo(t, s, 1<<20)
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sdp2p/p2p/internal/backoff"
+	"github.com/sdp2p/p2p/internal/cause"
 	"github.com/sdp2p/p2p/internal/circuit"
 	"github.com/sdp2p/p2p/internal/junction"
 	"github.com/sdp2p/p2p/relay/token"
@@ -21,58 +22,66 @@ const (
 	addrLead = 250 * time.Millisecond // of an address over the next one (RFC 8305 §5)
 	answerIn = 5 * time.Second        // for each answer of a relay
 
-	refusedFirst = 30 * time.Second // until a relay that refuses is asked again; doubles
+	refusedFirst = 30 * time.Second // until a relay that refuses is asked again; doubled each time
 	refusedMost  = 10 * time.Minute
-	failedFirst  = time.Second // the same, of one that does not answer
+	failedFirst  = time.Second // the same for one that does not answer
 	failedMost   = time.Minute
 
-	// A relay that restarts takes some hundred clients a second: those that can be
-	// called elsewhere meanwhile come back within that time.
+	// A relay that restarts can accept some hundred clients a second: clients
+	// that can be called elsewhere meanwhile come back at a random time within
+	// comeBack. Clients of a long list, which has many relays for many clients,
+	// do so in any case: if two relays in two zones are lost, so are others,
+	// and all their clients come back.
 	comeBack = time.Minute
 
 	idleTime = time.Minute // until a connection that nothing uses is closed
 
-	reservedFor   = time.Hour // what a relay's reservation lasts, if its clock cannot be believed
+	reservedFor   = time.Hour // the life of a reservation if the relay's clock is implausible
 	shortestLease = 20 * time.Second
 )
 
-// Causes of a circuit that could not be had. Others are of types
-// [token.Status], or say what the relay has answered.
+// Reasons why a circuit could not be opened. Other errors are of type
+// [token.Status], or describe the relay's answer.
 var (
-	ErrNotListed  = errors.New("relay: the relay is not on the list")
-	ErrNotRunning = errors.New("relay: the client is not running")
-	ErrNoToken    = errors.New("relay: the relay wants a token, which its operator issues for this node: see Config.Tokens")
-	errLost       = errors.New("relay: the connection with the relay has ended")
+	ErrNotListed  = cause.New("relay: not listed", "relay: the relay is not on the list")
+	ErrNotRunning = cause.New("relay: not running", "relay: the client is not running")
+	ErrNoToken    = cause.New("relay: token refused", "relay: the relay requires a token, which its operator issues for this node: see Config.Tokens")
+	errDown       = cause.New("relay: down", "relay: the relay does not answer")
+	errQuota      = cause.New("relay: quota used up", "relay: the quota of this node's account is used up")
+	errLost       = cause.New("relay: lost", "relay: the connection with the relay has ended")
 )
 
-// A server is a relay of the list, as the client knows it.
+// A server is the client's state of a relay.
 type server struct {
 	Server
 	client *Client
+	guest  bool // it is not on the list: see [Client.relayAt]
 
 	turn chan struct{} // of size 1: held while a connection is made
 
-	mu     sync.Mutex
-	struck bool  // it is on the list no more
-	up     *link // nil if there is no connection
-	state  State
-	since  time.Time
-	err    error
-	rtt    time.Duration // of the last handshake
-	failed func()        // another relay has to take its place; nil while it is not kept
-	poke   chan struct{} // of size 1: something may have become better
+	mu      sync.Mutex
+	struck  bool  // it is no longer on the list
+	up      *link // nil if there is no connection
+	state   State
+	since   time.Time
+	err     error
+	rtt     time.Duration  // of the last handshake
+	seen    netip.AddrPort // the address at which a relay that refused last saw this node
+	outside netip.AddrPort // the address at which it last saw this node
+	failed  func()         // replaces it by another relay; nil while no reservation is kept
+	poke    chan struct{}  // of size 1: another attempt may succeed
 }
 
 func newServer(c *Client, s Server) *server {
 	return &server{Server: s, client: c, turn: make(chan struct{}, 1), since: time.Now(), poke: make(chan struct{}, 1)}
 }
 
-// of reports whether a server is the one of an entry.
+// of reports whether a server belongs to an entry.
 func (s *server) of(e Server) bool {
 	return s.Identity == e.Identity && s.Zone == e.Zone && slices.Equal(s.Addrs, e.Addrs)
 }
 
-// enter notes a state.
+// enter records a state.
 func (s *server) enter(state State, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,8 +99,8 @@ func (s *server) enterLocked(state State, err error) {
 	}
 }
 
-// advance notes a state of a connection, unless the relay has said that it is going
-// down. The caller holds mu.
+// advance records a state of a connection, unless the relay has announced that
+// it is going down. The caller holds mu.
 func (s *server) advance(state State) {
 	if s.state != Leaving {
 		s.enterLocked(state, nil)
@@ -101,7 +110,7 @@ func (s *server) advance(state State) {
 func (s *server) status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := Status{Server: s.Server, State: s.state, Since: s.since, Err: s.err, BytesLeft: -1}
+	st := Status{Server: s.Server, State: s.state, Since: s.since, Err: s.err, Observed: s.seen, BytesLeft: -1}
 	st.Server.Addrs = slices.Clone(s.Addrs)
 	if s.up != nil {
 		st.RTT = s.up.session.RTT()
@@ -110,14 +119,15 @@ func (s *server) status() Status {
 	return st
 }
 
-// refused reports whether the relay does not work for this node now.
+// refused reports whether the relay refuses this node or fails now.
 func (s *server) refused() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state == Refused || s.state == Leaving || s.state == Off && s.err != nil
 }
 
-// distance orders relays: 0 if a connection is up, else what the last one took.
+// distance orders relays: 0 if a connection is up, otherwise the round-trip
+// time of the last one.
 func (s *server) distance() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,8 +142,8 @@ func (s *server) distance() time.Duration {
 	return time.Hour
 }
 
-// look has a connection asked for a sign of life, or made at once where the last
-// attempt failed.
+// look makes the link ping the relay or, if the last attempt to connect failed,
+// retries at once.
 func (s *server) look() {
 	s.mu.Lock()
 	up := s.up
@@ -152,7 +162,7 @@ func (s *server) tokensChanged() {
 	if up != nil && up.shows() {
 		s.client.start(func() {
 			if err := up.present(s.client.ctx); err != nil {
-				s.client.log.Debug("the relay does not take the new token", "relay", s.Identity, "err", err)
+				s.client.log.Debug("the relay does not take the new token", "relay", s.Identity, "cause", err)
 				up.close()
 			}
 		})
@@ -172,7 +182,7 @@ func (s *server) drop() {
 	s.enter(Off, nil)
 }
 
-// strike drops a relay that is on the list no more, for good.
+// strike drops a relay that is no longer on the list, for good.
 func (s *server) strike() {
 	s.mu.Lock()
 	s.struck = true
@@ -180,13 +190,18 @@ func (s *server) strike() {
 	s.drop()
 }
 
-// connected returns the connection with the relay, which it makes if there is none.
+// connected returns the connection with the relay, and makes one if there is
+// none.
 func (s *server) connected(ctx context.Context) (*link, error) {
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	case <-ctx.Done(): // another attempt has waited for the relay all that time
+		err := context.Cause(ctx)
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("%w: %w", errDown, err)
+		}
+		return nil, err
 	}
 	s.mu.Lock()
 	up, before, struck := s.up, s.state, s.struck
@@ -208,7 +223,7 @@ func (s *server) connected(ctx context.Context) (*link, error) {
 	switch {
 	case err == nil:
 		return up, s.install(up)
-	case ctx.Err() != nil: // it is not wanted any more, which says nothing of the relay
+	case ctx.Err() != nil: // no longer wanted, which says nothing about the relay
 		if before != Refused && before != Leaving {
 			before = Off
 		}
@@ -221,10 +236,10 @@ func (s *server) connected(ctx context.Context) (*link, error) {
 	return nil, err
 }
 
-// install has a new connection be the one with the relay.
+// install makes a new connection the one with the relay.
 func (s *server) install(up *link) error {
 	s.mu.Lock()
-	s.up, s.rtt = up, up.session.RTT()
+	s.up, s.rtt, s.seen = up, up.session.RTT(), netip.AddrPort{}
 	struck := s.struck
 	s.advance(Connected)
 	s.mu.Unlock()
@@ -235,7 +250,7 @@ func (s *server) install(up *link) error {
 		return ErrNotRunning
 	}
 	if s.client.edition() != up.shown.Load() {
-		s.tokensChanged() // meanwhile
+		s.tokensChanged() // they changed meanwhile
 	}
 	return nil
 }
@@ -276,9 +291,25 @@ func (s *server) dial(ctx context.Context) (*link, error) {
 		}
 	}
 	if won == nil {
-		return nil, fmt.Errorf("relay: %w", errors.Join(errs...))
+		return nil, fmt.Errorf("%w: %w", errDown, errors.Join(errs...))
 	}
 	return newLink(s, won), nil
+}
+
+// sees records the address at which a relay that refuses sees this node.
+func (s *server) sees(addr netip.AddrPort) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen = addr
+}
+
+// elsewhere reports whether the relay now sees this node at another address.
+func (s *server) elsewhere(addr netip.AddrPort) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.outside
+	s.outside = addr
+	return before.IsValid() && addr.IsValid() && before != addr
 }
 
 // ready reports whether there is a reservation.
@@ -288,8 +319,8 @@ func (s *server) ready() bool {
 	return s.state == Ready
 }
 
-// reserved notes that there is a reservation, and reports false if it is not wanted
-// any more: release comes after ctx is done.
+// reserved records that there is a reservation, and returns false if it is no
+// longer wanted: release is called after ctx is done.
 func (s *server) reserved(ctx context.Context, up *link) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -301,7 +332,7 @@ func (s *server) reserved(ctx context.Context, up *link) bool {
 	return true
 }
 
-// release has a reservation lapse. The connection is closed once it is idle.
+// release lets a reservation lapse. The connection is closed once it is idle.
 func (s *server) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -313,8 +344,8 @@ func (s *server) release() {
 	s.advance(Connected)
 }
 
-// keep keeps a reservation at the relay, and tells when it does not get one, and when
-// it does, until ctx is done.
+// keep keeps a reservation at the relay until ctx is done. It calls failed when
+// it does not get one, and got when it does.
 func (s *server) keep(ctx context.Context, failed, got func()) {
 	s.mu.Lock()
 	s.failed = failed
@@ -341,28 +372,38 @@ func (s *server) keep(ctx context.Context, failed, got func()) {
 			wait = spread(failures.Next())
 		}
 		if err != nil {
-			s.client.log.Debug("no reservation", "relay", s.Identity, "err", err)
+			s.client.log.Debug("no reservation", "relay", s.Identity, "cause", err)
 			failed()
 		}
 		s.rest(ctx, wait, ended, err == nil)
-		if err == nil && up.gone() && s.client.callable(s) {
+		if err == nil && up.gone() && s.client.canWait(s) {
 			s.rest(ctx, rand.N(comeBack), nil, false)
 		}
 	}
 }
 
-// spread has many clients that wait for the same not all come at one time.
+// spread randomizes a time, so that clients that wait for the same event do not
+// all come at once.
 func spread(d time.Duration) time.Duration { return d/2 + rand.N(d) }
 
-// callable reports whether a relay has a reservation of this node, beside one.
+// canWait reports whether this node need not come back to a relay at once.
+func (c *Client) canWait(s *server) bool {
+	c.mu.Lock()
+	many := len(c.servers) > shortList
+	c.mu.Unlock()
+	return many || c.callable(s)
+}
+
+// callable reports whether this node has a reservation at another relay than
+// the given one.
 func (c *Client) callable(beside *server) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.ContainsFunc(c.servers, func(s *server) bool { return s != beside && s.status().State == Ready })
 }
 
-// rest waits until the reservation has to be looked after again. What has failed is
-// tried at once where something may have become better.
+// rest waits until the reservation needs attention again. After a failure, it
+// returns at once if another attempt may succeed.
 func (s *server) rest(ctx context.Context, wait time.Duration, ended <-chan struct{}, good bool) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -385,7 +426,7 @@ func (s *server) isRefusal(err error) bool {
 	return errors.As(err, new(token.Status)) || errors.As(err, &status)
 }
 
-// reserve gets a reservation, and returns for how long.
+// reserve gets a reservation, and returns its duration.
 func (s *server) reserve(ctx context.Context) (lease time.Duration, up *link, err error) {
 	up, err = s.connected(ctx)
 	if err != nil {
@@ -407,8 +448,8 @@ func (s *server) reserve(ctx context.Context) (lease time.Duration, up *link, er
 	return leaseOf(time.Until(m.Expire)), up, nil
 }
 
-// leaseOf returns for how long a reservation counts: what is left of it by two clocks,
-// if that may be.
+// leaseOf returns how long a reservation counts: the time left by the clocks of
+// both sides, if that is plausible.
 func leaseOf(left time.Duration) time.Duration {
 	if left < shortestLease || left > 2*reservedFor {
 		return reservedFor / 2

@@ -18,9 +18,9 @@ import (
 	relayserver "github.com/sdp2p/p2p/relay/server"
 )
 
-// A relay that is on the list no more is left, whether there is a reservation or not,
-// and not connected to again by those who still know it. One whose addresses have
-// changed is another one.
+// A relay that is on the list no more is left, whether there is a reservation
+// or not, and not connected to again by those who still know it. One whose
+// addresses have changed is another one.
 func TestStruck(t *testing.T) {
 	s, list := always(newScript), entries(3)
 	c := bare(t, s, list...)
@@ -61,9 +61,32 @@ func TestCanceledDial(t *testing.T) {
 	require.False(t, c.servers[0].refused())
 }
 
-// When the network was away, relays have taken each other's places. Once it is back,
-// there are as many reservations as before, in zones that differ, and other connections
-// are closed when they have been idle.
+// A dial that waits for another one to the same relay says in the end that the
+// relay is down, and not only that there was no time.
+func TestDialBehindAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &seam{dial: func(ctx context.Context, _ identity.RemoteIdentity) (*script, error) {
+			<-ctx.Done()
+			return nil, context.Cause(ctx)
+		}}
+		c := bare(t, s, entries(1)...)
+		first := make(chan error)
+		go func() {
+			_, err := c.servers[0].connected(t.Context())
+			first <- err
+		}()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), answerIn-time.Second)
+		defer cancel()
+		_, err := c.servers[0].connected(ctx)
+		require.ErrorIs(t, err, errDown)
+		require.ErrorIs(t, <-first, errDown)
+	})
+}
+
+// When the network was away, relays have taken each other's places. Once it is
+// back, there are as many reservations as before, in zones that differ, and
+// other connections are closed when they have been idle.
 func TestReservationsAreTrimmed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var back atomic.Bool
@@ -98,8 +121,9 @@ func TestReservationsAreTrimmed(t *testing.T) {
 	})
 }
 
-// Where a relay is lost, its clients come back within a minute, and not all at once,
-// as long as they can be called elsewhere; a client that can not comes back at once.
+// Where a relay is lost, its clients come back within a minute, and not all at
+// once, as long as they can be called elsewhere; a client that can not comes
+// back at once.
 func TestComingBack(t *testing.T) {
 	for _, relays := range []int{1, 2} {
 		synctest.Test(t, func(t *testing.T) {
@@ -130,6 +154,34 @@ func TestComingBack(t *testing.T) {
 	}
 }
 
+// Where all relays of a long list are lost, their clients come back within a
+// minute, and not all at once: all of them together are more than the relays
+// take.
+func TestComingBackToMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var early int
+		const runs = 20
+		for range runs {
+			s := always(newScript)
+			c := bare(t, s, entries(shortList+1)...)
+			k := newKeeper(c.ctx, c)
+			k.set(slices.Clone(c.servers[:Reservations]))
+			synctest.Wait()
+			require.Len(t, s.open(), Reservations)
+			for _, one := range s.sessions {
+				one.cancel()
+			}
+			time.Sleep(2 * time.Second)
+			early += len(s.open())
+			time.Sleep(comeBack)
+			require.Len(t, s.open(), Reservations)
+			require.Len(t, s.sessions, 2*Reservations)
+			k.stop()
+		}
+		require.Less(t, early, runs/2, "2 s of a minute, each of two")
+	})
+}
+
 // After the end, nothing begins to be kept in the place of another relay.
 func TestKeeperStops(t *testing.T) {
 	s := &seam{dial: func(context.Context, identity.RemoteIdentity) (*script, error) { return nil, errUnreachable }}
@@ -143,8 +195,8 @@ func TestKeeperStops(t *testing.T) {
 	require.Empty(t, k.keeping)
 }
 
-// The clock of this node may be a day off: a reservation is renewed in time all the
-// same.
+// The clock of this node may be a day off: a reservation is renewed in time all
+// the same.
 func TestLease(t *testing.T) {
 	for left, want := range map[time.Duration]time.Duration{
 		time.Hour: time.Hour, 2 * time.Minute: 2 * time.Minute, 119 * time.Minute: 119 * time.Minute,
@@ -206,8 +258,8 @@ func TestIdle(t *testing.T) {
 	})
 }
 
-// Other tokens are shown on the connection that there is, which goes on: the relay ends
-// the stream on which the former ones were shown before it answers.
+// Other tokens are shown on the connection that there is, which goes on: the
+// relay ends the stream on which the former ones were shown before it answers.
 func TestOtherTokens(t *testing.T) {
 	r := startPaid(t, relayserver.Limits{})
 	a := start(t, Config{Only: true}, r.entry())

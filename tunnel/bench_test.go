@@ -99,7 +99,8 @@ func BenchmarkHandshake(b *testing.B) {
 	}
 }
 
-// BenchmarkRefusal is what a first message costs a responder that has the most credentials, and none that fits.
+// BenchmarkRefusal is what a first message costs a responder that has the most
+// credentials, and none that fits.
 func BenchmarkRefusal(b *testing.B) {
 	w := newWorld(b)
 	m1 := w.m1(b)
@@ -140,7 +141,8 @@ func BenchmarkTunnelPipe(b *testing.B) {
 	}
 }
 
-// BenchmarkAgreements is what of a handshake nobody can save: both sides' ten X25519, two of them for ephemeral keys.
+// BenchmarkAgreements is what of a handshake nobody can save: both sides' ten
+// X25519, two of them for ephemeral keys.
 func BenchmarkAgreements(b *testing.B) {
 	seed := make([]byte, keySize)
 	private, err := ecdh.X25519().NewPrivateKey(seed)

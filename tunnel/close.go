@@ -7,9 +7,11 @@ import (
 	"github.com/sdp2p/p2p/internal/turn"
 )
 
-// Close ends the tunnel: what was written still arrives, followed by the end. What the peer has yet to send is discarded.
-// Pending calls return [net.ErrClosed]; where that interrupts a Write, the tunnel is reset, since its end would look like
-// one that was meant. Close does not wait for the peer; [Conn.Done] tells when all is handed over.
+// Close ends the tunnel: data already written still arrives, followed by the
+// end. Data that the peer has yet to send is discarded. Pending calls return
+// [net.ErrClosed]; if Close interrupts a Write, the tunnel is reset, since an
+// orderly end would hide the missing data. Close does not wait for the peer;
+// [Conn.Done] tells when everything has been handed over.
 func (c *Conn) Close() error {
 	if !c.stop(net.ErrClosed) {
 		return nil
@@ -30,10 +32,12 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// Done is closed once the tunnel is over, and what Close had to say is handed over to the stream, or given up after 30 s.
+// Done is closed once the tunnel is over and the data and the end that Close
+// had to send are handed over to the stream, or given up after 30 s.
 func (c *Conn) Done() <-chan struct{} { return c.finished }
 
-// finish sends the end, and closes the stream. The caller has taken the writing turn.
+// finish sends the end, and closes the stream. The caller has taken the writing
+// turn.
 func (c *Conn) finish() {
 	defer close(c.finished)
 	defer c.writing.Release()
@@ -56,8 +60,9 @@ func (c *Conn) finish() {
 	c.s.Stream.Close()
 }
 
-// Abort ends the tunnel at once, in both directions: all calls return reason, the peer's fail. It is for whoever revokes what
-// the tunnel was allowed by. After Close it ends what Close left to be done.
+// Abort ends the tunnel at once, in both directions: all calls return reason,
+// the peer's fail. It is for callers that revoke the permission for the tunnel.
+// After Close it also ends any sending that Close left pending.
 func (c *Conn) Abort(reason error) {
 	if c.abort(reason) {
 		return
@@ -69,8 +74,8 @@ func (c *Conn) Abort(reason error) {
 	}
 }
 
-// abort ends the tunnel at once. It reports false, and does nothing, if it was over
-// already.
+// abort ends the tunnel at once. It returns false, and does nothing, if the
+// tunnel was over already.
 func (c *Conn) abort(reason error) bool {
 	if !c.stop(reason) {
 		return false
@@ -80,7 +85,8 @@ func (c *Conn) abort(reason error) bool {
 	return true
 }
 
-// stop records why the tunnel is over. It reports false if it was over already.
+// stop records why the tunnel is over. It returns false if the tunnel was over
+// already.
 func (c *Conn) stop(err error) bool {
 	if err == nil {
 		err = net.ErrClosed
@@ -95,11 +101,12 @@ func (c *Conn) stop(err error) bool {
 // reset ends the stream at once.
 func (c *Conn) reset() { c.resetOnce.Do(c.s.reset) }
 
-// fault ends the tunnel because of an error, and returns why it ended first. A
-// timeout does not end it; and once Close has begun, a call that it interrupts must
-// not cut off what Close still sends.
+// fault ends the tunnel because of an error, and returns the error that ended
+// it first. A timeout or an interruption does not end it; and once Close has
+// begun, a call that Close interrupts must not cut off the data that Close
+// still sends.
 func (c *Conn) fault(err error) error {
-	if !isTimeout(err) {
+	if !passes(err) {
 		c.abort(err)
 	}
 	if failure := c.over.Reason(); failure != nil {

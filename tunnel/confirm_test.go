@@ -11,7 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// unconfirmed is a tunnel at its initiator that has just come out of the handshake; the other end is the reference.
+// unconfirmed is a tunnel at its initiator that has just come out of the
+// handshake; the other end is the reference.
 func unconfirmed(t *testing.T, f func(t *testing.T, c *Conn, a, b *end, in, out *refDirection)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -28,8 +29,9 @@ func unconfirmed(t *testing.T, f func(t *testing.T, c *Conn, a, b *end, in, out 
 	})
 }
 
-// The confirmation travels with the first data, or goes alone: at the first Read, at CloseWrite, at Close, or after 5 ms. It
-// is one write each time, and comes once.
+// The confirmation travels with the first data, or goes alone: at the first
+// Read, at CloseWrite, at Close, or after 5 ms. It is one write each time, and
+// comes once.
 func TestConfirmationLeaves(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -81,7 +83,8 @@ func TestConfirmationAborted(t *testing.T) {
 	})
 }
 
-// A write deadline does not keep the confirmation, and with it the whole tunnel, from coming up: reads do not know about it.
+// A write deadline does not keep the confirmation, and with it the whole
+// tunnel, from coming up: reads do not know about it.
 func TestConfirmationWriteDeadline(t *testing.T) {
 	for name, before := range map[string]func(c *Conn){
 		"passed":       func(c *Conn) { c.SetWriteDeadline(time.Unix(1, 0)) },
@@ -107,8 +110,9 @@ func TestConfirmationWriteDeadline(t *testing.T) {
 	}
 }
 
-// A Read at the time of the first Write does not wait for it to end: two peers that write before they read would wait for
-// each other, and a read deadline would not count.
+// A Read at the time of the first Write does not wait for it to end: two peers
+// that write before they read would wait for each other, and a read deadline
+// would not count.
 func TestConfirmationReadDuringWrite(t *testing.T) {
 	unconfirmed(t, func(t *testing.T, c *Conn, a, b *end, in, out *refDirection) {
 		c.writing.Take() // as Write does, which then confirms
@@ -130,7 +134,8 @@ func TestConfirmationReadDuringWrite(t *testing.T) {
 	})
 }
 
-// The responder does not write before it has the confirmation, however long that takes: it has no tunnel yet.
+// The responder does not write before it has the confirmation, however long
+// that takes: it has no tunnel yet.
 func TestConfirmationFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -169,8 +174,9 @@ func (c canceller) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// An Accept that fails after the confirmation leaves nothing behind that would touch the stream a day later.
-func TestAcceptCancelledLate(t *testing.T) {
+// An Accept that fails after the confirmation leaves nothing behind that would
+// touch the stream a day later.
+func TestAcceptCanceledLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		a, b := link(1 << 16)
@@ -185,7 +191,8 @@ func TestAcceptCancelledLate(t *testing.T) {
 	})
 }
 
-// Without Reset, a refusal closes the stream; a tunnel over a stream that cannot end one direction ends all the same.
+// Without Reset, a refusal closes the stream; a tunnel over a stream that
+// cannot end one direction ends all the same.
 func TestPlainStream(t *testing.T) {
 	w := newWorld(t)
 	a, b := net.Pipe()
@@ -229,7 +236,8 @@ func TestAbortWithoutReason(t *testing.T) {
 	require.ErrorIs(t, err, ErrTruncated)
 }
 
-// A peer that does not take the confirmation has given up when its time is over, and so do we.
+// A peer that does not take the confirmation has given up when its time is
+// over, and so do we.
 func TestConfirmationStuck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -21,11 +21,11 @@ const (
 	MaxAge = 24 * time.Hour
 
 	confirmDelay = 5 * time.Millisecond // how long the initiator's confirmation waits for data to travel with
-	closeTime    = 30 * time.Second     // how long the end waits for a peer that does not read
+	closeTime    = 30 * time.Second     // how long the end waits while the peer does not read
 )
 
-// A Conn is a tunnel: a [net.Conn] to an instance of a library, over which
-// nobody else reads or writes. All methods may be called concurrently.
+// A Conn is a tunnel: a [net.Conn] to an instance of a library, which nobody
+// else can read or write. All methods may be called concurrently.
 //
 // Only Close and CloseWrite make the peer read [io.EOF]. If the
 // tunnel ends in any other way, the peer's reads fail.
@@ -38,15 +38,15 @@ type Conn struct {
 	reading turn.Turn // of Read; guards what follows
 	in      *sealer
 	frame   [headerSize]byte
-	have    int               // bytes of frame and of its ciphertext that were read
-	body    *[bufferSize]byte // the ciphertext, then what is left of its plaintext; nil: none
+	have    int               // bytes read of the frame and its ciphertext
+	body    *[bufferSize]byte // the ciphertext, then the rest of its plaintext; nil: none
 	plain   []byte            // in body: what Read has yet to return
 	ended   bool              // the peer's end was read
 
 	writing turn.Turn // of Write and CloseWrite; guards what follows
 	out     *sealer
 	sealed  any    // a buffer, *[bufferSize]byte or *[batchSize]byte; nil: none
-	unsent  []byte // in sealed: what is left to be sent
+	unsent  []byte // in sealed: the rest, yet to be sent
 	confirm bool   // the confirmation is due: of the initiator, before its first record
 	closed  bool   // our end was sealed
 	cut     bool   // a Write was interrupted by Close
@@ -74,8 +74,8 @@ func newConn(s Session, c *Credential, m Member, hash []byte, in, out *sealer) *
 // String returns a placeholder that names the peer's instance.
 func (c *Conn) String() string { return "a tunnel to " + c.member.Instance.String() }
 
-// Format prints the placeholder under every verb: the buffers hold what is said
-// in the tunnel.
+// Format prints the placeholder for every verb, since the buffers hold the
+// tunnel's contents.
 func (c *Conn) Format(f fmt.State, _ rune) { fmt.Fprint(f, c.String()) }
 
 // LogValue returns the placeholder.
@@ -92,23 +92,28 @@ func (c *Conn) Instance() identity.RemoteIdentity { return c.member.Instance }
 // member's record names.
 func (c *Conn) Node() identity.RemoteIdentity { return c.member.Node }
 
-// Credential returns what we proved ourselves by.
+// Credential returns the credential that this side proved itself with.
 func (c *Conn) Credential() *Credential { return c.with }
 
-// HandshakeHash returns a value that both ends share and that names this tunnel
-// (Noise §11.2). It is not secret.
+// HandshakeHash returns a value that both ends share and that identifies this
+// tunnel (Noise §11.2). It is not secret.
 func (c *Conn) HandshakeHash() [32]byte { return [32]byte(c.hash) }
 
-// LocalAddr returns the local address of the stream.
-func (c *Conn) LocalAddr() net.Addr { return c.s.Stream.LocalAddr() }
+// LocalAddr returns the address of our instance, an [identity.Addr].
+func (c *Conn) LocalAddr() net.Addr { return c.with.Instance().Addr() }
 
-// RemoteAddr returns the remote address of the stream.
-func (c *Conn) RemoteAddr() net.Addr { return c.s.Stream.RemoteAddr() }
+// RemoteAddr returns the address of the peer's instance, an [identity.Addr].
+func (c *Conn) RemoteAddr() net.Addr { return c.member.Instance.Addr() }
+
+// NetConn returns the stream that the tunnel runs in. Reading from it, writing
+// to it or closing it breaks the tunnel.
+func (c *Conn) NetConn() net.Conn { return c.s.Stream }
 
 // Read reads what the peer wrote. At the peer's authenticated end it returns
-// [io.EOF]. If the stream ended without that, the error is [ErrTruncated]; if
-// what came is not what the peer sealed, [ErrRecordAuth]. A deadline does no
-// harm.
+// [io.EOF]. It fails with [ErrTruncated] if the stream ended without one, and
+// with [ErrRecordAuth] if a record is not what the peer sealed. After a
+// deadline, Read can be called again; if the stream's reads are interrupted
+// ([Session]), writes still work.
 func (c *Conn) Read(b []byte) (int, error) {
 	if err := c.confirmNow(); err != nil {
 		return 0, err
@@ -153,8 +158,8 @@ func (c *Conn) Read(b []byte) (int, error) {
 	}
 }
 
-// record reads a record and opens it, into b if it fits. An error that is a
-// timeout may be followed by another call.
+// record reads a record and opens it, into b if it fits. After an error that
+// passes, it can be called again.
 func (c *Conn) record(b []byte) (typ byte, plaintext []byte, err error) {
 	for c.have < headerSize {
 		n, err := c.s.Stream.Read(c.frame[c.have:])
@@ -184,11 +189,11 @@ func (c *Conn) record(b []byte) (typ byte, plaintext []byte, err error) {
 	return c.frame[0], plaintext, err
 }
 
-// cut makes of the stream's error the tunnel's: the stream has ended before the
-// peer did. A timeout is a timeout.
+// cut turns the error of a stream that ended before the peer did into the
+// tunnel's. An error that passes is returned unchanged.
 func cut(err error) error {
 	switch {
-	case isTimeout(err):
+	case passes(err):
 		return err
 	case err == io.EOF:
 		return ErrTruncated
@@ -196,9 +201,16 @@ func cut(err error) error {
 	return fmt.Errorf("%w: %w", ErrTruncated, err)
 }
 
-// isTimeout tells a deadline's error from that of a connection that was lost
-// because nothing was heard of it.
+// isTimeout reports whether an error is a deadline's, and not that of a
+// connection lost because the peer fell silent.
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
+
+// passes reports whether an error does not end the tunnel: a timeout, or an
+// interruption of reads, after which the stream can still be written to.
+func passes(err error) bool {
+	var e interface{ Interrupted() bool }
+	return isTimeout(err) || errors.As(err, &e) && e.Interrupted()
+}
 
 func (c *Conn) drop() {
 	if c.body != nil {
@@ -207,8 +219,8 @@ func (c *Conn) drop() {
 	}
 }
 
-// trailing looks whether anything follows the peer's end. A stream that cannot
-// end one direction alone need not end now.
+// trailing checks whether anything follows the peer's end. A stream that cannot
+// end one direction alone need not end yet.
 func (c *Conn) trailing() error {
 	if _, ok := c.s.Stream.(interface{ CloseWrite() error }); !ok {
 		return nil
@@ -219,8 +231,8 @@ func (c *Conn) trailing() error {
 	return nil
 }
 
-// Write writes b, in records of up to [MaxData] bytes. What was sealed before a
-// deadline struck counts as written: it leaves with the next call.
+// Write writes b, in records of up to [MaxData] bytes. Data sealed before the
+// deadline passed counts as written: it is sent with the next call.
 func (c *Conn) Write(b []byte) (n int, err error) {
 	if err := c.over.Reason(); err != nil {
 		return 0, err
@@ -250,8 +262,8 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 	return n, nil
 }
 
-// writable reports whether a record can be sealed: what is left of the one
-// before has been sent.
+// writable returns nil once a record can be sealed: the rest of the one before
+// has been sent.
 func (c *Conn) writable() error {
 	if err := c.over.Reason(); err != nil {
 		return err
@@ -267,8 +279,8 @@ func (c *Conn) writable() error {
 	return c.flush()
 }
 
-// seal makes data ready to be sent, as records that fit into a batch, or the
-// end, behind the confirmation if that is due. No data is no record.
+// seal prepares data for sending, as records that fit into a batch, or the end,
+// preceded by the confirmation if that is due. Without data it makes no record.
 func (c *Conn) seal(typ byte, data []byte) {
 	var b []byte
 	if len(data) <= MaxData {
@@ -294,7 +306,7 @@ func (c *Conn) seal(typ byte, data []byte) {
 	c.unsent = b
 }
 
-// flush sends what is sealed.
+// flush sends the sealed records.
 func (c *Conn) flush() error {
 	if err := c.push(); err != nil {
 		return c.fault(err)
@@ -302,7 +314,7 @@ func (c *Conn) flush() error {
 	return nil
 }
 
-// push is flush, whatever state the tunnel is in.
+// push is flush without a check of the tunnel's state.
 func (c *Conn) push() error {
 	for len(c.unsent) > 0 {
 		n, err := c.s.Stream.Write(c.unsent)
@@ -320,8 +332,8 @@ func (c *Conn) push() error {
 	return nil
 }
 
-// confirmNow sends the confirmation if it has not left yet. Whoever writes
-// sends it anyway.
+// confirmNow sends the confirmation unless it has been sent. A Write would send
+// it anyway.
 func (c *Conn) confirmNow() error {
 	if c.early == nil || !c.writing.TakeNow() {
 		return nil
@@ -330,8 +342,8 @@ func (c *Conn) confirmNow() error {
 	return c.sendConfirm()
 }
 
-// sendConfirm sends the confirmation, whatever the write deadline is: the
-// handshake's time counts.
+// sendConfirm sends the confirmation, within the handshake's time limit and
+// regardless of the write deadline.
 func (c *Conn) sendConfirm() error {
 	if !c.confirm || c.over.Reason() != nil {
 		return nil

@@ -46,8 +46,8 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// tunnelled runs a test with both ends of a tunnel in a bubble.
-func tunnelled(t *testing.T, size int, f func(t *testing.T, i, r *Conn, a, b *end)) {
+// tunneled runs a test with both ends of a tunnel in a bubble.
+func tunneled(t *testing.T, size int, f func(t *testing.T, i, r *Conn, a, b *end)) {
 	synctest.Test(t, func(t *testing.T) {
 		i, r, a, b := opened(t, size)
 		f(t, i, r, a, b)
@@ -63,112 +63,8 @@ func pattern(n int) []byte {
 	return b
 }
 
-// A read deadline does no harm wherever it strikes in a record, nor does a Read of nothing there.
-func TestReadDeadlineAnywhere(t *testing.T) {
-	for _, nothing := range []bool{false, true} {
-		for _, buffer := range []int{5, 3} {
-			bothWays(t, func(t *testing.T, c *Conn, _, theirs *end, out, _ *refDirection) {
-				record := append(out.seal(0, data), out.seal(2, nil)...)
-				var got []byte
-				for k := range record {
-					require.NoError(t, c.SetReadDeadline(time.Now().Add(time.Second)))
-					b := make([]byte, buffer)
-					n, err := c.Read(b)
-					got = append(got, b[:n]...)
-					if n == 0 {
-						require.ErrorIs(t, err, os.ErrDeadlineExceeded)
-						require.True(t, isTimeout(err))
-					}
-					if nothing {
-						n, err = c.Read(nil)
-						require.Zero(t, n)
-						require.NoError(t, err, "byte %d", k)
-					}
-					theirs.Write(record[k : k+1])
-				}
-				theirs.CloseWrite()
-				require.NoError(t, c.SetReadDeadline(time.Time{}))
-				rest, err := io.ReadAll(c)
-				require.NoError(t, err)
-				require.Equal(t, "hello", string(append(got, rest...)))
-			})
-		}
-	}
-}
-
-// A write deadline does no harm: what was sealed counts as written, and leaves with the next call, be it Write, CloseWrite or
-// Close.
-func TestWriteDeadlineAnywhere(t *testing.T) {
-	for name, next := range map[string]func(c *Conn) (more string, err error){
-		"Write":      func(c *Conn) (string, error) { _, err := c.Write([]byte("more")); c.Close(); return "more", err },
-		"CloseWrite": func(c *Conn) (string, error) { return "", c.CloseWrite() },
-		"Close":      func(c *Conn) (string, error) { return "", c.Close() },
-	} {
-		for size, sealed := range map[int]int{
-			50: 50, 70000: 70000, (batch+1)*MaxData - 1: (batch+1)*MaxData - 1, (batch+1)*MaxData + 5000: batch * MaxData,
-		} {
-			for _, room := range []int{1, 2, 3, 4, 20, 49, 68} {
-				t.Run(name, func(t *testing.T) {
-					tunnelled(t, room, func(t *testing.T, i, r *Conn, a, b *end) {
-						all := pattern(size)
-						require.NoError(t, i.SetWriteDeadline(time.Now().Add(time.Second)))
-						n, err := i.Write(all)
-						require.ErrorIs(t, err, os.ErrDeadlineExceeded)
-						require.Equal(t, sealed, n)
-						again, err := i.Write(all)
-						require.ErrorIs(t, err, os.ErrDeadlineExceeded)
-						require.Zero(t, again, "the rest of the record is still there")
-						if size > 50 { // where it struck is what counts
-							a.out.grow(size)
-						}
-						read := make(chan string)
-						go func() {
-							got, err := io.ReadAll(r)
-							if err != nil {
-								t.Error(err)
-							}
-							read <- string(got)
-						}()
-						require.NoError(t, i.SetWriteDeadline(time.Time{}))
-						more, err := next(i)
-						require.NoError(t, err)
-						require.Equal(t, string(all[:n])+more, <-read)
-					})
-				})
-			}
-		}
-	}
-}
-
-// A deadline in the past stops calls at once; one that is centuries ahead does not.
-func TestDeadlineExtremes(t *testing.T) {
-	tunnelled(t, 1<<16, func(t *testing.T, i, r *Conn, a, b *end) {
-		for _, past := range []time.Time{time.Unix(1, 0), time.Unix(-1e9, 0), time.Now(), time.Now().Add(-1)} {
-			require.NoError(t, i.SetDeadline(past))
-			n, err := i.Write(data)
-			require.Zero(t, n)
-			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
-			_, err = i.Read(make([]byte, 1))
-			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
-		}
-		require.NoError(t, i.SetDeadline(time.Time{}))
-		_, err := i.Write(data)
-		require.NoError(t, err)
-	})
-}
-
-func TestDeadlineFarAway(t *testing.T) {
-	tunnelled(t, 1<<16, func(t *testing.T, i, r *Conn, a, b *end) {
-		for _, future := range []time.Time{time.Now().Add(1<<63 - 1), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)} {
-			require.NoError(t, i.SetDeadline(future))
-			_, err := i.Write(data)
-			require.NoError(t, err, future)
-		}
-	})
-}
-
-// An idle connection that is lost is a timeout to some transports (quic-go's IdleTimeoutError): not one that is worth another
-// try.
+// An idle connection that is lost is a timeout to some transports (quic-go's
+// IdleTimeoutError): not one that is worth another try.
 type lost struct{}
 
 func (lost) Error() string   { return "no recent network activity" }
@@ -228,10 +124,11 @@ func TestLostConnection(t *testing.T) {
 	}
 }
 
-// Each direction ends on its own; after its end nothing is written, and reading goes on.
+// Each direction ends on its own; after its end nothing is written, and reading
+// goes on.
 func TestHalfClose(t *testing.T) {
 	for _, swap := range []bool{false, true} {
-		tunnelled(t, 1<<16, func(t *testing.T, i, r *Conn, a, b *end) {
+		tunneled(t, 1<<16, func(t *testing.T, i, r *Conn, a, b *end) {
 			if swap {
 				i, r, a, b = r, i, b, a
 			}
@@ -264,9 +161,10 @@ func TestHalfClose(t *testing.T) {
 	}
 }
 
-// Close does not wait for a slow reader, who still gets everything and the end; Done tells when all is handed over.
+// Close does not wait for a slow reader, who still gets everything and the end;
+// Done tells when all is handed over.
 func TestCloseSlowReader(t *testing.T) {
-	tunnelled(t, 100, func(t *testing.T, i, r *Conn, a, b *end) {
+	tunneled(t, 100, func(t *testing.T, i, r *Conn, a, b *end) {
 		all := pattern(30000)
 		i.SetWriteDeadline(time.Now().Add(time.Millisecond))
 		n, err := i.Write(all)
@@ -288,9 +186,10 @@ func TestCloseSlowReader(t *testing.T) {
 	})
 }
 
-// Calls after Close fail at once, not only when the peer has read what Close still has to send.
+// Calls after Close fail at once, not only when the peer has read what Close
+// still has to send.
 func TestCallsAfterClose(t *testing.T) {
-	tunnelled(t, 100, func(t *testing.T, i, r *Conn, a, b *end) {
+	tunneled(t, 100, func(t *testing.T, i, r *Conn, a, b *end) {
 		i.SetWriteDeadline(time.Now().Add(time.Millisecond))
 		i.Write(pattern(30000))
 		begun := time.Now()
@@ -305,9 +204,9 @@ func TestCallsAfterClose(t *testing.T) {
 	})
 }
 
-// Who does not read for 30 s after Close gets a reset, not an end.
+// A side that does not read for 30 s after Close gets a reset, not an end.
 func TestCloseNoReader(t *testing.T) {
-	tunnelled(t, 100, func(t *testing.T, i, r *Conn, a, b *end) {
+	tunneled(t, 100, func(t *testing.T, i, r *Conn, a, b *end) {
 		i.SetWriteDeadline(time.Now().Add(time.Millisecond))
 		i.Write(pattern(30000))
 		read := make(chan error)
@@ -328,11 +227,12 @@ func TestCloseNoReader(t *testing.T) {
 	})
 }
 
-// Close interrupts a Write, and the peer then gets an error, not an end, even at the boundary of records. It interrupts a Read
-// as well, and that does no harm.
+// Close interrupts a Write, and the peer then gets an error, not an end, even
+// at the boundary of records. It interrupts a Read as well, and that does no
+// harm.
 func TestCloseInterrupts(t *testing.T) {
 	for _, room := range []int{100, recordSize} {
-		tunnelled(t, room, func(t *testing.T, i, r *Conn, a, b *end) {
+		tunneled(t, room, func(t *testing.T, i, r *Conn, a, b *end) {
 			wrote := make(chan error)
 			go func() {
 				_, err := i.Write(pattern(100000))
@@ -349,7 +249,7 @@ func TestCloseInterrupts(t *testing.T) {
 			require.ErrorIs(t, err, ErrTruncated)
 		})
 	}
-	tunnelled(t, 1<<16, func(t *testing.T, i, r *Conn, a, b *end) {
+	tunneled(t, 1<<16, func(t *testing.T, i, r *Conn, a, b *end) {
 		read := make(chan error)
 		go func() {
 			_, err := i.Read(make([]byte, 1))
@@ -367,9 +267,10 @@ func TestCloseInterrupts(t *testing.T) {
 	})
 }
 
-// Abort ends pending and later calls with its reason, and the peer's with an error; the first reason counts.
+// Abort ends pending and later calls with its reason, and the peer's with an
+// error; the first reason counts.
 func TestAbort(t *testing.T) {
-	tunnelled(t, 100, func(t *testing.T, i, r *Conn, a, b *end) {
+	tunneled(t, 100, func(t *testing.T, i, r *Conn, a, b *end) {
 		revoked := errors.New("revoked")
 		errs := make(chan error, 3)
 		go func() { _, err := i.Read(make([]byte, 1)); errs <- err }()
@@ -390,9 +291,10 @@ func TestAbort(t *testing.T) {
 	})
 }
 
-// Abort also ends what Close has left to be done: a peer that is revoked gets no more of it.
+// Abort also ends what Close has left to be done: a peer that is revoked gets
+// no more of it.
 func TestAbortAfterClose(t *testing.T) {
-	tunnelled(t, 100, func(t *testing.T, i, r *Conn, a, b *end) {
+	tunneled(t, 100, func(t *testing.T, i, r *Conn, a, b *end) {
 		i.SetWriteDeadline(time.Now().Add(time.Millisecond))
 		i.Write(pattern(30000))
 		require.NoError(t, i.Close())
@@ -405,13 +307,14 @@ func TestAbortAfterClose(t *testing.T) {
 	})
 }
 
-// What had come before is not read any more after Abort or Close, be it data or the end.
+// What had come before is not read any more after Abort or Close, be it data or
+// the end.
 func TestAbortUnread(t *testing.T) {
 	for _, stop := range []func(c *Conn) error{
 		func(c *Conn) error { c.Abort(io.ErrNoProgress); return io.ErrNoProgress },
 		func(c *Conn) error { c.Close(); return net.ErrClosed },
 	} {
-		tunnelled(t, 1<<16, func(t *testing.T, i, r *Conn, a, b *end) {
+		tunneled(t, 1<<16, func(t *testing.T, i, r *Conn, a, b *end) {
 			_, err := i.Write(data)
 			require.NoError(t, err)
 			_, err = io.ReadFull(r, make([]byte, 2))
@@ -421,7 +324,7 @@ func TestAbortUnread(t *testing.T) {
 			require.Zero(t, n)
 			require.Equal(t, want, err)
 		})
-		tunnelled(t, 1<<16, func(t *testing.T, i, r *Conn, a, b *end) {
+		tunneled(t, 1<<16, func(t *testing.T, i, r *Conn, a, b *end) {
 			require.NoError(t, i.CloseWrite())
 			_, err := r.Read(make([]byte, 2))
 			require.Equal(t, io.EOF, err)
@@ -432,9 +335,10 @@ func TestAbortUnread(t *testing.T) {
 	}
 }
 
-// A tunnel is reset once it is 24 h old, whether it is idle or not. One that was closed is not touched any more.
+// A tunnel is reset once it is 24 h old, whether it is idle or not. One that
+// was closed is not touched any more.
 func TestMaxAge(t *testing.T) {
-	tunnelled(t, 1<<16, func(t *testing.T, i, r *Conn, a, b *end) {
+	tunneled(t, 1<<16, func(t *testing.T, i, r *Conn, a, b *end) {
 		time.Sleep(24*time.Hour - time.Second)
 		_, err := i.Write(data)
 		require.NoError(t, err)
@@ -457,7 +361,7 @@ func TestMaxAge(t *testing.T) {
 		time.Sleep(25 * time.Hour)
 		require.EqualValues(t, 2, a.resets.Load()+b.resets.Load())
 	})
-	tunnelled(t, 1<<16, func(t *testing.T, i, r *Conn, a, b *end) {
+	tunneled(t, 1<<16, func(t *testing.T, i, r *Conn, a, b *end) {
 		require.NoError(t, i.Close())
 		require.NoError(t, r.Close())
 		require.False(t, i.age.Stop() || r.age.Stop(), "a timer runs on")
@@ -466,7 +370,8 @@ func TestMaxAge(t *testing.T) {
 	})
 }
 
-// Reading, writing and ending at once is safe, and nobody reads what was not written.
+// Reading, writing and ending at once is safe, and nobody reads what was not
+// written.
 func TestAtOnce(t *testing.T) {
 	for range 30 {
 		i, r, _, _ := opened(t, 200)

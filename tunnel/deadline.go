@@ -28,7 +28,7 @@ func (c *Conn) SetWriteDeadline(t time.Time) error {
 	})
 }
 
-// liftWriteDeadline sets another write deadline for a moment. Once the tunnel
+// liftWriteDeadline replaces the write deadline for a moment. Once the tunnel
 // is over, it does nothing, nor does restoreWriteDeadline.
 func (c *Conn) liftWriteDeadline(t time.Time) {
 	_ = c.over.Before(func() error {

@@ -30,21 +30,21 @@ const (
 // connection it runs in.
 const ExporterLabel = "EXPORTER-sdp2p-tunnel-v1"
 
-// prologue returns the 128 bytes that both sides must agree in, and that are
+// prologue returns the 128 bytes that both sides must agree on and that are
 // never sent; see the package's comment.
 func prologue(initiator, responder identity.RemoteIdentity, c *Credential, binding [32]byte) []byte {
 	i, r := initiator.Bytes(), responder.Bytes()
 	return slices.Concat(c.purpose[:], i[:], r[:], c.library[:], binding[:])
 }
 
-// keys is Noise's Diffie-Hellman function for one handshake. What Noise takes
-// for a private key is the index of one here: an ecdh.PrivateKey is made once,
-// not for every agreement. The first is the credential's.
+// keys is Noise's Diffie-Hellman function for one handshake. The private keys
+// that Noise handles are indexes into it, so that an ecdh.PrivateKey is made
+// once, not for every agreement. The first is the credential's.
 type keys struct {
 	credential *Credential
 	private    []*ecdh.PrivateKey
 	random     io.Reader                // of ephemeral keys
-	fresh      map[[keySize]byte][]byte // agreements with the static key that were not remembered
+	fresh      map[[keySize]byte][]byte // agreements with the static key that the credential has not remembered
 }
 
 const static = 0 // the index of the static key
@@ -68,7 +68,8 @@ func (k *keys) GenerateKeypair(io.Reader) (noise.DHKey, error) {
 	return k.add(private), nil
 }
 
-// DH fails if the result is zero (RFC 7748 §6.1): public is of low order then.
+// DH fails if the result is zero, since public is of low order then (RFC 7748
+// §6.1).
 func (k *keys) DH(handle, public []byte) ([]byte, error) {
 	if handle[0] == static {
 		if agreement := k.credential.agreement(public); agreement != nil {
@@ -114,7 +115,7 @@ func start(c *Credential, prologue []byte, peer []byte, random io.Reader) (*nois
 
 var errHighBit = errors.New("an ephemeral key with its highest bit set")
 
-// checkEphemeral refuses a second form of the same key: X25519 ignores the
+// checkEphemeral refuses the second encoding of a key: X25519 ignores the
 // highest bit.
 func checkEphemeral(message []byte) error {
 	if message[keySize-1]&0x80 != 0 {

@@ -20,9 +20,9 @@ const handshakeTime = 10 * time.Second
 //
 // It fails with [ErrUnauthorized] if the session's node is not the member's, or
 // the member is ourselves; with [ErrHandshake], which wraps the stream's error,
-// if the responder does not answer as that member would: it gives no reason;
-// with [ErrTimeout]; or with an error that wraps ctx's. The session is reset
-// then.
+// if the responder does not answer as that member would, for which it gives no
+// reason; with [ErrTimeout]; or with an error that wraps ctx's. If it fails,
+// the session is reset.
 func Open(ctx context.Context, s Session, c *Credential, to Member) (*Conn, error) {
 	t, err := initiate(ctx, s, c, to, nil)
 	if err != nil {
@@ -88,13 +88,14 @@ func initiate(ctx context.Context, s Session, c *Credential, to Member, random i
 	return t, nil
 }
 
-// expireWith has the session's calls fail once ctx is done. stop ends that, and
-// reports whether it had not happened.
+// expireWith makes the session's calls fail once ctx is done. stop cancels
+// that, and reports whether it was in time.
 func expireWith(ctx context.Context, s Session) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { s.Stream.SetDeadline(turn.Past) })
 }
 
-// setDeadline sets a deadline, which must not take the place of ctx's.
+// setDeadline sets a deadline. It fails if ctx is done: the deadline may have
+// replaced that of expireWith.
 func setDeadline(ctx context.Context, s Session, t time.Time) error {
 	if err := s.Stream.SetDeadline(t); err != nil {
 		return fail(ctx, err)
@@ -105,7 +106,7 @@ func setDeadline(ctx context.Context, s Session, t time.Time) error {
 	return nil
 }
 
-// fail makes of the stream's error the handshake's.
+// fail turns the stream's error into the handshake's.
 func fail(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:

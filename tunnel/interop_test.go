@@ -34,7 +34,8 @@ func (w *world) refPrologue() []byte {
 
 func (w *world) m1(t testing.TB) []byte { return w.refInitiator(t).m1(w.rPublic(t)) }
 
-// dial has the reference open a tunnel up to the responder's answer; what the initiator seals first is its confirmation.
+// dial has the reference open a tunnel up to the responder's answer; what the
+// initiator seals first is its confirmation.
 func (w *world) dial(t testing.TB, c net.Conn) (out, in *refDirection) {
 	r := w.refInitiator(t)
 	_, err := c.Write(r.m1(w.rPublic(t)))
@@ -100,10 +101,12 @@ func TestReferenceVectors(t *testing.T) {
 	}
 }
 
-// sizes are those of the data that the reference and a tunnel exchange, one record each.
+// sizes are those of the data that the reference and a tunnel exchange, one
+// record each.
 var sizes = []int{1, 2, 16, 1000, MaxData - 1, MaxData}
 
-// The reference as the initiator talks to a Responder, before and after changes of keys.
+// The reference as the initiator talks to a Responder, before and after changes
+// of keys.
 func TestReferenceInitiates(t *testing.T) {
 	w := newWorld(t)
 	a, b := net.Pipe()
@@ -146,7 +149,8 @@ func TestReferenceAccepts(t *testing.T) {
 	talk(t, b, c, out, in)
 }
 
-// talk exchanges data of all sizes, before and after a change of keys, and the end.
+// talk exchanges data of all sizes, before and after a change of keys, and the
+// end.
 func talk(t *testing.T, raw net.Conn, c *Conn, out, in *refDirection) {
 	for _, n := range []uint64{0, 32766, 65534} {
 		if n > 0 { // the records between are not needed
@@ -175,7 +179,8 @@ func talk(t *testing.T, raw net.Conn, c *Conn, out, in *refDirection) {
 	require.Equal(t, io.EOF, err)
 }
 
-// A tunnel's records follow the reference beyond the change of keys, one by one.
+// A tunnel's records follow the reference beyond the change of keys, one by
+// one.
 func TestReferenceManyRecords(t *testing.T) {
 	const records = 33000
 	w := newWorld(t)

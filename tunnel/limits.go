@@ -12,24 +12,25 @@ import (
 )
 
 // Limits bound what handshakes cost a responder. Half of InFlight is kept for
-// nodes that the directory knows. A known node that is over its share waits for
-// its turn, and so takes no more than PeerInFlight places at a time; it is
-// refused with [ErrBusy] when that takes longer than 10 s. The other limits are
-// those of strangers, who do not wait.
+// nodes that the directory knows. A known node that exceeds its share waits for
+// its turn, so that it takes no more than PeerInFlight places at a time; it is
+// refused with [ErrBusy] if that takes longer than 10 s. The other limits apply
+// to strangers, which do not wait.
 type Limits struct {
-	PeerInFlight    int // unfinished handshakes of a peer. If zero, 4
+	PeerInFlight    int // unfinished handshakes of one peer. If zero, 4
 	PeerPerSecond   int // attempts of a stranger in a second. If zero, 5
 	InFlight        int // unfinished handshakes in all. If zero, 32
 	PerSecond       int // attempts of all strangers in a second. If zero, 50
 	AddressInFlight int // unfinished handshakes of strangers at one address. If zero, 8
 
-	// SayBusy has strangers told that it is busy, too ([Session.Busy]). Otherwise
-	// they cannot tell that from a refusal.
+	// SayBusy makes the responder tell strangers, too, that it is busy
+	// ([Session.Busy]). Otherwise they cannot tell a lack of places from a
+	// refusal.
 	SayBusy bool
 }
 
-// silentTime is for how long a stranger's handshake keeps its place without a
-// first message if others want it.
+// silentTime is how long a stranger's handshake without a first message keeps
+// its place while others want it.
 const silentTime = 300 * time.Millisecond
 
 // A limiter counts handshakes.
@@ -43,14 +44,14 @@ type limiter struct {
 	waiting []*waiter
 }
 
-// attempts are those of a peer, or of all.
+// attempts are the attempts of one peer, or of all.
 type attempts struct {
 	inFlight int
-	tokens   float64 // what is left of a stranger's attempts in a second
+	tokens   float64 // attempts that a stranger has left
 	at       time.Time
 }
 
-// A place is that of a handshake that is not finished.
+// A place belongs to a handshake that is not finished.
 type place struct {
 	l     *limiter
 	peer  *attempts
@@ -61,7 +62,7 @@ type place struct {
 	left  bool
 }
 
-// A waiter is a known node's handshake that waits for its turn.
+// A waiter is the handshake of a known node that waits for its turn.
 type waiter struct {
 	peer  identity.RemoteIdentity
 	ready chan *place
@@ -79,12 +80,12 @@ func newLimiter(l Limits) *limiter {
 	return &limiter{Limits: l, peers: map[identity.RemoteIdentity]*attempts{}}
 }
 
-// fill adds what has become free since the last time.
+// fill adds the attempts that have become available since the last call.
 func (a *attempts) fill(perSecond int, now time.Time) {
 	switch {
 	case a.at.IsZero():
 		a.tokens = float64(perSecond)
-	case now.Before(a.at): // goroutines take the lock in another order than the time
+	case now.Before(a.at): // goroutines may take the lock in another order than they read the time
 		return
 	default:
 		a.tokens = min(float64(perSecond), a.tokens+now.Sub(a.at).Seconds()*float64(perSecond))
@@ -115,7 +116,7 @@ func (l *limiter) enter(ctx context.Context, peer identity.RemoteIdentity) (*pla
 	return <-w.ready, nil // it has just got its turn
 }
 
-// serve gives those their turn that wait and may. The caller holds mu.
+// serve gives a place to each waiter that may have one. The caller holds mu.
 func (l *limiter) serve() {
 	l.waiting = slices.DeleteFunc(l.waiting, func(w *waiter) bool {
 		if l.all.inFlight >= l.InFlight {
@@ -140,7 +141,7 @@ func (l *limiter) of(peer identity.RemoteIdentity) *attempts {
 	return p
 }
 
-// take counts a place. The caller holds mu.
+// take counts a place as taken. The caller holds mu.
 func (l *limiter) take(p *place, now time.Time) *place {
 	p.began = now
 	p.peer.inFlight++
@@ -148,8 +149,9 @@ func (l *limiter) take(p *place, now time.Time) *place {
 	return p
 }
 
-// enterStranger admits a stranger's handshake at once or not at all. If there
-// is no place, evict is called for one that has been silent, to make room.
+// enterStranger admits a stranger's handshake at once or not at all. If it is
+// admitted, evict is called when it has been silent and another one needs its
+// place.
 func (l *limiter) enterStranger(peer identity.RemoteIdentity, addr netip.Addr, now time.Time, evict func()) (*place, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -176,9 +178,10 @@ func (l *limiter) enterStranger(peer identity.RemoteIdentity, addr netip.Addr, n
 }
 
 // room reports whether there is a place for a stranger's handshake, if need be
-// that of a silent one: at its own address one that has been silent for a
-// while; else the oldest such, or one of the address that has the most; or one
-// of a peer that has more. The caller holds mu.
+// by evicting a silent one: if its own address has too many, one of that
+// address; otherwise the oldest that has been silent for a while, then one of
+// the address that has the most, then one of a peer that has more. The caller
+// holds mu.
 func (l *limiter) room(next *place, now time.Time) bool {
 	at := map[netip.Prefix]int{}
 	for _, p := range l.guests {
@@ -202,8 +205,7 @@ func (l *limiter) room(next *place, now time.Time) bool {
 	return l.push(stale) || l.push(func(p *place) bool { return at[p.addr] == most && most > at[next.addr]+1 }) || l.push(greedy)
 }
 
-// push has the first silent handshake that fits lose its place. The caller
-// holds mu.
+// push evicts the first silent handshake that fits. The caller holds mu.
 func (l *limiter) push(fits func(*place) bool) bool {
 	for _, p := range l.guests {
 		if !p.heard && p.evict != nil && fits(p) {
@@ -215,7 +217,8 @@ func (l *limiter) push(fits func(*place) bool) bool {
 	return false
 }
 
-// hear notes that a handshake's first message has come: it keeps its place.
+// hear records that a handshake's first message has arrived: it keeps its
+// place.
 func (p *place) hear() {
 	p.l.mu.Lock()
 	defer p.l.mu.Unlock()
@@ -229,7 +232,7 @@ func (p *place) leave() {
 	p.l.remove(p)
 }
 
-// remove takes a place away, once. The caller holds mu.
+// remove frees a place, once. The caller holds mu.
 func (l *limiter) remove(p *place) {
 	if p.left {
 		return
@@ -237,15 +240,15 @@ func (l *limiter) remove(p *place) {
 	p.left = true
 	p.peer.inFlight--
 	l.all.inFlight--
-	if p.peer.at.IsZero() && p.peer.inFlight == 0 { // a known node's: nothing else is to be remembered
+	if p.peer.at.IsZero() && p.peer.inFlight == 0 { // a known node's: there is nothing else to remember
 		maps.DeleteFunc(l.peers, func(_ identity.RemoteIdentity, o *attempts) bool { return o == p.peer })
 	}
 	l.guests = slices.DeleteFunc(l.guests, func(o *place) bool { return o == p })
 	l.serve()
 }
 
-// forget drops peers that have been quiet for a second: they may do again what
-// they may do at first. The limits in all bound how many others there are.
+// forget drops peers that have been quiet for a second, whose limits have
+// recovered. The limits for all peers bound the number of the others.
 func (l *limiter) forget(now time.Time) {
 	for id, p := range l.peers {
 		if p.inFlight == 0 && now.Sub(p.at) >= time.Second {
@@ -254,7 +257,8 @@ func (l *limiter) forget(now time.Time) {
 	}
 }
 
-// network returns what counts as one address: of IPv6 the first 64 bits.
+// network returns the prefix that counts as one address: for IPv6, the first 64
+// bits.
 func network(addr netip.Addr) netip.Prefix {
 	addr = addr.Unmap().WithZone("")
 	bits := addr.BitLen()

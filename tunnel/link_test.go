@@ -12,7 +12,8 @@ import (
 
 var errReset = errors.New("reset")
 
-// A pipe is one direction of a link: up to cap(buf) bytes that were written and not read yet. It allocates nothing.
+// A pipe is one direction of a link: up to cap(buf) bytes that were written and
+// not read yet. It allocates nothing.
 type pipe struct {
 	mu              sync.Mutex
 	changed         sync.Cond
@@ -118,8 +119,8 @@ type end struct {
 	closes  atomic.Int32
 }
 
-// link returns a stream that buffers size bytes each way. Its ends can close one direction, and reset both. It works in
-// bubbles.
+// link returns a stream that buffers size bytes each way. Its ends can close
+// one direction, and reset both. It works in bubbles.
 func link(size int) (a, b *end) {
 	ab, ba := newPipe(size), newPipe(size)
 	return &end{in: ba, out: ab}, &end{in: ab, out: ba}

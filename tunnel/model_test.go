@@ -22,8 +22,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// Whatever is written in whatever pieces, with whatever deadlines, over a stream of whatever size, arrives in order and
-// whole, and then the end.
+// Whatever is written in whatever pieces, with whatever deadlines, over a
+// stream of whatever size, arrives in order and whole, and then the end.
 func TestModel(t *testing.T) {
 	whole := pattern(8 * 3 * MaxData)
 	rapid.Check(t, func(rt *rapid.T) {
@@ -110,7 +110,8 @@ func TestModel(t *testing.T) {
 	})
 }
 
-// A record allocates nothing, in either direction. The race detector makes sync.Pool forget at random.
+// A record allocates nothing, in either direction. The race detector makes
+// sync.Pool forget at random.
 func TestAllocations(t *testing.T) {
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
 		t.Skip("with the race detector")

@@ -18,18 +18,20 @@ const (
 
 const (
 	headerSize = 3
-	// MaxData is the most that one record carries, in bytes.
+	// MaxData is the most data that one record carries, in bytes.
 	MaxData    = 32768
 	recordSize = headerSize + MaxData + tagSize
 
-	// Overhead is what a record adds to what it carries, in bytes.
+	// Overhead is what a record adds to its data, in bytes.
 	Overhead = headerSize + tagSize
 
-	// rekeyAfter is the number of records after which a direction changes its key.
+	// rekeyAfter is the number of records after which a direction changes its
+	// key.
 	rekeyAfter = 32768
 )
 
-// A sealer is one direction of a tunnel: its key and the number of its next record. It is used by one goroutine at a time.
+// A sealer is one direction of a tunnel: its key and the number of its next
+// record. It is used by one goroutine at a time.
 type sealer struct {
 	state *noise.CipherState
 	aead  cipher.AEAD
@@ -54,7 +56,8 @@ func (s *sealer) key() {
 	s.aead = aead
 }
 
-// next makes the nonce of the next record, with a new key where one is due (Noise §11.3).
+// next makes the nonce of the next record, and a new key if one is due (Noise
+// §11.3).
 func (s *sealer) next() {
 	if s.n > 0 && s.n%rekeyAfter == 0 {
 		s.state.Rekey()
@@ -72,7 +75,8 @@ func (s *sealer) seal(b []byte, typ byte, plaintext []byte) []byte {
 	return s.aead.Seal(append(b, s.header[:]...), s.nonce[:], plaintext, s.header[:])
 }
 
-// open appends what a record carries to b, which has room for it and may be the ciphertext's own memory.
+// open appends a record's data to b, which has room for it and may be the
+// ciphertext's own memory.
 func (s *sealer) open(b []byte, header [headerSize]byte, ciphertext []byte) ([]byte, error) {
 	s.next()
 	s.header = header
@@ -101,7 +105,8 @@ func checkHeader(h [headerSize]byte) (int, error) {
 	return n, nil
 }
 
-// buffers holds buffers of [bufferSize] bytes, batches those for the records of a large Write.
+// buffers holds buffers of [bufferSize] bytes, batches larger ones for the
+// records of a large Write.
 var (
 	buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 	batches = sync.Pool{New: func() any { return new([batchSize]byte) }}
@@ -111,8 +116,9 @@ const (
 	// bufferSize has room for a record and a confirmation before it.
 	bufferSize = Overhead + recordSize
 
-	// batch is how many records are given to the stream at once: while it takes them, the next ones are not sealed. What would
-	// be less than a record behind them goes along.
+	// batch is the number of records given to the stream at once; while it
+	// takes them, the next ones are not sealed. A remainder smaller than a
+	// record is sent along with them.
 	batch     = 4
 	batchSize = Overhead + (batch+1)*recordSize
 )

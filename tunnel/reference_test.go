@@ -15,11 +15,13 @@ import (
 	"golang.org/x/crypto/chacha20poly1305"
 )
 
-// What follows is a second implementation of the handshake and the records, after the text of the Noise Protocol Framework,
-// revision 34, and of this package's documentation; it shares no code with the first. Tests bend it to make what must be
-// refused.
+// What follows is a second implementation of the handshake and the records,
+// after the text of the Noise Protocol Framework, revision 34, and of this
+// package's documentation; it shares no code with the first. Tests bend it to
+// make what must be refused.
 
-// A reference is one side of a handshake: Noise's SymmetricState and HandshakeState.
+// A reference is one side of a handshake: Noise's SymmetricState and
+// HandshakeState.
 type reference struct {
 	s, e       *ecdh.PrivateKey
 	ePublic    []byte // sent in place of e's, if not nil
@@ -49,7 +51,8 @@ func refPrologue(iNodeSeed, rNodeSeed, library, binding []byte) []byte {
 	return append(append(b, library...), binding...)
 }
 
-// newReference is Initialize (§5.3). The responder's static key is known beforehand: <- s.
+// newReference is Initialize (§5.3). The responder's static key is known
+// beforehand: <- s.
 func newReference(s, e *ecdh.PrivateKey, responder, prologue, psk []byte) *reference {
 	name := sha256.Sum256([]byte("Noise_IKpsk1_25519_ChaChaPoly_SHA256")) // longer than 32 bytes
 	r := &reference{s: s, e: e, psk: psk, ck: name[:], h: name[:]}
@@ -143,7 +146,8 @@ func or(b []byte, k *ecdh.PrivateKey) []byte {
 	return k.PublicKey().Bytes()
 }
 
-// m1 is the initiator's message: -> e, es, s, ss, psk. rs is what it takes the responder's static key for.
+// m1 is the initiator's message: -> e, es, s, ss, psk. rs is what it takes the
+// responder's static key for.
 func (r *reference) m1(rs []byte) []byte {
 	r.rs = rs
 	e := or(r.ePublic, r.e)
@@ -197,7 +201,8 @@ func (r *reference) readM2(m []byte) error {
 	return err
 }
 
-// split returns the directions of the tunnel: the initiator's and the responder's.
+// split returns the directions of the tunnel: the initiator's and the
+// responder's.
 func (r *reference) split() (i2r, r2i *refDirection) {
 	a, b, _ := hkdf(r.ck, nil)
 	return &refDirection{key: a, aead: cipherOf(a), every: 32768}, &refDirection{key: b, aead: cipherOf(b), every: 32768}

@@ -20,7 +20,8 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A refusal is a first message, and what it meets, that has one answer: a reset after 250 ms without a byte.
+// A refusal is a first message, and what it meets, that has one answer: a reset
+// after 250 ms without a byte.
 type refusal struct {
 	name string
 	m1   func(t *testing.T, w *world) []byte // nil: a valid one
@@ -81,7 +82,8 @@ func foreign() map[string][]byte {
 	}
 }
 
-// lowOrder are the coordinates of points of low order, in all forms without the highest bit.
+// lowOrder are the coordinates of points of low order, in all forms without the
+// highest bit.
 var lowOrder = []string{
 	"0000000000000000000000000000000000000000000000000000000000000000",
 	"0100000000000000000000000000000000000000000000000000000000000000",
@@ -179,8 +181,9 @@ func refusals(t *testing.T) (all []refusal) {
 	return all
 }
 
-// Every refusal looks the same from outside: no bytes, and one reset 250 ms after the first message's last byte, whenever that
-// came. In a bubble there is nothing else that takes time.
+// Every refusal looks the same from outside: no bytes, and one reset 250 ms
+// after the first message's last byte, whenever that came. In a bubble there is
+// nothing else that takes time.
 func TestRefusals(t *testing.T) {
 	for _, r := range refusals(t) {
 		for _, held := range []time.Duration{0, 249 * time.Millisecond, 1999 * time.Millisecond} {
@@ -217,7 +220,8 @@ func (r refusal) test(t *testing.T, held time.Duration) {
 	require.Equal(t, errReset, err)
 }
 
-// What those of the table are changed from is accepted, up to the 64th candidate.
+// What those of the table are changed from is accepted, up to the 64th
+// candidate.
 func TestNotRefused(t *testing.T) {
 	for _, candidates := range []int{1, 64} {
 		synctest.Test(t, func(t *testing.T) {
@@ -250,7 +254,8 @@ func TestNotRefused(t *testing.T) {
 	}
 }
 
-// A verdict that is late resets at the next multiple of 250 ms, not at a time that tells what was late.
+// A verdict that is late resets at the next multiple of 250 ms, not at a time
+// that tells what was late.
 func TestRefusalLate(t *testing.T) {
 	for late, want := range map[time.Duration]time.Duration{
 		249 * time.Millisecond: 250 * time.Millisecond,

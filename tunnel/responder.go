@@ -21,29 +21,31 @@ const (
 	MaxCredentials = 64
 )
 
-// A Directory is what a responder decides by. Its methods are called
+// A Directory tells a responder whom to accept. Its methods are called
 // concurrently; they must not block.
 type Directory interface {
-	// Credentials returns our instances, each with each secret that is accepted
-	// for it: at most [MaxCredentials], the rest is ignored.
+	// Credentials returns a credential for each of our instances and each
+	// secret accepted for it: at most [MaxCredentials]; the rest are ignored.
 	Credentials() []*Credential
 
-	// Member returns the member of our credential's library that has an instance
-	// key with this Montgomery form ([identity.RemoteIdentity.X25519]), if it may
-	// use the credential's secret.
+	// Member returns the member of our credential's library that has an
+	// instance key with this Montgomery form
+	// ([identity.RemoteIdentity.X25519]), if it may use the credential's
+	// secret.
 	Member(with *Credential, key [32]byte) (Member, bool)
 
-	// Knows tells whether a node is on record for any member: part of the limits
-	// is reserved for those.
+	// Knows reports whether a node is on record for any member: part of the
+	// limits is reserved for such nodes.
 	Knows(node identity.RemoteIdentity) bool
 
-	// Allow decides whether a member may have a tunnel, once it is known who
-	// claims to be there. It has no effects, since that is proved only later. No
-	// answer within 200 ms, and a panic, are a refusal.
+	// Allow reports whether a member may have a tunnel. It is called once the
+	// peer has claimed to be the member, and must have no effects, since the
+	// claim is proved only later. A panic, or taking longer than 200 ms, counts
+	// as a refusal.
 	Allow(ctx context.Context, library uuid.UUID, m Member) bool
 }
 
-// A Responder accepts tunnels. Make one with [NewResponder] for each node; its
+// A Responder accepts tunnels. Make one for each node with [NewResponder]. Its
 // methods may be called concurrently.
 type Responder struct {
 	dir    Directory
@@ -59,11 +61,11 @@ func NewResponder(dir Directory, limits Limits) *Responder {
 // proved to be a member. The peer has 2 s for its first message and 10 s in
 // all.
 //
-// Otherwise the error says why, for this node's own log: the peer learns
-// nothing. Whatever the reason, its stream is reset 250 ms after the last byte
-// of its first message, or at a later multiple of that; at once only if a first
-// message did not come, or the limits do not admit it ([ErrBusy]), of which a
-// node is told that the directory knows.
+// If it fails, the error gives the reason, for this node's own log: the peer
+// learns nothing. Whatever the reason, the peer's stream is reset 250 ms after
+// the last byte of its first message, or at a later multiple of that. It is
+// reset at once only if no first message arrived, or if the limits do not admit
+// it ([ErrBusy]), which a node known to the directory is told.
 func (r *Responder) Accept(ctx context.Context, s Session) (*Conn, error) {
 	at, err := r.enter(ctx, s)
 	if err != nil {
@@ -79,7 +81,7 @@ func (r *Responder) Accept(ctx context.Context, s Session) (*Conn, error) {
 		at.leave()
 		return t, err
 	}
-	go func() { // an Allow that does not return keeps its place
+	go func() { // while Allow does not return, the place stays taken
 		<-h.overrun
 		at.leave()
 	}()
@@ -165,15 +167,15 @@ func (h *acceptance) run(ctx context.Context) (*Conn, error) {
 		}
 	}
 	if err != nil {
-		t.stop(err) // the stream is reset in its time
+		t.stop(err) // the stream is reset when it is time
 		return nil, err
 	}
 	c.remember(key, k)
 	return t, nil
 }
 
-// open tries the first message with each of our credentials, all of them: each
-// needs a state of its own, since a failure spoils it.
+// open tries the first message with every one of our credentials. Each needs a
+// state of its own, since a failure spoils it.
 func (h *acceptance) open(m1 []byte) (*noise.HandshakeState, *keys, error) {
 	if err := checkEphemeral(m1[:keySize]); err != nil {
 		return nil, nil, err
@@ -196,7 +198,7 @@ func (h *acceptance) open(m1 []byte) (*noise.HandshakeState, *keys, error) {
 	return hs, with, nil
 }
 
-// member looks up who has proved to hold a key.
+// member looks up the member that has proved to hold a key.
 func (h *acceptance) member(c *Credential, key [keySize]byte) (Member, error) {
 	m, ok := h.r.dir.Member(c, key)
 	switch {
@@ -210,10 +212,10 @@ func (h *acceptance) member(c *Credential, key [keySize]byte) (Member, error) {
 	return m, nil
 }
 
-// allowed asks the directory. Its time begins when it is called, not when a
-// machine that is busy gets round to it.
+// allowed asks the directory. The directory's time limit begins when Allow is
+// called, however late a busy machine gets round to that.
 func (h *acceptance) allowed(ctx context.Context, library uuid.UUID, m Member) bool {
-	begun := make(chan (<-chan struct{}), 1) // when its time is over
+	begun := make(chan (<-chan struct{}), 1) // closed when its time is over
 	answer := make(chan bool, 1)
 	returned := make(chan struct{})
 	go func() {
@@ -226,9 +228,9 @@ func (h *acceptance) allowed(ctx context.Context, library uuid.UUID, m Member) b
 				answer <- false
 			}
 		}()
-		answer <- h.r.dir.Allow(ctx, library, m) && ctx.Err() == nil // in its time
+		answer <- h.r.dir.Allow(ctx, library, m) && ctx.Err() == nil // in time
 	}()
-	<-<-begun // which is also so when it has returned
+	<-<-begun // or it has returned
 	select {
 	case ok := <-answer:
 		return ok
@@ -238,8 +240,8 @@ func (h *acceptance) allowed(ctx context.Context, library uuid.UUID, m Member) b
 	}
 }
 
-// confirmed waits for the initiator's proof, and checks that it is still a
-// member.
+// confirmed waits for the initiator's proof, and checks that the initiator is
+// still a member.
 func (h *acceptance) confirmed(ctx context.Context, t *Conn, c *Credential, key [keySize]byte) error {
 	typ, _, err := t.record(nil)
 	t.drop()

@@ -17,31 +17,36 @@ import (
 // A Session is a stream between two nodes that have authenticated each other. A
 // tunnel runs in it, and owns it from then on.
 type Session struct {
-	Stream net.Conn // with CloseWrite, where it can end one direction alone
+	// Stream has a method CloseWrite if it can end one direction alone. If an
+	// error of its Read has a method Interrupted that returns true, the tunnel
+	// can still be written to.
+	Stream net.Conn
 
 	// Local and Remote are the nodes' keys, as the connection has authenticated
 	// them.
 	Local, Remote identity.RemoteIdentity
 
-	// Binding ties the tunnel to the connection: on a direct QUIC connection its
-	// TLS exporter for [ExporterLabel], without a context. It is zero only on
-	// paths that have none: through a relay, or over something else than QUIC.
+	// Binding ties the tunnel to the connection: on a direct QUIC connection
+	// its TLS exporter for [ExporterLabel], without a context. It is zero only
+	// on paths that have no exporter: through a relay, or over something other
+	// than QUIC.
 	Binding [32]byte
 
-	// Addr is the address of the peer: those who share one share places. If
-	// invalid, it is not known.
+	// Addr is the address of the peer; peers that share one share places
+	// ([Limits]). If invalid, the address is not known.
 	Addr netip.Addr
 
-	// Busy is Reset for a peer that is to come back later. If nil, Reset is.
+	// Busy does what Reset does, and tells the peer to come back later. If nil,
+	// Reset is used.
 	Busy func()
 
-	// Reset ends the stream at once, in both directions, so that the peer cannot
-	// take it for an end. If nil, the stream is closed.
+	// Reset ends the stream at once, in both directions, so that the peer
+	// cannot take it for an end. If nil, the stream is closed.
 	Reset func()
 }
 
-// busy refuses a handshake that has no place; whether the peer is told, tell
-// says.
+// busy refuses a handshake that has no place, and tells the peer so if tell is
+// set.
 func (s *Session) busy(tell bool) {
 	if tell && s.Busy != nil {
 		s.Busy()
@@ -64,8 +69,8 @@ type Member struct {
 	Node     identity.RemoteIdentity
 }
 
-// A Credential is what a node proves itself by as an instance of a library. It
-// prints as a placeholder, and may be used concurrently.
+// A Credential is what a node needs to prove that it is an instance of a
+// library. It prints as a placeholder, and may be used concurrently.
 type Credential struct {
 	purpose  [16]byte
 	library  uuid.UUID
@@ -77,8 +82,8 @@ type Credential struct {
 	agreed map[[keySize]byte]agreement
 }
 
-// An agreement returns what our static key and a member's agree in: the same in
-// each handshake. It does not print.
+// An agreement returns the secret that our static key and a member's agree on,
+// the same in each handshake. As a function, it does not print.
 type agreement func() []byte
 
 // String returns a placeholder that names the instance.
@@ -90,10 +95,10 @@ func (c *Credential) Format(f fmt.State, _ rune) { fmt.Fprint(f, c.String()) }
 // LogValue returns the placeholder.
 func (c *Credential) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
-// maxAgreed bounds what a credential remembers.
+// maxAgreed bounds the number of agreements that a credential remembers.
 const maxAgreed = 2048
 
-// remember keeps what the static keys of a handshake that succeeded agree in.
+// remember keeps the agreement of the static keys of a successful handshake.
 func (c *Credential) remember(public [keySize]byte, k *keys) {
 	agreed, ok := k.fresh[public]
 	if !ok {
@@ -110,7 +115,7 @@ func (c *Credential) remember(public [keySize]byte, k *keys) {
 	c.agreed[public] = func() []byte { return agreed }
 }
 
-// agreement returns what remember kept, or nil.
+// agreement returns the agreement that remember kept, or nil.
 func (c *Credential) agreement(public []byte) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -120,8 +125,8 @@ func (c *Credential) agreement(public []byte) []byte {
 	return nil
 }
 
-// NewCredential makes a credential of the UUID of a library, the key of our
-// instance of it, and the library's secret; zero if it has none.
+// NewCredential makes a credential from the UUID of a library, the key of our
+// instance of it, and the library's secret, which is zero if it has none.
 func NewCredential(library uuid.UUID, instance identity.Identity, secret [32]byte) *Credential {
 	return &Credential{
 		purpose: [16]byte([]byte("sdp2p-tunnel-v1\x00")), library: library,
@@ -129,10 +134,10 @@ func NewCredential(library uuid.UUID, instance identity.Identity, secret [32]byt
 	}
 }
 
-// NewCredentialFor makes a credential for something else that has the handshake
-// and the records of a tunnel, such as pairing. Only sides with the same
-// purpose, 16 bytes, take each other for a peer; there is no library, and
-// static is whatever key pair the purpose has a side prove itself by.
+// NewCredentialFor makes a credential for another use of a tunnel's handshake
+// and records, such as pairing. Only sides with the same purpose, 16 bytes,
+// accept each other; there is no library, and static is the key pair with which
+// this side proves itself.
 func NewCredentialFor(purpose [16]byte, static identity.Identity, secret [32]byte) *Credential {
 	return &Credential{purpose: purpose, instance: static, static: hide(static), secret: hidden.Of(secret)}
 }

@@ -27,7 +27,8 @@ func (h *hexBytes) UnmarshalText(b []byte) (err error) {
 	return err
 }
 
-// A vector is one handshake with fixed keys, and records of the tunnel that came of it.
+// A vector is one handshake with fixed keys, and records of the tunnel that
+// came of it.
 type vector struct {
 	InitiatorNodeSeed         hexBytes `json:"initiator_node_seed"`
 	InitiatorInstanceSeed     hexBytes `json:"initiator_instance_seed"`

@@ -19,8 +19,8 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// A target is what the argument means: a peer, or one of host and addr with a
-// port.
+// A target is the meaning of the argument: a peer, or either a host or an addr
+// with a port.
 type target struct {
 	text string
 	peer identity.RemoteIdentity
@@ -46,7 +46,7 @@ func parseTarget(text string) (*target, error) {
 	if addr, err := netip.ParseAddr(strings.Trim(t.host, "[]")); err == nil {
 		t.host, t.addr = "", addr.Unmap()
 	}
-	err = quic.New(quic.Config{}).SetManualPeers([]string{text}) // which knows the rules, and starts nothing
+	err = quic.New(quic.Config{}).SetManualPeers([]string{text}) // which checks the text, and starts nothing
 	if err != nil && !(t.addr.Is6() && t.addr.IsLinkLocalUnicast() && t.port != 0) {
 		return nil, fmt.Errorf("%w; or the 43 characters of an identity", err)
 	}
@@ -72,13 +72,14 @@ func (d *doctor) lookFor(ctx context.Context, t *target) *peerFacts {
 			room <- struct{}{}
 			defer func() { <-room }()
 			p.ways[i] = d.reach(ctx, addr, t.peer)
+			p.ways[i].lane = d.tryLane(ctx, &p.ways[i], p.lane)
 		})
 	}
 	trying.Wait()
 	return p
 }
 
-// resolve looks the host's name up.
+// resolve looks up the host's name.
 func (d *doctor) resolve(ctx context.Context, p *peerFacts) {
 	ctx, cancel := context.WithTimeout(ctx, d.wait)
 	defer cancel()
@@ -92,8 +93,8 @@ func (d *doctor) resolve(ctx context.Context, p *peerFacts) {
 	}
 }
 
-// discover looks for a peer as nodes do, and announces nothing: there is no
-// listener to announce.
+// discover looks for a peer as nodes do. It announces nothing, since there is
+// no listener to announce.
 func (d *doctor) discover(ctx context.Context, p *peerFacts) {
 	ctx, cancel := context.WithTimeout(ctx, d.wait)
 	defer cancel()
@@ -110,34 +111,36 @@ func (d *doctor) discover(ctx context.Context, p *peerFacts) {
 	for range node.Watch(ctx) {
 		if peer, ok := node.Peer(p.peer); ok {
 			p.discovered, p.addrs = true, nil
-			for _, candidate := range peer.Info().Candidates {
+			info := peer.Info()
+			p.lane = p2p.LanePort(info.Metadata)
+			for _, candidate := range info.Candidates {
 				p.addrs = append(p.addrs, candidate.Addr)
 			}
 		}
 	}
 }
 
-// node starts one of the doctor's own, with one hook.
+// node starts a node of the doctor's own, with one hook.
 func (d *doctor) node(ctx context.Context, hook p2p.Hook) (*p2p.P2P, error) {
 	return p2p.Start(ctx, p2p.Config{
 		App: d.app, Name: "sdp2p doctor", Hooks: []p2p.Hook{hook}, Logger: slog.New(slog.DiscardHandler),
 	})
 }
 
-// shutdown ends a node, also if ctx has ended. There is nothing of its own that
-// it could lose.
+// shutdown ends a node, even if ctx has ended. The node has no data to lose.
 func shutdown(ctx context.Context, node *p2p.P2P) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	_ = node.Shutdown(ctx)
 }
 
-// A resident is who is at an address.
+// A resident is the node at an address.
 type resident struct {
 	id   identity.RemoteIdentity
 	name string
 	took time.Duration
 	rtt  time.Duration // 0 if unknown
+	lane uint16        // the TCP port of its lanes, 0 if it names none
 }
 
 func (r resident) String() string {
@@ -152,24 +155,24 @@ const nameTime = time.Second
 
 var errNoAnswer = errors.New("no answer")
 
-// reach connects to an address by a node of its own, so that no other
-// connection counts for this one, and knocks at it. If want is not zero and
-// another peer is there, the error is [quic.ErrOtherPeer].
+// reach knocks at an address and connects to it with a node of its own, so that
+// no other connection is taken for this one. If want is not zero and another
+// peer is there, the error is [quic.ErrOtherPeer].
 func (d *doctor) reach(ctx context.Context, addr netip.AddrPort, want identity.RemoteIdentity) (w wayFacts) {
 	w.addr = addr
 	if a := addr.Addr(); a.Is6() && a.IsLinkLocalUnicast() && a.Zone() == "" {
 		w.err = quic.ErrLinkLocal
 		return w
 	}
-	// Who is there is asked by a first handshake, and proved by a second
-	// one.
+	// A first handshake asks for the identity of the node that is there, and a
+	// second one proves it.
 	meeting, cancel := context.WithTimeout(ctx, 2*d.wait)
 	defer cancel()
 	var knocking sync.WaitGroup
 	knocking.Go(func() {
 		w.small, w.large = knocks(meeting, addr, min(quietTime, d.wait/2), d.wait+quietTime)
 		if w.small.err != nil || w.large.err != nil {
-			cancel() // there will be no answer
+			cancel() // no answer is coming
 		}
 	})
 	w.there, w.err = d.meet(meeting, addr)
@@ -177,7 +180,7 @@ func (d *doctor) reach(ctx context.Context, addr netip.AddrPort, want identity.R
 	case w.err != nil && isSilence(w.err): // the network may still say why
 	case w.err == nil, errors.Is(w.err, quic.ErrDisabled), errors.Is(w.err, p2p.ErrConnectionLost):
 		cancel()
-	default: // the system or the other side said something: is it the network?
+	default: // the system or the other side reported an error: is it the network's?
 		cancel()
 		knocking.Wait()
 		if w.small.err == nil && w.large.err == nil {
@@ -191,8 +194,30 @@ func (d *doctor) reach(ctx context.Context, addr netip.AddrPort, want identity.R
 	return w
 }
 
-// knocks knocks at an address by packets of both sizes, until one of them meets
-// an error.
+// tryLane connects to the port of a peer's lanes, which the peer itself or an
+// announcement has named. It makes no lane: lanes are for peers that know each
+// other.
+func (d *doctor) tryLane(ctx context.Context, w *wayFacts, announced uint16) laneFacts {
+	l := laneFacts{port: announced}
+	if w.there.lane != 0 {
+		l.port = w.there.lane
+	}
+	if l.port == 0 {
+		return l
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.wait)
+	defer cancel()
+	began := time.Now()
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", netip.AddrPortFrom(w.addr.Addr(), l.port).String())
+	l.took, l.err = time.Since(began), err
+	if err == nil {
+		c.Close()
+	}
+	return l
+}
+
+// knocks knocks at an address with packets of both sizes, until one of them
+// meets an error.
 func knocks(ctx context.Context, addr netip.AddrPort, quiet, wait time.Duration) (small, large knock) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -229,10 +254,10 @@ func (d *doctor) meet(ctx context.Context, addr netip.AddrPort) (there resident,
 			there.id, there.took = m.Identity, m.Since.Sub(began)
 			if peer, ok := node.Peer(m.Identity); ok {
 				said, stop := context.WithTimeout(ctx, nameTime)
-				_, _ = peer.WaitMetadata(said) // the ancestor's nodes do not say it so
+				_, _ = peer.WaitMetadata(said) // nodes of the first implementation do not send it this way
 				stop()
 				info := peer.Info()
-				there.name = info.Name
+				there.name, there.lane = info.Name, p2p.LanePort(info.Metadata)
 				if len(info.Connections) > 0 {
 					there.rtt = info.Connections[0].RTT
 				}
@@ -251,7 +276,7 @@ func (d *doctor) meet(ctx context.Context, addr netip.AddrPort) (there resident,
 	}
 }
 
-// isSilence tells whether nothing was heard.
+// isSilence reports whether nothing was heard.
 func isSilence(err error) bool {
 	var late net.Error
 	return errors.Is(err, errNoAnswer) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &late) && late.Timeout()

@@ -164,7 +164,7 @@ func TestClosedNode(t *testing.T) {
 	require.Equal(t, fail, line.Verdict)
 	require.False(t, result.Reached)
 	require.Equal(t, "a node is there, but closes the connection", line.Value)
-	require.Contains(t, line.Advice, "The way to it works")
+	require.Contains(t, line.Advice, "The path works")
 }
 
 // A QUIC server of another program is told from a node, and from silence.

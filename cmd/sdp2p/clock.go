@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// built returns a time that has passed: of the last commit if that is known,
-// else of the release of the Go version.
+// built returns a time that has passed: that of the last commit if known,
+// otherwise that of the Go version's release.
 func built() time.Time {
 	made := time.Date(2026, time.February, 1, 0, 0, 0, 0, time.UTC)
 	if info, ok := debug.ReadBuildInfo(); ok {

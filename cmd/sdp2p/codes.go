@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// A code names what is the matter, for programs.
+// A code names a finding, for programs.
 type code string
 
 const (
@@ -35,6 +35,7 @@ const (
 	codeNoGSO        code = "no-gso"
 	codeClock        code = "clock"
 	codeClockSteps   code = "clock-steps"
+	codeNoContact    code = "no-contact"
 	codeNoName       code = "no-name"
 	codeNoNameServer code = "no-name-server"
 	codeNoDiscovery  code = "no-discovery"
@@ -51,10 +52,28 @@ const (
 	codeRouter       code = "router"
 	codeSilent       code = "silent"
 	codeHandshake    code = "handshake"
+	codeLaneClosed   code = "lane-closed"
+	codeLaneSilent   code = "lane-silent"
 	codeForeign      code = "foreign"
+	codeNoToken      code = "no-token"
+	codeTokenWanted  code = "token-wanted"
+	codeTokenNode    code = "token-node"
+	codeTokenRelay   code = "token-relay"
+	codeTokenTime    code = "token-time"
+	codeTokenAltered code = "token-altered"
+	codeTokenIssuer  code = "token-issuer"
+	codeTokenRevoked code = "token-revoked"
+	codeTokenRights  code = "token-rights"
+	codeQuota        code = "quota"
+	codeRelaySilent  code = "relay-silent"
+	codeRelayFails   code = "relay-fails"
+	codeRelayRefuses code = "relay-refuses"
+	codeSymmetric    code = "symmetric"
+	codeUncalled     code = "uncalled"
+	codeRelayed      code = "relayed"
 )
 
-// codes describe themselves in the help. They stay as they are.
+// codes describes the codes for the help. The codes must not change.
 var codes = []struct {
 	code  code
 	about string
@@ -62,25 +81,26 @@ var codes = []struct {
 	{codeOK, "nothing"},
 	{codeUnlisted, "the system does not list its interfaces"},
 	{codeNoInterface, "this host is in no network"},
-	{codeMTU, "packets of the size that QUIC begins with do not fit, on an interface or on the way"},
+	{codeMTU, "packets of the size that QUIC begins with do not fit an interface or the path"},
 	{codeContainer, "this is a container, in a network of its own"},
 	{codeNAT, "this is a virtual machine or WSL, in a network of its own"},
 	{codePortTaken, "another program has the UDP port"},
 	{codeRefused, "the system refuses a socket"},
-	{codeBlockedIn, "this host drops what comes in"},
-	{codeBlockedOut, "this host drops what goes out"},
+	{codeBlockedIn, "this host drops incoming packets"},
+	{codeBlockedOut, "this host drops outgoing packets"},
 	{codeMemberships, "the system's limit of multicast groups is reached: the interface is deaf"},
 	{codeDeaf, "the multicast group cannot be joined: the interface is deaf"},
 	{codeAppDeaf, "the node that has the UDP port is deaf on the interface"},
 	{codeMute, "multicast cannot be sent"},
-	{codeSnooping, "unicast works, and multicast of others does not arrive"},
-	{codeSpanningTree, "nothing was heard, and the interface is younger than a switch may take"},
+	{codeSnooping, "unicast works, but multicast from others does not arrive"},
+	{codeSpanningTree, "nothing was heard, and the switch may not forward yet"},
 	{codeUnheard, "nothing was heard"},
 	{codeLoopback, "the loopback interface does not work"},
 	{codeBuffers, "small socket buffers"},
 	{codeNoGSO, "no segmentation by the kernel"},
 	{codeClock, "the clock is wrong"},
 	{codeClockSteps, "the clock jumped"},
+	{codeNoContact, "the contact is absent, or does not have this node as a contact"},
 	{codeNoName, "there is no such host name"},
 	{codeNoNameServer, "no name server answers"},
 	{codeNoDiscovery, "discovery does not start"},
@@ -92,12 +112,30 @@ var codes = []struct {
 	{codeCloses, "the peer closes the connection"},
 	{codeNoRoute, "no route of this host leads there"},
 	{codeNoHost, "no device has the address"},
-	{codeClosed, "nothing listens at the port, or a firewall says so"},
+	{codeClosed, "nothing listens at the port, or a firewall pretends so"},
 	{codeFirewall, "a firewall rejects the packets, or drops them although the device is there"},
-	{codeRouter, "a router on the way rejects the packets: a firewall, or it knows no way"},
+	{codeRouter, "a router on the path rejects the packets: a firewall, or no route"},
 	{codeSilent, "no answer, and no sign of the device"},
-	{codeHandshake, "a node answers, but no handshake gets through"},
-	{codeForeign, "what answers is no node of this version"},
+	{codeLaneClosed, "nothing listens at the TCP port of its lanes, or a firewall pretends so"},
+	{codeLaneSilent, "no answer from the TCP port of its lanes"},
+	{codeHandshake, "a node answers, but no handshake succeeds"},
+	{codeForeign, "something answers that is not a node of this version"},
+	{codeNoToken, "the file has no relay token"},
+	{codeTokenWanted, "the relay requires a token, and was shown none"},
+	{codeTokenNode, "the token is another node's"},
+	{codeTokenRelay, "the token is for another relay"},
+	{codeTokenTime, "the token has expired, or is not yet valid, or a clock is wrong"},
+	{codeTokenAltered, "the token was altered after its issuer signed it"},
+	{codeTokenIssuer, "the relay does not know the token's issuer"},
+	{codeTokenRevoked, "the token was revoked"},
+	{codeTokenRights, "the token does not have a right: to be called, or to call"},
+	{codeQuota, "the account has used up its quota"},
+	{codeRelaySilent, "the relay does not answer"},
+	{codeRelayFails, "something answers that is not the relay, or no connection can be made"},
+	{codeRelayRefuses, "the relay refuses a reservation"},
+	{codeSymmetric, "the router uses another port for each destination: few direct paths"},
+	{codeUncalled, "the peer cannot be called through the relays"},
+	{codeRelayed, "the connection with the peer stays relayed"},
 }
 
 // codesHelp lists the codes.
@@ -109,14 +147,15 @@ func codesHelp() string {
 	return b.String()
 }
 
-// Windows has numbers of its own for what its sockets say, and package syscall
-// does not translate them.
+// Windows has its own numbers for errors of sockets, which package syscall does
+// not translate.
 const (
 	wsaAccess      = syscall.Errno(10013)
 	wsaTooLarge    = syscall.Errno(10040)
 	wsaInUse       = syscall.Errno(10048)
 	wsaNetUnreach  = syscall.Errno(10051)
-	wsaReset       = syscall.Errno(10054) // of UDP: nobody has the port
+	wsaReset       = syscall.Errno(10054) // of UDP: nothing listens at the port
+	wsaRefused     = syscall.Errno(10061) // of TCP: the same
 	wsaNoBuffers   = syscall.Errno(10055)
 	wsaHostUnreach = syscall.Errno(10065)
 )
@@ -131,11 +170,11 @@ func isNoFamily(err error) bool { return isAny(err, syscall.EAFNOSUPPORT, syscal
 
 func isNoRoute(err error) bool { return isAny(err, syscall.ENETUNREACH, wsaNetUnreach) }
 
-// isRefused tells whether the system refuses something by a rule: a firewall's,
-// or for want of permission.
+// isRefused reports whether the system refuses something by a rule, such as a
+// firewall's, or for lack of permission.
 func isRefused(err error) bool { return isAny(err, syscall.EPERM, syscall.EACCES, wsaAccess) }
 
-// letIn says how to let packets for a UDP port in.
+// letIn says how to let packets to a UDP port in.
 func letIn(system string, port uint16) string {
 	switch system {
 	case "linux":
@@ -173,5 +212,5 @@ func whoHas(system string, port uint16) string {
 	return fmt.Sprintf("\"lsof -nP -iUDP:%d\" names it.", port)
 }
 
-// system is what the advice is for.
+// system is the system that the advice is for.
 const system = runtime.GOOS

@@ -9,17 +9,18 @@ import (
 	"time"
 )
 
-// diagnose says what the facts mean, in the order of the table.
+// diagnose returns the checks that follow from the facts, in the order of the
+// table.
 func (f *facts) diagnose() (all []check) {
 	all = append(f.interfaces(), f.container()...)
-	return slices.Concat(all, f.multicast(), f.udp(), f.socket.checks(), f.clock.checks(), f.peerChecks())
+	return slices.Concat(all, f.multicast(), f.udp(), f.socket.checks(), f.clock.checks(), f.contacts.checks(f), f.outsideChecks(), f.peerChecks())
 }
 
-// interfaces describes those that are up.
+// interfaces describes the interfaces that are up.
 func (f *facts) interfaces() (checks []check) {
 	if f.listErr != nil {
 		return []check{{"interfaces", "", fail, codeUnlisted, fmt.Sprintf("cannot be listed: %v", f.listErr),
-			"The system refuses that: a sandbox, or on Android the permissions of the app."}}
+			"The system refuses it: a sandbox, or on Android the permissions of the app."}}
 	}
 	for _, l := range f.links {
 		if l.Up {
@@ -92,8 +93,8 @@ func (f *facts) nothingUsed() check {
 		c.Value, c.Advice = "there is no such interface", "There are: "+strings.Join(names, " ")+"."
 		return c
 	}
-	c.Value = strings.Join(append([]string{"none is up, has an address and does multicast"}, states...), "; ")
-	c.Advice = "Connect this host to a network by Wi-Fi or cable. Peers behind a VPN need an address that is typed in."
+	c.Value = strings.Join(append([]string{"none is up, has an address and supports multicast"}, states...), "; ")
+	c.Advice = "Connect this host to a network by Wi-Fi or cable. Peers behind a VPN need a typed-in address."
 	return c
 }
 
@@ -108,11 +109,11 @@ func (f *facts) udp() (checks []check) {
 		case p.holder != nil:
 			c.Value = "in use by the node " + p.holder.String()
 		case isInUse(p.err):
-			c.Verdict, c.Code, c.Value = fail, codePortTaken, "in use, and not by a node that can be reached"
-			c.Advice = "Choose another quic.Config.Port, or 0 for a free one; or end what has it. " + whoHas(f.system, f.port)
+			c.Verdict, c.Code, c.Value = fail, codePortTaken, "in use, but not by a node that can be reached"
+			c.Advice = "Choose another quic.Config.Port, or 0 for a free one; or end the program that has it. " + whoHas(f.system, f.port)
 		case isRefused(p.err):
 			c.Verdict, c.Code, c.Value = fail, codeRefused, p.err.Error()
-			c.Advice = "Ports below 1024 are for the administrator on most systems: choose a higher one."
+			c.Advice = "On most systems, ports below 1024 are reserved for the administrator: choose a higher one."
 		default:
 			c.Verdict, c.Code, c.Value = fail, codeRefused, p.err.Error()
 			c.Advice = "The system refuses the socket: a sandbox, or too many open files."
@@ -137,27 +138,27 @@ func (f *facts) arrival(a arrival) check {
 	case isRefused(a.err):
 		c.Code = codeBlockedOut
 		c.Value = fmt.Sprintf("cannot send from %v: %v", a.from, a.err)
-		c.Advice = fmt.Sprintf("A rule of this host, most often its firewall's, drops what it sends to UDP port %d: %s", f.port, letOut(f.system, f.port))
+		c.Advice = fmt.Sprintf("A rule of this host, most often its firewall's, drops packets that it sends to UDP port %d: %s", f.port, letOut(f.system, f.port))
 	case a.err != nil:
 		c.Code = codeLoopback
 		c.Value = fmt.Sprintf("cannot send from %v: %v", a.from, a.err)
-		c.Advice = "What a host sends to itself goes by the loopback interface. Is it up?"
+		c.Advice = "Packets of a host to itself use the loopback interface. Is it up?"
 	case slices.ContainsFunc(f.links, func(l linkFacts) bool { return l.Loopback && !l.Up }):
 		c.Code = codeLoopback
 		c.Value = fmt.Sprintf("a packet from %v does not arrive: the loopback interface is down", a.from)
-		c.Advice = "What a host sends to itself goes by it. Switch it on."
+		c.Advice = "Packets of a host to itself use it. Switch it on."
 	default:
 		c.Value = fmt.Sprintf("a packet from %v does not arrive", a.from)
-		c.Advice = fmt.Sprintf("Something on this host, most often its firewall, drops what comes in at UDP port %d: %s", f.port, letIn(f.system, f.port))
+		c.Advice = fmt.Sprintf("Something on this host, most often its firewall, drops packets that arrive at UDP port %d: %s", f.port, letIn(f.system, f.port))
 	}
 	return c
 }
 
-// bufferWanted is how many bytes quic-go asks the system to hold for a socket
-// in each direction.
+// bufferWanted is the size in bytes of the buffers that quic-go requests for a
+// socket in each direction.
 const bufferWanted = 7 << 20
 
-// checks judges what the system grants to a socket.
+// checks judges the buffers and features of a socket.
 func (s *socketFacts) checks() []check {
 	if !s.asked {
 		return []check{
@@ -175,45 +176,45 @@ func (s *socketFacts) checks() []check {
 	}
 }
 
-// buffer judges what was granted, which Linux counts twice, since it needs room
-// of its own.
+// buffer judges the size granted, which Linux doubles, since it needs room of
+// its own.
 func buffer(subject, limit string, granted int, err error) check {
 	c := check{"socket", subject, fine, codeOK, fmt.Sprintf("%d KiB of %d wanted", granted>>10, bufferWanted>>10), ""}
 	if err != nil {
 		c.Verdict, c.Code, c.Value = warn, codeBuffers, err.Error()
 	} else if granted < bufferWanted {
 		c.Verdict, c.Code = warn, codeBuffers
-		c.Advice = fmt.Sprintf("Fast transfers lose packets, and become slow. \"sysctl -w net.core.%s=7500000\" as root; a file in /etc/sysctl.d makes it last.", limit)
+		c.Advice = fmt.Sprintf("Fast transfers lose packets and become slow. \"sysctl -w net.core.%s=7500000\" as root; a file in /etc/sysctl.d makes it last.", limit)
 	}
 	return c
 }
 
-// segmentation judges UDP_SEGMENT: whether the kernel cuts what is handed to it
-// at once into packets.
+// segmentation judges UDP_SEGMENT: whether the kernel splits large writes into
+// packets.
 func segmentation(err error, disabled bool) check {
 	c := check{"socket", "GSO", fine, codeOK, "on", ""}
 	switch {
 	case disabled:
 		c.Verdict, c.Code, c.Value = warn, codeNoGSO, "switched off by QUIC_GO_DISABLE_GSO"
-		c.Advice = "Sending takes more of the processor. Unset that, unless the driver needs it."
+		c.Advice = "Sending takes more CPU. Unset it, unless the driver needs it."
 	case err != nil:
-		c.Verdict, c.Code, c.Value = warn, codeNoGSO, "not there: "+err.Error()
-		c.Advice = "Sending takes more of the processor. Linux has it since version 4.18."
+		c.Verdict, c.Code, c.Value = warn, codeNoGSO, "not available: "+err.Error()
+		c.Advice = "Sending takes more CPU. Linux has it since version 4.18."
 	}
 	return c
 }
 
-// clockJump is by how much the wall clock may deviate from the time that
-// passes, during a check-up.
+// clockJump is how far the wall clock may deviate from elapsed time during a
+// check-up.
 const clockJump = 500 * time.Millisecond
 
-// The certificates of nodes are valid between these times.
+// Nodes' certificates are valid between these times.
 var (
 	validFrom  = time.Date(1975, time.January, 1, 0, 0, 0, 0, time.UTC)
 	validUntil = time.Date(4096, time.January, 1, 0, 0, 0, 0, time.UTC)
 )
 
-// valid tells whether certificates are, by this host's clock.
+// valid reports whether certificates are valid, by this host's clock.
 func (c *clockFacts) valid() bool { return !c.now.Before(validFrom) && c.now.Before(validUntil) }
 
 // checks judges the wall clock.
@@ -224,11 +225,11 @@ func (c *clockFacts) checks() []check {
 	case !c.valid():
 		times.Verdict, times.Code = fail, codeClock
 		times.Value = fmt.Sprintf("%s, when no certificate is valid", value)
-		times.Advice = fmt.Sprintf("Set the clock, best by NTP. Those of nodes are valid from %d to %d: this host connects to nobody.", validFrom.Year(), validUntil.Year()-1)
+		times.Advice = fmt.Sprintf("Set the clock, best by NTP. Nodes' certificates are valid from %d to %d: this host cannot connect to any node.", validFrom.Year(), validUntil.Year()-1)
 	case c.now.Before(c.built):
 		times.Verdict, times.Code = fail, codeClock
 		times.Value = fmt.Sprintf("%s, but this program was made after %s", value, c.built.Format(time.DateOnly))
-		times.Advice = "Set the clock, best by NTP. Nodes connect all the same, but libraries tell by it which of two changes is the later one, and when an old secret is over."
+		times.Advice = "Set the clock, best by NTP. Nodes still connect, but libraries use it to tell which of two changes is later, and when an old secret expires."
 	}
 	steps := check{"clock", "steps", fine, codeOK, "none", ""}
 	if by := c.now.Sub(c.began) - c.elapsed; by.Abs() > clockJump {
@@ -239,7 +240,7 @@ func (c *clockFacts) checks() []check {
 	return []check{times, steps}
 }
 
-// round leaves what a person wants to know of a duration.
+// round rounds a duration for people.
 func round(d time.Duration) time.Duration {
 	for unit := time.Second; unit > time.Microsecond; unit /= 10 {
 		if d >= unit {

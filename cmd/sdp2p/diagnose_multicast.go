@@ -13,11 +13,12 @@ import (
 )
 
 // treeTime is how long a switch with spanning tree may take until it forwards
-// what a new device sends: twice 15 s (IEEE 802.1D), and some more until the
+// packets of a new device: twice 15 s (IEEE 802.1D), and some more until the
 // device has an address.
 const treeTime = 45 * time.Second
 
-// multicast judges what was heard, and what the node that has the port hears.
+// multicast judges the multicast that was heard, and that the node with the
+// port hears.
 func (f *facts) multicast() (checks []check) {
 	for _, x := range f.ears {
 		checks = append(checks, f.ear(&x))
@@ -26,7 +27,7 @@ func (f *facts) multicast() (checks []check) {
 		if holder := f.holder(); holder != nil && l.empty == [2]bool{true, true} && !l.Loopback {
 			checks = append(checks, check{"multicast", l.Name, warn, codeAppDeaf,
 				fmt.Sprintf("the node at UDP port %d does not listen to multicast here: %v", f.port, holder),
-				"Is its discovery enabled, and on this interface? If it is, it ran out of multicast groups when it started: " + f.moreGroups()})
+				"Is its discovery enabled, and on this interface? If so, it ran out of multicast groups when it started: " + f.moreGroups()})
 		}
 	}
 	return checks
@@ -59,11 +60,11 @@ func (f *facts) ear(x *earFacts) check {
 	}
 	if x.back == 0 {
 		c.Code = codeBlockedIn
-		c.Value = "own query does not come back; " + x.others()
-		c.Advice = fmt.Sprintf("Something on this host, most often its firewall, drops what comes in at UDP port %d: %s", dnssd.Port, letIn(f.system, dnssd.Port))
+		c.Value = "its own query does not come back; " + x.others()
+		c.Advice = fmt.Sprintf("Something on this host, most often its firewall, drops packets that arrive at UDP port %d: %s", dnssd.Port, letIn(f.system, dnssd.Port))
 		return c
 	}
-	c.Verdict, c.Value = fine, fmt.Sprintf("own query back after %v; %s", round(x.back), x.others())
+	c.Verdict, c.Value = fine, fmt.Sprintf("its own query came back after %v; %s", round(x.back), x.others())
 	if x.packets == 0 && !x.link.Loopback {
 		f.silence(x, &c)
 	}
@@ -77,10 +78,10 @@ func (f *facts) deafness(x *earFacts, c *check) {
 	case errors.Is(x.err, syscall.EAFNOSUPPORT):
 		c.Verdict, c.Value = fine, "this host has no "+x.family.String()
 	case x.link.Loopback && isNoRoute(x.err):
-		c.Verdict, c.Value = fine, "loopback has no multicast by "+x.family.String()+", as is common"
+		c.Verdict, c.Value = fine, "loopback has no multicast over "+x.family.String()+", as is common"
 	case x.doing == opening && isInUse(x.err):
-		c.Code, c.Value = codePortTaken, fmt.Sprintf("another program has UDP port %d for itself", dnssd.Port)
-		c.Advice = "End it, or have it share the port. " + whoHas(f.system, dnssd.Port)
+		c.Code, c.Value = codePortTaken, fmt.Sprintf("another program has UDP port %d exclusively", dnssd.Port)
+		c.Advice = "End it, or make it share the port. " + whoHas(f.system, dnssd.Port)
 	case x.doing == opening:
 		c.Code = codeRefused
 		c.Advice = fmt.Sprintf("The system refuses UDP port %d to this program: a sandbox, or a rule about programs or ports.", dnssd.Port)
@@ -90,26 +91,26 @@ func (f *facts) deafness(x *earFacts, c *check) {
 		if f.groups > 0 && x.family == dnssd.IPv4 {
 			c.Value += fmt.Sprintf(", and net.ipv4.igmp_max_memberships is %d", f.groups)
 		}
-		c.Advice = "Nobody is discovered over this. Container networks use the places up: " + f.moreGroups()
+		c.Advice = "Nobody is discovered over this interface. Container networks use up the memberships: " + f.moreGroups()
 	case x.doing == joining:
 		c.Code, c.Value = codeDeaf, "deaf: "+c.Value
-		c.Advice = "Nobody is discovered over this. Is the interface connected, and may this program use the local network?"
+		c.Advice = "Nobody is discovered over this interface. Is it connected, and may this program use the local network?"
 	case isRefused(x.err):
 		c.Code = codeBlockedOut
-		c.Advice = fmt.Sprintf("A rule of this host, most often its firewall's, drops what it sends to UDP port %d: %s", dnssd.Port, letOut(f.system, dnssd.Port))
+		c.Advice = fmt.Sprintf("A rule of this host, most often its firewall's, drops packets that it sends to UDP port %d: %s", dnssd.Port, letOut(f.system, dnssd.Port))
 	case f.system == "darwin" && isAny(x.err, syscall.EHOSTUNREACH):
 		c.Code = codeBlockedOut
 		c.Advice = "The app may not use the local network, or the interface has lost it: " + letOut(f.system, dnssd.Port)
 	case isAny(x.err, syscall.EADDRNOTAVAIL):
 		c.Code = codeMute
-		c.Advice = "The system has not yet found out whether another device has the address, or one has. Run the doctor again; if it stays so, give this host another one."
+		c.Advice = "The system is still checking whether another device has the address, or one has. Run the doctor again; if this persists, give this host another address."
 	default:
 		c.Code = codeMute
-		c.Advice = "Discovery does not work over this. Is the interface connected, and does it have a route for multicast?"
+		c.Advice = "Discovery does not work over this interface. Is it connected, and does it have a route for multicast?"
 	}
 }
 
-// silence says why no multicast of others may have come, where the own one
+// silence says why no multicast from others may have arrived although our own
 // does.
 func (f *facts) silence(x *earFacts, c *check) {
 	direct, otherFamily := x.direct, false
@@ -127,24 +128,24 @@ func (f *facts) silence(x *earFacts, c *check) {
 	case len(direct) > 0 || announced && !otherFamily:
 		c.Verdict, c.Code = fail, codeSnooping
 		if otherFamily {
-			c.Verdict = warn // there is a way
+			c.Verdict = warn // it can be reached
 		}
 		c.Value += "; but " + somebody(direct, met) + " by unicast"
-		c.Advice = "The network keeps multicast back: IGMP or MLD snooping in a switch without a querier, or an access point that filters it. " +
-			"Switch that off, or a querier on. An address that is typed in works: \"sdp2p doctor ADDRESS\"."
-	case otherFamily: // that one family is silent is common
+		c.Advice = "The network drops multicast: IGMP or MLD snooping in a switch without a querier, or an access point that filters it. " +
+			"Switch that off, or a querier on. A typed-in address works: \"sdp2p doctor ADDRESS\"."
+	case otherFamily: // one silent family is common
 	case met.IsValid():
 		c.Verdict, c.Code = warn, codeSnooping
 		c.Value += fmt.Sprintf("; but %v was reached by unicast", met)
-		c.Advice = "If discovery is enabled there, the network keeps multicast back: IGMP snooping in a switch without a querier, or an access point " +
-			"that filters it. Switch that off, or a querier on. The address works when it is typed in."
+		c.Advice = "If discovery is enabled there, the network drops multicast: IGMP snooping in a switch without a querier, or an access point " +
+			"that filters it. Switch that off, or a querier on. A typed-in address works."
 	case len(f.container()) > 0:
 		c.Verdict, c.Code = warn, codeUnheard
-		c.Advice = "That is as it has to be: see the line about the container."
+		c.Advice = "This is expected: see the line about the container."
 	case link != nil && link.age > 0 && link.age < treeTime:
 		c.Verdict, c.Code = warn, codeSpanningTree
 		c.Value += fmt.Sprintf("; the interface got its address %v ago", round(link.age))
-		c.Advice = "A switch with spanning tree forwards nothing in the first 30 s after a cable was plugged in. Run the doctor again in " +
+		c.Advice = "A switch with spanning tree forwards nothing for 30 s after a cable was plugged in. Run the doctor again in " +
 			fmt.Sprintf("%v; if others are heard then, make the port of the switch an edge port (portfast).", round((treeTime-link.age).Truncate(time.Second)+time.Second))
 	default:
 		c.Verdict, c.Code = warn, codeUnheard
@@ -153,13 +154,13 @@ func (f *facts) silence(x *earFacts, c *check) {
 			c.Value += fmt.Sprintf("; the system knows %s there", counted(n, "other device", "other devices"))
 			advice = "If one of them announces something: "
 		}
-		c.Advice = advice + "Wi-Fi that keeps them apart (guest network, client isolation), a switch that keeps multicast back (IGMP snooping), a firewall " +
+		c.Advice = advice + "Wi-Fi that isolates them (guest network, client isolation), a switch that drops multicast (IGMP snooping), a firewall " +
 			"here or there that drops UDP port 5353 from outside, or a network with nobody else in it, such as a Docker bridge."
 	}
 }
 
-// met returns a device that was reached by unicast where no multicast comes
-// from, and whether the device announces itself.
+// met returns a device that was reached by unicast but sends no multicast, and
+// whether the device announces itself.
 func (f *facts) met(x *earFacts) (met netip.Addr, announced bool) {
 	if f.peer == nil {
 		return met, false
@@ -174,7 +175,7 @@ func (f *facts) met(x *earFacts) (met netip.Addr, announced bool) {
 	return met, false
 }
 
-// linkFacts returns what is known of an interface, or nil.
+// linkFacts returns the facts about an interface, or nil.
 func (f *facts) linkFacts(index int) *linkFacts {
 	i := slices.IndexFunc(f.links, func(l linkFacts) bool { return l.Index == index })
 	if i < 0 {

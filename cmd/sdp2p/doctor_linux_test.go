@@ -176,7 +176,7 @@ func TestDoctorAmongHosts(t *testing.T) {
 	here.requirePeer("10.77.0.99", 5*time.Second, codeNoHost, "no device answers for that address")
 	here.requirePeer("[fd77::99]", 5*time.Second, codeNoHost, "no device answers for that address")
 	here.Run("ip", "route", "add", "prohibit", "192.0.2.0/24")
-	here.requirePeer("192.0.2.1", 300*time.Millisecond, codeNoRoute, "a route of this host forbids the way")
+	here.requirePeer("192.0.2.1", 300*time.Millisecond, codeNoRoute, "a route of this host forbids it")
 }
 
 // This host's own firewall is found by what it does: in and out, to multicast
@@ -258,7 +258,7 @@ func TestDoctorRejects(t *testing.T) {
 	r := here.examine(exitFailed, "--time", "1500ms", id)
 	r.requireCodes(t, "peer", codeFirewall, codeFirewall, codeFirewall) // IPv4, IPv6, and its link-local address
 	for _, c := range r.about("peer")[1:] {
-		require.Contains(t, c.Value, "although discovery has found just that port")
+		require.Contains(t, c.Value, "although discovery has found exactly that port")
 	}
 	there.rule("input", "udp dport %s drop", port)
 	here.examine(exitFailed, "--time", "1500ms", id).requireCodes(t, "peer", codeFirewall, codeFirewall, codeFirewall)

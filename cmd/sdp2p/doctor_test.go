@@ -76,7 +76,7 @@ func TestDoctor(t *testing.T) {
 	node, port := startNode(t, "test", hostile)
 	free := strconv.Itoa(int(freePort(t)))
 	addr := netip.AddrPortFrom(localhost, port).String()
-	status, stdout, stderr := examined(t, "--port", free, "--json", addr)
+	status, stdout, stderr := examined(t, "--port", free, "--json", "--time", "4s", addr) // for a busy machine
 	require.Equal(t, exitDone, status, "%s%s", stdout, stderr)
 	require.Empty(t, stderr)
 	r := decoded(t, stdout)
@@ -124,7 +124,7 @@ func TestPortInUse(t *testing.T) {
 	require.Equal(t, fail, r.Verdict)
 	require.Nil(t, r.Peer)
 	c := r.about("port")[0]
-	require.Equal(t, check{"port", taken + " IPv4", fail, codePortTaken, "in use, and not by a node that can be reached", c.Advice}, c)
+	require.Equal(t, check{"port", taken + " IPv4", fail, codePortTaken, "in use, but not by a node that can be reached", c.Advice}, c)
 	require.Contains(t, c.Advice, "quic.Config.Port")
 	require.Contains(t, c.Advice, taken)
 }
@@ -202,6 +202,9 @@ func TestReport(t *testing.T) {
 			{netip.MustParseAddrPort("192.168.1.8:7373"), true, 12.345, id, id.Fingerprint(), "Zoë's " + hostile},
 			{Address: netip.MustParseAddrPort("[2001:db8::1]:7373"), Milliseconds: 3000},
 		}},
+		Outside: &outReport{NAT: coneNAT, Path: "relay", Relays: []relayReport{
+			{netip.MustParseAddrPort("192.0.2.1:7374"), id, true, netip.MustParseAddrPort("198.51.100.1:7373"), 12.5}, {Identity: id},
+		}},
 	}
 	var asJSON, table bytes.Buffer
 	require.NoError(t, writeJSON(&asJSON, r))
@@ -214,7 +217,7 @@ func TestReport(t *testing.T) {
 	}
 	back := decoded(t, asJSON.String())
 	require.Equal(t, r, back)
-	for _, of := range []any{check{}, source{}, peerReport{}, candidate{}} { // all keys are documented
+	for _, of := range []any{check{}, source{}, peerReport{}, candidate{}, outReport{}, relayReport{}} { // all keys are documented
 		for i := range reflect.TypeOf(of).NumField() {
 			require.Contains(t, doctorHelp, reflect.TypeOf(of).Field(i).Tag.Get("json"))
 		}

@@ -8,9 +8,8 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd"
 )
 
-// Facts are what a check-up observed. What they mean is said by
-// [facts.diagnose], which looks at nothing else: each fault is a set of facts
-// that a test can write down.
+// Facts are the observations of a check-up. [facts.diagnose] draws conclusions
+// from them alone, so that tests can state a fault as a set of facts.
 type facts struct {
 	system string // as runtime.GOOS
 	on     string // the only interface to use; "" for those that discovery uses
@@ -20,28 +19,30 @@ type facts struct {
 
 	listErr   error // why links could not be listed
 	links     []linkFacts
-	neighbors []neighbor // nil where the system does not tell
+	neighbors []neighbor // nil if the system does not tell
 	groups    int        // memberships that one socket may have over IPv4; 0 if unknown
 	place     placeFacts
 	ears      []earFacts
 	ports     []portFacts
 	socket    socketFacts
 	clock     clockFacts
-	peer      *peerFacts // nil if none was asked for
+	peer      *peerFacts    // nil if none was asked for
+	outside   *outsideFacts // nil if no relay was named
+	contacts  contactsFacts
 }
 
 // A linkFacts is a network interface.
 type linkFacts struct {
 	dnssd.Interface
-	enabled bool          // switched on; Up wants a carrier as well
+	enabled bool          // switched on; Up requires a carrier as well
 	kind    string        // of a virtual one, such as "veth"; "" for a real one, or if unknown
 	age     time.Duration // since its first address came, at most; 0 if unknown
-	// empty tells of the group of discovery, by family, that no program was
-	// in it before the doctor.
+	// empty reports, by family, that no program had joined the group of
+	// discovery before the doctor.
 	empty [2]bool
 }
 
-// A neighbor is a device whose link-layer address is known, or was asked for.
+// A neighbor is a device whose link-layer address is known, or was requested.
 type neighbor struct {
 	addr  netip.Addr
 	index int  // of the interface
@@ -54,16 +55,16 @@ type earFacts struct {
 	link    dnssd.Interface
 	family  dnssd.Family
 	err     error // why nothing can be sent or heard
-	doing   doing // what failed so
-	joined  int   // interfaces that joined the group before
+	doing   doing // what failed with err
+	joined  int   // number of interfaces that joined the group before
 	back    time.Duration
 	local   int      // packets of other programs on this host
 	packets int      // packets of other devices
-	sources []source // who sent those, from the most talkative on
+	sources []source // their senders, the most talkative first
 	direct  []netip.Addr
 }
 
-// doing is what a program does when the system refuses it.
+// doing is the operation that the system refuses.
 type doing string
 
 const (
@@ -74,7 +75,7 @@ const (
 	hearing doing = "cannot receive"
 )
 
-// A portFacts is how a UDP port of this host is, over one family.
+// A portFacts is the state of a UDP port of this host, over one family.
 type portFacts struct {
 	family   dnssd.Family
 	err      error     // of taking it; nil if it was free
@@ -86,7 +87,7 @@ type portFacts struct {
 // addresses.
 type arrival struct {
 	from, to netip.Addr
-	socket   bool  // there was one to send from
+	socket   bool  // there was a socket to send from
 	err      error // of sending
 	arrived  bool
 	took     time.Duration
@@ -99,24 +100,25 @@ type placeFacts struct {
 	wsl       bool   // Windows Subsystem for Linux
 }
 
-// A socketFacts is what the system grants to a socket for fast transfers.
+// A socketFacts is the buffers and features that the system grants to a socket
+// for fast transfers.
 type socketFacts struct {
 	err           error // of opening it, or asking
-	asked         bool  // the system has settings that matter
+	asked         bool  // the system has relevant settings
 	in, out       int   // bytes of its buffers, as Linux counts them
 	inErr, outErr error
-	segmentation  error // why there is none; nil if there is
-	disabled      bool  // segmentation is, by the environment
+	segmentation  error // why segmentation is not available; nil if it is
+	disabled      bool  // segmentation is disabled by the environment
 }
 
-// A clockFacts is the wall clock at the ends of a time.
+// A clockFacts is the wall clock at the beginning and the end of a period.
 type clockFacts struct {
 	began, now time.Time
 	elapsed    time.Duration
 	built      time.Time // a time that has passed
 }
 
-// A peerFacts is what became of the search for a peer.
+// A peerFacts is the outcome of the search for a peer.
 type peerFacts struct {
 	target
 	addrs      []netip.AddrPort // where it may be
@@ -124,37 +126,46 @@ type peerFacts struct {
 	late       bool             // the lookup took too long
 	startErr   error            // discovery did not start
 	discovered bool
+	lane       uint16     // the TCP port that it announces for lanes, or 0
 	ways       []wayFacts // by address
 }
 
-// A wayFacts is what became of an attempt to reach an address.
+// A wayFacts is the outcome of an attempt to reach an address.
 type wayFacts struct {
 	addr  netip.AddrPort
 	there resident
 	err   error // why it was not reached
-	small knock // by packets that fit everywhere
-	large knock // by those of the size that QUIC begins with
+	small knock // with packets that fit everywhere
+	large knock // with packets of the size that QUIC begins with
+	lane  laneFacts
 }
 
-// A knock is what came of packets to an address: a node answers them, without
-// a connection.
+// A laneFacts is the outcome of a TCP connection to the port of a peer's lanes.
+type laneFacts struct {
+	port uint16 // 0: none is known
+	took time.Duration
+	err  error
+}
+
+// A knock is the outcome of packets sent to an address, which a node answers
+// without a connection.
 type knock struct {
 	sent     int
 	answered bool
-	doing    doing // what the system refused, or the network
+	doing    doing // the operation that the system or the network refused
 	err      error
-	reject   *reject // what exactly the network said, where the system tells
+	reject   *reject // the network's message, if the system tells
 }
 
-// A reject is an ICMP message that tells why a packet did not arrive.
+// A reject is an ICMP message that says why a packet did not arrive.
 type reject struct {
-	from       netip.Addr // who sent it; invalid if this host found out by itself
+	from       netip.Addr // its sender; invalid if this host found out by itself
 	kind, code uint8      // of ICMP (RFC 792), or ICMPv6 (RFC 4443)
 	v6         bool
 	mtu        int // bytes that fit, if the packet was too large; 0 if unknown
 }
 
-// unused tells why a link is not used for discovery; "" if it is.
+// unused returns why a link is not used for discovery; "" if it is.
 func (f *facts) unused(l *linkFacts) string {
 	switch {
 	case !l.Up:
@@ -163,14 +174,14 @@ func (f *facts) unused(l *linkFacts) string {
 		return "it has no address"
 	case f.on != "":
 		if f.on != l.Name {
-			return "it is not to be checked"
+			return "not to be checked"
 		}
 	case l.Loopback:
 		return "loopback"
 	case l.PointToPoint:
 		return "point-to-point, as most VPNs are"
 	case !l.Multicast:
-		return "it does no multicast"
+		return "it does not support multicast"
 	}
 	return ""
 }
@@ -185,14 +196,14 @@ func (f *facts) used() (all []linkFacts) {
 	return all
 }
 
-// connected tells whether this host is in any network.
+// connected reports whether this host is in any network.
 func (f *facts) connected() bool {
 	return f.listErr != nil || slices.ContainsFunc(f.links, func(l linkFacts) bool {
 		return l.Up && !l.Loopback && len(l.Addrs) > 0
 	})
 }
 
-// owns tells whether an address is this host's.
+// owns reports whether an address is this host's.
 func (f *facts) owns(a netip.Addr) bool {
 	a = a.WithZone("")
 	return a.IsLoopback() || slices.ContainsFunc(f.links, func(l linkFacts) bool {
@@ -214,12 +225,12 @@ func (f *facts) linkTo(a netip.Addr) *linkFacts {
 	return &f.links[i]
 }
 
-// alive tells whether the device with an address answers on the link.
+// alive reports whether the device with an address answers on the link.
 func (f *facts) alive(a netip.Addr) bool {
 	return slices.ContainsFunc(f.neighbors, func(n neighbor) bool { return n.alive && n.addr == a.WithZone("") })
 }
 
-// devices returns how many devices are known on a link, without its router.
+// devices returns the number of devices known on a link, without its router.
 func (f *facts) devices(l *linkFacts) (n int) {
 	for _, o := range f.neighbors {
 		if l != nil && o.index == l.Index && o.known && o.addr.Is4() && o.addr != l.Gateway {
@@ -229,12 +240,13 @@ func (f *facts) devices(l *linkFacts) (n int) {
 	return n
 }
 
-// reached tells whether a peer was reached at all.
+// reached reports whether a peer was reached at all.
 func (p *peerFacts) reached() bool {
 	return slices.ContainsFunc(p.ways, func(w wayFacts) bool { return w.err == nil })
 }
 
-// found tells whether discovery found a peer at just that address and port.
+// found reports whether discovery found a peer at exactly that address and
+// port.
 func (p *peerFacts) found(a netip.AddrPort) bool {
 	return p.discovered && slices.Contains(p.addrs, a)
 }

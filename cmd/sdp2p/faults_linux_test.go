@@ -37,28 +37,28 @@ func TestDoctorBehindARouter(t *testing.T) {
 	require.True(t, near.examine(exitDone, "--time", "5s", "["+address6+"]:"+port).Peer.Reached)
 
 	for with, says := range map[string]string{
-		"icmp type admin-prohibited": `a firewall rejects: 10.78.1.2, on the way, answers "administratively prohibited"`,
-		"icmp type port-unreachable": `a firewall rejects: 10.78.1.2, on the way, answers "port unreachable"`,
+		"icmp type admin-prohibited": `a firewall rejects: 10.78.1.2, on the path, answers "administratively prohibited"`,
+		"icmp type port-unreachable": `a firewall rejects: 10.78.1.2, on the path, answers "port unreachable"`,
 	} {
 		router.rule("forward", "udp dport %s reject with %s", port, with)
 		near.requirePeer(address4+":"+port, time.Second, codeFirewall, says)
 	}
 	router.rule("forward", "udp dport %s reject with icmpv6 type admin-prohibited", port)
-	near.requirePeer("["+address6+"]:"+port, time.Second, codeFirewall, `a firewall rejects: fd78:1::2, on the way, answers "administratively prohibited"`)
+	near.requirePeer("["+address6+"]:"+port, time.Second, codeFirewall, `a firewall rejects: fd78:1::2, on the path, answers "administratively prohibited"`)
 	router.rule("forward", "udp dport %s reject with icmp type host-unreachable", port)
-	near.requirePeer(address4+":"+port, time.Second, codeRouter, `rejected on the way: 10.78.1.2, on the way, answers "host unreachable": its firewall does, or`)
+	near.requirePeer(address4+":"+port, time.Second, codeRouter, `rejected by a router: 10.78.1.2, on the path, answers "host unreachable": a firewall there, or`)
 	router.rule("forward", "udp dport %s reject with icmp type net-unreachable", port)
-	near.requirePeer(address4+":"+port, time.Second, codeRouter, `10.78.1.2, on the way, answers "network unreachable"`)
+	near.requirePeer(address4+":"+port, time.Second, codeRouter, `10.78.1.2, on the path, answers "network unreachable"`)
 	router.calm()
-	near.requirePeer(strings.TrimSuffix(address4, ".3")+".99", 5*time.Second, codeRouter, `10.78.1.2, on the way, answers "host unreachable"`)
+	near.requirePeer(strings.TrimSuffix(address4, ".3")+".99", 5*time.Second, codeRouter, `10.78.1.2, on the path, answers "host unreachable"`)
 	router.rule("forward", "udp dport %s drop", port)
 	near.requirePeer(address4+":"+port, time.Second, codeSilent, "no answer in")
 	router.calm()
 
 	router.Run("ip", "link", "set", "seg2", "mtu", "1100") // IPv6 goes away with it
-	near.requirePeer(address4+":"+port, 2*time.Second, codeMTU, "do not fit on the way: 10.78.1.2 says so (fragmentation needed); the MTU is 1100")
+	near.requirePeer(address4+":"+port, 2*time.Second, codeMTU, "do not fit the path, according to 10.78.1.2 (fragmentation needed); the MTU is 1100")
 	router.rule("output", "icmp type destination-unreachable drop") // a black hole
-	near.requirePeer(address4+":"+port, 4*time.Second, codeMTU, "small packets are answered, those of 1200 bytes, with which QUIC begins, get lost")
+	near.requirePeer(address4+":"+port, 4*time.Second, codeMTU, "small packets are answered, but those of 1200 bytes, with which QUIC begins, are lost")
 }
 
 // An interface that takes no packets of QUIC says so, and so does the peer.
@@ -70,7 +70,7 @@ func TestDoctorMTU(t *testing.T) {
 	r := hosts[1].examine(exitFailed, "--time", "1s", hosts[0].Addr4().String()+":"+port)
 	r.requireCodes(t, "interfaces", codeMTU)
 	require.Equal(t, codeMTU, r.peer().Code, r.peer())
-	require.Contains(t, r.peer().Value, "do not fit into this host's interface; the MTU is 1000")
+	require.Contains(t, r.peer().Value, "do not fit this host's interface; the MTU is 1000")
 	hosts[1].Run("ip", "link", "set", netlab.Interface, "mtu", "1240")
 	r = hosts[1].examine(exitDone, "--time", "5s", hosts[0].Addr4().String()+":"+port)
 	r.requireCodes(t, "interfaces", codeMTU)
@@ -192,7 +192,7 @@ func TestDoctorInAContainer(t *testing.T) {
 	r.requireCodes(t, "container", codeContainer)
 	c := r.about("container")[0]
 	require.Contains(t, c.Value, "its interface veth0 (10.77.0.2/24 behind the router 10.77.0.1) is ")
-	require.Contains(t, c.Value, "which no multicast leaves")
+	require.Contains(t, c.Value, "which multicast does not leave")
 	require.Contains(t, c.Advice, "type HOST:7400")
 	r.requireCodes(t, "multicast", codeUnheard, codeUnheard)
 	require.Contains(t, r.about("multicast")[0].Advice, "see the line about the container")

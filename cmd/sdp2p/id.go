@@ -12,17 +12,17 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-const idHelp = `FILE is a key file: it holds the secret by which a device is known, and is for the user of the app alone (mode 0600).
-Nothing but its public half is ever printed. --create makes a new one, and never overwrites. With --json there is one object,
+const idHelp = `FILE is a key file: it contains the secret that identifies a device, and only the user of the app may read it (mode 0600).
+Only the public key is ever printed. --create makes a new file, and never overwrites one. With --json there is one object,
 always with these keys:
 
   file         as given
-  created      whether it was made just now
-  identity     the public key, in 43 characters of base64: what other devices know this one by
+  created      whether it was just made
+  identity     the public key, in 43 characters of base64, which identifies this device to others
   fingerprint  of that key, for people to compare
 `
 
-// A key is what --json prints of a key file; idHelp describes it.
+// A key is the output of --json for a key file; idHelp describes it.
 type key struct {
 	File        string                  `json:"file"`
 	Created     bool                    `json:"created"`
@@ -32,7 +32,7 @@ type key struct {
 
 func id(flags *flag.FlagSet) action {
 	create := flags.Bool("create", false, "make a new identity, in a file that does not exist")
-	asJSON := flags.Bool("json", false, "print JSON instead of lines")
+	asJSON := flags.Bool("json", false, "print JSON instead of text")
 	return func(_ context.Context, args []string, stdout, _ io.Writer) error {
 		switch {
 		case len(args) == 0 || args[0] == "":
@@ -57,23 +57,23 @@ func id(flags *flag.FlagSet) action {
 	}
 }
 
-// remedy says what to do about a key file that cannot be used, or made.
+// remedy says what to do about a key file that cannot be used or made.
 func remedy(file string, create bool, err error) string {
 	var disk *fs.PathError
 	switch {
 	case errors.Is(err, fs.ErrExist):
-		return fmt.Sprintf(`It is left as it is: "sdp2p id %s" shows what is in it. Another identity needs another file.`, file)
+		return fmt.Sprintf(`It is unchanged: "sdp2p id %s" shows its contents. Another identity needs another file.`, file)
 	case errors.Is(err, fs.ErrNotExist) && create:
-		return fmt.Sprintf("The folder has to be there before: mkdir -p %s", filepath.Dir(file))
+		return fmt.Sprintf("The folder has to exist: mkdir -p %s", filepath.Dir(file))
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Sprintf(`"sdp2p id --create %s" makes one.`, file)
 	case errors.Is(err, identity.ErrPermissions):
-		return fmt.Sprintf("chmod 600 %s\nWhoever could read it until now may have the key: if that is somebody else, make a new identity.", file)
+		return fmt.Sprintf("chmod 600 %s\nAnyone who could read it until now may have the key: if that was somebody else, make a new identity.", file)
 	case errors.Is(err, fs.ErrPermission):
-		return "Only the user whom it and its folder belong to may use it."
+		return "Only the owner of the file and its folder may use it."
 	case errors.As(err, &disk):
-		return "Is it the right name, and is the disk in order?"
+		return "Is the name right, and is the disk in order?"
 	}
-	return "Is it the right file? If a key file is damaged, only a copy of it brings the identity back; under a new one, other devices\n" +
+	return "Is it the right file? If a key file is damaged, only a copy of it brings the identity back; with a new identity, other devices\n" +
 		"take this one for another device, and have to be paired again."
 }

@@ -16,7 +16,8 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// requireNoSecret fails if anything printed shows a key file's secret, in any usual form.
+// requireNoSecret fails if anything printed shows a key file's secret, in any
+// usual form.
 func requireNoSecret(t *testing.T, file string, printed ...string) {
 	t.Helper()
 	b, err := os.ReadFile(file)
@@ -69,7 +70,7 @@ func TestIdentity(t *testing.T) {
 	status, overwritten, stderr := sdp2p(t.Context(), "id", "--create", file)
 	require.Equal(t, exitFailed, status)
 	require.Empty(t, overwritten)
-	require.Contains(t, stderr, "It is left as it is")
+	require.Contains(t, stderr, "It is unchanged")
 	after, err := os.ReadFile(file)
 	require.NoError(t, err)
 	require.Equal(t, before, after)

@@ -17,19 +17,19 @@ const (
 	// path may refuse (RFC 9000 §14).
 	knockLarge = 1200
 
-	// quietTime is for how long nothing may come from an address before the
-	// network is asked why.
+	// quietTime is how long an address may stay silent before the network is
+	// asked why.
 	quietTime = 500 * time.Millisecond
 )
 
-// knockAt sends packets of one size to an address and tells what comes of them:
-// an answer, or what the system and the network say, such as that the port is
-// not open. The latter reaches a connected socket, but not those of QUIC.
+// knockAt sends packets of one size to an address and returns the outcome: an
+// answer, or an error of the system or the network, such as that the port is
+// not open. Such errors reach a connected socket, but not those of QUIC.
 //
 // The packets look like those of a connection that the node there has lost (RFC
-// 9000 §10.3): it answers them with a few bytes, and keeps nothing. It begins
-// after the time quiet, and ends with the first answer or error, with ctx, or
-// after the time wait.
+// 9000 §10.3): it answers them with a few bytes, and keeps no state. knockAt
+// begins after the time quiet, and ends with the first answer or error, with
+// ctx, or after the time wait.
 func knockAt(ctx context.Context, addr netip.AddrPort, size int, quiet, wait time.Duration) (k knock) {
 	end := time.Now().Add(wait)
 	if !sleep(ctx, quiet) {
@@ -77,22 +77,22 @@ func knockOnce(conn *net.UDPConn, size int, wait time.Duration) (doing, error) {
 	return hearing, err
 }
 
-// classes of what an ICMP message says.
+// A class is a class of ICMP messages.
 type class int
 
 const (
 	otherwise   class = iota
 	prohibited        // by an administrator: a firewall
-	closedPort        // nothing listens, or a firewall says so
-	noHost            // no device has the address, or a firewall says so
-	noWay             // no route leads there, or a firewall says so
+	closedPort        // nothing listens, or a firewall pretends so
+	noHost            // no device has the address, or a firewall pretends so
+	noWay             // no route leads there, or a firewall pretends so
 	tooLarge          // for the path
 	goingRound        // in a loop
-	unsupported       // the host does not do UDP: a firewall says so
+	unsupported       // the host does not support UDP: a firewall pretends so
 )
 
-// meanings are those of ICMP's codes (RFC 792, RFC 1812 §5.2.7.1) and ICMPv6's
-// (RFC 4443 §3).
+// meanings are the meanings of the codes of ICMP (RFC 792, RFC 1812 §5.2.7.1)
+// and ICMPv6 (RFC 4443 §3).
 var meanings = map[bool]map[[2]uint8]struct {
 	class class
 	text  string
@@ -130,10 +130,10 @@ var meanings = map[bool]map[[2]uint8]struct {
 	},
 }
 
-// class returns what kind of a message it is.
+// class returns the class of the message.
 func (r *reject) class() class { return meanings[r.v6][[2]uint8{r.kind, r.code}].class }
 
-// String returns what the message says.
+// String describes the message.
 func (r *reject) String() string {
 	if text := meanings[r.v6][[2]uint8{r.kind, r.code}].text; text != "" {
 		return text
@@ -141,7 +141,7 @@ func (r *reject) String() string {
 	return "unreachable"
 }
 
-// isTooLarge tells whether packets did not fit.
+// isTooLarge reports whether packets did not fit.
 func (k *knock) isTooLarge() bool {
 	return k.reject != nil && k.reject.class() == tooLarge || isAny(k.err, syscall.EMSGSIZE, wsaTooLarge)
 }

@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hearErrors has a connected socket told of all errors that come back. Without
-// it, Linux keeps those to itself that may pass, such as that no host has an
-// address (ip(7), IP_RECVERR). It has packets sent whole or not at all, too.
+// hearErrors makes a connected socket report all errors that come back.
+// Otherwise Linux hides those that may pass, such as that no host has an
+// address (ip(7), IP_RECVERR). It also keeps packets from being fragmented.
 func hearErrors(conn *net.UDPConn) {
 	control(conn, func(fd int) { // of two families, one fails
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, 1)
@@ -21,8 +21,8 @@ func hearErrors(conn *net.UDPConn) {
 	})
 }
 
-// told returns what the network said last, or nil if it was not the network
-// that said something.
+// told returns the network's last message, or nil if the error was not the
+// network's.
 func told(conn *net.UDPConn) (last *reject) {
 	control(conn, func(fd int) {
 		for oob := make([]byte, 512); ; {
@@ -44,8 +44,8 @@ func told(conn *net.UDPConn) (last *reject) {
 	return last
 }
 
-// parseReject reads a control message with a sock_extended_err, which the
-// address of who sent the ICMP message follows (ip(7), IP_RECVERR).
+// parseReject reads a control message with a sock_extended_err, followed by the
+// address of the ICMP message's sender (ip(7), IP_RECVERR).
 func parseReject(m unix.SocketControlMessage) *reject {
 	const size = int(unsafe.Sizeof(unix.SockExtendedErr{}))
 	if len(m.Data) < size ||
@@ -61,7 +61,7 @@ func parseReject(m unix.SocketControlMessage) *reject {
 		if unix.Errno(binary.NativeEndian.Uint32(m.Data)) != unix.EMSGSIZE {
 			return nil
 		}
-		if r.kind, r.code = 3, 4; r.v6 { // as a router would say it
+		if r.kind, r.code = 3, 4; r.v6 { // as in a router's message
 			r.kind, r.code = 2, 0
 		}
 	case unix.SO_EE_ORIGIN_ICMP, unix.SO_EE_ORIGIN_ICMP6:

@@ -4,9 +4,9 @@ package main
 
 import "net"
 
-// hearErrors has nothing to do: connected sockets are told.
+// hearErrors does nothing: connected sockets report errors.
 func hearErrors(*net.UDPConn) {}
 
-// told returns nil: this system tells that a packet was rejected, and not how
+// told returns nil: this system tells that a packet was rejected, but not how
 // or by whom.
 func told(*net.UDPConn) *reject { return nil }

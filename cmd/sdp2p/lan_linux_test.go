@@ -18,7 +18,8 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// TestNode is no test but a program that the one below runs on a host: a node with a hostile name.
+// TestNode is no test but a program that the one below runs on a host: a node
+// with a hostile name.
 func TestNode(t *testing.T) {
 	var interfaces []string
 	console := netlab.Program(t, &interfaces)
@@ -35,8 +36,9 @@ func TestNode(t *testing.T) {
 	require.NoError(t, n.Shutdown(context.Background()))
 }
 
-// The program itself, on a host with several networks, sees a node of another host on one of them, and those of its own host
-// on another and on loopback. Ctrl-C makes it print what it found.
+// The program itself, on a host with several networks, sees a node of another
+// host on one of them, and those of its own host on another and on loopback.
+// Ctrl-C makes it print what it found.
 func TestAmongHosts(t *testing.T) {
 	lab := netlab.New(t, 2)
 	here := lab.Hosts[1]

@@ -12,19 +12,19 @@ import (
 	"github.com/sdp2p/p2p/library"
 )
 
-const libraryHelp = `FOLDER is where an app keeps its libraries (library.Store); the app must not run meanwhile. KEY is a file with the
-recovery key of one of them, as the app showed it once; "-" reads it from the standard input. This device becomes an admin
-of that library, and each --remove, a name or a fingerprint, throws out a member, an admin as well. The app tells the other
-devices once it runs again. What was lost with the devices that had it does not come back.
+const libraryHelp = `FOLDER is the folder with an app's libraries (library.Store); the app must not run meanwhile. KEY is a file with the
+recovery key of one of them, as the app showed it once; "-" reads it from standard input. This device becomes an admin of
+that library, and each --remove, a name or a fingerprint, removes a member, which may be an admin. The app tells the other
+devices once it runs again. Data that was only on lost devices does not come back.
 `
 
-// libraryKeySize is the size of the largest file that is read for a key.
+// libraryKeySize is the maximum size of a key file.
 const libraryKeySize = 4096
 
 func libraries(flags *flag.FlagSet) action {
 	file := flags.String("key-file", "", "the file with the recovery key")
 	var remove []string
-	flags.Func("remove", "a member to be thrown out; may be repeated", func(s string) error { remove = append(remove, s); return nil })
+	flags.Func("remove", "a member to remove; may be repeated", func(s string) error { remove = append(remove, s); return nil })
 	return func(_ context.Context, args []string, stdout, _ io.Writer) error {
 		if len(args) > 0 && args[0] == "recover" { // flags may follow it, too
 			if err := flags.Parse(args[1:]); err != nil {
@@ -33,14 +33,14 @@ func libraries(flags *flag.FlagSet) action {
 			args = append([]string{"recover"}, flags.Args()...)
 		}
 		if len(args) != 2 || args[0] != "recover" || *file == "" {
-			return usageError{errors.New("recover, a --key-file and the FOLDER, please")}
+			return usageError{errors.New("recover, --key-file and FOLDER are required")}
 		}
 		key, err := readRecoveryKey(*file)
 		if err != nil {
 			return err
 		}
 		if _, err := os.Stat(args[1]); err != nil {
-			return err // and no new folder
+			return err // without making the folder
 		}
 		store, err := library.OpenStore(args[1])
 		if errors.Is(err, library.ErrInUse) {
@@ -102,12 +102,12 @@ func findMember(l *library.Library, who string) (found library.Member, err error
 			continue
 		}
 		if !found.Instance.IsZero() {
-			return found, fmt.Errorf("several members are called %q: take a fingerprint", who)
+			return found, fmt.Errorf("several members are called %q: use a fingerprint", who)
 		}
 		found = m.Member
 	}
 	if found.Instance.IsZero() {
-		return found, fmt.Errorf("no member is called %q; there are %s", who, names(l))
+		return found, fmt.Errorf("no member is called %q; the members are %s", who, names(l))
 	}
 	return found, nil
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/sdp2p/p2p/library"
 )
 
-// notebook makes the store of a phone, a member of a library whose only admin is
-// a laptop.
+// notebook makes the store of a phone, a member of a library whose only admin
+// is a laptop.
 func notebook(t *testing.T) (folder string, key library.RecoveryKey) {
 	laptop := library.New(library.Config{})
 	node, err := p2p.Start(t.Context(), p2p.Config{App: "test", Name: "Laptop", Hooks: []p2p.Hook{laptop}})
@@ -72,13 +72,13 @@ func TestLibraryRecoverRefuses(t *testing.T) {
 	require.NoError(t, os.WriteFile(wrong, []byte(key.Text()+"a"), 0o600))
 	nowhere := filepath.Join(t.TempDir(), "nowhere")
 	for want, args := range map[string][]string{
-		"a --key-file and the FOLDER":                     {folder},
-		"not a recovery key, or one with a mistake":       {"recover", "--key-file", wrong, folder},
-		"no library in the folder was made with this":     {"recover", "--key-file", keyFile(t, library.NewRecoveryKey()), folder},
-		"nowhere: no such file":                           {"recover", "--key-file", file, nowhere},
-		"nokey: no such file":                             {"recover", "--key-file", "nokey", folder},
-		`no member is called "Tablet"; there are "Laptop`: {"recover", "--key-file", file, "--remove", "Tablet", folder},
-		"a --key-file and the FOLDER, please":             {"recover", folder},
+		"--key-file and FOLDER":                                 {folder},
+		"not a recovery key, or one with a mistake":             {"recover", "--key-file", wrong, folder},
+		"no library in the folder was made with this":           {"recover", "--key-file", keyFile(t, library.NewRecoveryKey()), folder},
+		"nowhere: no such file":                                 {"recover", "--key-file", file, nowhere},
+		"nokey: no such file":                                   {"recover", "--key-file", "nokey", folder},
+		`no member is called "Tablet"; the members are "Laptop`: {"recover", "--key-file", file, "--remove", "Tablet", folder},
+		"--key-file and FOLDER are required":                    {"recover", folder},
 	} {
 		status, _, stderr := sdp2p(t.Context(), append([]string{"library"}, args...)...)
 		require.NotZero(t, status)

@@ -17,8 +17,8 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd"
 )
 
-// describeLinks adds to the facts what Linux knows of the links, before
-// anything is sent. What cannot be read stays unknown.
+// describeLinks adds Linux's knowledge of the links to the facts, before
+// anything is sent. Facts that cannot be read stay unknown.
 func describeLinks(f *facts) {
 	limit, _ := os.ReadFile("/proc/sys/net/ipv4/igmp_max_memberships")
 	f.groups, _ = strconv.Atoi(strings.TrimSpace(string(limit)))
@@ -40,7 +40,7 @@ func describeLinks(f *facts) {
 	f.place = place(os.DirFS("/"), os.Getenv)
 }
 
-// listNeighbors returns what Linux knows of the devices on the links.
+// listNeighbors returns the devices on the links that Linux knows.
 func listNeighbors() []neighbor {
 	dump, err := syscall.NetlinkRIB(syscall.RTM_GETNEIGH, syscall.AF_UNSPEC)
 	if err != nil {
@@ -49,7 +49,7 @@ func listNeighbors() []neighbor {
 	return parseNeighbors(dump)
 }
 
-// messages yields those of a dump that are of a kind and have a header.
+// messages yields the messages of a dump that are of a kind and have a header.
 func messages(dump []byte, kind uint16, header int) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		all, _ := syscall.ParseNetlinkMessage(dump)
@@ -61,7 +61,7 @@ func messages(dump []byte, kind uint16, header int) iter.Seq[[]byte] {
 	}
 }
 
-// attributes yields those of a netlink message, behind its header.
+// attributes yields the attributes of a netlink message, after its header.
 func attributes(b []byte) iter.Seq2[uint16, []byte] {
 	return func(yield func(uint16, []byte) bool) {
 		for len(b) >= unix.SizeofRtAttr {
@@ -134,9 +134,9 @@ func parseNeighbors(dump []byte) (all []neighbor) {
 	return all
 }
 
-// parseIGMP returns how many programs are in discovery's IPv4 group on each
+// parseIGMP returns the number of programs in discovery's IPv4 group on each
 // interface, from /proc/net/igmp: lines that begin with an index name the
-// interface, those below its groups, in the byte order of the machine.
+// interface, those below it its groups, in the byte order of the machine.
 func parseIGMP(table string) map[string]int {
 	group := dnssd.Groups[dnssd.IPv4].Addr().As4()
 	want := fmt.Sprintf("%08X", binary.NativeEndian.Uint32(group[:]))
@@ -155,8 +155,8 @@ func parseIGMP(table string) map[string]int {
 	return members
 }
 
-// parseIGMP6 does the same for /proc/net/igmp6, where each line has the index,
-// the interface, the group and the number.
+// parseIGMP6 does the same for /proc/net/igmp6, in which each line has the
+// index, the interface, the group and the number.
 func parseIGMP6(table string) map[string]int {
 	want := fmt.Sprintf("%x", dnssd.Groups[dnssd.IPv6].Addr().As16())
 	members := map[string]int{}

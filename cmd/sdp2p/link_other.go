@@ -2,7 +2,7 @@
 
 package main
 
-// describeLinks adds nothing: this system does not tell what Linux does.
+// describeLinks adds nothing: only Linux provides these facts.
 func describeLinks(*facts) {}
 
 // listNeighbors returns nothing, for the same reason.

@@ -1,20 +1,24 @@
-// Sdp2p makes identities, recovers libraries, looks at the nodes of a local network,
-// tells why one is not found or not reached, and runs relays, from a terminal or a
-// shell script.
+// Sdp2p makes identities, recovers libraries, examines the nodes of a local
+// network, says why one is not found or not reached, shows the state of a
+// running app's node, and runs relays, from a terminal or a shell script.
 //
 //	sdp2p id [--create] [--json] FILE
 //	sdp2p library recover --key-file KEY [--remove NAME] FOLDER
 //	sdp2p scan [--app sd] [--interface NAME] [--time 2s] [--json]
-//	sdp2p doctor [--app sd] [--port 7373] [--interface NAME] [--time 3s] [--json] [PEER|ADDRESS]
+//	sdp2p doctor [--app sd] [--port 7373] [--interface NAME] [--time 3s] [--json] [--key FILE --contact KEY…] [--relay KEY@IP:PORT]… [PEER|ADDRESS]
+//	sdp2p status [--json] ADDRESS
 //	sdp2p relay [--config FILE] [flags]
 //	sdp2p relay token --issuer KEY --node NODE --account UUID [flags]
+//	sdp2p relay list --key KEY --relays FILE --out LIST [--for 24h] | --show LIST
 //	sdp2p relay usage [--state relay-state] [--format table|csv|json] [--period 2026-03]
 //
-// Results go to standard output, and everything else to standard error. The exit status is
+// Results go to standard output, and everything else to standard error. The
+// exit status is
 //
-//	0  if it is done. That a scan found nothing is an answer as well, and no reason for a script with set -e to end; so is
-//	   a warning of the doctor's
-//	1  if it failed, and for the doctor if a check did or the peer was not reached; what to do is said
+//	0  if it is done. It is 0 even if a scan found nothing, so that a script
+//	   with set -e goes on, and even if the doctor warns
+//	1  if it failed, and for the doctor if a check failed or the peer was not
+//	   reached; the output says what to do
 //	2  if the command line is wrong
 package main
 
@@ -35,33 +39,34 @@ import (
 // A program is the commands of sdp2p, in the order of the help.
 type program []command
 
-// newProgram returns the program that scans with s. A command is a file of its
-// own, and a line here.
+// newProgram returns the program that scans with s. Each command is a file and
+// a line here.
 func newProgram(s scanner) program {
 	return program{
 		{"id", "[--create] [--json] FILE", "shows the identity in a key file, or makes one", idHelp, id},
-		{"library", "recover --key-file KEY [--remove NAME] FOLDER", "makes this device an admin again, and removes a lost one, by a recovery key",
+		{"library", "recover --key-file KEY [--remove NAME] FOLDER", "makes this device an admin again, and removes a lost one, with a recovery key",
 			libraryHelp, libraries},
 		{"scan", "[--app sd] [--interface NAME] [--time 2s] [--json]", "lists the nodes on the local network", scanHelp, s.setup},
-		{"doctor", "[--app sd] [--port 7373] [--interface NAME] [--time 3s] [--json] [PEER|ADDRESS]",
+		{"doctor", "[--app sd] [--port 7373] [--interface NAME] [--time 3s] [--json] [--key FILE --contact KEY…] [--relay KEY@IP:PORT]… [PEER|ADDRESS]",
 			"checks whether nodes on this host can be found and reached, or why a peer is not", doctorHelp + codesHelp(), checkUp},
-		{"relay", "[--config FILE] [flags] | token … | usage …", "runs a relay, makes tokens for it, or shows what accounts have used", relayHelp, relays},
+		{"status", "[--json] ADDRESS", "shows the state of a running node, whose app serves its debugging page at ADDRESS", statusHelp, status},
+		{"relay", "[--config FILE] [flags] | token … | list … | usage …", "runs a relay, makes tokens for it, signs lists of relays, or shows the use of accounts", relayHelp, relays},
 	}
 }
 
 type command struct {
-	name, synopsis, about, help string // the latter after the flags
+	name, synopsis, about, help string // help follows the flags
 	setup                       func(flags *flag.FlagSet) action
 }
 
-// An action is what a command does, with the arguments that follow its flags.
+// An action runs a command with the arguments that follow its flags.
 type action func(ctx context.Context, args []string, stdout, stderr io.Writer) error
 
-// A usageError says what is wrong with the command line.
+// A usageError describes an error in the command line.
 type usageError struct{ error }
 
 const exitDone, exitFailed, exitUsage = 0, 1, 2
-const exitStatus = "Exit status: 0 done, even if nothing was found or the doctor only warns; 1 failed, or a check did; 2 the command line is wrong.\n"
+const exitStatus = "Exit status: 0 done, even if nothing was found or the doctor only warns; 1 failed, or a check failed; 2 the command line is wrong.\n"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -91,7 +96,7 @@ func (p program) run(ctx context.Context, args []string, stdout, stderr io.Write
 }
 
 func (p program) usage(w io.Writer, status int) int {
-	fmt.Fprint(w, "Sdp2p makes identities, recovers libraries, looks at the nodes of a local network, and runs relays.\n\n")
+	fmt.Fprint(w, "Sdp2p makes identities, recovers libraries, examines the nodes of a local network, and runs relays.\n\n")
 	for _, c := range p {
 		fmt.Fprintf(w, "sdp2p %s %s\n        %s\n", c.name, c.synopsis, c.about)
 	}
@@ -101,7 +106,7 @@ func (p program) usage(w io.Writer, status int) int {
 
 func (c *command) run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet(c.name, flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // what it has to say is said here
+	flags.SetOutput(io.Discard) // its output is written here
 	do := c.setup(flags)
 	err := flags.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {

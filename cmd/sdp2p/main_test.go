@@ -27,7 +27,8 @@ import (
 const (
 	programEnv = "RUN_SDP2P"
 	libraryID  = "D66E0000-0000-0000-0000-00000000000a"
-	// hostile clears the screen, sets a title in 8-bit controls, turns the direction, breaks the line and the table, is invisible.
+	// hostile clears the screen, sets a title in 8-bit controls, turns the
+	// direction, breaks the line and the table, is invisible.
 	hostile = "\x1b[2J\u009b31m\u202egnp.\u2066\r\n\tx\x00\x7f\u200b\v\U000e0041"
 )
 
@@ -135,7 +136,8 @@ func TestTable(t *testing.T) {
 	require.Contains(t, stderr, `No node of the app "test" answered`)
 }
 
-// What --json prints is what the help says, is safe to look at, and loses nothing.
+// What --json prints is what the help says, is safe to look at, and loses
+// nothing.
 func TestJSON(t *testing.T) {
 	stdout, stderr := scanned(t, []string{"-json"})
 	require.Equal(t, "[]\n", stdout)
@@ -235,7 +237,7 @@ func TestFailures(t *testing.T) {
 	status, stdout, stderr = scanning(t.Context(), partly, "scan")
 	require.Equal(t, exitDone, status)
 	require.Contains(t, stdout, "O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik")
-	require.Contains(t, stderr, "not all was scanned: "+syscall.EPERM.Error())
+	require.Contains(t, stderr, "incomplete: "+syscall.EPERM.Error())
 
 	for _, args := range [][]string{nil, {"--json"}} { // the disk is full
 		full, w := io.Pipe()

@@ -16,24 +16,23 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd"
 )
 
-// An ear hears one interface over one family. It is under the mutex of its
-// family's ears, but for the facts about sending and joining.
+// An ear listens on one interface over one family. The mutex of its family's
+// ears guards it, except the facts about sending and joining.
 type ear struct {
 	earFacts
-	query   []byte // that nobody else sends, and that asks for answers to the group
-	private []byte // the same, but for answers to this host
+	query   []byte // a unique query that asks for answers to the group
+	private []byte // the same for answers to this host
 	asked   time.Time
 
 	wanted  bool // the second query was sent
 	senders map[netip.Addr]int
-	answers map[netip.Addr]bool // who answered by unicast: to the second query alone, or to any
+	answers map[netip.Addr]bool // senders of unicast answers: whether only to the second query, or to any
 }
 
-// maxSources bounds how many devices are told apart on one interface.
+// maxSources bounds the number of devices that are told apart on one interface.
 const maxSources = 256
 
-// ears are those of one family, which share a socket as those of a discovery
-// do.
+// ears are the ears of one family, which share a socket as in discovery.
 type ears struct {
 	family dnssd.Family
 	own    func(netip.Addr) bool
@@ -43,8 +42,8 @@ type ears struct {
 	err error // of the socket: it could not be opened, or has failed
 }
 
-// listen asks on every interface that is used, listens for the time that there
-// is, and tells what came back and what others sent.
+// listen sends queries on every interface in use, listens until ctx is done,
+// and returns what came back and what others sent.
 func (d *doctor) listen(ctx context.Context, f *facts) (heard []earFacts) {
 	ctx, cancel := context.WithTimeout(ctx, d.wait)
 	defer cancel()
@@ -87,8 +86,8 @@ func newEar(link dnssd.Interface, family dnssd.Family, app string) *ear {
 const unicastAnswer = 1 << 15
 
 // probe returns a query for all services (RFC 6763 §9) and for the app's nodes,
-// so that others have something to answer, and for a name that nobody has, by
-// which it is known when it comes back.
+// so that others have something to answer, and for a unique name, by which the
+// query is recognized when it comes back.
 func probe(app, name string, bits uint16) []byte {
 	ask := func(name string, kind uint16) dns.Question {
 		return dns.Question{Name: name, Type: kind, Class: dns.ClassINET | bits}
@@ -103,7 +102,7 @@ func probe(app, name string, bits uint16) []byte {
 	return b
 }
 
-// facts returns what there is to know, with the error of the socket if it has
+// facts returns the facts of all ears, with the error of the socket if it has
 // failed.
 func (x *ear) facts(err error) earFacts {
 	if err != nil {
@@ -124,8 +123,8 @@ func (x *ear) facts(err error) earFacts {
 	return x.earFacts
 }
 
-// listen asks and listens until ctx is done. It asks with another socket than
-// it listens with, which gets the answers by unicast on some systems.
+// listen sends queries and listens until ctx is done. It sends with another
+// socket than it listens with, which on some systems gets the unicast answers.
 func (e *ears) listen(ctx context.Context, network dnssd.Network) {
 	open := func(deliver func(dnssd.Packet)) dnssd.Conn {
 		c, err := network.Open(e.family, deliver, e.fail)
@@ -201,7 +200,8 @@ func (e *ears) fail(err error) {
 	e.err = cmp.Or(e.err, err)
 }
 
-// isUnicast tells whether a packet came to this host alone, as far as known.
+// isUnicast reports whether a packet was sent to this host alone, as far as
+// known.
 func isUnicast(p dnssd.Packet) bool { return p.Dst.IsValid() && !p.Dst.IsMulticast() }
 
 func (e *ears) hear(p dnssd.Packet) {
@@ -234,8 +234,8 @@ func (e *ears) hear(p dnssd.Packet) {
 	}
 }
 
-// returned tells whether a packet is one of the queries, and notes that it came
-// back.
+// returned reports whether a packet is one of the queries, and records that it
+// came back.
 func (e *ears) returned(p dnssd.Packet) bool {
 	for _, x := range e.all {
 		if bytes.Equal(p.Data, x.private) {
@@ -251,15 +251,15 @@ func (e *ears) returned(p dnssd.Packet) bool {
 	return false
 }
 
-// answered notes a packet that came by unicast. One who sends such without
-// being asked for it always does, and proves nothing.
+// answered records a unicast packet. A device that sends these without being
+// asked to always does, and proves nothing.
 func (x *ear) answered(from netip.Addr, own bool) {
 	if _, known := x.answers[from]; !own && !known && len(x.answers) < maxSources {
 		x.answers[from] = x.wanted
 	}
 }
 
-// sleep waits, and tells whether ctx is still not done.
+// sleep waits, and reports whether ctx is not done.
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

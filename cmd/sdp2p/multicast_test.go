@@ -75,7 +75,7 @@ func TestInterfaces(t *testing.T) {
 	require.Equal(t, map[string]string{
 		"loop": "127.0.0.1/8, not used: loopback", "wifi": "192.168.1.7/24, fe80::7/64, used", "bridge": "172.17.0.1/16, used",
 		"vpn": "10.8.0.2/32, not used: point-to-point, as most VPNs are", "bare": "not used: it has no address",
-		"deaf": "10.10.0.2/24, not used: it does no multicast",
+		"deaf": "10.10.0.2/24, not used: it does not support multicast",
 	}, said)
 
 	for _, on := range []string{"vpn", "loop", "deaf"} { // those that are named are used
@@ -135,11 +135,11 @@ func TestMulticast(t *testing.T) {
 		require.Equal(t, d.wait, time.Since(began))
 		require.Zero(t, h.Sockets())
 		require.Equal(t, check{"multicast", "wifi IPv4", fine, codeOK,
-			"own query back after 1ms; 4 from 2 others: 192.168.1.8 (2), 192.168.1.9 (2); 1 from programs on this host", ""}, checks["wifi IPv4"])
-		require.Equal(t, check{"multicast", "wifi IPv6", fine, codeOK, "own query back after 1ms; nothing from others", ""}, checks["wifi IPv6"], "one family is enough")
+			"its own query came back after 1ms; 4 from 2 others: 192.168.1.8 (2), 192.168.1.9 (2); 1 from programs on this host", ""}, checks["wifi IPv4"])
+		require.Equal(t, check{"multicast", "wifi IPv6", fine, codeOK, "its own query came back after 1ms; nothing from others", ""}, checks["wifi IPv6"], "one family is enough")
 		silent := checks["bridge IPv4"]
 		require.Equal(t, warn, silent.Verdict)
-		require.Equal(t, "own query back after 1ms; nothing from others", silent.Value)
+		require.Equal(t, "its own query came back after 1ms; nothing from others", silent.Value)
 		for _, word := range []string{"Wi-Fi", "firewall", "Docker"} {
 			require.Contains(t, silent.Advice, word)
 		}
@@ -170,7 +170,7 @@ func TestMulticastOnLoopback(t *testing.T) {
 		d, _, _ := host(loop)
 		d.on = "loop"
 		checks, heard := d.listens(t.Context())
-		require.Equal(t, map[string]check{"loop IPv4": {"multicast", "loop IPv4", fine, codeOK, "own query back after 1ms; there are no others on loopback", ""}}, checks)
+		require.Equal(t, map[string]check{"loop IPv4": {"multicast", "loop IPv4", fine, codeOK, "its own query came back after 1ms; there are no others on loopback", ""}}, checks)
 		require.Empty(t, heard)
 		require.NotNil(t, heard, "null in JSON")
 	})
@@ -282,8 +282,8 @@ func TestMulticastFaults(t *testing.T) {
 		code   code
 		says   []string
 	}{
-		"healthy":     {v: warn, code: codeUnheard, says: []string{"own query back"}},
-		"blind":       {fault: sick{blind: true}, v: warn, code: codeUnheard, says: []string{"own query back"}},
+		"healthy":     {v: warn, code: codeUnheard, says: []string{"its own query came back"}},
+		"blind":       {fault: sick{blind: true}, v: warn, code: codeUnheard, says: []string{"its own query came back"}},
 		"firewall":    {deaf: true, v: fail, code: codeBlockedIn, says: []string{"own query does not come back", "firewall", "5353"}},
 		"sends not":   {fault: sick{sendErr: op(syscall.EPERM)}, v: fail, code: codeBlockedOut, says: []string{"cannot send", "not permitted", "5353"}},
 		"unreachable": {fault: sick{sendErr: op(syscall.ENETDOWN)}, v: fail, code: codeMute, says: []string{"cannot send", "connected"}},
@@ -329,7 +329,7 @@ func TestMulticastBlind(t *testing.T) {
 	})
 }
 
-// Whoever interrupts it is not told half of the truth, nor made to wait.
+// Anyone who interrupts it is not told half of the truth, nor made to wait.
 func TestInterrupted(t *testing.T) {
 	d, h, _ := host(bridge)
 	ctx, interrupt := context.WithCancel(t.Context())

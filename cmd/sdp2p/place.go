@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// place tells what kind of computer this is, from its files and the program's
-// environment.
+// place returns the kind of computer that this is, from its files and the
+// program's environment.
 func place(root fs.FS, env func(string) string) (p placeFacts) {
 	exists := func(name string) bool {
 		_, err := fs.Stat(root, name)
@@ -28,7 +28,7 @@ func place(root fs.FS, env func(string) string) (p placeFacts) {
 		p.container = "Podman"
 	case exists(".dockerenv") || env("container") == "docker" || strings.Contains(groups, "docker"):
 		p.container = "Docker"
-	case env("container") != "": // as systemd wants it: the name of the manager
+	case env("container") != "": // as systemd specifies it: the name of the manager
 		p.container = env("container")
 	case strings.Contains(groups, "/lxc"):
 		p.container = "lxc"
@@ -40,14 +40,14 @@ func place(root fs.FS, env func(string) string) (p placeFacts) {
 
 const kubernetes = "Kubernetes"
 
-// container says that this host is in a network that ends inside of the
-// computer: multicast does not leave it, and what its nodes have for their
-// address means nothing outside. It says how they are reached.
+// container warns if this host is in a network that ends inside the computer,
+// which multicast does not leave, and whose addresses mean nothing outside. It
+// says how its nodes are reached.
 func (f *facts) container() []check {
 	used := f.used()
 	i := slices.IndexFunc(used, func(l linkFacts) bool { return l.Gateway.IsValid() })
 	if len(used) == 0 || i < 0 {
-		return nil // nobody to be kept from
+		return nil // there is no network to be separated from
 	}
 	l := &used[i]
 	where := fmt.Sprintf("its interface %s (%v behind the router %v)", l.Name, first4(l.Addrs), l.Gateway)
@@ -57,22 +57,22 @@ func (f *facts) container() []check {
 	c := check{"container", of, warn, codeContainer, "", ""}
 	switch {
 	case inside && slices.Contains([]string{"Docker", "Podman", kubernetes}, of), inside && of != "" && !heard:
-		c.Value = where + " is on a network inside of its computer"
-	case inside && !heard: // no ordinary computer has nothing but these
+		c.Value = where + " is on a network inside its computer"
+	case inside && !heard: // an ordinary computer has other interfaces, too
 		c.Value = "this looks like a container: " + where + " is a virtual one"
 	case f.place.wsl && !heard:
-		c.Subject, c.Code, c.Value = "WSL", codeNAT, where+" is on a network inside of Windows"
+		c.Subject, c.Code, c.Value = "WSL", codeNAT, where+" is on a network inside Windows"
 	case l.Gateway == netip.AddrFrom4([4]byte{10, 0, 2, 2}) && !heard: // of QEMU and VirtualBox
-		c.Subject, c.Code, c.Value = "virtual machine", codeNAT, where+" is on a network inside of its computer"
+		c.Subject, c.Code, c.Value = "virtual machine", codeNAT, where+" is on a network inside its computer"
 	default:
 		return nil
 	}
-	c.Value += ", which no multicast leaves: nobody outside discovers a node in here, and nobody outside is discovered"
+	c.Value += ", which multicast does not leave: nodes inside and outside do not discover each other"
 	c.Advice = f.wayIn(&c, first4(l.Addrs).Addr())
 	return []check{c}
 }
 
-// first4 returns the first IPv4 address, or else the first.
+// first4 returns the first IPv4 address, or else the first address.
 func first4(all []netip.Prefix) netip.Prefix {
 	if i := slices.IndexFunc(all, func(p netip.Prefix) bool { return p.Addr().Is4() }); i >= 0 {
 		return all[i]
@@ -80,20 +80,20 @@ func first4(all []netip.Prefix) netip.Prefix {
 	return all[0]
 }
 
-// wayIn says how a node in a network of its own is reached from outside.
+// wayIn says how to reach a node in a network of its own from outside.
 func (f *facts) wayIn(c *check, own netip.Addr) string {
-	publish, or := fmt.Sprintf("publish it (docker run -p %d:%[1]d/udp)", f.port), " Or run the container with --network host (Linux), and all is as without one."
+	publish, or := fmt.Sprintf("publish it (docker run -p %d:%[1]d/udp)", f.port), " Or run the container with --network host (Linux), and everything works as without a container."
 	switch {
 	case c.Subject == kubernetes:
 		publish, or = fmt.Sprintf("publish it (hostPort %d, protocol UDP)", f.port), " Or run the pod with hostNetwork: true."
 	case c.Subject == "Podman":
 		publish = strings.Replace(publish, "docker", "podman", 1)
 	case c.Subject == "WSL":
-		publish, or = fmt.Sprintf("have Windows forward UDP port %d to it", f.port), " Or set networkingMode=mirrored in .wslconfig, and all is as without it."
+		publish, or = fmt.Sprintf("make Windows forward UDP port %d to it", f.port), " Or set networkingMode=mirrored in .wslconfig, and everything works as without it."
 	case c.Code == codeNAT:
-		publish, or = fmt.Sprintf("have the computer forward UDP port %d to it", f.port), " Or bridge the machine's network adapter, and all is as without it."
+		publish, or = fmt.Sprintf("make the computer forward UDP port %d to it", f.port), " Or bridge the machine's network adapter, and everything works as without it."
 	}
-	return fmt.Sprintf("Have the app listen on a fixed port (quic.Config.Port: %d) and %s. Then type HOST:%d into the devices outside, where HOST is the "+
-		"address that its computer has in their network: %v means nothing to them. If another port is published, type that. Type the devices' addresses in here.%s",
+	return fmt.Sprintf("Make the app listen on a fixed port (quic.Config.Port: %d) and %s. Then type HOST:%d into the devices outside, where HOST is the "+
+		"address of its computer in their network: %v means nothing to them. If another port is published, type that. Type the devices' addresses into the app here.%s",
 		f.port, publish, f.port, own, or)
 }

@@ -22,17 +22,24 @@ import (
 )
 
 const relayHelp = `Without an argument it runs a relay until it is told to end (SIGTERM, Ctrl-C); it then asks its clients to move to others.
-It needs no rights of root's. FILE has any of these flags, as NAME = VALUE in each line; the command line has the last word.
-The key by which clients know the relay is in the state folder: "sdp2p id relay-state/relay.pem" shows it.
+It does not need root. FILE has any of these flags, as NAME = VALUE in each line; the command line takes precedence.
+The key by which clients identify the relay is in the state folder: "sdp2p id relay-state/relay.pem" shows it.
 
 sdp2p relay token --issuer KEY --node NODE --account UUID [--rights reserve,connect] [--for 24h] [--relay RELAY] [--rate 4MB]
                   [--quota 50GB] [--serial N]
         prints a token: NODE may use relays that trust the issuer, and the account pays. KEY is a key file that signs nothing
         else; "sdp2p id --create KEY" makes one. A program that issues tokens uses package relay/token.
 
+sdp2p relay list --key KEY --relays FILE --out LIST [--for 24h] [--number N]
+        signs the list of relays that apps with package relay/directory fetch from a web server, and writes it to LIST. Each line
+        of FILE is KEY ZONE ADDR …, with "-" for no zone. A list is valid for a day at most; its number is the time in seconds
+        unless it is given.
+sdp2p relay list --show LIST
+        prints a list.
+
 sdp2p relay usage [--state relay-state] [--format table|csv|json] [--period 2026-03]
-        prints the bytes of each account in each period, also while the relay runs. What relays hold is granted to circuits, at
-        most 8 MiB for each relay and a little more, and counted until it is settled, within minutes after the last circuit.
+        prints the bytes of each account in each period, even while the relay runs. Held bytes are granted to circuits, at most
+        8 MiB for each relay and a little more, and counted until they are settled, within minutes after the last circuit.
 `
 
 func relays(flags *flag.FlagSet) action {
@@ -44,10 +51,12 @@ func relays(flags *flag.FlagSet) action {
 			switch args[0] {
 			case "token":
 				return issueToken(args[1:], stdout)
+			case "list":
+				return signList(args[1:], stdout)
 			case "usage":
 				return showUsage(args[1:], stdout)
 			}
-			return usageError{fmt.Errorf("%q is not token or usage", args[0])}
+			return usageError{fmt.Errorf("%q is not token, list or usage", args[0])}
 		}
 		if err := daemon.LoadFile(flags, *config); err != nil {
 			return err
@@ -56,7 +65,7 @@ func relays(flags *flag.FlagSet) action {
 	}
 }
 
-// parse parses the flags of a command within one.
+// parse parses the flags of a subcommand.
 func parse(flags *flag.FlagSet, args []string) error {
 	flags.SetOutput(io.Discard)
 	if err := flags.Parse(args); err != nil {
@@ -84,7 +93,7 @@ func issueToken(args []string, stdout io.Writer) error {
 		return err
 	}
 	if *issuer == "" || t.Node.IsZero() || t.Account == uuid.Nil {
-		return usageError{errors.New("an --issuer, a --node and an --account, please")}
+		return usageError{errors.New("--issuer, --node and --account are required")}
 	}
 	var err error
 	if t.Rights, err = token.ParseRights(*rights); err != nil {
@@ -115,7 +124,7 @@ func setSize(to *uint64, s string) error {
 	return err
 }
 
-// A usage is what --format json prints of an account in a period.
+// A usage is the output of --format json for an account in a period.
 type usage struct {
 	Period  string                  `json:"period"`
 	Issuer  identity.RemoteIdentity `json:"issuer"`
@@ -175,7 +184,7 @@ func writeUsage(w io.Writer, all []usage) error {
 	for _, u := range all {
 		row := u.row()
 		if row[1] == "" {
-			row[1] = "-" // known by name
+			row[1] = "-" // configured by key
 		}
 		fmt.Fprintln(t, strings.Join(row, "\t"))
 	}

@@ -20,20 +20,20 @@ import (
 	"github.com/sdp2p/p2p/mdns/scan"
 )
 
-const scanHelp = `Nothing of what the nodes say is verified. Ctrl-C ends a scan early; what was found by then is printed. The table has
-one line for each node: its name, its identity, where it is, in how many libraries, and how long ago it answered.
+const scanHelp = `Nodes' claims are not verified. Ctrl-C ends a scan early and prints the nodes found so far. The table has one line for
+each node: its name, its identity, its addresses, the number of its libraries, and how long ago it answered.
 With --json there is an array with one object for each node, ordered by identity, and always with these keys:
 
   identity     the public key, in 43 characters of base64
   fingerprint  of that key, for people to compare
-  name         what the node calls itself, or ""
+  name         the node's name for itself, or ""
   addresses    array of "ip:port" and "[ip]:port"
   libraries    object: the node's instance in each library, by the library's UUID, as announced
-  metadata     object: all that the node announces, including name and libraries
-  heard        when it answered last (RFC 3339)
+  metadata     object: everything that the node announces, including name and libraries
+  heard        when it last answered (RFC 3339)
 `
 
-// A node is what --json prints of one; scanHelp describes it.
+// A node is the output of --json for a node; scanHelp describes it.
 type node struct {
 	Identity    identity.RemoteIdentity `json:"identity"`
 	Fingerprint string                  `json:"fingerprint"`
@@ -51,7 +51,7 @@ type scanner func(ctx context.Context, app string, cfg scan.Config) ([]scan.Node
 // setup makes the command.
 func (s scanner) setup(flags *flag.FlagSet) action {
 	app := flags.String("app", "sd", "whose nodes: the name of an `app`")
-	on := flags.String("interface", "", "the `name` of the network interface to ask on, instead of all but loopback and point-to-point ones")
+	on := flags.String("interface", "", "the `name` of the network interface to scan, instead of all except loopback and point-to-point ones")
 	wait := flags.Duration("time", 2*time.Second, "how long to wait for answers, such as 500ms")
 	asJSON := flags.Bool("json", false, "print JSON instead of a table")
 	return func(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -61,13 +61,14 @@ func (s scanner) setup(flags *flag.FlagSet) action {
 		case err != nil:
 			return usageError{fmt.Errorf("--app %q: 1 to 12 letters, digits and inner hyphens with at least one letter are required", *app)}
 		case *wait <= 0:
-			return usageError{fmt.Errorf("--time %v: more than nothing is required", *wait)}
+			return usageError{fmt.Errorf("--time %v: it has to be positive", *wait)}
 		}
-		warn := func(err error) { fmt.Fprintf(stderr, "sdp2p scan: not all was scanned: %v\n", err) }
-		found, err := s(ctx, *app, scan.Config{Interface: *on, Time: *wait, Warn: warn})
+		warn := func(err error) { fmt.Fprintf(stderr, "sdp2p scan: incomplete: %v\n", err) }
+		hidden := 0
+		found, err := s(ctx, *app, scan.Config{Interface: *on, Time: *wait, Warn: warn, Hidden: func(scan.Hidden) { hidden++ }})
 		if err != nil {
 			names := ""
-			all, _ := net.Interfaces() // a hint, no more
+			all, _ := net.Interfaces() // only a hint
 			for _, i := range all {
 				names += " " + i.Name
 			}
@@ -77,11 +78,17 @@ func (s scanner) setup(flags *flag.FlagSet) action {
 		for i, n := range found {
 			nodes[i] = describe(n)
 		}
+		if hidden > 0 {
+			fmt.Fprintf(stderr, "sdp2p scan: %s visible to contacts only, and not listed\n", counted(hidden, "node is", "nodes are"))
+		}
 		switch {
 		case *asJSON:
 			return writeJSON(stdout, nodes)
 		case len(nodes) > 0:
 			return writeTable(stdout, nodes)
+		}
+		if hidden > 0 {
+			return nil
 		}
 		fmt.Fprintf(stderr, "No node of the app %q answered. If there is one: is it on this network, and does its firewall let UDP port 5353 through?\n", *app)
 		return nil
@@ -95,7 +102,8 @@ func describe(n scan.Node) node {
 	}
 }
 
-// writeTable shows whole identities: they are what one copies. Fingerprints are for comparing, and cannot be parsed.
+// writeTable prints whole identities, for copying. Fingerprints are for
+// comparing, and cannot be parsed.
 func writeTable(w io.Writer, nodes []node) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "NAME\tIDENTITY\tADDRESSES\tLIBRARIES\tAGE")
@@ -107,8 +115,9 @@ func writeTable(w io.Writer, nodes []node) error {
 	return t.Flush()
 }
 
-// printable returns what of a stranger's text may go to a terminal: the first 32 characters, none of which moves the cursor,
-// turns the direction of writing or is invisible.
+// printable returns the part of a stranger's text that may go to a terminal:
+// its first 32 characters, without any that move the cursor, change the
+// direction of writing or are invisible.
 func printable(s string) string {
 	if r := []rune(s); len(r) > 32 {
 		s = string(r[:31]) + "…"
@@ -116,7 +125,7 @@ func printable(s string) string {
 	return strings.TrimSpace(plain(s))
 }
 
-// plain replaces what a terminal may act on.
+// plain replaces characters that a terminal may act on.
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
@@ -126,7 +135,8 @@ func plain(s string) string {
 	}, s)
 }
 
-// writeJSON escapes what JSON does not demand to be, but a terminal may act on. All of that is inside of strings.
+// writeJSON also escapes characters that JSON does not require to be escaped,
+// but that a terminal may act on. They are all inside strings.
 func writeJSON(w io.Writer, document any) error {
 	text, err := json.MarshalIndent(document, "", "  ")
 	if err != nil {

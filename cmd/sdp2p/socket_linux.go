@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// askSocket asks what the system grants to a socket as quic-go makes it,
-// without the privileges of an administrator.
+// askSocket returns the facts of a socket made as quic-go does, without the
+// privileges of an administrator.
 func askSocket() (s socketFacts) {
 	s.asked = true
 	var conn *net.UDPConn

@@ -2,6 +2,6 @@
 
 package main
 
-// askSocket has nothing to ask: buffers need no setting that the user could
-// change, or cannot be asked for.
+// askSocket returns no facts: buffers need no setting that the user could
+// change, or cannot be queried.
 func askSocket() socketFacts { return socketFacts{} }

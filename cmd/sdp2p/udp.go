@@ -13,8 +13,8 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd"
 )
 
-// ports takes the UDP port, and sends packets to it between addresses of this
-// host. It looks at the node that has the port, if one does.
+// ports opens the UDP port, and sends packets to it between addresses of this
+// host. If a node has the port, it examines the node.
 func (d *doctor) ports(ctx context.Context, f *facts) (all []portFacts) {
 	for _, family := range []struct {
 		dnssd.Family
@@ -53,7 +53,7 @@ func (d *doctor) arrivals(ctx context.Context, conn *net.UDPConn, f *facts, lo n
 	}
 	from := append(slices.Clone(to), lo)
 	if lo.Is4() {
-		from = append(from, netip.AddrFrom4([4]byte{127, 0, 0, 2})) // one more where all of 127.0.0.0/8 is loopback
+		from = append(from, netip.AddrFrom4([4]byte{127, 0, 0, 2})) // one more if all of 127.0.0.0/8 is loopback
 	}
 	if len(to) == 0 {
 		to = []netip.Addr{lo}
@@ -67,7 +67,7 @@ func (d *doctor) arrivals(ctx context.Context, conn *net.UDPConn, f *facts, lo n
 }
 
 // arriveTime is how long a packet between two addresses of this host may take,
-// with two repetitions.
+// including two retries.
 const arriveTime = 600 * time.Millisecond
 
 // arrive sends a datagram from another local address to the port.
@@ -102,8 +102,8 @@ func (d *doctor) arrive(conn *net.UDPConn, to netip.Addr, own []netip.Addr) arri
 	return a
 }
 
-// elsewhere opens a socket on an address of this host other than to, if there
-// is one that works.
+// elsewhere opens a socket on an address of this host other than to, if one
+// works.
 func elsewhere(to netip.Addr, own []netip.Addr) (netip.Addr, *net.UDPConn) {
 	others := slices.DeleteFunc(slices.Clone(own), func(a netip.Addr) bool { return a == to })
 	for _, from := range append(others, to) {

@@ -1,4 +1,5 @@
-// Chat sends each line that is typed to everybody on the local network who runs this program, and shows what they type.
+// Chat sends each typed line to everybody on the local network who runs this
+// program, and shows the lines that they type.
 //
 //	go run ./examples/chat -name Oscar [-interface lo]
 package main
@@ -23,7 +24,7 @@ import (
 
 func main() {
 	name := flag.String("name", "", "your `name`")
-	var on []string // nil: all interfaces that do multicast
+	var on []string // nil: all that support multicast
 	flag.Func("interface", "use only this network `interface`", func(s string) error { on = append(on, s); return nil })
 	flag.Parse()
 	hooks := []p2p.Hook{quic.New(quic.Config{}), mdns.New(mdns.Config{Interfaces: on})}
@@ -32,12 +33,13 @@ func main() {
 	}
 }
 
-// chat says the lines of in and shows what happens, until in ends, ctx is done, or Ctrl-C.
+// chat sends the lines of in and shows events, until in ends, ctx is done, or
+// Ctrl-C.
 func chat(ctx context.Context, name string, hooks []p2p.Hook, in io.Reader, show *log.Logger) error {
 	var mux p2p.Mux
 	mux.HandleFunc("line", p2p.Anyone, func(ctx context.Context, s *p2p.Stream) error {
 		line, err := io.ReadAll(io.LimitReader(s, bufio.MaxScanTokenSize))
-		s.Peer().WaitMetadata(ctx) // with the first line, its name is still on its way
+		s.Peer().WaitMetadata(ctx) // with the first line, the name may still be under way
 		show.Printf("%s: %s", who(s.Peer()), control.ReplaceAll(line, nil))
 		return err
 	})
@@ -61,7 +63,7 @@ func chat(ctx context.Context, name string, hooks []p2p.Hook, in io.Reader, show
 	return nil
 }
 
-// news returns what there is to be told of an event, or nothing.
+// news describes an event, or returns "".
 func news(e p2p.Event) string {
 	switch e := e.(type) {
 	case p2p.PeerAvailable:
@@ -70,7 +72,7 @@ func news(e p2p.Event) string {
 		if path := e.Peer.Path(); path.Remote.IsValid() { // it may have ended again
 			return fmt.Sprintf("%s is at %v", who(e.Peer), path.Remote)
 		}
-	case p2p.PeerPathChanged: // a network has changed, and what is being sent goes on
+	case p2p.PeerPathChanged: // a network has changed, and streams continue
 		return fmt.Sprintf("%s is at %v now", who(e.Peer), e.To.Remote)
 	case p2p.PeerMetadataModified:
 		if e.Peer.Verified() {
@@ -82,7 +84,8 @@ func news(e p2p.Event) string {
 	return ""
 }
 
-// say sends a line to every peer and waits until all have shown it, so that lines keep their order.
+// say sends a line to every peer and waits until all have shown it, so that
+// lines keep their order.
 func say(ctx context.Context, node *p2p.P2P, line string, show *log.Logger) {
 	var all sync.WaitGroup
 	for _, peer := range node.Peers() {
@@ -93,7 +96,7 @@ func say(ctx context.Context, node *p2p.P2P, line string, show *log.Logger) {
 				s.SetDeadline(time.Now().Add(5 * time.Second))
 				io.WriteString(s, line)
 				s.CloseWrite()
-				_, err = io.ReadAll(s) // ends when it was shown
+				_, err = io.ReadAll(s) // ends when the line was shown
 			}
 			if err != nil && ctx.Err() == nil {
 				show.Printf("* %s did not get that: %v", who(peer), err)
@@ -103,9 +106,10 @@ func say(ctx context.Context, node *p2p.P2P, line string, show *log.Logger) {
 	all.Wait()
 }
 
-var control = regexp.MustCompile(`\p{C}`) // what could do something to a terminal
+var control = regexp.MustCompile(`\p{C}`) // characters that a terminal may act on
 
-// who returns the peer's own name, or its fingerprint while its name is only what somebody announced.
+// who returns the peer's own name, or its fingerprint while its name is only
+// announced.
 func who(p *p2p.Peer) string {
 	if name := p.Name(); name != "" && p.Verified() {
 		return control.ReplaceAllString(name, "")

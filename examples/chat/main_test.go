@@ -113,7 +113,7 @@ func TestChat(t *testing.T) {
 	fmt.Fprintln(eve.in, "who am I?")
 	fingerprint := oscar.shows(t, `^([A-Z2-7-]{19}): who am I\?$`)[1]
 	bob.shows(t, `^%s: who am I\?$`, fingerprint)
-	require.NotContains(t, oscar.String(), "Oscar:", "lines are not shown to who typed them")
+	require.NotContains(t, oscar.String(), "Oscar:", "lines are not shown to the one that typed them")
 	// From here on, the end of one can cut what another waits for.
 	require.NotContains(t, oscar.String()+bob.String()+eve.String(), "did not get that")
 

@@ -5,24 +5,23 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net/netip"
 	"os"
 	"strings"
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/quic"
+	_ "github.com/sdp2p/p2p/quic/gather" // files are large
 	"github.com/sdp2p/p2p/relay"
 	"github.com/sdp2p/p2p/relay/token"
 )
 
-// An away is how a device is reached that is on another network: through a relay,
-// which has to know this device, and by its key. Nobody else can be told apart
-// there.
+// An away describes how to reach a device on another network: through a relay
+// that accepts this device, and by its key, since names mean nothing there.
 type away struct {
 	relays string // KEY@IP:PORT, separated by spaces
 	token  string // a file
-	other  string // the other device's key
+	other  string // the key of the other device, or its fingerprint on this network
 
 	peer   *p2p.Peer // once it runs
 	client *relay.Client
@@ -31,12 +30,16 @@ type away struct {
 func (a *away) flags(set *flag.FlagSet) {
 	set.StringVar(&a.relays, "relay", "", "reach the other device through `KEY@IP:PORT`")
 	set.StringVar(&a.token, "token", "", "the `file` with the token for the relay")
-	set.StringVar(&a.other, "from", "", "with --relay, the sender's whole `key`")
+	set.StringVar(&a.other, "from", "", "trust the sender with this `key`; with --relay, its whole key")
 }
 
-// use adds what a role needs to the hooks of a node. The sender names whom it sends
-// to.
+// use adds the hooks that a role needs to a node. The sender names the
+// receiver.
 func (a *away) use(cfg *p2p.Config, listener *quic.Listener, role, to string) error {
+	if a.other != "" && !isKey(a.other) {
+		return errors.New("--from names a device by its key or fingerprint, " +
+			"since anybody can take a name")
+	}
 	if a.relays == "" {
 		return nil
 	}
@@ -45,22 +48,12 @@ func (a *away) use(cfg *p2p.Config, listener *quic.Listener, role, to string) er
 	}
 	other, err := identity.Parse(a.other)
 	if err != nil {
-		return fmt.Errorf("with --relay, the other device is named by its whole key, "+
+		return fmt.Errorf("with --relay, name the other device by its whole key, "+
 			"which it prints: %w", err)
 	}
 	rc := relay.Config{Listener: listener}
-	for _, entry := range strings.Fields(a.relays) {
-		key, addr, _ := strings.Cut(entry, "@")
-		id, err := identity.Parse(key)
-		if err != nil {
-			return fmt.Errorf("--relay %q: KEY@IP:PORT is wanted: %w", entry, err)
-		}
-		at, err := netip.ParseAddrPort(addr)
-		if err != nil {
-			return fmt.Errorf("--relay %q: KEY@IP:PORT is wanted: %w", entry, err)
-		}
-		s := relay.Server{Identity: id, Addrs: []netip.AddrPort{at}}
-		rc.Servers = append(rc.Servers, s)
+	if rc.Servers, err = relay.ParseServers(a.relays); err != nil {
+		return fmt.Errorf("--relay: %w", err)
 	}
 	if a.token != "" {
 		text, err := os.ReadFile(a.token)
@@ -78,7 +71,12 @@ func (a *away) use(cfg *p2p.Config, listener *quic.Listener, role, to string) er
 	return nil
 }
 
-// announce tells how this device is named, and when it can be reached.
+// trusts reports whether the user has named a sender, by its key.
+func (a *away) trusts(sender identity.RemoteIdentity) bool {
+	return a != nil && isKeyOf(a.other, sender)
+}
+
+// announce prints this device's key, and says when it can be reached.
 func (a *away) announce(ctx context.Context, c *console, node *p2p.P2P) {
 	if a == nil || a.relays == "" {
 		return
@@ -91,7 +89,7 @@ func (a *away) announce(ctx context.Context, c *console, node *p2p.P2P) {
 	}()
 }
 
-// receiver returns the device to send to; nil if it is one of this network.
+// receiver returns the device to send to, or nil if it is on this network.
 func (a *away) receiver() (*p2p.Peer, error) {
 	if a == nil || a.relays == "" {
 		return nil, nil
@@ -102,7 +100,8 @@ func (a *away) receiver() (*p2p.Peer, error) {
 	return a.peer, nil
 }
 
-// A friend is a hook that tracks the other device: relays lead to such alone.
+// A friend is a hook that tracks the other device: relays lead only to tracked
+// ones.
 type friend struct {
 	*away
 	id identity.RemoteIdentity

@@ -18,21 +18,27 @@ import (
 
 const (
 	findWithin = time.Minute
-	moreWithin = time.Second // of the first device: whether there are more
+	moreWithin = time.Second     // how long to wait for more after the first device
+	twinWithin = time.Second / 2 // how long to wait for others with the same name
 )
 
 var fingerprint = regexp.MustCompile(`^(?i:[a-z2-7]{4}(-[a-z2-7]{4}){3})$`)
 
-// isKey tells a fingerprint, or an identity, from a name. What looks like one
-// is no name, so that no device gets what is meant for another by taking its
-// fingerprint for a name.
+// isKey reports whether to is a fingerprint or an identity. Such a text is
+// never taken for a name, so that no device can use another's fingerprint as
+// its name.
 func isKey(to string) bool {
 	_, err := identity.Parse(to)
 	return err == nil || fingerprint.MatchString(to)
 }
 
-// choose returns the device to send to. It asks unless that was named by its
-// fingerprint, or by a name that is verified and that no other device has.
+// isKeyOf reports whether a key that the user has entered is that of a device.
+func isKeyOf(key string, id identity.RemoteIdentity) bool {
+	return key == id.String() || strings.EqualFold(key, id.Fingerprint())
+}
+
+// choose returns the device to send to. It asks, unless the device was named by
+// its fingerprint, or by a verified name that no other device has.
 func choose(
 	ctx context.Context, c *console, node *p2p.P2P, to string, yes bool,
 ) (*p2p.Peer, error) {
@@ -64,11 +70,12 @@ func choose(
 }
 
 // find waits for devices that receive and are called to, and then a moment for
-// more of them, unless to cannot be another's.
+// more of them, unless to identifies one. All present devices with a name
+// answer soon: one that comes later is alone.
 func find(ctx context.Context, node *p2p.P2P, to string) []*p2p.Peer {
 	looking, cancel := context.WithTimeout(ctx, findWithin)
 	defer cancel()
-	waits := false
+	waits, began := false, time.Now()
 	for range node.Watch(looking) {
 		found := receivers(node, to)
 		if len(found) > 0 && isKey(to) {
@@ -76,21 +83,24 @@ func find(ctx context.Context, node *p2p.P2P, to string) []*p2p.Peer {
 		}
 		if len(found) > 0 && !waits {
 			waits = true
-			time.AfterFunc(moreWithin, cancel)
+			more := moreWithin
+			if to != "" {
+				more = time.Until(began.Add(twinWithin))
+			}
+			time.AfterFunc(more, cancel)
 		}
 	}
 	return receivers(node, to)
 }
 
-// receivers returns the devices that receive and are called to; all of them if
-// that is empty.
+// receivers returns the receiving devices that are called to, or all if to is
+// empty.
 func receivers(node *p2p.P2P, to string) (found []*p2p.Peer) {
 	key := isKey(to)
 	for _, p := range node.Peers() {
-		id := p.Identity()
 		called := to == "" || to == p.Name()
 		if key {
-			called = to == id.String() || strings.EqualFold(to, id.Fingerprint())
+			called = isKeyOf(to, p.Identity())
 		}
 		if called && p.Info().Metadata["receives"] != "" {
 			found = append(found, p)
@@ -102,7 +112,7 @@ func receivers(node *p2p.P2P, to string) (found []*p2p.Peer) {
 	return found
 }
 
-// pick lists devices and has the user choose one.
+// pick lists devices and lets the user choose one.
 func pick(
 	ctx context.Context, c *console, found []*p2p.Peer, to string, yes bool,
 ) (*p2p.Peer, error) {

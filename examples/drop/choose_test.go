@@ -119,7 +119,7 @@ func TestChooseVerified(t *testing.T) {
 		require.True(t, ok)
 		s, err := there.NewStream(t.Context())
 		require.NoError(t, err)
-		defer s.Reset(p2p.ErrCancelled)
+		defer s.Reset(p2p.ErrCanceled)
 		here, ok := c.node.Peer(bob.Identity())
 		require.True(t, ok)
 		_, err = here.WaitMetadata(t.Context())
@@ -156,6 +156,22 @@ func TestChooseNotUnique(t *testing.T) {
 		c.wait(t, "Send to number: ")
 		c.keys.Close()
 		require.ErrorContains(t, (wait(t, made)).err, "no device was chosen")
+	})
+}
+
+// Nobody waits for another device of a name, but of those that were there
+// before.
+func TestChooseSoon(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c, began := newChooser(t), time.Now()
+		c.add(t, "Bob")
+		require.NoError(t, wait(t, c.choose(t, "Bob", true)).err)
+		require.Equal(t, twinWithin, time.Since(began))
+		made := c.choose(t, "Carol", true)
+		time.Sleep(twinWithin)
+		c.add(t, "Carol")
+		require.NoError(t, wait(t, made).err)
+		require.Equal(t, 2*twinWithin, time.Since(began))
 	})
 }
 

@@ -11,29 +11,29 @@ import (
 	"sync"
 )
 
-// A console is what the user sees and enters. Peers have no say in it: all
-// that is printed is made printable.
+// A console is the user's input and output. Peers cannot control the terminal:
+// everything is made printable.
 type console struct {
-	out, err io.Writer // what has been done; all else
+	out, err io.Writer // results; everything else
 	live     bool      // err is a terminal
-	keys     *keyboard // or nil, if nobody answers
+	keys     *keyboard // nil if nobody answers
 }
 
-// say prints a line of what has been done.
+// say prints a line with a result.
 func (c *console) say(format string, args ...any) {
 	io.WriteString(c.out, plain(fmt.Sprintf(format, args...))+"\n")
 }
 
-// warn prints a line of anything else.
+// warn prints any other line.
 func (c *console) warn(format string, args ...any) {
 	io.WriteString(c.err, plain(fmt.Sprintf(format, args...))+"\n")
 }
 
-// plain returns text with everything escaped that could do more to a terminal
-// than to fill its place in a line.
+// plain returns text with all characters escaped that could do more to a
+// terminal than fill their place in a line.
 func plain(text string) string {
 	var b strings.Builder
-	for _, r := range text { // what is not UTF-8 becomes U+FFFD
+	for _, r := range text { // invalid UTF-8 becomes U+FFFD
 		if strconv.IsPrint(r) {
 			b.WriteRune(r)
 			continue
@@ -44,7 +44,7 @@ func plain(text string) string {
 	return b.String()
 }
 
-// A printable makes printable what is written in whole lines, such as a log.
+// A printable makes whole lines, such as those of a log, printable.
 type printable struct{ to io.Writer }
 
 func (p printable) Write(b []byte) (int, error) {
@@ -60,18 +60,18 @@ func (p printable) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// A keyboard is what the user enters. It is read all the time, so that what
-// was entered before a question is gone when that is asked.
+// A keyboard is the user's input. It is read all the time, so that input from
+// before a question is gone when the question is asked.
 type keyboard struct {
-	flush func() // drops what was entered and not read yet
+	flush func() // drops unread input
 
 	mu     sync.Mutex
-	text   []byte        // that was entered since the question
+	text   []byte        // entered since the question
 	answer chan<- string // takes the first line of text; nil: there is no question
 	ended  bool
 }
 
-// listen reads what the user enters, as long as there is something to read.
+// listen reads the user's input until it ends.
 func (c *console) listen(in io.Reader) {
 	k := &keyboard{flush: func() {}}
 	if f, ok := in.(*os.File); ok {
@@ -88,7 +88,7 @@ func (c *console) listen(in io.Reader) {
 	}()
 }
 
-// enter takes what was read, and whether it was the last.
+// enter takes input, and whether it was the last.
 func (k *keyboard) enter(b []byte, last bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -107,7 +107,7 @@ func (k *keyboard) enter(b []byte, last bool) {
 }
 
 // ask asks the user and returns the line that is entered then. It fails with
-// io.EOF if nobody answers any more. One question is asked at a time.
+// io.EOF if nobody can answer any more. It asks one question at a time.
 func (c *console) ask(ctx context.Context, question string) (string, error) {
 	if c.keys == nil {
 		return "", io.EOF
@@ -138,7 +138,7 @@ func (c *console) ask(ctx context.Context, question string) (string, error) {
 	}
 }
 
-// confirm asks a question that is answered by y or yes, or else no.
+// confirm asks a question to which y and yes mean yes, and everything else no.
 func (c *console) confirm(ctx context.Context, question string) (bool, error) {
 	line, err := c.ask(ctx, question+" [y/N]")
 	return strings.EqualFold(line, "y") || strings.EqualFold(line, "yes"), err

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"strings"
+	"regexp"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -46,12 +46,18 @@ func (s *screen) String() string {
 // wait waits for text behind what was waited for before.
 func (s *screen) wait(t testing.TB, text string) {
 	t.Helper()
+	s.match(t, regexp.MustCompile(regexp.QuoteMeta(text)))
+}
+
+// match is wait for text that matches.
+func (s *screen) match(t testing.TB, text *regexp.Regexp) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	for {
 		s.mu.Lock()
-		if at := strings.Index(s.text[s.seen:], text); at >= 0 {
-			s.seen += at + len(text)
+		if at := text.FindStringIndex(s.text[s.seen:]); at != nil {
+			s.seen += at[1]
 			s.mu.Unlock()
 			return
 		}
@@ -63,7 +69,7 @@ func (s *screen) wait(t testing.TB, text string) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			t.Fatalf("%q does not appear:\n%s", text, s)
+			t.Fatalf("%v does not appear:\n%s", text, s)
 		}
 	}
 }

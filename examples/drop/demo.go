@@ -28,7 +28,7 @@ func demo(ctx context.Context, c *console, source string) error {
 		return i.Flags&net.FlagLoopback != 0
 	})
 	if loopback < 0 {
-		return errors.New("a loopback interface is needed")
+		return errors.New("a loopback interface is required")
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -61,16 +61,16 @@ func demo(ctx context.Context, c *console, source string) error {
 	if partly(err) == nil {
 		err = receiver.Wait()
 	}
-	cancel() // kills a receiver that waits in vain
+	cancel() // kills a receiver that still waits
 	receiver.Wait()
 	if err := partly(err); err != nil {
-		return fmt.Errorf("the demo was cut: %w", err)
+		return fmt.Errorf("the demo was interrupted: %w", err)
 	}
 	return compare(c, source, filepath.Join(dest, filepath.Base(source)))
 }
 
-// partly returns what a process failed for. That it left out what is neither a
-// file nor a folder is no failure here.
+// partly returns the error of a process. It is not an error here if the process
+// left out entries that are neither files nor folders.
 func partly(err error) error {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == int(exitSome) {
@@ -79,7 +79,7 @@ func partly(err error) error {
 	return err
 }
 
-// compare compares what was sent with what arrived.
+// compare compares the files sent with those that arrived.
 func compare(c *console, sent, arrived string) error {
 	want, err := snapshot(sent)
 	if err != nil {
@@ -90,14 +90,14 @@ func compare(c *console, sent, arrived string) error {
 		err = errors.New("they differ")
 	}
 	if err != nil {
-		return fmt.Errorf("what has arrived is not what was sent: %w", err)
+		return fmt.Errorf("the files that arrived are not those that were sent: %w", err)
 	}
 	c.say("demo: all %d files and folders are identical, byte by byte", len(got))
 	return nil
 }
 
-// snapshot returns every name in a tree, with the bytes of files. Whether a
-// file may be executed is not part of it: of those from strangers none may.
+// snapshot returns every name in a tree, with the contents of files, but not
+// whether they are executable: files from strangers never are.
 func snapshot(top string) (all map[string]string, err error) {
 	tree := os.DirFS(filepath.Dir(top))
 	all = map[string]string{}

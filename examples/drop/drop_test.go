@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -126,6 +127,60 @@ func TestTransfer(t *testing.T) {
 	require.NotContains(t, d.String(), "drop: ")
 }
 
+// What a sender offers again that the receiver has named by its key, and that
+// has not changed, is not sent, and is not there twice. Of any other sender, it
+// is.
+func TestUnchanged(t *testing.T) {
+	source := filepath.Join(t.TempDir(), "top")
+	put(t, filepath.Join(source, ".hidden"), "a", 0o600)
+	put(t, filepath.Join(source, "tool"), "#!/bin/sh\n", 0o755)
+	for named, key := range map[string]func(identity.RemoteIdentity) string{
+		"nobody":        func(identity.RemoteIdentity) string { return "" },
+		"another":       func(identity.RemoteIdentity) string { return identity.New().Remote().String() },
+		"a fingerprint": identity.RemoteIdentity.Fingerprint,
+		"a key":         identity.RemoteIdentity.String,
+	} {
+		t.Run(named, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				from := &away{}
+				d := newDevice(t, receiving{yes: true, away: from})
+				from.other = key(d.sender.Remote())
+				for range 2 {
+					sent := d.get(t, "Alice", source)
+					require.Equal(t, exitAll, sent.code(t), sent)
+					d.wait(t, "Received 2 files, 11 B in ")
+					if !strings.HasPrefix(named, "a ") {
+						require.NotContains(t, sent.String(), "unchanged")
+						continue
+					}
+					_, err := os.Stat(filepath.Join(d.dir, "top (2)"))
+					require.ErrorIs(t, err, fs.ErrNotExist)
+					info, err := os.Stat(filepath.Join(d.dir, "top/tool"))
+					require.NoError(t, err)
+					require.NotZero(t, info.Mode()&0o100)
+					require.FileExists(t, filepath.Join(d.dir, "top/.hidden"))
+					if strings.Contains(sent.String(), "unchanged") {
+						require.Regexp(t, `^[^;]*; 2 unchanged since last time\n$`, sent.String())
+						d.wait(t, "; 2 unchanged since last time\n")
+						return
+					}
+				}
+				require.False(t, strings.HasPrefix(named, "a "), "all of it was sent again: %s", d)
+				require.DirExists(t, filepath.Join(d.dir, "top (2)"))
+				require.FileExists(t, filepath.Join(d.dir, "top/_hidden"))
+			})
+		})
+	}
+}
+
+// A name is nobody's, so no sender is trusted for one.
+func TestTrustNoName(t *testing.T) {
+	t.Parallel()
+	require.ErrorContains(t, (&away{other: "Alice"}).use(nil, nil, "receive", ""), "its key or fingerprint")
+	var nobody *away
+	require.False(t, nobody.trusts(identity.New().Remote()))
+}
+
 // The receiver's user is asked, and has the say.
 func TestAsk(t *testing.T) {
 	for answer, want := range map[string]code{"y": exitAll, "n": exitFailed, "nobody": exitFailed} {
@@ -172,6 +227,34 @@ func TestDecide(t *testing.T) {
 		u.wait(t, "Alice offers 1 file and 1 folder, 5 B, and 2 that cannot be sent\n")
 		r.once = true // and it was accepted
 		require.ErrorIs(t, r.decide(t.Context(), "Alice", offer), block.ErrRefused)
+	})
+}
+
+// A transfer goes on after its connection was lost: it is asked about and
+// reported once.
+func TestLost(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := newDevice(t, receiving{})
+		link := d.network.Link(d.key.Remote(), d.sender.Remote())
+		link.SetDelay(20 * time.Millisecond)
+		file := put(t, filepath.Join(t.TempDir(), "file"), strings.Repeat("0123456789", 500_000), 0o600)
+		sent := d.get(t, "Alice", file)
+		d.wait(t, "Receive it? ")
+		d.enter("y\n")
+		d.match(t, regexp.MustCompile(` 2\d %: `))
+		link.Cut()
+		d.wait(t, d.sender.Remote().Fingerprint()+" was lost (the stream failed: the connection was lost: the link was cut) and may come back\n")
+		sent.wait(t, "was lost (the stream failed: the connection was lost: the link was cut): trying again\n")
+		time.Sleep(30 * time.Second)
+		link.Restore()
+		require.Equal(t, exitAll, sent.code(t), sent)
+		require.Equal(t, exitAll, d.end())
+		for _, text := range []string{"Receive it? ", "Receiving from ", "Received 1 file, 5.0 MB in ", "  2 %", "100 %"} {
+			require.Equal(t, 1, strings.Count(d.String(), text), "%v in %v", text, d)
+		}
+		require.Equal(t, 1, strings.Count(sent.String(), "Sent 1 file, 5.0 MB in "), sent)
+		require.Equal(t, 1, strings.Count(sent.String(), "trying again"), sent)
+		require.NotContains(t, d.String()+sent.String(), "drop: ")
 	})
 }
 
@@ -362,6 +445,6 @@ func TestLacks(t *testing.T) {
 	for range 2 {
 		r.warnOf(block.Lacks{Links: true, Sync: true})
 	}
-	require.Equal(t, `Note on the disk of "/mnt": a power cut may take what has just arrived`+"\n"+
+	require.Equal(t, `Note on the disk of "/mnt": a power cut may lose files that have just arrived`+"\n"+
 		`Note on the disk of "/mnt": a crash may leave an empty file`+"\n", s.text)
 }

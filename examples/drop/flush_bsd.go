@@ -4,8 +4,8 @@ package main
 
 import "golang.org/x/sys/unix"
 
-const fread = 1 // FREAD of <sys/fcntl.h>: what is to be read, not written
+const fread = 1 // FREAD of <sys/fcntl.h>: input, not output
 
-// flush drops what was typed at a terminal and not read yet. It does nothing
-// where fd is no terminal.
+// flush drops unread input of a terminal. It does nothing if fd is not a
+// terminal.
 func flush(fd int) { unix.IoctlSetPointerInt(fd, unix.TIOCFLUSH, fread) }

@@ -1,24 +1,30 @@
-// Drop sends files and folders to another device, on the local network or through
-// a relay.
+// Drop sends files and folders to another device, on the local network or
+// through a relay.
 //
-//	go run ./examples/drop receive DIR [--yes] [--once]
+//	go run ./examples/drop receive DIR [--yes] [--once] [--from KEY]
 //	go run ./examples/drop send PATH... [--to NAME] [--yes]
 //	go run ./examples/drop --demo PATH
 //
-// With --relay, the other device may be on another network, and is named by its
+// With --relay, the other device may be on another network. Name it by its
 // whole key: --to KEY for the receiver, --from KEY for the sender.
 //
-// The receiver is asked whether it wants what is offered. The sender names a
-// device by its fingerprint, which needs no question, or by its name, which
-// anybody can take: it is asked before it sends there. Without --to it chooses
-// from a list. Only what is entered after a question answers it, also where
-// the input is a pipe; where nobody answers, the answer is no. --yes answers
-// yes beforehand, but does not choose between two devices of one name.
+// --from KEY, which on the same network may be the fingerprint that an offer
+// shows, also trusts this sender: files that are unchanged since it sent them
+// before are not sent again, files may be executable, and names may begin with
+// a dot. Others are strangers, and may still offer something.
 //
-// What arrives is verified with BLAKE3. Ctrl-C on either side cancels on both;
-// sent again, a transfer goes on where it ended. Names and messages of other
-// devices are printed in a form that does nothing to the terminal. The demo
-// sends PATH from one process to another on this computer.
+// The receiver is asked whether it accepts an offer. The sender names a device
+// by its fingerprint, which needs no question, or by its name, which anybody
+// can take, so that it is asked before it sends. Without --to it chooses from a
+// list. Only input entered after a question answers it, even if the input is a
+// pipe; if nobody answers, the answer is no. --yes answers yes in advance, but
+// does not choose between two devices with the same name.
+//
+// Files are verified with BLAKE3. If the connection is lost, a transfer
+// continues over the next one, for 5 minutes. Ctrl-C on either side cancels on
+// both; sent again, a transfer resumes where it ended. Names and messages of
+// other devices are printed in a form that cannot control the terminal. The
+// demo sends PATH from one process to another on this computer.
 //
 // Exit codes: 0 if all has arrived, 1 if nothing was sent or the transfer
 // failed, 2 for wrong usage, 3 if some files were left out. A receiver runs
@@ -46,15 +52,16 @@ import (
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/mdns"
 	"github.com/sdp2p/p2p/quic"
+	"github.com/sdp2p/p2p/tcp"
 )
 
-// route is what one transfer is a stream of: package block's, and nothing else.
+// route is the route for the streams of a transfer of package block.
 const route = "drop/2"
 
 const usage = `Drop sends files and folders to another device, on the local network or
 through a relay.
 
-  drop receive DIR [--yes] [--once]
+  drop receive DIR [--yes] [--once] [--from KEY]
   drop send PATH... [--to NAME] [--yes]
   drop … --relay KEY@IP:PORT --to|--from KEY
   drop --demo PATH
@@ -69,7 +76,7 @@ pipe. Where nobody answers, the answer is no; --yes answers beforehand.
 
 Flags:`
 
-// A code is the exit code of the program, or what one transfer adds to it.
+// A code is the exit code of the program, or of one transfer.
 type code int
 
 const (
@@ -84,7 +91,7 @@ func main() { os.Exit(int(run(os.Args[1:]))) }
 func run(args []string) code {
 	c := &console{out: os.Stdout, err: os.Stderr}
 	c.live = term.IsTerminal(int(os.Stderr.Fd()))
-	log.SetOutput(printable{os.Stderr}) // that of slog as well
+	log.SetOutput(printable{os.Stderr}) // slog's, too
 	hostname, _ := os.Hostname()
 	flags := flag.NewFlagSet("drop", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -127,7 +134,7 @@ func run(args []string) code {
 	}
 	listener := quic.New(quic.Config{})
 	cfg := p2p.Config{App: "drop", Name: *name, Identity: key, Hooks: []p2p.Hook{
-		listener, mdns.New(mdns.Config{Interfaces: strings.Fields(*on)}),
+		listener, tcp.New(tcp.Config{}), mdns.New(mdns.Config{Interfaces: strings.Fields(*on)}),
 	}}
 	if err := far.use(&cfg, listener, words[0], *to); err != nil {
 		return c.exit(err)
@@ -151,7 +158,7 @@ func interruptible() (context.Context, context.CancelFunc) {
 	return ctx, stop
 }
 
-// makeSense tells whether the words that are no flags are a command.
+// makeSense reports whether the words that are not flags form a command.
 func makeSense(words []string, demo bool) bool {
 	switch {
 	case demo:
@@ -197,8 +204,8 @@ func key(folder, role string) (identity.Identity, error) {
 	return identity.LoadOrCreate(filepath.Join(folder, role+".pem"))
 }
 
-// spool returns a folder of this program's own for the lists of very many
-// files. Without one, which is nil, the sender does as well as it can.
+// spool returns a folder of this program's own for long lists of files, or nil,
+// with which the sender does as well as it can.
 func spool() *os.Root {
 	cache, err := os.UserCacheDir()
 	if err != nil {

@@ -14,7 +14,8 @@ import (
 	"github.com/sdp2p/p2p/p2ptest"
 )
 
-// A roaming is a listener whose connections move, after a second, to another address.
+// A roaming is a listener whose connections move, after a second, to another
+// address.
 type roaming struct{}
 
 func (roaming) Name() string { return "roaming" }
@@ -67,8 +68,8 @@ func (c *roamed) move(to string) p2p.Path {
 	return from
 }
 
-// The user is told where a peer is once its network has changed, of one that sends and
-// of one that receives, also before anything is sent.
+// The user is told where a peer is once its network has changed, of one that
+// sends and of one that receives, also before anything is sent.
 func TestMoved(t *testing.T) {
 	for name, run := range map[string]func(context.Context, *testing.T, *console, p2p.Config) code{
 		"receive": func(ctx context.Context, t *testing.T, c *console, cfg p2p.Config) code {

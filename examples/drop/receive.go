@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"sync"
 	"time"
@@ -16,7 +18,7 @@ const (
 	nameWithin   = 10 * time.Second
 )
 
-// A receiving is what the receiver's user wants.
+// A receiving is the receiving user's options.
 type receiving struct {
 	dir  string
 	yes  bool // everything, without a question
@@ -24,21 +26,24 @@ type receiving struct {
 	away *away
 }
 
-// A receiver receives what is sent.
+// A receiver receives transfers.
 type receiver struct {
 	*console
 	receiving
 	dest   *os.Root           // nothing leads out of it
 	stop   context.CancelFunc // ends it
 	asking chan struct{}      // holds one element while an offer is decided on
-	taken  bool               // with once: an offer was accepted; asking's
+	taken  bool               // with once: an offer was accepted; guarded by asking
+
+	transfers block.Transfers
 
 	mu    sync.Mutex
 	ended []code      // of the transfers that were accepted
-	told  block.Lacks // what the user knows of the disk
+	told  block.Lacks // warnings about the disk that the user was shown
 }
 
-// receive receives what is sent, until ctx is done or it was once.
+// receive receives transfers until ctx is done or, with once, until one has
+// ended.
 func receive(ctx context.Context, c *console, cfg p2p.Config, want receiving) code {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -49,9 +54,13 @@ func receive(ctx context.Context, c *console, cfg p2p.Config, want receiving) co
 	defer dest.Close()
 	r := &receiver{console: c, receiving: want, dest: dest, stop: cancel}
 	r.asking = make(chan struct{}, 1)
+	r.transfers.Lost = func(s net.Conn, err error) {
+		from := s.(*p2p.Stream).RemoteIdentity().Fingerprint()
+		c.warn("%s was lost (%s) and may come back", from, words(err))
+	}
 	var mux p2p.Mux
 	mux.HandleFunc(route, p2p.Anyone, func(shutdown context.Context, s *p2p.Stream) error {
-		ctx, cancel := context.WithCancel(ctx) // Ctrl-C cancels what is on its way
+		ctx, cancel := context.WithCancel(ctx) // Ctrl-C cancels running transfers
 		defer cancel()
 		defer context.AfterFunc(shutdown, cancel)()
 		r.accept(ctx, s)
@@ -70,7 +79,7 @@ func receive(ctx context.Context, c *console, cfg p2p.Config, want receiving) co
 	return r.worst()
 }
 
-// accept receives one transfer.
+// accept receives one transfer, or continues one.
 func (r *receiver) accept(ctx context.Context, s *p2p.Stream) {
 	name, cancel := context.WithTimeout(ctx, nameWithin)
 	s.Peer().WaitMetadata(name) // its name, which comes with the connection
@@ -88,9 +97,13 @@ func (r *receiver) accept(ctx context.Context, s *p2p.Stream) {
 		}
 		return err
 	}
-	result, err := block.Receive(ctx, s, decide, r.dest, block.ReceiveOptions{
+	result, err := r.transfers.Receive(ctx, s, decide, r.dest, block.ReceiveOptions{
 		Modes: true, Times: true, Progress: t.show, AnswerWithin: answerWithin,
+		Trusted: r.away.trusts(s.RemoteIdentity()),
 	})
+	if errors.Is(err, block.ErrContinued) {
+		return // the first stream's end covers this one
+	}
 	ended := t.end(ctx, result, err)
 	r.warnOf(result.Lacks)
 	if accepted {
@@ -103,7 +116,7 @@ func (r *receiver) accept(ctx context.Context, s *p2p.Stream) {
 	}
 }
 
-// decide says whether an offer is received, and asks the user if it has to.
+// decide decides on an offer, and asks the user if necessary.
 func (r *receiver) decide(ctx context.Context, from string, o *block.Offer) (err error) {
 	if o.Earlier > 0 { // the user has said yes to all of it
 		return nil
@@ -119,7 +132,7 @@ func (r *receiver) decide(ctx context.Context, from string, o *block.Offer) (err
 		<-r.asking
 	}()
 	if r.once && r.taken {
-		return block.Refuse("another transfer has come first")
+		return block.Refuse("another transfer came first")
 	}
 	offer := fmt.Sprintf("%s offers %s and %s, %s",
 		from, count(o.Files, "file"), count(o.Folders, "folder"), size(o.Bytes))
@@ -154,9 +167,9 @@ func (r *receiver) warnOf(lacks block.Lacks) {
 			r.warn("Note on the disk of %q: %s", r.dir, what)
 		}
 	}
-	tell(lacks.Sync, &r.told.Sync, "a power cut may take what has just arrived")
+	tell(lacks.Sync, &r.told.Sync, "a power cut may lose files that have just arrived")
 	tell(lacks.Links, &r.told.Links, "a crash may leave an empty file")
-	tell(lacks.Locks, &r.told.Locks, "two programs must not receive the same there at a time")
+	tell(lacks.Locks, &r.told.Locks, "two programs must not receive the same files there at a time")
 }
 
 // worst returns the worst of the transfers that were accepted.

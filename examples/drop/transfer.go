@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -15,20 +16,21 @@ import (
 
 const maxListed = 20 // names of files that were left out
 
-// A transfer is one that goes on, and what the user is told of it.
+// A transfer is a running transfer, as shown to the user.
 type transfer struct {
 	*console
 	verb  string // "Sent" or "Received"
 	other string // the peer
 	began time.Time
+	open  bool // whether there is a stream
 
 	last block.Progress
-	told int // tenths of the transfer
+	told int // tenths of the transfer shown
 	bar  *progressbar.ProgressBar
 }
 
-// show shows how far the transfer is: as a bar on a terminal, else in a line
-// at its beginning and for each tenth of it.
+// show shows the progress: as a bar on a terminal, otherwise as a line at the
+// beginning and for each tenth.
 func (t *transfer) show(p block.Progress) {
 	before := t.last
 	t.last = p
@@ -47,8 +49,8 @@ func (t *transfer) show(p block.Progress) {
 	t.told = tenths
 }
 
-// draw draws the bar. A total that grows is that of a transfer of which more
-// is decided on.
+// draw draws the bar. The total grows when further parts of a transfer are
+// decided on.
 func (t *transfer) draw(p block.Progress, total int64) {
 	if t.bar == nil || t.bar.IsFinished() && p.TotalBytes != total {
 		t.bar = progressbar.NewOptions64(p.TotalBytes,
@@ -61,10 +63,19 @@ func (t *transfer) draw(p block.Progress, total int64) {
 	t.bar.Set64(p.Bytes)
 }
 
+// lost tells the user, once, that the transfer continues when the other device
+// is reached again.
+func (t *transfer) lost(err error, _ time.Duration) {
+	if t.open {
+		t.open = false
+		t.warn("%s was lost (%s): trying again", t.other, words(err))
+	}
+}
+
 // end tells the user how the transfer ended.
 func (t *transfer) end(ctx context.Context, r block.Result, err error) code {
 	if t.bar != nil && !t.bar.IsFinished() {
-		t.bar.Exit() // where it is; Close would fill it
+		t.bar.Exit() // stops the bar where it is; Close would fill it
 	}
 	for _, f := range r.Skipped[:min(len(r.Skipped), maxListed)] {
 		t.warn("left out: %q: %s", f.Path, words(f.Err))
@@ -85,8 +96,8 @@ func (t *transfer) end(ctx context.Context, r block.Result, err error) code {
 	return exitFailed
 }
 
-// summary returns a form like "Sent 812 files, 9.4 MB in 0.61 s (15.4 MB/s)",
-// or tells how far a transfer was that failed.
+// summary returns a text like "Sent 812 files, 9.4 MB in 0.61 s (15.4 MB/s)",
+// or says how far a failed transfer got.
 func (t *transfer) summary(r block.Result, err error, took time.Duration) string {
 	rate := size(int64(float64(r.Sent) / max(took.Seconds(), 1e-3)))
 	time := fmt.Sprintf("%.2f s (%s/s)", took.Seconds(), rate)
@@ -103,13 +114,19 @@ func (t *transfer) summary(r block.Result, err error, took time.Duration) string
 	if r.Resumed > 0 {
 		text += fmt.Sprintf("; %s were there already", size(r.Resumed))
 	}
+	if r.Unchanged > 0 {
+		text += fmt.Sprintf("; %d unchanged since last time", r.Unchanged)
+	}
+	if r.Reused > 0 {
+		text += fmt.Sprintf("; %s reused of what came before", size(r.Reused))
+	}
 	if r.SkippedCount > 0 {
 		text += fmt.Sprintf("; %d left out", r.SkippedCount)
 	}
 	return text
 }
 
-// explain says in plain words how a transfer ended that was not completed.
+// explain says in plain words why a transfer was not completed.
 func (t *transfer) explain(ctx context.Context, err error) string {
 	peer := &block.PeerError{}
 	byPeer, reason := errors.As(err, &peer), ""
@@ -122,7 +139,7 @@ func (t *transfer) explain(ctx context.Context, err error) string {
 	switch is := func(target error) bool { return errors.Is(err, target) }; {
 	case is(block.ErrIncomplete):
 		return "not everything has arrived"
-	case is(block.ErrCancelled) && !byPeer, is(context.Canceled):
+	case is(block.ErrCanceled) && !byPeer, is(context.Canceled):
 		return "canceled"
 	case !byPeer && is(block.ErrBusy):
 		return "refused an offer of " + t.other + ": too many are waiting for an answer"
@@ -132,7 +149,7 @@ func (t *transfer) explain(ctx context.Context, err error) string {
 		return t.other + " does not receive, or not from this version of drop"
 	case errors.As(err, &dial):
 		return fmt.Sprintf("%s cannot be reached: %s", t.other, words(err))
-	case byPeer && is(block.ErrCancelled):
+	case byPeer && is(block.ErrCanceled):
 		return fmt.Sprintf("canceled by %s%s", t.other, reason)
 	case byPeer && is(block.ErrRefused):
 		return fmt.Sprintf("%s declined%s", t.other, reason)
@@ -154,7 +171,7 @@ func (t *transfer) explain(ctx context.Context, err error) string {
 	case ctx.Err() != nil:
 		return "canceled"
 	}
-	return text + "; sent again, it goes on where it ended"
+	return text + "; sent again, it resumes where it ended"
 }
 
 // words returns the text of an error without the names of packages.
@@ -162,8 +179,8 @@ func words(err error) string {
 	return strings.NewReplacer("block: ", "", "p2p: ", "").Replace(err.Error())
 }
 
-// tellPaths tells the user where peers are once a network has changed, and the
-// transfer goes on. It returns when ctx is done.
+// tellPaths shows the new paths to peers when a network has changed. It returns
+// when ctx is done.
 func tellPaths(ctx context.Context, c *console, node *p2p.P2P) {
 	for e := range node.Watch(ctx) {
 		if text := moved(e); text != "" {
@@ -180,8 +197,8 @@ func moved(e p2p.Event) string {
 }
 
 // place returns where the other side of a transfer is.
-func place(s *p2p.Stream) string {
-	if path := s.Path(); path.Remote.IsValid() {
+func place(s net.Conn) string {
+	if path := s.(*p2p.Stream).Path(); path.Remote.IsValid() {
 		return " at " + path.Remote.String()
 	}
 	return ""

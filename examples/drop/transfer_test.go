@@ -74,8 +74,8 @@ func TestSummary(t *testing.T) {
 	r := block.Result{Files: 812, Bytes: 9_400_000, Sent: 4_000_000}
 	took := 2 * time.Second
 	require.Equal(t, "Sent 812 files, 9.4 MB in 2.00 s (2.0 MB/s)", transfer.summary(r, nil, took))
-	r.Resumed, r.SkippedCount = 5_400_000, 2
-	rest := "; 5.4 MB were there already; 2 left out"
+	r.Resumed, r.Unchanged, r.Reused, r.SkippedCount = 5_400_000, 7, 3_000_000, 2
+	rest := "; 5.4 MB were there already; 7 unchanged since last time; 3.0 MB reused of what came before; 2 left out"
 	incomplete := fmt.Errorf("%w: …", block.ErrIncomplete)
 	require.Equal(t, "Sent 812 files, 9.4 MB in 2.00 s (2.0 MB/s)"+rest, transfer.summary(r, incomplete, took))
 	require.Equal(t, "Sent nothing", transfer.summary(block.Result{}, block.ErrRefused, took))
@@ -107,7 +107,7 @@ func TestExitCode(t *testing.T) {
 		{block.Result{SkippedCount: 1}, incomplete, exitFailed},
 		{block.Result{SkippedCount: 1}, nil, exitFailed},
 		{block.Result{Files: 1}, block.ErrCut, exitFailed},
-		{block.Result{Files: 1, SkippedCount: 1}, &block.PeerError{Err: block.ErrCancelled}, exitFailed},
+		{block.Result{Files: 1, SkippedCount: 1}, &block.PeerError{Err: block.ErrCanceled}, exitFailed},
 	} {
 		transfer, s := newTransfer(false)
 		require.Equal(t, test.want, transfer.end(t.Context(), test.r, test.err), "%+v", test)
@@ -146,7 +146,7 @@ func TestExplain(t *testing.T) {
 		{&block.IncompleteError{First: &block.FileError{Err: block.ErrDiskFull}}, "not everything has arrived"},
 		{peer(block.ErrRefused, ""), `"Bob" (FP) declined`},
 		{peer(block.ErrRefused, evil), `"Bob" (FP) declined: "\x1b]0;OWNED\a"`},
-		{peer(block.ErrCancelled, ""), `canceled by "Bob" (FP)`},
+		{peer(block.ErrCanceled, ""), `canceled by "Bob" (FP)`},
 		{peer(block.ErrUnanswered, ""), `"Bob" (FP) has not answered the question in time`},
 		{block.ErrUnanswered, "the question was not answered in time"},
 		{block.Refuse(""), "declined"},
@@ -170,7 +170,7 @@ func TestExplain(t *testing.T) {
 		require.NotContains(t, s.text, "\x1b")
 	}
 	transfer, _ := newTransfer(false)
-	require.Equal(t, "canceled", transfer.explain(t.Context(), block.ErrCancelled))
+	require.Equal(t, "canceled", transfer.explain(t.Context(), block.ErrCanceled))
 	require.Equal(t, "canceled", transfer.explain(t.Context(), context.Canceled))
 	require.Equal(t, "canceled", transfer.explain(canceled, p2p.ErrConnectionLost))
 	require.Contains(t, transfer.explain(canceled, peer(block.ErrDiskFull, "")), "is full")

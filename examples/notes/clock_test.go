@@ -45,7 +45,7 @@ func TestAt(t *testing.T) {
 	require.Equal(t, At(time.UnixMilli(1<<48-1))|7, Stamp(3<<16|7).Shift(math.MaxInt64))
 }
 
-// A stamp moves the clock of who receives it by a minute at most.
+// A stamp moves the clock of its receiver by a minute at most.
 func TestObserve(t *testing.T) {
 	h := newHand(0)
 	c := NewClock(h.now)

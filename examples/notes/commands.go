@@ -33,9 +33,9 @@ offline, online     stop and start the network
 digest              a hash of all notes: the same on devices that have the same
 quit`
 
-// A Terminal has a user work with a device, a line at a time. Every command is
+// A Terminal lets a user control a device, a line at a time. Every command is
 // answered with some lines, the last of which is "ok" or begins with "error: ".
-// Lines that begin with "* " tell what has happened by itself.
+// Lines that begin with "* " report other events.
 type Terminal struct {
 	device *Device
 	jobs   sync.WaitGroup // pairing
@@ -45,7 +45,7 @@ type Terminal struct {
 	answer chan bool // nil: nothing is asked
 }
 
-// Tell tells what has happened by itself.
+// Tell reports an event.
 func (t *Terminal) Tell(format string, args ...any) { t.print("* "+format, args...) }
 
 func (t *Terminal) print(format string, args ...any) {
@@ -54,7 +54,7 @@ func (t *Terminal) print(format string, args ...any) {
 	fmt.Fprintf(t.out, format+"\n", args...)
 }
 
-// clean makes a text of others fit to be printed in a line.
+// clean makes a text of others fit for printing in a line.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
@@ -95,7 +95,7 @@ func (t *Terminal) ask(ctx context.Context, name, digits string) bool {
 // errQuit ends the program.
 var errQuit = errors.New("quit")
 
-// Do does what a line says. ctx ends with the program.
+// Do executes a line. ctx ends with the program.
 func (t *Terminal) Do(ctx context.Context, line string) error {
 	err := t.do(ctx, strings.TrimSpace(line))
 	switch {
@@ -156,7 +156,7 @@ func (t *Terminal) do(ctx context.Context, line string) error {
 	return t.edit(ctx, n, command, rest)
 }
 
-// found makes a notebook, and shows its recovery key, this once.
+// found makes a notebook, and shows its recovery key, only this once.
 func (t *Terminal) found() error {
 	key, err := t.device.Found()
 	if err != nil {
@@ -164,13 +164,13 @@ func (t *Terminal) found() error {
 	}
 	t.print("%s", key.Text())
 	t.print("This is the recovery key of the notebook. Print it, or keep it in a password manager: it is shown")
-	t.print("this once, and is on no device. With it, any device of the notebook becomes an admin (recover KEY),")
-	t.print("and throws out one that was lost or stolen, even an admin (revoke NAME KEY). Whoever has it can do so.")
-	t.print("It brings back no notes: those are on the devices.")
+	t.print("only this once, and kept on no device. With it, any device of the notebook becomes an admin (recover KEY),")
+	t.print("and removes one that was lost or stolen, even an admin (revoke NAME KEY). Anyone who has it can do so.")
+	t.print("It does not bring back notes: they are only on the devices.")
 	return nil
 }
 
-// edit does what is about notes.
+// edit executes the commands about notes.
 func (t *Terminal) edit(ctx context.Context, s *Notebook, command, rest string) error {
 	switch command {
 	case "invite":
@@ -213,7 +213,7 @@ func (t *Terminal) edit(ctx context.Context, s *Notebook, command, rest string) 
 	return change(s, command, rest)
 }
 
-// change changes a note that there is.
+// change changes an existing note.
 func change(s *Notebook, command, rest string) error {
 	id, text, _ := strings.Cut(rest, " ")
 	changes := map[string]Change{

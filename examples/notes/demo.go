@@ -17,10 +17,10 @@ import (
 )
 
 // demo runs three devices as processes of this program, which find each other
-// on the loopback interface: they pair, write, are apart, write on both sides,
-// and come together again. One has a clock that is 10 minutes ahead; it is the
-// one that is revoked in the end, by an admin that did not make the notebook.
-// It fails unless all have the same notes whenever they should.
+// on the loopback interface: they pair, write, are separated, write on both
+// sides, and meet again. One has a clock that is 10 minutes ahead; it is
+// revoked in the end, by an admin that did not make the notebook. The demo
+// fails unless all have the same notes whenever they should.
 func demo(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, 50*time.Second, errors.New("the demo took too long"))
 	defer cancel()
@@ -61,7 +61,7 @@ func demo(ctx context.Context) (err error) {
 	return nil
 }
 
-// share is what the three devices do. It panics with an error.
+// share is the script of the three devices. It panics with an error.
 func share(alice, bob, carol *process) {
 	say("Alice makes a notebook, has Bob join, and makes him an admin, by the recovery key.")
 	key := alice.do("new")[0]
@@ -84,7 +84,7 @@ func share(alice, bob, carol *process) {
 	carol.do("body " + shopping + " bread and honey, wrote Carol")
 	carol.do("title " + holidays + " Holidays in Norway")
 	carol.do("add Written offline")
-	time.Sleep(100 * time.Millisecond) // or else nobody could say who was later
+	time.Sleep(100 * time.Millisecond) // otherwise it would be undefined which is later
 	alice.do("body " + shopping + " bread and milk, wrote Alice later")
 	bob.do("body " + holidays + " July")
 	bob.do("rm " + music)
@@ -124,7 +124,7 @@ func say(text string) { fmt.Println("demo: " + text) }
 
 var shows = regexp.MustCompile(`shows the digits (\d{6})`)
 
-// pair has guest join the notebook of host, if both show the same digits.
+// pair makes guest join the notebook of host, if both show the same digits.
 func pair(host, guest *process) {
 	ticket := host.do("invite")[0]
 	guest.do("join " + ticket)
@@ -156,8 +156,8 @@ func same(all ...*process) {
 	say(fmt.Sprintf("%s: %.16s", what, digest))
 }
 
-// A process is a device that is told what to do. Its methods panic with an
-// error.
+// A process is a device that is controlled by commands. Its methods panic with
+// an error.
 type process struct {
 	ctx     context.Context
 	name    string
@@ -197,7 +197,7 @@ func startProcess(ctx context.Context, name string, cmd *exec.Cmd) (*process, er
 	return p, nil
 }
 
-// do has the device do what a line says, and returns the answer.
+// do makes the device execute a line, and returns the answer.
 func (p *process) do(line string) (answer []string) {
 	answer, err := p.try(line)
 	if err != nil {
@@ -206,7 +206,7 @@ func (p *process) do(line string) (answer []string) {
 	return answer
 }
 
-// try is do for what may be refused.
+// try is do for a command that may be refused.
 func (p *process) try(line string) (answer []string, refused error) {
 	if _, err := io.WriteString(p.in, line+"\n"); err != nil {
 		panic(fmt.Errorf("%s: %w", p.name, err))
@@ -223,7 +223,7 @@ func (p *process) try(line string) (answer []string, refused error) {
 	}
 }
 
-// wait waits until the device tells something.
+// wait waits until the device reports something.
 func (p *process) wait(what *regexp.Regexp) []string {
 	for {
 		if found := what.FindStringSubmatch(p.next(p.told)); found != nil {
@@ -244,7 +244,7 @@ func (p *process) next(lines <-chan string) string {
 	}
 }
 
-// until waits until something is so.
+// until waits until a condition holds.
 func (p *process) until(what string, is func() bool) {
 	for !is() {
 		select {

@@ -15,19 +15,21 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/library"
 	"github.com/sdp2p/p2p/p2ptest"
 )
 
-func loopback(t *testing.T) {
+func loopback(t *testing.T) string {
 	all, err := net.Interfaces()
 	require.NoError(t, err)
 	for _, i := range all {
 		if i.Flags&net.FlagLoopback != 0 && i.Flags&net.FlagUp != 0 {
-			return
+			return i.Name
 		}
 	}
 	t.Skip("no loopback interface")
+	return ""
 }
 
 // A demo works at any time, also while another one runs.
@@ -71,10 +73,19 @@ func (b *lockedBuilder) String() string {
 	return b.b.String()
 }
 
+// inMemory has a device use a network without sockets.
+func inMemory(network *p2ptest.Network) func(*library.Libraries) []p2p.Hook {
+	return func(*library.Libraries) []p2p.Hook { return network.Hooks() }
+}
+
 func sit(t *testing.T, network *p2ptest.Network, folder, name, first string) *person {
+	return sitAt(t, inMemory(network), folder, name, first)
+}
+
+func sitAt(t *testing.T, network func(*library.Libraries) []p2p.Hook, folder, name, first string) *person {
 	in, typed := io.Pipe()
 	p := &person{t: t, in: typed, done: make(chan error, 1)}
-	cfg := Config{Folder: folder, Name: name, Network: network.Hooks, Log: slog.New(slog.DiscardHandler)}
+	cfg := Config{Folder: folder, Name: name, Network: network, Log: slog.New(slog.DiscardHandler)}
 	go func() { p.done <- converse(context.Background(), cfg, first, in, &p.out) }()
 	return p
 }

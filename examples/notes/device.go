@@ -7,49 +7,52 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/contact"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/library"
 	"github.com/sdp2p/p2p/pairing"
 	"github.com/sdp2p/p2p/quic"
 )
 
-// In a device's folder there are
+// A device's folder contains
 //
 //	node.pem   the key of the node
 //	libraries  the library, with the key of this device's instance: a library.Store
 //	notes.log  the operations
 //
-// All are for nobody else to read, and the store is open in one program at a
-// time.
+// Nobody else may read them, and only one program at a time opens the store.
 
 // A Config describes a device.
 type Config struct {
 	Folder  string
 	Name    string
-	Network func() []p2p.Hook                // makes what finds and reaches others: a listener and a discovery
-	Wall    func() time.Time                 // the clock; nil: time.Now
-	Tell    func(format string, args ...any) // tells the user something; concurrently
+	Network func(*library.Libraries) []p2p.Hook // makes the hooks of the network: a listener and a discovery
+	Wall    func() time.Time                    // the clock; nil: time.Now
+	Tell    func(format string, args ...any)    // tells the user something; called concurrently
 	Log     *slog.Logger
 }
 
-// A Device is a node with an instance of a library of notes, or with none yet.
+// A Device is a node with an instance of a library of notes, or without one
+// yet.
 type Device struct {
 	Config
 	store     *library.Store
 	node      *p2p.P2P
-	network   []p2p.Hook // empty: offline
+	hooks     []p2p.Hook // of the network
+	network   []p2p.Hook // those that run; empty: offline
 	libraries *library.Libraries
 	pairing   *pairing.Pairing
 
 	notebook atomic.Pointer[Notebook] // nil: none yet
 }
 
-// A Notebook is a library of notes, which is being kept in step.
+// A Notebook is a library of notes that is kept in sync.
 type Notebook struct {
 	*Store
 	library *library.Library
@@ -59,11 +62,11 @@ type Notebook struct {
 }
 
 var (
-	errNoNotebook = errors.New("there is no notebook here yet: new, or join TICKET")
+	errNoNotebook = errors.New("there is no notebook here yet: use new, or join TICKET")
 	errNotebook   = errors.New("there is a notebook here already; use another folder")
 )
 
-// Open opens the device in a folder, which it makes if there is none.
+// Open opens the device in a folder, which it creates if necessary.
 func Open(ctx context.Context, cfg Config) (d *Device, err error) {
 	if cfg.Wall == nil {
 		cfg.Wall = time.Now
@@ -82,8 +85,9 @@ func Open(ctx context.Context, cfg Config) (d *Device, err error) {
 		return nil, err
 	}
 	d.libraries = library.New(library.Config{Store: d.store, Notify: d.happened})
-	d.pairing = pairing.New(pairing.Config{Libraries: d.libraries})
-	for _, l := range d.libraries.All() { // before the node is there, so that nobody finds half of it
+	d.hooks = cfg.Network(d.libraries)
+	d.pairing = pairing.New(pairing.Config{Libraries: d.libraries, Contacts: contactsOf(d.hooks)})
+	for _, l := range d.libraries.All() { // before the node starts, so that nobody finds it half ready
 		if err := d.attach(l); err != nil {
 			return nil, err
 		}
@@ -91,7 +95,7 @@ func Open(ctx context.Context, cfg Config) (d *Device, err error) {
 	var mux p2p.Mux
 	mux.Handle(library.Route, p2p.Anyone, d.libraries) // the tunnels authenticate
 	mux.Handle(pairing.Route, p2p.Anyone, d.pairing)
-	d.network = cfg.Network()
+	d.network = slices.Clone(d.hooks)
 	d.node, err = p2p.Start(ctx, p2p.Config{
 		App: "notes", Name: cfg.Name, Identity: id, Handler: &mux, Logger: cfg.Log,
 		Hooks: append([]p2p.Hook{d.libraries, d.pairing}, d.network...),
@@ -99,7 +103,19 @@ func Open(ctx context.Context, cfg Config) (d *Device, err error) {
 	return d, err
 }
 
-// addrs returns where others may reach the device, for --manual there.
+// contactsOf returns the contacts hook, with which devices pair that are
+// visible to contacts only; nil if this one never is.
+func contactsOf(hooks []p2p.Hook) pairing.Contacts {
+	for _, hook := range hooks {
+		if c, ok := hook.(*contact.Contacts); ok {
+			return c
+		}
+	}
+	return nil
+}
+
+// addrs returns the addresses at which others may reach the device, for their
+// --manual.
 func (d *Device) addrs() (all []netip.AddrPort) {
 	for _, hook := range d.network {
 		if l, ok := hook.(*quic.Listener); ok {
@@ -111,7 +127,7 @@ func (d *Device) addrs() (all []netip.AddrPort) {
 
 // Found makes a notebook, which other devices can join, and returns its
 // recovery key: with it, any member can be made an admin, and any admin
-// removed. It is kept nowhere.
+// removed. It is not stored.
 func (d *Device) Found() (library.RecoveryKey, error) {
 	if d.notebook.Load() != nil {
 		return library.RecoveryKey{}, errNotebook
@@ -160,9 +176,9 @@ func (n *Notebook) find(name string) (found library.Member, err error) {
 	return found, nil
 }
 
-// Remove removes a member: it gets nothing more, and what it writes from now on
-// counts nowhere. The recovery key, or zero, is for members that are admins:
-// without it the other admins are asked, and the error is [library.ErrAsked].
+// Remove removes a member: it gets no more notes, and its later writes do not
+// count. Key is the recovery key, or zero; removing an admin takes it: without
+// it the other admins are asked, and the error is [library.ErrAsked].
 func (n *Notebook) Remove(name string, key library.RecoveryKey) error {
 	m, err := n.find(name)
 	if err != nil {
@@ -174,7 +190,7 @@ func (n *Notebook) Remove(name string, key library.RecoveryKey) error {
 	return n.syncer.settle(m.Instance)
 }
 
-// Promote makes a member an admin. It takes the recovery key, or a second
+// Promote makes a member an admin, which takes the recovery key, or a second
 // admin.
 func (n *Notebook) Promote(name string, key library.RecoveryKey) error {
 	m, err := n.find(name)
@@ -199,7 +215,7 @@ func (d *Device) Online(ctx context.Context) error {
 	if len(d.network) > 0 {
 		return errors.New("the device is online")
 	}
-	for _, h := range d.Network() {
+	for _, h := range d.hooks {
 		if err := d.node.Register(ctx, h); err != nil {
 			return errors.Join(err, d.Offline(ctx))
 		}
@@ -208,7 +224,7 @@ func (d *Device) Online(ctx context.Context) error {
 	return nil
 }
 
-// Close ends everything. No other method may run then.
+// Close ends everything. No other method may be running.
 func (d *Device) Close(ctx context.Context) (err error) {
 	n := d.notebook.Load()
 	if n != nil {

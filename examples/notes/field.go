@@ -9,22 +9,22 @@ import (
 // A note has the values of its fields.
 type note [Deleted]field
 
-// A field has the values that may be shown: of each author the last one that it
-// wrote, unless a value of somebody else replaced it.
+// A field has the values that may be shown: the last one of each author, unless
+// another author's value has replaced it.
 //
-// An edit names the values that its author had before its eyes, by the marks of
-// their operations, and wins over them, whatever any clock says. So nobody can
-// write a value that others cannot replace, by claiming a stamp that is the
-// last one there is; and what was never written cannot be named. Between values
-// of which nobody has seen the others the later stamp decides, of equal ones
-// the author, and of that the last one.
+// An edit names the values that its author saw, by the marks of their
+// operations, and wins over them, whatever any clock says. So nobody can write
+// a value that others cannot replace, by claiming the last possible stamp; and
+// a value that was not written yet cannot be named. Between values that did not
+// see each other, the later stamp decides, then the author, and then the
+// author's order.
 //
-// All that depends on which operations count, and not on the order in which
-// those of different authors came: one that arrives after it was replaced is
-// kept out by its mark.
+// The result depends only on which operations count, not on the order in which
+// those of different authors arrive: a value that arrives after it was replaced
+// is kept out by its mark.
 type field struct {
 	values   []value
-	replaced map[Mark]bool // before they came
+	replaced map[Mark]bool // before they arrived
 }
 
 type value struct {
@@ -66,9 +66,9 @@ func (f *field) now() value {
 }
 
 // others returns the marks of the values that an edit by an author replaces,
-// but for its own, which it replaces by being the next one. There can be more
-// than an edit can name only if that many devices wrote without hearing of each
-// other.
+// except its own, which the edit replaces as its successor. There can be more
+// than an edit can name only if that many devices wrote without knowing of each
+// other's edits.
 func (f *field) others(self Author) (marks []Mark) {
 	for _, v := range f.values {
 		if v.author != self && len(marks) < MaxOver {

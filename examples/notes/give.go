@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// Wanted returns whose operations count, and how many of them.
+// Wanted returns the authors whose operations count, and how many of each.
 func (s *Store) Wanted() map[Author]uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -21,7 +21,7 @@ func (s *Store) Wanted() map[Author]uint64 {
 	return all
 }
 
-// Have says how many operations of each of the authors are here.
+// Have returns the number of operations here of each of the authors.
 func (s *Store) Have(authors map[Author]uint64) (all []Have) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -35,15 +35,15 @@ func (s *Store) Have(authors map[Author]uint64) (all []Have) {
 	return all
 }
 
-// A Cursor is where a device is that gets operations from this one. The zero
-// Cursor gets none; see [Store.Want].
+// A Cursor is the position of a device that gets operations from this one. The
+// zero Cursor gets none; see [Store.Want].
 type Cursor struct {
 	next   map[Author]uint64 // the number of the operation to be given next
 	counts map[Author]uint64 // how many counted here when it was last given some
-	at     int64             // in the log: all that was asked for and not given is behind
+	at     int64             // in the log: all operations asked for and not given come after it
 }
 
-// Want takes in what a device asks for, the first time or again.
+// Want sets the operations that a device asks for, the first time or again.
 func (s *Store) Want(c *Cursor, have []Have) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,8 +58,8 @@ func (s *Store) Want(c *Cursor, have []Have) {
 }
 
 // Next appends operations that a device has asked for and not been given, about
-// so many bytes of them; none if it has been given all. They are read from the
-// log: however many there are, they take no memory.
+// size bytes of them; none if it has been given all. They are read from the
+// log, so that they take no memory, however many there are.
 func (s *Store) Next(c *Cursor, b []byte, size int) ([]byte, error) {
 	if c.next == nil {
 		return b, nil

@@ -16,7 +16,7 @@ import (
 )
 
 // A Log is a file that only grows. It begins with 16 bytes of text and the
-// library's UUID, and then there are records:
+// library's UUID, followed by records:
 //
 //	size  field
 //	4     length of the content, at least 1, little-endian
@@ -24,24 +24,22 @@ import (
 //	4     CRC-32C of the content
 //	      content
 //
-// The checksums are there for accidents: a program that can write to the file can also
-// read the keys beside it, and no checksum helps. CRC-32C finds every damage
-// within 32 bits in a row, misses one in four thousand million others, and
-// costs next to nothing. The length has one of its own, so that a record that
-// ends behind the end of the file is known to be one that was being written
-// when the program or the computer stopped, and not one that was damaged.
+// The checksums protect against accidents, not against programs that can write
+// to the file, since these can also read the keys next to it. CRC-32C finds
+// every damage within 32 bits in a row, misses one in four thousand million
+// others, and costs next to nothing. The length has a checksum of its own, so
+// that a record that ends beyond the end of the file is known to be unfinished,
+// because the program or the computer stopped, and not damaged.
 //
 // When the log is opened, such an unfinished record is cut off, as are zero
-// bytes at the end, which some file systems leave when the power fails.
-// Whatever else does not fit is an error that says where, and nothing is
-// changed.
+// bytes at the end, which some file systems leave after a power failure. Any
+// other damage is an error that says where, and nothing is changed.
 //
-// Sync makes what was appended last through a power failure. A device does so
-// before anybody hears of an operation of its own; it need not for those of
-// others, which it can get again.
+// Sync makes appended records survive a power failure. A device calls it before
+// it shares an operation of its own; operations of others can be fetched again.
 type Log struct {
 	file *os.File
-	size int64 // up to where the records are whole
+	size int64 // up to the end of the last complete record
 	err  error // sticks: a failed write that could not be undone
 }
 
@@ -55,10 +53,10 @@ var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 )
 
-// A DamageError tells that a log is not what was written.
+// A DamageError says that a log is damaged.
 type DamageError struct {
 	Path string
-	At   int64 // where the first record that is damaged begins
+	At   int64 // where the first damaged record begins
 	Why  string
 }
 
@@ -120,8 +118,8 @@ func OpenLog(path string, library uuid.UUID, each func(at int64, content []byte)
 	return l, cut, nil
 }
 
-// Append appends records in one write, and returns where each begins. They may
-// be in the file and not yet last.
+// Append appends records in one write, and returns where each begins. They need
+// a Sync to survive a power failure.
 func (l *Log) Append(contents ...[]byte) (at []int64, err error) {
 	if l.err != nil {
 		return nil, l.err
@@ -143,10 +141,10 @@ func (l *Log) Append(contents ...[]byte) (at []int64, err error) {
 	return at, nil
 }
 
-// Sync makes what was appended last.
+// Sync makes appended records survive a power failure.
 func (l *Log) Sync() error {
 	if l.err == nil {
-		l.err = l.file.Sync() // after a failure nobody knows what is on the disk: it is not tried again
+		l.err = l.file.Sync() // after a failure the state of the disk is unknown, so it is not retried
 	}
 	return l.err
 }
@@ -157,9 +155,9 @@ func (l *Log) Close() error { return errors.Join(l.Sync(), l.file.Close()) }
 // errEnough ends a Read early.
 var errEnough = errors.New("enough")
 
-// Read calls each with the records between two places, and returns where the
-// next one begins. It ends where each returns errEnough. It may be called while
-// another goroutine appends behind to.
+// Read calls each with the records between two positions, and returns where the
+// next one begins. It ends when each returns errEnough. It may be called while
+// another goroutine appends beyond to.
 func (l *Log) Read(from, to int64, each func(at int64, content []byte) error) (next int64, err error) {
 	next, err = l.scan(from, to, each)
 	if err == errEnough {
@@ -169,7 +167,7 @@ func (l *Log) Read(from, to int64, each func(at int64, content []byte) error) (n
 }
 
 // scan is Read; it returns a DamageError without a Why if the last record is
-// not finished. The content is each's only until that returns.
+// unfinished. The content is valid only until each returns.
 func (l *Log) scan(from, to int64, each func(at int64, content []byte) error) (next int64, err error) {
 	r := bufio.NewReaderSize(io.NewSectionReader(l.file, from, to-from), 64<<10)
 	damage := func(why string) error { return &DamageError{l.file.Name(), from, why} }
@@ -230,8 +228,8 @@ func zeros(r io.Reader) bool {
 	}
 }
 
-// syncFolder makes the names in a folder last. Windows does that by itself, and
-// cannot open folders for it.
+// syncFolder makes the names in a folder survive a power failure. Windows does
+// that by itself, and cannot open folders for it.
 func syncFolder(folder string) error {
 	if runtime.GOOS == "windows" {
 		return nil

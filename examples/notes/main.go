@@ -1,46 +1,46 @@
-// Notes is a notebook that the devices of a user share. Each has all of it,
-// edits it whether others are there or not, and when they meet they exchange
-// what is new: then all have the same again.
+// Notes is a notebook that the devices of a user share. Each has all of it, can
+// edit it without the others, and exchanges changes when they meet: then all
+// have the same notes again.
 //
 //	go run ./examples/notes --dir A new             in one terminal; keep the key that it
 //	                                                shows; type invite, and help
 //	go run ./examples/notes --dir B join TICKET     in another one, or on another device
 //	go run ./examples/notes --dir A                 later
-//	go run ./examples/notes --demo                  three devices on this computer, which
-//	                                                do it by themselves
+//	go run ./examples/notes --demo                  three devices on this computer, which run by themselves
 //
-// Devices on the local network find each other. Where that is not possible,
-// --manual gives the address of another one.
+// Devices on the local network find each other. If that is not possible,
+// --manual gives the address of another device. With --private on each, a
+// device is visible only to those that have the notebook, or a ticket for it.
 //
-// Each thing has a file: clock.go the hybrid logical clock, op.go the
-// operations, log.go the file that they are kept in, field.go which of several
-// values is shown, revoke.go whose operations count, notes.go what they come
-// to, give.go and sync.go how they are exchanged, pair.go and members.go how
-// devices become members, and stop being some.
+// Each part has a file: clock.go has the hybrid logical clock, op.go the
+// operations, log.go the file that stores them, field.go the choice among
+// several values, revoke.go the decision whose operations count, notes.go the
+// resulting notes, give.go and sync.go the exchange, and pair.go and members.go
+// the members.
 //
-// # What is promised
+// # Promises
 //
-// Devices that have the same operations, and know the same of who belongs to
-// the library, show the same notes. For each field the last writer wins, by a
-// clock that knows what it has seen, and that one device with a wrong clock
-// does not spoil ([Drift]). What a device has said it has done is on its disk;
-// after a crash there is all of it and nothing half. A device that was revoked,
-// by any admin, gets nothing more, and nothing that it writes later counts,
-// any device that hands it on ([Store]). All are told who removed whom.
+// Devices with the same operations and the same statements about members show
+// the same notes. For each field the last writer wins, by a logical clock that
+// a single device with a wrong clock does not spoil ([Drift]). Every change
+// that a device has confirmed is on its disk; a crash leaves a change complete
+// or absent. A device that was revoked, by any admin, gets nothing more, and
+// its later writes do not count, whichever device passes them on ([Store]). All
+// devices are told who removed whom.
 //
-// A member can write anything into any note, and everybody can replace
-// that: no stamp, count or clock that it claims makes its values stay, moves
-// what others have written, or keeps others from hearing each other. A stolen
-// admin's key can put out members, and what they wrote with them; all of that
-// is undone once it is removed.
+// A member can write anything into any note, and everybody can replace it: no
+// stamp, count or clock that a member claims makes its values stay, moves those
+// of others, or keeps others from exchanging theirs. With a stolen admin's key
+// a thief can remove members, and what they wrote with them; all of that is
+// undone once that admin is removed.
 //
-// # What is not
+// # Limitations
 //
-// A revoked device keeps what it has. Without the recovery key and without a
-// second admin nobody can throw out an admin; make another notebook then. A
-// device whose folder was restored from an old copy, and that writes before it
-// has met others, has told two stories: others go on with the one that they
-// heard first, and no longer hear it; it has to be paired anew. The log is
+// A revoked device keeps its copy. Without the recovery key or a second admin
+// nobody can remove an admin; make another notebook then. If the folder of a
+// device was restored from an old copy, and it writes before it has met others,
+// it has written two histories: others keep the one that they got first, and
+// accept nothing more from the device; it has to be paired anew. The log is
 // never shortened.
 package main
 
@@ -62,6 +62,8 @@ import (
 	"golang.org/x/term"
 
 	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/contact"
+	"github.com/sdp2p/p2p/library"
 	"github.com/sdp2p/p2p/mdns"
 	"github.com/sdp2p/p2p/quic"
 )
@@ -83,7 +85,8 @@ func run(ctx context.Context, args []string) error {
 	name := flags.String("name", hostname, "the `name` that others see")
 	port := flags.Uint("port", 0, "the UDP `port`; 0: any")
 	off := flags.Duration("clock", 0, "pretend that the clock is ahead by this `time`")
-	verbose := flags.Bool("verbose", false, "log what happens")
+	verbose := flags.Bool("verbose", false, "log more")
+	private := flags.Bool("private", false, "be visible only to devices that have the notebook")
 	var manual, on []string
 	flags.Func("manual", "look for another device at this `address`", func(s string) error { manual = append(manual, s); return nil })
 	flags.Func("interface", "find devices on this network `interface` only", func(s string) error { on = append(on, s); return nil })
@@ -102,15 +105,28 @@ func run(ctx context.Context, args []string) error {
 		Folder: *dir, Name: *name,
 		Wall: func() time.Time { return time.Now().Add(*off) },
 		Log:  slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
-		Network: func() []p2p.Hook {
-			return []p2p.Hook{quic.New(quic.Config{Port: uint16(*port), ManualPeers: manual}), mdns.New(mdns.Config{Interfaces: on})}
+		Network: func(libraries *library.Libraries) []p2p.Hook {
+			return network(quic.Config{Port: uint16(*port), ManualPeers: manual}, mdns.Config{Interfaces: on}, *private, libraries)
 		},
 	}
 	return converse(ctx, cfg, strings.Join(flags.Args(), " "), os.Stdin, os.Stdout)
 }
 
-// converse runs a device, does the first command, if there is one, and then
-// what the lines of in say, until quit, the end of in, or that of ctx.
+// network returns a listener and a discovery and, if the device is to be
+// private, a contacts hook that makes it visible only to the members of its
+// libraries.
+func network(listen quic.Config, discover mdns.Config, private bool, libraries *library.Libraries) []p2p.Hook {
+	listener := quic.New(listen)
+	if !private {
+		return []p2p.Hook{listener, mdns.New(discover)}
+	}
+	contacts := contact.New(contact.Config{Listener: listener, Also: contact.FromLibraries(libraries)})
+	discover.Mode, discover.Contacts = mdns.ContactsOnly, contacts
+	return []p2p.Hook{listener, contacts, mdns.New(discover)}
+}
+
+// converse runs a device and executes the first command, if there is one, and
+// then the lines of in, until quit, the end of in, or the end of ctx.
 func converse(ctx context.Context, cfg Config, first string, in io.Reader, out io.Writer) (err error) {
 	t := &Terminal{out: out}
 	cfg.Tell = t.Tell

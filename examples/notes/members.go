@@ -9,7 +9,7 @@ import (
 	"github.com/sdp2p/p2p/library"
 )
 
-// manage does what is about members.
+// manage executes the commands about members.
 func (t *Terminal) manage(n *Notebook, command, rest string) (done bool, err error) {
 	switch command {
 	case "members":
@@ -41,17 +41,7 @@ func (t *Terminal) manage(n *Notebook, command, rest string) (done bool, err err
 			t.print("%s", describe(library.Asked{Library: n.library, Request: r}))
 		}
 	case "endorse", "decline":
-		for _, r := range n.library.Requests() {
-			if r.By.Name != rest && r.By.Node.Fingerprint() != rest {
-				continue
-			}
-			if command == "endorse" {
-				return true, n.library.Endorse(r)
-			}
-			n.library.Decline(r)
-			return true, nil
-		}
-		return true, fmt.Errorf("nobody called %q asks for anything", rest)
+		return true, decide(n.library, rest, command == "endorse")
 	case "recover":
 		key, err := library.ParseRecoveryKey(rest)
 		if err != nil {
@@ -62,6 +52,21 @@ func (t *Terminal) manage(n *Notebook, command, rest string) (done bool, err err
 		return false, nil
 	}
 	return true, nil
+}
+
+// decide answers the first request of a member, by its name or fingerprint.
+func decide(l *library.Library, by string, endorse bool) error {
+	for _, r := range l.Requests() {
+		if r.By.Name != by && r.By.Node.Fingerprint() != by {
+			continue
+		}
+		if endorse {
+			return l.Endorse(r)
+		}
+		l.Decline(r)
+		return nil
+	}
+	return fmt.Errorf("nobody called %q asks for anything", by)
 }
 
 func role(m library.Member) string {
@@ -81,8 +86,8 @@ func cutKey(line string) (name string, key library.RecoveryKey, err error) {
 	return strings.TrimSpace(line[:i]), key, err
 }
 
-// happened tells the user what happened to members, on whatever device it was
-// decided: who removed whom is something that the others should see.
+// happened tells the user about changes of members, wherever they were decided:
+// all users should see who removed whom.
 func (d *Device) happened(e library.Event) {
 	if text := describe(e); text != "" {
 		d.Tell("%s", text)
@@ -113,7 +118,7 @@ func describe(e library.Event) string {
 		if e.Request.Remove {
 			what = "remove %s"
 		}
-		text := fmt.Sprintf("%s wants to "+what+", which takes a second admin: endorse it, or decline it, by the name of who asks",
+		text := fmt.Sprintf("%s wants to "+what+", which takes a second admin: endorse it, or decline it, by the name of the one that asks",
 			quote(e.Request.By), fmt.Sprintf("%q", clean(about)))
 		if e.Request.Undone > 0 {
 			text += fmt.Sprintf(". It undoes the last %d statements of that device, too", e.Request.Undone)
@@ -154,7 +159,7 @@ func quote(m library.Member) string {
 	return fmt.Sprintf("%q", clean(m.Name))
 }
 
-// called says how the user knows an instance.
+// called returns the name by which the user knows an instance.
 func called(l *library.Library, instance identity.RemoteIdentity) string {
 	if instance == l.Instance() {
 		return "this device"

@@ -252,9 +252,9 @@ func (w *world) change(t *rapid.T, r *replica) {
 	}
 }
 
-// Devices write, lie, meet, are cut off and started again, have wrong clocks and
-// remove each other: those that have met have the same notes, which are what the
-// operations and the roster say; and what is then written wins.
+// Devices write, lie, meet, are cut off and started again, have wrong clocks
+// and remove each other: those that have met have the same notes, which are
+// what the operations and the roster say; and what is then written wins.
 func TestModel(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

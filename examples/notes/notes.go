@@ -21,7 +21,7 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// A Note is one as it is now.
+// A Note is the present state of a note.
 type Note struct {
 	ID          uuid.UUID
 	Title, Body string
@@ -43,17 +43,17 @@ type Membership interface {
 	Sign(purpose string, message []byte) [ed25519.SignatureSize]byte
 }
 
-// A Store keeps the operations of a library in its log, and the notes that they
-// come to. Its methods may be called concurrently.
+// A Store stores the operations of a library in its log, and holds the
+// resulting notes. Its methods may be called concurrently.
 //
-// Notes depend on which operations there are, and not on the order in which
-// they came: field says which value of several is shown, and stand whose
-// operations count. The operations of those who are out stay in the log, for
-// the day on which the roster has them in again.
+// Notes depend only on which operations there are, not on the order in which
+// they arrived: field decides which of several values is shown, and stand whose
+// operations count. The operations of removed members stay in the log, in case
+// the roster admits them again.
 type Store struct {
 	library Membership
 	self    Author
-	changed broadcast // there are new operations, or others count
+	changed broadcast // told when there are new operations, or others count
 
 	adding sync.Mutex // held while operations are added; taken before mu
 	log    *Log
@@ -62,19 +62,19 @@ type Store struct {
 	clock    *Clock
 	notes    map[uuid.UUID]*note
 	authors  map[Author]*history
-	roster   *roster.View // that standing is made of
+	roster   *roster.View // from which standing was derived
 	said     []revocation
 	standing map[Author]standing
 	settled  map[Author]bool
-	end      int64  // of the operations that are counted, in the log
-	stale    bool   // notes have to be made anew from the log
-	began    uint64 // how many operations of our own there were when the store was opened
-	known    uint64 // how many of them some other device has, as far as we have heard since
+	end      int64  // of the counted operations in the log
+	stale    bool   // notes have to be rebuilt from the log
+	began    uint64 // number of our own operations when the store was opened
+	known    uint64 // number of these that another device is known to have
 }
 
-// A history is what is known of an author.
+// A history is the known operations of an author.
 type history struct {
-	at        []int64   // where its operations are in the log: number 1 first
+	at        []int64   // positions of its operations in the log: number 1 first
 	signature Signature // of the last one
 	shifts    []span    // disjoint, the earliest first
 }
@@ -85,9 +85,8 @@ type span struct {
 	ms          int64
 }
 
-// OpenStore opens the store in a folder. It returns how many bytes of an
-// operation it has cut off that was being written when the program ended; see
-// [Log].
+// OpenStore opens the store in a folder. It returns the number of bytes of an
+// unfinished operation that it has cut off; see [Log].
 func OpenStore(folder string, l Membership, wall func() time.Time) (s *Store, cut int64, err error) {
 	s = &Store{
 		library: l, self: author(l.Instance()), clock: NewClock(wall), end: logHeader,
@@ -129,7 +128,7 @@ func decode(d *proto.Decoder, o *Op, b []byte) error {
 	return nil
 }
 
-// history returns what is known of an author. The caller holds mu.
+// history returns the history of an author. The caller holds mu.
 func (s *Store) history(a Author) *history {
 	h := s.authors[a]
 	if h == nil {
@@ -139,7 +138,8 @@ func (s *Store) history(a Author) *history {
 	return h
 }
 
-// restand says anew how authors stand. The caller holds mu, or is the only one.
+// restand updates the standing of authors. The caller holds mu, or is the only
+// one.
 func (s *Store) restand() {
 	before := s.standing
 	s.standing, s.settled = stand(s.roster, s.said)
@@ -154,7 +154,7 @@ func (s *Store) restand() {
 	}
 }
 
-// Heed takes in what the roster says now.
+// Heed applies the present roster.
 func (s *Store) Heed() error {
 	s.mu.Lock()
 	same := s.roster == s.library.Roster()
@@ -195,14 +195,14 @@ func (s *Store) count(o *Op, at, size int64) {
 			s.clock.Correct(time.Duration(o.MS)*time.Millisecond, o.Sure)
 		}
 		if n := len(h.shifts); o.First >= o.Number || n > 0 && o.First <= h.shifts[n-1].last || o.MS == 0 {
-			return // there is nothing to be moved, or it was moved before
+			return // there is nothing to move, or it was moved before
 		}
 		h.shifts = append(h.shifts, span{o.First, o.Number, o.MS})
 		s.stale = true
 	}
 }
 
-// apply gives fields the values of an operation, one of those that count.
+// apply gives fields the values of an operation that counts.
 func apply(notes map[uuid.UUID]*note, o *Op, h *history, counts uint64) {
 	stamp := o.Stamp
 	i, _ := slices.BinarySearchFunc(h.shifts, o.Number, func(p span, number uint64) int { return cmp.Compare(p.last, number) })
@@ -220,8 +220,8 @@ func apply(notes map[uuid.UUID]*note, o *Op, h *history, counts uint64) {
 	}
 }
 
-// renew makes the notes anew if others count than those that were applied, or
-// otherwise. The caller holds adding, or is the only one.
+// renew rebuilds the notes if the operations that count, or their stamps,
+// differ from those applied. The caller holds adding, or is the only one.
 func (s *Store) renew() error {
 	if !s.stale {
 		return nil
@@ -247,7 +247,7 @@ func (s *Store) renew() error {
 	return nil
 }
 
-// Notes returns all notes, the deleted ones too, ordered by id.
+// Notes returns all notes, including deleted ones, ordered by ID.
 func (s *Store) Notes() ([]Note, error) {
 	if err := s.Heed(); err != nil {
 		return nil, err
@@ -262,8 +262,8 @@ func (s *Store) Notes() ([]Note, error) {
 	return all, nil
 }
 
-// Digest returns a hash of all notes, with who has written what. It is the same
-// on all devices that have the same.
+// Digest returns a hash of all notes and the authors of their values. It is the
+// same on all devices with the same notes.
 func (s *Store) Digest() (sum [sha256.Size]byte, err error) {
 	if err := s.Heed(); err != nil {
 		return sum, err
@@ -281,14 +281,14 @@ func (s *Store) Digest() (sum [sha256.Size]byte, err error) {
 	return [sha256.Size]byte(h.Sum(nil)), nil
 }
 
-// errOut is returned where a device wants to write that knows that it is out.
-var errOut = fmt.Errorf("notes: what this device writes counts nowhere: %w", library.ErrNotMember)
+// errOut is returned to a removed device that wants to write.
+var errOut = fmt.Errorf("notes: writes of this device do not count: %w", library.ErrNotMember)
 
-// Set makes changes, all of them or none. When it returns, they are on the
-// disk, and on their way to the others.
+// Set makes changes, all of them or none. When it returns, they are on the disk
+// and are being sent to the others.
 func (s *Store) Set(changes ...Change) error {
 	return s.write(func() (ops []Op) {
-		over := map[Change][]Mark{} // by note and field: what the next change replaces
+		over := map[Change][]Mark{} // by note and field: the values that the next change replaces
 		size := MaxOp
 		for _, c := range changes {
 			field := Change{Note: c.Note, Field: c.Field}
@@ -296,7 +296,7 @@ func (s *Store) Set(changes ...Change) error {
 				over[field] = s.notes[c.Note][c.Field-1].others(s.self)
 			}
 			e := Edit{c.Note, c.Field, over[field], c.Value}
-			over[field] = nil // but for what we have written ourselves
+			over[field] = nil // except for our own
 			if size += e.size(); size > MaxOp || len(ops[len(ops)-1].Edits) == MaxEdits {
 				ops = append(ops, Op{Kind: edit, Stamp: s.clock.Tick()})
 				size = otherBytes + e.size()
@@ -308,17 +308,15 @@ func (s *Store) Set(changes ...Change) error {
 	})
 }
 
-// Known takes note of how many of our operations some other device says to
-// have.
+// Known records how many of our operations another device says it has.
 func (s *Store) Known(count uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.known = max(s.known, min(count, uint64(len(s.history(s.self).at))))
 }
 
-// Hear takes note of by how much the clock of another device is ahead of this
-// computer's; see [Drift]. It returns how the correction of this one changes by
-// that.
+// Hear records by how much the clock of another device is ahead of this
+// computer's; see [Drift]. It returns the resulting change of the correction.
 func (s *Store) Hear(from Author, ahead time.Duration) (change time.Duration, err error) {
 	err = s.write(func() []Op {
 		if !s.standing[from].member {
@@ -329,7 +327,7 @@ func (s *Store) Hear(from Author, ahead time.Duration) (change time.Duration, er
 			return nil
 		}
 		h := s.history(s.self)
-		first := s.known + 1 // nobody has these: they were stamped since we met somebody last
+		first := s.known + 1 // nobody has these: they were stamped since we last met another device
 		if !sure {
 			first = max(first, s.began+1)
 		}
@@ -342,8 +340,8 @@ func (s *Store) Hear(from Author, ahead time.Duration) (change time.Duration, er
 	return change, err
 }
 
-// write adds operations of our own. They are made while mu is held, and lack
-// what all of them have.
+// write adds operations of our own. create is called with mu held, and leaves
+// out the fields that write fills in.
 func (s *Store) write(create func() []Op) error {
 	if err := s.Heed(); err != nil {
 		return err
@@ -366,13 +364,13 @@ func (s *Store) write(create func() []Op) error {
 		}
 		signature = ops[i].Signature
 	}
-	// On the disk before anybody hears of it: after a power failure, the numbers
-	// must not be used once more.
+	// On the disk before it is shared: after a power failure, the numbers must
+	// not be used again.
 	return s.keep(ops, s.log.Sync)
 }
 
-// A StrayError tells that an operation cannot be added: its author did not sign
-// it, or not as the one that follows those that are here.
+// A StrayError says that an operation cannot be added: its author did not sign
+// it, or not as the successor of those that are here.
 type StrayError struct {
 	Author identity.RemoteIdentity
 	Number uint64
@@ -386,10 +384,10 @@ func (e *StrayError) Error() string {
 func (e *StrayError) Unwrap() error { return e.Err }
 
 // Add adds operations of others, those of each author in the order of their
-// numbers. Those that are here, or do not count, are skipped. Where one is not
-// signed by its author, or there is a gap, those that follow of that author are
-// left out, and the error has a [StrayError] for it: nobody else has to suffer
-// for an author that tells two stories.
+// numbers. Those that are here, or do not count, are skipped. If one is not
+// signed by its author, or there is a gap, it and the author's later ones are
+// left out, and the error has a [StrayError] for it; other authors' operations
+// are still added.
 func (s *Store) Add(ops []Op) error {
 	s.adding.Lock()
 	defer s.adding.Unlock()
@@ -434,7 +432,7 @@ func (s *Store) Add(ops []Op) error {
 	return errors.Join(s.keep(fresh, nil), failed)
 }
 
-// keep writes operations to the log, and counts them. The caller holds adding.
+// keep appends operations to the log, and counts them. The caller holds adding.
 func (s *Store) keep(ops []Op, sync func() error) error {
 	if len(ops) == 0 {
 		return nil

@@ -20,7 +20,7 @@ type Author [identity.Size]byte
 
 func author(id identity.RemoteIdentity) Author { return id.Bytes() }
 
-// A Field is one of the things that a note consists of.
+// A Field is a field of a note.
 type Field uint8
 
 // The fields of a note.
@@ -30,21 +30,21 @@ const (
 	Deleted // "yes", or empty
 )
 
-// MaxValue is the size in bytes of the longest value.
+// MaxValue is the maximum size of a value in bytes.
 const MaxValue = 32 << 10
 
-// A Kind is what an operation does.
+// A Kind is the kind of an operation.
 type Kind uint8
 
 // The kinds of operations.
 const (
 	edit   Kind = iota + 1 // gives fields of notes other values
-	revoke                 // says how many operations of somebody count who was removed; only admins can
+	revoke                 // says how many operations of a removed member count; only for admins
 	shift                  // says by how much the author's clock was off
 )
 
-// An Op is an operation: something that one device has done. Nobody ever
-// changes it. The same bytes are in the log and on the wire.
+// An Op is an operation: something that one device has done. It is never
+// modified. The same bytes are in the log and on the wire.
 //
 //	size  field
 //	32    author
@@ -71,11 +71,10 @@ const (
 // All of it has at most MaxOp bytes.
 //
 // The signature is the author's ([library.Library.Sign]), so that other devices
-// can hand the operation on. It is over the signature of the author's operation
-// before (or 64 zero bytes), and the fields above. Each thereby vouches for all
-// that precede it: an author that goes back and tells two stories, as does a
-// device whose files were restored from a copy, is noticed by those who have
-// heard the other one.
+// can pass the operation on. It covers the signature of the author's previous
+// operation (or 64 zero bytes), and the fields above. So each operation vouches
+// for all before it: if an author writes two histories, as a device does whose
+// files were restored from a copy, devices that have the other one notice.
 type Op struct {
 	Author Author
 	Number uint64
@@ -104,7 +103,7 @@ type Edit struct {
 }
 
 // A Mark names an operation: the first bytes of the SHA-256 of its signature.
-// Nobody can name one that was not written yet.
+// An operation that was not written yet cannot be named.
 type Mark [16]byte
 
 func (o *Op) mark() Mark {
@@ -112,7 +111,7 @@ func (o *Op) mark() Mark {
 	return Mark(sum[:])
 }
 
-// size returns how many bytes the edit takes.
+// size returns the size of the edit in bytes.
 func (e *Edit) size() int { return 16 + 1 + 1 + len(Mark{})*len(e.Over) + 2 + len(e.Value) }
 
 // A Signature is an Ed25519 signature.
@@ -131,10 +130,10 @@ const (
 )
 
 // errForged is returned for an operation that its author has not signed, or not
-// as the one that follows those that are here.
+// as the successor of those that are here.
 var errForged = errors.New("notes: an operation is not its author's, or does not follow those that are here: was a copy of its files restored?")
 
-// appendFields appends what is signed of the operation itself.
+// appendFields appends the signed fields of the operation.
 func (o *Op) appendFields(b []byte) ([]byte, error) {
 	n := len(b)
 	b = append(b, o.Author[:]...)
@@ -248,13 +247,14 @@ func (o *Op) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// signed returns the bytes that the signature is over.
+// signed returns the bytes that the signature covers.
 func (o *Op) signed(before Signature) ([]byte, error) {
 	b := make([]byte, 0, 256)
 	return o.appendFields(append(b, before[:]...))
 }
 
-// sign signs an operation that follows the one with the signature before.
+// sign signs an operation as the successor of the one with the signature
+// before.
 func (o *Op) sign(l Membership, before Signature) error {
 	b, err := o.signed(before)
 	if err == nil {
@@ -264,7 +264,7 @@ func (o *Op) sign(l Membership, before Signature) error {
 }
 
 // verify returns errForged unless by, its author, has signed the operation as
-// the one that follows the one with the signature before.
+// the successor of the one with the signature before.
 func (o *Op) verify(id uuid.UUID, by identity.RemoteIdentity, before Signature) error {
 	b, err := o.signed(before)
 	if err != nil {
@@ -276,9 +276,9 @@ func (o *Op) verify(id uuid.UUID, by identity.RemoteIdentity, before Signature) 
 	return nil
 }
 
-// A Want is what a device asks another one for, first and then whenever there
-// is news: all operations of these authors that follow those that it has. It
-// says what its clock says, too.
+// A Want asks another device, first and then whenever there is news, for all
+// operations of these authors that follow those that the sender has. It also
+// has the time of the sender's clock.
 //
 //	size  field
 //	8     clock: milliseconds since 1970, signed
@@ -290,15 +290,15 @@ type Want struct {
 	Have  []Have
 }
 
-// Have says how many operations of an author are there. They are the first
-// ones: there are no gaps.
+// Have says how many operations of an author a device has. They are the first
+// ones, without gaps.
 type Have struct {
 	Author Author
 	Count  uint64
 }
 
-// MaxAuthors is how many authors a library can have had: each member of the
-// present and many a former one.
+// MaxAuthors is the number of authors that a library can have had: the present
+// members and many former ones.
 const MaxAuthors = 8192
 
 // AppendBinary appends the message to b. It fails, and returns b as it was, if

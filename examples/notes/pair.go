@@ -6,8 +6,8 @@ import (
 	"github.com/sdp2p/p2p/pairing"
 )
 
-// A Question is asked of the user before a device becomes a member: whether the
-// other one shows the same digits.
+// A Question asks the user, before a device becomes a member, whether the other
+// device shows the same digits.
 type Question func(ctx context.Context, name, digits string) (yes bool)
 
 func (q Question) confirm(ctx context.Context, d pairing.Device) bool {
@@ -34,7 +34,7 @@ func (d *Device) Invite(ask Question) (ticket string, wait func(context.Context)
 	}, nil
 }
 
-// Join joins the notebook of the device that made a ticket. The store keeps it.
+// Join joins the notebook of the device that made a ticket, and stores it.
 func (d *Device) Join(ctx context.Context, ticket string, ask Question) error {
 	if d.notebook.Load() != nil {
 		return errNotebook

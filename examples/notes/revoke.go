@@ -9,19 +9,19 @@ import (
 	"github.com/sdp2p/p2p/library/roster"
 )
 
-// A standing is how an author stands: not at all, which is its zero value, if
-// the roster has it neither as a member nor as one that was removed.
+// A standing is the standing of an author. The zero standing means that the
+// roster has the author neither as a member nor as a removed one.
 type standing struct {
 	id     identity.RemoteIdentity
 	member bool
-	counts uint64 // how many of its operations, from the first one
+	counts uint64 // number of its operations that count, from the first one
 }
 
 // everything says that all operations of an author count.
 const everything = math.MaxUint64
 
-// A revocation is an admin's word on how many operations count of somebody who
-// was removed.
+// A revocation is an admin's statement on how many operations of a removed
+// member count.
 type revocation struct {
 	by      Author
 	number  uint64 // of the operation
@@ -29,24 +29,24 @@ type revocation struct {
 	count   uint64
 }
 
-// stand says how all authors stand, and of which removed ones an admin that is
-// in has given its word. Both are pure functions of the roster and of the
-// revocations, those of an author in its order: devices with the same
+// stand returns the standing of all authors, and the removed ones on which a
+// present admin has made a statement. Both are pure functions of the roster and
+// of the revocations, those of each author in its order: devices with the same
 // statements and operations agree.
 //
-// Who is removed, the roster alone decides. Of a member all operations count,
-// of others none: a stranger's, or those of somebody who fell out together with
-// the admin that had added it. Of somebody who was removed as many count as the
-// admins say that are in: of several the smallest number. If none of them has
-// said anything, admins that were removed are heard, in the order in which the
-// roster took their removals, as far as their own operations count by then; and
-// if nobody has said anything, all count for now.
+// The roster alone decides which members are removed. All operations of a
+// member count, and none of others: strangers, and members that were lost
+// together with the admin that had added them. The number that counts of a
+// removed member is the smallest that a present admin has stated. If no present
+// admin has, removed admins are consulted, in the order in which the roster
+// took their removals, as far as their own operations count by then; and if
+// nobody has stated a number, all count for now.
 //
-// A revocation names the statement that removed its target, and means nothing
-// where that statement does not count: so somebody who comes back has all it
-// wrote, and the word of a thief falls with what it did. Of one admin the first
-// word on a statement counts: a thief cannot alter what the owner of its key
-// had said. Nobody has a say about itself.
+// A revocation names the statement that removed its target, and is void if that
+// statement does not count: so a member that returns has everything it wrote,
+// and a thief's revocations are undone with its removals. Of an admin's
+// revocations about a statement the first counts: a thief cannot alter those of
+// the key's owner. An author's revocation of itself does not count.
 func stand(v *roster.View, said []revocation) (all map[Author]standing, settled map[Author]bool) {
 	all, settled = map[Author]standing{}, map[Author]bool{}
 	removed := map[roster.Hash]Author{}
@@ -63,7 +63,7 @@ func stand(v *roster.View, said []revocation) (all map[Author]standing, settled 
 		s.counts = min(s.counts, r.count)
 		all[who] = s
 	}
-	former := map[Author][]revocation{} // by admins that were removed, by whom they are about
+	former := map[Author][]revocation{} // by removed admins, by target
 	for _, r := range said {
 		by := all[r.by]
 		switch who, ok := removed[r.removal]; {
@@ -87,9 +87,9 @@ func stand(v *roster.View, said []revocation) (all map[Author]standing, settled 
 	return all, settled
 }
 
-// Unsettled returns removals of which nobody has said yet how many operations
-// count: those that this device has signed and given no word on, and others on
-// whose target no admin has that is in.
+// Unsettled returns removals without a revocation: own are those that this
+// device has signed and not revoked, and others those about whose target no
+// present admin has made a statement.
 func (s *Store) Unsettled() (own, others []roster.Removal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,9 +106,8 @@ func (s *Store) Unsettled() (own, others []roster.Removal) {
 	return own, others
 }
 
-// Revoke says that of somebody who was removed those operations count that
-// count here now, and none that come later. It fails with
-// [library.ErrNotAdmin].
+// Revoke states that the operations of a removed member that count here now do
+// count, and no later ones. It fails with [library.ErrNotAdmin].
 func (s *Store) Revoke(r roster.Removal) error {
 	if !s.library.Roster().Admin(s.library.Instance()) {
 		return library.ErrNotAdmin

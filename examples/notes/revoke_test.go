@@ -51,8 +51,8 @@ func (r *replica) last(of *replica) (h roster.Hash) {
 }
 
 // Of a device that was revoked counts what it did before an admin revoked it,
-// and nothing later: on each device that has it, and in any order. The admin need not
-// be the founder.
+// and nothing later: on each device that has it, and in any order. The admin
+// need not be the founder.
 func TestRevoke(t *testing.T) {
 	all := replicas(t, 0, 0, 0, 0, 0)
 	founder, admin, thief, friend, late := all[0], all[1], all[2], all[3], all[4]
@@ -78,7 +78,7 @@ func TestRevoke(t *testing.T) {
 
 	statements(t, admin, friend)
 	require.Equal(t, "later", friend.note(n).Title, "nobody has said yet how much counts")
-	friend.says(t, removal, 0) // and who is no admin cannot
+	friend.says(t, removal, 0) // and a device that is no admin cannot
 	friend.get(t, admin, 1000, math.MaxInt)
 	require.Equal(t, "before", friend.note(n).Title)
 	late.get(t, thief, 1000, math.MaxInt) // who has not heard of it takes more

@@ -18,55 +18,55 @@ import (
 )
 
 // route is the library's route by which a device gets operations: it opens a
-// tunnel to each member that is there, and writes a [Want], and another one
+// tunnel to each available member, and writes a [Want], and another one
 // whenever it wants more authors, or has got operations elsewhere. The other
 // side writes operations, first those that are missing and then each new one at
-// once, until either ends. Each device does that for itself, so that between
-// two there is a tunnel in each direction.
+// once, until either ends. Each device does that for itself, so that two
+// devices have a tunnel in each direction.
 //
-// Operations are added as they come. A tunnel that is cut anywhere costs what
-// was under way: the next one begins with what is there by then.
+// Operations are added as they arrive. If a tunnel is cut, only operations in
+// transit are lost, and the next tunnel sends them.
 const route = "notes"
 
 const (
-	batchSize  = 64 << 10               // bytes that are read from the log at a time
-	batchCount = 256                    // operations that are added at a time
+	batchSize  = 64 << 10               // bytes read from the log at a time
+	batchCount = 256                    // operations added at a time
 	openTime   = 30 * time.Second       // for a tunnel to be opened
-	wantEvery  = time.Second            // for messages that only say what is no longer wanted
+	wantEvery  = time.Second            // between messages that only narrow what is wanted
 	retryFirst = 250 * time.Millisecond // after a tunnel that failed; doubled each time
 	retryMost  = time.Minute
-	heedEvery  = time.Minute // what the roster says, if nothing happens
-	settleLate = time.Minute // for the word of who removed a member to arrive, before another admin gives its own
+	heedEvery  = time.Minute // between checks of the roster, if nothing happens
+	settleLate = time.Minute // how long to wait for the revocation of the admin that removed a member before another admin makes its own
 )
 
-// A Syncer keeps a store in step with the other members of a library.
+// A Syncer keeps a store in sync with the other members of a library.
 type Syncer struct {
 	store   *Store
 	library *library.Library
 	self    Author
 	wall    func() time.Time
 	log     *slog.Logger
-	members broadcast // there are other members, or admins
+	members broadcast // told when members or admins have changed
 }
 
-// NewSyncer makes a syncer, and has it serve the library's route.
+// NewSyncer makes a syncer, which serves the library's route.
 func NewSyncer(s *Store, l *library.Library, wall func() time.Time, log *slog.Logger) *Syncer {
 	y := &Syncer{store: s, library: l, self: s.self, wall: wall, log: log}
 	l.Handle(route, y.serve)
 	return y
 }
 
-// Run gets operations from all members that are there, until ctx is done.
+// Run gets operations from all available members until ctx is done.
 func (y *Syncer) Run(ctx context.Context, libraries *library.Libraries) {
 	var running sync.WaitGroup
 	defer running.Wait()
-	ctx, cancel := context.WithCancel(ctx) // also where Watch ends
+	ctx, cancel := context.WithCancel(ctx) // also when Watch ends
 	defer cancel()
 	running.Go(func() { y.heed(ctx) })
 
 	type puller struct {
 		stop   context.CancelFunc
-		again  chan struct{} // it is worth trying at once
+		again  chan struct{} // try again at once
 		serves bool
 	}
 	pullers := map[identity.RemoteIdentity]*puller{}
@@ -148,7 +148,7 @@ func (y *Syncer) pull(ctx context.Context, m library.Member) (got bool, err erro
 				if !told {
 					y.log.Warn("what an author wrote does not go together: was a copy of its files restored?", "from", m.Name, "err", failed)
 				}
-				told = true // the others' operations go on
+				told = true // other authors' operations are still added
 			} else if failed != nil {
 				err = failed
 			}
@@ -160,8 +160,8 @@ func (y *Syncer) pull(ctx context.Context, m library.Member) (got bool, err erro
 	}
 }
 
-// readOps waits for an operation, and returns it with those that came along,
-// also if an error follows them.
+// readOps waits for an operation, and returns it with those that have arrived
+// with it, even if an error follows.
 func readOps(d *proto.Decoder, r *bufio.Reader) (ops []Op, err error) {
 	for len(ops) < batchCount && (len(ops) == 0 || r.Buffered() > 0) {
 		var o Op
@@ -174,11 +174,11 @@ func readOps(d *proto.Decoder, r *bufio.Reader) (ops []Op, err error) {
 	return ops, nil
 }
 
-// ask says what is wanted, until ctx is done: at once if there are other
-// authors, and now and then if operations have come, so that they are not sent
-// by two.
+// ask writes Wants until ctx is done: at once if there are other authors, and
+// now and then if operations have arrived, so that two members do not send the
+// same ones.
 func (y *Syncer) ask(ctx context.Context, c *tunnel.Conn) error {
-	asked := map[Author]uint64{} // how many counted at some time
+	asked := map[Author]uint64{} // the number that counted at some time
 	for {
 		members, changed := y.members.next(), y.store.changed.next()
 		wanted := y.store.Wanted()
@@ -218,8 +218,8 @@ func (y *Syncer) ask(ctx context.Context, c *tunnel.Conn) error {
 
 var errAnew = errors.New("notes: somebody counts again; beginning anew")
 
-// consistent notes how many operations of each author count, and reports
-// whether nobody's count more that were asked for before: such as came were
+// consistent records how many operations of each author count. It reports false
+// if more count of an author that was asked for before: those that arrived were
 // skipped, and are not sent again.
 func consistent(asked, wanted map[Author]uint64) bool {
 	for a := range asked {
@@ -236,8 +236,8 @@ func consistent(asked, wanted map[Author]uint64) bool {
 	return true
 }
 
-// heed has the store follow the roster, and sees to it that the admins' word is
-// given on those who were removed, until ctx is done.
+// heed applies the roster to the store, and makes this device's revocations of
+// removed members, until ctx is done.
 func (y *Syncer) heed(ctx context.Context) {
 	seen := map[roster.Hash]time.Time{} // removals that others have signed
 	tick := time.NewTicker(heedEvery)
@@ -271,7 +271,7 @@ func (y *Syncer) heed(ctx context.Context) {
 	}
 }
 
-// settle gives this device's word on somebody whom its user has removed.
+// settle makes this device's revocation of a removed member.
 func (y *Syncer) settle(who identity.RemoteIdentity) error {
 	if err := y.store.Heed(); err != nil {
 		return err
@@ -288,34 +288,20 @@ func (y *Syncer) settle(who identity.RemoteIdentity) error {
 	return nil
 }
 
-// serve gives a member what it wants.
+// serve sends a member the operations that it wants.
 func (y *Syncer) serve(ctx context.Context, c *tunnel.Conn) error {
 	defer context.AfterFunc(ctx, func() { c.Abort(p2p.ErrShuttingDown) })()
-	wants, stop := make(chan Want), make(chan struct{})
+	ctx, cancel := context.WithCancel(ctx)
+	wants := make(chan Want)
 	var reading sync.WaitGroup
 	var ended error // why wants was closed
 	reading.Go(func() {
 		defer close(wants)
-		d := proto.NewDecoder(c)
-		for first := true; ; first = false {
-			var w Want
-			d.Reset(c)
-			if ended = w.DecodeFrom(d); ended == nil {
-				ended = y.hear(c.Instance(), w, first)
-			}
-			if ended != nil {
-				return
-			}
-			select {
-			case wants <- w:
-			case <-stop:
-				return
-			}
-		}
+		ended = y.read(ctx, c, wants)
 	})
 	defer reading.Wait()
 	defer c.SetReadDeadline(time.Unix(1, 0)) // ends it
-	defer close(stop)
+	defer cancel()
 
 	now := make(chan struct{})
 	close(now)
@@ -332,7 +318,7 @@ func (y *Syncer) serve(ctx context.Context, c *tunnel.Conn) error {
 			if _, err := c.Write(b); err != nil {
 				return err
 			}
-			changed = now // there may be more
+			changed = now // there may be more operations
 		}
 		select {
 		case <-changed:
@@ -347,10 +333,30 @@ func (y *Syncer) serve(ctx context.Context, c *tunnel.Conn) error {
 	}
 }
 
-// hear takes in what a member says besides what it wants. Its clock counts only
-// in the first message, which did not wait behind anything.
+// read reads a member's Wants until it ends or ctx does.
+func (y *Syncer) read(ctx context.Context, c *tunnel.Conn, wants chan<- Want) error {
+	d := proto.NewDecoder(c)
+	for first := true; ; first = false {
+		var w Want
+		d.Reset(c)
+		if err := w.DecodeFrom(d); err != nil {
+			return err
+		}
+		if err := y.hear(c.Instance(), w, first); err != nil {
+			return err
+		}
+		select {
+		case wants <- w:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// hear processes the rest of a Want. The clock counts only in the first
+// message, which had nothing to wait for.
 func (y *Syncer) hear(from identity.RemoteIdentity, w Want, first bool) error {
-	ahead := time.UnixMilli(w.Clock).Sub(y.wall()) // with the time on the way, which is much less than Drift
+	ahead := time.UnixMilli(w.Clock).Sub(y.wall()) // including the transit time, which is much less than Drift
 	for _, h := range w.Have {
 		if h.Author == y.self {
 			y.store.Known(h.Count)

@@ -72,7 +72,7 @@ func (r *rig) join(d, by *Device) {
 
 func (r *rig) open(folder, name string, off time.Duration) *Device {
 	d, err := Open(r.t.Context(), Config{
-		Folder: folder, Name: name, Network: r.network.Hooks, Log: slog.New(slog.DiscardHandler),
+		Folder: folder, Name: name, Network: inMemory(r.network), Log: slog.New(slog.DiscardHandler),
 		Wall: func() time.Time { return time.Now().Add(off) }, Tell: func(string, ...any) {},
 	})
 	require.NoError(r.t, err)

@@ -1,7 +1,7 @@
-// Vault shows what a library is for. Alice and Bob share one; each keeps a file
-// in it, and fetches a part of the other's, by its id, through a tunnel.
-// Mallory knows all about the library, its secret included, but is no member:
-// she gets nothing.
+// Vault shows what a library is for. Alice and Bob share one; each serves a
+// file to its members, and fetches a part of the other's file, by its id,
+// through a tunnel. Mallory knows everything about the library, including its
+// secret, but is not a member: she gets nothing.
 //
 //	go run ./examples/vault --demo
 //
@@ -56,8 +56,8 @@ func start(ctx context.Context, name string) *device {
 	return d
 }
 
-// found makes the library. This device's instance is its founder: an app had
-// better make a recovery key, which its user keeps.
+// found makes the library. This device's instance is its founder: a real app
+// should make a recovery key, which its user keeps.
 func (d *device) found() {
 	var err error
 	d.library, err = d.libraries.Found("Photos", library.RecoveryKey{})
@@ -65,8 +65,8 @@ func (d *device) found() {
 	d.library.Handle("fetch", d.serve)
 }
 
-// admit makes another device a member. Package pairing does that between
-// devices that have nothing in common yet.
+// admit makes another device a member. Between devices that share nothing yet,
+// package pairing does that.
 func (d *device) admit(other *device, name string) {
 	record := d.library.Record()
 	first, err := record.First(other.key, other.instance)
@@ -99,7 +99,7 @@ func (d *device) serve(_ context.Context, c *tunnel.Conn) error {
 }
 
 // fetch gets a part of a file from another device, as soon as its node is
-// there.
+// available.
 func (d *device) fetch(ctx context.Context, from *device, id uuid.UUID, offset, length uint64) (string, error) {
 	for peer := range d.node.Available(ctx) {
 		if peer.Identity() != from.key.Remote() {
@@ -114,14 +114,14 @@ func (d *device) fetch(ctx context.Context, from *device, id uuid.UUID, offset, 
 		if _, err := c.Write(request); err != nil {
 			return "", err
 		}
-		part, err := io.ReadAll(c) // which fails where anything is missing
+		part, err := io.ReadAll(c) // fails if anything is missing
 		return string(part), err
 	}
 	return "", ctx.Err()
 }
 
-// intrude tries to get into the library by a record that was stolen, with the
-// secret.
+// intrude tries to get into the library with a stolen record, which contains
+// the secret.
 func (d *device) intrude(ctx context.Context, into *device, stolen library.Record) error {
 	for peer := range d.node.Available(ctx) {
 		if peer.Identity() != into.key.Remote() {

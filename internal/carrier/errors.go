@@ -5,16 +5,16 @@ import (
 	"syscall"
 )
 
-// A blame says what an error of the system is about.
+// A blame is the subject of a system error.
 type blame int
 
 const (
-	caller    blame = iota // how the socket is used, or nothing that is known: the caller is told
-	network                // the network, this host's or all the way, or the socket
-	onePacket              // one packet or one peer: the next may be sent, or read
+	caller    blame = iota // the use of the socket, or unknown: the caller gets the error
+	network                // the network, here or on the way, or the socket
+	onePacket              // one packet or one peer: the next can be sent or read
 )
 
-// about returns what an error is about.
+// about returns the subject of an error.
 func about(err error) blame {
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		return blames(errno)

@@ -7,8 +7,7 @@ import (
 	"syscall"
 )
 
-// blames returns what an error is about. Sending as well as reading gives
-// these.
+// blames returns the subject of an error from sending or reading.
 func blames(errno syscall.Errno) blame {
 	switch errno {
 	case syscall.ENETUNREACH, // no route
@@ -37,5 +36,5 @@ func blames(errno syscall.Errno) blame {
 func isPermission(err error) bool { return errors.Is(err, syscall.EPERM) }
 
 // isTooLong reports whether a read failed because a packet was longer than the
-// buffer. Other systems than Windows cut it.
+// buffer. Only Windows does that; other systems truncate the packet.
 func isTooLong(error) bool { return false }

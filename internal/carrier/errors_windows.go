@@ -7,8 +7,7 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// blames returns what an error is about. Sending as well as reading gives
-// these.
+// blames returns the subject of an error from sending or reading.
 func blames(errno syscall.Errno) blame {
 	switch errno {
 	case windows.WSAENETUNREACH, // no route
@@ -26,7 +25,7 @@ func blames(errno syscall.Errno) blame {
 		windows.WSAEHOSTDOWN,    // the same
 		windows.WSAECONNREFUSED, // nothing listens there
 		windows.WSAECONNRESET,   // the same, of an earlier packet
-		windows.WSAENETRESET,    // an earlier packet lived too long
+		windows.WSAENETRESET,    // the TTL of an earlier packet ran out
 		windows.WSAENOBUFS:      // the interface's queue is full
 		return onePacket
 	}
@@ -36,5 +35,5 @@ func blames(errno syscall.Errno) blame {
 func isPermission(error) bool { return false }
 
 // isTooLong reports whether a read failed because a packet was longer than the
-// buffer. Other systems than Windows cut it.
+// buffer. Only Windows does that; other systems truncate the packet.
 func isTooLong(err error) bool { return errors.Is(err, windows.WSAEMSGSIZE) }

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// glance reads packets if some are there.
+// glance reads packets without waiting.
 func (s *Socket) glance(all []ipv4.Message, flags int) (int, error) {
 	n, err := s.kernel().ReadBatch(all, flags|unix.MSG_DONTWAIT)
 	if err != nil || n <= 0 {

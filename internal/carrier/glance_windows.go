@@ -4,7 +4,7 @@ import (
 	"golang.org/x/net/ipv4"
 )
 
-// glance reads packets if some are there soon.
+// glance reads packets, waiting only briefly.
 func (s *Socket) glance(all []ipv4.Message, flags int) (int, error) {
 	defer s.hurry(false)()
 	return s.kernel().ReadBatch(all, flags)

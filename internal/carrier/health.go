@@ -9,23 +9,24 @@ import (
 )
 
 const (
-	hopeless   = 2 * time.Second        // of failing, though there is a route
-	lookTime   = 500 * time.Millisecond // between looks at what fails
-	rebindTime = 2 * time.Second        // after a new socket that failed, too; doubles
+	hopeless   = 2 * time.Second        // of failures despite a route, before a rebind
+	lookTime   = 500 * time.Millisecond // between examinations of failures
+	rebindTime = 2 * time.Second        // after a new socket that failed too; doubles
 	rebindMax  = time.Minute            // at most
 )
 
-// Health is what is known about the system's socket. Times are since began.
+// A health holds what is known about the condition of the system's socket.
+// Times are since began.
 type health struct {
 	began   time.Time
-	failing atomic.Int64 // when a run of failures to send began; 0 if the last packet was sent
-	next    atomic.Int64 // nothing is looked at before
-	looking atomic.Bool  // a goroutine has what follows
+	failing atomic.Int64 // when the run of failed sends began; 0 if the last send succeeded
+	next    atomic.Int64 // no examination before this time
+	looking atomic.Bool  // a goroutine owns the following fields
 
-	run     int64         // that routed is about
-	routed  time.Duration // since when packets could have been sent; 0 if they could not
-	rebinds int           // a short time after one another
-	rebound time.Duration // the last one
+	run     int64         // the run that routed belongs to
+	routed  time.Duration // since when a route has existed; 0 if there is none
+	rebinds int           // in quick succession
+	rebound time.Duration // time of the last one
 }
 
 // sent records that a packet was sent.
@@ -45,8 +46,9 @@ func (s *Socket) failed(err error, to *net.UDPAddr) {
 	s.examine(err, addr)
 }
 
-// examine has a goroutine look at what failed, if it is time for that: sending
-// to an address, or if that is none, reading, for long.
+// examine starts a goroutine that examines a failure, unless it is too early
+// for that. The failure is one of sending to an address, or, if the address is
+// not valid, a persistent one of reading.
 func (s *Socket) examine(err error, to netip.AddrPort) {
 	h := &s.health
 	if int64(time.Since(h.began)) < h.next.Load() || !h.looking.CompareAndSwap(false, true) {
@@ -64,7 +66,7 @@ func (s *Socket) examine(err error, to netip.AddrPort) {
 	})
 }
 
-// look binds the socket anew if that is called for.
+// look rebinds the socket if necessary.
 func (s *Socket) look(cause error, to netip.AddrPort) {
 	h := &s.health
 	now := time.Since(h.began)
@@ -83,13 +85,13 @@ func (s *Socket) look(cause error, to netip.AddrPort) {
 	switch log := s.cfg.Logger.With("addr", s.LocalAddr(), "cause", cause); {
 	case errors.Is(err, net.ErrClosed):
 	case err != nil && !again:
-		log.Warn("the UDP socket failed, and cannot be bound anew yet", "err", err)
+		log.Warn("the UDP socket failed, and cannot be bound anew yet", "cause", err)
 	case err == nil && (h.rebinds == 1 || again):
 		log.Warn("the UDP socket failed, and was bound anew")
 	}
 }
 
-// hopeless reports whether nothing can be sent for long enough, although a new
+// hopeless reports whether sending has failed for long enough, although a new
 // socket could have sent all the time.
 func (s *Socket) hopeless(now time.Duration, to netip.AddrPort) bool {
 	h := &s.health
@@ -117,8 +119,8 @@ func (s *Socket) isBroken() bool {
 	return s.broken
 }
 
-// rebind replaces the system's socket by a new one with the same options. The
-// port is free only after the old one is closed: until there is a new one,
+// rebind replaces the system's socket with a new one with the same options. The
+// port becomes free only when the old one is closed: until the new one is open,
 // packets are lost.
 func (s *Socket) rebind() error {
 	s.mu.Lock()
@@ -133,13 +135,16 @@ func (s *Socket) rebind() error {
 		return err
 	}
 	s.prepare(k)
+	if u, ok := k.(udp); ok && s.gatherer.Load() != nil {
+		Gather(u) // the gatherer of the Socket continues
+	}
 	s.below.Store(&k)
 	s.wake()
 	return nil
 }
 
-// prepare gives a new socket what the owner has set on the old one. What a new
-// one does not take, it lacks. The caller holds mu.
+// prepare sets the owner's options on a new socket. Options that the socket
+// refuses are ignored. The caller holds mu.
 func (s *Socket) prepare(k kernel) {
 	if s.readBuffer != 0 {
 		_ = k.SetReadBuffer(s.readBuffer)

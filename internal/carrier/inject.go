@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A packet is one that a circuit has brought.
+// A packet is a packet that a circuit has brought.
 type packet struct {
 	b    [MaxFrame]byte
 	n    int
@@ -25,24 +25,25 @@ func (p *packet) free() {
 	packets.Put(p)
 }
 
-// An injector holds packets of circuits until the Socket's reader takes them.
-// They take turns with the system's, and Links with one another: no circuit that
-// brings more than there is time for starves anybody.
+// An injector holds packets from circuits until the Socket's reader takes them.
+// They take turns with the system's packets, and Links take turns with each
+// other, so that a circuit that brings too much starves nobody.
 //
-// A reader that waits for the system is woken by its deadline. Either it sees a
-// packet before it waits, or the one who brings the packet sees that it waits.
+// A reader that waits for the system is woken through the socket's deadline.
+// Either the reader sees a packet before it waits, or the goroutine that brings
+// the packet sees that the reader waits.
 type injector struct {
-	queued  atomic.Int32 // packets
-	ran     atomic.Int32 // reads from circuits since the last one from the system
+	queued  atomic.Int32 // number of packets
+	ran     atomic.Int32 // reads from circuits since the last read from the system
 	waiting atomic.Int32 // readers that wait for the system, or are about to
-	poked   atomic.Bool  // the system's deadline is one that wakes, not the owner's; changed under the Socket's mu
+	poked   atomic.Bool  // the system's deadline is set to wake the reader, not to the owner's; changed under the Socket's mu
 
 	mu    sync.Mutex
-	ready []*Link // which have packets, in the order of their turns
+	ready []*Link // Links with packets, in the order of their turns
 }
 
-// put hands over a packet of a Link. It waits for room, and reports false if the
-// circuit ends before there is some.
+// put hands over a packet of a Link. It waits for room, and returns false if
+// the circuit ends first.
 func (i *injector) put(s *Socket, p *packet, ended <-chan struct{}) bool {
 	l := p.from
 	for {
@@ -105,7 +106,7 @@ func (i *injector) take() *packet {
 	return p
 }
 
-// drop forgets the packets of a Link that is closed.
+// drop discards the packets of a closed Link.
 func (i *injector) drop(l *Link) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -126,8 +127,8 @@ func (s *Socket) poke() {
 	}
 }
 
-// unpoke gives the system the owner's deadline back, and reports whether the
-// reader was woken, for which it may find nothing.
+// unpoke restores the owner's deadline, and reports whether the reader was
+// woken. It may have been woken for nothing.
 func (s *Socket) unpoke() bool {
 	if !s.injected.poked.Load() {
 		return false
@@ -139,10 +140,10 @@ func (s *Socket) unpoke() bool {
 	return true
 }
 
-// readTurns reads, by turns from circuits and from the system: from circuits as
-// often as run says, then from the system, if that has something. take reads from
-// circuits, and reports whether there was something; kernel reads from the system,
-// and may not wait if that is said.
+// readTurns reads from circuits and from the system in turn: up to run times
+// from circuits, then once from the system, if that has packets. take reads
+// from circuits and reports whether it has read any; kernel reads from the
+// system, without waiting if wait is false.
 func (s *Socket) readTurns(run int32, take func() bool, kernel func(wait bool) error) error {
 	i := &s.injected
 	for t := (trouble{}); ; {

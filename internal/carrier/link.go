@@ -9,18 +9,22 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 const (
-	// MaxFrame is how long a frame may be that a circuit brings.
+	// MaxFrame is the length in bytes of the longest frame that a circuit may
+	// bring.
 	MaxFrame = 1500
-	// maxPacket is how long a packet is, at most, that quic-go takes.
+	// maxPacket is the length in bytes of the longest packet that quic-go
+	// accepts.
 	maxPacket = 1452
 
-	maxQueued  = 64        // packets of a Link that wait for the reader; then its circuit waits
-	maxPending = 512 << 10 // bytes that wait for a circuit; then packets are lost, as a router loses them
-	maxSpare   = 16 << 10  // bytes of a buffer that an idle circuit keeps
+	maxQueued  = 64        // packets of a Link waiting for the reader; beyond it the circuit waits
+	maxPending = 512 << 10 // bytes waiting for a circuit; beyond it packets are dropped, as a router does
+	maxSpare   = 16 << 10  // bytes of the buffer that an idle circuit keeps
+	idleAfter  = time.Second
 )
 
 // A Link is an address that leads into a circuit: a stream of bytes through a
@@ -30,35 +34,39 @@ const (
 //	2     n, 1 to MaxFrame; big-endian
 //	n     one packet of QUIC
 //
-// The address stays when another circuit takes the place of one that has ended.
-// Without a circuit, packets are lost. The methods may be called concurrently.
+// The address stays the same when another circuit replaces one that has ended.
+// Without a circuit, packets are dropped. The methods may be called
+// concurrently.
 type Link struct {
 	socket *Socket
 	addr   netip.AddrPort
 	udp    *net.UDPAddr
 	done   chan struct{} // closed with the Link
 
-	queue []*packet     // that the reader has not taken; under the injector's mu
-	room  chan struct{} // of size 1: the reader has taken one
+	brought atomic.Uint64 // packets so far
+	gate    sync.Mutex    // held while a packet is handed over
+
+	queue []*packet     // not yet taken by the reader; under the injector's mu
+	room  chan struct{} // of size 1: the reader has taken a packet
 
 	mu      sync.Mutex
 	closed  bool
 	circuit *circuit
 }
 
-// A circuit is one that a Link has, or had.
+// A circuit is a present or former circuit of a Link.
 type circuit struct {
 	stream  io.ReadWriteCloser
-	ended   chan struct{} // closed when it has
+	ended   chan struct{} // closed when the circuit has ended
 	mu      sync.Mutex
 	over    bool
-	last    bool          // what is pending is all
+	last    bool          // nothing will be added to pending
 	pending []byte        // frames to be written
-	more    chan struct{} // of size 1: pending has got some
+	more    chan struct{} // of size 1: pending has grown
 }
 
-// Link returns a new one, which has no circuit yet. Its address has the first
-// [GroupBits] in common with others of its group.
+// Link returns a new Link without a circuit. Its address shares the first
+// [GroupBits] bits with other Links of its group.
 func (s *Socket) Link(group uint32) *Link {
 	l := &Link{socket: s, addr: newVirtual(group), done: make(chan struct{}), room: make(chan struct{}, 1)}
 	l.udp = net.UDPAddrFromAddrPort(l.addr)
@@ -77,18 +85,40 @@ func (s *Socket) Link(group uint32) *Link {
 	return l
 }
 
-// links are those of a Socket. A map in use does not change.
+// links are the Links of a Socket. A map in use is never modified.
 type links map[netip.AddrPort]*Link
 
 // Addr returns the address.
 func (l *Link) Addr() netip.AddrPort { return l.addr }
 
-// Done returns a channel that is closed with the Link.
+// Packets returns the number of packets that its circuits have brought so far.
+func (l *Link) Packets() uint64 { return l.brought.Load() }
+
+// Hold stops packets from arriving over the Link until release is called, and
+// returns once those that have arrived are read.
+func (l *Link) Hold() (release func()) {
+	l.gate.Lock()
+	for l.waits() {
+		time.Sleep(time.Millisecond)
+	}
+	return l.gate.Unlock
+}
+
+// waits reports whether packets wait for the reader.
+func (l *Link) waits() bool {
+	i := &l.socket.injected
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return len(l.queue) > 0 && !l.isClosed()
+}
+
+// Done returns a channel that is closed when the Link is closed.
 func (l *Link) Done() <-chan struct{} { return l.done }
 
-// Carry has packets go through a circuit, which belongs to the Link from then on,
-// in the place of the one that it has. It returns a channel that is closed when
-// the circuit has ended. Unlike the Link, that is not closed then.
+// Carry makes packets go through a circuit, which replaces the one that the
+// Link has and belongs to the Link from then on. It returns a channel that is
+// closed when the circuit has ended. The end of a circuit does not close the
+// Link.
 func (l *Link) Carry(stream io.ReadWriteCloser) (ended <-chan struct{}) {
 	c := &circuit{stream: stream, ended: make(chan struct{}), more: make(chan struct{}, 1)}
 	l.mu.Lock()
@@ -111,8 +141,8 @@ func (l *Link) Carry(stream io.ReadWriteCloser) (ended <-chan struct{}) {
 	return c.ended
 }
 
-// Finish has the circuit end once it has taken what was sent, waits for that for
-// some time, and closes the Link.
+// Finish ends the circuit once everything was written to it, or after the time
+// within, and closes the Link.
 func (l *Link) Finish(within time.Duration) {
 	l.mu.Lock()
 	c := l.circuit
@@ -181,9 +211,9 @@ func (c *circuit) end() {
 	c.stream.Close()
 }
 
-var errFrame = errors.New("carrier: a frame of a length that none has")
+var errFrame = errors.New("carrier: a frame with an invalid length")
 
-// read hands the packets of a circuit to the Socket's reader, until the circuit
+// read hands the packets of a circuit to the Socket's reader until the circuit
 // ends.
 func (l *Link) read(c *circuit) error {
 	r := bufio.NewReaderSize(c.stream, 32<<10)
@@ -202,14 +232,18 @@ func (l *Link) read(c *circuit) error {
 			return err
 		}
 		p.n, p.from = n, l
-		if n > maxPacket || !l.socket.injected.put(l.socket, p, c.ended) {
+		l.brought.Add(1)
+		l.gate.Lock()
+		put := n <= maxPacket && l.socket.injected.put(l.socket, p, c.ended)
+		l.gate.Unlock()
+		if !put {
 			p.free()
 		}
 	}
 }
 
-// send sends what quic-go writes, which control messages may say to be several
-// packets. What does not fit is lost.
+// send sends a write of quic-go, which is several packets if its control
+// messages say so. Packets for which there is no room are dropped.
 func (l *Link) send(b, oob []byte) {
 	l.mu.Lock()
 	c := l.circuit
@@ -237,15 +271,22 @@ func (l *Link) send(b, oob []byte) {
 	}
 }
 
-// write writes to a circuit all that is there, at a time, until the circuit ends.
+// write writes everything pending to a circuit, in one call each time, until
+// the circuit ends. It alternates between two buffers, which grow as needed,
+// and are released after a while without traffic.
 func (c *circuit) write() {
 	defer c.end()
+	idle := time.NewTimer(idleAfter)
+	defer idle.Stop()
 	var spare []byte
 	for {
 		select {
 		case <-c.more:
 		case <-c.ended:
 			return
+		case <-idle.C:
+			spare = c.rest(spare)
+			continue
 		}
 		c.mu.Lock()
 		b, last := c.pending, c.last
@@ -260,15 +301,19 @@ func (c *circuit) write() {
 			return
 		}
 		spare = b
-		c.mu.Lock()
-		if len(c.pending) == 0 { // a burst is over
-			if cap(c.pending) > maxSpare {
-				c.pending = nil
-			}
-			if cap(spare) > maxSpare {
-				spare = nil
-			}
-		}
-		c.mu.Unlock()
+		idle.Reset(idleAfter)
 	}
+}
+
+// rest releases large buffers, and returns the spare one to keep.
+func (c *circuit) rest(spare []byte) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.pending) == 0 && cap(c.pending) > maxSpare {
+		c.pending = nil
+	}
+	if cap(spare) > maxSpare {
+		return nil
+	}
+	return spare
 }

@@ -105,8 +105,8 @@ func alwaysReadable() *fake {
 	return f
 }
 
-// A circuit that is kept full leaves the system's packets their turns, and other
-// circuits theirs.
+// A circuit that is kept full leaves the system's packets their turns, and
+// other circuits theirs.
 func TestTurns(t *testing.T) {
 	s := newBench(t, alwaysReadable())
 	greedy, modest := s.Link(1), s.Link(1)
@@ -186,8 +186,8 @@ func TestWake(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 }
 
-// A circuit that nobody reads from takes so much, then packets are lost. One whose
-// packets nobody reads waits.
+// A circuit that nobody reads from takes so much, then packets are lost. One
+// whose packets nobody reads waits.
 func TestFullCircuit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, newFake())
@@ -223,7 +223,8 @@ func TestFullCircuit(t *testing.T) {
 	})
 }
 
-// Of what a burst has taken, an idle circuit keeps little.
+// Of what a burst has taken, an idle circuit keeps little; one that is in use
+// keeps it, and allocates no more.
 func TestAfterBurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, newFake())
@@ -241,19 +242,30 @@ func TestAfterBurst(t *testing.T) {
 		send(1000)
 		go func() { _, _ = io.Copy(io.Discard, theirs) }()
 		synctest.Wait()
-		for range 3 {
+		kept := func() int {
 			l.circuit.mu.Lock()
-			kept := cap(l.circuit.pending)
-			l.circuit.mu.Unlock()
-			require.LessOrEqual(t, kept, maxSpare)
+			defer l.circuit.mu.Unlock()
+			return cap(l.circuit.pending)
+		}
+		for range 2 { // one of the two buffers is large, and they take turns
+			large := kept()
 			send(1)
 			synctest.Wait()
+			require.Greater(t, max(large, kept()), maxSpare)
+			time.Sleep(idleAfter / 2)
+		}
+		time.Sleep(idleAfter)
+		for range 3 {
+			synctest.Wait()
+			require.LessOrEqual(t, kept(), maxSpare)
+			send(1)
 		}
 		l.Close()
 	})
 }
 
-// What is no frame ends the circuit; a packet that is longer than any is skipped.
+// What is no frame ends the circuit; a packet that is longer than any is
+// skipped.
 func TestFrames(t *testing.T) {
 	for name, c := range map[string]struct {
 		sent []byte
@@ -297,4 +309,45 @@ func FuzzFrames(f *testing.F) {
 			p.free()
 		}
 	})
+}
+
+// While a Link is held, nothing arrives from it, and afterwards all that it was
+// brought; other Links' packets do.
+func TestHold(t *testing.T) {
+	s := New(listenUDP(t), Config{})
+	t.Cleanup(func() { s.Close() })
+	var links [2]*Link
+	var far [2]net.Conn
+	for i := range links {
+		var near net.Conn
+		near, far[i] = pipe(t)
+		links[i] = s.Link(1)
+		links[i].Carry(near)
+	}
+	arrived := make(chan string, 16)
+	go func() {
+		for b := make([]byte, MaxFrame); ; {
+			n, _, err := s.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			arrived <- string(b[:n])
+		}
+	}()
+	bring := func(i int, what string) {
+		_, err := far[i].Write(frames([]byte(what)))
+		require.NoError(t, err)
+	}
+	bring(0, "before")
+	require.Equal(t, "before", <-arrived)
+	for range 10 {
+		release := links[0].Hold()
+		bring(0, "held")
+		for range 10 {
+			bring(1, "another's")
+			require.Equal(t, "another's", <-arrived)
+		}
+		release()
+		require.Equal(t, "held", <-arrived)
+	}
 }

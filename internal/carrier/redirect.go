@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// redirects are addresses that packets go to, by those that they are written
-// to. A map in use does not change.
+// redirects maps the addresses that packets are written to to those that they
+// are sent to. A map in use is never modified.
 type redirects map[netip.AddrPort]*net.UDPAddr
 
 func (r *redirects) of(addr *net.UDPAddr) *net.UDPAddr {
@@ -18,15 +18,15 @@ func (r *redirects) of(addr *net.UDPAddr) *net.UDPAddr {
 	return addr
 }
 
-// plain returns addr without the form of IPv4 addresses that IPv6 sockets have.
+// plain returns addr with an IPv4-mapped address turned into an IPv4 address.
 func plain(addr netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 }
 
-// Redirect has packets that are written to an address go to another one, until
-// undo is called. It fails, and reports false, while packets to from go
-// elsewhere already: another peer was at that address, perhaps, and the caller
-// takes another socket.
+// Redirect makes packets that are written to the address from go to another one
+// until undo is called. It returns false if packets to from are redirected
+// elsewhere already, perhaps because another peer had that address; the caller
+// then uses another socket.
 func (s *Socket) Redirect(from, to netip.AddrPort) (undo func(), ok bool) {
 	from, to = plain(from), plain(to)
 	s.mu.Lock()
@@ -55,21 +55,21 @@ func (s *Socket) undirect(from netip.AddrPort) {
 	s.redirects.Store(&next)
 }
 
-// unpinned are addresses to which the system chooses where packets leave from,
-// with the number of those who asked for that. A map in use does not change.
+// unpinned are destinations for which the system chooses the source address,
+// with the number of callers that asked for it. A map in use is never modified.
 type unpinned map[netip.AddrPort]int
 
-// Unpin has packets to an address leave from where the system would send them
-// to it, whatever their control messages say, until undo is called. quic-go
-// answers from the address and by the interface at which it was asked, and the
-// network there may lead nowhere any more, though both still exist.
+// Unpin lets the system choose the source address and interface of packets to
+// an address, whatever their control messages say, until undo is called.
+// quic-go answers from the address and interface that received a packet, whose
+// network may have stopped working although both still exist.
 func (s *Socket) Unpin(to netip.AddrPort) (undo func()) {
 	to = plain(to)
 	s.pin(to, 1)
 	return sync.OnceFunc(func() { s.pin(to, -1) })
 }
 
-// pin changes how many want an address unpinned.
+// pin changes the number of callers that want an address unpinned.
 func (s *Socket) pin(to netip.AddrPort, by int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

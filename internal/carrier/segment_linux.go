@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// segment returns into packets of which size a write is to be cut, as control
-// messages say it, and 0 if they do not.
+// segment returns the packet size into which control messages ask to split a
+// write; 0 if they do not.
 func segment(oob []byte) int {
 	for len(oob) >= unix.SizeofCmsghdr {
 		h, data, rest, err := unix.ParseOneSocketControlMessage(oob)

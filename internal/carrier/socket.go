@@ -13,21 +13,21 @@ import (
 	"golang.org/x/net/ipv4"
 )
 
-// A Config says how a [Socket] gets over the loss of what is below it. The zero
-// value is ready to use.
+// A Config says how a [Socket] recovers from the loss of the system's socket.
+// The zero value is ready to use.
 type Config struct {
-	// Rebind opens a socket on the port of the one that failed, which is closed
-	// by then. If it is nil, the new one is bound to the address of the old one.
-	// It must not call methods of the Socket.
+	// Rebind opens a socket on the port of the one that failed, which has been
+	// closed. If nil, the new one is bound to the address of the old one. It
+	// must not call methods of the Socket.
 	Rebind func() (*net.UDPConn, error)
-	// Routed reports whether a new socket could send to an address. If it is
-	// nil, the system is asked; nothing is sent for that.
+	// Routed reports whether a new socket could send to an address. If nil, the
+	// system is asked, without sending anything.
 	Routed func(netip.AddrPort) bool
-	// Logger is told when a socket is bound anew. If it is nil, nobody is.
+	// Logger logs when a socket is rebound. If nil, nothing is logged.
 	Logger *slog.Logger
 }
 
-// A kernel is a socket as the system has it.
+// A kernel is a socket of the system.
 type kernel interface {
 	net.PacketConn
 	SyscallConn() (syscall.RawConn, error)
@@ -41,7 +41,7 @@ type kernel interface {
 // udp is the kernel of a UDPConn.
 type udp struct {
 	*net.UDPConn
-	batch *ipv4.PacketConn // of the same socket, for IPv6 as well
+	batch *ipv4.PacketConn // on the same socket, also for IPv6
 }
 
 func newUDP(c *net.UDPConn) udp { return udp{c, ipv4.NewPacketConn(c)} }
@@ -50,31 +50,51 @@ func (u udp) ReadBatch(all []ipv4.Message, flags int) (int, error) {
 	return u.batch.ReadBatch(all, flags)
 }
 
+// A Gatherer reads packets that the system has coalesced, and hands them over
+// one by one. It waits for the system only if told to.
+type Gatherer interface {
+	Read(all []ipv4.Message, from System, wait bool) (int, error)
+}
+
+// A System is a socket of the system, for a [Gatherer].
+type System interface {
+	Read(all []ipv4.Message, wait bool) (int, error)
+}
+
+// Gather, if not nil, makes the system coalesce the packets that a socket
+// receives; it returns nil if the system cannot. Package quic/gather sets it
+// before main begins.
+var Gather func(syscall.Conn) Gatherer
+
 // A Socket is a UDP socket that survives the loss of a network. Its methods may
-// be called concurrently. It is an OOBCapablePacketConn of quic-go's.
+// be called concurrently. It implements quic-go's OOBCapablePacketConn.
 type Socket struct {
 	cfg       Config
-	open      func() (kernel, error) // binds anew
+	open      func() (kernel, error) // rebinds
 	below     atomic.Pointer[kernel]
 	redirects atomic.Pointer[redirects] // nil if there are none
 	links     atomic.Pointer[links]     // the same
 	unpinned  atomic.Pointer[unpinned]  // the same
+	fence     atomic.Pointer[fence]     // nil: packets may go anywhere
 	injected  injector
+	coalesces sync.Once
+	pacer     pacer
+	gatherer  atomic.Pointer[Gatherer] // nil: the system hands over packets one by one
 	health    health
 	done      chan struct{}  // closed with the Socket
-	mending   sync.WaitGroup // goroutines that look at what failed; added to under mu
+	mending   sync.WaitGroup // goroutines that examine failures; added to under mu
 
 	mu                      sync.Mutex
 	closed                  bool
-	broken                  bool          // below is closed, and no new one could be had
-	changed                 chan struct{} // closed, and replaced, when a waiting read has to look again
+	broken                  bool          // the system's socket is closed, and none could be opened since
+	changed                 chan struct{} // closed and replaced when a waiting read has to check again
 	readUntil, writeUntil   time.Time     // deadlines that the owner has set
 	readBuffer, writeBuffer int           // bytes; 0 if the owner has not set them
 	controls                []func(fd uintptr)
 }
 
-// New makes a Socket of c, which belongs to it from then on. c should be bound
-// to the unspecified address: any other can go away for good.
+// New returns a Socket that uses c, which belongs to it from then on. c should
+// be bound to the unspecified address: any other may disappear for good.
 func New(c *net.UDPConn, cfg Config) *Socket {
 	s := newSocket(newUDP(c), cfg)
 	if cfg.Rebind == nil {
@@ -107,7 +127,7 @@ func newSocket(k kernel, cfg Config) *Socket {
 	return s
 }
 
-// kernel returns the system's socket. It is closed while no new one can be had.
+// kernel returns the system's socket, which is closed while none can be opened.
 func (s *Socket) kernel() kernel { return *s.below.Load() }
 
 // Close closes the socket, and its Ways with it.
@@ -146,7 +166,7 @@ func (s *Socket) isClosed() bool {
 // LocalAddr returns the address that the socket is bound to, a [*net.UDPAddr].
 func (s *Socket) LocalAddr() net.Addr { return s.kernel().LocalAddr() }
 
-// wake has a read that waits look again. The caller holds mu.
+// wake makes a waiting read check again. The caller holds mu.
 func (s *Socket) wake() {
 	close(s.changed)
 	s.changed = make(chan struct{})
@@ -157,19 +177,19 @@ func (s *Socket) SetDeadline(t time.Time) error {
 	return errors.Join(s.SetReadDeadline(t), s.SetWriteDeadline(t))
 }
 
-// SetReadDeadline sets the deadline of reading, also of a new socket.
+// SetReadDeadline sets the deadline of reading, also after a rebind.
 func (s *Socket) SetReadDeadline(t time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.readUntil = t
 	s.wake()
 	if s.injected.poked.Load() {
-		return nil // the reader looks at it
+		return nil // the reader checks it
 	}
 	return s.unlessBroken(s.kernel().SetReadDeadline(t))
 }
 
-// SetWriteDeadline sets the deadline of writing, also of a new socket.
+// SetWriteDeadline sets the deadline of writing, also after a rebind.
 func (s *Socket) SetWriteDeadline(t time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -177,8 +197,8 @@ func (s *Socket) SetWriteDeadline(t time.Time) error {
 	return s.unlessBroken(s.kernel().SetWriteDeadline(t))
 }
 
-// SetReadBuffer sets the size of the system's buffer in bytes, also of a new
-// socket.
+// SetReadBuffer sets the size of the system's buffer in bytes, also after a
+// rebind.
 func (s *Socket) SetReadBuffer(bytes int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -186,8 +206,8 @@ func (s *Socket) SetReadBuffer(bytes int) error {
 	return s.unlessBroken(s.kernel().SetReadBuffer(bytes))
 }
 
-// SetWriteBuffer sets the size of the system's buffer in bytes, also of a new
-// socket.
+// SetWriteBuffer sets the size of the system's buffer in bytes, also after a
+// rebind.
 func (s *Socket) SetWriteBuffer(bytes int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -195,8 +215,8 @@ func (s *Socket) SetWriteBuffer(bytes int) error {
 	return s.unlessBroken(s.kernel().SetWriteBuffer(bytes))
 }
 
-// unlessBroken returns err, unless it is only that the system's socket is
-// closed because there is no new one yet: what was set is set later, then.
+// unlessBroken returns err, or nil if the only reason is that no new socket
+// could be opened yet: the option is then set on the next one.
 func (s *Socket) unlessBroken(err error) error {
 	if !s.closed && errors.Is(err, net.ErrClosed) {
 		return nil
@@ -204,15 +224,15 @@ func (s *Socket) unlessBroken(err error) error {
 	return err
 }
 
-// SyscallConn returns the system's socket, whichever that is at the time. A
-// function that is given to Control, to set options, is kept and called again
-// for each new socket: quic-go sets what it needs once.
+// SyscallConn returns access to the system's socket, whichever that is at the
+// time. Functions passed to Control, which set options, are kept and called
+// again for each new socket, since quic-go sets its options only once.
 func (s *Socket) SyscallConn() (syscall.RawConn, error) { return rawConn{s, true}, nil }
 
 // A rawConn is a syscall.RawConn of a Socket.
 type rawConn struct {
 	socket *Socket
-	keep   bool // what Control is called with
+	keep   bool // the functions that Control is called with
 }
 
 func (r rawConn) Control(f func(fd uintptr)) error {
@@ -244,10 +264,10 @@ func (r rawConn) Write(f func(fd uintptr) (done bool)) error {
 	return raw.Write(f)
 }
 
-// Route returns the address from which the system would send to another one at this
-// moment. It fails if the system knows no route, or no such address. Nothing is sent.
-// A Socket does not tell that. To a virtual address, a packet leaves by the circuit
-// that is there.
+// Route returns the source address that the system would now use to send to an
+// address. It sends nothing. It fails if the system has no route or no such
+// address, which sending over a Socket does not reveal. For a virtual address,
+// it returns the address itself.
 func Route(to netip.AddrPort) (from netip.Addr, err error) {
 	if IsVirtual(to.Addr()) {
 		return to.Addr(), nil
@@ -260,8 +280,8 @@ func Route(to netip.AddrPort) (from netip.Addr, err error) {
 	return from, c.Close()
 }
 
-// expired reports whether the owner's deadline of reading has passed, and
-// returns what a reader waits for, at most for so long.
+// expired reports whether the owner's deadline of reading has passed; if not,
+// it returns the channel that a reader waits for, and for how long.
 func (s *Socket) expired() (expired bool, changed <-chan struct{}, left time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -2,6 +2,6 @@
 
 package carrier
 
-// withoutSource has nothing to do: here, quic-go does not say which address a
-// packet leaves from.
+// withoutSource does nothing: on this system, quic-go does not set the source
+// address of packets.
 func withoutSource([]byte) ([]byte, bool) { return nil, false }

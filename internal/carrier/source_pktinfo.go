@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// withoutSource returns control messages without those that say which address
-// and interface a packet leaves from, and reports whether there were any.
-// quic-go pins to these what it answers.
+// withoutSource returns control messages without those that set a packet's
+// source address and interface, and reports whether there were any. quic-go
+// sets them in its answers.
 func withoutSource(oob []byte) (rest []byte, found bool) {
 	if len(oob) == 0 {
 		return nil, false

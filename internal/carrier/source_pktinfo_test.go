@@ -79,8 +79,8 @@ func TestWithoutSource(t *testing.T) {
 	}
 }
 
-// To an address that is unpinned, packets leave from where the system sends them,
-// until nobody wants that any more; to all others, they do not.
+// To an address that is unpinned, packets leave from where the system sends
+// them, until nobody wants that any more; to all others, they do not.
 func TestUnpin(t *testing.T) {
 	t.Parallel()
 	pinned := append((&ipv4.ControlMessage{Src: net.IPv4(192, 0, 2, 77), IfIndex: 3}).Marshal(), option(unix.IPPROTO_IP, unix.IP_TOS, 2)...)

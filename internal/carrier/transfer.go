@@ -13,36 +13,83 @@ import (
 const (
 	firstWait   = time.Millisecond       // after a read that failed; doubles
 	longestWait = 100 * time.Millisecond // at most
-	atOnce      = 64                     // reads that fail for one packet each, without a pause
+	atOnce      = 64                     // reads that fail because of one packet each, before a pause
 )
 
-// How often packets of circuits are read before the system is asked. Where it
-// can be asked without waiting, that costs next to nothing.
+// Numbers of reads from circuits between reads from the system. A read that
+// does not wait costs next to nothing.
 const (
 	runOfBatches = 1
 	runOfPackets = 32
 )
 
-// ReadBatch reads packets, on systems that can several at once. Of those that are
-// none, the length is 0.
+// ReadBatch reads packets, several at once on systems that support it. Messages
+// of length 0 are to be ignored. From the first call on, the system may
+// coalesce packets (see [Gather]), which other methods then read as one.
 func (s *Socket) ReadBatch(all []ipv4.Message, flags int) (n int, err error) {
+	s.coalesces.Do(func() {
+		if u, ok := s.kernel().(udp); ok && Gather != nil {
+			if g := Gather(u); g != nil {
+				s.gatherer.Store(&g)
+			}
+		}
+	})
 	err = s.readTurns(runOfBatches, func() bool {
 		n = s.takeBatch(all)
 		return n > 0
 	}, func(wait bool) (err error) {
-		if wait {
-			n, err = s.kernel().ReadBatch(all, flags)
-		} else {
-			n, err = s.glance(all, flags)
-		}
+		n, err = s.readKernel(all, flags, wait)
 		dropVirtual(all[:max(0, min(n, len(all)))])
 		return err
 	})
 	return n, err
 }
 
-// dropVirtual has packets of the system's be none that claim a virtual address.
-// They keep their places, since quic-go has buffers of its own for these.
+// readKernel reads packets from the system, or those that have been read from
+// it and are due. Others of these are handed over once the system has no more.
+func (s *Socket) readKernel(all []ipv4.Message, flags int, wait bool) (int, error) {
+	for {
+		if n := s.pacer.take(all, false); n > 0 {
+			return n, nil
+		}
+		waits := s.pacer.held.Load() > 0
+		n, err := s.readSystem(all, flags, wait && !waits)
+		if err != nil && waits {
+			return s.pacer.take(all, true), nil
+		}
+		if err != nil {
+			return n, err
+		}
+		held := s.pacer.hold(all[:max(0, min(n, len(all)))])
+		if n -= held; n > 0 || held == 0 {
+			return n, nil
+		}
+	}
+}
+
+// readSystem reads packets from the system.
+func (s *Socket) readSystem(all []ipv4.Message, flags int, wait bool) (int, error) {
+	if g := s.gatherer.Load(); g != nil {
+		return (*g).Read(all, below{s}, wait)
+	}
+	if wait {
+		return s.kernel().ReadBatch(all, flags)
+	}
+	return s.glance(all, flags)
+}
+
+// A below is the system's socket below a Socket, for a [Gatherer].
+type below struct{ s *Socket }
+
+func (b below) Read(all []ipv4.Message, wait bool) (int, error) {
+	if wait {
+		return b.s.kernel().ReadBatch(all, 0)
+	}
+	return b.s.glance(all, 0)
+}
+
+// dropVirtual sets the length of packets from the network that claim a virtual
+// address to 0. They keep their places, since the buffers there are quic-go's.
 func dropVirtual(all []ipv4.Message) {
 	for i := range all {
 		if u, ok := all[i].Addr.(*net.UDPAddr); ok && isVirtual(u) {
@@ -51,7 +98,7 @@ func dropVirtual(all []ipv4.Message) {
 	}
 }
 
-// takeBatch takes packets of circuits.
+// takeBatch takes packets from circuits.
 func (s *Socket) takeBatch(all []ipv4.Message) (n int) {
 	for ; n < len(all); n++ {
 		p := s.injected.take()
@@ -86,7 +133,7 @@ func (s *Socket) ReadFrom(b []byte) (n int, addr net.Addr, err error) {
 	return n, addr, err
 }
 
-// ReadMsgUDP reads a packet and what the system says about it.
+// ReadMsgUDP reads a packet and its control messages.
 func (s *Socket) ReadMsgUDP(b, oob []byte) (n, oobn, flags int, addr *net.UDPAddr, err error) {
 	err = s.readTurns(runOfPackets, func() bool {
 		p := s.injected.take()
@@ -107,7 +154,7 @@ func (s *Socket) ReadMsgUDP(b, oob []byte) (n, oobn, flags int, addr *net.UDPAdd
 	return n, oobn, flags, addr, err
 }
 
-// hurry has a read that may not wait end soon.
+// hurry makes a read end soon if it must not wait.
 func (s *Socket) hurry(wait bool) (done func()) {
 	if wait {
 		return func() {}
@@ -119,15 +166,15 @@ func (s *Socket) hurry(wait bool) (done func()) {
 	return func() { s.unpoke() }
 }
 
-// Trouble is what one call of a reading method has met.
+// A trouble records the failures that one call of a reading method has met.
 type trouble struct {
-	reads int       // that failed
-	since time.Time // when the first did that was not for one packet
+	reads int       // failed reads
+	since time.Time // time of the first failure that was not about one packet
 	wait  time.Duration
 }
 
-// waitOut decides about a read that failed: it returns the error to fail with,
-// or nil after a pause.
+// waitOut handles a failed read: it returns the error to fail with, or nil,
+// after a pause, to try again.
 func (s *Socket) waitOut(t *trouble, err error) error {
 	t.reads++
 	expired, changed, left := s.expired()
@@ -140,7 +187,7 @@ func (s *Socket) waitOut(t *trouble, err error) error {
 		return os.ErrDeadlineExceeded
 	case about(err) == onePacket || isTooLong(err):
 		if t.reads%atOnce != 0 {
-			return nil // anybody may send such packets, and must not slow down others
+			return nil // anybody can send such packets, and must not slow down others
 		}
 	case t.since.IsZero():
 		t.since = time.Now()
@@ -166,10 +213,13 @@ func (s *Socket) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err
 	return s.write(b, oob, addr)
 }
 
-// write sends to an address that is not looked up.
+// write sends to an address as it is, without redirects.
 func (s *Socket) write(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
 	if isVirtual(addr) {
 		return s.sendVirtual(b, oob, addr)
+	}
+	if s.fenced(addr) {
+		return len(b), len(oob), nil
 	}
 	if u := s.unpinned.Load(); u != nil && (*u)[plain(addr.AddrPort())] > 0 {
 		if rest, ok := withoutSource(oob); ok {
@@ -215,6 +265,9 @@ func (s *Socket) WriteTo(b []byte, addr net.Addr) (int, error) {
 		n, _, err := s.sendVirtual(b, nil, to)
 		return n, err
 	}
+	if to != nil && s.fenced(to) {
+		return len(b), nil
+	}
 	n, err := s.kernel().WriteTo(b, addr)
 	if _, ok := retried(err, nil); ok {
 		n, err = s.kernel().WriteTo(b, addr)
@@ -225,10 +278,10 @@ func (s *Socket) WriteTo(b []byte, addr net.Addr) (int, error) {
 	return len(b), nil
 }
 
-// retried reports whether a packet that could not be sent is to be tried once
-// more, and with which control messages: without the source address, which may
-// be gone from this host; or as it was, since on Linux the first packet of a
-// socket is at times refused for no reason (golang/go#63322).
+// retried reports whether a packet that could not be sent should be tried once
+// more, and with which control messages: without the source address, which this
+// host may no longer have; or unchanged, since Linux sometimes refuses the
+// first packet of a socket for no reason (golang/go#63322).
 func retried(err error, oob []byte) (again []byte, ok bool) {
 	if err == nil || about(err) == caller {
 		return nil, false
@@ -239,8 +292,8 @@ func retried(err error, oob []byte) (again []byte, ok bool) {
 	return oob, isPermission(err)
 }
 
-// outcome returns the error that a caller is told, of a packet that was sent or
-// not.
+// outcome records the result of sending a packet, and returns the error for the
+// caller.
 func (s *Socket) outcome(err error, to *net.UDPAddr) error {
 	switch {
 	case err == nil:

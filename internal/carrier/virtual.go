@@ -9,21 +9,22 @@ import (
 	"sync/atomic"
 )
 
-// Virtual addresses are those of Links. They are of the prefix that discards
-// everything on the network (RFC 6666), on sockets of IPv4 as well: the system
-// never sees them. Of the host's 64 bits, the first 32 are those of a group, the others
-// a number that begins anywhere and is not used again.
+// Virtual addresses are the addresses of Links. They are in the discard-only
+// prefix (RFC 6666), even on IPv4 sockets, since the system never sees them. Of
+// the lower 64 bits, the first 32 are those of a group, and the others a number
+// with a random start that is not reused.
 var virtualPrefix = []byte{1, 0, 0, 0, 0, 0, 0, 0}
 
 // VirtualPort is the port of all virtual addresses.
 const VirtualPort = 1
 
-// reservedPrefix is IPv4's that no host on the Internet has (RFC 1112 §4). Packets
-// from there are dropped, too: other libraries have virtual addresses in it.
+// reservedPrefix is the IPv4 prefix that no host on the Internet has (RFC 1112
+// §4). Packets from there are dropped too, since other libraries use it for
+// virtual addresses.
 const reservedPrefix = 0xF0
 
-// IsVirtual reports whether an address is of a kind that no host has: it leads
-// nowhere but into a circuit, and nobody on the network may speak for it.
+// IsVirtual reports whether an address is one that no host has: it can only
+// lead into a circuit, and packets from the network must not claim it.
 func IsVirtual(ip netip.Addr) bool {
 	if ip.Is4() || ip.Is4In6() {
 		return ip.As16()[12]&reservedPrefix == reservedPrefix
@@ -32,7 +33,7 @@ func IsVirtual(ip netip.Addr) bool {
 	return ip.Is6() && bytes.HasPrefix(b[:], virtualPrefix)
 }
 
-// isVirtual is IsVirtual of a packet's address.
+// isVirtual is IsVirtual for a packet's address.
 func isVirtual(addr *net.UDPAddr) bool {
 	switch ip := addr.IP; {
 	case len(ip) == net.IPv4len:
@@ -46,7 +47,8 @@ func isVirtual(addr *net.UDPAddr) bool {
 	}
 }
 
-// GroupBits is how many bits the virtual addresses of a group have in common.
+// GroupBits is the number of leading bits that the virtual addresses of a group
+// have in common.
 const GroupBits = 96
 
 var lastVirtual atomic.Uint32

@@ -12,14 +12,14 @@ import (
 	"golang.org/x/net/ipv4"
 )
 
-// A Way is a socket that sends to one address, not to those that it is given,
-// from a [Socket], and receives nothing. A transport of quic-go on it is the
-// path of a connection that was dialed from the Socket. Its methods may be
-// called concurrently.
+// A Way sends from a [Socket] to one address, whatever address it is given, and
+// receives nothing. A quic-go transport on a Way is a further path for a
+// connection that was dialed from the Socket. Its methods may be called
+// concurrently.
 //
-// quic-go does not let go of a transport that a connection has used before the
-// connection ends, and closing the transport ends the connection: a Way that
-// is not in use is better turned to another address than thrown away.
+// quic-go keeps every transport that a connection has used until the connection
+// ends, and closing the transport ends the connection. So it is better to turn
+// an unused Way to another address than to close it.
 type Way struct {
 	socket *Socket
 	to     atomic.Pointer[net.UDPAddr]
@@ -28,17 +28,17 @@ type Way struct {
 	mu      sync.Mutex
 	closed  bool
 	until   time.Time     // the deadline of reading
-	changed chan struct{} // closed, and replaced, when the deadline is set
+	changed chan struct{} // closed and replaced when the deadline is set
 }
 
-// Way returns a Way to an address.
+// Way returns a new Way to an address.
 func (s *Socket) Way(to netip.AddrPort) *Way {
 	w := &Way{socket: s, done: make(chan struct{}), changed: make(chan struct{})}
 	w.Turn(to)
 	return w
 }
 
-// Turn has packets go to another address from now on.
+// Turn makes packets go to another address from now on.
 func (w *Way) Turn(to netip.AddrPort) { w.to.Store(net.UDPAddrFromAddrPort(plain(to))) }
 
 // To returns the address that packets go to.
@@ -114,7 +114,7 @@ func (w *Way) isClosed() bool {
 	}
 }
 
-// LocalAddr returns the Socket's.
+// LocalAddr returns the Socket's address.
 func (w *Way) LocalAddr() net.Addr { return w.socket.LocalAddr() }
 
 // SetDeadline sets the deadline of reading. Writing does not wait.
@@ -139,6 +139,7 @@ func (*Way) SetReadBuffer(int) error { return nil }
 // SetWriteBuffer does nothing.
 func (*Way) SetWriteBuffer(int) error { return nil }
 
-// SyscallConn returns the Socket's. Options that are set through it are not set
-// again on a new socket; the Socket's own transport sets the same.
+// SyscallConn returns access to the Socket's system socket. Options that are
+// set through it are not set again after a rebind, since the Socket's own
+// transport sets the same ones.
 func (w *Way) SyscallConn() (syscall.RawConn, error) { return rawConn{w.socket, false}, nil }

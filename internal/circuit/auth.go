@@ -15,13 +15,13 @@ import (
 )
 
 const (
-	// MaxTokens is how many tokens a client shows at most.
+	// MaxTokens is the most tokens that a client shows.
 	MaxTokens = 4
 	// Unlimited is the number of bytes left of an account without a quota.
 	Unlimited = math.MaxUint64
-	// MaxCallers is how many prefixes a client names at most.
+	// MaxCallers is the most prefixes that a client names.
 	MaxCallers = math.MaxUint8
-	// MaxLeave is how many other relays a relay names at most when it leaves.
+	// MaxLeave is the most other relays that a relay names when it leaves.
 	MaxLeave = math.MaxUint8
 )
 
@@ -35,7 +35,8 @@ const (
 	typeCallers  = 6
 )
 
-// AppendHello appends a client's first message: its tokens, at most [MaxTokens].
+// AppendHello appends a client's first message: its tokens, at most [MaxTokens]
+// of them.
 func AppendHello(b []byte, tokens []token.Token) ([]byte, error) {
 	if len(tokens) > MaxTokens {
 		return b, fmt.Errorf("circuit: %d tokens", len(tokens))
@@ -50,7 +51,7 @@ func AppendHello(b []byte, tokens []token.Token) ([]byte, error) {
 	return b, nil
 }
 
-// ReadHello reads a client's first message. The tokens are not looked at.
+// ReadHello reads a client's first message. It does not check the tokens.
 func ReadHello(r io.Reader) (tokens [][token.Size]byte, err error) {
 	d := proto.NewDecoder(r)
 	n := int(d.Uint16())
@@ -83,7 +84,8 @@ type Answer struct {
 	Observed netip.AddrPort
 	// Left is the number of bytes that the account has left in the period.
 	Left uint64
-	// Again is after how long a token must be shown again, in whole seconds.
+	// Again is the time after which a token must be shown again, in whole
+	// seconds.
 	Again time.Duration
 }
 
@@ -105,7 +107,7 @@ func ReadAnswer(r io.Reader) (Answer, error) {
 	return a, nil
 }
 
-// seconds returns d in whole seconds, kept within what the field holds.
+// seconds returns d in whole seconds, clamped to the range of the field.
 func seconds(d time.Duration) uint32 {
 	return uint32(min(max(d/time.Second, 0), math.MaxUint32))
 }
@@ -145,8 +147,8 @@ func decodeAddr(d *proto.Decoder) netip.AddrPort {
 	return netip.AddrPortFrom(ip, d.Uint16())
 }
 
-// A Message is one that follows the hello and its answer: a [Ping] or [Callers]
-// of the client, a [Pong], [Observed], [Quota] or [Leave] of the relay.
+// A Message is a message after the hello and its answer: a [Ping] or [Callers]
+// of the client, or a [Pong], [Observed], [Quota] or [Leave] of the relay.
 type Message interface {
 	// Append appends the message.
 	Append(b []byte) []byte
@@ -164,9 +166,9 @@ type Observed netip.AddrPort
 // Quota is the number of bytes that the account has left in the period.
 type Quota uint64
 
-// Leave announces that the relay ends after a time, in whole seconds. Instead are
-// other relays, at most [MaxLeave], which count only as a preference among the
-// client's own list.
+// Leave announces that the relay ends after a time, in whole seconds. Instead
+// are other relays, at most [MaxLeave] of them, which the client only prefers
+// among those of its own list.
 type Leave struct {
 	After   time.Duration
 	Instead []identity.RemoteIdentity
@@ -178,8 +180,8 @@ type CallerRule uint8
 // The kinds of [Callers].
 const (
 	CallersAnyone  CallerRule = iota
-	CallersAccount            // those of the node's account; the default
-	CallersListed             // those whose keys begin with one of the prefixes
+	CallersAccount            // nodes of the same account; the default
+	CallersListed             // these, and nodes whose keys begin with one of the prefixes
 )
 
 // A CallerPrefix is the beginning of a node's key.
@@ -188,17 +190,20 @@ type CallerPrefix [8]byte
 // Callers says who may call the client through the relay.
 type Callers struct {
 	Rule CallerRule
-	// Listed are the prefixes of [CallersListed], at most [MaxCallers].
+	// Listed are the prefixes of [CallersListed], at most [MaxCallers] of them.
 	Listed []CallerPrefix
 }
 
-// Allow reports whether a node may call, of the client's account or another.
+// Allow reports whether a node, of the client's account or another, may call.
 func (c Callers) Allow(node identity.RemoteIdentity, sameAccount bool) bool {
 	switch c.Rule {
 	case CallersAnyone:
 		return true
 	case CallersAccount:
 		return sameAccount
+	}
+	if sameAccount {
+		return true
 	}
 	key := node.Bytes()
 	for _, p := range c.Listed {
@@ -283,7 +288,8 @@ func decodeCallers(d *proto.Decoder) (c Callers) {
 	return c
 }
 
-// ReadRelay reads a message of a relay: a [Pong], [Observed], [Quota] or [Leave].
+// ReadRelay reads a message of a relay: a [Pong], [Observed], [Quota] or
+// [Leave].
 func ReadRelay(r io.Reader) (m Message, err error) {
 	d := proto.NewDecoder(r)
 	switch kind := d.Uint8(); {

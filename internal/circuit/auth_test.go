@@ -131,14 +131,17 @@ func TestCallersAllow(t *testing.T) {
 		{Callers{Rule: CallersAccount}, one, false, false},
 		{Callers{Rule: CallersAccount}, one, true, true},
 		{listed, one, false, true},
-		{listed, two, true, false},
-		{Callers{Rule: CallersListed}, one, true, false},
+		{listed, two, false, false},
+		{listed, two, true, true},
+		{Callers{Rule: CallersListed}, one, true, true},
+		{Callers{Rule: CallersListed}, one, false, false},
 	} {
 		require.Equal(t, c.want, c.callers.Allow(c.node, c.same), "%+v", c)
 	}
 }
 
-// Whatever a decoder accepts is what it says: encoded, it gives the same message.
+// Whatever a decoder accepts is what it says: encoded, it gives the same
+// message.
 func FuzzAuth(f *testing.F) {
 	f.Add(Callers{CallersListed, []CallerPrefix{{1}}}.Append(nil))
 	f.Add(Leave{1, []identity.RemoteIdentity{seeded(f, 1)}}.Append(nil))

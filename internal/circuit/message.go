@@ -9,8 +9,7 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A Status is a relay's answer, or that of the node that is called. All but [OK]
-// are errors.
+// A Status is the answer of a relay or of the callee. All but [OK] are errors.
 type Status int32
 
 // The statuses.
@@ -23,7 +22,7 @@ const (
 	NoReservation       Status = 204
 	MalformedMessage    Status = 400
 	UnexpectedMessage   Status = 401
-	statusNone          Status = 0 // not said
+	statusNone          Status = 0 // absent
 	expireLimit                = 1 << 40
 	peerIDPrefix               = "\x00\x24\x08\x01\x12\x20"
 	hopPeer, hopReserve        = 2, 3
@@ -55,6 +54,15 @@ func (s Status) String() string {
 // Error describes the status.
 func (s Status) Error() string { return "relay: " + s.String() }
 
+// Cause names the status in a word or two.
+func (s Status) Cause() string {
+	switch s {
+	case ReservationRefused, ResourceLimit, PermissionDenied, ConnectionFailed, NoReservation:
+		return "relay: " + s.String()
+	}
+	return "relay: protocol"
+}
+
 // Err returns nil for [OK], else s.
 func (s Status) Err() error {
 	if s == OK {
@@ -63,7 +71,7 @@ func (s Status) Err() error {
 	return s
 }
 
-// A Limit is what a relay allows a circuit. The zero Limit is none.
+// A Limit is what a relay allows a circuit. The zero Limit means no limit.
 type Limit struct {
 	Duration time.Duration // whole seconds
 	Bytes    uint64        // in each direction
@@ -82,13 +90,13 @@ const (
 // A Hop is a message between a client and a relay.
 type Hop struct {
 	Type HopType
-	// Peer is the node that is called.
+	// Peer is the callee.
 	Peer identity.RemoteIdentity
-	// Expire is when the reservation ends, in whole seconds; zero if there is none.
-	// Of the reservation's other fields, nothing is read.
+	// Expire is the end of the reservation, in whole seconds; zero if there is
+	// none. The other fields of the reservation are ignored.
 	Expire time.Time
 	Limit  Limit
-	// Status is 0 in a message that has none.
+	// Status is 0 in a message without a status.
 	Status Status
 }
 
@@ -101,10 +109,10 @@ const (
 	StopStatus
 )
 
-// A Stop is a message between a relay and the node that is called.
+// A Stop is a message between a relay and the callee.
 type Stop struct {
 	Type StopType
-	// Peer is the caller, as the relay says.
+	// Peer is the caller, according to the relay.
 	Peer   identity.RemoteIdentity
 	Limit  Limit
 	Status Status
@@ -150,14 +158,14 @@ func appendStatus(b []byte, num int, s Status) []byte {
 	return appendVarint(b, num, uint64(s))
 }
 
-// AppendPeerID appends libp2p's peer id of a node: a multihash "identity" of the
-// key in protobuf.
+// AppendPeerID appends a node's peer ID as in libp2p: an "identity" multihash
+// of the key in protobuf.
 func AppendPeerID(b []byte, id identity.RemoteIdentity) []byte {
 	key := id.Bytes()
 	return append(append(b, peerIDPrefix...), key[:]...)
 }
 
-// ParsePeerID reads a peer id. It fails with [ErrMalformed] for one that has no
+// ParsePeerID parses a peer ID. It fails with [ErrMalformed] if the ID has no
 // acceptable Ed25519 key.
 func ParsePeerID(b []byte) (identity.RemoteIdentity, error) {
 	key, ok := bytes.CutPrefix(b, []byte(peerIDPrefix))
@@ -232,7 +240,7 @@ func ReadStop(r io.Reader) (m Stop, err error) {
 	return m, nil
 }
 
-// mergePeer keeps the id of a peer message. Its addresses are not read.
+// mergePeer stores the ID of a peer message. It ignores the addresses.
 func mergePeer(id *[]byte, b []byte) error {
 	return eachField(b, func(f field) error {
 		if f.holds(1) {
@@ -254,8 +262,8 @@ func (l *Limit) merge(b []byte) error {
 	})
 }
 
-// finish checks what a message as a whole must have: a known type, and a key of
-// the peer that it names.
+// finish checks that a message has a known type, and parses the ID of the peer
+// that it names.
 func finish(typed bool, peer []byte, err error) (id identity.RemoteIdentity, _ error) {
 	if err == nil && !typed {
 		err = fmt.Errorf("%w: without a known type", ErrMalformed)

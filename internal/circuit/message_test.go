@@ -235,7 +235,8 @@ func TestMalformed(t *testing.T) {
 	require.Equal(t, time.Unix(expireLimit, 0), got.Expire)
 }
 
-// Where our decoder takes a message, go-libp2p's takes it too, and finds the same.
+// Where our decoder takes a message, go-libp2p's takes it too, and finds the
+// same.
 func FuzzHop(f *testing.F) {
 	f.Add(Hop{Type: HopConnect, Peer: seeded(f, 1)}.Append(nil))
 	f.Add(Hop{Type: HopStatus, Expire: time.Unix(1, 0), Limit: Limit{1, 2}, Status: OK}.Append(nil))

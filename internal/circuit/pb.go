@@ -11,9 +11,9 @@ import (
 // length.
 const MaxMessage = 4096
 
-// ErrMalformed is wrapped by every error about bytes that are no such message.
-// Errors of the reader are returned as they are: io.EOF if it ended before the
-// first byte, io.ErrUnexpectedEOF within the message.
+// ErrMalformed is wrapped by every error about bytes that are not such a
+// message. Errors of the reader are returned unchanged: io.EOF if it ended
+// before the first byte, io.ErrUnexpectedEOF within the message.
 var ErrMalformed = errors.New("circuit: malformed message")
 
 // Wire types of protobuf. Groups are not supported.
@@ -25,7 +25,7 @@ const (
 	maxFieldNum = 1<<29 - 1
 )
 
-// readDelimited reads a length, byte by byte, and as many bytes.
+// readDelimited reads a length, byte by byte, and that many bytes.
 func readDelimited(r io.Reader) ([]byte, error) {
 	var length [2]byte // 4096 takes no more
 	for i := range length {
@@ -39,7 +39,7 @@ func readDelimited(r io.Reader) ([]byte, error) {
 			continue
 		}
 		if i > 0 && length[i] == 0 {
-			return nil, fmt.Errorf("%w: its length is not as short as can be", ErrMalformed)
+			return nil, fmt.Errorf("%w: its length is not encoded in the shortest form", ErrMalformed)
 		}
 		n, _ := binary.Uvarint(length[:])
 		if n > MaxMessage {
@@ -77,15 +77,15 @@ type field struct {
 	varint uint64
 }
 
-// is reports whether f is the field, and a number.
+// is reports whether f is the field num and a number.
 func (f field) is(num int) bool { return f.num == num && f.bytes == nil }
 
-// holds reports whether f is the field, and bytes.
+// holds reports whether f is the field num and bytes.
 func (f field) holds(num int) bool { return f.num == num && f.bytes != nil }
 
 // eachField calls use for each field that is a number or bytes, and skips the
-// others. As in protobuf, of a field that comes several times the last counts,
-// and messages are merged.
+// others. As in protobuf, the last occurrence of a repeated field counts, and
+// messages are merged.
 func eachField(b []byte, use func(field) error) error {
 	for len(b) > 0 {
 		key, n := binary.Uvarint(b)

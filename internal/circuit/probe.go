@@ -32,16 +32,17 @@ const (
 	probeMAC    = 48 // 16 bytes
 )
 
-// A ProbeID tells the probes of one search from others.
+// A ProbeID distinguishes the probes of one search from others.
 type ProbeID [8]byte
 
-// A Probe is what a probe says.
+// A Probe is the contents of a probe.
 type Probe struct {
-	// Pong is whether it answers another one.
+	// Pong reports whether it answers another probe.
 	Pong bool
-	// Transaction is the number of the ping; a pong has that of its ping.
+	// Transaction is the number of the ping; a pong repeats that of its ping.
 	Transaction uint64
-	// Addr is in a pong where the ping came from, as its receiver saw it.
+	// Addr is, in a pong, the source address of the ping as its receiver saw
+	// it.
 	Addr netip.AddrPort
 }
 
@@ -59,7 +60,7 @@ func NewProber(token PunchToken, role Role) *Prober {
 	key := func(info string, size int) []byte {
 		k, err := hkdf.Key(sha256.New, secret[:], nil, info, size)
 		if err != nil {
-			panic(err) // only for lengths that cannot be had
+			panic(err) // only for lengths out of range
 		}
 		return k
 	}
@@ -69,7 +70,7 @@ func NewProber(token PunchToken, role Role) *Prober {
 	return &Prober{id: ProbeID(key("id", 8)), own: keys(role), peer: keys(1 - role)}
 }
 
-// ID returns the ID that the search's probes have.
+// ID returns the ID of the search's probes.
 func (p *Prober) ID() ProbeID { return p.id }
 
 // ProbeIDOf returns the ID of a packet that has the form of a probe.
@@ -114,8 +115,8 @@ func (p *Prober) make(m Probe, random [probeMAC - probeRandom]byte) []byte {
 	return b
 }
 
-// Parse returns what a probe of the peer says. It reports false if the bytes are
-// none of this search, not from the peer, or altered.
+// Parse returns the contents of a probe. It returns false if the bytes are not
+// a probe of this search from the peer, or were altered.
 func (p *Prober) Parse(b []byte) (m Probe, ok bool) {
 	id, ok := ProbeIDOf(b)
 	if !ok || id != p.id {

@@ -10,8 +10,7 @@ import (
 	"github.com/sdp2p/p2p/internal/hidden"
 )
 
-// MaxAddrs is how many addresses a [Punch] has at most; of a longer one, the
-// first count.
+// MaxAddrs is the most addresses of a [Punch]; further ones are ignored.
 const MaxAddrs = 16
 
 // A PunchType is the type of a [Punch].
@@ -23,23 +22,24 @@ const (
 	PunchSync    PunchType = 300
 )
 
-// A PunchToken is what only the two ends of a connection know: their probes are
-// made with it.
+// A PunchToken is a secret of the two ends of a connection, from which they
+// derive the keys of their probes.
 type PunchToken = hidden.Value[[16]byte]
 
 // A Punch is a message of DCUtR.
 type Punch struct {
 	Type PunchType
-	// Addrs are those of the sender; others than of QUIC over UDP are not read.
+	// Addrs are the sender's addresses for QUIC over UDP; others are ignored.
 	Addrs []netip.AddrPort
-	// Token is the callee's; zero in other messages, and in those of other
-	// implementations.
+	// Token is the token that the callee chose; zero in other messages, and in
+	// those of other implementations.
 	Token PunchToken
 }
 
 const punchToken = 16 // the field
 
-// Append appends the message and its length, with the first [MaxAddrs] addresses.
+// Append appends the message and its length, with the first [MaxAddrs]
+// addresses.
 func (m Punch) Append(b []byte) []byte {
 	p := appendVarint(nil, 1, uint64(m.Type))
 	for _, a := range m.Addrs[:min(len(m.Addrs), MaxAddrs)] {
@@ -93,7 +93,8 @@ const (
 	codeQUICv1 = "\xcd\x03"
 )
 
-// AppendMultiaddr appends an address as a multiaddr: /ip4 or /ip6, /udp, /quic-v1.
+// AppendMultiaddr appends an address as a multiaddr: /ip4 or /ip6, /udp,
+// /quic-v1.
 func AppendMultiaddr(b []byte, a netip.AddrPort) []byte {
 	code := codeIP6
 	ip := a.Addr().Unmap().WithZone("")
@@ -105,8 +106,8 @@ func AppendMultiaddr(b []byte, a netip.AddrPort) []byte {
 	return append(b, codeQUICv1...)
 }
 
-// ParseMultiaddr reads a multiaddr as [AppendMultiaddr] writes it. It reports
-// false for any other one.
+// ParseMultiaddr parses a multiaddr in the form of [AppendMultiaddr]. It
+// returns false for any other.
 func ParseMultiaddr(b []byte) (a netip.AddrPort, ok bool) {
 	size, code := 4, codeIP4
 	if bytes.HasPrefix(b, []byte(codeIP6)) {

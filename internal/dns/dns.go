@@ -1,9 +1,12 @@
-// Package dns packs and unpacks the DNS messages of Multicast DNS (RFC 1035 §4.1), with the few types of records that
-// service discovery uses.
+// Package dns packs and unpacks the DNS messages of Multicast DNS (RFC 1035
+// §4.1), with the few types of records that service discovery uses.
 //
-// It is small because every app carries it: github.com/miekg/dns, of which the tests use the same names as an independent
-// peer, links code for all 90 types of records, 0.7 MiB. Names are in presentation form, as they are there: labels with
-// dots between them and a dot at the end, in which `\C` stands for a character that has a meaning, and `\DDD` for any byte.
+// It is small because every app carries it: github.com/miekg/dns, which the
+// tests use as an independent peer, links code for all 90 types of records, 0.7
+// MiB. Identifiers are named as in that package. Names are in presentation
+// form: labels with dots between them and a dot at the end, in which `\C`
+// stands for a character that would have a special meaning, and `\DDD` for any
+// byte.
 package dns
 
 import (
@@ -25,7 +28,7 @@ const (
 	ClassANY  uint16 = 255
 )
 
-// A Header is what all records have in common.
+// A Header holds the fields that all records have in common.
 type Header struct {
 	Name  string
 	Type  uint16
@@ -33,7 +36,8 @@ type Header struct {
 	TTL   uint32 // seconds
 }
 
-// A Record is a resource record: *A, *AAAA, *PTR, *SRV, *TXT, *NSEC or *Unknown.
+// A Record is a resource record: *A, *AAAA, *PTR, *SRV, *TXT, *NSEC or
+// *Unknown.
 type Record interface {
 	// Head returns the record's header, which may be modified.
 	Head() *Header
@@ -60,7 +64,7 @@ type PTR struct {
 	Ptr string
 }
 
-// An SRV says where a service runs (RFC 2782).
+// An SRV is the location of a service (RFC 2782).
 type SRV struct {
 	Header
 	Priority, Weight, Port uint16
@@ -73,14 +77,15 @@ type TXT struct {
 	Txt []string
 }
 
-// An NSEC says which types a name has (RFC 4034 §4.1, in the form of RFC 6762 §6.1: types below 256).
+// An NSEC lists the types of records that a name has (RFC 4034 §4.1, in the
+// form of RFC 6762 §6.1: types below 256).
 type NSEC struct {
 	Header
 	NextDomain string
 	Types      []uint16
 }
 
-// An Unknown is a record of another type, of which nothing but the header was read.
+// An Unknown is a record of another type, of which only the header was read.
 type Unknown struct{ Header }
 
 // Head returns h.

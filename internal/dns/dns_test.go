@@ -67,8 +67,8 @@ func message(t *rapid.T) *dns.Message {
 	return m
 }
 
-// What is packed here is read by an independent implementation, which packs it again so that it is read here: nothing
-// is lost on the way.
+// What is packed here is read by an independent implementation, which packs it
+// again so that it is read here: nothing is lost on the way.
 func TestAgainstAPeer(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := message(t)
@@ -116,7 +116,8 @@ func TestDataAgainstAPeer(t *testing.T) {
 	})
 }
 
-// Names of records and of PTR data are written once and pointed to (RFC 1035 §4.1.4), those in SRV data in full (RFC 2782).
+// Names of records and of PTR data are written once and pointed to (RFC 1035
+// §4.1.4), those in SRV data in full (RFC 2782).
 func TestCompression(t *testing.T) {
 	b, err := (&dns.Message{Answer: []dns.Record{
 		&dns.PTR{Header: dns.Header{Name: "s.local.", Type: dns.TypePTR, Class: dns.ClassINET, TTL: 1}, Ptr: "a.s.local."},
@@ -175,8 +176,9 @@ func TestMalformed(t *testing.T) {
 	}
 }
 
-// A record that cannot be read does not cost the others. The first one is python-zeroconf's 0.47.3, an NSEC with an empty
-// type bitmap that the peer refuses; the second is an A of three bytes.
+// A record that cannot be read does not cost the others. The first one is
+// python-zeroconf's 0.47.3, an NSEC with an empty type bitmap that the peer
+// refuses; the second is an A of three bytes.
 func TestLenient(t *testing.T) {
 	ptr, err := (&dns.Message{Answer: []dns.Record{
 		&dns.PTR{Header: dns.Header{Name: "_sd._udp.local.", Type: dns.TypePTR, Class: dns.ClassINET}, Ptr: "x._sd._udp.local."},

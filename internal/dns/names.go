@@ -2,42 +2,43 @@ package dns
 
 import "slices"
 
-// maxPointers is how many pointers a name may have: more are a loop, or
-// mischief.
+// maxPointers is the most pointers that a name may have: more are a loop or an
+// attack.
 const maxPointers = 32
 
-// names reads the names of one packet. A name is remembered with all its ends,
-// so that what many names point to is read once and turned into text once: the
-// work is in proportion to the packet, however its names point at each other.
+// names reads the names of one packet. It remembers each name and all its
+// suffixes, so that a suffix that many names point to is read and turned into
+// text only once: the work is proportional to the packet, however its names
+// point at each other.
 //
-// Two bounds see to that, which no honest packet comes near. Labels are read
-// // where they stand and then remembered, with the pointer that follows them.
-// Text is longer than what it was made of by escapes, four times at most, and
-// by ends that names share.
+// Two bounds, which no honest packet comes near, ensure that: one of the bytes
+// read, since labels are read once and then remembered with the pointer after
+// them; and one of the bytes of text, which are more than the bytes read only
+// because of escapes, fourfold at most, and of shared suffixes.
 type names struct {
 	b     []byte
 	at    []uint16 // by offset: 1 + index in known
-	known []name   // the first one is the root
-	set   *Set     // that names are looked up in; may be nil
+	known []name   // the first is the root
+	set   *Set     // the set in which names are looked up; may be nil
 
 	reads    int // bytes of labels and pointers that may still be read
 	texts    int // bytes of text that may still be made
 	exceeded bool
 }
 
-// A name is a label with what follows it.
+// A name is a label with the rest of the name.
 type name struct {
 	off      uint16 // of the label
-	next     uint16 // of what follows the name that begins here, in the packet
-	rest     uint16 // index of what follows the label
+	next     uint16 // offset after the name that begins here
+	rest     uint16 // index of the rest after the label
 	pointers uint8
 	size     uint8  // of the whole name, in wire form
-	below    bool   // it is one that the set has with all below it, or is below that
-	hash     uint64 // if there is a set
-	text     string // once it was asked for
+	below    bool   // equal to or below the name that the set contains with all names below it
+	hash     uint64 // only with a set
+	text     string // once requested
 }
 
-// begin begins with a packet. The memory of the last one is used again.
+// begin starts a new packet. It reuses the memory of the last one.
 func (n *names) begin(b []byte, set *Set) {
 	n.b, n.set, n.exceeded = b, set, false
 	n.reads, n.texts = len(b)+maxName, 8*len(b)+4096
@@ -46,10 +47,10 @@ func (n *names) begin(b []byte, set *Set) {
 	n.known = append(n.known[:0], name{size: 1, text: "."})
 }
 
-// read reads the name at off, and returns its index and where it ends. pointers
-// is how many have led there.
+// read reads the name at off, and returns its index and the offset of its end.
+// pointers is the number of pointers that have led there.
 func (n *names) read(off, pointers int) (index uint16, next int, ok bool) {
-	first := len(n.known) // of the labels that stand here
+	first := len(n.known) // of the labels at off
 	for {
 		if off >= len(n.b) {
 			return 0, 0, false
@@ -84,7 +85,8 @@ func (n *names) read(off, pointers int) (index uint16, next int, ok bool) {
 	}
 }
 
-// pay takes what was read from what may be.
+// pay subtracts bytes that were read from the bound, and reports whether it
+// holds.
 func (n *names) pay(bytes int) bool {
 	n.reads -= bytes
 	n.exceeded = n.exceeded || n.reads < 0
@@ -96,8 +98,8 @@ func (n *names) link(first int, rest uint16, pointers, next int) (index uint16, 
 	return n.linkAll(first, len(n.known), rest, pointers, next)
 }
 
-// linkAll makes names of the labels from first to last: rest follows the last
-// one, over so many pointers.
+// linkAll makes names of the labels from first to last. rest is the index of
+// what follows the last label, after the given number of pointers.
 func (n *names) linkAll(first, last int, rest uint16, pointers, next int) (index uint16, end int, ok bool) {
 	pointers += int(n.known[rest].pointers)
 	if pointers > maxPointers {
@@ -121,7 +123,7 @@ func (n *names) linkAll(first, last int, rest uint16, pointers, next int) (index
 	return rest, next, true
 }
 
-// wanted reports whether the set has a name.
+// wanted reports whether the set contains a name.
 func (n *names) wanted(index uint16) bool {
 	name := &n.known[index]
 	return name.below || n.set.names[name.hash] > 0

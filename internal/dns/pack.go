@@ -12,10 +12,11 @@ const (
 	maxLabel   = 63
 )
 
-// ErrPack is returned where a message is not valid.
+// ErrPack is returned if a message is not valid.
 var ErrPack = errors.New("dns: a message that cannot be packed")
 
-// Pack packs a message. Names of records and in PTR records are compressed, others are not (RFC 3597 §4).
+// Pack packs a message. It compresses the names of records and those in PTR
+// records, but no others (RFC 3597 §4).
 func (m *Message) Pack() ([]byte, error) {
 	p := &packer{b: make([]byte, headerSize, 512), names: map[string]int{}}
 	binary.BigEndian.PutUint16(p.b, m.ID)
@@ -44,7 +45,8 @@ func (m *Message) Pack() ([]byte, error) {
 	return p.b, nil
 }
 
-// Len returns the size in bytes of the packed message, or 0 if it is not valid. It takes as long as packing it.
+// Len returns the size in bytes of the packed message, or 0 if it is not valid.
+// It takes as long as packing it.
 func (m *Message) Len() int {
 	b, _ := m.Pack()
 	return len(b)
@@ -57,7 +59,8 @@ func Len(r Record) int {
 	return len(p.b)
 }
 
-// Data returns the data of a record without compression, or nil if it is not valid.
+// Data returns the data of a record without compression, or nil if it is not
+// valid.
 func Data(r Record) []byte {
 	p := &packer{}
 	r.appendData(p)
@@ -70,7 +73,7 @@ func Data(r Record) []byte {
 // A packer appends to b.
 type packer struct {
 	b      []byte
-	names  map[string]int // where names and their ends were written; nil: without compression
+	names  map[string]int // offsets of names and their suffixes; nil: without compression
 	failed bool
 }
 
@@ -90,7 +93,8 @@ func (p *packer) record(r Record) {
 	binary.BigEndian.PutUint16(p.b[at-2:], uint16(size))
 }
 
-// name appends a name, or as much of it as was not written before and a pointer to the rest (RFC 1035 §4.1.4).
+// name appends a name, or the part of it that was not written before and a
+// pointer to the rest (RFC 1035 §4.1.4).
 func (p *packer) name(name string, compress bool) {
 	begin := len(p.b)
 	if name == "." {
@@ -172,7 +176,7 @@ func EscapeLabel(raw string) string {
 	return string(appendEscaped(make([]byte, 0, escapedLen(raw)), raw))
 }
 
-// escaped is how many bytes stand for a byte in presentation form.
+// escaped is the number of bytes that stand for a byte in presentation form.
 var escaped = func() (size [256]uint8) {
 	for c := range size {
 		switch {
@@ -208,8 +212,8 @@ func escapedLen[T string | []byte](raw T) (n int) {
 	return n
 }
 
-// CutLabel splits a name into its first label, raw, and the rest. It reports false if there is no label that ends with a
-// dot.
+// CutLabel splits a name into its first label, raw, and the rest. It returns
+// false if no label ends with a dot.
 func CutLabel(name string) (raw, rest string, ok bool) {
 	for i := 0; i < len(name); i++ {
 		switch name[i] {

@@ -197,8 +197,9 @@ func seen(m *dns.Message) dns.Look {
 // at names that come before and at bytes that are none.
 func TestAgainstAReference(t *testing.T) {
 	var r dns.Reader
-	read := 0
+	checks, read := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
+		checks++
 		b := make([]byte, 12)
 		name := func() {
 			for range rapid.IntRange(0, 3).Draw(t, "labels") {
@@ -248,5 +249,5 @@ func TestAgainstAReference(t *testing.T) {
 			read++
 		}
 	})
-	require.Greater(t, read, 20)
+	require.Greater(t, read, checks/10, "the messages that are no nonsense")
 }

@@ -2,8 +2,8 @@ package dns
 
 import "hash/maphash"
 
-// A Set is a set of names, to be looked for in packets. Make one with [NewSet].
-// It must not be used concurrently.
+// A Set is a set of names to look for in packets. Make one with [NewSet]. It
+// must not be used concurrently.
 type Set struct {
 	seed  maphash.Seed
 	below uint64
@@ -17,11 +17,11 @@ func NewSet(name string) *Set {
 	return s
 }
 
-// Add adds a name, without those below it. It has to be removed as often as it
+// Add adds a name, but not those below it. It has to be removed as often as it
 // was added.
 func (s *Set) Add(name string) { s.names[s.hashOf(name)]++ }
 
-// Remove takes back Add.
+// Remove undoes Add.
 func (s *Set) Remove(name string) {
 	h := s.hashOf(name)
 	if s.names[h]--; s.names[h] <= 0 {
@@ -37,9 +37,9 @@ func (s *Set) hashOf(name string) uint64 {
 	return s.hash([]byte(label), s.hashOf(rest))
 }
 
-// hash returns the hash of a label with what follows, without regard to the
-// case of ASCII letters (RFC 6762 §16). Its seed is secret: who sends packets
-// cannot choose names that only look as if they were in the set.
+// hash returns the hash of a label and the rest of the name, ignoring the case
+// of ASCII letters (RFC 6762 §16). Its seed is secret, so that the sender of a
+// packet cannot choose names that collide with those in the set.
 func (s *Set) hash(label []byte, rest uint64) uint64 {
 	var buf [maxLabel + 8]byte
 	b := buf[:8]

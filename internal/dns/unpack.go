@@ -5,28 +5,29 @@ import (
 	"errors"
 )
 
-// ErrMalformed is returned for what is no DNS message, and for messages with an opcode or a response code, which
-// RFC 6762 §18.3 and §18.11 want ignored.
+// ErrMalformed is returned for bytes that are not a DNS message, and for
+// messages with an opcode or a response code, which must be ignored according
+// to RFC 6762 §18.3 and §18.11.
 var ErrMalformed = errors.New("dns: malformed message")
 
-// A Reader looks at packets and takes them apart. It uses its memory again for
-// each, and must not be used concurrently. The zero value is ready to use.
+// A Reader inspects and unpacks packets. It reuses its memory, and must not be
+// used concurrently. The zero value is ready to use.
 type Reader struct{ names names }
 
-// A Look is what can be told of a packet without taking it apart.
+// A Look is what can be told about a packet without unpacking it.
 type Look struct {
-	// Concerns tells whether a question or a record is about a name of the
+	// Concerns reports whether a question or a record is about a name of the
 	// set. If so, Probe and Goodbye are not set.
 	Concerns bool
 
 	Response bool
 	Probe    bool // a query with proposed records (RFC 6762 §8.1)
-	Goodbye  bool // a response of which all answers take back (RFC 6762 §10.1)
+	Goodbye  bool // a response whose answers all withdraw records (RFC 6762 §10.1)
 }
 
 // Look checks the form of a packet, and whether it is about a name of set. It
-// takes time in proportion to the packet's size, and no memory. A packet that
-// it returns an error for would be none to Unpack either.
+// takes time proportional to the packet's size, and does not allocate. Unpack
+// fails for every packet for which Look fails.
 func (r *Reader) Look(b []byte, set *Set) (Look, error) {
 	if err := valid(b); err != nil {
 		return Look{}, err
@@ -71,11 +72,12 @@ func valid(b []byte) error {
 	return nil
 }
 
-// count returns how many entries a section has: questions, answers, and so on.
+// count returns the number of entries in a section: questions, answers, and so
+// on.
 func count(b []byte, section int) int { return int(binary.BigEndian.Uint16(b[4+2*section:])) }
 
-// skip returns what follows an entry whose name ends at off, and its TTL if it
-// has one.
+// skip returns the offset after an entry whose name ends at off, and the
+// entry's TTL if it has one.
 func skip(b []byte, section, off int) (next int, ttl uint32, ok bool) {
 	if section == 0 {
 		return off + 4, 0, off+4 <= len(b)
@@ -90,13 +92,13 @@ func skip(b []byte, section, off int) (next int, ttl uint32, ok bool) {
 // Unpack is [Reader.Unpack] of a new reader.
 func Unpack(b []byte) (*Message, error) { return new(Reader).Unpack(b) }
 
-// Unpack takes a message apart. One record that cannot be read does not make
-// the others unreadable: python-zeroconf sends NSEC records that some refuse.
-// Records of types that service discovery does not use, and damaged NSEC records,
-// are *Unknown; damaged ones of the others are left out.
+// Unpack unpacks a message. A record that cannot be read does not affect the
+// others: python-zeroconf sends NSEC records that some implementations refuse.
+// Records of types that service discovery does not use, and damaged NSEC
+// records, become *Unknown; damaged records of other types are left out.
 //
-// It takes time and memory in proportion to the packet's size. A packet whose
-// names point at each other so that they would take much more is malformed.
+// It takes time and memory proportional to the packet's size. A packet is
+// malformed if its names point at each other so that they would take much more.
 func (r *Reader) Unpack(b []byte) (*Message, error) {
 	if err := valid(b); err != nil {
 		return nil, err
@@ -139,7 +141,7 @@ func (r *Reader) Unpack(b []byte) (*Message, error) {
 	return m, nil
 }
 
-// record reads the record at off and returns where the next one begins. The
+// record reads the record at off and returns the offset of the next one. The
 // record is nil if its data is damaged.
 func (n *names) record(off int) (r Record, next int, ok bool) {
 	b := n.b
@@ -183,7 +185,7 @@ func (n *names) record(off int) (r Record, next int, ok bool) {
 		if to, types, ok := n.nsec(begin, end); ok {
 			return &NSEC{h, to, types}, end, true
 		}
-		return &Unknown{h}, end, true // no record of ours hangs on it
+		return &Unknown{h}, end, true // nothing depends on it
 	default:
 		return &Unknown{h}, end, true
 	}
@@ -210,7 +212,8 @@ func unpackTXT(data []byte) (txt []string, ok bool) {
 	return txt, true
 }
 
-// nsec reads the data of an NSEC record between two offsets, in the form of RFC 6762 §6.1: the types below 256.
+// nsec reads the data of an NSEC record between two offsets, in the form of RFC
+// 6762 §6.1: the types below 256.
 func (n *names) nsec(begin, end int) (next string, types []uint16, ok bool) {
 	b := n.b
 	name, at, ok := n.read(begin, 0)

@@ -7,7 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// RFC 6762 §11: what came to the group is from the link; of the rest, what has a source in a network of the interface.
+// RFC 6762 §11: what came to the group is from the link; of the rest, what has
+// a source in a network of the interface.
 func TestAdmits(t *testing.T) {
 	l := &link{ifc: Interface{Addrs: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24"), netip.MustParsePrefix("fd00::1/64"), netip.MustParsePrefix("fe80::1/64")}}}
 	for _, test := range []struct {

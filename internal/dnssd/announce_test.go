@@ -17,8 +17,9 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
 )
 
-// RFC 6762 §8.3, §10, §10.2: two announcements a second apart with all records; the cache-flush bit on unique ones only;
-// 4500 s, and 120 s for records with a host name.
+// RFC 6762 §8.3, §10, §10.2: two announcements a second apart with all records;
+// the cache-flush bit on unique ones only; 4500 s, and 120 s for records with a
+// host name.
 func TestAnnouncing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -50,8 +51,8 @@ func TestAnnouncing(t *testing.T) {
 	})
 }
 
-// RFC 6762 §8.4, §10.2: a change is announced within 50 ms, twice; old records are flushed; browsers hear of it once, and not
-// of the repetition.
+// RFC 6762 §8.4, §10.2: a change is announced within 50 ms, twice; old records
+// are flushed; browsers hear of it once, and not of the repetition.
 func TestChange(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -114,8 +115,8 @@ func TestChange(t *testing.T) {
 	})
 }
 
-// RFC 6762 §8.4: a hundred changes at one time lead to one announcement and its repetition; over a second, to two: of the
-// first ones and of the last state.
+// RFC 6762 §8.4: a hundred changes at one time lead to one announcement and its
+// repetition; over a second, to two: of the first ones and of the last state.
 func TestChangesCoalesce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -145,7 +146,8 @@ func TestChangesCoalesce(t *testing.T) {
 	})
 }
 
-// Publish replaces the set of services: what is no longer in it is taken back, what is new is probed for.
+// Publish replaces the set of services: what is no longer in it is taken back,
+// what is new is probed for.
 func TestPublishSet(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -177,8 +179,9 @@ func TestPublishSet(t *testing.T) {
 	})
 }
 
-// RFC 6762 §10.1: Withdraw and the end of Run say goodbye, once, and after that nothing; browsers drop the instance a
-// second later. The service type, which others announce too, is not taken back.
+// RFC 6762 §10.1: Withdraw and the end of Run say goodbye, once, and after that
+// nothing; browsers drop the instance a second later. The service type, which
+// others announce too, is not taken back.
 func TestGoodbye(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -226,8 +229,9 @@ func TestGoodbye(t *testing.T) {
 	})
 }
 
-// RFC 6762 §10.1: a goodbye may be forged, and its owner not hear it. Whoever hears it asks, and the owner's answer comes before
-// the instance is given up.
+// RFC 6762 §10.1: a goodbye may be forged, and its owner not hear it. Anyone
+// who hears it asks, and the owner's answer comes before the instance is given
+// up.
 func TestForgedGoodbye(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -248,8 +252,9 @@ func TestForgedGoodbye(t *testing.T) {
 	})
 }
 
-// RFC 6762 §17: whatever is asked, by multicast or by unicast, no packet exceeds the MTU of 1500, over either family, but for a single
-// large record; and that is sent with the PTR without being asked for (RFC 6763 §12).
+// RFC 6762 §17: whatever is asked, by multicast or by unicast, no packet
+// exceeds the MTU of 1500, over either family, but for a single large record;
+// and that is sent with the PTR without being asked for (RFC 6763 §12).
 func TestPacketSize(t *testing.T) {
 	for _, size := range []int{1170, 1180, 1190, 1200, 1210, 1220, 1230, 1240, 1250, 1260, 1270, 1290, 1310, 1400, 8000} {
 		bubble(t, func(t *testing.T) {
@@ -289,7 +294,8 @@ func TestPacketSize(t *testing.T) {
 	}
 }
 
-// RFC 6762 §17: a TXT record of 8 KiB goes alone in a packet, the others stay within the MTU; 128 strings arrive.
+// RFC 6762 §17: a TXT record of 8 KiB goes alone in a packet, the others stay
+// within the MTU; 128 strings arrive.
 func TestLargeTXT(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -322,7 +328,8 @@ func TestLargeTXT(t *testing.T) {
 	})
 }
 
-// RFC 6762 §8.4, §10.1: an address that went and came back before that was announced is announced, and not taken back.
+// RFC 6762 §8.4, §10.1: an address that went and came back before that was
+// announced is announced, and not taken back.
 func TestAddressBack(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()

@@ -9,16 +9,16 @@ import (
 	"github.com/sdp2p/p2p/internal/dns"
 )
 
-// An audience tells whether anybody on a link hears what is announced there. A
-// switch that has just seen a device come up may keep its packets for 30 s, a
-// network without another device tells nothing: both look the same from here.
-// So announcements that nobody seems to have heard go out again.
+// An audience records whether anybody on a link hears the announcements. A
+// switch may drop the packets of a device that has just come up for 30 s, which
+// looks the same as a network without other devices. So announcements that
+// nobody seems to have heard are repeated.
 type audience struct {
 	timer   timer
 	asking  bool // the next step is to announce
-	steps   int  // announcements made again
+	steps   int  // repeated announcements
 	reached bool // a question of ours was answered since the link came up
-	heard   bool // so that an announcement made then was heard, or somebody showed to know us
+	heard   bool // an announcement made after that was heard, or somebody showed that it knows us
 
 	probe  string // name of which the SRV was asked for, folded
 	probed time.Time
@@ -29,15 +29,15 @@ const (
 	soundEvery = 8 * time.Second
 	soundSteps = 15 // so often, two minutes in all, and once more after
 	soundLast  = 64 * time.Second
-	soundReply = time.Second // how long the question goes ahead of the announcement
+	soundReply = time.Second // from the question to the announcement
 
 	// Answers to the question for all instances are delayed by 120 ms or, when
 	// more known answers were to come, 500 ms.
 	replyTime = 600 * time.Millisecond
 )
 
-// startSounding begins to find out whether anybody hears an announcement that
-// was made, unless that is known.
+// startSounding begins to check whether anybody has heard an announcement,
+// unless that is known.
 func (l *link) startSounding() {
 	a := &l.audience
 	if a.reached {
@@ -48,10 +48,10 @@ func (l *link) startSounding() {
 	}
 }
 
-// sound asks for answers, and a second later announces again: to whoever
-// answered, or because nobody did. If somebody shows to have heard an
-// announcement, but has answered nothing, it asks once more: those that hear us
-// need not be known here.
+// sound asks for answers, and announces again a second later: for those that
+// answered, or because nobody did. If somebody shows that it heard an
+// announcement, but nobody has answered, it asks once more: a host that hears
+// us need not be known here.
 func (l *link) sound() {
 	a := &l.audience
 	ask := !a.asking
@@ -71,7 +71,7 @@ func (l *link) sound() {
 	}
 }
 
-// soundAgain announces again, and sets the time to do so once more.
+// soundAgain announces again, and schedules the next time.
 func (l *link) soundAgain() {
 	a := &l.audience
 	a.steps++
@@ -90,8 +90,8 @@ func (l *link) soundAgain() {
 	}
 }
 
-// trial returns a question for an instance that is known, if there is one: its
-// answer tells that we are heard.
+// trial returns a question for a known instance, if there is one: the answer
+// shows that we are heard.
 func (l *link) trial() []dns.Question {
 	for _, s := range l.seen {
 		if s.certain() {
@@ -102,7 +102,7 @@ func (l *link) trial() []dns.Question {
 	return nil
 }
 
-// noteAnswers notes that a question of ours was answered, and not one of
+// noteAnswers records that a question of ours was answered, rather than one of
 // another host.
 func (l *link) noteAnswers(f Family, answers []told) {
 	a := &l.audience
@@ -118,8 +118,8 @@ func (l *link) noteAnswers(f Family, answers []told) {
 	}
 }
 
-// noteInterest notes that somebody knows an instance of ours: who lists it as
-// known, or asks for it by name.
+// noteInterest records that somebody knows an instance of ours, because it
+// lists the instance as known or asks for it by name.
 func (l *link) noteInterest(m *dns.Message, known map[*ownRecord]bool) {
 	if len(m.Ns) > 0 {
 		return // a probe, for a name that is ours by chance
@@ -144,27 +144,28 @@ func (l *link) asksForAll(m *dns.Message) bool {
 	})
 }
 
-// newAudience forgets whether anybody hears: the link has come up.
+// newAudience starts over, since the link has come up.
 func (l *link) newAudience() {
 	a := &l.audience
 	a.reached, a.heard, a.asking, a.steps = false, false, false, 0
 	l.e.timers.stop(&a.timer)
 }
 
-// strangers are addresses without an instance here that have asked for
-// instances: who asks has one itself, most often, and announced it when we did
-// not hear. It may also be one that only watches, or a repeater of our own
-// questions: what came of nothing is waited with for ever longer.
+// strangers are addresses without a known instance that have asked for
+// instances. Most often such a host has an instance itself, and announced it
+// when we did not hear. But it may also only watch, or repeat our own
+// questions: if asking because of it was in vain, the next time is later and
+// later.
 type strangers struct {
 	addrs map[netip.Addr]*stranger
 	timer timer
-	last  time.Time // when instances were asked for because of them
+	last  time.Time // when instances were last asked for because of them
 }
 
 type stranger struct {
-	waits bool // until instances are asked for
+	waits bool // instances are going to be asked for
 	pause backoff.Backoff
-	next  time.Time // when it is a reason to ask again
+	next  time.Time // from when on it is a reason to ask again
 }
 
 const (
@@ -172,8 +173,8 @@ const (
 	strangerTime  = 2 * time.Second // a device that is starting announces itself by then
 )
 
-// noteStranger has instances asked for soon, if an address that asked for them
-// has none here by then.
+// noteStranger schedules a question for instances, in case an address that
+// asked for them has none here by then.
 func (l *link) noteStranger(src netip.Addr, m *dns.Message) {
 	src = src.WithZone("")
 	s := &l.strangers

@@ -52,7 +52,7 @@ func TestUnheard(t *testing.T) {
 
 // They do not where somebody shows to have heard one: lists the instance as
 // known, asks for it by name, or answered a question before it was announced.
-// Who answers later is told once more.
+// A node that answers later is told once more.
 func TestHeard(t *testing.T) {
 	known := func(m *dns.Msg, ttl string) *dns.Msg {
 		m.Answer = parse(t, "_sd._udp.local. "+ttl+" IN PTR A._sd._udp.local.")
@@ -191,8 +191,8 @@ func TestUnheardAgain(t *testing.T) {
 }
 
 // A question for instances from an address that has none here is a reason to
-// ask: 2 to 3 s later, if it has none by then, at most every 8 s, and because of
-// the same address less and less often.
+// ask: 2 to 3 s later, if it has none by then, at most every 8 s, and because
+// of the same address less and less often.
 func TestStranger(t *testing.T) {
 	asks := func(t *testing.T, link *dnssdtest.Link, since time.Time) []message {
 		return filter(messages(t, link, 1, since), asksFor(dns.TypePTR))

@@ -12,8 +12,8 @@ import (
 	"github.com/sdp2p/p2p/internal/dns"
 )
 
-// flooded returns an engine that announces an instance on the network of a test, and knows another, and a function that
-// has it receive a message.
+// flooded returns an engine that announces an instance on the network of a
+// test, and knows another, and a function that has it receive a message.
 func flooded(t *testing.T, d *deaf) (*Engine, func(src string, m *miekg.Msg)) {
 	e, err := New(Config{Service: "_sd._udp", Network: d})
 	require.NoError(t, err)
@@ -43,7 +43,8 @@ func flooded(t *testing.T, d *deaf) (*Engine, func(src string, m *miekg.Msg)) {
 // source returns the n-th source of a flood.
 func source(n, port int) string { return fmt.Sprintf("10.0.0.%d:%d", 3+n%250, port) }
 
-// RFC 6762 §7.2: queries that announce more known answers wait, but a bounded number, and only those that concern us.
+// RFC 6762 §7.2: queries that announce more known answers wait, but a bounded
+// number, and only those that concern us.
 func TestBoundOfTruncated(t *testing.T) {
 	e, send := flooded(t, &deaf{})
 	q := func(name string) *miekg.Msg {
@@ -63,7 +64,8 @@ func TestBoundOfTruncated(t *testing.T) {
 	require.Empty(t, e.links[1].held)
 }
 
-// RFC 6762 §5.4, §6.7: unicast answers, which a forged source sends to somebody else, wait and leave in bounded numbers.
+// RFC 6762 §5.4, §6.7: unicast answers, which a forged source sends to somebody
+// else, wait and leave in bounded numbers.
 func TestBoundOfUnicast(t *testing.T) {
 	for name, test := range map[string]struct {
 		port int
@@ -91,7 +93,8 @@ func TestBoundOfUnicast(t *testing.T) {
 	}
 }
 
-// RFC 6762 §7.3: the questions of others that are remembered are bounded, and are such as we might ask.
+// RFC 6762 §7.3: the questions of others that are remembered are bounded, and
+// are such as we might ask.
 func TestBoundOfHistory(t *testing.T) {
 	e, send := flooded(t, &deaf{})
 	for i := range 80 {
@@ -129,7 +132,8 @@ func TestBoundOfHistory(t *testing.T) {
 	require.Len(t, e.links[1].history.seen[IPv4], 1)
 }
 
-// Questions that wait for a packet, and own packets that wait to come back, are bounded.
+// Questions that wait for a packet, and own packets that wait to come back, are
+// bounded.
 func TestBoundOfWaiting(t *testing.T) {
 	e, _ := flooded(t, &deaf{})
 	l := e.links[1]
@@ -149,8 +153,8 @@ func TestBoundOfWaiting(t *testing.T) {
 	require.LessOrEqual(t, len(l.echoes.last), maxEchoes)
 }
 
-// Whatever is announced of them, hosts have a bounded number of addresses; each a
-// few.
+// Whatever is announced of them, hosts have a bounded number of addresses; each
+// a few.
 func TestBoundOfAddresses(t *testing.T) {
 	e, err := New(Config{Service: "_sd._udp", Network: &deaf{}, MaxPerSource: 1000, MaxNewPerSecond: 1000})
 	require.NoError(t, err)
@@ -186,8 +190,8 @@ func TestBoundOfAddresses(t *testing.T) {
 	require.Zero(t, l.addrs)
 }
 
-// A flood of goodbyes for instances that are there makes a node ask, and probe, a
-// bounded number of times. One question goes to all that are not asked.
+// A flood of goodbyes for instances that are there makes a node ask, and probe,
+// a bounded number of times. One question goes to all that are not asked.
 func TestBoundOfDoubts(t *testing.T) {
 	const many = 300
 	d := &deaf{}
@@ -227,7 +231,8 @@ func TestBoundOfDoubts(t *testing.T) {
 	require.Zero(t, probes, "none has answered before")
 }
 
-// RFC 6762 §11: unicast, and multicast of both families, leaves with an IP TTL of 255.
+// RFC 6762 §11: unicast, and multicast of both families, leaves with an IP TTL
+// of 255.
 func TestSocketTTL(t *testing.T) {
 	for f := range Family(families) {
 		u, err := openUDP(f, func(Packet) {}, func(error) {})
@@ -256,7 +261,8 @@ func TestSocketTTL(t *testing.T) {
 	}
 }
 
-// What is recognized as a packet of our own is what was sent, once, within 5 s: another engine of this host may send the same.
+// What is recognized as a packet of our own is what was sent, once, within 5 s:
+// another engine of this host may send the same.
 func TestEchoes(t *testing.T) {
 	now := time.Unix(0, 0)
 	var s echoes
@@ -276,8 +282,9 @@ func TestEchoes(t *testing.T) {
 	require.False(t, s.lately(b, now))
 }
 
-// When an interface is gone, nothing that was going to happen on it happens: no answer of the one network is given in the next.
-// Its group is left. One that cannot be joined is tried again.
+// When an interface is gone, nothing that was going to happen on it happens: no
+// answer of the one network is given in the next. Its group is left. One that
+// cannot be joined is tried again.
 func TestLinkClosed(t *testing.T) {
 	d := &deaf{}
 	e, send := flooded(t, d)

@@ -1,7 +1,6 @@
 package dnssd
 
 import (
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"time"
@@ -16,10 +15,11 @@ func setOf(f Family) familySet { return 1 << f }
 
 func (s familySet) has(f Family) bool { return s&setOf(f) != 0 }
 
-// first returns the set of the first family in s. IPv4 is first: one packet less than asking over both.
+// first returns the set of the first family in s. IPv4 is first: one packet
+// less than asking over both.
 func (s familySet) first() familySet { return s & -s }
 
-// A seen is an instance as seen on one link: what is cached of it there.
+// A seen is an instance as seen on one link: the records cached of it there.
 type seen struct {
 	l    *link
 	in   *instance
@@ -30,7 +30,7 @@ type seen struct {
 
 	asked    time.Time // when its records were asked for the last time
 	answered time.Time // when it answered the last time
-	retained bool      // it was taken back, and stays because of an answer by other means
+	retained bool      // it was withdrawn, but stays because it answered by other means
 	doubt    doubt
 
 	from  sources // of SRV records
@@ -39,11 +39,12 @@ type seen struct {
 	resolve  timer // asks for what is missing
 	attempts int
 	sought   bool   // addresses were asked for
-	alone    bool   // there are none, or no others than link-local ones
+	alone    bool   // there are none but link-local ones
 	doubted  *timer // asks again while Reconfirm's doubt lasts; nil without
 }
 
-// A cached record expires on its own, whether there is traffic or not (RFC 6762 §5.2, §10).
+// A cached record expires on its own, whether there is traffic or not (RFC 6762
+// §5.2, §10).
 type cached struct {
 	l   *link
 	typ uint16
@@ -66,20 +67,21 @@ type cached struct {
 	stage    int     // refreshes asked for: at 80, 85, 90 and 95 % of the TTL
 	via      familySet
 	doomed   time.Time // if not zero: when it goes, whatever its TTL. It is not refreshed
-	replaced bool      // doomed because it was taken back, or a newer record took its place
+	replaced bool      // doomed because it was withdrawn or replaced by a newer record
 	asks     int       // questions to come before it goes: see confirm
-	held     bool      // and stays until then as if it were not
+	held     bool      // until then, it counts as if it were not doomed
 	timer    timer
 }
 
 const (
 	maxTTL     = otherTTL * time.Second // longer ones are cut
 	minRefresh = 10 * time.Second       // records that live shorter are not refreshed
-	minTTL     = 20 * time.Second       // no record is cut shorter that lived longer: who goes says so, which is checked
-	graceTime  = time.Second            // what is taken back or replaced is kept that long (RFC 6762 §10.1, §10.2)
+	minTTL     = 20 * time.Second       // a TTL is not lowered below this: an owner that leaves says goodbye, which is checked
+	graceTime  = time.Second            // for which withdrawn or replaced records are kept (RFC 6762 §10.1, §10.2)
 
-	// RFC 6762 §10.2 lets a record with the cache-flush bit replace those that were received more than a second before.
-	// Announcements are a second apart as sent; as received, they may be less.
+	// RFC 6762 §10.2 lets a record with the cache-flush bit replace those that
+	// were received more than a second before. Announcements are a second apart
+	// as sent; as received, they may be less.
 	flushAge = 900 * time.Millisecond
 
 	resolveMax  = 5 // attempts to learn what is missing
@@ -94,12 +96,13 @@ func (c *cached) expires() time.Time {
 	return c.received.Add(c.ttl)
 }
 
-// fresh reports whether the record has at least half of its time to live left (RFC 6762 §7.1).
+// fresh reports whether the record has at least half of its time to live left
+// (RFC 6762 §7.1).
 func (c *cached) fresh(now time.Time) bool {
 	return c.doomed.IsZero() && c.expires().Sub(now) >= c.ttl/2
 }
 
-// renew notes that the record was received, again or for the first time.
+// renew records that the record was received, again or for the first time.
 func (c *cached) renew(ttl uint32, f Family, jitter float64) {
 	e := c.l.e
 	if e.now.Sub(c.received) > graceTime {
@@ -108,14 +111,14 @@ func (c *cached) renew(ttl uint32, f Family, jitter float64) {
 	c.via |= setOf(f)
 	lives := min(max(time.Duration(ttl)*time.Second, min(c.ttl, minTTL)), maxTTL)
 	if c.received.Equal(e.now) && c.ttl == lives && c.doomed.IsZero() {
-		return // the packet says it again
+		return // repeated within the packet
 	}
 	c.received, c.ttl, c.jitter, c.stage = e.now, lives, jitter, 0
 	c.doomed, c.replaced, c.held, c.asks = time.Time{}, false, false, 0
 	c.schedule()
 }
 
-// doom has the record go at a time, if it does not go before.
+// doom makes the record go at a time, if it does not go before.
 func (c *cached) doom(at time.Time) {
 	if at.Before(c.expires()) {
 		c.doomed = at
@@ -163,7 +166,7 @@ func (c *cached) due() {
 	c.schedule()
 }
 
-// drop takes an SRV or an address record out of the cache.
+// drop removes an SRV or an address record from the cache.
 func (c *cached) drop() {
 	c.l.e.timers.stop(&c.timer)
 	if c.typ == dns.TypeSRV {
@@ -175,8 +178,8 @@ func (c *cached) drop() {
 	c.l.addrs--
 }
 
-// remove takes the record out of the cache. An instance without PTR or SRV is gone as a whole; for a missing TXT or
-// address one can ask.
+// remove removes the record from the cache. Without PTR or SRV, an instance is
+// gone as a whole; a missing TXT or address can be asked for.
 func (c *cached) remove() {
 	e := c.l.e
 	e.timers.stop(&c.timer)
@@ -199,13 +202,13 @@ func (c *cached) remove() {
 	}
 }
 
-// A lesson is what is learnt from one packet. What that comes to is looked at once it is over, however often the packet
-// says it.
+// A lesson is what is learned from one packet. Its consequences are drawn once,
+// at the end, however often the packet repeats something.
 type lesson struct {
 	l        *link
 	src      netip.Addr
 	family   Family
-	jitter   float64 // one for the packet: what came together is refreshed together
+	jitter   float64 // one for the packet, so that its records are refreshed together
 	touched  map[*cached]bool
 	seen     map[*seen]bool     // to be examined
 	hosts    map[*host]bool     // with all their users
@@ -213,53 +216,7 @@ type lesson struct {
 	full     map[*cached]uint16 // lists, by their first record: no more of that type
 }
 
-// learn caches what concerns instances of the service type, and nothing else.
-func (l *link) learn(from received, records []told) {
-	p := &lesson{
-		l: l, src: from.Src.Addr(), family: from.family, jitter: 0.02 * rand.Float64(),
-		touched: map[*cached]bool{}, seen: map[*seen]bool{}, hosts: map[*host]bool{}, full: map[*cached]uint16{},
-	}
-	flush := map[historyKey]bool{}
-	note := func(t told, c *cached) {
-		if c != nil {
-			p.touched[c] = true
-			if t.rr.Head().Class&cacheFlush != 0 && t.rr.Head().TTL > 0 {
-				flush[historyKey{t.key, t.rr.Head().Type}] = true
-			}
-		}
-	}
-	for pass := range 4 {
-		for _, t := range records {
-			if t.rr.Head().Class&^cacheFlush != dns.ClassINET {
-				continue
-			}
-			switch rr := t.rr.(type) {
-			case *dns.PTR:
-				if pass == 0 && t.key == l.e.serviceKey {
-					p.learnPTR(rr)
-				}
-			case *dns.SRV:
-				if pass == 1 {
-					note(t, p.learnSRV(t.key, rr))
-				}
-			case *dns.TXT:
-				if pass == 2 {
-					p.learnTXT(t.key, rr)
-				}
-			case *dns.A, *dns.AAAA:
-				if pass == 3 {
-					note(t, p.learnAddr(t.key, rr))
-				}
-			}
-		}
-	}
-	for k := range flush {
-		p.flush(k)
-	}
-	p.end()
-}
-
-// end examines what was learnt of.
+// end examines the instances that the packet was about.
 func (p *lesson) end() {
 	for h := range p.hosts {
 		for _, user := range h.users {
@@ -273,8 +230,8 @@ func (p *lesson) end() {
 	}
 }
 
-// put renews the record in list that is the same, or else adds a fresh one, if there is room or another one may go for it.
-// A record with a TTL of zero is one that is taken back.
+// put renews the same record in list, or else adds a fresh one, if there is
+// room or another one may be dropped for it. A TTL of zero withdraws a record.
 func (p *lesson) put(list *[]*cached, fresh cached, bound int, ttl uint32, same func(*cached) bool) (c *cached, added bool) {
 	l := p.l
 	i := slices.IndexFunc(*list, same)
@@ -311,7 +268,7 @@ func (p *lesson) put(list *[]*cached, fresh cached, bound int, ttl uint32, same 
 func (p *lesson) learnPTR(rr *dns.PTR) {
 	l := p.l
 	label, ok := l.e.instanceLabel(rr.Ptr)
-	if !ok {
+	if !ok || l.e.cfg.Admit != nil && !l.e.cfg.Admit(label) {
 		return
 	}
 	s := l.seen[fold(label)]
@@ -337,12 +294,14 @@ func (p *lesson) learnPTR(rr *dns.PTR) {
 	}
 	p.takeBack(s.ptr)
 	if l.e.cfg.Probe == nil {
-		// Its owner may not have heard a goodbye that somebody forged. Asked, it answers before the time is over.
+		// The owner may not have heard a goodbye that somebody forged. If
+		// asked, it answers before the time is over.
 		l.browseSoon(between(300*time.Millisecond, 600*time.Millisecond))
 	}
 }
 
-// seenByName returns the instance with a domain name, if it is cached on the link.
+// seenByName returns the instance with a domain name, if it is cached on the
+// link.
 func (l *link) seenByName(name string) *seen {
 	label, ok := l.e.instanceLabel(name)
 	if !ok {
@@ -447,8 +406,8 @@ func (p *lesson) learnAddr(key string, rr dns.Record) *cached {
 	return c
 }
 
-// flush has older records of a name and type make way for those that came with the packet: their owner says that there
-// are no others (RFC 6762 §10.2).
+// flush replaces older records of a name and type by those that came with the
+// packet: their owner says that there are no others (RFC 6762 §10.2).
 func (p *lesson) flush(of historyKey) {
 	l := p.l
 	var set []*cached
@@ -468,7 +427,7 @@ func (p *lesson) flush(of historyKey) {
 	}
 }
 
-// forget drops what is cached of an instance on the link.
+// forget drops the cached records of an instance on the link.
 func (l *link) forget(s *seen) {
 	e := l.e
 	e.timers.stop(&s.ptr.timer)

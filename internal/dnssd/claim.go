@@ -10,25 +10,26 @@ import (
 	"github.com/sdp2p/p2p/internal/dns"
 )
 
-// Whoever uses a name of ours claims it: with a record under it that we would not
-// send, with a probe that wins the tie-break (RFC 6762 §8.1, §8.2, §9). Between
-// hosts that choose their names, one of them has to give way, and anybody can make
-// the other one give way. Our names are keys. So where [Config.Probe] can tell who
-// holds the key, a claim has to prove that it does: until then, we go on
-// announcing, answering, and defending the name. A claim that comes while we probe
-// for the name has a moment for its proof, once.
+// A host that uses a name of ours claims it: with a record under the name that
+// we would not send, or with a probe that wins the tie-break (RFC 6762 §8.1,
+// §8.2, §9). Between hosts that choose their names, one of them has to give
+// way, and anybody can make the other one give way. But our names are keys. So
+// if [Config.Probe] can determine who holds the key, the claimant has to prove
+// that it does: until then, we continue to announce, answer for, and defend the
+// name. A claim that arrives while we probe for the name has a moment for its
+// proof, once.
 const (
-	claimTime   = 10 * time.Second        // for how long what claims say is put together
+	claimTime   = 10 * time.Second        // for how long claims are collected
 	claimGap    = 1200 * time.Millisecond // from one challenge to the next
 	claimWait   = time.Second             // how long probing waits for the first
-	refutedTime = 30 * time.Second        // before an address that did not prove anything is asked again
+	refutedTime = 30 * time.Second        // until an address that did not prove anything is asked again
 	rivalTime   = 2 * time.Minute         // for how long a proof counts
 
 	maxClaimed = 4  // sources, SRV records, and addresses of each of their hosts, of the claims to a name
 	maxRefuted = 64 // addresses
 )
 
-// What [Config.Probe] answers with if it did not ask.
+// Errors with which [Config.Probe] answers if it did not ask.
 var (
 	ErrNoProbe   = errors.New("dnssd: nobody can be probed") // for good: claims count without a proof
 	ErrProbeBusy = errors.New("dnssd: probed too often")     // for the moment
@@ -39,12 +40,12 @@ type claims struct {
 	sources []netip.Addr
 	srvs    []*claimed
 	last    time.Time
-	denial  bool // they are more than a tie-break that was lost
+	denial  bool // they are more than a lost tie-break
 
 	timer    timer     // the next challenge
-	running  bool      // a challenge is
+	running  bool      // a challenge is running
 	began    time.Time // the last challenge
-	asked    time.Time // when what is missing was asked for
+	asked    time.Time // when missing addresses were asked for
 	waited   bool      // probing waited for a challenge, in this round
 	waits    bool      // and still does
 	refuted  map[netip.AddrPort]time.Time
@@ -52,7 +53,7 @@ type claims struct {
 	defenses backoff.Backoff
 }
 
-// A claimed SRV record leads to whoever claims a name.
+// A claimed SRV record leads to the claimant of a name.
 type claimed struct {
 	host, key string // the host's name; folded
 	port      uint16
@@ -62,14 +63,14 @@ type claimed struct {
 
 func (c *claimed) full() bool { return len(c.addrs) >= 2*maxClaimed } // of two families
 
-// believes reports whether claims to a name of ours count without a proof: there
-// is nothing to prove, or it was lately.
+// believes reports whether claims to a name of ours count without a proof,
+// because none is possible or one was given recently.
 func (p *publication) believes() bool {
 	e := p.l.e
 	return e.cfg.Probe == nil || e.now.Before(p.entry.rival)
 }
 
-// claim notes a record that somebody else has under a name of ours.
+// claim records that another host has a record under a name of ours.
 func (p *publication) claim(t told, src netip.Addr, denial bool) {
 	c, now := &p.claims, p.l.e.now
 	if now.Sub(c.last) > claimTime {
@@ -85,12 +86,13 @@ func (p *publication) claim(t told, src netip.Addr, denial bool) {
 	p.challengeSoon()
 }
 
-// challengeSoon challenges once the packet has been worked on, but not too often.
+// challengeSoon challenges once the packet has been processed, but not too
+// often.
 func (p *publication) challengeSoon() {
 	p.l.e.timers.soonest(&p.claims.timer, later(p.l.e.now, p.claims.began.Add(claimGap)))
 }
 
-// remember puts an address in front of a list of few.
+// remember puts an address at the front of a short list.
 func remember(list []netip.Addr, addr netip.Addr) []netip.Addr {
 	list = slices.DeleteFunc(list, func(o netip.Addr) bool { return o == addr })
 	return slices.Insert(list, 0, addr)[:min(len(list)+1, maxClaimed)]
@@ -114,7 +116,7 @@ func (p *publication) claimSRV(srv *dns.SRV) {
 	c.srvs = append(c.srvs, &claimed{host: srv.Target, key: key, port: srv.Port, noted: c.last})
 }
 
-// dropClaims forgets what was claimed.
+// dropClaims drops all claims.
 func (p *publication) dropClaims() {
 	c := &p.claims
 	for _, srv := range c.srvs {
@@ -123,7 +125,7 @@ func (p *publication) dropClaims() {
 	c.sources, c.srvs, c.denial = nil, nil, false
 }
 
-// noteClaimed notes where those are who claim names of ours.
+// noteClaimed records the addresses of hosts that claim names of ours.
 func (l *link) noteClaimed(records []told) {
 	for _, p := range l.pubs {
 		for _, srv := range p.claims.srvs {
@@ -140,8 +142,8 @@ func (l *link) noteClaimed(records []told) {
 	}
 }
 
-// challenge has those who claim a name of ours prove that they hold its key, and
-// meanwhile goes on.
+// challenge asks the hosts that claim a name of ours to prove that they hold
+// its key, without waiting for it.
 func (p *publication) challenge() {
 	c, e := &p.claims, p.l.e
 	if c.running || e.now.Sub(c.last) > claimTime || p.state == stateConflict {
@@ -162,9 +164,9 @@ func (p *publication) challenge() {
 	})
 }
 
-// challengers returns where somebody might hold the key of the name, and asks for
-// what is not known of that. They are on the link, and have not failed to prove it
-// lately.
+// challengers returns the addresses of hosts that might hold the key of the
+// name, and asks for missing ones. They are on the link, and have not failed to
+// prove it recently.
 func (p *publication) challengers() (at []netip.AddrPort) {
 	c, l := &p.claims, p.l
 	add := func(addr netip.Addr, port uint16) {
@@ -200,8 +202,8 @@ func (p *publication) challengers() (at []netip.AddrPort) {
 	return at
 }
 
-// plain orders addresses: those that are the easiest to read come first, since
-// the one that answers is named.
+// plain ranks addresses: those that are easiest to read come first, since the
+// one that answers is shown.
 func plain(addr netip.Addr) int {
 	switch {
 	case addr.Is4():
@@ -212,8 +214,8 @@ func plain(addr netip.Addr) int {
 	return 2
 }
 
-// mayChallenge reports whether an address is on the link: nobody can have us send
-// anything elsewhere.
+// mayChallenge reports whether an address is on the link, so that nobody can
+// make us send anything elsewhere.
 func (l *link) mayChallenge(addr netip.Addr) bool {
 	return addr.IsValid() && !addr.IsMulticast() && (addr.IsLinkLocalUnicast() || l.ifc.onLink(addr))
 }
@@ -228,7 +230,7 @@ func (e *Engine) owns(addr netip.Addr) bool {
 	return false
 }
 
-// challenged takes what came of a challenge.
+// challenged handles the outcome of a challenge.
 func (p *publication) challenged(at []netip.AddrPort, from netip.AddrPort, err error) {
 	c, e := &p.claims, p.l.e
 	c.running = false
@@ -246,7 +248,7 @@ func (p *publication) challenged(at []netip.AddrPort, from netip.AddrPort, err e
 		p.concede(c.sources[0])
 		return
 	}
-	e.log.Debug("a claim to our service instance was not proved", "instance", p.entry.service.Instance, "addresses", at, "error", err)
+	e.log.Debug("a claim to our service instance was not proved", "instance", p.entry.service.Instance, "addresses", at, "cause", err)
 	if errors.Is(err, ErrProbeBusy) {
 		p.challengeSoon()
 	} else {
@@ -263,7 +265,7 @@ func (p *publication) challenged(at []netip.AddrPort, from netip.AddrPort, err e
 	}
 }
 
-// concede lets a claim count.
+// concede accepts a claim.
 func (p *publication) concede(rival netip.Addr) {
 	denial := p.claims.denial
 	p.dropClaims()
@@ -278,8 +280,8 @@ func (p *publication) concede(rival netip.Addr) {
 	}
 }
 
-// defend announces a name that is claimed, for those who have believed the claim:
-// after a second, and less and less often if that goes on.
+// defend announces a claimed name for hosts that have believed the claim: after
+// a second, and less and less often while that goes on.
 func (p *publication) defend() {
 	c, now := &p.claims, p.l.e.now
 	if p.state != stateAnnounced || now.Before(c.defended) {

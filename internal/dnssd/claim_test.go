@@ -15,7 +15,8 @@ import (
 	"github.com/sdp2p/p2p/internal/soak"
 )
 
-// falseClaims are messages of somebody who uses the name of "a" without its key.
+// falseClaims are messages of somebody who uses the name of "a" without its
+// key.
 func falseClaims(t testing.TB, host string) map[string]*dns.Msg {
 	probe := query("a._sd._udp.local. ANY QU", host+" ANY QU")
 	probe.Ns = parse(t, "a._sd._udp.local. 120 IN SRV 9 9 9999 zz.local.", "zz.local. 120 IN A 10.0.0.9")
@@ -28,9 +29,9 @@ func falseClaims(t testing.TB, host string) map[string]*dns.Msg {
 	}
 }
 
-// Whoever claims the name of a node, while it starts or once it has, and does not
-// hold its key, neither keeps it from being found and answering nor makes it say
-// that the key is used twice.
+// Anyone who claims the name of a node, while it starts or once it has, and
+// does not hold its key, neither keeps it from being found and answering nor
+// makes it say that the key is used twice.
 func TestFalseClaims(t *testing.T) {
 	for _, early := range []bool{false, true} {
 		for why := range falseClaims(t, "x.local.") {
@@ -76,7 +77,7 @@ func TestFalseClaims(t *testing.T) {
 						pass(1100 * time.Millisecond)
 						require.True(t, slices.ContainsFunc(o.take(), func(m message) bool { return m.Src.Addr() == addr4(1) }))
 					}
-					if early || why != "won tie-break" { // which says nothing to who has announced
+					if early || why != "won tie-break" { // which says nothing to one that has announced
 						require.NotEmpty(t, p.addrs)
 					}
 					for _, a := range p.addrs {
@@ -156,8 +157,9 @@ func TestProvedClaims(t *testing.T) {
 	})
 }
 
-// A claim is challenged where its records lead, on the link and nowhere else: what
-// is missing is asked for. Where nobody can tell who holds a key, claims count.
+// A claim is challenged where its records lead, on the link and nowhere else:
+// what is missing is asked for. Where nobody can tell who holds a key, claims
+// count.
 func TestChallenges(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()

@@ -19,8 +19,10 @@ func extra(m *dns.Msg) *dns.Msg {
 	return m
 }
 
-// RFC 6762 §8.1: while a name is probed for, a response with a record of that name denies it, whatever its type and section, by
-// multicast or by unicast. One that says the same as we do is no conflict; nor is one from before the first probe.
+// RFC 6762 §8.1: while a name is probed for, a response with a record of that
+// name denies it, whatever its type and section, by multicast or by unicast.
+// One that says the same as we do is no conflict; nor is one from before the
+// first probe.
 func TestDenial(t *testing.T) {
 	const other = "a._sd._udp.local. 120 IN SRV 0 0 1 z.local."
 	for _, test := range []struct {
@@ -71,8 +73,10 @@ func TestDenial(t *testing.T) {
 	})
 }
 
-// RFC 6762 §8.1: a denied name is tried again after 5, 10, 20 and 40 s, then once a minute, and taken over when nobody defends
-// it any more. Then the pauses begin anew. Who is denied leaves without a goodbye, even if it was announced before (§10.1).
+// RFC 6762 §8.1: a denied name is tried again after 5, 10, 20 and 40 s, then
+// once a minute, and taken over when nobody defends it any more. Then the
+// pauses begin anew. A node that is denied leaves without a goodbye, even if it
+// was announced before (§10.1).
 func TestConflictRetries(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -109,8 +113,9 @@ func TestConflictRetries(t *testing.T) {
 	})
 }
 
-// RFC 6762 §9: other data for a name and type that we announced makes us probe again within 250 ms; until that succeeded
-// we say nothing, not even what was about to be said (§8.1).
+// RFC 6762 §9: other data for a name and type that we announced makes us probe
+// again within 250 ms; until that succeeded we say nothing, not even what was
+// about to be said (§8.1).
 func TestProbeAgain(t *testing.T) {
 	for record, again := range map[string]bool{
 		"A._SD._udp.local. 120 IN SRV 0 0 1 z.local.":    true,
@@ -147,8 +152,9 @@ func TestProbeAgain(t *testing.T) {
 	}
 }
 
-// RFC 6762 §8.2: who proposes the lexicographically earlier records waits a second and probes again, and announces if nobody
-// is there any more; the other goes on. The host's records decide only where the instance's do not.
+// RFC 6762 §8.2: who proposes the lexicographically earlier records waits a
+// second and probes again, and announces if nobody is there any more; the other
+// goes on. The host's records decide only where the instance's do not.
 func TestTieBreakPause(t *testing.T) {
 	const empty = "A._sd._udp.local. 4500 IN TXT \"\""
 	srv := func(port int) string { return fmt.Sprint("a._SD._udp.local. 120 IN SRV 0 0 ", port, " a.local.") }
@@ -196,8 +202,9 @@ func TestTieBreakPause(t *testing.T) {
 	}
 }
 
-// RFC 6762 §8.1, §9: a name may be in use on one link and free on another. There it is announced; the program hears of the
-// conflict until it is over on every link, or the link or its address is gone.
+// RFC 6762 §8.1, §9: a name may be in use on one link and free on another.
+// There it is announced; the program hears of the conflict until it is over on
+// every link, or the link or its address is gone.
 func TestConflictOnOneLink(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		one, two := dnssdtest.NewLink(), dnssdtest.NewLink()

@@ -65,8 +65,8 @@ func record(name []byte, typ, class uint16, ttl uint32, data []byte) []byte {
 
 func pointer(to int) []byte { return []byte{0xC0 | byte(to>>8), byte(to)} }
 
-// repeated returns a packet full of one section's entries: the first with a name
-// in full, the others with a pointer to it.
+// repeated returns a packet full of one section's entries: the first with a
+// name in full, the others with a pointer to it.
 func repeated(response bool, section int, name []byte, entry func(i int, name []byte) []byte) []byte {
 	p := newHostile(response)
 	p.add(section, entry(0, name))
@@ -79,8 +79,9 @@ func srv(port int, target []byte) []byte {
 	return append([]byte{0, 0, 0, 0, byte(port >> 8), byte(port)}, target...)
 }
 
-// hostilePackets are packets of 9 KB, each of which asks for as much work as its
-// bytes can. The node announces a, with 16 addresses; it knows B, at b.local.
+// hostilePackets are packets of 9 KB, each of which asks for as much work as
+// its bytes can. The node announces a, with 16 addresses; it knows B, at
+// b.local.
 func hostilePackets() map[string][]byte {
 	const a, aaaa, ptr, txt, any, in, flush = 1, 28, 12, 16, 255, 1, 1 | 1<<15
 	service := []string{"_sd", "_udp", "local"}

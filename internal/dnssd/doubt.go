@@ -8,17 +8,17 @@ import (
 	"github.com/sdp2p/p2p/internal/dns"
 )
 
-// Anybody on the link can say goodbye for somebody else, or replace a record of
-// somebody else's (RFC 6762 §10.1, §10.2): to all, or so that only one host hears
-// it. Where [Config.Probe] can tell more, neither counts by itself. The record
-// stays as it is for most of a second, in which its owner is asked; the owner that
-// is there answers with the record. If nothing comes of the first question, which
-// may be another host's, a second one asks for an answer by unicast: that may be
-// sent also within a second after the record was multicast. An instance that is
-// connected, was heard a moment ago, or has answered lately, is asked by
-// Config.Probe as well: then the record goes only if that, too, is in vain, or if
-// there is still no answer by multicast 10 s later, or once the connection ends:
-// who goes says goodbye first, and has connections until a moment later.
+// Anybody on the link can say goodbye for another host, or replace its records
+// (RFC 6762 §10.1, §10.2), towards all hosts or towards a single one. With
+// [Config.Probe], neither counts by itself. The record stays for most of a
+// second, in which its owner is asked; if the owner is present, it answers with
+// the record. If the first question, which may be another host's, is in vain, a
+// second one asks for a unicast answer, which may be sent even within a second
+// after the record was multicast. An instance that is connected, was heard a
+// moment ago, or has answered recently is also asked by Config.Probe: then the
+// record goes only if that is in vain too, or if there is still no multicast
+// answer 10 s later, or once the connection ends, since a node that leaves says
+// goodbye before it closes its connections.
 const (
 	doubtAsk    = 60 * time.Millisecond   // within that time the owner is asked; others may have asked by then
 	doubtAgain  = 300 * time.Millisecond  // from the first question to the second
@@ -31,7 +31,8 @@ const (
 	askedTime   = 2 * time.Second         // for how long a question counts as what a record answers
 )
 
-// A doubt is whether an instance still has the records that were taken back.
+// A doubt is about whether an instance still has the records that were
+// withdrawn.
 type doubt struct {
 	timer timer     // the next question
 	began time.Time // when the first one was or is due
@@ -40,7 +41,7 @@ type doubt struct {
 	probe timer     // Config.Probe
 }
 
-// takeBack has a record go that was taken back, or that another one replaces.
+// takeBack makes a record go that was withdrawn or that another one replaces.
 func (p *lesson) takeBack(c *cached) {
 	now := p.l.e.now
 	c.replaced = true
@@ -63,8 +64,8 @@ func (p *lesson) takeBack(c *cached) {
 	c.doom(at)
 }
 
-// doubtRecord has the owner of an instance asked about a record, and returns when
-// that is over, which is not before at.
+// doubtRecord makes the engine ask the owner of an instance about a record, and
+// returns when that is over, which is not before at.
 func (l *link) doubtRecord(s *seen, c *cached, at time.Time) time.Time {
 	e, d := l.e, &s.doubt
 	if !d.timer.pending() {
@@ -88,8 +89,8 @@ func (e *Engine) connected(s *seen) bool {
 	return s.in.any(e.cfg.Connected)
 }
 
-// taken returns the records of an instance that are about to go since they were
-// taken back.
+// taken returns the records of an instance that are about to go because they
+// were withdrawn.
 func (s *seen) taken() []*cached {
 	return slices.DeleteFunc(s.records(), func(c *cached) bool { return !c.held })
 }
@@ -112,8 +113,8 @@ func (s *seen) records() (all []*cached) {
 	return all
 }
 
-// askOwner asks for the records of an instance that were taken back, twice if need
-// be. It asks for the SRV anyway: who has that is there.
+// askOwner asks for the withdrawn records of an instance, twice if necessary.
+// It asks for the SRV in any case, since a host that has it is present.
 func (s *seen) askOwner() {
 	e, l, taken := s.l.e, s.l, s.taken()
 	if len(taken) == 0 {
@@ -146,8 +147,8 @@ func (s *seen) askOwner() {
 	l.insist(questions...)
 }
 
-// askAllOwners asks for all instances since too many are in doubt. The records of
-// the instance wait for the answer.
+// askAllOwners asks for all instances since too many are in doubt. The records
+// of the instance wait for the answer.
 func (l *link) askAllOwners(s *seen) {
 	l.browse.firm = true
 	wait := max(0, time.Second-l.e.now.Sub(l.browse.asked))
@@ -171,8 +172,8 @@ func (s *seen) probeOwner() {
 	}
 }
 
-// probe asks an instance by Config.Probe: on the link, or where it has answered,
-// since anybody can announce it elsewhere.
+// probe asks an instance by Config.Probe, only at addresses on the link or
+// where it has answered before, since anybody can announce it elsewhere.
 func (e *Engine) probe(in *instance) {
 	if !in.shown {
 		return
@@ -188,8 +189,8 @@ func (e *Engine) probe(in *instance) {
 	}
 }
 
-// Met tells the engine that an instance was met by other means than Multicast DNS:
-// that a connection with it began, at an address, or ended, if that is invalid.
+// Met tells the engine that a connection with an instance began, at an address,
+// or ended, if the address is invalid.
 func (e *Engine) Met(instance string, at netip.AddrPort) {
 	e.post(func() {
 		e.answered(instance, at)
@@ -201,8 +202,8 @@ func (e *Engine) Met(instance string, at netip.AddrPort) {
 	})
 }
 
-// parted has an instance go that has said goodbye, and was there because of its
-// connection alone: it was asked since, and would have been heard by now.
+// parted removes an instance that has said goodbye and was kept only because of
+// its connection: it was asked since, and would have been heard by now.
 func (s *seen) parted() {
 	if !s.retained {
 		return
@@ -213,8 +214,8 @@ func (s *seen) parted() {
 	}
 }
 
-// answered notes that the holder of the key that an instance is named after has
-// answered. What led there stays.
+// answered records that the holder of the key that an instance is named after
+// has answered. The records that led there stay.
 func (e *Engine) answered(label string, from netip.AddrPort) {
 	in := e.table[fold(label)]
 	if in == nil {
@@ -249,8 +250,8 @@ func (in *instance) provedAt(at netip.AddrPort) bool {
 	})
 }
 
-// leadsTo reports whether a record is one that somebody has who answers at an
-// address.
+// leadsTo reports whether a record is consistent with the instance answering at
+// an address.
 func (c *cached) leadsTo(s *seen, from netip.AddrPort) bool {
 	addr := from.Addr().Unmap().WithZone("")
 	switch c.typ {
@@ -263,21 +264,21 @@ func (c *cached) leadsTo(s *seen, from netip.AddrPort) bool {
 	return from.IsValid()
 }
 
-// stay has a record stay that was taken back.
+// stay keeps a record that was withdrawn.
 func (c *cached) stay() {
 	c.doomed, c.replaced, c.held = time.Time{}, false, false
 	c.schedule()
 }
 
-// noteAsked notes that the records of an instance were asked for.
+// noteAsked records that the records of an instance were asked for.
 func (l *link) noteAsked(q dns.Question) {
 	if s := l.seenByName(q.Name); s != nil {
 		s.asked = l.e.now
 	}
 }
 
-// noteAnswer notes that an SRV record of an instance was heard: its PTR stands,
-// and if it was asked for, the instance has answered.
+// noteAnswer records that an SRV record of an instance was heard: its PTR is
+// valid, and if it was asked for, the instance has answered.
 func (s *seen) noteAnswer() {
 	s.retained, s.doubt.waits = false, false
 	if s.ptr.held {
@@ -288,7 +289,7 @@ func (s *seen) noteAnswer() {
 	}
 }
 
-// post has the engine's goroutine call f.
+// post makes the engine's goroutine call f.
 func (e *Engine) post(f func()) {
 	e.mu.Lock()
 	e.posted = append(e.posted, f)
@@ -296,7 +297,7 @@ func (e *Engine) post(f func()) {
 	e.poke()
 }
 
-// runPosted calls what was posted.
+// runPosted calls the posted functions.
 func (e *Engine) runPosted() {
 	e.mu.Lock()
 	posted := e.posted

@@ -75,8 +75,8 @@ func forged(t testing.TB, n *node, name string, records []string) *dns.Msg {
 	return reply(t, all...)
 }
 
-// away reports how long an instance was not shown, or not with an address, since
-// a time.
+// away reports how long an instance was not shown, or not with an address,
+// since a time.
 func (n *node) away(since time.Time, name string, addr netip.AddrPort) (away time.Duration) {
 	var from time.Duration
 	gone := false
@@ -98,8 +98,8 @@ func (n *node) away(since time.Time, name string, addr netip.AddrPort) (away tim
 }
 
 // A goodbye, or another record in the place of one, that somebody forged hides
-// nobody: once, or every second, heard by all or by one host alone. The instance
-// is there, and answers.
+// nobody: once, or every second, heard by all or by one host alone. The
+// instance is there, and answers.
 func TestForgedGoodbyes(t *testing.T) {
 	for why, records := range forgedGoodbyes {
 		for _, connected := range []bool{false, true} {
@@ -235,8 +235,8 @@ func TestProbeOfGoodbye(t *testing.T) {
 	}
 }
 
-// A node that comes back at another port, or another address, is no longer at the
-// former one a second later, whoever asks.
+// A node that comes back at another port, or another address, is no longer at
+// the former one a second later, no matter who asks.
 func TestReplacedRecordsGo(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()

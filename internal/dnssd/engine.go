@@ -17,69 +17,105 @@ import (
 
 // A Config tunes an [Engine]. Service is required.
 //
-// The callbacks are called by the one goroutine of [Engine.Run], in the order in which things happened. They must not
-// block; they may call every method of the engine but Run.
+// The callbacks are called by the one goroutine of [Engine.Run], in the order
+// in which things happened. They must not block; they may call every method of
+// the engine but Run.
 type Config struct {
-	// Service is the service type that is browsed and announced, such as "_sd._udp", in the domain local.
+	// Service is the service type that is browsed and announced, such as
+	// "_sd._udp", in the domain local.
 	Service string
-	// Interfaces are the names of the interfaces to use. If empty, all that are up
-	// and do multicast are used, except loopback and point-to-point ones (VPN
-	// tunnels) and ports of bridges: those must be named.
+	// Interfaces are the names of the interfaces to use. If empty, all that are
+	// up and support multicast are used, except loopback and point-to-point
+	// ones (VPN tunnels) and ports of bridges: those must be named.
 	Interfaces []string
-	// Host, if not nil, names the host that an instance is on, by the name of an interface: a label of letters, digits and
-	// inner hyphens, another one for each interface and the same after each start. If nil, it is 32 hexadecimal digits of a
-	// hash, from which an interface of a common name can be guessed.
+	// Host, if not nil, names the host that an instance is on, by the name of
+	// an interface: a label of letters, digits and inner hyphens, different for
+	// each interface and the same after each start. If nil, it is 32
+	// hexadecimal digits of a hash, from which a common interface name can be
+	// guessed.
 	Host func(instance, iface string) string
-	// Logger takes the few lines that the engine logs. If nil, nothing is logged.
+	// Logger takes the few lines that the engine logs. If nil, nothing is
+	// logged.
 	Logger *slog.Logger
-	// Network is the network. If nil, real sockets are used. Android 11 and later let no app list the interfaces: there a
-	// Network is needed that learns them from the platform's own interface, and is a [Watcher].
+	// Network is the network. If nil, real sockets are used. Since Android 11,
+	// apps cannot list the interfaces: there, a Network is needed that learns
+	// them through the platform's API, and is a [Watcher].
 	Network Network
 
-	// Ready, if not nil, is called once when the sockets are open and the engine works.
+	// Ready, if not nil, is called once when the sockets are open and the
+	// engine works.
 	Ready func()
-	// Found, if not nil, is called with an instance that is new, or of which something changed. It is not called for
-	// a plain refresh.
+	// Found, if not nil, is called with an instance that is new or has changed.
+	// It is not called for a plain refresh.
 	Found func(Instance)
-	// Lost, if not nil, is called with the Name of an instance that was found and is gone.
+	// Lost, if not nil, is called with the Name of an instance that was found
+	// and is now gone.
 	Lost func(instance string)
-	// Conflict, if not nil, is called when somebody else is found to announce an instance label of ours, and with an
-	// invalid address when that is over.
+	// Conflict, if not nil, is called when another host is found to announce an
+	// instance label of ours, and with an invalid address when that is over.
 	Conflict func(instance string, other netip.Addr)
-	// Probe, if not nil, finds out by other means than Multicast DNS whether the holder of the key that an instance is named
-	// after answers, at addresses that are announced for it; of an instance of ours, whether that is somebody else. It must
-	// not block; answered is called once, within a second and by any goroutine, with the address that answered or an error:
-	// ErrNoProbe if it cannot tell, ErrProbeBusy if it did not ask.
+	// Probe, if not nil, checks by means other than Multicast DNS whether the
+	// holder of the key that an instance is named after answers at addresses
+	// that are announced for it; for an instance of ours, whether another
+	// holder of the key does. It must not block; it calls answered once, within
+	// a second and from any goroutine, with the address that answered or an
+	// error: ErrNoProbe if it can never tell, ErrProbeBusy if it did not ask.
 	//
-	// With Probe, goodbyes and replaced records of instances that are connected, or have answered in the last 2 min, count
-	// only if that fails. And who claims an instance label of ours has to prove to hold its key.
+	// With Probe, goodbyes and replaced records of instances that are
+	// connected, or have answered in the last 2 min, count only if the probe
+	// fails. And a host that claims an instance label of ours has to prove that
+	// it holds the key.
 	Probe func(instance string, at []netip.AddrPort, answered func(from netip.AddrPort, err error))
-	// Connected, if not nil, tells whether there is a connection with an instance.
+	// Connected, if not nil, reports whether there is a connection with an
+	// instance.
 	Connected func(instance string) bool
-	// Keep, if not nil, tells whether an instance must not be evicted from a full table to make room for a new one, and is
-	// missed rather than others when it is lost.
+	// Keep, if not nil, reports whether an instance must not be evicted from a
+	// full table to make room for a new one, and has precedence over others
+	// among the missing.
 	Keep func(instance string) bool
 
-	// MaxInstances bounds the instances known at one time. If zero, 1024 is used.
+	// Admit, if not nil, reports by its label whether an instance is of
+	// interest. Others are neither kept, asked for nor reported.
+	Admit func(label string) bool
+	// Private is for instances that must not reveal their owner, with labels
+	// and host names that are random and soon replaced. Such a name is
+	// announced without probing, and it is not a conflict if somebody else uses
+	// it. An instance that was announced is not announced in another network,
+	// nor on an interface that comes up later: Publish has to replace it first.
+	// Missing instances are not asked for by name, and given up after ten
+	// minutes. The service type is not listed among those in use. Addresses
+	// that contain a link-layer address, and permanent ones, are announced only
+	// if there are no others.
+	Private bool
+	// Elsewhere, if not nil, is called when an announced instance is not
+	// announced on an interface (see Private), because no router proves within
+	// 2 s that the interface is in the same network.
+	Elsewhere func(label string)
+
+	// MaxInstances limits the instances known at a time. If zero, 1024 is used.
 	MaxInstances int
-	// MaxPerSource bounds the instances that one source address can announce, which may be that of a repeater with many
-	// hosts behind it. If zero, half of MaxInstances is used.
+	// MaxPerSource limits the instances that one source address, such as that
+	// of a repeater for many hosts, can announce. If zero, half of MaxInstances
+	// is used.
 	MaxPerSource int
-	// MaxNewPerSecond bounds the instances that are admitted in a second in the long run, and eight times as many at one time;
-	// no more than half of them over IPv6 or from outside the networks of the interface. If zero, 50 is used.
+	// MaxNewPerSecond limits the instances that are admitted per second in the
+	// long run, and eight times as many at once; at most half of them over IPv6
+	// or from outside the networks of the interface. If zero, 50 is used.
 	MaxNewPerSecond int
-	// Counters, if not nil, are added to, so that engines which follow each other count in one place.
+	// Counters, if not nil, receives the counts, so that successive engines can
+	// share it.
 	Counters *Counters
-	// Silence, if not nil, has what engines that followed each other logged of missing interfaces, so that each says only
-	// what is new.
+	// Silence, if not nil, records what successive engines have logged about
+	// missing interfaces, so that each logs only news.
 	Silence *Silence
 }
 
 // ErrStarted is returned by [Engine.Run] when it is called again.
 var ErrStarted = errors.New("dnssd: engine already started")
 
-// An Engine announces services and browses for instances of one service type. Make one with [New]; all methods may be
-// called from any goroutine, before, during and after [Engine.Run].
+// An Engine announces services and browses for instances of one service type.
+// Make one with [New]; all methods may be called from any goroutine, before,
+// during and after [Engine.Run].
 type Engine struct {
 	cfg        Config
 	log        *slog.Logger
@@ -93,6 +129,7 @@ type Engine struct {
 	started   bool
 	wanted    []Service
 	reconfirm map[string]bool
+	moved     bool                // Moved was called
 	posted    []func()            // to be called by the goroutine of Run
 	shown     map[string]Instance // what Instances returns, by folded label
 	conflicts []conflict          // what Conflict returns
@@ -104,28 +141,29 @@ type Engine struct {
 	sockets    [families]*socket
 	links      map[int]*link
 	entries    []*entry
-	former     []former             // what was ours until a moment ago
+	former     []former             // records that were ours until a moment ago
 	table      map[string]*instance // by folded label
 	origins    map[netip.Addr]*origin
 	admission  bucket
 	admission6 bucket // of sources without number: see countless
 	unicast    bucket
 	logging    bucket
-	doubts     bucket                  // questions for what was taken back
+	doubts     bucket                  // questions for withdrawn records
 	dirty      map[*instance]time.Time // when to look at them again
 	events     []func()                // callbacks to make once the current step is done
 	silence    silence
 	settle     timer           // evaluates dirty
-	poll       timer           // looks at the interfaces again, where that failed or one is away
+	poll       timer           // reads the interfaces again after a failure, or while one is away
 	retry      backoff.Backoff // the pauses until then
-	looked     time.Time       // when the interfaces were looked at the last time
+	looked     time.Time       // when the interfaces were last read
 	retrying   bool            // poll has run
-	listing    error           // why the interfaces could not be listed the last time
+	listing    error           // why the interfaces could not be read the last time
 	movers     map[int]*mover  // by index of the interface
-	postponed  time.Time       // when to look at what mayMove put off
+	postponed  time.Time       // when to check what mayMove has put off
+	moving     bool            // it puts off nothing
 	tooMany    []string        // interfaces beyond maxLinks
-	deaf       []string        // what Stats tells
-	saidDeaf   bool            // and the log
+	deaf       []string        // as in Stats
+	saidDeaf   bool            // deaf was logged
 }
 
 // received is a packet and the family of the socket that it came by.
@@ -192,9 +230,10 @@ func setDefault(v *int, d int) {
 	}
 }
 
-// Run opens the sockets and works until ctx is done. Then it takes back with goodbyes what is announced, and returns nil
-// once its goroutines have ended and its sockets are closed; no instance is reported lost for that. It fails if no
-// socket can be opened. It can be called once.
+// Run opens the sockets and works until ctx is done. Then it withdraws all
+// announcements with goodbyes, and returns nil once its goroutines have ended
+// and its sockets are closed, without reporting instances as lost. It fails if
+// no socket can be opened. It can be called once.
 func (e *Engine) Run(ctx context.Context) error {
 	e.mu.Lock()
 	again := e.started
@@ -250,7 +289,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 }
 
-// flushEvents makes the callbacks that the last step led to.
+// flushEvents calls the callbacks that the last step has caused.
 func (e *Engine) flushEvents() {
 	for i := 0; i < len(e.events); i++ {
 		e.events[i]()
@@ -259,9 +298,10 @@ func (e *Engine) flushEvents() {
 	e.events = e.events[:0]
 }
 
-// Publish announces services, in place of all that were announced before: what is new is probed for and announced, what
-// changed is announced at once but not more than once a second, what is no longer there is taken back with goodbyes.
-// It returns an error, and changes nothing, if a service is not valid or a label occurs twice.
+// Publish replaces the announced services: new ones are probed for and
+// announced, changed ones are announced at once but not more than once a
+// second, and removed ones are withdrawn with goodbyes. It fails, without
+// changing anything, if a service is not valid or a label occurs twice.
 func (e *Engine) Publish(services ...Service) error {
 	wanted := make([]Service, len(services))
 	labels := make(map[string]bool)
@@ -283,11 +323,13 @@ func (e *Engine) Publish(services ...Service) error {
 	return nil
 }
 
-// Withdraw takes back all that is announced, with goodbyes. The engine goes on browsing.
+// Withdraw withdraws all services, with goodbyes. The engine continues to
+// browse.
 func (e *Engine) Withdraw() { _ = e.Publish() }
 
-// Reconfirm tells the engine that an instance could not be reached at its addresses (RFC 6762 §10.4). It is asked for
-// again, and lost after 10 s if it does not answer.
+// Reconfirm tells the engine that an instance could not be reached at its
+// addresses (RFC 6762 §10.4). It is asked for again, and lost after 10 s if it
+// does not answer.
 func (e *Engine) Reconfirm(instance string) {
 	e.mu.Lock()
 	if _, ok := e.shown[fold(instance)]; ok {
@@ -297,7 +339,8 @@ func (e *Engine) Reconfirm(instance string) {
 	e.poke()
 }
 
-// Instances returns the instances that are found and not lost, ordered by name without regard to case.
+// Instances returns the instances that are found and not lost, ordered by name
+// without regard to case.
 func (e *Engine) Instances() []Instance {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -308,9 +351,10 @@ func (e *Engine) Instances() []Instance {
 	return list
 }
 
-// Conflict tells whether somebody else announces an instance label of ours, and holds its key if [Config.Probe] can tell,
-// and the address of who does. While that is so, ours is not announced on the link where that was seen; it is probed for
-// again at most every 5 s.
+// Conflict reports whether another host announces an instance label of ours
+// (and holds its key, if [Config.Probe] can tell), and returns its address.
+// Meanwhile, ours is not announced on the link where that was seen; it is
+// probed for again at most every 5 s.
 func (e *Engine) Conflict() (netip.Addr, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -332,18 +376,26 @@ func (e *Engine) poke() {
 	}
 }
 
-// applyWanted makes what is announced what Publish said last, and does what Reconfirm said.
+// applyWanted applies the latest Publish and the pending calls of Reconfirm.
 func (e *Engine) applyWanted() {
 	e.mu.Lock()
 	wanted, reconfirm := e.wanted, e.reconfirm
 	e.reconfirm = make(map[string]bool)
+	e.moving, e.moved = e.moved, false
 	e.mu.Unlock()
 
+	if e.cfg.Private {
+		// Temporary addresses change without notice; and in another network,
+		// not even a goodbye may reveal what was announced here.
+		e.followInterfaces()
+	}
+	e.moving = false
 	e.entries = slices.DeleteFunc(e.entries, func(en *entry) bool {
 		gone := !slices.ContainsFunc(wanted, func(s Service) bool { return s.Instance == en.service.Instance })
 		if gone {
 			for _, l := range e.links {
 				l.withdraw(en)
+				l.reported = slices.DeleteFunc(l.reported, func(o *entry) bool { return o == en })
 			}
 			e.setConflict(en, netip.Addr{})
 			e.touch(e.table[fold(en.service.Instance)]) // no longer ours: somebody else's may show

@@ -109,7 +109,8 @@ func TestQuestionsToOneHostAlone(t *testing.T) {
 	})
 }
 
-// Who goes with a goodbye is gone within a second, however lately it was heard.
+// A node that goes with a goodbye is gone within a second, however lately it
+// was heard.
 func TestGoneWithinASecond(t *testing.T) {
 	for _, since := range []time.Duration{0, 10, 100, 300, 700, 1000, 1300, 5000, 200_000} {
 		for _, connected := range []bool{false, true} {
@@ -145,8 +146,8 @@ func TestGoneWithinASecond(t *testing.T) {
 	}
 }
 
-// A goodbye that somebody forged just when a node was heard is in vain, too: the
-// node may not multicast the same again so soon.
+// A goodbye that somebody forged just when a node was heard is in vain, too:
+// the node may not multicast the same again so soon.
 func TestForgedGoodbyeJustNow(t *testing.T) {
 	for _, since := range []time.Duration{0, 10, 100, 200, 300, 700, 1000, 1200} {
 		for _, alone := range []bool{false, true} {
@@ -216,8 +217,8 @@ func replaceTTL(record string, ttl int) string {
 	return strings.Replace(record, "TTL", fmt.Sprint(ttl), 1)
 }
 
-// Who shuts down says goodbye first, and answers over its connections until they
-// end: then it is gone, or once its goodbye counts.
+// A node that shuts down says goodbye first, and answers over its connections
+// until they end: then it is gone, or once its goodbye counts.
 func TestGoneWithItsConnection(t *testing.T) {
 	for _, parts := range []time.Duration{50, 200, 400, 800, 900, 3000} {
 		bubble(t, func(t *testing.T) {

@@ -7,15 +7,15 @@ import (
 	"sort"
 )
 
-// Somebody who announces more of an instance than its owner does must not crowd
-// out what the owner said: neither among the few records that are kept of a kind,
-// nor among the few addresses that are reported. Shares are equal: of those who
-// have announced records, and of the SRV records in what is reported.
+// A host that announces more records of an instance than the owner does must
+// not crowd out the owner's: neither among the few records of a kind that are
+// kept, nor among the few addresses that are reported. Sources have equal
+// shares of the records, and SRV records of the reported addresses.
 
-// makeRoom takes one of the records of a kind out of a full list for one that src
-// announced: the one that was heard longest ago, of the source that has most of
-// them. There is none if src itself has most; and one that has proved to lead to
-// the instance stays.
+// makeRoom returns the record to drop from a full list for one that src
+// announced: of the source that has most of them, the one heard longest ago. It
+// returns nil if src itself has most. A record that has proved to lead to the
+// instance stays.
 func makeRoom(list []*cached, typ uint16, src netip.Addr) *cached {
 	own := heldOf(list, typ, src)
 	var out *cached
@@ -35,7 +35,7 @@ func makeRoom(list []*cached, typ uint16, src netip.Addr) *cached {
 	return out
 }
 
-// heldOf returns how many records of a type a source has announced.
+// heldOf returns the number of records of a type that a source has announced.
 func heldOf(list []*cached, typ uint16, src netip.Addr) (n int) {
 	for _, c := range list {
 		if c.typ == typ && c.src == src {
@@ -45,8 +45,8 @@ func heldOf(list []*cached, typ uint16, src netip.Addr) (n int) {
 	return n
 }
 
-// heardFrom notes that a record was announced by src as well: it counts as that of
-// whoever announces least.
+// heardFrom records that src has also announced a record: it counts toward the
+// source that announces least.
 func (c *cached) heardFrom(src netip.Addr, list []*cached) {
 	if src == c.src {
 		return
@@ -66,26 +66,26 @@ type way struct {
 
 type wayKind int
 
-// The kinds of ways, in the order in which they are of use.
+// The kinds of ways, the most useful first.
 const (
 	onLink wayKind = iota
 	offLink
 	linkLocal
 )
 
-// targetWays are those of one target.
+// targetWays are the ways of one target.
 type targetWays struct {
 	target Target
 	ways   []way
 }
 
-// compare orders targets: by priority, and where they lead.
+// compare orders targets by priority, and then by where they lead.
 func (t targetWays) compare(o targetWays) int {
 	return cmp.Or(cmp.Compare(t.target.Priority, o.target.Priority), t.ways[0].addr.Compare(o.ways[0].addr), t.target.compare(o.target))
 }
 
-// selectWays returns as many of the ways as are reported, those of the targets in
-// turn: the first of each, then the second of each, and so on.
+// selectWays returns the ways to report, taken from the targets in turn: the
+// first of each, then the second of each, and so on.
 func selectWays(targets []targetWays) (some []way) {
 	nearest(targets)
 	most := 0
@@ -121,8 +121,8 @@ func selectWays(targets []targetWays) (some []way) {
 	return some
 }
 
-// nearest gives each address the best of its kinds: one that a repeater brought to
-// another link, too, is on the one where it is.
+// nearest gives each address the best of its kinds, since a repeater may also
+// have brought it to a link where it does not belong.
 func nearest(targets []targetWays) {
 	kinds := map[netip.AddrPort]wayKind{}
 	for _, t := range targets {
@@ -139,8 +139,8 @@ func nearest(targets []targetWays) {
 	}
 }
 
-// inTurn orders the ways of one SRV record: those that are of use first, and among
-// them those of each source in turn.
+// inTurn orders the ways of one SRV record: the most useful kinds first, and
+// within a kind those of each source in turn.
 func inTurn(ways []way) []way {
 	sort.Slice(ways, func(i, j int) bool {
 		if ways[i].kind != ways[j].kind {

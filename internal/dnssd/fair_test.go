@@ -53,8 +53,8 @@ func TestSelectWays(t *testing.T) {
 	})
 }
 
-// Within a target, each source has its turn, and what is on the link comes before
-// what is elsewhere.
+// Within a target, each source has its turn, and what is on the link comes
+// before what is elsewhere.
 func TestInTurn(t *testing.T) {
 	src := func(n byte) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, n}) }
 	w := func(n byte, kind wayKind, from byte) way {

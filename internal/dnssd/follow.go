@@ -12,31 +12,30 @@ import (
 )
 
 const (
-	// awayTime is for how long a link that went down may be the same one
-	// afterwards.
+	// awayTime is the longest time after which a link that went down may still
+	// be the same.
 	awayTime = 2 * time.Second
-	// awayPoll is the time between looks at it, for its router to be known
-	// again.
+	// awayPoll is the time between checks whether its router is known again.
 	awayPoll = 250 * time.Millisecond
 
-	// lookTime is between looks at the interfaces that questions make. With
-	// many links, there are many questions.
+	// lookTime is the shortest time between reads of the interfaces before
+	// questions, of which there are many with many links.
 	lookTime = time.Second
 
-	// rejoinPause is between two times that groups are joined again.
+	// rejoinPause is the shortest time between two times that groups are joined
+	// again.
 	rejoinPause = time.Minute
 
-	// What failed, to list the interfaces or to join a group, is tried again
-	// after these pauses.
+	// Pauses before listing the interfaces or joining a group is tried again.
 	retryPause    = 4 * time.Second
 	retryPauseMax = 30 * time.Second
 
-	// A router is another one no sooner than these pauses after the last time.
+	// The shortest pauses between changes of a router that count.
 	movePause    = 10 * time.Second
 	movePauseMax = 5 * time.Minute
 )
 
-// watch begins to be told of changes, if the network can tell.
+// watch begins to receive changes, if the network reports them.
 func (e *Engine) watch() (changes <-chan netmon.Changed, stop func()) {
 	if w, ok := e.cfg.Network.(Watcher); ok {
 		return w.Watch()
@@ -44,8 +43,8 @@ func (e *Engine) watch() (changes <-chan netmon.Changed, stop func()) {
 	return nil, func() {}
 }
 
-// networkChanged looks at the interfaces after a change. After a sleep, it
-// makes up for the time in which nothing was heard or said.
+// networkChanged reads the interfaces after a change. After a sleep, it makes
+// up for the time in which nothing was sent or received.
 func (e *Engine) networkChanged(c netmon.Changed) {
 	before := e.ranked()
 	e.followInterfaces()
@@ -59,7 +58,7 @@ func (e *Engine) networkChanged(c netmon.Changed) {
 	}
 }
 
-// ranked returns the links, the best-ranked first.
+// ranked returns the links, best-ranked first.
 func (e *Engine) ranked() []*link {
 	list := make([]*link, 0, len(e.links))
 	for _, l := range e.links {
@@ -77,31 +76,31 @@ func (l *link) before(o *link) bool {
 	return l.ifc.Index < o.ifc.Index
 }
 
-// retryPoll looks at the interfaces again, after something failed or while a
-// link is away.
+// retryPoll reads the interfaces again, after something failed or while a link
+// is away.
 func (e *Engine) retryPoll() {
 	e.retrying = true
 	e.followInterfaces()
 	e.retrying = false
 }
 
-// pollInterfaces looks at the interfaces, unless that was done a moment ago and
-// the network would have told of a change.
+// pollInterfaces reads the interfaces, unless that was done a moment ago and
+// the network would have reported a change.
 func (e *Engine) pollInterfaces() {
 	if _, tells := e.cfg.Network.(Watcher); !tells || e.looked.IsZero() || e.now.Sub(e.looked) >= lookTime {
 		e.followInterfaces()
 	}
 }
 
-// followInterfaces follows the interfaces: what appeared gets a link, what
-// vanished or moved to another network loses it, and with it all that was
-// learnt there.
+// followInterfaces updates the links: an interface that appeared gets a link,
+// and one that vanished or moved to another network loses it, with everything
+// that was learned there.
 func (e *Engine) followInterfaces() {
 	e.looked, e.postponed = e.now, time.Time{}
 	found, err := e.cfg.Network.Interfaces()
 	if err != nil {
 		if e.listing == nil {
-			e.log.Warn("cannot list network interfaces", "error", err)
+			e.log.Warn("cannot list network interfaces", "cause", err)
 		}
 		e.listing = err
 		e.pollAgain()
@@ -138,7 +137,7 @@ func (e *Engine) followInterfaces() {
 	e.pollAgain()
 }
 
-// pollAgain sets when the interfaces are looked at without a reason.
+// pollAgain schedules the next read of the interfaces without an event.
 func (e *Engine) pollAgain() {
 	away := slices.ContainsFunc(e.ranked(), func(l *link) bool { return !l.away.IsZero() })
 	switch {
@@ -157,7 +156,7 @@ func (e *Engine) pollAgain() {
 	}
 }
 
-// choose returns the interfaces to use, the best-ranked first, and no more than
+// choose returns the interfaces to use, best-ranked first, and at most
 // maxLinks.
 func (e *Engine) choose(found []Interface) (usable []*Interface) {
 	for n := range found {
@@ -183,7 +182,7 @@ func (e *Engine) choose(found []Interface) (usable []*Interface) {
 	return usable[:n]
 }
 
-// usable reports whether an interface is one to announce and browse on.
+// usable reports whether to announce and browse on an interface.
 func (e *Engine) usable(ifc *Interface) bool {
 	if !ifc.Up || len(ifc.Addrs) == 0 {
 		return false
@@ -194,12 +193,12 @@ func (e *Engine) usable(ifc *Interface) bool {
 	return ifc.Multicast && !ifc.Loopback && !ifc.PointToPoint && !ifc.Port
 }
 
-// follow brings the link up to date with its interface, or closes it if that is
+// follow updates the link from its interface, or closes it if the interface is
 // in another network now.
 //
 // A link that was down may lead anywhere. It is the same if its router proves
-// that; until then, for awayTime, nothing is sent, and what is known is kept.
-// (A computer that moves between the access points of a Wi-Fi has such pauses.)
+// that; until then, for awayTime, nothing is sent, and the cache is kept. (A
+// computer that moves between the access points of a Wi-Fi has such pauses.)
 func (l *link) follow(ifc Interface) {
 	wasDown := !l.away.IsZero() || l.ifc.Ups != ifc.Ups
 	switch {
@@ -226,17 +225,21 @@ func (l *link) follow(ifc Interface) {
 	}
 }
 
-// A mover bounds how often a network becomes another one by its router alone.
+// A mover limits how often a change of the router alone counts as a change of
+// the network.
 type mover struct {
 	next  time.Time // not before
 	pause backoff.Backoff
 }
 
-// mayMove reports whether the router of an interface that was not down may lead
-// to another network now. Anybody on the link can pretend to be the router, and
-// would keep this node from being announced by doing so again and again. What is
-// put off is looked at again.
+// mayMove reports whether a new router of an interface that was not down may
+// count as another network now. Anybody on the link can pretend to be the
+// router, and by doing so repeatedly could keep this node from being announced.
+// A change that is put off is checked again.
 func (e *Engine) mayMove(index int) bool {
+	if e.moving {
+		return true
+	}
 	m := e.movers[index]
 	if m == nil {
 		m = &mover{pause: backoff.Backoff{Min: movePause, Max: movePauseMax}}
@@ -272,7 +275,11 @@ func (l *link) update(ifc Interface) {
 	ifc.inherit(&l.ifc)
 	same := l.ifc.equal(&ifc)
 	l.ifc = ifc
-	switch joined := l.join(); {
+	joined := l.join()
+	if l.e.cfg.Private {
+		l.publishMissing() // the router may be known now
+	}
+	switch {
 	case !same:
 		for _, p := range slices.Clone(l.pubs) {
 			l.changed(p.entry)
@@ -286,9 +293,9 @@ func (l *link) update(ifc Interface) {
 	}
 }
 
-// resume makes up for a time in which the engine did not run, or the link was
-// down: others have let what we announced expire, and would not ask for it for
-// up to an hour; and what is cached may have gone without our hearing of it.
+// resume makes up for a time in which the engine did not run or the link was
+// down: our announcements have expired at others, which would not ask again for
+// up to an hour; and cached instances may have gone unnoticed.
 func (l *link) resume() {
 	for _, s := range l.seen {
 		l.suspect(s)
@@ -301,14 +308,14 @@ func (l *link) resume() {
 	l.restart()
 }
 
-// wants reports whether the link is to hear the group of a family. IPv6
+// wants reports whether the link should receive the group of a family. IPv6
 // multicast does not work on loopback.
 func (l *link) wants(f Family) bool {
 	return l.e.sockets[f].conn != nil && l.ifc.has(f) && !(l.ifc.Loopback && f == IPv6)
 }
 
 // join joins the groups of the families that the interface has addresses of,
-// and reports whether one was joined that was not.
+// and reports whether it has joined one that was not joined before.
 func (l *link) join() (joined bool) {
 	l.deaf = nil
 	for f := range Family(families) {
@@ -328,7 +335,7 @@ func (l *link) join() (joined bool) {
 		}
 		if err != nil {
 			l.deaf = err
-			l.e.log.Debug("cannot join the multicast group", "interface", l.ifc.Name, "family", f, "error", err)
+			l.e.log.Debug("cannot join the multicast group", "interface", l.ifc.Name, "family", f, "cause", err)
 			continue
 		}
 		l.joined[f], joined = true, true
@@ -336,9 +343,10 @@ func (l *link) join() (joined bool) {
 	return joined
 }
 
-// rejoin joins the groups again, since questions are in vain: a switch that snoops
-// on memberships forgets them after some minutes where no router asks for them, and
-// then keeps from us what is multicast. It learns of them when they begin.
+// rejoin joins the groups again, since questions are in vain: without a router
+// that asks for memberships, a switch that snoops on them forgets them after
+// some minutes, and then stops forwarding multicast to us. It learns of a
+// membership when it begins.
 func (l *link) rejoin() {
 	if l.e.now.Sub(l.rejoined) < rejoinPause {
 		return
@@ -355,8 +363,8 @@ func (l *link) rejoin() {
 	l.e.pollAgain()
 }
 
-// spare leaves the group on the worst-ranked link, for a better one to join it,
-// and reports whether there is such a link.
+// spare leaves the group on the worst-ranked link so that a better one can join
+// it, and reports whether there was such a link.
 func (e *Engine) spare(better *link, f Family) bool {
 	var worst *link
 	for _, l := range e.links {
@@ -372,9 +380,9 @@ func (e *Engine) spare(better *link, f Family) bool {
 	return true
 }
 
-// reportDeaf counts the interfaces on which nothing is heard over some family,
-// and logs that once: at once if it will stay so, or else when it was tried
-// again.
+// reportDeaf records the interfaces on which nothing can be received over some
+// family, and logs them once: at once if that is permanent, and otherwise after
+// another try.
 func (e *Engine) reportDeaf() {
 	var names []string
 	var why error
@@ -397,6 +405,6 @@ func (e *Engine) reportDeaf() {
 	if why != nil && !e.saidDeaf && (stays || e.retrying) {
 		e.saidDeaf = true
 		e.log.Warn("multicast DNS does not work on some network interfaces",
-			"number", len(names), "interfaces", names[:min(len(names), maxNames)], "error", why)
+			"number", len(names), "interfaces", names[:min(len(names), maxNames)], "cause", why)
 	}
 }

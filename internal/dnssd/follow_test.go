@@ -197,8 +197,8 @@ func TestLinkBlinksUnproved(t *testing.T) {
 }
 
 // Somebody on the link who claims again and again to be the router has the node
-// begin anew a few times only, and then no longer; an honest change is heeded at
-// once, or as soon as that is over.
+// begin anew a few times only, and then no longer; an honest change is heeded
+// at once, or as soon as that is over.
 func TestRouterForged(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()

@@ -64,8 +64,9 @@ func (e *Engine) advance(d time.Duration) {
 	}
 }
 
-// FuzzPacket feeds two packets to an engine that announces an instance, knows another, and is probing for a third.
-// Nothing panics, and what is kept stays bounded and consistent.
+// FuzzPacket feeds two packets to an engine that announces an instance, knows
+// another, and is probing for a third. Nothing panics, and what is kept stays
+// bounded and consistent.
 func FuzzPacket(f *testing.F) {
 	seed := func(m *miekg.Msg) []byte {
 		b, err := m.Pack()

@@ -6,18 +6,18 @@ import (
 	"sync"
 )
 
-// maxSockets bounds the sockets of a family. With the 20 memberships that Linux
-// allows each, that is enough for more than maxLinks interfaces.
+// maxSockets limits the sockets of a family. With the 20 memberships that Linux
+// allows each, they suffice for more than maxLinks interfaces.
 const maxSockets = 8
 
-// A groupConn is the [Conn] of a family. Since systems bound the memberships of
-// a socket, it opens a further one, which only receives, for what the others
-// cannot join.
+// A groupConn is the [Conn] of a family. Since systems limit the memberships of
+// a socket, it opens further ones, which only receive, when the others cannot
+// join any more.
 type groupConn struct {
 	family Family
 	open   func() (*udpConn, error)
 	all    []*udpConn       // the first sends
-	on     map[int]*udpConn // that is a member, by interface
+	on     map[int]*udpConn // the member, by interface
 }
 
 func (sockets) Open(f Family, deliver func(Packet), failed func(error)) (Conn, error) {
@@ -39,7 +39,7 @@ func (sockets) Open(f Family, deliver func(Packet), failed func(error)) (Conn, e
 	return g, nil
 }
 
-// A membershipError is ErrNoMembership, with what the system said of the last
+// A membershipError is ErrNoMembership with the system's error for the last
 // socket that was tried.
 type membershipError struct {
 	family Family

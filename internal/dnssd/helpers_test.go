@@ -41,7 +41,8 @@ type event struct {
 	found dnssd.Instance
 }
 
-// eth returns the n-th host's interface eth0 on the network 10.0.0.0/24 with fe80::n.
+// eth returns the n-th host's interface eth0 on the network 10.0.0.0/24 with
+// fe80::n.
 func eth(n int) dnssd.Interface {
 	return dnssd.Interface{
 		Index: 2, Name: "eth0", MTU: 1500, Up: true, Multicast: true,
@@ -113,7 +114,8 @@ func runOn(t testing.TB, h dnssd.Network, cfg dnssd.Config, services ...dnssd.Se
 	return n
 }
 
-// hostLabel names hosts so that tests can be read: by the instance on eth0, and by both names on other interfaces.
+// hostLabel names hosts so that tests can be read: by the instance on eth0, and
+// by both names on other interfaces.
 func hostLabel(instance, iface string) string {
 	if strings.ContainsFunc(instance, func(r rune) bool { return r > 'z' || r < '-' || r == '/' || r == '.' }) {
 		instance = hex.EncodeToString([]byte(instance)[:min(8, len(instance))])
@@ -168,8 +170,8 @@ type message struct {
 	at time.Duration // since the begin of the watch
 }
 
-// messages returns the packets that were sent on a link from a host, or from all if from is 0, since a time; with IPv4
-// only, so that each is there once.
+// messages returns the packets that were sent on a link from a host, or from
+// all if from is 0, since a time; with IPv4 only, so that each is there once.
 func messages(t testing.TB, l *dnssdtest.Link, from int, since time.Time) []message {
 	t.Helper()
 	var out []message
@@ -251,7 +253,8 @@ func (o *outsider) sendFrom(port uint16, m *dns.Msg) {
 	o.link.Inject(b, netip.AddrPortFrom(o.addr, port), dnssd.Groups[dnssd.IPv4])
 }
 
-// query returns a query with questions of the form "name type", or "name type QU".
+// query returns a query with questions of the form "name type", or "name type
+// QU".
 func query(questions ...string) *dns.Msg {
 	m := &dns.Msg{}
 	for _, q := range questions {
@@ -265,7 +268,8 @@ func query(questions ...string) *dns.Msg {
 	return m
 }
 
-// reply returns a response with records in zone file form, those of unique types with the cache-flush bit.
+// reply returns a response with records in zone file form, those of unique
+// types with the cache-flush bit.
 func reply(t testing.TB, records ...string) *dns.Msg {
 	m := &dns.Msg{MsgHdr: dns.MsgHdr{Response: true, Authoritative: true}, Compress: true}
 	m.Answer = parse(t, records...)

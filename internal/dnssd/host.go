@@ -13,7 +13,7 @@ type host struct {
 	addrs []*cached
 }
 
-// ways returns where an SRV record leads that points to the host.
+// ways returns the ways of an SRV record that points to the host.
 func (h *host) ways(l *link, srv *cached) (all []way) {
 	for _, a := range current(h.addrs) {
 		w := way{addr: netip.AddrPortFrom(a.addr, srv.port), kind: offLink, src: a.src, proved: a.proved && srv.proved}
@@ -30,8 +30,10 @@ func (h *host) ways(l *link, srv *cached) (all []way) {
 	return all
 }
 
-// roomFor reports whether an SRV record of an instance may point to a host. Only so many do that forged ones make little
-// work; of those, one from the source that announced most goes for one from a source that announced less.
+// roomFor reports whether an SRV record of an instance may point to a host.
+// Their number is limited, so that forged ones cause little work; a record from
+// the source that announced most is dropped for one from a source that
+// announced less.
 func (l *link) roomFor(host string, s *seen) bool {
 	h, most := l.hosts[host], s.in.origin.n
 	if h == nil || len(h.users) < maxUsers {
@@ -50,7 +52,7 @@ func (l *link) roomFor(host string, s *seen) bool {
 	return true
 }
 
-// use notes that an SRV record points to its host.
+// use records that an SRV record points to its host.
 func (l *link) use(c *cached) {
 	h := l.hosts[c.host]
 	if h == nil {
@@ -61,7 +63,7 @@ func (l *link) use(c *cached) {
 	h.users = append(h.users, c.s)
 }
 
-// release notes that an SRV record no longer points to its host.
+// release records that an SRV record no longer points to its host.
 func (l *link) release(c *cached) {
 	h, s := l.hosts[c.host], c.s
 	if h == nil {

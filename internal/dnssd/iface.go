@@ -14,16 +14,16 @@ type socket struct {
 	conn    Conn          // nil while it could not be opened
 	stop    chan struct{} // closed when conn is being closed, so that its receiver does not wait for the engine
 	opened  time.Time
-	failing bool // and said so
+	failing bool // and the log says so
 	retry   timer
 	wait    time.Duration // until it is opened again after the next failure
 	backoff backoff.Backoff
 }
 
-// A failure tells that a socket stopped receiving.
+// A failure reports that a socket stopped receiving.
 type failure struct {
 	socket *socket
-	conn   <-chan struct{} // its stop channel, which tells one opening of a socket from the next
+	conn   <-chan struct{} // its stop channel, which distinguishes one opening of a socket from the next
 	err    error
 }
 
@@ -36,7 +36,7 @@ func (e *Engine) openSockets() error {
 		e.sockets[f] = s
 		if err := e.open(s); err != nil {
 			errs = append(errs, err)
-			e.log.Debug("multicast DNS without a family", "family", f, "error", err)
+			e.log.Debug("multicast DNS without a family", "family", f, "cause", err)
 		}
 	}
 	if len(errs) == families {
@@ -83,8 +83,8 @@ func (e *Engine) closeSockets() {
 	}
 }
 
-// socketFailed closes a socket that cannot receive any more, and has it opened again: at once, or after 1, 2, 4 s … a
-// minute if that does not last.
+// socketFailed closes a socket that can no longer receive, and schedules its
+// reopening: at once, or after 1, 2, 4 s … a minute if it fails again.
 func (e *Engine) socketFailed(f failure) {
 	s := f.socket
 	if s.conn == nil || f.conn != s.stop {
@@ -93,7 +93,7 @@ func (e *Engine) socketFailed(f failure) {
 	s.close()
 	if !s.failing {
 		s.failing = true
-		e.log.Warn("multicast DNS socket failed; opening it again", "family", s.family, "error", f.err)
+		e.log.Warn("multicast DNS socket failed; opening it again", "family", s.family, "cause", f.err)
 	}
 	if e.now.Sub(s.opened) > time.Minute {
 		s.wait = 0

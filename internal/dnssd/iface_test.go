@@ -15,8 +15,9 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
 )
 
-// An interface that appears is announced on and browsed on at once; one that vanishes takes what was learnt on it along;
-// one that comes back under another index is a new one (RFC 6762 §8.1, §13).
+// An interface that appears is announced on and browsed on at once; one that
+// vanishes takes what was learnt on it along; one that comes back under another
+// index is a new one (RFC 6762 §8.1, §13).
 func TestInterfaceUpDown(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -53,7 +54,8 @@ func TestInterfaceUpDown(t *testing.T) {
 	})
 }
 
-// RFC 6762 §8.4: a new address is announced at once; one that is gone is taken back.
+// RFC 6762 §8.4: a new address is announced at once; one that is gone is taken
+// back.
 func TestAddressChange(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -76,7 +78,8 @@ func TestAddressChange(t *testing.T) {
 		require.NotEmpty(t, b.Instances()[0].Addrs)
 		require.Equal(t, "found a, found a, found a", b.log())
 
-		// It comes back, and is announced over both families, as is what waited for it.
+		// It comes back, and is announced over both families, as is what waited
+		// for it.
 		only6 := service("six")
 		only6.IPv4 = false
 		six := run(t, h, only6)
@@ -97,7 +100,8 @@ func TestAddressChange(t *testing.T) {
 	})
 }
 
-// What was learnt in one network is not known in the next: not listed as a known answer, and lost (mind RFC 6762 §10.3).
+// What was learnt in one network is not known in the next: not listed as a
+// known answer, and lost (mind RFC 6762 §10.3).
 func TestNetworkChange(t *testing.T) {
 	cafe := func() dnssd.Interface {
 		ifc := eth4(9)
@@ -163,7 +167,8 @@ func TestNetworkChange(t *testing.T) {
 		h.Change(eth(1))
 		pass(10 * time.Second)
 		require.Equal(t, "found b", a.log())
-		// Nor is a router whose link-layer address becomes known, or is unknown for a while, or that of IPv6.
+		// Nor is a router whose link-layer address becomes known, or is unknown
+		// for a while, or that of IPv6.
 		for _, link := range []string{"02:00:00:00:00:01", "", "02:00:00:00:00:01"} {
 			more.GatewayLink = link
 			h.Change(more)
@@ -183,7 +188,8 @@ func TestNetworkChange(t *testing.T) {
 		}
 		require.Equal(t, "found b, lost b, found b", a.log())
 	})
-	// Where there is no IPv4, the prefix of IPv6 tells, but the one of link-local addresses does not.
+	// Where there is no IPv4, the prefix of IPv6 tells, but the one of
+	// link-local addresses does not.
 	bubble(t, func(t *testing.T) {
 		six := func(n int, prefix string) dnssd.Interface {
 			ifc := eth(n)
@@ -202,7 +208,8 @@ func TestNetworkChange(t *testing.T) {
 	})
 }
 
-// The interfaces in use: up, multicast, not loopback, not point-to-point; or those that are named.
+// The interfaces in use: up, multicast, not loopback, not point-to-point; or
+// those that are named.
 func TestInterfaceChoice(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		links := make([]*dnssdtest.Link, 5)
@@ -247,8 +254,9 @@ func TestInterfaceChoice(t *testing.T) {
 	})
 }
 
-// An instance that is seen on two links is one, with the addresses of both; each link is told its own addresses only
-// (RFC 6762 §14). Two interfaces on one link are no conflict.
+// An instance that is seen on two links is one, with the addresses of both;
+// each link is told its own addresses only (RFC 6762 §14). Two interfaces on
+// one link are no conflict.
 func TestTwoLinks(t *testing.T) {
 	second := func(n int) dnssd.Interface {
 		ifc := eth4(n)
@@ -277,7 +285,8 @@ func TestTwoLinks(t *testing.T) {
 		require.Equal(t, "[10.0.0.1:4242]", sprint(b.Instances()[0].Addrs))
 		require.NotContains(t, b.log(), "lost")
 	})
-	// RFC 6762 §7.1: known answers are those of the link that they are listed on.
+	// RFC 6762 §7.1: known answers are those of the link that they are listed
+	// on.
 	bubble(t, func(t *testing.T) {
 		one, two := dnssdtest.NewLink(), dnssdtest.NewLink()
 		h := hostOn(one, eth4(1))
@@ -308,8 +317,9 @@ func TestTwoLinks(t *testing.T) {
 	})
 }
 
-// RFC 4007 §6: a link-local address is unique on its link only. A neighbour on one link may have ours of the other; and what we
-// send on one interface and hear on another of the same link is ours all the same.
+// RFC 4007 §6: a link-local address is unique on its link only. A neighbor on
+// one link may have ours of the other; and what we send on one interface and
+// hear on another of the same link is ours all the same.
 func TestLinkLocalTwice(t *testing.T) {
 	link6 := func(n, index int, name string) dnssd.Interface {
 		ifc := eth(n)
@@ -337,7 +347,8 @@ func TestLinkLocalTwice(t *testing.T) {
 	})
 }
 
-// RFC 6762 §15: two engines on one host share port and address, and hear each other; neither takes the other's packets for its own.
+// RFC 6762 §15: two engines on one host share port and address, and hear each
+// other; neither takes the other's packets for its own.
 func TestTwoEnginesOneHost(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -366,7 +377,8 @@ func names(n *node) []string {
 	return out
 }
 
-// RFC 6762 §8: an interface whose group could not be joined at first is probed and announced on when that works.
+// RFC 6762 §8: an interface whose group could not be joined at first is probed
+// and announced on when that works.
 func TestJoinLater(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -385,7 +397,8 @@ func TestJoinLater(t *testing.T) {
 	})
 }
 
-// A socket that fails while running is opened again, with a pause that grows while it keeps failing; both are said once.
+// A socket that fails while running is opened again, with a pause that grows
+// while it keeps failing; both are said once.
 func TestSocketFailure(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -418,8 +431,9 @@ func TestSocketFailure(t *testing.T) {
 	})
 }
 
-// RFC 6762 §8.3, §5.2: a computer that was suspended announces its services again, since others have let them expire, and asks whether those
-// that it knew are still there.
+// RFC 6762 §8.3, §5.2: a computer that was suspended announces its services
+// again, since others have let them expire, and asks whether those that it knew
+// are still there.
 func TestSuspend(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()

@@ -10,29 +10,37 @@ import (
 	"github.com/sdp2p/p2p/internal/dns"
 )
 
-// An Instance is an instance of the service type that somebody announces. All of it is hearsay: anybody on the link can
-// announce anything.
+// An Instance is an announced instance of the service type. Nothing about it is
+// verified: anybody on the link can announce anything.
 type Instance struct {
-	// Name is the instance label, raw. Instances whose names differ only in the case of ASCII letters are the same to DNS:
-	// one that is announced in several spellings is reported under each of them, and listed under one.
+	// Name is the instance label, raw. To DNS, instances whose names differ
+	// only in the case of ASCII letters are the same: one that is announced in
+	// several spellings is reported under each of them, and listed under one.
 	Name string
 	// TXT are the strings of the TXT record, raw.
 	TXT []string
 	// Targets are the SRV records: normally one.
 	Targets []Target
-	// Addrs are addresses of the targets in a prefix of an interface that they were learnt on, with their ports: ready to
-	// dial. With the following, they are 16 at most, in which each target has an equal share; one that the instance has
-	// answered at is always among them.
+	// Addrs are addresses of the targets, with ports, in a prefix of an
+	// interface that they were learned on: ready to dial. Together with OffLink
+	// and LinkLocal, they are 16 at most, with equal shares for all targets; an
+	// address at which the instance has answered is always included.
 	Addrs []netip.AddrPort
-	// OffLink are other addresses, which might be reachable through a router, or by a route to the link.
+	// OffLink are other addresses, which might be reachable through a router or
+	// a route to the link.
 	OffLink []netip.AddrPort
-	// LinkLocal are link-local IPv6 addresses, with the interface that they were learnt on as their zone, if it has IPv6.
+	// LinkLocal are link-local IPv6 addresses, with the interface that they
+	// were learned on as their zone, if it has IPv6.
 	LinkLocal []netip.AddrPort
 	// Interfaces are the names of the interfaces that the instance was seen on.
 	Interfaces []string
+	// From is the source address of the packet in which the instance was first
+	// heard of.
+	From netip.Addr
 	// Since is when the instance was first heard of.
 	Since time.Time
-	// TTL is the time to live of the SRV record: for how long the instance is believed in without being heard.
+	// TTL is the time to live of the SRV record: how long the instance is
+	// assumed to exist without being heard.
 	TTL time.Duration
 }
 
@@ -53,18 +61,18 @@ func (i Instance) clone() Instance {
 	return i
 }
 
-// same reports whether nothing that is worth a call of Found changed.
+// same reports whether nothing changed that requires a call of Found.
 func (i *Instance) same(o *Instance) bool {
 	return slices.Equal(i.TXT, o.TXT) && slices.Equal(i.Targets, o.Targets) && slices.Equal(i.Addrs, o.Addrs) &&
 		slices.Equal(i.OffLink, o.OffLink) && slices.Equal(i.LinkLocal, o.LinkLocal) && slices.Equal(i.Interfaces, o.Interfaces)
 }
 
-// An instance is one in the table, complete or not.
+// An instance is an instance in the table, complete or not.
 type instance struct {
 	key    string
 	name   string     // its label, as it was spelled first
 	others []spelling // further spellings
-	told   []string   // those that were reported
+	told   []string   // spellings that were reported
 	origin *origin    // who announced it first
 	proved bool       // it has answered by other means
 	since  time.Time
@@ -73,16 +81,19 @@ type instance struct {
 	last   Instance // as reported, if shown
 }
 
-// settleTime is how long a change to an instance that is shown waits for further ones, to be reported with them.
+// settleTime is how long a change to a reported instance waits for further
+// ones, to be reported together.
 const settleTime = 100 * time.Millisecond
 
-// instanceLabel returns the label, raw, of the domain name of an instance of the service type.
+// instanceLabel returns the label, raw, of the domain name of an instance of
+// the service type.
 func (e *Engine) instanceLabel(name string) (string, bool) {
 	label, rest, ok := dns.CutLabel(name)
 	return label, ok && len(rest) == len(e.serviceKey) && fold(rest) == e.serviceKey
 }
 
-// admitInstance returns the instance with a label, a new one if the limits allow.
+// admitInstance returns the instance with a label, creating it if the limits
+// allow.
 func (l *link) admitInstance(label string, src netip.Addr) *instance {
 	e := l.e
 	key := fold(label)
@@ -110,16 +121,17 @@ func (l *link) admitInstance(label string, src netip.Addr) *instance {
 	return nil
 }
 
-// evict makes room in the table. What never was complete goes first, then what has not answered by other means, then
-// what comes from the source that floods most, or else has announced most, the oldest of these. What Config.Keep holds on to
-// stays.
+// evict makes room in the table. It drops instances that were never complete
+// first, then those that have not answered by other means, then those from the
+// source that floods most, or else has announced most, the oldest first. Those
+// for which Config.Keep returns true stay.
 func (e *Engine) evict() bool {
 	var out *instance
 	for _, in := range e.table {
 		if out != nil && !e.evictBefore(in, out) {
 			continue
 		}
-		if !e.kept(in) { // asked last, and so a few times only
+		if !e.kept(in) { // called last, and so only a few times
 			out = in
 		}
 	}
@@ -155,7 +167,8 @@ func (e *Engine) evictBefore(a, b *instance) bool {
 	return a.since.Before(b.since)
 }
 
-// complete reports whether all of an instance is known on the link: PTR, SRV, TXT and an address.
+// complete reports whether an instance is fully known on the link: PTR, SRV,
+// TXT and an address.
 func (s *seen) complete() bool {
 	return s.txt != nil && slices.ContainsFunc(s.srvs, func(c *cached) bool {
 		h := s.l.hosts[c.host]
@@ -163,7 +176,8 @@ func (s *seen) complete() bool {
 	})
 }
 
-// examine looks at an instance after something changed: it asks for what is missing, or reports what is new.
+// examine checks an instance after a change: it asks for missing records, or
+// reports what is new.
 func (l *link) examine(s *seen) {
 	if s.settled() {
 		l.e.timers.stop(&s.resolve)
@@ -172,7 +186,7 @@ func (l *link) examine(s *seen) {
 		delete(l.missed.list, s.in.key)
 	} else if !s.resolve.pending() {
 		s.attempts = 0
-		// Not at once: it may be in the next packet.
+		// Not at once: the missing records may be in the next packet.
 		l.e.timers.set(&s.resolve, l.e.now.Add(between(20*time.Millisecond, 120*time.Millisecond)))
 	}
 	l.e.touch(s.in)
@@ -184,8 +198,8 @@ func (l *link) examineUsers(h *host) {
 	}
 }
 
-// resolveNow asks for what is missing of an instance: now, and after 1, 2, 4 and 8 s. An instance that stays
-// incomplete is forgotten.
+// resolveNow asks for the missing records of an instance: now, and after 1, 2,
+// 4 and 8 s. An instance that stays incomplete is dropped.
 func (s *seen) resolveNow() {
 	l := s.l
 	if s.giveUp() {
@@ -214,8 +228,8 @@ func (s *seen) resolveNow() {
 	s.attempts++
 }
 
-// askAfter asks for records, after so many attempts: from the second on, no other
-// host is relied on for it.
+// askAfter asks for records after a number of attempts: from the second on, it
+// does not rely on the questions of other hosts.
 func (l *link) askAfter(attempts int, questions []dns.Question) {
 	if attempts == 0 {
 		l.ask(0, questions...)
@@ -224,14 +238,15 @@ func (l *link) askAfter(attempts int, questions []dns.Question) {
 	}
 }
 
-// asksWithin reports whether resolveNow asks again within d for what is missing
-// of an instance.
+// asksWithin reports whether resolveNow asks again within d for the missing
+// records of an instance.
 func (s *seen) asksWithin(d time.Duration) bool {
 	return s.resolve.pending() && s.attempts < resolveMax && !s.resolve.at.After(s.l.e.now.Add(d))
 }
 
-// suspect asks whether an instance that cannot be reached is still there: now, and after 1, 3 and 7 s. If it does not
-// answer, it is gone after 10 s (RFC 6762 §10.4).
+// suspect asks whether an instance that cannot be reached is still there: now,
+// and after 1, 3 and 7 s. If it does not answer, it is gone after 10 s (RFC
+// 6762 §10.4).
 func (l *link) suspect(s *seen) {
 	if s.doubted != nil || len(s.srvs) == 0 {
 		return
@@ -257,7 +272,8 @@ func (l *link) suspect(s *seen) {
 	again()
 }
 
-// touch has an instance looked at once the packet has been worked on. Mere changes wait for more of them.
+// touch schedules the evaluation of an instance once the packet has been
+// processed. Mere changes wait for further ones.
 func (e *Engine) touch(in *instance) {
 	if in == nil {
 		return
@@ -288,13 +304,14 @@ func (e *Engine) evaluateDirty() {
 	}
 }
 
-// showable reports whether an instance is complete on a link, with a way to it, and not our own name.
+// showable reports whether an instance is complete on a link, can be reached,
+// and does not have our own name.
 func (e *Engine) showable(in *instance) bool {
 	return slices.ContainsFunc(in.on, (*seen).settled) &&
 		!slices.ContainsFunc(e.entries, func(en *entry) bool { return fold(en.service.Instance) == in.key })
 }
 
-// evaluate reports what became of an instance.
+// evaluate reports an instance that was found, has changed, or was lost.
 func (e *Engine) evaluate(in *instance) {
 	if len(in.on) == 0 && e.table[in.key] == in {
 		delete(e.table, in.key)
@@ -319,7 +336,7 @@ func (e *Engine) evaluate(in *instance) {
 	e.report(in, changed)
 }
 
-// show sets what Instances tells.
+// show sets an entry of the result of Instances.
 func (e *Engine) show(key string, in *Instance) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -330,10 +347,11 @@ func (e *Engine) show(key string, in *Instance) {
 	}
 }
 
-// assemble puts together what is known of an instance on all links. What was replaced is left out although it is kept a
-// second longer, and so there is one report of a change, not two.
+// assemble combines what is known about an instance on all links. It leaves out
+// replaced records, although they are kept for another second, so that a change
+// is reported once, not twice.
 func (e *Engine) assemble(in *instance) Instance {
-	out := Instance{Name: in.name, Since: in.since}
+	out := Instance{Name: in.name, From: in.origin.addr, Since: in.since}
 	var txt *cached
 	var ways []targetWays
 	for _, s := range in.on {
@@ -375,7 +393,8 @@ func (t Target) compare(o Target) int {
 	return cmp.Or(cmp.Compare(t.Priority, o.Priority), cmp.Compare(t.Host, o.Host), cmp.Compare(t.Port, o.Port))
 }
 
-// current leaves out records that were replaced, where others of their type took their place, unless they are held.
+// current leaves out records that were replaced by others of their type, unless
+// they are held.
 func current(records []*cached) []*cached {
 	var out []*cached
 	for _, c := range records {

@@ -12,8 +12,8 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
 )
 
-// Nobody can have a node send anything to a host that is not on the link: what is
-// announced elsewhere is not probed there when it is taken back, unless the
+// Nobody can have a node send anything to a host that is not on the link: what
+// is announced elsewhere is not probed there when it is taken back, unless the
 // instance has answered there.
 func TestProbesStayOnTheLink(t *testing.T) {
 	for _, answered := range []bool{false, true} {

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// Bounds that no configuration changes. They keep memory and traffic within limits whatever the link sends.
+// Bounds that no configuration changes. They keep memory and traffic within
+// limits whatever the link sends.
 const (
 	maxLinks        = 64   // interfaces in use
 	maxServices     = 4    // SRV records of an instance, on a link
@@ -18,20 +19,20 @@ const (
 	maxQuestions    = 64   // questions of one query that are answered
 	maxLegacy       = 16   // questions of a one-shot query that are answered (RFC 6762 §6.7)
 	maxProposed     = 64   // records of one name in a probe (RFC 6762 §8.2)
-	maxDoubts       = 64   // instances that are asked at one time for what was taken back
-	maxDoubtRate    = 20   // and a second, in the long run
+	maxDoubts       = 64   // instances that are asked at a time about withdrawn records
+	maxDoubtRate    = 20   // the same per second, in the long run
 	admitAtOnce     = 8    // seconds' worth of new instances
-	maxNewOfPacket  = 16   // of which one packet can announce so many
+	maxNewOfPacket  = 16   // new instances that one packet can announce
 	maxLinkAddrs    = 8192 // addresses of hosts, on a link: beyond that, a host has fewAddrs
 	fewAddrs        = 4
 	maxUsers        = 64 // SRV records that point to one host, on a link
 	maxMissing      = 64 // instances missing, on a link
 	maxStrangers    = 64 // addresses without an instance that asked for instances, on a link
 	maxNames        = 8  // interfaces named in a line of the log
-	maxLogBurst     = 20 // lines that others can provoke, and one more a minute
+	maxLogBurst     = 20 // log lines that others can provoke, and one more per minute
 )
 
-// errTooMany is why an interface is not used.
+// errTooMany is the reason why an interface is not used.
 var errTooMany = errors.New("only 64 interfaces are used")
 
 // A bucket is a token bucket that starts full.

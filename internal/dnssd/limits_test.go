@@ -19,7 +19,8 @@ import (
 	"github.com/sdp2p/p2p/internal/soak"
 )
 
-// forge multicasts the announcement of an instance, the n-th of a kind of four letters, from any source.
+// forge multicasts the announcement of an instance, the n-th of a kind of four
+// letters, from any source.
 func forge(t testing.TB, l *dnssdtest.Link, kind string, n int, src netip.Addr) {
 	b := bytes.ReplaceAll(forgery(), []byte("kind00000"), fmt.Appendf(nil, "%s%05d", kind, n))
 	l.Inject(b, netip.AddrPortFrom(src, dnssd.Port), dnssd.Groups[dnssd.IPv4])
@@ -92,7 +93,8 @@ func addr4(n int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)})
 }
 
-// One source address announces a bounded number of instances; what it announces beyond does not keep others out.
+// One source address announces a bounded number of instances; what it announces
+// beyond does not keep others out.
 func TestPerSourceLimit(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -121,14 +123,16 @@ func TestPerSourceLimit(t *testing.T) {
 	})
 }
 
-// behindRepeater has hosts behind a repeater: all that they say comes from one address.
+// behindRepeater has hosts behind a repeater: all that they say comes from one
+// address.
 func behindRepeater(t testing.TB, l *dnssdtest.Link, hosts int, from netip.Addr) {
 	crowdFrom(t, l, hosts, func(int) netip.Addr { return from })
 }
 
-// The devices behind a repeater are known some seconds after a node has started,
-// 300 of them, also while somebody floods. A flood that fills the table, from many
-// sources, takes none of them away, nor does it keep others from being found.
+// The devices behind a repeater are known some seconds after a node has
+// started, 300 of them, also while somebody floods. A flood that fills the
+// table, from many sources, takes none of them away, nor does it keep others
+// from being found.
 func TestCrowdBehindRepeater(t *testing.T) {
 	crowded := func(n *node) (c int) {
 		for _, name := range names(n) {
@@ -178,7 +182,8 @@ func TestCrowdBehindRepeater(t *testing.T) {
 	})
 }
 
-// Half of what is admitted at one time is kept for sources that announced nothing yet.
+// Half of what is admitted at one time is kept for sources that announced
+// nothing yet.
 func TestAdmissionReserve(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -193,8 +198,9 @@ func TestAdmissionReserve(t *testing.T) {
 	})
 }
 
-// A bounded number of new instances is admitted in a second, 50 unless configured otherwise, and eight times as many at one
-// time; those refused are asked for again, so that a large network is known a few seconds later.
+// A bounded number of new instances is admitted in a second, 50 unless
+// configured otherwise, and eight times as many at one time; those refused are
+// asked for again, so that a large network is known a few seconds later.
 func TestAdmissionRate(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -213,8 +219,8 @@ func TestAdmissionRate(t *testing.T) {
 	})
 }
 
-// A full table makes room: what never was complete goes first, then what comes from the source with most instances, the
-// oldest of these; what is kept stays.
+// A full table makes room: what never was complete goes first, then what comes
+// from the source with most instances, the oldest of these; what is kept stays.
 func TestTableLimit(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -237,7 +243,8 @@ func TestTableLimit(t *testing.T) {
 	})
 }
 
-// What a full table gives up: first what is not complete; then the oldest of the source that announced most.
+// What a full table gives up: first what is not complete; then the oldest of
+// the source that announced most.
 func TestEviction(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -300,8 +307,9 @@ func TestFlood(t *testing.T) {
 	})
 }
 
-// The sources of a link-local prefix are without number, and so are those of other networks: whoever floods from ever new
-// ones does not keep those out that are heard over IPv4 from the interface's own.
+// The sources of a link-local prefix are without number, and so are those of
+// other networks: anyone who floods from ever new ones does not keep those out
+// that are heard over IPv4 from the interface's own.
 func TestFloodOfCountlessSources(t *testing.T) {
 	for family, source := range []func(i int) netip.Addr{
 		func(i int) netip.Addr { return netip.AddrFrom4([4]byte{172, 16, byte(i >> 8), byte(i)}) },
@@ -324,8 +332,10 @@ func TestFloodOfCountlessSources(t *testing.T) {
 	}
 }
 
-// RFC 6762 §11: packets to this host alone from sources that are not on the link are dropped, and those from loopback. So are unicast responses that nobody asked
-// for (§6), responses from other ports, and packets with an opcode or a response code (§18).
+// RFC 6762 §11: packets to this host alone from sources that are not on the
+// link are dropped, and those from loopback. So are unicast responses that
+// nobody asked for (§6), responses from other ports, and packets with an opcode
+// or a response code (§18).
 func TestSpoofs(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()

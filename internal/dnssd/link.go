@@ -11,8 +11,9 @@ import (
 	"github.com/sdp2p/p2p/internal/dns"
 )
 
-// A link is an interface in use, with all that was learnt on it and all that is being announced on it. When the
-// interface vanishes, or is attached to another network, the link is dropped with all of that.
+// A link is an interface in use, with everything that was learned and is
+// announced on it. When the interface vanishes, or is attached to another
+// network, the link is dropped with all of that.
 type link struct {
 	e      *Engine
 	ifc    Interface
@@ -30,7 +31,7 @@ type link struct {
 	seen    map[string]*seen // by folded label
 	hosts   map[string]*host // by folded name
 	addrs   int              // of hosts
-	names   *dns.Set         // what packets are looked at for: the service's, ours, and those of hosts
+	names   *dns.Set         // names that packets are inspected for: the service's, ours, and those of hosts
 	browse  browser
 	rush    rush
 	batch   batch
@@ -40,9 +41,11 @@ type link struct {
 	timers  map[*timer]bool // one-shot timers, to stop when the link is dropped
 
 	missed    missed
+	withheld  timer    // an entry is not announced (Config.Private)
+	reported  []*entry // entries that were reported as withheld
 	audience  audience
 	strangers strangers
-	tenants   map[netip.Addr]*seen // by the address that one was heard from last
+	tenants   map[netip.Addr]*seen // by the address from which one was last heard
 }
 
 // openLink starts announcing and browsing on an interface.
@@ -69,6 +72,7 @@ func (e *Engine) openLink(ifc Interface) {
 	l.browse.timer.fn = l.browseNow
 	l.browse.early.fn = l.browseEarly
 	l.missed.timer.fn = l.askMissing
+	l.withheld.fn = l.reportWithheld
 	l.audience.timer.fn = l.sound
 	l.strangers.timer.fn = l.visitStrangers
 	l.batch.timer.fn = l.flushBatch
@@ -78,7 +82,7 @@ func (e *Engine) openLink(ifc Interface) {
 	l.startBrowsing()
 }
 
-// close drops the link without a goodbye: there is nobody left to say it to.
+// close drops the link without a goodbye, since nobody is left to hear it.
 func (l *link) close() {
 	e := l.e
 	delete(e.links, l.ifc.Index)
@@ -87,6 +91,9 @@ func (l *link) close() {
 		e.retire(p.records...)
 		e.timers.stop(&p.claims.timer)
 		e.conflictOver(p)
+		if p.public {
+			p.entry.leave(&l.ifc)
+		}
 	}
 	for f := range Family(families) {
 		e.timers.stop(&l.answers[f].timer)
@@ -97,7 +104,7 @@ func (l *link) close() {
 	for t := range l.timers {
 		e.timers.stop(t)
 	}
-	for _, t := range []*timer{&l.browse.timer, &l.browse.early, &l.batch.timer, &l.missed.timer, &l.audience.timer, &l.strangers.timer} {
+	for _, t := range []*timer{&l.browse.timer, &l.browse.early, &l.batch.timer, &l.missed.timer, &l.withheld, &l.audience.timer, &l.strangers.timer} {
 		e.timers.stop(t)
 	}
 	l.forgetAll()
@@ -110,7 +117,8 @@ func (l *link) forgetAll() {
 	}
 }
 
-// after calls fn in the engine's goroutine after a while, unless the link is dropped before.
+// after calls fn in the engine's goroutine after a while, unless the link is
+// dropped before.
 func (l *link) after(d time.Duration, fn func()) *timer {
 	t := &timer{}
 	t.fn = func() {
@@ -166,7 +174,7 @@ var (
 	errOwn       = errors.New("own packet")
 )
 
-// receive works on a packet.
+// receive processes a packet.
 func (e *Engine) receive(p received) {
 	l := e.linkOf(p)
 	err := errOffLink
@@ -188,7 +196,8 @@ func (e *Engine) receive(p received) {
 	})
 }
 
-// linkOf returns the link that a packet came by. Where the platform does not tell, its source tells.
+// linkOf returns the link on which a packet arrived. If the platform does not
+// report the interface, the packet's source decides.
 func (e *Engine) linkOf(p received) *link {
 	if p.Index != 0 {
 		return e.links[p.Index]
@@ -216,11 +225,12 @@ func (l *link) receive(p received) error {
 	}
 	unicast := p.Dst.IsValid() && !p.Dst.IsMulticast()
 	isLegacy := p.Src.Port() != Port
-	// RFC 6762 §6 and §11: from port 5353; by unicast only in answer to a question of the last 2 s.
+	// RFC 6762 §6 and §11: from port 5353; by unicast only in answer to a
+	// question of the last 2 s.
 	if look.Response && (isLegacy || unicast && l.e.now.Sub(l.asked) > 2*time.Second) {
 		return errMalformed
 	}
-	if !look.Concerns && l.held[p.Src] == nil { // most of what is said on a network is about other services
+	if !look.Concerns && l.held[p.Src] == nil { // most packets on a network are about other services
 		l.countReceived(look, len(p.Data), isLegacy)
 		l.heardFrom(src)
 		return nil
@@ -242,9 +252,11 @@ func (l *link) receive(p received) error {
 	return nil
 }
 
-// own reports whether a packet is one of ours. What we send on one interface may also come back by another one that is
-// attached to the same network. There, an address of ours does not say so, which somebody else may have in another
-// network; only what was sent does.
+// own reports whether a packet is one of ours. A packet that we send on one
+// interface may also come back on another one that is attached to the same
+// network. There, a source address of ours proves nothing, since another host
+// may have the same address in another network; only the record of sent packets
+// does.
 func (l *link) own(src netip.Addr, data []byte) bool {
 	if l.ifc.owns(src) {
 		return l.echoes.own(data, l.e.now)
@@ -257,7 +269,7 @@ func (l *link) own(src netip.Addr, data []byte) bool {
 	return false
 }
 
-// lookOf tells what kind of packet a message is.
+// lookOf returns the kind of packet of a message.
 func lookOf(m *dns.Message) dns.Look {
 	stays := func(rr dns.Record) bool { return rr.Head().TTL > 0 }
 	return dns.Look{
@@ -282,13 +294,14 @@ func (l *link) countReceived(p dns.Look, size int, isLegacy bool) {
 	l.e.count(func(s *Stats) { kind(&s.Received).add(size) })
 }
 
-// echoes recognizes own multicast packets that come back. Comparing sources does not do: another process of this host
-// has the same address and port. So each packet sent is expected to come back once.
+// echoes recognizes our own multicast packets when they come back. Comparing
+// source addresses is not enough, since other processes of this host have the
+// same address and port. So each packet sent is expected to come back once.
 type echoes struct {
 	seed maphash.Seed
-	sent map[uint64][]time.Time // those that have not come back
-	n    int                    // how many that are
-	last map[uint64]time.Time   // when a packet was sent last
+	sent map[uint64][]time.Time // packets that have not come back
+	n    int                    // number of these
+	last map[uint64]time.Time   // when a packet was last sent
 }
 
 const echoTime = 5 * time.Second // longer than a packet stays in a receive buffer
@@ -314,7 +327,8 @@ func (s *echoes) expect(b []byte, now time.Time) {
 	s.n++
 }
 
-// own reports whether b is one of the packets expected, and expects it no more.
+// own reports whether b is one of the expected packets, and if so no longer
+// expects it.
 func (s *echoes) own(b []byte, now time.Time) bool {
 	if s.n == 0 {
 		return false
@@ -332,7 +346,7 @@ func (s *echoes) own(b []byte, now time.Time) bool {
 	return true
 }
 
-// lately reports whether b was sent, whether it has come back or not.
+// lately reports whether b was sent recently, whether it has come back or not.
 func (s *echoes) lately(b []byte, now time.Time) bool {
 	if s.last == nil {
 		return false

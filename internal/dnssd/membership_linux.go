@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// membershipLimit names what bounds the memberships of a socket.
+// membershipLimit names the limit of a socket's memberships.
 var membershipLimit = [families]string{
 	IPv4: "the sysctl net.ipv4.igmp_max_memberships",
 	IPv6: "the sysctl net.core.optmem_max",
@@ -19,8 +19,8 @@ func isMemberships(err error) bool {
 	return errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM)
 }
 
-// onlyJoined has a socket receive only from groups that it joined itself. By
-// default, it receives from those that any socket of the system has joined.
+// onlyJoined makes a socket receive only from groups that it has joined itself.
+// By default, it receives from groups that any socket of the system has joined.
 func onlyJoined(c *net.UDPConn, f Family) {
 	raw, err := c.SyscallConn()
 	if err != nil {

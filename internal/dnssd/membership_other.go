@@ -8,10 +8,10 @@ import (
 	"syscall"
 )
 
-// membershipLimit names what bounds the memberships of a socket.
+// membershipLimit names the limit of a socket's memberships.
 var membershipLimit = [families]string{"the system's limits", "the system's limits"}
 
-// wsaNoBuffers is what Windows says instead of ENOBUFS.
+// wsaNoBuffers is the Windows counterpart of ENOBUFS.
 const wsaNoBuffers = syscall.Errno(10055)
 
 // isMemberships reports whether an error of joining a group means that the
@@ -20,6 +20,6 @@ func isMemberships(err error) bool {
 	return errors.Is(err, syscall.ENOBUFS) || errors.Is(err, wsaNoBuffers) || errors.Is(err, syscall.ETOOMANYREFS)
 }
 
-// onlyJoined does nothing: other systems deliver what comes to groups that the
-// socket joined.
+// onlyJoined does nothing: other systems deliver only packets to groups that
+// the socket has joined.
 func onlyJoined(*net.UDPConn, Family) {}

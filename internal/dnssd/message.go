@@ -9,8 +9,9 @@ func response() *dns.Message {
 	return &dns.Message{Response: true, Authoritative: true}
 }
 
-// packResponses packs records into as many responses as are needed for none to exceed limit bytes. A record that is
-// larger than that goes alone in its packet (RFC 6762 §17). Additional records go where there is room left, or nowhere.
+// packResponses packs records into as many responses as are needed so that none
+// exceeds limit bytes. A larger record is alone in its packet (RFC 6762 §17).
+// Additional records are included only if there is room left.
 func packResponses(answers, additional []dns.Record, limit int) [][]byte {
 	var packets [][]byte
 	m, size := response(), sizer{limit: limit}
@@ -58,8 +59,9 @@ func packResponses(answers, additional []dns.Record, limit int) [][]byte {
 	return packets
 }
 
-// packQueries packs questions and known answers into as many queries as are needed for none to exceed limit bytes. All
-// but the last of the packets that carry known answers have the TC bit set (RFC 6762 §7.2).
+// packQueries packs questions and known answers into as many queries as are
+// needed so that none exceeds limit bytes. All packets with known answers
+// except the last have the TC bit set (RFC 6762 §7.2).
 func packQueries(questions []dns.Question, known []dns.Record, limit int) [][]byte {
 	var packets [][]byte
 	m, size := &dns.Message{}, sizer{limit: limit}
@@ -87,8 +89,9 @@ func packQueries(questions []dns.Question, known []dns.Record, limit int) [][]by
 
 const headerSize = 12
 
-// A sizer tells whether a growing message still fits. It measures the message, which takes time in proportion to its
-// length, only when the sum of the uncompressed parts says that it might not.
+// A sizer checks whether a growing message still fits. It measures the message,
+// which takes time proportional to its length, only if the sum of the
+// uncompressed parts exceeds the limit.
 type sizer struct {
 	limit int
 	bound int // upper bound of the packed size
@@ -103,7 +106,7 @@ func (s *sizer) grow(m *dns.Message, n int) bool {
 	if s.bound+n > s.limit {
 		measured := m.Len()
 		if measured > s.limit {
-			return false // the caller takes it out again
+			return false // the caller removes it again
 		}
 		s.bound = measured
 		return true

@@ -144,7 +144,8 @@ func TestMissingAnswers(t *testing.T) {
 	})
 }
 
-// Whoever said goodbye is not missing, nor what was known in another network.
+// Anyone who said goodbye is not missing, nor what was known in another
+// network.
 func TestNotMissing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -354,8 +355,8 @@ func TestMissingAskedByOther(t *testing.T) {
 	})
 }
 
-// Too many to be asked for by name in a packet are asked for by the question for
-// all, in one packet also where many others are known.
+// Too many to be asked for by name in a packet are asked for by the question
+// for all, in one packet also where many others are known.
 func TestMissingAmongMany(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()

@@ -8,7 +8,8 @@ import (
 	"github.com/sdp2p/p2p/internal/netmon"
 )
 
-// A Family is an address family. Multicast DNS runs over each of them separately.
+// A Family is an address family. Multicast DNS runs over each of them
+// separately.
 type Family int
 
 // The address families.
@@ -21,7 +22,8 @@ const (
 // Port is the UDP port of Multicast DNS (RFC 6762 §3).
 const Port = 5353
 
-// Groups are the link-local multicast groups of Multicast DNS (RFC 6762 §3), indexed by [Family].
+// Groups are the link-local multicast groups of Multicast DNS (RFC 6762 §3),
+// indexed by [Family].
 var Groups = [families]netip.AddrPort{
 	IPv4: netip.AddrPortFrom(netip.AddrFrom4([4]byte{224, 0, 0, 251}), Port),
 	IPv6: netip.AddrPortFrom(netip.AddrFrom16([16]byte{0: 0xff, 1: 0x02, 15: 0xfb}), Port),
@@ -43,23 +45,24 @@ func familyOf(addr netip.Addr) Family {
 	return IPv6
 }
 
-// A Network is what an [Engine] needs of the operating system. The zero [Config] uses real sockets; package dnssdtest
-// has an in-memory one.
+// A Network provides what an [Engine] needs from the operating system. The zero
+// [Config] uses real sockets; package dnssdtest provides an in-memory network.
 type Network interface {
 	// Interfaces lists the network interfaces that exist now, up or down.
 	Interfaces() ([]Interface, error)
 
-	// Open opens the one socket of a family. Every received packet is handed to deliver, one at a time; deliver may
-	// block, and owns the packet afterwards. failed is called at most once, when the socket can no longer receive.
-	// Neither is called after Close of the Conn has returned.
+	// Open opens the one socket of a family. Every received packet is handed to
+	// deliver, one at a time; deliver may block, and owns the packet
+	// afterwards. failed is called at most once, when the socket can no longer
+	// receive. Neither is called after Close of the Conn has returned.
 	Open(f Family, deliver func(Packet), failed func(error)) (Conn, error)
 }
 
-// A Watcher is a [Network] that tells of changes. With one that is not, an engine
-// looks at the interfaces only when it asks for instances.
+// A Watcher is a [Network] that reports changes. With a Network that is not a
+// Watcher, an engine reads the interfaces only when it asks for instances.
 type Watcher interface {
-	// Watch returns a channel that yields whenever the interfaces may have changed, or
-	// the computer was asleep, until stop is called.
+	// Watch returns a channel that yields whenever the interfaces may have
+	// changed, or the computer was asleep, until stop is called.
 	Watch() (changes <-chan netmon.Changed, stop func())
 }
 
@@ -67,16 +70,18 @@ type Watcher interface {
 // membership in a group.
 var ErrNoMembership = errors.New("no group membership is left")
 
-// A Conn is a socket on port 5353 of one family. Its methods are called by one goroutine.
+// A Conn is a socket on port 5353 of one family. Its methods are called by one
+// goroutine.
 type Conn interface {
-	// Join makes the socket receive the family's multicast group on an interface. It
-	// fails with [ErrNoMembership] if that works on others already, as many as the
-	// system allows.
+	// Join makes the socket receive the family's multicast group on an
+	// interface. It fails with [ErrNoMembership] if the socket has as many
+	// memberships as the system allows.
 	Join(ifc Interface) error
 	// Leave undoes Join. The interface may be gone.
 	Leave(ifc Interface)
-	// Send sends one packet on an interface, to the group or to one address, with an IP TTL of 255; to an address that is
-	// in no network of the interface with a TTL of 1. The sender hears its own multicast packets.
+	// Send sends one packet on an interface, to the group or to one address,
+	// with an IP TTL of 255; to an address that is in no network of the
+	// interface with a TTL of 1. The sender hears its own multicast packets.
 	Send(data []byte, ifc Interface, to netip.AddrPort) error
 	// Close closes the socket and returns once its goroutines have ended.
 	Close() error
@@ -91,19 +96,24 @@ type Interface struct {
 	Multicast    bool
 	Loopback     bool
 	PointToPoint bool
-	// Addrs are the interface's own addresses, each with the length of its prefix, without zones.
+	// Addrs are the interface's own addresses, each with the length of its
+	// prefix, without zones.
 	Addrs []netip.Prefix
-	// Gateway is the default router reached through the interface, if there is one and the platform tells.
+	// Temporary are further addresses, which the system replaces by itself (RFC
+	// 8981), if it distinguishes them.
+	Temporary []netip.Prefix
+	// Gateway is the default router reached through the interface, if there is
+	// one and the platform reports it.
 	Gateway netip.Addr
 	// GatewayLink is the router's link-layer address; empty if it is not known.
 	GatewayLink string
-	// Ups changes whenever the link comes up, where the platform tells.
+	// Ups changes whenever the link comes up, if the platform reports it.
 	Ups uint64
-	// Port reports whether the interface belongs to a bridge or a bond, which then
-	// receives all that arrives.
+	// Port reports whether the interface belongs to a bridge or a bond, which
+	// then receives everything that arrives.
 	Port bool
-	// Rank says which interfaces come first where there is not enough for all: lower
-	// ones.
+	// Rank says which interfaces come first if not all can be used: those with
+	// lower ranks.
 	Rank int
 }
 
@@ -111,14 +121,15 @@ type Interface struct {
 type Packet struct {
 	Data  []byte
 	Src   netip.AddrPort // link-local IPv6 with its zone
-	Dst   netip.Addr     // invalid if the platform does not tell
-	Index int            // of the receiving interface; 0 if the platform does not tell
+	Dst   netip.Addr     // invalid if the platform does not report it
+	Index int            // of the receiving interface; 0 if the platform does not report it
 }
 
 // owns reports whether addr is one of the interface's own addresses.
 func (i *Interface) owns(addr netip.Addr) bool {
 	addr = addr.WithZone("")
-	return slices.ContainsFunc(i.Addrs, func(p netip.Prefix) bool { return p.Addr() == addr })
+	is := func(p netip.Prefix) bool { return p.Addr() == addr }
+	return slices.ContainsFunc(i.Addrs, is) || slices.ContainsFunc(i.Temporary, is)
 }
 
 // onLink reports whether addr is in a prefix of the interface (RFC 6762 §11).
@@ -132,16 +143,19 @@ func (i *Interface) has(f Family) bool {
 	return slices.ContainsFunc(i.Addrs, func(p netip.Prefix) bool { return familyOf(p.Addr()) == f })
 }
 
-// equal reports whether nothing that is announced changed between two looks at an interface. The order of its addresses does
-// not count.
+// equal reports whether nothing that is announced differs between two states of
+// an interface. The order of its addresses does not count.
 func (i *Interface) equal(o *Interface) bool {
-	return i.Index == o.Index && i.Name == o.Name && i.MTU == o.MTU && len(i.Addrs) == len(o.Addrs) &&
-		!slices.ContainsFunc(i.Addrs, func(p netip.Prefix) bool { return !slices.Contains(o.Addrs, p) })
+	return i.Index == o.Index && i.Name == o.Name && i.MTU == o.MTU && sameSet(i.Addrs, o.Addrs) && sameSet(i.Temporary, o.Temporary)
 }
 
-// samePlace reports whether an interface that looked like i, and now looks like
-// o, may be attached to the same network: a prefix survived. IPv6 prefixes come
-// and go on one network, so they decide only where there is no IPv4.
+func sameSet(a, b []netip.Prefix) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(p netip.Prefix) bool { return !slices.Contains(b, p) })
+}
+
+// samePlace reports whether an interface whose state was i, and now is o, may
+// be attached to the same network, because they have a prefix in common. IPv6
+// prefixes come and go on one network, so they decide only if there is no IPv4.
 func (i *Interface) samePlace(o *Interface) bool {
 	if i.Index != o.Index || i.Name != o.Name {
 		return false
@@ -157,7 +171,7 @@ func (i *Interface) samePlace(o *Interface) bool {
 	return true
 }
 
-// otherRouter reports whether the router is another one, as far as it is known.
+// otherRouter reports whether the router is known to be another one.
 func (i *Interface) otherRouter(o *Interface) bool {
 	if !i.Gateway.IsValid() || !o.Gateway.IsValid() || familyOf(i.Gateway) != familyOf(o.Gateway) {
 		return false
@@ -165,13 +179,14 @@ func (i *Interface) otherRouter(o *Interface) bool {
 	return i.Gateway != o.Gateway || i.GatewayLink != "" && o.GatewayLink != "" && i.GatewayLink != o.GatewayLink
 }
 
-// sameRouter reports whether o proves, by its router's link-layer address, that it is attached to the network of i.
+// sameRouter reports whether o proves, by its router's link-layer address, that
+// it is attached to the network of i.
 func (i *Interface) sameRouter(o *Interface) bool {
 	return o.GatewayLink != "" && i.Gateway == o.Gateway && i.GatewayLink == o.GatewayLink
 }
 
-// inherit takes over what is known of the router from an earlier look at the interface in the same network, if it is not
-// known now.
+// inherit takes over the router from an earlier state of the interface in the
+// same network, if it is unknown now.
 func (i *Interface) inherit(before *Interface) {
 	switch {
 	case !i.Gateway.IsValid(), i.Gateway.Is6() && before.Gateway.Is4():
@@ -181,7 +196,8 @@ func (i *Interface) inherit(before *Interface) {
 	}
 }
 
-// prefixes returns the interface's prefixes of a family. Those of IPv6 link-local addresses tell nothing and are left out.
+// prefixes returns the interface's prefixes of a family, without those of IPv6
+// link-local addresses, which mean nothing.
 func (i *Interface) prefixes(f Family) []netip.Prefix {
 	var ps []netip.Prefix
 	for _, p := range i.Addrs {
@@ -192,7 +208,8 @@ func (i *Interface) prefixes(f Family) []netip.Prefix {
 	return ps
 }
 
-// payload is the largest UDP payload that leaves the interface unfragmented, within the limit of RFC 6762 §17.
+// payload returns the largest UDP payload that leaves the interface
+// unfragmented, within the limit of RFC 6762 §17.
 func (i *Interface) payload(f Family) int {
 	mtu := i.MTU
 	if mtu <= 0 {

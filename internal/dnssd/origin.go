@@ -8,30 +8,31 @@ import (
 	"github.com/sdp2p/p2p/internal/backoff"
 )
 
-// An origin is a source address that has announced instances which are in the
-// table. It may be that of many hosts: a Multicast DNS repeater has their packets
-// come from its own. So what an origin may have is much; but where there is no
-// room for all, those that flood give way: what they announce is new again and
-// again, while that of honest hosts is new once.
+// An origin is a source address that has announced instances in the table. It
+// may stand for many hosts, since a Multicast DNS repeater sends their packets
+// from its own address. So an origin may have many instances; but if there is
+// no room for all, origins that flood give way: their instances are new again
+// and again, while those of honest hosts are new once.
 type origin struct {
 	addr  netip.Addr
-	n     int     // instances in the table that it was the first to announce
-	level float64 // new ones lately, admitted or not: what was announced half a minute ago counts half
+	n     int     // instances in the table that it announced first
+	level float64 // recent new ones, admitted or not; those from half a minute ago count half
 	at    time.Time
 }
 
 const (
 	originHalf = 30 * time.Second
-	originFew  = 16  // new instances of an origin that are nothing
-	originMany = 512 // that are no flood: as many as there may be behind a repeater that appears
+	originFew  = 16  // new instances of an origin that are normal
+	originMany = 512 // that are not a flood: as many as may be behind a repeater that appears
 )
 
-// wants notes that an origin announces an instance that is new here.
+// wants records that an origin announces an instance that is new here.
 func (o *origin) wants(now time.Time) {
 	o.level = o.lately(now) + 1
 }
 
-// lately returns how many instances the origin has announced lately.
+// lately returns the number of new instances that the origin has announced
+// recently.
 func (o *origin) lately(now time.Time) float64 {
 	if !now.Equal(o.at) {
 		o.level *= math.Exp2(-float64(now.Sub(o.at)) / float64(originHalf))
@@ -40,12 +41,14 @@ func (o *origin) lately(now time.Time) float64 {
 	return o.level
 }
 
-// floods returns by how much an origin announces more than a host would.
+// floods returns how many more new instances an origin announces than a host
+// would.
 func (o *origin) floods(now time.Time) int { return max(0, int(o.lately(now))-originFew) }
 
-// admit takes a token for a new instance of an origin, of which some are kept for
-// others: half of them for those that have announced nothing yet, and half of the
-// rest for those that do not flood. A few that flood do not keep the others out.
+// admit takes a token for a new instance of an origin. Half of the tokens are
+// reserved for origins that have announced nothing yet, and half of the rest
+// for those that do not flood, so that a few that flood do not keep the others
+// out.
 func (b *bucket) admit(now time.Time, o *origin) bool {
 	switch {
 	case o.n == 0:
@@ -56,8 +59,9 @@ func (b *bucket) admit(now time.Time, o *origin) bool {
 	return b.takeAbove(now, b.burst*3/4)
 }
 
-// A rush is when more instances are announced than are admitted: those that were
-// refused are asked for again, after 1, 2, 4 s and so on while it goes on.
+// A rush is a time in which more instances are announced than are admitted:
+// those that were refused are asked for again, after 1, 2, 4 s and so on while
+// it lasts.
 type rush struct {
 	next time.Time // when they are asked for
 	wait backoff.Backoff
@@ -68,7 +72,7 @@ const (
 	rushLast  = time.Minute
 )
 
-// askAgain asks later for what was refused.
+// askAgain schedules a question for refused instances.
 func (l *link) askAgain() {
 	r, now := &l.rush, l.e.now
 	if now.Before(r.next) {

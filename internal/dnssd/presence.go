@@ -10,22 +10,22 @@ import (
 	"github.com/sdp2p/p2p/internal/dns"
 )
 
-// A missing instance was complete on a link, and its records ran out there
-// without a goodbye: it may be back at any moment, and need not know that it
-// was away. So it is asked for by name until it answers.
+// A missing is an instance that was complete on a link and whose records
+// expired there without a goodbye: it may be back at any moment, without
+// knowing that it was away. So it is asked for by name until it answers.
 type missing struct {
 	label  string        // raw
 	name   string        // domain name
 	from   sources       // where its records came from
-	keep   bool          // Config.Keep held on to it
-	known  time.Duration // for how long it was known before
+	keep   bool          // Config.Keep returned true
+	known  time.Duration // how long it was known before
 	lost   time.Time
 	next   time.Time // when it is asked for
 	tries  int       // questions for it, those of others included
 	asked  time.Time // the last of them
 	own    time.Time // the last of ours
-	calls  int       // how often it was asked for because its address was heard
-	called bool      // and so it is to be the next time
+	calls  int       // questions for it because its address was heard
+	called bool      // so is the next one
 }
 
 // sources are the addresses that an instance was heard from, the last one
@@ -34,7 +34,7 @@ type sources [4]netip.Addr
 
 func (s *sources) has(a netip.Addr) bool { return slices.Contains(s[:], a) }
 
-// moveIn notes that an instance was heard from an address.
+// moveIn records that an instance was heard from an address.
 func (l *link) moveIn(s *seen, a netip.Addr) {
 	i := slices.Index(s.from[:], a)
 	if i < 0 {
@@ -52,7 +52,7 @@ func (l *link) moveOut(s *seen, a netip.Addr) {
 	}
 }
 
-// missed are the missing instances of a link, by folded label.
+// A missed holds the missing instances of a link, by folded label.
 type missed struct {
 	list   map[string]*missing
 	timer  timer
@@ -75,8 +75,16 @@ const (
 	missingGap   = time.Second     // between two packets of questions
 	missingEvery = 7 * time.Second // between two packets in the long run, of a burst of missingBurst
 	missingBurst = 8
-	missingOwn   = 8 // intervals after which it is asked for although others do
+	missingOwn   = 8 // intervals after which an instance is asked for although others do so
 )
+
+// missingEnd returns for how long missing instances are asked for.
+func (e *Engine) missingEnd() time.Duration {
+	if e.cfg.Private {
+		return missingSoon
+	}
+	return missingEnd
+}
 
 // interval returns how long to wait after a question for m.
 func (m *missing) interval(now time.Time) time.Duration {
@@ -90,9 +98,9 @@ func (m *missing) interval(now time.Time) time.Duration {
 	}
 }
 
-// wait notes that m was asked for. The next question is due up to an eighth
-// earlier than its interval says: nodes that miss the same instance do not keep
-// in step, and the first of them asks for all.
+// wait records that m was asked for. The next question is due up to an eighth
+// earlier than its interval, so that nodes that miss the same instance do not
+// act in step, and the first one asks for all.
 func (m *missing) wait(now time.Time) {
 	m.asked = now
 	m.next = now.Add(m.interval(now) - rand.N(m.interval(now)/8))
@@ -100,15 +108,14 @@ func (m *missing) wait(now time.Time) {
 	m.called = false
 }
 
-// inhabited reports whether an address is one that an instance was heard from
-// that is known in full.
+// inhabited reports whether a fully known instance was heard from an address.
 func (l *link) inhabited(src netip.Addr) bool {
 	s := l.tenants[src]
 	return s != nil && s.complete()
 }
 
-// vanish drops an instance with a record that has gone. If it was not taken
-// back, the instance is missing.
+// vanish drops an instance with a record that has gone. Unless the record was
+// withdrawn, the instance is then missing.
 func (l *link) vanish(c *cached) {
 	if !c.replaced {
 		l.miss(c.s)
@@ -116,7 +123,7 @@ func (l *link) vanish(c *cached) {
 	l.forget(c.s)
 }
 
-// miss notes that an instance is going without a goodbye.
+// miss records that an instance is going without a goodbye.
 func (l *link) miss(s *seen) {
 	e := l.e
 	if !s.whole || s.retained || e.ownName(s.name) {
@@ -144,8 +151,8 @@ func (l *link) miss(s *seen) {
 	l.missingDue(m.next)
 }
 
-// less reports whether m is given up before o: what is not held on to, then
-// what was known for a shorter time.
+// less reports whether m is given up before o: first those without keep, then
+// those that were known for a shorter time.
 func (m *missing) less(o *missing) bool {
 	if m.keep != o.keep {
 		return o.keep
@@ -155,9 +162,9 @@ func (m *missing) less(o *missing) bool {
 
 func (l *link) missingDue(at time.Time) { l.e.timers.soonest(&l.missed.timer, at) }
 
-// askMissing asks for the missing instances whose time has come, and for those
-// whose time comes soon, in one packet: by name, or if they are too many for
-// that, by the question for all instances.
+// askMissing asks in one packet for the missing instances that are due now or
+// soon: by name, or if they are too many for that, with the question for all
+// instances.
 func (l *link) askMissing() {
 	e := l.e
 	if next := l.missed.sent.Add(missingGap); e.now.Before(next) {
@@ -171,9 +178,9 @@ func (l *link) askMissing() {
 	urgent := false
 	for key, m := range l.missed.list {
 		switch s := l.seen[key]; {
-		case e.now.Sub(m.lost) >= missingEnd || e.ownName(m.name):
+		case e.now.Sub(m.lost) >= e.missingEnd() || e.ownName(m.name):
 			delete(l.missed.list, key)
-		case m.next.After(e.now.Add(missingEvery)): // there will be a packet by then
+		case m.next.After(e.now.Add(missingEvery)): // another packet will be sent by then
 		case s != nil && s.asksWithin(missingEvery): // heard of again
 			m.wait(e.now)
 		default:
@@ -210,16 +217,16 @@ func (l *link) askFor(due []*missing) {
 		room -= len(m.name) + 1 + 4 + 2 + 4 // the second one is a pointer to the first
 		questions = append(questions, dns.Question{Name: m.name, Type: dns.TypeSRV}, dns.Question{Name: m.name, Type: dns.TypeTXT})
 	}
-	if room < 0 {
+	if room < 0 || l.e.cfg.Private {
 		l.askForAll(true)
 		return
 	}
 	l.ask(0, questions...)
 }
 
-// othersAsk notes that another host asked a question. If it is one for what is
-// missing here, it was asked for us, too. Now and then we ask all the same:
-// what keeps the other's question from being heard need not be in our way.
+// othersAsk records that another host asked a question. If it is one for a
+// missing instance, we need not ask, except now and then: the other's question
+// may not be heard where ours would be.
 func (l *link) othersAsk(k historyKey) {
 	now := l.e.now
 	for key, m := range l.missed.list {
@@ -232,7 +239,7 @@ func (l *link) othersAsk(k historyKey) {
 	}
 }
 
-// missingFrom reports whether an instance is missing that had an address.
+// missingFrom reports whether a missing instance had an address.
 func (l *link) missingFrom(src netip.Addr) bool {
 	for _, m := range l.missed.list {
 		if m.from.has(src) {
@@ -242,9 +249,9 @@ func (l *link) missingFrom(src netip.Addr) bool {
 	return false
 }
 
-// heardFrom asks for what is missing from an address that a packet came from:
-// soon, the first time; later not more often than 2, 4, 8 … 64 s apart, if
-// nothing comes of it.
+// heardFrom asks for the missing instances of an address from which a packet
+// came: soon the first time, and then, if that is in vain, at intervals of at
+// least 2, 4, 8 … 64 s.
 func (l *link) heardFrom(src netip.Addr) {
 	src = src.WithZone("")
 	for _, m := range l.missed.list {
@@ -273,7 +280,7 @@ func (l *link) missingByName(name string) *missing {
 	return l.missed.list[fold(label)]
 }
 
-// newSeen begins to keep what is learned of an instance on the link.
+// newSeen creates the cache entry of an instance on the link.
 func (p *lesson) newSeen(in *instance, name string) *seen {
 	l := p.l
 	s := &seen{l: l, in: in, name: name}
@@ -287,9 +294,9 @@ func (p *lesson) newSeen(in *instance, name string) *seen {
 	return s
 }
 
-// readmit takes up a missing instance again, of which a record other than its
-// PTR was heard. The PTR is taken for known as long as an SRV would be, and
-// asked for in that time.
+// readmit caches a missing instance again after a record other than its PTR was
+// heard. The PTR is assumed for the lifetime of an SRV, and asked for within
+// that time.
 func (p *lesson) readmit(name string) *seen {
 	m := p.l.missingByName(name)
 	if m == nil {

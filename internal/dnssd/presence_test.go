@@ -194,8 +194,8 @@ func TestBlockedPort(t *testing.T) {
 }
 
 // A node that was deaf, and then mute, hears of those that it misses while its
-// own questions are lost. What it asks for then, further and further apart, does
-// not keep it from asking as for every other that is missing.
+// own questions are lost. What it asks for then, further and further apart,
+// does not keep it from asking as for every other that is missing.
 func TestDeafThenMute(t *testing.T) {
 	for range soak.N(5, 50) {
 		bubble(t, func(t *testing.T) {
@@ -296,8 +296,8 @@ func TestOutages(t *testing.T) {
 	})
 }
 
-// Announcing again and asking whoever may be missed costs a node that is alone
-// a packet every two seconds for two minutes, and others next to nothing.
+// Announcing again and asking peers that may be missed costs a node that is
+// alone a packet every two seconds for two minutes, and others next to nothing.
 func TestStartTraffic(t *testing.T) {
 	for _, test := range []struct {
 		nodes int

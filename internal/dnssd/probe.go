@@ -13,15 +13,20 @@ const (
 	probeInterval = 250 * time.Millisecond
 	probeDefer    = time.Second // after a lost tie-break (RFC 6762 §8.2)
 
-	// After a denied probe. RFC 6762 §8.1 asks for at least 5 s once 15 conflicts were seen within 10 s; since we do not
-	// choose another name, one is enough.
+	// The pause after a denied probe. RFC 6762 §8.1 requires at least 5 s after
+	// 15 conflicts within 10 s; since we do not choose another name, one is
+	// enough.
 	conflictPause    = 5 * time.Second
 	conflictPauseMax = time.Minute
 )
 
-// startProbing starts over after a delay. Until it succeeds, the publication answers nothing.
+// startProbing starts over after a delay. Until it succeeds, the publication
+// answers nothing. With Config.Private, it succeeds at once.
 func (p *publication) startProbing(delay time.Duration) {
 	p.state, p.probes, p.due = stateProbing, 0, 0
+	if p.l.e.cfg.Private {
+		p.probes = probeCount
+	}
 	p.claims.waited, p.claims.waits = false, false
 	for f := range Family(families) {
 		for _, r := range p.records {
@@ -31,7 +36,8 @@ func (p *publication) startProbing(delay time.Duration) {
 	p.l.e.timers.set(&p.timer, p.l.e.now.Add(delay))
 }
 
-// probe sends the next of three probes, or finds that all went unanswered and announces (RFC 6762 §8.1).
+// probe sends the next of three probes, or announces if all went unanswered
+// (RFC 6762 §8.1).
 func (p *publication) probe() {
 	l := p.l
 	p.state = stateProbing
@@ -54,8 +60,8 @@ func (p *publication) probe() {
 	l.e.timers.set(&p.timer, l.e.now.Add(probeInterval))
 }
 
-// message returns a probe, with our unique records in its authority section. A TXT record that is too large for the packet is
-// not proposed (RFC 6762 §17).
+// message returns a probe, with our unique records in its authority section. A
+// TXT record that is too large for the packet is not proposed (RFC 6762 §17).
 func (p *publication) message(f Family) *dns.Message {
 	m := &dns.Message{}
 	for _, name := range []string{p.entry.name, p.host} {
@@ -83,13 +89,15 @@ func named(records []dns.Record, key string, keys folder) (list []dns.Record) {
 	return list
 }
 
-// tieBreak compares the records that another host proposes in a probe with ours, if we are probing for the same name.
-// The lexicographically later set wins; the loser waits a second and probes again, by when the winner answers
-// (RFC 6762 §8.2). The names of instance and host depend on each other, so the host decides only if the instance does not.
+// tieBreak compares the records that another host proposes in a probe with
+// ours, if we are probing for the same name. The lexicographically later set
+// wins; the loser waits a second and probes again, by when the winner answers
+// (RFC 6762 §8.2). The names of instance and host depend on each other, so the
+// host decides only if the instance does not.
 func (l *link) tieBreak(m *dns.Message, src netip.Addr, f Family) {
 	keys := folder{}
 	for _, p := range l.pubs {
-		if p.state != stateProbing || p.probes == 0 {
+		if p.state != stateProbing || p.probes == 0 || l.e.cfg.Private {
 			continue
 		}
 		proposed := p.message(f).Ns
@@ -114,9 +122,10 @@ func (l *link) tieBreak(m *dns.Message, src netip.Addr, f Family) {
 	}
 }
 
-// checkConflict looks at a record that another host multicast. While a name of ours is probed for, any record with that
-// name denies it (RFC 6762 §8.1). Once it is announced, a record that replaces one of ours with other data makes us
-// probe again (§9).
+// checkConflict checks a record that another host multicast. While we probe for
+// a name, any record with that name denies it (RFC 6762 §8.1). Once it is
+// announced, a record that replaces one of ours with other data makes us probe
+// again (§9).
 func (l *link) checkConflict(t told, src netip.Addr) {
 	h, key := t.rr.Head(), t.key
 	if h.Type == dns.TypeNSEC || h.Class&^cacheFlush != dns.ClassINET {
@@ -127,7 +136,8 @@ func (l *link) checkConflict(t told, src netip.Addr) {
 			continue
 		}
 		if h.TTL == 0 {
-			// The other is leaving: no need to wait for the end of the pause.
+			// The other host is leaving: no need to wait for the end of the
+			// pause.
 			if p.state == stateConflict {
 				l.e.timers.soonest(&p.timer, l.e.now.Add(probeDefer))
 			}
@@ -136,32 +146,37 @@ func (l *link) checkConflict(t told, src netip.Addr) {
 		if p.find(t.rr, key) != nil {
 			continue
 		}
-		switch {
-		case l.e.ours(t): // which came back
-		case p.state == stateProbing && p.probes > 0:
-			if p.believes() {
-				p.deny(src)
-			} else {
-				p.claim(t, src, true)
-			}
-		case p.state == stateAnnounced && slices.ContainsFunc(p.records, func(r *ownRecord) bool { return r.key == key && r.typ() == h.Type }):
-			if p.believes() {
-				p.contest(src)
-			} else {
-				p.claim(t, src, true)
-			}
-		}
+		p.disputed(t, src)
 	}
 }
 
-// yield leaves the name to somebody else who probes for it, too, unless it is
-// free a second later.
+// disputed handles a record of another host under a name of this publication.
+func (p *publication) disputed(t told, src netip.Addr) {
+	same := func(r *ownRecord) bool { return r.key == t.key && r.typ() == t.rr.Head().Type }
+	probing := p.state == stateProbing && p.probes > 0
+	announced := p.state == stateAnnounced && slices.ContainsFunc(p.records, same)
+	switch {
+	case p.l.e.ours(t): // our own record came back
+	case p.l.e.cfg.Private:
+		p.defend()
+	case !probing && !announced:
+	case !p.believes():
+		p.claim(t, src, true)
+	case probing:
+		p.deny(src)
+	default:
+		p.contest(src)
+	}
+}
+
+// yield leaves the name to another host that also probes for it, unless the
+// name is free a second later.
 func (p *publication) yield() {
-	p.announced = time.Time{} // and takes nothing back under it
+	p.announced = time.Time{} // so that nothing is withdrawn under the name
 	p.startProbing(probeDefer)
 }
 
-// contest probes again for a name that somebody else uses as well (RFC 6762 §9).
+// contest probes again for a name that another host also uses (RFC 6762 §9).
 func (p *publication) contest(src netip.Addr) {
 	p.contested = true
 	p.l.e.setConflict(p.entry, src)
@@ -176,14 +191,16 @@ func (p *publication) deny(src netip.Addr) {
 	p.l.e.setConflict(p.entry, src)
 }
 
-// A conflict is what [Engine.Conflict] tells.
+// A conflict is a result of [Engine.Conflict].
 type conflict struct {
 	instance string
 	other    netip.Addr
 }
 
-// setConflict notes who else announces an entry; an invalid address tells that nobody does. It is logged and reported when
-// it begins and when it ends; logged at a bounded rate, since anybody on the link can bring it about.
+// setConflict records the address of another host that announces an entry; an
+// invalid address means that none does. It reports and logs the beginning and
+// the end; it logs at a bounded rate, since anybody on the link can cause a
+// conflict.
 func (e *Engine) setConflict(en *entry, other netip.Addr) {
 	before := en.conflict
 	if before.IsValid() == other.IsValid() {
@@ -209,7 +226,8 @@ func (e *Engine) setConflict(en *entry, other netip.Addr) {
 	}
 }
 
-// conflictOver notes that p is no longer in conflict, or no longer there; the entry is not, if no other link says otherwise.
+// conflictOver records that p is no longer in conflict or has ended. The
+// entry's conflict is over if no other link has one.
 func (e *Engine) conflictOver(p *publication) {
 	for _, l := range e.links {
 		if o := l.publication(p.entry); o != nil && o != p && o.contested {

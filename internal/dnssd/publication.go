@@ -13,12 +13,14 @@ import (
 // An entry is a service that Publish asked for.
 type entry struct {
 	service  Service
-	name     string     // of the instance
-	key      string     // name, folded
-	parent   string     // name of the service type
-	conflict netip.Addr // who else announces it; said once
-	rival    time.Time  // until when it is known that somebody else holds its key
-	large    bool       // the warning about its size was logged
+	name     string      // of the instance
+	key      string      // name, folded
+	parent   string      // name of the service type
+	conflict netip.Addr  // another host that announces it; reported once
+	rival    time.Time   // until when a proof counts that another host holds its key
+	large    bool        // the warning about its size was logged
+	public   bool        // it was announced
+	places   []Interface // where it was announced, of links that have ended (Config.Private)
 }
 
 func newEntry(s Service, parent string) *entry {
@@ -35,7 +37,7 @@ func newEntry(s Service, parent string) *entry {
 type state int
 
 const (
-	stateProbing   state = iota // or about to
+	stateProbing   state = iota // or about to probe
 	stateAnnounced              // probing succeeded; announcements may be due
 	stateConflict               // a probe was denied: silent until the next attempt
 )
@@ -51,11 +53,12 @@ type publication struct {
 	hostKey string // host, folded
 
 	records []*ownRecord
-	retired []dns.Record // records that changed away, to be taken back with the next announcement
+	retired []dns.Record // former records, to be withdrawn with the next announcement
 
 	probes    int             // sent in this round of probing
-	contested bool            // somebody else was heard to use the name, and probing did not succeed since
-	due       int             // announcements to make
+	contested bool            // another host was heard to use the name, and no probing has succeeded since
+	due       int             // announcements left to make
+	public    bool            // one was made
 	announced time.Time       // the last one
 	denied    backoff.Backoff // the pauses after denied probes
 	claims    claims
@@ -74,8 +77,13 @@ func (r *ownRecord) typ() uint16 { return r.rr.Head().Type }
 
 func (r *ownRecord) ttl() time.Duration { return time.Duration(r.rr.Head().TTL) * time.Second }
 
-// publish begins to announce an entry on the link, if the link has an address for it.
+// publish begins to announce an entry on the link, if the link has an address
+// for it.
 func (l *link) publish(en *entry) {
+	if l.e.cfg.Private && en.public && !en.belongs(&l.ifc) {
+		l.withhold(en)
+		return
+	}
 	p := &publication{l: l, entry: en, denied: backoff.Backoff{Min: conflictPause, Max: conflictPauseMax}}
 	p.host = l.hostName(en)
 	p.hostKey = fold(p.host)
@@ -87,7 +95,7 @@ func (l *link) publish(en *entry) {
 	p.startProbing(between(0, 250*time.Millisecond)) // RFC 6762 §8.1
 }
 
-// publishMissing publishes what is not published on the link.
+// publishMissing publishes the entries that are not published on the link.
 func (l *link) publishMissing() {
 	for _, en := range l.e.entries {
 		if l.publication(en) == nil {
@@ -105,11 +113,12 @@ func (l *link) publication(en *entry) *publication {
 	return nil
 }
 
-// gatherTime is how long a change waits for further ones, to be announced with them.
+// gatherTime is how long a change waits for further ones, to be announced
+// together.
 const gatherTime = 50 * time.Millisecond
 
-// changed brings the records of an entry up to date and announces what is new, after gatherTime, but not more than once
-// a second (RFC 6762 §8.4).
+// changed updates the records of an entry and announces new ones, after
+// gatherTime, but not more than once a second (RFC 6762 §8.4).
 func (l *link) changed(en *entry) {
 	p := l.publication(en)
 	if p == nil {
@@ -155,7 +164,8 @@ func (l *link) changed(en *entry) {
 	l.e.timers.soonest(&p.timer, at)
 }
 
-// announceAgain announces what is announced once more, and browses as if from the start: the network was out of reach.
+// announceAgain repeats all announcements, and browses as if from the start,
+// since the network was out of reach.
 func (l *link) announceAgain() {
 	l.newAudience()
 	for _, p := range l.pubs {
@@ -167,8 +177,8 @@ func (l *link) announceAgain() {
 	l.startBrowsing()
 }
 
-// restart probes and announces again, and browses as if from the start: the link has come up, or the computer has woken up
-// (RFC 6762 §8).
+// restart probes and announces again, and browses as if from the start, since
+// the link has come up or the computer has woken up (RFC 6762 §8).
 func (l *link) restart() {
 	l.newAudience()
 	for _, p := range l.pubs {
@@ -177,7 +187,7 @@ func (l *link) restart() {
 	l.startBrowsing()
 }
 
-// install makes records those of the publication.
+// install sets the records of the publication.
 func (p *publication) install(records []*ownRecord) {
 	for _, r := range p.records {
 		p.l.names.Remove(r.key)
@@ -188,7 +198,8 @@ func (p *publication) install(records []*ownRecord) {
 	p.records = records
 }
 
-// find returns the record of the publication that is the same as rr, whose name is key, folded.
+// find returns the record of the publication that is the same as rr, whose name
+// is key, folded.
 func (p *publication) find(rr dns.Record, key string) *ownRecord {
 	typ := rr.Head().Type
 	for _, r := range p.records {
@@ -199,8 +210,9 @@ func (p *publication) find(rr dns.Record, key string) *ownRecord {
 	return nil
 }
 
-// build makes the records of the publication: PTR, SRV, TXT and the addresses of the link's interface, and of no other
-// (RFC 6762 §6.2). It returns nil if the interface has no address of the service's families.
+// build returns the records of the publication: PTR, SRV, TXT and the addresses
+// of the link's interface and of no other (RFC 6762 §6.2). It returns nil if
+// the interface has no address of the service's families.
 func (p *publication) build() []*ownRecord {
 	en := p.entry
 	header := func(name string, typ uint16, ttl uint32, unique bool) dns.Header {
@@ -214,7 +226,7 @@ func (p *publication) build() []*ownRecord {
 	var types []uint16
 	for _, f := range []Family{IPv4, IPv6} {
 		n := 0
-		for _, prefix := range p.l.ifc.Addrs {
+		for _, prefix := range p.l.announced() {
 			a := prefix.Addr()
 			if familyOf(a) != f || n == maxAddrs {
 				continue
@@ -239,14 +251,16 @@ func (p *publication) build() []*ownRecord {
 	if len(txt) == 0 {
 		txt = append(txt, "") // RFC 6763 §6.1
 	}
-	rrs := []dns.Record{
-		&dns.PTR{Header: header(en.parent, dns.TypePTR, otherTTL, false), Ptr: en.name},
-		&dns.PTR{Header: header(enumeration, dns.TypePTR, otherTTL, false), Ptr: en.parent},
-		&dns.SRV{Header: header(en.name, dns.TypeSRV, hostTTL, true), Port: en.service.Port, Target: p.host},
-		&dns.TXT{Header: header(en.name, dns.TypeTXT, otherTTL, true), Txt: txt},
+	rrs := []dns.Record{&dns.PTR{Header: header(en.parent, dns.TypePTR, otherTTL, false), Ptr: en.name}}
+	if !p.l.e.cfg.Private {
+		rrs = append(rrs, &dns.PTR{Header: header(enumeration, dns.TypePTR, otherTTL, false), Ptr: en.parent})
 	}
+	rrs = append(rrs,
+		&dns.SRV{Header: header(en.name, dns.TypeSRV, hostTTL, true), Port: en.service.Port, Target: p.host},
+		&dns.TXT{Header: header(en.name, dns.TypeTXT, otherTTL, true), Txt: txt})
 	rrs = append(rrs, addrs...)
-	// RFC 6762 §6.1: NSEC records tell which types there are, and so which there are not.
+	// RFC 6762 §6.1: NSEC records list the existing types, and thereby deny
+	// others.
 	rrs = append(rrs,
 		&dns.NSEC{Header: header(en.name, dns.TypeNSEC, hostTTL, true), NextDomain: en.name, Types: []uint16{dns.TypeTXT, dns.TypeSRV}},
 		&dns.NSEC{Header: header(p.host, dns.TypeNSEC, hostTTL, true), NextDomain: p.host, Types: types},
@@ -258,7 +272,7 @@ func (p *publication) build() []*ownRecord {
 	return records
 }
 
-// proceed makes the next step of probing and announcing.
+// proceed takes the next step of probing or announcing.
 func (p *publication) proceed() {
 	switch p.state {
 	case stateAnnounced:
@@ -299,6 +313,9 @@ func (p *publication) announce() {
 		l.multicast(f, packResponses(answers, additional, l.ifc.payload(f)), announcements)
 	}
 	p.announced = l.e.now
+	if l.away.IsZero() {
+		p.public, p.entry.public = true, true
+	}
 	p.due--
 	if p.due > 0 {
 		l.e.timers.set(&p.timer, l.e.now.Add(time.Second))
@@ -308,9 +325,10 @@ func (p *publication) announce() {
 	l.startSounding()
 }
 
-// withdraw takes an entry off the link: with a goodbye (RFC 6762 §10.1) if it was announced, also if it is probed for
-// again, and silently if it was not or is contested, since a goodbye would also take the records of who is in conflict
-// with us.
+// withdraw removes an entry from the link: with a goodbye (RFC 6762 §10.1) if
+// it was announced, even if it is being probed for again, and silently if it
+// was not or is contested, since a goodbye would also remove the records of the
+// host that is in conflict with us.
 func (l *link) withdraw(en *entry) {
 	p := l.publication(en)
 	if p == nil {
@@ -335,7 +353,8 @@ func (l *link) withdraw(en *entry) {
 	for f := range Family(families) {
 		var gone []dns.Record
 		for _, r := range records {
-			// The service type is announced by others, too, and a large TXT goes with its SRV.
+			// Others also announce the service type, and a large TXT goes
+			// together with its SRV.
 			if r.typ() == dns.TypeNSEC || r.key == enumeration || dns.Len(r.rr) > l.ifc.payload(f)/2 {
 				continue
 			}

@@ -14,7 +14,8 @@ type browser struct {
 	interval time.Duration // until the query after the next one
 	early    timer         // a query beside the schedule
 	asked    time.Time     // when it was asked last
-	firm     bool          // the next query is sent although another host just asked
+	former   time.Time     // when the timer was due before it was put off
+	firm     bool          // the next query is sent even if another host has just asked
 }
 
 const (
@@ -24,13 +25,13 @@ const (
 
 // startBrowsing asks after 20 to 120 ms, and again after 1, 2, 4 s and so on,
 // up to an hour. All intervals are up to an eighth longer than that, or shorter
-// than an hour, so that those who started together do not stay in step.
+// than an hour, so that nodes that started together do not stay in step.
 func (l *link) startBrowsing() {
 	l.browse.interval = between(browseFirst, browseFirst+browseFirst/8)
 	l.e.timers.set(&l.browse.timer, l.e.now.Add(between(20*time.Millisecond, 120*time.Millisecond)))
 }
 
-// browseNow asks for instances, and sets the time to do so again.
+// browseNow asks for instances, and schedules the next time.
 func (l *link) browseNow() {
 	if !l.here() {
 		return
@@ -44,7 +45,38 @@ func (l *link) browseNow() {
 	l.askForAll(false)
 }
 
-// browseSoon asks for instances beside the schedule.
+// crowd is the number of instances from which on a link is crowded. There,
+// nodes rely on each other's questions for all instances.
+const crowd = 40
+
+// browseLater puts off the next question for all instances, since another host
+// has asked it: on a crowded link, one asks for all. Chance decides which one:
+// the more nodes there are, the more the times at which they would ask differ.
+// Once an hour, this node asks in any case.
+func (l *link) browseLater() {
+	if len(l.seen) < crowd || !l.browse.timer.pending() || l.browse.firm || l.e.now.Sub(l.browse.asked) >= browseMax {
+		return
+	}
+	wait := l.browse.interval
+	spread := min(wait*time.Duration(len(l.seen))/crowd, 2*wait)
+	at := l.e.now.Add(between(wait, wait+spread))
+	if l.browse.interval = min(2*wait, browseMax); at.After(l.browse.timer.at) {
+		l.browse.former = l.browse.timer.at
+		l.e.timers.set(&l.browse.timer, at)
+	}
+}
+
+// browseAfterAll undoes browseLater, since the other's question suppresses
+// answers that this node wants.
+func (l *link) browseAfterAll(f Family) {
+	l.history.asker[f] = netip.Addr{}
+	delete(l.history.seen[f], historyKey{l.e.serviceKey, dns.TypePTR})
+	if l.browse.timer.pending() && l.browse.former.After(l.e.now) {
+		l.e.timers.soonest(&l.browse.timer, l.browse.former)
+	}
+}
+
+// browseSoon asks for instances outside the schedule.
 func (l *link) browseSoon(in time.Duration) {
 	l.e.timers.soonest(&l.browse.early, l.e.now.Add(in))
 }
@@ -55,16 +87,17 @@ func (l *link) browseEarly() {
 	}
 }
 
-// here looks at the interfaces, and reports whether the link is still there:
-// what was learned in another network must not be said in this one.
+// here reads the interfaces, and reports whether the link still exists: what
+// was learned in another network must not be sent in this one.
 func (l *link) here() bool {
 	l.e.pollInterfaces()
 	return l.e.links[l.ifc.Index] == l
 }
 
-// askForAll asks for all instances, listing those that are known; if brief,
-// only as many of them as fit in one packet. Other questions go along. None
-// asks for unicast answers: another process on this host might get them.
+// askForAll asks for all instances, together with other questions, and lists
+// the known ones; if brief, only as many of them as fit in one packet. No
+// question asks for unicast answers, which another process on this host might
+// get.
 func (l *link) askForAll(brief bool, others ...dns.Question) {
 	question := dns.Question{Name: l.e.service, Type: dns.TypePTR, Class: dns.ClassINET}
 	known := l.knownAnswers()
@@ -95,12 +128,12 @@ func fitting(questions []dns.Question, known []dns.Record, limit int) []dns.Reco
 	return known
 }
 
-// certain reports whether the instance's PTR is worth to be listed as known: it
-// is good for at least half of its time to live (RFC 6762 §7.1), and there is
-// no doubt that the instance is there. If there is, it had better answer.
+// certain reports whether the instance's PTR may be listed as known: it is
+// valid for at least half of its time to live (RFC 6762 §7.1), and the instance
+// is not in doubt. If it is in doubt, it should answer.
 func (s *seen) certain() bool {
 	return s.ptr.fresh(s.l.e.now) && s.doubted == nil && s.complete() && slices.ContainsFunc(s.srvs, func(c *cached) bool {
-		return c.doomed.IsZero() && c.stage <= 1 // it is asked for again when the first question was not answered
+		return c.doomed.IsZero() && c.stage <= 1 // from stage 2 on, the first refresh was not answered
 	})
 }
 
@@ -121,17 +154,19 @@ func (l *link) knownAnswers() []dns.Record {
 	return known
 }
 
-// A batch collects questions for records that run out or are missing, so that those which come up together share a packet.
+// A batch collects questions for records that expire or are missing, so that
+// those that come up together share a packet.
 type batch struct {
 	questions [families][]dns.Question
-	firm      map[dns.Question]bool // those that are asked although another host just did
+	firm      map[dns.Question]bool // asked even if another host has just asked
 	timer     timer
 }
 
 const batchTime = 10 * time.Millisecond
 
-// insist asks for records soon, over all families, also if another host just did:
-// the first time, that was in vain. Its question may have been heard here alone.
+// insist asks for records soon, over all families, even if another host has
+// just asked, since the first question was in vain. The other host's question
+// may have been heard only here.
 func (l *link) insist(questions ...dns.Question) {
 	if l.batch.firm == nil {
 		l.batch.firm = make(map[dns.Question]bool)
@@ -143,7 +178,8 @@ func (l *link) insist(questions ...dns.Question) {
 	l.ask(0, questions...)
 }
 
-// ask asks for records soon, over the families in via; over all if that is empty.
+// ask asks for records soon, over the families in via; over all if that is
+// empty.
 func (l *link) ask(via familySet, questions ...dns.Question) {
 	for _, q := range questions {
 		l.noteAsked(q)
@@ -162,7 +198,8 @@ func (l *link) ask(via familySet, questions ...dns.Question) {
 	l.e.timers.soonest(&l.batch.timer, l.e.now.Add(batchTime))
 }
 
-// flushBatch sends the questions collected, but for those that somebody else just asked.
+// flushBatch sends the collected questions, except those that another host has
+// just asked.
 func (l *link) flushBatch() {
 	firm := l.batch.firm
 	l.batch.firm = nil
@@ -180,10 +217,11 @@ func (l *link) flushBatch() {
 	}
 }
 
-// A history holds the questions that others asked lately (RFC 6762 §7.3).
+// A history holds the recent questions of other hosts (RFC 6762 §7.3).
 type history struct {
 	seen    [families]map[historyKey]time.Time
-	expired [families]time.Time // when what was too old was forgotten
+	expired [families]time.Time  // when old questions were last dropped
+	asker   [families]netip.Addr // the last host that asked for all instances
 }
 
 type historyKey struct {
@@ -193,20 +231,29 @@ type historyKey struct {
 
 const historyTime = time.Second
 
-// asked reports whether somebody else just asked a question of ours, so that the answer is going to be multicast.
+// asked reports whether another host has just asked a question of ours, so that
+// the answer is going to be multicast.
 func (h *history) asked(f Family, q dns.Question, now time.Time) bool {
 	at, ok := h.seen[f][historyKey{fold(q.Name), q.Type}]
 	return ok && now.Sub(at) <= historyTime
 }
 
-// noteQuestions remembers the questions of a query of another host, unless they
+// noteQuestions records the questions of a query of another host, unless they
 // ask for unicast answers, or the query suppresses answers that ours would not,
-// or comes from a host that could answer: nobody answers its own question.
+// or comes from a host that could answer, since no host answers itself. With
+// many instances, the list of known answers comes in several packets (RFC 6762
+// §7.2).
 func (l *link) noteQuestions(src netip.Addr, f Family, m *dns.Message) {
-	if m.Truncated || len(m.Ns) > 0 {
+	if len(m.Ns) > 0 || m.Truncated && len(l.seen) < crowd {
 		return
 	}
 	h := &l.history
+	if len(m.Question) == 0 {
+		if h.asker[f] == src && slices.ContainsFunc(m.Answer, func(rr dns.Record) bool { return !l.wouldList(rr) }) {
+			l.browseAfterAll(f)
+		}
+		return
+	}
 	if h.seen[f] == nil {
 		h.seen[f] = make(map[historyKey]time.Time)
 	}
@@ -223,11 +270,16 @@ func (l *link) noteQuestions(src netip.Addr, f Family, m *dns.Message) {
 		if q.Class == dns.ClassINET && len(h.seen[f]) < maxHistory && !hides[key] && l.interesting(key) && !l.concerns(key, src) {
 			h.seen[f][key] = l.e.now
 			l.othersAsk(key)
+			if key.name == l.e.serviceKey {
+				h.asker[f] = src
+				l.browseLater()
+			}
 		}
 	}
 }
 
-// expire forgets what was asked too long ago: now and then, so that it costs little for each packet.
+// expire drops old questions, only now and then, so that it costs little for
+// each packet.
 func (h *history) expire(f Family, now time.Time) {
 	if len(h.seen[f]) < maxHistory && now.Sub(h.expired[f]) <= historyTime {
 		return
@@ -241,8 +293,8 @@ func (h *history) expire(f Family, now time.Time) {
 }
 
 // concerns reports whether the host with an address may have an answer to a
-// question. It has one to that for all instances, unless all of its own are
-// known here.
+// question. It has one to the question for all instances, unless all of its own
+// are known here.
 func (l *link) concerns(k historyKey, src netip.Addr) bool {
 	src = src.WithZone("")
 	if k.name == l.e.serviceKey {
@@ -271,7 +323,8 @@ func (l *link) interesting(k historyKey) bool {
 	return false
 }
 
-// wouldList reports whether a known answer of another host would be one of ours.
+// wouldList reports whether a known answer of another host would be one of
+// ours.
 func (l *link) wouldList(rr dns.Record) bool {
 	ptr, ok := rr.(*dns.PTR)
 	if !ok {
@@ -282,5 +335,8 @@ func (l *link) wouldList(rr dns.Record) bool {
 		return false
 	}
 	s := l.seen[fold(label)]
-	return s != nil && s.certain()
+	if s == nil {
+		return l.e.ownName(ptr.Ptr) // of which this node need not hear
+	}
+	return s.certain()
 }

@@ -32,7 +32,8 @@ const (
 // enumeration is the name that lists the service types in use (RFC 6763 §9).
 const enumeration = "_services._dns-sd._udp.local."
 
-// ErrInvalidService is wrapped by the errors that tell why a [Service], or the service type of a [Config], cannot be announced.
+// ErrInvalidService is wrapped by the errors about a [Service], or the service
+// type of a [Config], that cannot be announced.
 var ErrInvalidService = errors.New("dnssd: invalid service")
 
 // A Service is what an [Engine] announces.
@@ -41,10 +42,13 @@ type Service struct {
 	Instance string
 	// Port is the port in the SRV record.
 	Port uint16
-	// TXT are the strings of the TXT record, raw, at most 255 bytes each, 129 in number and 8 KiB together.
+	// TXT are the strings of the TXT record, raw, at most 255 bytes each, 129
+	// in number and 8 KiB together.
 	TXT []string
-	// IPv4 and IPv6 tell the families that the service is reachable by: whether A and AAAA records are announced.
-	// At least one must be set. On an interface without such an address the service is not announced.
+	// IPv4 and IPv6 are the families over which the service is reachable: they
+	// determine whether A and AAAA records are announced. At least one must be
+	// set. On an interface without such an address, the service is not
+	// announced.
 	IPv4, IPv6 bool
 }
 
@@ -82,7 +86,8 @@ func txtSize(txt []string) int {
 	return n
 }
 
-// serviceName validates a service type such as "_sd._udp" and returns its domain name (RFC 6763 §7).
+// serviceName validates a service type such as "_sd._udp" and returns its
+// domain name (RFC 6763 §7).
 func serviceName(service string) (string, error) {
 	app, proto, ok := strings.Cut(service, ".")
 	valid := ok && (proto == "_udp" || proto == "_tcp") && len(app) >= 2 && len(app) <= 16 && app[0] == '_' &&
@@ -100,8 +105,8 @@ func letterDigitHyphen(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-'
 }
 
-// fold returns the form of a domain name under which names that are equal in DNS are equal (RFC 6762 §16): ASCII
-// letters lose their case, and nothing else does.
+// fold returns the form of a domain name that is equal for names that are equal
+// in DNS (RFC 6762 §16): ASCII letters, and no others, lose their case.
 func fold(name string) string {
 	for i := 0; i < len(name); i++ {
 		if name[i] >= 'A' && name[i] <= 'Z' {
@@ -117,8 +122,8 @@ func fold(name string) string {
 	return name
 }
 
-// rawTXT returns the strings of a received TXT record, and whether they are within the limits. A record that says
-// nothing (RFC 6763 §6.1) has no strings.
+// rawTXT returns the strings of a received TXT record, and whether they are
+// within the limits. An empty record (RFC 6763 §6.1) has no strings.
 func rawTXT(t *dns.TXT) ([]string, bool) {
 	if len(t.Txt) > maxStrings {
 		return nil, false
@@ -148,7 +153,8 @@ func addrOf(rr dns.Record) (netip.Addr, bool) {
 	return a, false
 }
 
-// sameData reports whether two records of the same type carry the same data; names in it are compared as DNS does.
+// sameData reports whether two records of the same type carry the same data;
+// names in it are compared as DNS does.
 func sameData(a, b dns.Record) bool {
 	switch a := a.(type) {
 	case *dns.PTR:
@@ -170,8 +176,8 @@ func sameData(a, b dns.Record) bool {
 	return a.Head().Type == b.Head().Type && bytes.Equal(dns.Data(a), dns.Data(b))
 }
 
-// compareRecords orders records for simultaneous probe tie-breaking: class without the cache-flush bit, type, then raw
-// data (RFC 6762 §8.2).
+// compareRecords orders records for simultaneous probe tie-breaking: class
+// without the cache-flush bit, type, then raw data (RFC 6762 §8.2).
 func compareRecords(a, b dns.Record) int { return sortableOf(a).compare(sortableOf(b)) }
 
 // A sortable is a record in the form in which it is compared.
@@ -189,7 +195,8 @@ func (a sortable) compare(b sortable) int {
 	return cmp.Or(cmp.Compare(a.class, b.class), cmp.Compare(a.typ, b.typ), bytes.Compare(a.data, b.data))
 }
 
-// compareSets compares two sets of proposed records, each in any order (RFC 6762 §8.2.1).
+// compareSets compares two sets of proposed records, each in any order (RFC
+// 6762 §8.2.1).
 func compareSets(a, b []dns.Record) int {
 	a, b = slices.Clone(a), slices.Clone(b)
 	sortRecords(a)
@@ -197,7 +204,8 @@ func compareSets(a, b []dns.Record) int {
 	return slices.CompareFunc(a, b, compareRecords)
 }
 
-// sortRecords puts records in the order of compareRecords. (Package sort's code is there once; slices' for each type.)
+// sortRecords sorts records by compareRecords. (Package sort's code exists
+// once, that of slices once for each type.)
 func sortRecords(list []dns.Record) {
 	all := make([]sortable, len(list))
 	for i, rr := range list {
@@ -209,7 +217,8 @@ func sortRecords(list []dns.Record) {
 	}
 }
 
-// withTTL returns a copy of rr with another TTL, and without the cache-flush bit if plain.
+// withTTL returns a copy of rr with another TTL, and without the cache-flush
+// bit if plain.
 func withTTL(rr dns.Record, ttl uint32, plain bool) dns.Record {
 	rr = rr.Copy()
 	rr.Head().TTL = ttl

@@ -11,8 +11,8 @@ import (
 	"github.com/sdp2p/p2p/internal/dns"
 )
 
-// Whatever bytes a label and TXT strings have, they come out of a packed message as they went in, and labels have one
-// presentation form.
+// Whatever bytes a label and TXT strings have, they come out of a packed
+// message as they went in, and labels have one presentation form.
 func TestEscaping(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		label := string(rapid.SliceOfN(rapid.Byte(), 1, maxLabel).Draw(t, "label"))
@@ -64,7 +64,8 @@ func TestFold(t *testing.T) {
 	})
 }
 
-// A host has a name of its own for each instance and interface, the same each time, whatever their names are.
+// A host has a name of its own for each instance and interface, the same each
+// time, whatever their names are.
 func TestHostName(t *testing.T) {
 	names := map[string]bool{}
 	for _, label := range []string{"a", "a+b", "-a", "a/b", "Zoë", "a.b"} {
@@ -78,7 +79,8 @@ func TestHostName(t *testing.T) {
 	require.Len(t, names, 18)
 }
 
-// RFC 6762 §8.2.1: the order of proposed records, with the examples given there.
+// RFC 6762 §8.2.1: the order of proposed records, with the examples given
+// there.
 func TestCompareSets(t *testing.T) {
 	head := func(typ uint16) dns.Header {
 		return dns.Header{Name: "MyPrinter.local.", Type: typ, Class: dns.ClassINET}
@@ -99,7 +101,8 @@ func TestCompareSets(t *testing.T) {
 	require.Zero(t, compareSets(two, []dns.Record{two[1], two[0]}), "in any order")
 }
 
-// Messages are split so that none exceeds the limit, and nothing is lost or said twice.
+// Messages are split so that none exceeds the limit, and nothing is lost or
+// said twice.
 func TestPacking(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		limit := rapid.IntRange(512, 8972).Draw(t, "limit")

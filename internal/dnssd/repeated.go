@@ -7,15 +7,15 @@ import (
 	"github.com/sdp2p/p2p/internal/dns"
 )
 
-// A repeater carries what is multicast on one link to another one, from its own
-// address, at once or out of a cache: routers do so between virtual networks.
-// What this node says on one of its links may then come back on another, or on
-// the same one, as if somebody else had said it.
+// A repeater forwards multicast packets of one link to another, from its own
+// address, at once or from a cache: routers do so between virtual networks.
+// Packets that this node sends on one of its links may then come back on
+// another, or on the same one, as if another host had sent them.
 
 const (
 	// formerTime is how long a record counts as ours after it has changed or
-	// was taken back: as long as somebody who missed the change has the
-	// addresses and the port in a cache.
+	// was withdrawn: as long as a host that missed the change has the addresses
+	// and the port in its cache.
 	formerTime = hostTTL * time.Second
 	maxFormer  = 64 // such records, the newest ones
 )
@@ -28,7 +28,7 @@ type former struct {
 	until time.Time
 }
 
-// retire remembers that records were ours.
+// retire records that records were ours.
 func (e *Engine) retire(records ...*ownRecord) {
 	e.former = slices.DeleteFunc(e.former, func(f former) bool { return !e.now.Before(f.until) })
 	for _, r := range records {
@@ -40,7 +40,7 @@ func (e *Engine) retire(records ...*ownRecord) {
 }
 
 // ours reports whether a record is one that this node announces on any of its
-// links, or did lately. Who hears it has learnt nothing of anybody else.
+// links, or did recently. Such a record says nothing about other hosts.
 func (e *Engine) ours(t told) bool {
 	typ := t.rr.Head().Type
 	for _, l := range e.links {
@@ -65,9 +65,9 @@ func (e *Engine) repeatedProbe(m *dns.Message) bool {
 	return len(m.Ns) > 0 && len(e.entries) > 0 && !e.foreign(m.Ns)
 }
 
-// news returns the records of a response; without those of this node's
-// instances, if the response only repeats what this node says of them. To cache
-// these would mean to ask for them again.
+// news returns the records of a response, without those of this node's
+// instances if the response only repeats them. If they were cached, the engine
+// would ask for them again.
 func (e *Engine) news(records []told) []told {
 	own := func(t told) bool {
 		if ptr, ok := t.rr.(*dns.PTR); ok {

@@ -15,7 +15,8 @@ import (
 	"github.com/sdp2p/p2p/internal/soak"
 )
 
-// wlan returns the n-th host's interface eth1 on the network 172.16.0.0/24 with fe80::1:n.
+// wlan returns the n-th host's interface eth1 on the network 172.16.0.0/24 with
+// fe80::1:n.
 func wlan(n int) dnssd.Interface {
 	return dnssd.Interface{
 		Index: 3, Name: "eth1", MTU: 1500, Up: true, Multicast: true,
@@ -26,7 +27,8 @@ func wlan(n int) dnssd.Interface {
 	}
 }
 
-// repeated are two links that a repeater joins, host 254 of each, and a host on both.
+// repeated are two links that a repeater joins, host 254 of each, and a host on
+// both.
 type repeated struct {
 	one, two *dnssdtest.Link
 	middle   *dnssdtest.Host // 1
@@ -64,8 +66,9 @@ func (n *node) instance(name string) dnssd.Instance {
 	return dnssd.Instance{}
 }
 
-// RFC 6762 §9: what a node said on another of its links, repeated, is in conflict with nothing, whatever the order. It is not shown either,
-// nor asked for.
+// RFC 6762 §9: what a node said on another of its links, repeated, is in
+// conflict with nothing, whatever the order. It is not shown either, nor asked
+// for.
 func TestRepeater(t *testing.T) {
 	for i := range soak.N(5, 10) {
 		bubble(t, func(t *testing.T) {
@@ -83,7 +86,8 @@ func TestRepeater(t *testing.T) {
 			require.Equal(t, "[10.0.0.1:4242 172.16.0.1:4242]", sprint(observer.instance("middle").Addrs))
 			require.Empty(t, observer.instance("middle").OffLink, "what is on one of its links")
 
-			// A neighbour has the address on its own link first, and the other one beside it.
+			// A neighbor has the address on its own link first, and the other
+			// one beside it.
 			require.Equal(t, "[10.0.0.1:4242]", sprint(left.instance("middle").Addrs))
 			require.Equal(t, "[172.16.0.1:4242]", sprint(left.instance("middle").OffLink))
 			require.Equal(t, "[172.16.0.1:4242]", sprint(right.instance("middle").Addrs))
@@ -111,7 +115,8 @@ func TestRepeater(t *testing.T) {
 	}
 }
 
-// What changes is no conflict either, though the repeater may be late and say what was so before. Neighbours hear of one change.
+// What changes is no conflict either, though the repeater may be late and say
+// what was so before. Neighbors hear of one change.
 func TestRepeaterOfChanges(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -159,8 +164,8 @@ func TestRepeaterOfChanges(t *testing.T) {
 	}
 }
 
-// What was ours counts for two minutes as that, and no more; of the key on another device, which is heard through the
-// repeater, nothing does.
+// What was ours counts for two minutes as that, and no more; of the key on
+// another device, which is heard through the repeater, nothing does.
 func TestRepeaterOfOthers(t *testing.T) {
 	const before = "middle._sd._udp.local. 120 IN SRV 0 0 4242 middle.local."
 	bubble(t, func(t *testing.T) {
@@ -201,8 +206,9 @@ func TestRepeaterOfOthers(t *testing.T) {
 	})
 }
 
-// RFC 6762 §7.4 is for what others know as well: that a repeater has brought the answer of one link to another does not keep the node from
-// giving the one that is of use there.
+// RFC 6762 §7.4 is for what others know as well: that a repeater has brought
+// the answer of one link to another does not keep the node from giving the one
+// that is of use there.
 func TestRepeaterAnswersFirst(t *testing.T) {
 	for range 20 {
 		bubble(t, func(t *testing.T) {
@@ -222,7 +228,8 @@ func TestRepeaterAnswersFirst(t *testing.T) {
 	}
 }
 
-// A node is not disturbed by its own probes that come back: it answers none of them.
+// A node is not disturbed by its own probes that come back: it answers none of
+// them.
 func TestRepeatedProbes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRepeated(t)
@@ -253,8 +260,8 @@ func TestRepeatedQuestions(t *testing.T) {
 	})
 }
 
-// An SRV record that leads to another host than a newer one with the cache-flush bit is asked for. If it is not repeated, it
-// is gone after 3 s.
+// An SRV record that leads to another host than a newer one with the
+// cache-flush bit is asked for. If it is not repeated, it is gone after 3 s.
 func TestSRVBeside(t *testing.T) {
 	const one, two = "p._sd._udp.local. 120 IN SRV 0 0 4242 one.local.", "p._sd._udp.local. 120 IN SRV 0 0 4242 two.local."
 	for _, repeats := range []bool{false, true} {
@@ -284,8 +291,9 @@ func TestSRVBeside(t *testing.T) {
 	}
 }
 
-// RFC 6762 §11, §5.4: a host of another network on the wire is answered, by multicast, whatever it asks for: an answer to it
-// alone could go anywhere. Its instances are found.
+// RFC 6762 §11, §5.4: a host of another network on the wire is answered, by
+// multicast, whatever it asks for: an answer to it alone could go anywhere. Its
+// instances are found.
 func TestOtherNetworkOnTheWire(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()

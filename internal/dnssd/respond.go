@@ -9,14 +9,16 @@ import (
 	"github.com/sdp2p/p2p/internal/dns"
 )
 
-// A pendingAnswer tells when a record is going to be multicast, and how long before that it must not have been.
+// A pendingAnswer says when a record is going to be multicast, and for how long
+// before that it must not have been multicast.
 type pendingAnswer struct {
 	at  time.Time
 	gap time.Duration
 }
 
-// An answerQueue holds the records that are going to be multicast on a link, over one family, in answer to questions.
-// Answers to several questions that fall due together share a packet.
+// An answerQueue holds the records that are going to be multicast on a link,
+// over one family, in answer to questions. Answers to several questions that
+// fall due together share a packet.
 type answerQueue struct {
 	due   map[*ownRecord]pendingAnswer
 	timer timer
@@ -24,18 +26,21 @@ type answerQueue struct {
 
 func (q *answerQueue) drop(r *ownRecord) { delete(q.due, r) }
 
-// A heldQuery is a query whose sender announced more known answers to come (RFC 6762 §7.2).
+// A heldQuery is a query whose sender announced more known answers to come (RFC
+// 6762 §7.2).
 type heldQuery struct {
 	questions []dns.Question
-	known     map[*ownRecord]bool // those of our records that it listed so far
+	known     map[*ownRecord]bool // the records of ours that it has listed so far
 	timer     *timer
-	latest    time.Time // when it is answered, whatever is to come
+	latest    time.Time // when it is answered at the latest
 }
 
-// maxHold is how long a query may be held, in spite of more and more known answers to come.
+// maxHold is the longest time that a query may be held, however many known
+// answers are still to come.
 const maxHold = 2 * time.Second
 
-// The gaps that RFC 6762 §6 demands between two times that a record is multicast on a link.
+// The shortest times between two multicasts of a record on a link (RFC 6762
+// §6).
 const (
 	answerGap = time.Second
 	defendGap = 250 * time.Millisecond // in answer to a probe
@@ -89,7 +94,8 @@ func (l *link) handleQuery(p received, m *dns.Message, unicast bool) {
 	l.answer(p, questions, known, len(m.Ns) > 0, between(20*time.Millisecond, 120*time.Millisecond))
 }
 
-// concerning returns those questions that there are records of ours for, each once and maxQuestions at most.
+// concerning returns the questions for which we have records, each once and
+// maxQuestions at most.
 func (l *link) concerning(questions []dns.Question) []dns.Question {
 	var some []dns.Question
 	keys := folder{}
@@ -102,15 +108,16 @@ func (l *link) concerning(questions []dns.Question) []dns.Question {
 	return some
 }
 
-// ours reports whether records that are announced, or about to be, have a name, folded.
+// ours reports whether a folded name is that of records that are announced or
+// about to be.
 func (l *link) ours(key string) bool {
 	return slices.ContainsFunc(l.pubs, func(p *publication) bool {
 		return slices.ContainsFunc(p.records, func(r *ownRecord) bool { return r.key == key })
 	})
 }
 
-// match returns the records that answer a question; an NSEC record, if the name is ours and has no record of that type
-// (RFC 6762 §6.1).
+// match returns the records that answer a question; an NSEC record, if the name
+// is ours and has no record of that type (RFC 6762 §6.1).
 func (l *link) match(q dns.Question) []*ownRecord {
 	if class := q.Class &^ unicastBit; class != dns.ClassINET && class != dns.ClassANY {
 		return nil
@@ -140,13 +147,14 @@ func (l *link) match(q dns.Question) []*ownRecord {
 	return found
 }
 
-// sameRecord reports whether two publications have a record in common, such as that of the service type.
+// sameRecord reports whether two publications have a record in common, such as
+// that of the service type.
 func sameRecord(a, b *ownRecord) bool {
 	return a == b || a.key == b.key && a.typ() == b.typ() && sameData(a.rr, b.rr)
 }
 
-// known returns those of our records that are in the answer section of a query, with at least half of their time to
-// live (RFC 6762 §7.1).
+// known returns our records that are in the answer section of a query with at
+// least half of their time to live (RFC 6762 §7.1).
 func (l *link) known(answers []dns.Record) map[*ownRecord]bool {
 	known := make(map[*ownRecord]bool)
 	keys := folder{}
@@ -161,8 +169,9 @@ func (l *link) known(answers []dns.Record) map[*ownRecord]bool {
 	return known
 }
 
-// answer answers the questions of a query, but for what is known: by multicast, and by unicast those that ask for it.
-// Answers that others may give, too, wait for delay; unique ones go at once (RFC 6762 §6).
+// answer answers the questions of a query, except with known records: by
+// multicast, or by unicast if they ask for it. Answers that others may also
+// give wait for delay; unique ones are sent at once (RFC 6762 §6).
 func (l *link) answer(p received, questions []dns.Question, known map[*ownRecord]bool, probe bool, delay time.Duration) {
 	var direct, multicast []*ownRecord
 	shared := false
@@ -175,8 +184,10 @@ func (l *link) answer(p received, questions []dns.Question, known map[*ownRecord
 			toAll := true
 			if q.Class&unicastBit != 0 {
 				direct = appendOnce(direct, r)
-				// RFC 6762 §5.4: those who did not see the record for a quarter of its time get it, too. That also
-				// reaches the questioner if another process of its host took the unicast packet. A probe must not miss it.
+				// RFC 6762 §5.4: a record that was not multicast for a quarter
+				// of its TTL goes to all. That also reaches the questioner if
+				// another process of its host took the unicast packet. A probe
+				// must not miss the answer.
 				toAll = probe || r.sent[p.family].IsZero() || l.e.now.Sub(r.sent[p.family]) > r.ttl()/4
 			}
 			if toAll {
@@ -215,7 +226,8 @@ func appendOnce(list []*ownRecord, r *ownRecord) []*ownRecord {
 	return append(list, r)
 }
 
-// enqueue has a record multicast at a time, or before if that is planned already, but not within gap of the last time.
+// enqueue schedules a record to be multicast at a time, or earlier if that is
+// planned already, but not within gap of the last time.
 func (l *link) enqueue(f Family, r *ownRecord, at time.Time, gap time.Duration) {
 	q := &l.answers[f]
 	if last := r.sent[f]; !last.IsZero() && at.Before(last.Add(gap)) {
@@ -257,12 +269,13 @@ func (l *link) flushAnswers(f Family) {
 	}
 }
 
-// lately reports whether a record was multicast less than a second ago, so that it must not be again (RFC 6762 §6).
+// lately reports whether a record was multicast less than a second ago, so that
+// it must not be again (RFC 6762 §6).
 func (l *link) lately(r *ownRecord, f Family) bool {
 	return !r.sent[f].IsZero() && l.e.now.Sub(r.sent[f]) < answerGap
 }
 
-// uniq leaves out what two publications have in common.
+// uniq leaves out duplicates of records that publications have in common.
 func uniq(list []*ownRecord) []*ownRecord {
 	var out []*ownRecord
 	for _, r := range list {
@@ -279,8 +292,10 @@ func rrs(records []*ownRecord) []dns.Record {
 	return out
 }
 
-// additionals returns what a reader of the answers is going to ask for next: SRV, TXT and addresses with a PTR, addresses
-// with an SRV, the other family's with an address, and NSEC for a family that there is none of (RFC 6763 §12, RFC 6762 §6.1).
+// additionals returns the records that a reader of the answers is going to ask
+// for next: SRV, TXT and addresses for a PTR, addresses for an SRV, the other
+// family's for an address, and NSEC for a family without addresses (RFC 6763
+// §12, RFC 6762 §6.1).
 func additionals(answers []*ownRecord) []*ownRecord {
 	var extra []*ownRecord
 	add := func(p *publication, types ...uint16) {
@@ -324,16 +339,19 @@ func (l *link) respondDirect(p received, answers []*ownRecord) {
 	}
 }
 
-// live reports whether the record may be sent: it is announced, and was not changed away.
+// live reports whether the record may be sent: it is announced and was not
+// replaced.
 func (r *ownRecord) live() bool {
 	return r.pub.state == stateAnnounced && slices.Contains(r.pub.l.pubs, r.pub) && slices.Contains(r.pub.records, r)
 }
 
-// legacyTTL bounds what one-shot queriers may cache, since they do not hear of changes (RFC 6762 §6.7).
+// legacyTTL bounds what one-shot queriers may cache, since they do not hear of
+// changes (RFC 6762 §6.7).
 const legacyTTL = 10
 
-// answerLegacy answers a one-shot query as an ordinary DNS server does: by unicast, with the query's id and questions,
-// and without the cache-flush bit (RFC 6762 §6.7).
+// answerLegacy answers a one-shot query as an ordinary DNS server does: by
+// unicast, with the query's id and questions, and without the cache-flush bit
+// (RFC 6762 §6.7).
 func (l *link) answerLegacy(p received, m *dns.Message) {
 	var answers []*ownRecord
 	known := l.known(m.Answer)
@@ -367,8 +385,9 @@ func (l *link) answerLegacy(p received, m *dns.Message) {
 	}
 }
 
-// handleResponse works on a multicast response, or on a unicast one that was asked for. Answers and additional records
-// are alike (RFC 6762 §7.4 looks at answers only).
+// handleResponse processes a multicast response, or a solicited unicast one. It
+// treats answers and additional records alike (RFC 6762 §7.4 considers only
+// answers).
 func (l *link) handleResponse(p received, m *dns.Message) {
 	records := tell(m.Answer, m.Additional)
 	for _, r := range records {
@@ -384,7 +403,7 @@ func (l *link) handleResponse(p received, m *dns.Message) {
 	l.heedDenials(records)
 }
 
-// told is a record that was received.
+// A told is a received record.
 type told struct {
 	rr  dns.Record
 	key string // its name, folded
@@ -412,10 +431,12 @@ func (f folder) fold(name string) string {
 	return key
 }
 
-// checkDuplicate compares a record that another host multicast with ours. One that is as good takes the place of ours, if
-// that was about to be multicast (RFC 6762 §7.4); but only of the one that others have, too: what names an instance of
-// ours is repeated from another link, and what comes with it there are other addresses. One that is about to expire is
-// corrected (§6.6): somebody says goodbye for what we still have.
+// checkDuplicate compares a record that another host multicast with ours. An
+// equally good one replaces ours if that was about to be multicast (RFC 6762
+// §7.4), but only if the record is one that others also have: a record that
+// names an instance of ours was repeated from another link, and comes with
+// other addresses. A record that is about to expire is corrected (§6.6), since
+// another host says goodbye for a record that we still have.
 func (l *link) checkDuplicate(f Family, t told) {
 	h := t.rr.Head()
 	for _, p := range l.pubs {

@@ -15,7 +15,8 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
 )
 
-// responder returns a node that announces "a" and has been quiet for a while, and a host that asks it.
+// responder returns a node that announces "a" and has been quiet for a while,
+// and a host that asks it.
 func responder(t *testing.T) (*dnssdtest.Link, *node, *outsider) {
 	link := dnssdtest.NewLink()
 	n := run(t, hostOn(link, eth(1)), service("a", "x=1"))
@@ -25,7 +26,8 @@ func responder(t *testing.T) (*dnssdtest.Link, *node, *outsider) {
 	return link, n, o
 }
 
-// RFC 6762 §6: an answer that others may give, too, is delayed by 20 to 120 ms; a unique one is not. Both are multicast.
+// RFC 6762 §6: an answer that others may give, too, is delayed by 20 to 120 ms;
+// a unique one is not. Both are multicast.
 func TestAnswerDelay(t *testing.T) {
 	var delays []time.Duration
 	for range 20 {
@@ -73,8 +75,8 @@ func TestAnswerDelay(t *testing.T) {
 	require.NotEqual(t, delays[0], delays[1])
 }
 
-// RFC 6763 §12, RFC 6762 §6.1: a PTR comes with SRV, TXT and addresses; an SRV with addresses; an absent type is denied
-// with NSEC.
+// RFC 6763 §12, RFC 6762 §6.1: a PTR comes with SRV, TXT and addresses; an SRV
+// with addresses; an absent type is denied with NSEC.
 func TestAdditionals(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link, _, o := responder(t)
@@ -121,7 +123,8 @@ func TestAdditionals(t *testing.T) {
 	})
 }
 
-// RFC 6762 §7.1: an answer that the questioner lists with at least half of its time to live is not given.
+// RFC 6762 §7.1: an answer that the questioner lists with at least half of its
+// time to live is not given.
 func TestKnownAnswerSuppression(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		_, _, o := responder(t)
@@ -141,7 +144,8 @@ func TestKnownAnswerSuppression(t *testing.T) {
 	})
 }
 
-// RFC 6762 §7.2: a query with the TC bit is answered after 400 to 500 ms, in view of the known answers that follow it.
+// RFC 6762 §7.2: a query with the TC bit is answered after 400 to 500 ms, in
+// view of the known answers that follow it.
 func TestTruncatedQuery(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		_, _, o := responder(t)
@@ -165,7 +169,8 @@ func TestTruncatedQuery(t *testing.T) {
 		pass(2 * time.Second)
 		require.Empty(t, o.take())
 
-		// The wait begins again with each packet that is not the last one, also if it has questions of its own.
+		// The wait begins again with each packet that is not the last one, also
+		// if it has questions of its own.
 		start = time.Now()
 		o.send(q)
 		pass(300 * time.Millisecond)
@@ -192,7 +197,8 @@ func TestTruncatedQuery(t *testing.T) {
 		pass(2 * time.Second)
 		o.take()
 
-		// Known answers in the first packet count, those of another host do not.
+		// Known answers in the first packet count, those of another host do
+		// not.
 		some := q.Copy()
 		some.Answer = rest.Answer
 		o.send(some)
@@ -206,7 +212,8 @@ func TestTruncatedQuery(t *testing.T) {
 	})
 }
 
-// RFC 6762 §7.4: an answer that another host gives first, with as long a time to live, is not given again.
+// RFC 6762 §7.4: an answer that another host gives first, with as long a time
+// to live, is not given again.
 func TestDuplicateAnswerSuppression(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		_, _, o := responder(t)
@@ -243,7 +250,8 @@ func TestRescue(t *testing.T) {
 	})
 }
 
-// RFC 6762 §6.3: the answers to several questions of a packet share a packet, and none is there twice.
+// RFC 6762 §6.3: the answers to several questions of a packet share a packet,
+// and none is there twice.
 func TestSeveralQuestions(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		_, n, o := responder(t)
@@ -260,7 +268,8 @@ func TestSeveralQuestions(t *testing.T) {
 		pass(time.Second)
 		require.Equal(t, 2, records(o.take(), dns.TypePTR))
 
-		// Nor when unicast answers are asked for, nor when two services have a record in common.
+		// Nor when unicast answers are asked for, nor when two services have a
+		// record in common.
 		require.NoError(t, n.Publish(service("a", "x=1"), service("b")))
 		pass(time.Minute)
 		o.take()
@@ -273,8 +282,8 @@ func TestSeveralQuestions(t *testing.T) {
 	})
 }
 
-// RFC 6762 §6: a record is not multicast again within a second; who asks then is answered when it is over. A probe is
-// answered after 250 ms.
+// RFC 6762 §6: a record is not multicast again within a second; who asks then
+// is answered when it is over. A probe is answered after 250 ms.
 func TestAnswerRate(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		_, _, o := responder(t)
@@ -301,8 +310,9 @@ func TestAnswerRate(t *testing.T) {
 	})
 }
 
-// RFC 6762 §5.4: a question with the QU bit is answered by unicast, and by multicast only if the record was not
-// multicast for a quarter of its time to live.
+// RFC 6762 §5.4: a question with the QU bit is answered by unicast, and by
+// multicast only if the record was not multicast for a quarter of its time to
+// live.
 func TestUnicastResponse(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		_, _, o := responder(t)
@@ -332,8 +342,9 @@ func TestUnicastResponse(t *testing.T) {
 	})
 }
 
-// RFC 6762 §6.7: a one-shot query from another port is answered by unicast, with its id and question, without the
-// cache-flush bit, with times to live of at most 10 s.
+// RFC 6762 §6.7: a one-shot query from another port is answered by unicast,
+// with its id and question, without the cache-flush bit, with times to live of
+// at most 10 s.
 func TestLegacyQuery(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link, n, o := responder(t)
@@ -369,7 +380,8 @@ func TestLegacyQuery(t *testing.T) {
 	})
 }
 
-// RFC 6762 §16: names are compared without regard to the case of ASCII letters; whatever bytes a label has come through.
+// RFC 6762 §16: names are compared without regard to the case of ASCII letters;
+// whatever bytes a label has come through.
 func TestNames(t *testing.T) {
 	for _, label := range []string{"O2onvM62/Z2+ik", "Zoë's Büro", `back\slash`, "dot.ted", `"quoted" (a; b@c)`, "\x00\x1f\x7f\xff", "日本語", "123", "+", `\032`} {
 		bubble(t, func(t *testing.T) {
@@ -402,8 +414,8 @@ func TestNames(t *testing.T) {
 	})
 }
 
-// Many queries whose sources say that more known answers are to come do not keep
-// others from being answered.
+// Many queries whose sources say that more known answers are to come do not
+// keep others from being answered.
 func TestTruncatedFlood(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link, _, o := responder(t)

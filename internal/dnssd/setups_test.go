@@ -15,7 +15,8 @@ import (
 // Networks as users report them: what is wrong with each, and what a node is to
 // make of it.
 
-// eth6 is eth without IPv4, and with a temporary address and a unique local one.
+// eth6 is eth without IPv4, and with a temporary address and a unique local
+// one.
 func eth6(n, temporary int) dnssd.Interface {
 	ifc := eth(n)
 	ifc.Addrs = append(ifc.Addrs[1:2:2],
@@ -52,9 +53,9 @@ func TestIPv6Only(t *testing.T) {
 }
 
 // Addresses that are replaced every few minutes, as those of privacy extensions
-// are where the system does not tell them from others, are followed: two reports
-// for each change, since the former address stays until its owner was asked, and
-// the peer is never gone.
+// are where the system does not tell them from others, are followed: two
+// reports for each change, since the former address stays until its owner was
+// asked, and the peer is never gone.
 func TestAddressesThatChange(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -73,8 +74,8 @@ func TestAddressesThatChange(t *testing.T) {
 	})
 }
 
-// A phone that hears, and is heard, for three seconds in every ten is as good as
-// there: what asks for it hits one of them before its records run out.
+// A phone that hears, and is heard, for three seconds in every ten is as good
+// as there: what asks for it hits one of them before its records run out.
 func TestSleepyPeer(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -92,8 +93,8 @@ func TestSleepyPeer(t *testing.T) {
 	})
 }
 
-// Where an access point keeps unicast from one client to another, they find each
-// other all the same, and hear goodbyes.
+// Where an access point keeps unicast from one client to another, they find
+// each other all the same, and hear goodbyes.
 func TestClientIsolation(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -113,9 +114,9 @@ func TestClientIsolation(t *testing.T) {
 	})
 }
 
-// A switch that snoops IGMP in a network where nobody asks for memberships forgets
-// them after 260 s. A report renews them: who hears no answers joins again, and is
-// deaf for a minute or two at most.
+// A switch that snoops IGMP in a network where nobody asks for memberships
+// forgets them after 260 s. A report renews them: who hears no answers joins
+// again, and is deaf for a minute or two at most.
 func TestSnoopingWithoutQuerier(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -153,9 +154,9 @@ func TestSnoopingWithoutQuerier(t *testing.T) {
 	})
 }
 
-// A computer with two interfaces on one wire, such as a laptop that is docked and
-// has its Wi-Fi on, is one peer at both addresses. It is gone at once when it says
-// goodbye; when one interface goes, the other's address stays.
+// A computer with two interfaces on one wire, such as a laptop that is docked
+// and has its Wi-Fi on, is one peer at both addresses. It is gone at once when
+// it says goodbye; when one interface goes, the other's address stays.
 func TestTwoInterfacesOnOneWire(t *testing.T) {
 	for _, unplug := range []bool{false, true} {
 		bubble(t, func(t *testing.T) {
@@ -186,8 +187,8 @@ func TestTwoInterfacesOnOneWire(t *testing.T) {
 	}
 }
 
-// Two devices have the same address on one link, as after a lease that was given
-// twice: each sees the other, and others see both.
+// Two devices have the same address on one link, as after a lease that was
+// given twice: each sees the other, and others see both.
 func TestOneAddressTwice(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -205,8 +206,8 @@ func TestOneAddressTwice(t *testing.T) {
 	})
 }
 
-// Bridges of containers that come and go by the minute, on a host with a network,
-// do not have it announce or ask anew there.
+// Bridges of containers that come and go by the minute, on a host with a
+// network, do not have it announce or ask anew there.
 func TestBridgesThatComeAndGo(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()

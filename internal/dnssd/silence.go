@@ -6,34 +6,34 @@ import (
 	"time"
 )
 
-// silenceTime is how long a start may take before it is said what is missing.
+// silenceTime is how long a start may take before the log says what is missing.
 const silenceTime = 2 * time.Second
 
-// A Silence is what the log was told of interfaces that are missing, so that
-// engines which follow each other say it once. The zero value is ready to use.
-// It is for one engine at a time.
+// A Silence records what was logged about missing interfaces, so that
+// successive engines log it once. The zero value is ready to use. It is for one
+// engine at a time.
 type Silence struct {
 	missing []string // the named interfaces that did not exist
-	alone   bool     // there was none to use
+	alone   bool     // no interface was usable
 }
 
-// A silence looks for what keeps an engine silent since its start.
+// A silence detects what has kept an engine silent since its start.
 type silence struct {
 	timer  timer
-	due    bool // what is missing now is said
-	heeded bool // nothing that comes later belongs to the start
+	due    bool // interfaces that are missing now are logged
+	heeded bool // later changes do not belong to the start
 }
 
-// heedSilence is told of the interfaces that there are, whenever they were
-// listed. Once the engine has run for 2 s, it logs which of the named ones do
-// not exist, or that none is of use; and when they come. An interface that goes
-// later is no reason to say anything: networks come and go.
+// heedSilence is called with the existing interfaces whenever they were listed.
+// Once the engine has run for 2 s, it logs which of the named ones do not
+// exist, or that none is usable, and later when they appear. It does not log
+// interfaces that disappear later, since networks come and go.
 func (e *Engine) heedSilence(found []Interface) {
 	s := &e.silence
 	if s.timer.fn == nil { // the engine has just been started
 		s.timer.fn = func() {
 			s.due = true
-			if found, err := e.cfg.Network.Interfaces(); err == nil { // which is said elsewhere
+			if found, err := e.cfg.Network.Interfaces(); err == nil { // an error is logged elsewhere
 				e.heedSilence(found)
 			}
 		}
@@ -55,7 +55,7 @@ func (e *Engine) heedSilence(found []Interface) {
 	}
 	named := e.cfg.Interfaces
 	if len(named) == 0 || slices.ContainsFunc(named, func(name string) bool { return slices.Contains(there, name) }) {
-		e.sayAlone(there) // else it was said that all of them are missing
+		e.sayAlone(there) // otherwise the log says that all of them are missing
 	}
 }
 
@@ -76,7 +76,7 @@ func (e *Engine) sayMissing(there []string) {
 		"missing", strings.Join(missing, " "), "there", strings.Join(there, " "))
 }
 
-// sayAlone logs that no interface is of use.
+// sayAlone logs that no interface is usable.
 func (e *Engine) sayAlone(there []string) {
 	said := e.cfg.Silence
 	switch {
@@ -93,7 +93,7 @@ func (e *Engine) sayAlone(there []string) {
 	said.alone = true
 }
 
-// saySilenceOver logs that interfaces are there which were missing.
+// saySilenceOver logs that interfaces that were missing have appeared.
 func (e *Engine) saySilenceOver(found []Interface) {
 	said := e.cfg.Silence
 	for _, ifc := range found {

@@ -66,7 +66,8 @@ func TestStartWithoutNetwork(t *testing.T) {
 }
 
 // An interface that comes within 2 s, and one that cannot be used for a while
-// later on, are nothing to talk about. What discovery does not use is no network.
+// later on, are nothing to talk about. What discovery does not use is no
+// network.
 func TestStartWithSlowNetwork(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := dnssdtest.NewHost()
@@ -126,7 +127,8 @@ func TestMissingInterfaces(t *testing.T) {
 		pass(time.Hour)
 		requireLogged(t, logged, missing, there)
 	})
-	// If all are missing, that says it all; if one is there but of no use, that is said, too.
+	// If all are missing, that says it all; if one is there but of no use, that
+	// is said, too.
 	bubble(t, func(t *testing.T) {
 		cfg, logged := logging("wlan0")
 		runWith(t, hostOn(dnssdtest.NewLink(), eth(1)), cfg)

@@ -14,11 +14,13 @@ import (
 	"github.com/sdp2p/p2p/internal/netmon"
 )
 
-// sockets is the operating system's network: a socket for each family or, on a host with many interfaces, more of them,
-// bound to port 5353 so that other processes of this host can be, too.
+// sockets is the operating system's network: a socket for each family, or more
+// on a host with many interfaces, bound to port 5353 in such a way that other
+// processes of this host can bind to it too.
 type sockets struct{}
 
-// System returns the operating system's network, which engines use unless they are given another one.
+// System returns the operating system's network, which engines use unless they
+// are given another one.
 func System() Network { return sockets{} }
 
 func (sockets) Interfaces() ([]Interface, error) {
@@ -37,6 +39,7 @@ func (sockets) Interfaces() ([]Interface, error) {
 			Loopback:     i.Flags&net.FlagLoopback != 0,
 			PointToPoint: i.Flags&net.FlagPointToPoint != 0,
 			Addrs:        i.Prefixes,
+			Temporary:    i.Temporary,
 			Ups:          i.Ups,
 			Port:         i.Port,
 			Rank:         1 + int(i.Rank),
@@ -60,8 +63,10 @@ func (sockets) Watch() (changes <-chan netmon.Changed, stop func()) {
 	return s.C, s.Close
 }
 
-// controlMessages tells whether a control message can name the interface that a packet leaves by. Elsewhere the socket's
-// multicast interface is set before each packet: FreeBSD has no such message for IPv4, and x/net has none on Windows.
+// controlMessages reports whether a control message can name the interface from
+// which a packet leaves. On other systems, the socket's multicast interface is
+// set before each packet: FreeBSD has no such message for IPv4, and x/net has
+// none on Windows.
 const controlMessages = runtime.GOOS == "linux" || runtime.GOOS == "android" || runtime.GOOS == "darwin" || runtime.GOOS == "ios"
 
 const (
@@ -86,8 +91,9 @@ type udpConn struct {
 func openUDP(f Family, deliver func(Packet), failed func(error)) (*udpConn, error) {
 	u := &udpConn{family: f, done: make(chan struct{}), joined: make(map[int]bool)}
 	var err error
-	// A multicast address in the prefix makes package net bind to any address, with the port shared. The address is
-	// not a group that anybody sends to, and is not joined.
+	// A multicast address in the prefix makes package net bind to any address,
+	// with the port shared. The address is not a group that anybody sends to,
+	// and is not joined.
 	if f == IPv4 {
 		u.c, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(224, 0, 0, 0), Port: Port})
 	} else {
@@ -100,7 +106,8 @@ func openUDP(f Family, deliver func(Packet), failed func(error)) (*udpConn, erro
 	onlyJoined(u.c, f)
 	if f == IPv4 {
 		u.p4 = ipv4.NewPacketConn(u.c)
-		// Not on Windows: there the source of a packet tells the interface.
+		// Not on Windows: there the source of a packet determines the
+		// interface.
 		_ = u.p4.SetControlMessage(ipv4.FlagInterface|ipv4.FlagDst, true)
 		err = errors.Join(u.p4.SetMulticastTTL(255), u.p4.SetTTL(255), u.p4.SetMulticastLoopback(true))
 	} else {
@@ -131,7 +138,7 @@ func (u *udpConn) receive(deliver func(Packet), failed func(error)) {
 			}
 			return
 		case err != nil:
-			// Windows reports here what became of packets that were sent.
+			// Windows reports errors of earlier sends here.
 			if failures++; failures > maxErrors {
 				failed(err)
 				return
@@ -176,9 +183,9 @@ func (u *udpConn) read(buf []byte) (int, Packet, error) {
 	return n, p, nil
 }
 
-// hears reports whether a packet is for this socket. One to the group comes to
-// every socket of a system that is a member on the interface, and on some systems
-// to every one that is a member anywhere.
+// hears reports whether a packet is for this socket. A packet to the group
+// arrives at every socket of the system that is a member on the interface, and
+// on some systems at every one that is a member anywhere.
 func (u *udpConn) hears(p *Packet) bool {
 	if p.Index == 0 || !p.Dst.IsMulticast() {
 		return true
@@ -201,7 +208,7 @@ func (u *udpConn) setJoined(index int, joined bool) {
 func (u *udpConn) join(ifc Interface) error {
 	i := &net.Interface{Index: ifc.Index, Name: ifc.Name, MTU: ifc.MTU}
 	group := net.UDPAddrFromAddrPort(Groups[u.family])
-	u.leave(ifc) // of an earlier life of the interface
+	u.leave(ifc) // a membership from before the interface came back
 	u.setJoined(ifc.Index, true)
 	var err error
 	if u.p4 != nil {
@@ -226,7 +233,8 @@ func (u *udpConn) leave(ifc Interface) {
 	u.setJoined(ifc.Index, false)
 }
 
-// sendTimeout bounds how long a packet may wait for room in the socket's buffer.
+// sendTimeout limits how long a packet may wait for room in the socket's
+// buffer.
 const sendTimeout = 100 * time.Millisecond
 
 func (u *udpConn) send(data []byte, ifc Interface, to netip.AddrPort) error {

@@ -27,9 +27,10 @@ func loopback(t *testing.T) string {
 	return ""
 }
 
-// Two engines of one process, on real sockets on the loopback interface, find each other, and one hears the other's
-// goodbye. That they hear each other at all although they share address and port shows that own packets are told apart
-// by more than their source.
+// Two engines of one process, on real sockets on the loopback interface, find
+// each other, and one hears the other's goodbye. That they hear each other at
+// all although they share address and port shows that own packets are told
+// apart by more than their source.
 func TestLoopback(t *testing.T) {
 	if runtime.GOOS != "linux" && os.Getenv("DNSSD_LOOPBACK") == "" {
 		t.Skip("multicast on loopback is only known to work on Linux")
@@ -77,8 +78,7 @@ func TestLoopback(t *testing.T) {
 	a.cancel()
 	require.NoError(t, <-a.ended)
 	require.Equal(t, labelA, <-b.lost)
-	require.Zero(t, b.Stats().Received.Legacy)
-	require.Positive(t, b.Stats().Own)
+	require.Positive(t, b.Stats().Own) // others on this host may ask one-shot questions, too
 	require.Positive(t, b.Stats().Received.Goodbyes.Packets)
 	_, conflict := b.Conflict()
 	require.False(t, conflict)

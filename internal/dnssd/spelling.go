@@ -5,12 +5,12 @@ import (
 	"slices"
 )
 
-// DNS compares labels without regard to case, and an instance is what DNS takes for
-// one. But a label may stand for a key in a spelling where case counts. So somebody
-// who announces the label of another instance in another case, before that is
-// heard of, must not have it shown under a name that is not its own: an instance
-// is reported once for each spelling, as so many instances with the same records.
-// Once the holder of a key has answered, its spelling is the only one.
+// DNS compares labels without regard to case, and instances are told apart as
+// in DNS. But a label may stand for a key, in which case counts. A host that
+// announces the label of another instance in another case, before the owner is
+// heard, must not make the instance appear under a wrong name. So an instance
+// is reported once for each spelling, as several instances with the same
+// records. Once the holder of a key has answered, its spelling is the only one.
 
 // A spelling is a label as somebody has written it.
 type spelling struct {
@@ -20,7 +20,7 @@ type spelling struct {
 
 const maxSpellings = 4
 
-// spell notes how src writes the label of an instance.
+// spell records how src spells the label of an instance.
 func (e *Engine) spell(in *instance, label string, src netip.Addr) {
 	if in.proved || in.name == label || slices.ContainsFunc(in.others, func(s spelling) bool { return s.label == label }) {
 		return
@@ -33,7 +33,7 @@ func (e *Engine) spell(in *instance, label string, src netip.Addr) {
 		}
 		return n
 	}
-	if len(in.others) == maxSpellings-1 { // one goes of the source that has most of them
+	if len(in.others) == maxSpellings-1 { // drops one of the source that has most of them
 		goes, most := -1, by(src)
 		for i, s := range in.others {
 			if n := by(s.src); n > most {
@@ -49,7 +49,8 @@ func (e *Engine) spell(in *instance, label string, src netip.Addr) {
 	e.touch(in)
 }
 
-// proved notes that the holder of the key that a label stands for has answered.
+// proved records that the holder of the key that a label stands for has
+// answered.
 func (e *Engine) proved(in *instance, label string) {
 	if in.proved = true; in.name != label || len(in.others) > 0 {
 		in.name, in.others = label, nil
@@ -57,13 +58,13 @@ func (e *Engine) proved(in *instance, label string) {
 	}
 }
 
-// any reports whether f does of one of the spellings that were reported.
+// any reports whether f returns true for any of the reported spellings.
 func (in *instance) any(f func(label string) bool) bool {
 	return f != nil && slices.ContainsFunc(in.told, f)
 }
 
-// report reports an instance under its spellings, and takes back those that are
-// there no more. If it has not changed, only new ones are reported.
+// report reports an instance under its spellings, and withdraws those that no
+// longer exist. If the instance has not changed, it reports only new spellings.
 func (e *Engine) report(in *instance, changed bool) {
 	told := in.told
 	in.told = nil

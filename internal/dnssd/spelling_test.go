@@ -11,12 +11,14 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
 )
 
-// Somebody announces the label of an instance in other cases, before it is there or
-// all the time: it is reported under its own spelling nevertheless. What was
-// reported is taken back with it. Once its key has answered, it has one spelling.
+// Somebody announces the label of an instance in other cases, before it is
+// there or all the time: it is reported under its own spelling nevertheless.
+// What was reported is taken back with it. Once its key has answered, it has
+// one spelling.
 //
-// All nodes ask for proofs here: one that does not gives way to a host that uses the
-// name of its host (RFC 6762 §9), and its address is not known for a moment.
+// All nodes ask for proofs here: one that does not gives way to a host that
+// uses the name of its host (RFC 6762 §9), and its address is not known for a
+// moment.
 func TestSpellings(t *testing.T) {
 	for _, before := range []bool{false, true} {
 		bubble(t, func(t *testing.T) {
@@ -70,7 +72,8 @@ func TestSpellings(t *testing.T) {
 			}
 		})
 	}
-	// The other way round, it is the same instance: answers may be spelled anyhow.
+	// The other way round, it is the same instance: answers may be spelled
+	// anyhow.
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
 		n := run(t, hostOn(link, eth4(1)))

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// A timer calls fn from the engine's goroutine when it is due. The zero timer with fn set is ready for [timerQueue.set].
+// A timer calls fn from the engine's goroutine when it is due. The zero timer
+// with fn set is ready for [timerQueue.set].
 type timer struct {
 	fn  func()
 	at  time.Time
@@ -23,7 +24,7 @@ type timerQueue struct {
 	seq  uint64
 }
 
-// set makes t run at a time, instead of when it was going to run.
+// set makes t run at a time, replacing the time that was set before.
 func (q *timerQueue) set(t *timer, at time.Time) {
 	q.seq++
 	t.at, t.seq = at, q.seq
@@ -34,7 +35,7 @@ func (q *timerQueue) set(t *timer, at time.Time) {
 	heap.Push(&q.heap, t)
 }
 
-// soonest is set, but never postpones.
+// soonest is like set, but never postpones.
 func (q *timerQueue) soonest(t *timer, at time.Time) {
 	if !t.pending() || at.Before(t.at) {
 		q.set(t, at)
@@ -48,7 +49,7 @@ func (q *timerQueue) stop(t *timer) {
 	}
 }
 
-// run calls what is due at now.
+// run calls the timers that are due at now.
 func (q *timerQueue) run(now time.Time) {
 	for len(q.heap) > 0 && !q.heap[0].at.After(now) {
 		heap.Pop(&q.heap).(*timer).fn()

@@ -1,4 +1,4 @@
-// Package hidden keeps secrets out of what is printed.
+// Package hidden keeps secrets out of printed output.
 package hidden
 
 import (
@@ -7,12 +7,13 @@ import (
 	"unique"
 )
 
-// A Value holds a secret. However it is printed, also as an unexported field of
-// something else, where no method of its is called, it shows an address at
-// most. Values are equal if their secrets are. The zero Value holds the zero T.
+// A Value holds a secret. However it is printed, it shows at most an address,
+// even as an unexported field of something else, where its methods are not
+// called. Values are equal if their secrets are. The zero Value holds the zero
+// T.
 //
-// Package fmt follows one pointer, and another verb than %v makes it do so at
-// any depth: the secret lies behind two.
+// Package fmt follows one pointer, and with a verb other than %v does so at any
+// depth: the secret is behind two.
 type Value[T comparable] struct {
 	h unique.Handle[unique.Handle[T]]
 }

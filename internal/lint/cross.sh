@@ -9,4 +9,4 @@ for target in linux/amd64 linux/arm64 darwin/arm64 windows/amd64 freebsd/amd64 a
 	GOOS=${target%/*} GOARCH=${target#*/} $GO vet ./...
 done
 echo "build ios/arm64 (packages)"
-GOOS=ios GOARCH=arm64 $GO build $($GO list ./... | grep -v /examples/ | grep -v /cmd/)
+GOOS=ios GOARCH=arm64 $GO build $($GO list -f '{{if ne .Name "main"}}{{.ImportPath}}{{end}}' ./...)

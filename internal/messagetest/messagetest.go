@@ -36,9 +36,9 @@ var Readers = map[string]func(io.Reader) io.Reader{
 	"buffered one byte": func(r io.Reader) io.Reader { return bufio.NewReader(iotest.OneByteReader(r)) },
 }
 
-// Test checks all that is promised of a message: m encodes to wire, and wire
-// decodes to m, by way of every kind of reader, and nothing behind it is read;
-// every cut is noticed.
+// Test checks the promises of a message: m encodes to wire; wire decodes to m
+// through every kind of reader, without reading further bytes; and every
+// truncation is noticed.
 func Test[T any, M interface {
 	*T
 	Message
@@ -73,8 +73,8 @@ func Test[T any, M interface {
 	}
 }
 
-// Encode checks that m appends wire and keeps what was there, without
-// allocating where there is room.
+// Encode checks that m appends wire to a buffer, without allocating if there is
+// room.
 func Encode(t *testing.T, wire []byte, m encoding.BinaryAppender) {
 	t.Helper()
 	prefix := []byte("prefix")
@@ -88,8 +88,8 @@ func Encode(t *testing.T, wire []byte, m encoding.BinaryAppender) {
 	require.Zero(t, testing.AllocsPerRun(100, func() { b, _ = m.AppendBinary(b[:0]) }), "allocations")
 }
 
-// RefusedEncode checks that m is refused with target, and that the buffer comes
-// back as it was.
+// RefusedEncode checks that encoding m fails with target, and returns the
+// buffer unchanged.
 func RefusedEncode(t *testing.T, m encoding.BinaryAppender, target error) {
 	t.Helper()
 	prefix := []byte("prefix")
@@ -99,9 +99,9 @@ func RefusedEncode(t *testing.T, m encoding.BinaryAppender, target error) {
 	require.Equal(t, []byte("prefix"), b)
 }
 
-// RefusedDecode checks that wire is refused with an error that target, a
-// pointer or a sentinel, matches, by way of every kind of reader, and returns
-// the error.
+// RefusedDecode checks that decoding wire fails, through every kind of reader,
+// with an error that matches target, a pointer or a sentinel, and returns the
+// error.
 func RefusedDecode(t *testing.T, wire []byte, fresh func() Message, target error) error {
 	t.Helper()
 	var err error
@@ -113,9 +113,9 @@ func RefusedDecode(t *testing.T, wire []byte, fresh func() Message, target error
 	return err
 }
 
-// Fuzz checks, for whatever is accepted, that it encodes, to the same bytes if
-// canonical, and that these decode to the same value; and that all readers
-// agree about it.
+// Fuzz checks that an accepted message can be encoded, to the same bytes if
+// canonical is set, that these decode to the same value, and that all kinds of
+// readers agree.
 func Fuzz[T any, M interface {
 	*T
 	Message
@@ -145,8 +145,8 @@ func Fuzz[T any, M interface {
 	require.Equal(t, m, again)
 }
 
-// Allocated returns how many bytes f allocates: the least of a few runs, since
-// the runtime allocates as well.
+// Allocated returns the number of bytes that f allocates: the least of a few
+// runs, since the runtime allocates too.
 func Allocated(f func()) uint64 {
 	least := uint64(math.MaxUint64)
 	for range 4 {

@@ -5,21 +5,22 @@ import (
 	"time"
 )
 
-// A Heard is what a peer says of itself. Who says something else all the time
-// is told to the node less often; the last word counts.
+// A Heard limits how often a peer's metadata is reported to the node. If a peer
+// changes it too often, intermediate states are left out, and the last one is
+// reported later.
 type Heard struct {
-	Burst, PerSecond int // changes at once, and a second after that; negative or 0: no limit
+	Burst, PerSecond int // changes at once, and per second after that; no limit if Burst < 0 or PerSecond ≤ 0
 	State            func(metadata map[string]string) error
 
 	mu    sync.Mutex
-	level float64   // updates: a bucket that runs dry
+	level float64   // updates in a leaky bucket
 	at    time.Time // when it had that level
 	last  map[string]string
-	later *time.Timer // says last; nil if that is not due
+	later *time.Timer // reports last; nil if nothing is due
 	over  bool
 }
 
-// Say states metadata, at once or a little later.
+// Say reports metadata, at once or a little later.
 func (h *Heard) Say(metadata map[string]string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -39,7 +40,7 @@ func (h *Heard) Say(metadata map[string]string) error {
 	return h.State(metadata)
 }
 
-// catchUp says what was said last.
+// catchUp reports the latest metadata.
 func (h *Heard) catchUp() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -48,10 +49,10 @@ func (h *Heard) catchUp() {
 		return
 	}
 	h.level++
-	_ = h.State(h.last) // it is valid, or the next one closes the connection
+	_ = h.State(h.last) // if it is not valid, the next one closes the connection
 }
 
-// Stop says nothing more, but for what is due.
+// Stop ends the reports, after one that is due.
 func (h *Heard) Stop() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

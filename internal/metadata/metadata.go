@@ -1,8 +1,8 @@
-// Package metadata cuts the metadata that others claim to the limits of this
+// Package metadata reduces the metadata that others claim to the limits of this
 // protocol, and translates metadata to and from TXT records. The rules are
 // younger than the first implementation, whose nodes may break them, and
-// anybody can announce anything: neither is a reason to refuse a peer, or to
-// hide it.
+// anybody can announce anything. Neither is a reason to refuse or to hide a
+// peer.
 package metadata
 
 import (
@@ -14,17 +14,17 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// NodeFields are the keys of the entries about the node itself, those that a
-// person sees first.
+// NodeFields returns the keys of the entries about the node itself, beginning
+// with those that a person sees first.
 func NodeFields() []string {
 	return []string{"name", "operating_system", "os", "device_model", "version"}
 }
 
 // Cut returns the entries that [p2p.ValidateMetadata] allows, and calls leftOut
 // for each of the others with the rule that it breaks. If there are more than a
-// node may have, the same ones stay each time: the node's own fields first,
+// node may have, it always keeps the same ones: the node's own fields first,
 // then the others in the order of their keys, each if it still fits. It returns
-// a new map and leaves entries alone.
+// a new map and does not modify entries.
 func Cut(entries map[string]string, leftOut func(key string, err error)) map[string]string {
 	fields := NodeFields()
 	rest := slices.DeleteFunc(slices.Sorted(maps.Keys(entries)), func(key string) bool {
@@ -48,7 +48,7 @@ type tally struct {
 	kept      map[string]string
 	claimed   map[string]string // the libraries among all entries
 	libraries int               // of those kept
-	size      int               // of those kept, as proto.Metadata encodes them
+	size      int               // bytes of those kept, as encoded by proto.Metadata
 }
 
 // add keeps an entry, unless it breaks a rule.

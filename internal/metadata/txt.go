@@ -10,13 +10,12 @@ import (
 )
 
 // versionKey is the key of the TXT string with the version of the protocol that
-// a node speaks. It is no metadata.
+// a node speaks. It is not part of the metadata.
 const versionKey = "sdp2p"
 
-// TXT returns the strings of the TXT record by which a node announces itself on
-// the local network. The node's own fields come first, in the order of
-// [NodeFields], so that a reader of only the beginning of the record learns
-// them.
+// TXT returns the strings of the TXT record with which a node announces itself
+// on the local network. The node's own fields come first, in the order of
+// [NodeFields], for readers that read only the beginning of the record.
 func TXT(entries map[string]string, version int) []string {
 	fields := NodeFields()
 	strings := make([]string, 0, len(entries)+1)
@@ -34,10 +33,10 @@ func TXT(entries map[string]string, version int) []string {
 	return strings
 }
 
-// ParseTXT reads the strings of a TXT record (RFC 6763 §6.4): if a key comes
-// twice, its first value counts. Strings that are no metadata, and entries over
-// a limit, are left out one by one, so that nothing a stranger announces hides
-// a peer. The version is 0 if the record has none. The map is never nil.
+// ParseTXT parses the strings of a TXT record (RFC 6763 §6.4): if a key occurs
+// twice, its first value counts. It leaves out strings that are not metadata,
+// and entries over a limit, one by one, so that nothing a stranger announces
+// hides a peer. The version is 0 if the record has none. The map is never nil.
 func ParseTXT(txt []string) (entries map[string]string, version int) {
 	entries = map[string]string{}
 	for _, s := range txt {

@@ -1,12 +1,12 @@
 // Package multistream selects the protocol of a stream as libp2p does, with
-// multistream-select 1.0.0: both sides send a header, the opener then names
-// protocols until one is echoed. A token is a length (an unsigned varint, here
-// always one byte), the text, and a newline that the length includes.
+// multistream-select 1.0.0: both sides send a header, and then the opener names
+// protocols until the other side echoes one. A token is a length (an unsigned
+// varint, here always one byte), the text, and a newline that the length
+// includes.
 //
-// It is done here because go-multistream takes a goroutine for each lazily
-// opened stream and a packet for each token: here, the opener's header, its
-// choice and the first bytes of what follows leave in one write, and so does the
-// answer.
+// It replaces go-multistream, which takes a goroutine for each lazily opened
+// stream and a packet for each token: here, the opener's header, its choice and
+// the first bytes of the stream leave in one write, and so does the answer.
 package multistream
 
 import (
@@ -22,37 +22,38 @@ const (
 	no     = "\x03na\n"
 
 	maxSelection = 1024 // bytes that a selection may take
-	maxToken     = 0x7F // bytes of a token: no protocol of ours is as long
+	maxToken     = 0x7F // bytes of a token: all our protocols are shorter
 )
 
-// ErrSelection says that the other side's part of a selection is none.
+// ErrSelection is wrapped by errors about bytes that are not part of a
+// selection.
 var ErrSelection = errors.New("protocol selection")
 
-// ErrNotSupported says that the peer does not speak the protocol that it was
-// asked for.
+// ErrNotSupported is wrapped if the peer does not speak any of the requested
+// protocols.
 var ErrNotSupported = errors.New("the peer does not speak the protocol")
 
 func token(protocol string) string { return string(rune(len(protocol)+1)) + protocol + "\n" }
 
-// A Selection reads tokens from a stream, and what comes in the same reads
-// behind them. After an error of the stream, a deadline for example, it can go
-// on where it was.
+// A Selection reads tokens from a stream, and buffers the bytes that arrive
+// with them. After an error of the stream, such as a deadline, it can continue
+// where it was.
 type Selection struct {
 	r       io.Reader
-	buf     []byte    // read and not consumed
-	first   [128]byte // of buf: as much as a selection usually takes
+	buf     []byte    // read and not yet consumed
+	first   [128]byte // initial buf, enough for most selections
 	max     int       // bytes that may still be read
 	greeted bool      // the header was read
 }
 
-// NewSelection returns one that has read nothing yet.
+// NewSelection returns a Selection that has read nothing yet.
 func NewSelection(r io.Reader) *Selection {
 	s := &Selection{r: r, max: maxSelection}
 	s.buf = s.first[:0]
 	return s
 }
 
-// token returns the next token's text, until the next call.
+// token returns the next token's text, which is valid until the next call.
 func (s *Selection) token() ([]byte, error) {
 	for {
 		if text, ok, err := s.buffered(); ok || err != nil {
@@ -74,7 +75,7 @@ func (s *Selection) token() ([]byte, error) {
 	}
 }
 
-// buffered takes a token out of the buffer, if a whole one is there.
+// buffered takes a token from the buffer, if it holds a complete one.
 func (s *Selection) buffered() (text []byte, ok bool, err error) {
 	if len(s.buf) == 0 {
 		return nil, false, nil
@@ -109,57 +110,56 @@ func (s *Selection) header() error {
 	return nil
 }
 
-// Accept lets the other side choose one of the supported protocols.
-// What it returns as rest is to be read before the stream.
+// Accept lets the other side choose one of the supported protocols. rest are
+// bytes to be read before the stream.
 func Accept(s io.ReadWriter, supported ...string) (protocol string, rest []byte, err error) {
 	sel := NewSelection(s)
 	if err := sel.header(); err != nil {
 		return "", nil, err
 	}
-	said, answer := false, "" // whether our header was; the answers since it
-	say := func(more string) error {
-		if !said {
-			more = header + more
-		}
-		said, answer = true, ""
-		_, err := io.WriteString(s, more)
-		return err
-	}
+	answers := answers{to: s, pending: append(make([]byte, 0, 64), header...)}
 	for {
 		text, ok, err := sel.buffered()
+		if err == nil && !ok { // the opener may be waiting for the answers so far
+			if err = answers.flush(); err == nil {
+				text, err = sel.token()
+			}
+		}
 		if err != nil {
 			return "", nil, err
 		}
-		if !ok { // the opener may be waiting for what is to be said so far
-			if !said || answer != "" {
-				if err := say(answer); err != nil {
-					return "", nil, err
-				}
-			}
-			if text, err = sel.token(); err != nil {
-				return "", nil, err
-			}
+		i := slices.IndexFunc(supported, func(one string) bool { return one == string(text) })
+		if i >= 0 {
+			answers.pending = append(answers.pending, byte(len(text)+1))
+			answers.pending = append(append(answers.pending, text...), '\n')
+			// An opener that needs no answer may have stopped reading, which
+			// does not affect the stream.
+			_ = answers.flush()
+			return supported[i], sel.buf, nil
 		}
-		for _, one := range supported {
-			if string(text) != one {
-				continue
-			}
-			if !said && answer == "" {
-				said, answer = true, Question(one) // which an answer at once looks like
-			} else {
-				answer += token(one)
-			}
-			// An opener that needs no answer may have stopped
-			// reading: then there is a stream all the same.
-			_ = say(answer)
-			return one, sel.buf, nil
-		}
-		answer += no
+		answers.pending = append(answers.pending, no...)
 	}
 }
 
-// Select asks the other side for one protocol and waits for the answer:
-// ErrNotSupported if that is no.
+// answers buffers answers, which are written after the header, in as few writes
+// as possible.
+type answers struct {
+	to      io.Writer
+	pending []byte
+}
+
+func (a *answers) flush() error {
+	if len(a.pending) == 0 {
+		return nil
+	}
+	_, err := a.to.Write(a.pending)
+	a.pending = a.pending[:0]
+	return err
+}
+
+// Select asks the other side for one protocol and waits for the answer. It
+// fails with [ErrNotSupported] if the other side refuses. rest are bytes to be
+// read before the stream.
 func Select(s io.ReadWriter, protocol string) (rest []byte, err error) {
 	if _, err := io.WriteString(s, Question(protocol)); err != nil {
 		return nil, err
@@ -171,9 +171,9 @@ func Select(s io.ReadWriter, protocol string) (rest []byte, err error) {
 	return sel.buf, nil
 }
 
-// SelectOne asks the other side for one protocol after the other, until it speaks
-// one: [ErrNotSupported] if it speaks none. What it returns as rest is to be read
-// before the stream.
+// SelectOne asks the other side for one protocol after the other until it
+// accepts one. It fails with [ErrNotSupported] if it accepts none. rest are
+// bytes to be read before the stream.
 func SelectOne(s io.ReadWriter, protocols ...string) (protocol string, rest []byte, err error) {
 	sel := NewSelection(s)
 	for i, protocol := range protocols {
@@ -194,7 +194,7 @@ func SelectOne(s io.ReadWriter, protocols ...string) (protocol string, rest []by
 	return "", nil, fmt.Errorf("%w %s", ErrNotSupported, strings.Join(protocols, ", "))
 }
 
-// Rest returns what was read behind the last token.
+// Rest returns the bytes that were read after the last token.
 func (s *Selection) Rest() []byte { return s.buf }
 
 // Answer reads the answer to an opening with one protocol.
@@ -214,5 +214,5 @@ func (s *Selection) Answer(protocol string) error {
 	return fmt.Errorf("%w: %q in answer to %s", ErrSelection, text, protocol)
 }
 
-// Question is what an opener sends to ask for one protocol.
+// Question returns the text that an opener sends to ask for one protocol.
 func Question(protocol string) string { return header + token(protocol) }

@@ -20,7 +20,8 @@ const (
 	protocolAncestor = "/sdp2p/1"
 )
 
-// script is a stream that has been told what the other side says, and keeps what it is told.
+// script is a stream that has been told what the other side says, and keeps
+// what it is told.
 type script struct {
 	io.Reader
 	bytes.Buffer
@@ -71,7 +72,8 @@ func TestSelectOne(t *testing.T) {
 	require.Equal(t, Question("/a"), s.String())
 }
 
-// The peer may be any implementation, which may send a token at a time and wait for each answer.
+// The peer may be any implementation, which may send a token at a time and wait
+// for each answer.
 func TestSelectWithGoMultistream(t *testing.T) {
 	t.Parallel()
 	for name, open := range map[string]func(c net.Conn) (string, error){
@@ -209,7 +211,8 @@ func TestSelectBounds(t *testing.T) {
 	}
 }
 
-// A lazily selected stream may be read under a deadline that comes in the middle of the answer.
+// A lazily selected stream may be read under a deadline that comes in the
+// middle of the answer.
 func TestSelectionGoesOnAfterADeadline(t *testing.T) {
 	t.Parallel()
 	answer := Question(protocolStream)

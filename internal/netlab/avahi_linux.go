@@ -44,27 +44,30 @@ func (h *Host) Avahi(t testing.TB) *Avahi {
 // Start starts the daemon, after Stop.
 func (a *Avahi) Start(t testing.TB) {
 	t.Helper()
-	// A directory of its own for the process id: the system may have a daemon, and other hosts of labs too. What ip netns
-	// exec mounts is seen by that process only.
+	// A directory of its own for the process id: the system may have a daemon,
+	// and other hosts of labs too. What ip netns exec mounts is seen by that
+	// process only.
 	const script = `mkdir -p /run/avahi-daemon && mount -t tmpfs none /run/avahi-daemon && exec avahi-daemon --no-drop-root --no-chroot --no-rlimits -f "$0"`
 	a.daemon = a.h.Tool(t, a.env, "sh", "-c", script, a.config)
 	a.daemon.Await(time.Time{}, "startup complete")
 }
 
-// Stop stops the daemon, which says its goodbyes, and returns when it was told to.
+// Stop stops the daemon, which says its goodbyes, and returns when it was told
+// to.
 func (a *Avahi) Stop() time.Time {
 	a.h.lab.t.Helper()
 	return a.daemon.Terminate()
 }
 
-// Browse starts avahi-browse for a service type, such as _sd._udp. It prints +, = (resolved) and - lines, in its format for
-// programs.
+// Browse starts avahi-browse for a service type, such as _sd._udp. It prints +,
+// = (resolved) and - lines, in its format for programs.
 func (a *Avahi) Browse(t testing.TB, service string) *Tool {
 	t.Helper()
 	return a.h.Tool(t, a.env, "avahi-browse", "-rpk", service)
 }
 
-// Publish starts avahi-publish for an instance of a service type, and waits until it is established.
+// Publish starts avahi-publish for an instance of a service type, and waits
+// until it is established.
 func (a *Avahi) Publish(t testing.TB, instance, service, port string, txt ...string) *Tool {
 	t.Helper()
 	p := a.h.Tool(t, a.env, "avahi-publish", append([]string{"-s", instance, service, port}, txt...)...)

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Bridge is a network of containers on a host, as Docker makes one: a bridge
+// A Bridge is a network of containers on a host, as Docker makes it: a bridge
 // with a private network, which the host translates to its own address. From
-// outside, only ports that are published are reached. There is no IPv6.
+// outside, only published ports can be reached. It has no IPv6.
 type Bridge struct {
 	// Interface is the name of the host's interface on the network.
 	Interface string
@@ -25,8 +25,9 @@ type Bridge struct {
 	published map[uint16]netip.AddrPort
 }
 
-// Bridge makes a network of containers with a number from 1, which lasts as long
-// as the host. The host has its first address, and is the containers' router.
+// Bridge makes a network of containers with a number from 1, which exists as
+// long as the host. The host has the first address, and is the containers'
+// router.
 func (h *Host) Bridge(number byte) *Bridge {
 	h.lab.t.Helper()
 	b := &Bridge{Interface: fmt.Sprintf("docker%d", number), host: h, number: number, last: 1, published: map[uint16]netip.AddrPort{}}
@@ -62,14 +63,14 @@ func (b *Bridge) Container() *Host {
 	return c
 }
 
-// Remove takes a container off the network, whose programs have ended.
+// Remove removes a container, whose programs must have ended, from the network.
 func (b *Bridge) Remove(c *Host) {
 	b.host.lab.t.Helper()
 	b.host.lab.ip("-n", b.host.ns, "link", "del", c.port)
 }
 
-// Publish forwards a UDP port of the host to one of a container, and to no other
-// from now on: what belongs to an earlier flow is forwarded anew.
+// Publish forwards a UDP port of the host to one of a container. Packets of
+// earlier flows are redirected too.
 func (b *Bridge) Publish(port uint16, to *Host, inner uint16) {
 	b.host.lab.t.Helper()
 	b.published[port] = netip.AddrPortFrom(to.container, inner)
@@ -137,7 +138,7 @@ func forgetFlows() error {
 		return err
 	}
 	if n < unix.NLMSG_HDRLEN+4 || binary.NativeEndian.Uint16(answer[4:]) != unix.NLMSG_ERROR {
-		return errors.New("netlab: no answer of netfilter's")
+		return errors.New("netlab: no answer from netfilter")
 	}
 	if errno := int32(binary.NativeEndian.Uint32(answer[unix.NLMSG_HDRLEN:])); errno != 0 {
 		return syscall.Errno(-errno)

@@ -15,10 +15,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A Lab is a number of hosts on one link: two are joined by a cable (a veth pair), more by a switch (a bridge in a namespace
-// of its own). No host has a default route.
+// A Lab is a number of hosts on one link: two are joined by a cable (a veth
+// pair), more by a switch (a bridge in a namespace of its own). No host has a
+// default route.
 type Lab struct {
 	Hosts []*Host
+
+	// Outside is the /24 of the public addresses; the zero value stands for
+	// 198.51.100.0/24, which go-libp2p considers unroutable. Set it before the
+	// first public address is assigned.
+	Outside [3]byte
 
 	t    testing.TB
 	hub  string // namespace of the bridge; "" for two hosts
@@ -45,7 +51,8 @@ const (
 
 var labs atomic.Int64
 
-// New makes a lab with a number of hosts, for the duration of the test. It skips the test unless SDP2P_NETTEST is set.
+// New makes a lab with a number of hosts, for the duration of the test. It
+// skips the test unless SDP2P_NETTEST is set.
 func New(t testing.TB, hosts int) *Lab {
 	t.Helper()
 	if os.Getenv(enable) == "" {
@@ -73,7 +80,8 @@ func New(t testing.TB, hosts int) *Lab {
 	return l
 }
 
-// sweep deletes what test processes left behind that could not clean up, because they were killed or took too long.
+// sweep deletes namespaces of test processes that could not clean up, because
+// they were killed or took too long.
 func sweep() {
 	all, _ := os.ReadDir("/run/netns")
 	for _, ns := range all {
@@ -103,7 +111,8 @@ func (l *Lab) ip(args ...string) {
 	require.NoError(l.t, err, "ip %v: %s", args, out)
 }
 
-// Connect gives every host its interface, up and with addresses. New has done so.
+// Connect gives every host its interface, up and with addresses. New has
+// already done so.
 func (l *Lab) Connect() {
 	l.t.Helper()
 	if l.hub == "" && len(l.Hosts) == 2 {
@@ -123,7 +132,8 @@ func (l *Lab) Connect() {
 	}
 }
 
-// Disconnect takes every host's interface away, as if it were unplugged from the host.
+// Disconnect removes every host's interface, as if it were unplugged from the
+// host.
 func (l *Lab) Disconnect() {
 	l.t.Helper()
 	for i, h := range l.Hosts {
@@ -157,8 +167,8 @@ func (h *Host) Owns(addr netip.Addr) bool {
 	return slices.Contains([]netip.Addr{h.Addr4(), h.Addr6(), h.LinkLocal()}, addr.Unmap().WithZone(""))
 }
 
-// LinkDown switches the host's interface off. It keeps its IPv4 address, but loses those of IPv6; the other end of the cable
-// has no carrier.
+// LinkDown switches the host's interface off. It keeps its IPv4 address, but
+// loses those of IPv6; the other end of the cable has no carrier.
 func (h *Host) LinkDown() {
 	h.lab.t.Helper()
 	h.lab.ip("-n", h.ns, "link", "set", Interface, "down")
@@ -177,7 +187,7 @@ func (h *Host) LinkUp() {
 	}
 }
 
-// Stall has the switch drop all that the host sends and is sent, until Resume. No
+// Stall makes the switch drop all packets from and to the host until Resume. No
 // host notices a change of its interface. It needs a lab with a switch.
 func (h *Host) Stall() { h.bridgeState("0") }
 
@@ -207,7 +217,8 @@ func (h *Host) Command(name string, args ...string) *exec.Cmd {
 	return exec.Command("ip", append([]string{"netns", "exec", h.ns, name}, args...)...)
 }
 
-// Run runs a program on the host and returns what it printed. The test ends if it fails.
+// Run runs a program on the host and returns what it printed. The test ends if
+// it fails.
 func (h *Host) Run(name string, args ...string) string {
 	h.lab.t.Helper()
 	out, err := h.Command(name, args...).CombinedOutput()

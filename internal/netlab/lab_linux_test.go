@@ -15,7 +15,8 @@ const port = 4242
 
 var group = netip.AddrFrom4([4]byte{224, 0, 0, 77})
 
-// TestNode is a program that tells what it hears on a UDP port, and says something when it is asked to.
+// TestNode is a program that tells what it hears on a UDP port, and says
+// something when it is asked to.
 func TestNode(t *testing.T) {
 	var greeting string
 	console := netlab.Program(t, &greeting)
@@ -43,7 +44,8 @@ func hear(console *netlab.Console, conn *net.UDPConn) {
 	}
 }
 
-// start starts a program on each host of a lab, which greets with the host's number.
+// start starts a program on each host of a lab, which greets with the host's
+// number.
 func start(t *testing.T, lab *netlab.Lab) (all []*netlab.Process) {
 	for i, h := range lab.Hosts {
 		if i == 0 {
@@ -61,7 +63,8 @@ func say(t *testing.T, from *netlab.Process, to netip.Addr, port uint16) error {
 	return err
 }
 
-// Every host reaches every other one, by IPv4 and by IPv6, over a cable and over a switch.
+// Every host reaches every other one, by IPv4 and by IPv6, over a cable and
+// over a switch.
 func TestHosts(t *testing.T) {
 	for _, n := range []int{2, 3} {
 		lab := netlab.New(t, n)
@@ -122,7 +125,8 @@ func TestMulticast(t *testing.T) {
 	}
 }
 
-// Programs end when they are killed, and when they are asked to; calls say what went wrong.
+// Programs end when they are killed, and when they are asked to; calls say what
+// went wrong.
 func TestProcess(t *testing.T) {
 	lab := netlab.New(t, 2)
 	all := start(t, lab)

@@ -5,25 +5,26 @@ import (
 	"net/netip"
 )
 
-// A NATKind says how a router translates addresses, in the words of RFC 3489 §5,
-// which are wrong for real ones and right for these.
+// A NATKind says how a router translates addresses, in the terms of RFC 3489
+// §5, which do not fit real routers but fit these.
 type NATKind int
 
 const (
-	// Cone keeps the port of a flow where it can, for all destinations; nobody gets
-	// in who was not sent something.
+	// Cone keeps the port of a flow if it can, for all destinations, and admits
+	// packets only from addresses that something was sent to.
 	Cone NATKind = iota
-	// Symmetric takes another port for each destination.
+	// Symmetric uses another port for each destination.
 	Symmetric
-	// Full is Cone, and lets everybody in, to the first host behind it.
+	// Full is Cone that admits all packets, to the first host behind it.
 	Full
 )
 
 // String returns the kind's name in lower case.
 func (k NATKind) String() string { return [...]string{"cone", "symmetric", "full"}[k] }
 
-// A NAT is a host as the router of a private network. Its public address is one of
-// those that are for documents (RFC 5737).
+// A NAT is a host that acts as the router of a private network. Its public
+// address is from the range for documentation (RFC 5737), or from
+// [Lab.Outside].
 type NAT struct {
 	host *Host
 	kind NATKind
@@ -32,10 +33,14 @@ type NAT struct {
 	outside netip.Addr
 }
 
-// Public gives a host an address that nobody takes for one of a private network.
+// Public gives a host an address that nobody takes for a private one.
 func (h *Host) Public() netip.Addr {
 	h.lab.t.Helper()
-	a := netip.AddrFrom4([4]byte{198, 51, 100, byte(h.number)})
+	outside := h.lab.Outside
+	if outside == [3]byte{} {
+		outside = [3]byte{198, 51, 100}
+	}
+	a := netip.AddrFrom4([4]byte{outside[0], outside[1], outside[2], byte(h.number)})
 	h.lab.ip("-n", h.ns, "addr", "add", a.String()+"/24", "dev", Interface)
 	return a
 }
@@ -58,8 +63,9 @@ func (h *Host) NAT(kind NATKind) *NAT {
 		in = fmt.Sprintf("iifname %q meta l4proto udp dnat to %v", Interface, n.addr(2))
 		through = fmt.Sprintf("ip daddr %v accept", n.addr(2))
 	}
-	// What nobody has asked for is dropped before the router has it: else its table
-	// of flows has the port that is about to be punched.
+	// Unsolicited packets are dropped before the router processes them:
+	// otherwise its table of flows would contain the port that is about to be
+	// punched.
 	h.Run("nft", fmt.Sprintf(`
 table ip nat {
 	chain before {
@@ -90,8 +96,7 @@ table ip nat {
 // Public returns the router's public address.
 func (n *NAT) Public() netip.Addr { return n.outside }
 
-// Block has the router drop, without a word, all that goes to an address or comes
-// from there.
+// Block makes the router silently drop all packets to and from an address.
 func (n *NAT) Block(addr netip.Addr) {
 	n.host.lab.t.Helper()
 	n.host.Run("nft", fmt.Sprintf(`
@@ -103,6 +108,12 @@ table ip blocked {
 	}
 }
 `, addr))
+}
+
+// Unblock undoes Block.
+func (n *NAT) Unblock() {
+	n.host.lab.t.Helper()
+	n.host.Run("nft", "delete table ip blocked")
 }
 
 // Inside starts a host behind the router, without a program: its interface is

@@ -19,24 +19,25 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Patience bounds what a test waits for: longer than anything takes.
+// Patience limits how long a test waits: longer than anything takes.
 const Patience = 40 * time.Second
 
-// An Event is something that a program told.
+// An Event is an event that a program has reported.
 type Event struct {
 	At    time.Time // of the wall clock, which all programs of a lab share
 	Name  string
 	About []string
 }
 
-// A Process is a program that runs on a host. Its methods are for the goroutine of its test, unless they say otherwise.
+// A Process is a program that runs on a host. Its methods are for the goroutine
+// of its test, unless they say otherwise.
 type Process struct {
 	t      testing.TB
 	cmd    *exec.Cmd
 	input  io.WriteCloser
 	output output
 	killed bool
-	done   chan struct{} // closed when it has ended and all that it told is in events
+	done   chan struct{} // closed when it has ended and all its events are in events
 	err    error         // how it ended; readable once done is closed
 
 	mu      sync.Mutex
@@ -56,7 +57,7 @@ type message struct {
 	Error string          `json:",omitempty"`
 }
 
-// output holds what a program printed that was meant for people.
+// output holds the output of a program that was meant for people.
 type output struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -80,8 +81,9 @@ const (
 	linePrefix  = "\x1enetlab " // the testing package prints lines of its own
 )
 
-// Start runs TestNode of this test binary on the host, with a configuration that [Program] hands to it. The process ends
-// with the test, which fails if that is not in a clean way.
+// Start runs TestNode of this test binary on the host, with a configuration
+// that [Program] hands to it. The process ends with the test, which fails if
+// the process does not end cleanly.
 func (h *Host) Start(t testing.TB, cfg any) *Process {
 	t.Helper()
 	return h.StartProgram(t, programName, cfg)
@@ -119,7 +121,7 @@ func (h *Host) StartProgram(t testing.TB, name string, cfg any) *Process {
 	return p
 }
 
-// read takes what the program says, until its output ends.
+// read reads the program's messages until its output ends.
 func (p *Process) read(out io.Reader) {
 	lines := bufio.NewReader(out)
 	for {
@@ -146,15 +148,16 @@ func (p *Process) read(out io.Reader) {
 	}
 }
 
-// Events returns what the program told so far.
+// Events returns the events that the program has reported so far.
 func (p *Process) Events() []Event {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.events)
 }
 
-// Await returns the first event at or after since that has the name and, as far as given, is about these things. It waits
-// for it if need be; the test ends if it does not come.
+// Await returns the first event at or after since with the name and, as far as
+// given, these subjects. It waits for the event if necessary; the test ends if
+// it does not come.
 func (p *Process) Await(since time.Time, name string, about ...string) Event {
 	p.t.Helper()
 	timeout := time.NewTimer(Patience)
@@ -188,7 +191,8 @@ func (p *Process) Await(since time.Time, name string, about ...string) Event {
 	}
 }
 
-// Call has the program do what it registered with [Handle], and returns what came of it. It may be called concurrently.
+// Call calls a function that the program has registered with [Handle], and
+// returns its result. It may be called concurrently.
 func Call[R any](p *Process, name string, args any) (result R, err error) {
 	data, err := json.Marshal(args)
 	if err != nil {
@@ -230,7 +234,8 @@ func write(w io.Writer, prefix string, m message) error {
 // Quit asks the program to end, and does not wait.
 func (p *Process) Quit() { p.input.Close() }
 
-// Stop asks the program to end, and waits until it has. The test ends if that takes too long or is not clean.
+// Stop asks the program to end, and waits until it has. The test ends if that
+// takes too long or is not clean.
 func (p *Process) Stop() {
 	p.t.Helper()
 	p.end()
@@ -255,10 +260,10 @@ func (p *Process) end() {
 	}
 }
 
-// Suspend stops the process where it is, as sleep does, until Resume.
+// Suspend stops the process, as sleep does, until Resume.
 func (p *Process) Suspend() { _ = p.cmd.Process.Signal(syscall.SIGSTOP) }
 
-// Resume has a suspended process go on.
+// Resume continues a suspended process.
 func (p *Process) Resume() { _ = p.cmd.Process.Signal(syscall.SIGCONT) }
 
 // Kill ends the program at once (SIGKILL), and returns when that was.
@@ -270,14 +275,16 @@ func (p *Process) Kill() time.Time {
 	return at
 }
 
-// A Console is a program's end of the conversation with the test that started it.
+// A Console is a program's end of the conversation with the test that started
+// it.
 type Console struct {
 	handlers map[string]func(json.RawMessage) (any, error)
 
 	mu sync.Mutex // held while a line is written
 }
 
-// Program decodes the configuration that the process was started with by [Host.Start]. It skips the test if it was not.
+// Program decodes the configuration with which [Host.Start] has started the
+// process. It skips the test if the process was started otherwise.
 func Program(t testing.TB, cfg any) *Console {
 	config, ok := os.LookupEnv(programEnv)
 	if !ok {
@@ -287,7 +294,7 @@ func Program(t testing.TB, cfg any) *Console {
 	return &Console{handlers: map[string]func(json.RawMessage) (any, error){}}
 }
 
-// Tell tells the test of an event. It may be called concurrently.
+// Tell reports an event to the test. It may be called concurrently.
 func (c *Console) Tell(name string, about ...string) {
 	c.write(message{Event: &Event{At: time.Now(), Name: name, About: about}})
 }
@@ -300,7 +307,8 @@ func (c *Console) write(m message) {
 	}
 }
 
-// Handle registers what [Call] with that name does. Handlers run concurrently.
+// Handle registers the function for [Call] with that name. Handlers run
+// concurrently.
 func Handle[A, R any](c *Console, name string, f func(A) (R, error)) {
 	c.handlers[name] = func(data json.RawMessage) (any, error) {
 		var args A
@@ -311,7 +319,7 @@ func Handle[A, R any](c *Console, name string, f func(A) (R, error)) {
 	}
 }
 
-// Serve does what the test asks for, until it asks the program to end or is gone itself.
+// Serve serves calls until the test asks the program to end or is gone itself.
 func (c *Console) Serve() {
 	var running sync.WaitGroup
 	defer running.Wait()

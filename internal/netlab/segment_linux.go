@@ -5,11 +5,13 @@ import (
 	"net/netip"
 	"os/exec"
 	"strings"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
-// A Segment is a further link of a lab: a switch, and an interface for each host that is plugged in.
+// A Segment is a further link of a lab: a switch, and an interface for each
+// host that is plugged in.
 type Segment struct {
 	// Interface is the name of the hosts' interfaces.
 	Interface string
@@ -42,13 +44,14 @@ func (s *Segment) Plug(h *Host) {
 	s.Up(h, s.Prefixes(h, 0)...)
 }
 
-// Unplug takes a host's interface away. Other hosts do not notice.
+// Unplug removes a host's interface. Other hosts do not notice.
 func (s *Segment) Unplug(h *Host) {
 	s.lab.t.Helper()
 	s.lab.ip("-n", h.ns, "link", "del", s.Interface)
 }
 
-// Down switches a host's interface off and takes its addresses away. Other hosts do not notice.
+// Down switches a host's interface off and removes its addresses. Other hosts
+// do not notice.
 func (s *Segment) Down(h *Host) {
 	s.lab.t.Helper()
 	s.lab.ip("-n", h.ns, "link", "set", s.Interface, "down")
@@ -90,8 +93,9 @@ func (s *Segment) change(h *Host, how string, addrs []netip.Prefix) {
 	require.NoError(s.lab.t, err, "%s: %s", &all, out)
 }
 
-// Prefixes returns addresses of a host on the segment, with their prefixes: of IPv4, unique local ones of IPv6, and
-// link-local ones. Those of the first set, 0, are what Plug gives; there are sets 0 to 9.
+// Prefixes returns addresses of a host on the segment with their prefixes:
+// IPv4, IPv6 unique local, and link-local ones. Plug assigns set 0; there are
+// sets 0 to 9.
 func (s *Segment) Prefixes(h *Host, set int) []netip.Prefix {
 	n := 10*set + h.number
 	return []netip.Prefix{
@@ -101,19 +105,32 @@ func (s *Segment) Prefixes(h *Host, set int) []netip.Prefix {
 	}
 }
 
-// Mute takes a host's cable out of the switch without the host noticing: nothing
-// arrives, and what it sends is lost.
+// Mute disconnects a host's cable from the switch without the host noticing: it
+// receives nothing, and what it sends is lost.
 func (s *Segment) Mute(h *Host) {
 	s.lab.t.Helper()
 	s.lab.ip("-n", s.hub, "link", "set", fmt.Sprintf("port%d", h.number), "nomaster")
 }
 
-// Replug puts the other end of a host's cable into the switch of another segment.
-// The host's interface has no carrier meanwhile, and keeps its name and addresses.
+// Replug puts the other end of a host's cable into the switch of another
+// segment. The host's interface has no carrier meanwhile, and keeps its name
+// and addresses.
 func (s *Segment) Replug(h *Host, to *Segment) {
 	s.lab.t.Helper()
 	port := fmt.Sprintf("port%d", h.number)
 	s.lab.ip("-n", s.hub, "link", "set", port, "down", "nomaster")
 	s.lab.ip("-n", s.hub, "link", "set", port, "netns", to.hub)
 	s.lab.ip("-n", to.hub, "link", "set", port, "master", "br0", "up")
+}
+
+// Pull pulls the cable out of a host, and returns once the host knows: it has
+// no carrier, and remembers no neighbors. Replug plugs it in again.
+func (s *Segment) Pull(h *Host) {
+	s.lab.t.Helper()
+	s.lab.ip("-n", s.hub, "link", "set", fmt.Sprintf("port%d", h.number), "down")
+	began := time.Now()
+	for !strings.Contains(h.Run("ip", "link", "show", s.Interface), "NO-CARRIER") || strings.Contains(h.Run("ip", "-4", "neigh", "show", "dev", s.Interface), "lladdr") {
+		require.Less(s.lab.t, time.Since(began), Patience)
+		time.Sleep(10 * time.Millisecond)
+	}
 }

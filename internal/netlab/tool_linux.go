@@ -14,13 +14,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A Line is what a tool printed, without the end of the line, and when that was read.
+// A Line is what a tool printed, without the end of the line, and when that was
+// read.
 type Line struct {
 	At   time.Time
 	Text string
 }
 
-// A Tool is a program of somebody else that runs on a host. What it prints, on either output, is kept.
+// A Tool is an external program that runs on a host. Everything that it prints
+// is kept.
 type Tool struct {
 	t     testing.TB
 	cmd   *exec.Cmd
@@ -32,7 +34,8 @@ type Tool struct {
 	more  chan struct{} // closed when something is added to lines
 }
 
-// Tool starts a program on the host, with further environment variables, until the test ends.
+// Tool starts a program on the host, with further environment variables, until
+// the test ends.
 func (h *Host) Tool(t testing.TB, env []string, name string, args ...string) *Tool {
 	t.Helper()
 	if _, err := exec.LookPath(name); err != nil {
@@ -50,7 +53,7 @@ func (h *Host) Tool(t testing.TB, env []string, name string, args ...string) *To
 	go func() {
 		defer close(p.done)
 		p.read(out)
-		_ = p.cmd.Wait() // how it ended is its own affair
+		_ = p.cmd.Wait() // its exit code does not matter
 	}()
 	t.Cleanup(func() {
 		p.Kill()
@@ -87,8 +90,8 @@ func (p *Tool) Lines() []Line {
 	return append([]Line(nil), p.lines...)
 }
 
-// Await returns the first line at or after since in which all words occur. It waits for it if need be; the test ends if
-// it does not come.
+// Await returns the first line at or after since in which all words occur. It
+// waits for it if need be; the test ends if it does not come.
 func (p *Tool) Await(since time.Time, words ...string) Line {
 	p.t.Helper()
 	timeout := time.NewTimer(Patience)
@@ -132,14 +135,16 @@ func mentionsAll(text string, words []string) bool {
 // Write writes to the tool's input.
 func (p *Tool) Write(b []byte) (int, error) { return p.input.Write(b) }
 
-// Quit closes the tool's input and waits until it has ended. It returns when it was asked to. The test ends if it takes
-// too long.
+// Quit closes the tool's input and waits until it has ended. It returns when it
+// was asked to. The test ends if it takes too long.
 func (p *Tool) Quit() time.Time { return p.end(func() { p.input.Close() }) }
 
-// Interrupt sends SIGINT and waits until the tool has ended. It returns when it was sent. The test ends if it takes too long.
+// Interrupt sends SIGINT and waits until the tool has ended. It returns when it
+// was sent. The test ends if it takes too long.
 func (p *Tool) Interrupt() time.Time { return p.end(func() { _ = p.cmd.Process.Signal(os.Interrupt) }) }
 
-// Terminate sends SIGTERM and waits until the tool has ended. It returns when it was sent. The test ends if it takes too long.
+// Terminate sends SIGTERM and waits until the tool has ended. It returns when
+// it was sent. The test ends if it takes too long.
 func (p *Tool) Terminate() time.Time {
 	return p.end(func() { _ = p.cmd.Process.Signal(syscall.SIGTERM) })
 }

@@ -2,15 +2,11 @@ package netlab
 
 import (
 	"net/netip"
-	"os"
 	"sync"
-
-	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 )
 
-// A Tunnel is a point-to-point interface of a host, as a VPN has, of which the
-// other end takes all packets and answers none.
+// A Tunnel is a point-to-point interface of a host, as of a VPN, whose other
+// end accepts all packets and answers none.
 type Tunnel struct {
 	// Interface is its name.
 	Interface string
@@ -23,20 +19,7 @@ type Tunnel struct {
 func (h *Host) Tunnel(name string, addr netip.Prefix) *Tunnel {
 	t := h.lab.t
 	t.Helper()
-	var file *os.File
-	require.NoError(t, h.Do(func() error {
-		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-		if err != nil {
-			return err
-		}
-		request, err := unix.NewIfreq(name)
-		if err == nil {
-			request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
-			err = unix.IoctlIfreq(fd, unix.TUNSETIFF, request)
-		}
-		file = os.NewFile(uintptr(fd), name) // which polls a descriptor that does not block
-		return err
-	}))
+	file := h.tun(name)
 	tunnel := &Tunnel{Interface: name}
 	done := make(chan struct{})
 	go func() {
@@ -61,7 +44,7 @@ func (h *Host) Tunnel(name string, addr netip.Prefix) *Tunnel {
 	return tunnel
 }
 
-// Sent returns the IP packets that left by the tunnel so far.
+// Sent returns the IP packets that were sent through the tunnel so far.
 func (t *Tunnel) Sent() [][]byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()

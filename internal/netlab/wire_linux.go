@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Do calls f on the host: sockets that f opens are the host's, and stay so.
+// Do calls f on the host: sockets that f opens belong to the host for good.
 func (h *Host) Do(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
@@ -34,8 +34,8 @@ func (h *Host) Do(f func() error) error {
 	return <-done
 }
 
-// A Wire is the link as an attacker on the host reaches it: frames, with whatever sources. Its methods are for one
-// goroutine.
+// A Wire is an attacker's access to the link from the host: it sends frames
+// with any source. Its methods are for one goroutine.
 type Wire struct {
 	fd    int
 	mac   net.HardwareAddr // of the host's interface
@@ -80,8 +80,9 @@ func (w *Wire) Send(src, group netip.AddrPort, payload []byte) error {
 	return w.SendTo(mac, src, group, payload)
 }
 
-// SendTo sends a datagram to the interface with the address mac, whatever its destination says. One that is too large for
-// the link is sent in fragments, over IPv4 only.
+// SendTo sends a datagram to the interface with the address mac, whatever its
+// destination says. One that is too large for the link is sent in fragments,
+// over IPv4 only.
 func (w *Wire) SendTo(mac net.HardwareAddr, src, dst netip.AddrPort, payload []byte) error {
 	udp := datagram(src, dst, payload)
 	if src.Addr().Is6() {
@@ -114,6 +115,21 @@ func (w *Wire) SendTo(mac net.HardwareAddr, src, dst netip.AddrPort, payload []b
 	return nil
 }
 
+// SendICMP6 sends a message of ICMPv6, of which it sets the checksum, to the
+// interface with the address mac.
+func (w *Wire) SendICMP6(mac net.HardwareAddr, src, dst netip.Addr, message []byte) error {
+	pseudo := append(src.AsSlice(), dst.AsSlice()...)
+	message[2], message[3] = 0, 0
+	sum := checksum(message, uint32(^checksum(pseudo, syscall.IPPROTO_ICMPV6))+uint32(len(message)))
+	binary.BigEndian.PutUint16(message[2:], sum)
+	w.begin(mac, syscall.ETH_P_IPV6)
+	w.frame = binary.BigEndian.AppendUint32(w.frame, 6<<28)
+	w.frame = binary.BigEndian.AppendUint16(w.frame, uint16(len(message)))
+	w.frame = append(w.frame, syscall.IPPROTO_ICMPV6, 255)
+	w.frame = append(append(w.frame, src.AsSlice()...), dst.AsSlice()...)
+	return w.write(message)
+}
+
 // begin begins a frame.
 func (w *Wire) begin(to net.HardwareAddr, protocol uint16) {
 	w.frame = append(append(w.frame[:0], to...), w.mac...)
@@ -142,7 +158,8 @@ func datagram(src, dst netip.AddrPort, payload []byte) []byte {
 	return b
 }
 
-// checksum is the Internet checksum (RFC 1071) of b, with something added to the sum.
+// checksum is the Internet checksum (RFC 1071) of b, with something added to
+// the sum.
 func checksum(b []byte, sum uint32) uint16 {
 	for ; len(b) > 1; b = b[2:] {
 		sum += uint32(b[0])<<8 | uint32(b[1])

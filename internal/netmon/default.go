@@ -5,21 +5,21 @@ import (
 	"net/netip"
 )
 
-// anywhere are addresses for documentation (RFC 5737, RFC 9637), for which
-// there are no routes of their own.
+// anywhere are addresses for documentation (RFC 5737, RFC 9637), which only a
+// default route leads to.
 var anywhere = [families]net.UDPAddr{
 	IPv4: {IP: net.IP{203, 0, 113, 1}, Port: 9},
 	IPv6: {IP: net.IP{0: 0x3f, 1: 0xff, 15: 1}, Port: 9},
 }
 
-// findDefaults finds the interfaces of the default routes in use, by the
-// address from which the system would send to anywhere, and their routers.
-// Nothing is sent.
+// findDefaults finds the interfaces of the default routes in use, and their
+// routers, from the source addresses that the system would use to reach
+// anywhere. It sends nothing.
 func (s *Snapshot) findDefaults() {
 	for f := range s.Default {
 		c, err := net.DialUDP("udp", nil, &anywhere[f])
 		if err != nil {
-			continue // there is none
+			continue // no default route
 		}
 		local, _ := c.LocalAddr().(*net.UDPAddr)
 		_ = c.Close()

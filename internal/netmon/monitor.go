@@ -11,26 +11,27 @@ type Kind uint8
 // The kinds of change.
 const (
 	Address Kind = 1 << iota // interfaces or their addresses, or a link came up
-	Route                    // a default route, its router, or the link-layer address of that
+	Route                    // a default route, its router, or the router's link-layer address
 	Woke                     // the computer was asleep, or the process stood still
 )
 
-// Changed says what changed since the last one.
+// A Changed says what has changed since the last Changed.
 type Changed struct {
 	Kind Kind
-	// Slept is for how long the computer was asleep, or the process stood
-	// still, with Woke: not exactly, and too long if somebody set the clock
+	// Slept is roughly how long the computer was asleep or the process stood
+	// still, if Kind includes Woke. It is too long if the clock was set
 	// forward.
 	Slept time.Duration
 }
 
 const (
-	debounce    = 20 * time.Millisecond  // after an event, for others to follow
+	debounce    = 20 * time.Millisecond  // after an event, in case others follow
 	debounceMax = 250 * time.Millisecond // after the first event
-	tickTime    = 10 * time.Second       // between looks at the clocks
-	tickFast    = 2 * time.Second        // where nothing tells of waking, and a subscriber attends; or of the state where nothing tells
-	readShare   = 20                     // part of the time that reading may take, in the long run
-	readBurst   = time.Second            // of reading without a pause
+	tickTime    = 10 * time.Second       // between comparisons of the clocks
+	tickSeldom  = time.Minute            // the same, if the system reports waking and no subscriber attends
+	tickFast    = 2 * time.Second        // the same, if the system does not and a subscriber attends; also between reads of a state without events
+	readShare   = 20                     // reading may take 1/readShare of the time in the long run
+	readBurst   = time.Second            // the most reading without a pause
 )
 
 // A Monitor watches the network. Its methods may be called concurrently.
@@ -43,7 +44,7 @@ type Monitor struct {
 	watching *watch // nil if there are no subscriptions
 }
 
-// New returns a monitor of a source.
+// New returns a monitor for a source.
 func New(source Source) *Monitor {
 	return &Monitor{source: source, ignored: make(map[string]int), subs: make(map[*Subscription]bool)}
 }
@@ -53,8 +54,8 @@ var shared = New(newSystem())
 // Shared returns the process's monitor.
 func Shared() *Monitor { return shared }
 
-// Snapshot reads the state of the network. It does not wait for events: what it
-// returns may be newer than the last change that was reported.
+// Snapshot reads the state of the network. It does not wait for events: the
+// state may be newer than the last change that was reported.
 func (m *Monitor) Snapshot() (Snapshot, error) {
 	s, err := m.source.Read()
 	if err != nil {
@@ -64,8 +65,9 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 	return s, nil
 }
 
-// Poke says that the network has changed or that the app is back from being
-// suspended, where only the app can know. Subscribers are told so in any case.
+// Poke tells the monitor that the network has changed or that the app was
+// suspended, on systems where only the app can know. Subscribers are told in
+// any case.
 func (m *Monitor) Poke() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -74,8 +76,8 @@ func (m *Monitor) Poke() {
 	}
 }
 
-// Ignore has changes of an interface pass unnoticed until undo is called: one
-// of a program's own, such as a tunnel that it makes.
+// Ignore makes the monitor ignore changes of an interface until undo is called.
+// It is for a program's own interfaces, such as a tunnel.
 func (m *Monitor) Ignore(name string) (undo func()) {
 	add := func(n int) {
 		m.mu.Lock()
@@ -88,9 +90,10 @@ func (m *Monitor) Ignore(name string) (undo func()) {
 	return sync.OnceFunc(func() { add(-1) })
 }
 
-// A Subscription is told of changes until it is closed.
+// A Subscription receives changes until it is closed.
 type Subscription struct {
-	// C yields changes. A slow reader gets those that it missed in one.
+	// C yields changes. A slow reader gets those that it missed merged into
+	// one.
 	C <-chan Changed
 
 	c      chan Changed
@@ -98,7 +101,7 @@ type Subscription struct {
 	attend bool
 }
 
-// Subscribe begins to report changes; what happens after it has returned is not
+// Subscribe begins a subscription. No change after Subscribe has returned is
 // missed.
 func (m *Monitor) Subscribe() *Subscription {
 	c := make(chan Changed, 1)
@@ -112,9 +115,10 @@ func (m *Monitor) Subscribe() *Subscription {
 	return s
 }
 
-// Attend says whether the subscriber has something to lose: then sleep is
-// noticed within 2 s of waking, and within 10 s otherwise. Where the system tells
-// of it at once, as Linux does, that makes no difference.
+// Attend sets whether the subscriber needs to learn of sleep soon: within 2 s
+// of waking instead of 10 s. On systems that report waking at once, such as
+// Linux, it sets whether the subscriber learns that the process was stopped
+// within 10 s instead of a minute.
 func (s *Subscription) Attend(on bool) {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
@@ -124,8 +128,8 @@ func (s *Subscription) Attend(on bool) {
 	}
 }
 
-// Close ends the subscription. The last one that is closed waits until the
-// monitor's goroutines have ended. It can be called again.
+// Close ends the subscription. If it was the last one, Close waits until the
+// monitor's goroutines have ended. It may be called more than once.
 func (s *Subscription) Close() {
 	s.m.mu.Lock()
 	delete(s.m.subs, s)
@@ -140,8 +144,7 @@ func (s *Subscription) Close() {
 	}
 }
 
-// tell reports a change. The subscription gets it in one with those that it has
-// not taken.
+// tell delivers a change, merged with those that have not been received yet.
 func (s *Subscription) tell(c Changed) {
 	select {
 	case old := <-s.c:

@@ -6,10 +6,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Messages of netlink (man 7 netlink): numbers are in the byte order of the
+// Netlink messages (man 7 netlink) have numbers in the byte order of the
 // machine.
 
-// messages takes a buffer apart. What is cut off is left out.
+// messages calls each for every message in a buffer. A truncated message is
+// skipped.
 func messages(b []byte, each func(typ uint16, body []byte)) {
 	for len(b) >= unix.NLMSG_HDRLEN {
 		size := int(number(b))
@@ -24,7 +25,7 @@ func messages(b []byte, each func(typ uint16, body []byte)) {
 // typeMask is NLA_TYPE_MASK: the other bits are flags.
 const typeMask = 0x3fff
 
-// attributes takes the attributes behind the fixed part of a message apart.
+// attributes calls each for every attribute after the fixed part of a message.
 func attributes(b []byte, fixed int, each func(typ uint16, value []byte)) {
 	b = b[min(fixed, len(b)):]
 	for len(b) >= unix.SizeofRtAttr {

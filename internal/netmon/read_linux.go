@@ -23,7 +23,7 @@ type reading struct {
 type place struct{ index, family int }
 
 // Read reads links, addresses, default routes and neighbors. If a table changes
-// while it is read, an event follows.
+// during the read, an event follows.
 func (s *system) Read() (Snapshot, error) {
 	r := reading{metrics: make(map[place]uint32), links: make(map[hop]string)}
 	for _, table := range []int{unix.RTM_GETLINK, unix.RTM_GETADDR, unix.RTM_GETROUTE, unix.RTM_GETNEIGH} {
@@ -45,7 +45,7 @@ func (s *system) Read() (Snapshot, error) {
 	return r.state, nil
 }
 
-// take takes a message of a table.
+// take adds a message from one of the tables to the reading.
 func (r *reading) take(typ uint16, b []byte) {
 	switch typ {
 	case unix.RTM_NEWLINK:
@@ -61,7 +61,7 @@ func (r *reading) take(typ uint16, b []byte) {
 	}
 }
 
-// link takes a message RTM_NEWLINK.
+// link adds a message RTM_NEWLINK.
 func (r *reading) link(b []byte) {
 	if len(b) < unix.SizeofIfInfomsg {
 		return
@@ -94,7 +94,7 @@ func (r *reading) link(b []byte) {
 		}
 	})
 	switch kind {
-	case "": // a device's driver names none
+	case "": // a driver of a device reports no kind
 		i.Physical = hasAddress && i.Flags&net.FlagLoopback == 0
 	case "vlan", "bond", "team", "macvlan", "ipvlan": // of devices
 		i.Physical = true
@@ -103,7 +103,7 @@ func (r *reading) link(b []byte) {
 	r.state.Interfaces = append(r.state.Interfaces, i)
 }
 
-// text returns the string in an attribute, which a zero ends.
+// text returns the zero-terminated string in an attribute.
 func text(b []byte) string { return string(bytes.TrimRight(b, "\x00")) }
 
 // linkFlags translates the flags of a link.
@@ -118,7 +118,7 @@ func linkFlags(raw uint32) (f net.Flags) {
 	return f
 }
 
-// addr takes a message RTM_NEWADDR.
+// addr adds a message RTM_NEWADDR.
 func (r *reading) addr(b []byte) {
 	if len(b) < unix.SizeofIfAddrmsg {
 		return
@@ -154,7 +154,7 @@ func (r *reading) addr(b []byte) {
 	}
 }
 
-// route takes a message RTM_NEWROUTE.
+// route adds a message RTM_NEWROUTE.
 func (r *reading) route(b []byte) {
 	if len(b) < unix.SizeofRtMsg || b[1] != 0 || b[4] != unix.RT_TABLE_MAIN || b[7] != unix.RTN_UNICAST ||
 		number(b[8:])&unix.RTM_F_CLONED != 0 {
@@ -198,7 +198,7 @@ func (r *reading) route(b []byte) {
 	}
 }
 
-// nextHop takes the attribute that names a router.
+// nextHop sets addr from an attribute that names a router.
 func nextHop(addr *netip.Addr, typ uint16, v []byte) {
 	switch {
 	case typ == unix.RTA_VIA && len(v) > 2: // of another family
@@ -209,8 +209,9 @@ func nextHop(addr *netip.Addr, typ uint16, v []byte) {
 	*addr, _ = netip.AddrFromSlice(v)
 }
 
-// way takes one of the ways of a default route. Of several through an
-// interface, that with the lowest metric counts; or any, but always the same.
+// way adds one of the next hops of a default route. Among several through one
+// interface the lowest metric wins; among equal ones the choice is arbitrary
+// but stable.
 func (r *reading) way(f, index int, gateway netip.Addr, metric uint32) {
 	i, p := r.state.find(index), place{index, f}
 	if i == nil {

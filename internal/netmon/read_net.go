@@ -7,7 +7,7 @@ import (
 	"net/netip"
 )
 
-// readInterfaces reads what package net knows.
+// readInterfaces reads the interfaces through package net.
 func readInterfaces() (Snapshot, error) {
 	list, err := net.Interfaces()
 	if err != nil {
@@ -37,8 +37,8 @@ func readInterfaces() (Snapshot, error) {
 	return s, nil
 }
 
-// setGateway notes the router of a default route through an interface, the
-// first that it is called for.
+// setGateway records the router of a default route through an interface. Only
+// the first call for an interface counts.
 func (s *Snapshot) setGateway(index, f int, g Gateway) {
 	if i := s.find(index); i != nil && !i.Routed[f] {
 		i.Routed[f], i.Gateways[f] = true, g

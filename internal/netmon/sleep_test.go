@@ -87,16 +87,16 @@ func TestWake(t *testing.T) {
 	})
 }
 
-// The clocks are looked at more often for a subscriber that asks for it, unless the
-// system says when the computer wakes.
+// The clocks are looked at more often for a subscriber that asks for it, unless
+// the system says when the computer wakes.
 func TestLooksAtClocks(t *testing.T) {
 	for _, wakes := range []bool{false, true} {
 		run(t, func(t *testing.T, f *fake, m *Monitor, s *Subscription) {
-			minute := func() int {
+			hour := func() int {
 				f.mu.Lock()
 				before := f.looks
 				f.mu.Unlock()
-				pass(time.Minute)
+				pass(time.Hour)
 				f.mu.Lock()
 				defer f.mu.Unlock()
 				return f.looks - before
@@ -104,9 +104,11 @@ func TestLooksAtClocks(t *testing.T) {
 			f.mu.Lock()
 			f.wakes = wakes
 			f.mu.Unlock()
-			require.Equal(t, 6, minute())
+			require.InDelta(t, map[bool]int{false: 360, true: 60}[wakes], hour(), 2)
 			s.Attend(true)
-			require.InDelta(t, map[bool]int{false: 30, true: 6}[wakes], minute(), 1)
+			require.InDelta(t, map[bool]int{false: 1800, true: 360}[wakes], hour(), 2)
+			s.Attend(false)
+			require.InDelta(t, map[bool]int{false: 360, true: 60}[wakes], hour(), 2)
 		})
 	}
 }

@@ -17,15 +17,15 @@ const (
 
 // A Snapshot is the state of the network at one moment.
 type Snapshot struct {
-	// Interfaces are those that exist, up or down, the best-ranked first.
+	// Interfaces are all interfaces, up or down, best-ranked first.
 	Interfaces []Interface
-	// Default are the default routes that the system uses, by family. A policy
-	// may have chosen them, as with a VPN.
+	// Default are the default routes that the system uses, by family. They may
+	// result from a policy, as with a VPN.
 	Default [families]DefaultRoute
 }
 
-// A Rank says how likely an interface leads to the user's network. Lower ones
-// are better.
+// A Rank says how likely an interface leads to the user's network. Lower is
+// better.
 type Rank int
 
 // The ranks.
@@ -42,25 +42,25 @@ type Interface struct {
 	MTU   int // bytes; 0 if unknown
 	Flags net.Flags
 
-	// Physical reports whether there is a device behind it, or a VLAN or a bond
-	// of devices. Where the system does not say, what has a link-layer address
-	// counts.
+	// Physical reports whether the interface is a device, or a VLAN or bond of
+	// devices. If the system does not tell, it reports whether the interface
+	// has a link-layer address.
 	Physical bool
 	// Port reports whether the interface belongs to a bridge or a bond, which
-	// then receives all that arrives (Linux).
+	// then receives everything that arrives (Linux).
 	Port bool
 	// Prefixes are its addresses with the lengths of their prefixes, without
 	// zones, sorted; without those that cannot be used yet (RFC 4862 §5.4).
 	Prefixes []netip.Prefix
-	// Temporary are its temporary addresses (RFC 8981), where the system tells
-	// them from others. They are not among Prefixes.
+	// Temporary are its temporary addresses (RFC 8981), if the system
+	// distinguishes them. They are not among Prefixes.
 	Temporary []netip.Prefix
 	// Routed reports for each family whether a default route leads through the
-	// interface, which need not be the one in use, and Gateways through which
-	// router.
+	// interface, even if it is not the one in use. Gateways are the routers of
+	// those routes.
 	Routed   [families]bool
 	Gateways [families]Gateway
-	// Ups changes whenever the link comes up, as far as that is seen.
+	// Ups changes whenever the link is seen to come up.
 	Ups uint64
 	// Rank is its rank.
 	Rank Rank
@@ -76,8 +76,8 @@ func (i *Interface) Up() bool {
 type Gateway struct {
 	// Addr is its address, without a zone; invalid if the route has no router.
 	Addr netip.Addr
-	// Link is its link-layer address in hexadecimal; empty if it is not known,
-	// for example because nothing was sent there yet.
+	// Link is its link-layer address in hexadecimal; empty if unknown, for
+	// example because nothing was sent there yet.
 	Link string
 }
 
@@ -102,7 +102,7 @@ func (s *Snapshot) arrange() {
 			i.Rank = IsOther
 		}
 	}
-	sort.Slice(s.Interfaces, func(x, y int) bool { // package slices sorts large structs with much code
+	sort.Slice(s.Interfaces, func(x, y int) bool { // slices.SortFunc would compile to much code for large structs
 		a, b := &s.Interfaces[x], &s.Interfaces[y]
 		return cmp.Or(cmp.Compare(a.Rank, b.Rank), s.inUse(a.Index)-s.inUse(b.Index), a.Index-b.Index) < 0
 	})
@@ -126,8 +126,8 @@ func sortPrefixes(list []netip.Prefix) {
 	})
 }
 
-// remember fills in link-layer addresses of routers that are not known any
-// more, so that one which becomes known again can be compared.
+// remember fills in link-layer addresses of routers that are no longer known,
+// so that they can be compared once they are known again.
 func (s *Snapshot) remember(before *Snapshot) {
 	for f := range s.Default {
 		if s.Default[f].Index == before.Default[f].Index {
@@ -150,7 +150,7 @@ func (g *Gateway) remember(before Gateway) {
 	}
 }
 
-// same reports whether two observations may be of one router.
+// same reports whether two observations may be of the same router.
 func (g *Gateway) same(o *Gateway) bool {
 	return g.Addr == o.Addr && (g.Link == o.Link || g.Link == "" || o.Link == "")
 }

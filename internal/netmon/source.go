@@ -2,25 +2,25 @@ package netmon
 
 import "time"
 
-// A Source is what a [Monitor] knows the network from. Its methods may be
-// called concurrently.
+// A Source provides a [Monitor] with the state of the network. Its methods may
+// be called concurrently.
 type Source interface {
-	// Read returns the state now. The monitor ranks and sorts it.
+	// Read returns the present state. The monitor ranks and sorts it.
 	Read() (Snapshot, error)
 
-	// Watch has changed called whenever something may have changed. changed
-	// must not be called by Watch itself or while Close of the Watcher is
-	// waited for. If the source fails later, it calls failed once.
+	// Watch starts to call changed whenever something may have changed. It must
+	// not call changed before it returns, nor after Close of the Watcher has
+	// returned. If the source fails later, it calls failed once.
 	Watch(changed, failed func()) (Watcher, error)
 
-	// Clocks returns what the clocks show.
+	// Clocks reads the clocks.
 	Clocks() Clocks
 }
 
 // A Watcher watches until it is closed.
 type Watcher interface {
-	// Seen says what the monitor knows by now, so that the source can pass over
-	// news that are none.
+	// Seen tells the source which state the monitor knows, so that it can skip
+	// events that are no news.
 	Seen(s *Snapshot)
 	// Wakes reports whether changed is called when the computer wakes.
 	Wakes() bool
@@ -28,17 +28,17 @@ type Watcher interface {
 	Close()
 }
 
-// Clocks are the readings of clocks, each from a beginning of its own.
+// Clocks are readings of clocks, each with a starting point of its own.
 type Clocks struct {
-	Awake time.Duration // stands still while the computer sleeps, or goes on
-	Wall  time.Duration // goes on, and may be set
-	Boot  time.Duration // goes on; 0 if there is no such clock
+	Awake time.Duration // may stand still while the computer sleeps
+	Wall  time.Duration // goes on during sleep, and may be set
+	Boot  time.Duration // goes on during sleep; 0 if there is no such clock
 }
 
-// began is where the clock of [readClocks] begins.
+// began is the starting point of the clocks of [readClocks].
 var began = time.Now()
 
-// readClocks reads the clocks that every system has.
+// readClocks reads the clocks that exist on every system.
 func readClocks() Clocks {
 	now := time.Now()
 	return Clocks{Awake: now.Sub(began), Wall: time.Duration(now.UnixNano())}

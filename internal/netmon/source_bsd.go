@@ -49,13 +49,13 @@ type hop struct {
 	addr  netip.Addr
 }
 
-// llinfo is RTF_LLINFO: the route is an entry of the table of neighbors.
+// llinfo is RTF_LLINFO: the route is an entry of the neighbor table.
 const llinfo = 0x400
 
 func readRoutes(typ route.RIBType, arg int) (all []*route.RouteMessage) {
 	rib, err := route.FetchRIB(unix.AF_UNSPEC, typ, arg)
 	if err != nil {
-		return nil // then routers are not known
+		return nil // routers remain unknown
 	}
 	messages, _ := route.ParseRIB(route.RIBTypeRoute, rib)
 	for _, m := range messages {
@@ -76,7 +76,7 @@ func readNeighbors() map[hop]string {
 	return all
 }
 
-// linkOf returns the link-layer address in an entry of the table of neighbors.
+// linkOf returns the link-layer address in an entry of the neighbor table.
 func linkOf(m *route.RouteMessage) string {
 	if len(m.Addrs) <= unix.RTAX_GATEWAY {
 		return ""
@@ -107,8 +107,8 @@ func defaultOf(m *route.RouteMessage) (family int, ok bool) {
 	return IPv4, true
 }
 
-// addrOf returns an address of a message, without a zone; invalid if it is none
-// of IP.
+// addrOf returns an address of a message, without a zone; invalid if it is not
+// an IP address.
 func addrOf(addrs []route.Addr, n int) netip.Addr {
 	if len(addrs) <= n {
 		return netip.Addr{}
@@ -126,7 +126,7 @@ func addrOf(addrs []route.Addr, n int) netip.Addr {
 	return netip.Addr{}
 }
 
-// events reads what the kernel tells.
+// events reads the kernel's messages.
 type events struct {
 	s       *system
 	changed func()
@@ -164,10 +164,10 @@ func (e *events) Close() {
 	<-e.done
 }
 
-// Wakes returns false: a wake-up is seen by the clocks.
+// Wakes returns false: only the clocks show a wake-up.
 func (*events) Wakes() bool { return false }
 
-// Seen notes which neighbors are routers.
+// Seen records which neighbors are routers.
 func (e *events) Seen(s *Snapshot) {
 	routers := make(map[netip.Addr]bool)
 	for _, i := range s.Interfaces {
@@ -200,11 +200,11 @@ func (e *events) read() {
 	}
 }
 
-// matters reports whether messages tell of something that the monitor looks at.
+// matters reports whether messages concern anything that the monitor compares.
 func (e *events) matters(b []byte) bool {
 	messages, err := route.ParseRIB(route.RIBTypeRoute, b)
 	if err != nil {
-		return true // of what, the kernel knows
+		return true // unparsable: it may concern anything
 	}
 	for _, m := range messages {
 		switch m := m.(type) {
@@ -225,7 +225,7 @@ func (e *events) matters(b []byte) bool {
 	return false
 }
 
-// tells reports whether a message tells of a default route or of a router.
+// tells reports whether a message concerns a default route or a router.
 func (e *events) tells(m *route.RouteMessage) bool {
 	switch m.Type {
 	case unix.RTM_ADD, unix.RTM_DELETE, unix.RTM_CHANGE:

@@ -26,21 +26,21 @@ func (*system) Clocks() Clocks {
 	return c
 }
 
-// events reads what the kernel tells.
+// events reads the kernel's messages.
 type events struct {
 	s       *system
 	changed func()
 	failed  func()
 	files   []*os.File // the socket, and the timer if there is one
 	running sync.WaitGroup
-	wakes   atomic.Bool // the timer tells of it
+	wakes   atomic.Bool // the timer reports waking
 
 	mu      sync.Mutex
 	closed  bool
 	routers map[hop]string // with the link-layer addresses that the monitor knows
 }
 
-// Watch subscribes to the kernel's groups. Android lets no app do so.
+// Watch subscribes to the kernel's groups. Android does not let apps do so.
 func (s *system) Watch(changed, failed func()) (Watcher, error) {
 	const flags = syscall.SOCK_RAW | syscall.SOCK_CLOEXEC | syscall.SOCK_NONBLOCK
 	fd, err := syscall.Socket(syscall.AF_NETLINK, flags, syscall.NETLINK_ROUTE)
@@ -62,7 +62,7 @@ func (s *system) Watch(changed, failed func()) (Watcher, error) {
 	return e, nil
 }
 
-// open has a goroutine read from a file until Close.
+// open starts a goroutine that reads from a file until Close.
 func (e *events) open(fd int, read func(*os.File)) {
 	f := os.NewFile(uintptr(fd), "netmon")
 	e.files = append(e.files, f)
@@ -80,7 +80,7 @@ func (e *events) Close() {
 	e.running.Wait()
 }
 
-// Seen notes which neighbors are routers.
+// Seen records which neighbors are routers.
 func (e *events) Seen(s *Snapshot) {
 	routers := make(map[hop]string)
 	for n := range s.Interfaces {
@@ -120,7 +120,7 @@ func (e *events) read(socket *os.File) {
 	}
 }
 
-// matters reports whether messages tell of something that the monitor looks at.
+// matters reports whether messages concern anything that the monitor compares.
 func (e *events) matters(b []byte) (yes bool) {
 	messages(b, func(typ uint16, b []byte) {
 		switch typ {
@@ -130,8 +130,7 @@ func (e *events) matters(b []byte) (yes bool) {
 		case unix.RTM_NEWADDR, unix.RTM_DELADDR:
 			yes = true
 		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-			// A VPN may halve what it takes the place of, some into eight
-			// parts.
+			// A VPN may replace a default route by halves, and some by eighths.
 			if len(b) >= unix.SizeofRtMsg && b[1] <= 3 && number(b[8:])&unix.RTM_F_CLONED == 0 {
 				yes = true
 			}
@@ -149,8 +148,8 @@ func (e *events) matters(b []byte) (yes bool) {
 	return yes
 }
 
-// watchClock waits for the clock to be set, which the kernel does, too, when
-// the computer resumes.
+// watchClock waits for the clock to be set, which the kernel also does when the
+// computer resumes.
 func (e *events) watchClock(timer *os.File) {
 	defer e.wakes.Store(false)
 	raw, err := timer.SyscallConn()

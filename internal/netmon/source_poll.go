@@ -4,9 +4,9 @@ package netmon
 
 import "errors"
 
-var errNoWatch = errors.New("netmon: this system does not tell of changes")
+var errNoWatch = errors.New("netmon: this system does not report changes")
 
-// system is a system that does not tell of changes, nor of routers.
+// system is a system that reports neither changes nor routers.
 type system struct{}
 
 func newSystem() Source { return system{} }

@@ -34,7 +34,7 @@ func (system) Read() (Snapshot, error) {
 		if row.DestinationPrefix.PrefixLength != 0 {
 			continue
 		}
-		next := row.NextHop // copied: the table goes
+		next := row.NextHop // copied: the table is freed
 		addr, f := addrOf(&next)
 		if !addr.IsValid() {
 			continue
@@ -81,20 +81,20 @@ func neighbor(luid uint64, index uint32, addr windows.RawSockaddrInet) string {
 	}
 	row := neighborRow{address: addr, index: index, luid: luid}
 	code, _, _ := getIpNetEntry2.Call(uintptr(unsafe.Pointer(&row)))
-	const reachable = 2 // NlnsProbe, and all that are better known follow
+	const reachable = 2 // NlnsProbe; the states after it are more certain
 	if code != 0 || row.state < reachable || row.physicalSize > uint32(len(row.physical)) {
 		return ""
 	}
 	return hex.EncodeToString(row.physical[:row.physicalSize])
 }
 
-// Callbacks are made once, since a process can have no more than some thousand.
+// The callbacks are created once, since a process can have only a few thousand.
 var (
 	callback = sync.OnceValue(func() uintptr { return windows.NewCallback(notified) })
 
 	watching struct {
 		sync.Mutex
-		all map[*events]bool // which keeps alive what the system has the addresses of
+		all map[*events]bool // keeps alive the memory whose addresses the system holds
 	}
 )
 
@@ -118,11 +118,11 @@ type events struct {
 	done    chan struct{}
 }
 
-// routerTime is the time between looks at the routers' link-layer addresses, of
-// which there are no notifications.
+// routerTime is the time between reads of the routers' link-layer addresses,
+// for which the system has no notifications.
 const routerTime = 10 * time.Second
 
-// Watch asks for notifications of addresses and routes.
+// Watch requests notifications about addresses and routes.
 func (system) Watch(changed, failed func()) (Watcher, error) {
 	e := &events{changed: changed, stop: make(chan struct{}), done: make(chan struct{})}
 	watching.Lock()
@@ -158,12 +158,12 @@ func (e *events) remind() {
 	}
 }
 
-// Wakes returns false: a wake-up is seen by the clocks.
+// Wakes returns false: only the clocks show a wake-up.
 func (*events) Wakes() bool { return false }
 
 func (*events) Seen(*Snapshot) {}
 
-// Close ends the notifications. The system waits for those under way.
+// Close ends the notifications, and waits for those under way.
 func (e *events) Close() {
 	for _, handle := range e.handles {
 		_ = windows.CancelMibChangeNotify2(handle)

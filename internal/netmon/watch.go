@@ -11,7 +11,7 @@ type watch struct {
 	m      *Monitor
 	stop   chan struct{}
 	done   chan struct{}
-	wake   chan struct{} // what of the following has happened is to be looked at
+	wake   chan struct{} // one of the following flags was set
 	event  atomic.Bool   // of the source
 	failed atomic.Bool   // the source
 	poked  atomic.Bool   // by the app
@@ -20,18 +20,18 @@ type watch struct {
 	// The rest belongs to the goroutine.
 	watcher Watcher // nil if the source cannot watch
 	seen    Snapshot
-	known   bool // seen was read
+	known   bool // seen is valid
 	sleep   sleepWatch
 	tick    *time.Timer
 	settle  *time.Timer // set while events wait to be looked at
 	first   time.Time   // of these events; zero if there are none
-	rest    time.Time   // until when nothing is read
+	rest    time.Time   // no reads before this time
 	budget  time.Duration
 	counted time.Time // when budget was brought up to date
 }
 
 // start starts a watch. It opens the source and reads the state before it
-// returns. The monitor is locked.
+// returns. The caller holds the monitor's lock.
 func (m *Monitor) start() *watch {
 	w := &watch{m: m, stop: make(chan struct{}), done: make(chan struct{}), wake: make(chan struct{}, 1)}
 	watcher, err := m.source.Watch(func() { w.poke(&w.event) }, func() { w.poke(&w.failed) })
@@ -49,7 +49,7 @@ func (m *Monitor) start() *watch {
 	return w
 }
 
-// poke has the goroutine look at something. It does not block.
+// poke sets a flag and wakes the goroutine. It does not block.
 func (w *watch) poke(what *atomic.Bool) {
 	what.Store(true)
 	select {
@@ -90,20 +90,23 @@ func (w *watch) run() {
 	}
 }
 
-// polls reports whether the state has to be read again and again.
+// polls reports whether the state has to be polled.
 func (w *watch) polls() bool { return w.watcher == nil || w.failed.Load() }
 
 // schedule sets the next tick.
 func (w *watch) schedule() {
 	d := tickTime
-	if w.polls() || w.m.attended() && !w.watcher.Wakes() {
+	switch attended := w.m.attended(); {
+	case w.polls() || attended && !w.watcher.Wakes():
 		d = tickFast
+	case !attended && w.watcher.Wakes(): // only a stopped process is noticed late
+		d = tickSeldom
 	}
 	w.sleep.expect(d)
 	w.tick.Reset(d)
 }
 
-// woken does what poke was called for.
+// woken handles the flags that poke has set.
 func (w *watch) woken() {
 	slept := w.asleep()
 	if w.poked.Swap(false) {
@@ -129,8 +132,8 @@ func (w *watch) woken() {
 	w.settle.Reset(at.Sub(now))
 }
 
-// asleep looks at the clocks, and reports whether there was a sleep. Then it
-// has read the state and set the next tick, too.
+// asleep compares the clocks, and reports whether the computer slept. If so, it
+// has also read the state and set the next tick.
 func (w *watch) asleep() bool {
 	slept := w.sleep.look(w.m.source.Clocks())
 	if slept <= 0 {
@@ -141,8 +144,8 @@ func (w *watch) asleep() bool {
 	return true
 }
 
-// look reads the state and reports what changed, and what the caller knows to
-// have happened.
+// look reads the state and reports its changes, together with those that the
+// caller passes.
 func (w *watch) look(k Kind, slept time.Duration) {
 	began := time.Now()
 	now, err := w.m.Snapshot()
@@ -161,8 +164,8 @@ func (w *watch) look(k Kind, slept time.Duration) {
 	}
 }
 
-// spend accounts for the time that reading took: a twentieth of all time is to
-// spare for that.
+// spend accounts for the time that reading took, of which a twentieth of all
+// time may be spent.
 func (w *watch) spend(began, ended time.Time) {
 	w.budget = min(w.budget+ended.Sub(w.counted)/readShare, readBurst) - ended.Sub(began)
 	w.counted = ended
@@ -171,7 +174,7 @@ func (w *watch) spend(began, ended time.Time) {
 	}
 }
 
-// take makes a state the one that others are compared with.
+// take makes s the state that later ones are compared with.
 func (w *watch) take(s Snapshot) {
 	s.remember(&w.seen)
 	w.seen, w.known = s, true

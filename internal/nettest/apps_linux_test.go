@@ -22,6 +22,7 @@ import (
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/netlab"
 	"github.com/sdp2p/p2p/library"
+	"github.com/sdp2p/p2p/mdns"
 	"github.com/sdp2p/p2p/quic"
 	"github.com/sdp2p/p2p/tunnel"
 )
@@ -32,6 +33,7 @@ type (
 		Seed   byte   // of its key
 		Other  string // whose identity it tracks
 		Manual string // whom it dials, if not empty
+		Hidden bool   // it is visible to the other one only
 	}
 
 	appUse struct { // "use": of the other node, until "enough"
@@ -60,8 +62,14 @@ func TestApp(t *testing.T) {
 	if cfg.Manual != "" {
 		q.ManualPeers = []string{cfg.Manual}
 	}
+	hooks := []p2p.Hook{quic.New(q), &tracker{[]string{cfg.Other}}}
+	if cfg.Hidden {
+		listener := quic.New(quic.Config{})
+		discovery, contacts := discover(t, a.console, nodeConfig{Contacts: []string{cfg.Other}, Mode: mdns.ContactsOnly}, listener)
+		hooks = append(contacts, listener, discovery)
+	}
 	a.node, err = p2p.Start(t.Context(), p2p.Config{
-		App: app, Identity: a.key, Handler: a.routes(), Hooks: []p2p.Hook{quic.New(q), &tracker{[]string{cfg.Other}}},
+		App: app, Identity: a.key, Handler: a.routes(), Hooks: hooks,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	require.NoError(t, err)
@@ -111,8 +119,8 @@ func (a *application) routes() *p2p.Mux {
 	return &routes
 }
 
-// onlyMember is the directory of a library with one other member, whose instance has
-// the key of its node.
+// onlyMember is the directory of a library with one other member, whose
+// instance has the key of its node.
 type onlyMember struct {
 	credential *tunnel.Credential
 	member     tunnel.Member
@@ -166,8 +174,9 @@ func (a *application) use(ctx context.Context, u appUse) error {
 	return exchange(c, a.enough, &a.passed[1])
 }
 
-// exchange sends what pumped yields, some megabytes a second, and wants the same from
-// the other side, until it is enough, or else the other side has ended.
+// exchange sends what pumped yields, some megabytes a second, and wants the
+// same from the other side, until it is enough, or else the other side has
+// ended.
 func exchange(c interface {
 	io.ReadWriter
 	CloseWrite() error
@@ -219,8 +228,8 @@ func comparePumped(r io.Reader, passed *atomic.Int64) error {
 	}
 }
 
-// A longFile is one that takes seconds to read, and that does not end before it is
-// enough.
+// A longFile is one that takes seconds to read, and that does not end before it
+// is enough.
 type longFile struct {
 	bytes  []byte
 	enough chan struct{}
@@ -306,8 +315,8 @@ func (r *travel) over(s *netlab.Segment) {
 	r.roamer.Run("ip", "route", "replace", "default", "via", s.Prefixes(r.router, 0)[0].Addr().String(), "dev", s.Interface)
 }
 
-// goesOn waits until so much has come in each direction that is used that it was sent
-// after a move.
+// goesOn waits until so much has come in each direction that is used that it
+// was sent after a move.
 func (r *travel) goesOn(t *testing.T) {
 	t.Helper()
 	before := r.passed(t)
@@ -324,25 +333,16 @@ func (r *travel) passed(t *testing.T) [2]int64 {
 	return all
 }
 
-// What apps have on their way while a node's address changes, and then its interface,
-// arrives: on streams, in tunnels, and as files, which either side sends.
+// What apps have on their way while a node's address changes, and then its
+// interface, arrives: on streams, in tunnels, and as files, which either side
+// sends.
 func TestRoamingApps(t *testing.T) {
 	t.Parallel()
 	for _, dialed := range []bool{false, true} {
 		t.Run(side(dialed), func(t *testing.T) {
 			t.Parallel()
 			r := newTravel(t, dialed)
-			uses := []string{"stream", "tunnel", "fetch", "take"}
-			ended := make(chan error, len(uses))
-			for _, as := range uses {
-				go func() {
-					_, err := netlab.Call[none](r.nodes[r.caller], "use", appUse{r.ids[1-r.caller], as})
-					if err != nil {
-						err = fmt.Errorf("%s: %w", as, err)
-					}
-					ended <- err
-				}()
-			}
+			ended := r.useAll()
 			r.goesOn(t)
 			for i := range 3 {
 				r.first.Remove(r.roamer, r.first.Prefixes(r.roamer, i)...)
@@ -354,16 +354,60 @@ func TestRoamingApps(t *testing.T) {
 			r.first.Unplug(r.roamer)
 			r.over(r.second)
 			r.goesOn(t)
-			require.Empty(t, ended, "none is over before it is enough")
-			for _, p := range r.nodes {
-				_, err := netlab.Call[none](p, "enough", none{})
-				require.NoError(t, err)
-			}
-			for range uses {
-				require.NoError(t, <-ended)
-			}
-			taken := r.nodes[1-r.caller].Await(time.Time{}, "taken")
-			require.Equal(t, "<nil>", taken.About[0])
+			r.finish(t, ended)
 		})
 	}
+}
+
+// useAll has the caller use the other node in all ways. What ends is told.
+func (r *travel) useAll() (ended chan error) {
+	uses := []string{"stream", "tunnel", "fetch", "take"}
+	ended = make(chan error, len(uses))
+	for _, as := range uses {
+		go func() {
+			_, err := netlab.Call[none](r.nodes[r.caller], "use", appUse{r.ids[1-r.caller], as})
+			if err != nil {
+				err = fmt.Errorf("%s: %w", as, err)
+			}
+			ended <- err
+		}()
+	}
+	return ended
+}
+
+// finish has all uses come to their end, and wants it to be a good one.
+func (r *travel) finish(t *testing.T, ended chan error) {
+	t.Helper()
+	require.Empty(t, ended, "none is over before it is enough")
+	for _, p := range r.nodes {
+		_, err := netlab.Call[none](p, "enough", none{})
+		require.NoError(t, err)
+	}
+	for range cap(ended) {
+		require.NoError(t, <-ended)
+	}
+	taken := r.nodes[1-r.caller].Await(time.Time{}, "taken")
+	require.Equal(t, "<nil>", taken.About[0])
+}
+
+// Streams, tunnels and files are those of any nodes, where two are visible to
+// each other only; also while keys change.
+func TestContactApps(t *testing.T) {
+	t.Parallel()
+	lab := netlab.New(t, 2)
+	r := &travel{ids: [2]string{idOf(t, keys[0]), idOf(t, keys[1])}}
+	for i, h := range lab.Hosts {
+		r.nodes[i] = h.StartProgram(t, "TestApp", appConfig{Seed: keys[i], Other: r.ids[1-i], Hidden: true})
+	}
+	for i, p := range r.nodes {
+		p.Await(time.Time{}, "discovered", r.ids[1-i], "contact")
+	}
+	ended := r.useAll()
+	r.goesOn(t)
+	for i, p := range r.nodes {
+		_, err := netlab.Call[none](p, "set contacts", []string{r.ids[1-i], identity.New().Remote().String()})
+		require.NoError(t, err)
+	}
+	r.goesOn(t)
+	r.finish(t, ended)
 }

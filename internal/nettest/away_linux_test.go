@@ -19,6 +19,7 @@ import (
 	"github.com/sdp2p/p2p/internal/relaytest"
 	"github.com/sdp2p/p2p/quic"
 	"github.com/sdp2p/p2p/relay"
+	"github.com/sdp2p/p2p/relay/ancestor"
 )
 
 // An awayConfig says what kind of node [TestAwayNode] is: one that is reached
@@ -29,6 +30,8 @@ type awayConfig struct {
 	Relays []relayEntry
 	Only   bool
 	Map    bool // it asks its router for a port
+	Old    bool // nodes of the first implementation are reached, too
+	Pairs  bool // it has libraries
 }
 
 // A relayEntry is a relay of the list.
@@ -53,7 +56,8 @@ func TestStockRelay(t *testing.T) {
 	console.Serve()
 }
 
-// TestAwayNode is no test but a program that the others run on a host behind a NAT.
+// TestAwayNode is no test but a program that the others run on a host behind a
+// NAT.
 func TestAwayNode(t *testing.T) {
 	var cfg awayConfig
 	console := netlab.Program(t, &cfg)
@@ -74,9 +78,20 @@ func TestAwayNode(t *testing.T) {
 	relays := relay.New(relay.Config{Listener: listener, Servers: servers, Only: cfg.Only, MapPorts: cfg.Map})
 	var routes p2p.Mux
 	routes.HandleFunc("hold", p2p.Anyone, func(_ context.Context, s *p2p.Stream) error { return serveHeld(console, s) })
+	hooks := []p2p.Hook{listener, relays, &tracker{cfg.Track}}
+	var handler p2p.Handler = &routes
+	if cfg.Old {
+		handler = p2p.HandlerFunc(func(_ context.Context, s *p2p.Stream) error { return serveHeld(console, s) })
+		hooks = append([]p2p.Hook{ancestor.New(ancestor.Config{Relays: relays})}, hooks...)
+	}
+	if cfg.Pairs {
+		p := newPairer(&routes, nil)
+		p.handle(console)
+		hooks = append(hooks, p.hooks()...)
+	}
 	var logged lineCounter
 	node, err := p2p.Start(within(10*time.Second), p2p.Config{
-		App: app, Identity: key, Handler: &routes, Hooks: []p2p.Hook{listener, relays, &tracker{cfg.Track}},
+		App: app, Identity: key, Handler: handler, Hooks: hooks,
 		Logger: slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	require.NoError(t, err)
@@ -100,7 +115,12 @@ func TestAwayNode(t *testing.T) {
 		return n, nil
 	})
 	netlab.Handle(console, "log", func(none) ([]string, error) { return logged.first(), nil })
-	netlab.Handle(console, "path", func(none) (awayPath, error) { return pathOf(node.Tracked()[0].Path()), nil })
+	netlab.Handle(console, "path", func(none) (path awayPath, err error) {
+		for _, peer := range node.Tracked() {
+			path = pathOf(peer.Path())
+		}
+		return path, nil
+	})
 	console.Serve()
 	stop()
 	require.NoError(t, node.Shutdown(within(10*time.Second)))
@@ -165,6 +185,7 @@ type awayRow struct {
 	relays   int
 	only     bool // they keep their addresses to themselves
 	mapped   bool // b's router maps ports, and is asked to
+	pairs    bool // they have libraries, and know nobody yet
 }
 
 func goAway(t *testing.T, row awayRow) *away {
@@ -196,7 +217,11 @@ func goAway(t *testing.T, row awayRow) *away {
 		w.ids[i] = id.Remote().String()
 	}
 	for i, p := range []**netlab.Process{&w.a, &w.b} {
-		*p = w.inside[i].StartProgram(t, "TestAwayNode", awayConfig{Seed: seeds[i], Track: []string{w.ids[1-i]}, Relays: entries, Only: row.only, Map: row.mapped && i == 1})
+		cfg := awayConfig{Seed: seeds[i], Relays: entries, Only: row.only, Map: row.mapped && i == 1, Pairs: row.pairs}
+		if !row.pairs {
+			cfg.Track = []string{w.ids[1-i]}
+		}
+		*p = w.inside[i].StartProgram(t, "TestAwayNode", cfg)
 		(*p).Await(time.Time{}, "started")
 		until(t, func() bool { return call[int](t, *p, "ready") >= min(row.relays, relay.Reservations) })
 	}
@@ -228,8 +253,8 @@ func (w *away) goesOn(t *testing.T) {
 	}
 }
 
-// Two nodes behind routers reach each other through a relay, and directly where the
-// routers let them; a stream that was open before goes on.
+// Two nodes behind routers reach each other through a relay, and directly where
+// the routers let them; a stream that was open before goes on.
 func TestAway(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
@@ -266,7 +291,8 @@ func TestAway(t *testing.T) {
 	}
 }
 
-// A relay that is killed while a stream runs through it is replaced by the other.
+// A relay that is killed while a stream runs through it is replaced by the
+// other.
 func TestAwayRelayDies(t *testing.T) {
 	t.Parallel()
 	w := goAway(t, awayRow{a: netlab.Symmetric, b: netlab.Symmetric, relays: 2, only: true})

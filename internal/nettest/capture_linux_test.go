@@ -16,9 +16,11 @@ import (
 	"github.com/sdp2p/p2p/mdns"
 )
 
-// captureScript has the parser of python-zeroconf read each packet that the host sends from port 5353. The parser leaves out
-// without a word records of a type that it does not know and those that it cannot decode, and calls a packet valid if its header
-// and questions are: so the counts of the header are told, too, and how many bytes were left over.
+// captureScript has the parser of python-zeroconf read each packet that the
+// host sends from port 5353. The parser leaves out without a word records of a
+// type that it does not know and those that it cannot decode, and calls a
+// packet valid if its header and questions are: so the counts of the header are
+// told, too, and how many bytes were left over.
 const captureScript = `
 import json, socket, struct
 from zeroconf import DNSIncoming
@@ -47,8 +49,9 @@ while True:
         "counts": [m.num_questions, m.num_answers, m.num_authorities, m.num_additionals]}), flush=True)
 `
 
-// oneShotScript asks from a port of its own, over IPv4 and IPv6, as resolvers do that know nothing of Multicast DNS (RFC 6762
-// §6.7), until one of the addresses in its arguments has answered.
+// oneShotScript asks from a port of its own, over IPv4 and IPv6, as resolvers
+// do that know nothing of Multicast DNS (RFC 6762 §6.7), until one of the
+// addresses in its arguments has answered.
 const oneShotScript = `
 import socket, struct, sys
 query = b"\x12\x34\0\0\0\1\0\0\0\0\0\0\x08_nettest\x04_udp\x05local\0\0\x0c\0\1"
@@ -84,7 +87,8 @@ type sentRecord struct {
 	Unique     bool // the cache-flush bit
 }
 
-// kind tells apart what [mdns.Stats] counts, but for announcements and the answers to questions; and answers to one host.
+// kind tells apart what [mdns.Stats] counts, but for announcements and the
+// answers to questions; and answers to one host.
 func (p *sentPacket) kind() string {
 	switch {
 	case p.Flags&0x8000 == 0 && p.Counts[2] > 0:
@@ -101,7 +105,8 @@ func (p *sentPacket) kind() string {
 	return "multicast"
 }
 
-// expectedRecords are the records of a node, as zeroconf's parser reads them, with their times to live.
+// expectedRecords are the records of a node, as zeroconf's parser reads them,
+// with their times to live.
 func expectedRecords(a *announcement) map[string]int {
 	name := a.label + "." + browsedType + ".local."
 	host := a.named
@@ -124,8 +129,9 @@ func expectedRecords(a *announcement) map[string]int {
 	}
 }
 
-// Everything that a node sends, from its probes to its goodbye, is understood by another implementation's parser to the last
-// byte, and is what it should be: the records, their times to live and cache-flush bits, and the headers.
+// Everything that a node sends, from its probes to its goodbye, is understood
+// by another implementation's parser to the last byte, and is what it should
+// be: the records, their times to live and cache-flush bits, and the headers.
 func TestPacketsSent(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 4)

@@ -15,7 +15,8 @@ import (
 	"github.com/sdp2p/p2p/internal/netlab"
 )
 
-// destinations counts the UDP datagrams that a host sends from now on, by where to.
+// destinations counts the UDP datagrams that a host sends from now on, by where
+// to.
 func destinations(t *testing.T, h *netlab.Host) func() map[netip.Addr]int {
 	t.Helper()
 	fd := -1
@@ -67,8 +68,9 @@ func destinations(t *testing.T, h *netlab.Host) func() map[netip.Addr]int {
 	}
 }
 
-// Where connections stay in circuits, nothing is sent to anybody but relays, though both
-// nodes are in one network; also when a relay dies. Without that, they meet there.
+// Where connections stay in circuits, nothing is sent to anybody but relays,
+// though both nodes are in one network; also when a relay dies. Without that,
+// they meet there.
 func TestAwayConfined(t *testing.T) {
 	t.Parallel()
 	for _, only := range []bool{true, false} {
@@ -107,8 +109,8 @@ func TestAwayConfined(t *testing.T) {
 	}
 }
 
-// Nobody on the network speaks for a circuit: packets from addresses that no host has are
-// dropped, though the system delivers them.
+// Nobody on the network speaks for a circuit: packets from addresses that no
+// host has are dropped, though the system delivers them.
 func TestVirtualSourcesFromNetwork(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)

@@ -14,8 +14,8 @@ import (
 	"github.com/sdp2p/p2p/internal/netlab"
 )
 
-// The tests of this file are the chapter on Docker of docs/guide.md: each of its
-// claims is a line here.
+// The tests of this file are the chapter on Docker of docs/guide.md: each of
+// its claims is a line here.
 
 // published is the host's port that leads to innerPort of a container.
 const published, innerPort = 17373, 7373

@@ -25,7 +25,8 @@ type crowdConfig struct {
 	Peer   string // whose identity they track
 }
 
-// TestCrowd is no test but a program that others run: many nodes in one process.
+// TestCrowd is no test but a program that others run: many nodes in one
+// process.
 func TestCrowd(t *testing.T) {
 	var cfg crowdConfig
 	console := netlab.Program(t, &cfg)
@@ -77,8 +78,8 @@ func crowdSeed(i int) []byte {
 	return binary.BigEndian.AppendUint64(make([]byte, identity.SeedSize-8), uint64(i)+1)
 }
 
-// crowded are a node, the roamer, and fifty others on one host, each of which has a
-// connection and a stream with it. It has dialed, or all of them have.
+// crowded are a node, the roamer, and fifty others on one host, each of which
+// has a connection and a stream with it. It has dialed, or all of them have.
 func crowded(t *testing.T, dialed bool) (r *roaming, others *netlab.Host) {
 	t.Helper()
 	const crowd, first = 50, 7400
@@ -123,8 +124,9 @@ func crowded(t *testing.T, dialed bool) (r *roaming, others *netlab.Host) {
 	return r, lab.Hosts[1]
 }
 
-// A host's address changes, and fifty connections with it: none is lost, whether all
-// are of one node, which had dialed or not, or of one that dialed fifty on that host.
+// A host's address changes, and fifty connections with it: none is lost,
+// whether all are of one node, which had dialed or not, or of one that dialed
+// fifty on that host.
 func TestRoamingFifty(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ dialed, others bool }{

@@ -32,8 +32,8 @@ func run(t *testing.T, name string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// A folder goes from one network to another, each behind a router, first through a
-// relay and then directly: with the programs that users have.
+// A folder goes from one network to another, each behind a router, first
+// through a relay and then directly: with the programs that users have.
 func TestDemoAway(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 3)

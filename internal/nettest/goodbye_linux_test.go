@@ -12,10 +12,10 @@ import (
 	"github.com/sdp2p/p2p/internal/netlab"
 )
 
-// Forged goodbyes, and SRV records in the place of the real one, are sent to one
-// host alone: the node they lie about cannot defend itself. It is not lost for
-// that, also where no multicast comes from it but its connection is alive. What
-// the forger says besides does not hide where it is.
+// Forged goodbyes, and SRV records in the place of the real one, are sent to
+// one host alone: the node they lie about cannot defend itself. It is not lost
+// for that, also where no multicast comes from it but its connection is alive.
+// What the forger says besides does not hide where it is.
 func TestGoodbyeToOneHost(t *testing.T) {
 	for _, connected := range []bool{false, true} {
 		t.Run(fmt.Sprint("connected ", connected), func(t *testing.T) {

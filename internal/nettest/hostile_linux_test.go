@@ -66,7 +66,8 @@ var identities = sync.OnceValue(func() []string {
 	return all
 })
 
-// A flood announces forged instances, each once and then all over again, until it is stopped.
+// A flood announces forged instances, each once and then all over again, until
+// it is stopped.
 type flood struct {
 	fast atomic.Bool // as fast as possible; else 5,000 a second
 	sent atomic.Int64
@@ -115,9 +116,10 @@ func (f *flood) end() {
 	<-f.done
 }
 
-// A flood of 100,000 forged instances, from one source, from 200, and from so many that none comes twice: what a node keeps
-// of them is bounded, and it goes on to find a real peer. The last flood takes all that is admitted in a second: the peer has
-// to be lucky, or to wait until it ends.
+// A flood of 100,000 forged instances, from one source, from 200, and from so
+// many that none comes twice: what a node keeps of them is bounded, and it goes
+// on to find a real peer. The last flood takes all that is admitted in a
+// second: the peer has to be lucky, or to wait until it ends.
 func TestFlood(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -188,8 +190,9 @@ func mostPeers(n *node) (most int) {
 	return most
 }
 
-// RFC 6762 §11: what comes to the host alone from a source that is not on the link is ignored, whatever it says. What comes
-// to the group is from the link, if its source can be anybody's.
+// RFC 6762 §11: what comes to the host alone from a source that is not on the
+// link is ignored, whatever it says. What comes to the group is from the link,
+// if its source can be anybody's.
 func TestOffLinkSources(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 3)
@@ -214,9 +217,10 @@ func TestOffLinkSources(t *testing.T) {
 	require.Len(t, ask[[]peerInfo](n, "peers"), 1)
 }
 
-// A goodbye for a node that is there, said by somebody else (RFC 6762 §10.1): the node hears it and announces itself again,
-// within the second that is left, so that nobody loses it. That holds for a storm of them, too, and the node does not answer
-// each.
+// A goodbye for a node that is there, said by somebody else (RFC 6762 §10.1):
+// the node hears it and announces itself again, within the second that is left,
+// so that nobody loses it. That holds for a storm of them, too, and the node
+// does not answer each.
 func TestSpoofedGoodbye(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 3)
@@ -227,7 +231,8 @@ func TestSpoofedGoodbye(t *testing.T) {
 	attacker := lab.Hosts[1]
 	wire, from := attacker.Wire(t), netip.AddrPortFrom(attacker.Addr4(), mdnsPort)
 
-	// The cache-flush bit, which a record that others have, too, must not have (§10.2), takes nothing away from them.
+	// The cache-flush bit, which a record that others have, too, must not have
+	// (§10.2), takes nothing away from them.
 	flush := forgedRecords(identities()[0], "forged.local.", attacker.Addr4(), 120)
 	flush[0].Head().Class |= unique
 	require.NoError(t, wire.Send(from, group4, pack(t, &dns.Message{Response: true, Answer: flush})))
@@ -255,9 +260,10 @@ func TestSpoofedGoodbye(t *testing.T) {
 	n.echoes(victim)
 }
 
-// Somebody announces a node's own name with other data, once or all the time: that shows beside what the node says, which
-// goes on announcing itself, and claims no conflict, since the other does not hold its key. It is never lost, nor not to be
-// reached.
+// Somebody announces a node's own name with other data, once or all the time:
+// that shows beside what the node says, which goes on announcing itself, and
+// claims no conflict, since the other does not hold its key. It is never lost,
+// nor not to be reached.
 func TestSpoofedName(t *testing.T) {
 	for name, times := range map[string]int{"once": 1, "for a while": 300} {
 		t.Run(name, func(t *testing.T) {
@@ -335,7 +341,8 @@ type hostilePacket struct {
 	data       []byte
 }
 
-// hostilePackets are packets that nobody should send. label is an instance of the node that gets them.
+// hostilePackets are packets that nobody should send. label is an instance of
+// the node that gets them.
 func hostilePackets(t testing.TB, label string) []hostilePacket {
 	header := func(bits uint16, counts ...uint16) []byte {
 		b := binary.BigEndian.AppendUint16([]byte{0, 0}, bits)
@@ -421,7 +428,8 @@ func hostilePackets(t testing.TB, label string) []hostilePacket {
 	}
 }
 
-// Packets of all kinds that nobody should send do no harm: each is counted as what it is, and the node goes on.
+// Packets of all kinds that nobody should send do no harm: each is counted as
+// what it is, and the node goes on.
 func TestHostilePackets(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 3)
@@ -430,7 +438,8 @@ func TestHostilePackets(t *testing.T) {
 	attacker := lab.Hosts[1]
 	wire := attacker.Wire(t)
 	marker := pack(t, &dns.Message{Question: []dns.Question{{Name: "marker.local.", Type: dns.TypeA, Class: dns.ClassINET}}})
-	// fate sends a packet, and after it a question from another port, which is counted as such (§6.7).
+	// fate sends a packet, and after it a question from another port, which is
+	// counted as such (§6.7).
 	fate := func(src, dst netip.AddrPort, b []byte) string {
 		t.Helper()
 		send := wire.Send
@@ -468,7 +477,8 @@ func TestHostilePackets(t *testing.T) {
 		}
 	}
 
-	// RFC 6762 §6 and §11: a response from another port, and one to us alone that we did not ask for.
+	// RFC 6762 §6 and §11: a response from another port, and one to us alone
+	// that we did not ask for.
 	until(t, func() bool { return ask[mdns.Stats](n, "stats").Sent.Announcements.Packets == 4 })
 	forged := pack(t, &dns.Message{Response: true, Answer: forgedRecords(identities()[1], "evil.local.", attacker.Addr4(), 120)})
 	require.Equal(t, malformed, fate(netip.AddrPortFrom(attacker.Addr4(), 5355), group4, forged))

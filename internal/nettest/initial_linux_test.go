@@ -53,16 +53,22 @@ func expandLabel(secret []byte, label string, size int) ([]byte, error) {
 	return hkdf.Expand(sha256.New, secret, string(append(info, 0)), size)
 }
 
-func newInitialKeys(dcid []byte) (k packetKeys, err error) {
+func newInitialKeys(dcid []byte) (packetKeys, error) { return initialKeys(dcid, "client in") }
+
+// newServerKeys returns those of the answers to a client's first packet to
+// dcid.
+func newServerKeys(dcid []byte) (packetKeys, error) { return initialKeys(dcid, "server in") }
+
+func initialKeys(dcid []byte, label string) (k packetKeys, err error) {
 	initial, err := hkdf.Extract(sha256.New, dcid, initialSalt)
 	if err != nil {
 		return k, err
 	}
-	client, err := expandLabel(initial, "client in", sha256.Size)
+	secret, err := expandLabel(initial, label, sha256.Size)
 	if err != nil {
 		return k, err
 	}
-	return newPacketKeys(client)
+	return newPacketKeys(secret)
 }
 
 func newPacketKeys(secret []byte) (k packetKeys, err error) {

@@ -12,10 +12,12 @@ import (
 	"github.com/sdp2p/p2p/internal/netlab"
 )
 
-// noticed bounds how long a change of the interfaces takes until others see it: three probes, and much slack.
+// noticed bounds how long a change of the interfaces takes until others see it:
+// three probes, and much slack.
 const noticed = 10 * time.Second
 
-// sees waits until n knows these addresses of other, and no others, and returns how long that took.
+// sees waits until n knows these addresses of other, and no others, and returns
+// how long that took.
 func (n *node) sees(since time.Time, other *node, addrs ...netip.Prefix) time.Duration {
 	n.t.Helper()
 	var want []string
@@ -59,7 +61,8 @@ func (n *node) meets(other *node, addrs ...netip.Prefix) {
 	require.True(n.t, slices.ContainsFunc(addrs, func(p netip.Prefix) bool { return p.Addr() == at }), "%v is not of %v", at, addrs)
 }
 
-// twoLinks are a node on a host with two interfaces, and a neighbour on each of the links.
+// twoLinks are a node on a host with two interfaces, and a neighbor on each of
+// the links.
 type twoLinks struct {
 	one, two     *netlab.Segment
 	middle       *node
@@ -82,14 +85,16 @@ func newTwoLinks(t *testing.T) *twoLinks {
 	return l
 }
 
-// rightUndisturbed checks that nothing happened on the second link since a time.
+// rightUndisturbed checks that nothing happened on the second link since a
+// time.
 func (l *twoLinks) rightUndisturbed(since time.Time) {
 	l.middle.t.Helper()
 	l.middle.undisturbed(since, l.right)
 	l.right.undisturbed(since, l.middle)
 }
 
-// On each of its links, a node tells the addresses of that link's interface, and no others (RFC 6762 §6.2).
+// On each of its links, a node tells the addresses of that link's interface,
+// and no others (RFC 6762 §6.2).
 func TestTwoLinks(t *testing.T) {
 	t.Parallel()
 	l := newTwoLinks(t)
@@ -100,7 +105,8 @@ func TestTwoLinks(t *testing.T) {
 	require.Len(t, ask[[]peerInfo](l.right, "peers"), 1)
 }
 
-// RFC 6762 §8.4: an interface's new addresses take the place of the old ones, in each family.
+// RFC 6762 §8.4: an interface's new addresses take the place of the old ones,
+// in each family.
 func TestAddressChanges(t *testing.T) {
 	t.Parallel()
 	l := newTwoLinks(t)
@@ -111,7 +117,7 @@ func TestAddressChanges(t *testing.T) {
 	l.one.Add(h, moved...)
 	l.one.Remove(h, l.onOne...)
 	took := l.left.sees(began, l.middle, moved...)
-	t.Log("the neighbour knows the new addresses after", took)
+	t.Log("the neighbor knows the new addresses after", took)
 	require.Less(t, took, noticed)
 	l.left.meets(l.middle, moved...)
 
@@ -125,8 +131,9 @@ func TestAddressChanges(t *testing.T) {
 	l.rightUndisturbed(began)
 }
 
-// An interface goes down and comes up with other addresses. What was learnt there is gone with it; nobody can tell the
-// neighbour, who drops the old addresses when it hears the new ones.
+// An interface goes down and comes up with other addresses. What was learnt
+// there is gone with it; nobody can tell the neighbor, who drops the old
+// addresses when it hears the new ones.
 func TestInterfaceDown(t *testing.T) {
 	t.Parallel()
 	l := newTwoLinks(t)
@@ -134,14 +141,14 @@ func TestInterfaceDown(t *testing.T) {
 	began := time.Now()
 	l.one.Down(h)
 	lost := l.middle.Await(began, "expired", l.left.id, "mdns").At.Sub(began)
-	t.Log("the node drops its neighbour after", lost)
+	t.Log("the node drops its neighbor after", lost)
 	require.Less(t, lost, noticed)
 
 	up := time.Now()
 	moved := l.one.Prefixes(h, 1)
 	l.one.Up(h, moved...)
 	found, known := l.middle.sees(up, l.left, l.atLeft...), l.left.sees(up, l.middle, moved...)
-	t.Logf("up again, the node knows its neighbour after %v, and is known at its new addresses after %v", found, known)
+	t.Logf("up again, the node knows its neighbor after %v, and is known at its new addresses after %v", found, known)
 	require.Less(t, max(found, known), noticed)
 	l.left.meets(l.middle, moved...)
 	l.middle.meets(l.left, l.atLeft...)
@@ -149,7 +156,8 @@ func TestInterfaceDown(t *testing.T) {
 	l.rightUndisturbed(began)
 }
 
-// An interface is taken away and put back, after a while and at once: it is another one then, and works.
+// An interface is taken away and put back, after a while and at once: it is
+// another one then, and works.
 func TestInterfaceReplaced(t *testing.T) {
 	t.Parallel()
 	l := newTwoLinks(t)
@@ -157,7 +165,7 @@ func TestInterfaceReplaced(t *testing.T) {
 	began := time.Now()
 	l.one.Unplug(h)
 	lost := l.middle.Await(began, "expired", l.left.id, "mdns").At.Sub(began)
-	t.Log("the node drops its neighbour after", lost)
+	t.Log("the node drops its neighbor after", lost)
 	require.Less(t, lost, noticed)
 	for _, how := range []string{"put back", "replaced"} {
 		back := time.Now()
@@ -169,7 +177,7 @@ func TestInterfaceReplaced(t *testing.T) {
 			l.middle.Await(back, "expired", l.left.id, "mdns")
 		}
 		found := l.middle.Await(back, "discovered", l.left.id, "mdns").At.Sub(back)
-		t.Logf("%s: the node knows its neighbour after %v", how, found)
+		t.Logf("%s: the node knows its neighbor after %v", how, found)
 		require.Less(t, found, noticed)
 		l.middle.sees(back, l.left, l.atLeft...)
 		l.left.sees(back, l.middle, l.onOne...)
@@ -196,12 +204,12 @@ func TestInterfaceBlinks(t *testing.T) {
 	l.left.sees(began, l.middle, l.onOne...)
 	leaving := time.Now()
 	l.left.Stop()
-	t.Log("the neighbour's goodbye was heard after", l.middle.Await(leaving, "unavailable", l.left.id).At.Sub(leaving))
+	t.Log("the neighbor's goodbye was heard after", l.middle.Await(leaving, "unavailable", l.left.id).At.Sub(leaving))
 	l.rightUndisturbed(began)
 }
 
-// A default route that comes or goes changes nothing; another router means another network (RFC 6762 §10.3), where what was
-// learnt before is not known.
+// A default route that comes or goes changes nothing; another router means
+// another network (RFC 6762 §10.3), where what was learnt before is not known.
 func TestDefaultRoute(t *testing.T) {
 	t.Parallel()
 	l := newTwoLinks(t)
@@ -215,7 +223,7 @@ func TestDefaultRoute(t *testing.T) {
 	h.Run("ip", "route", "replace", "default", "via", "10.78.1.251")
 	lost := l.middle.Await(moved, "expired", l.left.id, "mdns").At
 	found := l.middle.Await(lost, "discovered", l.left.id, "mdns").At
-	t.Logf("another router is noticed after %v; the neighbour is known again %v later", lost.Sub(moved), found.Sub(lost))
+	t.Logf("another router is noticed after %v; the neighbor is known again %v later", lost.Sub(moved), found.Sub(lost))
 	require.Less(t, found.Sub(moved), noticed)
 	l.middle.sees(moved, l.left, l.atLeft...)
 
@@ -227,8 +235,9 @@ func TestDefaultRoute(t *testing.T) {
 	l.rightUndisturbed(began)
 }
 
-// Two hosts are on the same two links: each knows the other's addresses on both, and when a link is cut, those on the other
-// one. Neither is gone meanwhile.
+// Two hosts are on the same two links: each knows the other's addresses on
+// both, and when a link is cut, those on the other one. Neither is gone
+// meanwhile.
 func TestTwoHostsOnTwoLinks(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)

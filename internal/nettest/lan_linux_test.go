@@ -13,8 +13,9 @@ import (
 // onLAN is a node as most apps run it.
 var onLAN = nodeConfig{Name: "Zoë's node", QUIC: true, MDNS: true}
 
-// Two nodes on two hosts find each other without being told anything, each opens a stream to the other, and the one that stays
-// hears that the other one leaves. The figures are in its log: run with -v.
+// Two nodes on two hosts find each other without being told anything, each
+// opens a stream to the other, and the one that stays hears that the other one
+// leaves. The figures are in its log: run with -v.
 func TestFindEachOther(t *testing.T) {
 	lab := netlab.New(t, 2)
 	first := start(t, lab.Hosts[0], onLAN)
@@ -41,8 +42,9 @@ func TestFindEachOther(t *testing.T) {
 	t.Log("the shutdown took:", shutdown)
 }
 
-// A node that was killed says no goodbye. Its connection is lost when it has been silent for 15 s; discovery shows it for
-// two minutes at most, but since a failed dial makes it ask again, the peer is gone about 10 s after that.
+// A node that was killed says no goodbye. Its connection is lost when it has
+// been silent for 15 s; discovery shows it for two minutes at most, but since a
+// failed dial makes it ask again, the peer is gone about 10 s after that.
 func TestKilledOnLAN(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)
@@ -63,8 +65,9 @@ func TestKilledOnLAN(t *testing.T) {
 	t.Logf("disconnected %v after the kill; the dial failed after %v; gone %v after that", lost.Sub(killed), failed.Sub(lost), gone.Sub(failed))
 }
 
-// A node on a host without any network starts, knows nobody, and shuts down; another one becomes part of the network as soon
-// as it is there. It logs once that there is none, and that there is one.
+// A node on a host without any network starts, knows nobody, and shuts down;
+// another one becomes part of the network as soon as it is there. It logs once
+// that there is none, and that there is one.
 func TestNetworkComesLater(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)
@@ -102,7 +105,8 @@ func TestSilenceIsSaid(t *testing.T) {
 	require.Equal(t, []int{1, 1}, []int{a.logs("level=WARN"), b.logs("level=WARN")})
 }
 
-// A scan sees every node that is there, what it says of itself, and where it is, without being a node.
+// A scan sees every node that is there, what it says of itself, and where it
+// is, without being a node.
 func TestScan(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)
@@ -130,8 +134,9 @@ func TestScan(t *testing.T) {
 	scan(scanArgs{})
 }
 
-// A key that was copied to a second device: the later of the two says so, with the other's address, and stays silent, so that a
-// third node goes on seeing the first. When that leaves, the second takes its place.
+// A key that was copied to a second device: the later of the two says so, with
+// the other's address, and stays silent, so that a third node goes on seeing
+// the first. When that leaves, the second takes its place.
 func TestSameKeyTwice(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 3)
@@ -175,8 +180,8 @@ func TestSameKeyTwice(t *testing.T) {
 	third.echoes(second)
 }
 
-// Twenty nodes of one host, which have one address, are connected to one node at a time. (What go-libp2p allows by default is
-// eight.)
+// Twenty nodes of one host, which have one address, are connected to one node
+// at a time. (What go-libp2p allows by default is eight.)
 func TestManyNodesOfOneHost(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)

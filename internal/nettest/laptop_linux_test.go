@@ -42,7 +42,8 @@ func (l *laptop) isBridge(addr netip.Addr) bool {
 
 // Among bridges of containers and a VPN, it is the address of the network
 // interface by which a neighbor finds and reaches the laptop, and the first one
-// of its tickets. Nothing leaves by the VPN. Containers are found beside, by their addresses.
+// of its tickets. Nothing leaves by the VPN. Containers are found beside, by
+// their addresses.
 func TestLaptop(t *testing.T) {
 	t.Parallel()
 	l, others := newLaptop(t, 2)

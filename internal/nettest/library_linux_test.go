@@ -23,8 +23,8 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// What a node with nodeConfig.Pairs does for tests of libraries, and each node as a
-// stranger.
+// What a node with nodeConfig.Pairs does for tests of libraries, and each node
+// as a stranger.
 type (
 	foundArgs struct{ Name string } // "found": a library with another member
 	founded   struct {
@@ -44,14 +44,18 @@ func serveFounding(console *netlab.Console, libraries *library.Libraries) {
 		if err != nil {
 			return founded{}, err
 		}
-		r, id, instance := l.Record(), l.ID(), l.Instance().Bytes()
-		secret := r.Secret.Bytes()
-		private := [][]byte{[]byte(a.Name), secret[:]}
-		for _, s := range r.Statements {
-			private = append(private, s.Body, s.Signature[:])
-		}
-		return founded{id[:], instance[:], private}, nil
+		return foundedOf(l, a.Name), nil
 	})
+}
+
+func foundedOf(l *library.Library, name string) founded {
+	r, id, instance := l.Record(), l.ID(), l.Instance().Bytes()
+	secret := r.Secret.Bytes()
+	private := [][]byte{[]byte(name), secret[:]}
+	for _, s := range r.Statements {
+		private = append(private, s.Body, s.Signature[:])
+	}
+	return founded{id[:], instance[:], private}
 }
 
 func serveKnocking(console *netlab.Console, node *p2p.P2P) {
@@ -84,8 +88,8 @@ func serveKnocking(console *netlab.Console, node *p2p.P2P) {
 	})
 }
 
-// overhear collects what a host hears of others, until the test ends, and returns a
-// function that tells what it has so far.
+// overhear collects what a host hears of others, until the test ends, and
+// returns a function that tells what it has so far.
 func overhear(t testing.TB, h *netlab.Host) (so func() []byte) {
 	t.Helper()
 	var mu sync.Mutex
@@ -146,9 +150,9 @@ func holds(heard, what []byte) bool {
 	return false
 }
 
-// Of a library a stranger hears, by all packets, in what a node tells it and by what
-// it is answered: its identifier and the node's instance while discovery is
-// enabled, nothing otherwise, and never anything else.
+// Of a library a stranger hears, by all packets, in what a node tells it and by
+// what it is answered: its identifier and the node's instance while discovery
+// is enabled, nothing otherwise, and never anything else.
 func TestWhatStrangersHearOfLibraries(t *testing.T) {
 	t.Parallel()
 	for name, announces := range map[string]bool{"discovery enabled": true, "discovery disabled": false} {

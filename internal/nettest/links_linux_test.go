@@ -14,8 +14,9 @@ import (
 	"github.com/sdp2p/p2p/internal/netlab"
 )
 
-// A host is in two virtual networks, between which a repeater carries Multicast DNS and nothing is routed. It is in conflict
-// with nobody, and each neighbour has the address in its own network first and connects to it. It stays so.
+// A host is in two virtual networks, between which a repeater carries Multicast
+// DNS and nothing is routed. It is in conflict with nobody, and each neighbor
+// has the address in its own network first and connects to it. It stays so.
 func TestRepeater(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 4)
@@ -61,7 +62,8 @@ func (n *node) echo(other *node) echoed {
 	return r
 }
 
-// only4 takes IPv6 away from a host, and gives it one address of IPv4, and routes to the link.
+// only4 takes IPv6 away from a host, and gives it one address of IPv4, and
+// routes to the link.
 func only4(h *netlab.Host, addr string, routes ...string) {
 	h.Run("sh", "-c", "echo 1 >/proc/sys/net/ipv6/conf/"+netlab.Interface+"/disable_ipv6")
 	h.Run("ip", "addr", "flush", "dev", netlab.Interface)
@@ -71,7 +73,8 @@ func only4(h *netlab.Host, addr string, routes ...string) {
 	}
 }
 
-// RFC 6762 §11: hosts on one wire find each other whatever their networks are, and connect where they have routes.
+// RFC 6762 §11: hosts on one wire find each other whatever their networks are,
+// and connect where they have routes.
 func TestMasks(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -104,7 +107,8 @@ func TestMasks(t *testing.T) {
 	}
 }
 
-// oneShot asks from a port of its own for instances, and returns what one node answers.
+// oneShot asks from a port of its own for instances, and returns what one node
+// answers.
 func oneShot(t *testing.T, h *netlab.Host, of *node) (answers []dns.Record) {
 	t.Helper()
 	var c *net.UDPConn
@@ -133,8 +137,9 @@ func oneShot(t *testing.T, h *netlab.Host, of *node) (answers []dns.Record) {
 	}
 }
 
-// A cable between two hosts without a router gives them nothing but link-local addresses of IPv6. They find each other and
-// connect, and each tells the interface with the other's address.
+// A cable between two hosts without a router gives them nothing but link-local
+// addresses of IPv6. They find each other and connect, and each tells the
+// interface with the other's address.
 func TestOneCable(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)

@@ -13,8 +13,10 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// vanished bounds how long a connection outlives its peer: the time-out of 15 s may count from the next keep-alive (RFC 9000
-// §10.1), which comes 5 s after the last packet at the end that dialled, and 7.5 s at the other one; and some slack.
+// vanished bounds how long a connection outlives its peer: the time-out of 15 s
+// may count from the next keep-alive (RFC 9000 §10.1), which comes 5 s after
+// the last packet at the end that dialed, and 7.5 s at the other one; and some
+// slack.
 const vanished = 25 * time.Second
 
 // ownsText reports whether an address in text form is one of the host's.
@@ -28,7 +30,8 @@ func mentions(candidates []string, addr netip.Addr) bool {
 	return slices.ContainsFunc(candidates, func(c string) bool { return strings.Contains(c, addr.String()) })
 }
 
-// Where there is no discovery, an address is enough: it becomes known who is there, and that one learns who came.
+// Where there is no discovery, an address is enough: it becomes known who is
+// there, and that one learns who came.
 func TestManualAddress(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)
@@ -58,27 +61,28 @@ func TestManualAddress(t *testing.T) {
 	}
 }
 
-// A node that was killed is missed by the one that dialled it and by the one that it dialled, and whoever was given its
-// address tries to reach it once more before it is gone.
+// A node that was killed is missed by the one that dialed it and by the one
+// that it dialed, and anyone who was given its address tries to reach it once
+// more before it is gone.
 func TestKilledAtManualAddress(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 3)
 	address := func(h *netlab.Host) []string { return []string{h.Addr4().String()} }
-	dialled := start(t, lab.Hosts[0], nodeConfig{QUIC: true, Port: quic.DefaultPort})
-	killed := start(t, lab.Hosts[1], nodeConfig{QUIC: true, Port: quic.DefaultPort, Manual: address(dialled.host)})
-	dialling := start(t, lab.Hosts[2], nodeConfig{QUIC: true, Manual: address(killed.host)})
-	for _, n := range []*node{dialled, dialling} {
+	dialed := start(t, lab.Hosts[0], nodeConfig{QUIC: true, Port: quic.DefaultPort})
+	killed := start(t, lab.Hosts[1], nodeConfig{QUIC: true, Port: quic.DefaultPort, Manual: address(dialed.host)})
+	dialing := start(t, lab.Hosts[2], nodeConfig{QUIC: true, Manual: address(killed.host)})
+	for _, n := range []*node{dialed, dialing} {
 		n.Await(time.Time{}, "connected", killed.id, "quic")
 		n.echoes(killed)
 	}
 
 	at := killed.Kill()
-	for name, n := range map[string]*node{"dialled": dialled, "dialling": dialling} {
+	for name, n := range map[string]*node{"dialed": dialed, "dialing": dialing} {
 		lost := n.Await(at, "disconnected", killed.id, "quic").At
 		require.Less(t, lost.Sub(at), vanished)
 		t.Logf("%s: disconnected %v after the kill, gone after %v", name, lost.Sub(at), n.Await(at, "unavailable", killed.id).At.Sub(at))
 	}
-	require.NotEqual(t, quic.ManualReached.String(), dialling.manual().State)
+	require.NotEqual(t, quic.ManualReached.String(), dialing.manual().State)
 }
 
 // A manual peer whose host is not there yet is reached soon after it is.
@@ -96,8 +100,9 @@ func TestManualPeerComesLater(t *testing.T) {
 	a.echoes(b)
 }
 
-// The same where it is the node's own host that is not on the network: when its addresses change, it does not wait for the time
-// of the next attempt, which by then is 8 s later.
+// The same where it is the node's own host that is not on the network: when its
+// addresses change, it does not wait for the time of the next attempt, which by
+// then is 8 s later.
 func TestManualPeerOwnNetworkComesLater(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)
@@ -114,7 +119,8 @@ func TestManualPeerOwnNetworkComesLater(t *testing.T) {
 	a.echoes(b)
 }
 
-// failures waits until attempts to reach the manual peer have failed that many times.
+// failures waits until attempts to reach the manual peer have failed that many
+// times.
 func failures(n *node, times int) {
 	n.t.Helper()
 	seen := map[time.Time]bool{}

@@ -117,8 +117,8 @@ func TestRoamingStopped(t *testing.T) {
 	}
 }
 
-// Many megabytes are on their way in both directions while a node moves: none is
-// lost, and none comes twice.
+// Many megabytes are on their way in both directions while a node moves: none
+// is lost, and none comes twice.
 func TestRoamingBulk(t *testing.T) {
 	t.Parallel()
 	for _, dialed := range []bool{false, true}[:soak.N(1, 2)] { // a listener that sends at full speed takes seconds

@@ -12,8 +12,8 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// A roamer and its peer have a stream on which something goes there and back every
-// 10 ms. The roamer dialed, or was dialed.
+// A roamer and its peer have a stream on which something goes there and back
+// every 10 ms. The roamer dialed, or was dialed.
 type roaming struct {
 	segment       *netlab.Segment // on which both are,
 	router        *netlab.Host    // or what is between them
@@ -103,15 +103,16 @@ func (r *roaming) goesOnSince(t *testing.T, since time.Time) time.Duration {
 	}
 }
 
-// moves waits until the caller has moved the connection, or seen that the peer follows
-// by itself what comes from the new address. The stream may have gone on before.
+// moves waits until the caller has moved the connection, or seen that the peer
+// follows by itself what comes from the new address. The stream may have gone
+// on before.
 func (r *roaming) moves(t *testing.T) {
 	t.Helper()
 	until(t, func() bool { return r.caller.logs("msg=moved") > 0 || r.caller.logs("msg=followed") > 0 })
 }
 
-// A node's address changes, at once or after a while without any, and streams go
-// on, whichever side had dialed.
+// A node's address changes, at once or after a while without any, and streams
+// go on, whichever side had dialed.
 func TestRoamingAddress(t *testing.T) {
 	t.Parallel()
 	for _, dialed := range []bool{false, true} {
@@ -159,8 +160,8 @@ func TestRoamingTwentyTimes(t *testing.T) {
 	}
 }
 
-// routed are a roamer on two networks and its peer on a third one, with a router
-// between them.
+// routed are a roamer on two networks and its peer on a third one, with a
+// router between them.
 func routed(t *testing.T, dialed bool) (r *roaming, first, second *netlab.Segment, over func(*netlab.Segment)) {
 	t.Helper()
 	lab := netlab.New(t, 3)
@@ -193,8 +194,8 @@ func routed(t *testing.T, dialed bool) (r *roaming, first, second *netlab.Segmen
 	return r, first, second, over
 }
 
-// A node changes from cable to another network: the first one goes away, or stays
-// there while the route leads over the second.
+// A node changes from cable to another network: the first one goes away, or
+// stays there while the route leads over the second.
 func TestRoamingInterface(t *testing.T) {
 	t.Parallel()
 	for name, stays := range map[string]bool{"the first goes": false, "the first stays": true} {
@@ -215,8 +216,8 @@ func TestRoamingInterface(t *testing.T) {
 	}
 }
 
-// The network over which a connection runs falls silent, with nothing that tells:
-// another address of the peer is taken.
+// The network over which a connection runs falls silent, with nothing that
+// tells: another address of the peer is taken.
 func TestRoamingSilence(t *testing.T) {
 	t.Parallel()
 	record := takes(t, "silence")

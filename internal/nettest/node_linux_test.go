@@ -24,7 +24,9 @@ import (
 	"github.com/sdp2p/p2p/internal/netlab"
 	"github.com/sdp2p/p2p/mdns"
 	"github.com/sdp2p/p2p/mdns/scan"
+	"github.com/sdp2p/p2p/pairing"
 	"github.com/sdp2p/p2p/quic"
+	"github.com/sdp2p/p2p/tcp"
 )
 
 const app = "nettest"
@@ -35,6 +37,7 @@ type nodeConfig struct {
 	Seed   []byte // of its identity; nil: a fresh one
 	MDNS   bool   // it has a discovery,
 	QUIC   bool   // and a listener,
+	Lanes  bool   // beside which it has lanes,
 	Open   bool   // which tells strangers everything,
 	Port   uint16 // at this port, if not zero,
 	Manual []string
@@ -47,13 +50,19 @@ type nodeConfig struct {
 	Track []string      // identities of peers that it tracks
 	Debug bool          // it logs everything
 	Slow  time.Duration // what Config.Allow takes for streams of all others
+
+	Contacts []string      // identities of its contacts; nil: it has no such hook
+	Mode     mdns.Mode     // of the discovery
+	Epoch    time.Duration // after which its key changes; zero: that of epochs
 }
 
-// What the node does when it is asked to, beside "peers", "conflict", "stats", "set metadata" and "set manual".
+// What the node does when it is asked to, beside "peers", "conflict", "stats",
+// "set metadata" and "set manual".
 type (
-	echoArgs struct{ Peer, Text string } // "echo"
+	echoArgs struct{ Peer, Text string } // "echo", and "echo in bulk"
 	echoed   struct {
 		Path      p2p.Path
+		Network   string // of its addresses: "udp" or "tcp"
 		DialError string // if it was one of these
 	}
 
@@ -111,8 +120,8 @@ func (c *lineCounter) first() []string {
 	return slices.Clone(c.kept)
 }
 
-// TestNode is no test but a program that the others run on a host: a node that tells what happens to it, and does what it is
-// asked to.
+// TestNode is no test but a program that the others run on a host: a node that
+// tells what happens to it, and does what it is asked to.
 func TestNode(t *testing.T) {
 	var cfg nodeConfig
 	console := netlab.Program(t, &cfg)
@@ -140,10 +149,12 @@ func TestNode(t *testing.T) {
 		told = quic.Everything
 	}
 	listener := quic.New(quic.Config{Port: cfg.Port, ManualPeers: cfg.Manual, TellStrangers: told, IdleTimeout: cfg.Idle})
-	discovery := mdns.New(mdns.Config{Interfaces: cfg.Interfaces})
-	var hooks []p2p.Hook
+	discovery, hooks := discover(t, console, cfg, listener)
 	if cfg.QUIC {
 		hooks = append(hooks, listener)
+	}
+	if cfg.Lanes {
+		hooks = append(hooks, tcp.New(tcp.Config{}))
 	}
 	if cfg.MDNS {
 		hooks = append(hooks, discovery)
@@ -152,7 +163,11 @@ func TestNode(t *testing.T) {
 		hooks = append(hooks, &tracker{cfg.Track})
 	}
 	if cfg.Pairs {
-		pairs := newPairer(&routes)
+		var contacts pairing.Contacts
+		if len(hooks) > 0 {
+			contacts, _ = hooks[0].(pairing.Contacts)
+		}
+		pairs := newPairer(&routes, contacts)
 		pairs.handle(console)
 		hooks = append(hooks, pairs.hooks()...)
 		serveFounding(console, pairs.libraries)
@@ -177,6 +192,7 @@ func TestNode(t *testing.T) {
 
 	release := handleService(console, node)
 	netlab.Handle(console, "echo", func(a echoArgs) (echoed, error) { return echo(within(20*time.Second), node, a) })
+	netlab.Handle(console, "echo in bulk", func(a echoArgs) (echoed, error) { return echo(p2p.Bulk(within(20*time.Second)), node, a) })
 	netlab.Handle(console, "peers", func(none) (all []peerInfo, err error) {
 		for _, p := range node.Peers() {
 			known := p.Info()
@@ -254,6 +270,8 @@ func tell(console *netlab.Console, e p2p.Event) {
 		console.Tell("connected", e.Peer.String(), e.Listener)
 	case p2p.PeerDisconnectedWith:
 		console.Tell("disconnected", e.Peer.String(), e.Listener)
+	case p2p.NetworkModified:
+		console.Tell("network")
 	case p2p.HookStopped:
 		console.Tell("hook stopped", e.Hook, fmt.Sprint(e.Err))
 	}
@@ -282,17 +300,18 @@ func echo(ctx context.Context, node *p2p.P2P, a echoArgs) (echoed, error) {
 	if err := s.SetDeadline(deadline); err != nil {
 		return echoed{}, err
 	}
-	if _, err := io.WriteString(s, a.Text); err != nil {
-		return echoed{}, err
-	}
-	if err := s.CloseWrite(); err != nil {
-		return echoed{}, err
-	}
+	wrote := make(chan error, 1)
+	go func() { // it may be more than there is room for on both ways
+		_, err := io.WriteString(s, a.Text)
+		wrote <- errors.Join(err, s.CloseWrite())
+	}()
 	back, err := io.ReadAll(s)
+	err = errors.Join(err, <-wrote)
 	if err == nil && !bytes.Equal(back, []byte(a.Text)) {
 		err = fmt.Errorf("%q came back as %q", a.Text, back)
 	}
-	return echoed{Path: s.Path()}, err
+	local, _ := s.Endpoints()
+	return echoed{Path: s.Path(), Network: local.Network()}, err
 }
 
 // A node is the test's view of a node.
@@ -311,14 +330,16 @@ func start(t testing.TB, h *netlab.Host, cfg nodeConfig) *node {
 	return n
 }
 
-// discovers waits until a hook of n discovers other, and returns when n got to know of it.
+// discovers waits until a hook of n discovers other, and returns when n got to
+// know of it.
 func (n *node) discovers(other *node, hook string) time.Time {
 	n.t.Helper()
 	n.Await(time.Time{}, "discovered", other.id, hook)
 	return n.Await(time.Time{}, "available", other.id).At
 }
 
-// echoes has n exchange a stream with other, at one of the addresses of other's host.
+// echoes has n exchange a stream with other, at one of the addresses of other's
+// host.
 func (n *node) echoes(other *node) {
 	n.t.Helper()
 	r, err := netlab.Call[echoed](n.Process, "echo", echoArgs{other.id, "from " + n.id})
@@ -378,8 +399,8 @@ func (s sample) String() string {
 
 func (s sample) most() time.Duration { return slices.Max(s) }
 
-// logOptions has a node log everything where that is wanted, or SDP2P_NETTEST_DEBUG
-// is set.
+// logOptions has a node log everything where that is wanted, or
+// SDP2P_NETTEST_DEBUG is set.
 func logOptions(cfg nodeConfig) *slog.HandlerOptions {
 	if !cfg.Debug && os.Getenv("SDP2P_NETTEST_DEBUG") == "" {
 		return nil

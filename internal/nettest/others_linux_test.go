@@ -20,8 +20,9 @@ import (
 
 const browsedType = "_" + app + "._udp"
 
-// zeroconfPeer is a python-zeroconf that announces sys.argv[1] at the addresses in sys.argv[2] with the TXT record in
-// sys.argv[3], and prints what it sees, until its input ends.
+// zeroconfPeer is a python-zeroconf that announces sys.argv[1] at the addresses
+// in sys.argv[2] with the TXT record in sys.argv[3], and prints what it sees,
+// until its input ends.
 const zeroconfPeer = `
 import json, sys
 from zeroconf import IPVersion, ServiceBrowser, ServiceInfo, Zeroconf
@@ -44,7 +45,8 @@ sys.stdin.read()
 z.close()
 `
 
-// silentReader shares port 5353 with whatever else is on its host, and reads what comes.
+// silentReader shares port 5353 with whatever else is on its host, and reads
+// what comes.
 const silentReader = `
 import select, socket, struct
 index = socket.if_nametoindex("veth0")
@@ -67,7 +69,8 @@ while True:
     for s in select.select(all, [], [])[0]: s.recv(9000)
 `
 
-// oddMetadata has values with all that DNS-SD, its tools and JSON treat specially.
+// oddMetadata has values with all that DNS-SD, its tools and JSON treat
+// specially.
 var oddMetadata = map[string]string{
 	"path": `C:\tmp\032 "x";`, "sum": "a=b=c", "city": "Zürich 東京", "empty": "", "lines": "1\n\t2",
 }
@@ -81,7 +84,8 @@ type announcement struct {
 	named string // the host, by the announcement of a node
 }
 
-// oddKey returns the seed of an identity whose text has both '+' and '/', which host names have not, and that text.
+// oddKey returns the seed of an identity whose text has both '+' and '/', which
+// host names have not, and that text.
 func oddKey(t testing.TB) (seed []byte, label string) {
 	for {
 		seed = make([]byte, identity.SeedSize)
@@ -94,7 +98,8 @@ func oddKey(t testing.TB) (seed []byte, label string) {
 	}
 }
 
-// oddConfig returns the configuration of a node with an odd key and odd metadata, and what it announces on a host.
+// oddConfig returns the configuration of a node with an odd key and odd
+// metadata, and what it announces on a host.
 func oddConfig(t testing.TB, h *netlab.Host) (nodeConfig, *announcement) {
 	cfg := onLAN
 	cfg.Port, cfg.Metadata = 4242, maps.Clone(oddMetadata)
@@ -129,8 +134,9 @@ func (n *node) peer(label string) peerInfo {
 	return peerInfo{}
 }
 
-// finds waits until the node has found what was announced, at or after since and with all addresses, and returns when it
-// got to know of it. All the metadata is as announced.
+// finds waits until the node has found what was announced, at or after since
+// and with all addresses, and returns when it got to know of it. All the
+// metadata is as announced.
 func (n *node) finds(since time.Time, a *announcement) time.Time {
 	n.t.Helper()
 	at := n.Await(since, "discovered", a.label, "mdns").At
@@ -154,8 +160,9 @@ func (n *node) set(a *announcement, key, value string) {
 	a.txt[key] = value
 }
 
-// others are two other implementations of Multicast DNS, avahi on the first host of a lab and python-zeroconf on the
-// second. Each announces something, and browses.
+// others are two other implementations of Multicast DNS, avahi on the first
+// host of a lab and python-zeroconf on the second. Each announces something,
+// and browses.
 type others struct {
 	t                   testing.TB
 	avahi               *netlab.Avahi
@@ -204,7 +211,8 @@ func avahiLine(event, family, label string) string {
 	return event + ";" + netlab.Interface + ";" + family + ";" + escaped + ";"
 }
 
-// avahiTXT parses strings as avahi-browse prints them: each between double quotes, with bytes as \DDD in decimal.
+// avahiTXT parses strings as avahi-browse prints them: each between double
+// quotes, with bytes as \DDD in decimal.
 func avahiTXT(t testing.TB, text string) map[string]string {
 	txt := map[string]string{}
 	var s []byte
@@ -233,8 +241,9 @@ func avahiTXT(t testing.TB, text string) map[string]string {
 	return txt
 }
 
-// avahiSees waits until avahi has found what was announced, at or after since, once over IPv4 and once over IPv6, and returns
-// when both were there. All the TXT record is as announced.
+// avahiSees waits until avahi has found what was announced, at or after since,
+// once over IPv4 and once over IPv6, and returns when both were there. All the
+// TXT record is as announced.
 func (o *others) avahiSees(since time.Time, a *announcement) time.Time {
 	o.t.Helper()
 	var at time.Time
@@ -251,8 +260,10 @@ func (o *others) avahiSees(since time.Time, a *announcement) time.Time {
 	return at
 }
 
-// avahiSeesChange waits until avahi tells a value of what was announced, over IPv4 and IPv6. avahi-browse resolves an
-// instance once, and avahi keeps an old record for a second next to the new one: so it takes one avahi-browse after another.
+// avahiSeesChange waits until avahi tells a value of what was announced, over
+// IPv4 and IPv6. avahi-browse resolves an instance once, and avahi keeps an old
+// record for a second next to the new one: so it takes one avahi-browse after
+// another.
 func (o *others) avahiSeesChange(a *announcement, value string) time.Time {
 	o.t.Helper()
 	until(o.t, func() bool {
@@ -264,8 +275,9 @@ func (o *others) avahiSeesChange(a *announcement, value string) time.Time {
 	return o.avahiSees(time.Time{}, a)
 }
 
-// zeroconfSees does with python-zeroconf what avahiSees does, and avahiSeesChange: lines without the words are of an earlier
-// state. It tells the addresses of both families at once.
+// zeroconfSees does with python-zeroconf what avahiSees does, and
+// avahiSeesChange: lines without the words are of an earlier state. It tells
+// the addresses of both families at once.
 func (o *others) zeroconfSees(since time.Time, a *announcement, words ...string) time.Time {
 	o.t.Helper()
 	quoted := func(s any) string { return fmt.Sprintf(`"%v"`, s) }
@@ -284,7 +296,8 @@ func (o *others) zeroconfSees(since time.Time, a *announcement, words ...string)
 	return line.At
 }
 
-// avahiMisses waits until avahi says, for both families, that an instance is gone, and returns when.
+// avahiMisses waits until avahi says, for both families, that an instance is
+// gone, and returns when.
 func (o *others) avahiMisses(since time.Time, a *announcement) time.Time {
 	o.t.Helper()
 	at4 := o.browse.Await(since, avahiLine("-", "IPv4", a.label)).At
@@ -298,7 +311,8 @@ func (o *others) zeroconfMisses(since time.Time, a *announcement) time.Time {
 	return o.zeroconf.Await(since, `"remove"`, `"`+a.label+`"`).At
 }
 
-// all waits until avahi, zeroconf and each of the nodes have found what avahi and zeroconf announce, and what the nodes do.
+// all waits until avahi, zeroconf and each of the nodes have found what avahi
+// and zeroconf announce, and what the nodes do.
 func (o *others) all(nodes []*node, announced []*announcement) {
 	o.t.Helper()
 	for _, a := range append([]*announcement{o.byAvahi, o.byZeroconf}, announced...) {

@@ -18,12 +18,16 @@ type (
 		Addrs []string // none: those of the host
 	}
 	invited struct {
-		Ticket string
-		Addrs  []netip.AddrPort
+		Ticket  string
+		Addrs   []netip.AddrPort
+		Library founded
 	}
 
 	joinArgs struct{ Ticket string } // "join"; the other one tells "joined"
 )
+
+// libraryName is the name of the libraries to which a node invites.
+const libraryName = "Pictures of the Joneses"
 
 // A pairer is what a node needs to pair.
 type pairer struct {
@@ -31,9 +35,10 @@ type pairer struct {
 	pairing   *pairing.Pairing
 }
 
-func newPairer(routes *p2p.Mux) *pairer {
+// newPairer returns that of a node, which may have contacts.
+func newPairer(routes *p2p.Mux, contacts pairing.Contacts) *pairer {
 	p := &pairer{libraries: library.New(library.Config{})}
-	p.pairing = pairing.New(pairing.Config{Libraries: p.libraries})
+	p.pairing = pairing.New(pairing.Config{Libraries: p.libraries, Contacts: contacts})
 	routes.Handle(library.Route, p2p.Anyone, p.libraries)
 	routes.Handle(pairing.Route, p2p.Anyone, p.pairing)
 	return p
@@ -45,7 +50,7 @@ func (p *pairer) hooks() []p2p.Hook { return []p2p.Hook{p.libraries, p.pairing} 
 func (p *pairer) handle(console *netlab.Console) {
 	yes := func(context.Context, pairing.Device) bool { return true }
 	netlab.Handle(console, "invite", func(a inviteArgs) (invited, error) {
-		l, err := p.libraries.Found("ours", library.RecoveryKey{})
+		l, err := p.libraries.Found(libraryName, library.RecoveryKey{})
 		if err != nil {
 			return invited{}, err
 		}
@@ -66,7 +71,7 @@ func (p *pairer) handle(console *netlab.Console) {
 				console.Tell("joined", m.Node.String())
 			}
 		}()
-		return invited{i.Ticket().Text(), i.Ticket().Addrs}, nil
+		return invited{i.Ticket().Text(), i.Ticket().Addrs, foundedOf(l, libraryName)}, nil
 	})
 	netlab.Handle(console, "join", func(a joinArgs) (took time.Duration, err error) {
 		t, err := pairing.ParseTicket(a.Ticket)

@@ -15,8 +15,9 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// Everybody finds everybody, with all of the TXT record and the addresses of both families; browsers that were there before
-// see a node come, and hear its goodbye.
+// Everybody finds everybody, with all of the TXT record and the addresses of
+// both families; browsers that were there before see a node come, and hear its
+// goodbye.
 func TestOtherImplementations(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 4)
@@ -43,7 +44,8 @@ func TestOtherImplementations(t *testing.T) {
 	nodes := []*node{c, d}
 	o.all(nodes, []*announcement{byC, byD})
 
-	// What others take back is gone, too. For a client of avahi that was killed, avahi does that.
+	// What others take back is gone, too. For a client of avahi that was
+	// killed, avahi does that.
 	left := o.zeroconf.Quit()
 	o.avahiMisses(left, o.byZeroconf)
 	for _, n := range nodes {
@@ -55,8 +57,9 @@ func TestOtherImplementations(t *testing.T) {
 	}
 }
 
-// Browsers that come later find the nodes that are there. What an avahi announced is gone when that stops, and found again
-// when it is back; and it finds the nodes again.
+// Browsers that come later find the nodes that are there. What an avahi
+// announced is gone when that stops, and found again when it is back; and it
+// finds the nodes again.
 func TestLaterBrowsers(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 4)
@@ -88,8 +91,10 @@ func TestLaterBrowsers(t *testing.T) {
 	o.all(nodes, announced)
 }
 
-// A node on the host of avahi, one on that of zeroconf and one next to processes that do nothing but read find everybody and
-// are found, although a unicast packet reaches only one of the sockets at port 5353. What is no peer is not in the way.
+// A node on the host of avahi, one on that of zeroconf and one next to
+// processes that do nothing but read find everybody and are found, although a
+// unicast packet reaches only one of the sockets at port 5353. What is no peer
+// is not in the way.
 func TestSharedPort(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 4)
@@ -116,7 +121,8 @@ func TestSharedPort(t *testing.T) {
 	}
 }
 
-// A node whose interface was down is back by itself: it finds everybody again, and everybody hears what is new of it.
+// A node whose interface was down is back by itself: it finds everybody again,
+// and everybody hears what is new of it.
 func TestLinkDown(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 4)
@@ -152,8 +158,9 @@ func TestLinkDown(t *testing.T) {
 	until(t, func() bool { return c.peer(d.id).Metadata["state"] == "here, too" })
 }
 
-// A change of the metadata is seen by avahi and zeroconf, and once by a node, whether it is connected or not: although it is
-// announced twice, over IPv4 and IPv6, and told on the connection.
+// A change of the metadata is seen by avahi and zeroconf, and once by a node,
+// whether it is connected or not: although it is announced twice, over IPv4 and
+// IPv6, and told on the connection.
 func TestMetadataChange(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 5)
@@ -194,9 +201,10 @@ func TestMetadataChange(t *testing.T) {
 	}
 }
 
-// As much metadata as a node may have arrives whole everywhere: 128 entries, 64 of them libraries, 8136 of 8192 bytes. Its TXT
-// record goes alone in a packet of almost 8 KiB, which is six fragments on a link of 1500 bytes (RFC 6762 §17); nodes, avahi and
-// zeroconf all read packets of that size.
+// As much metadata as a node may have arrives whole everywhere: 128 entries, 64
+// of them libraries, 8136 of 8192 bytes. Its TXT record goes alone in a packet
+// of almost 8 KiB, which is six fragments on a link of 1500 bytes (RFC 6762
+// §17); nodes, avahi and zeroconf all read packets of that size.
 func TestLargeMetadata(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 4)

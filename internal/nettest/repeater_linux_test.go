@@ -13,8 +13,9 @@ import (
 	"github.com/sdp2p/p2p/internal/netlab"
 )
 
-// A repeater carries Multicast DNS between the interfaces of a host, as home routers do between virtual networks: what comes
-// to the group on one is sent on the others, from the host's own address there.
+// A repeater carries Multicast DNS between the interfaces of a host, as home
+// routers do between virtual networks: what comes to the group on one is sent
+// on the others, from the host's own address there.
 type repeater struct {
 	links []*net.Interface
 	own   []netip.Addr

@@ -13,7 +13,8 @@ import (
 
 // A host's only address goes away, and another one of the same network, or the
 // same one, comes: at once or a second later. Or its interface does. Streams
-// that were open before go on, and the connection with them, whichever side dialed.
+// that were open before go on, and the connection with them, whichever side
+// dialed.
 func TestStreamsOutliveAddress(t *testing.T) {
 	t.Parallel()
 	const dialer, listener = 0, 1

@@ -58,8 +58,8 @@ func (s *scene) spoof(ctx context.Context, sources []netip.Addr) (sent *atomic.I
 }
 
 // Somebody begins handshakes in a member's name, from the member's addresses:
-// the member connects all the same. (Each of these has to be answered, which takes
-// 0.16 of a processor at 2 MB/s, most of it in the system.)
+// the member connects all the same. (Each of these has to be answered, which
+// takes 0.16 of a processor at 2 MB/s, most of it in the system.)
 func TestFloodInMembersName(t *testing.T) {
 	s := newScene(t, nodeConfig{})
 	before := ask[usage](s.victim, "usage")
@@ -187,8 +187,8 @@ func (f *forger) counts(n *node, peers []*node) {
 	require.NotEmpty(n.t, f.probes[len(peers)])
 }
 
-// udpSockets returns how many sockets a node has, which is alone on its host. One of
-// IPv6 is one of IPv4 as well.
+// udpSockets returns how many sockets a node has, which is alone on its host.
+// One of IPv6 is one of IPv4 as well.
 func udpSockets(n *node) int {
 	n.t.Helper()
 	return strings.Count(n.host.Run("cat", "/proc/net/udp", "/proc/net/udp6"), "\n")
@@ -196,7 +196,8 @@ func udpSockets(n *node) int {
 
 // Forged announcements of connected peers, whose link stalls for 700 ms now and
 // then, cost no connection, and the node does not try to reach what they
-// announce more than 4 times a second and peer. Of sockets, it opens two at most.
+// announce more than 4 times a second and peer. Of sockets, it opens two at
+// most.
 func TestForgedAnnouncements(t *testing.T) {
 	const (
 		peers  = 10 // all on one host
@@ -244,7 +245,8 @@ func TestForgedAnnouncements(t *testing.T) {
 	f.counts(n, all)
 }
 
-// The same with fifty peers, who are in one process, and whose addresses were typed in.
+// The same with fifty peers, who are in one process, and whose addresses were
+// typed in.
 func TestForgedAnnouncementsOfFifty(t *testing.T) {
 	const crowd, first = 50, 7400
 	lab := netlab.New(t, 3)

@@ -18,25 +18,25 @@ import (
 
 const (
 	lifetime = 20 * time.Minute // asked for
-	shortest = 2 * time.Minute  // that is believed (RFC 6887 §15)
+	shortest = 2 * time.Minute  // shorter lifetimes are not believed (RFC 6887 §15)
 
-	again     = 4 * time.Second    // between two attempts at least (RFC 6887 §11.2.1)
+	again     = 4 * time.Second    // shortest time between two attempts (RFC 6887 §11.2.1)
 	failFirst = time.Minute        // after silence
 	failMost  = 1024 * time.Second // RFC 6887 §8.1.1
-	longError = 30 * time.Minute   // after a refusal that does not say (RFC 6887 §7.4)
+	longError = 30 * time.Minute   // after a refusal that gives no time (RFC 6887 §7.4)
 
 	goodbye = 500 * time.Millisecond // for releasing a mapping
 )
 
-// waits are how long an answer is waited for, each time that a datagram is sent
-// (RFC 6886 §3.1, of which these are the first).
+// waits are the times to wait for an answer after each transmission, the first
+// of those in RFC 6886 §3.1.
 var waits = []time.Duration{250 * time.Millisecond, 500 * time.Millisecond, time.Second}
 
-// Causes of there being no mapping, besides a [Refusal].
+// Reasons why there is no mapping, besides a [Refusal].
 var (
 	ErrNoGateway = errors.New("portmap: the network has no router, or the node no port")
-	ErrSilent    = errors.New("portmap: the gateway does not answer: it may not map ports, or not be allowed to")
-	ErrLying     = errors.New("portmap: the gateway names an address that is none of a host")
+	ErrSilent    = errors.New("portmap: the gateway does not answer: it may not support port mapping, or have it disabled")
+	ErrLying     = errors.New("portmap: the gateway returned an address that cannot be a host's")
 	errRestarted = errors.New("portmap: the gateway has restarted meanwhile")
 )
 
@@ -45,12 +45,12 @@ type Config struct {
 	// Target returns the gateway, which is not valid if there is none, and this
 	// node's port, 0 for none. It is called before each request.
 	Target func() (gateway netip.Addr, port uint16)
-	// Changed is called by Run when Addr has become another one, and when the
-	// gateway has restarted; nil: it is not.
+	// Changed, if not nil, is called by Run when Addr has changed, and when the
+	// gateway has restarted.
 	Changed func()
 	Logger  *slog.Logger // required
 
-	dial func(gateway netip.Addr) (net.Conn, error) // of a test
+	dial func(gateway netip.Addr) (net.Conn, error) // for tests
 }
 
 // A Mapper keeps a port mapped while it runs.
@@ -59,20 +59,20 @@ type Mapper struct {
 	renew chan struct{} // of size 1
 
 	mu   sync.Mutex
-	addr netip.AddrPort // not valid: there is none
-	err  error          // why
+	addr netip.AddrPort // not valid if there is none
+	err  error          // why there is none
 
-	// The rest is Run's.
+	// The rest is only for Run.
 	gateway  netip.Addr
 	wanted   request
-	speaks   Protocol // that was answered last; 0: none
+	speaks   Protocol // that was last answered; 0 if none
 	expires  time.Time
 	clock    epoch
 	lost     bool // since the last round: the gateway has restarted
 	failures backoff.Backoff
 }
 
-// New makes a mapper, which does nothing until it runs.
+// New returns a mapper, which does nothing until it runs.
 func New(cfg Config) *Mapper {
 	if cfg.dial == nil {
 		cfg.dial = dial
@@ -83,22 +83,22 @@ func New(cfg Config) *Mapper {
 	}
 }
 
-// dial returns a socket on which only the gateway is heard.
+// dial returns a socket that receives only from the gateway.
 func dial(gateway netip.Addr) (net.Conn, error) {
 	return net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(gateway, Port)))
 }
 
-// Addr returns the address outside that is mapped to the port, as the gateway says;
-// if there is none, it is not valid, and err says why. It may be called
-// concurrently.
+// Addr returns the external address that is mapped to the port, according to
+// the gateway; if there is none, it is not valid, and err says why. It may be
+// called concurrently.
 func (m *Mapper) Addr() (addr netip.AddrPort, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.addr, m.err
 }
 
-// Renew has the gateway be asked at once, since the network or the port may be
-// another one. It may be called concurrently.
+// Renew makes Run ask the gateway at once, since the network or the port may
+// have changed. It may be called concurrently.
 func (m *Mapper) Renew() {
 	select {
 	case m.renew <- struct{}{}:
@@ -106,8 +106,8 @@ func (m *Mapper) Renew() {
 	}
 }
 
-// Run keeps the port mapped until ctx is done, and then releases it, for which it
-// takes half a second at most. It runs once at a time.
+// Run keeps the port mapped until ctx is done, and then releases it, which
+// takes half a second at most. It must not be called concurrently.
 func (m *Mapper) Run(ctx context.Context) {
 	defer func() {
 		m.release()
@@ -128,7 +128,7 @@ func (m *Mapper) Run(ctx context.Context) {
 	}
 }
 
-// round asks the gateway, and returns after how long to ask again.
+// round asks the gateway, and returns the time until it is to be asked again.
 func (m *Mapper) round(ctx context.Context) time.Duration {
 	gateway, port := m.cfg.Target()
 	if gateway == m.gateway && port != m.wanted.port {
@@ -164,7 +164,7 @@ func (m *Mapper) round(ctx context.Context) time.Duration {
 	return m.settle(a, err)
 }
 
-// settle takes down what has come of a round.
+// settle records the outcome of a round.
 func (m *Mapper) settle(a answer, err error) (wait time.Duration) {
 	now := time.Now()
 	if err == nil {
@@ -175,8 +175,8 @@ func (m *Mapper) settle(a answer, err error) (wait time.Duration) {
 		m.set(m.wanted.external, nil)
 		return life / 2
 	}
-	m.cfg.Logger.Debug("no port is mapped", "gateway", m.gateway, "err", err)
-	if left := m.expires.Sub(now); left > 0 { // it stays as it is (RFC 6887 §8.3)
+	m.cfg.Logger.Debug("no port is mapped", "gateway", m.gateway, "cause", err)
+	if left := m.expires.Sub(now); left > 0 { // the mapping stays as it is (RFC 6887 §8.3)
 		m.set(m.wanted.external, nil)
 		return max(left/2, again)
 	}
@@ -194,13 +194,13 @@ func (m *Mapper) settle(a answer, err error) (wait time.Duration) {
 	return m.failures.Next()
 }
 
-// forget begins anew, with a gateway of which nothing is known.
+// forget starts over with a gateway about which nothing is known.
 func (m *Mapper) forget(gateway netip.Addr) {
 	m.gateway, m.speaks, m.expires, m.clock = gateway, 0, time.Time{}, epoch{}
 	m.wanted = request{}
 }
 
-// set notes the outcome, and tells of it.
+// set records the outcome, and calls Changed.
 func (m *Mapper) set(addr netip.AddrPort, err error) {
 	m.mu.Lock()
 	changed := m.addr != addr || m.lost
@@ -211,7 +211,7 @@ func (m *Mapper) set(addr netip.AddrPort, err error) {
 	}
 }
 
-// release has the gateway forget the mapping, if there is one.
+// release asks the gateway to remove the mapping, if there is one.
 func (m *Mapper) release() {
 	if time.Until(m.expires) <= 0 {
 		return
@@ -227,11 +227,12 @@ func (m *Mapper) release() {
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
 	if addrOf(conn.LocalAddr()) == m.wanted.client {
 		m.wanted.lifetime = 0
-		_, _ = m.ask(ctx, conn) // else it runs out by itself
+		_, _ = m.ask(ctx, conn) // on failure it expires by itself
 	}
 }
 
-// ask asks by the protocol that is spoken, or finds out which one is.
+// ask asks with the protocol that the gateway speaks, after finding out which
+// one that is.
 func (m *Mapper) ask(ctx context.Context, conn net.Conn) (a answer, err error) {
 	if m.speaks != NATPMP {
 		a, err = m.askPCP(ctx, conn)
@@ -240,7 +241,7 @@ func (m *Mapper) ask(ctx context.Context, conn net.Conn) (a answer, err error) {
 		}
 	}
 	if a, err = m.askPMP(ctx, conn); errors.Is(err, errVersion) {
-		m.speaks = 0 // it did before
+		m.speaks = 0 // it was spoken before
 	}
 	return a, err
 }
@@ -254,7 +255,7 @@ func (m *Mapper) askPCP(ctx context.Context, conn net.Conn) (answer, error) {
 	return a, err
 }
 
-// askPMP asks for a mapping, and then for the address that it is at.
+// askPMP asks for a mapping, and then for its external address.
 func (m *Mapper) askPMP(ctx context.Context, conn net.Conn) (answer, error) {
 	a, err := exchange(ctx, conn, m.wanted.appendPMP(nil), m.wanted.readPMP)
 	if err != nil || m.wanted.lifetime == 0 {

@@ -42,7 +42,8 @@ func (r *run) requireNone(t *testing.T, cause error) {
 	require.False(t, got.IsValid())
 }
 
-// protocols are the gateways that speak one, and what they are asked for a mapping.
+// protocols are the gateways that speak one, and what they are asked for a
+// mapping.
 var protocols = []struct {
 	name  string
 	alter func(*gateway)
@@ -55,8 +56,8 @@ var protocols = []struct {
 	{"both", func(*gateway) {}, "\x02", "\x02", "\x82"},
 }
 
-// A mapping is made with two datagrams, renewed at half of its lifetime, and released
-// at the end.
+// A mapping is made with two datagrams, renewed at half of its lifetime, and
+// released at the end.
 func TestMapping(t *testing.T) {
 	for _, p := range protocols {
 		bubble(t, p.name, p.alter, func(t *testing.T, g *gateway, r *run) {
@@ -104,8 +105,8 @@ func TestLoss(t *testing.T) {
 	}
 }
 
-// A gateway that restarts is found out by its epoch, and has the mapping again, at
-// the port that it had.
+// A gateway that restarts is found out by its epoch, and has the mapping again,
+// at the port that it had.
 func TestRestart(t *testing.T) {
 	for _, p := range protocols {
 		bubble(t, p.name, p.alter, func(t *testing.T, g *gateway, r *run) {
@@ -175,8 +176,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// A mapping lasts as long as it was granted for, though the gateway refuses to renew
-// it or is silent.
+// A mapping lasts as long as it was granted for, though the gateway refuses to
+// renew it or is silent.
 func TestKeptUntilItExpires(t *testing.T) {
 	for _, p := range protocols {
 		for what, f := range map[string]func(*gateway){"refused": func(g *gateway) { g.code, g.errLasts = 8, 30 }, "silent": func(g *gateway) { g.silent = true }} {
@@ -199,8 +200,8 @@ func TestKeptUntilItExpires(t *testing.T) {
 	}
 }
 
-// A gateway that is silent costs three datagrams of each protocol, less and less
-// often, and is heard as soon as the network changes.
+// A gateway that is silent costs three datagrams of each protocol, less and
+// less often, and is heard as soon as the network changes.
 func TestSilence(t *testing.T) {
 	bubble(t, "", func(g *gateway) { g.silent = true }, func(t *testing.T, g *gateway, r *run) {
 		r.requireNone(t, ErrSilent)
@@ -234,8 +235,8 @@ func TestReleaseIsShort(t *testing.T) {
 	})
 }
 
-// Another network has another mapping: none is reported of the former one, nor is
-// its nonce used.
+// Another network has another mapping: none is reported of the former one, nor
+// is its nonce used.
 func TestOtherNetwork(t *testing.T) {
 	bubble(t, "", func(*gateway) {}, func(t *testing.T, g *gateway, r *run) {
 		to := func(gateway netip.Addr, port uint16) {
@@ -298,8 +299,8 @@ func TestLateVersion(t *testing.T) {
 	})
 }
 
-// Answers that are cut, doubled, late, or another's are passed over, and the one that
-// follows is taken.
+// Answers that are cut, doubled, late, or another's are passed over, and the
+// one that follows is taken.
 func TestNoise(t *testing.T) {
 	for _, p := range protocols {
 		for what, mangle := range map[string]func([]byte) [][]byte{
@@ -329,8 +330,8 @@ func TestNoise(t *testing.T) {
 	}
 }
 
-// Over real sockets: the gateway is heard and nobody else, and a port at which nothing
-// listens is found out at once.
+// Over real sockets: the gateway is heard and nobody else, and a port at which
+// nothing listens is found out at once.
 func TestSockets(t *testing.T) {
 	listen := func() *net.UDPConn {
 		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})

@@ -11,7 +11,7 @@ import (
 // Port is the UDP port at which gateways are asked.
 const Port = 5351
 
-// A Protocol is one by which a gateway is asked.
+// A Protocol is a protocol for asking a gateway.
 type Protocol uint8
 
 // The protocols.
@@ -32,10 +32,10 @@ func (p Protocol) String() string {
 type Refusal struct {
 	Protocol Protocol
 	Code     uint16        // RFC 6887 §7.4, RFC 6886 §3.5
-	Lasts    time.Duration // as PCP says; 0: it does not say
+	Lasts    time.Duration // from PCP; 0 if unknown
 }
 
-// Error says what the code means.
+// Error describes the code.
 func (r Refusal) Error() string {
 	names := [...]string{
 		"success", "unsupported version", "not authorized", "malformed request", "unsupported operation", "unsupported option",
@@ -54,13 +54,14 @@ func (r Refusal) Error() string {
 
 var (
 	errVersion  = errors.New("portmap: the gateway does not speak this protocol")
-	errNoAnswer = errors.New("portmap: none") // a datagram that is not the answer
+	errNoAnswer = errors.New("portmap: none") // for a datagram that is not the answer
 )
 
-// A nonce tells the owner of a mapping (RFC 6887 §11.1).
+// A nonce identifies the owner of a mapping (RFC 6887 §11.1).
 type nonce [12]byte
 
-// A request is what the gateway is asked for. It is not changed by release.
+// A request holds the parameters of a mapping. They are the same for its
+// release.
 type request struct {
 	nonce    nonce
 	client   netip.Addr // of this node; IPv4
@@ -69,7 +70,7 @@ type request struct {
 	lifetime time.Duration // 0: release
 }
 
-// An answer is of success.
+// An answer is a successful answer.
 type answer struct {
 	epoch    uint32 // seconds
 	addr     netip.Addr
@@ -111,11 +112,11 @@ func (r request) appendPCP(b []byte) []byte {
 	return append(b, external[:]...)
 }
 
-// readPCP reads the answer to appendPCP (RFC 6887 §7.2, §11.1). It fails with
-// errNoAnswer if b is none, and with a Refusal or errVersion.
+// readPCP parses the answer to appendPCP (RFC 6887 §7.2, §11.1). It fails with
+// errNoAnswer if b is not the answer, and with a Refusal or errVersion.
 func (r request) readPCP(b []byte) (answer, error) {
 	if len(b) >= 4 && b[0] != pcpVersion && b[1]&isAnswer != 0 && binary.BigEndian.Uint16(b[2:])&0xff == unsupported {
-		return answer{}, errVersion // of another version, whose layout is its own
+		return answer{}, errVersion // another version with another layout
 	}
 	if len(b) < pcpHead || len(b) > pcpMost || len(b)%4 != 0 || b[0] != pcpVersion || b[1] != isAnswer|opMap {
 		return answer{}, errNoAnswer
@@ -153,7 +154,7 @@ func (r request) appendPMP(b []byte) []byte {
 // appendAddress appends a request for the external address (RFC 6886 §3.2).
 func appendAddress(b []byte) []byte { return append(b, 0, opAddress) }
 
-// readPMP reads the answer to appendPMP: there is no address in it.
+// readPMP parses the answer to appendPMP, which contains no address.
 func (r request) readPMP(b []byte) (a answer, err error) {
 	if b, err = readPMP(b, opMap, pmpMapped); err != nil {
 		return answer{}, err
@@ -167,7 +168,8 @@ func (r request) readPMP(b []byte) (a answer, err error) {
 	return a, nil
 }
 
-// readAddress reads the answer to appendAddress: there is only an address in it.
+// readAddress parses the answer to appendAddress, which contains only an
+// address.
 func readAddress(b []byte) (a answer, err error) {
 	if b, err = readPMP(b, opAddress, pmpAddressed); err != nil {
 		return answer{}, err
@@ -177,7 +179,8 @@ func readAddress(b []byte) (a answer, err error) {
 	return a, nil
 }
 
-// readPMP returns the answer of success to an operation, which has a size.
+// readPMP returns the successful answer to an operation, which must have a
+// size.
 func readPMP(b []byte, op byte, size int) ([]byte, error) {
 	if len(b) < 4 {
 		return nil, errNoAnswer
@@ -188,7 +191,7 @@ func readPMP(b []byte, op byte, size int) ([]byte, error) {
 		return nil, errNoAnswer
 	case b[0] != 0 && code&0xff == unsupported:
 		return nil, errVersion // of PCP
-	case b[0] != 0, b[1] != isAnswer|op, len(b) < pmpRefused, code == unsupported: // the latter to an earlier request of PCP
+	case b[0] != 0, b[1] != isAnswer|op, len(b) < pmpRefused, code == unsupported: // the latter answers an earlier PCP request
 		return nil, errNoAnswer
 	case code != 0:
 		return nil, Refusal{Protocol: NATPMP, Code: code}
@@ -200,14 +203,14 @@ func readPMP(b []byte, op byte, size int) ([]byte, error) {
 
 func seconds(n uint32) time.Duration { return min(time.Duration(n)*time.Second, longest) }
 
-// An epoch is what a gateway's clock has shown (RFC 6887 §8.5).
+// An epoch is a reading of a gateway's clock (RFC 6887 §8.5).
 type epoch struct {
 	server uint32
-	at     time.Time // zero: there was none
+	at     time.Time // zero if there was none
 }
 
-// restarted takes down what the clock shows now, and reports whether the gateway
-// has lost its state since it was last looked at.
+// restarted records the present reading of the clock, and reports whether the
+// gateway has lost its state since the last one.
 func (e *epoch) restarted(server uint32, now time.Time) bool {
 	before := *e
 	e.server, e.at = server, now

@@ -56,8 +56,8 @@ const (
 	goodAddr = "00 80 0000 00000e10 cb007105"
 )
 
-// Answers are those of the RFCs' figures; each bit of what tells whose they are, and
-// each byte of their length, counts.
+// Answers are those of the RFCs' figures; each bit of what tells whose they
+// are, and each byte of their length, counts.
 func TestAnswers(t *testing.T) {
 	a, err := asked.readPCP(unhex(t, goodPCP))
 	require.NoError(t, err)
@@ -109,8 +109,8 @@ func TestAnswers(t *testing.T) {
 	require.EqualError(t, Refusal{Protocol: NATPMP, Code: 13}, "portmap: the gateway refuses by NAT-PMP: code 13")
 }
 
-// A clock that goes with this node's is one that has not restarted (RFC 6887 §8.5);
-// one that is behind by a fifteenth and more has.
+// A clock that goes with this node's is one that has not restarted (RFC 6887
+// §8.5); one that is behind by a fifteenth and more has.
 func TestEpoch(t *testing.T) {
 	began := time.Unix(1e9, 0)
 	rapid.Check(t, func(t *rapid.T) {

@@ -1,3 +1,2 @@
-// Package prints has a test: that nothing secret prints, whatever type holds
-// it.
+// Package prints tests that no secret is printed, whatever type holds it.
 package prints

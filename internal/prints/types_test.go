@@ -5,21 +5,26 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/block"
+	"github.com/sdp2p/p2p/call"
+	"github.com/sdp2p/p2p/contact"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/library"
 	"github.com/sdp2p/p2p/library/roster"
 	"github.com/sdp2p/p2p/library/session"
 	"github.com/sdp2p/p2p/mdns"
 	"github.com/sdp2p/p2p/mdns/scan"
+	"github.com/sdp2p/p2p/metrics"
 	"github.com/sdp2p/p2p/p2ptest"
 	"github.com/sdp2p/p2p/pairing"
 	"github.com/sdp2p/p2p/proto"
 	"github.com/sdp2p/p2p/quic"
 	"github.com/sdp2p/p2p/relay"
 	"github.com/sdp2p/p2p/relay/ancestor"
+	"github.com/sdp2p/p2p/relay/directory"
 	"github.com/sdp2p/p2p/relay/server"
 	"github.com/sdp2p/p2p/relay/server/daemon"
 	"github.com/sdp2p/p2p/relay/token"
+	"github.com/sdp2p/p2p/tcp"
 	"github.com/sdp2p/p2p/tunnel"
 )
 
@@ -33,6 +38,7 @@ var types = []reflect.Type{
 	reflect.TypeFor[p2p.DialError](),
 	reflect.TypeFor[p2p.HookInfo](),
 	reflect.TypeFor[p2p.HookStopped](),
+	reflect.TypeFor[p2p.Link](),
 	reflect.TypeFor[p2p.ListenerAddrAdded](),
 	reflect.TypeFor[p2p.ListenerAddrRemoved](),
 	reflect.TypeFor[p2p.ListenerInfo](),
@@ -65,6 +71,19 @@ var types = []reflect.Type{
 	reflect.TypeFor[p2p.Stream](),
 	reflect.TypeFor[p2p.Subscription](),
 	reflect.TypeFor[p2p.TrackedModified](),
+	reflect.TypeFor[p2p.Bytes](),
+	reflect.TypeFor[p2p.CandidateState](),
+	reflect.TypeFor[p2p.ConnState](),
+	reflect.TypeFor[p2p.ConnStats](),
+	reflect.TypeFor[p2p.Counters](),
+	reflect.TypeFor[p2p.HookReport](),
+	reflect.TypeFor[p2p.HookState](),
+	reflect.TypeFor[p2p.Note](),
+	reflect.TypeFor[p2p.OpenStreams](),
+	reflect.TypeFor[p2p.PeerState](),
+	reflect.TypeFor[p2p.State](),
+	reflect.TypeFor[p2p.StreamCounters](),
+	reflect.TypeFor[block.Existing](),
 	reflect.TypeFor[block.File](),
 	reflect.TypeFor[block.FileError](),
 	reflect.TypeFor[block.IncompleteError](),
@@ -77,6 +96,15 @@ var types = []reflect.Type{
 	reflect.TypeFor[block.SendOptions](),
 	reflect.TypeFor[block.Source](),
 	reflect.TypeFor[block.SpaceError](),
+	reflect.TypeFor[block.Transfer](),
+	reflect.TypeFor[block.Transfers](),
+	reflect.TypeFor[call.Caller](),
+	reflect.TypeFor[call.Error](),
+	reflect.TypeFor[call.MemberOf[*tunnel.Conn]](),
+	reflect.TypeFor[call.Versioned](),
+	reflect.TypeFor[contact.Config](),
+	reflect.TypeFor[contact.Contacts](),
+	reflect.TypeFor[identity.Addr](),
 	reflect.TypeFor[identity.Identity](),
 	reflect.TypeFor[identity.Options](),
 	reflect.TypeFor[identity.RemoteIdentity](),
@@ -120,8 +148,12 @@ var types = []reflect.Type{
 	reflect.TypeFor[mdns.Stats](),
 	reflect.TypeFor[mdns.Traffic](),
 	reflect.TypeFor[scan.Config](),
+	reflect.TypeFor[scan.Hidden](),
 	reflect.TypeFor[scan.Node](),
+	reflect.TypeFor[metrics.Config](),
 	reflect.TypeFor[p2ptest.Config](),
+	reflect.TypeFor[p2ptest.Contacts](),
+	reflect.TypeFor[p2ptest.ContactsConfig](),
 	reflect.TypeFor[p2ptest.HookTest](),
 	reflect.TypeFor[p2ptest.Link](),
 	reflect.TypeFor[p2ptest.LinkStats](),
@@ -137,9 +169,11 @@ var types = []reflect.Type{
 	reflect.TypeFor[pairing.TicketRelay](),
 	reflect.TypeFor[proto.Decoder](),
 	reflect.TypeFor[proto.EnumError](),
+	reflect.TypeFor[proto.Extent](),
 	reflect.TypeFor[proto.LimitError](),
 	reflect.TypeFor[proto.Metadata](),
 	reflect.TypeFor[proto.MetadataError](),
+	reflect.TypeFor[proto.Optional[int]](),
 	reflect.TypeFor[quic.Config](),
 	reflect.TypeFor[quic.Limits](),
 	reflect.TypeFor[quic.Listener](),
@@ -155,13 +189,21 @@ var types = []reflect.Type{
 	reflect.TypeFor[server.Use](),
 	reflect.TypeFor[ancestor.Config](),
 	reflect.TypeFor[ancestor.Listener](),
+	reflect.TypeFor[directory.Client](),
+	reflect.TypeFor[directory.Config](),
+	reflect.TypeFor[directory.List](),
+	reflect.TypeFor[directory.State](),
 	reflect.TypeFor[relay.Client](),
 	reflect.TypeFor[relay.Config](),
 	reflect.TypeFor[relay.Server](),
 	reflect.TypeFor[relay.Status](),
+	reflect.TypeFor[relay.Upgrade](),
 	reflect.TypeFor[token.Account](),
 	reflect.TypeFor[token.Rules](),
 	reflect.TypeFor[token.Token](),
+	reflect.TypeFor[tcp.Config](),
+	reflect.TypeFor[tcp.Limits](),
+	reflect.TypeFor[tcp.Listener](),
 	reflect.TypeFor[tunnel.Conn](),
 	reflect.TypeFor[tunnel.Credential](),
 	reflect.TypeFor[tunnel.Limits](),

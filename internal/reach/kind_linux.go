@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// kindOf asks sysfs. Where that is not readable, as on Android, no interface
-// counts as physical.
+// kindOf reads an interface's kind from sysfs. If that is not readable, as on
+// Android, no interface counts as physical.
 func kindOf(i *net.Interface) Kind { return kindIn("/sys/class/net", i) }
 
 func kindIn(dir string, i *net.Interface) Kind {
 	switch {
 	case i.Flags&net.FlagLoopback != 0:
 		return Loopback
-	case hasDevice(dir, i.Name, maxStack): // of point-to-point ones, a modem
+	case hasDevice(dir, i.Name, maxStack): // a point-to-point device is a modem
 		return Physical
 	case i.Flags&net.FlagPointToPoint != 0:
 		return PointToPoint
@@ -25,12 +25,12 @@ func kindIn(dir string, i *net.Interface) Kind {
 	return Virtual
 }
 
-// maxStack bounds how many interfaces may be on top of each other, such as a
-// bridge on a VLAN on a bond on a device.
+// maxStack limits how many interfaces may be stacked, such as a bridge on a
+// VLAN on a bond on a device.
 const maxStack = 4
 
-// hasDevice reports whether there is a device below an interface: sysfs links
-// the interface's own as "device", and the interfaces that it is made of as
+// hasDevice reports whether an interface is based on a device: sysfs links the
+// interface's own device as "device", and the interfaces that it consists of as
 // "lower_" and their name.
 func hasDevice(dir, name string, depth int) bool {
 	if exists(filepath.Join(dir, name, "device")) {

@@ -4,8 +4,8 @@ package reach
 
 import "net"
 
-// kindOf goes by what all systems tell: who has neighbors has a hardware
-// address and can broadcast.
+// kindOf derives an interface's kind from what every system reports: an
+// interface with neighbors has a hardware address and can broadcast.
 func kindOf(i *net.Interface) Kind {
 	switch {
 	case i.Flags&net.FlagLoopback != 0:

@@ -1,5 +1,5 @@
-// Package reach says at which of its addresses others are likeliest to reach
-// this host: what a ticket has in it, and a user types in on another device.
+// Package reach selects the addresses at which others are likeliest to reach
+// this host, for tickets, and for users to type on another device.
 package reach
 
 import (
@@ -9,21 +9,21 @@ import (
 	"slices"
 )
 
-// A Kind is what is known of what an interface leads to.
+// A Kind says what an interface leads to.
 type Kind uint8
 
 // The kinds of interfaces.
 const (
-	// Physical is a network device, or what is made of one: a VLAN, a bond, a
-	// bridge with a device among its ports.
+	// Physical is a network device, or an interface based on one: a VLAN, a
+	// bond, a bridge with a device among its ports.
 	Physical Kind = iota
 
-	// Virtual is any other that leads to a link with others on it, such as the
-	// only interface of a container.
+	// Virtual is any other interface on a link with neighbors, such as the only
+	// interface of a container.
 	Virtual
 
-	// Inner is a bridge without a device: there is nobody behind it but
-	// containers and virtual machines of this host.
+	// Inner is a bridge without a device: behind it are only containers and
+	// virtual machines of this host.
 	Inner
 
 	// PointToPoint is a tunnel, such as a VPN's.
@@ -35,11 +35,11 @@ const (
 
 // A Host is a host's addresses at one moment.
 type Host struct {
-	// Interfaces are those that are up and have a carrier.
+	// Interfaces are the interfaces that are up and have a carrier.
 	Interfaces []Interface
 
-	// Sources are the addresses that packets to the world leave from: those of
-	// the default routes, at most one of each family.
+	// Sources are the source addresses of packets to the Internet: those of the
+	// default routes, at most one of each family.
 	Sources []netip.Addr
 }
 
@@ -49,8 +49,8 @@ type Interface struct {
 	Addrs []netip.Prefix
 }
 
-// Look looks at this host. Nothing is sent. What the system does not tell is
-// left out.
+// Look reads the addresses of this host. It sends nothing. Facts that the
+// system does not provide are left out.
 func Look() Host {
 	var h Host
 	all, _ := net.Interfaces()
@@ -81,16 +81,15 @@ func prefixes(addrs []net.Addr) (all []netip.Prefix) {
 	return all
 }
 
-// world are addresses that are for documentation and nobody's (RFC 5737, RFC
-// 3849, RFC 9637), so that nothing but a default route leads there.
+// world are addresses for documentation, which belong to nobody (RFC 5737, RFC
+// 3849, RFC 9637), so that only a default route leads there.
 var world = [][]netip.Addr{
 	{netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("192.0.2.1")},
 	{netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("3fff::1")},
 }
 
-// sources returns the source addresses of the default routes. Networks that
-// have addresses for documentation, as those of tests have, are no way to the
-// world.
+// sources returns the source addresses of the default routes. It skips
+// documentation addresses that are on a link of this host, as in test networks.
 func (h Host) sources(source func(to netip.Addr) (netip.Addr, bool)) (all []netip.Addr) {
 	for _, family := range world {
 		for _, to := range family {
@@ -115,8 +114,8 @@ func (h Host) isOnLink(ip netip.Addr) bool {
 	return false
 }
 
-// source returns the address that a packet leaves from. It sends none: to
-// connect a UDP socket only looks up a route.
+// source returns the source address of a packet to an address. It sends
+// nothing: connecting a UDP socket only looks up a route.
 func source(to netip.Addr) (netip.Addr, bool) {
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, 9)))
 	if err != nil {
@@ -127,10 +126,10 @@ func source(to netip.Addr) (netip.Addr, bool) {
 	return local.Unmap().WithZone(""), true
 }
 
-// A place is where a socket is reached.
+// A place is an address at which a socket can be reached.
 type place struct {
 	addr netip.AddrPort
-	rank int // less is likelier
+	rank int // lower is likelier
 }
 
 func (p place) compare(o place) int {
@@ -144,14 +143,15 @@ func (p place) compare(o place) int {
 }
 
 // Addrs returns at most n of the addresses at which others may reach sockets
-// that are bound to the addresses listening, the likeliest first: those that
-// packets to the world leave from, then those of physical interfaces, and last
-// those of VPNs and of containers' bridges; private ones (RFC 1918, RFC 4193) before
-// public ones. Each family has half of the places, and what the other leaves.
+// that are bound to the addresses listening, the likeliest first: source
+// addresses of the default routes, then those of physical interfaces, and last
+// those of VPNs and of containers' bridges; private ones (RFC 1918, RFC 4193)
+// before public ones. Each family gets half of the places, and those that the
+// other family leaves free.
 //
-// Link-local addresses and those with a zone mean something else on every link,
-// and the loopback address on every host: none of them is in the list, except a
-// loopback address that a socket is bound to.
+// Addresses that mean something else on other links or hosts are left out:
+// link-local ones, those with a zone, and loopback addresses, except a loopback
+// address that a socket is bound to.
 func (h Host) Addrs(listening []netip.AddrPort, n int) []netip.AddrPort {
 	var families [2][]place
 	for _, l := range listening {
@@ -184,7 +184,8 @@ func (h Host) Addrs(listening []netip.AddrPort, n int) []netip.AddrPort {
 	return all
 }
 
-// places returns where a socket that is bound to an address is reached.
+// places returns the addresses at which a socket bound to an address can be
+// reached.
 func (h Host) places(bound netip.AddrPort) (all []place) {
 	ip, port := bound.Addr().Unmap(), bound.Port()
 	if port == 0 || ip.Zone() != "" {
@@ -203,13 +204,13 @@ func (h Host) places(bound netip.AddrPort) (all []place) {
 		return nil
 	case len(all) > 0 || ip.IsUnspecified():
 		return all
-	case ip.IsLoopback(): // all of 127.0.0.0/8 is
+	case ip.IsLoopback(): // all of 127.0.0.0/8 can be used without being assigned
 		return []place{{netip.AddrPortFrom(ip, port), h.rank(Loopback, ip)}}
 	}
-	return []place{{netip.AddrPortFrom(ip, port), h.rank(Physical, ip)}} // the app knows better
+	return []place{{netip.AddrPortFrom(ip, port), h.rank(Physical, ip)}} // the app chose it
 }
 
-// rank says how likely others are to have a way to an address, from 0 on.
+// rank says how likely others have a route to an address; 0 is the likeliest.
 func (h Host) rank(k Kind, ip netip.Addr) int {
 	source := slices.Contains(h.Sources, ip)
 	switch {
@@ -219,7 +220,7 @@ func (h Host) rank(k Kind, ip netip.Addr) int {
 		return 1
 	case k == Virtual:
 		return 2
-	case source: // a VPN that all leaves by: the neighbors have no way to it
+	case source: // a VPN that takes all traffic: neighbors have no route to its address
 		return 3
 	case k == PointToPoint:
 		return 4

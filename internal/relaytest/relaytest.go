@@ -1,5 +1,5 @@
-// Package relaytest has go-libp2p's own relay for tests, without limits and without
-// anybody being asked for anything.
+// Package relaytest provides go-libp2p's own relay for tests, without limits or
+// access control.
 package relaytest
 
 import (
@@ -32,7 +32,7 @@ import (
 	"github.com/sdp2p/p2p/internal/circuit"
 )
 
-// A Relay is one that runs.
+// A Relay is a running relay.
 type Relay struct {
 	Identity identity.RemoteIdentity
 	Port     uint16 // UDP, on all addresses of IPv4
@@ -41,8 +41,8 @@ type Relay struct {
 	host *blankhost.BlankHost
 }
 
-// Answer has a relay answer on the stream on which tokens are shown, to all alike:
-// how it sees them, and that it is still there.
+// Answer makes a relay accept everybody on the stream on which tokens are
+// shown: it answers with the client's address, and answers pings.
 func (r *Relay) Answer() {
 	r.host.SetStreamHandler(circuit.AuthProtocol, func(s network.Stream) {
 		defer s.Reset()
@@ -73,9 +73,8 @@ func (r *Relay) Answer() {
 	})
 }
 
-// Pretend has a relay connect nobody any more: what callers say in a circuit is
-// given to f, which plays the peer that they have called. Everybody gets a
-// reservation.
+// Pretend makes a relay connect nobody any more: it passes callers' circuits to
+// f, which plays the callee. Everybody gets a reservation.
 func (r *Relay) Pretend(f func(callee identity.RemoteIdentity, s network.Stream)) {
 	r.host.SetStreamHandler(circuit.HopProtocol, func(s network.Stream) {
 		defer s.Reset()
@@ -95,14 +94,53 @@ func (r *Relay) Pretend(f func(callee identity.RemoteIdentity, s network.Stream)
 	})
 }
 
-// Addr returns the relay's address on the loopback interface as a multiaddr, with its
-// identity.
-func (r *Relay) Addr() ma.Multiaddr {
-	return ma.StringCast(fmt.Sprintf("/ip4/127.0.0.1/udp/%d/quic-v1/p2p/%s", r.Port, r.host.ID()))
+// A tapped is a network on which everything that peers send is intercepted.
+type tapped struct {
+	network.Network
+	tap func(b []byte)
 }
 
-// Start starts a relay on a free port, until the test ends.
+func (n tapped) SetStreamHandler(f network.StreamHandler) {
+	n.Network.SetStreamHandler(func(s network.Stream) {
+		if n.tap != nil {
+			s = heard{s, n.tap}
+		}
+		f(s)
+	})
+}
+
+// A heard is a stream on a tapped network.
+type heard struct {
+	network.Stream
+	tap func(b []byte)
+}
+
+func (s heard) Read(b []byte) (int, error) {
+	n, err := s.Stream.Read(b)
+	s.tap(b[:n])
+	return n, err
+}
+
+// Addr returns the relay's address on the loopback interface as a multiaddr,
+// with its identity.
+func (r *Relay) Addr() ma.Multiaddr {
+	return Addr(r.Identity, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), r.Port))
+}
+
+// Addr returns the multiaddr of a relay at an address of IPv4.
+func Addr(relay identity.RemoteIdentity, at netip.AddrPort) ma.Multiaddr {
+	return ma.StringCast(fmt.Sprintf("/ip4/%v/udp/%d/quic-v1/p2p/%s", at.Addr(), at.Port(), peerID(relay)))
+}
+
+// Start starts a relay on a free port, which runs until the test ends.
 func Start(t testing.TB, options ...relay.Option) *Relay {
+	t.Helper()
+	return Tapped(t, nil, options...)
+}
+
+// Tapped starts a relay that passes everything that clients send on streams to
+// tap, if not nil, piece by piece and possibly concurrently.
+func Tapped(t testing.TB, tap func(b []byte), options ...relay.Option) *Relay {
 	t.Helper()
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(t, err)
@@ -123,7 +161,7 @@ func Start(t testing.TB, options ...relay.Option) *Relay {
 	require.NoError(t, err)
 	require.NoError(t, s.AddTransport(transport))
 	require.NoError(t, s.Listen(ma.StringCast("/ip4/0.0.0.0/udp/0/quic-v1")))
-	h := blankhost.NewBlankHost(s, blankhost.WithEventBus(bus))
+	h := blankhost.NewBlankHost(tapped{s, tap}, blankhost.WithEventBus(bus))
 	r, err := relay.New(h, append([]relay.Option{relay.WithInfiniteLimits()}, options...)...)
 	require.NoError(t, err)
 	udp, err := s.ListenAddresses()[0].ValueForProtocol(ma.P_UDP)

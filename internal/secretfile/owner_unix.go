@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// openFlag keeps a pipe in a file's place from holding us up.
+// openFlag keeps the opening of a pipe in place of a file from blocking.
 const openFlag = syscall.O_NONBLOCK
 
 // foreign reports whether a file belongs to another user.
@@ -17,5 +17,5 @@ func foreign(info fs.FileInfo) bool {
 	return ok && int(s.Uid) != os.Geteuid()
 }
 
-// open reports whether a file's mode lets other users use it.
+// open reports whether a file's mode gives other users access.
 func open(info fs.FileInfo) bool { return info.Mode().Perm()&0o077 != 0 }

@@ -1,5 +1,5 @@
-// Package secretfile reads and writes files that hold a secret, and that nobody
-// but this user can read.
+// Package secretfile reads and writes files that contain a secret and that only
+// this user can read.
 package secretfile
 
 import (
@@ -12,14 +12,15 @@ import (
 	"runtime"
 )
 
-// Errors about files that this user may not be the only one to use.
+// Errors about files to which other users may have access.
 var (
 	ErrPermissions = errors.New("the file is open to other users")
 	ErrOwner       = errors.New("the file belongs to another user")
 )
 
-// Read returns what a regular file holds, at most limit bytes. Unless shared,
-// it fails with [ErrPermissions] or [ErrOwner] if other users may use it.
+// Read returns the contents of a regular file of at most limit bytes. Unless
+// shared is set, it fails with [ErrPermissions] or [ErrOwner] if other users
+// have access to the file.
 func Read(path string, limit int64, shared bool) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|openFlag, 0)
 	if err != nil {
@@ -43,7 +44,8 @@ func Read(path string, limit int64, shared bool) ([]byte, error) {
 	return b, err
 }
 
-// check reports whether this user alone can use a file.
+// check returns an error if other users have access to a file, unless shared is
+// set.
 func check(info fs.FileInfo, path string, shared bool) error {
 	switch {
 	case shared:
@@ -57,15 +59,15 @@ func check(info fs.FileInfo, path string, shared bool) error {
 }
 
 // Create writes a new file of mode 0600, which appears whole or not at all. It
-// fails with an error that wraps [fs.ErrExist] if there is a file, and unless
-// shared with [ErrPermissions] or [ErrOwner] on a file system with fixed modes
-// or owners.
+// fails with an error that wraps [fs.ErrExist] if the file exists, and, unless
+// shared is set, with [ErrPermissions] or [ErrOwner] on a file system with
+// fixed modes or owners.
 func Create(path string, b []byte, shared bool) error {
 	return write(path, b, shared, publish)
 }
 
-// Replace writes a file of mode 0600 in place of what is there: after a crash
-// there is the old one or the new one.
+// Replace writes a file of mode 0600, replacing an existing one: after a crash,
+// either the old file or the new one exists.
 func Replace(path string, b []byte, shared bool) error {
 	return write(path, b, shared, os.Rename)
 }
@@ -98,14 +100,13 @@ func write(path string, b []byte, shared bool, place func(tmp, path string) erro
 	return syncDir(dir)
 }
 
-// TempPrefix begins the names of files that are being written. One that is
-// there though nobody writes was left behind by a crash.
+// TempPrefix begins the names of files that are being written. A file with that
+// prefix that nobody is writing was left behind by a crash.
 const TempPrefix = ".tmp-"
 
-// publish gives the complete file tmp its final name without ever replacing
-// one. Where the file system has no hard links, the file is created exclusively
-// instead: a crash can then leave a file that is cut off, but never a lost
-// secret.
+// publish gives the complete file tmp its final name without ever replacing a
+// file. If the file system has no hard links, it creates the file exclusively
+// instead: a crash can then leave a truncated file, but never lose a secret.
 func publish(tmp, path string) error {
 	err := os.Link(tmp, path)
 	if err == nil || errors.Is(err, fs.ErrExist) {

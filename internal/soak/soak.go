@@ -1,5 +1,5 @@
-// Package soak tells tests how long to go on: what they check is the same in
-// either case.
+// Package soak tells tests how long to run. What they check does not depend on
+// it.
 package soak
 
 import (
@@ -8,9 +8,9 @@ import (
 	"strconv"
 )
 
-// N returns usual, which takes a test a second or so and leaves no kind of case
-// out, or long where the environment variable SDP2P_SOAK is set, as by
-// `make soak`.
+// N returns usual, with which a test takes about a second and covers every kind
+// of case, or long if the environment variable SDP2P_SOAK is set, as by `make
+// soak`.
 func N(usual, long int) int {
 	if os.Getenv("SDP2P_SOAK") != "" {
 		return long
@@ -18,8 +18,8 @@ func N(usual, long int) int {
 	return usual
 }
 
-// Checks sets how many cases pgregory.net/rapid draws, as N does, unless the
-// command line says it. It is for TestMain, and parses the flags.
+// Checks sets the number of cases that pgregory.net/rapid draws, as N does,
+// unless the command line sets it. It is for TestMain, and parses the flags.
 func Checks(usual, long int) {
 	flag.Parse()
 	given := false

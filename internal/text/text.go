@@ -1,4 +1,4 @@
-// Package text makes what others call themselves fit to be shown.
+// Package text makes names chosen by others safe to display.
 package text
 
 import (
@@ -6,10 +6,10 @@ import (
 	"unicode"
 )
 
-// Plain returns a name that somebody else chose, as it can be shown in a line
-// of a terminal or a list: without line breaks, control characters, and
-// characters that direct the order of others. Runs of white space become one
-// space.
+// Plain returns a name chosen by somebody else in a form that is safe to show
+// on a line of a terminal or in a list: without line breaks, control
+// characters, and characters that change the writing direction. Runs of white
+// space become one space.
 func Plain(name string) string {
 	name = strings.Map(func(r rune) rune {
 		switch {

@@ -2,6 +2,7 @@ package turn
 
 import (
 	"errors"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,6 +48,30 @@ func TestEnd(t *testing.T) {
 	require.Equal(t, 1, calls, "the user's deadlines do not count after the end")
 	end.Do(func() { calls++ })
 	require.Equal(t, 2, calls)
+}
+
+// The end is told to callers that asked before it and to those that ask after
+// it, however they race with it.
+func TestEndDone(t *testing.T) {
+	var end End
+	done := end.Done()
+	select {
+	case <-done:
+		t.Fatal("over before its end")
+	default:
+	}
+	end.Begin(net.ErrClosed)
+	end.Begin(net.ErrClosed)
+	<-done
+	<-end.Done()
+
+	for range 1000 {
+		var end End
+		go end.Begin(net.ErrClosed)
+		go end.Begin(net.ErrClosed)
+		<-end.Done()
+		require.Error(t, end.Reason())
+	}
 }
 
 // Whatever the user sets while a stream ends, the end's deadline is the last.

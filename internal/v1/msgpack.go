@@ -11,7 +11,7 @@ import (
 
 // The part of MessagePack
 // (https://github.com/msgpack/msgpack/blob/master/spec.md) that a map of
-// strings to strings takes. Its lengths are big-endian.
+// strings to strings needs. Lengths are big-endian.
 const (
 	msgpackFixmap = 0x80 // to 0x8F, the low 4 bits are the count
 	msgpackMap16  = 0xDE // a 2-byte count follows
@@ -70,11 +70,11 @@ func appendMsgpackString(b []byte, s string) []byte {
 	return append(b, s...)
 }
 
-// parseMsgpackMap returns the map that p is.
+// parseMsgpackMap parses p as a map.
 func parseMsgpackMap(p []byte) (map[string]string, error) {
 	r := msgpackReader{p: p}
 	n := r.mapHead()
-	m := make(map[string]string, min(n, 16)) // room for the rest as it proves to be there
+	m := make(map[string]string, min(n, 16)) // grows as further entries prove to exist
 	for range n {
 		key, value := r.str(), r.str()
 		if r.err != nil {
@@ -94,7 +94,7 @@ func parseMsgpackMap(p []byte) (map[string]string, error) {
 	return m, r.err
 }
 
-// A msgpackReader takes values off p. Its error sticks.
+// A msgpackReader takes values off p. Its error is sticky.
 type msgpackReader struct {
 	p   []byte
 	err error
@@ -106,8 +106,8 @@ func (r *msgpackReader) fail(format string, args ...any) {
 	}
 }
 
-// mapHead takes the head of a map and returns the number of its entries, of
-// which each takes at least 2 bytes.
+// mapHead takes the head of a map and returns the number of its entries, each
+// of which takes at least 2 bytes.
 func (r *msgpackReader) mapHead() int {
 	var n uint64
 	switch c := r.uint(1); {

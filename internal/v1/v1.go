@@ -21,12 +21,12 @@ const (
 	// MaxMetadata is the size of the largest Metadata that is accepted.
 	MaxMetadata = 8 << 10
 	// MaxPeerMetadata is the size of the largest Metadata that the first
-	// implementation accepts: what is sent to it must fit. See [Metadata.Fit].
+	// implementation accepts, and so may be sent to it. See [Metadata.Fit].
 	MaxPeerMetadata = 1000
 )
 
-// ErrMetadata is wrapped by the errors for [Metadata] that is not a MessagePack
-// map of strings, or not of the length that was announced. It wraps
+// ErrMetadata is wrapped by the errors about [Metadata] that is not a
+// MessagePack map of strings, or does not have the announced length. It wraps
 // [proto.ErrInvalid].
 var ErrMetadata = fmt.Errorf("%w version 1 metadata", proto.ErrInvalid)
 
@@ -41,19 +41,20 @@ const (
 	// Stream is a stream for the application. The initiator's [Hello] follows
 	// at once, and the responder answers with its [Metadata].
 	Stream Mode = 0
-	// Identify asks the responder who it is. It answers with its [Identity],
-	// then the initiator sends its [Hello], and the responder its [Metadata].
+	// Identify asks for the responder's identity. The responder answers with
+	// its [Identity], then the initiator sends its [Hello], and the responder
+	// its [Metadata].
 	Identify Mode = 1
 )
 
-// AppendBinary appends m to b. It fails with an [*proto.EnumError] if m is
-// unknown, and returns b as it was.
+// AppendBinary appends m to b. If m is unknown, it fails with an
+// [*proto.EnumError] and returns b unchanged.
 func (m Mode) AppendBinary(b []byte) ([]byte, error) {
 	return proto.AppendEnum(b, "version 1 mode", m, Stream, Identify)
 }
 
 // DecodeFrom reads m. It fails with an [*proto.EnumError] if the mode is
-// unknown, and as the Decoder does; m is then as it was.
+// unknown, and as the Decoder does; m is then unchanged.
 func (m *Mode) DecodeFrom(d *proto.Decoder) error {
 	got := proto.DecodeEnum(d, "version 1 mode", Stream, Identify)
 	if err := d.Err(); err != nil {
@@ -63,8 +64,8 @@ func (m *Mode) DecodeFrom(d *proto.Decoder) error {
 	return nil
 }
 
-// An Identity is a node's Ed25519 public key. That it is a valid one, and the
-// connection's, is for the receiver to check.
+// An Identity is a node's Ed25519 public key. The receiver has to check that it
+// is valid and the connection's.
 //
 //	size  field
 //	32    public key
@@ -73,13 +74,14 @@ type Identity [32]byte
 // AppendBinary appends id to b. It never fails.
 func (id Identity) AppendBinary(b []byte) ([]byte, error) { return append(b, id[:]...), nil }
 
-// DecodeFrom reads id. It fails as the Decoder does; id then holds anything.
+// DecodeFrom reads id. It fails as the Decoder does; the value of id is then
+// undefined.
 func (id *Identity) DecodeFrom(d *proto.Decoder) error {
 	d.Fixed(id[:])
 	return d.Err()
 }
 
-// A Hello is what the initiator of a /sdp2p/1 stream says about itself.
+// A Hello is the introduction of the initiator of a /sdp2p/1 stream.
 //
 //	size  field
 //	32    Identity    an Ed25519 public key, for the receiver to check against the connection
@@ -90,7 +92,7 @@ type Hello struct {
 }
 
 // AppendBinary appends m to b. It fails as [Metadata.AppendBinary] does, and
-// returns b as it was.
+// then returns b unchanged.
 func (m *Hello) AppendBinary(b []byte) ([]byte, error) {
 	out, err := m.Metadata.AppendBinary(append(b, m.Identity[:]...))
 	if err != nil {
@@ -100,13 +102,13 @@ func (m *Hello) AppendBinary(b []byte) ([]byte, error) {
 }
 
 // DecodeFrom reads m. It fails as [Metadata.DecodeFrom] does; m's Metadata is
-// then as it was.
+// then unchanged.
 func (m *Hello) DecodeFrom(d *proto.Decoder) error {
 	d.Fixed(m.Identity[:])
 	return m.Metadata.DecodeFrom(d)
 }
 
-// Metadata is what a node says about itself on a /sdp2p/1 stream.
+// Metadata is a node's description of itself on a /sdp2p/1 stream.
 //
 //	size  field
 //	8     length n, n ≤ 8 KiB
@@ -114,25 +116,25 @@ func (m *Hello) DecodeFrom(d *proto.Decoder) error {
 //
 // It is sent as serde's rmp does: keys sorted, each map and string in its
 // shortest form. It is accepted in any order and with any form of map and
-// string that MessagePack has; every other type is refused, as is a key that
-// comes twice.
+// string in MessagePack; every other type is refused, as is a key that occurs
+// twice.
 //
 // The rules of [proto.Metadata] for keys and values are younger than this
-// message and are not checked here, on either side. Refusing a peer for an
-// entry that nobody asked for would cut off nodes that work today, and dropping
-// the entry would hide it from the caller, which alone knows what it is for. So
-// a Metadata is all that the peer sent, and the caller passes each entry that
-// it means to keep through [proto.ValidateMetadataKey] and
+// message and are not checked here, on either side. Refusing a peer because of
+// an irrelevant entry would cut off nodes that work today, and dropping the
+// entry would hide it from the caller, which alone knows its purpose. So a
+// Metadata contains everything that the peer sent, and the caller has to check
+// each entry that it keeps with [proto.ValidateMetadataKey] and
 // [proto.ValidateMetadataValue].
 //
 // As with any map, concurrent reading is safe and writing is not.
 type Metadata map[string]string
 
 // AppendBinary appends m to b. It fails with a [*proto.LimitError] if the map
-// takes more than [MaxMetadata] bytes and with a [*proto.MetadataError] that
-// wraps [proto.ErrUTF8] if an entry is not UTF-8, and returns b as it was. It
-// does not allocate if b has room and m has no more entries than
-// [proto.MaxMetadataEntries].
+// takes more than [MaxMetadata] bytes, and with a [*proto.MetadataError] that
+// wraps [proto.ErrUTF8] if an entry is not UTF-8; it then returns b unchanged.
+// It does not allocate if b has room and m has at most
+// [proto.MaxMetadataEntries] entries.
 func (m Metadata) AppendBinary(b []byte) ([]byte, error) {
 	keys := sortedKeys(m, make([]string, 0, proto.MaxMetadataEntries))
 	size := msgpackMapSize(len(keys))
@@ -153,11 +155,11 @@ func (m Metadata) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m, which it replaces. It fails with a [*proto.LimitError] if
-// the length is over [MaxMetadata], with [ErrMetadata] if the bytes are not a
-// map of strings of just that length, with a [*proto.MetadataError] if a key
-// comes twice or an entry is not UTF-8, and as the Decoder does; m is then as
-// it was.
+// DecodeFrom replaces m with a message read from d. It fails with a
+// [*proto.LimitError] if the length is over [MaxMetadata], with [ErrMetadata]
+// if the bytes are not a map of strings of exactly that length, with a
+// [*proto.MetadataError] if a key occurs twice or an entry is not UTF-8, and as
+// the Decoder does; m is then unchanged.
 func (m *Metadata) DecodeFrom(d *proto.Decoder) error {
 	n := d.Uint64()
 	if n > MaxMetadata {
@@ -192,14 +194,14 @@ func sortedKeys(m Metadata, keys []string) []string {
 	return keys
 }
 
-// nodeFields are the entries about the node itself, those that a person sees
-// first.
+// nodeFields are the entries about the node itself, beginning with those that a
+// person sees first.
 var nodeFields = []string{"name", "os", "operating_system", "device_model", "version"}
 
-// Fit returns as much of m as takes at most limit bytes of MessagePack: first
+// Fit returns the entries of m that fit into limit bytes of MessagePack: first
 // the node's own fields (name, os, operating_system, device_model, version, in
-// this order), then every other entry, in the keys' order, that still fits. It
-// returns a new map and leaves m alone.
+// this order), then every other entry, in the order of keys, that still fits.
+// It returns a new map and does not modify m.
 func (m Metadata) Fit(limit int) Metadata {
 	keys := sortedKeys(m, nil)
 	sort.SliceStable(keys, func(i, j int) bool { return rank(keys[i]) < rank(keys[j]) })
@@ -214,7 +216,7 @@ func (m Metadata) Fit(limit int) Metadata {
 	return fit
 }
 
-// rank is the place of a key in the order in which [Metadata.Fit] takes
+// rank returns the place of a key in the order in which [Metadata.Fit] takes
 // entries.
 func rank(key string) int {
 	if i := slices.Index(nodeFields, key); i >= 0 {

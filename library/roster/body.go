@@ -12,7 +12,7 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// A Role is what a member may do.
+// A Role is the role of a member.
 type Role uint8
 
 // The roles.
@@ -32,7 +32,7 @@ func (r Role) String() string {
 	return fmt.Sprintf("Role(%d)", uint8(r))
 }
 
-// A Body is what a statement says: [Add], [Move], [Remove], [Endorse] or
+// A Body is the content of a statement: [Add], [Move], [Remove], [Endorse] or
 // [Secret].
 type Body interface {
 	kind() Kind
@@ -53,17 +53,17 @@ type Move struct {
 	Signature [ed25519.SignatureSize]byte // by the node's key; see SignMove
 }
 
-// Remove says that an instance does not belong to the library any more.
+// Remove says that an instance no longer belongs to the library.
 type Remove struct {
 	Instance identity.RemoteIdentity
 	Last     Hash // its last statement that still counts; zero for none
 }
 
-// Endorse is a second signature below an [Add] or a [Remove] of somebody else:
-// it names that statement's [Statement.UnsignedHash].
+// Endorse is a second signature on another signer's [Add] or [Remove], whose
+// [Statement.UnsignedHash] it names.
 type Endorse struct{ Of Hash }
 
-// Secret says which secret members use: Hash is [HashSecret] of it.
+// Secret names the secret that members use: Hash is its [HashSecret].
 type Secret struct {
 	Number uint64
 	Hash   Hash
@@ -110,24 +110,24 @@ func HashSecret(secret [32]byte) Hash {
 	return sha256.Sum256(append([]byte("sdp2p-secret\x00"), secret[:]...))
 }
 
-// SignMove returns the body of an instance's move to a node, whose identity
-// node is. Counter is that of the statement.
+// SignMove returns the body of an instance's move to a node, signed by that
+// node. Counter is the counter of the statement.
 func SignMove(node identity.Identity, founder identity.RemoteIdentity, library uuid.UUID, instance identity.RemoteIdentity, counter uint32) Move {
 	m := Move{Node: node.Remote()}
 	copy(m.Signature[:], ed25519.Sign(node.PrivateKey(), m.signed(founder, library, instance, counter)))
 	return m
 }
 
-// signed returns what a move's signature is over.
+// signed returns the bytes that a move's signature covers.
 func (m *Move) signed(founder identity.RemoteIdentity, library uuid.UUID, instance identity.RemoteIdentity, counter uint32) []byte {
 	b := proto.AppendUUID(appendKey([]byte("sdp2p-roster-move\x00"), founder), library)
 	return appendKey(proto.AppendUint32(appendKey(b, instance), counter), m.Node)
 }
 
-// Parse returns what a statement of a known kind says, or nil if its body is
-// malformed, holds a key that is not strictly valid, has a signature that is
-// not the node's, or names no node though its signer is not the founder: such a
-// statement counts for nothing.
+// Parse returns the body of a statement of a known kind, or nil if the body is
+// malformed, contains a key that is not strictly valid, has a signature that is
+// not the node's, or names no node although its signer is not the founder: such
+// a statement counts for nothing.
 func (s *Statement) Parse(founder identity.RemoteIdentity) Body {
 	body := s.parse(founder)
 	if m, ok := body.(Move); ok && !m.valid(s, founder) {
@@ -194,7 +194,7 @@ func (m *Move) valid(s *Statement, founder identity.RemoteIdentity) bool {
 	return ed25519.Verify(key[:], m.signed(founder, s.Library, s.Signer, s.Counter), m.Signature[:])
 }
 
-// decodeKey reads a key; one that is not strictly valid fails.
+// decodeKey reads a key, and fails if it is not strictly valid.
 func decodeKey(d *proto.Decoder) identity.RemoteIdentity {
 	var b [identity.Size]byte
 	d.Fixed(b[:])

@@ -7,25 +7,25 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// Concerning returns what an instance that was removed is told: the removals of
-// it that count, with what these rest on, predecessors first. A roster that
-// knows some of the statements of this one, and adds these, has it removed,
-// too.
+// Concerning returns the statements that a removed instance is told: the
+// removals of it that count, with the statements that these rest on,
+// predecessors first. Any roster that consists of statements of this one and
+// adds these has removed the instance, too.
 //
-// A removal with the founder's signature rests on the statements before it, and
-// before the endorsements of it. Another one also rests on the adds that made
-// its signers admins, on what these rest on, and on the removals of admins that
-// were taken before it: one of its signers might be removed first without them.
-// If the founder's signature is on one, the others leave no less, and are not
-// told.
+// A removal with the founder's signature rests on the statements before it and
+// before its endorsements. Any other also rests on the adds that made its
+// signers admins, on the statements that these rest on, and on the removals of
+// admins that were taken before it: without them, one of its signers might be
+// removed first. If one has the founder's signature, the others change nothing,
+// and are not told.
 func (r *Roster) Concerning(instance identity.RemoteIdentity) Statements {
 	g := &r.known
 	e := newEvaluation(g)
-	slices.SortFunc(e.adds, compareNodes) // so that all devices tell the same
+	slices.SortFunc(e.adds, compareNodes) // so that all devices tell the same statements
 	e.findAdmins()
 	k := (&evaluation{g: g, adds: e.adds}).keeping()
 	founders, all, left := newBasis(k), newBasis(k), newBasis(k)
-	var others map[*node]bool // what all had when a removal was taken that is told
+	var others map[*node]bool // the limits at the time when a told removal was taken
 	e.taking = func(n *node) {
 		target := n.body.(Remove).Instance
 		byOthers := target == instance && n.Signer != instance
@@ -52,11 +52,11 @@ func (r *Roster) Concerning(instance identity.RemoteIdentity) Statements {
 	return statements(slices.SortedFunc(maps.Keys(told), compareNodes))
 }
 
-// A basis is statements that some of them rest on.
+// A basis is a set of statements with those that they rest on.
 type basis struct {
 	keeping
 	nodes map[*node]bool
-	done  map[*node]bool // those whose signatures were looked at
+	done  map[*node]bool // those whose signatures have been considered
 }
 
 func newBasis(k keeping) *basis {
@@ -70,7 +70,7 @@ func (b *basis) branch(n *node) {
 	}
 }
 
-// removal adds a removal, and what it leaves of its target.
+// removal adds a removal, and the statements of its target that it leaves.
 func (b *basis) removal(n *node, e *evaluation) {
 	if n.Signer == n.removes() {
 		b.branch(n)
@@ -88,8 +88,8 @@ func (b *basis) removal(n *node, e *evaluation) {
 	}
 }
 
-// statement adds a statement and what it counts by: the founder's signature, or
-// else those of admins.
+// statement adds a statement and the signatures that make it count: the
+// founder's, or else those of admins.
 func (b *basis) statement(n *node, e *evaluation) {
 	if b.done[n] {
 		return
@@ -110,14 +110,15 @@ func (b *basis) statement(n *node, e *evaluation) {
 	}
 }
 
-// admin adds what makes somebody an admin, which also keeps its statements.
+// admin adds the statements that make an instance an admin, which also make
+// rosters keep its statements.
 func (b *basis) admin(id identity.RemoteIdentity, e *evaluation) {
 	if add := e.admins[id]; add != nil {
 		b.statement(add, e)
 	}
 }
 
-// keeps adds what makes a roster keep somebody's statements.
+// keeps adds the statements that make a roster keep an instance's statements.
 func (b *basis) keeps(id identity.RemoteIdentity) {
 	if add := b.writers[id]; add != nil {
 		b.statement(add, b.evaluation)

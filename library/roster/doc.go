@@ -1,16 +1,16 @@
 // Package roster decides who belongs to a library: a pure function of signed
 // statements, the same on every device that has the same statements, in
-// whatever order they came.
+// whatever order they arrived.
 //
-// A [Statement] is something that an instance, or the library's founder, signed
-// about the library. A [Roster] is a set of statements that prove themselves;
+// A [Statement] is a signed fact about the library, by an instance or the
+// library's founder. A [Roster] is a set of statements that prove themselves;
 // [Roster.View] evaluates it. Package library keeps a roster for each library,
-// exchanges statements when members meet, and asks the app's user where a
-// second signature is needed.
+// exchanges statements when members meet, and asks the app's user if a second
+// signature is needed.
 //
 // # Roles
 //
-// The founder is the key that made the library: a recovery key, which is on no
+// The founder is the key that made the library: a recovery key, kept on no
 // device, or the first device's instance. An admin adds and removes members; a
 // member only takes part.
 //
@@ -29,64 +29,66 @@
 //	secret    number u64, SHA-256 of the secret       one admin signed it, and the number
 //	                                                  is 1 or one more than another that counts
 //
-// The admin rule: the founder's signature is on it, as the signer's or as an
-// endorsement, or else those of two admins, of which the signer is one.
-// Nobody's signature counts on the removal of itself, nobody's endorsement on a
-// statement of its own. A statement of an admin about somebody who is
-// no admin needs no second signature. With the founder's signature, a statement
-// of anybody counts, also the add or removal of a member, and also beyond its
-// signer's limit. An add as admin with one admin's signature counts as one as a
-// member. A statement of an unknown kind, or whose body is malformed, is kept
-// and passed on, and counts for nothing.
+// The admin rule: the statement has the founder's signature, as the signer's or
+// as an endorsement, or else the signatures of two admins, one of them its
+// signer. A signature does not count on the removal of its own signer, nor an
+// endorsement on the endorser's own statement. An admin's statement about an
+// instance that is not an admin needs no second signature. With the founder's
+// signature, any signer's statement counts, including the add or removal of a
+// member, and even beyond its signer's limit. An add as an admin with only one
+// admin's signature counts as an add as a member. A statement of an unknown
+// kind, or with a malformed body, is kept and passed on, and counts for
+// nothing.
 //
 // # Chains
 //
 // The statements of a signer form a chain: each has a counter, from 1, and the
-// hash of the one before. Number 1 is a move: nobody is a member who has not
-// said where it lives. Any other number 1 counts for nothing, what follows it
-// counts nevertheless. Two statements with one predecessor prove that a key is
-// used by two, or came back from a backup: both count, and [View.Forked] names
-// the signer.
+// hash of the one before. Number 1 is a move: an instance that has not said
+// where it lives is no member. Any other number 1 counts for nothing, but the
+// statements after it do count. Two statements with the same predecessor prove
+// that a key is used by two devices, or was restored from a backup: both count,
+// and [View.Forked] names the signer.
 //
-// A move to the zero node counts only as the founder's: it lives nowhere then,
-// and is no member. A founder that lived nowhere from the start, by its number
-// 1, is a recovery key, which is a member only if it is added like anybody
-// else.
+// A move to the zero node counts only if it is the founder's, who then lives
+// nowhere and is no member. A founder that lives nowhere from the start, by its
+// number 1, is a recovery key, which is a member only if it is added like any
+// other instance.
 //
-// An add needs a place. The founder has [FounderPlaces], everybody else
-// [Places], counted on each branch anew, in the order of the branch, whether
-// the adds count otherwise or not; the same instance has one place, however
-// often it is added. A branch has 16 statements and four more for each place;
-// that of somebody who is no admin has 16. What lies beyond counts nowhere and
-// is not kept.
+// An add needs a place. The founder has [FounderPlaces], every other signer
+// [Places], counted anew on each branch, in the order of the branch, whether or
+// not the adds count otherwise; an instance takes one place, however often it
+// is added. A branch has room for 16 statements and four more for each place; a
+// branch of a signer that is not an admin, for 16. Statements beyond that do
+// not count and are not kept.
 //
 // A roster keeps the statements of the founder, and of instances that an admin
 // added with a statement that is kept: removed or not, one admin's signature is
-// enough. Admins are here those that the founder or two admins made one, before
-// any removal.
-// Of a signer that has more than twice as many statements as fit on a branch,
-// only the longest branch goes on, and those are taken that a removal names:
-// with one admin's key, a thief fills no device. A roster sends statements in
-// the order in which they came, so that what such a thief signed hides nothing
-// of what was there before it.
+// enough. Here, admins are those made so by the founder or by two admins,
+// before any removal. For a signer that has more than twice as many statements
+// as fit on a branch, only statements that continue the longest branch, or that
+// a removal names, are accepted: with one admin's key, a thief cannot fill a
+// device. A roster sends statements in the order in which they arrived, so that
+// such a thief's statements cannot displace earlier ones.
 //
 // # Removals
 //
-// A removal is for good, also of somebody who was never added. It also limits
-// what its target signed: what counts is the statement that the removal names
-// and those before it on its branch, nothing if that statement is not known or
-// somebody else's; of several removals, what all of them leave. What the
-// founder's removals leave, others do not narrow. A removal of the signer
-// itself cuts off what follows on its branch and nothing else, whatever it
-// names, and whoever endorsed it. Removals are taken one after the other,
-// always the first of those that count under the limits so far: those with the
-// founder's signature, then those with two admins', then the rest, by hash
-// within each. What was taken stays.
+// A removal is for good, even of an instance that was never added. It also
+// limits the statements of its target: those that count are the statement that
+// the removal names and those before it on its branch, and none if that
+// statement is not known or another signer's; with several removals, only those
+// that all of them leave. Statements left by the founder's removals are not
+// affected by others. An instance's removal of itself cuts off only the
+// statements that follow it on its branch, whatever it names and no matter who
+// endorsed it. Removals are taken one by one, always the first of those that
+// count under the limits so far: those with the founder's signature, then those
+// with two admins', then the rest, by hash within each group. A removal that
+// was taken stays.
 //
 // # Members
 //
-// The name of a member is that of the add with the founder's signature, else
-// with two admins', else with one, and of equal ones that with the smallest
-// hash. Of two members whose keys are A and -A only the smaller one is a
-// member: in a key agreement the two are the same.
+// The name of a member comes from the add with the founder's signature,
+// otherwise from one with two admins', otherwise from one with one admin's; if
+// several are equal, from that with the smallest hash. Of two instances with
+// keys A and -A only the smaller one is a member: in a key agreement the two
+// keys are the same.
 package roster

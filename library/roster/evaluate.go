@@ -7,7 +7,7 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A weight is how much the signatures on a statement weigh. Greater is more.
+// A weight is the weight of the signatures on a statement. Greater is more.
 type weight int
 
 const (
@@ -23,16 +23,16 @@ type evaluation struct {
 	g       *graph
 	adds    []*node
 	removes []*node
-	admins  map[identity.RemoteIdentity]*node // with the add that makes it one; nil for the founder
+	admins  map[identity.RemoteIdentity]*node // with the add that made it an admin; nil for the founder
 	limits  map[identity.RemoteIdentity]*limit
 	taken   []*node     // removals that count, in order
 	taking  func(*node) // is called before each is taken; may be nil
 }
 
-// A limit is what removals leave of the statements of their target.
+// A limit is the set of their target's statements that removals leave.
 type limit struct {
-	founder, others map[*node]bool // what all of them leave; nil: there is none
-	ended           map[*node]bool // what follows where the target removed itself
+	founder, others map[*node]bool // statements that all of them leave; nil: no removal
+	ended           map[*node]bool // statements after the target's removal of itself
 }
 
 // newEvaluation returns an evaluation without any removal.
@@ -57,8 +57,8 @@ func (e *evaluation) sort() {
 	}
 }
 
-// findAdmins finds who is an admin under the limits so far: those that the
-// founder or two admins made one.
+// findAdmins finds the admins under the limits so far: the instances that the
+// founder or two admins made admins.
 func (e *evaluation) findAdmins() {
 	e.admins = map[identity.RemoteIdentity]*node{e.g.founder: nil}
 	for more := true; more; {
@@ -72,7 +72,7 @@ func (e *evaluation) findAdmins() {
 	}
 }
 
-// admin reports whether somebody is an admin under the limits so far.
+// admin reports whether an instance is an admin under the limits so far.
 func (e *evaluation) admin(id identity.RemoteIdentity) bool {
 	_, ok := e.admins[id]
 	return ok
@@ -90,16 +90,16 @@ func (e *evaluation) within(n *node) bool {
 	return (l.others == nil || l.others[n]) && !l.ended[n]
 }
 
-// counts reports whether a statement counts as an admin's on the removal of
-// target; zero: on anything else.
+// counts reports whether a statement counts as an admin's signature on the
+// removal of target or, if target is zero, on anything else.
 func (e *evaluation) counts(n *node, target identity.RemoteIdentity) bool {
 	return e.admin(n.Signer) && n.Signer != target && e.within(n)
 }
 
-// weigh weighs the signatures on an add or a removal. Nobody's counts on the
-// removal of itself; on the add of itself it counts if it is an admin without
-// that. A second one counts for nothing without the signer's, unless it is the
-// founder's.
+// weigh weighs the signatures on an add or a removal. A signature does not
+// count on the removal of its own signer; on the add of its own signer, it
+// counts if the signer is an admin without that add. A second signature counts
+// only if the signer's does, unless it is the founder's.
 func (e *evaluation) weigh(n *node) weight {
 	own := e.counts(n, n.removes())
 	if own && n.Signer == e.g.founder {
@@ -120,7 +120,7 @@ func (e *evaluation) weigh(n *node) weight {
 	return w
 }
 
-// seconds returns the endorsements of a statement that count.
+// seconds returns the endorsements that count of a statement.
 func (e *evaluation) seconds(n *node) []*node {
 	all := e.g.endorsed[n.unsigned]
 	if len(all) == 0 {
@@ -131,7 +131,7 @@ func (e *evaluation) seconds(n *node) []*node {
 	})
 }
 
-// removes returns whom a statement removes, or zero.
+// removes returns the instance that a statement removes, or zero.
 func (n *node) removes() identity.RemoteIdentity {
 	r, _ := n.body.(Remove)
 	return r.Instance
@@ -154,8 +154,8 @@ func (e *evaluation) weighRemoval(n *node) weight {
 	return w
 }
 
-// takeRemovals takes the removals that count: always the first of those that do
-// under the limits so far.
+// takeRemovals takes the removals that count, always the first of those that
+// count under the limits so far.
 func (e *evaluation) takeRemovals() {
 	done := map[*node]bool{}
 	for {
@@ -172,7 +172,7 @@ func (e *evaluation) takeRemovals() {
 		slices.SortFunc(next, func(a, b removal) int { return cmp.Or(cmp.Compare(b.w, a.w), a.n.hash.Compare(b.n.hash)) })
 		stale := false // an admin's limit has changed
 		for _, r := range next {
-			if e.weighRemoval(r.n) == unsupported { // its signer left, and has been limited
+			if e.weighRemoval(r.n) == unsupported { // its signer has left, and has been limited
 				continue
 			}
 			if e.taking != nil {
@@ -191,8 +191,8 @@ func (e *evaluation) takeRemovals() {
 	}
 }
 
-// narrow sets the limit of a removal's target, and reports whether it has put
-// any of its statements out.
+// narrow sets the limit of a removal's target, and reports whether that has
+// excluded any of its statements.
 func (e *evaluation) narrow(n *node) bool {
 	target, weight := n.removes(), e.weigh(n)
 	within := slices.DeleteFunc(slices.Clone(e.g.chains[target]), func(m *node) bool { return !e.within(m) })
@@ -216,7 +216,8 @@ func (e *evaluation) narrow(n *node) bool {
 	return slices.ContainsFunc(within, func(m *node) bool { return !e.within(m) })
 }
 
-// left returns what a removal leaves of what others have left; nil: of all.
+// left returns the statements that a removal leaves of those that others have
+// left, or of all if of is nil.
 func (e *evaluation) left(n *node, of map[*node]bool) map[*node]bool {
 	left := map[*node]bool{}
 	for last := e.last(n); last != nil; last = last.parent {
@@ -228,7 +229,7 @@ func (e *evaluation) left(n *node, of map[*node]bool) map[*node]bool {
 }
 
 // last returns the statement that a removal names as the last of its target, or
-// nil if it is not known, or somebody else's.
+// nil if that is not known, or not the target's.
 func (e *evaluation) last(n *node) *node {
 	r := n.body.(Remove)
 	if last := e.g.nodes[r.Last]; last != nil && last.Signer == r.Instance {

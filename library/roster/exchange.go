@@ -11,9 +11,10 @@ import (
 )
 
 const (
-	// MaxEnds is how many branches one side of an exchange may name.
+	// MaxEnds is the number of ends that one side of an exchange may name.
 	MaxEnds = 1 << 16
-	// MaxSent is how many statements one side of an exchange may send.
+	// MaxSent is the number of statements that one side of an exchange may
+	// send.
 	MaxSent = 1 << 16
 )
 
@@ -26,11 +27,11 @@ type End struct {
 
 func (n *node) end() End { return End{n.Signer, n.Counter, n.hash} }
 
-// Ends returns what the other side of an exchange needs to know: the end of
-// each branch and, on the longest one of each signer, the statements 1, 2, 4, 8
-// and so on before the end. Another device that does not know the end knows
-// some of these, and need not send what is before them. Of more than MaxEnds,
-// those of members are left out.
+// Ends returns the ends to tell the other side of an exchange: the end of each
+// branch and, on the longest one of each signer, the statements 1, 2, 4, 8 and
+// so on before the end. A device that does not know the end may know some of
+// these, and need not send the statements before them. If there are more than
+// MaxEnds, those of plain members are left out.
 func (r *Roster) Ends() Ends {
 	known := r.known.ends()
 	for signer := range r.known.chains {
@@ -53,11 +54,11 @@ func (r *Roster) Ends() Ends {
 	return ends
 }
 
-// Missing returns the statements that do not lie on a branch to one of the
-// ends: what a device that named these ends lacks. They are in the order in
-// which they were added, predecessors first, but for the founder's and those of
-// admins, which come before all others: of more than MaxSent, the last are left
-// out until the next exchange.
+// Missing returns the statements that a device lacks which has named these
+// ends: those that do not lie on a branch to one of them. The founder's and the
+// admins' come first, then all others, each in the order in which they were
+// added, predecessors first. If there are more than MaxSent, the last are left
+// to the next exchange.
 func (r *Roster) Missing(ends Ends) Statements {
 	there := map[*node]bool{}
 	for _, end := range ends {
@@ -71,8 +72,8 @@ func (r *Roster) Missing(ends Ends) Statements {
 }
 
 // Ends is the first message of either side of an exchange: the ends of branches
-// that it knows, and statements before them. It says that their sender knows
-// them and all statements before.
+// that it knows, and statements before them. It says that its sender knows
+// these statements and all before them.
 //
 //	size  field
 //	4     count, at most MaxEnds
@@ -110,8 +111,8 @@ func (e *Ends) DecodeFrom(d *proto.Decoder) error {
 	return nil
 }
 
-// Statements is the second message of either side, and what a file of
-// statements holds: statements, predecessors first, and a zero byte.
+// Statements is the second message of either side, and the content of a file of
+// statements: statements, predecessors first, and a zero byte.
 type Statements []Statement
 
 // AppendBinary appends the message.

@@ -7,16 +7,16 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A keeping says whose statements a roster keeps, and how many.
+// A keeping says which signers' statements a roster keeps, and how many.
 type keeping struct {
-	*evaluation // without removals, of the statements that are kept alone
-	// writers are those whose statements are kept: the founder, and whom an admin
-	// added with a statement that is kept. With each is such a statement, nil for
-	// the founder.
+	*evaluation // without removals, and only of statements that are kept
+	// writers are the signers whose statements are kept: the founder, and
+	// instances that an admin added with a statement that is kept. The value is
+	// such a statement, nil for the founder.
 	writers map[identity.RemoteIdentity]*node
 }
 
-// keeping finds out whose statements to keep, of those in the graph.
+// keeping returns the keeping that follows from the statements in the graph.
 func (g *graph) keeping() keeping {
 	e := &evaluation{g: g}
 	e.sort()
@@ -47,7 +47,7 @@ func (e *evaluation) keeping() keeping {
 	return k
 }
 
-// length returns how long somebody's branches may be.
+// length returns the maximum length of a signer's branches.
 func (k keeping) length(id identity.RemoteIdentity) uint32 {
 	if k.admin(id) {
 		return chainLength(places(id, k.g.founder))
@@ -62,7 +62,7 @@ func (k keeping) length(id identity.RemoteIdentity) uint32 {
 // were not passed over.
 func (r *Roster) take(fresh []*node) []Statement { return r.install(r.choose(fresh)) }
 
-// install replaces what is known, if anything is new.
+// install replaces the known graph, if anything is new.
 func (r *Roster) install(next graph, taken []*node) (added []Statement) {
 	if len(taken) > 0 {
 		r.set(next)
@@ -75,7 +75,7 @@ func (r *Roster) install(next graph, taken []*node) (added []Statement) {
 
 // choose returns the nodes that are not passed over, in their order, and the
 // graph with them. A node that is passed over may have been the reason for
-// another one, so that it goes on until all that is left was taken.
+// taking another one, so choose repeats until it takes all that are left.
 func (r *Roster) choose(fresh []*node) (next graph, taken []*node) {
 	for {
 		all := r.known.with(fresh)
@@ -95,7 +95,7 @@ func (r *Roster) choose(fresh []*node) (next graph, taken []*node) {
 }
 
 // room reports whether there is room for a statement of a signer whose branches
-// may have a length.
+// may have the given length.
 func (g *graph) room(n *node, length int, named func() map[*node]bool) bool {
 	switch {
 	case int(n.Counter) > length:
@@ -106,8 +106,8 @@ func (g *graph) room(n *node, length int, named func() map[*node]bool) bool {
 	return n.parent == g.last(n.Signer) || named()[n]
 }
 
-// named returns the statements that removals that count leave of their targets
-// by naming the last one.
+// named returns the statements that removals leave of their targets by naming
+// the last one. It considers removals that count.
 func (g *graph) named() map[*node]bool {
 	named := map[*node]bool{}
 	e := newEvaluation(g)
@@ -122,8 +122,8 @@ func (g *graph) named() map[*node]bool {
 	return named
 }
 
-// byRank orders nodes for an exchange, of which the last are left out if not
-// all fit: the founder's, then those of admins, then those of members.
+// byRank orders nodes for an exchange: the founder's, then those of admins,
+// then those of members. If not all fit, the last are left out.
 func (k keeping) byRank(a, b *node) int {
 	rank := func(n *node) int {
 		switch {

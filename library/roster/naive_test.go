@@ -13,28 +13,29 @@ import (
 //
 // Where the rules leave room, this is how it reads them:
 //
-//   - A chain's number 1 counts only as a move, also the founder's. What follows
-//     one that is something else counts as if it were one.
+//   - A chain's number 1 counts only as a move, also the founder's. What
+//     follows one that is something else counts as if it were one.
 //   - Of an instance with more places than it may use, the first ones on the
 //     branch have theirs: a later add of one of these is as good as the first.
-//   - The signatures of a statement are those of different admins; on a removal,
-//     without the one whom it is about. An add of itself counts if the signer is
-//     an admin by another one, and gives it a name at most.
+//   - The signatures of a statement are those of different admins; on a
+//     removal, without the one whom it is about. An add of itself counts if the
+//     signer is an admin by another one, and gives it a name at most.
 //   - An endorsement is a second signature: of an own statement it counts for
 //     nothing.
-//   - With the founder's yes, a statement counts whoever signed it and wherever
-//     on its chain, except above the counter's limit.
-//   - What is no admin under the limits so far is removed like a member, also if
-//     nobody has added it.
+//   - With the founder's yes, a statement counts no matter who signed it and
+//     wherever on its chain, except above the counter's limit.
+//   - What is no admin under the limits so far is removed like a member, also
+//     if nobody has added it.
 //   - A removal of itself only cuts off what follows it on its branch, whatever
-//     it names and whoever agreed to it.
+//     it names and no matter who agreed to it.
 //   - Names: of the adds with the same standing, that with the smallest hash.
-//   - A founder that lives nowhere, by its number 1, is no member, unless somebody
-//     adds it. Nobody is a member whose last move names no node; the founder's may.
+//   - A founder that lives nowhere, by its number 1, is no member, unless
+//     somebody adds it. Nobody is a member whose last move names no node; the
+//     founder's may.
 //   - A roster keeps the statements of a signer whom an admin adds with a
-//     statement that is kept itself. An admin is here whom the founder made one,
-//     or two admins did. Somebody who is none has no places, so that its chain has
-//     16 statements.
+//     statement that is kept itself. An admin is here whom the founder made
+//     one, or two admins did. Somebody who is none has no places, so that its
+//     chain has 16 statements.
 type naive struct {
 	founder identity.RemoteIdentity
 	facts   map[Hash]*fact

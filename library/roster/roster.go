@@ -14,13 +14,14 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// ErrFull is about a signer whose chain has no statement left: a member's has
-// 16, an admin's and the founder's four more for each of their places.
+// ErrFull says that a signer's chain has no room for another statement: a
+// member's has 16, an admin's and the founder's four more for each of their
+// places.
 var ErrFull = errors.New("roster: the signer's chain is full")
 
-// A Roster is the set of statements about one library that a device knows. The
-// zero Roster knows none and takes none: make one with [New]. Its methods must
-// not be called concurrently, except that those that change nothing may be.
+// A Roster is the set of statements about one library that a device knows. Make
+// one with [New]; the zero Roster accepts no statements. Methods that change a
+// Roster must not be called concurrently with any other; the others may be.
 type Roster struct {
 	library uuid.UUID
 	founder identity.RemoteIdentity
@@ -34,15 +35,15 @@ type node struct {
 	hash, unsigned Hash
 	body           Body // nil: it counts for nothing
 	parent         *node
-	brought        int  // how many instances are added on the branch up to it
-	placed         bool // of an Add: there is a place for it
+	brought        int  // number of instances added on the branch up to it
+	placed         bool // for an Add: there is a place for it
 }
 
 // A graph is a set of nodes.
 type graph struct {
 	founder  identity.RemoteIdentity
 	nodes    map[Hash]*node
-	order    []*node // as they came, predecessors first
+	order    []*node // as they arrived, predecessors first
 	chains   map[identity.RemoteIdentity][]*node
 	endorsed map[Hash][]*node // the endorsements of a statement, by its unsigned hash
 }
@@ -87,7 +88,7 @@ func (g *graph) with(nodes []*node) graph {
 	return c
 }
 
-// ends returns the nodes that are nobody's predecessor.
+// ends returns the nodes that are no other node's predecessor.
 func (g *graph) ends() map[*node]bool {
 	ends := make(map[*node]bool, len(g.nodes))
 	for _, n := range g.order {
@@ -97,8 +98,8 @@ func (g *graph) ends() map[*node]bool {
 	return ends
 }
 
-// last returns the end of a signer's longest branch, of equal ones that with
-// the smaller hash, or nil.
+// last returns the end of a signer's longest branch, or nil; of branches of
+// equal length, the end with the smaller hash.
 func (g *graph) last(signer identity.RemoteIdentity) (last *node) {
 	for _, n := range g.chains[signer] {
 		if last == nil || cmp.Or(cmp.Compare(last.Counter, n.Counter), n.hash.Compare(last.hash)) < 0 {
@@ -128,9 +129,9 @@ func New(library uuid.UUID, founder identity.RemoteIdentity) *Roster {
 
 func (r *Roster) set(g graph) { r.known, r.view = g, sync.OnceValue(g.evaluate) }
 
-// Clone returns a copy that shares nothing that changes.
+// Clone returns a copy that shares no mutable data.
 func (r *Roster) Clone() *Roster {
-	c := *r // what is known is replaced, and never changed
+	c := *r // known is replaced, never modified
 	return &c
 }
 
@@ -140,7 +141,7 @@ func (r *Roster) Library() uuid.UUID { return r.library }
 // Founder returns the key that made the library.
 func (r *Roster) Founder() identity.RemoteIdentity { return r.founder }
 
-// Len returns how many statements are known.
+// Len returns the number of statements.
 func (r *Roster) Len() int { return len(r.known.nodes) }
 
 // All returns all statements in the order in which they were added: a roster
@@ -155,9 +156,10 @@ func statements(nodes []*node) Statements {
 	return list
 }
 
-// Last returns the end of a signer's longest branch, of equal ones that with
-// the smaller hash: the statement that its next one follows, and that a removal
-// names unless its user chose an earlier one. Zero if it has signed nothing.
+// Last returns the end of a signer's longest branch; of branches of equal
+// length, the end with the smaller hash. The signer's next statement follows
+// it, and a removal names it unless the user chose an earlier one. It is zero
+// if the signer has signed nothing.
 func (r *Roster) Last(signer identity.RemoteIdentity) End {
 	if n := r.known.last(signer); n != nil {
 		return n.end()
@@ -176,15 +178,16 @@ func (r *Roster) Statement(h Hash) (Statement, bool) {
 
 // Add adds statements that another device sent, predecessors first, and returns
 // those that are new. It fails, and adds none, if one of them is not valid
-// ([ErrInvalid]), belongs to another library ([ErrOtherLibrary]), or follows
-// one that is neither known nor sent before it ([ErrNoPredecessor]).
+// ([ErrInvalid]), belongs to another library ([ErrOtherLibrary]), or follows a
+// statement that is neither known nor before it in the list
+// ([ErrNoPredecessor]).
 //
-// Some are passed over once all are there: statements of signers that no admin
-// has added, those beyond the end of a chain, and, of a signer that has twice as
-// many statements as its chain may have, those that do not follow the end of its
-// longest branch, unless they lead to the last statement that a removal leaves.
-// Of the statements that are passed over, only the first 256 are verified:
-// strangers' statements cost next to nothing.
+// Some are passed over: statements of signers that no admin has added, those
+// beyond the maximum length of a chain, and, for a signer that has twice as
+// many statements as its chain may have, those that do not follow the end of
+// its longest branch, unless they lead to the last statement that a removal
+// leaves. Of the statements passed over, only the first 256 are verified, so
+// that strangers' statements cost next to nothing.
 func (r *Roster) Add(statements ...Statement) (added []Statement, err error) {
 	fresh, err := r.check(statements)
 	if err != nil || len(fresh) == 0 {
@@ -197,14 +200,14 @@ func (r *Roster) Add(statements ...Statement) (added []Statement, err error) {
 	return r.install(next, taken), nil
 }
 
-// maxIdle is how many statements that are passed over are verified.
+// maxIdle is the number of statements passed over that are verified.
 const maxIdle = 256
 
 // verify verifies the signatures of nodes that were taken, and of some that
-// were passed over. A move that its node has not signed says nothing.
+// were passed over. A move that its node has not signed counts for nothing.
 func (r *Roster) verify(fresh, taken []*node) error {
 	idle := 0
-	for _, n := range fresh { // of which those taken are a part, in the same order
+	for _, n := range fresh { // those taken are a part of these, in the same order
 		if len(taken) > 0 && taken[0] == n {
 			taken = taken[1:]
 		} else if idle++; idle > maxIdle {
@@ -220,7 +223,7 @@ func (r *Roster) verify(fresh, taken []*node) error {
 	return nil
 }
 
-// check returns those statements as nodes that are not known. It verifies no
+// check returns the statements that are not known, as nodes. It verifies no
 // signatures.
 func (r *Roster) check(statements []Statement) (fresh []*node, err error) {
 	sent := map[Hash]*node{}
@@ -251,8 +254,8 @@ func (r *Roster) check(statements []Statement) (fresh []*node, err error) {
 	return fresh, nil
 }
 
-// newNode returns the node of a statement that says body. A number 1 that is no
-// move says nothing.
+// newNode returns the node of a statement with a body. A number 1 that is not a
+// move counts for nothing.
 func newNode(s Statement, h Hash, body Body, parent *node, founder identity.RemoteIdentity) *node {
 	n := &node{Statement: s, hash: h, unsigned: s.UnsignedHash(), parent: parent}
 	if _, move := body.(Move); move || s.Counter > 1 {
@@ -284,8 +287,8 @@ func (n *node) add(instance identity.RemoteIdentity) *node {
 }
 
 // Draft returns the next statement of a signer, without its signature. It fails
-// with [ErrFull] if its chain has no room. Two drafts that are both signed make
-// the chain a fork: sign one before the next is drafted.
+// with [ErrFull] if its chain has no room. Signing two drafts with the same
+// predecessor forks the chain: sign and add one before drafting the next.
 func (r *Roster) Draft(signer identity.RemoteIdentity, body Body, at time.Time) (Statement, error) {
 	last := r.Last(signer)
 	if last.Counter >= max(r.known.keeping().length(signer), chainLength(0)) {

@@ -18,29 +18,30 @@ import (
 
 // Limits that no configuration changes.
 const (
-	// FounderPlaces is how many instances the founder may add on a branch of its
-	// chain.
+	// FounderPlaces is the number of instances that the founder may add on a
+	// branch of its chain.
 	FounderPlaces = 1024
-	// Places is how many instances anybody else may.
+	// Places is the number that any other signer may add.
 	Places = 128
-	// MaxName is the length of a name in bytes.
+	// MaxName is the maximum length of a name in bytes.
 	MaxName = 255
-	// MaxBody is the length of a statement's body in bytes.
+	// MaxBody is the maximum length of a statement's body in bytes.
 	MaxBody = 512
-	// MaxStatement is the length of a statement in bytes.
+	// MaxStatement is the maximum length of a statement in bytes.
 	MaxStatement = fixedSize + MaxBody
 
 	fixedSize = 1 + 16 + identity.Size + 4 + sha256.Size + 8 + 2 + ed25519.SignatureSize
 )
 
-// Errors about statements. The errors of this package wrap one of them.
+// Errors about statements. The errors of this package wrap one of these or
+// ErrFull.
 var (
-	// ErrInvalid is about a statement that is not one: too short or too long,
-	// with a signer that is no key or a signature that is not the signer's.
+	// ErrInvalid says that a statement is not valid: it is too short or too
+	// long, its signer is not a key, or its signature is not the signer's.
 	ErrInvalid = errors.New("roster: not a valid statement")
-	// ErrOtherLibrary is about a statement of another library.
+	// ErrOtherLibrary says that a statement belongs to another library.
 	ErrOtherLibrary = errors.New("roster: a statement of another library")
-	// ErrNoPredecessor is about a statement whose predecessor is not known.
+	// ErrNoPredecessor says that a statement's predecessor is not known.
 	ErrNoPredecessor = errors.New("roster: a statement without the one before it")
 )
 
@@ -68,8 +69,8 @@ const (
 	KindSecret
 )
 
-// A Statement is something that Signer signed about a library. Its fields must
-// not be changed once it is signed.
+// A Statement is a fact about a library, signed by Signer. Its fields must not
+// be changed once it is signed.
 //
 //	size  field
 //	1     kind
@@ -89,14 +90,14 @@ type Statement struct {
 	Signer    identity.RemoteIdentity
 	Counter   uint32
 	Previous  Hash
-	Time      int64 // for people: nothing is decided by it
+	Time      int64 // for people: no decision depends on it
 	Body      []byte
 	Signature [ed25519.SignatureSize]byte // zero: a draft
 }
 
 const domain = "sdp2p-roster-v1\x00"
 
-// At returns when the statement was signed, as the signer's clock had it.
+// At returns when the statement was signed, by the signer's clock.
 func (s *Statement) At() time.Time { return time.Unix(s.Time, 0) }
 
 // appendUnsigned appends all but the signature.
@@ -117,14 +118,14 @@ func (s Statement) AppendBinary(b []byte) ([]byte, error) {
 	return append(s.appendUnsigned(b), s.Signature[:]...), nil
 }
 
-// DecodeFrom reads a statement. It does not verify the signature: that takes
-// the founder's key, and [Roster.Add] does it.
+// DecodeFrom reads a statement. It does not verify the signature, which takes
+// the founder's key: [Roster.Add] does.
 func (s *Statement) DecodeFrom(d *proto.Decoder) (err error) {
 	kind := d.Uint8()
 	return s.decodeAfter(kind, d)
 }
 
-// decodeAfter reads what follows the kind.
+// decodeAfter reads the fields after the kind.
 func (s *Statement) decodeAfter(kind uint8, d *proto.Decoder) (err error) {
 	var signer [identity.Size]byte
 	out := Statement{Kind: Kind(kind), Library: d.UUID()}
@@ -159,7 +160,7 @@ func (s Statement) MarshalText() ([]byte, error) {
 	return base64.RawStdEncoding.AppendEncode(nil, b), nil
 }
 
-// UnmarshalText reads the form of MarshalText.
+// UnmarshalText reads the output of MarshalText.
 func (s *Statement) UnmarshalText(text []byte) error {
 	b, err := base64.RawStdEncoding.Strict().DecodeString(string(text))
 	if err != nil {
@@ -189,14 +190,14 @@ func (s *Statement) Hash() Hash {
 // which an endorsement names.
 func (s *Statement) UnsignedHash() Hash { return sha256.Sum256(s.appendUnsigned(nil)) }
 
-// signed returns what the signature is over.
+// signed returns the bytes that the signature covers.
 func (s *Statement) signed(founder identity.RemoteIdentity) []byte {
 	key := founder.Bytes()
 	return s.appendUnsigned(append([]byte(domain), key[:]...))
 }
 
-// Sign signs a draft in the name of its signer, whose identity id must be, for
-// the library that founder made.
+// Sign signs a draft as its signer, which id must be, for the library that
+// founder made.
 func (s *Statement) Sign(id identity.Identity, founder identity.RemoteIdentity) error {
 	switch {
 	case id.Remote() != s.Signer:
@@ -208,8 +209,8 @@ func (s *Statement) Sign(id identity.Identity, founder identity.RemoteIdentity) 
 	return nil
 }
 
-// Verify reports whether the statement is one of the library that founder made:
-// well formed, with its signer's signature. It fails with [ErrInvalid].
+// Verify fails with [ErrInvalid] unless the statement belongs to the library
+// that founder made, is well formed, and has its signer's signature.
 func (s *Statement) Verify(founder identity.RemoteIdentity) error {
 	if err := s.wellFormed(); err != nil {
 		return err
@@ -221,7 +222,7 @@ func (s *Statement) Verify(founder identity.RemoteIdentity) error {
 	return nil
 }
 
-// wellFormed is what Verify requires besides the signature.
+// wellFormed does the checks of Verify except that of the signature.
 func (s *Statement) wellFormed() error {
 	switch {
 	case s.Kind == 0 || s.Signer.IsZero() || len(s.Body) > MaxBody:
@@ -232,8 +233,8 @@ func (s *Statement) wellFormed() error {
 	return nil
 }
 
-// places returns how many instances a signer may add on a branch, if it is an
-// admin.
+// places returns the number of instances that a signer may add on a branch, if
+// it is an admin.
 func places(signer, founder identity.RemoteIdentity) int {
 	if signer == founder {
 		return FounderPlaces
@@ -241,7 +242,8 @@ func places(signer, founder identity.RemoteIdentity) int {
 	return Places
 }
 
-// chainLength returns how many statements a chain may have on one branch.
+// chainLength returns the number of statements that a chain may have on one
+// branch.
 func chainLength(places int) uint32 { return 16 + 4*uint32(places) }
 
 const _ = uint(math.MaxUint16 - MaxBody) // the length of a body fits its field

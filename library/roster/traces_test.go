@@ -22,8 +22,8 @@ func (w *world) home(name, node string, counter uint32) Move {
 	return SignMove(w.key(node), w.founder.Remote(), w.r.Library(), w.id(name), counter)
 }
 
-// TestSybils: whoever an admin makes an admin alone is none, and neither is
-// anybody whom these make one, however many there are.
+// TestSybils: a device that one admin alone makes an admin is none, and neither
+// is anybody whom these make one, however many there are.
 func TestSybils(t *testing.T) {
 	w := trio(t)
 	before := w.members()
@@ -149,7 +149,7 @@ func TestHalfAgain(t *testing.T) {
 }
 
 // TestLeavingNarrowsNothing: with a key that has left, everything it signed on
-// other branches counts, whatever it named and whoever agreed.
+// other branches counts, whatever it named and no matter who agreed.
 func TestLeavingNarrowsNothing(t *testing.T) {
 	w := trio(t)
 	first := w.last("cid")

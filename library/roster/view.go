@@ -10,33 +10,35 @@ import (
 	"github.com/sdp2p/p2p/internal/text"
 )
 
-// A View is what the statements of a roster amount to. It must not be changed.
+// A View is the result of evaluating a roster's statements. It must not be
+// modified.
 type View struct {
-	// Members are those who belong to the library, by instance.
+	// Members are the members of the library, by instance.
 	Members []Member
-	// Former are the admins that were removed, by instance, with the node of the
-	// statements that a removal left them, or of all if it left none: there they
-	// can be told of it, and asked what they have signed.
+	// Former are the removed admins, by instance, so that they can be told and
+	// their statements fetched. The node follows from the statements that
+	// removals left them, or from all if none are left.
 	Former []Member
-	// Removals are those that count, in the order in which they were taken.
+	// Removals are the removals that count, in the order in which they were
+	// taken.
 	Removals []Removal
 	// Secrets are the secrets that count, the present one last.
 	Secrets []Secret
 	// Forked are signers with two statements that follow the same one: their
-	// key is used twice, or came back from a backup.
+	// key is used by two devices, or was restored from a backup.
 	Forked []identity.RemoteIdentity
 
 	admins  map[identity.RemoteIdentity]bool
 	removed map[identity.RemoteIdentity]bool
 }
 
-// A Member is a member, as the statements have it.
+// A Member is a member, as described by the statements.
 type Member struct {
 	Instance identity.RemoteIdentity
 	Node     identity.RemoteIdentity // where it lives
 	Name     string                  // fit to be shown
 	Role     Role
-	Added    time.Time // when the statement that its name is from was signed
+	Added    time.Time // when the statement with its name was signed
 	By       identity.RemoteIdentity
 }
 
@@ -44,12 +46,12 @@ type Member struct {
 type Removal struct {
 	Instance identity.RemoteIdentity
 	By       identity.RemoteIdentity // Instance itself, if it left
-	Last     Hash                    // its last statement that counts, as By had it
+	Last     Hash                    // its last statement that counts, according to By
 	At       time.Time
 	Hash     Hash // of the statement
 }
 
-// Member returns the member with an instance.
+// Member returns the member with the given instance.
 func (v *View) Member(instance identity.RemoteIdentity) (Member, bool) {
 	i, ok := slices.BinarySearchFunc(v.Members, instance, func(p Member, id identity.RemoteIdentity) int { return compareKeys(p.Instance, id) })
 	if !ok {
@@ -58,8 +60,8 @@ func (v *View) Member(instance identity.RemoteIdentity) (Member, bool) {
 	return v.Members[i], true
 }
 
-// Admin reports whether somebody may add and remove: the founder, or an admin
-// that is not removed.
+// Admin reports whether an instance may add and remove members: the founder, or
+// an admin that was not removed.
 func (v *View) Admin(instance identity.RemoteIdentity) bool {
 	return v.admins[instance] && !v.removed[instance]
 }
@@ -96,8 +98,8 @@ func (g *graph) evaluate() *View {
 	return v
 }
 
-// names returns whom adds that count add, with the one that the name is from;
-// nil for a founder whom nobody added.
+// names returns the instances added by adds that count, each with the add that
+// its name is from; nil for a founder that nobody added.
 func (e *evaluation) names() map[identity.RemoteIdentity]*node {
 	weights := map[*node]weight{}
 	best := map[identity.RemoteIdentity]*node{}
@@ -117,7 +119,7 @@ func (e *evaluation) names() map[identity.RemoteIdentity]*node {
 	return best
 }
 
-// members returns who belongs to the library, and the admins that were removed.
+// members returns the members of the library, and the removed admins.
 func (e *evaluation) members(removed map[identity.RemoteIdentity]bool) (members, former []Member) {
 	byKey := map[[identity.Size]byte]Member{} // A and -A are the same to a tunnel
 	for instance, n := range e.names() {
@@ -160,8 +162,9 @@ func (e *evaluation) foundedAt() bool {
 	})
 }
 
-// node returns where an instance lives by the moves that count; zero if its
-// number 1 is none of these, or if it is a founder that lives nowhere any more.
+// node returns the node that an instance lives on by the moves that count; zero
+// if its number 1 is not one of these, or if it is a founder that no longer
+// lives anywhere.
 func (e *evaluation) node(instance identity.RemoteIdentity, counts func(*node) bool) (at identity.RemoteIdentity) {
 	var best *node
 	first := false
@@ -182,7 +185,7 @@ func (e *evaluation) node(instance identity.RemoteIdentity, counts func(*node) b
 }
 
 // secrets returns the secrets that count, by number; of those with the same
-// one, the statement with the smaller hash comes last.
+// number, the one whose statement has the smaller hash comes last.
 func (e *evaluation) secrets() []Secret {
 	var all []*node
 	for _, chain := range e.g.chains {

@@ -14,18 +14,18 @@ import (
 )
 
 const (
-	// Streams of a tunnel that reaches its age would be cut.
+	// A tunnel that reaches its maximum age would cut its streams.
 	retireAge = tunnel.MaxAge - time.Hour
 
-	maxWindow  = 4 << 20  // of a stream; at first it is 256 KiB, as yamux has it
+	maxWindow  = 4 << 20  // of a stream; yamux begins with 256 KiB
 	maxMemory  = 96 << 20 // of the windows of all streams: MaxStreams times 256 KiB, and some
 	finishTime = 5 * time.Second
 
 	frameSize = 16 << 10 // so that no stream holds up the others for long
 )
 
-// config returns what both sides say of their streams. The connection below
-// tells when the peer is gone, and how far it is away.
+// config returns the configuration of both sides. The connection below detects
+// that the peer is gone, and measures the round trip.
 func config() *yamux.Config {
 	c := yamux.DefaultConfig()
 	c.EnableKeepAlive, c.MeasureRTTInterval = false, tunnel.MaxAge
@@ -36,7 +36,7 @@ func config() *yamux.Config {
 	return c
 }
 
-// A carrier is a tunnel with the streams in it, on the side that opens them.
+// A carrier is a tunnel with its streams, on the side that opens them.
 type carrier struct {
 	tunnel *tunnel.Conn
 	mux    *yamux.Session
@@ -45,7 +45,7 @@ type carrier struct {
 
 	mu      sync.Mutex // guards what follows
 	streams int
-	retired bool        // it ends with its last stream
+	retired bool        // ends with its last stream
 	idle    *time.Timer // ends it; runs while there are no streams
 }
 
@@ -80,7 +80,7 @@ func (k *carrier) stream(ctx context.Context) (*Conn, error) {
 	return newConn(s, k.tunnel, k.release), nil
 }
 
-// release gives the place of a stream back.
+// release frees the place of a stream.
 func (k *carrier) release() {
 	<-k.slots
 	k.mu.Lock()
@@ -118,10 +118,10 @@ func (k *carrier) endIdle() {
 	}
 }
 
-// end ends the tunnel with its streams, once what those that are closed had to
-// say has arrived. yamux drops what waits to be sent: so the member is asked
-// first, by a stream that names no route and is refused, behind all that was
-// sent.
+// end ends the tunnel and its streams, once the data of closed streams has
+// arrived. Since yamux would drop data that waits to be sent, end first opens a
+// stream that names no route: its refusal shows that everything before it has
+// arrived.
 func (k *carrier) end() {
 	k.idle.Stop()
 	go func() {
@@ -133,7 +133,7 @@ func (k *carrier) end() {
 	}()
 }
 
-// newMemory returns what bounds the windows of a session's streams.
+// newMemory returns a function that bounds the windows of a session's streams.
 func newMemory() func() (yamux.MemoryManager, error) { return (&memory{most: maxMemory}).span }
 
 var errMemory = errors.New("session: the windows of its streams are as large as they may get")

@@ -21,24 +21,25 @@ import (
 // routeTime is how long a member may take to name a route.
 const routeTime = 5 * time.Second
 
-// A HandlerFunc serves a stream. When it returns nil, what it wrote arrives,
-// and what it did not read is lost; with an error the stream is reset, with
-// [p2p.ErrHandlerFailed] or the [p2p.ResetCode] that the error wraps. ctx ends
-// with the tunnel.
+// A HandlerFunc serves a stream. When it returns nil, the stream is closed:
+// data written still arrives, and unread data is lost. When it returns an
+// error, the stream is reset, with the [p2p.ResetCode] that the error wraps or
+// [p2p.ErrHandlerFailed]. ctx ends with the tunnel.
 type HandlerFunc func(ctx context.Context, c *Conn) error
 
-// A Mux serves the streams of sessions by their routes. Its zero value has
-// none. It may be used by several goroutines.
+// A Mux serves the streams of sessions by their routes. The zero value is ready
+// to use. Its methods may be called concurrently.
 type Mux struct {
 	Logger *slog.Logger // for panics of handlers; nil: slog.Default()
 
-	mu      sync.RWMutex // guards what follows
-	routes  map[string]HandlerFunc
-	members map[identity.RemoteIdentity]*member // those with a session
+	mu        sync.RWMutex // guards what follows
+	routes    map[string]HandlerFunc
+	listeners map[string]*listener                // of the routes that have one
+	members   map[identity.RemoteIdentity]*member // members with a session
 }
 
 // memberMemory bounds the windows of all streams of a member, however many
-// sessions it opens: one is enough for it, and a second one while the first one
+// sessions it opens. It needs only one, and a second one while the first
 // retires.
 const memberMemory = 2 * maxMemory
 
@@ -48,7 +49,8 @@ type member struct {
 	sessions int
 }
 
-// enter returns what bounds a session of a member, which leaves at its end.
+// enter adds a session of a member, and returns the member. The session calls
+// leave at its end.
 func (m *Mux) enter(id identity.RemoteIdentity) (of *member, leave func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -70,15 +72,28 @@ func (m *Mux) enter(id identity.RemoteIdentity) (of *member, leave func()) {
 	}
 }
 
-// Handle registers the handler of a route, instead of the one before; nil
-// removes it.
-func (m *Mux) Handle(route string, h HandlerFunc) {
+// Handle registers the handler of a route, replacing any other; nil removes the
+// route.
+func (m *Mux) Handle(route string, h HandlerFunc) { m.register(route, h, nil) }
+
+// register is Handle, with the listener that the handler belongs to, if any.
+func (m *Mux) register(route string, h HandlerFunc, l *listener) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.routes == nil {
-		m.routes = map[string]HandlerFunc{}
+		m.routes, m.listeners = map[string]HandlerFunc{}, map[string]*listener{}
 	}
-	m.routes[route] = h
+	m.routes[route], m.listeners[route] = h, l
+}
+
+// remove removes the route of a listener, if it still has it.
+func (m *Mux) remove(l *listener) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.listeners[l.route] == l {
+		delete(m.routes, l.route)
+		delete(m.listeners, l.route)
+	}
 }
 
 func (m *Mux) handler(route string) HandlerFunc {
@@ -87,10 +102,10 @@ func (m *Mux) handler(route string) HandlerFunc {
 	return m.routes[route]
 }
 
-// Serve serves a tunnel of the route [Route] until it ends, and returns when
-// the handlers have. At most [MaxStreams] are served at a time. A session ends
-// if its member has streams in so many sessions that they could take 192 MiB.
-// Where the node shuts down, the streams end at once.
+// Serve serves a tunnel of the route [Route] until it ends, and returns once
+// its handlers have. It serves at most [MaxStreams] streams at a time. A
+// session ends if its member has streams in so many sessions that they could
+// take 192 MiB. When the node shuts down, the streams end at once.
 func (m *Mux) Serve(ctx context.Context, c *tunnel.Conn) error {
 	of, leave := m.enter(c.Instance())
 	defer leave()
@@ -106,7 +121,7 @@ func (m *Mux) Serve(ctx context.Context, c *tunnel.Conn) error {
 	for {
 		s, err := mux.AcceptStream()
 		if err != nil {
-			return nil // it has ended: each stream knows how
+			return nil // the session has ended: each stream has its own error
 		}
 		serving.Go(func() { m.serve(ctx, newConn(s, c, func() {})) })
 	}

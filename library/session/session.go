@@ -1,11 +1,11 @@
 // Package session carries many streams with a member of a library in one
 // tunnel.
 //
-// A tunnel of its own is right for what lasts or is large: a file, a call. For
-// many small requests its handshake costs more than the rest: a request in a
-// tunnel of its own takes ten times the CPU of one in a session, and two round
-// trips instead of one. In a session a lost packet holds up all streams, and
-// not only one.
+// A tunnel of its own suits a long or large exchange, such as a file or a call.
+// For small requests the handshake costs more than everything else: a request
+// in a tunnel of its own takes ten times the CPU of one in a session, and two
+// round trips instead of one. In a session, however, a lost packet holds up all
+// streams, not only one.
 //
 // One side registers the routes that it serves:
 //
@@ -13,13 +13,16 @@
 //	routes.Handle("thumbnail", serveThumbnail)
 //	lib.Handle(session.Route, routes.Serve)
 //
-// and the other opens streams, of which the first opens the tunnel:
+// and the other opens streams, the first of which opens the tunnel:
 //
 //	s := session.New(lib, member.Instance)
 //	defer s.Close()
 //	c, err := s.Open(ctx, "thumbnail")
 //
-// The streams are those of yamux, in the specification of libp2p.
+// [Mux.Listen] and [Session.DialContext] serve existing servers and clients,
+// such as those of net/http.
+//
+// The streams are yamux streams, as specified by libp2p.
 package session
 
 import (
@@ -39,8 +42,8 @@ import (
 const Route = "session"
 
 const (
-	// MaxStreams is how many streams each side may have open in a session. Those
-	// beyond wait.
+	// MaxStreams is the number of streams that each side may have open in a
+	// session. Further ones wait.
 	MaxStreams = 256
 	// IdleTime is how long a session without streams keeps its tunnel.
 	IdleTime = time.Minute
@@ -50,10 +53,11 @@ const (
 var errClosed = fmt.Errorf("session: %w", net.ErrClosed)
 
 // A Session opens streams with one member. It keeps one tunnel, which the first
-// stream opens, and opens another one when that is lost. It may be used by
-// several goroutines.
+// stream opens, and opens another one if that is lost. Its methods may be
+// called concurrently.
 type Session struct {
-	open func(ctx context.Context) (*tunnel.Conn, error)
+	member identity.RemoteIdentity
+	open   func(ctx context.Context) (*tunnel.Conn, error)
 
 	opening chan struct{} // holds a value while a tunnel is opened
 	mu      sync.Mutex    // guards what follows
@@ -61,18 +65,19 @@ type Session struct {
 	closed  bool
 }
 
-// New returns a session with a member, which has no tunnel yet.
+// New returns a session with a member, without opening a tunnel yet.
 func New(l *library.Library, member identity.RemoteIdentity) *Session {
 	return &Session{
+		member:  member,
 		open:    func(ctx context.Context) (*tunnel.Conn, error) { return l.Open(ctx, member, Route) },
 		opening: make(chan struct{}, 1),
 	}
 }
 
-// Open opens a stream to a route of the member's [Mux]. ctx bounds the opening
-// only. If there are [MaxStreams], it waits. If the member does not serve the
-// route, the first read fails with [p2p.ErrNoRoute]. If there is no tunnel and
-// none can be opened, the error is that of [library.Library.Open].
+// Open opens a stream to a route of the member's [Mux]. ctx applies to the
+// opening only. While [MaxStreams] are open, it waits. If the member does not
+// serve the route, the first read fails with [p2p.ErrNoRoute]. If there is no
+// tunnel and none can be opened, the error is that of [library.Library.Open].
 func (s *Session) Open(ctx context.Context, route string) (*Conn, error) {
 	header, err := proto.Route(route).AppendBinary(nil)
 	if err != nil {
@@ -93,11 +98,12 @@ func (s *Session) Open(ctx context.Context, route string) (*Conn, error) {
 		if fresh || ctx.Err() != nil {
 			return nil, fmt.Errorf("session: open %q: %w", route, err)
 		}
-		s.drop(k) // it was lost, unnoticed until now
+		s.drop(k) // it was lost, which goes unnoticed until now
 	}
 }
 
-// carry returns the carrier of the next stream, and whether it was just opened.
+// carry returns the carrier for the next stream, and whether it was just
+// opened.
 func (s *Session) carry(ctx context.Context) (k *carrier, fresh bool, err error) {
 	select {
 	case s.opening <- struct{}{}:
@@ -126,7 +132,7 @@ func (s *Session) carry(ctx context.Context) (k *carrier, fresh bool, err error)
 	return k, true, nil
 }
 
-// present returns the carrier, if it can have another stream.
+// present returns the carrier, if it can carry another stream.
 func (s *Session) present() (*carrier, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -149,7 +155,7 @@ func (s *Session) drop(k *carrier) {
 	k.end()
 }
 
-// Close ends the session with its streams.
+// Close ends the session and its streams.
 func (s *Session) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -18,8 +18,8 @@ import (
 )
 
 // An askFunc asks once for the instances of a service, such as "_sd._udp", on
-// one interface, and waits for answers. It returns soon after ctx is done.
-// Several interfaces are asked on concurrently.
+// one interface, and waits for answers. It returns soon after ctx is done. It
+// is called concurrently for several interfaces.
 type askFunc func(ctx context.Context, service string, on *net.Interface, wait time.Duration) ([]answer, error)
 
 // An answer is one answer to a question for the instances of a service, raw.
@@ -34,11 +34,11 @@ type answer struct {
 const maxAnswers = 1024
 
 // ask asks once over each family. It fails only if both families fail; the
-// client, told to use both, would fail if either does.
+// client itself, told to use both, would fail if either does.
 func ask(ctx context.Context, service string, on *net.Interface, wait time.Duration) ([]answer, error) {
 	query := func(params *hashicorp.QueryParam) ([]answer, error) {
 		params.Timeout, params.Interface, params.Logger = wait, on, log.New(io.Discard, "", 0)
-		params.WantUnicastResponse = true // other programs on this host that share port 5353 would take multicast answers as well
+		params.WantUnicastResponse = true // other programs on this host that share port 5353 would also receive multicast answers
 		return query(ctx, params)
 	}
 	v4, v6 := hashicorp.DefaultParams(service), hashicorp.DefaultParams(service)
@@ -55,9 +55,9 @@ func ask(ctx context.Context, service string, on *net.Interface, wait time.Durat
 	return append(all, all6...), nil
 }
 
-// query waits for the answers to one query. The client drops entries that it
-// cannot send at once, and keeps writing to the entries that it has sent until
-// it returns.
+// query sends a query and waits for the answers. The client drops entries that
+// it cannot deliver at once, and keeps modifying delivered entries until it
+// returns.
 func query(ctx context.Context, params *hashicorp.QueryParam) (all []answer, err error) {
 	entries := make(chan *hashicorp.ServiceEntry, maxAnswers)
 	var heard []time.Time
@@ -85,7 +85,7 @@ func query(ctx context.Context, params *hashicorp.QueryParam) (all []answer, err
 	return all, err
 }
 
-// newAnswer translates an entry of the client, whose names and strings are in
+// newAnswer converts an entry of the client, whose names and strings are in
 // presentation form.
 func newAnswer(label string, e *hashicorp.ServiceEntry, zone string) answer {
 	a := answer{instance: dns.Unescape(label)}

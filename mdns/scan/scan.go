@@ -4,8 +4,8 @@
 //	nodes, err := scan.Scan(ctx, "sd", scan.Config{})
 //
 // It sends one-shot queries (RFC 6762 §5.1), with github.com/hashicorp/mdns as
-// the client. An app that wants to follow who comes and goes runs a node with
-// package mdns instead. Scanning is a package of its own because the client
+// the client. An app that wants to follow nodes as they come and go runs a node
+// with package mdns instead. This is a separate package because the client
 // links code for every type of DNS record, 0.7 MiB, which a program that only
 // runs nodes does not need.
 //
@@ -30,7 +30,7 @@ import (
 	"github.com/sdp2p/p2p/internal/metadata"
 )
 
-// A Node is a node that answered a scan. All of it is as announced: nothing is
+// A Node is a node that answered a scan. Everything is as announced; nothing is
 // verified.
 type Node struct {
 	Identity identity.RemoteIdentity
@@ -48,13 +48,17 @@ type Config struct {
 	Interface string
 	// Time is how long to wait for answers. If zero, 2 s is used.
 	Time time.Duration
+	// Hidden, if not nil, is called before [Scan] returns for each node that is
+	// visible only to its contacts, ordered by key. These nodes are not among
+	// the results of Scan.
+	Hidden func(Hidden)
 	// Warn, if not nil, is called once for each interface that failed, with the
 	// reason, before [Scan] returns. It is not called if Scan itself fails.
 	Warn func(error)
 }
 
 // round is how long to wait for the answers to one question before asking
-// again: packets may be lost.
+// again, since packets may be lost.
 const round = 500 * time.Millisecond
 
 // Scan asks the local network for the nodes of an app and returns those that
@@ -104,16 +108,18 @@ type survey struct {
 	ask     askFunc
 	service string
 
-	mu    sync.Mutex // guards the fields below while anybody asks
-	found map[identity.RemoteIdentity]*Node
-	asked bool // on one interface at least
+	mu     sync.Mutex // guards the fields below while anybody asks
+	found  map[identity.RemoteIdentity]*Node
+	hidden map[identity.RemoteIdentity]*Hidden
+	asked  bool // on at least one interface
 }
 
 func newSurvey(app string, ask askFunc) *survey {
-	return &survey{ask: ask, service: "_" + app + "._udp", found: map[identity.RemoteIdentity]*Node{}}
+	return &survey{ask: ask, service: "_" + app + "._udp", found: map[identity.RemoteIdentity]*Node{}, hidden: map[identity.RemoteIdentity]*Hidden{}}
 }
 
-// run asks on all interfaces at a time and returns the nodes that it has found.
+// run asks on all interfaces concurrently and returns the nodes that it has
+// found.
 func (s *survey) run(ctx context.Context, interfaces []net.Interface, cfg Config) ([]Node, error) {
 	end := time.Now().Add(cmp.Or(max(cfg.Time, 0), 2*time.Second))
 	errs := make([]error, len(interfaces))
@@ -131,11 +137,12 @@ func (s *survey) run(ctx context.Context, interfaces []net.Interface, cfg Config
 			cfg.Warn(err)
 		}
 	}
+	s.tell(cfg.Hidden)
 	return s.nodes(), nil
 }
 
-// askOn asks on one interface, again and again, until the end or until ctx is
-// done. It returns early if that fails.
+// askOn asks on one interface repeatedly until end or until ctx is done. It
+// returns early if asking fails.
 func (s *survey) askOn(ctx context.Context, on *net.Interface, end time.Time) error {
 	for ctx.Err() == nil && time.Now().Before(end) {
 		answers, err := s.ask(ctx, s.service, on, min(round, time.Until(end)))
@@ -155,6 +162,7 @@ func (s *survey) add(answers []answer) {
 	for _, a := range answers {
 		id, err := identity.Parse(a.instance)
 		if err != nil {
+			s.hide(a)
 			continue
 		}
 		n := s.found[id]
@@ -166,8 +174,8 @@ func (s *survey) add(answers []answer) {
 	}
 }
 
-// merge adds the addresses of an answer. Its metadata is kept unless that of a
-// later answer is known.
+// merge adds the addresses of an answer, and its metadata unless a later answer
+// is known.
 func (n *Node) merge(a answer) {
 	if !a.heard.Before(n.Heard) {
 		n.Heard = a.heard
@@ -180,7 +188,8 @@ func (n *Node) merge(a answer) {
 	}
 }
 
-// nodes returns the nodes found, in order, once nobody asks any more.
+// nodes returns the nodes found, in order. It must not be called while anybody
+// is asking.
 func (s *survey) nodes() []Node {
 	all := make([]Node, 0, len(s.found))
 	for _, n := range s.found {

@@ -1,11 +1,12 @@
 // Package qr shows a ticket as a QR code, for another device's camera.
 //
-//	fmt.Print(qr.Terminal(ticket.String()))
-//	os.WriteFile("ticket.png", qr.PNG(ticket.String(), 8), 0o600)
+//	code, err := qr.Terminal(ticket.Text())
+//	png, err := qr.PNG(ticket.Text(), 8)
 //
-// It is a package of its own so that apps that draw codes themselves need not link it. The codes are those of rsc.io/qr
-// (ISO/IEC 18004), of error correction level L: a ticket is read from a screen, where nothing is worn off, and large squares
-// help more.
+// It is a separate package so that apps that draw codes themselves need not
+// link it. The codes are those of rsc.io/qr (ISO/IEC 18004), with error
+// correction level L: a ticket is read from an undamaged screen, where large
+// squares help more.
 package qr
 
 import (
@@ -15,10 +16,12 @@ import (
 	"rsc.io/qr"
 )
 
-// quiet is how many light squares stand around a code (ISO/IEC 18004 §5.3.8).
+// quiet is the width of the light border around a code, in squares (ISO/IEC
+// 18004 §5.3.8).
 const quiet = 4
 
-// encode makes the code of a ticket. Its text means the same in upper case, in which a code is a third smaller.
+// encode makes the code of a ticket, in upper case, which means the same and
+// makes the code a third smaller.
 func encode(ticket string) (*qr.Code, error) {
 	c, err := qr.Encode(strings.ToUpper(ticket), qr.L)
 	if err != nil {
@@ -27,8 +30,9 @@ func encode(ticket string) (*qr.Code, error) {
 	return c, nil
 }
 
-// Terminal returns the code as text for a terminal, in lines of half blocks: about 60 columns and 30 lines for a ticket. It
-// sets the colours itself, since many cameras read only dark on light.
+// Terminal returns the code as text for a terminal, in lines of half blocks:
+// about 60 columns and 30 lines for a ticket. It sets the colors itself, since
+// many cameras read only dark on light.
 func Terminal(ticket string) (string, error) {
 	c, err := encode(ticket)
 	if err != nil {
@@ -55,7 +59,8 @@ func Terminal(ticket string) (string, error) {
 	return b.String(), nil
 }
 
-// PNG returns the code as a PNG picture, with so many pixels for the side of a square: at least 2; 8 if it is not positive.
+// PNG returns the code as a PNG picture in which each square is scale pixels
+// wide: at least 2, or 8 if scale is not positive.
 func PNG(ticket string, scale int) ([]byte, error) {
 	c, err := encode(ticket)
 	if err != nil {

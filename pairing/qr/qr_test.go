@@ -19,7 +19,8 @@ var ticket = "sdp2p1:" + strings.Repeat("aBcd2345", 26) + "ABCDEFG"
 
 const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"
 
-// decode reads a code of level L and mask 0: the bits of its data, one by one, as ISO/IEC 18004 §7.4.4 has them.
+// decode reads a code of level L and mask 0: the bits of its data, one by one,
+// as ISO/IEC 18004 §7.4.4 has them.
 func decode(t *testing.T, size int, black func(x, y int) bool) string {
 	t.Helper()
 	version := coding.Version((size - 17) / 4)
@@ -100,12 +101,12 @@ func TestTerminal(t *testing.T) {
 	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 	require.Len(t, lines, (code.Size+8+1)/2)
 	require.Less(t, len(lines), 40)
-	colour := regexp.MustCompile("\x1b\\[[0-9;]*m")
+	color := regexp.MustCompile("\x1b\\[[0-9;]*m")
 	var rows [][]rune
 	for _, line := range lines {
-		require.Len(t, colour.FindAllString(line, -1), 2)
-		require.True(t, strings.HasSuffix(line, "\x1b[0m"), "colours end with the line")
-		row := []rune(colour.ReplaceAllString(line, ""))
+		require.Len(t, color.FindAllString(line, -1), 2)
+		require.True(t, strings.HasSuffix(line, "\x1b[0m"), "colors end with the line")
+		row := []rune(color.ReplaceAllString(line, ""))
 		require.Len(t, row, code.Size+8)
 		rows = append(rows, row)
 	}

@@ -19,24 +19,24 @@ const (
 	maxStrangers = 32 // through one relay
 )
 
-// Causes of a connection that there is not.
+// Reasons why there is no connection.
 var (
 	ErrNotRunning = errors.New("ancestor: the listener is not running")
-	errFull       = fmt.Errorf("ancestor: as many connections as it takes: %w", p2p.ErrBusy)
+	errFull       = fmt.Errorf("ancestor: too many connections: %w", p2p.ErrBusy)
 	errLost       = fmt.Errorf("ancestor: %w", p2p.ErrConnectionLost)
 	errRetired    = fmt.Errorf("%w: it was idle and is being closed", p2p.ErrConnectionLost)
 )
 
-// A Config says how a [Listener] behaves.
+// A Config configures a [Listener].
 type Config struct {
 	// Relays is the node's relay client, registered with the same node.
 	Relays *relay.Client
 
-	lines func(junction.Lines) junction.Lines // of a test: in the place of the client's
+	lines func(junction.Lines) junction.Lines // for tests: replaces the client's
 }
 
-// A Listener connects with version 1 peers through relays. Its methods may be called
-// concurrently, whether it runs or not.
+// A Listener connects with version 1 peers through relays. Its methods may be
+// called concurrently, whether it runs or not.
 type Listener struct {
 	cfg Config
 
@@ -55,7 +55,7 @@ func New(cfg Config) *Listener { return &Listener{cfg: cfg} }
 // Name returns "ancestor".
 func (l *Listener) Name() string { return "ancestor" }
 
-// A run is what a listener has while it runs.
+// A run is the state of a listener while it runs.
 type run struct {
 	listener *Listener
 	scope    *p2p.Scope
@@ -69,15 +69,15 @@ type run struct {
 	closing  bool
 	tasks    sync.WaitGroup // added to under mu, while it is not closing
 	conns    map[*conn]struct{}
-	making   map[identity.RemoteIdentity]int  // connections, with those that are being made, by peer
-	through  map[identity.RemoteIdentity]int  // of them strangers', by relay
+	making   map[identity.RemoteIdentity]int  // number of connections by peer, including those being made
+	through  map[identity.RemoteIdentity]int  // of these, strangers', by relay
 	upgrades map[identity.RemoteIdentity]bool // under way
 }
 
 // Run takes connections until ctx is done.
 func (l *Listener) Run(ctx context.Context, s *p2p.Scope) error {
 	if l.cfg.Relays == nil {
-		return errors.New("ancestor: Config.Relays is needed: circuits are the relay client's")
+		return errors.New("ancestor: Config.Relays is required: circuits come from the relay client")
 	}
 	security, err := newSecurity(s.Identity())
 	if err != nil {
@@ -114,7 +114,7 @@ func (l *Listener) running() *run {
 	return l.run
 }
 
-// close ends all connections, and waits for all that runs.
+// close ends all connections, and waits for all goroutines.
 func (r *run) close() {
 	r.cancel()
 	r.mu.Lock()
@@ -135,8 +135,8 @@ func (r *run) all() (all []*conn) {
 	return all
 }
 
-// start runs f in a goroutine that the end of the run waits for, and reports false
-// if that has come.
+// start runs f in a goroutine that the end of the run waits for, and returns
+// false if the run has ended.
 func (r *run) start(f func()) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -147,10 +147,11 @@ func (r *run) start(f func()) bool {
 	return true
 }
 
-// Dial opens a stream to a version 1 peer over an existing connection. It makes none
-// to a peer that has none: the relay client does so when the peer does not take
-// packets. Streams are opened one at a time on each connection; one that the peer
-// drops is opened again, for 15 s at most; then the error wraps [p2p.ErrBusy].
+// Dial opens a stream to a version 1 peer over an existing connection. It makes
+// no connection: the relay client does so when the peer does not accept
+// packets. Streams are opened one at a time on each connection. A stream that
+// the peer drops is opened again, for 15 s at most; then the error wraps
+// [p2p.ErrBusy].
 func (l *Listener) Dial(ctx context.Context, to identity.RemoteIdentity, via []p2p.Candidate) (p2p.RawStream, error) {
 	r := l.running()
 	if r == nil {
@@ -158,7 +159,7 @@ func (l *Listener) Dial(ctx context.Context, to identity.RemoteIdentity, via []p
 	}
 	c := r.best(to)
 	if c == nil || r.direct(to) {
-		return nil, &p2p.DialError{Peer: to} // others know why not, or have a better way
+		return nil, &p2p.DialError{Peer: to} // other listeners know the reason, or have a better way
 	}
 	r.shorten(c, via)
 	s, err := c.open(ctx)
@@ -171,7 +172,7 @@ func (l *Listener) Dial(ctx context.Context, to identity.RemoteIdentity, via []p
 	return s, nil
 }
 
-// again opens a stream where the connection ended just now.
+// again opens a stream if the connection has just ended.
 func (r *run) again(ctx context.Context, to identity.RemoteIdentity, via []p2p.Candidate) (p2p.RawStream, error) {
 	err := errLost
 	for _, v := range via {
@@ -206,7 +207,7 @@ func (r *run) direct(id identity.RemoteIdentity) bool {
 	return known && slices.ContainsFunc(peer.Info().Connections, func(c p2p.Connection) bool { return c.Path.Kind != p2p.Relay })
 }
 
-// A taker is the listener as package relay knows it.
+// A taker is the listener's interface for package relay.
 type taker struct{ listener *Listener }
 
 func (t taker) Has(id identity.RemoteIdentity) bool {
@@ -223,7 +224,7 @@ func (t taker) Take(ctx context.Context, line junction.Line) error {
 	return r.take(ctx, line)
 }
 
-// take makes a connection of a line, and tells the node.
+// take turns a line into a connection, and reports it to the node.
 func (r *run) take(ctx context.Context, line junction.Line) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -234,6 +235,7 @@ func (r *run) take(ctx context.Context, line junction.Line) error {
 		line.Close()
 		return err
 	}
+	line.Stream = &carried{Stream: line.Stream}
 	session, err := r.security.secure(ctx, line, stranger)
 	if err != nil {
 		leave()
@@ -246,11 +248,11 @@ func (r *run) take(ctx context.Context, line junction.Line) error {
 		return err
 	}
 	line.Proven()
-	r.log.Debug("connected", "peer", c.id, "relay", line.Relay, "dialed", line.Dialed)
 	return nil
 }
 
-// enter takes a place for a connection, if there is one, until leave is called.
+// enter reserves a place for a connection, if one is free, until leave is
+// called.
 func (r *run) enter(line junction.Line, stranger bool) (leave func(), err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -280,7 +282,8 @@ func less(m map[identity.RemoteIdentity]int, id identity.RemoteIdentity) {
 	}
 }
 
-// report tells the node of a connection, if that wants it, and begins to serve it.
+// report reports a connection to the node and, if the node accepts it, begins
+// to serve it.
 func (r *run) report(ctx context.Context, c *conn) error {
 	if !c.path.Dialed {
 		if err := r.scope.Node().Allows(ctx, p2p.Request{Action: p2p.Connect, Peer: c.id, Path: c.path}); err != nil {
@@ -300,7 +303,7 @@ func (r *run) report(ctx context.Context, c *conn) error {
 	return nil
 }
 
-// disconnected takes a connection off the record.
+// disconnected removes the record of a connection.
 func (r *run) disconnected(c *conn) {
 	r.mu.Lock()
 	delete(r.conns, c)

@@ -19,8 +19,8 @@ import (
 	"github.com/sdp2p/p2p/internal/relaytest"
 )
 
-// A peer that speaks Noise and yamux in a circuit calls this node, and streams run in
-// both directions.
+// A peer that speaks Noise and yamux in a circuit calls this node, and streams
+// run in both directions.
 func TestStockCalls(t *testing.T) {
 	for name, early := range map[string]bool{"early": true, "late": false} {
 		t.Run(name, func(t *testing.T) {
@@ -55,8 +55,8 @@ func TestStockCalls(t *testing.T) {
 	}
 }
 
-// This node calls such a peer, and its streams share one connection; the next dial
-// after it has ended makes another.
+// This node calls such a peer, and its streams share one connection; the next
+// dial after it has ended makes another.
 func TestCallsStock(t *testing.T) {
 	for name, early := range map[string]bool{"early": true, "late": false} {
 		t.Run(name, func(t *testing.T) {
@@ -84,6 +84,10 @@ func TestCallsStock(t *testing.T) {
 				}
 				eventually(t, func() bool { return len(peer.Info().Connections) == 0 }, "gone")
 			}
+			state := n.State()
+			require.Equal(t, map[string]uint64{"closed": 2}, state.Counters.Causes["connections_ended"])
+			require.Greater(t, state.Counters.Bytes["relay"].Sent, uint64(6<<20))
+			require.Greater(t, state.Counters.Bytes["relay"].Received, uint64(6<<20))
 		})
 	}
 }
@@ -119,8 +123,8 @@ func TestWithoutListener(t *testing.T) {
 	require.Error(t, err)
 }
 
-// A stripper is a relay that answers in the name of the peers that are called: they
-// speak nothing.
+// A stripper is a relay that answers in the name of the peers that are called:
+// they speak nothing.
 type stripper struct {
 	mu   sync.Mutex
 	said bytes.Buffer
@@ -151,8 +155,8 @@ func (r *recorded) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// A relay that refuses packets in the name of a peer that speaks version 2 gets an
-// error and no byte of Noise; for any other peer, Noise is what comes next.
+// A relay that refuses packets in the name of a peer that speaks version 2 gets
+// an error and no byte of Noise; for any other peer, Noise is what comes next.
 func TestStrippedProposal(t *testing.T) {
 	for name, modern := range map[string]bool{"modern": true, "unknown": false} {
 		t.Run(name, func(t *testing.T) {
@@ -231,7 +235,8 @@ func TestStranger(t *testing.T) {
 	s.Reset()
 }
 
-// When the listener ends, its connections do, and peers that call again are refused.
+// When the listener ends, its connections do, and peers that call again are
+// refused.
 func TestUnregister(t *testing.T) {
 	r := relaytest.Start(t)
 	n, old := start(t, r, New(Config{})), startStock(t, r, true)

@@ -22,8 +22,8 @@ type budget struct {
 	all, strangers int
 }
 
-// A scope takes receive windows of one connection from the budget, as go-libp2p's
-// muxers want it: the connection's, or a span's of one stream.
+// A scope takes receive windows from the budget, with the interface of
+// go-libp2p's muxers: those of a connection, or a span with that of one stream.
 type scope struct {
 	budget   *budget
 	peer     peer.ID
@@ -36,8 +36,8 @@ var (
 	_ network.ResourceScopeSpan = (*scope)(nil)
 )
 
-// ReserveMemory takes size bytes. What is not needed leaves a part of the budget to
-// what is.
+// ReserveMemory takes size bytes. Memory that is not indispensable leaves a
+// part of the budget free.
 func (s *scope) ReserveMemory(size int, prio uint8) error {
 	b := s.budget
 	b.mu.Lock()
@@ -50,7 +50,7 @@ func (s *scope) ReserveMemory(size int, prio uint8) error {
 	return nil
 }
 
-// ReleaseMemory gives size bytes back.
+// ReleaseMemory returns size bytes.
 func (s *scope) ReleaseMemory(size int) {
 	s.budget.mu.Lock()
 	defer s.budget.mu.Unlock()
@@ -66,7 +66,7 @@ func (s *scope) add(n int) {
 	}
 }
 
-// Done gives back all that is taken. Calls after the first have no effect.
+// Done returns all bytes taken. Calls after the first have no effect.
 func (s *scope) Done() {
 	s.budget.mu.Lock()
 	defer s.budget.mu.Unlock()
@@ -78,7 +78,7 @@ func (s *scope) BeginSpan() (network.ResourceScopeSpan, error) {
 	return &scope{budget: s.budget, peer: s.peer, stranger: s.stranger}, nil
 }
 
-// Stat says how much is taken.
+// Stat returns the number of bytes taken.
 func (s *scope) Stat() network.ScopeStat {
 	s.budget.mu.Lock()
 	defer s.budget.mu.Unlock()

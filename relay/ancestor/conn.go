@@ -17,7 +17,7 @@ import (
 	"github.com/sdp2p/p2p/internal/junction"
 	"github.com/sdp2p/p2p/internal/metadata"
 	"github.com/sdp2p/p2p/internal/multistream"
-	"github.com/sdp2p/p2p/internal/v1"
+	v1 "github.com/sdp2p/p2p/internal/v1"
 	"github.com/sdp2p/p2p/internal/v1/intro"
 )
 
@@ -37,29 +37,30 @@ type conn struct {
 	id      identity.RemoteIdentity
 	path    p2p.Path
 	opened  time.Time
-	leave   func() // gives its place back
+	leave   func() // frees its place
 	said    *metadata.Heard
 	ends    *intro.Ends
 	opening chan struct{}   // of size 1: held while a stream is opened
-	ctx     context.Context // done when it is gone
+	ctx     context.Context // done when the connection is gone
 	cancel  context.CancelFunc
 	serving atomic.Int32 // streams of ours, and the peer's that a handler serves
+	carried *carried     // bytes; nil in tests
+	why     atomic.Pointer[string]
 
 	mu        sync.Mutex
 	streams   int // streams of the application
 	last      time.Time
 	timer     *time.Timer
 	over      bool      // no more streams
-	shortened time.Time // when a direct connection was tried last
+	shortened time.Time // when a direct connection was last tried
 }
-
-var _ p2p.RawConn = (*conn)(nil)
 
 func newConn(r *run, session *yamux.Session, line junction.Line, leave func()) *conn {
 	c := &conn{
 		run: r, session: session, mux: muxer.NewMuxedConn(session), id: line.Peer, path: path(line), opened: time.Now(),
 		leave: leave, opening: make(chan struct{}, 1), last: time.Now(),
 	}
+	c.carried, _ = line.Stream.(*carried)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.said = &metadata.Heard{Burst: 16, PerSecond: 4, State: func(m map[string]string) error { return r.scope.Stated(c.id, m) }}
 	c.ends = &intro.Ends{
@@ -71,24 +72,24 @@ func newConn(r *run, session *yamux.Session, line junction.Line, leave func()) *
 	return c
 }
 
-// Path returns the way that the connection runs.
+// Path returns the connection's path.
 func (c *conn) Path() p2p.Path { return c.path }
 
-// Opened returns since when the connection is there.
+// Opened returns when the connection was made.
 func (c *conn) Opened() time.Time { return c.opened }
 
 // RTT returns the smoothed round-trip time.
 func (c *conn) RTT() time.Duration { return c.session.RTT() }
 
 // Close closes the connection, with all its streams.
-func (c *conn) Close() error { return c.session.Close() }
+func (c *conn) Close() error { return c.close("closed") }
 
 func (c *conn) gone() bool { return c.session.IsClosed() }
 
-// stranger reports whether the peer is one now.
+// stranger reports whether the peer is a stranger now.
 func (c *conn) stranger() bool { return !c.path.Dialed && c.run.scope.Stranger(c.id) }
 
-// metadata returns what the peer is told of this node.
+// metadata returns the metadata that the peer is told.
 func (c *conn) metadata() map[string]string {
 	if c.stranger() {
 		return nil
@@ -96,7 +97,7 @@ func (c *conn) metadata() map[string]string {
 	return c.run.scope.Node().Metadata()
 }
 
-// serve takes the streams that the peer opens, until the connection is gone.
+// serve accepts the streams that the peer opens, until the connection is gone.
 func (c *conn) serve() {
 	c.mu.Lock()
 	c.timer = time.AfterFunc(strangerIdle, c.retire)
@@ -108,6 +109,7 @@ func (c *conn) serve() {
 	for {
 		s, err := c.mux.AcceptStream()
 		if err != nil {
+			c.endedBy(endOf(err))
 			break
 		}
 		if !c.run.start(func() { c.serveStream(s) }) {
@@ -118,7 +120,6 @@ func (c *conn) serve() {
 		}
 	}
 	c.Close()
-	c.run.log.Debug("disconnected", "peer", c.id, "relay", c.path.Relay)
 	c.run.disconnected(c)
 }
 
@@ -129,7 +130,7 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// rest waits for as long as the connection is there.
+// rest waits for a time, or until the connection is gone.
 func (c *conn) rest(d time.Duration) {
 	if d <= 0 {
 		return
@@ -142,7 +143,7 @@ func (c *conn) rest(d time.Duration) {
 	}
 }
 
-// end stops what the connection does by itself.
+// end stops the connection's timers and goroutines.
 func (c *conn) end() {
 	c.cancel()
 	c.said.Stop()
@@ -155,7 +156,7 @@ func (c *conn) end() {
 	}
 }
 
-// begins counts a stream, and reports false if the connection is being closed.
+// begins counts a stream, and returns false if the connection is being closed.
 func (c *conn) begins() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -175,9 +176,9 @@ func (c *conn) ended(use bool) {
 	}
 }
 
-// patience returns how long the connection is kept while it is of no use, and false
-// if that is for ever: a version 1 peer that this node knows dials only when it hears
-// something new about us, and could not reach us any more.
+// patience returns how long an idle connection is kept, or false if it is kept
+// for ever: a version 1 peer that this node knows dials only when it hears
+// something new about us, and could no longer reach us.
 func (c *conn) patience() (time.Duration, bool) {
 	switch {
 	case c.stranger():
@@ -194,8 +195,8 @@ func (c *conn) discovered() bool {
 	return known && slices.ContainsFunc(peer.Info().DiscoveredBy, func(hook string) bool { return hook != c.run.listener.Name() })
 }
 
-// retire closes the connection if it has been idle for long enough, and else looks
-// again later.
+// retire closes the connection if it has been idle for long enough, and
+// otherwise checks again later.
 func (c *conn) retire() {
 	wait, ends := c.patience()
 	idle := c.serving.Load() == 0
@@ -210,14 +211,14 @@ func (c *conn) retire() {
 	left := wait - time.Since(c.last)
 	if ends && idle && left <= 0 {
 		c.over = true
-		go c.Close() // which may wait for what is being written
+		go c.close("idle") // it may wait for pending writes
 		return
 	}
 	c.timer.Reset(min(max(left, time.Second), strangerIdle))
 }
 
-// open opens a stream to the peer: three round trips of the circuit, as yamux and the
-// protocol have it.
+// open opens a stream to the peer, which takes yamux and the protocol three
+// round trips of the circuit.
 func (c *conn) open(ctx context.Context) (p2p.RawStream, error) {
 	if !c.begins() {
 		return nil, errRetired
@@ -270,7 +271,7 @@ func (c *conn) try(ctx context.Context) (*stream, error) {
 		}
 		return nil, err
 	}
-	st.Served() // what this node opens is of use to it
+	st.Served() // this node has a use for the streams that it opens
 	return st, nil
 }
 
@@ -324,3 +325,10 @@ func (c *conn) answer(st *stream) {
 		c.run.scope.Accept(c.id, st)
 	}
 }
+
+func (c *conn) close(why string) error {
+	c.endedBy(why)
+	return c.session.Close()
+}
+
+var _ p2p.MeasuredConn = (*conn)(nil)

@@ -21,8 +21,8 @@ import (
 	"github.com/sdp2p/p2p/relay"
 )
 
-// patience bounds what a test waits for; nothing takes that long, also on a machine
-// that is busy.
+// patience bounds what a test waits for; nothing takes that long, also on a
+// machine that is busy.
 const patience = time.Minute
 
 // A book tracks peers, discovers none, and vouches for some.

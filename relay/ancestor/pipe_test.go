@@ -80,8 +80,8 @@ func TestConn(t *testing.T) {
 		}
 		c2 = <-served
 		return s, c2, func() {
-			s.Reset(p2p.ErrCancelled)
-			c2.(*p2p.Stream).Reset(p2p.ErrCancelled)
+			s.Reset(p2p.ErrCanceled)
+			c2.(*p2p.Stream).Reset(p2p.ErrCanceled)
 			a.Shutdown(context.Background())
 			b.Shutdown(context.Background())
 		}, nil
@@ -128,7 +128,7 @@ func TestResets(t *testing.T) {
 		require.Equal(t, "last words", string(said))
 		time.Sleep(6 * time.Second)
 		_, err = ours.Write(make([]byte, 1))
-		code(err, p2p.ErrCancelled)
+		code(err, p2p.ErrCanceled)
 
 		ours, _ = open()
 		la.running().best(b.Identity()).Close()
@@ -141,8 +141,8 @@ type endless struct{}
 
 func (endless) Read(b []byte) (int, error) { return len(b), nil }
 
-// A deadline that has passed loses nothing: the peer may go on as if there had been
-// none.
+// A deadline that has passed loses nothing: the peer may go on as if there had
+// been none.
 func TestDeadlineKeepsWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, la := alone(t, nil)
@@ -207,8 +207,8 @@ func TestRelayNamesAnother(t *testing.T) {
 	})
 }
 
-// The app is asked about a connection that a peer begins, and what it refuses has cost
-// the peer a handshake and told it nothing.
+// The app is asked about a connection that a peer begins, and what it refuses
+// has cost the peer a handshake and told it nothing.
 func TestRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := New(Config{Relays: relay.New(relay.Config{})})
@@ -233,8 +233,8 @@ func TestRefused(t *testing.T) {
 	})
 }
 
-// A stranger's connection is closed after 10 s without a stream that is served, that
-// of a tracked peer stays.
+// A stranger's connection is closed after 10 s without a stream that is served,
+// that of a tracked peer stays.
 func TestIdle(t *testing.T) {
 	for name, tracked := range map[string]bool{"stranger": false, "tracked": true} {
 		t.Run(name, func(t *testing.T) {
@@ -319,8 +319,8 @@ func TestBudget(t *testing.T) {
 	require.Equal(t, maxStrangerMemory, b.all)
 }
 
-// A peer that opens streams and says nothing on them, or another's identity, or what
-// is no message, has none of them for longer than it takes to notice.
+// A peer that opens streams and says nothing on them, or another's identity, or
+// what is no message, has none of them for longer than it takes to notice.
 func TestHostileStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, lb := alone(t, p2p.HandlerFunc(func(context.Context, *p2p.Stream) error {
@@ -371,8 +371,8 @@ func TestHostileStreams(t *testing.T) {
 	})
 }
 
-// As a hook, the listener keeps the contract. As one of p2p.Listener it cannot be
-// tested alike: it makes no connection by itself.
+// As a hook, the listener keeps the contract. As one of p2p.Listener it cannot
+// be tested alike: it makes no connection by itself.
 func TestConformance(t *testing.T) {
 	p2ptest.TestHook(t, func(*testing.T) p2p.Hook {
 		return struct{ p2p.Hook }{New(Config{Relays: relay.New(relay.Config{})})}

@@ -15,9 +15,10 @@ import (
 	"github.com/sdp2p/p2p/internal/multistream"
 )
 
-// DCUtR, as libp2p has it for QUIC: the callee of the circuit asks for an exchange of
-// addresses and says when; then the caller dials, and the callee sends packets that
-// open its NAT. The third time it dials as well.
+// DCUtR, as libp2p specifies it for QUIC: the callee of the circuit asks for an
+// exchange of addresses and says when to begin; then the caller dials, and the
+// callee sends packets that open its NAT. At the third attempt the callee dials
+// as well.
 const (
 	upgradeTries = 3
 	upgradeIn    = 10 * time.Second // for the exchange
@@ -25,25 +26,25 @@ const (
 	punchLeast   = 10 * time.Millisecond // between packets
 	punchMost    = 200 * time.Millisecond
 	punchSize    = 64
-	shortenEvery = time.Minute // a peer's addresses are tried
+	shortenEvery = time.Minute // between trials of a peer's addresses
 )
 
-// upgradeAgain is after how long it is tried again; the last one repeats.
+// upgradeAgain are the times between attempts; the last one repeats.
 var upgradeAgain = []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour}
 
-// upgrades reports whether the peer may ask for an upgrade: this node has dialed it,
-// and tells addresses at all.
+// upgrades reports whether the peer may ask for an upgrade: if this node has
+// dialed it, and tells addresses at all.
 func (c *conn) upgrades() bool { return c.path.Dialed && c.run.lines.Upgrades() }
 
-// upgrade looks for a direct path, as the callee, with a tracked peer only: others do
-// not learn this node's addresses.
+// upgrade looks for a direct path, as the callee, with a tracked peer only:
+// others must not learn this node's addresses.
 func (c *conn) upgrade() {
 	for i := 0; ; i++ {
 		if c.run.lines.Upgrades() && !c.run.scope.Stranger(c.id) {
 			for try := 1; try <= upgradeTries && !c.gone() && !c.run.direct(c.id); try++ {
 				ctx, cancel := context.WithTimeout(c.ctx, upgradeIn+punchFor)
 				if err := c.punch(ctx, try == upgradeTries); err != nil {
-					c.run.log.Debug("still relayed", "peer", c.id, "err", err)
+					c.run.log.Debug("still relayed", "peer", c.id, "cause", err)
 				}
 				cancel()
 			}
@@ -55,7 +56,7 @@ func (c *conn) upgrade() {
 	}
 }
 
-// punch is one attempt of the callee.
+// punch makes one attempt as the callee.
 func (c *conn) punch(ctx context.Context, dials bool) error {
 	endpoint := c.run.lines.Endpoint()
 	if endpoint == nil {
@@ -75,7 +76,7 @@ func (c *conn) punch(ctx context.Context, dials bool) error {
 		for _, a := range theirs {
 			b := make([]byte, punchSize)
 			crand.Read(b)
-			b[0] &= 0x3f // no packet of QUIC
+			b[0] &= 0x3f // not a packet of QUIC
 			endpoint.Send(b, a)
 		}
 		c.rest(punchLeast + rand.N(punchMost-punchLeast))
@@ -86,8 +87,8 @@ func (c *conn) punch(ctx context.Context, dials bool) error {
 	return nil
 }
 
-// exchange tells the peer this node's addresses, and returns the peer's once both may
-// begin.
+// exchange tells the peer this node's addresses, and returns the peer's once
+// both may begin.
 func (c *conn) exchange(ctx context.Context) (theirs []netip.AddrPort, rtt time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, upgradeIn)
 	defer cancel()
@@ -95,7 +96,7 @@ func (c *conn) exchange(ctx context.Context) (theirs []netip.AddrPort, rtt time.
 	if err != nil {
 		return nil, 0, c.failed(err)
 	}
-	defer s.Reset() // nothing, where both have closed it
+	defer s.Reset() // does nothing if both have closed it
 	defer context.AfterFunc(ctx, func() { s.SetDeadline(time.Unix(1, 0)) })()
 	st := newStream(c, s)
 	if st.rest, err = multistream.Select(st, junction.Upgrade); err != nil {
@@ -116,12 +117,12 @@ func (c *conn) exchange(ctx context.Context) (theirs []netip.AddrPort, rtt time.
 	return c.believed(m.Addrs), rtt, st.CloseWrite()
 }
 
-// punched is one attempt of the caller.
+// punched makes one attempt as the caller.
 func (c *conn) punched(st *stream) {
 	defer st.MuxedStream.Reset()
 	err := c.follow(st)
 	if err != nil {
-		c.run.log.Debug("still relayed", "peer", c.id, "err", err)
+		c.run.log.Debug("still relayed", "peer", c.id, "cause", err)
 	}
 }
 
@@ -154,7 +155,7 @@ func expect(st *stream, t circuit.PunchType) (circuit.Punch, error) {
 	return m, err
 }
 
-// believed returns those of a peer's addresses at which it may be.
+// believed returns the addresses of a peer that are plausible.
 func (c *conn) believed(all []netip.AddrPort) (some []netip.AddrPort) {
 	for _, a := range all {
 		if c.run.lines.Believes(a) {
@@ -173,8 +174,8 @@ func (c *conn) connect(ctx context.Context, endpoint junction.Endpoint, at []net
 	return endpoint.Connect(ctx, c.id, at)
 }
 
-// upgrading notes that a direct connection with a peer is being made, and reports
-// false if one is already; or notes that it is not any more.
+// upgrading records that a direct connection with a peer is being made, and
+// returns false if that is already so; or records that it no longer is.
 func (r *run) upgrading(id identity.RemoteIdentity, begins bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -188,8 +189,8 @@ func (r *run) upgrading(id identity.RemoteIdentity, begins bool) bool {
 	return true
 }
 
-// shorten makes a direct connection with a peer where it is discovered at an address,
-// now and then, while the relayed one serves.
+// shorten tries now and then to make a direct connection with a peer that is
+// discovered at an address, while the relayed one serves.
 func (r *run) shorten(c *conn, via []p2p.Candidate) {
 	var at []netip.AddrPort
 	for _, v := range via {
@@ -211,7 +212,7 @@ func (r *run) shorten(c *conn, via []p2p.Candidate) {
 		ctx, cancel := context.WithTimeout(c.ctx, upgradeIn)
 		defer cancel()
 		if err := c.connect(ctx, endpoint, at); err != nil {
-			r.log.Debug("still relayed", "peer", c.id, "err", err)
+			r.log.Debug("still relayed", "peer", c.id, "cause", err)
 		}
 	})
 }

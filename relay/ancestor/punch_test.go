@@ -46,15 +46,15 @@ func (n *stock) at(t testing.TB) netip.AddrPort {
 		if inner, last := ma.SplitLast(a); last.Protocol().Code == ma.P_QUIC_V1 {
 			addr, err := manet.ToNetAddr(inner)
 			require.NoError(t, err)
-			return addr.(*net.UDPAddr).AddrPort()
+			return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), addr.(*net.UDPAddr).AddrPort().Port())
 		}
 	}
 	require.FailNow(t, "listens nowhere")
 	return netip.AddrPort{}
 }
 
-// wantDirect waits until a peer is connected directly as well, and has a new stream
-// take that way, and one that is open go on.
+// wantDirect waits until a peer is connected directly as well, and has a new
+// stream take that way, and one that is open go on.
 func wantDirect(t testing.TB, n *node, peer *p2p.Peer, open *p2p.Stream) {
 	t.Helper()
 	eventually(t, func() bool { return n.old.running().direct(peer.Identity()) }, "direct")
@@ -70,8 +70,8 @@ func wantDirect(t testing.TB, n *node, peer *p2p.Peer, open *p2p.Stream) {
 	require.NoError(t, open.Close())
 }
 
-// As the callee, this node asks a tracked peer for an upgrade, and opens its NAT for
-// the peer, which dials.
+// As the callee, this node asks a tracked peer for an upgrade, and opens its
+// NAT for the peer, which dials.
 func TestPunchAsCallee(t *testing.T) {
 	r := relaytest.Start(t)
 	n, old := startNearby(t, r), startStock(t, r, true)
@@ -150,8 +150,8 @@ func TestPunchAsCaller(t *testing.T) {
 	wantDirect(t, n, peer, s)
 }
 
-// Where the peer is discovered at an address while it is connected through a relay,
-// the next stream finds a direct connection after a while.
+// Where the peer is discovered at an address while it is connected through a
+// relay, the next stream finds a direct connection after a while.
 func TestDiscovered(t *testing.T) {
 	r := relaytest.Start(t)
 	n, old := startNearby(t, r), startStock(t, r, false)

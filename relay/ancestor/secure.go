@@ -29,14 +29,14 @@ const (
 	maxStreams  = 256 // that a peer opens
 	maxStrange  = 16  // of them, of a stranger
 	maxWindow   = 1 << 20
-	frameSize   = 16 << 10 // of yamux: a slow circuit takes one in writeIn
+	frameSize   = 16 << 10 // of yamux: a slow circuit can send one in writeIn
 	aliveEvery  = 15 * time.Second
 	writeIn     = 10 * time.Second // also for the answer to a ping
 )
 
 var errOtherPeer = errors.New("ancestor: another peer is at the other end of the circuit")
 
-// A security makes connections of lines.
+// A security turns lines into connections.
 type security struct {
 	noise  *noise.Transport
 	budget *budget
@@ -47,7 +47,7 @@ func newSecurity(id identity.Identity) (*security, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What the two have in common is said within the handshake, where both do so.
+	// Within the handshake, the two agree on a muxer if both can.
 	transport, err := noise.New(noise.ID, key, []upgrader.StreamMuxer{{ID: muxer.ID, Muxer: muxer.DefaultTransport}})
 	if err != nil {
 		return nil, err
@@ -64,8 +64,8 @@ func peerID(id identity.RemoteIdentity) (peer.ID, error) {
 	return peer.IDFromPublicKey(key)
 }
 
-// secure has the peer prove that it is the line's, and makes the line one of streams.
-// On failure the line is closed.
+// secure makes the peer prove that it is the line's, and returns a connection
+// with streams. On failure the line is closed.
 func (s *security) secure(ctx context.Context, line junction.Line, stranger bool) (*yamux.Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeIn)
 	defer cancel()
@@ -102,8 +102,8 @@ func (s *security) secure(ctx context.Context, line junction.Line, stranger bool
 	return q, nil
 }
 
-// selectMuxer selects yamux, unless the handshake has. The bytes are to be read
-// before c.
+// selectMuxer selects yamux, unless the handshake has. It returns bytes that
+// are to be read before c.
 func selectMuxer(ctx context.Context, c sec.SecureConn, dialed bool) (rest []byte, err error) {
 	if c.ConnState().StreamMultiplexer == muxer.ID {
 		return nil, nil
@@ -120,7 +120,8 @@ func selectMuxer(ctx context.Context, c sec.SecureConn, dialed bool) (rest []byt
 	return rest, err
 }
 
-// described prefers that there was no time to what came of that.
+// described returns the error of ctx, if it has ended, instead of its
+// consequence.
 func described(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -128,7 +129,7 @@ func described(ctx context.Context, err error) error {
 	return err
 }
 
-// transport returns yamux as a peer gets it.
+// transport returns the yamux transport for a peer.
 func transport(stranger bool) network.Multiplexer {
 	c := yamux.DefaultConfig()
 	c.MaxStreamWindowSize = maxWindow
@@ -138,18 +139,18 @@ func transport(stranger bool) network.Multiplexer {
 	}
 	c.MaxMessageSize = frameSize
 	c.KeepAliveInterval, c.MeasureRTTInterval, c.ConnectionWriteTimeout = aliveEvery, aliveEvery, writeIn
-	c.ReadBufSize = 0 // Noise has one
+	c.ReadBufSize = 0 // Noise has a buffer
 	c.LogOutput = io.Discard
 	return (*muxer.Transport)(c)
 }
 
-// A raw is a line as go-libp2p knows connections.
+// A raw is a line as a go-libp2p connection.
 type raw struct{ junction.Line }
 
 func (r raw) LocalAddr() net.Addr  { return &net.UDPAddr{} }
 func (r raw) RemoteAddr() net.Addr { return net.UDPAddrFromAddrPort(r.Addr) }
 
-// A prefixed is a connection of which something was read already.
+// A prefixed is a connection whose beginning was read already.
 type prefixed struct {
 	sec.SecureConn
 	r io.Reader
@@ -157,7 +158,7 @@ type prefixed struct {
 
 func (p *prefixed) Read(b []byte) (int, error) { return p.r.Read(b) }
 
-// path returns how a line runs.
+// path returns the path of a line.
 func path(line junction.Line) p2p.Path {
 	return p2p.Path{Kind: p2p.Relay, Dialed: line.Dialed, Remote: line.Addr, Relay: line.Relay}
 }

@@ -18,11 +18,12 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// A stream is one of yamux, behind its introduction a stream of the application.
+// A stream is a yamux stream; after its introduction, it is a stream of the
+// application.
 type stream struct {
 	network.MuxedStream
 	conn *conn
-	rest []byte // of the reading side: read behind the selection
+	rest []byte // of the reading side: bytes read after the selection
 
 	reads  atomic.Pointer[time.Time] // the deadline of reads
 	served atomic.Bool
@@ -46,14 +47,14 @@ func (s *stream) Read(b []byte) (int, error) {
 		s.rest = s.rest[n:]
 		return n, nil
 	}
-	// Past the deadline, yamux would read and not tell the peer that there is room
-	// again.
+	// Past the deadline, yamux would read without telling the peer that there
+	// is room again.
 	if t := s.reads.Load(); t != nil && !t.IsZero() && !time.Now().Before(*t) {
 		return 0, os.ErrDeadlineExceeded
 	}
 	n, err := s.MuxedStream.Read(b)
 	if n > 0 {
-		return n, nil // the next one hears of it
+		return n, nil // the next call returns it
 	}
 	return 0, s.conn.failed(err)
 }
@@ -66,12 +67,13 @@ func (s *stream) Write(b []byte) (int, error) {
 // CloseWrite ends the writing direction.
 func (s *stream) CloseWrite() error { return s.conn.failed(s.MuxedStream.CloseWrite()) }
 
-// Close ends both directions. What was written arrives. A peer that has not ended its
-// own is told that nobody reads: yamux has nothing for that but a reset, which leaves
-// what has arrived before.
+// Close ends both directions. Data already written still arrives. A peer that
+// has not ended its direction is told that nobody reads, by a reset, since
+// yamux has nothing else for that; data that arrived before the reset stays
+// readable.
 func (s *stream) Close() error {
 	err := s.CloseWrite()
-	s.MuxedStream.Reset() // does nothing where both have ended
+	s.MuxedStream.Reset() // does nothing if both have ended
 	s.free(true)
 	return err
 }
@@ -82,7 +84,7 @@ func (s *stream) Reset(code p2p.ResetCode) {
 	s.free(false)
 }
 
-// free ends the stream's count, which was of use or not.
+// free stops counting the stream; use is whether it was of use.
 func (s *stream) free(use bool) {
 	s.freed.Do(func() {
 		served := s.served.Swap(true)
@@ -93,8 +95,8 @@ func (s *stream) free(use bool) {
 	})
 }
 
-// finish closes a stream once the other side has ended it too, so that nothing that
-// either sent is lost.
+// finish closes a stream once the other side has ended it, too, so that no data
+// of either side is lost.
 func (s *stream) finish() {
 	s.MuxedStream.SetDeadline(time.Now().Add(firstFrame))
 	defer context.AfterFunc(s.conn.run.ctx, func() { s.MuxedStream.SetDeadline(time.Unix(1, 0)) })()
@@ -114,8 +116,8 @@ func (s *stream) Path() p2p.Path                            { return s.conn.path
 func (s *stream) Version() int                              { return 1 }
 func (s *stream) Exporter(string) (value [32]byte, ok bool) { return value, false }
 
-// failed translates an error of a stream into the terms of package p2p. What is not
-// about the stream alone is the end of its connection.
+// failed translates an error of a stream into one of package p2p. An error that
+// is not about the stream alone means the end of its connection.
 func (c *conn) failed(err error) error {
 	var reset *network.StreamError
 	switch {
@@ -132,7 +134,7 @@ func (c *conn) failed(err error) error {
 	case err == error(yamux.ErrTimeout):
 		return os.ErrDeadlineExceeded
 	case errors.Is(err, network.ErrReset): // without a code
-		return &p2p.ResetError{Code: p2p.ErrCancelled, Remote: true}
+		return &p2p.ResetError{Code: p2p.ErrCanceled, Remote: true}
 	}
 	return errLost
 }

@@ -15,7 +15,7 @@ import (
 
 const (
 	relaysChannel = "sdp2p:relays"
-	lookAgain     = 20 * time.Second // where a message was missed
+	lookAgain     = 20 * time.Second // in case a message was missed
 )
 
 var relayKeys = []string{"sdp2p:{relays}:expiry", "sdp2p:{relays}:entry"}
@@ -87,8 +87,8 @@ func (d *Directory) List(ctx context.Context, zone string) ([]server.Entry, erro
 	return all, nil
 }
 
-// Watch yields relays: see [server.Directory]. That an entry has expired is seen
-// within 20 s.
+// Watch yields relays: see [server.Directory]. It notices within 20 s that an
+// entry has expired.
 func (d *Directory) Watch(ctx context.Context) iter.Seq2[[]server.Entry, error] {
 	return func(yield func([]server.Entry, error) bool) {
 		subscription := d.client.Subscribe(ctx, relaysChannel)

@@ -25,7 +25,7 @@ const (
 	grantPrefix = "sdp2p:grant:"
 	owedPrefix  = "sdp2p:owed:"
 
-	largest = 1 << 53 // that Lua's numbers hold exactly
+	largest = 1 << 53 // integer that Lua's numbers represent exactly
 )
 
 // period computes the period of the server's time, as server.Cycle does. The
@@ -46,14 +46,21 @@ local function period(cycle)
 end
 local function name(p) return KEYS[1] .. ':' .. string.format('%.0f', p) end
 local function add(key, n, ttl)
+	if n == 0 then n = 0 end -- Lua has a -0, which Redis does not take
 	local sum = redis.call('INCRBY', key, string.format('%.0f', n))
 	if redis.call('PTTL', key) < 0 then redis.call('PEXPIRE', key, ttl) end
 	return sum
 end
 `
 
-// take: KEYS used, grant; ARGV cycle, want, limit, keep, expire.
+// take: KEYS used, grant; ARGV cycle, want, limit, keep, expire. Called again
+// because the first answer was lost, it returns the same answer.
 var take = redis.NewScript(period + `
+local before = redis.call('GET', KEYS[2])
+if before then
+	local n, p = string.match(before, '(%d+) (%d+)')
+	return {tonumber(n), tonumber(p), tonumber(redis.call('GET', name(tonumber(p))) or '0')}
+end
 local p = period(ARGV[1])
 local used = tonumber(redis.call('GET', name(p)) or '0')
 local n, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -109,11 +116,12 @@ func (l *Ledger) Take(ctx context.Context, a token.Account, want, limit int64) (
 	g := server.NewGrant(a, 0, 0, 0)
 	keys := []string{usedPrefix + tag(a), grantPrefix + tag(a) + ":" + hex.EncodeToString(g.ID[:])}
 	got, err := take.Run(ctx, l.client, keys, string(l.cycle), min(want, server.Chunk), min(limit, largest), keep.Milliseconds(), expire.Milliseconds()).Int64Slice()
-	if err != nil {
-		return server.Grant{}, fmt.Errorf("redis: %w", err)
+	if err == nil && len(got) != 3 {
+		err = fmt.Errorf("an answer of %d numbers", len(got))
 	}
-	if len(got) != 3 {
-		return server.Grant{}, fmt.Errorf("redis: an answer of %d numbers", len(got))
+	if err != nil {
+		g.Bytes = min(want, server.Chunk) // it may have been taken
+		return g, fmt.Errorf("redis: %w", err)
 	}
 	g.Bytes, g.Period, g.Used = got[0], server.Period(got[1]), got[2]
 	return g, nil
@@ -150,8 +158,8 @@ func (l *Ledger) Used(ctx context.Context, a token.Account, p server.Period) (in
 	return n, nil
 }
 
-// Uses returns all that was used, in no particular order. It asks for each sum and
-// each grant that is not settled.
+// Uses returns the use of all accounts, in no particular order. It requests
+// each sum and each unsettled grant.
 func (l *Ledger) Uses(ctx context.Context) ([]server.Use, error) {
 	all := map[string]*server.Use{} // by tag and period
 	get := func(tag, p string) *server.Use {
@@ -186,7 +194,7 @@ func (l *Ledger) Uses(ctx context.Context) ([]server.Use, error) {
 	return uses, nil
 }
 
-// each calls f with the parts of each key behind a prefix, and the key's value.
+// each calls f with the parts of each key after a prefix, and the key's value.
 func (l *Ledger) each(ctx context.Context, prefix string, f func(tag, last, value string)) error {
 	scan := func(ctx context.Context, c redis.UniversalClient) error {
 		keys := c.Scan(ctx, 0, prefix+"*", 1000).Iterator()
@@ -205,7 +213,7 @@ func (l *Ledger) each(ctx context.Context, prefix string, f func(tag, last, valu
 		return keys.Err()
 	}
 	if cluster, ok := l.client.(*redis.ClusterClient); ok {
-		var mu sync.Mutex // masters are asked at the same time
+		var mu sync.Mutex // masters are asked concurrently
 		g := f
 		f = func(tag, last, value string) {
 			mu.Lock()
@@ -217,7 +225,8 @@ func (l *Ledger) each(ctx context.Context, prefix string, f func(tag, last, valu
 	return scan(ctx, l.client)
 }
 
-// parseTag reads the account out of a hash tag; the zero account if it is none.
+// parseTag reads the account from a hash tag; the zero account if there is
+// none.
 func parseTag(tag string) (a token.Account) {
 	issuer, number, ok := strings.Cut(strings.Trim(tag, "{}"), ":")
 	if !ok || a.Issuer.UnmarshalText([]byte(issuer)) != nil || a.Number.UnmarshalText([]byte(number)) != nil {

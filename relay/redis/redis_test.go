@@ -102,6 +102,13 @@ func TestLedger(t *testing.T) {
 		require.NoError(t, l.Give(t.Context(), server.NewGrant(payer, 50, g.Period, 0), 50), "never taken")
 		require.Zero(t, used(t, l, payer))
 
+		g, err = l.Take(t.Context(), payer, 90, -1)
+		require.NoError(t, err)
+		require.NoError(t, l.Give(t.Context(), g, 0), "used up")
+		require.NoError(t, l.Give(t.Context(), server.NewGrant(payer, 0, 0, 0), 0), "nothing owed")
+		require.EqualValues(t, 90, used(t, l, payer))
+		require.NoError(t, l.Give(t.Context(), server.NewGrant(payer, 0, 0, 0), 90))
+
 		g, err = l.Take(t.Context(), payer, 100, -1)
 		require.NoError(t, err)
 		require.NoError(t, l.Give(t.Context(), server.NewGrant(payer, 0, 0, 0), 60), "somebody has made it less")
@@ -124,6 +131,35 @@ func TestLedger(t *testing.T) {
 		require.Zero(t, n)
 		require.NoError(t, l.Give(t.Context(), server.NewGrant(token.Account{}, 0, 0, 0), -5), "of nodes that are known by name")
 		require.EqualValues(t, 5, used(t, l, token.Account{}))
+	})
+}
+
+// A script that is run again, because the client has lost the answer, takes
+// once.
+func TestAnswerLost(t *testing.T) {
+	both(t, func(t *testing.T, client redis.UniversalClient) {
+		l := NewLedger(client, server.Monthly)
+		keys := []string{usedPrefix + tag(payer), grantPrefix + tag(payer) + ":00"}
+		run := func() []int64 {
+			got, err := take.Run(t.Context(), client, keys, string(server.Monthly), 1000, 1500, keep.Milliseconds(), expire.Milliseconds()).Int64Slice()
+			require.NoError(t, err)
+			return got
+		}
+		first := run()
+		require.Equal(t, first, run())
+		require.EqualValues(t, 1000, used(t, l, payer))
+		require.NoError(t, l.Give(t.Context(), server.Grant{Account: payer, Bytes: 1000}, 1000))
+		require.EqualValues(t, 1000, used(t, l, payer), "of another ID")
+
+		// Nobody says what came of it: the relay gives back all, whether it was
+		// taken or not.
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		g, err := l.Take(ctx, payer, 700, -1)
+		require.Error(t, err)
+		require.EqualValues(t, 700, g.Bytes)
+		require.NoError(t, l.Give(t.Context(), g, g.Bytes))
+		require.EqualValues(t, 1000, used(t, l, payer))
 	})
 }
 

@@ -29,8 +29,8 @@ redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), ARGV[1])
 return 1
 `)
 
-// Revoked are the tokens that were revoked, as a relay knows them. While Redis
-// does not answer, what was known holds.
+// Revoked are the revoked tokens that a relay knows. While Redis does not
+// answer, the known ones stay revoked.
 type Revoked struct {
 	client redis.UniversalClient
 	log    *slog.Logger
@@ -39,7 +39,7 @@ type Revoked struct {
 	all map[string]struct{}
 }
 
-// NewRevoked returns what is revoked. It fails if Redis does not answer.
+// NewRevoked reads the revoked tokens. It fails if Redis does not answer.
 func NewRevoked(ctx context.Context, client redis.UniversalClient, log *slog.Logger) (*Revoked, error) {
 	r := &Revoked{client: client, log: log}
 	return r, r.read(ctx)
@@ -68,15 +68,15 @@ func (r *Revoked) Has(issuer identity.RemoteIdentity, serial uint32) bool {
 	return ok
 }
 
-// Run keeps up with what is revoked until ctx is done: at once, or within 20 s
-// where a message is missed.
+// Run keeps the revoked tokens up to date until ctx is done: at once, or within
+// 20 s if a message was missed.
 func (r *Revoked) Run(ctx context.Context) {
 	subscription := r.client.Subscribe(ctx, revokedChannel)
 	defer subscription.Close()
 	changed := subscription.Channel()
 	for {
 		if err := r.read(ctx); err != nil && ctx.Err() == nil {
-			r.log.Error("the revoked tokens cannot be read", "err", err)
+			r.log.Error("the revoked tokens cannot be read", "cause", err)
 		}
 		select {
 		case <-changed:

@@ -12,14 +12,14 @@ import (
 	"github.com/sdp2p/p2p/relay/token"
 )
 
-// An account is what a relay knows of one that pays, while nodes of it are
-// connected or something of it is not settled.
+// An account is the relay's state of an account, while nodes of it are
+// connected or grants of it are not settled.
 type account struct {
 	id       token.Account
 	purse    *purse
 	rate     *bucket
 	connects *bucket
-	bytes    atomic.Int64 // that have passed through circuits, since the start
+	bytes    atomic.Int64 // passed through circuits since the start
 	circuits atomic.Int32
 
 	mu       sync.Mutex
@@ -27,7 +27,7 @@ type account struct {
 	reserved map[identity.RemoteIdentity]struct{}
 }
 
-// accounts are those of a relay.
+// accounts are the accounts of a relay.
 type accounts struct {
 	ctx      context.Context
 	treasury *treasury
@@ -37,8 +37,8 @@ type accounts struct {
 	all map[token.Account]*account
 }
 
-// get returns the account of a token, with the token's rate and quota: of an
-// account's tokens, the one that was shown last decides.
+// get returns the account of a token, and sets its rate and quota: of an
+// account's tokens, the one shown last decides.
 func (as *accounts) get(t token.Token) *account {
 	as.mu.Lock()
 	defer as.mu.Unlock()
@@ -79,8 +79,8 @@ func (as *accounts) each(f func(*account)) {
 	}
 }
 
-// tidy gives back what is not used, and forgets accounts of which nothing is
-// here.
+// tidy gives back unused grants, and forgets accounts with no sessions and no
+// grants.
 func (as *accounts) tidy() {
 	as.each(func(a *account) {
 		if !a.purse.giveBack(idleGrant) {
@@ -105,7 +105,7 @@ func (a *account) tellQuota(left uint64) {
 	}
 }
 
-// join and part keep track of the sessions that use the account.
+// join and part count the sessions that use the account.
 func (a *account) join(s *session) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -119,7 +119,7 @@ func (a *account) part(s *session) {
 	delete(a.reserved, s.node)
 }
 
-// reserve notes a node that can be called, unless there are too many.
+// reserve records a node that can be called, unless there are too many.
 func (a *account) reserve(node identity.RemoteIdentity, most int) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -143,11 +143,11 @@ func (a *account) open(most int) bool {
 type pair struct{ caller, callee identity.RemoteIdentity }
 
 const (
-	pairPause = time.Second // between two attempts of a caller to reach a callee
+	pairPause = time.Second // between attempts of a caller to reach a callee
 	pairMost  = 4           // under way at a time
 )
 
-// pairs bound how often a callee is asked.
+// pairs bound how often each caller can ask a callee.
 type pairs struct {
 	mu  sync.Mutex
 	all map[pair]*pairState
@@ -158,7 +158,7 @@ type pairState struct {
 	open int
 }
 
-// begin reports whether the callee may be asked; end is to be called once it has
+// begin reports whether the callee may be asked. If so, call end once it has
 // answered.
 func (ps *pairs) begin(p pair) bool {
 	ps.mu.Lock()

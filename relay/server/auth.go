@@ -1,9 +1,9 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -16,35 +16,50 @@ const (
 	helloPatience = 10 * time.Second
 	sendPatience  = 5 * time.Second
 	sendQueue     = 16 // messages
-	askedRate     = 10 // messages of a client in a second
+	askedRate     = 10 // messages of a client per second
 	askedBurst    = 30
 )
 
 // An authStream is a session's stream of messages.
 type authStream struct {
 	stream network.Stream
-	queue  chan []byte
+
+	mu      sync.Mutex
+	queue   [][]byte
+	writing bool
 }
 
-// send queues a message; one for which there is no room is dropped.
+// send queues a message, or drops it if there is no room. The writing goroutine
+// exists only while there is something to write, which is rare, and a relay has
+// many sessions.
 func (a *authStream) send(b []byte) {
-	select {
-	case a.queue <- b:
-	default:
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.queue) >= sendQueue {
+		return
+	}
+	a.queue = append(a.queue, b)
+	if !a.writing {
+		a.writing = true
+		go a.write()
 	}
 }
 
-// write writes what is queued until ctx is done.
-func (a *authStream) write(ctx context.Context) {
+// write writes the queued messages.
+func (a *authStream) write() {
 	for {
-		select {
-		case b := <-a.queue:
-			a.stream.SetWriteDeadline(time.Now().Add(sendPatience))
-			if _, err := a.stream.Write(b); err != nil {
-				a.stream.Reset()
-				return
-			}
-		case <-ctx.Done():
+		a.mu.Lock()
+		if len(a.queue) == 0 {
+			a.queue, a.writing = nil, false
+			a.mu.Unlock()
+			return
+		}
+		b := a.queue[0]
+		a.queue = a.queue[1:]
+		a.mu.Unlock()
+		a.stream.SetWriteDeadline(time.Now().Add(sendPatience))
+		if _, err := a.stream.Write(b); err != nil {
+			a.stream.Reset() // no more messages are written
 			return
 		}
 	}
@@ -68,7 +83,7 @@ func (s *Server) auth(stream network.Stream) {
 	s.metrics.tokens.add(answer.Status.String())
 	s.cfg.Logger.Debug("tokens shown", "peer", session.node, "count", len(shown), "status", answer.Status.String())
 
-	a := &authStream{stream, make(chan []byte, sendQueue)}
+	a := &authStream{stream: stream}
 	a.send(answer.Append(nil))
 	session.mu.Lock()
 	old := session.before
@@ -80,13 +95,10 @@ func (s *Server) auth(stream network.Stream) {
 	if s.leaving.Load() {
 		a.send(s.farewell().Append(nil))
 	}
-	ctx, cancel := context.WithCancel(s.ctx)
-	defer cancel()
-	go a.write(ctx)
-	s.listen(session, a)
+	go s.listen(session, a) // in a new goroutine, whose stack is smaller than this one's has grown
 }
 
-// present gives a session what its tokens give.
+// present gives a session the rights of its tokens.
 func (s *Server) present(session *session, shown [][token.Size]byte) circuit.Answer {
 	answer := circuit.Answer{Status: token.Malformed, Observed: session.addr()}
 	now := time.Now()
@@ -103,7 +115,7 @@ func (s *Server) present(session *session, shown [][token.Size]byte) circuit.Ans
 		}
 	}
 	if len(good) == 0 && (len(shown) > 0 || session.stranger()) {
-		return answer // what the session has, it keeps
+		return answer // the session keeps the rights that it has
 	}
 	if len(good) > 0 {
 		session.grant(good, true, s.accounts)
@@ -134,7 +146,7 @@ func (s *session) until() time.Time {
 	return until
 }
 
-// admit makes a session with rights the one of its node: the ones before are
+// admit makes a session with rights its node's session: earlier ones are
 // closed.
 func (s *Server) admit(session *session) {
 	before, ok := s.sessions.rank(session)
@@ -174,8 +186,8 @@ func (s *Server) listen(session *session, a *authStream) {
 	}
 }
 
-// Review looks at the tokens in use at once, which is else done every 15 s: after
-// one was revoked, for example.
+// Review checks the tokens in use at once instead of within 15 s, for example
+// after one was revoked.
 func (s *Server) Review() { s.review(time.Now()) }
 
 // review closes the connections whose rights have ended.
@@ -188,8 +200,8 @@ func (s *Server) review(now time.Time) {
 	}
 }
 
-// valid reports whether what a session was given still holds. The signatures do
-// not change.
+// valid reports whether the rights of a session are still valid. It does not
+// verify the signatures again.
 func (s *Server) valid(session *session, now time.Time) bool {
 	session.mu.Lock()
 	passes := session.passes

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// depth is how long an idle account may save up for.
+// depth is the time for which an idle account accumulates its rate.
 const depth = 100 * time.Millisecond
 
 // A bucket bounds a rate. It may be used concurrently.
 type bucket struct {
 	mu    sync.Mutex
 	rate  float64 // per second; 0: no bound
-	most  float64 // what can be saved up
-	level float64 // below 0: what was used in advance
+	most  float64 // the maximum of level
+	level float64 // below 0: used in advance
 	at    time.Time
 }
 
@@ -39,7 +39,7 @@ func (b *bucket) set(rate, most float64) {
 	b.level = min(b.level, most)
 }
 
-// allow takes one if there is one.
+// allow takes one unit if there is one.
 func (b *bucket) allow() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -51,7 +51,7 @@ func (b *bucket) allow() bool {
 	return true
 }
 
-// step returns how many bytes are to be taken at a time, at most n.
+// step returns the number of bytes to take at a time, at most n.
 func (b *bucket) step(n int) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -61,7 +61,8 @@ func (b *bucket) step(n int) int {
 	return min(n, max(int(b.most), 1<<10))
 }
 
-// wait takes n, and waits until they are there. It fails only with ctx.
+// wait takes n units, and waits until they have accumulated. It fails only with
+// ctx.
 func (b *bucket) wait(ctx context.Context, n int) error {
 	b.mu.Lock()
 	if b.rate <= 0 {

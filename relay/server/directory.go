@@ -12,35 +12,34 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// An Entry is what a directory says about a relay.
+// An Entry describes a relay in a directory.
 type Entry struct {
 	Relay identity.RemoteIdentity `json:"relay"`
 	// Addrs are the addresses that clients dial.
 	Addrs []netip.AddrPort `json:"addrs"`
-	// Zone is the part of the world, or the provider, that the relay is in:
-	// clients reserve in two.
+	// Zone is the region or the provider of the relay: clients reserve in two
+	// zones.
 	Zone string `json:"zone"`
-	// Reservations is how many nodes can be called through it, and Capacity how
-	// many could.
+	// Reservations is the number of nodes that can be called through the relay,
+	// and Capacity the maximum.
 	Reservations int `json:"reservations"`
 	Capacity     int `json:"capacity"`
 }
 
-// A Directory knows which relays there are. All methods may be called
-// concurrently.
+// A Directory lists the running relays. All methods may be called concurrently.
 type Directory interface {
 	// Publish announces a relay for a time; 0 withdraws it.
 	Publish(ctx context.Context, r Entry, ttl time.Duration) error
-	// List returns the relays of a zone; "" is all of them.
+	// List returns the relays of a zone; "" means all zones.
 	List(ctx context.Context, zone string) ([]Entry, error)
-	// Watch yields all relays, at once and whenever they have changed, until ctx is
-	// done or an error, which it yields last. A slow consumer misses intermediate
-	// states, never the latest.
+	// Watch yields all relays, at once and whenever they have changed, until
+	// ctx is done or an error, which it yields last. A slow consumer misses
+	// intermediate states, never the latest.
 	Watch(ctx context.Context) iter.Seq2[[]Entry, error]
 }
 
-// A MemoryDirectory is a [Directory] within the process. The zero value is ready
-// to use.
+// A MemoryDirectory is a [Directory] within the process. The zero value is
+// ready to use.
 type MemoryDirectory struct {
 	mu      sync.Mutex
 	entries map[identity.RemoteIdentity]Entry

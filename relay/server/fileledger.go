@@ -15,9 +15,9 @@ import (
 	"github.com/sdp2p/p2p/relay/token"
 )
 
-// A FileLedger is the [Ledger] of a single relay, in memory and, if it has a
-// file, there as well. Each grant is handed to the system before it is used, so
-// that none is lost with the process.
+// A FileLedger is the [Ledger] of a single relay, in memory and, optionally, in
+// a file. Each grant is written to the file before it is used, so that none is
+// lost with the process.
 type FileLedger struct {
 	cycle Cycle
 	log   *logFile
@@ -34,8 +34,8 @@ func NewMemoryLedger(c Cycle) *FileLedger {
 	return &FileLedger{cycle: c, now: time.Now, book: newBook()}
 }
 
-// OpenLedger opens the ledger in a file, or makes it. One process may have it
-// open at a time; others may read it with [ReadLedger].
+// OpenLedger opens the ledger in a file, or creates it. Only one process may
+// have it open; others may read it with [ReadLedger].
 func OpenLedger(path string, c Cycle) (*FileLedger, error) {
 	l := NewMemoryLedger(c)
 	var err error
@@ -45,7 +45,8 @@ func OpenLedger(path string, c Cycle) (*FileLedger, error) {
 	return l, nil
 }
 
-// ReadLedger returns what a ledger's file says, also while a relay uses it.
+// ReadLedger returns the contents of a ledger's file, even while a relay uses
+// it.
 func ReadLedger(path string) ([]Use, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -68,7 +69,7 @@ func sorted(uses []Use) []Use {
 	return uses
 }
 
-// replay does what a line of the file says.
+// replay applies a line of the file.
 func (b *book) replay(line []byte) error {
 	var r record
 	if err := json.Unmarshal(line, &r); err != nil {
@@ -78,7 +79,7 @@ func (b *book) replay(line []byte) error {
 	switch r.Op {
 	case "take":
 		b.take(g)
-	case "open": // after compaction: its bytes are in the sum
+	case "open": // after compaction: the sum includes its bytes
 		b.open[g.ID] = g
 	case "settled":
 		b.settled[g.ID] = g.Period
@@ -92,7 +93,7 @@ func (b *book) replay(line []byte) error {
 	return nil
 }
 
-// lines are the records that say what the book does.
+// lines are the records that reproduce the book.
 func (b *book) lines() (all []any) {
 	for _, u := range sorted(b.uses()) {
 		all = append(all, record{Op: "used", Account: u.Account, Period: u.Period, Bytes: u.Bytes})
@@ -159,15 +160,15 @@ func (l *FileLedger) Used(_ context.Context, a token.Account, p Period) (int64, 
 	return l.book.used[bookKey{a, p}], nil
 }
 
-// Uses returns all that was used, sorted by period and account.
+// Uses returns the use of all accounts, sorted by period and account.
 func (l *FileLedger) Uses() []Use {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return sorted(l.book.uses())
 }
 
-// Sync brings what was granted to the disk. The relay calls it every second.
+// Sync flushes grants to the disk. The relay calls it every second.
 func (l *FileLedger) Sync() error { return l.log.sync() }
 
-// Close brings everything to the disk and closes the file.
+// Close flushes everything to the disk and closes the file.
 func (l *FileLedger) Close() error { return l.log.close() }

@@ -22,8 +22,8 @@ import (
 
 const hopPatience = 10 * time.Second
 
-// A gate is the host that go-libp2p's relay sees. It lets no message through that
-// the sender's connection has no right to, and counts the bytes of circuits.
+// A gate is the host that go-libp2p's relay sees. It passes only messages that
+// the sender's connection has a right to, and counts the bytes of circuits.
 type gate struct {
 	host.Host
 	s *Server
@@ -38,8 +38,8 @@ func (g *gate) SetStreamHandler(p protocol.ID, handler network.StreamHandler) {
 	g.Host.SetStreamHandler(p, func(stream network.Stream) { g.s.hop(stream, handler) })
 }
 
-// NewStream opens a stream to a callee, on the connection that has the right to
-// be called, and not on another one of that node.
+// NewStream opens a stream to a callee, on the connection of that node that has
+// the right to be called.
 func (g *gate) NewStream(ctx context.Context, p peer.ID, protocols ...protocol.ID) (network.Stream, error) {
 	id, err := circuit.ParsePeerID([]byte(p))
 	if err != nil {
@@ -65,7 +65,7 @@ func (g *gate) NewStream(ctx context.Context, p peer.ID, protocols ...protocol.I
 	return stream, stream.SetProtocol(selected)
 }
 
-// hop reads a client's message, decides about it, and hands it on.
+// hop reads a client's message, checks its rights, and passes it on.
 func (s *Server) hop(stream network.Stream, next network.StreamHandler) {
 	stream.SetReadDeadline(time.Now().Add(hopPatience))
 	var raw bytes.Buffer
@@ -127,8 +127,8 @@ func (s *Server) reserve(session *session) circuit.Status {
 	return circuit.OK
 }
 
-// connect decides about a circuit. A callee that does not want the caller is to
-// it as one that is not there.
+// connect decides about a circuit. A callee that does not allow the caller
+// looks to it like one that is absent.
 func (s *Server) connect(session *session, to identity.RemoteIdentity, w *hopStream) circuit.Status {
 	a := session.pass(token.Connect)
 	if a == nil {
@@ -162,11 +162,11 @@ func (s *Server) connect(session *session, to identity.RemoteIdentity, w *hopStr
 	return circuit.OK
 }
 
-// An acl is a server as go-libp2p asks it.
+// An acl is the server's access control for go-libp2p.
 type acl struct{ *Server }
 
-// AllowReserve is the second check: go-libp2p's relay asks it. The first has been
-// made on the connection.
+// AllowReserve is the second check, for go-libp2p's relay. The first was made
+// on the connection.
 func (a acl) AllowReserve(p peer.ID, _ ma.Multiaddr) bool { return a.allow(p, token.Reserve) }
 
 // AllowConnect is the second check.

@@ -29,14 +29,14 @@ import (
 
 const (
 	firstWindow   = 768 << 10  // quic-go's, of a connection
-	largestWindow = 1536 << 10 // what it may grow to: more would pile up before a slow callee
+	largestWindow = 1536 << 10 // its maximum: more would pile up before a slow callee
 	spareConns    = 64
 )
 
 var errFull = errors.New("relay: too many connections")
 
-// room is go-libp2p's resource manager, as far as the relay needs one: it bounds
-// the connections and their windows.
+// room is a resource manager for go-libp2p that bounds only the connections and
+// their windows.
 type room struct {
 	network.NullResourceManager
 	most int64
@@ -62,7 +62,7 @@ func (r *room) OpenConnection(network.Direction, bool, ma.Multiaddr) (network.Co
 	return s, nil
 }
 
-// ReserveMemory is asked before a window grows.
+// ReserveMemory is called before a window grows.
 func (s *seat) ReserveMemory(more int, _ uint8) error {
 	if s.window.Add(int64(more)) > largestWindow {
 		s.window.Add(int64(-more))
@@ -78,8 +78,8 @@ func (s *seat) Done() {
 	}
 }
 
-// newHost returns a host that speaks QUIC and nothing else. Its close function
-// closes all of it.
+// newHost returns a host that speaks only QUIC, and a function that closes
+// everything.
 func newHost(id identity.Identity, listen listening, room *room, verify func(net.Addr) bool) (h host.Host, closeAll func() error, err error) {
 	private, err := crypto.UnmarshalEd25519PrivateKey(id.PrivateKey())
 	if err != nil {
@@ -136,7 +136,7 @@ func newSwarm(self peer.ID, private crypto.PrivKey, store peerstore.Peerstore, r
 // listening says where to listen.
 type listening struct {
 	at  []netip.AddrPort
-	any bool // one is enough
+	any bool // one address is enough
 }
 
 func (l listening) start(s *swarm.Swarm) (err error) {

@@ -11,9 +11,9 @@ import (
 	"github.com/sdp2p/p2p/relay/token"
 )
 
-// A note is a line of the journal: about a grant that the relay holds.
+// A note is a line of the journal, about a grant that the relay holds.
 type note struct {
-	Op      string // held; left: as held, with less unused; done: settled
+	Op      string // "held"; "left": as held, with less unused; "done": settled
 	ID      uuid.UUID
 	Account token.Account
 	Bytes   int64
@@ -22,8 +22,8 @@ type note struct {
 	Owed    bool `json:",omitempty"`
 }
 
-// A journal is where a relay writes down what it holds. An error is reported, and
-// no reason to stop: what is not written down stays counted as used.
+// A journal records the grants that a relay holds. An error is logged and does
+// not stop the relay: an unrecorded grant stays counted as used.
 type journal struct {
 	log *slog.Logger
 
@@ -32,8 +32,8 @@ type journal struct {
 	live map[uuid.UUID]note
 }
 
-// openJournal opens a journal, and returns what it says to be held: by a process
-// that is no more.
+// openJournal opens a journal, and returns the grants that an earlier process
+// held.
 func openJournal(path string, log *slog.Logger) (*journal, []*held, error) {
 	j := &journal{log: log, live: map[uuid.UUID]note{}}
 	if path == "" {
@@ -83,13 +83,13 @@ func (j *journal) write(n note) {
 		err = j.file.rewrite(lines)
 	}
 	if err != nil {
-		j.log.Error("the journal cannot be written", "err", err)
+		j.log.Error("the journal cannot be written", "cause", err)
 	}
 }
 
-// sync brings all notes to the disk.
+// sync flushes all notes to the disk.
 func (j *journal) sync() {
 	if err := j.file.sync(); err != nil {
-		j.log.Error("the journal cannot be written", "err", err)
+		j.log.Error("the journal cannot be written", "cause", err)
 	}
 }

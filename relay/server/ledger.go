@@ -11,14 +11,15 @@ import (
 	"github.com/sdp2p/p2p/relay/token"
 )
 
-// Chunk is how many bytes a relay takes from a [Ledger] at a time, at most.
+// Chunk is the maximum number of bytes that a relay takes from a [Ledger] at a
+// time.
 const Chunk = 8 << 20
 
-// A Period is a span of time that a quota is for, named by its beginning in
-// seconds since 1970. 0 stands for the current one.
+// A Period is a span of time for which a quota applies, identified by its
+// beginning in seconds since 1970. 0 stands for the current period.
 type Period int64
 
-// A Cycle is how long periods are.
+// A Cycle is the length of periods.
 type Cycle string
 
 // The cycles, by the calendar in UTC.
@@ -52,17 +53,17 @@ func ParseCycle(s string) (Cycle, error) {
 // String returns the beginning of the period.
 func (p Period) String() string { return time.Unix(int64(p), 0).UTC().Format("2006-01-02T15:04Z") }
 
-// A Grant is a number of bytes that an account may use, counted as used until the
-// rest is given back.
+// A Grant is a number of bytes that an account may use, counted as used until
+// the rest is given back.
 type Grant struct {
 	// ID is random.
 	ID      [16]byte
 	Account token.Account
 	Bytes   int64
-	// Period is the one that the bytes count in.
+	// Period is the period in which the bytes count.
 	Period Period
-	// Used is what the account has used in the period, this grant and others'
-	// included.
+	// Used is the number of bytes that the account has used in the period,
+	// including all grants.
 	Used int64
 }
 
@@ -73,37 +74,40 @@ func NewGrant(a token.Account, n int64, p Period, used int64) Grant {
 	return g
 }
 
-// A Ledger counts the bytes of accounts in periods, by its own clock. All methods
-// may be called concurrently, and by several relays.
+// A Ledger counts the bytes of accounts in periods, by its own clock. All
+// methods may be called concurrently, and by several relays.
 type Ledger interface {
-	// Take grants up to want bytes, at most [Chunk], of those that the account has
-	// left below limit in the current period; 0 bytes if none is. A limit below 0
-	// is none. It is atomic.
+	// Take grants up to want bytes, at most [Chunk], of those that the account
+	// has left below limit in the current period, or 0 bytes if none are left.
+	// A limit below 0 means no limit. Take is atomic. A grant returned with an
+	// error may have been taken: if it has bytes, it is not used but settled
+	// later.
 	Take(ctx context.Context, a token.Account, want, limit int64) (Grant, error)
-	// Give settles a grant of which some bytes were not used; a negative number was
-	// used beyond it. They are booked on the grant's period, whose sum does not fall
-	// below zero. Given a second time, or a period too late, it does nothing.
+	// Give settles a grant, and returns its unused bytes to the grant's period,
+	// whose sum does not fall below zero; a negative number means that more was
+	// used. It does nothing for a grant that was settled already, or whose
+	// period is too long ago.
 	//
-	// A grant of 0 bytes was not taken from the ledger: what was used is booked on
-	// the current period, once for each ID.
+	// A grant of 0 bytes was not taken from the ledger: the bytes used are
+	// added to the current period, once for each ID.
 	Give(ctx context.Context, g Grant, unused int64) error
-	// Used returns what the account has used in a period; 0 is the current one.
+	// Used returns the bytes that the account has used in a period.
 	Used(ctx context.Context, a token.Account, p Period) (int64, error)
 }
 
-// A Use is what an account has used in a period.
+// A Use is the use of an account in a period.
 type Use struct {
 	Account token.Account
 	Period  Period
-	// Bytes include those that relays hold.
+	// Bytes is the number of bytes used, including those that relays hold.
 	Bytes int64
-	// Held are granted to relays that have not settled them.
+	// Held is the number of bytes in unsettled grants to relays.
 	Held int64
 }
 
 func (u Use) key() bookKey { return bookKey{u.Account, u.Period} }
 
-// A bookKey is what a ledger counts under.
+// A bookKey is the key under which a ledger counts.
 type bookKey struct {
 	account token.Account
 	period  Period
@@ -120,7 +124,7 @@ func newBook() book {
 	return book{map[bookKey]int64{}, map[[16]byte]Grant{}, map[[16]byte]Period{}}
 }
 
-// take books a grant.
+// take adds a grant.
 func (b *book) take(g Grant) {
 	b.used[bookKey{g.Account, g.Period}] += g.Bytes
 	b.open[g.ID] = g
@@ -148,8 +152,7 @@ func (b *book) give(g Grant, unused int64) bool {
 	return true
 }
 
-// expire forgets the grants of periods that ended before a period: they stay
-// booked.
+// expire forgets the grants of earlier periods, which stay counted.
 func (b *book) expire(before Period) {
 	for id, g := range b.open {
 		if g.Period < before {

@@ -33,8 +33,8 @@ func TestPeriods(t *testing.T) {
 	require.Error(t, err)
 }
 
-// A ledger, as a model: in each period, what is granted and not given back never
-// exceeds the limit, and after all is settled the sums are what was used.
+// A ledger, as a model: in each period, what is granted and not given back
+// never exceeds the limit, and after all is settled the sums are what was used.
 func TestLedgerModel(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(r *rapid.T) {

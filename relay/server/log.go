@@ -15,9 +15,9 @@ import (
 // maxLine bounds a line of a log in bytes.
 const maxLine = 64 << 10
 
-// A logFile holds lines of JSON, which are appended, and rewritten as fewer ones
-// that say the same where they have become many. It survives the end of the
-// process at any byte: a last line that is cut is dropped.
+// A logFile is an append-only file of JSON lines, which are rewritten as fewer,
+// equivalent lines when they have become many. It survives the end of the
+// process at any byte: an incomplete last line is dropped.
 type logFile struct {
 	path string
 
@@ -27,7 +27,7 @@ type logFile struct {
 	dirty bool
 }
 
-// openLog opens a log, makes it if there is none, and replays its lines.
+// openLog opens a log, or creates it, and replays its lines.
 func openLog(path string, replay func(line []byte) error) (*logFile, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
@@ -45,7 +45,7 @@ func openLog(path string, replay func(line []byte) error) (*logFile, error) {
 	return l, nil
 }
 
-// read replays the lines of r, and returns the size of those that are whole.
+// read replays the complete lines of r, and returns their size.
 func (l *logFile) read(r io.Reader, replay func(line []byte) error) (whole int64, err error) {
 	buffered := bufio.NewReaderSize(r, maxLine)
 	for {
@@ -64,7 +64,7 @@ func (l *logFile) read(r io.Reader, replay func(line []byte) error) (whole int64
 	}
 }
 
-// add appends a line. It is in the system's hands when add returns, and on the
+// add appends a line. It survives the process when add returns, and is on the
 // disk after sync.
 func (l *logFile) add(v any) error {
 	if l == nil {
@@ -85,7 +85,7 @@ func (l *logFile) add(v any) error {
 	return err
 }
 
-// sync brings what was added to the disk.
+// sync flushes added lines to the disk.
 func (l *logFile) sync() error {
 	if l == nil {
 		return nil
@@ -132,7 +132,7 @@ func (l *logFile) rewrite(all []any) error {
 	if l.f == nil {
 		return errors.Join(os.ErrClosed, os.Remove(tmp.Name()))
 	}
-	// Some systems rename no file that is open.
+	// Some systems do not rename open files.
 	err = errors.Join(l.f.Close(), os.Rename(tmp.Name(), l.path))
 	f, failed := os.OpenFile(l.path, os.O_RDWR|os.O_APPEND, 0o600)
 	if failed != nil {

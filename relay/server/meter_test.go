@@ -38,9 +38,9 @@ func closeBoth(a, b network.Stream) {
 	b.Close()
 }
 
-// What an account pays for is what go-libp2p's relay has passed, to the byte: in
-// pieces of one byte, in large ones, in both directions.
-func TestMeteringIsExact(t *testing.T) {
+// What an account pays for is what go-libp2p's relay has passed, to the byte:
+// in pieces of one byte, in large ones, in both directions.
+func TestBilling(t *testing.T) {
 	t.Parallel()
 	r := newRelay(t, nil)
 	callee := r.callee(t, 1)
@@ -132,8 +132,8 @@ func TestAccountsApart(t *testing.T) {
 	})
 }
 
-// An account passes its quota by no more than a buffer; all its circuits end; the
-// excess is booked as well.
+// An account passes its quota by no more than a buffer; all its circuits end;
+// the excess is booked as well.
 func TestQuota(t *testing.T) {
 	t.Parallel()
 	const quota = 20_000_000
@@ -145,8 +145,8 @@ func TestQuota(t *testing.T) {
 	status, s, accepted := caller.call(callee)
 	require.Equal(t, circuit.OK, status)
 	idle := r.callee(t, 1)
-	// The idle circuit's token names no quota of its own: of an account's tokens,
-	// the last one shown decides.
+	// The idle circuit's token names no quota of its own: of an account's
+	// tokens, the last one shown decides.
 	_, auth := caller.show(r.token(t, caller.id.Remote(), 1, func(x *token.Token) { x.Quota = quota }))
 	status, held, _ := caller.call(idle)
 	require.Equal(t, circuit.OK, status)

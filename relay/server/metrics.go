@@ -13,7 +13,7 @@ import (
 	pb "github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/pb"
 )
 
-// A counter counts by labels, which are a bounded set.
+// A counter counts by labels, whose set is bounded.
 type counter struct {
 	mu sync.Mutex
 	by map[string]int64
@@ -28,8 +28,8 @@ func (c *counter) add(labels string) {
 	c.by[labels]++
 }
 
-// metrics are a relay's numbers. It is also go-libp2p's tracer, whose bytes are
-// counted where they leave.
+// metrics are a relay's metrics. It also implements go-libp2p's tracer, which
+// counts bytes when they are sent.
 type metrics struct {
 	started  time.Time
 	tokens   counter // by status
@@ -88,8 +88,8 @@ func (s *Server) Metrics() http.Handler {
 	})
 }
 
-// Health returns the page that says whether the relay takes clients: status 200,
-// or 503 while it leaves.
+// Health returns a page whose status is 200 while the relay accepts clients,
+// and 503 while it leaves.
 func (s *Server) Health() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		if s.leaving.Load() {

@@ -20,7 +20,7 @@ const (
 // errQuota ends a circuit of an account that has used up its quota.
 var errQuota = errors.New("relay: the account's quota is used up")
 
-// A purse holds what an account was granted. All circuits of the account use one.
+// A purse holds the grants of an account, and is shared by all its circuits.
 type purse struct {
 	treasury *treasury
 	account  token.Account
@@ -39,13 +39,13 @@ type purse struct {
 	touched   time.Time
 	used      int64 // in the period, when the ledger was last asked
 	period    Period
-	threshold int // how many were passed
+	threshold int // number of thresholds passed
 }
 
 // The percentages of a quota at which clients are told.
 var thresholds = [...]int64{50, 80, 95, 100}
 
-// left returns the bytes that may be used at once. The caller holds mu.
+// left returns the bytes that may be used now. The caller holds mu.
 func (p *purse) left() (n int64) {
 	for _, h := range p.grants {
 		n += h.unused
@@ -53,16 +53,16 @@ func (p *purse) left() (n int64) {
 	return n
 }
 
-// spend uses n bytes. It waits only where the relay has used what it was granted
-// faster than the ledger has answered. At most one call uses more than there is.
+// spend uses n bytes. It waits only if the relay has used its grants faster
+// than the ledger answers. At most one call uses more than is left.
 func (p *purse) spend(ctx context.Context, n int64) error {
 	return p.with(ctx, 1, func() { p.use(n) })
 }
 
-// ready returns whether the account can open a circuit.
+// ready reports whether the account can open a circuit.
 func (p *purse) ready(ctx context.Context) error { return p.with(ctx, circuitCost, func() {}) }
 
-// with calls do, under the lock, once at least so many bytes are left.
+// with calls do, with mu held, once at least the given number of bytes is left.
 func (p *purse) with(ctx context.Context, least int64, do func()) error {
 	for {
 		p.mu.Lock()
@@ -93,8 +93,8 @@ func (p *purse) with(ctx context.Context, least int64, do func()) error {
 
 func (p *purse) isExhausted() bool { return p.treasury.now().Before(p.exhausted) }
 
-// use takes n bytes of the grants, the oldest first; the last one bears what is
-// too much.
+// use takes n bytes of the grants, the oldest first; any excess is charged to
+// the last one.
 func (p *purse) use(n int64) {
 	for i, h := range p.grants {
 		part := n
@@ -114,14 +114,14 @@ func (p *purse) use(n int64) {
 	})
 }
 
-// refund takes back what was spent and did not pass.
+// refund returns bytes that were spent but not passed on.
 func (p *purse) refund(n int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if n <= 0 {
 		return
 	}
-	if len(p.grants) == 0 { // it was the last of a grant
+	if len(p.grants) == 0 { // they were the last of a grant
 		h := &held{Grant: NewGrant(p.account, 0, 0, 0), unused: n, owed: true}
 		p.treasury.settle(h)
 		return
@@ -138,22 +138,29 @@ func (p *purse) ask() {
 	go func() {
 		h := p.treasury.take(p.ctx, p.account, limit, &p.allowance)
 		p.mu.Lock()
-		defer p.mu.Unlock()
 		close(p.asking)
 		p.asking = nil
-		if h == nil {
-			p.exhausted = p.treasury.now().Add(exhaustion)
-			return
-		}
-		p.grants = append(p.grants, h)
-		if h.owed {
-			return
-		}
+		tell := p.granted(h)
+		p.mu.Unlock()
+		tell()
+	}()
+}
+
+// granted handles the answer to ask, and returns the result of [purse.passed],
+// since use at other relays may have passed a threshold. The caller holds mu.
+func (p *purse) granted(h *held) (tell func()) {
+	if h != nil && !h.owed {
 		if h.Period != p.period {
 			p.period, p.threshold = h.Period, 0
 		}
 		p.used = h.Used
-	}()
+	}
+	if h == nil || h.Bytes == 0 {
+		p.exhausted = p.treasury.now().Add(exhaustion)
+		return p.passed()
+	}
+	p.grants = append(p.grants, h)
+	return func() {}
 }
 
 // remaining returns the bytes that are left in the period, as far as the relay
@@ -165,8 +172,8 @@ func (p *purse) remaining() uint64 {
 	return uint64(max(p.limit-p.used+p.left(), 0))
 }
 
-// passed returns a function that tells of a threshold that was passed just now.
-// The caller holds mu.
+// passed returns a function that reports a threshold that was just passed. The
+// caller holds mu.
 func (p *purse) passed() func() {
 	left := p.remaining()
 	at := 0
@@ -189,7 +196,7 @@ func (p *purse) setLimit(limit int64) {
 	}
 }
 
-// balance returns the bytes that are left in the period: by the ledger, if it
+// balance returns the bytes left in the period, according to the ledger if it
 // answers.
 func (p *purse) balance(ctx context.Context) uint64 {
 	p.mu.Lock()
@@ -209,7 +216,7 @@ func (p *purse) balance(ctx context.Context) uint64 {
 	return uint64(max(limit-used+p.left(), 0))
 }
 
-// notes returns what has changed since it was last written down.
+// notes returns the changes since the last call, for the journal.
 func (p *purse) notes() (all []note) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -222,8 +229,8 @@ func (p *purse) notes() (all []note) {
 	return all
 }
 
-// giveBack settles all grants if they were not used for a time; 0: at once. It
-// reports whether none is left.
+// giveBack settles all grants if they were not used for the given time, or at
+// once if it is 0. It reports whether none is left.
 func (p *purse) giveBack(idle time.Duration) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

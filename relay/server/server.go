@@ -24,13 +24,13 @@ import (
 
 const (
 	tick       = time.Second
-	reviewTime = 15 * time.Second // between two looks at what was granted
+	reviewTime = 15 * time.Second // between reviews of rights
 	publishTTL = 60 * time.Second
 	circuitMax = 1 << 30 * time.Second // a limit that a circuit does not reach
 	maxPerPeer = 1024                  // circuits; accounts have the bound that matters
 )
 
-// A Server is a relay. It serves from [New] on.
+// A Server is a relay, which serves as soon as [New] returns.
 type Server struct {
 	cfg       Config
 	rules     token.Rules
@@ -100,7 +100,7 @@ func (s *Server) serve() error {
 	host.SetStreamHandler(circuit.AuthProtocol, s.auth)
 	s.relay, err = relay.New(&gate{host, s},
 		relay.WithResources(relay.Resources{
-			Limit:          &relay.RelayLimit{Duration: circuitMax, Data: math.MaxInt64}, // none at all would make clients take circuits for direct connections
+			Limit:          &relay.RelayLimit{Duration: circuitMax, Data: math.MaxInt64}, // without a limit, clients would take circuits for direct connections
 			ReservationTTL: limits.ReservationTime, MaxReservations: limits.Reservations,
 			MaxReservationsPerIP: limits.ReservationsPerIP, MaxReservationsPerASN: limits.Reservations,
 			MaxCircuits: maxPerPeer, BufferSize: limits.Buffer,
@@ -118,8 +118,8 @@ func udpAddr(a ma.Multiaddr) (netip.AddrPort, error) {
 	return netip.ParseAddrPort(n.String())
 }
 
-// verify reports whether a client has to prove its address before the handshake:
-// while there are many strangers.
+// verify reports whether a client has to prove its address before the
+// handshake, as is the case while there are many strangers.
 func (s *Server) verify(net.Addr) bool {
 	all, members := s.sessions.counts()
 	return s.cfg.Limits.Strangers >= 0 && all-members > s.cfg.Limits.Strangers/2
@@ -154,7 +154,7 @@ func (s *Server) disconnected(c network.Conn) {
 	}
 }
 
-// work does what is to be done from time to time.
+// work does periodic tasks.
 func (s *Server) work() {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
@@ -183,7 +183,8 @@ func (s *Server) work() {
 	}
 }
 
-// expel closes the connections of strangers that have had their time.
+// expel closes the connections of strangers that have lasted for
+// [Limits].Patience.
 func (s *Server) expel(now time.Time) {
 	for _, session := range s.sessions.list() {
 		if now.Sub(session.from) >= s.cfg.Limits.Patience && session.stranger() {
@@ -205,7 +206,7 @@ func (s *Server) publish() {
 			ttl = 0
 		}
 		if err := s.cfg.Directory.Publish(s.ctx, e, ttl); err != nil && s.ctx.Err() == nil {
-			s.cfg.Logger.Error("the directory does not answer", "err", err)
+			s.cfg.Logger.Error("the directory does not answer", "cause", err)
 		}
 		select {
 		case <-ticker.C:
@@ -225,16 +226,16 @@ func (s *Server) Run(ctx context.Context) error {
 	return s.Close()
 }
 
-// Leave takes no new reservations, withdraws the relay from the directory, asks
-// the clients to move to others, and waits until they have, for [Limits].Leave or
-// until ctx is done.
+// Leave stops accepting reservations, withdraws the relay from the directory,
+// and asks the clients to move to others. It waits until they have, at most
+// [Limits].Leave or until ctx is done.
 func (s *Server) Leave(ctx context.Context) {
 	if !s.leaving.CompareAndSwap(false, true) {
 		return
 	}
 	if s.cfg.Directory != nil {
 		if err := s.cfg.Directory.Publish(ctx, s.cfg.Entry, 0); err != nil {
-			s.cfg.Logger.Error("the directory does not answer", "err", err)
+			s.cfg.Logger.Error("the directory does not answer", "cause", err)
 		}
 	}
 	all := s.sessions.list()
@@ -267,7 +268,7 @@ func (s *Server) gone(session *session) <-chan struct{} {
 	return closed
 }
 
-// farewell is what clients are told when the relay leaves.
+// farewell returns the message to clients when the relay leaves.
 func (s *Server) farewell() circuit.Leave {
 	bye := circuit.Leave{After: max(s.cfg.Limits.Leave, 0)}
 	if s.cfg.Directory == nil {
@@ -287,8 +288,8 @@ func (s *Server) farewell() circuit.Leave {
 	return bye
 }
 
-// Close ends the relay at once: circuits end, and what is left of grants is given
-// back.
+// Close ends the relay at once: circuits end, and unused parts of grants are
+// given back.
 func (s *Server) Close() error { return s.closeOnce() }
 
 func (s *Server) shut() (err error) {

@@ -77,7 +77,7 @@ func TestStockClients(t *testing.T) {
 
 // Without a token there is nothing but permission denied, also on another
 // connection of a node that has shown one.
-func TestTokens(t *testing.T) {
+func TestAuthentication(t *testing.T) {
 	r := newRelay(t, nil)
 	callee := r.callee(t, 1)
 	c := newClient(t, r)
@@ -159,9 +159,9 @@ func TestCallers(t *testing.T) {
 	}{
 		{nil, true, false},
 		{&circuit.Callers{Rule: circuit.CallersAnyone}, true, true},
-		{&circuit.Callers{Rule: circuit.CallersListed, Listed: []circuit.CallerPrefix{circuit.CallerPrefix(key[:8])}}, false, true},
+		{&circuit.Callers{Rule: circuit.CallersListed, Listed: []circuit.CallerPrefix{circuit.CallerPrefix(key[:8])}}, true, true},
 		{&circuit.Callers{Rule: circuit.CallersAccount}, true, false},
-		{&circuit.Callers{Rule: circuit.CallersListed}, false, false},
+		{&circuit.Callers{Rule: circuit.CallersListed}, true, false},
 	} {
 		if c.callers != nil {
 			set(*c.callers)
@@ -224,8 +224,8 @@ func TestCalledOnTheRightConnection(t *testing.T) {
 	carry(t, s, accepted, 10, 10)
 }
 
-// A token that is revoked, expires, or whose issuer is no longer trusted ends the
-// connection, with its circuits.
+// A token that is revoked, expires, or whose issuer is no longer trusted ends
+// the connection, with its circuits.
 func TestAccessEnds(t *testing.T) {
 	r := newRelay(t, nil)
 	callee := r.callee(t, 1)
@@ -296,8 +296,8 @@ func expired(r *relayTest, t *testing.T, c *client) token.Token {
 	})
 }
 
-// Strangers have few places, which they take from each other and not from members;
-// after a while they are closed.
+// Strangers have few places, which they take from each other and not from
+// members; after a while they are closed.
 func TestStrangers(t *testing.T) {
 	r := newRelay(t, func(cfg *Config) { cfg.Limits.Strangers = 8 })
 	callee := r.callee(t, 1)

@@ -15,7 +15,7 @@ import (
 	"github.com/sdp2p/p2p/relay/token"
 )
 
-// A session is one connection of a node. What it may do hangs on the connection:
+// A session is one connection of a node. Rights belong to the connection:
 // another one of the same node has to show a token, too.
 type session struct {
 	conn network.Conn
@@ -26,18 +26,18 @@ type session struct {
 	passes   [2]*pass // to reserve, to connect
 	callers  circuit.Callers
 	auth     *authStream
-	before   *authStream // which the client closes once it has read the answer on auth
+	before   *authStream // closed by the client once it has read the answer on auth
 	observed netip.AddrPort
 }
 
 // A pass is one right of a session.
 type pass struct {
 	token   token.Token
-	shown   bool // else the node is known by name
+	shown   bool // otherwise the node is configured by key
 	account *account
 }
 
-// place returns where the pass for a right is.
+// place returns the place of the pass for a right.
 func place(right token.Rights) int {
 	if right == token.Connect {
 		return 1
@@ -64,7 +64,8 @@ func (s *session) stranger() bool {
 	return s.passes == [2]*pass{}
 }
 
-// grant gives the session the rights of tokens: for each right, of the first.
+// grant gives the session the rights of tokens: each right from the first token
+// that has it.
 func (s *session) grant(tokens []token.Token, shown bool, as *accounts) {
 	var passes [2]*pass
 	for _, t := range tokens {
@@ -90,7 +91,7 @@ func (s *session) grant(tokens []token.Token, shown bool, as *accounts) {
 	}
 }
 
-// leave parts the session from its accounts.
+// leave removes the session from its accounts.
 func (s *session) leave() {
 	s.mu.Lock()
 	passes := s.passes
@@ -112,7 +113,7 @@ func (s *session) send(m circuit.Message) {
 	}
 }
 
-// allows reports whether the node that the session belongs to may be called.
+// allows reports whether the session's node may be called by a node.
 func (s *session) allows(caller identity.RemoteIdentity, payer *account) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -140,11 +141,11 @@ func addrOf(c network.Conn) netip.AddrPort {
 	return netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 }
 
-// sessions are those of a relay.
+// sessions are the sessions of a relay.
 type sessions struct {
 	mu     sync.Mutex
 	all    map[network.Conn]*session
-	byNode map[identity.RemoteIdentity]*session // the newest of each with rights
+	byNode map[identity.RemoteIdentity]*session // the newest session with rights of each node
 }
 
 func newSessions() *sessions {
@@ -157,15 +158,15 @@ func (ss *sessions) of(c network.Conn) *session {
 	return ss.all[c]
 }
 
-// node returns the session by which a node can be called.
+// node returns the session through which a node can be called.
 func (ss *sessions) node(id identity.RemoteIdentity) *session {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	return ss.byNode[id]
 }
 
-// add adds a connection, and returns one that has to go for it: it is forgotten
-// already.
+// add adds a connection, and returns one that has to be closed for it and is
+// already forgotten.
 func (ss *sessions) add(s *session, most int) (victim *session) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -202,7 +203,8 @@ func (ss *sessions) victim(most int) *session {
 	return oldest
 }
 
-// network64 returns what counts as one address: of IPv6, 64 bits.
+// network64 returns the prefix that counts as one address: for IPv6, the first
+// 64 bits.
 func network64(ip netip.Addr) netip.Prefix {
 	bits := 32
 	if ip.Is6() {
@@ -212,8 +214,8 @@ func network64(ip netip.Addr) netip.Prefix {
 	return p
 }
 
-// rank makes a session the one of its node, and returns the one before. It
-// reports false if the session was closed meanwhile.
+// rank makes a session its node's session, and returns the previous one. It
+// returns false if the session was closed meanwhile.
 func (ss *sessions) rank(s *session) (before *session, ok bool) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -228,7 +230,7 @@ func (ss *sessions) rank(s *session) (before *session, ok bool) {
 	return before, true
 }
 
-// remove forgets a connection that was closed.
+// remove forgets a closed connection.
 func (ss *sessions) remove(c network.Conn) *session {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()

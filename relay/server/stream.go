@@ -8,15 +8,15 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 )
 
-// A hopStream is a caller's stream as go-libp2p's relay sees it: a message each
-// way, and behind them the bytes of the circuit, which are counted, paced, and
-// bounded.
+// A hopStream is a caller's stream as go-libp2p's relay sees it: a message in
+// each direction, followed by the bytes of the circuit, which are counted,
+// paced and bounded.
 type hopStream struct {
 	network.Stream
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	head   []byte // the message that was read already
+	head   []byte // the message, which was read already
 	status head   // of the answer
 
 	account  *account // nil: no circuit
@@ -25,7 +25,7 @@ type hopStream struct {
 	once     sync.Once
 }
 
-// Read reads what is left of the message, then the circuit.
+// Read reads the rest of the message, then the circuit.
 func (s *hopStream) Read(p []byte) (int, error) {
 	if len(s.head) > 0 {
 		n := copy(p, s.head)
@@ -80,7 +80,7 @@ func (s *hopStream) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// charge takes bytes of the account's quota and rate.
+// charge takes bytes from the account's quota and rate.
 func (s *hopStream) charge(n int) error {
 	if err := s.account.purse.spend(s.ctx, int64(n)); err != nil {
 		return err
@@ -88,7 +88,7 @@ func (s *hopStream) charge(n int) error {
 	return s.account.rate.wait(s.ctx, n)
 }
 
-// Close closes the stream. The relay does that when a circuit has ended.
+// Close closes the stream. The relay calls it when a circuit has ended.
 func (s *hopStream) Close() error {
 	s.finish()
 	return s.Stream.Close()
@@ -106,7 +106,7 @@ func (s *hopStream) ResetWithError(code network.StreamErrorCode) error {
 	return s.Stream.ResetWithError(code)
 }
 
-// finish gives the circuit's place back.
+// finish frees the circuit's place.
 func (s *hopStream) finish() {
 	s.once.Do(func() {
 		s.cancel()
@@ -117,15 +117,15 @@ func (s *hopStream) finish() {
 	})
 }
 
-// A head finds the end of a message that begins with its length, in pieces.
+// A head finds the end of a length-prefixed message that arrives in pieces.
 type head struct {
 	done   bool
-	length [2]byte // as far as it was seen: a varint of at most two bytes
+	length [2]byte // the part seen so far: a varint of at most two bytes
 	seen   int
 	left   int
 }
 
-// skip returns how many of p's bytes belong to the message.
+// skip returns the number of p's bytes that belong to the message.
 func (h *head) skip(p []byte) (n int) {
 	for !h.done && n < len(p) && h.left == 0 {
 		h.length[h.seen] = p[n]

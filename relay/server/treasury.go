@@ -11,9 +11,9 @@ import (
 
 const (
 	ledgerPatience = 2 * time.Second // for an answer of the ledger
-	ledgerPause    = 5 * time.Second // after which one that failed is asked again
+	ledgerPause    = 5 * time.Second // after which a ledger that failed is asked again
 
-	// What is allowed in an hour while the ledger is away.
+	// The bytes allowed per hour while the ledger is away.
 	allowanceAccount = 64 << 20
 	allowanceRelay   = 1 << 30
 	allowanceSpan    = time.Hour
@@ -22,13 +22,13 @@ const (
 // A held is a grant that is not settled.
 type held struct {
 	Grant
-	unused int64 // less than 0 if more was used
+	unused int64 // negative if more was used
 	owed   bool  // from the allowance, not from the ledger
-	dirty  bool  // not written down since it changed
+	dirty  bool  // changed since it was last recorded
 }
 
-// A treasury deals with the ledger for all accounts of a relay: it writes down
-// what it gets before that is used, and settles each grant once.
+// A treasury handles the ledger for all accounts of a relay: it records each
+// grant before it is used, and settles each once.
 type treasury struct {
 	ledger  Ledger
 	journal *journal
@@ -38,12 +38,12 @@ type treasury struct {
 	mu        sync.Mutex
 	away      time.Time // when the ledger is asked again
 	hour      time.Time // when the allowance began
-	allowed   int64     // what the relay has used of it
-	unsettled []*held   // what the ledger did not take back
+	allowed   int64     // the bytes of it that the relay has used
+	unsettled []*held   // grants that the ledger did not take back
 	settling  bool
 }
 
-// openTreasury opens the journal. What it says to be held is settled.
+// openTreasury opens the journal, and settles the grants that it contains.
 func openTreasury(ledger Ledger, path string, log *slog.Logger) (*treasury, error) {
 	j, left, err := openJournal(path, log)
 	if err != nil {
@@ -56,8 +56,9 @@ func (h *held) note(op string) note {
 	return note{op, h.ID, h.Account, h.Bytes, h.Period, h.unused, h.owed}
 }
 
-// take gets a grant of the ledger, or of the allowance where the ledger is away;
-// nil if the account has nothing left.
+// take gets a grant from the ledger, or from the allowance while the ledger is
+// away. If the account has nothing left, it is a grant of 0 bytes from the
+// ledger, or nil.
 func (t *treasury) take(parent context.Context, a token.Account, limit int64, allowed *allowance) *held {
 	t.mu.Lock()
 	away := t.now().Before(t.away)
@@ -69,6 +70,9 @@ func (t *treasury) take(parent context.Context, a token.Account, limit int64, al
 		if err == nil {
 			return t.hold(&held{Grant: g, unused: g.Bytes})
 		}
+		if g.Bytes > 0 { // perhaps only the answer was lost
+			t.settle(&held{Grant: g, unused: g.Bytes})
+		}
 		if context.Cause(parent) != nil {
 			return nil
 		}
@@ -77,32 +81,31 @@ func (t *treasury) take(parent context.Context, a token.Account, limit int64, al
 	return t.hold(t.allow(a, allowed))
 }
 
-// hold writes a grant down before it is used.
+// hold records a grant before it is used.
 func (t *treasury) hold(h *held) *held {
-	if h == nil || h.unused == 0 {
-		return nil
+	if h != nil && h.Bytes > 0 {
+		t.journal.write(h.note("held"))
 	}
-	t.journal.write(h.note("held"))
 	return h
 }
 
-// failed notes that the ledger has not answered.
+// failed records that the ledger has not answered.
 func (t *treasury) failed(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.now().Before(t.away) {
-		t.log.Error("the ledger does not answer: accounts live on an allowance", "err", err)
+		t.log.Error("the ledger does not answer: accounts live on an allowance", "cause", err)
 	}
 	t.away = t.now().Add(ledgerPause)
 }
 
-// An allowance is what an account has used of the hour's.
+// An allowance is an account's use of the hour's allowance.
 type allowance struct {
 	hour time.Time
 	used int64
 }
 
-// allow grants some of the allowance; nil if there is none left.
+// allow grants a part of the allowance, or nil if nothing is left.
 func (t *treasury) allow(a token.Account, of *allowance) *held {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -130,8 +133,7 @@ func (t *treasury) settle(h *held) {
 	t.unsettled = append(t.unsettled, h)
 }
 
-// work settles what there is to settle. It returns the number of grants that are
-// left.
+// work settles unsettled grants, and returns the number of those that are left.
 func (t *treasury) work(ctx context.Context) int {
 	t.mu.Lock()
 	if t.settling || t.now().Before(t.away) {
@@ -172,12 +174,12 @@ func (t *treasury) give(ctx context.Context, h *held) bool {
 	return true
 }
 
-// sync brings all that was written down to the disk.
+// sync flushes the ledger and the journal to the disk.
 func (t *treasury) sync() {
 	t.journal.sync()
 	if l, ok := t.ledger.(interface{ Sync() error }); ok {
 		if err := l.Sync(); err != nil {
-			t.log.Error("the ledger cannot be written", "err", err)
+			t.log.Error("the ledger cannot be written", "cause", err)
 		}
 	}
 }

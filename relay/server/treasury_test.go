@@ -247,6 +247,74 @@ func TestExhaustedForAWhile(t *testing.T) {
 	})
 }
 
+// A lossy ledger does what it is asked for and does not answer.
+type lossy struct {
+	Ledger
+	lost int
+}
+
+func (l *lossy) Take(ctx context.Context, a token.Account, want, limit int64) (Grant, error) {
+	g, err := l.Ledger.Take(ctx, a, want, limit)
+	if err == nil && l.lost > 0 {
+		l.lost--
+		err = errAway
+	}
+	return g, err
+}
+
+// A grant whose answer was lost is given back, also by a relay that is killed
+// meanwhile: nobody pays for it.
+func TestLostAnswer(t *testing.T) {
+	for _, killed := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "journal")
+			ledger := &lossy{NewMemoryLedger(Monthly), 1}
+			tr := newTreasury(t, ledger, path)
+			p := newPurse(t, tr, -1)
+			require.NoError(t, p.spend(t.Context(), 1000), "from the allowance")
+			synctest.Wait()
+			require.EqualValues(t, Chunk, bookedBy(t, ledger))
+			want := int64(1000)
+			if killed {
+				require.NoError(t, tr.close())
+				tr, want = newTreasury(t, ledger, path), 0 // the thousand bytes were not written down
+			} else {
+				require.True(t, p.giveBack(0))
+			}
+			time.Sleep(ledgerPause)
+			require.Zero(t, tr.work(t.Context()))
+			require.Equal(t, want, bookedBy(t, ledger))
+			require.NoError(t, tr.close())
+		})
+	}
+}
+
+// Clients are told also of what other relays have used up.
+func TestExhaustedElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 2 * Chunk
+		ledger := NewMemoryLedger(Monthly)
+		tr := newTreasury(t, ledger, "")
+		p := newPurse(t, tr, limit)
+		var told []uint64
+		p.told = func(left uint64) { told = append(told, left) }
+		require.NoError(t, p.spend(t.Context(), 1000))
+		g, err := ledger.Take(t.Context(), payer, Chunk, limit)
+		require.NoError(t, err)
+		require.EqualValues(t, Chunk, g.Bytes)
+		require.NoError(t, p.spend(t.Context(), Chunk/2))
+		require.NoError(t, p.spend(t.Context(), 1)) // asks
+		synctest.Wait()
+		require.Len(t, told, 1, "more than half")
+		require.NoError(t, p.spend(t.Context(), Chunk))
+		require.ErrorIs(t, p.spend(t.Context(), 1), errQuota)
+		synctest.Wait()
+		require.Len(t, told, 2)
+		require.Zero(t, told[1])
+		require.NoError(t, ledger.Give(t.Context(), g, Chunk))
+	})
+}
+
 func TestRefund(t *testing.T) {
 	ledger := NewMemoryLedger(Monthly)
 	tr := newTreasury(t, ledger, "")

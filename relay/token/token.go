@@ -21,10 +21,10 @@ import (
 const (
 	// Size is the length of a token in bytes.
 	Size = signedSize + ed25519.SignatureSize
-	// MaxLife is how long a token is valid at most, so that the list of revoked
-	// ones stays short.
+	// MaxLife is the maximum time for which a token is valid, so that the list
+	// of revoked ones stays short.
 	MaxLife = 24 * time.Hour
-	// Tolerance is by how much the clocks of an issuer and a relay may differ.
+	// Tolerance is how far the clocks of an issuer and a relay may differ.
 	Tolerance = 5 * time.Minute
 
 	version    = 1
@@ -33,19 +33,19 @@ const (
 	domain     = "sdp2p-relay-token-v1\x00"
 )
 
-// ErrInvalid is wrapped by every error about bytes or a text that are no token,
-// and about a token that cannot be signed.
+// ErrInvalid is wrapped by every error about bytes or a text that are not a
+// token, and about a token that cannot be signed.
 var ErrInvalid = errors.New("token: not a relay token")
 
-// Rights are what a token allows.
+// Rights are the rights that a token gives.
 type Rights uint8
 
 // The rights.
 const (
 	// Reserve lets the node be called through the relay.
 	Reserve Rights = 1 << iota
-	// Connect lets the node call others through the relay. The bytes of a circuit
-	// are charged to the caller's account.
+	// Connect lets the node call others through the relay. The bytes of a
+	// circuit are charged to the caller's account.
 	Connect
 )
 
@@ -79,8 +79,8 @@ func ParseRights(s string) (r Rights, err error) {
 	return r, nil
 }
 
-// An Account is what a relay's limits and use are counted under. Two issuers may
-// use one number: these are two accounts.
+// An Account is the key under which a relay counts limits and use. The same
+// number with two issuers is two accounts.
 type Account struct {
 	Issuer identity.RemoteIdentity
 	Number uuid.UUID
@@ -107,29 +107,30 @@ func (a Account) String() string { return a.Issuer.Fingerprint() + "/" + a.Numbe
 //	64    Ed25519 signature by Issuer of "sdp2p-relay-token-v1", a zero byte,
 //	      and all before
 //
-// The text is "sdp2pr1:" and this in base64url (RFC 4648 §5) without padding.
+// The text is "sdp2pr1:" followed by these bytes in base64url (RFC 4648 §5)
+// without padding.
 type Token struct {
 	// Node is the node that may use the token.
 	Node identity.RemoteIdentity
 	// Account is the number of the account that pays.
 	Account uuid.UUID
-	// Relay is the relay that the token is for; zero: every relay that trusts the
-	// issuer.
+	// Relay is the relay that the token is for; zero: every relay that trusts
+	// the issuer.
 	Relay identity.RemoteIdentity
-	// Rights are those that the token gives, at least one.
+	// Rights are the rights that the token gives, at least one.
 	Rights Rights
-	// NotBefore and Expiry bound the time of its use, in whole minutes. They are at
-	// most [MaxLife] apart.
+	// NotBefore and Expiry bound the time in which the token is valid, in whole
+	// minutes. They are at most [MaxLife] apart.
 	NotBefore, Expiry time.Time
-	// Rate bounds the account's bytes per second, in both directions together; 0:
-	// the relay's default.
+	// Rate bounds the account's bytes per second, in both directions together;
+	// 0: the relay's default.
 	Rate uint64
 	// Quota bounds the account's bytes in a period; 0: the ledger's default.
 	Quota uint64
-	// Serial names the token where it is revoked.
+	// Serial identifies the token for revocation.
 	Serial uint32
-	// Issuer is the key that has signed it. It signs nothing else, and is no
-	// node's key.
+	// Issuer is the key that signed the token. It must sign nothing else, and
+	// not be a node's.
 	Issuer identity.RemoteIdentity
 
 	signature hidden.Value[[ed25519.SignatureSize]byte]
@@ -162,7 +163,7 @@ func minutes(t time.Time) uint32 {
 
 func fromMinutes(m uint32) time.Time { return time.Unix(int64(m)*60, 0) }
 
-// check checks all that can be said of a token by itself, except the signature.
+// check checks everything about a token except the signature and the time.
 func (t Token) check() error {
 	switch life := t.Expiry.Sub(t.NotBefore); {
 	case t.Node.IsZero():
@@ -188,8 +189,8 @@ func (t Token) appendSigned(b []byte) []byte {
 	return append(proto.AppendUint32(b, t.Serial), issuer[:]...)
 }
 
-// AppendBinary appends the token's [Size] bytes. It fails with [ErrInvalid] for
-// one that is not signed.
+// AppendBinary appends the token's [Size] bytes. It fails with [ErrInvalid] if
+// the token is not signed.
 func (t Token) AppendBinary(b []byte) ([]byte, error) {
 	signature := t.signature.Get()
 	if signature == [len(signature)]byte{} {
@@ -198,7 +199,7 @@ func (t Token) AppendBinary(b []byte) ([]byte, error) {
 	return append(t.appendSigned(b), signature[:]...), nil
 }
 
-// FromBytes reads a token's [Size] bytes, and does not check the signature: see
+// FromBytes reads a token's [Size] bytes. It does not check the signature: see
 // [Rules.Verify]. It fails with [ErrInvalid].
 func FromBytes(b []byte) (Token, error) {
 	if len(b) != Size {
@@ -238,8 +239,8 @@ func FromBytes(b []byte) (Token, error) {
 
 var encoding = base64.RawURLEncoding.Strict()
 
-// Text returns the token's text, which is to be given to its node and to nobody
-// else; "" for a token that is not signed.
+// Text returns the token's text, to be passed to its node and to nobody else;
+// "" if the token is not signed.
 func (t Token) Text() string {
 	b, err := t.AppendBinary(nil)
 	if err != nil {
@@ -248,8 +249,8 @@ func (t Token) Text() string {
 	return prefix + encoding.EncodeToString(b)
 }
 
-// Parse reads a token's text, as [FromBytes] reads its bytes. Space around it is
-// ignored. It fails with [ErrInvalid].
+// Parse reads a token's text, as [FromBytes] reads its bytes. Surrounding space
+// is ignored. It fails with [ErrInvalid].
 func Parse(text string) (Token, error) {
 	body, ok := strings.CutPrefix(strings.TrimSpace(text), prefix)
 	if !ok {
@@ -268,7 +269,7 @@ func Parse(text string) (Token, error) {
 // String returns a placeholder that names the node.
 func (t Token) String() string { return "a relay token of " + t.Node.String() }
 
-// Format prints the placeholder under every verb.
+// Format prints the placeholder for every verb.
 func (t Token) Format(f fmt.State, _ rune) { fmt.Fprint(f, t.String()) }
 
 // LogValue returns the part of a token that may stand in a log.

@@ -8,8 +8,8 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A Status is a relay's answer to a token, one byte on the wire. All but [OK] are
-// errors.
+// A Status is a relay's answer to a token, one byte on the wire. All but [OK]
+// are errors.
 type Status uint8
 
 // The statuses.
@@ -41,6 +41,14 @@ func (s Status) String() string {
 // Error describes the status.
 func (s Status) Error() string { return "relay token: " + s.String() }
 
+// Cause names the status in a word or two.
+func (s Status) Cause() string {
+	if s == QuotaExhausted {
+		return "relay: quota used up"
+	}
+	return "relay: token refused"
+}
+
 // Err returns nil for [OK], else s.
 func (s Status) Err() error {
 	if s == OK {
@@ -56,13 +64,14 @@ type Rules struct {
 	// Trusted reports whether the relay accepts an issuer's tokens. It is asked
 	// before the signature is checked.
 	Trusted func(issuer identity.RemoteIdentity) bool
-	// Revoked reports whether an issuer has revoked a token. If it is nil, none is.
+	// Revoked reports whether an issuer has revoked a token. If it is nil, none
+	// is.
 	Revoked func(issuer identity.RemoteIdentity, serial uint32) bool
 }
 
-// Verify checks a token that a node has shown, whose key its connection has
-// proved. Both bounds of the token's time are extended by [Tolerance]. Rights and
-// quota are the caller's to check.
+// Verify checks a token shown by a node whose key the connection has proved.
+// Both bounds of the token's time are extended by [Tolerance]. The caller has
+// to check the rights and the quota.
 func (r Rules) Verify(t Token, node identity.RemoteIdentity, now time.Time) Status {
 	signature := t.signature.Get()
 	switch {
@@ -84,6 +93,6 @@ func (r Rules) Verify(t Token, node identity.RemoteIdentity, now time.Time) Stat
 	return OK
 }
 
-// Ends returns when a relay stops accepting the token: its expiry and
+// Ends returns when a relay stops accepting the token: its expiry plus
 // [Tolerance].
 func (t Token) Ends() time.Time { return t.Expiry.Add(Tolerance) }

@@ -43,7 +43,8 @@ func contents(t *testing.T, dir string) []string {
 	return all
 }
 
-// Everybody who is compared moves all that was there, bare and in a tunnel, and once more.
+// Everybody who is compared moves all that was there, bare and in a tunnel, and
+// once more.
 func TestWays(t *testing.T) {
 	dir := t.TempDir()
 	p, err := newPair(t.Context(), dir, 0)
@@ -59,7 +60,7 @@ func TestWays(t *testing.T) {
 			if from == many && (w.route == copied.route || w.route == hashed.route) {
 				continue
 			}
-			for at, open := range map[string]opener{"bare": p.bare(w), "tunnel": p.tunnelled(w)} {
+			for at, open := range map[string]opener{"bare": p.bare(w), "tunnel": p.tunneled(w)} {
 				c := p.contender(t.Context(), name, w, open, from)
 				for range 2 {
 					require.NoError(t, c.Before())
@@ -78,7 +79,7 @@ func TestWays(t *testing.T) {
 	require.Empty(t, contents(t, p.to))
 }
 
-// A way whose other end fails, or which is cancelled, fails.
+// A way whose other end fails, or which is canceled, fails.
 func TestFailures(t *testing.T) {
 	dir := t.TempDir()
 	p, err := newPair(t.Context(), dir, 0)
@@ -168,7 +169,8 @@ func TestWatch(t *testing.T) {
 	require.Equal(t, io.ErrClosedPipe, err)
 }
 
-// Processes move what was there, tell what that took, and one that is killed is no harm.
+// Processes move what was there, tell what that took, and one that is killed is
+// no harm.
 func TestProcesses(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds a program")

@@ -36,6 +36,9 @@ found. QUIC's buffers are part of it.
 
 Sent again: the receiver's process is killed (SIGKILL) when it has said that it has half, and a new one goes on. What counts is all
 that the sender gave to the two streams, above the size of the file.
+
+Sending again what the same sender has sent before, to a receiver that trusts it: bytes are those that both sides gave to the stream.
+The goals are what rsync takes for the same, and for the time of the large file what Syncthing takes.
 `
 
 // The goals, as what ours may take of the time that theirs takes, and others.
@@ -46,12 +49,19 @@ const (
 
 	transferHeap = 8 // MiB, each side
 	sentAgain    = 1 // % of the file
+
+	treeWire    = 0.5  // MB: rsync 0.3
+	treeCPU     = 0.33 // s: rsync
+	changedWire = 11.6 // MB: rsync
+	changedTime = 4    // s: Syncthing
 )
 
 const (
-	mib       = 1 << 20
-	roundTrip = 20 * time.Millisecond
-	smallSize = 4 << 10 // bytes
+	mib         = 1 << 20
+	roundTrip   = 20 * time.Millisecond
+	smallSize   = 4 << 10 // bytes
+	treeSize    = 10_600  // likewise, about as in Go's source
+	treeFolders = 6
 )
 
 // A plan is how much is measured.
@@ -63,13 +73,14 @@ type plan struct {
 	kills   int
 	small   int // files
 	disks   int // files that are small, and not in memory
+	tree    int // files of a tree that is sent again
 }
 
 var (
 	full = plan{
-		rounds: 7, large: 1 << 30, distant: 8 * mib, memory: 5, kills: 5, small: 10_000, disks: 1000,
+		rounds: 7, large: 1 << 30, distant: 8 * mib, memory: 5, kills: 5, small: 10_000, disks: 1000, tree: 11_478,
 	}
-	short = plan{rounds: 1, large: 128 * mib, distant: mib, memory: 1, kills: 1, small: 300, disks: 20}
+	short = plan{rounds: 1, large: 128 * mib, distant: mib, memory: 1, kills: 1, small: 300, disks: 20, tree: 300}
 )
 
 // A bench is where it is measured.
@@ -81,7 +92,8 @@ type bench struct {
 	table     *report.Table
 }
 
-// Compare measures all that the package is about, and reports a part of it when ctx ends.
+// Compare measures all that the package is about, and reports a part of it when
+// ctx ends.
 func Compare(ctx context.Context, quick bool) (table report.Table, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 8*time.Minute)
 	defer cancel()
@@ -106,7 +118,7 @@ func Compare(ctx context.Context, quick bool) (table report.Table, err error) {
 		where = "in memory (tmpfs), where a sync does nothing"
 	}
 	b.table.Note = fmt.Sprintf(note, where)
-	for _, part := range []func(context.Context, *bench) error{large, memory, small, distant, resume} {
+	for _, part := range []func(context.Context, *bench) error{large, lanes, memory, small, distant, resume, twice} {
 		if err := part(ctx, b); err != nil {
 			return *b.table, err
 		}

@@ -20,10 +20,12 @@ import (
 // patience limits how long it takes to start, to connect, and to shut down.
 const patience = 20 * time.Second
 
-// plenty of handshakes: a quick look, or a test, opens tunnels faster than a peer may.
+// plenty of handshakes: a quick look, or a test, opens tunnels faster than a
+// peer may.
 var plenty = tunnel.Limits{PeerInFlight: 1 << 10, PeerPerSecond: 1 << 10, InFlight: 1 << 10, PerSecond: 1 << 10}
 
-// A node has QUIC and libraries, and discovers whoever is at an address that it is told.
+// A node has QUIC and libraries, and discovers the node at an address that it
+// is told.
 type node struct {
 	*p2p.P2P
 	listener  *quic.Listener
@@ -51,7 +53,8 @@ func start(ctx context.Context, handler *p2p.Mux, peers ...string) (*node, error
 	return n, err
 }
 
-// A server serves a way. The stream is closed when it returns, or reset if it fails.
+// A server serves a way. The stream is closed when it returns, or reset if it
+// fails.
 type server func(ctx context.Context, w way, s stream) error
 
 // into is the server that receives into a folder.
@@ -71,7 +74,7 @@ func startReceiver(ctx context.Context, serve server) (*node, error) {
 	return start(ctx, &mux)
 }
 
-// startSender starts a node, and connects it with whoever is at an address.
+// startSender starts a node, and connects it with the node at an address.
 func startSender(ctx context.Context, to netip.AddrPort) (*node, *p2p.Peer, error) {
 	n, err := start(ctx, nil, to.String())
 	if err != nil {
@@ -108,7 +111,8 @@ func bare(peer *p2p.Peer, w way) opener {
 	}
 }
 
-// A pair is two nodes, a sender and a receiver with a folder, and a library that both are members of.
+// A pair is two nodes, a sender and a receiver with a folder, and a library
+// that both are members of.
 type pair struct {
 	sender, receiver *node
 	relay            *relay.Relay // nil: there is none between them
@@ -118,7 +122,8 @@ type pair struct {
 	serving          sync.RWMutex // held for reading by each who serves a stream
 }
 
-// newPair connects two nodes, through a relay if delay is not zero. The folder is made in dir.
+// newPair connects two nodes, through a relay if delay is not zero. The folder
+// is made in dir.
 func newPair(ctx context.Context, dir string, delay time.Duration) (p *pair, err error) {
 	p = &pair{to: filepath.Join(dir, "to")}
 	defer func() {
@@ -185,7 +190,8 @@ func (p *pair) close() {
 // empty makes the folder anew.
 func (p *pair) empty() error { return renew(p.to) }
 
-// settle waits until the receiver has ended what it does, such as with files that it needs no more.
+// settle waits until the receiver has ended what it does, such as with files
+// that it needs no more.
 func (p *pair) settle() {
 	p.serving.Lock()
 	defer p.serving.Unlock()
@@ -193,8 +199,8 @@ func (p *pair) settle() {
 
 func (p *pair) bare(w way) opener { return bare(p.peer, w) }
 
-// tunnelled opens streams in tunnels.
-func (p *pair) tunnelled(w way) opener {
+// tunneled opens streams in tunnels.
+func (p *pair) tunneled(w way) opener {
 	return func(ctx context.Context) (stream, error) {
 		c, err := p.library.Open(ctx, p.library.Members()[0].Member.Instance, w.route)
 		if err != nil {

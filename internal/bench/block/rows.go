@@ -68,12 +68,12 @@ func large(ctx context.Context, b *bench) error {
 	)
 	contenders := []race.Contender{
 		ours:           p.contender(ctx, "block", blocks, p.bare(blocks), from),
-		oursInTunnel:   p.contender(ctx, "block in a tunnel", blocks, p.tunnelled(blocks), from),
+		oursInTunnel:   p.contender(ctx, "block in a tunnel", blocks, p.tunneled(blocks), from),
 		theirs:         p.contender(ctx, copyName, copied, p.bare(copied), from),
 		theirsHashed:   p.contender(ctx, copyName+hashedName, hashed, p.bare(hashed), from),
 		nowhere:        p.contender(ctx, discardName, discarded, p.bare(discarded), from),
-		theirsInTunnel: p.contender(ctx, tunnelName, copied, p.tunnelled(copied), from),
-		hashedInTunnel: p.contender(ctx, tunnelName+hashedName, hashed, p.tunnelled(hashed), from),
+		theirsInTunnel: p.contender(ctx, tunnelName, copied, p.tunneled(copied), from),
+		hashedInTunnel: p.contender(ctx, tunnelName+hashedName, hashed, p.tunneled(hashed), from),
 		ancestors:      p.contender(ctx, waitName, waiting, p.bare(waiting), from),
 	}
 	wall, cpu, err := run(ctx, b.rounds, contenders...)

@@ -7,7 +7,8 @@ import (
 	"path/filepath"
 )
 
-// scratch makes a folder in memory, if there is room for so many bytes, or else where temporary files are.
+// scratch makes a folder in memory, if there is room for so many bytes, or else
+// where temporary files are.
 func scratch(need int64) (dir string, err error) {
 	if hasMemory(shared, need) {
 		if dir, err := os.MkdirTemp(shared, "bench"); err == nil {

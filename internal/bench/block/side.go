@@ -18,7 +18,8 @@ import (
 	"time"
 )
 
-// A peak is the most memory that a transfer took on one side, in bytes, above what was there before.
+// A peak is the most memory that a transfer took on one side, in bytes, above
+// what was there before.
 type peak struct {
 	Heap float64 // with what nobody needs any more, until it is collected
 	Live float64 // at the end of a collection
@@ -64,8 +65,10 @@ func watch(f func() error) (peak, error) {
 	return peak{most.Heap - before.Heap, most.Live - before.Live}, err
 }
 
-// Side is one side of a transfer: "receive", and a folder; or "send", the receiver's address, the name of a way, and a file. A
-// receiver writes its address, and the peak of each transfer, until in ends; a sender that of the one that it is for.
+// Side is one side of a transfer: "receive", and a folder; or "send", the
+// receiver's address, the name of a way, and a file. A receiver writes its
+// address, and the peak of each transfer, until in ends; a sender that of the
+// one that it is for.
 func Side(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
 	switch {
 	case len(args) == 2 && args[0] == "receive":

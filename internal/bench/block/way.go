@@ -26,14 +26,15 @@ type stream interface {
 	CloseWrite() error
 }
 
-// An opener opens a stream to whoever serves a way.
+// An opener opens a stream to anyone who serves a way.
 type opener func(context.Context) (stream, error)
 
-// A way is one of moving a file, or the files in a folder, into a folder at the other end.
+// A way is one of moving a file, or the files in a folder, into a folder at the
+// other end.
 type way struct {
 	route   string                                                     // that receive serves
 	send    func(ctx context.Context, open opener, from string) error  // returns once all has arrived
-	receive func(ctx context.Context, s stream, to string) (err error) // whoever calls it closes the stream
+	receive func(ctx context.Context, s stream, to string) (err error) // anyone who calls it closes the stream
 }
 
 var (
@@ -45,7 +46,7 @@ var (
 	hasty     = way{"wait", sendWaiting(openers), receiveWaiting(false)} // several files at a time
 	synced    = way{"synced", sendWaiting(1), receiveWaiting(true)}      // with an fsync of each file
 
-	served = []way{blocks, copied, hashed, discarded, waiting, synced}
+	served = []way{blocks, copied, hashed, discarded, waiting, synced, again}
 )
 
 const (
@@ -56,7 +57,8 @@ const (
 	acknowledge = 1
 )
 
-// over opens a stream for talk, and resets it if that fails. When ctx ends, what waits for an answer fails.
+// over opens a stream for talk, and resets it if that fails. When ctx ends,
+// what waits for an answer fails.
 func over(ctx context.Context, open opener, talk func(stream) error) error {
 	s, err := open(ctx)
 	if err != nil {
@@ -139,7 +141,8 @@ func receiveCopy(_ context.Context, s stream, to string) error {
 
 var errHash = errors.New("what arrived is not what was sent")
 
-// sendHashed is sendCopy with a BLAKE3 of everything at both ends, which the receiver tells.
+// sendHashed is sendCopy with a BLAKE3 of everything at both ends, which the
+// receiver tells.
 func sendHashed(ctx context.Context, open opener, from string) error {
 	f, err := os.Open(from)
 	if err != nil {
@@ -178,8 +181,9 @@ func receiveHashed(_ context.Context, s stream, to string) error {
 
 func discard(_ context.Context, s stream, _ string) error { return copyAll(io.Discard, s) }
 
-// sendWaiting sends each file on a stream of its own, some at a time: the length of its name (2 bytes), the name, its size (8
-// bytes), and its blocks, of which each is followed by a byte of the receiver. No file is empty.
+// sendWaiting sends each file on a stream of its own, some at a time: the
+// length of its name (2 bytes), the name, its size (8 bytes), and its blocks,
+// of which each is followed by a byte of the receiver. No file is empty.
 func sendWaiting(atOnce int) func(context.Context, opener, string) error {
 	return func(ctx context.Context, open opener, from string) error {
 		files, err := filesIn(from)
@@ -205,7 +209,8 @@ func sendWaiting(atOnce int) func(context.Context, opener, string) error {
 	}
 }
 
-// filesIn returns the paths of the files in a folder, or of the file that it is.
+// filesIn returns the paths of the files in a folder, or of the file that it
+// is.
 func filesIn(path string) ([]string, error) {
 	info, err := os.Stat(path)
 	if err != nil || !info.IsDir() {
@@ -253,30 +258,40 @@ func sendFile(s stream, path string, buf []byte) error {
 
 var errName = errors.New("a name that is none")
 
-// receiveWaiting receives one file of an ancestor, which it writes where it belongs.
+// readHead reads the name and the size of a file of an ancestor.
+func readHead(s io.Reader) (name string, size int64, err error) {
+	buf := make([]byte, maxName+8)
+	if _, err := io.ReadFull(s, buf[:2]); err != nil {
+		return "", 0, err
+	}
+	length := int(binary.BigEndian.Uint16(buf))
+	if length > maxName {
+		return "", 0, errName
+	}
+	if _, err := io.ReadFull(s, buf[:length+8]); err != nil {
+		return "", 0, err
+	}
+	name, size = string(buf[:length]), int64(binary.BigEndian.Uint64(buf[length:]))
+	if filepath.Base(name) != name || !filepath.IsLocal(name) {
+		return "", 0, errName
+	}
+	return name, size, nil
+}
+
+// receiveWaiting receives one file of an ancestor, which it writes where it
+// belongs.
 func receiveWaiting(sync bool) func(context.Context, stream, string) error {
 	return func(_ context.Context, s stream, to string) error {
-		buf := make([]byte, maxName+8)
-		if _, err := io.ReadFull(s, buf[:2]); err != nil {
+		name, size, err := readHead(s)
+		if err != nil {
 			return err
-		}
-		length := int(binary.BigEndian.Uint16(buf))
-		if length > maxName {
-			return errName
-		}
-		if _, err := io.ReadFull(s, buf[:length+8]); err != nil {
-			return err
-		}
-		name, size := string(buf[:length]), int64(binary.BigEndian.Uint64(buf[length:]))
-		if filepath.Base(name) != name || !filepath.IsLocal(name) {
-			return errName
 		}
 		f, err := os.Create(filepath.Join(to, name))
 		if err != nil {
 			return err
 		}
 		defer f.Close()
-		buf = make([]byte, max(acknowledge, min(size, ancestor)))
+		buf := make([]byte, max(acknowledge, min(size, ancestor)))
 		for left := size; left > 0; {
 			b := buf[:min(left, ancestor)]
 			if _, err := io.ReadFull(s, b); err != nil {

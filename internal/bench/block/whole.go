@@ -52,7 +52,8 @@ func (b *bench) program(ctx context.Context) (string, error) {
 	return b.side, err
 }
 
-// once moves a file from one process to another, into a folder that is made anew.
+// once moves a file from one process to another, into a folder that is made
+// anew.
 func once(ctx context.Context, program string, w way, from, to string) (peaks [2]peak, err error) {
 	if err := renew(to); err != nil {
 		return peaks, err
@@ -103,8 +104,8 @@ func resume(ctx context.Context, b *bench) error {
 	return nil
 }
 
-// interrupted sends a file, of which the receiver is killed when it has got about half, and sends it again. It returns how many
-// bytes it sent.
+// interrupted sends a file, of which the receiver is killed when it has got
+// about half, and sends it again. It returns how many bytes it sent.
 func interrupted(ctx context.Context, program, from, to string, size int64) (sent int64, err error) {
 	if err := renew(to); err != nil {
 		return 0, err
@@ -130,8 +131,8 @@ func interrupted(ctx context.Context, program, from, to string, size int64) (sen
 
 var errKilled = errors.New("the receiver was killed")
 
-// attempt sends a file to a receiver that is killed when it has got so many bytes, if that is not zero. It returns where the
-// file is, or would be.
+// attempt sends a file to a receiver that is killed when it has got so many
+// bytes, if that is not zero. It returns where the file is, or would be.
 func attempt(ctx context.Context, program, from, to string, killAt int64) (result block.Result, path string, err error) {
 	path = filepath.Join(to, filepath.Base(from))
 	r, at, err := spawnReceiver(ctx, program, to)

@@ -8,11 +8,14 @@ import (
 	"github.com/tinylib/msgp/msgp"
 )
 
-// bufferSize is the size in bytes of the buffers that streams are read through, the default of bufio.
+// bufferSize is the size in bytes of the buffers that streams are read through,
+// the default of bufio.
 const bufferSize = 4096
 
-// A Codec encodes one request into a buffer of its own that it reuses if its library can, and decodes it again. It keeps its
-// readers, as a program does that reads message after message, and must not be used by two goroutines at once.
+// A Codec encodes one request into a buffer of its own that it reuses if its
+// library can, and decodes it again. It keeps its readers, as a program does
+// that reads message after message, and must not be used by two goroutines at
+// once.
 type Codec interface {
 	Name() string
 	Encode() error
@@ -21,13 +24,16 @@ type Codec interface {
 	Size() int                 // the size in bytes of what was encoded last
 }
 
-// Codecs returns the codecs that are compared in all respects: proto, and msgp in each of the ways that it offers. The
-// first of msgp's is its fastest that decodes from a stream, as proto does; the last one has the whole message in memory.
+// Codecs returns the codecs that are compared in all respects: proto, and msgp
+// in each of the ways that it offers. The first of msgp's is its fastest that
+// decodes from a stream, as proto does; the last one has the whole message in
+// memory.
 func Codecs(m *Request) []Codec {
 	return []Codec{newProto(m), newMsgp(m), newMsgpStream(m), &msgpBytes{m: m}}
 }
 
-// protoCodec is package proto: it appends to a buffer, and decodes from a bufio.Reader.
+// protoCodec is package proto: it appends to a buffer, and decodes from a
+// bufio.Reader.
 type protoCodec struct {
 	m   *Request
 	buf []byte
@@ -71,7 +77,8 @@ func (c *protoCodec) RoundTrip() error {
 	return c.decode(&got)
 }
 
-// msgpCodec is msgp that appends to a buffer, and decodes from a msgp.Reader, which is a buffered one.
+// msgpCodec is msgp that appends to a buffer, and decodes from a msgp.Reader,
+// which is a buffered one.
 type msgpCodec struct {
 	m   *Request
 	buf []byte
@@ -111,7 +118,8 @@ func (c *msgpCodec) RoundTrip() error {
 	return c.decode(&got)
 }
 
-// msgpStream is msgp that encodes to a msgp.Writer, and decodes from a msgp.Reader.
+// msgpStream is msgp that encodes to a msgp.Writer, and decodes from a
+// msgp.Reader.
 type msgpStream struct {
 	m   *Request
 	buf bytes.Buffer
@@ -158,7 +166,8 @@ func (c *msgpStream) RoundTrip() error {
 	return c.decode(&got)
 }
 
-// msgpBytes is msgp without a stream: it appends to a buffer, and decodes from it.
+// msgpBytes is msgp without a stream: it appends to a buffer, and decodes from
+// it.
 type msgpBytes struct {
 	m   *Request
 	buf []byte

@@ -1,6 +1,8 @@
 package codec
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"testing"
 )
@@ -8,7 +10,7 @@ import (
 func TestCodecs(t *testing.T) {
 	for _, n := range []int{0, 3, maxFiles} {
 		m := Sample(n)
-		for _, c := range append(Codecs(m), Others(m)...) {
+		for _, c := range append(append(Codecs(m), newProtogen(m)), Others(m)...) {
 			for i := range 2 { // what is kept can be used again
 				if err := c.Encode(); err != nil {
 					t.Fatal(c.Name(), err)
@@ -34,10 +36,26 @@ func TestEncodeDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// What is generated has the bytes of what is written by hand, and allocates as
+// much.
+func TestGenerated(t *testing.T) {
+	for _, n := range []int{0, 3, maxFiles} {
+		hand, generated := newProto(Sample(n)), newProtogen(Sample(n))
+		if err := errors.Join(hand.Encode(), generated.Encode()); err != nil || !bytes.Equal(hand.buf, generated.buf) {
+			t.Errorf("%d files: %v, %x and %x", n, err, hand.buf, generated.buf)
+		}
+		a := testing.AllocsPerRun(100, func() { hand.RoundTrip() })
+		b := testing.AllocsPerRun(100, func() { generated.RoundTrip() })
+		if a != b {
+			t.Errorf("%d files: %v allocations by hand, %v generated", n, a, b)
+		}
+	}
+}
+
 func BenchmarkCodecs(b *testing.B) {
 	for _, n := range []int{3, 255} {
 		m := Sample(n)
-		for _, c := range append(Codecs(m), Others(m)...) {
+		for _, c := range append(append(Codecs(m), newProtogen(m)), Others(m)...) {
 			b.Run(fmt.Sprintf("files=%d/codec=%s", n, c.Name()), func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {

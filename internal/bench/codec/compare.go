@@ -22,7 +22,8 @@ A request for a number of files is encoded, and decoded again into a new message
 the ways that it offers, and by other codecs, each as its documentation advises for speed. The last way of msgp, vtprotobuf,
 protobuf, cbor and json have the whole message in memory; the others decode from a stream, as proto does. gob writes message
 after message to one stream: its types, which only the first of them brings, are not counted. vtprotobuf uses neither its pools
-nor strings that stay in the buffer. The codecs take turns, a round of 30 ms each: proto with msgp, and once more with all others.
+nor strings that stay in the buffer. The codecs take turns, a round of 30 ms each: proto with msgp, and once more with all others. "Generated" is proto with the code that protogen writes,
+in turns with the same by hand and with msgp.
 `
 
 // Compare measures every codec on requests for few and for many files.
@@ -36,6 +37,9 @@ func Compare(ctx context.Context, short bool) (report.Table, error) {
 		if err := compare(ctx, &t, files, r); err != nil {
 			return t, err
 		}
+		if err := compareGenerated(ctx, &t, files, r); err != nil {
+			return t, err
+		}
 	}
 	return t, nil
 }
@@ -46,8 +50,9 @@ type measured struct {
 	encode, both, size, allocs report.Sample
 }
 
-// compare measures every codec on a request for so many files, and adds what came of it to the table. proto takes turns with
-// msgp alone, and once more with the others: what a codec allocates is there for the next one to find.
+// compare measures every codec on a request for so many files, and adds what
+// came of it to the table. proto takes turns with msgp alone, and once more
+// with the others: what a codec allocates is there for the next one to find.
 func compare(ctx context.Context, t *report.Table, files int, r race.Race) error {
 	m := Sample(files)
 	closely, err := together(ctx, Codecs(m), r)

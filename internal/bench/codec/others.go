@@ -52,8 +52,9 @@ func (c *protobufCodec) RoundTrip() error {
 	return proto.Unmarshal(c.buf, &got)
 }
 
-// vtCodec is protobuf with the methods that vtprotobuf generates. It neither takes messages from a pool nor leaves strings
-// in the buffer, which vtprotobuf can: the others do not either.
+// vtCodec is protobuf with the methods that vtprotobuf generates. It neither
+// takes messages from a pool nor leaves strings in the buffer, which vtprotobuf
+// can: the others do not either.
 type vtCodec struct {
 	m   *pb.Request
 	buf []byte
@@ -112,7 +113,8 @@ func fromProtobuf(m *pb.Request) (*Request, error) {
 	return to, nil
 }
 
-// uuidRequest is a Request for the codecs that write an array number by number, and a UUID as bytes or text.
+// uuidRequest is a Request for the codecs that write an array number by number,
+// and a UUID as bytes or text.
 type uuidRequest struct {
 	ID        uuid.UUID
 	BlockSize BlockSize
@@ -125,8 +127,8 @@ func (m *uuidRequest) request() *Request {
 	return &Request{ID: m.ID, BlockSize: m.BlockSize, Files: m.Files}
 }
 
-// gobCodec is encoding/gob on one stream of many messages, which it is made for: the types are sent once, with the first,
-// and not counted after that.
+// gobCodec is encoding/gob on one stream of many messages, which it is made
+// for: the types are sent once, with the first, and not counted after that.
 type gobCodec struct {
 	m    *uuidRequest
 	buf  bytes.Buffer // what was not decoded yet
@@ -165,7 +167,8 @@ func (c *gobCodec) RoundTrip() error {
 	return c.dec.Decode(&got)
 }
 
-// cborCodec is fxamacker/cbor with structs as arrays, as the tags of Request say.
+// cborCodec is fxamacker/cbor with structs as arrays, as the tags of Request
+// say.
 type cborCodec struct {
 	m   *Request
 	buf bytes.Buffer
@@ -192,8 +195,8 @@ func (c *cborCodec) RoundTrip() error {
 	return err
 }
 
-// msgpackCodec is vmihailenco/msgpack with an encoder and a decoder that are kept, and with structs as arrays and short
-// integers, as msgp writes them.
+// msgpackCodec is vmihailenco/msgpack with an encoder and a decoder that are
+// kept, and with structs as arrays and short integers, as msgp writes them.
 type msgpackCodec struct {
 	m   *Request
 	buf bytes.Buffer

@@ -1,8 +1,11 @@
-// Package codec compares the SDK's package proto with the other usual codecs, on one message: above all with tinylib/msgp, a
-// generated MessagePack codec, which like proto can append to a reused buffer and read from a buffered stream.
+// Package codec compares the SDK's package proto with the other usual codecs,
+// on one message: above all with tinylib/msgp, a generated MessagePack codec,
+// which like proto can append to a reused buffer and read from a buffered
+// stream.
 //
-// All fill the same Go structs, but for protobuf, which has its own in package pb, and for gob and JSON, whose ID is a
-// uuid.UUID. The generated code is committed; `go generate ./...` makes it again, with Go alone.
+// All fill the same Go structs, but for protobuf, which has its own in package
+// pb, and for gob and JSON, whose ID is a uuid.UUID. The generated code is
+// committed; `go generate ./...` makes it again, with Go alone.
 package codec
 
 import (
@@ -149,7 +152,8 @@ func (r *Range) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Sample returns a request for n files, every other one in part. It is the same at each call.
+// Sample returns a request for n files, every other one in part. It is the same
+// at each call.
 func Sample(n int) *Request {
 	m := &Request{BlockSize: Block1M}
 	for i := range m.ID {

@@ -137,7 +137,8 @@ func libp2p(subscribers int) (bus, error) {
 	}}, nil
 }
 
-// race has buses take turns, and returns the nanoseconds that each took for an event.
+// race has buses take turns, and returns the nanoseconds that each took for an
+// event.
 func race(rounds int, buses ...bus) []report.Sample {
 	samples := make([]report.Sample, len(buses))
 	for range rounds {
@@ -218,7 +219,8 @@ func events(ctx context.Context, t *report.Table, subscribers, rounds int) error
 	return nil
 }
 
-// stuckRatio is the goal for a subscriber that is stuck: 10 % of the time for 10 that are not.
+// stuckRatio is the goal for a subscriber that is stuck: 10 % of the time for
+// 10 that are not.
 func stuckRatio(subscribers int) float64 {
 	if subscribers == 10 {
 		return 1.1

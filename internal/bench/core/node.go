@@ -11,7 +11,8 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A hook reports what the measurement has it report. It is a listener, which may have addresses, and reaches nobody.
+// A hook reports what the measurement has it report. It is a listener, which
+// may have addresses, and reaches nobody.
 type hook struct{ scope chan *p2p.Scope }
 
 func (*hook) Name() string { return "bench" }

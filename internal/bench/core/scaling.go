@@ -72,7 +72,16 @@ func measure(ctx context.Context, known int) (m measured, err error) {
 	}
 	m.snapshot = report.Sample{micro(time.Since(began), n)}
 
-	const times = 2000
+	if err := m.events(scope, sub, known); err != nil {
+		return m, err
+	}
+	return m, m.addresses(scope, sub)
+}
+
+const times = 2000 // that a change is measured
+
+// events measures the discovery of one more peer, and its end.
+func (m *measured) events(scope *p2p.Scope, sub *p2p.Subscription, known int) error {
 	id := identity.New().Remote()
 	metadata, candidates := typical(known)
 	var discover, expire time.Duration
@@ -81,20 +90,24 @@ func measure(ctx context.Context, known int) (m measured, err error) {
 		err := scope.Discovered(id, metadata, candidates)
 		discovered := time.Now()
 		if err != nil {
-			return m, err
+			return err
 		}
 		err = scope.Expired(id)
 		expire += time.Since(discovered)
 		discover += discovered.Sub(began)
 		if err != nil {
-			return m, err
+			return err
 		}
 		for len(sub.C) > 0 {
 			<-sub.C
 		}
 	}
 	m.discover, m.expire = report.Sample{micro(discover, times)}, report.Sample{micro(expire, times)}
+	return nil
+}
 
+// addresses measures that the node listens at one more address, and its end.
+func (m *measured) addresses(scope *p2p.Scope, sub *p2p.Subscription) error {
 	addr := netip.MustParseAddrPort("192.0.2.1:7373")
 	var publish time.Duration
 	for range times {
@@ -102,14 +115,14 @@ func measure(ctx context.Context, known int) (m measured, err error) {
 		err := errors.Join(scope.AddAddr(addr), scope.RemoveAddr(addr))
 		publish += time.Since(began)
 		if err != nil {
-			return m, err
+			return err
 		}
 		for len(sub.C) > 0 {
 			<-sub.C
 		}
 	}
 	m.publish = report.Sample{micro(publish, 2*times)}
-	return m, nil
+	return nil
 }
 
 func micro(d time.Duration, n int) float64 { return float64(d.Nanoseconds()) / 1000 / float64(n) }

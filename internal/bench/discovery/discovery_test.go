@@ -20,15 +20,17 @@ const app = "bench"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	// Measurements that mostly wait run side by side, whatever the number of processors.
+	// Measurements that mostly wait run side by side, whatever the number of
+	// processors.
 	if err := flag.Set("test.parallel", "32"); err != nil {
 		panic(err)
 	}
 	os.Exit(m.Run())
 }
 
-// TestDiscovery measures everything and writes the table. First comes what needs real time, side by side but for what
-// would disturb each other; then what keeps the processors busy.
+// TestDiscovery measures everything and writes the table. First comes what
+// needs real time, side by side but for what would disturb each other; then
+// what keeps the processors busy.
 func TestDiscovery(t *testing.T) {
 	file := os.Getenv(report.File)
 	if file == "" {

@@ -25,7 +25,8 @@ const (
 	floodSources = 80
 )
 
-// measureFlood floods a node's host with forged announcements, and has real nodes come meanwhile.
+// measureFlood floods a node's host with forged announcements, and has real
+// nodes come meanwhile.
 func measureFlood(t *testing.T, r *results) {
 	lab := netlab.New(t, 3)
 	victim := start(t, lab.Hosts[0], ourNode)
@@ -63,7 +64,8 @@ func measureFlood(t *testing.T, r *results) {
 	r.add("flood worked on", min(100, 100*float64(worked)/float64(sent)))
 }
 
-// runFlood announces random identities, each from one of the host's addresses in turn.
+// runFlood announces random identities, each from one of the host's addresses
+// in turn.
 func runFlood(t *testing.T, console *netlab.Console, cfg config) {
 	type source struct {
 		conn   *ipv4.PacketConn

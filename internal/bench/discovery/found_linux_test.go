@@ -11,7 +11,8 @@ import (
 var (
 	ourNode = config{Kind: "node", Label: "Somebody's laptop"}
 
-	// Old enough to ask seldom: avahi asks when a browser is 0, 1, 3, 7, 15, 31 and 63 s old, and so on.
+	// Old enough to ask seldom: avahi asks when a browser is 0, 1, 3, 7, 15, 31
+	// and 63 s old, and so on.
 	oldAge = 35 * time.Second
 )
 
@@ -35,8 +36,9 @@ func measureEachOther(t *testing.T, r *results) {
 	}
 }
 
-// measureOldBrowser measures how soon a browser that has been there for long finds our nodes and those of avahi, in turn,
-// and how soon it misses them after a clean shutdown.
+// measureOldBrowser measures how soon a browser that has been there for long
+// finds our nodes and those of avahi, in turn, and how soon it misses them
+// after a clean shutdown.
 func measureOldBrowser(t *testing.T, r *results) {
 	lab := netlab.New(t, 3)
 	old := browse(t, lab.Hosts[0].Avahi(t))
@@ -62,8 +64,9 @@ func measureOldBrowser(t *testing.T, r *results) {
 	}
 }
 
-// measureFreshBrowser starts a node and a browser at the same time. The browser's daemon is started before each time: one that
-// has browsed before goes on with the intervals that it had.
+// measureFreshBrowser starts a node and a browser at the same time. The
+// browser's daemon is started before each time: one that has browsed before
+// goes on with the intervals that it had.
 func measureFreshBrowser(t *testing.T, r *results) {
 	lab := netlab.New(t, 3)
 	browses, publishes := lab.Hosts[0].Avahi(t), lab.Hosts[2].Avahi(t)
@@ -97,8 +100,8 @@ func restart(t *testing.T, a *netlab.Avahi) {
 	a.Start(t)
 }
 
-// measureLateBrowser has a browser find what has been there for long. Its daemon is started before each time, so that it
-// knows nothing.
+// measureLateBrowser has a browser find what has been there for long. Its
+// daemon is started before each time, so that it knows nothing.
 func measureLateBrowser(t *testing.T, r *results) {
 	lab := netlab.New(t, 4)
 	browses, publishes := lab.Hosts[0].Avahi(t), lab.Hosts[2].Avahi(t)
@@ -121,8 +124,9 @@ func measureLateBrowser(t *testing.T, r *results) {
 	}
 }
 
-// measureHashicorp has an old browser find and miss servers of hashicorp/mdns, which were started at different ages of it and
-// stop a while after they were found.
+// measureHashicorp has an old browser find and miss servers of hashicorp/mdns,
+// which were started at different ages of it and stop a while after they were
+// found.
 func measureHashicorp(t *testing.T, r *results) {
 	lab := netlab.New(t, 4)
 	old := browse(t, lab.Hosts[0].Avahi(t))

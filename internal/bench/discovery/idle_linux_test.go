@@ -21,7 +21,8 @@ const (
 	idleWindow = 120 * time.Second
 )
 
-// measureIdle counts what our nodes send. A node's own counters must say the same.
+// measureIdle counts what our nodes send. A node's own counters must say the
+// same.
 func measureIdle(t *testing.T, r *results) {
 	lab := netlab.New(t, idleHosts)
 	var nodes []*program
@@ -68,7 +69,8 @@ func measureIdleAvahi(t *testing.T, r *results) {
 	}
 }
 
-// measureIdleHashicorp does so for servers of hashicorp/mdns that ask for each other every 10 s.
+// measureIdleHashicorp does so for servers of hashicorp/mdns that ask for each
+// other every 10 s.
 func measureIdleHashicorp(t *testing.T, r *results) {
 	lab := netlab.New(t, idleHosts)
 	var servers []*program
@@ -86,7 +88,8 @@ func measureIdleHashicorp(t *testing.T, r *results) {
 	}
 }
 
-// countIdle counts what the hosts of a lab send once they have settled, and returns it. Their programs were just started.
+// countIdle counts what the hosts of a lab send once they have settled, and
+// returns it. Their programs were just started.
 func countIdle(t *testing.T, r *results, lab *netlab.Lab, kind string, begins func()) (sent []mdns.Count) {
 	t.Helper()
 	var counters []*program
@@ -122,7 +125,8 @@ func short(d time.Duration) time.Duration {
 	return d
 }
 
-// runCounter counts what the host sends from or to the port of Multicast DNS, with the sizes of the UDP payloads.
+// runCounter counts what the host sends from or to the port of Multicast DNS,
+// with the sizes of the UDP payloads.
 func runCounter(t *testing.T, console *netlab.Console) {
 	console.Tell("starting")
 	all := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, unix.ETH_P_ALL))
@@ -149,7 +153,8 @@ func runCounter(t *testing.T, console *netlab.Console) {
 	console.Tell("stopping")
 }
 
-// payload returns the size of the UDP payload of an IP packet from or to the port of Multicast DNS.
+// payload returns the size of the UDP payload of an IP packet from or to the
+// port of Multicast DNS.
 func payload(ip []byte) (size int, ok bool) {
 	var udp []byte
 	switch {

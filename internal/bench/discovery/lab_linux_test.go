@@ -109,7 +109,8 @@ func browse(t *testing.T, a *netlab.Avahi) *browser {
 // ages waits until the browser has a certain age.
 func (b *browser) ages(age time.Duration) { time.Sleep(time.Until(b.began.Add(age))) }
 
-// A sight is a line of avahi-browse: an instance came (+), was resolved (=) or went (-) by a protocol.
+// A sight is a line of avahi-browse: an instance came (+), was resolved (=) or
+// went (-) by a protocol.
 type sight struct {
 	at                  time.Time
 	what, family, label string
@@ -125,7 +126,8 @@ func (b *browser) sights(label string) (all []sight) {
 	return all
 }
 
-// resolved waits until an instance is resolved by either protocol, and returns when it was.
+// resolved waits until an instance is resolved by either protocol, and returns
+// when it was.
 func (b *browser) resolved(label string, patience time.Duration) time.Time {
 	b.t.Helper()
 	return until(b.t, patience, "resolved: "+label, func() (time.Time, bool) {
@@ -138,7 +140,8 @@ func (b *browser) resolved(label string, patience time.Duration) time.Time {
 	})
 }
 
-// gone waits until an instance is gone by all protocols that it was seen by, and returns when it was.
+// gone waits until an instance is gone by all protocols that it was seen by,
+// and returns when it was.
 func (b *browser) gone(label string, patience time.Duration) time.Time {
 	b.t.Helper()
 	return until(b.t, patience, "gone: "+label, func() (last time.Time, ok bool) {
@@ -156,7 +159,8 @@ func (b *browser) gone(label string, patience time.Duration) time.Time {
 	})
 }
 
-// unescape undoes what avahi-browse does to a label: a backslash and three decimal digits, or the byte itself.
+// unescape undoes what avahi-browse does to a label: a backslash and three
+// decimal digits, or the byte itself.
 func unescape(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {

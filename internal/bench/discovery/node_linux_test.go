@@ -29,8 +29,8 @@ type config struct {
 
 type none struct{}
 
-// TestNode is no test but the programs that the others run on hosts. All of them tell that they are "starting", "started",
-// "stopping" and "stopped".
+// TestNode is no test but the programs that the others run on hosts. All of
+// them tell that they are "starting", "started", "stopping" and "stopped".
 func TestNode(t *testing.T) {
 	var cfg config
 	console := netlab.Program(t, &cfg)
@@ -55,8 +55,8 @@ type state struct {
 	Received uint64 // packets of Multicast DNS that it worked on
 }
 
-// runNode is a node as most apps run it. It tells who is "available" and "unavailable"; "dial" opens a stream to a peer and
-// tells when that "failed".
+// runNode is a node as most apps run it. It tells who is "available" and
+// "unavailable"; "dial" opens a stream to a peer and tells when that "failed".
 func runNode(t *testing.T, console *netlab.Console, cfg config) {
 	within := func(d time.Duration) context.Context {
 		ctx, cancel := context.WithTimeout(context.Background(), d)
@@ -115,7 +115,8 @@ func runNode(t *testing.T, console *netlab.Console, cfg config) {
 	console.Tell("stopped")
 }
 
-// runHashicorp is a server of hashicorp/mdns with one service, which may also ask for others every so often.
+// runHashicorp is a server of hashicorp/mdns with one service, which may also
+// ask for others every so often.
 func runHashicorp(t *testing.T, console *netlab.Console, cfg config) {
 	quiet := log.New(io.Discard, "", 0) // it complains of what it does not understand
 	ifc, err := net.InterfaceByName(netlab.Interface)
@@ -153,7 +154,8 @@ func runHashicorp(t *testing.T, console *netlab.Console, cfg config) {
 	console.Tell("stopped")
 }
 
-// ask asks once, for the time that is the package's default, and tells whom it "found".
+// ask asks once, for the time that is the package's default, and tells whom it
+// "found".
 func ask(ctx context.Context, console *netlab.Console, ifc *net.Interface, logger *log.Logger) {
 	params := hashimdns.DefaultParams(serviceType)
 	entries := make(chan *hashimdns.ServiceEntry, 16)

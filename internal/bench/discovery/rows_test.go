@@ -13,7 +13,7 @@ is called, hashicorp/mdns's NewServer, or the program avahi-publish (in a daemon
 it and to read its output is part of the time. A browser that starts with a node, or later, has a daemon that has just started, and
 knows nothing. hashicorp/mdns does not ask whether its name is free (RFC 6762 §8.1), for which the others take 0.75 to 1 s.
 
-Gone after a clean shutdown: from when Shutdown is called, or avahi-publish is interrupted. RFC 6762 §10.1 has whoever hears a
+Gone after a clean shutdown: from when Shutdown is called, or avahi-publish is interrupted. RFC 6762 §10.1 has anyone who hears a
 goodbye keep the record for one more second, which avahi does: the second is its own. Our nodes ask the owner twice instead, and
 keep it for 0.85 s. hashicorp/mdns says no goodbye, and is gone when its TTL of 120 s has passed.
 

@@ -16,7 +16,8 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
 )
 
-// metadata is what a node of the name says of itself, as package mdns writes it.
+// metadata is what a node of the name says of itself, as package mdns writes
+// it.
 func metadata(name string) []string {
 	return []string{"name=" + name, "operating_system=linux", "os=Linux", "device_model=Laptop 13", "version=0.0.1", "sdp2p=2"}
 }
@@ -68,7 +69,8 @@ func (s *simulated) sent() (packets, bytes float64) {
 	return packets, bytes
 }
 
-// simulateIdle counts what nodes send that know each other: the mean over an hour and all nodes, a minute.
+// simulateIdle counts what nodes send that know each other: the mean over an
+// hour and all nodes, a minute.
 func simulateIdle(t *testing.T, r *results) {
 	for _, nodes := range idleNodes {
 		synctest.Test(t, func(t *testing.T) {
@@ -99,7 +101,8 @@ func simulateIdle(t *testing.T, r *results) {
 	}
 }
 
-// simulateCrash takes nodes off the link, without a goodbye and at any time, and measures until they are lost.
+// simulateCrash takes nodes off the link, without a goodbye and at any time,
+// and measures until they are lost.
 func simulateCrash(t *testing.T, r *results) {
 	synctest.Test(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()

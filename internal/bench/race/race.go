@@ -1,4 +1,5 @@
-// Package race lets things that are compared take turns, so that whatever else a machine does disturbs all of them alike.
+// Package race lets things that are compared take turns, so that whatever else
+// a machine does disturbs all of them alike.
 package race
 
 import (
@@ -51,14 +52,16 @@ type Race struct {
 	Cores  int           // that run Go; 0: as many as it would
 }
 
-// Run lets the contenders take turns, and returns the nanoseconds that each took once, in each round.
+// Run lets the contenders take turns, and returns the nanoseconds that each
+// took once, in each round.
 func (r Race) Run(ctx context.Context, contenders ...Contender) ([]report.Sample, error) {
 	wall, _, err := r.RunCPU(ctx, contenders...)
 	return wall, err
 }
 
-// RunCPU is Run that also returns the nanoseconds that all cores together computed for each contender, in the kernel too.
-// They are 0 where the operating system does not tell.
+// RunCPU is Run that also returns the nanoseconds that all cores together
+// computed for each contender, in the kernel too. They are 0 where the
+// operating system does not tell.
 func (r Race) RunCPU(ctx context.Context, contenders ...Contender) (wall, cpu []report.Sample, err error) {
 	if r.Cores > 0 {
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(r.Cores))
@@ -87,7 +90,8 @@ func (r Race) RunCPU(ctx context.Context, contenders ...Contender) (wall, cpu []
 	return wall, cpu, nil
 }
 
-// rehearse warms a contender up, and returns how often it does what it does in a round.
+// rehearse warms a contender up, and returns how often it does what it does in
+// a round.
 func (r Race) rehearse(ctx context.Context, c Contender) (int, error) {
 	n := r.Times
 	if n == 0 {

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An alarm waits for points in time more exactly than package time does, which wakes a process that has nothing else to do
-// up to a millisecond late.
+// An alarm waits for points in time more exactly than package time does, which
+// wakes a process that has nothing else to do up to a millisecond late.
 type alarm struct{ timer *os.File } // nil if there is none to be had
 
 func newAlarm() alarm {

@@ -8,12 +8,14 @@ import (
 	"time"
 )
 
-// A Relay passes datagrams between whoever sends to it and one address, and takes its time for it: each is passed on a
-// fixed time after it came, in the order in which they came.
+// A Relay passes datagrams between anyone who sends to it and one address, and
+// takes its time for it: each is passed on a fixed time after it came, in the
+// order in which they came.
 //
-// It counts round trips as well, by how many datagrams had to follow each other at the least: a datagram is one deeper
-// than the deepest one that its sender had got before. What was sent alongside does not count, nor how long the two ends
-// took to compute.
+// It counts round trips as well, by how many datagrams had to follow each other
+// at the least: a datagram is one deeper than the deepest one that its sender
+// had got before. What was sent alongside does not count, nor how long the two
+// ends took to compute.
 type Relay struct {
 	to    *net.UDPAddr
 	delay time.Duration
@@ -99,7 +101,8 @@ func (r *Relay) Reset() {
 	}
 }
 
-// RoundTrips returns how many of them the client of the newest flow has had since the last [Relay.Reset].
+// RoundTrips returns how many of them the client of the newest flow has had
+// since the last [Relay.Reset].
 func (r *Relay) RoundTrips() float64 {
 	r.mu.Lock()
 	f := r.last

@@ -26,8 +26,8 @@ func echoing(t *testing.T) *net.UDPConn {
 	return c
 }
 
-// Datagrams come in order, each of them after the delay, and to whoever they are for; and round trips are counted by
-// what follows what.
+// Datagrams come in order, each of them after the delay, and to the one they
+// are for; and round trips are counted by what follows what.
 func TestRelay(t *testing.T) {
 	const delay = 5 * time.Millisecond
 	p, err := New(echoing(t).LocalAddr().(*net.UDPAddr).AddrPort(), delay)
@@ -73,7 +73,8 @@ func TestRelay(t *testing.T) {
 	require.EqualValues(t, 2*2*(50+3), p.Datagrams())
 }
 
-// What was under way when counting began is not counted, and neither is what was sent in answer to less.
+// What was under way when counting began is not counted, and neither is what
+// was sent in answer to less.
 func TestReset(t *testing.T) {
 	f := &flow{queues: [2]chan datagram{make(chan datagram, 4), make(chan datagram, 4)}}
 	p := &Relay{last: f}

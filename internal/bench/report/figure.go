@@ -6,7 +6,8 @@ import (
 	"strconv"
 )
 
-// A Sample is a number of measurements of one thing, in the order in which they were made.
+// A Sample is a number of measurements of one thing, in the order in which they
+// were made.
 type Sample []float64
 
 // Median returns the median of a sample that is not empty.
@@ -33,7 +34,8 @@ func (s Sample) Speeds(bytes float64) Sample {
 	return speeds
 }
 
-// A Figure is a row of the usual table: what was measured of ours and of one peer, and what it ought to be.
+// A Figure is a row of the usual table: what was measured of ours and of one
+// peer, and what it ought to be.
 type Figure struct {
 	What   string
 	Unit   string
@@ -47,6 +49,7 @@ type Figure struct {
 	Worst bool    // each measurement is, and not just the median
 	Never bool    // Goal is zero
 	Ratio float64 // if not zero: what ours ÷ theirs is at most, in place of Goal
+	Least bool    // Goal or Ratio is what is reached at least, and not at most
 }
 
 // Columns are those of a table of figures.
@@ -87,16 +90,23 @@ func (f Figure) Cells() (ours, goal, reached string) {
 	return row[3], row[5], row[6]
 }
 
-// judge returns the goal in words, and whether it was reached if that was measured.
+// judge returns the goal in words, and whether it was reached if that was
+// measured.
 func (f Figure) judge() (goal string, reached, ok bool) {
+	sign, worst := "≤ ", slices.Max[Sample]
+	within := func(v, goal float64) bool { return v <= goal }
+	if f.Least {
+		sign, worst = "≥ ", slices.Min[Sample]
+		within = func(v, goal float64) bool { return v >= goal }
+	}
 	if f.Ratio > 0 {
 		ratio, ok := f.ratio()
-		return "ratio ≤ " + decimal(f.Ratio, -1), ratio <= f.Ratio, ok
+		return "ratio " + sign + decimal(f.Ratio, -1), within(ratio, f.Ratio), ok
 	}
 	if f.Goal == 0 && !f.Never {
 		return "", false, false
 	}
-	goal = f.withUnit("≤ " + decimal(f.Goal, -1))
+	goal = f.withUnit(sign + decimal(f.Goal, -1))
 	if f.Worst {
 		goal += ", always"
 	}
@@ -105,14 +115,14 @@ func (f Figure) judge() (goal string, reached, ok bool) {
 	}
 	v := f.Ours.Median()
 	if f.Worst {
-		v = slices.Max(f.Ours)
+		v = worst(f.Ours)
 	}
 	printed, _ := strconv.ParseFloat(decimal(v, f.Digits), 64)
-	return goal, printed <= f.Goal, true
+	return goal, within(printed, f.Goal), true
 }
 
-// ratio is the median of each round's own ratio where both took turns, which a noisy machine disturbs least, and
-// otherwise the ratio of the medians.
+// ratio is the median of each round's own ratio where both took turns, which a
+// noisy machine disturbs least, and otherwise the ratio of the medians.
 func (f Figure) ratio() (ratio float64, ok bool) {
 	switch {
 	case len(f.Ours) == 0 || len(f.Theirs) == 0 || slices.Contains(f.Theirs, 0):
@@ -127,7 +137,8 @@ func (f Figure) ratio() (ratio float64, ok bool) {
 	return ratios.Median(), true
 }
 
-// text is the median, with the extremes and the number of measurements if there are several.
+// text is the median, with the extremes and the number of measurements if there
+// are several.
 func (f Figure) text(s Sample) string {
 	switch len(s) {
 	case 0:
@@ -146,5 +157,6 @@ func (f Figure) withUnit(number string) string {
 	return number + " " + f.Unit
 }
 
-// decimal prints v with so many digits after the point, -1 for as many as it has.
+// decimal prints v with so many digits after the point, -1 for as many as it
+// has.
 func decimal(v float64, digits int) string { return strconv.FormatFloat(v, 'f', digits, 64) }

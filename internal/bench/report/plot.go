@@ -13,8 +13,8 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// Colours that people with any colour vision tell apart (Okabe and Ito, 2008).
-var colours = []color.Color{
+// Colors that people with any color vision tell apart (Okabe and Ito, 2008).
+var colors = []color.Color{
 	color.RGBA{0x00, 0x72, 0xB2, 0xFF}, color.RGBA{0xD5, 0x5E, 0x00, 0xFF}, color.RGBA{0x00, 0x9E, 0x73, 0xFF},
 	color.RGBA{0xCC, 0x79, 0xA7, 0xFF}, color.RGBA{0xE6, 0x9F, 0x00, 0xFF}, color.RGBA{0x56, 0xB4, 0xE9, 0xFF},
 	color.RGBA{0x00, 0x00, 0x00, 0xFF},
@@ -45,7 +45,7 @@ func (p Plot) Save(file string) error {
 		if err != nil {
 			return err
 		}
-		line.Color, marks.Color, marks.Shape = colours[i%len(colours)], colours[i%len(colours)], draw.CircleGlyph{}
+		line.Color, marks.Color, marks.Shape = colors[i%len(colors)], colors[i%len(colors)], draw.CircleGlyph{}
 		line.Width = vg.Points(1.5)
 		g.Add(line, marks)
 		g.Legend.Add(c.Name, line, marks)
@@ -72,7 +72,7 @@ func (c Chart) Save(file string) error {
 			}
 			bar.XMin, bar.LineStyle.Width, bar.Color = float64(j), 0, color.RGBA{0x9A, 0xA5, 0xB1, 0xFF}
 			if j == 0 {
-				bar.Color = colours[0]
+				bar.Color = colors[0]
 			}
 			g.Add(bar)
 			labels.XYs = append(labels.XYs, plotter.XY{X: float64(j), Y: v})

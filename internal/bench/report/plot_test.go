@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What is saved is XML, with all names in it; a curve has no points where the logarithm has none.
+// What is saved is XML, with all names in it; a curve has no points where the
+// logarithm has none.
 func TestSave(t *testing.T) {
 	for name, save := range map[string]func(string) error{
 		"chart": Chart{Panels: []Panel{

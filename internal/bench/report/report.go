@@ -1,5 +1,6 @@
-// Package report writes the tables of bench/RESULTS.md. Its layout depends on the figures as little as can be, so that a
-// difference between two reports is one of figures.
+// Package report writes the tables of bench/RESULTS.md. Its layout depends on
+// the figures as little as can be, so that a difference between two reports is
+// one of figures.
 package report
 
 import (
@@ -18,7 +19,8 @@ type Table struct {
 	Chart   Chart // none if it has no panels
 }
 
-// File is the environment variable that names the file to which a test writes its table, as JSON.
+// File is the environment variable that names the file to which a test writes
+// its table, as JSON.
 const File = "SDP2P_BENCH_TABLE"
 
 // Markdown renders the table under a heading.
@@ -37,7 +39,8 @@ func (t Table) Markdown() string {
 	return text
 }
 
-// step is what the widths of columns are multiples of: a digit more in one cell seldom moves the others.
+// step is what the widths of columns are multiples of: a digit more in one cell
+// seldom moves the others.
 const step = 8
 
 // Body renders the columns, aligned.

@@ -15,6 +15,9 @@ func TestTable(t *testing.T) {
 	table.Add(Figure{What: "ratio", Peer: "it", Ours: Sample{2}, Theirs: Sample{1, 1}, Ratio: 1.5})
 	table.Add(Figure{What: "never", Ours: Sample{0}, Never: true})
 	table.Add(Figure{What: "not never", Ours: Sample{1}, Never: true})
+	table.Add(Figure{What: "least", Ours: Sample{4}, Goal: 4, Least: true})
+	table.Add(Figure{What: "too little", Ours: Sample{3, 9}, Goal: 4, Least: true, Worst: true})
+	table.Add(Figure{What: "least ratio", Peer: "it", Ours: Sample{2}, Theirs: Sample{3}, Ratio: 0.7, Least: true})
 	table.Add(Figure{What: "none of theirs", Peer: "it", Ours: Sample{2, 2}, Theirs: Sample{2, 0}})
 	require.Equal(t, `## Things
 
@@ -29,6 +32,9 @@ A note.
 | ratio            | it       | 1 (1 to 1, n 2)                  | 2                                | 2.00             | ratio ≤ 1.5      | no               |
 | never            | –        | –                                | 0                                | –                | ≤ 0              | yes              |
 | not never        | –        | –                                | 1                                | –                | ≤ 0              | no               |
+| least            | –        | –                                | 4                                | –                | ≥ 4              | yes              |
+| too little       | –        | –                                | 6 (3 to 9, n 2)                  | –                | ≥ 4, always      | no               |
+| least ratio      | it       | 3                                | 2                                | 0.67             | ratio ≥ 0.7      | no               |
 | none of theirs   | it       | 1 (0 to 2, n 2)                  | 2 (2 to 2, n 2)                  | –                | –                | –                |
 `, table.Markdown())
 }

@@ -31,7 +31,8 @@ const (
 	soakEnv    = "SDP2P_SOAK"
 )
 
-// What the rows need: little of the processors, and then much waiting; or all of them.
+// What the rows need: little of the processors, and then much waiting; or all
+// of them.
 const (
 	brief   = "^TestRoaming(Address|Interface|Gateway|Both|Silence|TwentyTimes)$"
 	waiting = "^TestRoaming(Away|Stopped)$"
@@ -91,7 +92,8 @@ type measurement struct {
 	short bool
 }
 
-// run runs the tests. Those that fail are in the table; only what cannot be run is an error.
+// run runs the tests. Those that fail are in the table; only what cannot be run
+// is an error.
 func (m *measurement) run(ctx context.Context, dir string) error {
 	ours, theirs := filepath.Join(dir, "nettest.test"), filepath.Join(dir, "roaming.test")
 	if err := m.build(ctx, root, "./internal/nettest", ours); err != nil {

@@ -16,8 +16,8 @@ import (
 // A listener serves streams on loopback, with [serve].
 type listener interface {
 	addr() netip.AddrPort
-	// dialer prepares one who has never connected to the listener, and who reaches it through an address, its own or
-	// that of a proxy.
+	// dialer prepares one who has never connected to the listener, and who
+	// reaches it through an address, its own or that of a proxy.
 	dialer(ctx context.Context, via netip.AddrPort) (dialer, error)
 	close()
 }
@@ -41,8 +41,10 @@ type transport struct {
 }
 
 const (
-	// bulk is the first byte of a stream that goes on with any number of messages, each an uint64 and as many bytes, and
-	// each answered with an uint64: how many bytes it had. Another byte is sent back once the stream has ended.
+	// bulk is the first byte of a stream that goes on with any number of
+	// messages, each an uint64 and as many bytes, and each answered with an
+	// uint64: how many bytes it had. Another byte is sent back once the stream
+	// has ended.
 	bulk = 0
 
 	// chunk is what Write and Read are called with, in bytes.
@@ -52,7 +54,8 @@ const (
 	patience = 20 * time.Second
 )
 
-// serve is the application, the same on all transports. The caller closes the stream, or resets it if there is an error.
+// serve is the application, the same on all transports. The caller closes the
+// stream, or resets it if there is an error.
 func serve(s io.ReadWriter) error {
 	var first [2]byte
 	if _, err := io.ReadFull(s, first[:1]); err != nil {
@@ -171,7 +174,8 @@ type link struct {
 	proxy *relay.Relay // nil: there is none between them
 }
 
-// newLink starts a transport, with a proxy in between if delay is not zero. Nobody has connected yet.
+// newLink starts a transport, with a proxy in between if delay is not zero.
+// Nobody has connected yet.
 func newLink(ctx context.Context, t transport, delay time.Duration) (l *link, err error) {
 	l = &link{}
 	defer func() {

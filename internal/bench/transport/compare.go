@@ -29,6 +29,11 @@ proxy, as how many datagrams had to follow each other, whatever the machine's lo
 has started, and has never connected; go-libp2p's host.Connect waits for its identify protocol. The SDK knows that the peer
 speaks version 2 from a discovery, unless it says that the version is unknown.
 
+A flood: somebody who has seen packets of one connection sends others with its
+ID, in the same process, as fast as one goroutine can; another connection of the
+same listener exchanges a byte every millisecond. What counts is below what 99
+of 100 exchanges stay.
+
 An idle connection: so many connections to one listener, each of a node of its own that had started before, in use once, and
 then idle. What they keep is what is live after a collection, less what was live before they were made, divided by the number
 of ends: two a connection. Peers that a node has got to know by it are part of it. Stacks of goroutines are not heap, and are
@@ -64,6 +69,7 @@ const (
 	nodeGoroutines = 30
 	startTime      = 10 // ms
 	programSize    = 14 // MiB
+	floodDelay     = 2  // ms
 )
 
 // A plan is how much is measured.
@@ -72,6 +78,8 @@ type plan struct {
 	stream      time.Duration // that a round of streams takes
 	byte        time.Duration // that a round of bytes takes
 	trips       int           // of those that wait for the proxy, and of nodes that start
+	floods      int           // of one connection beside another
+	exchanges   int           // of the other in each
 	memory      int           // rounds of idle connections and nodes
 	connections int           // in each
 	settle      time.Duration // until an idle node is one
@@ -80,16 +88,17 @@ type plan struct {
 
 var (
 	whole = plan{
-		rounds: 15, stream: 400 * time.Millisecond, byte: 150 * time.Millisecond, trips: 21,
+		rounds: 15, stream: 400 * time.Millisecond, byte: 150 * time.Millisecond, trips: 21, floods: 5, exchanges: 300,
 		memory: 5, connections: 32, settle: 2 * time.Second, programs: true,
 	}
 	short = plan{
-		rounds: 3, stream: 100 * time.Millisecond, byte: 40 * time.Millisecond, trips: 3,
+		rounds: 3, stream: 100 * time.Millisecond, byte: 40 * time.Millisecond, trips: 3, floods: 1, exchanges: 100,
 		memory: 1, connections: 4, settle: 500 * time.Millisecond,
 	}
 )
 
-// Compare measures all that the package is about, and reports a part of it when ctx ends.
+// Compare measures all that the package is about, and reports a part of it when
+// ctx ends.
 func Compare(ctx context.Context, quick bool) (report.Table, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
@@ -99,7 +108,7 @@ func Compare(ctx context.Context, quick bool) (report.Table, error) {
 	}
 	t := report.Table{Title: "Transport", Note: note, Columns: report.Columns}
 	t.Chart = report.Chart{Name: "transport", Title: "One stream, and a byte there and back"}
-	for _, part := range []func(context.Context, *report.Table, plan) error{streams, single, cold, many, connections, nodes, programs} {
+	for _, part := range []func(context.Context, *report.Table, plan) error{streams, single, cold, many, flooded, connections, nodes, programs} {
 		if err := part(ctx, &t, p); err != nil {
 			return t, err
 		}
@@ -107,7 +116,8 @@ func Compare(ctx context.Context, quick bool) (report.Table, error) {
 	return t, nil
 }
 
-// links starts transports, whose order they keep, and connects them. When ctx ends, what waits for an answer fails.
+// links starts transports, whose order they keep, and connects them. When ctx
+// ends, what waits for an answer fails.
 func links(ctx context.Context, delay time.Duration, of ...transport) (all []*link, end func(), err error) {
 	closeAll := func() {
 		for _, l := range all {
@@ -133,7 +143,8 @@ func links(ctx context.Context, delay time.Duration, of ...transport) (all []*li
 	return all, func() { stop(); closeAll() }, nil
 }
 
-// add adds a figure for each peer, of which sample 0 is ours. The ratio is for quic-go.
+// add adds a figure for each peer, of which sample 0 is ours. The ratio is for
+// quic-go.
 func add(t *report.Table, f report.Figure, of []transport, samples []report.Sample) {
 	f.Ours = samples[0]
 	ratio := f.Ratio
@@ -281,8 +292,9 @@ func cold(ctx context.Context, t *report.Table, p plan) error {
 	return nil
 }
 
-// distant has each transport exchange a byte through a proxy, and returns the milliseconds and the round trips until it was
-// back. Where they are not warm, it is the first time that the two ends have met.
+// distant has each transport exchange a byte through a proxy, and returns the
+// milliseconds and the round trips until it was back. Where they are not warm,
+// it is the first time that the two ends have met.
 func distant(ctx context.Context, rounds int, of []transport, warm bool) (took, trips []report.Sample, err error) {
 	took, trips = make([]report.Sample, len(of)), make([]report.Sample, len(of))
 	all, end, err := links(ctx, roundTrip/2, of...)
@@ -302,7 +314,8 @@ func distant(ctx context.Context, rounds int, of []transport, warm bool) (took, 
 	return took, trips, nil
 }
 
-// distantOnce does it once. Nobody else may have come to the proxy since the one who is measured did.
+// distantOnce does it once. Nobody else may have come to the proxy since the
+// one who is measured did.
 func distantOnce(ctx context.Context, l *link, warm bool) (ms, trips float64, err error) {
 	ctx, cancel := within(ctx)
 	defer cancel()
@@ -323,7 +336,8 @@ func distantOnce(ctx context.Context, l *link, warm bool) (ms, trips float64, er
 	return ms, trips, err
 }
 
-// many measures how fast streams are opened by many at a time, and whether all are let in.
+// many measures how fast streams are opened by many at a time, and whether all
+// are let in.
 func many(ctx context.Context, t *report.Table, p plan) error {
 	of := []transport{ours(), raw(), hosts(), limited()}
 	all, end, err := links(ctx, 0, of...)
@@ -378,7 +392,8 @@ func exchanges(ctx context.Context, d dialer, n int) (time.Duration, error) {
 	return time.Since(began), failed
 }
 
-// refusedOf opens so many streams, all at a time, and returns how many of them do not work.
+// refusedOf opens so many streams, all at a time, and returns how many of them
+// do not work.
 func refusedOf(ctx context.Context, d dialer, n int) (refused int) {
 	ctx, cancel := within(ctx)
 	defer cancel()

@@ -23,7 +23,8 @@ func TestWeigh(t *testing.T) {
 	require.Equal(t, footprints{report.Sample{2}, report.Sample{1}, report.Sample{3}}, f)
 }
 
-// The goal is against the first of the peers, and the others are there to be seen.
+// The goal is against the first of the peers, and the others are there to be
+// seen.
 func TestAdd(t *testing.T) {
 	var table report.Table
 	of := []transport{{name: "ours"}, {name: "a"}, {name: "b"}}

@@ -3,13 +3,16 @@ package transport
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"net"
 	"slices"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/peerstore"
 	"github.com/libp2p/go-libp2p/p2p/host/autonat"
 	basichost "github.com/libp2p/go-libp2p/p2p/host/basic"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
@@ -45,113 +48,155 @@ import (
 //   - The keys of stateless resets and of tokens are random, and not derived
 //     from the host's key.
 func newHost(limits bool) (h host.Host, err error) {
-	return hostAt("/ip4/127.0.0.1/udp/0/quic-v1", limits)
+	return hostAt("/ip4/127.0.0.1/udp/0/quic-v1", limits, nil)
 }
 
 // Host returns such a host with the default limits, that listens at an address.
-func Host(at string) (host.Host, error) { return hostAt(at, true) }
+func Host(at string) (host.Host, error) { return hostAt(at, true, nil) }
 
-func hostAt(at string, limits bool) (h host.Host, err error) {
-	var undo []func() error
+// Unlimited returns such a host without limits, with other options.
+func Unlimited(at string, alter func(*basichost.HostOpts)) (host.Host, error) {
+	return hostAt(at, false, alter)
+}
+
+func hostAt(at string, limits bool, alter func(*basichost.HostOpts)) (_ host.Host, err error) {
+	var c parts
 	defer func() {
 		if err != nil {
-			for _, f := range slices.Backward(undo) {
-				f()
-			}
+			c.undo()
 		}
 	}()
+	if err := c.swarm(limits); err != nil {
+		return nil, err
+	}
+	composed, err := c.host(alter)
+	if err != nil {
+		return nil, err
+	}
+	c.ends = []func() error{composed.Close}
+	where, err := ma.NewMultiaddr(at)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.net.Listen(where); err != nil {
+		return nil, err
+	}
+	c.observed.Start(c.net)
+	composed.BasicHost.Start()
+	return composed, c.autonat(composed.BasicHost)
+}
+
+// parts are those of a host, as far as they are made.
+type parts struct {
+	net      *swarm.Swarm
+	bus      event.Bus
+	reuse    *quicreuse.ConnManager
+	observed *observedaddrs.Manager
+	ends     []func() error
+}
+
+func (c *parts) ending(f func() error) { c.ends = append(c.ends, f) }
+
+func (c *parts) undo() {
+	for _, f := range slices.Backward(c.ends) {
+		f()
+	}
+}
+
+// swarm makes the swarm of a new key, with QUIC.
+func (c *parts) swarm(limits bool) (err error) {
 	registerer := prometheus.DefaultRegisterer
 	rcmgr.MustRegisterWith(registerer)
 	resources := network.ResourceManager(&network.NullResourceManager{})
 	if limits {
 		defaults := rcmgr.DefaultLimits
 		if resources, err = rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(defaults.AutoScale())); err != nil {
-			return nil, err
+			return err
 		}
-		undo = append(undo, resources.Close)
+		c.ending(resources.Close)
 	}
-
-	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
+	key, id, peers, err := newPeer()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	id, err := peer.IDFromPrivateKey(key)
-	if err != nil {
-		return nil, err
+	c.ending(peers.Close)
+	if c.reuse, err = newReuse(resources, registerer); err != nil {
+		return err
 	}
-	peers, err := pstoremem.NewPeerstore()
-	if err != nil {
-		return nil, err
-	}
-	undo = append(undo, peers.Close)
-	if err := peers.AddPrivKey(id, key); err != nil {
-		return nil, err
-	}
-	if err := peers.AddPubKey(id, key.GetPublic()); err != nil {
-		return nil, err
-	}
-
-	reuse, err := newReuse(resources, registerer)
-	if err != nil {
-		return nil, err
-	}
-	undo = append(undo, reuse.Close)
-	bus := eventbus.NewBus(eventbus.WithMetricsTracer(eventbus.NewMetricsTracer(eventbus.WithRegisterer(registerer))))
-	s, err := swarm.NewSwarm(id, peers, bus,
+	c.ending(c.reuse.Close)
+	c.bus = eventbus.NewBus(eventbus.WithMetricsTracer(eventbus.NewMetricsTracer(eventbus.WithRegisterer(registerer))))
+	c.net, err = swarm.NewSwarm(id, peers, c.bus,
 		swarm.WithUDPBlackHoleSuccessCounter(&swarm.BlackHoleSuccessCounter{N: 100, MinSuccesses: 5, Name: "UDP"}),
 		swarm.WithIPv6BlackHoleSuccessCounter(&swarm.BlackHoleSuccessCounter{N: 100, MinSuccesses: 5, Name: "IPv6"}),
 		swarm.WithResourceManager(resources),
 		swarm.WithMetricsTracer(swarm.NewMetricsTracer(swarm.WithRegisterer(registerer))))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	undo = append(undo, s.Close)
-	t, err := libp2pquic.NewTransport(key, reuse, nil, nil, resources)
+	c.ending(c.net.Close)
+	t, err := libp2pquic.NewTransport(key, c.reuse, nil, nil, resources)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := s.AddTransport(t); err != nil {
-		return nil, err
-	}
+	return c.net.AddTransport(t)
+}
 
+// newPeer makes a key, and a peerstore that has it.
+func newPeer() (crypto.PrivKey, peer.ID, peerstore.Peerstore, error) {
+	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
+	if err != nil {
+		return nil, "", nil, err
+	}
+	id, err := peer.IDFromPrivateKey(key)
+	if err != nil {
+		return nil, "", nil, err
+	}
+	peers, err := pstoremem.NewPeerstore()
+	if err != nil {
+		return nil, "", nil, err
+	}
+	if err := errors.Join(peers.AddPrivKey(id, key), peers.AddPubKey(id, key.GetPublic())); err != nil {
+		peers.Close()
+		return nil, "", nil, err
+	}
+	return key, id, peers, nil
+}
+
+// host makes the host of the swarm.
+func (c *parts) host(alter func(*basichost.HostOpts)) (*composedHost, error) {
 	connections, err := connmgr.NewConnManager(160, 192)
 	if err != nil {
 		return nil, err
 	}
-	undo = append(undo, connections.Close)
-	observed, err := observedaddrs.NewManager(bus, s)
+	c.ending(connections.Close)
+	if c.observed, err = observedaddrs.NewManager(c.bus, c.net); err != nil {
+		return nil, err
+	}
+	c.ending(c.observed.Close)
+	options := &basichost.HostOpts{
+		EventBus: c.bus, ConnManager: connections, EnablePing: true, EnableMetrics: true,
+		PrometheusRegisterer: prometheus.DefaultRegisterer, ObservedAddrsManager: c.observed,
+	}
+	if alter != nil {
+		alter(options)
+	}
+	basic, err := basichost.NewHost(c.net, options)
 	if err != nil {
 		return nil, err
 	}
-	undo = append(undo, observed.Close)
-	basic, err := basichost.NewHost(s, &basichost.HostOpts{
-		EventBus: bus, ConnManager: connections, EnablePing: true, EnableMetrics: true, PrometheusRegisterer: registerer,
-		ObservedAddrsManager: observed,
-	})
-	if err != nil {
-		return nil, err
-	}
-	composed := &composedHost{basic, s, reuse, observed}
-	undo = []func() error{composed.Close}
-	where, err := ma.NewMultiaddr(at)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.Listen(where); err != nil {
-		return nil, err
-	}
-	observed.Start(s)
-	basic.Start()
-	nat, err := autonat.New(basic,
+	return &composedHost{basic, c.net, c.reuse, c.observed}, nil
+}
+
+func (c *parts) autonat(of *basichost.BasicHost) error {
+	nat, err := autonat.New(of,
 		autonat.UsingAddresses(func() []ma.Multiaddr {
-			return slices.DeleteFunc(basic.AllAddrs(), func(a ma.Multiaddr) bool { return !manet.IsPublicAddr(a) })
+			return slices.DeleteFunc(of.AllAddrs(), func(a ma.Multiaddr) bool { return !manet.IsPublicAddr(a) })
 		}),
-		autonat.WithMetricsTracer(autonat.NewMetricsTracer(autonat.WithRegisterer(registerer))))
-	if err != nil {
-		return nil, err
+		autonat.WithMetricsTracer(autonat.NewMetricsTracer(autonat.WithRegisterer(prometheus.DefaultRegisterer))))
+	if err == nil {
+		of.SetAutoNat(nat)
 	}
-	basic.SetAutoNat(nat)
-	return composed, nil
+	return err
 }
 
 // newReuse makes what owns the sockets, and asks the resource manager about

@@ -19,7 +19,8 @@ func (f footprint) minus(g footprint) footprint {
 	return footprint{f.heap - g.heap, f.stacks - g.stacks, f.goroutines - g.goroutines}
 }
 
-// weigh collects garbage until there is no more of it, and returns what is left.
+// weigh collects garbage until there is no more of it, and returns what is
+// left.
 func weigh() footprint {
 	for range 3 { // what a sync.Pool keeps survives one, and finalizers make more
 		runtime.GC()
@@ -119,81 +120,97 @@ func nodes(ctx context.Context, t *report.Table, p plan) error {
 	if err != nil {
 		return err
 	}
-	start := func(hooks func() []p2p.Hook) func(context.Context) (func(), error) {
-		return func(ctx context.Context) (func(), error) {
-			n, err := startNode(ctx, nil, hooks()...)
-			if err != nil {
-				return nil, err
-			}
-			return n.close, nil
-		}
-	}
 	const both, alone, theirs = 0, 1, 2
-	starts := []func(context.Context) (end func(), err error){
-		both:  start(func() []p2p.Hook { return []p2p.Hook{mdns.New(mdns.Config{Interfaces: []string{lo}})} }),
-		alone: start(func() []p2p.Hook { return nil }),
-		theirs: func(context.Context) (func(), error) {
-			h, err := newHost(false)
-			if err != nil {
-				return nil, err
-			}
-			return func() { h.Close() }, nil
+	m := starting{
+		starts: []func(context.Context) (end func(), err error){
+			both:   nodeStart(func() []p2p.Hook { return []p2p.Hook{mdns.New(mdns.Config{Interfaces: []string{lo}})} }),
+			alone:  nodeStart(func() []p2p.Hook { return nil }),
+			theirs: hostStart,
 		},
 	}
-	kept, took := make([]footprints, len(starts)), make([]report.Sample, len(starts))
-	once := func(i int, settle time.Duration) error {
-		if err := pause(ctx, settle/4); err != nil { // the node before is all gone
-			return err
-		}
-		before := weigh()
-		began := time.Now()
-		end, err := starts[i](ctx)
-		if err != nil {
-			return err
-		}
-		defer end()
-		ms := time.Since(began).Seconds() * 1e3
-		took[i] = append(took[i], ms)
-		if settle == 0 {
-			return nil
-		}
-		if err := pause(ctx, settle); err != nil {
-			return err
-		}
-		kept[i].add(weigh().minus(before), 1, 1<<20)
-		return nil
-	}
-	for range 2 { // warms up: what is made once for all nodes is none of theirs
-		for i := range starts {
-			if err := once(i, 0); err != nil {
-				return err
-			}
-		}
-	}
-	clear(took)
-	for range p.memory {
-		for i := range starts {
-			if err := once(i, p.settle); err != nil {
-				return err
-			}
-		}
-	}
-	for range p.trips {
-		for i := range starts {
-			if err := once(i, 0); err != nil {
-				return err
-			}
-		}
+	if err := m.measure(ctx, p); err != nil {
+		return err
 	}
 	nobody := []transport{{name: "SDK"}, {}}
 	addAll(t, "an idle node, QUIC and Multicast DNS", "MiB", 2, footprint{heap: nodeHeap, goroutines: nodeGoroutines}, nobody,
-		[]footprints{kept[both], {}})
+		[]footprints{m.kept[both], {}})
 	of := []transport{ours(), hosts()}
-	addAll(t, "an idle node, QUIC alone", "MiB", 2, footprint{}, of, kept[alone:])
+	addAll(t, "an idle node, QUIC alone", "MiB", 2, footprint{}, of, m.kept[alone:])
 	f := report.Figure{What: "start a node until it listens, QUIC and Multicast DNS", Unit: "ms", Digits: 1, Goal: startTime}
-	add(t, f, nobody, []report.Sample{took[both], nil})
+	add(t, f, nobody, []report.Sample{m.took[both], nil})
 	f.What, f.Goal = "start a node until it listens, QUIC alone", 0
-	add(t, f, of, took[alone:])
+	add(t, f, of, m.took[alone:])
+	return nil
+}
+
+func nodeStart(hooks func() []p2p.Hook) func(context.Context) (func(), error) {
+	return func(ctx context.Context) (func(), error) {
+		n, err := startNode(ctx, nil, hooks()...)
+		if err != nil {
+			return nil, err
+		}
+		return n.close, nil
+	}
+}
+
+func hostStart(context.Context) (func(), error) {
+	h, err := newHost(false)
+	if err != nil {
+		return nil, err
+	}
+	return func() { h.Close() }, nil
+}
+
+// starting is what several kinds of nodes keep while they are idle, and the
+// milliseconds that they take to start.
+type starting struct {
+	starts []func(context.Context) (end func(), err error)
+	kept   []footprints
+	took   []report.Sample
+}
+
+func (m *starting) measure(ctx context.Context, p plan) error {
+	m.kept, m.took = make([]footprints, len(m.starts)), make([]report.Sample, len(m.starts))
+	each := func(times int, settle time.Duration) error {
+		for range times {
+			for i := range m.starts {
+				if err := m.once(ctx, i, settle); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	if err := each(2, 0); err != nil { // warms up: what is made once for all nodes is none of theirs
+		return err
+	}
+	clear(m.took)
+	if err := each(p.memory, p.settle); err != nil {
+		return err
+	}
+	return each(p.trips, 0)
+}
+
+// once starts a node and ends it, after a pause unless settle is 0.
+func (m *starting) once(ctx context.Context, i int, settle time.Duration) error {
+	if err := pause(ctx, settle/4); err != nil { // the node before is all gone
+		return err
+	}
+	before := weigh()
+	began := time.Now()
+	end, err := m.starts[i](ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	m.took[i] = append(m.took[i], time.Since(began).Seconds()*1e3)
+	if settle == 0 {
+		return nil
+	}
+	if err := pause(ctx, settle); err != nil {
+		return err
+	}
+	m.kept[i].add(weigh().minus(before), 1, 1<<20)
 	return nil
 }
 

@@ -11,8 +11,8 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// ours are the SDK's transports: to a peer that is said to speak version 2, to one of which nothing is known, and to a
-// route of a peer.
+// ours are the SDK's transports: to a peer that is said to speak version 2, to
+// one of which nothing is known, and to a route of a peer.
 func ours() transport    { return sdk("SDK", 2, "") }
 func unknown() transport { return sdk("SDK, version unknown", 0, "") }
 func routed() transport  { return sdk("SDK, by route", 2, route) }

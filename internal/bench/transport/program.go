@@ -24,8 +24,8 @@ func programs(ctx context.Context, t *report.Table, p plan) error {
 		}
 		return size(ctx, module, dir)
 	}
-	// A module of its own, inside this one's directory: libp2p.New needs an older
-	// quic-go than the SDK.
+	// A module of its own, inside this one's directory: libp2p.New needs an
+	// older quic-go than the SDK.
 	theirs, err := size(benchModule, "transport/hello")
 	if err != nil {
 		return err

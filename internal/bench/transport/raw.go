@@ -21,8 +21,8 @@ func raw() transport {
 	return transport{"quic-go", func(context.Context) (listener, error) { return newRawListener() }}
 }
 
-// quicConfig is quic-go's configuration: windows as large as its documents advise for fast connections, and as many
-// streams as anybody opens.
+// quicConfig is quic-go's configuration: windows as large as its documents
+// advise for fast connections, and as many streams as anybody opens.
 func quicConfig() *quicgo.Config {
 	return &quicgo.Config{
 		InitialStreamReceiveWindow:     1 << 20,

@@ -140,10 +140,12 @@ func mesh(ctx context.Context, size int) (m meshed, err error) {
 	return m, nil
 }
 
-// mostOpen is how many streams are open at a time without any that waits: QUIC, as go-libp2p has it, allows 256 on a connection.
+// mostOpen is how many streams are open at a time without any that waits: QUIC,
+// as go-libp2p has it, allows 256 on a connection.
 const mostOpen = 200
 
-// atATime measures so many at a time on one connection: KiB of an end, and µs for an exchange.
+// atATime measures so many at a time on one connection: KiB of an end, and µs
+// for an exchange.
 func atATime(ctx context.Context, n int, short bool) (heap float64, took report.Sample, err error) {
 	a, scope, err := unlimited(ctx)
 	if err != nil {
@@ -162,6 +164,15 @@ func atATime(ctx context.Context, n int, short bool) (heap float64, took report.
 	if err := exchange(ctx, d); err != nil {
 		return 0, nil, err
 	}
+	if took, err = together(ctx, d, n, short); err != nil {
+		return 0, nil, err
+	}
+	heap, err = keptOpen(ctx, d, min(n, mostOpen))
+	return heap, took, err
+}
+
+// together measures so many exchanges at a time.
+func together(ctx context.Context, d *ourDialer, n int, short bool) (took report.Sample, err error) {
 	rounds, times := 7, 4096
 	if short {
 		rounds, times = 3, 512
@@ -182,20 +193,24 @@ func atATime(ctx context.Context, n int, short bool) (heap float64, took report.
 		}
 		for range n {
 			if err := <-errs; err != nil {
-				return 0, nil, err
+				return nil, err
 			}
 		}
 		took = append(took, float64(time.Since(began).Microseconds())/float64(n*max(1, times/n)))
 	}
-	n = min(n, mostOpen)
+	return took, nil
+}
+
+// keptOpen measures what so many streams keep that are open at a time.
+func keptOpen(ctx context.Context, d *ourDialer, n int) (heap float64, err error) {
 	before := weigh()
-	var open sync.WaitGroup
+	var opening sync.WaitGroup
 	var arrived, end sync.WaitGroup
 	end.Add(1)
 	arrived.Add(n)
 	errs := make(chan error, n)
 	for range n {
-		open.Go(func() {
+		opening.Go(func() {
 			errs <- func() error {
 				s, err := d.open(ctx)
 				if err == nil {
@@ -214,11 +229,11 @@ func atATime(ctx context.Context, n int, short bool) (heap float64, took report.
 	err = pause(ctx, 200*time.Millisecond)
 	kept := weigh().minus(before)
 	end.Done()
-	open.Wait()
+	opening.Wait()
 	for range n {
 		if e := <-errs; e != nil {
 			err = e
 		}
 	}
-	return kept.heap / 1024 / float64(2*n), took, err
+	return kept.heap / 1024 / float64(2*n), err
 }

@@ -135,7 +135,8 @@ func TestAncestorRefuses(t *testing.T) {
 	here.Close()
 }
 
-// Streams that do not work are counted, and one of them is an error where all have to.
+// Streams that do not work are counted, and one of them is an error where all
+// have to.
 func TestRefused(t *testing.T) {
 	all, end, err := links(t.Context(), 0, ours())
 	require.NoError(t, err)
@@ -165,7 +166,8 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// A stream allocates no more than it does today, at both ends together: less than a host of go-libp2p.
+// A stream allocates no more than it does today, at both ends together: less
+// than a host of go-libp2p.
 func TestAllocations(t *testing.T) {
 	all, end, err := links(t.Context(), 0, ours(), hosts())
 	require.NoError(t, err)

@@ -70,7 +70,8 @@ func (m *members) handshake(ctx context.Context) error {
 	return nil
 }
 
-// meet has n pairs of strangers do a handshake, and tells how long that took. They have their keys before.
+// meet has n pairs of strangers do a handshake, and tells how long that took.
+// They have their keys before.
 func (m *members) meet(ctx context.Context, n int) (time.Duration, error) {
 	pairs := make([]pair, n)
 	for i := range pairs {
@@ -86,7 +87,8 @@ func (m *members) meet(ctx context.Context, n int) (time.Duration, error) {
 	return time.Since(began), nil
 }
 
-// newAgreements returns the ten X25519 of both sides, two of them for ephemeral keys.
+// newAgreements returns the ten X25519 of both sides, two of them for ephemeral
+// keys.
 func newAgreements() (func() error, error) {
 	seed := make([]byte, 32)
 	rand.Read(seed)
@@ -109,7 +111,8 @@ func newAgreements() (func() error, error) {
 	}, nil
 }
 
-// newNoise returns a handshake of flynn/noise as it is, with the initiator's confirmation.
+// newNoise returns a handshake of flynn/noise as it is, with the initiator's
+// confirmation.
 func newNoise() (func() error, error) {
 	i, err := noise.DH25519.GenerateKeypair(nil)
 	if err != nil {
@@ -205,7 +208,8 @@ func noiseResponder(c net.Conn, cfg noise.Config, expected []byte) error {
 
 var errPeer = errors.New("the peer is somebody else")
 
-// newTLS returns a handshake of crypto/tls in which both sides have certificates.
+// newTLS returns a handshake of crypto/tls in which both sides have
+// certificates.
 func newTLS(ctx context.Context) (func() error, error) {
 	client, err := newCertificate()
 	if err != nil {

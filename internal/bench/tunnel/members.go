@@ -10,8 +10,9 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// members are two members of a library, each with its node. The responder decides by them: it knows the initiator, and has
-// one credential. Handshakes follow one another.
+// members are two members of a library, each with its node. The responder
+// decides by them: it knows the initiator, and has one credential. Handshakes
+// follow one another.
 type members struct {
 	library              uuid.UUID
 	secret, binding      [32]byte
@@ -59,8 +60,9 @@ func (m *members) Knows(node identity.RemoteIdentity) bool { return node == m.fr
 
 func (m *members) Allow(context.Context, uuid.UUID, tunnel.Member) bool { return true }
 
-// open opens a tunnel over a stream, of which it closes both ends if that fails. The initiator has written a byte, since
-// that is what the responder's proof comes with.
+// open opens a tunnel over a stream, of which it closes both ends if that
+// fails. The initiator has written a byte, since that is what the responder's
+// proof comes with.
 func (m *members) open(ctx context.Context, a, b net.Conn) (i, r *tunnel.Conn, err error) {
 	err = both(a, b, func() (err error) {
 		i, err = tunnel.Open(ctx, tunnel.Session{Stream: a, Local: m.from.Node, Remote: m.to.Node, Binding: m.binding}, m.opener, m.to)
@@ -75,7 +77,8 @@ func (m *members) open(ctx context.Context, a, b net.Conn) (i, r *tunnel.Conn, e
 	return i, r, err
 }
 
-// both runs the two sides of a handshake. The one that fails closes its stream, so that the other one ends.
+// both runs the two sides of a handshake. The one that fails closes its stream,
+// so that the other one ends.
 func both(a, b net.Conn, initiate, respond func() error) error {
 	done := make(chan error, 1)
 	go func() {

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// A pipe is one direction of a stream in memory. It holds whatever was written and not read yet, so that no write waits.
+// A pipe is one direction of a stream in memory. It holds whatever was written
+// and not read yet, so that no write waits.
 type pipe struct {
 	mu      sync.Mutex
 	changed sync.Cond
@@ -80,7 +81,8 @@ func (p *pipe) setReadBy(t time.Time) {
 	}
 }
 
-// A memory is one end of a stream in memory. Its write deadline counts for nothing, since writes do not wait.
+// A memory is one end of a stream in memory. Its write deadline counts for
+// nothing, since writes do not wait.
 type memory struct{ in, out *pipe }
 
 func newMemory() (a, b *memory) {

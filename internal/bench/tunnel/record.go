@@ -43,7 +43,8 @@ func (d *diversion) Read(b []byte) (int, error) {
 	return d.Conn.Read(b)
 }
 
-// records are a tunnel and the bare cipher, with what they read and write. One goroutine uses it.
+// records are a tunnel and the bare cipher, with what they read and write. One
+// goroutine uses it.
 type records struct {
 	in, out     *tunnel.Conn
 	away        *diversion // of out
@@ -141,7 +142,8 @@ func (r *records) openStreamed(n int) (time.Duration, error) {
 	})
 }
 
-// batches prepares n records, a batch at a time, and tells how long it takes to open them.
+// batches prepares n records, a batch at a time, and tells how long it takes to
+// open them.
 func batches(n int, prepare, open func(i int) error) (took time.Duration, err error) {
 	for n > 0 {
 		k := min(n, batch)

@@ -29,7 +29,8 @@ func answer(c io.ReadWriter) error {
 	return err
 }
 
-// serveRequests has a library answer requests, each in a tunnel, and in a session.
+// serveRequests has a library answer requests, each in a tunnel, and in a
+// session.
 func serveRequests(l *library.Library) {
 	l.Handle("request", func(_ context.Context, c *tunnel.Conn) error { return answer(c) })
 	var routes session.Mux

@@ -32,7 +32,8 @@ type sink struct {
 
 func newSink() *sink { return &sink{want: make(chan int, 1), read: make(chan error, 1)} }
 
-// serve reads what is wanted, until nothing more will be, or the node shuts down.
+// serve reads what is wanted, until nothing more will be, or the node shuts
+// down.
 func (s *sink) serve(ctx context.Context, r io.Reader) error {
 	buf := make([]byte, chunk)
 	for {
@@ -76,8 +77,9 @@ func (s *sink) contender(ctx context.Context, name string) race.Contender {
 	}}
 }
 
-// streams are a bare stream, one on which the two ends do nothing but use the cipher, and a tunnel, all between the same two
-// nodes over the same QUIC connection.
+// streams are a bare stream, one on which the two ends do nothing but use the
+// cipher, and a tunnel, all between the same two nodes over the same QUIC
+// connection.
 type streams struct {
 	bare, cipher, tunnel *sink
 	nodes                []*node
@@ -90,8 +92,9 @@ type node struct {
 	instance  identity.Identity
 }
 
-// A ciphered is a stream whose ends seal and open what passes with a cipher, as a tunnel does, and no more: there is no other
-// key and no other nonce, and nothing says how long a record is.
+// A ciphered is a stream whose ends seal and open what passes with a cipher, as
+// a tunnel does, and no more: there is no other key and no other nonce, and
+// nothing says how long a record is.
 type ciphered struct {
 	net.Conn
 	aead  cipher.AEAD
@@ -135,7 +138,8 @@ func (c *ciphered) Read(p []byte) (int, error) {
 	return len(plaintext), err
 }
 
-// openTime limits how long it takes until the nodes have found each other and opened the streams.
+// openTime limits how long it takes until the nodes have found each other and
+// opened the streams.
 const openTime = 10 * time.Second
 
 func newStreams(ctx context.Context) (s *streams, err error) {

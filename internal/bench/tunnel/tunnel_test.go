@@ -66,7 +66,7 @@ func TestHandshakes(t *testing.T) {
 	}
 }
 
-// Who meets has credentials that were in no handshake before.
+// A side that meets another has credentials that were in no handshake before.
 func TestMeet(t *testing.T) {
 	m, err := newMembers()
 	require.NoError(t, err)
@@ -78,7 +78,7 @@ func TestMeet(t *testing.T) {
 	require.NotSame(t, before, m.opener)
 }
 
-// Who is compared does not let anybody in.
+// A side that is compared does not let anybody in.
 func TestHandshakesRefuse(t *testing.T) {
 	m, err := newMembers()
 	require.NoError(t, err)

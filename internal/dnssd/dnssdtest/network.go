@@ -1,5 +1,7 @@
-// Package dnssdtest is a network in memory: links, hosts with interfaces on them, and sockets that behave as those of
-// Multicast DNS on Linux do. Everything runs on channels and timers, so that it works in a testing/synctest bubble.
+// Package dnssdtest provides a network in memory: links, hosts with interfaces
+// on them, and sockets that behave like those for Multicast DNS on Linux.
+// Everything uses channels and timers, so that it works in a testing/synctest
+// bubble.
 package dnssdtest
 
 import (
@@ -24,13 +26,13 @@ type Frame struct {
 	Dst  netip.AddrPort
 }
 
-// A Link is an Ethernet segment: what one interface on it multicasts, all hear.
+// A Link is an Ethernet segment: multicast packets reach all interfaces on it.
 type Link struct {
 	mu     sync.Mutex
 	ports  map[*port]bool
 	frames []Frame
 	drop   func(Frame, netip.Addr) bool
-	apart  map[*Host]bool // hosts that Cut has put behind a path that is interrupted
+	apart  map[*Host]bool // hosts that Cut has separated from the others
 	deaf   map[*Host]bool
 	mute   map[*Host]bool
 }
@@ -45,14 +47,15 @@ func (l *Link) Frames() []Frame {
 	return slices.Clone(l.frames)
 }
 
-// Forget forgets the packets that were sent so far.
+// Forget drops the record of the packets that were sent so far.
 func (l *Link) Forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.frames = nil
 }
 
-// Drop sets a filter: a frame for which it returns true does not reach the host with the address to. Nil drops none.
+// Drop sets a filter: a frame for which it returns true does not reach the host
+// with the address to. Nil drops none.
 func (l *Link) Drop(filter func(f Frame, to netip.Addr) bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -60,16 +63,16 @@ func (l *Link) Drop(filter func(f Frame, to netip.Addr) bool) {
 }
 
 // Cut interrupts the path between some hosts and all others of the link, as
-// between two switches: every interface keeps its carrier. It takes the place
-// of an earlier cut; without hosts, the path is whole again.
+// between two switches: every interface keeps its carrier. It replaces an
+// earlier cut; without hosts, it restores the path.
 func (l *Link) Cut(hosts ...*Host) { l.set(&l.apart, hosts) }
 
-// Deafen keeps all that others send from some hosts. It takes the place of an
+// Deafen keeps packets of other hosts from reaching some hosts. It replaces an
 // earlier call.
 func (l *Link) Deafen(hosts ...*Host) { l.set(&l.deaf, hosts) }
 
-// Mute keeps all that some hosts send from others. It takes the place of an
-// earlier call.
+// Mute keeps packets of some hosts from reaching others. It replaces an earlier
+// call.
 func (l *Link) Mute(hosts ...*Host) { l.set(&l.mute, hosts) }
 
 func (l *Link) set(field *map[*Host]bool, hosts []*Host) {
@@ -81,8 +84,8 @@ func (l *Link) set(field *map[*Host]bool, hosts []*Host) {
 	}
 }
 
-// passes reports whether what one host sends reaches another. The link is
-// locked. Every host hears itself.
+// passes reports whether packets of one host reach another. The caller holds
+// the link's lock. Every host hears itself.
 func (l *Link) passes(from, to *Host) bool {
 	return from == to || l.apart[from] == l.apart[to] && !l.mute[from] && !l.deaf[to]
 }
@@ -99,8 +102,8 @@ type port struct {
 	ifc  dnssd.Interface
 }
 
-// carry brings a frame to every socket that should hear it. A unicast packet reaches only the socket that was opened
-// last, as on Linux.
+// carry delivers a frame to every socket that should receive it. A unicast
+// packet reaches only the socket that was opened last, as on Linux.
 func (l *Link) carry(from *Host, f Frame) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -117,7 +120,8 @@ func (l *Link) carry(from *Host, f Frame) {
 	}
 }
 
-// A Host is a machine. It implements [dnssd.Network]; several engines can share it.
+// A Host is a machine. It implements [dnssd.Network]; several engines can share
+// it.
 type Host struct {
 	mu      sync.Mutex
 	ports   map[int]*port
@@ -126,8 +130,8 @@ type Host struct {
 	stall   time.Duration
 	apart   bool // Join fails
 	allowed int  // memberships of a socket; 0: any number
-	silent  bool // changes are not told
-	joins   int  // so far
+	silent  bool // changes are not reported
+	joins   int  // number of joins so far
 
 	watchers map[chan netmon.Changed]bool
 }
@@ -150,7 +154,7 @@ func (h *Host) Watch() (changes <-chan netmon.Changed, stop func()) {
 	}
 }
 
-// tell tells of a change.
+// tell reports a change to watchers.
 func (h *Host) tell(c netmon.Changed) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -169,14 +173,15 @@ func (h *Host) tell(c netmon.Changed) {
 	}
 }
 
-// Silence has changes of the interfaces go untold, or no longer.
+// Silence sets whether changes of the interfaces are left unreported.
 func (h *Host) Silence(silent bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.silent = silent
 }
 
-// Plug adds an interface that is attached to a link, or replaces the one with its index.
+// Plug adds an interface that is attached to a link, or replaces the one with
+// its index.
 func (h *Host) Plug(l *Link, ifc dnssd.Interface) {
 	defer h.tell(netmon.Changed{Kind: netmon.Address})
 	h.unplug(ifc.Index)
@@ -210,7 +215,7 @@ func (h *Host) unplug(index int) {
 	}
 }
 
-// Change replaces what is known about an interface. Memberships stay.
+// Change replaces the state of an interface. Memberships stay.
 func (h *Host) Change(ifc dnssd.Interface) {
 	defer h.tell(netmon.Changed{Kind: netmon.Address})
 	h.mu.Lock()
@@ -223,7 +228,8 @@ func (h *Host) Change(ifc dnssd.Interface) {
 	p.ifc = ifc
 }
 
-// Break makes all open sockets fail, and further ones fail to open with err until it is nil.
+// Break makes all open sockets fail, and further ones fail to open with err
+// until it is nil.
 func (h *Host) Break(err error) {
 	h.mu.Lock()
 	h.refuse = err
@@ -236,8 +242,9 @@ func (h *Host) Break(err error) {
 	}
 }
 
-// Sleep has whoever looks at the interfaces next stand still for that long, as on a computer that is asleep, and be told
-// so afterwards. It has them look now.
+// Sleep makes the watchers read the interfaces now. The next call of Interfaces
+// blocks for the time d, as on a computer that is asleep, after which the sleep
+// is reported.
 func (h *Host) Sleep(d time.Duration) {
 	h.mu.Lock()
 	h.stall = d
@@ -245,36 +252,37 @@ func (h *Host) Sleep(d time.Duration) {
 	h.tell(netmon.Changed{Kind: netmon.Address})
 }
 
-// Allow bounds the memberships of each socket that is opened, as Linux does. What is beyond is
-// [dnssd.ErrNoMembership].
+// Allow limits the memberships of each socket that is opened, as Linux does.
+// Further ones fail with [dnssd.ErrNoMembership].
 func (h *Host) Allow(memberships int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.allowed = memberships
 }
 
-// RefuseJoin makes sockets fail to join groups, or no longer.
+// RefuseJoin sets whether sockets fail to join groups.
 func (h *Host) RefuseJoin(refuse bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.apart = refuse
 }
 
-// Joins returns how often a group was joined so far.
+// Joins returns the number of joins so far.
 func (h *Host) Joins() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.joins
 }
 
-// Sockets returns how many sockets are open.
+// Sockets returns the number of open sockets.
 func (h *Host) Sockets() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.sockets)
 }
 
-// take hands a frame that arrived at a port to the sockets of the host. The link is locked.
+// take hands a frame that arrived at a port to the sockets of the host. The
+// caller holds the link's lock.
 func (h *Host) take(p *port, f Frame) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -375,7 +383,7 @@ func (s *socket) poke() {
 	}
 }
 
-// run delivers what arrives, in order, each after its latency.
+// run delivers packets in order, each after its latency.
 func (s *socket) run(deliver func(dnssd.Packet), failed func(error)) {
 	defer close(s.done)
 	for {

@@ -7,9 +7,9 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd"
 )
 
-// Repeat makes a host a repeater, as routers are one between virtual networks:
-// what is multicast on one of its links it sends on all others, from its own
-// address there. It ends with stop.
+// Repeat makes a host a repeater, like a router between virtual networks: it
+// sends what is multicast on one of its links on all others, from its own
+// address there, until stop is called.
 func Repeat(h *Host) (stop func()) {
 	var conns []dnssd.Conn
 	for f := range dnssd.Family(len(dnssd.Groups)) {

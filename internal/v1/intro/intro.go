@@ -1,12 +1,12 @@
-// Package intro has the introductions at the beginning of each stream of version 1,
-// for all transports that carry such streams: both sides say who they are before the
-// first application byte.
+// Package intro implements the introductions at the beginning of each version 1
+// stream, for all transports that carry such streams: both sides state their
+// identities before the first application byte.
 //
-// The node of the first implementation accepts one stream at a time and drops those
-// that come meanwhile: their opener reads the end of the stream, or a reset, in place
-// of the peer's metadata. So on each connection one stream is to be opened at a time,
-// and one that was dropped is opened again ([Insist]): nothing of the application's
-// was on it.
+// A node of the first implementation accepts one stream at a time and drops
+// those that arrive meanwhile: their opener reads the end of the stream, or a
+// reset, instead of the peer's metadata. So on each connection only one stream
+// at a time may be opened, and a dropped one, which carried no application
+// bytes, is opened again ([Insist]).
 package intro
 
 import (
@@ -22,40 +22,41 @@ import (
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/backoff"
 	"github.com/sdp2p/p2p/internal/metadata"
-	"github.com/sdp2p/p2p/internal/v1"
+	v1 "github.com/sdp2p/p2p/internal/v1"
 	"github.com/sdp2p/p2p/proto"
 )
 
-// Protocol is what a stream of version 1 selects.
+// Protocol is the protocol that a version 1 stream selects.
 const Protocol = "/sdp2p/1"
 
 const (
-	// Patience is how long a stream is opened again and again that the peer
-	// drops. Waiting for a turn is not counted.
+	// Patience is how long to keep opening a stream that the peer drops, not
+	// counting the wait for a turn.
 	Patience  = 15 * time.Second
 	insistMin = 5 * time.Millisecond // between the first two attempts
 	insistMax = 320 * time.Millisecond
 )
 
 var (
-	// ErrClaim says that the peer has introduced itself as another node.
+	// ErrClaim is returned if the peer has introduced itself as another node.
 	ErrClaim = errors.New("the peer claims an identity that is not its own")
-	// ErrDropped says that the peer had no room for a stream. It wraps
+	// ErrDropped is wrapped if the peer had no room for a stream. It wraps
 	// [p2p.ErrBusy].
 	ErrDropped = fmt.Errorf("the peer has dropped the stream for %v each time: %w", Patience, p2p.ErrBusy)
 )
 
-// Ends are the two nodes of a connection, which has authenticated them.
+// Ends are the two authenticated nodes of a connection.
 type Ends struct {
 	Self, Peer identity.RemoteIdentity
-	// Metadata returns what the peer is told of this node.
+	// Metadata returns the metadata to send to the peer.
 	Metadata func() map[string]string
-	// LeftOut is told if entries of the peer's metadata were left out, which break
-	// rules that are younger than version 1 or are over a limit.
+	// LeftOut is called if entries of the peer's metadata were left out,
+	// because they break rules that are younger than version 1, or are over a
+	// limit.
 	LeftOut func(number int, first error)
 }
 
-// Open introduces this node on a stream of the application that it has opened, and
+// Open introduces this node on an application stream that it has opened, and
 // returns the peer's metadata.
 func (e *Ends) Open(s io.ReadWriter) (map[string]string, error) {
 	if err := send(s, v1.Stream, e.hello()); err != nil {
@@ -64,8 +65,8 @@ func (e *Ends) Open(s io.ReadWriter) (map[string]string, error) {
 	return e.hear(proto.NewDecoder(s))
 }
 
-// Identify asks the peer who it is, and says the same. It returns the peer's
-// metadata. The stream is over then.
+// Identify exchanges identities with the peer, and returns the peer's metadata.
+// The stream is over then.
 func (e *Ends) Identify(s io.ReadWriter) (map[string]string, error) {
 	d := proto.NewDecoder(s)
 	if err := send(s, v1.Identify); err != nil {
@@ -84,8 +85,9 @@ func (e *Ends) Identify(s io.ReadWriter) (map[string]string, error) {
 	return e.hear(d)
 }
 
-// Answer does the responder's part on a stream that the peer has opened. The stream
-// is the application's then, or over if its mode is [v1.Identify].
+// Answer does the responder's part on a stream that the peer has opened.
+// Afterwards the stream belongs to the application, or is over if its mode is
+// [v1.Identify].
 func (e *Ends) Answer(s io.ReadWriter) (mode v1.Mode, told map[string]string, err error) {
 	d := proto.NewDecoder(s)
 	if err := mode.DecodeFrom(d); err != nil {
@@ -107,7 +109,7 @@ func (e *Ends) Answer(s io.ReadWriter) (mode v1.Mode, told map[string]string, er
 	return mode, told, send(s, e.metadata())
 }
 
-// Code returns what a stream is reset with after an error of [Ends.Answer].
+// Code returns the code to reset a stream with after an error of [Ends.Answer].
 func Code(err error) p2p.ResetCode {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -115,7 +117,7 @@ func Code(err error) p2p.ResetCode {
 	case errors.Is(err, ErrClaim):
 		return p2p.ErrRefused
 	}
-	return p2p.ErrCancelled
+	return p2p.ErrCanceled
 }
 
 // hello returns the initiator's message about this node.
@@ -123,7 +125,7 @@ func (e *Ends) hello() *v1.Hello {
 	return &v1.Hello{Identity: e.Self.Bytes(), Metadata: e.metadata()}
 }
 
-// metadata returns as much of what the peer is told as version 1 accepts.
+// metadata returns as much of the metadata as version 1 accepts.
 func (e *Ends) metadata() v1.Metadata { return v1.Metadata(e.Metadata()).Fit(v1.MaxPeerMetadata) }
 
 // hear reads the responder's metadata.
@@ -160,8 +162,8 @@ func send(w io.Writer, messages ...encoding.BinaryAppender) (err error) {
 	return err
 }
 
-// Insist calls open until the peer does not drop the stream, for [Patience] at most.
-// Errors of a stream are those that [p2p.RawStream] has.
+// Insist calls open until the peer does not drop the stream, for at most
+// [Patience]. The errors of open must be those of a [p2p.RawStream].
 func Insist(ctx context.Context, open func() error) error {
 	over := time.NewTimer(Patience)
 	defer over.Stop()
@@ -184,12 +186,12 @@ func Insist(ctx context.Context, open func() error) error {
 	}
 }
 
-// dropped reports whether a version 1 peer has ended a stream that it may have had
-// no room for.
+// dropped reports whether an error means that a version 1 peer has ended a
+// stream, possibly for lack of room.
 func dropped(err error) bool {
 	var reset *p2p.ResetError
 	if errors.As(err, &reset) {
-		return reset.Remote && (reset.Code == p2p.ErrCancelled || reset.Code == p2p.ErrBusy)
+		return reset.Remote && (reset.Code == p2p.ErrCanceled || reset.Code == p2p.ErrBusy)
 	}
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }

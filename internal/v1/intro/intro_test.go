@@ -17,7 +17,7 @@ import (
 // A stream that a version 1 peer drops is opened again, ever less often, for 15
 // s.
 func TestInsist(t *testing.T) {
-	drop := &p2p.ResetError{Code: p2p.ErrCancelled, Remote: true}
+	drop := &p2p.ResetError{Code: p2p.ErrCanceled, Remote: true}
 	synctest.Test(t, func(t *testing.T) {
 		began, tries := time.Now(), 0
 		err := Insist(t.Context(), func() error { tries++; return drop })
@@ -46,7 +46,7 @@ func TestInsist(t *testing.T) {
 
 		for _, err := range []error{
 			ErrClaim, multistream.ErrNotSupported, p2p.ErrConnectionLost, context.DeadlineExceeded, &p2p.ResetError{Code: p2p.ErrRefused, Remote: true},
-			&p2p.ResetError{Code: p2p.ErrCancelled},
+			&p2p.ResetError{Code: p2p.ErrCanceled},
 		} {
 			tries = 0
 			require.Equal(t, err, Insist(t.Context(), func() error { tries++; return err }))

@@ -1,5 +1,5 @@
-// Package daemon runs a relay as a program: with flags, a configuration file, and
-// files that keep its key, its ledger and what it has been granted.
+// Package daemon runs a relay as a program: with flags, a configuration file,
+// and files for its key, its ledger and its grants.
 package daemon
 
 import (
@@ -26,14 +26,14 @@ import (
 // LedgerFile is the ledger's name in the state folder.
 const LedgerFile = "ledger"
 
-// Options are what a relay is started with. [Options.Register] sets the defaults.
+// Options are the options of a relay. [Options.Register] sets the defaults.
 type Options struct {
-	// Ledger and Directory take the place of the file in the state folder, if they
-	// are not nil.
-	Ledger    server.Ledger
+	// Ledger, if not nil, replaces the file in the state folder.
+	Ledger server.Ledger
+	// Directory, if not nil, lists the relay for clients.
 	Directory server.Directory
-	// Revoked reports whether a token is revoked, besides what the file says; nil:
-	// none.
+	// Revoked, if not nil, reports whether a token is revoked, in addition to
+	// the file.
 	Revoked func(issuer identity.RemoteIdentity, serial uint32) bool
 
 	state, http, revocations, period string
@@ -61,18 +61,18 @@ func (o *Options) Register(flags *flag.FlagSet) {
 		return err
 	})
 	flags.Func("node", "NODE ACCOUNT RIGHTS of a node that needs no token, as in \"KEY UUID reserve,connect\"; may be repeated", o.addNode)
-	flags.StringVar(&o.revocations, "revoked", "", "a file with revoked tokens: ISSUER SERIAL in each line; read again when it changes")
-	flags.StringVar(&o.period, "period", string(server.Monthly), "what a quota is for: hour, day or month")
+	flags.StringVar(&o.revocations, "revoked", "", "a file of revoked tokens, each line ISSUER SERIAL; read again when it changes")
+	flags.StringVar(&o.period, "period", string(server.Monthly), "the period of a quota: hour, day or month")
 	flags.Var(&o.rate, "rate", "bytes per second of an account whose token names no rate; -1: no limit")
 	flags.Var(&o.quota, "quota", "bytes in a period of an account whose token names no quota; -1: no limit")
-	flags.IntVar(&l.Reservations, "reservations", l.Reservations, "how many nodes can be called; at most 20000")
-	flags.IntVar(&l.ReservationsPerIP, "reservations-per-ip", l.ReservationsPerIP, "and from one IP address")
+	flags.IntVar(&l.Reservations, "reservations", l.Reservations, "nodes that can be called; at most 20000")
+	flags.IntVar(&l.ReservationsPerIP, "reservations-per-ip", l.ReservationsPerIP, "nodes at one IP address that can be called")
 	flags.DurationVar(&l.ReservationTime, "reservation-time", l.ReservationTime, "how long a reservation is valid")
 	flags.IntVar(&l.AccountReservations, "account-reservations", l.AccountReservations, "nodes of one account that can be called; -1: no limit")
-	flags.IntVar(&l.AccountCircuits, "account-circuits", l.AccountCircuits, "circuits that an account has open; -1: no limit")
-	flags.IntVar(&l.AccountConnects, "account-connects", l.AccountConnects, "circuits that an account may ask for in a second")
+	flags.IntVar(&l.AccountCircuits, "account-circuits", l.AccountCircuits, "open circuits of an account; -1: no limit")
+	flags.IntVar(&l.AccountConnects, "account-connects", l.AccountConnects, "circuits that an account may request per second")
 	flags.IntVar(&l.Strangers, "strangers", l.Strangers, "connections that have shown no token; -1: no limit")
-	flags.DurationVar(&l.Patience, "patience", l.Patience, "after which these are closed")
+	flags.DurationVar(&l.Patience, "patience", l.Patience, "after which connections that have shown no token are closed")
 	flags.DurationVar(&l.Leave, "leave", l.Leave, "how long clients have to move to other relays when this one ends")
 	flags.StringVar(&o.http, "http", "127.0.0.1:7375", "the TCP address for /metrics and /healthz; \"\": none")
 	flags.StringVar(&o.cfg.Entry.Zone, "zone", "", "the zone that is announced in the directory")
@@ -92,7 +92,7 @@ func appendAddr(to *[]netip.AddrPort, s string) error {
 func (o *Options) addNode(s string) error {
 	f := strings.Fields(s)
 	if len(f) != 3 {
-		return errors.New("a key, an account and rights, please")
+		return errors.New("not NODE ACCOUNT RIGHTS")
 	}
 	id, err := identity.Parse(f[0])
 	if err != nil {
@@ -109,7 +109,7 @@ func (o *Options) addNode(s string) error {
 	return nil
 }
 
-// LoadFile is [Load] of a file; of none if path is empty.
+// LoadFile is [Load] for a file; it does nothing if path is empty.
 func LoadFile(flags *flag.FlagSet, path string) error {
 	if path == "" {
 		return nil
@@ -126,7 +126,7 @@ func LoadFile(flags *flag.FlagSet, path string) error {
 }
 
 // Load reads a configuration file: in each line the name of an option, "=", and
-// its value; "#" begins a comment. The command line has the last word.
+// its value; "#" begins a comment. The command line takes precedence.
 func Load(flags *flag.FlagSet, r io.Reader) error {
 	given := map[string]bool{}
 	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
@@ -140,7 +140,7 @@ func Load(flags *flag.FlagSet, r io.Reader) error {
 		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
 		switch {
 		case !ok:
-			return fmt.Errorf("line %d: NAME = VALUE, please", n)
+			return fmt.Errorf("line %d: not NAME = VALUE", n)
 		case flags.Lookup(name) == nil || name == "config":
 			return fmt.Errorf("line %d: there is no option %q", n, name)
 		case given[name]:
@@ -153,7 +153,7 @@ func Load(flags *flag.FlagSet, r io.Reader) error {
 	return lines.Err()
 }
 
-// Run serves until ctx is done. It reports to log.
+// Run serves until ctx is done, and writes to log.
 func (o *Options) Run(ctx context.Context, log io.Writer) error {
 	level := slog.LevelInfo
 	if o.debug {
@@ -212,7 +212,7 @@ func (o *Options) open(cfg *server.Config) (closeLedger func(), err error) {
 	cfg.Ledger = l
 	return func() {
 		if err := l.Close(); err != nil {
-			cfg.Logger.Error("the ledger cannot be closed", "err", err)
+			cfg.Logger.Error("the ledger cannot be closed", "cause", err)
 		}
 	}, nil
 }

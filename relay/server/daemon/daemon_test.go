@@ -64,8 +64,8 @@ func TestLoad(t *testing.T) {
 	require.Equal(t, 7, o.cfg.Limits.Strangers)
 	require.Len(t, o.cfg.Listen, 2)
 	for text, want := range map[string]string{
-		"\nrate": "line 2: NAME = VALUE", "speed = 1": `line 1: there is no option "speed"`, "rate = fast": "line 1: rate:", "config = x": `no option "config"`,
-		"issuer = x": "issuer", "node = x": "a key, an account and rights", "listen = 1": "listen",
+		"\nrate": "line 2: not NAME = VALUE", "speed = 1": `line 1: there is no option "speed"`, "rate = fast": "line 1: rate:", "config = x": `no option "config"`,
+		"issuer = x": "issuer", "node = x": "not NODE ACCOUNT RIGHTS", "listen = 1": "listen",
 	} {
 		_, flags := registered()
 		require.ErrorContains(t, Load(flags, strings.NewReader(text)), want)

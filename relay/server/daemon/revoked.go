@@ -13,7 +13,7 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// lookTime is after how long the file of revoked tokens is looked at again.
+// lookTime is the time between checks of the file of revoked tokens.
 const lookTime = 10 * time.Second
 
 // A revocation names a token.
@@ -42,14 +42,14 @@ func readRevoked(path string, log *slog.Logger) (*revoked, error) {
 	return r, r.read()
 }
 
-// has reports whether a token is revoked. A file that has changed is read again;
-// if it cannot be, what it said before holds.
+// has reports whether a token is revoked. It reads a file that has changed
+// again; if that fails, the previous contents hold.
 func (r *revoked) has(issuer identity.RemoteIdentity, serial uint32) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.path != "" && time.Since(r.looked) >= lookTime {
 		if err := r.read(); err != nil {
-			r.log.Error("the file of revoked tokens cannot be read", "err", err)
+			r.log.Error("the file of revoked tokens cannot be read", "cause", err)
 		}
 	}
 	return r.all[revocation{issuer, serial}]
@@ -78,7 +78,7 @@ func (r *revoked) read() error {
 			continue
 		}
 		if len(fields) != 2 {
-			return fmt.Errorf("%s: line %d: ISSUER SERIAL, please", r.path, n)
+			return fmt.Errorf("%s: line %d: not ISSUER SERIAL", r.path, n)
 		}
 		issuer, err := identity.Parse(fields[0])
 		if err != nil {

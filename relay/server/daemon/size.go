@@ -34,8 +34,8 @@ func (s *size) Set(text string) error {
 	return err
 }
 
-// ParseSize reads a number of bytes, with or without a unit: B, kB, MB, GB or TB.
-// -1 stands for no limit.
+// ParseSize reads a number of bytes, with or without a unit: B, kB, MB, GB or
+// TB. -1 stands for no limit.
 func ParseSize(text string) (int64, error) {
 	if text == "-1" {
 		return -1, nil
@@ -49,7 +49,7 @@ func ParseSize(text string) (int64, error) {
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n <= 0 || n > (1<<62)/factor {
-		return 0, errors.New("a number of bytes, please, as in 4MB, or -1")
+		return 0, errors.New("not a number of bytes, as in 4MB, or -1")
 	}
 	return n * factor, nil
 }

@@ -1,4 +1,5 @@
-// Command side is one side of a transfer, in a process whose memory can be measured, and which can be killed.
+// Command side is one side of a transfer, in a process whose memory can be
+// measured, and which can be killed.
 package main
 
 import (

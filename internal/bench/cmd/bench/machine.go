@@ -12,7 +12,8 @@ import (
 	"github.com/sdp2p/p2p/internal/bench/report"
 )
 
-// header says when, on what machine and against which versions of the peers is measured.
+// header says when, on what machine and against which versions of the peers is
+// measured.
 func header(ctx context.Context) string {
 	t := report.Table{Columns: []string{"", ""}}
 	add := func(what, value string) {

@@ -1,5 +1,6 @@
-// Command bench measures all subjects in turn and writes bench/RESULTS.md. It is run in the directory internal/bench, and
-// fails only if something cannot be measured that should be, never for a figure.
+// Command bench measures all subjects in turn and writes bench/RESULTS.md. It
+// is run in the directory internal/bench, and fails only if something cannot be
+// measured that should be, never for a figure.
 //
 //	go run ./cmd/bench                          # as make bench does
 //	go run ./cmd/bench -only discovery -short   # a look at one subject; nothing is written
@@ -18,8 +19,12 @@ import (
 	"time"
 
 	"github.com/sdp2p/p2p/internal/bench/block"
+	"github.com/sdp2p/p2p/internal/bench/call"
 	"github.com/sdp2p/p2p/internal/bench/codec"
+	"github.com/sdp2p/p2p/internal/bench/contacts"
 	"github.com/sdp2p/p2p/internal/bench/core"
+	"github.com/sdp2p/p2p/internal/bench/page"
+	"github.com/sdp2p/p2p/internal/bench/quiet"
 	"github.com/sdp2p/p2p/internal/bench/relay/fleet"
 	"github.com/sdp2p/p2p/internal/bench/report"
 	"github.com/sdp2p/p2p/internal/bench/roaming"
@@ -44,8 +49,14 @@ var subjects = []subject{
 	{"tunnel", []string{"github.com/flynn/noise", "golang.org/x/crypto"}, tunnel.Compare},
 	{"transport", []string{"github.com/quic-go/quic-go", "github.com/libp2p/go-libp2p"}, transport.Compare},
 	{"connections", nil, transport.Scale},
+	{"calls", []string{"google.golang.org/grpc"}, call.Compare},
 	{"block", nil, block.Compare},
+	{"quiet", nil, quiet.Compare},
+	{"people", []string{"rsync", "curl"}, tested("./people", 40*time.Minute)},
 	{"roaming", nil, roaming.Compare},
+	{"contacts", nil, contacts.Compare},
+	{"page", nil, page.Compare},
+	{"relay", nil, tested("./relay/away", 40*time.Minute)},
 	{"relays", nil, fleet.Compare},
 	{"discovery", []string{"github.com/hashicorp/mdns", "avahi-daemon"}, tested("./discovery", 7*time.Minute)},
 }
@@ -121,8 +132,9 @@ func write(file, text string, drawings []drawing) error {
 	return os.WriteFile(file, []byte(text), 0o644)
 }
 
-// tested is a subject that is measured by a Go test, which writes its table to the file that [report.File] names. The
-// table counts even if the test fails: it has what could be measured.
+// tested is a subject that is measured by a Go test, which writes its table to
+// the file that [report.File] names. The table counts even if the test fails:
+// it has what could be measured.
 func tested(pkg string, timeout time.Duration) func(context.Context, bool) (report.Table, error) {
 	return func(ctx context.Context, short bool) (table report.Table, err error) {
 		dir, err := os.MkdirTemp("", "bench")

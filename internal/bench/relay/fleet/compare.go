@@ -17,16 +17,14 @@ things.
 
 %s
 With these costs, %s devices are placed at %d relays in %d zones, so that each relay has about %s reservations: by the rule of
-package relay, three relays of each device by rendezvous hashing, and of these the nearest two that are in different zones. A zone
-is as near to a device as chance has it.
+package relay, three relays of each device by rendezvous hashing, in two zones at least, and of these the nearest two that are in
+different zones. A zone is as near to a device as chance has it.
 
 %s
-Then relays die. A client notices within 20 s, since it asks an idle relay that often whether it is there; it fails after 5 s to
-connect, and tries again after 1, 2, 4 … 60 s; meanwhile, its third relay takes the place. A relay has one core, and serves in turn
-those who come. An attempt that is not answered within 5 s was in vain, and costs as much. A reservation that a third relay has is
-kept when the first is back. *Jitter*: before it comes back, a client waits for a random time. Since these figures package relay has
-that as long as another relay has a reservation of the client, and spreads what it tries again by half of the wait; the rows without
-are what it is for. Simulated for half an hour.
+Then relays die. A client notices within 15 s, since it asks an idle relay every 14 s whether it is there. It comes back within 60 s,
+fails after 5 s to connect, and tries again after 1, 2, 4 … 60 s, spread by half of the wait. When it has failed, its third relay
+takes the place, and what is not needed any more is let go of. A relay has one core, and serves in turn those who come. An attempt
+that is not answered within 5 s was in vain, and costs as much. Simulated for half an hour.
 `
 
 const (
@@ -61,11 +59,9 @@ func faults(p plan, zone func(int32) int) []fault {
 	return []fault{
 		{name: "a relay is killed, for good", dead: one, back: never},
 		{name: "a relay is killed, and back after 2 s", dead: one, back: 2},
-		{name: "… with 60 s of jitter", dead: one, back: 2, jitter: 60},
 		{name: "a relay leaves, and is back after 32 s", dead: one, back: leaveTime + 2, leave: true},
 		{name: "a zone is killed, and back after 10 min", dead: several, back: 600},
 		{name: "all relays are killed, and back after 2 s", dead: all, back: 2},
-		{name: "… with 60 s of jitter", dead: all, back: 2, jitter: 60},
 	}
 }
 
@@ -87,19 +83,13 @@ func Compare(ctx context.Context, short bool) (report.Table, error) {
 	mean := reservations * p.devices / p.relays
 	t.Note = fmt.Sprintf(note, c.table(p).Body(), thousands(p.devices), p.relays, p.zones, thousands(mean), placed.table(c, w).Body())
 	plot := report.Plot{Name: "relay-herd", Title: "Attempts at the relay with the most", X: "s after the fault", Y: "attempts a second"}
-	before := ""
 	for i, f := range faults(p, w.zone) {
 		if err := ctx.Err(); err != nil {
 			return t, err
 		}
 		o := w.simulate(seed+uint64(i), f, c.take.Median())
 		t.Rows = append(t.Rows, o.row(f))
-		name := f.name
-		if f.jitter > 0 {
-			name = before + name
-		}
-		before = f.name
-		plot.Curves = append(plot.Curves, o.curve(name))
+		plot.Curves = append(plot.Curves, o.curve(f.name))
 	}
 	t.Plots = []report.Plot{plot}
 	return t, nil
@@ -131,7 +121,7 @@ func (p placement) table(c costs, w *world) report.Table {
 	least, most := slices.Min(p.reservations), slices.Max(p.reservations)
 	add("reservations at a relay", "%s to %s", thousands(least), thousands(most))
 	add("the most ÷ mean", "%.3f", float64(most)/mean)
-	add("devices whose three relays are all in one zone", "%.1f %%", 100*p.oneZone)
+	add("devices whose relays are all in one zone", "%.1f %%", 100*p.oneZone)
 	full := float64(most)
 	add("memory of the fullest: resident", "%.2f GB", full*c.resident.Median()/1e9)
 	add("CPU of the fullest while all is quiet", "%.0f %% of a core", 100*full*c.idle.Median())

@@ -52,37 +52,16 @@ func (c *costs) round(ctx context.Context, dir string, p plan) (err error) {
 		return err
 	}
 	defer s.stop()
-	issuer := identity.New()
-	clients := make([]*client, 0, p.clients)
-	defer func() {
-		for _, one := range clients {
-			err = errors.Join(err, one.node.Shutdown(context.Background()))
-		}
-	}()
-	come := func(n int) error {
-		first := len(clients)
-		for range n {
-			one, err := startClient(ctx, s.hello, issuer)
-			if err != nil {
-				return err
-			}
-			clients = append(clients, one)
-		}
-		for _, one := range clients[first:] {
-			if err := one.ready(ctx); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if err := come(1); err != nil { // what the first one costs, others do not
+	clients := crowd{server: s.hello, issuer: identity.New()}
+	defer func() { err = errors.Join(err, clients.end()) }()
+	if err := clients.come(ctx, 1); err != nil { // what the first one costs, others do not
 		return err
 	}
 	before, err := s.look()
 	if err != nil {
 		return err
 	}
-	if err := come(p.clients); err != nil {
+	if err := clients.come(ctx, p.clients); err != nil {
 		return err
 	}
 	there, err := s.look()
@@ -108,6 +87,38 @@ func (c *costs) round(ctx context.Context, dir string, p plan) (err error) {
 	c.resident = append(c.resident, (after.Resident-before.Resident)/n)
 	c.goroutines = append(c.goroutines, (after.Goroutines-before.Goroutines)/n)
 	return nil
+}
+
+// A crowd are clients of one relay.
+type crowd struct {
+	server hello
+	issuer identity.Identity
+	all    []*client
+}
+
+// come starts so many, and waits for their reservations.
+func (c *crowd) come(ctx context.Context, n int) error {
+	first := len(c.all)
+	for range n {
+		one, err := startClient(ctx, c.server, c.issuer)
+		if err != nil {
+			return err
+		}
+		c.all = append(c.all, one)
+	}
+	for _, one := range c.all[first:] {
+		if err := one.ready(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *crowd) end() (err error) {
+	for _, one := range c.all {
+		err = errors.Join(err, one.node.Shutdown(context.Background()))
+	}
+	return err
 }
 
 // A client is a node that has a reservation.

@@ -16,11 +16,12 @@ import (
 // changes, so has the simulation to.
 func TestConstants(t *testing.T) {
 	for file, constants := range map[string][]string{
-		"choose.go": {`shortList = 8`, `hashed    = 3`, `return all\[:hashed\]`, `sha256\.Sum256\(append\(relay\[:\], node\[:\]\.\.\.\)\)`},
+		"choose.go": {`shortList = 8`, `hashed    = 3`, `return all\[:hashed\]`, `all\[hashed-1\] = all\[i\]`, `sha256\.Sum256\(append\(relay\[:\], node\[:\]\.\.\.\)\)`},
 		"relay.go":  {`Reservations = 2`},
-		"link.go":   {`pingIdle = 20 \* time\.Second`, `pongIn   = 500 \* time\.Millisecond`, `leaveJitter = 30 \* time\.Second`},
+		"link.go":   {`pingIdle = 14 \* time\.Second`, `pongIn   = 500 \* time\.Millisecond`, `leaveJitter = 30 \* time\.Second`},
 		"server.go": {
 			`answerIn = 5 \* time\.Second`, `refusedFirst = 30 \* time\.Second`, `failedFirst  = time\.Second`, `failedMost   = time\.Minute`,
+			`refusedMost  = 10 \* time\.Minute`, `comeBack = time\.Minute`, `many \|\| c\.callable`, `return d/2 \+ rand\.N\(d\)`,
 		},
 	} {
 		text, err := os.ReadFile(filepath.Join("..", "..", "..", "..", "relay", file))
@@ -48,9 +49,7 @@ func TestPlacement(t *testing.T) {
 		d := &w.devices[i]
 		require.True(t, d.choice[0] != d.choice[1] && d.choice[1] != d.choice[2] && d.choice[0] != d.choice[2])
 		kept := w.first(d)
-		if w.zone(d.choice[kept[0]]) == w.zone(d.choice[kept[1]]) {
-			require.Equal(t, w.zone(d.choice[0]), w.zone(d.choice[2]))
-		}
+		require.NotEqual(t, w.zone(d.choice[kept[0]]), w.zone(d.choice[kept[1]]))
 	}
 	p := w.placed()
 	sum := 0
@@ -59,8 +58,7 @@ func TestPlacement(t *testing.T) {
 		require.InDelta(t, 5000, n, 500)
 	}
 	require.Equal(t, 2*50_000, sum)
-	// All three of 20 relays in one of four zones of five: (4 · 3) / (19 · 18).
-	require.InDelta(t, 12.0/(19*18), p.oneZone, 0.005)
+	require.Zero(t, p.oneZone)
 }
 
 // Whatever happens, every device has its reservations again in the end, if
@@ -85,19 +83,19 @@ func TestFaults(t *testing.T) {
 	}
 	killed := w.simulate(1, faults(plan{}, w.zone)[0], 0.0001)
 	require.Zero(t, killed.after[0])
-	require.Less(t, killed.whole[len(killed.whole)-1], pingIdle+2*pongIn+answerIn+1)
+	require.Less(t, killed.whole[len(killed.whole)-1], pingIdle+2*pongIn+comeBack+answerIn+1)
 	require.Greater(t, killed.whole[0], 2*pongIn+answerIn)
 }
 
-// A relay that has more to do than it can is late, and more so the more often it is asked again.
+// A relay that has more to do than it can is late, and more so the more often
+// it is asked again.
 func TestOverload(t *testing.T) {
 	w := newWorld(5, 5000, 10, 2)
 	f := faults(plan{}, w.zone)[1]
 	o := w.simulate(1, f, 0.1) // 1,000 attempts in 20 s, of which it answers 200
 	require.Positive(t, o.late)
 	require.Greater(t, o.queue, answerIn)
-	f.jitter = 600
-	require.Less(t, w.simulate(1, f, 0.1).late, o.late)
+	require.Less(t, w.simulate(1, f, 0.01).late, o.late)
 }
 
 // Events come in the order of their times.
@@ -124,7 +122,7 @@ func TestEvents(t *testing.T) {
 func TestCompare(t *testing.T) {
 	table, err := Compare(t.Context(), true)
 	require.NoError(t, err)
-	require.Len(t, table.Rows, 7)
+	require.Len(t, table.Rows, 5)
 	for _, row := range table.Rows {
 		require.Len(t, row, len(table.Columns))
 	}

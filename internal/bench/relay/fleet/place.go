@@ -46,10 +46,11 @@ func newWorld(seed byte, devices, relays, zones int) *world {
 	close(next)
 	for range parts {
 		all.Go(func() {
+			weights := make([][32]byte, relays)
 			for from := range next {
 				r := rand.NewChaCha8([32]byte{seed, 1, byte(from), byte(from >> 8), byte(from >> 16), byte(from >> 24)})
 				for i := from; i < min(from+part, devices); i++ {
-					w.place(&w.devices[i], r)
+					w.place(&w.devices[i], r, weights)
 				}
 			}
 		})
@@ -58,8 +59,9 @@ func newWorld(seed byte, devices, relays, zones int) *world {
 	return w
 }
 
-// place finds a device's relays.
-func (w *world) place(d *device, r *rand.ChaCha8) {
+// place finds a device's relays: where all are in one zone, the first of
+// another takes the place of the last. weights is room for one of each relay.
+func (w *world) place(d *device, r *rand.ChaCha8, weights [][32]byte) {
 	var both [64]byte
 	r.Read(both[32:]) // the device's key
 	home := int(r.Uint64() % uint64(w.zones))
@@ -68,7 +70,8 @@ func (w *world) place(d *device, r *rand.ChaCha8) {
 	n := 0
 	for i, relay := range w.relays {
 		copy(both[:32], relay[:])
-		weight := sha256.Sum256(both[:])
+		weights[i] = sha256.Sum256(both[:])
+		weight := weights[i]
 		at := n
 		for at > 0 && bytes.Compare(weight[:], best[at-1][:]) > 0 {
 			at--
@@ -81,6 +84,7 @@ func (w *world) place(d *device, r *rand.ChaCha8) {
 		copy(d.choice[at+1:], d.choice[at:n-1])
 		best[at], d.choice[at] = weight, int32(i)
 	}
+	w.apart(d, weights)
 	far := func(relay int32) int {
 		z := w.zone(relay)
 		if z == home {
@@ -89,6 +93,25 @@ func (w *world) place(d *device, r *rand.ChaCha8) {
 		return (z + int(turn%uint64(w.zones))) % w.zones
 	}
 	slices.SortStableFunc(d.choice[:n], func(x, y int32) int { return far(x) - far(y) })
+}
+
+// apart has a device's relays be in two zones, if there are two.
+func (w *world) apart(d *device, weights [][32]byte) {
+	zone := w.zone(d.choice[0])
+	for _, relay := range d.choice {
+		if w.zone(relay) != zone {
+			return
+		}
+	}
+	other := -1
+	for i := range w.relays {
+		if w.zone(int32(i)) != zone && (other < 0 || bytes.Compare(weights[i][:], weights[other][:]) > 0) {
+			other = i
+		}
+	}
+	if other >= 0 {
+		d.choice[hashed-1] = int32(other)
+	}
 }
 
 // first returns which of its choice a device has reservations at when all

@@ -70,7 +70,8 @@ func Side(in io.Reader, out io.Writer) error {
 	return nil
 }
 
-// resident returns the bytes of memory that the system has given the process; 0 if it does not say.
+// resident returns the bytes of memory that the system has given the process; 0
+// if it does not say.
 func resident() float64 {
 	b, err := os.ReadFile("/proc/self/statm")
 	if err != nil {

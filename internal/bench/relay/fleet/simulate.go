@@ -8,23 +8,24 @@ import (
 
 // What package relay has, in seconds: a test compares it.
 const (
-	pingIdle    = 20.0 // between two signs of life that a relay is asked for
+	pingIdle    = 14.0 // between two signs of life that a relay is asked for
 	pongIn      = 0.5  // for its answer, twice
 	answerIn    = 5.0  // until an attempt fails
 	failedFirst = 1.0  // until the next one, doubling
 	failedMost  = 60.0
 	leaveJitter = 30.0 // within half of which clients close what leaves
 	leaveTime   = 30.0 // until what leaves is down; it refuses reservations meanwhile
-	refused     = 30.0 // until a relay that refuses is asked again
+	refused     = 30.0 // until a relay that refuses is asked again, doubling
+	refusedMost = 600.0
+	comeBack    = 60.0 // within which a device comes back to one of a long list
 )
 
 // A fault is what happens to some relays at the time 0.
 type fault struct {
-	name   string
-	dead   func(relay int32) bool
-	back   float64 // seconds until they serve again; infinite: never
-	leave  bool    // they tell their clients, and serve no more from 0 on
-	jitter float64 // seconds within which a client that has lost a relay asks it again; see comeBack in package relay
+	name  string
+	dead  func(relay int32) bool
+	back  float64 // seconds until they serve again; infinite: never
+	leave bool    // they tell their clients, and serve no more from 0 on
 }
 
 // An outcome is what a fault does to devices and relays.
@@ -45,12 +46,14 @@ const (
 	up
 	lost   // not noticed yet
 	trying // connecting, or about to
-	bad    // the last attempt failed
+	bad    // lost, or the last attempt failed
 )
 
 type state struct {
-	at   [hashed]uint8
-	wait [hashed]uint8 // attempts that have failed in a row
+	at    [hashed]uint8
+	wait  [hashed]uint8 // attempts that have failed in a row
+	turn  [hashed]uint8 // how often it was let go of: events of before do not count
+	calls [hashed]uint8 // attempts that were refused in a row
 }
 
 // A simulation is the course of one fault.
@@ -111,7 +114,7 @@ func (s *simulation) begin(i int32) {
 			st.at[k] = bad
 			notice = s.r.Float64() * leaveJitter / 2
 		}
-		s.events.push(event{notice + s.r.Float64()*s.fault.jitter, i, uint8(k), attempt})
+		s.push(notice, i, k, noticed)
 	}
 	if gone == 0 {
 		return
@@ -130,7 +133,13 @@ func (s *simulation) begin(i int32) {
 // happen lets an event happen.
 func (s *simulation) happen(e event) {
 	st := &s.states[e.device]
+	if e.turn != st.turn[e.choice] {
+		return
+	}
 	switch e.what {
+	case noticed:
+		st.at[e.choice] = bad
+		s.push(e.at+s.r.Float64()*comeBack, e.device, int(e.choice), attempt)
 	case attempt:
 		st.at[e.choice] = trying
 		s.attempt(e)
@@ -138,10 +147,10 @@ func (s *simulation) happen(e event) {
 		st.at[e.choice] = bad
 		wait := min(failedFirst*math.Pow(2, float64(st.wait[e.choice])), failedMost)
 		st.wait[e.choice] = min(st.wait[e.choice]+1, 6)
-		s.events.push(event{e.at + wait, e.device, e.choice, attempt})
+		s.push(e.at+s.spread(wait), e.device, int(e.choice), attempt)
 		s.fill(e.device, e.at)
 	case reserved:
-		st.at[e.choice], st.wait[e.choice] = up, 0
+		st.at[e.choice], st.wait[e.choice], st.calls[e.choice] = up, 0, 0
 		have := 0
 		for _, at := range st.at {
 			if at == up {
@@ -154,6 +163,7 @@ func (s *simulation) happen(e event) {
 		if have >= reservations && math.IsInf(s.since[e.device], 1) {
 			s.since[e.device] = e.at
 		}
+		s.trim(e.device)
 	}
 }
 
@@ -162,9 +172,13 @@ func (s *simulation) attempt(e event) {
 	relay := s.world.devices[e.device].choice[e.choice]
 	s.attempts++
 	if s.fault.dead(relay) && s.fault.leave && e.at < leaveTime {
-		s.states[e.device].at[e.choice] = bad
-		e.at += refused
+		st := &s.states[e.device]
+		st.at[e.choice] = bad
+		wait := min(refused*math.Pow(2, float64(st.calls[e.choice])), refusedMost)
+		st.calls[e.choice] = min(st.calls[e.choice]+1, 6)
+		e.at += s.spread(wait)
 		s.events.push(e)
+		s.fill(e.device, e.at)
 		return
 	}
 	if s.fault.dead(relay) && e.at < s.fault.back {
@@ -184,20 +198,70 @@ func (s *simulation) attempt(e event) {
 	s.events.push(e)
 }
 
-// fill has another relay take the place of those that do not work.
+// push has something happen.
+func (s *simulation) push(at float64, device int32, choice int, what uint8) {
+	s.events.push(event{at, device, uint8(choice), what, s.states[device].turn[choice]})
+}
+
+// spread has clients that wait for the same not all come at one time.
+func (s *simulation) spread(d float64) float64 { return d/2 + s.r.Float64()*d }
+
+// fill has another relay take the place of those that do not work, in a zone of
+// its own if there is such.
 func (s *simulation) fill(i int32, now float64) {
-	st := &s.states[i]
+	st, d := &s.states[i], &s.world.devices[i]
 	good := 0
-	for _, at := range st.at {
+	var zones []int
+	for k, at := range st.at {
 		if at == up || at == lost || at == trying {
 			good++
+			zones = append(zones, s.world.zone(d.choice[k]))
 		}
 	}
-	for k := range st.at {
-		if st.at[k] == unused && good < reservations {
+	for _, anyZone := range []bool{false, true} {
+		for k := range st.at {
+			zone := s.world.zone(d.choice[k])
+			if good >= reservations || st.at[k] != unused || !anyZone && slices.Contains(zones, zone) {
+				continue
+			}
 			st.at[k] = trying
 			good++
-			s.events.push(event{now, i, uint8(k), attempt})
+			zones = append(zones, zone)
+			s.push(now, i, k, attempt)
+		}
+	}
+}
+
+// trim lets go of relays that have taken the place of others, and of those that
+// do not answer, once there are enough without them.
+func (s *simulation) trim(i int32) {
+	st, d := &s.states[i], &s.world.devices[i]
+	ready := 0
+	zones := map[int]int{}
+	has := func(k int) bool { return st.at[k] == up || st.at[k] == lost }
+	for k := range st.at {
+		if has(k) {
+			ready++
+			zones[s.world.zone(d.choice[k])]++
+		}
+	}
+	apart := len(zones)
+	same := func(k, least int) bool { return zones[s.world.zone(d.choice[k])] > least }
+	for _, spare := range []func(int) bool{
+		func(k int) bool { return !has(k) && (apart >= reservations || ready >= reservations && same(k, 0)) },
+		func(k int) bool { return has(k) && ready > reservations && same(k, 1) },
+		func(k int) bool { return has(k) && ready > reservations },
+	} {
+		for k := hashed - 1; k >= 0; k-- {
+			if st.at[k] == unused || !spare(k) {
+				continue
+			}
+			if has(k) {
+				ready--
+				zones[s.world.zone(d.choice[k])]--
+			}
+			st.at[k], st.wait[k], st.calls[k] = unused, 0, 0
+			st.turn[k]++
 		}
 	}
 }
@@ -229,7 +293,8 @@ func (s *simulation) finish() {
 
 // The kinds of events.
 const (
-	attempt uint8 = iota
+	noticed uint8 = iota
+	attempt
 	failed
 	reserved
 )
@@ -239,9 +304,11 @@ type event struct {
 	device int32
 	choice uint8
 	what   uint8
+	turn   uint8
 }
 
-// events are a heap, with the earliest first. Package container/heap would allocate each.
+// events are a heap, with the earliest first. Package container/heap would
+// allocate each.
 type events []event
 
 func (h *events) push(e event) {

@@ -1,9 +1,14 @@
-// Sdp2p-relay runs a relay that shares its ledger, its directory and the revoked
-// tokens with others, in Redis or Valkey.
+// Sdp2p-relay runs a relay that shares its ledger, its directory and the
+// revoked tokens with others, in Redis or Valkey.
 //
 //	sdp2p-relay --redis redis://127.0.0.1:6379/0 [--config FILE] [flags of sdp2p relay]
 //	sdp2p-relay --redis URL revoke ISSUER SERIAL
 //	sdp2p-relay --redis URL usage
+//	sdp2p-relay --redis URL list KEY LIST
+//
+// The last one signs the list of all running relays with a key file, and writes
+// it to a file for a web server: see package relay/directory. Do this a few
+// times a day.
 package main
 
 import (
@@ -20,10 +25,13 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/relay"
+	"github.com/sdp2p/p2p/relay/directory"
 	"github.com/sdp2p/p2p/relay/redis"
 	"github.com/sdp2p/p2p/relay/server"
 	"github.com/sdp2p/p2p/relay/server/daemon"
@@ -55,6 +63,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	options.ContextTimeoutEnabled = true
 	client := goredis.NewClient(options)
 	defer client.Close()
 	cycle, err := server.ParseCycle(flags.Lookup("period").Value.String())
@@ -75,13 +84,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return revoke(ctx, revoked, flags.Args()[1:])
 	case "usage":
 		return usage(ctx, ledger, stdout)
+	case "list":
+		return list(ctx, redis.NewDirectory(client), flags.Args()[1:])
 	}
-	return fmt.Errorf("%q is not revoke or usage", flags.Arg(0))
+	return fmt.Errorf("%q is not revoke, usage or list", flags.Arg(0))
 }
 
 func revoke(ctx context.Context, r *redis.Revoked, args []string) error {
 	if len(args) != 2 {
-		return errors.New("an ISSUER and a SERIAL, please")
+		return errors.New("revoke takes an ISSUER and a SERIAL")
 	}
 	issuer, err := identity.Parse(args[0])
 	if err != nil {
@@ -92,6 +103,33 @@ func revoke(ctx context.Context, r *redis.Revoked, args []string) error {
 		return err
 	}
 	return r.Revoke(ctx, issuer, uint32(serial))
+}
+
+// list signs the list of the running relays, without those that have no
+// addresses.
+func list(ctx context.Context, d server.Directory, args []string) error {
+	if len(args) != 2 {
+		return errors.New("list takes a KEY file and a file for the LIST")
+	}
+	key, err := identity.Load(args[0])
+	if err != nil {
+		return err
+	}
+	all, err := d.List(ctx, "")
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	l := directory.List{Number: uint64(now.Unix()), Issued: now, Expiry: now.Truncate(time.Minute).Add(directory.MaxLife)}
+	for _, e := range all {
+		if len(e.Addrs) > 0 {
+			l.Servers = append(l.Servers, relay.Server{Identity: e.Relay, Addrs: e.Addrs, Zone: e.Zone})
+		}
+	}
+	if len(l.Servers) == 0 {
+		return errors.New("no running relay announces an address: nodes would be left without relays")
+	}
+	return directory.WriteFile(args[1], l, key)
 }
 
 func usage(ctx context.Context, l *redis.Ledger, stdout io.Writer) error {

@@ -1,5 +1,7 @@
-// Command gen does what protoc does for package pb, without protoc: it compiles request.proto, hands it to the plugins,
-// which are tools of this module, and writes the files that they make. It is run by `go generate` in the directory of pb.
+// Command gen does what protoc does for package pb, without protoc: it compiles
+// request.proto, hands it to the plugins, which are tools of this module, and
+// writes the files that they make. It is run by `go generate` in the directory
+// of pb.
 package main
 
 import (

@@ -1,4 +1,5 @@
-// Command side is a relay in a process whose CPU time and memory can be measured.
+// Command side is a relay in a process whose CPU time and memory can be
+// measured.
 package main
 
 import (

@@ -11,7 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// established returns a tunnel whose other end is the reference, in the initiator's place or the responder's.
+// established returns a tunnel whose other end is the reference, in the
+// initiator's place or the responder's.
 func established(t *testing.T, w *world, responder bool) (c *Conn, mine, theirs *end, out, in *refDirection) {
 	a, b := link(1 << 18)
 	if responder {
@@ -44,8 +45,8 @@ func bothWays(t *testing.T, f func(t *testing.T, c *Conn, mine, theirs *end, out
 	}
 }
 
-// fatal requires that reads go as far as good, and that the error then is err, that it sticks to everything, and that the
-// stream is reset, once.
+// fatal requires that reads go as far as good, and that the error then is err,
+// that it sticks to everything, and that the stream is reset, once.
 func fatal(t *testing.T, c *Conn, mine *end, good string, err error, note ...any) {
 	t.Helper()
 	b, first := io.ReadAll(c)
@@ -75,7 +76,8 @@ func fatal(t *testing.T, c *Conn, mine *end, good string, err error, note ...any
 
 var data = []byte("hello")
 
-// What a peer can send that is no record in its place ends the tunnel, and no byte of it is returned.
+// What a peer can send that is no record in its place ends the tunnel, and no
+// byte of it is returned.
 func TestBadRecords(t *testing.T) {
 	header := func(typ byte, size int, body int) []byte {
 		return append([]byte{typ, byte(size >> 8), byte(size)}, make([]byte, body)...)
@@ -182,7 +184,8 @@ func TestFlipRecords(t *testing.T) {
 	})
 }
 
-// A stream that ends or breaks anywhere before the end of CLOSE is cut off, never at its end.
+// A stream that ends or breaks anywhere before the end of CLOSE is cut off,
+// never at its end.
 func TestTruncation(t *testing.T) {
 	for _, reset := range []bool{false, true} {
 		bothWays(t, func(t *testing.T, c *Conn, _, _ *end, out, _ *refDirection) {
@@ -258,7 +261,8 @@ func TestTruncatedHandshake(t *testing.T) {
 	})
 }
 
-// Keys change before record 32768, not one earlier or later, and the nonce goes on.
+// Keys change before record 32768, not one earlier or later, and the nonce goes
+// on.
 func TestRekey(t *testing.T) {
 	for name, off := range map[string]struct {
 		every, n uint64

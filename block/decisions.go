@@ -1,0 +1,63 @@
+package block
+
+import (
+	"context"
+	"io"
+	"maps"
+	"slices"
+
+	"github.com/zeebo/blake3"
+)
+
+// decisions are what the app has decided on the offers of a transfer, by the
+// entries before each. One goroutine uses them at a time.
+type decisions map[int]decision
+
+// A decision is one on an offer that was accepted.
+type decision struct {
+	offer    hash
+	verdicts []verdict
+	parts    map[int]part
+}
+
+// ask decides on an offer as it was decided on before if it is the same, byte
+// by byte, and asks the app otherwise. An offer is not the same if it is the
+// first of a transfer of other totals.
+func (d decisions) ask(ctx context.Context, o *Offer, decide func(context.Context, *Offer) error) error {
+	sum, err := o.sum()
+	if err != nil {
+		return err
+	}
+	if known, ok := d[o.Earlier]; ok && known.offer == sum {
+		o.verdicts, o.parts = slices.Clone(known.verdicts), maps.Clone(known.parts)
+		return nil
+	}
+	if o.Earlier == 0 {
+		clear(d)
+	}
+	if decide != nil {
+		if err := decide(ctx, o); err != nil {
+			return err
+		}
+	}
+	d[o.Earlier] = decision{sum, slices.Clone(o.verdicts), maps.Clone(o.parts)}
+	return nil
+}
+
+// sum returns the hash of an offer, and of the totals of its transfer.
+func (o *Offer) sum() (sum hash, err error) {
+	h := blake3.New()
+	all := entry{kind: kindOffered, totals: totals{
+		files: uint32(o.Files), folders: uint32(o.Folders), leftOut: uint32(o.LeftOut), bytes: o.Bytes,
+	}}
+	b, err := all.AppendBinary(nil)
+	if err != nil {
+		return sum, err
+	}
+	h.Write(b)
+	if _, err := io.CopyN(h, o.spool.reader(0), o.spool.size); err != nil {
+		return sum, writing(err)
+	}
+	h.Digest().Read(sum[:])
+	return sum, nil
+}

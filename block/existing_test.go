@@ -1,0 +1,367 @@
+package block_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/block"
+)
+
+// A recorder keeps what is written to a stream.
+type recorder struct {
+	net.Conn
+	mu   sync.Mutex
+	said bytes.Buffer
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	r.mu.Lock()
+	r.said.Write(b)
+	r.mu.Unlock()
+	return r.Conn.Write(b)
+}
+
+// again sends sources and returns what both sides returned, and what the
+// receiver said.
+func again(t testing.TB, sources []block.Source, dir string, opts block.ReceiveOptions) (sent, received side, said []byte) {
+	t.Helper()
+	a, b := pair(t)
+	r := &recorder{Conn: b}
+	sent, received = move(t, a, r, sources, nil, dir, opts)
+	return sent, received, r.said.Bytes()
+}
+
+// family is a sender whose files may be replaced.
+func family(e block.Existing) block.ReceiveOptions {
+	return block.ReceiveOptions{From: "a", Trusted: true, Existing: e}
+}
+
+// rewrite gives a file another content, and another time of modification.
+func rewrite(t testing.TB, path string, content []byte) {
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, content, 0o600))
+	require.NoError(t, os.Chtimes(path, time.Time{}, info.ModTime().Add(time.Second)))
+}
+
+// readAll returns the content of a file.
+func readAll(t testing.TB, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return string(b)
+}
+
+// names returns the names in a folder, without the partial one.
+func namesIn(t testing.TB, dir string) (names []string) {
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	for _, e := range entries {
+		if e.Name() != ".sdp2p-partial" {
+			names = append(names, e.Name())
+		}
+	}
+	return names
+}
+
+// What was sent before, and is unchanged on both sides, is not sent again, and
+// does not lie there twice.
+func TestUnchanged(t *testing.T) {
+	top := filepath.Join(t.TempDir(), "top")
+	for name, size := range map[string]int{"empty": 0, "one": 1, "large": 1 << 20, "a/b/c": 5} {
+		put(t, filepath.Join(top, name), random(size, 1), 0o640)
+	}
+	for _, times := range []bool{true, false} {
+		dir := t.TempDir()
+		opts := family(block.Keep)
+		opts.Times = times
+		_, received, _ := again(t, block.Paths(top), dir, opts)
+		require.NoError(t, received.err)
+		require.Zero(t, received.Unchanged)
+		want := tree(t, top)
+		require.Equal(t, want, tree(t, filepath.Join(dir, "top")))
+		var last block.Progress
+		opts.Progress = func(p block.Progress) { last = p }
+		sent, received, _ := again(t, block.Paths(top), dir, opts)
+		for _, s := range []side{sent, received} {
+			require.NoError(t, s.err)
+			require.Equal(t, 4, s.Files)
+			require.Equal(t, 4, s.Unchanged)
+			require.Zero(t, s.Sent)
+			require.Zero(t, s.Resumed)
+			require.EqualValues(t, 1<<20+6, s.Bytes)
+		}
+		require.Equal(t, last.TotalBytes, last.Bytes)
+		require.Zero(t, last.Verified, "unchanged is not verified")
+		require.Equal(t, []string{"top"}, namesIn(t, dir))
+		require.Equal(t, want, tree(t, filepath.Join(dir, "top")))
+
+		require.NoError(t, os.Remove(filepath.Join(dir, "top", "one")))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "top", "a/b/c"), []byte("mine"), 0o600))
+		sent, received, _ = again(t, block.Paths(top), dir, opts)
+		require.NoError(t, sent.err)
+		require.NoError(t, received.err)
+		require.Equal(t, 2, received.Unchanged)
+		require.EqualValues(t, 6, received.Sent)
+		require.Equal(t, "mine", readAll(t, filepath.Join(dir, "top", "a/b/c")))
+		require.Equal(t, want["a/b/c"], readAll(t, filepath.Join(dir, "top", "a/b/c (2)")))
+		require.FileExists(t, filepath.Join(dir, "top", "one"))
+	}
+}
+
+// A source without a time of modification may have changed.
+func TestNoTime(t *testing.T) {
+	dir := t.TempDir()
+	for _, content := range []string{"hello", "world"} {
+		_, received, _ := again(t, []block.Source{source("a", []byte(content))}, dir, family(block.Replace))
+		require.NoError(t, received.err)
+		require.Zero(t, received.Unchanged)
+	}
+	require.Equal(t, []string{"a"}, namesIn(t, dir))
+	require.Equal(t, "world", readAll(t, filepath.Join(dir, "a")))
+}
+
+// What becomes of a file that has another content now is the app's choice.
+func TestExisting(t *testing.T) {
+	if runtime.GOOS != "linux" && runtime.GOOS != "darwin" {
+		t.Skip("this system cannot exchange two names: Replace is Keep")
+	}
+	for e, want := range map[block.Existing][]string{
+		block.Keep: {"first", "second", "third"}, block.Replace: {"third"}, block.Skip: {"first"},
+	} {
+		from := put(t, filepath.Join(t.TempDir(), "a"), nil, 0o640)
+		dir := t.TempDir()
+		for i, content := range []string{"first", "second", "third"} {
+			rewrite(t, from, []byte(content))
+			sent, received, _ := again(t, block.Paths(from), dir, family(e))
+			require.NoError(t, sent.err)
+			require.NoError(t, received.err)
+			if e == block.Skip && i > 0 {
+				require.ErrorIs(t, sent.Skipped[0], block.ErrRefused)
+				require.ErrorIs(t, received.Skipped[0], block.ErrRefused)
+			} else {
+				require.Equal(t, 1, sent.Files)
+				require.False(t, received.Lacks.Exchange)
+			}
+		}
+		var got []string
+		for _, name := range namesIn(t, dir) {
+			got = append(got, readAll(t, filepath.Join(dir, name)))
+		}
+		slices.Sort(got)
+		require.Equal(t, want, got, e)
+		left, err := os.ReadDir(filepath.Join(dir, ".sdp2p-partial"))
+		require.NoError(t, err)
+		require.Len(t, left, 1, "only the index is left")
+	}
+}
+
+// A sender that offers another one's files, or the user's own, is answered byte
+// by byte as if there were none, whatever the app's choice is. So is one that
+// is not trusted, or not known.
+func TestOthersFiles(t *testing.T) {
+	content := random(1<<20, 3)
+	from := put(t, filepath.Join(t.TempDir(), "a"), content, 0o640)
+	info, err := os.Stat(from)
+	require.NoError(t, err)
+	for _, e := range []block.Existing{block.Keep, block.Replace, block.Skip} {
+		other, untrusted, unknown := family(e), family(e), family(e)
+		other.From, untrusted.Trusted, unknown.From = "b", false, ""
+		for name, opts := range map[string]block.ReceiveOptions{"another": other, "untrusted": untrusted, "unknown": unknown} {
+			answer := func(prepare func(dir string)) []byte {
+				dir := t.TempDir()
+				prepare(dir)
+				before := readAll(t, put(t, filepath.Join(dir, "mine"), []byte("mine"), 0o600))
+				sent, received, said := again(t, block.Paths(from), dir, opts)
+				require.NoError(t, sent.err)
+				require.NoError(t, received.err)
+				require.Zero(t, received.Unchanged)
+				require.EqualValues(t, len(content), received.Sent)
+				require.Equal(t, before, readAll(t, filepath.Join(dir, "mine")))
+				return withoutProgress(t, said)
+			}
+			empty := answer(func(string) {})
+			require.Equal(t, empty, answer(func(dir string) { // the user's
+				require.NoError(t, os.WriteFile(filepath.Join(dir, "a"), content, 0o640))
+				require.NoError(t, os.Chtimes(filepath.Join(dir, "a"), time.Time{}, info.ModTime()))
+			}), "%s, %v", name, e)
+			require.Equal(t, empty, answer(func(dir string) { // another sender's
+				opts := family(block.Replace)
+				opts.Times = true
+				_, received, _ := again(t, block.Paths(from), dir, opts)
+				require.NoError(t, received.err)
+			}), "%s, %v", name, e)
+		}
+	}
+}
+
+// Nothing is replaced but what the sender has placed, as it was placed.
+func TestReplaceSpares(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("this system cannot exchange two names: Replace is Keep")
+	}
+	for name, change := range map[string]func(t *testing.T, path string){
+		"edited": func(t *testing.T, path string) { rewrite(t, path, []byte("other")) },
+		"edited, the same time": func(t *testing.T, path string) {
+			info, err := os.Stat(path)
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(path, []byte("longer than it was"), 0o600))
+			require.NoError(t, os.Chtimes(path, time.Time{}, info.ModTime()))
+		},
+		"another file": func(t *testing.T, path string) {
+			info, err := os.Stat(path)
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(path+".new", []byte("other"), 0o600))
+			require.NoError(t, os.Chtimes(path+".new", time.Time{}, info.ModTime()))
+			require.NoError(t, os.Rename(path+".new", path))
+		},
+		"a hard link": func(t *testing.T, path string) { require.NoError(t, os.Link(path, path+".too")) },
+		"a symbolic link": func(t *testing.T, path string) {
+			require.NoError(t, os.Rename(path, path+".real"))
+			require.NoError(t, os.Symlink(filepath.Base(path)+".real", path))
+		},
+		"a folder": func(t *testing.T, path string) {
+			require.NoError(t, os.Remove(path))
+			require.NoError(t, os.Mkdir(path, 0o700))
+		},
+		"the index is lost": func(t *testing.T, path string) {
+			require.NoError(t, os.RemoveAll(filepath.Join(filepath.Dir(path), ".sdp2p-partial")))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			from := put(t, filepath.Join(t.TempDir(), "a"), []byte("first"), 0o640)
+			dir := t.TempDir()
+			_, received, _ := again(t, block.Paths(from), dir, family(block.Replace))
+			require.NoError(t, received.err)
+			at := filepath.Join(dir, "a")
+			change(t, at)
+			before, ok := os.Lstat(at)
+			require.NoError(t, ok)
+			content, _ := os.ReadFile(at)
+			rewrite(t, from, []byte("second"))
+			_, received, _ = again(t, block.Paths(from), dir, family(block.Replace))
+			require.NoError(t, received.err)
+			after, err := os.Lstat(at)
+			require.NoError(t, err)
+			require.True(t, os.SameFile(before, after))
+			now, _ := os.ReadFile(at)
+			require.Equal(t, content, now)
+			require.Equal(t, "second", readAll(t, filepath.Join(dir, "a (2)")))
+		})
+	}
+}
+
+// A name that is spelled otherwise is another file.
+func TestReplaceSpelled(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"name", "NAME"} {
+		from := put(t, filepath.Join(t.TempDir(), name), []byte(name), 0o640)
+		_, received, _ := again(t, block.Paths(from), dir, family(block.Replace))
+		require.NoError(t, received.err)
+	}
+	require.Len(t, namesIn(t, dir), 2)
+}
+
+// Somebody puts another file in the place of one that is being replaced.
+func TestReplaceSwapped(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("this system cannot exchange two names: Replace is Keep")
+	}
+	from := put(t, filepath.Join(t.TempDir(), "a"), []byte("first"), 0o640)
+	dir := t.TempDir()
+	_, received, _ := again(t, block.Paths(from), dir, family(block.Replace))
+	require.NoError(t, received.err)
+	at := filepath.Join(dir, "a")
+	opts := family(block.Replace)
+	opts.SetFaults(func(op, name string) error {
+		if op == "exchange" { // behind the last look at it
+			require.NoError(t, os.WriteFile(at+".new", []byte("mine"), 0o600))
+			require.NoError(t, os.Rename(at+".new", at))
+		}
+		return nil
+	})
+	rewrite(t, from, []byte("second"))
+	_, received, _ = again(t, block.Paths(from), dir, opts)
+	require.NoError(t, received.err)
+	require.Equal(t, "mine", readAll(t, at))
+	require.Equal(t, "second", readAll(t, filepath.Join(dir, "a (2)")))
+	require.Equal(t, []string{"a", "a (2)"}, namesIn(t, dir))
+}
+
+// What the app leaves out is neither looked at nor told of.
+func TestLeftOutUnseen(t *testing.T) {
+	from := put(t, filepath.Join(t.TempDir(), "a"), []byte("first"), 0o640)
+	var said [][]byte
+	for range 2 {
+		dir := t.TempDir()
+		if len(said) > 0 {
+			_, received, _ := again(t, block.Paths(from), dir, family(block.Keep))
+			require.NoError(t, received.err)
+		}
+		a, b := pair(t)
+		r := &recorder{Conn: b}
+		skip := func(_ context.Context, o *block.Offer) error { o.Skip(0); return nil }
+		_, received := move(t, a, r, block.Paths(from), skip, dir, family(block.Keep))
+		require.NoError(t, received.err)
+		require.Zero(t, received.Unchanged)
+		said = append(said, r.said.Bytes())
+	}
+	require.Equal(t, said[0], said[1])
+}
+
+// withoutProgress returns what a receiver said but for keeps, and for how far
+// it was, which is a question of time.
+func withoutProgress(t testing.TB, said []byte) []byte {
+	var left []byte
+	for r := bytes.NewReader(said); r.Len() > 0; {
+		kind, err := r.ReadByte()
+		require.NoError(t, err)
+		switch {
+		case kind == 0:
+		case kind == 12:
+			b := make([]byte, 16)
+			_, err := io.ReadFull(r, b)
+			require.NoError(t, err)
+			if b[7]&0x80 != 0 { // a hint
+				left = append(append(left, kind), b...)
+			}
+		case kind == 4: // one verdict without more
+			verdict, err := r.ReadByte()
+			require.NoError(t, err)
+			left = append(left, kind, verdict)
+		default:
+			left = append(left, kind)
+		}
+	}
+	return left
+}
+
+// A time of modification that the system's call cannot say is not restored as
+// another one, and a file that has it is known again.
+func TestFarTime(t *testing.T) {
+	for _, year := range []int{-5000, 1000, 1677, 2263, 2500, 200_000} {
+		dir, content := t.TempDir(), []byte("hello")
+		src := block.Source{Name: "a", Reader: bytes.NewReader(content), Size: 5, ModTime: time.Date(year, 7, 1, 0, 0, 0, 7, time.UTC)}
+		opts := block.ReceiveOptions{From: "alice", Trusted: true, Times: true}
+		began := time.Now().Add(-time.Hour)
+		_, received, _ := again(t, []block.Source{src}, dir, opts)
+		require.NoError(t, received.err)
+		info, err := os.Stat(filepath.Join(dir, "a"))
+		require.NoError(t, err)
+		require.WithinRange(t, info.ModTime(), began, time.Now().Add(time.Hour), year)
+		_, received, _ = again(t, []block.Source{src}, dir, opts)
+		require.NoError(t, received.err)
+		require.Equal(t, 1, received.Unchanged, year)
+	}
+}

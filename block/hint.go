@@ -1,0 +1,65 @@
+package block
+
+// A hint is what a receiver tells a sender that knows hints, in a message that
+// one of an earlier build takes no notice of: progress, with 2^63 or more bytes
+// that have arrived.
+//
+//	bits
+//	63      1
+//	32–39   which one
+//	0–31    value
+type hint uint8
+
+const (
+	hintUnchanged hint = iota + 1 // entries from value & 0xFFFF to value >> 16 that are there already are so by size and time
+	hintChanged                   // of entry value, there is an earlier version: the sender may tell the hashes of its chunks
+	hintPacks                     // entries may be packed
+)
+
+const hintBit = 1 << 63
+
+// say returns the hint as a message.
+func (h hint) say(value uint32, verified int64) message {
+	return message{kind: kindProgress, received: hintBit | uint64(h)<<32 | uint64(value), verified: uint64(verified)}
+}
+
+// A stretch is entries from first to last.
+type stretch struct{ first, last uint16 }
+
+func (s stretch) has(index int) bool { return int(s.first) <= index && index <= int(s.last) }
+
+// A foretold collects the hints that go before an answer.
+type foretold struct {
+	b         []byte
+	verified  int64
+	unchanged *stretch // the one that goes on
+}
+
+func (f *foretold) say(h hint, value uint32) {
+	m := h.say(value, f.verified)
+	f.b, _ = m.AppendBinary(f.b)
+}
+
+// wish takes the next wish. Runs of files that are unchanged, whatever else is
+// between them, are told of together.
+func (f *foretold) wish(index int, w *wish) {
+	switch {
+	case w.unchanged && f.unchanged == nil:
+		f.unchanged = &stretch{uint16(index), uint16(index)}
+	case w.unchanged:
+		f.unchanged.last = uint16(index)
+	case w.verdict == verdictHave:
+		f.end()
+	case w.changed:
+		f.say(hintChanged, uint32(index))
+	}
+}
+
+// end returns all hints.
+func (f *foretold) end() []byte {
+	if s := f.unchanged; s != nil {
+		f.say(hintUnchanged, uint32(s.last)<<16|uint32(s.first))
+		f.unchanged = nil
+	}
+	return f.b
+}

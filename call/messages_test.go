@@ -1,0 +1,33 @@
+package call_test
+
+import "github.com/sdp2p/p2p/proto"
+
+// A text is a message of up to 64 bytes.
+type text struct{ s string }
+
+func (t *text) AppendBinary(b []byte) ([]byte, error) { return proto.AppendStringMax(b, t.s, 64) }
+
+func (t *text) DecodeFrom(d *proto.Decoder) error {
+	t.s = d.String(64)
+	return d.Err()
+}
+
+// A number is a message, with its methods by value where it can have them.
+type number struct{ n uint32 }
+
+func (n number) AppendBinary(b []byte) ([]byte, error) { return proto.AppendUint32(b, n.n), nil }
+
+func (n *number) DecodeFrom(d *proto.Decoder) error {
+	n.n = d.Uint32()
+	return d.Err()
+}
+
+// A large is a message of up to 1 MiB.
+type large struct{ b []byte }
+
+func (l *large) AppendBinary(b []byte) ([]byte, error) { return proto.AppendBytes(b, l.b, 1<<20) }
+
+func (l *large) DecodeFrom(d *proto.Decoder) error {
+	l.b = d.Bytes(1 << 20)
+	return d.Err()
+}

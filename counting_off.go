@@ -1,0 +1,5 @@
+//go:build sdp2p_uncounted
+
+package p2p
+
+const counting = false

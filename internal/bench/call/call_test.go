@@ -1,0 +1,30 @@
+package call
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Both do what is measured.
+func TestCalls(t *testing.T) {
+	p, err := newPair(t.Context())
+	require.NoError(t, err)
+	defer p.close()
+	for name, do := range map[string]func(context.Context) error{
+		"do": p.do, "receive": p.receive, "gRPC do": p.grpc.do, "gRPC receive": p.grpc.receive,
+	} {
+		require.NoError(t, atOnce(t.Context(), 5, do), name)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.Error(t, do(ctx), name)
+	}
+}
+
+func TestCompare(t *testing.T) {
+	table, err := Compare(t.Context(), true)
+	require.NoError(t, err)
+	require.Len(t, table.Rows, 9)
+	t.Log(table.Markdown())
+}

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// parse makes a package of texts of files.
+func parse(t *testing.T, texts map[string]string) *pkg {
+	p := &pkg{fset: token.NewFileSet()}
+	for name, text := range texts {
+		f, err := parser.ParseFile(p.fset, name, "package p\n"+text, parser.SkipObjectResolution)
+		require.NoError(t, err)
+		p.files = append(p.files, f)
+	}
+	require.NoError(t, p.check(importer.Default()))
+	return p
+}
+
+func TestUses(t *testing.T) {
+	p := parse(t, map[string]string{
+		"a.go": "type A struct{ x int; b *B }\nfunc f(a A) int { local := a.x; return local + limit }",
+		"b.go": "type B struct{}\nfunc (a A) far() { a.b.near() }\nconst limit = 1",
+		"c.go": "func (b *B) near() {}\ntype i interface{ far() }\nfunc g(x i) { x.far() }",
+	})
+	require.Equal(t, map[use]string{
+		{"a.go", "b.go"}: "limit", // and B; but no field
+		{"b.go", "c.go"}: "near",  // but no receiver
+	}, p.uses().uses, "and no method of an interface")
+}
+
+func TestOrder(t *testing.T) {
+	uses := map[use]string{}
+	for _, u := range []use{{"a", "b"}, {"b", "c"}, {"a", "c"}, {"c", "d"}, {"e", "a"}, {"d", "b"}} {
+		uses[u] = "X"
+	}
+	for range 20 {
+		o := graph{[]string{"d", "c", "b", "a", "e"}, uses}.order()
+		require.Len(t, o.up(), 1, "b, c and d are a circle")
+		require.Equal(t, []string{"e", "a"}, o.files[:2])
+	}
+	require.Equal(t, []string{"b uses X of a"}, graph{[]string{"a", "b"}, map[use]string{{"b", "a"}: "X"}}.up())
+	require.Empty(t, graph{[]string{"a", "b"}, map[use]string{{"b", "a"}: "X"}}.order().up())
+}

@@ -1,0 +1,177 @@
+package nettest
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/internal/netlab"
+)
+
+const lanesPort = 7460
+
+// blockPort has a host take nothing that comes to or from the port of a node over a
+// protocol, until the returned function is called.
+func blockPort(h *netlab.Host, protocol string) (unblock func()) {
+	h.Run("nft", "add table inet blocked")
+	h.Run("nft", "add chain inet blocked in { type filter hook input priority 0 ; }")
+	h.Run("nft", fmt.Sprintf("add rule inet blocked in %s dport %d drop", protocol, lanesPort))
+	h.Run("nft", fmt.Sprintf("add rule inet blocked in %s sport %d drop", protocol, lanesPort))
+	return func() { h.Run("nft", "delete table inet blocked") }
+}
+
+// knowsLane waits until a node knows where the lanes of its only peer are.
+func (n *node) knowsLane() {
+	n.t.Helper()
+	until(n.t, func() bool {
+		for _, p := range ask[[]peerInfo](n, "peers") {
+			if p.Metadata["tcp"] == fmt.Sprint(lanesPort) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// Where no UDP gets through, streams open over TCP, about a second after the
+// dial; and where it gets through again, they go over UDP after a minute.
+func TestUDPBlocked(t *testing.T) {
+	opened := takes(t, "UDP blocked, first stream")
+	back := takes(t, "UDP blocked for 10 s, back on QUIC")
+	lab := netlab.New(t, 2)
+	a, b := withLanes(t, lab)
+	unblock := blockPort(lab.Hosts[1], "udp")
+	began := time.Now()
+	over := a.echoesOver(b)
+	took := time.Since(began)
+	require.Equal(t, "tcp", over)
+	opened(took)
+	a.Await(began, "connected", b.id, "tcp")
+	began2 := time.Now()
+	require.Equal(t, "tcp", a.echoesOver(b))
+	t.Logf("the first stream after %v, the next one after %v", took, time.Since(began2))
+	require.Equal(t, "tcp", b.echoesOver(a))
+
+	time.Sleep(time.Until(began.Add(10 * time.Second)))
+	unblock()
+	unblocked := time.Now()
+	for a.echoesOver(b) != "udp" { // UDP is tried each minute
+		if time.Since(unblocked) > 4*time.Minute {
+			t.Fatal("streams do not go over UDP again")
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	back(time.Since(unblocked))
+	require.Equal(t, "udp", b.echoesOver(a))
+	a.Await(unblocked, "disconnected", b.id, "tcp")
+}
+
+// echoesOver exchanges a few bytes with another node, and returns over what.
+func (n *node) echoesOver(other *node) string {
+	n.t.Helper()
+	return n.over("echo", echoArgs{Peer: other.id, Text: "x"})
+}
+
+// over has a node echo, and returns over what.
+func (n *node) over(call string, a echoArgs) string {
+	n.t.Helper()
+	r, err := netlab.Call[echoed](n.Process, call, a)
+	require.NoError(n.t, err)
+	require.Empty(n.t, r.DialError)
+	return r.Network
+}
+
+// To a peer far away, streams of much go over lanes, unless TCP does not get
+// through; then they go over QUIC for a while, but not where that loses
+// packets.
+func TestFarLanes(t *testing.T) {
+	lab := netlab.New(t, 2)
+	path := lab.Path(lab.Hosts[0], lab.Hosts[1], netlab.PathConfig{RTT: 20 * time.Millisecond, Seed: 1})
+	var nodes [2]*node
+	seeds := [2]byte{'f', 'g'}
+	for i := range nodes {
+		cfg := seeded(nodeConfig{Name: "far", QUIC: true, Lanes: true, Port: lanesPort, Track: []string{idOf(t, seeds[1-i])}}, seeds[i])
+		if i == 0 {
+			cfg.Manual = []string{fmt.Sprintf("%v:%d", path.Addrs[1], lanesPort)}
+		}
+		nodes[i] = start(t, lab.Hosts[i], cfg)
+	}
+	a, b := nodes[0], nodes[1]
+	a.Await(time.Time{}, "connected", b.id, "quic")
+	a.knowsLane()
+	much := echoArgs{Peer: b.id, Text: "x"}
+	require.Equal(t, "tcp", a.over("echo in bulk", much))
+	require.Equal(t, "udp", a.over("echo", much))
+
+	unblock := blockPort(lab.Hosts[1], "tcp")
+	require.Equal(t, "udp", a.over("echo in bulk", much))
+	unblock()
+	require.Equal(t, "udp", a.over("echo in bulk", much), "a lane is not tried again at once")
+
+	path.SetLoss(0.01)
+	until(t, func() bool { // packets enough to tell
+		require.Equal(t, "udp", a.over("echo", echoArgs{b.id, strings.Repeat("x", 256<<10)}))
+		return path.Stats()[0].Lost > 20
+	})
+	require.Equal(t, "tcp", a.over("echo in bulk", much))
+}
+
+// withLanes starts two nodes that find each other, and know of each other's
+// lanes.
+func withLanes(t *testing.T, lab *netlab.Lab) (a, b *node) {
+	var nodes [2]*node
+	seeds := [2]byte{'l', 'm'}
+	for i := range nodes {
+		nodes[i] = start(t, lab.Hosts[i], seeded(nodeConfig{
+			Name: "lanes", MDNS: true, QUIC: true, Lanes: true, Port: lanesPort, Track: []string{idOf(t, seeds[1-i])},
+		}, seeds[i]))
+	}
+	a, b = nodes[0], nodes[1]
+	a.discovers(b, "mdns")
+	b.discovers(a, "mdns")
+	until(t, func() bool {
+		for _, p := range ask[[]peerInfo](a, "peers") {
+			if p.Metadata["tcp"] == fmt.Sprint(lanesPort) {
+				return true
+			}
+		}
+		return false
+	})
+	return a, b
+}
+
+// Where UDP stops getting through while two nodes are connected, and gets
+// through again after 10 s, streams are back on QUIC soon, whether the
+// connection has outlived that or not.
+func TestUDPDropped(t *testing.T) {
+	back := takes(t, "UDP dropped for 10 s while connected, back on QUIC")
+	a, b := withLanes(t, netlab.New(t, 2))
+	require.Equal(t, "udp", a.echoesOver(b))
+	unblock := blockPort(b.host, "udp")
+	began := time.Now()
+	stuck := make(chan struct{})
+	go func() { // what is opened over the connection meanwhile waits for it
+		r, err := netlab.Call[echoed](a.Process, "echo", echoArgs{Peer: b.id, Text: "x"})
+		t.Logf("a stream that was opened meanwhile: %q, %q, %v, after %v", r.Network, r.DialError, err, time.Since(began))
+		close(stuck)
+	}()
+	time.Sleep(time.Until(began.Add(10 * time.Second)))
+	unblock()
+	unblocked := time.Now()
+	<-stuck
+	for {
+		r, err := netlab.Call[echoed](a.Process, "echo", echoArgs{Peer: b.id, Text: "x"})
+		if err == nil && r.Network == "udp" {
+			break
+		}
+		if time.Since(unblocked) > 4*time.Minute {
+			t.Fatal("streams do not go over UDP again")
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	back(time.Since(unblocked))
+	require.Equal(t, "udp", b.echoesOver(a))
+}

@@ -1,0 +1,133 @@
+package pairing_test
+
+import (
+	"bytes"
+	"context"
+	"image/png"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/relaytest"
+	"github.com/sdp2p/p2p/pairing"
+	"github.com/sdp2p/p2p/pairing/qr"
+	"github.com/sdp2p/p2p/quic"
+	"github.com/sdp2p/p2p/relay"
+	"github.com/sdp2p/p2p/relay/server"
+	"github.com/sdp2p/p2p/relay/token"
+)
+
+var nowhere = netip.MustParseAddrPort("127.0.0.1:1")
+
+// away starts a device that is reached through relays alone.
+func away(t *testing.T, name string, tokens []token.Token, key *device, servers ...relay.Server) (*device, *relay.Client) {
+	t.Helper()
+	listener := quic.New(quic.Config{})
+	client := relay.New(relay.Config{Listener: listener, Only: true, Servers: servers, Tokens: tokens})
+	return key.start(t, name, listener, client), client
+}
+
+// A ticket names the relays of the node that has made it, and where no address
+// answers the other device joins through one of them, also if its own list has
+// none; from then on they are members for each other.
+func TestJoinThroughRelay(t *testing.T) {
+	t.Parallel()
+	r := relaytest.Start(t)
+	entry := relay.Server{Identity: r.Identity, Addrs: []netip.AddrPort{netip.AddrPortFrom(nowhere.Addr(), r.Port)}}
+	a, relays := away(t, "Alice's", nil, newDevice(), entry)
+	a.create(t)
+	b, others := away(t, "Bob's", nil, newDevice())
+	require.NoError(t, relays.Wait(t.Context()))
+	i := a.inviteAt(t, nowhere)
+	ticket, err := pairing.ParseTicket(i.Ticket().Text())
+	require.NoError(t, err)
+	require.Equal(t, []pairing.TicketRelay{{Node: entry.Identity, Addr: entry.Addrs[0]}}, ticket.Relays)
+	require.NoError(t, b.join(t.Context(), ticket, b.yes))
+	_, err = i.Wait(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, a.asked[0].Code, b.asked[0].Code)
+	members(t, a, b)
+	peer, ok := b.Peer(a.Identity())
+	require.True(t, ok)
+	require.Equal(t, p2p.Relay, peer.Path().Kind)
+	b.talks(t, a)
+	require.Empty(t, others.States(), "the relay is on no list of Bob's")
+	require.Empty(t, a.invite(t, pairing.InviteConfig{Relays: []pairing.TicketRelay{}}).Ticket().Relays)
+}
+
+// At a relay that wants tokens, the device that joins shows its own, of another
+// account: while the invitation stands, everybody may call the one that has
+// made it; and before and after that none but its own account.
+func TestJoinThroughRelayWithToken(t *testing.T) {
+	t.Parallel()
+	issuer := identity.New()
+	s, err := server.New(server.Config{
+		Identity: identity.New(), Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}, Ledger: server.NewMemoryLedger(server.Monthly),
+		Trusted: func(id identity.RemoteIdentity) bool { return id == issuer.Remote() }, Limits: server.Limits{Leave: -1},
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { s.Close() })
+	pass := func(d *device, account byte, of identity.RemoteIdentity) []token.Token {
+		made, err := token.Token{
+			Node: d.id.Remote(), Account: uuid.UUID{account}, Relay: of, Rights: token.Reserve | token.Connect,
+			NotBefore: time.Now().Add(-time.Minute), Expiry: time.Now().Add(time.Hour),
+		}.Sign(issuer)
+		require.NoError(t, err)
+		return []token.Token{made}
+	}
+	entry := relay.Server{Identity: s.Identity(), Addrs: s.Addrs()}
+	alice, bob, carol := newDevice(), newDevice(), newDevice()
+	a, relays := away(t, "Alice's", pass(alice, 1, identity.RemoteIdentity{}), alice, entry)
+	a.create(t)
+	b, _ := away(t, "Bob's", pass(bob, 2, s.Identity()), bob) // the relay of the ticket alone
+	c, _ := away(t, "Carol's", pass(carol, 3, identity.RemoteIdentity{}), carol)
+	require.NoError(t, relays.Wait(t.Context()))
+	i := a.inviteAt(t, nowhere)
+	brief, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	require.ErrorIs(t, c.join(brief, i.Ticket(), c.yes), relay.ErrNoToken, "one for all relays is shown to none that is not on the list")
+	require.NoError(t, b.join(t.Context(), i.Ticket(), b.yes))
+	members(t, a, b)
+	b.talks(t, a)
+}
+
+// A device knows of a node by whose ticket it joins that it speaks version 2,
+// while it does; and of none by whose code.
+func TestSpeaks(t *testing.T) {
+	t.Parallel()
+	a, b, l := local(t)
+	i := a.inviteAt(t, localAddr(t, l))
+	require.Zero(t, b.pairing.Speaks(a.Identity()))
+	asked := 0
+	require.NoError(t, b.join(t.Context(), i.Ticket(), func(ctx context.Context, d pairing.Device) bool {
+		asked = b.pairing.Speaks(a.Identity())
+		return true
+	}))
+	require.Equal(t, 2, asked)
+	require.Zero(t, b.pairing.Speaks(a.Identity()))
+}
+
+// The largest ticket that there is fits a code that a camera reads.
+func TestLargestTicketAsCode(t *testing.T) {
+	t.Parallel()
+	a := newDevice().start(t, "Alice's").create(t)
+	wide := netip.MustParseAddrPort("[2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff]:65535")
+	relays := []pairing.TicketRelay{{Node: identity.New().Remote(), Addr: wide}, {Node: identity.New().Remote(), Addr: wide}}
+	ticket := a.invite(t, pairing.InviteConfig{Addrs: []netip.AddrPort{wide, wide, wide, wide}, Relays: relays}).Ticket()
+	ticket.Ephemeral = identity.New().Remote()
+	image, err := qr.PNG(ticket.Text(), 2)
+	require.NoError(t, err)
+	size, err := png.DecodeConfig(bytes.NewReader(image))
+	require.NoError(t, err)
+	require.LessOrEqual(t, size.Width, 2*(17+4*12+2*4), "version 12, and its margin")
+	got, err := pairing.ParseTicket(ticket.Text())
+	require.NoError(t, err)
+	require.Equal(t, relays, got.Relays)
+	_, err = a.pairing.Invite(a.lib, pairing.InviteConfig{Confirm: a.yes, Relays: append(relays, relays[0])})
+	require.Error(t, err)
+}

@@ -1,0 +1,30 @@
+package schema
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestWords(t *testing.T) {
+	for name, want := range map[string]string{
+		"BlockSize": "block size", "ID": "ID", "PeerID": "peer ID", "IDOfPeer": "ID of peer", "X": "x", "N8": "N8",
+		"HTTPServer": "HTTP server", "leftOut": "left out", "ColorRed": "color red", "": "",
+	} {
+		if got := Words(name); got != want {
+			t.Errorf("%s: %q, not %q", name, got, want)
+		}
+	}
+}
+
+// A tag of any text is read, and no option of it is lost.
+func FuzzOptions(f *testing.F) {
+	f.Add("count=u8,max=3")
+	f.Add("a==b,,c = d")
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, o := range options(text, ",") {
+			if !strings.Contains(text, o.name) || !strings.Contains(text, o.value) || strings.Contains(o.name, ",") {
+				t.Fatalf("%q gives %+v", text, o)
+			}
+		}
+	})
+}

@@ -1,0 +1,258 @@
+package tcp_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/quic"
+	"github.com/sdp2p/p2p/tcp"
+)
+
+const patience = 30 * time.Second
+
+// A device is a node with both listeners.
+type device struct {
+	*p2p.P2P
+	udp   *quic.Listener
+	lanes *tcp.Listener
+}
+
+var echo = p2p.HandlerFunc(func(_ context.Context, s *p2p.Stream) error {
+	_, err := io.Copy(s, s)
+	return err
+})
+
+func newDevice(t *testing.T, cfg p2p.Config, m *meeting) *device {
+	d := &device{udp: quic.New(quic.Config{TellStrangers: quic.Everything}), lanes: tcp.New(tcp.Config{})}
+	cfg.App = "test"
+	cfg.Hooks = []p2p.Hook{d.udp, d.lanes}
+	if m != nil {
+		cfg.Hooks = append(cfg.Hooks, &attendant{m})
+	}
+	if cfg.Handler == nil {
+		cfg.Handler = echo
+	}
+	node, err := p2p.Start(t.Context(), cfg)
+	require.NoError(t, err)
+	d.P2P = node
+	t.Cleanup(func() { node.Shutdown(context.Background()) })
+	return d
+}
+
+// sees waits until one device has found another one.
+func (d *device) sees(t *testing.T, id identity.RemoteIdentity) *p2p.Peer {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for peer := range d.Available(ctx) {
+		if peer.Identity() == id {
+			return peer
+		}
+	}
+	require.FailNow(t, "the peer is not found")
+	return nil
+}
+
+// until waits for something that a node tells.
+func until(t *testing.T, node *p2p.P2P, reached func() bool) {
+	t.Helper()
+	events := node.Subscribe()
+	defer events.Close()
+	late := time.After(patience)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !reached() {
+		select {
+		case <-events.C:
+		case <-tick.C:
+		case <-late:
+			require.FailNow(t, "it does not come to that")
+		}
+	}
+}
+
+func exchange(t *testing.T, s *p2p.Stream) error {
+	t.Helper()
+	s.SetDeadline(time.Now().Add(patience))
+	if _, err := s.Write([]byte("x")); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(s, make([]byte, 1))
+	return err
+}
+
+// open opens a stream and has it echo, and returns whether it is a lane.
+func open(t *testing.T, ctx context.Context, to *p2p.Peer) (s *p2p.Stream, lane bool) {
+	t.Helper()
+	s, err := to.NewStream(ctx)
+	require.NoError(t, err)
+	t.Cleanup(func() { s.Reset(p2p.ErrCanceled) })
+	require.NoError(t, exchange(t, s))
+	local, _ := s.Endpoints()
+	_, lane = local.(*net.TCPAddr)
+	return s, lane
+}
+
+// Streams of which much is expected have a lane, and others do not.
+func TestBulk(t *testing.T) {
+	m := newMeeting()
+	a, b := newDevice(t, p2p.Config{}, m), newDevice(t, p2p.Config{}, m)
+	udp, _ := a.udp.Port()
+	port, ok := a.lanes.Port()
+	require.True(t, ok)
+	require.Equal(t, strconv.Itoa(int(port)), a.Metadata()[p2p.KeyLane])
+	t.Logf("ports %d and %d", udp, port)
+	ab := a.sees(t, b.Identity())
+	connect(t, a, b)
+	_, lane := open(t, t.Context(), ab)
+	require.False(t, lane)
+	s, lane := open(t, p2p.Bulk(t.Context()), ab)
+	require.True(t, lane)
+	require.Len(t, ab.Info().Connections, 2)
+	require.NoError(t, s.Close())
+	until(t, a.P2P, func() bool { return len(ab.Info().Connections) == 1 })
+	require.Equal(t, "quic", ab.Info().Connections[0].Listener)
+	_, lane = open(t, t.Context(), ab)
+	require.False(t, lane)
+}
+
+// connect has the nodes connect over UDP: the meeting knows no address.
+func connect(t *testing.T, a, b *device) {
+	port, _ := b.udp.Port()
+	require.NoError(t, a.udp.SetManualPeers([]string{net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port)))}))
+	until(t, a.P2P, func() bool { peer, ok := a.Peer(b.Identity()); return ok && peer.Connected() })
+}
+
+// A node that shows no address has no lanes, and makes none.
+func TestHidden(t *testing.T) {
+	m := newMeeting()
+	a, b := newDevice(t, p2p.Config{}, m), newDevice(t, p2p.Config{}, m)
+	ab := a.sees(t, b.Identity())
+	connect(t, a, b)
+	s, lane := open(t, p2p.Bulk(t.Context()), ab)
+	require.True(t, lane)
+	old, _ := b.lanes.Port()
+	b.udp.SetIPv4(false)
+	_, err := s.Read(make([]byte, 1))
+	require.ErrorIs(t, err, p2p.ErrConnectionLost)
+	b.udp.SetIPv6(false)
+	until(t, b.P2P, func() bool { return b.Metadata()[p2p.KeyLane] == "" })
+	_, has := b.lanes.Port()
+	require.False(t, has)
+	_, err = net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(old))))
+	require.Error(t, err)
+	_, err = b.lanes.Dial(t.Context(), a.Identity(), []p2p.Candidate{{Kind: p2p.Direct, Addr: netipLoopback}})
+	require.ErrorIs(t, err, tcp.ErrHidden)
+
+	b.udp.SetIPv4(true)
+	until(t, b.P2P, func() bool { return b.Metadata()[p2p.KeyLane] != "" })
+	_, has = b.lanes.Port()
+	require.True(t, has)
+}
+
+// Peers that a node neither tracks nor has dialed get no lane; streams go over
+// UDP.
+func TestStrangers(t *testing.T) {
+	a, b := newDevice(t, p2p.Config{}, nil), newDevice(t, p2p.Config{}, nil)
+	connect(t, a, b) // a dials b: for b, a is a stranger
+	ab, _ := a.Peer(b.Identity())
+	_, err := ab.WaitMetadata(t.Context())
+	require.NoError(t, err)
+	require.NotZero(t, p2p.LanePort(ab.Info().Metadata))
+	s, lane := open(t, p2p.Bulk(t.Context()), ab)
+	require.False(t, lane)
+	require.NoError(t, s.Close())
+	port, _ := b.lanes.Port()
+	require.NotZero(t, port)
+	ba, _ := b.Peer(a.Identity())
+	_, err = ba.WaitMetadata(t.Context())
+	require.NoError(t, err)
+	s, lane = open(t, p2p.Bulk(t.Context()), ba) // a has dialed b: b is no stranger to it
+	require.True(t, lane)
+	require.NoError(t, s.Close())
+	until(t, b.P2P, func() bool { return len(ba.Info().Connections) == 1 })
+
+	_, over := b.lanes.Expect()
+	s, lane = open(t, p2p.Bulk(t.Context()), ab)
+	require.True(t, lane)
+	require.NoError(t, s.Close())
+	over()
+	over()
+	_, lane = open(t, p2p.Bulk(t.Context()), ab)
+	require.False(t, lane)
+}
+
+// More lanes than there are places for handshakes can be opened at once.
+func TestManyAtOnce(t *testing.T) {
+	m := newMeeting()
+	a, b := newDevice(t, p2p.Config{}, m), newDevice(t, p2p.Config{}, m)
+	ab := a.sees(t, b.Identity())
+	var opening sync.WaitGroup
+	for range 64 {
+		opening.Go(func() {
+			s, err := ab.NewStream(p2p.Bulk(t.Context()))
+			if err == nil {
+				err = exchange(t, s)
+				s.Close()
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	opening.Wait()
+}
+
+// A peer near by whose firewall lets no TCP in costs the time for that once, and
+// not each stream of much.
+func TestSilentFirewall(t *testing.T) {
+	m := newMeeting()
+	a := newDevice(t, p2p.Config{}, m)
+	udp := quic.New(quic.Config{TellStrangers: quic.Everything})
+	b, err := p2p.Start(t.Context(), p2p.Config{App: "test", Hooks: []p2p.Hook{udp, &attendant{m}}, Handler: echo})
+	require.NoError(t, err)
+	t.Cleanup(func() { b.Shutdown(context.Background()) })
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var dialed atomic.Int32
+	var held sync.Map
+	var accepting sync.WaitGroup
+	defer accepting.Wait()
+	defer silent.Close()
+	accepting.Go(func() {
+		for {
+			c, err := silent.Accept()
+			if err != nil {
+				return
+			}
+			dialed.Add(1)
+			held.Store(c, nil)
+		}
+	})
+	_, port, err := net.SplitHostPort(silent.Addr().String())
+	require.NoError(t, err)
+	require.NoError(t, b.UpdateMetadata(func(m map[string]string) { m[p2p.KeyLane] = port }))
+	at, _ := udp.Port()
+	require.NoError(t, a.udp.SetManualPeers([]string{net.JoinHostPort("127.0.0.1", strconv.Itoa(int(at)))}))
+	ab := a.sees(t, b.Identity())
+	until(t, a.P2P, func() bool { return ab.Connected() && p2p.LanePort(ab.Info().Metadata) != 0 })
+	_, lane := open(t, p2p.Bulk(t.Context()), ab)
+	require.False(t, lane)
+	was := dialed.Load()
+	require.NotZero(t, was)
+	for range 3 {
+		_, lane = open(t, p2p.Bulk(t.Context()), ab)
+		require.False(t, lane)
+	}
+	require.Equal(t, was, dialed.Load())
+	held.Range(func(c, _ any) bool { c.(net.Conn).Close(); return true })
+}

@@ -1,0 +1,115 @@
+package tcp
+
+import (
+	"io"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p"
+)
+
+// A peer that does not read is not one that is gone, as long as it says that it
+// is there; the system makes no difference.
+func TestStalled(t *testing.T) {
+	const size, patience = 32 << 20, 600 * time.Millisecond
+	for name, there := range map[string]bool{"there": true, "silent": false} {
+		t.Run(name, func(t *testing.T) {
+			p := newPreyWith(t, Config{patience: patience, tend: patience / 4}, func(s *p2p.Stream) error {
+				if _, err := s.Write(make([]byte, size)); err != nil {
+					return err
+				}
+				return s.CloseWrite()
+			})
+			c := p.lane(t)
+			_, err := c.Write(data("x"))
+			require.NoError(t, err)
+			for began := time.Now(); there && time.Since(began) < 5*patience; time.Sleep(patience / 8) {
+				_, err := c.Write(appendHeader(nil, frameNone, 0))
+				require.NoError(t, err)
+			}
+			if !there {
+				require.ErrorIs(t, <-p.read, p2p.ErrConnectionLost)
+				return
+			}
+			got := 0
+			for {
+				k, b := readFrame(t, c)
+				if k == frameEnd {
+					break
+				}
+				got += len(b)
+				_, err := c.Write(appendHeader(nil, frameNone, 0))
+				require.NoError(t, err)
+			}
+			require.Equal(t, size, got)
+			require.Equal(t, io.EOF, <-p.read)
+		})
+	}
+}
+
+// A side that has no room for what comes says that it is there.
+func TestStalledReader(t *testing.T) {
+	over := make(chan struct{})
+	p := newPreyWith(t, Config{tend: 50 * time.Millisecond}, func(*p2p.Stream) error {
+		<-over // it reads nothing
+		return p2p.ErrCanceled
+	})
+	defer close(over)
+	c := p.lane(t)
+	_, err := c.Write(append(appendHeader(nil, frameData, maxData), make([]byte, maxData)...))
+	require.NoError(t, err)
+	_, err = c.Write(append(appendHeader(nil, frameData, maxData), make([]byte, maxData)...))
+	require.NoError(t, err)
+	for range 3 {
+		k, _ := readFrame(t, c)
+		require.Equal(t, frameNone, k)
+	}
+}
+
+// What was written before a stream is closed arrives, also where the other side
+// has ended before, and takes its time to read: as it has no room, it says that
+// it is there, and a system that has closed answers that with a reset.
+func TestClosedWhileStalled(t *testing.T) {
+	const size = 1 << 20
+	for name, ends := range map[string]bool{"ended": true, "open": false} {
+		t.Run(name, func(t *testing.T) {
+			closed := make(chan struct{})
+			p := newPreyWith(t, Config{patience: 600 * time.Millisecond, tend: 50 * time.Millisecond}, func(s *p2p.Stream) error {
+				defer close(closed)
+				if ends {
+					if _, err := io.ReadAll(s); err != nil {
+						return err
+					}
+				}
+				if _, err := s.Write(make([]byte, size)); err != nil {
+					return err
+				}
+				return s.Close()
+			})
+			c := p.lane(t)
+			_, err := c.Write(data("x"))
+			require.NoError(t, err)
+			if ends {
+				_, err = c.Write(appendHeader(nil, frameEnd, 0))
+				require.NoError(t, err)
+			}
+			<-closed
+			for range 8 {
+				_, err := c.Write(appendHeader(nil, frameNone, 0))
+				require.NoError(t, err)
+				time.Sleep(50 * time.Millisecond)
+			}
+			got := 0
+			for {
+				k, b := readFrame(t, c)
+				if k == frameEnd {
+					break
+				}
+				got += len(b)
+			}
+			require.Equal(t, size, got)
+		})
+	}
+}
