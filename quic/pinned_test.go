@@ -61,7 +61,7 @@ func (p *pinned) lost(t *testing.T) {
 	require.ErrorIs(t, err, p2p.ErrConnectionLost)
 	require.ErrorContains(t, err, "it was closed", "and not silent for 13 s")
 	require.NoError(t, send(within(t), p.peer, "again"))
-	require.Len(t, p.peer.Info().Connections, 1)
+	onlyOne(t, p.peer)
 }
 
 // After this node has got another address, a version 1 peer that answers a
