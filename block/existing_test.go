@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -364,4 +366,56 @@ func TestFarTime(t *testing.T) {
 		require.NoError(t, received.err)
 		require.Equal(t, 1, received.Unchanged, year)
 	}
+}
+
+// Where files do not keep their numbers, as on exFAT, size and time of
+// modification tell that a file is the one that was placed. Nothing is replaced
+// there: that takes more.
+func TestRenumbered(t *testing.T) {
+	top := filepath.Join(t.TempDir(), "top")
+	put(t, filepath.Join(top, "small"), random(5, 1), 0o640)
+	put(t, filepath.Join(top, "in/large"), random(1<<20, 1), 0o640)
+	for renumbers, want := range map[bool][]string{true: {"top"}, false: {"top", "top (2)"}} {
+		dir := t.TempDir()
+		opts := family(block.Replace)
+		if renumbers {
+			opts.SetFaults(block.FailAlways("numbers", syscall.EIO))
+		}
+		_, received, _ := again(t, block.Paths(top), dir, opts)
+		require.NoError(t, received.err)
+		renumber(t, filepath.Join(dir, "top"))
+		_, received, _ = again(t, block.Paths(top), dir, opts)
+		require.NoError(t, received.err)
+		require.Equal(t, want, namesIn(t, dir))
+		if !renumbers {
+			continue
+		}
+		require.Equal(t, 2, received.Unchanged)
+		require.Zero(t, received.Sent)
+		rewrite(t, filepath.Join(top, "small"), []byte("other"))
+		_, received, _ = again(t, block.Paths(top), dir, opts)
+		require.NoError(t, received.err)
+		require.True(t, received.Lacks.Exchange)
+		require.Equal(t, 1, received.Unchanged)
+		require.Equal(t, []string{"in", "small", "small (2)"}, namesIn(t, filepath.Join(dir, "top")))
+	}
+}
+
+// renumber gives all that is in a folder other numbers.
+func renumber(t *testing.T, dir string) {
+	t.Helper()
+	copied := filepath.Join(t.TempDir(), "copy")
+	require.NoError(t, os.CopyFS(copied, os.DirFS(dir)))
+	require.NoError(t, fs.WalkDir(os.DirFS(dir), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		return os.Chtimes(filepath.Join(copied, path), time.Time{}, info.ModTime())
+	}))
+	require.NoError(t, os.RemoveAll(dir))
+	require.NoError(t, os.Rename(copied, dir))
 }

@@ -28,3 +28,13 @@ func MemoryDir(t testing.TB) string {
 func FailOnce(op string, nth int32, err error) func(string, string) error {
 	return failOnce(op, "", nth, err)
 }
+
+// FailAlways returns faults that fail all operations of one kind.
+func FailAlways(op string, err error) func(string, string) error {
+	return func(o, _ string) error {
+		if o == op {
+			return err
+		}
+		return nil
+	}
+}

@@ -25,5 +25,13 @@ func (i *ident) is(now *ident) bool {
 	return now.kind == regularKind && i.device == now.device && i.file == now.file && i.size == now.size && i.time == now.time
 }
 
+// resembles is is for a file system that may have given the file another
+// number since: size and time of modification have to do.
+func (i *ident) resembles(now *ident) bool {
+	same := *now
+	same.file = i.file
+	return i.is(&same)
+}
+
 // known tells that the system says which file one is.
 func (i *ident) known() bool { return i.kind != otherKind && i.file != 0 }

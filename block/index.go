@@ -40,6 +40,8 @@ type index struct {
 	key  indexKey
 	uses int // guarded by indexes
 
+	renumbers bool // of the destination's file system
+
 	mu      sync.Mutex
 	dir     *os.Root
 	file    *os.File
@@ -91,7 +93,7 @@ func openIndex(v *volume, from string) *index {
 		x.uses++
 		return x
 	}
-	x := &index{key: key, uses: 1}
+	x := &index{key: key, uses: 1, renumbers: v.renumbers}
 	dir, err := v.root.OpenRoot(partialDir)
 	if err != nil {
 		return nil
@@ -278,12 +280,21 @@ func (x *index) find(offered string, look func(path string) ident) (int64, *row)
 		if m == nil || m.offered != offered {
 			break
 		}
-		if now := look(m.here); m.ident.is(&now) {
+		if now := look(m.here); x.same(&m.ident, &now) {
 			return offset, m
 		}
 		offset = m.before
 	}
 	return 0, nil
+}
+
+// same tells whether a file that was placed is there, unchanged, where a look
+// has found now.
+func (x *index) same(placed, now *ident) bool {
+	if x.renumbers {
+		return placed.resembles(now)
+	}
+	return placed.is(now)
 }
 
 // row returns the row at an offset, with its hashes, or nil.
@@ -303,7 +314,7 @@ func (x *index) folder(offered string, look func(path string) ident) (string, bo
 		return "", false
 	}
 	now := look(f.here)
-	return f.here, now.kind == folderKind && now.device == f.ident.device && now.file == f.ident.file
+	return f.here, now.kind == folderKind && now.device == f.ident.device && (now.file == f.ident.file || x.renumbers)
 }
 
 // addFolder records a folder that was made.

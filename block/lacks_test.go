@@ -1,6 +1,7 @@
 package block
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -253,12 +254,20 @@ func TestCleanOnReceive(t *testing.T) {
 // Only an error that is about the name says that the file system is like
 // Windows; where the folder has gone away, it is made again.
 func TestProbe(t *testing.T) {
+	gone := errors.New("the folder is gone")
 	for err, portable := range map[error]bool{
-		syscall.EINVAL: true, syscall.EPERM: true, syscall.EMFILE: false, syscall.EIO: false, syscall.ENOSPC: false, syscall.ENOENT: false,
+		syscall.EINVAL: true, syscall.EPERM: true, syscall.ENOENT: true, syscall.EMFILE: false, syscall.EIO: false, syscall.ENOSPC: false, gone: false,
 	} {
 		root, err2 := os.OpenRoot(t.TempDir())
 		require.NoError(t, err2)
-		vol := newVolume(root, false, failOnce("name", "", 1, err))
+		once := failOnce("name", "", 1, err)
+		vol := newVolume(root, false, func(op, name string) error {
+			err := once(op, name)
+			if err == gone {
+				return root.Remove(partialDir)
+			}
+			return err
+		})
 		require.NoError(t, vol.enter(func() error { return nil }), err)
 		require.Equal(t, portable, vol.style.portable, err)
 		vol.leave()

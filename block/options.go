@@ -15,8 +15,8 @@ const (
 	// there is either the old one or the new one. It does so only for a regular
 	// file that has one name, spelled as before, and is still the one that was
 	// placed, by its size, time of modification and number in the file system.
-	// Otherwise, and if the system cannot exchange two files in one step
-	// ([Lacks].Exchange), it acts as Keep.
+	// Otherwise, and if the file system cannot do that ([Lacks].Exchange), it
+	// acts as Keep.
 	Replace
 	// Skip keeps the file, and refuses the new one.
 	Skip

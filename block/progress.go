@@ -46,8 +46,9 @@ type Lacks struct {
 	Sync  bool // no fsync: a power cut may lose files that have arrived
 	Links bool // no hard links: unless a rename can refuse to replace a file (as on Linux), a crash may leave an empty file
 	Locks bool // no file locks: another process may take over an offer that this one is receiving
-	// Exchange is set if a file was to be replaced ([Replace]), and two files
-	// cannot exchange their names in one step: it was kept.
+	// Exchange is set if a file was to be replaced ([Replace]), and was kept:
+	// two files cannot exchange their names in one step there, or files do not
+	// keep their numbers, so that nothing tells the file from another one.
 	Exchange bool
 }
 

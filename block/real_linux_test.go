@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -91,4 +92,47 @@ func TestRealRamfs(t *testing.T) {
 	sent, received := move(t, a, b, []block.Source{source("f", random(1<<20, 1))}, nil, dir, block.ReceiveOptions{From: "a"})
 	require.NoError(t, sent.err)
 	require.NoError(t, received.err)
+}
+
+// exFAT, as memory sticks have it, gives files other numbers each time that it
+// is mounted: what has arrived is not sent again.
+func TestRealExFAT(t *testing.T) {
+	needsRoot(t, "mkfs.exfat", "mount.exfat-fuse", "losetup")
+	image, dir := filepath.Join(t.TempDir(), "image"), t.TempDir()
+	require.NoError(t, os.WriteFile(image, nil, 0o600))
+	require.NoError(t, os.Truncate(image, 64<<20))
+	run := func(args ...string) string {
+		out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		return strings.TrimSpace(string(out))
+	}
+	run("mkfs.exfat", image)
+	if _, err := os.Stat("/dev/loop-control"); err != nil {
+		t.Skip("this kernel makes no disks of files: ", err)
+	}
+	device := run("losetup", "--find", "--show", image)
+	t.Cleanup(func() { exec.Command("losetup", "--detach", device).Run() })
+	plugged := func(use func(t *testing.T)) {
+		require.True(t, t.Run("", func(t *testing.T) {
+			run("mount.exfat-fuse", device, dir)
+			t.Cleanup(func() { run("umount", dir) }) // last
+			use(t)
+		}))
+	}
+	plugged(func(t *testing.T) { put(t, filepath.Join(dir, "first"), nil, 0o600) })
+	top := filepath.Join(t.TempDir(), "top")
+	for name, size := range map[string]int{"one": 1, "large": 1 << 20, "a/b/c": 5} {
+		put(t, filepath.Join(top, name), random(size, 1), 0o644)
+	}
+	for i, want := range []int{0, 3, 3} {
+		plugged(func(t *testing.T) {
+			for _, name := range []string{"first", "top/one"}[:i] {
+				readAll(t, filepath.Join(dir, name)) // numbers are given in the order of looking
+			}
+			_, received, _ := again(t, block.Paths(top), dir, family(block.Keep))
+			require.NoError(t, received.err)
+			require.Equal(t, want, received.Unchanged)
+			require.Equal(t, []string{"first", "top"}, namesIn(t, dir))
+		})
+	}
 }

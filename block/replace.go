@@ -24,6 +24,10 @@ func (p *placer) swap(f *wholeFile) *swap {
 	if p.opts.Existing != Replace || p.index == nil || f.old == 0 {
 		return nil
 	}
+	if p.vol.renumbers {
+		p.vol.note(func(l *Lacks) { l.Exchange = true })
+		return nil
+	}
 	m := p.index.row(f.old)
 	if m == nil || m.offered != f.entry.path {
 		return nil

@@ -181,7 +181,7 @@ func (s *sources) open(at int64) *placedFile {
 		return nil
 	}
 	now := s.sites.look(m.here)
-	if !m.ident.is(&now) {
+	if !s.index.same(&m.ident, &now) {
 		return nil
 	}
 	f, err := s.sites.at.root.Open(path.Base(m.here))

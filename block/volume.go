@@ -19,6 +19,8 @@ type volume struct {
 	style   style    // of names here
 	faults  func(op, name string) error
 
+	renumbers bool // a file may have another number the next time: see renumbers
+
 	mu    sync.Mutex
 	lacks Lacks
 }
@@ -62,6 +64,7 @@ func (v *volume) openPartial() (err error) {
 		v.dir = nil
 		return err
 	}
+	v.renumbers = v.faults("numbers", partialDir) != nil || renumbers(v.partial)
 	return v.probe()
 }
 
@@ -89,10 +92,11 @@ func (v *volume) probe() error {
 			v.partial.Remove(name)
 		}
 	}
-	v.style.portable = errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EILSEQ) || unsupported(err)
-	if errors.Is(err, fs.ErrNotExist) { // partialDir is gone
+	missing := errors.Is(err, fs.ErrNotExist) // partialDir, or a letter of exFAT in user space
+	if missing && !v.here() {
 		return err
 	}
+	v.style.portable = missing || errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EILSEQ) || unsupported(err)
 	return nil
 }
 

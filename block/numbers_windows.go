@@ -1,0 +1,22 @@
+package block
+
+import (
+	"os"
+	"strings"
+
+	"golang.org/x/sys/windows"
+)
+
+// renumbers tells whether the file system of dir may give a file another number
+// each time that the file is looked up, or that the disk is connected: FAT and
+// exFAT have no numbers.
+func renumbers(dir *os.Root) bool {
+	d, err := dir.Open(".")
+	if err != nil {
+		return false
+	}
+	defer d.Close()
+	var name [windows.MAX_PATH + 1]uint16
+	err = windows.GetVolumeInformationByHandle(windows.Handle(d.Fd()), nil, 0, nil, nil, nil, &name[0], uint32(len(name)))
+	return err == nil && strings.Contains(windows.UTF16ToString(name[:]), "FAT")
+}
