@@ -11,20 +11,20 @@ type account struct {
 	report func(Progress) // may be nil
 
 	mu      sync.Mutex
-	now     Progress // that was reported last
-	new     bool     // something has arrived since moved was called
+	now     Progress // the last one reported
+	new     bool     // something has arrived since the last call of moved
 	result  Result
-	samples []sample // of the last 2 s in which there were reports
+	samples []sample // of the last reports, rateOver at most
 }
 
-// A sample says how much had arrived at a time.
+// A sample says how many bytes had arrived at a given time.
 type sample struct {
 	at    time.Time
 	bytes int64
 }
 
-// progress reports how far a stream is. While it brings what another one had
-// brought, it reports nothing.
+// progress reports the progress of a stream. While the stream only repeats what
+// an earlier one transferred, nothing is reported.
 func (a *account) progress(p Progress) {
 	a.mu.Lock()
 	before := a.now
@@ -35,7 +35,7 @@ func (a *account) progress(p Progress) {
 	}
 	p.Bytes, p.Verified = max(p.Bytes, before.Bytes), max(p.Verified, before.Verified)
 	p.Files = max(p.Files, before.Files)
-	if p.TotalBytes == 0 { // nothing is decided yet
+	if p.TotalBytes == 0 { // the offer has not been decided on yet
 		p.TotalFiles, p.TotalBytes = before.TotalFiles, before.TotalBytes
 	}
 	p.TotalFiles, p.TotalBytes = max(p.TotalFiles, p.Files), max(p.TotalBytes, p.Bytes)
@@ -57,7 +57,7 @@ func (a *account) progress(p Progress) {
 	}
 }
 
-// moved tells whether something has arrived since it was called last.
+// moved reports whether something has arrived since its last call.
 func (a *account) moved() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -66,8 +66,8 @@ func (a *account) moved() bool {
 	return moved
 }
 
-// add adds the result of a stream. What it has found in its place, and skipped,
-// is that of the whole transfer.
+// add adds the result of a stream. What that stream found in place, and what it
+// skipped, counts for the whole transfer.
 func (a *account) add(r Result) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -82,7 +82,7 @@ func (a *account) add(r Result) {
 	all.Restarted += r.Restarted
 	all.Repaired += r.Repaired
 	all.Files, all.Folders, all.Bytes = max(all.Files, r.Files), max(all.Folders, r.Folders), max(all.Bytes, r.Bytes)
-	if r.SkippedCount > 0 || r.Files+r.Folders > 0 { // it got as far as to know
+	if r.SkippedCount > 0 || r.Files+r.Folders > 0 { // the stream got far enough to know them
 		all.Skipped, all.SkippedCount = r.Skipped, r.SkippedCount
 	}
 	all.Lacks.Sync = all.Lacks.Sync || r.Lacks.Sync

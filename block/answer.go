@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// wish decides about one entry. What is there of earlier attempts may be
-// claimed, in at most limit chunks.
+// wish decides on one entry. It may claim at most limit chunks that earlier
+// attempts have left.
 func (r *receiver) wish(c *cursor, limit int) (w wish, err error) {
 	e := &c.entry
 	v, bad := r.names.check(e, r.offer.verdicts[c.index])
@@ -36,7 +36,7 @@ func (r *receiver) wish(c *cursor, limit int) (w wish, err error) {
 	return w, nil
 }
 
-// count records a decision about an entry; bad tells what is wrong with its
+// count records the decision on an entry; bad describes what is wrong with its
 // name.
 func (r *receiver) count(e *entry, w *wish, bad error) {
 	switch {
@@ -66,7 +66,7 @@ func (r *receiver) count(e *entry, w *wish, bad error) {
 	})
 }
 
-// ask has the app decide on the offer.
+// ask lets the app decide on the offer.
 func (r *receiver) ask() error {
 	if r.decide == nil {
 		return nil

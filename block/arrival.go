@@ -11,40 +11,39 @@ import (
 )
 
 const (
-	readAhead   = 16 << 10 // bytes that are read before it is known what they are; they are copied once more
-	batchData   = 64 << 10 // bytes of data, from which on a batch is handed on
-	batchLength = 256      // messages, likewise
-	batchText   = 32 << 10 // bytes of paths and of told hashes, likewise
+	readAhead   = 16 << 10 // bytes that are read before their message is decoded; they are copied once more
+	batchData   = 64 << 10 // bytes of data at which a batch is handed on
+	batchLength = 256      // messages at which a batch is handed on
+	batchText   = 32 << 10 // bytes of paths and of the sender's hashes at which a batch is handed on
 )
 
-// A batch is messages that have arrived one after the other, and the data of
-// those that have some.
+// A batch holds consecutive messages, and their data.
 type batch struct {
 	items []item
-	data  []byte // of pool, or nil
-	text  int    // bytes of paths and told hashes
-	err   error  // what ended the stream behind them
+	data  []byte // from pool, or nil
+	text  int    // bytes of paths and of the sender's hashes
+	err   error  // the error that ended the stream after these items
 }
 
 var batches = sync.Pool{New: func() any { return new(batch) }}
 
-// An arrival reads what the sender says and hashes the chunks, in a goroutine
+// An arrival reads the sender's messages and hashes the chunks, in a goroutine
 // of its own.
 type arrival struct {
 	*transfer
 	in    *bufio.Reader
 	d     *proto.Decoder
 	chunk *chunkHasher
-	b     *batch // that is being filled
-	asked bool   // an offer is complete, and no answer was seen: the user may be asked
-	taken int64  // bytes of the chunk
-	limit int64  // of these: the largest chunk that was accepted
+	b     *batch // being filled
+	asked bool   // an offer is complete and not answered yet: the user may be deciding on it
+	taken int64  // bytes of the current chunk so far
+	limit int64  // of taken: the size of the largest accepted chunk
 
 	id      chan [16]byte // gets the ID of the offer
-	answers chan int64    // gets limit, when an answer is given
+	answers chan int64    // gets limit when the offer is answered
 	out     chan *batch
-	back    *batch // receive's: the batch that it reads
-	next    int    // receive's: the index of the next item in it
+	back    *batch // used by receive: the batch that it reads
+	next    int    // used by receive: the index of the next item in back
 }
 
 func newArrival(t *transfer) *arrival {
@@ -54,13 +53,13 @@ func newArrival(t *transfer) *arrival {
 	}
 }
 
-// answered tells that the offer was answered, and the size of the largest chunk
-// that was accepted. It is the receiver's.
+// answered tells a that the offer was answered, and the size of the largest
+// accepted chunk. The receiver calls it.
 func (a *arrival) answered(largest int64) { a.answers <- largest }
 
-// run reads until the sender's last message. An error follows what came before
-// it, so that none of that is lost; only a user who may be being asked is told
-// at once.
+// run reads until the sender's last message. It hands on an error after the
+// messages that arrived before it, so that none of them is lost. Only while the
+// user may be deciding on the offer does it end the transfer at once.
 func (a *arrival) run() error {
 	defer close(a.out)
 	var h hello
@@ -85,7 +84,7 @@ func (a *arrival) run() error {
 	return nil
 }
 
-// message reads one message. It reports true if that was the last one.
+// message reads one message, and reports whether it was the last one.
 func (a *arrival) message() (over bool, err error) {
 	if a.in.Buffered() == 0 || a.full() {
 		if err := a.flush(); err != nil {
@@ -97,7 +96,7 @@ func (a *arrival) message() (over bool, err error) {
 	if a.d.Err() != nil {
 		return false, decoding(a.d.Err())
 	}
-	if a.asked && k != kindKeep && k != kindAbort { // nothing else before the answer
+	if a.asked && k != kindKeep && k != kindAbort { // only these may come before the answer
 		select {
 		case a.limit = <-a.answers:
 			a.asked = false
@@ -142,12 +141,12 @@ func (a *arrival) message() (over bool, err error) {
 	a.b.items = append(a.b.items, it)
 	a.b.text += len(it.hashes) * len(hash{})
 	if k == kindSent || k == kindDone {
-		err = a.flush() // what follows is of another part of the transfer
+		err = a.flush() // the next message belongs to another part of the transfer
 	}
 	return k == kindDone, err
 }
 
-// full tells whether the batch has enough.
+// full reports whether the batch is large enough to be handed on.
 func (a *arrival) full() bool {
 	return len(a.b.items) >= batchLength || len(a.b.data) >= batchData || a.b.text >= batchText
 }
@@ -167,12 +166,12 @@ func (a *arrival) entry(k kind) error {
 	return a.flush()
 }
 
-// data reads the data of a message, in pieces that fit into a buffer.
+// data reads the data of a message in pieces that fit into a buffer.
 func (a *arrival) data(it *item) error {
 	for left := int(it.size); left > 0; {
 		n := min(left, piece)
 		if len(a.b.data)+n > len(buffer{}) || n > readAhead && n > a.in.Buffered() {
-			if err := a.flush(); err != nil { // what is there does not wait
+			if err := a.flush(); err != nil { // do not hold back what has arrived already
 				return err
 			}
 		}
@@ -188,7 +187,7 @@ func (a *arrival) data(it *item) error {
 			return streamError(err)
 		}
 		a.b.data = a.b.data[:len(a.b.data)+n]
-		if err := a.chunk.write(it.data); err != nil { // now, while the processor has it at hand
+		if err := a.chunk.write(it.data); err != nil { // now, while the data is in the processor's cache
 			return err
 		}
 		a.b.items = append(a.b.items, *it)
@@ -197,7 +196,7 @@ func (a *arrival) data(it *item) error {
 	return nil
 }
 
-// flush hands the batch on, if there is anything in it.
+// flush hands the batch on unless it is empty.
 func (a *arrival) flush() error {
 	if len(a.b.items) == 0 {
 		return nil
@@ -216,9 +215,9 @@ func (a *arrival) hand() error {
 	}
 }
 
-// receive returns the next message, for the goroutine that handles them. It is
-// nil if tick was first. It is valid until the next call; spent is called
-// before the data of messages goes away.
+// receive returns the next message, for the goroutine that handles messages, or
+// nil if tick fires first. The message is valid until the next call; spent is
+// called before the data of a batch is released.
 func (a *arrival) receive(tick <-chan time.Time, spent func()) (*item, error) {
 	for a.back == nil || a.next == len(a.back.items) {
 		if a.back != nil {
@@ -229,7 +228,7 @@ func (a *arrival) receive(tick <-chan time.Time, spent func()) (*item, error) {
 		}
 		select {
 		case b, ok := <-a.out:
-			if !ok { // the goroutine that closed it tells why
+			if !ok { // the goroutine that closed it cancels ctx with the reason
 				<-a.ctx.Done()
 				return nil, a.why()
 			}
@@ -244,8 +243,8 @@ func (a *arrival) receive(tick <-chan time.Time, spent func()) (*item, error) {
 	return &a.back.items[a.next-1], nil
 }
 
-// done waits until ctx is done for the sender's last message, which must be the
-// next one, and reports whether it has come.
+// done waits for the sender's last message, which must be the next one, until
+// ctx is done. It reports whether the message has arrived.
 func (a *arrival) done(ctx context.Context) bool {
 	select {
 	case b := <-a.out:
@@ -255,7 +254,7 @@ func (a *arrival) done(ctx context.Context) bool {
 	}
 }
 
-// release gives back the batch that was read, and returns its error.
+// release frees the batch that was read, and returns its error.
 func (a *arrival) release() error {
 	b := a.back
 	a.back = nil
@@ -269,7 +268,7 @@ func (a *arrival) release() error {
 	return err
 }
 
-// packed reads a pack.
+// packed reads packed entries.
 func (a *arrival) packed(size uint32) error {
 	b := make([]byte, size)
 	if _, err := io.ReadFull(a.in, b); err != nil {

@@ -7,10 +7,10 @@ import (
 	"github.com/zeebo/blake3"
 )
 
-const placeEvery = 500 * time.Millisecond // small files that are whole wait for more, so long at most
+const placeEvery = 500 * time.Millisecond // complete small files wait at most this long for others to be placed with
 
-// An assembler makes files of the messages of one offer, and hands those that
-// are whole to a placer. It belongs to the goroutine of the receiver.
+// An assembler assembles files from the messages of one offer, and hands
+// complete ones to a placer. It belongs to the goroutine of the receiver.
 type assembler struct {
 	*transfer
 	in      *arrival
@@ -19,21 +19,21 @@ type assembler struct {
 	placer  *placer
 
 	offer   *Offer
-	resumes map[int]resume // what was claimed, by index
+	resumes map[int]resume // the claims that were made, by index
 	olds    map[int]int64  // see receiver
 	index   *index         // or nil
 	spend   func(n int64) bool
 	root    *blake3.Hasher
-	cursor  *cursor // at the entry that came last
+	cursor  *cursor // at the last entry received
 	current *incoming
 	again   *repair
-	open    map[uint16]*incoming // files that were sent, and of which chunks have to come again
-	asked   map[request]int      // repairs that are due, and how often each was asked for
-	late    map[request]bool     // repairs that may come of files that were given up since
-	sent    bool                 // the sender only repairs now
+	open    map[uint16]*incoming // files that were sent to their end, but need chunks to be sent again
+	asked   map[request]int      // the pending repairs, and how often each was requested
+	late    map[request]bool     // repairs that may still arrive for files given up since the request
+	sent    bool                 // the sender sends nothing but repairs now
 }
 
-// run receives files until all of the offer have arrived or failed.
+// run receives files until every file of the offer has arrived or failed.
 func (a *assembler) run() error {
 	defer a.close()
 	ticker := time.NewTicker(placeEvery)
@@ -54,7 +54,7 @@ func (a *assembler) run() error {
 	return nil
 }
 
-// close gives up what is not whole.
+// close gives up the incomplete files.
 func (a *assembler) close() {
 	for _, in := range a.open {
 		in.close()
@@ -64,7 +64,7 @@ func (a *assembler) close() {
 	}
 }
 
-// keep copies the part of a small file whose end is in the next batch.
+// keep copies the beginning of a small file whose end is in the next batch.
 func (a *assembler) keep() {
 	if in := a.current; in != nil && in.held != nil {
 		in.held = bytes.Clone(in.held)
@@ -105,14 +105,14 @@ func (a *assembler) handle(it *item) error {
 	return violation("message %d", it.kind)
 }
 
-// wants tells whether the entry under the cursor has to be sent.
+// wants reports whether the entry at the cursor has to be sent.
 func (a *assembler) wants() bool {
 	v := a.offer.verdicts[a.cursor.index]
 	return a.cursor.kind == kindFile && (v == verdictWhole || v == verdictFrom || v == verdictPart)
 }
 
-// advance moves the cursor to an entry, and makes the folders before it. No
-// file may be left out.
+// advance moves the cursor to an entry, and creates the folders before it. It
+// fails if a wanted file comes before that entry.
 func (a *assembler) advance(to int) error {
 	if to <= a.cursor.index || a.sent {
 		return violation("entry %d after %d", to, a.cursor.index)
@@ -136,7 +136,7 @@ func (a *assembler) advance(to int) error {
 	return writing(a.cursor.err)
 }
 
-// folder makes the folder under the cursor.
+// folder creates the folder at the cursor.
 func (a *assembler) folder() error {
 	path, err := a.placer.mkdir(a.cursor.path)
 	if err != nil {
@@ -147,7 +147,7 @@ func (a *assembler) folder() error {
 	return nil
 }
 
-// next moves on to the file that comes now.
+// next moves on to the file that the sender begins.
 func (a *assembler) next(index int) (in *incoming, claimed resume, err error) {
 	if a.current != nil || a.again != nil {
 		return nil, claimed, violation("a file inside another")
@@ -194,7 +194,7 @@ func (a *assembler) begin(it *item) error {
 	return nil
 }
 
-// take takes n bytes of a chunk: data, or a hole if that is nil.
+// take receives n bytes of a chunk: data, or a hole if data is nil.
 func (a *assembler) take(n int64, data []byte) error {
 	if r := a.again; r != nil {
 		return a.takeAgain(r, n, data)
@@ -214,7 +214,7 @@ func (a *assembler) take(n int64, data []byte) error {
 	})
 	if in.sink == nil {
 		if in.held == nil && n == in.size && data != nil {
-			in.held = data // it gets a file of its own, or its place, in one step
+			in.held = data // the whole file: it is written in one step
 			return nil
 		}
 		if err := a.spill(in); err != nil || in.dead {
@@ -271,7 +271,8 @@ func (a *assembler) end(it *item) error {
 	return a.whole(in)
 }
 
-// gone is the sender's word that a file does not come, or not to its end.
+// gone handles the sender's message that a file will not arrive, or not
+// completely.
 func (a *assembler) gone(it *item) error {
 	index := it.message.entry
 	if a.again != nil && a.again.entry == index {
@@ -289,7 +290,7 @@ func (a *assembler) gone(it *item) error {
 		a.forget(in)
 		return nil
 	}
-	if int(index) <= a.cursor.index { // it was given up here, or is whole already
+	if int(index) <= a.cursor.index { // this side gave it up, or it is complete
 		return nil
 	}
 	if a.current != nil || a.again != nil {

@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A handle is a folder at hand. What is done in it takes a name, not a path,
-// and follows no links. An [os.File] for each small file takes longer than the
-// file.
+// A handle is an open folder. Its methods take a name, not a path, and follow
+// no links. They use system calls, since creating an [os.File] for a small file
+// takes longer than writing the file.
 type handle struct {
 	root *os.Root
 	file *os.File
@@ -25,7 +25,7 @@ func (h *handle) close() { h.file.Close() }
 
 func (h *handle) fd() int { return int(h.file.Fd()) }
 
-// create writes a file that must not exist yet.
+// create creates a file, which must not exist yet, with content.
 func (h *handle) create(name string, content []byte) error {
 	fd, err := -1, error(unix.EINTR)
 	for err == unix.EINTR {
@@ -47,7 +47,7 @@ func (h *handle) create(name string, content []byte) error {
 	return nil
 }
 
-// has tells whether anything has that name.
+// has reports whether the folder has an entry of that name.
 func (h *handle) has(name string) bool {
 	var stat unix.Stat_t
 	return unix.Fstatat(h.fd(), name, &stat, unix.AT_SYMLINK_NOFOLLOW) == nil
@@ -56,8 +56,8 @@ func (h *handle) has(name string) bool {
 // remove removes a file.
 func (h *handle) remove(name string) error { return unix.Unlinkat(h.fd(), name, 0) }
 
-// link makes a hard link to a file of another folder, under a name that is
-// free.
+// link makes a hard link to a file of another folder. It fails if the name is
+// taken.
 func (h *handle) link(from *handle, old, name string) error {
 	if err := unix.Linkat(from.fd(), old, h.fd(), name, 0); err != nil {
 		return &os.LinkError{Op: "link", Old: old, New: name, Err: err}

@@ -2,11 +2,10 @@ package block
 
 import "encoding/binary"
 
-// maxKnown is how many chunks an index finds by their hashes, in whatever file
-// they are.
+// maxKnown limits the chunks that an index finds by their hashes, in any file.
 const maxKnown = 1 << 17
 
-// A chunkAt is where a row has the hash of a chunk.
+// A chunkAt says which row has the hash of a chunk.
 type chunkAt struct {
 	row   int64
 	chunk uint32
@@ -14,7 +13,7 @@ type chunkAt struct {
 
 func chunkKey(h *hash) uint64 { return binary.LittleEndian.Uint64(h[:]) }
 
-// noteChunks has the chunks of a row found.
+// noteChunks makes the chunks of a row known by their hashes.
 func (x *index) noteChunks(at int64, m *row) {
 	for i := range m.hashes {
 		if x.chunks == nil || len(x.chunks) >= maxKnown {

@@ -51,7 +51,7 @@ func (v *volume) clean(age time.Duration) error {
 			continue
 		}
 		if strings.HasSuffix(name, indexEnd) {
-			continue // it is of use for as long as the files are
+			continue // it is needed as long as the files exist
 		}
 		base, isJournal := strings.CutSuffix(name, journalEnd)
 		if isJournal && time.Since(info.ModTime()) >= age {
@@ -59,7 +59,7 @@ func (v *volume) clean(age time.Duration) error {
 		}
 		base, _, _ = strings.Cut(name, ".")
 		if !isJournal && !journals[base] && time.Since(info.ModTime()) >= max(min(age, orphanAfter), time.Minute) {
-			if _, err := v.partial.Lstat(base + journalEnd); err != nil { // it may be new
+			if _, err := v.partial.Lstat(base + journalEnd); err != nil { // its journal may have been created since
 				v.partial.Remove(name)
 			}
 		}
@@ -67,7 +67,8 @@ func (v *volume) clean(age time.Duration) error {
 	return nil
 }
 
-// cleanJournal removes a journal and its data, if it is not in use.
+// cleanJournal removes a journal and its data files if the journal is not in
+// use.
 func (v *volume) cleanJournal(name string) {
 	j := newJournal(v, name)
 	var err error
@@ -78,7 +79,7 @@ func (v *volume) cleanJournal(name string) {
 	cancel()
 	if j.hold(over) {
 		if v.lock(j.file) {
-			j.load() // as far as it can be read: it may have a file of the user's
+			j.load() // as far as it can be read: one of its data files may be the user's
 
 			j.close(true)
 			return

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// copyRange copies n bytes within the system, which shares them where the file
-// system can.
+// copyRange copies n bytes inside the kernel, which makes both files share them
+// if the file system supports that.
 func copyRange(to *os.File, at int64, from *os.File, start, n int64) error {
 	for n > 0 {
 		copied, err := unix.CopyFileRange(int(from.Fd()), &start, int(to.Fd()), &at, int(min(n, 1<<30)), 0)

@@ -5,8 +5,8 @@ import (
 	"net"
 )
 
-// counted counts what came of a transfer, if the stream, or one that it runs
-// in, is of a node that counts.
+// counted counts the outcome of a transfer if the stream, or the one that it is
+// tunneled in, belongs to a node, which keeps counters.
 func counted(stream net.Conn, what string, err error) {
 	by := "complete"
 	var incomplete *IncompleteError

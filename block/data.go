@@ -5,10 +5,10 @@ import (
 	"syscall"
 )
 
-const syncEvery = 64 << 20 // bytes of a large file
+const syncEvery = 64 << 20 // bytes of a large file after which it is synced
 
-// unshared checks that nobody else has written to a file of which everything
-// has arrived, where that is possible.
+// unshared checks that no other process has written to a complete file, if
+// another process may still have it open.
 func (a *assembler) unshared(in *incoming) error {
 	if !in.adopted {
 		return nil
@@ -20,8 +20,8 @@ func (a *assembler) unshared(in *incoming) error {
 	return err
 }
 
-// openData opens the file that the data goes to, which has chunks already if it
-// was resumed.
+// openData opens the data file. If the file was resumed, that has chunks
+// already.
 func (a *assembler) openData(in *incoming, claimed resume) (err error) {
 	switch {
 	case len(claimed.hashes) > 0:
@@ -46,8 +46,8 @@ func (a *assembler) openData(in *incoming, claimed resume) (err error) {
 	return nil
 }
 
-// spill gives a small file, of which the beginning may be held, a file of its
-// own, like those of large ones.
+// spill moves a small file, whose beginning may be held in memory, to a data
+// file of its own, like that of a large one.
 func (a *assembler) spill(in *incoming) error {
 	b := in.held
 	in.held = nil
@@ -57,7 +57,7 @@ func (a *assembler) spill(in *incoming) error {
 	return a.write(in, b, 0)
 }
 
-// write writes b to a file, at offset.
+// write writes b to a file at offset.
 func (a *assembler) write(in *incoming, b []byte, offset int64) (err error) {
 	if in.file == nil {
 		_, err = in.sink.WriteAt(b, offset)
@@ -73,7 +73,7 @@ func (a *assembler) write(in *incoming, b []byte, offset int64) (err error) {
 	return nil
 }
 
-// verified records a chunk. Its bytes were written; see journal.
+// verified records a chunk whose bytes were written: see journal.
 func (a *assembler) verified(in *incoming, number uint32, h hash, size int64) error {
 	a.update(func(p *Progress, _ *Result) { p.Verified += size })
 	if !in.journaled {
@@ -82,8 +82,8 @@ func (a *assembler) verified(in *incoming, number uint32, h hash, size int64) er
 	return writing(a.journal.chunk(in.number, number, h))
 }
 
-// drop gives a file up. What was verified of it is kept for the next attempt,
-// if the disk has it and the file can get further than that.
+// drop gives up a file. Verified chunks are kept for the next attempt, unless
+// the disk has lost them or the file is too large for the file system.
 func (a *assembler) drop(in *incoming, err error) error {
 	if in.file != nil && (in.lost.Load() || errors.Is(err, syscall.EFBIG)) {
 		in.file.Truncate(0)
@@ -108,7 +108,7 @@ func (a *assembler) forget(in *incoming) {
 	}
 }
 
-// whole verifies a file of which everything has arrived, and hands it on.
+// whole verifies a file that has arrived completely, and hands it on.
 func (a *assembler) whole(in *incoming) error {
 	a.root.Reset()
 	for i := range in.hashes {
@@ -146,13 +146,13 @@ func (a *assembler) whole(in *incoming) error {
 	return nil
 }
 
-// skipHole leaves a hole in a file, which has nothing there yet. The app's own
-// writers get zeros.
+// skipHole leaves a hole in a file where nothing was written yet. An app's own
+// writer gets zeros.
 func (a *assembler) skipHole(in *incoming, offset, n int64) error {
 	if in.file == nil {
 		return a.writeZeros(in, offset, n)
 	}
-	if in.reuse != nil { // all of the file is a hole at first
+	if in.reuse != nil { // the whole file was a hole at first
 		if in.reuse.spoilt[uint32(len(in.hashes))] {
 			return a.writeZeros(in, offset, n)
 		}

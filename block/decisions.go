@@ -9,20 +9,20 @@ import (
 	"github.com/zeebo/blake3"
 )
 
-// decisions are what the app has decided on the offers of a transfer, by the
-// entries before each. One goroutine uses them at a time.
+// decisions are the app's decisions on the offers of a transfer, keyed by the
+// number of entries in earlier offers. They must not be used concurrently.
 type decisions map[int]decision
 
-// A decision is one on an offer that was accepted.
+// A decision is the app's decision on an offer that it accepted.
 type decision struct {
 	offer    hash
 	verdicts []verdict
 	parts    map[int]part
 }
 
-// ask decides on an offer as it was decided on before if it is the same, byte
-// by byte, and asks the app otherwise. An offer is not the same if it is the
-// first of a transfer of other totals.
+// ask repeats the earlier decision if the offer and the totals of its transfer
+// are the same, byte by byte, and asks the app otherwise. After a different
+// first offer, all earlier decisions are void.
 func (d decisions) ask(ctx context.Context, o *Offer, decide func(context.Context, *Offer) error) error {
 	sum, err := o.sum()
 	if err != nil {
@@ -44,7 +44,7 @@ func (d decisions) ask(ctx context.Context, o *Offer, decide func(context.Contex
 	return nil
 }
 
-// sum returns the hash of an offer, and of the totals of its transfer.
+// sum returns the hash of an offer and the totals of its transfer.
 func (o *Offer) sum() (sum hash, err error) {
 	h := blake3.New()
 	all := entry{kind: kindOffered, totals: totals{

@@ -9,13 +9,13 @@ import (
 
 func newDisk(dir string) fs.FS { return os.DirFS(dir) }
 
-// openFile opens a file of fsys.
+// openFile opens a file in fsys.
 func openFile(fsys fs.FS, name string) (opened, error) { return fsys.Open(name) }
 
-// tree returns fsys as one to walk through.
+// tree returns the file system to walk in place of fsys.
 func tree(fsys fs.FS) fs.FS { return fsys }
 
-// readsTogether tells whether f is a file that several may read at a time.
+// readsTogether reports whether several goroutines may read f at the same time.
 func readsTogether(f opened) bool {
 	_, ok := f.(*os.File)
 	return ok

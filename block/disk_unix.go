@@ -13,14 +13,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A disk is [os.DirFS](dir), of which small files and their entries are read
-// with less to do for each: an [os.File] takes longer than the file.
+// A disk is [os.DirFS](dir) with less work for each small file: creating an
+// [os.File] takes longer than reading it.
 type disk struct {
 	dirFS
 	dir string
 }
 
-// dirFS is what os.DirFS says that it is.
+// dirFS is the set of interfaces that the result of os.DirFS is documented to
+// implement.
 type dirFS interface {
 	fs.StatFS
 	fs.ReadDirFS
@@ -30,8 +31,8 @@ type dirFS interface {
 
 func newDisk(dir string) fs.FS { return disk{os.DirFS(dir).(dirFS), dir} }
 
-// openFile opens a file of fsys. On a disk it does not wait for the process
-// that writes to a pipe that has taken the file's place.
+// openFile opens a file in fsys. If a pipe has taken the place of a file on
+// disk, it does not block until a process opens the pipe for writing.
 func openFile(fsys fs.FS, name string) (opened, error) {
 	d, ok := fsys.(disk)
 	if !ok {
@@ -43,7 +44,7 @@ func openFile(fsys fs.FS, name string) (opened, error) {
 		f.fd, err = unix.Open(f.path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	}
 	if err != nil {
-		return fsys.Open(name) // it may have to wait; or it says why not
+		return fsys.Open(name) // it may have to wait, or returns the proper error
 	}
 	return f, nil
 }
@@ -93,8 +94,8 @@ func (f *diskFile) Seek(offset int64, whence int) (int64, error) {
 	return at, nil
 }
 
-// tree returns fsys as one to walk through: a disk's folders come with all that
-// Lstat tells of what is in them.
+// tree returns the file system to walk in place of fsys: that of a disk reads
+// folders together with the Lstat result of each entry.
 func tree(fsys fs.FS) fs.FS {
 	if d, ok := fsys.(disk); ok {
 		return diskTree{d}
@@ -105,8 +106,8 @@ func tree(fsys fs.FS) fs.FS {
 type diskTree struct{ disk }
 
 const (
-	maxLookers = 4   // that look names of a folder up at the same time
-	fewNames   = 256 // that one of them does before there is another
+	maxLookers = 4   // goroutines that call lstat for the names of a folder
+	fewNames   = 256 // names for one of them, before another one is started
 )
 
 func (d diskTree) ReadDir(name string) ([]fs.DirEntry, error) {
@@ -148,11 +149,11 @@ func lstat(fd int, name string) diskInfo {
 // A diskInfo is an [fs.FileInfo] and an [fs.DirEntry].
 type diskInfo struct {
 	name    string
-	mode    fs.FileMode // what is neither a folder nor a regular file is irregular
+	mode    fs.FileMode // anything but a folder or a regular file is irregular
 	size    int64
 	modTime time.Time
-	stored  int64 // bytes that are not holes, as far as known
-	err     error // nothing but the name is known
+	stored  int64 // bytes outside holes, as far as known
+	err     error // if not nil, only the name is known
 }
 
 func newDiskInfo(name string, s *unix.Stat_t) diskInfo {
@@ -177,7 +178,7 @@ func (i *diskInfo) Sys() any                   { return nil }
 func (i *diskInfo) storedBytes() int64         { return i.stored }
 func (i *diskInfo) Info() (fs.FileInfo, error) { return i, i.err }
 
-// readsTogether tells whether f is a file that several may read at a time.
+// readsTogether reports whether several goroutines may read f at the same time.
 func readsTogether(f opened) bool {
 	switch f.(type) {
 	case *os.File, *diskFile:

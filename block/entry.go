@@ -7,7 +7,7 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// A hello begins a transfer. The sender writes it.
+// A hello is the sender's first message.
 //
 //	size  field
 //	1     'B'
@@ -29,8 +29,8 @@ func (m *hello) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// An entry is a file or a folder of an offer, one that the sender had to leave
-// out, or the end of the offer.
+// An entry of an offer is a file, a folder, a file or folder that the sender
+// had to leave out, or the end of the offer.
 //
 //	size  field
 //	1     kind     01 folder, 02 file, 03 end, 0F left out
@@ -63,7 +63,7 @@ type entry struct {
 	totals  totals
 }
 
-// Totals say how much a whole transfer has, whose offers may be many.
+// Totals are those of a whole transfer, which may have many offers.
 //
 //	size  field
 //	4     files
@@ -76,7 +76,7 @@ type totals struct {
 	bytes, stored           int64
 }
 
-// add counts an entry. It reports false if that is more than totals can say.
+// add counts an entry. It reports false if the totals overflow.
 func (t *totals) add(e *entry) bool {
 	switch e.kind {
 	case kindFolder:
@@ -92,7 +92,7 @@ func (t *totals) add(e *entry) bool {
 	return t.files > 0 && t.bytes >= 0 && t.stored >= 0
 }
 
-// within tells whether nothing of t is more than in all.
+// within reports whether no total of t exceeds that of all.
 func (t *totals) within(all *totals) bool {
 	return t.files <= all.files && t.folders <= all.folders && t.leftOut <= all.leftOut &&
 		t.bytes <= all.bytes && t.stored <= all.stored
@@ -136,7 +136,7 @@ func (m *entry) DecodeFrom(d *proto.Decoder) error {
 	return m.fields(k, d)
 }
 
-// fields reads what follows the kind.
+// fields decodes the fields after the kind.
 func (m *entry) fields(k kind, d *proto.Decoder) error {
 	*m = entry{kind: k}
 	if d.Err() != nil {
@@ -180,5 +180,6 @@ func (m *entry) valid() error {
 
 func (m *entry) modTime() time.Time { return time.Unix(m.seconds, int64(m.nanos)) }
 
-// isLarge tells whether chunks of an earlier version of a file may be used.
+// isLarge reports whether a file has more than one chunk, so that chunks of an
+// earlier version may be reused.
 func isLarge(e *entry) bool { return e.size > blockSize(e.size) }

@@ -66,16 +66,16 @@ var (
 	// [io.ErrUnexpectedEOF].
 	ErrCut = fmt.Errorf("%w: cut off before the end: %w", errStream, io.ErrUnexpectedEOF)
 
-	errStream = errors.New("block: the stream failed") // nothing can be said over it any more
+	errStream = errors.New("block: the stream failed") // nothing more can be sent over it
 
-	errFailed   = errors.New("block: failed") // a code that we do not know
+	errFailed   = errors.New("block: failed") // an unknown code
 	errFinished = errors.New("block: finished")
 )
 
 // A code says on the wire why a transfer or a file ended.
 type code uint8
 
-// codes holds the error for each code. A code that is not here is read as 0.
+// codes holds the error for each code. An unknown code is read as 0.
 var codes = [...]error{
 	errFailed, ErrCanceled, ErrRefused, ErrChanged, ErrDiskFull, ErrName, ErrCorrupt,
 	ErrRead, ErrWrite, ErrProtocol, ErrVersion, ErrTimeout, ErrIrregular,
@@ -138,11 +138,11 @@ func (e *FileError) Error() string { return fmt.Sprintf("%q: %v", e.Path, e.Err)
 // Unwrap returns Err.
 func (e *FileError) Unwrap() error { return e.Err }
 
-// missing tells an entry that should have arrived from one that the receiver
-// did not want.
+// missing reports whether the entry should have arrived, as opposed to one that
+// the receiver did not want.
 func (e *FileError) missing() bool { return !errors.Is(e.Err, ErrRefused) }
 
-// again tells an entry that another attempt may bring.
+// again reports whether another attempt may bring the entry.
 func (e *FileError) again() bool {
 	return e.missing() && !errors.Is(e.Err, ErrName) && !errors.Is(e.Err, ErrIrregular)
 }
@@ -162,7 +162,7 @@ func (e *IncompleteError) Error() string {
 // Unwrap returns [ErrIncomplete] and First.
 func (e *IncompleteError) Unwrap() []error { return []error{ErrIncomplete, e.First} }
 
-// A refusal is an error of [Refuse].
+// A refusal is the error that [Refuse] returns.
 type refusal struct{ reason string }
 
 func (e *refusal) Error() string { return fmt.Sprintf("%v: %q", ErrRefused, e.reason) }
@@ -172,7 +172,7 @@ func (e *refusal) Unwrap() error { return ErrRefused }
 // sender is told the reason: its first 1024 bytes, as printable text.
 func Refuse(reason string) error { return &refusal{reason} }
 
-// canceled returns the error of a transfer whose context ended with that cause.
+// canceled returns the error of a transfer whose context has ended with cause.
 func canceled(cause error) error {
 	if errors.Is(cause, ErrCanceled) {
 		return cause
@@ -180,7 +180,7 @@ func canceled(cause error) error {
 	return fmt.Errorf("%w: %w", ErrCanceled, cause)
 }
 
-// A told error is one of this package's with a text for the peer.
+// A told error is one of this package's errors, with a text for the peer.
 type told struct {
 	error
 	reason string
@@ -189,8 +189,8 @@ type told struct {
 func (e *told) Error() string { return fmt.Sprintf("%v: %s", e.error, e.reason) }
 func (e *told) Unwrap() error { return e.error }
 
-// reason returns the text that the peer gets besides the code. Errors of the
-// system stay here: they name local paths.
+// reason returns the text that the peer gets along with the code. Errors of the
+// operating system are not sent: they name local paths.
 func reason(err error) string {
 	var refused *refusal
 	var space *SpaceError
@@ -204,14 +204,14 @@ func reason(err error) string {
 		return fmt.Sprintf("%d bytes are needed, %d are free", space.Needed, space.Free)
 	case errors.Is(err, ErrCanceled) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded):
 		if all, ok := err.(interface{ Unwrap() []error }); ok && len(all.Unwrap()) == 2 {
-			return all.Unwrap()[1].Error() // the cause, which the app gave
+			return all.Unwrap()[1].Error() // the cause that the app gave
 		}
 	}
 	return ""
 }
 
-// printable returns text in a form that a terminal and a log take as it is: at
-// most limit bytes of UTF-8 whose characters can be seen, or are spaces.
+// printable returns text in a form that is safe for terminals and logs: at most
+// limit bytes of UTF-8, with printable characters and spaces only.
 func printable(text string, limit int) string {
 	clean := strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -220,12 +220,12 @@ func printable(text string, limit int) string {
 		return r
 	}, text)
 	if len(clean) > limit {
-		clean = strings.ToValidUTF8(clean[:limit], "") // without half a character
+		clean = strings.ToValidUTF8(clean[:limit], "") // without a partial character
 	}
 	return clean
 }
 
-// writing wraps an error of the destination.
+// writing wraps an error of the destination in ErrDiskFull or ErrWrite.
 func writing(err error) error {
 	switch {
 	case err == nil:
@@ -236,19 +236,20 @@ func writing(err error) error {
 	return fmt.Errorf("%w: %w", ErrWrite, err)
 }
 
-// fatal tells an error of the destination as a whole from one that concerns a
-// single file.
+// fatal reports whether an error concerns the destination as a whole, and not
+// only a single file.
 func fatal(err error) bool {
 	return noSpace(err) || errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrClosed) || errors.Is(err, errJournal)
 }
 
-// unsupported tells that the file system does not offer an operation, rather
-// than that the operation failed.
+// unsupported reports whether an error means that the file system lacks an
+// operation, rather than that the operation failed.
 func unsupported(err error) bool {
 	return errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EINVAL)
 }
 
-// decoding separates a mistake of the peer from an error of the stream.
+// decoding turns an error of decoding into ErrVersion, ErrProtocol, or an error
+// of the stream.
 func decoding(err error) error {
 	switch {
 	case errors.Is(err, ErrVersion):
@@ -265,8 +266,7 @@ func violation(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrProtocol, fmt.Sprintf(format, args...))
 }
 
-// errJournal marks errors of the journal, without which no file can be
-// received.
+// errJournal marks errors of the journal: without it, no file can be received.
 var errJournal = errors.New("the journal")
 
 // streamError marks an error of the stream itself.

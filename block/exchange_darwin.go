@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// exchange has the file called name here and the one called old in another
-// folder swap their names, in one step.
+// exchange swaps, in one step, the file called name in h and the one called old
+// in the folder from.
 func (h *handle) exchange(from *handle, old, name string) error {
 	if err := unix.RenameatxNp(from.fd(), old, h.fd(), name, unix.RENAME_SWAP); err != nil {
 		return &os.LinkError{Op: "exchange", Old: old, New: name, Err: err}

@@ -4,5 +4,5 @@ package block
 
 import "errors"
 
-// exchange cannot be done here.
+// exchange is not supported on this system.
 func (h *handle) exchange(*handle, string, string) error { return errors.ErrUnsupported }

@@ -1,7 +1,8 @@
 package block
 
-// there finds out what is there of a file that is wanted: in its place, or of
-// an earlier attempt. That may be claimed in at most limit chunks.
+// there finds out how much of a wanted file the receiver has: the file itself
+// in its place, or chunks of an earlier attempt, of which it may claim at most
+// limit.
 func (r *receiver) there(c *cursor, w *wish, limit int) error {
 	e := &c.entry
 	placed, err := r.journal.placed(r.vol.root, e)
@@ -25,8 +26,8 @@ func (r *receiver) there(c *cursor, w *wish, limit int) error {
 	return nil
 }
 
-// known decides on a file by what the sender has placed here before. It reports
-// false if the file is to come.
+// known decides on a file by the index of what this sender has sent before. It
+// reports false if the file has to be sent.
 func (r *receiver) known(c *cursor, w *wish) bool {
 	if r.index == nil {
 		return false
@@ -47,8 +48,8 @@ func (r *receiver) known(c *cursor, w *wish) bool {
 	return true
 }
 
-// disk returns the error of something that ends with the transfer, or with an
-// error of the destination.
+// disk returns the error of an operation that failed because the transfer
+// ended, or because of the destination.
 func (r *receiver) disk(err error) error {
 	if r.ctx.Err() != nil {
 		return r.why()

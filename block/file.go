@@ -2,7 +2,7 @@ package block
 
 import "io/fs"
 
-// An opened is an [fs.File]; one without Read is an [io.ReaderAt].
+// An opened file is an [fs.File], or an [io.ReaderAt] without Read.
 type opened interface {
 	Stat() (fs.FileInfo, error)
 	Close() error

@@ -6,14 +6,14 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// lock locks f until it is closed or the process ends. The lock is far behind
-// the end of f: locked bytes cannot be read.
+// lock locks f until it is closed or the process ends. It locks a byte far
+// beyond the end of f, since locked bytes cannot be read.
 func lock(f *os.File) error {
 	const flags = windows.LOCKFILE_EXCLUSIVE_LOCK | windows.LOCKFILE_FAIL_IMMEDIATELY
 	return windows.LockFileEx(windows.Handle(f.Fd()), flags, 0, 1, 0, &windows.Overlapped{OffsetHigh: 1 << 30})
 }
 
-// locked tells an error of lock that says that somebody else has the lock.
+// locked reports whether an error of lock means that the lock is held already.
 func locked(err error) bool {
 	return err == windows.ERROR_LOCK_VIOLATION || err == windows.ERROR_IO_PENDING || err == windows.ERROR_SHARING_VIOLATION
 }
@@ -24,7 +24,7 @@ func removeOpen(dir *os.Root, f *os.File, name string) {
 	dir.Remove(name)
 }
 
-// alone tells whether a file has no second name.
+// alone reports whether a file has no second name.
 func alone(f *os.File) bool {
 	var info windows.ByHandleFileInformation
 	return windows.GetFileInformationByHandle(windows.Handle(f.Fd()), &info) == nil && info.NumberOfLinks <= 1

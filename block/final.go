@@ -7,11 +7,11 @@ import (
 	"path"
 )
 
-// Final names: this file is the part of a placer that gives them. All of it is
-// run's.
+// This file is the part of a placer that gives files their final names.
+// Everything in it belongs to the goroutine of run.
 
-// vacant returns the path for f, or from its nth name on the first that is
-// free.
+// vacant returns the first path for f that is free, beginning with the nth
+// variant of its name.
 func (p *placer) vacant(f *wholeFile, n int) string {
 	for ; ; n++ {
 		name := f.wanted
@@ -38,7 +38,7 @@ func (p *placer) record(f *wholeFile, hold bool) error {
 	return p.journal.place(place{number: f.number, entry: f.entry, path: f.path, hold: hold})
 }
 
-// note has the index know where files are about to be.
+// note records in the index where files are about to be placed.
 func (p *placer) note(batch []wholeFile, errs []error) {
 	if p.index == nil {
 		return
@@ -60,8 +60,8 @@ func (p *placer) note(batch []wholeFile, errs []error) {
 	p.index.add(rows)
 }
 
-// before returns what the first component of paths was called here when the
-// sender sent it before, if that folder is there.
+// before returns the local name of a folder that the sender has sent before as
+// the first component of paths, if that folder still exists.
 func (p *placer) before(first string) (string, bool) {
 	if p.index == nil {
 		return "", false
@@ -69,8 +69,8 @@ func (p *placer) before(first string) (string, bool) {
 	return p.index.folder(first, p.near.look)
 }
 
-// give gives f its final name: that of the file that it replaces, or one that
-// is free.
+// give gives f its final name: that of the file that it replaces, or a free
+// one.
 func (p *placer) give(f *wholeFile) error {
 	if f.swap == nil {
 		return p.link(f)
@@ -85,7 +85,7 @@ func (p *placer) give(f *wholeFile) error {
 	return p.link(f)
 }
 
-// next finds another name for f, from the nth on.
+// next finds and records another name for f, beginning with the nth variant.
 func (p *placer) next(f *wholeFile, n int) error {
 	f.path = p.vacant(f, n)
 	if err := p.record(f, false); err != nil {
@@ -95,8 +95,8 @@ func (p *placer) next(f *wholeFile, n int) error {
 	return p.journal.sync()
 }
 
-// link gives f its final name, or the next one that is free, and removes the
-// one in the partial folder.
+// link gives f its final name, or the next free one, and removes its name in
+// the partial folder.
 func (p *placer) link(f *wholeFile) error {
 	name := p.journal.data(f.number)
 	for n := 2; ; n++ {
@@ -117,8 +117,8 @@ func (p *placer) link(f *wholeFile) error {
 	}
 }
 
-// hardLink gives the data file called name the path to. It fails where
-// something has that.
+// hardLink links the data file called name to the path to. It fails if that
+// path is taken.
 func (p *placer) hardLink(name, to string) error {
 	if err := p.vol.faults("link", to); err != nil {
 		return err
@@ -131,8 +131,8 @@ func (p *placer) hardLink(name, to string) error {
 	return p.vol.root.Link(partialDir+"/"+name, to)
 }
 
-// move gives f its final name where there are no hard links. It fails where
-// something has that.
+// move gives f its final name without a hard link. It fails if that name is
+// taken.
 func (p *placer) move(f *wholeFile, name string) error {
 	err := p.vol.faults("rename", f.path)
 	if err == nil {
@@ -150,11 +150,12 @@ func (p *placer) move(f *wholeFile, name string) error {
 	return err
 }
 
-// create gives f its final name where neither a link nor a rename does without
-// replacing what has that: an empty file keeps the place until f replaces it.
+// create gives f its final name on a file system that has neither hard links
+// nor a rename that refuses to replace a file: an empty file reserves the name
+// until f replaces it.
 func (p *placer) create(f *wholeFile, data string) error {
 	if p.taken(f.path) {
-		return fs.ErrExist // an empty file of somebody else's is not to be recorded as ours
+		return fs.ErrExist // somebody else's empty file must not be recorded as ours
 	}
 	if err := p.record(f, true); err != nil {
 		return err

@@ -10,16 +10,16 @@ import (
 var zeros [64 << 10]byte
 
 // A chunkHasher hashes the chunks of a file, one after another. A chunk that is
-// all hole costs nothing where the one before was as long and all hole, too.
-// Its methods fail once ctx is done: a hole may be very long.
+// one hole costs nothing if the previous hole chunk was equally long. Its
+// methods fail once ctx is done, since a hole may be very long.
 type chunkHasher struct {
 	ctx   context.Context
 	hash  *blake3.Hasher
-	hole  int64 // bytes at the end of the chunk so far that are not hashed yet: all of them 0
-	begun bool  // hash has taken something
+	hole  int64 // zeros at the end of the chunk so far that are not hashed yet, in bytes
+	begun bool  // something was written to hash
 
 	known int64 // the length of a hole whose hash is known, or 0
-	empty hash  // that hash
+	empty hash  // the hash of that hole
 }
 
 func newChunkHasher(ctx context.Context) *chunkHasher {
@@ -35,7 +35,7 @@ func (c *chunkHasher) write(b []byte) error {
 
 func (c *chunkHasher) zeros(n int64) { c.hole += n }
 
-// fill hashes the hole that came before something else.
+// fill hashes the pending hole.
 func (c *chunkHasher) fill() error {
 	for i := 0; c.hole > 0; i++ {
 		if i%64 == 63 && c.ctx.Err() != nil {
@@ -49,7 +49,7 @@ func (c *chunkHasher) fill() error {
 	return nil
 }
 
-// sum returns the hash of the chunk, and begins another one.
+// sum returns the hash of the chunk, and begins the next one.
 func (c *chunkHasher) sum() (h hash, err error) {
 	hole, whole := c.hole, !c.begun && c.hole > 0
 	if whole && hole == c.known {
@@ -67,7 +67,7 @@ func (c *chunkHasher) sum() (h hash, err error) {
 	return h, nil
 }
 
-// reset forgets the chunk so far.
+// reset discards the chunk so far.
 func (c *chunkHasher) reset() {
 	c.hole = 0
 	if c.begun {

@@ -8,7 +8,7 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// hint takes a hint of the receiver. One that is not known is left alone.
+// hint handles a hint of the receiver. An unknown one is ignored.
 func (s *sender) hint(l *lot, received uint64) error {
 	value, h := uint32(received), hint(received>>32)
 	switch h {
@@ -34,8 +34,8 @@ func (s *sender) hint(l *lot, received uint64) error {
 	return nil
 }
 
-// listen reads what the receiver says, in a goroutine of its own. It never
-// waits for the sender.
+// listen reads the receiver's messages, in a goroutine of its own. It never
+// waits for the goroutine of send.
 func (s *sender) listen() error {
 	r := bufio.NewReaderSize(s.link, 4<<10)
 	d := proto.NewDecoder(r)
@@ -68,7 +68,7 @@ func (s *sender) listen() error {
 	return nil
 }
 
-// hear takes a message about an offer. It reports true if it was the last one
+// hear handles a message about an offer. It reports whether it was the last one
 // of the transfer.
 func (s *sender) hear(l *lot, m *message, d *proto.Decoder) (over bool, err error) {
 	if l == nil || !l.offered.Load() || isClosed(l.done) {
@@ -104,7 +104,7 @@ func (s *sender) hear(l *lot, m *message, d *proto.Decoder) (over bool, err erro
 	return false, nil
 }
 
-// readAnswer reads what the receiver wants.
+// readAnswer reads the receiver's answer to an offer.
 func (s *sender) readAnswer(l *lot, d *proto.Decoder) error {
 	claims := maxChunks
 	l.verdicts = make([]verdict, 0, l.end-l.first)
@@ -138,7 +138,7 @@ func (s *sender) readAnswer(l *lot, d *proto.Decoder) error {
 	if c.err != nil {
 		return spoolError(c.err)
 	}
-	s.update(func(p *Progress, _ *Result) { // the offers to come count in full
+	s.update(func(p *Progress, _ *Result) { // later offers count in full
 		if l.first == 0 {
 			p.expect(int(s.totals.files)-files, s.totals.bytes-bytes)
 		} else {
@@ -148,10 +148,10 @@ func (s *sender) readAnswer(l *lot, d *proto.Decoder) error {
 	return nil
 }
 
-// expect records what is wanted of an entry.
+// expect records the receiver's wish for an entry.
 func (s *sender) expect(l *lot, c *cursor, w wish) {
 	switch {
-	case c.kind == kindLeftOut && w.verdict == verdictWhole: // it is missing
+	case c.kind == kindLeftOut && w.verdict == verdictWhole: // the receiver misses it
 		s.mu.Lock()
 		e := s.left[c.index]
 		delete(s.left, c.index)
@@ -185,8 +185,8 @@ func (s *sender) expect(l *lot, c *cursor, w wish) {
 	})
 }
 
-// queue has a chunk sent again. What a receiver may ask for has an end: each
-// chunk three times, and not too many of them.
+// queue queues a chunk to be sent again. A receiver may ask for each chunk at
+// most three times, and for a limited number of chunks.
 func (s *sender) queue(l *lot, q request) error {
 	index := int(q.entry)
 	if !l.wanted(index) || l.verdicts[index] == verdictHave {
@@ -215,7 +215,7 @@ func (s *sender) queue(l *lot, q request) error {
 	return nil
 }
 
-// refused records an entry that the receiver could not receive.
+// refused records an entry that the receiver has failed.
 func (s *sender) refused(l *lot, m *message) error {
 	index := int(m.entry)
 	s.mu.Lock()
@@ -233,7 +233,8 @@ func (s *sender) refused(l *lot, m *message) error {
 	return nil
 }
 
-// count counts what has arrived of an offer, now that all of it has.
+// count adds up the files and folders of an offer that have arrived, once the
+// receiver is done with it.
 func (s *sender) count(l *lot) error {
 	c := s.list.entries(l.first, l.end)
 	var arrived Result

@@ -1,8 +1,8 @@
 package block
 
-// A hint is what a receiver tells a sender that knows hints, in a message that
-// one of an earlier build takes no notice of: progress, with 2^63 or more bytes
-// that have arrived.
+// A hint is information for senders that know hints, in a message that senders
+// of earlier builds ignore: progress, with 2^63 or more bytes that have
+// arrived.
 //
 //	bits
 //	63      1
@@ -11,28 +11,28 @@ package block
 type hint uint8
 
 const (
-	hintUnchanged hint = iota + 1 // entries from value & 0xFFFF to value >> 16 that are there already are so by size and time
-	hintChanged                   // of entry value, there is an earlier version: the sender may tell the hashes of its chunks
+	hintUnchanged hint = iota + 1 // entries from value & 0xFFFF to value >> 16 with the verdict have are present by size and time
+	hintChanged                   // the receiver has an earlier version of entry value: the sender may send the hashes of its chunks
 	hintPacks                     // entries may be packed
 )
 
 const hintBit = 1 << 63
 
-// say returns the hint as a message.
+// say encodes the hint as a message.
 func (h hint) say(value uint32, verified int64) message {
 	return message{kind: kindProgress, received: hintBit | uint64(h)<<32 | uint64(value), verified: uint64(verified)}
 }
 
-// A stretch is entries from first to last.
+// A stretch is a range of entries, from first to last.
 type stretch struct{ first, last uint16 }
 
 func (s stretch) has(index int) bool { return int(s.first) <= index && index <= int(s.last) }
 
-// A foretold collects the hints that go before an answer.
+// A foretold collects the hints that precede an answer.
 type foretold struct {
 	b         []byte
 	verified  int64
-	unchanged *stretch // the one that goes on
+	unchanged *stretch // the range that may still grow
 }
 
 func (f *foretold) say(h hint, value uint32) {
@@ -40,8 +40,8 @@ func (f *foretold) say(h hint, value uint32) {
 	f.b, _ = m.AppendBinary(f.b)
 }
 
-// wish takes the next wish. Runs of files that are unchanged, whatever else is
-// between them, are told of together.
+// wish adds the next wish. Unchanged files form one range, even if entries with
+// other verdicts than have lie between them.
 func (f *foretold) wish(index int, w *wish) {
 	switch {
 	case w.unchanged && f.unchanged == nil:

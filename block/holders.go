@@ -5,21 +5,22 @@ import (
 	"sync"
 )
 
-// A holder is a transfer of this process that has a journal.
+// A holder is a transfer of this process that holds a journal.
 type holder struct {
 	ctx  context.Context // of the transfer
 	done chan struct{}   // closed when the journal is free
 }
 
-// holders has the journals that this process uses, by name: a name is random,
-// and no two are equal.
+// holders holds the journals that this process uses, by name. Names are random,
+// so no two are equal.
 var holders = struct {
 	sync.Mutex
 	m map[string]*holder
 }{m: map[string]*holder{}}
 
-// hold takes a journal for this process. It reports false if another transfer
-// has it; where that is about to end, hold waits for it.
+// hold reserves a journal among the transfers of this process. It reports false
+// if another transfer holds it. If that transfer is ending, hold waits for its
+// end.
 func (j *journal) hold(ctx context.Context) bool {
 	for {
 		holders.Lock()
@@ -43,7 +44,7 @@ func (j *journal) hold(ctx context.Context) bool {
 	}
 }
 
-// free undoes hold.
+// free releases a journal that hold has reserved.
 func (j *journal) free() {
 	if j.holder == nil {
 		return

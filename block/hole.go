@@ -1,11 +1,11 @@
 package block
 
-// minHole is how long a hole has to be, in bytes, to be sent as one: file
-// systems have none that are shorter than a page.
+// minHole is the minimum length, in bytes, of a hole that is sent as one: no
+// file system has holes shorter than a page.
 const minHole = 4 << 10
 
-// hole returns how many bytes from offset up to end are a hole; 0 if data
-// begins there.
+// hole returns the length of the hole from offset on, up to end. It is 0 if
+// there is data at offset.
 func (c *content) hole(offset, end int64) int64 {
 	if x := c.extentAt(offset); x.hole {
 		return min(x.end, end) - offset
@@ -13,7 +13,7 @@ func (c *content) hole(offset, end int64) int64 {
 	return 0
 }
 
-// dataEnd returns where the data ends that hole has found, end at the latest.
+// dataEnd returns where the data that hole has found ends, at most end.
 func (c *content) dataEnd(end int64) int64 {
 	if c.extent.none {
 		return end
@@ -21,7 +21,8 @@ func (c *content) dataEnd(end int64) int64 {
 	return min(c.extent.end, end)
 }
 
-// hash returns the hash of a part of the file, which it reads into buf.
+// hash returns the hash of the bytes from start to end, which it reads through
+// buf.
 func (c *content) hash(h *chunkHasher, buf []byte, start, end int64) (hash, error) {
 	h.reset()
 	for start < end {
@@ -51,12 +52,12 @@ func (c *content) extentAt(offset int64) *extent {
 	if x.none || x.start <= offset && offset < x.end {
 		return x
 	}
-	if c.at == nil || c.unsized() || c.entry.size <= maxSmall { // without ReadAt, to seek is to move what is read
+	if c.at == nil || c.unsized() || c.entry.size <= maxSmall { // without ReadAt, a seek changes what is read next
 		*x = extent{none: true}
 		return x
 	}
 	data, next, ok := dataAfter(c.file, offset)
-	if data > c.entry.size { // a hole up to the end, unless the end has moved
+	if data > c.entry.size { // a hole to the end, unless the file has become shorter
 		info, err := c.file.Stat()
 		ok = ok && err == nil && info.Size() >= c.entry.size
 	}

@@ -2,8 +2,8 @@
 
 package block
 
-// dataAfter does not know.
+// dataAfter is not supported on this system.
 func dataAfter(opened, int64) (data, hole int64, ok bool) { return 0, 0, false }
 
-// systemStored does not know.
+// systemStored is not supported on this system.
 func systemStored(any) (int64, bool) { return 0, false }

@@ -13,8 +13,8 @@ import (
 )
 
 // dataAfter returns where the next data of a file begins, at offset or later,
-// and where the next hole does after that. It reports false if the file system
-// does not tell.
+// and where the next hole after that begins. It reports false if the file
+// system does not support it.
 func dataAfter(f opened, offset int64) (data, hole int64, ok bool) {
 	file, isSeeker := f.(io.Seeker)
 	if !isSeeker {
@@ -25,7 +25,7 @@ func dataAfter(f opened, offset int64) (data, hole int64, ok bool) {
 		seekData, seekHole = seekHole, seekData
 	}
 	data, err := file.Seek(offset, seekData)
-	if errors.Is(err, unix.ENXIO) { // a hole up to the end
+	if errors.Is(err, unix.ENXIO) { // a hole to the end
 		return math.MaxInt64, math.MaxInt64, true
 	}
 	if err != nil || data < offset {
@@ -35,8 +35,8 @@ func dataAfter(f opened, offset int64) (data, hole int64, ok bool) {
 	return data, hole, err == nil && hole > data
 }
 
-// systemStored returns how many bytes of a file are not holes, from what the
-// system says of it.
+// systemStored returns how many bytes of a file are not holes, according to the
+// result of stat.
 func systemStored(sys any) (int64, bool) {
 	if s, ok := sys.(*syscall.Stat_t); ok {
 		return int64(s.Blocks) * 512, true

@@ -2,5 +2,5 @@
 
 package block
 
-// look does not know here which file one is: there is no index.
+// look is not supported on this system, so there is no index.
 func (h *handle) look(string) ident { return ident{} }

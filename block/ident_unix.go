@@ -4,8 +4,7 @@ package block
 
 import "golang.org/x/sys/unix"
 
-// look returns what the system says of a name in the folder, and follows no
-// link.
+// look returns the ident of a name in the folder. It follows no link.
 func (h *handle) look(name string) (i ident) {
 	var s unix.Stat_t
 	err := error(unix.EINTR)

@@ -2,8 +2,7 @@ package block
 
 import "golang.org/x/sys/windows"
 
-// look returns what the system says of a name in the folder, and follows no
-// link.
+// look returns the ident of a name in the folder. It follows no link.
 func (h *handle) look(name string) (i ident) {
 	info, err := h.root.Lstat(name)
 	if err != nil || !info.IsDir() && !info.Mode().IsRegular() {

@@ -6,27 +6,27 @@ import (
 	"sync/atomic"
 )
 
-// An incoming is a file that arrives.
+// An incoming file is one in transit.
 type incoming struct {
 	index       int
 	entry       entry
-	size, block int64 // of the part of the file that is wanted; of its chunks
+	size, block int64 // of the wanted part of the file; of its chunks
 	sink        io.WriterAt
-	file        *os.File // sink, unless that is the app's; nil of a small file that has none yet
-	held        []byte   // the start of a small file, or all of it, that is not in a file yet; in the buffer of its batch
+	file        *os.File // sink, unless that is the app's; nil for a small file that has no data file yet
+	held        []byte   // the beginning of a small file, or all of it, before it is written; in the buffer of its batch
 	number      uint32   // of the data file
 	journaled   bool
 	adopted     bool // another transfer may still write to the data file
 
-	lost atomic.Bool // the disk has lost what was written: a system says so once
+	lost atomic.Bool // the disk has lost written data, which the system reports only once
 
 	pos      int64  // bytes that have arrived
 	unsynced int64  // bytes
 	hashes   []hash // of the chunks that have arrived
-	missing  int    // chunks that have to come again
+	missing  int    // chunks that have to be sent again
 	ended    bool
-	root     hash   // of the file, as the sender says
-	dead     bool   // the file was given up, and the rest of it is thrown away
+	root     hash   // of the file, according to the sender
+	dead     bool   // the file was given up: the rest of it is discarded
 	reuse    *reuse // of an earlier version, or nil
 }
 
@@ -37,31 +37,31 @@ func (in *incoming) close() {
 	in.closeOld()
 }
 
-// chunkEnd returns where the chunk ends that arrives now.
+// chunkEnd returns where the current chunk ends.
 func (in *incoming) chunkEnd() int64 {
 	start := int64(len(in.hashes)) * in.block
 	return start + min(in.block, in.size-start)
 }
 
-// between tells whether no chunk has begun that is not complete.
+// between reports whether the file is between two chunks.
 func (in *incoming) between() bool {
 	return in.pos == min(int64(len(in.hashes))*in.block, in.size)
 }
 
-// A resume is what an earlier attempt has left of a file.
+// A resume describes the data of a file that an earlier attempt has left.
 type resume struct {
 	number uint32
 	hashes []hash
 }
 
-// A reuse is what the sender has told of a file of which there is an earlier
-// version, and what is there of it.
+// A reuse holds the hashes that the sender has sent for a file of which the
+// receiver has an earlier version, and the chunks that the receiver has.
 type reuse struct {
 	told   []hash
 	states []chunkState
 	old    *content        // the earlier version, or nil
-	spoilt map[uint32]bool // chunks that something else was copied to
-	mixed  bool            // the chunk that arrives has pieces of the earlier version
+	spoilt map[uint32]bool // chunks that other bytes were copied to
+	mixed  bool            // the current chunk has pieces of the earlier version
 }
 
 // closeOld closes the earlier version.
@@ -72,7 +72,7 @@ func (in *incoming) closeOld() {
 	}
 }
 
-// skip moves on behind the chunks that are there.
+// skip moves past the chunks that the receiver has.
 func (in *incoming) skip() {
 	if in.reuse == nil {
 		return

@@ -19,23 +19,24 @@ import (
 
 const (
 	indexEnd    = ".index"
-	maxIndex    = 64 << 20 // bytes: beyond, the oldest rows are forgotten
-	sparseIndex = 1 << 20  // bytes, below which superseded rows are not worth the work of leaving them out
-	maxBefore   = 4        // superseded rows of a path that are looked at
-	windowBytes = 64 << 10 // that are read together: rows lie in the order of offers
+	maxIndex    = 64 << 20 // bytes; beyond that, the oldest rows are dropped
+	sparseIndex = 1 << 20  // bytes; below that, removing superseded rows is not worth the work
+	maxBefore   = 4        // superseded rows of a path that are tried
+	windowBytes = 64 << 10 // that are read at once: rows are in the order of offers
 )
 
-// An index knows what one sender has placed in a destination, so that nothing
-// of it has to come twice. It lies in [partialDir] as NAME.index, where the
-// name says which sender: nobody else's offers are compared with it. It is a
-// list of rows that is appended to, and rewritten without superseded ones when
-// it is opened. A row is written before its file gets its name, and nothing
-// waits for the disk: a row that is lost has its file count as absent, and one
-// whose file is another by now is no row. Likewise an index that is lost is an
-// empty one, which fills as files arrive.
+// An index records the files that one sender has placed in a destination, so
+// that none of them is sent twice. It is stored in [partialDir] as NAME.index,
+// where NAME is derived from the sender: no other sender's offers are compared
+// with it. It is a list of rows, to which new ones are appended; when it is
+// opened and most of it is superseded rows, it is rewritten without them. A row
+// is written before its file gets its name, without waiting for the disk. If a
+// row is lost, its file counts as absent; if the file has changed since, the
+// row is ignored. Likewise, a lost index is an empty one, which fills as files
+// arrive.
 //
-// All transfers of one sender into one destination share an index; one in
-// another process has none meanwhile.
+// All transfers of one sender into one destination share an index. Meanwhile, a
+// transfer in another process has none.
 type index struct {
 	key  indexKey
 	uses int // guarded by indexes
@@ -46,28 +47,30 @@ type index struct {
 	dir     *os.Root
 	file    *os.File
 	size    int64
-	rows    map[uint64]int64 // where the newest row of a path lies
+	rows    map[uint64]int64 // the offset of the newest row of each path
 	folders map[string]folderRow
 	stale   int64              // bytes of superseded rows
-	chunks  map[uint64]chunkAt // nil before one is looked for
+	chunks  map[uint64]chunkAt // nil until the first search for a chunk
 	window  []byte
-	at      int64 // of window
+	at      int64 // the offset of window
 	spent   spending
 }
 
-// An indexKey is a folder for partial files and a name in it.
+// An indexKey identifies an index: the folder of partial files, and a name in
+// it.
 type indexKey struct {
 	device, file uint64
 	name         string
 }
 
-// A folderRow says what the first component of offered paths is called here.
+// A folderRow records the local name of a folder that was offered as the first
+// component of paths.
 type folderRow struct {
 	here  string
 	ident ident
 }
 
-// indexes has the indexes that this process uses.
+// indexes holds the indexes that this process uses.
 var indexes = struct {
 	sync.Mutex
 	m map[indexKey]*index
@@ -77,8 +80,8 @@ var indexSeed = maphash.MakeSeed()
 
 func rowKey(offered string) uint64 { return maphash.String(indexSeed, offered) }
 
-// openIndex returns the index of what a sender has placed, or nil if there can
-// be none. It is in use until close.
+// openIndex returns the index of the files that a sender has placed, or nil if
+// there can be none. The caller must close it.
 func openIndex(v *volume, from string) *index {
 	ident := v.dir.look(".")
 	if from == "" || !ident.known() {
@@ -145,7 +148,7 @@ func (x *index) open(v *volume) bool {
 	return true
 }
 
-// load reads all rows. What cannot be read is forgotten.
+// load reads all rows, up to the first one that is broken.
 func (x *index) load() {
 	x.rows, x.folders, x.spent, x.stale = map[uint64]int64{}, map[string]folderRow{}, spending{}, 0
 	r := bufio.NewReaderSize(io.NewSectionReader(x.file, 0, 2*maxIndex), windowBytes)
@@ -169,7 +172,8 @@ func (x *index) load() {
 	x.file.Truncate(x.size)
 }
 
-// take takes what was read at x.size. It reports false if that is no row.
+// take adds the row that was read at x.size. It reports false if the row is not
+// valid.
 func (x *index) take(k rowKind, content []byte) bool {
 	d := proto.NewDecoder(bytes.NewReader(content))
 	switch k {
@@ -192,8 +196,8 @@ func (x *index) take(k rowKind, content []byte) bool {
 	return d.Err() == nil
 }
 
-// append writes a row behind all others and returns where it lies. An index
-// that cannot be written stays as it is.
+// append appends rows, and reports whether that succeeded. If it did not, the
+// index stays as it was.
 func (x *index) append(rows []byte) bool {
 	if _, err := x.file.WriteAt(rows, x.size); err != nil {
 		x.file.Truncate(x.size)
@@ -203,7 +207,7 @@ func (x *index) append(rows []byte) bool {
 	return true
 }
 
-// add records files that are about to get their names.
+// add appends the rows of files that are about to get their names.
 func (x *index) add(rows []*row) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -238,7 +242,7 @@ func (x *index) get(offset int64, hashes bool) *row {
 	}
 	whole := io.NewSectionReader(x.file, offset, x.size-offset)
 	k, content, err := readRow(bytes.NewReader(x.window[offset-x.at:]), nil)
-	if err != nil { // it is longer
+	if err != nil { // it is longer than the window
 		k, content, err = readRow(whole, nil)
 	}
 	if err != nil || k != rowFile {
@@ -252,8 +256,8 @@ func (x *index) get(offset int64, hashes bool) *row {
 	return m
 }
 
-// device returns the device that a row means: 0 is that of the destination,
-// which may have another number each time that it is connected.
+// device returns the device that a row names. 0 stands for the destination's,
+// whose number may change each time that it is connected.
 func (x *index) device(written uint64) uint64 {
 	if written == 0 {
 		return x.key.device
@@ -261,7 +265,7 @@ func (x *index) device(written uint64) uint64 {
 	return written
 }
 
-// written returns how a row has a device.
+// written returns the form of a device in a row.
 func (x *index) written(device uint64) uint64 {
 	if device == x.key.device {
 		return 0
@@ -269,8 +273,8 @@ func (x *index) written(device uint64) uint64 {
 	return device
 }
 
-// find returns the row of an offered path whose file is there, and where it
-// lies. look returns what is in the place of a path.
+// find returns the row of an offered path whose file is still in place, and the
+// offset of the row. look returns the ident of the file at a path.
 func (x *index) find(offered string, look func(path string) ident) (int64, *row) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -304,8 +308,8 @@ func (x *index) row(offset int64) *row {
 	return x.get(offset, true)
 }
 
-// folder returns what the first component of offered paths is called here, if
-// that folder is there.
+// folder returns the local name of a folder that was offered as the first
+// component of paths, if that folder still exists.
 func (x *index) folder(offered string, look func(path string) ident) (string, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -317,7 +321,7 @@ func (x *index) folder(offered string, look func(path string) ident) (string, bo
 	return f.here, now.kind == folderKind && now.device == f.ident.device && (now.file == f.ident.file || x.renumbers)
 }
 
-// addFolder records a folder that was made.
+// addFolder records a new folder.
 func (x *index) addFolder(offered, here string, i ident) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -333,7 +337,7 @@ func (x *index) addFolder(offered, here string, i ident) {
 	}
 }
 
-// chunk returns where the hash of a chunk is, perhaps.
+// chunk returns where a chunk with that hash may be.
 func (x *index) chunk(h hash) (chunkAt, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -352,9 +356,9 @@ func (x *index) chunk(h hash) (chunkAt, bool) {
 	return at, ok
 }
 
-// rewrite replaces the file by one that has the newest row of each path, and
-// the one before it, as many of them as half of an index takes. If that fails,
-// x begins again.
+// rewrite replaces the file by one that has the newest row of each path and the
+// row before it, as many as half of an index holds. If the file cannot be
+// replaced, x stays as it is.
 func (x *index) rewrite(v *volume) {
 	old, temporary := x.file, x.key.name+".new"
 	x.dir.Remove(temporary)
@@ -400,8 +404,8 @@ func (x *index) rewrite(v *volume) {
 	x.load()
 }
 
-// spend books n bytes that are to be hashed. It reports false if they are too
-// many.
+// spend records n bytes that are about to be hashed. It reports false if they
+// exceed the limit.
 func (x *index) spend(n int64) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -413,7 +417,8 @@ func (x *index) spend(n int64) bool {
 	return true
 }
 
-// record writes what a transfer has brought, and what was hashed for it.
+// record writes how many bytes a transfer has brought, and how many were hashed
+// for it.
 func (x *index) record(sent, hashed int64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -19,17 +19,17 @@ import (
 
 const (
 	journalEnd = ".journal"
-	maxJournal = 1 << 30   // bytes that are read of one
+	maxJournal = 1 << 30   // bytes; a larger one is not read
 	recordSize = 1 + 2 + 8 // of a record without content
 	headerSize = recordSize + 32
-	maxRecords = 32 << 10  // that are written in one step
-	maxReserve = 256 << 10 // bytes that are reserved, so that files get their places on a full disk
+	maxRecords = 32 << 10  // bytes that are written in one step
+	maxReserve = 256 << 10 // bytes that are reserved on disk, so that complete files can be placed even if it is full
 )
 
-// A journal records the state of one offer of one sender that is not complete,
-// so that another attempt goes on where this one ends, however it ends. It lies
-// in [partialDir] as NAME.journal, and the data of its files, as far as it has
-// arrived, as NAME.NUMBER. It is locked while a transfer has it.
+// A journal records the state of an incomplete offer of one sender, so that the
+// next attempt continues where this one ends, however it ends. It is stored in
+// [partialDir] as NAME.journal, and the data that has arrived for its files as
+// NAME.NUMBER. A transfer locks its journal.
 //
 // It is a list of records that is only ever appended to:
 //
@@ -39,47 +39,48 @@ const (
 //	      content
 //	8     checksum: the first 8 bytes of BLAKE3 of the above
 //
-// Everything behind the first record that is cut or broken is forgotten.
-// Nothing is believed because it is written here:
+// Everything from the first incomplete or corrupted record on is ignored. No
+// record is trusted without a check:
 //
 //   - A chunk is recorded after its bytes were written to the file, but without
-//     waiting for the disk. A process that is killed loses neither. A power cut
-//     may lose the bytes and keep the record; so each chunk is read and hashed
-//     again before it is claimed, and the sender compares the hashes with those
-//     of its file before it goes on behind them.
+//     waiting for the disk. If the process is killed, neither is lost. A power
+//     cut may lose the bytes and keep the record; so each chunk is read and
+//     hashed again before it is claimed, and the sender compares the hashes
+//     with those of its file before it continues after them.
 //   - A place is recorded before the file gets its final name there, and the
-//     name is given once both the record and the bytes are on the disk. So a
-//     file with a final name that is ours is known to be. One that is recorded
-//     and has none is still under its number, and the record is taken back. One
+//     name is given once both the record and the bytes are on disk. So every
+//     placed file of ours has a record. If a file is recorded but has no final
+//     name, its data file still exists, and the record is withdrawn. A file
 //     that has both names is the user's: nothing more is written to it.
 //
-// Where the file system has no locks, a transfer that finds a journal cannot
-// know whether another process still uses it. It takes over: see adopt.
+// On a file system without locks, a transfer that finds a journal cannot know
+// whether another process still uses it. It takes the journal over: see adopt.
 type journal struct {
 	vol     *volume
 	dir     *os.Root // partialDir
 	name    string
 	file    *os.File
-	keep    bool    // it may be found again
-	adopted bool    // it was taken over where there are no locks
+	keep    bool    // a later attempt can find it
+	adopted bool    // it was taken over on a file system without locks
 	holder  *holder // of this transfer, in holders
 
 	mu       sync.Mutex
 	size     int64
-	reserved int64 // up to there, the file has room on the disk
+	reserved int64 // disk space is allocated up to this offset
 	scratch  []byte
 
 	next   uint32              // number for the next data file
 	first  uint32              // the first number of this attempt
-	tops   map[string]string   // the first component of paths: as offered, and as it is called here
-	begun  map[[16]byte]*begun // files of which chunks are there
-	places map[[16]byte]int64  // files that are, or were to be, in their place: offsets of the records
-	swaps  map[uint32]swap     // files that are, or were to be, in the place of another, by number
+	tops   map[string]string   // the local name of each first component of offered paths
+	begun  map[[16]byte]*begun // files of which some chunks have arrived
+	places map[[16]byte]int64  // the offsets of the records of files that were, or were about to be, placed
+	swaps  map[uint32]swap     // files that have replaced, or were about to replace, another one, by number
 
-	unsynced bool // a record was taken back
+	unsynced bool // a record was withdrawn
 }
 
-// journalKey returns what a journal is found by. It says who sends, and what.
+// journalKey returns the key by which a journal is found. It depends on the
+// sender and the offer's ID.
 func journalKey(from string, offer [16]byte) (key hash) {
 	h := blake3.NewDeriveKey("sdp2p block 1 journal")
 	h.Write(offer[:])
@@ -96,9 +97,9 @@ func newJournal(vol *volume, name string) *journal {
 	}
 }
 
-// create makes the journal's file. Until it is locked, a transfer that looks
-// for its own may take it for one without an owner, and remove it: then another
-// one is made.
+// create creates the journal's file. Before it is locked, another transfer that
+// searches for its own journal may take it for abandoned and remove it. In that
+// case, create tries again under another name.
 func (j *journal) create(ctx context.Context) (err error) {
 	for {
 		j.hold(ctx)
@@ -118,8 +119,8 @@ func (j *journal) create(ctx context.Context) (err error) {
 	}
 }
 
-// skipData makes the next number one that no data file has. Small files get
-// their numbers without a record.
+// skipData makes the next number larger than that of any data file, since small
+// files get their numbers without a record.
 func (j *journal) skipData() error {
 	names, err := readNames(j.dir)
 	for _, name := range names {
@@ -130,7 +131,7 @@ func (j *journal) skipData() error {
 	return err
 }
 
-// sync brings the journal to the disk.
+// sync flushes the journal to disk.
 func (j *journal) sync() error {
 	if err := j.vol.sync(j.file); err != nil {
 		return fmt.Errorf("%w: %w", errJournal, err)
@@ -152,7 +153,7 @@ func (j *journal) append(typ recordType, content []byte) error {
 // write appends records; j.mu is held.
 func (j *journal) write(records []byte) error {
 	if _, err := j.file.WriteAt(records, j.size); err != nil {
-		return fmt.Errorf("%w: %w", errJournal, err) // the next one replaces what was written of it
+		return fmt.Errorf("%w: %w", errJournal, err) // the next record overwrites the part that was written
 	}
 	j.size += int64(len(records))
 	if j.reserved-j.size < maxReserve/2 {
@@ -192,7 +193,7 @@ func (j *journal) load() error {
 		case recordChunk:
 			b, chunk := numbers[d.Uint32()], int(d.Uint32())
 			if b == nil || chunk >= maxChunks || chunk >= len(b.hashes) && hashes+chunk-len(b.hashes) >= maxChunks {
-				break // forgotten, and fetched again
+				break // ignored: the chunk is fetched again
 			}
 			for len(b.hashes) <= chunk {
 				b.hashes = append(b.hashes, hash{})
@@ -247,7 +248,7 @@ func (j *journal) chunk(number, chunk uint32, h hash) error {
 	return j.append(recordChunk, append(proto.AppendUint32(proto.AppendUint32(nil, number), chunk), h[:]...))
 }
 
-// place records places, many of them in one step.
+// place records any number of places, in few writes.
 func (j *journal) place(places ...place) error {
 	if err := j.vol.faults("journal", j.name); err != nil {
 		return fmt.Errorf("%w: %w", errJournal, err)
@@ -283,8 +284,9 @@ func (j *journal) data(number uint32) string {
 	return j.name + "." + strconv.FormatUint(uint64(number), 10)
 }
 
-// close closes the journal. If the transfer is complete, if there is nothing to
-// go on with, or if nobody could find the journal again, all of it is removed.
+// close closes the journal. It removes the journal and its data files if the
+// transfer is complete, if there is nothing to resume, or if no later attempt
+// can find the journal.
 func (j *journal) close(complete bool) {
 	defer j.free()
 	if complete || !j.keep || j.size <= headerSize {
@@ -292,7 +294,7 @@ func (j *journal) close(complete bool) {
 		removeOpen(j.dir, j.file, j.name+journalEnd)
 		return
 	}
-	j.file.Truncate(j.size) // without the reserve
+	j.file.Truncate(j.size) // gives up the reserved space
 	j.file.Close()
 }
 
@@ -303,7 +305,7 @@ func (j *journal) numberOf(name string) (uint32, bool) {
 	return uint32(n), ok && err == nil
 }
 
-// sweep removes the data files whose number is out of use.
+// sweep removes the data files whose number is unused.
 func (j *journal) sweep(unused func(number uint32) bool) {
 	names, _ := readNames(j.dir)
 	for _, name := range names {
@@ -323,8 +325,8 @@ func readNames(dir *os.Root) ([]string, error) {
 	return d.Readdirnames(-1)
 }
 
-// lock locks the journal's file, which must still have its name: another
-// transfer may have removed it.
+// lock locks the journal's file. It reports false if another transfer has the
+// lock, or has removed the file.
 func (j *journal) lock() bool {
 	if !j.vol.lock(j.file) {
 		return false
@@ -334,8 +336,8 @@ func (j *journal) lock() bool {
 	return err == nil && err2 == nil && os.SameFile(named, opened)
 }
 
-// discard removes a data file, unless a transfer that was killed while it
-// replaced a file has left the user's there.
+// discard removes a data file. If a transfer was killed while it replaced a
+// file, the user's file may be there: that is kept, under another name.
 func (j *journal) discard(name string, number uint32) {
 	if s, ok := j.swaps[number]; ok {
 		now := j.vol.dir.look(name)
@@ -347,7 +349,7 @@ func (j *journal) discard(name string, number uint32) {
 	j.dir.Remove(name)
 }
 
-// swap records that a file is about to replace another one.
+// swap records that a data file is about to replace another file.
 func (j *journal) swap(number uint32, s *swap) error {
 	b, err := proto.AppendStringMax(proto.AppendUint32(nil, number), s.path, maxPath+maxName)
 	if err != nil {

@@ -12,7 +12,8 @@ import (
 )
 
 // openJournal returns the journal that an earlier attempt has left behind, or a
-// new one. No key is one that nobody has. The journal is held until close.
+// new one. Without a key, the new one cannot be found again. The journal is
+// held until close.
 func openJournal(ctx context.Context, vol *volume, key *hash) (*journal, error) {
 	if key != nil {
 		j, err := findJournals(ctx, vol, *key)
@@ -32,8 +33,9 @@ func openJournal(ctx context.Context, vol *volume, key *hash) (*journal, error) 
 }
 
 // findJournals opens the journal that has that key and is free, or returns nil.
-// Where there are no locks, transfers that were killed while they took one over
-// may have left several: the largest counts, and takes the others in.
+// On a file system without locks, transfers that were killed while they took
+// one over may have left several: it adopts the largest, which absorbs the
+// others.
 func findJournals(ctx context.Context, vol *volume, key hash) (found *journal, err error) {
 	names, err := readNames(vol.partial)
 	if err != nil {
@@ -92,9 +94,9 @@ func findJournal(ctx context.Context, vol *volume, name string, key hash) *journ
 	return nil
 }
 
-// reap removes a journal without a header, which a transfer has left that was
-// killed while it made one, and closes it. Where there are no locks, somebody
-// may be making it now.
+// reap closes a journal without a header, and removes it if the transfer that
+// was creating it was killed. On a file system without locks, it is kept, since
+// another process may be creating it now.
 func (j *journal) reap() {
 	owned := !j.lock() || j.vol.lacking().Locks
 	if info, err := j.file.Stat(); owned || err != nil || info.Size() >= headerSize {

@@ -12,37 +12,37 @@ import (
 )
 
 const (
-	patience  = 30 * time.Second       // without a byte from the peer, or taken by it
-	keepAlive = 5 * time.Second        // between two messages, at most
-	farewell  = 2 * time.Second        // for telling the peer why a transfer ends, and for the peer's own end
-	hurry     = 800 * time.Millisecond // likewise, once the app's context is done
+	patience  = 30 * time.Second       // without a byte received from the peer or accepted by it
+	keepAlive = 5 * time.Second        // at most between two messages
+	farewell  = 2 * time.Second        // for telling the peer why a transfer ends, and waiting for the peer to close
+	hurry     = 800 * time.Millisecond // the same, once the app's context is done
 )
 
-// A link is the stream with the time that the peer has. It is read by one
-// goroutine and written by one.
+// A link is a stream with a time limit for the peer. One goroutine reads from
+// it, and one writes to it.
 type link struct {
 	conn             net.Conn
 	made             time.Time
-	heard            atomic.Int64 // when the last byte came: nanoseconds since made, on the monotonic clock
-	reading, writing atomic.Int64 // when the call began that goes on; 0 if none does
+	heard            atomic.Int64 // when the last byte arrived: nanoseconds since made, on the monotonic clock
+	reading, writing atomic.Int64 // when the current call began; 0 if there is none
 
 	deadlines sync.Mutex
-	ending    bool      // they are end's from now on
-	last      time.Time // set by end: when the last write, and the last read, are over
-	drained   bool      // the read deadline is last
-	released  bool      // the stream is the app's again
+	ending    bool      // only end and its successors set deadlines now
+	last      time.Time // set by end: the deadline of the last write and the last read
+	drained   bool      // the read deadline was set to last
+	released  bool      // the app has the stream back
 	readCut   bool      // watch has set the read deadline
 	writeCut  bool      // likewise
 }
 
 func newLink(conn net.Conn) *link { return &link{conn: conn, made: time.Now().Add(-1)} }
 
-// clock is never 0.
+// clock returns the time since made. It is never 0.
 func (l *link) clock() int64 { return int64(time.Since(l.made)) }
 
-// guard has calls fail that wait for the peer in vain, until the transfer ends.
-// With a deadline for each call, a stream would look at the clock and take a
-// timer for every packet.
+// guard makes calls fail that wait for the peer in vain, until ctx ends. With a
+// deadline for each call, a stream would read the clock and start a timer for
+// every packet.
 func (l *link) guard(ctx context.Context) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -74,9 +74,9 @@ func (l *link) watch() {
 
 func (l *link) late(since int64) bool { return l.clock()-since >= int64(patience) }
 
-// resume takes back a deadline that watch has set for a call that was over by
-// then, or that the peer has taken something of. It reports false if the
-// deadline is not watch's.
+// resume withdraws a deadline that watch has set for a call that had returned
+// by then, or that the peer had made progress with. It reports false if watch
+// has not set the deadline.
 func (l *link) resume(cut *bool, set func(time.Time) error) bool {
 	l.deadlines.Lock()
 	defer l.deadlines.Unlock()
@@ -85,7 +85,8 @@ func (l *link) resume(cut *bool, set func(time.Time) error) bool {
 	return ours && set(time.Time{}) == nil
 }
 
-// Read reads what comes, or fails with [ErrTimeout] if nothing does for 30 s.
+// Read reads from the stream. It fails with [ErrTimeout] if nothing arrives for
+// 30 s.
 func (l *link) Read(p []byte) (int, error) {
 	for {
 		began := l.clock()
@@ -95,7 +96,7 @@ func (l *link) Read(p []byte) (int, error) {
 		switch {
 		case n > 0:
 			l.heard.Store(l.clock())
-			return n, nil // the error comes again
+			return n, nil // the next call returns the error
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			if !l.late(began) && l.resume(&l.readCut, l.conn.SetReadDeadline) {
 				continue
@@ -108,8 +109,8 @@ func (l *link) Read(p []byte) (int, error) {
 	}
 }
 
-// Write writes p. It fails with [ErrTimeout] if the peer takes nothing for 30
-// s, in which nothing came from it either.
+// Write writes p. It fails with [ErrTimeout] if the peer neither accepts nor
+// sends anything for 30 s.
 func (l *link) Write(p []byte) (written int, err error) {
 	for {
 		began := l.clock()
@@ -127,8 +128,8 @@ func (l *link) Write(p []byte) (written int, err error) {
 	}
 }
 
-// end makes reads return now, and writes now or, if there is something to tell
-// the peer, after that time.
+// end makes reads return now, and writes too, unless there is something to tell
+// the peer: then writes have that much time left.
 func (l *link) end(tell bool, after time.Duration) {
 	l.deadlines.Lock()
 	defer l.deadlines.Unlock()
@@ -141,7 +142,7 @@ func (l *link) end(tell bool, after time.Duration) {
 	l.conn.SetWriteDeadline(l.last)
 }
 
-// hasten leaves the end no more than that time from now.
+// hasten limits the time that is left for the end.
 func (l *link) hasten(after time.Duration) {
 	l.deadlines.Lock()
 	defer l.deadlines.Unlock()
@@ -154,8 +155,8 @@ func (l *link) hasten(after time.Duration) {
 	}
 }
 
-// drain waits until the peer has ended the stream, so that closing ours does
-// not destroy what was told to it.
+// drain waits until the peer has closed its side of the stream, so that closing
+// ours does not discard the last message.
 func (l *link) drain() {
 	l.deadlines.Lock()
 	l.drained = true
@@ -164,7 +165,7 @@ func (l *link) drain() {
 	io.Copy(io.Discard, l.conn)
 }
 
-// release gives the stream back, without deadlines.
+// release gives the stream back to the app, without deadlines.
 func (l *link) release() {
 	l.deadlines.Lock()
 	defer l.deadlines.Unlock()

@@ -6,36 +6,36 @@ import (
 )
 
 // A lot is one offer of a sender. A transfer of many files has several, one
-// after another. Numbers of entries count from its first one, as they do on the
-// wire.
+// after another. Indexes of entries count from the first one of the lot, as on
+// the wire.
 type lot struct {
-	first, end   int   // its entries in the sender's list
-	offset, size int64 // likewise, in bytes
+	first, end   int   // its range of entries in the sender's list
+	offset, size int64 // its range of bytes in the list
 
 	offered   atomic.Bool   // all entries were sent
 	answered  chan struct{} // closed when the fields below are set
 	verdicts  []verdict
-	absent    map[int]bool  // entries that were left out
-	wishes    map[int]wish  // those with more to them than a verdict
-	unchanged []stretch     // entries that are there already, by size and time alone; in rising order
-	changed   map[int]bool  // files of which there is an earlier version
-	claims    chan *message // gets what the receiver claims of the file that was told
+	absent    map[int]bool  // entries that the sender has left out
+	wishes    map[int]wish  // wishes that are more than a verdict
+	unchanged []stretch     // entries that the receiver has by size and time alone, in ascending order
+	changed   map[int]bool  // files of which the receiver has an earlier version
+	claims    chan *message // gets the receiver's claims for the file told
 	sent      atomic.Bool   // all files were sent
 	done      chan struct{}
-	wake      chan struct{} // has something when there are repairs
+	wake      chan struct{} // signals that there are repairs
 
 	// Guarded by the transfer's mu.
 	failed  map[int]failure
-	ranges  map[int]part    // parts that are wanted
-	repairs []request       // that are to be sent
-	mended  map[request]int // how often each was asked for
-	told    int             // the file whose hashes were told, and of which nothing is claimed yet; or -1
+	ranges  map[int]part    // the wanted parts
+	repairs []request       // to be sent
+	mended  map[request]int // how often each was requested
+	told    int             // the file whose hashes were sent and whose claims have not arrived yet, or -1
 }
 
 // A failure says which side has given up a file, and why.
 type failure struct {
-	here  bool // it was told to the receiver
-	there bool // by the receiver
+	here  bool // this side has, and the receiver was told
+	there bool // the receiver has
 	err   error
 }
 
@@ -57,14 +57,14 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// isUnchanged tells whether the receiver says of an entry that it is there
-// already that this is so by its size and time of modification alone.
+// isUnchanged reports whether the receiver has an entry by its size and time of
+// modification alone.
 func (l *lot) isUnchanged(index int) bool {
 	i, _ := slices.BinarySearchFunc(l.unchanged, index, func(s stretch, index int) int { return int(s.last) - index })
 	return i < len(l.unchanged) && l.unchanged[i].has(index)
 }
 
-// wanted tells whether something was to come, or to be made, of an entry.
+// wanted reports whether an entry is to be sent or created.
 func (l *lot) wanted(index int) bool {
 	return index < len(l.verdicts) && !l.absent[index] && l.verdicts[index] != verdictNo && l.verdicts[index] != verdictName
 }

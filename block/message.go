@@ -19,50 +19,51 @@ const (
 	maxHole    = 16 << 20       // bytes that one message stands for
 	maxChunks  = 1 << 16        // of one file, and of all claims of an answer
 	maxRepairs = 3              // of one chunk
-	maxAsked   = 64             // repairs that a receiver waits for
+	maxAsked   = 64             // pending repairs of a receiver
 	maxMended  = 4096           // chunks of one offer that a sender repairs
-	maxPieces  = 1 << 16        // that a receiver tells of, of one file
+	maxPieces  = 1 << 16        // whose hashes a receiver sends, of one file
 
 	maxUnpacked = 512 << 10 // bytes of entries in a pack
-	piece       = 128 << 10 // bytes that are read, hashed, and written in one step: two of them leave room in a core's cache
-	maxSmall    = piece     // bytes of a file that goes with others: one chunk
+	piece       = 128 << 10 // bytes that are read, hashed and written in one step: two of these leave room in the cache of a core
+	maxSmall    = piece     // bytes of a file that is packed with others: one chunk
 )
 
 // A kind is the first byte of a message, after the hello.
 type kind uint8
 
 const (
-	kindKeep     kind = iota // both: nothing; says that this side is alive
+	kindKeep     kind = iota // both: this side is alive
 	kindFolder               // sender: an entry of the offer
 	kindFile                 // sender: an entry of the offer
 	kindOffered              // sender: the offer is complete
 	kindAnswer               // receiver: a verdict for each entry
-	kindBegin                // sender: a file, from a chunk on
+	kindBegin                // sender: a file follows, from a chunk on
 	kindData                 // sender: bytes of a chunk
 	kindChunk                // sender: the hash of the chunk
 	kindEnd                  // sender: the hash of the file
-	kindFailed               // both: a file does not go on
+	kindFailed               // both: a file is given up
 	kindRepair               // receiver: send a chunk again; sender: it follows
 	kindSent                 // sender: all files of the offer were sent
-	kindProgress             // receiver: how far it is
-	kindDone                 // receiver: all is in its place; sender: it is known
+	kindProgress             // receiver: its progress
+	kindDone                 // receiver: everything is in its place; sender: acknowledged
 	kindAbort                // both: the transfer is over
 	kindLeftOut              // sender: an entry of the offer that cannot be sent
-	kindHole                 // sender: zeros of a chunk that the file does not store
-	kindHashes               // sender: a file of which the receiver has an earlier version; the hashes of its chunks
-	kindClaims               // receiver: which of these it has
+	kindHole                 // sender: a hole in a chunk: zeros
+	kindHashes               // sender: begins a file of which the receiver has an earlier version, with the hashes of its chunks
+	kindClaims               // receiver: which of these chunks it has
 	kindOld                  // sender: bytes of a chunk that the earlier version has in the same place
 	kindPacked               // sender: entries of the offer, compressed
-	kindRaw      kind = 0xFF // not on the wire: bytes that are encoded already
-	kindPack     kind = 0xFE // likewise, in a buffer of pool
+	kindRaw      kind = 0xFF // not on the wire: encoded bytes
+	kindPack     kind = 0xFE // not on the wire: encoded bytes in a buffer from pool
 )
 
 // A hash is 32 bytes of BLAKE3.
 type hash [32]byte
 
 // blockSize returns the size of a file's chunks in bytes; the last chunk may be
-// smaller. As in Syncthing's BEP they are 128 KiB below 250 MiB, and grow by 2
-// up to 16 MiB from 16 GiB on; beyond that, so that there are at most 65,536.
+// smaller. As in Syncthing's BEP, it is 128 KiB for files below 250 MiB, and
+// doubles up to 16 MiB from 16 GiB on. Beyond that, it doubles so that there
+// are at most 65,536 chunks.
 func blockSize(size int64) int64 {
 	block := int64(128 << 10)
 	for limit := int64(250 << 20); block < 16<<20 && size >= limit; block *= 2 {
@@ -76,7 +77,7 @@ func blockSize(size int64) int64 {
 	return block
 }
 
-// chunkSize returns the size of a file's chunk.
+// chunkSize returns the size of one chunk of a file.
 func chunkSize(size, block int64, chunk uint32) int64 { return min(block, size-int64(chunk)*block) }
 
 // chunkCount returns how many chunks a file has.
@@ -87,18 +88,18 @@ func chunkCount(size, block int64) int64 {
 	return (size-1)/block + 1
 }
 
-// sum returns what h has come to.
+// sum returns the current hash of h.
 func sum(h *blake3.Hasher) (s hash) {
 	h.Digest().Read(s[:])
 	return s
 }
 
-// newRoot returns the hasher for the hash of a whole file: its chunks' hashes
-// are written to it in their order.
+// newRoot returns the hasher for the hash of a whole file, to which the hashes
+// of its chunks are written in order.
 func newRoot() *blake3.Hasher { return blake3.NewDeriveKey("sdp2p block 1 file") }
 
-// A message is anything else that either side says: a kind and the fields of
-// that kind.
+// A message is any other message of either side: a kind, and the fields of that
+// kind.
 //
 //	kind         size  field
 //	05 begin     2     entry   number in the offer, from 0
@@ -126,8 +127,8 @@ func newRoot() *blake3.Hasher { return blake3.NewDeriveKey("sdp2p block 1 file")
 //	             8 n   pieces  of all chunks with 02, in their order: the first 8 bytes of BLAKE3
 //	13 old       4     length  1 to 16,777,216: so many bytes of the chunk are those of the earlier version
 //
-// Keep (00), sent (0B) and done (0D) have no fields; an answer (04) is read by
-// itself, and so are entries (01 to 03, 0F).
+// Keep (00), sent (0B) and done (0D) have no fields. The content of an answer
+// (04) and entries (01 to 03, 0F) are decoded elsewhere.
 type message struct {
 	kind               kind
 	entry              uint16
@@ -180,7 +181,7 @@ func (m *message) DecodeFrom(d *proto.Decoder) error {
 	return m.fields(d)
 }
 
-// fields reads what follows the kind.
+// fields decodes the fields after the kind.
 func (m *message) fields(d *proto.Decoder) error {
 	switch m.kind {
 	case kindKeep, kindSent, kindDone, kindAnswer:
@@ -222,16 +223,17 @@ func (m *message) valid() error {
 	return nil
 }
 
-// why returns the error that a failed or an abort message stands for.
+// why returns the error that a failed or abort message reports.
 func (m *message) why() error { return &PeerError{m.code.err(), printable(m.reason, maxText)} }
 
-// A chunkState says what the receiver has of a chunk whose hash it was told.
+// A chunkState says how much the receiver has of a chunk whose hash the sender
+// has sent.
 type chunkState uint8
 
 const (
 	chunkComes  chunkState = iota // nothing
 	chunkThere                    // all of it
-	chunkPieces                   // perhaps some of its pieces, whose hashes it tells
+	chunkPieces                   // perhaps some of its pieces, whose hashes follow
 )
 
 const (
@@ -239,10 +241,11 @@ const (
 	piecesOfChunk = 64
 )
 
-// pieceSize returns how many bytes of a chunk a receiver tells the hash of.
+// pieceSize returns the size of the pieces of a chunk whose hashes a receiver
+// sends.
 func pieceSize(block int64) int64 { return min(max(block/piecesOfChunk, minPiece), piece) }
 
-// appendLists appends the lists of hashes and of claims.
+// appendLists appends the lists of a hashes or claims message.
 func (m *message) appendLists(b []byte) ([]byte, error) {
 	if m.kind == kindHashes {
 		b = proto.AppendUint32(b, uint32(len(m.hashes)))
@@ -262,7 +265,7 @@ func (m *message) appendLists(b []byte) ([]byte, error) {
 	return b, m.validLists()
 }
 
-// lists reads the lists of hashes and of claims.
+// lists decodes the lists of a hashes or claims message.
 func (m *message) lists(d *proto.Decoder) {
 	if m.kind == kindHashes {
 		m.hashes = proto.DecodeList(d, d.Count32(maxChunks), func(h *hash, d *proto.Decoder) error {
@@ -295,8 +298,8 @@ func (m *message) validLists() error {
 	return nil
 }
 
-// pieceCount returns how many pieces are told of chunks in these states, of a
-// file.
+// pieceCount returns how many pieces the claims for a file of that size have,
+// given the states of its chunks.
 func pieceCount(states []chunkState, size int64) (n int64) {
 	block := blockSize(size)
 	for i, s := range states {

@@ -16,27 +16,27 @@ const (
 	maxDepth = 64  // components of a path
 )
 
-// partialDir is the folder of a destination that has everything that is not
-// whole yet.
+// partialDir is the folder of a destination that holds incomplete files.
 const partialDir = ".sdp2p-partial"
 
-// hostile matches characters that no component may have: separators of any
-// system, control characters, and those that change the direction of writing
-// (Unicode's Bidi_Control).
+// hostile matches characters that no component may have: path separators of any
+// system, control characters, and bidirectional control characters (Unicode's
+// Bidi_Control).
 var hostile = regexp.MustCompile(`[/\\\p{Cc}\x{061C}\x{200E}\x{200F}\x{202A}-\x{202E}\x{2066}-\x{2069}]`)
 
 // device matches names that Windows takes for devices, with any extension and
-// with spaces behind them. The raised digits count as digits there.
+// with trailing spaces. Windows treats superscript digits as digits.
 var device = regexp.MustCompile(`(?i)^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)`)
 
-// awkward matches paths of which a component ends in a dot or a space, or may
-// be a device of Windows.
+// awkward matches paths with a component that ends in a dot or a space, or may
+// be the name of a device on Windows.
 var awkward = regexp.MustCompile(`(?i)[. ](/|$)|(^|/)(con|prn|aux|nul|com|lpt)`)
 
-// short matches names by which Windows may know partialDir.
+// short matches the short (8.3) names that Windows may give partialDir.
 var short = regexp.MustCompile(`(?i)^(\.?sdp2p-|sd[0-9a-f]{4})~[0-9]+`)
 
-// checkPath checks a path from the network. What it refuses no receiver takes.
+// checkPath checks a path from the network. No receiver accepts a path that it
+// refuses.
 func checkPath(p string) error {
 	if len(p) > maxPath || strings.Count(p, "/") >= maxDepth {
 		return fmt.Errorf("%w: over %d bytes or %d components", ErrName, maxPath, maxDepth)
@@ -68,14 +68,14 @@ func checkName(name string) error {
 	return fmt.Errorf("%w: %s", ErrName, why)
 }
 
-// reserved tells a name that some system takes for partialDir: Windows ignores
-// dots and spaces at the end.
+// reserved reports whether some system takes a name for partialDir. Windows
+// ignores dots and spaces at the end of names.
 func reserved(name string) bool {
 	return len(name) >= len(partialDir) && fold(strings.TrimRight(name, ". ")) == partialDir ||
 		strings.Contains(name, "~") && short.MatchString(name)
 }
 
-// plain tells that p is printable ASCII without a backslash.
+// plain reports whether p is printable ASCII without a backslash.
 func plain(p string) bool {
 	for i := range len(p) {
 		if c := p[i]; c < ' ' || c > '~' || c == '\\' {
@@ -85,8 +85,9 @@ func plain(p string) bool {
 	return true
 }
 
-// fold returns the same text for names that some file system takes for the
-// same: without regard to case, Unicode form, and characters that HFS+ ignores.
+// fold returns the same text for all names that some file system takes for the
+// same name: it removes differences of case and Unicode normalization, and
+// characters that HFS+ ignores.
 func fold(name string) string {
 	ascii := true
 	for i := range len(name) {
@@ -108,8 +109,8 @@ func fold(name string) string {
 	return strings.Map(simple, norm.NFD.String(name))
 }
 
-// another returns the nth name for a file or folder that is called p, where n
-// is 2 or more: "a (2).txt"; of a folder "a.b (2)".
+// another returns the nth variant of the path p of a file or folder, where n is
+// 2 or more: "a (2).txt", or for a folder "a.b (2)".
 func another(p string, n int, folder bool) string {
 	dir, name := path.Split(p)
 	ext := path.Ext(name)
@@ -121,8 +122,7 @@ func another(p string, n int, folder bool) string {
 	return dir + clipName(base, maxName-len(tail)) + tail
 }
 
-// clipName returns the longest beginning of name that has at most that many
-// bytes.
+// clipName cuts name to at most limit bytes, at the end of a character.
 func clipName(name string, limit int) string {
 	for len(name) > limit {
 		_, size := utf8.DecodeLastRuneInString(name)
@@ -131,7 +131,8 @@ func clipName(name string, limit int) string {
 	return name
 }
 
-// top returns the first component of a path, and the rest, with its slash.
+// top returns the first component of a path, and the rest with its leading
+// slash.
 func top(p string) (string, string) {
 	if i := strings.IndexByte(p, '/'); i >= 0 {
 		return p[:i], p[i:]

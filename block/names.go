@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// Names are the paths of a transfer as the receiver will use them. They find
-// paths that a file system may take for the same, and folders that are missing.
-// A path is looked at once, in the order of the offer.
+// Names checks the paths of a transfer in the form in which the receiver will
+// use them. It finds paths that a file system may take for the same path, and
+// missing folders. Each path is checked once, in the order of the offer.
 type names struct {
 	style   style
 	seed    maphash.Seed
 	taken   map[uint64]bool // folded paths
-	folders map[uint64]bool // folders, as they are spelled: whether their content is wanted
-	last    string          // the path that came last
+	folders map[uint64]bool // whether the content of a folder is wanted, by its exact path
+	last    string          // the last path
 	dir     struct {        // the folder that was looked up last
 		path   string
 		known  bool
@@ -27,11 +27,11 @@ func newNames(s style) *names {
 	return &names{style: s, seed: maphash.MakeSeed(), taken: map[uint64]bool{}, folders: map[uint64]bool{}}
 }
 
-// check decides on an entry that the app has decided on: its name may not do,
-// and the content of a folder that is not wanted is not wanted. The error tells
+// check revises the app's verdict on an entry: its name may not be usable, and
+// the content of an unwanted folder is not wanted either. The error describes
 // what is wrong with the name.
 func (n *names) check(e *entry, v verdict) (verdict, error) {
-	if e.kind == kindLeftOut { // it is missed unless it lies in a folder that is not wanted
+	if e.kind == kindLeftOut { // the receiver misses it unless it lies in an unwanted folder
 		if known, wanted := n.parent(n.style.local(e.path)); known && !wanted {
 			return verdictNo, nil
 		}
@@ -62,7 +62,7 @@ func (n *names) check(e *entry, v verdict) (verdict, error) {
 
 func (n *names) key(p string) uint64 { return maphash.String(n.seed, p) }
 
-// parent tells whether the folder that p lies in was offered, in the same
+// parent reports whether the folder that contains p was offered, in the same
 // spelling, and whether its content is wanted.
 func (n *names) parent(p string) (known, wanted bool) {
 	dir := path.Dir(p)
@@ -76,8 +76,8 @@ func (n *names) parent(p string) (known, wanted bool) {
 	return n.dir.known, n.dir.wanted
 }
 
-// next forgets all paths but those that the next offer of the transfer may go
-// on in: the last one, and the folders that it lies in.
+// next forgets all paths except those in which the next offer of the transfer
+// may continue: the last one, and the folders that contain it.
 func (n *names) next() {
 	taken, folders := map[uint64]bool{}, map[uint64]bool{}
 	for p := n.last; p != "." && p != ""; p = path.Dir(p) {
@@ -89,14 +89,14 @@ func (n *names) next() {
 	n.taken, n.folders, n.dir.path = taken, folders, ""
 }
 
-// A style is how names are changed for the destination.
+// A style says how names are changed for the destination.
 type style struct {
 	hidden   bool // a leading dot stays
-	portable bool // names are changed that Windows, or a file system of its kind, would not take
+	portable bool // names are changed that Windows, or a file system with the same rules, would refuse
 }
 
-// local returns the path under which the receiver keeps an entry that was
-// offered as p. Only a trusted sender may hide it behind a leading dot.
+// local returns the receiver's path for an entry that was offered as p. Only a
+// trusted sender may hide it by a leading dot.
 func (s style) local(p string) string {
 	if !s.hidden {
 		if strings.HasPrefix(p, ".") {
@@ -114,7 +114,7 @@ func (s style) local(p string) string {
 	return strings.Join(components, "/")
 }
 
-// port returns a name that is good on Windows, too.
+// port returns a form of name that is valid on Windows, too.
 func port(name string) string {
 	name = strings.Map(func(r rune) rune {
 		if strings.ContainsRune(`:<>"|?*`, r) {

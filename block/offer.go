@@ -58,12 +58,12 @@ type Offer struct {
 
 	spool    spool
 	totals   totals    // of this offer
-	verdicts []verdict // or nil, if the app has not left out anything
+	verdicts []verdict // or nil if the app has left out nothing
 	parts    map[int]part
 	err      error
 }
 
-// A part is a range of a file that is wanted.
+// A part is the wanted range of a file.
 type part struct {
 	start, end int64
 	to         io.WriterAt
@@ -71,8 +71,8 @@ type part struct {
 
 func newOffer() *Offer { return &Offer{parts: map[int]part{}, spool: spool{limit: maxOffer}} }
 
-// add adds an entry as it arrives. Nothing else is done for it before the offer
-// is accepted.
+// add adds an entry as it arrives. Entries are not processed further before the
+// offer is accepted.
 func (o *Offer) add(e *entry) error {
 	if _, err := o.spool.add(e); err != nil {
 		return writing(err)
@@ -86,7 +86,7 @@ func (o *Offer) add(e *entry) error {
 	return nil
 }
 
-// decisions returns the verdicts, for the app or the receiver to change.
+// decisions returns the verdicts, which the app and the receiver may change.
 func (o *Offer) decisions() []verdict {
 	if o.verdicts == nil {
 		o.verdicts = make([]verdict, o.spool.count)

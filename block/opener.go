@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	holdWithin = 5 * time.Minute        // without anything new, unless the app says otherwise
+	holdWithin = 5 * time.Minute        // without progress, unless the app says otherwise
 	retryFirst = 100 * time.Millisecond // after a stream was lost
-	retryLast  = 5 * time.Second        // from then on, between two attempts
+	retryLast  = 5 * time.Second        // at most between two attempts
 )
 
 // An Opener opens a stream to the other side of a transfer. It may be called
@@ -91,12 +91,12 @@ func (t *Transfer) Receive(ctx context.Context, decide func(context.Context, *Of
 	})
 }
 
-// run attempts the transfer over one stream after another, until one succeeds
-// or no more may be tried.
+// run attempts the transfer over one stream after another, until it succeeds or
+// must not be retried.
 func (t *Transfer) run(ctx context.Context, a *account, attempt func(net.Conn) (Result, error)) (Result, error) {
 	waits := backoff.Backoff{Min: retryFirst, Max: retryLast}
 	within := cmp.Or(t.Within, holdWithin)
-	var since time.Time // when the first stream was lost since the last one with progress
+	var since time.Time // when the first stream without progress since was lost
 	for first := true; ; first = false {
 		stream, err := t.Open(ctx)
 		opened := err == nil
@@ -133,8 +133,9 @@ func (t *Transfer) run(ctx context.Context, a *account, attempt func(net.Conn) (
 	}
 }
 
-// lost tells an error of a stream from one of the transfer: after it, another
-// stream may bring the rest. What later streams are for is known to be wanted.
+// lost reports whether an error is one of the stream, so that another stream
+// may bring the rest, and not of the transfer. If later is set, the receiver is
+// known to want the transfer.
 func lost(err error, later bool) bool {
 	var peer *PeerError
 	var reset *p2p.ResetError
@@ -153,7 +154,8 @@ func lost(err error, later bool) bool {
 	return errors.Is(err, ErrTimeout) || errors.Is(err, errStream)
 }
 
-// final tells an error of opening after which no later stream is opened either.
+// final reports whether an error of opening a stream means that no later stream
+// can be opened either.
 func final(err error) bool {
 	return errors.Is(err, p2p.ErrClosed) || errors.Is(err, p2p.ErrRevoked) || errors.Is(err, p2p.ErrNoListener)
 }

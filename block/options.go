@@ -58,6 +58,6 @@ type ReceiveOptions struct {
 	// destination has enough free space. Some network file systems do not know.
 	NoSpaceCheck bool
 
-	faults       func(op, name string) error // of tests: see newVolume
-	acknowledged func()                      // of Transfers: the sender knows that everything has arrived
+	faults       func(op, name string) error // for tests: see newVolume
+	acknowledged func()                      // for Transfers: called when the sender has acknowledged that everything has arrived
 }

@@ -11,11 +11,11 @@ import (
 )
 
 const (
-	packBytes = 128 << 10 // of entries, from which on the next ones are a pack of their own
-	fewBytes  = 4 << 10   // of entries, which are not worth to be packed
+	packBytes = 128 << 10 // bytes of entries after which a new pack begins
+	fewBytes  = 4 << 10   // bytes of entries that are not worth packing
 )
 
-// appendPacked appends entries, which are encoded, as a message of their own.
+// appendPacked appends encoded entries as a packed message.
 //
 //	size  field
 //	1     14

@@ -11,16 +11,16 @@ import (
 )
 
 const (
-	batchFiles = 512      // that are put in their places together
-	batchBytes = 16 << 20 // of these
-	batchesMax = 8        // as much as that together, while the disk is slow
-	fewSyncs   = 8        // fewer files are synced one by one, so many at a time
+	batchFiles = 512      // files that are placed together
+	batchBytes = 16 << 20 // bytes of files that are placed together
+	batchesMax = 8        // as many batches together while the disk is slow
+	fewSyncs   = 8        // up to this many files are synced one by one, concurrently
 )
 
-// A placer gives files that are whole their final names, many small ones
-// together: all are written to the disk, then all get their names. That is the
-// work of a goroutine of its own, run, while the next files arrive. All other
-// methods belong to the goroutine of the receiver, unless they say otherwise.
+// A placer gives complete files their final names, many small ones together:
+// first all are synced to disk, then all get their names. A goroutine of its
+// own, run, does that while the next files arrive. All other methods belong to
+// the goroutine of the receiver, unless they say otherwise.
 type placer struct {
 	*transfer
 	opts    *ReceiveOptions
@@ -30,16 +30,16 @@ type placer struct {
 
 	batch []wholeFile
 	bytes int64
-	made  []newFolder // of which the app is told with the next batch
+	made  []newFolder // which the app is told of with the next batch
 	in    chan work
 	done  chan struct{}   // closed when run has returned
-	fresh map[string]bool // folders that this attempt has made, by the first component of paths here
-	chain []entry         // folders of earlier offers that the next one may go on in
-	sites sites           // run's: where the last file went
-	near  sites           // mkdir's
+	fresh map[string]bool // the top folders that this attempt has made, by their local names
+	chain []entry         // folders of earlier offers in which the next one may continue
+	sites sites           // of run: the folder of the last file
+	near  sites           // of mkdir
 }
 
-// errLost says that the disk has lost what was written to it.
+// errLost says that the disk has lost data that was written to it.
 var errLost = errors.New("the disk has lost what was written")
 
 // A newFolder is a folder that is in its place.
@@ -48,8 +48,8 @@ type newFolder struct {
 	path string
 }
 
-// Work is a batch, a file that is to be synced already, or a question whether
-// everything before it is done.
+// Work is a batch, a file to be synced before it is complete, or a request to
+// report once all earlier work is done.
 type work struct {
 	batch  []wholeFile
 	made   []newFolder
@@ -58,7 +58,8 @@ type work struct {
 	waiter chan<- error // gets the first error of the destination as a whole
 }
 
-// here returns the path here of an entry that was offered as path.
+// here returns the path in the destination of an entry that was offered as
+// path.
 func (p *placer) here(path string) string {
 	first, rest := top(p.vol.style.local(path))
 	if name, ok := p.journal.tops[first]; ok {
@@ -67,7 +68,7 @@ func (p *placer) here(path string) string {
 	return first + rest
 }
 
-// mkdir makes a folder and returns its path here.
+// mkdir makes a folder and returns its path in the destination.
 func (p *placer) mkdir(path string) (string, error) {
 	dest := p.vol.root
 	first, rest := top(p.vol.style.local(path))
@@ -95,8 +96,7 @@ func (p *placer) mkdir(path string) (string, error) {
 	return at, err
 }
 
-// mkTop makes a folder in the destination itself, under the first name that is
-// free.
+// mkTop makes a top-level folder of the destination, under the first free name.
 func (p *placer) mkTop(offered string) (name string, err error) {
 	for n := 1; ; n++ {
 		if name = offered; n > 1 {
@@ -115,7 +115,7 @@ func (p *placer) mkTop(offered string) (name string, err error) {
 	}
 }
 
-// madeTop records whether a folder in the destination itself was made.
+// madeTop records whether a top-level folder of the destination was made.
 func (p *placer) madeTop(offered, at string, err error) {
 	p.fresh[at] = err == nil
 	if err == nil && p.index != nil {
@@ -124,8 +124,8 @@ func (p *placer) madeTop(offered, at string, err error) {
 }
 
 // fail records an entry that cannot be received, and tells the sender. It
-// returns an error if no other entry can be received either. Run may call it,
-// too.
+// returns an error if no other entry can be received either. The goroutine of
+// run may call it, too.
 func (p *placer) fail(index int, path string, err error) error {
 	if fatal(err) || p.vol != nil && !p.vol.here() {
 		return writing(err)
@@ -134,11 +134,11 @@ func (p *placer) fail(index int, path string, err error) error {
 		err = writing(err)
 	}
 	p.skip(path, err)
-	p.say(message{kind: kindFailed, entry: uint16(index), code: codeOf(err)}) // or the transfer is over
+	p.say(message{kind: kindFailed, entry: uint16(index), code: codeOf(err)}) // an error means that the transfer is over
 	return nil
 }
 
-// add takes a file that is whole.
+// add adds a complete file.
 func (p *placer) add(f wholeFile) {
 	f.wanted = p.here(f.entry.path)
 	first, _ := top(f.wanted)
@@ -150,11 +150,11 @@ func (p *placer) add(f wholeFile) {
 	case p.bytes >= batchesMax*batchBytes || len(p.batch) >= batchesMax*batchFiles:
 		p.flush()
 	default:
-		p.try(work{batch: p.batch, made: p.made}) // the more there is, the less each file costs
+		p.try(work{batch: p.batch, made: p.made}) // the larger the batch, the less each file costs
 	}
 }
 
-// tellOf has the app told of a folder, before the files in it.
+// tellOf queues a folder, so that the app is told of it before the files in it.
 func (p *placer) tellOf(f File, path string) {
 	if p.opts.Received == nil {
 		return
@@ -165,7 +165,7 @@ func (p *placer) tellOf(f File, path string) {
 	}
 }
 
-// flush has everything placed that was added.
+// flush hands everything that was added to run.
 func (p *placer) flush() {
 	if len(p.batch) > 0 || len(p.made) > 0 {
 		p.in <- work{batch: p.batch, made: p.made}
@@ -173,7 +173,7 @@ func (p *placer) flush() {
 	}
 }
 
-// try hands work to run if that has nothing else to do.
+// try hands work to run if run is idle.
 func (p *placer) try(w work) bool {
 	select {
 	case p.in <- w:
@@ -186,13 +186,13 @@ func (p *placer) try(w work) bool {
 	}
 }
 
-// early has the bytes that were written to f brought to the disk, so that there
-// is less to wait for in the end, and a power cut does not take everything. It
-// reports false, and nothing happens, while run is at work: the stream does not
-// wait for the disk. If that fails, lost is set.
+// early has run sync f before it is complete, so that less is left to sync at
+// the end, and a power cut does not lose everything. It does nothing and
+// reports false while run is busy, since the stream must not wait for the disk.
+// If the sync fails, lost is set.
 func (p *placer) early(f *os.File, lost *atomic.Bool) bool { return p.try(work{early: f, lost: lost}) }
 
-// settle waits until everything that was added is in its place, or has failed.
+// settle waits until everything that was added has been placed or has failed.
 func (p *placer) settle() error {
 	p.flush()
 	waiter := make(chan error, 1)
@@ -205,8 +205,8 @@ func (p *placer) settle() error {
 	}
 }
 
-// finish has everything placed that was added, also where the transfer has
-// ended otherwise, and ends run.
+// finish has everything placed that was added, even if the transfer has failed,
+// and ends run.
 func (p *placer) finish() {
 	p.flush()
 	close(p.in)
@@ -214,8 +214,8 @@ func (p *placer) finish() {
 	p.near.leave()
 }
 
-// run does the work. It ends with finish, and not with the transfer: files that
-// are whole get their places in any case.
+// run does the work. It ends with finish, not with the transfer: complete files
+// are placed in any case.
 func (p *placer) run() {
 	defer close(p.done)
 	var ended error
@@ -223,7 +223,7 @@ func (p *placer) run() {
 		switch {
 		case w.early != nil:
 			if err := p.vol.sync(w.early); err != nil && !errors.Is(err, fs.ErrClosed) {
-				w.lost.Store(true) // no later sync would say so
+				w.lost.Store(true) // no later sync would report it
 			}
 		case w.waiter != nil:
 			w.waiter <- ended
@@ -239,9 +239,9 @@ func (p *placer) run() {
 	}
 }
 
-// place puts files in their places, in the order that journal describes. Its
-// error is one of the destination as a whole; files that it does not concern
-// are in their places nevertheless.
+// place places files, in the order of steps that journal describes. It returns
+// an error if the destination as a whole fails; files that were not affected
+// are placed nevertheless.
 func (p *placer) place(batch []wholeFile) (ended error) {
 	if len(batch) == 0 {
 		return nil
@@ -290,14 +290,13 @@ func (p *placer) place(batch []wholeFile) (ended error) {
 	return ended
 }
 
-// sync gives data files their permissions and times, and brings them and the
-// journal to the disk. It returns an error for each file, or one of the
-// journal.
+// sync sets the permissions and times of data files, and flushes them and the
+// journal to disk. It returns an error for each file, and that of the journal.
 func (p *placer) sync(batch []wholeFile) ([]error, error) {
 	if len(batch) > fewSyncs {
 		errs := p.each(batch, false)
 		ok, err := p.vol.syncAll()
-		if err != nil { // any of them may be lost, and a sync of one alone need not say so
+		if err != nil { // any of them may be lost, and syncing one of them need not report that
 			for i := range batch {
 				p.vol.partial.Remove(p.journal.data(batch[i].number))
 				errs[i] = err
@@ -313,8 +312,7 @@ func (p *placer) sync(batch []wholeFile) ([]error, error) {
 	return errs, <-journal
 }
 
-// each finishes data files, some at the same time, and returns an error for
-// each.
+// each finishes data files, some concurrently, and returns an error for each.
 func (p *placer) each(batch []wholeFile, sync bool) []error {
 	errs := make([]error, len(batch))
 	if !sync && !p.opts.Modes && !p.opts.Times {
@@ -340,8 +338,8 @@ func (p *placer) each(batch []wholeFile, sync bool) []error {
 }
 
 // finishData sets the permissions and times of a data file, as far as the file
-// system takes them, and brings it to the disk if sync says so. What
-// permissions take away is no longer needed: the file stays open.
+// system supports them, and flushes it to disk if sync is set. The new
+// permissions may not allow opening the file again, but it stays open here.
 func (p *placer) finishData(f *wholeFile, sync bool) error {
 	name := p.journal.data(f.number)
 	if f.isLost() {
@@ -367,15 +365,15 @@ func (p *placer) finishData(f *wholeFile, sync bool) error {
 		return nil
 	}
 	if err := p.vol.sync(file); err != nil {
-		p.vol.partial.Remove(name) // what can still be read of it need not be on the disk
+		p.vol.partial.Remove(name) // data that can still be read need not be on disk
 		return err
 	}
 	return nil
 }
 
-// setTime sets the time of modification of an offer, if the system call takes
-// it: nanoseconds since 1970, so that years before 1678 and after 2262 would
-// come out as others.
+// setTime sets the time of modification that was offered, if the system call
+// can represent it: with nanoseconds since 1970 as an int64, years before 1678
+// and after 2262 would become others.
 func (p *placer) setTime(in *os.Root, name string, e *entry) {
 	if t := e.modTime(); time.Unix(0, t.UnixNano()).Equal(t) {
 		in.Chtimes(name, t, t)
@@ -389,14 +387,14 @@ func (p *placer) tellPlaced(f File, path string) {
 	}
 }
 
-// folders gives the folders of an offer their permissions and times, now that
-// nothing more of it comes into them, and brings the names of files to the
-// disk. The next offer may go on in the folders that the path called last lies
-// in.
+// folders sets the permissions and times of the folders of an offer, now that
+// all their files are placed, and flushes the names of the files to disk. The
+// next offer may continue in the folders that contain the path last: these are
+// kept in chain.
 func (p *placer) folders(o *Offer, last string) error {
 	synced := false
 	if o.totals.folders > fewSyncs {
-		synced, _ = p.vol.syncAll() // files are on the disk; a folder that is not may lose their names
+		synced, _ = p.vol.syncAll() // files are on disk already; only their names in folders may be lost
 	}
 	if !synced {
 		p.vol.syncFolder(".")
@@ -425,8 +423,8 @@ func (p *placer) folders(o *Offer, last string) error {
 	return writing(c.err)
 }
 
-// finishFolder gives a folder its permissions and times, and brings the names
-// in it to the disk.
+// finishFolder sets the permissions and times of a folder, and flushes the
+// names in it to disk.
 func (p *placer) finishFolder(e entry, sync bool) {
 	path := p.here(e.path)
 	if p.opts.Modes && runtime.GOOS != "windows" {

@@ -37,7 +37,7 @@ type Result struct {
 	SkippedCount   int          // total number of files and folders that were left out or failed
 	Lacks          Lacks        // at the receiver
 
-	unverified int64 // bytes of Unchanged
+	unverified int64 // bytes of the files counted by Unchanged
 }
 
 // Lacks names features that the file system of the destination lacks. A
@@ -91,20 +91,20 @@ func (m *meter) skip(path string, err error) {
 	}
 }
 
-// outcome returns what Send and Receive return for a transfer that ended with
-// err, or ran to its end.
+// outcome returns the results of Send and Receive for a transfer that was
+// aborted with err, or ran to its end.
 func (m *meter) outcome(err error, allowIncomplete bool) (Result, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r := m.result
-	r.Skipped = r.Skipped[:len(r.Skipped):len(r.Skipped)] // what still runs does not change it
+	r.Skipped = r.Skipped[:len(r.Skipped):len(r.Skipped)] // goroutines that still run do not change it
 	if err == nil && m.missing > 0 && !allowIncomplete {
 		err = &IncompleteError{m.missing, m.first}
 	}
 	return r, err
 }
 
-// tick reports progress every 100 ms if there is any, and a last time when the
+// tick reports progress every 100 ms if there is any, and once more when the
 // transfer ends.
 func (t *transfer) tick(report func(Progress)) {
 	type sample struct {
@@ -137,7 +137,7 @@ func (t *transfer) tick(report func(Progress)) {
 	}
 }
 
-// have counts a file of that size that is there already.
+// have counts a file of that size that the receiver has already.
 func (p *Progress) have(r *Result, size int64, unchanged bool) {
 	p.Files++
 	p.Bytes += size
@@ -150,7 +150,7 @@ func (p *Progress) have(r *Result, size int64, unchanged bool) {
 	r.Resumed += size
 }
 
-// expect adds files and bytes to the totals, where that does not overflow.
+// expect adds files and bytes to the totals, without overflow of the bytes.
 func (p *Progress) expect(files int, bytes int64) {
 	p.TotalFiles += files
 	if p.TotalBytes += bytes; p.TotalBytes < 0 {

@@ -38,7 +38,7 @@ import (
 func Receive(ctx context.Context, stream net.Conn, decide func(context.Context, *Offer) error, dest *os.Root, opts ReceiveOptions) (_ Result, err error) {
 	defer func() { counted(stream, "block_transfers_received", err) }()
 	if err := stream.SetDeadline(time.Time{}); err != nil {
-		return Result{}, streamError(err) // without deadlines, nothing would end a call
+		return Result{}, streamError(err) // without deadlines, no call could be interrupted
 	}
 	r := &receiver{transfer: newTransfer(ctx, stream), opts: opts, decide: decide}
 	if r.opts.From == "" {
@@ -57,19 +57,19 @@ func Receive(ctx context.Context, stream net.Conn, decide func(context.Context, 
 	return r.outcome(err, opts.AllowIncomplete)
 }
 
-// A tunnelConn is what from asks of a tunnel between instances of a library.
+// A tunnelConn is a tunnel between instances of a library, as from needs it.
 type tunnelConn interface {
 	Instance() identity.RemoteIdentity
 	Library() uuid.UUID
 }
 
-// A nodeConn is what from asks of a stream between nodes.
+// A nodeConn is a stream between nodes, as from needs it.
 type nodeConn interface {
 	RemoteIdentity() identity.RemoteIdentity
 }
 
-// from returns a name for the other end of a stream, and for the library that
-// it shares. It is empty if the stream does not know.
+// from returns a name for the other end of a stream, including the library of a
+// tunnel. It is empty if the stream does not know its other end.
 func from(stream net.Conn) string {
 	switch s := stream.(type) {
 	case tunnelConn:

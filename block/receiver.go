@@ -8,48 +8,48 @@ import (
 	"time"
 )
 
-// A receiver receives one transfer: an arrival reads messages, and for each
-// offer an assembler makes files of them, which a placer puts in their places.
-// Fields belong to the goroutine of receive unless they say otherwise.
+// A receiver receives one transfer: an arrival reads messages, an assembler for
+// each offer assembles files from them, and a placer places these. Fields
+// belong to the goroutine of receive unless they say otherwise.
 type receiver struct {
 	*transfer
 	opts    ReceiveOptions
 	decide  func(context.Context, *Offer) error
 	vol     *volume // nil if there is no destination
 	arrival *arrival
-	journal *journal        // nil before the first answer, and if there is no destination
+	journal *journal        // nil before the first answer, or if there is no destination
 	placer  *placer         // nil before the first answer
-	names   *names          // likewise
+	names   *names          // nil before the first answer
 	used    map[uint32]bool // numbers of data files that were claimed
-	resumes map[int]resume  // what was claimed of the files of the offer, by index
+	resumes map[int]resume  // the claims for the files of the offer, by index
 	fresh   bool            // no earlier attempt has left anything
-	index   *index          // of what this sender has placed, or nil
-	olds    map[int]int64   // where its rows lie of files of the offer that have another content now, by index
+	index   *index          // of the files that this sender has placed, or nil
+	olds    map[int]int64   // the offsets in index of the rows of files whose content has changed, by their index in the offer
 	sites   sites
-	hashed  int64 // bytes that the sender had us hash
+	hashed  int64 // bytes that were hashed for this sender
 	id      [16]byte
 	offer   *Offer
-	waiting *waitingPlace // of an offer that is not accepted
+	waiting *waitingPlace // of an offer that is not accepted yet
 
 	announced totals // of the whole transfer
 	offered   totals // of the offers so far
 	earlier   int    // entries of the offers before this one
 
 	answered atomic.Bool // an answer was given
-	arrived  atomic.Bool // everything is in its place
-	complete bool        // and the sender knows
+	arrived  atomic.Bool // everything was placed
+	complete bool        // and the sender has acknowledged it
 }
 
-// farewellOfSender is how long the sender's word that it knows is waited for.
-// If it comes later, the journal stays, for the sender to come again or for
-// Clean.
-var farewellOfSender = farewell // tests wait for longer
+// farewellOfSender is how long the receiver waits for the sender's
+// acknowledgment. If that arrives later, the journal stays, until the sender
+// resumes the transfer or Clean removes it.
+var farewellOfSender = farewell // tests wait longer
 
-// receive is the whole transfer.
+// receive runs the whole transfer.
 func (r *receiver) receive() (err error) {
 	defer func() {
 		if err != nil {
-			r.cancel(err) // the sender is told now
+			r.cancel(err) // tells the sender now
 		}
 		if r.placer != nil {
 			r.placer.finish()
@@ -75,8 +75,8 @@ func (r *receiver) receive() (err error) {
 			return err
 		}
 	}
-	// All is in its place, whether the sender learns of it or not. If it does
-	// not, it comes again, and has to find that.
+	// Everything is in its place, whether the sender learns of it or not. If it
+	// does not, it resumes the transfer, and the journal must still say so.
 	r.arrived.Store(true)
 	if err := r.finish(message{kind: kindDone}); err != nil {
 		return err
@@ -91,8 +91,8 @@ func (r *receiver) receive() (err error) {
 	return nil
 }
 
-// spend books n bytes of old content that are to be hashed, if that is not too
-// much for the sender.
+// spend records n bytes of earlier content that are about to be hashed. It
+// reports false if they exceed the limit for the sender.
 func (r *receiver) spend(n int64) bool {
 	ok := r.index.spend(n)
 	if ok {
@@ -101,13 +101,13 @@ func (r *receiver) spend(n int64) bool {
 	return ok
 }
 
-// sent returns how many bytes of files have come.
+// sent returns how many bytes of files have arrived.
 func (r *receiver) sent() (n int64) {
 	r.update(func(_ *Progress, result *Result) { n = result.Sent })
 	return n
 }
 
-// tidy frees everything.
+// tidy releases everything.
 func (r *receiver) tidy() {
 	r.waiting.leave()
 	if r.offer != nil {
@@ -146,7 +146,7 @@ func (r *receiver) readOffer() error {
 		if it.entry == nil {
 			return violation("message %d inside an offer", it.kind)
 		}
-		if late == nil && r.placer == nil { // a later offer of an accepted transfer has all the time
+		if late == nil && r.placer == nil { // later offers of an accepted transfer have no time limit
 			late = time.AfterFunc(arriveWithin, func() { r.cancel(&told{ErrUnanswered, "the offer took over 60 s to arrive"}) })
 			defer late.Stop()
 		}
@@ -163,7 +163,8 @@ func (r *receiver) readOffer() error {
 	}
 }
 
-// wait books n bytes of an offer that is not accepted.
+// wait reserves n bytes in the waiting room for an offer that is not accepted
+// yet.
 func (r *receiver) wait(n int64) (err error) {
 	if r.placer != nil {
 		return nil // an offer of the same transfer was accepted
@@ -176,9 +177,9 @@ func (r *receiver) wait(n int64) (err error) {
 	return r.waiting.grow(n)
 }
 
-// endOffer checks that an offer goes on with the transfer that was announced.
+// endOffer checks that an offer continues the transfer that was announced.
 func (r *receiver) endOffer(all totals) error {
-	if err := r.wait(0); err != nil { // it may be empty
+	if err := r.wait(0); err != nil { // the offer may be empty
 		return err
 	}
 	if r.placer == nil {
@@ -198,7 +199,7 @@ func (r *receiver) endOffer(all totals) error {
 	return nil
 }
 
-// createSpool makes the file for a long offer, beside the journals.
+// createSpool creates the file for a long offer, next to the journals.
 func (r *receiver) createSpool() (file *os.File, err error) {
 	name := rand.Text() + ".offer"
 	err = r.vol.enter(func() (err error) {
@@ -208,14 +209,14 @@ func (r *receiver) createSpool() (file *os.File, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.vol.partial.Remove(name) != nil { // where an open file cannot be removed
+	if r.vol.partial.Remove(name) != nil { // on systems that cannot remove an open file
 		r.offer.spool.remove = func(string) { r.vol.partial.Remove(name) }
 	}
 	return file, nil
 }
 
-// answerOffer asks the app, finds out what is there already, and tells the
-// sender what is wanted.
+// answerOffer asks the app, finds out what the receiver has already, and sends
+// the answer.
 func (r *receiver) answerOffer(last bool) error {
 	if err := r.ask(); err != nil {
 		return err
@@ -246,7 +247,7 @@ func (r *receiver) accept() error {
 		if err := r.vol.enter(r.openJournal); err != nil {
 			return writing(err)
 		}
-		r.vol.clean(staleAfter) // what it cannot remove, it will try again
+		r.vol.clean(staleAfter) // what it cannot remove, a later transfer will
 		r.fresh = r.journal.next == 0
 		r.names = newNames(r.vol.style)
 		if r.sites.vol = r.vol; r.opts.Trusted {
@@ -271,7 +272,8 @@ func (r *receiver) openJournal() (err error) {
 	return err
 }
 
-// answer returns the answer to the offer, and how many bytes will be written.
+// answer returns the encoded answer to the offer, and how many bytes will be
+// written.
 func (r *receiver) answer(last bool) (b []byte, needed uint64, err error) {
 	r.expectOffer()
 	b = []byte{byte(kindAnswer)}
@@ -311,8 +313,8 @@ func (r *receiver) answer(last bool) (b []byte, needed uint64, err error) {
 	return append(hints.end(), b...), needed, nil
 }
 
-// largestChunk returns the size of the largest chunk of the files that are
-// wanted.
+// largestChunk returns the size of the largest chunk of the files of the offer,
+// or of their wanted parts.
 func (r *receiver) largestChunk() (largest int64) {
 	c := r.offer.spool.all()
 	for c.next() {
@@ -327,8 +329,8 @@ func (r *receiver) largestChunk() (largest int64) {
 	return largest
 }
 
-// expectOffer has the totals of the progress contain the offers that are still
-// to come, since wish adds the entries of this one.
+// expectOffer makes the totals of the progress cover only the later offers,
+// since wish adds the entries of this one.
 func (r *receiver) expectOffer() {
 	t := &r.offer.totals
 	r.update(func(p *Progress, _ *Result) {
@@ -340,7 +342,7 @@ func (r *receiver) expectOffer() {
 	})
 }
 
-// room checks that the destination has room for that many bytes.
+// room checks that the destination has enough free space.
 func (r *receiver) room(needed uint64) error {
 	if r.vol == nil || r.opts.NoSpaceCheck {
 		return nil
@@ -370,7 +372,7 @@ func (r *receiver) takeFiles(last bool) error {
 	return r.say(message{kind: kindDone})
 }
 
-// newAssembler returns the assembler for an offer of which claims were made.
+// newAssembler returns the assembler for an offer that was answered.
 func newAssembler(r *receiver) *assembler {
 	return &assembler{
 		transfer: r.transfer, in: r.arrival, vol: r.vol, journal: r.journal, placer: r.placer,
@@ -387,7 +389,7 @@ func newPlacer(r *receiver) *placer {
 	}
 }
 
-// outcome returns the result, with what the destination lacks.
+// outcome adds the features that the destination lacks to the result.
 func (r *receiver) outcome(err error, allowIncomplete bool) (Result, error) {
 	result, err := r.transfer.outcome(err, allowIncomplete)
 	if r.vol != nil {
@@ -396,7 +398,7 @@ func (r *receiver) outcome(err error, allowIncomplete bool) (Result, error) {
 	return result, err
 }
 
-// report tells both the app and the sender how far this side is.
+// report sends the progress to both the app and the sender.
 func (r *receiver) report(p Progress) {
 	if p.Bytes > 0 && r.answered.Load() {
 		select {

@@ -12,7 +12,7 @@ import (
 
 const maxRecord = 2 * (maxPath + 64) // bytes of its content
 
-// A recordType says what a record of a journal is about.
+// A recordType is the type of a record of a journal.
 type recordType uint8
 
 const (
@@ -20,15 +20,15 @@ const (
 	recordTop                          // offered, here
 	recordBegin                        // number, ID, size
 	recordChunk                        // number, chunk, hash
-	recordPlace                        // number, ID, size, seconds, nanoseconds, path (empty: taken back), hold
-	recordSwap                         // number, path, device and file of the new file; those, size and time of the old one
+	recordPlace                        // number, ID, size, seconds, nanoseconds, path (empty: withdrawn), hold
+	recordSwap                         // number, path, device and file of the new file; device, file, size and time of the old one
 )
 
-// A begun is a file of which some chunks may be there.
+// A begun file is one of which some chunks may have arrived.
 type begun struct {
 	number uint32
 	size   int64
-	hashes []hash // of chunks that were verified when they arrived; zero where one was not
+	hashes []hash // of the chunks that were verified when they arrived; zero for others
 }
 
 // A place says where a file was to be put.
@@ -36,7 +36,7 @@ type place struct {
 	number uint32
 	entry  entry // ID, size and time of modification as they were offered
 	path   string
-	hold   bool // an empty file may keep the place, where there are no hard links
+	hold   bool // an empty file may reserve the name, on file systems without hard links
 }
 
 func appendRecord(b []byte, typ recordType, content []byte) []byte {
@@ -47,7 +47,7 @@ func appendRecord(b []byte, typ recordType, content []byte) []byte {
 	return append(b, sum[:8]...)
 }
 
-// errRecord says that there is no further record.
+// errRecord says that there is no further valid record.
 var errRecord = errors.New("block: no record")
 
 func readRecord(r io.Reader) (recordType, []byte, error) {
@@ -80,7 +80,7 @@ func decodePlace(d *proto.Decoder) (p place) {
 	return p
 }
 
-// A swap is a file that is to be replaced.
+// A swap describes the replacement of a file.
 type swap struct {
 	path string
 	new  ident // of the data file

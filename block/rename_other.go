@@ -4,5 +4,5 @@ package block
 
 import "errors"
 
-// rename cannot be done here without replacing what has the name.
+// rename is not supported: on this system, it could replace a file.
 func (h *handle) rename(*handle, string, string) error { return errors.ErrUnsupported }

@@ -1,30 +1,30 @@
 package block
 
-// A request names a chunk that has to come again.
+// A request names a chunk to be sent again.
 type request struct {
 	entry uint16
 	chunk uint32
 }
 
-// A repair is a chunk that comes again.
+// A repair is a chunk in transit again.
 type repair struct {
 	request
-	in       *incoming // nil if it is not wanted any more
+	in       *incoming // nil if the file was given up
 	pos, end int64
 }
 
-// ask asks for a chunk again, or gives the file up.
+// ask requests a chunk again, or gives up the file after too many requests.
 func (a *assembler) ask(in *incoming, chunk uint32) error {
 	req := request{uint16(in.index), chunk}
 	if a.asked[req]++; a.asked[req] > maxRepairs || len(a.asked)+len(a.late) > maxAsked {
-		delete(a.asked, req) // this time it is not
+		delete(a.asked, req) // it was not sent this time
 		return a.drop(in, ErrCorrupt)
 	}
 	return a.say(message{kind: kindRepair, entry: req.entry, chunk: chunk})
 }
 
-// unasked forgets the requests for chunks of a file of which the sender sends
-// no more.
+// unasked forgets the requests for chunks of a file that the sender has given
+// up.
 func (a *assembler) unasked(entry uint16) {
 	for req := range a.asked {
 		if req.entry == entry {
@@ -38,7 +38,7 @@ func (a *assembler) unasked(entry uint16) {
 	}
 }
 
-// repair is the announcement of a chunk that comes again.
+// repair handles the message that announces a repair.
 func (a *assembler) repair(req request) error {
 	if a.again != nil || a.current != nil && !a.current.between() {
 		return violation("a repair inside a chunk")
@@ -49,7 +49,7 @@ func (a *assembler) repair(req request) error {
 	r := &repair{request: req}
 	a.again = r
 	if a.asked[req] == 0 {
-		return nil // it is of a file that was given up
+		return nil // it belongs to a file that was given up
 	}
 	r.in = a.open[req.entry]
 	if a.current != nil && a.current.index == int(req.entry) {
@@ -60,8 +60,8 @@ func (a *assembler) repair(req request) error {
 	return nil
 }
 
-// takeAgain takes n bytes of a chunk that comes again: data, or a hole if that
-// is nil. A hole is written, since something else is there.
+// takeAgain receives n bytes of a repair: data, or a hole if data is nil. The
+// zeros of a hole are written, since other bytes are there.
 func (a *assembler) takeAgain(r *repair, n int64, data []byte) error {
 	if r.in == nil {
 		return nil
@@ -77,7 +77,7 @@ func (a *assembler) takeAgain(r *repair, n int64, data []byte) error {
 	return a.write(r.in, data, r.pos-n)
 }
 
-// repaired is the end of a chunk that came again.
+// repaired handles the end of a repair.
 func (a *assembler) repaired(it *item) error {
 	r := a.again
 	a.again = nil

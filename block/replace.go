@@ -6,20 +6,20 @@ import (
 	"slices"
 )
 
-// Replacing: the part of a placer that puts files in the places of others. All
-// of it is run's.
+// This file is the part of a placer that replaces files. Everything in it
+// belongs to the goroutine of run.
 //
-// The new file, which is whole and on the disk, and the old one exchange their
-// names in one step; then the old one is looked at, under the name that nobody
-// else uses, and removed if it is what was to be replaced. If it is not,
-// somebody has put another file there meanwhile, and they exchange their names
-// again.
+// The new file, which is complete and on disk, and the old one exchange their
+// names in one step. Then the old one, under a name that no other program uses,
+// is checked, and removed if it is the file that was to be replaced. If it is
+// not, another program has put a different file there meanwhile, and the two
+// exchange their names again.
 
-// errSwapped says that a file was put in the place of another one while that
-// was replaced.
+// errSwapped says that another program has put a file in the place of one while
+// that was being replaced.
 var errSwapped = errors.New("another program writes to the same place")
 
-// swap returns what f is to replace, or nil.
+// swap returns the replacement that f is to make, or nil if there is none.
 func (p *placer) swap(f *wholeFile) *swap {
 	if p.opts.Existing != Replace || p.index == nil || f.old == 0 {
 		return nil
@@ -39,7 +39,8 @@ func (p *placer) swap(f *wholeFile) *swap {
 	return s
 }
 
-// replaceable tells whether what is to be replaced is there, and nothing else.
+// replaceable reports whether the file that is to be replaced is still in its
+// place, unchanged.
 func (p *placer) replaceable(s *swap) bool {
 	at := p.sites.enter(path.Dir(s.path))
 	if at == nil {
@@ -50,8 +51,8 @@ func (p *placer) replaceable(s *swap) bool {
 	return s.old.is(&now) && now.links == 1 && p.spelled(at, name)
 }
 
-// spelled tells whether a name of a folder is spelled as here, and not only
-// taken for the same.
+// spelled reports whether a folder has an entry with exactly this name, and not
+// only one that the file system takes for the same.
 func (p *placer) spelled(at *site, name string) bool {
 	if !p.vol.folds() {
 		return true
@@ -60,8 +61,8 @@ func (p *placer) spelled(at *site, name string) bool {
 	return err == nil && slices.Contains(names, name)
 }
 
-// replace has f replace the file that it was to. It reports false, without an
-// error, if f is to get another name.
+// replace puts f in the place of the file that it is to replace. It reports
+// false, without an error, if f has to get another name.
 func (p *placer) replace(f *wholeFile) (bool, error) {
 	s, name := f.swap, p.journal.data(f.number)
 	if !p.replaceable(s) {

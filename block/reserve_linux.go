@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reserve makes room on the disk for n bytes of f from offset on, if the file
-// system can do that. The size of f stays.
+// reserve allocates disk space for n bytes of f from offset on, if the file
+// system supports that. The size of f does not change.
 func reserve(f *os.File, offset, n int64) {
 	unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, offset, n)
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// placed tells whether the file that e describes was put in its place by an
-// earlier attempt and is still there. A file that was not, but whose data was
-// complete, counts as begun.
+// placed reports whether an earlier attempt has placed the file that e
+// describes, and the file is still there. A complete file that was not placed
+// counts as begun.
 func (j *journal) placed(dest *os.Root, e *entry) (bool, error) {
 	offset, ok := j.places[e.id]
 	if !ok {
@@ -28,19 +28,19 @@ func (j *journal) placed(dest *os.Root, e *entry) (bool, error) {
 	return true, nil
 }
 
-// check reads the record of a place, and tells whether our file is there. If
-// not, the record is taken back: once our data is swept away, nothing else
-// would tell ours from a file of somebody else's that gets there.
+// check reads the record of a place, and reports whether our file is there. If
+// it is not, the record is withdrawn: once our data file is removed, nothing
+// would distinguish our file from another one that is put there later.
 func (j *journal) check(dest *os.Root, offset int64) (p place, there bool, err error) {
 	_, content, err := readRecord(io.NewSectionReader(j.file, offset, recordSize+maxRecord))
 	if err != nil {
 		return p, false, err
 	}
 	if p = decodePlace(proto.NewDecoder(bytes.NewReader(content))); p.path == "" {
-		return p, false, nil // it was taken back
+		return p, false, nil // it was withdrawn
 	}
 	data, err := j.dir.Lstat(j.data(p.number))
-	ours := errors.Is(err, fs.ErrNotExist) // it was removed once the file had its name
+	ours := errors.Is(err, fs.ErrNotExist) // the data file was removed once the file had its name
 	if err != nil && !ours {
 		return p, false, err
 	}
@@ -60,8 +60,8 @@ func (j *journal) check(dest *os.Root, offset int64) (p place, there bool, err e
 	return p, false, j.place(place{number: p.number, entry: p.entry})
 }
 
-// abandon sees to it that nothing more is written to a file that has a name of
-// the user's as well.
+// abandon makes sure that nothing more is written to a data file that also has
+// its final name, and so belongs to the user.
 func (j *journal) abandon(p place) {
 	j.dir.Remove(j.data(p.number))
 	if b := j.begun[p.entry.id]; b != nil && b.number == p.number {
@@ -69,9 +69,9 @@ func (j *journal) abandon(p place) {
 	}
 }
 
-// settle takes the records of places back that are not true, of those that no
-// offer has asked for, and then removes the data files of earlier attempts that
-// used does not name.
+// settle withdraws records of places that no longer hold, among those that no
+// offer has used, and then removes the data files of earlier attempts that are
+// not in used.
 func (j *journal) settle(ctx context.Context, dest *os.Root, used map[uint32]bool) error {
 	for _, offset := range j.places {
 		if ctx.Err() != nil {
@@ -90,8 +90,8 @@ func (j *journal) settle(ctx context.Context, dest *os.Root, used map[uint32]boo
 	return nil
 }
 
-// claims returns the number of the data file that has chunks of e, and their
-// hashes, at most limit. They have been read and hashed again.
+// claims returns the number of the data file that has chunks of e, and the
+// hashes of at most limit of these, which it has read and hashed again.
 func (j *journal) claims(ctx context.Context, e *entry, limit int) (uint32, []hash, error) {
 	b := j.begun[e.id]
 	if b == nil || blockSize(b.size) != blockSize(e.size) {
@@ -104,7 +104,7 @@ func (j *journal) claims(ctx context.Context, e *entry, limit int) (uint32, []ha
 	}
 	defer f.Close()
 	if !alone(f) {
-		return 0, nil, nil // it got its name, and the user has moved it
+		return 0, nil, nil // it has its final name, and the user has moved it
 	}
 	block := blockSize(e.size)
 	hashes := b.hashes[:min(int64(len(b.hashes)), chunkCount(min(e.size, b.size), block), int64(limit))]
@@ -118,11 +118,11 @@ func (j *journal) claims(ctx context.Context, e *entry, limit int) (uint32, []ha
 	if err != nil && (ctx.Err() != nil || fatal(err)) {
 		return 0, nil, err
 	}
-	return b.number, hashes[:n], nil // behind what cannot be read, the file starts over
+	return b.number, hashes[:n], nil // from the first unreadable chunk on, the file is sent again
 }
 
-// verify returns how many chunks at the start of a file of that size have these
-// hashes.
+// verify returns how many chunks at the beginning of a file of that size have
+// these hashes.
 func (v *volume) verify(ctx context.Context, f *os.File, hashes []hash, size int64) (int, error) {
 	block := blockSize(size)
 	buf := pool.Get().(*buffer)
@@ -148,12 +148,12 @@ func (v *volume) verify(ctx context.Context, f *os.File, hashes []hash, size int
 	return len(hashes), nil
 }
 
-// isPlaced tells whether the file that a record of a place says is there has
-// replaced the one that was.
+// isPlaced reports whether a file that was to replace another one has done so.
+// It is true for a file that was not to replace any.
 func (j *journal) isPlaced(p *place) bool {
 	s, ok := j.swaps[p.number]
 	if !ok {
-		return true // there was none
+		return true // it was not to replace any
 	}
 	at := sites{vol: j.vol}
 	defer at.leave()

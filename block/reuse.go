@@ -5,8 +5,9 @@ import (
 	"path"
 )
 
-// told begins a file whose hashes the sender tells. It claims what is there in
-// files that the same sender has placed, after it has copied and verified that.
+// told begins a file whose hashes the sender has sent. It copies and verifies
+// the chunks that are in files that the same sender has placed, and claims
+// them.
 func (a *assembler) told(it *item) error {
 	in, claimed, err := a.next(int(it.message.entry))
 	if err != nil {
@@ -42,7 +43,7 @@ func (a *assembler) told(it *item) error {
 	return nil
 }
 
-// resumed counts a chunk that an earlier attempt has brought.
+// resumed counts a chunk that has arrived in an earlier attempt.
 func (a *assembler) resumed(in *incoming, chunk uint32) {
 	n := chunkSize(in.size, in.block, chunk)
 	in.reuse.states[chunk] = chunkThere
@@ -54,7 +55,7 @@ func (a *assembler) resumed(in *incoming, chunk uint32) {
 	})
 }
 
-// claim copies what is there, and tells the sender.
+// claim copies the chunks that the receiver has, and sends its claims.
 func (a *assembler) claim(in *incoming) error {
 	s := a.sources(in)
 	defer s.close()
@@ -67,7 +68,7 @@ func (a *assembler) claim(in *incoming) error {
 			m.pieces = append(m.pieces, a.pieces(in, s, uint32(i), maxPieces-len(m.pieces))...)
 		}
 	}
-	if s.old != nil { // it is needed for pieces
+	if s.old != nil { // stays open for pieces
 		in.reuse.old, s.old.content = s.old.content, nil
 	}
 	b, err := m.AppendBinary(nil)
@@ -77,16 +78,17 @@ func (a *assembler) claim(in *incoming) error {
 	return a.pass(&item{message: message{kind: kindRaw}, data: b})
 }
 
-// hashData returns the hash of a part of what has arrived of a file.
+// hashData returns the hash of the bytes from start to end of the data file.
 func (a *assembler) hashData(in *incoming, start, end int64) (hash, error) {
 	buf := pool.Get().(*buffer)
 	defer pool.Put(buf)
-	c := &content{entry: entry{size: in.size}, file: in.file, at: in.file, extent: extent{none: true}} // what is a hole changes
+	c := &content{entry: entry{size: in.size}, file: in.file, at: in.file, extent: extent{none: true}} // its holes still change
 	return c.hash(newChunkHasher(a.ctx), buf[:piece], start, end)
 }
 
-// pieces returns the hashes of the pieces of a chunk of the earlier version, if
-// that is still what the sender has sent, at most limit.
+// pieces returns the hashes of the pieces of a chunk of the earlier version. It
+// returns none if there are more than limit, or if the chunk is no longer the
+// one that the sender has sent.
 func (a *assembler) pieces(in *incoming, s *sources, chunk uint32, limit int) (hashes []uint64) {
 	n, start, step := chunkSize(in.size, in.block, chunk), int64(chunk)*in.block, pieceSize(in.block)
 	if !s.covers(chunk, n) || chunkCount(n, step) > int64(limit) || !a.spend(n) {
@@ -111,7 +113,7 @@ func (a *assembler) pieces(in *incoming, s *sources, chunk uint32, limit int) (h
 	return hashes
 }
 
-// takeOld takes n bytes of a chunk from the earlier version.
+// takeOld copies n bytes of a chunk from the earlier version.
 func (a *assembler) takeOld(n int64) error {
 	in := a.current
 	if in == nil || a.again != nil || in.reuse == nil || n > in.chunkEnd()-in.pos || in.reuse.states[len(in.hashes)] != chunkPieces {
@@ -131,13 +133,13 @@ func (a *assembler) takeOld(n int64) error {
 		if noSpace(err) {
 			return a.drop(in, writing(err))
 		}
-		in.reuse.spoilt[uint32(len(in.hashes))] = true // its hash tells, and it comes again
+		in.reuse.spoilt[uint32(len(in.hashes))] = true // its hash will not match, and it is requested again
 	}
 	return nil
 }
 
-// mixed hashes a chunk that has pieces of the earlier version, as it is now:
-// what arrived is not all of it.
+// mixed hashes a chunk that has pieces of the earlier version by reading it
+// from the data file, since only a part of it has arrived.
 func (a *assembler) mixed(in *incoming, it *item) (err error) {
 	if in.reuse == nil || !in.reuse.mixed {
 		return nil
@@ -149,19 +151,19 @@ func (a *assembler) mixed(in *incoming, it *item) (err error) {
 	return nil
 }
 
-// Sources are files that the sender has placed, to copy from. They are looked
-// at once more.
+// Sources are files that the sender has placed, to copy from. Each is checked
+// again before it is used.
 type sources struct {
 	index *index
 	sites sites
 	block int64
 	old   *placedFile // the earlier version, or nil
-	other *placedFile // the other file that was used last, or nil
+	other *placedFile // the other file used last, or nil
 
 	leaving func() error // called before other is closed
 }
 
-// A placedFile is one that is open.
+// A placedFile is a placed file that is open.
 type placedFile struct {
 	at  int64 // of its row
 	row *row
@@ -174,7 +176,7 @@ func (a *assembler) sources(in *incoming) *sources {
 	return s
 }
 
-// open opens the file of a row, or returns nil if that is another one by now.
+// open opens the file of a row, or returns nil if the file has changed since.
 func (s *sources) open(at int64) *placedFile {
 	m := s.index.row(at)
 	if m == nil {
@@ -191,8 +193,9 @@ func (s *sources) open(at int64) *placedFile {
 	return &placedFile{at, m, &content{entry: entry{size: m.ident.size}, file: f, at: f}}
 }
 
-// find returns where a chunk with that hash is: in the earlier version, in the
-// same place, or anywhere. It is nil where there is none.
+// find returns a file that has a chunk with that hash, and its offset there:
+// the earlier version, in the same place, or any other file. It returns nil if
+// there is none.
 func (s *sources) find(chunk uint32, h hash) (*content, int64, error) {
 	if s.old != nil && int(chunk) < len(s.old.row.hashes) && s.old.row.hashes[chunk] == h && blockSize(s.old.row.ident.size) == s.block {
 		return s.old.content, int64(chunk) * s.block, nil
@@ -221,7 +224,7 @@ func (s *sources) find(chunk uint32, h hash) (*content, int64, error) {
 	return p.content, int64(at.chunk) * blockSize(p.row.ident.size), nil
 }
 
-// covers tells whether the earlier version has a chunk of n bytes in the same
+// covers reports whether the earlier version has a chunk of n bytes in the same
 // place.
 func (s *sources) covers(chunk uint32, n int64) bool {
 	return s.old != nil && int(chunk) < len(s.old.row.hashes) && blockSize(s.old.row.ident.size) == s.block &&
@@ -243,8 +246,8 @@ func (s *sources) close() {
 	s.sites.leave()
 }
 
-// copyData copies n bytes from one file to another, but for holes. Where the
-// file system can share them, they are not read.
+// copyData copies n bytes from one file to another, except holes. If the file
+// system can share them, they are not read.
 func copyData(to *os.File, at int64, from *content, start, n int64) error {
 	for end := start + n; start < end; {
 		if hole := from.hole(start, end); hole > 0 {
@@ -260,7 +263,7 @@ func copyData(to *os.File, at int64, from *content, start, n int64) error {
 	return nil
 }
 
-// copied takes a chunk that was copied, if it is what was told.
+// copied accepts a copied chunk if it has the hash that the sender has sent.
 func (a *assembler) copied(in *incoming, x *chunkCopy) error {
 	switch {
 	case in.dead:
@@ -272,7 +275,7 @@ func (a *assembler) copied(in *incoming, x *chunkCopy) error {
 		return a.drop(in, writing(x.err))
 	case x.err != nil || x.unread != nil || x.sum != in.reuse.told[x.chunk]:
 		in.reuse.spoilt[x.chunk] = true
-		return nil // it comes from the sender
+		return nil // the sender will send it
 	}
 	in.reuse.states[x.chunk] = chunkThere
 	a.update(func(p *Progress, r *Result) {
@@ -286,8 +289,8 @@ func (a *assembler) copied(in *incoming, x *chunkCopy) error {
 	return a.verified(in, x.chunk, x.sum, x.size)
 }
 
-// copyAll copies all chunks whose hashes were told from where they are, and
-// verifies what was copied.
+// copyAll copies all chunks that are found in other files, and verifies the
+// copies.
 func (a *assembler) copyAll(in *incoming, s *sources) error {
 	c := &copies{assembler: a, in: in}
 	defer c.wait() // before anything is closed

@@ -10,8 +10,8 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// A row says that a file was put in its place, and what it was offered as. It
-// is true of a file only as long as a look at that finds the same ident.
+// A row records that a file was placed, and how it was offered. It is valid
+// only as long as the file has the same ident.
 //
 //	offered   2+n   path, as it was offered
 //	here      2+n   path in the destination
@@ -21,7 +21,7 @@ import (
 //	file      8
 //	size      8
 //	time      8     of modification, in nanoseconds since 1970
-//	before    8     where the row of the same path lies that this one supersedes; 0 is none
+//	before    8     offset of the row of the same path that this one supersedes; 0 if none
 //	hashes    32 n  of the chunks
 type row struct {
 	offered, here string
@@ -32,12 +32,12 @@ type row struct {
 	hashes        []hash
 }
 
-// A rowKind is the first byte of what an index has.
+// A rowKind is the first byte of a row in an index.
 type rowKind uint8
 
 const (
-	rowFile   rowKind = iota + 1 // a row
-	rowFolder                    // offered, here, device, file: the first component of paths
+	rowFile   rowKind = iota + 1 // a file: see row
+	rowFolder                    // a folder that was the first component of paths: offered, here, device, file
 	rowSpent                     // bytes that the sender has sent, bytes that were hashed for it, and when: seconds since 1970
 )
 
@@ -60,8 +60,8 @@ func appendRow(b []byte, k rowKind, content []byte) []byte {
 	return proto.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
 }
 
-// readRow reads a kind and its content into b, which grows as needed. A row
-// that is cut or broken ends the index.
+// readRow reads a row and returns its kind and content. It uses b if that is
+// large enough. An incomplete or corrupted row ends the index.
 func readRow(r io.Reader, b []byte) (rowKind, []byte, error) {
 	var head [5]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -84,7 +84,7 @@ func readRow(r io.Reader, b []byte) (rowKind, []byte, error) {
 	return rowKind(head[0]), b[:n], nil
 }
 
-// appendTo appends a row in which the device is that.
+// appendTo appends a row with the given device.
 func (m *row) appendTo(b []byte, device uint64) ([]byte, error) {
 	b, err := proto.AppendStringMax(b, m.offered, maxPath)
 	if err != nil {
@@ -103,7 +103,7 @@ func (m *row) appendTo(b []byte, device uint64) ([]byte, error) {
 	return b, nil
 }
 
-// decodeRow reads a row, and its hashes if those are asked for.
+// decodeRow decodes a row, with its hashes if hashes is set.
 func decodeRow(content []byte, hashes bool) (*row, error) {
 	in := bytes.NewReader(content)
 	d := proto.NewDecoder(in)
@@ -126,8 +126,8 @@ func decodeRow(content []byte, hashes bool) (*row, error) {
 	return m, d.Err()
 }
 
-// unchanged tells whether an offer describes the file of m: its size and its
-// time of modification. No time is no time that could be equal.
+// unchanged reports whether e has the size and the time of modification of the
+// file of m. A zero time never matches.
 func (m *row) unchanged(e *entry) bool {
 	return m.ident.size == e.size && m.seconds == e.seconds && m.nanos == e.nanos && !e.modTime().IsZero()
 }

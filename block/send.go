@@ -18,7 +18,7 @@ import (
 
 const (
 	maxList  = 32 << 20 // bytes of entries that a sender keeps in memory
-	lotBytes = 4 << 20  // bytes of entries, from which on the next ones are an offer of their own
+	lotBytes = 4 << 20  // bytes of entries after which a new offer begins
 )
 
 // SendOptions are the choices of a sender. The zero value is ready to use.
@@ -37,8 +37,8 @@ type SendOptions struct {
 	// AllowIncomplete makes Send return nil instead of an [*IncompleteError].
 	AllowIncomplete bool
 
-	perOffer int // of tests: entries of an offer at most, if not 0
-	inMemory int // of tests: bytes of the list that are kept in memory, if not 0
+	perOffer int // for tests: the maximum number of entries of an offer, if not 0
+	inMemory int // for tests: bytes of the list that are kept in memory, if not 0
 }
 
 // Send offers sources to the other side of stream, which calls [Receive], and
@@ -60,7 +60,7 @@ type SendOptions struct {
 func Send(ctx context.Context, stream net.Conn, sources []Source, opts SendOptions) (_ Result, err error) {
 	defer func() { counted(stream, "block_transfers_sent", err) }()
 	if err := stream.SetDeadline(time.Time{}); err != nil {
-		return Result{}, streamError(err) // without deadlines, nothing would end a call
+		return Result{}, streamError(err) // without deadlines, no call could be interrupted
 	}
 	s := &sender{
 		transfer: newTransfer(ctx, stream), opts: opts, sources: map[string]*Source{},
@@ -91,20 +91,20 @@ func Send(ctx context.Context, stream net.Conn, sources []Source, opts SendOptio
 type sender struct {
 	*transfer
 	opts    SendOptions
-	sources map[string]*Source // by the first component of their paths
-	list    spool              // the entries of all offers; listen's as well, once it is complete
+	sources map[string]*Source // by the folded first component of their paths
+	list    spool              // the entries of all offers; listen uses it, too, once it is complete
 	totals  totals             // of list
 	lots    []*lot
-	left    map[int]*FileError // guarded by mu: entries of list that were left out, and that nobody was told of yet
+	left    map[int]*FileError // guarded by mu: left-out entries of list that were not reported yet, by index
 
-	chunk  *chunkHasher   // of the chunk that is read
-	root   *blake3.Hasher // of the file
-	pack   []byte         // small files, encoded, that wait for more; or nil
-	packed time.Time      // when the first of them was read
-	lot    *lot           // guarded by mu: the offer that was made last
+	chunk  *chunkHasher   // of the current chunk
+	root   *blake3.Hasher // of the current file
+	pack   []byte         // encoded small files that wait for more, or nil
+	packed time.Time      // when the first file of pack was read
+	lot    *lot           // guarded by mu: the current offer
 
-	arrived atomic.Bool // everything is in its place at the receiver
-	packs   atomic.Bool // the receiver takes entries that are packed
+	arrived atomic.Bool // the receiver has placed everything
+	packs   atomic.Bool // the receiver accepts packed entries
 }
 
 func (s *sender) send(sources []Source) error {
@@ -116,8 +116,8 @@ func (s *sender) send(sources []Source) error {
 			return err
 		}
 	}
-	// The receiver has everything, whether it learns that we know or not: it
-	// does not wait for that for long.
+	// The receiver has everything, even if it does not get our acknowledgment,
+	// for which it does not wait long.
 	s.arrived.Store(true)
 	return s.finish(message{kind: kindDone})
 }
@@ -167,8 +167,8 @@ func (s *sender) add(e entry) error {
 	return nil
 }
 
-// leaveOut records an entry that cannot be sent, and has the receiver told.
-// What the receiver says to the offer decides whether it is missing.
+// leaveOut records an entry that cannot be sent, and adds it to the offer as
+// left out. The receiver's answer decides whether it counts as missing.
 func (s *sender) leaveOut(path string, err error) error {
 	s.mu.Lock()
 	s.left[s.list.count] = &FileError{path, err}
@@ -176,19 +176,18 @@ func (s *sender) leaveOut(path string, err error) error {
 	return s.add(entry{kind: kindLeftOut, path: printable(path, maxPath), code: codeOf(err)})
 }
 
-// tellLeft records the entries that were left out of offers that were not
-// answered.
+// tellLeft records the left-out entries of offers that were not answered.
 func (s *sender) tellLeft() {
 	s.mu.Lock()
 	left := s.left
-	s.left = map[int]*FileError{} // a walk that hangs may go on
+	s.left = map[int]*FileError{} // a walk that hangs may still add to it
 	s.mu.Unlock()
 	for _, i := range slices.Sorted(maps.Keys(left)) {
 		s.skip(left[i].Path, left[i].Err)
 	}
 }
 
-// createSpool makes the file for a long list.
+// createSpool creates the file for a long list.
 func (s *sender) createSpool() (*os.File, error) {
 	dir := s.opts.Spool
 	if dir == nil {
@@ -199,14 +198,14 @@ func (s *sender) createSpool() (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if dir.Remove(name) != nil { // where an open file cannot be removed
+	if dir.Remove(name) != nil { // on systems that cannot remove an open file
 		s.list.remove = func(string) { dir.Remove(name) }
 	}
 	return f, nil
 }
 
-// sendLot makes an offer, sends what is wanted of it, and returns when that is
-// in its place.
+// sendLot makes an offer, sends the wanted files, and returns once the receiver
+// has placed them.
 func (s *sender) sendLot(l *lot) error {
 	s.mu.Lock()
 	s.lot = l
@@ -262,7 +261,7 @@ func (s *sender) sendOffer(l *lot) error {
 	return s.pass(&item{message: message{kind: kindRaw}, data: b})
 }
 
-// sendEntries sends entries of a lot, packed if the receiver takes that.
+// sendEntries sends the entries of a lot, packed if the receiver accepts that.
 func (s *sender) sendEntries(l *lot) error {
 	r, end := s.list.reader(l.offset), l.offset+l.size
 	for at := l.offset; at < end; {

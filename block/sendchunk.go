@@ -2,7 +2,7 @@ package block
 
 import "errors"
 
-// part returns which bytes of a file are wanted.
+// part returns the wanted range of a file.
 func (s *sender) part(l *lot, index int, size int64) part {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -12,8 +12,8 @@ func (s *sender) part(l *lot, index int, size int64) part {
 	return part{end: size}
 }
 
-// fail records a file that failed. It is reported to the app once, and on
-// either side to the other.
+// fail records the failure of a file by either side. It is reported to the app
+// once.
 func (s *sender) fail(l *lot, index int, path string, f failure) {
 	s.mu.Lock()
 	before, known := l.failed[index]
@@ -28,7 +28,7 @@ func (s *sender) fail(l *lot, index int, path string, f failure) {
 	}
 }
 
-// failure returns what is known of a file's failure.
+// failure returns the failure of a file, which is zero if it has not failed.
 func (s *sender) failure(l *lot, index int) failure {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -40,8 +40,8 @@ func (s *sender) source(path string) *Source {
 	return s.sources[fold(first)]
 }
 
-// giveUp tells the receiver that a file does not come, or not to its end,
-// unless that was told before.
+// giveUp tells the receiver that a file will not arrive, or not completely,
+// unless the receiver was told before.
 func (s *sender) giveUp(l *lot, index int, path string, err error) error {
 	if s.failure(l, index).here {
 		return nil
@@ -50,16 +50,15 @@ func (s *sender) giveUp(l *lot, index int, path string, err error) error {
 	return s.say(message{kind: kindFailed, entry: uint16(index), code: codeOf(s.failure(l, index).err)})
 }
 
-// errGivenUp says that a file goes on no further: one of the sides has given it
-// up.
+// errGivenUp says that one of the sides has given up a file.
 var errGivenUp = errors.New("block: given up")
 
-// ofFile tells an error that ends a file alone.
+// ofFile reports whether an error ends only a file, not the transfer.
 func ofFile(err error) bool {
 	return errors.Is(err, ErrChanged) || errors.Is(err, ErrRead) || errors.Is(err, errGivenUp)
 }
 
-// endFile ends a file whose chunks were all sent.
+// endFile ends a file all of whose chunks were sent.
 func (s *sender) endFile(l *lot, index int, c *content) error {
 	if s.failure(l, index).err != nil {
 		return errGivenUp
@@ -71,7 +70,7 @@ func (s *sender) endFile(l *lot, index int, c *content) error {
 	return s.say(message{kind: kindEnd, hash: sum(s.root)})
 }
 
-// confirm returns the claims that are true: up to the first chunk that differs
+// confirm returns the valid claims: those before the first chunk that differs
 // from the file.
 func (s *sender) confirm(c *content, claims []hash, block int64) ([]hash, error) {
 	if len(claims) == 0 {
@@ -96,9 +95,9 @@ func (s *sender) confirm(c *content, claims []hash, block int64) ([]hash, error)
 }
 
 // sendChunk sends a chunk of a file and returns its hash, unless one of the
-// sides gives up the file. A buffer holds everything that is written in one
-// step: the end of a write costs a switch between goroutines, and packets that
-// are not full.
+// sides gives up the file. A buffer holds everything that is written at once,
+// since each write ends with a switch between goroutines and a packet that is
+// not full.
 func (s *sender) sendChunk(l *lot, index int, c *content, start, end int64) (h hash, err error) {
 	s.chunk.reset()
 	for start < end {
@@ -123,7 +122,7 @@ func (s *sender) sendChunk(l *lot, index int, c *content, start, end int64) (h h
 			s.recycle(b)
 			return h, err
 		}
-		err = s.chunk.write(data) // now, while the processor has it at hand
+		err = s.chunk.write(data) // now, while the data is in the processor's cache
 		b = b[:len(b)+len(data)]
 		if start += n; start == end && err == nil {
 			h, err = s.chunk.sum()
@@ -167,7 +166,7 @@ func (s *sender) advance(n, sent int64) {
 	})
 }
 
-// serveRepairs sends the chunks that the receiver has asked for by now.
+// serveRepairs sends the chunks that the receiver has requested again so far.
 func (s *sender) serveRepairs(l *lot) error {
 	for {
 		s.mu.Lock()
@@ -185,8 +184,8 @@ func (s *sender) serveRepairs(l *lot) error {
 	}
 }
 
-// repair sends a chunk again, or tells the receiver that its file does not go
-// on: one of the two answers each request, so that none is open at the end.
+// repair sends a chunk again, or tells the receiver that its file was given up.
+// Each request gets one of these answers, so that none is pending at the end.
 func (s *sender) repair(l *lot, q request) error {
 	index := int(q.entry)
 	e, err := s.list.at(l.first + index)

@@ -1,6 +1,6 @@
 package block
 
-// sendEntry sends the part of an entry that is wanted.
+// sendEntry sends the wanted part of an entry.
 func (s *sender) sendEntry(l *lot, index int, e entry) error {
 	w := wish{verdict: l.verdicts[index]}
 	if more, ok := l.wishes[index]; ok {
@@ -26,7 +26,7 @@ func (s *sender) sendEntry(l *lot, index int, e entry) error {
 	return s.giveUp(l, index, e.path, err)
 }
 
-// sendFile sends a file, or the part of it that is wanted.
+// sendFile sends a file, or the wanted part of it.
 func (s *sender) sendFile(l *lot, index int, e entry, w wish) error {
 	c, err := s.source(e.path).open(e)
 	if err != nil {

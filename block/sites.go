@@ -5,15 +5,15 @@ import (
 	"path"
 )
 
-// A site is a folder of the destination, at hand, so that its path is not
-// walked again for each file in it.
+// A site is an open folder of the destination, so that its path is not resolved
+// again for each file in it.
 type site struct {
 	path string
 	root *os.Root
 	*handle
 }
 
-// Sites has one folder at hand. It belongs to one goroutine.
+// Sites keeps one folder open. It belongs to one goroutine.
 type sites struct {
 	vol *volume
 	at  *site // or nil
@@ -38,7 +38,7 @@ func (s *sites) enter(path string) *site {
 	return s.at
 }
 
-// leave closes the folder that is at hand: the user may move folders around.
+// leave closes the open folder, since the user may move folders.
 func (s *sites) leave() {
 	if s.at != nil {
 		s.at.close()
@@ -47,8 +47,8 @@ func (s *sites) leave() {
 	}
 }
 
-// look returns what the system says of a path, of which only the folders may be
-// links, and none that leads out of the destination.
+// look returns the ident of a path. The folders of the path may be links that
+// stay in the destination; a link at its end is not followed.
 func (s *sites) look(name string) ident {
 	if at := s.enter(path.Dir(name)); at != nil {
 		return at.look(path.Base(name))

@@ -2,10 +2,10 @@ package block
 
 import "time"
 
-const packFor = 50 * time.Millisecond // that a small file waits for the next ones to be read
+const packFor = 50 * time.Millisecond // that a small file waits for the next ones at most
 
-// sendSmall sends a file of one chunk or none, whole: the messages of many go
-// together, in one buffer. One that fails takes no more of it than to say so.
+// sendSmall sends a whole file of at most one chunk. The messages of many such
+// files share one buffer. A file that fails takes only its failed message.
 func (s *sender) sendSmall(l *lot, index int, e entry) error {
 	if len(s.pack)+framing+int(e.size) > len(buffer{}) || s.pack != nil && time.Since(s.packed) > packFor {
 		if err := s.sendPack(); err != nil {
@@ -41,7 +41,7 @@ func (s *sender) sendSmall(l *lot, index int, e entry) error {
 	return err
 }
 
-// encode appends all messages of a file to b, which has room for them.
+// encode appends all messages of a file to b, which must have room for them.
 func (s *sender) encode(b []byte, index uint16, e entry) ([]byte, error) {
 	c, err := s.source(e.path).open(e)
 	if err != nil {
@@ -63,14 +63,14 @@ func (s *sender) encode(b []byte, index uint16, e entry) ([]byte, error) {
 		s.chunk.reset()
 		s.chunk.write(content)
 		m := message{kind: kindChunk}
-		m.hash, _ = s.chunk.sum() // without a hole it does not fail
+		m.hash, _ = s.chunk.sum() // it does not fail without a hole
 		s.root.Write(m.hash[:])
 		b, _ = m.AppendBinary(b[:len(b)+len(content)])
 	}
 	return (&message{kind: kindEnd, hash: sum(s.root)}).AppendBinary(b)
 }
 
-// sendPack sends the small files that wait.
+// sendPack sends the waiting small files.
 func (s *sender) sendPack() error {
 	if s.pack == nil {
 		return nil

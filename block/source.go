@@ -15,16 +15,16 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// maxUnsized is how many bytes a file may have of which the system says that it
-// is empty. It is read twice.
+// maxUnsized is the maximum size, in bytes, of a file that the system reports
+// as empty although it is not. Such a file is read twice.
 const maxUnsized = 1 << 30
 
 // A Source is a file or a folder to send: a path ([Path], [Paths]), a part of
 // an [fs.FS], or a reader.
 //
 // Files are read while they are sent, some parts more than once: after an
-// interruption, and to repair a chunk. A file of which size or time of
-// modification change between the offer and its last byte fails with
+// interruption, and to repair a chunk. A file whose size or time of
+// modification changes between the offer and its last byte fails with
 // [ErrChanged].
 type Source struct {
 	// Name is its name at the receiver: one component of a path. If several
@@ -48,8 +48,8 @@ type Source struct {
 	ModTime time.Time
 
 	err   error
-	ids   *blake3.Hasher  // for newEntry; of all sources of a sender
-	empty map[string]bool // files of which the system says that they are empty, and which are not
+	ids   *blake3.Hasher  // for newEntry; shared by all sources of a sender
+	empty map[string]bool // files that the system reports as empty although they are not
 }
 
 func newIDs() *blake3.Hasher { return blake3.NewDeriveKey("sdp2p block 1 id") }
@@ -78,8 +78,8 @@ func Paths(paths ...string) []Source {
 	return all
 }
 
-// newEntry describes a file or a folder of s; rest is its path below the
-// source's, with a leading slash, or empty.
+// newEntry returns the entry of a file or a folder of s; rest is its path below
+// the source's, with a leading slash, or empty.
 func (s *Source) newEntry(rest string, mode fs.FileMode, size int64, modTime time.Time) entry {
 	e := entry{
 		kind: kindFile, path: s.Name + rest, size: size, stored: size, mode: uint16(mode.Perm()),
@@ -101,7 +101,8 @@ func (s *Source) newEntry(rest string, mode fs.FileMode, size int64, modTime tim
 }
 
 // walk calls visit for the source and everything in it, folders before their
-// content, and leaveOut for what cannot be sent. Errors of these end it.
+// content, and leaveOut for entries that cannot be sent. It ends with the first
+// error of either.
 func (s *Source) walk(ctx context.Context, visit func(entry) error, leaveOut func(path string, err error) error) error {
 	if s.err != nil {
 		return leaveOut(s.Name, fmt.Errorf("%w: %w", ErrRead, s.err))
@@ -147,7 +148,7 @@ func (s *Source) walk(ctx context.Context, visit func(entry) error, leaveOut fun
 	})
 }
 
-// entryOf describes what is at a path, or says why that cannot be sent.
+// entryOf returns the entry at a path, or an error if it cannot be sent.
 func (s *Source) entryOf(ctx context.Context, rest string, info fs.FileInfo) (e entry, err error) {
 	if !info.IsDir() && !info.Mode().IsRegular() {
 		return e, ErrIrregular
@@ -162,8 +163,8 @@ func (s *Source) entryOf(ctx context.Context, rest string, info fs.FileInfo) (e 
 	return e, err
 }
 
-// measure finds out how much there is of a file: where the system says that
-// there is nothing it may be wrong, and holes take no room.
+// measure sets the size of a file and how much of it is stored. It reads a file
+// that the system reports as empty, since the system may be wrong.
 func (s *Source) measure(ctx context.Context, e *entry, info fs.FileInfo) error {
 	if stored, ok := storedBytes(info); ok {
 		e.stored = min(e.size, stored)
@@ -208,12 +209,12 @@ type content struct {
 	entry  entry
 	file   opened // nil if the source is a reader
 	at     io.ReaderAt
-	pos    int64 // of file, which has to be read in order if at is nil
+	pos    int64 // position in file, which has to be read in order if at is nil
 	extent extent
 }
 
-// open opens the file that e describes, and checks that it is still what was
-// offered.
+// open opens the file that e describes, and checks that it is unchanged since
+// the offer.
 func (s *Source) open(e entry) (*content, error) {
 	c := &content{source: s, entry: e, at: s.Reader}
 	if s.FS == nil {
@@ -231,8 +232,8 @@ func (s *Source) open(e entry) (*content, error) {
 	return c, nil
 }
 
-// check checks, at its end, that the file is still what was offered and has no
-// more than that.
+// check checks, after the last byte, that the file is unchanged since the offer
+// and has not grown.
 func (c *content) check() error {
 	if c.file == nil {
 		return nil
@@ -245,10 +246,11 @@ func (c *content) check() error {
 	return c.unchanged()
 }
 
-// unsized tells that the system says that the file is empty, and it is not.
+// unsized reports whether the system reports the file as empty although it is
+// not.
 func (c *content) unsized() bool { return c.source != nil && c.source.empty[c.entry.path] }
 
-// unchanged checks that the system says of the file what it said before.
+// unchanged checks that the metadata of the file is that of the offer.
 func (c *content) unchanged() error {
 	if c.file == nil {
 		return nil
@@ -273,7 +275,7 @@ func (c *content) read(p []byte, offset int64) error {
 	switch {
 	case n == len(p):
 		return nil
-	case err == nil || err == io.EOF: // it has become shorter
+	case err == nil || err == io.EOF: // the file has become shorter
 		return ErrChanged
 	case errors.Is(err, ErrChanged):
 		return err
@@ -281,8 +283,8 @@ func (c *content) read(p []byte, offset int64) error {
 	return fmt.Errorf("%w: %w", ErrRead, err)
 }
 
-// readWhole fills p with the file, which has no more than that. There is room
-// for one byte behind p.
+// readWhole fills p with the whole file. It fails if the file is longer; p must
+// have the capacity for one more byte.
 func (c *content) readWhole(p []byte) error {
 	if c.file == nil {
 		return c.read(p, 0)
@@ -297,8 +299,8 @@ func (c *content) readWhole(p []byte) error {
 	return c.unchanged()
 }
 
-// readSome reads bytes at offset. If there are fewer than p has room for, the
-// error is io.EOF.
+// readSome reads bytes at offset. If there are fewer than len(p), the error is
+// io.EOF.
 func (c *content) readSome(p []byte, offset int64) (n int, err error) {
 	if c.at != nil {
 		return c.at.ReadAt(p, offset)
@@ -346,16 +348,16 @@ func offerID(sources []Source) (id [16]byte) {
 	return id
 }
 
-// An extent is what is known of the holes in a file: from start to end there is
-// data, or a hole.
+// An extent is a range of a file, from start to end, that is either data or a
+// hole.
 type extent struct {
 	start, end int64
 	hole       bool
-	none       bool // the file system does not tell of holes, or there are none
+	none       bool // holes are unknown, or there are none
 }
 
-// storedBytes returns how many bytes of a file are not holes, if the system
-// tells.
+// storedBytes returns how many bytes of a file are not holes, and whether the
+// system reports that.
 func storedBytes(info fs.FileInfo) (int64, bool) {
 	if d, ok := info.(interface{ storedBytes() int64 }); ok {
 		return d.storedBytes(), true

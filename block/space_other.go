@@ -4,5 +4,5 @@ package block
 
 import "os"
 
-// free does not know.
+// free is not supported on this system.
 func free(*os.Root) (uint64, bool) { return 0, false }

@@ -10,9 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// free returns how many bytes may still be written to the file system of dir;
-// false if that is not known: ramfs, and some network file systems, say that
-// they have 0 of 0 blocks.
+// free returns the free space of the file system of dir in bytes, or false if
+// it is unknown: ramfs and some network file systems report 0 of 0 blocks.
 func free(dir *os.Root) (uint64, bool) {
 	d, err := dir.Open(".")
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// free returns how many bytes may still be written to the file system of dir;
-// false if that is not known.
+// free returns the free space of the file system of dir in bytes, or false if
+// it is unknown.
 func free(dir *os.Root) (free uint64, ok bool) {
 	name, err := windows.UTF16PtrFromString(dir.Name())
 	if err != nil {

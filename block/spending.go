@@ -9,18 +9,19 @@ import (
 
 const (
 	hashingEach  = time.Hour
-	hashingBytes = 1 << 30 // of old content, for one sender, in that time
-	hashingTimes = 2       // what it has sent, in all
+	hashingBytes = 1 << 30 // bytes of earlier content hashed for one sender in hashingEach
+	hashingTimes = 2       // times the bytes that the sender has sent, in total
 )
 
-// A spending is what a sender has brought, and what was hashed for it of what
-// is here already. That costs a sender little, and the receiver much.
+// A spending records how many bytes a sender has sent, and how many bytes of
+// earlier content were hashed for it, which costs the receiver more than the
+// sender.
 type spending struct {
 	sent, hashed int64
 	recent       []spentAt
 }
 
-// A spentAt is how many bytes were hashed, and when.
+// A spentAt records how many bytes were hashed, and when.
 type spentAt struct {
 	at    time.Time
 	bytes int64
@@ -39,9 +40,9 @@ func (s *spending) add(sent, hashed int64, at time.Time) {
 	s.recent = append(s.recent, spentAt{at, hashed})
 }
 
-// left returns how many bytes may be hashed now. A time to come counts as just
-// now; one that is further away than what counts comes of a clock that was
-// wrong.
+// left returns how many bytes may be hashed now. A recorded time in the future
+// counts if it is less than an hour ahead; one further ahead comes from a clock
+// that was wrong, and is dropped.
 func (s *spending) left(now time.Time) int64 {
 	s.recent = slices.DeleteFunc(s.recent, func(p spentAt) bool { return now.Sub(p.at).Abs() >= hashingEach })
 	hour := int64(hashingBytes)
@@ -51,7 +52,7 @@ func (s *spending) left(now time.Time) int64 {
 	return max(0, min(hour, hashingTimes*s.sent-s.hashed))
 }
 
-// appendSpent appends a row.
+// appendSpent appends a row of kind rowSpent.
 func appendSpent(b []byte, sent int64, hashed spentAt) []byte {
 	content := proto.AppendUint64(proto.AppendUint64(nil, uint64(sent)), uint64(hashed.bytes))
 	return appendRow(b, rowSpent, proto.AppendUint64(content, uint64(hashed.at.Unix())))

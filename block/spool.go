@@ -16,23 +16,23 @@ const (
 	markedBy = 64      // entries from one mark to the next
 )
 
-// A spool keeps the entries of offers, encoded: in memory at first, in a file
-// when they are many.
+// A spool stores the encoded entries of offers: in memory at first, in a file
+// once there are many.
 type spool struct {
 	limit  int                      // bytes that are kept in memory
-	create func() (*os.File, error) // makes the file, and removes its name where the system allows that
-	remove func(name string)        // removes the file where it kept its name; may be nil
+	create func() (*os.File, error) // creates the file, and removes its name if the system allows that
+	remove func(name string)        // removes the file if it still has its name; may be nil
 
 	count   int
 	size    int64
-	memory  []byte // what is not in file
+	memory  []byte // the entries that are not in file
 	file    *os.File
 	written int64   // bytes in file
-	marks   []int64 // where each 64th entry begins
+	marks   []int64 // the offset of each 64th entry
 }
 
-// add adds an entry that is not an end. It returns its encoding, which is good
-// until the next call.
+// add adds an entry that is not the end of an offer. It returns its encoding,
+// which is valid until the next call.
 func (s *spool) add(e *entry) ([]byte, error) {
 	if len(s.memory) >= s.limit {
 		if err := s.flush(); err != nil {
@@ -52,7 +52,7 @@ func (s *spool) add(e *entry) ([]byte, error) {
 	return encoded, nil
 }
 
-// flush moves what is in memory to the file.
+// flush moves the entries in memory to the file.
 func (s *spool) flush() (err error) {
 	if s.file == nil {
 		if s.file, err = s.create(); err != nil {
@@ -62,13 +62,13 @@ func (s *spool) flush() (err error) {
 	n, err := s.file.WriteAt(s.memory, s.written)
 	s.written += int64(n)
 	s.memory = s.memory[:0]
-	if s.limit > spoolAt { // from now on, little is kept
+	if s.limit > spoolAt { // from now on, less is kept in memory
 		s.limit, s.memory = spoolAt, nil
 	}
 	return err
 }
 
-// reader returns what was added, from that offset on.
+// reader returns a reader of the encoded entries from that offset on.
 func (s *spool) reader(offset int64) io.Reader {
 	memory := bytes.NewReader(s.memory[min(max(offset-s.written, 0), int64(len(s.memory))):])
 	if offset >= s.written {
@@ -86,18 +86,19 @@ func (s *spool) close() {
 	}
 }
 
-// A cursor goes through the entries of a spool. More than one may.
+// A cursor iterates over the entries of a spool. There may be several at a
+// time.
 type cursor struct {
 	entry
-	index int // of entry; that before the first one
-	end   int // the index behind the last one
+	index int // of entry; initially one less than that of the first entry
+	end   int // the index after the last one
 	d     *proto.Decoder
 	r     *bufio.Reader
 	err   error
 }
 
-// entries returns a cursor in front of the entries from first up to, and
-// without, end.
+// entries returns a cursor before the entries from first up to, but not
+// including, end.
 func (s *spool) entries(first, end int) *cursor {
 	c := &cursor{index: first - 1, end: end}
 	mark := first / markedBy
@@ -114,11 +115,11 @@ func (s *spool) entries(first, end int) *cursor {
 	return c
 }
 
-// all returns a cursor in front of all entries.
+// all returns a cursor before all entries.
 func (s *spool) all() *cursor { return s.entries(0, s.count) }
 
-// at returns the entry of that index, in a time that does not depend on how
-// many there are.
+// at returns the entry of that index, in a time independent of the number of
+// entries.
 func (s *spool) at(index int) (entry, error) {
 	c := s.entries(index, index+1)
 	c.next()
@@ -138,8 +139,8 @@ func (c *cursor) next() bool {
 	return true
 }
 
-// bounds returns where entries of a lot may be parted: behind which of them
-// there are so many bytes.
+// bounds returns the offset at which a pack that begins at from ends: that of
+// the first mark with at least size bytes before it, or end.
 func (s *spool) bounds(from, end, size int64) (next int64) {
 	next = end
 	for _, mark := range s.marks {

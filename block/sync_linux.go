@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// syncAll brings everything that was written to the file system of a folder to
-// the disk, in one go. It reports false if the system cannot do that, or would
-// not tell of everything that failed since the folder was opened.
+// syncAll flushes everything written to the file system of a folder to disk, at
+// once. It reports false if the system cannot do that, or would not report
+// every write that has failed since the folder was opened.
 func syncAll(h *handle) (bool, error) {
 	if !syncfsTells() {
 		return false, nil
@@ -24,8 +24,8 @@ func syncAll(h *handle) (bool, error) {
 	return err == nil, err
 }
 
-// syncfsTells tells whether the kernel reports failed writes from syncfs, as it
-// does since 5.8 (syncfs(2)).
+// syncfsTells reports whether syncfs returns the errors of failed writes, as it
+// does since Linux 5.8 (syncfs(2)).
 var syncfsTells = sync.OnceValue(func() bool {
 	var u unix.Utsname
 	if unix.Uname(&u) != nil {

@@ -2,5 +2,5 @@
 
 package block
 
-// syncAll cannot be done here.
+// syncAll is not supported on this system.
 func syncAll(*handle) (bool, error) { return false, nil }

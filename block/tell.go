@@ -6,15 +6,15 @@ import (
 	"github.com/zeebo/blake3"
 )
 
-// shortHash returns the first bytes of the hash of a piece. They tell which
-// pieces are worth to be copied; the chunk is verified by its own hash.
+// shortHash returns the first 8 bytes of the hash of a piece. They say which
+// pieces are worth copying; the chunk is verified by its own hash.
 func shortHash(b []byte) uint64 {
 	h := blake3.Sum256(b)
 	return binary.LittleEndian.Uint64(h[:])
 }
 
 // sendChanged sends a file of which the receiver has an earlier version: first
-// the hashes of its chunks, then what the receiver has not got.
+// the hashes of its chunks, then the bytes that the receiver lacks.
 func (s *sender) sendChanged(l *lot, index int, c *content) error {
 	size, block := c.entry.size, blockSize(c.entry.size)
 	told, err := c.hashes(s.ctx, block)
@@ -55,8 +55,8 @@ func (s *sender) sendChanged(l *lot, index int, c *content) error {
 	return s.endFile(l, index, c)
 }
 
-// tellHashes begins a file with the hashes of its chunks, and returns what the
-// receiver claims.
+// tellHashes begins a file with the hashes of its chunks, and returns the
+// receiver's claims.
 func (s *sender) tellHashes(l *lot, index int, hashes []hash) (*message, error) {
 	b, err := (&message{kind: kindHashes, entry: uint16(index), hashes: hashes}).AppendBinary(nil)
 	if err != nil {
@@ -83,7 +83,8 @@ func (s *sender) tellHashes(l *lot, index int, hashes []hash) (*message, error) 
 	}
 }
 
-// askClaims has claims of a file taken, unless it was given up.
+// askClaims makes the claims of a file acceptable, unless the file was given
+// up.
 func (s *sender) askClaims(l *lot, index int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,8 +95,8 @@ func (s *sender) askClaims(l *lot, index int) bool {
 	return true
 }
 
-// noClaims has no claims taken, and forgets those of a file that was given up:
-// they are none of the next one.
+// noClaims makes claims unacceptable again, and discards those of a file that
+// was given up, so that they are not taken for those of the next one.
 func (s *sender) noClaims(l *lot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,7 +107,7 @@ func (s *sender) noClaims(l *lot) {
 	}
 }
 
-// claimed takes what the receiver claims of the file that was told.
+// claimed handles the receiver's claims of the file whose hashes were sent.
 func (s *sender) claimed(l *lot, m *message) error {
 	index := int(m.entry)
 	if index >= l.end-l.first {
@@ -119,7 +120,7 @@ func (s *sender) claimed(l *lot, m *message) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case l.told != index && l.failed[index].there: // it is given up, and claimed in vain
+	case l.told != index && l.failed[index].there: // the receiver has failed it: the claims are void
 		return nil
 	case l.told != index:
 		return violation("claims of entry %d", index)
@@ -127,11 +128,11 @@ func (s *sender) claimed(l *lot, m *message) error {
 		return violation("claims of %d chunks and %d pieces of entry %d", len(m.states), len(m.pieces), index)
 	}
 	l.told = -1
-	l.claims <- m // there is room: told was set
+	l.claims <- m // it has room, since told was set
 	return nil
 }
 
-// reused counts n bytes that the receiver has.
+// reused counts n bytes that the receiver has already.
 func (s *sender) reused(n int64) {
 	s.update(func(p *Progress, r *Result) {
 		p.FileBytes += n
@@ -140,7 +141,7 @@ func (s *sender) reused(n int64) {
 	})
 }
 
-// sendMixed sends a chunk, but for the pieces that the receiver has in the same
+// sendMixed sends a chunk, except the pieces that the receiver has in the same
 // place, and returns its hash.
 func (s *sender) sendMixed(l *lot, index int, c *content, start, end int64, known []uint64) (hash, error) {
 	old, size := int64(0), pieceSize(blockSize(c.entry.size))

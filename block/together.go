@@ -7,14 +7,15 @@ import (
 	"sync/atomic"
 )
 
-// maxTogether is how many chunks of one file are read, copied or hashed at the
-// same time, where nothing else can go on meanwhile: each takes a buffer.
+// maxTogether is the maximum number of chunks of one file that are read, copied
+// or hashed at the same time while nothing else can be done. Each takes a
+// buffer.
 const maxTogether = 4
 
 func together() int { return min(maxTogether, runtime.GOMAXPROCS(0)) }
 
-// hashes returns the hashes of all chunks of a file, of which several are read
-// at the same time if it is one of a disk. Other files are read in order.
+// hashes returns the hashes of all chunks of a file. Of a file on disk, it
+// reads several chunks at the same time; other files are read in order.
 func (c *content) hashes(ctx context.Context, block int64) ([]hash, error) {
 	all := make([]hash, chunkCount(c.entry.size, block))
 	many := 1
@@ -39,7 +40,7 @@ func (c *content) hashes(ctx context.Context, block int64) ([]hash, error) {
 	}
 	var others sync.WaitGroup
 	for range many - 1 {
-		view := *c // what is known of its holes is of one reader
+		view := *c // each reader has an extent of its own
 		others.Go(func() { work(&view) })
 	}
 	work(c)
@@ -47,35 +48,35 @@ func (c *content) hashes(ctx context.Context, block int64) ([]hash, error) {
 	return all, context.Cause(ctx)
 }
 
-// A copies copies chunks to a file that arrives, several at the same time, and
-// hashes what was copied. What became of them is told in their order, by the
-// goroutine of the assembler.
+// A copies copies chunks to a file in transit, several at the same time, and
+// hashes the copies. The goroutine of the assembler handles their results in
+// order.
 type copies struct {
 	*assembler
 	in  *incoming
-	all []*chunkCopy // that go on, the oldest first
+	all []*chunkCopy // still running, the oldest first
 }
 
 // A chunkCopy is the copy of one chunk.
 type chunkCopy struct {
 	chunk    uint32
-	from     content // a view: what is known of its holes is of one reader
+	from     content // a copy: each reader has an extent of its own
 	at, size int64
-	done     chan struct{} // closed behind the last use of what is above, and of what is below
+	done     chan struct{} // closed after the goroutine's last use of the fields
 	err      error         // of copying
-	sum      hash          // of what was copied
-	unread   error         // that could not be read again
+	sum      hash          // of the copy
+	unread   error         // the error of reading the copy
 }
 
-// begin begins to copy a chunk of that size from where it is. Files stay open
-// until wait.
+// begin begins to copy a chunk of that size from offset at of from. Files must
+// stay open until wait has returned.
 func (c *copies) begin(chunk uint32, from *content, at, size int64) error {
 	for len(c.all) >= together() {
 		if err := c.end(); err != nil {
 			return err
 		}
 	}
-	from.extentAt(at) // once for all that follow: to look for a hole may take as long as to read up to it
+	from.extentAt(at) // once for all later chunks: finding a hole may take as long as reading up to it
 	x := &chunkCopy{chunk: chunk, from: *from, at: at, size: size, done: make(chan struct{})}
 	c.all = append(c.all, x)
 	if x.err = c.vol.faults("write", c.in.file.Name()); x.err != nil {
@@ -92,18 +93,18 @@ func (c *copies) begin(chunk uint32, from *content, at, size int64) error {
 	return nil
 }
 
-// end waits for the oldest copy, and tells what became of it.
+// end waits for the oldest copy, and handles its result.
 func (c *copies) end() error {
 	x := c.all[0]
 	c.all = c.all[1:]
 	<-x.done
 	if x.err != nil && noSpace(x.err) {
-		c.wait() // the file is given up, and closed
+		c.wait() // the file will be given up and closed
 	}
 	return c.copied(c.in, x)
 }
 
-// settle waits for all copies, and tells what became of them.
+// settle waits for all copies, and handles their results.
 func (c *copies) settle() error {
 	for len(c.all) > 0 && !c.in.dead {
 		if err := c.end(); err != nil {
@@ -114,7 +115,7 @@ func (c *copies) settle() error {
 	return nil
 }
 
-// wait waits for all copies, whatever became of them.
+// wait waits for all copies, and ignores their results.
 func (c *copies) wait() {
 	for _, x := range c.all {
 		<-x.done

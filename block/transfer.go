@@ -10,35 +10,35 @@ import (
 	"time"
 )
 
-// A transfer is what both sides of one have in common. Its goroutines end with
-// ctx, whose cause is the transfer's error.
+// A transfer is the part that the sender and the receiver of a transfer have in
+// common. Its goroutines end with ctx, whose cause is the transfer's error.
 type transfer struct {
 	*link
 	meter
 	parent   context.Context
 	ctx      context.Context
 	stop     context.CancelCauseFunc // of ctx; see cancel
-	talks    sync.WaitGroup          // goroutines that use the stream: they end soon after ctx
-	works    sync.WaitGroup          // all others: a disk may hold them
-	telling  sync.Mutex              // held while the app is told something
-	left     atomic.Bool             // Send or Receive has returned: the app is told nothing more
-	greeting []byte                  // what talk says first, also if the transfer has ended
+	talks    sync.WaitGroup          // goroutines that use the stream; they end soon after ctx
+	works    sync.WaitGroup          // all others; a disk may block them
+	telling  sync.Mutex              // held while a function of the app is called
+	left     atomic.Bool             // Send or Receive has returned: no function of the app is called any more
+	greeting []byte                  // what talk writes first, even if the transfer has ended
 	said     chan struct{}           // closed when talk has returned
-	out      chan *item              // to talk
-	room     chan struct{}           // one for each buffer that may be in use
+	out      chan *item              // items for talk
+	room     chan struct{}           // has one element for each buffer in use
 }
 
 // An item is a message on its way through a transfer.
 type item struct {
 	message
 	entry *entry // of an offer, at the receiver
-	data  []byte // what is written as it is, of kindRaw and kindPack; of kindData, at the receiver: in a buffer
-	sum   hash   // of kindChunk, at the receiver: what was computed
-	last  bool   // nothing is said behind it: talk returns
+	data  []byte // for kindRaw and kindPack: the encoded bytes to write; for kindData, at the receiver: in a buffer
+	sum   hash   // for kindChunk, at the receiver: the computed hash
+	last  bool   // nothing is written after it: talk returns
 }
 
 const (
-	buffers = 2               // that a transfer uses at most, but for maxTogether more
+	buffers = 2               // that a transfer uses at most, plus maxTogether
 	framing = 7 + 5 + 33 + 33 // bytes of the messages of a small file, without its content
 )
 
@@ -63,7 +63,7 @@ type ending struct{ error }
 // cancel ends the transfer with an error, unless it has ended.
 func (t *transfer) cancel(err error) { t.stop(&ending{err}) }
 
-// tell calls f, which tells the app something, unless Send or Receive has
+// tell calls f, which calls a function of the app, unless Send or Receive has
 // returned.
 func (t *transfer) tell(f func()) {
 	t.telling.Lock()
@@ -73,7 +73,8 @@ func (t *transfer) tell(f func()) {
 	}
 }
 
-// start runs f, which works until it returns; its error ends the transfer.
+// start runs f in a goroutine that belongs to a wait group. An error of f ends
+// the transfer.
 func (t *transfer) start(of *sync.WaitGroup, f func() error) {
 	of.Go(func() {
 		if err := f(); err != nil {
@@ -82,19 +83,19 @@ func (t *transfer) start(of *sync.WaitGroup, f func() error) {
 	})
 }
 
-// why returns why the transfer ends.
+// why returns the error that ends the transfer.
 func (t *transfer) why() error {
 	switch cause := context.Cause(t.ctx).(type) {
 	case nil:
 		return nil
 	case *ending:
 		return cause.error
-	default: // the app's context
+	default: // the app's context has ended
 		return canceled(cause)
 	}
 }
 
-// buffer returns an empty buffer, once there is one.
+// buffer returns an empty buffer, once one is free.
 func (t *transfer) buffer() ([]byte, error) {
 	select {
 	case t.room <- struct{}{}:
@@ -104,7 +105,7 @@ func (t *transfer) buffer() ([]byte, error) {
 	}
 }
 
-// recycle takes a buffer back.
+// recycle frees a buffer.
 func (t *transfer) recycle(b []byte) {
 	pool.Put((*buffer)(b[:piece+framing]))
 	<-t.room
@@ -123,9 +124,9 @@ func (t *transfer) pass(it *item) error {
 // say has m written.
 func (t *transfer) say(m message) error { return t.pass(&item{message: m}) }
 
-// finish has m written as the last message of this side, and returns when it
-// is. That it is the last one must not come to talk separately: between the
-// two, talk could say that this side is alive, or why the transfer ends.
+// finish has m written as the last message of this side, and returns once it
+// is. The message itself is marked as the last one: if talk were told
+// separately, it could write a keep or an abort in between.
 func (t *transfer) finish(m message) error {
 	if err := t.pass(&item{message: m, last: true}); err != nil {
 		return err
@@ -138,8 +139,8 @@ func (t *transfer) finish(m message) error {
 	}
 }
 
-// talk writes what comes out of out, until the last item, or until the transfer
-// ends: then it tells the peer why.
+// talk writes the items from out, until the last one or until the transfer
+// ends; then it tells the peer why.
 func (t *transfer) talk() error {
 	defer close(t.said)
 	w := newWriter(t.link)
@@ -181,16 +182,16 @@ func (t *transfer) talk() error {
 	return nil
 }
 
-// untold tells whether the peer can, and does not yet, know why a transfer
-// ends.
+// untold reports whether the peer does not know yet why a transfer ends, and
+// can still be told.
 func untold(err error) bool {
 	var told *PeerError
 	return err != errFinished && !errors.As(err, &told) && !errors.Is(err, errStream)
 }
 
-// lost returns the error of a write. A peer that has ended the transfer has
-// said why before it closed the stream: the reading side has a moment to find
-// that.
+// lost returns the error of a write. A peer that ends a transfer says why
+// before it closes the stream, so lost gives the reading goroutine a moment to
+// find the reason.
 func (t *transfer) lost(err error) error {
 	if err != nil {
 		select {
@@ -207,7 +208,7 @@ type writer struct {
 	scratch []byte
 }
 
-// newWriter returns a writer that keeps what is short.
+// newWriter returns a writer that buffers short items.
 func newWriter(l *link) *writer { return &writer{Writer: bufio.NewWriterSize(l, 4<<10)} }
 
 func (w *writer) item(it *item) (err error) {
@@ -222,9 +223,9 @@ func (w *writer) item(it *item) (err error) {
 	return err
 }
 
-// run runs a side's work, f, and then tidy. It returns when both, and all
-// goroutines, have ended, with the error that came first; a disk that hangs
-// does not hold it for a second after the app's context is done.
+// run runs f, the work of one side, and then tidy. It returns the first error,
+// once all goroutines have ended. If a disk hangs, it returns within a second
+// of the end of the app's context nevertheless.
 func (t *transfer) run(f func() error, report func(Progress), tidy func()) error {
 	late := make(chan struct{})
 	defer context.AfterFunc(t.parent, func() {
@@ -272,7 +273,7 @@ func (t *transfer) run(f func() error, report func(Progress), tidy func()) error
 	case <-worked:
 	case <-late:
 	}
-	if t.telling.TryLock() { // nobody waits for a call that does not return
+	if t.telling.TryLock() { // if a function of the app does not return, it is not waited for
 		defer t.telling.Unlock()
 	}
 	t.left.Store(true)

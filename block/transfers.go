@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Of transfers whose streams were lost, as many wait for another one. Beyond
-// that, the one ends that has waited longest.
+// Limits of the transfers that have lost their stream and wait for another one.
+// Beyond them, the transfer that has waited longest ends.
 const (
 	maxHeld     = 64
 	maxHeldEach = 8 // of one sender
@@ -50,31 +50,31 @@ type heldKey struct {
 // Transfers.mu guards its fields, unless they say otherwise.
 type held struct {
 	key      heldKey
-	first    hash // its first offer
+	first    hash // the hash of its first offer
 	account  *account
-	known    decisions // the visit's
+	known    decisions // used by the visit
 	decide   func(context.Context, *Offer) error
 	received func(File, string)
 
 	accepted bool
-	visit    *visit // the stream that transfers it; nil: none
-	why      error  // for which the last one was lost
+	visit    *visit // the stream that continues it now, or nil
+	why      error  // why the last stream was lost
 	since    time.Time
-	timer    *time.Timer // while there is none
+	timer    *time.Timer // runs while there is no stream
 	over     chan struct{}
 	err      error // once it is over
 }
 
-// A visit is a stream, and the call that receives over it.
+// A visit is a call of Receive, with its stream.
 type visit struct {
 	*Transfers
 	from   string
 	stop   context.CancelCauseFunc
-	done   chan struct{} // closed when it uses the destination no more
-	own    *held         // it is this one if it continues no other
-	held   *held         // set by ask; guarded by Transfers.mu, but for the goroutine of ask
-	silent bool          // held was over when it began; likewise
-	known  bool          // the sender has acknowledged the end; guarded by Transfers.mu
+	done   chan struct{} // closed when the call no longer uses the destination
+	own    *held         // the transfer that it begins unless it continues another one
+	held   *held         // set by ask; guarded by Transfers.mu, except in the goroutine of ask
+	silent bool          // held was over when the visit began; guarded like held
+	known  bool          // the sender has acknowledged that everything has arrived; guarded by Transfers.mu
 }
 
 // Receive receives over a stream as the function [Receive] does, and closes the
@@ -116,7 +116,7 @@ func (t *Transfers) Receive(ctx context.Context, stream net.Conn, decide func(co
 		t.Lost(stream, err)
 	}
 	switch {
-	case h == nil && !errors.Is(err, errMoved): // nothing was accepted
+	case h == nil && !errors.Is(err, errMoved): // no offer was accepted
 		return own.account.total(), err
 	case h != own:
 		return Result{}, ErrContinued
@@ -129,7 +129,8 @@ func (t *Transfers) Receive(ctx context.Context, stream net.Conn, decide func(co
 	return h.account.total(), h.err
 }
 
-// ask decides on an offer. With the first one, it becomes known whose it is.
+// ask decides on an offer. The first one determines the transfer that the visit
+// belongs to.
 func (v *visit) ask(ctx context.Context, o *Offer) error {
 	if o.Earlier == 0 {
 		sum, err := o.sum()
@@ -154,8 +155,9 @@ func (v *visit) ask(ctx context.Context, o *Offer) error {
 	return nil
 }
 
-// join finds the transfer that the visit continues, or has it begin its own.
-// One that another stream transfers is waited for.
+// join finds the transfer that the visit continues, or begins the visit's own.
+// If another stream is in use for that transfer, join ends it and waits for its
+// call.
 func (v *visit) join(ctx context.Context, key heldKey, first hash) error {
 	for {
 		v.mu.Lock()
@@ -176,8 +178,8 @@ func (v *visit) join(ctx context.Context, key heldKey, first hash) error {
 	}
 }
 
-// take gives the visit a transfer that has no stream; nil, or one of another
-// offer: its own. The caller holds mu.
+// take gives the visit the transfer h, which has no stream, or its own if h is
+// nil or was begun with another offer. The caller holds mu.
 func (v *visit) take(h *held, key heldKey, first hash) error {
 	if h != nil && h.first != first {
 		v.remove(h, h.why)
@@ -195,10 +197,11 @@ func (v *visit) take(h *held, key heldKey, first hash) error {
 		h.timer.Stop()
 	}
 	v.held, h.visit, v.silent = h, v, h.ended()
-	return h.err // where the app has canceled it meanwhile
+	return h.err // not nil if the app has canceled it meanwhile
 }
 
-// ended tells whether its first call has returned. The caller holds mu.
+// ended reports whether the transfer is over for its first call. The caller
+// holds mu.
 func (h *held) ended() bool {
 	select {
 	case <-h.over:
@@ -208,8 +211,9 @@ func (h *held) ended() bool {
 	}
 }
 
-// leave records how a stream ended. It returns the transfer that it was of, if
-// that was accepted, and whether that waits for another stream.
+// leave records how a stream ended. It returns the transfer of the stream, if
+// an offer of it was accepted, and whether that transfer now waits for another
+// stream.
 func (v *visit) leave(result Result, err error) (h *held, waits bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -230,10 +234,10 @@ func (v *visit) leave(result Result, err error) (h *held, waits bool) {
 	case v.Within < 0, h.ended() && !lost, !lost && (err != nil || v.known):
 		v.remove(h, err)
 	case h.ended():
-		v.keep(h) // still: this one has not brought the news either
+		v.keep(h) // still: the sender has not got the acknowledgment over this stream either
 	case err == nil:
 		h.finish(nil)
-		v.keep(h) // for the sender to come and find that
+		v.keep(h) // for the sender to resume it and find it complete
 	default:
 		h.why = err
 		v.keep(h)
@@ -242,7 +246,7 @@ func (v *visit) leave(result Result, err error) (h *held, waits bool) {
 	return h, false
 }
 
-// keep has a transfer wait for another stream. The caller holds mu.
+// keep makes a transfer wait for another stream. The caller holds mu.
 func (t *Transfers) keep(h *held) {
 	h.since = time.Now()
 	h.timer = time.AfterFunc(cmp.Or(t.Within, holdWithin), func() {
@@ -288,7 +292,8 @@ func (t *Transfers) remove(h *held, err error) {
 	}
 }
 
-// finish has the first call return that error. The caller holds mu.
+// finish ends the transfer for its first call, which returns err. The caller
+// holds mu.
 func (h *held) finish(err error) {
 	if !h.ended() {
 		h.err = err
@@ -296,8 +301,9 @@ func (h *held) finish(err error) {
 	}
 }
 
-// abandon ends a transfer for its first call, whose context is done. If there
-// is no stream over which to tell the sender, the next one is told.
+// abandon ends a transfer for its first call, whose context is done. If it has
+// no stream over which to tell the sender, the sender is told over the next
+// one.
 func (t *Transfers) abandon(h *held, err error) {
 	t.mu.Lock()
 	h.finish(err)
@@ -309,7 +315,8 @@ func (t *Transfers) abandon(h *held, err error) {
 	}
 }
 
-// whose returns the transfer whose app is told what happens on the stream.
+// whose returns the transfer whose functions are called for events of the
+// stream, or nil.
 func (v *visit) whose() *held {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -331,7 +338,7 @@ func (v *visit) received(f File, path string) {
 	}
 }
 
-// acknowledged records that the sender needs no other stream.
+// acknowledged records that the sender knows that everything has arrived.
 func (v *visit) acknowledged() {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -10,13 +10,13 @@ import (
 	"syscall"
 )
 
-// A volume is the folder that a transfer receives into, and what its file
-// system can do. It may be used by several goroutines at once.
+// A volume is the destination folder of a transfer, with the features of its
+// file system. It may be used by several goroutines at once.
 type volume struct {
 	root    *os.Root
 	partial *os.Root // partialDir; nil until enter
-	dir     *handle  // likewise
-	style   style    // of names here
+	dir     *handle  // nil until enter
+	style   style    // of names in it
 	faults  func(op, name string) error
 
 	renumbers bool // a file may have another number the next time: see renumbers
@@ -25,8 +25,9 @@ type volume struct {
 	lacks Lacks
 }
 
-// newVolume returns the volume of a folder. Before each operation it asks
-// faults, of a test, for the error to fail with; nil is none.
+// newVolume returns the volume of a folder. Tests pass a function faults, which
+// is called before each operation; if it returns an error, the operation fails
+// with that.
 func newVolume(root *os.Root, trusted bool, faults func(op, name string) error) *volume {
 	if faults == nil {
 		faults = func(string, string) error { return nil }
@@ -34,8 +35,9 @@ func newVolume(root *os.Root, trusted bool, faults func(op, name string) error) 
 	return &volume{root: root, style: style{hidden: trusted, portable: runtime.GOOS == "windows"}, faults: faults}
 }
 
-// enter makes and opens partialDir, and calls use, which makes something in it:
-// another transfer removes that folder at its end if it is empty.
+// enter creates and opens partialDir, and calls use, which creates a file in
+// it. It tries again if another transfer, which removes an empty partialDir at
+// its end, has removed the folder meanwhile.
 func (v *volume) enter(use func() error) (err error) {
 	for range 100 {
 		if err = v.openPartial(); err == nil {
@@ -78,9 +80,9 @@ func (v *volume) closePartial() {
 	v.dir, v.partial, v.style.portable = nil, nil, runtime.GOOS == "windows"
 }
 
-// probe finds out whether the file system takes names that Windows does not.
+// probe finds out whether the file system accepts names that Windows refuses.
 func (v *volume) probe() error {
-	const name = "name:?" // no journal's
+	const name = "name:?" // not the name of a journal
 	if v.style.portable {
 		return nil
 	}
@@ -100,7 +102,7 @@ func (v *volume) probe() error {
 	return nil
 }
 
-// here tells whether the partial folder is still where it was.
+// here reports whether the partial folder is still in its place.
 func (v *volume) here() bool {
 	info, err := v.root.Lstat(partialDir)
 	if err != nil {
@@ -118,22 +120,21 @@ func (v *volume) leave() {
 	}
 }
 
-// note records what the file system cannot do.
+// note records a feature that the file system lacks.
 func (v *volume) note(what func(*Lacks)) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	what(&v.lacks)
 }
 
-// lacking returns what was noted.
+// lacking returns the features that note has recorded.
 func (v *volume) lacking() Lacks {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.lacks
 }
 
-// sync brings what was written to f to the disk, where the file system can do
-// that.
+// sync flushes f to disk, if the file system supports that.
 func (v *volume) sync(f *os.File) error {
 	err := v.faults("sync", f.Name())
 	if err == nil {
@@ -146,18 +147,18 @@ func (v *volume) sync(f *os.File) error {
 	return err
 }
 
-// syncAll brings everything that was written to the file system to the disk, in
-// one go. It reports false if files have to be synced one by one, since the
-// system cannot do that. An error may be of anything that was written there.
+// syncAll flushes everything written to the file system to disk, at once. It
+// reports false if the system cannot do that, so that files have to be synced
+// one by one. An error may concern any file of the file system.
 func (v *volume) syncAll() (bool, error) {
 	if err := v.faults("syncfs", ""); err != nil {
 		return false, supported(err)
 	}
-	ok, err := syncAll(v.dir) // open since before anything was written: it is told of every error since
+	ok, err := syncAll(v.dir) // dir was opened before anything was written, so syncfs reports every error since then
 	return ok, supported(err)
 }
 
-// supported returns err unless it says that the file system lacks the
+// supported returns err, or nil if err says that the file system lacks the
 // operation.
 func supported(err error) error {
 	if unsupported(err) {
@@ -166,7 +167,7 @@ func supported(err error) error {
 	return err
 }
 
-// syncFolder brings the names in a folder to the disk, where the system can do
+// syncFolder flushes the names in a folder to disk, if the system supports
 // that.
 func (v *volume) syncFolder(path string) {
 	if d, err := v.root.Open(path); err == nil {
@@ -175,8 +176,8 @@ func (v *volume) syncFolder(path string) {
 	}
 }
 
-// lock locks a journal for this transfer. It reports false if it is locked by
-// another one. Where there are no locks, any file counts as free.
+// lock locks a journal or an index. It reports false if it is locked already.
+// On a file system without locks, any file counts as free.
 func (v *volume) lock(f *os.File) bool {
 	err := v.faults("lock", f.Name())
 	if err == nil {
@@ -189,7 +190,7 @@ func (v *volume) lock(f *os.File) bool {
 	return err == nil
 }
 
-// create makes a new data file.
+// create creates a data file.
 func (v *volume) create(name string) (*os.File, error) {
 	if err := v.faults("create", name); err != nil {
 		return nil, err
@@ -197,8 +198,8 @@ func (v *volume) create(name string) (*os.File, error) {
 	return v.partial.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
 }
 
-// open opens a data file to read and write it. An earlier attempt may have
-// given it permissions that do not allow that.
+// open opens a data file for reading and writing, even if an earlier attempt
+// has given it permissions that do not allow that.
 func (v *volume) open(name string) (*os.File, error) {
 	f, err := v.partial.OpenFile(name, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrPermission) {
@@ -218,7 +219,7 @@ func (v *volume) write(f *os.File, b []byte, offset int64) error {
 	return err
 }
 
-// store makes a data file of content.
+// store creates a data file with content.
 func (v *volume) store(name string, content []byte) error {
 	if err := v.faults("create", name); err != nil {
 		return err
@@ -226,7 +227,7 @@ func (v *volume) store(name string, content []byte) error {
 	return v.dir.create(name, content)
 }
 
-// free returns how many bytes may still be written; false if that is not known.
+// free returns the free space in bytes, or false if it is unknown.
 func (v *volume) free() (uint64, bool) {
 	if v.faults("space", "") != nil {
 		return 0, false
@@ -234,7 +235,7 @@ func (v *volume) free() (uint64, bool) {
 	return free(v.root)
 }
 
-// folds tells whether the file system may take a name for another one.
+// folds reports whether the file system may take different names for the same.
 func (v *volume) folds() bool {
 	if runtime.GOOS == "darwin" || runtime.GOOS == "windows" {
 		return true
@@ -243,8 +244,8 @@ func (v *volume) folds() bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// rescue gives a file of the user's that lies among the partial ones a name
-// beside the one that it had.
+// rescue gives a file of the user's that has ended up in the partial folder a
+// name next to its former one.
 func (v *volume) rescue(name, at string) {
 	for n := 2; ; n++ {
 		err := v.root.Link(partialDir+"/"+name, another(at, n, false))

@@ -7,16 +7,15 @@ import (
 )
 
 const (
-	maxWaiting      = 16               // offers of the whole process that nobody has accepted yet
+	maxWaiting      = 16               // offers of the whole process that were not accepted yet
 	maxWaitingEach  = 2                // of one sender
-	maxWaitingBytes = 32 << 20         // of all their entries
+	maxWaitingBytes = 32 << 20         // of the entries of all these offers
 	arriveWithin    = 60 * time.Second // from the first entry of an offer to its end
-	answerWithin    = 60 * time.Second // from there to the decision, unless the app says otherwise
+	answerWithin    = 60 * time.Second // from the end of the offer to the decision, unless the app says otherwise
 )
 
-// waiting counts the offers that nobody has accepted yet, of all transfers of
-// this process: strangers can make offers, and an offer costs memory and room
-// on the disk.
+// waiting counts the offers, of all transfers of this process, that were not
+// accepted yet. Strangers can make offers, which take memory and disk space.
 var waiting = waitingRoom{by: map[string]int{}}
 
 // A waitingRoom counts offers.
@@ -24,18 +23,18 @@ type waitingRoom struct {
 	mu     sync.Mutex
 	offers int
 	bytes  int64
-	by     map[string]int // offers of each sender that is known
+	by     map[string]int // offers of each known sender
 }
 
-// A place in the waiting room belongs to one offer.
+// A waitingPlace is the place of one offer in a waiting room.
 type waitingPlace struct {
 	room  *waitingRoom
 	from  string
 	bytes int64
 }
 
-// enter takes a place for an offer of that sender, which is empty if it is not
-// known.
+// enter takes a place for an offer of a sender; from is empty if the sender is
+// unknown.
 func (w *waitingRoom) enter(from string) (*waitingPlace, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -52,7 +51,7 @@ func (w *waitingRoom) enter(from string) (*waitingPlace, error) {
 	return &waitingPlace{room: w, from: from}, nil
 }
 
-// grow books that many bytes more for the offer.
+// grow reserves n more bytes for the offer.
 func (p *waitingPlace) grow(n int64) error {
 	w := p.room
 	w.mu.Lock()
@@ -65,7 +64,7 @@ func (p *waitingPlace) grow(n int64) error {
 	return nil
 }
 
-// leave gives the place back. A place that is nil has none.
+// leave gives the place back. It does nothing if p is nil.
 func (p *waitingPlace) leave() {
 	if p == nil {
 		return

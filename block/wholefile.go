@@ -2,16 +2,16 @@ package block
 
 import "sync/atomic"
 
-// A wholeFile is a file that is whole, under its number.
+// A wholeFile is a complete file that is still a data file under its number.
 type wholeFile struct {
 	index  int
 	entry  entry
 	number uint32
-	wanted string       // the path that it is to get
-	fresh  bool         // wanted lies in a folder that this attempt has made: where it is taken, link finds that
-	path   string       // that it gets
+	wanted string       // the path that it should get
+	fresh  bool         // wanted is in a folder that this attempt has made, so it should be free; if it is not, link notices
+	path   string       // the path that it gets
 	hashes []hash       // of its chunks
-	old    int64        // where the row lies of a file that it may replace, or 0
+	old    int64        // the offset in the index of the row of a file that it may replace, or 0
 	swap   *swap        // or nil
 	lost   *atomic.Bool // see incoming
 }

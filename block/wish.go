@@ -11,27 +11,27 @@ type verdict uint8
 
 const (
 	verdictNo    verdict = iota // not wanted
-	verdictWhole                // from its first byte on; of a folder: yes
-	verdictHave                 // it is there already
+	verdictWhole                // from its first byte on; of a folder: wanted
+	verdictHave                 // the receiver has it already
 	verdictName                 // its name cannot be used
-	verdictFrom                 // count of chunks, their hashes: these are there
-	verdictPart                 // start, end: these bytes alone
+	verdictFrom                 // count of chunks, their hashes: the receiver has these
+	verdictPart                 // start, end: only these bytes
 )
 
-// A wish is a verdict with what belongs to it.
+// A wish is a verdict with its parameters.
 //
 //	size  field
 //	1     verdict  00 no, 01 whole, 02 have, 03 unsafe name, 04 from a chunk on, 05 part
-//	4     count    04 only: of chunks that are there, at least 1; at most 65,536 in an answer
+//	4     count    04 only: of chunks that the receiver has, at least 1; at most 65,536 in an answer
 //	32 n  hashes   04 only: of these chunks
 //	8     start    05 only
-//	8     end      05 only; not before start, not behind the file's end
+//	8     end      05 only; not before start, not beyond the file's end
 type wish struct {
 	verdict    verdict
 	claims     []hash
 	start, end int64
-	unchanged  bool // not on the wire: it is there already by size and time alone
-	changed    bool // likewise: there is an earlier version, of which chunks may be used
+	unchanged  bool // not on the wire: the receiver has it by size and time alone
+	changed    bool // not on the wire: the receiver has an earlier version, whose chunks may be reused
 }
 
 func (m *wish) AppendBinary(b []byte) ([]byte, error) {
@@ -49,8 +49,8 @@ func (m *wish) AppendBinary(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// decode reads m, the wish for a file, or a folder if size is negative. At most
-// limit chunks may be claimed.
+// decode decodes the wish for a file of that size, or for a folder if size is
+// negative. At most limit chunks may be claimed.
 func (m *wish) decode(d *proto.Decoder, size int64, limit int) error {
 	*m = wish{verdict: proto.DecodeEnum(d, "verdict", verdictNo, verdictWhole, verdictHave, verdictName, verdictFrom, verdictPart)}
 	switch {
