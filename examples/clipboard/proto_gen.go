@@ -10,11 +10,11 @@ import (
 
 //protogen:fields Clip 1:time64 1:str16
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
-//	4     length  of what follows, at most 8192; what is behind these fields is skipped
+//	4     length  of the fields, at most 8192; fields after these are skipped
 //	8     At      milliseconds since 1970, signed
 //	2+n   Text    n ≤ 4096, UTF-8
 func (m *Clip) AppendBinary(b []byte) ([]byte, error) {
@@ -31,8 +31,9 @@ func (m *Clip) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Clip) DecodeFrom(d *proto.Decoder) error {
 	extent := d.Begin(8192)
 	m.At = time.UnixMilli(int64(d.Uint64())).UTC()
@@ -41,15 +42,15 @@ func (m *Clip) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Clip) Size() int {
 	n := 14
 	n += len(m.Text)
 	return n
 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	0     nothing
@@ -57,11 +58,12 @@ func (m *Taken) AppendBinary(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Taken) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Taken) Size() int { return 0 }

@@ -10,11 +10,11 @@ import (
 
 //protogen:fields Status 1:u32 1:str16
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
-//	4     length  of what follows, at most 1024; what is behind these fields is skipped
+//	4     length  of the fields, at most 1024; fields after these are skipped
 //	4     Up      seconds
 //	2+n   System  n ≤ 64, UTF-8
 func (m *Status) AppendBinary(b []byte) ([]byte, error) {
@@ -31,8 +31,9 @@ func (m *Status) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Status) DecodeFrom(d *proto.Decoder) error {
 	extent := d.Begin(1024)
 	m.Up = d.Uint32()
@@ -41,15 +42,15 @@ func (m *Status) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Status) Size() int {
 	n := 10
 	n += len(m.System)
 	return n
 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	1     Every  at least 1; seconds between two of them, at least
@@ -62,8 +63,9 @@ func (m *Watch) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Watch) DecodeFrom(d *proto.Decoder) error {
 	m.Every = d.Uint8()
 	if m.Every < 1 {
@@ -72,5 +74,5 @@ func (m *Watch) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Watch) Size() int { return 1 }

@@ -8,8 +8,8 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	2+n   Text  n ≤ 64, UTF-8
@@ -22,22 +22,23 @@ func (m *Query1) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Query1) DecodeFrom(d *proto.Decoder) error {
 	m.Text = d.String(64)
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Query1) Size() int {
 	n := 2
 	n += len(m.Text)
 	return n
 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	2+n   Text   n ≤ 64, UTF-8
@@ -55,8 +56,9 @@ func (m *Query) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Query) DecodeFrom(d *proto.Decoder) error {
 	m.Text = d.String(64)
 	m.Limit = d.Uint8()
@@ -66,15 +68,15 @@ func (m *Query) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Query) Size() int {
 	n := 3
 	n += len(m.Text)
 	return n
 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	1     count of Names  n ≤ 50
@@ -93,8 +95,9 @@ func (m *Names) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Names) DecodeFrom(d *proto.Decoder) error {
 	m.Names = proto.DecodeList(d, d.Count8(maxNames), func(v *string, d *proto.Decoder) error {
 		*v = d.String(200)
@@ -103,7 +106,7 @@ func (m *Names) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Names) Size() int {
 	n := 1
 	n += 2 * len(m.Names)

@@ -14,7 +14,7 @@ import (
 	"github.com/sdp2p/p2p/proto/protogen/internal/schema"
 )
 
-// The files that the tool writes into the package's directory.
+// The names of the files that the tool writes in the package's directory.
 const (
 	codeFile = "proto_gen.go"
 	testFile = "proto_gen_test.go"
@@ -109,7 +109,8 @@ func (o options) generate(p *schema.Package) error {
 	return o.write(filepath.Join(p.Dir, testFile), text)
 }
 
-// write writes a file unless it has that text already.
+// write writes a file unless it has that text already; with -check, it fails
+// instead of writing.
 func (o options) write(name string, text []byte) error {
 	before, err := os.ReadFile(name)
 	switch {

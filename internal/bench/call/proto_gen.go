@@ -6,8 +6,8 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	4+n   Bytes  n ≤ 4096
@@ -20,14 +20,15 @@ func (m *Body) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Body) DecodeFrom(d *proto.Decoder) error {
 	m.Bytes = d.Bytes(4096)
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Body) Size() int {
 	n := 4
 	n += len(m.Bytes)

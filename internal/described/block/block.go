@@ -12,11 +12,11 @@ import "errors"
 //proto:message
 type Hello struct {
 	_  uint8    `proto:"const='B'"` // "B"
-	_  uint8    `proto:"const=2"`   // version. Another one is answered with an abort, code 10
-	ID [16]byte // of the transfer. One that the same sender repeats goes on after an interruption
+	_  uint8    `proto:"const=2"`   // version; any other is answered with an abort, code 10
+	ID [16]byte // of the transfer; if the same sender repeats it, an interrupted transfer is resumed
 }
 
-// An Entry is one of an offer, or its end.
+// An Entry is an entry of an offer, or its end.
 //
 //proto:union
 //proto:case 1 Folder
@@ -76,7 +76,7 @@ type LeftOut struct {
 	Code uint8
 }
 
-// A Message is anything else that either side says.
+// A Message is any other message of either side.
 //
 //proto:union
 //proto:case 0 Keep
@@ -108,11 +108,11 @@ type (
 	//
 	//proto:message
 	Answer struct{}
-	// Sent says that all files have come.
+	// Sent says that all files were sent.
 	//
 	//proto:message
 	Sent struct{}
-	// Done says that all is in its place.
+	// Done says that everything is in its place.
 	//
 	//proto:message
 	Done struct{}
@@ -123,7 +123,7 @@ type (
 //proto:message
 type Begin struct {
 	Entry uint16 // its number in the offer, from 0
-	Chunk uint32 // the first that follows
+	Chunk uint32 // the first one that follows
 }
 
 // Data is bytes of a chunk.
@@ -133,7 +133,7 @@ type Data struct {
 	Length uint32 `proto:"min=1,max=262144"`
 }
 
-// A Hole is bytes of a chunk that are 0.
+// A Hole stands for zeros of a chunk.
 //
 //proto:message
 type Hole struct {
@@ -148,7 +148,7 @@ type Hashes struct {
 	Hashes [][32]byte `proto:"count=u32,min=1,max=65536"` // of all chunks
 }
 
-// Claims says what the receiver has of it.
+// Claims says which chunks of the file the receiver has.
 //
 //proto:message
 type Claims struct {
@@ -157,23 +157,23 @@ type Claims struct {
 	Pieces []uint64 `proto:"count=u32,max=65536"`       // of chunks with 2, in their order: the first 8 bytes of the hash
 }
 
-// A State is what the receiver has of a chunk.
+// A State says how much the receiver has of a chunk.
 type State uint8
 
 const (
 	Comes  State = iota // nothing
 	There               // all of it
-	Pieces              // perhaps some of its pieces, which it tells
+	Pieces              // perhaps some of its pieces, whose hashes follow
 )
 
-// Old is bytes of a chunk that the earlier version has.
+// Old stands for bytes of a chunk that are those of the earlier version.
 //
 //proto:message
 type Old struct {
 	Length uint32 `proto:"min=1,max=16777216"`
 }
 
-// Packed is entries of an offer, compressed.
+// Packed holds compressed entries of an offer.
 //
 //proto:message
 type Packed struct {
@@ -190,7 +190,7 @@ type Chunk struct{ Hash [32]byte }
 //proto:message
 type End struct{ Hash [32]byte }
 
-// Failed says that a file does not come.
+// Failed says that a file was given up.
 //
 //proto:message
 type Failed struct {
@@ -207,7 +207,7 @@ type Repair struct {
 	Chunk uint32
 }
 
-// Progress is how far the receiver is.
+// Progress is the receiver's progress.
 //
 //proto:message
 type Progress struct {
@@ -246,7 +246,7 @@ type (
 	NameUnusable struct{}
 )
 
-// FromChunk says which chunks are there.
+// FromChunk says which chunks the receiver has.
 //
 //proto:message
 type FromChunk struct {

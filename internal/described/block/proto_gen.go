@@ -8,13 +8,13 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	1     "B", 0x42
-//	1     version, 2  Another one is answered with an abort, code 10
-//	16    ID          of the transfer. One that the same sender repeats goes on after an interruption
+//	1     version, 2  any other is answered with an abort, code 10
+//	16    ID          of the transfer; if the same sender repeats it, an interrupted transfer is resumed
 func (m *Hello) AppendBinary(b []byte) ([]byte, error) {
 	out := b
 	out = append(out, 66)
@@ -23,8 +23,9 @@ func (m *Hello) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Hello) DecodeFrom(d *proto.Decoder) error {
 	if v := d.Uint8(); v != 66 {
 		d.Fail(fmt.Errorf("%w b: %d, not 66", proto.ErrInvalid, v))
@@ -36,11 +37,11 @@ func (m *Hello) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Hello) Size() int { return 18 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	2+n   Path     n ≤ 4096, UTF-8
@@ -65,8 +66,9 @@ func (m *Folder) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Folder) DecodeFrom(d *proto.Decoder) error {
 	m.Path = d.String(4096)
 	m.Mode = d.Uint16()
@@ -81,7 +83,7 @@ func (m *Folder) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Folder) Size() int {
 	n := 16
 	n += len(m.Path)
@@ -90,8 +92,8 @@ func (m *Folder) Size() int {
 
 func (*Folder) isEntry() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	…     Folder  Folder
@@ -119,8 +121,9 @@ func (m *File) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *File) DecodeFrom(d *proto.Decoder) error {
 	d.Fail(m.Folder.DecodeFrom(d))
 	m.ID = d.UUID()
@@ -140,7 +143,7 @@ func (m *File) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// BinarySize returns how many bytes AppendBinary appends, if it does not fail.
+// BinarySize returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *File) BinarySize() int {
 	n := 32
 	n += m.Folder.Size()
@@ -149,8 +152,8 @@ func (m *File) BinarySize() int {
 
 func (*File) isEntry() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	4     Files
@@ -177,8 +180,9 @@ func (m *Offered) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Offered) DecodeFrom(d *proto.Decoder) error {
 	m.Files = d.Uint32()
 	m.Folders = d.Uint32()
@@ -199,13 +203,13 @@ func (m *Offered) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Offered) Size() int { return 28 }
 
 func (*Offered) isEntry() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	2+n   Path  n ≤ 4096, UTF-8
@@ -220,15 +224,16 @@ func (m *LeftOut) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *LeftOut) DecodeFrom(d *proto.Decoder) error {
 	m.Path = d.String(4096)
 	m.Code = d.Uint8()
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *LeftOut) Size() int {
 	n := 3
 	n += len(m.Path)
@@ -237,8 +242,8 @@ func (m *LeftOut) Size() int {
 
 func (*LeftOut) isEntry() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	0     nothing
@@ -246,19 +251,20 @@ func (m *Keep) AppendBinary(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Keep) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Keep) Size() int { return 0 }
 
 func (*Keep) isMessage() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	0     nothing
@@ -266,19 +272,20 @@ func (m *Answer) AppendBinary(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Answer) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Answer) Size() int { return 0 }
 
 func (*Answer) isMessage() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	0     nothing
@@ -286,19 +293,20 @@ func (m *Sent) AppendBinary(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Sent) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Sent) Size() int { return 0 }
 
 func (*Sent) isMessage() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	0     nothing
@@ -306,23 +314,24 @@ func (m *Done) AppendBinary(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Done) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Done) Size() int { return 0 }
 
 func (*Done) isMessage() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	2     Entry  its number in the offer, from 0
-//	4     Chunk  the first that follows
+//	4     Chunk  the first one that follows
 func (m *Begin) AppendBinary(b []byte) ([]byte, error) {
 	out := b
 	out = proto.AppendUint16(out, m.Entry)
@@ -330,21 +339,22 @@ func (m *Begin) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Begin) DecodeFrom(d *proto.Decoder) error {
 	m.Entry = d.Uint16()
 	m.Chunk = d.Uint32()
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Begin) Size() int { return 6 }
 
 func (*Begin) isMessage() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	4     Length  1 to 262144
@@ -357,8 +367,9 @@ func (m *Data) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Data) DecodeFrom(d *proto.Decoder) error {
 	m.Length = d.Uint32()
 	if m.Length < 1 || m.Length > 262144 {
@@ -367,13 +378,13 @@ func (m *Data) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Data) Size() int { return 4 }
 
 func (*Data) isMessage() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	4     Length  1 to 16777216
@@ -386,8 +397,9 @@ func (m *Hole) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Hole) DecodeFrom(d *proto.Decoder) error {
 	m.Length = d.Uint32()
 	if m.Length < 1 || m.Length > 16777216 {
@@ -396,13 +408,13 @@ func (m *Hole) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Hole) Size() int { return 4 }
 
 func (*Hole) isMessage() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	2     Entry
@@ -424,8 +436,9 @@ func (m *Hashes) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Hashes) DecodeFrom(d *proto.Decoder) error {
 	m.Entry = d.Uint16()
 	m.Hashes = proto.DecodeList(d, d.Count32(65536), func(v *[32]byte, d *proto.Decoder) error {
@@ -438,7 +451,7 @@ func (m *Hashes) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Hashes) Size() int {
 	n := 6
 	n += 32 * len(m.Hashes)
@@ -447,8 +460,8 @@ func (m *Hashes) Size() int {
 
 func (*Hashes) isMessage() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	2     Entry
@@ -480,8 +493,9 @@ func (m *Claims) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Claims) DecodeFrom(d *proto.Decoder) error {
 	m.Entry = d.Uint16()
 	m.States = proto.DecodeList(d, d.Count32(65536), func(v *State, d *proto.Decoder) error {
@@ -498,7 +512,7 @@ func (m *Claims) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Claims) Size() int {
 	n := 10
 	n += len(m.States)
@@ -508,8 +522,8 @@ func (m *Claims) Size() int {
 
 func (*Claims) isMessage() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	4     Length  1 to 16777216
@@ -522,8 +536,9 @@ func (m *Old) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Old) DecodeFrom(d *proto.Decoder) error {
 	m.Length = d.Uint32()
 	if m.Length < 1 || m.Length > 16777216 {
@@ -532,13 +547,13 @@ func (m *Old) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Old) Size() int { return 4 }
 
 func (*Old) isMessage() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	4     Length  1 to 524288
@@ -551,8 +566,9 @@ func (m *Packed) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Packed) DecodeFrom(d *proto.Decoder) error {
 	m.Length = d.Uint32()
 	if m.Length < 1 || m.Length > 524288 {
@@ -561,13 +577,13 @@ func (m *Packed) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Packed) Size() int { return 4 }
 
 func (*Packed) isMessage() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	32    Hash
@@ -577,20 +593,21 @@ func (m *Chunk) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Chunk) DecodeFrom(d *proto.Decoder) error {
 	d.Fixed(m.Hash[:])
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Chunk) Size() int { return 32 }
 
 func (*Chunk) isMessage() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	32    Hash
@@ -600,20 +617,21 @@ func (m *End) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *End) DecodeFrom(d *proto.Decoder) error {
 	d.Fixed(m.Hash[:])
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *End) Size() int { return 32 }
 
 func (*End) isMessage() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	2     Entry
@@ -630,8 +648,9 @@ func (m *Failed) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Failed) DecodeFrom(d *proto.Decoder) error {
 	m.Entry = d.Uint16()
 	m.Code = d.Uint8()
@@ -639,7 +658,7 @@ func (m *Failed) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Failed) Size() int {
 	n := 5
 	n += len(m.Reason)
@@ -648,8 +667,8 @@ func (m *Failed) Size() int {
 
 func (*Failed) isMessage() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	2     Entry
@@ -661,21 +680,22 @@ func (m *Repair) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Repair) DecodeFrom(d *proto.Decoder) error {
 	m.Entry = d.Uint16()
 	m.Chunk = d.Uint32()
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Repair) Size() int { return 6 }
 
 func (*Repair) isMessage() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	8     Received  bytes that have arrived
@@ -687,21 +707,22 @@ func (m *Progress) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Progress) DecodeFrom(d *proto.Decoder) error {
 	m.Received = d.Uint64()
 	m.Verified = d.Uint64()
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Progress) Size() int { return 16 }
 
 func (*Progress) isMessage() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	1     Code
@@ -716,15 +737,16 @@ func (m *Abort) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Abort) DecodeFrom(d *proto.Decoder) error {
 	m.Code = d.Uint8()
 	m.Reason = d.String(1024)
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Abort) Size() int {
 	n := 3
 	n += len(m.Reason)
@@ -733,8 +755,8 @@ func (m *Abort) Size() int {
 
 func (*Abort) isMessage() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	0     nothing
@@ -742,19 +764,20 @@ func (m *NotWanted) AppendBinary(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *NotWanted) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *NotWanted) Size() int { return 0 }
 
 func (*NotWanted) isVerdict() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	0     nothing
@@ -762,19 +785,20 @@ func (m *Wanted) AppendBinary(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Wanted) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Wanted) Size() int { return 0 }
 
 func (*Wanted) isVerdict() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	0     nothing
@@ -782,19 +806,20 @@ func (m *ThereAlready) AppendBinary(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *ThereAlready) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *ThereAlready) Size() int { return 0 }
 
 func (*ThereAlready) isVerdict() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	0     nothing
@@ -802,19 +827,20 @@ func (m *NameUnusable) AppendBinary(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *NameUnusable) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *NameUnusable) Size() int { return 0 }
 
 func (*NameUnusable) isVerdict() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	4     count of Hashes  1 ≤ n ≤ 65536; of the first n chunks
@@ -834,8 +860,9 @@ func (m *FromChunk) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *FromChunk) DecodeFrom(d *proto.Decoder) error {
 	m.Hashes = proto.DecodeList(d, d.Count32(65536), func(v *[32]byte, d *proto.Decoder) error {
 		d.Fixed((*v)[:])
@@ -847,7 +874,7 @@ func (m *FromChunk) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *FromChunk) Size() int {
 	n := 4
 	n += 32 * len(m.Hashes)
@@ -856,8 +883,8 @@ func (m *FromChunk) Size() int {
 
 func (*FromChunk) isVerdict() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	8     Start  at least 0, signed; of the bytes that are wanted
@@ -878,8 +905,9 @@ func (m *Part) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Part) DecodeFrom(d *proto.Decoder) error {
 	m.Start = int64(d.Uint64())
 	if m.Start < 0 {
@@ -897,13 +925,14 @@ func (m *Part) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Part) Size() int { return 16 }
 
 func (*Part) isVerdict() {}
 
-// AppendEntry appends v to b: a discriminator, and the message. It fails as the
-// message does, if v is nil or none of these, and returns b as it was.
+// AppendEntry appends v to b: a discriminator and the message. If v is nil, is
+// none of the messages below, or breaks a rule, it returns b unchanged, and an
+// error that wraps [proto.ErrInvalid].
 //
 //	kind         size  field
 //	01 folder    2+n   Path     n ≤ 4096, UTF-8
@@ -953,8 +982,9 @@ func AppendEntry(b []byte, v Entry) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeEntry reads a discriminator, and a message. One that is unknown is an
-// [*proto.EnumError]. The error is the Decoder's: see [proto.Decoder.Err].
+// DecodeEntry reads a discriminator and a message. It leaves an error with the
+// Decoder: see [proto.Decoder.Err]. An unknown discriminator is a
+// [*proto.EnumError].
 func DecodeEntry(d *proto.Decoder) Entry {
 	switch kind := d.Uint8(); kind {
 	case 1:
@@ -979,7 +1009,7 @@ func DecodeEntry(d *proto.Decoder) Entry {
 	}
 }
 
-// SizeEntry returns how many bytes AppendEntry appends, if it does not fail.
+// SizeEntry returns the number of bytes that AppendEntry appends if it succeeds.
 func SizeEntry(v Entry) int {
 	switch v := v.(type) {
 	case *Folder:
@@ -994,14 +1024,15 @@ func SizeEntry(v Entry) int {
 	return 0
 }
 
-// AppendMessage appends v to b: a discriminator, and the message. It fails as the
-// message does, if v is nil or none of these, and returns b as it was.
+// AppendMessage appends v to b: a discriminator and the message. If v is nil, is
+// none of the messages below, or breaks a rule, it returns b unchanged, and an
+// error that wraps [proto.ErrInvalid].
 //
 //	kind         size  field
 //	00 keep      0     nothing
 //	04 answer    0     nothing
 //	05 begin     2     Entry            its number in the offer, from 0
-//	             4     Chunk            the first that follows
+//	             4     Chunk            the first one that follows
 //	06 data      4     Length           1 to 262144
 //	07 chunk     32    Hash
 //	08 end       32    Hash
@@ -1124,8 +1155,9 @@ func AppendMessage(b []byte, v Message) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeMessage reads a discriminator, and a message. One that is unknown is an
-// [*proto.EnumError]. The error is the Decoder's: see [proto.Decoder.Err].
+// DecodeMessage reads a discriminator and a message. It leaves an error with the
+// Decoder: see [proto.Decoder.Err]. An unknown discriminator is a
+// [*proto.EnumError].
 func DecodeMessage(d *proto.Decoder) Message {
 	switch kind := d.Uint8(); kind {
 	case 0:
@@ -1202,7 +1234,7 @@ func DecodeMessage(d *proto.Decoder) Message {
 	}
 }
 
-// SizeMessage returns how many bytes AppendMessage appends, if it does not fail.
+// SizeMessage returns the number of bytes that AppendMessage appends if it succeeds.
 func SizeMessage(v Message) int {
 	switch v := v.(type) {
 	case *Keep:
@@ -1243,8 +1275,9 @@ func SizeMessage(v Message) int {
 	return 0
 }
 
-// AppendVerdict appends v to b: a discriminator, and the message. It fails as the
-// message does, if v is nil or none of these, and returns b as it was.
+// AppendVerdict appends v to b: a discriminator and the message. If v is nil, is
+// none of the messages below, or breaks a rule, it returns b unchanged, and an
+// error that wraps [proto.ErrInvalid].
 //
 //	kind              size  field
 //	00 not wanted     0     nothing
@@ -1297,8 +1330,9 @@ func AppendVerdict(b []byte, v Verdict) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeVerdict reads a discriminator, and a message. One that is unknown is an
-// [*proto.EnumError]. The error is the Decoder's: see [proto.Decoder.Err].
+// DecodeVerdict reads a discriminator and a message. It leaves an error with the
+// Decoder: see [proto.Decoder.Err]. An unknown discriminator is a
+// [*proto.EnumError].
 func DecodeVerdict(d *proto.Decoder) Verdict {
 	switch kind := d.Uint8(); kind {
 	case 0:
@@ -1331,7 +1365,7 @@ func DecodeVerdict(d *proto.Decoder) Verdict {
 	}
 }
 
-// SizeVerdict returns how many bytes AppendVerdict appends, if it does not fail.
+// SizeVerdict returns the number of bytes that AppendVerdict appends if it succeeds.
 func SizeVerdict(v Verdict) int {
 	switch v := v.(type) {
 	case *NotWanted:

@@ -5,7 +5,7 @@ package call
 //go:generate go -C ../../../proto/protogen run . -dir ../../internal/described/call
 //go:generate go -C ../../../proto/protogen run . -dir ../../internal/described/call -doc ../../docs/protocol.md
 
-// A Kind is that of a call.
+// A Kind is the kind of a call.
 type Kind uint8
 
 // The kinds.
@@ -15,7 +15,7 @@ const (
 	KindSend
 )
 
-// A Header opens a call.
+// A Header begins a call.
 //
 //proto:message
 type Header struct {

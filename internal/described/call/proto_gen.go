@@ -6,8 +6,8 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	1     Kind     1 do, 2 receive, 3 send
@@ -22,19 +22,20 @@ func (m *Header) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Header) DecodeFrom(d *proto.Decoder) error {
 	m.Kind = proto.DecodeEnum(d, "kind", KindDo, KindReceive, KindSend)
 	m.Timeout = d.Uint32()
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Header) Size() int { return 5 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	2     Code
@@ -49,15 +50,16 @@ func (m *Refusal) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Refusal) DecodeFrom(d *proto.Decoder) error {
 	m.Code = d.Uint16()
 	m.Text = d.String(512)
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Refusal) Size() int {
 	n := 4
 	n += len(m.Text)

@@ -1,5 +1,5 @@
-// Package everything has a field of each kind that protogen knows, and is there
-// for the tests that protogen writes. Nothing imports it.
+// Package everything has a field of each kind that protogen supports, for the
+// sake of the tests that protogen generates. Nothing imports it.
 package everything
 
 import (
@@ -14,7 +14,7 @@ import (
 
 //go:generate go -C ../../../proto/protogen run . -dir ../../internal/described/everything
 
-// MaxText is how long a text may be, in bytes.
+// MaxText is the maximum length of a text in bytes.
 const MaxText = 4096
 
 // A Color is an enum.
@@ -41,7 +41,7 @@ const (
 //proto:message
 type Scalars struct {
 	_        uint8 `proto:"const=2"`  // version
-	_        int16 `proto:"const=-2"` // a negative one
+	_        int16 `proto:"const=-2"` // a negative constant
 	ID       uuid.UUID
 	Color    Color
 	Rights   Right `proto:"bits"`
@@ -81,7 +81,7 @@ type Point struct {
 	X, Y int32
 }
 
-// Sizes are values that have lengths and counts in front.
+// Sizes are values that are preceded by lengths and counts.
 //
 //proto:message validate=check
 type Sizes struct {
@@ -171,7 +171,7 @@ type Grown struct {
 	B     string   `proto:"max=10,since=2"`
 	_     []string `proto:"retired,count=u8,max=10,since=2;max=3"`
 	C     *Point   `proto:"since=3"`
-	Size  Point    `proto:"since=3"` // a name that a method would have
+	Size  Point    `proto:"since=3"` // also the name of the generated method
 	E     Event2   `proto:"since=4,optional"`
 }
 
@@ -184,7 +184,7 @@ type Event2 interface{ isEvent2() }
 //proto:message
 type small struct{ n uint8 }
 
-// Others are messages of other packages, and such by hand.
+// Others are messages of other packages, and messages written by hand.
 //
 //proto:message
 type Others struct {
@@ -198,7 +198,7 @@ type Others struct {
 	Nested Maybe
 }
 
-// byHand is a message that nobody generates.
+// byHand is a message whose methods are written by hand.
 type byHand struct{ n uint8 }
 
 func (m *byHand) AppendBinary(b []byte) ([]byte, error) { return append(b, m.n), nil }

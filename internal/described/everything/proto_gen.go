@@ -13,12 +13,12 @@ import (
 
 //protogen:fields Grown 1:u8 1:{u32,u32} 2:str16 2-list8(str16) 3:opt({u32,u32}) 3:{u32,u32} 4:opt(union:Event2)
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	1     version, 2
-//	2     a negative one, -2
+//	2     a negative constant, -2
 //	16    ID
 //	1     Color     1 red, 2 blue
 //	1     Rights    bits of 0x3
@@ -106,19 +106,20 @@ func (m *Scalars) AppendBinary(b []byte) ([]byte, error) {
 		}
 	}
 	for i := range m.Points {
-		out, _ = m.Points[i].AppendBinary(out) // does not fail
+		out, _ = m.Points[i].AppendBinary(out) // it cannot fail
 	}
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Scalars) DecodeFrom(d *proto.Decoder) error {
 	if v := d.Uint8(); v != 2 {
 		d.Fail(fmt.Errorf("%w version: %d, not 2", proto.ErrInvalid, v))
 	}
 	if v := d.Uint16(); v != 65534 {
-		d.Fail(fmt.Errorf("%w a negative one: %d, not 65534", proto.ErrInvalid, v))
+		d.Fail(fmt.Errorf("%w a negative constant: %d, not 65534", proto.ErrInvalid, v))
 	}
 	m.ID = d.UUID()
 	m.Color = proto.DecodeEnum(d, "color", ColorRed, ColorBlue)
@@ -177,11 +178,11 @@ func (m *Scalars) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Scalars) Size() int { return 226 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	4     X  signed
@@ -193,19 +194,20 @@ func (m *Point) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Point) DecodeFrom(d *proto.Decoder) error {
 	m.X = int32(d.Uint32())
 	m.Y = int32(d.Uint32())
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Point) Size() int { return 8 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	2+n   Text             n ≤ 4096, UTF-8
@@ -318,7 +320,7 @@ func (m *Sizes) AppendBinary(b []byte) ([]byte, error) {
 		return b, err
 	}
 	for i := range m.Points {
-		out, _ = m.Points[i].AppendBinary(out) // does not fail
+		out, _ = m.Points[i].AppendBinary(out) // it cannot fail
 	}
 	if out, err = proto.AppendCount8(out, len(m.Keys), 3); err != nil {
 		return b, err
@@ -356,8 +358,9 @@ func (m *Sizes) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Sizes) DecodeFrom(d *proto.Decoder) error {
 	m.Text = d.String(MaxText)
 	m.Short = d.String8(255)
@@ -430,7 +433,7 @@ func (m *Sizes) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Sizes) Size() int {
 	n := 30
 	n += len(m.Text)
@@ -465,8 +468,8 @@ func (m *Sizes) Size() int {
 	return n
 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size     field
 //	1/9      Point              optional: Point
@@ -484,15 +487,15 @@ func (m *Sizes) Size() int {
 //	1        count of Pointers  n ≤ 9
 //	…        n × optional       1/9 each, optional: Point
 //	1/…      Event              optional: Event
-//	1/1+2+n  retired            zero, not looked at
-//	8        retired            zero, not looked at
-//	16       retired            zero, not looked at
+//	1/1+2+n  retired            zero, ignored by receivers
+//	8        retired            zero, ignored by receivers
+//	16       retired            zero, ignored by receivers
 func (m *Maybe) AppendBinary(b []byte) ([]byte, error) {
 	out := b
 	var err error
 	out = proto.AppendOptional(out, m.Point != nil)
 	if m.Point != nil {
-		out, _ = m.Point.AppendBinary(out) // does not fail
+		out, _ = m.Point.AppendBinary(out) // it cannot fail
 	}
 	out = proto.AppendOptional(out, m.Text != nil)
 	if m.Text != nil {
@@ -562,7 +565,7 @@ func (m *Maybe) AppendBinary(b []byte) ([]byte, error) {
 	for i := range m.Pointers {
 		out = proto.AppendOptional(out, m.Pointers[i] != nil)
 		if m.Pointers[i] != nil {
-			out, _ = m.Pointers[i].AppendBinary(out) // does not fail
+			out, _ = m.Pointers[i].AppendBinary(out) // it cannot fail
 		}
 	}
 	out = proto.AppendOptional(out, m.Event != nil)
@@ -580,8 +583,9 @@ func (m *Maybe) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Maybe) DecodeFrom(d *proto.Decoder) error {
 	m.Point = nil
 	if d.Optional() {
@@ -678,7 +682,7 @@ func (m *Maybe) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Maybe) Size() int {
 	n := 38
 	if m.Point != nil {
@@ -732,30 +736,31 @@ func (m *Maybe) Size() int {
 	return n
 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	8     To  Point
 func (m *Moved) AppendBinary(b []byte) ([]byte, error) {
 	out := b
-	out, _ = m.To.AppendBinary(out) // does not fail
+	out, _ = m.To.AppendBinary(out) // it cannot fail
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Moved) DecodeFrom(d *proto.Decoder) error {
 	return m.To.DecodeFrom(d)
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Moved) Size() int { return 8 }
 
 func (*Moved) isEvent() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	0     nothing
@@ -763,31 +768,32 @@ func (m *Gone) AppendBinary(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Gone) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Gone) Size() int { return 0 }
 
 func (*Gone) isEvent() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
-//	4     length            of what follows, at most 1000; what is behind these fields is skipped
+//	4     length            of the fields, at most 1000; fields after these are skipped
 //	1     A
 //	8     Last              Point
 //	      from version 2 on:
 //	2+n   B                 n ≤ 10, UTF-8
-//	1     count of retired  zero, not looked at
+//	1     count of retired  zero, ignored by receivers
 //	…     n × string        2+m each, m ≤ 3, UTF-8
 //	      from version 3 on:
 //	1/9   C                 optional: Point
-//	8     Size              Point; a name that a method would have
+//	8     Size              Point; also the name of the generated method
 //	      from version 4 on:
 //	1/…   E                 optional: Event2
 func (m *Grown) AppendBinary(b []byte) ([]byte, error) {
@@ -795,16 +801,16 @@ func (m *Grown) AppendBinary(b []byte) ([]byte, error) {
 	var err error
 	out = proto.AppendUint32(out, 0)
 	out = append(out, m.A)
-	out, _ = m.Last.AppendBinary(out) // does not fail
+	out, _ = m.Last.AppendBinary(out) // it cannot fail
 	if out, err = proto.AppendStringMax(out, m.B, 10); err != nil {
 		return b, err
 	}
 	out = append(out, make([]byte, 1)...) // retired
 	out = proto.AppendOptional(out, m.C != nil)
 	if m.C != nil {
-		out, _ = m.C.AppendBinary(out) // does not fail
+		out, _ = m.C.AppendBinary(out) // it cannot fail
 	}
-	out, _ = m.Size.AppendBinary(out) // does not fail
+	out, _ = m.Size.AppendBinary(out) // it cannot fail
 	out = proto.AppendOptional(out, m.E != nil)
 	if m.E != nil {
 		if out, err = AppendEvent2(out, m.E); err != nil {
@@ -817,8 +823,9 @@ func (m *Grown) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Grown) DecodeFrom(d *proto.Decoder) error {
 	extent := d.Begin(1000)
 	m.A = d.Uint8()
@@ -864,7 +871,7 @@ func (m *Grown) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// BinarySize returns how many bytes AppendBinary appends, if it does not fail.
+// BinarySize returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Grown) BinarySize() int {
 	n := 26
 	n += len(m.B)
@@ -879,8 +886,8 @@ func (m *Grown) BinarySize() int {
 
 func (*Grown) isEvent() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	1     n
@@ -890,20 +897,21 @@ func (m *small) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *small) DecodeFrom(d *proto.Decoder) error {
 	m.n = d.Uint8()
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *small) Size() int { return 1 }
 
 func (*small) isEvent2() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	…     Route            proto.Route
@@ -965,8 +973,9 @@ func (m *Others) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Others) DecodeFrom(d *proto.Decoder) error {
 	d.Fail(m.Route.DecodeFrom(d))
 	m.Routes = proto.DecodeList(d, d.Count8(3), (*proto.Route).DecodeFrom)
@@ -985,7 +994,7 @@ func (m *Others) DecodeFrom(d *proto.Decoder) error {
 	return m.Nested.DecodeFrom(d)
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Others) Size() int {
 	n := 4
 	n += sizeOf(&m.Route)
@@ -1007,8 +1016,8 @@ func (m *Others) Size() int {
 	return n
 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	1     Kind
@@ -1036,7 +1045,7 @@ func (m *Large) AppendBinary(b []byte) ([]byte, error) {
 		return b, err
 	}
 	for i := range m.Points {
-		out, _ = m.Points[i].AppendBinary(out) // does not fail
+		out, _ = m.Points[i].AppendBinary(out) // it cannot fail
 	}
 	if out, err = proto.AppendCount32(out, len(m.Rows), 2147483647); err != nil {
 		return b, err
@@ -1070,8 +1079,9 @@ func (m *Large) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Large) DecodeFrom(d *proto.Decoder) error {
 	m.Kind = d.Uint8()
 	m.Text = d.String32(2147483647)
@@ -1092,7 +1102,7 @@ func (m *Large) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Large) Size() int {
 	n := 25
 	n += len(m.Text)
@@ -1114,22 +1124,23 @@ func (m *Large) Size() int {
 	return n
 }
 
-// AppendEvent appends v to b: a discriminator, and the message. It fails as the
-// message does, if v is nil or none of these, and returns b as it was.
+// AppendEvent appends v to b: a discriminator and the message. If v is nil, is
+// none of the messages below, or breaks a rule, it returns b unchanged, and an
+// error that wraps [proto.ErrInvalid].
 //
 //	kind      size  field
 //	01 moved  8     To                Point
 //	02 gone   0     nothing
-//	FF grown  4     length            of what follows, at most 1000; what is behind these fields is skipped
+//	FF grown  4     length            of the fields, at most 1000; fields after these are skipped
 //	          1     A
 //	          8     Last              Point
 //	                from version 2 on:
 //	          2+n   B                 n ≤ 10, UTF-8
-//	          1     count of retired  zero, not looked at
+//	          1     count of retired  zero, ignored by receivers
 //	          …     n × string        2+m each, m ≤ 3, UTF-8
 //	                from version 3 on:
 //	          1/9   C                 optional: Point
-//	          8     Size              Point; a name that a method would have
+//	          8     Size              Point; also the name of the generated method
 //	                from version 4 on:
 //	          1/…   E                 optional: Event2
 func AppendEvent(b []byte, v Event) ([]byte, error) {
@@ -1159,8 +1170,9 @@ func AppendEvent(b []byte, v Event) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeEvent reads a discriminator, and a message. One that is unknown is an
-// [*proto.EnumError]. The error is the Decoder's: see [proto.Decoder.Err].
+// DecodeEvent reads a discriminator and a message. It leaves an error with the
+// Decoder: see [proto.Decoder.Err]. An unknown discriminator is a
+// [*proto.EnumError].
 func DecodeEvent(d *proto.Decoder) Event {
 	switch kind := d.Uint8(); kind {
 	case 1:
@@ -1181,7 +1193,7 @@ func DecodeEvent(d *proto.Decoder) Event {
 	}
 }
 
-// SizeEvent returns how many bytes AppendEvent appends, if it does not fail.
+// SizeEvent returns the number of bytes that AppendEvent appends if it succeeds.
 func SizeEvent(v Event) int {
 	switch v := v.(type) {
 	case *Moved:
@@ -1194,8 +1206,9 @@ func SizeEvent(v Event) int {
 	return 0
 }
 
-// AppendEvent2 appends v to b: a discriminator, and the message. It fails as the
-// message does, if v is nil or none of these, and returns b as it was.
+// AppendEvent2 appends v to b: a discriminator and the message. If v is nil, is
+// none of the messages below, or breaks a rule, it returns b unchanged, and an
+// error that wraps [proto.ErrInvalid].
 //
 //	kind      size  field
 //	07 small  1     n
@@ -1216,8 +1229,9 @@ func AppendEvent2(b []byte, v Event2) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeEvent2 reads a discriminator, and a message. One that is unknown is an
-// [*proto.EnumError]. The error is the Decoder's: see [proto.Decoder.Err].
+// DecodeEvent2 reads a discriminator and a message. It leaves an error with the
+// Decoder: see [proto.Decoder.Err]. An unknown discriminator is a
+// [*proto.EnumError].
 func DecodeEvent2(d *proto.Decoder) Event2 {
 	switch kind := d.Uint8(); kind {
 	case 7:
@@ -1230,7 +1244,7 @@ func DecodeEvent2(d *proto.Decoder) Event2 {
 	}
 }
 
-// SizeEvent2 returns how many bytes AppendEvent2 appends, if it does not fail.
+// SizeEvent2 returns the number of bytes that AppendEvent2 appends if it succeeds.
 func SizeEvent2(v Event2) int {
 	switch v := v.(type) {
 	case *small:
@@ -1273,7 +1287,7 @@ func decodeKey(d *proto.Decoder) identity.RemoteIdentity {
 	return id
 }
 
-// decodeListOf reads a list of elements whose type is another package's.
+// decodeListOf reads a list of elements whose type is from another package.
 func decodeListOf[T any](_ []T, d *proto.Decoder, n int, decode func(*T, *proto.Decoder) error) []T {
 	return proto.DecodeList(d, n, decode)
 }
@@ -1293,15 +1307,15 @@ func decodeUUID[T ~[16]byte](v *T, d *proto.Decoder) error {
 	return d.Err()
 }
 
-// newOf returns a new value of a type of another package.
+// newOf returns a new value of a type from another package.
 func newOf[T any](*T) *T { return new(T) }
 
-// setPresent makes an Optional empty, or present.
+// setPresent makes an Optional present or empty.
 func setPresent[T any](v *proto.Optional[T], present bool) {
 	*v = proto.Optional[T]{Present: present}
 }
 
-// sizeOf returns the size of a message that does not tell it.
+// sizeOf returns the size of a message that has no method for it.
 func sizeOf(m interface{ AppendBinary([]byte) ([]byte, error) }) int {
 	b, _ := m.AppendBinary(nil)
 	return len(b)

@@ -78,7 +78,7 @@ func TestProtoScalarsDecodeRefused(t *testing.T) {
 			return 0
 
 		}, []byte("\x03")},
-		{"a negative one, 1", func(m *Scalars) int {
+		{"a negative constant, 1", func(m *Scalars) int {
 			return 1
 
 		}, []byte("\xff\xff")},
@@ -1290,14 +1290,14 @@ func randomEvent2(r *rand.Rand) Event2 {
 	return randomSmall(r)
 }
 
-// A genMessage is a message, seen through a pointer to it.
+// A genMessage is a pointer to a message.
 type genMessage[T any] interface {
 	*T
 	AppendBinary(b []byte) ([]byte, error)
 	DecodeFrom(d *proto.Decoder) error
 }
 
-// genReaders are ways in which a stream may deliver its bytes.
+// genReaders deliver the bytes of a stream in different ways.
 var genReaders = []func(io.Reader) io.Reader{
 	func(r io.Reader) io.Reader { return r },
 	iotest.OneByteReader,
@@ -1306,10 +1306,10 @@ var genReaders = []func(io.Reader) io.Reader{
 	func(r io.Reader) io.Reader { return bufio.NewReaderSize(iotest.OneByteReader(r), 16) },
 }
 
-// genRand returns random numbers that are the same in each run.
+// genRand returns a source of random numbers that are the same in each run.
 func genRand() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }
 
-// genWire returns a random message that is valid, and its bytes.
+// genWire returns a random valid message, and its encoding.
 func genWire[T any, M genMessage[T]](t testing.TB, r *rand.Rand, random func(*rand.Rand) *T) (*T, []byte) {
 	t.Helper()
 	var err error
@@ -1320,13 +1320,13 @@ func genWire[T any, M genMessage[T]](t testing.TB, r *rand.Rand, random func(*ra
 			return m, b
 		}
 	}
-	t.Fatalf("no random message is valid (%v): write a function that returns one, and name it behind //proto:message: sample=function", err)
+	t.Fatalf("no random message is valid (%v): write a function that returns one, and name it after //proto:message: sample=function", err)
 	return nil, nil
 }
 
-// genTest checks that random messages are decoded as they were encoded, from any
-// reader, and not a byte more; and that every cut is noticed. If exact, messages
-// are compared by value, too.
+// genTest checks that random messages survive a round trip through any reader,
+// without reading further bytes, and that truncation is noticed. If exact is
+// set, messages are compared by value, too.
 func genTest[T any, M genMessage[T]](t *testing.T, random func(*rand.Rand) *T, size func(*T) int, exact bool) {
 	r := genRand()
 	for range 20 {
@@ -1336,7 +1336,7 @@ func genTest[T any, M genMessage[T]](t *testing.T, random func(*rand.Rand) *T, s
 		}
 		b, err := M(m).AppendBinary([]byte("prefix"))
 		if err != nil || string(b) != "prefix"+string(wire) {
-			t.Fatalf("it is not appended: %v", err)
+			t.Fatalf("the message is not appended to the buffer: %v", err)
 		}
 		for _, reader := range genReaders {
 			from := reader(io.MultiReader(bytes.NewReader(wire), bytes.NewReader([]byte("behind"))))
@@ -1348,17 +1348,17 @@ func genTest[T any, M genMessage[T]](t *testing.T, random func(*rand.Rand) *T, s
 				t.Fatalf("decoded %+v, not %+v", got, m)
 			}
 			if again, err := M(got).AppendBinary(nil); err != nil || !bytes.Equal(wire, again) {
-				t.Fatalf("decoded and encoded again it is %x, not %x (%v)", again, wire, err)
+				t.Fatalf("decoded and encoded again, the message is %x, not %x (%v)", again, wire, err)
 			}
 			if rest, _ := io.ReadAll(from); string(rest) != "behind" {
-				t.Fatalf("what is behind the message has become %q", rest)
+				t.Fatalf("the bytes after the message have become %q", rest)
 			}
 		}
 		genCuts[T, M](t, wire)
 	}
 }
 
-// genCuts checks that every cut is noticed; of a long message, a part of them.
+// genCuts checks that truncation is noticed, at every byte of a short message.
 func genCuts[T any, M genMessage[T]](t *testing.T, wire []byte) {
 	for n := 0; n < len(wire); n += 1 + len(wire)/200 {
 		want := io.ErrUnexpectedEOF
@@ -1367,18 +1367,18 @@ func genCuts[T any, M genMessage[T]](t *testing.T, wire []byte) {
 		}
 		reader := genReaders[n%len(genReaders)]
 		if err := M(new(T)).DecodeFrom(proto.NewDecoder(reader(bytes.NewReader(wire[:n])))); !errors.Is(err, want) {
-			t.Fatalf("cut to %d of %d bytes: %v", n, len(wire), err)
+			t.Fatalf("truncated to %d of %d bytes: %v", n, len(wire), err)
 		}
 	}
 }
 
-// A genBreach is what a message must not have, and does not after AppendBinary.
+// A genBreach makes a message break a rule.
 type genBreach[T any] struct {
 	name  string
 	apply func(m *T)
 }
 
-// genEncodeRefused checks that a message that breaks a limit is not encoded.
+// genEncodeRefused checks that a message that breaks a rule is not encoded.
 func genEncodeRefused[T any, M genMessage[T]](t *testing.T, random func(*rand.Rand) *T, all []genBreach[T]) {
 	for _, breach := range all {
 		m, _ := genWire[T, M](t, genRand(), random)
@@ -1390,14 +1390,14 @@ func genEncodeRefused[T any, M genMessage[T]](t *testing.T, random func(*rand.Ra
 	}
 }
 
-// A genFault is bytes at a place that a message must not have.
+// A genFault puts bytes that break a rule at an offset of a message.
 type genFault[T any] struct {
 	name string
 	at   func(m *T) int
 	put  []byte
 }
 
-// genDecodeRefused checks that bytes that break a limit are not decoded.
+// genDecodeRefused checks that bytes that break a rule are not decoded.
 func genDecodeRefused[T any, M genMessage[T]](t *testing.T, random func(*rand.Rand) *T, all []genFault[T]) {
 	for _, fault := range all {
 		m, wire := genWire[T, M](t, genRand(), random)
@@ -1411,8 +1411,8 @@ func genDecodeRefused[T any, M genMessage[T]](t *testing.T, random func(*rand.Ra
 	}
 }
 
-// genFuzz checks that any bytes are refused as such, or are a message that is
-// encoded again: if canonical, to the same bytes.
+// genFuzz checks that any bytes are either refused, or are a message that can
+// be encoded again: to the same bytes if canonical is set.
 func genFuzz[T any, M genMessage[T]](f *testing.F, random func(*rand.Rand) *T, size func(*T) int, canonical bool) {
 	r := genRand()
 	for range 10 {
@@ -1451,7 +1451,8 @@ func genFuzz[T any, M genMessage[T]](f *testing.F, random func(*rand.Rand) *T, s
 	})
 }
 
-// genSize returns a random size, small or at a limit. Large ones are rare.
+// genSize returns a random size: a small one, or one at a limit. Large ones are
+// rare.
 func genSize(r *rand.Rand, low, high int) int {
 	switch high = min(high, low+300); r.IntN(8) {
 	case 0:
@@ -1492,7 +1493,7 @@ func genBits[T ~uint8](r *rand.Rand, v *T, mask uint8) { *v = T(uint8(r.Uint32()
 
 func genPick[T ~uint8](r *rand.Rand, v *T, known ...T) { *v = known[r.IntN(len(known))] }
 
-// genText makes a string of a size in bytes.
+// genText sets v to a string of size bytes.
 func genText[T ~string](r *rand.Rand, v *T, size int) {
 	var b []byte
 	for len(b) < size {
@@ -1505,7 +1506,7 @@ func genText[T ~string](r *rand.Rand, v *T, size int) {
 	*v = T(b)
 }
 
-// genBytes makes bytes; none are nil.
+// genBytes sets v to size bytes, or to nil if size is 0.
 func genBytes[T ~[]byte](r *rand.Rand, v *T, size int) {
 	if *v = nil; size > 0 {
 		*v = make(T, size)
@@ -1519,14 +1520,14 @@ func genFill(r *rand.Rand, p []byte) {
 	}
 }
 
-// genList makes a list; none is nil.
+// genList sets v to a list of size elements, or to nil if size is 0.
 func genList[S ~[]T, T any](v *S, size int) {
 	if *v = nil; size > 0 {
 		*v = make(S, size)
 	}
 }
 
-// genNew makes a pointer nil, or points it to a value.
+// genNew sets v to nil or to a new value.
 func genNew[T any](r *rand.Rand, v **T) bool {
 	if *v = nil; r.IntN(2) == 1 {
 		*v = new(T)

@@ -51,7 +51,7 @@ func (r *Route) check() error {
 	return nil
 }
 
-// Moved is what is said on /sdp2p/2/move.
+// Moved is a message on /sdp2p/2/move.
 //
 //proto:union
 //proto:case 1 Addresses
@@ -59,14 +59,14 @@ func (r *Route) check() error {
 //proto:case 3 Sleep
 type Moved interface{ isMoved() }
 
-// Addresses are where the opener can be reached.
+// Addresses are the addresses at which the opener can be reached.
 //
 //proto:message
 type Addresses struct {
 	Addrs []AddrPort `proto:"count=u8,max=16"`
 }
 
-// Relays are the opener's: reserved.
+// Relays are the relays of the opener: reserved.
 //
 //proto:message
 type Relays struct {
@@ -93,12 +93,12 @@ type AddrPort struct {
 //proto:case 6 IPv6
 type Addr interface{ isAddr() }
 
-// An IPv4 is an address.
+// An IPv4 is an IPv4 address.
 //
 //proto:message
 type IPv4 struct{ IP [4]byte }
 
-// An IPv6 is an address.
+// An IPv6 is an IPv6 address.
 //
 //proto:message
 type IPv6 struct{ IP [16]byte }
@@ -117,7 +117,7 @@ const (
 //proto:message
 type Begin struct{ Mode Mode }
 
-// An Identity is a key of version 1, which is not looked at.
+// An Identity is a key in version 1, which is not validated.
 //
 //proto:message
 type Identity struct{ Key [32]byte }

@@ -8,8 +8,8 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	2     count of Entries  n ≤ 128
@@ -28,14 +28,15 @@ func (m *Metadata) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Metadata) DecodeFrom(d *proto.Decoder) error {
 	m.Entries = proto.DecodeList(d, d.Count16(128), (*Entry).DecodeFrom)
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Metadata) Size() int {
 	n := 2
 	for i := range m.Entries {
@@ -44,8 +45,8 @@ func (m *Metadata) Size() int {
 	return n
 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	2+n   Key    1 ≤ n ≤ 64, UTF-8; printable ASCII without =
@@ -68,8 +69,9 @@ func (m *Entry) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Entry) DecodeFrom(d *proto.Decoder) error {
 	m.Key = d.String(64)
 	if len(m.Key) < 1 {
@@ -84,7 +86,7 @@ func (m *Entry) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Entry) Size() int {
 	n := 4
 	n += len(m.Key)
@@ -92,8 +94,8 @@ func (m *Entry) Size() int {
 	return n
 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	1+n   Name  1 ≤ n ≤ 255, UTF-8; printable
@@ -112,8 +114,9 @@ func (m *Route) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Route) DecodeFrom(d *proto.Decoder) error {
 	m.Name = d.String8(255)
 	if len(m.Name) < 1 {
@@ -127,15 +130,15 @@ func (m *Route) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Route) Size() int {
 	n := 1
 	n += len(m.Name)
 	return n
 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	1     count of Addrs  n ≤ 16
@@ -154,14 +157,15 @@ func (m *Addresses) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Addresses) DecodeFrom(d *proto.Decoder) error {
 	m.Addrs = proto.DecodeList(d, d.Count8(16), (*AddrPort).DecodeFrom)
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Addresses) Size() int {
 	n := 1
 	for i := range m.Addrs {
@@ -172,8 +176,8 @@ func (m *Addresses) Size() int {
 
 func (*Addresses) isMoved() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	1     count of Keys  n ≤ 4; reserved
@@ -190,8 +194,9 @@ func (m *Relays) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Relays) DecodeFrom(d *proto.Decoder) error {
 	m.Keys = proto.DecodeList(d, d.Count8(4), func(v *[32]byte, d *proto.Decoder) error {
 		d.Fixed((*v)[:])
@@ -200,7 +205,7 @@ func (m *Relays) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Relays) Size() int {
 	n := 1
 	n += 32 * len(m.Keys)
@@ -209,8 +214,8 @@ func (m *Relays) Size() int {
 
 func (*Relays) isMoved() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	0     nothing
@@ -218,19 +223,20 @@ func (m *Sleep) AppendBinary(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Sleep) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Sleep) Size() int { return 0 }
 
 func (*Sleep) isMoved() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	…     Addr  Addr
@@ -245,23 +251,24 @@ func (m *AddrPort) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *AddrPort) DecodeFrom(d *proto.Decoder) error {
 	m.Addr = DecodeAddr(d)
 	m.Port = d.Uint16()
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *AddrPort) Size() int {
 	n := 2
 	n += SizeAddr(m.Addr)
 	return n
 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	4     IP
@@ -271,20 +278,21 @@ func (m *IPv4) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *IPv4) DecodeFrom(d *proto.Decoder) error {
 	d.Fixed(m.IP[:])
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *IPv4) Size() int { return 4 }
 
 func (*IPv4) isAddr() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	16    IP
@@ -294,20 +302,21 @@ func (m *IPv6) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *IPv6) DecodeFrom(d *proto.Decoder) error {
 	m.IP = d.UUID()
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *IPv6) Size() int { return 16 }
 
 func (*IPv6) isAddr() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	1     Mode  0 stream, 1 identify
@@ -320,18 +329,19 @@ func (m *Begin) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Begin) DecodeFrom(d *proto.Decoder) error {
 	m.Mode = proto.DecodeEnum(d, "mode", Stream, Identify)
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Begin) Size() int { return 1 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	32    Key
@@ -341,18 +351,20 @@ func (m *Identity) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Identity) DecodeFrom(d *proto.Decoder) error {
 	d.Fixed(m.Key[:])
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Identity) Size() int { return 32 }
 
-// AppendMoved appends v to b: a discriminator, and the message. It fails as the
-// message does, if v is nil or none of these, and returns b as it was.
+// AppendMoved appends v to b: a discriminator and the message. If v is nil, is
+// none of the messages below, or breaks a rule, it returns b unchanged, and an
+// error that wraps [proto.ErrInvalid].
 //
 //	kind          size  field
 //	01 addresses  1     count of Addrs  n ≤ 16
@@ -387,8 +399,9 @@ func AppendMoved(b []byte, v Moved) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeMoved reads a discriminator, and a message. One that is unknown is an
-// [*proto.EnumError]. The error is the Decoder's: see [proto.Decoder.Err].
+// DecodeMoved reads a discriminator and a message. It leaves an error with the
+// Decoder: see [proto.Decoder.Err]. An unknown discriminator is a
+// [*proto.EnumError].
 func DecodeMoved(d *proto.Decoder) Moved {
 	switch kind := d.Uint8(); kind {
 	case 1:
@@ -409,7 +422,7 @@ func DecodeMoved(d *proto.Decoder) Moved {
 	}
 }
 
-// SizeMoved returns how many bytes AppendMoved appends, if it does not fail.
+// SizeMoved returns the number of bytes that AppendMoved appends if it succeeds.
 func SizeMoved(v Moved) int {
 	switch v := v.(type) {
 	case *Addresses:
@@ -422,8 +435,9 @@ func SizeMoved(v Moved) int {
 	return 0
 }
 
-// AppendAddr appends v to b: a discriminator, and the message. It fails as the
-// message does, if v is nil or none of these, and returns b as it was.
+// AppendAddr appends v to b: a discriminator and the message. If v is nil, is
+// none of the messages below, or breaks a rule, it returns b unchanged, and an
+// error that wraps [proto.ErrInvalid].
 //
 //	kind      size  field
 //	04 i pv4  4     IP
@@ -450,8 +464,9 @@ func AppendAddr(b []byte, v Addr) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeAddr reads a discriminator, and a message. One that is unknown is an
-// [*proto.EnumError]. The error is the Decoder's: see [proto.Decoder.Err].
+// DecodeAddr reads a discriminator and a message. It leaves an error with the
+// Decoder: see [proto.Decoder.Err]. An unknown discriminator is a
+// [*proto.EnumError].
 func DecodeAddr(d *proto.Decoder) Addr {
 	switch kind := d.Uint8(); kind {
 	case 4:
@@ -468,7 +483,7 @@ func DecodeAddr(d *proto.Decoder) Addr {
 	}
 }
 
-// SizeAddr returns how many bytes AppendAddr appends, if it does not fail.
+// SizeAddr returns the number of bytes that AppendAddr appends if it succeeds.
 func SizeAddr(v Addr) int {
 	switch v := v.(type) {
 	case *IPv4:

@@ -1,6 +1,6 @@
 // Package pairing describes the messages of the package pairing for protogen.
-// Nothing but tests imports it. Where its messages go on with statements, these
-// are left out: package roster describes them.
+// Nothing but tests imports it. The statements at the end of some messages are
+// left out: package roster describes them.
 package pairing
 
 import (
@@ -13,7 +13,7 @@ import (
 
 //go:generate go -C ../../../proto/protogen run . -dir ../../internal/described/pairing
 
-// A Status says how things stand on one side.
+// A Status is the state of the pairing on one side.
 type Status uint8
 
 // The statuses.
@@ -25,7 +25,7 @@ const (
 	StatusFailed
 )
 
-// A Hello is what the device that joins says first.
+// A Hello is the first message of the device that joins.
 //
 //proto:message
 type Hello struct {
@@ -33,7 +33,7 @@ type Hello struct {
 	Name string `proto:"max=255"` // of the device
 }
 
-// A Reply is the answer.
+// A Reply is the answer to a Hello.
 //
 //proto:message
 type Reply struct {
@@ -42,7 +42,7 @@ type Reply struct {
 	Name   string `proto:"max=255"` // of the device
 }
 
-// A Role is what a member may do.
+// A Role says what a member may do.
 type Role uint8
 
 // The roles.
@@ -51,7 +51,8 @@ const (
 	RoleAdmin
 )
 
-// A Welcome is what the device that joins gets, but for the statements.
+// A Welcome is the message that admits the joining device, without the
+// statements.
 //
 //proto:message
 type Welcome struct {
@@ -70,7 +71,7 @@ type OK struct {
 	_ uint8 `proto:"const=0"` // status
 }
 
-// A Ticket is how a ticket begins. Fields follow up to its checksum.
+// A Ticket is the beginning of a ticket. Fields and a checksum follow.
 //
 //proto:message
 type Ticket struct {
@@ -96,12 +97,12 @@ type AddrPort struct {
 //proto:case 6 IPv6
 type Addr interface{ isAddr() }
 
-// An IPv4 is an address.
+// An IPv4 is an IPv4 address.
 //
 //proto:message
 type IPv4 struct{ IP [4]byte }
 
-// An IPv6 is an address, none that IPv4 has.
+// An IPv6 is an IPv6 address, but not an IPv4-mapped one.
 //
 //proto:message validate=check
 type IPv6 struct{ IP [16]byte }

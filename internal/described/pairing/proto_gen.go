@@ -9,8 +9,8 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	1     version, 2
@@ -25,8 +25,9 @@ func (m *Hello) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Hello) DecodeFrom(d *proto.Decoder) error {
 	if v := d.Uint8(); v != 2 {
 		d.Fail(fmt.Errorf("%w version: %d, not 2", proto.ErrInvalid, v))
@@ -35,15 +36,15 @@ func (m *Hello) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Hello) Size() int {
 	n := 3
 	n += len(m.Name)
 	return n
 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	1     version, 2
@@ -62,8 +63,9 @@ func (m *Reply) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Reply) DecodeFrom(d *proto.Decoder) error {
 	if v := d.Uint8(); v != 2 {
 		d.Fail(fmt.Errorf("%w version: %d, not 2", proto.ErrInvalid, v))
@@ -73,15 +75,15 @@ func (m *Reply) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Reply) Size() int {
 	n := 4
 	n += len(m.Name)
 	return n
 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	1     status, 0
@@ -109,8 +111,9 @@ func (m *Welcome) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Welcome) DecodeFrom(d *proto.Decoder) error {
 	if v := d.Uint8(); v != 0 {
 		d.Fail(fmt.Errorf("%w status: %d, not 0", proto.ErrInvalid, v))
@@ -123,15 +126,15 @@ func (m *Welcome) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Welcome) Size() int {
 	n := 84
 	n += len(m.Name)
 	return n
 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	1     status, 0
@@ -141,8 +144,9 @@ func (m *OK) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *OK) DecodeFrom(d *proto.Decoder) error {
 	if v := d.Uint8(); v != 0 {
 		d.Fail(fmt.Errorf("%w status: %d, not 0", proto.ErrInvalid, v))
@@ -150,11 +154,11 @@ func (m *OK) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *OK) Size() int { return 1 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	1     version, 2
@@ -184,8 +188,9 @@ func (m *Ticket) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Ticket) DecodeFrom(d *proto.Decoder) error {
 	if v := d.Uint8(); v != 2 {
 		d.Fail(fmt.Errorf("%w version: %d, not 2", proto.ErrInvalid, v))
@@ -197,7 +202,7 @@ func (m *Ticket) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Ticket) Size() int {
 	n := 54
 	for i := range m.Addrs {
@@ -206,8 +211,8 @@ func (m *Ticket) Size() int {
 	return n
 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	…     Addr  Addr
@@ -222,23 +227,24 @@ func (m *AddrPort) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *AddrPort) DecodeFrom(d *proto.Decoder) error {
 	m.Addr = DecodeAddr(d)
 	m.Port = d.Uint16()
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *AddrPort) Size() int {
 	n := 2
 	n += SizeAddr(m.Addr)
 	return n
 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	4     IP
@@ -248,20 +254,21 @@ func (m *IPv4) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *IPv4) DecodeFrom(d *proto.Decoder) error {
 	d.Fixed(m.IP[:])
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *IPv4) Size() int { return 4 }
 
 func (*IPv4) isAddr() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	16    IP
@@ -274,8 +281,9 @@ func (m *IPv6) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *IPv6) DecodeFrom(d *proto.Decoder) error {
 	m.IP = d.UUID()
 	if d.Err() == nil {
@@ -286,13 +294,13 @@ func (m *IPv6) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *IPv6) Size() int { return 16 }
 
 func (*IPv6) isAddr() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	1     Kind
@@ -307,23 +315,25 @@ func (m *Field) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Field) DecodeFrom(d *proto.Decoder) error {
 	m.Kind = d.Uint8()
 	m.Value = d.Bytes8(255)
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Field) Size() int {
 	n := 2
 	n += len(m.Value)
 	return n
 }
 
-// AppendAddr appends v to b: a discriminator, and the message. It fails as the
-// message does, if v is nil or none of these, and returns b as it was.
+// AppendAddr appends v to b: a discriminator and the message. If v is nil, is
+// none of the messages below, or breaks a rule, it returns b unchanged, and an
+// error that wraps [proto.ErrInvalid].
 //
 //	kind      size  field
 //	04 i pv4  4     IP
@@ -350,8 +360,9 @@ func AppendAddr(b []byte, v Addr) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeAddr reads a discriminator, and a message. One that is unknown is an
-// [*proto.EnumError]. The error is the Decoder's: see [proto.Decoder.Err].
+// DecodeAddr reads a discriminator and a message. It leaves an error with the
+// Decoder: see [proto.Decoder.Err]. An unknown discriminator is a
+// [*proto.EnumError].
 func DecodeAddr(d *proto.Decoder) Addr {
 	switch kind := d.Uint8(); kind {
 	case 4:
@@ -368,7 +379,7 @@ func DecodeAddr(d *proto.Decoder) Addr {
 	}
 }
 
-// SizeAddr returns how many bytes AppendAddr appends, if it does not fail.
+// SizeAddr returns the number of bytes that AppendAddr appends if it succeeds.
 func SizeAddr(v Addr) int {
 	switch v := v.(type) {
 	case *IPv4:

@@ -9,8 +9,8 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	1     version, 1
@@ -54,8 +54,9 @@ func (m *Token) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Token) DecodeFrom(d *proto.Decoder) error {
 	if v := d.Uint8(); v != 1 {
 		d.Fail(fmt.Errorf("%w version: %d, not 1", proto.ErrInvalid, v))
@@ -82,11 +83,11 @@ func (m *Token) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Token) Size() int { return 206 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	2+n   Tokens  n ≤ 824; 206 for each
@@ -102,8 +103,9 @@ func (m *Hello) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Hello) DecodeFrom(d *proto.Decoder) error {
 	m.Tokens = d.Bytes16(824)
 	if d.Err() == nil {
@@ -114,15 +116,15 @@ func (m *Hello) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Hello) Size() int {
 	n := 2
 	n += len(m.Tokens)
 	return n
 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	1     Status
@@ -141,8 +143,9 @@ func (m *Answer) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Answer) DecodeFrom(d *proto.Decoder) error {
 	m.Status = d.Uint8()
 	d.Fail(m.Observed.DecodeFrom(d))
@@ -151,15 +154,15 @@ func (m *Answer) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Answer) Size() int {
 	n := 13
 	n += m.Observed.Size()
 	return n
 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	…     Addr  Addr
@@ -174,23 +177,24 @@ func (m *AddrPort) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *AddrPort) DecodeFrom(d *proto.Decoder) error {
 	m.Addr = DecodeAddr(d)
 	m.Port = d.Uint16()
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *AddrPort) Size() int {
 	n := 2
 	n += SizeAddr(m.Addr)
 	return n
 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	4     IP
@@ -200,20 +204,21 @@ func (m *IPv4) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *IPv4) DecodeFrom(d *proto.Decoder) error {
 	d.Fixed(m.IP[:])
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *IPv4) Size() int { return 4 }
 
 func (*IPv4) isAddr() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	16    IP
@@ -226,8 +231,9 @@ func (m *IPv6) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *IPv6) DecodeFrom(d *proto.Decoder) error {
 	m.IP = d.UUID()
 	if d.Err() == nil {
@@ -238,13 +244,13 @@ func (m *IPv6) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *IPv6) Size() int { return 16 }
 
 func (*IPv6) isAddr() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	4     Number
@@ -254,20 +260,21 @@ func (m *Ping) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Ping) DecodeFrom(d *proto.Decoder) error {
 	m.Number = d.Uint32()
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Ping) Size() int { return 4 }
 
 func (*Ping) isClientMessage() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	4     Number
@@ -277,20 +284,21 @@ func (m *Pong) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Pong) DecodeFrom(d *proto.Decoder) error {
 	m.Number = d.Uint32()
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Pong) Size() int { return 4 }
 
 func (*Pong) isRelayMessage() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	…     Addr  AddrPort
@@ -303,13 +311,14 @@ func (m *Observed) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Observed) DecodeFrom(d *proto.Decoder) error {
 	return m.Addr.DecodeFrom(d)
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Observed) Size() int {
 	n := 0
 	n += m.Addr.Size()
@@ -318,8 +327,8 @@ func (m *Observed) Size() int {
 
 func (*Observed) isRelayMessage() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	8     Left
@@ -329,20 +338,21 @@ func (m *Quota) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Quota) DecodeFrom(d *proto.Decoder) error {
 	m.Left = d.Uint64()
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Quota) Size() int { return 8 }
 
 func (*Quota) isRelayMessage() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	4     After             seconds
@@ -364,8 +374,9 @@ func (m *Leave) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Leave) DecodeFrom(d *proto.Decoder) error {
 	m.After = d.Uint32()
 	m.Instead = proto.DecodeList(d, d.Count8(255), func(v *identity.RemoteIdentity, d *proto.Decoder) error {
@@ -375,7 +386,7 @@ func (m *Leave) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Leave) Size() int {
 	n := 5
 	n += 32 * len(m.Instead)
@@ -384,8 +395,8 @@ func (m *Leave) Size() int {
 
 func (*Leave) isRelayMessage() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	…     Rule  Rule
@@ -398,14 +409,15 @@ func (m *Callers) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Callers) DecodeFrom(d *proto.Decoder) error {
 	m.Rule = DecodeRule(d)
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Callers) Size() int {
 	n := 0
 	n += SizeRule(m.Rule)
@@ -414,8 +426,8 @@ func (m *Callers) Size() int {
 
 func (*Callers) isClientMessage() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	0     nothing
@@ -423,19 +435,20 @@ func (m *Anyone) AppendBinary(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Anyone) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Anyone) Size() int { return 0 }
 
 func (*Anyone) isRule() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	0     nothing
@@ -443,19 +456,20 @@ func (m *Account) AppendBinary(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Account) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Account) Size() int { return 0 }
 
 func (*Account) isRule() {}
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	1     count of Prefixes  n ≤ 255; of node keys
@@ -472,8 +486,9 @@ func (m *Listed) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Listed) DecodeFrom(d *proto.Decoder) error {
 	m.Prefixes = proto.DecodeList(d, d.Count8(255), func(v *[8]byte, d *proto.Decoder) error {
 		d.Fixed((*v)[:])
@@ -482,7 +497,7 @@ func (m *Listed) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Listed) Size() int {
 	n := 1
 	n += 8 * len(m.Prefixes)
@@ -491,8 +506,9 @@ func (m *Listed) Size() int {
 
 func (*Listed) isRule() {}
 
-// AppendAddr appends v to b: a discriminator, and the message. It fails as the
-// message does, if v is nil or none of these, and returns b as it was.
+// AppendAddr appends v to b: a discriminator and the message. If v is nil, is
+// none of the messages below, or breaks a rule, it returns b unchanged, and an
+// error that wraps [proto.ErrInvalid].
 //
 //	kind      size  field
 //	04 i pv4  4     IP
@@ -519,8 +535,9 @@ func AppendAddr(b []byte, v Addr) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeAddr reads a discriminator, and a message. One that is unknown is an
-// [*proto.EnumError]. The error is the Decoder's: see [proto.Decoder.Err].
+// DecodeAddr reads a discriminator and a message. It leaves an error with the
+// Decoder: see [proto.Decoder.Err]. An unknown discriminator is a
+// [*proto.EnumError].
 func DecodeAddr(d *proto.Decoder) Addr {
 	switch kind := d.Uint8(); kind {
 	case 4:
@@ -537,7 +554,7 @@ func DecodeAddr(d *proto.Decoder) Addr {
 	}
 }
 
-// SizeAddr returns how many bytes AppendAddr appends, if it does not fail.
+// SizeAddr returns the number of bytes that AppendAddr appends if it succeeds.
 func SizeAddr(v Addr) int {
 	switch v := v.(type) {
 	case *IPv4:
@@ -548,8 +565,9 @@ func SizeAddr(v Addr) int {
 	return 0
 }
 
-// AppendClientMessage appends v to b: a discriminator, and the message. It fails as the
-// message does, if v is nil or none of these, and returns b as it was.
+// AppendClientMessage appends v to b: a discriminator and the message. If v is nil, is
+// none of the messages below, or breaks a rule, it returns b unchanged, and an
+// error that wraps [proto.ErrInvalid].
 //
 //	kind        size  field
 //	01 ping     4     Number
@@ -576,8 +594,9 @@ func AppendClientMessage(b []byte, v ClientMessage) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeClientMessage reads a discriminator, and a message. One that is unknown is an
-// [*proto.EnumError]. The error is the Decoder's: see [proto.Decoder.Err].
+// DecodeClientMessage reads a discriminator and a message. It leaves an error with the
+// Decoder: see [proto.Decoder.Err]. An unknown discriminator is a
+// [*proto.EnumError].
 func DecodeClientMessage(d *proto.Decoder) ClientMessage {
 	switch kind := d.Uint8(); kind {
 	case 1:
@@ -594,7 +613,7 @@ func DecodeClientMessage(d *proto.Decoder) ClientMessage {
 	}
 }
 
-// SizeClientMessage returns how many bytes AppendClientMessage appends, if it does not fail.
+// SizeClientMessage returns the number of bytes that AppendClientMessage appends if it succeeds.
 func SizeClientMessage(v ClientMessage) int {
 	switch v := v.(type) {
 	case *Ping:
@@ -605,8 +624,9 @@ func SizeClientMessage(v ClientMessage) int {
 	return 0
 }
 
-// AppendRelayMessage appends v to b: a discriminator, and the message. It fails as the
-// message does, if v is nil or none of these, and returns b as it was.
+// AppendRelayMessage appends v to b: a discriminator and the message. If v is nil, is
+// none of the messages below, or breaks a rule, it returns b unchanged, and an
+// error that wraps [proto.ErrInvalid].
 //
 //	kind         size  field
 //	02 pong      4     Number
@@ -647,8 +667,9 @@ func AppendRelayMessage(b []byte, v RelayMessage) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeRelayMessage reads a discriminator, and a message. One that is unknown is an
-// [*proto.EnumError]. The error is the Decoder's: see [proto.Decoder.Err].
+// DecodeRelayMessage reads a discriminator and a message. It leaves an error with the
+// Decoder: see [proto.Decoder.Err]. An unknown discriminator is a
+// [*proto.EnumError].
 func DecodeRelayMessage(d *proto.Decoder) RelayMessage {
 	switch kind := d.Uint8(); kind {
 	case 2:
@@ -673,7 +694,7 @@ func DecodeRelayMessage(d *proto.Decoder) RelayMessage {
 	}
 }
 
-// SizeRelayMessage returns how many bytes AppendRelayMessage appends, if it does not fail.
+// SizeRelayMessage returns the number of bytes that AppendRelayMessage appends if it succeeds.
 func SizeRelayMessage(v RelayMessage) int {
 	switch v := v.(type) {
 	case *Pong:
@@ -688,8 +709,9 @@ func SizeRelayMessage(v RelayMessage) int {
 	return 0
 }
 
-// AppendRule appends v to b: a discriminator, and the message. It fails as the
-// message does, if v is nil or none of these, and returns b as it was.
+// AppendRule appends v to b: a discriminator and the message. If v is nil, is
+// none of the messages below, or breaks a rule, it returns b unchanged, and an
+// error that wraps [proto.ErrInvalid].
 //
 //	kind        size  field
 //	00 anyone   0     nothing
@@ -723,8 +745,9 @@ func AppendRule(b []byte, v Rule) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeRule reads a discriminator, and a message. One that is unknown is an
-// [*proto.EnumError]. The error is the Decoder's: see [proto.Decoder.Err].
+// DecodeRule reads a discriminator and a message. It leaves an error with the
+// Decoder: see [proto.Decoder.Err]. An unknown discriminator is a
+// [*proto.EnumError].
 func DecodeRule(d *proto.Decoder) Rule {
 	switch kind := d.Uint8(); kind {
 	case 0:
@@ -745,7 +768,7 @@ func DecodeRule(d *proto.Decoder) Rule {
 	}
 }
 
-// SizeRule returns how many bytes AppendRule appends, if it does not fail.
+// SizeRule returns the number of bytes that AppendRule appends if it succeeds.
 func SizeRule(v Rule) int {
 	switch v := v.(type) {
 	case *Anyone:

@@ -15,7 +15,7 @@ import (
 //go:generate go -C ../../../proto/protogen run . -dir ../../internal/described/relay
 //go:generate go -C ../../../proto/protogen run . -dir ../../internal/described/relay -doc ../../docs/protocol.md
 
-// Rights are what a token allows.
+// Rights are the rights that a token grants.
 type Rights uint8
 
 // The rights.
@@ -63,7 +63,7 @@ func (m *Hello) check() error {
 	return nil
 }
 
-// An Answer is the relay's.
+// An Answer is the relay's answer to a Hello.
 //
 //proto:message
 type Answer struct {
@@ -88,12 +88,12 @@ type AddrPort struct {
 //proto:case 6 IPv6
 type Addr interface{ isAddr() }
 
-// An IPv4 is an address.
+// An IPv4 is an IPv4 address.
 //
 //proto:message
 type IPv4 struct{ IP [4]byte }
 
-// An IPv6 is an address, none that IPv4 has.
+// An IPv6 is an IPv6 address, but not an IPv4-mapped one.
 //
 //proto:message validate=check
 type IPv6 struct{ IP [16]byte }
@@ -105,14 +105,14 @@ func (m *IPv6) check() error {
 	return nil
 }
 
-// A ClientMessage is what the client says later.
+// A ClientMessage is a later message of the client.
 //
 //proto:union
 //proto:case 1 Ping
 //proto:case 6 Callers
 type ClientMessage interface{ isClientMessage() }
 
-// A RelayMessage is what the relay says later.
+// A RelayMessage is a later message of the relay.
 //
 //proto:union
 //proto:case 2 Pong
@@ -136,12 +136,12 @@ type Pong struct{ Number uint32 }
 //proto:message
 type Observed struct{ Addr AddrPort }
 
-// Quota is what the account has left.
+// Quota is the number of bytes that the account has left.
 //
 //proto:message
 type Quota struct{ Left uint64 }
 
-// Leave says that the relay ends.
+// Leave says that the relay is shutting down.
 //
 //proto:message
 type Leave struct {
@@ -167,12 +167,12 @@ type Rule interface{ isRule() }
 //proto:message
 type Anyone struct{}
 
-// Account lets those of the own account call.
+// Account lets nodes of the same account call.
 //
 //proto:message
 type Account struct{}
 
-// Listed names who may call.
+// Listed names the nodes that may call.
 //
 //proto:message
 type Listed struct {

@@ -9,16 +9,16 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	1     Kind       1 add, 2 move, 3 remove, 4 endorse, 5 secret
 //	16    Library    UUID
 //	32    Signer     a key
 //	4     Counter    from 1
-//	32    Previous   SHA-256 of the signer's statement before, signature included; zero for the first
-//	8     Time       signed; in seconds since 1970: for people, nothing is decided by it
+//	32    Previous   SHA-256 of the signer's previous statement, including its signature; zero for the first
+//	8     Time       signed; in seconds since 1970; for information only: no rule uses it
 //	2+n   Body       n ≤ 512
 //	64    Signature  Ed25519 over "sdp2p-roster-v1\0", the founder's key (32), and all fields before it
 func (m *Statement) AppendBinary(b []byte) ([]byte, error) {
@@ -40,8 +40,9 @@ func (m *Statement) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Statement) DecodeFrom(d *proto.Decoder) error {
 	m.Kind = d.Uint8()
 	m.Library = d.UUID()
@@ -54,15 +55,15 @@ func (m *Statement) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Statement) Size() int {
 	n := 159
 	n += len(m.Body)
 	return n
 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	4     count of Ends  n ≤ 65536
@@ -81,22 +82,23 @@ func (m *Ends) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Ends) DecodeFrom(d *proto.Decoder) error {
 	m.Ends = proto.DecodeList(d, d.Count32(65536), (*End).DecodeFrom)
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Ends) Size() int {
 	n := 4
 	n += 68 * len(m.Ends)
 	return n
 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	32    Signer  a key
@@ -113,8 +115,9 @@ func (m *End) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *End) DecodeFrom(d *proto.Decoder) error {
 	m.Signer = decodeKey(d)
 	m.Counter = d.Uint32()
@@ -122,11 +125,11 @@ func (m *End) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *End) Size() int { return 68 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	32    Instance  a key
@@ -148,8 +151,9 @@ func (m *Add) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Add) DecodeFrom(d *proto.Decoder) error {
 	m.Instance = decodeKey(d)
 	m.Role = proto.DecodeEnum(d, "role", RoleMember, RoleAdmin)
@@ -157,15 +161,15 @@ func (m *Add) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Add) Size() int {
 	n := 35
 	n += len(m.Name)
 	return n
 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	32    Node  a key
@@ -180,19 +184,20 @@ func (m *Move) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Move) DecodeFrom(d *proto.Decoder) error {
 	m.Node = decodeKey(d)
 	d.Fixed(m.Signature[:])
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Move) Size() int { return 96 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	32    Instance  a key
@@ -207,19 +212,20 @@ func (m *Remove) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Remove) DecodeFrom(d *proto.Decoder) error {
 	m.Instance = decodeKey(d)
 	d.Fixed(m.Last[:])
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Remove) Size() int { return 64 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	32    Of
@@ -229,18 +235,19 @@ func (m *Endorse) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Endorse) DecodeFrom(d *proto.Decoder) error {
 	d.Fixed(m.Of[:])
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Endorse) Size() int { return 32 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	8     Number
@@ -252,15 +259,16 @@ func (m *Secret) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Secret) DecodeFrom(d *proto.Decoder) error {
 	m.Number = d.Uint64()
 	d.Fixed(m.Hash[:])
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Secret) Size() int { return 40 }
 
 // appendKey appends the 32 bytes of a key.

@@ -19,8 +19,8 @@ type Statement struct {
 	Library   uuid.UUID // UUID
 	Signer    identity.RemoteIdentity
 	Counter   uint32   // from 1
-	Previous  [32]byte // SHA-256 of the signer's statement before, signature included; zero for the first
-	Time      int64    // in seconds since 1970: for people, nothing is decided by it
+	Previous  [32]byte // SHA-256 of the signer's previous statement, including its signature; zero for the first
+	Time      int64    // in seconds since 1970; for information only: no rule uses it
 	Body      []byte   `proto:"len=u16,max=512"`
 	Signature [64]byte // Ed25519 over "sdp2p-roster-v1\0", the founder's key (32), and all fields before it
 }
@@ -59,8 +59,8 @@ type Add struct {
 	Name     string `proto:"max=255"`
 }
 
-// A Move is the body of a move to a node. That to the zero node is another one,
-// which has no signature.
+// A Move is the body of a move to a node. A move to the zero node has another
+// body, without a signature.
 //
 //proto:message
 type Move struct {

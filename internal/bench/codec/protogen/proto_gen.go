@@ -6,8 +6,8 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	16    ID
@@ -32,8 +32,9 @@ func (m *Request) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Request) DecodeFrom(d *proto.Decoder) error {
 	m.ID = d.UUID()
 	m.BlockSize = proto.DecodeEnum(d, "block size", Block128K, Block256K, Block512K, Block1M, Block16M)
@@ -41,7 +42,7 @@ func (m *Request) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Request) Size() int {
 	n := 18
 	for i := range m.Files {
@@ -50,8 +51,8 @@ func (m *Request) Size() int {
 	return n
 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	2+n   Name   n ≤ 255, UTF-8
@@ -66,13 +67,14 @@ func (m *File) AppendBinary(b []byte) ([]byte, error) {
 	out = proto.AppendUint64(out, m.Size)
 	out = proto.AppendOptional(out, m.Range.Present)
 	if m.Range.Present {
-		out, _ = m.Range.Value.AppendBinary(out) // does not fail
+		out, _ = m.Range.Value.AppendBinary(out) // it cannot fail
 	}
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *File) DecodeFrom(d *proto.Decoder) error {
 	m.Name = d.String(maxName)
 	m.Size = d.Uint64()
@@ -83,7 +85,7 @@ func (m *File) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// BinarySize returns how many bytes AppendBinary appends, if it does not fail.
+// BinarySize returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *File) BinarySize() int {
 	n := 11
 	n += len(m.Name)
@@ -93,8 +95,8 @@ func (m *File) BinarySize() int {
 	return n
 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	8     Start
@@ -106,13 +108,14 @@ func (m *Range) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Range) DecodeFrom(d *proto.Decoder) error {
 	m.Start = d.Uint64()
 	m.End = d.Uint64()
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Range) Size() int { return 16 }

@@ -8,11 +8,11 @@ import (
 
 //protogen:fields Clip 1:u32 1:str16 2:u8 2:opt(str16) 3:list8(str16)
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size     field
-//	4        length         of what follows, at most 4096; what is behind these fields is skipped
+//	4        length         of the fields, at most 4096; fields after these are skipped
 //	4        ID
 //	2+n      Text           n ≤ 100, UTF-8
 //	         from version 2 on:
@@ -50,8 +50,9 @@ func (m *Clip) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Clip) DecodeFrom(d *proto.Decoder) error {
 	extent := d.Begin(4096)
 	m.ID = d.Uint32()
@@ -82,7 +83,7 @@ func (m *Clip) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Clip) Size() int {
 	n := 13
 	n += len(m.Text)
@@ -97,8 +98,8 @@ func (m *Clip) Size() int {
 	return n
 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	2     X
@@ -110,19 +111,20 @@ func (m *Point) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Point) DecodeFrom(d *proto.Decoder) error {
 	m.X = d.Uint16()
 	m.Y = d.Uint16()
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Point) Size() int { return 4 }
 
-// AppendBinary appends m to b. It fails with an error that wraps
-// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.
+// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b
+// unchanged, and an error that wraps [proto.ErrInvalid].
 //
 //	size  field
 //	1     count of Clips  n ≤ 10
@@ -143,15 +145,16 @@ func (m *Batch) AppendBinary(b []byte) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m
-// then holds anything.
+// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an
+// error that wraps [proto.ErrInvalid]. After any error, the content of m is
+// undefined.
 func (m *Batch) DecodeFrom(d *proto.Decoder) error {
 	m.Clips = proto.DecodeList(d, d.Count8(10), (*Clip).DecodeFrom)
 	m.After = d.Uint32()
 	return d.Err()
 }
 
-// Size returns how many bytes AppendBinary appends, if it does not fail.
+// Size returns the number of bytes that AppendBinary appends if it succeeds.
 func (m *Batch) Size() int {
 	n := 5
 	for i := range m.Clips {

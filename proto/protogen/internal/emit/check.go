@@ -8,7 +8,8 @@ import (
 	"github.com/sdp2p/p2p/proto/protogen/internal/schema"
 )
 
-// usesErr reports whether AppendBinary of a message has a use for a variable.
+// usesErr reports whether AppendBinary of a message needs a variable for an
+// error.
 func usesErr(m *schema.Message) bool {
 	return m.Extensible || slices.ContainsFunc(m.Fields, func(f *schema.Field) bool {
 		return f.Const == nil && !(f.Retired && zeros(f.Type)) && fails(f.Type)
@@ -31,14 +32,15 @@ func fails(t *schema.Type) bool {
 	return false
 }
 
-// refuses reports whether AppendBinary of a message returns errors at all.
+// refuses reports whether AppendBinary of a message can return an error.
 func refuses(m *schema.Message) bool {
 	return m.Validate != "" || usesErr(m) || slices.ContainsFunc(m.Fields, func(f *schema.Field) bool {
 		return f.Const == nil && !f.Retired && checks(f.Type)
 	})
 }
 
-// checks reports whether a value is checked by itself before it is appended.
+// checks reports whether a value needs a check of its own before it is
+// appended.
 func checks(t *schema.Type) bool {
 	switch t.Kind {
 	case schema.Number:
@@ -53,13 +55,14 @@ func checks(t *schema.Type) bool {
 	return false
 }
 
-// zeros reports whether the zero value is sent as zero bytes.
+// zeros reports whether the zero value is encoded as zero bytes.
 func zeros(t *schema.Type) bool {
 	_, ok := zeroSize(t)
 	return ok
 }
 
-// zeroSize returns how many zero bytes the zero value is sent as, if it is.
+// zeroSize returns the number of zero bytes that the zero value is encoded as,
+// and whether it is encoded as zero bytes only.
 func zeroSize(t *schema.Type) (n int, ok bool) {
 	switch t.Kind {
 	case schema.Time, schema.Foreign, schema.Choice:
@@ -79,8 +82,8 @@ func zeroSize(t *schema.Type) (n int, ok bool) {
 	return t.Least(), t.Validate == ""
 }
 
-// checkNumber writes what checks the limits of a number; fail is what happens
-// with the error.
+// checkNumber writes code that checks the limits of a number; fail is the
+// statement for the error.
 func (g *gen) checkNumber(t *schema.Type, at, name, fail string) {
 	var test, rule string
 	switch {
@@ -102,8 +105,8 @@ func (g *gen) checkNumber(t *schema.Type, at, name, fail string) {
 	g.p("if %s { "+fail+" }", test, g.invalid(name+": "+rule, at))
 }
 
-// checkShort writes what checks that a string, bytes or a list are not too
-// short.
+// checkShort writes code that checks the minimum length of a string, bytes or a
+// list.
 func (g *gen) checkShort(t *schema.Type, at, name, fail string) {
 	if t.Min == nil || t.Min.Int() == 0 {
 		return

@@ -9,8 +9,9 @@ import (
 
 // decoder writes DecodeFrom.
 func (g *gen) decoder(m *schema.Message) {
-	g.p("// DecodeFrom reads m. It fails as AppendBinary does, and as the Decoder does; m")
-	g.p("// then holds anything.")
+	g.p("// DecodeFrom reads m from d. If m breaks a limit or a rule, it fails with an")
+	g.p("// error that wraps [proto.ErrInvalid]. After any error, the content of m is")
+	g.p("// undefined.")
 	g.p("func (m *%s) DecodeFrom(d *proto.Decoder) error {", m.Name)
 	if m.Extensible {
 		g.p("extent := d.Begin(%s)", limit(m.Max))
@@ -41,7 +42,8 @@ func (g *gen) decoder(m *schema.Message) {
 	g.p("return d.Err()\n}\n")
 }
 
-// tail reports whether a message ends as its last field does.
+// tail reports whether DecodeFrom of a message may return the result of its
+// last field.
 func tail(m *schema.Message, f *schema.Field) bool {
 	return f.Type.Kind == schema.Nested && f.Type.Validate == "" && m.Validate == "" && !m.Extensible && !f.Retired
 }
@@ -61,7 +63,7 @@ func (g *gen) decodeField(f *schema.Field) {
 	}
 }
 
-// skip writes what reads a retired field.
+// skip writes code that reads a retired field and discards it.
 func (g *gen) skip(t *schema.Type) {
 	v, done := g.temp("retired")
 	defer done()
@@ -70,7 +72,7 @@ func (g *gen) skip(t *schema.Type) {
 	g.p("_ = %s\n}", v)
 }
 
-// decode writes what reads the value at a place, which errors call by a name.
+// decode writes code that reads a value into at; name is its name in errors.
 func (g *gen) decode(t *schema.Type, at, name string) {
 	switch t.Kind {
 	case schema.Number:
@@ -125,7 +127,7 @@ func (g *gen) decode(t *schema.Type, at, name string) {
 	}
 }
 
-// assign writes an assignment, with a conversion where the types differ.
+// assign writes an assignment, with a conversion if the types differ.
 func (g *gen) assign(t *schema.Type, at, from, value string) {
 	switch is := t.Go.String(); {
 	case is == from || is == "byte" && from == "uint8":
@@ -137,7 +139,7 @@ func (g *gen) assign(t *schema.Type, at, from, value string) {
 	}
 }
 
-// clear returns what makes a field zero.
+// clear returns the statement that makes a field zero.
 func (g *gen) clear(t *schema.Type, at string) string {
 	zero := map[schema.Kind]string{
 		schema.Number: "0", schema.Float: "0", schema.Enum: "0", schema.Bool: "false", schema.String: `""`,
@@ -170,7 +172,7 @@ func (g *gen) decodeEnum(t *schema.Type, at string) {
 	g.p("%s(%s, d, %q, %s)", g.helper("decodeEnum"), addr(at), t.Enum.Name, g.known(t.Enum))
 }
 
-// decodeList writes a list.
+// decodeList writes code that reads a list.
 func (g *gen) decodeList(t *schema.Type, at, name string) {
 	count := fmt.Sprintf("d.Count%d(%s)", 8*t.Width, limit(t.Max))
 	elem := t.Elem
@@ -190,7 +192,7 @@ func (g *gen) decodeList(t *schema.Type, at, name string) {
 	}
 }
 
-// element is what a pointer to an element points to.
+// element returns the expression for the element that a pointer points to.
 func (g *gen) element(t *schema.Type, v string) string {
 	if hasMethods(t) && t.Kind != schema.Time {
 		return v

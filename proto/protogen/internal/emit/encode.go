@@ -12,8 +12,8 @@ import (
 // encoder writes AppendBinary.
 func (g *gen) encoder(m *schema.Message) {
 	g.use(protoPath)
-	g.p("// AppendBinary appends m to b. It fails with an error that wraps")
-	g.p("// [proto.ErrInvalid], and returns b as it was, if m breaks a limit or a rule.")
+	g.p("// AppendBinary appends m to b. If m breaks a limit or a rule, it returns b")
+	g.p("// unchanged, and an error that wraps [proto.ErrInvalid].")
 	g.p("//")
 	for _, line := range Layout(m, InGo) {
 		g.p("//%s", strings.TrimRight("\t"+line, "\t"))
@@ -42,12 +42,12 @@ func (g *gen) encoder(m *schema.Message) {
 	g.p("return out, nil\n}\n")
 }
 
-// wrap returns an error that wraps proto.ErrInvalid and another one.
+// wrap returns the expression of an error that wraps proto.ErrInvalid and err.
 func (g *gen) wrap(name, err string) string {
 	return fmt.Sprintf("%s.Errorf(%q, proto.ErrInvalid, %s)", g.use("fmt"), "%w "+schema.Words(name)+": %w", err)
 }
 
-// appendField writes what appends a field.
+// appendField writes code that appends a field.
 func (g *gen) appendField(f *schema.Field) {
 	switch {
 	case f.Const != nil:
@@ -59,7 +59,7 @@ func (g *gen) appendField(f *schema.Field) {
 	}
 }
 
-// unsigned returns a number as its bits.
+// unsigned returns the two's complement of a number as an unsigned one.
 func unsigned(v constant.Value, width int) string {
 	if constant.Sign(v) < 0 {
 		n, _ := constant.Int64Val(v)
@@ -68,7 +68,7 @@ func unsigned(v constant.Value, width int) string {
 	return v.ExactString()
 }
 
-// number returns what appends a number to a buffer.
+// number returns the expression that appends a number to a buffer.
 func (g *gen) number(width int, to, value string) string {
 	if width == 1 {
 		return fmt.Sprintf("append(%s, %s)", to, value)
@@ -76,12 +76,12 @@ func (g *gen) number(width int, to, value string) string {
 	return fmt.Sprintf("proto.AppendUint%d(%s, %s)", 8*width, to, value)
 }
 
-// try writes a call that returns what out becomes, and an error.
+// try writes a call that returns the new out and an error.
 func (g *gen) try(format string, args ...any) {
 	g.p("if out, err = "+format+"; err != nil { return b, err }", args...)
 }
 
-// append writes what appends the value at a place, which errors call by a name.
+// append writes code that appends the value at; name is its name in errors.
 func (g *gen) append(t *schema.Type, at, name string) {
 	if t.Validate != "" {
 		g.p("if err = %s.%s(); err != nil { return b, %s }", at, t.Validate, g.wrap(name, "err"))
@@ -113,7 +113,7 @@ func (g *gen) append(t *schema.Type, at, name string) {
 		g.appendOptional(t, at, name)
 	case schema.Nested, schema.Foreign:
 		if t.Kind == schema.Nested && !refuses(t.Message) {
-			g.p("out, _ = %s.AppendBinary(out) // does not fail", at)
+			g.p("out, _ = %s.AppendBinary(out) // it cannot fail", at)
 			return
 		}
 		g.try("%s.AppendBinary(out)", at)
@@ -122,7 +122,8 @@ func (g *gen) append(t *schema.Type, at, name string) {
 	}
 }
 
-// sizedName is the end of the name of a function for a string or bytes.
+// sizedName returns the suffix of the name of the function for a string or
+// bytes.
 func sizedName(t *schema.Type) string {
 	switch {
 	case t.Kind == schema.Bytes && t.Width == 4:
@@ -135,7 +136,7 @@ func sizedName(t *schema.Type) string {
 	return fmt.Sprintf("String%d", 8*t.Width)
 }
 
-// text converts a string of another type.
+// text returns at as a plain string.
 func (g *gen) text(t *schema.Type, at string) string {
 	if t.Kind == schema.String {
 		return g.convert(t, at, "string")
@@ -143,7 +144,7 @@ func (g *gen) text(t *schema.Type, at string) string {
 	return at
 }
 
-// convert converts a value to a basic type, if it is not of that.
+// convert returns at converted to a basic type, unless it has that type.
 func (g *gen) convert(t *schema.Type, at, to string) string {
 	if is := t.Go.String(); is == to || is == "byte" && to == "uint8" {
 		return at
@@ -183,10 +184,10 @@ func addr(at string) string {
 	return "&" + at
 }
 
-// pointer returns "p" for "(*p)", whose methods are those of that.
+// pointer returns "p" for "(*p)", since methods can be called on either.
 func pointer(at string) string { return strings.TrimPrefix(bare(at), "*") }
 
-// invalid returns an error that wraps proto.ErrInvalid.
+// invalid returns the expression of an error that wraps proto.ErrInvalid.
 func (g *gen) invalid(text string, args ...string) string {
 	name, rest, _ := strings.Cut(text, ":")
 	all := append([]string{"proto.ErrInvalid"}, args...)
@@ -202,7 +203,7 @@ func (g *gen) appendTime(t *schema.Type, at string) {
 	g.p("out = proto.AppendUint32(out, uint32(%s.Nanosecond()))", at)
 }
 
-// known returns the constants of an enum.
+// known returns the constants of an enum, as arguments.
 func (g *gen) known(e *schema.EnumType) string {
 	var all []string
 	for _, v := range e.Values {
@@ -215,8 +216,8 @@ func (g *gen) known(e *schema.EnumType) string {
 	return strings.Join(all, ", ")
 }
 
-// appendList writes the count of a list, and the elements of a list or an
-// array.
+// appendList writes code that appends the count of a list, and the elements of
+// a list or an array.
 func (g *gen) appendList(t *schema.Type, at, name string) {
 	if t.Kind == schema.List {
 		g.checkShort(t, at, name, "return b, %s")
@@ -248,7 +249,7 @@ func (g *gen) appendOptional(t *schema.Type, at, name string) {
 	g.p("}")
 }
 
-// hasMethods reports whether only methods of a value are called.
+// hasMethods reports whether encoding a value only calls its methods.
 func hasMethods(t *schema.Type) bool {
 	switch t.Kind {
 	case schema.Nested, schema.Foreign, schema.Time:
@@ -257,7 +258,7 @@ func hasMethods(t *schema.Type) bool {
 	return false
 }
 
-// appendZero writes what appends the zero value of a retired field.
+// appendZero writes code that appends the zero value of a retired field.
 func (g *gen) appendZero(t *schema.Type) {
 	if n, ok := zeroSize(t); ok {
 		g.p("out = append(out, make([]byte, %d)...) // retired", n)

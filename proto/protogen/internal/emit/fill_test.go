@@ -7,8 +7,7 @@ import (
 	"github.com/sdp2p/p2p/proto/protogen/internal/schema"
 )
 
-// What is filled is filled: a second time changes nothing, and nothing outside
-// of markers is touched.
+// Fill is idempotent, and changes nothing outside of markers.
 func FuzzFill(f *testing.F) {
 	f.Add([]byte("a\n<!-- protogen M -->\nx\n<!-- /protogen -->\nb"))
 	f.Add([]byte("<!-- protogen p.M -->\n<!-- /protogen --><!-- protogen q.M -->"))

@@ -18,32 +18,32 @@ const (
 	identityPath = "github.com/sdp2p/p2p/identity"
 )
 
-// A gen writes one file.
+// A gen generates one file.
 type gen struct {
 	pkg     *schema.Package
 	buf     bytes.Buffer
 	imports map[string]bool
 	helpers map[string]bool
-	temps   map[string]bool // variables in the scope that is written
+	temps   map[string]bool // variables in the current scope
 }
 
 func newGen(p *schema.Package) *gen {
 	return &gen{pkg: p, imports: map[string]bool{}, helpers: map[string]bool{}, temps: map[string]bool{}}
 }
 
-// p writes a line.
+// p writes a formatted line.
 func (g *gen) p(format string, args ...any) {
 	fmt.Fprintf(&g.buf, format+"\n", args...)
 }
 
-// use notes that a package is imported, and returns its name.
+// use adds an import, and returns the name of the package.
 func (g *gen) use(path string) string {
 	g.imports[path] = true
 	path = strings.TrimSuffix(path, "/v2")
 	return path[strings.LastIndexByte(path, '/')+1:]
 }
 
-// temp returns the name of a variable that is not in use. It is until done is
+// temp returns an unused name for a variable. The name is in use until done is
 // called.
 func (g *gen) temp(names string) (name string, done func()) {
 	all := strings.Fields(names)
@@ -60,8 +60,8 @@ func (g *gen) temp(names string) (name string, done func()) {
 	}
 }
 
-// helper notes that a function is needed, and returns its name, which the
-// package does not declare by itself.
+// helper adds a helper function to the file, and returns a name for it that the
+// package does not declare otherwise.
 func (g *gen) helper(name string) string {
 	g.helpers[name] = true
 	return g.free(name)
@@ -74,7 +74,7 @@ func (g *gen) free(name string) string {
 	return name
 }
 
-// typ returns how a type is written in the file, whose imports it adds to.
+// typ returns the source form of a type, and adds its imports to the file.
 func (g *gen) typ(t types.Type) string {
 	return types.TypeString(t, func(p *types.Package) string {
 		if p.Path() == g.pkg.Path {
@@ -86,7 +86,7 @@ func (g *gen) typ(t types.Type) string {
 
 func (g *gen) nameable(t types.Type) bool { return g.pkg.Nameable(t) }
 
-// file puts the file together.
+// file assembles and formats the file.
 func (g *gen) file() ([]byte, error) {
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "%s\npackage %s\n\nimport (\n", schema.Header, g.pkg.Name)
@@ -106,7 +106,7 @@ func (g *gen) file() ([]byte, error) {
 	out.Write(g.buf.Bytes())
 	text, err := format.Source(out.Bytes())
 	if err != nil {
-		return out.Bytes(), fmt.Errorf("protogen: what it wrote is no Go: %w", err)
+		return out.Bytes(), fmt.Errorf("protogen: the generated code is not valid Go: %w", err)
 	}
 	return text, nil
 }
@@ -135,7 +135,7 @@ func Code(p *schema.Package) ([]byte, error) {
 	return g.file()
 }
 
-// limit returns how a limit is written.
+// limit returns the source form of a limit.
 func limit(l *schema.Limit) string {
 	if l.Name != "" {
 		return l.Name
@@ -143,7 +143,8 @@ func limit(l *schema.Limit) string {
 	return l.Value.ExactString()
 }
 
-// unionFunc returns the name of a function for a union, exported as that is.
+// unionFunc returns the name of a function for a union, which is exported if
+// the union is.
 func unionFunc(verb string, u *schema.Union) string {
 	if first := u.Name[:1]; strings.ToUpper(first) == first {
 		return verb + u.Name

@@ -9,12 +9,12 @@ import (
 	"github.com/sdp2p/p2p/proto/protogen/internal/schema"
 )
 
-// A row of a layout is a size, a name, and what is said of it. A row without a
-// size is a line of text.
+// A row of a layout has a size, a name and a note. A row without a size is a
+// line of text.
 type row struct{ size, name, note string }
 
-// Names say what a layout calls fields and messages: by their names in Go, or
-// in words.
+// Names selects how a layout names fields and messages: by their names in Go,
+// or in words.
 type Names bool
 
 // The kinds of names.
@@ -36,7 +36,7 @@ func Layout(m *schema.Message, names Names) []string {
 	return append([]string{pad("size", c.size) + "  field"}, c.render(names.rows(m))...)
 }
 
-// UnionLayout returns the layout of all messages that a union may be.
+// UnionLayout returns the layout of all cases of a union.
 func UnionLayout(u *schema.Union, names Names) (lines []string) {
 	var all []*schema.Message
 	width := len("kind")
@@ -94,7 +94,7 @@ func pad(s string, width int) string {
 // rows returns the rows of a message.
 func (n Names) rows(m *schema.Message) (all []row) {
 	if m.Extensible {
-		all = append(all, row{"4", "length", fmt.Sprintf("of what follows, at most %v; what is behind these fields is skipped", m.Max.Value)})
+		all = append(all, row{"4", "length", fmt.Sprintf("of the fields, at most %v; fields after these are skipped", m.Max.Value)})
 	}
 	since := 1
 	for _, f := range m.Fields {
@@ -110,8 +110,8 @@ func (n Names) rows(m *schema.Message) (all []row) {
 	return all
 }
 
-// label returns what a field without a name is called, from what is said of it,
-// and the rest of that.
+// label returns the name of a field that has none in Go, which is the beginning
+// of its note, and the rest of the note.
 func label(f *schema.Field) (name, rest string) {
 	i := strings.IndexAny(f.Note, ",.;:%(")
 	if i < 0 {
@@ -131,7 +131,7 @@ func (n Names) field(f *schema.Field) []row {
 		return []row{{fmt.Sprint(size), name + ", " + number(f.Const), rest}}
 	case f.Retired:
 		all := n.value(f.Type, "retired")
-		all[0].note = "zero, not looked at"
+		all[0].note = "zero, ignored by receivers"
 		return all
 	}
 	all := n.value(f.Type, n.of(f.Name))
@@ -139,7 +139,7 @@ func (n Names) field(f *schema.Field) []row {
 	return all
 }
 
-// number returns a constant, from 10 on in hexadecimal.
+// number returns a constant, in hexadecimal from 10 on.
 func number(v constant.Value) string {
 	if n, exact := constant.Int64Val(v); exact && n > 9 {
 		return fmt.Sprintf("0x%02X", n)
@@ -147,7 +147,7 @@ func number(v constant.Value) string {
 	return v.ExactString()
 }
 
-// join puts two remarks together, if there are two.
+// join joins two notes, either of which may be empty.
 func join(a, b string) string {
 	if a != "" && b != "" {
 		return a + "; " + b
@@ -155,7 +155,7 @@ func join(a, b string) string {
 	return a + b
 }
 
-// value returns the rows of a value.
+// value returns the rows of a field.
 func (n Names) value(t *schema.Type, name string) []row {
 	if t.Kind != schema.List {
 		size, note := n.describe(t)
@@ -188,7 +188,7 @@ func (n Names) elements(t *schema.Type, name string) row {
 	return row{"…", "n × " + word(t), note}
 }
 
-// word is what a kind of type is called.
+// word returns the word for a type.
 func word(t *schema.Type) string {
 	switch t.Kind {
 	case schema.Number:
@@ -202,7 +202,7 @@ func word(t *schema.Type) string {
 	}[t.Kind]
 }
 
-// describe returns the size of a value, and what there is to say of it.
+// describe returns the size of a value, and a note.
 func (n Names) describe(t *schema.Type) (size, note string) {
 	size = "…"
 	if exact, ok := t.Exactly(); ok {
@@ -239,7 +239,7 @@ func (n Names) describe(t *schema.Type) (size, note string) {
 	return size, ""
 }
 
-// inner is what an element is, in a line.
+// inner describes the type of an element in one line.
 func (n Names) inner(t *schema.Type) string {
 	size, note := n.describe(t)
 	switch t.Kind {
@@ -274,7 +274,7 @@ func (n Names) optional(t *schema.Type) (size, note string) {
 	return "1/1+" + inner, note
 }
 
-// shortName returns a type's name with that of its package.
+// shortName returns a type's name, qualified with that of its package.
 func shortName(t *schema.Type) string {
 	name := t.Go.String()
 	return name[strings.LastIndexByte(name, '/')+1:]
@@ -298,8 +298,8 @@ func numberNote(t *schema.Type) string {
 	return note
 }
 
-// enumNote lists the values of an enum, without what all of their names begin
-// with.
+// enumNote lists the values of an enum, without the common prefix of their
+// names.
 func enumNote(e *schema.EnumType) string {
 	prefix := e.Values[0].Name
 	for _, v := range e.Values {
@@ -317,7 +317,7 @@ func enumNote(e *schema.EnumType) string {
 	return strings.Join(all, ", ")
 }
 
-// upperAfter reports whether a word begins behind a prefix in all names.
+// upperAfter reports whether a word begins after a prefix in all names.
 func upperAfter(e *schema.EnumType, prefix string) bool {
 	for _, v := range e.Values {
 		rest := v.Name[len(prefix):]

@@ -9,13 +9,12 @@ import (
 	"github.com/sdp2p/p2p/proto/protogen/internal/schema"
 )
 
-// marked finds what stands between markers.
+// marked matches a pair of markers and the text between them.
 var marked = regexp.MustCompile(`(?ms)^<!-- protogen (\S+) -->\n.*?^<!-- /protogen -->$`)
 
 // Fill writes the layouts of a package's messages and unions into a text, each
-// between the markers <!-- protogen Name --> and <!-- /protogen -->. What
-// stands behind a dot counts, if Name has one, where that in front of it is the
-// name of the package; other packages' are left alone.
+// between the markers <!-- protogen Name --> and <!-- /protogen -->. Name may
+// be package.Name; markers of other packages are left alone.
 func Fill(text []byte, p *schema.Package) ([]byte, error) {
 	var failed error
 	found := false

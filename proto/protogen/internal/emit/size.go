@@ -8,7 +8,7 @@ import (
 
 // sizer writes Size.
 func (g *gen) sizer(m *schema.Message) {
-	g.p("// %s returns how many bytes AppendBinary appends, if it does not fail.", m.Sizer)
+	g.p("// %s returns the number of bytes that AppendBinary appends if it succeeds.", m.Sizer)
 	if n, ok := m.Exactly(); ok {
 		g.p("func (m *%s) %s() int { return %d }\n", m.Name, m.Sizer, n)
 		return
@@ -18,7 +18,7 @@ func (g *gen) sizer(m *schema.Message) {
 	g.p("}\n")
 }
 
-// sizeBody writes what returns the size of m.
+// sizeBody writes the body of the method that returns the size of m.
 func (g *gen) sizeBody(m *schema.Message) {
 	n := 0
 	if m.Extensible {
@@ -55,8 +55,7 @@ func (g *gen) sizeBody(m *schema.Message) {
 	g.p("return n")
 }
 
-// base returns how many bytes a value has in any case, and whether it may have
-// more.
+// base returns the minimum size of a value, and whether it may be larger.
 func base(t *schema.Type) (n int, more bool) {
 	if n, ok := t.Exactly(); ok {
 		return n, false
@@ -70,7 +69,7 @@ func base(t *schema.Type) (n int, more bool) {
 	return 0, true
 }
 
-// more writes what adds to n the bytes beyond those of base.
+// more writes code that adds the bytes beyond those of base to n.
 func (g *gen) more(t *schema.Type, at string) {
 	switch t.Kind {
 	case schema.String, schema.Bytes:

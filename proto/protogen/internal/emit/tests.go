@@ -12,7 +12,7 @@ import (
 	"github.com/sdp2p/p2p/proto/protogen/internal/schema"
 )
 
-// testCode is what all tests of a package have in common.
+// testCode is the code that all tests of a package share.
 //
 //go:embed testing.txt
 var testCode string
@@ -46,10 +46,10 @@ func genKey(r *rand.Rand) %s.RemoteIdentity {
 	return g.file()
 }
 
-// title begins a name with a capital letter.
+// title returns a name with an upper-case first letter.
 func title(name string) string { return strings.ToUpper(name[:1]) + name[1:] }
 
-// random writes a function that makes a random message.
+// random writes a function that returns a random message.
 func (g *gen) random(m *schema.Message) {
 	g.p("func random%s(r *rand.Rand) *%s {", title(m.Name), m.Name)
 	if m.Sample != "" {
@@ -79,7 +79,7 @@ func (g *gen) randomUnion(u *schema.Union) {
 	g.p("return random%s(r)\n}\n", title(u.Cases[0].Message.Name))
 }
 
-// least returns the limit below, or 0.
+// least returns the lower limit, or 0 if there is none.
 func least(t *schema.Type) string {
 	if t.Min == nil {
 		return "0"
@@ -87,7 +87,7 @@ func least(t *schema.Type) string {
 	return limit(t.Min)
 }
 
-// fill writes what makes the value at a place random.
+// fill writes code that makes the value at random.
 func (g *gen) fill(t *schema.Type, at string) {
 	switch t.Kind {
 	case schema.Number:
@@ -134,15 +134,14 @@ func (g *gen) fillEach(t *schema.Type, at string) {
 	i, done := g.temp("i j k")
 	defer done()
 	if t.Elem.Kind == schema.Foreign && !isRoute(t.Elem) {
-		return // the zero value of each
+		return // each is the zero value
 	}
 	g.p("for %s := range %s {", i, at)
 	g.fill(t.Elem, at+"["+i+"]")
 	g.p("}")
 }
 
-// isRoute reports whether a type is proto.Route, of which the zero value is not
-// valid.
+// isRoute reports whether a type is proto.Route, whose zero value is not valid.
 func isRoute(t *schema.Type) bool { return t.Go.String() == protoPath+".Route" }
 
 func (g *gen) fillKey(t *schema.Type, at string) {
@@ -201,10 +200,11 @@ func (g *gen) tests(m *schema.Message) {
 	g.p("func FuzzProto%s(f *testing.F) { genFuzz(f, %s, (*%s).%s, %t) }\n", name, random, m.Name, m.Sizer, m.Canonical())
 }
 
-// largest is how many bytes or elements a test makes that are too many.
+// largest is the maximum number of bytes or elements that a test makes to
+// exceed a limit.
 const largest = 1 << 20
 
-// breaches returns what breaks the limits of each field.
+// breaches returns functions that break the limits of each field.
 func (g *gen) breaches(m *schema.Message) (all []string) {
 	for _, f := range m.Fields {
 		if f.Const != nil || f.Retired {
@@ -239,7 +239,7 @@ func (g *gen) breaches(m *schema.Message) (all []string) {
 	return all
 }
 
-// breach returns what sets a number, or a size.
+// breach returns the statement that sets a number, or a size.
 func breach(t *schema.Type, at string, n constant.Value) string {
 	switch t.Kind {
 	case schema.Number:
@@ -252,7 +252,7 @@ func breach(t *schema.Type, at string, n constant.Value) string {
 	return fmt.Sprintf("genList(&%s, %s)", at, n.ExactString())
 }
 
-// over returns the least number or size that is too much.
+// over returns the smallest number or size that is too large.
 func over(t *schema.Type) (constant.Value, bool) {
 	switch {
 	case t.Bits != 0:
@@ -274,7 +274,7 @@ func over(t *schema.Type) (constant.Value, bool) {
 	return n, size <= largest
 }
 
-// under returns the greatest number or size that is too small.
+// under returns the largest number or size that is too small.
 func under(t *schema.Type) (constant.Value, bool) {
 	if t.Min == nil {
 		return nil, false
@@ -327,7 +327,7 @@ func (g *gen) offset(m *schema.Message, i int) string {
 	return inner.buf.String()
 }
 
-// fault returns the beginnings that a field must not have.
+// fault returns bytes that a field must not begin with.
 func fault(f *schema.Field) (all []string) {
 	t := f.Type
 	switch {
@@ -364,7 +364,7 @@ func fault(f *schema.Field) (all []string) {
 	return all
 }
 
-// little returns a number in so many bytes.
+// little returns a number in little-endian order, in a given number of bytes.
 func little(n uint64, width int) string {
 	var b []byte
 	for i := range width {

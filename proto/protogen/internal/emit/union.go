@@ -8,8 +8,9 @@ import (
 
 func (g *gen) unionEncoder(u *schema.Union) {
 	name := unionFunc("Append", u)
-	g.p("// %s appends v to b: a discriminator, and the message. It fails as the", name)
-	g.p("// message does, if v is nil or none of these, and returns b as it was.")
+	g.p("// %s appends v to b: a discriminator and the message. If v is nil, is", name)
+	g.p("// none of the messages below, or breaks a rule, it returns b unchanged, and an")
+	g.p("// error that wraps [proto.ErrInvalid].")
 	g.p("//")
 	for _, line := range UnionLayout(u, InGo) {
 		g.p("//%s", strings.TrimRight("\t"+line, "\t"))
@@ -31,8 +32,9 @@ func (g *gen) unionEncoder(u *schema.Union) {
 
 func (g *gen) unionDecoder(u *schema.Union) {
 	name := unionFunc("Decode", u)
-	g.p("// %s reads a discriminator, and a message. One that is unknown is an", name)
-	g.p("// [*proto.EnumError]. The error is the Decoder's: see [proto.Decoder.Err].")
+	g.p("// %s reads a discriminator and a message. It leaves an error with the", name)
+	g.p("// Decoder: see [proto.Decoder.Err]. An unknown discriminator is a")
+	g.p("// [*proto.EnumError].")
 	g.p("func %s(d *proto.Decoder) %s {", name, u.Name)
 	g.p("switch kind := d.Uint8(); kind {")
 	for _, c := range u.Cases {
@@ -48,7 +50,7 @@ func (g *gen) unionDecoder(u *schema.Union) {
 
 func (g *gen) unionSizer(u *schema.Union) {
 	name := unionFunc("Size", u)
-	g.p("// %s returns how many bytes %s appends, if it does not fail.", name, unionFunc("Append", u))
+	g.p("// %s returns the number of bytes that %s appends if it succeeds.", name, unionFunc("Append", u))
 	g.p("func %s(v %s) int {", name, u.Name)
 	g.p("switch v := v.(type) {")
 	for _, c := range u.Cases {

@@ -14,7 +14,7 @@ type directive struct {
 	used    bool
 }
 
-// parseDirective returns the directive that a comment is, or nil.
+// parseDirective parses a comment. It returns nil if it is not a directive.
 func parseDirective(c *ast.Comment) *directive {
 	text, ok := strings.CutPrefix(c.Text, "//proto:")
 	if !ok {
@@ -24,7 +24,7 @@ func parseDirective(c *ast.Comment) *directive {
 	return &directive{name: name, options: strings.TrimSpace(options), pos: c.Pos()}
 }
 
-// directives returns the directives of comments, and marks them as used.
+// directives returns the directives in comments, and marks them as used.
 func (p *scanner) directives(groups ...*ast.CommentGroup) (all []*directive) {
 	for _, g := range groups {
 		if g == nil {
@@ -40,7 +40,7 @@ func (p *scanner) directives(groups ...*ast.CommentGroup) (all []*directive) {
 	return all
 }
 
-// collect finds all directives of a file, so that those in a wrong place are
+// collect collects all directives of a file, so that misplaced ones are
 // noticed.
 func (p *scanner) collect(f *ast.File) {
 	for _, g := range f.Comments {
@@ -49,13 +49,13 @@ func (p *scanner) collect(f *ast.File) {
 				p.comments[c] = d
 				p.all = append(p.all, d)
 			} else if strings.HasPrefix(c.Text, "// proto:") {
-				p.errorf(c.Pos(), "a directive has no space behind //")
+				p.errorf(c.Pos(), "a directive has no space after //")
 			}
 		}
 	}
 }
 
-// An option is one of a directive or a tag: name, or name=value.
+// An option of a directive or a tag is name, or name=value.
 type option struct{ name, value string }
 
 // options splits a list of options.
@@ -88,7 +88,7 @@ func sentence(g *ast.CommentGroup) string {
 	return text
 }
 
-// line returns the text of a comment beside a field or a constant.
+// line returns the text of the comment on the line of a field or a constant.
 func line(g *ast.CommentGroup) string {
 	if g == nil {
 		return ""

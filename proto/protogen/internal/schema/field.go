@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// opts are the options at one level of a tag. Those that nothing asks for are
-// errors.
+// opts are the options at one level of a tag. Options that are never asked for
+// are errors.
 type opts struct {
 	values map[string]string
 	left   map[string]bool
@@ -21,14 +21,14 @@ func (p *scanner) opts(text string, pos token.Pos) *opts {
 	o := &opts{map[string]string{}, map[string]bool{}}
 	for _, option := range options(text, ",") {
 		if o.left[option.name] {
-			p.errorf(pos, "%q comes twice", option.name)
+			p.errorf(pos, "option %q is given twice", option.name)
 		}
 		o.values[option.name], o.left[option.name] = option.value, true
 	}
 	return o
 }
 
-// get returns the value of an option, and whether it is there.
+// get returns the value of an option, and whether the option is present.
 func (o *opts) get(name string) (string, bool) {
 	delete(o.left, name)
 	value, ok := o.values[name]
@@ -50,9 +50,9 @@ func (p *scanner) fields(m *Message) {
 			}
 			switch {
 			case !m.Extensible && f.Since > 1:
-				p.errorf(f.Pos, "since is for extensible messages: the receivers that there are do not expect this field")
+				p.errorf(f.Pos, "since is for extensible messages: existing receivers do not expect this field")
 			case f.Since < since:
-				p.errorf(f.Pos, "a field of version %d behind one of version %d: what is added comes last", f.Since, since)
+				p.errorf(f.Pos, "a field of version %d after one of version %d: new fields come last", f.Since, since)
 			}
 			since = f.Since
 			m.Fields = append(m.Fields, f)
@@ -60,7 +60,7 @@ func (p *scanner) fields(m *Message) {
 	}
 }
 
-// field reads a field. It returns nil if it is not sent, or not valid.
+// field reads a field. It returns nil if the field is not sent, or not valid.
 func (p *scanner) field(v *types.Var, tag string, at *ast.Field) *Field {
 	text, tagged := reflect.StructTag(tag).Lookup("proto")
 	pos := v.Pos()
@@ -106,26 +106,26 @@ func (p *scanner) field(v *types.Var, tag string, at *ast.Field) *Field {
 
 func (p *scanner) short(t types.Type) string { return types.TypeString(t, types.RelativeTo(p.pkg)) }
 
-// constant reads the value of a field that has always the same.
+// constant reads the value of a constant field.
 func (p *scanner) constant(t *Type, text string, pos token.Pos) constant.Value {
 	if t.Kind != Number && t.Kind != Enum {
-		p.errorf(pos, "only a number is a constant")
+		p.errorf(pos, "only a number can be constant")
 		return nil
 	}
 	v, err := types.Eval(p.fset, p.pkg, pos, text)
 	if err != nil || v.Value == nil || constant.ToInt(v.Value).Kind() != constant.Int {
-		p.errorf(pos, "%q is no constant number", text)
+		p.errorf(pos, "%q is not a constant number", text)
 		return nil
 	}
 	n := constant.ToInt(v.Value)
 	low, high := Bounds(t.Width, t.Signed)
 	if constant.Compare(n, token.LSS, low) || constant.Compare(n, token.GTR, high) {
-		p.errorf(pos, "%v is no %s", n, p.short(t.Go))
+		p.errorf(pos, "%v does not fit %s", n, p.short(t.Go))
 	}
 	return n
 }
 
-// Bounds returns the least and the greatest number of so many bytes.
+// Bounds returns the smallest and the largest number of a given width in bytes.
 func Bounds(width int, signed bool) (low, high constant.Value) {
 	one, bits := constant.MakeInt64(1), uint(width)*8
 	if !signed {

@@ -8,13 +8,13 @@ import (
 	"go/types"
 )
 
-// A Package is what one package describes.
+// A Package holds the messages and unions that a Go package describes.
 type Package struct {
 	Name, Path, Dir string
 	Messages        []*Message // in the order of the source
 	Unions          []*Union
 	Taken           map[string]bool // names that the package declares
-	Standard        map[string]bool // packages of the standard library that it knows
+	Standard        map[string]bool // packages of the standard library among its dependencies
 
 	fset *token.FileSet
 }
@@ -47,16 +47,16 @@ type Message struct {
 	Seals      []string // methods that make it a case of unions
 }
 
-// A Field is a field of a message that is sent.
+// A Field is an encoded field of a message.
 type Field struct {
 	Name    string // "_" if it is blank
-	Label   string // what a layout calls it, if not by its name
-	Note    string // what a layout says of it
+	Label   string // its name in a layout, if not Name
+	Note    string // its note in a layout
 	Pos     token.Pos
 	Type    *Type
 	Const   constant.Value // not nil: always this value
-	Since   int            // the version that added it; 1: the first
-	Retired bool           // sent as zero, and not looked at
+	Since   int            // the version that added it, from 1
+	Retired bool           // sent as zero, and ignored by receivers
 }
 
 // A Kind is a kind of type on the wire.
@@ -70,12 +70,12 @@ const (
 	String        // a length and UTF-8
 	Bytes         // a length and bytes
 	UUID          // 16 bytes
-	Fixed         // so many bytes
+	Fixed         // Len bytes
 	Key           // the 32 bytes of an identity.RemoteIdentity
 	Time          // a time.Time
 	Enum          // 1 byte
 	List          // a count and elements
-	Array         // so many elements
+	Array         // Len elements
 	Optional      // a byte, and a value if it is 1
 	Nested        // a message of this package
 	Foreign       // another type with AppendBinary and DecodeFrom
@@ -91,7 +91,7 @@ const (
 	Nanos                  // 8 bytes of seconds, and 4 of nanoseconds
 )
 
-// A Type is a type with the tags that go with it.
+// A Type is a type with the options of its tag.
 type Type struct {
 	Kind     Kind
 	Go       types.Type
@@ -105,7 +105,7 @@ type Type struct {
 	Enum     *EnumType
 	Unit     Unit
 	Zero     bool   // a Key may be zero
-	Bits     uint64 // not 0: a number in which no other bits are set
+	Bits     uint64 // if not 0, the number may have no other bits set
 	Pointer  bool   // Optional: a pointer; else a proto.Optional, or a union that may be nil
 	Validate string // a method of the type, or ""
 	Sized    bool   // Foreign: it has Size
@@ -117,7 +117,7 @@ type Limit struct {
 	Value constant.Value
 }
 
-// Int returns the limit as an int. It is one: see scanner.size.
+// Int returns the limit as an int, which it fits: see scanner.size.
 func (l *Limit) Int() int {
 	n, _ := constant.Int64Val(l.Value)
 	return int(n)
@@ -127,7 +127,7 @@ func (l *Limit) Int() int {
 type EnumType struct {
 	Name   string // of the type, in words
 	Values []EnumValue
-	Local  bool // the constants can be named
+	Local  bool // the generated file can name the constants
 }
 
 // An EnumValue is a constant of an enum.
@@ -146,7 +146,7 @@ type Union struct {
 	Cases []*Case
 }
 
-// A Case is a message that a union may be.
+// A Case is one of the messages of a union.
 type Case struct {
 	Value   uint8
 	Pos     token.Pos

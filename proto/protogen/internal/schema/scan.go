@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// A scanner finds what is described in the files of a package.
+// A scanner finds the messages and unions in the files of a package.
 type scanner struct {
 	fset  *token.FileSet
 	files []*ast.File
@@ -33,7 +33,7 @@ type scanner struct {
 	wanted   map[*Union][]*directive // the cases
 }
 
-// A note is what stands beside a constant.
+// A note is the comment beside a constant.
 type note struct {
 	text string
 	omit bool
@@ -76,7 +76,7 @@ func (p *scanner) describe() {
 	}
 }
 
-// constants takes down what stands beside constants.
+// constants records the comments beside constants.
 func (p *scanner) constants(g *ast.GenDecl) {
 	for _, spec := range g.Specs {
 		v := spec.(*ast.ValueSpec)
@@ -94,7 +94,7 @@ func (p *scanner) constants(g *ast.GenDecl) {
 	}
 }
 
-// declared takes down a type, if a directive says what it is.
+// declared records a type if it has a directive.
 func (p *scanner) declared(g *ast.GenDecl, spec *ast.TypeSpec) {
 	doc := spec.Doc
 	if !g.Lparen.IsValid() {
@@ -113,9 +113,9 @@ func (p *scanner) declared(g *ast.GenDecl, spec *ast.TypeSpec) {
 		case d.name == "case" && u != nil:
 			p.wanted[u] = append(p.wanted[u], d)
 		case d.name == "case":
-			p.errorf(d.pos, "//proto:case comes behind //proto:union")
+			p.errorf(d.pos, "//proto:case belongs after //proto:union")
 		default:
-			p.errorf(d.pos, "//proto:%s is not known here", d.name)
+			p.errorf(d.pos, "unknown directive //proto:%s", d.name)
 		}
 	}
 }
@@ -125,7 +125,7 @@ func (p *scanner) message(m *Message, d *directive, spec *ast.TypeSpec) {
 	body, ok := spec.Type.(*ast.StructType)
 	switch {
 	case !ok || spec.Assign.IsValid():
-		p.errorf(d.pos, "%s is no struct", m.Name)
+		p.errorf(d.pos, "%s is not a struct", m.Name)
 		return
 	case spec.TypeParams != nil:
 		p.errorf(d.pos, "%s has type parameters", m.Name)
@@ -153,10 +153,10 @@ func (p *scanner) message(m *Message, d *directive, spec *ast.TypeSpec) {
 	if m.Validate != "" {
 		p.validator(t.Type(), m.Validate, d.pos)
 	}
-	if m.Sample != "" && !token.IsIdentifier(m.Sample) { // it may be in a test file, which is not read
-		p.errorf(d.pos, "%q is no name of a function", m.Sample)
+	if m.Sample != "" && !token.IsIdentifier(m.Sample) { // the function may be in a test file, which is not read
+		p.errorf(d.pos, "%q is not the name of a function", m.Sample)
 	}
-	if m.Sizer = "Size"; declares(t.Type(), m.Sizer) { // a field, most often
+	if m.Sizer = "Size"; declares(t.Type(), m.Sizer) { // usually a field
 		m.Sizer = "BinarySize"
 	}
 	for _, name := range []string{"AppendBinary", "DecodeFrom", m.Sizer} {
@@ -169,10 +169,11 @@ func (p *scanner) message(m *Message, d *directive, spec *ast.TypeSpec) {
 	p.structs[m] = body
 }
 
-// object returns what the package declares under a name.
+// object returns the object that the package declares under a name.
 func (p *scanner) object(name string) types.Object { return p.pkg.Scope().Lookup(name) }
 
-// declares reports whether a type itself has a method, or a struct a field.
+// declares reports whether a type has a method, or a struct a field, of that
+// name itself.
 func declares(t types.Type, name string) bool {
 	named, ok := t.(*types.Named)
 	if !ok {
@@ -201,7 +202,7 @@ func (p *scanner) union(u *Union, d *directive, spec *ast.TypeSpec) {
 	p.choices[u.Name] = u
 	t, ok := p.object(u.Name).Type().Underlying().(*types.Interface)
 	if !ok || spec.TypeParams != nil {
-		p.errorf(d.pos, "%s is no interface", u.Name)
+		p.errorf(d.pos, "%s is not an interface", u.Name)
 		return
 	}
 	for m := range t.Methods() {
@@ -224,14 +225,14 @@ func (p *scanner) cases(u *Union) {
 		m := p.byName[name]
 		switch {
 		case err != nil:
-			p.errorf(d.pos, "%q is no discriminator: 0 to 255", value)
+			p.errorf(d.pos, "%q is not a discriminator, which is 0 to 255", value)
 		case name == "retired":
 			if seen[uint8(n)] != "" {
 				p.errorf(d.pos, "%d is the discriminator of %s already", n, seen[uint8(n)])
 			}
 			seen[uint8(n)] = "a retired case"
 		case m == nil:
-			p.errorf(d.pos, "%q is no message of this package", name)
+			p.errorf(d.pos, "%q is not a message of this package", name)
 		case seen[uint8(n)] != "":
 			p.errorf(d.pos, "%d is the discriminator of %s already", n, seen[uint8(n)])
 		case slices.ContainsFunc(u.Cases, func(c *Case) bool { return c.Message == m }):
@@ -247,7 +248,8 @@ func (p *scanner) cases(u *Union) {
 	}
 }
 
-// seal has a message declare the method of a union, if it does not by itself.
+// seal makes a message declare the method of a union, unless the package
+// declares it.
 func (p *scanner) seal(u *Union, m *Message) {
 	if t := p.object(m.Name).Type(); u.Seal != "" && !declares(t, u.Seal) && !slices.Contains(m.Seals, u.Seal) {
 		m.Seals = append(m.Seals, u.Seal)
@@ -258,7 +260,7 @@ func (p *scanner) seal(u *Union, m *Message) {
 func (p *scanner) limit(text string, pos token.Pos) *Limit {
 	v, err := types.Eval(p.fset, p.pkg, pos, text)
 	if err != nil || v.Value == nil || constant.ToInt(v.Value).Kind() != constant.Int {
-		p.errorf(pos, "%q is no constant number", text)
+		p.errorf(pos, "%q is not a constant number", text)
 		return nil
 	}
 	l := &Limit{Value: constant.ToInt(v.Value)}
@@ -270,13 +272,14 @@ func (p *scanner) limit(text string, pos token.Pos) *Limit {
 	return l
 }
 
-// size checks that a limit is an int on every system, and at most most.
+// size checks that a limit is from 0 to most, which fits an int on every
+// system.
 func (p *scanner) size(l *Limit, most int64, pos token.Pos) {
 	if l == nil {
 		return
 	}
 	if n, exact := constant.Int64Val(l.Value); !exact || n < 0 || n > most {
-		p.errorf(pos, "a limit of %v: it is 0 to %d", l.Value, most)
+		p.errorf(pos, "a limit of %v: it must be 0 to %d", l.Value, most)
 	}
 }
 
@@ -312,7 +315,7 @@ func (p *scanner) enum(t *types.Named, pos token.Pos) *EnumType {
 			if e.Local {
 				pos = c.Pos()
 			}
-			p.errorf(pos, "%s has the discriminator %d, as %s has: //proto:omit beside it leaves it out", c.Name(), n, other)
+			p.errorf(pos, "%s has the discriminator %d, as %s has: //proto:omit beside a constant leaves it out", c.Name(), n, other)
 		}
 		seen[uint8(n)] = c.Name()
 		e.Values = append(e.Values, EnumValue{c.Name(), uint8(n), p.notes[c].text})

@@ -16,12 +16,12 @@ const (
 	secret      = identityPkg + ".Identity"
 )
 
-// typ reads a type with the options that go with it: o, and levels for what is
-// in it. It returns nil if that is not valid, and has then said why.
+// typ reads a type with its options: o for the type itself, and levels for its
+// elements. It returns nil if the type is not valid, and has then reported why.
 func (p *scanner) typ(t types.Type, o *opts, levels []string, pos token.Pos) *Type {
 	t = types.Unalias(t)
 	var method string
-	if !optional(t) { // else it is for the value
+	if !optional(t) { // otherwise the option applies to the value
 		var ok bool
 		if method, ok = o.get("validate"); ok {
 			p.validator(t, method, pos)
@@ -33,7 +33,7 @@ func (p *scanner) typ(t types.Type, o *opts, levels []string, pos token.Pos) *Ty
 	}
 	result.Go, result.Validate = t, method
 	if len(levels) > 0 && result.deepest() {
-		p.errorf(pos, "options behind ; are for the elements of lists and arrays")
+		p.errorf(pos, "options after ; are for the elements of lists and arrays")
 	}
 	return result
 }
@@ -48,7 +48,7 @@ func optional(t types.Type) bool {
 	return ok
 }
 
-// deepest reports whether nothing in a type has options of its own.
+// deepest reports whether a type has no elements with options of their own.
 func (t *Type) deepest() bool {
 	for t.Kind == Optional {
 		t = t.Elem
@@ -56,8 +56,8 @@ func (t *Type) deepest() bool {
 	return t.Kind != List && t.Kind != Array
 }
 
-// named reads a type that has a meaning by its name, or goes by what it
-// consists of.
+// named reads a type by its name if that has a meaning, and otherwise by its
+// underlying type.
 func (p *scanner) named(t types.Type, o *opts, levels []string, pos token.Pos) *Type {
 	named, _ := t.(*types.Named)
 	if named == nil {
@@ -76,7 +76,7 @@ func (p *scanner) named(t types.Type, o *opts, levels []string, pos token.Pos) *
 		_, zero := o.get("zero")
 		return &Type{Kind: Key, Zero: zero}
 	case name == secret:
-		p.errorf(pos, "an identity.Identity is secret, and is not sent")
+		p.errorf(pos, "an identity.Identity is secret, and cannot be sent")
 		return nil
 	case name == "time.Time":
 		return p.time(o, pos)
@@ -110,7 +110,7 @@ func (p *scanner) enumerated(e *EnumType, o *opts, pos token.Pos) *Type {
 			t.Bits |= uint64(v.Value)
 		}
 		if t.Bits == 0 {
-			p.errorf(pos, "no constant has a bit")
+			p.errorf(pos, "no constant has a bit set")
 		}
 	} else if _, ok := o.get("any"); ok {
 		t.Kind = Number
@@ -119,15 +119,16 @@ func (p *scanner) enumerated(e *EnumType, o *opts, pos token.Pos) *Type {
 	return t
 }
 
-// codes reports whether a type is a message that this generator has not to do
-// with.
+// codes reports whether a type is a message with methods of its own, which need
+// not be generated.
 func codes(t types.Type) bool {
 	_, appends := method(t, "AppendBinary", "func(b []byte) ([]byte, error)")
 	_, decodes := method(t, "DecodeFrom", "func(d *"+protoPkg+".Decoder) error")
 	return appends && decodes
 }
 
-// method finds a method of a type, or of a pointer to it, by its signature.
+// method finds a method of a type, or of a pointer to the type, with a given
+// signature.
 func method(t types.Type, name, signature string) (*types.Func, bool) {
 	obj, _, _ := types.LookupFieldOrMethod(t, true, nil, name)
 	f, ok := obj.(*types.Func)
@@ -148,7 +149,7 @@ func method(t types.Type, name, signature string) (*types.Func, bool) {
 	return f, unnamed(f.Signature()) == signature
 }
 
-// time reads the form of a time.
+// time reads the option for the form of a time.
 func (p *scanner) time(o *opts, pos token.Pos) *Type {
 	switch unit, _ := o.get("time"); unit {
 	case "ms":
@@ -160,19 +161,19 @@ func (p *scanner) time(o *opts, pos token.Pos) *Type {
 	return nil
 }
 
-// optional reads a value that may be missing.
+// optional reads the type of a value that may be missing.
 func (p *scanner) optional(elem types.Type, pointer bool, o *opts, levels []string, pos token.Pos) *Type {
 	elem = types.Unalias(elem)
 	switch u := elem.Underlying().(type) {
 	case *types.Interface:
-		p.errorf(pos, "a union that may be missing has the option optional")
+		p.errorf(pos, "for a union that may be missing, use the option optional")
 		return nil
 	case *types.Pointer:
-		p.errorf(pos, "%s may be missing in two ways", p.short(elem))
+		p.errorf(pos, "%s is optional twice", p.short(elem))
 		return nil
 	case *types.Slice:
 		if b, ok := u.Elem().(*types.Basic); pointer && (!ok || b.Kind() != types.Byte) {
-			p.errorf(pos, "a list that may be missing is a proto.Optional")
+			p.errorf(pos, "for a list that may be missing, use a proto.Optional")
 			return nil
 		}
 	}
@@ -181,13 +182,13 @@ func (p *scanner) optional(elem types.Type, pointer bool, o *opts, levels []stri
 		return nil
 	}
 	if inner.Kind == Optional {
-		p.errorf(pos, "%s may be missing in two ways", p.short(elem))
+		p.errorf(pos, "%s is optional twice", p.short(elem))
 		return nil
 	}
 	return &Type{Kind: Optional, Elem: inner, Pointer: pointer}
 }
 
-// literal reads a type by what it consists of.
+// literal reads a type by its underlying type.
 func (p *scanner) literal(t types.Type, o *opts, levels []string, pos token.Pos) *Type {
 	switch u := t.Underlying().(type) {
 	case *types.Pointer:
@@ -208,18 +209,18 @@ func (p *scanner) literal(t types.Type, o *opts, levels []string, pos token.Pos)
 		list.Elem = elem
 		return list
 	case *types.Struct:
-		p.errorf(pos, "%s is no message: it needs //proto:message above it", p.short(t))
+		p.errorf(pos, "%s is not a message: it needs //proto:message above it", p.short(t))
 	case *types.Interface:
-		p.errorf(pos, "%s is no union: it needs //proto:union above it", p.short(t))
+		p.errorf(pos, "%s is not a union: it needs //proto:union above it", p.short(t))
 	case *types.Map:
-		p.errorf(pos, "a map has no order: a list of pairs has one")
+		p.errorf(pos, "a map has no order: use a list of pairs")
 	default:
 		p.errorf(pos, "%s cannot be sent", p.short(t))
 	}
 	return nil
 }
 
-// array reads bytes of a fixed number, or other elements.
+// array reads a fixed number of bytes, or of other elements.
 func (p *scanner) array(u *types.Array, levels []string, pos token.Pos) *Type {
 	n := u.Len()
 	if n < 1 || n > 1<<16 {
@@ -236,19 +237,19 @@ func (p *scanner) array(u *types.Array, levels []string, pos token.Pos) *Type {
 	if elem == nil {
 		return nil
 	}
-	total := int(n) // elements, and bytes of such that are bytes
+	total := int(n) // elements, or bytes if the elements are arrays of bytes
 	for e := elem; e != nil && (e.Kind == Array || e.Kind == Fixed || e.Kind == UUID); e = e.Elem {
 		total *= e.Len
 	}
 	if total > 1<<20 {
-		p.errorf(pos, "an array of %d elements: let it be a list", total)
+		p.errorf(pos, "an array of %d elements: use a list", total)
 		return nil
 	}
 	return &Type{Kind: Array, Len: int(n), Elem: elem}
 }
 
-// element reads what a list or an array consists of, which the next level of
-// options is for.
+// element reads the element type of a list or an array, with the next level of
+// options.
 func (p *scanner) element(t types.Type, levels []string, pos token.Pos) *Type {
 	text, rest := "", []string(nil)
 	if len(levels) > 0 {
@@ -280,7 +281,7 @@ func (p *scanner) basic(t types.Type, b *types.Basic, o *opts, pos token.Pos) *T
 	case types.Float64:
 		return &Type{Kind: Float, Width: 8}
 	case types.Int, types.Uint, types.Uintptr:
-		p.errorf(pos, "%s has no size of its own: a number is an int64, a uint32, and so on", p.short(t))
+		p.errorf(pos, "%s has no fixed size: use an int64, a uint32, and so on", p.short(t))
 		return nil
 	}
 	widths := map[types.BasicKind]int{
@@ -296,7 +297,7 @@ func (p *scanner) basic(t types.Type, b *types.Basic, o *opts, pos token.Pos) *T
 	return n
 }
 
-// numeric reads the limits of a number, which it need not have.
+// numeric reads the limits of a number, which are optional.
 func (p *scanner) numeric(t *Type, o *opts, pos token.Pos) {
 	low, high := Bounds(t.Width, t.Signed)
 	read := func(name string) *Limit {
@@ -306,7 +307,7 @@ func (p *scanner) numeric(t *Type, o *opts, pos token.Pos) {
 		}
 		l := p.limit(text, pos)
 		if l != nil && (constant.Compare(l.Value, token.LSS, low) || constant.Compare(l.Value, token.GTR, high)) {
-			p.errorf(pos, "%s=%s: a number of %d bytes does not reach it", name, text, t.Width)
+			p.errorf(pos, "%s=%s is out of the range of a number of %d bytes", name, text, t.Width)
 			return nil
 		}
 		return l
@@ -317,13 +318,13 @@ func (p *scanner) numeric(t *Type, o *opts, pos token.Pos) {
 	}
 }
 
-// sized reads the limits of what has a length or a count in front, of so many
-// bytes unless an option says how many.
+// sized reads the limits of a type that is preceded by a length or a count, and
+// the size of these: width bytes unless an option sets it.
 func (p *scanner) sized(t *Type, name string, width int, o *opts, pos token.Pos) *Type {
 	text, ok := o.get(name)
 	switch widths := map[string]int{"u8": 1, "u16": 2, "u32": 4}; {
 	case ok && widths[text] == 0:
-		p.errorf(pos, "%s=%s: it is u8, u16 or u32", name, text)
+		p.errorf(pos, "%s=%s: it must be u8, u16 or u32", name, text)
 		return nil
 	case ok:
 		width = widths[text]

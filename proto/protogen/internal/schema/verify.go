@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// verify checks what can be said only of all messages together.
+// verify makes the checks that need all messages.
 func (p *scanner) verify() {
 	for _, m := range p.messages {
 		p.bounded(m, nil)
@@ -21,11 +21,11 @@ func (p *scanner) verify() {
 			p.lists(f, f.Type)
 			switch {
 			case f.Retired && !nameable(f.Type.Go, p.pkg.Path(), p.standard):
-				p.errorf(f.Pos, "a retired field needs no type of another package: let it have one of the same form")
+				p.errorf(f.Pos, "a retired field must not have a type of another package: use a type of the same form")
 			case f.Retired && !f.Type.takesZero():
-				p.errorf(f.Pos, "a retired field is sent as zero, which receivers that know it do not take")
+				p.errorf(f.Pos, "a retired field is sent as zero, which receivers that know the field refuse")
 			case f.Since > 1 && !f.Type.takesZero():
-				p.errorf(f.Pos, "a field that is missing is zero, which it must not be: let it be optional")
+				p.errorf(f.Pos, "a missing field is zero, which is not valid: make it optional")
 			}
 		}
 	}
@@ -35,7 +35,7 @@ func (p *scanner) verify() {
 // bounded checks that a message does not contain itself.
 func (p *scanner) bounded(m *Message, path []string) {
 	if i := slices.Index(path, m.Name); i >= 0 {
-		p.errorf(m.Pos, "%s contains itself (%s): nothing bounds how deep that goes", m.Name, strings.Join(append(path[i:], m.Name), ", "))
+		p.errorf(m.Pos, "%s contains itself (%s): nothing bounds the depth", m.Name, strings.Join(append(path[i:], m.Name), ", "))
 		return
 	}
 	path = append(slices.Clone(path), m.Name)
@@ -53,10 +53,11 @@ func (p *scanner) bounded(m *Message, path []string) {
 	}
 }
 
-// amplified is how many bytes of memory a list may take for one that arrives.
+// amplified is the maximum number of bytes of memory that a list may take for
+// each byte received.
 const amplified = 512
 
-// lists checks that what a list takes has to arrive.
+// lists checks that the memory of a list is bounded by the bytes received.
 func (p *scanner) lists(f *Field, t *Type) {
 	for ; t != nil; t = t.Elem {
 		if t.Kind != List {
@@ -64,21 +65,20 @@ func (p *scanner) lists(f *Field, t *Type) {
 		}
 		least := t.Elem.Least()
 		if least == 0 {
-			p.errorf(f.Pos, "the elements of a list take no byte: a count alone would make as many as it likes")
+			p.errorf(f.Pos, "the elements of a list take no bytes: a count alone could create any number of them")
 			continue
 		}
 		if k := t.Elem.Kind; !nameable(t.Elem.Go, p.pkg.Path(), p.standard) && (k != UUID && k != Foreign || t.Elem.Validate != "") {
-			p.errorf(f.Pos, "a list of %s, a type of another package that is neither a UUID nor a message: let it have a type of this one", p.short(t.Elem.Go))
+			p.errorf(f.Pos, "a list of %s, a type of another package that is neither a UUID nor a message: use a type of this package", p.short(t.Elem.Go))
 		}
 		memory := types.SizesFor("gc", "amd64").Sizeof(t.Elem.Go)
 		if memory/int64(least) > amplified && memory*int64(t.Max.Int()) > 1<<20 {
-			p.errorf(f.Pos, "an element of %d bytes on the wire takes %d of memory: let it have a pointer", least, memory)
+			p.errorf(f.Pos, "an element of %d bytes on the wire takes %d of memory: use a pointer", least, memory)
 		}
 	}
 }
 
-// strays finds messages that are a union's by their methods, and have no
-// discriminator.
+// strays finds messages that implement a union but have no discriminator.
 func (p *scanner) strays() {
 	for _, u := range p.unions {
 		for _, m := range p.messages {
@@ -90,7 +90,8 @@ func (p *scanner) strays() {
 	}
 }
 
-// Has reports whether anything in a message, as deep as it goes, is such.
+// Has reports whether any type in a message, at any depth, satisfies a
+// condition.
 func (m *Message) Has(such func(*Type) bool) bool {
 	return slices.ContainsFunc(m.Fields, func(f *Field) bool { return f.Type.has(such) })
 }
@@ -109,9 +110,9 @@ func (t *Type) has(such func(*Type) bool) bool {
 	return false
 }
 
-// Canonical reports whether what a message is decoded from is always what it
-// encodes to. It is not if fields are skipped or not looked at, or if a part of
-// it is another one's.
+// Canonical reports whether a decoded message always encodes to the bytes that
+// it was decoded from. It does not if fields are skipped or ignored, or if it
+// contains a type of another package.
 func (m *Message) Canonical() bool {
 	return !m.Extensible && !slices.ContainsFunc(m.Fields, func(f *Field) bool {
 		return f.Retired || !f.Type.canonical()
@@ -132,13 +133,13 @@ func (t *Type) canonical() bool {
 	return true
 }
 
-// Least returns how many bytes a value takes at least.
+// Least returns the minimum size of a value in bytes.
 func (t *Type) Least() int {
 	switch t.Kind {
 	case Number, Float, Enum:
 		return t.Width
 	case String, Bytes, List:
-		return t.Width // min may be 0, and to be exact is not needed
+		return t.Width // the minimum may be 0, and need not be exact
 	case Bool, Optional, Foreign:
 		return 1
 	case UUID, Fixed:
@@ -155,7 +156,7 @@ func (t *Type) Least() int {
 	return t.Message.Least()
 }
 
-// Least returns how many bytes a message takes at least.
+// Least returns the minimum size of a message in bytes.
 func (m *Message) Least() (n int) {
 	if m.Extensible {
 		n = 4
@@ -168,7 +169,7 @@ func (m *Message) Least() (n int) {
 	return n
 }
 
-// Exactly returns how many bytes every value takes, if all take as many.
+// Exactly returns the size of a value in bytes, if all values have the same.
 func (t *Type) Exactly() (int, bool) {
 	switch t.Kind {
 	case String, Bytes, List, Optional, Foreign, Choice:
@@ -184,8 +185,7 @@ func (t *Type) Exactly() (int, bool) {
 	return t.Least(), true
 }
 
-// Exactly returns how many bytes every value of a message takes, if all take as
-// many.
+// Exactly returns the size of a message in bytes, if all values have the same.
 func (m *Message) Exactly() (n int, ok bool) {
 	if m.Extensible {
 		n = 4

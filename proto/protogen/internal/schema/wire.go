@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Wire returns the form of a type on the wire, without its limits: two types of
-// one form are read by one another.
+// Wire returns the form of a type on the wire, without its limits. Two types of
+// the same form can decode each other.
 func (t *Type) Wire() string {
 	switch t.Kind {
 	case Number, Enum:
@@ -51,12 +51,12 @@ func (m *Message) wire() string {
 	return "{" + strings.Join(all, ",") + "}"
 }
 
-// history is how the line begins that records the fields of an extensible
+// history is the prefix of the line that records the fields of an extensible
 // message.
 const history = "//protogen:fields "
 
 // History returns the lines that record the fields of all extensible messages:
-// of each the version that added it, '-' if it is retired, and its form.
+// for each field the version that added it, '-' if it is retired, and its form.
 func (p *Package) History() (lines []string) {
 	for _, m := range p.Messages {
 		if m.Extensible {
@@ -77,9 +77,9 @@ func (m *Message) record() (all []string) {
 	return all
 }
 
-// Follows checks that nothing that was generated before is taken back: of each
-// extensible message, which others may speak already, the fields are those that
-// it had, in that order, and new ones behind them. Retired ones stay so.
+// Follows checks that extensible messages, which other devices may use already,
+// are compatible with those generated before: the fields of each are the former
+// ones, in the same order, followed by new ones. Retired fields stay retired.
 func (p *Package) Follows(generated string) error {
 	var errs Errors
 	for line := range strings.Lines(generated) {
@@ -98,14 +98,14 @@ func (p *Package) Follows(generated string) error {
 			now := m.record()
 			switch {
 			case i == len(now):
-				errs = append(errs, fmt.Errorf("%s: %s had %d fields: one that is not needed any more is retired, and stays", p.at(m.Pos), m.Name, len(before)-1))
+				errs = append(errs, fmt.Errorf("%s: %s had %d fields: a field that is no longer needed must stay, as retired", p.at(m.Pos), m.Name, len(before)-1))
 			case now[i] == was || now[i] == strings.Replace(was, ":", "-", 1):
 				continue
 			case strings.Replace(now[i], ":", "-", 1) == was:
-				errs = append(errs, fmt.Errorf("%s: a retired field of %s is used again: add another one", p.at(m.Fields[i].Pos), m.Name))
+				errs = append(errs, fmt.Errorf("%s: a retired field of %s is used again: add a new one", p.at(m.Fields[i].Pos), m.Name))
 				continue
 			default:
-				errs = append(errs, fmt.Errorf("%s: field %d of %s was %s, and is %s: retire it, and add another one behind the last", p.at(m.Fields[i].Pos), i+1, m.Name, was, now[i]))
+				errs = append(errs, fmt.Errorf("%s: field %d of %s was %s, and is %s: retire it, and add a new one at the end", p.at(m.Fields[i].Pos), i+1, m.Name, was, now[i]))
 			}
 			break fields
 		}
