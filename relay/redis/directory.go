@@ -15,7 +15,7 @@ import (
 
 const (
 	relaysChannel = "sdp2p:relays"
-	lookAgain     = 20 * time.Second // in case a message was missed
+	lookAgain     = 20 * time.Second // between two reads, in case a message was missed
 )
 
 var relayKeys = []string{"sdp2p:{relays}:expiry", "sdp2p:{relays}:entry"}
@@ -33,7 +33,7 @@ end
 return 1
 `)
 
-// list: KEYS expiry, entry. It forgets what has expired.
+// list: KEYS expiry, entry. It removes expired entries.
 var list = redis.NewScript(`
 local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)

@@ -9,7 +9,7 @@
 // retries, some 12 s instead of 2, before accounts live on their allowance.
 //
 // All keys begin with "sdp2p:". Those of an account share a hash tag, so that a
-// cluster works as well as one instance. Times are the server's.
+// cluster works as well as one instance. Times are those of the server's clock.
 //
 //	sdp2p:used:{ISSUER:ACCOUNT}:PERIOD   bytes, for 400 days
 //	sdp2p:grant:{ISSUER:ACCOUNT}:ID      a grant that is not settled: bytes and period

@@ -18,18 +18,19 @@ import (
 )
 
 const (
-	keep   = 400 * 24 * time.Hour // sums
-	expire = 24 * time.Hour       // grants that nobody settles: they stay booked
+	keep   = 400 * 24 * time.Hour // how long sums are kept
+	expire = 24 * time.Hour       // unsettled grants are dropped after this: their bytes stay booked
 
 	usedPrefix  = "sdp2p:used:"
 	grantPrefix = "sdp2p:grant:"
 	owedPrefix  = "sdp2p:owed:"
 
-	largest = 1 << 53 // integer that Lua's numbers represent exactly
+	largest = 1 << 53 // Lua represents integers up to this one exactly
 )
 
-// period computes the period of the server's time, as server.Cycle does. The
-// month is found as in "chrono-Compatible Low-Level Date Algorithms" (Hinnant).
+// period returns the start of the current period by the server's clock, as
+// server.Cycle does. The month is computed as in "chrono-Compatible Low-Level
+// Date Algorithms" (Hinnant).
 const period = `
 local function period(cycle)
 	local t = tonumber(redis.call('TIME')[1])
@@ -53,8 +54,9 @@ local function add(key, n, ttl)
 end
 `
 
-// take: KEYS used, grant; ARGV cycle, want, limit, keep, expire. Called again
-// because the first answer was lost, it returns the same answer.
+// take: KEYS used, grant; ARGV cycle, want, limit, keep, expire. If it is
+// called again with the same grant, since the first answer was lost, it returns
+// the same answer.
 var take = redis.NewScript(period + `
 local before = redis.call('GET', KEYS[2])
 if before then
@@ -108,7 +110,7 @@ func NewLedger(client redis.UniversalClient, cycle server.Cycle) *Ledger {
 	return &Ledger{client, cycle}
 }
 
-// tag is the hash tag of an account.
+// tag returns the hash tag of an account.
 func tag(a token.Account) string { return "{" + a.Issuer.String() + ":" + a.Number.String() + "}" }
 
 // Take grants bytes: see [server.Ledger].
@@ -120,7 +122,7 @@ func (l *Ledger) Take(ctx context.Context, a token.Account, want, limit int64) (
 		err = fmt.Errorf("an answer of %d numbers", len(got))
 	}
 	if err != nil {
-		g.Bytes = min(want, server.Chunk) // it may have been taken
+		g.Bytes = min(want, server.Chunk) // Redis may have booked it
 		return g, fmt.Errorf("redis: %w", err)
 	}
 	g.Bytes, g.Period, g.Used = got[0], server.Period(got[1]), got[2]
@@ -201,7 +203,7 @@ func (l *Ledger) each(ctx context.Context, prefix string, f func(tag, last, valu
 		for keys.Next(ctx) {
 			value, err := c.Get(ctx, keys.Val()).Result()
 			if errors.Is(err, redis.Nil) {
-				continue // gone meanwhile
+				continue // removed meanwhile
 			}
 			if err != nil {
 				return err
@@ -225,8 +227,8 @@ func (l *Ledger) each(ctx context.Context, prefix string, f func(tag, last, valu
 	return scan(ctx, l.client)
 }
 
-// parseTag reads the account from a hash tag; the zero account if there is
-// none.
+// parseTag returns the account of a hash tag, or the zero account if the tag is
+// not valid.
 func parseTag(tag string) (a token.Account) {
 	issuer, number, ok := strings.Cut(strings.Trim(tag, "{}"), ":")
 	if !ok || a.Issuer.UnmarshalText([]byte(issuer)) != nil || a.Number.UnmarshalText([]byte(number)) != nil {

@@ -17,11 +17,11 @@ import (
 const (
 	revokedKey     = "sdp2p:revoked"
 	revokedChannel = "sdp2p:revoked"
-	// A token that was revoked is remembered until it has expired for sure.
+	// A revoked token is kept until it has certainly expired.
 	revokedFor = token.MaxLife + 2*token.Tolerance
 )
 
-// revoke: KEYS revoked; ARGV token, milliseconds. It forgets what has expired.
+// revoke: KEYS revoked; ARGV token, milliseconds. It removes expired tokens.
 var revoke = redis.NewScript(`
 local now = tonumber(redis.call('TIME')[1]) * 1000
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)

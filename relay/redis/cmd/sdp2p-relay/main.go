@@ -105,8 +105,7 @@ func revoke(ctx context.Context, r *redis.Revoked, args []string) error {
 	return r.Revoke(ctx, issuer, uint32(serial))
 }
 
-// list signs the list of the running relays, without those that have no
-// addresses.
+// list signs the list of the running relays that have an address.
 func list(ctx context.Context, d server.Directory, args []string) error {
 	if len(args) != 2 {
 		return errors.New("list takes a KEY file and a file for the LIST")
