@@ -180,7 +180,7 @@ func canceled(cause error) error {
 	return fmt.Errorf("%w: %w", ErrCanceled, cause)
 }
 
-// A told error is one of this package's errors, with a text for the peer.
+// A told error wraps one of this package's errors, with a text for the peer.
 type told struct {
 	error
 	reason string

@@ -122,7 +122,7 @@ func newRoot() *blake3.Hasher { return blake3.NewDeriveKey("sdp2p block 1 file")
 //	             32 n  hashes
 //	12 claims    2     entry
 //	             4     count   of chunks, 1 to 65,536
-//	             n     states  00 to come, 01 there, 02 to come, and its pieces are told
+//	             n     states  00 to be sent, 01 there, 02 to be sent, and the hashes of its pieces follow
 //	             4     count   of pieces, at most 65,536
 //	             8 n   pieces  of all chunks with 02, in their order: the first 8 bytes of BLAKE3
 //	13 old       4     length  1 to 16,777,216: so many bytes of the chunk are those of the earlier version

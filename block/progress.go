@@ -31,7 +31,7 @@ type Result struct {
 	Resumed        int64        // bytes that had arrived in an earlier attempt
 	Unchanged      int          // files that were sent before, with the same size and time of modification: not sent or verified again
 	Reused         int64        // bytes that the receiver has copied from files that the same sender had sent before
-	Restarted      int          // files of which data had arrived in an earlier attempt that the sender no longer has
+	Restarted      int          // files for which an earlier attempt had received data that the sender's file no longer has
 	Repaired       int          // chunks that were corrupted in transit and sent again
 	Skipped        []*FileError // files and folders that were left out or failed, on either side: the first 10,000
 	SkippedCount   int          // total number of files and folders that were left out or failed

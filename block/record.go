@@ -31,7 +31,7 @@ type begun struct {
 	hashes []hash // of the chunks that were verified when they arrived; zero for others
 }
 
-// A place says where a file was to be put.
+// A place says where a file should be placed.
 type place struct {
 	number uint32
 	entry  entry // ID, size and time of modification as they were offered
