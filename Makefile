@@ -112,7 +112,7 @@ fuzz:
 
 generate:
 	$(GO) generate ./internal/described/... ./examples/...
-	cd internal/bench && $(GO) generate ./codec/protogen
+	cd internal/bench && $(GO) generate ./codec/protogen ./call
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
