@@ -13,8 +13,8 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// Whatever the gate does but to return nil within 2 s, the stream is refused.
-// It may use the node.
+// Whatever Allow does, short of returning nil within 2 s, the stream is
+// refused. Allow may use the node.
 func TestGate(t *testing.T) {
 	for name, test := range map[string]struct {
 		allow func(ctx context.Context, node *p2p.P2P, r p2p.Request) error
@@ -74,8 +74,8 @@ func TestGate(t *testing.T) {
 	}
 }
 
-// A gate that never returns costs those who wait for it, and nobody else for
-// ever: there is a bound, and Shutdown says who does not stop.
+// An Allow function that never returns blocks only the calls that wait for it.
+// Their number is bounded, and Shutdown names what did not stop.
 func TestGateBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -103,7 +103,7 @@ func TestGateBlocks(t *testing.T) {
 			}
 		}
 		require.Equal(t, cap(answers)-8, busy)
-		require.ErrorIs(t, node.Allows(t.Context(), request), p2p.ErrBusy, "they keep their places")
+		require.ErrorIs(t, node.Allows(t.Context(), request), p2p.ErrBusy, "calls of Allow that have not returned still count against the limit")
 
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -117,7 +117,7 @@ func TestGateBlocks(t *testing.T) {
 	})
 }
 
-// A gate is told when its answer no longer matters.
+// The context of Allow is canceled once its answer no longer matters.
 func TestGateCanceled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node, err := p2p.New(p2p.Config{App: "test", Allow: func(ctx context.Context, _ p2p.Request) error {
@@ -142,8 +142,8 @@ func TestGateCanceled(t *testing.T) {
 	})
 }
 
-// Revoke ends the streams of a peer, in both directions, and its connections;
-// later ones are refused until it is reinstated.
+// Revoke ends a peer's streams, in both directions, and its connections; later
+// ones are refused until the peer is reinstated.
 func TestRevoke(t *testing.T) {
 	node, l, peer := pair(t, p2p.Config{Handler: p2p.HandlerFunc(echo)})
 	near, _ := opened(t, l, peer)

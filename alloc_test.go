@@ -8,8 +8,9 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// What is done for each event and each peer allocates no more than it does
-// today: the guard against getting slower that no busy machine upsets.
+// The work done for each event and each peer allocates no more than it does
+// today: this guards against slowing down, and no busy machine can make it
+// fail.
 func TestAllocations(t *testing.T) {
 	l := &fakeListener{fakeHook: fakeHook{name: "wire"}}
 	mdns := &fakeHook{name: "mdns"}

@@ -9,9 +9,9 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// BenchmarkPublish tells events to subscribers that read them, and to one more
-// that is stuck or to none. An address that comes and goes is the cheapest
-// change that is told.
+// BenchmarkPublish sends events to subscribers that read them, and to at most
+// one more that is stuck. A listener address that comes and goes is the
+// cheapest change that is reported.
 func BenchmarkPublish(b *testing.B) {
 	for _, subscribers := range []int{1, 10, 100} {
 		for _, stuck := range []int{0, 1} {
@@ -27,14 +27,16 @@ func BenchmarkPublish(b *testing.B) {
 					sub := node.Subscribe()
 					defer sub.Close()
 				}
-				for range queueSize { // so that those who are stuck are, and the others begin with an empty queue
+				// This fills the queue of the stuck subscriber; the others
+				// begin with an empty one.
+				for range queueSize {
 					l.scope.AddAddr(where)
 					l.scope.RemoveAddr(where)
 				}
 				for _, sub := range readers {
 					drain(sub)
 				}
-				const batch = 100 // half a queue: what is read is never a Resync
+				const batch = 100 // less than half a queue, so that a reader never gets a Resync
 				b.ReportAllocs()
 				for b.Loop() {
 					for range batch / 2 {
@@ -55,7 +57,7 @@ func BenchmarkPublish(b *testing.B) {
 
 const known = 10_000
 
-// typical is what a discovery usually says of a peer.
+// typical returns what a discovery usually reports about a peer.
 func typical(i int) (map[string]string, []p2p.Candidate) {
 	return map[string]string{
 			"name": fmt.Sprintf("Laptop %d", i), "operating_system": "macos", "os": "MacOS", "device_model": "MacBook Pro", "version": "0.1.0",
@@ -64,7 +66,8 @@ func typical(i int) (map[string]string, []p2p.Candidate) {
 		}
 }
 
-// crowded returns a node that knows many peers, and one more identity.
+// crowded returns a node that knows many peers, and an identity that it does
+// not know.
 func crowded(b *testing.B) (*p2p.P2P, *fakeHook, identity.RemoteIdentity) {
 	mdns := &fakeHook{name: "mdns"}
 	node := start(b, p2p.Config{MaxPeers: -1}, mdns)
@@ -130,7 +133,7 @@ func BenchmarkEvict(b *testing.B) {
 	}
 }
 
-// BenchmarkHeap measures what is kept for a peer, with its metadata and
+// BenchmarkHeap measures the memory kept for each peer, with its metadata and
 // candidates.
 func BenchmarkHeap(b *testing.B) {
 	heap := func() uint64 {

@@ -10,7 +10,8 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// dials returns what a fakeListener dials with.
+// dials returns a dial function for a fakeListener, which returns s or fails
+// with err.
 func dials(s *fakeStream, err error) func(context.Context, identity.RemoteIdentity, []p2p.Candidate) (p2p.RawStream, error) {
 	return func(_ context.Context, to identity.RemoteIdentity, _ []p2p.Candidate) (p2p.RawStream, error) {
 		if err != nil {
@@ -20,7 +21,8 @@ func dials(s *fakeStream, err error) func(context.Context, identity.RemoteIdenti
 	}
 }
 
-// A listener that chooses gets each stream to open, as long as it runs.
+// A listener that has called Choose gets every stream that is to be opened, for
+// as long as it runs.
 func TestChoose(t *testing.T) {
 	one, _ := newFakeStreams()
 	two, _ := newFakeStreams()
@@ -45,7 +47,7 @@ func TestChoose(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, v)
 	}
-	wantVersion(1, t.Context()) // one listener after the other
+	wantVersion(1, t.Context()) // the listeners are asked in their order
 	lanes.scope.Choose(func(ctx context.Context, to identity.RemoteIdentity, via []p2p.Candidate, rest func(context.Context) (p2p.RawStream, error)) (p2p.RawStream, error) {
 		require.Len(t, via, 1)
 		require.Equal(t, id, to)
@@ -74,7 +76,7 @@ func TestChoose(t *testing.T) {
 	wantVersion(2, p2p.Bulk(t.Context()))
 }
 
-// Others asks the listeners but the one that asks.
+// Others dials with every listener except the one that calls it.
 func TestOthers(t *testing.T) {
 	near, _ := newFakeStreams()
 	udp := &fakeListener{fakeHook: fakeHook{name: "udp"}}

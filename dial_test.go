@@ -17,7 +17,8 @@ import (
 
 var errRefusedConn = errors.New("connection refused")
 
-// fails dials in vain: with one attempt for each candidate of a kind.
+// fails returns a dial function that fails, with one attempt for each candidate
+// of the given kind.
 func fails(kind p2p.CandidateKind, cause error) func(context.Context, identity.RemoteIdentity, []p2p.Candidate) (p2p.RawStream, error) {
 	return func(_ context.Context, to identity.RemoteIdentity, via []p2p.Candidate) (p2p.RawStream, error) {
 		failed := &p2p.DialError{Peer: to}
@@ -30,7 +31,8 @@ func fails(kind p2p.CandidateKind, cause error) func(context.Context, identity.R
 	}
 }
 
-// succeeds dials, and remembers with what.
+// succeeds returns a dial function that succeeds, and stores the candidates
+// that it was given in via.
 func succeeds(via *[]p2p.Candidate) func(context.Context, identity.RemoteIdentity, []p2p.Candidate) (p2p.RawStream, error) {
 	return func(_ context.Context, _ identity.RemoteIdentity, candidates []p2p.Candidate) (p2p.RawStream, error) {
 		near, _ := newFakeStreams()
@@ -62,11 +64,11 @@ func TestDialWithoutCandidate(t *testing.T) {
 	peer, _ := node.Peer(id)
 	_, err := peer.Open(t.Context(), "echo")
 	require.ErrorIs(t, err, p2p.ErrNoCandidate)
-	require.NoError(t, l.scope.Expired(id)) // nor is there one for a peer that has gone
+	require.NoError(t, l.scope.Expired(id)) // nor does a peer that has expired
 	_, err = peer.Open(t.Context(), "echo")
 	require.ErrorIs(t, err, p2p.ErrNoCandidate)
 
-	var via []p2p.Candidate // a connection needs none
+	var via []p2p.Candidate // a connected peer needs no candidate
 	l.dial = succeeds(&via)
 	l.connect(t, id)
 	s, err := peer.Open(t.Context(), "echo")
@@ -105,7 +107,7 @@ func TestDialTriesEveryListener(t *testing.T) {
 	require.NotContains(t, err.Error(), "\n")
 
 	var via []p2p.Candidate
-	tor.dial = succeeds(&via) // the last one can
+	tor.dial = succeeds(&via) // only the last listener can reach the peer
 	s, err := peer.NewStream(t.Context())
 	require.NoError(t, err)
 	require.Len(t, via, 3)
@@ -157,7 +159,7 @@ func TestDialEndsWithItsContext(t *testing.T) {
 		_, err := peer.NewStream(ctx)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.ErrorContains(t, err, "direct 192.0.2.1:1")
-		_, err = peer.NewStream(ctx) // done from the start: nobody is asked
+		_, err = peer.NewStream(ctx) // the context is done from the start: no listener is asked
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		var failed *p2p.DialError
 		require.ErrorAs(t, err, &failed)
@@ -165,7 +167,7 @@ func TestDialEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// TestOpenEndsWithItsContext opens a route over a connection that takes no
+// TestOpenEndsWithItsContext opens a route over a connection that accepts no
 // bytes.
 func TestOpenEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -224,7 +226,7 @@ func TestPeerDescribesItself(t *testing.T) {
 	require.Equal(t, p2p.PeerInfo{Identity: id, LastSeen: info.LastSeen, Unreachable: info.Unreachable}, info)
 }
 
-// An openedConn knows since when it is there.
+// An openedConn knows when it was opened.
 type openedConn struct {
 	fakeConn
 	opened time.Time
@@ -262,18 +264,19 @@ func TestDialReconfirms(t *testing.T) {
 	_, err := peer.NewStream(t.Context())
 	require.ErrorIs(t, err, errRefusedConn)
 	require.Equal(t, []identity.RemoteIdentity{id}, mdns.asked)
-	require.Empty(t, other.asked, "it has not discovered that peer")
+	require.Empty(t, other.asked, "other has not discovered that peer")
 
 	var via []p2p.Candidate
 	l.dial = succeeds(&via)
 	s, err := peer.NewStream(t.Context())
 	require.NoError(t, err)
 	s.Reset(p2p.ErrCanceled)
-	require.Len(t, mdns.asked, 1, "what was reached needs no check")
+	require.Len(t, mdns.asked, 1, "a peer that was reached needs no check")
 }
 
-// What one listener tries may give a peer a connection of another one, which
-// was asked before: it is asked again, once.
+// While a later listener dials, an earlier listener that has failed already may
+// get a connection with the peer. In that case, the earlier one is asked again,
+// once.
 func TestDialJoined(t *testing.T) {
 	first, second := &fakeListener{fakeHook: fakeHook{name: "first"}}, &fakeListener{fakeHook: fakeHook{name: "second"}}
 	node := start(t, p2p.Config{}, first, second)
@@ -306,16 +309,16 @@ func TestDialJoined(t *testing.T) {
 	second.dial = fails(p2p.Direct, errRefusedConn)
 	_, err = peer.NewStream(t.Context())
 	require.ErrorIs(t, err, errRefusedConn)
-	require.Equal(t, 1, asked, "it was connected before")
+	require.Equal(t, 1, asked, "the peer was connected before the dial began")
 
 	asked = 0
 	require.NoError(t, first.scope.Disconnected(id, conn))
 	dial := first.dial
 	first.dial = func(ctx context.Context, to identity.RemoteIdentity, c []p2p.Candidate) (p2p.RawStream, error) {
-		require.NoError(t, first.scope.Connected(id, conn)) // and fails all the same
+		require.NoError(t, first.scope.Connected(id, conn)) // and the dial fails all the same
 		return dial(ctx, to, c)
 	}
 	_, err = peer.NewStream(t.Context())
 	require.ErrorIs(t, err, errRefusedConn)
-	require.Equal(t, 1, asked, "it was connected when it failed")
+	require.Equal(t, 1, asked, "the peer was connected before this listener failed")
 }

@@ -41,7 +41,7 @@ func TestFullQueue(t *testing.T) {
 	}
 	sub, other := node.Subscribe(), node.Subscribe()
 	defer sub.Close()
-	for range 3 { // it recovers as often as need be
+	for range 3 { // it recovers however often this happens
 		publish(4 * queueSize) // never blocks
 		require.Len(t, sub.C, queueSize)
 
@@ -49,7 +49,7 @@ func TestFullQueue(t *testing.T) {
 		for left := queueSize - 1; left >= 0; left-- {
 			events = append(events, <-sub.C)
 			if left > 0 {
-				publish(2) // there is room now, and still nothing comes until all was read
+				publish(2) // there is room again, but nothing is queued until all events were read
 			}
 			require.Len(t, sub.C, left)
 		}
@@ -62,7 +62,7 @@ func TestFullQueue(t *testing.T) {
 			p2p.ListenerAddrRemoved{Listener: "wire", Addr: addr("192.0.2.1:1")},
 		}, drain(sub))
 	}
-	require.Len(t, other.C, queueSize) // one that is stuck disturbs nobody
+	require.Len(t, other.C, queueSize) // a stuck subscriber disturbs no other
 	require.Equal(t, p2p.Resync{}, drain(other)[0])
 	other.Close()
 }
@@ -94,13 +94,13 @@ func TestSubscriptionClose(t *testing.T) {
 	closers.Wait()
 	sub.Close()
 	require.NoError(t, l.scope.AddAddr(addr("192.0.2.2:2")))
-	require.Len(t, drain(sub), 2) // what was told before can still be read
+	require.Len(t, drain(sub), 2) // events published before can still be read
 	_, open := <-sub.C
 	require.False(t, open)
 	require.Len(t, drain(other), 3)
 
 	require.NoError(t, node.Shutdown(t.Context()))
-	require.NotEmpty(t, drain(other)) // the end of the listener
+	require.NotEmpty(t, drain(other)) // the listener's end
 	_, open = <-other.C
 	require.False(t, open)
 	other.Close()
@@ -109,7 +109,7 @@ func TestSubscriptionClose(t *testing.T) {
 	require.False(t, open)
 	late.Close()
 	for range node.Watch(t.Context()) {
-		require.Fail(t, "a node that was shut down tells nothing")
+		require.Fail(t, "a node that was shut down reports nothing")
 	}
 }
 
@@ -173,7 +173,7 @@ func TestWatchEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	seen := 0
-	for range node.Watch(ctx) { // much more is to be told
+	for range node.Watch(ctx) { // nine more peers are still to be reported
 		seen++
 		cancel()
 	}
@@ -183,8 +183,8 @@ func TestWatchEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// TestWatchWhilePeersComeAndGo begins to watch at a moment when one peer comes
-// and goes all the time.
+// TestWatchWhilePeersComeAndGo begins to watch while a peer comes and goes all
+// the time.
 func TestWatchWhilePeersComeAndGo(t *testing.T) {
 	l := &fakeListener{fakeHook: fakeHook{name: "wire"}}
 	node := start(t, p2p.Config{}, l)
@@ -216,7 +216,7 @@ func TestSlowWatcherIsToldTheLatest(t *testing.T) {
 				<-proceed
 			}
 		}()
-		synctest.Wait() // it holds ListenerRegistered
+		synctest.Wait() // the watcher holds ListenerRegistered
 		require.NoError(t, node.UpdateMetadata(func(entries map[string]string) { entries["version"] = "1" }))
 		require.NoError(t, node.UpdateMetadata(func(entries map[string]string) { entries["version"] = "2" }))
 		for _, err := range []error{nil, errTest} {
@@ -267,14 +267,14 @@ func TestAvailable(t *testing.T) {
 		require.Equal(t, before, seen[0].Identity())
 		require.Equal(t, after, seen[1].Identity())
 		require.Equal(t, before, seen[2].Identity())
-		require.False(t, slices.Contains(seen[:2], seen[2])) // it is another life of the peer
+		require.False(t, slices.Contains(seen[:2], seen[2])) // a new life has a new Peer
 		require.NoError(t, node.Shutdown(t.Context()))
 		<-done
 	})
 }
 
-// TestWatchOrder: a summary of the state has one order, from the start and
-// after events were missed.
+// TestWatchOrder: the summary of the state always comes in the same order, both
+// at the start and after events were missed.
 func TestWatchOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var hooks []p2p.Hook
@@ -310,7 +310,7 @@ func TestWatchOrder(t *testing.T) {
 						finders = append(finders, e.Hook)
 					}
 				}
-				gate <- struct{}{} // waits while the test holds it
+				gate <- struct{}{} // blocks while the test holds the gate
 				<-gate
 			}
 		}()
@@ -333,7 +333,7 @@ func TestWatchOrder(t *testing.T) {
 	})
 }
 
-// TestPeerEvent: whether something happened to a peer is one line.
+// TestPeerEvent: one line is enough to check whether an event concerns a peer.
 func TestPeerEvent(t *testing.T) {
 	l := &fakeListener{fakeHook: fakeHook{name: "wire"}}
 	node := start(t, p2p.Config{}, l)

@@ -9,8 +9,8 @@ import (
 	"github.com/sdp2p/p2p/p2ptest"
 )
 
-// Two nodes find each other and talk. An app uses quic.New and mdns.New in
-// place of the network in memory.
+// Two nodes find each other and talk, over a network in memory. An app uses
+// quic.New and mdns.New instead.
 func ExampleStart() {
 	ctx := context.Background()
 	network := p2ptest.NewNetwork(p2ptest.Config{})
@@ -47,7 +47,7 @@ func ExampleStart() {
 	// Output: server says hello
 }
 
-// What a peer is and why it is reachable can be shown to the user.
+// An app can show its user what is known of a peer, and why it is reachable.
 func ExamplePeer() {
 	ctx := context.Background()
 	network := p2ptest.NewNetwork(p2ptest.Config{})

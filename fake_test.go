@@ -23,7 +23,8 @@ import (
 	"github.com/sdp2p/p2p/internal/soak"
 )
 
-// TestMain sets rapid's number of checks, unless the command line gives one.
+// TestMain sets the number of rapid's checks, unless the command line gives
+// one.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	given := false
@@ -36,12 +37,12 @@ func TestMain(m *testing.M) {
 
 var errTest = errors.New("what the test wants")
 
-// A fakeHook serves until its context is done or the test makes it end.
+// A fakeHook runs until its context is done or the test ends it.
 type fakeHook struct {
 	name  string
-	run   func(ctx context.Context, s *p2p.Scope) error // if not nil, what Run does instead
-	end   chan func() error                             // what Run returns or panics with; nil: only the context ends it
-	scope *p2p.Scope                                    // of the latest run; readable once that is ready
+	run   func(ctx context.Context, s *p2p.Scope) error // if not nil, it replaces the body of Run
+	end   chan func() error                             // ends Run with its result or panic; may be nil
+	scope *p2p.Scope                                    // of the latest run, once it is ready
 }
 
 func (h *fakeHook) Name() string { return h.name }
@@ -60,7 +61,7 @@ func (h *fakeHook) Run(ctx context.Context, s *p2p.Scope) error {
 	}
 }
 
-// A fakeListener is a fakeHook that dials as the test says.
+// A fakeListener is a fakeHook that dials with a function of the test.
 type fakeListener struct {
 	fakeHook
 	dial func(ctx context.Context, to identity.RemoteIdentity, via []p2p.Candidate) (p2p.RawStream, error)
@@ -87,7 +88,7 @@ func (l *fakeListener) accept(from identity.RemoteIdentity) *fakeStream {
 	return far
 }
 
-// A fakeConn is a RawConn without a connection.
+// A fakeConn is a RawConn with nothing behind it.
 type fakeConn struct {
 	path p2p.Path
 	rtt  time.Duration
@@ -155,7 +156,7 @@ func drain(s *p2p.Subscription) (events []p2p.Event) {
 	}
 }
 
-// A logBuffer is where a test's logger writes.
+// A logBuffer collects the output of a test's logger.
 type logBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -175,11 +176,12 @@ func (l *logBuffer) String() string {
 
 func (l *logBuffer) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
-// fakeRoom is how many bytes a fakeStream takes before its writer has to wait.
+// fakeRoom is the number of bytes that a fakeStream buffers before its writer
+// has to wait.
 const fakeRoom = 64 << 10
 
-// A fakeStream is one end of a stream in memory. It panics where it is not used
-// as RawStream's contract says.
+// A fakeStream is one end of a stream in memory. It panics if it is used
+// against the contract of RawStream.
 type fakeStream struct {
 	*fakeWire
 	me, other *fakeEnd
@@ -188,11 +190,11 @@ type fakeStream struct {
 	exporter  *[32]byte
 	onRead    func(deadline time.Time) // if not nil, called by SetReadDeadline before it does anything
 
-	reads, writes atomic.Int32 // calls under way
-	ends          atomic.Int32 // calls of Close and Reset
+	reads, writes atomic.Int32 // calls in progress
+	ends          atomic.Int32 // number of calls of Close and Reset
 }
 
-// A fakeWire is what both ends have in common.
+// A fakeWire is the state that the two ends share.
 type fakeWire struct {
 	mu      sync.Mutex
 	changed sync.Cond
@@ -202,11 +204,11 @@ type fakeWire struct {
 	lost    error
 }
 
-// A fakeEnd is under fakeWire.mu.
+// A fakeEnd is guarded by fakeWire.mu.
 type fakeEnd struct {
-	sent    []byte // and not yet read by the other end
-	done    bool   // CloseWrite
-	deaf    bool   // reads no more
+	sent    []byte // written, and not yet read by the other end
+	done    bool   // CloseWrite was called
+	deaf    bool   // it reads no more
 	readBy  time.Time
 	writeBy time.Time
 }
@@ -228,7 +230,8 @@ func (w *fakeWire) lose(err error) {
 
 func passed(deadline time.Time) bool { return !deadline.IsZero() && !time.Now().Before(deadline) }
 
-// broken returns why nothing works any more. The caller holds mu.
+// broken returns the error with which all calls fail, or nil. The caller holds
+// mu.
 func (s *fakeStream) broken() error {
 	if s.reset {
 		return &p2p.ResetError{Code: s.code, Remote: s.resetBy != s.me}

@@ -25,9 +25,9 @@ func (g *fakeGuide) Ways(to identity.RemoteIdentity) []p2p.Candidate {
 	return []p2p.Candidate{g.via}
 }
 
-// A tracked peer that nobody has discovered is dialed as a guide says, and is
-// not available by that. Once it is discovered, both count, and a way that both
-// know is one.
+// A tracked peer that no hook has discovered is dialed over the candidates of a
+// guide, which do not make it available. Once it is discovered, the candidates
+// of both count; one that both report is listed once.
 func TestGuide(t *testing.T) {
 	var via []p2p.Candidate
 	l := &fakeListener{fakeHook: fakeHook{name: "wire"}, dial: func(_ context.Context, to identity.RemoteIdentity, c []p2p.Candidate) (p2p.RawStream, error) {
@@ -59,7 +59,7 @@ func TestGuide(t *testing.T) {
 	require.Equal(t, []p2p.Candidate{near, relay}, peer.Info().Candidates)
 }
 
-// A fakeRendezvous knows relays.
+// A fakeRendezvous offers relays.
 type fakeRendezvous struct {
 	fakeHook
 	at       []p2p.Candidate
@@ -71,8 +71,9 @@ func (r *fakeRendezvous) Expect() ([]p2p.Candidate, func()) {
 	return r.at, func() { r.expected-- }
 }
 
-// A node that expects another one hears of all relays by which it can call,
-// until that is over. A relay's address is one of a host, where it is told.
+// A hook that expects another node gets all relays over which that node can
+// call, and they are told when it is over. An announced relay address counts
+// only if a host can have it.
 func TestExpect(t *testing.T) {
 	keeper := &fakeHook{name: "keeper"}
 	at := func(addr string) p2p.Candidate {
@@ -86,7 +87,7 @@ func TestExpect(t *testing.T) {
 	require.Equal(t, []int{1, 1}, []int{one.expected, two.expected})
 	require.NoError(t, node.Unregister(t.Context(), two))
 	over()
-	require.Equal(t, []int{0, 0}, []int{one.expected, two.expected}, "also of one that has gone")
+	require.Equal(t, []int{0, 0}, []int{one.expected, two.expected}, "the expectation also ends at a hook that was unregistered")
 	all, over = keeper.scope.Expect()
 	defer over()
 	require.Equal(t, one.at, all)

@@ -63,14 +63,14 @@ func TestRegisterFails(t *testing.T) {
 			require.Len(t, hooks, 1)
 			require.True(t, hooks[0].Stopped)
 
-			bad.run = nil // it may be tried again
+			bad.run = nil // it may be registered again
 			require.NoError(t, node.Register(t.Context(), bad))
 			require.Equal(t, []p2p.HookInfo{{Name: "bad", Ready: true}}, node.Hooks())
 		})
 	}
 }
 
-// uncomparable cannot be told from other hooks of its type.
+// uncomparable is a hook that == cannot compare with others of its type.
 type uncomparable []string
 
 func (u uncomparable) Name() string                          { return "uncomparable" }
@@ -108,8 +108,8 @@ func TestRegisterEndsWithItsContext(t *testing.T) {
 		require.ErrorIs(t, node.Register(ctx, never), context.DeadlineExceeded)
 		synctest.Wait()
 		require.True(t, ended)
-		require.Empty(t, node.Hooks())                          // it was asked to end
-		require.Equal(t, []p2p.Event{p2p.Resync{}}, drain(sub)) // and so nobody is told
+		require.Empty(t, node.Hooks())                          // the hook was asked to end
+		require.Equal(t, []p2p.Event{p2p.Resync{}}, drain(sub)) // and so its end is not reported
 	})
 }
 
@@ -161,7 +161,7 @@ func TestHookStops(t *testing.T) {
 					stopped,
 				}, events)
 
-				// The node lives on.
+				// The node keeps running.
 				require.Equal(t, []*p2p.Peer{kept}, node.Peers())
 				require.NoError(t, steady.scope.Expired(both))
 				require.Equal(t, []p2p.HookInfo{
@@ -186,7 +186,7 @@ func TestUnregisterWaits(t *testing.T) {
 		polite := &fakeHook{name: "polite", run: func(ctx context.Context, s *p2p.Scope) error {
 			s.Ready()
 			<-ctx.Done()
-			s.Discovered(id, nil, nil) // it is still heard
+			s.Discovered(id, nil, nil) // the report still counts
 			<-goodbye
 			return errTest
 		}}
@@ -235,7 +235,7 @@ func TestScopeAfterTheEnd(t *testing.T) {
 	_, err := l.accept(id).Read(make([]byte, 1))
 	require.ErrorIs(t, err, p2p.ErrShuttingDown)
 
-	// A new run has a scope of its own; the old one stays useless.
+	// A new run has a scope of its own; the old scope stays useless.
 	old := l.scope
 	require.NoError(t, node.Register(t.Context(), l))
 	require.NoError(t, l.scope.Discovered(id, nil, nil))
@@ -272,8 +272,9 @@ func TestScopeRefuses(t *testing.T) {
 	require.NoError(t, l.scope.Stated(id, nil))
 }
 
-// TestListenerIsThereBeforeItsPeers connects from within the loop that hears of
-// the first peer, while the listener that discovers it is not even ready.
+// TestListenerIsThereBeforeItsPeers opens a stream from within the loop that
+// yields the first peer, while the listener that discovered the peer is not
+// even ready.
 func TestListenerIsThereBeforeItsPeers(t *testing.T) {
 	node := start(t, p2p.Config{})
 	near, far := newFakeStreams()
@@ -305,7 +306,7 @@ func TestListenerIsThereBeforeItsPeers(t *testing.T) {
 	require.NoError(t, node.Register(t.Context(), l))
 	s := <-opened
 	require.NotNil(t, s)
-	defer s.Close() // the node waits for streams that are left open
+	defer s.Close() // the node would wait for streams that are left open
 	header := make([]byte, 5)
 	_, err := far.Read(header)
 	require.NoError(t, err)
@@ -313,8 +314,8 @@ func TestListenerIsThereBeforeItsPeers(t *testing.T) {
 	far.Reset(p2p.ErrCanceled)
 }
 
-// TestHooksAtOnce lets hooks report concurrently, each about peers that all of
-// them report, while others read.
+// TestHooksAtOnce lets hooks report concurrently, some of them about the same
+// peers, while others read.
 func TestHooksAtOnce(t *testing.T) {
 	var hooks []*fakeListener
 	var all []p2p.Hook

@@ -12,8 +12,9 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A peer was last seen when a discovery reported it or a connection ended, also
-// if it is not available any more; and now, while it is connected.
+// A peer was last seen when a discovery last reported it or its last connection
+// ended, even if it is no longer available; while it is connected, it is seen
+// now.
 func TestLastSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, book, keeper := &fakeListener{fakeHook: fakeHook{name: "wire"}}, &fakeHook{name: "book"}, &fakeHook{name: "keeper"}
@@ -27,11 +28,11 @@ func TestLastSeen(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.Equal(t, seen, peer.Info().LastSeen)
 		seen = time.Now()
-		book.found(t, id) // nothing new, but it was seen
+		book.found(t, id) // nothing new, but the peer was seen
 		time.Sleep(time.Minute)
 		require.Equal(t, seen, peer.Info().LastSeen)
 		require.NoError(t, book.scope.Expired(id))
-		require.Equal(t, seen, peer.Info().LastSeen, "that it has expired is no sight of it")
+		require.Equal(t, seen, peer.Info().LastSeen, "expiry does not count as having seen the peer")
 
 		conn := l.connect(t, id)
 		time.Sleep(time.Minute)
@@ -46,8 +47,8 @@ func TestLastSeen(t *testing.T) {
 	})
 }
 
-// The last failed dial says why a peer is unreachable, until it is connected. A
-// dial that was canceled says nothing.
+// Until a peer is connected, the last failed dial says why it is unreachable. A
+// dial that was canceled does not count.
 func TestUnreachableAfterADial(t *testing.T) {
 	l, keeper := &fakeListener{fakeHook: fakeHook{name: "wire"}}, &fakeHook{name: "keeper"}
 	node := start(t, p2p.Config{}, l, keeper)
@@ -70,13 +71,13 @@ func TestUnreachableAfterADial(t *testing.T) {
 	require.Equal(t, err, peer.Info().Unreachable)
 	require.Same(t, peer, keeper.scope.Track(id))
 	require.NoError(t, l.scope.Expired(id))
-	require.ErrorIs(t, peer.Info().Unreachable, p2p.ErrNoCandidate, "what can be said without a dial comes first")
+	require.ErrorIs(t, peer.Info().Unreachable, p2p.ErrNoCandidate, "a reason that needs no dial takes precedence")
 	l.found(t, id)
 	require.Equal(t, err, peer.Info().Unreachable)
 
 	conn := l.connect(t, id)
 	require.NoError(t, peer.Info().Unreachable)
-	_, err = peer.NewStream(t.Context()) // a stream of a connected peer
+	_, err = peer.NewStream(t.Context()) // opening a stream on a connected peer fails
 	require.ErrorIs(t, err, errRefusedConn)
 	require.NoError(t, peer.Info().Unreachable)
 	require.NoError(t, l.scope.Disconnected(id, conn))
@@ -88,7 +89,7 @@ func TestUnreachableAfterADial(t *testing.T) {
 	require.ErrorIs(t, info.Unreachable, p2p.ErrRevoked)
 }
 
-// Info of a *Peer of an earlier life describes the peer as it is now.
+// Info of a *Peer from an earlier life describes the peer as it is now.
 func TestInfoOfAnEarlierLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		book := &fakeHook{name: "book"}

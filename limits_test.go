@@ -13,7 +13,7 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A crowdedNode serves streams until they are reset.
+// A crowdedNode serves each stream until it is reset.
 type crowdedNode struct {
 	*testing.T
 	node   *p2p.P2P
@@ -37,8 +37,8 @@ func (c *crowdedNode) peer() identity.RemoteIdentity {
 	return id
 }
 
-// open lets a peer open streams, and returns its ends and how many of them were
-// refused, all for one reason.
+// open lets a peer open n streams. It returns those that are open, at the
+// peer's end, and the number of those that were refused as busy.
 func (c *crowdedNode) open(from identity.RemoteIdentity, path p2p.Path, n int) (open []*fakeStream, busy int) {
 	c.Helper()
 	for range n {
@@ -54,7 +54,7 @@ func (c *crowdedNode) open(from identity.RemoteIdentity, path p2p.Path, n int) (
 	return open, busy
 }
 
-// failure returns why nothing works any more, or nil.
+// failure returns the error with which all calls fail, or nil.
 func (s *fakeStream) failure() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,10 +75,10 @@ func TestStreamLimits(t *testing.T) {
 	for range 5 {
 		c.wantRefused(50, c.peer(), in, 250)
 	}
-	last := c.wantRefused(26, c.peer(), in, 50) // 1,024 streams of strangers
+	last := c.wantRefused(26, c.peer(), in, 50) // 1,024 streams of strangers in all
 	stranger := c.peer()
 	c.wantRefused(1, stranger, in, 1)
-	c.wantRefused(0, stranger, dialed, 1) // not on a connection that the node made itself
+	c.wantRefused(0, stranger, dialed, 1) // those that the node dialed do not count
 
 	member, manual := c.peer(), c.peer()
 	c.keeper.scope.Track(member)
@@ -97,7 +97,7 @@ func TestStreamLimits(t *testing.T) {
 	c.keeper.scope.Track(id)
 	c.wantRefused(1, id, in, 124) // 1,024 + 1 + 100 + 200 + 600 + 123 = 2,048 in all
 	last[0].Reset(p2p.ErrCanceled)
-	c.until(func() bool { return len(c.wantEither(id, in)) == 1 }) // who ends makes room
+	c.until(func() bool { return len(c.wantEither(id, in)) == 1 }) // a stream that ends makes room
 	c.wantRefused(1, id, in, 1)
 }
 
@@ -107,13 +107,13 @@ func (c *crowdedNode) wantEither(from identity.RemoteIdentity, path p2p.Path) []
 	return open
 }
 
-// until waits for something that another goroutine does soon.
+// until waits for a condition that another goroutine will soon meet.
 func (c *crowdedNode) until(reached func() bool) {
 	c.Helper()
 	require.Eventually(c, reached, 10e9, 1e6)
 }
 
-// Each limit can be set, and be none.
+// Each limit can be set, or turned off.
 func TestStreamLimitsAsConfigured(t *testing.T) {
 	in := p2p.Path{Kind: p2p.Direct}
 	for name, test := range map[string]struct {
@@ -140,13 +140,13 @@ func TestStreamLimitsAsConfigured(t *testing.T) {
 	}
 }
 
-// Of the calls of Config.Allow, one peer gets few, all strangers together most,
-// and tracked peers the rest. A stream that finds no place is told to come
-// again.
+// Of the calls of Config.Allow, a single peer gets few, all strangers together
+// get most, and tracked peers get the rest. A stream that finds no place is
+// refused as busy.
 func TestAllowLimits(t *testing.T) {
 	for name, test := range map[string]struct {
 		cfg                     p2p.Config
-		onePeer, others, member int // places: of one peer, of 300 more with 1 call each, of 60 tracked ones
+		onePeer, others, member int // places: for one peer, 300 more, 60 tracked ones
 	}{
 		"default":     {p2p.Config{}, 8, 224 - 8, 32},
 		"configured":  {p2p.Config{MaxAllowCallsPerPeer: 3, MaxAllowCalls: 80}, 3, 70 - 3, 10},
@@ -195,7 +195,7 @@ func TestAllowLimits(t *testing.T) {
 					require.ErrorIs(t, far.failure(), p2p.ErrBusy)
 				}
 				time.Sleep(2 * time.Second) // the calls return
-				require.Equal(t, test.others+test.onePeer, count(300+test.onePeer, newID), "as many as before find a place")
+				require.Equal(t, test.others+test.onePeer, count(300+test.onePeer, newID), "all places are free again")
 				require.NoError(t, c.node.Shutdown(t.Context()))
 			})
 		})

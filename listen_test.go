@@ -18,7 +18,7 @@ import (
 	"github.com/sdp2p/p2p/p2ptest"
 )
 
-// A place is a node whose Mux listens, and another one that dials it.
+// A place has a node whose Mux listens, and another node that dials it.
 type place struct {
 	mux            *p2p.Mux
 	server, dialer *p2p.P2P
@@ -32,7 +32,7 @@ func listening(t *testing.T) *place {
 	quiet := slog.New(slog.DiscardHandler)
 	p.server = network.Start(t, p2p.Config{Handler: p.mux, Logger: quiet})
 	p.dialer = network.Start(t, p2p.Config{Logger: quiet})
-	time.Sleep(time.Second) // they find each other
+	time.Sleep(time.Second) // the nodes find each other
 	return p
 }
 
@@ -79,7 +79,7 @@ func TestListen(t *testing.T) {
 		require.True(t, ok)
 		require.Equal(t, p.dialer.Identity(), peer.Identity())
 
-		time.Sleep(time.Hour) // nobody ends it
+		time.Sleep(time.Hour) // nothing ends the stream
 		say(t, out, in, "over there")
 		say(t, in, out, "and back")
 		require.NoError(t, out.Close())
@@ -89,7 +89,7 @@ func TestListen(t *testing.T) {
 	})
 }
 
-// A listener that is closed frees its route, and its connections live on.
+// A listener that is closed frees its route, and its connections stay open.
 func TestListenerCloses(t *testing.T) {
 	atPlace(t, func(t *testing.T, p *place) {
 		out := p.dial(t)
@@ -120,7 +120,8 @@ func TestListenerCloses(t *testing.T) {
 	})
 }
 
-// What a closed listener frees is its route, not one that was registered since.
+// Closing a listener frees its own route, but not one that was registered
+// since.
 func TestListenerFreesItsOwnRoute(t *testing.T) {
 	var mux p2p.Mux
 	old := mux.Listen("route", p2p.Anyone)
@@ -140,8 +141,8 @@ func TestListenersAccess(t *testing.T) {
 	})
 }
 
-// What nobody accepts is refused from the 65th on, and accepted once there is
-// room.
+// Of the connections that wait for Accept, the 65th is refused; once one was
+// accepted, there is room for another.
 func TestListenersBacklog(t *testing.T) {
 	atPlace(t, func(t *testing.T, p *place) {
 		var waiting []net.Conn
@@ -162,8 +163,9 @@ func TestListenersBacklog(t *testing.T) {
 	})
 }
 
-// Shutdown ends Accept, refuses what waits, and waits for what is served, whose
-// server learns of it by its reads and still writes.
+// Shutdown ends Accept, refuses the connections that wait for it, and waits for
+// those that are being served. Their server learns of the shutdown by a failing
+// Read, and can still write.
 func TestListenersShutdown(t *testing.T) {
 	atPlace(t, func(t *testing.T, p *place) {
 		out := p.dial(t)
@@ -191,7 +193,7 @@ func TestListenersShutdown(t *testing.T) {
 }
 
 // A connection that its server never closes is reset when the time for the
-// shutdown is over, and says so.
+// shutdown is over, with an error that says so.
 func TestListenersShutdownInTime(t *testing.T) {
 	atPlace(t, func(t *testing.T, p *place) {
 		out := p.dial(t)

@@ -16,8 +16,8 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// debug returns a logger that has all lines. Values that would do something to
-// a terminal are marked, before the handler escapes them.
+// debug returns a logger that keeps all lines. It marks values that would
+// affect a terminal, before the handler escapes them.
 func (l *logBuffer) debug() *slog.Logger {
 	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if strings.ContainsAny(a.Value.String(), "\x1b\u202e") {
@@ -27,7 +27,7 @@ func (l *logBuffer) debug() *slog.Logger {
 	}}))
 }
 
-// lines returns the lines that have all of the texts.
+// lines returns the lines that contain all of the texts.
 func (l *logBuffer) lines(texts ...string) (lines []string) {
 	for line := range strings.Lines(l.String()) {
 		has := true
@@ -41,8 +41,9 @@ func (l *logBuffer) lines(texts ...string) (lines []string) {
 	return lines
 }
 
-// A Close that was forgotten is named while it delays Shutdown: after one
-// second, unless the stream was closed and only waits for its peer.
+// After one second, a stream that delays Shutdown because its Close was
+// forgotten is named in the log. A stream that was closed and only waits for
+// its peer is not.
 func TestForgottenCloseIsLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logBuffer
@@ -60,7 +61,7 @@ func TestForgottenCloseIsLogged(t *testing.T) {
 		_, err := peer.Open(t.Context(), "left open")
 		require.NoError(t, err)
 		closed, _ := opened(t, l, peer)
-		require.NoError(t, closed.Close()) // its peer takes its time
+		require.NoError(t, closed.Close()) // its peer has not closed it yet
 		_, err = l.accept(peer.Identity()).Write([]byte("\x05stuck"))
 		require.NoError(t, err)
 		synctest.Wait()
@@ -81,7 +82,7 @@ func TestForgottenCloseIsLogged(t *testing.T) {
 	})
 }
 
-// There may be many streams that were forgotten.
+// If many streams were forgotten, the log names some and counts the rest.
 func TestForgottenClosesAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logBuffer
@@ -95,7 +96,7 @@ func TestForgottenClosesAreCounted(t *testing.T) {
 	})
 }
 
-// A shutdown that nothing delays logs nothing.
+// A shutdown that no stream delays logs nothing.
 func TestShutdownIsQuiet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logBuffer
@@ -107,7 +108,7 @@ func TestShutdownIsQuiet(t *testing.T) {
 	})
 }
 
-// A dial that failed is one line, with each attempt.
+// A failed dial is logged as one line, with each attempt.
 func TestDialFailedIsLogged(t *testing.T) {
 	var log logBuffer
 	l := &fakeListener{fakeHook: fakeHook{name: "wire"}}
@@ -136,7 +137,7 @@ func TestDialFailedIsLogged(t *testing.T) {
 	require.Less(t, len(log.String()), 5000)
 }
 
-// A stream that was refused is one line that says whose it was, for which
+// A refused stream is logged as one line that says whose it was, for which
 // route, and why.
 func TestRefusedStreamsAreLogged(t *testing.T) {
 	var log logBuffer
@@ -182,7 +183,8 @@ func TestRefusedStreamsAreLogged(t *testing.T) {
 	}
 }
 
-// A node without a handler says once what to do, and each stream at Debug.
+// A node without a handler logs once what to do about it, and every stream at
+// Debug.
 func TestNoHandlerIsLogged(t *testing.T) {
 	var log logBuffer
 	_, l, peer := pair(t, p2p.Config{Logger: log.debug()})
@@ -194,7 +196,7 @@ func TestNoHandlerIsLogged(t *testing.T) {
 	require.Len(t, log.lines("level=DEBUG", "msg=refused", "there is no handler"), 3)
 }
 
-// Of many routes, an error names some.
+// An error names only some of many routes.
 func TestManyRoutes(t *testing.T) {
 	var log logBuffer
 	var mux p2p.Mux

@@ -38,7 +38,7 @@ func TestNodeMetadata(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			require.Equal(t, test.want, test.fields.Map())
 			require.Equal(t, test.fields, p2p.ParseNodeMetadata(test.want))
-			if test.want["os"] != "" { // what an ancestor's node says is understood
+			if test.want["os"] != "" { // the metadata of the ancestor's node is understood
 				delete(test.want, "operating_system")
 				require.Equal(t, test.fields, p2p.ParseNodeMetadata(test.want))
 			}
@@ -69,7 +69,7 @@ func TestValidateMetadata(t *testing.T) {
 	delete(large, "128")
 	for name, test := range map[string]struct {
 		entries map[string]string
-		text    string // of the error; empty: there is none
+		text    string // of the error; empty if there is none
 	}{
 		"nil":             {nil, ""},
 		"64 libraries":    {libraries(64), ""},
@@ -97,7 +97,7 @@ func TestValidateMetadata(t *testing.T) {
 		})
 	}
 	require.ErrorIs(t, p2p.ValidateMetadata(libraries(65)), p2p.ErrTooManyLibraries)
-	almost := libraries(64) // what only looks like a library is none
+	almost := libraries(64) // keys that merely resemble a library's do not count
 	for _, key := range []string{"00000000-0000-4000-A000-00000000004", "00000000x0000-4000-A000-000000000040", "g0000000-0000-4000-A000-000000000040"} {
 		almost[key] = ""
 	}
@@ -133,7 +133,7 @@ func TestConfig(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.Equal(t, key.Remote(), node.Identity())
-	own["color"] = "blue" // the node has a copy
+	own["color"] = "blue" // the node keeps a copy
 	metadata := node.Metadata()
 	require.Equal(t, "red", metadata["color"])
 	require.Equal(t, "3", metadata["version"])
@@ -174,7 +174,7 @@ func TestUpdateMetadata(t *testing.T) {
 
 	require.NoError(t, node.UpdateMetadata(func(entries map[string]string) {
 		entries["name"] = "bert"
-		require.Equal(t, before, node.Metadata(), "change may read the node, which has not changed yet")
+		require.Equal(t, before, node.Metadata(), "the function may read the node, which has not changed yet")
 	}))
 	require.Equal(t, []p2p.Event{p2p.MetadataModified{}}, drain(sub))
 	require.Equal(t, "bert", node.Metadata()["name"])
@@ -182,7 +182,7 @@ func TestUpdateMetadata(t *testing.T) {
 	require.Equal(t, "bert", node.Metadata()["name"])
 }
 
-// TestUpdateMetadataAtOnce counts with it: no update gets lost.
+// TestUpdateMetadataAtOnce counts in the metadata: no update is lost.
 func TestUpdateMetadataAtOnce(t *testing.T) {
 	node := start(t, p2p.Config{})
 	done := make(chan error)
@@ -192,7 +192,7 @@ func TestUpdateMetadataAtOnce(t *testing.T) {
 			for range 50 {
 				errs = errors.Join(errs, node.UpdateMetadata(func(entries map[string]string) {
 					before := entries["n"]
-					runtime.Gosched() // others have their chance to come between
+					runtime.Gosched() // lets other goroutines run in between
 					entries["n"] = before + "x"
 				}))
 				if len(node.Metadata()["n"]) > 200 {

@@ -16,8 +16,8 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A model knows what has been done to a node, and works out from that alone
-// what the node must show.
+// A model knows which operations were applied to a node, and works out from
+// them alone the state that the node must show.
 type model struct {
 	*rapid.T
 	node     *p2p.P2P
@@ -26,10 +26,10 @@ type model struct {
 	starts   int // counts up: the order in which hooks were registered
 	peers    map[identity.RemoteIdentity]*modelPeer
 	met      int          // peers that became available so far
-	waiting  []*modelPeer // those that are not connected, the first to be evicted first
+	waiting  []*modelPeer // peers that are not connected, in the order in which they are evicted
 	stopped  []*modelHook // in the order in which they stopped
 	metadata map[string]string
-	want     []change // what the operation under way must tell
+	want     []change // the changes that the current operation must report
 
 	quick     *reader // is read after every operation
 	readers   []*reader
@@ -39,7 +39,7 @@ type model struct {
 type modelHook struct {
 	hook     p2p.Hook
 	fake     *fakeHook
-	number   int // since when it is registered, or 0
+	number   int // its place in the order of registration, or 0
 	ran      bool
 	err      error // why it stopped
 	addrs    []netip.AddrPort
@@ -53,7 +53,7 @@ type modelPeer struct {
 	found      map[*modelHook]finding
 	conns      []modelConn
 	said       []modelSaid
-	met        bool // was connected once
+	met        bool // it was connected once
 	metadata   map[string]string
 	verified   bool
 	candidates []p2p.Candidate
@@ -74,8 +74,8 @@ type modelSaid struct {
 	metadata map[string]string
 }
 
-// A change is an event with the identity instead of the peer, so that the model
-// can foretell it.
+// A change is an event with the identity in place of the peer, so that the
+// model can predict it.
 type change struct {
 	kind string
 	id   identity.RemoteIdentity
@@ -126,8 +126,8 @@ func changeOf(e p2p.Event) change {
 	return change{kind: "unknown"}
 }
 
-// bySubject sorts changes such that those of one peer, hook or address stay in
-// their order: what the node promises.
+// bySubject sorts changes such that those of one peer, hook or address keep
+// their order, which is all that the node promises.
 func bySubject(changes []change) []change {
 	slices.SortStableFunc(changes, func(a, b change) int {
 		x, y := a.id.Bytes(), b.id.Bytes()
@@ -141,8 +141,8 @@ func bySubject(changes []change) []change {
 
 func (m *model) tell(c change) { m.want = append(m.want, c) }
 
-// recompute works out what a peer's metadata and candidates are, and tells if
-// the metadata has changed.
+// recompute works out a peer's metadata and candidates, and records a change if
+// the metadata is new.
 func (m *model) recompute(p *modelPeer, silent bool) {
 	metadata := map[string]string{}
 	order := slices.SortedFunc(maps.Keys(p.found), func(a, b *modelHook) int { return a.number - b.number })
@@ -189,8 +189,8 @@ func (m *model) leaves(p *modelPeer) {
 	m.waiting = slices.DeleteFunc(m.waiting, func(o *modelPeer) bool { return o == p })
 }
 
-// linesUp puts a peer at the end of those that wait, once it may be evicted: it
-// is neither connected nor has somebody given an address of it.
+// linesUp puts a peer at the end of the queue for eviction if it may be
+// evicted: if it is not connected, and no hook has reported a manual candidate.
 func (m *model) linesUp(p *modelPeer) {
 	stays := len(p.conns) > 0
 	for _, f := range p.found {
@@ -203,7 +203,7 @@ func (m *model) linesUp(p *modelPeer) {
 	}
 }
 
-// remains draws the consequences of something that was taken away.
+// remains updates a peer after a discovery or a connection was removed.
 func (m *model) remains(p *modelPeer) {
 	if len(p.found) > 0 || len(p.conns) > 0 {
 		m.linesUp(p)
@@ -220,7 +220,7 @@ func (m *model) room() bool {
 		return true
 	}
 	if len(m.peers)-len(m.waiting) >= m.maxPeers {
-		return false // those who stay fill the table: nobody else has to leave
+		return false // the peers that cannot be evicted fill the table: none makes room
 	}
 	for len(m.peers) >= m.maxPeers {
 		i := slices.IndexFunc(m.waiting, func(p *modelPeer) bool { return !p.met })
@@ -267,7 +267,7 @@ func (p *modelPeer) connectedBy(h *modelHook) bool {
 
 func (m *model) connect(h *modelHook, id identity.RemoteIdentity, conn *fakeConn) {
 	if m.peers[id] == nil {
-		m.room() // if there is none, it is connected all the same
+		m.room() // even if there is no room, the peer is connected
 	}
 	p := m.admit(id)
 	m.leaves(p)
@@ -332,8 +332,8 @@ func (m *model) fail(h *modelHook, err error) {
 	m.tell(change{kind: "stopped", by: h.fake.name, err: err})
 }
 
-// check compares what the operation told, and what the node shows now, with the
-// model.
+// check compares the changes that the operation reported, and the state that
+// the node shows now, with the model.
 func (m *model) check() {
 	events := m.quick.read(1 << 20)
 	got := make([]change, len(events))
@@ -430,8 +430,8 @@ func (m *model) checkHooks() {
 	}
 }
 
-// settle lets everybody read what there is, but those who are stuck, and
-// compares what they believe with the state.
+// settle lets all readers and watchers catch up, except those that are stuck,
+// and compares the state that they have put together with the node's.
 func (m *model) settle() {
 	synctest.Wait()
 	now := snapshot(m.node)
@@ -453,7 +453,7 @@ func (m *model) settle() {
 	}
 }
 
-// end releases everybody, and checks what they saw until the end.
+// end releases all watchers, and checks the events that they see until the end.
 func (m *model) end() {
 	for _, f := range m.followers {
 		f.hold(false)
@@ -470,9 +470,9 @@ func (m *model) end() {
 	if err := m.quick.check(snapshot(m.node)); err != nil {
 		m.Fatalf("after Shutdown: %v", err)
 	}
-	m.want = nil // the order in which hooks ended is anybody's guess
+	m.want = nil // hooks end in no particular order
 	m.check()
 	for _, f := range m.followers {
-		<-f.done // the iterator ended by itself
+		<-f.done // the iterator ended with the node
 	}
 }

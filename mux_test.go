@@ -13,7 +13,7 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// echo sends back what comes, behind the name of the route.
+// echo sends the name of the route, and then everything it receives.
 func echo(_ context.Context, s *p2p.Stream) error {
 	if _, err := io.WriteString(s, s.Route()+":"); err != nil {
 		return err
@@ -22,12 +22,12 @@ func echo(_ context.Context, s *p2p.Stream) error {
 	return err
 }
 
-// call writes b to a stream of the peer and returns all that comes back.
+// call writes b to a stream of the peer and returns the answer.
 func call(far *fakeStream, b string) (string, error) {
 	if _, err := io.WriteString(far, b); err != nil {
 		return "", err
 	}
-	if err := far.CloseWrite(); err != nil { // it may have been reset since
+	if err := far.CloseWrite(); err != nil { // the node may have reset the stream already
 		return "", err
 	}
 	answer, err := io.ReadAll(far)
@@ -122,7 +122,8 @@ func TestMuxFirstFrame(t *testing.T) {
 		began := time.Now()
 		_, err := io.WriteString(patient, "\x04echo")
 		require.NoError(t, err)
-		for _, part := range []string{"\x04", "e", "c", "h"} { // a byte now and then does not help
+		// Sending a byte now and then does not help.
+		for _, part := range []string{"\x04", "e", "c", "h"} {
 			_, err := io.WriteString(slow, part)
 			require.NoError(t, err)
 			time.Sleep(time.Second)
@@ -195,7 +196,7 @@ func TestRouteLimit(t *testing.T) {
 		foreign := l.accept(other)
 		io.WriteString(foreign, "\x03two")
 		synctest.Wait()
-		answer, err := call(l.accept(peer.Identity()), "\x04echo!") // other routes are not concerned
+		answer, err := call(l.accept(peer.Identity()), "\x04echo!") // other routes are not affected
 		require.NoError(t, err)
 		require.Equal(t, "echo:!", answer)
 

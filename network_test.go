@@ -10,7 +10,7 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// A watchful hook is told what the app knows of the network.
+// A watchful hook records what it is told about the network.
 type watchful struct {
 	fakeHook
 	told atomic.Int32
@@ -18,7 +18,7 @@ type watchful struct {
 
 func (w *watchful) NetworkChanged() { w.told.Add(1) }
 
-// NetworkChanged reaches the hooks that want to be told, and no others.
+// NetworkChanged reaches the hooks that implement it, and no others.
 func TestNetworkChanged(t *testing.T) {
 	w := &watchful{fakeHook: fakeHook{name: "watchful"}}
 	node := start(t, p2p.Config{}, w, &fakeHook{name: "indifferent"})
@@ -30,8 +30,9 @@ func TestNetworkChanged(t *testing.T) {
 	require.EqualValues(t, 2, w.told.Load())
 }
 
-// A listener reports that the network is another one, and that a connection
-// runs another way; the peer's path is the new one when the event is heard.
+// A listener reports that the network has changed, and that a connection takes
+// another path. When a subscriber receives that event, the peer already shows
+// the new path.
 func TestPathChanged(t *testing.T) {
 	l := &fakeListener{fakeHook: fakeHook{name: "wire"}}
 	node := start(t, p2p.Config{}, l)
@@ -59,13 +60,13 @@ func TestPathChanged(t *testing.T) {
 			}
 		}
 	}()
-	<-watched // it has begun
+	<-watched // the watcher has begun
 	woke := p2p.NetworkModified{Woke: true, Slept: time.Hour}
 	require.NoError(t, l.scope.NetworkModified(woke))
-	require.NoError(t, l.scope.Moved(id, conn, before)) // it has not
+	require.NoError(t, l.scope.Moved(id, conn, before)) // the path has not changed
 	conn.path = after
 	require.NoError(t, l.scope.Moved(id, conn, before))
-	require.NoError(t, l.scope.Moved(id, &fakeConn{path: after}, before)) // another one
+	require.NoError(t, l.scope.Moved(id, &fakeConn{path: after}, before)) // not the peer's connection
 	require.NoError(t, l.scope.Moved(newID(), conn, before))
 	moved := p2p.PeerPathChanged{Peer: peer, From: before, To: after}
 	for _, c := range []<-chan p2p.Event{seen.C, watched} {

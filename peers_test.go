@@ -16,8 +16,8 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// crowd are the identities that the model test uses: some of them fill a small
-// table.
+// crowd holds the identities that the model test uses: some of them fill a
+// small table.
 var (
 	crowd = func() (ids []identity.RemoteIdentity) {
 		for range 7 {
@@ -49,7 +49,7 @@ var (
 	}
 )
 
-// TestPeers shows the invariants that the package's documentation lists, with
+// TestPeers checks the invariants that the package's documentation lists, by
 // random operations against a model.
 func TestPeers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -59,7 +59,7 @@ func TestPeers(t *testing.T) {
 				for _, f := range m.followers {
 					f.stop()
 				}
-				m.node.Shutdown(context.Background()) // after a failure as well, so that nothing is left in the bubble
+				m.node.Shutdown(context.Background()) // after a failure, too, to end all goroutines
 			}()
 			for range rapid.IntRange(50, 90).Draw(t, "operations") {
 				name := rapid.SampledFrom(operationNames).Draw(t, "operation")
@@ -102,9 +102,9 @@ func newModel(t *rapid.T) *model {
 	return m
 }
 
-// operations are what may happen, and operationNames how often. The first one
-// does nothing, so that rapid can leave operations out when it looks for the
-// shortest way to a failure.
+// operations may happen in any order, as often as operationNames lists them.
+// The first one does nothing, so that rapid can leave operations out when it
+// looks for the shortest way to a failure.
 var operations = map[string]func(*model){
 	"nothing":    func(*model) {},
 	"register":   func(m *model) { register(m, m.anyHook()) },
@@ -241,8 +241,8 @@ func opDiscover(m *model) {
 	}
 }
 
-// opRepeat discovers peers once more as they were, with copies of what was
-// said: nothing is told.
+// opRepeat reports discoveries once more, with copies of the metadata and
+// candidates: no event is published.
 func opRepeat(m *model) {
 	h := m.anyScope(false)
 	for id, p := range m.peers {
@@ -283,12 +283,13 @@ func opDisconnect(m *model) {
 		return
 	}
 	c := anyOf(m, "connection", p.conns)
-	for _, h := range m.hooks { // another hook's business
+	for _, h := range m.hooks { // a connection that another hook has reported
 		if h != c.by && h.number > 0 {
 			m.expect(h.fake.scope.Disconnected(p.id, c.conn), nil)
 		}
 	}
-	m.expect(c.by.fake.scope.Disconnected(p.id, &fakeConn{}), nil) // nor is that one known
+	// This connection was never reported.
+	m.expect(c.by.fake.scope.Disconnected(p.id, &fakeConn{}), nil)
 	m.expect(c.by.fake.scope.Disconnected(p.id, c.conn), nil)
 	m.disconnect(p, c)
 }
@@ -341,7 +342,7 @@ func opAddress(m *model) {
 	}
 }
 
-// opBurst tells more than any queue holds.
+// opBurst publishes more events than any queue holds.
 func opBurst(m *model) {
 	h := m.anyScope(true)
 	for range rapid.IntRange(0, 150).Draw(m.T, "events") * 2 {

@@ -15,7 +15,7 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A fakeProber is a fakeListener that answers for the node at an address.
+// A fakeProber is a fakeListener that tells which node answers at an address.
 type fakeProber struct {
 	fakeListener
 	at map[netip.AddrPort]identity.RemoteIdentity
@@ -40,7 +40,7 @@ func (l *fakeProber) Probe(ctx context.Context, id identity.RemoteIdentity, at [
 			return a, nil
 		}
 	}
-	if id == l.scope.Node().Identity() { // not at its own addresses
+	if id == l.scope.Node().Identity() { // the node does not probe itself
 		return netip.AddrPort{}, p2p.ErrSelf
 	}
 	<-ctx.Done()
@@ -49,8 +49,8 @@ func (l *fakeProber) Probe(ctx context.Context, id identity.RemoteIdentity, at [
 
 func port(n int) netip.AddrPort { return netip.MustParseAddrPort(fmt.Sprintf("10.0.0.1:%d", n)) }
 
-// A hook finds out whether the holder of a key is at an address. Without a
-// listener that can tell, and for a peer that was revoked, it does not.
+// A hook can probe whether the holder of a key is at an address. Probing fails
+// without a listener that supports it, and for a peer that was revoked.
 func TestProbe(t *testing.T) {
 	hook := &fakeHook{name: "hook"}
 	node := start(t, p2p.Config{}, hook, &fakeListener{fakeHook: fakeHook{name: "other"}})
@@ -63,7 +63,7 @@ func TestProbe(t *testing.T) {
 	two.at[port(2)] = id
 	require.NoError(t, node.Register(t.Context(), one))
 	require.NoError(t, node.Register(t.Context(), two))
-	two.connect(t, id) // so that it is asked first
+	two.connect(t, id) // so that two is asked first
 	got, err := hook.scope.Probe(t.Context(), id, port(1), port(2), port(0), netip.MustParseAddrPort("224.0.0.1:1"), netip.AddrPort{})
 	require.NoError(t, err)
 	require.Equal(t, port(2), got)
@@ -78,9 +78,9 @@ func TestProbe(t *testing.T) {
 	require.ErrorIs(t, err, p2p.ErrStopped)
 }
 
-// Whatever is announced, a node asks at no more than 20 addresses a second that
-// do not answer, at each of them once in 3 s, and once a second for an
-// identity. Those that answer do not count.
+// Whatever is announced, a node probes at most 20 addresses a second that do
+// not answer, each of them once in 3 s, and each identity once a second.
+// Addresses that answer do not count against the 20.
 func TestProbeLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hook, l := &fakeHook{name: "hook"}, newFakeProber("prober")
@@ -100,14 +100,14 @@ func TestProbeLimits(t *testing.T) {
 		require.ErrorIs(t, ask(one, many...), context.DeadlineExceeded)
 		require.Equal(t, time.Second, time.Since(began))
 		require.Len(t, l.asked, 8)
-		require.ErrorIs(t, ask(newID(), many[:8]...), p2p.ErrBusy, "each of them was asked")
+		require.ErrorIs(t, ask(newID(), many[:8]...), p2p.ErrBusy, "each of the addresses was probed")
 		time.Sleep(2 * time.Second)
 		require.ErrorIs(t, ask(newID(), many[:8]...), context.DeadlineExceeded)
 
 		time.Sleep(time.Minute)
 		l.asked = nil
 		var running sync.WaitGroup
-		for i := range 1000 { // of strangers, within 10 s
+		for i := range 1000 { // strangers, within 10 s
 			running.Go(func() { ask(newID(), port(1000+2*i), port(1001+2*i)) })
 			time.Sleep(10 * time.Millisecond)
 		}
@@ -126,11 +126,11 @@ func TestProbeLimits(t *testing.T) {
 		}
 		require.Equal(t, 90, busy)
 		l.connect(t, one)
-		require.ErrorIs(t, ask(one), context.DeadlineExceeded, "who is connected can be asked without an address")
+		require.ErrorIs(t, ask(one), context.DeadlineExceeded, "a connected peer can be probed without an address")
 		require.ErrorIs(t, ask(newID()), p2p.ErrBusy)
 		require.ErrorIs(t, ask(node.Identity(), port(9)), p2p.ErrSelf)
 
-		for i := range 5000 { // what is remembered is bounded
+		for i := range 5000 { // the record of probes is bounded
 			go ask(newID(), port(1000+i))
 		}
 		time.Sleep(time.Minute)

@@ -13,20 +13,19 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A replay is what somebody believes who knows only what the events said: which
-// peers there are, who discovers them and is connected with them, which
-// listeners there are and where. Metadata and candidates are those that could
-// be read when an event last spoke of them.
+// A replay is the state as far as the events tell it: the peers, the hooks that
+// have discovered or connected them, the listeners and their addresses.
+// Metadata and candidates are read when an event reports them.
 type replay struct {
 	node   *p2p.P2P
-	strict bool // each event makes a difference, as Watch promises
+	strict bool // each event must make a difference, as Watch promises
 
 	mu        sync.Mutex
 	peers     map[*p2p.Peer]*replayPeer
 	listeners map[string][]netip.AddrPort
 	stopped   map[string]error
 	metadata  map[string]string
-	last      map[lastKey]bool // since the last Resync: whether the thing was said to be there
+	last      map[lastKey]bool // since the last Resync: was it reported as present?
 	wrong     error            // the first event that should not have come
 	yielded   map[*p2p.Peer]int
 }
@@ -52,7 +51,7 @@ func newReplay(node *p2p.P2P, strict bool) *replay {
 	}
 }
 
-// snapshot returns a replay that believes what the node's state is.
+// snapshot returns a replay that equals the node's present state.
 func snapshot(node *p2p.P2P) *replay {
 	r := newReplay(node, false)
 	for _, peer := range node.Peers() {
@@ -87,7 +86,7 @@ func sameCandidate(a, b p2p.Candidate) bool {
 	return a.Kind == b.Kind && a.Addr == b.Addr && a.Relay == b.Relay && a.Version == b.Version && slices.Equal(a.Sources, b.Sources)
 }
 
-// compare says how r differs from now, or nil.
+// compare describes how r differs from now, or returns nil.
 func (r *replay) compare(now *replay) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -132,15 +131,15 @@ func (r *replay) compare(now *replay) error {
 	return nil
 }
 
-// resync makes r believe what the state is now.
+// resync sets r to the node's present state.
 func (r *replay) resync() {
 	now := snapshot(r.node)
 	r.peers, r.listeners, r.stopped, r.metadata = now.peers, now.listeners, now.stopped, now.metadata
 	clear(r.last)
 }
 
-// alternates notes that a thing is there or not there any more, and complains
-// if that is what was said last.
+// alternates records that a thing was reported as present or absent, and
+// complains if the last report said the same.
 func (r *replay) alternates(e p2p.Event, key lastKey, there, changes bool) {
 	was, said := r.last[key]
 	if said && was == there {
@@ -158,7 +157,7 @@ func (r *replay) fail(e p2p.Event, text string) {
 	}
 }
 
-// apply believes an event.
+// apply applies an event.
 func (r *replay) apply(e p2p.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -187,7 +186,7 @@ func (r *replay) apply(e p2p.Event) {
 	case p2p.ListenerUnregistered:
 		addrs, known := r.listeners[e.Listener]
 		r.alternates(e, lastKey{listener: e.Listener}, false, known)
-		for _, a := range addrs { // they go with it
+		for _, a := range addrs { // the addresses go with their listener
 			r.last[lastKey{listener: e.Listener, addr: a}] = false
 		}
 		delete(r.listeners, e.Listener)
@@ -258,18 +257,18 @@ func (r *replay) available(e p2p.PeerAvailable) {
 	r.peers[e.Peer].readMetadata(e.Peer)
 }
 
-// A follower reads events or peers in a goroutine of its own, and keeps a
+// A follower consumes events or peers in a goroutine of its own, and keeps a
 // replay.
 type follower struct {
 	*replay
-	gate   chan struct{} // holds an element while the follower may not go on
-	stuck  bool          // whether it does
+	gate   chan struct{} // holds an element while the follower must wait
+	stuck  bool          // whether the follower must wait
 	cancel context.CancelFunc
 	done   chan struct{}
 	only   bool // follows Available instead of Watch
 }
 
-// follow begins to watch the node. It ends when the follower is stopped or the
+// follow begins to watch the node. The follower ends when it is stopped or the
 // node shuts down.
 func follow(node *p2p.P2P, peersOnly bool) *follower {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -300,7 +299,7 @@ func (f *follower) pass() {
 	<-f.gate
 }
 
-// hold makes the follower wait in its loop's body, or lets it go on.
+// hold makes the follower wait in the body of its loop, or lets it go on.
 func (f *follower) hold(stuck bool) {
 	if f.stuck == stuck {
 		return
@@ -318,8 +317,8 @@ func (f *follower) stop() {
 	<-f.done
 }
 
-// check compares what the follower was told with the state. It has been told
-// all that there is to tell.
+// check compares what the follower was told with the state. The caller waits
+// until there is nothing left to tell.
 func (f *follower) check(now *replay) error {
 	if !f.only {
 		return f.compare(now)
@@ -339,7 +338,7 @@ func (f *follower) check(now *replay) error {
 	return nil
 }
 
-// A reader is a subscription that is read now and then.
+// A reader is a subscription that is read from time to time.
 type reader struct {
 	*replay
 	sub   *p2p.Subscription
@@ -350,7 +349,7 @@ func newReader(node *p2p.P2P) *reader {
 	return &reader{replay: newReplay(node, false), sub: node.Subscribe()}
 }
 
-// read reads at most limit events, while nothing else happens.
+// read reads at most limit events. Nothing else runs meanwhile.
 func (r *reader) read(limit int) (events []p2p.Event) {
 	for range limit {
 		select {
@@ -374,7 +373,7 @@ func (r *reader) read(limit int) (events []p2p.Event) {
 	return events
 }
 
-// drained reads all and compares the replay with the state.
+// check reads all events and compares the replay with the state.
 func (r *reader) check(now *replay) error {
 	r.read(1 << 20)
 	if !r.begun {

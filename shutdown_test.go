@@ -18,7 +18,7 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A diary is what happened, in order.
+// A diary lists what has happened, in order.
 type diary struct {
 	mu    sync.Mutex
 	steps []string
@@ -36,8 +36,8 @@ func (d *diary) read() []string {
 	return append([]string(nil), d.steps...)
 }
 
-// The bubble fails if a goroutine is left when a test in it returns, so that
-// all tests here show that as well.
+// A bubble fails if a goroutine is left when its test returns. All tests here
+// thereby check for leaks as well.
 
 func TestShutdownOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -64,7 +64,7 @@ func TestShutdownOrder(t *testing.T) {
 			if ctx.Err() == nil || !errors.Is(err, p2p.ErrShuttingDown) {
 				diary.note("a handler that ended too early")
 			}
-			s.Write([]byte("bye")) // that is still possible
+			s.Write([]byte("bye")) // writing is still possible
 			diary.note("handler")
 			return nil
 		})
@@ -82,7 +82,7 @@ func TestShutdownOrder(t *testing.T) {
 		in := wire.accept(id) // while the goodbye is being said, streams are still served
 		synctest.Wait()
 		require.Empty(t, diary.read())
-		_, err := peer.NewStream(t.Context()) // but none is opened
+		_, err := peer.NewStream(t.Context()) // but the node opens none
 		require.ErrorIs(t, err, p2p.ErrClosed)
 
 		close(leave)
@@ -129,7 +129,7 @@ func TestShutdownWaitsForOutboundStreams(t *testing.T) {
 				began := time.Now()
 				err := node.Shutdown(ctx)
 				require.Equal(t, test.want, time.Since(began))
-				require.NoError(t, err, "nothing runs any more")
+				require.NoError(t, err, "everything has stopped")
 				_, err = far.Read(make([]byte, 1))
 				require.ErrorIs(t, err, p2p.ErrShuttingDown)
 				_, err = forgotten.Write([]byte("x"))
@@ -142,7 +142,7 @@ func TestShutdownWaitsForOutboundStreams(t *testing.T) {
 }
 
 // TestShutdownEndsWhenStreamsDo closes an outbound stream whose peer takes its
-// time: that is waited for, and no longer.
+// time: Shutdown waits for that peer, and no longer.
 func TestShutdownEndsWhenStreamsDo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node, l, peer := pair(t, p2p.Config{})
@@ -181,15 +181,15 @@ func TestShutdownNamesWhatOverran(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		var overran *p2p.ShutdownError
 		require.ErrorAs(t, err, &overran)
-		require.Equal(t, []string{`hook "stubborn"`, "handlers"}, overran.Overran, "the others did not have long, but stopped")
+		require.Equal(t, []string{`hook "stubborn"`, "handlers"}, overran.Overran, "the others had little time, but they stopped")
 		require.EqualError(t, err, `p2p: shutdown: hook "stubborn", handlers did not stop in time: context deadline exceeded`)
-		require.Equal(t, err, node.Shutdown(t.Context()), "each caller gets the one result")
+		require.Equal(t, err, node.Shutdown(t.Context()), "every caller gets the same result")
 		close(release)
 	})
 }
 
-// TestShutdownAlwaysNamesWhatOverran asks with a context that is done from the
-// start: the result is not a matter of luck.
+// TestShutdownAlwaysNamesWhatOverran calls Shutdown with a context that is done
+// from the start: the result does not depend on luck.
 func TestShutdownAlwaysNamesWhatOverran(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for range 32 {
@@ -205,7 +205,7 @@ func TestShutdownAlwaysNamesWhatOverran(t *testing.T) {
 			err := node.Shutdown(ctx)
 			require.IsType(t, &p2p.ShutdownError{}, err)
 			require.ErrorIs(t, err, errTest)
-			time.Sleep(time.Second) // of the bubble: the hook ends
+			time.Sleep(time.Second) // simulated time, in which the hook ends
 			synctest.Wait()
 			require.Empty(t, node.Hooks())
 		}
@@ -231,13 +231,14 @@ func TestShutdownOfManyCallers(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second) // one that has less time than the first one
+		// This caller has less time than the first ones.
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		require.ErrorIs(t, node.Shutdown(ctx), context.DeadlineExceeded)
 		require.Equal(t, time.Second, time.Since(began))
 		callers.Wait()
 		require.NoError(t, node.Shutdown(t.Context()))
-		require.NoError(t, node.Shutdown(ctx), "the result is known, and so the context does not matter")
+		require.NoError(t, node.Shutdown(ctx), "once the result is known, the context does not matter")
 	})
 }
 
@@ -256,7 +257,7 @@ func TestAfterShutdown(t *testing.T) {
 	require.ErrorIs(t, err, p2p.ErrUnavailable)
 }
 
-// TestShutdownWhileDialling lets the listener find the peer only once streams
+// TestShutdownWhileDialling lets the listener reach the peer only once streams
 // are refused.
 func TestShutdownWhileDialling(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -297,7 +298,7 @@ func TestStart(t *testing.T) {
 		require.ErrorIs(t, err, errTest)
 		require.Equal(t, []string{"first ended"}, diary.read())
 
-		// A context that ends first, and a hook that takes no notice.
+		// A hook ignores that the context is done.
 		release := make(chan struct{})
 		never := &fakeHook{name: "never", run: func(context.Context, *p2p.Scope) error { <-release; return nil }}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -309,7 +310,7 @@ func TestStart(t *testing.T) {
 		require.Equal(t, []string{`hook "never"`}, overran.Overran)
 		close(release)
 
-		// The context bounds the starting only.
+		// The context bounds only the start.
 		ctx, cancel = context.WithCancel(t.Context())
 		node, err = p2p.Start(ctx, p2p.Config{App: "test", Hooks: []p2p.Hook{&fakeHook{name: "one"}}})
 		require.NoError(t, err)
@@ -320,8 +321,8 @@ func TestStart(t *testing.T) {
 	})
 }
 
-// inBubble counts the goroutines of the bubble: those of the runtime and of
-// other tests come and go.
+// inBubble counts only the goroutines of the bubble, since those of the runtime
+// and of other tests come and go.
 func inBubble(t testing.TB) int {
 	t.Helper()
 	b := make([]byte, 4<<20)
@@ -332,7 +333,8 @@ func inBubble(t testing.TB) int {
 	return strings.Count(string(b[:n]), bubble)
 }
 
-// TestNoGoroutineOutlivesShutdown counts them for a node that has been busy.
+// TestNoGoroutineOutlivesShutdown counts goroutines around the life of a node
+// that has been busy.
 func TestNoGoroutineOutlivesShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		before := inBubble(t)

@@ -26,7 +26,7 @@ type measuredConn struct {
 
 func (c *measuredConn) Stats() p2p.ConnStats { return c.stats }
 
-// A reportingHook tells what the test wants.
+// A reportingHook returns a report that the test chooses.
 type reportingHook struct {
 	fakeHook
 	report func(libraries bool) p2p.HookReport
@@ -34,7 +34,7 @@ type reportingHook struct {
 
 func (h *reportingHook) Report(libraries bool) p2p.HookReport { return h.report(libraries) }
 
-// events are what the notes of a node tell, without the times.
+// events returns the notes of a node as text, without the times.
 func events(node *p2p.P2P) (all []string) {
 	for _, e := range node.State().Events {
 		text := e.What
@@ -53,8 +53,8 @@ func events(node *p2p.P2P) (all []string) {
 
 const someLibrary = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 
-// The state of a node that has done most of what there is, as JSON: what is
-// written here is what programs may rely on.
+// TestStateAsJSON compares the state of a node that has used most features, as
+// JSON, with a stored file: programs may rely on this form.
 func TestStateAsJSON(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		id := seeded(t, 1).Remote()
@@ -103,7 +103,7 @@ func TestStateAsJSON(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, string(want), string(got)+"\n")
 		require.NotContains(t, string(got), "6ba7b810")
-		var read p2p.State // programs read it, too
+		var read p2p.State // programs can read it back
 		require.NoError(t, json.Unmarshal(got, &read))
 		again, err := json.MarshalIndent(read, "", "\t")
 		require.NoError(t, err)
@@ -124,14 +124,14 @@ func seeded(t *testing.T, seed byte) identity.Identity {
 	return id
 }
 
-// What came up and went is counted by how it ended, and its bytes by the way
-// that they went, also after it has gone.
+// Connections are counted by how they ended, and their bytes by the path that
+// they took, which remain counted after a connection ended.
 func TestConnectionsAreCounted(t *testing.T) {
 	node, l, peer := pair(t, p2p.Config{})
 	id := peer.Identity()
 	direct := &measuredConn{fakeConn{path: p2p.Path{Kind: p2p.Direct}}, p2p.ConnStats{Bytes: p2p.Bytes{Sent: 1, Received: 2}}}
 	require.NoError(t, l.scope.Connected(id, direct))
-	for range 2 { // it is not booked twice
+	for range 2 { // the bytes are not counted twice
 		require.Equal(t, map[string]p2p.Bytes{"direct": {Sent: 1, Received: 2}}, node.State().Counters.Bytes)
 	}
 	direct.stats.End = "idle"
@@ -146,8 +146,8 @@ func TestConnectionsAreCounted(t *testing.T) {
 	require.Equal(t, []string{"connected wire", "connected wire", "disconnected wire idle"}, events(node))
 }
 
-// Each kind of failure can be told from the state: by its count and by an event
-// with its cause.
+// The state distinguishes each kind of failure, by a count and by an event with
+// its cause.
 func TestFaultsAreTold(t *testing.T) {
 	var mux p2p.Mux
 	mux.HandleFunc("mine", p2p.Access{}, echo)
@@ -210,7 +210,7 @@ func space(after string) string {
 	return " "
 }
 
-// Dials that fail are counted by cause, and each candidate as well.
+// Failed dials are counted by cause, and so are the attempts at each candidate.
 func TestDialsAreCounted(t *testing.T) {
 	l := &fakeListener{fakeHook: fakeHook{name: "wire"}}
 	node := start(t, p2p.Config{}, l)
@@ -235,7 +235,7 @@ func TestDialsAreCounted(t *testing.T) {
 	require.Equal(t, map[string]uint64{"no candidate": 1, "other peer": 2, "canceled": 1}, state.Counters.Causes["dials_failed"])
 	require.Equal(t, map[string]uint64{"not finished": 2, "other peer": 2, "other": 2}, state.Counters.Causes["attempts_failed"])
 	require.Equal(t, []string{"dial failed no candidate", "found wire", "dial failed other peer ×2", "dial failed canceled"}, events(node))
-	require.Equal(t, "other", state.Peers[0].Candidates[0].Cause, "the last one of the candidate")
+	require.Equal(t, "other", state.Peers[0].Candidates[0].Cause, "the cause of the candidate's last attempt")
 }
 
 type named string
@@ -243,8 +243,8 @@ type named string
 func (n named) Error() string { return "quic: " + string(n) }
 func (n named) Cause() string { return string(n) }
 
-// A flood of what is discovered drives out neither failures nor connections,
-// and what is kept is bounded.
+// A flood of discoveries displaces neither failures nor connections, and the
+// number of notes that are kept is bounded.
 func TestNotesOfAKind(t *testing.T) {
 	node, l, _ := pair(t, p2p.Config{})
 	for range 300 {
@@ -261,7 +261,8 @@ func TestNotesOfAKind(t *testing.T) {
 	require.Equal(t, "reported wire other ×1000", all[65])
 }
 
-// Names of counts, and routes, are bounded.
+// The names under which things are counted, and the routes, are bounded in
+// number.
 func TestCountsAreBounded(t *testing.T) {
 	node, l, peer := pair(t, p2p.Config{})
 	for i := range 2000 {
@@ -284,8 +285,8 @@ func TestCountsAreBounded(t *testing.T) {
 	require.EqualValues(t, 144, routes["(others)"].Opened)
 }
 
-// A logger that reads the node, as one might that sends reports, finds it
-// unlocked.
+// A logger may read the node, as a logger that sends reports might: the node's
+// lock is not held while it logs.
 func TestLoggersMayUseTheNode(t *testing.T) {
 	var node *p2p.P2P
 	handler := &callingHandler{Handler: slog.DiscardHandler}

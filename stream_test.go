@@ -20,7 +20,7 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// streamPair returns both ends of one stream, as two nodes have them.
+// streamPair returns both ends of one stream, as two nodes see them.
 func streamPair(t testing.TB) (out, in *p2p.Stream, near, far *fakeStream) {
 	served := make(chan *p2p.Stream)
 	_, server, client := pair(t, p2p.Config{Handler: p2p.HandlerFunc(func(ctx context.Context, s *p2p.Stream) error {
@@ -96,7 +96,7 @@ func TestStreamCloseWrite(t *testing.T) {
 	require.NoError(t, out.Close())
 	require.NoError(t, out.Close())
 	require.ErrorIs(t, out.CloseWrite(), net.ErrClosed)
-	// Both have read the other's end: nothing was left to wait for.
+	// Each side has read the other's end: nothing was left to wait for.
 	require.EqualValues(t, 1, near.ends.Load())
 	require.EqualValues(t, 1, far.ends.Load())
 }
@@ -123,7 +123,7 @@ func TestStreamCloseDiscardsWhatComes(t *testing.T) {
 			require.NoError(t, far.CloseWrite())
 			synctest.Wait()
 			_, err = far.Read(make([]byte, 1))
-			require.Equal(t, io.EOF, err, "there was no reset")
+			require.Equal(t, io.EOF, err, "the stream ended without a reset")
 		})
 	})
 	t.Run("for 5 s", func(t *testing.T) {
@@ -177,9 +177,9 @@ func TestStreamCloseEndsPendingCalls(t *testing.T) {
 		require.ErrorIs(t, <-read, net.ErrClosed)
 		require.ErrorIs(t, <-written, net.ErrClosed)
 		_, err := io.ReadAll(far)
-		require.ErrorIs(t, err, p2p.ErrCanceled, "what was cut short does not look like an end")
+		require.ErrorIs(t, err, p2p.ErrCanceled, "a Write that was cut short does not look like the end of the stream")
 	})
-	synctest.Test(t, func(t *testing.T) { // where only a Read is pending, the end is a good one
+	synctest.Test(t, func(t *testing.T) { // if only a Read is pending, the stream ends cleanly
 		_, l, peer := pair(t, p2p.Config{})
 		s, far := opened(t, l, peer)
 		read := make(chan error, 1)
@@ -191,9 +191,9 @@ func TestStreamCloseEndsPendingCalls(t *testing.T) {
 	})
 }
 
-// TestStreamCloseWhileADeadlineIsSet closes the stream at the moment when
-// another goroutine lifts the deadline: the deadline that Close needs must be
-// the last one.
+// TestStreamCloseWhileADeadlineIsSet closes the stream just while another
+// goroutine clears the deadline: the deadline that Close sets must be the last
+// one.
 func TestStreamCloseWhileADeadlineIsSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, _ := newFakeStreams()
@@ -212,13 +212,15 @@ func TestStreamCloseWhileADeadlineIsSet(t *testing.T) {
 		go s.SetReadDeadline(time.Time{})
 		synctest.Wait()
 		require.NoError(t, s.Close())
-		for range 10_000 { // what Close started waits for a mutex, so that synctest cannot wait for that
+		// The goroutine of Close waits for a mutex, for which synctest.Wait
+		// cannot wait.
+		for range 10_000 {
 			runtime.Gosched()
 		}
 		close(proceed)
 		time.Sleep(drainTime + time.Second)
 		synctest.Wait()
-		require.EqualValues(t, 1, near.ends.Load(), "Close has come to its end")
+		require.EqualValues(t, 1, near.ends.Load(), "Close has finished")
 		s.Reset(p2p.ErrCanceled)
 	})
 }
@@ -257,7 +259,7 @@ func TestStreamReset(t *testing.T) {
 			require.ErrorIs(t, out.CloseWrite(), want)
 			require.ErrorIs(t, out.SetReadDeadline(time.Time{}), want)
 			require.NoError(t, out.Close())
-			out.Reset(p2p.ErrBusy) // the first one counts
+			out.Reset(p2p.ErrBusy) // the first reset counts
 			require.ErrorIs(t, readError(in), want)
 		})
 	}
@@ -275,7 +277,8 @@ func TestResetTexts(t *testing.T) {
 	require.EqualError(t, &p2p.ResetError{Code: 0x100}, "p2p: stream reset locally: application code 0x100")
 }
 
-// TestStreamResetAfterClose cuts short what Close left to be done.
+// TestStreamResetAfterClose interrupts the work that Close has left to its
+// goroutine.
 func TestStreamResetAfterClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, l, peer := pair(t, p2p.Config{})
@@ -302,7 +305,7 @@ func TestStreamDeadlines(t *testing.T) {
 		require.Equal(t, fakeRoom, n)
 		require.Equal(t, 2*time.Second, time.Since(began))
 
-		require.NoError(t, s.SetDeadline(time.Time{})) // all works again
+		require.NoError(t, s.SetDeadline(time.Time{})) // the stream works again
 		_, err = far.Write([]byte("x"))
 		require.NoError(t, err)
 		require.NoError(t, readError(s))
@@ -314,7 +317,8 @@ func TestStreamDeadlines(t *testing.T) {
 	})
 }
 
-// TestLostConnection shows that a cut does not look like an end.
+// TestLostConnection checks that a lost connection does not look like the end
+// of the stream.
 func TestLostConnection(t *testing.T) {
 	_, l, peer := pair(t, p2p.Config{})
 	s, far := opened(t, l, peer)
@@ -393,7 +397,7 @@ func TestStreamLimit(t *testing.T) {
 					open = append(open, l.accept(peer.Identity()))
 				}
 				require.ErrorIs(t, readError(l.accept(peer.Identity())), p2p.ErrBusy)
-				other := newID() // somebody else is not concerned
+				other := newID() // another peer is not affected
 				l.connect(t, other)
 				foreign := l.accept(other)
 				served := func(s *fakeStream) {
@@ -405,7 +409,7 @@ func TestStreamLimit(t *testing.T) {
 					served(s)
 				}
 				foreign.Close()
-				// However a stream ends, it makes room.
+				// A stream makes room no matter how it ends.
 				open[0].Close()
 				open[1].Reset(p2p.ErrCanceled)
 				open[2].lose(errTest)
@@ -437,8 +441,8 @@ func TestStreamLimit(t *testing.T) {
 	})
 }
 
-// TestHandlerContext shows that a handler's context is the node's: a peer that
-// goes away is noticed by reading.
+// TestHandlerContext checks that a handler's context is that of the node: only
+// a Read tells the handler that its peer has gone.
 func TestHandlerContext(t *testing.T) {
 	ended := make(chan error, 1)
 	node, l, peer := pair(t, p2p.Config{Handler: p2p.HandlerFunc(func(ctx context.Context, s *p2p.Stream) error {
@@ -460,7 +464,7 @@ func ExampleResetCode() {
 	// true
 }
 
-// Done and Err tell of the end that this side has made, in whichever way.
+// Done and Err report the first end that this side has made, in whichever way.
 func TestStreamDone(t *testing.T) {
 	_, l, peer := pair(t, p2p.Config{})
 	for _, c := range []struct {
@@ -482,6 +486,6 @@ func TestStreamDone(t *testing.T) {
 		<-done
 		require.ErrorIs(t, s.Err(), c.want)
 		s.Reset(p2p.ErrRefused)
-		require.ErrorIs(t, s.Err(), c.want, "the first end counts")
+		require.ErrorIs(t, s.Err(), c.want, "only the first end counts")
 	}
 }

@@ -12,13 +12,13 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// found reports a peer with a way to it.
+// found reports a peer with a candidate.
 func (h *fakeHook) found(t *testing.T, id identity.RemoteIdentity) {
 	t.Helper()
 	require.NoError(t, h.scope.Discovered(id, nil, []p2p.Candidate{direct("192.0.2.1:1")}))
 }
 
-// Tracked peers are known whether they are available or not, ordered, and are
+// Tracked peers are kept whether they are available or not, in order, and keep
 // the same *Peer all the time.
 func TestTrack(t *testing.T) {
 	l, book, keeper := &fakeListener{fakeHook: fakeHook{name: "wire"}}, &fakeHook{name: "book"}, &fakeHook{name: "keeper"}
@@ -29,7 +29,7 @@ func TestTrack(t *testing.T) {
 	for range 5 {
 		ids = append(ids, newID())
 	}
-	book.found(t, ids[0]) // known before
+	book.found(t, ids[0]) // known before it is tracked
 	known, _ := node.Peer(ids[0])
 	drain(events)
 	var peers []*p2p.Peer
@@ -40,7 +40,7 @@ func TestTrack(t *testing.T) {
 		peers = append(peers, peer)
 	}
 	require.Same(t, known, peers[0])
-	require.Equal(t, slices.Repeat([]p2p.Event{p2p.TrackedModified{}}, 5), drain(events), "one for each that is new")
+	require.Equal(t, slices.Repeat([]p2p.Event{p2p.TrackedModified{}}, 5), drain(events), "one for each peer that is newly tracked")
 	require.Len(t, node.Peers(), 1)
 	require.ElementsMatch(t, peers, node.Tracked())
 	require.True(t, slices.IsSortedFunc(node.Tracked(), func(a, b *p2p.Peer) int { return cmp.Compare(a.String(), b.String()) }))
@@ -49,18 +49,18 @@ func TestTrack(t *testing.T) {
 	_, there := node.Peer(ids[1])
 	require.False(t, there)
 
-	book.found(t, ids[1]) // known later
+	book.found(t, ids[1]) // known only after it is tracked
 	require.Equal(t, []p2p.Event{p2p.PeerAvailable{Peer: peers[1]}, p2p.PeerDiscoveredBy{Peer: peers[1], Hook: "book"}}, drain(events))
 	require.NoError(t, book.scope.Expired(ids[1]))
 	book.found(t, ids[1])
 	now, _ := node.Peer(ids[1])
-	require.Same(t, peers[1], now, "also when it comes back")
+	require.Same(t, peers[1], now, "also when the peer comes back")
 	require.Nil(t, keeper.scope.Track(node.Identity()))
 	require.Nil(t, keeper.scope.Track(identity.RemoteIdentity{}))
 }
 
-// A peer is tracked until the last hook that tracks it has taken that back, or
-// has ended.
+// A peer is tracked until the last hook that tracks it has untracked it or has
+// ended.
 func TestUntrack(t *testing.T) {
 	one, two := &fakeHook{name: "one"}, &fakeHook{name: "two"}
 	node := start(t, p2p.Config{}, one, two)
@@ -75,7 +75,7 @@ func TestUntrack(t *testing.T) {
 	require.Len(t, node.Tracked(), 2)
 	require.NoError(t, node.Unregister(t.Context(), two))
 	require.Empty(t, node.Tracked())
-	require.Nil(t, two.scope.Track(id), "it has ended")
+	require.Nil(t, two.scope.Track(id), "the hook has ended")
 	two.scope.Untrack(id)
 	require.Empty(t, node.Tracked())
 
@@ -85,7 +85,7 @@ func TestUntrack(t *testing.T) {
 	require.ErrorIs(t, peer.Info().Unreachable, p2p.ErrClosed)
 }
 
-// Why a peer cannot be reached, before anything is tried.
+// Unreachable says why a peer cannot be reached before any dial was tried.
 func TestUnreachable(t *testing.T) {
 	keeper, book := &fakeHook{name: "keeper"}, &fakeHook{name: "book"}
 	node := start(t, p2p.Config{}, keeper, book)
@@ -115,15 +115,15 @@ func TestUnreachable(t *testing.T) {
 	require.NoError(t, book.scope.Expired(id))
 	unreachable(p2p.ErrNoCandidate)
 	conn := l.connect(t, id)
-	require.NoError(t, peer.Info().Unreachable, "it has called")
+	require.NoError(t, peer.Info().Unreachable, "the peer has connected to this node")
 	require.NoError(t, l.scope.Disconnected(id, conn))
 	unreachable(p2p.ErrNoCandidate)
 	require.NoError(t, book.scope.Discovered(id, nil, []p2p.Candidate{{Kind: p2p.Manual, Addr: addr("192.0.2.1:1")}}))
 	require.NoError(t, peer.Info().Unreachable)
 }
 
-// A flood of announcements does not drive out a peer that is tracked, whenever
-// that began, and does once it ended.
+// A flood of announcements does not displace a tracked peer, whether it was
+// tracked before or after its discovery; once the tracking ends, it does.
 func TestTrackedStay(t *testing.T) {
 	book, keeper := &fakeHook{name: "book"}, &fakeHook{name: "keeper"}
 	node := start(t, p2p.Config{MaxPeers: 4}, book, keeper)
@@ -159,7 +159,7 @@ func TestTrackedStay(t *testing.T) {
 	require.ErrorIs(t, book.scope.Discovered(newID(), nil, nil), p2p.ErrTableFull)
 }
 
-// A voucher knows one peer.
+// A voucher knows the version of one peer.
 type voucher struct {
 	fakeHook
 	knows   identity.RemoteIdentity
@@ -173,8 +173,8 @@ func (v *voucher) Speaks(id identity.RemoteIdentity) int {
 	return v.version
 }
 
-// What hooks know of a peer's version counts for as long as they run; the
-// highest, where they differ.
+// The versions that hooks report for a peer count for as long as the hooks run;
+// if they differ, the highest counts.
 func TestSpeaks(t *testing.T) {
 	id := newID()
 	low, high, keeper := &voucher{fakeHook{name: "low"}, id, 1}, &voucher{fakeHook{name: "high"}, id, 2}, &fakeHook{name: "keeper"}
