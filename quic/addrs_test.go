@@ -11,11 +11,11 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// The addresses to type in elsewhere are those of the families in use, and lead
-// to the node. A host in no network has none.
+// Addrs returns the addresses to type in at another device: those of the
+// families in use, which lead to the node. A host without a network has none.
 func TestAddrs(t *testing.T) {
 	t.Parallel()
-	require.Empty(t, quic.New(quic.Config{}).Addrs(), "it does not run")
+	require.Empty(t, quic.New(quic.Config{}).Addrs(), "the listener does not run")
 	a := start(t, p2p.Config{}, quic.Config{})
 	addrs := a.listener.Addrs()
 	require.LessOrEqual(t, len(addrs), 4)

@@ -13,9 +13,10 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// up connects a foreigner with a node, and waits until both know. The node ends
-// a handshake that takes too long, as on a busy machine, when the foreigner may
-// be through with it already: then it dials again, as any peer does.
+// up connects a foreigner with a node, and waits until both sides know it. On a
+// busy machine, the node may end a handshake that takes too long although the
+// foreigner has finished it: in that case the foreigner dials again, as any
+// peer does.
 func (n *node) up(t testing.TB, f *foreigner) network.Conn {
 	t.Helper()
 	c := f.connect(t, n)
@@ -36,8 +37,9 @@ func (n *node) up(t testing.TB, f *foreigner) network.Conn {
 	}
 }
 
-// Strangers have so many connections, and a peer of them so many. A tracked
-// peer is admitted anyway: for it, the stranger that was idle longest goes.
+// Strangers together, and each peer, may have a limited number of connections.
+// A tracked peer is admitted anyway: the stranger that was idle longest makes
+// room for it.
 func TestConnectionPlaces(t *testing.T) {
 	t.Parallel()
 	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{Limits: quic.Limits{Strangers: 2, Connections: 3}})
@@ -45,7 +47,7 @@ func TestConnectionPlaces(t *testing.T) {
 	one := n.up(t, first)
 	two := n.up(t, second)
 	closed(t, third.connect(t, n))
-	s, err := one.NewStream(within(t)) // which is of use: the other one is idle longest
+	s, err := one.NewStream(within(t)) // one is in use, so that two is idle longest
 	require.NoError(t, err)
 	_, err = s.Write([]byte("\x13/multistream/1.0.0\n\x09/sdp2p/2\nx"))
 	require.NoError(t, err)
@@ -56,7 +58,7 @@ func TestConnectionPlaces(t *testing.T) {
 		n.scope.Track(f.id)
 	}
 	n.up(t, other)
-	require.False(t, two.IsClosed(), "there is a place")
+	require.False(t, two.IsClosed(), "there is still a place")
 	c := n.up(t, member)
 	closed(t, two)
 	require.False(t, one.IsClosed())
@@ -64,7 +66,7 @@ func TestConnectionPlaces(t *testing.T) {
 	s.Reset()
 }
 
-// Of one peer, the oldest connection that is idle makes room for the next one.
+// A peer's oldest idle connection makes room for its next one.
 func TestConnectionsOfOnePeer(t *testing.T) {
 	t.Parallel()
 	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{Limits: quic.Limits{ConnectionsPerPeer: 2}})
@@ -87,7 +89,8 @@ func TestConnectionsOfOnePeer(t *testing.T) {
 }
 
 // A stranger's connection is closed if nothing is served on it; streams that
-// are refused do not keep it. One that is served does, however quiet it is.
+// are refused do not keep it open. A stream that is served does, however quiet
+// it is.
 func TestStrangersAreNotKept(t *testing.T) {
 	t.Parallel()
 	var mux p2p.Mux
@@ -104,7 +107,7 @@ func TestStrangersAreNotKept(t *testing.T) {
 	readExactly(t, s, []byte("x"))
 	c := idle.connect(t, n)
 	ended := make(chan struct{})
-	go func() { // all the time
+	go func() { // data flows all the time
 		defer close(ended)
 		for !c.IsClosed() {
 			if s, err := c.NewStream(t.Context()); err == nil {

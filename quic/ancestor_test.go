@@ -36,14 +36,15 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// A foreigner is a node written directly on go-libp2p, as somebody else's would
-// be. It speaks no identify, and of our protocols those that a test gives it.
+// A foreigner is a node written directly on go-libp2p, as others would write
+// one. It does not speak identify, and of our protocols only those that a test
+// gives it.
 type foreigner struct {
 	*swarm.Swarm
 	id    identity.RemoteIdentity
 	addr  netip.AddrPort
 	mux   *multistream.MultistreamMuxer[string]
-	asked chan string // protocols that were opened by the other side
+	asked chan string // protocols that the other side has opened
 }
 
 func newForeigner(t testing.TB, key crypto.PrivKey) *foreigner {
@@ -145,7 +146,7 @@ func unhex(t testing.TB, s string) []byte {
 	return b
 }
 
-// startWith starts one of our nodes whose metadata is exactly what is given.
+// startWith starts one of our nodes, with exactly the given metadata.
 func startWith(t testing.TB, seed []byte, metadata map[string]string, cfg p2p.Config) *node {
 	id, err := identity.FromSeed(seed)
 	require.NoError(t, err)
@@ -193,8 +194,8 @@ func TestAncestorOpensAStream(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// We open a stream to an ancestor: mode 0, as the initiator. That it is one we
-// learn from its refusal of the metadata stream, and remember.
+// We open a stream to an ancestor: mode 0, as the initiator. We recognize an
+// ancestor by its refusal of the metadata stream, and remember that.
 func TestStreamToAnAncestor(t *testing.T) {
 	t.Parallel()
 	v := readAncestorVectors(t)
@@ -223,7 +224,7 @@ func TestStreamToAnAncestor(t *testing.T) {
 	}
 }
 
-// An ancestor that has us as a manual peer asks who we are: mode 1, as the
+// An ancestor whose manual peer we are asks who we are: mode 1, as the
 // responder.
 func TestAncestorAsksWhoWeAre(t *testing.T) {
 	t.Parallel()
@@ -250,7 +251,7 @@ func TestAncestorAsksWhoWeAre(t *testing.T) {
 	until(t, n, func() bool { return !peer.Available() })
 }
 
-// We have an ancestor as a manual peer: mode 1, as the initiator.
+// An ancestor is our manual peer: mode 1, as the initiator.
 func TestAncestorAsAManualPeer(t *testing.T) {
 	t.Parallel()
 	v := readAncestorVectors(t)
@@ -276,7 +277,8 @@ func TestAncestorAsAManualPeer(t *testing.T) {
 	until(t, n, func() bool { return len(peer.Info().DiscoveredBy) == 0 })
 }
 
-// A peer that claims another's identity is refused, and the log says so once.
+// A peer that claims another peer's identity is refused, and the log reports it
+// once.
 func TestAncestorClaimsAnotherIdentity(t *testing.T) {
 	t.Parallel()
 	v := readAncestorVectors(t)
@@ -301,7 +303,7 @@ func TestAncestorClaimsAnotherIdentity(t *testing.T) {
 	require.False(t, n.peer(t, f.id).Verified())
 }
 
-// Whatever an ancestor sends, it costs its stream and nothing else.
+// Garbage from an ancestor costs its stream and nothing else.
 func TestAncestorSendsGarbage(t *testing.T) {
 	t.Parallel()
 	v := readAncestorVectors(t)
@@ -312,7 +314,7 @@ func TestAncestorSendsGarbage(t *testing.T) {
 		s := f.open(t, n, "/sdp2p/1")
 		_, err := s.Write(b)
 		require.NoError(t, err)
-		s.CloseWrite() // the stream may have been reset before
+		s.CloseWrite() // the node may have reset the stream already
 		_, err = io.Copy(io.Discard, s)
 		require.Error(t, err, name)
 	}

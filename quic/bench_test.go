@@ -20,7 +20,8 @@ func between(b *testing.B, handler p2p.HandlerFunc) *p2p.Peer {
 	return here.knows(b, there)
 }
 
-// BenchmarkExchange opens a stream on a connection, and exchanges a byte.
+// BenchmarkExchange opens a stream on an existing connection, and exchanges a
+// byte.
 func BenchmarkExchange(b *testing.B) {
 	peer := between(b, func(_ context.Context, s *p2p.Stream) error {
 		_, err := io.Copy(s, s)
@@ -39,7 +40,7 @@ func BenchmarkExchange(b *testing.B) {
 	}
 }
 
-// BenchmarkBulk sends a mebibyte on a stream that is open.
+// BenchmarkBulk sends a mebibyte on an open stream.
 func BenchmarkBulk(b *testing.B) {
 	peer := between(b, func(_ context.Context, s *p2p.Stream) error {
 		_, err := io.Copy(io.Discard, s)

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A host that has small buffers is told how to get larger ones, and nobody
-// else.
+// On a host with small buffers, and only there, the log says how to get larger
+// ones.
 func TestHintBuffers(t *testing.T) {
 	socket, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)
@@ -23,7 +23,7 @@ func TestHintBuffers(t *testing.T) {
 	}
 	require.NoError(t, socket.SetReadBuffer(64<<10))
 	require.NoError(t, socket.SetWriteBuffer(64<<10))
-	require.Contains(t, said(), "KiB=128 ") // Linux counts twice
+	require.Contains(t, said(), "KiB=128 ") // Linux doubles the value
 	require.Contains(t, said(), "sysctl -w net.core.rmem_max=")
 	require.Contains(t, said(), "sysctl -w net.core.wmem_max=")
 
@@ -34,7 +34,7 @@ func TestHintBuffers(t *testing.T) {
 		denied = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, bufferWanted)
 	}))
 	if denied != nil {
-		return // this user cannot have larger ones
+		return // only root may set larger ones
 	}
 	require.NotContains(t, said(), "rmem_max")
 	require.Contains(t, said(), "wmem_max")

@@ -10,7 +10,7 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// Addresses of all hosts of a network are nobody's.
+// A broadcast address does not belong to any host.
 func TestBroadcastAddresses(t *testing.T) {
 	t.Parallel()
 	for network, all := range map[string]string{
@@ -29,7 +29,8 @@ func TestBroadcastAddresses(t *testing.T) {
 	require.NoError(t, e.dialable(via[0]))
 }
 
-// A stranger's address becomes familiar by a peer that is tracked, or entered.
+// An address becomes familiar through a tracked peer, or by being entered as
+// that of a manual peer.
 func TestCircle(t *testing.T) {
 	t.Parallel()
 	_, l, _ := startAlone(t, Config{ManualPeers: []string{"127.0.0.7:1"}})
@@ -50,14 +51,14 @@ func TestCircle(t *testing.T) {
 	require.Len(t, e.circle.seen, maxSeen)
 }
 
-// The addresses of peers that are tracked when their connections begin or end
-// are remembered, and no others.
+// A peer's address is remembered if the peer is tracked when its connection
+// begins or ends, and otherwise not.
 func TestSeenPeers(t *testing.T) {
 	t.Parallel()
 	c, theirs := dialed(t, Config{}, Config{})
 	here := c.path.Remote.Addr()
 	familiar, _, _ := c.endpoint.circle.knows(here)
-	require.False(t, familiar, "a stranger that this node dialed")
+	require.False(t, familiar, "a stranger does not count, even one that this node dialed")
 	require.NotNil(t, theirs.endpoint.scope.Track(theirs.id))
 	c.Close()
 	<-c.ctx.Done()

@@ -17,15 +17,15 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// A relay forwards UDP packets between anyone who writes to it and one address,
-// until it is told to drop them.
+// A relay forwards UDP packets between any host that writes to it and one
+// address, until it is told to drop them.
 type relay struct {
 	socket *net.UDPConn
 	addr   netip.AddrPort
 
 	mu      sync.Mutex
 	dropped bool
-	lost    chan struct{} // a packet to the address was dropped; nil, or of size 1
+	lost    chan struct{} // gets a value when a packet was dropped; nil, or of size 1
 	back    map[netip.AddrPort]*net.UDPConn
 	wg      sync.WaitGroup
 }
@@ -107,7 +107,8 @@ func (r *relay) resume() {
 	r.dropped = false
 }
 
-// A dial that waits takes the connection that the peer makes meanwhile.
+// A dial that waits for an answer takes the connection that the peer makes
+// meanwhile.
 func TestDialTakesAnInboundConnection(t *testing.T) {
 	t.Parallel()
 	a := start(t, p2p.Config{}, quic.Config{DialTimeout: patience})
@@ -128,8 +129,8 @@ func TestDialTakesAnInboundConnection(t *testing.T) {
 	require.NoError(t, receive(t, opened))
 }
 
-// A peer that vanishes without a word is noticed on both sides, by those who
-// wait for it as well.
+// Both sides notice that the other has vanished without a word, and so do calls
+// that wait for it.
 func TestVanishedPeer(t *testing.T) {
 	t.Parallel()
 	begun, served := make(chan struct{}), make(chan error, 1)
@@ -148,7 +149,7 @@ func TestVanishedPeer(t *testing.T) {
 	require.NoError(t, err)
 	receive(t, begun)
 	r.drop()
-	require.NoError(t, s.SetReadDeadline(time.Now().Add(patience))) // it comes in 15 s
+	require.NoError(t, s.SetReadDeadline(time.Now().Add(patience))) // it is lost in 15 s
 	_, err = s.Read(make([]byte, 1))
 	require.ErrorIs(t, err, p2p.ErrConnectionLost)
 	require.Error(t, err)
@@ -158,11 +159,11 @@ func TestVanishedPeer(t *testing.T) {
 	require.NotErrorIs(t, err, io.EOF)
 	until(t, a, func() bool { return !peer.Connected() })
 	until(t, b, func() bool { return len(b.Peers()) == 0 })
-	require.True(t, peer.Available(), "the book still has it")
+	require.True(t, peer.Available(), "the discovery has not expired")
 	s.Close()
 }
 
-// A peer that shuts down says so.
+// A peer that shuts down tells the other side.
 func TestPeerShutsDown(t *testing.T) {
 	t.Parallel()
 	a := start(t, p2p.Config{}, quic.Config{})
@@ -179,7 +180,7 @@ func TestPeerShutsDown(t *testing.T) {
 	_, err = s.Read(make([]byte, 1))
 	require.NoError(t, err)
 	ended := make(chan error, 1)
-	go func() { // or b would wait for the end of the stream
+	go func() { // b would otherwise wait for the end of the stream
 		_, err := s.Read(make([]byte, 1))
 		s.Close()
 		ended <- err
@@ -189,8 +190,8 @@ func TestPeerShutsDown(t *testing.T) {
 	require.Equal(t, io.EOF, receive(t, ended))
 }
 
-// A connection that nobody uses is closed, on both sides, and made again when
-// it is needed.
+// An unused connection is closed, on both sides, and made again when it is
+// needed.
 func TestIdleConnectionIsClosed(t *testing.T) {
 	t.Parallel()
 	a := start(t, p2p.Config{}, quic.Config{IdleTimeout: time.Second})
@@ -204,13 +205,13 @@ func TestIdleConnectionIsClosed(t *testing.T) {
 		until(t, b, func() bool { return len(b.Peers()) == 0 })
 		require.True(t, peer.Available())
 	}
-	// An open stream keeps it, however long nothing is said on it.
+	// An open stream keeps the connection, however long the stream is silent.
 	s, err := peer.NewStream(within(t))
 	require.NoError(t, err)
 	_, err = s.Write([]byte("a"))
 	require.NoError(t, err)
 	require.NoError(t, s.SetReadDeadline(time.Now().Add(3*time.Second)))
-	_, err = io.Copy(io.Discard, s) // until the deadline: several idle times
+	_, err = io.Copy(io.Discard, s) // until the deadline, which is several idle times away
 	require.Error(t, err)
 	require.True(t, peer.Connected())
 	require.NoError(t, s.SetReadDeadline(time.Time{}))
@@ -220,8 +221,8 @@ func TestIdleConnectionIsClosed(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// Two nodes that dial each other at once get two connections; each is told of
-// one peer, once.
+// Two nodes that dial each other at the same time get two connections; each
+// node reports one peer, once.
 func TestSimultaneousDials(t *testing.T) {
 	t.Parallel()
 	for range 5 {
@@ -267,14 +268,15 @@ func TestSimultaneousDials(t *testing.T) {
 	}
 }
 
-// Of several candidates, one that does not answer delays the others by its lead
-// and not by its time-out.
+// A candidate that does not answer delays the others by its head start, not by
+// its time-out.
 func TestDeadCandidate(t *testing.T) {
 	t.Parallel()
 	a := start(t, p2p.Config{}, quic.Config{DialTimeout: time.Hour})
 	b := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})
-	// QUIC gives up an address after 5 s: with so many of them on either side
-	// of b's in the order of ports, there is no time for more than leads.
+	// QUIC gives up an address after 5 s: with this many silent addresses on
+	// either side of b's in the order of ports, the dial succeeds in time only
+	// if each delays it by no more than its head start.
 	var below, above []netip.AddrPort
 	for len(below) < 5 || len(above) < 5 {
 		silent, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
@@ -308,7 +310,7 @@ func TestDeadCandidate(t *testing.T) {
 	}
 	require.Positive(t, failed.Attempts[0].Took)
 	require.ErrorContains(t, err, dead.String())
-	_, err = peer.NewStream(within(t)) // again, at once: each is dialed again
+	_, err = peer.NewStream(within(t)) // once more, without a pause: each is dialed again
 	require.ErrorAs(t, err, &failed)
 	require.ErrorIs(t, failed.Attempts[0].Err, context.DeadlineExceeded)
 
@@ -322,8 +324,8 @@ func TestDeadCandidate(t *testing.T) {
 	require.Error(t, failed.Attempts[0].Err)
 }
 
-// 200 streams of one peer are served at a time; the next one is told to try
-// later, and the others go on.
+// At most 200 streams of one peer are served at a time; the next one is told to
+// try later, and the others go on.
 func TestStreamLimit(t *testing.T) {
 	t.Parallel()
 	a := start(t, p2p.Config{}, quic.Config{})
@@ -356,8 +358,8 @@ func TestStreamLimit(t *testing.T) {
 	})
 }
 
-// A node without a handler refuses, and both ends of one connection derive the
-// same value and nobody else does.
+// A node without a handler refuses streams. The two ends of a connection export
+// the same value, which no other connection exports.
 func TestRefusalAndExporter(t *testing.T) {
 	t.Parallel()
 	exported := make(chan [32]byte, 2)

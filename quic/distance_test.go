@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What is on a local network is tried first, and link-local addresses of IPv6,
+// Addresses on a local network are tried first, and IPv6 link-local addresses,
 // with their interface, last.
 func TestDistance(t *testing.T) {
 	var addrs []netip.Addr
@@ -20,7 +20,7 @@ func TestDistance(t *testing.T) {
 	require.Equal(t, "[fd00::1 10.0.0.1 ::ffff:10.0.0.2 169.254.1.1 127.0.0.1 2001:db8::1 192.0.2.1 fe80::1%eth0]", fmt.Sprint(addrs))
 }
 
-// An address keeps its interface on the way to go-libp2p and back.
+// An address keeps its zone on the way to go-libp2p and back.
 func TestZones(t *testing.T) {
 	addr := netip.MustParseAddrPort("[fe80::1%eth0]:7373")
 	require.Equal(t, addr, addrPort(multiaddr(addr)))

@@ -14,14 +14,14 @@ import (
 	"github.com/sdp2p/p2p/internal/carrier"
 )
 
-// What a peer answers to a dial of this node is looked at, however often its
-// address has begun handshakes.
+// A peer's answers to a dial of this node are let through, however many
+// handshakes its address has begun.
 func TestAnswerOutOfPace(t *testing.T) {
 	t.Parallel()
 	ours, _ := dialed(t, Config{}, Config{})
 	h, there := ours.endpoint.handshakes, ours.path.Remote
 	h.mu.Lock()
-	h.limits.HandshakesPerSecond = 0 // nobody is in pace any more
+	h.limits.HandshakesPerSecond = 0 // every address is out of pace from now on
 	h.familiar = func(netip.Addr) (familiar, neighbor, own bool) { return false, false, false }
 	h.pass(there.Addr())
 	h.mu.Unlock()
@@ -34,12 +34,12 @@ func TestAnswerOutOfPace(t *testing.T) {
 	require.True(t, h.outOfPace(there.Addr()))
 }
 
-// Of an address that is out of pace, what begins handshakes is not shown to
-// quic-go; all else is.
+// From an address that is out of pace, packets that begin handshakes do not
+// reach quic-go; all others do.
 func TestDoorman(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
-		t.Skip("packets are read one by one")
+		t.Skip("this system reads packets one by one")
 	}
 	udp, err := bind(0)
 	require.NoError(t, err)
@@ -65,8 +65,8 @@ func TestDoorman(t *testing.T) {
 	initial := []byte{0xC3, 0, 0, 0, 1, 8, 1, 2, 3, 4, 5, 6, 7, 8}
 	others := [][]byte{
 		{0xE3, 0, 0, 0, 1, 8, 1, 2, 3, 4, 5, 6, 7, 8}, // a Handshake packet
-		{0xC3, 0, 0, 0, 2, 8, 1, 2, 3, 4, 5, 6, 7, 8}, // of another version
-		{0x43, 0, 0, 0, 1, 8, 1, 2, 3, 4, 5, 6, 7, 8}, // of a connection
+		{0xC3, 0, 0, 0, 2, 8, 1, 2, 3, 4, 5, 6, 7, 8}, // a packet of another version
+		{0x43, 0, 0, 0, 1, 8, 1, 2, 3, 4, 5, 6, 7, 8}, // a packet of a connection
 		{0xC3, 0, 0, 0},
 	}
 	require.True(t, shown(initial))

@@ -12,14 +12,14 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// A write that waits for the introductions ends with its stream, at its
-// deadline, and with its connection.
+// A write that waits for the introductions fails when its stream ends, at its
+// deadline, and when its connection ends.
 func TestEarlyWritesEnd(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name string
 		end  func(*conn, *stream)
-		err  error // nil: any
+		err  error // nil: any error
 	}{
 		{"deadline", func(_ *conn, s *stream) { s.SetWriteDeadline(time.Now()) }, os.ErrDeadlineExceeded},
 		{"reset", func(_ *conn, s *stream) { s.Reset(p2p.ErrCanceled) }, nil},
@@ -32,7 +32,7 @@ func TestEarlyWritesEnd(t *testing.T) {
 			go func() {
 				n, err := s.Write(make([]byte, 2*earlyDialed))
 				if n >= earlyDialed {
-					t.Error("more was written than may be")
+					t.Error("more was written than is allowed early")
 				}
 				failed <- err
 			}()
@@ -47,7 +47,8 @@ func TestEarlyWritesEnd(t *testing.T) {
 	}
 }
 
-// A peer that does not ask what this node is holds up nothing for long.
+// A peer that does not ask for this node's metadata holds up writes only
+// briefly.
 func TestEarlyWritesGoOn(t *testing.T) {
 	t.Parallel()
 	conn, s := strangely(t)
@@ -57,8 +58,8 @@ func TestEarlyWritesGoOn(t *testing.T) {
 	require.True(t, conn.acquainted())
 }
 
-// strangely returns a connection on which the peer seems not to have asked yet,
-// and a stream of it.
+// strangely returns a connection whose peer seems not to have asked for the
+// metadata yet, and a stream on it.
 func strangely(t *testing.T) (*conn, *stream) {
 	t.Helper()
 	_, la, _ := startAlone(t, Config{})

@@ -27,8 +27,8 @@ func wifi(prefix, router, link string) netmon.Snapshot {
 	return s
 }
 
-// What shows that the node was carried elsewhere counts, and nothing that
-// anybody in a network can have it believe about IPv6.
+// Evidence that the node was carried to another network counts; IPv6 settings
+// that any host in a network can have it believe do not.
 func TestSurroundings(t *testing.T) {
 	t.Parallel()
 	home := wifi("192.0.2.1/24", "192.0.2.254", "02:00:00:00:00:01")
@@ -64,13 +64,13 @@ func TestSurroundings(t *testing.T) {
 	}
 }
 
-// unrouted is a network without its router.
+// unrouted returns a network whose router is gone.
 func unrouted(s netmon.Snapshot) netmon.Snapshot {
 	s.Default = [2]netmon.DefaultRoute{}
 	return s
 }
 
-// unplugged is a network whose cable is pulled: routes may stay.
+// unplugged returns a network whose cable is unplugged: routes may stay.
 func unplugged(s netmon.Snapshot) netmon.Snapshot {
 	i := s.Interfaces[0]
 	i.Flags &^= net.FlagRunning
@@ -78,8 +78,7 @@ func unplugged(s netmon.Snapshot) netmon.Snapshot {
 	return s
 }
 
-// replugged is a network with a cable that was pulled and plugged in again so
-// often.
+// replugged returns a network whose cable was plugged in again ups times.
 func replugged(s netmon.Snapshot, ups uint64) netmon.Snapshot {
 	i := s.Interfaces[0]
 	i.Ups, i.Gateways[netmon.IPv4] = ups, s.Default[netmon.IPv4].Gateway
@@ -87,8 +86,9 @@ func replugged(s netmon.Snapshot, ups uint64) netmon.Snapshot {
 	return s
 }
 
-// A link that was down leads to another network, unless its router is the same.
-// For two seconds that may become known; nothing is sent meanwhile.
+// A link that was down is assumed to lead to another network, unless its router
+// is the same. The router has two seconds to become known, during which nothing
+// is sent.
 func TestReplugged(t *testing.T) {
 	t.Parallel()
 	home := wifi("192.0.2.1/24", "192.0.2.254", "02:00:00:00:00:01")
@@ -96,8 +96,8 @@ func TestReplugged(t *testing.T) {
 	other := wifi("192.0.2.1/24", "192.0.2.254", "02:00:00:00:00:02")
 	const never = -1
 	for name, c := range map[string]struct {
-		before, at, later netmon.Snapshot // later by a second
-		after             time.Duration   // it is another network
+		before, at, later netmon.Snapshot // later: a second after at
+		after             time.Duration   // until it counts as another network
 	}{
 		"the same router":             {home, home, home, never},
 		"the same router, known late": {home, unknown, home, never},
@@ -144,8 +144,9 @@ func TestReplugged(t *testing.T) {
 	}
 }
 
-// While a link is down, nothing is sent from its addresses: it may be back, and
-// lead elsewhere, before that is noticed. From those of others, all is sent.
+// While a link is down, nothing is sent from its addresses, since it may come
+// back and lead elsewhere before the node notices. Sending from addresses of
+// other links goes on.
 func TestFenceWhileDown(t *testing.T) {
 	t.Parallel()
 	home := replugged(wifi("192.0.2.1/24", "192.0.2.254", "02:00:00:00:00:01"), 1)
@@ -170,8 +171,8 @@ func TestFenceWhileDown(t *testing.T) {
 	require.Nil(t, fenced)
 }
 
-// Where somebody else sees that the network is another one, that counts, for
-// the port that is meant; with the same rate.
+// A report from outside that the network is another one also counts, for the
+// port in use at that time, and within the same rate.
 func TestTold(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -194,8 +195,8 @@ func TestTold(t *testing.T) {
 	})
 }
 
-// Another router that is not known at first is known later, and then yet
-// another one counts.
+// A router that only becomes known later does not count as a change, but a
+// different router after that does.
 func TestSurroundingsBecomeKnown(t *testing.T) {
 	t.Parallel()
 	n := &fakeNetwork{}
@@ -209,7 +210,7 @@ func TestSurroundingsBecomeKnown(t *testing.T) {
 	require.True(t, w.moved())
 }
 
-// Where the network keeps changing, that counts once a minute.
+// If the network keeps changing, it counts as another one once a minute.
 func TestMoveRate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -222,18 +223,17 @@ func TestMoveRate(t *testing.T) {
 		w.begin()
 		n.state = wifi("192.0.2.1/24", "192.0.2.254", "02:00:00:00:00:02")
 		w.look()
-		require.True(t, fenced, "at once")
+		require.True(t, fenced, "sending stops at once")
 		<-w.left()
 		require.Equal(t, moveRate, time.Since(began))
 		require.True(t, w.moved())
 		w.look()
 		<-w.left()
-		require.Equal(t, moveRate, time.Since(began), "and then at once")
+		require.Equal(t, moveRate, time.Since(began), "the second change counts at once")
 	})
 }
 
-// A party knows no contacts but one, whose key it is told; it notes what it is
-// told.
+// A party knows a single contact, whose key it is given; it records its calls.
 type party struct {
 	mu       sync.Mutex
 	contact  identity.RemoteIdentity
@@ -270,7 +270,7 @@ func (p *party) Has(id identity.RemoteIdentity) bool {
 	return id == p.contact
 }
 
-// Prove and Check only say who is there.
+// Prove and Check only identify the peer.
 func (p *party) Prove(_ context.Context, m junction.Meeting, _ identity.RemoteIdentity) error {
 	b := p.self.Bytes()
 	if _, err := m.Stream.Write(b[:]); err != nil {
@@ -294,8 +294,8 @@ func (p *party) Check(_ context.Context, m junction.Meeting) (identity.RemoteIde
 	return identity.FromBytes(b[:])
 }
 
-// In another network, a node has another socket, port and key; a connection of
-// before lives if its address does.
+// In another network, a node gets another socket, port and key; a connection
+// from before lives on if its address is still there.
 func TestElsewhere(t *testing.T) {
 	t.Parallel()
 	a, b := identity.New(), identity.New()
@@ -328,7 +328,7 @@ func TestElsewhere(t *testing.T) {
 	require.NotEqual(t, first, second)
 	require.Len(t, pa.masks, 2)
 	require.NotEqual(t, former, la.running())
-	require.False(t, c.gone(), "its address is there")
+	require.False(t, c.gone(), "its address is still there")
 	require.Len(t, la.endpoints(), 2)
 
 	ended := nb.Subscribe()
@@ -336,7 +336,7 @@ func TestElsewhere(t *testing.T) {
 	la.Veiled().Move(first) // too late
 	select {
 	case <-la.running().told:
-		t.Fatal("it was said of another port")
+		t.Fatal("the report was about another port")
 	default:
 	}
 	c.mu.Lock()
@@ -358,8 +358,8 @@ func startVeiled(t *testing.T, id identity.Identity, l *Listener) *p2p.P2P {
 	return n
 }
 
-// Of dialers that are being checked, the oldest goes: of the same address, or
-// of all.
+// Of the dialers that are being checked, the oldest makes room: of those at the
+// same address, or of all.
 func TestChecks(t *testing.T) {
 	t.Parallel()
 	var c checks
@@ -386,7 +386,7 @@ func TestChecks(t *testing.T) {
 	require.Len(t, c.all, maxChecks)
 }
 
-// The mask of before is good for a minute, if it may be, and then no more.
+// The previous mask is valid for another minute, if it may be used at all.
 func TestMasks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// startAlone starts a node with nothing but a listener.
+// startAlone starts a node with only a listener.
 func startAlone(t *testing.T, cfg Config) (*p2p.P2P, *Listener, []p2p.Candidate) {
 	t.Helper()
 	return startServing(t, cfg, func(context.Context, *p2p.Stream) error { return nil })
@@ -23,7 +23,7 @@ func startAlone(t *testing.T, cfg Config) (*p2p.P2P, *Listener, []p2p.Candidate)
 func startServing(t *testing.T, cfg Config, handler p2p.HandlerFunc) (*p2p.P2P, *Listener, []p2p.Candidate) {
 	t.Helper()
 	if cfg.DialTimeout == 0 {
-		cfg.DialTimeout = time.Minute // on a busy machine, 5 s are short
+		cfg.DialTimeout = time.Minute // 5 s may be too short on a busy machine
 	}
 	l := New(cfg)
 	n, err := p2p.Start(t.Context(), p2p.Config{App: "test", Hooks: []p2p.Hook{l}, Handler: handler})
@@ -33,8 +33,8 @@ func startServing(t *testing.T, cfg Config, handler p2p.HandlerFunc) (*p2p.P2P, 
 	return n, l, []p2p.Candidate{{Kind: p2p.Direct, Addr: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)}}
 }
 
-// A stream on a connection that was lost before anything came of it is not
-// waited for.
+// Opening a stream on a connection that was lost before it began does not
+// block.
 func TestOpenOnALostConnection(t *testing.T) {
 	t.Parallel()
 	_, la, _ := startAlone(t, Config{})
@@ -44,15 +44,15 @@ func TestOpenOnALostConnection(t *testing.T) {
 	s.Reset(p2p.ErrCanceled)
 	e := la.running()
 	there := e.best(b.Identity())
-	c := newConn(e, there.link, there.id, there.path) // and never begun
+	c := newConn(e, there.link, there.id, there.path) // its tasks were never started
 	c.end()
 	_, err = c.open(t.Context(), 2)
 	require.ErrorIs(t, err, errLost)
 	require.ErrorIs(t, err, p2p.ErrConnectionLost)
 }
 
-// A connection that is being closed for being idle is not waited for, and its
-// end costs no stream.
+// Opening a stream on a connection that is being closed for being idle does not
+// block, and the stream is opened on another connection.
 func TestOpenOnARetiredConnection(t *testing.T) {
 	t.Parallel()
 	c, theirs := dialed(t, Config{}, Config{})
@@ -66,8 +66,8 @@ func TestOpenOnARetiredConnection(t *testing.T) {
 	s.Reset(p2p.ErrCanceled)
 }
 
-// Where the peer has as many streams open as it takes, another one waits for
-// one of them to end; not for ever.
+// If the peer's stream limit is reached, opening another stream waits for one
+// of them to end; but not for ever.
 func TestAllStreamsOpen(t *testing.T) {
 	t.Parallel()
 	_, la, _ := startAlone(t, Config{})

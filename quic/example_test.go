@@ -9,8 +9,8 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// Without any discovery, a peer is reached at an address that the user typed
-// in.
+// Without any discovery, a peer is reached at an address that the user has
+// typed in.
 func ExampleListener_SetManualPeers() {
 	ctx := context.Background()
 	echo := p2p.HandlerFunc(func(ctx context.Context, s *p2p.Stream) error { _, err := io.Copy(s, s); return err })
@@ -30,7 +30,7 @@ func ExampleListener_SetManualPeers() {
 
 	port, _ := there.Port()
 	if err := here.SetManualPeers([]string{fmt.Sprintf("localhost:%d", port)}); err != nil {
-		panic(err) // names the entry that is no address
+		panic(err) // the error names the entry that is not an address
 	}
 	for peer := range a.Available(ctx) {
 		s, err := peer.NewStream(ctx)

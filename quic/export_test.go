@@ -9,15 +9,15 @@ import (
 )
 
 // WithSlack returns a configuration of a listener that waits longer for
-// answers: a machine that is busy does not look like a peer that is silent
-// then.
+// answers, so that a busy machine does not look like a silent peer.
 func WithSlack(cfg Config, slack time.Duration) Config {
 	cfg.slack = slack
 	return cfg
 }
 
-// Supersede does what is done with a connection that cannot move after this
-// node has got another address. Former says that it has its former one again.
+// Supersede handles the connection as one that cannot move after this node's
+// address has changed. If former is true, the node has its former address
+// again.
 func (l *Listener) Supersede(id identity.RemoteIdentity, former bool) {
 	c := l.running().best(id)
 	var was netip.Addr
@@ -27,24 +27,25 @@ func (l *Listener) Supersede(id identity.RemoteIdentity, former bool) {
 	l.running().supersede(c, was)
 }
 
-// Replace does what is done with a connection with a version 1 peer on which
-// nothing is heard.
+// Replace handles the connection with a version 1 peer as one on which nothing
+// is heard.
 func (l *Listener) Replace(id identity.RemoteIdentity) { l.running().replace(l.running().best(id)) }
 
-// Silent waits until it is known whether the connection with a peer is silent.
+// Silent waits until it is known whether the connection with a peer is silent,
+// and reports it.
 func (l *Listener) Silent(ctx context.Context, id identity.RemoteIdentity) bool {
 	return l.running().best(id).silent(ctx)
 }
 
-// Stranded tells whether a connection that a peer has dialed at an address of
-// this node cannot live where these are its addresses.
+// Stranded reports whether a connection that a peer has dialed at the address
+// at cannot live on if own are this node's addresses.
 func (l *Listener) Stranded(id identity.RemoteIdentity, at netip.Addr, own ...netip.AddrPort) bool {
 	c := l.cameFrom(id, at)
 	_, gone := c.stranded(own)
 	return gone
 }
 
-// LookBack does what is done with it after the network has changed.
+// LookBack handles such a connection as after a change of the network.
 func (l *Listener) LookBack(id identity.RemoteIdentity, at netip.Addr, own ...netip.AddrPort) {
 	l.cameFrom(id, at).lookBack(own)
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// addrs returns where a node says that it listens.
+// addrs returns the addresses at which a node reports that it listens.
 func (n *node) addrs() []netip.AddrPort { return n.Listeners()[0].Addrs }
 
 func (n *node) any4() netip.AddrPort {
@@ -26,15 +26,15 @@ func (n *node) addr6() netip.AddrPort {
 	return netip.AddrPortFrom(netip.IPv6Loopback(), n.addr().Port())
 }
 
-// Both families listen on one port, and each is switched off and on while the
-// node runs, keeping it.
+// Both families listen on one port, and keep it while each is switched off and
+// on as the node runs.
 func TestFamilies(t *testing.T) {
 	t.Parallel()
 	a := start(t, p2p.Config{}, quic.Config{})
 	b := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{DisableIPv6: true})
 	require.Equal(t, []netip.AddrPort{b.any4()}, b.addrs())
 
-	impatient := start(t, p2p.Config{}, quic.Config{DialTimeout: time.Second}) // where nobody is to answer
+	impatient := start(t, p2p.Config{}, quic.Config{DialTimeout: time.Second}) // for dials in vain
 	through := func(a *node, addr netip.AddrPort) (*p2p.Peer, error) {
 		peer := a.knows(t, b, addr)
 		s, err := peer.NewStream(within(t))
@@ -61,7 +61,7 @@ func TestFamilies(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, b.addr6(), peer.Info().Path.Remote)
 
-	b.listener.SetIPv6(false) // its connections are closed
+	b.listener.SetIPv6(false) // the connections of the family are closed
 	until(t, a, func() bool { return !peer.Connected() })
 	require.Empty(t, b.addrs())
 	b.listener.SetIPv4(true)
@@ -69,7 +69,7 @@ func TestFamilies(t *testing.T) {
 	_, err = via(b.addr())
 	require.NoError(t, err)
 
-	a.listener.SetIPv4(false) // what is disabled is not dialed either
+	a.listener.SetIPv4(false) // a disabled family is not dialed either
 	until(t, a, func() bool { return !peer.Connected() })
 	_, err = via(b.addr())
 	require.ErrorIs(t, err, quic.ErrDisabled)
@@ -78,8 +78,8 @@ func TestFamilies(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// A fixed port is used for both families, again after a restart, and if it is
-// taken, Start says so.
+// A fixed port is used for both families, also after a restart; if it is taken,
+// Start returns an error that says so.
 func TestPort(t *testing.T) {
 	taken, err := net.ListenUDP("udp", &net.UDPAddr{})
 	require.NoError(t, err)

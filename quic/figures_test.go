@@ -9,8 +9,8 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// A node tells of its connections what QUIC measures, which streams they have,
-// and how they have ended.
+// The node's state shows the figures that QUIC measures for a connection, its
+// streams, and how it ended.
 func TestFigures(t *testing.T) {
 	t.Parallel()
 	a, b := start(t, p2p.Config{}, quic.Config{}), start(t, p2p.Config{Handler: &p2p.Mux{}}, quic.Config{})

@@ -16,7 +16,7 @@ import (
 	"github.com/sdp2p/p2p/internal/netmon"
 )
 
-// A fakeNetwork is what a node is told of it.
+// A fakeNetwork is the state of the network as a test sets it.
 type fakeNetwork struct {
 	mu      sync.Mutex
 	state   netmon.Snapshot
@@ -28,7 +28,7 @@ func (n *fakeNetwork) Read() (netmon.Snapshot, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	s := n.state
-	s.Interfaces = slices.Clone(s.Interfaces) // which the monitor sorts
+	s.Interfaces = slices.Clone(s.Interfaces) // the monitor sorts them in place
 	return s, nil
 }
 
@@ -49,13 +49,13 @@ func (*fakeNetwork) Seen(*netmon.Snapshot) {}
 func (*fakeNetwork) Wakes() bool           { return true }
 func (*fakeNetwork) Close()                {}
 
-// wired is an interface that comes.
+// wired is an interface that comes up.
 var wired = netmon.Interface{
 	Index: 1, Name: "eth0", Physical: true, Flags: net.FlagUp | net.FlagRunning | net.FlagMulticast | net.FlagBroadcast,
 	Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")},
 }
 
-// change changes something, and has the node look.
+// change changes the network, and has the node look at it.
 func (n *fakeNetwork) change(f func()) {
 	n.mu.Lock()
 	f()
@@ -73,14 +73,14 @@ func modified(events *p2p.Subscription) p2p.NetworkModified {
 	panic("no more events")
 }
 
-// track returns where the connection runs.
+// track returns the path of the connection.
 func (m *moving) track() track {
 	m.ours.mover.mu.Lock()
 	defer m.ours.mover.mu.Unlock()
 	return m.ours.mover.at
 }
 
-// settled waits until nothing follows the network any more.
+// settled waits until no connection follows a change of the network any more.
 func (m *moving) settled(t *testing.T) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -90,8 +90,9 @@ func (m *moving) settled(t *testing.T) {
 	}, time.Minute, time.Millisecond)
 }
 
-// A clock that is set forward looks like sleep, and costs each connection a
-// sign of life; one that is set back costs nothing. Nothing moves.
+// A clock that is set forward looks like sleep, and costs each connection one
+// packet to check that its peer is alive; a clock that is set back costs
+// nothing. No connection moves.
 func TestClockJumps(t *testing.T) {
 	t.Parallel()
 	n := &fakeNetwork{}
@@ -107,7 +108,7 @@ func TestClockJumps(t *testing.T) {
 	m.settled(t)
 	n.change(func() { n.clocks.Wall -= 2 * time.Hour })
 	n.change(func() { n.state.Interfaces = []netmon.Interface{wired} })
-	require.Equal(t, p2p.NetworkModified{}, modified(events), "the clock that was set back was none")
+	require.Equal(t, p2p.NetworkModified{}, modified(events), "setting the clock back is not reported as a change")
 	m.settled(t)
 	m.talk(t, 10)
 	require.True(t, at == m.track())
@@ -116,8 +117,8 @@ func TestClockJumps(t *testing.T) {
 	require.False(t, c.gone())
 }
 
-// Where this node's own address has changed, a connection moves at once, though
-// its peer is heard.
+// When this node's own address has changed, a connection moves at once, even
+// though its peer is still heard.
 func TestFollowsOwnAddress(t *testing.T) {
 	t.Parallel()
 	n := &fakeNetwork{}
@@ -134,8 +135,8 @@ func TestFollowsOwnAddress(t *testing.T) {
 	require.Equal(t, m.to("127.0.0.1"), c.remote())
 }
 
-// silence has what a connection sends arrive nowhere, while the peer answers
-// handshakes.
+// silence leads the packets of the connection nowhere, while the peer still
+// answers handshakes.
 func (m *moving) silence(t *testing.T) {
 	t.Helper()
 	require.Eventually(t, func() bool { return m.ours.move(t.Context(), m.to("127.0.0.2")) == nil }, time.Minute, time.Millisecond)
@@ -144,7 +145,8 @@ func (m *moving) silence(t *testing.T) {
 	require.True(t, ok)
 }
 
-// A connection on which nothing is heard moves to where the peer answers.
+// A connection on which nothing is heard moves to an address where the peer
+// answers.
 func TestFollowsSilence(t *testing.T) {
 	t.Parallel()
 	m := newMovingWith(t, Config{slack: 2 * time.Second})
@@ -157,8 +159,8 @@ func TestFollowsSilence(t *testing.T) {
 	m.talk(t, 10)
 }
 
-// A connection that cannot move, and is silent, is given up for another one;
-// one on which something is heard is kept.
+// A silent connection that cannot move is given up in favor of another one; a
+// connection on which something is heard is kept.
 func TestReplace(t *testing.T) {
 	t.Parallel()
 	m := newMoving(t)
@@ -173,7 +175,7 @@ func TestReplace(t *testing.T) {
 	require.False(t, c.gone())
 	m.talk(t, 1)
 	m.silence(t)
-	c.mover.turn <- struct{}{} // it is not moved, though its silence is noticed
+	c.mover.turn <- struct{}{} // it does not move, although its silence is noticed
 	require.Eventually(t, func() bool {
 		look()
 		return c.gone()
@@ -182,7 +184,7 @@ func TestReplace(t *testing.T) {
 }
 
 // However often the network changes, a connection follows it at first 4 times a
-// second, and then every 5 s; what comes while it follows is not lost.
+// second, and then every 5 s; a change that comes while it follows is not lost.
 func TestFollowStorm(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -202,7 +204,7 @@ func TestFollowStorm(t *testing.T) {
 		require.Equal(t, 1, runs)
 		change()
 		pass(followRest + 2*time.Millisecond)
-		require.Equal(t, 2, runs, "another change while it followed")
+		require.Equal(t, 2, runs, "a change that came while it followed is not lost")
 		pass(time.Minute)
 		require.Equal(t, 2, runs)
 		began := time.Now()

@@ -15,12 +15,12 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// A forwarder is a box on the way: it sends each packet from two addresses of
-// its own, and so the second one comes too late.
+// A forwarder is a box on the path that sends each packet on from two addresses
+// of its own, so that the second copy comes too late.
 type forwarder struct {
 	front *net.UDPConn
 	outs  [2]*net.UDPConn
-	first atomic.Int32 // the one that is faster
+	first atomic.Int32 // the index of the faster one
 	back  atomic.Pointer[netip.AddrPort]
 }
 
@@ -71,10 +71,10 @@ func (f *forwarder) answers(out *net.UDPConn) {
 	}
 }
 
-// A box on the way that is faster than the packets that it forwards can have
-// the peer's connection run over it, and draws nothing else from that: nobody
-// is asked anew what the peer may do, every byte arrives once and in order, and
-// the box's address is not remembered as one at which the peer was.
+// A box on the path whose copies overtake the packets can make the peer's
+// connection run over it, but nothing else follows: the app is not asked again
+// what the peer may do, every byte arrives once and in order, and the box's
+// address is not remembered as one of the peer's.
 func TestForwarderRaces(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -122,7 +122,7 @@ func TestForwarderRaces(t *testing.T) {
 	events := m.theirs.endpoint.scope.Node().Subscribe()
 	defer events.Close()
 	m.theirs.Close()
-	for e := range events.C { // after the address was remembered
+	for e := range events.C { // until the address would have been remembered
 		if _, ok := e.(p2p.PeerDisconnectedWith); ok {
 			break
 		}

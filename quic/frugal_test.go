@@ -11,7 +11,7 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// A finder is a hook that discovers whom a test says.
+// A finder is a hook that discovers the peers that a test chooses.
 type finder struct{ scope chan *p2p.Scope }
 
 func (f finder) Name() string { return "finder" }
@@ -52,15 +52,15 @@ func TestFrugal(t *testing.T) {
 		require.True(t, ends)
 		return d
 	}
-	require.Equal(t, defaultIdleTimeout, idle(ours), "the peer may know no way to this node")
+	require.Equal(t, defaultIdleTimeout, idle(ours), "the peer may have no candidate of this node")
 	require.NoError(t, finds.Discovered(b.Identity(), nil, via))
 	require.Equal(t, frugalIdleTimeout, idle(ours))
 	require.Eventually(t, func() bool { return lb.running().best(a.Identity()) != nil }, time.Minute, time.Millisecond)
 	require.Equal(t, defaultIdleTimeout+idleGrace, idle(lb.running().best(a.Identity())))
 }
 
-// A connection on which nothing passes is kept alive by a message that the peer
-// acknowledges; one that is in use needs none.
+// An idle connection is kept alive by a message that the peer acknowledges; a
+// connection in use needs none.
 func TestKeepAlive(t *testing.T) {
 	t.Parallel()
 	m := newMoving(t)
@@ -72,15 +72,16 @@ func TestKeepAlive(t *testing.T) {
 		return !c.telling && len(c.toldLast) > 0
 	}, time.Minute, time.Millisecond)
 	c.kept.Store(0)
-	require.False(t, c.keepAlive(), "a handshake has passed")
+	require.False(t, c.keepAlive(), "the handshake counts as use")
 	heard := func() uint64 { return m.theirs.quic.ConnectionStats().PacketsReceived }
-	require.Eventually(t, func() bool { // what is on its way arrives, and then nothing does by itself
+	// Packets on their way arrive first; after that, none arrives by itself.
+	require.Eventually(t, func() bool {
 		before := heard()
 		return c.keepAlive() && assertSoon(func() bool { return heard() > before })
 	}, time.Minute, time.Millisecond)
 }
 
-// assertSoon reports whether something happens within a second.
+// assertSoon reports whether what returns true within a second.
 func assertSoon(what func() bool) bool {
 	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if what() {

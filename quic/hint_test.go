@@ -17,18 +17,18 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// A late peer speaks version 1, and does not say so before it is told to.
+// A late peer speaks version 1, but does not say so until it is told to.
 type late struct {
 	*foreigner
 	n      *node
 	peer   *p2p.Peer
-	answer chan struct{}              // closed: it says so
+	answer chan struct{}              // when closed, the peer says what it speaks
 	asked  chan string                // protocols that were asked for
-	silent atomic.Pointer[chan error] // if not nil: streams are not answered; gets one value for the begin of each, and one for its end
+	silent atomic.Pointer[chan error] // may be nil; gets each stream's begin and end
 }
 
-// newLate returns a late peer that a node takes for one of version 2. Streams
-// are echoed, behind a greeting.
+// newLate returns a late peer that a node takes for a version 2 peer. It sends
+// a greeting on each stream, and then echoes.
 func newLate(t *testing.T) *late {
 	f := &late{
 		foreigner: newForeigner(t, ed25519Key(t, randomBytes(32))), n: start(t, p2p.Config{}, quic.Config{}),
@@ -66,7 +66,7 @@ func newLate(t *testing.T) *late {
 	return f
 }
 
-// open opens a stream to a peer that is said to speak version 2.
+// open opens a stream to a peer that is expected to speak version 2.
 func (f *late) open(t testing.TB) *p2p.Stream {
 	t.Helper()
 	s, err := f.peer.NewStream(within(t))
@@ -74,7 +74,7 @@ func (f *late) open(t testing.TB) *p2p.Stream {
 	return s
 }
 
-// tells has the peer say what it speaks, and waits until the node has heard it.
+// tells lets the peer say what it speaks, and waits until the node knows.
 func (f *late) tells(t *testing.T) {
 	close(f.answer)
 	require.Eventually(t, func() bool {
@@ -84,7 +84,7 @@ func (f *late) tells(t *testing.T) {
 	}, patience, time.Millisecond)
 }
 
-// never requires that a protocol was not asked for.
+// never requires that the peer was not asked for a protocol.
 func (f *late) never(t testing.TB, protocol string) {
 	t.Helper()
 	for len(f.asked) > 0 {
@@ -92,8 +92,8 @@ func (f *late) never(t testing.TB, protocol string) {
 	}
 }
 
-// A peer that is said to speak version 2 and does not, as the introduction
-// shows before the first use of a stream: that is one of version 1 then.
+// If a peer that is expected to speak version 2 turns out not to before the
+// stream was first used, the stream becomes one of version 1.
 func TestWrongHint(t *testing.T) {
 	t.Parallel()
 	for name, use := range map[string]func(t *testing.T, s *p2p.Stream){
@@ -135,7 +135,8 @@ func exchangeLate(t testing.TB, s *p2p.Stream, text string) {
 	exchangeRest(t, s, "hi "+text)
 }
 
-// Before the introduction is over, calls that lose nothing by it wait for it.
+// While the introduction goes on, calls that lose nothing by waiting for it do
+// so.
 func TestWrongHintIsAwaited(t *testing.T) {
 	t.Parallel()
 	f := newLate(t)
@@ -165,7 +166,7 @@ func TestWrongHintIsAwaited(t *testing.T) {
 	f.never(t, "/sdp2p/2")
 }
 
-// Deadlines that were set before hold for the stream of version 1, too.
+// Deadlines that were set before also apply to the stream of version 1.
 func TestWrongHintKeepsDeadlines(t *testing.T) {
 	t.Parallel()
 	f := newLate(t)
@@ -187,7 +188,7 @@ func TestWrongHintKeepsDeadlines(t *testing.T) {
 	s = f.open(t)
 	require.NoError(t, s.SetWriteDeadline(turn.Past))
 	f.tells(t)
-	_, err = io.ReadFull(s, make([]byte, 3)) // decides
+	_, err = io.ReadFull(s, make([]byte, 3)) // settles which version the stream has
 	require.NoError(t, err)
 	_, err = s.Write([]byte("c"))
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
@@ -203,8 +204,9 @@ func exchangeRest(t testing.TB, s *p2p.Stream, want string) {
 	require.NoError(t, s.Close())
 }
 
-// If bytes of the application were sent already, the stream fails, nothing
-// of it is sent again, and the error says what to do. That is learned for good.
+// If the app has sent bytes already, the stream fails, nothing is sent again,
+// and the error says what to do. The node remembers the peer's version for
+// good.
 func TestWrongHintTooLate(t *testing.T) {
 	t.Parallel()
 	f := newLate(t)
@@ -216,7 +218,7 @@ func TestWrongHintTooLate(t *testing.T) {
 	require.ErrorContains(t, err, "a new stream will")
 	s.Close()
 
-	errs := make(chan error, 2) // the introduction is not over
+	errs := make(chan error, 2) // while the introduction goes on
 	ctx := within(t)
 	go func() {
 		s, err := f.peer.NewStream(ctx)
@@ -233,7 +235,7 @@ func TestWrongHintTooLate(t *testing.T) {
 		_, err := other.Write([]byte("x"))
 		errs <- err
 	}()
-	time.AfterFunc(50*time.Millisecond, func() { close(f.answer) }) // the two wait by then, or find out later
+	time.AfterFunc(50*time.Millisecond, func() { close(f.answer) }) // the two wait by then, or learn it later
 	require.NoError(t, receive(t, errs))
 	require.NoError(t, receive(t, errs))
 	exchangeRest(t, other, "hi x")
@@ -241,12 +243,11 @@ func TestWrongHintTooLate(t *testing.T) {
 	require.NoError(t, f.ClosePeer(f.Peers()[0]))
 	until(t, f.n, func() bool { return !f.peer.Connected() })
 	s = f.open(t)
-	require.Equal(t, 1, s.Version(), "on another connection, of which the same is said")
+	require.Equal(t, 1, s.Version(), "also on another connection, although its hint is the same")
 	exchangeLate(t, s, "and again")
 }
 
-// A stream that is ended before it is decided what it is returns from its
-// calls.
+// If a stream ends before its version is settled, its pending calls return.
 func TestWrongHintUndecided(t *testing.T) {
 	t.Parallel()
 	f := newLate(t)
@@ -260,13 +261,13 @@ func TestWrongHintUndecided(t *testing.T) {
 	require.Equal(t, p2p.FirstAppCode, reset.Code)
 
 	go read(two)
-	receive(t, f.asked) // the other side has the connection, too
+	receive(t, f.asked) // the peer has the connection, too
 	require.NoError(t, f.ClosePeer(f.Peers()[0]))
 	require.ErrorIs(t, receive(t, results), p2p.ErrConnectionLost)
 	two.Close()
 }
 
-// So does one for which a stream of version 1 is being opened.
+// If it ends while a stream of version 1 is being opened, they return as well.
 func TestWrongHintWhileOpening(t *testing.T) {
 	t.Parallel()
 	f := newLate(t)

@@ -19,7 +19,7 @@ import (
 )
 
 // A hostile peer is a foreigner that accepts our metadata stream, so that we
-// take it for one of us.
+// take it for a version 2 peer.
 func newHostile(t testing.TB) *foreigner {
 	f := newForeigner(t, ed25519Key(t, randomBytes(32)))
 	for _, protocol := range []string{"/sdp2p/2/meta", "/sdp2p/2"} {
@@ -42,7 +42,7 @@ func closed(t testing.TB, c network.Conn) {
 	require.Eventually(t, c.IsClosed, patience, time.Millisecond)
 }
 
-// Metadata that breaks the rules costs the connection; the log says so once.
+// Metadata that breaks the rules costs the connection; the log reports it once.
 func TestHostileMetadata(t *testing.T) {
 	t.Parallel()
 	var log lockedBuffer
@@ -82,7 +82,7 @@ func TestHostileMetadata(t *testing.T) {
 	closed(t, s.Conn())
 	require.Equal(t, 1, strings.Count(log.String(), "not valid"))
 
-	s = f.open(t, n, "/sdp2p/2/meta") // an end of the stream between two messages is none of these
+	s = f.open(t, n, "/sdp2p/2/meta") // a stream that ends between two messages breaks no rule
 	_, err = s.Write(good)
 	require.NoError(t, err)
 	until(t, n, func() bool { peer, ok := n.Peer(f.id); return ok && peer.Verified() && peer.Name() == "f" })
@@ -92,8 +92,8 @@ func TestHostileMetadata(t *testing.T) {
 	require.False(t, s.Conn().IsClosed())
 }
 
-// A stream on which nothing is said, or not enough to know what it is for, is
-// reset after 5 s.
+// A stream that stays silent, or sends too little to tell its purpose, is reset
+// after 5 s.
 func TestSilentStreams(t *testing.T) {
 	t.Parallel()
 	n := start(t, p2p.Config{Handler: &p2p.Mux{}}, quic.Config{})
@@ -107,7 +107,7 @@ func TestSilentStreams(t *testing.T) {
 		require.NoError(t, err)
 		streams = append(streams, s)
 	}
-	for i, s := range streams[1:] { // the first one, on which nothing was sent, does not exist for the other side
+	for i, s := range streams[1:] { // the other side has not seen the first one
 		_, err := io.Copy(io.Discard, s)
 		var reset *network.StreamError
 		require.ErrorAs(t, err, &reset, i)
@@ -116,7 +116,7 @@ func TestSilentStreams(t *testing.T) {
 	require.False(t, c.IsClosed())
 }
 
-// Random bytes on any kind of stream cost that stream.
+// Random bytes on any kind of stream cost only that stream.
 func TestHostileStreams(t *testing.T) {
 	t.Parallel()
 	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})
@@ -139,9 +139,9 @@ func TestHostileStreams(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// To a peer that is said to speak version 2, a stream is opened without waiting
-// for anything: here the answer to the metadata stream never comes. Where
-// nothing is known, that answer is waited for, and its absence is an error.
+// If a peer is expected to speak version 2, opening a stream waits for nothing:
+// here the answer to the metadata stream never comes. If nothing is expected,
+// opening waits for that answer, and fails without it.
 func TestHint(t *testing.T) {
 	t.Parallel()
 	f := newForeigner(t, ed25519Key(t, randomBytes(32)))
@@ -157,7 +157,7 @@ func TestHint(t *testing.T) {
 			return false
 		}
 		meta <- struct{}{}
-		<-t.Context().Done() // no answer
+		<-t.Context().Done() // never answers
 		return false
 	}, nil)
 	f.mux.AddHandler("/sdp2p/2", nil)
@@ -178,7 +178,7 @@ func TestHint(t *testing.T) {
 		_, err = io.ReadFull(s, got)
 		require.NoError(t, err)
 		require.Equal(t, "at once", string(got))
-		receive(t, meta) // the metadata stream was asked for all the same
+		receive(t, meta) // the metadata stream was opened all the same
 		s.Reset(p2p.ErrCanceled)
 	}
 }
@@ -197,8 +197,8 @@ func TestForeignKeys(t *testing.T) {
 	require.ErrorContains(t, n.manual(t).Err, "Ed25519")
 }
 
-// A stranger is told nothing where no discovery announces the node; once it is
-// tracked, everything.
+// If no discovery announces the node, it tells a stranger nothing; once the
+// stranger is tracked, it tells it everything.
 func TestStrangerThatBecomesKnown(t *testing.T) {
 	t.Parallel()
 	n := startExactly(t, p2p.Config{Name: "n", Handler: p2p.HandlerFunc(echo)}, quic.Config{})
@@ -214,7 +214,7 @@ func TestStrangerThatBecomesKnown(t *testing.T) {
 	metadata, err := peer.WaitMetadata(within(t))
 	require.NoError(t, err)
 	require.Empty(t, metadata)
-	// The peer that it dialed is told everything.
+	// The node that dials tells the other one everything.
 	until(t, n, func() bool { p, ok := n.Peer(other.Identity()); return ok && p.Verified() && p.Name() == "other" })
 	n.scope.Track(other.Identity())
 	open()

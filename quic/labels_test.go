@@ -16,8 +16,8 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// goroutines returns the labels of the goroutines that run a function, as the
-// profile has them.
+// goroutines returns the labels of the goroutines that run a function, as a
+// profile shows them.
 func goroutines(t *testing.T, function string) string {
 	t.Helper()
 	var b strings.Builder
@@ -31,13 +31,13 @@ func goroutines(t *testing.T, function string) string {
 	return strings.Join(all, "\n")
 }
 
-// A profile tells for which hook, peer and route the goroutines of a node work.
+// A profile shows for which hook, peer and route a node's goroutines work.
 func TestGoroutinesHaveLabels(t *testing.T) {
 	t.Parallel()
 	handling := make(chan string)
 	var mux p2p.Mux
 	mux.HandleFunc("wait", p2p.Anyone, func(ctx context.Context, s *p2p.Stream) error {
-		go func() { // what it starts has the same
+		go func() { // its goroutines have the same labels
 			route, _ := pprof.Label(ctx, "route")
 			handling <- route
 			<-ctx.Done()
@@ -81,7 +81,7 @@ func TestGoroutinesHaveLabels(t *testing.T) {
 		function, labels := g[0], g[1]
 		require.Eventually(t, func() bool { return strings.Contains(goroutines(t, function), labels) }, patience, 10*time.Millisecond, "%s: %s", function, labels)
 	}
-	require.NotContains(t, goroutines(t, ""), a.Identity().String(), "the short form only")
+	require.NotContains(t, goroutines(t, ""), a.Identity().String(), "labels hold only the short form of an identity")
 	cancel()
 	require.Error(t, <-dialed)
 }

@@ -17,14 +17,14 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// A box is on the way to an address, and lets packets through until it is shut,
-// or has let so many through from there.
+// A box stands in front of an address, and forwards packets until it is shut,
+// or until it has forwarded a number of answers.
 type box struct {
 	front   *net.UDPConn
 	back    *net.UDPConn
 	from    atomic.Pointer[netip.AddrPort]
 	shut    atomic.Bool
-	answers atomic.Int32 // that are left; negative: any number
+	answers atomic.Int32 // that it still forwards; negative: any number
 }
 
 func newBox(t *testing.T, to netip.AddrPort, answers int32) *box {
@@ -74,13 +74,13 @@ func newBox(t *testing.T, to netip.AddrPort, answers int32) *box {
 
 func (b *box) addr() netip.AddrPort { return b.front.LocalAddr().(*net.UDPAddr).AddrPort() }
 
-// echo is what the nodes serve that are away from each other.
+// echo is the handler of the two nodes.
 func echo(_ context.Context, s *p2p.Stream) error {
 	_, err := io.Copy(s, s)
 	return err
 }
 
-// chatter has the node that is called send all the time.
+// chatter has the called node send all the time.
 func (n *awayNodes) chatter(ctx context.Context, t *testing.T) {
 	peer, _ := n.b.Peer(n.a.Identity())
 	s, err := peer.NewStream(ctx)
@@ -102,9 +102,10 @@ func (n *awayNodes) chatter(ctx context.Context, t *testing.T) {
 	}
 }
 
-// A direct path that dies between the dialer's switch to it and the listener's
-// costs nothing but time: the listener goes on through the relay, and the
-// dialer comes back there, though it hears the listener's packets all the time.
+// If a direct path dies after the dialer has switched to it and before the
+// listener has, this costs nothing but time: the listener stays in the relay,
+// and the dialer returns there, although it hears the listener's packets all
+// the time.
 func TestPathDiesBeforeTheListenerHasSwitched(t *testing.T) {
 	t.Parallel()
 	n := newPatientNodes(t, true, 2*time.Second)
@@ -123,7 +124,7 @@ func TestPathDiesBeforeTheListenerHasSwitched(t *testing.T) {
 		require.NoError(t, err)
 	}
 	talk()
-	require.Eventually(t, func() bool { // on a busy machine a probe may be late
+	require.Eventually(t, func() bool { // a probe may be late on a busy machine
 		b := newBox(t, n.direct(), 1) // the listener's answer to the probe
 		return ours.move(t.Context(), b.addr()) == nil && b.addr() == ours.remote()
 	}, time.Minute, time.Millisecond)
@@ -136,18 +137,18 @@ func TestPathDiesBeforeTheListenerHasSwitched(t *testing.T) {
 	require.Eventually(t, ours.Relayed, time.Minute, time.Millisecond)
 	talk()
 	t.Log("goes on after", time.Since(began))
-	require.EqualValues(t, 1, n.begun.Load(), "through the same circuit")
+	require.EqualValues(t, 1, n.begun.Load(), "it goes on through the same circuit")
 	require.True(t, theirs.Relayed())
 	require.False(t, ours.gone() || theirs.gone())
 
-	require.Eventually(t, func() bool { return ours.move(t.Context(), n.direct()) == nil }, time.Minute, time.Millisecond, "once there is another path")
+	require.Eventually(t, func() bool { return ours.move(t.Context(), n.direct()) == nil }, time.Minute, time.Millisecond, "it moves once there is another path")
 	require.Eventually(t, func() bool { return !theirs.Relayed() }, time.Minute, time.Millisecond)
 	talk()
 	require.False(t, ours.Relayed())
 }
 
-// A circuit is kept until the peer has left it, too, and ends then: it is not
-// looked after for that.
+// A circuit is kept until the peer has left it as well, and ends then, without
+// a timer of its own.
 func TestMoveLeavesTheCircuit(t *testing.T) {
 	t.Parallel()
 	n := newPatientNodes(t, true, 10*time.Second)
@@ -161,23 +162,23 @@ func TestMoveLeavesTheCircuit(t *testing.T) {
 	select {
 	case <-unkept.left:
 	case <-time.After(time.Minute):
-		require.Fail(t, "nobody has said that the connection has left")
+		require.Fail(t, "the connection was not reported to have left the circuit")
 	}
 	require.Zero(t, unkept.settling.Load())
 	require.False(t, ours.Relayed() || theirs.Relayed())
 }
 
-// noise has a circuit bring packets to the dialer, besides those of the peer,
-// that no connection takes.
+// noise returns a function that adds packets to a circuit's direction to the
+// dialer, which belong to no connection.
 func noise(ctx context.Context, on *atomic.Bool) func(io.Reader) io.Reader {
 	first := true
 	return func(r io.Reader) io.Reader {
-		if !first { // the other direction
+		if !first { // this is the other direction
 			return r
 		}
 		first = false
 		out, in := io.Pipe()
-		var mu sync.Mutex // of a frame
+		var mu sync.Mutex // held while a frame is written
 		go func() {
 			for {
 				var size [2]byte
@@ -216,8 +217,9 @@ func noise(ctx context.Context, on *atomic.Bool) func(io.Reader) io.Reader {
 	}
 }
 
-// A relay that has packets of its own come all the time keeps no connection:
-// one that its peer has left, too, stays on its direct path.
+// A relay that keeps sending packets of its own cannot hold on to a connection:
+// once its peer has left the circuit as well, the connection stays on its
+// direct path, and the circuit ends.
 func TestNoiseInTheCircuit(t *testing.T) {
 	t.Parallel()
 	n := newPatientNodes(t, true, 2*time.Second)
@@ -234,6 +236,6 @@ func TestNoiseInTheCircuit(t *testing.T) {
 	select {
 	case <-l.link.Done():
 	case <-time.After(time.Minute):
-		require.Fail(t, "the circuit is kept")
+		require.Fail(t, "the circuit was kept")
 	}
 }

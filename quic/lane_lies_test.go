@@ -20,15 +20,15 @@ import (
 	"github.com/sdp2p/p2p/internal/junction"
 )
 
-// A meddler is a relay that does with the packets of circuits what it likes.
-// All of its circuits share it.
+// A meddler is a relay that tampers with the packets of its circuits, which
+// share its state.
 type meddler struct {
-	drop, replay, reorder, flip, foreign, delay float64 // probabilities, of each packet
-	cut                                         int     // a direction ends after up to so many bytes, in the middle of a packet or not; 0: never
+	drop, replay, reorder, flip, foreign, delay float64 // probabilities, for each packet
+	cut                                         int     // a direction ends within so many bytes; 0: never
 
 	mu     sync.Mutex
 	random *mathrand.Rand
-	seen   [][]byte // packets of all circuits and directions, for those that are foreign
+	seen   [][]byte // packets of all circuits and directions, the source of foreign ones
 	did    map[string]int
 }
 
@@ -40,15 +40,15 @@ func (m *meddler) chance(p float64, what string) bool {
 	return true
 }
 
-// One direction of a circuit.
+// A meddled is one direction of a circuit.
 type meddled struct {
 	*meddler
 	r      io.Reader
 	mine   [][]byte // packets of this direction
-	held   []byte   // one that the next one overtakes
+	held   []byte   // a packet that the next one overtakes
 	out    bytes.Buffer
 	passed int
-	end    int // where it is cut
+	end    int // the number of bytes after which it ends
 }
 
 func (m *meddler) meddle(r io.Reader) io.Reader {
@@ -83,14 +83,15 @@ func (d *meddled) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// take deals with a packet, and returns how long it is kept.
+// take handles a packet, and returns for how long it is delayed.
 func (d *meddled) take(packet []byte) time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.mine, d.seen = append(d.mine, packet), append(d.seen, packet)
 	if d.chance(d.flip, "flip") {
 		packet = bytes.Clone(packet)
-		packet[d.random.IntN([]int{1, 24, len(packet)}[d.random.IntN(3)])%len(packet)] ^= 1 << d.random.IntN(8) // the header as often as what it is of
+		// The header is altered as often as the content.
+		packet[d.random.IntN([]int{1, 24, len(packet)}[d.random.IntN(3)])%len(packet)] ^= 1 << d.random.IntN(8)
 	}
 	switch {
 	case d.chance(d.drop, "drop"):
@@ -120,7 +121,7 @@ func (d *meddled) put(packet []byte) {
 	d.out.Write(packet)
 }
 
-// echoing starts a node that sends back what it is sent, and tells who has.
+// echoing starts a node that echoes, and reports who calls it.
 func echoing(t *testing.T) (*p2p.P2P, *Listener, chan identity.RemoteIdentity) {
 	t.Helper()
 	l, from := New(Config{DialTimeout: time.Minute}), make(chan identity.RemoteIdentity, 64)
@@ -136,13 +137,13 @@ func echoing(t *testing.T) (*p2p.P2P, *Listener, chan identity.RemoteIdentity) {
 
 // A relay drops, delays, repeats, reorders and alters packets, mixes them with
 // those of other circuits and of the other direction, and ends circuits at any
-// byte. What arrives is what was sent, from the one that has sent it, or there
-// is an error.
+// byte. Even so, the bytes that arrive are those that the peer has sent, or
+// there is an error.
 func TestMeddlingRelay(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		m   *meddler
-		may bool // the connection may end
+		may bool // whether the connection may end
 	}{
 		"delay":   {&meddler{delay: 0.3}, false},
 		"drop":    {&meddler{drop: 0.05}, false},
@@ -163,7 +164,7 @@ func TestMeddlingRelay(t *testing.T) {
 			x.meddle = m.meddle
 			a, la, _ := echoing(t)
 			x.open(a, la)
-			for range 2 { // callees, so that there are packets of others
+			for range 2 { // two callees, so that there are foreign packets
 				b, lb, from := echoing(t)
 				x.open(b, lb)
 				lb.running().scope.Track(a.Identity())
@@ -190,8 +191,8 @@ func TestMeddlingRelay(t *testing.T) {
 	}
 }
 
-// exchangeThrough sends something to a peer, and reports whether all of it came
-// back; what does is what was sent.
+// exchangeThrough sends bytes to a peer that echoes, and reports whether all of
+// them came back; those that do must equal those that were sent.
 func exchangeThrough(t *testing.T, l *Listener, to, relay identity.RemoteIdentity) bool {
 	s, err := l.Dial(t.Context(), to, []p2p.Candidate{{Kind: p2p.Relay, Relay: relay}})
 	if err != nil {
@@ -218,8 +219,8 @@ func exchangeThrough(t *testing.T, l *Listener, to, relay identity.RemoteIdentit
 
 var _ junction.Router = (*desk)(nil)
 
-// A stranger with many keys fills what there is for strangers of relays; a
-// member that calls through the same relay connects all the same.
+// A stranger with many keys fills the places for strangers that come through
+// relays; a member that calls through the same relay connects all the same.
 func TestManyKeysThroughRelay(t *testing.T) {
 	t.Parallel()
 	n := newAwayNodes(t, true)

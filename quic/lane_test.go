@@ -21,19 +21,19 @@ import (
 	"github.com/sdp2p/p2p/internal/multistream"
 )
 
-// An exchange is a relay without a network, which may be hostile: it joins
-// circuits.
+// An exchange is a relay without a network: it joins circuits. It can be
+// hostile.
 type exchange struct {
 	identity identity.RemoteIdentity
 	only     atomic.Bool
-	begun    atomic.Int32 // circuits
+	begun    atomic.Int32 // number of circuits
 
 	mu     sync.Mutex
 	seams  map[identity.RemoteIdentity]junction.Endpoint
-	callee func(identity.RemoteIdentity) identity.RemoteIdentity // who is called instead
-	caller func(identity.RemoteIdentity) identity.RemoteIdentity // who is said to call
-	cut    int                                                   // bytes from the callee, then the circuit ends; negative: none
-	meddle func(io.Reader) io.Reader                             // with what both sides read; nil: not at all
+	callee func(identity.RemoteIdentity) identity.RemoteIdentity // the node that is really called
+	caller func(identity.RemoteIdentity) identity.RemoteIdentity // the node named as the caller
+	cut    int                                                   // bytes from the callee until the end; negative: no end
+	meddle func(io.Reader) io.Reader                             // alters what is read; may be nil
 }
 
 func newExchange() *exchange {
@@ -41,13 +41,13 @@ func newExchange() *exchange {
 	return &exchange{identity: identity.New().Remote(), seams: map[identity.RemoteIdentity]junction.Endpoint{}, callee: same, caller: same, cut: -1}
 }
 
-// A desk is an exchange as one node knows it.
+// A desk is the exchange as one node sees it.
 type desk struct {
 	*exchange
 	self    identity.RemoteIdentity
-	another func(context.Context) error // nil: there is another circuit at once
+	another func(context.Context) error // waits for another circuit; if nil, there is one at once
 	punched atomic.Int32
-	moved   atomic.Int32 // peers have said that they are elsewhere
+	moved   atomic.Int32 // times that a peer has said it is elsewhere
 }
 
 // open gives a node circuits through the exchange.
@@ -59,7 +59,7 @@ func (x *exchange) open(node *p2p.P2P, l *Listener) *desk {
 	return d
 }
 
-// limited ends after so many bytes.
+// limited is a connection with another reader.
 type limited struct {
 	net.Conn
 	r io.Reader
@@ -117,7 +117,7 @@ func (d *desk) Punch(_ junction.Conn, s junction.Stream) {
 	s.Close()
 }
 
-// away are two nodes that reach each other through an exchange.
+// awayNodes are two nodes that reach each other through an exchange.
 type awayNodes struct {
 	*exchange
 	a, b   *p2p.P2P
@@ -130,7 +130,7 @@ func newAwayNodes(t *testing.T, tracked bool) *awayNodes {
 	return newPatientNodes(t, tracked, 0)
 }
 
-// newPatientNodes returns such that wait longer for answers.
+// newPatientNodes returns such nodes, which wait longer for answers.
 func newPatientNodes(t *testing.T, tracked bool, slack time.Duration) *awayNodes {
 	t.Helper()
 	n := &awayNodes{exchange: newExchange()}
@@ -162,7 +162,7 @@ func (n *awayNodes) dial(t *testing.T) (ours, theirs *conn) {
 	return ours, theirs
 }
 
-// unvisited has nobody look for a peer where it says that it is.
+// unvisit keeps the node from looking for the peer where it says that it is.
 func (m *mover) unvisit() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -175,9 +175,9 @@ func (m *mover) heard() []netip.AddrPort {
 	return m.said
 }
 
-// Where connections stay in circuits, no address of this node is told on them,
-// and none that the peer tells is looked at: packets that go there would tell
-// the peer, or somebody else, who asks.
+// If connections must stay in circuits, this node tells no address of its own
+// on them, and visits none that the peer tells: a packet to such an address
+// would show the sender's address there.
 func TestConfined(t *testing.T) {
 	t.Parallel()
 	n := newAwayNodes(t, true)
@@ -192,7 +192,7 @@ func TestConfined(t *testing.T) {
 		_, err = s.Write(b)
 		require.NoError(t, err)
 		_, err = io.ReadAll(s)
-		require.Error(t, err, "it is reset once it was read")
+		require.Error(t, err, "the stream is reset once its message was read")
 	}
 	for range 10 {
 		tell2("127.0.0.2:1")
@@ -212,8 +212,8 @@ func TestConfined(t *testing.T) {
 	require.False(t, ours.Relayed())
 }
 
-// A caller tells the peer that it is elsewhere, and the router of that hears of
-// it; not where neither is to learn an address of the other.
+// A caller tells the peer that it is elsewhere, and the peer's router is told;
+// not if neither side is to learn an address of the other.
 func TestToldElsewhere(t *testing.T) {
 	t.Parallel()
 	n := newAwayNodes(t, true)
@@ -228,7 +228,7 @@ func TestToldElsewhere(t *testing.T) {
 	}
 	theirs.Tell(addrs("127.0.0.3:1"))
 	require.Eventually(t, func() bool { return !theirs.elsewhere.Load() }, time.Minute, time.Millisecond)
-	require.Zero(t, n.da.moved.Load(), "its own part is to begin")
+	require.Zero(t, n.da.moved.Load(), "the caller is the one to begin, so its router is not told")
 }
 
 // direct returns the address of the node that is called.
@@ -237,8 +237,8 @@ func (n *awayNodes) direct() netip.AddrPort {
 	return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
 }
 
-// A stranger that calls through a relay cannot ask for an address: neither
-// protocol by which addresses are told is spoken with it.
+// A stranger that calls through a relay cannot ask for an address: neither of
+// the protocols that tell addresses is spoken with it.
 func TestStrangerThroughRelay(t *testing.T) {
 	t.Parallel()
 	n := newAwayNodes(t, false)
@@ -247,15 +247,15 @@ func TestStrangerThroughRelay(t *testing.T) {
 	for _, protocol := range []string{junction.Upgrade, protocolMove} {
 		_, err := ours.Open(t.Context(), protocol)
 		require.ErrorIs(t, err, multistream.ErrNotSupported, protocol)
-		s, err := theirs.Open(t.Context(), protocol) // this node has dialed
+		s, err := theirs.Open(t.Context(), protocol) // no stranger: this node dialed it
 		require.NoError(t, err, protocol)
 		s.Close()
 	}
 	require.Zero(t, n.db.punched.Load())
 }
 
-// A relay that forwards to another peer, or says that another one calls, has no
-// connection be made.
+// If a relay forwards a call to another peer, or names another caller, no
+// connection is made.
 func TestLyingRelay(t *testing.T) {
 	t.Parallel()
 	n := newAwayNodes(t, true)
@@ -272,7 +272,7 @@ func TestLyingRelay(t *testing.T) {
 	events := n.b.Subscribe()
 	defer events.Close()
 	_, err = n.la.Dial(t.Context(), n.b.Identity(), via)
-	if err == nil { // the handshake was over; the connection is closed then
+	if err == nil { // the handshake was over, and the connection is closed later
 		require.Eventually(t, func() bool { return n.la.running().best(n.b.Identity()) == nil }, time.Minute, time.Millisecond)
 	}
 	require.Nil(t, n.lb.running().best(n.a.Identity()))
@@ -293,10 +293,10 @@ func (n *awayNodes) laneless(t *testing.T) {
 	}
 }
 
-// A circuit may end at any byte of the handshake: a dial fails then, as soon as
-// it has, and nothing stays. The callee's part of it takes two packets of 1,200
-// bytes; behind them there is a connection, which goes on through other
-// circuits.
+// A circuit may end at any byte of the handshake: in that case, the dial fails
+// at once, and nothing is left of it. The callee's part of the handshake takes
+// two packets of 1,200 bytes. After these, the connection stands, and would go
+// on through other circuits.
 func TestCutCircuit(t *testing.T) {
 	t.Parallel()
 	n := newAwayNodes(t, true)
@@ -315,7 +315,7 @@ func TestCutCircuit(t *testing.T) {
 	n.laneless(t)
 }
 
-// Where the peer answers at an address, no relay is waited for.
+// If the peer answers at an address, no relay is waited for.
 func TestReachWithoutWaiting(t *testing.T) {
 	t.Parallel()
 	n := newPatientNodes(t, true, time.Minute) // for a busy machine
@@ -341,13 +341,13 @@ func TestReachWithoutWaiting(t *testing.T) {
 	n.da.another = nil
 	to, err = n.la.running().reach(ctx, ours, nil)
 	require.NoError(t, err)
-	require.True(t, isLane(to), "nobody answers elsewhere")
+	require.True(t, isLane(to), "no address was given, so a relay is left")
 	n.la.running().dropLane(to)
 	n.laneless(t)
 }
 
-// Tunnels, and streams, are opened while a connection is switched between a
-// circuit and an address.
+// Streams and tunnels are opened while a connection switches between a circuit
+// and an address.
 func TestSwitchedMeanwhile(t *testing.T) {
 	t.Parallel()
 	n := newAwayNodes(t, true)
@@ -372,8 +372,8 @@ func TestSwitchedMeanwhile(t *testing.T) {
 				}
 				to = l.addr
 			}
-			// Of some hundred switches a second, quic-go leaves a probe
-			// unanswered now and then: the connection stays where it is, and is
+			// At some hundred switches a second, quic-go leaves a probe
+			// unanswered now and then: the connection stays on its path, and is
 			// moved again.
 			if err = ours.move(t.Context(), to); errors.Is(err, context.DeadlineExceeded) {
 				err = nil
@@ -399,7 +399,7 @@ func TestSwitchedMeanwhile(t *testing.T) {
 	require.False(t, ours.gone())
 }
 
-// dialAs has somebody with a key of its own call through the exchange, from the
+// dialAs calls through the exchange as another node, with its own key, from the
 // first node's socket.
 func (n *awayNodes) dialAs(t *testing.T, key identity.Identity) error {
 	e := n.la.running()
@@ -431,8 +431,9 @@ func (n *awayNodes) dialOver(t *testing.T, key identity.Identity, addr netip.Add
 	return err
 }
 
-// All that comes through one relay counts as one address, and other relays as
-// others: who fills what one of them may leaves theirs.
+// All calls through one relay count as calls from one address, and each relay
+// as another address: a caller that uses up the share of one relay leaves that
+// of the others alone.
 func TestRelayIsAnAddress(t *testing.T) {
 	t.Parallel()
 	_, l, _ := startAlone(t, Config{})
@@ -450,7 +451,7 @@ func TestRelayIsAnAddress(t *testing.T) {
 		require.Equal(t, addrOf(lane.addr.Addr()), e.handshakes.paced(lane.addr.Addr())[0].Addr())
 	}
 	require.Len(t, counted, 2)
-	for range 3 * e.limits.HandshakesPerSecond { // more than one may
+	for range 3 * e.limits.HandshakesPerSecond { // more than are allowed
 		e.handshakes.mu.Lock()
 		e.handshakes.pass(e.lanes.someOf(relays[0]))
 		e.handshakes.mu.Unlock()
@@ -459,7 +460,7 @@ func TestRelayIsAnAddress(t *testing.T) {
 	require.False(t, e.handshakes.outOfPace(e.lanes.someOf(relays[1])))
 }
 
-// someOf returns the address of a circuit through a relay.
+// someOf returns the virtual address of a circuit through a relay.
 func (l *lanes) someOf(relay identity.RemoteIdentity) netip.Addr {
 	l.mu.Lock()
 	defer l.mu.Unlock()

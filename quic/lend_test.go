@@ -26,33 +26,33 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// An endpoint costs ten goroutines and 200 KiB at most. It is not parallel, so
-// that it counts nothing else.
+// An endpoint costs at most ten goroutines and 200 KiB. The test is not
+// parallel, so that it counts nothing else.
 func TestFootprint(t *testing.T) {
 	const many = 16
 	memory := func() uint64 {
 		runtime.GC()
-		runtime.GC() // pools keep things for one collection
+		runtime.GC() // pools keep their contents for one collection
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		return m.HeapAlloc + m.StackInuse
 	}
-	startAlone(t, Config{}) // what is made once
+	startAlone(t, Config{}) // allocates the things that are allocated only once
 	goroutines, before := runtime.NumGoroutine(), memory()
 	for range many {
 		startAlone(t, Config{})
 	}
-	require.LessOrEqual(t, (runtime.NumGoroutine()-goroutines+many-1)/many, 10+1, "with one for the hook")
+	require.LessOrEqual(t, (runtime.NumGoroutine()-goroutines+many-1)/many, 10+1, "ten, and one for the hook")
 	each := (memory() - before) / many
 	t.Log(each>>10, "KiB each")
 	most := uint64(200 << 10)
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		most += 40 << 10 // of the race detector
+		most += 40 << 10 // the race detector's share
 	}
 	require.LessOrEqual(t, each, most)
 }
 
-// Certificates are valid whatever a clock says, and name one identity each.
+// Certificates are valid at any time, and each names one identity.
 func TestCertificates(t *testing.T) {
 	extension := asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 53594, 1, 1} // libp2p's public key
 	serials := map[string]bool{}
@@ -86,8 +86,8 @@ func TestCertificates(t *testing.T) {
 	require.Len(t, serials, 100)
 }
 
-// dialRaw makes a connection with quic-go alone, which proves nothing of
-// anybody.
+// dialRaw makes a connection with quic-go alone, which does not prove an
+// identity.
 func dialRaw(t *testing.T, to netip.AddrPort) *quicgo.Conn {
 	t.Helper()
 	private, _, err := crypto.GenerateEd25519Key(nil)
@@ -100,7 +100,7 @@ func dialRaw(t *testing.T, to netip.AddrPort) *quicgo.Conn {
 	tr := &quicgo.Transport{Conn: socket}
 	t.Cleanup(func() { tr.Close(); socket.Close() })
 	var c *quicgo.Conn
-	for range 10 { // a handshake has 3 s
+	for range 10 { // a handshake must finish within 3 s
 		if c, err = tr.Dial(t.Context(), net.UDPAddrFromAddrPort(to), conf, &quicgo.Config{EnableDatagrams: true}); err == nil {
 			break
 		}
@@ -109,7 +109,7 @@ func dialRaw(t *testing.T, to netip.AddrPort) *quicgo.Conn {
 	return c
 }
 
-// What nobody would read cannot be sent.
+// Streams and datagrams that no hook would read cannot be sent.
 func TestNothingUnread(t *testing.T) {
 	t.Parallel()
 	_, _, via := startAlone(t, Config{})
@@ -120,8 +120,8 @@ func TestNothingUnread(t *testing.T) {
 	require.False(t, c.ConnectionState().SupportsDatagrams.Remote)
 }
 
-// The tokens by which a node says that it has lost a connection are its
-// socket's own, and with a fixed port the same after a restart.
+// The tokens by which a node tells a peer that it has lost a connection belong
+// to its socket; with a fixed port they are the same after a restart.
 func TestResetKeys(t *testing.T) {
 	t.Parallel()
 	id := identity.New()
@@ -145,8 +145,8 @@ func freePort(t *testing.T) uint16 {
 	return localPort(socket)
 }
 
-// However a connection ends, its streams say that it is lost. Nothing that a
-// peer has written is shown as it is.
+// However a connection ends, its streams fail as lost. Text that a peer has
+// written is never shown unescaped.
 func TestEndsOfConnections(t *testing.T) {
 	const text = "\x1b[2Jgone\r\nReceived 1 files"
 	for _, end := range []error{
@@ -167,13 +167,13 @@ func TestEndsOfConnections(t *testing.T) {
 		require.NotContains(t, err.Error(), "\x1b")
 		require.NotContains(t, err.Error(), "\n")
 		require.Less(t, len(err.Error()), 200)
-		require.Equal(t, err, streamError(err), "once is enough")
+		require.Equal(t, err, streamError(err), "an error is wrapped only once")
 	}
 	require.ErrorIs(t, errRetired, p2p.ErrConnectionLost)
 }
 
-// The kernel's or the peer's reason is in the error of a dial; a peer's text is
-// quoted.
+// The error of a dial contains the reason of the kernel or the peer; a peer's
+// text is quoted.
 func TestCauses(t *testing.T) {
 	err := plain(&quicgo.TransportError{Remote: true, ErrorCode: quicgo.ConnectionRefused})
 	require.ErrorIs(t, err, p2p.ErrBusy)
@@ -188,7 +188,7 @@ func TestCauses(t *testing.T) {
 	require.Equal(t, "restarted", endOf(&quicgo.StatelessResetError{}))
 }
 
-// A peer that refuses handshakes for lack of room is asked again.
+// A peer that refuses a handshake because it is busy is dialed again.
 func TestDialAgainAfterRefusal(t *testing.T) {
 	t.Parallel()
 	_, la, _ := startAlone(t, Config{})
@@ -219,8 +219,8 @@ func TestDialAgainAfterRefusal(t *testing.T) {
 	require.True(t, c.path.Dialed)
 }
 
-// An address to which there is no route fails at once, and not when the time
-// for dialing is up: what the socket cannot send is only lost.
+// A dial to an address without a route fails at once, and does not wait for its
+// time-out although a packet that the socket cannot send merely counts as lost.
 func TestDialWithoutRoute(t *testing.T) {
 	t.Parallel()
 	_, la, _ := startAlone(t, Config{DialTimeout: time.Hour})

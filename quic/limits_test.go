@@ -15,11 +15,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An asker begins handshakes from addresses.
+// An asker begins handshakes from different addresses.
 type asker struct {
 	*handshakes
 	t       *testing.T
-	circle  map[netip.Addr]string // what is known of an address
+	circle  map[netip.Addr]string // the relation of an address to the node
 	pending map[string][]context.CancelFunc
 	last    *handshake
 }
@@ -32,9 +32,9 @@ func newAsker(t *testing.T, l Limits) *asker {
 	return a
 }
 
-// ask begins a handshake as quic-go does, with a proof of the address if one is
-// asked for and can be given. It returns the context that ends when it has to
-// go.
+// ask begins a handshake as quic-go does, and proves the address if that is
+// demanded and the address is not spoofed. It returns the context that ends
+// when the handshake has to make room.
 func (a *asker) ask(ip string, spoofed bool) (going context.Context, asked bool, err error) {
 	client := &quicgo.ClientInfo{RemoteAddr: net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(ip), 4242))}
 	if asked = a.verify(client.RemoteAddr); asked {
@@ -50,7 +50,7 @@ func (a *asker) ask(ip string, spoofed bool) (going context.Context, asked bool,
 	return going, asked, err
 }
 
-// finish ends the handshakes of an address.
+// finish ends all handshakes of an address.
 func (a *asker) finish(ip string) {
 	for _, cancel := range a.pending[ip] {
 		cancel()
@@ -59,8 +59,8 @@ func (a *asker) finish(ip string) {
 	synctest.Wait()
 }
 
-// Forged addresses take 16 places and no more. They never keep the address's
-// own peer out, and are not remembered against it.
+// Handshakes from forged addresses take at most 16 places. They never keep out
+// the peer at such an address, and do not count against it later.
 func TestSpoofedHandshakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAsker(t, Limits{})
@@ -83,16 +83,17 @@ func TestSpoofedHandshakes(t *testing.T) {
 		require.ErrorIs(t, err, errFullHere)
 		a.finish("10.0.0.1")
 		_, _, err = a.ask("10.0.0.1", false)
-		require.NoError(t, err, "what has ended makes room")
+		require.NoError(t, err, "a handshake that has ended makes room")
 	})
 }
 
-// What one address, one network and all may have in progress. A tracked peer's
-// address finds places of its own, before those of neighbors.
+// Handshakes in progress are limited for one address, for one network and in
+// all. Those of a tracked peer's address have places of their own, ahead of its
+// neighbors.
 func TestHandshakePlaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAsker(t, Limits{Unproved: -2, HandshakesPerSecond: -1})
-		a.limits.Unproved = 0 // everybody has to prove the address
+		a.limits.Unproved = 0 // every address has to be proved
 		many := func(n int, addr func(i int) string) (entered int) {
 			for i := range n {
 				if _, _, err := a.ask(addr(i), false); err == nil {
@@ -112,9 +113,9 @@ func TestHandshakePlaces(t *testing.T) {
 		for i := range 40 {
 			a.circle[netip.AddrFrom4([4]byte{10, 0, 0, byte(100 + i)})] = "neighbor"
 		}
-		require.Equal(t, 32, many(40, at("10.0.0.1%02d")), "neighbors have 32 places")
+		require.Equal(t, 32, many(40, at("10.0.0.1%02d")), "neighbors have 32 places of their own")
 		going, _, err := a.ask("10.0.0.7", false)
-		require.NoError(t, err, "a tracked peer's address drives one of them out")
+		require.NoError(t, err, "a tracked peer's address displaces a neighbor")
 		require.NoError(t, going.Err())
 		gone := 0
 		for h := range a.all {
@@ -126,7 +127,8 @@ func TestHandshakePlaces(t *testing.T) {
 	})
 }
 
-// When all places are taken, the oldest handshake of the fullest network goes.
+// If all places are taken, the oldest handshake of the network that has the
+// most makes room.
 func TestHandshakeOfTheFullestNetwork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAsker(t, Limits{HandshakesPerSecond: -1})
@@ -152,12 +154,13 @@ func TestHandshakeOfTheFullestNetwork(t *testing.T) {
 		}
 		require.Equal(t, 1, gone)
 		_, _, err = a.ask("10.0.1.99", false) // the oldest was one of 10.0.0.0/24
-		require.ErrorIs(t, err, errFullHere, "not for the fullest one itself")
+		require.ErrorIs(t, err, errFullHere, "the network with the most handshakes gets no more")
 	})
 }
 
-// A handshake that had to go just before it was over leads to no connection:
-// that would be one whose context is done, which nobody counts.
+// A handshake that had to make room just before it finished leads to no
+// connection: the context of that connection would be done, and it would not be
+// counted.
 func TestHandshakeOverTooLate(t *testing.T) {
 	t.Parallel()
 	c, _ := dialed(t, Config{}, Config{})
@@ -182,8 +185,8 @@ func TestHandshakeOverTooLate(t *testing.T) {
 	}
 }
 
-// An address that begins handshakes faster than it may is refused, and may
-// again later; this host's own and tracked peers' may always.
+// An address that begins handshakes too fast is refused for a while; this
+// host's own addresses and those of tracked peers never are.
 func TestHandshakePace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAsker(t, Limits{HandshakesPerSecond: 10})
@@ -192,7 +195,7 @@ func TestHandshakePace(t *testing.T) {
 		may := func(ip string) (n int) {
 			for range 100 {
 				if a.outOfPace(netip.MustParseAddr(ip)) {
-					continue // the doorman sees to that
+					continue // in a node, the doorman refuses it
 				}
 				if _, _, err := a.ask(ip, false); err == nil {
 					n++
@@ -220,8 +223,8 @@ func TestHandshakePace(t *testing.T) {
 	})
 }
 
-// Windows are charged from their first byte on, strangers' with what holes
-// cost.
+// The budget is charged for a window from its first byte on, and for strangers'
+// windows also for gaps in the data.
 func TestBudget(t *testing.T) {
 	b := &budget{limits: Limits{Memory: 1280 << 10, StrangerMemory: 768 << 10}.withDefaults()}
 	stranger, other := b.charge(inboundWindow, false), b.charge(inboundWindow, false)
@@ -244,8 +247,7 @@ func TestBudget(t *testing.T) {
 	require.Error(t, m.ReserveMemory(1, 0))
 	require.Zero(t, b.all)
 
-	// Before one of its streams is served, a stranger gets no more than a
-	// little.
+	// Until one of its streams is served, a stranger gets only a small window.
 	b = &budget{limits: Limits{}.withDefaults()}
 	stranger = b.charge(inboundWindow, false)
 	require.NoError(t, stranger.ReserveMemory(strangerWindow-inboundWindow, 0))
@@ -259,8 +261,8 @@ func TestBudget(t *testing.T) {
 	require.Zero(t, b.strangers)
 }
 
-// A window becomes as large as long and fast paths need, for peers that are no
-// strangers, if as much is left for others.
+// A window grows as large as long, fast paths need if the peer is not a
+// stranger and as much is left for others.
 func TestLargeWindows(t *testing.T) {
 	grow := func(c *charge, to int) error { return c.ReserveMemory(to-c.window, 0) }
 	b := &budget{limits: Limits{}.withDefaults()}
@@ -269,9 +271,9 @@ func TestLargeWindows(t *testing.T) {
 	for window := dialedWindow; window < 32<<20; window *= 2 {
 		require.NoError(t, grow(first, 2*window))
 	}
-	require.Error(t, grow(first, 64<<20), "nothing would be left")
+	require.Error(t, grow(first, 64<<20), "the largest window must leave as much for others")
 	require.NoError(t, grow(second, plainWindow))
-	require.Error(t, grow(second, 2*plainWindow), "no third one could have a window at all")
+	require.Error(t, grow(second, 2*plainWindow), "a third connection must still get a window")
 	require.NoError(t, grow(b.charge(dialedWindow, true), 8<<20))
 	second.Done()
 	first.Done()
@@ -284,7 +286,7 @@ func TestLargeWindows(t *testing.T) {
 	require.Error(t, grow(stranger, plainWindow+1))
 }
 
-// One host of a LAN does not shut out another one of its /64.
+// One host of a LAN does not shut out its neighbors in the same /64.
 func TestNeighborOfOnePrefix(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAsker(t, Limits{})
@@ -304,7 +306,7 @@ func TestNeighborOfOnePrefix(t *testing.T) {
 	})
 }
 
-// Three addresses of a LAN do not shut out its /24.
+// Three hosts of a LAN do not shut out their /24.
 func TestNeighborsOfOneNetwork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAsker(t, Limits{})

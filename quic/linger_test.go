@@ -15,11 +15,11 @@ import (
 	"github.com/sdp2p/p2p/internal/junction"
 )
 
-// A circuit that its connection has left ends after 2 s; one that no connection
-// has come to is waited for, for 10.
+// A circuit ends 2 s after its connection has left it; a circuit to which no
+// connection has come ends after 10 s.
 func TestCircuitEndsSoonAfterAMove(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}) // of which nothing is read
+		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}) // never read
 		require.NoError(t, err)
 		e := &endpoint{socket: carrier.New(c, carrier.Config{}), log: slog.New(slog.DiscardHandler)}
 		var cancel context.CancelFunc

@@ -12,7 +12,7 @@ import (
 )
 
 // A log at Debug level explains a session: the port, each connection and how it
-// ended, what was refused, and what came of each address.
+// ended, every refusal, and the result at each address.
 func TestDebugLog(t *testing.T) {
 	t.Parallel()
 	var log lockedBuffer

@@ -23,9 +23,9 @@ func identities(t *testing.T, n int) (all []identity.RemoteIdentity) {
 	return all
 }
 
-// A peer that is looked for in vain costs other hosts little, whatever is said
-// of where they are: one peer less than 2 KB/s over half a minute, with the
-// headers of the packets, and any number of them 20 packets a second.
+// Looking for a peer in vain costs other hosts little, whatever addresses are
+// announced: for one peer less than 2 KB/s over half a minute, including packet
+// headers, and for any number of peers 20 packets a second.
 func TestLooksInVain(t *testing.T) {
 	const (
 		packet = 1200 + 48
@@ -48,12 +48,12 @@ func TestLooksInVain(t *testing.T) {
 				require.Less(t, float64(sent*packet), 2000*lasts.Seconds())
 			}
 			require.LessOrEqual(t, float64(sent), 128+20*lasts.Seconds())
-			require.Greater(t, sent, 20, "it is looked for")
+			require.Greater(t, sent, 20, "peers are looked for all the time")
 		})
 	}
 }
 
-// What is answered, or was not sent, costs nothing.
+// A look that is answered, or that sends nothing, costs nothing.
 func TestLooksAnswered(t *testing.T) {
 	ids := identities(t, 5000)
 	synctest.Test(t, func(t *testing.T) {
@@ -67,12 +67,12 @@ func TestLooksAnswered(t *testing.T) {
 		for range (lookBurst-packets(seekTime))/flightPackets + 1 {
 			end, ok := l.begin(ids[0], seekTime)
 			require.True(t, ok)
-			end(false) // at once: found elsewhere
+			end(false) // at once: the peer was found elsewhere
 		}
 		_, ok := l.begin(ids[0], seekTime)
 		require.False(t, ok)
 		_, ok = l.begin(ids[1], seekTime)
-		require.True(t, ok, "others may")
+		require.True(t, ok, "other peers may still be looked for")
 		for _, id := range ids {
 			if end, ok := l.begin(id, seekTime); ok {
 				end(true)
@@ -82,7 +82,7 @@ func TestLooksAnswered(t *testing.T) {
 	})
 }
 
-// As many packets are counted as are sent.
+// The count of packets matches the packets that are sent.
 func TestLookPackets(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, []int{2, 2, 4, 4, 6, 8}, []int{

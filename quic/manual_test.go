@@ -37,7 +37,7 @@ func TestManualEntries(t *testing.T) {
 		require.Error(t, err, "%q", bad)
 		require.ErrorContains(t, err, fmt.Sprintf("%q", bad))
 	}
-	require.Len(t, l.ManualPeers(), len(good), "a set that is refused changes nothing")
+	require.Len(t, l.ManualPeers(), len(good), "a list that is refused changes nothing")
 	require.NoError(t, l.SetManualPeers([]string{"laptop", "laptop"}))
 	require.Len(t, l.ManualPeers(), 1)
 
@@ -53,9 +53,8 @@ func (n *node) manual(t testing.TB) quic.ManualPeer {
 	return all[0]
 }
 
-// A peer at a manual address is found, by address and by name, without any
-// discovery; it is known with its metadata for as long as its address vouches
-// for it.
+// A manual peer is found by its address and by its name, without any discovery;
+// it stays known, with its metadata, as long as it answers at the address.
 func TestManualPeer(t *testing.T) {
 	t.Parallel()
 	b := start(t, p2p.Config{Name: "b", Handler: p2p.HandlerFunc(echo)}, quic.Config{})
@@ -84,8 +83,8 @@ func TestManualPeer(t *testing.T) {
 	}
 }
 
-// quietPort returns a port on which nobody listens, of those that the system
-// gives to nobody who does not ask for it.
+// quietPort returns a port on which no program listens, from a range that the
+// system hands out only on request.
 func quietPort(t testing.TB) uint16 {
 	t.Helper()
 	for {
@@ -98,8 +97,8 @@ func quietPort(t testing.TB) uint16 {
 	}
 }
 
-// A manual peer that is not there yet is reached once it is, and missed once it
-// is gone.
+// A manual peer that is not there yet is reached once it is, and becomes
+// unavailable once it has gone.
 func TestManualPeerComesAndGoes(t *testing.T) {
 	t.Parallel()
 	addr := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), quietPort(t))
@@ -114,16 +113,17 @@ func TestManualPeerComesAndGoes(t *testing.T) {
 	peer := a.peer(t, first.Identity())
 	require.NoError(t, first.Shutdown(within(t)))
 	until(t, a, func() bool { return !peer.Available() })
-	require.Equal(t, first.Identity(), a.manual(t).Identity, "who was there last is remembered")
+	require.Equal(t, first.Identity(), a.manual(t).Identity, "the identity of the last peer at the address is remembered")
 
-	second := again(p2p.Config{}) // somebody else at the same address
+	second := again(p2p.Config{}) // another peer at the same address
 	require.NotEqual(t, first.Identity(), second.Identity())
 	require.Equal(t, second.Identity(), a.manual(t).Identity)
 	require.False(t, peer.Available())
 }
 
-// A node that is its own manual peer says so; one that is also discovered is
-// one peer; and so are two entries for one node.
+// A node that is its own manual peer reports that as an error; a manual peer
+// that is also discovered is one peer; and two entries for one node are one
+// peer.
 func TestManualPeerOddities(t *testing.T) {
 	t.Parallel()
 	a := start(t, p2p.Config{}, quic.Config{})
@@ -143,7 +143,7 @@ func TestManualPeerOddities(t *testing.T) {
 	require.True(t, peer.Available())
 }
 
-// Where nobody answers, the error names each address, and attempts go on.
+// If nothing answers, the error names each address, and attempts go on.
 func TestManualPeerUnreachable(t *testing.T) {
 	t.Parallel()
 	a := start(t, p2p.Config{}, quic.Config{DialTimeout: 1, DisableIPv6: true})

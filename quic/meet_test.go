@@ -13,8 +13,8 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// A stream that is opened at the moment when a manual peer of version 1 becomes
-// available arrives.
+// A stream arrives even if it is opened at the moment at which a manual peer of
+// version 1 becomes available.
 func TestStreamToAnAvailableAncestor(t *testing.T) {
 	t.Parallel()
 	s := newSpacedrive(t, v1.Metadata{"name": "rust"})
@@ -33,13 +33,13 @@ func TestStreamToAnAvailableAncestor(t *testing.T) {
 		require.Equal(t, v1.Stream, receive(t, s.modes))
 		until(t, n, func() bool { return n.manual(t).State == quic.ManualReached })
 		require.Equal(t, map[string]string{"name": "rust"}, n.peer(t, s.id).Info().Metadata)
-		require.Empty(t, s.modes, "and is not repeated")
+		require.Empty(t, s.modes, "the introduction is not repeated")
 	}
-	require.NoError(t, s.Swarm.Close()) // or each node would part from it
+	require.NoError(t, s.Swarm.Close()) // so that the nodes need not part from it at the end
 }
 
-// A manual peer is announced once the introduction is over. Streams that it
-// opens before wait, and are not lost.
+// A manual peer becomes available once the introduction is over. Streams that
+// it opens before that wait, and are not lost.
 func TestManualPeerIsIntroducedFirst(t *testing.T) {
 	t.Parallel()
 	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})
@@ -82,7 +82,7 @@ func TestManualPeerIsIntroducedFirst(t *testing.T) {
 	stream.Reset()
 }
 
-// A manual peer that cannot be introduced is not announced.
+// A manual peer whose introduction fails does not become available.
 func TestManualPeerIsNotIntroduced(t *testing.T) {
 	t.Parallel()
 	n := start(t, p2p.Config{}, quic.Config{})

@@ -15,8 +15,8 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// moving are two nodes on one host, with a stream between them on which numbers
-// go there and back.
+// moving is a connection of two nodes on one host, with a stream on which
+// numbers are echoed.
 type moving struct {
 	ours, theirs *conn
 	stream       *p2p.Stream
@@ -28,14 +28,14 @@ func newMoving(t *testing.T) *moving {
 	return newMovingWith(t, Config{})
 }
 
-// newMovingWith is newMoving with a configuration of the node that dials.
+// newMovingWith is newMoving with a configuration for the node that dials.
 func newMovingWith(t *testing.T, from Config) *moving {
 	t.Helper()
 	return newMovingVia(t, from, nil, func(to netip.AddrPort) netip.AddrPort { return to })
 }
 
-// newMovingVia is newMovingWith where the other node asks somebody what it
-// allows, and is dialed at another address than its own.
+// newMovingVia is newMovingWith, but both nodes call allow, and the node that
+// is dialed is dialed at the address that via returns for its own.
 func newMovingVia(t *testing.T, from Config, allow func(context.Context, p2p.Request) error, via func(netip.AddrPort) netip.AddrPort) *moving {
 	t.Helper()
 	start := func(cfg Config) (*p2p.P2P, *Listener) {
@@ -69,7 +69,7 @@ func newMovingVia(t *testing.T, from Config, allow func(context.Context, p2p.Req
 	return m
 }
 
-// talk sends the next numbers, and wants them back in order.
+// talk sends the next n numbers, and requires them back in order.
 func (m *moving) talk(t *testing.T, n int) {
 	t.Helper()
 	m.stream.SetDeadline(time.Now().Add(time.Minute))
@@ -78,7 +78,7 @@ func (m *moving) talk(t *testing.T, n int) {
 		local, remote := m.stream.Endpoints()
 		require.NotNil(t, local)
 		require.EqualValues(t, m.ours.path.Remote.Port(), remote.(*net.UDPAddr).Port)
-		_, ok := m.stream.Exporter("label") // as a tunnel that is opened meanwhile
+		_, ok := m.stream.Exporter("label") // opens a tunnel meanwhile
 		require.True(t, ok)
 		m.sent++
 		binary.LittleEndian.PutUint64(b[:], m.sent)
@@ -94,8 +94,8 @@ func (m *moving) to(ip string) netip.AddrPort {
 	return netip.AddrPortFrom(netip.MustParseAddr(ip), m.ours.path.Remote.Port())
 }
 
-// A connection moves any number of times, to the same and to another address of
-// the peer, and streams go on.
+// A connection moves any number of times, to the same address of the peer and
+// to another, and its streams go on.
 func TestMoves(t *testing.T) {
 	t.Parallel()
 	m := newMovingWith(t, Config{slack: time.Minute})
@@ -110,20 +110,21 @@ func TestMoves(t *testing.T) {
 		require.NoError(t, m.ours.move(ctx, to), "move %d", i)
 		cancel()
 		if last != nil {
-			require.ErrorIs(t, last.Switch(), quicgo.ErrPathClosed, "its connection ID is free")
+			require.ErrorIs(t, last.Switch(), quicgo.ErrPathClosed, "the path was closed, which frees its connection ID")
 		}
 		m.talk(t, 10)
 		require.Equal(t, to, m.ours.remote())
 		require.Equal(t, to, m.ours.Path().Remote)
-		require.True(t, m.ours.endpoint.worked.is(m.ours.id, to), "it is dialed there first")
+		require.True(t, m.ours.endpoint.worked.is(m.ours.id, to), "later dials try this address first")
 		ports[m.theirs.remote().Port()] = true
 	}
 	require.GreaterOrEqual(t, len(ports), 2, "the peer has seen other paths")
 	require.LessOrEqual(t, len(m.ours.endpoint.spares.all), 2)
 }
 
-// What a connection sends is led to another address and back, on the endpoint's
-// own socket, a way and a spare outlet: nothing is left of it afterwards.
+// A connection's packets are led to another address and back, whether it uses
+// the endpoint's own socket, a path on it or a spare outlet: nothing is left of
+// it afterwards.
 func TestLead(t *testing.T) {
 	t.Parallel()
 	m := newMovingWith(t, Config{slack: time.Minute})
@@ -158,8 +159,8 @@ func TestLead(t *testing.T) {
 	}
 }
 
-// By one outlet, all connections to one address go to the same other one, until
-// the last of them has left.
+// At one outlet, all connections to one address are led to the same other
+// address, until the last of them has come back.
 func TestOutletTurn(t *testing.T) {
 	t.Parallel()
 	var all spares
@@ -177,7 +178,7 @@ func TestOutletTurn(t *testing.T) {
 	first()
 	first()
 	_, ok = o.turn(from, from)
-	require.False(t, ok, "somebody needs it")
+	require.False(t, ok, "another connection still uses the turn")
 	second()
 	last, ok := o.turn(from, from)
 	require.True(t, ok)
@@ -187,8 +188,8 @@ func TestOutletTurn(t *testing.T) {
 	require.Empty(t, o.turned)
 }
 
-// Nothing is left of a connection that ends while it is led elsewhere, or
-// moved.
+// Nothing is left of a connection that ends while it is led elsewhere, or while
+// it moves.
 func TestEndsWhileItMoves(t *testing.T) {
 	t.Parallel()
 	m := newMoving(t)
@@ -208,17 +209,17 @@ func TestEndsWhileItMoves(t *testing.T) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	require.Empty(t, o.turned)
-	require.Nil(t, c.mover.main(c.endpoint.socket, m.to("127.0.0.3")), "nobody would close it")
+	require.Nil(t, c.mover.main(c.endpoint.socket, m.to("127.0.0.3")), "an ended connection gets no path, since none would close it")
 }
 
-// A connection that has moved to an address of a family that was disabled
-// meanwhile is closed, as the others were.
+// A connection that has just moved to an address of a family that was disabled
+// meanwhile is closed, like the other connections of that family.
 func TestMovesToDisabledFamily(t *testing.T) {
 	t.Parallel()
 	m := newMoving(t)
 	e := m.ours.endpoint
 	e.mu.Lock()
-	e.disabled.ipv4 = true // as if that came while it moved
+	e.disabled.ipv4 = true // as if this happened during the move
 	e.mu.Unlock()
 	require.ErrorIs(t, m.ours.move(t.Context(), m.to("127.0.0.2")), ErrDisabled)
 	require.True(t, m.ours.gone())

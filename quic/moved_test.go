@@ -26,7 +26,7 @@ func addrs(all ...string) (parsed []netip.AddrPort) {
 	return parsed
 }
 
-// The message has the bytes that the protocol's documentation says.
+// The message has the bytes that the protocol's documentation gives.
 func TestMovedMessage(t *testing.T) {
 	wire, err := hex.DecodeString("0102" + "04c0000201cd1c" + "0620010db8000000000000000000000001" + "cd1c")
 	require.NoError(t, err)
@@ -67,7 +67,7 @@ func FuzzMoved(f *testing.F) {
 	})
 }
 
-// tell has a peer say where it is, and returns the code with which the stream
+// tell lets a peer tell where it is, and returns the code with which its stream
 // is reset.
 func tell(t *testing.T, from *conn, at ...string) quicgo.StreamErrorCode {
 	t.Helper()
@@ -84,8 +84,8 @@ func tell(t *testing.T, from *conn, at ...string) quicgo.StreamErrorCode {
 	return reset.ErrorCode
 }
 
-// A stranger is answered that nobody speaks the protocol; a peer that the node
-// tracks is heard.
+// The protocol is not supported for strangers; a peer that the node tracks is
+// listened to.
 func TestStrangersDoNotMove(t *testing.T) {
 	t.Parallel()
 	const refused = quicgo.StreamErrorCode(network.StreamProtocolNegotiationFailed)
@@ -94,27 +94,27 @@ func TestStrangersDoNotMove(t *testing.T) {
 	require.NotEqual(t, refused, tell(t, newMoving(t).ours, "127.0.0.2:7373"))
 }
 
-// What a peer repeats is heard once; what is new, and comes while it is looked
-// for, is not lost.
+// Repeated addresses are taken once; new ones that arrive while the peer is
+// looked for are not lost.
 func TestHeard(t *testing.T) {
 	m := newMover(netip.MustParseAddrPort("127.0.0.1:9"))
 	require.True(t, m.hear(addrs("192.0.2.1:1")))
 	m.unvisited = false
 	require.False(t, m.hear(addrs("192.0.2.1:1")))
 	require.False(t, m.unvisited)
-	require.False(t, m.hear(addrs("192.0.2.2:1")), "somebody looks for it already")
+	require.False(t, m.hear(addrs("192.0.2.2:1")), "the peer is being looked for already")
 	require.True(t, m.unvisited)
 }
 
-// Where a peer says that it is, it is looked for only if it may be there; if it
-// is not, nothing changes.
+// A peer is looked for at the addresses that it tells only if it may be there;
+// if it is not there, nothing changes.
 func TestMovedPeer(t *testing.T) {
 	t.Parallel()
 	m := newMoving(t)
 	m.talk(t, 1)
 	before := m.ours.remote()
 	require.Equal(t, addrs("192.0.2.1:7373", "[2001:db8::1]:7373"), m.ours.likelyIfRouted("192.0.2.1:7373", "[2001:db8::1]:7373"))
-	require.Empty(t, m.ours.likely(addrs("192.0.2.1:7373", before.String())), "it can be reached where it was")
+	require.Empty(t, m.ours.likely(addrs("192.0.2.1:7373", before.String())), "the peer still answers where it was")
 	require.Empty(t, m.ours.likely(addrs("127.0.0.2:7373", "[::1]:7373", "[fe80::1]:7373", "0.0.0.0:7373", "224.0.0.251:5353", "192.0.2.1:0")))
 	answered, err := m.ours.endpoint.relocate(m.ours, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.5"), 9))
 	require.Error(t, err)
@@ -122,7 +122,8 @@ func TestMovedPeer(t *testing.T) {
 	require.Equal(t, before, m.ours.remote())
 }
 
-// A peer that says it is elsewhere, and is, has its connection moved there.
+// If a peer says that it is elsewhere, and is there, its connection moves
+// there.
 func TestPeerThatHasMoved(t *testing.T) {
 	t.Parallel()
 	m := newMovingWith(t, Config{slack: time.Minute})
@@ -133,10 +134,10 @@ func TestPeerThatHasMoved(t *testing.T) {
 	m.talk(t, 10)
 }
 
-// What a peer says of where it is counts for all connections with it, whichever
-// it comes by: that is how it is heard where both sides have moved. A move to
-// somewhere else ends at once; so does it where the peer has been proved to be
-// elsewhere.
+// A peer's message that it is elsewhere counts for all connections with it,
+// whichever of them carries the message: after both sides have moved, it may
+// arrive only on another one. It ends a move to a different address at once; so
+// does proof that the peer is elsewhere.
 func TestMovedPeerOnOtherConnection(t *testing.T) {
 	t.Parallel()
 	m := newMoving(t)
@@ -160,7 +161,7 @@ func TestMovedPeerOnOtherConnection(t *testing.T) {
 	require.ErrorIs(t, context.Cause(ctx), errNotHere)
 }
 
-// likelyIfRouted is likely, on hosts that have no route as well.
+// likelyIfRouted is likely, but also works on hosts without a route.
 func (c *conn) likelyIfRouted(all ...string) []netip.AddrPort {
 	for _, a := range addrs(all...) {
 		if !sourceTo(a).IsValid() {
@@ -170,7 +171,7 @@ func (c *conn) likelyIfRouted(all ...string) []netip.AddrPort {
 	return c.likely(addrs(all...))
 }
 
-// A listener that is told not to moves no connection.
+// A listener that is configured not to migrate moves no connection.
 func TestDisableMigration(t *testing.T) {
 	t.Parallel()
 	m := newMovingWith(t, Config{DisableMigration: true})
@@ -178,8 +179,8 @@ func TestDisableMigration(t *testing.T) {
 	m.talk(t, 1)
 }
 
-// A connection is suspect once something was sent and nothing heard for a
-// second, or four round trips; and not while nothing is sent.
+// A connection is suspect once packets were sent and none came back for a
+// second, or four round trips; never while nothing is sent.
 func TestQuiet(t *testing.T) {
 	const ms = time.Millisecond
 	begin, p := time.Now(), &pulse{}
@@ -210,7 +211,8 @@ func TestQuiet(t *testing.T) {
 	}
 }
 
-// What the app knows of the network reaches the listener, which tells the node.
+// The app reports a change of the network to the node, and the listener hears
+// of it and reports it as an event.
 func TestNetworkChanged(t *testing.T) {
 	t.Parallel()
 	m := newMoving(t)
@@ -226,8 +228,8 @@ func TestNetworkChanged(t *testing.T) {
 	m.talk(t, 10)
 }
 
-// A peer is told first where it hears of this node, and no more addresses than
-// a message has.
+// A peer is told first the address at which it hears this node, and no more
+// addresses than a message may hold.
 func TestWhereabouts(t *testing.T) {
 	c := &conn{endpoint: &endpoint{port: 7373}}
 	own := addrs("172.17.0.1:7373", "192.0.2.1:7373", "[2001:db8::1]:7373")
@@ -243,19 +245,19 @@ func TestWhereabouts(t *testing.T) {
 	require.Equal(t, addrs("192.0.2.9:7373"), all[:1])
 }
 
-// What a peer has been told is withdrawn before it is told something else: it
-// may not hear last what is not true any more.
+// A node withdraws an earlier message about its addresses before it sends
+// another one: the peer must not hear the outdated one last.
 func TestTellMoveWithdraws(t *testing.T) {
 	t.Parallel()
 	m := newMoving(t)
 	c, withdrawn := m.theirs, 0
 	c.mu.Lock()
-	c.source = netip.MustParseAddr("127.0.0.77") // before
+	c.source = netip.MustParseAddr("127.0.0.77") // its address before
 	c.silence = func() { withdrawn++ }
 	c.mu.Unlock()
 	c.tellMove(addrs("192.0.2.1:7373"))
 	require.Equal(t, 1, withdrawn)
 	c.tellMove(addrs("192.0.2.1:7373"))
-	require.Equal(t, 1, withdrawn, "it has told that already")
+	require.Equal(t, 1, withdrawn, "it has already told the peer this")
 	m.talk(t, 1)
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// A connection with a version 1 peer is not closed for being idle, whichever
-// side dialed it: connections with others that began later are.
+// A connection with a version 1 peer is never closed for being idle, whichever
+// side has dialed it, while connections with others that began later are.
 func TestAncestorIsNeverIdle(t *testing.T) {
 	t.Parallel()
 	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{IdleTimeout: time.Second, Limits: quic.Limits{StrangerIdle: 5 * time.Second}})
@@ -23,7 +23,7 @@ func TestAncestorIsNeverIdle(t *testing.T) {
 	ours := n.discovers(t, dialed.foreigner, 0)
 	require.NoError(t, send(within(t), ours, "there"))
 
-	theirs := n.discovers(t, dialer.foreigner, 0) // else it is a stranger
+	theirs := n.discovers(t, dialer.foreigner, 0) // so that it is not a stranger
 	s := dialer.open(t, n, "/sdp2p/1")
 	hello, err := (&v1.Hello{Identity: dialer.id.Bytes()}).AppendBinary([]byte{0})
 	require.NoError(t, err)
@@ -34,7 +34,7 @@ func TestAncestorIsNeverIdle(t *testing.T) {
 	require.NoError(t, err)
 
 	other := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{IdleTimeout: -1})
-	require.NoError(t, send(within(t), other.knows(t, n), "later")) // the accepting side has 10 s more
+	require.NoError(t, send(within(t), other.knows(t, n), "later")) // accepted: 10 s longer
 	until(t, n, func() bool { _, ok := n.Peer(other.Identity()); return !ok })
 	require.NoError(t, send(within(t), n.knows(t, other), "later"))
 	until(t, n, func() bool { return !n.peer(t, other.Identity()).Connected() })
@@ -45,8 +45,8 @@ func TestAncestorIsNeverIdle(t *testing.T) {
 }
 
 // A node that shuts down keeps connections with version 1 peers for 1.5 s after
-// discoveries have ended, and refuses streams; other connections end at once.
-// That is in time also if no time is left.
+// discoveries have ended, and refuses their streams; other connections end at
+// once. This holds even if Shutdown has no time left.
 func TestPartingFromAnAncestor(t *testing.T) {
 	t.Parallel()
 	for range 5 {
@@ -57,8 +57,8 @@ func TestPartingFromAnAncestor(t *testing.T) {
 	t.Skip("this machine is too slow to tell")
 }
 
-// partsFromAnAncestor reports false if looking took longer than what was to be
-// seen.
+// partsFromAnAncestor reports false if the machine was too slow to see the
+// connection in its last 1.5 s.
 func partsFromAnAncestor(t *testing.T) bool {
 	const parting = 1500 * time.Millisecond
 	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})
@@ -83,11 +83,11 @@ func partsFromAnAncestor(t *testing.T) bool {
 		return false
 	}
 	var reset *network.StreamError
-	require.ErrorAs(t, err, &reset, "refused, on a connection that is there")
+	require.ErrorAs(t, err, &reset, "the stream was refused, and the connection was still open")
 	return true
 }
 
-// refusedOn returns what comes of a stream.
+// refusedOn opens a stream, and returns the error that this leads to.
 func refusedOn(t *testing.T, c network.Conn) error {
 	s, err := c.NewStream(within(t))
 	if err != nil {

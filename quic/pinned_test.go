@@ -13,7 +13,8 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// A pinned is a node with a stream to a version 1 peer, by way of a relay.
+// A pinned is a node with a stream to a version 1 peer, through a relay of UDP
+// packets.
 type pinned struct {
 	*node
 	ancestor *spacedrive
@@ -54,7 +55,7 @@ func (p *pinned) hear(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// lost waits for the end of the stream, and has another one take its place.
+// lost waits for the end of the stream, and requires that another stream works.
 func (p *pinned) lost(t *testing.T) {
 	t.Helper()
 	_, err := p.stream.Read(make([]byte, 1))
@@ -64,9 +65,9 @@ func (p *pinned) lost(t *testing.T) {
 	onlyOne(t, p.peer)
 }
 
-// After this node has got another address, a version 1 peer that answers a
-// handshake has a connection in place of the one that it does not let move. If
-// it does not answer, nothing changes.
+// After this node's address has changed, a version 1 peer, whose connections
+// cannot move, gets a new connection if it answers a handshake. If it does not
+// answer, nothing changes.
 func TestPinnedConnectionIsSuperseded(t *testing.T) {
 	t.Parallel()
 	p := newPinned(t, randomBytes(32), quic.Config{DialTimeout: time.Second})
@@ -81,8 +82,8 @@ func TestPinnedConnectionIsSuperseded(t *testing.T) {
 	p.lost(t)
 }
 
-// If this node has its former address again meanwhile, the connection is given
-// up only if nothing is heard on it.
+// If this node has meanwhile got its former address back, it gives the old
+// connection up only if nothing is heard on it.
 func TestPinnedConnectionLives(t *testing.T) {
 	t.Parallel()
 	p := newPinned(t, randomBytes(32), quic.WithSlack(quic.Config{}, time.Hour))
@@ -103,28 +104,28 @@ func TestPinnedConnectionLives(t *testing.T) {
 	require.Len(t, p.peer.Info().Connections, 2)
 }
 
-// A version 1 peer is silent if it does not acknowledge what is sent. As long
-// as it answers what keeps the connection alive, it is not.
+// A version 1 peer is silent if it does not acknowledge packets. As long as it
+// acknowledges keep-alives, it is not.
 func TestSilentAncestor(t *testing.T) {
 	t.Parallel()
 	p := newPinned(t, randomBytes(32), quic.WithSlack(quic.Config{}, time.Hour))
 	ctx := within(t)
 	require.False(t, p.listener.Silent(ctx, p.ancestor.id))
-	require.NoError(t, ctx.Err(), "it has answered")
+	require.NoError(t, ctx.Err(), "the peer has answered")
 
 	p = newPinned(t, randomBytes(32), quic.Config{})
 	p.relay.drop()
 	_, err := io.WriteString(p.stream, "a")
 	require.NoError(t, err)
-	for !p.listener.Silent(ctx, p.ancestor.id) { // something was on its way
+	for !p.listener.Silent(ctx, p.ancestor.id) { // acknowledgments may have been on their way
 		require.NoError(t, ctx.Err())
 	}
 	p.relay.resume()
 	p.hear(t)
 }
 
-// A version 1 peer on whose connection nothing is heard, and that answers
-// elsewhere, has another connection in its place.
+// If nothing is heard from a version 1 peer on its connection, but the peer
+// answers elsewhere, it gets a new connection.
 func TestSilentAncestorIsReplaced(t *testing.T) {
 	t.Parallel()
 	p := newPinned(t, randomBytes(32), quic.Config{})
@@ -136,8 +137,8 @@ func TestSilentAncestorIsReplaced(t *testing.T) {
 	p.lost(t)
 }
 
-// A version 1 peer that has another address announces it: its connection is
-// given up when nothing is heard on it though the peer answers there.
+// A version 1 peer announces its new address: its old connection is given up if
+// nothing is heard on it and the peer answers at that address.
 func TestAncestorAnnouncedElsewhere(t *testing.T) {
 	t.Parallel()
 	seed := randomBytes(32)
@@ -150,7 +151,7 @@ func TestAncestorAnnouncedElsewhere(t *testing.T) {
 }
 
 // A connection that a version 1 peer has dialed lives as long as this node has
-// the address that it has dialed; when that is gone, the node dials the peer.
+// the address that the peer dialed; once that is gone, the node dials the peer.
 func TestConnectionOfAnAncestorIsSuperseded(t *testing.T) {
 	t.Parallel()
 	n := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})

@@ -13,9 +13,9 @@ import (
 	"github.com/sdp2p/p2p/internal/v1/intro"
 )
 
-// dialed returns the connections of two nodes with each other: that of the one
-// that dialed, and that of the other one, to which the peer is a stranger. No
-// stream is open on them.
+// dialed returns both ends of a connection: that of the node that dialed, and
+// that of the other one, to which the peer is a stranger. No stream is open on
+// it.
 func dialed(t *testing.T, from, to Config) (ours, theirs *conn) {
 	t.Helper()
 	_, la, _ := startAlone(t, from)
@@ -32,7 +32,7 @@ func dialed(t *testing.T, from, to Config) (ours, theirs *conn) {
 	return ours, theirs
 }
 
-// Streams that were refused do not count as use, also after one that was
+// A stream that was refused does not count as use, even after a stream that was
 // served.
 func TestRefusedStreamIsNoUse(t *testing.T) {
 	t.Parallel()
@@ -48,8 +48,8 @@ func TestRefusedStreamIsNoUse(t *testing.T) {
 	require.True(t, use(true).After(at))
 }
 
-// Connections that a peer makes at once are no more than it may have: each
-// makes another one go.
+// However many connections a peer makes at once, it keeps no more than its
+// limit: each further one displaces another.
 func TestConnectionsOfAPeerAtOnce(t *testing.T) {
 	t.Parallel()
 	ours, theirs := dialed(t, Config{}, Config{Limits: Limits{HandshakesPerAddr: -1, HandshakesPerNet: -1, StrangerIdle: time.Hour}})
@@ -77,7 +77,7 @@ func TestConnectionsOfAPeerAtOnce(t *testing.T) {
 	}, time.Minute, 10*time.Millisecond)
 }
 
-// A stream that a version 1 peer drops is not served any more.
+// A stream that a version 1 peer has dropped does not count as served any more.
 func TestDroppedStreamIsNotServed(t *testing.T) {
 	t.Parallel()
 	_, c := dialed(t, Config{}, Config{})
@@ -91,8 +91,8 @@ func TestDroppedStreamIsNotServed(t *testing.T) {
 	require.False(t, c.inUse())
 }
 
-// A stream that this node has opened keeps a stranger's connection also before
-// it is decided which version it is of.
+// A stream that this node has opened keeps a stranger's connection open even
+// before the version of the stream is settled.
 func TestUndecidedStreamIsUse(t *testing.T) {
 	t.Parallel()
 	_, c := dialed(t, Config{}, Config{})

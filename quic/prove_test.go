@@ -17,13 +17,13 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// probe asks for the holder of a key, without the limits of Scope.Probe.
+// probe probes for the holder of a key, without the limits of Scope.Probe.
 func (n *node) probe(t testing.TB, id identity.RemoteIdentity, at ...netip.AddrPort) (netip.AddrPort, error) {
 	return n.listener.Probe(within(t), id, at)
 }
 
-// The holder of a key answers at its address, and nobody else does. The node
-// that asks reports no connection.
+// The holder of a key answers a probe at its address, and no other node does.
+// The node that probes reports no connection.
 func TestProbe(t *testing.T) {
 	t.Parallel()
 	a, b := start(t, p2p.Config{}, quic.Config{}), start(t, p2p.Config{}, quic.Config{})
@@ -47,8 +47,8 @@ func TestProbe(t *testing.T) {
 	require.ErrorIs(t, err, quic.ErrNotRunning)
 }
 
-// A peer that is connected answers over its connection; if that has gone
-// silent, it is looked for where it is said to be.
+// A connected peer answers a probe over its connection; if that is silent, the
+// peer is probed at the announced addresses.
 func TestProbeOfAConnectedPeer(t *testing.T) {
 	t.Parallel()
 	a := start(t, p2p.Config{}, quic.Config{})
@@ -62,7 +62,7 @@ func TestProbeOfAConnectedPeer(t *testing.T) {
 	require.Equal(t, r.addr, from)
 
 	r.drop()
-	for range 5 { // what is on its way counts as an answer
+	for range 5 { // packets on their way count as an answer
 		if from, err = a.probe(t, b.Identity(), b.addr()); from == b.addr() {
 			break
 		}
@@ -72,8 +72,8 @@ func TestProbeOfAConnectedPeer(t *testing.T) {
 	require.Len(t, a.peer(t, b.Identity()).Info().Connections, 1)
 }
 
-// A node with the same key answers; this node itself does not, no matter who
-// forwards its packets to it.
+// Another node with the same key answers a probe; this node itself does not,
+// whoever forwards its packets to it.
 func TestProbeForTheOwnKey(t *testing.T) {
 	t.Parallel()
 	key := identity.New()
@@ -83,7 +83,8 @@ func TestProbeForTheOwnKey(t *testing.T) {
 	r := newRelay(t, a.addr())
 	itself := func(at ...netip.AddrPort) {
 		var err error
-		for began := time.Now(); time.Since(began) < patience; { // on a busy machine, a handshake may take longer than it has
+		// On a busy machine, a handshake may time out.
+		for began := time.Now(); time.Since(began) < patience; {
 			_, err = a.probe(t, key.Remote(), at...)
 			if !assert.Error(t, err, at) || strings.Contains(err.Error(), "itself") {
 				return
@@ -93,7 +94,7 @@ func TestProbeForTheOwnKey(t *testing.T) {
 	}
 	itself(a.addr())
 	itself(r.addr)
-	var all sync.WaitGroup // of which some have to prove their address
+	var all sync.WaitGroup // some of these handshakes have to prove their address
 	for range 8 {
 		all.Go(func() { itself(a.addr(), r.addr) })
 	}
@@ -107,5 +108,5 @@ func TestProbeForTheOwnKey(t *testing.T) {
 	}
 	require.Empty(t, a.Peers())
 	require.Empty(t, twin.Peers())
-	require.Zero(t, asked.Load(), "the app has nothing to decide")
+	require.Zero(t, asked.Load(), "a probe does not ask the app")
 }

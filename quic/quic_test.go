@@ -14,11 +14,11 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// patience bounds what a test waits for; nothing takes that long, also on a
-// machine that is busy.
+// patience bounds the waits of tests; nothing takes that long, even on a busy
+// machine.
 const patience = time.Minute
 
-// A book is a discovery that reports what it is told.
+// A book is a discovery that reports the peers that a test names.
 type book struct{ scope chan *p2p.Scope }
 
 func newBook() *book { return &book{make(chan *p2p.Scope, 1)} }
@@ -32,19 +32,19 @@ func (b *book) Run(ctx context.Context, s *p2p.Scope) error {
 	return nil
 }
 
-// A node is one with a listener and a book, and what tests need of them.
+// A node is a node with a listener and a book.
 type node struct {
 	*p2p.P2P
 	listener *quic.Listener
-	scope    *p2p.Scope // of the book
+	scope    *p2p.Scope // the book's scope
 }
 
 func start(t testing.TB, cfg p2p.Config, qc quic.Config) *node {
 	t.Helper()
-	if qc.TellStrangers == quic.AsAnnounced { // the nodes of most tests know too little of each other
+	if qc.TellStrangers == quic.AsAnnounced { // most tests leave the nodes strangers
 		qc.TellStrangers = quic.Everything
 	}
-	if qc.Limits.StrangerIdle == 0 { // and a busy machine takes its time
+	if qc.Limits.StrangerIdle == 0 { // a busy machine takes its time
 		qc.Limits.StrangerIdle = -1
 	}
 	if qc.DialTimeout == 0 {
@@ -53,7 +53,7 @@ func start(t testing.TB, cfg p2p.Config, qc quic.Config) *node {
 	return startExactly(t, cfg, qc)
 }
 
-// startExactly is start with the configuration as it is.
+// startExactly is start without changes to the configuration.
 func startExactly(t testing.TB, cfg p2p.Config, qc quic.Config) *node {
 	t.Helper()
 	b := newBook()
@@ -72,7 +72,7 @@ func startExactly(t testing.TB, cfg p2p.Config, qc quic.Config) *node {
 	return n
 }
 
-// addr is where the node listens on loopback.
+// addr returns the node's address on loopback.
 func (n *node) addr() netip.AddrPort {
 	port, _ := n.listener.Port()
 	return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
@@ -105,7 +105,7 @@ func within(t testing.TB) context.Context {
 	return ctx
 }
 
-// watch waits for an event that matches.
+// watch waits for an event for which match returns true.
 func watch[E p2p.Event](t testing.TB, n *node, match func(E) bool) E {
 	t.Helper()
 	for e := range n.Watch(within(t)) {
@@ -128,7 +128,7 @@ func receive[T any](t testing.TB, c <-chan T) (v T) {
 	return v
 }
 
-// until waits until something is true that events tell of.
+// until waits for a condition whose changes events report.
 func until(t testing.TB, n *node, holds func() bool) {
 	t.Helper()
 	for range n.Watch(within(t)) {

@@ -17,8 +17,8 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// A peer that has come back has a connection that works, and one of before of
-// which it knows nothing: new streams take the new one.
+// A peer that has come back has a connection that works, and an old one that it
+// knows nothing of: new streams take the new one.
 func TestPeerComesBack(t *testing.T) {
 	t.Parallel()
 	seed := randomBytes(32)
@@ -29,7 +29,7 @@ func TestPeerComesBack(t *testing.T) {
 	s, err := peer.NewStream(within(t))
 	require.NoError(t, err)
 	exchange(t, s, "one")
-	r.drop() // it has crashed: nothing of it arrives any more
+	r.drop() // the peer has crashed: nothing from it arrives any more
 
 	again := startWith(t, seed, nil, p2p.Config{Handler: p2p.HandlerFunc(echo)})
 	s, err = again.knows(t, a).NewStream(within(t))
@@ -41,8 +41,8 @@ func TestPeerComesBack(t *testing.T) {
 	exchange(t, s, "two")
 }
 
-// A peer that was killed and announces itself at another port is reached there
-// at once, and its old connection is given up.
+// A peer that was killed and is announced at another port is reached there at
+// once, and its old connection is given up.
 func TestPeerAnnouncedElsewhere(t *testing.T) {
 	t.Parallel()
 	seed := randomBytes(32)
@@ -70,14 +70,14 @@ func TestPeerAnnouncedElsewhere(t *testing.T) {
 }
 
 // onlyOne waits until a connection that has ended is no longer listed beside
-// another one, of which no event tells.
+// another one. No event reports that.
 func onlyOne(t *testing.T, peer *p2p.Peer) {
 	t.Helper()
 	require.Eventually(t, func() bool { return len(peer.Info().Connections) == 1 }, patience, time.Millisecond)
 }
 
-// An announcement that is forged ends nothing. A peer that answers, however
-// late, is not dialed where it is said to be.
+// A forged announcement ends no connection. A peer that answers, however late,
+// is not dialed at the announced address.
 func TestForgedAnnouncement(t *testing.T) {
 	t.Parallel()
 	a := start(t, p2p.Config{}, quic.WithSlack(quic.Config{}, time.Hour))
@@ -89,17 +89,17 @@ func TestForgedAnnouncement(t *testing.T) {
 	forged, dialed := silent(t)
 	r.drop()
 	a.knows(t, b, forged)
-	for range 4 { // it is asked, and asked again
+	for range 4 { // the peer is asked for a sign of life, again and again
 		receive(t, r.lost)
 	}
 	r.resume()
-	require.NoError(t, send(within(t), peer, "two")) // once it is known that the peer answers
+	require.NoError(t, send(within(t), peer, "two")) // once the node knows that the peer answers
 	require.Empty(t, dialed)
 	require.Len(t, peer.Info().Connections, 1)
 }
 
-// A peer that is silent for a moment is dialed where a forged announcement
-// says, to no avail.
+// A peer that is silent for a moment is dialed at the address of a forged
+// announcement, in vain, and its connection stays.
 func TestForgedAnnouncementOfASilentPeer(t *testing.T) {
 	t.Parallel()
 	a := start(t, p2p.Config{}, quic.Config{})
@@ -126,8 +126,8 @@ func TestForgedAnnouncementOfASilentPeer(t *testing.T) {
 	s.Reset(p2p.ErrCanceled)
 }
 
-// A peer with a connection of before and one of now, announced at both
-// addresses while neither answers for a moment: streams do not wait for ever.
+// A peer has an old and a new connection, and is announced at the addresses of
+// both, neither of which answers for a moment: streams do not wait for ever.
 func TestBothAnnouncedAndSilent(t *testing.T) {
 	t.Parallel()
 	seed := randomBytes(32)
@@ -157,7 +157,7 @@ func TestBothAnnouncedAndSilent(t *testing.T) {
 	exchange(t, s, "two")
 }
 
-// A deadline that is over before anything was written spoils nothing.
+// A write deadline that passes before anything was written does no harm.
 func TestDeadlineBeforeTheFirstByte(t *testing.T) {
 	t.Parallel()
 	a := start(t, p2p.Config{}, quic.Config{})
@@ -190,9 +190,9 @@ func TestDeadlineBeforeTheFirstByte(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// What a node says last on a stream is not lost when it shuts down at once: it
-// lingers for some milliseconds, without which one word of five is lost. A busy
-// machine may take longer than that, now and then.
+// A node's last message on a stream is not lost if the node shuts down at once:
+// the node lingers for some milliseconds, without which one message of five
+// would be lost. On a busy machine, that may occasionally be too short.
 func TestResetBeforeShutdown(t *testing.T) {
 	t.Parallel()
 	lost := 0
@@ -209,8 +209,8 @@ func TestResetBeforeShutdown(t *testing.T) {
 	require.LessOrEqual(t, lost, 4)
 }
 
-// resetsAndShutsDown returns what a handler hears of a stream that a node
-// resets before it shuts down.
+// resetsAndShutsDown returns the error that a handler gets on a stream that a
+// node resets before it shuts down.
 func resetsAndShutsDown(t *testing.T) error {
 	a := start(t, p2p.Config{}, quic.Config{})
 	heard := make(chan error, 1)
@@ -222,7 +222,7 @@ func resetsAndShutsDown(t *testing.T) error {
 	})}, quic.Config{})
 	peer := a.knows(t, b)
 	s, err := peer.NewStream(within(t))
-	for errors.Is(err, os.ErrDeadlineExceeded) { // on a busy machine, the introduction takes longer than it may
+	for errors.Is(err, os.ErrDeadlineExceeded) { // on a busy machine, the introduction may time out
 		s, err = peer.NewStream(within(t))
 	}
 	require.NoError(t, err)
@@ -235,13 +235,13 @@ func resetsAndShutsDown(t *testing.T) error {
 	return receive(t, heard)
 }
 
-// A manual peer that cuts each connection is not called again at once.
+// A manual peer that closes each connection is not dialed again at once.
 func TestManualPeerThatCuts(t *testing.T) {
 	t.Parallel()
 	f := newForeigner(t, ed25519Key(t, randomBytes(32)))
 	cut := make(chan struct{}, 64)
 	f.mux.AddHandler("/sdp2p/2/meta", func(_ string, s io.ReadWriteCloser) error {
-		s.Read(make([]byte, 1)) // our metadata: the version is known
+		s.Read(make([]byte, 1)) // the node's metadata; its version is known now
 		cut <- struct{}{}
 		return s.(network.Stream).Conn().Close()
 	})
@@ -250,13 +250,13 @@ func TestManualPeerThatCuts(t *testing.T) {
 	for range 3 {
 		receive(t, cut)
 	}
-	require.GreaterOrEqual(t, time.Since(began), 2*time.Second, "1 s and 2 s lie between them") // no upper bound
+	require.GreaterOrEqual(t, time.Since(began), 2*time.Second, "1 s and 2 s lie between them")
 	require.Equal(t, quic.ManualReached, a.manual(t).State)
 }
 
 // An ancestor that does not end its side of a stream does not hold up the end
-// of the listener. What holds it up would do so each time, a busy machine does
-// not.
+// of the listener. If it did, it would do so every time, whereas a busy machine
+// is slow only sometimes.
 func TestAncestorThatLingers(t *testing.T) {
 	t.Parallel()
 	for range 5 {
@@ -264,11 +264,11 @@ func TestAncestorThatLingers(t *testing.T) {
 			return
 		}
 	}
-	t.Fatal("it waits for the ancestor")
+	t.Fatal("the listener waits for the ancestor")
 }
 
-// unregistersBesideLingering tells how long the end of a listener takes while
-// an ancestor leaves a stream open.
+// unregistersBesideLingering returns the time that a listener takes to end
+// while an ancestor leaves a stream open.
 func unregistersBesideLingering(t *testing.T) time.Duration {
 	v := readAncestorVectors(t)
 	f := newForeigner(t, ed25519Key(t, unhex(t, v.ResponderSeed)))
@@ -278,7 +278,7 @@ func unregistersBesideLingering(t *testing.T) time.Duration {
 		s.Write(unhex(t, v.Mode1Identity))
 		io.ReadFull(s, make([]byte, len(v.Mode1Then)/2))
 		s.Write(unhex(t, v.Mode1Metadata))
-		s.Read(make([]byte, 1)) // the end of our side
+		s.Read(make([]byte, 1)) // the node has ended its side
 		close(done)
 		return nil
 	})
@@ -290,10 +290,10 @@ func unregistersBesideLingering(t *testing.T) time.Duration {
 	return time.Since(began)
 }
 
-// firstFrame is how long an ancestor's stream may take.
+// firstFrame is the time limit for an ancestor's stream.
 const firstFrame = 5 * time.Second
 
-// To end a stream that the peer has stopped reading is no loss of the
+// Ending a stream that the peer has stopped reading does not look like a lost
 // connection.
 func TestEndOfAStreamThatIsNotRead(t *testing.T) {
 	t.Parallel()

@@ -18,8 +18,9 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// A recorded is a talk between a node of the first implementation and another
-// one. The tests of this file replay one side of it against a node.
+// A recorded is a recorded conversation between a node of the first
+// implementation and another node. The tests in this file replay one side of it
+// to a node.
 type recorded struct {
 	Identities map[string]struct {
 		Seed   string `json:"seed"`
@@ -43,7 +44,7 @@ func readRecorded(t testing.TB) (r recorded) {
 	return r
 }
 
-// step returns the bytes of a step, of which side says who sends them.
+// step returns the bytes of the i-th step, which the given side must have sent.
 func (e exchanged) step(t testing.TB, i int, side string) []byte {
 	t.Helper()
 	text, ok := strings.CutPrefix(e.Steps[i], side+" ")
@@ -52,18 +53,18 @@ func (e exchanged) step(t testing.TB, i int, side string) []byte {
 	return unhex(t, strings.ReplaceAll(text, " ", ""))
 }
 
-// identity returns a key of the recording.
+// identity returns a key from the recording.
 func (r recorded) identity(t testing.TB, who string) (seed, public []byte) {
 	return unhex(t, r.Identities[who].Seed), unhex(t, r.Identities[who].Remote)
 }
 
-// hello returns what the Rust node says as the opener in mode 0: with the map
-// of mode 1, which the recording does not repeat.
+// hello returns what the Rust node sends as the opener in mode 0: with the map
+// that it sends in mode 1, which the recording does not repeat.
 func (r recorded) hello(t testing.TB) []byte {
 	return append([]byte{0}, r.Mode1.step(t, 2, ">")...)
 }
 
-// rustMetadata is what the Rust node says of itself.
+// rustMetadata returns the Rust node's metadata.
 func (r recorded) rustMetadata(t testing.TB) (m v1.Metadata) {
 	var again v1.Metadata
 	require.NoError(t, m.DecodeFrom(proto.NewDecoder(bytes.NewReader(r.Answers.step(t, 0, ">")))))
@@ -72,8 +73,8 @@ func (r recorded) rustMetadata(t testing.TB) (m v1.Metadata) {
 	return m
 }
 
-// other starts the node that the Rust node talked to, and returns the latter's
-// place. Its handler answers the application's ping.
+// other starts the node that the Rust node talked to, and returns a foreigner
+// to take the Rust node's place. The node's handler answers the app's ping.
 func (r recorded) other(t testing.TB) (*node, *foreigner) {
 	seed, public := r.identity(t, "other")
 	n := startWith(t, seed, map[string]string{"name": "raw"}, p2p.Config{Handler: p2p.HandlerFunc(pong)})
@@ -108,7 +109,7 @@ func (r recorded) selects(t testing.TB, f *foreigner, to *node) network.Stream {
 	return s
 }
 
-// answers answers selections as the Rust node does, and has serve talk on
+// answers answers protocol selections as the Rust node does, and runs serve on
 // streams of version 1.
 func (r recorded) answers(t testing.TB, f *foreigner, serve func(s network.Stream) error) {
 	header, token := r.Select.step(t, 0, ">"), r.Select.step(t, 2, ">")
@@ -169,8 +170,7 @@ func TestReplayRustOpens(t *testing.T) {
 	require.Equal(t, "PONG", string(got))
 }
 
-// The Rust node answers: to a stream, and to the question for this protocol's
-// own.
+// The Rust node answers: a stream, and the question for our own protocol.
 func TestReplayRustAnswers(t *testing.T) {
 	t.Parallel()
 	r := readRecorded(t)
@@ -200,7 +200,8 @@ func TestReplayRustAnswers(t *testing.T) {
 	require.Equal(t, []byte{1}, receive(t, got))
 }
 
-// A node in the Rust node's place says the same, but for the order of its map.
+// A node in the Rust node's place sends the same bytes, except for the order of
+// its map.
 func TestReplayInTheRustNodesPlace(t *testing.T) {
 	t.Parallel()
 	r := readRecorded(t)
@@ -208,7 +209,7 @@ func TestReplayInTheRustNodesPlace(t *testing.T) {
 	n := startWith(t, seed, r.rustMetadata(t), p2p.Config{Handler: p2p.HandlerFunc(pong)})
 	seed, _ = r.identity(t, "other")
 	f := newForeigner(t, ed25519Key(t, seed))
-	hello := func(s network.Stream) error { // reads the node's, and compares
+	hello := func(s network.Stream) error { // reads the node's hello, and compares it
 		var h v1.Hello
 		b := make([]byte, len(r.Mode1.step(t, 2, ">")))
 		if _, err := io.ReadFull(s, b); err != nil {
@@ -265,9 +266,10 @@ func TestReplayInTheRustNodesPlace(t *testing.T) {
 	require.Equal(t, string(r.Answers.step(t, 1, ">")), string(got[len(recordedAnswer):]))
 }
 
-// The Rust node refuses metadata of more than 1000 bytes, another identity, and
-// unknown modes, by the end of the stream: it is sent none of these. A node
-// refuses the latter two, and accepts 8 KiB.
+// The Rust node ends the stream without an answer if it receives metadata of
+// more than 1000 bytes, another identity or an unknown mode: a node never sends
+// it any of these. A node refuses the latter two, and accepts metadata of up to
+// 8 KiB.
 func TestReplayRefusals(t *testing.T) {
 	t.Parallel()
 	r := readRecorded(t)
@@ -295,7 +297,7 @@ func TestReplayRefusals(t *testing.T) {
 	size := receive(t, sizes)
 	require.LessOrEqual(t, size, uint64(v1.MaxPeerMetadata))
 	require.Greater(t, size, uint64(900))
-	s.Close() // the other side has stopped reading
+	s.Close() // the peer has stopped reading
 
 	hello := r.hello(t)
 	stranger := newForeigner(t, ed25519Key(t, randomBytes(32)))
@@ -316,7 +318,7 @@ func TestReplayRefusals(t *testing.T) {
 		if err == nil {
 			err = in.CloseWrite()
 		}
-		if !test.refused { // or the node may have refused it by now
+		if !test.refused { // if refused, the stream may be closed by now
 			require.NoError(t, err, name)
 		}
 		got, err := io.ReadAll(in)
@@ -330,11 +332,11 @@ func TestReplayRefusals(t *testing.T) {
 	}
 }
 
-// large returns a hello whose metadata takes that many bytes of MessagePack.
+// large returns a hello whose metadata takes size bytes of MessagePack.
 func large(t testing.TB, id identity.RemoteIdentity, size int) []byte {
 	key := id.Bytes()
 	b := append(append([]byte{0}, key[:]...), proto.AppendUint64(nil, uint64(size))...)
-	value := size - 3 - 3 // the map with its key, and the value's head
+	value := size - 3 - 3 // minus the map with its key, and the head of the value
 	b = append(b, 0x81, 0xA1, 'k', 0xDA, byte(value>>8), byte(value))
 	return append(b, bytes.Repeat([]byte("x"), value)...)
 }

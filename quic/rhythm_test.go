@@ -7,9 +7,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// walk runs a rhythm for so long, and counts how often it wakes and has
-// connections kept alive. sent tells whether something has passed since the
-// last look.
+// walk runs a rhythm for a time, and counts how often it wakes and how often it
+// has connections kept alive. sent reports whether packets have passed since
+// the last wake.
 func walk(r *rhythm, now *time.Time, long time.Duration, sent func() bool) (wakes, beats int) {
 	for end := now.Add(long); now.Before(end); wakes++ {
 		if r.due(*now) {
@@ -20,15 +20,15 @@ func walk(r *rhythm, now *time.Time, long time.Duration, sent func() bool) (wake
 	return wakes, beats
 }
 
-// Connections that rest are looked at when they are kept alive, all together,
-// and not more often; and those on which something is sent four times a second.
+// Idle connections are looked at only when they are kept alive, all together;
+// connections in use are looked at four times a second.
 func TestRhythm(t *testing.T) {
 	now := time.Unix(0, 0)
 	r := newRhythm(now)
 	idle, busy := func() bool { return false }, func() bool { return true }
 	wakes, beats := walk(&r, &now, time.Hour, idle)
 	require.InDelta(t, 720, beats, 1)
-	require.LessOrEqual(t, wakes, beats+8, "but for the first looks")
+	require.LessOrEqual(t, wakes, beats+8, "no more, apart from the first wakes")
 	require.True(t, r.resting(now))
 
 	wakes, beats = walk(&r, &now, time.Minute, busy)

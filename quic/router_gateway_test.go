@@ -9,8 +9,8 @@ import (
 	"github.com/sdp2p/p2p/internal/netmon"
 )
 
-// The gateway is that of the default route of IPv4 in use, as long as the
-// listener runs and uses IPv4.
+// The gateway is that of the IPv4 default route in use, as long as the listener
+// runs and uses IPv4.
 func TestGateway(t *testing.T) {
 	t.Parallel()
 	n := &fakeNetwork{}
@@ -30,5 +30,5 @@ func TestGateway(t *testing.T) {
 	require.False(t, seam{l}.Gateway().IsValid())
 	l.SetIPv4(true)
 	require.Equal(t, router, seam{l}.Gateway())
-	require.False(t, seam{New(Config{})}.Gateway().IsValid(), "it does not run")
+	require.False(t, seam{New(Config{})}.Gateway().IsValid(), "the listener does not run")
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A circuit whose relay takes nothing any more can be closed, and the writer of
-// its packets does not stay behind.
+// A circuit whose relay accepts no more data can be closed, and the goroutine
+// that writes its packets ends.
 func TestCloseWhileWriting(t *testing.T) {
 	t.Parallel()
 	public, private, err := ed25519.GenerateKey(rand.Reader)
@@ -34,7 +34,7 @@ func TestCloseWhileWriting(t *testing.T) {
 	s := &side{stream: stream}
 	wrote := make(chan error, 1)
 	go func() {
-		_, err := s.Write(make([]byte, 100<<20)) // nobody reads
+		_, err := s.Write(make([]byte, 100<<20)) // the other side does not read
 		wrote <- err
 	}()
 	require.Eventually(t, func() bool { return s.writing.Load() == 1 && c.ConnectionStats().BytesSent > 100<<10 }, time.Minute, time.Millisecond)
@@ -43,6 +43,6 @@ func TestCloseWhileWriting(t *testing.T) {
 	case err := <-wrote:
 		require.Error(t, err)
 	case <-time.After(time.Minute):
-		t.Fatal("the writer has stayed behind")
+		t.Fatal("the writer did not end")
 	}
 }

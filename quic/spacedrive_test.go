@@ -18,19 +18,20 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// A spacedrive is a foreigner that behaves as the first implementation's node:
-// its queue for inbound streams has length 0, each takes it a few milliseconds,
-// and streams that come meanwhile are dropped. It echoes the others.
+// A spacedrive is a foreigner that behaves like a node of the first
+// implementation: its queue for inbound streams has length 0, accepting a
+// stream takes a few milliseconds, and streams that arrive meanwhile are
+// dropped. It echoes the others.
 type spacedrive struct {
 	*foreigner
 	metadata v1.Metadata
 	queue    chan network.Stream
 
-	drop    func(n int32) bool // whether the n-th stream is dropped in any case; may be nil
-	number  atomic.Int32       // of streams
-	opening atomic.Int32       // that wait for an answer
-	most    atomic.Int32       // of them at a time
-	modes   chan v1.Mode       // of those that were served
+	drop    func(n int32) bool // drops the n-th stream in any case; may be nil
+	number  atomic.Int32       // number of streams
+	opening atomic.Int32       // streams that wait for an answer
+	most    atomic.Int32       // the most that waited at one time
+	modes   chan v1.Mode       // modes of the streams that were served
 }
 
 func newSpacedrive(t testing.TB, metadata v1.Metadata) *spacedrive {
@@ -52,7 +53,7 @@ func newSpacedriveWith(t testing.TB, seed []byte, metadata v1.Metadata) *spacedr
 			case <-done:
 				return
 			case in := <-s.queue:
-				time.Sleep(3 * time.Millisecond) // it is busy
+				time.Sleep(3 * time.Millisecond) // accepting takes it a moment
 				serving.Go(func() { s.serve(in) })
 			}
 		}
@@ -86,7 +87,7 @@ func (s *spacedrive) offer(in network.Stream) {
 		}
 	}
 	s.opening.Add(-1)
-	switch n % 4 { // all of these are seen
+	switch n % 4 { // all four ways were seen
 	case 0:
 		in.Close()
 	case 2:
@@ -124,15 +125,15 @@ func (s *spacedrive) serve(in network.Stream) {
 	}
 }
 
-// discovers has a node discover the peer, which is said to speak a version.
+// discovers has a node discover the peer with a version as a hint.
 func (n *node) discovers(t testing.TB, f *foreigner, version int) *p2p.Peer {
 	t.Helper()
 	require.NoError(t, n.scope.Discovered(f.id, nil, []p2p.Candidate{{Kind: p2p.Direct, Addr: f.addr, Version: version}}))
 	return n.peer(t, f.id)
 }
 
-// A version 1 peer drops streams that are opened at a time: they are opened one
-// after the other, and all arrive.
+// A version 1 peer drops streams that are opened at the same time: the node
+// opens them one after the other, and all arrive.
 func TestManyStreamsToAnAncestor(t *testing.T) {
 	t.Parallel()
 	n := start(t, p2p.Config{}, quic.Config{})
@@ -148,10 +149,10 @@ func TestManyStreamsToAnAncestor(t *testing.T) {
 	for range 100 {
 		require.NoError(t, <-errs)
 	}
-	require.EqualValues(t, 1, s.most.Load(), "streams that were being opened at a time")
+	require.EqualValues(t, 1, s.most.Load(), "streams are opened one at a time")
 }
 
-// send opens a stream and has the peer echo a text.
+// send opens a stream and requires the peer to echo a text.
 func send(ctx context.Context, peer *p2p.Peer, text string) error {
 	s, err := peer.NewStream(ctx)
 	if err != nil {
@@ -171,7 +172,8 @@ func send(ctx context.Context, peer *p2p.Peer, text string) error {
 	return err
 }
 
-// A stream that a version 1 peer drops is opened again, within ctx.
+// A stream that a version 1 peer has dropped is opened again, until ctx is
+// done.
 func TestAncestorDropsStreams(t *testing.T) {
 	t.Parallel()
 	n := start(t, p2p.Config{}, quic.Config{})
@@ -195,7 +197,7 @@ func TestAncestorDropsStreams(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-// A refusal is none of these: the stream is not opened again.
+// A refusal is not a drop: the stream is not opened again.
 func TestAncestorRefuses(t *testing.T) {
 	t.Parallel()
 	n := start(t, p2p.Config{}, quic.Config{})
@@ -208,9 +210,9 @@ func TestAncestorRefuses(t *testing.T) {
 	require.Len(t, f.asked, 1)
 }
 
-// A version 1 node with more libraries and entries than this protocol knows is
-// a peer all the same: each side's streams arrive, with the same entries each
-// time.
+// A version 1 node may have more libraries and entries than our protocol
+// allows, and is a peer all the same: streams of both sides arrive, with the
+// same entries each time.
 func TestAncestorOverLimits(t *testing.T) {
 	t.Parallel()
 	theirs := v1.Metadata{"name": "rust", "os": "Linux", "bad\x01": "key"}

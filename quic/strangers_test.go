@@ -16,8 +16,8 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// silent returns an address where nobody answers, and a channel that has
-// something once it was dialed.
+// silent returns an address where nothing answers, and a channel that gets a
+// value once the address was dialed.
 func silent(t *testing.T) (netip.AddrPort, <-chan struct{}) {
 	s, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)
@@ -37,8 +37,8 @@ func silent(t *testing.T) (netip.AddrPort, <-chan struct{}) {
 	return s.LocalAddr().(*net.UDPAddr).AddrPort(), dialed
 }
 
-// A forged announcement delays no stream to a peer of version 1, which cannot
-// be asked for a sign of life.
+// A forged announcement delays no stream to a version 1 peer, which cannot be
+// asked for a sign of life.
 func TestForgedAnnouncementOfAnAncestor(t *testing.T) {
 	t.Parallel()
 	n := start(t, p2p.Config{}, quic.Config{DialTimeout: time.Hour})
@@ -51,7 +51,7 @@ func TestForgedAnnouncementOfAnAncestor(t *testing.T) {
 }
 
 // A peer that was silent for a moment is used again at its first sign of life,
-// however long the dial to where it was announced takes.
+// however long the dial to its announced address takes.
 func TestSignOfLifeDuringADial(t *testing.T) {
 	t.Parallel()
 	a := start(t, p2p.Config{}, quic.Config{DialTimeout: time.Hour})
@@ -67,8 +67,8 @@ func TestSignOfLifeDuringADial(t *testing.T) {
 	require.NoError(t, send(within(t), peer, "again"))
 }
 
-// A version 1 stranger that introduces itself stays for ever, within no idle
-// time.
+// A version 1 stranger that has introduced itself is closed after its idle
+// time, like any other stranger.
 func TestAncestorIntroducesItself(t *testing.T) {
 	t.Parallel()
 	n := start(t, p2p.Config{}, quic.Config{Limits: quic.Limits{StrangerIdle: 5 * time.Second}})
@@ -88,13 +88,13 @@ func TestAncestorIntroducesItself(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, s.Close())
 	closed(t, pc)
-	require.Eventually(t, s.Conn().IsClosed, patience, 10*time.Millisecond, "a stranger that nobody but itself has announced stays for ever")
+	require.Eventually(t, s.Conn().IsClosed, patience, 10*time.Millisecond, "a stranger that only it itself has introduced must not stay for ever")
 }
 
-// Whom a hook tracks while connected is told everything.
+// A peer that a hook tracks while it is connected is told everything.
 func TestTrackedIsTold(t *testing.T) {
 	t.Parallel()
-	n := startExactly(t, p2p.Config{Name: "contact"}, quic.Config{}) // announces nothing
+	n := startExactly(t, p2p.Config{Name: "contact"}, quic.Config{}) // it is not announced
 	other := start(t, p2p.Config{}, quic.Config{})
 	s, err := other.knows(t, n).NewStream(within(t))
 	require.NoError(t, err)
@@ -108,7 +108,7 @@ func TestTrackedIsTold(t *testing.T) {
 	require.Eventually(t, func() bool { return peer.Name() == "contact" }, patience, 10*time.Millisecond)
 }
 
-// Changes of metadata by way of version 1 are limited as well.
+// Changes of metadata that arrive over version 1 are limited as well.
 func TestAncestorFloodsMetadata(t *testing.T) {
 	t.Parallel()
 	n := start(t, p2p.Config{}, quic.Config{Limits: quic.Limits{StrangerIdle: -1}})
@@ -164,7 +164,7 @@ func TestPathFollows(t *testing.T) {
 	r.mu.Lock()
 	for from, out := range r.back {
 		t.Cleanup(func() { out.Close() })
-		delete(r.back, from) // as a NAT that forgot
+		delete(r.back, from) // like a NAT that has forgotten a mapping
 	}
 	r.mu.Unlock()
 	require.NoError(t, send(within(t), peer, "again"))

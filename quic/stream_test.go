@@ -12,7 +12,8 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// What QUIC says of a stream's end, in the terms of package p2p.
+// QUIC's reasons for the end of a stream are translated into the errors of
+// package p2p.
 func TestStreamErrors(t *testing.T) {
 	t.Parallel()
 	require.NoError(t, streamError(nil))

@@ -10,8 +10,8 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// suspect begins a suspicion of the connections with a peer that was announced
-// somewhere.
+// suspect begins a check of a peer's connections, as after an announcement of
+// it at other addresses.
 func (c *conn) suspect(wait time.Duration, via ...p2p.Candidate) *suspicion {
 	e := c.endpoint
 	s := &suspicion{via: via, running: true, known: make(chan struct{})}
@@ -23,8 +23,8 @@ func (c *conn) suspect(wait time.Duration, via ...p2p.Candidate) *suspicion {
 	return s
 }
 
-// A peer that is announced nowhere but where silent connections lead is not
-// dialed, and streams wait no longer for that.
+// A peer that is announced only at the addresses of its silent connections is
+// not dialed, and streams do not wait for a dial.
 func TestNowhereElse(t *testing.T) {
 	t.Parallel()
 	c, _ := dialed(t, Config{}, Config{})
@@ -34,12 +34,12 @@ func TestNowhereElse(t *testing.T) {
 	case c := <-found:
 		require.Nil(t, c)
 	case <-time.After(time.Minute):
-		t.Fatal("a probe of nothing does not end")
+		t.Fatal("a probe of no addresses must end")
 	}
 }
 
-// A peer that answers is not dialed where it was announced: its answer ends the
-// check, however long one may be waited for.
+// A peer that answers is not dialed at its announced address: its answer ends
+// the check, however long the check may wait.
 func TestAnswerEndsTheCheck(t *testing.T) {
 	t.Parallel()
 	c, _ := dialed(t, Config{slack: time.Hour}, Config{})
@@ -51,11 +51,11 @@ func TestAnswerEndsTheCheck(t *testing.T) {
 	case alive := <-checked:
 		require.True(t, alive)
 	case <-time.After(time.Minute):
-		t.Fatal("the answer is not noticed")
+		t.Fatal("the answer was not noticed")
 	}
 }
 
-// What was suspected of a peer is forgotten with its last connection.
+// The suspicion of a peer is forgotten with its last connection.
 func TestSuspicionIsForgotten(t *testing.T) {
 	t.Parallel()
 	c, _ := dialed(t, Config{}, Config{})

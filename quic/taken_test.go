@@ -13,7 +13,7 @@ import (
 	"github.com/sdp2p/p2p/internal/junction"
 )
 
-// A taking router has every circuit be a connection of another listener's.
+// A taking router reports every circuit as taken by another listener.
 type taking struct{ junction.Router }
 
 func (taking) Circuit(context.Context, identity.RemoteIdentity, netip.AddrPort, identity.RemoteIdentity, int) (junction.Circuit, error) {

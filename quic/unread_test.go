@@ -13,7 +13,8 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// A reader reads streams once it may, and reports how many bytes there were.
+// A reader reads its streams once may has returned, and reports how many bytes
+// they had.
 type reader struct {
 	may func(context.Context, *p2p.Stream) error
 	got chan int
@@ -28,17 +29,18 @@ func (r *reader) serve(ctx context.Context, s *p2p.Stream) error {
 	return err
 }
 
-// mux has everybody served on the route any.
+// mux serves every peer on the route any.
 func (r *reader) mux() *p2p.Mux {
 	var mux p2p.Mux
 	mux.HandleFunc("any", p2p.Anyone, r.serve)
 	return &mux
 }
 
-// much is more than the first windows are.
+// much is more than the initial windows hold.
 const much = 512 << 10
 
-// A stream that nobody reads does not hold up what the peer says of itself.
+// A stream that the other side does not read does not hold up the peer's
+// metadata.
 func TestUnreadStreamHoldsUpNoMetadata(t *testing.T) {
 	t.Parallel()
 	r := &reader{got: make(chan int, 1)}
@@ -71,7 +73,7 @@ func TestUnreadStreamHoldsUpNoMetadata(t *testing.T) {
 		})
 	}
 	is("old")
-	for i := range 8 { // the windows are full before the last one
+	for i := range 8 { // the windows fill up before the last write
 		now := strconv.Itoa(i)
 		require.NoError(t, client.UpdateMetadata(func(m map[string]string) { m["is"] = now }))
 		is(now)
@@ -82,8 +84,8 @@ func TestUnreadStreamHoldsUpNoMetadata(t *testing.T) {
 	require.Equal(t, much, receive(t, r.got))
 }
 
-// Handlers that read nothing before they know what the peer says of itself hear
-// that, however much there is to be read, and on however many streams.
+// Handlers that wait for the peer's metadata before they read anything do get
+// it, however much data waits to be read, and on however many streams.
 func TestUnreadStreamsHoldUpNoIntroduction(t *testing.T) {
 	t.Parallel()
 	const streams = 16
@@ -94,7 +96,8 @@ func TestUnreadStreamsHoldUpNoIntroduction(t *testing.T) {
 	}
 	server := start(t, p2p.Config{Handler: r.mux()}, quic.Config{})
 	client := start(t, p2p.Config{}, quic.Config{})
-	via := []p2p.Candidate{{Kind: p2p.Direct, Addr: server.addr(), Version: 2}} // so that nothing is waited for
+	// With version 2 as a hint, nothing waits for the introduction.
+	via := []p2p.Candidate{{Kind: p2p.Direct, Addr: server.addr(), Version: 2}}
 	require.NoError(t, client.scope.Discovered(server.Identity(), nil, via))
 	peer := client.peer(t, server.Identity())
 	written := make(chan error, streams)

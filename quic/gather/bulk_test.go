@@ -13,7 +13,7 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// A stream carries what it is given, in both directions at once.
+// A stream carries bulk data in both directions at once.
 func TestBulk(t *testing.T) {
 	start := func() (*p2p.P2P, *quic.Listener) {
 		l := quic.New(quic.Config{DialTimeout: time.Minute})

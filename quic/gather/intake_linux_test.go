@@ -30,18 +30,18 @@ func control(level, kind int32, data []byte) []byte {
 	return b
 }
 
-// size says of which size the packets of a message are.
+// size returns a control message that gives the size of a message's packets.
 func size(n int) []byte {
 	return control(unix.IPPROTO_UDP, unix.UDP_GRO, binary.NativeEndian.AppendUint32(nil, uint32(n)))
 }
 
-// packetOf returns the n-th packet of a connection, of some length.
+// packetOf returns the n-th packet of a connection, of the given length.
 func packetOf(connection byte, n uint32, length int) []byte {
 	b := append(make([]byte, 0, length), 0x40, connection, connection, 0, 0, 0, 0, 0, connection)
 	return binary.BigEndian.AppendUint32(b, n)[:length:length]
 }
 
-// A sent is what a fake system hands over as one message.
+// A sent is one message that a fake system hands over.
 type sent struct {
 	data, oob []byte
 	from      *net.UDPAddr
@@ -51,7 +51,7 @@ type reader func([]ipv4.Message) (int, error)
 
 func (r reader) Read(all []ipv4.Message, _ bool) (int, error) { return r(all) }
 
-// system hands over messages, as many at a time as there is room for.
+// system hands over messages, as many at a time as the buffers hold.
 func system(left *[]sent) reader {
 	return func(all []ipv4.Message) (n int, err error) {
 		if len(*left) == 0 {
@@ -75,9 +75,9 @@ func eight() []ipv4.Message {
 	return all
 }
 
-// What the system has put together comes as the packets that were sent: each
-// with the message's address and control messages, but for the one about their
-// size.
+// What the system has coalesced is split into the packets that were sent, each
+// with the message's address and its control messages, except the one that
+// gives the packets' size.
 func TestIntake(t *testing.T) {
 	marks := append(control(unix.IPPROTO_IP, unix.IP_TOS, []byte{2}), control(unix.IPPROTO_IP, unix.IP_PKTINFO, make([]byte, 12))...)
 	var data []byte
@@ -121,9 +121,9 @@ func TestIntake(t *testing.T) {
 	require.Equal(t, map[string]int{"1": 63, "2": 2}, of)
 }
 
-// Whatever is read: of each connection, all packets are handed over, in their
-// order; and between two turns of one, each other one that has packets has a
-// turn.
+// Whatever is read, all packets of a connection are handed over in their order;
+// and between two turns of a connection, each other connection that has packets
+// gets a turn.
 func TestIntakeTurns(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var left []sent
@@ -141,7 +141,7 @@ func TestIntakeTurns(t *testing.T) {
 			left = append(left, sent{data, size(13), here})
 		}
 		in, handed := new(intake), map[byte]uint32{}
-		waited := map[byte]int{} // packets of others, while there were some of this one
+		waited := map[byte]int{} // packets of others since its turn
 		for len(left) > 0 || len(in.flows) > 0 {
 			all := eight()[:rapid.IntRange(1, 8).Draw(t, "room")]
 			n, err := in.Read(all, system(&left), true)
@@ -166,8 +166,8 @@ func TestIntakeTurns(t *testing.T) {
 	})
 }
 
-// A socket makes room for more messages while there are more, and lets go of
-// it.
+// A socket makes room for more messages while more arrive, and gives it up
+// later.
 func TestIntakeRoom(t *testing.T) {
 	in := new(intake)
 	read := func(n int) {
@@ -219,7 +219,7 @@ func TestCoalescedBySystem(t *testing.T) {
 		}
 		segments := control(unix.IPPROTO_UDP, unix.UDP_SEGMENT, binary.NativeEndian.AppendUint16(nil, 13))
 		if _, _, err := from.WriteMsgUDP(data, segments, to.LocalAddr().(*net.UDPAddr)); err != nil {
-			t.Skip("this system does not send packets together:", err)
+			t.Skip("this system does not coalesce packets:", err)
 		}
 		for len(got) < packets {
 			all := eight()

@@ -15,7 +15,8 @@ import (
 	"github.com/sdp2p/p2p/quic/qlog"
 )
 
-// A node writes a file for each of its connections, which https://qvis.quictools.info shows.
+// A node writes a file for each of its connections, which can be viewed at
+// https://qvis.quictools.info.
 func Example() {
 	dir, err := os.MkdirTemp("", "qlog")
 	if err != nil {
@@ -25,7 +26,7 @@ func Example() {
 	laptop := quic.New(quic.Config{QLog: qlog.New(func(peer identity.RemoteIdentity) io.WriteCloser {
 		f, err := os.CreateTemp(dir, peer.Host()+"-*.sqlog")
 		if err != nil {
-			return nil // no qlog of this connection
+			return nil // this connection gets no qlog
 		}
 		return f
 	})})
@@ -53,7 +54,7 @@ func Example() {
 	}
 	said, _ := io.ReadAll(s)
 	s.Close()
-	node.Shutdown(ctx) // the files are closed, too
+	node.Shutdown(ctx) // Shutdown also closes the files
 	other.Shutdown(ctx)
 
 	files, _ := filepath.Glob(filepath.Join(dir, other.Identity().Host()+"-*.sqlog"))
@@ -62,7 +63,7 @@ func Example() {
 	// Output: hello 1 true
 }
 
-// A finder knows where one peer is: in an app, that is package mdns.
+// A finder knows the address of one peer; an app uses package mdns instead.
 type finder struct {
 	id identity.RemoteIdentity
 	at netip.AddrPort

@@ -23,10 +23,10 @@ import (
 
 const patience = time.Minute
 
-// A file is a writer as the test wants it.
+// A file is a writer that a test controls.
 type file struct {
 	peer    identity.RemoteIdentity
-	write   func([]byte) (int, error) // nil: it takes all
+	write   func([]byte) (int, error) // if nil, the file takes everything
 	mu      sync.Mutex
 	b       bytes.Buffer
 	closed  bool
@@ -66,7 +66,7 @@ type node struct {
 	*p2p.P2P
 	listener *quic.Listener
 	scope    *p2p.Scope
-	closing  func() // of the writers
+	closing  func() // called by each writer's Close
 	log      bytes.Buffer
 	logMu    sync.Mutex
 
@@ -101,8 +101,8 @@ func (n *node) all() []*file {
 	return append([]*file(nil), n.files...)
 }
 
-// start starts a node whose qlogs are written by writers with that Write; open
-// is called before one is made.
+// start starts a node whose qlogs are written with write; open is called before
+// each writer is made.
 func start(t *testing.T, open func(), write func([]byte) (int, error)) *node {
 	t.Helper()
 	n := &node{}
@@ -123,7 +123,7 @@ func start(t *testing.T, open func(), write func([]byte) (int, error)) *node {
 	return n
 }
 
-// talk sends so many bytes to another node, and gets them back.
+// talk sends a number of bytes to another node, which echoes them.
 func (n *node) talk(t *testing.T, to *node, size int) {
 	t.Helper()
 	port, _ := to.listener.Port()
@@ -145,8 +145,8 @@ func (n *node) talk(t *testing.T, to *node, size int) {
 	require.Len(t, b, size)
 }
 
-// records checks that a text is a sequence as of RFC 7464, and returns its
-// texts.
+// records checks that a text is a JSON text sequence (RFC 7464), and returns
+// its texts.
 func records(t *testing.T, text string) (all []map[string]any) {
 	t.Helper()
 	require.True(t, strings.HasPrefix(text, "\x1e"))
@@ -161,8 +161,8 @@ func records(t *testing.T, text string) (all []map[string]any) {
 
 func nothing() {}
 
-// A connection has a qlog at both ends, which is valid, names the peer, tells
-// of packets, and is closed when Shutdown returns.
+// A connection has a qlog at both ends. It is valid, names the peer, reports
+// packets, and is closed when Shutdown returns.
 func TestQLog(t *testing.T) {
 	t.Parallel()
 	a, b := start(t, nothing, nil), start(t, nothing, nil)
@@ -189,11 +189,11 @@ func TestQLog(t *testing.T) {
 		require.Positive(t, names["transport:packet_sent"], names)
 		require.Greater(t, names["transport:packet_received"], 3, names)
 		require.Positive(t, names["transport:connection_closed"], names)
-		require.Equal(t, 1, names["loglevel:info"], "nothing was left out")
+		require.Equal(t, 1, names["loglevel:info"], "no record was left out")
 	}
 }
 
-// A writer that fails ends the qlog, and nothing else; the reason is logged.
+// A writer that fails ends its qlog, and nothing else; the reason is logged.
 func TestWriterFails(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -220,7 +220,7 @@ func TestWriterFails(t *testing.T) {
 }
 
 // A writer that blocks holds up neither the connection nor the shutdown, and
-// what it did not take is bounded.
+// the data that waits for it is bounded.
 func TestWriterBlocks(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
@@ -253,7 +253,8 @@ func TestShutdownWaitsForWriters(t *testing.T) {
 	require.False(t, <-early)
 }
 
-// No qlog begins without a peer: one that is not let in has none.
+// A qlog begins only once the peer is known: a peer that is not admitted has
+// none.
 func TestStrangersHaveNone(t *testing.T) {
 	t.Parallel()
 	a, b := start(t, nothing, nil), start(t, nothing, nil)

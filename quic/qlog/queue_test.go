@@ -30,8 +30,8 @@ func (g *gate) Close() error {
 	return nil
 }
 
-// What waits is bounded, before the peer is known and later; what is left out
-// are whole records, and their number is said.
+// The data that waits is bounded, both before and after the peer is known;
+// whole records are left out, and their number is recorded.
 func TestWhatWaitsIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &gate{open: make(chan struct{})}
@@ -73,8 +73,8 @@ func TestWhatWaitsIsBounded(t *testing.T) {
 	})
 }
 
-// A trace whose peer never becomes known is given to nobody, and takes no
-// memory in the end.
+// A trace whose peer never becomes known reaches no writer, and its memory is
+// freed in the end.
 func TestNobodysTrace(t *testing.T) {
 	q := &queue{more: make(chan struct{}, 1), done: make(chan struct{}), most: maxEarly}
 	q.Write([]byte("\x1ehello"))

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A deadline ends waiting at its time, and can be moved while somebody waits.
+// A deadline ends a wait at its time, and can be moved during the wait.
 func TestDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var d deadline
@@ -37,7 +37,7 @@ func TestDeadline(t *testing.T) {
 		is(false)
 		require.Equal(t, time.Second, <-waited)
 		is(true)
-		d.set(time.Time{}) // none
+		d.set(time.Time{}) // no deadline
 		is(false)
 		wait()
 		d.set(time.Unix(1, 0))
@@ -53,7 +53,7 @@ func TestDeadline(t *testing.T) {
 		require.Equal(t, time.Now(), at)
 
 		var early deadline
-		early.set(time.Unix(1, 0)) // before anybody waits
+		early.set(time.Unix(1, 0)) // set before the wait begins
 		<-early.passed()
 	})
 }
