@@ -16,7 +16,8 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// TestAdded: the app hears of each library once, before anybody can call it.
+// TestAdded: the app is told of each library once, before any member can open a
+// tunnel to it.
 func TestAdded(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "libraries")
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
@@ -51,8 +52,8 @@ func TestAdded(t *testing.T) {
 	})
 }
 
-// TestCallWhileJoining: the admin that adds a device may call it before it has
-// heard that it was added. The call waits for that.
+// TestCallWhileJoining: the admin that adds a device may open a tunnel to it
+// before the device has learned that it was added. Opening waits until it has.
 func TestCallWhileJoining(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := newDevice(), newDevice()
@@ -74,7 +75,7 @@ func TestCallWhileJoining(t *testing.T) {
 	})
 }
 
-// TestCallWhileOut: where it does not hear of it, the call fails.
+// TestCallWhileOut: if the device does not learn of it, opening fails.
 func TestCallWhileOut(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := newDevice(), newDevice()

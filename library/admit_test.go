@@ -15,8 +15,8 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// TestAdmitRefusals: whom a device does not make a member, and why. Nothing
-// changes.
+// TestAdmitRefusals: the devices that Admit refuses, and with which errors.
+// Nothing changes.
 func TestAdmitRefusals(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, gone, m := newDevice(), newDevice(), newDevice(), newDevice()
@@ -30,7 +30,7 @@ func TestAdmitRefusals(t *testing.T) {
 		forged.Signature[3]++
 		elsewhere := &device{id: identity.New(), instance: m.instance}
 		node := elsewhere.first(t, of.rest)
-		node.Body[33]++ // of the node's signature
+		node.Body[33]++ // part of the node's signature
 		require.NoError(t, node.Sign(m.instance, of.rest.Founder))
 		other := newCharter(t, a)
 		founder := newCharterOf(t, b, of.rest.ID, library.Secret{})
@@ -75,8 +75,8 @@ func TestAdmitRefusals(t *testing.T) {
 	})
 }
 
-// TestAdmitFull: an admin whose places are taken is told, and one whose chain
-// is full; a member of that device's choice is not half in.
+// TestAdmitFull: an admin whose places are taken, or whose chain is full, gets
+// ErrFull; the device that it wanted to admit is not admitted halfway.
 func TestAdmitFull(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := newDevice(), newDevice()
@@ -111,9 +111,9 @@ func TestAdmitFull(t *testing.T) {
 	})
 }
 
-// TestJoinAgain: a device that joins again under a new key replaces what it
-// was, on all devices; as an admin it has both until the old one is removed by
-// two.
+// TestJoinAgain: a device that joins again under a new key replaces its old
+// instance, on all devices. If the old instance is an admin, both stay members
+// until two admins, or the founder, have removed the old one.
 func TestJoinAgain(t *testing.T) {
 	for _, role := range []library.Role{library.RoleMember, library.RoleAdmin} {
 		bubble(t, func(t *testing.T, network *p2ptest.Network) {
@@ -142,8 +142,8 @@ func TestJoinAgain(t *testing.T) {
 	}
 }
 
-// TestFounded: what a device founds is a library that it is the admin of: by
-// its own instance, or by a recovery key, which is no member.
+// TestFounded: a device becomes the admin of a library that it founds. The
+// founder is its own instance, or a recovery key, which is no member.
 func TestFounded(t *testing.T) {
 	for _, key := range []library.RecoveryKey{{}, library.NewRecoveryKey()} {
 		bubble(t, func(t *testing.T, network *p2ptest.Network) {
@@ -169,8 +169,9 @@ func TestFounded(t *testing.T) {
 	}
 }
 
-// TestBlock: who is blocked has no tunnels to this device, in either direction,
-// and what it has is lost at once. Nobody is told, and it is undone.
+// TestBlock: a blocked member gets no tunnel to this device, in either
+// direction, and loses those that it has at once. Other devices are not told,
+// and Unblock undoes it.
 func TestBlock(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -190,10 +191,10 @@ func TestBlock(t *testing.T) {
 		require.Len(t, c.lib.Members(), 1)
 		touch(t, other)
 
-		a.admit(t, newDevice()) // what b says reaches c by a alone
+		a.admit(t, newDevice()) // c learns of b's statements only from a
 		pass(time.Minute)
 		require.Len(t, c.members(), 4)
-		require.Contains(t, c.members(), b.own(), "it is a member all the same")
+		require.Contains(t, c.members(), b.own(), "a blocked member is still a member")
 		r := c.lib.Record()
 		c.stop(t)
 		c.start(t, network, p2p.Config{})
@@ -205,7 +206,7 @@ func TestBlock(t *testing.T) {
 		require.NoError(t, b.echo(t, c))
 		require.NoError(t, c.echo(t, b))
 
-		require.NoError(t, c.lib.Block(a.own()), "the founder, too")
+		require.NoError(t, c.lib.Block(a.own()), "the founder can be blocked, too")
 		require.NoError(t, a.remove(b))
 		pass(time.Minute)
 		require.NotContains(t, c.lib.Record().Blocked, b.own())
@@ -213,10 +214,10 @@ func TestBlock(t *testing.T) {
 	})
 }
 
-// TestMoved: an instance that lives on another node now says so at the start.
-// Anyone who hears of it, by a file at first since no other node of it is let
-// in, follows it and tells the others; tunnels from the node that it lived on
-// end.
+// TestMoved: an instance that lives on another node now says so when it starts.
+// A device that learns of it follows the instance and tells the others; tunnels
+// from the old node end. The first one has to learn of it from a file, since
+// the new node is not let in yet.
 func TestMoved(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -240,16 +241,17 @@ func TestMoved(t *testing.T) {
 		for _, pair := range [][2]*device{{a, b}, {b, a}, {b, c}, {c, b}} {
 			require.NoError(t, pair[0].echo(t, pair[1]))
 		}
-		thief := &device{id: old, instance: b.instance} // with the old node's key
+		thief := &device{id: old, instance: b.instance} // the thief has the old node's key
 		thief.start(t, network, p2p.Config{})
 		thief.load(t, r)
 		pass(time.Second)
 		require.Error(t, thief.echo(t, a))
-		require.Empty(t, append(a.told(), c.told()...), "nobody came or went")
+		require.Empty(t, append(a.told(), c.told()...), "no member was added or removed")
 	})
 }
 
-// TestFirst: a record says where an instance that is to join lives.
+// TestFirst: a record makes the statement that tells where an instance that is
+// to join lives.
 func TestFirst(t *testing.T) {
 	a, m := newDevice(), newDevice()
 	r := newCharterOf(t, a, uuid.New(), library.Secret{}).record()

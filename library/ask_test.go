@@ -30,7 +30,8 @@ func council(t *testing.T, network *p2ptest.Network, admins, members int) (found
 	return founder, of, all
 }
 
-// promote has a device promote another one, and wants that to be asked.
+// promote has a device promote another one, and requires that the other admins
+// are asked.
 func (d *device) promote(t testing.TB, o *device) {
 	t.Helper()
 	require.ErrorIs(t, d.lib.Promote(o.own(), library.RecoveryKey{}), library.ErrAsked)
@@ -44,15 +45,16 @@ func (d *device) asked(t testing.TB) library.Request {
 	return all[0]
 }
 
-// TestAsk: what takes two admins is asked of the others, each once, and counts
-// once one of them has agreed; then it is no request any more.
+// TestAsk: the other admins are each asked once for their agreement to a change
+// that takes two. It counts once one of them has agreed, and then the request
+// is gone.
 func TestAsk(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		_, of, d := council(t, network, 3, 2)
 		streams := network.Link(d[0].Identity(), d[4].Identity()).Stats().Streams
 		d[0].promote(t, d[3])
 		pass(5 * time.Second)
-		require.Equal(t, streams, network.Link(d[0].Identity(), d[4].Identity()).Stats().Streams, "a member need not know")
+		require.Equal(t, streams, network.Link(d[0].Identity(), d[4].Identity()).Stats().Streams, "plain members are not told")
 		for _, o := range d[1:3] {
 			require.Equal(t, []string{"0 asks to add 3"}, o.story(d...))
 			r := o.asked(t)
@@ -62,9 +64,9 @@ func TestAsk(t *testing.T) {
 		}
 		require.Empty(t, append(d[3].lib.Requests(), append(d[4].lib.Requests(), d[0].lib.Requests()...)...))
 		require.Equal(t, library.RoleMember, d[3].lib.Role())
-		require.Equal(t, of.roster.Len(), len(d[1].lib.Record().Statements), "nothing that is half signed lies around")
+		require.Equal(t, of.roster.Len(), len(d[1].lib.Record().Statements), "a half-signed statement is not among the statements")
 		pass(time.Hour)
-		require.Empty(t, d[1].told(), "it is asked once")
+		require.Empty(t, d[1].told(), "an admin is asked only once")
 		require.NoError(t, d[1].lib.Endorse(d[1].asked(t)))
 		pass(5 * time.Second)
 		for _, o := range d {
@@ -77,8 +79,8 @@ func TestAsk(t *testing.T) {
 	})
 }
 
-// TestAskRemoval: an admin is removed by two, and the secret with it, unless it
-// is to be kept.
+// TestAskRemoval: two admins can remove a third, which replaces the secret
+// unless it is to be kept.
 func TestAskRemoval(t *testing.T) {
 	for keep, number := range map[bool]uint64{false: 2, true: 1} {
 		bubble(t, func(t *testing.T, network *p2ptest.Network) {
@@ -90,7 +92,7 @@ func TestAskRemoval(t *testing.T) {
 			pass(5 * time.Second)
 			require.Equal(t, []string{"0 asks to remove 2"}, d[1].story(d...))
 			require.True(t, d[1].asked(t).Remove)
-			require.Equal(t, streams, network.Link(d[0].Identity(), d[2].Identity()).Stats().Streams, "whom it is about is not asked")
+			require.Equal(t, streams, network.Link(d[0].Identity(), d[2].Identity()).Stats().Streams, "the admin to be removed is not asked")
 			touch(t, open)
 			require.NoError(t, d[1].lib.Endorse(d[1].asked(t)))
 			pass(5 * time.Second)
@@ -104,8 +106,8 @@ func TestAskRemoval(t *testing.T) {
 	}
 }
 
-// TestAskOneAtATime: who asks for something else has given up what it asked for
-// before; a yes to that is worth nothing.
+// TestAskOneAtATime: an admin that makes another request has given up its
+// previous one; agreeing to the previous one has no effect.
 func TestAskOneAtATime(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		_, _, d := council(t, network, 2, 2)
@@ -127,8 +129,8 @@ func TestAskOneAtATime(t *testing.T) {
 	})
 }
 
-// TestAskAgain: after another statement of the asker, what it asks for is
-// another one, too: it asks again by itself, and the yes to the one before is
+// TestAskAgain: once the asker has signed another statement, its request needs
+// a new draft: it asks again by itself, and the agreement to the old draft is
 // void.
 func TestAskAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
@@ -150,8 +152,8 @@ func TestAskAgain(t *testing.T) {
 	})
 }
 
-// TestDecline: what is declined is asked no more, until the asker wants
-// something else; others may agree.
+// TestDecline: an admin that declines a request is not asked again until the
+// asker wants something else; other admins may still agree.
 func TestDecline(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		_, _, d := council(t, network, 3, 1)
@@ -169,8 +171,8 @@ func TestDecline(t *testing.T) {
 	})
 }
 
-// TestRequestsGo: a request that another admin has answered is none any more,
-// nor is one of an asker that was removed.
+// TestRequestsGo: a request is gone once another admin has answered it, or once
+// its asker was removed.
 func TestRequestsGo(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		founder, of, d := council(t, network, 3, 2)
@@ -193,8 +195,8 @@ func TestRequestsGo(t *testing.T) {
 	})
 }
 
-// TestEndorsersCount: a yes counts only of somebody who is an admin when it
-// comes, and whom it is not about; and only the asker can use it.
+// TestEndorsersCount: an agreement counts only if its signer is an admin when
+// it arrives, and is not the one to be removed; and only the asker can use it.
 func TestEndorsersCount(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		founder, of, d := council(t, network, 4, 1)
@@ -206,22 +208,22 @@ func TestEndorsersCount(t *testing.T) {
 
 		draft := d[0].lib.Record().Asking
 		theirs := of.copied()
-		theirs.sign(d[3], roster.Endorse{Of: draft.UnsignedHash()}) // its own removal
+		theirs.sign(d[3], roster.Endorse{Of: draft.UnsignedHash()}) // its own, of no use
 		theirs.sign(d[1], roster.Endorse{Of: draft.UnsignedHash()})
 		theirs.sign(founder, roster.Remove{Instance: d[1].own(), Last: of.roster.Last(d[1].own()).Hash})
 		require.NoError(t, d[0].lib.Learn(theirs.beyond(of)))
-		require.NotNil(t, d[0].lib.Record().Asking, "neither of them counts")
+		require.NotNil(t, d[0].lib.Record().Asking, "neither agreement counts")
 		require.False(t, d[0].lib.Roster().Removed(d[3].own()))
 
 		require.NoError(t, d[2].lib.Endorse(r))
-		require.ErrorIs(t, d[2].remove(d[3]), library.ErrAsked, "the yes is for the asker's key")
+		require.ErrorIs(t, d[2].remove(d[3]), library.ErrAsked, "the agreement is for the asker's key")
 		pass(time.Minute)
 		require.True(t, d[0].lib.Roster().Removed(d[3].own()))
 		require.Nil(t, d[0].lib.Record().Asking)
 	})
 }
 
-// TestAskerGone: an asker that is removed meanwhile asks for nothing any more.
+// TestAskerGone: the request of an asker that was removed meanwhile is void.
 func TestAskerGone(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		founder, of, d := council(t, network, 2, 1)
@@ -242,8 +244,8 @@ func TestAskerGone(t *testing.T) {
 	})
 }
 
-// TestAskAfterRestart: what was asked for is kept, and a yes that came
-// meanwhile is used; without one it is asked again.
+// TestAskAfterRestart: a request survives a restart of its asker, which uses an
+// agreement that was signed meanwhile; without one, it asks again.
 func TestAskAfterRestart(t *testing.T) {
 	for _, answered := range []bool{false, true} {
 		bubble(t, func(t *testing.T, network *p2ptest.Network) {
@@ -260,7 +262,7 @@ func TestAskAfterRestart(t *testing.T) {
 			d[0].load(t, kept[len(kept)-1])
 			pass(5 * time.Minute)
 			if !answered {
-				require.Equal(t, []string{"0 asks to add 2"}, d[1].story(d...), "it is the same request")
+				require.Equal(t, []string{"0 asks to add 2"}, d[1].story(d...), "the request is still the same")
 				require.NoError(t, d[1].lib.Endorse(d[1].asked(t)))
 				pass(time.Minute)
 			}
@@ -269,8 +271,8 @@ func TestAskAfterRestart(t *testing.T) {
 	}
 }
 
-// TestHostileAsks: what is no request of the member that brings it, or of no
-// admin, is refused, and no user is told.
+// TestHostileAsks: a message that is not a request of the member that sends it,
+// or not an admin's, is refused, and the user is not told.
 func TestHostileAsks(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		_, of, d := council(t, network, 2, 2)
@@ -310,8 +312,8 @@ func TestHostileAsks(t *testing.T) {
 	})
 }
 
-// TestLeaveIsToldOnce: who has left tells that, hears that it was heard, and
-// says no more.
+// TestLeaveIsToldOnce: a member that has left tells the others once, and then
+// falls silent.
 func TestLeaveIsToldOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := pair(t, network)
@@ -325,9 +327,9 @@ func TestLeaveIsToldOnce(t *testing.T) {
 	})
 }
 
-// TestLeave: a member that leaves is one no more on all devices, though it
-// tells them itself; it keeps what it has. Of an admin that leaves, the others
-// are asked to remove its key, too: two of them, or the founder.
+// TestLeave: a member that leaves is no longer a member on any device, although
+// it tells them itself; it keeps its record. If an admin leaves, the others are
+// also asked to remove its key: two of them must, or the founder.
 func TestLeave(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		_, _, d := council(t, network, 3, 2)
@@ -360,7 +362,7 @@ func TestLeave(t *testing.T) {
 			require.Empty(t, o.lib.Requests())
 			removals := o.lib.Roster().Removals
 			require.Equal(t, d[0].own(), removals[0].By)
-			require.Empty(t, o.told(), "it was removed before")
+			require.Empty(t, o.told(), "the admin was removed already, so there is no event")
 			require.EqualValues(t, 2, o.lib.Record().Number)
 		}
 	})

@@ -23,8 +23,8 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// The tests of this file run over QUIC on the loopback interface, but for those
-// that are about limits and times.
+// The tests in this file run over QUIC on the loopback interface, except those
+// about limits and times.
 
 // plenty are limits that a test does not reach.
 var plenty = tunnel.Limits{PeerInFlight: 1 << 20, PeerPerSecond: 1 << 20, InFlight: 1 << 20, PerSecond: 1 << 20, AddressInFlight: 1 << 20}
@@ -64,7 +64,7 @@ func meets(t testing.TB, node *p2p.P2P, id identity.RemoteIdentity, addr netip.A
 	require.NoError(t, node.Register(t.Context(), &book{found: id, via: []p2p.Candidate{{Kind: p2p.Direct, Addr: addr}}}))
 }
 
-// A counter is a log that counts what handlers returned.
+// A counter is a log handler that counts the errors of stream handlers.
 type counter struct {
 	mu   sync.Mutex
 	errs []error
@@ -86,14 +86,14 @@ func (c *counter) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// reset forgets what was counted.
+// reset clears the counts.
 func (c *counter) reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.errs = nil
 }
 
-// count tells how many errors of a kind there were.
+// count returns the number of errors of a kind.
 func (c *counter) count(kind error) (n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -105,10 +105,10 @@ func (c *counter) count(kind error) (n int) {
 	return n
 }
 
-// A middle copies streams between two nodes of its own, byte by byte, and keeps
-// what passes.
+// A middle copies streams between two nodes of its own, byte by byte, and
+// records the bytes.
 type middle struct {
-	far *p2p.P2P // the leg to the node that is attacked
+	far *p2p.P2P // the node that connects to the target
 	to  identity.RemoteIdentity
 
 	mu      sync.Mutex
@@ -118,7 +118,7 @@ type middle struct {
 
 func (m *middle) ServeStream(ctx context.Context, s *p2p.Stream) error {
 	if s.RemoteIdentity() == m.to {
-		return p2p.ErrNoRoute // what who is attacked has to say by itself
+		return p2p.ErrNoRoute // the target's own streams are not forwarded
 	}
 	peer, ok := m.far.Peer(m.to)
 	if !ok {
@@ -148,7 +148,7 @@ func (m *middle) ServeStream(ctx context.Context, s *p2p.Stream) error {
 	return <-answered
 }
 
-// copy copies one direction, and its end.
+// copy copies one direction, including its end.
 func (m *middle) copy(to, from *p2p.Stream, seen *bytes.Buffer) error {
 	b := make([]byte, 4096)
 	for {
@@ -168,7 +168,7 @@ func (m *middle) copy(to, from *p2p.Stream, seen *bytes.Buffer) error {
 	}
 }
 
-// passed returns what has passed since it was asked last.
+// passed returns the bytes and the number of streams since the last call.
 func (m *middle) passed() (out, in string, streams int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -179,8 +179,8 @@ func (m *middle) passed() (out, in string, streams int) {
 	return out, in, streams
 }
 
-// reads wants a middle to read what a node says to another one without a
-// tunnel.
+// reads requires that a middle can read the bytes that a node sends to another
+// one without a tunnel.
 func (m *middle) reads(t *testing.T, from *p2p.P2P, to identity.RemoteIdentity) {
 	plain, err := must(from.Peer(to)).Open(t.Context(), "plain")
 	require.NoError(t, err)
@@ -196,10 +196,10 @@ func (m *middle) reads(t *testing.T, from *p2p.P2P, to identity.RemoteIdentity) 
 	require.Equal(t, "hello", in)
 }
 
-// TestMiddle: between two members is a node that passes on each byte as it is,
-// and has whatever keys of their nodes: they notice, both of them, and it reads
-// and changes nothing. The same node between two that talk without a tunnel
-// reads all.
+// TestMiddle: a node sits between two members, forwards every byte unchanged,
+// and may even hold the keys of their nodes. Both members notice it, and it can
+// read and change nothing. The same node can read everything that the two send
+// without a tunnel.
 func TestMiddle(t *testing.T) {
 	for name, stolen := range map[string]struct{ a, b bool }{
 		"its own key": {}, "the key of the far node": {b: true}, "the key of the near node": {a: true}, "the keys of both": {true, true},
@@ -207,7 +207,7 @@ func TestMiddle(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a, b := newDevice(), newDevice()
 			own := identity.New()
-			near, far := own, own // what each of the two takes for the other one's node
+			near, far := own, own // the keys that a and b take for each other's node
 			if stolen.b {
 				near = b.id
 			}
@@ -216,8 +216,8 @@ func TestMiddle(t *testing.T) {
 			}
 			addr := b.startQUIC(t)
 			m := &middle{to: b.id.Remote()}
-			// Two nodes, also where one would do: none can have a connection
-			// with itself.
+			// A middle has two nodes, even if they have the same key, since a
+			// node cannot connect to itself.
 			m.far, _ = startQUIC(t, p2p.Config{Identity: far, Handler: m})
 			meets(t, m.far, b.id.Remote(), addr)
 			_, nearAddr := startQUIC(t, p2p.Config{Identity: near, Handler: m})
@@ -225,7 +225,7 @@ func TestMiddle(t *testing.T) {
 			meets(t, a.P2P, near.Remote(), nearAddr)
 
 			m.reads(t, a.P2P, near.Remote())
-			of, id, secret := newDevice(), uuid.New(), library.NewSecret() // who has founded it is not there
+			of, id, secret := newDevice(), uuid.New(), library.NewSecret() // of is not running
 			loads := func(d, other *device, at identity.Identity) {
 				c := newCharterOf(t, of, id, secret)
 				c.join(d, library.RoleMember)
@@ -240,7 +240,7 @@ func TestMiddle(t *testing.T) {
 				require.ErrorIs(t, err, p2p.ErrTunnelRefused)
 			}
 			const each = 1 + len(library.Route) + 98
-			var sent, answered string // the errands' streams pass, too
+			var sent, answered string // including the streams of errands
 			tries := 0
 			require.Eventually(t, func() bool {
 				o, i, n := m.passed()
@@ -248,31 +248,31 @@ func TestMiddle(t *testing.T) {
 				return tries >= 2 && len(sent) == tries*each && b.log.count(tunnel.ErrHandshake) >= tries
 			}, time.Minute, time.Millisecond)
 			require.Zero(t, b.served())
-			require.Zero(t, b.log.count(tunnel.ErrUnauthorized), "the handshake did not come that far")
+			require.Zero(t, b.log.count(tunnel.ErrUnauthorized), "the handshake did not get that far")
 			require.Empty(t, answered, "there was no answer")
 			require.NotContains(t, sent, "echo")
 		})
 	}
 }
 
-// TestSpoofedDiscovery: a discovery that lies about where a member is leads to
-// another node, with which there is no connection.
+// TestSpoofedDiscovery: if a discovery lies about a member's address, the node
+// there is not connected.
 func TestSpoofedDiscovery(t *testing.T) {
 	a, b := newDevice(), newDevice()
 	_, addr := startQUIC(t, p2p.Config{Handler: p2p.HandlerFunc(func(context.Context, *p2p.Stream) error {
-		t.Error("a stream came")
+		t.Error("the other node got a stream")
 		return nil
 	})})
 	a.startQUIC(t)
 	meets(t, a.P2P, b.id.Remote(), addr)
 	a.add(t, b)
-	require.True(t, a.presence(t, b).Available, "so it is said")
+	require.True(t, a.presence(t, b).Available, "the discovery says so")
 	require.ErrorIs(t, a.echo(t, b), quic.ErrOtherPeer)
 	require.False(t, a.presence(t, b).Connected)
 	require.Error(t, a.presence(t, b).Err)
 }
 
-// A tap is a stream that keeps what is written.
+// A tap is a stream that records the bytes written to it.
 type tap struct {
 	*p2p.Stream
 	mu      sync.Mutex
@@ -286,9 +286,9 @@ func (s *tap) Write(b []byte) (int, error) {
 	return s.Stream.Write(b)
 }
 
-// TestReplay: a first message that is said again opens nothing: on the same
-// connection it is answered, and not believed without what only its author can
-// say; on any other one it is not answered.
+// TestReplay: a replayed first message opens no tunnel. On the same connection
+// it is answered, but fails for lack of what only its author can add; on any
+// other connection it gets no answer.
 func TestReplay(t *testing.T) {
 	a, b, m := newDevice(), newDevice(), newDevice()
 	b.cfg.Limits = plenty
@@ -326,19 +326,18 @@ func TestReplay(t *testing.T) {
 	}
 	first := replay(a)
 	require.Len(t, first, 48)
-	require.NotEqual(t, first, replay(a), "each answer is another one")
+	require.NotEqual(t, first, replay(a), "each answer differs")
 	require.Empty(t, replay(m))
 	a.stop(t)
 	a.startQUIC(t)
 	meets(t, a.P2P, b.id.Remote(), addr)
-	require.Empty(t, replay(a), "another connection of the same two nodes")
+	require.Empty(t, replay(a), "no answer on another connection of the same two nodes")
 	require.Equal(t, 1, b.served())
 	require.Eventually(t, func() bool { return b.log.count(tunnel.ErrHandshake) == 4 }, time.Minute, time.Millisecond)
 }
 
-// TestFlood: strangers that open one tunnel after the other cost what the
-// limits allow, and a member is served meanwhile, as fast as if they were not
-// there.
+// TestFlood: strangers that open one tunnel after another cost no more than the
+// limits allow, and a member is meanwhile served as fast as without them.
 func TestFlood(t *testing.T) {
 	const strangers, attempts = 20, 40
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
@@ -353,7 +352,7 @@ func TestFlood(t *testing.T) {
 		for i := range strangers {
 			d, r := newDevice(), r
 			if i%2 == 0 {
-				r.Secret = library.NewSecret() // the others know the secret
+				r.Secret = library.NewSecret() // the other strangers know the secret
 			}
 			d.start(t, network, p2p.Config{})
 			all, records[d] = append(all, d), r
@@ -367,7 +366,7 @@ func TestFlood(t *testing.T) {
 			require.NoError(t, a.echo(t, b))
 			return time.Since(at)
 		}
-		require.NoError(t, a.echo(t, b)) // which connects
+		require.NoError(t, a.echo(t, b)) // this connects
 		alone := echo()
 
 		b.log.reset()
@@ -378,7 +377,7 @@ func TestFlood(t *testing.T) {
 			select {
 			case <-over:
 				done = true
-			case <-time.After(250 * time.Millisecond): // a member, too, has five a second
+			case <-time.After(250 * time.Millisecond): // a member may open only five a second
 			}
 		}
 		took := time.Since(begun)
@@ -391,13 +390,13 @@ func TestFlood(t *testing.T) {
 		require.Equal(t, strangers*attempts, unread+strange+known)
 		require.Positive(t, strange)
 		require.Positive(t, known)
-		require.Greater(t, served, 4, "it took a while")
+		require.Greater(t, served, 4, "the flood lasted a while")
 		require.LessOrEqual(t, strange+known, 50+int(100*took.Seconds()), "half of 100, and 100 a second")
 	})
 }
 
-// floods has each of some devices open a number of tunnels, four at a time and
-// again and again, all of which are to be refused, and says when that is over.
+// floods has each of the devices open a number of tunnels, four at a time, all
+// of which must be refused. The channel is closed when they are through.
 func floods(t testing.TB, from map[*device]library.Record, to *device, attempts int) (over <-chan struct{}) {
 	var flood sync.WaitGroup
 	for d, r := range from {

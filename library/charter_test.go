@@ -14,24 +14,25 @@ import (
 	"github.com/sdp2p/p2p/p2ptest"
 )
 
-// A charter makes the record of a library without any node.
+// A charter makes the record of a library without running any node.
 type charter struct {
 	t       testing.TB
 	founder *device
 	roster  *roster.Roster
-	rest    library.Record // all but the statements
+	rest    library.Record // everything but the statements
 }
 
-// newCharter makes a library that a device has founded, by its own instance.
+// newCharter makes a library founded by a device's own instance.
 func newCharter(t testing.TB, founder *device) *charter {
 	return newCharterOf(t, founder, uuid.New(), library.NewSecret())
 }
 
-// newCharterOf is newCharter with a UUID and a secret, which may be zero.
+// newCharterOf is newCharter with a UUID and a secret, either of which may be
+// zero.
 func newCharterOf(t testing.TB, founder *device, id uuid.UUID, secret library.Secret) *charter {
 	by := founder.instance.Remote()
 	c := &charter{t: t, founder: founder, roster: roster.New(id, by), rest: library.Record{ID: id, Founder: by}}
-	if founder.id.IsZero() { // it is a recovery key
+	if founder.id.IsZero() { // the founder is a recovery key
 		c.sign(founder, roster.Move{})
 	} else {
 		c.add(founder.first(t, c.rest))
@@ -42,7 +43,7 @@ func newCharterOf(t testing.TB, founder *device, id uuid.UUID, secret library.Se
 	return c
 }
 
-// move has a device say that it lives on another node.
+// move has a device state that it lives on another node.
 func (c *charter) move(d *device, to identity.Identity) roster.Statement {
 	c.t.Helper()
 	at := c.roster.Last(d.own()).Counter + 1
@@ -71,7 +72,8 @@ func (c *charter) sign(by *device, body roster.Body) roster.Statement {
 	return s
 }
 
-// signed has a device sign a statement that second endorsed before.
+// signed has a device sign a statement that the device second has endorsed
+// before.
 func (c *charter) signed(by, second *device, body roster.Body) roster.Statement {
 	c.t.Helper()
 	s, err := c.roster.Draft(by.instance.Remote(), body, time.Now())
@@ -81,7 +83,7 @@ func (c *charter) signed(by, second *device, body roster.Body) roster.Statement 
 	return c.add(s)
 }
 
-// secret has a device make a secret the present one.
+// secret has a device replace the secret.
 func (c *charter) secret(by *device, s library.Secret) {
 	c.t.Helper()
 	c.rest.Secret = s
@@ -102,7 +104,8 @@ func (c *charter) joinBy(by, d *device, role library.Role) {
 	c.add(d.first(c.t, c.rest))
 }
 
-// expel has a device remove another one, and leave all that it has signed.
+// expel has a device remove another one, leaving everything that it has signed
+// in effect.
 func (c *charter) expel(by, d *device) {
 	c.t.Helper()
 	c.sign(by, roster.Remove{Instance: d.instance.Remote(), Last: c.roster.Last(d.instance.Remote()).Hash})
@@ -121,7 +124,7 @@ func (c *charter) run(network *p2ptest.Network, devices ...*device) {
 	}
 }
 
-// copied returns a roster with the same statements.
+// copied returns a charter with the same statements.
 func (c *charter) copied() *charter {
 	o := *c
 	o.roster = c.roster.Clone()
@@ -139,7 +142,7 @@ func ids(devices ...*device) (all []identity.RemoteIdentity) {
 	return all
 }
 
-// names returns how instances print.
+// names returns the text forms of instances.
 func names(instances []identity.RemoteIdentity) (all []string) {
 	for _, id := range instances {
 		all = append(all, id.String()[:8])
@@ -147,7 +150,7 @@ func names(instances []identity.RemoteIdentity) (all []string) {
 	return all
 }
 
-// know wants each of the devices to have these members, and no others.
+// know requires that each of the devices has these members, and no others.
 func know(t testing.TB, devices ...*device) {
 	t.Helper()
 	for _, d := range devices {

@@ -19,7 +19,7 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// A deaf is a member that gives tunnels, and says nothing.
+// A deaf is a member that accepts tunnels but never answers in them.
 type deaf struct {
 	d  *device
 	to tunnel.Member
@@ -33,8 +33,8 @@ func (m deaf) Knows(identity.RemoteIdentity) bool { return true }
 
 func (m deaf) Allow(context.Context, uuid.UUID, tunnel.Member) bool { return true }
 
-// startDeaf starts a device that gives tunnels to another one, and says
-// nothing. It returns how many tunnels there were.
+// startDeaf starts a device that accepts tunnels from another one but never
+// answers in them. It returns a counter of the tunnels.
 func (d *device) startDeaf(t *testing.T, network *p2ptest.Network, r library.Record, to *device) *atomic.Int32 {
 	d.hook()
 	d.load(t, r)
@@ -57,7 +57,7 @@ func (d *device) startDeaf(t *testing.T, network *p2ptest.Network, r library.Rec
 	return &opened
 }
 
-// TestHandOutStalls: a member that does not answer keeps nobody waiting.
+// TestHandOutStalls: a member that does not answer delays no other.
 func TestHandOutStalls(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := newDevice(), newDevice()
@@ -84,7 +84,7 @@ func TestHandOutStalls(t *testing.T) {
 	})
 }
 
-// startAnswerer starts a device whose library does as a test wants.
+// startAnswerer starts a device that answers in tunnels as a test wants.
 func (d *device) startAnswerer(t *testing.T, network *p2ptest.Network, r library.Record, to *device, answer func(*tunnel.Conn)) {
 	d.hook()
 	d.load(t, r)

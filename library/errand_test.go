@@ -15,8 +15,8 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// TestErrandsPause: what happens often in a while costs few tunnels, so that
-// the app's to the same member have room; and is told soon nevertheless.
+// TestErrandsPause: frequent changes cost few tunnels, so that the app's
+// tunnels to the same member have room; yet they are told soon.
 func TestErrandsPause(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := pair(t, network)
@@ -36,8 +36,8 @@ func TestErrandsPause(t *testing.T) {
 	})
 }
 
-// TestErrandAfterReturn: an errand that has failed for hours is done as soon as
-// the member has been away and is back.
+// TestErrandAfterReturn: an errand that has failed for hours is repeated as
+// soon as the member has been away and is back.
 func TestErrandAfterReturn(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := newDevice(), newDevice()
@@ -51,7 +51,7 @@ func TestErrandAfterReturn(t *testing.T) {
 		running(t, network, a, b)
 		full.Store(true)
 		a.admit(t, newDevice())
-		pass(5*time.Hour + 20*time.Minute) // it is tried once an hour now, and was 17 minutes ago
+		pass(5*time.Hour + 20*time.Minute) // it is tried hourly by now, last 17 minutes ago
 		full.Store(false)
 		pass(time.Minute)
 		require.Len(t, b.members(), 2)
@@ -64,8 +64,8 @@ func TestErrandAfterReturn(t *testing.T) {
 	})
 }
 
-// TestNotHeard: a member that says what it has, and does not hear what we have,
-// does not know it: it is told.
+// TestNotHeard: a member that sends its statements but does not read ours has
+// not learned them: it is told again.
 func TestNotHeard(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := newDevice(), newDevice()
@@ -91,7 +91,7 @@ func TestNotHeard(t *testing.T) {
 	})
 }
 
-// TestToldOnce: what was told is not told again and again.
+// TestToldOnce: a member that was told of a change is not told again.
 func TestToldOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := pair(t, network)
@@ -107,16 +107,16 @@ func TestToldOnce(t *testing.T) {
 		require.Equal(t, records, len(a.records())+len(b.records()))
 		require.NoError(t, a.lib.Block(newDevice().own()))
 		pass(time.Hour)
-		require.Equal(t, streams+1, link.Stats().Streams, "that is told to nobody")
+		require.Equal(t, streams+1, link.Stats().Streams, "a block is not told to other devices")
 	})
 }
 
-// TestNewsMeanwhile: what comes up while a member is told of something else is
-// told next.
+// TestNewsMeanwhile: a change that comes up while a member is being told of
+// another one is told next.
 func TestNewsMeanwhile(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := pair(t, network)
-		require.NoError(t, a.echo(t, b)) // they stay connected
+		require.NoError(t, a.echo(t, b)) // so that they stay connected
 		network.Link(a.id.Remote(), b.id.Remote()).SetDelay(50 * time.Millisecond)
 		for after := time.Duration(0); after < 10; after++ {
 			a.admit(t, newDevice())
@@ -128,7 +128,8 @@ func TestNewsMeanwhile(t *testing.T) {
 	})
 }
 
-// TestUntoldIsKept: what is to be told is told after a restart.
+// TestUntoldIsKept: a change that was not told before a restart is told after
+// it.
 func TestUntoldIsKept(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := pair(t, network)
@@ -148,8 +149,8 @@ func TestUntoldIsKept(t *testing.T) {
 	})
 }
 
-// TestIntroduced: whom one member adds is known to all, over tunnels, and a
-// member that comes later hears of it then.
+// TestIntroduced: a member that one device adds becomes known to all over their
+// tunnels, and a member that was away learns of it when it is back.
 func TestIntroduced(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, late, c := newDevice(), newDevice(), newDevice(), newDevice()
@@ -171,7 +172,7 @@ func TestIntroduced(t *testing.T) {
 		a.stop(t)
 		late.start(t, network, p2p.Config{})
 		late.load(t, r)
-		pass(5 * time.Minute) // some were tried too early
+		pass(5 * time.Minute) // some errands were tried too early
 		know(t, []*device{a, b, late, c}...)
 		require.NoError(t, late.echo(t, c))
 	})

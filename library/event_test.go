@@ -21,8 +21,8 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// TestEvents: each device is told once of what happened, in order, no matter
-// who did it; after it was kept, and when it is so.
+// TestEvents: each device reports each change once, in order, whichever device
+// made it; after the record was stored and took effect.
 func TestEvents(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c, d, e, f := newDevice(), newDevice(), newDevice(), newDevice(), newDevice(), newDevice()
@@ -81,16 +81,16 @@ func TestEvents(t *testing.T) {
 	})
 }
 
-// TestIntroducedByMany: members that fall out since somebody was removed are
-// told with it, however far it goes, and also if a second removal takes out
-// more than the first.
+// TestIntroducedByMany: members that lose their place because another member
+// was removed are reported with that removal, however long the chain of those
+// who added them; and also if a second removal puts out more than the first.
 func TestIntroducedByMany(t *testing.T) {
 	d := newDevices(8)
 	of := newCharter(t, d[0])
 	of.join(d[1], library.RoleAdmin)
 	of.join(d[2], library.RoleAdmin)
 	start := of.roster.Last(d[1].own())
-	of.signed(d[1], d[2], roster.Add{Instance: d[3].own(), Role: library.RoleAdmin}) // by two
+	of.signed(d[1], d[2], roster.Add{Instance: d[3].own(), Role: library.RoleAdmin}) // by two admins
 	of.add(d[3].first(t, of.rest))
 	of.joinBy(d[3], d[4], library.RoleMember)
 	middle := of.roster.Last(d[1].own())
@@ -125,13 +125,13 @@ func TestIntroducedByMany(t *testing.T) {
 	require.NoError(t, later.lib.Learn(of.roster.All()))
 	story := later.story(d...)
 	for i := range story {
-		story[i] = strings.Replace(story[i], "by 2", "by 0", 1) // three removals, of which it is one
+		story[i] = strings.Replace(story[i], "by 2", "by 0", 1) // the three may be in any order
 	}
 	require.ElementsMatch(t, []string{"1 removed by 0, with 3, with 4, with 5", "6 removed by 0, with 7"}, story)
 }
 
-// TestIntroducedByOneDemoted: the same of those whom a member had added that is
-// no admin any more.
+// TestIntroducedByOneDemoted: the same holds for members that were added by a
+// device that is no admin any more.
 func TestIntroducedByOneDemoted(t *testing.T) {
 	d := newDevices(5)
 	of := newCharter(t, d[0])
@@ -151,8 +151,8 @@ func TestIntroducedByOneDemoted(t *testing.T) {
 	require.Equal(t, library.RoleMember, m.Role)
 }
 
-// TestOwnRemoval: a device that was removed is told by whom. Its tunnels end,
-// it opens no others, and the library can still be read.
+// TestOwnRemoval: a removed device is told who removed it. Its tunnels end, it
+// opens no others, and its library can still be read.
 func TestOwnRemoval(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -186,9 +186,9 @@ func TestOwnRemoval(t *testing.T) {
 	})
 }
 
-// TestNothingWithoutKeeping: a change that cannot be kept is none, no matter
-// who makes it: the roster, the secret, tunnels and other devices are as
-// before, and nobody is told.
+// TestNothingWithoutKeeping: a change that cannot be stored does not happen,
+// whoever makes it: the roster, the secret, tunnels and other devices stay the
+// same, and no event is reported.
 func TestNothingWithoutKeeping(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -222,7 +222,7 @@ func TestNothingWithoutKeeping(t *testing.T) {
 	})
 }
 
-// TestStoreThatFails: the same with a store whose folder is gone.
+// TestStoreThatFails: the same holds for a store whose folder is gone.
 func TestStoreThatFails(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		dir := filepath.Join(t.TempDir(), "libraries")
@@ -246,9 +246,9 @@ func TestStoreThatFails(t *testing.T) {
 	})
 }
 
-// TestStoreAndChanged: an app that keeps records besides a store, and fails to,
-// has nothing new in the store either: after a restart, the device would sign
-// another statement with a number that it has used.
+// TestStoreAndChanged: if an app stores records itself in addition to a Store,
+// and fails to, the Store does not have the new record either. Otherwise, after
+// a restart, the device might sign a second statement with the same number.
 func TestStoreAndChanged(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		dir := filepath.Join(t.TempDir(), "libraries")
@@ -267,8 +267,8 @@ func TestStoreAndChanged(t *testing.T) {
 	})
 }
 
-// TestMoveIsKept: a device whose instance has moved to it says so before it
-// does anything else, or does not start.
+// TestMoveIsKept: a device to which an instance has moved stores a statement
+// about it before anything else, or does not start.
 func TestMoveIsKept(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a := newDevice()

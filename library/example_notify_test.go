@@ -11,7 +11,7 @@ import (
 )
 
 // An app registers its routes before a library is served, and shows its user
-// who came, who went, and by whom.
+// who was added or removed, and by whom.
 func ExampleConfig() {
 	ctx := context.Background()
 	name := func(l *library.Library, instance identity.RemoteIdentity) string {
@@ -32,7 +32,8 @@ func ExampleConfig() {
 			}
 		},
 	})
-	node, err := p2p.Start(ctx, p2p.Config{App: "example", Name: "Laptop", Hooks: []p2p.Hook{libraries}}) // and quic.New, mdns.New
+	// An app also registers quic.New and mdns.New.
+	node, err := p2p.Start(ctx, p2p.Config{App: "example", Name: "Laptop", Hooks: []p2p.Hook{libraries}})
 	if err != nil {
 		panic(err)
 	}
@@ -42,7 +43,7 @@ func ExampleConfig() {
 		panic(err)
 	}
 
-	phone := identity.New() // package pairing does the following
+	phone := identity.New() // package pairing does this
 	record := photos.Record()
 	first, err := record.First(identity.New(), phone)
 	if err != nil {

@@ -14,16 +14,16 @@ import (
 )
 
 // Two devices have a library, and one asks the other for something in it. The
-// network is one in memory; a program uses quic.New and a discovery such as
-// mdns.New instead of its hooks. A device becomes a member by package pairing,
-// which does what is done here by hand.
+// network is in memory; an app uses quic.New and a discovery such as mdns.New
+// instead of its hooks. Devices become members through package pairing, whose
+// work is done by hand here.
 func Example() {
 	ctx := context.Background()
 	network := p2ptest.NewNetwork(p2ptest.Config{})
 	start := func(name string, id identity.Identity) (*p2p.P2P, *library.Libraries) {
 		libraries := library.New(library.Config{}) // Config.Store keeps them
 		var mux p2p.Mux
-		mux.Handle(library.Route, p2p.Anyone, libraries) // the tunnel authenticates
+		mux.Handle(library.Route, p2p.Anyone, libraries) // access is checked within the tunnel
 		node, err := p2p.Start(ctx, p2p.Config{
 			App: "example", Name: name, Identity: id, Handler: &mux, Hooks: append(network.Hooks(), libraries),
 		})
@@ -48,7 +48,7 @@ func Example() {
 		return err
 	})
 
-	instance := identity.New() // of the library, on the phone
+	instance := identity.New() // the phone's instance in this library
 	record := photos.Record()
 	first, err := record.First(phone, instance)
 	if err != nil {
@@ -77,7 +77,7 @@ func Example() {
 	// Output: A cat in the sun <nil>
 }
 
-// An app's libraries are in a folder, and there again after a restart.
+// An app's libraries are stored in a folder, and are back after a restart.
 func ExampleStore() {
 	ctx := context.Background()
 	folder, err := os.MkdirTemp("", "libraries")
@@ -85,14 +85,15 @@ func ExampleStore() {
 		panic(err)
 	}
 	defer os.RemoveAll(folder)
-	id := identity.New() // identity.LoadOrCreate, in an app
+	id := identity.New() // an app uses identity.LoadOrCreate
 	start := func() (*p2p.P2P, *library.Libraries, *library.Store) {
 		store, err := library.OpenStore(folder)
 		if err != nil {
 			panic(err) // another process has it open, or other users can read it
 		}
 		libraries := library.New(library.Config{Store: store})
-		node, err := p2p.Start(ctx, p2p.Config{App: "example", Identity: id, Hooks: []p2p.Hook{libraries}}) // and quic.New, mdns.New
+		// An app also registers quic.New and mdns.New.
+		node, err := p2p.Start(ctx, p2p.Config{App: "example", Identity: id, Hooks: []p2p.Hook{libraries}})
 		if err != nil {
 			panic(err)
 		}

@@ -19,7 +19,7 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// encoded returns messages as they are on the wire.
+// encoded returns messages in their wire format.
 func encoded(t testing.TB, messages ...interface{ AppendBinary([]byte) ([]byte, error) }) (b []byte) {
 	var err error
 	for _, m := range messages {
@@ -29,7 +29,7 @@ func encoded(t testing.TB, messages ...interface{ AppendBinary([]byte) ([]byte, 
 	return b
 }
 
-// TestExchangeCutByOpener: an exchange that the opener cuts at whichever byte
+// TestExchangeCutByOpener: an exchange that the opener cuts, after any byte,
 // changes nothing; the next one works.
 func TestExchangeCutByOpener(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
@@ -64,8 +64,8 @@ func TestExchangeCutByOpener(t *testing.T) {
 	})
 }
 
-// TestExchangeCutByAnswerer: an exchange that the answerer cuts at whichever
-// byte changes nothing, and is tried again until it is whole.
+// TestExchangeCutByAnswerer: an exchange that the answerer cuts, after any
+// byte, changes nothing, and is tried again until it is complete.
 func TestExchangeCutByAnswerer(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := newDevice(), newDevice()
@@ -105,8 +105,8 @@ func TestExchangeCutByAnswerer(t *testing.T) {
 	})
 }
 
-// TestExchangeIsKeptByBoth: a member counts as told once it has kept what it
-// was sent, not before: one that cannot keep it is told again.
+// TestExchangeIsKeptByBoth: a member counts as told only once it has stored
+// what it was sent: a member that cannot store it is told again.
 func TestExchangeIsKeptByBoth(t *testing.T) {
 	for _, broken := range []string{"the opener", "the answerer"} {
 		bubble(t, func(t *testing.T, network *p2ptest.Network) {
@@ -127,7 +127,7 @@ func TestExchangeIsKeptByBoth(t *testing.T) {
 			} else {
 				network.Link(a.Identity(), b.Identity()).Cut()
 				a.admit(t, m)
-				require.NoError(t, a.Unregister(t.Context(), a.libraries)) // so that b calls
+				require.NoError(t, a.Unregister(t.Context(), a.libraries)) // so that b calls a
 				pass(time.Second)
 				network.Link(a.Identity(), b.Identity()).Restore()
 				require.NoError(t, a.Register(t.Context(), a.libraries))
@@ -143,9 +143,9 @@ func TestExchangeIsKeptByBoth(t *testing.T) {
 	}
 }
 
-// TestHostileExchange: statements that are not signed, belong to another
-// library, follow nothing, or are too many end the exchange; nothing of it is
-// taken. What strangers signed is passed over.
+// TestHostileExchange: an exchange ends if a statement is not signed, belongs
+// to another library or has no predecessor, or if there are too many; nothing
+// of it is accepted. Statements that strangers have signed are ignored.
 func TestHostileExchange(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, m := newDevice(), newDevice(), newDevice()
@@ -169,7 +169,7 @@ func TestHostileExchange(t *testing.T) {
 		other.join(m, library.RoleMember)
 		founder := newCharterOf(t, b, of.rest.ID, library.Secret{})
 		long := encoded(t, good)
-		long = append(long[:len(long)-1], long[:len(long)-1]...) // twice, which is no harm; and cut
+		long = append(long[:len(long)-1], long[:len(long)-1]...) // the last one twice, which does no harm
 		for name, message := range map[string][]byte{
 			"unsigned":        encoded(t, altered(func(s *roster.Statement) { s.Signature = [64]byte{} })),
 			"altered":         encoded(t, altered(func(s *roster.Statement) { s.Body[0]++ })),
@@ -206,8 +206,8 @@ func TestHostileExchange(t *testing.T) {
 	})
 }
 
-// TestEndlessExchange: a member that sends statements without an end is cut off
-// after 10 s, or after as many as an exchange may have.
+// TestEndlessExchange: a member that sends statements without end is cut off
+// after 10 s, or after the limit of an exchange.
 func TestEndlessExchange(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := pair(t, network)
@@ -227,7 +227,8 @@ func TestEndlessExchange(t *testing.T) {
 	})
 }
 
-// TestBothOpen: an exchange that both open at once is as good as one.
+// TestBothOpen: two exchanges that both sides open at once have the effect of
+// one.
 func TestBothOpen(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := newDevice(), newDevice()
@@ -251,10 +252,10 @@ func TestBothOpen(t *testing.T) {
 	})
 }
 
-// TestBackup: a device that comes back from an old backup gets all that it has
-// forgotten, what it has signed itself included, and goes on from there. If it
-// signs something before, the others are told of the fork, once, and both
-// count.
+// TestBackup: a device that was restored from an old backup gets everything
+// that it has forgotten, including its own statements, and goes on from there.
+// If it signs a statement before that, the others report a fork, once, and both
+// branches count.
 func TestBackup(t *testing.T) {
 	for _, signs := range []bool{false, true} {
 		bubble(t, func(t *testing.T, network *p2ptest.Network) {
@@ -269,7 +270,7 @@ func TestBackup(t *testing.T) {
 			pass(time.Minute)
 			b.stop(t)
 			b.start(t, network, p2p.Config{})
-			for _, o := range []*device{a, c} { // or b may have heard of its statements before it signs another one
+			for _, o := range []*device{a, c} { // until b may have signed another statement
 				network.Link(b.Identity(), o.Identity()).Cut()
 			}
 			b.load(t, backup)
@@ -299,13 +300,13 @@ func TestBackup(t *testing.T) {
 			b.admit(t, newDevice())
 			pass(time.Minute)
 			require.Equal(t, last, a.lib.Roster().Forked)
-			require.Equal(t, []string{"? added by 1"}, a.story(a, b), "the fork is no news")
+			require.Equal(t, []string{"? added by 1"}, a.story(a, b), "the fork is not reported again")
 		})
 	}
 }
 
-// TestImport: statements that were handed over as a file count like others. A
-// file that is damaged changes nothing.
+// TestImport: statements that were handed over in a file count like any others.
+// A damaged file changes nothing.
 func TestImport(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := pair(t, network)
@@ -324,7 +325,7 @@ func TestImport(t *testing.T) {
 		for i := 0; i < file.Len(); i += 7 {
 			bad := bytes.Clone(file.Bytes())
 			bad[i] ^= 4
-			b.lib.Import(bytes.NewReader(bad)) // it may be cut off before what was changed
+			b.lib.Import(bytes.NewReader(bad)) // it may be cut before the altered byte
 			require.Equal(t, before, b.lib.Record(), i)
 		}
 		require.NoError(t, b.lib.Import(bytes.NewReader(file.Bytes())))
@@ -332,7 +333,7 @@ func TestImport(t *testing.T) {
 		require.Len(t, b.told(), 1)
 		require.NoError(t, b.lib.Import(bytes.NewReader(file.Bytes())))
 		require.Empty(t, b.told())
-		require.Equal(t, before.Secret, b.lib.Record().Secret, "which is in no file")
+		require.Equal(t, before.Secret, b.lib.Record().Secret, "no file contains the secret")
 
 		c := newDevice()
 		c.start(t, network, p2p.Config{})

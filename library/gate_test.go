@@ -20,13 +20,13 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// TestRemove: a member that is removed loses its tunnels at once, in both
-// directions, and gets no other.
+// TestRemove: a removed member loses its tunnels at once, in both directions,
+// and gets no new ones.
 func TestRemove(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := pair(t, network)
 		var tunnels, theirs []*tunnel.Conn
-		for range 40 { // some of them are over, and swept
+		for range 40 { // more tunnels, some of which are over and swept
 			in, out := b.open(t, a), a.open(t, b)
 			touch(t, in)
 			touch(t, out)
@@ -46,8 +46,8 @@ func TestRemove(t *testing.T) {
 	})
 }
 
-// TestRemoveSpares: others keep their tunnels: other members, and the same
-// one's of another library.
+// TestRemoveSpares: other tunnels stay open: those of other members, and those
+// of the same member in another library.
 func TestRemoveSpares(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -72,7 +72,8 @@ func TestRemoveSpares(t *testing.T) {
 	})
 }
 
-// A held is a stream whose writes after the first wait until they are released.
+// A held is a stream whose second and later writes wait until they are
+// released.
 type held struct {
 	*p2p.Stream
 	writes  atomic.Int32
@@ -86,8 +87,8 @@ func (h *held) Write(b []byte) (int, error) {
 	return h.Stream.Write(b)
 }
 
-// TestRemovedMeanwhile: what happens between the two halves of a handshake
-// counts: a tunnel is confirmed only to a device that is a member then.
+// TestRemovedMeanwhile: changes between the two halves of a handshake count: a
+// tunnel is confirmed only to a device that is a member at that time.
 func TestRemovedMeanwhile(t *testing.T) {
 	for name, change := range map[string]func(c *charter, a, b *device) error{
 		"nothing":         func(_ *charter, _, _ *device) error { return nil },
@@ -122,7 +123,7 @@ func TestRemovedMeanwhile(t *testing.T) {
 					require.Equal(t, 1, a.served())
 					return
 				}
-				if name == "left" { // b is a member, and may know
+				if name == "left" { // b is a member, and may know the reason
 					require.ErrorIs(t, err, p2p.ErrNoRoute)
 				} else {
 					require.ErrorIs(t, err, p2p.ErrTunnelRefused)
@@ -133,7 +134,7 @@ func TestRemovedMeanwhile(t *testing.T) {
 	}
 }
 
-// TestSecretOverMeanwhile: a former secret that is over before a handshake is
+// TestSecretOverMeanwhile: a former secret that expires during a handshake
 // opens no tunnel.
 func TestSecretOverMeanwhile(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
@@ -152,10 +153,10 @@ func TestSecretOverMeanwhile(t *testing.T) {
 	})
 }
 
-// gates are what an app may do when it is asked about a tunnel.
+// gates are the ways in which an app may answer a request to open a tunnel.
 var gates = map[string]struct {
 	allow func(ctx context.Context, a *device, r p2p.Request) error
-	takes time.Duration // until it is refused
+	takes time.Duration // time until the refusal
 }{
 	"yes":     {allow: func(context.Context, *device, p2p.Request) error { return nil }},
 	"no":      {func(context.Context, *device, p2p.Request) error { return errTest }, 250 * time.Millisecond},
@@ -183,8 +184,8 @@ var gates = map[string]struct {
 	}},
 }
 
-// TestGate: the gate is asked about each tunnel, and told what it is about.
-// Whatever it does but to agree within 200 ms, there is none.
+// TestGate: Allow is called for each tunnel, with a description of it. Unless
+// it agrees within 200 ms, no tunnel is opened.
 func TestGate(t *testing.T) {
 	for name, test := range gates {
 		t.Run(name, func(t *testing.T) {
@@ -202,7 +203,7 @@ func TestGate(t *testing.T) {
 				b.start(t, network, p2p.Config{})
 				r := a.add(t, b).record()
 				b.load(t, r)
-				pass(5 * time.Second) // they have exchanged what they have
+				pass(5 * time.Second) // they have exchanged their statements
 				begun.Store(true)
 				began := time.Now()
 				err := b.echo(t, a)
@@ -225,7 +226,7 @@ func TestGate(t *testing.T) {
 					require.Zero(t, a.served())
 				}
 				if name != "revokes" {
-					require.NoError(t, ignore(a.echo(t, b), library.ErrNoMember, library.ErrRemoved), "the own tunnels are not asked about")
+					require.NoError(t, ignore(a.echo(t, b), library.ErrNoMember, library.ErrRemoved), "Allow is not consulted about tunnels that this node opens")
 				}
 				time.Sleep(2 * time.Hour)
 			})
@@ -245,7 +246,7 @@ func ignore(err error, expected ...error) error {
 	return err
 }
 
-// TestGateIsNotAsked: the gate hears of nobody who is no member.
+// TestGateIsNotAsked: Allow is not called for a node that is no member.
 func TestGateIsNotAsked(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := newDevice(), newDevice()
@@ -263,7 +264,7 @@ func TestGateIsNotAsked(t *testing.T) {
 	})
 }
 
-// TestRevoke: a node that is revoked loses its tunnels at once, and gets none
+// TestRevoke: a revoked node loses its tunnels at once, and gets no new ones
 // until it is reinstated.
 func TestRevoke(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
@@ -285,8 +286,8 @@ func TestRevoke(t *testing.T) {
 	})
 }
 
-// TestCutHandshake: a handshake that is cut after each of its bytes, on either
-// side, is none: no handler hears of it.
+// TestCutHandshake: a handshake that is cut, after any byte and on either side,
+// opens no tunnel: no handler is called.
 func TestCutHandshake(t *testing.T) {
 	const m1, confirm, route = 98, 19, 19 + 5
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
@@ -322,7 +323,8 @@ func TestCutHandshake(t *testing.T) {
 	})
 }
 
-// A limited is a stream that ends once so much was written.
+// A limited is a stream that discards what is written beyond a number of bytes,
+// and then calls end.
 type limited struct {
 	net.Conn
 	left int
@@ -343,8 +345,8 @@ func (l *limited) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// TestCutAnswer: an answer that is cut after each of its bytes, or is no
-// answer, is none.
+// TestCutAnswer: an answer that is cut, after any byte, or is not an answer,
+// opens no tunnel.
 func TestCutAnswer(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := newDevice(), newDevice()

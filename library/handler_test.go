@@ -19,7 +19,7 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// TestHandlers: what a handler returns is what the other side reads.
+// TestHandlers: the result of a handler determines what the other side reads.
 func TestHandlers(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := pair(t, network)
@@ -55,7 +55,7 @@ func TestHandlers(t *testing.T) {
 		} {
 			c, err := a.lib.Open(t.Context(), b.own(), route)
 			require.NoError(t, err, route)
-			time.Sleep(time.Minute) // the handler is through, but for what waits for room
+			time.Sleep(time.Minute) // by now the handler is done, unless it waits for room to write
 			got, err := io.ReadAll(c)
 			if want.err == nil {
 				require.NoError(t, err, route)
@@ -70,7 +70,8 @@ func TestHandlers(t *testing.T) {
 	})
 }
 
-// TestHandlerKnows: a handler knows whom it talks to, and for which library.
+// TestHandlerKnows: a handler knows which member it serves, and in which
+// library.
 func TestHandlerKnows(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := pair(t, network)
@@ -97,11 +98,11 @@ func TestHandlerKnows(t *testing.T) {
 		other, err := first.Open(t.Context(), b.own(), "who")
 		require.NoError(t, err)
 		_, err = other.Read(make([]byte, 1))
-		require.ErrorIs(t, err, p2p.ErrNoRoute, "a route is one library's")
+		require.ErrorIs(t, err, p2p.ErrNoRoute, "a route belongs to one library")
 	})
 }
 
-// TestRoutes: mistakes of the program, and names that are ours.
+// TestRoutes: mistakes of the app, and reserved names.
 func TestRoutes(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := pair(t, network)
@@ -125,8 +126,7 @@ func TestRoutes(t *testing.T) {
 	})
 }
 
-// TestRouteTime: who opens a tunnel and names no route, or none that is one,
-// has 5 s.
+// TestRouteTime: the opener of a tunnel has 5 s to name a valid route.
 func TestRouteTime(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := pair(t, network)
@@ -197,14 +197,14 @@ func TestPanicLeavesNothing(t *testing.T) {
 		select {
 		case <-far.Done():
 		default:
-			t.Error("the tunnel is not over: its timer keeps it for 24 h")
+			t.Error("the tunnel has not ended: it stays for 24 h, until its timer ends it")
 			far.Abort(errors.New("end"))
 		}
 	})
 }
 
-// TestShutdownLastWords: at shutdown, handlers of tunnels can still say
-// something, as those of streams can: reads fail, writes work.
+// TestShutdownLastWords: at shutdown, the handlers of tunnels can still write,
+// like those of streams: reads fail, writes work.
 func TestShutdownLastWords(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := pair(t, network)

@@ -19,7 +19,7 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// crowd has the founder add members that have signed 16 statements each.
+// crowd has the founder add n members, each of which signs 16 statements.
 func (c *charter) crowd(n int) {
 	c.t.Helper()
 	var all []roster.Statement
@@ -40,8 +40,8 @@ func (c *charter) crowd(n int) {
 	require.NoError(c.t, err)
 }
 
-// TestManyStatements: what does not fit in an exchange comes in the next ones,
-// the founder's statements first.
+// TestManyStatements: statements that do not fit in one exchange follow in the
+// next ones, the founder's statements first.
 func TestManyStatements(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := newDevice(), newDevice()
@@ -63,12 +63,12 @@ func TestManyStatements(t *testing.T) {
 		require.Less(t, sizes[0], 4096+10)
 		before := link.Stats().Streams
 		pass(time.Hour)
-		require.Equal(t, before, link.Stats().Streams, "both know all")
+		require.Equal(t, before, link.Stats().Streams, "both sides know everything")
 	})
 }
 
-// TestUnwilling: a member that is sent more than fits in an exchange, and takes
-// none of it, is not sent it again and again.
+// TestUnwilling: a member to which more is sent than fits in an exchange, and
+// which accepts none of it, is not sent it again and again.
 func TestUnwilling(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := newDevice(), newDevice()
@@ -91,8 +91,8 @@ func TestUnwilling(t *testing.T) {
 	})
 }
 
-// TestHeardThoughDeaf: what a member says counts also if it does not listen: it
-// may be that this device was removed.
+// TestHeardThoughDeaf: statements from a member count even if it does not read
+// ours: they may remove this device.
 func TestHeardThoughDeaf(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, m := newDevice(), newDevice(), newDevice()
@@ -101,7 +101,7 @@ func TestHeardThoughDeaf(t *testing.T) {
 		r := of.record()
 		theirs := of.copied()
 		theirs.join(m, library.RoleMember)
-		of.crowd(300) // more than a stream takes that nobody reads
+		of.crowd(300) // more than an unread stream can hold
 		b.startAnswerer(t, network, r, a, func(c *tunnel.Conn) {
 			var ends roster.Ends
 			ends.DecodeFrom(proto.NewDecoder(bufio.NewReader(c)))
@@ -116,8 +116,8 @@ func TestHeardThoughDeaf(t *testing.T) {
 	})
 }
 
-// TestOneExchangeAtATime: a member that begins an exchange ends its last one,
-// so that it cannot have any number of them wait.
+// TestOneExchangeAtATime: a member that begins an exchange ends its previous
+// one, so that it cannot keep any number of them waiting.
 func TestOneExchangeAtATime(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -135,17 +135,17 @@ func TestOneExchangeAtATime(t *testing.T) {
 		theirs := of.copied()
 		theirs.join(m, library.RoleMember)
 		_, err := c.bring(t, a, theirs.beyond(of)...)
-		require.NoError(t, err, "others are heard")
+		require.NoError(t, err, "exchanges with others go on")
 		_, err = open[2].Write(encoded(t, roster.Ends{}))
 		require.NoError(t, err)
 		var ends roster.Ends
-		require.NoError(t, ends.DecodeFrom(proto.NewDecoder(bufio.NewReader(open[2]))), "it is the last one")
+		require.NoError(t, ends.DecodeFrom(proto.NewDecoder(bufio.NewReader(open[2]))), "the last exchange is answered")
 	})
 }
 
-// TestSentInVain: a member that sends more than 32,768 statements that nobody
-// needs is told to come back, and is heard again a minute later. Others are
-// heard meanwhile.
+// TestSentInVain: a member that sends more than 32,768 useless statements is
+// told to come back later, and is listened to again after a minute. Meanwhile,
+// others are listened to.
 func TestSentInVain(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -164,7 +164,7 @@ func TestSentInVain(t *testing.T) {
 		_, err := b.bring(t, a, junk...)
 		require.NoError(t, err)
 		_, err = b.bring(t, a)
-		require.NoError(t, err, "a second has passed")
+		require.NoError(t, err, "less than the limit was sent in vain")
 		_, err = b.bring(t, a, junk[:4096]...)
 		require.NoError(t, err)
 		_, err = b.bring(t, a)

@@ -26,9 +26,9 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// TestMain lets the test binary be a device, for the test of processes. It
-// lowers rapid's number of checks, unless the command line gives one: each is a
-// network for some minutes.
+// TestMain lets the test binary act as a device, for the tests with several
+// processes. It lowers rapid's number of checks, unless the command line gives
+// one: each check simulates a network for minutes.
 func TestMain(m *testing.M) {
 	if os.Getenv(processEnv) != "" {
 		beProcess()
@@ -38,20 +38,21 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// A device is a node with libraries. It keeps what the hook tells it to keep.
+// A device is a node with libraries. It keeps every record that the hook tells
+// it to keep.
 type device struct {
 	*p2p.P2P
 	libraries *library.Libraries
-	id        identity.Identity // of the node
-	instance  identity.Identity // of every library but those that it founds: an app has one for each
-	lib       *library.Library  // the one that was added last
+	id        identity.Identity // in every library that it has not founded
+	instance  identity.Identity // in every library except those that it founds, for which an app has one each
+	lib       *library.Library  // the library that was added last
 	cfg       library.Config
 	log       counter // of a node over QUIC
 
 	mu      sync.Mutex
 	kept    []library.Record
-	events  []library.Event // since they were asked for
-	handled []error         // what the route "echo" came to
+	events  []library.Event // since told was called last
+	handled []error         // the results of the handler of the route "echo"
 }
 
 func newDevice() *device { return &device{id: identity.New(), instance: identity.New()} }
@@ -80,7 +81,7 @@ func (d *device) first(t testing.TB, r library.Record) roster.Statement {
 	return s
 }
 
-// hook makes the device's libraries, and the mux that serves them.
+// hook makes the device's hook, and the mux that serves its libraries.
 func (d *device) hook() *p2p.Mux {
 	cfg := d.cfg
 	cfg.Changed = func(r library.Record) error {
@@ -141,7 +142,7 @@ func (d *device) join(t testing.TB, by *device, role library.Role) {
 	d.load(t, by.lib.Record())
 }
 
-// load adds a library as it is on record.
+// load adds a library with a given record.
 func (d *device) load(t testing.TB, r library.Record) {
 	t.Helper()
 	lib, err := d.libraries.Add(r, d.instance)
@@ -183,8 +184,8 @@ func (d *device) remove(o *device) error {
 	return d.lib.Remove(o.own(), library.RemoveOptions{})
 }
 
-// story returns the events since it was called last, of devices by their
-// numbers.
+// story returns the events since the last call as text, with the devices by
+// number.
 func (d *device) story(of ...*device) (told []string) {
 	name := func(id identity.RemoteIdentity) string {
 		for i, o := range of {
@@ -222,7 +223,7 @@ func (d *device) story(of ...*device) (told []string) {
 	return told
 }
 
-// told returns the events since it was called last.
+// told returns the events since the last call.
 func (d *device) told() (events []library.Event) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -230,22 +231,22 @@ func (d *device) told() (events []library.Event) {
 	return events
 }
 
-// records returns what the device was told to keep.
+// records returns the records that the device was told to keep.
 func (d *device) records() []library.Record {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return append([]library.Record(nil), d.kept...)
 }
 
-// served tells how many tunnels the route "echo" has had.
+// served returns the number of tunnels that the route "echo" has served.
 func (d *device) served() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return len(d.handled)
 }
 
-// open opens a tunnel to the route "echo" of a member, which is aborted with
-// the test.
+// open opens a tunnel to the route "echo" of a member, and aborts it at the end
+// of the test.
 func (d *device) open(t testing.TB, to *device) *tunnel.Conn {
 	t.Helper()
 	c, err := d.lib.Open(t.Context(), to.own(), "echo")
@@ -254,7 +255,7 @@ func (d *device) open(t testing.TB, to *device) *tunnel.Conn {
 	return c
 }
 
-// stream opens a stream to where tunnels come by.
+// stream opens a stream for a tunnel, before its handshake.
 func (d *device) stream(t testing.TB, to identity.RemoteIdentity) (*p2p.Stream, tunnel.Session) {
 	t.Helper()
 	peer, ok := d.Peer(to)
@@ -270,13 +271,14 @@ func (d *device) credential() *tunnel.Credential {
 	return tunnel.NewCredential(d.lib.ID(), d.instance, d.lib.Record().Secret.Bytes())
 }
 
-// raw opens a tunnel that names no route. The stream under it may be wrapped.
+// raw opens a tunnel, and names no route in it. The stream under it may be
+// wrapped.
 func (d *device) raw(t testing.TB, to *device, wrap func(*p2p.Stream) net.Conn) *tunnel.Conn {
 	t.Helper()
 	return d.rawWith(t, to, d.lib.Record().Secret, wrap)
 }
 
-// rawWith is raw with another secret than the present one.
+// rawWith is raw with a given secret in place of the present one.
 func (d *device) rawWith(t testing.TB, to *device, secret library.Secret, wrap func(*p2p.Stream) net.Conn) *tunnel.Conn {
 	t.Helper()
 	s, session := d.stream(t, to.id.Remote())
@@ -288,7 +290,7 @@ func (d *device) rawWith(t testing.TB, to *device, secret library.Secret, wrap f
 	return c
 }
 
-// echo exchanges a text with a member.
+// echo opens a tunnel to a member, and has it echo a text.
 func (d *device) echo(t testing.TB, to *device) error {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -299,7 +301,7 @@ func (d *device) echo(t testing.TB, to *device) error {
 	return talk(c, "hello")
 }
 
-// talk sends a text through a tunnel, and wants it back.
+// talk sends a text through a tunnel, and requires it back.
 func talk(c *tunnel.Conn, text string) error {
 	defer c.Close()
 	if _, err := io.WriteString(c, text); err != nil {
@@ -315,7 +317,7 @@ func talk(c *tunnel.Conn, text string) error {
 	return err
 }
 
-// touch exchanges a byte over a tunnel that stays open.
+// touch has a byte echoed over a tunnel that stays open.
 func touch(t testing.TB, c *tunnel.Conn) {
 	t.Helper()
 	_, err := c.Write([]byte("x"))
@@ -324,8 +326,8 @@ func touch(t testing.TB, c *tunnel.Conn) {
 	require.NoError(t, err)
 }
 
-// lost wants a tunnel to be over, in a bubble: in no time, since a read that
-// waits ends when the tunnel is too old.
+// lost requires that a tunnel has ended. It is called in a bubble, and must not
+// take any simulated time: a waiting read would end once the tunnel is too old.
 func lost(t testing.TB, c *tunnel.Conn, why error) {
 	t.Helper()
 	began := time.Now()
@@ -339,8 +341,8 @@ func bubble(t *testing.T, f func(t *testing.T, network *p2ptest.Network)) {
 	synctest.Test(t, func(t *testing.T) { f(t, p2ptest.NewNetwork(p2ptest.Config{})) })
 }
 
-// running starts devices that have one library with each other: the first has
-// made it, and is the only admin.
+// running starts devices that share a library: the first has founded it, and is
+// the only admin.
 func running(t testing.TB, network *p2ptest.Network, devices ...*device) *charter {
 	t.Helper()
 	c := newCharter(t, devices[0])
@@ -351,7 +353,7 @@ func running(t testing.TB, network *p2ptest.Network, devices ...*device) *charte
 	return c
 }
 
-// pair are two devices with one library.
+// pair starts two devices that share a library.
 func pair(t testing.TB, network *p2ptest.Network) (a, b *device) {
 	t.Helper()
 	a, b = newDevice(), newDevice()

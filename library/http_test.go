@@ -13,8 +13,9 @@ import (
 	"github.com/sdp2p/p2p/library"
 )
 
-// An http.Client that wants 40 things at once, or one after the other without
-// keeping a connection, gets 40, and nothing in the client knows of limits.
+// An http.Client that makes 40 requests at once, or one after another without
+// keeping a connection, gets 40 answers, although the client does not know of
+// any limits.
 func TestHTTP(t *testing.T) {
 	t.Parallel()
 	a, b := newDevice(), newDevice()

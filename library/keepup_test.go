@@ -13,15 +13,16 @@ import (
 	"github.com/sdp2p/p2p/p2ptest"
 )
 
-// TestFormerCannotBeDropped: a former secret that is over lets nobody in, also
-// if that cannot be kept, which is tried again in a minute and not at once.
+// TestFormerCannotBeDropped: an expired former secret lets no member in, even
+// if its removal cannot be stored. Storing is tried again after a minute, not
+// at once.
 func TestFormerCannotBeDropped(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a := newDevice()
 		var full atomic.Bool
 		var tries atomic.Int32
 		a.cfg.Changed = func(library.Record) error {
-			if full.Load() && tries.Add(1) < 1000 { // or it would never end
+			if full.Load() && tries.Add(1) < 1000 { // with an end, or it might never stop
 				return errTest
 			}
 			return nil
@@ -40,8 +41,9 @@ func TestFormerCannotBeDropped(t *testing.T) {
 	})
 }
 
-// TestSecretAfterThief: the removal of a thief, which takes away the removals
-// that it has signed, is one after which a device takes another secret at once.
+// TestSecretAfterThief: the removal of a thief also undoes the removals that it
+// has signed. Devices count it as a new removal, and accept another secret at
+// once.
 func TestSecretAfterThief(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -68,12 +70,12 @@ func TestSecretAfterThief(t *testing.T) {
 		pass(time.Minute)
 		require.Len(t, a.lib.Roster().Removals, 1)
 		sameSecret(t, a, c)
-		require.True(t, a.lib.Record().Secret != stolen, "which the thief knows")
+		require.True(t, a.lib.Record().Secret != stolen, "the thief knows the old secret")
 	})
 }
 
-// TestSecretsUnderAClockSetBack: a clock that is behind lets an admin's key
-// replace the secret once, not without end.
+// TestSecretsUnderAClockSetBack: while a device's clock is behind, an admin can
+// replace the secret once, not any number of times.
 func TestSecretsUnderAClockSetBack(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a := newDevice()
@@ -89,8 +91,8 @@ func TestSecretsUnderAClockSetBack(t *testing.T) {
 	})
 }
 
-// TestMovedTooOften: a device that cannot sign any more where it lives still
-// runs, with its other libraries.
+// TestMovedTooOften: a device that can no longer state its node because its
+// chain is full still runs, with its other libraries.
 func TestMovedTooOften(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := newDevice(), newDevice()

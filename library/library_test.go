@@ -17,8 +17,8 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// TestMembers: members talk, in both directions; a stranger gets nothing, and
-// no reason; a route that is not there is told.
+// TestMembers: members talk, in both directions; a stranger gets nothing, not
+// even a reason; a member is told of a missing route.
 func TestMembers(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, stranger := newDevice(), newDevice(), newDevice()
@@ -57,8 +57,7 @@ func TestMembers(t *testing.T) {
 	})
 }
 
-// pretend has a device take itself for the founder of a library that others
-// have.
+// pretend has a device act as the founder of a library that others have.
 func (d *device) pretend(t testing.TB, r library.Record, others ...*device) {
 	t.Helper()
 	c := newCharterOf(t, d, r.ID, r.Secret)
@@ -68,8 +67,8 @@ func (d *device) pretend(t testing.TB, r library.Record, others ...*device) {
 	d.load(t, c.record())
 }
 
-// strangers are what the founder of a library does with a device that takes
-// itself for a member.
+// strangers are libraries as their founder has them, in which a device wrongly
+// takes itself for a member.
 var strangers = map[string]func(c *charter, b *device){
 	"no member": func(_ *charter, _ *device) {},
 	"added alone": func(c *charter, b *device) {
@@ -110,15 +109,16 @@ var strangers = map[string]func(c *charter, b *device){
 		c.join(b, library.RoleMember)
 		c.rest.Blocked = ids(b)
 	},
-	"": func(c *charter, b *device) { // which is none
+	"": func(c *charter, b *device) { // this one is a member
 		c.join(b, library.RoleMember)
 		c.rest.Former = []library.Former{{Secret: c.rest.Secret, Until: time.Now().Add(time.Second)}}
 		c.secret(c.founder, library.NewSecret())
 	},
 }
 
-// TestStrangers: what keeps two instances from talking, each alone: keys, node,
-// library, secret, removal, the own word.
+// TestStrangers: each of these alone keeps two instances from talking: another
+// key, node, library or secret, a removal, or a missing statement of the
+// member's own.
 func TestStrangers(t *testing.T) {
 	for name, change := range strangers {
 		t.Run(name, func(t *testing.T) {
@@ -132,7 +132,7 @@ func TestStrangers(t *testing.T) {
 				b.load(t, there.record())
 				change(c, b)
 				a.load(t, c.record())
-				pass(time.Millisecond) // before anything is exchanged
+				pass(time.Millisecond) // before any exchange
 				if name == "" {
 					require.NoError(t, b.echo(t, a))
 					return
@@ -181,7 +181,7 @@ func TestMetadata(t *testing.T) {
 		_, ok := d.libraries.Get(late.ID)
 		require.False(t, ok)
 		require.Empty(t, d.libraries.All())
-		d.load(t, late) // again
+		d.load(t, late) // once more
 		want(late.ID)
 	})
 }
@@ -214,7 +214,7 @@ func TestRestart(t *testing.T) {
 		require.NoError(t, b.echo(t, a))
 		require.NoError(t, a.Unregister(t.Context(), a.libraries))
 		require.NoError(t, a.remove(b))
-		lost(t, out, tunnel.ErrUnauthorized) // what was open can still be ended
+		lost(t, out, tunnel.ErrUnauthorized) // a tunnel that was open can still end
 		lost(t, in, tunnel.ErrTruncated)
 	})
 }
@@ -243,12 +243,12 @@ func TestTooMany(t *testing.T) {
 		require.Equal(t, before, other.Record())
 		pass(day)
 		require.ErrorIs(t, rotated.Rotate(), library.ErrTooMany)
-		require.NoError(t, rotated.Remove(b.own(), library.RemoveOptions{}), "a removal counts all the same")
+		require.NoError(t, rotated.Remove(b.own(), library.RemoveOptions{}), "the removal counts even without a new secret")
 		require.True(t, rotated.Roster().Removed(b.own()))
 		require.EqualValues(t, 2, rotated.Record().Number)
 
-		pass(6*day + time.Hour) // the former one is over
-		require.EqualValues(t, 3, rotated.Record().Number, "which is made up for")
+		pass(6*day + time.Hour) // the former secret has expired
+		require.EqualValues(t, 3, rotated.Record().Number, "the secret is replaced now, to make up for it")
 		pass(7 * day)
 		require.Empty(t, rotated.Record().Former)
 		last := a.add(t, b)
@@ -264,8 +264,8 @@ func TestTooMany(t *testing.T) {
 	})
 }
 
-// TestNoRoomInMetadata: metadata that have no room for a library's entry: it is
-// not added.
+// TestNoRoomInMetadata: a library is not added if the node's metadata has no
+// room for its entry.
 func TestNoRoomInMetadata(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		d := newDevice()
@@ -288,8 +288,8 @@ func TestNoRoomInMetadata(t *testing.T) {
 	})
 }
 
-// TestOpenFails: Open fails with why a member cannot be reached, and when its
-// context ends.
+// TestOpenFails: Open fails with the reason why a member cannot be reached, or
+// when its context ends.
 func TestOpenFails(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := pair(t, network)
@@ -322,6 +322,6 @@ func TestOpenFails(t *testing.T) {
 		defer cancel()
 		_, err := a.lib.Open(ctx, b.own(), "echo")
 		require.Error(t, err)
-		require.NoError(t, a.presence(t, b).Err, "who gives up says nothing about the member")
+		require.NoError(t, a.presence(t, b).Err, "giving up says nothing about the member")
 	})
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// A shop is a member that listens, and one that dials it.
+// A shop is a member that listens, and another that dials it.
 type shop struct {
 	a, b *device
 	l    net.Listener
@@ -111,7 +111,8 @@ func TestListenerCloses(t *testing.T) {
 	})
 }
 
-// The node's shutdown ends Accept; what is served can still be answered.
+// The node's shutdown ends Accept; tunnels that are being served can still be
+// answered.
 func TestListenersShutdown(t *testing.T) {
 	atShop(t, func(t *testing.T, s *shop) {
 		out, in := s.both(t)
@@ -136,8 +137,8 @@ func TestListenersShutdown(t *testing.T) {
 	})
 }
 
-// A tunnel that its server neither uses nor closes ends with the time for the
-// shutdown.
+// A tunnel that its server neither uses nor closes ends when the time for the
+// shutdown is over.
 func TestListenersShutdownInTime(t *testing.T) {
 	atShop(t, func(t *testing.T, s *shop) {
 		out, in := s.both(t)
@@ -183,7 +184,7 @@ func TestDialContextFails(t *testing.T) {
 			"localhost:80":                         identity.ErrInvalid,
 			uuid.New().String() + ":80":            identity.ErrInvalid,
 			identity.New().Remote().Host() + ":80": library.ErrNoMember,
-			s.b.id.Remote().Host():                 library.ErrNoMember, // the node, not the instance
+			s.b.id.Remote().Host():                 library.ErrNoMember, // of the node, not the instance
 		} {
 			c, err := dial(t.Context(), "tcp", addr)
 			require.ErrorIs(t, err, why, addr)

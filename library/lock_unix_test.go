@@ -9,8 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestLockEnds: a store that was closed can be opened again at once, also while
-// a child of this process has a copy of its files, as between fork and exec.
+// TestLockEnds: a store that was closed can be opened again at once, even while
+// a child of this process has copies of its open files, as between fork and
+// exec.
 func TestLockEnds(t *testing.T) {
 	dir := t.TempDir()
 	s, err := OpenStore(dir)

@@ -16,11 +16,11 @@ import (
 	"github.com/sdp2p/p2p/p2ptest"
 )
 
-// A step is something that happens to devices, by their numbers.
+// A step is an operation on devices, which are given by number.
 type step struct {
 	What string
 	I, J int
-	Wait time.Duration // after it
+	Wait time.Duration // after the operation
 }
 
 func steps(devices int, waits []time.Duration, what ...string) *rapid.Generator[[]step] {
@@ -35,8 +35,9 @@ func steps(devices int, waits []time.Duration, what ...string) *rapid.Generator[
 	return rapid.SliceOfN(one, 1, 16)
 }
 
-// A group is devices with one library, on a network whose links are cut and
-// restored. The first one has founded it, and the second one is an admin, too.
+// A group is a set of devices with one library, on a network whose links are
+// cut and restored. The first device has founded the library, and the second
+// one is also an admin.
 type group struct {
 	t       *testing.T
 	network *p2ptest.Network
@@ -63,7 +64,7 @@ func (g *group) link(i, j int) *p2ptest.Link {
 	return g.network.Link(g.devices[i].id.Remote(), g.devices[j].id.Remote())
 }
 
-// do takes a step. Steps that make no sense are none.
+// do takes a step. A step that makes no sense does nothing.
 func (g *group) do(s step) {
 	d, o := g.devices[s.I], g.devices[s.J]
 	var err error
@@ -71,7 +72,7 @@ func (g *group) do(s step) {
 	case "join again":
 		g.rejoin(d, o)
 	case "remove":
-		if s.J != 0 { // the founder stays, so that there is one who knows
+		if s.J != 0 { // the founder stays: the others are compared with it
 			err = d.remove(o)
 		}
 	case "promote":
@@ -112,8 +113,8 @@ func (g *group) do(s step) {
 	pass(s.Wait)
 }
 
-// rejoin has a device that an admin has not as a member join again, under a new
-// key.
+// rejoin has a device that is not a member join again through an admin, under a
+// new key.
 func (g *group) rejoin(admin, d *device) {
 	_, member := admin.lib.Roster().Member(d.own())
 	if member || admin.lib.Role() != library.RoleAdmin || d.lib.Role() == library.RoleAdmin {
@@ -124,13 +125,13 @@ func (g *group) rejoin(admin, d *device) {
 	d.join(g.t, admin, library.RoleMember)
 }
 
-// lists reports whether a device would have a tunnel to another one.
+// lists reports whether a device would accept a tunnel from another one.
 func (d *device) lists(o *device) bool {
 	m, ok := d.lib.Roster().Member(o.own())
 	return ok && d.lib.Role() != 0 && m.Node == o.id.Remote() && !slices.Contains(d.lib.Record().Blocked, o.own())
 }
 
-// secrets returns the secrets that a record has, and still accepts.
+// secrets returns the secrets that a record holds and still accepts.
 func secrets(r library.Record) map[library.Secret]bool {
 	all := map[library.Secret]bool{r.Secret: true}
 	for _, f := range r.Former {
@@ -152,8 +153,8 @@ func (g *group) expect(i, j int) bool {
 	return a.lists(b) && b.lists(a) && shared && !g.cut[g.link(i, j)]
 }
 
-// check tries each way, and says what is not as expected. Where the records
-// change meanwhile, nothing is expected.
+// check opens a tunnel in each direction, and returns an error if the result is
+// not as expected. If the records change meanwhile, either result is right.
 func (g *group) check() error {
 	for i, a := range g.devices {
 		for j, b := range g.devices {
@@ -171,8 +172,8 @@ func (g *group) check() error {
 	return nil
 }
 
-// heal restores all links, takes back what devices have said for themselves
-// alone, and waits until all have told each other what they know.
+// heal restores all links, undoes the blocks, which apply only to one device,
+// and waits until all devices have told each other what they know.
 func (g *group) heal() {
 	for i, d := range g.devices {
 		for j := range i {
@@ -186,8 +187,8 @@ func (g *group) heal() {
 	pass(2 * time.Hour)
 }
 
-// agree reports how those that the founder has as members differ from it, and
-// whether others are let in.
+// agree returns an error if a device that is a member according to the founder
+// knows anything else than the founder, or if any other device is let in.
 func (g *group) agree(secretsToo bool) error {
 	founder := g.devices[0].lib
 	for i, d := range g.devices {
@@ -215,7 +216,8 @@ func (g *group) agree(secretsToo bool) error {
 	return g.check()
 }
 
-// runSteps has steps happen to new groups of several sizes, and then checks.
+// runSteps takes random steps in new groups of several sizes, and checks them
+// after each step and at the end.
 func runSteps(t *testing.T, sizes *rapid.Generator[int], each, end func(*group) error, waits []time.Duration, what ...string) {
 	rapid.Check(t, func(rt *rapid.T) {
 		size := sizes.Draw(rt, "size")
@@ -240,19 +242,19 @@ func runSteps(t *testing.T, sizes *rapid.Generator[int], each, end func(*group) 
 
 func nothing(*group) error { return nil }
 
-// TestModel: a tunnel opens if and only if both sides list each other with the
-// right node, share a secret that counts, and can reach each other, whatever
-// happened before.
+// TestModel: whatever happened before, a tunnel opens if and only if both sides
+// list each other with the right node, share a secret that is accepted, and can
+// reach each other.
 func TestModel(t *testing.T) {
 	waits := []time.Duration{0, time.Second, time.Minute, time.Hour, 25 * time.Hour}
 	runSteps(t, rapid.Just(3), (*group).check, nothing, waits,
 		"join again", "remove", "promote", "endorse", "leave", "block", "block", "unblock", "rotate", "cut", "restore", "restart")
 }
 
-// TestConverge: no matter who adds and removes, promotes, agrees, leaves, and
-// makes new secrets, while links are cut and devices are restarted: some time
-// after all is well again, the members agree who they are, have the same secret
-// unless they wait for a day to be over, and talk; others do not.
+// TestConverge: devices add, remove, promote, agree, leave and replace secrets,
+// while links are cut and devices are restarted. Some time after the network
+// works again, the members agree on who they are, have the same secret, unless
+// a device still has to wait for a day to pass, and talk; others cannot.
 func TestConverge(t *testing.T) {
 	waits := []time.Duration{0, time.Second, time.Minute, time.Hour, 25 * time.Hour}
 	end := func(g *group) error {

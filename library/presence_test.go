@@ -16,7 +16,7 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// presence returns how things stand with another device.
+// presence returns the presence of another device.
 func (d *device) presence(t testing.TB, of *device) library.Presence {
 	t.Helper()
 	for _, p := range d.lib.Members() {
@@ -28,8 +28,8 @@ func (d *device) presence(t testing.TB, of *device) library.Presence {
 	return library.Presence{}
 }
 
-// TestPresence: a member goes through all that a presence tells: not there,
-// there, serving, connected, and back.
+// TestPresence: a member goes through every state that a presence shows:
+// absent, available, serving, connected, and back.
 func TestPresence(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := newDevice(), newDevice()
@@ -45,7 +45,7 @@ func TestPresence(t *testing.T) {
 		r := a.add(t, b).record()
 		p = a.presence(t, b)
 		require.Equal(t, b.id.Remote(), p.Peer.Identity())
-		require.Equal(t, []*p2p.Peer{p.Peer}, a.Tracked(), "no discovery has found it")
+		require.Equal(t, []*p2p.Peer{p.Peer}, a.Tracked(), "a member is tracked before any discovery has found it")
 		require.False(t, p.Available || p.Connected || p.Serves)
 		require.ErrorIs(t, p.Err, p2p.ErrNoCandidate)
 
@@ -69,7 +69,7 @@ func TestPresence(t *testing.T) {
 		require.True(t, a.presence(t, b).Connected)
 		require.False(t, a.presence(t, b).Serves)
 		require.Error(t, a.echo(t, b))
-		require.ErrorIs(t, a.presence(t, b).Err, tunnel.ErrHandshake, "why the last Open failed")
+		require.ErrorIs(t, a.presence(t, b).Err, tunnel.ErrHandshake, "the reason why the last Open failed")
 
 		b.stop(t)
 		pass(time.Second)
@@ -79,8 +79,8 @@ func TestPresence(t *testing.T) {
 	})
 }
 
-// TestClaims: what a node says of itself counts only where the record names
-// that node, and this instance. Case does not matter in a UUID.
+// TestClaims: a node's claim counts only if the record names that node, and
+// only for this instance. UUIDs match in any case.
 func TestClaims(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := newDevice(), newDevice()
@@ -98,7 +98,7 @@ func TestClaims(t *testing.T) {
 		b.start(t, network, p2p.Config{Metadata: map[string]string{id.String(): identity.New().Remote().String()}})
 		pass(time.Second)
 		require.True(t, a.presence(t, b).Available)
-		require.False(t, a.presence(t, b).Serves, "another instance")
+		require.False(t, a.presence(t, b).Serves, "the node claims another instance")
 		for _, key := range []string{id.String(), "ABCDEFAB-0123-4567-89AB-ABCDEFABCDEF", "abcdefab-0123-4567-89AB-ABCDEFABCDEF"} {
 			require.NoError(t, b.UpdateMetadata(func(m map[string]string) {
 				clear(m)
@@ -112,14 +112,14 @@ func TestClaims(t *testing.T) {
 			m["abcdefab-0123-4567-89ab-abcdefabcdee"] = b.own().String()
 		}))
 		pass(time.Second)
-		require.False(t, a.presence(t, b).Serves, "another library")
+		require.False(t, a.presence(t, b).Serves, "the node claims another library")
 	})
 }
 
 func must[T any](v T, _ bool) T { return v }
 
 // TestSharedPeer: a node that several libraries share is one peer. It is
-// tracked as long as one of them names it.
+// tracked as long as one of them lists it.
 func TestSharedPeer(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := newDevice(), newDevice()
@@ -141,7 +141,7 @@ func TestSharedPeer(t *testing.T) {
 		require.Same(t, peers[0], peers[1])
 		require.Same(t, peers[0], must(a.Peer(b.id.Remote())))
 		require.Equal(t, peers[:1], a.Tracked())
-		require.Equal(t, 2, a.libraries.Speaks(b.id.Remote()), "no older node is a member")
+		require.Equal(t, 2, a.libraries.Speaks(b.id.Remote()), "only nodes of version 2 can be members")
 		require.Zero(t, a.libraries.Speaks(identity.New().Remote()))
 
 		require.NoError(t, a.libraries.Remove(made[0].ID))
@@ -157,14 +157,14 @@ func TestSharedPeer(t *testing.T) {
 	})
 }
 
-// A watcher writes down what it is told.
+// A watcher records the changes that Watch yields.
 type watcher struct {
 	seen  []library.Change
 	state map[identity.RemoteIdentity]library.Presence
 	ended bool
 }
 
-// watch follows a device, and takes each step in its own time.
+// watch starts a watcher, which takes the time slow for each change.
 func watch(ctx context.Context, d *device, slow time.Duration) *watcher {
 	w := &watcher{state: map[identity.RemoteIdentity]library.Presence{}}
 	go func() {
@@ -184,8 +184,8 @@ func watch(ctx context.Context, d *device, slow time.Duration) *watcher {
 	return w
 }
 
-// TestWatch: Watch tells what there is, then each change once, members that are
-// removed included.
+// TestWatch: Watch yields the present state, and then each change once,
+// including removals of members.
 func TestWatch(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -193,7 +193,7 @@ func TestWatch(t *testing.T) {
 		r := a.add(t, b, c).record()
 		w := watch(t.Context(), a, 0)
 		pass(time.Second)
-		require.Len(t, w.seen, 2, "what there is")
+		require.Len(t, w.seen, 2, "the present state")
 		for i, p := range a.lib.Members() {
 			require.Equal(t, p.Member, w.seen[i].Presence.Member)
 			require.Same(t, a.lib, w.seen[i].Library)
@@ -219,7 +219,7 @@ func TestWatch(t *testing.T) {
 		require.NoError(t, b.UpdateMetadata(func(m map[string]string) { m["x"] = "y" }))
 		network.Start(t, p2p.Config{})
 		pass(time.Second)
-		require.Len(t, w.seen, before, "nothing of that is about presence")
+		require.Len(t, w.seen, before, "none of these changes is about presence")
 
 		require.NoError(t, a.lib.Promote(b.own(), library.RecoveryKey{}))
 		step(b, func(p library.Presence) bool { return p.Member.Role == library.RoleAdmin })
@@ -235,8 +235,8 @@ func TestWatch(t *testing.T) {
 	})
 }
 
-// TestWatchEnds: a watcher is told when a library goes and comes, and ends with
-// its context.
+// TestWatchEnds: a watcher is told when a library is removed or added, and ends
+// with its context.
 func TestWatchEnds(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, _ := pair(t, network)
@@ -264,8 +264,8 @@ func TestWatchEnds(t *testing.T) {
 }
 
 // TestWatchOrder: Watch yields libraries in the order of All, and members in
-// that of Members, the longest-standing first; also those that become new at
-// one time, and those that go.
+// the order of Members, the longest-standing first. This also holds for several
+// that are added, or removed, at one time.
 func TestWatchOrder(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := newDevice(), newDevice()
@@ -294,7 +294,7 @@ func TestWatchOrder(t *testing.T) {
 		pass(500 * time.Millisecond)
 		told := func(removed bool) {
 			t.Helper()
-			pass(time.Duration(len(all)-1) * time.Second) // it takes its time for the last one
+			pass(time.Duration(len(all)-1) * time.Second) // the watcher is slow
 			require.Len(t, w.seen, len(all))
 			for i, c := range w.seen {
 				require.Equal(t, all[i], c.Presence.Member.Instance, i)
@@ -316,8 +316,8 @@ func TestWatchOrder(t *testing.T) {
 	})
 }
 
-// TestWatchSlow: a loop that takes long for a step misses others, and not the
-// last one. One that breaks off hears no more.
+// TestWatchSlow: a slow consumer misses intermediate states, but not the latest
+// one. A loop that breaks ends the iterator.
 func TestWatchSlow(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := pair(t, network)
@@ -349,8 +349,8 @@ func TestWatchSlow(t *testing.T) {
 	})
 }
 
-// TestManualAddress: a member's node is ready for an address that the user
-// gives.
+// TestManualAddress: a member that no discovery has found can be reached at an
+// address that the user gives.
 func TestManualAddress(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := newDevice(), newDevice()

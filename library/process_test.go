@@ -22,29 +22,29 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// processEnv has the test binary be a device that is told what to do on its
-// standard input.
+// processEnv is set to make the test binary act as a device that takes orders
+// from its standard input.
 const processEnv = "SDP2P_TEST_LIBRARY_DEVICE"
 
-// An order is a line that a process is told.
+// An order is a line sent to a process.
 type order struct {
-	Node, Instance []byte                    // seeds; the first order has them, and the record
+	Node, Instance []byte                    // seeds; only in the first order, like the record
 	Record         string                    // in base64
-	Addrs          map[string]netip.AddrPort // of the others, by node
+	Addrs          map[string]netip.AddrPort // of the other devices, by node
 	Open           string                    // the instance to open a tunnel to
 	Remove         string                    // the instance to remove
 }
 
-// A report is a line that a process says.
+// A report is a line from a process.
 type report struct {
-	Port uint16    // where it listens
-	Open bool      // whether its tunnel is open
-	Cut  time.Time // when its tunnel was lost
+	Port uint16    // the port on which it listens
+	Open bool      // whether a tunnel was opened
+	Cut  time.Time // when a tunnel was lost
 	Done time.Time // when the removal began
 	Err  string
 }
 
-// beProcess is a device.
+// beProcess acts as a device.
 func beProcess() {
 	out := json.NewEncoder(os.Stdout)
 	say := func(r report) { _ = out.Encode(r) }
@@ -94,7 +94,7 @@ func obey(in *json.Decoder, say func(report)) error {
 	}
 }
 
-// hold opens a tunnel, and says when it is open and when it is lost.
+// hold opens a tunnel, and reports when it was opened and when it was lost.
 func hold(ctx context.Context, lib *library.Library, to identity.RemoteIdentity, say func(report)) error {
 	c, err := lib.Open(ctx, to, "echo")
 	if err != nil {
@@ -112,7 +112,7 @@ func hold(ctx context.Context, lib *library.Library, to identity.RemoteIdentity,
 	return nil
 }
 
-// joined starts a device with a library as the first order has it.
+// joined starts a device with the library of the first order.
 func joined(o order, say func(report)) (*p2p.P2P, *library.Library, error) {
 	id, err := identity.FromSeed(o.Node)
 	if err != nil {
@@ -147,7 +147,7 @@ func joined(o order, say func(report)) (*p2p.P2P, *library.Library, error) {
 	return node, lib, nil
 }
 
-// A process is a device, as its parent sees it.
+// A process is the parent's handle of a device.
 type process struct {
 	t   *testing.T
 	in  *json.Encoder
@@ -156,7 +156,8 @@ type process struct {
 
 func startProcess(t *testing.T) *process {
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), processEnv+"=1", "GORACE=atexit_sleep_ms=0") // or each ends a second later
+	// Without this option, each process takes a second longer to end.
+	cmd.Env = append(os.Environ(), processEnv+"=1", "GORACE=atexit_sleep_ms=0")
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	require.NoError(t, err)
@@ -164,7 +165,7 @@ func startProcess(t *testing.T) *process {
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
-		in.Close() // at which it ends
+		in.Close() // this ends the process
 		cmd.Wait()
 	})
 	return &process{t, json.NewEncoder(in), json.NewDecoder(out)}
@@ -179,8 +180,8 @@ func (p *process) report() (r report) {
 }
 
 // TestRemovalIsFast: a removal on one device cuts the tunnels of all others
-// that are connected: over QUIC, between five processes. How long that took is
-// logged.
+// that are connected: over QUIC, between five processes. The time that this
+// takes is logged.
 func TestRemovalIsFast(t *testing.T) {
 	devices := newDevices(5)
 	of := newCharter(t, devices[0])
@@ -223,6 +224,6 @@ func TestRemovalIsFast(t *testing.T) {
 	}
 	t.Logf("from the removal to the end of the tunnels of the others: %v", fmt.Sprint(took))
 	for _, d := range took {
-		require.Less(t, d, 30*time.Second, "on a machine that is not busy it is some milliseconds")
+		require.Less(t, d, 30*time.Second, "it takes some milliseconds on an idle machine")
 	}
 }

@@ -29,13 +29,13 @@ func negated(t testing.TB, a identity.RemoteIdentity) identity.RemoteIdentity {
 	p, err := new(edwards25519.Point).SetBytes(b[:])
 	require.NoError(t, err)
 	minus, err := identity.FromBytes(p.Negate(p).Bytes())
-	require.NoError(t, err, "it is a key like any other")
+	require.NoError(t, err, "the negated key is valid")
 	require.NotEqual(t, a, minus)
 	return minus
 }
 
-// TestInvalid: what is wrong with a record is said, whatever it is given to,
-// and nothing changes.
+// TestInvalid: whichever function gets an invalid record, its error tells what
+// is wrong, and nothing changes.
 func TestInvalid(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		d, o := newDevice(), newDevice()
@@ -73,8 +73,8 @@ func TestInvalid(t *testing.T) {
 	})
 }
 
-// TestNegated: −A proves itself with the key of A. Only who is on record
-// counts, as it is there.
+// TestNegated: −A can prove itself with the private key of A. Only the instance
+// on record counts, in the very form that is on record.
 func TestNegated(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := pair(t, network)
@@ -83,7 +83,7 @@ func TestNegated(t *testing.T) {
 		require.ErrorIs(t, err, library.ErrNoMember)
 		require.ErrorIs(t, a.lib.Remove(minus, library.RemoveOptions{}), library.ErrNoMember)
 		require.NoError(t, a.lib.Block(minus))
-		require.NoError(t, b.echo(t, a), "it is another one that is blocked")
+		require.NoError(t, b.echo(t, a), "the blocked instance is another one")
 		require.NoError(t, a.remove(b))
 		require.ErrorIs(t, b.echo(t, a), tunnel.ErrHandshake)
 	})
@@ -124,7 +124,7 @@ func TestClone(t *testing.T) {
 	require.Equal(t, want, d.lib.Record())
 }
 
-// TestJSON: what an app keeps is what it gets back.
+// TestJSON: an app gets back the record that it has stored.
 func TestJSON(t *testing.T) {
 	d := newDevice()
 	c := newCharter(t, d)
@@ -138,7 +138,7 @@ func TestJSON(t *testing.T) {
 	full.Replaced, full.Again = time.Now().UTC().Truncate(0), time.Now().UTC().Truncate(0)
 	full.Former = []library.Former{
 		{Secret: library.NewSecret(), Until: time.Now().UTC().Truncate(0)},
-		{Until: time.Now().UTC().Truncate(0)}, // there was none
+		{Until: time.Now().UTC().Truncate(0)}, // there was no former secret
 	}
 	for _, r := range []library.Record{newCharterOf(t, d, uuid.New(), library.Secret{}).record(), newCharter(t, d).record(), full} {
 		b, err := r.Encode()
@@ -151,7 +151,7 @@ func TestJSON(t *testing.T) {
 		require.Equal(t, string(b), string(again))
 	}
 	_, err = json.Marshal(full)
-	require.ErrorIs(t, err, identity.ErrSecret, "that takes Encode")
+	require.ErrorIs(t, err, identity.ErrSecret, "a secret is encoded only by Encode")
 	b, err := library.Record{ID: uuid.New(), Founder: d.own()}.Encode()
 	require.NoError(t, err)
 	for _, absent := range []string{"secret", "former", "asking", "blocked", "replaced"} {
@@ -172,7 +172,8 @@ func TestJSON(t *testing.T) {
 	require.NotContains(t, err.Error(), "SSS", "an error shows no secret")
 }
 
-// TestSecretPrints: a secret prints as a placeholder, whatever it is part of.
+// TestSecretPrints: a secret prints as a placeholder, whatever value contains
+// it.
 func TestSecretPrints(t *testing.T) {
 	s := library.NewSecret()
 	require.NotEqual(t, s, library.NewSecret())
@@ -201,8 +202,8 @@ func TestSecretPrints(t *testing.T) {
 	require.Equal(t, "a secret", fmt.Sprint(s))
 }
 
-// TestTidy: former secrets are kept until they are over, and the newest of too
-// many.
+// TestTidy: former secrets are kept until they expire; if there are too many,
+// the newest are kept.
 func TestTidy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDevice()
@@ -211,7 +212,7 @@ func TestTidy(t *testing.T) {
 		for _, f := range []library.Former{{}, {Secret: library.NewSecret(), Until: time.Now()}} {
 			c := newCharter(t, d)
 			if f.Until.IsZero() {
-				f = library.Former{Secret: c.rest.Secret, Until: soon} // which is the present one
+				f = library.Former{Secret: c.rest.Secret, Until: soon} // the present secret
 			}
 			c.rest.Former = []library.Former{f}
 			d.load(t, c.record())

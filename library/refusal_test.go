@@ -17,8 +17,8 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// A holding is a stream that holds the last byte of the first message back, and
-// notes when it went.
+// A holding is a stream that holds back the last byte of the first message, and
+// records when it sent it.
 type holding struct {
 	*p2p.Stream
 	hold time.Duration
@@ -36,8 +36,8 @@ func (s *holding) Write(b []byte) (int, error) {
 	return len(b), err
 }
 
-// refusal opens a tunnel that is refused, and tells how long that took from the
-// last byte on.
+// refusal opens a tunnel that must be refused, and returns how long the refusal
+// took after the last byte.
 func (d *device) refusal(t testing.TB, to *device, r library.Record, hold time.Duration) (time.Duration, error) {
 	s, session := d.stream(t, to.id.Remote())
 	h := &holding{Stream: s, hold: hold}
@@ -45,13 +45,13 @@ func (d *device) refusal(t testing.TB, to *device, r library.Record, hold time.D
 	_, err := tunnel.Open(t.Context(), session, tunnel.NewCredential(r.ID, d.instance, r.Secret.Bytes()),
 		tunnel.Member{Instance: to.own(), Node: to.id.Remote()})
 	if !errors.Is(err, p2p.ErrTunnelRefused) {
-		return 0, fmt.Errorf("it is not refused: %w", err)
+		return 0, fmt.Errorf("the tunnel was not refused: %w", err)
 	}
 	return time.Since(h.sent), nil
 }
 
-// TestRefusalTimes: who is refused cannot tell by the time it takes whether
-// there is such a library, whether or not the first message came in one piece.
+// TestRefusalTimes: the time that a refusal takes does not show whether the
+// library exists, whether or not the first message came in one piece.
 func TestRefusalTimes(t *testing.T) {
 	const tries, delay = 40, 10 * time.Millisecond
 	for name, hold := range map[string]time.Duration{"at once": 0, "held": 5 * time.Millisecond} {
@@ -82,17 +82,17 @@ func TestRefusalTimes(t *testing.T) {
 	}
 }
 
-// refused gives a device two libraries, and returns what opens no tunnel to it:
-// the first of them, of which a stranger is no member, and one that is not
-// there.
+// refused gives a device two libraries, and returns the records for two kinds
+// of refusal: that of a library on the device in which a stranger is no member,
+// and that of a library that does not exist there.
 func refused(t testing.TB, d *device) [2]library.Record {
 	here := d.add(t, newDevice()).record()
 	d.add(t)
 	return [2]library.Record{here, {ID: uuid.New(), Secret: library.NewSecret()}}
 }
 
-// BenchmarkRefusal measures, over QUIC, how long the two kinds of refusal take
-// one who does not know which is which.
+// BenchmarkRefusal measures, over QUIC, how long each of the two kinds of
+// refusal takes, in random order.
 func BenchmarkRefusal(b *testing.B) {
 	for i, name := range []string{"no member", "no such library"} {
 		b.Run(name, func(b *testing.B) {

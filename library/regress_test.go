@@ -18,10 +18,10 @@ import (
 	"github.com/sdp2p/p2p/p2ptest"
 )
 
-// The tests of this file are of bugs that were found once.
+// Each test in this file is for a bug that was once found.
 
-// TestRotateTwice: who was off while the secret changed twice, within the 7
-// days, gets in and learns the last one.
+// TestRotateTwice: a member that was away while the secret was replaced twice,
+// within the 7 days, is let in and learns the latest secret.
 func TestRotateTwice(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -41,8 +41,9 @@ func TestRotateTwice(t *testing.T) {
 	})
 }
 
-// TestRotateConcurrently: who was off while two others changed the secret gets
-// in at the one whose secret was dropped.
+// TestRotateConcurrently: two devices replaced the secret at the same time,
+// while a member was away. The member is let in by the one whose secret was
+// dropped.
 func TestRotateConcurrently(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -73,11 +74,11 @@ func TestRotateConcurrently(t *testing.T) {
 	})
 }
 
-// TestWatchSuccess: a watcher is told that the last Open has not failed.
+// TestWatchSuccess: a watcher is told that Open succeeds again.
 func TestWatchSuccess(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := pair(t, network)
-		require.NoError(t, a.echo(t, b)) // they stay connected
+		require.NoError(t, a.echo(t, b)) // so that they stay connected
 		var last library.Change
 		go func() {
 			for c := range a.libraries.Watch(t.Context()) {
@@ -118,8 +119,8 @@ func TestWatchUnregister(t *testing.T) {
 	})
 }
 
-// TestWatchReason: a watcher is told why a member cannot be reached when that
-// changes.
+// TestWatchReason: a watcher is told when the reason why a member cannot be
+// reached changes.
 func TestWatchReason(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := newDevice(), newDevice()
@@ -148,8 +149,8 @@ func TestWatchReason(t *testing.T) {
 	})
 }
 
-// TestStaleFailure: what failed when the member could not be reached yet, or
-// was another one, is no news of the member as it is now.
+// TestStaleFailure: a failure from the time when the hook did not run, or when
+// the member was not one yet, says nothing about the member as it is now.
 func TestStaleFailure(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := pair(t, network)
@@ -191,7 +192,7 @@ func TestExchangeAgain(t *testing.T) {
 	})
 }
 
-// TestFormerGoes: a former secret that is accepted no longer is kept no longer,
+// TestFormerGoes: a former secret is dropped once it is no longer accepted,
 // also one that was loaded.
 func TestFormerGoes(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
@@ -217,10 +218,10 @@ func TestFormerGoes(t *testing.T) {
 	})
 }
 
-// TestAddRaces: a library that is being added, or that cannot be added, is seen
-// by nobody.
+// TestAddRaces: a library that is still being added, or that cannot be added,
+// is not visible.
 func TestAddRaces(t *testing.T) {
-	bubble(t, func(t *testing.T, network *p2ptest.Network) { // in which no tunnel is late
+	bubble(t, func(t *testing.T, network *p2ptest.Network) { // in a bubble, no tunnel times out
 		a, b := newDevice(), newDevice()
 		a.cfg.Limits = plenty
 		for _, d := range []*device{a, b} {
@@ -264,8 +265,8 @@ func TestAddRaces(t *testing.T) {
 	})
 }
 
-// TestGateAgrees: a gate that agrees is never taken for one that does not
-// answer.
+// TestGateAgrees: an Allow function that agrees is never taken for one that
+// does not answer in time.
 func TestGateAgrees(t *testing.T) {
 	node, err := p2p.New(p2p.Config{App: "test", Allow: func(context.Context, p2p.Request) error { return nil }})
 	require.NoError(t, err)
@@ -283,8 +284,8 @@ func TestGateAgrees(t *testing.T) {
 	}
 }
 
-// TestNoCandidateGoes: that no way to a member was known is no news of it once
-// there is one.
+// TestNoCandidateGoes: once a member has a candidate, its presence no longer
+// says that it has none.
 func TestNoCandidateGoes(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := newDevice(), newDevice()
@@ -298,8 +299,8 @@ func TestNoCandidateGoes(t *testing.T) {
 	})
 }
 
-// TestKeptBeforeUse: a new secret is not used before the app has kept it. A
-// device that crashes in between is let in with the one that it has.
+// TestKeptBeforeUse: a new secret is not used before the app has stored it. A
+// device that crashes in between is let in with its present one.
 func TestKeptBeforeUse(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := pair(t, network)
@@ -314,7 +315,7 @@ func TestKeptBeforeUse(t *testing.T) {
 		require.NoError(t, a.lib.Rotate())
 		pass(time.Minute)
 		require.NotEqual(t, a.lib.Record().Secret, b.lib.Record().Secret)
-		require.NoError(t, b.echo(t, a), "with the former one")
+		require.NoError(t, b.echo(t, a), "with the former secret")
 		require.NoError(t, a.echo(t, b))
 		full.Store(false)
 		pass(10 * time.Minute)
@@ -322,8 +323,8 @@ func TestKeptBeforeUse(t *testing.T) {
 	})
 }
 
-// TestFormerOrder: former secrets that are over go, in whatever order they are,
-// and nothing turns in circles meanwhile.
+// TestFormerOrder: expired former secrets are dropped in whatever order they
+// are stored, without a busy loop.
 func TestFormerOrder(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a := newDevice()
@@ -339,12 +340,13 @@ func TestFormerOrder(t *testing.T) {
 	})
 }
 
-// TestNothingKeptAfterRemove: what is removed is not kept again.
+// TestNothingKeptAfterRemove: the record of a removed library is not stored
+// again.
 func TestNothingKeptAfterRemove(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, _ := pair(t, network)
 		require.NoError(t, a.libraries.Remove(a.lib.ID()))
-		a.cfg.Changed = func(library.Record) error { t.Error("it was removed"); return nil }
+		a.cfg.Changed = func(library.Record) error { t.Error("the removed library was stored"); return nil }
 		require.ErrorIs(t, a.lib.Rotate(), library.ErrRemoved)
 		require.ErrorIs(t, a.lib.Block(a.own()), library.ErrRemoved)
 	})

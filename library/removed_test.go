@@ -17,7 +17,7 @@ import (
 )
 
 // TestRemovedMemberGetsNothing: a plain member that was removed is refused like
-// a stranger, on the route for statements, too.
+// a stranger, even on the route for statements.
 func TestRemovedMemberGetsNothing(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, m := newDevice(), newDevice(), newDevice()
@@ -40,9 +40,9 @@ func TestRemovedMemberGetsNothing(t *testing.T) {
 	})
 }
 
-// TestRemovedAdminHears: an admin that was removed reaches the route for
-// statements, and no other. It is told of its removal, by whom, and nothing
-// that does not concern it.
+// TestRemovedAdminHears: an admin that was removed can still use the route for
+// statements, and no other. It is told that it was removed, and by whom, and
+// only what concerns it.
 func TestRemovedAdminHears(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -61,7 +61,7 @@ func TestRemovedAdminHears(t *testing.T) {
 		require.NoError(t, a.remove(b))
 		a.admit(t, never)
 		pass(time.Minute)
-		require.Equal(t, library.RoleAdmin, b.lib.Role(), "it does not know yet")
+		require.Equal(t, library.RoleAdmin, b.lib.Role(), "the admin does not know yet")
 		require.ErrorIs(t, a.echo(t, b), library.ErrNoMember)
 		link.Restore()
 		pass(10 * time.Millisecond)
@@ -88,7 +88,7 @@ func TestRemovedAdminHears(t *testing.T) {
 			}
 		}
 
-		pass(10 * time.Minute) // and by itself
+		pass(10 * time.Minute) // it learns of its removal by itself
 		require.Contains(t, b.story(a, b, c), "1 removed by 0")
 		require.Zero(t, b.lib.Role())
 		require.ErrorIs(t, b.echo(t, a), library.ErrNotMember)
@@ -96,13 +96,13 @@ func TestRemovedAdminHears(t *testing.T) {
 		require.True(t, b.lib.Record().Secret != a.lib.Record().Secret)
 		streams := link.Stats().Streams
 		pass(3 * time.Hour)
-		require.Equal(t, streams, link.Stats().Streams, "and that is all")
+		require.Equal(t, streams, link.Stats().Streams, "it opens no more streams after that")
 	})
 }
 
-// TestRemovedAdminTells: what an admin that was removed has signed before, and
-// the others lack, reaches them, and counts if it is within what the removal
-// leaves.
+// TestRemovedAdminTells: statements that a removed admin has signed before its
+// removal, and that the others lack, reach them, and count if the removal
+// leaves them in effect.
 func TestRemovedAdminTells(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, m := newDevice(), newDevice(), newDevice()
@@ -113,7 +113,7 @@ func TestRemovedAdminTells(t *testing.T) {
 		link.Cut()
 		b.admit(t, m)
 		require.NoError(t, a.lib.Remove(b.own(), library.RemoveOptions{Last: b.lastOf(b)}))
-		require.NotContains(t, a.members(), m.own(), "what it leaves is not known yet")
+		require.NotContains(t, a.members(), m.own(), "the statements that the removal leaves are not known yet")
 		link.Restore()
 		pass(10 * time.Minute)
 		require.ElementsMatch(t, names(ids(a, m)), names(a.members()))
@@ -121,8 +121,8 @@ func TestRemovedAdminTells(t *testing.T) {
 	})
 }
 
-// TestRemovedAdminAnswers: with the recovery key, an admin that two others have
-// removed answers: it removes one of them, and is back.
+// TestRemovedAdminAnswers: an admin that two others have removed has the
+// recovery key, and answers with it: it removes one of the two, and is back.
 func TestRemovedAdminAnswers(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		key := library.NewRecoveryKey()

@@ -11,7 +11,7 @@ import (
 	"github.com/sdp2p/p2p/p2ptest"
 )
 
-// TestMembersMeet: a member that joined at one device is one on all.
+// TestMembersMeet: a member that joined through one device is a member on all.
 func TestMembersMeet(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -25,7 +25,8 @@ func TestMembersMeet(t *testing.T) {
 	})
 }
 
-// TestRemovalReachesAll: a removal on one device cuts the tunnels on all.
+// TestRemovalReachesAll: a removal on one device cuts the member's tunnels on
+// all.
 func TestRemovalReachesAll(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -49,7 +50,8 @@ func TestRemovalReachesAll(t *testing.T) {
 	})
 }
 
-// TestSecondSignature: an admin that another one made asks a second one.
+// TestSecondSignature: an admin that was not made by the founder has to ask a
+// second admin.
 func TestSecondSignature(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()

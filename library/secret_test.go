@@ -19,7 +19,7 @@ import (
 
 const day = 24 * time.Hour
 
-// sameSecret wants devices to have the same secret and number.
+// sameSecret requires that devices have the same secret and number.
 func sameSecret(t testing.TB, devices ...*device) {
 	t.Helper()
 	for _, d := range devices[1:] {
@@ -28,8 +28,8 @@ func sameSecret(t testing.TB, devices ...*device) {
 	}
 }
 
-// with talks to another device with another secret, as this one had it at
-// another time.
+// with opens a tunnel to another device with a given secret, such as one that
+// this device had before.
 func (d *device) with(t testing.TB, to *device, s library.Secret) error {
 	_, session := d.stream(t, to.id.Remote())
 	c, err := tunnel.Open(t.Context(), session, tunnel.NewCredential(d.lib.ID(), d.instance, s.Bytes()),
@@ -43,7 +43,7 @@ func (d *device) with(t testing.TB, to *device, s library.Secret) error {
 	return talk(c, "hello")
 }
 
-// route opens a tunnel to a route that is ours, by hand.
+// route opens a tunnel to one of the library's own routes, by hand.
 func (d *device) route(t testing.TB, to *device, name string) *tunnel.Conn {
 	t.Helper()
 	c := d.raw(t, to, nil)
@@ -53,10 +53,10 @@ func (d *device) route(t testing.TB, to *device, name string) *tunnel.Conn {
 	return c
 }
 
-// push does what a member may do that does not keep to this implementation: it
-// tells another one what the secret is. It returns what is answered.
+// push sends another device a secret, as a member with a hostile implementation
+// might. It returns the answer.
 func (d *device) push(t testing.TB, to *device, message []byte) ([]byte, error) {
-	pass(time.Second) // five a second are too many
+	pass(time.Second) // a member may open five tunnels a second
 	c := d.route(t, to, "sdp2p/secret")
 	if _, err := c.Write(message); err != nil {
 		return nil, err
@@ -67,7 +67,7 @@ func (d *device) push(t testing.TB, to *device, message []byte) ([]byte, error) 
 	return io.ReadAll(c)
 }
 
-// pushSecret is push with a secret.
+// pushSecret is push with a secret, which it also decodes.
 func (d *device) pushSecret(t testing.TB, to *device, s library.Secret) (library.Secret, error) {
 	b := s.Bytes()
 	answer, err := d.push(t, to, b[:])
@@ -78,9 +78,9 @@ func (d *device) pushSecret(t testing.TB, to *device, s library.Secret) (library
 	return s, err
 }
 
-// TestRotate: a new secret reaches the members that are there at once, others
-// when they come. Until then the former one lets them in, and nobody who was
-// removed. Tunnels that are open stay so.
+// TestRotate: a new secret reaches the members that are available at once, and
+// others when they come. Until then, the former secret lets them in, but no
+// removed member. Open tunnels stay open.
 func TestRotate(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c, removed := newDevice(), newDevice(), newDevice(), newDevice()
@@ -127,8 +127,8 @@ func TestRotate(t *testing.T) {
 }
 
 // TestRotateOnceADay: a device replaces the secret once in 24 hours, and once
-// more in them after a removal. Anyone who asks for more is told, and nothing
-// changes.
+// more within them after a removal. Any further attempt fails with ErrTooSoon,
+// and nothing changes.
 func TestRotateOnceADay(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a := newDevice()
@@ -152,7 +152,7 @@ func TestRotateOnceADay(t *testing.T) {
 		require.ErrorIs(t, a.lib.Rotate(), library.ErrTooSoon)
 		time.Sleep(time.Second)
 		require.NoError(t, a.lib.Rotate())
-		require.ErrorIs(t, a.lib.Rotate(), library.ErrTooSoon, "the removal was before")
+		require.ErrorIs(t, a.lib.Rotate(), library.ErrTooSoon, "the removal was earlier")
 		time.Sleep(day)
 		require.NoError(t, a.lib.Rotate())
 		require.NoError(t, a.remove(others[2]))
@@ -161,8 +161,8 @@ func TestRotateOnceADay(t *testing.T) {
 }
 
 // TestRotateIsMadeUpFor: a removal that comes too soon after another one
-// replaces the secret when the time has come, also after a restart; not if the
-// user wants to keep it.
+// replaces the secret once it may, even after a restart; unless the user wants
+// to keep the secret.
 func TestRotateIsMadeUpFor(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a := newDevice()
@@ -213,18 +213,18 @@ func TestFormerTime(t *testing.T) {
 			require.ErrorIs(t, c.echo(t, a), tunnel.ErrHandshake)
 			require.ErrorIs(t, a.echo(t, c), tunnel.ErrHandshake)
 			pass(time.Hour)
-			require.True(t, before == c.lib.Record().Secret, "it has to be paired again")
-			require.Nil(t, a.lib.Record().Former, "it is not kept")
+			require.True(t, before == c.lib.Record().Secret, "it never learned the new secret, and must be paired again")
+			require.Nil(t, a.lib.Record().Former, "the former secret is not kept")
 			require.Equal(t, a.lib.Record(), a.records()[len(a.records())-1])
 		})
 	}
 }
 
-// TestRotateTogether: two admins make a new secret at the same time, and meet
-// later. All end up with that whose statement has the smaller hash, the others
-// a day later, and all talk meanwhile.
+// TestRotateTogether: two admins replace the secret at the same time, and meet
+// later. All devices end up with the secret whose statement has the smaller
+// hash, some of them a day later, and can talk all the time.
 func TestRotateTogether(t *testing.T) {
-	for range 4 { // whichever is the smaller one
+	for range 4 { // so that each is the smaller one at times
 		bubble(t, func(t *testing.T, network *p2ptest.Network) {
 			a, b, c := newDevice(), newDevice(), newDevice()
 			of := newCharter(t, a)
@@ -257,8 +257,9 @@ func TestRotateTogether(t *testing.T) {
 	}
 }
 
-// TestSecretStays: a secret whose statement counts no more stays in use until
-// the next number that counts; no member takes the device back to an older one.
+// TestSecretStays: a secret whose statement no longer counts stays in use until
+// a statement with the next number counts; no member can take the device back
+// to an older secret.
 func TestSecretStays(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -276,7 +277,7 @@ func TestSecretStays(t *testing.T) {
 		c.load(t, first)
 		streams := network.Link(a.Identity(), c.Identity()).Stats().Streams
 		pass(2 * day)
-		require.Less(t, network.Link(a.Identity(), c.Identity()).Stats().Streams, streams+2*60, "each tries once an hour")
+		require.Less(t, network.Link(a.Identity(), c.Identity()).Stats().Streams, streams+2*60, "each side tries once an hour")
 		require.True(t, of.rest.Secret == a.lib.Record().Secret)
 		require.True(t, first.Secret == c.lib.Record().Secret)
 		require.NoError(t, c.echo(t, a))
@@ -287,8 +288,8 @@ func TestSecretStays(t *testing.T) {
 	})
 }
 
-// TestUncountedSecrets: what a member says counts only by a statement that
-// counts.
+// TestUncountedSecrets: a secret from a member counts only together with a
+// statement that counts.
 func TestUncountedSecrets(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, admin := newDevice(), newDevice(), newDevice()
@@ -324,15 +325,15 @@ func TestUncountedSecrets(t *testing.T) {
 	})
 }
 
-// TestExchangeStalls: a member that opens an exchange and says nothing has 10
-// s. Meanwhile others are served.
+// TestExchangeStalls: a member that opens an exchange and stays silent is cut
+// off after 10 s. Meanwhile, others are served.
 func TestExchangeStalls(t *testing.T) {
 	for _, route := range []string{"sdp2p/secret", "sdp2p/roster", "sdp2p/ask"} {
 		bubble(t, func(t *testing.T, network *p2ptest.Network) {
 			a, b := pair(t, network)
 			c := b.route(t, a, route)
 			began := time.Now()
-			synctest.Wait() // a has accepted it, with the secret of before
+			synctest.Wait() // a has accepted it, with the previous secret
 			require.NoError(t, a.lib.Rotate())
 			pass(time.Second)
 			sameSecret(t, a, b)
@@ -343,8 +344,8 @@ func TestExchangeStalls(t *testing.T) {
 	}
 }
 
-// TestChangedAlone: Changed is called by one goroutine at a time, however long
-// it takes.
+// TestChangedAlone: only one goroutine at a time calls Changed, however long it
+// takes.
 func TestChangedAlone(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -352,7 +353,7 @@ func TestChangedAlone(t *testing.T) {
 		a.cfg.Changed = func(library.Record) error {
 			calls.Add(1)
 			if busy.Add(1) > 1 {
-				t.Error("two at a time")
+				t.Error("Changed was called twice at the same time")
 			}
 			for range 1000 {
 				runtime.Gosched()
@@ -398,8 +399,8 @@ func TestExchangeCut(t *testing.T) {
 	})
 }
 
-// TestChanged: Changed gets every change in order: the last record that it had
-// is the library's, and no earlier one is newer.
+// TestChanged: Changed gets every change in order: the last record that it gets
+// is the library's, and numbers never go down.
 func TestChanged(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -424,8 +425,8 @@ func TestChanged(t *testing.T) {
 	})
 }
 
-// TestKept: what was kept is enough to go on with, whenever the device goes
-// off.
+// TestKept: a device can go on from its stored record, at whatever moment it
+// stopped.
 func TestKept(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -439,7 +440,7 @@ func TestKept(t *testing.T) {
 		a.stop(t)
 		b.stop(t)
 		kept := b.records()[len(b.records())-1]
-		b.start(t, network, p2p.Config{}) // after its end
+		b.start(t, network, p2p.Config{}) // after the time limit
 		b.load(t, kept)
 		c.start(t, network, p2p.Config{})
 		c.load(t, of.record())

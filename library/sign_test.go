@@ -27,8 +27,8 @@ func TestSign(t *testing.T) {
 	})
 }
 
-// TestPurposeTooLong: a purpose whose length does not fit would be that of
-// another message.
+// TestPurposeTooLong: a purpose that is too long for its length field could be
+// mistaken for another message.
 func TestPurposeTooLong(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a := newDevice()

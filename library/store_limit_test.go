@@ -11,8 +11,8 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// TestStoreLimit: a record that is too large to be read again is not written,
-// and a key that is in the store is not replaced.
+// TestStoreLimit: a record that would be too large to be read again is not
+// written, and a key that the store already holds is not replaced.
 func TestStoreLimit(t *testing.T) {
 	dir := t.TempDir()
 	s, err := OpenStore(dir)

@@ -18,7 +18,7 @@ import (
 	"github.com/sdp2p/p2p/p2ptest"
 )
 
-// stores opens a store, which is closed with the test.
+// stores opens a store, and closes it at the end of the test.
 func stores(t *testing.T, dir string) *library.Store {
 	s, err := library.OpenStore(dir)
 	require.NoError(t, err)
@@ -54,13 +54,14 @@ func TestStore(t *testing.T) {
 		require.Empty(t, again.cfg.Store.IDs())
 		entries, err := os.ReadDir(dir)
 		require.NoError(t, err)
-		require.Len(t, entries, 1) // the lock
+		require.Len(t, entries, 1) // only the lock
 	})
 }
 
-// TestStoreCut cuts a store's file at every byte, as a file system may after a
-// power failure that nobody waited for: it is refused by name, never read as
-// something else. What a crash leaves beside it does not matter.
+// TestStoreCut: a store's file is cut after every byte, as a file system may
+// cut an unsynced file at a power failure. The file is refused by name, and
+// never read as something else. Files that a crash leaves beside it do not
+// matter.
 func TestStoreCut(t *testing.T) {
 	dir := t.TempDir()
 	path := founded(t, dir)
@@ -82,7 +83,7 @@ func TestStoreCut(t *testing.T) {
 	require.Len(t, entries, 2)
 }
 
-// founded returns the file of a store with one library.
+// founded returns the path of the file of a store with one library.
 func founded(t *testing.T, dir string) (path string) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a := newDevice()

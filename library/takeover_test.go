@@ -19,14 +19,14 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// The tests of this file are attacks by members, and by thieves of an admin's
-// key. They say what they like over the route for statements, by hand.
+// The tests in this file are attacks by members, and by thieves of an admin's
+// key. They send arbitrary statements over the route for statements, by hand.
 
-// bring has a device tell another one statements. It returns what that one
-// says.
+// bring has a device send statements to another one, and returns those that it
+// gets in return.
 func (d *device) bring(t testing.TB, to *device, statements ...roster.Statement) (said roster.Statements, err error) {
 	t.Helper()
-	pass(time.Second) // five a second are too many
+	pass(time.Second) // a member may open five tunnels a second
 	c := d.route(t, to, "sdp2p/roster")
 	b, err := roster.Ends{}.AppendBinary(nil)
 	require.NoError(t, err)
@@ -54,8 +54,8 @@ func (d *device) bring(t testing.TB, to *device, statements ...roster.Statement)
 	return said, err
 }
 
-// TestNoEviction: a plain member says all that could take another one out of
-// the roster, or bring one in: nobody's members change, and no tunnel is lost.
+// TestNoEviction: a plain member sends every statement that might remove
+// another member or add one: no device's members change, and no tunnel is lost.
 func TestNoEviction(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -92,17 +92,17 @@ func TestNoEviction(t *testing.T) {
 		require.NoError(t, c.echo(t, a))
 		require.NoError(t, a.echo(t, c))
 		for _, s := range a.lib.Record().Statements {
-			require.NotEqual(t, fresh.own(), s.Signer, "what a stranger signed is not kept")
+			require.NotEqual(t, fresh.own(), s.Signer, "a stranger's statements are not kept")
 		}
 		for _, d := range []*device{a, c} {
-			require.Equal(t, []string{"1 forked"}, d.story(a, b, c), "it has used its key twice")
+			require.Equal(t, []string{"1 forked"}, d.story(a, b, c), "the member has signed twice with one number")
 		}
 	})
 }
 
-// TestNoReturn: a member that was removed does not come back, under a key of
-// its own or another one, through a member that has not heard of the removal
-// yet.
+// TestNoReturn: a removed member does not come back through a member that has
+// not heard of the removal yet, neither under its own key nor under another
+// one.
 func TestNoReturn(t *testing.T) {
 	for _, role := range []library.Role{library.RoleMember, library.RoleAdmin} {
 		t.Run(role.String(), func(t *testing.T) {
@@ -123,7 +123,7 @@ func TestNoReturn(t *testing.T) {
 					theirs.move(m, again.id),
 				}
 				_, err := m.bring(t, b, said...)
-				require.NoError(t, err, "b takes it for a member")
+				require.NoError(t, err, "b still takes it for a member")
 				again.load(t, theirs.record())
 				network.Link(a.Identity(), b.Identity()).Restore()
 				pass(time.Hour)
@@ -138,14 +138,15 @@ func TestNoReturn(t *testing.T) {
 					require.NotEqual(t, a.lib.Record().Secret, d.lib.Record().Secret)
 				}
 				_, err = a.lib.Admit(m.first(t, of.rest), library.RoleMember, "", library.RecoveryKey{})
-				require.ErrorIs(t, err, library.ErrInvalid, "not by a mistake either")
+				require.ErrorIs(t, err, library.ErrInvalid, "not even by mistake")
 			})
 		})
 	}
 }
 
-// TestRemovalIsNotFlushed: no number of statements has a device forget a
-// removal, and no thief of an admin's key fills up what the user has.
+// TestRemovalIsNotFlushed: no number of statements makes a device forget a
+// removal, and no thief of an admin's key uses up the places of the user's own
+// devices.
 func TestRemovalIsNotFlushed(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, gone := newDevice(), newDevice(), newDevice()
@@ -163,7 +164,7 @@ func TestRemovalIsNotFlushed(t *testing.T) {
 		honest := of.roster.Last(b.own())
 		theirs := of.copied()
 		var said roster.Statements
-		for range roster.Places + 10 { // as many as an admin may bring, and some more
+		for range roster.Places + 10 { // the places of an admin, and some more
 			d := newDevice()
 			said = append(said, theirs.sign(b, roster.Add{Instance: d.own(), Role: library.RoleAdmin}), d.first(t, of.rest))
 		}
@@ -174,7 +175,7 @@ func TestRemovalIsNotFlushed(t *testing.T) {
 		require.True(t, a.lib.Roster().Removed(gone.own()))
 		require.NotContains(t, a.members(), gone.own())
 		for _, e := range a.told() {
-			require.Equal(t, library.RoleMember, e.(library.MemberAdded).Member.Role, "an admin takes two")
+			require.Equal(t, library.RoleMember, e.(library.MemberAdded).Member.Role, "it takes two admins to make an admin")
 		}
 
 		mine := newDevice()
@@ -185,15 +186,16 @@ func TestRemovalIsNotFlushed(t *testing.T) {
 		_, removed := a.told(), a.lib.Roster().Removed(gone.own())
 		require.True(t, removed)
 		c, err := b.lib.Open(t.Context(), a.own(), "echo")
-		if err == nil { // unless it has heard of it yet
+		if err == nil { // until it has heard of its removal
 			_, err = c.Read(make([]byte, 1))
 		}
 		require.Error(t, err)
 	})
 }
 
-// TestRotationsLockNobodyOut: four secrets in a row, which an admin's key can
-// make, do not lock out a member that is away: a device takes one in a day.
+// TestRotationsLockNobodyOut: four secrets in a row, which a thief of an
+// admin's key can make, do not lock out a member that is away: a device accepts
+// only one a day.
 func TestRotationsLockNobodyOut(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -204,7 +206,7 @@ func TestRotationsLockNobodyOut(t *testing.T) {
 		old := c.lib.Record()
 		c.stop(t)
 		theirs := of.copied()
-		for range 20 { // in a row
+		for range 20 { // one after another
 			before := theirs.copied()
 			theirs.secret(b, library.NewSecret())
 			_, err := b.bring(t, a, theirs.beyond(before)...)
@@ -220,9 +222,9 @@ func TestRotationsLockNobodyOut(t *testing.T) {
 	})
 }
 
-// TestDailyRotations: an admin's key that makes a secret whenever devices take
-// one, and a removal each day so that they take a second one, locks out nobody
-// who comes by within 7 days.
+// TestDailyRotations: a thief of an admin's key makes a new secret whenever
+// devices accept one, and removes a member each day so that they accept a
+// second one. This locks out no member that is back within 7 days.
 func TestDailyRotations(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()
@@ -258,8 +260,8 @@ func TestDailyRotations(t *testing.T) {
 }
 
 // TestStolenSecrets: a thief with an admin's key makes as many secrets as it
-// can. Once its key is removed, and what it has signed with it, all devices
-// take the next secret, and talk for good.
+// can. Once the key and the statements signed with it are removed, all devices
+// accept the next secret, and can talk for good.
 func TestStolenSecrets(t *testing.T) {
 	for _, thief := range []string{"has given out the last one", "has given out none"} {
 		t.Run(thief, func(t *testing.T) {
@@ -301,8 +303,8 @@ func TestStolenSecrets(t *testing.T) {
 }
 
 // TestThiefIsAnswered: a thief with an admin's key removes the plain members
-// and brings new ones. The founder's removal of its key, naming its last honest
-// statement, makes all as it was before, on all devices.
+// and adds new ones. The founder removes the key, naming its last honest
+// statement, and everything is as it was before, on all devices.
 func TestThiefIsAnswered(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c, d := newDevice(), newDevice(), newDevice(), newDevice()
@@ -339,8 +341,8 @@ func TestThiefIsAnswered(t *testing.T) {
 	})
 }
 
-// TestNamesAreCleaned: a name that an admin signed is fit to be shown wherever
-// it is given to the app.
+// TestNamesAreCleaned: a name that an admin has signed is safe to display
+// wherever the app gets it.
 func TestNamesAreCleaned(t *testing.T) {
 	const name = "\x1b]0;owned\x07\x1b[2J\u202egnp.exe"
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {

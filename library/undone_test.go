@@ -11,8 +11,9 @@ import (
 	"github.com/sdp2p/p2p/p2ptest"
 )
 
-// TestUndone: an admin who is asked to agree to a removal is told how much of
-// what the target has signed it undoes: a thief that asks may mean all of it.
+// TestUndone: an admin that is asked to agree to a removal is told how many of
+// the target's statements it undoes: an asker that is a thief may want to undo
+// all.
 func TestUndone(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		_, _, d := council(t, network, 3, 0)
@@ -20,9 +21,9 @@ func TestUndone(t *testing.T) {
 		require.NoError(t, d[2].lib.Rotate())
 		pass(5 * time.Second)
 		first := d[2].lib.Record().Statements
-		honest := first[len(first)-3] // its add
+		honest := first[len(first)-3] // the target's add
 		require.Equal(t, d[2].own(), honest.Signer)
-		other := d[0].lib.Record().Statements[0] // somebody else's
+		other := d[0].lib.Record().Statements[0] // another member's statement
 		for _, test := range []struct {
 			last   roster.Hash
 			undone int
@@ -35,9 +36,9 @@ func TestUndone(t *testing.T) {
 	})
 }
 
-// TestRemovedAgain: an admin that was removed with all that it had signed left
-// can be removed again, naming what it signed last itself: it was a thief that
-// had its key.
+// TestRemovedAgain: an admin that was removed with everything it had signed
+// left in effect can be removed again, naming the last statement that it signed
+// itself, once it turns out that a thief had its key.
 func TestRemovedAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		_, of, d := council(t, network, 3, 1)
@@ -55,7 +56,7 @@ func TestRemovedAgain(t *testing.T) {
 			pass(5 * time.Second)
 		}
 		remove(roster.Hash{})
-		require.Len(t, d[1].members(), 3, "the stranger is in, and d[3] is not")
+		require.Len(t, d[1].members(), 3, "the stranger is a member, and d[3] is not")
 		require.ErrorIs(t, d[0].lib.Remove(d[2].own(), library.RemoveOptions{}), library.ErrNoMember)
 		require.ErrorIs(t, d[0].lib.Remove(d[3].own(), library.RemoveOptions{Last: honest.Hash}), library.ErrNoMember)
 		remove(honest.Hash)

@@ -10,8 +10,8 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// big is the history of a library with 1,024 members, three admins and the
-// founder among them, after 200 others were removed.
+// big returns the history of a library with 1,024 members, among them the
+// founder and three admins, after 200 others were removed.
 var big = sync.OnceValue(func() *history {
 	h := newHistory(func(int) int { return 0 })
 	h.start(3, 0)
@@ -49,7 +49,7 @@ func BenchmarkView(b *testing.B) {
 	}
 }
 
-// BenchmarkAdd adds one statement that is verified already.
+// BenchmarkAdd adds one statement that has been verified.
 func BenchmarkAdd(b *testing.B) {
 	h := big()
 	r := h.roster(h.signed)
@@ -60,7 +60,7 @@ func BenchmarkAdd(b *testing.B) {
 	}
 }
 
-// BenchmarkExchange is both sides of an exchange in which one knows one
+// BenchmarkExchange measures both sides of an exchange in which one knows one
 // statement more than the other.
 func BenchmarkExchange(b *testing.B) {
 	h := big()

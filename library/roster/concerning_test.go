@@ -6,8 +6,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestConcerningModel: an admin that was removed comes to the same verdict with
-// what it is told, whatever else of the statements it knows.
+// TestConcerningModel: a removed admin comes to the same verdict with the
+// statements that Concerning returns, whichever others it knows.
 func TestConcerningModel(t *testing.T) {
 	t.Parallel()
 	told := 0
@@ -39,15 +39,15 @@ func TestConcerningModel(t *testing.T) {
 			}
 			require.True(t, r.View().Removed(id), "%v", id)
 			for _, s := range concerning {
-				require.NotNil(t, r.known.nodes[s.Hash()], "told in vain: %v about %v\n%v", s.Hash(), id, h)
+				require.NotNil(t, r.known.nodes[s.Hash()], "a statement was told in vain: %v about %v\n%v", s.Hash(), id, h)
 			}
 		}
 	})
 	require.Positive(t, told)
 }
 
-// TestConcerning: an admin that was removed is told what it takes to believe
-// it, and nobody's name who came later.
+// TestConcerning: a removed admin is told the statements that prove its
+// removal, and no names of members that came later.
 func TestConcerning(t *testing.T) {
 	w := newWorld(t)
 	for _, name := range []string{"ann", "bob", "cid"} {
@@ -73,7 +73,7 @@ func TestConcerning(t *testing.T) {
 		require.NotEqual(t, w.id("dan"), s.Signer)
 	}
 	require.True(t, hashes[removal] && hashes[yes])
-	require.Len(t, told, 4+3+2+1) // of the founder, of ann, of bob, and of cid
+	require.Len(t, told, 4+3+2+1) // by the founder, ann, bob and cid
 	for _, r := range []*Roster{old, New(w.r.Library(), w.founder.Remote())} {
 		require.False(t, r.View().Removed(w.id("cid")))
 		_, err := r.Add(told...)
@@ -83,5 +83,5 @@ func TestConcerning(t *testing.T) {
 	}
 
 	w.say("founder", Remove{Instance: w.id("cid"), Last: w.last("cid")})
-	require.Len(t, w.r.Concerning(w.id("cid")), 5+1, "what the founder signed needs nothing else")
+	require.Len(t, w.r.Concerning(w.id("cid")), 5+1, "a removal by the founder needs no other signature")
 }

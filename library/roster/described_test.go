@@ -13,7 +13,7 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// The messages are those that internal/described says they are.
+// The messages have the layout that internal/described describes.
 func TestDescribed(t *testing.T) {
 	t.Run("statement", func(t *testing.T) {
 		messagetest.Pair{
@@ -51,7 +51,7 @@ func randomStatement(r messagetest.Random) (hand, generated encoding.BinaryAppen
 	}
 }
 
-// Of a body, nothing may be left.
+// A body must be decoded to its last byte.
 func TestDescribedBodies(t *testing.T) {
 	for name, test := range map[string]struct {
 		kind   Kind

@@ -26,8 +26,8 @@ func newDevices(h *history, n int) *devices {
 	return d
 }
 
-// give has a device take statements that it can take: as Roster.Add, which
-// knows what is known already, but without a predecessor that was passed over.
+// give has a device take those statements that it can take, as Roster.Add does:
+// it skips those that it knows, and those whose predecessor it does not have.
 func give(to *Roster, nodes []*node) {
 	batch, known := []*node{}, map[*node]bool{nil: true}
 	for _, n := range nodes {
@@ -47,7 +47,7 @@ func (d *devices) hand(to *Roster, nodes []*node) {
 	}
 }
 
-// meet has two devices exchange what each lacks.
+// meet has two devices exchange the statements that each lacks.
 func (d *devices) meet(a, b *Roster) {
 	missing := [2]Statements{a.Missing(b.Ends()), b.Missing(a.Ends())}
 	for i, to := range []*Roster{b, a} {
@@ -59,8 +59,9 @@ func (d *devices) meet(a, b *Roster) {
 	}
 }
 
-// scatter gives statements to devices that cannot all meet each other, and lets
-// these meet. At the end one has been given all.
+// scatter gives statements to devices, not all of which can meet each other,
+// and lets some of them meet. In the end, the first one has been given all
+// statements.
 func (d *devices) scatter() {
 	for _, r := range d.rosters[1:] {
 		order := d.h.shuffled()
@@ -79,8 +80,8 @@ func (d *devices) scatter() {
 	}
 }
 
-// TestDevices: devices that meet have the same statements, and the same view,
-// whatever each of them had, in whatever order.
+// TestDevices: devices that have met have the same statements and the same
+// view, whichever statements each of them had, in whatever order.
 func TestDevices(t *testing.T) {
 	t.Parallel()
 	many(t, 900, 50_000, func(t testing.TB, pick func(int) int) {
@@ -92,8 +93,8 @@ func TestDevices(t *testing.T) {
 	})
 }
 
-// agree has all devices meet, and requires that then they have the same
-// statements and the same view: two meetings in a row spread all.
+// agree has all devices meet, twice in a row, which spreads every statement,
+// and requires that they have the same statements and the same view.
 func (d *devices) agree(t testing.TB) {
 	for range 2 {
 		for i := range d.rosters[1:] {

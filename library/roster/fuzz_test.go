@@ -15,7 +15,7 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// told returns the statements of a library in which much has happened.
+// told returns the statements of a library with a long history.
 func told(t testing.TB) (*world, Statements) {
 	w := trio(t)
 	w.join("cid", "dan", RoleMember)
@@ -26,8 +26,8 @@ func told(t testing.TB) (*world, Statements) {
 	return w, w.r.All()
 }
 
-// fuzzMessage requires that what is read is written again byte for byte, and
-// that it is read the same in whatever pieces it comes.
+// fuzzMessage requires that a message that was decoded is encoded to the same
+// bytes, and decoded the same way in whatever pieces it arrives.
 func fuzzMessage[T any, M interface {
 	*T
 	encoding.BinaryAppender
@@ -111,8 +111,8 @@ func FuzzEnds(f *testing.F) {
 	})
 }
 
-// FuzzStatements has a roster take what another device may say, of a library
-// that it knows a part of.
+// FuzzStatements has a roster take statements from another device, about a
+// library of which it knows a part.
 func FuzzStatements(f *testing.F) {
 	w, all := told(f)
 	b, err := all.AppendBinary(nil)
@@ -137,7 +137,7 @@ func FuzzStatements(f *testing.F) {
 	})
 }
 
-// FuzzHistory compares the two evaluations of histories that the fuzzer
+// FuzzHistory compares the two evaluations on histories that the fuzzer
 // chooses.
 func FuzzHistory(f *testing.F) {
 	for _, s := range []string{"", "a library", "\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09"} {
@@ -149,8 +149,8 @@ func FuzzHistory(f *testing.F) {
 	})
 }
 
-// chooser chooses by bytes and, once these are used up, by numbers that follow
-// from the last one.
+// chooser chooses by the fuzzer's bytes and, once these are used up, by numbers
+// derived from the last one.
 func chooser(choices []byte) func(n int) int {
 	state := uint32(1)
 	return func(n int) int {
@@ -164,8 +164,8 @@ func chooser(choices []byte) func(n int) int {
 	}
 }
 
-// requireNaive requires that the second evaluation agrees about a roster of
-// statements that are really signed.
+// requireNaive requires that the second evaluation agrees with a roster whose
+// statements have real signatures.
 func requireNaive(t testing.TB, r *Roster) {
 	h := &history{founder: r.founder, said: map[Hash]Body{}}
 	for _, n := range r.known.order {
@@ -175,8 +175,8 @@ func requireNaive(t testing.TB, r *Roster) {
 	same(t, h, r)
 }
 
-// TestBadKeys: keys that are not strictly valid sign nothing, are nobody, and
-// live nowhere.
+// TestBadKeys: keys that are not strictly valid cannot sign, become members or
+// be a node.
 func TestBadKeys(t *testing.T) {
 	b, err := os.ReadFile("../../testdata/bad_keys.json")
 	require.NoError(t, err)
@@ -207,8 +207,8 @@ func TestBadKeys(t *testing.T) {
 	}
 }
 
-// TestSignedExchange has devices exchange real statements as the messages have
-// them.
+// TestSignedExchange has devices exchange statements with real signatures, in
+// the form of messages.
 func TestSignedExchange(t *testing.T) {
 	w, _ := told(t)
 	a, b := w.r.Clone(), New(w.r.Library(), w.r.Founder())

@@ -13,23 +13,23 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A history is statements that were signed about one library, by honest people
+// A history is a set of statements about one library, signed by honest members
 // and by others. Its signatures are numbers, so that thousands of histories
-// cost little: nodes are made as Roster.Add makes them once it has verified
-// them.
+// cost little: nodes are made as by Roster.Add after it has verified a
+// statement.
 type history struct {
-	pick    func(n int) int // below n
+	pick    func(n int) int // returns a number below n
 	founder identity.RemoteIdentity
 	signed  []*node       // in the order in which they were signed
-	asked   []*node       // drafts that are not signed
-	said    map[Hash]Body // what each says, by its unsigned hash
+	asked   []*node       // drafts that have not been signed
+	said    map[Hash]Body // the body of each statement, by its unsigned hash
 	number  uint64
 }
 
 var modelLibrary = uuid.MustParse("00000000-0000-4000-8000-00000000000d")
 
-// cast are keys for histories: number 0 is the founder, number 5 is −A of
-// number 4.
+// cast returns the keys for histories: number 0 is the founder, number 5 is −A
+// of number 4.
 var cast = sync.OnceValue(func() (ids []identity.RemoteIdentity) {
 	for i := range 12 {
 		ids = append(ids, testKey(fmt.Sprint("cast ", i)).Remote())
@@ -64,7 +64,7 @@ func newHistory(pick func(n int) int) *history {
 	return &history{pick: pick, founder: cast()[0], said: map[Hash]Body{}}
 }
 
-// draft returns a node that is not signed yet.
+// draft returns a node that has not been signed.
 func (h *history) draft(signer identity.RemoteIdentity, after *node, body Body) *node {
 	s := Statement{Kind: 9, Library: modelLibrary, Signer: signer, Counter: 1, Body: []byte{0}}
 	if body != nil {
@@ -76,12 +76,12 @@ func (h *history) draft(signer identity.RemoteIdentity, after *node, body Body) 
 	}
 	h.said[s.UnsignedHash()] = body
 	if m, ok := body.(Move); ok && m.Node.IsZero() && signer != h.founder {
-		body = nil // as Parse has it
+		body = nil // as by Parse
 	}
 	return newNode(s, Hash{}, body, after, h.founder)
 }
 
-// sign signs a draft; a draft may be signed twice.
+// sign signs a draft; a draft may be signed more than once.
 func (h *history) sign(draft *node) *node {
 	n := *draft
 	h.number++
@@ -102,8 +102,8 @@ func (h *history) by(signer identity.RemoteIdentity) (own []*node) {
 	return own
 }
 
-// end returns the end of a signer's longest branch, the first of equal ones, or
-// nil.
+// end returns the last statement of a signer's longest branch, of the first one
+// if several are equally long, or nil.
 func (h *history) end(signer identity.RemoteIdentity) (end *node) {
 	for _, n := range h.by(signer) {
 		if end == nil || n.Counter > end.Counter {
@@ -139,11 +139,11 @@ var testNode = func() func(i int) identity.RemoteIdentity {
 	return func(i int) identity.RemoteIdentity { return nodes()[i] }
 }()
 
-// one returns one of several.
+// one returns a random element.
 func one[T any](h *history, of []T) T { return of[h.pick(len(of))] }
 
-// start signs what a library begins with: admins and members that the founder
-// added, each at home somewhere.
+// start signs the beginning of a library: the founder adds admins and members,
+// each with a node.
 func (h *history) start(admins, members int) {
 	ids := cast()
 	h.say(h.founder, one(h, []Move{{}, at(0)}))
@@ -157,11 +157,11 @@ func (h *history) start(admins, members int) {
 	}
 }
 
-// somebody returns one of the cast, rather one of the first.
+// somebody returns a random key of the cast, more often one of the first.
 func (h *history) somebody() identity.RemoteIdentity { return one(h, cast()[:1+h.pick(len(cast()))]) }
 
-// anything signs a statement as an attacker would that holds all keys: anywhere
-// on a tree, about anybody.
+// anything signs a statement like an attacker that holds all keys: at any place
+// of a tree, about any key.
 func (h *history) anything() {
 	signer := h.somebody()
 	after := h.end(signer)
@@ -223,7 +223,7 @@ func (h *history) addOrRemove() Body {
 	return Remove{Instance: target, Last: last}
 }
 
-// random returns a history in which anything goes.
+// random returns a history of arbitrary statements.
 func random(pick func(int) int) *history {
 	h := newHistory(pick)
 	h.say(h.founder, one(h, []Move{{}, at(0)}))
@@ -266,7 +266,8 @@ func (h *history) roster(nodes []*node) *Roster {
 	return r
 }
 
-// naive returns the second evaluation of what a roster keeps of statements.
+// naive returns the second evaluation of the statements, as far as a roster
+// keeps them.
 func (h *history) naive(nodes []*node) *naive {
 	all := &naive{founder: h.founder, facts: map[Hash]*fact{}}
 	for _, n := range nodes {
@@ -277,7 +278,7 @@ func (h *history) naive(nodes []*node) *naive {
 	return all
 }
 
-// String lists the statements, the cast by number.
+// String lists the statements, with keys of the cast by number.
 func (h *history) String() string {
 	var b strings.Builder
 	who := func(id identity.RemoteIdentity) int { return slices.Index(cast(), id) }

@@ -7,11 +7,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestStrangersCostNothing: of statements that are passed over, no more than
-// 256 are verified; all that are taken are, wherever they stand.
+// TestStrangersCostNothing: at most 256 of the statements that are skipped are
+// verified, but every statement that is taken is, wherever it stands.
 func TestStrangersCostNothing(t *testing.T) {
 	w := trio(t)
-	junk := func(n int) (all []Statement) { // in the name of strangers, and not signed
+	junk := func(n int) (all []Statement) { // unsigned, in the names of strangers
 		for i := range n {
 			key := testKey(fmt.Sprint("junk ", i))
 			s := Statement{Kind: KindMove, Library: w.r.Library(), Signer: key.Remote(), Counter: 1}
@@ -26,7 +26,7 @@ func TestStrangersCostNothing(t *testing.T) {
 	_, err := w.r.Add(junk(1)...)
 	require.ErrorIs(t, err, ErrInvalid)
 	_, err = w.r.Add(append(signed, junk(1000)[maxIdle:]...)...)
-	require.NoError(t, err, "which nobody looks at")
+	require.NoError(t, err, "skipped statements beyond the limit are not verified")
 
 	before := w.r.Len()
 	draft := func(name string) Statement {
@@ -36,17 +36,17 @@ func TestStrangersCostNothing(t *testing.T) {
 	}
 	forged := draft("cid")
 	_, err = w.r.Add(append(append(signed, junk(1000)[maxIdle:]...), forged)...)
-	require.ErrorIs(t, err, ErrInvalid, "in the name of a member")
+	require.ErrorIs(t, err, ErrInvalid, "a forged statement of a member is verified")
 	require.Equal(t, before, w.r.Len())
 
-	// A stranger whom a forged statement adds is not one that is passed over.
+	// A stranger that a forged statement adds does not count as skipped.
 	added, err := w.r.Draft(w.id("bob"), Add{Instance: testKey("junk 0").Remote(), Role: RoleMember}, epoch)
 	require.NoError(t, err)
 	_, err = w.r.Add(append(junk(1), added)...)
 	require.ErrorIs(t, err, ErrInvalid)
 	require.Equal(t, before, w.r.Len())
 
-	// A move that its node has not signed is kept, and says nothing.
+	// A move that its node has not signed is kept, but has no effect.
 	bad := w.home("cid", "cid new", w.r.Last(w.id("cid")).Counter+1)
 	bad.Signature[0]++
 	at, _ := w.r.View().Member(w.id("cid"))

@@ -11,7 +11,7 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// strangers returns keys that nothing else in the tests uses.
+// strangers returns keys that no other test uses.
 var strangers = sync.OnceValue(func() (ids []identity.RemoteIdentity) {
 	for i := range FounderPlaces + 2 {
 		ids = append(ids, testKey(string(rune('a'+i))+" stranger").Remote())
@@ -19,13 +19,13 @@ var strangers = sync.OnceValue(func() (ids []identity.RemoteIdentity) {
 	return ids
 })
 
-// TestPlaces: an admin brings 128 instances on a branch, the founder 1,024; one
-// that has a place keeps it.
+// TestPlaces: an admin has places for 128 instances on a branch, the founder
+// for 1,024; an instance that has a place keeps it.
 func TestPlaces(t *testing.T) {
 	for _, test := range []struct{ signer, places int }{{0, 1024}, {1, 128}} {
 		h := newHistory(func(int) int { return 0 })
 		h.start(1, 0)
-		signer, others := cast()[test.signer], 1-test.signer // ann has one of the founder's places
+		signer, others := cast()[test.signer], 1-test.signer // ann takes one of the founder's places
 		start := h.end(signer)
 		counts := func() (n int) {
 			v := h.roster(h.signed).View()
@@ -41,9 +41,9 @@ func TestPlaces(t *testing.T) {
 			end = h.sign(h.draft(signer, or(end, start), Add{Instance: id, Role: RoleMember}))
 			h.sign(h.draft(id, nil, at(i%24)))
 		}
-		require.Equal(t, test.places-others, counts(), "the last one has no place")
+		require.Equal(t, test.places-others, counts(), "there is no place for the last one")
 		h.agree(signer, Add{Instance: strangers()[0], Role: RoleAdmin}, h.founder)
-		require.True(t, h.roster(h.signed).View().Admin(strangers()[0]), "it has one already")
+		require.True(t, h.roster(h.signed).View().Admin(strangers()[0]), "it has a place already")
 		h.say(signer, Add{Instance: strangers()[test.places-others], Role: RoleMember})
 		require.Equal(t, test.places-others, counts())
 		h.sign(h.draft(signer, start, Add{Instance: strangers()[test.places-others], Role: RoleMember}))
@@ -58,9 +58,9 @@ func or(a, b *node) *node {
 	return b
 }
 
-// TestChainLength: a branch of the founder has 4,112 statements, of an admin
-// 528, of a member 16. What is beyond is passed over, and counts for nothing on
-// the way.
+// TestChainLength: a branch has at most 4,112 statements of the founder, 528 of
+// an admin, 16 of a member. Those beyond are skipped, and have no effect
+// meanwhile.
 func TestChainLength(t *testing.T) {
 	for _, test := range []struct{ signer, length int }{{0, 4112}, {1, 528}, {2, 16}} {
 		h := newHistory(func(int) int { return 0 })
@@ -75,7 +75,7 @@ func TestChainLength(t *testing.T) {
 		_, err := r.Draft(signer, Move{}, epoch)
 		require.ErrorIs(t, err, ErrFull)
 
-		// Added and heard of in one go, and one after the other.
+		// First all statements at once, then the last two in a second call.
 		stranger := strangers()[0]
 		h.sign(h.draft(signer, end, Add{Instance: stranger, Role: RoleMember}))
 		h.sign(h.draft(stranger, nil, at(3)))
@@ -87,8 +87,8 @@ func TestChainLength(t *testing.T) {
 	}
 }
 
-// TestPromoted: what somebody signed counts once it is an admin, also what did
-// not fit before.
+// TestPromoted: once a member is an admin, its statements count, including
+// those that did not fit before.
 func TestPromoted(t *testing.T) {
 	h := newHistory(func(int) int { return 0 })
 	h.start(1, 1)
@@ -113,8 +113,8 @@ func TestPromoted(t *testing.T) {
 }
 
 // flooded returns a history in which the thief of an admin's key has signed
-// thousands of statements, and the admin's branch, of which end is known to
-// all.
+// thousands of statements. All devices know the admin's honest branch up to
+// end.
 func flooded(t testing.TB) (h *history, thief identity.RemoteIdentity, end *node) {
 	h = newHistory(func(int) int { return 0 })
 	h.start(3, 0)
@@ -137,8 +137,9 @@ func flooded(t testing.TB) (h *history, thief identity.RemoteIdentity, end *node
 	return h, thief, end
 }
 
-// TestFlood: of a signer with more than twice as many statements as fit on a
-// branch, the longest branch goes on, and what a removal names is taken.
+// TestFlood: if a signer has more than twice as many statements as fit on a
+// branch, only its longest branch still grows, and the statements that a
+// removal names are taken.
 func TestFlood(t *testing.T) {
 	h, thief, end := flooded(t)
 	r := h.roster(h.signed)
@@ -155,7 +156,7 @@ func TestFlood(t *testing.T) {
 	news := h.signed[len(h.signed)-4:]
 	require.Empty(t, r.take(news))
 
-	// Neither the thief itself nor a removal of somebody else makes room.
+	// Neither a removal by the thief nor one of another member makes room.
 	h.say(cast()[1], Remove{strangers()[0], more.hash})
 	h.sign(h.draft(thief, long, Remove{thief, more.hash}))
 	give(r, h.signed[len(h.signed)-6:])
@@ -163,7 +164,7 @@ func TestFlood(t *testing.T) {
 
 	fromOld := New(r.library, r.founder)
 	fromOld.take(r.known.order)
-	require.Equal(t, r.Ends(), fromOld.Ends(), "a device that gets all from another one")
+	require.Equal(t, r.Ends(), fromOld.Ends(), "a device that gets everything from another one has the same")
 	requireSameView(t, r.View(), fromOld.View())
 
 	h.say(h.founder, Remove{thief, honest.hash})
@@ -178,8 +179,8 @@ func TestFlood(t *testing.T) {
 	require.Len(t, r.View().Members, 2+1)
 }
 
-// TestFloodExchange: where not all fit, the founder's and the admins'
-// statements go first, and the next exchange brings the rest.
+// TestFloodExchange: if not all statements fit in an exchange, those of the
+// founder and the admins come first, and the next exchange brings the rest.
 func TestFloodExchange(t *testing.T) {
 	h, _, _ := flooded(t)
 	nodes := newDevices(h, 0).nodes
@@ -212,8 +213,8 @@ func TestFloodExchange(t *testing.T) {
 	}
 }
 
-// TestFloodOfLeaving: a key that leaves again and again, everywhere on its
-// tree, costs time, and not more of it than others can spare.
+// TestFloodOfLeaving: a key that states everywhere on its tree that it leaves
+// costs time, but no more than others can spare.
 func TestFloodOfLeaving(t *testing.T) {
 	h := newHistory(func(int) int { return 0 })
 	h.start(3, 0)
@@ -232,8 +233,9 @@ func TestFloodOfLeaving(t *testing.T) {
 	require.Len(t, v.Members, 2)
 }
 
-// TestUnknownPin: a removal that names a statement which is not known leaves
-// nothing until it is; one that names somebody else's never does.
+// TestUnknownPin: a removal that names an unknown statement leaves nothing in
+// effect until that statement is known; if it names another signer's statement,
+// nothing ever.
 func TestUnknownPin(t *testing.T) {
 	w := trio(t)
 	w.join("cid", "dan", RoleMember)
@@ -254,8 +256,8 @@ func TestUnknownPin(t *testing.T) {
 	require.True(t, in)
 }
 
-// TestSeveralRemovals leave what all of them leave, but what the founder's
-// leave is not narrowed by others.
+// TestSeveralRemovals leave in effect the statements that all of them leave,
+// but the founder's removals are not narrowed by others.
 func TestSeveralRemovals(t *testing.T) {
 	w := trio(t)
 	var pins []Hash
@@ -272,17 +274,17 @@ func TestSeveralRemovals(t *testing.T) {
 	w.both("ann", "bob", Remove{w.id("cid"), Hash{}})
 	require.Equal(t, []string{"ann*", "bob*", "dan", "eve", "fay"}, w.members())
 	w.both("ann", "founder", Remove{w.id("cid"), pins[1]})
-	require.Equal(t, []string{"ann*", "bob*", "dan", "eve"}, w.members(), "of the founder's, what all leave")
+	require.Equal(t, []string{"ann*", "bob*", "dan", "eve"}, w.members(), "the statements that all removals by the founder leave")
 }
 
-// TestFoundersAnswer: two stolen keys remove the founder and an admin; what the
-// founder says about the two comes first.
+// TestFoundersAnswer: the holders of two stolen keys remove the founder and an
+// admin; the founder's removals of the two take precedence.
 func TestFoundersAnswer(t *testing.T) {
 	w := trio(t)
 	w.join("founder", "dan", RoleMember)
 	first := w.r.All()[0].Hash()
 	w.both("bob", "cid", Remove{w.id("founder"), first})
-	require.Empty(t, w.members(), "all were the founder's")
+	require.Empty(t, w.members(), "the founder had added all of them")
 	require.False(t, w.r.View().Admin(w.id("founder")))
 	bob, cid := w.r.known.chains[w.id("bob")][0].hash, w.r.known.chains[w.id("cid")][0].hash
 	w.say("founder", Remove{w.id("bob"), bob})
@@ -291,8 +293,8 @@ func TestFoundersAnswer(t *testing.T) {
 	require.True(t, w.r.View().Admin(w.id("founder")))
 }
 
-// TestRemovalFalls: a removal falls with its signer's limit, and whom it put
-// out comes back.
+// TestRemovalFalls: a removal loses its effect if its signer's removal does not
+// leave it, and its target comes back.
 func TestRemovalFalls(t *testing.T) {
 	w := trio(t)
 	w.join("ann", "dan", RoleMember)
@@ -303,11 +305,12 @@ func TestRemovalFalls(t *testing.T) {
 	require.Contains(t, w.members(), "dan")
 	w.say("ann", Remove{w.id("zoe"), Hash{}})
 	w.join("bob", "zoe", RoleMember)
-	require.NotContains(t, w.members(), "zoe", "removed before it was added")
+	require.NotContains(t, w.members(), "zoe", "zoe was removed before it was added")
 }
 
-// TestSecrets: the numbers that count have no gap; of equal ones the statement
-// with the smaller hash counts; a secret falls with its signer.
+// TestSecrets: the numbers of secrets that count have no gap; of two with equal
+// numbers, the one whose statement has the smaller hash counts; and a secret
+// loses its effect together with its signer.
 func TestSecrets(t *testing.T) {
 	w := trio(t)
 	present := func() byte {
@@ -329,13 +332,14 @@ func TestSecrets(t *testing.T) {
 	b := w.say("ann", Secret{Number: 3, Hash: Hash{8}})
 	require.Equal(t, map[bool]byte{true: 7, false: 8}[a.Compare(b) < 0], present())
 	w.say("founder", Remove{w.id("cid"), good})
-	require.Zero(t, present(), "number 1 is gone, and with it what follows")
+	require.Zero(t, present(), "number 1 is gone, and with it the numbers that follow")
 	w.say("ann", Secret{Number: 1, Hash: Hash{9}})
 	require.Equal(t, map[bool]byte{true: 7, false: 8}[a.Compare(b) < 0], present())
 }
 
-// TestNames: the name is that of the founder's add, else of two admins', else
-// that with the smallest hash; the founder names itself.
+// TestNames: a member's name comes from the founder's add, else from one that
+// two admins signed, else from the add with the smallest hash; the founder
+// names itself.
 func TestNames(t *testing.T) {
 	w := trio(t)
 	name := func() string {
@@ -351,16 +355,16 @@ func TestNames(t *testing.T) {
 	require.Equal(t, "founder's", name())
 
 	w.say("founder", Add{Instance: w.id("founder"), Role: RoleMember, Name: "me"})
-	require.NotContains(t, w.members(), "founder*", "it lives nowhere")
+	require.NotContains(t, w.members(), "founder*", "the founder has stated no node")
 	w.say("founder", w.home("founder", "founder node", w.r.Last(w.id("founder")).Counter+1))
 	require.Contains(t, w.members(), "founder*")
 	m, _ := w.r.View().Member(w.id("founder"))
 	require.Equal(t, "me", m.Name)
 	w.say("founder", Move{})
-	require.NotContains(t, w.members(), "founder*", "it lives nowhere any more")
+	require.NotContains(t, w.members(), "founder*", "the founder has no node any more")
 }
 
-// TestReaders: what changes nothing may be called by many at once.
+// TestReaders: methods that change nothing may be called concurrently.
 func TestReaders(t *testing.T) {
 	w := trio(t)
 	r, readers := w.r.Clone(), sync.WaitGroup{}

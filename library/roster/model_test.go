@@ -16,8 +16,8 @@ import (
 	"github.com/sdp2p/p2p/internal/soak"
 )
 
-// many runs f with random choices, many times, and says which seed failed.
-// ROSTER_SEED runs one seed alone.
+// many runs f with random choices, many times, and names the seed that failed.
+// With ROSTER_SEED, it runs that seed alone.
 func many(t *testing.T, usual, long int, f func(t testing.TB, pick func(int) int)) {
 	run := func(seed uint64) {
 		random := rand.New(rand.NewPCG(seed, 17))
@@ -34,7 +34,7 @@ func many(t *testing.T, usual, long int, f func(t testing.TB, pick func(int) int
 	}
 }
 
-// seeded is a test that says which seed it has.
+// seeded is a test that names its seed in its errors.
 type seeded struct {
 	testing.TB
 	seed uint64
@@ -45,8 +45,8 @@ func (s *seeded) Errorf(format string, args ...any) {
 	s.TB.Errorf("ROSTER_SEED=%d: %s", s.seed, fmt.Sprintf(format, args...))
 }
 
-// same requires that a roster says about all statements of a history what the
-// second evaluation says.
+// same requires that a roster's view of all statements of a history agrees with
+// the second evaluation.
 func same(t testing.TB, h *history, r *Roster) {
 	defer func() {
 		if t.Failed() {
@@ -54,7 +54,7 @@ func same(t testing.TB, h *history, r *Roster) {
 		}
 	}()
 	n, v := h.naive(h.signed), r.View()
-	require.Equal(t, len(n.facts), r.Len(), "statements that are kept")
+	require.Equal(t, len(n.facts), r.Len(), "number of statements that are kept")
 	for what, is := range map[string]struct {
 		expected map[identity.RemoteIdentity]naiveMember
 		actual   []Member
@@ -85,7 +85,7 @@ func same(t testing.TB, h *history, r *Roster) {
 	require.True(t, secret == present, "secret: %v, %v", secret, present)
 }
 
-// TestEvaluation compares the evaluation with the second one.
+// TestEvaluation compares the evaluation with the second, independent one.
 func TestEvaluation(t *testing.T) {
 	t.Parallel()
 	many(t, 2400, 200_000, func(t testing.TB, pick func(int) int) {
@@ -101,8 +101,9 @@ func TestEvaluationRapid(t *testing.T) {
 	})
 }
 
-// TestOnlyAdmins: what others than admins sign changes nothing, but where they
-// live themselves, and that they leave; unless the founder has endorsed it.
+// TestOnlyAdmins: statements of other signers than admins change nothing,
+// except about their own nodes and their own leaving; unless the founder has
+// endorsed them.
 func TestOnlyAdmins(t *testing.T) {
 	t.Parallel()
 	many(t, 400, 20_000, func(t testing.TB, pick func(int) int) {

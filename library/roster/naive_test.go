@@ -7,49 +7,53 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// The second evaluation: written from the rules alone, before the first one was
-// read, and as slowly as it reads best. It shares the types with the package
-// and nothing else: every question is answered from the statements anew.
+// naive is the second evaluation. It was written from the rules alone, before
+// its author had read the first one, and for readability instead of speed. It
+// shares only the types with the package: each question is answered anew from
+// the statements.
 //
-// Where the rules leave room, this is how it reads them:
+// Where the rules leave room, it reads them as follows:
 //
-//   - A chain's number 1 counts only as a move, also the founder's. What
-//     follows one that is something else counts as if it were one.
-//   - Of an instance with more places than it may use, the first ones on the
-//     branch have theirs: a later add of one of these is as good as the first.
-//   - The signatures of a statement are those of different admins; on a
-//     removal, without the one whom it is about. An add of itself counts if the
-//     signer is an admin by another one, and gives it a name at most.
-//   - An endorsement is a second signature: of an own statement it counts for
-//     nothing.
-//   - With the founder's yes, a statement counts no matter who signed it and
-//     wherever on its chain, except above the counter's limit.
-//   - What is no admin under the limits so far is removed like a member, also
-//     if nobody has added it.
-//   - A removal of itself only cuts off what follows it on its branch, whatever
-//     it names and no matter who agreed to it.
-//   - Names: of the adds with the same standing, that with the smallest hash.
-//   - A founder that lives nowhere, by its number 1, is no member, unless
-//     somebody adds it. Nobody is a member whose last move names no node; the
-//     founder's may.
-//   - A roster keeps the statements of a signer whom an admin adds with a
-//     statement that is kept itself. An admin is here whom the founder made
-//     one, or two admins did. Somebody who is none has no places, so that its
-//     chain has 16 statements.
+//   - Number 1 of a chain counts only if it is a move, even the founder's. If
+//     it is something else, the statements that follow it still count.
+//   - If an instance has added more others than it has places, the first ones
+//     on the branch have a place: a later add of one of these is as good as the
+//     first.
+//   - The signatures of a statement are those of different admins; for a
+//     removal, the target's does not count. An add of the signer itself counts
+//     if another add makes the signer an admin, and at most gives it a name.
+//   - An endorsement is a second signature: an endorsement of an own statement
+//     has no effect.
+//   - If the founder has endorsed it, a statement counts whoever signed it and
+//     wherever it is on a chain, unless its counter is above the limit.
+//   - An instance that is no admin under the limits so far is removed like a
+//     plain member, even if no add of it exists.
+//   - A removal of the signer itself only cuts off the statements that follow
+//     it on its branch, whatever it names and whoever has endorsed it.
+//   - Of the adds with the same standing, the one with the smallest hash gives
+//     the name.
+//   - A founder whose number 1 states no node is no member, unless an add makes
+//     it one. An instance whose last move names no node is no member, unless it
+//     is the founder.
+//   - A roster keeps the statements of a signer that an admin adds with a
+//     statement that is kept itself. In this rule, an admin is an instance that
+//     the founder or two admins made one. A signer that is no admin has no
+//     places, so that its chain has 16 statements.
 type naive struct {
 	founder identity.RemoteIdentity
 	facts   map[Hash]*fact
 	taken   []naiveRemoval
 }
 
-// A fact is a statement with what it says, nil for nothing.
+// A fact is a statement with its decoded body, which is nil if the statement
+// has no effect.
 type fact struct {
 	Statement
 	hash, unsigned Hash
 	body           Body
 }
 
-// standing is whose signatures are on a statement, the best first.
+// A standing tells whose signatures are on a statement, the best first.
 type standing int
 
 const (
@@ -65,7 +69,7 @@ type naiveRemoval struct {
 	standing standing
 }
 
-// naiveMember is what the second evaluation says about a member.
+// A naiveMember is a member according to the second evaluation.
 type naiveMember struct {
 	node identity.RemoteIdentity
 	role Role
@@ -80,8 +84,7 @@ func (n *naive) ancestors(h Hash) (out []Hash) {
 	return out
 }
 
-// static reports whether a statement may count at all, limits of removals not
-// looked at.
+// static reports whether a statement can count at all, regardless of removals.
 func (n *naive) static(f *fact) bool {
 	highest := uint32(16 + 4*128)
 	if f.Signer == n.founder {
@@ -94,10 +97,10 @@ func (n *naive) static(f *fact) bool {
 	return f.body != nil && f.Counter <= highest && (f.Counter != 1 || ok)
 }
 
-// leaves reports whether a removal leaves a statement of its target.
+// leaves reports whether a removal leaves a statement of its target in effect.
 func (n *naive) leaves(r naiveRemoval, h Hash) bool {
 	f := n.facts[r.hash]
-	if f.Signer == r.target { // it left
+	if f.Signer == r.target { // the target left by itself
 		return !slices.Contains(n.ancestors(h), r.hash)
 	}
 	pin := f.body.(Remove).Last
@@ -108,8 +111,8 @@ func (n *naive) leaves(r naiveRemoval, h Hash) bool {
 	return h == pin || slices.Contains(n.ancestors(pin), h)
 }
 
-// within reports whether a statement counts as far as it is up to its signer's
-// chain and the removals of the signer.
+// within reports whether a statement's place on its chain, and the removals of
+// its signer, let it count.
 func (n *naive) within(f *fact) bool {
 	if !n.static(f) {
 		return false
@@ -135,8 +138,7 @@ func (n *naive) within(f *fact) bool {
 	return true
 }
 
-// standingOf returns whose signatures are on an add or a removal, if these are
-// the admins.
+// standingOf returns the standing of an add or a removal, given the admins.
 func (n *naive) standingOf(f *fact, admins map[identity.RemoteIdentity]bool) standing {
 	if !n.static(f) {
 		return ofNobody
@@ -164,7 +166,8 @@ func (n *naive) standingOf(f *fact, admins map[identity.RemoteIdentity]bool) sta
 	return ofOne
 }
 
-// admins returns the founder and whom the adds that count make an admin.
+// admins returns the founder, and the instances that the adds that count make
+// admins.
 func (n *naive) admins() map[identity.RemoteIdentity]bool {
 	admins := map[identity.RemoteIdentity]bool{n.founder: true}
 	for {
@@ -187,7 +190,7 @@ func (n *naive) place(f *fact) bool {
 	if f.Signer == n.founder {
 		places = 1024
 	}
-	var had []identity.RemoteIdentity // those with a place, in order
+	var had []identity.RemoteIdentity // instances with a place, in order
 	branch := n.ancestors(f.hash)
 	slices.Reverse(branch)
 	for _, h := range append(branch, f.hash) {
@@ -216,7 +219,7 @@ func (n *naive) added(f *fact, admins map[identity.RemoteIdentity]bool) (Role, s
 	}
 }
 
-// removes returns the standing of a removal, ofNobody if it does not count.
+// removes returns the standing of a removal, or ofNobody if it does not count.
 func (n *naive) removes(f *fact, admins map[identity.RemoteIdentity]bool) standing {
 	remove, ok := f.body.(Remove)
 	switch {
@@ -262,8 +265,8 @@ func (n *naive) removed(id identity.RemoteIdentity) bool {
 	return slices.ContainsFunc(n.taken, func(r naiveRemoval) bool { return r.target == id })
 }
 
-// node returns where an instance lives by those of its moves that count, and
-// where those with number 1 say so.
+// node returns the node of an instance according to those of its moves that
+// count, and the nodes according to those that have number 1.
 func (n *naive) node(id identity.RemoteIdentity, counts func(*fact) bool) (node identity.RemoteIdentity, first []identity.RemoteIdentity) {
 	var best *fact
 	for _, f := range n.facts {
@@ -284,8 +287,8 @@ func (n *naive) node(id identity.RemoteIdentity, counts func(*fact) bool) (node 
 	return node, first
 }
 
-// in returns who belongs to the library unless it is removed, with the role and
-// the name, wherever it lives.
+// in returns the instances that are members unless they are removed, with role
+// and name, whether or not they have a node.
 func (n *naive) in() map[identity.RemoteIdentity]naiveMember {
 	admins := n.admins()
 	best := map[identity.RemoteIdentity]*fact{}
@@ -314,8 +317,9 @@ func (n *naive) in() map[identity.RemoteIdentity]naiveMember {
 	return in
 }
 
-// former returns the admins that were removed: with the node of the statements
-// that the removals left, or else of all that they have signed.
+// former returns the removed admins, each with its node according to the
+// statements that the removals left, or else according to all that it has
+// signed.
 func (n *naive) former() map[identity.RemoteIdentity]naiveMember {
 	out := map[identity.RemoteIdentity]naiveMember{}
 	for id, m := range n.in() {
@@ -333,7 +337,7 @@ func (n *naive) former() map[identity.RemoteIdentity]naiveMember {
 	return out
 }
 
-// members returns who belongs to the library.
+// members returns the members.
 func (n *naive) members() map[identity.RemoteIdentity]naiveMember {
 	out := map[identity.RemoteIdentity]naiveMember{}
 	for id, m := range n.in() {
@@ -346,7 +350,7 @@ func (n *naive) members() map[identity.RemoteIdentity]naiveMember {
 		for other := range out {
 			a, b := id.Bytes(), other.Bytes()
 			if a[31]^b[31] == 0x80 && [31]byte(a[:]) == [31]byte(b[:]) && a[31] > b[31] {
-				delete(out, id) // A and −A, of which the other is smaller
+				delete(out, id) // the smaller one of A and −A stays
 			}
 		}
 	}
@@ -380,7 +384,7 @@ func (n *naive) secret() (best *fact) {
 	return best
 }
 
-// forked returns the signers of two statements with one predecessor.
+// forked returns the signers of two statements with the same predecessor.
 func (n *naive) forked() map[identity.RemoteIdentity]bool {
 	out := map[identity.RemoteIdentity]bool{}
 	for h, f := range n.facts {
@@ -393,10 +397,10 @@ func (n *naive) forked() map[identity.RemoteIdentity]bool {
 	return out
 }
 
-// kept returns what a roster keeps of the statements: of those whom an admin
-// has added with one that is kept, removals not looked at, one admin's
-// signature being enough; of somebody who is no admin, those with numbers up to
-// 16.
+// kept returns the statements that a roster keeps: those of signers that an
+// admin has added with a statement that is kept as well, regardless of
+// removals, one admin's signature being enough; of a signer that is no admin,
+// only numbers up to 16.
 func (n *naive) kept() map[Hash]*fact {
 	kept := &naive{founder: n.founder, facts: map[Hash]*fact{}}
 	for {

@@ -12,7 +12,7 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A world is a library as its tests see it: people with keys, and one roster.
+// A world is a library for tests: keys by name, and one roster.
 type world struct {
 	t       testing.TB
 	r       *Roster
@@ -76,19 +76,19 @@ func (w *world) sign(name string, s Statement) Hash {
 	return s.Hash()
 }
 
-// both has one sign what another endorses first.
+// both has one key sign a statement that another one has endorsed.
 func (w *world) both(name, second string, body Body) Hash {
 	s := w.draft(name, body)
 	w.say(second, Endorse{s.UnsignedHash()})
 	return w.sign(name, s)
 }
 
-// move is the number 1 of a name, which lives on a node of its own.
+// move returns the number 1 of a name: that it has a node of its own.
 func (w *world) move(name string) Move {
 	return SignMove(w.key(name+" node"), w.founder.Remote(), w.r.Library(), w.id(name), 1)
 }
 
-// join has one add another, which says where it lives.
+// join has one key add another, which states its node.
 func (w *world) join(by, name string, role Role) Hash {
 	h := w.say(by, Add{Instance: w.id(name), Role: role, Name: name})
 	w.say(name, w.move(name))
@@ -120,8 +120,8 @@ func TestJoin(t *testing.T) {
 	require.Equal(t, []string{"ann*", "bob"}, w.members())
 
 	w.say("bob", Add{Instance: w.id("eve"), Role: RoleMember})
-	w.say("ann", Add{Instance: w.id("dan"), Role: RoleMember}) // has not said where it lives
-	require.Equal(t, []string{"ann*", "bob"}, w.members(), "a member adds nobody")
+	w.say("ann", Add{Instance: w.id("dan"), Role: RoleMember}) // dan has not stated its node
+	require.Equal(t, []string{"ann*", "bob"}, w.members(), "a plain member cannot add a member")
 	w.say("dan", w.move("dan"))
 	require.Equal(t, []string{"ann*", "bob", "dan"}, w.members())
 
@@ -134,23 +134,23 @@ func TestAdminRule(t *testing.T) {
 	w := newWorld(t)
 	w.join("founder", "ann", RoleAdmin)
 	w.join("ann", "bob", RoleAdmin)
-	require.Equal(t, []string{"ann*", "bob"}, w.members(), "one admin makes no admin, but a member")
+	require.Equal(t, []string{"ann*", "bob"}, w.members(), "an add by one admin makes a member, not an admin")
 	w.join("founder", "cid", RoleAdmin)
 	w.both("ann", "cid", Add{Instance: w.id("bob"), Role: RoleAdmin, Name: "bob"})
 	require.Equal(t, []string{"ann*", "bob*", "cid*"}, w.members())
 
 	w.say("ann", Remove{Instance: w.id("bob")})
-	require.Equal(t, []string{"ann*", "bob*", "cid*"}, w.members(), "one admin removes no admin")
+	require.Equal(t, []string{"ann*", "bob*", "cid*"}, w.members(), "one admin cannot remove another")
 	w.both("ann", "bob", Remove{Instance: w.id("bob")})
-	require.Equal(t, []string{"ann*", "bob*", "cid*"}, w.members(), "nobody endorses what it is itself about")
+	require.Equal(t, []string{"ann*", "bob*", "cid*"}, w.members(), "the target's own endorsement does not count")
 	w.both("ann", "cid", Remove{Instance: w.id("bob"), Last: w.last("bob")})
 	require.Equal(t, []string{"ann*", "cid*"}, w.members())
 	w.both("ann", "cid", Add{Instance: w.id("bob"), Role: RoleAdmin})
-	require.Equal(t, []string{"ann*", "cid*"}, w.members(), "a removal is for good")
+	require.Equal(t, []string{"ann*", "cid*"}, w.members(), "a removal is permanent")
 }
 
-// TestStolenKey: one stolen admin key puts out plain members only, until the
-// founder or two admins remove it.
+// TestStolenKey: the thief of one admin key can remove only plain members,
+// until the founder or two admins remove the key.
 func TestStolenKey(t *testing.T) {
 	for _, answer := range []string{"the founder", "two admins"} {
 		t.Run(answer, func(t *testing.T) {

@@ -1,6 +1,6 @@
 package roster
 
-// stories are libraries whose statements, and what these amount to, are in
+// stories are libraries whose statements, and the outcome of these, are in
 // testdata/rosters.json.
 var stories = []struct {
 	what string

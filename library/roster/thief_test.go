@@ -11,15 +11,15 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A theft is a library of honest people, of which a thief has one admin's key,
-// one that the founder removed long ago, and every key that it makes. (Of a key
-// that two admins removed, a thief that has another one can make use: the two
-// are a pair like the other.) Honest people sign what makes or removes an admin
-// only once it has enough signatures.
+// A theft is a library of honest members, and of a thief that has an admin's
+// key, a key that the founder removed long ago, and any number of keys of its
+// own. (A key that two admins removed would be of use to a thief that has
+// another admin's key: together, they are two admins as well.) Honest admins
+// sign an add or a removal of an admin only once it has enough signatures.
 type theft struct {
 	*history
-	admins  []identity.RemoteIdentity // honest, with the founder
-	members []identity.RemoteIdentity // whom honest people added
+	admins  []identity.RemoteIdentity // honest ones, including the founder
+	members []identity.RemoteIdentity // added by honest admins
 	stolen  identity.RemoteIdentity
 	former  identity.RemoteIdentity // an admin that was removed
 	thief   []identity.RemoteIdentity
@@ -48,7 +48,7 @@ func newTheft(pick func(int) int) *theft {
 		s.honestly(append(slices.Clone(s.admins), s.stolen))
 	}
 	s.pin = h.end(s.stolen)
-	for range pick(4) { // two devices that do not know of each other, or a backup
+	for range pick(4) { // devices that did not know of each other, or a backup
 		s.fork(one(h, s.admins))
 	}
 	s.thief = []identity.RemoteIdentity{s.stolen, s.stolen, s.stolen, s.former, s.fresh(), s.fresh(), s.fresh()}
@@ -58,13 +58,13 @@ func newTheft(pick func(int) int) *theft {
 	return s
 }
 
-// fresh returns the key of nobody yet.
+// fresh returns a key that has no role yet.
 func (s *theft) fresh() identity.RemoteIdentity {
 	s.number++
 	return testNode(int(s.number) % 24)
 }
 
-// honestly has one of several admins do what admins do.
+// honestly has one of several admins sign what honest admins sign.
 func (s *theft) honestly(admins []identity.RemoteIdentity) {
 	h, admin := s.history, one(s.history, admins)
 	switch h.pick(6) {
@@ -93,7 +93,7 @@ func (s *theft) honestly(admins []identity.RemoteIdentity) {
 				h.agree(admin, Add{Instance: one(h, s.members), Role: RoleMember, Name: "again"}, second)
 			}
 		}
-	case 5: // a yes that is not used
+	case 5: // an endorsement that is not used
 		other := one(h, s.admins)
 		draft := h.draft(other, h.end(other), Remove{Instance: one(h, s.admins)})
 		if admin != s.stolen {
@@ -102,13 +102,13 @@ func (s *theft) honestly(admins []identity.RemoteIdentity) {
 	}
 }
 
-// fork has an honest admin sign after an earlier statement of its own.
+// fork has an honest admin sign a statement after an earlier one of its own.
 func (s *theft) fork(admin identity.RemoteIdentity) {
 	after := one(s.history, s.by(admin))
 	s.sign(s.draft(admin, after, one(s.history, []Body{at(s.pick(24)), Secret{Number: 1}})))
 }
 
-// steal has the thief sign whatever it likes, on any branch.
+// steal has the thief sign an arbitrary statement, on any branch.
 func (s *theft) steal() {
 	h, signer := s.history, one(s.history, s.thief)
 	after := h.end(signer)
@@ -147,7 +147,7 @@ func (s *theft) steal() {
 	h.sign(draft)
 }
 
-// views returns the view of what honest people signed, and that of everything.
+// views returns the view of the honest statements, and that of all statements.
 func (s *theft) views() (honest, all *View) {
 	var nodes []*node
 	for _, n := range s.signed {
@@ -158,8 +158,8 @@ func (s *theft) views() (honest, all *View) {
 	return s.roster(nodes).View(), s.roster(s.signed).View()
 }
 
-// removals returns the removals by hash, without the thief's keys that left: in
-// which order removals of members are taken makes no difference.
+// removals returns the removals by hash, except those by which the thief's keys
+// left: the order in which removals of members are taken makes no difference.
 func (s *theft) removals(v *View) []Removal {
 	removals := slices.DeleteFunc(slices.Clone(v.Removals), func(r Removal) bool {
 		return r.By == r.Instance && slices.Contains(s.thief, r.Instance)
@@ -182,9 +182,9 @@ func (s *theft) answer() {
 	}
 }
 
-// TestTheft: one stolen admin key, with forks, with new keys, and with those of
-// one that was removed, puts out plain members only; after the answer all is as
-// if it had never been used.
+// TestTheft: with one stolen admin key, with forks, and with new or removed
+// keys, a thief can remove only plain members; after the answer, everything is
+// as if the key had never been used.
 func TestTheft(t *testing.T) {
 	t.Parallel()
 	many(t, 900, 50_000, func(t testing.TB, pick func(int) int) {
@@ -196,7 +196,7 @@ func TestTheft(t *testing.T) {
 		}()
 		for range 1 + pick(12) {
 			s.steal()
-			if pick(4) == 0 { // the others go on
+			if pick(4) == 0 { // the honest admins go on
 				before := len(s.signed)
 				s.honestly(s.admins)
 				for _, n := range s.signed[before:] {
@@ -205,13 +205,13 @@ func TestTheft(t *testing.T) {
 			}
 		}
 		honest, all := s.views()
-		require.True(t, maps.Equal(honest.admins, all.admins), "an admin was made, or is none any more")
+		require.True(t, maps.Equal(honest.admins, all.admins), "there must be the same admins as without the thief")
 		for _, id := range s.admins {
-			require.Equal(t, honest.Admin(id), all.Admin(id), "an admin is out")
-			require.True(t, honest.Admin(id), "an honest admin is one")
+			require.Equal(t, honest.Admin(id), all.Admin(id), "an honest admin was removed")
+			require.True(t, honest.Admin(id), "an honest admin must stay an admin")
 		}
 		for id := range honest.removed {
-			require.True(t, all.Removed(id), "a removed one is back")
+			require.True(t, all.Removed(id), "an instance that was removed is back")
 		}
 
 		s.answer()

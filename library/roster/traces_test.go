@@ -17,13 +17,13 @@ func trio(t testing.TB) *world {
 	return w
 }
 
-// home is a move of a name with a counter, to a node of its own.
+// home returns a move of a name, with a counter, to a named node.
 func (w *world) home(name, node string, counter uint32) Move {
 	return SignMove(w.key(node), w.founder.Remote(), w.r.Library(), w.id(name), counter)
 }
 
-// TestSybils: a device that one admin alone makes an admin is none, and neither
-// is anybody whom these make one, however many there are.
+// TestSybils: a device that only one admin makes an admin is none, nor are any
+// that such devices make admins, however many they are.
 func TestSybils(t *testing.T) {
 	w := trio(t)
 	before := w.members()
@@ -40,8 +40,9 @@ func TestSybils(t *testing.T) {
 	require.NotContains(t, w.members(), "s4")
 }
 
-// TestForkAtNumberOne: a thief that begins a second chain has nobody's word for
-// what it says there once the key is removed, and moves nobody.
+// TestForkAtNumberOne: a thief begins a second chain. Once the key is removed,
+// its statements there count for nothing, and they do not move the key's
+// instance.
 func TestForkAtNumberOne(t *testing.T) {
 	w := trio(t)
 	w.join("cid", "dan", RoleMember)
@@ -55,11 +56,12 @@ func TestForkAtNumberOne(t *testing.T) {
 	require.Equal(t, []identity.RemoteIdentity{w.id("cid")}, w.r.View().Forked)
 	w.both("ann", "bob", Remove{w.id("cid"), good})
 	require.Equal(t, []string{"ann*", "bob*", "dan"}, w.members())
-	require.Equal(t, w.id("cid node"), w.r.View().Former[0].Node, "where the good branch says")
+	require.Equal(t, w.id("cid node"), w.r.View().Former[0].Node, "the node that the honest branch states")
 }
 
-// TestFounderFromBackup: what a founder signs that has forgotten what it signed
-// counts, and what it has forgotten counts, too.
+// TestFounderFromBackup: a founder that was restored from a backup has
+// forgotten some of its statements. Its new statements count, and so do the
+// forgotten ones.
 func TestFounderFromBackup(t *testing.T) {
 	w := newWorld(t)
 	w.join("founder", "ann", RoleAdmin)
@@ -75,13 +77,13 @@ func TestFounderFromBackup(t *testing.T) {
 	require.Equal(t, []identity.RemoteIdentity{w.id("founder")}, w.r.View().Forked)
 
 	w.after("founder", after, Add{Instance: w.id("dan"), Role: RoleAdmin})
-	require.NotContains(t, w.members(), "dan*", "it was removed for good")
+	require.NotContains(t, w.members(), "dan*", "dan was removed for good")
 	w.after("founder", after, Remove{w.id("bob"), w.last("bob")})
 	require.Equal(t, []string{"ann*", "cid*"}, w.members())
 }
 
-// TestHalfSigned: a yes is of use to the asker's key alone, so that nobody
-// completes what others left half signed.
+// TestHalfSigned: an endorsement is of use only to the asker's key, so that no
+// other signer can complete a half-signed statement.
 func TestHalfSigned(t *testing.T) {
 	w := trio(t)
 	before := w.members()
@@ -89,9 +91,9 @@ func TestHalfSigned(t *testing.T) {
 	yes := asked.UnsignedHash()
 	w.say("founder", Endorse{yes})
 	w.say("cid", Endorse{yes})
-	require.Equal(t, before, w.members(), "nobody has signed it")
+	require.Equal(t, before, w.members(), "the asker has not signed it yet")
 
-	w.say("cid", Remove{Instance: w.id("bob")}) // the same, of another signer
+	w.say("cid", Remove{Instance: w.id("bob")}) // the same body, by another signer
 	forged := asked
 	require.ErrorIs(t, forged.Sign(w.key("cid"), w.founder.Remote()), ErrInvalid)
 	copy(forged.Signature[:], "cid's")
@@ -104,14 +106,14 @@ func TestHalfSigned(t *testing.T) {
 	require.NoError(t, err)
 	altered.Counter, altered.Previous = w.r.Last(w.id("ann")).Counter+1, w.last("ann")
 	w.sign("ann", altered)
-	require.Equal(t, before, w.members(), "ann asked for something else")
+	require.Equal(t, before, w.members(), "ann had asked for something else")
 	w.sign("ann", asked)
 	require.NotContains(t, w.members(), "bob*")
 }
 
-// TestUnusedYes: what the founder once agreed to counts when the key's thief
-// signs it, also when the key is removed; what an admin agreed to does not any
-// more.
+// TestUnusedYes: a thief signs, with a stolen key, a statement that was
+// endorsed but not used. With the founder's endorsement it counts even after
+// the key is removed; with an admin's it does not.
 func TestUnusedYes(t *testing.T) {
 	for _, test := range []struct {
 		second   string
@@ -132,8 +134,8 @@ func TestUnusedYes(t *testing.T) {
 	}
 }
 
-// TestHalfAgain: what has lost one of two signatures through a removal is half
-// signed again. The signer's own has to count.
+// TestHalfAgain: a statement that loses one of its two signatures through a
+// removal is half signed again. The signer's own signature has to count.
 func TestHalfAgain(t *testing.T) {
 	w := trio(t)
 	bob, cid := w.last("bob"), w.last("cid")
@@ -148,8 +150,9 @@ func TestHalfAgain(t *testing.T) {
 	require.Equal(t, []string{"ann*"}, w.members())
 }
 
-// TestLeavingNarrowsNothing: with a key that has left, everything it signed on
-// other branches counts, whatever it named and no matter who agreed.
+// TestLeavingNarrowsNothing: after a key has left, the statements that it
+// signed on other branches still count, whatever the leaving names and whoever
+// endorsed it.
 func TestLeavingNarrowsNothing(t *testing.T) {
 	w := trio(t)
 	first := w.last("cid")
@@ -166,13 +169,13 @@ func TestLeavingNarrowsNothing(t *testing.T) {
 
 	w.after("cid", dan, Add{Instance: w.id("fay"), Role: RoleMember})
 	w.say("fay", w.move("fay"))
-	require.Equal(t, []string{"ann*", "bob*", "dan", "fay"}, w.members(), "it is worth what it was")
-	w.say("founder", Remove{w.id("cid"), w.r.All()[0].Hash()}) // somebody else's statement
+	require.Equal(t, []string{"ann*", "bob*", "dan", "fay"}, w.members(), "cid's other branch counts as before")
+	w.say("founder", Remove{w.id("cid"), w.r.All()[0].Hash()}) // not a statement of cid
 	require.Equal(t, []string{"ann*", "bob*"}, w.members())
 }
 
-// TestNobodyIsPushedOut: neither a member nor a removal is lost to a list,
-// however long.
+// TestNobodyIsPushedOut: no list, however long, displaces a member or a
+// removal.
 func TestNobodyIsPushedOut(t *testing.T) {
 	w := trio(t)
 	w.join("ann", "dan", RoleMember)
@@ -196,8 +199,7 @@ func TestNobodyIsPushedOut(t *testing.T) {
 	require.Len(t, w.r.View().Members, len(before)-1)
 }
 
-// TestSameNode: instances that say that they live on one node do not push each
-// other out.
+// TestSameNode: instances that state the same node do not displace each other.
 func TestSameNode(t *testing.T) {
 	w := trio(t)
 	w.say("ann", Add{Instance: w.id("dan"), Role: RoleMember})
@@ -213,8 +215,8 @@ func TestSameNode(t *testing.T) {
 	require.NotContains(t, w.members(), "eve", "the node has not signed for eve")
 }
 
-// TestMinus: of A and −A only the smaller one is in, and the other one returns
-// when that is removed.
+// TestMinus: of A and −A, only the smaller one is a member; the other one
+// returns when the smaller one is removed.
 func TestMinus(t *testing.T) {
 	h := newHistory(func(int) int { return 0 })
 	a, b := cast()[4], cast()[5]

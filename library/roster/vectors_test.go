@@ -23,8 +23,8 @@ import (
 
 var writeVectors = flag.Bool("vectors", false, "write testdata anew")
 
-// vectors requires that a file of testdata holds these, or writes it, and
-// returns what it holds.
+// vectors requires that a file in testdata equals made, or writes it, and
+// returns its content.
 func vectors[T any](t *testing.T, name string, made []T) (read []T) {
 	path := filepath.Join("testdata", name)
 	b, err := json.MarshalIndent(made, "", "  ")
@@ -49,12 +49,13 @@ func (h *hexBytes) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// statementVector is a statement, field by field, with what follows from it.
+// A statementVector is a statement, field by field, with the values that are
+// derived from it.
 type statementVector struct {
 	What         string    `json:"what"`
 	Founder      hexBytes  `json:"founder_seed"`
 	Signer       hexBytes  `json:"signer_seed"`
-	Node         hexBytes  `json:"node_seed,omitempty"` // of a move
+	Node         hexBytes  `json:"node_seed,omitempty"` // only of a move
 	Kind         uint8     `json:"kind"`
 	Library      uuid.UUID `json:"library"`
 	Counter      uint32    `json:"counter"`
@@ -69,7 +70,7 @@ type statementVector struct {
 
 func (w *world) seed(name string) hexBytes { return w.key(name).PrivateKey().Seed() }
 
-// kinds are statements of each kind.
+// kinds returns a statement of each kind.
 func kinds(t *testing.T) (all []statementVector) {
 	w := newWorld(t)
 	add := func(what, signer, node string, body Body) {
@@ -146,8 +147,8 @@ func TestStatementVectors(t *testing.T) {
 	}
 }
 
-// refusalSet is a roster, and statements that it does not take, or that count
-// for nothing there.
+// A refusalSet is a roster, and statements that it refuses, or that have no
+// effect on it.
 type refusalSet struct {
 	Library    uuid.UUID               `json:"library"`
 	Founder    identity.RemoteIdentity `json:"founder"`
@@ -159,10 +160,10 @@ type refusal struct {
 	What  string   `json:"what"`
 	Bytes hexBytes `json:"bytes,omitempty"`
 	Text  string   `json:"text,omitempty"`
-	Error string   `json:"error"` // empty: it is kept, and counts for nothing
+	Error string   `json:"error"` // empty: the statement is kept, and has no effect
 }
 
-// result says what becomes of it.
+// result returns how the roster treats the statement.
 func (v *refusal) result(t *testing.T, set *refusalSet) string {
 	r := New(set.Library, set.Founder)
 	_, err := r.Add(set.Known...)
@@ -188,8 +189,8 @@ func (v *refusal) result(t *testing.T, set *refusalSet) string {
 		require.Nil(t, r.known.nodes[s.Hash()])
 		return "cut short"
 	}
-	require.NotNil(t, r.known.nodes[s.Hash()], "it is kept")
-	require.Nil(t, r.known.nodes[s.Hash()].body, "it counts for nothing")
+	require.NotNil(t, r.known.nodes[s.Hash()], "the statement is kept")
+	require.Nil(t, r.known.nodes[s.Hash()].body, "the statement has no effect")
 	return ""
 }
 
@@ -200,13 +201,14 @@ func (w *world) signed(signer string, alter func(*Statement)) []byte {
 	return w.signedBy(signer, s, s.signed(w.founder.Remote()))
 }
 
-// signedBy returns a statement with somebody's signature over something.
+// signedBy returns a statement whose signature is by a given name, over given
+// bytes.
 func (w *world) signedBy(signer string, s Statement, over []byte) []byte {
 	copy(s.Signature[:], ed25519.Sign(w.key(signer).PrivateKey(), over))
 	return append(s.appendUnsigned(nil), s.Signature[:]...)
 }
 
-// refusals are statements that are refused, and others that count for nothing.
+// refusals returns statements that are refused, and others that have no effect.
 func refusals(t *testing.T) refusalSet {
 	w := newWorld(t)
 	w.join("founder", "ann", RoleAdmin)
@@ -223,7 +225,7 @@ func refusals(t *testing.T) refusalSet {
 	return set
 }
 
-// refused are statements that are not taken.
+// refused returns statements that are refused.
 func refused(w *world) []refusal {
 	sign, founder := w.signed, w.founder.Remote()
 	draft := w.draft("ann", Remove{Instance: w.id("cid")})
@@ -265,7 +267,7 @@ type nothing struct {
 	body         func(s *Statement) []byte
 }
 
-// nothings are bodies that count for nothing.
+// nothings returns bodies that have no effect.
 func nothings(w *world) []nothing {
 	is := func(b []byte, err error) func(*Statement) []byte {
 		require.NoError(w.t, err)
@@ -309,8 +311,8 @@ func nothings(w *world) []nothing {
 	}
 }
 
-// TestRefusals: what is refused, and why, and what is kept and counts for
-// nothing.
+// TestRefusals: the statements that are refused, with their errors, and those
+// that are kept and have no effect.
 func TestRefusals(t *testing.T) {
 	results := map[string]int{}
 	for _, set := range vectors(t, "refusals.json", []refusalSet{refusals(t)}) {
@@ -322,7 +324,7 @@ func TestRefusals(t *testing.T) {
 	require.Equal(t, map[string]int{"invalid": 12, "another library": 1, "no predecessor": 4, "cut short": 2, "": 22}, results)
 }
 
-// rosterVector is a set of statements and what it amounts to.
+// A rosterVector is a set of statements and their outcome.
 type rosterVector struct {
 	What       string                    `json:"what"`
 	Library    uuid.UUID                 `json:"library"`
@@ -330,7 +332,7 @@ type rosterVector struct {
 	Statements Statements                `json:"statements"`
 	Members    []memberVector            `json:"members"`
 	Former     []memberVector            `json:"former"`
-	Removals   []removalVector           `json:"removals"` // as they were taken
+	Removals   []removalVector           `json:"removals"` // in the order in which they were taken
 	Secrets    []secretVector            `json:"secrets"`  // the present one last
 	Forked     []identity.RemoteIdentity `json:"forked"`
 }
@@ -357,7 +359,7 @@ type secretVector struct {
 	Hash   hexBytes `json:"hash"`
 }
 
-// vectorOf returns what the statements of a roster amount to.
+// vectorOf returns the outcome of a roster's statements.
 func vectorOf(what string, r *Roster) rosterVector {
 	v := r.View()
 	vector := rosterVector{What: what, Library: r.Library(), Founder: r.Founder(), Statements: r.All(), Forked: v.Forked}
@@ -376,7 +378,7 @@ func vectorOf(what string, r *Roster) rosterVector {
 	return vector
 }
 
-// TestRosterVectors: what whole rosters amount to.
+// TestRosterVectors: the outcomes of whole rosters.
 func TestRosterVectors(t *testing.T) {
 	var made []rosterVector
 	for _, story := range stories {

@@ -68,7 +68,7 @@ func TestListen(t *testing.T) {
 	})
 }
 
-// A route that has got another handler is not that of the listener any more.
+// A route that was given another handler no longer belongs to the listener.
 func TestListenReplaced(t *testing.T) {
 	bubble(t, func(t *testing.T, p *pair) {
 		l := p.routes.Listen("echo")
@@ -83,7 +83,8 @@ func TestListenReplaced(t *testing.T) {
 	})
 }
 
-// Where the tunnel is lost, its streams say so, also those that nobody used.
+// If the tunnel is lost, its streams report that, even those that were never
+// used.
 func TestListenerLosesTunnel(t *testing.T) {
 	bubble(t, func(t *testing.T, p *pair) {
 		l := p.routes.Listen("shop")

@@ -12,8 +12,8 @@ import (
 	"github.com/sdp2p/p2p/library/session"
 )
 
-// TestMemberMemory: a member that opens one session after the other, each with
-// as many streams as it may have, gets no more memory than two have.
+// TestMemberMemory: a member that opens one session after another, each with as
+// many streams as allowed, takes no more memory than two sessions.
 func TestMemberMemory(t *testing.T) {
 	bubble(t, func(t *testing.T, p *pair) {
 		begin := func() *yamux.Session {
@@ -45,7 +45,7 @@ func TestMemberMemory(t *testing.T) {
 	})
 }
 
-// TestConnPrints: a stream that is printed does not show what was said in it.
+// TestConnPrints: printing a stream does not show the data sent in it.
 func TestConnPrints(t *testing.T) {
 	bubble(t, func(t *testing.T, p *pair) {
 		c := p.open(t, "echo")
@@ -53,7 +53,7 @@ func TestConnPrints(t *testing.T) {
 		const text = "said in the stream"
 		_, err := c.Write([]byte(text))
 		require.NoError(t, err)
-		synctest.Wait() // it is back, and in the buffer
+		synctest.Wait() // the answer is back, in the buffer
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%q", "%d", "%c"} {
 			for _, v := range []any{c, struct{ C *session.Conn }{c}, []*session.Conn{c}} {
 				printed := fmt.Sprintf(verb, v)

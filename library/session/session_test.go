@@ -26,16 +26,16 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// Two members of a library: one opens streams, the other serves them.
+// A pair is two members of a library: one opens streams, the other serves them.
 type pair struct {
 	opener, server *p2p.P2P
-	here, there    *library.Library // the same, at either
+	here, there    *library.Library // the same library, on either side
 	link           *p2ptest.Link
 	session        *session.Session
 	routes         session.Mux
 	logged         bytes.Buffer
-	tunnels        atomic.Int32 // that were opened
-	ended          atomic.Int32 // that are over
+	tunnels        atomic.Int32 // number of tunnels opened
+	ended          atomic.Int32 // number of tunnels ended
 }
 
 func newPair(t testing.TB) *pair {
@@ -83,7 +83,7 @@ func newPair(t testing.TB) *pair {
 func bubble(t *testing.T, f func(t *testing.T, p *pair)) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		time.Sleep(time.Second) // they find each other
+		time.Sleep(time.Second) // the nodes find each other
 		f(t, p)
 	})
 }
@@ -97,7 +97,7 @@ func (p *pair) open(t testing.TB, route string) *session.Conn {
 	return c
 }
 
-// talk sends a text, and wants it back.
+// talk sends a text, and requires it back.
 func talk(c *session.Conn, text string) error {
 	if _, err := io.WriteString(c, text); err != nil {
 		return err
@@ -112,8 +112,8 @@ func talk(c *session.Conn, text string) error {
 	return nil
 }
 
-// Many streams at once share one tunnel, and each has its own bytes, to its
-// end.
+// Many streams at a time share one tunnel, and each carries its own bytes, to
+// its end.
 func TestStreams(t *testing.T) {
 	bubble(t, func(t *testing.T, p *pair) {
 		var all sync.WaitGroup
@@ -136,7 +136,7 @@ func TestStreams(t *testing.T) {
 	})
 }
 
-// What a handler comes to is what the opener hears, and concerns no other
+// The opener of a stream gets the result of its handler, which affects no other
 // stream.
 func TestHandlers(t *testing.T) {
 	bubble(t, func(t *testing.T, p *pair) {
@@ -166,7 +166,7 @@ func TestHandlers(t *testing.T) {
 		b, err := io.ReadAll(c)
 		require.NoError(t, err)
 		require.Equal(t, "bye", string(b))
-		synctest.Wait() // that nothing is read any more comes behind the end
+		synctest.Wait() // the other side's stop to reading arrives after its end
 		_, err = c.Write([]byte("x"))
 		require.ErrorIs(t, err, p2p.ErrCanceled)
 		require.NoError(t, talk(other, "still there"))
@@ -176,7 +176,7 @@ func TestHandlers(t *testing.T) {
 	})
 }
 
-// One that never says which route it wants is told after 5 s.
+// A stream whose opener never names a route is reset after 5 s.
 func TestSilentStream(t *testing.T) {
 	bubble(t, func(t *testing.T, p *pair) {
 		c, err := p.here.Open(t.Context(), p.there.Instance(), session.Route)
@@ -188,8 +188,8 @@ func TestSilentStream(t *testing.T) {
 	})
 }
 
-// A tunnel that is lost never looks like an end, and the next stream has
-// another one.
+// A lost tunnel never looks like the end of a stream, and the next stream gets
+// another tunnel.
 func TestLost(t *testing.T) {
 	bubble(t, func(t *testing.T, p *pair) {
 		c := p.open(t, "echo")
@@ -221,8 +221,8 @@ func TestRemoved(t *testing.T) {
 	})
 }
 
-// A session without streams gives its tunnel up, and opens another one when it
-// has to.
+// A session without streams closes its tunnel, and opens another one when it
+// needs one.
 func TestIdle(t *testing.T) {
 	bubble(t, func(t *testing.T, p *pair) {
 		a, b := p.open(t, "echo"), p.open(t, "echo")
@@ -240,8 +240,8 @@ func TestIdle(t *testing.T) {
 	})
 }
 
-// Before a tunnel is as old as it may get, new streams have another one, and it
-// ends with the last of its own.
+// Shortly before a tunnel is too old, new streams get another tunnel, and the
+// old one ends with its last stream.
 func TestRetire(t *testing.T) {
 	bubble(t, func(t *testing.T, p *pair) {
 		c := p.open(t, "echo")
@@ -277,7 +277,7 @@ func TestMaxStreams(t *testing.T) {
 	})
 }
 
-// A member that does not read holds up its own stream, and no other one.
+// A member that does not read holds up only its own stream.
 func TestStalledStream(t *testing.T) {
 	bubble(t, func(t *testing.T, p *pair) {
 		p.routes.Handle("stall", func(ctx context.Context, c *session.Conn) error {
@@ -292,8 +292,8 @@ func TestStalledStream(t *testing.T) {
 	})
 }
 
-// What closed streams had written arrives, though the session is closed right
-// behind.
+// Bytes that were written to closed streams arrive, even if the session is
+// closed right after.
 func TestClose(t *testing.T) {
 	bubble(t, func(t *testing.T, p *pair) {
 		got := make(chan []byte, 20)
@@ -323,7 +323,8 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// Where a node shuts down, streams end, and do not look as if that was meant.
+// If a node shuts down, its streams fail; it does not look like their regular
+// end.
 func TestShutdown(t *testing.T) {
 	bubble(t, func(t *testing.T, p *pair) {
 		done := make(chan struct{})
@@ -368,7 +369,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// closing tells when it is closed.
+// closing closes a channel when it is closed.
 type closing struct {
 	net.Conn
 	once sync.Once
