@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Nothing that a stream's result tells is lost in that of the transfer.
+// No field of a stream's result is lost in the result of the transfer.
 func TestAccount(t *testing.T) {
 	t.Parallel()
 	one := Result{
@@ -20,7 +20,7 @@ func TestAccount(t *testing.T) {
 	a := &account{}
 	a.add(one)
 	require.Equal(t, one, a.total())
-	a.add(one) // another stream, which finds the same
+	a.add(one) // another stream with the same result
 	again := one
 	again.Sent, again.Reused, again.Restarted, again.Repaired = 8, 14, 16, 18
 	require.Equal(t, again, a.total())

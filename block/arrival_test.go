@@ -11,7 +11,7 @@ import (
 	"github.com/zeebo/blake3"
 )
 
-// Chopped comes in reads of at most so many bytes.
+// A chopped is a reader that returns at most a number of bytes at a time.
 type chopped struct {
 	io.Reader
 	most int
@@ -21,8 +21,8 @@ func (c chopped) Read(p []byte) (int, error) {
 	return c.Reader.Read(p[:min(len(p), 1+rand.IntN(c.most))])
 }
 
-// However long messages are, and however they come, their data and its hashes
-// are right until the buffer is given back.
+// However long messages are, and in whatever pieces they arrive, their data and
+// its hashes stay intact until the buffer is given back.
 func TestRead(t *testing.T) {
 	t.Parallel()
 	sizes := []int{
@@ -52,7 +52,7 @@ func TestRead(t *testing.T) {
 		for b := range a.out {
 			require.NoError(t, b.err)
 			for _, it := range b.items {
-				if n := len(it.data); n > 0 { // perhaps not all of a message's
+				if n := len(it.data); n > 0 { // perhaps only a part of a message's data
 					require.True(t, bytes.Equal(want[0][:n], it.data))
 					if want[0] = want[0][n:]; len(want[0]) == 0 {
 						want = want[1:]

@@ -17,14 +17,14 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// What senders and receivers know that were built before hints.
+// The highest kind and verdict that sides built before hints know.
 const (
 	lastKindBefore    = kindHole
 	lastVerdictBefore = verdictPart
 )
 
-// before reads what a side says as one would that was built before hints. Of an
-// answer, it reads the verdicts of so many entries.
+// before reads a message like a side built before hints. If it is an answer, it
+// reads the verdicts of the given number of entries.
 func before(t require.TestingT, r io.Reader, entries int) (m message, wishes []wish, err error) {
 	d := proto.NewDecoder(r)
 	if err := m.DecodeFrom(d); err != nil {
@@ -43,8 +43,8 @@ func before(t require.TestingT, r io.Reader, entries int) (m message, wishes []w
 	return m, wishes, nil
 }
 
-// sendAsBefore sends a file as a sender would that was built before hints, and
-// returns the receiver's verdict.
+// sendAsBefore sends a file like a sender built before hints, and returns the
+// receiver's verdict.
 func sendAsBefore(t *testing.T, dir string, e entry, content []byte, opts ReceiveOptions) (verdict, Result) {
 	here, there := net.Pipe()
 	root, err := os.OpenRoot(dir)
@@ -84,8 +84,8 @@ func sendAsBefore(t *testing.T, dir string, e entry, content []byte, opts Receiv
 	return <-v, result
 }
 
-// A sender that was built before hints sends what has changed as a whole, and
-// is told in its own words what is unchanged.
+// A sender built before hints sends a changed file as a whole, and is told
+// which files are unchanged in terms that it knows.
 func TestSenderBefore(t *testing.T) {
 	dir := t.TempDir()
 	opts := ReceiveOptions{From: "a", Trusted: true, Existing: Replace}
@@ -107,14 +107,14 @@ func TestSenderBefore(t *testing.T) {
 	require.True(t, bytes.Equal(content, got))
 }
 
-// A receiver that was built before hints gets nothing that it does not know.
+// A receiver built before hints gets no message that it does not know.
 func TestReceiverBefore(t *testing.T) {
 	content := bytes.Repeat([]byte("hello"), 100_000)
 	here, there := net.Pipe()
 	heard := make(chan []byte, 1)
 	sources := []Source{{Name: "a", Reader: bytes.NewReader(content), Size: int64(len(content)), ModTime: time.Unix(1, 0)}}
 	var rest []any
-	for i := range 100 { // a list that would be packed
+	for i := range 100 { // a list long enough to be packed
 		sources = append(sources, Source{Name: fmt.Sprint(i, strings.Repeat("x", 200)), Reader: bytes.NewReader(nil)})
 		rest = append(rest, wish{verdict: verdictNo})
 	}

@@ -25,10 +25,11 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// nodes starts two nodes with QUIC on loopback, and returns what opens a stream
-// from one to serve on the other: a bare one, and one in a tunnel.
+// nodes starts two nodes with QUIC on loopback, and returns two functions that
+// open a stream from one to the other, which calls serve: a bare stream, and
+// one in a tunnel.
 func nodes(t testing.TB, serve func(net.Conn) error) (bare, inTunnel func() net.Conn) {
-	network := p2ptest.NewNetwork(p2ptest.Config{}) // tells addresses
+	network := p2ptest.NewNetwork(p2ptest.Config{}) // only tells the nodes their addresses
 	type node struct {
 		*p2p.P2P
 		libraries *library.Libraries
@@ -76,11 +77,11 @@ func nodes(t testing.TB, serve func(net.Conn) error) (bare, inTunnel func() net.
 	return bare, inTunnel
 }
 
-const large = 1 << 30 // bytes
+const large = 1 << 30 // in bytes
 
-// One file of 1 GiB over a QUIC stream on loopback, bare and in a tunnel:
-// copied through the stream and thrown away, copied from file to file, and
-// sent. Both ends are on this machine.
+// BenchmarkLarge moves one file of 1 GiB over a QUIC stream on loopback, bare
+// and in a tunnel: copied through the stream and discarded, copied from file to
+// file, and sent. Both ends are on this machine.
 func BenchmarkLarge(b *testing.B) {
 	source := put(b, filepath.Join(b.TempDir(), "large"), nil, 0o600)
 	f, err := os.OpenFile(source, os.O_WRONLY, 0)
@@ -143,8 +144,8 @@ func BenchmarkLarge(b *testing.B) {
 	}
 }
 
-// The most memory that a transfer of a large file takes, on both sides
-// together: what is in use and not yet collected.
+// BenchmarkMemory measures the most memory that the transfer of a large file
+// takes, on both sides together: memory in use or not yet collected.
 func BenchmarkMemory(b *testing.B) {
 	for _, size := range []int64{64 << 20, 1 << 30} {
 		b.Run(fmt.Sprintf("%d MiB", size>>20), func(b *testing.B) {
@@ -183,8 +184,8 @@ type zeros struct{}
 
 func (zeros) ReadAt(b []byte, _ int64) (int, error) { clear(b); return len(b), nil }
 
-// 10,000 files of 4 KiB: in one offer, and as the ancestor does it, on a stream
-// each, with an acknowledgement after each block.
+// BenchmarkSmall moves 10,000 files of 4 KiB: in one offer, and like the
+// ancestor, on a stream each, with an acknowledgement after each block.
 func BenchmarkSmall(b *testing.B) {
 	const files = 10_000
 	content := random(4<<10, 1)

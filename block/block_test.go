@@ -59,8 +59,8 @@ func TestTransfer(t *testing.T) {
 	require.True(t, there.ModTime().Equal(info.ModTime()))
 }
 
-// Permissions are restored where that is asked for, and no stranger's file
-// becomes executable.
+// Permissions are restored if that is asked for, and a file from a stranger
+// never becomes executable.
 func TestModes(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("files have no such permissions")

@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A decision holds for an offer that is the same in all, at the same place of
-// the transfer.
+// A decision is reused for an offer that is the same in every respect, at the
+// same place of the transfer.
 func TestDecisions(t *testing.T) {
 	offer := func(earlier int, paths ...string) *Offer {
 		o := newOffer()
@@ -32,18 +32,18 @@ func TestDecisions(t *testing.T) {
 	require.Equal(t, 2, asked)
 	again := ask(offer(0, "a", "b"))
 	require.Equal(t, []verdict{verdictNo, verdictWhole}, again.verdicts)
-	again.verdicts[1] = verdictHave // as the receiver does
+	again.verdicts[1] = verdictHave // the receiver does this
 	require.Equal(t, []verdict{verdictNo, verdictWhole}, ask(offer(0, "a", "b")).verdicts)
 	ask(offer(2, "c"))
 	require.Equal(t, 2, asked)
 	ask(offer(2, "d"))
-	require.Equal(t, 3, asked, "another file")
+	require.Equal(t, 3, asked, "an offer with another file is asked about")
 	more := offer(0, "a", "b")
 	more.Bytes++
 	ask(more)
-	require.Equal(t, 4, asked, "another total")
+	require.Equal(t, 4, asked, "an offer with another total is asked about")
 	ask(offer(2, "d"))
-	require.Equal(t, 5, asked, "of another transfer")
+	require.Equal(t, 5, asked, "the same offer in another transfer is asked about")
 	require.Error(t, known.ask(t.Context(), offer(0), func(context.Context, *Offer) error { return Refuse("") }))
 	require.Empty(t, known)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// The messages are those that internal/described says they are.
+// The messages have the layout that internal/described describes.
 func TestDescribed(t *testing.T) {
 	t.Run("hello", func(t *testing.T) {
 		messagetest.Pair{

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A disk has in it what os.DirFS has, and its files are read like those.
+// A disk contains the same as os.DirFS, and its files are read in the same way.
 func TestDisk(t *testing.T) {
 	dir := t.TempDir()
 	for name, content := range map[string]string{"b": "b", "a/c": "content", "a/empty": "", "a/b/c": "c", "Z": "z"} {
@@ -91,9 +91,9 @@ func TestDisk(t *testing.T) {
 	require.IsType(t, want2, err)
 }
 
-// Where something else takes a file's place between the offer and its turn,
-// that is found, and nothing waits for it. A symbolic link is followed then, as
-// os.DirFS does.
+// If something else replaces a file between the offer and its turn, the sender
+// detects it, and does not block on it. A symbolic link is followed, as by
+// os.DirFS.
 func TestDiskReplaced(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "f")
@@ -131,12 +131,12 @@ func TestDiskReplaced(t *testing.T) {
 	}
 }
 
-// No descriptor is left of a file, whether it is sent or was changed.
+// No file descriptor is left open, whether a file is sent or was changed.
 func TestDescriptors(t *testing.T) {
 	open := func() int {
 		all, err := os.ReadDir("/proc/self/fd")
 		if err != nil {
-			t.Skip("the system does not list what is open:", err)
+			t.Skip("the system does not list open files:", err)
 		}
 		return len(all)
 	}

@@ -13,11 +13,11 @@ import (
 	"github.com/sdp2p/p2p/block"
 )
 
-// A receiver looks at what is offered, and then gets it, or what it wants of
-// it.
+// A receiver looks at an offer, and then receives all of it, or the entries
+// that it wants.
 func Example() {
 	ctx := context.Background()
-	here, there := net.Pipe() // a *p2p.Stream or a *tunnel.Conn
+	here, there := net.Pipe() // in an app, a *p2p.Stream or a *tunnel.Conn
 	go func() {
 		notes := strings.NewReader("bring bread")
 		_, err := block.Send(ctx, here, []block.Source{
@@ -64,8 +64,8 @@ func Example() {
 	// left out: movie.mkv
 }
 
-// A sender holds on to a transfer until it is over; the receiver's handler of
-// the first stream reports it.
+// A sender keeps a transfer going until it is complete, over as many streams as
+// that takes; the receiver's handler of the first stream reports it.
 func ExampleTransfer() {
 	downloads, _ := os.MkdirTemp("", "downloads-")
 	defer os.RemoveAll(downloads)
@@ -76,8 +76,8 @@ func ExampleTransfer() {
 	defer root.Close()
 	var transfers block.Transfers
 	received := make(chan int, 1)
-	serve := func(ctx context.Context, stream net.Conn) { // of the route "files"
-		opts := block.ReceiveOptions{From: "alice"} // which a *p2p.Stream knows
+	serve := func(ctx context.Context, stream net.Conn) { // the handler of the route "files"
+		opts := block.ReceiveOptions{From: "alice"} // with a *p2p.Stream, From is not needed
 		result, err := transfers.Receive(ctx, stream, nil, root, opts)
 		if errors.Is(err, block.ErrContinued) {
 			return
@@ -87,11 +87,11 @@ func ExampleTransfer() {
 
 	streams := 0
 	transfer := block.Transfer{
-		Open: func(ctx context.Context) (net.Conn, error) { // block.To(peer, "files")
+		Open: func(ctx context.Context) (net.Conn, error) { // in an app, block.To(peer, "files")
 			here, there := net.Pipe()
 			go serve(ctx, there)
 			if streams++; streams == 1 {
-				here.Close() // it is lost
+				here.Close() // the stream is lost
 			}
 			return here, nil
 		},
@@ -101,7 +101,7 @@ func ExampleTransfer() {
 	sources := []block.Source{{Name: "notes.txt", Reader: notes, Size: notes.Size()}}
 	result, err := transfer.Send(context.Background(), sources, block.SendOptions{})
 	fmt.Printf("%d file sent over %d streams, %v\n", result.Files, streams, err)
-	<-received // nothing, over the first stream
+	<-received // nothing arrived over the first stream
 	fmt.Printf("%d file received\n", <-received)
 	// Output:
 	// lost, again in 100ms

@@ -20,7 +20,7 @@ import (
 	"github.com/sdp2p/p2p/block"
 )
 
-// A recorder keeps what is written to a stream.
+// A recorder records what is written to a stream.
 type recorder struct {
 	net.Conn
 	mu   sync.Mutex
@@ -34,8 +34,8 @@ func (r *recorder) Write(b []byte) (int, error) {
 	return r.Conn.Write(b)
 }
 
-// again sends sources and returns what both sides returned, and what the
-// receiver said.
+// again sends sources, and returns the results of both sides, and the bytes
+// that the receiver has written.
 func again(t testing.TB, sources []block.Source, dir string, opts block.ReceiveOptions) (sent, received side, said []byte) {
 	t.Helper()
 	a, b := pair(t)
@@ -44,12 +44,13 @@ func again(t testing.TB, sources []block.Source, dir string, opts block.ReceiveO
 	return sent, received, r.said.Bytes()
 }
 
-// family is a sender whose files may be replaced.
+// family returns options for a trusted sender, with a given choice for existing
+// files.
 func family(e block.Existing) block.ReceiveOptions {
 	return block.ReceiveOptions{From: "a", Trusted: true, Existing: e}
 }
 
-// rewrite gives a file another content, and another time of modification.
+// rewrite gives a file another content, and a later time of modification.
 func rewrite(t testing.TB, path string, content []byte) {
 	info, err := os.Stat(path)
 	require.NoError(t, err)
@@ -65,7 +66,7 @@ func readAll(t testing.TB, path string) string {
 	return string(b)
 }
 
-// names returns the names in a folder, without the partial one.
+// namesIn returns the names in a folder, except that of the partial folder.
 func namesIn(t testing.TB, dir string) (names []string) {
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
@@ -77,8 +78,8 @@ func namesIn(t testing.TB, dir string) (names []string) {
 	return names
 }
 
-// What was sent before, and is unchanged on both sides, is not sent again, and
-// does not lie there twice.
+// A file that was sent before, and is unchanged on both sides, is neither sent
+// again nor stored twice.
 func TestUnchanged(t *testing.T) {
 	top := filepath.Join(t.TempDir(), "top")
 	for name, size := range map[string]int{"empty": 0, "one": 1, "large": 1 << 20, "a/b/c": 5} {
@@ -105,7 +106,7 @@ func TestUnchanged(t *testing.T) {
 			require.EqualValues(t, 1<<20+6, s.Bytes)
 		}
 		require.Equal(t, last.TotalBytes, last.Bytes)
-		require.Zero(t, last.Verified, "unchanged is not verified")
+		require.Zero(t, last.Verified, "an unchanged file does not count as verified")
 		require.Equal(t, []string{"top"}, namesIn(t, dir))
 		require.Equal(t, want, tree(t, filepath.Join(dir, "top")))
 
@@ -122,7 +123,7 @@ func TestUnchanged(t *testing.T) {
 	}
 }
 
-// A source without a time of modification may have changed.
+// A file without a time of modification may have changed.
 func TestNoTime(t *testing.T) {
 	dir := t.TempDir()
 	for _, content := range []string{"hello", "world"} {
@@ -134,7 +135,7 @@ func TestNoTime(t *testing.T) {
 	require.Equal(t, "world", readAll(t, filepath.Join(dir, "a")))
 }
 
-// What becomes of a file that has another content now is the app's choice.
+// The app chooses how a file that has changed is stored.
 func TestExisting(t *testing.T) {
 	if runtime.GOOS != "linux" && runtime.GOOS != "darwin" {
 		t.Skip("this system cannot exchange two names: Replace is Keep")
@@ -169,9 +170,10 @@ func TestExisting(t *testing.T) {
 	}
 }
 
-// A sender that offers another one's files, or the user's own, is answered byte
-// by byte as if there were none, whatever the app's choice is. So is one that
-// is not trusted, or not known.
+// If a sender offers files that another sender or the user already has there,
+// the answer is the same, byte for byte, as if they were not there, whatever
+// the app's choice is. The same holds for a sender that is not trusted or not
+// known.
 func TestOthersFiles(t *testing.T) {
 	content := random(1<<20, 3)
 	from := put(t, filepath.Join(t.TempDir(), "a"), content, 0o640)
@@ -194,11 +196,11 @@ func TestOthersFiles(t *testing.T) {
 				return withoutProgress(t, said)
 			}
 			empty := answer(func(string) {})
-			require.Equal(t, empty, answer(func(dir string) { // the user's
+			require.Equal(t, empty, answer(func(dir string) { // the user's own file
 				require.NoError(t, os.WriteFile(filepath.Join(dir, "a"), content, 0o640))
 				require.NoError(t, os.Chtimes(filepath.Join(dir, "a"), time.Time{}, info.ModTime()))
 			}), "%s, %v", name, e)
-			require.Equal(t, empty, answer(func(dir string) { // another sender's
+			require.Equal(t, empty, answer(func(dir string) { // another sender's file
 				opts := family(block.Replace)
 				opts.Times = true
 				_, received, _ := again(t, block.Paths(from), dir, opts)
@@ -208,7 +210,8 @@ func TestOthersFiles(t *testing.T) {
 	}
 }
 
-// Nothing is replaced but what the sender has placed, as it was placed.
+// Only a file that the sender has placed, and that is unchanged since, is
+// replaced.
 func TestReplaceSpares(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("this system cannot exchange two names: Replace is Keep")
@@ -264,7 +267,7 @@ func TestReplaceSpares(t *testing.T) {
 	}
 }
 
-// A name that is spelled otherwise is another file.
+// A name in another spelling is another file.
 func TestReplaceSpelled(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"name", "NAME"} {
@@ -275,7 +278,8 @@ func TestReplaceSpelled(t *testing.T) {
 	require.Len(t, namesIn(t, dir), 2)
 }
 
-// Somebody puts another file in the place of one that is being replaced.
+// Another program replaces a file at the moment when the transfer replaces it:
+// the other program's file stays.
 func TestReplaceSwapped(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("this system cannot exchange two names: Replace is Keep")
@@ -287,7 +291,7 @@ func TestReplaceSwapped(t *testing.T) {
 	at := filepath.Join(dir, "a")
 	opts := family(block.Replace)
 	opts.SetFaults(func(op, name string) error {
-		if op == "exchange" { // behind the last look at it
+		if op == "exchange" { // after the last check of it
 			require.NoError(t, os.WriteFile(at+".new", []byte("mine"), 0o600))
 			require.NoError(t, os.Rename(at+".new", at))
 		}
@@ -301,7 +305,8 @@ func TestReplaceSwapped(t *testing.T) {
 	require.Equal(t, []string{"a", "a (2)"}, namesIn(t, dir))
 }
 
-// What the app leaves out is neither looked at nor told of.
+// An entry that the app leaves out is not looked up, and the answer does not
+// tell whether it exists.
 func TestLeftOutUnseen(t *testing.T) {
 	from := put(t, filepath.Join(t.TempDir(), "a"), []byte("first"), 0o640)
 	var said [][]byte
@@ -322,8 +327,8 @@ func TestLeftOutUnseen(t *testing.T) {
 	require.Equal(t, said[0], said[1])
 }
 
-// withoutProgress returns what a receiver said but for keeps, and for how far
-// it was, which is a question of time.
+// withoutProgress returns what a receiver has written, without keeps and
+// progress, which depend on timing.
 func withoutProgress(t testing.TB, said []byte) []byte {
 	var left []byte
 	for r := bytes.NewReader(said); r.Len() > 0; {
@@ -335,10 +340,10 @@ func withoutProgress(t testing.TB, said []byte) []byte {
 			b := make([]byte, 16)
 			_, err := io.ReadFull(r, b)
 			require.NoError(t, err)
-			if b[7]&0x80 != 0 { // a hint
+			if b[7]&0x80 != 0 { // this is a hint
 				left = append(append(left, kind), b...)
 			}
-		case kind == 4: // one verdict without more
+		case kind == 4: // a single verdict
 			verdict, err := r.ReadByte()
 			require.NoError(t, err)
 			left = append(left, kind, verdict)
@@ -349,8 +354,8 @@ func withoutProgress(t testing.TB, said []byte) []byte {
 	return left
 }
 
-// A time of modification that the system's call cannot say is not restored as
-// another one, and a file that has it is known again.
+// A time of modification that the system cannot represent is not restored as a
+// different one, and a file with such a time is still recognized.
 func TestFarTime(t *testing.T) {
 	for _, year := range []int{-5000, 1000, 1677, 2263, 2500, 200_000} {
 		dir, content := t.TempDir(), []byte("hello")

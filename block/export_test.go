@@ -6,15 +6,16 @@ import (
 	"time"
 )
 
-// SetFaults has the destination of a transfer fail: see newVolume.
+// SetFaults makes the destination of a transfer fail: see newVolume.
 func (o *ReceiveOptions) SetFaults(f func(op, name string) error) { o.faults = f }
 
-// On a busy machine the sender's last word takes its time, and many tests look
-// at what is left afterwards. Where it does not come, the stream has ended.
+// On a busy machine the sender's last message may take long, and many tests
+// look at the files that are left after it. If it does not come, the stream has
+// ended.
 func init() { farewellOfSender = time.Minute }
 
-// MemoryDir returns a folder in memory, if the system has any: models would
-// wait for the disk most of the time.
+// MemoryDir returns a folder in memory, if the system has one: models would
+// mostly wait for the disk.
 func MemoryDir(t testing.TB) string {
 	dir, err := os.MkdirTemp("/dev/shm", "block")
 	if err != nil {
@@ -24,7 +25,7 @@ func MemoryDir(t testing.TB) string {
 	return dir
 }
 
-// FailOnce returns faults that fail one operation: see failOnce.
+// FailOnce returns faults that make one operation fail: see failOnce.
 func FailOnce(op string, nth int32, err error) func(string, string) error {
 	return failOnce(op, "", nth, err)
 }

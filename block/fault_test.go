@@ -26,16 +26,16 @@ import (
 // A mangler is a stream that changes what is written to it.
 type mangler struct {
 	net.Conn
-	change func(b []byte, offset int64) error // error: the stream breaks
+	change func(b []byte, offset int64) error // an error breaks the stream
 	offset int64
 }
 
 func (m *mangler) Write(b []byte) (int, error) {
 	b = bytes.Clone(b)
 	if err := m.change(b, m.offset); err != nil {
-		// To close a TCP connection with something unread would take from the
-		// other side what has arrived there: it breaks once all of that was
-		// read.
+		// Closing a TCP connection with unread data would also discard the data
+		// that has just arrived at the other side: so it is closed once all of
+		// that was read.
 		m.Conn.(interface{ CloseWrite() error }).CloseWrite()
 		io.Copy(io.Discard, m.Conn)
 		m.Conn.Close()
@@ -45,8 +45,8 @@ func (m *mangler) Write(b []byte) (int, error) {
 	return m.Conn.Write(b)
 }
 
-// marked returns content with 4 KiB of marks in each of the chunks, and what
-// flips a bit in the marks of one of them, so often.
+// marked returns content with 4 KiB of marks in each of the given chunks. See
+// spoil.
 func marked(size int, at ...int) []byte {
 	b := random(size, 3)
 	for _, chunk := range at {
@@ -65,7 +65,7 @@ func spoil(times int) func([]byte, int64) error {
 	}
 }
 
-// A chunk that was corrupted comes again, alone; three times at most.
+// A corrupted chunk is sent again, alone, and at most three times.
 func TestCorrupted(t *testing.T) {
 	content := marked(1<<20+5, 3)
 	for times := range 5 {
@@ -81,7 +81,7 @@ func TestCorrupted(t *testing.T) {
 			require.NoFileExists(t, filepath.Join(dir, "bad"))
 			require.Equal(t, 1, received.Files)
 			require.Equal(t, 1, sent.Files)
-			// What was good of it is not sent again.
+			// The good chunks are not sent again.
 			a, b = pair(t)
 			sent, received = move(t, a, b, sources, nil, dir, block.ReceiveOptions{From: "a"})
 			require.EqualValues(t, 3*128<<10+4, sent.Resumed)
@@ -100,8 +100,8 @@ func TestCorrupted(t *testing.T) {
 	}
 }
 
-// A chunk that comes again in the middle of its file changes nothing for the
-// rest of it.
+// A chunk that is sent again in the middle of its file does not affect the rest
+// of the file.
 func TestRepairedInBetween(t *testing.T) {
 	content := marked(16<<20, 1)
 	a, b := net.Pipe()
@@ -116,8 +116,8 @@ func TestRepairedInBetween(t *testing.T) {
 	require.True(t, bytes.Equal(content, got))
 }
 
-// The sender's file is changed while it is sent: nothing of it is shown, the
-// others arrive.
+// A file that changes while it is sent does not get its name; the others
+// arrive.
 func TestChanged(t *testing.T) {
 	top := t.TempDir()
 	large := put(t, filepath.Join(top, "large"), random(8<<20, 1), 0o600)
@@ -183,7 +183,7 @@ func TestReadError(t *testing.T) {
 	require.ErrorIs(t, received.err, block.ErrRead)
 }
 
-// Either side cancels; the other one learns who and why.
+// Either side cancels; the other one learns which side it was, and why.
 func TestCancel(t *testing.T) {
 	for _, who := range []string{"sender", "receiver"} {
 		a, b := pair(t)
@@ -256,7 +256,7 @@ func TestDecide(t *testing.T) {
 	require.Len(t, received.Skipped, 5)
 	require.Len(t, sent.Skipped, 5)
 
-	// Parts need no destination.
+	// Parts need no destination folder.
 	a, b = pair(t)
 	big := marked(1<<20, 5)
 	part = make(writerAt, 700_000)
@@ -278,7 +278,7 @@ type writerAt []byte
 
 func (w writerAt) WriteAt(b []byte, at int64) (int, error) { return copy(w[at:], b), nil }
 
-// Two transfers of the same at once: each gets a name of its own.
+// Two transfers of the same file at the same time each get a name of their own.
 func TestTwoAtOnce(t *testing.T) {
 	content := random(3<<20, 1)
 	dir := t.TempDir()
@@ -301,7 +301,8 @@ func TestTwoAtOnce(t *testing.T) {
 	}
 	both.Wait()
 
-	// One that waits for its user is not disturbed by one that ends.
+	// A transfer that waits for its user is not disturbed when another one
+	// ends.
 	a, b := pair(t)
 	_, received := move(t, a, b, []block.Source{source("g", nil)}, func(context.Context, *block.Offer) error {
 		a, b := pair(t)
@@ -314,8 +315,8 @@ func TestTwoAtOnce(t *testing.T) {
 	require.Equal(t, map[string]string{".": "d---------", "f.bin": string(content), "f (2).bin": string(content)}, tree(t, dir))
 }
 
-// A symbolic link in the destination leads nothing out of it, and a name that
-// is taken stays what it is.
+// A symbolic link in the destination does not lead out of it, and an existing
+// name stays as it is.
 func TestDestination(t *testing.T) {
 	outside, dir := t.TempDir(), t.TempDir()
 	if err := os.Symlink(outside, filepath.Join(dir, "link")); err != nil {
@@ -333,7 +334,7 @@ func TestDestination(t *testing.T) {
 	require.Equal(t, "x", got["link (2)/x"])
 	require.Equal(t, "d", got["dangling (2)"])
 
-	// A folder that is planted where files are to go, after the offer.
+	// A symbolic link is planted where files are stored, after the offer.
 	require.NoError(t, os.Symlink(outside, filepath.Join(dir, ".sdp2p-partial")))
 	a, b = pair(t)
 	_, received = move(t, a, b, []block.Source{source("y", []byte("y"))}, nil, dir, block.ReceiveOptions{})
@@ -360,7 +361,7 @@ func TestDestinationRemoved(t *testing.T) {
 	require.ErrorIs(t, sent.err, block.ErrWrite)
 }
 
-// The disk is full: known beforehand, or in the middle.
+// The disk is full: this is known beforehand, or found out halfway.
 func TestDiskFull(t *testing.T) {
 	dir := t.TempDir()
 	if runtime.GOOS != "linux" || os.Getuid() != 0 {
@@ -400,8 +401,8 @@ func TestDiskFull(t *testing.T) {
 	require.NoError(t, received.err)
 }
 
-// Many small files take few steps, and what was left by others is cleaned when
-// it is old.
+// Many small files take few operations, and the leftovers of other transfers
+// are removed when they are old.
 func TestManyAndClean(t *testing.T) {
 	const n = 1500
 	files := fstest.MapFS{}

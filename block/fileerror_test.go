@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// failOnce returns faults that fail one operation: the nth of its kind whose
-// name has that part.
+// failOnce returns faults that make one operation fail: the nth of its kind
+// whose name contains part.
 func failOnce(op, part string, nth int32, err error) func(string, string) error {
 	var n atomic.Int32
 	return func(o, name string) error {
@@ -24,8 +24,9 @@ func failOnce(op, part string, nth int32, err error) func(string, string) error 
 	}
 }
 
-// A file that cannot be created, written or placed for a reason of its own
-// fails alone. Both sides know which one, and the next attempt brings it.
+// If a file cannot be created, written or placed for a reason that concerns it
+// alone, only that file fails. Both sides know which one it is, and the next
+// attempt brings it.
 func TestOneFileFails(t *testing.T) {
 	sizes := map[string]int{"1 small": 5, "2 large": 300 << 10, "3 large": 400 << 10, "4 small": 6}
 	for name, test := range map[string]struct {
@@ -36,7 +37,7 @@ func TestOneFileFails(t *testing.T) {
 		"stored":  {failOnce("create", "", 4, syscall.EIO), "top/4 small"},
 		"written": {failOnce("write", "", 4, syscall.EFBIG), "top/3 large"},
 		"synced":  {failOnce("sync", ".1", 1, syscall.EIO), "top/2 large"},
-		"placed": {func(op, name string) error { // there are no hard links either
+		"placed": {func(op, name string) error { // as on a disk without hard links
 			if op == "link" || op == "rename" || op == "place" && name == "top/1 small" {
 				return syscall.EIO
 			}
@@ -68,7 +69,7 @@ func TestOneFileFails(t *testing.T) {
 	}
 }
 
-// A file that the receiver gives up is not sent to its end.
+// A file that the receiver gives up is not sent any further.
 func TestGivenUp(t *testing.T) {
 	const size = 256 << 20
 	r := try{dir: t.TempDir(), sources: []Source{
@@ -87,8 +88,8 @@ type zeroReader struct{}
 
 func (zeroReader) ReadAt(b []byte, _ int64) (int, error) { clear(b); return len(b), nil }
 
-// What concerns the destination as a whole ends the transfer, and is told as
-// such.
+// An error that concerns the destination as a whole aborts the transfer, and is
+// reported as such.
 func TestDestinationFails(t *testing.T) {
 	sizes := map[string]int{"1": 5, "2": 300 << 10, "3": 6}
 	for name, test := range map[string]struct {
@@ -123,8 +124,8 @@ func TestDestinationFails(t *testing.T) {
 	}
 }
 
-// Files that are whole get their places, also where the transfer ends before
-// their batch is full: it is cut, the disk is full, or the app ends it.
+// Complete files get their names even if the transfer ends before their batch
+// is full: because it is cut, the disk is full, or the app ends it.
 func TestWholeFilesArePlaced(t *testing.T) {
 	sizes := map[string]int{"1": 5, "2": 300 << 10, "3": 64, "4": 2 << 20}
 	full := func(op, name string) error {
@@ -153,14 +154,15 @@ func TestWholeFilesArePlaced(t *testing.T) {
 	}
 }
 
-// A folder that cannot be made fails, and the files in it, and nothing else.
+// If a folder cannot be made, it fails together with the files in it, and
+// nothing else does.
 func TestFolderFails(t *testing.T) {
 	source, _ := folderOf(map[string]int{"a/x": 5, "b/x": 6, "b/in/y": 7, "c": 8, "d": 1 << 20})
 	r := try{sources: []Source{source}, dir: t.TempDir(), cut: after(600 << 10)}
 	r.run(t)
 	b := filepath.Join(r.dir, "top", "b")
 	require.NoError(t, os.RemoveAll(b))
-	require.NoError(t, os.WriteFile(b, nil, 0o600)) // a file has taken the place of the folder
+	require.NoError(t, os.WriteFile(b, nil, 0o600)) // now a file is in the folder's place
 	r.cut = nil
 	sent, received := r.run(t)
 	for _, side := range []outcome{sent, received} {
@@ -175,9 +177,9 @@ func TestFolderFails(t *testing.T) {
 	}
 }
 
-// A disk says once that it has lost something. It may say so while the file
-// still arrives, in the end, or of all files together; none of them gets a name
-// then, and the next attempt does not believe that it is there.
+// A disk reports lost writes only once. It may report them while the file still
+// arrives, at its end, or for all files together; in each case none of them
+// gets its name, and the next attempt does not assume that the data is there.
 func TestLostWrites(t *testing.T) {
 	r := try{dir: t.TempDir(), sources: []Source{{Name: "large", Reader: zeroReader{}, Size: syncEvery + 5<<20}}}
 	r.receive.faults = failOnce("sync", "", 1, syscall.EIO)
@@ -217,7 +219,7 @@ func TestLostWrites(t *testing.T) {
 	require.Equal(t, want, contents(t, filepath.Join(r.dir, "top")))
 }
 
-// Data of an earlier attempt that cannot be read is fetched again.
+// Data from an earlier attempt that cannot be read is sent again.
 func TestUnreadablePartial(t *testing.T) {
 	source, want := folderOf(map[string]int{"a": 900 << 10})
 	r := try{sources: []Source{source}, dir: t.TempDir(), cut: after(600 << 10)}

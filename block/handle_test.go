@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Nothing is replaced, by a new file or by a link.
+// Neither a new file nor a link replaces anything.
 func TestHandle(t *testing.T) {
 	root, err := os.OpenRoot(t.TempDir())
 	require.NoError(t, err)

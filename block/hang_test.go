@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A hanging source does not answer until it is told to.
+// A hanging source does not answer until wake is closed.
 type hanging struct{ wake chan struct{} }
 
 func (h hanging) ReadAt(b []byte, _ int64) (int, error) {
@@ -23,8 +23,8 @@ func (h hanging) ReadAt(b []byte, _ int64) (int, error) {
 	return len(b), nil
 }
 
-// hang runs a transfer of which one side's disk hangs, or its app while it
-// decides. That side's context ends after a second.
+// hang runs a transfer in which the disk of one side hangs, or its app hangs
+// while it decides. That side's context ends after a second.
 func hang(t *testing.T, side string) {
 	root, err := os.OpenRoot(t.TempDir())
 	require.NoError(t, err)
@@ -39,7 +39,7 @@ func hang(t *testing.T, side string) {
 		opts := ReceiveOptions{From: "a"}
 		var decide func(context.Context, *Offer) error
 		over := false
-		opts.Progress = func(Progress) { require.False(t, over && side != "sender", "told after the end") }
+		opts.Progress = func(Progress) { require.False(t, over && side != "sender", "progress was reported after the end") }
 		switch side {
 		case "sender":
 			sending, source.Reader = short, hanging{wake}
@@ -74,7 +74,7 @@ func hang(t *testing.T, side string) {
 		}()
 		for _, end := range []ended{<-sent, <-received} {
 			require.ErrorIs(t, end.err, ErrCanceled)
-			require.Less(t, end.took, 2*time.Second) // of simulated time
+			require.Less(t, end.took, 2*time.Second) // simulated time
 		}
 		if side == "receiver" {
 			require.NotEmpty(t, holders.m, "the journal is still in use")
@@ -85,11 +85,11 @@ func hang(t *testing.T, side string) {
 	})
 }
 
-// letGo checks that nothing is held any more when the disk has woken up.
+// letGo checks that nothing is held any more after the disk has woken up.
 func letGo(t *testing.T, dir, side string) {
 	require.Empty(t, holders.m)
 	require.Zero(t, waiting.offers)
-	if side == "receiver" { // the file was whole
+	if side == "receiver" { // the file was complete
 		require.Len(t, contents(t, dir)["x"], 1000)
 	} else {
 		require.Empty(t, leftovers(t, dir))
@@ -103,7 +103,8 @@ func TestCancelAtOnce(t *testing.T) {
 	}
 }
 
-// cancelAfter ends the context of both sides after some switches of goroutines.
+// cancelAfter ends the context of both sides after a number of goroutine
+// switches.
 func cancelAfter(t *testing.T, switches int) {
 	a, b := net.Pipe()
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -129,7 +130,7 @@ func cancelAfter(t *testing.T, switches int) {
 	}
 }
 
-// Causes are an error that cannot be compared.
+// causes is an error that cannot be compared.
 type causes []string
 
 func (c causes) Error() string { return strings.Join(c, " ") }

@@ -31,13 +31,13 @@ func pair(t testing.TB) (net.Conn, net.Conn) {
 	return a, b
 }
 
-// A side is what one side of a transfer returned.
+// A side is the result of one side of a transfer.
 type side struct {
 	block.Result
 	err error
 }
 
-// move sends sources over a stream, and returns what both sides returned.
+// move sends sources over a stream, and returns the results of both sides.
 func move(t testing.TB, a, b net.Conn, sources []block.Source, decide func(context.Context, *block.Offer) error, dir string, opts block.ReceiveOptions) (sent, received side) {
 	t.Helper()
 	done := make(chan struct{})
@@ -73,7 +73,7 @@ func put(t testing.TB, path string, content []byte, mode fs.FileMode) string {
 	return path
 }
 
-// tree returns all that is in a folder.
+// tree returns everything in a folder.
 func tree(t testing.TB, dir string) map[string]string {
 	all := map[string]string{}
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {

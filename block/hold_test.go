@@ -19,41 +19,41 @@ import (
 	"github.com/sdp2p/p2p/block"
 )
 
-// A mishap befalls a stream once the sender has said so many bytes.
+// A mishap happens to a stream after a number of bytes from the sender.
 type mishap int
 
 const (
 	severed mishap = iota // both sides notice
-	left                  // the sender notices; the receiver hears nothing more
-	lost                  // the receiver notices; the sender hears nothing more
+	left                  // the sender notices; the receiver gets nothing more
+	lost                  // the receiver notices; the sender gets nothing more
 	silent                // neither notices
 	mishaps
 )
 
-// A fate is what befalls one stream of a held transfer.
+// A fate is the mishap of one stream of a held transfer.
 type fate struct {
 	mishap mishap
 	after  int64
-	rest   time.Duration // before the next stream can be opened
+	rest   time.Duration // until the next stream can be opened
 }
 
 func (f fate) String() string {
 	return fmt.Sprintf("mishap %d after %d, %v", f.mishap, f.after, f.rest)
 }
 
-// holding is a transfer over streams of which each has its fate, and the last
-// ones none.
+// holding is a transfer over several streams, each with its fate. The last
+// streams have none.
 type holding struct {
 	files  []int
 	fates  []fate
-	thinks time.Duration // the receiver's user, each time
+	thinks time.Duration // time for each decision of the receiver's user
 	dir    string
 
 	mu       sync.Mutex
 	streams  int
-	free     time.Time // from when on streams can be opened
+	free     time.Time // when the next stream can be opened
 	accepted int
-	writer   int // the stream that has written last
+	writer   int // the latest stream that has written
 	told     []error
 	faults   []error
 	sent     watched
@@ -62,7 +62,7 @@ type holding struct {
 	all      block.Transfers
 }
 
-// A watched progress must not go back.
+// A watched is progress that must not go back.
 type watched struct{ block.Progress }
 
 func (w *watched) show(h *holding, p block.Progress) {
@@ -96,7 +96,7 @@ func (h *holding) open(t *testing.T) block.Opener {
 	}
 }
 
-// A paced reader lets progress be reported.
+// A paced reader is slow enough for progress to be reported.
 type paced struct{ io.Reader }
 
 func (s paced) Read(p []byte) (int, error) {
@@ -104,7 +104,7 @@ func (s paced) Read(p []byte) (int, error) {
 	return s.Reader.Read(p)
 }
 
-// carry carries what both sides say until the stream's fate.
+// carry carries the bytes of both sides until the stream's fate.
 func (h *holding) carry(near, far net.Conn, f *fate) {
 	over := make(chan struct{})
 	go func() {
@@ -150,7 +150,7 @@ func (h *holding) carry(near, far net.Conn, f *fate) {
 	}()
 }
 
-// receive serves the stream of that number.
+// receive serves the nth stream.
 func (h *holding) receive(t *testing.T, n int, stream net.Conn) {
 	opts := block.ReceiveOptions{From: "alice", Progress: func(p block.Progress) { h.received.show(h, p) }}
 	opts.SetFaults(func(op, _ string) error {
@@ -182,7 +182,7 @@ func (h *holding) receive(t *testing.T, n int, stream net.Conn) {
 	}
 }
 
-// run returns what went wrong.
+// run runs the transfer, and returns everything that went wrong.
 func (h *holding) run(t *testing.T) error {
 	var sources []block.Source
 	total := int64(0)
@@ -216,12 +216,12 @@ func (h *holding) run(t *testing.T) error {
 			errs = append(errs, fmt.Errorf("file %d is not whole: %d bytes, %w", i, len(got), err))
 		}
 	}
-	time.Sleep(6 * time.Minute) // nobody waits for a transfer that is over
+	time.Sleep(6 * time.Minute) // must not leave a goroutine waiting for the transfer
 	return errors.Join(errs...)
 }
 
-// Whatever befalls a transfer's streams, and wherever, everything arrives once,
-// is asked about and reported once, and no progress goes back.
+// Whatever happens to a transfer's streams, and wherever, every file arrives
+// once, there is one decision and one report, and progress never goes back.
 func TestHold(t *testing.T) {
 	top := block.MemoryDir(t)
 	rapid.Check(t, func(rt *rapid.T) {

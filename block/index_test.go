@@ -31,7 +31,7 @@ func newTestIndex(t require.TestingT, dir, from string) (x *index, shut func()) 
 
 func (x *index) path(dir string) string { return filepath.Join(dir, partialDir, x.key.name) }
 
-// rowOf is the row of a file, as a test has placed it.
+// rowOf returns the row of a file that a test has placed.
 func rowOf(path string, size int64) *row {
 	m := &row{offered: path, here: path, seconds: size, ident: ident{device: 1, file: uint64(size) + 1, size: size, kind: regularKind}}
 	for range chunkCount(size, blockSize(size)) {
@@ -40,8 +40,8 @@ func rowOf(path string, size int64) *row {
 	return m
 }
 
-// An index that is cut anywhere, or of which any byte is another, has some of
-// its rows as they were, and no others.
+// If an index is cut anywhere, or any byte of it is altered, some of its rows
+// are read as they were written, and no others.
 func TestIndexBroken(t *testing.T) {
 	dir := t.TempDir()
 	x, shut := newTestIndex(t, dir, "a")
@@ -98,7 +98,7 @@ func TestIndexRewritten(t *testing.T) {
 	require.Less(t, x.size, before/2)
 	require.Len(t, x.rows, 4000)
 	for n := range 4000 {
-		for _, size := range []int64{4, 3} { // the newest, and the one before
+		for _, size := range []int64{4, 3} { // the newest row, and the one before it
 			m := rowOf(fmt.Sprint("file ", n), size)
 			_, got := x.find(m.offered, func(string) ident { return m.ident })
 			require.NotNil(t, got)
@@ -110,8 +110,8 @@ func TestIndexRewritten(t *testing.T) {
 	require.EqualValues(t, 170, x.spent.left(time.Now()))
 }
 
-// What is hashed for a sender is twice what it has sent at most, and 1 GiB in
-// an hour.
+// A sender can make the receiver hash at most twice the amount that it has
+// sent, and 1 GiB an hour.
 func TestIndexSpending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := &index{}
@@ -130,8 +130,8 @@ func TestIndexSpending(t *testing.T) {
 	})
 }
 
-// What was hashed while the clock was years ahead does not count for years: not
-// in the index that goes on, and not in one that is read again.
+// Hashing that was recorded while the clock was years ahead does not count for
+// years: neither in the index in use, nor in one that is read again.
 func TestIndexClockSetBack(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
 	x, shut := newTestIndex(t, dir, "a")
@@ -139,7 +139,7 @@ func TestIndexClockSetBack(t *testing.T) {
 	x.record(1<<40, 0)
 	x.append(appendSpent(nil, 0, spentAt{now.AddDate(5, 0, 0), hashingBytes}))
 	x.append(appendSpent(nil, 0, spentAt{now, 100}))
-	x.append(appendSpent(nil, 0, spentAt{now.Add(2 * time.Minute), 10})) // by a clock that was ahead a little
+	x.append(appendSpent(nil, 0, spentAt{now.Add(2 * time.Minute), 10})) // a little ahead
 	shut()
 	x, shut = newTestIndex(t, dir, "a")
 	defer shut()
@@ -149,9 +149,9 @@ func TestIndexClockSetBack(t *testing.T) {
 	require.False(t, x.spend(1))
 }
 
-// A system may give a disk another number when it is connected again, or after
-// it has started anew: the files on it are the same. Those of another disk that
-// is mounted below are not.
+// A system may give a disk another device number when it is connected again, or
+// after a restart: its files are still recognized. Files on another disk that
+// is mounted below the folder keep their number.
 func TestIndexOtherDevice(t *testing.T) {
 	dir := t.TempDir()
 	x, shut := newTestIndex(t, dir, "a")
@@ -160,7 +160,7 @@ func TestIndexOtherDevice(t *testing.T) {
 	x.add([]*row{own, other})
 	x.addFolder("top", "top (2)", ident{device: x.key.device, file: 2, kind: folderKind})
 	shut()
-	for _, device := range []uint64{0, 7, 8} { // 0: as it was
+	for _, device := range []uint64{0, 7, 8} { // 0: no change
 		x, shut = newTestIndex(t, dir, "a")
 		was := x.key.device
 		if device != 0 {
@@ -182,8 +182,8 @@ func TestIndexOtherDevice(t *testing.T) {
 	}
 }
 
-// An index in which nothing is known is removed, and another process has none
-// meanwhile.
+// An empty index is removed. While one process has an index open, another
+// process gets none.
 func TestIndexAlone(t *testing.T) {
 	dir := t.TempDir()
 	x, shut := newTestIndex(t, dir, "a")
@@ -200,7 +200,7 @@ func TestIndexAlone(t *testing.T) {
 	require.ErrorIs(t, err, fs.ErrNotExist)
 }
 
-// openWithout opens an index as a process would that does not know of x.
+// openWithout opens an index like another process, which does not know of x.
 func openWithout(t *testing.T, dir string, x *index) *index {
 	indexes.Lock()
 	delete(indexes.m, x.key)

@@ -12,7 +12,7 @@ import (
 	"github.com/zeebo/blake3"
 )
 
-// findTestJournal opens the journal with the key 1 in a folder, or makes it.
+// findTestJournal opens the journal with the key 1 in a folder, or creates it.
 func findTestJournal(t testing.TB, root *os.Root) *journal {
 	vol := newVolume(root, false, nil)
 	vol.partial = root
@@ -25,7 +25,7 @@ func findTestJournal(t testing.TB, root *os.Root) *journal {
 	return j
 }
 
-// emptyJournal returns a folder and a journal in it.
+// emptyJournal returns a folder with an empty journal.
 func emptyJournal(t testing.TB) (*os.Root, *journal) {
 	root, err := os.OpenRoot(t.TempDir())
 	require.NoError(t, err)
@@ -40,7 +40,7 @@ func placed(t *testing.T, j *journal, dest *os.Root, e *entry) bool {
 	return there
 }
 
-// Places that are booked together are all there.
+// Places that are recorded together are all found again.
 func TestPlaces(t *testing.T) {
 	root, j := emptyJournal(t)
 	var places []place
@@ -59,7 +59,7 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
-// The journal of another time is never a danger.
+// A damaged journal is never dangerous.
 func FuzzJournal(f *testing.F) {
 	seed := func(change func(j *journal)) []byte {
 		dir, j := emptyJournal(f)
@@ -95,9 +95,9 @@ func FuzzJournal(f *testing.F) {
 	})
 }
 
-// A file of somebody else's that lies where ours was to get is not ours, also
-// when our data is not there any more: it may have come before that or after,
-// and the offer may have had no such file meanwhile.
+// A file of another program at the path that ours was to get does not count as
+// ours, even if our data has gone: that file may have come earlier or later,
+// and the offer may not have had the file for a while.
 func TestNotOurs(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		for _, asked := range []bool{false, true} {
@@ -124,8 +124,8 @@ func TestNotOurs(t *testing.T) {
 	}
 }
 
-// A file that has its name and its number is not gone on with, also where the
-// file system does not tell of second names.
+// A file that has both its final name and its name in the partial folder is not
+// continued, even if the file system does not report second names.
 func TestAbandoned(t *testing.T) {
 	root, j := emptyJournal(t)
 	e := file("a", 1<<20)
@@ -138,7 +138,7 @@ func TestAbandoned(t *testing.T) {
 	j.close(false)
 	j = findTestJournal(t, root)
 	require.Len(t, j.begun, 1)
-	e.seconds++ // it has changed
+	e.seconds++ // the file has changed
 	require.False(t, placed(t, j, root, &e))
 	require.Empty(t, j.begun)
 	_, err = root.Lstat(j.data(n))
@@ -146,8 +146,8 @@ func TestAbandoned(t *testing.T) {
 	j.close(true)
 }
 
-// What follows a broken record is gone, also once another record has replaced
-// that.
+// Records after a broken one are lost, even once another record has replaced
+// the broken one.
 func TestBrokenRecord(t *testing.T) {
 	root, j := emptyJournal(t)
 	large, e := file("large", 1<<20), file("a", 4)
@@ -156,7 +156,7 @@ func TestBrokenRecord(t *testing.T) {
 	broken := j.size
 	require.NoError(t, j.chunk(n, 0, hash{1}))
 	require.NoError(t, j.place(place{number: j.number(), entry: e, path: "a"}))
-	_, err = j.file.WriteAt([]byte{0xFF}, broken+5) // its page did not get to the disk, that of the next record did
+	_, err = j.file.WriteAt([]byte{0xFF}, broken+5) // only the next page was written
 	require.NoError(t, err)
 	j.close(false)
 	for range 2 {
@@ -167,8 +167,8 @@ func TestBrokenRecord(t *testing.T) {
 	}
 }
 
-// A file of which the size asks for other chunks now starts over, and a chunk
-// is claimed only if it is what was verified.
+// A file whose size now calls for other chunks starts over, and a chunk is
+// claimed only if it still has the hash that was verified.
 func TestClaims(t *testing.T) {
 	root, err := os.OpenRoot(t.TempDir())
 	require.NoError(t, err)
@@ -186,7 +186,7 @@ func TestClaims(t *testing.T) {
 		require.NoError(t, j.chunk(n, 2, hash{2}))
 		j.close(false)
 		j = findTestJournal(t, root)
-		other := findTestJournal(t, root) // the first one is in use
+		other := findTestJournal(t, root) // since j is in use
 		require.NotEqual(t, j.name, other.name)
 		other.close(true)
 		e.size = size
@@ -200,8 +200,8 @@ func TestClaims(t *testing.T) {
 	}
 }
 
-// Data is kept if it is not known what has become of a file, and if the
-// transfer ends before that is written down.
+// Data is kept if it is unknown whether a file was placed, and if the transfer
+// ends before this is recorded.
 func TestSettle(t *testing.T) {
 	root, j := emptyJournal(t)
 	e := file("a", 4)
@@ -216,7 +216,7 @@ func TestSettle(t *testing.T) {
 	dir, err := root.OpenRoot(".")
 	require.NoError(t, err)
 	require.NoError(t, dir.Close())
-	j.dir = dir // which fails
+	j.dir = dir // this fails
 	require.ErrorIs(t, j.settle(t.Context(), root, nil), os.ErrClosed)
 	_, err = j.placed(root, &e)
 	require.ErrorIs(t, err, os.ErrClosed)
@@ -225,8 +225,8 @@ func TestSettle(t *testing.T) {
 	j.close(false)
 }
 
-// A data file that no record names is in nobody's way: small files that are
-// whole wait for their batch without one.
+// A data file that no record names causes no trouble: complete small files wait
+// for their batch without a record.
 func TestUnrecordedData(t *testing.T) {
 	root, j := emptyJournal(t)
 	e := file("large", 1<<20)
@@ -246,9 +246,9 @@ func TestUnrecordedData(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// A transfer that is killed while it makes its journal leaves one without a
-// header. The next one removes it, unless somebody holds it: that one is being
-// made.
+// A transfer that is killed while it creates its journal leaves a journal
+// without a header. The next transfer removes it, unless it is locked: in that
+// case, it is still being created.
 func TestJournalWithoutHeader(t *testing.T) {
 	root, err := os.OpenRoot(t.TempDir())
 	require.NoError(t, err)
@@ -271,8 +271,8 @@ func TestJournalWithoutHeader(t *testing.T) {
 	require.ElementsMatch(t, []string{"making" + journalEnd, j.name + journalEnd}, names)
 }
 
-// A journal that is taken for one without an owner, and removed, before it is
-// locked is made again.
+// A journal that another transfer takes for abandoned and removes before it is
+// locked is created again.
 func TestJournalReapedWhileMade(t *testing.T) {
 	root, err := os.OpenRoot(t.TempDir())
 	require.NoError(t, err)

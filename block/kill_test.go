@@ -26,7 +26,8 @@ import (
 	"github.com/sdp2p/p2p/internal/soak"
 )
 
-// TestMain lets the test binary be one side of a transfer, which can be killed.
+// TestMain lets the test binary act as one side of a transfer, so that it can
+// be killed.
 func TestMain(m *testing.M) {
 	if role := os.Getenv("BLOCK_ROLE"); role != "" {
 		one := one
@@ -39,11 +40,11 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	soak.Checks(40, 100) // each is a transfer or several
+	soak.Checks(40, 100) // each check is at least one transfer
 	os.Exit(m.Run())
 }
 
-// one is one side of a transfer, which uses nothing that root may do.
+// one acts as one side of a transfer, without using root's privileges.
 func one(role, socket, dir string) error {
 	c, err := net.Dial("unix", socket)
 	if err != nil {
@@ -66,8 +67,8 @@ func one(role, socket, dir string) error {
 		}
 	}
 	opts := block.ReceiveOptions{From: "sender", Trusted: true, Modes: true, Times: true}
-	if os.Getenv("BLOCK_EXISTING") != "" { // inherited by both sides
-		opts.Existing, opts.Modes = block.Replace, false // with the modes of moded, nothing could be copied
+	if os.Getenv("BLOCK_EXISTING") != "" { // both sides inherit it
+		opts.Existing, opts.Modes = block.Replace, false // so that a file can be copied
 	}
 	opts.SetFaults(faultsOf(os.Getenv("BLOCK_FAULTS")))
 	_, err = block.Receive(context.Background(), c, nil, root, opts)
@@ -76,7 +77,7 @@ func one(role, socket, dir string) error {
 
 const nobody = 65534
 
-// faultsOf returns the faults of a kind of destination.
+// faultsOf returns the faults of one kind of destination.
 func faultsOf(kind string) func(op, name string) error {
 	return func(op, _ string) error {
 		switch {
@@ -93,8 +94,8 @@ func faultsOf(kind string) func(op, name string) error {
 	}
 }
 
-// A moded file system says that its files have permissions that close them to
-// their owner. Nobody could send such files, were they really so.
+// A moded file system reports permissions that forbid access even to the files'
+// owner. If files really had them, they could not be sent.
 type moded struct{ readDirFS }
 
 type readDirFS interface {
@@ -104,7 +105,7 @@ type readDirFS interface {
 
 type modedInfo struct{ fs.FileInfo }
 
-// modeOf returns the permissions of a file of that name.
+// modeOf returns the permissions of a file with the given name.
 func modeOf(name string) fs.FileMode {
 	return []fs.FileMode{0o444, 0, 0o040, 0o644, 0o200}[len(name)%5]
 }
@@ -134,7 +135,8 @@ type process struct {
 	err  error
 }
 
-// spawn starts both sides; prefix is what runs the receiver, or nothing.
+// spawn starts both sides; prefix is the command that runs the receiver, if
+// any.
 func spawn(t *testing.T, roles, dirs [2]string, faults string, prefix ...string) (both [2]*process) {
 	var listeners [2]net.Listener
 	for i, role := range roles {
@@ -163,18 +165,19 @@ func spawn(t *testing.T, roles, dirs [2]string, faults string, prefix ...string)
 }
 
 // An attempt is one transfer between two processes. One of them is killed after
-// a while, unless that is 0, or the stream breaks behind so many bytes.
+// a while, unless after is 0, or the stream breaks after cut bytes, unless cut
+// is 0.
 type attempt struct {
 	source, dest string
 	after        time.Duration
 	victim       int // 0: the sender
 	cut          int64
-	faults       string   // of the destination
-	prefix       []string // what runs the receiver
+	faults       string   // of the destination's disk
+	prefix       []string // command that runs the receiver
 }
 
-// run returns how much the sender said, and whether everything has arrived and
-// both knew.
+// run returns how many bytes the sender has written, and whether everything has
+// arrived and both sides know it.
 func (a attempt) run(t *testing.T) (said int64, complete bool) {
 	both := spawn(t, [2]string{"send", "receive"}, [2]string{a.source, a.dest}, a.faults, a.prefix...)
 	s, r := both[0], both[1]
@@ -218,16 +221,16 @@ func (a attempt) run(t *testing.T) (said int64, complete bool) {
 		require.NoError(t, s.err, s.out.String())
 		require.NoError(t, r.err, r.out.String())
 	}
-	// A sender that is killed when both know that all has arrived, and nobody
-	// else does, has nothing to go on with.
+	// If the sender was killed after both sides knew that everything had
+	// arrived, it leaves no journal, although its exit was an error.
 	journals, err := filepath.Glob(filepath.Join(a.dest, ".sdp2p-partial", "*.journal"))
 	require.NoError(t, err)
 	return bytes.Load(), s.err == nil || r.err == nil && len(journals) == 0
 }
 
-// honest checks that each file with a final name is what was sent under that
-// name, whole, and with its permissions. There may be empty files that keep a
-// place.
+// honest checks that each file with a final name is the complete file that was
+// sent under that name, with its permissions. There may be empty files that
+// hold a place.
 func honest(t *testing.T, source, dest string, placeholders bool) {
 	err := filepath.WalkDir(dest, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() && d.Name() == ".sdp2p-partial" {
@@ -242,10 +245,10 @@ func honest(t *testing.T, source, dest string, placeholders bool) {
 		if info.Size() == 0 && placeholders && d.Name() != "0" {
 			return nil
 		}
-		if rel != "large" { // which is sent with a name of its own
+		if rel != "large" { // large is sent under another name
 			require.Equal(t, modeOf(d.Name()), info.Mode().Perm(), rel)
 		}
-		require.NoError(t, os.Chmod(path, 0o600)) // for a test that is not root's
+		require.NoError(t, os.Chmod(path, 0o600)) // for a test that does not run as root
 		require.NoError(t, same(path, filepath.Join(filepath.Dir(source), rel)))
 		require.NoError(t, os.Chmod(path, info.Mode()))
 		return nil
@@ -262,7 +265,7 @@ func newDest(t *testing.T) string {
 	return dest
 }
 
-// killTree makes a folder with small files and large ones.
+// killTree makes a folder with small and large files.
 func killTree(t *testing.T) string {
 	source := filepath.Join(t.TempDir(), "source")
 	for i := range 200 {
@@ -273,11 +276,11 @@ func killTree(t *testing.T) string {
 	return source
 }
 
-// A process is killed at a random moment, on a random side, and both start
-// again, until everything has arrived: as an ordinary user, with files that
-// their permissions close to that user, and where the file system lacks
-// something, can give a name in no way but by replacing, or has its quota used
-// up now and then. BLOCK_KILLS says how often (make kill).
+// A process is killed at a random moment, on a random side, and both are
+// started again, until everything has arrived: as an ordinary user, with files
+// whose permissions forbid that user to open them, and on file systems that
+// lack features, that can name a file only by replacing another, or whose quota
+// is used up now and then. BLOCK_KILLS is the number of kills (make kill).
 func TestKill(t *testing.T) {
 	t.Parallel()
 	source := killTree(t)
@@ -327,17 +330,17 @@ func killMany(t *testing.T, source, faults string, times int) {
 	whole()
 	left, err := filepath.Glob(filepath.Join(dest, ".sdp2p-partial", "*"))
 	require.NoError(t, err)
-	for _, path := range left { // without locks, a journal that was not ready when it was taken over
+	for _, path := range left { // without locks, a journal taken over too early may remain
 		if strings.HasSuffix(path, ".index") {
 			continue
 		}
-		require.True(t, strings.HasSuffix(path, ".new") && faults != "", "%s is left", path)
+		require.True(t, strings.HasSuffix(path, ".new") && faults != "", "%s was left behind", path)
 	}
 	t.Logf("%d transfers, up to %d kills in one", transfers+1, max(most, kills))
 }
 
-// BLOCK_KILL_SIZE is the size of a file in MiB of which at most 1 % may be sent
-// again after a kill (make kill).
+// BLOCK_KILL_SIZE is the size in MiB of a file, of which at most 1 % may be
+// sent again after a kill (make kill).
 func TestKillLarge(t *testing.T) {
 	size := int64(setting("BLOCK_KILL_SIZE", 0)) << 20
 	if size == 0 {

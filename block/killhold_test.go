@@ -22,8 +22,8 @@ import (
 	"github.com/sdp2p/p2p/block"
 )
 
-// oneHeld is one side of a transfer over many streams. The sender opens them at
-// what one of two transports listens at, a receiver listens at both.
+// oneHeld acts as one side of a transfer over many streams. The sender opens
+// them over one of two transports; the receiver listens on both.
 func oneHeld(role, socket, dir string) error {
 	if role == "hold send" {
 		ways := [][2]string{{"unix", socket}}
@@ -42,7 +42,7 @@ func oneHeld(role, socket, dir string) error {
 	if err != nil {
 		return err
 	}
-	os.Remove(socket) // of one that was killed
+	os.Remove(socket) // left by a receiver that was killed
 	l, err := net.Listen("unix", socket)
 	if err != nil {
 		return err
@@ -57,14 +57,14 @@ func oneHeld(role, socket, dir string) error {
 	}
 }
 
-// A cutter listens for the sender at two transports, and has each stream reach
-// the receiver for a random time.
+// A cutter listens for the sender on two transports, and forwards each stream
+// to the receiver for a random time.
 type cutter struct {
 	to      string // the receiver's socket
 	longest time.Duration
 	streams atomic.Int64
 	byTCP   atomic.Int64
-	calm    atomic.Bool // it cuts no more
+	calm    atomic.Bool // it cuts no more streams
 }
 
 func (c *cutter) serve(l net.Listener) {
@@ -85,7 +85,7 @@ func (c *cutter) carry(a net.Conn) {
 	defer a.Close()
 	b, err := net.Dial("unix", c.to)
 	if err != nil {
-		return // it was killed
+		return // the receiver was killed
 	}
 	defer b.Close()
 	over := make(chan struct{}, 2)
@@ -101,7 +101,7 @@ func (c *cutter) carry(a net.Conn) {
 	}
 	select {
 	case <-cut:
-		if rand.IntN(2) == 0 { // the receiver does not notice
+		if rand.IntN(2) == 0 { // in this case, the receiver does not notice
 			a.Close()
 			<-over
 			time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
@@ -113,7 +113,7 @@ func (c *cutter) carry(a net.Conn) {
 	}
 }
 
-// A sender's process holds on to its transfer while streams are cut at random
+// The sender's process keeps its transfer going while streams are cut at random
 // moments, transports change, and the receiver's process is killed. Everything
 // arrives, once.
 func TestKillHold(t *testing.T) {

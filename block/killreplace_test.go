@@ -13,11 +13,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A receiver that replaces files, some of them by copying from them, is killed
-// at a random moment. Under each name
-// is the old file or the new one, never a mixture and never nothing, and in the
-// end the new one, and no other beside it. BLOCK_KILLS says how often (make
-// kill).
+// A receiver that replaces files, and assembles some of them by copying from
+// the old ones, is killed at a random moment. Each name always has either the
+// old file or the new one, never a mixture and never nothing, and in the end
+// the new one, with no other file beside it. BLOCK_KILLS is the number of kills
+// (make kill).
 func TestKillReplace(t *testing.T) {
 	t.Setenv("BLOCK_EXISTING", "replace")
 	source, dest := filepath.Join(t.TempDir(), "source"), newDest(t)
@@ -29,7 +29,7 @@ func TestKillReplace(t *testing.T) {
 			path := filepath.Join(source, fmt.Sprintf("folder %d/%d", i%3, i))
 			if version == 1 || i%4 == version%4 {
 				content := random(sizes[i%len(sizes)], uint64(1000*version+i))
-				if old, err := os.ReadFile(path); err == nil && (i+version)/4%2 == 0 && len(old) > chunk { // some of its chunks stay
+				if old, err := os.ReadFile(path); err == nil && (i+version)/4%2 == 0 && len(old) > chunk { // some chunks stay
 					content = every(old, 3*chunk, version%len(old))
 				}
 				put(t, path, content, 0o644)
@@ -38,7 +38,7 @@ func TestKillReplace(t *testing.T) {
 			}
 		}
 	}
-	run := func(after time.Duration) { // who is killed is the receiver
+	run := func(after time.Duration) { // the receiver is the one to be killed
 		old := map[string]string{}
 		if version > 1 {
 			old = contentsOf(t, dest)
@@ -46,13 +46,13 @@ func TestKillReplace(t *testing.T) {
 		a := attempt{source: source, dest: dest, after: after, victim: 1}
 		_, complete := a.run(t)
 		fresh, now := contentsOf(t, filepath.Dir(source)), contentsOf(t, dest)
-		require.Subset(t, keys(fresh), keys(now), "a name that nobody has sent")
+		require.Subset(t, keys(fresh), keys(now), "a name that was not sent")
 		for path := range old {
-			require.Contains(t, now, path, "it is gone")
+			require.Contains(t, now, path, "the file is gone")
 		}
 		for path, content := range now {
 			if content != fresh[path] && content != old[path] {
-				t.Fatalf("%s is neither the old one nor the new one", path)
+				t.Fatalf("%s is neither the old file nor the new one", path)
 			}
 		}
 		if complete && after == 0 {
@@ -74,14 +74,14 @@ func TestKillReplace(t *testing.T) {
 	for _, e := range left {
 		info, err := e.Info()
 		require.NoError(t, err)
-		if filepath.Ext(e.Name()) != ".index" { // or a journal that does not say yet whose it is
+		if filepath.Ext(e.Name()) != ".index" { // or a journal without an owner so far
 			require.Zero(t, info.Size(), e.Name())
 		}
 	}
 }
 
-// contentsOf returns the content of all files in a folder, but for the partial
-// ones.
+// contentsOf returns the content of all files in a folder, except those in the
+// partial folder.
 func contentsOf(t *testing.T, dir string) map[string]string {
 	all := map[string]string{}
 	for path, content := range tree(t, dir) {

@@ -13,7 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// lacking returns faults for operations that the file system does not have.
+// lacking returns faults that make operations fail which the file system does
+// not support.
 func lacking(err error, ops ...string) func(op, name string) error {
 	return func(op, _ string) error {
 		for _, o := range ops {
@@ -25,8 +26,8 @@ func lacking(err error, ops ...string) func(op, name string) error {
 	}
 }
 
-// A destination that lacks locks, hard links or fsync receives, goes on after
-// an interruption, and is cleaned, all the same; the result says what it lacks.
+// A destination without locks, hard links or fsync can receive, continue after
+// an interruption, and be cleaned; the result reports what it lacks.
 func TestLacks(t *testing.T) {
 	for name, test := range map[string]struct {
 		faults func(op, name string) error
@@ -58,7 +59,7 @@ func TestLacks(t *testing.T) {
 						journals++
 					}
 				}
-				require.Equal(t, 1, journals, "each attempt goes on with the one before")
+				require.Equal(t, 1, journals, "each attempt continues with the journal of the one before")
 			}
 			r.cut = nil
 			sent, received := r.run(t)
@@ -83,9 +84,9 @@ func TestLacks(t *testing.T) {
 	}
 }
 
-// Where there are no locks, a transfer of another process that is not over does
-// no harm: it cannot give a name to a file that was taken over, and what it
-// still writes to one is found.
+// Without locks, a transfer may take over from one that still runs in another
+// process. The old one does no harm: it cannot name a file that was taken over,
+// and its writes to such a file are detected.
 func TestTakenOver(t *testing.T) {
 	root, err := os.OpenRoot(t.TempDir())
 	require.NoError(t, err)
@@ -115,7 +116,7 @@ func TestTakenOver(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, old.chunk(number, 0, chunk))
 	require.NoError(t, old.top("top", "top (2)"))
-	old.free() // as if it were another process
+	old.free() // as if from another process
 
 	vol2, j := open()
 	defer vol2.closePartial()
@@ -127,7 +128,8 @@ func TestTakenOver(t *testing.T) {
 	require.Equal(t, []hash{chunk}, claims)
 	require.Equal(t, number, n)
 
-	// The old one cannot place the file, nor harm the new one's records.
+	// The old transfer can neither place the file nor damage the new one's
+	// records.
 	p := newPlacer(&receiver{transfer: newTransfer(t.Context(), nil), vol: vol, journal: old})
 	require.NoError(t, old.place(place{number: number, entry: e, path: "a"}))
 	require.Error(t, p.link(&wholeFile{entry: e, number: number, wanted: "a", path: "a"}))
@@ -135,7 +137,8 @@ func TestTakenOver(t *testing.T) {
 	_, err = root.Lstat("a")
 	require.ErrorIs(t, err, os.ErrNotExist)
 
-	// What it writes to a file that the new one has verified is found.
+	// A write of the old transfer to a file that the new one has verified is
+	// detected.
 	a := &assembler{transfer: newTransfer(t.Context(), nil), vol: vol2, journal: j}
 	again, err := vol2.open(j.data(n))
 	require.NoError(t, err)
@@ -147,8 +150,8 @@ func TestTakenOver(t *testing.T) {
 	j.close(true)
 }
 
-// In one process, a transfer that goes on is not taken over, with locks and
-// without; one that is about to end is waited for.
+// Within one process, a transfer that still runs is not taken over, with or
+// without locks; if it is about to end, the next one waits for it.
 func TestHeld(t *testing.T) {
 	for _, faults := range []func(string, string) error{nil, lacking(syscall.ENOLCK, "lock")} {
 		source, want := folderOf(map[string]int{"a": 600 << 10})
@@ -177,10 +180,11 @@ func TestHeld(t *testing.T) {
 	}
 }
 
-// Free space that is not known refuses nothing, and the check can be left out.
+// If the free space is unknown, nothing is refused, and the check can be turned
+// off.
 func TestSpace(t *testing.T) {
 	huge := []Source{{Name: "huge", Reader: zeroReader{}, Size: 1 << 60}}
-	refuse := failOnce("write", "", 1, syscall.EFBIG) // it gets that far
+	refuse := failOnce("write", "", 1, syscall.EFBIG) // reached only if the transfer begins
 	r := try{sources: huge, dir: t.TempDir()}
 	_, received := r.run(t)
 	var space *SpaceError
@@ -202,7 +206,7 @@ func TestSpace(t *testing.T) {
 	require.ErrorIs(t, received.err, syscall.EFBIG)
 }
 
-// A file system that refuses names as Windows does gets others.
+// On a file system that refuses names like Windows does, files get other names.
 func TestPortableDestination(t *testing.T) {
 	source, _ := folderOf(map[string]int{"10:30.png": 5, "aux.c": 6, "in/dot.": 7, "fine": 8})
 	r := try{sources: []Source{source}, dir: t.TempDir()}
@@ -225,7 +229,7 @@ func TestPortableDestination(t *testing.T) {
 	require.ElementsMatch(t, []string{"10_30.png", "_aux.c", "in/dot_", "fine"}, names())
 }
 
-// A name that another one of the offer gets by the change is refused.
+// A name is refused if its change makes it equal to another name of the offer.
 func TestPortableClash(t *testing.T) {
 	source, _ := folderOf(map[string]int{"a:b": 5, "a_b": 6})
 	r := try{sources: []Source{source}, dir: t.TempDir()}
@@ -236,7 +240,7 @@ func TestPortableClash(t *testing.T) {
 	require.Equal(t, 1, received.Files)
 }
 
-// Old leftovers go away without the app's help.
+// Old leftovers are removed without help from the app.
 func TestCleanOnReceive(t *testing.T) {
 	source, _ := folderOf(map[string]int{"a": 600 << 10})
 	r := try{sources: []Source{source}, dir: t.TempDir(), cut: after(300 << 10)}
@@ -251,8 +255,8 @@ func TestCleanOnReceive(t *testing.T) {
 	require.Empty(t, leftovers(t, r.dir))
 }
 
-// Only an error that is about the name says that the file system is like
-// Windows; where the folder has gone away, it is made again.
+// Only an error that concerns the name shows that a file system is like
+// Windows; if the folder has disappeared, it is created again.
 func TestProbe(t *testing.T) {
 	gone := errors.New("the folder is gone")
 	for err, portable := range map[error]bool{
@@ -275,8 +279,8 @@ func TestProbe(t *testing.T) {
 	}
 }
 
-// Where there are no locks, several journals of one transfer become one, and
-// what was left of the smaller ones is in nobody's way.
+// Without locks, one transfer may have several journals. They are merged into
+// one, and the leftovers of the smaller ones cause no trouble.
 func TestSeveralJournals(t *testing.T) {
 	root, err := os.OpenRoot(t.TempDir())
 	require.NoError(t, err)
@@ -307,7 +311,7 @@ func TestSeveralJournals(t *testing.T) {
 	require.ElementsMatch(t, []string{j.name + journalEnd, j.data(0), j.data(7)}, names)
 	got, err := vol.partial.ReadFile(j.data(0))
 	require.NoError(t, err)
-	require.Equal(t, "journal2", string(got), "the largest counts")
+	require.Equal(t, "journal2", string(got), "the largest journal counts")
 	require.Equal(t, uint32(8), j.number())
 	j.close(true)
 	names, err = readNames(vol.partial)

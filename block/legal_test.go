@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A match is a transfer that referees have listened to, at both ends.
+// A match is a transfer with a referee at each end.
 type match struct {
 	here, there    *tap
 	sent, received Result
@@ -45,7 +45,7 @@ func play(t *testing.T, dir string, sources []Source, perOffer int, opts Receive
 		m.there.Close()
 	})
 	both.Wait()
-	require.NoError(t, ctx.Err(), "it hangs")
+	require.NoError(t, ctx.Err(), "the transfer hangs")
 	require.NoError(t, m.here.referee.err)
 	require.NoError(t, m.there.referee.err)
 	require.NotErrorIs(t, m.sendErr, ErrProtocol)
@@ -59,16 +59,16 @@ func slowly(files ...*wantedFile) Source {
 	return p.sources()[0]
 }
 
-// spoil has chunks of the first file, which is entry 1, arrive otherwise than
-// they were sent, so often.
+// spoil corrupts some chunks of the first file, which is entry 1, on the way,
+// each of them a number of times.
 func spoil(m *match, times int, chunks ...uint32) {
 	m.here.spoils = func(s span) bool {
 		return s.offer == 0 && s.of.entry == 1 && slices.Contains(chunks, s.of.chunk) && s.asked < times
 	}
 }
 
-// The receiver tells how far it is while it still hashes what is there of a
-// file.
+// The receiver reports progress even while it still hashes the data that it has
+// of a file.
 func TestProgressBeforeAnswer(t *testing.T) {
 	dir := t.TempDir()
 	source := func() []Source {
@@ -91,7 +91,7 @@ func TestProgressBeforeAnswer(t *testing.T) {
 	})
 }
 
-// A file that the receiver cannot write does not come any further.
+// A file that the receiver cannot write is not sent any further.
 func TestEndsEarly(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -107,8 +107,8 @@ func TestEndsEarly(t *testing.T) {
 	})
 }
 
-// A chunk that is to come again cannot be read any more: while its file is in
-// transit, while another one is, and when all were sent.
+// A chunk that is to be sent again can no longer be read: while its file is in
+// transit, while another file is, and after all were sent.
 func TestRepairFails(t *testing.T) {
 	small, large := &wantedFile{path: "top/b", size: piece}, &wantedFile{path: "top/b", size: 16 * piece}
 	for name, test := range map[string]struct {
@@ -132,7 +132,7 @@ func TestRepairFails(t *testing.T) {
 				files := append([]*wantedFile{{path: "top/a", size: 16 * piece, trouble: test.trouble}}, test.others...)
 				m := play(t, dir, []Source{slowly(files...)}, 0, ReceiveOptions{}, func(m *match) {
 					spoil(m, 1, test.chunk)
-					m.there.writes = &pace{fixed: 15 * time.Millisecond} // the sender has gone on by then
+					m.there.writes = &pace{fixed: 15 * time.Millisecond} // the sender moves on
 				})
 				require.ErrorIs(t, m.err, ErrRead)
 				require.ErrorIs(t, m.sendErr, ErrRead)
@@ -146,8 +146,8 @@ func TestRepairFails(t *testing.T) {
 	}
 }
 
-// failing returns a fault of the disk: the nth write takes 5 ms, and then the
-// file has become too large.
+// failing returns options for a disk whose nth write takes 5 ms and then fails
+// because the file is too large.
 func failing(n int) ReceiveOptions {
 	writes := 0
 	return ReceiveOptions{faults: func(op, _ string) error {
@@ -162,8 +162,8 @@ func failing(n int) ReceiveOptions {
 	}}
 }
 
-// A receiver that gives a file up is done no earlier than the repairs have
-// come, or the sender's word that they do not, that it asked for before.
+// A receiver that gives a file up is done only once the repairs that it has
+// asked for before have come, or the sender has said that they will not.
 func TestRepairOfGivenUp(t *testing.T) {
 	second := &wantedFile{path: "top/b", size: 4 * piece}
 	for name, test := range map[string]struct {
@@ -172,7 +172,7 @@ func TestRepairOfGivenUp(t *testing.T) {
 		spoilt   []uint32
 		opts     ReceiveOptions
 		why      error
-		row      string // that is used once
+		row      string // a row that is used once
 	}{
 		"in vain":                   {0, nil, []uint32{0, 1}, ReceiveOptions{}, ErrCorrupt, "receiver taking 9"},
 		"in vain, two offers":       {2, []*wantedFile{second}, []uint32{0, 1}, ReceiveOptions{}, ErrCorrupt, "receiver taking 9"},
@@ -198,7 +198,8 @@ func TestRepairOfGivenUp(t *testing.T) {
 	}
 }
 
-// A chunk with a hole comes again while another file with holes is in transit.
+// A chunk with a hole is sent again while another file with holes is in
+// transit.
 func TestRepairWithHoles(t *testing.T) {
 	top, dir := filepath.Join(t.TempDir(), "top"), t.TempDir()
 	require.NoError(t, os.Mkdir(top, 0o755))
@@ -220,7 +221,7 @@ func TestRepairWithHoles(t *testing.T) {
 		require.NoError(t, m.sendErr)
 		require.NoError(t, m.err)
 		if m.here.referee.seen["sender chunk 16"] == 0 {
-			t.Skip("the file system does not tell of holes")
+			t.Skip("the file system does not report holes")
 		}
 		require.Equal(t, 2, m.here.referee.seen["sender file 10"], m.here.referee.seen)
 		require.Equal(t, 2, m.here.referee.seen["sender again 16"])
@@ -234,7 +235,7 @@ func TestRepairWithHoles(t *testing.T) {
 	}
 }
 
-// The sender's last word does not get through in time.
+// The sender's last message does not arrive in time.
 func TestLastWord(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -250,8 +251,8 @@ func TestLastWord(t *testing.T) {
 	})
 }
 
-// A last message is the last one, also if it takes the peer so long to read it
-// that a keep is due, and if the app cancels meanwhile.
+// Nothing follows a last message, even if the peer reads it so late that a keep
+// is due, and if the app cancels meanwhile.
 func TestNothingBehindLastWord(t *testing.T) {
 	for range 3000 {
 		synctest.Test(t, func(t *testing.T) {
@@ -273,8 +274,8 @@ func TestNothingBehindLastWord(t *testing.T) {
 	}
 }
 
-// The referee sees what is in no row. The last message of each case is that;
-// before it, all is well.
+// The referee detects a message that is in no row of the tables: the last
+// message of each case. All messages before it are allowed.
 func TestReferee(t *testing.T) {
 	of := func(k kind, entry uint16, chunk uint32) message { return message{kind: k, entry: entry, chunk: chunk} }
 	yes := wish{verdict: verdictWhole}
@@ -284,7 +285,7 @@ func TestReferee(t *testing.T) {
 	chunk := say(data(string(noise[:piece])), chunkHash(""))
 	whole := slices.Concat(a, say(end(), begin(2)), chunk, say(data("x"), chunkHash(""), end()))
 	ask := say(of(kindRepair, 1, 0))
-	for name, said := range map[string][][]byte{ // by the sender and the receiver, in turns
+	for name, said := range map[string][][]byte{ // in turns: the sender's, the receiver's
 		"no hello":                    {say(kindKeep)},
 		"before its folder":           {say(hello{}), nil, say(file("d/a", 1))},
 		"more than announced":         {say(hello{}, file("a", 1)), nil, say(kindOffered)},
@@ -325,7 +326,7 @@ func TestReferee(t *testing.T) {
 		r := newReferee()
 		for i, b := range said {
 			require.NoError(t, r.err, name)
-			for j := range b { // however it is cut
+			for j := range b { // in whatever pieces it arrives
 				r.hear(side(i%2), b[j:j+1])
 			}
 		}
@@ -333,8 +334,8 @@ func TestReferee(t *testing.T) {
 	}
 }
 
-// A receiver that is canceled while the sender's first bytes come reads no more
-// once it has returned.
+// A receiver that is canceled while the sender's first bytes arrive reads no
+// more once it has returned.
 func TestCancelAtHello(t *testing.T) {
 	for range 300 {
 		synctest.Test(t, func(t *testing.T) {

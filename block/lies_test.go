@@ -27,7 +27,7 @@ func say(messages ...any) (b []byte) {
 		case string:
 			b = append(b, m...)
 		case kind:
-			if m == kindOffered { // of everything so far
+			if m == kindOffered { // of all entries so far
 				e := entry{kind: m, totals: all}
 				b, _ = e.AppendBinary(b)
 				continue
@@ -75,7 +75,7 @@ func end(chunks ...string) message {
 	return m
 }
 
-// script is what an honest sender of one small file says.
+// script returns the messages of an honest sender of one small file.
 func script(content string) []byte {
 	all := []any{hello{}, file("a", int64(len(content))), kindOffered, begin(0)}
 	if content != "" {
@@ -86,15 +86,16 @@ func script(content string) []byte {
 	return say(append(all, kindSent, kindDone)...)
 }
 
-// hear gives bytes to a Receive that answers for so many entries, and returns
-// what it returned and the names in the destination. If answers is negative,
-// the stream ends behind the bytes.
+// hear gives bytes to a Receive that answers about a number of entries, and
+// returns its result and the names in the destination. If answers is negative,
+// the stream ends after the bytes.
 func hear(t *testing.T, b []byte, answers int) (Result, []string, error) {
 	t.Helper()
 	return hearAll(t, b, answers)
 }
 
-// hearAll is hear for a transfer of several offers, of so many entries each.
+// hearAll is hear for a transfer of several offers, with a number of entries
+// for each.
 func hearAll(t *testing.T, b []byte, answers ...int) (Result, []string, error) {
 	here, there := net.Pipe()
 	dir := t.TempDir()
@@ -102,7 +103,7 @@ func hearAll(t *testing.T, b []byte, answers ...int) (Result, []string, error) {
 	require.NoError(t, err)
 	defer root.Close()
 	cut := answers[0] < 0
-	go func() { // the other side hears us out
+	go func() { // the other side reads all that we write
 		defer there.Close()
 		d := proto.NewDecoder(there)
 		for {
@@ -151,7 +152,7 @@ func TestHonest(t *testing.T) {
 	}
 }
 
-// A small file may come in pieces, and empty ones behind it.
+// A small file may arrive in pieces, and be followed by empty ones.
 func TestPieces(t *testing.T) {
 	for _, pieces := range [][]string{{"hello"}, {"he", "llo"}, {"h", "e", "l", "l", "o"}} {
 		all := []any{hello{}, file("a", 5), file("b", 0), kindOffered, begin(0)}
@@ -166,8 +167,8 @@ func TestPieces(t *testing.T) {
 	}
 }
 
-// Whatever a sender says, nothing appears that was not offered, verified and
-// whole.
+// Whatever a sender writes, no file appears unless it was offered, verified and
+// complete.
 func TestLies(t *testing.T) {
 	good := script("hello")
 	lies := map[string][]byte{
@@ -198,14 +199,14 @@ func TestLies(t *testing.T) {
 	}
 	for name, b := range lies {
 		t.Run(name, func(t *testing.T) {
-			answers := strings.Count(string(b), "\xA4\x01") + strings.Count(string(b), "\xED\x01") // modes: one for each entry
+			answers := strings.Count(string(b), "\xA4\x01") + strings.Count(string(b), "\xED\x01") // one mode for each entry
 			_, names, err := hear(t, b, answers)
 			want := ErrProtocol
 			if name == "another root" {
 				want = ErrCorrupt
 			}
 			require.ErrorIs(t, err, want)
-			for _, n := range names { // of two, the first was whole
+			for _, n := range names { // the first of two files was complete
 				require.Equal(t, "a", n)
 				require.Contains(t, []string{"twice"}, name)
 			}
@@ -216,18 +217,18 @@ func TestLies(t *testing.T) {
 		require.ErrorIs(t, err, errStream, n)
 		if n < len(good)-2 {
 			require.Empty(t, names, n)
-		} else { // the file is whole
+		} else { // the file is complete
 			require.Subset(t, []string{"a"}, names)
 		}
 	}
-	_, names, err := hear(t, good[:len(good)-1], 1) // all but the sender's last word
+	_, names, err := hear(t, good[:len(good)-1], 1) // everything but the sender's last message
 	require.NoError(t, err)
 	require.Equal(t, []string{"a"}, names)
 	_, _, err = hear(t, []byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"), 0)
 	require.ErrorIs(t, err, ErrVersion)
 }
 
-// An offer is bounded before anybody is asked.
+// The size of an offer is limited before the app is asked.
 func TestOfferTooLarge(t *testing.T) {
 	short, long := say(folder("a")), say(folder(strings.Repeat("x", maxPath)))
 	for _, b := range [][]byte{bytes.Repeat(short, maxEntries+1), bytes.Repeat(long, maxOffer/len(long)+1)} {
@@ -236,8 +237,8 @@ func TestOfferTooLarge(t *testing.T) {
 	}
 }
 
-// answerLies are what a receiver must not say to a sender that has offered a
-// file of 5 bytes.
+// answerLies are messages that a receiver must not send to a sender that has
+// offered a file of 5 bytes.
 func TestAnswerLies(t *testing.T) {
 	yes := wish{verdict: verdictWhole}
 	for name, b := range map[string][]byte{

@@ -22,8 +22,8 @@ func guarded(t *testing.T) (*link, net.Conn) {
 	return l, there
 }
 
-// A peer that takes a byte now and then is there, although nothing is heard
-// from him; who takes nothing for 30 s is not.
+// A peer that accepts a byte now and then is present, even if it sends nothing;
+// a peer that accepts nothing for 30 s is not.
 func TestSlowReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, there := guarded(t)
@@ -41,8 +41,8 @@ func TestSlowReader(t *testing.T) {
 	})
 }
 
-// A deadline that is set for a call that is over by then does not end the next
-// one.
+// A deadline that was set for a call that has already returned does not end the
+// next call.
 func TestLateWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, there := guarded(t)
@@ -82,7 +82,7 @@ func (c impatient) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// What a stream gives up by itself is not tried again and again.
+// A write that the stream itself gives up is not repeated without end.
 func TestImpatient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, _ := guarded(t)

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// deepFolder returns a folder of files that lie deep.
+// deepFolder returns a folder with deeply nested files.
 func deepFolder(files int) (Source, map[string]string) {
 	fsys, want := fstest.MapFS{}, map[string]string{}
 	for i := range files {
@@ -29,10 +29,9 @@ func deepFolder(files int) (Source, map[string]string) {
 	return Source{Name: "top", FS: fsys, Path: "."}, want
 }
 
-// A long list comes in several offers. The app is asked about each, with the
-// totals of all; both sides count the same; what is left of it after an
-// interruption is not sent again; and folders that go on in the next offer keep
-// their times.
+// A long list is sent as several offers. The app is asked about each, with the
+// totals of all; both sides count the same; after an interruption, only the
+// rest is sent; and folders that continue in the next offer keep their times.
 func TestManyOffers(t *testing.T) {
 	const files = 700
 	source, want := deepFolder(files)
@@ -76,7 +75,7 @@ func TestManyOffers(t *testing.T) {
 	}
 }
 
-// An offer ends where its list is long, also without a limit for tests.
+// An offer ends when its list is long, also without the limit of a test.
 func TestLongLists(t *testing.T) {
 	s := &sender{transfer: newTransfer(t.Context(), nil), lots: []*lot{newLot(0, 0)}, list: spool{limit: 100 << 20}}
 	for range maxEntries + 10 {
@@ -93,7 +92,8 @@ func TestLongLists(t *testing.T) {
 	}
 }
 
-// What the app skips in an offer stays out where the next one goes on in it.
+// A folder that the app skips in one offer stays out in the next offer, which
+// continues in it.
 func TestSkippedInTheNextOffer(t *testing.T) {
 	source, _ := deepFolder(50)
 	r := try{sources: []Source{source, {Name: "z", Reader: strings.NewReader("z"), Size: 1}}, dir: t.TempDir()}
@@ -114,7 +114,7 @@ func TestSkippedInTheNextOffer(t *testing.T) {
 	require.Len(t, received.Skipped, 51)
 }
 
-// An app that refuses a later offer ends the transfer.
+// An app that refuses a later offer aborts the transfer.
 func TestRefusedLater(t *testing.T) {
 	source, _ := deepFolder(50)
 	r := try{sources: []Source{source}, dir: t.TempDir()}
@@ -131,12 +131,13 @@ func TestRefusedLater(t *testing.T) {
 	require.Equal(t, 35, received.Files)
 }
 
-// A list that outgrows memory goes to the app's folder, or says what to do;
-// neither side ever uses the system's folder for temporary files.
+// A list that outgrows memory is stored in the app's folder; without one, the
+// error says what to do. Neither side ever uses the system's folder for
+// temporary files.
 func TestSpoolFolder(t *testing.T) {
 	dir := strings.Repeat(strings.Repeat("long", 60)+"/", 4)
 	fsys := fstest.MapFS{}
-	for i := range 2000 { // of a KiB each
+	for i := range 2000 { // each a KiB long
 		fsys[fmt.Sprintf("%s%05d", dir, i)] = &fstest.MapFile{Data: []byte("x")}
 	}
 	refuse := func(context.Context, *Offer) error { return Refuse("") }
@@ -167,7 +168,8 @@ func TestSpoolFolder(t *testing.T) {
 	require.ErrorIs(t, sent.err, os.ErrClosed)
 }
 
-// A sender cannot send more than it has announced, nor offer without end.
+// A sender can neither send more than it has announced nor make offers without
+// end.
 func TestMoreThanAnnounced(t *testing.T) {
 	e, twice := file("a", 5), file("b", 5)
 	all := entry{kind: kindOffered, totals: totals{files: 2, bytes: 10, stored: 10}}
@@ -186,13 +188,13 @@ func TestMoreThanAnnounced(t *testing.T) {
 		"too little":   say(hello{}, e, entry{kind: kindOffered}),
 		"overflow":     say(hello{}, file("x", 1<<62), file("y", 1<<62), all),
 	} {
-		_, _, err := hearAll(t, b, 1, 0) // the other side waits for a second answer, or an abort
+		_, _, err := hearAll(t, b, 1, 0) // the other side waits for an answer or an abort
 		require.ErrorIs(t, err, ErrProtocol, name)
 	}
 }
 
-// The first offer has a minute to arrive; once it is accepted, others have as
-// long as they take.
+// The first offer must arrive within a minute; once it is accepted, later ones
+// may take any time.
 func TestSlowLaterOffer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		here, there := net.Pipe()

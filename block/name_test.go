@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Names that only some system refuses are good; see TestPortable.
+// A name that only some systems refuse is valid; see TestPortable.
 func TestCheckPath(t *testing.T) {
 	for _, path := range []string{
 		"a", "a/b.txt", "Grüße 日本.txt", "...a", "a b", ".hidden", "console", "com", "com10", "c/d", strings.Repeat("a", 255), " a", "aux1", "nul-", "lpt",
@@ -26,8 +26,8 @@ func TestCheckPath(t *testing.T) {
 	}
 }
 
-// Where a file system is like Windows, names are changed that it would not
-// take.
+// On a file system like that of Windows, names that it would refuse are
+// changed.
 func TestPortable(t *testing.T) {
 	s := style{hidden: true, portable: true}
 	for path, want := range map[string]string{
@@ -86,15 +86,15 @@ func FuzzName(f *testing.F) {
 			require.NotEqual(t, partialDir, fold(again))
 			require.NoError(t, checkName(again))
 			if s.portable {
-				require.Equal(t, p, s.local(p), "what is good stays")
+				require.Equal(t, p, s.local(p), "a valid name stays the same")
 				require.False(t, strings.ContainsAny(p, `:<>"|?*`))
 			}
 		}
 	})
 }
 
-// The names of one offer, as a receiver sees them. What comes with the next
-// offer of the same transfer may lie in the folder that this one ended in.
+// Names of one offer are checked as a receiver sees them. The next offer of the
+// same transfer may continue in the folder in which this one ended.
 func TestOfferNames(t *testing.T) {
 	n := newNames(style{})
 	check := func(entries ...entry) (good, bad []string) {
@@ -122,8 +122,8 @@ func TestOfferNames(t *testing.T) {
 	require.Equal(t, []string{"d/in/X", "d/IN", "none/x", "D"}, bad)
 }
 
-// Nothing that is in a folder comes that the app does not want, also in the
-// next offer.
+// Nothing in a folder that the app does not want is received, even if it is in
+// the next offer.
 func TestUnwantedFolder(t *testing.T) {
 	n := newNames(style{})
 	for _, test := range []struct {
@@ -142,7 +142,8 @@ func TestUnwantedFolder(t *testing.T) {
 	}
 }
 
-// A stranger's file is neither hidden nor executable, whatever is asked for.
+// A file from a stranger is neither hidden nor executable, whatever the offer
+// says.
 func TestStranger(t *testing.T) {
 	b := say(hello{}, entry{kind: kindFile, path: ".x", mode: 0o777}, kindOffered, begin(0), end(), kindSent)
 	_, names, err := hear(t, b, 1)

@@ -19,8 +19,8 @@ import (
 	"github.com/sdp2p/p2p/p2ptest"
 )
 
-// broken returns an Opener of streams that fail with these errors, and then one
-// that succeeds.
+// broken returns an Opener whose streams fail with these errors, one after
+// another, and then succeed.
 func broken(t *testing.T, dir string, errs ...error) (block.Opener, *int) {
 	opened := new(int)
 	return func(context.Context) (net.Conn, error) {
@@ -53,7 +53,7 @@ func (f *fallen) SetDeadline(t time.Time) error {
 	return f.Conn.SetDeadline(t)
 }
 
-// A short stream ends once so many bytes are written to it.
+// A short stream ends after a number of written bytes.
 type short struct {
 	net.Conn
 	left int64
@@ -66,7 +66,7 @@ func (s *short) Write(p []byte) (int, error) {
 	return s.Conn.Write(p)
 }
 
-// Lost streams are followed by others, and nothing else is.
+// Only a lost stream is followed by another one.
 func TestLost(t *testing.T) {
 	reset := func(code p2p.ResetCode, remote bool) error { return &p2p.ResetError{Code: code, Remote: remote} }
 	for _, test := range []struct {
@@ -79,7 +79,7 @@ func TestLost(t *testing.T) {
 		{net.ErrClosed, true},
 		{reset(p2p.ErrShuttingDown, true), true},
 		{reset(p2p.ErrTimeout, true), true},
-		{reset(p2p.ErrShuttingDown, false), false}, // this node
+		{reset(p2p.ErrShuttingDown, false), false}, // this node's own shutdown
 		{reset(p2p.ErrNoRoute, true), false},
 		{reset(p2p.ErrRefused, true), false},
 		{reset(p2p.ErrCanceled, true), false},
@@ -105,7 +105,7 @@ func TestLost(t *testing.T) {
 	}
 }
 
-// Being busy is a refusal at first, and passes later.
+// For the first stream, ErrBusy is a refusal; later on, it is temporary.
 func TestLostBusy(t *testing.T) {
 	busy := &p2p.ResetError{Code: p2p.ErrBusy, Remote: true}
 	synctest.Test(t, func(t *testing.T) {
@@ -121,7 +121,8 @@ func TestLostBusy(t *testing.T) {
 	})
 }
 
-// The other side's decisions, and faults of its disk, end a transfer at once.
+// A decision of the other side, or a fault of its disk, aborts a transfer at
+// once.
 func TestLostToTheEnd(t *testing.T) {
 	full := block.ReceiveOptions{From: "alice"}
 	full.SetFaults(func(op, _ string) error {
@@ -158,7 +159,7 @@ func TestLostToTheEnd(t *testing.T) {
 			})
 		})
 	}
-	synctest.Test(t, func(t *testing.T) { // somebody else
+	synctest.Test(t, func(t *testing.T) { // another receiver
 		streams := 0
 		transfer := block.Transfer{Open: func(context.Context) (net.Conn, error) {
 			own, other := net.Pipe()
@@ -173,8 +174,8 @@ func TestLostToTheEnd(t *testing.T) {
 	})
 }
 
-// The first stream has to open. Later ones are tried for, at growing intervals,
-// for as long as the app says, or until it gives up.
+// The first stream must open. Later ones are tried, at growing intervals, for
+// as long as the app allows, or until it gives up.
 func TestTransferTime(t *testing.T) {
 	none := errors.New("nobody answers")
 	synctest.Test(t, func(t *testing.T) {
@@ -204,7 +205,7 @@ func TestTransferTime(t *testing.T) {
 		began = time.Now()
 		_, err = transfer.Send(t.Context(), nil, block.SendOptions{})
 		require.ErrorIs(t, err, none)
-		require.LessOrEqual(t, time.Since(began), 2*time.Second) // with the second in which the first stream is ended
+		require.LessOrEqual(t, time.Since(began), 2*time.Second) // with a second for its end
 
 		first, transfer.Within = true, -1
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
@@ -221,12 +222,12 @@ func TestTransferTime(t *testing.T) {
 	})
 }
 
-// Each stream that brings something gives the transfer its time anew.
+// Each stream that makes progress gives the transfer its full time again.
 func TestTransferTimeAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dest, rest := open(t, t.TempDir()), 0
 		transfer := block.Transfer{Within: 10 * time.Second, Open: func(context.Context) (net.Conn, error) {
-			if rest++; rest%6 != 1 { // after a stream, nobody answers for some seconds
+			if rest++; rest%6 != 1 { // after each stream, opening fails for some seconds
 				return nil, io.EOF
 			}
 			own, other := net.Pipe()
@@ -243,7 +244,7 @@ func TestTransferTimeAnew(t *testing.T) {
 	})
 }
 
-// A transfer between nodes goes on over another transport, and the receiver's
+// A transfer between nodes continues over another transport, and the receiver's
 // handler of the first stream reports it.
 func TestTransferTransports(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -297,11 +298,12 @@ func TestTransferTransports(t *testing.T) {
 		require.NoError(t, got.err)
 		require.Equal(t, 1, got.Files)
 		require.NoError(t, same(put(t, filepath.Join(t.TempDir(), "a"), content, 0o600), filepath.Join(dir, "a")))
-		require.Positive(t, links[1].Stats().Streams, "the transport was changed")
+		require.Positive(t, links[1].Stats().Streams, "the transport must have changed")
 	})
 }
 
-// The side that opens streams may receive, also where nothing tells who sends.
+// The side that opens streams may also be the receiver, even if it does not
+// know who sends.
 func TestTransferReceive(t *testing.T) {
 	for _, from := range []string{"", "alice"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -325,7 +327,7 @@ func TestTransferReceive(t *testing.T) {
 			require.Greater(t, streams, 2)
 			require.Zero(t, r.Resumed)
 			require.Less(t, r.Sent, int64(5<<20))
-			require.Len(t, tree(t, dir), 3, "with the folder itself")
+			require.Len(t, tree(t, dir), 3, "the files and the folder itself")
 		})
 	}
 }

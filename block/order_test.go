@@ -21,9 +21,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestOrder moves random trees between both ends, with pauses anywhere, and has
-// two referees listen, one at each end. Whatever happens, both keep to the
-// tables of docs/protocol.md. SDP2P_SOAK=1 runs a hundred times as many cases.
+// TestOrder moves random trees between two ends, with pauses at any place, and
+// with a referee at each end. Whatever happens, both sides keep to the tables
+// in docs/protocol.md. SDP2P_SOAK=1 runs a hundred times as many cases.
 func TestOrder(t *testing.T) {
 	rounds := 1
 	if os.Getenv("SDP2P_SOAK") != "" {
@@ -38,7 +38,7 @@ func TestOrder(t *testing.T) {
 			defer os.RemoveAll(dir)
 			synctest.Test(t, func(t *testing.T) { err = p.run(t.Context(), dir) })
 			if err != nil {
-				rt.Fatal(err) // which rapid repeats even if it does not happen again
+				rt.Fatal(err) // rapid repeats the case even if this does not recur
 			}
 		})
 		if t.Failed() {
@@ -47,25 +47,25 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// A trouble is what a file of a plan does while it is read.
+// A trouble is the way in which a file of a plan misbehaves while it is read.
 type trouble int
 
 const (
 	steady   trouble = iota
 	refuses          // it cannot be opened
-	breaks           // what lies behind its middle cannot be read
-	tires            // nothing of it can be read twice
-	changes          // after some reads, the system says that it is another one
-	vanishes         // it can be opened once
-	shrinks          // after some reads, there is nothing any more
+	breaks           // its second half cannot be read
+	tires            // no part of it can be read twice
+	changes          // after some reads, the system reports another file
+	vanishes         // it can be opened only once
+	shrinks          // after some reads, nothing is left of it
 )
 
-// A wantedFile is a random file, and what the receiver's app thinks of it.
+// A wantedFile is a random file, and the app's choice about it.
 type wantedFile struct {
 	path       string
 	size       int
 	trouble    trouble
-	after      int // reads
+	after      int // number of reads before the trouble
 	skip, part bool
 }
 
@@ -73,7 +73,7 @@ func (f *wantedFile) String() string {
 	return fmt.Sprintf("%s: %d bytes, trouble %d after %d, skip %v, part %v", f.path, f.size, f.trouble, f.after, f.skip, f.part)
 }
 
-// A fault is one of the receiver's disk: operations of a kind, from one on.
+// A fault is a fault of the receiver's disk: some operations of a kind fail.
 type fault struct {
 	op          string
 	from, times int
@@ -82,30 +82,30 @@ type fault struct {
 
 // An attempt is one transfer of a plan.
 type attempt struct {
-	refuse    int // the offer that the app refuses, from 1; 0 is none
-	cut       int // of the stream, behind so many bytes of the sender
-	cutBack   int // likewise, of the receiver
-	cancel    int // who does, of senders and receivers; -1 is nobody
+	refuse    int // the offer that the app refuses, from 1; 0: none
+	cut       int // bytes from the sender before the stream breaks
+	cutBack   int // likewise, bytes from the receiver
+	cancel    int // the side that cancels, or -1
 	cancelAt  time.Duration
 	faults    []fault
-	spoilt    int // of a hundred chunks
-	spoiltFor int // times, at most
+	spoilt    int // number of spoilt chunks in a hundred
+	spoiltFor int // how often a chunk is spoilt, at most
 }
 
-// A plan is a case: attempts to move a tree, of which the last one is to
+// A plan is a test case: attempts to move a tree, the last of which must
 // succeed.
 type plan struct {
 	seed     uint64
 	files    []*wantedFile
-	odd      bool // the tree has things that are left out
-	skip     bool // the folder top/b is not wanted
+	odd      bool // the tree has entries that cannot be sent
+	skip     bool // the app does not want the folder top/b
 	perOffer int
-	lacks    []fault // of the disk, in all attempts
+	lacks    []fault // faults of the disk in all attempts
 	attempts []attempt
 	paces    map[string]*pace
 }
 
-// clean is an attempt in which nothing goes wrong but what is repaired.
+// clean returns an attempt in which only errors occur that are repaired.
 func clean(rt *rapid.T) attempt {
 	return attempt{
 		cut: -1, cutBack: -1, cancel: -1, spoilt: rapid.SampledFrom([]int{0, 0, 20, 100}).Draw(rt, "spoilt"),
@@ -197,17 +197,17 @@ func (p *plan) run(ctx context.Context, dir string) error {
 	var all error
 	for i, a := range p.attempts {
 		if i >= 2 {
-			time.Sleep(time.Hour) // no more than two at once
+			time.Sleep(time.Hour) // at most two run at once
 		}
 		if err := p.attempt(ctx, root, a, i == len(p.attempts)-1); err != nil {
 			all = errors.Join(all, fmt.Errorf("attempt %d: %w", i, err))
 		}
 	}
-	time.Sleep(time.Hour) // what still runs has ended
+	time.Sleep(time.Hour) // everything has ended by then
 	return errors.Join(all, p.whole(dir))
 }
 
-// attempt runs one attempt and checks what both sides say and return.
+// attempt runs one attempt, and checks the messages and results of both sides.
 func (p *plan) attempt(ctx context.Context, root *os.Root, a attempt, last bool) error {
 	ctx, stop := context.WithTimeout(ctx, 24*time.Hour)
 	defer stop()
@@ -240,11 +240,11 @@ func (p *plan) attempt(ctx context.Context, root *os.Root, a attempt, last bool)
 		all = errors.Join(all, errors.New("it hangs"))
 	}
 	if a.cancel >= 0 && took[a.cancel] > a.cancelAt+time.Second+2*step {
-		all = errors.Join(all, fmt.Errorf("it took the %v %v to end", side(a.cancel), took[a.cancel]-a.cancelAt))
+		all = errors.Join(all, fmt.Errorf("the %v took %v to end", side(a.cancel), took[a.cancel]-a.cancelAt))
 	}
 	for s, err := range errs {
 		for _, never := range []error{ErrProtocol, ErrTimeout, ErrUnanswered, ErrBusy} {
-			// One that ends has 2 s to say so: what is slower hears nothing,
+			// A side that aborts has 2 s to say so: a slower one is not heard,
 			// while a slow disk keeps the stream open.
 			if errors.Is(err, never) && (never != ErrTimeout || len(a.faults) == 0 && a.cancel < 0) {
 				all = errors.Join(all, fmt.Errorf("the %v: %w", side(s), err))
@@ -294,7 +294,7 @@ func (p *plan) disk(a attempt) func(op, name string) error {
 	}
 }
 
-// decide is the receiver's app.
+// decide acts as the receiver's app.
 func (p *plan) decide(a attempt, got map[*wantedFile]writerTo) func(context.Context, *Offer) error {
 	offers := 0
 	return func(ctx context.Context, o *Offer) error {
@@ -321,7 +321,7 @@ func (p *plan) decide(a attempt, got map[*wantedFile]writerTo) func(context.Cont
 	}
 }
 
-// sources returns what is sent, as it is at the beginning of an attempt.
+// sources returns the tree as it is at the beginning of an attempt.
 func (p *plan) sources() (all []Source) {
 	tree := shakyTree{MapFS: fstest.MapFS{"c": &fstest.MapFile{Mode: fs.ModeDir | 0o755}}, files: map[string]*shaky{}}
 	if p.odd {
@@ -341,13 +341,14 @@ func (p *plan) sources() (all []Source) {
 	return append(all, Source{Name: "top", FS: tree, Path: "."})
 }
 
-// unwanted tells whether the app left a file out.
+// unwanted reports whether the app leaves a file out.
 func (p *plan) unwanted(f *wantedFile) bool {
 	in, _ := filepath.Match("top/b/*", f.path)
 	return f.skip || p.skip && in
 }
 
-// outcome checks what the last attempt has brought, and what it has left out.
+// outcome checks the result of the last attempt, and the files that are
+// missing.
 func (p *plan) outcome(results [2]Result, errs [2]error, parts map[*wantedFile]writerTo) error {
 	must, may := p.troubled()
 	var missing [2]map[string]bool
@@ -383,7 +384,7 @@ func (p *plan) outcome(results [2]Result, errs [2]error, parts map[*wantedFile]w
 	return nil
 }
 
-// troubled returns what cannot come, and what perhaps does not.
+// troubled returns the paths that must be missing, and those that may be.
 func (p *plan) troubled() (must, may map[string]bool) {
 	must, may = map[string]bool{}, map[string]bool{}
 	if p.odd {
@@ -392,7 +393,7 @@ func (p *plan) troubled() (must, may map[string]bool) {
 	for _, f := range p.files {
 		switch {
 		case p.unwanted(f) || f.trouble == steady:
-		case f.trouble == refuses && f.size == 0: // read while it is listed
+		case f.trouble == refuses && f.size == 0: // read while the folder is listed
 			must[f.path] = true
 		case f.size == 0:
 			may[f.path] = true

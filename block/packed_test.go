@@ -14,7 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A hearing stream tells when what came first was heard: when more is read.
+// A hearing stream tells when the other side has read the first messages: when
+// it reads again.
 type hearing struct {
 	net.Conn
 	reads atomic.Int32
@@ -28,7 +29,7 @@ func (h *hearing) Read(b []byte) (int, error) {
 	return h.Conn.Read(b)
 }
 
-// A waitingFS lists its folders once something has happened.
+// A waitingFS lists its folders only once a channel is closed.
 type waitingFS struct {
 	fstest.MapFS
 	until chan struct{}
@@ -39,7 +40,7 @@ func (w waitingFS) ReadDir(name string) ([]fs.DirEntry, error) {
 	return w.MapFS.ReadDir(name)
 }
 
-// A long list goes packed to a receiver that takes that.
+// A long list is packed for a receiver that supports it.
 func TestPacked(t *testing.T) {
 	m := &match{}
 	m.here, m.there = new(plan).taps(attempt{cut: -1, cutBack: -1, spoiltFor: 1})
@@ -68,7 +69,7 @@ func TestPacked(t *testing.T) {
 	require.Equal(t, 3000, m.here.referee.seen["sender offering 2"])
 }
 
-// A pack is of some entries, and of nothing else.
+// A pack must contain a limited number of entries, and nothing else.
 func TestPackedLies(t *testing.T) {
 	pack := func(b []byte) string {
 		b, err := appendPacked(nil, b)
@@ -84,7 +85,7 @@ func TestPackedLies(t *testing.T) {
 	w, err := flate.NewWriter(stored, flate.NoCompression)
 	require.NoError(t, err)
 	w.Write(a)
-	w.Flush() // without an end
+	w.Flush() // the stream has no end
 	for name, b := range map[string]string{
 		"too much":         pack(bytes.Repeat(a, 1+maxUnpacked/len(a))),
 		"far too much":     pack(bytes.Repeat(a, 64*maxUnpacked/len(a))),

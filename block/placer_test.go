@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// newTestPlacer returns a placer for the one offer of a sender into root, which
-// may have been interrupted.
+// newTestPlacer returns a placer into root for one offer of a sender, which may
+// continue an earlier attempt.
 func newTestPlacer(t *testing.T, root *os.Root) *placer {
 	vol := newVolume(root, false, nil)
 	key := journalKey("a", [16]byte{})
@@ -21,8 +21,8 @@ func newTestPlacer(t *testing.T, root *os.Root) *placer {
 	return newPlacer(&receiver{transfer: newTransfer(t.Context(), nil), opts: ReceiveOptions{From: "a"}, vol: vol, journal: j})
 }
 
-// What is in the way is looked for, but not in a folder that this attempt has
-// made.
+// Existing names are looked up, but not in a folder that this attempt has
+// created.
 func TestVacant(t *testing.T) {
 	root, err := os.OpenRoot(t.TempDir())
 	require.NoError(t, err)
@@ -54,8 +54,8 @@ func TestVacant(t *testing.T) {
 	}
 }
 
-// Where there are no hard links, a place is held by an empty file, which is
-// removed if nothing came of it.
+// Without hard links, an empty file holds a place, and is removed if the file
+// does not come.
 func TestWithoutHardLinks(t *testing.T) {
 	root, err := os.OpenRoot(t.TempDir())
 	require.NoError(t, err)
@@ -83,7 +83,7 @@ func TestWithoutHardLinks(t *testing.T) {
 	again()
 	require.True(t, placed(t, p.journal, root, &e))
 
-	// Somebody else's empty file is not taken for one that holds a place.
+	// An empty file of another program is not taken for one that holds a place.
 	again()
 	require.NoError(t, root.WriteFile("empty", nil, 0o600))
 	hello()
@@ -94,7 +94,7 @@ func TestWithoutHardLinks(t *testing.T) {
 	_, err = root.Stat("empty")
 	require.NoError(t, err)
 
-	// Killed between the two steps.
+	// The receiver was killed between the two steps.
 	again()
 	f.path = "b"
 	require.NoError(t, p.record(f, true))

@@ -12,8 +12,8 @@ import (
 	"github.com/sdp2p/p2p/block"
 )
 
-// needsRoot skips a test of real file systems and system calls where it was not
-// asked for, and fails where something is missing for it (make test-net).
+// needsRoot skips a test of real file systems and system calls unless it was
+// asked for, and fails it if a program is missing (make test-net).
 func needsRoot(t *testing.T, programs ...string) {
 	if os.Getenv("SDP2P_NETTEST") == "" {
 		t.Skip("SDP2P_NETTEST is not set: make test-net")
@@ -25,8 +25,9 @@ func needsRoot(t *testing.T, programs ...string) {
 	}
 }
 
-// The kernel itself says that it has no locks, no hard links and no fsync, or
-// that the quota is used up: what was interrupted goes on, as an ordinary user.
+// The kernel itself reports that there are no locks, no hard links or no fsync,
+// or that the quota is used up. An interrupted transfer continues, as an
+// ordinary user.
 func TestRealFaults(t *testing.T) {
 	needsRoot(t, "strace")
 	source := killTree(t)
@@ -60,14 +61,14 @@ func TestRealFaults(t *testing.T) {
 			}
 			said, complete := a.run(t)
 			require.True(t, complete)
-			if name != "quota" { // of which each attempt ended early
-				require.Less(t, said, int64(4<<20), "it goes on where it ended")
+			if name != "quota" { // with quota, each attempt ends early
+				require.Less(t, said, int64(4<<20), "the transfer continues where it ended")
 			}
 			honest(t, source, a.dest, name == "everything" || name == "renames")
 			left, err := filepath.Glob(filepath.Join(a.dest, ".sdp2p-partial", "*"))
 			require.NoError(t, err)
 			require.Len(t, left, 1)
-			require.Equal(t, ".index", filepath.Ext(left[0])) // of the files that have arrived
+			require.Equal(t, ".index", filepath.Ext(left[0])) // the index of what has arrived
 			left, err = filepath.Glob(filepath.Join(a.dest, "*"))
 			require.NoError(t, err)
 			require.Equal(t, []string{filepath.Join(a.dest, ".sdp2p-partial"), filepath.Join(a.dest, "source")}, left)
@@ -84,7 +85,7 @@ func mount(t *testing.T, args ...string) string {
 	return dir
 }
 
-// A file system that does not know how much room it has takes files.
+// A file system that does not report its free space can receive files.
 func TestRealRamfs(t *testing.T) {
 	needsRoot(t)
 	a, b := pair(t)

@@ -7,7 +7,7 @@ import (
 	"io"
 )
 
-// hints is progress, which may be a hint.
+// hints judges progress, which may be a hint.
 func (r *referee) hints(m *message) error {
 	h, entry := hint(m.received>>32), int(uint16(m.received))
 	if m.received < 1<<63 || h != hintUnchanged && h != hintChanged {
@@ -20,7 +20,7 @@ func (r *referee) hints(m *message) error {
 	return nil
 }
 
-// tells begins a file with its hashes.
+// tells judges the hashes at the beginning of a file.
 func (r *referee) tells(m *message) (phase, error) {
 	i := int(m.entry)
 	if i < len(r.entries) && (!r.entries[i].changed || r.entries[i].chunks < 2 || int64(len(m.hashes)) != r.entries[i].chunks) {
@@ -32,7 +32,7 @@ func (r *referee) tells(m *message) (phase, error) {
 	return sTold, nil
 }
 
-// claims is what the receiver has of a file whose hashes it was told.
+// claims judges the receiver's claims about a file whose hashes it was told.
 func (r *referee) claims(m *message) (phase, error) {
 	e := &r.entries[r.current.entry]
 	if r.state[senders] != sTold || int(m.entry) != r.current.entry || int64(len(m.states)) != e.chunks {
@@ -54,7 +54,7 @@ func (r *referee) claims(m *message) (phase, error) {
 	return rTaking, nil
 }
 
-// skip moves on behind chunks that are there.
+// skip moves on past chunks that the receiver has.
 func (r *referee) skip() {
 	c := &r.current
 	for states := r.entries[c.entry].states; int(c.chunk) < len(states) && states[c.chunk] == 1; {
@@ -62,7 +62,7 @@ func (r *referee) skip() {
 	}
 }
 
-// copies is old data.
+// copies judges data for a chunk of which the receiver has pieces.
 func (r *referee) copies(m *message) (phase, error) {
 	states := r.entries[r.current.entry].states
 	if int(r.current.chunk) >= len(states) || states[r.current.chunk] != 2 {

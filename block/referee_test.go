@@ -13,7 +13,8 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// A phase is a state of one of the two machines of docs/protocol.md, "Order".
+// A phase is a state of one of the two state machines in docs/protocol.md,
+// "Order".
 type phase string
 
 const (
@@ -33,12 +34,12 @@ const (
 	over       phase = "over"
 )
 
-// A rule is a row, which judges a message that its state lists, and returns the
-// next state.
+// A rule is a row of a table. It judges a message that its state lists, and
+// returns the next state.
 type rule func(r *referee, m *message) (phase, error)
 
-// senderRows and receiverRows are the two tables. What every state allows is in
-// judge.
+// senderRows and receiverRows are the two tables. Messages that every state
+// allows are in judge.
 var (
 	senderRows = map[phase]map[kind]rule{
 		sOffering: {
@@ -67,7 +68,7 @@ var (
 	}
 )
 
-// A side is one of the two.
+// A side is the sender or the receiver.
 type side int
 
 const (
@@ -77,54 +78,54 @@ const (
 
 func (s side) String() string { return [...]string{"sender", "receiver"}[s] }
 
-// A referee hears all that both sides of a transfer say, at one place of the
+// A referee reads all messages of both sides of a transfer at one place of the
 // stream, and runs both state machines. It is a second implementation of them,
-// from their tables alone. A message that causes another passes every place
-// before that does, so that any place will do; the end of one side is where
+// written only from the tables. A message passes every place before the
+// messages that it causes, so that any place will do; at the end of a side,
 // that side is judged most strictly.
 type referee struct {
 	mu    sync.Mutex
-	err   error // the first message that is in no row
+	err   error // about the first message that is in no row
 	ears  [2]ear
 	state [2]phase
-	quiet [2]bool // has said abort
+	quiet [2]bool // this side has sent abort
 
-	offer       int    // its number, from 0
-	entries     []deal // of this offer
-	size        int    // bytes of them
+	offer       int    // number of the current offer, from 0
+	entries     []deal // of the current offer
+	size        int    // bytes of the entries
 	announced   *totals
-	offered     totals // so far
+	offered     totals // offered so far
 	folders     map[string]bool
 	last        string // path of the last entry
-	next        int    // the entries before it have come, or do not
-	current     bit    // of the file in transit
-	again       bit    // that is repaired
-	back        phase  // where again came from
+	next        int    // the entries before it have come, or will not
+	current     bit    // position in the file in transit
+	again       bit    // position in the chunk that is repaired
+	back        phase  // the phase before again
 	open, asked map[request]int
-	seen        map[string]int // rows, and how often they were used
+	seen        map[string]int // how often each row was used
 }
 
-// A deal is what both sides know of an entry.
+// A deal is what both sides know about an entry.
 type deal struct {
 	entry
 	wish
-	size, block, chunks int64 // of what is wanted of a file
+	size, block, chunks int64 // of the wanted part of a file
 	begun               bool
-	changed             bool // there is a hint that the receiver has an earlier version
+	changed             bool // the receiver has hinted that it has an earlier version
 	states              []chunkState
 	failed              [2]bool
 }
 
-// A bit is a chunk that comes.
+// A bit is a chunk in transit.
 type bit struct {
 	entry int
 	chunk uint32
-	left  int64 // bytes
+	left  int64 // bytes that are still to come
 }
 
 func newReferee() *referee {
 	r := &referee{state: [2]phase{sOffering, rListening}, folders: map[string]bool{}, seen: map[string]int{}}
-	r.ears[receivers].hello = true // it says none
+	r.ears[receivers].hello = true // receivers send no hello
 	r.reset()
 	return r
 }
@@ -134,7 +135,7 @@ func (r *referee) reset() {
 	r.open, r.asked = map[request]int{}, map[request]int{}
 }
 
-// judge finds the row of a message.
+// judge finds the row for a message, and applies it.
 func (r *referee) judge(of side, m *message, e *entry, in *bytes.Reader) (err error) {
 	state := r.state[of]
 	next := state
@@ -166,7 +167,7 @@ func (r *referee) judge(of side, m *message, e *entry, in *bytes.Reader) (err er
 	return err
 }
 
-// lists is an entry of an offer.
+// lists judges an entry of an offer.
 func (r *referee) lists(e entry) error {
 	if e.kind == kindOffered {
 		if r.announced == nil {
@@ -183,7 +184,7 @@ func (r *referee) lists(e entry) error {
 	if r.size += len(b); len(r.entries) == 65535 || r.size > 32<<20 {
 		return errors.New("the offer is too large")
 	}
-	if len(r.entries) == 0 { // of folders of earlier offers, those count that the last entry is, or lies in
+	if len(r.entries) == 0 { // of earlier folders, only those on the last path count
 		maps.DeleteFunc(r.folders, func(at string, _ bool) bool { return !strings.HasPrefix(r.last+"/", at+"/") })
 	}
 	if dir := path.Dir(e.path); dir != "." && !r.folders[dir] && e.kind != kindLeftOut {
@@ -217,13 +218,13 @@ func (r *referee) offers(*message) (phase, error) {
 	return sWaiting, nil
 }
 
-// verdicts reads an answer. Only io errors and those of its fields are
-// returned.
+// verdicts reads an answer. It returns only errors of reading, and of the
+// answer's fields.
 func (r *referee) verdicts(d *proto.Decoder) error {
 	limit := 65536
 	for i := range r.entries {
 		e := &r.entries[i]
-		size := int64(-1) // no claims, and no parts
+		size := int64(-1) // neither claims nor parts
 		if e.kind == kindFile {
 			size = e.entry.size
 		}
@@ -231,7 +232,7 @@ func (r *referee) verdicts(d *proto.Decoder) error {
 			return err
 		}
 		if limit -= len(e.claims); e.kind == kindLeftOut && e.verdict > 1 {
-			return fmt.Errorf("verdict %d on what was left out", e.verdict)
+			return fmt.Errorf("verdict %d on an entry that was left out", e.verdict)
 		}
 		if e.size = size; e.verdict == 5 {
 			e.size = e.end - e.start
@@ -252,7 +253,7 @@ func (r *referee) answers(*message) (phase, error) {
 	return rTaking, nil
 }
 
-// deal returns an entry that is wanted.
+// deal returns an entry that the receiver wants.
 func (r *referee) deal(i int) (*deal, error) {
 	if i >= len(r.entries) {
 		return nil, fmt.Errorf("there is no entry %d", i)
@@ -264,7 +265,7 @@ func (r *referee) deal(i int) (*deal, error) {
 	return e, nil
 }
 
-// comes returns a file that is wanted.
+// comes returns a file that the receiver wants.
 func (r *referee) comes(i int) (*deal, error) {
 	e, err := r.deal(i)
 	if err == nil && e.kind != kindFile {
@@ -273,7 +274,7 @@ func (r *referee) comes(i int) (*deal, error) {
 	return e, err
 }
 
-// pass has everything before entry i have come.
+// pass requires that all entries before entry i have come.
 func (r *referee) pass(i int) error {
 	for ; r.next < i; r.next++ {
 		if _, err := r.comes(r.next); err == nil {
@@ -283,8 +284,8 @@ func (r *referee) pass(i int) error {
 	return nil
 }
 
-// chunk returns a chunk of a file of which nothing has come; the one behind the
-// last has no bytes.
+// chunk returns the nth chunk of file i, of which nothing has come yet; a chunk
+// after the last one has no bytes.
 func (d *deal) chunk(i int, n uint32) bit {
 	return bit{i, n, max(0, min(d.block, d.size-int64(n)*d.block))}
 }
@@ -307,7 +308,7 @@ func (r *referee) begins(m *message) (phase, error) {
 	return sFile, err
 }
 
-// brings is data or a hole.
+// brings judges data or a hole.
 func (r *referee) brings(m *message) (phase, error) {
 	at, next := &r.current, sChunk
 	if r.state[senders] == sAgain {
@@ -344,13 +345,13 @@ func (r *referee) endsFile(*message) (phase, error) {
 	return sSending, nil
 }
 
-// fails is the sender's word that a file does not come.
+// fails judges the sender's message that a file will not come.
 func (r *referee) fails(m *message) (phase, error) {
 	i, state := int(m.entry), r.state[senders]
 	next := state
 	e, err := r.comes(i)
 	if err == nil && e.failed[senders] {
-		err = fmt.Errorf("entry %d failed before", i)
+		err = fmt.Errorf("entry %d has failed before", i)
 	}
 	inTransit := r.current.entry == i && (state == sFile || state == sTold || state == sChunk || state == sAgain && r.back == sFile)
 	switch {
@@ -371,7 +372,7 @@ func (r *referee) fails(m *message) (phase, error) {
 		r.next = i + 1
 	}
 	e.failed[senders] = true
-	for q := range r.open { // no repair of it is to come
+	for q := range r.open { // no repair of it will come
 		if int(q.entry) == i {
 			delete(r.open, q)
 		}
@@ -391,10 +392,10 @@ func (r *referee) repairs(m *message) (phase, error) {
 	return sAgain, nil
 }
 
-// ends is the sender's word that every file has come once, or failed.
+// ends judges the sender's message that every file has come once, or failed.
 func (r *referee) ends(*message) (phase, error) { return sSent, r.pass(len(r.entries)) }
 
-// asks is a request of the receiver.
+// asks judges a request of the receiver.
 func (r *referee) asks(m *message) (phase, error) {
 	q := request{m.entry, m.chunk}
 	e, err := r.comes(int(q.entry))
@@ -409,7 +410,7 @@ func (r *referee) asks(m *message) (phase, error) {
 	if r.asked[q]++; r.asked[q] > 3 {
 		return "", fmt.Errorf("chunk %d of entry %d is asked for %d times", q.chunk, q.entry, r.asked[q])
 	}
-	if !e.failed[senders] { // else no repair comes any more
+	if !e.failed[senders] { // otherwise no repair will come
 		r.open[q]++
 	}
 	if len(r.open) > 64 {
@@ -418,7 +419,7 @@ func (r *referee) asks(m *message) (phase, error) {
 	return rTaking, nil
 }
 
-// refuses is the receiver's word that it cannot receive an entry.
+// refuses judges the receiver's message that it cannot receive an entry.
 func (r *referee) refuses(m *message) (phase, error) {
 	e, err := r.deal(int(m.entry))
 	if err == nil && e.failed[receivers] {
@@ -430,7 +431,8 @@ func (r *referee) refuses(m *message) (phase, error) {
 	return rTaking, err
 }
 
-// isDone is the receiver's word that all of the offer is in its place.
+// isDone judges the receiver's message that everything of the offer is in its
+// place.
 func (r *referee) isDone(*message) (phase, error) {
 	if r.state[senders] != sSent {
 		return "", fmt.Errorf("the sender is in state %v", r.state[senders])

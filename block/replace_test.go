@@ -10,10 +10,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A receiver was killed when a file of the user's had just exchanged its name
-// with the new one, since it was put there behind the last look. It gets a name
-// again, whether the transfer goes on or is cleaned away; what was replaced, or
-// was to replace, does not.
+// A receiver was killed just after a file of the user's had exchanged its name
+// with the new one, because the user had put it there after the last check.
+// That file gets a name again, whether the transfer continues or is cleaned up;
+// the old file and the new one do not.
 func TestReplaceKilled(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("this system cannot exchange two names: Replace is Keep")
@@ -49,7 +49,7 @@ func TestReplaceKilled(t *testing.T) {
 			require.NoError(t, j.swap(n, s))
 			require.NoError(t, j.place(place{number: n, path: s.path, entry: entry{id: [16]byte{byte(n)}, size: 3}}))
 		}
-		j.file.Close() // as if killed
+		j.file.Close() // as if the process was killed
 		j.free()
 		over(t, root, vol, key)
 		vol.leave()

@@ -17,7 +17,7 @@ import (
 	"github.com/sdp2p/p2p/block"
 )
 
-// cut sends sources over a stream that breaks after so many bytes.
+// cut sends sources over a stream that breaks after a number of bytes.
 func cut(t testing.TB, sources []block.Source, dir string, after int64, opts block.ReceiveOptions) (sent, received side) {
 	a, b := pair(t)
 	return move(t, &mangler{Conn: a, change: func(p []byte, offset int64) error {
@@ -37,8 +37,8 @@ func TestResume(t *testing.T) {
 	require.ErrorIs(t, received.err, block.ErrCut)
 	require.NoFileExists(t, filepath.Join(dir, "large"))
 
-	// Nobody else goes on with it, learns of it, or destroys it. Nor does the
-	// same sender with another offer.
+	// No other sender can continue the transfer, learn of it, or destroy it.
+	// Nor can the same sender with another offer.
 	for _, other := range []struct {
 		from string
 		more []block.Source
@@ -64,8 +64,8 @@ func TestResume(t *testing.T) {
 	require.NoDirExists(t, filepath.Join(dir, ".sdp2p-partial"))
 }
 
-// What is on the disk is hashed again before it is claimed, and compared by the
-// sender.
+// Data on the disk is hashed again before it is claimed, and the sender
+// compares the hashes.
 func TestResumeVerifies(t *testing.T) {
 	content := random(4<<20, 5)
 	for _, test := range []struct {
@@ -120,8 +120,8 @@ func TestResumeVerifies(t *testing.T) {
 	}
 }
 
-// However often and wherever it is cut, corrupted or changed, what arrives in
-// the end is what was sent in the end.
+// However often and wherever a transfer is cut, corrupted or changed, the files
+// that arrive in the end are those that were sent in the end.
 func TestResumeModel(t *testing.T) {
 	top := block.MemoryDir(t)
 	rapid.Check(t, func(r *rapid.T) {
@@ -144,10 +144,10 @@ func TestResumeModel(t *testing.T) {
 		for n := rapid.IntRange(0, 5).Draw(r, "cuts"); n > 0; n-- {
 			cut(t, sources(), dir, int64(rapid.IntRange(0, 1_500_000).Draw(r, "after")), block.ReceiveOptions{From: "a"})
 			if _, err := os.Stat(filepath.Join(dir, ".sdp2p-partial")); err != nil {
-				break // all has arrived, but for the last word
+				break // everything has arrived except the last message
 			}
 			if name := rapid.SampledFrom(order).Draw(r, "changed"); rapid.Bool().Draw(r, "change") && len(contents[name]) > 0 {
-				if _, err := os.Stat(filepath.Join(dir, name)); err != nil { // else it arrived as it was
+				if _, err := os.Stat(filepath.Join(dir, name)); err != nil { // or the first version
 					contents[name] = bytes.Clone(contents[name])
 					contents[name][rapid.IntRange(0, len(contents[name])-1).Draw(r, "byte")] ^= 1
 					times[name] = times[name].Add(time.Second)
@@ -170,8 +170,8 @@ func TestResumeModel(t *testing.T) {
 	})
 }
 
-// BLOCK_SPARSE is the size of a sparse file in GiB, which is cut behind 4 GiB
-// and resumed (make kill).
+// BLOCK_SPARSE is the size in GiB of a sparse file, whose transfer is cut after
+// 4 GiB and resumed (make kill).
 func TestSparse(t *testing.T) {
 	size := int64(setting("BLOCK_SPARSE", 0)) << 30
 	if size == 0 {
@@ -198,14 +198,14 @@ func TestSparse(t *testing.T) {
 	require.NoError(t, same(large, filepath.Join(dir, "sparse")))
 }
 
-// A process may be killed when a file has got its name, and not lost the one in
-// the partial folder yet. Nothing is written to it any more, whatever becomes
-// of it on either side.
+// A process may be killed when a file has got its final name, and has not lost
+// its name in the partial folder yet. From then on, nothing is written to the
+// file, whatever happens to it on either side.
 func TestBothNames(t *testing.T) {
 	content, large := random(1<<20, 1), random(4<<20, 2)
 	changed := slices.Concat(content[:300_000], random(700_000, 3))
 	for name, test := range map[string]struct {
-		theirs []byte // the sender's file in the next attempts
+		theirs []byte // the sender's file in later attempts
 		user   func(path string) (at string, err error)
 	}{
 		"nothing": {content, nil},

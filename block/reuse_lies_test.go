@@ -16,7 +16,8 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// offered reads a sender's offer, and returns the decoder for what follows.
+// offered reads a sender's offer, and returns the decoder for the messages that
+// follow.
 func offered(t *testing.T, from net.Conn) *proto.Decoder {
 	t.Helper()
 	d := proto.NewDecoder(from)
@@ -31,8 +32,8 @@ func offered(t *testing.T, from net.Conn) *proto.Decoder {
 	return d
 }
 
-// A file that has changed, some chunks of which are corrupted on the way, with
-// two referees.
+// A file has changed, and some of its chunks are corrupted on the way; a
+// referee is at each end.
 func TestReuseOrder(t *testing.T) {
 	dir, from := t.TempDir(), filepath.Join(t.TempDir(), "top")
 	require.NoError(t, os.Mkdir(from, 0o700))
@@ -75,13 +76,13 @@ func TestReuseOrder(t *testing.T) {
 	}
 }
 
-// hashesOf is what a sender tells of n chunks.
+// hashesOf returns a sender's message with the hashes of n chunks.
 func hashesOf(entry uint16, n int) message {
 	return message{kind: kindHashes, entry: entry, hashes: make([]hash, n)}
 }
 
-// What a sender says of hashes that it was not asked for, or that are not those
-// of the file, ends the transfer.
+// A sender's hashes that were not asked for, or that do not match the file,
+// abort the transfer.
 func TestHashesLies(t *testing.T) {
 	old := func(n uint32) message { return message{kind: kindOld, size: n} }
 	for name, said := range map[string][]any{
@@ -131,8 +132,9 @@ func TestHashesLies(t *testing.T) {
 	}
 }
 
-// What a receiver claims that was not told, or is not of the file, ends the
-// transfer; so do hints of an offer that was answered.
+// A receiver's claims about hashes that it was not told, or that do not match
+// the file, abort the transfer; so do hints about an offer that was already
+// answered.
 func TestClaimsLies(t *testing.T) {
 	content := noise[:piece]
 	whole := wish{verdict: verdictWhole}
@@ -140,7 +142,7 @@ func TestClaimsLies(t *testing.T) {
 		return message{kind: kindClaims, entry: entry, states: states, pieces: make([]uint64, pieces)}
 	}
 	changed := hintChanged.say(0, 0)
-	for name, said := range map[string][2][]any{ // with the answer, and once hashes were told
+	for name, said := range map[string][2][]any{ // along with the answer, and after the hashes
 		"not told":           {{whole, claims(0, 0, 1, 1)}, nil},
 		"another entry":      {{whole}, {claims(1, 0, 1, 1)}},
 		"too few":            {{whole}, {claims(0, 0, 1)}},
@@ -158,7 +160,7 @@ func TestClaimsLies(t *testing.T) {
 			d := offered(t, there)
 			hints := []any{changed, kindAnswer}
 			if name == "not told" {
-				hints = hints[1:] // else the sender may tell before the claims are there
+				hints = hints[1:] // or the sender may send hashes before the claims arrive
 			}
 			go there.Write(say(append(hints, said[0]...)...))
 			for d.Err() == nil {
@@ -184,8 +186,8 @@ func TestClaimsLies(t *testing.T) {
 	}
 }
 
-// A receiver names what is unchanged in rising order: to find out whether a file
-// is costs the same however often it has said so.
+// A receiver names unchanged entries in rising order: looking one up costs the
+// same however many messages there were.
 func TestUnchangedInOrder(t *testing.T) {
 	says := func(stretches ...stretch) (l *lot, err error) {
 		s := &sender{}
@@ -213,8 +215,8 @@ type readerAt []byte
 
 func (r readerAt) ReadAt(b []byte, at int64) (int, error) { return copy(b, r[at:]), nil }
 
-// A receiver that gives up a file whose hashes it was told, and then claims
-// chunks of it, or the other way around, has not claimed those of the next one.
+// A receiver gives up a file whose hashes it was told, and then claims chunks
+// of it, or the other way around: this does not claim chunks of the next file.
 func TestClaimsOfGivenUp(t *testing.T) {
 	failed := message{kind: kindFailed, entry: 0, code: codeOf(ErrWrite)}
 	claims := func(entry uint16, n int) message {

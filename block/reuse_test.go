@@ -17,7 +17,7 @@ import (
 
 const chunk = 128 << 10
 
-// Of a file that has changed, what is there already does not come again.
+// Data of a changed file that is already there is not sent again.
 func TestReuse(t *testing.T) {
 	old := random(20*chunk+5, 1)
 	other := random(4*chunk, 2)
@@ -73,7 +73,7 @@ func TestReuse(t *testing.T) {
 	}
 }
 
-// every changes a byte in each so many.
+// every alters one byte in every n bytes.
 func every(b []byte, n, at int) []byte {
 	for i := at; i < len(b); i += n {
 		b[i]++
@@ -81,8 +81,8 @@ func every(b []byte, n, at int) []byte {
 	return b
 }
 
-// Whatever has become of the earlier version meanwhile, the new one arrives
-// whole.
+// Whatever has happened to the earlier version meanwhile, the new one arrives
+// complete.
 func TestReuseBelow(t *testing.T) {
 	old := random(20*chunk, 1)
 	for name, change := range map[string]func(t *testing.T, at string){
@@ -110,19 +110,21 @@ func TestReuseBelow(t *testing.T) {
 		sent, received, _ := again(t, block.Paths(from), dir, family(block.Keep))
 		require.NoError(t, sent.err, name)
 		require.NoError(t, received.err, name)
-		if name != "it is gone" { // chunks that are neither altered nor changed, and pieces of those that are changed alone
-			require.EqualValues(t, 7*chunk+3*(chunk-8<<10), received.Reused, "what was altered is not told of")
+		// Unaltered and unchanged chunks are reused, and so are pieces of those
+		// that only the sender has changed.
+		if name != "it is gone" {
+			require.EqualValues(t, 7*chunk+3*(chunk-8<<10), received.Reused, "altered chunks are not claimed")
 		}
 		got := ""
 		for _, at := range namesIn(t, dir) {
-			got = readAll(t, filepath.Join(dir, at)) // the last one
+			got = readAll(t, filepath.Join(dir, at)) // the last one counts
 		}
 		require.True(t, string(want) == got, name)
 	}
 }
 
-// What is altered where a hole was to be copied from, and comes as a hole, is
-// one.
+// A chunk that was altered, and that should have been copied as a hole, is sent
+// as a hole and becomes one.
 func TestReuseHole(t *testing.T) {
 	from := put(t, filepath.Join(t.TempDir(), "a"), nil, 0o640)
 	sparse := func(first byte) {
@@ -155,8 +157,8 @@ func TestReuseHole(t *testing.T) {
 	require.NoError(t, same(from, filepath.Join(dir, "a (2)")))
 }
 
-// A sender that offers a file of its own, with hashes of chunks that another
-// one has sent, is answered as if these were not there.
+// A sender offers a file of its own, with hashes of chunks that another one has
+// sent: the answer is the same as if those chunks were not there.
 func TestOthersChunks(t *testing.T) {
 	secret, mine := random(8*chunk, 1), random(8*chunk, 2)
 	var said [][]byte
@@ -180,7 +182,8 @@ func TestOthersChunks(t *testing.T) {
 	require.Equal(t, said[0], said[1])
 }
 
-// What is hashed for a sender has a limit; what is beyond it comes again.
+// The receiver's hashing for a sender is limited; data beyond the limit is sent
+// again.
 func TestReuseLimit(t *testing.T) {
 	dir := t.TempDir()
 	content := random(8*chunk, 1)
@@ -192,11 +195,13 @@ func TestReuseLimit(t *testing.T) {
 		reused = append(reused, received.Reused > 0)
 		rewrite(t, from, content)
 	}
-	// Twice what it has sent, then that comes once more.
+	// The receiver hashes twice the amount that was sent; then the file is sent
+	// once more.
 	require.Equal(t, []bool{false, true, true, false, true, true, false, true}, reused)
 }
 
-// Any change, with a stream that breaks anywhere, arrives in the end.
+// Whatever the change, and wherever the stream breaks, the file arrives in the
+// end.
 func TestReuseAnyhow(t *testing.T) {
 	top := t.TempDir()
 	rapid.Check(t, func(rt *rapid.T) {

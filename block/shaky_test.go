@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// noise is what files of plans are made of.
+// noise is the content from which the files of plans are made.
 var noise = func() []byte {
 	b := make([]byte, 4<<20)
 	rand.NewChaCha8([32]byte{7}).Read(b)
 	return b
 }()
 
-// mix returns a random number for some others.
+// mix derives a random number from other numbers.
 func mix(of ...uint64) uint64 {
 	r := rand.NewPCG(1, 2)
 	for _, n := range of {
@@ -40,14 +40,14 @@ var (
 	shakyTime = time.Unix(1e9, 5)
 )
 
-// A shaky is a file that is in trouble, for one attempt.
+// A shaky is a troubled file, during one attempt.
 type shaky struct {
 	file    *wantedFile
 	content []byte
 	pace    *pace
 	reads   int
 	opens   int
-	read    map[int64]bool // offsets
+	read    map[int64]bool // by offset
 }
 
 func (s *shaky) ReadAt(b []byte, at int64) (int, error) {
@@ -77,7 +77,7 @@ func (s *shaky) ReadAt(b []byte, at int64) (int, error) {
 	return n, nil
 }
 
-// A shakyTree is a tree with such files, by their paths.
+// A shakyTree is a tree with troubled files, by their paths.
 type shakyTree struct {
 	fstest.MapFS
 	files map[string]*shaky
@@ -95,7 +95,7 @@ func (t shakyTree) Open(name string) (fs.File, error) {
 	return f, err
 }
 
-// ReadDir reads a folder; one called locked refuses.
+// ReadDir reads a folder; the one named locked refuses.
 func (t shakyTree) ReadDir(name string) ([]fs.DirEntry, error) {
 	if name == "locked" {
 		return nil, fs.ErrPermission
@@ -103,7 +103,7 @@ func (t shakyTree) ReadDir(name string) ([]fs.DirEntry, error) {
 	return t.MapFS.ReadDir(name)
 }
 
-// A shakyFile is such a file, open.
+// A shakyFile is an open troubled file.
 type shakyFile struct {
 	fs.File
 	*shaky
@@ -117,16 +117,16 @@ func (f *shakyFile) Stat() (fs.FileInfo, error) {
 	return info, err
 }
 
-// changed is what the system says of a file that was touched.
+// changed is the file information of a file that was touched.
 type changed struct{ fs.FileInfo }
 
 func (changed) ModTime() time.Time { return shakyTime.Add(time.Second) }
 
-// numbered is what a name has that was taken.
+// numbered matches the number in the name of a file whose own name was taken.
 var numbered = regexp.MustCompile(` \(\d+\)`)
 
-// whole checks that everything with a final name is whole, and that everything
-// is there that had to come.
+// whole checks that every file with a final name is complete, and that all
+// files are there that had to arrive.
 func (p *plan) whole(dir string) error {
 	there := map[string]bool{}
 	byPath := map[string]*wantedFile{}
@@ -166,7 +166,7 @@ func (p *plan) whole(dir string) error {
 	return err
 }
 
-// A writerTo is memory for a part.
+// A writerTo is a buffer for a part.
 type writerTo []byte
 
 func (w writerTo) WriteAt(b []byte, at int64) (int, error) { return copy(w[at:], b), nil }

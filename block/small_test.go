@@ -16,8 +16,8 @@ import (
 	"github.com/sdp2p/p2p/block"
 )
 
-// Of small files, which travel together, one that changes, disappears or is
-// corrupted takes no other with it.
+// Small files travel together. If one of them changes, disappears or is
+// corrupted, no other one is affected.
 func TestSmallAlone(t *testing.T) {
 	top := filepath.Join(t.TempDir(), "top")
 	want := map[string]string{}
@@ -55,8 +55,8 @@ func TestSmallAlone(t *testing.T) {
 	require.Equal(t, want, got)
 }
 
-// Somebody puts a file into the folder that is being received: it stays, and
-// ours gets another name.
+// Another program puts a file into the folder that is being received: that file
+// stays, and ours gets another name.
 func TestSmallTaken(t *testing.T) {
 	top := filepath.Join(t.TempDir(), "top")
 	want := map[string]string{".": "d---------", "in": "d---------"}
@@ -77,8 +77,7 @@ func TestSmallTaken(t *testing.T) {
 	require.Equal(t, want, tree(t, filepath.Join(dir, "top")))
 }
 
-// Folders get their times back, though files came into them later: as many as
-// there are.
+// All folders get their times back, although files came into them later.
 func TestFolderTimes(t *testing.T) {
 	top := filepath.Join(t.TempDir(), "top")
 	folders := []string{"a/b", "a", "c", "."}
@@ -100,8 +99,8 @@ func TestFolderTimes(t *testing.T) {
 	}
 }
 
-// A small file that changes or ends while it is read fails, and what follows in
-// the same buffer does not suffer.
+// A small file that changes or ends early while it is read fails, and the files
+// after it in the same buffer are not affected.
 func TestSmallChanging(t *testing.T) {
 	files := fstest.MapFS{"1": {Data: []byte("one")}, "2": {Data: []byte("two")}, "3": {Data: []byte("three")}, "4": {Data: []byte("four")}, "5": {}}
 	a, b := pair(t)
@@ -112,8 +111,8 @@ func TestSmallChanging(t *testing.T) {
 	require.Equal(t, map[string]string{".": "d---------", "1": "one", "3": "three", "5": ""}, tree(t, filepath.Join(dir, "all")))
 }
 
-// changing is a file system with a file "2" that is touched by anyone who reads
-// it, and a file "4" that ends early.
+// changing is a file system with a file "2" that every read changes, and a file
+// "4" that ends early.
 type changing struct{ fstest.MapFS }
 
 func (c changing) Open(name string) (fs.File, error) {

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A sized file system says of its files another size than they have, as /proc
-// and some FUSE file systems do.
+// A sized file system reports other sizes than its files have, as /proc and
+// some FUSE file systems do.
 type sized struct {
 	fstest.MapFS
 	says map[string]int64
@@ -56,8 +56,8 @@ func (f sizedFile) Stat() (fs.FileInfo, error) {
 
 func (i sizedInfo) Size() int64 { return i.says }
 
-// A file that has more than the system says arrives whole, or fails; never as
-// an empty or a shortened one.
+// A file with more content than the system reports arrives complete, or fails;
+// it never arrives empty or shortened.
 func TestSizes(t *testing.T) {
 	files := fstest.MapFS{
 		"empty": {}, "proc": {Data: []byte("model name: fast")}, "proc large": {Data: []byte(strings.Repeat("x", 300_000))},
@@ -79,7 +79,7 @@ func TestSizes(t *testing.T) {
 	}, contents(t, filepath.Join(r.dir, "top")))
 }
 
-// The same with files of the system, if there are any.
+// The same holds for files of the system, if there are any.
 func TestProc(t *testing.T) {
 	want, err := os.ReadFile("/proc/version")
 	if err != nil {
@@ -102,9 +102,9 @@ func (f closed) ReadDir(name string) ([]fs.DirEntry, error) {
 	return f.MapFS.ReadDir(name)
 }
 
-// The receiver learns of everything that the sender leaves out, before it
-// decides and in the result, and so does the sender's app. Nothing else
-// suffers.
+// The receiver is told of everything that the sender leaves out, before it
+// decides and in the result, and so is the sender's app. Nothing else is
+// affected.
 func TestLeftOut(t *testing.T) {
 	files := closed{fstest.MapFS{
 		"ok": {Data: []byte("ok")}, "secret/x": {}, "link": {Mode: fs.ModeSymlink}, "pipe": {Mode: fs.ModeNamedPipe}, `back\slash`: {}, "bad\nname/x": {},
@@ -155,14 +155,14 @@ func TestLeftOut(t *testing.T) {
 	require.NoError(t, received.err)
 	require.Equal(t, len(why), received.SkippedCount)
 
-	// Where nothing is left, there is nothing to ask.
+	// If nothing is left to send, the app is not asked.
 	r = try{sources: []Source{missing}, dir: t.TempDir(), decide: func(context.Context, *Offer) error { panic("asked") }}
 	sent, received = r.run(t)
 	require.ErrorIs(t, sent.err, fs.ErrNotExist)
 	require.ErrorIs(t, received.err, ErrRead)
 }
 
-// A choice of the receiver is no fault.
+// A file that the receiver has chosen to leave out does not count as missing.
 func TestUnwantedIsNotMissing(t *testing.T) {
 	source, _ := folderOf(map[string]int{"a": 1, "b/c": 2})
 	r := try{sources: []Source{source}, dir: t.TempDir()}
@@ -180,12 +180,12 @@ func TestUnwantedIsNotMissing(t *testing.T) {
 	require.Equal(t, 2, received.SkippedCount)
 }
 
-// Holes stay holes, on the way, at the receiver, and after an interruption;
-// what is around them is right, in a part of the file and where a chunk comes
-// again, too.
+// Holes stay holes, in transit, at the receiver, and after an interruption; the
+// data around them is correct, also in a part of a file, and if a chunk is sent
+// again.
 func TestHoles(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("holes of this system's file systems are not known")
+		t.Skip("holes are not supported on this system")
 	}
 	const size, at = 60<<20 + 5000, 50<<20 + 12345
 	path := filepath.Join(t.TempDir(), "sparse")
@@ -218,7 +218,7 @@ func TestHoles(t *testing.T) {
 	require.Less(t, stored(got), int64(1<<20))
 	sameBytes(t, path, got)
 
-	// The app's own writer gets zeros, whatever was there before.
+	// The app's own writer gets zeros, whatever it contained before.
 	part := make(buf, 1<<20)
 	for i := range part {
 		part[i] = 'x'
@@ -261,8 +261,8 @@ func sameBytes(t *testing.T, a, b string) {
 	}
 }
 
-// A hole that comes where something else was written is written as zeros, and a
-// small file may have one.
+// A hole at a place where other data was written is written as zeros, and even
+// a small file may have one.
 func TestHoleMessages(t *testing.T) {
 	hole := func(n uint32) message { return message{kind: kindHole, size: n} }
 	zeros := strings.Repeat("\x00", 5)
@@ -283,8 +283,8 @@ func TestHoleMessages(t *testing.T) {
 	}
 }
 
-// A disk that hangs does not hold Send or Receive once their context is done,
-// and they let go of everything when it wakes up.
+// If a disk hangs, Send and Receive return all the same once their context is
+// done, and they release everything when the disk wakes up.
 func TestHangingDisk(t *testing.T) {
 	for _, side := range []string{"sender", "receiver", "decide"} {
 		t.Run(side, func(t *testing.T) { hang(t, side) })
@@ -302,8 +302,8 @@ func TestPrintable(t *testing.T) {
 	require.Equal(t, "\uFFFD[31mno", m.why().(*PeerError).Reason)
 }
 
-// A file that was emptied after the offer is not sent as a hole, though the
-// system gives its old time.
+// A file that was emptied after the offer is not sent as a hole, even if the
+// system reports its old time.
 func TestEmptied(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
 	require.NoError(t, os.WriteFile(path, make([]byte, 400_000), 0o600))
@@ -320,8 +320,8 @@ func TestEmptied(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(r.dir, "f"))
 }
 
-// A positioned file has a position and no ReadAt: to look for holes is to move
-// it.
+// A positioned file has a position and no ReadAt: looking for holes moves its
+// position.
 type positioned struct{ f *os.File }
 
 func (p positioned) Stat() (fs.FileInfo, error)                   { return p.f.Stat() }
@@ -351,8 +351,8 @@ func TestPositioned(t *testing.T) {
 	sameBytes(t, path, filepath.Join(r.dir, "f"))
 }
 
-// What the sender cannot send of a folder that the receiver does not want is
-// not missing.
+// Entries that the sender cannot send do not count as missing if they are in a
+// folder that the receiver does not want.
 func TestLeftOutOfUnwanted(t *testing.T) {
 	files := fstest.MapFS{"a": {}, "b/link": {Mode: fs.ModeSymlink}, "b/x": {}}
 	r := try{sources: []Source{{Name: "top", FS: files, Path: "."}}, dir: t.TempDir()}
@@ -371,7 +371,7 @@ func TestLeftOutOfUnwanted(t *testing.T) {
 	}
 }
 
-// The hash of a long hole ends with its context.
+// Hashing a long hole stops when the context ends.
 func TestHoleEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	h := newChunkHasher(ctx)

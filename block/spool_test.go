@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A long list goes to a file and comes back the same, from any entry on.
+// A long list is stored in a file and read back unchanged, from any entry on.
 func TestSpool(t *testing.T) {
 	t.Parallel()
 	const n = 6_000

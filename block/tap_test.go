@@ -14,23 +14,24 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// An ear holds what has arrived of a message.
+// An ear holds the part of a message that has arrived.
 type ear struct {
 	heard []byte
-	skip  int64 // bytes of data that follow
+	skip  int64 // bytes of data that are still to come
 	hello bool
 }
 
-// A span is where bytes of a file lie in what was written, and which chunk they
-// belong to.
+// A span is the place of a file's bytes in a written buffer, and the chunk to
+// which they belong.
 type span struct {
 	from, to int
 	of       request
 	offer    int
-	asked    int // how often that chunk was asked for
+	asked    int // how often the chunk was asked for
 }
 
-// hear judges what a side says. It returns where file content lies in b.
+// hear judges the bytes that a side writes. It returns the places of file
+// content in b.
 func (r *referee) hear(of side, b []byte) (spans []span) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -72,8 +73,8 @@ func (r *referee) span(from, to int) span {
 	return span{from, to, req, r.offer, r.asked[req]}
 }
 
-// listen reads and judges one message. io.EOF and io.ErrUnexpectedEOF say that
-// it is not complete.
+// listen reads and judges one message. It returns io.EOF or io.ErrUnexpectedEOF
+// if the message is not complete.
 func (r *referee) listen(of side, in *bytes.Reader) error {
 	d := proto.NewDecoder(in)
 	if !r.ears[of].hello {
@@ -104,21 +105,21 @@ func (r *referee) listen(of side, in *bytes.Reader) error {
 	return r.judge(of, &m, nil, in)
 }
 
-// A pace is how slow something is.
+// A pace tells how slow a stream is.
 type pace struct {
 	mu      sync.Mutex
 	random  *rand.Rand
-	often   float64 // how likely a pause is
+	often   float64 // probability of a pause
 	longest time.Duration
-	fixed   time.Duration // if not 0, every pause is as long
+	fixed   time.Duration // length of every pause, if not 0
 }
 
 func newPace(seed uint64, often float64, longest time.Duration) *pace {
 	return &pace{random: rand.New(rand.NewPCG(seed, 1)), often: often, longest: longest}
 }
 
-// pause takes its time, at most that long, and no more than a step longer than
-// goes on says. A pace that is nil takes none.
+// pause sleeps, for at most most, and at most a step longer than goesOn returns
+// true. A nil pace does not pause.
 func (p *pace) pause(most time.Duration, goesOn func() bool) (took time.Duration) {
 	if p == nil {
 		return 0
@@ -136,7 +137,7 @@ func (p *pace) pause(most time.Duration, goesOn func() bool) (took time.Duration
 	return took
 }
 
-// always is for pauses that nothing ends.
+// always is for pauses that nothing interrupts.
 func always() bool { return true }
 
 // part returns how many of n bytes go at once: all of them, if it never pauses.
@@ -154,29 +155,29 @@ func (p *pace) part(n int) int {
 
 const (
 	step      = 250 * time.Millisecond
-	slowest   = 12 * time.Second // pause of a write, and of a read: with a keep in 5 s, less than 30
-	offerTime = 25 * time.Second // pauses of either side during an offer, which has 60 s
+	slowest   = 12 * time.Second // pause of a write or a read: with a keep in 5 s, under 30 s
+	offerTime = 25 * time.Second // pauses of a side during an offer, for which there are 60 s
 )
 
-// A tap is an end of a stream at which a referee listens. It may be slow,
-// change bytes of files, and break.
+// A tap is an end of a stream at which a referee listens. It may be slow, alter
+// bytes of files, and break.
 type tap struct {
 	net.Conn
-	of            side // that uses it
+	of            side // the side that uses it
 	referee       *referee
 	reads, writes *pace
-	spoils        func(s span) bool // whether the bytes of a span are changed that are written
-	after         int64             // bytes written, behind which the stream breaks; never if negative
+	spoils        func(s span) bool // whether the bytes of a span are altered
+	after         int64             // written bytes before it breaks; negative: never
 	broken        func()            // breaks it
-	before        func()            // is called before each write
-	one           chan struct{}     // has room for the one that reads
+	before        func()            // called before each write
+	one           chan struct{}     // held while reading
 
-	written, heard   int64         // bytes
+	written, heard   int64         // numbers of bytes
 	reading, writing time.Duration // pauses during this offer
 	readBy, writeBy  atomic.Int64  // deadlines
 }
 
-// pause is one of the stream, and ends with its deadline; spent counts those
+// pause pauses the stream, at most until its deadline; spent adds up the pauses
 // during an offer.
 func (c *tap) pause(p *pace, offering bool, spent *time.Duration, deadline *atomic.Int64) {
 	if !offering {
@@ -188,7 +189,7 @@ func (c *tap) pause(p *pace, offering bool, spent *time.Duration, deadline *atom
 	})
 }
 
-// offering tells whether an offer is on its way.
+// offering reports whether an offer is in transit.
 func (c *tap) offering() bool {
 	c.referee.mu.Lock()
 	defer c.referee.mu.Unlock()
@@ -216,10 +217,10 @@ func nanos(at time.Time) int64 {
 	return at.UnixNano()
 }
 
-// Write has the referee hear all of b at once, which is slow to leave.
+// Write lets the referee judge all of b at once, and then writes it slowly.
 func (c *tap) Write(b []byte) (written int, err error) {
 	offering := c.offering()
-	known := min(int(c.heard-c.written), len(b)) // of a write that a deadline has ended
+	known := min(int(c.heard-c.written), len(b)) // of an interrupted write
 	for _, s := range c.referee.hear(c.of, b[known:]) {
 		if c.spoils != nil && c.spoils(s) {
 			b = bytes.Clone(b)
@@ -255,10 +256,10 @@ func (c *tap) write(b []byte) (n int, err error) {
 	return n, err
 }
 
-// Read is slow to begin: what is under way when the other side closes the
-// stream arrives before that.
+// Read pauses before it reads: bytes in transit arrive before the other side
+// closes the stream.
 func (c *tap) Read(b []byte) (int, error) {
-	c.one <- struct{}{} // at the end of a transfer, two may read
+	c.one <- struct{}{} // at the end of a transfer, two may call Read
 	defer func() { <-c.one }()
 	c.pause(c.reads, c.offering(), &c.reading, &c.readBy)
 	n, err := c.Conn.Read(b[:c.reads.part(len(b))])

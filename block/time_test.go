@@ -16,8 +16,8 @@ import (
 	"github.com/sdp2p/p2p/block"
 )
 
-// A peer that says nothing and takes nothing for 30 s is gone; one that says
-// something now and then is not.
+// A peer that neither sends nor accepts anything for 30 s is gone; a peer that
+// sends something now and then is not.
 func TestTimeout(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -40,7 +40,7 @@ func TestTimeout(t *testing.T) {
 			return err
 		}, func(s net.Conn) {
 			go io.CopyN(io.Discard, s, 100_000)
-			time.Sleep(time.Second) // the offer has come
+			time.Sleep(time.Second) // the offer has arrived
 			s.Write([]byte{4, 1})
 			for range 10 {
 				time.Sleep(29 * time.Second)
@@ -66,7 +66,7 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
-// A deadline that the app has left behind does not count.
+// A deadline that the app set before does not count.
 func TestOldDeadline(t *testing.T) {
 	a, b := pair(t)
 	for _, s := range []net.Conn{a, b} {
@@ -83,7 +83,8 @@ var errNoDeadlines = errors.New("no deadlines")
 
 func (noDeadlines) SetDeadline(time.Time) error { return errNoDeadlines }
 
-// A stream without deadlines is refused: nothing could end a call.
+// A stream that does not support deadlines is refused, since its calls could
+// never be ended.
 func TestNoDeadlines(t *testing.T) {
 	a, _ := pair(t)
 	_, err := block.Send(t.Context(), noDeadlines{a}, []block.Source{source("f", nil)}, block.SendOptions{})
@@ -92,8 +93,8 @@ func TestNoDeadlines(t *testing.T) {
 	require.ErrorIs(t, err, errNoDeadlines)
 }
 
-// A user who takes his time to decide does not end the transfer, and progress
-// is told every 100 ms at most.
+// A user who takes long to decide does not end the transfer, and progress is
+// reported at most every 100 ms.
 func TestSlowDecisionAndProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		here, there := net.Pipe()

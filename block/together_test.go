@@ -14,7 +14,7 @@ import (
 	"github.com/sdp2p/p2p/block"
 )
 
-// alone is a reader that is read by one goroutine at a time.
+// alone is a reader that only one goroutine may read at a time.
 type alone struct {
 	*bytes.Reader
 	reads int
@@ -26,14 +26,14 @@ func (a *alone) ReadAt(p []byte, offset int64) (int, error) {
 		panic("it is read by two at a time")
 	}
 	a.inUse = true
-	runtime.Gosched() // the other one, if there is one
+	runtime.Gosched() // gives another reader a chance
 	a.inUse = false
 	a.reads++
 	return a.Reader.ReadAt(p, offset)
 }
 
-// The reader of an app is read by one goroutine at a time, also where a file of
-// a disk would be read by several.
+// Only one goroutine at a time reads from an app's reader, even where several
+// would read a file.
 func TestReadersAlone(t *testing.T) {
 	old := random(20*chunk, 1)
 	dir := t.TempDir()
@@ -47,8 +47,8 @@ func TestReadersAlone(t *testing.T) {
 	}
 }
 
-// A disk that is full while chunks are copied ends the file, and what was
-// copied before is there for the next attempt.
+// If the disk is full while chunks are copied, the file ends, and the chunks
+// copied before are there for the next attempt.
 func TestCopyWithoutRoom(t *testing.T) {
 	old := random(20*chunk, 1)
 	from := put(t, filepath.Join(t.TempDir(), "a"), old, 0o640)
@@ -71,8 +71,8 @@ func TestCopyWithoutRoom(t *testing.T) {
 	require.Equal(t, []string{"a", "a (2)"}, namesIn(t, dir))
 }
 
-// A copy that fails otherwise, or that cannot be read again, has its chunk
-// alone come from the sender.
+// If copying a chunk fails for another reason, or the copy cannot be read back,
+// only that chunk is sent again.
 func TestCopyFails(t *testing.T) {
 	old := random(20*chunk, 1)
 	from := put(t, filepath.Join(t.TempDir(), "a"), old, 0o640)
@@ -85,6 +85,6 @@ func TestCopyFails(t *testing.T) {
 	_, received, _ = again(t, block.Paths(from), dir, opts)
 	require.NoError(t, received.err)
 	require.EqualValues(t, 20*chunk, received.Reused+received.Sent)
-	require.EqualValues(t, 20*chunk, received.Reused, "its pieces are there")
+	require.EqualValues(t, 20*chunk, received.Reused, "the pieces of the failed chunk are reused")
 	require.True(t, string(old) == readAll(t, filepath.Join(dir, "a (2)")))
 }

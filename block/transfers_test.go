@@ -18,16 +18,16 @@ import (
 	"github.com/sdp2p/p2p/block"
 )
 
-// A counter is where streams arrive, and what its calls returned, in their
+// A counter receives streams, and collects the results of its calls, in their
 // order.
 type counter struct {
 	block.Transfers
 	dest   *os.Root
 	asked  int
 	no     error // the app's answer
-	thinks bool  // until the question is withdrawn
+	thinks bool  // the app does not answer while it is asked
 	calls  chan side
-	faults atomic.Int64 // what apps were told too late
+	faults atomic.Int64 // calls of Progress after the end
 }
 
 func newCounter(t *testing.T) (*counter, string) {
@@ -37,8 +37,8 @@ func newCounter(t *testing.T) (*counter, string) {
 	return c, dir
 }
 
-// stream opens a stream, of which the sender's side is cut after so many bytes,
-// if not 0.
+// stream opens a stream, which breaks after a number of bytes from the sender,
+// unless that is 0.
 func (c *counter) stream(ctx context.Context, from string, after int64) net.Conn {
 	own, other := net.Pipe()
 	go func() {
@@ -63,7 +63,7 @@ func (c *counter) stream(ctx context.Context, from string, after int64) net.Conn
 	return own
 }
 
-// send sends once, and returns when the receiver knows how that ended.
+// send sends once, and returns when the receiver knows the result.
 func (c *counter) send(t *testing.T, stream net.Conn, sources ...block.Source) error {
 	_, err := block.Send(t.Context(), stream, sources, block.SendOptions{})
 	stream.Close()
@@ -77,7 +77,8 @@ func (c *counter) none(t *testing.T) {
 	require.Empty(t, c.calls, "no call has returned")
 }
 
-// A call waits for another stream of its transfer, as long as the app says.
+// A call waits for another stream of its transfer, for as long as the app
+// allows.
 func TestTransfersWait(t *testing.T) {
 	for _, within := range []time.Duration{0, time.Minute, -1} {
 		synctest.Test(t, func(t *testing.T) {
@@ -100,8 +101,8 @@ func TestTransfersWait(t *testing.T) {
 				require.Len(t, lost, 1)
 				require.WithinDuration(t, began.Add(within), time.Now(), 5*time.Second)
 			}
-			// It is over: the next one is a transfer of its own, asked about,
-			// that goes on.
+			// After that, the next stream begins a transfer of its own, about
+			// which the app is asked, and which continues with the data.
 			require.NoError(t, c.send(t, c.stream(t.Context(), "alice", 0), large))
 			got := <-c.calls
 			require.NoError(t, got.err)
@@ -112,8 +113,8 @@ func TestTransfersWait(t *testing.T) {
 	}
 }
 
-// The receiver's app cancels a transfer that waits: its call returns, and the
-// sender is told when it comes back.
+// The receiver's app cancels a waiting transfer: its call returns, and the
+// sender is told so when it opens the next stream.
 func TestTransfersCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, dir := newCounter(t)
@@ -133,7 +134,7 @@ func TestTransfersCancel(t *testing.T) {
 	})
 }
 
-// The call of the first stream is canceled while another stream is under way.
+// The call of the first stream is canceled while another stream is in use.
 func TestTransfersCancelLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := newCounter(t)
@@ -150,7 +151,7 @@ func TestTransfersCancelLater(t *testing.T) {
 	})
 }
 
-// A calling stream calls a function once so much was written to it.
+// A calling stream calls a function after a number of written bytes.
 type calling struct {
 	net.Conn
 	after int
@@ -165,8 +166,8 @@ func (c *calling) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// Other files under the same ID are another transfer, which the app is asked
-// about; so is what another sender sends.
+// Other files under the same ID are another transfer, about which the app is
+// asked; so are the files of another sender.
 func TestTransfersOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, dir := newCounter(t)
@@ -178,7 +179,7 @@ func TestTransfersOther(t *testing.T) {
 		require.NoError(t, c.send(t, c.stream(t.Context(), "alice", 0), other))
 		errs := []error{(<-c.calls).err, (<-c.calls).err}
 		require.Contains(t, errs, nil)
-		require.ErrorIs(t, errors.Join(errs...), block.ErrCut, "the first one has ended")
+		require.ErrorIs(t, errors.Join(errs...), block.ErrCut, "the first transfer has ended")
 		require.Equal(t, 3, c.asked)
 		got, err := os.ReadFile(filepath.Join(dir, "large (2)"))
 		require.NoError(t, err)
@@ -186,8 +187,8 @@ func TestTransfersOther(t *testing.T) {
 	})
 }
 
-// A stream of which the receiver has not noticed that it is lost ends as soon
-// as the next one makes the same offer.
+// If the receiver has not noticed that a stream is lost, its call ends as soon
+// as the next stream makes the same offer.
 func TestTransfersMoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := newCounter(t)
@@ -196,19 +197,19 @@ func TestTransfersMoved(t *testing.T) {
 		c.none(t)
 		began := time.Now()
 		require.NoError(t, c.send(t, c.stream(t.Context(), "alice", 0), large))
-		require.Less(t, time.Since(began), 5*time.Second, "not when the receiver notices")
+		require.Less(t, time.Since(began), 5*time.Second, "the receiver need not notice the loss first")
 		errs := []error{(<-c.calls).err, (<-c.calls).err}
 		require.Contains(t, errs, nil)
 		require.ErrorIs(t, errors.Join(errs...), block.ErrContinued)
 	})
 }
 
-// An unclosed stream takes nothing more once it is closed, and stays open.
+// An unclosed stream accepts nothing after Close, but stays open.
 type unclosed struct{ net.Conn }
 
 func (u unclosed) Close() error { return u.Conn.SetWriteDeadline(time.Unix(1, 0)) }
 
-// A question that nobody has answered is withdrawn with its stream.
+// A question that the app has not answered is withdrawn when its stream ends.
 func TestTransfersQuestion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := newCounter(t)
@@ -224,12 +225,12 @@ func TestTransfersQuestion(t *testing.T) {
 		}()
 		require.Error(t, c.send(t, stream, source("a", nil)))
 		require.ErrorIs(t, (<-c.calls).err, block.ErrCut)
-		require.NoError(t, ctx.Err(), "it waits for nothing")
+		require.NoError(t, ctx.Err(), "the call must not wait")
 		<-ctx.Done()
 	})
 }
 
-// What was declined is not waited for.
+// A declined transfer does not wait for another stream.
 func TestTransfersDecline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := newCounter(t)
@@ -242,8 +243,9 @@ func TestTransfersDecline(t *testing.T) {
 	})
 }
 
-// A sender that does not learn that all has arrived comes again and is told,
-// and nobody is asked. One that has learned it and sends again is asked about.
+// A sender that did not learn that everything arrived opens another stream and
+// is told so, without a question to the app. If it did learn it and sends
+// again, the app is asked.
 func TestTransfersAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, dir := newCounter(t)
@@ -253,7 +255,7 @@ func TestTransfersAgain(t *testing.T) {
 		_, err := block.Send(t.Context(), unheard, []block.Source{source("a", random(100, 1))}, block.SendOptions{})
 		require.Error(t, err)
 		stream.Close()
-		require.NoError(t, (<-c.calls).err, "all is there")
+		require.NoError(t, (<-c.calls).err, "everything has arrived")
 		require.NoError(t, c.send(t, c.stream(t.Context(), "alice", 0), source("a", random(100, 1))))
 		require.ErrorIs(t, (<-c.calls).err, block.ErrContinued)
 		require.Equal(t, 1, c.asked)
@@ -264,7 +266,7 @@ func TestTransfersAgain(t *testing.T) {
 	})
 }
 
-// A deaf stream hears nothing more once so much was said.
+// A deaf stream stops reading after a number of written bytes.
 type deaf struct {
 	net.Conn
 	left atomic.Int64
@@ -283,7 +285,8 @@ func (d *deaf) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// No more than some transfers wait: those that have waited longest end.
+// The number of waiting transfers is limited: those that have waited longest
+// end.
 func TestTransfersLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := newCounter(t)

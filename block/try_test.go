@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A try is one transfer over a pipe, of which everything but the sources has a
+// A try is one transfer over a pipe. Everything except the sources has a
 // default.
 type try struct {
 	sources []Source
@@ -21,11 +21,11 @@ type try struct {
 	dir     string
 	send    SendOptions
 	receive ReceiveOptions
-	cut     func(written int64, b []byte) bool // tells whether the stream breaks before the sender's b
-	ctx     context.Context                    // of the receiver
+	cut     func(written int64, b []byte) bool // reports whether the stream breaks before b
+	ctx     context.Context                    // the receiver's context
 }
 
-// An outcome is what one side of a transfer returned.
+// An outcome is the result of one side of a transfer.
 type outcome struct {
 	Result
 	err error
@@ -74,13 +74,13 @@ func (c *cutter) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// after breaks a stream behind so many bytes.
+// after breaks a stream after a number of bytes.
 func after(limit int64) func(int64, []byte) bool {
 	return func(written int64, b []byte) bool { return written+int64(len(b)) > limit }
 }
 
-// folderOf returns a folder with files of these sizes, of content that tells
-// one from the other.
+// folderOf returns a folder with files of the given sizes, each with its own
+// content.
 func folderOf(sizes map[string]int) (Source, map[string]string) {
 	files, want := fstest.MapFS{}, map[string]string{}
 	for name, size := range sizes {

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What the sender says in the example of docs/protocol.md.
+// The sender's messages in the example of docs/protocol.md.
 const example = `
 42 02 07000000000000000000000000000000
 02 0100 62 A401 0100000000000000 02000000 07000000000000000000000000000000 0500000000000000 0500000000000000

@@ -18,9 +18,9 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// offer opens a stream to a Receive that waits for its app, as that sender, and
-// says b. It returns the error of Receive, and the code that the sender is
-// told.
+// offerTo opens a stream from a given sender to a Receive that waits for its
+// app, and writes b. It returns Receive's error, and the abort message that the
+// sender gets.
 func offerTo(t *testing.T, from string, b []byte, decide func(context.Context, *Offer) error) (<-chan error, <-chan message) {
 	here, there := net.Pipe()
 	ended, told := make(chan error, 1), make(chan message, 1)
@@ -41,8 +41,9 @@ func offerTo(t *testing.T, from string, b []byte, decide func(context.Context, *
 	return ended, told
 }
 
-// Offers that nobody has accepted are bounded, over all transfers and for each
-// sender, and those beyond are told why. What is decided on makes room.
+// The number of offers that wait for a decision is limited, over all transfers
+// and for each sender, and the senders of those beyond are told why. A decision
+// makes room.
 func TestWaitingRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		answer := make(chan error)
@@ -77,7 +78,7 @@ func TestWaitingRoom(t *testing.T) {
 			}
 		}()
 		require.ErrorIs(t, <-e, ErrRefused)
-		for _, e := range ended { // what never ends is over, too
+		for _, e := range ended { // the unfinished ones have ended, too
 			require.Error(t, <-e)
 		}
 		synctest.Wait()
@@ -85,7 +86,7 @@ func TestWaitingRoom(t *testing.T) {
 	})
 }
 
-// All offers that wait take 32 MiB at most.
+// All waiting offers together take at most 32 MiB.
 func TestWaitingBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		long := say(folder(strings.Repeat("x", maxPath)))
@@ -97,7 +98,7 @@ func TestWaitingBytes(t *testing.T) {
 			synctest.Wait()
 		}
 		require.ErrorIs(t, <-ended[2], ErrBusy)
-		for _, e := range ended[:2] { // they do not go on
+		for _, e := range ended[:2] { // these two do not continue
 			require.ErrorIs(t, <-e, ErrTimeout)
 		}
 		synctest.Wait()
@@ -105,8 +106,8 @@ func TestWaitingBytes(t *testing.T) {
 	})
 }
 
-// An offer has 60 s to arrive, whatever comes of it, and as long as the app
-// says to be decided on.
+// An offer must arrive within 60 s, whatever its content, and be decided on
+// within the time that the app sets.
 func TestAnswerWithin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
@@ -127,7 +128,7 @@ func TestAnswerWithin(t *testing.T) {
 		here.Close()
 		there.Close()
 		synctest.Wait()
-		time.Sleep(2 * time.Second) // simulated: the other side notices
+		time.Sleep(2 * time.Second) // simulated time, in which the other side notices
 	})
 	for _, test := range []struct{ within, took, want time.Duration }{
 		{0, 2 * time.Minute, 60 * time.Second}, {0, 50 * time.Second, 0}, {time.Hour, 59 * time.Minute, 0}, {-1, 61 * time.Minute, 0}, {time.Second, time.Minute, time.Second},
@@ -162,7 +163,7 @@ func TestAnswerWithin(t *testing.T) {
 	}
 }
 
-// Before an offer is accepted, no table is made of it.
+// Before an offer is accepted, no tables are allocated for it.
 func TestOfferIsCheap(t *testing.T) {
 	o := newOffer()
 	e := entry{kind: kindFile, path: "x"}
@@ -180,9 +181,9 @@ func TestOfferIsCheap(t *testing.T) {
 	require.Empty(t, o.parts)
 }
 
-// insist is a receiver that wants everything and then says the same message a
-// thousand times, in a bubble. It returns the error of Send, and how many bytes
-// came from it.
+// insist acts as a receiver that wants everything and then sends the same
+// message a thousand times, in a bubble. It returns the number of bytes from
+// the sender, and the error of Send.
 func insist(t *testing.T, sources []Source, entries int, m message) (int64, error) {
 	here, there := net.Pipe()
 	come := make(chan int64, 1)

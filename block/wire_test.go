@@ -44,8 +44,8 @@ var (
 	}
 )
 
-// check encodes a value behind something else, and decodes it as it arrives
-// byte by byte, and each truncation.
+// check encodes a value after some other bytes, and decodes it as it arrives
+// byte by byte, and each truncation of it.
 func check[T any](t *testing.T, v T, encode func(T, []byte) ([]byte, error), decode func(*T, *proto.Decoder) error) {
 	t.Helper()
 	b, err := encode(v, []byte("before"))
@@ -81,7 +81,7 @@ func TestMessages(t *testing.T) {
 	}
 }
 
-// The bytes of docs/protocol.md.
+// The messages have the bytes in docs/protocol.md.
 func TestMessageBytes(t *testing.T) {
 	for want, m := range map[string]wire{
 		"B\x02\x01\x02\x03" + strings.Repeat("\x00", 13):                        &sampleHello,
@@ -132,7 +132,7 @@ func TestMessagesInvalid(t *testing.T) {
 		require.ErrorIs(t, err, proto.ErrInvalid, "%+v", e)
 	}
 	huge, _ := (&entry{kind: kindFile, path: "a", size: 1}).AppendBinary(nil)
-	huge[len(huge)-9] = 0x80 // 2^63 and 1
+	huge[len(huge)-9] = 0x80 // 2^63 + 1
 	require.ErrorIs(t, new(entry).DecodeFrom(proto.NewDecoder(bytes.NewReader(huge))), proto.ErrInvalid)
 	for name, w := range map[string]wish{
 		"a part behind the end": {verdict: verdictPart, start: 0, end: 1<<20 + 1}, "a part that ends before it begins": {verdict: verdictPart, start: 2, end: 1},
@@ -148,7 +148,7 @@ func TestMessagesInvalid(t *testing.T) {
 	}
 }
 
-// What is accepted encodes to the bytes that it came from.
+// A message that is accepted encodes to the bytes from which it was decoded.
 func FuzzMessage(f *testing.F) {
 	for i := range sampleEntries {
 		b, _ := sampleEntries[i].AppendBinary(nil)
@@ -210,8 +210,8 @@ func TestCodes(t *testing.T) {
 	require.Equal(t, code(0), codeOf(errors.New("other")))
 }
 
-// Whatever a sender says, Receive returns, and nothing gets a final name that
-// was not whole.
+// Whatever a sender writes, Receive returns, and no incomplete file gets a
+// final name.
 func FuzzReceive(f *testing.F) {
 	honest := [][]byte{}
 	for _, content := range []string{"", "hello"} {
