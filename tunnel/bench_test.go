@@ -14,7 +14,7 @@ import (
 
 var suite = noise.NewCipherSuite(&keys{}, noise.CipherChaChaPoly, noise.HashSHA256)
 
-// at0 is a direction at record 0.
+// at0 returns the sealer of a direction at record 0.
 func at0() *sealer { return newSealer(noise.UnsafeNewCipherState(suite, [32]byte{1}, 0)) }
 
 func bare(b *testing.B) cipher.AEAD {
@@ -23,7 +23,7 @@ func bare(b *testing.B) cipher.AEAD {
 	return c
 }
 
-// BenchmarkSeal compares a record of 32 KiB with the cipher alone.
+// BenchmarkSeal compares sealing a record of 32 KiB with the cipher alone.
 func BenchmarkSeal(b *testing.B) {
 	plain, out := pattern(MaxData), make([]byte, 0, recordSize)
 	b.Run("record", func(b *testing.B) {
@@ -43,7 +43,7 @@ func BenchmarkSeal(b *testing.B) {
 	})
 }
 
-// BenchmarkOpen compares a record of 32 KiB with the cipher alone.
+// BenchmarkOpen compares opening a record of 32 KiB with the cipher alone.
 func BenchmarkOpen(b *testing.B) {
 	plain, out := pattern(MaxData), make([]byte, 0, MaxData)
 	b.Run("record", func(b *testing.B) {
@@ -70,7 +70,8 @@ func BenchmarkOpen(b *testing.B) {
 	})
 }
 
-// BenchmarkHandshake is both sides of a handshake, up to the confirmed tunnel.
+// BenchmarkHandshake measures both sides of a handshake, up to the confirmed
+// tunnel.
 
 func BenchmarkHandshake(b *testing.B) {
 	w := newWorld(b)
@@ -99,8 +100,8 @@ func BenchmarkHandshake(b *testing.B) {
 	}
 }
 
-// BenchmarkRefusal is what a first message costs a responder that has the most
-// credentials, and none that fits.
+// BenchmarkRefusal measures the cost of a first message to a responder that has
+// the largest number of credentials, none of which fits.
 func BenchmarkRefusal(b *testing.B) {
 	w := newWorld(b)
 	m1 := w.m1(b)
@@ -112,7 +113,7 @@ func BenchmarkRefusal(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, _, err := h.open(m1[2:]); err == nil {
-			b.Fatal("it fits")
+			b.Fatal("a credential fits")
 		}
 	}
 }
@@ -141,8 +142,8 @@ func BenchmarkTunnelPipe(b *testing.B) {
 	}
 }
 
-// BenchmarkAgreements is what of a handshake nobody can save: both sides' ten
-// X25519, two of them for ephemeral keys.
+// BenchmarkAgreements measures the part of a handshake that cannot be saved:
+// ten X25519 operations on both sides, two of them for ephemeral keys.
 func BenchmarkAgreements(b *testing.B) {
 	seed := make([]byte, keySize)
 	private, err := ecdh.X25519().NewPrivateKey(seed)

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// unconfirmed is a tunnel at its initiator that has just come out of the
+// unconfirmed runs a test with a tunnel at its initiator, right after the
 // handshake; the other end is the reference.
 func unconfirmed(t *testing.T, f func(t *testing.T, c *Conn, a, b *end, in, out *refDirection)) {
 	synctest.Test(t, func(t *testing.T) {
@@ -22,21 +22,20 @@ func unconfirmed(t *testing.T, f func(t *testing.T, c *Conn, a, b *end, in, out 
 		in, out := w.answer(t, b)
 		o := <-done
 		require.NoError(t, o.err)
-		require.EqualValues(t, 1, a.writes.Load(), "the first message, in one write")
+		require.EqualValues(t, 1, a.writes.Load(), "the first message takes one write")
 		require.EqualValues(t, 98, a.bytes.Load())
 		f(t, o.c, a, b, in, out)
 		o.c.Abort(io.EOF)
 	})
 }
 
-// The confirmation travels with the first data, or goes alone: at the first
-// Read, at CloseWrite, at Close, or after 5 ms. It is one write each time, and
-// comes once.
+// The confirmation travels with the first data, or alone: at the first Read, at
+// CloseWrite, at Close, or after 5 ms. It is sent once, in one write.
 func TestConfirmationLeaves(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		do   func(c *Conn)
-		now  []byte // the types of what has left at once
+		now  []byte // the types of the records that leave at once
 	}{
 		{"with data", func(c *Conn) { c.Write(data) }, []byte{1, 0}},
 		{"with the most data", func(c *Conn) { c.Write(make([]byte, MaxData)) }, []byte{1, 0}},
@@ -74,7 +73,7 @@ func TestConfirmationLeaves(t *testing.T) {
 	}
 }
 
-// An aborted tunnel confirms nothing any more.
+// An aborted tunnel sends no confirmation any more.
 func TestConfirmationAborted(t *testing.T) {
 	unconfirmed(t, func(t *testing.T, c *Conn, a, b *end, _, _ *refDirection) {
 		c.Abort(io.EOF)
@@ -83,8 +82,8 @@ func TestConfirmationAborted(t *testing.T) {
 	})
 }
 
-// A write deadline does not keep the confirmation, and with it the whole
-// tunnel, from coming up: reads do not know about it.
+// A write deadline does not hold back the confirmation, and with it the whole
+// tunnel: a reader would not know why.
 func TestConfirmationWriteDeadline(t *testing.T) {
 	for name, before := range map[string]func(c *Conn){
 		"passed":       func(c *Conn) { c.SetWriteDeadline(time.Unix(1, 0)) },
@@ -98,7 +97,7 @@ func TestConfirmationWriteDeadline(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			unconfirmed(t, func(t *testing.T, c *Conn, a, b *end, in, out *refDirection) {
 				before(c)
-				b.Write(out.seal(0, data)) // as if it were confirmed
+				b.Write(out.seal(0, data)) // as if the tunnel were confirmed
 				got := make([]byte, 5)
 				_, err := io.ReadFull(c, got)
 				require.NoError(t, err)
@@ -110,12 +109,12 @@ func TestConfirmationWriteDeadline(t *testing.T) {
 	}
 }
 
-// A Read at the time of the first Write does not wait for it to end: two peers
-// that write before they read would wait for each other, and a read deadline
-// would not count.
+// A Read during the first Write does not wait for it to end. Otherwise, two
+// peers that write before they read would wait for each other, and a read
+// deadline would have no effect.
 func TestConfirmationReadDuringWrite(t *testing.T) {
 	unconfirmed(t, func(t *testing.T, c *Conn, a, b *end, in, out *refDirection) {
-		c.writing.Take() // as Write does, which then confirms
+		c.writing.Take() // like a Write, which also confirms
 		defer c.writing.Release()
 		read := make(chan error, 1)
 		go func() {
@@ -135,7 +134,7 @@ func TestConfirmationReadDuringWrite(t *testing.T) {
 }
 
 // The responder does not write before it has the confirmation, however long
-// that takes: it has no tunnel yet.
+// that takes: without it, it has no tunnel.
 func TestConfirmationFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -152,7 +151,7 @@ func TestConfirmationFirst(t *testing.T) {
 		go o.c.Write(data)
 		_, plain := in.receive(t, a)
 		require.Equal(t, data, plain)
-		time.Sleep(time.Hour) // the handshake's deadlines are gone
+		time.Sleep(time.Hour) // longer than the handshake's deadlines
 		a.Write(out.seal(0, data))
 		_, err := io.ReadFull(o.c, make([]byte, 5))
 		require.NoError(t, err)
@@ -160,7 +159,7 @@ func TestConfirmationFirst(t *testing.T) {
 	})
 }
 
-// A canceller cancels a context when the confirmation was read.
+// A canceller cancels a context when the confirmation has been read.
 type canceller struct {
 	*end
 	cancel func()
@@ -174,8 +173,8 @@ func (c canceller) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// An Accept that fails after the confirmation leaves nothing behind that would
-// touch the stream a day later.
+// An Accept that fails after the confirmation leaves no timer behind that would
+// reset the stream a day later.
 func TestAcceptCanceledLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -187,12 +186,12 @@ func TestAcceptCanceledLate(t *testing.T) {
 		o := <-done
 		o.failed(t, b, context.Canceled)
 		time.Sleep(25 * time.Hour)
-		require.EqualValues(t, 1, b.resets.Load(), "its timer runs on")
+		require.EqualValues(t, 1, b.resets.Load(), "the tunnel's timer still runs")
 	})
 }
 
-// Without Reset, a refusal closes the stream; a tunnel over a stream that
-// cannot end one direction ends all the same.
+// If the stream has no Reset, a refusal closes it; and a tunnel ends even over
+// a stream that cannot end a single direction.
 func TestPlainStream(t *testing.T) {
 	w := newWorld(t)
 	a, b := net.Pipe()
@@ -209,7 +208,7 @@ func TestPlainStream(t *testing.T) {
 	require.NoError(t, err)
 	i.Abort(io.EOF)
 	_, err = io.ReadAll(r)
-	require.NoError(t, err, "it has ended before")
+	require.NoError(t, err, "this direction had ended before")
 	_, err = r.Write(data)
 	require.Error(t, err)
 
@@ -222,7 +221,8 @@ func TestPlainStream(t *testing.T) {
 	require.ErrorIs(t, until(t, done).err, ErrUnauthorized)
 }
 
-// Abort without a reason is an end like any other, and there is one end only.
+// An Abort without a reason ends the tunnel like any other, and only the first
+// one counts.
 func TestAbortWithoutReason(t *testing.T) {
 	i, r, _, _ := opened(t, 1<<10)
 	i.Abort(nil)
@@ -236,12 +236,12 @@ func TestAbortWithoutReason(t *testing.T) {
 	require.ErrorIs(t, err, ErrTruncated)
 }
 
-// A peer that does not take the confirmation has given up when its time is
-// over, and so do we.
+// A peer that does not accept the confirmation has given up by the time limit,
+// and so do we.
 func TestConfirmationStuck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		a, b := link(10) // the confirmation does not fit
+		a, b := link(10) // the confirmation does not fit into the buffer
 		go w.answer(t, b)
 		i, err := w.initiate(t, a)
 		require.NoError(t, err)

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/net/nettest"
 )
 
-// A tunnel is a net.Conn, whatever it runs over, at either side of it.
+// A tunnel is a net.Conn, over any kind of stream, and on either side.
 func TestConformance(t *testing.T) {
 	for name, stream := range map[string]func() (net.Conn, net.Conn){
 		"net.Pipe":   net.Pipe,
@@ -54,7 +54,7 @@ func tunneled(t *testing.T, size int, f func(t *testing.T, i, r *Conn, a, b *end
 	})
 }
 
-// pattern returns bytes that tell where they are.
+// pattern returns bytes that show their position.
 func pattern(n int) []byte {
 	b := make([]byte, n)
 	for i := range b {
@@ -63,8 +63,9 @@ func pattern(n int) []byte {
 	return b
 }
 
-// An idle connection that is lost is a timeout to some transports (quic-go's
-// IdleTimeoutError): not one that is worth another try.
+// lost is the error of a lost idle connection, which some transports report as
+// a timeout (quic-go's IdleTimeoutError): it must not look as if another try
+// could help.
 type lost struct{}
 
 func (lost) Error() string   { return "no recent network activity" }
@@ -117,15 +118,15 @@ func TestLostConnection(t *testing.T) {
 				select {
 				case <-i.Done():
 				default:
-					t.Error("the tunnel is not over")
+					t.Error("the tunnel has not ended")
 				}
 			})
 		})
 	}
 }
 
-// Each direction ends on its own; after its end nothing is written, and reading
-// goes on.
+// Each direction ends on its own; after its end nothing can be written, and
+// reading goes on.
 func TestHalfClose(t *testing.T) {
 	for _, swap := range []bool{false, true} {
 		tunneled(t, 1<<16, func(t *testing.T, i, r *Conn, a, b *end) {
@@ -154,15 +155,15 @@ func TestHalfClose(t *testing.T) {
 			require.NoError(t, r.Close())
 			<-i.Done()
 			<-r.Done()
-			require.Equal(t, sent, a.bytes.Load(), "a second end")
+			require.Equal(t, sent, a.bytes.Load(), "no second end is sent")
 			require.Zero(t, a.resets.Load()+b.resets.Load())
 			require.EqualValues(t, 2, a.closes.Load()+b.closes.Load())
 		})
 	}
 }
 
-// Close does not wait for a slow reader, who still gets everything and the end;
-// Done tells when all is handed over.
+// Close does not wait for a slow reader, which still gets everything and the
+// end; Done is closed once all has been handed over.
 func TestCloseSlowReader(t *testing.T) {
 	tunneled(t, 100, func(t *testing.T, i, r *Conn, a, b *end) {
 		all := pattern(30000)
@@ -175,7 +176,7 @@ func TestCloseSlowReader(t *testing.T) {
 		require.Equal(t, begun, time.Now())
 		select {
 		case <-i.Done():
-			t.Error("before anything was read")
+			t.Error("Done was closed before anything was read")
 		case <-time.After(29 * time.Second):
 		}
 		got, err := io.ReadAll(r)
@@ -186,25 +187,25 @@ func TestCloseSlowReader(t *testing.T) {
 	})
 }
 
-// Calls after Close fail at once, not only when the peer has read what Close
-// still has to send.
+// Calls after Close fail at once, even while Close still has data to send.
 func TestCallsAfterClose(t *testing.T) {
 	tunneled(t, 100, func(t *testing.T, i, r *Conn, a, b *end) {
 		i.SetWriteDeadline(time.Now().Add(time.Millisecond))
 		i.Write(pattern(30000))
 		begun := time.Now()
 		require.NoError(t, i.Close())
-		synctest.Wait() // the end waits for the peer
+		synctest.Wait() // the end waits for the peer to read
 		_, err := i.Read(make([]byte, 1))
 		require.Equal(t, net.ErrClosed, err)
 		_, err = i.Write(data)
 		require.Equal(t, net.ErrClosed, err)
 		require.Equal(t, net.ErrClosed, i.CloseWrite())
-		require.Equal(t, begun, time.Now(), "they have waited for the peer")
+		require.Equal(t, begun, time.Now(), "the calls must not wait for the peer")
 	})
 }
 
-// A side that does not read for 30 s after Close gets a reset, not an end.
+// A side that does not read for 30 s after Close gets a reset instead of an
+// end.
 func TestCloseNoReader(t *testing.T) {
 	tunneled(t, 100, func(t *testing.T, i, r *Conn, a, b *end) {
 		i.SetWriteDeadline(time.Now().Add(time.Millisecond))
@@ -228,8 +229,7 @@ func TestCloseNoReader(t *testing.T) {
 }
 
 // Close interrupts a Write, and the peer then gets an error, not an end, even
-// at the boundary of records. It interrupts a Read as well, and that does no
-// harm.
+// at the boundary of records. Interrupting a Read does no such harm.
 func TestCloseInterrupts(t *testing.T) {
 	for _, room := range []int{100, recordSize} {
 		tunneled(t, room, func(t *testing.T, i, r *Conn, a, b *end) {
@@ -267,8 +267,8 @@ func TestCloseInterrupts(t *testing.T) {
 	})
 }
 
-// Abort ends pending and later calls with its reason, and the peer's with an
-// error; the first reason counts.
+// Abort ends pending and later calls with its reason, and those of the peer
+// with an error; the first reason counts.
 func TestAbort(t *testing.T) {
 	tunneled(t, 100, func(t *testing.T, i, r *Conn, a, b *end) {
 		revoked := errors.New("revoked")
@@ -291,8 +291,8 @@ func TestAbort(t *testing.T) {
 	})
 }
 
-// Abort also ends what Close has left to be done: a peer that is revoked gets
-// no more of it.
+// Abort also stops the work that Close has left over: a peer that was revoked
+// gets no more data.
 func TestAbortAfterClose(t *testing.T) {
 	tunneled(t, 100, func(t *testing.T, i, r *Conn, a, b *end) {
 		i.SetWriteDeadline(time.Now().Add(time.Millisecond))
@@ -307,8 +307,8 @@ func TestAbortAfterClose(t *testing.T) {
 	})
 }
 
-// What had come before is not read any more after Abort or Close, be it data or
-// the end.
+// After Abort or Close, bytes that had arrived before can no longer be read,
+// whether data or the end.
 func TestAbortUnread(t *testing.T) {
 	for _, stop := range []func(c *Conn) error{
 		func(c *Conn) error { c.Abort(io.ErrNoProgress); return io.ErrNoProgress },
@@ -335,8 +335,8 @@ func TestAbortUnread(t *testing.T) {
 	}
 }
 
-// A tunnel is reset once it is 24 h old, whether it is idle or not. One that
-// was closed is not touched any more.
+// A tunnel is reset once it is 24 h old, whether or not it is idle. The stream
+// of a tunnel that was closed before is left alone.
 func TestMaxAge(t *testing.T) {
 	tunneled(t, 1<<16, func(t *testing.T, i, r *Conn, a, b *end) {
 		time.Sleep(24*time.Hour - time.Second)
@@ -354,7 +354,7 @@ func TestMaxAge(t *testing.T) {
 		}
 		require.EqualValues(t, 2, a.resets.Load()+b.resets.Load())
 	})
-	synctest.Test(t, func(t *testing.T) { // nobody has called anything before
+	synctest.Test(t, func(t *testing.T) { // no method was called before
 		w := newWorld(t)
 		a, b := link(1 << 16)
 		w.open(t, a, b)
@@ -364,14 +364,14 @@ func TestMaxAge(t *testing.T) {
 	tunneled(t, 1<<16, func(t *testing.T, i, r *Conn, a, b *end) {
 		require.NoError(t, i.Close())
 		require.NoError(t, r.Close())
-		require.False(t, i.age.Stop() || r.age.Stop(), "a timer runs on")
+		require.False(t, i.age.Stop() || r.age.Stop(), "a timer still runs")
 		time.Sleep(25 * time.Hour)
 		require.Zero(t, a.resets.Load()+b.resets.Load())
 	})
 }
 
-// Reading, writing and ending at once is safe, and nobody reads what was not
-// written.
+// Reading, writing and ending may happen at the same time, and a reader gets
+// only bytes that were written.
 func TestAtOnce(t *testing.T) {
 	for range 30 {
 		i, r, _, _ := opened(t, 200)
@@ -396,7 +396,7 @@ func TestAtOnce(t *testing.T) {
 	}
 }
 
-// yield lets others go first.
+// yield lets other goroutines go first.
 func yield(times int) {
 	for range times {
 		runtime.Gosched()

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A read deadline does no harm wherever it strikes in a record, nor does a Read
-// of nothing there.
+// A read deadline does no harm, at whatever byte of a record it strikes; nor
+// does a Read when no data is there.
 func TestReadDeadlineAnywhere(t *testing.T) {
 	for _, nothing := range []bool{false, true} {
 		for _, buffer := range []int{5, 3} {
@@ -43,8 +43,8 @@ func TestReadDeadlineAnywhere(t *testing.T) {
 	}
 }
 
-// A write deadline does no harm: what was sealed counts as written, and leaves
-// with the next call, be it Write, CloseWrite or Close.
+// A write deadline does no harm: sealed data counts as written, and leaves with
+// the next call of Write, CloseWrite or Close.
 func TestWriteDeadlineAnywhere(t *testing.T) {
 	for name, next := range map[string]func(c *Conn) (more string, err error){
 		"Write":      func(c *Conn) (string, error) { _, err := c.Write([]byte("more")); c.Close(); return "more", err },
@@ -65,7 +65,7 @@ func TestWriteDeadlineAnywhere(t *testing.T) {
 						again, err := i.Write(all)
 						require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 						require.Zero(t, again, "the rest of the record is still there")
-						if size > 50 { // where it struck is what counts
+						if size > 50 { // only the place where it struck matters
 							a.out.grow(size)
 						}
 						read := make(chan string)
@@ -87,7 +87,7 @@ func TestWriteDeadlineAnywhere(t *testing.T) {
 	}
 }
 
-// A deadline in the past stops calls at once; one that is centuries ahead does
+// A deadline in the past stops calls at once; a deadline centuries ahead does
 // not.
 func TestDeadlineExtremes(t *testing.T) {
 	tunneled(t, 1<<16, func(t *testing.T, i, r *Conn, a, b *end) {

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// scripted is a handshake between two sides without chance: what each sends is
-// always the same.
+// scripted returns the messages of a handshake without randomness: both sides
+// always send the same.
 func scripted(t testing.TB) (w *world, m1, m2, confirmation []byte) {
 	w = newWorld(t)
 	i, r := w.refInitiator(t), w.refResponder(t)
@@ -23,8 +23,8 @@ func scripted(t testing.TB) (w *world, m1, m2, confirmation []byte) {
 	return w, m1, m2, out.seal(1, nil)
 }
 
-// Whatever a peer sends, it gets a tunnel only for the first message and the
-// confirmation that the keys make, and an answer only for the first message.
+// Whatever a peer sends, it gets a tunnel only for the very first message and
+// confirmation that the keys make, and an answer only for that first message.
 func FuzzAccept(f *testing.F) {
 	w, m1, _, confirmation := scripted(f)
 	good := append(bytes.Clone(m1), confirmation...)
@@ -61,8 +61,8 @@ func FuzzAccept(f *testing.F) {
 	})
 }
 
-// Whatever a responder answers, the initiator goes on only with what the keys
-// make of its own message.
+// Whatever a responder answers, the initiator continues only with the answer
+// that the keys make to its own message.
 func FuzzM2(f *testing.F) {
 	w, m1, m2, _ := scripted(f)
 	f.Add([]byte{})
@@ -89,14 +89,15 @@ func FuzzM2(f *testing.F) {
 	})
 }
 
-// reader is a tunnel that reads from an end with a sealer.
+// reader returns a tunnel that reads from an end, whose records are sealed with
+// in.
 func reader(size int, in *sealer) (c *Conn, from, to *end) {
 	a, b := link(size)
 	return newConn(Session{Stream: b, Reset: b.Reset}, new(Credential), Member{}, nil, in, at0()), a, b
 }
 
-// script reads fuzzed bytes as records to seal, and tells what they must come
-// to.
+// script reads fuzzed bytes as a list of records to seal, and returns the data
+// and the error to which they must lead.
 func script(input []byte, out *refDirection) (wire, data []byte, err error) {
 	end := ErrTruncated
 	for len(input) >= 2 {
@@ -123,9 +124,9 @@ func script(input []byte, out *refDirection) (wire, data []byte, err error) {
 	return wire, data, end
 }
 
-// Whatever bytes come, a tunnel returns no others than were sealed, in their
-// order, and its end only for a sealed one. What the peer itself seals out of
-// place ends the tunnel too.
+// Whatever bytes arrive, a tunnel returns only bytes that were sealed, in their
+// order, and its end only after a sealed one. A record that the peer itself has
+// sealed out of place also ends the tunnel.
 func FuzzRecords(f *testing.F) {
 	key := make([]byte, 32)
 	key[0] = 1

@@ -15,7 +15,7 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// outcome is what Accept or Open returned.
+// An outcome is the result of Accept or Open.
 type outcome struct {
 	c   *Conn
 	err error
@@ -47,8 +47,8 @@ func (o outcome) failed(t *testing.T, e *end, err error, note ...any) {
 	require.EqualValues(t, 1, e.resets.Load(), note...)
 }
 
-// An initiator speaks only to a member, on the member's node, and not to
-// itself.
+// An initiator opens a tunnel only to a member, on the member's node, and not
+// to itself.
 func TestInitiatorRequires(t *testing.T) {
 	w := newWorld(t)
 	for name, to := range map[string]Member{
@@ -70,7 +70,7 @@ func TestInitiatorRequires(t *testing.T) {
 	require.Zero(t, a.bytes.Load())
 }
 
-// Each bit of the second message counts.
+// A flipped bit anywhere in the second message is detected.
 func TestFlipM2(t *testing.T) {
 	w, _, m2, _ := scripted(t)
 	for bit := -1; bit < len(m2)*8; bit++ {
@@ -92,9 +92,10 @@ func TestFlipM2(t *testing.T) {
 	}
 }
 
-// An initiator that refuses the answer resets at once, and sends no
-// confirmation: to keys of low order, or with the highest bit set, to what it
-// sent itself, to an answer to another first message, or by somebody else.
+// An initiator that refuses the answer resets the stream at once, and sends no
+// confirmation: if a key in it has low order or the highest bit set, if the
+// answer is its own message, belongs to another first message, or comes from
+// another responder.
 func TestInitiatorRefuses(t *testing.T) {
 	type answer struct {
 		name string
@@ -123,7 +124,7 @@ func TestInitiatorRefuses(t *testing.T) {
 	}}, answer{"another responder", func(r *reference, m1 []byte) []byte {
 		require.NoError(t, r.readM1(m1))
 		r.s = refStatic(t, seedOf("another"))
-		r.e, r.rs = r.s, m1[2:34] // whatever it does without the initiator's static key
+		r.e, r.rs = r.s, m1[2:34] // it lacks the initiator's static key
 		return r.m2()
 	}})
 	synctest.Test(t, func(t *testing.T) {
@@ -145,8 +146,8 @@ func TestInitiatorRefuses(t *testing.T) {
 	})
 }
 
-// A recorded session is worth nothing on another connection, nor is its first
-// message worth a tunnel on its own.
+// A recorded session opens no tunnel on another connection, and its first
+// message alone opens none anywhere.
 func TestReplay(t *testing.T) {
 	for _, same := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -169,7 +170,7 @@ func TestReplay(t *testing.T) {
 			a.Write(recorded)
 			o := <-done
 			o.failed(t, b, ErrHandshake)
-			if same { // it cannot know before the confirmation
+			if same { // detected only at the confirmation
 				require.ErrorIs(t, o.err, ErrRecordAuth)
 				require.EqualValues(t, 48, b.bytes.Load())
 			} else {
@@ -179,7 +180,7 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// What must be the confirmation is nothing else, and in time.
+// The confirmation must be the right record, and arrive in time.
 func TestConfirmation(t *testing.T) {
 	replayed := func(w *world, out *refDirection) []byte { return w.m1(t) }
 	for _, c := range []struct {
@@ -226,7 +227,7 @@ func TestConfirmation(t *testing.T) {
 	}
 }
 
-// Flipping a bit of the confirmation makes it none.
+// A confirmation with a flipped bit does not count.
 func TestFlipConfirmation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -245,13 +246,13 @@ func TestFlipConfirmation(t *testing.T) {
 	})
 }
 
-// A node that relays both legs gets no tunnel through: it ends neither leg's
-// TLS session with both, so that the exporters differ, and it needs a stolen
-// node key for each leg to come so far at all.
+// A node in the middle that relays both legs gets no tunnel through. It ends
+// the TLS session of each leg, so that their exporters differ, and it needs a
+// stolen node key for each leg to get even this far.
 func TestInTheMiddle(t *testing.T) {
 	for _, c := range []struct {
 		name               string
-		seenByI, seenByR   string // whom the middle is to each
+		seenByI, seenByR   string // the middle's identity to each side
 		initiator, respond error
 	}{
 		{"own key", "middle", "middle", ErrUnauthorized, ErrHandshake},
@@ -277,8 +278,8 @@ func TestInTheMiddle(t *testing.T) {
 			})
 		})
 	}
-	// The instance key decides who is there: an initiator that is told another
-	// node's key, and finds it there, gets no further.
+	// The instance key decides: an initiator that is given the wrong node for
+	// an instance, and finds that node, gets no further.
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		a, m := link(1 << 16)
@@ -296,7 +297,7 @@ func TestInTheMiddle(t *testing.T) {
 	})
 }
 
-// relay passes on bytes, ends and resets, both ways.
+// relay forwards bytes, ends and resets in both directions.
 func relay(a, b *end) {
 	pass := func(from, to *end) {
 		if _, err := io.Copy(to, from); err != nil {
@@ -319,15 +320,15 @@ func dripping(c net.Conn, b []byte) {
 	}
 }
 
-// Slow peers meet the limits: 2 s for the first message, 10 s in all, whatever
-// comes in between.
+// Slow peers meet the time limits: 2 s for the first message, and 10 s in all,
+// however the bytes are spread.
 func TestHandshakeTime(t *testing.T) {
 	bubble := func(name string, f func(t *testing.T, w *world, a, b *end)) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				a, b := link(1 << 16)
 				f(t, newWorld(t), a, b)
-				time.Sleep(time.Minute) // who drips finds out
+				time.Sleep(time.Minute) // the dripping side finds out
 			})
 		})
 	}
@@ -424,8 +425,8 @@ func TestHandshakeContext(t *testing.T) {
 	}
 }
 
-// A slowStream lets nobody set a deadline in the future before everybody else
-// is done.
+// A slowStream sets a deadline in the future only after all other goroutines
+// have come to rest.
 type slowStream struct{ *end }
 
 func (s slowStream) SetDeadline(at time.Time) error {
@@ -435,8 +436,8 @@ func (s slowStream) SetDeadline(at time.Time) error {
 	return s.end.SetDeadline(at)
 }
 
-// A context that is done before a handshake begins is not forgotten when the
-// handshake's own deadline is set.
+// If a context is done before the handshake begins, the handshake's own
+// deadline does not override it.
 func TestHandshakeContextBefore(t *testing.T) {
 	for _, responder := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -459,8 +460,8 @@ func TestHandshakeContextBefore(t *testing.T) {
 	}
 }
 
-// What two static keys agree in is worked out once; the handshakes are as good
-// as the first. A handshake that fails leaves nothing.
+// The agreement of two static keys is computed once, and later handshakes work
+// with it. A handshake that fails stores none.
 func TestAgreementIsKept(t *testing.T) {
 	w := newWorld(t)
 	c, there := w.credential(w.iInstance), w.dir.credentials[0]

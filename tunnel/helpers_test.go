@@ -15,15 +15,15 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A directory is one that tests change.
+// A directory is a directory that tests can change.
 type directory struct {
-	strangers   bool // it knows no nodes
+	strangers   bool // it does not know their nodes
 	mu          sync.Mutex
 	credentials []*Credential
 	members     map[uuid.UUID]map[[32]byte]Member
-	gone        map[identity.RemoteIdentity]bool         // are no members any more
-	allow       func(ctx context.Context, m Member) bool // nil: yes
-	lookup      func()                                   // is called by Member, if not nil
+	gone        map[identity.RemoteIdentity]bool         // instances that are no longer members
+	allow       func(ctx context.Context, m Member) bool // if nil, everything is allowed
+	lookup      func()                                   // called by Member; may be nil
 }
 
 func (d *directory) add(t testing.TB, library uuid.UUID, m Member) {
@@ -62,7 +62,7 @@ func (d *directory) Member(with *Credential, key [32]byte) (Member, bool) {
 		d.lookup()
 	}
 	m, ok := d.members[with.Library()][key]
-	return m, ok && !d.gone[m.Instance] // what is no member is not to be looked at
+	return m, ok && !d.gone[m.Instance] // the result must not be used without ok
 }
 
 func (d *directory) Knows(node identity.RemoteIdentity) bool {
@@ -88,20 +88,21 @@ func (d *directory) Allow(ctx context.Context, _ uuid.UUID, m Member) bool {
 	return allow == nil || allow(ctx, m)
 }
 
-// seedOf makes a seed of a name.
+// seedOf derives a seed from a name.
 func seedOf(name string) []byte {
 	s := sha256.Sum256([]byte(name))
 	return s[:]
 }
 
-// named returns the identity of a name: tests need no random ones.
+// named returns the identity of a name: tests need no random keys.
 func named(t testing.TB, name string) identity.Identity { return key(t, seedOf(name)) }
 
 // plenty are limits that a test does not reach.
 var plenty = Limits{PeerInFlight: 1000, PeerPerSecond: 1 << 20, InFlight: 10000, PerSecond: 1 << 20}
 
-// A world is a library with an instance on each of two nodes, and what its
-// responder decides by. Bubbles do not share one: each has its own time.
+// A world is a library with an instance on each of two nodes, and the
+// responder's directory. Each bubble needs its own, since each has its own
+// time.
 type world struct {
 	iNode, rNode         identity.Identity
 	iInstance, rInstance identity.Identity
@@ -128,10 +129,10 @@ func (w *world) credential(instance identity.Identity) *Credential {
 	return NewCredential(w.library, instance, w.secret)
 }
 
-// to is the responder, as the initiator knows it.
+// to returns the responder, as the initiator knows it.
 func (w *world) to() Member { return Member{w.rInstance.Remote(), w.rNode.Remote()} }
 
-// session is the initiator's end of a stream, accepting the responder's.
+// session returns the initiator's end of a session, accepting the responder's.
 func (w *world) session(c net.Conn) Session {
 	return Session{Stream: c, Local: w.iNode.Remote(), Remote: w.rNode.Remote(), Binding: w.binding, Reset: resetOf(c)}
 }
@@ -140,7 +141,8 @@ func (w *world) accepting(c net.Conn) Session {
 	return Session{Stream: c, Local: w.rNode.Remote(), Remote: w.iNode.Remote(), Binding: w.binding, Reset: resetOf(c)}
 }
 
-// resetOf returns what resets a stream; nil if that can only be closed.
+// resetOf returns the function that resets a stream, or nil if it can only be
+// closed.
 func resetOf(c net.Conn) func() {
 	if r, ok := c.(interface{ Reset() }); ok {
 		return r.Reset
@@ -152,16 +154,16 @@ func (w *world) initiate(t testing.TB, c net.Conn) (*Conn, error) {
 	return Open(t.Context(), w.session(c), w.credential(w.iInstance), w.to())
 }
 
-// open makes a tunnel over a stream.
+// open opens a tunnel over a stream.
 func (w *world) open(t testing.TB, a, b net.Conn) (i, r *Conn) {
 	i, r, err := w.tryOpen(t, a, b)
 	require.NoError(t, err)
 	return i, r
 }
 
-// openInRealTime makes a tunnel over one of some streams: where time is real,
-// the responder refuses if its directory is too slow to answer, which that of a
-// busy machine may be.
+// openInRealTime opens a tunnel over one of several streams. In real time, a
+// responder refuses if its directory answers too slowly, which may happen on a
+// busy machine.
 func openInRealTime(t testing.TB, stream func() (a, b net.Conn)) (i, r *Conn, err error) {
 	for range 5 {
 		a, b := stream()
@@ -184,7 +186,7 @@ func (w *world) tryOpen(t testing.TB, a, b net.Conn) (i, r *Conn, err error) {
 	return i, r, errors.Join(err, <-done)
 }
 
-// opened is a tunnel over a link, which ends with the test.
+// opened returns a tunnel over a link, which ends with the test.
 func opened(t testing.TB, limit int) (i, r *Conn, a, b *end) {
 	a, b = link(limit)
 	i, r = newWorld(t).open(t, a, b)
@@ -195,13 +197,13 @@ func opened(t testing.TB, limit int) (i, r *Conn, a, b *end) {
 	return i, r, a, b
 }
 
-// until waits for a channel, with a limit that only a failing test reaches.
+// until waits for a channel, up to a limit that only a failing test reaches.
 func until[T any](t testing.TB, c <-chan T) (v T) {
 	t.Helper()
 	select {
 	case v = <-c:
 	case <-time.After(time.Minute):
-		t.Fatal("it does not happen")
+		t.Fatal("nothing came")
 	}
 	return v
 }

@@ -13,12 +13,12 @@ import (
 // refEphemeral is the reference's ephemeral private key.
 var refEphemeral = bytes.Repeat([]byte{0x2a}, 32)
 
-// refInitiator is the reference in the initiator's place.
+// refInitiator returns the reference as the initiator.
 func (w *world) refInitiator(t testing.TB) *reference {
 	return newReference(refStatic(t, seedOf("initiator's instance")), dhKey(t, refEphemeral), w.rPublic(t), w.refPrologue(), w.secret[:])
 }
 
-// refResponder is the reference in the responder's place.
+// refResponder returns the reference as the responder.
 func (w *world) refResponder(t testing.TB) *reference {
 	s := refStatic(t, seedOf("responder's instance"))
 	return newReference(s, dhKey(t, refEphemeral), s.PublicKey().Bytes(), w.refPrologue(), w.secret[:])
@@ -34,8 +34,8 @@ func (w *world) refPrologue() []byte {
 
 func (w *world) m1(t testing.TB) []byte { return w.refInitiator(t).m1(w.rPublic(t)) }
 
-// dial has the reference open a tunnel up to the responder's answer; what the
-// initiator seals first is its confirmation.
+// dial has the reference open a tunnel, up to the responder's answer; the first
+// record that the initiator seals after that is its confirmation.
 func (w *world) dial(t testing.TB, c net.Conn) (out, in *refDirection) {
 	r := w.refInitiator(t)
 	_, err := c.Write(r.m1(w.rPublic(t)))
@@ -72,7 +72,7 @@ func (d *refDirection) receive(t testing.TB, c io.Reader) (typ byte, plain []byt
 	return header[0], plain
 }
 
-// The reference comes to the same bytes as the vectors.
+// The reference makes the same bytes as the vectors.
 func TestReferenceVectors(t *testing.T) {
 	for _, v := range vectors(t) {
 		is, rs := refStatic(t, v.InitiatorInstanceSeed), refStatic(t, v.ResponderInstanceSeed)
@@ -101,12 +101,12 @@ func TestReferenceVectors(t *testing.T) {
 	}
 }
 
-// sizes are those of the data that the reference and a tunnel exchange, one
-// record each.
+// sizes are the lengths of the data that the reference and a tunnel exchange,
+// one record each.
 var sizes = []int{1, 2, 16, 1000, MaxData - 1, MaxData}
 
-// The reference as the initiator talks to a Responder, before and after changes
-// of keys.
+// The reference, as the initiator, talks to a Responder, before and after a
+// change of keys.
 func TestReferenceInitiates(t *testing.T) {
 	w := newWorld(t)
 	a, b := net.Pipe()
@@ -127,7 +127,7 @@ func TestReferenceInitiates(t *testing.T) {
 	talk(t, a, c, out, in)
 }
 
-// The reference as the responder talks to Open.
+// The reference, as the responder, talks to Open.
 func TestReferenceAccepts(t *testing.T) {
 	w := newWorld(t)
 	a, b := net.Pipe()
@@ -153,7 +153,7 @@ func TestReferenceAccepts(t *testing.T) {
 // end.
 func talk(t *testing.T, raw net.Conn, c *Conn, out, in *refDirection) {
 	for _, n := range []uint64{0, 32766, 65534} {
-		if n > 0 { // the records between are not needed
+		if n > 0 { // skips the records in between
 			out.n, in.n, c.in.n, c.out.n = n, n, n, n
 		}
 		for _, size := range sizes {
@@ -179,8 +179,8 @@ func talk(t *testing.T, raw net.Conn, c *Conn, out, in *refDirection) {
 	require.Equal(t, io.EOF, err)
 }
 
-// A tunnel's records follow the reference beyond the change of keys, one by
-// one.
+// A tunnel's records equal those of the reference, one by one, beyond the
+// change of keys.
 func TestReferenceManyRecords(t *testing.T) {
 	const records = 33000
 	w := newWorld(t)

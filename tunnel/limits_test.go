@@ -25,8 +25,8 @@ func crowd(t testing.TB, n int) (all []identity.RemoteIdentity) {
 
 var epoch = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// enters counts how many of n attempts of a stranger are admitted at a time;
-// they leave at once if they shall.
+// enters returns how many of n simultaneous attempts of a stranger are
+// admitted; each leaves at once if leave is true.
 func enters(l *limiter, peer identity.RemoteIdentity, now time.Time, n int, leave bool) (admitted int) {
 	for range n {
 		p, err := l.enterStranger(peer, netip.Addr{}, now, nil)
@@ -41,14 +41,14 @@ func enters(l *limiter, peer identity.RemoteIdentity, now time.Time, n int, leav
 	return admitted
 }
 
-// A stranger has 4 unfinished handshakes, and 5 attempts in a second; others do
-// not suffer from it.
+// A stranger may have 4 unfinished handshakes, and 5 attempts in a second;
+// others are not affected.
 func TestLimitsOfPeer(t *testing.T) {
 	nodes := crowd(t, 2)
 	l := newLimiter(Limits{})
 	require.Equal(t, 4, enters(l, nodes[0], epoch, 20, false))
 	require.Equal(t, 4, enters(l, nodes[1], epoch, 20, false))
-	require.Zero(t, enters(l, nodes[0], epoch.Add(time.Hour), 20, false), "unfinished ones do not become old")
+	require.Zero(t, enters(l, nodes[0], epoch.Add(time.Hour), 20, false), "unfinished handshakes do not expire")
 
 	l = newLimiter(Limits{})
 	require.Equal(t, 5, enters(l, nodes[0], epoch, 20, true))
@@ -56,12 +56,12 @@ func TestLimitsOfPeer(t *testing.T) {
 	require.Zero(t, enters(l, nodes[0], epoch.Add(199*time.Millisecond), 20, true))
 	require.Equal(t, 1, enters(l, nodes[0], epoch.Add(201*time.Millisecond), 20, true))
 	require.Equal(t, 2, enters(l, nodes[0], epoch.Add(602*time.Millisecond), 20, true))
-	require.Equal(t, 5, enters(l, nodes[0], epoch.Add(time.Hour), 20, true), "unused attempts are not saved up")
+	require.Equal(t, 5, enters(l, nodes[0], epoch.Add(time.Hour), 20, true), "unused attempts do not add up")
 	_, err := l.enterStranger(nodes[0], netip.Addr{}, epoch.Add(time.Hour), nil)
 	require.ErrorIs(t, err, ErrBusy)
 }
 
-// 32 handshakes run at a time, 16 of them by strangers.
+// 32 handshakes may run at a time, 16 of them with strangers.
 func TestLimitsInFlight(t *testing.T) {
 	nodes := crowd(t, 40)
 	strangers := func(l *limiter, from, to int) (admitted int) {
@@ -87,9 +87,9 @@ func TestLimitsInFlight(t *testing.T) {
 
 	l = newLimiter(Limits{})
 	in := members(l, 0, 40)
-	require.Len(t, in, 32, "members may have all of it")
+	require.Len(t, in, 32, "members may have all places")
 	require.Zero(t, strangers(l, 0, 40))
-	for _, p := range in { // each that leaves makes room for one
+	for _, p := range in { // each one that leaves makes room for another
 		p.leave()
 		p.leave()
 		require.Len(t, members(l, 39, 40), 1)
@@ -97,7 +97,7 @@ func TestLimitsInFlight(t *testing.T) {
 	}
 }
 
-// All strangers have 50 attempts in a second.
+// All strangers together may have 50 attempts in a second.
 func TestLimitsPerSecond(t *testing.T) {
 	nodes := crowd(t, 200)
 	l := newLimiter(Limits{})
@@ -112,7 +112,8 @@ func TestLimitsPerSecond(t *testing.T) {
 	require.Equal(t, 50, all(epoch.Add(time.Hour)))
 }
 
-// Strangers are forgotten: the attempts of a second bound their number.
+// Strangers are forgotten: the limit of attempts in a second also bounds their
+// number.
 func TestLimitsForget(t *testing.T) {
 	nodes := crowd(t, 500)
 	l := newLimiter(Limits{})
@@ -123,10 +124,10 @@ func TestLimitsForget(t *testing.T) {
 	busy := named(t, "busy").Remote()
 	require.Equal(t, 4, enters(l, busy, epoch.Add(time.Hour), 4, false))
 	enters(l, nodes[0], epoch.Add(2*time.Hour), 1, true)
-	require.Zero(t, enters(l, busy, epoch.Add(2*time.Hour), 4, false), "one with unfinished handshakes is not forgotten")
+	require.Zero(t, enters(l, busy, epoch.Add(2*time.Hour), 4, false), "a stranger with unfinished handshakes is not forgotten")
 }
 
-// Limits can be set; small ones still admit.
+// Limits can be set; small ones still admit some handshakes.
 func TestLimitsSet(t *testing.T) {
 	nodes := crowd(t, 20)
 	l := newLimiter(Limits{PeerInFlight: 1, PeerPerSecond: 2, InFlight: 3, PerSecond: 4})
@@ -140,8 +141,8 @@ func TestLimitsSet(t *testing.T) {
 	require.Equal(t, 1, enters(newLimiter(Limits{1, 1, 1, 1, 1, false}), nodes[0], epoch, 9, true))
 }
 
-// A known node's handshakes take turns: 40 of them at once all come about, four
-// at a time, and one that waits for longer than 10 s is told.
+// The handshakes of a known node take turns: 40 simultaneous ones all succeed,
+// four at a time, and one that has waited for more than 10 s is refused.
 func TestMembersWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLimiter(Limits{})
@@ -178,8 +179,8 @@ func TestMembersWait(t *testing.T) {
 	})
 }
 
-// Strangers that are silent lose their places to one that comes: after 300 ms,
-// and at once those of the address that has the most.
+// A silent stranger loses its place to a new one: after 300 ms, or at once if
+// its address holds more places than any other.
 func TestSilenceLosesItsPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		nodes := crowd(t, 40)
@@ -189,7 +190,7 @@ func TestSilenceLosesItsPlace(t *testing.T) {
 		enter := func(n int, at byte) (*place, error) {
 			return l.enterStranger(nodes[n], addr(at), time.Now(), func() { evicted <- n })
 		}
-		for n := range 16 { // each at an address of its own
+		for n := range 16 { // each from an address of its own
 			_, err := enter(n, byte(n))
 			require.NoError(t, err)
 		}
@@ -206,7 +207,7 @@ func TestSilenceLosesItsPlace(t *testing.T) {
 			require.Equal(t, n-16, <-evicted)
 		}
 		time.Sleep(time.Hour)
-		for n := range 16 { // the one that was heard keeps its place
+		for n := range 16 { // the one that has spoken keeps its place
 			_, err := enter(n, byte(n))
 			require.NoError(t, err)
 			require.NotEqual(t, 16, <-evicted)
@@ -217,9 +218,9 @@ func TestSilenceLosesItsPlace(t *testing.T) {
 		p.leave()
 
 		l = newLimiter(Limits{PerSecond: 1000})
-		for n := range 9 { // two addresses have all places
+		for n := range 9 { // two addresses hold all places
 			_, err := enter(n, 1)
-			require.Equal(t, n == 8, err != nil, "8 of one address")
+			require.Equal(t, n == 8, err != nil, "8 places for one address")
 			_, err = enter(10+n, 2)
 			require.Equal(t, n == 8, err != nil)
 		}
@@ -231,8 +232,8 @@ func TestSilenceLosesItsPlace(t *testing.T) {
 	})
 }
 
-// Silent streams of many strangers do not keep a member out, nor does one of a
-// member's own that fell silent.
+// Silent streams of many strangers do not keep a member out, nor does a silent
+// stream of its own.
 func TestStrangersDoNotLockOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -251,19 +252,19 @@ func TestStrangersDoNotLockOut(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		require.Len(t, results, 200-16, "those over the limits are told at once")
+		require.Len(t, results, 200-16, "those over the limits are refused at once")
 		_, silent := link(1 << 10)
 		w.accept(t.Context(), w.accepting(silent))
 		a, b := link(1 << 16)
 		i, r := w.open(t, a, b)
-		require.Equal(t, 5*time.Millisecond, time.Since(begun), "but for the confirmation, which waits for data")
+		require.Equal(t, 5*time.Millisecond, time.Since(begun), "no delay except that of the confirmation, which waits for data")
 		i.Abort(context.Canceled)
 		r.Abort(context.Canceled)
 		time.Sleep(10 * time.Second)
 		busy := 0
 		for range 200 {
 			if err := <-results; err != ErrTimeout {
-				if !errors.Is(err, ErrBusy) { // it lost its place to another stranger
+				if !errors.Is(err, ErrBusy) { // lost its place to another stranger
 					require.ErrorIs(t, err, ErrHandshake)
 				}
 				busy++
@@ -273,8 +274,8 @@ func TestStrangersDoNotLockOut(t *testing.T) {
 	})
 }
 
-// A stranger that has several silent handshakes loses one to another stranger
-// that has none, at once, also at the same address.
+// A stranger with several silent handshakes loses one, at once, to another
+// stranger that has none, even at the same address.
 func TestGreedyLosesItsPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		nodes := crowd(t, 5)
@@ -297,15 +298,15 @@ func TestGreedyLosesItsPlace(t *testing.T) {
 			require.ErrorIs(t, err, ErrBusy)
 			_, err = enter(4)
 			require.NoError(t, err)
-			require.Equal(t, 1, <-evicted, "the first one of the first has spoken")
+			require.Equal(t, 1, <-evicted, "the oldest one that has not spoken")
 			synctest.Wait()
 			require.Empty(t, evicted)
 		}
 	})
 }
 
-// Over the limits, a stream is reset at once and nothing is read. A place is
-// free again once a handshake ends, well or badly.
+// A stream beyond the limits is reset at once, without reading from it. A place
+// is free again once its handshake has ended, whether or not it succeeded.
 func TestAcceptBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -331,7 +332,7 @@ func TestAcceptBusy(t *testing.T) {
 		done := w.accept(t.Context(), w.accepting(b))
 		synctest.Wait()
 		require.True(t, busy())
-		a.Write(w.m1(t)) // and no confirmation
+		a.Write(w.m1(t)) // without a confirmation
 		synctest.Wait()
 		require.True(t, busy())
 		(<-done).failed(t, b, ErrTimeout)
@@ -340,14 +341,14 @@ func TestAcceptBusy(t *testing.T) {
 
 		a, b = link(1 << 16)
 		i, r := w.open(t, a, b)
-		require.False(t, busy(), "a tunnel holds no place")
+		require.False(t, busy(), "an open tunnel holds no place")
 		i.Abort(context.Canceled)
 		r.Abort(context.Canceled)
 	})
 }
 
-// An Allow that never returns is refused in time, and keeps its place; one that
-// ends its goroutine is refused.
+// If Allow never returns, the tunnel is refused in time, and the call keeps its
+// place; if Allow ends its goroutine, the tunnel is refused.
 func TestAllowForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -370,7 +371,7 @@ func TestAllowForEver(t *testing.T) {
 		time.Sleep(time.Hour)
 		o, after, b := try()
 		o.failed(t, b, ErrBusy)
-		require.Equal(t, 10*time.Second, after, "it has waited for a place")
+		require.Equal(t, 10*time.Second, after, "the attempt has waited for a place")
 		close(let)
 		synctest.Wait()
 		w.dir.allow = func(context.Context, Member) bool { panic(nil) }
@@ -380,7 +381,7 @@ func TestAllowForEver(t *testing.T) {
 	})
 }
 
-// Allow hears who is there, and a context that ends with its time.
+// Allow is told who the member is, and its context ends when its time is over.
 func TestAllowAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -398,8 +399,8 @@ func TestAllowAsked(t *testing.T) {
 	})
 }
 
-// A clock that jumps, or attempts that took the time in another order than they
-// come in, neither lock anybody out nor give more than a second's worth.
+// A clock that jumps, or attempts whose times are not in the order in which
+// they arrive, neither lock any node out nor admit more than a second's worth.
 func TestLimitsClock(t *testing.T) {
 	node := crowd(t, 1)[0]
 	l := newLimiter(Limits{})

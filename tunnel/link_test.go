@@ -12,14 +12,14 @@ import (
 
 var errReset = errors.New("reset")
 
-// A pipe is one direction of a link: up to cap(buf) bytes that were written and
-// not read yet. It allocates nothing.
+// A pipe is one direction of a link: it holds up to cap(buf) bytes that were
+// written and not yet read. It allocates nothing.
 type pipe struct {
 	mu              sync.Mutex
 	changed         sync.Cond
 	buf             []byte
-	ended           bool // no more comes
-	closed          bool // nobody reads any more: what is written vanishes
+	ended           bool // no more data will come
+	closed          bool // the reader has gone: written data vanishes
 	reset           bool
 	readBy, writeBy limit
 }
@@ -108,25 +108,25 @@ func (p *pipe) write(b []byte) (n int, err error) {
 	}
 }
 
-// An end is one side of a link. It notes what its user does with it.
+// An end is one side of a link. It records what its user does with it.
 type end struct {
 	in, out *pipe
-	sent    atomic.Pointer[[]byte] // what was written, if not nil
-	writes  atomic.Int32           // calls of Write
-	bytes   atomic.Int64           // written
-	resets  atomic.Int32           // calls of Reset
+	sent    atomic.Pointer[[]byte] // written data, if not nil
+	writes  atomic.Int32           // number of calls of Write
+	bytes   atomic.Int64           // number of bytes written
+	resets  atomic.Int32           // number of calls of Reset
 	resetAt atomic.Pointer[time.Time]
 	closes  atomic.Int32
 }
 
-// link returns a stream that buffers size bytes each way. Its ends can close
-// one direction, and reset both. It works in bubbles.
+// link returns a stream that buffers size bytes in each direction. Its ends can
+// close one direction, and reset both. It works in bubbles.
 func link(size int) (a, b *end) {
 	ab, ba := newPipe(size), newPipe(size)
 	return &end{in: ba, out: ab}, &end{in: ab, out: ba}
 }
 
-// tapped makes an end note what is written.
+// tapped makes an end record the data that is written.
 func (e *end) tapped() *end { e.sent.Store(new([]byte)); return e }
 
 func (e *end) Read(b []byte) (int, error) { return e.in.read(b) }
@@ -146,7 +146,7 @@ func (e *end) CloseWrite() error {
 	return nil
 }
 
-// Close ends this direction, and discards what still comes.
+// Close ends this direction, and discards the data that still arrives.
 func (e *end) Close() error {
 	e.closes.Add(1)
 	e.in.change(func() { e.in.closed, e.in.buf = true, e.in.buf[:0] })

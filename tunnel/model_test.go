@@ -22,8 +22,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// Whatever is written in whatever pieces, with whatever deadlines, over a
-// stream of whatever size, arrives in order and whole, and then the end.
+// Data that is written in any pieces, with any deadlines, over a stream with
+// any buffer, arrives complete and in order, followed by the end.
 func TestModel(t *testing.T) {
 	whole := pattern(8 * 3 * MaxData)
 	rapid.Check(t, func(rt *rapid.T) {
@@ -32,11 +32,11 @@ func TestModel(t *testing.T) {
 			rapid.SampledFrom([]int{MaxData - 1, MaxData, MaxData + 1, 2 * MaxData}))
 		most := 8
 		if room < 200 {
-			most = 2 // of so many small steps
+			most = 2 // there are so many small steps
 		}
 		type plan struct {
 			writes, reads []int
-			pause         []bool // before a write: a deadline strikes, sometimes
+			pause         []bool // a deadline strikes before some writes
 			close         bool
 		}
 		var plans [2]plan
@@ -110,20 +110,20 @@ func TestModel(t *testing.T) {
 	})
 }
 
-// A record allocates nothing, in either direction. The race detector makes
-// sync.Pool forget at random.
+// A record allocates nothing, in either direction. (With the race detector,
+// sync.Pool drops items at random.)
 func TestAllocations(t *testing.T) {
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
 		t.Skip("with the race detector")
 	}
 	i, r, _, _ := opened(t, 1<<18)
-	large := pattern((batch+1)*MaxData - 1) // the most that is sealed together
+	large := pattern((batch+1)*MaxData - 1) // the most that is sealed at once
 	require.Zero(t, testing.AllocsPerRun(50, func() {
 		i.Write(large)
 		io.ReadFull(r, large)
 	}))
 	out, in := pattern(MaxData), make([]byte, MaxData)
-	for _, size := range []int{MaxData, MaxData / 2} { // into the reader's memory, and by way of a buffer
+	for _, size := range []int{MaxData, MaxData / 2} { // without and with a buffer in between
 		require.Zero(t, testing.AllocsPerRun(200, func() {
 			i.Write(out)
 			for range MaxData / size {
@@ -140,7 +140,7 @@ func TestAllocations(t *testing.T) {
 	require.Equal(t, out[MaxData/2:], in[:MaxData/2])
 }
 
-// Tunnels that share pooled buffers do not see each other's bytes.
+// Tunnels that share pooled buffers never see each other's bytes.
 func TestBuffersApart(t *testing.T) {
 	const tunnels = 8
 	done := make(chan error, 2*tunnels)

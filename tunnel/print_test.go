@@ -12,15 +12,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestConnPrints: a tunnel that is printed shows neither what was said in it
-// nor its keys, which its buffers and ciphers hold.
+// TestConnPrints: printing a tunnel shows neither the data that passed nor its
+// keys, although its buffers and ciphers hold them.
 func TestConnPrints(t *testing.T) {
 	w := newWorld(t)
 	p, q := net.Pipe()
 	a, b := w.open(t, p, q)
 	defer a.Abort(io.EOF)
 	go io.WriteString(a, "said in the tunnel, and only there")
-	_, err := io.ReadFull(b, make([]byte, 4)) // the rest waits in the buffer
+	_, err := io.ReadFull(b, make([]byte, 4)) // the rest stays in the buffer
 	require.NoError(t, err)
 	key := b.in.state.UnsafeKey()
 	decimal := func(b []byte) string { return strings.Trim(fmt.Sprint(b), "[]") }

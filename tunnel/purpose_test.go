@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A credential for another purpose makes another tunnel: nobody takes the one
-// for the other, whatever else they share.
+// A credential for another purpose opens another kind of tunnel: neither side
+// mistakes the one for the other, whatever else they share.
 func TestPurpose(t *testing.T) {
 	w := newWorld(t)
 	w.library, w.secret = [16]byte{}, [32]byte{}

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// established returns a tunnel whose other end is the reference, in the
-// initiator's place or the responder's.
+// established returns a tunnel whose other end is the reference, as the
+// initiator or the responder.
 func established(t *testing.T, w *world, responder bool) (c *Conn, mine, theirs *end, out, in *refDirection) {
 	a, b := link(1 << 18)
 	if responder {
@@ -34,7 +34,7 @@ func established(t *testing.T, w *world, responder bool) (c *Conn, mine, theirs 
 	return o.c, a, b, out, in
 }
 
-// bothWays runs a test with a tunnel's reader at either side.
+// bothWays runs a test with the tunnel on either side.
 func bothWays(t *testing.T, f func(t *testing.T, c *Conn, mine, theirs *end, out, in *refDirection)) {
 	for _, responder := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -45,8 +45,8 @@ func bothWays(t *testing.T, f func(t *testing.T, c *Conn, mine, theirs *end, out
 	}
 }
 
-// fatal requires that reads go as far as good, and that the error then is err,
-// that it sticks to everything, and that the stream is reset, once.
+// fatal requires that reads return exactly good and then fail with err, that
+// all later calls fail with it, and that the stream is reset, once.
 func fatal(t *testing.T, c *Conn, mine *end, good string, err error, note ...any) {
 	t.Helper()
 	b, first := io.ReadAll(c)
@@ -76,8 +76,8 @@ func fatal(t *testing.T, c *Conn, mine *end, good string, err error, note ...any
 
 var data = []byte("hello")
 
-// What a peer can send that is no record in its place ends the tunnel, and no
-// byte of it is returned.
+// Any bytes from a peer that are not a valid record at their place end the
+// tunnel, and none of them is returned.
 func TestBadRecords(t *testing.T) {
 	header := func(typ byte, size int, body int) []byte {
 		return append([]byte{typ, byte(size >> 8), byte(size)}, make([]byte, body)...)
@@ -141,7 +141,7 @@ func TestBadRecords(t *testing.T) {
 	}
 }
 
-// A tunnel's own records do not come back to it.
+// A tunnel rejects its own records.
 func TestReflectedRecords(t *testing.T) {
 	bothWays(t, func(t *testing.T, c *Conn, mine, theirs *end, _, _ *refDirection) {
 		_, err := c.Write(data)
@@ -154,7 +154,8 @@ func TestReflectedRecords(t *testing.T) {
 	})
 }
 
-// Each bit of a record counts: of data, of the end, and of their headers.
+// A flipped bit anywhere in a record is detected: in data, in the end, and in
+// their headers.
 func TestFlipRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, _, _, out, _ := established(t, newWorld(t), true)
@@ -184,8 +185,8 @@ func TestFlipRecords(t *testing.T) {
 	})
 }
 
-// A stream that ends or breaks anywhere before the end of CLOSE is cut off,
-// never at its end.
+// If a stream ends or breaks anywhere before the end of CLOSE, the tunnel is
+// truncated, and does not look as if it had ended.
 func TestTruncation(t *testing.T) {
 	for _, reset := range []bool{false, true} {
 		bothWays(t, func(t *testing.T, c *Conn, _, _ *end, out, _ *refDirection) {
@@ -232,7 +233,7 @@ func TestTruncation(t *testing.T) {
 	}
 }
 
-// The handshake, cut off anywhere, fails on both sides.
+// A handshake that is cut off anywhere fails on both sides.
 func TestTruncatedHandshake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -261,8 +262,8 @@ func TestTruncatedHandshake(t *testing.T) {
 	})
 }
 
-// Keys change before record 32768, not one earlier or later, and the nonce goes
-// on.
+// The keys change before record 32768, neither earlier nor later, and the nonce
+// goes on.
 func TestRekey(t *testing.T) {
 	for name, off := range map[string]struct {
 		every, n uint64

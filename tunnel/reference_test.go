@@ -15,18 +15,18 @@ import (
 	"golang.org/x/crypto/chacha20poly1305"
 )
 
-// What follows is a second implementation of the handshake and the records,
-// after the text of the Noise Protocol Framework, revision 34, and of this
-// package's documentation; it shares no code with the first. Tests bend it to
-// make what must be refused.
+// This is a second implementation of the handshake and the records, written
+// from the text of the Noise Protocol Framework, revision 34, and from this
+// package's documentation; it shares no code with the first. Tests alter it to
+// make messages that must be refused.
 
 // A reference is one side of a handshake: Noise's SymmetricState and
 // HandshakeState.
 type reference struct {
 	s, e       *ecdh.PrivateKey
 	ePublic    []byte // sent in place of e's, if not nil
-	zero       bool   // agreements with e give zero, as they do with a key of low order
-	sPublic    []byte // sent in place of s's, if not nil; agreements with s give zero
+	zero       bool   // agreements with e yield zero, as with a key of low order
+	sPublic    []byte // sent in place of s's, if not nil; agreements with s yield zero
 	re, rs     []byte
 	psk        []byte
 	ck, h, key []byte
@@ -39,10 +39,10 @@ func dhKey(t testing.TB, b []byte) *ecdh.PrivateKey {
 	return k
 }
 
-// refStatic is the private key that a seed of Ed25519 stands for.
+// refStatic returns the private key that is derived from a seed of Ed25519.
 func refStatic(t testing.TB, seed []byte) *ecdh.PrivateKey {
 	h := sha512.Sum512(seed)
-	return dhKey(t, h[:32]) // X25519 clamps
+	return dhKey(t, h[:32]) // X25519 itself clamps it
 }
 
 func refPrologue(iNodeSeed, rNodeSeed, library, binding []byte) []byte {
@@ -52,7 +52,7 @@ func refPrologue(iNodeSeed, rNodeSeed, library, binding []byte) []byte {
 }
 
 // newReference is Initialize (§5.3). The responder's static key is known
-// beforehand: <- s.
+// beforehand: "<- s".
 func newReference(s, e *ecdh.PrivateKey, responder, prologue, psk []byte) *reference {
 	name := sha256.Sum256([]byte("Noise_IKpsk1_25519_ChaChaPoly_SHA256")) // longer than 32 bytes
 	r := &reference{s: s, e: e, psk: psk, ck: name[:], h: name[:]}
@@ -146,8 +146,8 @@ func or(b []byte, k *ecdh.PrivateKey) []byte {
 	return k.PublicKey().Bytes()
 }
 
-// m1 is the initiator's message: -> e, es, s, ss, psk. rs is what it takes the
-// responder's static key for.
+// m1 returns the initiator's message: "-> e, es, s, ss, psk". rs is the
+// responder's static key as the initiator knows it.
 func (r *reference) m1(rs []byte) []byte {
 	r.rs = rs
 	e := or(r.ePublic, r.e)
@@ -178,7 +178,7 @@ func (r *reference) readM1(m []byte) (err error) {
 	return err
 }
 
-// m2 is the responder's message: <- e, ee, se.
+// m2 returns the responder's message: "<- e, ee, se".
 func (r *reference) m2() []byte {
 	e := or(r.ePublic, r.e)
 	r.mixHash(e)
@@ -216,7 +216,7 @@ type refDirection struct {
 	every uint64
 }
 
-// next is what comes before each record: Rekey of §4.2 where it is due.
+// next prepares for the next record: Rekey (§4.2) if it is due.
 func (d *refDirection) next() uint64 {
 	if d.n > 0 && d.n%d.every == 0 {
 		seal, _ := aead(d.aead, 1<<64-1)

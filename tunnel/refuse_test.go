@@ -20,8 +20,8 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A refusal is a first message, and what it meets, that has one answer: a reset
-// after 250 ms without a byte.
+// A refusal is a first message, and the state of the responder, for which the
+// only answer is a reset after 250 ms, without a byte.
 type refusal struct {
 	name string
 	m1   func(t *testing.T, w *world) []byte // nil: a valid one
@@ -29,12 +29,12 @@ type refusal struct {
 	err  error
 }
 
-// raw is a first message that is not sealed for the occasion.
+// raw returns a first message of fixed bytes.
 func raw(b []byte) func(*testing.T, *world) []byte {
 	return func(*testing.T, *world) []byte { return append([]byte(nil), b...) }
 }
 
-// from is a first message by the reference, which edit has bent.
+// from returns a first message made by a reference that edit has altered.
 func from(edit func(t *testing.T, w *world, r *reference)) func(*testing.T, *world) []byte {
 	return func(t *testing.T, w *world) []byte {
 		r := w.refInitiator(t)
@@ -43,7 +43,7 @@ func from(edit func(t *testing.T, w *world, r *reference)) func(*testing.T, *wor
 	}
 }
 
-// elsewhere is a valid first message for another world.
+// elsewhere returns a valid first message for another world.
 func elsewhere(change func(t *testing.T, w *world)) func(*testing.T, *world) []byte {
 	return func(t *testing.T, w *world) []byte {
 		other := *w
@@ -52,7 +52,7 @@ func elsewhere(change func(t *testing.T, w *world)) func(*testing.T, *world) []b
 	}
 }
 
-// between is a valid first message between two nodes of these names.
+// between returns a valid first message between two nodes with these names.
 func between(i, r string) func(*testing.T, *world) []byte {
 	return func(t *testing.T, w *world) []byte {
 		prologue := refPrologue(seedOf(i), seedOf(r), w.library[:], w.binding[:])
@@ -69,7 +69,7 @@ func allow(f func(ctx context.Context) bool) func(*testing.T, *world, *Session) 
 	return meet(func(_ *testing.T, w *world) { w.dir.allow = func(ctx context.Context, _ Member) bool { return f(ctx) } })
 }
 
-// foreign are the first bytes of other protocols, 98 at least.
+// foreign returns the first bytes of other protocols, at least 98.
 func foreign() map[string][]byte {
 	hello := slices.Concat([]byte{0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3}, bytes.Repeat([]byte{7}, 120))
 	noise := slices.Concat([]byte("\x13/multistream/1.0.0\n\x07/noise\n\x00\x20"), bytes.Repeat([]byte{8}, 120))
@@ -82,8 +82,8 @@ func foreign() map[string][]byte {
 	}
 }
 
-// lowOrder are the coordinates of points of low order, in all forms without the
-// highest bit.
+// lowOrder lists the coordinates of the points of low order, in all encodings
+// without the highest bit.
 var lowOrder = []string{
 	"0000000000000000000000000000000000000000000000000000000000000000",
 	"0100000000000000000000000000000000000000000000000000000000000000",
@@ -182,8 +182,8 @@ func refusals(t *testing.T) (all []refusal) {
 }
 
 // Every refusal looks the same from outside: no bytes, and one reset 250 ms
-// after the first message's last byte, whenever that came. In a bubble there is
-// nothing else that takes time.
+// after the last byte of the first message, whenever that came. In a bubble,
+// nothing else takes time.
 func TestRefusals(t *testing.T) {
 	for _, r := range refusals(t) {
 		for _, held := range []time.Duration{0, 249 * time.Millisecond, 1999 * time.Millisecond} {
@@ -212,7 +212,7 @@ func (r refusal) test(t *testing.T, held time.Duration) {
 	c, err := w.responder.Accept(t.Context(), s)
 	require.ErrorIs(t, err, r.err)
 	require.Nil(t, c)
-	require.Zero(t, b.bytes.Load(), "it has answered")
+	require.Zero(t, b.bytes.Load(), "a refusal must not answer")
 	require.EqualValues(t, 1, b.resets.Load())
 	require.Zero(t, b.closes.Load())
 	require.Equal(t, held+250*time.Millisecond, b.resetAt.Load().Sub(begun))
@@ -220,8 +220,8 @@ func (r refusal) test(t *testing.T, held time.Duration) {
 	require.Equal(t, errReset, err)
 }
 
-// What those of the table are changed from is accepted, up to the 64th
-// candidate.
+// The messages from which those of the table are derived are accepted, up to
+// the 64th candidate.
 func TestNotRefused(t *testing.T) {
 	for _, candidates := range []int{1, 64} {
 		synctest.Test(t, func(t *testing.T) {
@@ -254,8 +254,8 @@ func TestNotRefused(t *testing.T) {
 	}
 }
 
-// A verdict that is late resets at the next multiple of 250 ms, not at a time
-// that tells what was late.
+// A verdict that is late resets at the next multiple of 250 ms, so that the
+// time does not show what was late.
 func TestRefusalLate(t *testing.T) {
 	for late, want := range map[time.Duration]time.Duration{
 		249 * time.Millisecond: 250 * time.Millisecond,
@@ -276,7 +276,7 @@ func TestRefusalLate(t *testing.T) {
 	}
 }
 
-// Each bit of the first message counts.
+// A flipped bit anywhere in the first message is detected.
 func TestFlipM1(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -305,7 +305,7 @@ func flip(b []byte, bit int) []byte {
 	return b
 }
 
-// Keys that are no safe keys are nobody's: they cannot become a member.
+// Unsafe keys cannot become those of a member.
 func TestBadKeys(t *testing.T) {
 	b, err := os.ReadFile("../testdata/bad_keys.json")
 	require.NoError(t, err)

@@ -28,7 +28,7 @@ func (h *hexBytes) UnmarshalText(b []byte) (err error) {
 }
 
 // A vector is one handshake with fixed keys, and records of the tunnel that
-// came of it.
+// resulted.
 type vector struct {
 	InitiatorNodeSeed         hexBytes `json:"initiator_node_seed"`
 	InitiatorInstanceSeed     hexBytes `json:"initiator_instance_seed"`
@@ -66,7 +66,7 @@ func key(t testing.TB, seed []byte) identity.Identity {
 	return id
 }
 
-// A tap notes what is written to a stream.
+// A tap records the data that is written to a stream.
 type tap struct {
 	net.Conn
 	written bytes.Buffer
@@ -77,7 +77,7 @@ func (p *tap) Write(b []byte) (int, error) {
 	return p.Conn.Write(b)
 }
 
-// Both sides, with the keys of a vector, write what it says.
+// Both sides, with the keys of a vector, write exactly the bytes of the vector.
 func TestVectors(t *testing.T) {
 	for _, v := range vectors(t) {
 		iNode, rNode := key(t, v.InitiatorNodeSeed).Remote(), key(t, v.ResponderNodeSeed).Remote()
@@ -129,11 +129,11 @@ func TestVectors(t *testing.T) {
 		require.Zero(t, n)
 		require.Equal(t, io.EOF, err)
 		<-ic.Done()
-		_ = rc.CloseWrite() // nobody is there to read it, but the tap has it
+		_ = rc.CloseWrite() // nothing reads it, but the tap records it
 		require.Equal(t, bytes.Join([][]byte{v.M1, v.Confirm, v.I2RHello, v.I2RClose}, nil), ends[0].written.Bytes())
 		require.Equal(t, bytes.Join([][]byte{v.M2, v.R2IHello, v.R2IClose}, nil), ends[1].written.Bytes())
 
-		// Record 32768 of the initiator has the next key.
+		// Record 32768 of the initiator uses the next key.
 		out := ic.out
 		out.n = rekeyAfter
 		require.Equal(t, []byte(v.I2RCloseAfterRekey), out.seal(nil, typeClose, nil))
