@@ -28,7 +28,7 @@ func nonce() []byte {
 	return b
 }
 
-// Digits are the same on both sides, and others each time.
+// Both sides see the same digits, and other digits each time.
 func TestCodes(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)
@@ -52,8 +52,8 @@ func TestCodes(t *testing.T) {
 	})
 }
 
-// Three attempts that fail lock both sides for 10 minutes, no matter whose
-// fault it is. One that succeeds begins the count again.
+// Three failed attempts lock both sides for 10 minutes, whichever of them
+// caused the failures. A successful one resets the count.
 func TestLocked(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)
@@ -61,7 +61,7 @@ func TestLocked(t *testing.T) {
 			i := a.byCode(t, a.no)
 			require.ErrorIs(t, b.joinByCode(t, a, b.yes), pairing.ErrPeerDeclined)
 			pass(time.Second)
-			i.Cancel() // it stood all the same
+			i.Cancel() // it was valid until now
 			_, err := i.Wait(t.Context())
 			require.ErrorIs(t, err, pairing.ErrCanceled)
 		}
@@ -91,12 +91,12 @@ func TestLocked(t *testing.T) {
 		require.NoError(t, b.joinByCode(t, a, b.yes))
 		_, err = i.Wait(t.Context())
 		require.NoError(t, err)
-		require.Len(t, a.invite(t, pairing.InviteConfig{}).Ticket().Addrs, 1, "tickets are not concerned")
+		require.Len(t, a.invite(t, pairing.InviteConfig{}).Ticket().Addrs, 1, "tickets are not affected")
 	})
 }
 
-// Anyone who opens counts as one that failed from the moment when it can know
-// the digits, whatever it does then.
+// An opener counts as a failed attempt from the moment at which it can know the
+// digits, whatever it does after that.
 func TestHostileOpener(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)
@@ -105,7 +105,7 @@ func TestHostileOpener(t *testing.T) {
 			s := b.open(t, a.Identity(), pairing.CodeRoute)
 			return s, compares(t, s, b.Identity(), a.Identity())
 		}
-		for range 5 { // before that, they do not count, nor keep others away
+		for range 5 { // before that, attempts neither count nor keep others away
 			s, c := opened()
 			_, err := s.Write(c.open(nonce())[:20])
 			require.NoError(t, err)
@@ -115,7 +115,7 @@ func TestHostileOpener(t *testing.T) {
 			require.NoError(t, err)
 			_, err = s.Read(make([]byte, 1))
 			require.ErrorIs(t, err, p2p.ErrRefused)
-			require.Zero(t, time.Since(began), "another version")
+			require.Zero(t, time.Since(began), "another version is refused at once")
 		}
 		s, c := opened()
 		_, err := s.Write(c.open(nonce()))
@@ -125,8 +125,8 @@ func TestHostileOpener(t *testing.T) {
 		_, err = other.Write(oc.open(nonce()))
 		require.NoError(t, err)
 		_, err = other.Read(make([]byte, 1))
-		require.ErrorIs(t, err, p2p.ErrRefused, "one comes at a time")
-		_, err = s.Write(nonce()) // another one than it has chosen
+		require.ErrorIs(t, err, p2p.ErrRefused, "only one attempt at a time")
+		_, err = s.Write(nonce()) // not the nonce that it has committed to
 		require.NoError(t, err)
 		_, err = s.Read(make([]byte, 1))
 		require.ErrorIs(t, err, p2p.ErrRefused)
@@ -136,7 +136,7 @@ func TestHostileOpener(t *testing.T) {
 		_, err = s.Write(c.open(nonce()))
 		require.NoError(t, err)
 		expect(t, s, 32)
-		s.Reset(p2p.ErrCanceled) // the digits were not those that it needs
+		s.Reset(p2p.ErrCanceled) // these were not the digits that it hoped for
 		pass(time.Second)
 
 		s, c = opened()
@@ -160,7 +160,7 @@ func TestHostileOpener(t *testing.T) {
 	})
 }
 
-// What locks a device as the one that joins locks it as the one that invites.
+// A device that is locked as the joiner is also locked as the inviter.
 func TestLockedBothWays(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)
@@ -181,8 +181,8 @@ func TestLockedBothWays(t *testing.T) {
 	})
 }
 
-// A peer that answers by hand locks the side that opens, too, and learns
-// nothing from one that it does not answer.
+// A peer that answers by hand locks the opener, too. Attempts that it does not
+// answer do not count, since it learns nothing from them.
 func TestHostileAnswer(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		b := newDevice().start(t, "Bob's", network.Hooks()...)
@@ -206,8 +206,8 @@ func TestHostileAnswer(t *testing.T) {
 	})
 }
 
-// Anyone who stands in the middle, and does all else as it should be, cannot
-// have both sides show the same digits.
+// A node in the middle that otherwise follows the protocol cannot make both
+// sides show the same digits.
 func TestCodeInTheMiddle(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)
@@ -243,21 +243,21 @@ func TestCodeInTheMiddle(t *testing.T) {
 	})
 }
 
-// A yes that comes when the invitation is canceled comes too late.
+// Agreement that arrives as the invitation is canceled comes too late.
 func TestLateYes(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)
-		for range 200 { // it is chance what is woken first
+		for range 200 { // which side wakes first is random
 			i := a.byCode(t, a.slowly(time.Minute))
 			later(t, 30*time.Second, i.Cancel)
 			require.ErrorIs(t, b.joinByCode(t, a, b.yes), pairing.ErrPeerDeclined)
 			nothing(t, a, b)
-			pass(time.Hour) // after some failures, b has to wait
+			pass(time.Hour) // after several failures, b has to wait
 		}
 	})
 }
 
-// By code, an invitation outlives attempts that fail, and ends in its time.
+// An invitation by code outlives failed attempts, and ends in its time.
 func TestCodeExpires(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)
@@ -277,7 +277,7 @@ func TestCodeExpires(t *testing.T) {
 		i, err = a.pairing.InviteByCode(a.lib, pairing.InviteConfig{Confirm: a.slowly(time.Minute), Time: time.Minute})
 		require.NoError(t, err)
 		pass(30 * time.Second)
-		require.NoError(t, b.joinByCode(t, a, b.yes), "its time is over while users are asked")
+		require.NoError(t, b.joinByCode(t, a, b.yes), "an attempt may finish although the time ends while users are asked")
 		_, err = i.Wait(t.Context())
 		require.NoError(t, err)
 		require.NoError(t, b.libraries.Remove(b.lib.ID()))
@@ -286,6 +286,6 @@ func TestCodeExpires(t *testing.T) {
 		require.NoError(t, err)
 		require.ErrorIs(t, b.joinByCode(t, a, b.yes), pairing.ErrNoAnswer)
 		_, err = i.Wait(t.Context())
-		require.ErrorIs(t, err, pairing.ErrNoAnswer, "why the last one failed")
+		require.ErrorIs(t, err, pairing.ErrNoAnswer, "the reason why the last attempt failed")
 	})
 }

@@ -11,17 +11,17 @@ import (
 	"github.com/sdp2p/p2p/pairing"
 )
 
-// A scene is a pairing over a slow link, in which something happens.
+// A scene is a pairing over a slow link, during which something happens.
 type scene struct {
 	network *p2ptest.Network
 	a, b    *device
 	i       *pairing.Invitation
-	leave   context.CancelFunc // of Join
+	leave   context.CancelFunc // cancels Join
 }
 
 func (s *scene) link() *p2ptest.Link { return s.network.Link(s.a.id.Remote(), s.b.id.Remote()) }
 
-// happenings are what may interrupt a pairing, and what undoes it.
+// happenings are interruptions of a pairing, and how they are undone.
 var happenings = map[string]struct {
 	happen, undo func(t *testing.T, s *scene)
 	byCode       bool
@@ -63,8 +63,8 @@ var happenings = map[string]struct {
 	},
 }
 
-// Whatever happens at whichever moment, nobody waits for long, both sides agree
-// or the joiner has nothing, and the next attempt works.
+// Whatever happens, at whatever moment, neither side waits for long; both sides
+// agree, or the joiner has joined nothing, and the next attempt works.
 func TestInterrupted(t *testing.T) {
 	for name, h := range happenings {
 		for _, byCode := range []bool{false, true} {
@@ -123,7 +123,7 @@ func interrupted(t *testing.T, network *p2ptest.Network, byCode bool, at time.Du
 	go func() { result <- join() }()
 	pass(at)
 	happen(t, s)
-	later := time.AfterFunc(2*time.Minute, leave) // for a device that is gone
+	later := time.AfterFunc(2*time.Minute, leave) // in case the other device has gone
 	err := <-result
 	later.Stop()
 	require.LessOrEqual(t, time.Since(began), 3*time.Minute)

@@ -19,7 +19,8 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// followed is a generated message with what is not described behind it.
+// followed appends a generated message, and the part after it that is not
+// described.
 func followed(m, by messagetest.Appender) messagetest.AppendFunc {
 	return func(b []byte) ([]byte, error) {
 		b, err := m.AppendBinary(b)
@@ -30,7 +31,7 @@ func followed(m, by messagetest.Appender) messagetest.AppendFunc {
 	}
 }
 
-// read reads a generated message, and what is behind it.
+// read reads a generated message, and the part after it.
 func read[T any, M interface {
 	*T
 	decoder
@@ -45,7 +46,7 @@ func read[T any, M interface {
 	return followed(m, rest), rest.DecodeFrom(d)
 }
 
-// by reads a message by hand.
+// by reads a message with the code written by hand.
 func by[T any, M interface {
 	*T
 	decoder
@@ -60,7 +61,7 @@ func randomStatements(r messagetest.Random) (all roster.Statements) {
 	return all
 }
 
-// The messages are those that internal/described says they are.
+// The messages have the layout that internal/described describes.
 func TestDescribed(t *testing.T) {
 	for name, pair := range map[string]messagetest.Pair{
 		"hello": {Sample: func(r messagetest.Random) (hand, generated messagetest.Appender) {
@@ -102,7 +103,7 @@ func randomAddr(r messagetest.Random) (netip.AddrPort, described.AddrPort) {
 	return netip.AddrPortFrom(netip.AddrFrom16(ip), port), described.AddrPort{Addr: &described.IPv6{IP: ip}, Port: port}
 }
 
-// A ticket is its head, fields, and a checksum.
+// A ticket consists of its head, fields, and a checksum.
 func TestDescribedTicket(t *testing.T) {
 	messagetest.Pair{
 		Sample: func(r messagetest.Random) (hand, generated messagetest.Appender) {
@@ -120,7 +121,7 @@ func TestDescribedTicket(t *testing.T) {
 	}.Agree(t)
 }
 
-// appendTicket appends a ticket by what was generated.
+// appendTicket appends a ticket with generated code.
 func appendTicket(buf []byte, head *described.Ticket, fields Ticket) ([]byte, error) {
 	b, err := head.AppendBinary(nil)
 	field := func(kind uint8, value []byte) {
@@ -137,7 +138,7 @@ func appendTicket(buf []byte, head *described.Ticket, fields Ticket) ([]byte, er
 	return append(append(buf, b...), sum[:sumSize]...), err
 }
 
-// The head that was generated is read as it is by hand.
+// The generated code reads a ticket's head like the code written by hand.
 func TestDescribedTicketHead(t *testing.T) {
 	head := &described.Ticket{Node: key(t), Secret: [16]byte{1}, Expiry: 7, Addrs: []described.AddrPort{{Addr: &described.IPv4{IP: [4]byte{1, 2, 3, 4}}, Port: 5}}}
 	b, err := head.AppendBinary(nil)

@@ -15,7 +15,8 @@ import (
 	"github.com/sdp2p/p2p/internal/hidden"
 )
 
-// The ticket in docs/protocol.md is the one that it describes.
+// The ticket in docs/protocol.md has the content that its description there
+// says.
 func TestDocumentedTicket(t *testing.T) {
 	text, err := os.ReadFile("../docs/protocol.md")
 	require.NoError(t, err)

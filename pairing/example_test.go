@@ -14,7 +14,7 @@ import (
 // digits, and agree.
 func Example() {
 	ctx := context.Background()
-	network := p2ptest.NewNetwork(p2ptest.Config{}) // an app has packages quic and mdns
+	network := p2ptest.NewNetwork(p2ptest.Config{}) // an app uses packages quic and mdns
 	start := func(name string) (*p2p.P2P, *library.Libraries, *pairing.Pairing) {
 		libraries := library.New(library.Config{})
 		pair := pairing.New(pairing.Config{Libraries: libraries})
@@ -39,7 +39,7 @@ func Example() {
 	}
 
 	codes := make(chan string, 2)
-	ask := func(_ context.Context, other pairing.Device) bool { // shows them to the user
+	ask := func(_ context.Context, other pairing.Device) bool { // an app shows them to the user
 		codes <- other.Code
 		return true
 	}
@@ -47,15 +47,15 @@ func Example() {
 	if err != nil {
 		panic(err)
 	}
-	text := invitation.Ticket().Text() // as text, or with package pairing/qr
+	text := invitation.Ticket().Text() // as text, or as a code with package pairing/qr
 
 	ticket, err := pairing.ParseTicket(text)
 	if err != nil {
 		panic(err)
 	}
-	joined, err := joins.Join(ctx, ticket, pairing.JoinConfig{Confirm: ask}) // a library.Store keeps it
+	joined, err := joins.Join(ctx, ticket, pairing.JoinConfig{Confirm: ask}) // kept by a library.Store
 	if err != nil {
-		panic(err) // says what to do
+		panic(err) // the error says what to do
 	}
 	member, err := invitation.Wait(ctx)
 	if err != nil {

@@ -22,14 +22,14 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// What follows is written by the protocol's text, not with the package's code:
-// an end that says what it likes.
+// The code in this file is written from the protocol's text, without the
+// package's own code: an end of pairing that can send anything.
 
 var purpose = [16]byte([]byte("sdp2p-pairing-v1"))
 
 var noPadding = base32.StdEncoding.WithPadding(base32.NoPadding)
 
-// craft makes a ticket of a secret.
+// craft makes a ticket from a secret.
 func craft(t testing.TB, node identity.RemoteIdentity, secret [16]byte, expiry time.Time) pairing.Ticket {
 	t.Helper()
 	key := node.Bytes()
@@ -74,7 +74,7 @@ func (d *device) present(t testing.TB, ticket pairing.Ticket) (*tunnel.Conn, err
 	return c, err
 }
 
-// An open door is a directory that lets one node in that knows a ticket.
+// An openDoor is a directory that lets in one node, if it has the ticket.
 type openDoor struct {
 	with *tunnel.Credential
 	node identity.RemoteIdentity
@@ -111,7 +111,7 @@ func welcomeOf(t testing.TB, r library.Record) []byte {
 	return b
 }
 
-// libraryOf is a library with one admin, an instance on a node.
+// libraryOf returns a library with one admin, an instance on a node.
 func libraryOf(t testing.TB, node identity.Identity, role library.Role) library.Record {
 	founder, instance := identity.New(), identity.New()
 	r := library.Record{ID: uuid.New(), Founder: founder.Remote(), Secret: library.NewSecret()}
@@ -128,7 +128,7 @@ func libraryOf(t testing.TB, node identity.Identity, role library.Role) library.
 	return r
 }
 
-// expect reads so many bytes.
+// expect reads n bytes.
 func expect(t testing.TB, r io.Reader, n int) []byte {
 	t.Helper()
 	b := make([]byte, n)
@@ -149,7 +149,7 @@ func compares(t testing.TB, s *p2p.Stream, opener, other identity.RemoteIdentity
 	return comparer{opener, other, binding}
 }
 
-// open returns what the opener says first.
+// open returns the opener's first message.
 func (c comparer) open(nonce []byte) []byte {
 	a, b := c.opener.Bytes(), c.other.Bytes()
 	sum := sha256.Sum256([]byte("sdp2p-compare-v1" + string(a[:]) + string(b[:]) + string(c.binding[:]) + string(nonce)))

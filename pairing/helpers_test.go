@@ -24,19 +24,19 @@ import (
 type device struct {
 	*p2p.P2P
 	id        identity.Identity
-	instance  identity.Identity // of the library that it has kept last
+	instance  identity.Identity // in the library that it has stored last
 	libraries *library.Libraries
 	pairing   *pairing.Pairing
 	lib       *library.Library
 	asked     []pairing.Device
 	kept      []library.Record
-	busy      int          // how many streams are turned away
-	keeps     func() error // what else keeping a record comes to
+	busy      int          // number of streams to refuse as busy
+	keeps     func() error // if not nil, called when a record is stored
 }
 
 func newDevice() *device { return &device{id: identity.New()} }
 
-// start starts the device's node, with some hooks to reach others by.
+// start starts the device's node, with hooks that let it reach others.
 func (d *device) start(t testing.TB, name string, hooks ...p2p.Hook) *device {
 	t.Helper()
 	d.libraries = library.New(library.Config{})
@@ -61,7 +61,7 @@ func (d *device) start(t testing.TB, name string, hooks ...p2p.Hook) *device {
 	return d
 }
 
-// create has the device make a library.
+// create has the device found a library.
 func (d *device) create(t testing.TB) *device {
 	t.Helper()
 	d.instance = identity.New()
@@ -88,16 +88,16 @@ func (d *device) echo() {
 	})
 }
 
-// yes is a user who agrees.
+// yes acts as a user who agrees.
 func (d *device) yes(_ context.Context, other pairing.Device) bool {
 	d.asked = append(d.asked, other)
 	return true
 }
 
-// no is one who does not.
+// no acts as a user who declines.
 func (d *device) no(context.Context, pairing.Device) bool { return false }
 
-// silent is one who has gone for lunch.
+// silent acts as a user who does not answer.
 func (d *device) silent(ctx context.Context, _ pairing.Device) bool {
 	<-ctx.Done()
 	return true
@@ -113,7 +113,7 @@ func (d *device) keep(r library.Record, instance identity.Identity) error {
 	return nil
 }
 
-// joining is how the device joins.
+// joining returns the device's configuration for joining.
 func (d *device) joining(confirm pairing.ConfirmFunc) pairing.JoinConfig {
 	return pairing.JoinConfig{Confirm: confirm, Keep: d.keep}
 }
@@ -126,7 +126,7 @@ func (d *device) join(ctx context.Context, ticket pairing.Ticket, confirm pairin
 	return err
 }
 
-// joinByCode joins as another device's user invites to.
+// joinByCode joins by code, while another device's user invites.
 func (d *device) joinByCode(t testing.TB, to *device, confirm pairing.ConfirmFunc) (err error) {
 	t.Helper()
 	peer, ok := d.Peer(to.Identity())
@@ -138,7 +138,7 @@ func (d *device) joinByCode(t testing.TB, to *device, confirm pairing.ConfirmFun
 	return err
 }
 
-// invite makes an invitation whose user agrees.
+// invite makes an invitation to which the user agrees.
 func (d *device) invite(t testing.TB, cfg pairing.InviteConfig) *pairing.Invitation {
 	t.Helper()
 	if cfg.Confirm == nil {
@@ -149,7 +149,7 @@ func (d *device) invite(t testing.TB, cfg pairing.InviteConfig) *pairing.Invitat
 	return i
 }
 
-// talks wants a device to open tunnels to another one.
+// talks requires that a device can open tunnels to another one.
 func (d *device) talks(t testing.TB, to *device) {
 	t.Helper()
 	c, err := d.lib.Open(t.Context(), to.lib.Instance(), "echo")
@@ -163,8 +163,8 @@ func (d *device) talks(t testing.TB, to *device) {
 	require.Equal(t, "hello", string(b))
 }
 
-// members wants the devices to be all members of one library, and each to know
-// that.
+// members requires that the devices are all members of one library, and that
+// each of them knows it.
 func members(t testing.TB, devices ...*device) {
 	t.Helper()
 	for _, d := range devices {
@@ -179,7 +179,7 @@ func members(t testing.TB, devices ...*device) {
 			m, ok := view.Member(o.lib.Instance())
 			require.True(t, ok)
 			require.Equal(t, o.id.Remote(), m.Node)
-			if o != devices[0] { // whom nobody has added
+			if o != devices[0] { // the founder was not added
 				require.Equal(t, o.Metadata()["name"], m.Name)
 			}
 		}

@@ -24,14 +24,14 @@ func two(t testing.TB, network *p2ptest.Network) (a, b *device) {
 	return a, b
 }
 
-// later has a function called after a time, before the test ends.
+// later calls a function after a time, before the test ends.
 func later(t testing.TB, d time.Duration, f func()) {
 	done := make(chan struct{})
 	time.AfterFunc(d, func() { defer close(done); f() })
 	t.Cleanup(func() { <-done })
 }
 
-// slowly is a user who agrees after a time.
+// slowly acts as a user who agrees after a time.
 func (d *device) slowly(after time.Duration) pairing.ConfirmFunc {
 	return func(ctx context.Context, other pairing.Device) bool {
 		select {
@@ -43,8 +43,8 @@ func (d *device) slowly(after time.Duration) pairing.ConfirmFunc {
 	}
 }
 
-// nothing wants a device to have joined nothing, and another one to have let
-// nobody in.
+// nothing requires that one device has joined nothing, and that the other one
+// has admitted nobody.
 func nothing(t testing.TB, a, b *device) {
 	t.Helper()
 	require.Empty(t, b.libraries.All())
@@ -85,8 +85,8 @@ func TestCanceled(t *testing.T) {
 	}
 }
 
-// Cancel between the proof and the first word still reaches the other side as
-// what it is.
+// A Cancel between the proof and the first message still reaches the other side
+// as a cancellation.
 func TestCanceledEarly(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)
@@ -104,7 +104,7 @@ func TestExpired(t *testing.T) {
 		a, b := two(t, network)
 		unused, used := a.invite(t, pairing.InviteConfig{}), a.invite(t, pairing.InviteConfig{Time: time.Minute})
 		began := time.Now()
-		later(t, 50*time.Second, func() { // its time is over while users are asked
+		later(t, 50*time.Second, func() { // the time ends while users are asked
 			require.NoError(t, b.join(t.Context(), used.Ticket(), b.slowly(time.Minute)))
 			require.NoError(t, b.libraries.Remove(b.lib.ID()))
 		})
@@ -113,7 +113,7 @@ func TestExpired(t *testing.T) {
 		_, err = unused.Wait(t.Context())
 		require.ErrorIs(t, err, pairing.ErrExpired)
 		require.Equal(t, pairing.DefaultTime, time.Since(began))
-		require.ErrorIs(t, b.join(t.Context(), unused.Ticket(), b.yes), pairing.ErrRefused, "its minute has not passed")
+		require.ErrorIs(t, b.join(t.Context(), unused.Ticket(), b.yes), pairing.ErrRefused, "the time in the ticket, rounded up to a minute, has not passed")
 		pass(time.Minute)
 		began = time.Now()
 		err = b.join(t.Context(), unused.Ticket(), b.yes)
@@ -130,8 +130,8 @@ func TestExpired(t *testing.T) {
 	})
 }
 
-// A joiner waits for a device that is not there yet, and says why it does not
-// any more.
+// A joiner waits for a device that is not there yet, and when it gives up, its
+// error says why.
 func TestUnreachable(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)
@@ -163,8 +163,8 @@ func TestUnreachable(t *testing.T) {
 	})
 }
 
-// What is no refusal is tried again; a user who gives up hears that, whenever
-// it is.
+// Join tries again unless it was refused; a user who gives up gets an answer at
+// any time.
 func TestJoinGoesOn(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)
@@ -180,7 +180,7 @@ func TestJoinGoesOn(t *testing.T) {
 		link.Restore()
 		link.SetDelay(50 * time.Millisecond)
 		i = a.invite(t, pairing.InviteConfig{})
-		later(t, 125*time.Millisecond, link.Cut) // the handshake has begun
+		later(t, 125*time.Millisecond, link.Cut) // the handshake has begun by then
 		later(t, time.Second, link.Restore)
 		require.NoError(t, b.join(t.Context(), i.Ticket(), b.yes))
 		require.NoError(t, b.libraries.Remove(b.lib.ID()))
@@ -207,7 +207,7 @@ func TestJoinGoesOn(t *testing.T) {
 	})
 }
 
-// A peer that takes connections and closes them is not dialed without a pause.
+// A peer that accepts connections and closes them is not dialed without pauses.
 func TestDialsPause(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)
@@ -243,10 +243,10 @@ func TestLimits(t *testing.T) {
 		_, err = a.pairing.InviteByCode(a.lib, pairing.InviteConfig{Confirm: a.yes})
 		require.ErrorIs(t, err, pairing.ErrTooMany)
 
-		require.NoError(t, b.join(t.Context(), all[0].Ticket(), b.yes), "the last of so many credentials is looked at, too")
-		_, err = all[0].Wait(t.Context()) // it is over on this side, too
+		require.NoError(t, b.join(t.Context(), all[0].Ticket(), b.yes), "the last of many credentials is tried, too")
+		_, err = all[0].Wait(t.Context()) // it has ended on this side, too
 		require.NoError(t, err)
-		all = append(all, a.invite(t, pairing.InviteConfig{})) // those that are over make room
+		all = append(all, a.invite(t, pairing.InviteConfig{})) // those that have ended make room
 		for _, i := range all {
 			i.Cancel()
 		}
@@ -262,7 +262,7 @@ func TestLimits(t *testing.T) {
 	})
 }
 
-// What a program does wrong is said at once.
+// Mistakes of the app are reported at once.
 func TestMistakes(t *testing.T) {
 	require.Panics(t, func() { pairing.New(pairing.Config{}) })
 	p := pairing.New(pairing.Config{Libraries: library.New(library.Config{})})
@@ -275,12 +275,12 @@ func TestMistakes(t *testing.T) {
 
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)
-		require.Error(t, a.pairing.Run(t.Context(), nil), "it runs already")
+		require.Error(t, a.pairing.Run(t.Context(), nil), "the hook is already running")
 		require.ErrorIs(t, b.join(t.Context(), pairing.Ticket{}, b.yes), pairing.ErrTicket)
-		require.ErrorIs(t, a.join(t.Context(), a.invite(t, pairing.InviteConfig{}).Ticket(), a.yes), pairing.ErrTicket, "its own")
+		require.ErrorIs(t, a.join(t.Context(), a.invite(t, pairing.InviteConfig{}).Ticket(), a.yes), pairing.ErrTicket, "a device's own ticket")
 		lib := a.libraries.All()[0]
 		_, err := b.pairing.Invite(lib, pairing.InviteConfig{Confirm: b.yes})
-		require.ErrorIs(t, err, library.ErrRemoved, "another node's")
+		require.ErrorIs(t, err, library.ErrRemoved, "a library of another node")
 		a.lib = lib
 		i := a.invite(t, pairing.InviteConfig{})
 		require.NoError(t, a.libraries.Remove(lib.ID()))
@@ -294,7 +294,7 @@ func TestMistakes(t *testing.T) {
 	})
 }
 
-// What the joiner cannot take is no membership.
+// If the joiner cannot store the library, it is no member.
 func TestJoinerFails(t *testing.T) {
 	errFull := errors.New("the disk is full")
 	for name, test := range map[string]struct {
@@ -316,7 +316,7 @@ func TestJoinerFails(t *testing.T) {
 				i := a.invite(t, pairing.InviteConfig{})
 				require.ErrorIs(t, b.join(t.Context(), i.Ticket(), b.yes), test.want)
 				if test.want == library.ErrAdded {
-					i.Cancel() // the ticket says which library it is, and is still good
+					i.Cancel() // the ticket names the library, and is still valid
 				}
 				_, err := i.Wait(t.Context())
 				switch test.want {

@@ -18,7 +18,7 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// An inviter is a node that serves pairing by hand.
+// An inviter is a node that serves pairing with code written by hand.
 type inviter struct {
 	*p2p.P2P
 	id     identity.Identity
@@ -44,14 +44,14 @@ func newInviter(t *testing.T, network *p2ptest.Network) *inviter {
 	return m
 }
 
-// agrees says yes, and waits for the other side to do so.
+// agrees sends agreement, and waits for that of the other side.
 func agrees(t *testing.T, c *tunnel.Conn) {
 	c.Write(append(replyOf(0, "M"), 0))
 	require.Equal(t, []byte{0}, expect(t, c, 1))
 }
 
-// TestOtherLibrary: a ticket lets a device into the library that it names, and
-// no other.
+// TestOtherLibrary: a ticket admits a device to the library that it names, and
+// to no other.
 func TestOtherLibrary(t *testing.T) {
 	for _, same := range []bool{true, false} {
 		bubble(t, func(t *testing.T, network *p2ptest.Network) {
@@ -74,7 +74,7 @@ func TestOtherLibrary(t *testing.T) {
 			})
 			err := b.join(t.Context(), m.ticket, b.yes)
 			if same {
-				require.ErrorIs(t, err, pairing.ErrUnfinished, "at the end instead of the last word")
+				require.ErrorIs(t, err, pairing.ErrUnfinished, "the tunnel ended instead of the last message")
 				return
 			}
 			require.ErrorIs(t, err, pairing.ErrProtocol)
@@ -83,8 +83,8 @@ func TestOtherLibrary(t *testing.T) {
 	}
 }
 
-// A device that invites may say what it likes: anyone who joins keeps nothing
-// of it, and hears why.
+// An inviter may send anything: the joiner stores nothing of it, and its error
+// says why.
 func TestHostileInviter(t *testing.T) {
 	me := newDevice()
 	bad := func(alter func(r *library.Record, m *inviter)) func(t *testing.T, m *inviter, c *tunnel.Conn) {
@@ -163,8 +163,8 @@ func TestHostileInviter(t *testing.T) {
 	}
 }
 
-// Anyone who shows a ticket as its own, and relays what comes to the one that
-// it is from, gets nowhere: keys are in the handshake.
+// A node that shows another node's ticket as its own, and forwards all bytes to
+// that node, gets nowhere: the handshake covers the keys.
 func TestInTheMiddle(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)
@@ -195,8 +195,8 @@ func TestInTheMiddle(t *testing.T) {
 	})
 }
 
-// A node cannot come under another one's name, and another purpose's tunnel is
-// no pairing.
+// A node cannot use another node's name, and a tunnel for another purpose is no
+// pairing.
 func TestOtherKeys(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)

@@ -17,10 +17,10 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-var joinersNode identity.Identity // of the test that runs
+var joinersNode identity.Identity // in the current test
 
-// A device with the ticket may say what it likes: it gets nothing, and anyone
-// who invites hears why.
+// A joiner with a ticket may send anything: it gets nothing, and the inviter's
+// error says why.
 func TestHostileJoiner(t *testing.T) {
 	hello := helloOf("M")
 	handsIn := func(alter func(a *device, s *roster.Statement)) func(t *testing.T, a *device, c *tunnel.Conn) {
@@ -107,7 +107,7 @@ func TestHostileJoiner(t *testing.T) {
 	}
 }
 
-// A name cannot direct a terminal.
+// A device's name cannot control a terminal.
 func TestNameIsPlain(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)
@@ -122,8 +122,8 @@ func TestNameIsPlain(t *testing.T) {
 	})
 }
 
-// Guessing gets what any stranger gets, whatever there is: the same error, at
-// the same time.
+// Guessing a ticket yields what every stranger gets, in any state of the node:
+// the same error, at the same time.
 func TestGuessed(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)
@@ -142,22 +142,22 @@ func TestGuessed(t *testing.T) {
 			require.NotErrorIs(t, err, pairing.ErrExpired)
 			peer, ok := b.Peer(a.Identity())
 			require.True(t, ok)
-			require.NotContains(t, peer.Info().DiscoveredBy, "pairing", "it is over")
+			require.NotContains(t, peer.Info().DiscoveredBy, "pairing", "pairing no longer vouches for the peer")
 			pass(time.Second)
 		}
-		attempt(guess) // no invitation stands
+		attempt(guess) // there is no invitation
 		i := a.invite(t, pairing.InviteConfig{})
 		attempt(guess)
 		cancelled := a.invite(t, pairing.InviteConfig{})
 		cancelled.Cancel()
 		attempt(cancelled.Ticket())
 		require.Len(t, seen, 1)
-		require.NoError(t, b.join(t.Context(), i.Ticket(), b.yes), "and the ticket is still good")
+		require.NoError(t, b.join(t.Context(), i.Ticket(), b.yes), "the ticket is still valid")
 	})
 }
 
-// A second device with the ticket is told that it was used, and so is the user
-// who made it.
+// A second device with the same ticket is told that it was used, and so is the
+// user who has made it.
 func TestUsed(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)
@@ -166,7 +166,7 @@ func TestUsed(t *testing.T) {
 		i := a.invite(t, pairing.InviteConfig{Confirm: a.slowly(time.Minute), Refused: func(d pairing.Device) { refused = append(refused, d) }})
 		later(t, time.Second, func() { require.ErrorIs(t, c.join(t.Context(), i.Ticket(), c.yes), pairing.ErrUsed) })
 		require.NoError(t, b.join(t.Context(), i.Ticket(), b.yes))
-		require.ErrorIs(t, c.join(t.Context(), i.Ticket(), c.yes), pairing.ErrUsed, "afterwards, too")
+		require.ErrorIs(t, c.join(t.Context(), i.Ticket(), c.yes), pairing.ErrUsed, "the ticket stays used")
 		require.Empty(t, c.asked)
 		require.Len(t, refused, 2)
 		for _, d := range refused {
@@ -177,7 +177,7 @@ func TestUsed(t *testing.T) {
 		}
 		members(t, a, b)
 		pass(0)    // the invitation ends a moment after the device has joined
-		i.Cancel() // it is forgotten now
+		i.Cancel() // now it is forgotten
 		require.ErrorIs(t, c.join(t.Context(), i.Ticket(), c.yes), pairing.ErrRefused)
 		require.Len(t, refused, 2)
 		_, err := i.Wait(t.Context())
@@ -185,7 +185,7 @@ func TestUsed(t *testing.T) {
 	})
 }
 
-// Of two devices that come with one ticket at once, one joins.
+// If two devices use one ticket at the same time, one of them joins.
 func TestTwoAtOnce(t *testing.T) {
 	for range 25 {
 		bubble(t, func(t *testing.T, network *p2ptest.Network) {
@@ -219,7 +219,8 @@ func TestTwoAtOnce(t *testing.T) {
 	}
 }
 
-// One device joins by another one once at a time, with a ticket or without.
+// One device joins through another only once at a time, with or without a
+// ticket.
 func TestBusy(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)
@@ -237,7 +238,7 @@ func TestBusy(t *testing.T) {
 	})
 }
 
-// A user's callback may panic, leave, be late, or never come back.
+// A user's callback may panic, exit its goroutine, be late, or never return.
 func TestCallbacks(t *testing.T) {
 	forever := make(chan struct{})
 	answers := map[string]struct {
@@ -272,7 +273,7 @@ func TestCallbacks(t *testing.T) {
 					if errA != nil {
 						nothing(t, a, b)
 					}
-					pass(2 * time.Second) // the late one has nothing to say any more
+					pass(2 * time.Second) // the late answer no longer counts
 				})
 			})
 		}

@@ -11,15 +11,14 @@ import (
 	"github.com/sdp2p/p2p/tcp"
 )
 
-// A ticket names the port of lanes, by which devices pair where no UDP gets
-// through: the one that invites lets in whom it does not know, as long as the
-// ticket is good.
+// A ticket names the port of lanes, by which devices pair where UDP is blocked:
+// the inviter accepts strangers there for as long as the ticket is valid.
 func TestLane(t *testing.T) {
 	t.Parallel()
 	lanes := tcp.New(tcp.Config{})
 	a := newDevice().start(t, "Alice's", quic.New(quic.Config{}), lanes).create(t)
 	b := newDevice().start(t, "Bob's", quic.New(quic.Config{}), tcp.New(tcp.Config{}))
-	i := a.inviteAt(t, netip.MustParseAddrPort("127.0.0.1:1")) // nobody is there over UDP
+	i := a.inviteAt(t, netip.MustParseAddrPort("127.0.0.1:1")) // nothing answers over UDP
 	ticket, err := pairing.ParseTicket(i.Ticket().Text())
 	require.NoError(t, err)
 	port, ok := lanes.Port()

@@ -14,7 +14,7 @@ import (
 	"github.com/sdp2p/p2p/pairing"
 )
 
-// crowded makes a library with some members, each of which has signed 16
+// crowded founds a library with some members, each of which has signed 16
 // statements.
 func (d *device) crowded(t testing.TB, members int) {
 	t.Helper()
@@ -53,8 +53,8 @@ func (d *device) crowded(t testing.TB, members int) {
 	d.echo()
 }
 
-// TestManyStatements: a library with more statements than a device is handed at
-// once can be joined; exchanges bring the rest.
+// TestManyStatements: a device can join a library with more statements than it
+// is handed at once; exchanges bring the rest.
 func TestManyStatements(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a := newDevice().start(t, "Alice's", network.Hooks()...)

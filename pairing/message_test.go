@@ -23,7 +23,7 @@ type decoder interface {
 	DecodeFrom(*proto.Decoder) error
 }
 
-const key0 = "3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29" // of the seed of zeros
+const key0 = "3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29" // of a seed of zeros
 
 func key(t testing.TB) identity.RemoteIdentity {
 	id, err := identity.FromSeed(make([]byte, 32))
@@ -38,7 +38,7 @@ func welcomed(t testing.TB) *welcome {
 	}, library.RoleAdmin}
 }
 
-// stated is a statement of which everything is known; it is not signed.
+// stated returns a statement with fixed content, which is not signed.
 func stated(t testing.TB) roster.Statement {
 	return roster.Statement{
 		Kind: roster.KindEndorse, Library: uuid.MustParse("00112233-4455-6677-8899-aabbccddeeff"), Signer: key(t),
@@ -120,7 +120,7 @@ func TestMessagesRefused(t *testing.T) {
 			continue
 		}
 		err := new(welcome).DecodeFrom(proto.NewDecoder(bytes.NewReader([]byte{byte(s)})))
-		require.ErrorIs(t, err, want, "nothing follows")
+		require.ErrorIs(t, err, want, "nothing may follow")
 		require.ErrorAs(t, err, new(told))
 	}
 	for err, want := range map[error]status{
@@ -134,7 +134,7 @@ func TestMessagesRefused(t *testing.T) {
 	}
 }
 
-// again wants what was accepted to be encoded as it was.
+// again requires that a message that was accepted is encoded to the same bytes.
 func again(t *testing.T, b []byte, m decoder) {
 	r := bytes.NewReader(b)
 	if m.DecodeFrom(proto.NewDecoder(r)) != nil {
@@ -185,7 +185,7 @@ func TestDigits(t *testing.T) {
 	require.NotEqual(t, digits([]byte("secret"), nil, pairingCode), digits([]byte("secret"), nil, compareCode))
 	require.NotEqual(t, digits([]byte("secret"), nil, pairingCode), digits([]byte("secret"), []byte("salt"), pairingCode))
 
-	// Everything that the two ends agree in counts, and who is who.
+	// Everything on which the two ends agree counts, and so do their roles.
 	a, b := identity.New().Remote(), identity.New().Remote()
 	c := comparison{a, b, [32]byte{1}}
 	x, y := newNonce(), newNonce()

@@ -10,8 +10,8 @@ import (
 	"github.com/sdp2p/p2p/pairing"
 )
 
-// With a ticket a device becomes a member; both users see the other's name and
-// the same digits; others hear of it.
+// With a ticket, a device becomes a member; both users see the other's name and
+// the same digits; other members learn of it.
 func TestTicket(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a := newDevice().start(t, "Alice's", network.Hooks()...).create(t)
@@ -64,7 +64,7 @@ func TestCode(t *testing.T) {
 	})
 }
 
-// Nobody is let in if a user says no, or nothing.
+// No device is admitted if a user declines or does not answer.
 func TestDisagree(t *testing.T) {
 	for name, test := range map[string]struct {
 		a, b         func(d *device) pairing.ConfirmFunc

@@ -17,7 +17,7 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// The tests of this file run over QUIC on the loopback interface, without a
+// The tests in this file run over QUIC on the loopback interface, without a
 // discovery unless they say so.
 
 func localAddr(t *testing.T, l *quic.Listener) netip.AddrPort {
@@ -27,7 +27,7 @@ func localAddr(t *testing.T, l *quic.Listener) netip.AddrPort {
 	return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
 }
 
-// local starts two devices over QUIC, and tells where the first one is.
+// local starts two devices over QUIC, and returns the first one's listener.
 func local(t *testing.T, hooks ...p2p.Hook) (a, b *device, l *quic.Listener) {
 	t.Helper()
 	l = quic.New(quic.Config{})
@@ -41,13 +41,13 @@ func (d *device) inviteAt(t *testing.T, addrs ...netip.AddrPort) *pairing.Invita
 	return d.invite(t, pairing.InviteConfig{Addrs: addrs})
 }
 
-// knows has a device know where another node is.
+// knows tells a device another node's address.
 func (d *device) knows(t *testing.T, id *p2p.P2P, at netip.AddrPort) {
 	t.Helper()
 	require.NoError(t, d.Register(t.Context(), hint{id, at}))
 }
 
-// A hint is a discovery of one node.
+// A hint is a discovery that knows one node.
 type hint struct {
 	node *p2p.P2P
 	at   netip.AddrPort
@@ -66,7 +66,7 @@ func (h hint) Run(ctx context.Context, s *p2p.Scope) error {
 func TestQUICTicket(t *testing.T) {
 	t.Parallel()
 	a, b, l := local(t)
-	i := a.inviteAt(t, netip.MustParseAddrPort("127.0.0.1:1"), localAddr(t, l)) // nobody is at the first one
+	i := a.inviteAt(t, netip.MustParseAddrPort("127.0.0.1:1"), localAddr(t, l)) // the first does not answer
 	ticket, err := pairing.ParseTicket(i.Ticket().Text())
 	require.NoError(t, err)
 	require.NoError(t, b.join(t.Context(), ticket, b.yes))
@@ -80,7 +80,7 @@ func TestQUICTicket(t *testing.T) {
 	require.NoError(t, b.libraries.Remove(a.lib.ID()))
 	require.ErrorIs(t, b.join(t.Context(), ticket, b.yes), pairing.ErrUsed)
 
-	require.Equal(t, l.Addrs(), a.invite(t, pairing.InviteConfig{}).Ticket().Addrs, "those of this host")
+	require.Equal(t, l.Addrs(), a.invite(t, pairing.InviteConfig{}).Ticket().Addrs, "the addresses of this host")
 	_, err = a.pairing.Invite(a.lib, pairing.InviteConfig{Confirm: a.yes, Addrs: make([]netip.AddrPort, 1)})
 	require.ErrorContains(t, err, "address")
 }
@@ -96,11 +96,11 @@ func TestQUICCode(t *testing.T) {
 	require.Equal(t, a.asked[0].Code, b.asked[0].Code)
 	require.Equal(t, "Alice's", b.asked[0].Name)
 	members(t, a, b)
-	require.ErrorIs(t, b.joinByCode(t, a, b.yes), pairing.ErrPeerDeclined, "no invitation stands")
+	require.ErrorIs(t, b.joinByCode(t, a, b.yes), pairing.ErrPeerDeclined, "there is no invitation")
 }
 
-// The device that shows the ticket has moved to another port: discovery tells
-// where it is.
+// The device that shows the ticket has moved to another port: a discovery knows
+// the new one.
 func TestQUICMoved(t *testing.T) {
 	t.Parallel()
 	network := p2ptest.NewNetwork(p2ptest.Config{})
@@ -128,8 +128,8 @@ func TestQUICGuessed(t *testing.T) {
 	require.NoError(t, b.join(t.Context(), i.Ticket(), b.yes))
 }
 
-// A node that relays, with a key of its own: a ticket fails in the handshake,
-// and by code the digits differ.
+// A node in the middle forwards everything, with a key of its own: a ticket
+// fails in the handshake, and by code the digits differ.
 func TestQUICInTheMiddle(t *testing.T) {
 	t.Parallel()
 	a, b, l := local(t)
@@ -159,7 +159,7 @@ func TestQUICInTheMiddle(t *testing.T) {
 	t.Cleanup(func() { m.Shutdown(context.Background()) })
 	m.knows(t, a.P2P, localAddr(t, l))
 
-	i := a.inviteAt(t, localAddr(t, ml)) // it also answers at the address of the other one
+	i := a.inviteAt(t, localAddr(t, ml)) // the middle also answers at the other one's address
 	ticket := i.Ticket()
 	ticket.Node = m.Identity()
 	require.ErrorIs(t, b.join(t.Context(), ticket, b.yes), pairing.ErrRefused)

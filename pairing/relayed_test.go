@@ -14,7 +14,7 @@ import (
 	"github.com/sdp2p/p2p/pairing"
 )
 
-// relayed is a listener whose streams say that they run through a relay.
+// relayed is a listener whose streams report that they run through a relay.
 type relayed struct{ p2p.Listener }
 
 type relayedStream struct{ p2p.RawStream }
@@ -29,14 +29,14 @@ func (l relayed) Dial(ctx context.Context, to identity.RemoteIdentity, via []p2p
 	return relayedStream{s}, nil
 }
 
-// By code, nothing is said through a relay.
+// By code, devices do not talk through a relay.
 func TestCodeThroughARelay(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a := newDevice().start(t, "Alice's", network.Hooks()...).create(t)
 		b := newDevice().start(t, "Bob's", relayed{network.Listener(p2ptest.ListenerConfig{})}, network.Discovery())
 		pass(time.Second)
 		i := a.byCode(t, a.yes)
-		for range 4 { // which does not count as an attempt
+		for range 4 { // this does not count as an attempt
 			require.ErrorContains(t, b.joinByCode(t, a, b.yes), "direct connection")
 		}
 		require.Empty(t, b.asked)
@@ -44,8 +44,8 @@ func TestCodeThroughARelay(t *testing.T) {
 	})
 }
 
-// Attempts at once are no way around the limit: of four, three get to where
-// somebody in between could know the digits.
+// Simultaneous attempts do not get around the limit: of four, three get to the
+// point at which a node in the middle could know the digits.
 func TestAttemptsAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		b := newDevice().start(t, "Bob's", network.Hooks()...)
@@ -93,8 +93,8 @@ func TestAttemptsAtOnce(t *testing.T) {
 	})
 }
 
-// A hook that is taken out ends its invitations, refuses streams, and may be
-// put in again.
+// A hook that is unregistered ends its invitations and refuses streams, and may
+// be registered again.
 func TestHookEnds(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)

@@ -14,9 +14,8 @@ import (
 	"github.com/sdp2p/p2p/pairing"
 )
 
-// hold has a device keep four streams open to the route of pairing of another
-// one, say nothing on them, and open them again as they are reset, until ctx is
-// done.
+// hold has a device keep four silent streams open to another one's pairing
+// route, and open them again when they are reset, until ctx is done.
 func (d *device) hold(t testing.TB, ctx context.Context, to *device) {
 	t.Helper()
 	peer, ok := d.Peer(to.Identity())
@@ -40,8 +39,8 @@ func (d *device) hold(t testing.TB, ctx context.Context, to *device) {
 	t.Cleanup(all.Wait)
 }
 
-// TestSilentStrangers: strangers that hold all places for handshakes, and say
-// nothing, do not keep a device from joining.
+// TestSilentStrangers: silent strangers that hold all places for handshakes do
+// not keep a device from joining.
 func TestSilentStrangers(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b := two(t, network)

@@ -13,8 +13,8 @@ import (
 	"github.com/sdp2p/p2p/library"
 )
 
-// A lateConn has a byte to read just when it is interrupted, and the
-// interruption takes its time.
+// A lateConn has a byte to read just as it is interrupted, and is slow to be
+// interrupted.
 type lateConn struct {
 	net.Conn
 	interrupting, interrupted chan struct{}
@@ -34,7 +34,7 @@ func (c lateConn) Read(b []byte) (int, error) {
 	return 1, nil
 }
 
-// What interrupts one read does not interrupt the next one.
+// An interruption of one read does not interrupt the next one.
 func TestReadIsInterruptedInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := lateConn{interrupting: make(chan struct{}), interrupted: make(chan struct{})}
@@ -50,8 +50,8 @@ func TestReadIsInterruptedInTime(t *testing.T) {
 	})
 }
 
-// An invitation that is canceled just when a device uses it up ends the
-// conversation before it begins.
+// If an invitation is canceled just as a device uses it up, the conversation
+// ends before it begins.
 func TestCanceledJustBefore(t *testing.T) {
 	i := &Invitation{done: make(chan struct{})}
 	require.True(t, i.use())
@@ -64,8 +64,8 @@ func TestCanceledJustBefore(t *testing.T) {
 	require.ErrorIs(t, err, ErrCanceled)
 }
 
-// A node may prove itself as long as one of its streams is there; of A and −A,
-// which are one to a tunnel, the one that came first.
+// A node may prove itself for as long as one of its streams is there. Of A and
+// −A, which look the same to a tunnel, the one that came first may.
 func TestArrivals(t *testing.T) {
 	p := New(Config{Libraries: library.New(library.Config{})})
 	a := identity.New().Remote()

@@ -25,7 +25,7 @@ import (
 
 var nowhere = netip.MustParseAddrPort("127.0.0.1:1")
 
-// away starts a device that is reached through relays alone.
+// away starts a device that can be reached only through relays.
 func away(t *testing.T, name string, tokens []token.Token, key *device, servers ...relay.Server) (*device, *relay.Client) {
 	t.Helper()
 	listener := quic.New(quic.Config{})
@@ -33,9 +33,9 @@ func away(t *testing.T, name string, tokens []token.Token, key *device, servers 
 	return key.start(t, name, listener, client), client
 }
 
-// A ticket names the relays of the node that has made it, and where no address
-// answers the other device joins through one of them, also if its own list has
-// none; from then on they are members for each other.
+// A ticket names the relays of its node. If no address answers, the other
+// device joins through one of them, even if that relay is not on its own list;
+// from then on, the two are members for each other.
 func TestJoinThroughRelay(t *testing.T) {
 	t.Parallel()
 	r := relaytest.Start(t)
@@ -57,13 +57,13 @@ func TestJoinThroughRelay(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, p2p.Relay, peer.Path().Kind)
 	b.talks(t, a)
-	require.Empty(t, others.States(), "the relay is on no list of Bob's")
+	require.Empty(t, others.States(), "the relay is not on Bob's list")
 	require.Empty(t, a.invite(t, pairing.InviteConfig{Relays: []pairing.TicketRelay{}}).Ticket().Relays)
 }
 
-// At a relay that wants tokens, the device that joins shows its own, of another
-// account: while the invitation stands, everybody may call the one that has
-// made it; and before and after that none but its own account.
+// At a relay that requires tokens, the joiner shows its own, of another
+// account. While the invitation is valid, any account may call the node that
+// has made it; before and after, only its own account may.
 func TestJoinThroughRelayWithToken(t *testing.T) {
 	t.Parallel()
 	issuer := identity.New()
@@ -85,7 +85,7 @@ func TestJoinThroughRelayWithToken(t *testing.T) {
 	alice, bob, carol := newDevice(), newDevice(), newDevice()
 	a, relays := away(t, "Alice's", pass(alice, 1, identity.RemoteIdentity{}), alice, entry)
 	a.create(t)
-	b, _ := away(t, "Bob's", pass(bob, 2, s.Identity()), bob) // the relay of the ticket alone
+	b, _ := away(t, "Bob's", pass(bob, 2, s.Identity()), bob) // only the relay of the ticket
 	c, _ := away(t, "Carol's", pass(carol, 3, identity.RemoteIdentity{}), carol)
 	require.NoError(t, relays.Wait(t.Context()))
 	i := a.inviteAt(t, nowhere)
@@ -101,8 +101,8 @@ func TestJoinThroughRelayWithToken(t *testing.T) {
 	b.talks(t, a)
 }
 
-// A device knows of a node by whose ticket it joins that it speaks version 2,
-// while it does; and of none by whose code.
+// A device that joins by a node's ticket knows, meanwhile, that the node speaks
+// version 2; joining by code does not tell it.
 func TestSpeaks(t *testing.T) {
 	t.Parallel()
 	a, b, l := local(t)
@@ -117,7 +117,7 @@ func TestSpeaks(t *testing.T) {
 	require.Zero(t, b.pairing.Speaks(a.Identity()))
 }
 
-// The largest ticket that there is fits a code that a camera reads.
+// The largest possible ticket fits in a code that a camera can read.
 func TestLargestTicketAsCode(t *testing.T) {
 	t.Parallel()
 	a := newDevice().start(t, "Alice's").create(t)

@@ -19,7 +19,7 @@ import (
 	"github.com/sdp2p/p2p/internal/hidden"
 )
 
-// fixedTicket is one of which everything is known.
+// fixedTicket returns a ticket with fixed content.
 func fixedTicket(t testing.TB) Ticket {
 	id, err := identity.FromSeed(make([]byte, 32))
 	require.NoError(t, err)
@@ -35,7 +35,7 @@ func fixedTicket(t testing.TB) Ticket {
 	return ticket
 }
 
-// The bytes are those that the type's comment and the protocol say, in
+// These are the bytes according to the type's comment and the protocol, in
 // little-endian order.
 const (
 	fixedHex = "02" + "3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29" +
@@ -71,7 +71,7 @@ func TestTicketFormat(t *testing.T) {
 	require.NotContains(t, fmt.Sprint(slog.AnyValue(ticket).Resolve()), text[70:90])
 }
 
-// sealed makes a text of a ticket's bytes.
+// sealed makes a ticket's text from its bytes.
 func sealed(body []byte) string {
 	sum := sha256.Sum256(body)
 	return prefix + encoding.EncodeToString(append(body[:len(body):len(body)], sum[:sumSize]...))
@@ -103,7 +103,7 @@ func TestTicketAltered(t *testing.T) {
 	refused("sdp2p2:" + text[len(prefix):])
 	refused(prefix + strings.Repeat("A", 1<<20))
 
-	// The last character has bits that mean nothing: they are zero.
+	// The unused bits of the last character must be zero.
 	last := strings.IndexByte("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", text[len(text)-1])
 	for i, c := range "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567" {
 		if i != last {
@@ -112,7 +112,7 @@ func TestTicketAltered(t *testing.T) {
 	}
 }
 
-// What the sum does not find is looked at.
+// Faults that the checksum does not find are still detected.
 func TestTicketInvalid(t *testing.T) {
 	body, err := hex.DecodeString(fixedHex)
 	require.NoError(t, err)
@@ -154,7 +154,8 @@ func TestTicketInvalid(t *testing.T) {
 	}
 }
 
-// Optional fields come back, unknown ones are skipped, and version 1 has none.
+// Optional fields are preserved, unknown ones are skipped, and a version 1
+// ticket has none.
 func TestTicketFields(t *testing.T) {
 	full := fixedTicket(t)
 	full.App, full.Library, full.Lane, full.Ephemeral = "photos", uuid.MustParse("00112233-4455-6677-8899-aabbccddeeff"), 7373, full.Node
@@ -246,7 +247,7 @@ func TestNewTicket(t *testing.T) {
 
 	b = a
 	b.Node = identity.New().Remote()
-	require.NotEqual(t, a.psk(purpose), b.psk(purpose), "it is of the node, too")
+	require.NotEqual(t, a.psk(purpose), b.psk(purpose), "the key depends on the node, too")
 }
 
 func FuzzParseTicket(f *testing.F) {
@@ -265,14 +266,14 @@ func FuzzParseTicket(f *testing.F) {
 			require.ErrorIs(t, err, ErrTicket)
 			return
 		}
-		require.NotEmpty(t, ticket.Text()) // the same text, but for version 1 and fields that are not known
+		require.NotEmpty(t, ticket.Text()) // the same text, except for version 1 and unknown fields
 		again, err := ParseTicket(ticket.Text())
 		require.NoError(t, err)
 		require.Equal(t, ticket, again)
 	})
 }
 
-// FuzzTicketBytes gets behind the sum.
+// FuzzTicketBytes fuzzes tickets whose checksum is right.
 func FuzzTicketBytes(f *testing.F) {
 	body, err := hex.DecodeString(fixedHex)
 	require.NoError(f, err)

@@ -14,13 +14,13 @@ import (
 	"github.com/sdp2p/p2p/pairing/qr"
 )
 
-// ticket is one with 4 addresses of IPv6: the longest.
+// ticket is the longest ticket: one with 4 IPv6 addresses.
 var ticket = "sdp2p1:" + strings.Repeat("aBcd2345", 26) + "ABCDEFG"
 
 const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"
 
 // decode reads a code of level L and mask 0: the bits of its data, one by one,
-// as ISO/IEC 18004 §7.4.4 has them.
+// as in ISO/IEC 18004 §7.4.4.
 func decode(t *testing.T, size int, black func(x, y int) bool) string {
 	t.Helper()
 	version := coding.Version((size - 17) / 4)
@@ -47,7 +47,7 @@ func decode(t *testing.T, size int, black func(x, y int) bool) string {
 		bits = bits[n:]
 		return v
 	}
-	require.Equal(t, 2, number(4), "letters and digits")
+	require.Equal(t, 2, number(4), "alphanumeric mode")
 	count := 9
 	if version >= 10 {
 		count = 11
