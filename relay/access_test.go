@@ -14,7 +14,7 @@ import (
 	"github.com/sdp2p/p2p/relay/token"
 )
 
-// A paidRelay is one that asks for tokens.
+// A paidRelay is a relay that requires tokens.
 type paidRelay struct {
 	*relayserver.Server
 	issuer identity.Identity
@@ -53,9 +53,10 @@ func (r *paidRelay) pass(t testing.TB, node identity.RemoteIdentity, account byt
 
 func (n *node) state(i int) Status { return n.relays.States()[i] }
 
-// Without a token, a relay that asks for one refuses this node, and the client
-// says so; with one it is used at once. It tells how it sees this node, and
-// what is left.
+// A relay that requires a token refuses this node without one, and the client
+// reports that; once it has a token, the relay is used at once. The relay
+// reports the address at which it sees this node, and how much of its quota is
+// left.
 func TestAuthentication(t *testing.T) {
 	r := startPaid(t, relayserver.Limits{Quota: 100 << 20})
 	a, b := start(t, Config{Only: true}, r.entry()), start(t, Config{Only: true}, r.entry())
@@ -81,8 +82,8 @@ func TestAuthentication(t *testing.T) {
 	require.Positive(t, st.BytesLeft)
 }
 
-// A relay that says that it is going down is left before it does, and a stream
-// goes on through the other.
+// A relay that announces its shutdown is left before it shuts down, and a
+// stream goes on through another relay.
 func TestLeaving(t *testing.T) {
 	first, second := startPaid(t, relayserver.Limits{Leave: 2 * time.Second}), startPaid(t, relayserver.Limits{Leave: 2 * time.Second})
 	second.issuer = first.issuer

@@ -18,11 +18,11 @@ import (
 )
 
 // A called is a connection with a peer that was called through a relay, and
-// begins attempts.
+// that begins attempts.
 type called struct {
 	peered
 	ctx     context.Context
-	guarded bool // it may not learn where this node is
+	guarded bool // the peer may not learn this node's address
 }
 
 func (*called) Dialed() bool               { return true }
@@ -30,8 +30,8 @@ func (*called) Relayed() bool              { return true }
 func (c *called) Candid() bool             { return !c.guarded }
 func (c *called) Context() context.Context { return c.ctx }
 
-// begins has the peer begin an attempt, which finds nothing, and reports
-// whether it was let, which is to say told addresses.
+// begins has the peer begin an attempt, which fails, and reports whether it was
+// allowed: whether the peer was told addresses.
 func (c *called) begins(r router) bool {
 	ours, theirs := newScript().stream()
 	done := make(chan struct{})
@@ -54,10 +54,10 @@ func (c *called) begins(r router) bool {
 	return true
 }
 
-// A peer that begins one attempt after the other has to rest between them,
-// longer each time, up to half a minute, but for a few and one more in each
-// half minute. What the peers of this module do is let: one in a minute, and
-// others after twice the rest.
+// A peer that begins one attempt after another has to rest between them, longer
+// each time, up to half a minute; only a few attempts, and one more in each
+// half minute, are exempt. Peers that use this module are never refused: they
+// begin one a minute, and others after twice the rest.
 func TestAttemptsHaveARest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := bare(t, always(newScript))
@@ -75,7 +75,7 @@ func TestAttemptsHaveARest(t *testing.T) {
 		require.LessOrEqual(t, let, restLifts+int(10*time.Minute/restMost)+5+int(10*time.Minute/(restMost+probeFor))+1)
 		require.Greater(t, let, 15)
 		other := &called{peered: peered{peer: someone()}, ctx: t.Context()}
-		require.True(t, other.begins(r), "which has not begun any")
+		require.True(t, other.begins(r), "another peer is not affected")
 
 		time.Sleep(5 * time.Minute)
 		var pause rest
@@ -90,11 +90,11 @@ func TestAttemptsHaveARest(t *testing.T) {
 		}
 		time.Sleep(3 * restMost)
 		require.True(t, conn.begins(r))
-		require.Len(t, c.upgrades.rests, 1, "the other one's is over")
+		require.Len(t, c.upgrades.rests, 1, "the record of the other peer has expired")
 	})
 }
 
-// What came of attempts is told as long as the connection is there.
+// The results of attempts are reported for as long as the connection exists.
 func TestUpgrades(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := bare(t, always(newScript))
@@ -121,8 +121,8 @@ func TestUpgrades(t *testing.T) {
 	})
 }
 
-// With a peer that may not learn where this node is, no attempt is begun, and
-// none is taken part in that the peer begins, however often.
+// With a peer that may not learn this node's address, no attempt is begun, and
+// the node takes part in none that the peer begins, however often.
 func TestGuardedAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := bare(t, always(newScript))
@@ -138,17 +138,17 @@ func TestGuardedAttempts(t *testing.T) {
 			c.node = friends{ours.peer: true}
 			r.Connected(ours)
 			time.Sleep(time.Hour)
-			c.elsewhere() // the network is another one
+			c.elsewhere() // reports a change of the network
 			time.Sleep(time.Hour)
 			require.Equal(t, guarded, ours.opened.Load() == 0)
 		}
 	})
 }
 
-// A caller is a connection with a peer that has called.
+// A caller is a connection with a peer that has called this node.
 type caller struct {
 	called
-	opened atomic.Int32 // streams: attempts
+	opened atomic.Int32 // number of streams, which are attempts
 }
 
 func (*caller) Dialed() bool { return false }

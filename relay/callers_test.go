@@ -13,9 +13,9 @@ import (
 	relayserver "github.com/sdp2p/p2p/relay/server"
 )
 
-// Devices of two accounts that keep each other in view connect through a relay.
-// To a stranger of a third account they are not there, and to each other no
-// more once they have lost interest.
+// Devices of two accounts that track each other connect through a relay. To a
+// stranger of a third account, they look absent; to each other, too, once one
+// no longer tracks the other.
 func TestCallersOfOtherAccounts(t *testing.T) {
 	r := startPaid(t, relayserver.Limits{})
 	a, b, c := start(t, Config{Only: true}, r.entry()), start(t, Config{Only: true}, r.entry()), start(t, Config{Only: true}, r.entry())
@@ -50,8 +50,8 @@ func TestCallersOfOtherAccounts(t *testing.T) {
 	eventually(t, func() bool { return errors.Is(calls(a, b), circuit.NoReservation) }, "closed")
 }
 
-// A relay hears of no more peers than it takes, once, and nothing where there
-// are none.
+// A relay is told of at most as many peers as it accepts, once, and of none if
+// there are none.
 func TestCallersAreBounded(t *testing.T) {
 	s := always(newScript)
 	c := bare(t, s, entries(1)...)
@@ -80,10 +80,10 @@ func TestCallersAreBounded(t *testing.T) {
 	g.guest = true
 	all = append(all, identity.New().Remote())
 	l.sayCallers()
-	require.Len(t, f.all, 2, "one that is not on the list")
+	require.Len(t, f.all, 2, "a relay that is not on the list is not told")
 }
 
-// written is a stream that keeps what is written.
+// written is a stream that records the data written to it.
 type written struct {
 	oneWay
 	all [][]byte

@@ -11,8 +11,8 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// chosenOf returns the relays that a client with a list chooses for a node, and
-// in how many zones they are, as far as anybody knows.
+// chosenOf returns the relays that a client chooses from a list for a node, and
+// the number of zones in which they are, as far as the list tells.
 func chosenOf(t require.TestingT, list []Server, of identity.RemoteIdentity) (all []identity.RemoteIdentity, zones int) {
 	c := New(Config{})
 	require.NoError(t, c.Set(list))
@@ -31,16 +31,16 @@ func zonesOf(list []Server) int {
 	for _, s := range list {
 		zone := s.Zone
 		if zone == "" {
-			zone = s.Identity.String() // nobody says that it fails together with another one
+			zone = s.Identity.String() // a relay without a zone counts as one of its own
 		}
 		zones[zone] = true
 	}
 	return len(zones)
 }
 
-// Of a long list, a dialer and its callee choose the same relays, in whatever
-// order they have the list: in two zones at least, if it has two; and those
-// stay when another one is struck off the list.
+// From a long list, a dialer and its callee choose the same relays, whatever
+// the order of their lists: in at least two zones, if there are two; and the
+// choice stays when another relay is removed from the list.
 func TestChosenRelaysAreInTwoZones(t *testing.T) {
 	relays := entries(16)
 	rapid.Check(t, func(t *rapid.T) {
@@ -63,8 +63,8 @@ func TestChosenRelaysAreInTwoZones(t *testing.T) {
 	})
 }
 
-// Of 2,000 devices and relays in 5 zones, no device has all of its relays in
-// one.
+// With 2,000 devices and relays in 5 zones, no device has all of its relays in
+// one zone.
 func TestNoDeviceInOneZone(t *testing.T) {
 	list := entries(50)
 	for i := range list {

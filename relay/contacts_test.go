@@ -10,9 +10,9 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// Of a node that only its contacts may find, a relay and its callers know who
-// it is, as always; where it is, only a contact is told, whose connection then
-// runs directly.
+// If only contacts may find a node, a relay and the node's callers still know
+// its identity, as always; only a contact learns its address, and gets a direct
+// connection.
 func TestContactsOnly(t *testing.T) {
 	relay := startStock(t)
 	var nodes [4]*node
@@ -24,21 +24,21 @@ func TestContactsOnly(t *testing.T) {
 	require.NoError(t, contacts.Set([]identity.RemoteIdentity{b.Identity()}))
 	require.NoError(t, a.Register(within(t), contacts))
 	a.ready(t, 1)
-	contacts.Veil(true) // while it has a relay
+	contacts.Veil(true) // while the node has a relay
 	a.ready(t, 1)
 	toB, _ := know(t, a, b)
-	toC, _ := know(t, a, c) // as a member of a library, perhaps
+	toC, _ := know(t, a, c) // as another member of a library, for example
 	toD, _ := know(t, a, d)
 	for _, n := range nodes[1:] {
 		n.ready(t, 1)
 	}
 	fromB, _ := know(t, b, a)
 	fromC, _ := know(t, c, a)
-	for _, peer := range []*p2p.Peer{fromB, fromC, toD} { // d is called, and would begin an attempt
+	for _, peer := range []*p2p.Peer{fromB, fromC, toD} { // d is the callee, and would begin
 		eventually(t, func() bool {
 			s, err := peer.NewStream(within(t))
 			if err != nil {
-				return false // the relay may not know yet that it is back
+				return false // the relay may not know yet that the node is back
 			}
 			defer s.Close()
 			echo(t, s, 1<<10)
@@ -46,7 +46,7 @@ func TestContactsOnly(t *testing.T) {
 		}, "called")
 	}
 	eventually(t, func() bool { return toB.Path().Kind == p2p.Direct }, "a contact")
-	for range 20 { // an attempt would have begun by then
+	for range 20 { // an attempt would have begun meanwhile
 		for _, peer := range []*p2p.Peer{toC, toD} {
 			require.Equal(t, p2p.Relay, peer.Path().Kind)
 			s, err := peer.NewStream(within(t))

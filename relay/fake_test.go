@@ -21,19 +21,19 @@ import (
 	"github.com/sdp2p/p2p/internal/multistream"
 )
 
-// A seam is a listener that has no network: what it dials are scripts.
+// A seam is a listener without a network: its dials return scripts.
 type seam struct {
 	mu       sync.Mutex
 	dial     func(ctx context.Context, relay identity.RemoteIdentity) (*script, error)
 	sessions []*script
 	accepted []junction.Circuit
-	refuses  error // for accept
+	refuses  error // error of accept; may be nil
 	sent     []packet
-	away     map[netip.Addr]bool // that are no neighbors, of private networks
+	away     map[netip.Addr]bool // addresses of other private networks
 	dead     map[netip.AddrPort]bool
 }
 
-// A packet is one that was sent.
+// A packet is a packet that was sent.
 type packet struct {
 	b  []byte
 	to netip.AddrPort
@@ -68,7 +68,7 @@ func (s *seam) Dialable(a netip.AddrPort) bool { return a.IsValid() && a.Port() 
 func (s *seam) Addrs() []netip.AddrPort        { return nil }
 func (s *seam) Neighbor(ip netip.Addr) bool    { return ip.IsPrivate() && !s.away[ip] }
 
-// open returns the sessions that are not closed, by relay.
+// open returns the relays with sessions that are not closed.
 func (s *seam) open() (all []identity.RemoteIdentity) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,15 +80,15 @@ func (s *seam) open() (all []identity.RemoteIdentity) {
 	return all
 }
 
-// A script is a session with a relay that does as it is told.
+// A script is a session with a relay that behaves as a test wants.
 type script struct {
 	relay    identity.RemoteIdentity
 	addr     netip.AddrPort
 	ctx      context.Context
 	cancel   context.CancelFunc
 	incoming chan junction.Stream
-	access   func(net.Conn)              // nil: it asks for no token
-	hop      func(net.Conn, circuit.Hop) // nil: it grants reservations
+	access   func(net.Conn)              // if nil, it does not require a token
+	hop      func(net.Conn, circuit.Hop) // if nil, it grants reservations
 }
 
 func newScript() *script {
@@ -112,14 +112,14 @@ func (s *script) Accept(ctx context.Context) (junction.Stream, error) {
 	return nil, net.ErrClosed
 }
 
-// stream returns both ends of one, which ends with the session.
+// stream returns both ends of a stream that ends with the session.
 func (s *script) stream() (ours junction.Stream, theirs net.Conn) {
 	a, b := net.Pipe()
 	context.AfterFunc(s.ctx, func() { a.Close(); b.Close() })
 	return oneWay{a}, b
 }
 
-// oneWay is a stream without halves.
+// oneWay is a stream whose directions cannot be closed separately.
 type oneWay struct{ net.Conn }
 
 func (oneWay) CloseWrite() error { return nil }
@@ -150,8 +150,8 @@ func (s *script) Open(_ context.Context, protocol string) (junction.Stream, erro
 	return ours, nil
 }
 
-// call has a relay say that a peer calls, which then says more, and returns
-// what the node has answered.
+// call has the relay announce a call from a peer, which then writes more, and
+// returns the node's answer.
 func (s *script) call(peer identity.RemoteIdentity, more string) (status circuit.Status, theirs net.Conn) {
 	ours, theirs := s.stream()
 	s.incoming <- ours
@@ -170,10 +170,10 @@ func (s *script) call(peer identity.RemoteIdentity, more string) (status circuit
 
 var errTest = errors.New("what the test wants")
 
-// Gateway returns none.
+// Gateway returns no gateway.
 func (*seam) Gateway() netip.Addr { return netip.Addr{} }
 
-// Connect connects to nobody.
+// Connect always fails.
 func (*seam) Connect(context.Context, identity.RemoteIdentity, []netip.AddrPort) error {
 	return errTest
 }
@@ -184,11 +184,11 @@ type friends map[identity.RemoteIdentity]bool
 func (f friends) Stranger(id identity.RemoteIdentity) bool { return !f[id] }
 func (friends) Speaks(identity.RemoteIdentity) int         { return 0 }
 
-// Speaks knows of nobody.
+// Speaks returns 0 for every peer.
 func (*seam) Speaks(identity.RemoteIdentity) int { return 0 }
 
-// bare returns a client that runs on a seam, until the test ends. Nothing keeps
-// reservations.
+// bare returns a client that runs on a seam until the test ends. It does not
+// keep reservations by itself.
 func bare(t testing.TB, s *seam, servers ...Server) *Client {
 	t.Helper()
 	c := &Client{
@@ -210,7 +210,7 @@ func bare(t testing.TB, s *seam, servers ...Server) *Client {
 	return c
 }
 
-// entries returns relays that are nowhere.
+// entries returns list entries for relays that do not exist.
 func entries(n int) (all []Server) {
 	for i := range n {
 		all = append(all, Server{Identity: identity.New().Remote(), Addrs: []netip.AddrPort{netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 7374)}})
@@ -218,7 +218,7 @@ func entries(n int) (all []Server) {
 	return all
 }
 
-// always makes sessions that are like one another.
+// always returns a seam whose dials all succeed, with a session made by make.
 func always(make func() *script) *seam {
 	return &seam{dial: func(context.Context, identity.RemoteIdentity) (*script, error) { return make(), nil }}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/sdp2p/p2p/internal/circuit"
 )
 
-// What came of circuits is counted by a name for each kind of fault: a relay
-// that is down, a quota that is used up, a token, a peer that is not there.
+// The results of circuits are counted, with a name for each kind of failure: a
+// relay that is down, a quota that is used up, a token, an absent peer.
 func TestCircuitsAreCounted(t *testing.T) {
 	got := map[string]int{}
 	c := &Client{count: func(what, by string, n uint64) { got[what+": "+by] += int(n) }}
@@ -25,5 +25,5 @@ func TestCircuitsAreCounted(t *testing.T) {
 		"circuits: ok": 1, "circuits: relay: down": 1, "circuits: relay: over a limit": 1, "circuits: relay: the peer has no reservation": 1,
 		"circuits: relay: the peer did not answer": 1, "circuits: relay: token refused": 1, "circuits: other": 1,
 	}, got)
-	(&Client{}).counted("circuits", nil) // before it has run
+	(&Client{}).counted("circuits", nil) // before the client has run
 }

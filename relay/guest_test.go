@@ -14,18 +14,18 @@ import (
 	"github.com/sdp2p/p2p/relay/token"
 )
 
-// A node of another account cannot call this one, but while it is expected: at
-// the relays that are told, also when the connection with these is another one.
+// A node of another account can call this one only while it is expected: at the
+// relays that Expect returns, even if the connection with them is replaced.
 func TestExpect(t *testing.T) {
 	r := startPaid(t, relayserver.Limits{})
 	a, b := start(t, Config{Only: true}, r.entry()), start(t, Config{Only: true}, r.entry())
 	for i, n := range []*node{a, b} {
 		require.NoError(t, n.relays.SetTokens(r.pass(t, n.Identity(), byte(1+i))))
 	}
-	peer := a.scope.Track(b.Identity()) // which does not know it
+	peer := a.scope.Track(b.Identity()) // b does not track a
 	_, former := b.relays.Expect()
 	former()
-	former() // is no other one's
+	former() // must not end any other expectation
 	b.ready(t, 1)
 	calls := func() error {
 		way, err := router{a.relays}.Circuit(within(t), r.Identity(), netip.AddrPort{}, peer.Identity(), 2)
@@ -42,7 +42,7 @@ func TestExpect(t *testing.T) {
 	eventually(t, called, "called")
 	second()
 	second()
-	require.NoError(t, b.relays.Set(nil)) // and a new connection
+	require.NoError(t, b.relays.Set(nil)) // and makes a new connection
 	require.NoError(t, b.relays.Set([]Server{r.entry()}))
 	b.ready(t, 1)
 	eventually(t, called, "called")
@@ -50,9 +50,9 @@ func TestExpect(t *testing.T) {
 	eventually(t, func() bool { return errors.Is(calls(), circuit.NoReservation) }, "closed")
 }
 
-// Of relays that are on no list, a few are used at a time, and shown no tokens
-// but those that name them; one that is on the list is used at the list's
-// address.
+// Of the relays that are not on the list, only a few are used at a time, and
+// they are shown only tokens that name them; a relay on the list is used at the
+// list's address.
 func TestGuests(t *testing.T) {
 	s := always(newScript)
 	c := bare(t, s, entries(1)...)
@@ -73,7 +73,7 @@ func TestGuests(t *testing.T) {
 	eventually(t, c.guests[0].unused, "gone")
 	g, err := c.relayAt(last.Identity, last.Addrs[0])
 	require.NoError(t, err)
-	require.Len(t, c.States(), 1, "those of the list")
+	require.Len(t, c.States(), 1, "only relays on the list have a state")
 	_, err = c.relayAt(last.Identity, netip.AddrPort{})
 	require.ErrorIs(t, err, ErrNotListed)
 	_, err = c.relayAt(last.Identity, netip.MustParseAddrPort("0.0.0.0:1"))

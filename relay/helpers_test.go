@@ -19,8 +19,8 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// patience bounds what a test waits for; nothing takes that long, also on a
-// machine that is busy.
+// patience bounds the waits of tests; nothing takes that long, even on a busy
+// machine.
 const patience = time.Minute
 
 func within(t testing.TB) context.Context {
@@ -29,14 +29,14 @@ func within(t testing.TB) context.Context {
 	return ctx
 }
 
-// startStock starts a relay of go-libp2p, which asks nobody for a token.
+// startStock starts a relay of go-libp2p, which requires no tokens.
 func startStock(t testing.TB, options ...stock.Option) *stockRelay {
 	t.Helper()
 	r := relaytest.Start(t, options...)
 	return &stockRelay{Server{Identity: r.Identity, Addrs: []netip.AddrPort{netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), r.Port)}}, r.Close}
 }
 
-// A stockRelay is one of those.
+// A stockRelay is a relay of go-libp2p.
 type stockRelay struct {
 	Server
 	close func()
@@ -54,12 +54,12 @@ func (b *book) Run(ctx context.Context, s *p2p.Scope) error {
 	return nil
 }
 
-// A node is one with a relay client.
+// A node is a node with a relay client.
 type node struct {
 	*p2p.P2P
 	relays   *Client
 	listener *quic.Listener
-	scope    *p2p.Scope // of the book
+	scope    *p2p.Scope // the book's scope
 }
 
 func start(t testing.TB, cfg Config, servers ...Server) *node {
@@ -81,7 +81,7 @@ func start(t testing.TB, cfg Config, servers ...Server) *node {
 	return n
 }
 
-// know has nodes track each other.
+// know has two nodes track each other.
 func know(t testing.TB, a, b *node) (ofB, ofA *p2p.Peer) {
 	t.Helper()
 	ofB, ofA = a.scope.Track(b.Identity()), b.scope.Track(a.Identity())
@@ -100,7 +100,7 @@ func eventually(t testing.TB, f func() bool, what string) {
 	}
 }
 
-// ready waits until a node can be called at so many relays.
+// ready waits until a node can be called at a number of relays.
 func (n *node) ready(t testing.TB, relays int) {
 	t.Helper()
 	eventually(t, func() bool {
@@ -114,7 +114,7 @@ func (n *node) ready(t testing.TB, relays int) {
 	}, "ready")
 }
 
-// echo has a stream send something and get it back.
+// echo requires that data on a stream is echoed.
 func echo(t testing.TB, s net.Conn, size int) {
 	t.Helper()
 	b := make([]byte, size)

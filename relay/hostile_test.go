@@ -32,8 +32,9 @@ func linked(t *testing.T, s *seam) (*Client, *link, *script) {
 
 func someone() identity.RemoteIdentity { return identity.New().Remote() }
 
-// Of the circuits in which nothing has been proved, a relay may bring 8, 4 of
-// them of callers that are not tracked, and 2 of each; after 10 s, others.
+// A relay may bring 8 circuits in which nothing has been proved yet, 4 of them
+// from callers that are not tracked, and 2 from each caller; after 10 s, it may
+// bring others.
 func TestWaitingCircuits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, up, relay := linked(t, always(newScript))
@@ -62,7 +63,7 @@ func TestWaitingCircuits(t *testing.T) {
 		}
 		require.Equal(t, circuit.ResourceLimit, call(tracked[0]))
 		require.Len(t, c.pending.all, maxWaiting)
-		require.EqualValues(t, maxWaiting, up.circuits.Load(), "those that were refused are not counted any more")
+		require.EqualValues(t, maxWaiting, up.circuits.Load(), "refused circuits no longer count")
 
 		c.pending.proven(stranger)
 		require.Equal(t, circuit.OK, call(someone()))
@@ -73,8 +74,8 @@ func TestWaitingCircuits(t *testing.T) {
 	})
 }
 
-// What a relay says on a stream of its own may end at any byte, and be
-// anything: the stream is closed, and nothing is counted.
+// A relay's own message on a stream may end at any byte, and have any content:
+// the stream is closed, and nothing stays counted.
 func TestBrokenCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := always(newScript)
@@ -106,7 +107,7 @@ func TestBrokenCalls(t *testing.T) {
 	})
 }
 
-// endless brings what no connection takes.
+// endless sends packets that no connection accepts.
 func endless(theirs net.Conn, _ circuit.Hop) {
 	_, _ = theirs.Write(circuit.Hop{Type: circuit.HopStatus, Status: circuit.OK}.Append(nil))
 	if _, _, err := multistream.Accept(theirs, circuit.PacketsProtocol); err != nil {
@@ -119,8 +120,8 @@ func endless(theirs net.Conn, _ circuit.Hop) {
 	}
 }
 
-// A circuit that brings 256 KiB which no connection has taken is closed: the
-// dialer pays for them.
+// A circuit that has brought 256 KiB which no connection accepted is closed:
+// the dialer would pay for them.
 func TestUnprovenBytes(t *testing.T) {
 	for _, version := range []int{0, 2} {
 		s := always(func() *script {
@@ -155,9 +156,9 @@ func TestUnprovenBytes(t *testing.T) {
 	}
 }
 
-// A relay answers anything to a request, or nothing: that is an error within 5
-// s for the relay, and as long for the peer and for what the circuit is for,
-// and leaves nothing behind.
+// A relay answers a request with anything, or not at all: the request fails
+// within 5 s for the relay, and as long for the peer and for the circuit's
+// protocol, and leaves nothing behind.
 func TestBrokenAnswers(t *testing.T) {
 	good := circuit.Hop{Type: circuit.HopStatus, Status: circuit.OK}.Append(nil)
 	for name, b := range map[string][]byte{
@@ -194,8 +195,8 @@ func TestBrokenAnswers(t *testing.T) {
 	}
 }
 
-// Anybody can say any address. Those of private networks count in this node's
-// own, and those that package quic would not dial nowhere.
+// A peer can name any address. Addresses of private networks count only in this
+// node's own networks, and addresses that package quic would not dial never do.
 func TestMayBe(t *testing.T) {
 	s := always(newScript)
 	elsewhere, dead := netip.MustParseAddrPort("10.0.0.1:1"), netip.MustParseAddrPort("192.168.1.255:1")
@@ -211,7 +212,7 @@ func TestMayBe(t *testing.T) {
 	}
 }
 
-// A peered is a connection of nobody's.
+// A peered is a connection that has nothing but a peer.
 type peered struct {
 	junction.Conn
 	peer identity.RemoteIdentity
@@ -219,8 +220,8 @@ type peered struct {
 
 func (p peered) Peer() identity.RemoteIdentity { return p.peer }
 
-// attempted returns an attempt of a caller, and what makes probes as its peer
-// does.
+// attempted returns an attempt of a caller, and a prober that makes probes like
+// the caller's peer.
 func attempted(t *testing.T, s *seam, listed ...netip.AddrPort) (*Client, *attempt, *circuit.Prober) {
 	t.Helper()
 	c := bare(t, s)
@@ -235,16 +236,16 @@ func host(i int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, byte(i >> 8), byte(i)}), 7373)
 }
 
-// Probes that somebody has recorded, and sends from 1,000 addresses, add 4
-// candidates at most, and have nothing be sent to others; each is answered
-// once.
+// Recorded probes that are replayed from 1,000 addresses add at most 4
+// candidates, and make the node send nothing to any other address; each probe
+// is answered once.
 func TestRecordedProbes(t *testing.T) {
 	s := always(newScript)
 	listed := host(60_000)
 	c, a, peer := attempted(t, s, listed)
 	for i := range 1000 {
 		c.upgrades.heard(peer.Ping(uint64(1+i)), host(i))
-		c.upgrades.heard(peer.Ping(uint64(1+i)), host(1000+i)) // the same once more
+		c.upgrades.heard(peer.Ping(uint64(1+i)), host(1000+i)) // the same probe once more
 	}
 	require.Len(t, a.addrs, 1+maxLearned)
 	to := map[netip.AddrPort]int{}
@@ -264,8 +265,9 @@ func TestRecordedProbes(t *testing.T) {
 	require.LessOrEqual(t, len(a.answered), maxAnswered)
 }
 
-// A pong counts that only the peer can have made, for a probe that was sent,
-// and from where it was sent to; once.
+// A pong counts only if it is one that the peer alone can have made, for a
+// probe that was sent, and comes from the address to which that was sent; and
+// only once.
 func TestForgedPongs(t *testing.T) {
 	s := always(newScript)
 	to, other := host(1), host(2)
@@ -306,9 +308,9 @@ func TestForgedPongs(t *testing.T) {
 	require.False(t, ok)
 }
 
-// An attempt sends at most what it may, to at most 16 addresses that its peer
-// has named, of which none is in a network that is not this node's; and no peer
-// has more than 2.
+// An attempt sends a limited number of probes, to at most 16 addresses that its
+// peer has named, none of them in a private network other than this node's; and
+// a peer may have only 2 attempts at a time.
 func TestProbesAreFew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := always(newScript)
@@ -331,6 +333,6 @@ func TestProbesAreFew(t *testing.T) {
 		_, err = c.begin(a.conn, hidden.Of([16]byte{3}), circuit.Caller, nil)
 		require.ErrorIs(t, err, ErrTooOften)
 		_, err = c.begin(peered{peer: someone()}, hidden.Of([16]byte{2}), circuit.Caller, nil)
-		require.ErrorIs(t, err, ErrTooOften, "the same secret")
+		require.ErrorIs(t, err, ErrTooOften, "each secret may be used once")
 	})
 }

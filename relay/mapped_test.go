@@ -18,22 +18,22 @@ import (
 
 var outside = netip.MustParseAddr("203.0.113.5")
 
-// A gateway forwards whatever port it is asked for, by PCP, on a loopback
+// A gateway forwards, by PCP, any port that it is asked for, at a loopback
 // address of its own.
 type gateway struct {
 	addr  netip.Addr
-	asked chan uint32 // lifetimes
+	asked chan uint32 // requested lifetimes
 }
 
 func startGateway(t *testing.T) *gateway {
 	t.Helper()
 	var c *net.UDPConn
 	g := &gateway{asked: make(chan uint32, 100)}
-	for try := 0; c == nil; try++ { // others run tests, too
+	for try := 0; c == nil; try++ { // other tests may use the address
 		g.addr = netip.AddrFrom4([4]byte{127, byte(rand.N(200) + 10), byte(rand.N(250)), byte(rand.N(250))})
 		var err error
 		if c, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(g.addr, portmap.Port))); try == 20 {
-			t.Skip("this system has one loopback address: ", err)
+			t.Skip("this system has only one loopback address:", err)
 		}
 	}
 	t.Cleanup(func() { c.Close() })
@@ -46,7 +46,7 @@ func startGateway(t *testing.T) *gateway {
 			if n != 60 {
 				continue
 			}
-			b[1] |= 0x80 // an answer, with what was asked for
+			b[1] |= 0x80 // turns the request into an answer
 			binary.BigEndian.PutUint32(b[8:], uint32(time.Now().Unix()))
 			clear(b[12:24])
 			copy(b[42:44], b[40:42])
@@ -64,9 +64,9 @@ func (g *gateway) config(cfg Config) Config {
 	return cfg
 }
 
-// A mapped port is a candidate, between the node's own addresses and those
-// where relays see it, renewed when the network changes and released at the
-// end.
+// A mapped port is a candidate, between the node's own addresses and those at
+// which relays see it. The mapping is renewed when the network changes, and
+// released at the end.
 func TestMappedPort(t *testing.T) {
 	g, relay := startGateway(t), relaytest.Start(t)
 	relay.Answer()
@@ -94,8 +94,8 @@ func TestMappedPort(t *testing.T) {
 	require.ErrorIs(t, err, ErrNotMapped)
 }
 
-// Nothing is asked of the gateway by a node whose connections stay at relays,
-// nor unless it is wanted.
+// A node asks the gateway for nothing if its connections stay at relays, or if
+// no mapping is wanted.
 func TestNoMappedPort(t *testing.T) {
 	g, relay := startGateway(t), startStock(t)
 	only, unasked := g.config(Config{Only: true}), g.config(Config{})

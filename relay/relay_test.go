@@ -10,8 +10,8 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// Two nodes that know each other, and no address, reach each other through a
-// relay that is go-libp2p's.
+// Two nodes that know each other, but no address, reach each other through a
+// relay of go-libp2p.
 func TestRelay(t *testing.T) {
 	relay := startStock(t)
 	a, b := start(t, Config{Only: true}, relay.Server), start(t, Config{Only: true}, relay.Server)
@@ -30,8 +30,8 @@ func TestRelay(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// A connection through a relay runs directly as soon as an address answers, and
-// streams go on; both nodes hear of it.
+// A connection through a relay becomes direct as soon as an address answers,
+// and its streams go on; both nodes report it.
 func TestDirectViaRelay(t *testing.T) {
 	relay := startStock(t)
 	a, b := start(t, Config{private: true}, relay.Server), start(t, Config{private: true}, relay.Server)
@@ -57,7 +57,8 @@ func TestDirectViaRelay(t *testing.T) {
 	}
 }
 
-// When the relay of a connection dies, it goes on through another one.
+// When the relay of a connection dies, the connection goes on through another
+// one.
 func TestRelayDies(t *testing.T) {
 	first, second := startStock(t), startStock(t)
 	a, b := start(t, Config{Only: true}, first.Server, second.Server), start(t, Config{Only: true}, first.Server, second.Server)
@@ -76,12 +77,12 @@ func TestRelayDies(t *testing.T) {
 	require.Equal(t, other.Identity, peer.Path().Relay)
 }
 
-// A peer that is found on the local network as well as by relay is one peer,
-// with one connection: what began through the relay goes on directly once an
-// address is known, and what begins then does not take the relay.
+// A peer that is found both on the local network and at a relay is one peer,
+// with one connection: streams that began through the relay go on directly once
+// an address is known, and later ones do not use the relay.
 func TestNoDoubleUpOfLANAndRelay(t *testing.T) {
 	relay := startStock(t)
-	a, b := start(t, Config{}, relay.Server), start(t, Config{Only: true}, relay.Server) // which looks for no path by itself
+	a, b := start(t, Config{}, relay.Server), start(t, Config{Only: true}, relay.Server) // b does not look for a path
 	peer, back := know(t, a, b)
 	b.ready(t, 1)
 	s, err := peer.NewStream(within(t))

@@ -14,8 +14,8 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// A moving connection was dialed by one of two clients, whose attempts are with
-// each other. While there is a path, they end with it.
+// A moving connection joins two clients, which make attempts with each other.
+// An attempt succeeds if there is a direct path at its time.
 type moving struct {
 	peered
 	ctx    context.Context
@@ -23,13 +23,13 @@ type moving struct {
 	other  *moving
 	of     *Client
 	way    *way
-	told   atomic.Int32 // where the other side is
+	told   atomic.Int32 // times that the other side has told its address
 }
 
-// A way is how both ends of a connection run.
+// A way is the state of a connection, which both ends share.
 type way struct {
 	relayed, path atomic.Bool
-	attempts      atomic.Int32 // that were let
+	attempts      atomic.Int32 // number of attempts that were allowed
 }
 
 func (m *moving) Dialed() bool             { return m.dialed }
@@ -38,7 +38,7 @@ func (m *moving) Candid() bool             { return true }
 func (m *moving) Stranger() bool           { return false }
 func (m *moving) Context() context.Context { return m.ctx }
 
-// Look has an attempt find the path, if there is one.
+// Look lets an attempt find the direct path, if there is one.
 func (m *moving) Look() {
 	if m.way.path.Load() {
 		m.way.relayed.Store(false)
@@ -56,7 +56,7 @@ func (m *moving) Open(context.Context, string) (junction.Stream, error) {
 	return ours, nil
 }
 
-// A counted stream notes that something was written to it.
+// A counted stream counts itself when it is written to.
 type counted struct {
 	junction.Stream
 	n       *atomic.Int32
@@ -71,7 +71,7 @@ func (c *counted) Write(b []byte) (int, error) {
 	return c.Stream.Write(b)
 }
 
-// connect returns both ends of a relayed connection, and its way.
+// connect returns both ends of a relayed connection, and its state.
 func connect(t *testing.T) (caller, callee *moving, w *way) {
 	w = new(way)
 	w.relayed.Store(true)
@@ -90,8 +90,8 @@ func connect(t *testing.T) (caller, callee *moving, w *way) {
 	return caller, callee, w
 }
 
-// A connection that moves again and again between the relay and a direct path
-// rests after none of its attempts, since each has worked.
+// A connection that keeps moving between the relay and a direct path does not
+// have to rest between attempts, since each one has succeeded.
 func TestMovesHaveNoRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		caller, callee, w := connect(t)
@@ -113,8 +113,8 @@ func TestMovesHaveNoRest(t *testing.T) {
 	})
 }
 
-// Where nothing has worked, a change of either side's network has both look at
-// once, a few times, and then not more often than others may.
+// After attempts that failed, a change of either side's network makes both look
+// at once, a few times; after that, no more often than others may.
 func TestChangedNetworkHasNoRest(t *testing.T) {
 	for _, side := range []string{"caller", "callee"} {
 		t.Run(side, func(t *testing.T) {
@@ -137,7 +137,7 @@ func TestChangedNetworkHasNoRest(t *testing.T) {
 				if side == "caller" {
 					require.Equal(t, changes, callee.told.Load())
 				} else {
-					require.Zero(t, caller.told.Load(), "it is told in the attempt")
+					require.Zero(t, caller.told.Load(), "the caller learns the address in the attempt")
 				}
 				began := time.Now()
 				for time.Since(began) < 10*time.Minute {
@@ -151,7 +151,7 @@ func TestChangedNetworkHasNoRest(t *testing.T) {
 	}
 }
 
-// tire has attempts be made in vain until their rest is the longest one.
+// tire makes attempts that fail until the rest between them is the longest.
 func tire(caller, callee *moving, w *way) {
 	for range 10 {
 		for _, m := range []*moving{caller, callee} {
@@ -162,8 +162,9 @@ func tire(caller, callee *moving, w *way) {
 	time.Sleep(2 * probeFor)
 }
 
-// A relay that sees the node at another address has direct paths be looked for,
-// and one that says so all the time has no more be looked for than others.
+// When a relay sees the node at another address, the node looks for direct
+// paths; if a relay keeps reporting other addresses, the node looks no more
+// often than others.
 func TestSeenElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		caller, callee, w := connect(t)
@@ -173,7 +174,7 @@ func TestSeenElsewhere(t *testing.T) {
 		l := newLink(newServer(c, entries(1)[0]), newScript())
 		l.seen(host(1))
 		l.seen(host(1))
-		require.Zero(t, callee.told.Load(), "it was never elsewhere")
+		require.Zero(t, callee.told.Load(), "the first address is no change")
 		for i := range 600 {
 			l.seen(host(2 + i))
 			time.Sleep(time.Second)
@@ -187,8 +188,8 @@ func TestSeenElsewhere(t *testing.T) {
 	})
 }
 
-// A direct path to a peer that was a stranger when it called is looked for as
-// soon as it is tracked, as after pairing.
+// A direct path to a peer that was a stranger when it called is looked for once
+// the peer is tracked, as after pairing.
 func TestStrangerIsKnownLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		caller, callee, w := connect(t)

@@ -18,9 +18,10 @@ import (
 	relayserver "github.com/sdp2p/p2p/relay/server"
 )
 
-// A relay that is on the list no more is left, whether there is a reservation
-// or not, and not connected to again by those who still know it. One whose
-// addresses have changed is another one.
+// The client leaves a relay that is no longer on the list, whether or not there
+// is a reservation, and does not connect to it again, even where the relay is
+// still referred to. A relay whose addresses have changed counts as another
+// one.
 func TestStruck(t *testing.T) {
 	s, list := always(newScript), entries(3)
 	c := bare(t, s, list...)
@@ -43,7 +44,7 @@ func TestStruck(t *testing.T) {
 	require.Error(t, c.Set([]Server{{Identity: list[0].Identity, Addrs: []netip.AddrPort{netip.MustParseAddrPort("[100::1]:1")}}}))
 }
 
-// A dial that the caller has given up says nothing of the relay.
+// A dial that the caller has given up does not change the relay's state.
 func TestCanceledDial(t *testing.T) {
 	dialing := make(chan struct{})
 	s := &seam{dial: func(ctx context.Context, _ identity.RemoteIdentity) (*script, error) {
@@ -61,8 +62,8 @@ func TestCanceledDial(t *testing.T) {
 	require.False(t, c.servers[0].refused())
 }
 
-// A dial that waits for another one to the same relay says in the end that the
-// relay is down, and not only that there was no time.
+// A dial that waits for another one to the same relay fails with the reason
+// that the relay is down, not only with a time-out.
 func TestDialBehindAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &seam{dial: func(ctx context.Context, _ identity.RemoteIdentity) (*script, error) {
@@ -84,9 +85,9 @@ func TestDialBehindAnother(t *testing.T) {
 	})
 }
 
-// When the network was away, relays have taken each other's places. Once it is
-// back, there are as many reservations as before, in zones that differ, and
-// other connections are closed when they have been idle.
+// While the network was down, relays have replaced each other. Once it is back,
+// there are as many reservations as before, in different zones, and other
+// connections are closed once they are idle.
 func TestReservationsAreTrimmed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var back atomic.Bool
@@ -121,8 +122,8 @@ func TestReservationsAreTrimmed(t *testing.T) {
 	})
 }
 
-// Where a relay is lost, its clients come back within a minute, and not all at
-// once, as long as they can be called elsewhere; a client that can not comes
+// If a relay is lost, its clients come back within a minute, and not all at
+// once, as long as they can be called elsewhere; a client that cannot be comes
 // back at once.
 func TestComingBack(t *testing.T) {
 	for _, relays := range []int{1, 2} {
@@ -147,16 +148,16 @@ func TestComingBack(t *testing.T) {
 			if relays == 1 {
 				require.Equal(t, runs, early)
 			} else {
-				require.Less(t, early, runs/2, "2 s of a minute")
+				require.Less(t, early, runs/2, "fewer than half may come within 2 s")
 			}
 			require.Equal(t, runs*(relays+1), dials)
 		})
 	}
 }
 
-// Where all relays of a long list are lost, their clients come back within a
-// minute, and not all at once: all of them together are more than the relays
-// take.
+// If all relays of a long list are lost, their clients come back within a
+// minute, and not all at once: all of them together would be more than the
+// relays accept.
 func TestComingBackToMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var early int
@@ -178,11 +179,11 @@ func TestComingBackToMany(t *testing.T) {
 			require.Len(t, s.sessions, 2*Reservations)
 			k.stop()
 		}
-		require.Less(t, early, runs/2, "2 s of a minute, each of two")
+		require.Less(t, early, runs/2, "fewer than half may come within 2 s")
 	})
 }
 
-// After the end, nothing begins to be kept in the place of another relay.
+// After its end, the keeper does not replace a relay by another one.
 func TestKeeperStops(t *testing.T) {
 	s := &seam{dial: func(context.Context, identity.RemoteIdentity) (*script, error) { return nil, errUnreachable }}
 	c := bare(t, s, entries(8)...)
@@ -195,8 +196,7 @@ func TestKeeperStops(t *testing.T) {
 	require.Empty(t, k.keeping)
 }
 
-// The clock of this node may be a day off: a reservation is renewed in time all
-// the same.
+// Even if this node's clock is a day off, a reservation is renewed in time.
 func TestLease(t *testing.T) {
 	for left, want := range map[time.Duration]time.Duration{
 		time.Hour: time.Hour, 2 * time.Minute: 2 * time.Minute, 119 * time.Minute: 119 * time.Minute,
@@ -207,7 +207,7 @@ func TestLease(t *testing.T) {
 	}
 }
 
-// A relay that says that it is going down, over and over, is left once.
+// A relay that announces its shutdown over and over is left once.
 func TestLeaveFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		foreign := identity.New().Remote()
@@ -238,13 +238,13 @@ func TestLeaveFlood(t *testing.T) {
 		require.Equal(t, Off, c.States()[0].State)
 		require.NoError(t, c.States()[0].Err)
 		for _, made := range s.sessions {
-			require.NotEqual(t, foreign, made.relay, "it is not on the list")
+			require.NotEqual(t, foreign, made.relay, "a relay that is not on the list must not be used")
 		}
 		require.Len(t, s.sessions, 1)
 	})
 }
 
-// A connection that nothing uses is closed, which is no failure.
+// An unused connection is closed, which does not count as a failure.
 func TestIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := always(newScript)
@@ -258,8 +258,8 @@ func TestIdle(t *testing.T) {
 	})
 }
 
-// Other tokens are shown on the connection that there is, which goes on: the
-// relay ends the stream on which the former ones were shown before it answers.
+// New tokens are shown on the existing connection, which stays open: the relay
+// ends the stream on which the former ones were shown before it answers.
 func TestOtherTokens(t *testing.T) {
 	r := startPaid(t, relayserver.Limits{})
 	a := start(t, Config{Only: true}, r.entry())

@@ -15,8 +15,8 @@ import (
 	"github.com/sdp2p/p2p/relay/token"
 )
 
-// A relay of go-libp2p, which asks for no token, sees not a byte of one that
-// only its issuer and a relay of his need to know.
+// A relay of go-libp2p, which requires no token, does not see a byte of a token
+// that only the issuer and a relay of the issuer's need to know.
 func TestStockRelaySeesNoToken(t *testing.T) {
 	var mu sync.Mutex
 	var seen []byte
@@ -34,7 +34,7 @@ func TestStockRelaySeesNoToken(t *testing.T) {
 		require.NoError(t, n.relays.SetTokens(one))
 		hello, err := circuit.AppendHello(nil, []token.Token{one})
 		require.NoError(t, err)
-		secret = append(secret, hello[len(hello)-32-64:]) // issuer and signature: a node's key is no secret
+		secret = append(secret, hello[len(hello)-32-64:]) // without the node's key
 		require.NoError(t, n.relays.Set([]Server{server}))
 	}
 	peer, _ := know(t, a, b)
@@ -45,12 +45,12 @@ func TestStockRelaySeesNoToken(t *testing.T) {
 	defer s.Close()
 	echo(t, s, 1<<10)
 	require.Equal(t, p2p.Relay, peer.Path().Kind)
-	require.NoError(t, a.relays.SetTokens(issuer.pass(t, a.Identity(), 1))) // once more
+	require.NoError(t, a.relays.SetTokens(issuer.pass(t, a.Identity(), 1))) // again
 	echo(t, s, 1<<10)
 
 	mu.Lock()
 	defer mu.Unlock()
-	require.Contains(t, string(seen), circuit.AuthProtocol, "it was asked")
+	require.Contains(t, string(seen), circuit.AuthProtocol, "the relay must have been asked")
 	require.Contains(t, string(seen), circuit.HopProtocol)
 	for _, bytesOf := range secret {
 		for i := range len(bytesOf) - 4 {

@@ -20,7 +20,7 @@ import (
 )
 
 // A peer that speaks Noise and yamux in a circuit calls this node, and streams
-// run in both directions.
+// are opened in both directions.
 func TestStockCalls(t *testing.T) {
 	for name, early := range map[string]bool{"early": true, "late": false} {
 		t.Run(name, func(t *testing.T) {
@@ -55,8 +55,8 @@ func TestStockCalls(t *testing.T) {
 	}
 }
 
-// This node calls such a peer, and its streams share one connection; the next
-// dial after it has ended makes another.
+// This node calls such a peer, and its streams share one connection; once that
+// has ended, the next dial makes another.
 func TestCallsStock(t *testing.T) {
 	for name, early := range map[string]bool{"early": true, "late": false} {
 		t.Run(name, func(t *testing.T) {
@@ -92,7 +92,8 @@ func TestCallsStock(t *testing.T) {
 	}
 }
 
-// A node of ours and one of those on one relay: each gets what it speaks.
+// On one relay, a node of ours and a node of the first implementation: each
+// gets the protocol that it speaks.
 func TestBothOnOneRelay(t *testing.T) {
 	r := relaytest.Start(t)
 	a, b, old := start(t, r, New(Config{})), start(t, r, New(Config{})), startStock(t, r, true)
@@ -109,7 +110,7 @@ func TestBothOnOneRelay(t *testing.T) {
 	}
 }
 
-// Without the listener, nobody is offered Noise, and nobody served by it.
+// Without the listener, Noise is neither offered nor served.
 func TestWithoutListener(t *testing.T) {
 	r := relaytest.Start(t)
 	n, old := start(t, r, nil), startStock(t, r, true)
@@ -123,8 +124,8 @@ func TestWithoutListener(t *testing.T) {
 	require.Error(t, err)
 }
 
-// A stripper is a relay that answers in the name of the peers that are called:
-// they speak nothing.
+// A stripper is a relay that answers in the name of the peers that are called,
+// as if they spoke neither protocol.
 type stripper struct {
 	mu   sync.Mutex
 	said bytes.Buffer
@@ -155,8 +156,9 @@ func (r *recorded) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// A relay that refuses packets in the name of a peer that speaks version 2 gets
-// an error and no byte of Noise; for any other peer, Noise is what comes next.
+// If a relay refuses packets in the name of a peer that speaks version 2, the
+// dial fails without a byte of Noise; for any other peer, Noise is proposed
+// next.
 func TestStrippedProposal(t *testing.T) {
 	for name, modern := range map[string]bool{"modern": true, "unknown": false} {
 		t.Run(name, func(t *testing.T) {
@@ -180,7 +182,7 @@ func TestStrippedProposal(t *testing.T) {
 	}
 }
 
-// So it is where a peer that speaks version 2 seems to call with Noise.
+// The same holds if a peer that speaks version 2 seems to call with Noise.
 func TestModernPeerCallsWithNoise(t *testing.T) {
 	r := relaytest.Start(t)
 	n, old := start(t, r, New(Config{})), startStock(t, r, true)
@@ -194,7 +196,7 @@ func TestModernPeerCallsWithNoise(t *testing.T) {
 	require.Empty(t, peer.Info().Connections)
 }
 
-// A relay that connects another node than the one that was called is noticed.
+// A relay that connects another node than the one called is detected.
 func TestRelayConnectsAnother(t *testing.T) {
 	r := relaytest.Start(t)
 	n := start(t, r, New(Config{}))
@@ -221,7 +223,7 @@ type stream1 struct{ network.Stream }
 
 func (s stream1) Close() error { return s.Reset() }
 
-// A stranger is told nothing, and not kept.
+// A stranger gets no metadata, and its connection is not kept.
 func TestStranger(t *testing.T) {
 	r := relaytest.Start(t)
 	n, old := start(t, r, New(Config{})), startStock(t, r, true)
@@ -235,7 +237,7 @@ func TestStranger(t *testing.T) {
 	s.Reset()
 }
 
-// When the listener ends, its connections do, and peers that call again are
+// When the listener ends, so do its connections, and peers that call again are
 // refused.
 func TestUnregister(t *testing.T) {
 	r := relaytest.Start(t)

@@ -21,11 +21,11 @@ import (
 	"github.com/sdp2p/p2p/relay"
 )
 
-// patience bounds what a test waits for; nothing takes that long, also on a
-// machine that is busy.
+// patience bounds the waits of tests; nothing takes that long, even on a busy
+// machine.
 const patience = time.Minute
 
-// A book tracks peers, discovers none, and vouches for some.
+// A book tracks peers, discovers none, and reports the version of some.
 type book struct {
 	scope chan *p2p.Scope
 
@@ -51,14 +51,14 @@ func (b *book) Speaks(id identity.RemoteIdentity) int {
 	return 0
 }
 
-// A node is one of ours, with a relay client.
+// A node is one of our nodes, with a relay client.
 type node struct {
 	*p2p.P2P
 	relays   *relay.Client
 	listener *quic.Listener
 	old      *Listener
 	book     *book
-	scope    *p2p.Scope // of the book
+	scope    *p2p.Scope // the book's scope
 }
 
 func start(t testing.TB, r *relaytest.Relay, old *Listener) *node {
@@ -74,7 +74,7 @@ func start(t testing.TB, r *relaytest.Relay, old *Listener) *node {
 	c.Hooks = []p2p.Hook{n.listener, n.relays, n.book}
 	if old != nil {
 		old.cfg.Relays = n.relays
-		c.Hooks = slices.Insert(c.Hooks, 0, p2p.Hook(old)) // and is asked first to dial
+		c.Hooks = slices.Insert(c.Hooks, 0, p2p.Hook(old)) // so that it is asked first to dial
 	}
 	if testing.Verbose() {
 		c.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -87,7 +87,7 @@ func start(t testing.TB, r *relaytest.Relay, old *Listener) *node {
 	return n
 }
 
-// track has the node know a peer, also its relay client.
+// track has the node, and with it its relay client, track a peer.
 func (n *node) track(t testing.TB, id identity.RemoteIdentity) *p2p.Peer {
 	t.Helper()
 	peer := n.scope.Track(id)
@@ -112,7 +112,7 @@ func eventually(t testing.TB, f func() bool, what string) {
 	}
 }
 
-// echo has a stream send something and get it back.
+// echo requires that data on a stream is echoed.
 func echo(t testing.TB, s interface {
 	io.ReadWriter
 	SetDeadline(time.Time) error

@@ -20,10 +20,10 @@ import (
 	"github.com/sdp2p/p2p/relay/token"
 )
 
-// At a relay that asks for tokens, nodes of the first implementation, which
-// know none, are let in by name. Those that are not get nothing, nor does a
-// node of ours without a token; with one it calls and is called, and the
-// caller's account pays.
+// A relay that requires tokens admits nodes of the first implementation, which
+// do not know tokens, by name. Others are refused, as is a node of ours without
+// a token; with a token, it can call and be called, and the caller's account
+// pays.
 func TestPaidRelay(t *testing.T) {
 	issuer, ledger := identity.New(), server.NewMemoryLedger(server.Monthly)
 	pass := token.Token{
@@ -80,7 +80,7 @@ func TestPaidRelay(t *testing.T) {
 	echo(t, ours, 1<<20)
 	require.NoError(t, ours.Close())
 
-	// The other way round, from a second one.
+	// The other way round, another node calls.
 	caller := startStock(t, r, false)
 	mu.Lock()
 	let[caller.id] = true
@@ -90,7 +90,7 @@ func TestPaidRelay(t *testing.T) {
 	theirs, _ := caller.open(t, n.Identity())
 	echo(t, theirs, 1<<20)
 	require.NoError(t, theirs.Reset())
-	require.NoError(t, s.Close()) // settles: what is held until then is not used
+	require.NoError(t, s.Close()) // this settles: bytes still held are given back
 	require.GreaterOrEqual(t, used(), int64(4<<20))
 	require.Less(t, used(), int64(5<<20))
 }

@@ -22,14 +22,15 @@ import (
 	"github.com/sdp2p/p2p/relay"
 )
 
-// An end is that of a circuit in memory.
+// An end is one end of a circuit in memory.
 type end struct{ net.Conn }
 
 func (e end) CloseWrite() error { return errors.New("not done here") }
 
 var relayAddr = netip.MustParseAddrPort("192.0.2.1:4001")
 
-// circuits returns both ends of a circuit between two nodes: a has opened it.
+// circuits returns both ends of a circuit between two nodes, which a has
+// opened.
 func circuits(a, b identity.RemoteIdentity) (ofA, ofB junction.Line) {
 	x, y := net.Pipe()
 	through := identity.RemoteIdentity{}
@@ -38,7 +39,7 @@ func circuits(a, b identity.RemoteIdentity) (ofA, ofB junction.Line) {
 		junction.Line{Stream: end{y}, Peer: a, Relay: through, Addr: relayAddr, Proven: proven}
 }
 
-// alone starts a node that has the listener alone: circuits are given to it.
+// alone starts a node with only the listener: tests hand it circuits.
 func alone(t testing.TB, handler p2p.Handler, more ...p2p.Hook) (*p2p.P2P, *Listener) {
 	t.Helper()
 	l := New(Config{Relays: relay.New(relay.Config{})})
@@ -48,7 +49,7 @@ func alone(t testing.TB, handler p2p.Handler, more ...p2p.Hook) (*p2p.P2P, *List
 	return n, l
 }
 
-// join connects two nodes, of which a has opened the circuit.
+// join connects two nodes over a circuit that a has opened.
 func join(t testing.TB, a, b *p2p.P2P, la, lb *Listener) (ofB, ofA *p2p.Peer) {
 	t.Helper()
 	x, y := circuits(a.Identity(), b.Identity())
@@ -88,7 +89,8 @@ func TestConn(t *testing.T) {
 	})
 }
 
-// Resets carry their code, also where nobody reads; a cut is no end.
+// Resets carry their code, even if the other side does not read; a cut does not
+// look like the end of a stream.
 func TestResets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		served := make(chan *p2p.Stream, 1)
@@ -122,7 +124,7 @@ func TestResets(t *testing.T) {
 		_, err = theirs.Write([]byte("last words"))
 		require.NoError(t, err)
 		require.NoError(t, theirs.Close())
-		go io.Copy(ours, endless{}) // is told in the end that nobody reads
+		go io.Copy(ours, endless{}) // it learns in the end that the other side does not read
 		said, err := io.ReadAll(ours)
 		require.NoError(t, err)
 		require.Equal(t, "last words", string(said))
@@ -141,7 +143,7 @@ type endless struct{}
 
 func (endless) Read(b []byte) (int, error) { return len(b), nil }
 
-// A deadline that has passed loses nothing: the peer may go on as if there had
+// A deadline that has passed loses no data: the peer may go on as if there had
 // been none.
 func TestDeadlineKeepsWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -166,8 +168,8 @@ func TestDeadlineKeepsWindow(t *testing.T) {
 	})
 }
 
-// A peer that says nothing in a circuit, or stops in the middle, has 10 s, and
-// nothing of it is left.
+// A peer that is silent in a circuit, or stops halfway, is cut off after 10 s,
+// and nothing is left of it.
 func TestSilentPeer(t *testing.T) {
 	for name, said := range map[string]string{"nothing": "", "half a message": "\x00\x20abc", "none of Noise": "\x00\x03abc"} {
 		for _, dialed := range []bool{true, false} {
@@ -192,7 +194,7 @@ func TestSilentPeer(t *testing.T) {
 	}
 }
 
-// A relay that names another node than the one that calls is noticed.
+// A relay that names another node as the caller is detected.
 func TestRelayNamesAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, la := alone(t, nil)
@@ -201,14 +203,14 @@ func TestRelayNamesAnother(t *testing.T) {
 		y.Peer = identity.New().Remote()
 		taken := make(chan error, 1)
 		go func() { taken <- taker{lb}.Take(t.Context(), y) }()
-		_ = taker{la}.Take(t.Context(), x) // it may have done its part before it is refused
+		_ = taker{la}.Take(t.Context(), x) // it may have done its part before the refusal
 		require.ErrorIs(t, <-taken, errOtherPeer)
 		require.Empty(t, b.Peers())
 	})
 }
 
-// The app is asked about a connection that a peer begins, and what it refuses
-// has cost the peer a handshake and told it nothing.
+// The app is asked about a connection that a peer initiates. If it refuses, the
+// peer has learned nothing, and has gained only a handshake.
 func TestRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := New(Config{Relays: relay.New(relay.Config{})})
@@ -234,7 +236,7 @@ func TestRefused(t *testing.T) {
 }
 
 // A stranger's connection is closed after 10 s without a stream that is served,
-// that of a tracked peer stays.
+// whereas a tracked peer's stays.
 func TestIdle(t *testing.T) {
 	for name, tracked := range map[string]bool{"stranger": false, "tracked": true} {
 		t.Run(name, func(t *testing.T) {
@@ -257,7 +259,7 @@ func TestIdle(t *testing.T) {
 	}
 }
 
-// A peer has 8 connections, and the strangers of one relay 32.
+// A peer may have 8 connections, and the strangers of one relay 32.
 func TestLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, l := alone(t, nil)
@@ -280,8 +282,8 @@ func TestLimits(t *testing.T) {
 			require.NoError(t, enter(identity.New().Remote(), through, true))
 		}
 		require.ErrorIs(t, enter(identity.New().Remote(), through, true), p2p.ErrBusy)
-		require.NoError(t, enter(identity.New().Remote(), through, false), "not of those that are known")
-		require.NoError(t, enter(identity.New().Remote(), identity.New().Remote(), true), "nor through another relay")
+		require.NoError(t, enter(identity.New().Remote(), through, false), "known peers do not count as strangers")
+		require.NoError(t, enter(identity.New().Remote(), identity.New().Remote(), true), "strangers through another relay count separately")
 		for _, f := range leave {
 			f()
 			f()
@@ -291,7 +293,8 @@ func TestLimits(t *testing.T) {
 	})
 }
 
-// What peers may send before it is read is bounded for all, and for strangers.
+// The data that peers may send before it is read is limited, for all of them
+// and for strangers.
 func TestBudget(t *testing.T) {
 	t.Parallel()
 	b := &budget{}
@@ -308,7 +311,7 @@ func TestBudget(t *testing.T) {
 	require.Equal(t, maxStrangerMemory/(256<<10), spans)
 	require.Error(t, stranger.ReserveMemory(1, 128))
 	require.NoError(t, member.ReserveMemory(10<<20, 128))
-	require.Error(t, member.ReserveMemory(10<<20, 128), "growing leaves half of it")
+	require.Error(t, member.ReserveMemory(10<<20, 128), "a window may grow only while half of the budget stays free")
 	require.NoError(t, member.ReserveMemory(10<<20, 255))
 	member.ReleaseMemory(1 << 30)
 	require.Equal(t, maxStrangerMemory, b.all)
@@ -319,8 +322,8 @@ func TestBudget(t *testing.T) {
 	require.Equal(t, maxStrangerMemory, b.all)
 }
 
-// A peer that opens streams and says nothing on them, or another's identity, or
-// what is no message, has none of them for longer than it takes to notice.
+// A peer that opens silent streams, or sends another peer's identity or
+// malformed messages, loses each stream as soon as that is noticed.
 func TestHostileStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, lb := alone(t, p2p.HandlerFunc(func(context.Context, *p2p.Stream) error {
@@ -361,7 +364,7 @@ func TestHostileStreams(t *testing.T) {
 			session.Close()
 		}
 		session := connect()
-		for range maxStrange + 8 { // the rest is refused at once
+		for range maxStrange + 8 { // those beyond the limit are refused at once
 			_, err := session.OpenStream(t.Context())
 			require.NoError(t, err)
 		}
@@ -371,15 +374,16 @@ func TestHostileStreams(t *testing.T) {
 	})
 }
 
-// As a hook, the listener keeps the contract. As one of p2p.Listener it cannot
-// be tested alike: it makes no connection by itself.
+// As a hook, the listener fulfills the contract. The contract of p2p.Listener
+// cannot be tested in the same way, since the listener makes no connection by
+// itself.
 func TestConformance(t *testing.T) {
 	p2ptest.TestHook(t, func(*testing.T) p2p.Hook {
 		return struct{ p2p.Hook }{New(Config{Relays: relay.New(relay.Config{})})}
 	})
 }
 
-// Without a relay client there is nothing to do.
+// Without a relay client, the listener cannot be used.
 func TestConfig(t *testing.T) {
 	_, err := p2p.Start(t.Context(), p2p.Config{App: "test", Hooks: []p2p.Hook{New(Config{})}})
 	require.ErrorContains(t, err, "Config.Relays")

@@ -18,7 +18,7 @@ import (
 	"github.com/sdp2p/p2p/internal/relaytest"
 )
 
-// nearby are the lines of a relay client on a host without a network: loopback
+// nearby is a relay client's interface on a host without a network: loopback
 // addresses count.
 type nearby struct {
 	junction.Lines
@@ -28,8 +28,8 @@ type nearby struct {
 func (n nearby) Addrs() []netip.AddrPort      { return n.addrs() }
 func (n nearby) Believes(netip.AddrPort) bool { return true }
 
-// startNearby starts a node of ours that looks for direct paths on the loopback
-// interface.
+// startNearby starts one of our nodes, which looks for direct paths on the
+// loopback interface.
 func startNearby(t testing.TB, r *relaytest.Relay) *node {
 	var n *node
 	own := func() []netip.AddrPort {
@@ -40,7 +40,7 @@ func startNearby(t testing.TB, r *relaytest.Relay) *node {
 	return n
 }
 
-// at returns where a peer of go-libp2p's parts listens.
+// at returns the address at which a peer made of go-libp2p's parts listens.
 func (n *stock) at(t testing.TB) netip.AddrPort {
 	for _, a := range n.Network().ListenAddresses() {
 		if inner, last := ma.SplitLast(a); last.Protocol().Code == ma.P_QUIC_V1 {
@@ -53,8 +53,8 @@ func (n *stock) at(t testing.TB) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// wantDirect waits until a peer is connected directly as well, and has a new
-// stream take that way, and one that is open go on.
+// wantDirect waits until a peer is also connected directly, and requires that a
+// new stream takes the direct path while an open one goes on.
 func wantDirect(t testing.TB, n *node, peer *p2p.Peer, open *p2p.Stream) {
 	t.Helper()
 	eventually(t, func() bool { return n.old.running().direct(peer.Identity()) }, "direct")
@@ -115,8 +115,8 @@ func TestPunchAsCallee(t *testing.T) {
 	size, from, err := hole.ReadFromUDPAddrPort(b)
 	require.NoError(t, err)
 	require.Equal(t, punchSize, size)
-	require.Equal(t, n.addr().Port, int(from.Port()), "from the socket that the peer will dial")
-	require.Zero(t, b[0]>>6, "no packet of QUIC")
+	require.Equal(t, n.addr().Port, int(from.Port()), "the packet must come from the socket that the peer will dial")
+	require.Zero(t, b[0]>>6, "the packet must not look like QUIC")
 	close(dial)
 	wantDirect(t, n, peer, s)
 }
@@ -126,7 +126,7 @@ func (n *node) addr() *net.UDPAddr {
 	return &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1).To4(), Port: int(port)}
 }
 
-// As the caller, it dials when the peer says so.
+// As the caller, this node dials when the peer says so.
 func TestPunchAsCaller(t *testing.T) {
 	r := relaytest.Start(t)
 	n, old := startNearby(t, r), startStock(t, r, false)
@@ -144,14 +144,14 @@ func TestPunchAsCaller(t *testing.T) {
 	m, err := circuit.ReadPunch(up)
 	require.NoError(t, err)
 	require.Equal(t, []netip.AddrPort{n.addr().AddrPort()}, m.Addrs)
-	require.False(t, n.old.running().direct(old.id), "not before it is told to")
+	require.False(t, n.old.running().direct(old.id), "it must not dial before it is told to")
 	_, err = up.Write(circuit.Punch{Type: circuit.PunchSync}.Append(nil))
 	require.NoError(t, err)
 	wantDirect(t, n, peer, s)
 }
 
-// Where the peer is discovered at an address while it is connected through a
-// relay, the next stream finds a direct connection after a while.
+// If a peer is discovered at an address while it is connected through a relay,
+// the next stream leads to a direct connection after a while.
 func TestDiscovered(t *testing.T) {
 	r := relaytest.Start(t)
 	n, old := startNearby(t, r), startStock(t, r, false)
@@ -166,7 +166,7 @@ func TestDiscovered(t *testing.T) {
 	wantDirect(t, n, peer, s)
 }
 
-// A stranger that calls learns no address, nor may it ask for one.
+// A stranger that calls learns no address, and may not ask for one.
 func TestStrangerGetsNoAddress(t *testing.T) {
 	r := relaytest.Start(t)
 	n, old := startNearby(t, r), startStock(t, r, true)

@@ -11,7 +11,7 @@ import (
 	"github.com/sdp2p/p2p/internal/relaytest"
 )
 
-// A stock is a node as the first implementation is one.
+// A stock is a node like those of the first implementation.
 type stock struct {
 	*relaytest.Node
 	id     identity.RemoteIdentity
@@ -24,7 +24,7 @@ func startStock(t testing.TB, r *relaytest.Relay, early bool) *stock {
 	return &stock{n, n.Self, n.Served}
 }
 
-// reserve has the relay take calls for the node.
+// reserve makes a reservation, so that the node can be called.
 func (n *stock) reserve(t testing.TB) {
 	t.Helper()
 	require.NoError(t, n.Reserve(within(t)))
@@ -36,7 +36,7 @@ func (n *stock) call(t testing.TB, to identity.RemoteIdentity) (network.Conn, er
 	return n.Call(within(t), to)
 }
 
-// open opens a stream to one of our nodes that is connected.
+// open opens a stream to one of our nodes that is connected already.
 func (n *stock) open(t testing.TB, to identity.RemoteIdentity) (s network.Stream, told map[string]string) {
 	t.Helper()
 	s, told, err := n.Open(within(t), to)

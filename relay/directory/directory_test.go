@@ -26,11 +26,11 @@ import (
 	"github.com/sdp2p/p2p/relay"
 )
 
-// A web is a server that says what it is told to.
+// A web is a server that answers as a test wants.
 type web struct {
 	mu    sync.Mutex
 	asked []time.Time
-	tags  []string // If-None-Match of each request
+	tags  []string // the If-None-Match of each request
 	say   func(*http.Request) (*http.Response, error)
 }
 
@@ -75,7 +75,7 @@ func away(*http.Request) (*http.Response, error) { return nil, errAway }
 // An operator signs lists.
 type operator struct{ identity.Identity }
 
-// list returns one with so many relays that is issued now.
+// list returns a list with a number of relays, issued now.
 func (o operator) list(t testing.TB, number uint64, relays int) []byte {
 	t.Helper()
 	l := List{Number: number, Issued: time.Now(), Expiry: time.Now().Add(MaxLife)}
@@ -87,7 +87,8 @@ func (o operator) list(t testing.TB, number uint64, relays int) []byte {
 	return b
 }
 
-// newClient returns a client that is not registered, and what it has set.
+// newClient returns a client that is not registered, and a function that counts
+// the lists that it has set.
 func newClient(t testing.TB, w *web, o operator, alter ...func(*Config)) (*Client, func() int) {
 	t.Helper()
 	cfg := Config{URL: "https://relays.example.org/list", Signers: []identity.RemoteIdentity{o.Remote()}, Relays: relay.New(relay.Config{Listener: quic.New(quic.Config{})}), HTTP: &http.Client{Transport: w}}
@@ -101,8 +102,8 @@ func newClient(t testing.TB, w *web, o operator, alter ...func(*Config)) (*Clien
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// What is no good list is refused for what it is, and the relays stay what they
-// were; the file does, too.
+// A bad list is refused for its fault, and the relays, like the file, stay the
+// same.
 func TestRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, w := operator{identity.New()}, &web{}
@@ -158,7 +159,7 @@ func TestRefused(t *testing.T) {
 	})
 }
 
-// toHTTP redirects to http, where the list is.
+// toHTTP redirects to http, where the list is available.
 func toHTTP(list []byte) func(*http.Request) (*http.Response, error) {
 	return func(r *http.Request) (*http.Response, error) {
 		if r.URL.Scheme == "https" {
@@ -168,7 +169,7 @@ func toHTTP(list []byte) func(*http.Request) (*http.Response, error) {
 	}
 }
 
-// zeros is a body that never ends.
+// zeros is a body without an end.
 type zeros struct{ read int }
 
 func (z *zeros) Read(b []byte) (int, error) {
@@ -181,7 +182,8 @@ func (z *zeros) Read(b []byte) (int, error) {
 
 func (*zeros) Close() error { return nil }
 
-// Of a body that does not end, no more is read than a list may have.
+// If a body does not end, no more is read of it than the size of the largest
+// list.
 func TestOversized(t *testing.T) {
 	o, w := operator{identity.New()}, &web{}
 	c, _ := newClient(t, w, o)
@@ -191,7 +193,7 @@ func TestOversized(t *testing.T) {
 	require.ErrorIs(t, c.ask(t.Context(), quiet), ErrMalformed)
 }
 
-// A server that never comes to an end is given up.
+// A server that never finishes its answer is given up.
 func TestEndless(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, w := operator{identity.New()}, &web{}
@@ -208,9 +210,9 @@ func TestEndless(t *testing.T) {
 	})
 }
 
-// A node has its relays at its next start before it has asked anybody, however
-// long it was off, and believes no older list then; a file that was altered is
-// not used.
+// At its next start, a node has its relays before it has asked the server,
+// however long it was off, and does not accept an older list then; a file that
+// was altered is not used.
 func TestKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, w := operator{identity.New()}, &web{}
@@ -240,7 +242,7 @@ func TestKept(t *testing.T) {
 			c, relays := newClient(t, w, o, keep)
 			c.load(quiet)
 			require.Zero(t, relays(), name)
-			require.NoError(t, c.ask(t.Context(), quiet), name) // there is nothing to compare with
+			require.NoError(t, c.ask(t.Context(), quiet), name) // there is no list to compare with
 			require.Equal(t, 1, relays(), name)
 		}
 		require.NoError(t, os.Remove(path))
@@ -250,9 +252,9 @@ func TestKept(t *testing.T) {
 	})
 }
 
-// follow asks in due course: once in an hour or less where it gets answers,
-// sooner where it does not, and when the network has changed, but not each
-// time.
+// follow asks at the right times: once an hour or more often if it gets
+// answers, sooner if it does not, and when the network has changed, but not
+// every time.
 func TestFollow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, w := operator{identity.New()}, &web{}
@@ -269,13 +271,13 @@ func TestFollow(t *testing.T) {
 		require.GreaterOrEqual(t, failed, 3)
 		require.LessOrEqual(t, failed, 6)
 		time.Sleep(10 * time.Hour)
-		require.LessOrEqual(t, w.count()-failed, 10*12+6, "every 5 to 10 minutes")
+		require.LessOrEqual(t, w.count()-failed, 10*12+6, "one request every 5 to 10 minutes")
 		before := w.count()
 		for range 60_000 {
 			c.NetworkChanged()
 			time.Sleep(time.Millisecond)
 		}
-		require.LessOrEqual(t, w.count()-before, 13, "the network changes all the time")
+		require.LessOrEqual(t, w.count()-before, 13, "constant changes of the network must not lead to constant requests")
 		require.GreaterOrEqual(t, w.count()-before, 10)
 
 		list := o.list(t, 1, 2)
@@ -294,14 +296,13 @@ func TestFollow(t *testing.T) {
 			c.NetworkChanged()
 			time.Sleep(36 * time.Second)
 		}
-		require.InDelta(t, 10/0.75, float64(w.count()-before), 4, "10 hours")
+		require.InDelta(t, 10/0.75, float64(w.count()-before), 4, "one request every 45 minutes or so, for 10 hours")
 		w.mu.Lock()
 		for _, tag := range w.tags[before:] {
 			require.Equal(t, `"tag"`, tag)
 		}
 		w.mu.Unlock()
-		// A cache that goes on saying "not modified" is not believed beyond the
-		// list's time.
+		// If a cache keeps answering "not modified", the list still expires.
 		time.Sleep(MaxLife)
 		require.ErrorIs(t, c.State().Err, ErrExpired)
 		require.Equal(t, 2, relays())
@@ -341,7 +342,7 @@ func TestNode(t *testing.T) {
 		rw.Header().Set("Content-Type", "application/octet-stream")
 		rw.Write(list)
 	}))
-	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0) // of a handshake that is to fail
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0) // one handshake must fail
 	server.StartTLS()
 	defer server.Close()
 	listener := quic.New(quic.Config{})
@@ -355,7 +356,7 @@ func TestNode(t *testing.T) {
 	require.Eventually(t, func() bool { return len(relays.States()) == 3 }, time.Minute, time.Millisecond)
 	require.Eventually(t, func() bool { return !c.State().Asked.IsZero() }, time.Minute, time.Millisecond)
 
-	// Without the certificate's authority, there is no list.
+	// If the certificate's authority is not trusted, there is no list.
 	other := New(Config{URL: server.URL + "/list", Signers: []identity.RemoteIdentity{o.Remote()}, Relays: relays})
 	require.ErrorContains(t, other.ask(ctx, quiet), "certificate")
 }

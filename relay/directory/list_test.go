@@ -28,7 +28,7 @@ func fromSeed(t testing.TB, seed string) identity.Identity {
 	return id
 }
 
-// A vector is a list that another implementation has made.
+// A vector is a list made by another implementation.
 type vector struct {
 	Name   string `json:"name"`
 	Number string `json:"number"`
@@ -81,8 +81,8 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-// Of a good list, none with a bit that is another one is good, nor one that was
-// cut anywhere or has more behind it, nor a good one of somebody else.
+// A valid list becomes invalid if any bit is altered, if it is cut anywhere or
+// has data after it; and a valid list by another signer is refused.
 func TestAltered(t *testing.T) {
 	for _, v := range vectors(t) {
 		l, _, b := v.list(t)
@@ -108,7 +108,7 @@ func TestAltered(t *testing.T) {
 	}
 }
 
-// A signature of something else does not count: of a token, for example.
+// A signature for another purpose does not count, such as that of a token.
 func TestDomain(t *testing.T) {
 	l, key, b := vectors(t)[0].list(t)
 	signed := b[:len(b)-ed25519.SignatureSize]
@@ -119,7 +119,8 @@ func TestDomain(t *testing.T) {
 	}
 }
 
-// What a signer must not say is refused also where it is signed.
+// Content that a signer must not sign is refused both when signing and when
+// reading.
 func TestSignedNonsense(t *testing.T) {
 	l, key, b := vectors(t)[0].list(t)
 	const first = headSize + identity.Size
@@ -181,7 +182,7 @@ func TestSignedNonsense(t *testing.T) {
 	require.ErrorIs(t, err, ErrMalformed)
 }
 
-// The longest list is a good one, and a byte more is not looked at.
+// The longest possible list is valid; one that is a byte longer is not read.
 func TestLongest(t *testing.T) {
 	l := List{Number: 1, Issued: time.Unix(0, 0), Expiry: time.Unix(3600, 0)}
 	for range relay.MaxServers {
@@ -215,8 +216,8 @@ func TestFresh(t *testing.T) {
 	}
 }
 
-// FuzzOpen has lists be signed that say anything: one that is taken is made of
-// the same bytes again.
+// FuzzOpen signs lists with arbitrary content: a list that is accepted must
+// encode to the same bytes again.
 func FuzzOpen(f *testing.F) {
 	for _, v := range vectors(f) {
 		_, _, b := v.list(f)

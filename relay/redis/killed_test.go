@@ -26,11 +26,11 @@ import (
 	"github.com/sdp2p/p2p/relay/token"
 )
 
-// What a relay that is a process of its own is told.
+// These variables configure a relay that is a process of its own.
 const (
 	envState  = "SDP2P_TEST_RELAY_STATE"
 	envIssuer = "SDP2P_TEST_RELAY_ISSUER"
-	envRedis  = "SDP2P_TEST_RELAY_REDIS" // a socket; "": its ledger is a file
+	envRedis  = "SDP2P_TEST_RELAY_REDIS" // path of a socket; if empty, the ledger is a file
 )
 
 func TestMain(m *testing.M) {
@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 		client := redis.NewClient(&redis.Options{Network: "unix", Addr: socket})
 		o.Ledger = NewLedger(client, server.Monthly)
 	}
-	go func() { // it does not outlive the test
+	go func() { // the process must not outlive the test
 		io.Copy(io.Discard, os.Stdin)
 		os.Exit(1)
 	}()
@@ -53,7 +53,7 @@ func TestMain(m *testing.M) {
 	os.Exit(1)
 }
 
-// A process is a relay that is one.
+// A process is a relay in a process of its own.
 type process struct {
 	relay.Server
 	cmd *exec.Cmd
@@ -78,12 +78,12 @@ func startProcess(t *testing.T, s *shop, state, socket string) *process {
 			p.Addrs = []netip.AddrPort{netip.MustParseAddrPort(m[2])}
 		}
 	}
-	require.False(t, p.Identity.IsZero(), "it does not serve")
+	require.False(t, p.Identity.IsZero(), "the relay did not start")
 	go io.Copy(io.Discard, out)
 	return p
 }
 
-// kill kills it with SIGKILL.
+// kill kills the process with SIGKILL.
 func (p *process) kill() {
 	p.cmd.Process.Kill()
 	p.cmd.Wait()
@@ -96,7 +96,7 @@ type note struct {
 	Bytes, Unused int64
 }
 
-// journal returns what a relay has written down so far.
+// journal returns the notes that a relay has written so far.
 func journal(t *testing.T, state string) (all []note) {
 	t.Helper()
 	f, err := os.Open(filepath.Join(state, "journal"))
@@ -105,14 +105,14 @@ func journal(t *testing.T, state string) (all []note) {
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		var n note
 		if json.Unmarshal(lines.Bytes(), &n) != nil {
-			break // it was cut
+			break // the line is incomplete
 		}
 		all = append(all, n)
 	}
 	return all
 }
 
-// noted returns what a relay's journal says to be held.
+// noted returns the grants that are held according to a relay's journal.
 func noted(t *testing.T, state string) map[uuid.UUID]note {
 	t.Helper()
 	live := map[uuid.UUID]note{}
@@ -124,7 +124,8 @@ func noted(t *testing.T, state string) map[uuid.UUID]note {
 	return live
 }
 
-// inUse reports whether it says that some of a grant is used, and some is not.
+// inUse reports whether, according to the journal, a part of some grant is used
+// and a part is not.
 func inUse(t *testing.T, state string) bool {
 	t.Helper()
 	for _, n := range noted(t, state) {
@@ -135,10 +136,9 @@ func inUse(t *testing.T, state string) bool {
 	return false
 }
 
-// A relay process is killed while it holds a grant, of which nodes have used
-// some. The grant is settled when it is started again, as the journal says; and
-// not twice, where it was killed before it could write down that it had done
-// so.
+// A relay process is killed while it holds a grant of which nodes have used a
+// part. When it is started again, it settles the grant as the journal says; but
+// not a second time, if it was killed before it could record that it had.
 func TestKilledProcess(t *testing.T) {
 	t.Run("file", func(t *testing.T) {
 		state := t.TempDir()
@@ -184,14 +184,14 @@ func testKilled(t *testing.T, state, socket string, uses func(*shop) []server.Us
 	}
 	before := use()
 	require.Positive(t, before.Held)
-	require.GreaterOrEqual(t, before.Bytes, took, "what has passed was granted before")
+	require.GreaterOrEqual(t, before.Bytes, took, "bytes may pass only after they were granted")
 	var bytes, unused int64
 	for _, n := range noted(t, state) {
 		bytes, unused = bytes+n.Bytes, unused+n.Unused
 	}
 	begun := map[uuid.UUID]bool{}
 	for _, n := range journal(t, state) {
-		require.True(t, begun[n.ID] || n.Op == "held" && n.Unused == n.Bytes, "a grant is written down before it is used: %v", n)
+		require.True(t, begun[n.ID] || n.Op == "held" && n.Unused == n.Bytes, "a grant must be recorded before it is used: %v", n)
 		begun[n.ID] = true
 	}
 	written, err := os.ReadFile(filepath.Join(state, "journal"))
@@ -201,7 +201,7 @@ func testKilled(t *testing.T, state, socket string, uses func(*shop) []server.Us
 	eventually(t, "it has settled", func() bool { return len(noted(t, state)) == 0 })
 	after := use()
 	require.LessOrEqual(t, before.Bytes-after.Bytes, unused)
-	if bytes <= before.Held { // it was not killed between a settlement and the note of it
+	if bytes <= before.Held { // it was not killed between a settlement and its record
 		require.Equal(t, before.Held-bytes, after.Held)
 		require.Equal(t, before.Bytes-unused, after.Bytes)
 	}
@@ -211,6 +211,6 @@ func testKilled(t *testing.T, state, socket string, uses func(*shop) []server.Us
 	require.NoError(t, os.WriteFile(filepath.Join(state, "journal"), written, 0o600))
 	p = startProcess(t, s, state, socket)
 	eventually(t, "it believes to have settled", func() bool { return len(noted(t, state)) == 0 })
-	require.Equal(t, settled, use(), "given back twice")
+	require.Equal(t, settled, use(), "the grant was given back twice")
 	p.kill()
 }

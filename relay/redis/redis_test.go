@@ -37,7 +37,7 @@ func real(t *testing.T) redis.UniversalClient {
 	if err != nil {
 		t.Skip("redis-server is not installed: apt-get install redis-server")
 	}
-	dir, err := os.MkdirTemp("", "redis") // a socket's path has to be short
+	dir, err := os.MkdirTemp("", "redis") // the path of a socket has to be short
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	socket := filepath.Join(dir, "socket")
@@ -75,7 +75,7 @@ func TestLedger(t *testing.T) {
 		require.InDelta(t, float64(server.Monthly.Period(time.Now())), float64(g.Period), 40*86400)
 		require.NoError(t, l.Give(t.Context(), g, 400))
 		require.EqualValues(t, 600, used(t, l, payer))
-		require.NoError(t, l.Give(t.Context(), g, 400), "a second time")
+		require.NoError(t, l.Give(t.Context(), g, 400), "giving back a second time has no effect")
 		require.EqualValues(t, 600, used(t, l, payer))
 
 		g, err = l.Take(t.Context(), payer, 5000, 2500)
@@ -85,33 +85,33 @@ func TestLedger(t *testing.T) {
 		require.NoError(t, err)
 		require.Zero(t, none.Bytes)
 		require.EqualValues(t, 2500, none.Used)
-		require.NoError(t, l.Give(t.Context(), g, -30), "a buffer more")
+		require.NoError(t, l.Give(t.Context(), g, -30), "a buffer more than granted was used")
 		require.EqualValues(t, 2530, used(t, l, payer))
 		g, err = l.Take(t.Context(), payer, 1<<40, -1)
 		require.NoError(t, err)
 		require.EqualValues(t, server.Chunk, g.Bytes)
-		require.NoError(t, l.Give(t.Context(), g, 1<<40), "no more than was taken")
+		require.NoError(t, l.Give(t.Context(), g, 1<<40), "no more is given back than was taken")
 		require.EqualValues(t, 2530, used(t, l, payer))
 
 		owed := server.NewGrant(payer, 0, 0, 0)
 		require.NoError(t, l.Give(t.Context(), owed, -500))
 		require.NoError(t, l.Give(t.Context(), owed, -500))
 		require.EqualValues(t, 3030, used(t, l, payer))
-		require.NoError(t, l.Give(t.Context(), server.NewGrant(payer, 0, 0, 0), 1<<40), "not below zero")
+		require.NoError(t, l.Give(t.Context(), server.NewGrant(payer, 0, 0, 0), 1<<40), "the sum does not fall below zero")
 		require.Zero(t, used(t, l, payer))
-		require.NoError(t, l.Give(t.Context(), server.NewGrant(payer, 50, g.Period, 0), 50), "never taken")
+		require.NoError(t, l.Give(t.Context(), server.NewGrant(payer, 50, g.Period, 0), 50), "a grant that was never taken has no effect")
 		require.Zero(t, used(t, l, payer))
 
 		g, err = l.Take(t.Context(), payer, 90, -1)
 		require.NoError(t, err)
-		require.NoError(t, l.Give(t.Context(), g, 0), "used up")
-		require.NoError(t, l.Give(t.Context(), server.NewGrant(payer, 0, 0, 0), 0), "nothing owed")
+		require.NoError(t, l.Give(t.Context(), g, 0), "a grant that was used up")
+		require.NoError(t, l.Give(t.Context(), server.NewGrant(payer, 0, 0, 0), 0), "nothing is owed")
 		require.EqualValues(t, 90, used(t, l, payer))
 		require.NoError(t, l.Give(t.Context(), server.NewGrant(payer, 0, 0, 0), 90))
 
 		g, err = l.Take(t.Context(), payer, 100, -1)
 		require.NoError(t, err)
-		require.NoError(t, l.Give(t.Context(), server.NewGrant(payer, 0, 0, 0), 60), "somebody has made it less")
+		require.NoError(t, l.Give(t.Context(), server.NewGrant(payer, 0, 0, 0), 60), "the sum was reduced by other means")
 		require.NoError(t, l.Give(t.Context(), g, 100))
 		require.Zero(t, used(t, l, payer))
 
@@ -129,13 +129,12 @@ func TestLedger(t *testing.T) {
 		n, err = l.Used(t.Context(), other, 1)
 		require.NoError(t, err)
 		require.Zero(t, n)
-		require.NoError(t, l.Give(t.Context(), server.NewGrant(token.Account{}, 0, 0, 0), -5), "of nodes that are known by name")
+		require.NoError(t, l.Give(t.Context(), server.NewGrant(token.Account{}, 0, 0, 0), -5), "debts of nodes that are known by name")
 		require.EqualValues(t, 5, used(t, l, token.Account{}))
 	})
 }
 
-// A script that is run again, because the client has lost the answer, takes
-// once.
+// If a script runs again because its answer was lost, it takes only once.
 func TestAnswerLost(t *testing.T) {
 	both(t, func(t *testing.T, client redis.UniversalClient) {
 		l := NewLedger(client, server.Monthly)
@@ -149,10 +148,10 @@ func TestAnswerLost(t *testing.T) {
 		require.Equal(t, first, run())
 		require.EqualValues(t, 1000, used(t, l, payer))
 		require.NoError(t, l.Give(t.Context(), server.Grant{Account: payer, Bytes: 1000}, 1000))
-		require.EqualValues(t, 1000, used(t, l, payer), "of another ID")
+		require.EqualValues(t, 1000, used(t, l, payer), "a grant with another ID has no effect")
 
-		// Nobody says what came of it: the relay gives back all, whether it was
-		// taken or not.
+		// The result is unknown: the relay gives everything back, whether or
+		// not it was taken.
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		g, err := l.Take(ctx, payer, 700, -1)
@@ -163,8 +162,8 @@ func TestAnswerLost(t *testing.T) {
 	})
 }
 
-// Relays that take at the same time get exactly the limit, and what they give
-// back is there for others.
+// Relays that take at the same time get exactly the limit together, and the
+// bytes that they give back are available to others.
 func TestConcurrently(t *testing.T) {
 	both(t, func(t *testing.T, client redis.UniversalClient) {
 		const limit = 50_000_000
@@ -200,7 +199,7 @@ func TestConcurrently(t *testing.T) {
 	})
 }
 
-// The server's clock decides, and its periods are ours.
+// The server's clock decides, and its periods equal ours.
 func TestPeriods(t *testing.T) {
 	m, client := mini(t)
 	random := rand.New(rand.NewPCG(1, 2))
@@ -218,7 +217,7 @@ func TestPeriods(t *testing.T) {
 	}
 }
 
-// A quota begins anew with each period; a grant is booked on its own.
+// A quota starts anew with each period; each grant is booked in its own.
 func TestPeriodChanges(t *testing.T) {
 	m, client := mini(t)
 	l := NewLedger(client, server.Hourly)
@@ -236,7 +235,7 @@ func TestPeriodChanges(t *testing.T) {
 	require.EqualValues(t, 1000, used(t, l, payer))
 	m.FastForward(expire + time.Second)
 	require.NoError(t, l.Give(t.Context(), next, 300))
-	require.EqualValues(t, 1000, used(t, l, payer), "too late: it stays booked")
+	require.EqualValues(t, 1000, used(t, l, payer), "given back too late, it stays booked")
 	m.FastForward(keep)
 	require.Empty(t, m.Keys())
 }
@@ -314,7 +313,7 @@ func TestDirectoryExpires(t *testing.T) {
 	all, err = d.List(t.Context(), "")
 	require.NoError(t, err)
 	require.Empty(t, all)
-	require.Empty(t, m.Keys(), "nothing is left")
+	require.Empty(t, m.Keys(), "no key is left")
 }
 
 func TestRevoked(t *testing.T) {
@@ -340,7 +339,7 @@ func TestRevoked(t *testing.T) {
 	})
 }
 
-// What was revoked is forgotten once the token has expired for sure.
+// A revoked token is forgotten once it has certainly expired.
 func TestRevokedExpires(t *testing.T) {
 	m, client := mini(t)
 	r, err := NewRevoked(t.Context(), client, slog.New(slog.DiscardHandler))

@@ -26,8 +26,8 @@ import (
 	"github.com/sdp2p/p2p/relay/token"
 )
 
-// patience bounds what a test waits for; nothing takes that long, also on a
-// machine that is busy.
+// patience bounds the waits of tests; nothing takes that long, even on a busy
+// machine.
 const patience = 2 * time.Minute
 
 func eventually(t *testing.T, what string, is func() bool) {
@@ -35,7 +35,8 @@ func eventually(t *testing.T, what string, is func() bool) {
 	require.Eventually(t, is, patience, 5*time.Millisecond, what)
 }
 
-// A shop is relays that share what is in Redis, and the issuer that they trust.
+// A shop is a group of relays that share a Redis server, and the issuer that
+// they trust.
 type shop struct {
 	issuer identity.Identity
 	ledger *Ledger
@@ -51,15 +52,15 @@ func openShop(t *testing.T, client redis.UniversalClient, relays int) *shop {
 	return s
 }
 
-// A patient ledger waits for Redis, on a machine that is busy, longer than a
-// relay does, which would give an allowance.
+// A patient ledger waits longer for Redis on a busy machine than a relay would,
+// which would use its allowance meanwhile.
 type patient struct{ *Ledger }
 
 func (p patient) Take(ctx context.Context, a token.Account, want, limit int64) (server.Grant, error) {
 	return p.Ledger.Take(context.WithoutCancel(ctx), a, want, limit)
 }
 
-// open starts one more relay.
+// open starts another relay.
 func (s *shop) open(t *testing.T, ledger server.Ledger, journal string) *server.Server {
 	t.Helper()
 	r, err := server.New(server.Config{
@@ -72,14 +73,15 @@ func (s *shop) open(t *testing.T, ledger server.Ledger, journal string) *server.
 	return r
 }
 
-// relayed returns the bytes that circuits of a relay have passed on, by the
-// relay's metrics, which count apart from its accounts.
+// relayed returns the number of bytes that a relay's circuits have forwarded,
+// from its metrics, which are counted independently of the accounts.
 func relayed(t *testing.T, r *server.Server) int64 {
 	t.Helper()
 	return metric(t, r, "sdp2p_relay_relayed_bytes_total")
 }
 
-// metric returns one of a relay's metrics; 0 if there is none of that name.
+// metric returns one of a relay's metrics, or 0 if there is none with that
+// name.
 func metric(t *testing.T, r *server.Server, name string) int64 {
 	t.Helper()
 	w := httptest.NewRecorder()
@@ -105,12 +107,12 @@ func (b *book) Run(ctx context.Context, s *p2p.Scope) error {
 	return nil
 }
 
-// A node is one that knows one relay.
+// A node is a node that knows one relay.
 type node struct {
 	*p2p.P2P
 	relays *relay.Client
 	scope  *p2p.Scope
-	took   atomic.Int64 // bytes of streams
+	took   atomic.Int64 // bytes that it has read from streams
 }
 
 func entry(r *server.Server) relay.Server {
@@ -147,7 +149,7 @@ type counter struct{ n *atomic.Int64 }
 
 func (c counter) Write(b []byte) (int, error) { c.n.Add(int64(len(b))); return len(b), nil }
 
-// send has one node send to another until it cannot any more, and be joined.
+// send has one node send to another until it no longer can.
 func send(t *testing.T, wg *sync.WaitGroup, from, to *node) *p2p.Stream {
 	t.Helper()
 	peer := from.scope.Track(to.Identity())
@@ -169,9 +171,9 @@ func send(t *testing.T, wg *sync.WaitGroup, from, to *node) *p2p.Stream {
 	return s
 }
 
-// Two relays and nodes that send through both of them at the expense of one
-// account: together they pass its quota by no more than a buffer each, and all
-// that has passed is booked, to the byte.
+// Nodes send through two relays at the expense of one account: together, the
+// relays exceed its quota by at most a buffer each, and all forwarded bytes are
+// booked, exactly.
 func TestTwoRelays(t *testing.T) {
 	both(t, func(t *testing.T, client redis.UniversalClient) {
 		const quota, buffer = 3*server.Chunk + 1_000_000, 32 << 10
@@ -198,7 +200,7 @@ func TestTwoRelays(t *testing.T) {
 		wg.Wait()
 		total := int64(0)
 		for i, r := range s.relays {
-			require.NoError(t, r.Close()) // settles
+			require.NoError(t, r.Close()) // closing settles the grants
 			total += relayed(t, r)
 			require.Positive(t, callees[i].took.Load())
 		}
@@ -215,10 +217,10 @@ func TestTwoRelays(t *testing.T) {
 	})
 }
 
-// While Redis is away, an account lives on its allowance of 64 MiB and is
-// refused then; once it is back all of that is booked, though it is beyond the
-// quota, and the account is refused for that. Only with SDP2P_SOAK=1: the
-// allowance takes a while.
+// While Redis is unavailable, an account can use its allowance of 64 MiB, and
+// is refused after that. Once Redis is back, the whole allowance is booked,
+// even beyond the quota, for which the account is refused again. The test runs
+// only with SDP2P_SOAK=1, since using up the allowance takes a while.
 func TestAwayRelay(t *testing.T) {
 	if os.Getenv("SDP2P_SOAK") != "1" {
 		t.Skip("SDP2P_SOAK=1 moves 64 MiB")
@@ -240,8 +242,8 @@ func TestAwayRelay(t *testing.T) {
 	wg.Wait()
 
 	m.SetError("")
-	// The relay may take a grant before it settles what is owed, and give it
-	// back later.
+	// The relay may take a grant before it settles its debts, and give it back
+	// later.
 	booked := func() int64 {
 		all, err := s.ledger.Uses(t.Context())
 		if err != nil || len(all) == 0 {

@@ -27,7 +27,7 @@ import (
 
 var loopback = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
 
-// within bounds a test's waiting.
+// within limits how long a test waits.
 func within(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	t.Cleanup(cancel)
@@ -94,13 +94,13 @@ func (r *relayTest) payer(account byte) token.Account {
 	return token.Account{Issuer: r.issuer.Remote(), Number: uuid.UUID{account}}
 }
 
-// A client speaks to a relay as any node does, message by message.
+// A client speaks to a relay like a node, message by message.
 type client struct {
 	t     testing.TB
 	id    identity.Identity
 	host  host.Host
 	relay peer.ID
-	calls chan network.Stream // circuits that were accepted
+	calls chan network.Stream // accepted circuits
 	froms chan identity.RemoteIdentity
 }
 
@@ -145,7 +145,7 @@ func (c *client) conn() network.Conn {
 	return conn
 }
 
-// open opens a stream of the relay's.
+// open opens a stream for one of the relay's protocols.
 func (c *client) open(protocol string) network.Stream {
 	c.t.Helper()
 	s, err := c.conn().NewStream(within(c.t))
@@ -155,7 +155,8 @@ func (c *client) open(protocol string) network.Stream {
 	return s
 }
 
-// show shows tokens, and returns the stream for what follows.
+// show shows tokens, and returns the answer and the stream for further
+// messages.
 func (c *client) show(tokens ...token.Token) (circuit.Answer, network.Stream) {
 	c.t.Helper()
 	s := c.open(circuit.AuthProtocol)
@@ -187,7 +188,7 @@ func (c *client) reserve() circuit.Status {
 	return status
 }
 
-// call opens a circuit, and returns both ends of it.
+// call opens a circuit, and returns its two ends.
 func (c *client) call(to *client) (circuit.Status, network.Stream, network.Stream) {
 	c.t.Helper()
 	status, s := c.ask(circuit.Hop{Type: circuit.HopConnect, Peer: to.id.Remote()})
@@ -246,15 +247,15 @@ func (r *relayTest) callee(t testing.TB, account byte) *client {
 	return c
 }
 
-// used returns what the ledger has booked for an account.
+// used returns the bytes that the ledger has booked for an account.
 func (r *relayTest) used(t testing.TB, account byte) int64 {
 	n, err := r.ledger.Used(context.Background(), r.payer(account), 0)
 	require.NoError(t, err)
 	return n
 }
 
-// requireEnded checks that a stream was reset, and that the test has not merely
-// waited long enough.
+// requireEnded requires that a stream was reset, and not merely that the test's
+// own time-out has passed.
 func requireEnded(t testing.TB, err error) {
 	t.Helper()
 	require.Error(t, err)

@@ -33,8 +33,9 @@ func TestPeriods(t *testing.T) {
 	require.Error(t, err)
 }
 
-// A ledger, as a model: in each period, what is granted and not given back
-// never exceeds the limit, and after all is settled the sums are what was used.
+// TestLedgerModel compares a ledger with a model: in each period, the bytes
+// granted and not given back never exceed the limit, and after everything is
+// settled, the sums equal the bytes used.
 func TestLedgerModel(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(r *rapid.T) {
@@ -119,8 +120,8 @@ func TestLedgerModel(t *testing.T) {
 	})
 }
 
-// A file that is cut anywhere gives what was whole before; one that was damaged
-// is refused.
+// A file that is cut anywhere yields the entries that were complete; a damaged
+// file is refused.
 func TestLedgerFile(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "ledger")
@@ -148,7 +149,7 @@ func TestLedgerFile(t *testing.T) {
 		require.NoError(t, l.Close())
 		require.NoError(t, os.WriteFile(path, whole[:n], 0o600))
 		l, err = OpenLedger(path, Monthly)
-		require.NoError(t, err, "it is whole after a line was added")
+		require.NoError(t, err, "the file is complete after another line was added")
 		require.NoError(t, l.Close())
 	}
 	require.EqualValues(t, 1800, last)
@@ -163,7 +164,8 @@ func TestLedgerFile(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
-// The file does not grow for ever, and forgets grants that nobody will settle.
+// The file does not grow for ever, and grants that will never be settled are
+// forgotten.
 func TestLedgerCompacts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "ledger")
@@ -182,7 +184,7 @@ func TestLedgerCompacts(t *testing.T) {
 		require.NoError(t, l.Give(t.Context(), lost, 77))
 		n, err := l.Used(t.Context(), payer, lost.Period)
 		require.NoError(t, err)
-		require.EqualValues(t, 77, n, "it stays booked")
+		require.EqualValues(t, 77, n, "an unsettled grant stays booked")
 		require.EqualValues(t, 5000, bookedBy(t, l))
 		require.NoError(t, l.Close())
 	})

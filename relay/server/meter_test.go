@@ -16,7 +16,8 @@ import (
 	"github.com/sdp2p/p2p/relay/token"
 )
 
-// settle ends all circuits of an account and gives everything back.
+// settle ends all circuits of an account, and gives back what they have not
+// used.
 func (r *relayTest) settle(t testing.TB, account byte) *account {
 	t.Helper()
 	r.accounts.mu.Lock()
@@ -38,8 +39,8 @@ func closeBoth(a, b network.Stream) {
 	b.Close()
 }
 
-// What an account pays for is what go-libp2p's relay has passed, to the byte:
-// in pieces of one byte, in large ones, in both directions.
+// An account pays for exactly the bytes that go-libp2p's relay has forwarded:
+// in pieces of one byte, in large ones, and in both directions.
 func TestBilling(t *testing.T) {
 	t.Parallel()
 	r := newRelay(t, nil)
@@ -60,8 +61,8 @@ func TestBilling(t *testing.T) {
 	}
 }
 
-// The answer's bytes are the relay's, however they are written; and one that
-// arrives together with the first bytes of the circuit is told from these.
+// The bytes of the relay's answer are not billed, however they are encoded,
+// even if they arrive together with the first bytes of the circuit.
 func TestHead(t *testing.T) {
 	for _, size := range []int{1, 2, 127, 128, 129, 300, 4096} {
 		message := circuit.Hop{Type: circuit.HopStatus, Status: circuit.OK}.Append(nil)
@@ -91,7 +92,8 @@ func TestHead(t *testing.T) {
 	require.Zero(t, empty.skip([]byte{1}))
 }
 
-// Each account pays for what it calls; two issuers may use one number.
+// Each account pays for the calls that it makes; two issuers may use the same
+// account number.
 func TestAccountsApart(t *testing.T) {
 	other := identity.New()
 	var r *relayTest
@@ -132,8 +134,8 @@ func TestAccountsApart(t *testing.T) {
 	})
 }
 
-// An account passes its quota by no more than a buffer; all its circuits end;
-// the excess is booked as well.
+// An account exceeds its quota by at most a buffer; then all its circuits end,
+// and the excess is booked as well.
 func TestQuota(t *testing.T) {
 	t.Parallel()
 	const quota = 20_000_000
@@ -174,7 +176,7 @@ func TestQuota(t *testing.T) {
 	require.Equal(t, circuit.Quota(0), told[len(told)-1])
 	require.Greater(t, len(told), 2)
 
-	// Nothing more, and not another circuit.
+	// After that, no more bytes and no other circuit.
 	_, err = held.Write([]byte("x"))
 	if err == nil {
 		_, err = held.Read(make([]byte, 1))
@@ -210,8 +212,8 @@ func TestIdleCircuitsHoldOneGrant(t *testing.T) {
 	require.EqualValues(t, 64, r.metrics.circuits.Load())
 }
 
-// Two relays share a ledger: together they let an account pass its quota by no
-// more than a buffer each, and all that passed is booked.
+// Two relays that share a ledger let an account exceed its quota by at most a
+// buffer each, and all forwarded bytes are booked.
 func TestTwoRelaysOneAccount(t *testing.T) {
 	t.Parallel()
 	const quota = 3*Chunk + 1_000_000

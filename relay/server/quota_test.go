@@ -12,10 +12,10 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Accounts at two relays, as a model: circuits spend and refund, hours pass,
-// grants are given back and relays are killed. In each period, what is booked
-// is within the limit and a buffer for each time that a grant was passed; in
-// all of them together, it is what was spent, and no less.
+// TestQuotaModel compares accounts at two relays with a model: circuits spend
+// and refund, hours pass, grants are given back, and relays are killed. In each
+// period, the booked bytes stay within the limit and a buffer for each grant
+// that was exceeded; over all periods, they equal the bytes spent.
 func TestQuotaModel(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(r *rapid.T) {
@@ -93,6 +93,6 @@ func (p *purse) answered() {
 	if asking != nil {
 		<-asking
 	}
-	p.mu.Lock() // what the answer does is done
+	p.mu.Lock() // so that the answer has been applied
 	defer p.mu.Unlock()
 }

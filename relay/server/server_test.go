@@ -25,7 +25,8 @@ import (
 	"github.com/sdp2p/p2p/relay/token"
 )
 
-// stock makes a client one of go-libp2p's own: circuit v2, Noise and yamux.
+// stock turns a client into one of go-libp2p's own: circuit v2, Noise and
+// yamux.
 func (c *client) stock() peer.AddrInfo {
 	c.host.RemoveStreamHandler(circuit.StopProtocol)
 	private := c.host.Peerstore().PrivKey(c.host.ID())
@@ -37,8 +38,8 @@ func (c *client) stock() peer.AddrInfo {
 	return peer.AddrInfo{ID: c.relay, Addrs: c.host.Peerstore().Addrs(c.relay)}
 }
 
-// go-libp2p's clients, which know no tokens, are served where they are known by
-// name.
+// go-libp2p's clients, which do not know tokens, are served if they are known
+// by name.
 func TestStockClients(t *testing.T) {
 	known := map[identity.RemoteIdentity]token.Token{}
 	one, two, stranger := identity.New(), identity.New(), identity.New()
@@ -57,10 +58,10 @@ func TestStockClients(t *testing.T) {
 	reservation, err := relayclient.Reserve(within(t), callee.host, via)
 	require.NoError(t, err)
 	require.WithinDuration(t, time.Now().Add(time.Hour), reservation.Expiration, time.Minute)
-	require.NotZero(t, reservation.LimitData, "a client would take the circuit for a direct connection")
+	require.NotZero(t, reservation.LimitData, "without a limit, a client would take the circuit for a direct connection")
 	require.NoError(t, callee.host.Network().Listen(ma.StringCast("/p2p-circuit")))
 	answer, _ := callee.show()
-	require.Equal(t, token.OK, answer.Status, "a client of ours that is known needs no token, either")
+	require.Equal(t, token.OK, answer.Status, "a known client of ours needs no token either")
 	_, err = relayclient.Reserve(within(t), other.host, other.stock())
 	require.ErrorContains(t, err, "PERMISSION_DENIED")
 
@@ -75,8 +76,8 @@ func TestStockClients(t *testing.T) {
 	require.Greater(t, r.metrics.relayed.Load(), int64(200_000))
 }
 
-// Without a token there is nothing but permission denied, also on another
-// connection of a node that has shown one.
+// Without a token, everything is refused with "permission denied", even on
+// another connection of a node that has shown one.
 func TestAuthentication(t *testing.T) {
 	r := newRelay(t, nil)
 	callee := r.callee(t, 1)
@@ -104,7 +105,7 @@ func TestAuthentication(t *testing.T) {
 		require.Equal(t, bad.want, a.Status, name)
 		require.Equal(t, circuit.PermissionDenied, c.reserve(), name)
 	}
-	// Of several, the first good one counts.
+	// If several tokens are shown, the first valid one counts.
 	a, _ = c.show(r.token(t, another.Remote(), 1), r.token(t, c.id.Remote(), 1), r.token(t, c.id.Remote(), 2))
 	require.Equal(t, token.OK, a.Status)
 	require.InDelta(t, time.Hour, a.Again, float64(2*time.Minute))
@@ -116,10 +117,10 @@ func TestAuthentication(t *testing.T) {
 	require.Equal(t, circuit.PermissionDenied, same.reserve())
 	status, _, _ = same.call(callee)
 	require.Equal(t, circuit.PermissionDenied, status)
-	require.Equal(t, circuit.OK, c.reserve(), "the other connection goes on")
+	require.Equal(t, circuit.OK, c.reserve(), "the first connection goes on")
 }
 
-// Each right is one of its own.
+// Each right allows only what it names.
 func TestRights(t *testing.T) {
 	r := newRelay(t, nil)
 	onlyReserve := r.member(t, 1, func(x *token.Token) { x.Rights = token.Reserve })
@@ -132,8 +133,8 @@ func TestRights(t *testing.T) {
 	require.Equal(t, circuit.PermissionDenied, status)
 }
 
-// A node that cannot be called looks the same whether it is absent, another
-// account's, or the caller is not on its list.
+// A node that cannot be called looks the same whether it is absent, it belongs
+// to another account, or the caller is not on its list.
 func TestCallers(t *testing.T) {
 	r := newRelay(t, nil)
 	callee := newClient(t, r)
@@ -192,8 +193,8 @@ func (ps *pairs) forget() {
 	}
 }
 
-// A node that shows a token on a new connection is to be reached there; the one
-// before is closed.
+// If a node shows a token on a new connection, it is called there; its previous
+// connection is closed.
 func TestNewerConnection(t *testing.T) {
 	r := newRelay(t, nil)
 	before := r.callee(t, 1)
@@ -208,8 +209,7 @@ func TestNewerConnection(t *testing.T) {
 	carry(t, s, accepted, 10, 10)
 }
 
-// Where a node has two connections, a circuit goes over the one that may be
-// called.
+// If a node has two connections, a circuit uses the one with the reservation.
 func TestCalledOnTheRightConnection(t *testing.T) {
 	r := newRelay(t, nil)
 	callee := r.callee(t, 1)
@@ -224,8 +224,8 @@ func TestCalledOnTheRightConnection(t *testing.T) {
 	carry(t, s, accepted, 10, 10)
 }
 
-// A token that is revoked, expires, or whose issuer is no longer trusted ends
-// the connection, with its circuits.
+// If a token is revoked or expires, or its issuer is no longer trusted, the
+// connection ends, together with its circuits.
 func TestAccessEnds(t *testing.T) {
 	r := newRelay(t, nil)
 	callee := r.callee(t, 1)
@@ -255,12 +255,12 @@ func TestAccessEnds(t *testing.T) {
 	conn := callee.conn()
 	require.False(t, conn.IsClosed())
 	r.review(now.Add(time.Hour + 4*time.Minute))
-	require.False(t, conn.IsClosed(), "the clocks may differ")
+	require.False(t, conn.IsClosed(), "a few minutes are granted for differing clocks")
 	r.review(now.Add(time.Hour + 6*time.Minute))
 	eventually(t, "it is closed", conn.IsClosed)
 }
 
-// A token shown again in time goes on.
+// A node that shows a new token in time keeps its connection.
 func TestShownAgain(t *testing.T) {
 	r := newRelay(t, nil)
 	callee := r.callee(t, 1)
@@ -278,10 +278,10 @@ func TestShownAgain(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, circuit.Pong(7), m)
 	}
-	ping(first) // is the client's to close
+	ping(first) // the client is the one to close it
 	ping(second)
 	a, third := caller.show(expired(r, t, caller))
-	require.Equal(t, token.Expired, a.Status, "what it has, it keeps")
+	require.Equal(t, token.Expired, a.Status, "the access granted before stays")
 	ping(third)
 	_, err := first.Read(make([]byte, 1))
 	requireEnded(t, err)
@@ -297,7 +297,7 @@ func expired(r *relayTest, t *testing.T, c *client) token.Token {
 }
 
 // Strangers have few places, which they take from each other and not from
-// members; after a while they are closed.
+// members; their connections are closed after a while.
 func TestStrangers(t *testing.T) {
 	r := newRelay(t, func(cfg *Config) { cfg.Limits.Strangers = 8 })
 	callee := r.callee(t, 1)
@@ -325,7 +325,7 @@ func TestAccountLimits(t *testing.T) {
 	third := r.member(t, 1)
 	require.Equal(t, circuit.ReservationRefused, third.reserve())
 	require.Equal(t, circuit.OK, one.reserve(), "a renewal")
-	r.callee(t, 2) // another account's
+	r.callee(t, 2) // of another account
 	require.NoError(t, one.conn().Close())
 	eventually(t, "a place is free", func() bool { return third.reserve() == circuit.OK })
 
@@ -373,10 +373,10 @@ func TestMalformedRequests(t *testing.T) {
 	require.NoError(t, err)
 	_, err = io.ReadAll(auth)
 	requireEnded(t, err)
-	require.Equal(t, circuit.OK, c.reserve(), "the connection goes on")
+	require.Equal(t, circuit.OK, c.reserve(), "the connection stays open")
 }
 
-// A client that asks all the time is cut off.
+// A client that keeps sending requests is cut off.
 func TestFlood(t *testing.T) {
 	r := newRelay(t, nil)
 	c := newClient(t, r)
@@ -419,10 +419,10 @@ func TestLeave(t *testing.T) {
 	require.Empty(t, all)
 	select {
 	case <-ended:
-		t.Fatal("it has not waited")
+		t.Fatal("it did not wait")
 	default:
 	}
 	require.NoError(t, callee.conn().Close())
 	require.NoError(t, caller.conn().Close())
-	require.NoError(t, <-ended, "it waits no longer than there are clients")
+	require.NoError(t, <-ended, "it must wait no longer than there are clients")
 }

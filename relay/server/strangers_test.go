@@ -21,19 +21,19 @@ import (
 	"github.com/sdp2p/p2p/internal/circuit"
 )
 
-// A crowd is strangers: each a key of its own with a QUIC connection, whose
-// handshake it has finished, which has no token, asks for a reservation or a
-// circuit all the same, and stays for as long as the relay lets it. They share
-// a few sockets.
+// A crowd is a group of strangers, each with a key of its own and a QUIC
+// connection whose handshake it has finished. It has no token, asks for a
+// reservation or a circuit all the same, and stays for as long as the relay
+// lets it. The strangers share a few sockets.
 type crowd struct {
 	relay   *relayTest
 	callee  identity.RemoteIdentity
 	sockets []*quicgo.Transport
-	came    atomic.Int32 // whose handshake was finished
-	granted atomic.Int32 // that were given anything
+	came    atomic.Int32 // strangers that finished a handshake
+	granted atomic.Int32 // strangers whose request was granted
 }
 
-// newCrowd opens sockets at addresses of their own, which no member has.
+// newCrowd opens sockets at addresses that no member has.
 func newCrowd(t testing.TB, r *relayTest, callee identity.RemoteIdentity, sockets int) *crowd {
 	c := &crowd{relay: r, callee: callee}
 	for i := range sockets {
@@ -48,7 +48,7 @@ func newCrowd(t testing.TB, r *relayTest, callee identity.RemoteIdentity, socket
 	return c
 }
 
-// come has one stranger come.
+// come has one stranger connect.
 func (c *crowd) come(ctx context.Context, i int) error {
 	private, err := crypto.UnmarshalEd25519PrivateKey(identity.New().PrivateKey())
 	if err != nil {
@@ -61,7 +61,7 @@ func (c *crowd) come(ctx context.Context, i int) error {
 	var config *tls.Config
 	config, _ = id.ConfigForPeer("")
 	config.NextProtos = []string{"libp2p"}
-	config.InsecureSkipVerify, config.VerifyPeerCertificate = true, nil // it does not matter to it who that is
+	config.InsecureSkipVerify, config.VerifyPeerCertificate = true, nil // any relay will do
 	conn, err := c.sockets[i%len(c.sockets)].Dial(ctx, net.UDPAddrFromAddrPort(c.relay.Addrs()[0]), config, &quicgo.Config{MaxIdleTimeout: time.Minute})
 	if err != nil {
 		return err
@@ -69,7 +69,7 @@ func (c *crowd) come(ctx context.Context, i int) error {
 	c.came.Add(1)
 	s, err := conn.OpenStreamSync(ctx)
 	if err != nil {
-		return nil // closed already: others have come
+		return nil // others have taken its place already
 	}
 	s.SetDeadline(time.Now().Add(30 * time.Second))
 	ask := circuit.Hop{Type: circuit.HopReserve}
@@ -97,10 +97,11 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// A thousand strangers come, as fast as they can (300, of whom 64 may be there,
-// unless SDP2P_SOAK=1): there are never more of them than may be, none gets
-// anything, and what they hold is no more after all have come than after a
-// third. Members that come meanwhile reserve, call each other and move data.
+// A thousand strangers connect, as fast as they can (unless SDP2P_SOAK=1: 300,
+// of whom 64 may stay): there are never more of them than allowed, none is
+// granted anything, and the memory held for them is no larger after all have
+// come than after a third. Meanwhile, members reserve, call each other and move
+// data.
 func TestThousandStrangers(t *testing.T) {
 	strangers, first, most := int32(300), int32(100), 64
 	if os.Getenv("SDP2P_SOAK") == "1" {

@@ -17,7 +17,7 @@ import (
 	"github.com/sdp2p/p2p/relay/token"
 )
 
-// A flaky ledger is away at times.
+// A flaky ledger is unavailable at times.
 type flaky struct {
 	Ledger
 	mu    sync.Mutex
@@ -75,8 +75,8 @@ func bookedBy(t *testing.T, l Ledger) int64 {
 	return n
 }
 
-// While the ledger is away, an account lives on its allowance, and all of it is
-// booked once the ledger is back.
+// While the ledger is unavailable, an account uses its allowance, and all of
+// that is booked once the ledger is back.
 func TestLedgerAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ledger := &flaky{Ledger: NewMemoryLedger(Monthly), away: true}
@@ -87,16 +87,17 @@ func TestLedgerAway(t *testing.T) {
 			passed += 1 << 20
 		}
 		require.EqualValues(t, allowanceAccount, passed)
-		require.Equal(t, 1, ledger.takes, "the ledger has a pause")
+		require.Equal(t, 1, ledger.takes, "the ledger is not asked again for a while")
 		takes := ledger.takes
 		require.ErrorIs(t, p.spend(t.Context(), 1), errQuota)
-		require.Equal(t, takes, ledger.takes, "it is not asked again at once")
+		require.Equal(t, takes, ledger.takes, "the ledger is not asked again at once")
 
-		// The allowance comes back with the hour, and the relay's is shared.
+		// The allowance is renewed after an hour; the relay's own is shared by
+		// all accounts.
 		time.Sleep(allowanceSpan)
 		require.NoError(t, p.spend(t.Context(), 1<<20))
 		passed += 1 << 20
-		all := int64(Chunk) // what p holds
+		all := int64(Chunk) // bytes that p holds
 		for i := range 40 {
 			other := newPurse(t, tr, -1)
 			other.account.Number[1] = byte(i + 1)
@@ -122,8 +123,8 @@ func TestLedgerAway(t *testing.T) {
 	})
 }
 
-// A relay that is killed while it holds grants settles them when it is started
-// again, each once, wherever it was killed.
+// A relay that is killed while it holds grants settles each of them once when
+// it is started again, whenever it was killed.
 func TestKilledWithGrants(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -135,13 +136,13 @@ func TestKilledWithGrants(t *testing.T) {
 	for _, n := range p.notes() {
 		tr.journal.write(n)
 	}
-	require.NoError(t, p.spend(t.Context(), 50)) // not written down
+	require.NoError(t, p.spend(t.Context(), 50)) // not recorded
 	require.GreaterOrEqual(t, bookedBy(t, ledger), int64(Chunk))
-	require.NoError(t, tr.close()) // as killed: nothing is given back
+	require.NoError(t, tr.close()) // as if killed: nothing is given back
 	whole, err := os.ReadFile(path)
 	require.NoError(t, err)
 
-	// Started while the ledger is away, and killed again.
+	// It is started while the ledger is unavailable, and killed again.
 	ledger.set(true)
 	again := newTreasury(t, ledger, path)
 	require.Equal(t, 1, again.work(t.Context()))
@@ -152,14 +153,16 @@ func TestKilledWithGrants(t *testing.T) {
 	require.EqualValues(t, 1000, bookedBy(t, ledger))
 	require.NoError(t, again.close())
 
-	// Killed after the ledger took it back, before that was written down.
+	// It was killed after the ledger took the grant back, before that was
+	// recorded.
 	require.NoError(t, os.WriteFile(path, whole, 0o600))
 	again = newTreasury(t, ledger, path)
 	require.Zero(t, again.work(t.Context()))
-	require.EqualValues(t, 1000, bookedBy(t, ledger), "given back twice")
+	require.EqualValues(t, 1000, bookedBy(t, ledger), "the grant was given back twice")
 	require.NoError(t, again.close())
 
-	// Cut at any byte: some of it is settled, and never more than all.
+	// The journal is cut at any byte: a part of the grant is settled, and never
+	// more than all of it.
 	for n := range whole {
 		ledger := NewMemoryLedger(Monthly)
 		g, err := ledger.Take(t.Context(), payer, Chunk, -1)
@@ -176,7 +179,7 @@ func TestKilledWithGrants(t *testing.T) {
 	}
 }
 
-// What is owed from an allowance survives as well.
+// Debts from an allowance also survive.
 func TestKilledWithDebts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal")
 	ledger := &flaky{Ledger: NewMemoryLedger(Monthly), away: true}
@@ -190,7 +193,7 @@ func TestKilledWithDebts(t *testing.T) {
 	whole, err := os.ReadFile(path)
 	require.NoError(t, err)
 	ledger.set(false)
-	for range 2 { // the second time, it was settled and not written down
+	for range 2 { // the second time, it was settled but not recorded
 		require.NoError(t, os.WriteFile(path, whole, 0o600))
 		again := newTreasury(t, ledger, path)
 		require.Zero(t, again.work(t.Context()))
@@ -199,8 +202,8 @@ func TestKilledWithDebts(t *testing.T) {
 	}
 }
 
-// The next grant is asked for when half of one is left; a ledger that is slower
-// than the circuits makes them wait, and not end.
+// The next grant is requested when half of the current one is left; if the
+// ledger is slower than the circuits, they wait, and do not end.
 func TestSlowLedger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ledger := &flaky{Ledger: NewMemoryLedger(Monthly), slow: time.Second}
@@ -209,7 +212,7 @@ func TestSlowLedger(t *testing.T) {
 		require.NoError(t, p.spend(t.Context(), 1))
 		require.Equal(t, time.Second, time.Since(begin))
 		require.NoError(t, p.spend(t.Context(), Chunk/2))
-		require.NoError(t, p.spend(t.Context(), 1)) // asks, and does not wait
+		require.NoError(t, p.spend(t.Context(), 1)) // it asks the ledger, and does not wait
 		require.Equal(t, time.Second, time.Since(begin))
 		require.NotNil(t, p.asking)
 		require.NoError(t, p.spend(t.Context(), Chunk/2))
@@ -225,8 +228,9 @@ func TestSlowLedger(t *testing.T) {
 	})
 }
 
-// An account that had nothing left is asked about again after a while: a period
-// may have begun, or another relay may have given back.
+// After a while, the ledger is asked again about an account that had nothing
+// left: a new period may have begun, or another relay may have given bytes
+// back.
 func TestExhaustedForAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ledger := NewMemoryLedger(Hourly)
@@ -247,7 +251,7 @@ func TestExhaustedForAWhile(t *testing.T) {
 	})
 }
 
-// A lossy ledger does what it is asked for and does not answer.
+// A lossy ledger does what it is asked to do, but does not answer.
 type lossy struct {
 	Ledger
 	lost int
@@ -262,8 +266,8 @@ func (l *lossy) Take(ctx context.Context, a token.Account, want, limit int64) (G
 	return g, err
 }
 
-// A grant whose answer was lost is given back, also by a relay that is killed
-// meanwhile: nobody pays for it.
+// A grant whose answer was lost is given back, even if the relay is killed
+// meanwhile: no account pays for it.
 func TestLostAnswer(t *testing.T) {
 	for _, killed := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -277,7 +281,7 @@ func TestLostAnswer(t *testing.T) {
 			want := int64(1000)
 			if killed {
 				require.NoError(t, tr.close())
-				tr, want = newTreasury(t, ledger, path), 0 // the thousand bytes were not written down
+				tr, want = newTreasury(t, ledger, path), 0 // the thousand bytes were not recorded
 			} else {
 				require.True(t, p.giveBack(0))
 			}
@@ -289,7 +293,7 @@ func TestLostAnswer(t *testing.T) {
 	}
 }
 
-// Clients are told also of what other relays have used up.
+// Clients are also told of what other relays have used up.
 func TestExhaustedElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit = 2 * Chunk
@@ -303,9 +307,9 @@ func TestExhaustedElsewhere(t *testing.T) {
 		require.NoError(t, err)
 		require.EqualValues(t, Chunk, g.Bytes)
 		require.NoError(t, p.spend(t.Context(), Chunk/2))
-		require.NoError(t, p.spend(t.Context(), 1)) // asks
+		require.NoError(t, p.spend(t.Context(), 1)) // it asks the ledger
 		synctest.Wait()
-		require.Len(t, told, 1, "more than half")
+		require.Len(t, told, 1, "clients are told once more than half is used")
 		require.NoError(t, p.spend(t.Context(), Chunk))
 		require.ErrorIs(t, p.spend(t.Context(), 1), errQuota)
 		synctest.Wait()
@@ -329,7 +333,8 @@ func TestRefund(t *testing.T) {
 	require.EqualValues(t, 500, bookedBy(t, ledger))
 }
 
-// Whatever circuits do at the same time, the books agree with what has passed.
+// Whatever circuits do at the same time, the books agree with the bytes
+// forwarded.
 func TestPurseConcurrently(t *testing.T) {
 	const limit = 3*Chunk + 12345
 	ledger := NewMemoryLedger(Monthly)
@@ -355,7 +360,7 @@ func TestPurseConcurrently(t *testing.T) {
 	}
 	require.Zero(t, tr.work(t.Context()))
 	require.Equal(t, passed[0]+passed[1], bookedBy(t, ledger))
-	require.LessOrEqual(t, passed[0]+passed[1], int64(limit+2*31111), "a buffer each")
+	require.LessOrEqual(t, passed[0]+passed[1], int64(limit+2*31111), "the limit is exceeded by at most a buffer each")
 	require.GreaterOrEqual(t, passed[0]+passed[1], int64(limit-Chunk))
 }
 
@@ -373,12 +378,12 @@ func TestBucket(t *testing.T) {
 		time.Sleep(time.Hour)
 		begin = time.Now()
 		require.NoError(t, b.wait(t.Context(), rate/10))
-		require.Zero(t, time.Since(begin), "100 ms are saved up")
+		require.Zero(t, time.Since(begin), "up to 100 ms can be saved up")
 		require.NoError(t, b.wait(t.Context(), rate/10))
-		require.Equal(t, 100*time.Millisecond, time.Since(begin), "and no more")
+		require.Equal(t, 100*time.Millisecond, time.Since(begin), "no more than 100 ms can be saved up")
 
 		b.set(5000, 500)
-		require.Equal(t, 1024, b.step(32<<10), "slow accounts in small pieces")
+		require.Equal(t, 1024, b.step(32<<10), "slow accounts send in small pieces")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		require.ErrorIs(t, b.wait(ctx, 1<<20), context.DeadlineExceeded)
@@ -407,7 +412,7 @@ func TestPairs(t *testing.T) {
 			require.False(t, ps.begin(p))
 			time.Sleep(pairPause)
 		}
-		require.False(t, ps.begin(p), "four are under way")
+		require.False(t, ps.begin(p), "four are in progress")
 		ps.tidy()
 		require.Len(t, ps.all, 1)
 		for range pairMost {

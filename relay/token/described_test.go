@@ -14,7 +14,7 @@ import (
 	"github.com/sdp2p/p2p/relay/token"
 )
 
-// A token is what internal/described says it is.
+// A token has the layout that internal/described describes.
 func TestDescribed(t *testing.T) {
 	messagetest.Pair{
 		Sample: func(r messagetest.Random) (hand, generated encoding.BinaryAppender) {

@@ -102,8 +102,8 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-// Each altered bit is noticed, by the parser or by the signature, and never
-// leads to another refusal than these.
+// Each altered bit is detected, by the parser or by the signature, and leads
+// only to these refusals.
 func TestEachBit(t *testing.T) {
 	v := vectors(t)[1]
 	issuer, b := fromSeed(t, v.IssuerSeed).Remote(), unhex(t, v.Token)
@@ -181,7 +181,7 @@ func TestText(t *testing.T) {
 		_, err := token.Parse(bad)
 		require.ErrorIs(t, err, token.ErrInvalid, name)
 	}
-	// The last character has bits that mean nothing: they are zero.
+	// The unused bits of the last character must be zero.
 	last, count := text[:len(text)-1], 0
 	for _, c := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_" {
 		if _, err := token.Parse(last + string(c)); err == nil {
@@ -191,8 +191,8 @@ func TestText(t *testing.T) {
 	require.Equal(t, 16, count) // 206 bytes are 274⅔ characters
 }
 
-// signed is a token that the relay with the seed 2 accepts, if alter does
-// nothing.
+// signed returns a token that the relay with the seed 2 accepts, if alter
+// changes nothing.
 func signed(t testing.TB, alter func(*token.Token)) token.Token {
 	made := token.Token{
 		Node: seeded(t, 1).Remote(), Account: uuid.UUID{1}, Relay: seeded(t, 2).Remote(),
@@ -246,8 +246,8 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// The signature covers the fields: a token that was altered after it was signed
-// is no token of the issuer's.
+// The signature covers the fields: a token that was altered after signing is
+// not valid.
 func TestAltered(t *testing.T) {
 	rules := token.Rules{Relay: seeded(t, 2).Remote(), Trusted: func(identity.RemoteIdentity) bool { return true }}
 	good := signed(t, func(*token.Token) {})

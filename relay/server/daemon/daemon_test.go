@@ -30,12 +30,12 @@ func registered() (*Options, *flag.FlagSet) {
 	return o, flags
 }
 
-// The configuration file in deploy has every option, with its default.
+// The configuration file in deploy contains every option, with its default.
 func TestConfigFile(t *testing.T) {
 	b, err := os.ReadFile("../../../deploy/relay.conf")
 	require.NoError(t, err)
 	_, flags := registered()
-	require.NoError(t, Load(flags, bytes.NewReader(b)), "all of it is commented out")
+	require.NoError(t, Load(flags, bytes.NewReader(b)), "every line is commented out")
 	flags.Visit(func(f *flag.Flag) { t.Errorf("%s is set", f.Name) })
 	lines := map[string]string{}
 	for _, m := range regexp.MustCompile(`(?m)^#([a-z-]+) = (.*)$`).FindAllStringSubmatch(string(b), -1) {
@@ -112,13 +112,13 @@ func TestRevokedFile(t *testing.T) {
 	require.False(t, r.has(identity.New().Remote(), 7))
 	again := func() { r.looked = time.Time{} }
 	require.NoError(t, os.WriteFile(path, fmt.Appendf(nil, "%v 7\n%v 8 # also\n", id, id), 0o600))
-	require.False(t, r.has(id, 8), "it is looked at after a while")
+	require.False(t, r.has(id, 8), "the file is read again only after a while")
 	again()
 	require.True(t, r.has(id, 8))
 	for _, bad := range []string{"x 1\n", fmt.Sprintf("%v\n", id), fmt.Sprintf("%v 4294967296\n", id)} {
 		require.NoError(t, os.WriteFile(path, []byte(bad), 0o600))
 		again()
-		require.True(t, r.has(id, 8), "what was read before holds")
+		require.True(t, r.has(id, 8), "a bad file must not replace the last good one")
 		_, err := readRevoked(path, log)
 		require.Error(t, err, bad)
 	}
@@ -129,7 +129,7 @@ func TestRevokedFile(t *testing.T) {
 	require.False(t, r.has(id, 7))
 }
 
-// A relay runs, says how it is, and ends when it is told to.
+// A relay runs, reports its state, and ends when it is told to.
 func TestRun(t *testing.T) {
 	o, flags := registered()
 	state := filepath.Join(t.TempDir(), "new")
