@@ -20,23 +20,24 @@ import (
 	"github.com/sdp2p/p2p/internal/junction"
 )
 
-// shortest is the length from which on a string of bytes that occurs twice
-// links two times.
+// shortest is the length from which a string of bytes that occurs in two epochs
+// links them.
 const shortest = 6
 
-// constants are what every node that is visible to its contacts only sends: the
-// names of the service and of the strings in a TXT record.
+// constants are the strings that every node that is visible only to its
+// contacts sends: the name of the service, and the keys in a TXT record.
 var constants = []string{"_sd._udp.local.", "v=1", "m=c", "k=", "t0=", "t1=", "t2="}
 
-// A field is a piece of a packet that a node has filled in, with what it is.
+// A field is a part of a packet that a node has filled in, and the kind of that
+// part.
 type field struct {
 	what string
 	data string
 }
 
-// fieldsOf takes a packet apart: all in it but the structure of DNS (lengths,
-// types, classes, times to live, and pointers) and the documented constants.
-// The addresses are those of the link.
+// fieldsOf returns all fields of a packet, except the structure of DNS
+// (lengths, types, classes, times to live, and pointers) and the documented
+// constants. Addresses are those of the link.
 func fieldsOf(t testing.TB, data []byte) (list []field) {
 	m := new(dns.Msg)
 	require.NoError(t, m.Unpack(data))
@@ -58,7 +59,7 @@ func fieldsOf(t testing.TB, data []byte) (list []field) {
 	}
 	require.Zero(t, m.Id)
 	for _, q := range m.Question {
-		if !m.Response { // which repeats what a one-shot querier has asked
+		if !m.Response { // a response repeats the question of a one-shot querier
 			name("question", q.Name)
 		}
 	}
@@ -102,8 +103,9 @@ func unescape(t testing.TB, rr *dns.TXT) (list []string) {
 	return list
 }
 
-// substrings returns all strings of the shortest length in fields; of twice
-// that length in labels, whose bytes have half as much in them.
+// substrings returns all substrings of fields that have the shortest length; in
+// labels, they have twice that length, since their bytes carry half as much
+// information.
 func substrings(fields []field) map[string]string {
 	all := map[string]string{}
 	for _, f := range fields {
@@ -118,8 +120,8 @@ func substrings(fields []field) map[string]string {
 	return all
 }
 
-// revealing returns what must be in no packet: of a node's identity, in every
-// form, its name, library, and host names.
+// revealing returns the strings that no packet may contain: a node's identity
+// in every form, its name, its library, and its host names.
 func revealing(id identity.Identity) (list []string) {
 	raw := id.Remote().Bytes()
 	x, err := id.Remote().X25519()
@@ -135,7 +137,7 @@ func revealing(id identity.Identity) (list []string) {
 	return list
 }
 
-// fold takes the case from ASCII letters, and leaves all other bytes alone.
+// fold converts ASCII letters to lower case, and leaves all other bytes alone.
 func fold(s string) string {
 	b := []byte(s)
 	for i, c := range b {
@@ -146,9 +148,9 @@ func fold(s string) string {
 	return string(b)
 }
 
-// reveals returns a part of what a packet reveals of nodes; "" if it reveals
-// nothing. Of hexadecimal digits, which random labels are made of, 12 are
-// looked for, of other forms 6 bytes, letters in any case.
+// reveals returns a part of a packet that reveals a node, or "". It looks for
+// 12 bytes of a string of hexadecimal digits, of which random labels consist,
+// and for 6 bytes of any other string, regardless of case.
 func reveals(data []byte, ids ...identity.Identity) string {
 	folded := fold(string(data))
 	for _, id := range ids {
@@ -167,7 +169,7 @@ func reveals(data []byte, ids ...identity.Identity) string {
 	return ""
 }
 
-// A pair is two contacts on a link, and what is captured there.
+// A pair is two contacts on a link, and the fields captured there.
 type pair struct {
 	t      *testing.T
 	link   *dnssdtest.Link
@@ -186,8 +188,8 @@ func newPair(t *testing.T) *pair {
 	return p
 }
 
-// collect returns what was sent on a link since the last time, but by hosts
-// that are named and by the one that asks.
+// collect returns the fields sent on a link since the last call, except those
+// sent by the hosts in but, and by the host that asks.
 func (p *pair) collect(l *dnssdtest.Link, but ...int) (all []field) {
 	for _, f := range l.Frames() {
 		require.Empty(p.t, reveals(f.Data, p.ids[:]...))
@@ -199,12 +201,12 @@ func (p *pair) collect(l *dnssdtest.Link, but ...int) (all []field) {
 	return all
 }
 
-// keep keeps what was sent as that of one more epoch.
+// keep records the fields sent so far as those of another epoch.
 func (p *pair) keep(l *dnssdtest.Link, but ...int) {
 	p.epochs = append(p.epochs, p.collect(l, but...))
 }
 
-// ask has another host ask for all that there may be.
+// ask has another host ask for all records that might exist.
 func (p *pair) ask() {
 	q := new(dns.Msg)
 	label := p.circle[0].label()
@@ -217,8 +219,8 @@ func (p *pair) ask() {
 	p.link.Inject(b, netip.AddrPortFrom(addrOf(9), 40000), netip.MustParseAddrPort("224.0.0.251:5353"))
 }
 
-// turn begins an epoch of both. What is sent while it does belongs to neither:
-// old names are taken back.
+// turn begins an epoch of both nodes. Packets sent during the change are not
+// recorded, since they withdraw old names.
 func (p *pair) turn() {
 	p.circle[0].rotate()
 	p.circle[1].rotate()
@@ -226,15 +228,15 @@ func (p *pair) turn() {
 	p.collect(p.link)
 }
 
-// outOfReach has the second one be out of reach for a while, and come back in
-// the next epoch. The first one, in an epoch of its own, does not ask for it by
-// its name.
+// outOfReach takes the second node out of reach for a while, and back in the
+// next epoch. The first one, in an epoch of its own, does not ask for it by
+// name.
 func (p *pair) outOfReach() {
 	p.link.Cut(p.member[1].host)
 	pass(4 * time.Minute)
 	p.circle[0].rotate()
 	pass(3 * time.Second)
-	p.collect(p.link) // with the goodbye
+	p.collect(p.link) // together with the goodbye
 	pass(20 * time.Minute)
 	p.keep(p.link, 2)
 	p.turn()
@@ -243,7 +245,7 @@ func (p *pair) outOfReach() {
 	p.keep(p.link)
 }
 
-// move takes both to another network.
+// move moves both nodes to another network.
 func (p *pair) move() {
 	elsewhere := dnssdtest.NewLink()
 	for n, m := range p.member {
@@ -260,15 +262,15 @@ func (p *pair) move() {
 	p.circle[0].rotate()
 	p.circle[1].rotate()
 	pass(10 * time.Minute)
-	p.keep(elsewhere) // right from the start
+	p.keep(elsewhere) // from the beginning
 }
 
-// finds reports whether the first one finds the second.
+// finds reports whether the first node finds the second.
 func (p *pair) finds() bool { return p.circle[0].finds(p.ids[1].Remote(), p.circle[1].label()) }
 
-// Nothing that two nodes send in three epochs occurs in two of them, or says
-// who they are: neither when one of them is asked by others, nor while one is
-// out of reach, nor in another network.
+// Nothing that two nodes send in three epochs occurs in two of these, or
+// reveals who they are: not even when others ask one of the nodes, when one is
+// out of reach, or in another network.
 func TestCapture(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
@@ -298,7 +300,7 @@ func TestCapture(t *testing.T) {
 	})
 }
 
-// After the mode has changed, goodbyes are the last that shows who the node is.
+// After a change of the mode, only goodbyes still show the node's identity.
 func TestCaptureOfModes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -308,7 +310,7 @@ func TestCaptureOfModes(t *testing.T) {
 		mb := hide(t, link, 2, cb, Enabled)
 		pass(time.Minute)
 		for _, f := range link.Frames() {
-			require.NotEmpty(t, cmp.Or(reveals(f.Data, a, b), queried(t, f.Data)), "the search finds what is there")
+			require.NotEmpty(t, cmp.Or(reveals(f.Data, a, b), queried(t, f.Data)), "the search must find the identity in what is sent")
 		}
 		link.Forget()
 		ma.discovery.SetMode(ContactsOnly)
@@ -329,7 +331,7 @@ func TestCaptureOfModes(t *testing.T) {
 	})
 }
 
-// queried returns "a query" for one.
+// queried returns "a query" if the message is one.
 func queried(t testing.TB, data []byte) string {
 	m := new(dns.Msg)
 	require.NoError(t, m.Unpack(data))

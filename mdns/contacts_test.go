@@ -25,8 +25,8 @@ import (
 	"github.com/sdp2p/p2p/internal/tags"
 )
 
-// circle is package contact as far as a discovery knows it: the contacts of one
-// node.
+// circle stands for package contact, as far as a discovery knows it: it holds
+// the contacts of one node.
 type circle struct {
 	self identity.Identity
 	set  *tags.Set
@@ -54,7 +54,7 @@ func newCircle(t testing.TB, self identity.Identity, contacts ...identity.Remote
 	return c
 }
 
-// rotate begins a new epoch: another key, label and port.
+// rotate begins a new epoch, with another key, label and port.
 func (c *circle) rotate() junction.Shown {
 	key := identity.New().Remote()
 	b := key.Bytes()
@@ -118,7 +118,8 @@ func newLabel() string {
 	return hex.EncodeToString(b[:junction.LabelSize/2])
 }
 
-// finds reports whether a contact is found in what was seen, at an instance.
+// finds reports whether a contact is recognized among the instances seen, under
+// a given label.
 func (c *circle) finds(id identity.RemoteIdentity, label string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -126,7 +127,7 @@ func (c *circle) finds(id identity.RemoteIdentity, label string) bool {
 	return slices.ContainsFunc(c.matcher.Matches(id), func(m tags.Match) bool { return m.Label == label })
 }
 
-// at returns where an instance is.
+// at returns the addresses of an instance.
 func (c *circle) at(label string) []netip.AddrPort {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -161,8 +162,8 @@ func (c *circle) veiled() []bool {
 	return slices.Compact(slices.Clone(c.veils))
 }
 
-// eth6 is the n-th host's interface with IPv4, a link-local address that holds
-// the link-layer one, a stable address and a temporary one.
+// eth6 returns the n-th host's interface, with IPv4, a link-local address that
+// contains the link-layer one, a stable address and a temporary one.
 func eth6(n int) dnssd.Interface {
 	return dnssd.Interface{
 		Index: 2, Name: "eth0", MTU: 1500, Up: true, Multicast: true,
@@ -181,7 +182,7 @@ const (
 	library    = "d66e3c5a-9dad-11d1-80b4-00c04fd430c8"
 )
 
-// hide starts a node that is visible to its contacts only.
+// hide starts a node that is visible only to its contacts.
 func hide(t *testing.T, link *dnssdtest.Link, n int, c *circle, mode Mode) *member {
 	t.Helper()
 	m := joinAs(t, link, eth6(n), ear{}, p2p.Config{Identity: c.self, Name: secretName}, Config{Mode: mode, Contacts: c})
@@ -194,7 +195,8 @@ func isOf(f dnssdtest.Frame, n int) bool {
 	return f.Src.Addr() == addrOf(n) || strings.HasSuffix(f.Src.Addr().String(), fmt.Sprintf(":fe00:%x", n))
 }
 
-// sent returns the messages among frames, of one host if that is not 0.
+// sent returns the messages among frames, only those of one host if host is not
+// 0.
 func sent(t testing.TB, frames []dnssdtest.Frame, host int) (list []*dns.Msg) {
 	for _, f := range frames {
 		if host != 0 && !isOf(f, host) {
@@ -210,7 +212,7 @@ func sent(t testing.TB, frames []dnssdtest.Frame, host int) (list []*dns.Msg) {
 func recordsOf(m *dns.Msg) []dns.RR { return slices.Concat(m.Answer, m.Ns, m.Extra) }
 
 // Two contacts find each other by their tags, and a third node finds neither;
-// the app is told of nobody. Each announcement fits in 1,200 bytes.
+// no peer is reported to the app. Each announcement fits in 1,200 bytes.
 func TestContactsFindEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -222,7 +224,7 @@ func TestContactsFindEachOther(t *testing.T) {
 		require.True(t, ca.finds(b.Remote(), cb.shown.Label))
 		require.True(t, cb.finds(a.Remote(), ca.shown.Label))
 		for _, id := range []identity.RemoteIdentity{a.Remote(), b.Remote()} {
-			require.False(t, cc.finds(id, ca.shown.Label) || cc.finds(id, cb.shown.Label), "it is no contact of theirs")
+			require.False(t, cc.finds(id, ca.shown.Label) || cc.finds(id, cb.shown.Label), "the third node is not a contact of theirs")
 		}
 		require.Len(t, cc.labels(), 2)
 		require.False(t, ca.finds(c.Remote(), cc.shown.Label))
@@ -241,7 +243,7 @@ func TestContactsFindEachOther(t *testing.T) {
 			require.Empty(t, m.Peers())
 			require.Zero(t, count[p2p.PeerAvailable](m))
 		}
-		require.True(t, ca.finds(b.Remote(), cb.shown.Label), "its records are asked for again")
+		require.True(t, ca.finds(b.Remote(), cb.shown.Label), "its records must be asked for again")
 		require.Empty(t, slices.DeleteFunc(ca.told(), func(e string) bool { return strings.HasPrefix(e, "seen ") }))
 		for _, f := range link.Frames() {
 			require.LessOrEqual(t, len(f.Data), 1200)
@@ -249,8 +251,8 @@ func TestContactsFindEachOther(t *testing.T) {
 	})
 }
 
-// What 123 contacts make is not larger than what one does; 124 make two
-// instances of it, with other labels and one host.
+// The announcement for 123 contacts is no larger than that for one; 124
+// contacts take two instances, with different labels and one host.
 func TestManyContacts(t *testing.T) {
 	for _, test := range []struct{ contacts, instances int }{{1, 1}, {123, 1}, {124, 2}, {500, 8}} {
 		synctest.Test(t, func(t *testing.T) {
@@ -294,8 +296,9 @@ func TestManyContacts(t *testing.T) {
 	}
 }
 
-// In an epoch's change the old instance is taken back at once, and the new one
-// announced: two packets each, over each family. The contact is found anew.
+// At the change of an epoch, the old instance is withdrawn at once, and the new
+// one announced: with two packets each, over each family. The contact finds the
+// node again.
 func TestRotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -351,7 +354,8 @@ func TestRotation(t *testing.T) {
 	})
 }
 
-// The layout of a key is the same after the discovery was disabled for a while.
+// The layout for a key stays the same after the discovery was disabled for a
+// while.
 func TestLayoutStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -376,10 +380,10 @@ func TestLayoutStays(t *testing.T) {
 	})
 }
 
-// The mode changes in any order. Enabled nodes see those that are enabled,
-// contacts those that are visible to contacts only; what was announced is taken
-// back; the listener's veil comes before the announcement, and goes after its
-// goodbye.
+// The mode changes in any order. Enabled nodes see enabled nodes, and nodes
+// that are visible to contacts only see each other; a former announcement is
+// withdrawn; the listener is veiled before the announcement, and unveiled after
+// the goodbye.
 func TestModesSwitched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -435,8 +439,8 @@ func TestModesSwitched(t *testing.T) {
 	})
 }
 
-// nobodyAnswersFor asks for all that would be there of the first node, if it
-// were enabled: it says nothing of that.
+// nobodyAnswersFor asks for all records that the first node would have if it
+// were enabled, and requires that it does not reveal any of them.
 func nobodyAnswersFor(t *testing.T, link *dnssdtest.Link, a identity.Identity) {
 	link.Forget()
 	q := new(dns.Msg)
@@ -464,8 +468,8 @@ func nobodyAnswersFor(t *testing.T, link *dnssdtest.Link, a identity.Identity) {
 	}
 }
 
-// A discovery that begins with contacts only hides the node before it is
-// started.
+// A discovery that starts in the mode ContactsOnly hides the node before the
+// node is started.
 func TestHiddenFromTheStart(t *testing.T) {
 	c := newCircle(t, identity.New(), identity.New().Remote())
 	for _, test := range []struct {
@@ -478,7 +482,7 @@ func TestHiddenFromTheStart(t *testing.T) {
 	require.Len(t, c.veils, 3)
 }
 
-// Without contacts there is nothing to announce.
+// ContactsOnly requires contacts.
 func TestContactsRequired(t *testing.T) {
 	_, err := p2p.Start(t.Context(), p2p.Config{App: "sd", Hooks: []p2p.Hook{
 		ear{}, New(Config{Mode: ContactsOnly, network: dnssdtest.NewHost()}),

@@ -22,8 +22,8 @@ func shows(label string, l *dnssdtest.Link) bool {
 	return slices.ContainsFunc(l.Frames(), func(f dnssdtest.Frame) bool { return bytes.Contains(f.Data, []byte(label)) })
 }
 
-// In another network, nothing is announced that was announced in the one
-// before; not even a goodbye.
+// After a change of network, nothing that was announced in the old network
+// appears in the new one; not even in a goodbye.
 func TestNewNetwork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		home, cafe := dnssdtest.NewLink(), dnssdtest.NewLink()
@@ -38,14 +38,14 @@ func TestNewNetwork(t *testing.T) {
 		ma.host.Plug(cafe, ifc)
 		pass(10 * time.Second)
 		require.NotEmpty(t, cafe.Frames())
-		require.False(t, shows(old.Label, cafe), "the contacts have not noticed yet")
-		require.Equal(t, 1, ca.askedElsewhere(), "and are told")
+		require.False(t, shows(old.Label, cafe), "the contacts have not changed the label yet")
+		require.Equal(t, 1, ca.askedElsewhere(), "the contacts are told once")
 		middle := ca.rotate()
 		pass(10 * time.Second)
 		require.False(t, shows(old.Label, cafe))
 		require.True(t, shows(middle.Label, cafe))
 
-		// The contacts notice first.
+		// The contacts notice the change first.
 		ma.host.Silence(true)
 		ma.host.Unplug(2)
 		ma.host.Plug(home, eth6(1))
@@ -58,8 +58,8 @@ func TestNewNetwork(t *testing.T) {
 	})
 }
 
-// In the same network, what was announced comes back: where the router proves
-// that it is the same one, which may take a moment.
+// Back in the same network, the announcement returns, once the router proves
+// that it is the same network, which may take a moment.
 func TestSameNetwork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		home := dnssdtest.NewLink()
@@ -85,7 +85,7 @@ func TestSameNetwork(t *testing.T) {
 			require.Equal(t, known, shows(latest.Label, home))
 			ma.host.Plug(home, atHome)
 			pass(5 * time.Second)
-			require.True(t, shows(latest.Label, home), "it is the same network")
+			require.True(t, shows(latest.Label, home), "the network is the same")
 			require.Equal(t, before, ca.askedElsewhere())
 		}
 		ma.host.Unplug(2)
@@ -96,14 +96,14 @@ func TestSameNetwork(t *testing.T) {
 		pass(1900 * time.Millisecond)
 		require.Equal(t, before, ca.askedElsewhere())
 		pass(200 * time.Millisecond)
-		require.Equal(t, before+1, ca.askedElsewhere(), "nothing proves it")
+		require.Equal(t, before+1, ca.askedElsewhere(), "nothing proves that the network is the same")
 	})
 }
 
-// An interface that comes up later shows nothing of what was announced before:
-// the contacts are told to show something else. Where one of two networks is
-// another one by its router alone, which is believed for some time only, they
-// say so to the engine.
+// An interface that comes up later shows nothing that was announced before: the
+// contacts are asked to show something else. If only the router shows that one
+// of two networks has changed, which the engine assumes only for a time, the
+// contacts tell the engine.
 func TestFurtherInterface(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		home, more := dnssdtest.NewLink(), dnssdtest.NewLink()
@@ -122,7 +122,8 @@ func TestFurtherInterface(t *testing.T) {
 		require.Equal(t, 1, ca.askedElsewhere())
 		require.NotEmpty(t, sentResponses(t, more))
 
-		// By its router alone, home becomes another network again and again.
+		// Judged only by its router, home changes into another network again
+		// and again.
 		routed := eth6(1)
 		for i := range 3 {
 			routed.Gateway, routed.GatewayLink = addrOf(77), fmt.Sprintf("02:%02d", i)
@@ -140,7 +141,7 @@ func TestFurtherInterface(t *testing.T) {
 	})
 }
 
-// What is announced has addresses of the families that are enabled.
+// An announcement has addresses of the enabled families only.
 func TestFamilies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -173,8 +174,8 @@ func sentResponses(t testing.TB, l *dnssdtest.Link) (list []*dns.Msg) {
 	return list
 }
 
-// What was to be announced while a link was down was not announced: it is
-// announced in the network to which the link leads then.
+// An announcement that was due while a link was down is made in the network to
+// which the link then leads.
 func TestShownWhileDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		home := dnssdtest.NewLink()

@@ -9,7 +9,7 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// Every node of the app on the local network, as it comes.
+// The example prints every node of the app on the local network as it appears.
 func Example() {
 	ctx := context.Background()
 	discovery := mdns.New(mdns.Config{})

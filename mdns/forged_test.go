@@ -18,11 +18,11 @@ import (
 	"github.com/sdp2p/p2p/internal/tags"
 )
 
-// A forger announces instances on a link on which a contact is.
+// A forger announces instances on a contact's link.
 type forger struct {
 	t       *testing.T
 	link    *dnssdtest.Link
-	contact *circle // whose announcement it copies, and whose place it takes
+	contact *circle // it is copied and impersonated
 	n       int
 }
 
@@ -48,8 +48,8 @@ func (f *forger) announce(label string, txt []string) {
 	f.link.Inject(packed, netip.AddrPortFrom(src, dnssd.Port), dnssd.Groups[dnssd.IPv4])
 }
 
-// forge announces one instance: of nobody, malformed, or in the contact's
-// place.
+// forge announces one instance: one of no node, a malformed one, or one that
+// impersonates the contact.
 func (f *forger) forge() {
 	txts, err := tags.Layout(identity.New().Remote(), nil)
 	require.NoError(f.t, err)
@@ -63,11 +63,11 @@ func (f *forger) forge() {
 		txt[2] = "k=" + strings.Repeat("A", n/10%64)
 	case 3:
 		txt[4] = txt[4][:n/10%len(txt[4])]
-	case 4: // a copy of the contact's, elsewhere
+	case 4: // a copy of the contact's, at another host
 		txts, err = f.contact.layout()
 		require.NoError(f.t, err)
 		txt = txts[0]
-	case 5: // in the contact's place
+	case 5: // impersonates the contact
 		label = f.contact.label()
 	}
 	f.announce(label, txt)
@@ -82,9 +82,9 @@ func (f *forger) flood(d time.Duration) {
 	}
 }
 
-// 1,000 instances a minute from 200 sources, malformed and forged, and answers
-// in the place of the contact's: it is found, and the tables stay within
-// bounds.
+// 1,000 malformed or forged instances a minute from 200 sources, some of which
+// impersonate the contact, do not keep the contact from being found, and the
+// tables stay within their bounds.
 func TestForgedInstances(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -132,7 +132,7 @@ func (c *circle) layout() ([][]string, error) {
 	return tags.Layout(c.shown.Key, c.shown.Tags)
 }
 
-// escape writes bytes as package dns wants them in a TXT record.
+// escape encodes bytes as package dns expects them in a TXT record.
 func escape(txt []string) (list []string) {
 	for _, s := range txt {
 		var b strings.Builder

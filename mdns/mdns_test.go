@@ -16,11 +16,11 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// patience bounds what a test waits for; nothing takes that long.
+// patience bounds the waits of tests; nothing takes that long.
 const patience = time.Minute
 
-// loopback returns the name of the loopback interface: tests send nothing
-// anywhere else.
+// loopback returns the name of the loopback interface: tests send nothing on
+// any other.
 func loopback(t testing.TB) string {
 	t.Helper()
 	all, err := net.Interfaces()
@@ -39,8 +39,8 @@ type node struct {
 	discovery *mdns.Discovery
 }
 
-// newApp returns the name of an app that no other test uses: all that run on
-// this host hear each other.
+// newApp returns an app name that no other test uses, since all tests on this
+// host hear each other.
 func newApp() string { return fmt.Sprintf("m%x", rand.N(1<<40)) }
 
 func start(t testing.TB, app string, cfg p2p.Config, mc mdns.Config) *node {
@@ -66,7 +66,7 @@ func within(t testing.TB) context.Context {
 	return ctx
 }
 
-// until waits until something is true that events tell of.
+// until waits for a condition whose changes events report.
 func until(t testing.TB, n *node, holds func() bool) {
 	t.Helper()
 	for range n.Watch(within(t)) {
@@ -82,8 +82,8 @@ func (n *node) sees(other *node) bool {
 	return ok && len(peer.Info().DiscoveredBy) == 1
 }
 
-// Two nodes on one host find each other, talk, follow changes, and miss each
-// other when one goes.
+// Two nodes on one host find each other, talk, follow changes, and notice when
+// the other one goes.
 func TestDiscovery(t *testing.T) {
 	t.Parallel()
 	app := newApp()

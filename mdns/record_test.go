@@ -13,8 +13,8 @@ import (
 	"github.com/sdp2p/p2p/p2ptest"
 )
 
-// As much metadata as a node may have is announced whole, with the node's own
-// fields first.
+// A node's metadata is announced completely, up to the largest size, with the
+// node's own fields first.
 func TestFullMetadata(t *testing.T) {
 	n, err := p2p.Start(t.Context(), p2p.Config{
 		App: "test", Name: "n", Version: "1", Hooks: []p2p.Hook{p2ptest.NewNetwork(p2ptest.Config{}).Listener(p2ptest.ListenerConfig{})},

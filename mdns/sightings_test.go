@@ -17,7 +17,7 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
 )
 
-// A dualEar is an ear for both families, of which IPv6 comes and goes.
+// A dualEar is an ear for both families; its IPv6 address comes and goes.
 type dualEar struct {
 	ear
 	ipv6 chan bool
@@ -42,9 +42,10 @@ func (e dualEar) Run(ctx context.Context, s *p2p.Scope) error {
 	return e.ear.Run(ctx, s)
 }
 
-// A peer at addresses of a family that no listener of this node has is not
-// available, and the log says why; nor is one whose announcements do not name
-// an identity. It is available while a listener has the family.
+// A peer whose addresses are all of a family that none of this node's listeners
+// has is not available, and the log says why; nor is a peer whose announcements
+// do not name an identity. The peer is available while a listener has the
+// family.
 func TestNoWayToThePeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -75,7 +76,7 @@ func TestNoWayToThePeer(t *testing.T) {
 		require.Empty(t, n.Peers())
 		require.Equal(t, 2, n.logged("no address that this node can dial"))
 		say(id.String())
-		require.Equal(t, 2, n.logged("no address that this node can dial"), "once for each time")
+		require.Equal(t, 2, n.logged("no address that this node can dial"), "logged once each time that it becomes unavailable")
 
 		for range 100 {
 			say(identity.New().Remote().String())
@@ -85,8 +86,7 @@ func TestNoWayToThePeer(t *testing.T) {
 	})
 }
 
-// A link-local address of IPv6 that was heard on an interface without IPv6 is
-// none.
+// An IPv6 link-local address heard on an interface without IPv6 does not count.
 func TestLinkLocalWithoutIPv6(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -108,9 +108,9 @@ func TestLinkLocalWithoutIPv6(t *testing.T) {
 	})
 }
 
-// A node of the first implementation, whose packet over IPv6 comes first and
-// has a link-local address alone, is available once its packet over IPv4 is
-// there, and has a candidate then.
+// A node of the first implementation sends its packet over IPv6 first, with
+// only a link-local address. It is available, with a candidate, once its packet
+// over IPv4 has arrived.
 func TestReplayIPv6First(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -146,7 +146,7 @@ func TestReplayIPv6First(t *testing.T) {
 	})
 }
 
-// announcement returns a packet that announces an instance at one address.
+// announcement returns a packet that announces an instance with one address.
 func announcement(t *testing.T, label, typ, addr string) []byte {
 	m := &dns.Msg{MsgHdr: dns.MsgHdr{Response: true, Authoritative: true}, Compress: true}
 	for _, text := range []string{

@@ -41,8 +41,8 @@ func (m *member) all() []string {
 	return slices.Clone(m.lines)
 }
 
-// A node without a listener says once, after 2 s, that nobody finds it; and
-// when it has one. It finds others.
+// A node without a listener warns once, after 2 s, that no other node can find
+// it, and reports once when it has a listener. It finds other nodes.
 func TestNothingToAnnounce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -55,7 +55,7 @@ func TestNothingToAnnounce(t *testing.T) {
 		require.Equal(t, 1, m.logged("level=WARN"))
 		require.Len(t, m.Peers(), 1)
 		require.Empty(t, other.Peers())
-		for range 3 { // switched off and on again, too
+		for range 3 { // also when switched off and on again
 			m.discovery.SetMode(Disabled)
 			pass(time.Minute)
 			m.discovery.SetMode(Enabled)
@@ -75,8 +75,8 @@ func TestNothingToAnnounce(t *testing.T) {
 	})
 }
 
-// A listener that comes a little later is nothing to talk about, nor is one
-// that goes after a while, nor a discovery that is off.
+// Nothing is logged about a listener that comes a little later, about one that
+// goes after a while, or while the discovery is off.
 func TestListenerComesALittleLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := mute(t, dnssdtest.NewLink(), Config{})
@@ -94,8 +94,8 @@ func TestListenerComesALittleLater(t *testing.T) {
 	})
 }
 
-// The interfaces that are missing are said once, too, however often discovery
-// is switched on.
+// A missing interface is also logged only once, however often discovery is
+// switched on.
 func TestMissingInterfaceIsSaidOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := join(t, dnssdtest.NewLink(), 1, p2p.Config{}, Config{Interfaces: []string{"wlan0"}})

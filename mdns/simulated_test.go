@@ -26,10 +26,10 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
 )
 
-// The tests of this file run nodes on a network in memory, in a synctest
+// The tests in this file run nodes on a network in memory, in a synctest
 // bubble.
 
-// An ear is a listener with an address to announce, at which nobody listens.
+// An ear is a listener with an address to announce, which does not listen.
 type ear struct{}
 
 func (ear) Name() string { return "ear" }
@@ -57,14 +57,14 @@ type member struct {
 
 	mu     sync.Mutex
 	events []p2p.Event
-	lines  []string // logged, from Info on
+	lines  []string // the log, from level Info on
 }
 
 // addrOf returns the IPv4 address of the n-th host.
 func addrOf(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(n)}) }
 
-// join starts a node on the n-th host of a link; it ends with the bubble's test
-// at the latest.
+// join starts a node on the n-th host of a link. It ends at the latest with the
+// test's bubble.
 func join(t *testing.T, link *dnssdtest.Link, n int, cfg p2p.Config, mc Config) *member {
 	t.Helper()
 	return joinAs(t, link, dnssd.Interface{
@@ -101,7 +101,7 @@ func joinAs(t *testing.T, link *dnssdtest.Link, ifc dnssd.Interface, l p2p.Liste
 	return m
 }
 
-// Write takes a line of the log.
+// Write records a line of the log.
 func (m *member) Write(line []byte) (int, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -120,7 +120,7 @@ func (m *member) logged(text string) (n int) {
 	return n
 }
 
-// count counts the events of a type so far.
+// count returns the number of events of a type so far.
 func count[E p2p.Event](m *member) (n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -137,9 +137,9 @@ func pass(d time.Duration) {
 	synctest.Wait()
 }
 
-// A change of metadata is one event at others, as are many at one time; a
-// hundred in a second are two announcements and two events. Refreshes, for
-// hours, are none.
+// A change of metadata leads to one event at other nodes, and so do several at
+// the same time; a hundred changes within a second lead to two announcements
+// and two events. Refreshes, for hours, lead to none.
 func TestMetadataChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -192,9 +192,9 @@ func TestMetadataChanges(t *testing.T) {
 	})
 }
 
-// 64 libraries and 128 entries, in all 8 KiB, arrive whole, with whatever
-// characters there are. One library more, or a string that does not fit, is
-// refused when it is set, and nothing changes.
+// 64 libraries and 128 entries, 8 KiB in all, arrive completely, with any
+// characters. Metadata with one library more, or with a string that does not
+// fit, is refused when it is set, and nothing changes.
 func TestLargeMetadata(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -208,7 +208,7 @@ func TestLargeMetadata(t *testing.T) {
 			for i := 0; len(m) < 128; i++ {
 				m[fmt.Sprintf("k%02d", i)] = `\"=` + strings.Repeat("é", 11)
 			}
-			for encoded := 0; encoded < 8<<10; { // whatever is left goes to one entry
+			for encoded := 0; encoded < 8<<10; { // one entry takes what is left
 				encoded = 2
 				for k, v := range m {
 					encoded += 2 + len(k) + 2 + len(v)
@@ -232,7 +232,7 @@ func TestLargeMetadata(t *testing.T) {
 		pass(5 * time.Second)
 		peer, ok = c.Peer(a.Identity())
 		require.True(t, ok)
-		require.Equal(t, large, peer.Info().Metadata, "by one that came later, too")
+		require.Equal(t, large, peer.Info().Metadata, "also at a node that came later")
 
 		for _, refused := range []map[string]string{
 			{library(p2p.MaxLibraries): identity.New().Remote().String()},
@@ -241,7 +241,7 @@ func TestLargeMetadata(t *testing.T) {
 			{"key": "\xff"},
 		} {
 			require.Error(t, a.UpdateMetadata(func(m map[string]string) {
-				delete(m, "k00") // there would be room
+				delete(m, "k00") // now there would be room
 				for k, v := range refused {
 					m[k] = v
 				}
@@ -251,9 +251,9 @@ func TestLargeMetadata(t *testing.T) {
 	})
 }
 
-// The same key on two devices: the second one says so, once, with the first
-// one's address; what others see does not change, for a day. When the first one
-// leaves, the second takes its place.
+// If two devices have the same key, the second one reports that, once, with the
+// address of the first one; what others see does not change for a day. When the
+// first one leaves, the second takes its place.
 func TestSameKeyTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -272,7 +272,7 @@ func TestSameKeyTwice(t *testing.T) {
 		_, ok = first.discovery.Conflict()
 		require.False(t, ok)
 		require.Zero(t, first.logged("announced by somebody else"))
-		require.Len(t, first.Peers(), 1, "the observer, and not itself")
+		require.Len(t, first.Peers(), 1, "the observer, but not the node itself")
 		require.Equal(t, 1, count[p2p.PeerAvailable](observer))
 		require.Zero(t, count[p2p.PeerUnavailable](observer)+count[p2p.PeerMetadataModified](observer))
 		peer, _ := observer.Peer(key.Remote())
@@ -289,9 +289,9 @@ func TestSameKeyTwice(t *testing.T) {
 	})
 }
 
-// What the first implementation announces is understood: no version, the system
-// under its own key and word, libraries, and an SRV record for each of its
-// listeners.
+// An announcement of the first implementation is understood: it has no version,
+// the system under a key and a word of its own, libraries, and an SRV record
+// for each of its listeners.
 func TestAncestorsAnnouncement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -328,7 +328,7 @@ func TestAncestorsAnnouncement(t *testing.T) {
 		require.Equal(t, in.String(), peer.Info().Metadata[library])
 		var at []string
 		for _, c := range peer.Info().Candidates {
-			require.Zero(t, c.Version, "it may speak version 1")
+			require.Zero(t, c.Version, "the node may speak version 1")
 			at = append(at, c.Addr.String())
 		}
 		slices.Sort(at)
@@ -336,9 +336,9 @@ func TestAncestorsAnnouncement(t *testing.T) {
 	})
 }
 
-// What the first implementation reads is there: it takes the label as unpadded
-// standard base64, and of the strings name, os (in its words), device_model,
-// version, and libraries.
+// An announcement contains what the first implementation reads: the label as
+// unpadded standard base64, and the strings name, os (in its words),
+// device_model, version, and libraries.
 func TestAnnouncementForAncestor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()

@@ -18,8 +18,8 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
 )
 
-// recordedPackets are Multicast DNS packets of a node of the first
-// implementation.
+// recordedPackets are Multicast DNS packets that a node of the first
+// implementation has sent.
 type recordedPackets struct {
 	Identities map[string]struct {
 		Seed string `json:"seed"`
@@ -43,7 +43,7 @@ func unhex(t testing.TB, s string) []byte {
 	return b
 }
 
-// rustAddr is where the recorded node is.
+// rustAddr is the recorded node's address.
 var rustAddr = netip.MustParseAddr("10.77.0.1")
 
 // joinRust starts a node on the recorded node's network.
@@ -74,8 +74,8 @@ func said(t testing.TB, link *dnssdtest.Link, packet string) (responses []*dns.M
 	return responses
 }
 
-// A node of the first implementation is a peer from its announcement on until
-// its goodbye.
+// A node of the first implementation is a peer from its announcement until its
+// goodbye.
 func TestReplayAnnouncement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := readRecordedPackets(t)
@@ -96,7 +96,7 @@ func TestReplayAnnouncement(t *testing.T) {
 			Kind: p2p.Direct, Addr: netip.AddrPortFrom(rustAddr, 7373), Sources: []string{"mdns"},
 		}}, info.Candidates)
 
-		var m dns.Msg // the goodbye is the same with no time to live
+		var m dns.Msg // the goodbye is the same, with a time to live of 0
 		require.NoError(t, m.Unpack(unhex(t, r.Announcement)))
 		for _, rr := range m.Answer {
 			rr.Header().Ttl = 0
@@ -109,8 +109,8 @@ func TestReplayAnnouncement(t *testing.T) {
 	})
 }
 
-// It lists what it knows in the additional section of a question: nothing is
-// learned from that, and the question is answered.
+// The recorded node lists records that it knows in the additional section of a
+// question: they are ignored, and the question is answered.
 func TestReplayKnownAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := readRecordedPackets(t)
@@ -129,7 +129,7 @@ func TestReplayKnownAnswer(t *testing.T) {
 	})
 }
 
-// The node that is listed there answers once more than it had to.
+// A node that is listed there as known answers all the same.
 func TestReplayKnownAnswerOfItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := readRecordedPackets(t)

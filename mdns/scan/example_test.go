@@ -8,7 +8,7 @@ import (
 	"github.com/sdp2p/p2p/mdns/scan"
 )
 
-// The nodes on the local network now, without a node.
+// The example lists the nodes on the local network, without starting a node.
 func ExampleScan() {
 	nodes, err := scan.Scan(context.Background(), "demo", scan.Config{Time: time.Second})
 	if err != nil {

@@ -13,7 +13,8 @@ import (
 	"github.com/sdp2p/p2p/internal/tags"
 )
 
-// announced returns what a node announces to its contacts, by a clock.
+// announced returns the announcement of a node to its contacts, at a time on
+// its clock.
 func announced(t *testing.T, id identity.Identity, clock, heard time.Time, contacts ...identity.RemoteIdentity) (key identity.RemoteIdentity, all []answer) {
 	t.Helper()
 	set, err := tags.NewSet(id, contacts, nil)
@@ -42,8 +43,8 @@ func hiddenBy(t *testing.T, answers ...answer) (all []Hidden) {
 	return all
 }
 
-// Nodes that are visible to their contacts only are counted, and a contact is
-// known by its own key alone, also if the clocks are far apart.
+// Nodes that are visible only to their contacts are counted, and a contact is
+// recognized only with its own key, even if the clocks are far apart.
 func TestHidden(t *testing.T) {
 	a, b, c := identity.New(), identity.New(), identity.New()
 	now := time.Now()
@@ -69,10 +70,10 @@ func TestHidden(t *testing.T) {
 		require.Equal(t, want, ahead)
 		_, _, ok, err = all[0].Contact(c, []identity.RemoteIdentity{b.Remote(), a.Remote()})
 		require.NoError(t, err)
-		require.False(t, ok, "for another key")
+		require.False(t, ok, "with another key")
 		_, _, ok, err = all[0].Contact(a, []identity.RemoteIdentity{c.Remote()})
 		require.NoError(t, err)
-		require.False(t, ok, "another contact")
+		require.False(t, ok, "another contact must not be recognized")
 		_, _, _, err = all[0].Contact(a, []identity.RemoteIdentity{a.Remote()})
 		require.ErrorIs(t, err, tags.ErrSelf)
 	}
@@ -82,7 +83,8 @@ func TestHidden(t *testing.T) {
 	require.False(t, ok)
 }
 
-// What is no such announcement counts as none, and there is a bound.
+// Other announcements are not counted, and the number of hidden nodes is
+// bounded.
 func TestHiddenBounds(t *testing.T) {
 	require.Empty(t, hiddenBy(t, answer{instance: "0123456789abcdef", txt: []string{"name=x"}}, answer{instance: "printer"}))
 	var all []answer

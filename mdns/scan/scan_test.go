@@ -17,20 +17,19 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// Asked for an app or on an interface that cannot be, Scan fails and asks
-// nobody.
+// For an invalid app or interface, Scan fails without asking.
 func TestScanRefuses(t *testing.T) {
 	ask := func(context.Context, string, *net.Interface, time.Duration) ([]answer, error) {
-		t.Error("nothing is to be asked")
+		t.Error("Scan must not ask")
 		return nil, nil
 	}
 	_, err := scan(t.Context(), "double--hyphen", Config{}, ask)
-	require.ErrorContains(t, err, "1 to 12 letters", "an app that no node can have")
+	require.ErrorContains(t, err, "1 to 12 letters", "an invalid app name")
 	_, err = scan(t.Context(), "test", Config{Interface: "no such interface"}, ask)
 	require.ErrorContains(t, err, "no such interface")
 }
 
-// The named interface is asked on, also if it is a loopback one.
+// Scan asks on the named interface, even if that is a loopback interface.
 func TestScanInterface(t *testing.T) {
 	all, err := net.Interfaces()
 	require.NoError(t, err)
@@ -53,7 +52,7 @@ func TestScanInterface(t *testing.T) {
 	require.Equal(t, []Node{{Identity: id, Metadata: map[string]string{}}}, found)
 }
 
-// A network is three interfaces, one of them broken, and the answers that a
+// A network has three interfaces, one of them broken, and the answers that a
 // scan hears on them.
 type network struct {
 	ids                  []string
@@ -77,10 +76,10 @@ func newNetwork() *network {
 	return n
 }
 
-// ask is an askFunc.
+// ask implements askFunc.
 func (n *network) ask(ctx context.Context, service string, on *net.Interface, wait time.Duration) ([]answer, error) {
 	select {
-	case <-time.After(wait): // simulated
+	case <-time.After(wait): // simulated time
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -113,7 +112,7 @@ func (n *network) scan(ctx context.Context, cfg Config, names ...string) ([]Node
 	return newSurvey("test", n.ask).run(ctx, interfaces, cfg)
 }
 
-// A scan asks again and again on every interface, and merges the answers. An
+// A scan asks several times on every interface, and merges the answers. An
 // interface that fails is reported.
 func TestScan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -127,7 +126,7 @@ func TestScan(t *testing.T) {
 		require.Equal(t, map[string]string{"name": "a"}, all[0].Metadata)
 		require.Equal(t, n.ids[1], all[1].Identity.String())
 		require.Equal(t, []netip.AddrPort{n.addr4, n.other4, n.addr6}, all[1].Addrs)
-		require.Equal(t, map[string]string{"name": "new"}, all[1].Metadata, "what was heard last counts")
+		require.Equal(t, map[string]string{"name": "new"}, all[1].Metadata, "the latest answer counts")
 		require.Equal(t, n.last, all[1].Heard)
 		require.Len(t, warnings, 1)
 		require.ErrorIs(t, warnings[0], n.failure)
@@ -137,11 +136,11 @@ func TestScan(t *testing.T) {
 		cfg.Warn = nil
 		again, err := newNetwork().scan(t.Context(), cfg, "cable", "broken")
 		require.NoError(t, err)
-		require.Len(t, again, 1, "nobody wants to be warned")
+		require.Len(t, again, 1, "without a callback, there are no warnings")
 	})
 }
 
-// A scan that could not ask on any interface fails, and warns of nothing.
+// A scan that cannot ask on any interface fails, and reports no warnings.
 func TestScanFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork()
@@ -151,8 +150,8 @@ func TestScanFails(t *testing.T) {
 	})
 }
 
-// The end of the context is no error: it ends the scan, and what was found
-// counts.
+// The end of the context is not an error: it ends the scan, which returns the
+// nodes found by then.
 func TestScanCanceled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork()
@@ -170,7 +169,7 @@ func TestScanCanceled(t *testing.T) {
 	})
 }
 
-// The zero Config asks for two seconds.
+// With the zero Config, a scan takes two seconds.
 func TestScanTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, cfg := range []Config{{}, {Time: -1}, {Time: 2 * time.Second}} {
