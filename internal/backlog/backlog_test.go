@@ -16,10 +16,10 @@ import (
 type conn struct {
 	net.Conn
 	over   chan struct{}
-	served chan error // what Serve returned
+	served chan error // the result of Serve
 }
 
-// serve has a connection served, which waits when it returns unless it was
+// serve has a connection served, and returns once it waits in the queue or was
 // refused.
 func serve(ctx context.Context, q *Queue, of identity.RemoteIdentity) *conn {
 	c := &conn{over: make(chan struct{}), served: make(chan error, 1)}
@@ -52,7 +52,7 @@ func TestOrderAndEnd(t *testing.T) {
 		q, id := New(), peer()
 		ctx, cancel := context.WithCancel(t.Context())
 		first, second, third := serve(ctx, q, id), serve(ctx, q, id), serve(ctx, q, peer())
-		close(second.over) // the peer or this node has ended it, before it was accepted
+		close(second.over) // the peer or this node has ended it before it was accepted
 		second.is(t, nil)
 		for _, want := range []*conn{first, third} {
 			got, err := q.Accept()
@@ -62,7 +62,7 @@ func TestOrderAndEnd(t *testing.T) {
 		waits := serve(ctx, q, id)
 		cancel()
 		waits.is(t, context.Canceled)
-		first.isServed(t) // until its user has closed it
+		first.isServed(t) // it counts until its user has closed it
 		close(first.over)
 		first.is(t, nil)
 
@@ -94,7 +94,7 @@ func TestAcceptWaits(t *testing.T) {
 		require.Len(t, accepted, 2)
 		q.Close(net.ErrClosed)
 		synctest.Wait()
-		require.Len(t, accepted, 4, "all that wait hear of the end")
+		require.Len(t, accepted, 4, "all that wait must be told of the end")
 		close(a.over)
 		close(b.over)
 	})
@@ -121,7 +121,8 @@ func TestBounds(t *testing.T) {
 	})
 }
 
-// Whatever happens at once, each connection is accepted once or handed back.
+// Whatever happens at the same time, each connection is either accepted once or
+// handed back.
 func TestRaces(t *testing.T) {
 	q, id := New(), peer()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -43,8 +43,7 @@ func contents(t *testing.T, dir string) []string {
 	return all
 }
 
-// Everybody who is compared moves all that was there, bare and in a tunnel, and
-// once more.
+// Each contender moves all files, bare and in a tunnel, and once more.
 func TestWays(t *testing.T) {
 	dir := t.TempDir()
 	p, err := newPair(t.Context(), dir, 0)
@@ -79,7 +78,7 @@ func TestWays(t *testing.T) {
 	require.Empty(t, contents(t, p.to))
 }
 
-// A way whose other end fails, or which is canceled, fails.
+// A way fails if its other end fails or if it is canceled.
 func TestFailures(t *testing.T) {
 	dir := t.TempDir()
 	p, err := newPair(t.Context(), dir, 0)
@@ -137,7 +136,7 @@ type half struct{ net.Conn }
 
 func (half) CloseWrite() error { return nil }
 
-// What is sent at a distance passes the relay.
+// A transfer over a distance passes through the relay.
 func TestDistance(t *testing.T) {
 	const delay, size = 5 * time.Millisecond, 4 * ancestor
 	dir := t.TempDir()
@@ -162,15 +161,15 @@ func TestWatch(t *testing.T) {
 		return nil
 	})
 	require.NoError(t, err)
-	require.InDelta(t, 20<<20, p.Heap, 5<<20) // with what is garbage, unless it was collected already
+	require.InDelta(t, 20<<20, p.Heap, 5<<20) // including garbage, unless it was collected already
 	require.InDelta(t, 16<<20, p.Live, 1<<20)
 	runtime.KeepAlive(kept)
 	_, err = watch(func() error { return io.ErrClosedPipe })
 	require.Equal(t, io.ErrClosedPipe, err)
 }
 
-// Processes move what was there, tell what that took, and one that is killed is
-// no harm.
+// Processes move all files and report their costs; a process that is killed
+// does no harm.
 func TestProcesses(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds a program")
@@ -201,7 +200,7 @@ func TestProcesses(t *testing.T) {
 	require.ErrorContains(t, err, `there is no way "none"`)
 }
 
-// A quick comparison has a value in each of its rows.
+// A quick comparison yields a value for each of its rows.
 func TestCompare(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")

@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A file goes over a lane, once both nodes have them.
+// A file goes over a lane once both nodes have lanes.
 func TestLanes(t *testing.T) {
 	p, err := newPair(t.Context(), t.TempDir(), 0)
 	require.NoError(t, err)

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Both do what is measured.
+// Both contenders do the work that is measured.
 func TestCalls(t *testing.T) {
 	p, err := newPair(t.Context())
 	require.NoError(t, err)

@@ -11,7 +11,7 @@ func TestCodecs(t *testing.T) {
 	for _, n := range []int{0, 3, maxFiles} {
 		m := Sample(n)
 		for _, c := range append(append(Codecs(m), newProtogen(m)), Others(m)...) {
-			for i := range 2 { // what is kept can be used again
+			for i := range 2 { // the decoded value can be used again
 				if err := c.Encode(); err != nil {
 					t.Fatal(c.Name(), err)
 				}
@@ -36,8 +36,8 @@ func TestEncodeDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// What is generated has the bytes of what is written by hand, and allocates as
-// much.
+// The generated code makes the same bytes as the code written by hand, and
+// allocates as much.
 func TestGenerated(t *testing.T) {
 	for _, n := range []int{0, 3, maxFiles} {
 		hand, generated := newProto(Sample(n)), newProtogen(Sample(n))

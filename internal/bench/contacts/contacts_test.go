@@ -6,7 +6,7 @@ import (
 	"github.com/sdp2p/p2p/internal/bench/report"
 )
 
-// What is printed is read, whatever its unit.
+// A printed value can be read, whatever its unit.
 func TestValues(t *testing.T) {
 	for _, test := range []struct {
 		row  int

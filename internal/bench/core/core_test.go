@@ -6,8 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every bus hands over what is published, and the measurements come to
-// something.
+// Every bus delivers what is published, and the measurements yield values.
 func TestMeasurements(t *testing.T) {
 	node, err := ours(t.Context(), "ours", 3, 1)
 	require.NoError(t, err)

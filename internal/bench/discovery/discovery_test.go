@@ -20,7 +20,7 @@ const app = "bench"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	// Measurements that mostly wait run side by side, whatever the number of
+	// Measurements that mostly wait run in parallel, whatever the number of
 	// processors.
 	if err := flag.Set("test.parallel", "32"); err != nil {
 		panic(err)
@@ -28,9 +28,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestDiscovery measures everything and writes the table. First comes what
-// needs real time, side by side but for what would disturb each other; then
-// what keeps the processors busy.
+// TestDiscovery measures everything and writes the table. First come the
+// measurements that need real time, in parallel except for those that would
+// disturb each other; then those that keep the processors busy.
 func TestDiscovery(t *testing.T) {
 	file := os.Getenv(report.File)
 	if file == "" {
@@ -49,11 +49,11 @@ func TestDiscovery(t *testing.T) {
 	})
 }
 
-// results are what was measured so far. They may be used concurrently.
+// results holds the measurements so far. It may be used concurrently.
 type results struct {
 	mu      sync.Mutex
 	samples map[string]report.Sample
-	missing []string // why something was not measured
+	missing []string // reasons why something was not measured
 }
 
 // add adds to the sample of a name.
@@ -66,7 +66,7 @@ func (r *results) add(name string, values ...float64) {
 // took adds a duration in seconds.
 func (r *results) took(name string, d time.Duration) { r.add(name, d.Seconds()) }
 
-// without notes why something is not measured.
+// without records why something is not measured.
 func (r *results) without(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -90,7 +90,7 @@ func (r *results) table() report.Table {
 	return t
 }
 
-// count returns how often something is measured.
+// count returns how often a measurement is repeated.
 func count(n int) int {
 	if testing.Short() {
 		return min(n, 2)

@@ -21,12 +21,12 @@ import (
 
 const (
 	floodSize    = 100_000
-	floodRate    = 3000 // a second
+	floodRate    = 3000 // per second
 	floodSources = 80
 )
 
 // measureFlood floods a node's host with forged announcements, and has real
-// nodes come meanwhile.
+// nodes start meanwhile.
 func measureFlood(t *testing.T, r *results) {
 	lab := netlab.New(t, 3)
 	victim := start(t, lab.Hosts[0], ourNode)
@@ -60,7 +60,7 @@ func measureFlood(t *testing.T, r *results) {
 	sent, err := strconv.Atoi(flood.Await(time.Time{}, "flooded").About[0])
 	require.NoError(t, err)
 	note()
-	worked := look().Received - before.Received // with some of the real nodes'
+	worked := look().Received - before.Received // including some of the real nodes' packets
 	r.add("flood worked on", min(100, 100*float64(worked)/float64(sent)))
 }
 

@@ -11,14 +11,15 @@ import (
 var (
 	ourNode = config{Kind: "node", Label: "Somebody's laptop"}
 
-	// Old enough to ask seldom: avahi asks when a browser is 0, 1, 3, 7, 15, 31
+	// Old enough to ask rarely: avahi asks when a browser is 0, 1, 3, 7, 15, 31
 	// and 63 s old, and so on.
 	oldAge = 35 * time.Second
 )
 
 func hashicorpServer(label string) config { return config{Kind: "hashicorp", Label: label} }
 
-// measureEachOther has a node meet one that is there, again and again.
+// measureEachOther measures how soon a new node finds one that is there, and is
+// found by it, several times.
 func measureEachOther(t *testing.T, r *results) {
 	lab := netlab.New(t, 2)
 	first := start(t, lab.Hosts[0], ourNode)
@@ -36,9 +37,9 @@ func measureEachOther(t *testing.T, r *results) {
 	}
 }
 
-// measureOldBrowser measures how soon a browser that has been there for long
-// finds our nodes and those of avahi, in turn, and how soon it misses them
-// after a clean shutdown.
+// measureOldBrowser measures how soon a browser that has run for long finds our
+// nodes and those of avahi, in turn, and how soon it notices that they have
+// gone after a clean shutdown.
 func measureOldBrowser(t *testing.T, r *results) {
 	lab := netlab.New(t, 3)
 	old := browse(t, lab.Hosts[0].Avahi(t))
@@ -65,8 +66,8 @@ func measureOldBrowser(t *testing.T, r *results) {
 }
 
 // measureFreshBrowser starts a node and a browser at the same time. The
-// browser's daemon is started before each time: one that has browsed before
-// goes on with the intervals that it had.
+// browser's daemon is restarted each time, since a daemon that has browsed
+// before would continue with its former intervals.
 func measureFreshBrowser(t *testing.T, r *results) {
 	lab := netlab.New(t, 3)
 	browses, publishes := lab.Hosts[0].Avahi(t), lab.Hosts[2].Avahi(t)
@@ -100,8 +101,8 @@ func restart(t *testing.T, a *netlab.Avahi) {
 	a.Start(t)
 }
 
-// measureLateBrowser has a browser find what has been there for long. Its
-// daemon is started before each time, so that it knows nothing.
+// measureLateBrowser measures how soon a browser finds a node that has run for
+// long. Its daemon is restarted each time, so that it knows nothing.
 func measureLateBrowser(t *testing.T, r *results) {
 	lab := netlab.New(t, 4)
 	browses, publishes := lab.Hosts[0].Avahi(t), lab.Hosts[2].Avahi(t)
@@ -114,7 +115,7 @@ func measureLateBrowser(t *testing.T, r *results) {
 	publishes.Publish(t, theirs, serviceType, "4242", metadata(theirs)...)
 	time.Sleep(10 * time.Second) // avahi announces for 7 s
 	for range count(10) {
-		time.Sleep(time.Second) // answers to the last one
+		time.Sleep(time.Second) // time for answers to the last announcement
 		restart(t, browses)
 		late := browse(t, browses)
 		for name, label := range labels {
@@ -124,9 +125,9 @@ func measureLateBrowser(t *testing.T, r *results) {
 	}
 }
 
-// measureHashicorp has an old browser find and miss servers of hashicorp/mdns,
-// which were started at different ages of it and stop a while after they were
-// found.
+// measureHashicorp measures how soon an old browser finds and loses servers of
+// hashicorp/mdns, which are started when it has different ages, and stop a
+// while after they were found.
 func measureHashicorp(t *testing.T, r *results) {
 	lab := netlab.New(t, 4)
 	old := browse(t, lab.Hosts[0].Avahi(t))

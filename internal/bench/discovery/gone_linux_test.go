@@ -9,8 +9,8 @@ import (
 	"github.com/sdp2p/p2p/internal/netlab"
 )
 
-// crashing starts a node, and others on another host, and waits until it knows
-// them.
+// crashing starts a node, and others on another host, and waits until the first
+// node knows them.
 func crashing(t *testing.T, n int) (watcher *program, others []*program) {
 	lab := netlab.New(t, 2)
 	watcher = start(t, lab.Hosts[0], ourNode)
@@ -23,11 +23,11 @@ func crashing(t *testing.T, n int) (watcher *program, others []*program) {
 	return watcher, others
 }
 
-// measureDialed kills nodes and dials them: how long the dial takes, and until
-// they are gone after that.
+// measureDialed kills nodes and dials them. It measures how long the dial
+// takes, and when the nodes are gone after that.
 func measureDialed(t *testing.T, r *results) {
 	watcher, others := crashing(t, count(5))
-	time.Sleep(3 * time.Second) // the last announcement
+	time.Sleep(3 * time.Second) // until the last announcement
 	for _, p := range others {
 		p.Kill()
 	}

@@ -21,8 +21,8 @@ const (
 	idleWindow = 120 * time.Second
 )
 
-// measureIdle counts what our nodes send. A node's own counters must say the
-// same.
+// measureIdle counts the packets that our nodes send. A node's own counters
+// must agree.
 func measureIdle(t *testing.T, r *results) {
 	lab := netlab.New(t, idleHosts)
 	var nodes []*program
@@ -51,7 +51,7 @@ func measureIdle(t *testing.T, r *results) {
 	}
 }
 
-// measureIdleAvahi does so for avahi-publish and avahi-browse.
+// measureIdleAvahi does the same for avahi-publish and avahi-browse.
 func measureIdleAvahi(t *testing.T, r *results) {
 	lab := netlab.New(t, idleHosts)
 	var browsers []*browser
@@ -69,8 +69,8 @@ func measureIdleAvahi(t *testing.T, r *results) {
 	}
 }
 
-// measureIdleHashicorp does so for servers of hashicorp/mdns that ask for each
-// other every 10 s.
+// measureIdleHashicorp does the same for servers of hashicorp/mdns that ask for
+// each other every 10 s.
 func measureIdleHashicorp(t *testing.T, r *results) {
 	lab := netlab.New(t, idleHosts)
 	var servers []*program
@@ -88,8 +88,8 @@ func measureIdleHashicorp(t *testing.T, r *results) {
 	}
 }
 
-// countIdle counts what the hosts of a lab send once they have settled, and
-// returns it. Their programs were just started.
+// countIdle counts and returns the packets that the hosts of a lab send once
+// they have settled. Their programs have just been started.
 func countIdle(t *testing.T, r *results, lab *netlab.Lab, kind string, begins func()) (sent []mdns.Count) {
 	t.Helper()
 	var counters []*program
@@ -117,7 +117,7 @@ func countIdle(t *testing.T, r *results, lab *netlab.Lab, kind string, begins fu
 	return sent
 }
 
-// short is the time for a look at whether it works.
+// short shortens a time if only the working of a measurement is checked.
 func short(d time.Duration) time.Duration {
 	if testing.Short() {
 		return d / 6
@@ -125,8 +125,8 @@ func short(d time.Duration) time.Duration {
 	return d
 }
 
-// runCounter counts what the host sends from or to the port of Multicast DNS,
-// with the sizes of the UDP payloads.
+// runCounter counts the packets that the host sends from or to the port of
+// Multicast DNS, with the sizes of their UDP payloads.
 func runCounter(t *testing.T, console *netlab.Console) {
 	console.Tell("starting")
 	all := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, unix.ETH_P_ALL))
@@ -137,7 +137,7 @@ func runCounter(t *testing.T, console *netlab.Console) {
 		for b := make([]byte, 1<<16); ; {
 			n, from, err := unix.Recvfrom(socket, b, 0)
 			if err != nil {
-				continue // interrupted
+				continue // interrupted by a signal
 			}
 			if link, ok := from.(*unix.SockaddrLinklayer); ok && link.Pkttype == unix.PACKET_OUTGOING && link.Hatype == unix.ARPHRD_ETHER {
 				if size, ok := payload(b[:n]); ok {

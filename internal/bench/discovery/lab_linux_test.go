@@ -11,7 +11,7 @@ import (
 	"github.com/sdp2p/p2p/internal/netlab"
 )
 
-// inNamespaces measures what takes real time.
+// inNamespaces runs the measurements that take real time.
 func inNamespaces(t *testing.T, r *results) {
 	if why := noNamespaces(); why != "" {
 		r.without("what takes real time, since %s", why)
@@ -63,7 +63,8 @@ func inNamespaces(t *testing.T, r *results) {
 	measure(t, "flood", measureFlood)
 }
 
-// noNamespaces says why there can be no network namespaces; "" if there can.
+// noNamespaces returns the reason why network namespaces are not available, or
+// "".
 func noNamespaces() string {
 	if os.Geteuid() != 0 {
 		return "network namespaces need root"
@@ -79,7 +80,7 @@ func noNamespaces() string {
 	return ""
 }
 
-// until waits until something is so, and returns when that was.
+// until waits for a condition, and returns the time at which it was met.
 func until(t *testing.T, patience time.Duration, what string, holds func() (time.Time, bool)) time.Time {
 	t.Helper()
 	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
@@ -93,7 +94,7 @@ func until(t *testing.T, patience time.Duration, what string, holds func() (time
 	}
 }
 
-// A browser is avahi-browse.
+// A browser is a running avahi-browse.
 type browser struct {
 	*netlab.Tool
 	t     *testing.T
@@ -106,11 +107,11 @@ func browse(t *testing.T, a *netlab.Avahi) *browser {
 	return &browser{t: t, began: time.Now(), Tool: a.Browse(t, serviceType)}
 }
 
-// ages waits until the browser has a certain age.
+// ages waits until the browser has the given age.
 func (b *browser) ages(age time.Duration) { time.Sleep(time.Until(b.began.Add(age))) }
 
 // A sight is a line of avahi-browse: an instance came (+), was resolved (=) or
-// went (-) by a protocol.
+// went (-), over a protocol.
 type sight struct {
 	at                  time.Time
 	what, family, label string
@@ -126,8 +127,8 @@ func (b *browser) sights(label string) (all []sight) {
 	return all
 }
 
-// resolved waits until an instance is resolved by either protocol, and returns
-// when it was.
+// resolved waits until an instance is resolved over either protocol, and
+// returns the time.
 func (b *browser) resolved(label string, patience time.Duration) time.Time {
 	b.t.Helper()
 	return until(b.t, patience, "resolved: "+label, func() (time.Time, bool) {
@@ -140,8 +141,8 @@ func (b *browser) resolved(label string, patience time.Duration) time.Time {
 	})
 }
 
-// gone waits until an instance is gone by all protocols that it was seen by,
-// and returns when it was.
+// gone waits until an instance is gone over all protocols over which it was
+// seen, and returns the time.
 func (b *browser) gone(label string, patience time.Duration) time.Time {
 	b.t.Helper()
 	return until(b.t, patience, "gone: "+label, func() (last time.Time, ok bool) {
@@ -159,8 +160,8 @@ func (b *browser) gone(label string, patience time.Duration) time.Time {
 	})
 }
 
-// unescape undoes what avahi-browse does to a label: a backslash and three
-// decimal digits, or the byte itself.
+// unescape decodes a label as avahi-browse prints it: with backslashes and
+// three decimal digits, or the byte itself.
 func unescape(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {

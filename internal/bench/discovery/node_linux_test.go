@@ -19,18 +19,18 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// A config says what TestNode is.
+// A config tells TestNode which program to be.
 type config struct {
 	Kind  string
-	Label string        // of a hashicorp server, or the name of a node
-	Addrs []string      // of the host; those that a flood comes from
-	Every time.Duration // a hashicorp server asks for others, too
+	Label string        // label of a hashicorp server, or name of a node
+	Addrs []string      // addresses of the host; a flood comes from all of them
+	Every time.Duration // how often a hashicorp server also asks for others
 }
 
 type none struct{}
 
-// TestNode is no test but the programs that the others run on hosts. All of
-// them tell that they are "starting", "started", "stopping" and "stopped".
+// TestNode is not a test: it acts as the programs that the others run on hosts.
+// All of them report "starting", "started", "stopping" and "stopped".
 func TestNode(t *testing.T) {
 	var cfg config
 	console := netlab.Program(t, &cfg)
@@ -48,15 +48,16 @@ func TestNode(t *testing.T) {
 	}
 }
 
-// A state is what a node answers to "state".
+// A state is a node's answer to "state".
 type state struct {
 	Heap     uint64 // live bytes
 	Peers    int
-	Received uint64 // packets of Multicast DNS that it worked on
+	Received uint64 // number of Multicast DNS packets processed
 }
 
-// runNode is a node as most apps run it. It tells who is "available" and
-// "unavailable"; "dial" opens a stream to a peer and tells when that "failed".
+// runNode acts as a node as most apps run it. It reports peers that are
+// "available" and "unavailable"; "dial" opens a stream to a peer and reports
+// when that "failed".
 func runNode(t *testing.T, console *netlab.Console, cfg config) {
 	within := func(d time.Duration) context.Context {
 		ctx, cancel := context.WithTimeout(context.Background(), d)
@@ -115,10 +116,10 @@ func runNode(t *testing.T, console *netlab.Console, cfg config) {
 	console.Tell("stopped")
 }
 
-// runHashicorp is a server of hashicorp/mdns with one service, which may also
-// ask for others every so often.
+// runHashicorp acts as a server of hashicorp/mdns with one service, which may
+// also ask for others from time to time.
 func runHashicorp(t *testing.T, console *netlab.Console, cfg config) {
-	quiet := log.New(io.Discard, "", 0) // it complains of what it does not understand
+	quiet := log.New(io.Discard, "", 0) // it complains of packets that it does not understand
 	ifc, err := net.InterfaceByName(netlab.Interface)
 	require.NoError(t, err)
 	var ips []net.IP
@@ -154,8 +155,8 @@ func runHashicorp(t *testing.T, console *netlab.Console, cfg config) {
 	console.Tell("stopped")
 }
 
-// ask asks once, for the time that is the package's default, and tells whom it
-// "found".
+// ask asks once, for the package's default time, and reports the servers that
+// it "found".
 func ask(ctx context.Context, console *netlab.Console, ifc *net.Interface, logger *log.Logger) {
 	params := hashimdns.DefaultParams(serviceType)
 	entries := make(chan *hashimdns.ServiceEntry, 16)
@@ -186,7 +187,7 @@ func start(t *testing.T, h *netlab.Host, cfg config) *program {
 	return p
 }
 
-// begin starts a program and waits until it is about to do its work.
+// begin starts a program, and waits until it is about to begin its work.
 func begin(t *testing.T, h *netlab.Host, cfg config) *program {
 	t.Helper()
 	if cfg.Addrs == nil {
@@ -206,14 +207,16 @@ func (p *program) work() {
 	}
 }
 
-// leave has a program stop and returns when it began to. It does not wait.
+// leave tells a program to stop, and returns when it began to. It does not wait
+// for the end.
 func (p *program) leave() time.Time {
 	p.t.Helper()
 	p.Quit()
 	return p.Await(time.Time{}, "stopping").At
 }
 
-// tells waits for an event about a peer, up to a time, and returns when it was.
+// tells waits, up to a time, until the program reports an event about a peer,
+// and returns the time.
 func (p *program) tells(since time.Time, patience time.Duration, name, peer string) time.Time {
 	p.t.Helper()
 	return until(p.t, patience, name+" "+peer, func() (time.Time, bool) {

@@ -46,7 +46,7 @@ const (
 	hashicorp = "hashicorp/mdns"
 )
 
-// rows are the rows of the table, in order.
+// rows returns the rows of the table, in order.
 func rows() []row {
 	second := func(what string, goal float64) report.Figure {
 		return report.Figure{What: what, Unit: "s", Digits: 2, Goal: goal}
@@ -111,7 +111,7 @@ func rows() []row {
 	return all
 }
 
-// idleNodes are the numbers of nodes that are simulated.
+// idleNodes are the numbers of nodes to simulate.
 var idleNodes = []int{1, 2, 10, 50}
 
 func idleName(unit string, nodes int) string { return fmt.Sprintf("idle %s %d", unit, nodes) }

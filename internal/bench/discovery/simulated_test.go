@@ -16,13 +16,13 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
 )
 
-// metadata is what a node of the name says of itself, as package mdns writes
-// it.
+// metadata returns the metadata of a node with a name, in the form in which
+// package mdns writes it.
 func metadata(name string) []string {
 	return []string{"name=" + name, "operating_system=linux", "os=Linux", "device_model=Laptop 13", "version=0.0.1", "sdp2p=2"}
 }
 
-// eth is the interface of the n-th host of a simulated link.
+// eth returns the interface of the n-th host of a simulated link.
 func eth(n int) dnssd.Interface {
 	return dnssd.Interface{
 		Index: 2, Name: "eth0", MTU: 1500, Up: true, Multicast: true,
@@ -69,8 +69,8 @@ func (s *simulated) sent() (packets, bytes float64) {
 	return packets, bytes
 }
 
-// simulateIdle counts what nodes send that know each other: the mean over an
-// hour and all nodes, a minute.
+// simulateIdle counts the packets of nodes that know each other: the mean over
+// an hour and all nodes, per minute.
 func simulateIdle(t *testing.T, r *results) {
 	for _, nodes := range idleNodes {
 		synctest.Test(t, func(t *testing.T) {
@@ -101,8 +101,8 @@ func simulateIdle(t *testing.T, r *results) {
 	}
 }
 
-// simulateCrash takes nodes off the link, without a goodbye and at any time,
-// and measures until they are lost.
+// simulateCrash takes nodes off the link, without a goodbye and at random
+// times, and measures when they are lost.
 func simulateCrash(t *testing.T, r *results) {
 	synctest.Test(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// What is printed is read.
+// A printed value can be read.
 func TestValues(t *testing.T) {
 	text := []byte(`    x_test.go:1: 667 elements
     x_test.go:1: 9 changes of the document for one event

@@ -18,13 +18,13 @@ import (
 	"github.com/sdp2p/p2p/internal/netlab"
 )
 
-// needed are the programs, and the packages of Debian that they are in.
+// needed are the programs, and the Debian packages that contain them.
 var needed = map[string]string{
 	"ip": "iproute2", "rsync": "rsync", "sshd": "openssh-server", "ssh": "openssh-client", "ssh-keygen": "openssh-client",
 	"scp": "openssh-client", "curl": "curl",
 }
 
-// inNamespaces measures what there is.
+// inNamespaces runs all measurements.
 func inNamespaces(t *testing.T, r *results) {
 	if os.Geteuid() != 0 {
 		r.without("hosts of their own, since network namespaces need root")
@@ -60,7 +60,7 @@ func inNamespaces(t *testing.T, r *results) {
 	r.add("load", load())
 }
 
-// load returns how many processes want to run, on average of a minute.
+// load returns the average number of runnable processes over a minute.
 func load() float64 {
 	b, _ := os.ReadFile("/proc/loadavg")
 	first, _, _ := strings.Cut(string(b), " ")
@@ -68,13 +68,13 @@ func load() float64 {
 	return v
 }
 
-// A bench is two hosts, and what runs on the second one.
+// A bench is two hosts, and the daemons on the second one.
 type bench struct {
 	*results
 	lab     *netlab.Lab
-	dir     string             // in memory
-	program string             // side
-	to      netip.Addr         // of the second host
+	dir     string             // a folder in memory
+	program string             // the program that is one side
+	to      netip.Addr         // address of the second host
 	daemons map[string]*daemon // by contender
 
 }
@@ -120,13 +120,13 @@ func (b *bench) settle(t *testing.T, lab *netlab.Lab) {
 		out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput()
 		require.NoError(t, err, "%s", out)
 	}
-	require.NoError(t, os.MkdirAll("/run/sshd", 0o755)) // where sshd's processes without rights are
+	require.NoError(t, os.MkdirAll("/run/sshd", 0o755)) // an empty folder that sshd requires
 	sshd, err := exec.LookPath("sshd")
 	require.NoError(t, err)
 	d := b.start(t, rsync, "22", sshd, "-D", "-e", "-f", "/dev/null", "-h", key, "-p", "22",
 		"-o", "AuthorizedKeysFile="+key+".pub", "-o", "StrictModes=no", "-o", "PermitRootLogin=yes", "-o", "PidFile=none", "-o", "UsePAM=no",
 		"-o", "Subsystem=sftp internal-sftp")
-	d.cmd.Args = d.cmd.Args[:len(d.cmd.Args)-1] // sshd is told no folder
+	d.cmd.Args = d.cmd.Args[:len(d.cmd.Args)-1] // sshd is not given a folder
 	require.NoError(t, d.cmd.Start())
 	b.daemons[scp] = &daemon{d.cmd, d.port, d.dir}
 	h := b.start(t, curl, "443", b.program, "serve", ":443")
@@ -137,7 +137,7 @@ func (b *bench) settle(t *testing.T, lab *netlab.Lab) {
 	}
 }
 
-// awaits waits until somebody listens at a port.
+// awaits waits until a program listens on a port.
 func (b *bench) awaits(t *testing.T, port string) {
 	t.Helper()
 	err := error(nil)
@@ -172,7 +172,7 @@ func (b *bench) start(t *testing.T, name, port, program string, args ...string) 
 	return d
 }
 
-// command returns what sends a file or a folder.
+// command returns the command that sends a file or a folder.
 func (b *bench) command(t *testing.T, name, from string) *exec.Cmd {
 	d, h := b.daemons[name], b.lab.Hosts[0]
 	at := b.to.String()

@@ -14,8 +14,8 @@ import (
 	"github.com/sdp2p/p2p/internal/bench/report"
 )
 
-// TestPeople measures everything, and writes the table. With -short it measures
-// a little.
+// TestPeople measures everything, and writes the table. With -short it takes
+// few measurements.
 func TestPeople(t *testing.T) {
 	file := os.Getenv(report.File)
 	if file == "" && !testing.Short() {
@@ -35,10 +35,10 @@ func TestPeople(t *testing.T) {
 	inNamespaces(t, r)
 }
 
-// results are what was measured so far.
+// results holds the measurements so far.
 type results struct {
 	samples map[string]report.Sample
-	missing []string // why something was not measured
+	missing []string // reasons why something was not measured
 }
 
 // add adds to the sample of a name.
@@ -46,7 +46,7 @@ func (r *results) add(name string, value float64) {
 	r.samples[name] = append(r.samples[name], value)
 }
 
-// without notes why something is not measured.
+// without records why something is not measured.
 func (r *results) without(why string) {
 	if !slices.Contains(r.missing, why) {
 		r.missing = append(r.missing, why)
@@ -73,8 +73,8 @@ the same ones in each run; nothing limits its rate but the machine. The sender's
 ask for BBR themselves.
 `
 
-// ours are the names of our samples, by the way that connects nodes. The first
-// one is what an app gets that registers both listeners, as examples/drop does.
+// ours are the names of our samples, by the kind of connection. The first one
+// is what an app gets that registers both listeners, like examples/drop.
 var ours = []string{"lane", "quic"}
 
 const (
@@ -85,12 +85,12 @@ const (
 	reno  = "https upload, Reno"
 )
 
-// A row is a thing that was measured, of all contenders.
+// A row is a quantity that was measured, for all contenders.
 type row struct {
 	what  string
 	peers []string
-	wall  map[string]float64 // goals: what ours ÷ theirs is at most
-	most  map[string]float64 // goals for ours: of " MB", " CPU" and " s"
+	wall  map[string]float64 // goals: at most this ratio, ours ÷ theirs
+	most  map[string]float64 // goals for ours, for " MB", " CPU" and " s"
 }
 
 var rows = []row{
@@ -103,9 +103,9 @@ var rows = []row{
 
 // A distance is a path with its round trip and losses.
 type distance struct {
-	trip int     // ms
-	loss float64 // %
-	mib  int     // that are sent
+	trip int     // in ms
+	loss float64 // in %
+	mib  int     // size of the transfer
 }
 
 func (d distance) String() string {
@@ -114,7 +114,7 @@ func (d distance) String() string {
 
 var distances = []distance{{20, 0, 64}, {20, 0.1, 32}, {20, 1, 8}, {100, 0, 64}, {100, 0.1, 16}, {100, 1, 4}}
 
-// table makes the table of it.
+// table makes the table of the results.
 func (r *results) table() report.Table {
 	t := report.Table{Title: "What people use", Note: note, Columns: report.Columns}
 	if load := r.samples["load"]; len(load) == 2 {
@@ -145,7 +145,7 @@ func (r *results) table() report.Table {
 	return t
 }
 
-// by names a way that is not the usual one.
+// by names a kind of connection, unless it is the usual one.
 func by(way string) string {
 	if way == ours[0] {
 		return ""
@@ -168,7 +168,7 @@ func (r *results) compare(t *report.Table, row row, way, peer string) {
 		case " CPU":
 			f.What += ", CPU"
 		case " MB":
-			if row.wall != nil { // all of it was sent
+			if row.wall != nil { // everything was sent
 				continue
 			}
 			f.What, f.Unit, f.Digits = f.What+", bytes", "MB", 1
@@ -178,7 +178,7 @@ func (r *results) compare(t *report.Table, row row, way, peer string) {
 	}
 }
 
-// chart shows the lines that matter most.
+// chart returns the most important lines as a chart.
 func (r *results) chart() report.Chart {
 	c := report.Chart{Name: "people", Title: "What people use"}
 	panel := func(title, key string, scale float64, names ...string) {

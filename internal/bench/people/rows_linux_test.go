@@ -26,7 +26,7 @@ func count(n, short int) int {
 	return n
 }
 
-// everybody is all contenders of a row.
+// everybody returns all contenders of a row.
 func everybody(peers ...string) []string { return append(append([]string(nil), ours...), peers...) }
 
 // one measures one large file.
@@ -41,7 +41,7 @@ func (b *bench) one(t *testing.T) {
 	}
 }
 
-// many measures many small files, and those again where that is less.
+// many measures many small files, and the same once more when few have changed.
 func (b *bench) many(t *testing.T) {
 	tree := filepath.Join(b.dir, "tree")
 	require.NoError(t, os.Mkdir(tree, 0o700))
@@ -59,7 +59,7 @@ func (b *bench) many(t *testing.T) {
 			there := 0
 			require.NoError(t, filepath.WalkDir(b.daemons[name].dir, func(_ string, d fs.DirEntry, err error) error {
 				switch {
-				case err == nil && d.Name() == ".sdp2p-partial": // where the index is
+				case err == nil && d.Name() == ".sdp2p-partial": // the folder of the index
 					return fs.SkipDir
 				case err == nil && d.Type().IsRegular():
 					there++
@@ -74,7 +74,7 @@ func (b *bench) many(t *testing.T) {
 	}
 }
 
-// changed measures a large file again, of which a hundredth has changed.
+// changed measures a large file once more, after a hundredth of it has changed.
 func (b *bench) changed(t *testing.T) {
 	size := int64(count(1<<30, 16<<20))
 	for round := range count(2, 1) {
@@ -99,7 +99,7 @@ func (b *bench) changed(t *testing.T) {
 	}
 }
 
-// killed measures a large file whose sender is killed at half.
+// killed measures a large file whose sender is killed halfway.
 func (b *bench) killed(t *testing.T) {
 	const what = "killed at half, resumed"
 	size := int64(count(1<<30, 64<<20))
@@ -126,7 +126,7 @@ func (b *bench) killed(t *testing.T) {
 	}
 }
 
-// far measures files that are sent over long paths.
+// far measures transfers over long paths.
 func (b *bench) far(t *testing.T) {
 	some := distances
 	if testing.Short() {
@@ -165,8 +165,8 @@ func (b *bench) far(t *testing.T) {
 	}
 }
 
-// first measures how long it takes from the start of both sides of
-// examples/drop until the first byte has crossed.
+// first measures the time from the start of both sides of examples/drop until
+// the first byte has crossed.
 func (b *bench) first(t *testing.T) {
 	drop := filepath.Join(b.dir, "drop")
 	build := exec.Command("go", "build", "-o", drop, "./examples/drop")
@@ -199,8 +199,8 @@ func (b *bench) first(t *testing.T) {
 	}
 }
 
-// control sets the congestion control of the sender's TCP, if it has one and
-// the kernel has that.
+// control sets the congestion control of the sender's TCP, if the sender uses
+// TCP and the kernel has that control.
 func (b *bench) control(t *testing.T, name string) bool {
 	if name == "" {
 		return true
@@ -236,13 +236,13 @@ func (b *bench) clear(t *testing.T, name string) {
 	}
 }
 
-// arrived checks that a file is there.
+// arrived checks that a file has arrived.
 func (b *bench) arrived(t *testing.T, name, file string) {
 	out, err := exec.Command("cmp", file, filepath.Join(b.daemons[name].dir, filepath.Base(file))).CombinedOutput()
 	require.NoError(t, err, "%s: %s", name, out)
 }
 
-// A cost is what it took.
+// A cost is the cost of a transfer.
 type cost struct {
 	wall, cpu time.Duration
 	bytes     int64 // over the cable, in both directions
@@ -278,7 +278,7 @@ func (b *bench) run(t *testing.T, name, from string) (c cost, err error) {
 	return c, nil
 }
 
-// rest waits until a daemon has no sessions any more.
+// rest waits until a daemon has no more sessions.
 func (b *bench) rest(t *testing.T, name string) {
 	pid := b.daemons[name].cmd.Process.Pid
 	for range 1000 {
@@ -291,12 +291,12 @@ func (b *bench) rest(t *testing.T, name string) {
 	t.Fatalf("%s does not rest", name)
 }
 
-// used returns the CPU that a process and those of its children that have ended
-// have used.
+// used returns the CPU time of a process and of those of its children that have
+// ended.
 func used(t *testing.T, pid int) time.Duration {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	require.NoError(t, err)
-	_, rest, _ := strings.Cut(string(b), ") ") // proc(5): fields from the third on
+	_, rest, _ := strings.Cut(string(b), ") ") // proc(5): the fields from the third on
 	ticks := 0
 	for _, field := range strings.Fields(rest)[11:15] {
 		n, err := strconv.Atoi(field)

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A short measurement has a row for each number of peers.
+// A short measurement yields a row for each number of peers.
 func TestCompare(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("switches are counted on Linux")

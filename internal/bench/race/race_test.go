@@ -28,7 +28,7 @@ func TestRace(t *testing.T) {
 	samples, err := r.Run(t.Context(), takes("a", 100), takes("b", 1000))
 	require.NoError(t, err)
 	require.Equal(t, []report.Sample{{100, 100, 100}, {1000, 1000, 1000}}, samples)
-	require.Equal(t, "a16 a32 b16 a64 b6 a64 b6 a64 b6", strings.Join(calls, " ")) // it is found out how often, and then done
+	require.Equal(t, "a16 a32 b16 a64 b6 a64 b6 a64 b6", strings.Join(calls, " ")) // first finds n
 	require.Equal(t, cores, runtime.GOMAXPROCS(0))
 
 	calls = nil

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// echoing is a socket that sends everything back.
+// echoing returns a socket that sends everything back.
 func echoing(t *testing.T) *net.UDPConn {
 	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)
@@ -26,8 +26,8 @@ func echoing(t *testing.T) *net.UDPConn {
 	return c
 }
 
-// Datagrams come in order, each of them after the delay, and to the one they
-// are for; and round trips are counted by what follows what.
+// Datagrams arrive in order, each of them after the delay, and at the right
+// receiver; round trips are counted by which datagram follows which.
 func TestRelay(t *testing.T) {
 	const delay = 5 * time.Millisecond
 	p, err := New(echoing(t).LocalAddr().(*net.UDPAddr).AddrPort(), delay)
@@ -57,7 +57,7 @@ func TestRelay(t *testing.T) {
 			require.Equal(t, text(n), string(b[:got]))
 			require.GreaterOrEqual(t, time.Since(began), 2*delay)
 		}
-		require.EqualValues(t, 1, p.RoundTrips()) // at once
+		require.EqualValues(t, 1, p.RoundTrips()) // all at once
 		p.Reset()
 		require.Zero(t, p.RoundTrips())
 		for n := range 3 {
@@ -65,7 +65,7 @@ func TestRelay(t *testing.T) {
 			require.NoError(t, err)
 			_, err = c.Read(make([]byte, 100))
 			require.NoError(t, err)
-			require.EqualValues(t, n+1, p.RoundTrips()) // one after the other
+			require.EqualValues(t, n+1, p.RoundTrips()) // one after another
 		}
 	}
 	require.Equal(t, p.Passed(Client), p.Passed(Server))
@@ -73,8 +73,8 @@ func TestRelay(t *testing.T) {
 	require.EqualValues(t, 2*2*(50+3), p.Datagrams())
 }
 
-// What was under way when counting began is not counted, and neither is what
-// was sent in answer to less.
+// Datagrams in transit when counting began are not counted, nor are the answers
+// to them.
 func TestReset(t *testing.T) {
 	f := &flow{queues: [2]chan datagram{make(chan datagram, 4), make(chan datagram, 4)}}
 	p := &Relay{last: f}
@@ -87,7 +87,7 @@ func TestReset(t *testing.T) {
 	f.enqueue(Server, nil, 0)
 	pass(Server)
 	f.enqueue(Client, nil, 0)
-	f.enqueue(Server, nil, 0) // before that arrives
+	f.enqueue(Server, nil, 0) // before the first one arrives
 	pass(Client)
 	pass(Server)
 	require.EqualValues(t, 1, p.RoundTrips())

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What is saved is XML, with all names in it; a curve has no points where the
-// logarithm has none.
+// A saved plot is XML, and contains all names; a curve has no points for values
+// without a logarithm.
 func TestSave(t *testing.T) {
 	for name, save := range map[string]func(string) error{
 		"chart": Chart{Panels: []Panel{

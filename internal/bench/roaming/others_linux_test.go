@@ -36,10 +36,10 @@ const (
 // A program is one side of a stream.
 type program struct {
 	Kind string
-	To   string // where the other side is; "": this one is dialed
+	To   string // address of the other side; if "", this side is dialed
 }
 
-// TestNode is no test but a program that TestOthers runs on a host.
+// TestNode is not a test but a program that TestOthers runs on a host.
 func TestNode(t *testing.T) {
 	var p program
 	console := netlab.Program(t, &p)
@@ -56,7 +56,7 @@ func TestNode(t *testing.T) {
 	console.Serve()
 }
 
-// hold has a byte go there and back again and again.
+// hold has a byte echoed again and again.
 func hold(console *netlab.Console, s io.ReadWriter) {
 	for b := make([]byte, 1); ; time.Sleep(often) {
 		_, err := s.Write(b)
@@ -73,7 +73,7 @@ func hold(console *netlab.Console, s io.ReadWriter) {
 
 func echo(s io.ReadWriter) { _, _ = io.Copy(s, s) }
 
-// bare is quic-go on a socket.
+// bare returns a stream of quic-go on a bare socket.
 func bare(t *testing.T, to string) io.ReadWriter {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(t, err)
@@ -111,7 +111,7 @@ func bare(t *testing.T, to string) io.ReadWriter {
 	return nil
 }
 
-// libp2pHost is a host of go-libp2p with its QUIC transport.
+// libp2pHost returns a stream of a go-libp2p host with its QUIC transport.
 func libp2pHost(t *testing.T, console *netlab.Console, to string) io.ReadWriter {
 	h, err := transport.Host(fmt.Sprintf("/ip4/0.0.0.0/udp/%d/quic-v1", port))
 	require.NoError(t, err)
@@ -132,7 +132,8 @@ func libp2pStream(t *testing.T, h host.Host, to string) io.ReadWriter {
 	return s
 }
 
-// TestOthers has others' streams meet a change of address.
+// TestOthers measures how streams of other libraries survive a change of
+// address.
 func TestOthers(t *testing.T) {
 	file := os.Getenv(figuresEnv)
 	if file == "" {

@@ -23,8 +23,7 @@ func TestWeigh(t *testing.T) {
 	require.Equal(t, footprints{report.Sample{2}, report.Sample{1}, report.Sample{3}}, f)
 }
 
-// The goal is against the first of the peers, and the others are there to be
-// seen.
+// The goal applies to the first of the peers; the others are only shown.
 func TestAdd(t *testing.T) {
 	var table report.Table
 	of := []transport{{name: "ours"}, {name: "a"}, {name: "b"}}

@@ -20,7 +20,7 @@ func all() []transport {
 	return []transport{ours(), unknown(), routed(), raw(), hosts(), limited(), ancestor()}
 }
 
-// Everybody who is compared moves what was sent, and tells how much that was.
+// Each contender moves all bytes, and reports their number.
 func TestTransports(t *testing.T) {
 	for _, tr := range all() {
 		t.Run(tr.name, func(t *testing.T) {
@@ -71,7 +71,7 @@ func TestServe(t *testing.T) {
 	require.Equal(t, io.ErrUnexpectedEOF, err)
 }
 
-// What an exchange and a message accept for an answer.
+// An exchange and a message accept only the right answer.
 func TestAnswers(t *testing.T) {
 	for answer, want := range map[string]string{
 		"":     "read: EOF",
@@ -85,7 +85,7 @@ func TestAnswers(t *testing.T) {
 	require.ErrorContains(t, b.send(3), "3 bytes were sent and 2 read")
 }
 
-// A fake dialer opens streams that answer the same whatever is sent.
+// A fake dialer opens streams whose answer is the same whatever is sent.
 type fake struct{ answer string }
 
 func (f fake) open(context.Context) (stream, error) {
@@ -99,7 +99,7 @@ func (fakeStream) Write(b []byte) (int, error) { return len(b), nil }
 func (fakeStream) CloseWrite() error           { return nil }
 func (fakeStream) Close() error                { return nil }
 
-// Neither side of quic-go takes anybody for its peer.
+// Neither side of quic-go accepts a wrong peer.
 func TestRawRefuses(t *testing.T) {
 	l, err := newRawListener()
 	require.NoError(t, err)
@@ -121,7 +121,7 @@ func TestRawRefuses(t *testing.T) {
 	}
 }
 
-// A host that says that it is another one is not served.
+// A host that claims to be another one is not served.
 func TestAncestorRefuses(t *testing.T) {
 	a, err := newHost(false)
 	require.NoError(t, err)
@@ -135,8 +135,8 @@ func TestAncestorRefuses(t *testing.T) {
 	here.Close()
 }
 
-// Streams that do not work are counted, and one of them is an error where all
-// have to.
+// Streams that fail are counted, and if all must work, one that fails is an
+// error.
 func TestRefused(t *testing.T) {
 	all, end, err := links(t.Context(), 0, ours())
 	require.NoError(t, err)
@@ -151,7 +151,7 @@ func TestRefused(t *testing.T) {
 	require.Error(t, err)
 }
 
-// A quick comparison has a value in each of its rows.
+// A quick comparison yields a value for each of its rows.
 func TestCompare(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
@@ -166,15 +166,15 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// A stream allocates no more than it does today, at both ends together: less
-// than a host of go-libp2p.
+// A stream allocates no more than it does today, at both ends together, which
+// is less than a host of go-libp2p.
 func TestAllocations(t *testing.T) {
 	all, end, err := links(t.Context(), 0, ours(), hosts())
 	require.NoError(t, err)
 	defer end()
 	least := func(l *link) float64 {
 		n := 1e9
-		for range 5 { // what else happens meanwhile counts, too
+		for range 5 { // other goroutines' allocations count, too
 			n = min(n, testing.AllocsPerRun(200, func() {
 				if err := exchange(t.Context(), l.dialer); err != nil {
 					t.Error(err)

@@ -6,9 +6,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The round trips of the protocols, which do not depend on how fast the machine
-// is: something that is sent alongside may add to what is counted, but nothing
-// takes away from it.
+// TestRoundTrips counts the round trips of the protocols, which do not depend
+// on the speed of the machine: packets that are sent alongside may add to the
+// count, but nothing reduces it.
 func TestRoundTrips(t *testing.T) {
 	for _, c := range []struct {
 		transport

@@ -24,7 +24,7 @@ func TestRecords(t *testing.T) {
 	require.NoError(t, err)
 	defer r.close()
 	for range 3 {
-		require.NoError(t, r.seal()) // away
+		require.NoError(t, r.seal()) // this record is lost
 	}
 	require.Zero(t, r.sealed.Len())
 	require.NoError(t, r.sealBare())
@@ -50,7 +50,7 @@ func TestOpenRecords(t *testing.T) {
 		require.Equal(t, r.plain, r.read)
 		require.Zero(t, r.sealed.Len())
 	}
-	require.NoError(t, r.seal()) // is missed
+	require.NoError(t, r.seal()) // this record is missing
 	_, err = r.open(1)
 	require.ErrorIs(t, err, tunnel.ErrRecordAuth)
 }
@@ -66,7 +66,8 @@ func TestHandshakes(t *testing.T) {
 	}
 }
 
-// A side that meets another has credentials that were in no handshake before.
+// A side that meets another one has credentials that were never used in a
+// handshake.
 func TestMeet(t *testing.T) {
 	m, err := newMembers()
 	require.NoError(t, err)
@@ -78,7 +79,7 @@ func TestMeet(t *testing.T) {
 	require.NotSame(t, before, m.opener)
 }
 
-// A side that is compared does not let anybody in.
+// A side of the comparison does not accept strangers.
 func TestHandshakesRefuse(t *testing.T) {
 	m, err := newMembers()
 	require.NoError(t, err)

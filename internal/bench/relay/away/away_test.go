@@ -21,8 +21,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestAway measures everything, and writes the table. With -short it measures a
-// little.
+// TestAway measures everything, and writes the table. With -short it takes few
+// measurements.
 func TestAway(t *testing.T) {
 	file := os.Getenv(report.File)
 	if file == "" && !testing.Short() {
@@ -42,11 +42,11 @@ func TestAway(t *testing.T) {
 	inNamespaces(t, r)
 }
 
-// results are what was measured so far. They may be used concurrently.
+// results holds the measurements so far. It may be used concurrently.
 type results struct {
 	mu      sync.Mutex
 	samples map[string]report.Sample
-	missing []string // why something was not measured
+	missing []string // reasons why something was not measured
 }
 
 // add adds to the sample of a name.
@@ -56,7 +56,7 @@ func (r *results) add(name string, values ...float64) {
 	r.samples[name] = append(r.samples[name], values...)
 }
 
-// without notes why something is not measured.
+// without records why something is not measured.
 func (r *results) without(why string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -65,7 +65,7 @@ func (r *results) without(why string) {
 	}
 }
 
-// table makes the table of it.
+// table makes the table of the results.
 func (r *results) table() report.Table {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -80,7 +80,7 @@ func (r *results) table() report.Table {
 	return t
 }
 
-// count returns how often something is measured.
+// count returns how often a measurement is repeated.
 func count(n int) int {
 	if testing.Short() {
 		return 1

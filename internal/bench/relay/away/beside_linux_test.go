@@ -10,16 +10,16 @@ import (
 	"github.com/sdp2p/p2p/internal/netlab"
 )
 
-// A feeder sends to the callee, for as long as is measured.
+// A feeder sends to the callee for as long as the measurement takes.
 type feeder struct {
 	name string
 	of   *netlab.Process
 	id   string
 }
 
-// beside measures what a direct transfer keeps of its speed beside one that
-// comes to the same node through a relay at full speed, or directly; and how
-// long a byte of the direct connection takes there and back meanwhile.
+// beside measures how much of its speed a direct transfer keeps beside another
+// one to the same node that runs at full speed, through a relay or directly;
+// and how long a round trip of a byte on the direct connection takes meanwhile.
 func beside(t *testing.T, r *results) {
 	lab := netlab.New(t, 2)
 	lab.Outside = outside
@@ -62,7 +62,7 @@ func beside(t *testing.T, r *results) {
 	require.NoError(t, c.stop())
 }
 
-// fed is one measurement.
+// fed takes one measurement.
 func fed(t *testing.T, r *results, c couple, f feeder) {
 	t.Helper()
 	size, most := int64(96<<20), int64(1<<30)
@@ -86,13 +86,13 @@ func fed(t *testing.T, r *results, c couple, f feeder) {
 		}
 	}()
 	if f.of != nil {
-		time.Sleep(afterwards) // it is fed at full speed
+		time.Sleep(afterwards) // until the feeder runs at full speed
 	}
 	_, err := netlab.Call[holding](c.caller, "held", peerArgs{Node: c.from, Anew: true})
 	require.NoError(t, err)
 	before, err := c.held()
 	require.NoError(t, err)
-	time.Sleep(afterwards) // a byte there and back, without a transfer beside it
+	time.Sleep(afterwards) // a round trip without a transfer beside it
 	after, err := c.held()
 	require.NoError(t, err)
 	r.add("ping, "+f.name, ms(after.Echoes-before.Echoes)/max(float64(after.Rounds-before.Rounds), 1))

@@ -14,17 +14,17 @@ import (
 )
 
 const (
-	atOnce   = 8                // nodes of a crowd that start
-	keptIdle = 60 * time.Second // three signs of life of each
+	atOnce   = 8                // nodes of a crowd that start at the same time
+	keptIdle = 60 * time.Second // enough for three keep-alives of each
 )
 
-// A crowdArgs says how many nodes are to have reservations.
+// A crowdArgs is the number of nodes that are to have reservations.
 type crowdArgs struct {
 	Relay relayEntry
 	Nodes int
 }
 
-// crowd starts nodes that get a reservation each, and stay.
+// crowd starts nodes that get a reservation each, and keep it.
 func (p *program) crowd(a crowdArgs) (none, error) {
 	errs := make(chan error, a.Nodes)
 	room := make(chan none, atOnce)
@@ -55,7 +55,7 @@ func (p *program) crowd(a crowdArgs) (none, error) {
 	return none{}, errors.Join(failed...)
 }
 
-// reservations measures what a reservation costs the relay: ours, and
+// reservations measures the cost of a reservation to the relay: to ours, and to
 // go-libp2p's with the same clients.
 func reservations(t *testing.T, r *results) {
 	lab := netlab.New(t, 2)
@@ -74,13 +74,13 @@ func reservations(t *testing.T, r *results) {
 			clients := h.Start(t, none{})
 			clients.Await(time.Time{}, "ready")
 			come := func(n int) usage {
-				for left := n; left > 0; left -= 100 { // each call has its time
+				for left := n; left > 0; left -= 100 { // each call has a time limit
 					_, err := netlab.Call[none](clients, "crowd", crowdArgs{relay.relayEntry, min(left, 100)})
 					require.NoError(t, err)
 				}
 				return relay.usage(t, true)
 			}
-			before := come(1) // what the first one costs, others do not
+			before := come(1) // excludes the costs that only the first one has
 			after := come(nodes)
 			each := func(f func(usage) float64, scale float64) float64 {
 				return (f(after) - f(before)) / float64(nodes) * scale

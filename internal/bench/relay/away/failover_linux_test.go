@@ -11,18 +11,18 @@ import (
 
 const (
 	killedRuns, stoppedRuns, theirRuns = 10, 5, 2
-	// theirPatience is more than QUIC waits for a peer that says nothing.
+	// theirPatience is longer than QUIC waits for a silent peer.
 	theirPatience = 60 * time.Second
 )
 
-// The ways in which a relay dies.
+// deaths are the ways in which a relay dies.
 var deaths = map[string]func(*netlab.Process){
 	"killed":  func(p *netlab.Process) { p.Kill() },
 	"stopped": func(p *netlab.Process) { p.Suspend() },
 }
 
-// failover measures how long a stream stands still whose relay dies, where
-// there is another one. All of it mostly waits.
+// failover measures how long a stream stalls if its relay dies and there is
+// another one. The measurements mostly wait.
 func failover(t *testing.T, r *results) {
 	for how := range deaths {
 		runs := map[string]int{"killed": killedRuns, "stopped": stoppedRuns}[how]
@@ -44,7 +44,7 @@ func failover(t *testing.T, r *results) {
 	}
 }
 
-// relayDies has the relay of a stream die, and the stream go on.
+// relayDies lets the relay of a stream die, and the stream go on.
 func relayDies(t *testing.T, r *results, how string) {
 	lab := netlab.New(t, 4)
 	relays := map[string]*relayProcess{}
@@ -90,8 +90,8 @@ func relayDies(t *testing.T, r *results, how string) {
 	}
 }
 
-// goesOn waits until a stream goes on through another relay, and returns what
-// became of it.
+// goesOn waits until a stream goes on through another relay, and returns its
+// state.
 func (c couple) goesOn(t *testing.T, dead string) (state holding) {
 	t.Helper()
 	rounds := 0
@@ -113,7 +113,7 @@ func (c couple) goesOn(t *testing.T, dead string) (state holding) {
 	return state
 }
 
-// theirRelayDies has the relay of a stream of go-libp2p die, where both sides
+// theirRelayDies lets the relay of a stream of go-libp2p die while both sides
 // have reservations at another one.
 func theirRelayDies(t *testing.T, r *results, how string) {
 	lab := netlab.New(t, 4)

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// inNamespaces measures what there is, one after the other: what is compared
-// takes turns inside.
+// inNamespaces runs the measurements one after another: contenders take turns
+// within each.
 func inNamespaces(t *testing.T, r *results) {
 	if why := noNamespaces(); why != "" {
 		r.without("hosts of their own, since " + why)
@@ -40,7 +40,7 @@ func inNamespaces(t *testing.T, r *results) {
 	r.add("load", load())
 }
 
-// load returns how many processes want to run, on average of a minute.
+// load returns the average number of runnable processes over a minute.
 func load() float64 {
 	b, _ := os.ReadFile("/proc/loadavg")
 	first, _, _ := strings.Cut(string(b), " ")
@@ -48,7 +48,8 @@ func load() float64 {
 	return v
 }
 
-// noNamespaces says why there can be no network namespaces; "" if there can.
+// noNamespaces returns the reason why network namespaces are not available, or
+// "".
 func noNamespaces() string {
 	if os.Geteuid() != 0 {
 		return "network namespaces need root"

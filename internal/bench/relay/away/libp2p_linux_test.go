@@ -25,14 +25,14 @@ import (
 	"github.com/sdp2p/p2p/internal/circuit"
 )
 
-// The kinds of nodes.
+// These are the kinds of nodes.
 const (
 	ours     = "ours"
 	goLibp2p = "go-libp2p"
 	protocol = "/bench/away"
 )
 
-// libp2p is a host of go-libp2p with its circuits and hole punching.
+// libp2p is a host of go-libp2p with go-libp2p's circuits and hole punching.
 type libp2p struct {
 	host.Host
 	via []relayEntry
@@ -80,16 +80,16 @@ func startLibp2p(ctx context.Context, a startArgs) (_ node, err error) {
 			return nil, err
 		}
 	}
-	for !a.Only && !slices.Contains(h.Mux().Protocols(), holepunch.Protocol) { // until it knows an address of its own
+	for !a.Only && !slices.Contains(h.Mux().Protocols(), holepunch.Protocol) { // it knows no own address yet
 		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("it knows no address of its own: %w", err)
+			return nil, fmt.Errorf("the host knows no address of its own: %w", err)
 		}
 		time.Sleep(pollEach)
 	}
 	return &libp2p{h, a.Relays}, nil
 }
 
-// addrOf returns a relay's address as go-libp2p has it.
+// addrOf returns a relay's address in go-libp2p's form.
 func addrOf(r relayEntry) (ma.Multiaddr, error) {
 	id, err := identity.Parse(r.Identity)
 	if err != nil {
@@ -145,7 +145,7 @@ func (n *libp2p) path(to string) (p nodePath) {
 		if direct(c) {
 			return nodePath{Direct: true}
 		}
-		via, err := c.RemoteMultiaddr().ValueForProtocol(ma.P_P2P) // the relay's comes first
+		via, err := c.RemoteMultiaddr().ValueForProtocol(ma.P_P2P) // the relay's ID comes first
 		if err != nil {
 			continue
 		}

@@ -13,7 +13,7 @@ import (
 const mostMoves = 24
 
 // moves has one connection move again and again: to the relay when its direct
-// path dies, and back as soon as there is one.
+// path dies, and back as soon as there is another.
 func moves(t *testing.T, r *results) {
 	lab := netlab.New(t, 3)
 	lab.Outside = outside
@@ -40,7 +40,7 @@ func moves(t *testing.T, r *results) {
 		for _, args := range []struct {
 			of *netlab.Process
 			id string
-		}{{c.callee, c.to}, {c.caller, c.from}} { // as the monitor of the network does where that changes
+		}{{c.callee, c.to}, {c.caller, c.from}} { // like the monitor after a change of the network
 			_, err := netlab.Call[none](args.of, "stir", peerArgs{Node: args.id})
 			require.NoError(t, err)
 		}
@@ -60,7 +60,7 @@ func moves(t *testing.T, r *results) {
 }
 
 // becomes waits until the caller's path is direct, or is not, and the stream
-// goes on there.
+// goes on over it.
 func (c couple) becomes(t *testing.T, direct bool) bool {
 	t.Helper()
 	for until := time.Now().Add(netlab.Patience); time.Now().Before(until); time.Sleep(5 * time.Millisecond) {

@@ -16,23 +16,23 @@ import (
 )
 
 const (
-	often    = time.Millisecond // between an echo and the next byte
+	often    = time.Millisecond // pause between an echo and the next byte
 	pollEach = time.Millisecond
 	startIn  = 20 * time.Second
 )
 
-// A node is one that is reached through relays, of either kind. Its streams
-// begin with 8 bytes, how much will come: 0 is echoed, and other is swallowed,
-// and confirmed with a byte.
+// A node is a node that can be reached through relays, of either kind. The
+// first 8 bytes of its streams give the number of bytes that follow: if it is
+// 0, bytes are echoed; otherwise they are discarded, and confirmed with a byte.
 type node interface {
 	id() string
 	open(ctx context.Context, peer string) (stream, error)
-	// path returns how new streams reach a peer, and through which relay.
+	// path returns the path of new streams to a peer, and the relay.
 	path(peer string) nodePath
-	// noticed returns when the node has first noticed since a time that a relay
-	// is gone.
+	// noticed returns when the node first noticed, after a given time, that a
+	// relay is gone.
 	noticed(since time.Time) time.Time
-	stir() // has it look for direct paths now
+	stir() // makes it look for direct paths now
 	close() error
 }
 
@@ -42,45 +42,45 @@ type stream interface {
 	Direct() bool
 }
 
-// A nodePath is how a peer is reached.
+// A nodePath is the path to a peer.
 type nodePath struct {
 	Direct bool
 	Relay  string
 }
 
-// Arguments of what [TestNode] does.
+// These are the arguments of the calls of [TestNode].
 type startArgs struct {
 	Kind   string
-	Seed   []byte // of the identity; of ours
+	Seed   []byte // of the identity; only for our nodes
 	Track  []string
 	Relays []relayEntry
-	Only   bool // no direct path is looked for
+	Only   bool // whether to look for no direct paths
 }
 
 type peerArgs struct {
 	Node, Peer string
-	Bytes      int64         // to send
-	Within     time.Duration // is how long is waited
+	Bytes      int64         // number of bytes to send
+	Within     time.Duration // how long to wait
 	Since      time.Time
-	Anew       bool // the longest gap is forgotten
+	Anew       bool // whether to forget the longest gap
 }
 
-// A holding is what became of a stream with echoes.
+// A holding is the state of a stream with echoes.
 type holding struct {
-	Began  time.Time     // to be opened
+	Began  time.Time     // when opening began
 	First  time.Duration // until the first echo
 	Rounds int
-	Echoes time.Duration // what the rounds took, without the pauses between them
-	// Longest is the longest time between two echoes, since the last look, and
+	Echoes time.Duration // duration of the rounds, without the pauses between them
+	// Longest is the longest time between two echoes since the last call, and
 	// Until its end.
 	Longest time.Duration
 	Until   time.Time
-	Direct  bool // the stream runs so now
+	Direct  bool // whether the stream runs directly now
 	Err     string
 	Ended   time.Time
 }
 
-// TestNode is no test but a program: nodes, which come and go.
+// TestNode is not a test but a program, in which nodes come and go.
 func TestNode(t *testing.T) {
 	console := netlab.Program(t, &none{})
 	p := &program{nodes: map[string]node{}, streams: map[string]*held{}}
@@ -138,7 +138,7 @@ func (p *program) node(id string) (node, error) {
 	return n, nil
 }
 
-// of makes a handler of a question to one node.
+// of makes a handler of a call to one node.
 func of[R any](p *program, ask func(node, peerArgs) R) func(peerArgs) (R, error) {
 	return func(a peerArgs) (r R, err error) {
 		n, err := p.node(a.Node)
@@ -165,7 +165,7 @@ func (p *program) stop(a peerArgs) (none, error) {
 	return none{}, n.close()
 }
 
-// hold opens a stream, and has a byte go there and back again and again.
+// hold opens a stream, and has a byte echoed on it again and again.
 func (p *program) hold(a peerArgs) (holding, error) {
 	n, err := p.node(a.Node)
 	if err != nil {
@@ -179,7 +179,7 @@ func (p *program) hold(a peerArgs) (holding, error) {
 		return holding{}, err
 	}
 	h.s.SetDeadline(time.Now().Add(startIn))
-	b := make([]byte, 9) // 8 of zero, and the first byte
+	b := make([]byte, 9) // 8 zeros, and the first byte
 	if _, err = h.s.Write(b); err == nil {
 		_, err = io.ReadFull(h.s, b[:1])
 	}
@@ -244,7 +244,7 @@ func (h *held) stop() {
 	<-h.done
 }
 
-// held says what became of a stream.
+// held returns the state of a stream.
 func (p *program) held(a peerArgs) (holding, error) {
 	p.mu.Lock()
 	h := p.streams[a.Node]
@@ -262,8 +262,8 @@ func (p *program) held(a peerArgs) (holding, error) {
 	return state, nil
 }
 
-// direct waits until a peer is reached directly, and returns when that was; the
-// zero time if it was not in time.
+// direct waits until a peer is reached directly, and returns the time, or the
+// zero time if it took too long.
 func (p *program) direct(a peerArgs) (time.Time, error) {
 	n, err := p.node(a.Node)
 	if err != nil {

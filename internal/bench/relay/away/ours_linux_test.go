@@ -115,7 +115,7 @@ func (n *ownNode) close() error {
 	return n.node.Shutdown(ctx)
 }
 
-// A tracker is a hook that keeps peers in view.
+// A tracker is a hook that tracks peers.
 type tracker struct{ ids []string }
 
 func (*tracker) Name() string { return "tracker" }
@@ -133,7 +133,7 @@ func (h *tracker) Run(ctx context.Context, s *p2p.Scope) error {
 	return nil
 }
 
-// Notices are a log that keeps when a relay was noticed to be gone.
+// Notices are a log handler that records when relays were noticed to be gone.
 type notices struct {
 	slog.Handler
 	mu sync.Mutex

@@ -13,11 +13,11 @@ import (
 )
 
 const (
-	afterwards = 300 * time.Millisecond // a stream is watched so long after it was moved
-	quickly    = 5 * time.Second        // a direct path is found, or never
+	afterwards = 300 * time.Millisecond // how long a stream is watched after its move
+	quickly    = 5 * time.Second        // a direct path is found within this time, or never
 )
 
-// gaveUp is how long the contenders try, and some more.
+// gaveUp is the time for which the contenders try, and some more.
 var gaveUp = map[string]time.Duration{ours: 8 * time.Second, goLibp2p: 25 * time.Second}
 
 // outside are addresses that go-libp2p takes for public (RFC 7535).
@@ -46,12 +46,12 @@ func natRows() (rows []natRow) {
 
 func (row natRow) String() string { return fmt.Sprintf("%v calls %v", row.caller, row.callee) }
 
-// A punching is what became of one call.
+// A punching is the result of one call.
 type punching struct {
 	direct  bool
-	after   time.Duration // from the call until both know it
+	after   time.Duration // from the call until both sides know the direct path
 	longest time.Duration // between two echoes of the stream that was open before
-	ended   bool          // the stream has
+	ended   bool          // the stream has ended
 	moved   bool          // the stream runs directly
 }
 
@@ -79,7 +79,7 @@ func punched(t *testing.T, r *results) {
 	}
 }
 
-// fruitless has many calls wait for what does not come, side by side.
+// fruitless makes many calls in parallel whose direct path never comes.
 func fruitless(t *testing.T, r *results, row natRow, p pair, contenders []contender) {
 	if testing.Short() {
 		contenders = contenders[:1]
@@ -123,7 +123,7 @@ func natLab(t *testing.T, row natRow, f func(pair, []contender)) {
 	}
 }
 
-// punch calls once, and waits for a direct path.
+// punch makes one call, and waits for a direct path.
 func (of contender) punch(p pair, patience time.Duration) (one punching, err error) {
 	c, err := p.start(of.kind, false, of.relay.relayEntry)
 	if err != nil {
@@ -154,7 +154,7 @@ func (of contender) punch(p pair, patience time.Duration) (one punching, err err
 	return one, c.stop()
 }
 
-// punching books a call.
+// punching records the result of a call.
 func (r *results) punching(name string, row natRow, one punching) {
 	key := fmt.Sprintf("%s, %v", name, row)
 	yes := func(b bool) float64 {

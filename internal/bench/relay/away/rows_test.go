@@ -31,17 +31,18 @@ Beside: a node gets 96 MiB over a direct connection, while another one sends to 
 cores, as both senders are; or directly. The byte there and back is of the direct connection, while the other one sends.
 `
 
-// What the rows compare with.
+// These are the sides of the comparisons.
 const (
 	theirClient  = "go-libp2p's client and relay"
 	theirRelay   = "go-libp2p's relay"
 	theirDefault = "go-libp2p's relay, 2 KiB"
 )
 
-// pairs are how the routers of a caller and a callee translate addresses.
+// pairs are the ways in which the routers of a caller and a callee translate
+// addresses.
 var pairs = []struct {
 	name          string
-	direct, quick bool // a way exists; it is measured with -short
+	direct, quick bool // direct: a path exists; quick: measured with -short
 }{
 	{"cone calls cone", true, true},
 	{"full calls symmetric", true, false},
@@ -73,7 +74,7 @@ func (r *results) firstRows(t *report.Table) {
 	r.figure(t, f, "ours, stock first", "go-libp2p first")
 }
 
-// all of a number of runs, of each of which the sample says 1 or 0.
+// share returns a share of runs; the sample has a 1 or a 0 for each run.
 func share(s report.Sample) string {
 	if len(s) == 0 {
 		return report.NotMeasured
@@ -85,7 +86,7 @@ func share(s report.Sample) string {
 	return fmt.Sprintf("%.0f of %d", sum, len(s))
 }
 
-// shares adds a row of two shares; all says what ours ought to be: each, or
+// shares adds a row of two shares; all tells whether ours should be all, or
 // none.
 func shares(t *report.Table, what string, ours, theirs report.Sample, all, goal bool) {
 	row := []string{what, theirClient, share(theirs), share(ours), "–", "–", "–"}

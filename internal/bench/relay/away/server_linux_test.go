@@ -30,41 +30,41 @@ import (
 )
 
 const (
-	buffer    = 32 << 10 // of a circuit at our server, in bytes
+	buffer    = 32 << 10 // buffer of a circuit at our server, in bytes
 	mostNodes = 4096
 	port      = 7374
 )
 
-// A serverConfig says what relay [TestServer] is.
+// A serverConfig tells [TestServer] which relay to be.
 type serverConfig struct {
-	Stock  bool // go-libp2p's, else ours
-	Buffer int  // of a circuit; 0: the default
+	Stock  bool // go-libp2p's relay, otherwise ours
+	Buffer int  // buffer of a circuit; 0: the default
 	Port   int
 }
 
-// A relayEntry says where a relay is.
+// A relayEntry is a relay with its address.
 type relayEntry struct {
 	Identity string
 	Addr     string
 }
 
-// A usage is what a process has used, and what it keeps.
+// A usage is the resources that a process has used, and those that it holds.
 type usage struct {
 	CPU        time.Duration
-	Looked     time.Duration // CPU, with what looking has cost
-	Heap       float64       // bytes, after garbage was collected
+	Looked     time.Duration // CPU time that the look itself has taken
+	Heap       float64       // in bytes, after garbage collection
 	Stacks     float64
 	Resident   float64
 	Goroutines float64
 }
 
-// A bill is what a relay of ours has charged at its end, and what go-libp2p's
-// part of it has counted.
+// A bill is the number of bytes that a relay of ours has charged when it ends,
+// and the number that go-libp2p's part of it has counted.
 type bill struct{ Charged, Relayed int64 }
 
 type none struct{}
 
-// The account of all nodes.
+// This is the account of all nodes.
 var (
 	issuer  = must(identity.FromSeed([]byte("issuer issuer issuer issuer issu")))
 	account = uuid.UUID{19}
@@ -77,7 +77,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// TestServer is no test but a program: a relay.
+// TestServer is not a test but a program: a relay.
 func TestServer(t *testing.T) {
 	var cfg serverConfig
 	console := netlab.Program(t, &cfg)
@@ -116,7 +116,8 @@ func serveOurs(t *testing.T, console *netlab.Console, cfg serverConfig) {
 	})
 }
 
-// relayed returns what go-libp2p's relay, inside ours, has told its metrics.
+// relayed returns the number of bytes that go-libp2p's relay, inside ours, has
+// reported to its metrics.
 func relayed(s *server.Server) (n int64, err error) {
 	page := httptest.NewRecorder()
 	s.Metrics().ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
@@ -128,8 +129,8 @@ func relayed(s *server.Server) (n int64, err error) {
 	return 0, errors.New("the metrics do not say what was relayed")
 }
 
-// serveStock has go-libp2p's relay on a host as libp2p.New makes it, with as
-// much room as ours has.
+// serveStock runs go-libp2p's relay on a host as libp2p.New makes it, with the
+// same limits as ours.
 func serveStock(t *testing.T, console *netlab.Console, cfg serverConfig) {
 	h, err := transport.Unlimited(fmt.Sprintf("/ip4/0.0.0.0/udp/%d/quic-v1", cfg.Port), nil)
 	require.NoError(t, err)
@@ -149,7 +150,7 @@ func serveStock(t *testing.T, console *netlab.Console, cfg serverConfig) {
 	console.Tell("started", id.String())
 }
 
-// A tracer counts, as those of metrics do.
+// A tracer counts bytes like that of go-libp2p's metrics.
 type tracer struct{ bytes atomic.Int64 }
 
 func (*tracer) RelayStatus(bool)                    {}
@@ -173,11 +174,11 @@ func identityOf(p peer.ID) (identity.RemoteIdentity, error) {
 	return identity.FromBytes(b)
 }
 
-// look returns what this process has used.
+// look returns the resources that this process has used.
 func look(collect bool) (u usage) {
 	u.CPU = used()
 	if collect {
-		for range 3 { // what a sync.Pool keeps survives one
+		for range 3 { // a sync.Pool keeps its contents for one collection
 			runtime.GC()
 		}
 		var m runtime.MemStats
@@ -189,7 +190,7 @@ func look(collect bool) (u usage) {
 	return u
 }
 
-// used returns the CPU time that this process has used so far.
+// used returns the CPU time of this process so far.
 func used() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

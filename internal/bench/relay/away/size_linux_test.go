@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// with is what makes examples/hello a program with relays: the hook is
-// registered.
+// with is the file that makes examples/hello a program with relays: it
+// registers the hook.
 const with = `package main
 
 import (

@@ -11,15 +11,14 @@ import (
 	"github.com/sdp2p/p2p/internal/netlab"
 )
 
-// A contender is a kind of nodes, and the relay that they use.
+// A contender is a kind of node, and the relay that it uses.
 type contender struct {
 	name  string
 	kind  string
 	relay *relayProcess
 }
 
-// A pair is two processes, in which nodes come and go: one calls, and the other
-// is called.
+// A pair is two processes in which nodes come and go: a caller and a callee.
 type pair struct{ caller, callee *netlab.Process }
 
 func startPair(t *testing.T, caller, callee *netlab.Host) pair {
@@ -33,11 +32,11 @@ func startPair(t *testing.T, caller, callee *netlab.Host) pair {
 // A couple is a node in each process of a pair.
 type couple struct {
 	pair
-	from, to string // identities
+	from, to string // the nodes' identities
 }
 
-// start starts two nodes that may call each other. Errors are returned, since
-// it is called concurrently.
+// start starts two nodes that may call each other. It returns errors, since it
+// is called concurrently.
 func (p pair) start(kind string, only bool, relays ...relayEntry) (c couple, err error) {
 	c.pair = p
 	keys := [2]identity.Identity{identity.New(), identity.New()}
@@ -77,8 +76,8 @@ func (c couple) pump(bytes int64) (time.Duration, error) {
 	return netlab.Call[time.Duration](c.caller, "pump", peerArgs{Node: c.from, Peer: c.to, Bytes: bytes})
 }
 
-// through measures what runs through relays: all on one host, with nothing
-// between.
+// through measures the transfers through relays: all on one host, with nothing
+// in between.
 func through(t *testing.T, r *results) {
 	lab := netlab.New(t, 2)
 	h := lab.Hosts[0]
@@ -97,8 +96,8 @@ func through(t *testing.T, r *results) {
 	r.add("relayed", float64(b.Relayed))
 }
 
-// firstBytes measures how long it takes until the first byte is back from a
-// peer that was not connected.
+// firstBytes measures how long the first byte from a peer takes that was not
+// connected.
 func firstBytes(t *testing.T, r *results, p pair, all []contender) {
 	for range count(20) {
 		for _, of := range all {
@@ -112,7 +111,7 @@ func firstBytes(t *testing.T, r *results, p pair, all []contender) {
 	}
 }
 
-// bulk measures what a transfer costs the relay and the ends.
+// bulk measures the cost of a transfer to the relay and to both ends.
 func bulk(t *testing.T, r *results, p pair, all []contender) {
 	size := int64(96 << 20)
 	if testing.Short() {

@@ -12,8 +12,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// What is simulated are the rules of package relay: where a constant of these
-// changes, so has the simulation to.
+// The rules of package relay are simulated: if one of these constants changes,
+// the simulation must change as well.
 func TestConstants(t *testing.T) {
 	for file, constants := range map[string][]string{
 		"choose.go": {`shortList = 8`, `hashed    = 3`, `return all\[:hashed\]`, `all\[hashed-1\] = all\[i\]`, `sha256\.Sum256\(append\(relay\[:\], node\[:\]\.\.\.\)\)`},
@@ -27,12 +27,13 @@ func TestConstants(t *testing.T) {
 		text, err := os.ReadFile(filepath.Join("..", "..", "..", "..", "relay", file))
 		require.NoError(t, err)
 		for _, c := range constants {
-			require.Regexp(t, regexp.MustCompile(c), string(text), "%s is another one now", file)
+			require.Regexp(t, regexp.MustCompile(c), string(text), "%s has changed", file)
 		}
 	}
 }
 
-// The same seed makes the same world and the same course; another one another.
+// The same seed leads to the same world and the same course; another seed to
+// others.
 func TestSeeded(t *testing.T) {
 	a, b := newWorld(1, 10_000, 20, 3), newWorld(1, 10_000, 20, 3)
 	require.Equal(t, a, b)
@@ -41,8 +42,8 @@ func TestSeeded(t *testing.T) {
 	require.Equal(t, fmt.Sprint(a.simulate(1, f, 0.002)), fmt.Sprint(b.simulate(1, f, 0.002)))
 }
 
-// Devices have three relays, two of them in different zones where there are
-// such, and relays about as many devices each.
+// Devices have three relays, two of them in different zones if there are
+// several zones, and relays have about the same number of devices.
 func TestPlacement(t *testing.T) {
 	w := newWorld(3, 50_000, 20, 4)
 	for i := range w.devices {
@@ -62,7 +63,7 @@ func TestPlacement(t *testing.T) {
 }
 
 // Whatever happens, every device has its reservations again in the end, if
-// there are enough relays, and relays have as many as devices do.
+// there are enough relays, and the relays' records agree with the devices'.
 func TestFaults(t *testing.T) {
 	w := newWorld(4, 5000, 10, 2)
 	for i, f := range faults(plan{}, w.zone) {
@@ -70,7 +71,7 @@ func TestFaults(t *testing.T) {
 		require.Positive(t, o.affected, f.name)
 		require.Len(t, o.whole, o.affected)
 		require.Len(t, o.out, o.cut)
-		require.Zero(t, o.late, "relays have hardly anything to do")
+		require.Zero(t, o.late, "relays have hardly any work")
 		if !math.IsInf(f.back, 1) {
 			require.False(t, math.IsInf(o.whole[len(o.whole)-1], 1), f.name)
 		}
@@ -87,12 +88,12 @@ func TestFaults(t *testing.T) {
 	require.Greater(t, killed.whole[0], 2*pongIn+answerIn)
 }
 
-// A relay that has more to do than it can is late, and more so the more often
-// it is asked again.
+// A relay with more work than it can do is late, and more so the more often it
+// is asked again.
 func TestOverload(t *testing.T) {
 	w := newWorld(5, 5000, 10, 2)
 	f := faults(plan{}, w.zone)[1]
-	o := w.simulate(1, f, 0.1) // 1,000 attempts in 20 s, of which it answers 200
+	o := w.simulate(1, f, 0.1) // 1,000 attempts in 20 s, of which it can answer 200
 	require.Positive(t, o.late)
 	require.Greater(t, o.queue, answerIn)
 	require.Less(t, w.simulate(1, f, 0.01).late, o.late)
@@ -118,7 +119,7 @@ func TestEvents(t *testing.T) {
 	})
 }
 
-// The subject runs, with costs that were measured.
+// The comparison runs, with measured costs.
 func TestCompare(t *testing.T) {
 	table, err := Compare(t.Context(), true)
 	require.NoError(t, err)
