@@ -13,8 +13,8 @@ import (
 	"golang.org/x/net/ipv4"
 )
 
-// What is sent and received without an error costs no allocation beside those
-// of the system's socket.
+// Sending and receiving without errors allocates no more than the system's
+// socket itself.
 func TestAllocations(t *testing.T) {
 	f := newFake()
 	f.read = func() error { f.reads = f.reads[:0]; return nil }
@@ -34,13 +34,13 @@ func TestAllocations(t *testing.T) {
 	}
 	_, ok := s.Redirect(there.AddrPort(), here.AddrPort())
 	require.True(t, ok)
-	require.Zero(t, testing.AllocsPerRun(1000, calls["WriteMsgUDP"]), "with addresses that lead elsewhere")
+	require.Zero(t, testing.AllocsPerRun(1000, calls["WriteMsgUDP"]), "also with redirected addresses")
 }
 
-// Of real sockets, allocations are those of the bare socket.
+// With real sockets, the allocations are those of the bare socket.
 func TestAllocationsOfSystem(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("packets are read one by one")
+		t.Skip("this system reads packets one by one")
 	}
 	bare, on := newUDP(listenUDP(t)), New(listenUDP(t), Config{})
 	defer on.Close()
@@ -49,7 +49,7 @@ func TestAllocationsOfSystem(t *testing.T) {
 	allocs := func(k kernel) float64 {
 		to := net.UDPAddrFromAddrPort(at(k))
 		n := 1e9
-		for range 5 { // goroutines of other tests may count, too
+		for range 5 { // allocations of other tests may count, too
 			n = min(n, testing.AllocsPerRun(200, func() {
 				if _, _, err := k.WriteMsgUDP(b, nil, to); err != nil {
 					panic(err)
@@ -64,9 +64,9 @@ func TestAllocationsOfSystem(t *testing.T) {
 	require.Equal(t, allocs(bare), allocs(on))
 }
 
-// bulk makes a connection between two sockets, and returns a function that
-// sends bytes over it and waits until they have arrived, and one that counts
-// the packets that were lost.
+// bulk makes a connection between two sockets. It returns a function that sends
+// bytes over it and waits until they have arrived, and a function that counts
+// the lost packets.
 func bulk(b *testing.B, callee, dialer net.PacketConn) (send func(bytes int64), lost func() uint64) {
 	listener, err := transport(b, callee).Listen(serverTLS(b), nil)
 	require.NoError(b, err)
@@ -100,13 +100,14 @@ func bulk(b *testing.B, callee, dialer net.PacketConn) (send func(bytes int64), 
 	}, func() uint64 { return conn.ConnectionStats().PacketsLost }
 }
 
-// An onlyReader hides other methods, of which io.Copy would use one.
+// An onlyReader hides its other methods, one of which io.Copy would use.
 type onlyReader struct{ io.Reader }
 
 // BenchmarkBulk sends 16 MiB over QUIC with bare sockets and with Sockets at
-// both ends, in turns, so that what else the computer does meets both. The
-// share is the throughput on Sockets divided by the other, the median of all
-// turns; lost are packets for each 16 MiB, of which the path loses none.
+// both ends, in turns, so that other work of the computer affects both. The
+// share is the throughput with Sockets divided by the other, as the median of
+// all turns; lost is the number of packets lost for each 16 MiB, although the
+// path loses none.
 func BenchmarkBulk(b *testing.B) {
 	const size = 16 << 20
 	calleeOn, dialerOn := New(listenUDP(b), Config{}), New(listenUDP(b), Config{})
@@ -114,7 +115,7 @@ func BenchmarkBulk(b *testing.B) {
 	bare, lostBare := bulk(b, listenUDP(b), listenUDP(b))
 	on, lostOn := bulk(b, calleeOn, dialerOn)
 	ways := [2]func(int64){bare, on}
-	for _, send := range ways { // until the windows are open
+	for _, send := range ways { // until the windows have grown
 		send(4 * size)
 	}
 	var shares []float64

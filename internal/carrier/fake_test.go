@@ -26,10 +26,10 @@ func failure(call string, errno syscall.Errno) error {
 	return &net.OpError{Op: "write", Net: "udp", Err: os.NewSyscallError(call, errno)}
 }
 
-// A fake is a socket of the system's that does what a test says.
+// A fake is a system socket that behaves as a test wants.
 type fake struct {
-	write func(b, oob []byte, to *net.UDPAddr) error // nil: all is well
-	read  func() error                               // nil: it waits
+	write func(b, oob []byte, to *net.UDPAddr) error // if nil, every packet is sent
+	read  func() error                               // if nil, it waits
 
 	mu                      sync.Mutex
 	closed                  chan struct{}
@@ -153,12 +153,12 @@ func (f fakeRaw) Control(g func(uintptr)) error { f.controls++; g(0); return nil
 func (fakeRaw) Read(func(uintptr) bool) error   { return errors.ErrUnsupported }
 func (fakeRaw) Write(func(uintptr) bool) error  { return errors.ErrUnsupported }
 
-// A bench is a Socket on fakes, and what it does.
+// A bench is a Socket on fakes, and a record of what it does.
 type bench struct {
 	*Socket
 	mu     sync.Mutex
 	routed bool
-	next   func() (*fake, error) // what binding anew gives
+	next   func() (*fake, error) // returns the socket of the next rebinding
 	fakes  []*fake
 	log    bytes.Buffer
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What a fence does not let pass is lost, whichever way it is sent, and nobody
-// is told.
+// Packets that a fence holds back are lost, whichever way they are sent,
+// without an error.
 func TestFence(t *testing.T) {
 	t.Parallel()
 	listen := func() *net.UDPConn {

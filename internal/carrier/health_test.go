@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// broken returns a fake that sends nothing.
+// broken returns a fake that cannot send.
 func broken() *fake {
 	f := newFake()
 	f.write = func([]byte, []byte, *net.UDPAddr) error { return failure("sendmsg", noRoute) }
@@ -28,9 +28,9 @@ func (b *bench) send(t *testing.T, d time.Duration) {
 	synctest.Wait()
 }
 
-// A socket that fails for 2 s although there is a route is replaced, has the
-// options of the old one, and the log says so once. A read that waited goes on,
-// and Ways send.
+// A socket that fails for 2 s although there is a route is replaced; the new
+// one has the options of the old one, and the log reports it once. A waiting
+// read goes on, and Ways can send.
 func TestRebind(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -61,7 +61,7 @@ func TestRebind(t *testing.T) {
 		require.Contains(t, s.log.String(), "bound anew")
 		first, second := s.fakes[0], s.fakes[1]
 		require.True(t, first.isClosed())
-		require.Equal(t, 102, options, "those of the Way are the Socket's")
+		require.Equal(t, 102, options, "the Way has the Socket's options")
 		require.Equal(t, []int{1000, 2000}, []int{second.readBuffer, second.writeBuffer})
 		require.Equal(t, deadline, second.deadline)
 		_, before := second.count()
@@ -78,9 +78,8 @@ func TestRebind(t *testing.T) {
 	})
 }
 
-// Without a route, and while packets to others leave, a socket is kept; so it
-// is if errors are about single packets. The time without a route does not
-// count.
+// A socket is kept without a route, while packets to other addresses are sent,
+// and if errors concern single packets. Time without a route does not count.
 func TestNoRebind(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -125,8 +124,8 @@ func TestNoRebind(t *testing.T) {
 	}
 }
 
-// A socket that fails for ever is bound anew more and more seldom, and the log
-// is not filled with that.
+// A socket that fails for ever is rebound less and less often, and does not
+// fill the log.
 func TestFailsForEver(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -141,9 +140,9 @@ func TestFailsForEver(t *testing.T) {
 	})
 }
 
-// If another program has taken the port meanwhile, packets are lost until it
-// is free again. The log says when it begins, and when it ends. Reading ends as
-// ever.
+// If another program has taken the port meanwhile, packets are lost until the
+// port is free again. The log reports the beginning and the end. Reading ends
+// as usual.
 func TestRebindFails(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"send", "read"} {
@@ -179,8 +178,8 @@ func TestRebindFails(t *testing.T) {
 	}
 }
 
-// A socket that cannot be read for 2 s is replaced, too: a route has nothing to
-// do with that.
+// A socket that cannot be read for 2 s is also replaced, with or without a
+// route.
 func TestRebindReading(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -189,7 +188,7 @@ func TestRebindReading(t *testing.T) {
 		s := newBench(t, f)
 		s.setRouted(false)
 		go s.ReadBatch(nil, 0)
-		s.send(t, 1900*time.Millisecond) // that packets leave does not help
+		s.send(t, 1900*time.Millisecond) // that sending works does not help
 		require.Zero(t, s.rebound())
 		s.send(t, 300*time.Millisecond)
 		require.Equal(t, 1, s.rebound())

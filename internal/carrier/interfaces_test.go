@@ -7,7 +7,8 @@ import (
 	"golang.org/x/net/ipv4"
 )
 
-// What quic-go asks a socket for, and uses if it is there.
+// whole has the methods that quic-go looks for in a socket, and uses if they
+// are there.
 type whole interface {
 	quicgo.OOBCapablePacketConn
 	SetWriteBuffer(bytes int) error

@@ -17,7 +17,7 @@ import (
 )
 
 // pipe returns the two ends of a circuit: a TCP connection on loopback, which
-// holds bytes that nobody reads, as a relay does.
+// buffers unread bytes like a relay.
 func pipe(t testing.TB) (a, b net.Conn) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -30,7 +30,8 @@ func pipe(t testing.TB) (a, b net.Conn) {
 	return a, b
 }
 
-// linked returns two Sockets, and links of theirs with a circuit between them.
+// linked returns two Sockets, each with a link, and a circuit between the
+// links.
 func linked(t testing.TB) (a, b *Socket, ofA, ofB *Link) {
 	a, b = New(listenUDP(t), Config{}), New(listenUDP(t), Config{})
 	t.Cleanup(func() { a.Close(); b.Close() })
@@ -41,7 +42,7 @@ func linked(t testing.TB) (a, b *Socket, ofA, ofB *Link) {
 	return a, b, ofA, ofB
 }
 
-// A connection runs through circuits, in writes of several packets as well, and
+// A connection runs through a circuit, also in writes of several packets, and
 // goes on over another circuit when the first one ends.
 func TestLink(t *testing.T) {
 	a, b, ofA, ofB := linked(t)
@@ -60,7 +61,7 @@ func TestLink(t *testing.T) {
 		one, other := pipe(t)
 		ended := ofA.Carry(one)
 		ofB.Close()
-		ofB = b.Link(1) // as the accepting side sees it: somebody at another address
+		ofB = b.Link(1) // the accepting side sees a peer at another address
 		ofB.Carry(other)
 		select {
 		case <-ended:
@@ -72,8 +73,8 @@ func TestLink(t *testing.T) {
 	<-ofA.Done()
 }
 
-// Packets from the network that claim an address which no host has are dropped,
-// in each form that the system may give it.
+// Packets from the network with a source address that no host can have are
+// dropped, in each form in which the system may give the address.
 func TestVirtualFromNetwork(t *testing.T) {
 	for _, ip := range []string{"240.0.0.1", "::ffff:240.0.0.1", "::ffff:255.0.0.1", "100::1"} {
 		from := &net.UDPAddr{IP: net.ParseIP(ip), Port: 1}
@@ -90,7 +91,7 @@ func TestVirtualFromNetwork(t *testing.T) {
 	}
 }
 
-// frames returns packets as a circuit has them.
+// frames returns packets in the form in which a circuit carries them.
 func frames(all ...[]byte) (b []byte) {
 	for _, p := range all {
 		b = append(binary.BigEndian.AppendUint16(b, uint16(len(p))), p...)
@@ -98,15 +99,15 @@ func frames(all ...[]byte) (b []byte) {
 	return b
 }
 
-// alwaysReadable is a fake that always has packets of a host.
+// alwaysReadable returns a fake that always has packets from a host.
 func alwaysReadable() *fake {
 	f := newFake()
 	f.read = func() error { return nil }
 	return f
 }
 
-// A circuit that is kept full leaves the system's packets their turns, and
-// other circuits theirs.
+// A circuit that is kept full leaves their turns to packets from the system and
+// to other circuits.
 func TestTurns(t *testing.T) {
 	s := newBench(t, alwaysReadable())
 	greedy, modest := s.Link(1), s.Link(1)
@@ -114,7 +115,7 @@ func TestTurns(t *testing.T) {
 		l.Carry(&rw{r: bytes.NewReader(nil), endless: frames([]byte("x")), times: n, closed: make(chan struct{})})
 	}
 	got := map[string]int{}
-	for s.injected.queued.Load() < maxQueued { // until there is a choice
+	for s.injected.queued.Load() < maxQueued { // until both have packets
 		runtime.Gosched()
 	}
 	for range 400 {
@@ -136,7 +137,8 @@ func TestTurns(t *testing.T) {
 	require.Equal(t, 20, got["modest"], got)
 }
 
-// An rw is a circuit that brings the same for so many times, then nothing.
+// An rw is a circuit that brings the same bytes a number of times, and then
+// nothing.
 type rw struct {
 	r       *bytes.Reader
 	endless []byte
@@ -159,8 +161,8 @@ func (r *rw) Read(b []byte) (int, error) {
 func (r *rw) Write(b []byte) (int, error) { return len(b), nil }
 func (r *rw) Close() error                { close(r.closed); return nil }
 
-// A reader that waits for the system is woken by a packet of a circuit; the
-// owner's deadline counts all the same.
+// A packet from a circuit wakes a reader that waits for the system; the owner's
+// deadline still applies.
 func TestWake(t *testing.T) {
 	a, b, ofA, ofB := linked(t)
 	require.NoError(t, b.SetReadDeadline(time.Now().Add(time.Hour)))
@@ -186,8 +188,8 @@ func TestWake(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 }
 
-// A circuit that nobody reads from takes so much, then packets are lost. One
-// whose packets nobody reads waits.
+// A circuit whose other end is not read takes a limited amount, and then
+// packets are lost. A circuit whose packets are not read waits.
 func TestFullCircuit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, newFake())
@@ -223,8 +225,8 @@ func TestFullCircuit(t *testing.T) {
 	})
 }
 
-// Of what a burst has taken, an idle circuit keeps little; one that is in use
-// keeps it, and allocates no more.
+// An idle circuit keeps little of the memory that a burst has taken; a circuit
+// in use keeps it, and allocates no more.
 func TestAfterBurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, newFake())
@@ -238,7 +240,7 @@ func TestAfterBurst(t *testing.T) {
 			}
 		}
 		send(1)
-		synctest.Wait() // it is being written
+		synctest.Wait() // the packet is being written
 		send(1000)
 		go func() { _, _ = io.Copy(io.Discard, theirs) }()
 		synctest.Wait()
@@ -247,7 +249,7 @@ func TestAfterBurst(t *testing.T) {
 			defer l.circuit.mu.Unlock()
 			return cap(l.circuit.pending)
 		}
-		for range 2 { // one of the two buffers is large, and they take turns
+		for range 2 { // one of the two buffers, which take turns, is large
 			large := kept()
 			send(1)
 			synctest.Wait()
@@ -264,7 +266,7 @@ func TestAfterBurst(t *testing.T) {
 	})
 }
 
-// What is no frame ends the circuit; a packet that is longer than any is
+// Bytes that are not a frame end the circuit; a packet longer than the limit is
 // skipped.
 func TestFrames(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -293,12 +295,12 @@ type rwOnce struct{ *bytes.Reader }
 func (rwOnce) Write(b []byte) (int, error) { return len(b), nil }
 func (rwOnce) Close() error                { return nil }
 
-// FuzzFrames has circuits bring anything.
+// FuzzFrames lets circuits bring arbitrary bytes.
 func FuzzFrames(f *testing.F) {
 	f.Add(frames([]byte("a"), make([]byte, MaxFrame)))
 	f.Fuzz(func(t *testing.T, sent []byte) {
 		if len(sent) > 3*maxQueued {
-			return // so that nothing waits
+			return // so that nothing blocks
 		}
 		s := New(listenUDP(t), Config{})
 		defer s.Close()
@@ -311,8 +313,8 @@ func FuzzFrames(f *testing.F) {
 	})
 }
 
-// While a Link is held, nothing arrives from it, and afterwards all that it was
-// brought; other Links' packets do.
+// While a Link is held, none of its packets arrives, and after that all of them
+// do; packets of other Links always arrive.
 func TestHold(t *testing.T) {
 	s := New(listenUDP(t), Config{})
 	t.Cleanup(func() { s.Close() })

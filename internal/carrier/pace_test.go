@@ -17,9 +17,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// An arrival is a packet of a connection that the system has at a time.
+// An arrival is a packet of a connection that arrives at a given time.
 type arrival struct {
-	at         time.Duration // since the line began
+	at         time.Duration // since the line was started
 	connection byte
 	number     uint32
 }
@@ -29,12 +29,13 @@ func (a arrival) packet() []byte {
 	return binary.BigEndian.AppendUint32(b, a.number)
 }
 
-// A line is a system that gets packets at certain times, all of which it keeps.
+// A line is a system socket that gets packets at given times, and keeps all of
+// them.
 type line struct {
 	*fake
 	began time.Time
 	left  []arrival
-	costs time.Duration // a packet that is read
+	costs time.Duration // the time that reading a packet takes
 }
 
 func (l *line) ReadBatch(all []ipv4.Message, flags int) (n int, err error) {
@@ -50,7 +51,7 @@ func (l *line) ReadBatch(all []ipv4.Message, flags int) (n int, err error) {
 			time.Sleep(time.Duration(n) * l.costs)
 			return n, nil
 		}
-		if flags != 0 { // it may not wait
+		if flags != 0 { // this read must not block
 			return 0, unix.EAGAIN
 		}
 		var passed, next <-chan time.Time
@@ -71,16 +72,16 @@ func (l *line) ReadBatch(all []ipv4.Message, flags int) (n int, err error) {
 	}
 }
 
-// A handed is a packet that was handed over, with the time.
+// A handed is a packet that was handed over, and the time.
 type handed struct {
 	connection byte
 	number     uint32
 	at         time.Duration
 }
 
-// handOver has a socket read what arrives, for as long as something can, in
-// simulated time. Reading a packet takes time, and so does what is done with
-// one that is handed over.
+// handOver has a socket read the arrivals until there are no more, in simulated
+// time. Reading a packet takes time, and so does handling one that was handed
+// over.
 func handOver(t *testing.T, arrivals []arrival, reading, handing time.Duration) (got []handed) {
 	slices.SortStableFunc(arrivals, func(a, b arrival) int { return int(a.at - b.at) })
 	l := &line{fake: newFake(), began: time.Now(), left: arrivals, costs: reading}
@@ -105,7 +106,7 @@ func handOver(t *testing.T, arrivals []arrival, reading, handing time.Duration) 
 		require.Positive(t, n)
 		for _, m := range all[:n] {
 			b := m.Buffers[0][:m.N]
-			require.Equal(t, b, m.OOB[:m.NN], "what the system says about a packet goes with it")
+			require.Equal(t, b, m.OOB[:m.NN], "the system's control data must go with a packet")
 			require.Equal(t, net.Addr(there), m.Addr)
 			got = append(got, handed{b[1], binary.BigEndian.Uint32(b[9:]), time.Since(l.began)})
 			time.Sleep(handing)
@@ -113,7 +114,8 @@ func handOver(t *testing.T, arrivals []arrival, reading, handing time.Duration) 
 	}
 }
 
-// burst returns packets from number on that arrive at the same time.
+// burst returns n packets, numbered from number on, that arrive at the same
+// time.
 func burst(at time.Duration, connection byte, number, n int) (all []arrival) {
 	for i := range n {
 		all = append(all, arrival{at, connection, uint32(number + i)})
@@ -122,7 +124,7 @@ func burst(at time.Duration, connection byte, number, n int) (all []arrival) {
 }
 
 // crowded returns packets of two connections in turn, until a time; those of
-// connection 1 from number 0 on.
+// connection 1 are numbered from 0 on.
 func crowded(until time.Duration) (all []arrival) {
 	for at := until - 5*crowdEach/2; at < until; at += 10 * time.Millisecond {
 		all = append(all, arrival{at, 1, uint32(len(all) / 2)}, arrival{at, 2, uint32(len(all) / 2)})
@@ -130,12 +132,12 @@ func crowded(until time.Duration) (all []arrival) {
 	return all
 }
 
-// A connection that sends more than there is time for holds up no packet of
-// another, and is held to its pace.
+// A connection that sends more than can be handled does not hold up another
+// connection's packets, and is kept to its pace.
 func TestFlood(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		const each, lasts = 400, 400 // packets, ms; 1.4 ms of work in each if all were handed over
+		const each, lasts = 400, 400 // packets, ms; handling all would take 1.4 ms for each
 		var arrivals []arrival
 		sent := map[uint32]time.Duration{}
 		for i := range lasts {
@@ -150,23 +152,23 @@ func TestFlood(t *testing.T) {
 		var flood, before uint32
 		for _, p := range handOver(t, arrivals, time.Microsecond/2, 3*time.Microsecond) {
 			if p.connection == 2 {
-				if p.at > 2*crowdEach { // until then, the other one may seem to be alone
+				if p.at > 2*crowdEach { // until then, the other connection may seem to be alone
 					require.LessOrEqual(t, p.at-sent[p.number], time.Millisecond)
 				}
 				delete(sent, p.number)
 				continue
 			}
-			require.True(t, flood == 0 || p.number > before, "in their order")
+			require.True(t, flood == 0 || p.number > before, "packets must keep their order")
 			before = p.number
 			flood++
 		}
-		require.Empty(t, sent, "none of the other's packets is dropped")
-		require.Greater(t, flood, uint32(lasts*pace), "there is time for that")
+		require.Empty(t, sent, "no packet of the other connection may be dropped")
+		require.Greater(t, flood, uint32(lasts*pace), "there is time for more packets of the flood")
 	})
 }
 
-// Packets beyond the pace arrive, in order: at once where the system has no
-// others, and within a millisecond where it has.
+// Packets beyond the pace arrive in order: at once if the system has no others,
+// and within a millisecond if it has.
 func TestBursts(t *testing.T) {
 	t.Parallel()
 	const soon = time.Second
@@ -174,7 +176,7 @@ func TestBursts(t *testing.T) {
 	n := len(before) / 2
 	for name, test := range map[string]struct {
 		arrivals []arrival
-		longest  time.Duration // that one waits
+		longest  time.Duration // longest wait of a packet
 	}{
 		"what came while nobody read": {burst(soon, 1, n, pace*paceSaved), 0},
 		"the system has no others":    {burst(soon+time.Microsecond, 1, n, pace+maxHeld), 0},
@@ -201,7 +203,7 @@ func TestBursts(t *testing.T) {
 	}
 }
 
-// Others come first: what a connection sends beyond its pace waits for them.
+// Other connections come first: packets beyond the pace wait for them.
 func TestOthersFirst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -216,8 +218,8 @@ func TestOthersFirst(t *testing.T) {
 	})
 }
 
-// A connection that comes alone is handed over as it comes, also while its ID
-// changes, as QUIC's do.
+// The packets of a lone connection are handed over at once, even while its ID
+// changes, as QUIC's IDs do.
 func TestAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -235,8 +237,8 @@ func TestAlone(t *testing.T) {
 	})
 }
 
-// Whatever arrives: packets of a connection keep their order, those of one that
-// never sends more than may wait all come, and none comes twice.
+// Whatever arrives, the packets of a connection keep their order, all packets
+// of a connection that never exceeds the buffer arrive, and none arrives twice.
 func TestPaceOfAny(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {

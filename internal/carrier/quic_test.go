@@ -18,7 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// serverTLS returns the configuration of a server that nobody asks who it is.
+// serverTLS returns the configuration of a server whose identity is not
+// checked.
 func serverTLS(t testing.TB) *tls.Config {
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(t, err)
@@ -43,12 +44,12 @@ func transport(t testing.TB, c net.PacketConn) *quicgo.Transport {
 	return tr
 }
 
-// at is the address of a socket on loopback.
+// at returns the address of a socket on loopback.
 func at(c net.PacketConn) netip.AddrPort {
 	return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(c.LocalAddr().(*net.UDPAddr).Port))
 }
 
-// serveEcho has a transport echo streams.
+// serveEcho lets a transport echo streams.
 func serveEcho(t testing.TB, tr *quicgo.Transport) {
 	listener, err := tr.Listen(serverTLS(t), nil)
 	require.NoError(t, err)
@@ -74,7 +75,7 @@ type talk struct {
 	t      *testing.T
 	conn   *quicgo.Conn
 	stream *quicgo.Stream
-	path   *quicgo.Path // in use; nil: the first one
+	path   *quicgo.Path // the path in use; nil: the first one
 }
 
 func dial(t *testing.T, tr *quicgo.Transport, to netip.AddrPort) *talk {
@@ -99,7 +100,7 @@ func (k *talk) echo() {
 	require.Equal(k.t, b, back)
 }
 
-// move has the connection go on through a transport.
+// move moves the connection to a transport.
 func (k *talk) move(tr *quicgo.Transport) {
 	k.t.Helper()
 	path, err := k.conn.AddPath(tr)
@@ -115,7 +116,7 @@ func (k *talk) move(tr *quicgo.Transport) {
 	k.path = path
 }
 
-// A forwarder is an address at which packets for another one may be left.
+// A forwarder has an address, and forwards packets to another one.
 type forwarder struct {
 	*net.UDPConn
 	packets atomic.Int64
@@ -153,8 +154,8 @@ func forward(t *testing.T, to netip.AddrPort) *forwarder {
 	return f
 }
 
-// A connection goes on over a Way, when nothing arrives at the address that it
-// was dialed at any more, and over one Way again and again.
+// A connection goes on over a Way when no packets arrive any more at the
+// address that it dialed, and over the same Way several times.
 func TestWay(t *testing.T) {
 	t.Parallel()
 	callee := New(listenUDP(t), Config{})
@@ -179,7 +180,7 @@ func TestWay(t *testing.T) {
 	}
 }
 
-// A Way leads to an address of the other family, too: to IPv6, and back.
+// A Way also leads to an address of the other family: to IPv6, and back.
 func TestWayOfOtherFamily(t *testing.T) {
 	t.Parallel()
 	callee, s := New(listenUDP(t), Config{}), New(listenUDP(t), Config{})
@@ -204,7 +205,7 @@ func TestWayOfOtherFamily(t *testing.T) {
 }
 
 // The peers of several connections move, one of them many times. The
-// connections go on from one of two spare sockets each.
+// connections go on over one of two spare sockets each.
 func TestMovedCallees(t *testing.T) {
 	t.Parallel()
 	callee := New(listenUDP(t), Config{})
@@ -239,7 +240,7 @@ func TestMovedCallees(t *testing.T) {
 	}
 }
 
-// The system's socket dies under a connection, and a new one has the port: the
+// The system's socket dies under a connection, and a new one gets the port: the
 // stream goes on, in both directions, with the options that quic-go has set.
 func TestRebindUnderQUIC(t *testing.T) {
 	t.Parallel()
@@ -268,7 +269,7 @@ func TestRebindUnderQUIC(t *testing.T) {
 	}
 }
 
-// A socket of IPv4 only is one again, and one of both families, too.
+// A socket of IPv4 only is rebound as such, and one of both families as well.
 func TestRebindFamily(t *testing.T) {
 	t.Parallel()
 	for _, network := range []string{"udp4", "udp"} {

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What the system refuses to send is lost, or the caller is told, for each
-// error of this system and each way to send.
+// For each error of this system, and each way to send, a packet that the system
+// refuses is either lost silently or reported to the caller.
 func TestRefusedPackets(t *testing.T) {
 	t.Parallel()
 	var err error
@@ -36,7 +36,7 @@ func TestRefusedPackets(t *testing.T) {
 		for _, errno := range toldErrors {
 			err = failure("sendmsg", errno)
 			_, got := send()
-			require.Equal(t, err, got, "%s, as it is: quic-go looks at it", name)
+			require.Equal(t, err, got, "%s: quic-go needs the unchanged error", name)
 		}
 		for _, other := range []error{os.ErrDeadlineExceeded, &net.AddrError{Err: "non-IPv4 address"}} {
 			err = other
@@ -53,7 +53,7 @@ func TestRefusedPackets(t *testing.T) {
 	require.ErrorIs(t, s.Close(), net.ErrClosed)
 }
 
-// The pauses after reads that fail double, from one packet to the next.
+// The pauses after failed reads double until a packet arrives.
 func TestReadErrors(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -82,9 +82,9 @@ func TestReadErrors(t *testing.T) {
 	})
 }
 
-// Errors that are about one packet each do not slow down the reading of others:
-// anybody may cause them. If they are something else, they do not take all of
-// the CPU.
+// Errors that concern one packet each do not slow down the reading of others,
+// since anybody may cause them. If they turn out to be of another kind, they do
+// not use up the CPU.
 func TestReadErrorsOfOnePacket(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -110,8 +110,9 @@ func TestReadErrorsOfOnePacket(t *testing.T) {
 	})
 }
 
-// A read ends at the owner's deadline, as quic-go's that closes its transport,
-// and when the socket is closed: while it waits for a packet, and after errors.
+// A read ends at the owner's deadline, which quic-go sets to close its
+// transport, and when the socket is closed: both while it waits for a packet
+// and after errors.
 func TestReadEnds(t *testing.T) {
 	t.Parallel()
 	for name, read := range map[string]func() error{
@@ -148,10 +149,10 @@ func TestReadEnds(t *testing.T) {
 					require.Equal(t, 1450*time.Millisecond+after, time.Since(began))
 					if want != net.ErrClosed {
 						temporary, ok := err.(interface{ Temporary() bool })
-						require.True(t, ok && temporary.Temporary(), "quic-go asks for it")
+						require.True(t, ok && temporary.Temporary(), "quic-go requires a temporary error")
 						require.NoError(t, s.SetReadDeadline(time.Time{}))
 						if read == nil {
-							go s.ReadBatch(nil, 0) // waits again
+							go s.ReadBatch(nil, 0) // waits once more
 							synctest.Wait()
 						}
 					}
@@ -161,7 +162,7 @@ func TestReadEnds(t *testing.T) {
 	}
 }
 
-// A Way reads nothing, and ends reading as quic-go asks for it.
+// A Way reads nothing, and its reads end in the way that quic-go requires.
 func TestWayReads(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -197,8 +198,8 @@ func TestWayReads(t *testing.T) {
 	})
 }
 
-// Packets for an address go elsewhere while that is so, in each form of the
-// address, and those for others do not.
+// While an address is redirected, packets to it go elsewhere, in each form of
+// the address; packets to others do not.
 func TestRedirect(t *testing.T) {
 	t.Parallel()
 	var to *net.UDPAddr
@@ -222,7 +223,7 @@ func TestRedirect(t *testing.T) {
 	undoA, ok := s.Redirect(addrPort(mapped), addrPort(c))
 	require.True(t, ok)
 	_, ok = s.Redirect(addrPort(a), addrPort(b))
-	require.False(t, ok, "another peer's")
+	require.False(t, ok, "another peer's address")
 	undoB, ok := s.Redirect(addrPort(b), addrPort(a))
 	require.True(t, ok)
 	require.Equal(t, []string{c, c, a, c}, []string{arrives(a), arrives(mapped), arrives(b), arrives(c)})
@@ -230,7 +231,7 @@ func TestRedirect(t *testing.T) {
 	w := s.Way(addrPort(a))
 	_, err := w.WriteTo(nil, there)
 	require.NoError(t, err)
-	require.Equal(t, a, to.String(), "a Way's address is meant as it is")
+	require.Equal(t, a, to.String(), "a Way's address is not redirected")
 	w.Turn(addrPort(c))
 	require.Equal(t, addrPort(c), w.To())
 	_, err = w.WriteTo(nil, there)

@@ -23,8 +23,8 @@ func option(level, kind int32, data ...byte) []byte {
 	return b
 }
 
-// A packet that cannot be sent from the address that it is pinned to is sent
-// once more without that, and with all else.
+// A packet that cannot be sent from its pinned address is sent once more
+// without that address, and with all other options.
 func TestWithoutSource(t *testing.T) {
 	t.Parallel()
 	gone4 := (&ipv4.ControlMessage{Src: net.IPv4(192, 0, 2, 77), IfIndex: 3}).Marshal()
@@ -60,7 +60,7 @@ func TestWithoutSource(t *testing.T) {
 		n, oobn, err := s.WriteMsgUDP(make([]byte, 9), c.oob, there)
 		require.NoError(t, err, name)
 		require.Equal(t, []int{9, len(c.oob)}, []int{n, oobn}, name)
-		require.Equal(t, before, c.oob, "it is the caller's")
+		require.Equal(t, before, c.oob, "the caller's buffer must not change")
 		if c.rest == nil {
 			require.Len(t, tried, 1, name)
 			continue
@@ -75,12 +75,12 @@ func TestWithoutSource(t *testing.T) {
 			return failure("sendmsg", unix.EMSGSIZE)
 		}
 		_, _, err = s.WriteMsgUDP(make([]byte, 9), c.oob, there)
-		require.ErrorIs(t, err, unix.EMSGSIZE, "of the second try, too")
+		require.ErrorIs(t, err, unix.EMSGSIZE, "the error of the second try counts")
 	}
 }
 
-// To an address that is unpinned, packets leave from where the system sends
-// them, until nobody wants that any more; to all others, they do not.
+// Packets to an unpinned address leave from the address that the system
+// chooses, until no caller wants that any more; packets to all others do not.
 func TestUnpin(t *testing.T) {
 	t.Parallel()
 	pinned := append((&ipv4.ControlMessage{Src: net.IPv4(192, 0, 2, 77), IfIndex: 3}).Marshal(), option(unix.IPPROTO_IP, unix.IP_TOS, 2)...)
@@ -106,13 +106,13 @@ func TestUnpin(t *testing.T) {
 	require.Equal(t, pinned, send(here))
 	first()
 	first()
-	require.Equal(t, rest, send(there), "somebody wants it still")
+	require.Equal(t, rest, send(there), "another caller still wants it")
 	second()
 	require.Equal(t, pinned, send(there))
 	require.Nil(t, s.unpinned.Load())
 }
 
-// The first packet of a socket that is refused for no reason is sent again.
+// If the first packet of a socket is refused with EPERM, it is sent again.
 func TestPermissionOnce(t *testing.T) {
 	t.Parallel()
 	f := newFake()

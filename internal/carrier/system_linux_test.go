@@ -10,8 +10,8 @@ import (
 	"golang.org/x/net/ipv6"
 )
 
-// What the kernel refuses because of the address or the interface that a packet
-// is pinned to arrives all the same, over IPv4 and IPv6.
+// Packets that the kernel refuses because of their pinned address or interface
+// arrive all the same, over IPv4 and IPv6.
 func TestGoneSource(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -33,7 +33,7 @@ func TestGoneSource(t *testing.T) {
 			bare := listenUDP(t)
 			addr := to.LocalAddr().(*net.UDPAddr)
 			_, _, err = bare.WriteMsgUDP([]byte("x"), c.oob, addr)
-			require.Equal(t, c.oob == nil, err == nil, "else this test shows nothing")
+			require.Equal(t, c.oob == nil, err == nil, "otherwise this test shows nothing")
 			s := New(bare, Config{})
 			defer s.Close()
 			_, _, err = s.WriteMsgUDP([]byte("it arrives"), c.oob, addr)
@@ -52,7 +52,7 @@ func TestGoneSource(t *testing.T) {
 	}
 }
 
-// A route is known, or not.
+// The system tells whether there is a route.
 func TestRoute(t *testing.T) {
 	t.Parallel()
 	from, err := Route(addrPort("127.0.0.1:7373"))

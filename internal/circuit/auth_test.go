@@ -98,7 +98,7 @@ func TestMessages(t *testing.T) {
 		for kind := range 256 {
 			_, err := read(bytes.NewReader(append([]byte{byte(kind)}, make([]byte, 8)...)))
 			switch kind {
-			case typePing, typeCallers, typePong, typeQuota, typeLeave: // of one side, and zeros are good
+			case typePing, typeCallers, typePong, typeQuota, typeLeave: // all zeros may be valid
 			default:
 				require.ErrorIs(t, err, ErrMalformed, kind)
 			}
@@ -140,8 +140,7 @@ func TestCallersAllow(t *testing.T) {
 	}
 }
 
-// Whatever a decoder accepts is what it says: encoded, it gives the same
-// message.
+// A message that a decoder accepts is unchanged after encoding and decoding.
 func FuzzAuth(f *testing.F) {
 	f.Add(Callers{CallersListed, []CallerPrefix{{1}}}.Append(nil))
 	f.Add(Leave{1, []identity.RemoteIdentity{seeded(f, 1)}}.Append(nil))

@@ -14,7 +14,7 @@ import (
 	"github.com/sdp2p/p2p/relay/token"
 )
 
-// plain is an encoder that does not fail.
+// plain adapts an encoder that does not fail.
 func plain(f func(b []byte) []byte) messagetest.AppendFunc {
 	return func(b []byte) ([]byte, error) { return f(b), nil }
 }
@@ -72,14 +72,14 @@ func randomRelay(r messagetest.Random) (hand, generated encoding.BinaryAppender)
 	}
 }
 
-// The messages are those that internal/described says they are.
+// The messages have the layout that internal/described describes.
 func TestDescribed(t *testing.T) {
 	for name, pair := range map[string]messagetest.Pair{
 		"hello": {
 			Sample: func(r messagetest.Random) (hand, generated encoding.BinaryAppender) {
 				m := &described.Hello{Tokens: make([]byte, token.Size*r.IntN(MaxTokens+1))}
 				r.Fill(m.Tokens)
-				return plain(func(b []byte) []byte { // AppendHello takes tokens that are signed
+				return plain(func(b []byte) []byte { // AppendHello takes signed tokens
 					return append(proto.AppendUint16(b, uint16(len(m.Tokens))), m.Tokens...)
 				}), m
 			},

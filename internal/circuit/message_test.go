@@ -26,8 +26,9 @@ func seeded(t testing.TB, b byte) identity.RemoteIdentity {
 	return id.Remote()
 }
 
-// exactly checks that read gets a message from wire in every way that a stream
-// may deliver it, and nothing behind it, and that it notices every cut.
+// exactly checks that read returns a message from wire in every way in which a
+// stream may deliver it, that it reads nothing beyond, and that it detects
+// every cut.
 func exactly[M any](t *testing.T, wire []byte, want M, read func(io.Reader) (M, error)) {
 	t.Helper()
 	for name, reader := range map[string]func(io.Reader) io.Reader{
@@ -39,7 +40,7 @@ func exactly[M any](t *testing.T, wire []byte, want M, read func(io.Reader) (M, 
 		got, err := read(reader(r))
 		require.NoError(t, err, name)
 		require.Equal(t, want, got, name)
-		if name != "error with data" { // which reads ahead by itself
+		if name != "error with data" { // this reader reads ahead by itself
 			require.Equal(t, len("behind"), r.Len(), name)
 		}
 		for n := range wire {
@@ -74,7 +75,7 @@ func peerID(t testing.TB, id identity.RemoteIdentity) peer.ID {
 	return p
 }
 
-// Messages are byte for byte those of go-libp2p.
+// The messages equal those of go-libp2p, byte for byte.
 func TestHop(t *testing.T) {
 	them := seeded(t, 1)
 	theirs := &pb.Peer{Id: []byte(peerID(t, them))}
@@ -102,7 +103,7 @@ func TestHop(t *testing.T) {
 		require.Equal(t, wire, c.ours.Append(nil), name)
 		exactly(t, wire, c.ours, ReadHop)
 	}
-	// What is not needed is passed over.
+	// Fields that are not needed are skipped.
 	exactly(t, delimited(t, &pb.HopMessage{
 		Type: pb.HopMessage_STATUS.Enum(), Peer: &pb.Peer{Id: theirs.Id, Addrs: [][]byte{{1, 2, 3}}},
 		Reservation: &pb.Reservation{Expire: proto.Uint64(5), Addrs: [][]byte{{1}, {2}}, Voucher: []byte("voucher")},
@@ -146,8 +147,8 @@ func TestStatus(t *testing.T) {
 	require.Equal(t, "relay: status 7", Status(7).Error())
 }
 
-// Unknown fields of every wire type are skipped, at each place, and also known
-// ones of another type.
+// Unknown fields of every wire type are skipped, at each place, and so are
+// known ones of another type.
 func TestUnknownFields(t *testing.T) {
 	unknown := [][]byte{
 		binary.LittleEndian.AppendUint64([]byte{100<<3&0x7F | 1 | 0x80, 100 >> 4}, 5), // 100, fixed64
@@ -174,7 +175,7 @@ func TestUnknownFields(t *testing.T) {
 	}
 }
 
-// Of a field that comes twice, the last counts; messages are merged.
+// If a field occurs twice, the last one counts; messages are merged.
 func TestRepeatedFields(t *testing.T) {
 	m := appendVarint(appendVarint(nil, 1, 0), 1, uint64(HopStatus))
 	m = appendBytes(m, 4, appendVarint(nil, 1, 1))
@@ -221,7 +222,7 @@ func TestMalformed(t *testing.T) {
 		got, err := ReadHop(bytes.NewReader(wire))
 		require.ErrorIs(t, err, want, name)
 		require.Zero(t, got, name)
-		if name != "limit is no message" && name != "reservation is no message" { // of a Stop, these are other fields
+		if name != "limit is no message" && name != "reservation is no message" { // other fields in a Stop
 			_, err = ReadStop(bytes.NewReader(wire))
 			require.Error(t, err, name)
 		}
@@ -235,8 +236,8 @@ func TestMalformed(t *testing.T) {
 	require.Equal(t, time.Unix(expireLimit, 0), got.Expire)
 }
 
-// Where our decoder takes a message, go-libp2p's takes it too, and finds the
-// same.
+// A message that our decoder accepts is accepted by go-libp2p's as well, with
+// the same result.
 func FuzzHop(f *testing.F) {
 	f.Add(Hop{Type: HopConnect, Peer: seeded(f, 1)}.Append(nil))
 	f.Add(Hop{Type: HopStatus, Expire: time.Unix(1, 0), Limit: Limit{1, 2}, Status: OK}.Append(nil))

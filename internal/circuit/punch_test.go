@@ -26,7 +26,7 @@ var addrs = map[string]netip.AddrPort{
 	"/ip4/0.0.0.0/udp/1/quic-v1":         netip.MustParseAddrPort("0.0.0.0:1"),
 }
 
-// Addresses are go-multiaddr's.
+// Addresses are encoded like go-multiaddr's.
 func TestMultiaddr(t *testing.T) {
 	for text, a := range addrs {
 		want, err := ma.NewMultiaddr(text)
@@ -68,7 +68,7 @@ func TestPunch(t *testing.T) {
 	require.Equal(t, delimited(t, &pb.HolePunch{Type: pb.HolePunch_SYNC.Enum()}), sync.Append(nil))
 	exactly(t, sync.Append(nil), sync, ReadPunch)
 
-	// The token is an unknown field to others.
+	// To other implementations, the token is an unknown field.
 	m.Token = hidden.Of([16]byte{1, 2, 3})
 	wire := m.Append(nil)
 	exactly(t, wire, m, ReadPunch)
@@ -79,7 +79,8 @@ func TestPunch(t *testing.T) {
 	require.Len(t, got.GetObsAddrs(), 2)
 	require.NotContains(t, fmt.Sprintf("%v %+v %#v", m, m, m), "1 2 3")
 
-	// Others' addresses are passed over, and of many the first count.
+	// Addresses of other kinds are skipped, and of too many the first ones
+	// count.
 	theirs = &pb.HolePunch{Type: pb.HolePunch_CONNECT.Enum(), ObsAddrs: [][]byte{ma.StringCast("/ip4/192.0.2.1/tcp/1").Bytes(), nil, {0xFF}}}
 	for i := range 20 {
 		theirs.ObsAddrs = append(theirs.ObsAddrs, ma.StringCast(fmt.Sprintf("/ip4/192.0.2.1/udp/%d/quic-v1", i+1)).Bytes())
@@ -174,7 +175,7 @@ func TestProbe(t *testing.T) {
 	from := netip.MustParseAddrPort("[::ffff:192.0.2.1]:7373")
 	ping := caller.Ping(5)
 	require.Len(t, ping, ProbeSize)
-	require.Zero(t, ping[0]&0xC0, "a QUIC packet")
+	require.Zero(t, ping[0]&0xC0, "a probe must not look like a QUIC packet")
 	require.NotEqual(t, ping, caller.Ping(5))
 	id, ok := ProbeIDOf(ping)
 	require.True(t, ok)
@@ -188,11 +189,11 @@ func TestProbe(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, Probe{Pong: true, Transaction: 5, Addr: netip.MustParseAddrPort("192.0.2.1:7373")}, m)
 	_, ok = callee.Parse(pong)
-	require.False(t, ok, "its own")
+	require.False(t, ok, "a prober's own pong does not count")
 	require.NotEqual(t, caller.ID(), NewProber(other, Caller).ID())
 	_, ok = NewProber(other, Callee).Parse(ping)
 	require.False(t, ok)
-	// One that has the ID by chance still needs the key.
+	// A prober that has the right ID by chance still needs the key.
 	forged := NewProber(other, Caller)
 	forged.id = caller.id
 	_, ok = callee.Parse(forged.Ping(5))

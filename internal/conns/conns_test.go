@@ -25,7 +25,7 @@ import (
 	"golang.org/x/net/nettest"
 )
 
-// What is accepted, and what is dialed, is a net.Conn in every respect.
+// An accepted and a dialed connection are net.Conns in every respect.
 func TestConn(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
@@ -38,7 +38,7 @@ func TestConn(t *testing.T) {
 	})
 }
 
-// Either side ends its half, and the other one still talks.
+// Either side may end its direction while the other one still talks.
 func TestHalfClose(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		for _, swap := range []bool{false, true} {
@@ -84,7 +84,8 @@ func (w *world) accept(t *testing.T, serve func(c net.Conn)) {
 	})
 }
 
-// An SSH server has the host key that is on record for the peer's address.
+// An SSH server must have the host key that is on record for the peer's
+// address.
 func TestSSH(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		_, private, err := ed25519.GenerateKey(nil)
@@ -122,7 +123,7 @@ func TestSSH(t *testing.T) {
 	})
 }
 
-// serveSSH answers commands with themselves.
+// serveSSH answers each command with its text.
 func serveSSH(t *testing.T, c net.Conn, config *ssh.ServerConfig) {
 	conn, channels, requests, err := ssh.NewServerConn(c, config)
 	if !assert.NoError(t, err) {
@@ -195,7 +196,7 @@ func TestYamux(t *testing.T) {
 	})
 }
 
-// certificate returns one for a host, and who trusts it.
+// certificate returns a certificate for a host, and a pool that trusts it.
 func certificate(t *testing.T, host string) (tls.Certificate, *x509.CertPool) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)

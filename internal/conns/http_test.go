@@ -24,7 +24,7 @@ type web struct {
 	*world
 	server *http.Server
 	client *http.Client
-	served chan error // what Serve returned
+	served chan error // the result of Serve
 
 	mu     sync.Mutex
 	logged bytes.Buffer // by the server
@@ -72,8 +72,8 @@ func (w *web) get(ctx context.Context, path string) (string, error) {
 	return string(text), err
 }
 
-// 40 requests at once are answered, in either version; the caller is known,
-// and each gets its own.
+// 40 simultaneous requests are answered, in either version; the server knows
+// the caller, and each gets its own answer.
 func TestHTTP(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		for _, version := range []int{1, 2} {
@@ -104,7 +104,8 @@ func TestHTTP(t *testing.T) {
 	})
 }
 
-// A peer's host name is one that TLS knows, and who asks is known inside.
+// A peer's host name is valid for TLS, and the server knows the caller within
+// TLS.
 func TestTLS(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		cert, pool := certificate(t, w.host)

@@ -18,18 +18,18 @@ import (
 
 const requests = 40
 
-// A ward serves requests that run until they are let go.
+// A ward serves requests that run until they are released.
 type ward struct {
 	*web
 	running sync.WaitGroup
 	leave   chan struct{}
 
 	mu   sync.Mutex
-	errs []error // of handlers that write their answers
+	errs []error // errors of handlers that write their answers
 }
 
-// admit begins 40 requests, and returns once all of them run. Where polite,
-// they end when their contexts do.
+// admit begins 40 requests, and returns once all of them run. If polite is
+// true, they end when their contexts do.
 func (w *world) admit(t *testing.T, version int, polite bool) (in *ward, answers func() (texts []string, errs []error)) {
 	in = &ward{leave: make(chan struct{})}
 	in.running.Add(requests)
@@ -95,7 +95,8 @@ func (in *ward) tell(t *testing.T) {
 	}
 }
 
-// A server that is shut down before its node answers all that runs.
+// A server that is shut down before its node still answers all requests that
+// run.
 func TestServerShutdown(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		in, answers := w.admit(t, 1, false)
@@ -113,8 +114,8 @@ func TestServerShutdown(t *testing.T) {
 	})
 }
 
-// A node that is shut down under its server ends the contexts of what runs, the
-// answers still arrive, and Serve returns.
+// If a node is shut down under its server, the contexts of the running requests
+// end, their answers still arrive, and Serve returns.
 func TestNodeShutdown(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		in, answers := w.admit(t, 1, true)
@@ -140,7 +141,7 @@ func TestNodeShutdownInTime(t *testing.T) {
 	each(t, func(t *testing.T, w *world) { w.cutOff(t, 1) })
 }
 
-// Over HTTP/2, the server closes a connection of which it cannot read.
+// Over HTTP/2, the server itself closes a connection from which it cannot read.
 func TestNodeShutdownHTTP2(t *testing.T) {
 	each(t, func(t *testing.T, w *world) { w.cutOff(t, 2) })
 }
@@ -159,7 +160,7 @@ func (w *world) cutOff(t *testing.T, version int) {
 	in.tell(t)
 }
 
-// A client whose node is shut down is told that, too.
+// A client whose node is shut down is told so as well.
 func TestClientShutdown(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		in, answers := w.admit(t, 1, true)

@@ -21,8 +21,8 @@ import (
 
 const route = "test"
 
-// A world is a node that listens and one that dials it, in one of the ways that
-// there are.
+// A world is a node that listens and another one that dials it, over one kind
+// of connection.
 type world struct {
 	server, client *p2p.P2P
 	mux            *p2p.Mux
@@ -31,13 +31,13 @@ type world struct {
 	listener net.Listener
 	dial     func(ctx context.Context, network, addr string) (net.Conn, error)
 	relisten func() net.Listener
-	session  bool                       // connections share a tunnel
-	host     string                     // of the server
-	caller   identity.RemoteIdentity    // who the client is
-	who      func(*http.Request) string // the caller's host, as the request's context has it
+	session  bool                       // whether connections share a tunnel
+	host     string                     // the server's host name
+	caller   identity.RemoteIdentity    // the client's identity
+	who      func(*http.Request) string // the caller's host in the request's context
 }
 
-// each runs a test in all ways.
+// each runs a test for each kind of connection.
 func each(t *testing.T, f func(t *testing.T, w *world)) {
 	t.Parallel()
 	for _, over := range []string{"quic", "memory"} {

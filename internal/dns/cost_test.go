@@ -8,8 +8,9 @@ import (
 	"github.com/sdp2p/p2p/internal/dns"
 )
 
-// costly returns packets of 9 KB whose names would take far more, each read by
-// itself: 1,500 questions for a name of 126 labels that are escaped are 900 KB.
+// costly returns packets of 9 KB whose names would expand far beyond that if
+// each were read by itself: 1,500 questions for a name of 126 escaped labels
+// take 900 KB.
 func costly() map[string][]byte {
 	name := func(labels, size int, c byte) []byte {
 		var b []byte
@@ -44,8 +45,8 @@ func costly() map[string][]byte {
 	}
 }
 
-// A packet costs what its bytes are worth, however its names point at each
-// other.
+// The cost of a packet is proportional to its bytes, however its names point at
+// each other.
 func TestCost(t *testing.T) {
 	for name, p := range costly() {
 		var r dns.Reader

@@ -15,7 +15,7 @@ import (
 	"github.com/sdp2p/p2p/internal/dns"
 )
 
-// label draws any bytes that can be one.
+// label draws arbitrary bytes that form a label.
 func label(t *rapid.T) string {
 	return string(rapid.SliceOfN(rapid.Byte(), 1, 63).Draw(t, "label"))
 }
@@ -67,8 +67,8 @@ func message(t *rapid.T) *dns.Message {
 	return m
 }
 
-// What is packed here is read by an independent implementation, which packs it
-// again so that it is read here: nothing is lost on the way.
+// Packets packed here are read by an independent implementation, which packs
+// them again, and are read here again: nothing is lost on the way.
 func TestAgainstAPeer(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := message(t)
@@ -151,7 +151,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// Loops and forward pointers end; whatever is cut is refused.
+// Loops and forward pointers end; a cut packet is refused.
 func TestMalformed(t *testing.T) {
 	question := "000000000001000000000000"
 	for why, s := range map[string]string{
@@ -176,9 +176,9 @@ func TestMalformed(t *testing.T) {
 	}
 }
 
-// A record that cannot be read does not cost the others. The first one is
-// python-zeroconf's 0.47.3, an NSEC with an empty type bitmap that the peer
-// refuses; the second is an A of three bytes.
+// A record that cannot be read does not affect the others. The first one is
+// that of python-zeroconf 0.47.3, an NSEC with an empty type bitmap, which the
+// peer refuses; the second one is an A of three bytes.
 func TestLenient(t *testing.T) {
 	ptr, err := (&dns.Message{Answer: []dns.Record{
 		&dns.PTR{Header: dns.Header{Name: "_sd._udp.local.", Type: dns.TypePTR, Class: dns.ClassINET}, Ptr: "x._sd._udp.local."},
@@ -211,7 +211,7 @@ func FuzzUnpack(f *testing.F) {
 		if m == nil {
 			return
 		}
-		for _, section := range []*[]dns.Record{&m.Answer, &m.Ns, &m.Additional} { // unknown ones are not packed
+		for _, section := range []*[]dns.Record{&m.Answer, &m.Ns, &m.Additional} { // drops unknown types
 			var known []dns.Record
 			for _, r := range *section {
 				if _, ok := r.(*dns.Unknown); !ok {
@@ -222,7 +222,7 @@ func FuzzUnpack(f *testing.F) {
 		}
 		packed, err := m.Pack()
 		if err != nil {
-			t.Fatalf("what was accepted cannot be packed: %v", err)
+			t.Fatalf("a message that was accepted cannot be packed: %v", err)
 		}
 		again, err := dns.Unpack(packed)
 		require.NoError(t, err)

@@ -13,7 +13,7 @@ import (
 	"github.com/sdp2p/p2p/internal/dns"
 )
 
-// A reference unpacks in the plainest way: it follows every pointer anew.
+// A reference unpacks in the simplest way: it follows every pointer anew.
 type reference struct {
 	b           []byte
 	reads, text int // bytes of labels, and of names
@@ -129,8 +129,8 @@ func (r *reference) data(h dns.Header, from, to int) dns.Record {
 	return nil
 }
 
-// agree compares what is read of a packet with the reference, and what is seen
-// at a look with what is read.
+// agree compares the result of reading a packet with the reference's, and the
+// result of looking through the packet with that of reading it.
 func agree(t require.TestingT, r *dns.Reader, b []byte) *dns.Message {
 	ref := &reference{b: b}
 	want := ref.unpack()
@@ -139,7 +139,7 @@ func agree(t require.TestingT, r *dns.Reader, b []byte) *dns.Message {
 		require.ErrorIs(t, err, dns.ErrMalformed)
 		if want != nil {
 			crossed := ref.reads > len(b) || ref.text > 8*len(b)
-			require.True(t, crossed, "refused, though its names do not point at each other")
+			require.True(t, crossed, "the packet was refused, although its names do not cross")
 		}
 	} else {
 		require.NotNil(t, want)
@@ -153,7 +153,7 @@ func agree(t require.TestingT, r *dns.Reader, b []byte) *dns.Message {
 	case looked != nil:
 		require.ErrorIs(t, looked, dns.ErrMalformed)
 		require.Nil(t, want)
-	case err == nil && len(got.Answer)+len(got.Ns)+len(got.Additional) == int(b[7])+int(b[9])+int(b[11]): // none was left out
+	case err == nil && len(got.Answer)+len(got.Ns)+len(got.Additional) == int(b[7])+int(b[9])+int(b[11]): // no record is missing
 		require.Equal(t, seen(got), l)
 	case err == nil && seen(got).Concerns:
 		require.True(t, l.Concerns)
@@ -161,14 +161,14 @@ func agree(t require.TestingT, r *dns.Reader, b []byte) *dns.Message {
 	return got
 }
 
-// set holds the names that packets are looked through for.
+// set returns the names for which packets are looked through.
 func set() *dns.Set {
 	s := dns.NewSet("_sd._udp.local.")
 	s.Add("Host.local.")
 	return s
 }
 
-// seen is what a look at a message shows.
+// seen returns the result that looking through a message should have.
 func seen(m *dns.Message) dns.Look {
 	l := dns.Look{Response: m.Response, Probe: !m.Response && len(m.Ns) > 0, Goodbye: m.Response && len(m.Answer) > 0}
 	var names []string
@@ -193,8 +193,8 @@ func seen(m *dns.Message) dns.Look {
 	return l
 }
 
-// Names are drawn from few labels, and packed so that they point to each other,
-// at names that come before and at bytes that are none.
+// Names are drawn from few labels, and packed so that they point to each other:
+// at names before them, and at bytes that are not names.
 func TestAgainstAReference(t *testing.T) {
 	var r dns.Reader
 	checks, read := 0, 0
@@ -249,5 +249,5 @@ func TestAgainstAReference(t *testing.T) {
 			read++
 		}
 	})
-	require.Greater(t, read, checks/10, "the messages that are no nonsense")
+	require.Greater(t, read, checks/10, "too few of the messages are valid")
 }

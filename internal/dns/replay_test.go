@@ -11,7 +11,7 @@ import (
 	"github.com/sdp2p/p2p/internal/dns"
 )
 
-// Packets of a node of the first implementation, as they were recorded.
+// The packets were recorded from a node of the first implementation.
 func TestReplay(t *testing.T) {
 	b, err := os.ReadFile("../../testdata/rust_peer.json")
 	require.NoError(t, err)

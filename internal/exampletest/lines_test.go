@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An example can be read in one go. Generated files do not count. The README calls
-// notes and drop apps.
+// An example can be read in one go. Generated files do not count. The README
+// calls notes and drop apps.
 func TestLines(t *testing.T) {
 	examples, err := filepath.Glob("../../examples/*/main.go")
 	require.NoError(t, err)
@@ -21,7 +21,7 @@ func TestLines(t *testing.T) {
 		case "notes":
 			continue
 		case "clipboard", "search", "devices":
-			most = 79 // says the README
+			most = 79 // as the README says
 		case "drop":
 			most = 1050
 		}

@@ -20,16 +20,16 @@ import (
 	"github.com/sdp2p/p2p/metrics"
 )
 
-// A sight is what an operator sees of a node.
+// A sight is what an operator can see of a node.
 type sight struct {
-	events  map[string]bool   // as the page lists them: what it is, and its cause
+	events  map[string]bool   // as the page lists them: kind and cause
 	counts  map[string]bool   // as the page lists them
-	errors  map[string]string // of events, in full
+	errors  map[string]string // full errors of the events
 	metrics string
 	log     string
 }
 
-// look looks at a node in each way.
+// look looks at a node in every way.
 func look(t *testing.T, n *Node) sight {
 	t.Helper()
 	s := sight{events: map[string]bool{}, counts: map[string]bool{}, errors: map[string]string{}, log: n.Log.String()}
@@ -80,7 +80,7 @@ func look(t *testing.T, n *Node) sight {
 	return s
 }
 
-// missing returns where a fault is not to be seen.
+// missing returns the places where a fault cannot be seen.
 func (s sight) missing(f Fault) (places []string) {
 	event := f.What + ": " + f.Cause
 	if !s.events[event] {
@@ -110,8 +110,8 @@ func (s sight) measured(f Fault) bool {
 	return false
 }
 
-// logged reports whether one line says what has happened, to which peer, and
-// why.
+// logged reports whether a single line says what has happened, to which peer,
+// and why.
 func (s sight) logged(f Fault) bool {
 	message := "msg=" + f.What + " "
 	if strings.Contains(f.What, " ") {
@@ -126,10 +126,10 @@ func (s sight) logged(f Fault) bool {
 	return false
 }
 
-// says reports whether a text has the fault's words.
+// says reports whether a text contains the fault's words.
 func (f Fault) says(text string) bool { return regexp.MustCompile(f.Words).MatchString(text) }
 
-// unquoted returns a value of the log as it was.
+// unquoted returns a value of the log in its original form.
 func unquoted(value string) string {
 	if text, err := strconv.Unquote(strings.TrimSpace(value)); err == nil {
 		return text
@@ -137,8 +137,8 @@ func unquoted(value string) string {
 	return strings.TrimSpace(value)
 }
 
-// Each fault can be told by the page, by the metrics and by the log, each on
-// its own, and is taken for no other one.
+// Each fault can be recognized from the page, from the metrics and from the
+// log, each by itself, and is not mistaken for another one.
 func TestEachFaultIsTold(t *testing.T) {
 	for _, f := range All() {
 		t.Run(f.Name, func(t *testing.T) {
@@ -163,7 +163,7 @@ func TestEachFaultIsTold(t *testing.T) {
 	}
 }
 
-// Nodes at which nothing is wrong show none of the faults.
+// Healthy nodes show none of the faults.
 func TestNoFault(t *testing.T) {
 	t.Parallel()
 	a, b := start(t, Config{}), start(t, Config{})

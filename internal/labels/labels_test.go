@@ -10,8 +10,8 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// What a set gives a context has its labels, to which others can be added, and
-// what the context had, at no allocation.
+// A context made from a set has the set's labels, to which others can be added,
+// and keeps the parent's values, without an allocation.
 func TestSet(t *testing.T) {
 	type key struct{}
 	parent, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, "kept"))
@@ -21,7 +21,7 @@ func TestSet(t *testing.T) {
 	require.False(t, set.Is("quic", "") || set.Is("tcp", "album") || (*Set)(nil).Is("", ""))
 
 	done := make(chan struct{})
-	go func() { // whose labels they become
+	go func() { // the goroutine takes over the labels
 		defer close(done)
 		var room Context
 		ctx := set.Begin(parent, &room)

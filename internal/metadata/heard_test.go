@@ -12,7 +12,8 @@ import (
 	"github.com/sdp2p/p2p/internal/metadata"
 )
 
-// Of metadata that changes all the time, the node is told a part, and the last.
+// If metadata changes all the time, the node is told of some changes, and of
+// the last one.
 func TestMetadataPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
@@ -50,6 +51,6 @@ func TestMetadataPace(t *testing.T) {
 		for range 100 {
 			require.NoError(t, h.Say(nil))
 		}
-		require.Len(t, got(), before+100, "no limit")
+		require.Len(t, got(), before+100, "without a limit")
 	})
 }

@@ -16,7 +16,7 @@ import (
 
 func library(i int) string { return fmt.Sprintf("6ba7b810-9dad-11d1-80b4-%012x", i) }
 
-// cut returns what stays, and the keys that do not, in their order.
+// cut returns the entries that stay, and the keys of the others, in order.
 func cut(entries map[string]string) (kept map[string]string, left []string) {
 	kept = metadata.Cut(entries, func(key string, err error) {
 		if err == nil {
@@ -27,8 +27,8 @@ func cut(entries map[string]string) (kept map[string]string, left []string) {
 	return kept, left
 }
 
-// Beyond each limit, one entry goes and all others stay, the same ones each
-// time.
+// Beyond each limit, one entry is dropped and all others stay, always the same
+// ones.
 func TestLimits(t *testing.T) {
 	node := map[string]string{"name": "n", "version": "1", "os": "Linux"}
 	with := func(n int, key func(int) string, value string) map[string]string {
@@ -54,7 +54,7 @@ func TestLimits(t *testing.T) {
 		"a pair":             {with(1, number, strings.Repeat("v", 252)), []string{"000"}},
 		"too large, then no": {map[string]string{"a": strings.Repeat("v", 254), "b": ""}, []string{"a"}},
 	} {
-		for range 10 { // whatever the order of the map is
+		for range 10 { // independent of the map's order
 			before := maps.Clone(test.entries)
 			kept, left := cut(test.entries)
 			require.Equal(t, test.left, left, name)
@@ -68,7 +68,8 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// Whatever is said, the rest is valid, and nothing that fits is left out.
+// Whatever the metadata is, the remaining entries are valid, and no entry that
+// fits is dropped.
 func TestCut(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		keys := rapid.OneOf(
@@ -97,7 +98,7 @@ func rank(key string) int {
 	return len(metadata.NodeFields())
 }
 
-// A message of version 1 that is full of entries costs little.
+// BenchmarkCut measures a message of version 1 that is full of entries.
 func BenchmarkCut(b *testing.B) {
 	entries := map[string]string{}
 	for i := range 2000 {

@@ -12,7 +12,7 @@ import (
 	"github.com/sdp2p/p2p/internal/metadata"
 )
 
-// The first value of a key counts, and one string that breaks a rule hides no
+// The first value of a key counts, and a string that breaks a rule hides no
 // other.
 func TestParseTXT(t *testing.T) {
 	uuid := "d66e0000-0000-0000-0000-0000000000%02x=" + identity.New().Remote().String()
@@ -28,7 +28,7 @@ func TestParseTXT(t *testing.T) {
 	require.Len(t, kept, p2p.MaxLibraries+2)
 	require.NoError(t, p2p.ValidateMetadata(kept))
 
-	slices.Reverse(txt[:p2p.MaxLibraries+1]) // the first implementation's order changes with each announcement
+	slices.Reverse(txt[:p2p.MaxLibraries+1]) // the first implementation's order varies
 	again, _ := metadata.ParseTXT(txt)
 	require.Equal(t, kept, again)
 

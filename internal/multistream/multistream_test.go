@@ -20,8 +20,8 @@ const (
 	protocolAncestor = "/sdp2p/1"
 )
 
-// script is a stream that has been told what the other side says, and keeps
-// what it is told.
+// script is a stream with a fixed input from the other side, which records its
+// output.
 type script struct {
 	io.Reader
 	bytes.Buffer
@@ -38,7 +38,7 @@ func TestSelectBytes(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, protocolStream, protocol)
 	left, _ := io.ReadAll(s)
-	require.Equal(t, "app bytes", string(rest)+string(left), "nothing that follows is lost")
+	require.Equal(t, "app bytes", string(rest)+string(left), "no byte that follows may be lost")
 	require.Equal(t, Question(protocolStream), s.String())
 
 	s = &script{Reader: strings.NewReader(Question("/x") + token("/y") + token(protocolMeta))}
@@ -59,7 +59,7 @@ func TestSelectOne(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "/b", protocol)
 	left, _ := io.ReadAll(s)
-	require.Equal(t, "more", string(rest)+string(left), "nothing that follows is lost")
+	require.Equal(t, "more", string(rest)+string(left), "no byte that follows may be lost")
 	require.Equal(t, header+token("/a")+token("/b"), s.String())
 
 	s = &script{Reader: strings.NewReader(header + no + no)}
@@ -72,8 +72,8 @@ func TestSelectOne(t *testing.T) {
 	require.Equal(t, Question("/a"), s.String())
 }
 
-// The peer may be any implementation, which may send a token at a time and wait
-// for each answer.
+// The peer may be any implementation, which may send one token at a time and
+// wait for each answer.
 func TestSelectWithGoMultistream(t *testing.T) {
 	t.Parallel()
 	for name, open := range map[string]func(c net.Conn) (string, error){
@@ -135,9 +135,9 @@ func TestSelectWithGoMultistream(t *testing.T) {
 	})
 }
 
-// A pipe end that does not block writers, as a QUIC stream does not.
+// An end is a pipe's end that, like a QUIC stream, does not block its writer.
 type end struct {
-	net.Conn // nil: only what follows is called
+	net.Conn // nil; its methods are not called
 	in       chan byte
 	to       *end
 	closed   chan struct{}
@@ -211,7 +211,7 @@ func TestSelectBounds(t *testing.T) {
 	}
 }
 
-// A lazily selected stream may be read under a deadline that comes in the
+// A lazily selected stream may be read with a deadline that strikes in the
 // middle of the answer.
 func TestSelectionGoesOnAfterADeadline(t *testing.T) {
 	t.Parallel()
@@ -227,7 +227,7 @@ func TestSelectionGoesOnAfterADeadline(t *testing.T) {
 	}
 }
 
-// deadlineOnce is a reader that fails once, and then is at its end.
+// deadlineOnce is a reader that fails once, and then ends.
 type deadlineOnce struct{ failed bool }
 
 func (d *deadlineOnce) Read([]byte) (int, error) {

@@ -15,8 +15,8 @@ const port = 4242
 
 var group = netip.AddrFrom4([4]byte{224, 0, 0, 77})
 
-// TestNode is a program that tells what it hears on a UDP port, and says
-// something when it is asked to.
+// TestNode is a program that reports the packets that it gets on a UDP port,
+// and sends some when asked to.
 func TestNode(t *testing.T) {
 	var greeting string
 	console := netlab.Program(t, &greeting)
@@ -44,8 +44,8 @@ func hear(console *netlab.Console, conn *net.UDPConn) {
 	}
 }
 
-// start starts a program on each host of a lab, which greets with the host's
-// number.
+// start starts a program on each host of a lab, which sends the host's number
+// as a greeting.
 func start(t *testing.T, lab *netlab.Lab) (all []*netlab.Process) {
 	for i, h := range lab.Hosts {
 		if i == 0 {
@@ -63,8 +63,8 @@ func say(t *testing.T, from *netlab.Process, to netip.Addr, port uint16) error {
 	return err
 }
 
-// Every host reaches every other one, by IPv4 and by IPv6, over a cable and
-// over a switch.
+// Every host reaches every other one, over IPv4 and IPv6, over a cable and over
+// a switch.
 func TestHosts(t *testing.T) {
 	for _, n := range []int{2, 3} {
 		lab := netlab.New(t, n)
@@ -112,7 +112,7 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// What is sent to a group of the link reaches all others.
+// A packet to a group of the link reaches all other hosts.
 func TestMulticast(t *testing.T) {
 	lab := netlab.New(t, 4)
 	for _, h := range lab.Hosts[1:] {
@@ -125,8 +125,8 @@ func TestMulticast(t *testing.T) {
 	}
 }
 
-// Programs end when they are killed, and when they are asked to; calls say what
-// went wrong.
+// Programs end when they are killed, and when they are asked to; calls return
+// their errors.
 func TestProcess(t *testing.T) {
 	lab := netlab.New(t, 2)
 	all := start(t, lab)
@@ -141,8 +141,8 @@ func TestProcess(t *testing.T) {
 	all[1].Stop()
 }
 
-// Containers reach each other, their host and what is outside, where their
-// host's address is seen; from there only ports that are published lead in.
+// Containers reach each other, their host and hosts outside, which see their
+// host's address; from outside, only published ports lead to a container.
 func TestContainers(t *testing.T) {
 	lab := netlab.New(t, 2)
 	host, outside := lab.Hosts[0], lab.Hosts[1]
@@ -171,7 +171,7 @@ func TestContainers(t *testing.T) {
 	hears(atOutside, outside, host.Addr4(), 4000, atOne, outside.Addr4())
 	hears(atHost, host, host.Addr4(), 4000, atOne, host.Addr4())
 	hears(atOutside, outside, host.Addr4(), port, atHost, outside.Addr4())
-	b.Publish(4000, two, port) // which counts for what was forwarded before
+	b.Publish(4000, two, port) // it also counts for earlier flows
 	hears(atOutside, outside, host.Addr4(), 4000, atTwo, outside.Addr4())
 
 	outside.Run("ip", "route", "add", "172.16.0.0/12", "via", host.Addr4().String())

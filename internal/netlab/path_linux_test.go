@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The packets that a path loses are those that its seed says, and each one that
-// arrives has taken its time.
+// A path loses exactly the packets that its seed determines, and each one that
+// arrives has taken the path's time.
 func TestPath(t *testing.T) {
 	t.Parallel()
 	lab := New(t, 2)
@@ -29,7 +29,7 @@ func TestPath(t *testing.T) {
 	}
 	const packets = 2000
 	dice, lost := newDice(cfg, 0), 0
-	for first := uint64(0); first < packets; first += 50 { // no more than the receiver's buffer holds
+	for first := uint64(0); first < packets; first += 50 { // the receiver's buffer holds these
 		want, got := map[uint64]bool{}, map[uint64]bool{}
 		began := time.Now()
 		for i := first; i < first+50; i++ {
@@ -54,7 +54,7 @@ func TestPath(t *testing.T) {
 	require.InDelta(t, packets/10, lost, 60)
 	to.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
 	_, _, err := to.ReadFrom(make([]byte, 100))
-	require.ErrorIs(t, err, os.ErrDeadlineExceeded, "nothing else")
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded, "nothing else may arrive")
 	stats := p.Stats()[0]
 	require.Equal(t, packets, int(stats.Packets))
 	require.Equal(t, lost, stats.Lost)
@@ -62,7 +62,7 @@ func TestPath(t *testing.T) {
 	require.EqualValues(t, packets*(20+8+8), stats.Bytes)
 }
 
-// TCP crosses a path, and takes a round trip for its handshake.
+// TCP works over a path, and its handshake takes a round trip.
 func TestPathTCP(t *testing.T) {
 	t.Parallel()
 	lab := New(t, 2)

@@ -17,15 +17,15 @@ type fake struct {
 	state    Snapshot
 	err      error
 	reads    int
-	takes    time.Duration // what a read takes
+	takes    time.Duration // the time that a read takes
 	changed  func()
 	failed   func()
 	watchers int
-	deaf     bool // cannot watch
-	wakes    bool // says when the computer wakes
-	looks    int  // at the clocks
+	deaf     bool // cannot be watched
+	wakes    bool // reports when the computer wakes
+	looks    int  // number of looks at the clocks
 	start    time.Time
-	awake    time.Duration // by which the clocks differ from the bubble's
+	awake    time.Duration // difference between the clocks and the bubble's
 	wall     time.Duration
 	boot     time.Duration
 }
@@ -78,7 +78,7 @@ func (f *fake) Clocks() Clocks {
 	return Clocks{Awake: now + f.awake, Wall: now + f.wall, Boot: now + f.boot}
 }
 
-// set sets the state, and says so.
+// set sets the state, and reports the change.
 func (f *fake) set(s Snapshot) {
 	f.mu.Lock()
 	f.state = s
@@ -98,7 +98,7 @@ func pass(d time.Duration) {
 	synctest.Wait()
 }
 
-// taken is what a subscription has to say, if anything.
+// taken returns what a subscription reports, if anything.
 func taken(s *Subscription) Changed {
 	select {
 	case c := <-s.C:

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A change is reported 20 ms after its first event, with all that follow until
-// then; what goes on for longer, after 250 ms.
+// A change is reported 20 ms after its first event, together with all that
+// follow until then; a longer series of events after 250 ms.
 func TestDebounce(t *testing.T) {
 	run(t, func(t *testing.T, f *fake, m *Monitor, s *Subscription) {
 		f.set(Snapshot{Interfaces: []Interface{wired(1, "10.0.0.2/24")}})
@@ -18,13 +18,13 @@ func TestDebounce(t *testing.T) {
 		require.Zero(t, taken(s))
 		pass(1)
 		require.Equal(t, Changed{Kind: Address}, taken(s))
-		require.Equal(t, 2, f.count(), "one at the start")
+		require.Equal(t, 2, f.count(), "one read at the start, one after the event")
 
 		pass(time.Minute)
 		require.Zero(t, taken(s))
-		require.Equal(t, 2, f.count(), "nothing is read without an event")
+		require.Equal(t, 2, f.count(), "nothing may be read without an event")
 
-		// A storm.
+		// This is a storm of events.
 		start := time.Now()
 		for n := 0; time.Since(start) < 250*time.Millisecond; n++ {
 			require.Zero(t, taken(s))
@@ -36,7 +36,7 @@ func TestDebounce(t *testing.T) {
 		require.Equal(t, Changed{Kind: Address}, taken(s))
 		require.Equal(t, 3, f.count())
 		pass(20 * time.Millisecond)
-		require.Equal(t, 3, f.count(), "it ended with the last event that was looked at")
+		require.Equal(t, 3, f.count(), "the last read covers the last event")
 	})
 }
 
@@ -62,8 +62,8 @@ func TestUnchanged(t *testing.T) {
 	})
 }
 
-// However many events there are and however slow reading is, it takes little of
-// the time.
+// However many events there are, and however slow reading is, it takes only a
+// small share of the time.
 func TestCostOfStorms(t *testing.T) {
 	run(t, func(t *testing.T, f *fake, m *Monitor, s *Subscription) {
 		f.mu.Lock()
@@ -77,16 +77,16 @@ func TestCostOfStorms(t *testing.T) {
 			}
 			return f.count() - before
 		}
-		require.InDelta(t, (60/20.+1)/0.05, minute(), 5, "a second more at first")
+		require.InDelta(t, (60/20.+1)/0.05, minute(), 5, "with a second more at first")
 		require.InDelta(t, 60/20./0.05, minute(), 5)
 		f.mu.Lock()
 		f.takes = 500 * time.Millisecond
 		f.mu.Unlock()
-		require.InDelta(t, 60/(0.5+2), minute(), 3, "not put off any longer")
+		require.InDelta(t, 60/(0.5+2), minute(), 3, "reads must not be put off any longer")
 	})
 }
 
-// A reader that does not come gets everything in one.
+// A slow reader gets all changes in one report.
 func TestSlowReader(t *testing.T) {
 	run(t, func(t *testing.T, f *fake, m *Monitor, s *Subscription) {
 		quick := m.Subscribe()
@@ -117,7 +117,7 @@ func TestReferences(t *testing.T) {
 			require.Equal(t, 1, f.watchers)
 			one.Close()
 			one.Close()
-			one.Attend(true) // too late
+			one.Attend(true) // this comes too late
 			require.Equal(t, 1, f.watchers)
 			f.set(Snapshot{Interfaces: []Interface{wired(1, "10.0.0.2/24")}})
 			pass(time.Second)
@@ -126,13 +126,14 @@ func TestReferences(t *testing.T) {
 			two.Close()
 			require.Zero(t, f.watchers)
 			f.state = Snapshot{Interfaces: []Interface{wired(1, "10.0.0.1/24")}}
-			m.Poke() // nobody is there
+			m.Poke() // without a subscription
 		}
-		// The bubble does not end while a goroutine is left.
+		// The bubble fails if a goroutine is left.
 	})
 }
 
-// A system that tells nothing is asked every 2 s, and so is one that fails.
+// A system that does not report changes is read every 2 s, and so is one that
+// fails.
 func TestPoll(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -159,7 +160,7 @@ func TestPoll(t *testing.T) {
 	}
 }
 
-// What cannot be read is no change. What can be read for the first time is one.
+// A failing read is no change. The first read that succeeds is one.
 func TestUnreadable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(wired(1, "10.0.0.1/24"))
@@ -185,7 +186,7 @@ func TestUnreadable(t *testing.T) {
 		pass(time.Second)
 		require.Zero(t, taken(s))
 
-		// The app may know better.
+		// The app may know of a change.
 		m.Poke()
 		synctest.Wait()
 		require.Equal(t, Changed{Kind: Address | Route}, taken(s))

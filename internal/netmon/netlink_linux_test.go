@@ -45,8 +45,8 @@ func neighborMessage(index uint32, addr, link string) []byte {
 	return b
 }
 
-// Which messages of the kernel have the monitor look, and which, of those that
-// come often, do not.
+// Some of the kernel's messages make the monitor look, and some that come often
+// do not.
 func TestMatters(t *testing.T) {
 	e := &events{s: &system{}}
 	router := wired(2)
@@ -78,7 +78,8 @@ func TestMatters(t *testing.T) {
 	}
 }
 
-// How often a link was switched off is counted, until it is gone.
+// The number of times that a link was switched off is counted until the link is
+// gone.
 func TestBounces(t *testing.T) {
 	e := &events{s: &system{}}
 	link := func(typ uint16, family byte, flags uint32) {
@@ -94,13 +95,14 @@ func TestBounces(t *testing.T) {
 	link(unix.RTM_NEWLINK, 0, unix.IFF_UP)
 	link(unix.RTM_NEWLINK, 0, 0)
 	require.EqualValues(t, 2, e.s.bounces.of(7))
-	link(unix.RTM_DELLINK, unix.AF_BRIDGE, unix.IFF_UP) // it leaves a bridge
+	link(unix.RTM_DELLINK, unix.AF_BRIDGE, unix.IFF_UP) // the link leaves a bridge
 	require.EqualValues(t, 2, e.s.bounces.of(7))
 	link(unix.RTM_DELLINK, 0, 0)
 	require.Empty(t, e.s.bounces.n)
 }
 
-// A default route with several ways, and the metrics that decide.
+// A default route may have several next hops; the metrics decide between
+// routes.
 func TestRoutes(t *testing.T) {
 	via := func(index uint32, addr string) []byte {
 		a := netip.MustParseAddr(addr)
@@ -127,7 +129,7 @@ func TestRoutes(t *testing.T) {
 	require.True(t, r.state.Interfaces[0].Routed[IPv4])
 }
 
-// FuzzMessages hands anything to the parsers.
+// FuzzMessages hands arbitrary bytes to the parsers.
 func FuzzMessages(f *testing.F) {
 	f.Add(packet(unix.RTM_NEWROUTE, attribute(routeMessage(0, 0), unix.RTA_MULTIPATH, make([]byte, 16))))
 	f.Add(packet(unix.RTM_NEWNEIGH, neighborMessage(2, "fe80::1", "abcdef")))
@@ -141,8 +143,8 @@ func FuzzMessages(f *testing.F) {
 	})
 }
 
-// The kernel's timer fires when the clock is set, which is what it does when
-// the computer resumes. The test sets it forward by a nanosecond.
+// The kernel's timer fires when the clock is set, as the kernel does when the
+// computer resumes. The test sets the clock forward by a nanosecond.
 func TestClockTimer(t *testing.T) {
 	if os.Getenv("SDP2P_NETTEST") == "" || os.Geteuid() != 0 {
 		t.Skip("set SDP2P_NETTEST=1 to set this computer's clock forward by a nanosecond, as root")
@@ -159,17 +161,17 @@ func TestClockTimer(t *testing.T) {
 		}
 	}
 	e.open(fd, e.watchClock)
-	for range 2 { // it is set again
+	for range 2 { // the clock is set once more
 		for got := false; !got; {
 			tx := unix.Timex{Modes: unix.ADJ_SETOFFSET | unix.ADJ_NANO}
-			tx.Time.Usec = 1 // nanoseconds
+			tx.Time.Usec = 1 // in nanoseconds
 			if _, err := unix.Adjtimex(&tx); err != nil {
 				t.Skip("the clock cannot be set: ", err)
 			}
 			select {
 			case <-fired:
 				got = true
-			case <-time.After(time.Second): // the timer may not have been set yet
+			case <-time.After(time.Second): // the timer may not have been armed yet
 			}
 		}
 	}

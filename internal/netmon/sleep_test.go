@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What the clocks show after a look that was due after 10 s.
+// TestClocks lists what the clocks mean at a look that was due after 10 s.
 func TestClocks(t *testing.T) {
 	for _, test := range []struct {
 		name              string
@@ -37,11 +37,11 @@ func TestClocks(t *testing.T) {
 		}
 		require.Equal(t, test.want, w.look(now), test.name)
 		w.expect(10 * time.Second)
-		require.Zero(t, w.look(now), "%s, and again", test.name)
+		require.Zero(t, w.look(now), "%s, when looked at again", test.name)
 	}
 }
 
-// Sleep is noticed at the next event or tick, and reported once.
+// Sleep is detected at the next event or tick, and reported once.
 func TestWake(t *testing.T) {
 	sleep := func(f *fake, d time.Duration) {
 		f.mu.Lock()
@@ -55,10 +55,10 @@ func TestWake(t *testing.T) {
 		require.Equal(t, 1, f.count())
 
 		sleep(f, time.Hour)
-		f.changed() // as the timer of Linux does
+		f.changed() // like the timer of Linux
 		pass(0)
-		require.Equal(t, Changed{Woke, time.Hour}, taken(s), "at once")
-		require.Equal(t, 2, f.count(), "the state was read")
+		require.Equal(t, Changed{Woke, time.Hour}, taken(s), "reported at once")
+		require.Equal(t, 2, f.count(), "the state must be read again")
 		pass(time.Hour)
 		require.Zero(t, taken(s))
 
@@ -80,7 +80,7 @@ func TestWake(t *testing.T) {
 		pass(tickTime)
 		require.Equal(t, Changed{Woke, time.Minute}, taken(s))
 
-		// Somebody sets the clock.
+		// The clock is set.
 		sleep(f, -24*time.Hour)
 		pass(time.Minute)
 		require.Zero(t, taken(s))
@@ -88,7 +88,7 @@ func TestWake(t *testing.T) {
 }
 
 // The clocks are looked at more often for a subscriber that asks for it, unless
-// the system says when the computer wakes.
+// the system reports when the computer wakes.
 func TestLooksAtClocks(t *testing.T) {
 	for _, wakes := range []bool{false, true} {
 		run(t, func(t *testing.T, f *fake, m *Monitor, s *Subscription) {
@@ -113,8 +113,8 @@ func TestLooksAtClocks(t *testing.T) {
 	}
 }
 
-// A process that was stopped notices by the tick that comes too late, once; and
-// what has changed meanwhile is in the same report.
+// A stopped process learns of its stop from the tick that comes too late, once;
+// and changes made meanwhile are in the same report.
 func TestStopped(t *testing.T) {
 	run(t, func(t *testing.T, f *fake, m *Monitor, s *Subscription) {
 		pass(time.Second)
@@ -133,6 +133,6 @@ func TestStopped(t *testing.T) {
 		f.awake, f.wall, f.boot = time.Hour, time.Hour, time.Hour
 		f.mu.Unlock()
 		pass(tickTime)
-		require.Equal(t, Woke, taken(s).Kind, "and the next time")
+		require.Equal(t, Woke, taken(s).Kind, "and also the next time")
 	})
 }

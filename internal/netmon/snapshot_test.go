@@ -16,7 +16,7 @@ const (
 
 func gateway(addr, link string) Gateway { return Gateway{netip.MustParseAddr(addr), link} }
 
-// What is a change of the network, and what is none.
+// TestFingerprint lists what is a change of the network, and what is not.
 func TestFingerprint(t *testing.T) {
 	home := func() Snapshot {
 		eth := wired(2, "10.0.0.7/24", "fe80::7/64")
@@ -98,12 +98,12 @@ func TestFingerprint(t *testing.T) {
 		test.change(&after)
 		ignored := map[string]int{"ours0": 1}
 		require.Equal(t, test.want, after.compare(&before, ignored), test.name)
-		require.Equal(t, test.want, before.compare(&after, ignored), "%s, the other way", test.name)
+		require.Equal(t, test.want, before.compare(&after, ignored), "%s, the other way round", test.name)
 	}
 }
 
-// A router whose link-layer address is unknown for a while is compared with the
-// one that it was.
+// A router whose link-layer address is unknown for a while is compared with
+// what it was before.
 func TestRouterUnknown(t *testing.T) {
 	state := func(link string) Snapshot {
 		i := wired(2, "10.0.0.7/24")
@@ -112,7 +112,7 @@ func TestRouterUnknown(t *testing.T) {
 	}
 	for _, test := range []struct {
 		links []string
-		want  Kind // of the last step; the others are no changes
+		want  Kind // of the last step; the others change nothing
 	}{
 		{[]string{"", macA}, 0},
 		{[]string{macA, "", macA}, 0},
@@ -131,15 +131,15 @@ func TestRouterUnknown(t *testing.T) {
 			seen = now
 		}
 	}
-	// Another router's address is not taken for this one's.
+	// Another router's address is not mistaken for that of this one.
 	before, now := state(macA), state("")
 	now.Interfaces[0].Gateways[IPv4].Addr = netip.MustParseAddr("10.0.0.1")
 	now.remember(&before)
 	require.Empty(t, now.Interfaces[0].Gateways[IPv4].Link)
 }
 
-// The default route's interface is first, that of IPv4 before that of IPv6,
-// then others with a default route, then devices.
+// The default route's interface comes first, that of IPv4 before that of IPv6,
+// then others with a default route, then physical devices.
 func TestRank(t *testing.T) {
 	bridge, tunnel, six := wired(2, "172.17.0.1/16"), wired(9, "10.8.0.2/32"), wired(8)
 	bridge.Physical, tunnel.Physical = false, false

@@ -15,7 +15,7 @@ func TestSystem(t *testing.T) {
 	var s Snapshot
 	list, err := net.Interfaces()
 	require.NoError(t, err)
-	for range 100 { // interfaces of other tests come and go
+	for range 100 { // other tests' interfaces come and go
 		s, err = Shared().Snapshot()
 		require.NoError(t, err)
 		again, err := net.Interfaces()
@@ -38,7 +38,7 @@ func TestSystem(t *testing.T) {
 	require.False(t, lo.Physical)
 }
 
-// The process's monitor starts and ends, and reads clocks that go on.
+// The process's monitor starts and ends, and its clocks advance.
 func TestShared(t *testing.T) {
 	for range 3 {
 		s := Shared().Subscribe()
@@ -54,8 +54,8 @@ func TestShared(t *testing.T) {
 	require.Greater(t, after.Boot+after.Wall, before.Boot+before.Wall)
 }
 
-// What a look at the network costs. It is made after events only, or every 2 s
-// where the system does not tell of any.
+// BenchmarkSnapshot measures a look at the network. Looks are made only after
+// events, or every 2 s if the system reports none.
 func BenchmarkSnapshot(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {

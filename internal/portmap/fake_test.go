@@ -21,20 +21,21 @@ var (
 
 const inner = 7373
 
-// A gateway answers as the RFCs have it, written apart from the package.
+// A gateway answers as the RFCs demand. It is written independently of the
+// package.
 type gateway struct {
 	mu       sync.Mutex
 	pcp, pmp bool
 	silent   bool
-	drop     int // of the next datagrams
+	drop     int // the number of datagrams that it drops next
 	code     byte
 	errLasts uint32
-	lasts    uint32 // of a mapping, at most
+	lasts    uint32 // the longest lifetime that it grants
 	external netip.Addr
 	started  time.Time
-	mapped   map[uint16]uint16     // outside, inside
+	mapped   map[uint16]uint16     // by outside port
 	asked    []byte                // versions, or version | 0x80 of a release, in order
-	mangle   func([]byte) [][]byte // what is sent in place of an answer
+	mangle   func([]byte) [][]byte // replaces the answers; may be nil
 	nonces   map[nonce]bool
 }
 
@@ -48,14 +49,14 @@ func (g *gateway) set(f func()) {
 	f()
 }
 
-// restart forgets all.
+// restart forgets all mappings.
 func (g *gateway) restart() {
 	g.set(func() { g.started, g.mapped = time.Now(), map[uint16]uint16{} })
 }
 
 func (g *gateway) epoch() uint32 { return uint32(time.Since(g.started) / time.Second) }
 
-// hear returns the datagrams that answer one.
+// hear returns the answers to a datagram.
 func (g *gateway) hear(b []byte) [][]byte {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -129,7 +130,7 @@ func (g *gateway) hearPMP(b []byte) []byte {
 	return binary.BigEndian.AppendUint32(out, lasts)
 }
 
-// change makes a mapping, or takes it away.
+// change adds a mapping, or removes it.
 func (g *gateway) change(in, suggested uint16, lasts uint32) uint16 {
 	if lasts == 0 {
 		g.asked[len(g.asked)-1] |= 0x80
@@ -155,7 +156,7 @@ func (g *gateway) change(in, suggested uint16, lasts uint32) uint16 {
 	return suggested
 }
 
-// A wire is a socket in a bubble, on which only the gateway is heard.
+// A wire is a socket in a bubble, which receives only from the gateway.
 type wire struct{ net.Conn }
 
 func (wire) LocalAddr() net.Addr { return net.UDPAddrFromAddrPort(netip.AddrPortFrom(self, 50000)) }
@@ -169,7 +170,7 @@ func (g *gateway) dial(to netip.Addr) (net.Conn, error) {
 	out := make(chan []byte, 1000)
 	go func() {
 		for datagram := range out {
-			b.Write(datagram) // as long as the socket is there
+			b.Write(datagram) // as long as the socket is open
 		}
 	}()
 	go func() {
@@ -188,7 +189,7 @@ func (g *gateway) dial(to netip.Addr) (net.Conn, error) {
 	return wire{a}, nil
 }
 
-// A run is a mapper that runs.
+// A run is a running mapper.
 type run struct {
 	*Mapper
 	mu      sync.Mutex

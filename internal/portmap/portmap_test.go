@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// bubble runs a test with a gateway, in time that passes at once.
+// bubble runs a test with a gateway, in simulated time.
 func bubble(t *testing.T, name string, alter func(*gateway), f func(*testing.T, *gateway, *run)) {
 	t.Run(name, func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -20,7 +20,7 @@ func bubble(t *testing.T, name string, alter func(*gateway), f func(*testing.T, 
 			g.started = g.started.Add(-time.Hour)
 			alter(g)
 			r := start(t, g.dial)
-			time.Sleep(3500 * time.Millisecond) // three times silence by both are 3.5 s
+			time.Sleep(3500 * time.Millisecond) // three tries of both protocols take 3.5 s
 			synctest.Wait()
 			f(t, g, r)
 			r.stop()
@@ -42,12 +42,12 @@ func (r *run) requireNone(t *testing.T, cause error) {
 	require.False(t, got.IsValid())
 }
 
-// protocols are the gateways that speak one, and what they are asked for a
-// mapping.
+// protocols are gateways that speak only one protocol, and the requests that
+// they get for a mapping.
 var protocols = []struct {
 	name  string
 	alter func(*gateway)
-	first string // versions
+	first string // versions of the first requests
 	renew string
 	end   string
 }{
@@ -56,7 +56,7 @@ var protocols = []struct {
 	{"both", func(*gateway) {}, "\x02", "\x02", "\x82"},
 }
 
-// A mapping is made with two datagrams, renewed at half of its lifetime, and
+// A mapping takes two datagrams. It is renewed at half of its lifetime, and
 // released at the end.
 func TestMapping(t *testing.T) {
 	for _, p := range protocols {
@@ -81,7 +81,7 @@ func TestMapping(t *testing.T) {
 	}
 }
 
-// A gateway may grant less time than was asked for, or absurdly little.
+// A gateway may grant less time than requested, or an absurdly short time.
 func TestLifetime(t *testing.T) {
 	for lasts, half := range map[uint32]time.Duration{600: 300 * time.Second, 3: time.Minute, 0xffffffff: lifetime / 2} {
 		bubble(t, time.Duration(half).String(), func(g *gateway) { g.lasts = lasts }, func(t *testing.T, g *gateway, r *run) {
@@ -95,7 +95,7 @@ func TestLifetime(t *testing.T) {
 	}
 }
 
-// Datagrams that are lost are sent again.
+// Lost datagrams are sent again.
 func TestLoss(t *testing.T) {
 	for _, p := range protocols {
 		bubble(t, p.name, func(g *gateway) { p.alter(g); g.drop = 2 }, func(t *testing.T, g *gateway, r *run) {
@@ -105,13 +105,13 @@ func TestLoss(t *testing.T) {
 	}
 }
 
-// A gateway that restarts is found out by its epoch, and has the mapping again,
-// at the port that it had.
+// A gateway's restart is recognized by its epoch, and the mapping is made
+// again, at the same port.
 func TestRestart(t *testing.T) {
 	for _, p := range protocols {
 		bubble(t, p.name, p.alter, func(t *testing.T, g *gateway, r *run) {
 			require.Equal(t, 1, r.changed())
-			g.set(func() { g.mapped[40000], g.mapped[41000] = 99, inner }) // another one's now; ours is there
+			g.set(func() { g.mapped[40000], g.mapped[41000] = 99, inner }) // now another node's
 			time.Sleep(lifetime / 2)
 			synctest.Wait()
 			r.requireAt(t, external, 41000)
@@ -122,18 +122,18 @@ func TestRestart(t *testing.T) {
 			synctest.Wait()
 			r.requireAt(t, external, 41000)
 			require.Equal(t, map[uint16]uint16{41000: inner}, g.mappings())
-			require.Equal(t, 3, r.changed(), "the address is the same, and flows are gone")
+			require.Equal(t, 3, r.changed(), "a change must be reported: the address is the same, but flows are lost")
 		})
 	}
 }
 
-// A gateway that restarts between the two answers of NAT-PMP is asked anew.
+// If a gateway restarts between its two answers of NAT-PMP, it is asked again.
 func TestRestartMeanwhile(t *testing.T) {
 	answers := 0
 	restarts := func(g *gateway) {
 		g.pcp = false
 		g.mangle = func(b []byte) [][]byte {
-			if answers++; answers == 2 { // its mapping is on its way
+			if answers++; answers == 2 { // the mapping's answer is on its way
 				g.started, g.mapped = time.Now(), map[uint16]uint16{}
 			}
 			return [][]byte{b}
@@ -148,7 +148,8 @@ func TestRestartMeanwhile(t *testing.T) {
 	})
 }
 
-// A refusal says why, and for how long; then the gateway is asked again.
+// A refusal tells the reason, and for how long; after that, the gateway is
+// asked again.
 func TestRefusals(t *testing.T) {
 	for _, p := range protocols {
 		speaks, codes := PCP, byte(13)
@@ -176,7 +177,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// A mapping lasts as long as it was granted for, though the gateway refuses to
+// A mapping lasts for the time that was granted, even if the gateway refuses to
 // renew it or is silent.
 func TestKeptUntilItExpires(t *testing.T) {
 	for _, p := range protocols {
@@ -189,7 +190,7 @@ func TestKeptUntilItExpires(t *testing.T) {
 				r.requireAt(t, external, 40000)
 				asked := len(g.questions())
 				require.Positive(t, asked)
-				require.Less(t, asked, 30, "less and less of the rest, and each time at most three")
+				require.Less(t, asked, 30, "it is asked at ever shorter parts of the rest, at most three times each")
 				time.Sleep(20 * time.Second)
 				synctest.Wait()
 				_, err := r.Addr()
@@ -200,8 +201,8 @@ func TestKeptUntilItExpires(t *testing.T) {
 	}
 }
 
-// A gateway that is silent costs three datagrams of each protocol, less and
-// less often, and is heard as soon as the network changes.
+// A silent gateway is sent three datagrams of each protocol, less and less
+// often, and is asked again as soon as the network changes.
 func TestSilence(t *testing.T) {
 	bubble(t, "", func(g *gateway) { g.silent = true }, func(t *testing.T, g *gateway, r *run) {
 		r.requireNone(t, ErrSilent)
@@ -218,7 +219,7 @@ func TestSilence(t *testing.T) {
 	})
 }
 
-// The end does not wait for a gateway that is gone.
+// The end does not wait for a gateway that has gone.
 func TestReleaseIsShort(t *testing.T) {
 	bubble(t, "", func(*gateway) {}, func(t *testing.T, g *gateway, r *run) {
 		g.set(func() { g.silent = true })
@@ -235,8 +236,8 @@ func TestReleaseIsShort(t *testing.T) {
 	})
 }
 
-// Another network has another mapping: none is reported of the former one, nor
-// is its nonce used.
+// Another network gets another mapping: the former one is no longer reported,
+// and its nonce is not used.
 func TestOtherNetwork(t *testing.T) {
 	bubble(t, "", func(*gateway) {}, func(t *testing.T, g *gateway, r *run) {
 		to := func(gateway netip.Addr, port uint16) {
@@ -258,21 +259,21 @@ func TestOtherNetwork(t *testing.T) {
 		r.requireNone(t, ErrNoGateway)
 		require.Len(t, g.nonces, 1)
 		g.set(func() { g.external = netip.MustParseAddr("203.0.113.6") })
-		require.Len(t, g.mappings(), 1, "it is not reached where it was made")
+		require.Len(t, g.mappings(), 1, "the former gateway cannot be reached any more")
 		to(router, inner+1)
 		r.requireAt(t, netip.MustParseAddr("203.0.113.6"), 40001)
 		require.Len(t, g.nonces, 2)
 		to(router, inner+2)
 		r.requireAt(t, netip.MustParseAddr("203.0.113.6"), 40001)
 		require.Len(t, g.nonces, 3)
-		require.Equal(t, map[uint16]uint16{40000: inner, 40001: inner + 2}, g.mappings(), "the one before was released")
+		require.Equal(t, map[uint16]uint16{40000: inner, 40001: inner + 2}, g.mappings(), "the former mapping must have been released")
 		to(router, 0)
 		r.requireNone(t, ErrNoGateway)
 		require.Equal(t, map[uint16]uint16{40000: inner}, g.mappings())
 	})
 }
 
-// What a gateway names is an address of a host, of IPv4.
+// The address that a gateway reports must be the IPv4 address of a host.
 func TestLies(t *testing.T) {
 	for _, addr := range []string{"0.0.0.0", "224.0.0.1", "2001:db8::1"} {
 		bubble(t, addr, func(g *gateway) { g.pmp, g.external = false, netip.MustParseAddr(addr) }, func(t *testing.T, g *gateway, r *run) {
@@ -281,7 +282,8 @@ func TestLies(t *testing.T) {
 	}
 }
 
-// An answer of NAT-PMP to a request of PCP that was sent twice comes twice.
+// If a request of PCP was sent twice, the answer of NAT-PMP to it also comes
+// twice.
 func TestLateVersion(t *testing.T) {
 	late := true
 	bubble(t, "NAT-PMP", func(g *gateway) {
@@ -299,14 +301,14 @@ func TestLateVersion(t *testing.T) {
 	})
 }
 
-// Answers that are cut, doubled, late, or another's are passed over, and the
-// one that follows is taken.
+// Answers that are cut, doubled or late, or belong to another request, are
+// skipped, and the next one is taken.
 func TestNoise(t *testing.T) {
 	for _, p := range protocols {
 		for what, mangle := range map[string]func([]byte) [][]byte{
 			"cut": func(b []byte) (all [][]byte) {
 				for n := range b {
-					if n != 8 && n != 24 || b[0] != 0 { // where it would be one of an error
+					if n != 8 && n != 24 || b[0] != 0 { // for which it would be an error
 						all = append(all, b[:n])
 					}
 				}
@@ -330,8 +332,8 @@ func TestNoise(t *testing.T) {
 	}
 }
 
-// Over real sockets: the gateway is heard and nobody else, and a port at which
-// nothing listens is found out at once.
+// Over real sockets, only the gateway is heard, and a port on which nothing
+// listens is detected at once.
 func TestSockets(t *testing.T) {
 	listen := func() *net.UDPConn {
 		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
@@ -349,7 +351,7 @@ func TestSockets(t *testing.T) {
 			}
 			for _, out := range g.hear(b[:n]) {
 				lie := append([]byte(nil), out...)
-				lie[43]++ // the port
+				lie[43]++ // changes the port
 				stranger.WriteToUDPAddrPort(lie, from)
 				at.WriteToUDPAddrPort(out, from)
 			}

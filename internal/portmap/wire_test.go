@@ -15,7 +15,7 @@ var asked = request{
 	external: netip.AddrPortFrom(external, 40000), lifetime: lifetime,
 }
 
-// Requests are those of the RFCs' figures, byte by byte.
+// Requests equal the RFCs' figures, byte for byte.
 func TestRequests(t *testing.T) {
 	const head = "02 01 0000 000004b0 00000000000000000000ffffc0000207"
 	for name, c := range map[string]struct {
@@ -56,13 +56,13 @@ const (
 	goodAddr = "00 80 0000 00000e10 cb007105"
 )
 
-// Answers are those of the RFCs' figures; each bit of what tells whose they
-// are, and each byte of their length, counts.
+// Answers equal the RFCs' figures; each bit that identifies the request, and
+// each byte of their length, matters.
 func TestAnswers(t *testing.T) {
 	a, err := asked.readPCP(unhex(t, goodPCP))
 	require.NoError(t, err)
 	require.Equal(t, answer{3600, external, 40001, lifetime}, a)
-	a, err = asked.readPCP(append(unhex(t, goodPCP), 128, 0, 0, 0)) // an option that is not known
+	a, err = asked.readPCP(append(unhex(t, goodPCP), 128, 0, 0, 0)) // an unknown option
 	require.NoError(t, err)
 	require.Equal(t, answer{3600, external, 40001, lifetime}, a)
 	a, err = asked.readPMP(unhex(t, goodPMP))
@@ -103,14 +103,14 @@ func TestAnswers(t *testing.T) {
 	require.EqualError(t, err, "portmap: the gateway refuses by PCP: not authorized")
 	refusal[24]++
 	_, err = asked.readPCP(refusal)
-	require.ErrorIs(t, err, errNoAnswer, "to another node")
+	require.ErrorIs(t, err, errNoAnswer, "an answer to another node")
 	_, err = asked.readPMP(unhex(t, "00 81 0004 00000e10"))
 	require.EqualError(t, err, "portmap: the gateway refuses by NAT-PMP: out of resources")
 	require.EqualError(t, Refusal{Protocol: NATPMP, Code: 13}, "portmap: the gateway refuses by NAT-PMP: code 13")
 }
 
-// A clock that goes with this node's is one that has not restarted (RFC 6887
-// §8.5); one that is behind by a fifteenth and more has.
+// If the gateway's clock keeps pace with this node's, the gateway has not
+// restarted (RFC 6887 §8.5); if it lags by a fifteenth or more, it has.
 func TestEpoch(t *testing.T) {
 	began := time.Unix(1e9, 0)
 	rapid.Check(t, func(t *rapid.T) {
@@ -123,17 +123,17 @@ func TestEpoch(t *testing.T) {
 		drift := rapid.Int64Range(-passed/16-2, passed/16+2).Draw(t, "drift")
 		require.False(t, honest.restarted(uint32(max(int64(first)+passed+drift, int64(first))), now))
 		behind := e
-		require.True(t, behind.restarted(uint32(int64(first)+passed+passed/8+5), now), "it is ahead")
+		require.True(t, behind.restarted(uint32(int64(first)+passed+passed/8+5), now), "the gateway's clock may be ahead")
 		if lost := int64(first) + passed - passed/8 - 5; lost >= 0 {
 			behind = e
 			require.True(t, behind.restarted(uint32(lost), now))
 		}
 	})
 	e := epoch{1000, began}
-	require.False(t, e.restarted(999, began), "two answers that overtake each other")
+	require.False(t, e.restarted(999, began), "two answers may overtake each other")
 	require.True(t, e.restarted(997, began))
 	require.True(t, e.restarted(0, began))
-	require.False(t, e.restarted(1, began.Add(time.Second)), "it counts from then on")
+	require.False(t, e.restarted(1, began.Add(time.Second)), "later answers are compared with the new epoch")
 }
 
 func FuzzAnswers(f *testing.F) {

@@ -28,12 +28,12 @@ import (
 	"github.com/sdp2p/p2p/library"
 )
 
-// marker is what each planted secret consists of.
+// marker is the content of each planted secret.
 var marker = bytes.Repeat([]byte{0xc5, 0x3a, 0x91, 0x6e}, 8)
 
-// traces are the forms in which a marker may show.
+// traces returns the forms in which a marker may appear.
 func traces() (all []string) {
-	m := marker[4:16] // some of it will do
+	m := marker[4:16] // a part of it is enough
 	decimal := strings.Trim(fmt.Sprint(m), "[]")
 	all = append(all,
 		string(m), hex.EncodeToString(m), strings.ToUpper(hex.EncodeToString(m)), decimal, strings.ReplaceAll(decimal, " ", ", "),
@@ -56,8 +56,8 @@ var (
 	keyFuncs   = reflect.TypeFor[func() *ecdh.PrivateKey]()
 )
 
-// plant puts marked secrets wherever a value can hold one, and reports whether
-// there was a place.
+// plant puts marked secrets in every place of a value that can hold one, and
+// reports whether there was such a place.
 func plant(t *testing.T, v reflect.Value, name string, depth int) (planted bool) {
 	if !v.CanSet() {
 		v = reflect.NewAt(v.Type(), unsafe.Pointer(v.UnsafeAddr())).Elem()
@@ -134,8 +134,8 @@ func plantInside(t *testing.T, v reflect.Value, name string, depth int) (planted
 	return planted
 }
 
-// TestNothingSecretPrints prints every exported type with marked secrets in it,
-// by value, by pointer, and in other things, exported and not.
+// TestNothingSecretPrints prints every exported type with marked secrets in it:
+// by value, by pointer, and within other values, in exported fields and others.
 func TestNothingSecretPrints(t *testing.T) {
 	count := 0
 	for _, typ := range types {
@@ -179,7 +179,7 @@ func TestNothingSecretPrints(t *testing.T) {
 	require.Greater(t, count, 10)
 }
 
-// print returns all that values print as.
+// print returns all texts as which values print.
 func print(values ...any) (all []string) {
 	for _, v := range values {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%X", "%q", "%d", "%c", "%o", "%20v"} {
@@ -198,7 +198,7 @@ func print(values ...any) (all []string) {
 	return all
 }
 
-// TestAllTypes: the list of types is all of them.
+// TestAllTypes: the list of types is complete.
 func TestAllTypes(t *testing.T) {
 	listed := map[string]bool{}
 	for _, typ := range types {
@@ -218,7 +218,7 @@ func TestAllTypes(t *testing.T) {
 		pkg := module
 		if rel != "." {
 			if _, err := os.Stat(filepath.Join(path, "go.mod")); err == nil {
-				return fs.SkipDir // a module of its own, which this one cannot import
+				return fs.SkipDir // another module, which this one cannot import
 			}
 			pkg += "/" + filepath.ToSlash(rel)
 		}

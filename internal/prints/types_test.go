@@ -28,7 +28,7 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// types are all exported types of all packages that can hold something.
+// types lists all exported types of all packages that can hold data.
 var types = []reflect.Type{
 	reflect.TypeFor[p2p.Access](),
 	reflect.TypeFor[p2p.Attempt](),

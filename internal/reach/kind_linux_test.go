@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Sysfs as it looks on hosts with all sorts of interfaces.
+// TestKinds reads files like those of Sysfs on hosts with many kinds of
+// interfaces.
 func TestKinds(t *testing.T) {
 	dir := t.TempDir()
 	for _, path := range []string{
@@ -17,7 +18,7 @@ func TestKinds(t *testing.T) {
 		"docker0/bridge", "docker0/lower_veth0",
 		"br0/bridge", "br0/lower_veth1", "br0/lower_bond0.7",
 		"bond0/lower_eth0", "bond0/lower_eth1", "bond0.7/lower_bond0", "veth1",
-		"loop0/lower_loop0", // which there is not
+		"loop0/lower_loop0", // this interface does not exist
 	} {
 		require.NoError(t, os.MkdirAll(filepath.Join(dir, path), 0o700))
 	}

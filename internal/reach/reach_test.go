@@ -11,7 +11,8 @@ import (
 
 var kinds = map[string]Kind{"physical": Physical, "virtual": Virtual, "inner": Inner, "point-to-point": PointToPoint, "loopback": Loopback}
 
-// host reads "physical 192.168.1.5/24 fd00::5/64, inner 172.17.0.1/16".
+// host parses a host such as "physical 192.168.1.5/24 fd00::5/64, inner
+// 172.17.0.1/16".
 func host(t *testing.T, interfaces, sources string) (h Host) {
 	for text := range strings.SplitSeq(interfaces, ",") {
 		var i Interface
@@ -95,7 +96,8 @@ func TestAddrs(t *testing.T) {
 	}
 }
 
-// What is asked for the route to the world is not in a network of the host's.
+// The addresses that are used to find the route to the world are in none of the
+// host's networks.
 func TestSources(t *testing.T) {
 	for name, test := range map[string]struct{ interfaces, asked string }{
 		"as usual":                {"physical 192.168.1.5/24 fd00::5/64", "203.0.113.1 2001:db8::1"},
@@ -117,7 +119,7 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// This host has its own addresses, and loopback is known as such.
+// This host has its own addresses, and loopback is recognized as such.
 func TestLook(t *testing.T) {
 	h := Look()
 	require.NotEmpty(t, h.Interfaces)

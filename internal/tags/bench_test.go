@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// BenchmarkTags is an epoch of the announcing side: 123 tags, and their layout.
+// BenchmarkTags measures an epoch of the announcing side: 123 tags, and their
+// layout.
 func BenchmarkTags(b *testing.B) {
 	all := contactsOf(b, 124)
 	s := newSet(b, all[0], remotes(all[1:])...)
@@ -25,7 +26,7 @@ func BenchmarkTags(b *testing.B) {
 	})
 }
 
-// BenchmarkMatch is one instance that is received by a node with 1,000
+// BenchmarkMatch measures an instance that arrives at a node with 1,000
 // contacts, in three epochs.
 func BenchmarkMatch(b *testing.B) {
 	f := newField(b, 1000)
@@ -37,8 +38,8 @@ func BenchmarkMatch(b *testing.B) {
 	}
 }
 
-// BenchmarkMinute is a minute of 200 instances for a node with 1,000 contacts.
-// It reports the share of a core.
+// BenchmarkMinute measures a minute with 200 instances at a node with 1,000
+// contacts. It reports the share of a core.
 func BenchmarkMinute(b *testing.B) {
 	f := newField(b, 1000)
 	var all []Instance
@@ -58,7 +59,7 @@ func BenchmarkMinute(b *testing.B) {
 	b.ReportMetric(100*b.Elapsed().Seconds()/float64(b.N)/60, "%core")
 }
 
-// BenchmarkSet is what each new contact costs.
+// BenchmarkSet measures the cost of each new contact.
 func BenchmarkSet(b *testing.B) {
 	all := contactsOf(b, 101)
 	for b.Loop() {

@@ -13,8 +13,8 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// Instances come in steps of 1, 2, 4 and 8, each with 123 tags in strings of
-// the same length, whatever the number of contacts; all tags are among them.
+// The number of instances is 1, 2, 4 or 8. Each has 123 tags in strings of the
+// same length, whatever the number of contacts; all tags are among them.
 func TestLayout(t *testing.T) {
 	key := contactsOf(t, 1)[0].Remote()
 	for _, test := range []struct{ tags, instances int }{
@@ -52,8 +52,8 @@ func TestLayout(t *testing.T) {
 	require.ErrorIs(t, err, ErrTooMany)
 }
 
-// What is cut, malformed or of another mode is no announcement; missing strings
-// with tags are, and what is unknown is ignored.
+// Strings that are cut, malformed or of another mode are no announcement;
+// strings without some of the tags are, and unknown strings are ignored.
 func TestParse(t *testing.T) {
 	k := "k=" + contactsOf(t, 1)[0].String()
 	six := "123456"
@@ -86,8 +86,8 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// FuzzParse: whatever the strings are, Parse returns a key and as many tags as
-// there may be, or an error; and the tags are those bytes.
+// FuzzParse: for any strings, Parse returns a key and no more tags than
+// allowed, or an error; and the tags have the bytes of the strings.
 func FuzzParse(f *testing.F) {
 	key := identity.New().Remote()
 	instances, err := Layout(key, []Tag{{1}, {2}})
@@ -113,10 +113,11 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// samples is the number of layouts that the statistics are of.
+// samples is the number of layouts for the statistics.
 const samples = 1000
 
-// chiSquare returns how many standard deviations counts are from being uniform.
+// chiSquare returns by how many standard deviations counts differ from a
+// uniform distribution.
 func chiSquare(counts []int) float64 {
 	n := 0
 	for _, c := range counts {
@@ -131,23 +132,23 @@ func chiSquare(counts []int) float64 {
 	return (sum - free) / math.Sqrt(2*free)
 }
 
-// Tags and padding cannot be told apart: each position has a tag as often as
-// any other, neighbors are in order as often as not, and bytes of tags and of
-// padding are uniform at each place of a tag, and alike. The seeds are fixed:
-// the test always comes out the same.
+// Tags and padding cannot be distinguished: each position has a tag as often as
+// any other, neighbors are in order as often as not, and the bytes of tags and
+// of padding are uniform at each place of a tag, and alike. The seeds are
+// fixed, so that the test always has the same result.
 func TestPaddingIndistinguishable(t *testing.T) {
 	for _, n := range []int{1, 7, 122} {
 		t.Run(fmt.Sprint(n, " contacts"), func(t *testing.T) {
 			all := contactsOf(t, n+1)
 			set := newSet(t, all[0], remotes(all[1:])...)
 			random := rand.NewChaCha8([32]byte{1, byte(n)})
-			const classes = 2 // padding, tags
+			const classes = 2 // padding and tags
 			position := make([]int, PerInstance)
-			first := make([]int, PerInstance) // where the first contact's is
+			first := make([]int, PerInstance) // positions of the first contact's tag
 			var bytesAt [classes][Size][256]int
 			ascending := make([]int, 2)
 			for sample := range samples {
-				key := all[sample%len(all)].Remote() // any
+				key := all[sample%len(all)].Remote() // an arbitrary key
 				tags := set.Tags(uint64(sample), key)
 				instances, err := layout(key, tags, random)
 				require.NoError(t, err)
@@ -177,8 +178,8 @@ func TestPaddingIndistinguishable(t *testing.T) {
 			}
 			const sigmas = 4.5
 			require.Less(t, math.Abs(chiSquare(first)), sigmas, "the place of the first contact's tag")
-			// Tags keep each other off their places: with many of them, the
-			// counts are more even than by chance.
+			// No two tags share a place: with many of them, the counts are more
+			// even than by chance.
 			require.Less(t, chiSquare(position), sigmas, "the places of tags")
 			require.Less(t, math.Abs(chiSquare(ascending)), sigmas, "the order")
 			for class := range classes {

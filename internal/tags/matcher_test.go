@@ -13,21 +13,21 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A clock is set by the test.
+// A clock is set by a test.
 type clock struct{ t time.Time }
 
 func (c *clock) now() time.Time { return c.t }
 
 func newClock() *clock { return &clock{time.Unix(1967000*900+450, 0)} }
 
-// field is a network with one node that looks for contacts.
+// A field is a network with one node that looks for contacts.
 type field struct {
 	t     testing.TB
 	clock *clock
 	m     *Matcher
 	self  identity.Identity
-	all   []identity.Identity       // others
-	keys  []identity.RemoteIdentity // ephemeral ones
+	all   []identity.Identity       // the others
+	keys  []identity.RemoteIdentity // their ephemeral keys
 	n     int
 }
 
@@ -41,7 +41,7 @@ func newField(t testing.TB, contacts int) *field {
 
 func source(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}) }
 
-// forged returns an instance that announces nobody.
+// forged returns an instance that announces no contact.
 func (f *field) forged(from netip.Addr) Instance {
 	f.n++
 	key := f.keys[f.n%len(f.keys)]
@@ -59,8 +59,8 @@ func (f *field) announced(i int, from netip.Addr) Instance {
 	return in
 }
 
-// 20 instances are checked at once and in a second, whatever is announced, and
-// the time of the next check is told.
+// Whatever is announced, 20 instances are checked at once, and 20 in each
+// second, and Check returns the time of the next check.
 func TestRate(t *testing.T) {
 	f := newField(t, 1)
 	for range 100 {
@@ -88,10 +88,10 @@ func TestRate(t *testing.T) {
 	for range 4 {
 		f.m.Check()
 	}
-	require.Equal(t, 40, left(), "time that passed idly is worth no more than a second")
+	require.Equal(t, 40, left(), "idle time adds no more than one second's worth")
 	f.clock.t = f.clock.t.Add(-time.Hour)
 	_, next = f.m.Check()
-	require.Equal(t, 40, left(), "nor is a clock that is set")
+	require.Equal(t, 40, left(), "setting the clock adds no more either")
 	require.False(t, next.IsZero())
 	for range 3 {
 		f.clock.t = f.clock.t.Add(time.Second)
@@ -102,7 +102,8 @@ func TestRate(t *testing.T) {
 }
 
 // A contact is found within 15 s while 1,000 instances a minute are announced
-// from 200 sources, after 1,000 others from these and 1,000 from a single one.
+// from 200 sources, after 1,000 others from these and 1,000 from a single
+// source.
 func TestFoundInFlood(t *testing.T) {
 	var slowest time.Duration
 	for round := range 3 {
@@ -128,8 +129,8 @@ func TestFoundInFlood(t *testing.T) {
 	t.Log("slowest:", slowest)
 }
 
-// Addresses of IPv6, of which a forger has any number, take half of the checks
-// from those of IPv4 at most.
+// IPv6 addresses, of which a forger has any number, take at most half of the
+// checks from IPv4 addresses.
 func TestFamiliesShare(t *testing.T) {
 	f := newField(t, 1)
 	for i := range 200 {
@@ -142,11 +143,11 @@ func TestFamiliesShare(t *testing.T) {
 		}
 		f.clock.t = f.clock.t.Add(time.Second)
 	}
-	t.Fatal("the contact was not found") // by a chance of 2^-200
+	t.Fatal("the contact was not found") // happens with a chance of 2^-200
 }
 
-// An instance that announces a contact is told once, and again when its address
-// changes; it stays, whatever is announced under its label, until it is gone.
+// An instance of a contact is reported once, and again when its address
+// changes; until it is gone it stays, whatever is announced under its label.
 func TestMatched(t *testing.T) {
 	f := newField(t, 2)
 	contact := f.all[0].Remote()
@@ -173,7 +174,7 @@ func TestMatched(t *testing.T) {
 	require.Empty(t, check())
 	fake.Key = in.Key
 	f.m.Seen(fake)
-	require.Len(t, check(), 1, "another address, which a dial finds to be a wrong one")
+	require.Len(t, check(), 1, "another address is reported; only a dial can tell that it is wrong")
 	for range maxWaiting + maxChecked + 50 {
 		f.m.Seen(f.forged(source(3)))
 		check()
@@ -191,12 +192,13 @@ func TestMatched(t *testing.T) {
 	for range 100 {
 		check()
 	}
-	require.Empty(t, f.m.Matches(contact), "its epoch is over")
+	require.Empty(t, f.m.Matches(contact), "the match's epoch is over")
 	f.m.Gone(in.Label)
 	require.False(t, slices.ContainsFunc(f.m.entries, func(e *entry) bool { return e.Label == in.Label }))
 }
 
-// An instance that was checked before its device became a contact is found.
+// An instance that was checked before its device became a contact is still
+// found.
 func TestLaterContact(t *testing.T) {
 	f := newField(t, 2)
 	in := f.announced(1, source(1))
@@ -210,11 +212,11 @@ func TestLaterContact(t *testing.T) {
 	f.m.SetContacts(nil)
 	require.Empty(t, f.m.entries)
 	f.m.Seen(in)
-	require.Empty(t, f.m.entries, "without contacts there is nobody to look for")
+	require.Empty(t, f.m.entries, "without contacts, nothing is kept")
 }
 
-// Copies of an announcement under other labels push each other out, and no
-// others.
+// Copies of an announcement under other labels displace each other, and no
+// other instance.
 func TestCopies(t *testing.T) {
 	f := newField(t, 2)
 	in, other := f.announced(0, source(1)), f.announced(1, source(3))
@@ -230,12 +232,12 @@ func TestCopies(t *testing.T) {
 	}
 	list := f.m.Matches(f.all[0].Remote())
 	require.Len(t, list, maxPerContact)
-	require.True(t, slices.ContainsFunc(list, func(m Match) bool { return m.Label == in.Label }), "the original is of a source that has one")
+	require.True(t, slices.ContainsFunc(list, func(m Match) bool { return m.Label == in.Label }), "the original stays, since its source has only one instance")
 	require.Len(t, f.m.Matches(f.all[1].Remote()), 1)
 }
 
-// Whatever is announced, and in whatever order, the bounds hold, and each match
-// is one by the set.
+// Whatever is announced, in whatever order, the bounds hold, and each match
+// agrees with the set.
 func TestMatcherBounds(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		f := newField(t, 3)

@@ -29,7 +29,7 @@ func fromSeed(t testing.TB, seed string) identity.Identity {
 	return id
 }
 
-// contactsOf returns n identities that are the same each time.
+// contactsOf returns n identities, always the same ones.
 func contactsOf(t testing.TB, n int) []identity.Identity {
 	all := make([]identity.Identity, n)
 	for i := range all {
@@ -54,7 +54,7 @@ func newSet(t testing.TB, self identity.Identity, contacts ...identity.RemoteIde
 	return s
 }
 
-// Tags are those of the vectors, in both directions.
+// Tags equal those of the vectors, in both directions.
 func TestVectors(t *testing.T) {
 	b, err := os.ReadFile("../../testdata/contact_tags.json")
 	require.NoError(t, err)
@@ -79,7 +79,7 @@ func TestVectors(t *testing.T) {
 		tags := a.Tags(v.Epoch, key)
 		require.Equal(t, v.Tag, hex.EncodeToString(tags[0][:]))
 		require.Equal(t, []identity.RemoteIdentity{announcer.Remote()}, c.Match(v.Epoch, key, tags))
-		require.Empty(t, a.Match(v.Epoch, key, tags), "a tag has a direction")
+		require.Empty(t, a.Match(v.Epoch, key, tags), "a tag works in one direction only")
 
 		tags = c.Tags(v.Epoch, key)
 		require.Equal(t, v.ReverseTag, hex.EncodeToString(tags[0][:]))
@@ -103,8 +103,8 @@ func TestMAC(t *testing.T) {
 	})
 }
 
-// Each contact finds the announcer by its own tag, in three epochs; others, and
-// those with another key, find nothing.
+// Each contact finds the announcer by its own tag, in three epochs; other
+// nodes, and nodes with another key, find nothing.
 func TestMatch(t *testing.T) {
 	all := contactsOf(t, 6)
 	self, contacts, stranger := all[0], all[1:4], all[4]
@@ -124,7 +124,7 @@ func TestMatch(t *testing.T) {
 		}
 		require.Empty(t, theirs.Match(epoch, other, tags), "the tag is bound to the key")
 	}
-	require.Empty(t, newSet(t, stranger, self.Remote()).Match(epoch, key, tags), "it must be mutual")
+	require.Empty(t, newSet(t, stranger, self.Remote()).Match(epoch, key, tags), "both sides must be contacts")
 	require.Empty(t, (*Set)(nil).Match(epoch, key, tags))
 	require.Empty(t, (*Set)(nil).Tags(epoch, key))
 }
@@ -140,7 +140,7 @@ func negated(t testing.TB, id identity.RemoteIdentity) identity.RemoteIdentity {
 }
 
 // A key and its negation are refused in one list, as are the node itself and
-// its negation, and the zero key; the same key twice counts once.
+// its negation, and the zero key; a key that is listed twice counts once.
 func TestSetRefusals(t *testing.T) {
 	all := contactsOf(t, 3)
 	self, a, b := all[0], all[1].Remote(), all[2].Remote()
@@ -162,7 +162,7 @@ func TestSetRefusals(t *testing.T) {
 }
 
 // A set that takes over the keys of an earlier one has the same tags as a new
-// one; those of another node are not taken over.
+// one; keys of another node's set are not taken over.
 func TestEarlierSet(t *testing.T) {
 	all := contactsOf(t, 5)
 	key := all[4].Remote()

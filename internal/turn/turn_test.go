@@ -20,7 +20,7 @@ func TestTurn(t *testing.T) {
 	require.True(t, turn.TakeNow())
 }
 
-// The clock of a bubble advances while a call waits for its turn.
+// A bubble's clock advances while a call waits for its turn.
 func TestTurnInABubble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		turn := New()
@@ -45,13 +45,13 @@ func TestEnd(t *testing.T) {
 	require.False(t, end.Begin(second))
 	require.Equal(t, first, end.Reason())
 	require.Equal(t, first, end.Before(set))
-	require.Equal(t, 1, calls, "the user's deadlines do not count after the end")
+	require.Equal(t, 1, calls, "the user's deadlines have no effect after the end")
 	end.Do(func() { calls++ })
 	require.Equal(t, 2, calls)
 }
 
-// The end is told to callers that asked before it and to those that ask after
-// it, however they race with it.
+// The end reaches callers that asked before it and callers that ask after it,
+// however they race with it.
 func TestEndDone(t *testing.T) {
 	var end End
 	done := end.Done()
@@ -74,7 +74,8 @@ func TestEndDone(t *testing.T) {
 	}
 }
 
-// Whatever the user sets while a stream ends, the end's deadline is the last.
+// Whatever deadline the user sets while a stream ends, that of the end is the
+// last.
 func TestEndRace(t *testing.T) {
 	for range 1000 {
 		var end End

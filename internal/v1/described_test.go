@@ -11,8 +11,8 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// The messages that are no MessagePack are those that internal/described says
-// they are.
+// Those messages that are not MessagePack have the layout that
+// internal/described describes.
 func TestDescribed(t *testing.T) {
 	t.Run("mode", func(t *testing.T) {
 		messagetest.Pair{

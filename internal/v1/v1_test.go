@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// vectors is ../../testdata/sdp2p1.json: the bytes of both modes of a /sdp2p/1
-// stream.
+// vectors is the content of ../../testdata/sdp2p1.json: the bytes of both modes
+// of a /sdp2p/1 stream.
 type vectors struct {
 	InitiatorSeed      hexBytes    `json:"initiator_seed"`
 	InitiatorMetadata  v1.Metadata `json:"initiator_metadata"`
@@ -63,8 +63,8 @@ func TestVectors(t *testing.T) {
 	t.Run("mode 1, responder", func(t *testing.T) { messagetest.Test(t, v.Mode1Responder, v.ResponderMetadata) })
 }
 
-// Mode and hello are two messages behind each other on one stream, and the
-// application's first byte follows.
+// Mode and hello are two messages, one after the other on a stream, and the
+// app's first byte follows.
 func TestStream(t *testing.T) {
 	v := readVectors(t)
 	for name, reader := range messagetest.Readers {
@@ -92,12 +92,12 @@ func TestModeRefused(t *testing.T) {
 	require.Equal(t, v1.Identify, mode)
 }
 
-// wireOf puts the length before MessagePack.
+// wireOf puts the length before the MessagePack.
 func wireOf(msgpack string) []byte {
 	return append(proto.AppendUint64(nil, uint64(len(msgpack))), msgpack...)
 }
 
-// Each length at which MessagePack takes another form.
+// TestMetadataForms checks each length at which MessagePack takes another form.
 func TestMetadataForms(t *testing.T) {
 	text := func(n int) string { return strings.Repeat("x", n) }
 	for name, test := range map[string]struct {
@@ -142,7 +142,8 @@ func TestMetadataForms(t *testing.T) {
 	}
 }
 
-// What MessagePack allows and rmp does not write.
+// TestMetadataAccepted checks forms that MessagePack allows and rmp does not
+// write.
 func TestMetadataAccepted(t *testing.T) {
 	want := v1.Metadata{"a": "1", "b": "2"}
 	for _, msgpack := range []string{
@@ -206,7 +207,7 @@ func TestMetadataRefused(t *testing.T) {
 	messagetest.RefusedEncode(t, many, proto.ErrInvalid)
 	messagetest.RefusedEncode(t, &v1.Hello{Metadata: v1.Metadata{"k": "\xFF"}}, proto.ErrUTF8)
 
-	// What was there stays.
+	// Values that were there before stay.
 	m := v1.Metadata{"name": "Laptop"}
 	require.Error(t, m.DecodeFrom(proto.NewDecoder(bytes.NewReader(wireOf("\x81\xA1k\xA1v\x00")))))
 	require.Equal(t, v1.Metadata{"name": "Laptop"}, m)
@@ -242,8 +243,8 @@ func TestMetadataFit(t *testing.T) {
 		require.Contains(t, fit, library(i), "libraries are taken in order")
 	}
 
-	// Whatever the limit, the size keeps to it, and one byte more never gives
-	// less.
+	// Whatever the limit, the size stays within it, and a limit that is a byte
+	// higher never yields less.
 	last := 0
 	for limit := 1; limit <= size(m)+1; limit++ {
 		got := size(m.Fit(limit))
@@ -255,16 +256,17 @@ func TestMetadataFit(t *testing.T) {
 	require.Equal(t, v1.Metadata{}, m.Fit(0))
 	require.Equal(t, v1.Metadata{}, v1.Metadata(nil).Fit(1000))
 
-	// A name that leaves no room is left out, and what fits is taken.
+	// A name that leaves no room is dropped, and the entries that fit are
+	// taken.
 	m["name"] = strings.Repeat("x", 2000)
 	fit = m.Fit(v1.MaxPeerMetadata)
 	require.NotContains(t, fit, "name")
 	require.Equal(t, "Linux", fit["os"])
 }
 
-// A length that lies costs no memory to speak of.
+// A false length costs hardly any memory.
 func TestMetadataLyingLength(t *testing.T) {
-	const most = 32 << 10 // the map, the readers' own buffers, and some air
+	const most = 32 << 10 // the map, the readers' own buffers, and a margin
 	for _, wire := range []string{
 		"\x00\x20\x00\x00\x00\x00\x00\x00", "\xFF\xFF\xFF\x7F\x00\x00\x00\x00",
 	} {
@@ -281,7 +283,7 @@ func TestMetadataLyingLength(t *testing.T) {
 	}
 }
 
-// canonical tells whether wire is m in the order and the forms that we send.
+// canonical reports whether wire is m in the order and the forms that we send.
 func canonical(m v1.Metadata, wire []byte) bool {
 	msgpack := string([]byte{0xDE, byte(len(m) >> 8), byte(len(m))})
 	if len(m) < 16 {

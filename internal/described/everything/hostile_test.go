@@ -12,7 +12,7 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// A count or a length that lies costs no memory, however deep it lies, and
+// A false count or length costs no memory, however deeply it is nested, and
 // however much the limits allow.
 func TestLyingLengths(t *testing.T) {
 	none, lie := "\x00\x00\x00\x00", "\xff\xff\xff\x7f"
@@ -35,7 +35,7 @@ func TestLyingLengths(t *testing.T) {
 	}
 }
 
-// A discriminator that is retired is as unknown as one that never was.
+// A retired discriminator is as unknown as one that never existed.
 func TestUnknownCases(t *testing.T) {
 	for _, kind := range []byte{0, 3, 4, 0xFE} {
 		d := proto.NewDecoder(bytes.NewReader([]byte{kind, 0, 0, 0, 0, 0, 0, 0, 0}))
@@ -48,7 +48,8 @@ func TestUnknownCases(t *testing.T) {
 	require.ErrorIs(t, err, proto.ErrInvalid)
 }
 
-// What is decoded into a message that was used before is what was sent.
+// Decoding into a message that was used before yields exactly the message that
+// was sent.
 func TestUsedAgain(t *testing.T) {
 	r := genRand()
 	m := new(Maybe)
@@ -59,7 +60,7 @@ func TestUsedAgain(t *testing.T) {
 	}
 }
 
-// A field that is not sent keeps its value, also in a message that grows.
+// A field that is not sent keeps its value, even in a message that grows.
 func TestNotSent(t *testing.T) {
 	m := &Grown{Cache: 7}
 	_, wire := genWire(t, genRand(), randomGrown)
@@ -67,7 +68,7 @@ func TestNotSent(t *testing.T) {
 	require.Equal(t, 7, m.Cache)
 }
 
-// An encoder does not allocate where there is room, as none by hand does.
+// Like one written by hand, an encoder does not allocate if there is room.
 func TestAllocations(t *testing.T) {
 	for _, m := range []messagetest.Message{randomScalars(genRand()), randomMaybe(genRand()), randomGrown(genRand())} {
 		b := make([]byte, 0, 1<<10)

@@ -21,8 +21,8 @@ import (
 
 var from = "phone"
 
-// versions are a message with all fields that each version has, and a fresh
-// one.
+// versions holds, for each version, a message with all of its fields, and an
+// empty one.
 var versions = []struct {
 	full, fresh func() messagetest.Message
 	batch       func() messagetest.Message
@@ -51,8 +51,9 @@ func values(t *testing.T, m any) map[string]any {
 	return all
 }
 
-// Each version understands each other one: what both have arrives, and what the
-// sender does not have is zero; what follows on the stream is not touched.
+// Each version understands each other one: the fields that both have arrive,
+// and those that the sender does not have are zero; the bytes that follow on
+// the stream are not touched.
 func TestMatrix(t *testing.T) {
 	for i, sender := range versions {
 		for j, receiver := range versions {
@@ -62,7 +63,7 @@ func TestMatrix(t *testing.T) {
 				sent, zero := values(t, sender.full()), values(t, receiver.fresh())
 				for name, reader := range messagetest.Readers {
 					r := reader(io.MultiReader(bytes.NewReader(wire), strings.NewReader("behind")))
-					got := receiver.full() // what was there before does not stay
+					got := receiver.full() // former values do not stay
 					require.NoError(t, got.DecodeFrom(proto.NewDecoder(r)), name)
 					for field, value := range values(t, got) {
 						want, ok := sent[field]
@@ -85,7 +86,7 @@ func TestMatrix(t *testing.T) {
 	}
 }
 
-// In a list, too, each clip is skipped to its own end.
+// In a list, too, each element is skipped to its own end.
 func TestMatrixList(t *testing.T) {
 	for i, sender := range versions {
 		clip, err := sender.full().AppendBinary(nil)
@@ -103,14 +104,14 @@ func TestMatrixList(t *testing.T) {
 	}
 }
 
-// A length that is not that of the fields is refused, whatever version reads
+// A length that does not match the fields is refused, whatever version reads
 // it.
 func TestMatrixLies(t *testing.T) {
 	for i, sender := range versions {
 		wire, err := sender.full().AppendBinary(nil)
 		require.NoError(t, err)
 		for j, receiver := range versions {
-			for length := range 10 { // fields of the first version take 10 bytes
+			for length := range 10 { // the first version's fields take 10 bytes
 				lie := append(proto.AppendUint32(nil, uint32(length)), wire[4:]...)
 				err := receiver.fresh().DecodeFrom(proto.NewDecoder(bytes.NewReader(append(lie, make([]byte, 200)...))))
 				require.ErrorIs(t, err, proto.ErrInvalid, "%d to %d, %d bytes", i+1, j+1, length)

@@ -12,7 +12,7 @@ import (
 
 const root = "../../.."
 
-// What the folder api says is what the packages export.
+// The folder api contains exactly what the packages export.
 func TestCurrent(t *testing.T) {
 	texts, err := describe(root)
 	require.NoError(t, err)
@@ -31,7 +31,7 @@ func TestCurrent(t *testing.T) {
 	}
 }
 
-// Names, fields and methods that are not exported are not part of it.
+// Unexported names, fields and methods are not part of it.
 func TestExportedOnly(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "a.go"), []byte(`// Package a is one.

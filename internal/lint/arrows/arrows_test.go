@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// parse makes a package of texts of files.
+// parse makes a package from the texts of its files.
 func parse(t *testing.T, texts map[string]string) *pkg {
 	p := &pkg{fset: token.NewFileSet()}
 	for name, text := range texts {
