@@ -27,31 +27,31 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// What [TestApp] is, and what it is asked to do.
+// These are the arguments of [TestApp] and of its calls.
 type (
 	appConfig struct {
-		Seed   byte   // of its key
-		Other  string // whose identity it tracks
-		Manual string // whom it dials, if not empty
-		Hidden bool   // it is visible to the other one only
+		Seed   byte   // seed of its key
+		Other  string // the identity that it tracks
+		Manual string // the address that it dials; may be empty
+		Hidden bool   // visible only to the other node
 	}
 
-	appUse struct { // "use": of the other node, until "enough"
+	appUse struct { // "use": uses the other node, until "enough"
 		Peer string
-		As   string // "stream", "tunnel", "fetch" or "take", which are files
+		As   string // "stream", "tunnel", "fetch" or "take", the latter two for files
 	}
 )
 
-// An application is a node that uses another one as programs do.
+// An application is a node that uses another one like an app.
 type application struct {
 	console *netlab.Console
 	node    *p2p.P2P
 	key     identity.Identity
-	enough  chan struct{}   // closed when uses are to come to their end
-	passed  [2]atomic.Int64 // bytes that came on the stream and in the tunnel that it has opened
+	enough  chan struct{}   // closed when uses are to end
+	passed  [2]atomic.Int64 // bytes received on its stream, and in its tunnel
 }
 
-// TestApp is no test but a program that others run on a host.
+// TestApp is not a test but a program that others run on a host.
 func TestApp(t *testing.T) {
 	var cfg appConfig
 	a := &application{console: netlab.Program(t, &cfg), enough: make(chan struct{})}
@@ -120,7 +120,7 @@ func (a *application) routes() *p2p.Mux {
 }
 
 // onlyMember is the directory of a library with one other member, whose
-// instance has the key of its node.
+// instance has the same key as its node.
 type onlyMember struct {
 	credential *tunnel.Credential
 	member     tunnel.Member
@@ -138,7 +138,7 @@ func (o onlyMember) Knows(identity.RemoteIdentity) bool { return true }
 
 func (o onlyMember) Allow(context.Context, uuid.UUID, tunnel.Member) bool { return true }
 
-// use uses the other node until it is enough.
+// use uses the other node until it is told that this is enough.
 func (a *application) use(ctx context.Context, u appUse) error {
 	id, err := identity.Parse(u.Peer)
 	if err != nil {
@@ -174,9 +174,9 @@ func (a *application) use(ctx context.Context, u appUse) error {
 	return exchange(c, a.enough, &a.passed[1])
 }
 
-// exchange sends what pumped yields, some megabytes a second, and wants the
-// same from the other side, until it is enough, or else the other side has
-// ended.
+// exchange sends the bytes of pumped, some megabytes a second, and requires the
+// same from the other side, until it is told that this is enough, or the other
+// side has ended.
 func exchange(c interface {
 	io.ReadWriter
 	CloseWrite() error
@@ -209,14 +209,14 @@ func exchange(c interface {
 	return <-sent
 }
 
-// comparePumped wants what pumped yields, up to its end.
+// comparePumped requires the bytes of pumped, up to the end.
 func comparePumped(r io.Reader, passed *atomic.Int64) error {
 	source, want, got := pumped(), make([]byte, 16<<10), make([]byte, 16<<10)
 	for {
 		n, err := r.Read(got)
 		source.Read(want[:n])
 		if !bytes.Equal(want[:n], got[:n]) {
-			return fmt.Errorf("other bytes came after %d", passed.Load())
+			return fmt.Errorf("wrong bytes after %d", passed.Load())
 		}
 		passed.Add(int64(n))
 		if err == io.EOF {
@@ -228,8 +228,8 @@ func comparePumped(r io.Reader, passed *atomic.Int64) error {
 	}
 }
 
-// A longFile is one that takes seconds to read, and that does not end before it
-// is enough.
+// A longFile takes seconds to read, and does not end before it is told that
+// this is enough.
 type longFile struct {
 	bytes  []byte
 	enough chan struct{}
@@ -278,11 +278,11 @@ func (a *application) receive(ctx context.Context, s net.Conn) error {
 	return err
 }
 
-// A travel is of a node that uses another one, or is used, while it moves.
+// A travel is a node that uses another one, or is used, while it moves.
 type travel struct {
 	roamer, router *netlab.Host
 	first, second  *netlab.Segment
-	nodes          [2]*netlab.Process // the roamer's, and the other one
+	nodes          [2]*netlab.Process // the roamer, and the other node
 	ids            [2]string
 	caller         int
 }
@@ -315,8 +315,8 @@ func (r *travel) over(s *netlab.Segment) {
 	r.roamer.Run("ip", "route", "replace", "default", "via", s.Prefixes(r.router, 0)[0].Addr().String(), "dev", s.Interface)
 }
 
-// goesOn waits until so much has come in each direction that is used that it
-// was sent after a move.
+// goesOn waits until bytes have arrived that were sent after a move, in each
+// direction in use.
 func (r *travel) goesOn(t *testing.T) {
 	t.Helper()
 	before := r.passed(t)
@@ -333,8 +333,8 @@ func (r *travel) passed(t *testing.T) [2]int64 {
 	return all
 }
 
-// What apps have on their way while a node's address changes, and then its
-// interface, arrives: on streams, in tunnels, and as files, which either side
+// Data that apps have in transit while a node's address changes, and then its
+// interface, arrives: on streams, in tunnels, and in files, which either side
 // sends.
 func TestRoamingApps(t *testing.T) {
 	t.Parallel()
@@ -359,7 +359,8 @@ func TestRoamingApps(t *testing.T) {
 	}
 }
 
-// useAll has the caller use the other node in all ways. What ends is told.
+// useAll has the caller use the other node in all ways. The channel reports
+// uses that end.
 func (r *travel) useAll() (ended chan error) {
 	uses := []string{"stream", "tunnel", "fetch", "take"}
 	ended = make(chan error, len(uses))
@@ -375,10 +376,10 @@ func (r *travel) useAll() (ended chan error) {
 	return ended
 }
 
-// finish has all uses come to their end, and wants it to be a good one.
+// finish ends all uses, and requires that none failed.
 func (r *travel) finish(t *testing.T, ended chan error) {
 	t.Helper()
-	require.Empty(t, ended, "none is over before it is enough")
+	require.Empty(t, ended, "no use may end before it is told to")
 	for _, p := range r.nodes {
 		_, err := netlab.Call[none](p, "enough", none{})
 		require.NoError(t, err)
@@ -390,8 +391,8 @@ func (r *travel) finish(t *testing.T, ended chan error) {
 	require.Equal(t, "<nil>", taken.About[0])
 }
 
-// Streams, tunnels and files are those of any nodes, where two are visible to
-// each other only; also while keys change.
+// Streams, tunnels and files also work between two nodes that are visible only
+// to each other; even while keys change.
 func TestContactApps(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)

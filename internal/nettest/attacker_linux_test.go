@@ -24,36 +24,37 @@ import (
 	"github.com/sdp2p/p2p/internal/netlab"
 )
 
-// lineRate is what an attacking host sends, in bytes a second, with headers.
+// lineRate is the rate of an attacking host, in bytes a second, including
+// headers.
 const lineRate = 2_000_000
 
-// An attackConfig says what an attacker does ([attacks]).
+// An attackConfig tells an attacker what to do ([attacks]).
 type attackConfig struct {
 	Mode       string
 	Target     netip.AddrPort
-	Identities int           // that it has
-	Streams    int           // of each connection
-	AtOnce     int           // handshakes
-	Return     time.Duration // after a lost connection
-	Seed       []byte        // of one identity; nil: fresh ones
-	Prefix     netip.Prefix  // of its addresses
+	Identities int           // number of its identities
+	Streams    int           // number for each connection
+	AtOnce     int           // number of simultaneous handshakes
+	Return     time.Duration // pause after a lost connection
+	Seed       []byte        // seed of a single identity; nil: fresh ones
+	Prefix     netip.Prefix  // prefix of its addresses
 	Lasts      time.Duration
 }
 
-// attackCounts say what an attacker did: a test that was passed because
-// nobody attacked is worth nothing.
+// attackCounts tell what an attacker has done: passing a test is worth nothing
+// if there was no attack.
 type attackCounts struct {
-	Packets, Bytes     int64 // sent, with their headers
-	Handshakes, Failed int64 // completed or begun; that came to nothing
-	Up                 int64 // connections that it has
-	Streams            int64 // opened
-	Payload            int64 // bytes written to them
-	Heard              int64 // bytes of metadata
-	Retries            int64 // of the victim's, answered
+	Packets, Bytes     int64 // sent, including headers
+	Handshakes, Failed int64 // completed or begun; and failed ones
+	Up                 int64 // open connections
+	Streams            int64 // opened streams
+	Payload            int64 // bytes written to streams
+	Heard              int64 // bytes of metadata received
+	Retries            int64 // Retry packets of the victim that were answered
 	LastError          string
 }
 
-// An attacker is a client of QUIC with libp2p's TLS that keeps to no rules.
+// An attacker is a client of QUIC with libp2p's TLS that breaks the rules.
 type attacker struct {
 	cfg     attackConfig
 	t       testing.TB
@@ -67,11 +68,12 @@ type attacker struct {
 	last atomic.Pointer[error]
 }
 
-// TestAttacker is no test but a program that the others run on a host.
+// TestAttacker is not a test but a program that the others run on a host.
 func TestAttacker(t *testing.T) {
 	var cfg attackConfig
 	console := netlab.Program(t, &cfg)
-	// The attacker's processors are its own: here it gives way to its victims.
+	// In reality, an attacker has processors of its own: here it yields to its
+	// victims.
 	require.NoError(t, syscall.Setpriority(syscall.PRIO_PROCESS, 0, 10))
 	a := &attacker{cfg: cfg, t: t, console: console, line: &line{rate: lineRate}}
 	u, err := net.ListenUDP("udp4", nil)
@@ -114,17 +116,17 @@ func (a *attacker) fail(err error) {
 	}
 }
 
-// A line sends no faster than its rate.
+// A line limits the rate of sending.
 type line struct {
 	net.PacketConn
 	rate           int
 	packets, bytes atomic.Int64
 
 	mu   sync.Mutex
-	free time.Time // when all that was sent has left
+	free time.Time // when everything sent so far has left
 }
 
-// headers is what IPv4 and UDP add to a datagram.
+// headers is the number of bytes that IPv4 and UDP add to a datagram.
 const headers = 28
 
 func (l *line) WriteTo(b []byte, to net.Addr) (int, error) {
@@ -134,7 +136,7 @@ func (l *line) WriteTo(b []byte, to net.Addr) (int, error) {
 
 // wait counts a packet and waits for its turn.
 func (l *line) wait(size int) {
-	const ahead = 50 * time.Millisecond // what a pause may be made up for
+	const ahead = 50 * time.Millisecond // how much of a pause may be made up for
 	l.mu.Lock()
 	if early := time.Now().Add(-ahead); l.free.Before(early) {
 		l.free = early
@@ -147,7 +149,7 @@ func (l *line) wait(size int) {
 	time.Sleep(pause)
 }
 
-// A stranger is an identity of the attacker's.
+// A stranger is one of the attacker's identities.
 type stranger struct {
 	id  identity.Identity
 	tls *libp2ptls.Identity
@@ -173,7 +175,7 @@ func newStranger(t testing.TB, seed []byte) *stranger {
 func (s *stranger) config() *tls.Config {
 	c, _ := s.tls.ConfigForPeer("")
 	c.NextProtos = []string{"libp2p"}
-	c.CurvePreferences = []tls.CurveID{tls.X25519} // the first flight is one packet
+	c.CurvePreferences = []tls.CurveID{tls.X25519} // so that the first flight fits in one packet
 	return c
 }
 
@@ -184,8 +186,8 @@ func quicConfig() *quic.Config {
 	}
 }
 
-// dial connects and answers the victim's streams, without ever reading more
-// than it has to.
+// dial connects, and answers the victim's streams. It reads no more than it has
+// to.
 func (a *attacker) dial(ctx context.Context, s *stranger, cfg *quic.Config) (*quic.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
@@ -211,7 +213,7 @@ func (a *attacker) dial(ctx context.Context, s *stranger, cfg *quic.Config) (*qu
 	return c, nil
 }
 
-// serve answers the victim's metadata stream as a node of version 2 does.
+// serve answers the victim's metadata stream like a node of version 2.
 func (a *attacker) serve(s *quic.Stream) {
 	b := make([]byte, 4096)
 	want := len(selecting("/sdp2p/2/meta"))
@@ -233,12 +235,12 @@ func (a *attacker) serve(s *quic.Stream) {
 	}
 }
 
-// selecting is what a multistream-select client says at first.
+// selecting returns the first bytes of a multistream-select client.
 func selecting(protocol string) string {
 	return "\x13/multistream/1.0.0\n" + string(rune(len(protocol)+1)) + protocol + "\n"
 }
 
-// open opens a stream with a protocol and the first bytes behind it.
+// open opens a stream with a protocol, and writes the first bytes after it.
 func (a *attacker) open(ctx context.Context, c *quic.Conn, protocol string, more []byte) (*quic.Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -261,7 +263,7 @@ func startAttack(t testing.TB, h *netlab.Host, cfg attackConfig) *netlab.Process
 	return p
 }
 
-// counted returns what an attacker has done so far.
+// counted returns an attacker's counts so far.
 func counted(t testing.TB, p *netlab.Process) attackCounts {
 	t.Helper()
 	c, err := netlab.Call[attackCounts](p, "counts", none{})

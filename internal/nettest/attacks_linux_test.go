@@ -12,7 +12,7 @@ import (
 	"github.com/quic-go/quic-go"
 )
 
-// attacks are what an attacker can do, by the name of the mode.
+// attacks are the functions of an attacker, by the name of the mode.
 var attacks = map[string]func(ctx context.Context, a *attacker){
 	"idle":       func(ctx context.Context, a *attacker) { a.crowd(ctx, quicConfig(), nil) },
 	"touch":      func(ctx context.Context, a *attacker) { a.crowd(ctx, quicConfig(), a.touch) },
@@ -30,8 +30,8 @@ var attacks = map[string]func(ctx context.Context, a *attacker){
 	"clock":      certificates,
 }
 
-// crowd holds a connection of each identity and does something with it. A
-// connection that is lost is made again after a while.
+// crowd holds a connection for each identity and does something with it. A lost
+// connection is made again after a while.
 func (a *attacker) crowd(ctx context.Context, cfg *quic.Config, do func(context.Context, *quic.Conn, *stranger)) {
 	room := make(chan struct{}, max(a.cfg.AtOnce, 1))
 	var all sync.WaitGroup
@@ -54,7 +54,7 @@ func (a *attacker) crowd(ctx context.Context, cfg *quic.Config, do func(context.
 	all.Wait()
 }
 
-// wait waits for done, or ctx.
+// wait waits for done or ctx.
 func wait(ctx context.Context, done <-chan struct{}) {
 	select {
 	case <-ctx.Done():
@@ -62,14 +62,14 @@ func wait(ctx context.Context, done <-chan struct{}) {
 	}
 }
 
-// pause waits for a time, or ctx.
+// pause waits for a time or ctx.
 func pause(ctx context.Context, d time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	<-ctx.Done()
 }
 
-// touch opens a stream every 2 s that is refused.
+// touch opens a stream every 2 s, which is refused.
 func (a *attacker) touch(ctx context.Context, c *quic.Conn, _ *stranger) {
 	for ctx.Err() == nil && c.Context().Err() == nil {
 		if s, err := a.open(ctx, c, "/sdp2p/2", route("nothing")); err == nil {
@@ -83,11 +83,11 @@ func (a *attacker) touch(ctx context.Context, c *quic.Conn, _ *stranger) {
 }
 
 // chunk is the data of a frame that takes as much memory as a whole packet:
-// quic-go keeps each frame of at least 128 bytes in a buffer for 1,452.
+// quic-go keeps each frame of at least 128 bytes in a buffer of 1,452.
 var chunk = make([]byte, 128)
 
-// scatter writes chunks to streams by turns, so that each is a frame of its
-// own, until none of them takes any more.
+// scatter writes chunks to streams in turn, so that each is a frame of its own,
+// until no stream accepts more.
 func (a *attacker) scatter(ctx context.Context, c *quic.Conn, streams []io.Writer) {
 	for ctx.Err() == nil && c.Context().Err() == nil && len(streams) > 0 {
 		open := streams[:0]
@@ -103,7 +103,7 @@ func (a *attacker) scatter(ctx context.Context, c *quic.Conn, streams []io.Write
 	}
 }
 
-// uni fills unidirectional streams, which nobody reads.
+// uni fills unidirectional streams, which the victim does not read.
 func (a *attacker) uni(ctx context.Context, c *quic.Conn, _ *stranger) {
 	var all []io.Writer
 	for range 5 {
@@ -119,7 +119,7 @@ func (a *attacker) uni(ctx context.Context, c *quic.Conn, _ *stranger) {
 	a.scatter(ctx, c, all)
 }
 
-// many opens streams to the echo handler, which wait for more.
+// many opens streams to the echo handler, which then wait for data.
 func (a *attacker) many(ctx context.Context, c *quic.Conn, _ *stranger) {
 	for range a.cfg.Streams {
 		if _, err := a.open(ctx, c, "/sdp2p/2", append(route("echo"), 'x')); err != nil {
@@ -128,8 +128,8 @@ func (a *attacker) many(ctx context.Context, c *quic.Conn, _ *stranger) {
 	}
 }
 
-// unread fills streams to the echo handler, which does not read on because
-// nobody reads what it writes.
+// unread fills streams to the echo handler, which stops reading because the
+// attacker does not read the echo.
 func unread(ctx context.Context, a *attacker) {
 	cfg := quicConfig()
 	cfg.InitialStreamReceiveWindow, cfg.MaxStreamReceiveWindow = 512, 512 // enough for metadata
@@ -168,7 +168,7 @@ func handshakes(ctx context.Context, a *attacker) {
 }
 
 // metadata changes the first identity's metadata without a pause, while the
-// others listen to what the victim says of itself.
+// others receive the victim's metadata.
 func metadata(ctx context.Context, a *attacker) {
 	var updates bytes.Buffer
 	for i := range 8000 {
@@ -198,7 +198,7 @@ func metadata(ctx context.Context, a *attacker) {
 	all.Wait()
 }
 
-// gates keeps as many streams as it may waiting for Config.Allow.
+// gates keeps as many streams as possible waiting for Config.Allow.
 func gates(ctx context.Context, a *attacker) {
 	a.crowd(ctx, quicConfig(), func(ctx context.Context, c *quic.Conn, _ *stranger) {
 		var all sync.WaitGroup
@@ -221,7 +221,7 @@ func gates(ctx context.Context, a *attacker) {
 	})
 }
 
-// versionOne introduces itself as a node of version 1 does that was given the
+// versionOne introduces itself like a version 1 node that was given the
 // victim's address.
 func versionOne(ctx context.Context, a *attacker) {
 	a.crowd(ctx, quicConfig(), func(ctx context.Context, c *quic.Conn, id *stranger) {
@@ -235,7 +235,7 @@ func versionOne(ctx context.Context, a *attacker) {
 			return
 		}
 		key := id.id.Remote().Bytes()
-		// Its key, and metadata without an entry.
+		// The message contains the key, and metadata without entries.
 		n, _ := s.Write(append(key[:], 1, 0, 0, 0, 0, 0, 0, 0, 0x80))
 		a.payload.Add(int64(n))
 		_ = s.Close()
@@ -243,14 +243,14 @@ func versionOne(ctx context.Context, a *attacker) {
 	})
 }
 
-// told connects once and listens to what it is told.
+// told connects once, and records what it is told.
 func told(ctx context.Context, a *attacker) {
 	if c, err := a.dial(ctx, a.ids[0], quicConfig()); err == nil {
 		wait(ctx, c.Context().Done())
 	}
 }
 
-// certificates connects 100 times and tells how long each of the victim's
+// certificates connects 100 times, and reports how long each of the victim's
 // certificates is valid, and how many keys it proves.
 func certificates(ctx context.Context, a *attacker) {
 	libp2p := asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 53594, 1, 1}

@@ -22,22 +22,22 @@ import (
 	"github.com/sdp2p/p2p/relay/ancestor"
 )
 
-// An awayConfig says what kind of node [TestAwayNode] is: one that is reached
-// through relays alone.
+// An awayConfig tells [TestAwayNode] what node to be: one that can be reached
+// only through relays.
 type awayConfig struct {
 	Seed   []byte
 	Track  []string
 	Relays []relayEntry
 	Only   bool
-	Map    bool // it asks its router for a port
-	Old    bool // nodes of the first implementation are reached, too
+	Map    bool // it asks its router to map a port
+	Old    bool // it also reaches nodes of the first implementation
 	Pairs  bool // it has libraries
 }
 
-// A relayEntry is a relay of the list.
+// A relayEntry is a relay on the list.
 type relayEntry struct{ Identity, Addr string }
 
-// An awayPath is how a peer is reached.
+// An awayPath is the path to a peer.
 type awayPath struct{ Kind, Remote, Relay string }
 
 func pathOf(p p2p.Path) awayPath {
@@ -47,7 +47,7 @@ func pathOf(p p2p.Path) awayPath {
 	return awayPath{p.Kind.String(), p.Remote.String(), p.Relay.String()}
 }
 
-// TestStockRelay is no test but a program: go-libp2p's relay.
+// TestStockRelay is not a test but a program: go-libp2p's relay.
 func TestStockRelay(t *testing.T) {
 	console := netlab.Program(t, &struct{}{})
 	r := relaytest.Start(t)
@@ -56,8 +56,8 @@ func TestStockRelay(t *testing.T) {
 	console.Serve()
 }
 
-// TestAwayNode is no test but a program that the others run on a host behind a
-// NAT.
+// TestAwayNode is not a test but a program that the others run on a host behind
+// a NAT.
 func TestAwayNode(t *testing.T) {
 	var cfg awayConfig
 	console := netlab.Program(t, &cfg)
@@ -164,11 +164,11 @@ type away struct {
 	a, b    *netlab.Process // a calls b
 	relays  []*netlab.Process
 	routers [2]*netlab.NAT
-	inside  [2]*netlab.Host // on which they run
+	inside  [2]*netlab.Host // the nodes' hosts
 	ids     [2]string
 }
 
-// relay returns the one that a path runs through.
+// relay returns the relay of a path.
 func (w *away) relay(of awayPath) *netlab.Process {
 	for _, r := range w.relays {
 		if r.Await(time.Time{}, "started").About[0] == of.Relay {
@@ -178,14 +178,14 @@ func (w *away) relay(of awayPath) *netlab.Process {
 	return nil
 }
 
-// An awayRow says where they are.
+// An awayRow is an arrangement of the two nodes.
 type awayRow struct {
-	a, b     netlab.NATKind // of their routers
-	together bool           // behind the first
+	a, b     netlab.NATKind // kinds of their routers
+	together bool           // both are behind the first router
 	relays   int
-	only     bool // they keep their addresses to themselves
+	only     bool // they do not tell their addresses
 	mapped   bool // b's router maps ports, and is asked to
-	pairs    bool // they have libraries, and know nobody yet
+	pairs    bool // they have libraries, and know no other node yet
 }
 
 func goAway(t *testing.T, row awayRow) *away {
@@ -235,7 +235,7 @@ func call[R any](t testing.TB, p *netlab.Process, name string) R {
 	return r
 }
 
-// hold has a stream between the nodes go on and on.
+// hold keeps a stream between the nodes going.
 func (w *away) hold(t *testing.T) awayPath {
 	t.Helper()
 	path, err := netlab.Call[awayPath](w.a, "hold", holdArgs{Peer: w.ids[1]})
@@ -243,7 +243,7 @@ func (w *away) hold(t *testing.T) awayPath {
 	return path
 }
 
-// goesOn waits until the stream has gone on.
+// goesOn waits until the stream has made progress.
 func (w *away) goesOn(t *testing.T) {
 	t.Helper()
 	round := call[int64](t, w.a, "held")
@@ -254,7 +254,7 @@ func (w *away) goesOn(t *testing.T) {
 }
 
 // Two nodes behind routers reach each other through a relay, and directly where
-// the routers let them; a stream that was open before goes on.
+// their routers allow it; a stream that was open before goes on.
 func TestAway(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
@@ -279,7 +279,7 @@ func TestAway(t *testing.T) {
 				})
 				t.Logf("direct after %v", time.Since(began))
 			} else {
-				for _, p := range []*netlab.Process{w.a, w.b} { // each has given its attempt up
+				for _, p := range []*netlab.Process{w.a, w.b} { // attempts are over by then
 					until(t, func() bool {
 						return slices.ContainsFunc(call[[]string](t, p, "log"), func(line string) bool { return strings.Contains(line, "still relayed") })
 					})
@@ -292,7 +292,7 @@ func TestAway(t *testing.T) {
 }
 
 // A relay that is killed while a stream runs through it is replaced by the
-// other.
+// other one.
 func TestAwayRelayDies(t *testing.T) {
 	t.Parallel()
 	w := goAway(t, awayRow{a: netlab.Symmetric, b: netlab.Symmetric, relays: 2, only: true})
@@ -306,7 +306,7 @@ func TestAwayRelayDies(t *testing.T) {
 	require.NotEqual(t, path.Relay, call[awayPath](t, w.a, "path").Relay)
 }
 
-// Nodes behind one router get a direct path in its network.
+// Nodes behind the same router get a direct path in its network.
 func TestAwayTogether(t *testing.T) {
 	t.Parallel()
 	w := goAway(t, awayRow{together: true, relays: 1})
@@ -316,7 +316,7 @@ func TestAwayTogether(t *testing.T) {
 	w.goesOn(t)
 }
 
-// A relay that is stopped, and answers nothing, is noticed and replaced.
+// A relay that is stopped, and no longer answers, is detected and replaced.
 func TestAwayRelayStops(t *testing.T) {
 	t.Parallel()
 	w := goAway(t, awayRow{a: netlab.Symmetric, b: netlab.Symmetric, relays: 2, only: true})

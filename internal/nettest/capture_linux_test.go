@@ -17,10 +17,10 @@ import (
 )
 
 // captureScript has the parser of python-zeroconf read each packet that the
-// host sends from port 5353. The parser leaves out without a word records of a
-// type that it does not know and those that it cannot decode, and calls a
-// packet valid if its header and questions are: so the counts of the header are
-// told, too, and how many bytes were left over.
+// host sends from port 5353. The parser silently skips records of unknown types
+// and records that it cannot decode, and calls a packet valid if its header and
+// questions are: so the script also reports the counts of the header, and how
+// many bytes were left over.
 const captureScript = `
 import json, socket, struct
 from zeroconf import DNSIncoming
@@ -49,8 +49,8 @@ while True:
         "counts": [m.num_questions, m.num_answers, m.num_authorities, m.num_additionals]}), flush=True)
 `
 
-// oneShotScript asks from a port of its own, over IPv4 and IPv6, as resolvers
-// do that know nothing of Multicast DNS (RFC 6762 §6.7), until one of the
+// oneShotScript asks from a port of its own, over IPv4 and IPv6, like a
+// resolver that does not know Multicast DNS (RFC 6762 §6.7), until one of the
 // addresses in its arguments has answered.
 const oneShotScript = `
 import socket, struct, sys
@@ -67,14 +67,14 @@ for family, proto, option, value, group in (
     while s.recvfrom(9000)[1][0].split("%")[0] not in sys.argv: pass
 `
 
-// A sentPacket is what captureScript tells of a packet.
+// A sentPacket is captureScript's report on a packet.
 type sentPacket struct {
 	Hex       string
 	To        netip.Addr
 	Port      uint16
 	Hops      int
 	Valid     bool
-	Left      int // bytes that were not parsed
+	Left      int // number of bytes that were not parsed
 	ID, Flags int
 	Records   []sentRecord // of all sections
 	Questions []string
@@ -87,8 +87,9 @@ type sentRecord struct {
 	Unique     bool // the cache-flush bit
 }
 
-// kind tells apart what [mdns.Stats] counts, but for announcements and the
-// answers to questions; and answers to one host.
+// kind returns the kind of a packet according to [mdns.Stats], except that
+// announcements and answers to questions are not distinguished, and answers to
+// one host are.
 func (p *sentPacket) kind() string {
 	switch {
 	case p.Flags&0x8000 == 0 && p.Counts[2] > 0:
@@ -105,8 +106,8 @@ func (p *sentPacket) kind() string {
 	return "multicast"
 }
 
-// expectedRecords are the records of a node, as zeroconf's parser reads them,
-// with their times to live.
+// expectedRecords returns the records of a node, as zeroconf's parser reads
+// them, with their times to live.
 func expectedRecords(a *announcement) map[string]int {
 	name := a.label + "." + browsedType + ".local."
 	host := a.named
@@ -129,9 +130,9 @@ func expectedRecords(a *announcement) map[string]int {
 	}
 }
 
-// Everything that a node sends, from its probes to its goodbye, is understood
-// by another implementation's parser to the last byte, and is what it should
-// be: the records, their times to live and cache-flush bits, and the headers.
+// Another implementation's parser understands every packet of a node, from its
+// probes to its goodbye, to the last byte, and the packets have the right
+// content: records, times to live, cache-flush bits, and headers.
 func TestPacketsSent(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 4)
@@ -140,7 +141,7 @@ func TestPacketsSent(t *testing.T) {
 	c, byC := startOdd(t, lab.Hosts[2])
 	d, byD := startOdd(t, lab.Hosts[3])
 	c.finds(time.Time{}, byD)
-	o := newOthers(t, lab) // asks for unicast answers first
+	o := newOthers(t, lab) // it asks for unicast answers first
 	o.all([]*node{c, d}, []*announcement{byC, byD})
 	lab.Hosts[3].Run("/usr/bin/python3", "-c", oneShotScript, c.host.Addr4().String(), c.host.LinkLocal().String())
 
@@ -154,7 +155,7 @@ func TestPacketsSent(t *testing.T) {
 		return all
 	}
 	var sent mdns.Traffic
-	until(t, func() bool { // none is missed
+	until(t, func() bool { // so that no packet is missed
 		sent = ask[mdns.Stats](c, "stats").Sent
 		return sent.Total().Packets == uint64(len(packets()))
 	})
@@ -175,7 +176,7 @@ func TestPacketsSent(t *testing.T) {
 				goodbyes[p.To] = true
 			}
 		}
-		return len(goodbyes) == 2 // by IPv4 and by IPv6
+		return len(goodbyes) == 2 // over IPv4 and over IPv6
 	})
 
 	expected := expectedRecords(byC)
@@ -202,7 +203,7 @@ func TestPacketsSent(t *testing.T) {
 		for _, r := range p.Records {
 			about := fmt.Sprintf("%+v in %s", r, about)
 			require.Equal(t, 1, r.Class, about)
-			if kind == "query" { // what others announced
+			if kind == "query" { // records that others announced
 				require.True(t, strings.HasPrefix(r.Text, "ptr "+browsedType+".local. "), about)
 				require.True(t, !r.Unique && 0 < r.TTL && r.TTL <= 4500, about)
 				continue

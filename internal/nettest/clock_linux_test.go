@@ -11,10 +11,11 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// Clocks that are wrong, at start or at the peer, are no reason to be
-// unreachable: a node's certificate is valid at any time that a clock may show,
-// and each that it makes proves its key once. (The clock of one process cannot
-// be set in a lab: what a node makes of a peer's is tested in package quic.)
+// A wrong clock, at the start or at the peer, does not make a node unreachable:
+// a node's certificate is valid at any time that a clock may show, and each
+// certificate proves the node's key. (In a lab, the clock of a single process
+// cannot be set: how a node treats a peer's certificate is tested in package
+// quic.)
 func TestCertificateAtAnyTime(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)
@@ -39,5 +40,5 @@ func TestCertificateAtAnyTime(t *testing.T) {
 		}
 		require.Equal(t, "1", e.About[2])
 	}
-	require.GreaterOrEqual(t, seen, 50) // where a limit of connections lets no more
+	require.GreaterOrEqual(t, seen, 50) // the limit of connections may stop the others
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/sdp2p/p2p/internal/netlab"
 )
 
-// destinations counts the UDP datagrams that a host sends from now on, by where
-// to.
+// destinations counts the UDP datagrams that a host sends from now on, by
+// destination.
 func destinations(t *testing.T, h *netlab.Host) func() map[netip.Addr]int {
 	t.Helper()
 	fd := -1
@@ -68,9 +68,9 @@ func destinations(t *testing.T, h *netlab.Host) func() map[netip.Addr]int {
 	}
 }
 
-// Where connections stay in circuits, nothing is sent to anybody but relays,
-// though both nodes are in one network; also when a relay dies. Without that,
-// they meet there.
+// If connections stay in circuits, nodes send packets only to relays, although
+// both are in one network; even when a relay dies. Without this setting, they
+// would connect directly.
 func TestAwayConfined(t *testing.T) {
 	t.Parallel()
 	for _, only := range []bool{true, false} {
@@ -101,7 +101,7 @@ func TestAwayConfined(t *testing.T) {
 			}
 			if only {
 				require.Zero(t, inside, all)
-				require.LessOrEqual(t, len(all), 2, "%v: the relays", all)
+				require.LessOrEqual(t, len(all), 2, "%v: only the relays are allowed", all)
 			} else {
 				require.NotZero(t, inside, all)
 			}
@@ -109,13 +109,14 @@ func TestAwayConfined(t *testing.T) {
 	}
 }
 
-// Nobody on the network speaks for a circuit: packets from addresses that no
-// host has are dropped, though the system delivers them.
+// A host on the network cannot send packets in a circuit's name: packets from
+// addresses that no host can have are dropped, although the system delivers
+// them.
 func TestVirtualSourcesFromNetwork(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)
 	us, them := lab.Hosts[0], lab.Hosts[1]
-	var sockets [2]*net.UDPConn // the second as the system has it
+	var sockets [2]*net.UDPConn // the second one in the system's form
 	require.NoError(t, us.Do(func() (err error) {
 		for i := range sockets {
 			if sockets[i], err = net.ListenUDP("udp", nil); err != nil {
@@ -154,5 +155,5 @@ func TestVirtualSourcesFromNetwork(t *testing.T) {
 			require.Equal(t, [2]int{5, 5}, lengths, text)
 		}
 	}
-	require.Greater(t, delivered, 2, "the system delivers some that are virtual")
+	require.Greater(t, delivered, 2, "the system must deliver some of the virtual packets")
 }

@@ -21,14 +21,15 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// What a node does that has contacts, beside "set mode" and "set contacts".
+// A shownInfo is what a node with contacts shows. Such a node also has the
+// calls "set mode" and "set contacts".
 type shownInfo struct { // "shown"
-	Label, Key string // none: nothing is shown
+	Label, Key string // empty if nothing is shown
 	Port       uint16
 }
 
-// discover returns a node's discovery, and the hook of its contacts if it has
-// any.
+// discover returns a node's discovery, and the hook of its contacts if there is
+// one.
 func discover(t testing.TB, console *netlab.Console, cfg nodeConfig, listener *quic.Listener) (*mdns.Discovery, []p2p.Hook) {
 	if cfg.Contacts == nil {
 		return mdns.New(mdns.Config{Interfaces: cfg.Interfaces}), nil
@@ -69,8 +70,8 @@ func discover(t testing.TB, console *netlab.Console, cfg nodeConfig, listener *q
 	return discovery, []p2p.Hook{contacts}
 }
 
-// hidden starts a node that is visible to its contacts only, which are those
-// with the seeds.
+// hidden starts a node that is visible only to its contacts, which have the
+// given seeds.
 func hidden(t testing.TB, h *netlab.Host, cfg nodeConfig, seed byte, contacts ...byte) *node {
 	t.Helper()
 	cfg.MDNS, cfg.QUIC, cfg.Mode, cfg.Contacts = true, true, mdns.ContactsOnly, []string{}
@@ -80,9 +81,9 @@ func hidden(t testing.TB, h *netlab.Host, cfg nodeConfig, seed byte, contacts ..
 	return start(t, h, seeded(cfg, seed))
 }
 
-// meets waits until both nodes have found each other after a time, each by an
-// announcement of the other one, and are connected. It returns when that was
-// so.
+// meets waits until both nodes have found each other after a given time, each
+// by an announcement of the other, and are connected. It returns the time of
+// that.
 func meets(a, b *node, since time.Time) time.Time {
 	a.t.Helper()
 	at := a.Await(since, "discovered", b.id, "contact").At
@@ -92,7 +93,7 @@ func meets(a, b *node, since time.Time) time.Time {
 	return at
 }
 
-// Two contacts find each other once both are up, and use each other, for as
+// Two contacts find each other once both are up, and can use each other for as
 // long as their keys change.
 func TestContactFound(t *testing.T) {
 	t.Parallel()
@@ -125,11 +126,11 @@ type moved struct {
 	lab    *netlab.Lab
 	router [2]*netlab.Host
 	link   [2]*netlab.Segment
-	sent   [2]*netlab.Recording // on each link
+	sent   [2]*netlab.Recording // the packets on each link
 	a, b   *node
 }
 
-// newMoved starts two contacts in one network, and has another one.
+// newMoved starts two contacts in one network, and prepares another network.
 func newMoved(t *testing.T, seeds [2]byte, cfg func(i int) nodeConfig, before ...func(*moved)) *moved {
 	t.Helper()
 	lab := netlab.New(t, 4)
@@ -152,15 +153,15 @@ func newMoved(t *testing.T, seeds [2]byte, cfg func(i int) nodeConfig, before ..
 	return m
 }
 
-// via gives a host a default route, to the router of a network.
+// via gives a host a default route to the router of a network.
 func (m *moved) via(h *netlab.Host, link *netlab.Segment, router int) {
 	addr := link.Prefixes(m.router[router], 0)[0].Addr().String()
 	h.Run("ip", "route", "replace", "default", "via", addr, "dev", link.Interface)
 	m.outside(h)
 }
 
-// outside has a host send something by its router, whose link-layer address is
-// known then.
+// outside has a host send a packet through its router, so that the router's
+// link-layer address is known.
 func (m *moved) outside(h *netlab.Host) {
 	require.NoError(m.t, h.Do(func() error {
 		c, err := net.Dial("udp4", "192.0.2.1:9")
@@ -173,9 +174,8 @@ func (m *moved) outside(h *netlab.Host) {
 	}))
 }
 
-// pull pulls the cables out of the hosts, and returns once the nodes have
-// noticed, and the systems do not hold packets back anymore for which they look
-// for a neighbor.
+// pull unplugs the hosts' cables, and returns once the nodes have noticed, and
+// the systems no longer hold back packets while they look for a neighbor.
 func (m *moved) pull() {
 	since := time.Now()
 	for _, n := range []*node{m.a, m.b} {
@@ -187,7 +187,7 @@ func (m *moved) pull() {
 	}
 }
 
-// shown returns what a node shows, once that is not what it was.
+// shown returns what a node shows, once that has changed.
 func (n *node) shown(t *testing.T, before shownInfo) (now shownInfo) {
 	t.Helper()
 	until(t, func() bool {
@@ -197,8 +197,8 @@ func (n *node) shown(t *testing.T, before shownInfo) (now shownInfo) {
 	return now
 }
 
-// at returns the port at which a node has its newest connection with another
-// one; 0 if it has none.
+// at returns the port of a node's newest connection with another one, or 0 if
+// there is none.
 func at(n, other *node) uint16 {
 	for _, p := range ask[[]peerInfo](n, "peers") {
 		if remote, err := netip.ParseAddrPort(p.Remote); err == nil && p.Identity == other.id {
@@ -208,9 +208,9 @@ func at(n, other *node) uint16 {
 	return 0
 }
 
-// Contacts that come into another network, by another interface, another
-// prefix, or another router alone, are found there, and nothing of what is
-// shown is the same.
+// Contacts that move to another network, which shows by another interface, by
+// another prefix, or only by another router, find each other there, and show
+// nothing that they have shown before.
 func TestContactMoves(t *testing.T) {
 	t.Parallel()
 	for name, move := range map[string]func(m *moved){
@@ -247,7 +247,7 @@ func TestContactMoves(t *testing.T) {
 			until(t, func() bool { return at(m.a, m.b) == after[1].Port && at(m.b, m.a) == after[0].Port })
 			took(time.Since(since))
 			m.a.way(m.b)
-			if name == "router" { // else their addresses are gone
+			if name == "router" { // otherwise, their addresses are gone
 				require.NotZero(t, m.a.logs("the network of a connection is gone")+m.b.logs("the network of a connection is gone"))
 			}
 			for i := range before {
@@ -258,9 +258,9 @@ func TestContactMoves(t *testing.T) {
 	}
 }
 
-// An interface that comes up later, and that changes nothing of what tells
-// networks apart, as it has no IPv4, is announced on with another key and at
-// another port: the contact that is only there is found.
+// An interface comes up later, and nothing shows that its network is another
+// one, since it has no IPv4. Announcements there have another key and another
+// port, and the contact that is only there is found.
 func TestContactOnFurtherInterface(t *testing.T) {
 	t.Parallel()
 	took := takes(t, "contact found on a further interface")

@@ -14,10 +14,10 @@ import (
 	"github.com/sdp2p/p2p/internal/netlab"
 )
 
-// The tests of this file are the chapter on Docker of docs/guide.md: each of
-// its claims is a line here.
+// The tests in this file belong to the chapter about Docker in docs/guide.md:
+// each of its claims is checked here.
 
-// published is the host's port that leads to innerPort of a container.
+// published is the host's port that leads to a container's innerPort.
 const published, innerPort = 17373, 7373
 
 // A dock is a host with containers, on a network with a device.
@@ -32,23 +32,23 @@ func newDock(t testing.TB) *dock {
 	return &dock{t, lab.Hosts[0], lab.Hosts[1], lab.Hosts[0].Bridge(1)}
 }
 
-// outer is where others reach the published port.
+// outer is the address at which others reach the published port.
 func (d *dock) outer() netip.AddrPort { return netip.AddrPortFrom(d.host.Addr4(), published) }
 
-// seeded is a configuration with a key that a restart does not change.
+// seeded returns a configuration with a key that survives a restart.
 func seeded(cfg nodeConfig, seed byte) nodeConfig {
 	cfg.Seed = bytes.Repeat([]byte{seed}, identity.SeedSize)
 	return cfg
 }
 
-// idOf returns the identity that such a key has.
+// idOf returns the identity of such a key.
 func idOf(t testing.TB, seed byte) string {
 	key, err := identity.FromSeed(bytes.Repeat([]byte{seed}, identity.SeedSize))
 	require.NoError(t, err)
 	return key.Remote().String()
 }
 
-// way has n exchange a stream with other, and returns the way that it took.
+// way has n exchange a stream with other, and returns the path of the stream.
 func (n *node) way(other *node) p2p.Path {
 	n.t.Helper()
 	r, err := netlab.Call[echoed](n.Process, "echo", echoArgs{other.id, "from " + n.id})
@@ -57,7 +57,7 @@ func (n *node) way(other *node) p2p.Path {
 	return r.Path
 }
 
-// setManual has n look for peers at these addresses only.
+// setManual makes these addresses the manual peers of n.
 func (n *node) setManual(addrs ...string) {
 	n.t.Helper()
 	_, err := netlab.Call[none](n.Process, "set manual", addrs)
@@ -81,9 +81,9 @@ func sorted(nodes ...*node) (ids []string) {
 	return ids
 }
 
-// Discovery works among the containers of one network and the programs of their
-// host, and does not leave the host. A program in the host's network is one of
-// the host's.
+// Discovery works among the containers of one network and the programs on their
+// host, and does not leave the host. A container in the host's network counts
+// as one of the host's programs.
 func TestContainersDiscover(t *testing.T) {
 	t.Parallel()
 	d := newDock(t)
@@ -104,7 +104,7 @@ func TestContainersDiscover(t *testing.T) {
 	host.discovers(device, "mdns")
 	device.discovers(host, "mdns")
 	require.True(t, d.host.Owns(device.way(host).Remote.Addr()))
-	found, err := netlab.Call[[]scanned](device.Process, "scan", scanArgs{}) // by when any other would have answered
+	found, err := netlab.Call[[]scanned](device.Process, "scan", scanArgs{}) // others would have answered
 	require.NoError(t, err)
 	var answered []string
 	for _, s := range found {
@@ -120,8 +120,8 @@ func TestContainersDiscover(t *testing.T) {
 	require.Equal(t, sorted(one, two, device), host.ids())
 }
 
-// Two containers with one key, as those of an image that has it, are one node:
-// the later one says so.
+// Two containers with one key, such as containers of an image that contains the
+// key, are one node: the later one reports that.
 func TestContainersOfOneKey(t *testing.T) {
 	t.Parallel()
 	d := newDock(t)
@@ -133,9 +133,9 @@ func TestContainersOfOneKey(t *testing.T) {
 	require.Equal(t, sorted(one), host.ids())
 }
 
-// A container reaches a device by its address, with nothing published. The
-// device sees it at its host's address, and can call it as long as they are
-// connected.
+// A container reaches a device by its address, without any published port. The
+// device sees it at its host's address, and can open streams to it as long as
+// they are connected.
 func TestContainerCallsOut(t *testing.T) {
 	t.Parallel()
 	d := newDock(t)
@@ -152,7 +152,8 @@ func TestContainerCallsOut(t *testing.T) {
 	name := func() string { return ask[[]peerInfo](device, "peers")[0].Name }
 	require.Equal(t, "container", name())
 
-	// Of two that know each other, and have no time-out, neither is ever gone.
+	// Two nodes that track each other, without an idle time-out, never lose
+	// each other.
 	kept := func(h *netlab.Host, seed, other byte, manual ...string) *node {
 		return start(t, h, seeded(nodeConfig{QUIC: true, Port: 7400, Idle: -1, Track: []string{idOf(t, other)}, Manual: manual}, seed))
 	}
@@ -166,13 +167,14 @@ func TestContainerCallsOut(t *testing.T) {
 	container.way(device)
 	back := device.Await(began, "available", container.id).At
 	device.way(container)
-	device.Await(back, "unavailable", container.id) // and once more, by when the other one would have been
+	device.Await(back, "unavailable", container.id) // and once more, later
 	require.Zero(t, awaits.count("disconnected", calls))
 	awaits.way(calls)
 }
 
-// A device reaches a container at a published port of its host, which need not
-// be the container's own port. The container sees the device's own address.
+// A device reaches a container at a published port of its host, which may
+// differ from the container's own port. The container sees the device's own
+// address.
 func TestContainerIsCalled(t *testing.T) {
 	t.Parallel()
 	d := newDock(t)
@@ -186,7 +188,8 @@ func TestContainerIsCalled(t *testing.T) {
 	require.Equal(t, p2p.Path{Kind: p2p.Direct, Remote: netip.AddrPortFrom(d.device.Addr4(), 7400)}, container.way(device))
 	require.Equal(t, "container", ask[[]peerInfo](device, "peers")[0].Name)
 
-	// Each has the other's address: one peer, and either can begin.
+	// Each node has the other's address: each has one peer, and either can
+	// connect.
 	container.setManual(netip.AddrPortFrom(d.device.Addr4(), 7400).String())
 	container.discovers(device, "quic")
 	until(t, func() bool { return container.manual().Identity == device.id })
@@ -194,7 +197,7 @@ func TestContainerIsCalled(t *testing.T) {
 	require.Equal(t, sorted(device), container.ids())
 	for _, n := range []*node{device, container} {
 		other := map[*node]*node{device: container, container: device}[n]
-		for range 3 { // a new connection each time
+		for range 3 { // with a new connection each time
 			r, err := netlab.Call[connected](n.Process, "connect", connectArgs{Peer: other.id, Within: 10 * time.Second})
 			require.NoError(t, err)
 			require.Empty(t, r.Err)
@@ -203,7 +206,7 @@ func TestContainerIsCalled(t *testing.T) {
 }
 
 // A container that is restarted with the same key, and gets another address, is
-// reached again where it was; so are those that it calls.
+// reached again at the same published port; and it reaches its own peers again.
 func TestContainerRestarts(t *testing.T) {
 	t.Parallel()
 	d := newDock(t)
@@ -218,7 +221,7 @@ func TestContainerRestarts(t *testing.T) {
 		server, caller = start(t, hosts[0], served), start(t, hosts[1], calling)
 		took := device.reaches(server.id, began)
 		t.Logf("round %d: reached %v after its start", round, took)
-		require.Less(t, took, 10*time.Second) // before the old connection is missed
+		require.Less(t, took, 10*time.Second) // sooner than the old connection would time out
 		require.Equal(t, d.outer(), device.way(server).Remote)
 		caller.discovers(device, "quic")
 		caller.way(device)
@@ -231,8 +234,8 @@ func TestContainerRestarts(t *testing.T) {
 	}
 }
 
-// A ticket of a container has the container's address, with which a device can
-// do nothing; with the address of its host, it works.
+// A container's ticket contains the container's own address, which is of no use
+// to a device; with the address of the host, it works.
 func TestContainerInvites(t *testing.T) {
 	t.Parallel()
 	d := newDock(t)
@@ -246,7 +249,7 @@ func TestContainerInvites(t *testing.T) {
 	require.NoError(t, err)
 	t.Logf("paired after %v", device.joins(container, ticket.Ticket))
 
-	// A container that joins by a device's ticket needs nothing published.
+	// A container that joins by a device's ticket needs no published port.
 	another := start(t, d.bridge.Container(), nodeConfig{Name: "another", QUIC: true, Pairs: true})
 	ticket, err = netlab.Call[invited](device.Process, "invite", inviteArgs{})
 	require.NoError(t, err)

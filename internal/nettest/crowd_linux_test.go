@@ -17,15 +17,15 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// A crowdConfig says what nodes [TestCrowd] is.
+// A crowdConfig tells [TestCrowd] which nodes to be.
 type crowdConfig struct {
 	Nodes  int
-	Port   uint16 // of the first one, if they listen at fixed ports
-	Manual string // whom they dial, if not empty
-	Peer   string // whose identity they track
+	Port   uint16 // of the first node, if they use fixed ports
+	Manual string // the address that they dial; may be empty
+	Peer   string // the identity that they track
 }
 
-// TestCrowd is no test but a program that others run: many nodes in one
+// TestCrowd is not a test but a program that others run: many nodes in one
 // process.
 func TestCrowd(t *testing.T) {
 	var cfg crowdConfig
@@ -55,7 +55,7 @@ func TestCrowd(t *testing.T) {
 		for _, node := range nodes {
 			at, err = streams.hold(holding, node, a)
 			for began := time.Now(); errors.Is(err, p2p.ErrUnavailable) && time.Since(began) < netlab.Patience/2; time.Sleep(10 * time.Millisecond) {
-				at, err = streams.hold(holding, node, a) // the other side has seen the connection first
+				at, err = streams.hold(holding, node, a) // the other side saw it first
 			}
 			if err != nil {
 				return at, err
@@ -78,8 +78,9 @@ func crowdSeed(i int) []byte {
 	return binary.BigEndian.AppendUint64(make([]byte, identity.SeedSize-8), uint64(i)+1)
 }
 
-// crowded are a node, the roamer, and fifty others on one host, each of which
-// has a connection and a stream with it. It has dialed, or all of them have.
+// crowded starts a node, the roamer, and fifty others on one host, each of
+// which has a connection and a stream with it. Either the roamer has dialed, or
+// all of the others have.
 func crowded(t *testing.T, dialed bool) (r *roaming, others *netlab.Host) {
 	t.Helper()
 	const crowd, first = 50, 7400
@@ -124,9 +125,9 @@ func crowded(t *testing.T, dialed bool) (r *roaming, others *netlab.Host) {
 	return r, lab.Hosts[1]
 }
 
-// A host's address changes, and fifty connections with it: none is lost,
-// whether all are of one node, which had dialed or not, or of one that dialed
-// fifty on that host.
+// A host's address changes, and with it fifty connections: none is lost,
+// whether they all belong to one node, dialed by it or by the others, or it
+// dialed fifty nodes on that host.
 func TestRoamingFifty(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ dialed, others bool }{

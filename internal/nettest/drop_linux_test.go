@@ -24,7 +24,7 @@ func program(t *testing.T, dir, pkg string) string {
 	return path
 }
 
-// run runs a program here and returns what it printed.
+// run runs a program and returns its output.
 func run(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(name, args...).Output()
@@ -32,8 +32,8 @@ func run(t *testing.T, name string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// A folder goes from one network to another, each behind a router, first
-// through a relay and then directly: with the programs that users have.
+// A folder moves from one network to another, each behind a router, first
+// through a relay and then directly, using the programs that users have.
 func TestDemoAway(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 3)
@@ -43,7 +43,7 @@ func TestDemoAway(t *testing.T) {
 	for _, d := range []string{"sender", "receiver", "received", "relay"} {
 		require.NoError(t, os.Mkdir(in(d), 0o700))
 	}
-	create := func(path string) string { // the key, of what is printed about it
+	create := func(path string) string { // the key in its output
 		return keyIn(t, run(t, sdp2p, "id", "--create", path))
 	}
 	issuer := create(in("issuer.pem"))
@@ -86,8 +86,8 @@ func TestDemoAway(t *testing.T) {
 	cells := strings.Split(lines[len(lines)-1], ",") // period,issuer,account,bytes,held
 	_, err := fmt.Sscan(cells[3], &relayed)
 	require.NoError(t, err, usage)
-	require.Positive(t, relayed, "it began through the relay")
-	require.Less(t, relayed, size, "and went on directly")
+	require.Positive(t, relayed, "the transfer must begin through the relay")
+	require.Less(t, relayed, size, "the transfer must go on directly")
 }
 
 // keyIn returns the key that a program has printed.

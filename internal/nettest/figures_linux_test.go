@@ -9,19 +9,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// figuresEnv names the file to which figures are appended, each a line of JSON,
+// figuresEnv names the file to which figures are appended, as lines of JSON,
 // for `make bench`.
 const figuresEnv = "SDP2P_NETTEST_FIGURES"
 
-// A figure is what a row of the table is about, once.
+// A figure is one measurement for a row of the table.
 type figure struct {
 	Row     string
 	Seconds float64
 	Failed  bool
 }
 
-// takes has the test count as a run of a row, and returns what its figure is
-// recorded with, if the test does not fail.
+// takes makes the test a measurement for a row. It returns a function that
+// records the figure, unless the test fails.
 func takes(t *testing.T, row string) (took func(time.Duration)) {
 	f := figure{Row: row}
 	t.Cleanup(func() {
@@ -45,6 +45,6 @@ func record(t *testing.T, f figure) {
 	out, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 	require.NoError(t, err)
 	defer out.Close()
-	_, err = out.Write(append(line, '\n')) // one call each: several tests append
+	_, err = out.Write(append(line, '\n')) // in a single call, since several tests append
 	require.NoError(t, err)
 }

@@ -16,20 +16,20 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// What a member may expect of a node while another host attacks it, and what
-// the attack may cost the node.
+// These are the limits of what an attack from another host may cost a member
+// and the node itself.
 const (
-	promptly    = time.Second     // what it takes to connect and to be answered
-	promptShare = 0.9             // of the attempts that take no longer: the machine has its moments
-	atMost      = 3 * time.Second // what each attempt takes
+	promptly    = time.Second     // time to connect and to get an answer
+	promptShare = 0.9             // share that must be that fast: the machine may be busy
+	atMost      = 3 * time.Second // limit for each attempt
 	memoryRoom  = 64 << 20        // bytes by which the node's memory may grow
 	cpuShare    = 0.2             // of one processor
 
-	attackTime = 15 * time.Second // how long an attack is watched
+	attackTime = 15 * time.Second // how long an attack is observed
 )
 
-// A scene is a node that is attacked, a member that the node tracks, and the
-// host of an attacker.
+// A scene is a node under attack, a member that the node tracks, and the host
+// of an attacker.
 type scene struct {
 	t              testing.TB
 	lab            *netlab.Lab
@@ -37,11 +37,11 @@ type scene struct {
 	from           *netlab.Host
 }
 
-// memberSeed is of the key of the member.
+// memberSeed is the seed of the member's key.
 var memberSeed = bytes.Repeat([]byte{'m'}, identity.SeedSize)
 
-// newScene starts both nodes and has them find each other. cfg says what is
-// special about the victim.
+// newScene starts both nodes and waits until they have found each other. cfg is
+// the victim's configuration.
 func newScene(t testing.TB, cfg nodeConfig) *scene {
 	t.Helper()
 	key, err := identity.FromSeed(memberSeed)
@@ -54,14 +54,14 @@ func newScene(t testing.TB, cfg nodeConfig) *scene {
 	s.member = start(t, lab.Hosts[1], nodeConfig{Name: "member", QUIC: true, MDNS: true, Seed: memberSeed})
 	s.member.discovers(s.victim, "mdns")
 	s.victim.discovers(s.member, "mdns")
-	for range 3 { // the first ones make what is kept
+	for range 3 { // the first ones allocate memory that is kept
 		_, err := s.connect()
 		require.NoError(t, err)
 	}
 	return s
 }
 
-// target is where the victim is attacked.
+// target returns the address of the victim.
 func (s *scene) target() netip.AddrPort {
 	return netip.AddrPortFrom(s.victim.host.Addr4(), quic.DefaultPort)
 }
@@ -77,11 +77,11 @@ func (s *scene) connect() (time.Duration, error) {
 	return r.Took, nil
 }
 
-// A service is what the member got while the node was attacked.
+// A service is how the member was served during an attack.
 type service struct {
 	took   sample
 	failed []error
-	memory int64 // bytes more than before, at most
+	memory int64 // growth in bytes, at most
 	cpu    float64
 }
 
@@ -94,7 +94,7 @@ func (s service) String() string {
 		s.failed[:min(len(s.failed), 3)], s.memory>>20, s.cpu)
 }
 
-// watch has the member connect a number of times, evenly over a time.
+// watch has the member connect a number of times, evenly spread over a time.
 func (s *scene) watch(before usage, times int, lasts time.Duration) (got service) {
 	s.t.Helper()
 	began := time.Now()
@@ -108,7 +108,7 @@ func (s *scene) watch(before usage, times int, lasts time.Duration) (got service
 		}
 		got.memory = max(got.memory, ask[usage](s.victim, "usage").RSS-before.RSS)
 		if time.Since(began) > 2*lasts {
-			break // it has failed anyway
+			break // the test fails in any case
 		}
 	}
 	time.Sleep(time.Until(began.Add(lasts)))
@@ -118,7 +118,7 @@ func (s *scene) watch(before usage, times int, lasts time.Duration) (got service
 	return got
 }
 
-// check fails the test where the service was not what a member may expect.
+// check fails the test if the service was worse than a member may expect.
 func (s *scene) check(got service, share float64) {
 	s.t.Helper()
 	s.t.Log(got)
@@ -139,7 +139,7 @@ func (s *scene) check(got service, share float64) {
 	}
 }
 
-// checkCost fails the test where that cost the node more than it may.
+// checkCost fails the test if the attack cost the node more than allowed.
 func (s *scene) checkCost(got service) {
 	s.t.Helper()
 	if got.cpu > cpuShare {
@@ -147,15 +147,15 @@ func (s *scene) checkCost(got service) {
 	}
 }
 
-// A flooding is an attack by one host.
+// A flooding is an attack from one host.
 type flooding struct {
 	name   string
 	attack attackConfig
 	victim nodeConfig
-	enough func(c attackCounts) bool // it was an attack
+	enough func(c attackCounts) bool // whether the counts amount to an attack
 }
 
-// tried is true once an attacker has tried to connect so many times.
+// tried reports whether an attacker has made a number of attempts to connect.
 func tried(times int64) func(attackCounts) bool {
 	return func(c attackCounts) bool { return c.Handshakes+c.Failed >= times }
 }
@@ -179,7 +179,8 @@ var floodings = []flooding{
 }
 
 // TestFloodOfStrangers: while one host attacks in one of many ways, a member on
-// another host connects at any time, and the node takes little memory and time.
+// another host can connect at any time, and the node uses little memory and
+// CPU.
 func TestFloodOfStrangers(t *testing.T) {
 	for _, f := range floodings {
 		t.Run(f.name, func(t *testing.T) {
@@ -197,10 +198,10 @@ func TestFloodOfStrangers(t *testing.T) {
 			s.check(got, promptShare)
 			s.checkCost(got)
 			require.True(t, f.enough(sent), "that was no attack: %+v", sent)
-			require.LessOrEqual(t, sent.Heard, 1024*sent.Handshakes, "strangers are told over and over what has not changed")
+			require.LessOrEqual(t, sent.Heard, 1024*sent.Handshakes, "strangers must not be sent unchanged metadata over and over")
 			for _, p := range ask[[]peerInfo](s.victim, "peers") {
 				for _, c := range p.Candidates {
-					require.False(t, strings.HasPrefix(c, "manual"), "%s has %s: nobody gave that address", p.Identity, c)
+					require.False(t, strings.HasPrefix(c, "manual"), "%s has %s, an address that was never entered", p.Identity, c)
 				}
 			}
 		})

@@ -12,10 +12,10 @@ import (
 	"github.com/sdp2p/p2p/internal/netlab"
 )
 
-// Forged goodbyes, and SRV records in the place of the real one, are sent to
-// one host alone: the node they lie about cannot defend itself. It is not lost
-// for that, also where no multicast comes from it but its connection is alive.
-// What the forger says besides does not hide where it is.
+// A forger sends goodbyes, and SRV records that replace the real one, only to
+// one host: the node that they concern does not hear them, and cannot defend
+// itself. It must not be lost, even if its multicasts do not arrive, as long as
+// its connection is alive. Nor may the forger's other records hide its address.
 func TestGoodbyeToOneHost(t *testing.T) {
 	for _, connected := range []bool{false, true} {
 		t.Run(fmt.Sprint("connected ", connected), func(t *testing.T) {
@@ -56,7 +56,7 @@ func TestGoodbyeToOneHost(t *testing.T) {
 	}
 }
 
-// mute lets no Multicast DNS of another host through.
+// mute blocks all Multicast DNS from another host.
 func mute(h, from *netlab.Host) {
 	h.Run("nft", "add table inet deaf")
 	h.Run("nft", "add chain inet deaf in { type filter hook input priority 0; }")

@@ -12,9 +12,8 @@ import (
 	"github.com/sdp2p/p2p/pairing"
 )
 
-// meet has two nodes that hide who they are pair in two epochs, and use each
-// other as contacts in a third one. It also returns what nobody but the two may
-// know.
+// meet has two nodes that hide who they are pair in two epochs, and meet as
+// contacts in a third one. It also returns the data that only the two may know.
 func meet(t *testing.T, seeds [2]byte) (s *story, private [][]byte) {
 	t.Helper()
 	lab := netlab.New(t, 2)
@@ -49,10 +48,10 @@ func meet(t *testing.T, seeds [2]byte) (s *story, private [][]byte) {
 	return s, private
 }
 
-// Nothing that two nodes send to pair, when neither is a contact of the other,
-// and both hide who they are, says who they are or to which library they
-// belong, and nothing of it occurs when they pair another time, or when they
-// meet as contacts; but for what two other nodes send as well.
+// Two nodes pair that hide who they are and are not each other's contacts.
+// Nothing that they send reveals who they are or to which library they belong,
+// and none of it occurs again when they pair another time, or when they meet as
+// contacts; except for what two other nodes send as well.
 func TestPairingCaptured(t *testing.T) {
 	t.Parallel()
 	var s, others *story
@@ -60,9 +59,9 @@ func TestPairingCaptured(t *testing.T) {
 	t.Run("meet", func(t *testing.T) { s, private = meet(t, keys) })
 	t.Run("others", func(t *testing.T) { others, _ = meet(t, [2]byte{'x', 'y'}) })
 	if s == nil || others == nil {
-		t.SkipNow() // as they were, or they have failed
+		t.SkipNow() // the stories were skipped, or have failed
 	}
-	const part = 16 // bytes of what is private: fewer, zeros of a statement, occur elsewhere
+	const part = 16 // bytes of private data: shorter parts, such as zeros, also occur elsewhere
 	require.GreaterOrEqual(t, s.hellos.whole(), 3, "handshakes that were read")
 	s.unlinkedEpochs(t, wordsOf(others.all()))
 	s.revealsNothing(t)

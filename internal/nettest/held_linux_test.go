@@ -14,28 +14,28 @@ import (
 	"github.com/sdp2p/p2p/internal/netlab"
 )
 
-// What a node is asked about streams that it holds.
+// These are a node's calls about streams that it holds.
 type (
-	holdArgs struct { // "hold": an echo again and again, until it fails
+	holdArgs struct { // "hold": echoes a byte again and again, until it fails
 		Peer  string
-		Every time.Duration // if not zero; else 50 ms
+		Every time.Duration // 50 ms if zero
 	}
 	wentOn struct { // "went on", since a time
-		All bool      // the streams have, each of them
+		All bool      // whether each of the streams has
 		At  time.Time // when the last one did
 	}
 )
 
-// A holder has streams on which a byte goes there and back again and again.
+// A holder has streams on which a byte is echoed again and again.
 type holder struct {
 	console *netlab.Console
 	rounds  atomic.Int64 // of all streams
 
 	mu      sync.Mutex
-	streams []*[]time.Time // when the rounds of each were over
+	streams []*[]time.Time // when the rounds of each stream ended
 }
 
-// hold opens a stream. It tells of the error that ends it.
+// hold opens a stream. It reports the error that ends the stream.
 func (h *holder) hold(holding context.Context, node *p2p.P2P, a holdArgs) (echoed, error) {
 	id, err := identity.Parse(a.Peer)
 	if err != nil {
@@ -75,7 +75,7 @@ func (h *holder) hold(holding context.Context, node *p2p.P2P, a holdArgs) (echoe
 	return echoed{Path: s.Path()}, nil
 }
 
-// wentOn tells of the first round of each stream that was over after a time.
+// wentOn reports the first round of each stream that ended after a time.
 func (h *holder) wentOn(since time.Time) wentOn {
 	h.mu.Lock()
 	defer h.mu.Unlock()

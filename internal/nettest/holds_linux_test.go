@@ -14,7 +14,7 @@ import (
 )
 
 // A transfer between two programs goes on by itself after its connection was
-// lost: where a network is away for longer than QUIC waits, and where the
+// lost: when a network is away for longer than QUIC waits, and when the
 // receiver is killed and starts again, at another port.
 func TestDropHolds(t *testing.T) {
 	t.Parallel()

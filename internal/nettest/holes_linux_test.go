@@ -15,20 +15,20 @@ import (
 	"github.com/quic-go/quic-go"
 )
 
-// A tap is a client's socket. It learns what the client's packets are protected
-// with, so that others can be made, and from then on is cut off.
+// A tap is a client's socket. It learns the keys of the client's packets, so
+// that the test can make more of them, and then cuts the client off.
 type tap struct {
 	net.PacketConn
 	line   *line
 	cut    atomic.Bool
-	number uint32 // of the next packet that is made
+	number uint32 // of the next packet to be made
 
 	mu     sync.Mutex
-	log    bytes.Buffer // of the client's keys
-	server []byte       // the connection ID that the server chose
+	log    bytes.Buffer // log of the client's keys
+	server []byte       // the connection ID chosen by the server
 }
 
-// Write takes a line of the log of keys.
+// Write takes a line of the key log.
 func (p *tap) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -41,7 +41,7 @@ func (p *tap) WriteTo(b []byte, to net.Addr) (int, error) {
 	}
 	if dcid, _, _, err := connectionIDs(b); err == nil {
 		p.mu.Lock()
-		p.server = bytes.Clone(dcid) // the client's choice only at first
+		p.server = bytes.Clone(dcid) // it is the client's choice only at first
 		p.mu.Unlock()
 	}
 	p.line.wait(len(b) + headers)
@@ -57,7 +57,7 @@ func (p *tap) ReadFrom(b []byte) (int, net.Addr, error) {
 	}
 }
 
-// keys returns those of the client's packets, and the server's ID.
+// keys returns the keys of the client's packets, and the server's ID.
 func (p *tap) keys() (k packetKeys, server []byte, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -85,17 +85,17 @@ func (p *tap) packet(k packetKeys, server, frames []byte) []byte {
 	return b
 }
 
-// streamFrame is chunk at an offset of a stream (RFC 9000 §19.8).
+// streamFrame returns chunk at an offset of a stream (RFC 9000 §19.8).
 func streamFrame(stream, offset uint64) []byte {
-	b := []byte{0x08 | 0x04 | 0x02} // it has an offset and a length
+	b := []byte{0x08 | 0x04 | 0x02} // with an offset and a length
 	for _, v := range []uint64{stream, offset, uint64(len(chunk))} {
 		b = binary.BigEndian.AppendUint32(b, 2<<30|uint32(v))
 	}
 	return append(b, chunk...)
 }
 
-// holes sends data whose beginning never comes, in pieces that leave a byte out
-// between them. No stream gets more than 64 KiB far.
+// holes sends data whose beginning never comes, in pieces that leave a gap of a
+// byte between them. No stream gets beyond 64 KiB.
 func holes(ctx context.Context, a *attacker) {
 	room := make(chan struct{}, a.cfg.AtOnce)
 	var all sync.WaitGroup
@@ -111,8 +111,8 @@ func holes(ctx context.Context, a *attacker) {
 	all.Wait()
 }
 
-// leaveHoles does so on one connection, for 12 s. It calls connected once that
-// is made, or not.
+// leaveHoles does this on one connection, for 12 s. It calls connected once
+// that connection is made, or has failed.
 func (a *attacker) leaveHoles(ctx context.Context, id *stranger, connected func()) {
 	u, err := net.ListenUDP("udp4", nil)
 	if err != nil {
@@ -141,7 +141,7 @@ func (a *attacker) leaveHoles(ctx context.Context, id *stranger, connected func(
 			go a.serve(s)
 		}
 	}()
-	pause(ctx, 300*time.Millisecond) // the metadata stream is answered
+	pause(ctx, 300*time.Millisecond) // until the metadata stream is answered
 	k, server, err := p.keys()
 	if err != nil || c.ConnectionState().TLS.CipherSuite != tls.TLS_AES_128_GCM_SHA256 || c.Context().Err() != nil {
 		a.failed.Add(1)
@@ -155,7 +155,7 @@ func (a *attacker) leaveHoles(ctx context.Context, id *stranger, connected func(
 }
 
 func (a *attacker) sendHoles(ctx context.Context, p *tap, k packetKeys, server []byte) {
-	const pieces, together = 480, 8 // of a stream; in a packet
+	const pieces, together = 480, 8 // pieces of a stream; pieces in a packet
 	to := net.UDPAddrFromAddrPort(a.cfg.Target)
 	send := func(frames []byte) {
 		b := p.packet(k, server, frames)
@@ -173,7 +173,7 @@ func (a *attacker) sendHoles(ctx context.Context, p *tap, k packetKeys, server [
 			a.payload.Add(int64(together * len(chunk)))
 		}
 	}
-	for range 12 { // to be heard of
+	for range 12 { // keeps the connection alive
 		pause(ctx, time.Second)
 		send([]byte{1, 0, 0, 0}) // PING
 	}

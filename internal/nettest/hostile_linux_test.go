@@ -32,7 +32,7 @@ var (
 	group6 = netip.AddrPortFrom(netip.MustParseAddr("ff02::fb"), mdnsPort)
 )
 
-// forgedRecords are what announces an instance (RFC 6763 §4).
+// forgedRecords returns the records that announce an instance (RFC 6763 §4).
 func forgedRecords(label, host string, addr netip.Addr, ttl uint32) []dns.Record {
 	name := label + "." + serviceType
 	head := func(name string, typ, class uint16) dns.Header {
@@ -53,7 +53,7 @@ func pack(t testing.TB, m *dns.Message) []byte {
 	return b
 }
 
-// identities are valid ones, of nobody.
+// identities returns valid identities that no node has.
 var identities = sync.OnceValue(func() []string {
 	all := make([]string, 100_000)
 	for i := range all {
@@ -66,10 +66,10 @@ var identities = sync.OnceValue(func() []string {
 	return all
 })
 
-// A flood announces forged instances, each once and then all over again, until
-// it is stopped.
+// A flood announces forged instances, each of them once and then all over
+// again, until it is stopped.
 type flood struct {
-	fast atomic.Bool // as fast as possible; else 5,000 a second
+	fast atomic.Bool // as fast as possible; otherwise 5,000 a second
 	sent atomic.Int64
 	once sync.Once
 	stop chan struct{}
@@ -116,16 +116,17 @@ func (f *flood) end() {
 	<-f.done
 }
 
-// A flood of 100,000 forged instances, from one source, from 200, and from so
-// many that none comes twice: what a node keeps of them is bounded, and it goes
-// on to find a real peer. The last flood takes all that is admitted in a
-// second: the peer has to be lucky, or to wait until it ends.
+// A flood announces 100,000 forged instances, from one source, from 200, and
+// from so many that no source occurs twice: what a node keeps of them is
+// bounded, and it still finds a real peer. The last flood uses up all
+// admissions of a second, so that the peer has to be lucky, or to wait for the
+// end of the flood.
 func TestFlood(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		full   int  // peers known before the real one starts
-		most   int  // peers known at any time
-		during bool // the real peer is found while the flood lasts
+		most   int  // peers known at any one time
+		during bool // the real peer is found during the flood
 		source func(n int) netip.Addr
 	}{
 		{"one source", 512, 513, true, func(int) netip.Addr { return netip.AddrFrom4([4]byte{10, 77, 0, 66}) }},
@@ -175,7 +176,7 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// mostPeers returns how many peers the node knew at one time, at most.
+// mostPeers returns the largest number of peers that the node knew at one time.
 func mostPeers(n *node) (most int) {
 	known := 0
 	for _, e := range n.Events() {
@@ -190,14 +191,15 @@ func mostPeers(n *node) (most int) {
 	return most
 }
 
-// RFC 6762 §11: what comes to the host alone from a source that is not on the
-// link is ignored, whatever it says. What comes to the group is from the link,
-// if its source can be anybody's.
+// RFC 6762 §11: a packet sent only to this host, from a source that is not on
+// the link, is ignored, whatever its content. A packet sent to the group is
+// from the link, even if its source could be anywhere.
 func TestOffLinkSources(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 3)
 	n := start(t, lab.Hosts[0], onLAN)
-	// The kernel must let it pass, as one does that is set up so.
+	// The kernel must let the packets pass, like a kernel that is configured
+	// so.
 	n.host.Run("sh", "-c", "for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$f; done")
 	wire := lab.Hosts[1].Wire(t)
 	b := pack(t, &dns.Message{Response: true, Answer: forgedRecords(identities()[0], "forged.local.", n.host.Addr4(), 120)})
@@ -217,10 +219,10 @@ func TestOffLinkSources(t *testing.T) {
 	require.Len(t, ask[[]peerInfo](n, "peers"), 1)
 }
 
-// A goodbye for a node that is there, said by somebody else (RFC 6762 §10.1):
-// the node hears it and announces itself again, within the second that is left,
-// so that nobody loses it. That holds for a storm of them, too, and the node
-// does not answer each.
+// Another host sends a goodbye for a node that is still there (RFC 6762 §10.1):
+// the node hears it and announces itself again within the remaining second, so
+// that no other node loses it. The same holds for a storm of goodbyes, not each
+// of which the node answers.
 func TestSpoofedGoodbye(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 3)
@@ -231,15 +233,15 @@ func TestSpoofedGoodbye(t *testing.T) {
 	attacker := lab.Hosts[1]
 	wire, from := attacker.Wire(t), netip.AddrPortFrom(attacker.Addr4(), mdnsPort)
 
-	// The cache-flush bit, which a record that others have, too, must not have
-	// (§10.2), takes nothing away from them.
+	// A shared record with the cache-flush bit, which it must not have (§10.2),
+	// removes nothing that belongs to others.
 	flush := forgedRecords(identities()[0], "forged.local.", attacker.Addr4(), 120)
 	flush[0].Head().Class |= unique
 	require.NoError(t, wire.Send(from, group4, pack(t, &dns.Message{Response: true, Answer: flush})))
 	n.Await(time.Time{}, "available", identities()[0])
 
 	goodbye := pack(t, &dns.Message{Response: true, Answer: forgedRecords(victim.id, "forged.local.", attacker.Addr4(), 0)})
-	time.Sleep(1100 * time.Millisecond) // since then the victim has announced nothing, and may at once (§6)
+	time.Sleep(1100 * time.Millisecond) // the victim may announce again at once (§6)
 	answers := ask[mdns.Stats](victim, "stats").Sent.Responses.Packets
 	require.NoError(t, wire.Send(from, group4, goodbye))
 	until(t, func() bool { return ask[mdns.Stats](victim, "stats").Sent.Responses.Packets > answers })
@@ -254,16 +256,16 @@ func TestSpoofedGoodbye(t *testing.T) {
 	lasted := time.Since(began)
 	sent := ask[mdns.Stats](victim, "stats").Sent.Total().Packets - before
 	t.Logf("in %v of goodbyes the victim sent %d packets and was lost %d times", lasted, sent, n.count("unavailable", victim))
-	require.LessOrEqual(t, n.count("unavailable", victim), 5) // what saves the node may come as late as the second ends
+	require.LessOrEqual(t, n.count("unavailable", victim), 5) // the answer may be just too late
 	require.Less(t, float64(sent), 8*lasted.Seconds())
 	until(t, func() bool { return len(n.candidates(victim)) > 0 })
 	n.echoes(victim)
 }
 
-// Somebody announces a node's own name with other data, once or all the time:
-// that shows beside what the node says, which goes on announcing itself, and
-// claims no conflict, since the other does not hold its key. It is never lost,
-// nor not to be reached.
+// Another host announces a node's name with other data, once or all the time:
+// its data is shown beside the node's own. The node keeps announcing itself,
+// and reports no conflict, since the other host does not hold its key. It is
+// never lost, and always reachable.
 func TestSpoofedName(t *testing.T) {
 	for name, times := range map[string]int{"once": 1, "for a while": 300} {
 		t.Run(name, func(t *testing.T) {
@@ -288,7 +290,7 @@ func TestSpoofedName(t *testing.T) {
 			ended := time.Now()
 			n.Await(began, "discovered", victim.id)
 			require.Empty(t, ask[string](victim, "conflict"))
-			if times > 1 { // who starts now finds it as well
+			if times > 1 { // a node that starts now finds it as well
 				later := start(t, attacker, onLAN)
 				later.discovers(victim, "mdns")
 				until(t, func() bool { return mentions(later.candidates(victim), victim.host.Addr4()) })
@@ -308,7 +310,8 @@ func TestSpoofedName(t *testing.T) {
 	}
 }
 
-// candidates returns the candidates of a peer, none if it is not known.
+// candidates returns the candidates of a peer, or none if the peer is not
+// known.
 func (n *node) candidates(of *node) []string {
 	n.t.Helper()
 	for _, p := range ask[[]peerInfo](n, "peers") {
@@ -319,7 +322,7 @@ func (n *node) candidates(of *node) []string {
 	return nil
 }
 
-// count returns how many events of that name n told of other.
+// count returns the number of events with a name that n reported about other.
 func (n *node) count(name string, other *node) (c int) {
 	for _, e := range n.Events() {
 		if e.Name == name && e.About[0] == other.id {
@@ -329,11 +332,11 @@ func (n *node) count(name string, other *node) (c int) {
 	return c
 }
 
-// What a node makes of a packet.
+// These are the fates of a packet at a node.
 const (
-	malformed = "malformed" // it counts as that
-	read      = "read"      // it is worked on, which need not mean that there is anything to do
-	dropped   = "dropped"   // it does not get so far
+	malformed = "malformed" // it is counted as malformed
+	read      = "read"      // it is processed, even if there is nothing to do
+	dropped   = "dropped"   // it is dropped before that
 )
 
 type hostilePacket struct {
@@ -341,8 +344,8 @@ type hostilePacket struct {
 	data       []byte
 }
 
-// hostilePackets are packets that nobody should send. label is an instance of
-// the node that gets them.
+// hostilePackets returns packets that no host should send. label is an instance
+// of the node that receives them.
 func hostilePackets(t testing.TB, label string) []hostilePacket {
 	header := func(bits uint16, counts ...uint16) []byte {
 		b := binary.BigEndian.AppendUint16([]byte{0, 0}, bits)
@@ -358,7 +361,7 @@ func hostilePackets(t testing.TB, label string) []hostilePacket {
 	const response, truncated = 1 << 15, 1 << 9
 	question := func(name ...byte) []byte { return append(append(header(0, 1), name...), 0, 12, 0, 1) }
 	owner := []byte("\x04evil\x05local\x00")
-	record := func(typ byte, size uint16, data ...byte) []byte { // one answer
+	record := func(typ byte, size uint16, data ...byte) []byte { // with one answer
 		b := append(append(header(response, 0, 1), owner...), 0, typ, 0, 1, 0, 0, 0, 120)
 		return append(binary.BigEndian.AppendUint16(b, size), data...)
 	}
@@ -428,8 +431,8 @@ func hostilePackets(t testing.TB, label string) []hostilePacket {
 	}
 }
 
-// Packets of all kinds that nobody should send do no harm: each is counted as
-// what it is, and the node goes on.
+// Hostile packets of all kinds do no harm: each of them is counted as what it
+// is, and the node goes on.
 func TestHostilePackets(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 3)
@@ -438,7 +441,7 @@ func TestHostilePackets(t *testing.T) {
 	attacker := lab.Hosts[1]
 	wire := attacker.Wire(t)
 	marker := pack(t, &dns.Message{Question: []dns.Question{{Name: "marker.local.", Type: dns.TypeA, Class: dns.ClassINET}}})
-	// fate sends a packet, and after it a question from another port, which is
+	// fate sends a packet, and then a question from another port, which is
 	// counted as such (§6.7).
 	fate := func(src, dst netip.AddrPort, b []byte) string {
 		t.Helper()
@@ -477,12 +480,12 @@ func TestHostilePackets(t *testing.T) {
 		}
 	}
 
-	// RFC 6762 §6 and §11: a response from another port, and one to us alone
-	// that we did not ask for.
+	// RFC 6762 §6 and §11: a response from another port, and a response to this
+	// host alone that it has not asked for.
 	until(t, func() bool { return ask[mdns.Stats](n, "stats").Sent.Announcements.Packets == 4 })
 	forged := pack(t, &dns.Message{Response: true, Answer: forgedRecords(identities()[1], "evil.local.", attacker.Addr4(), 120)})
 	require.Equal(t, malformed, fate(netip.AddrPortFrom(attacker.Addr4(), 5355), group4, forged))
-	time.Sleep(2 * time.Second) // for that long after a probe it accepts answers
+	time.Sleep(2 * time.Second) // after a probe, answers are accepted for so long
 	require.Equal(t, malformed, fate(netip.AddrPortFrom(attacker.Addr4(), mdnsPort), netip.AddrPortFrom(n.host.Addr4(), mdnsPort), forged))
 
 	require.Empty(t, ask[[]peerInfo](n, "peers"))

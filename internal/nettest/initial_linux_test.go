@@ -21,7 +21,7 @@ import (
 )
 
 // An opening is a client's first flight, which can be sent again and again as
-// that of other connections: handshakes that cost the attacker next to nothing
+// that of other connections: such handshakes cost the attacker next to nothing
 // (RFC 9001 §5).
 type opening struct {
 	scid   []byte
@@ -30,17 +30,18 @@ type opening struct {
 
 const (
 	initialSize = 1200
-	numberSize  = 4 // of packet numbers
-	idSize      = 8 // of the destination connection IDs that are made up
+	numberSize  = 4 // size of packet numbers
+	idSize      = 8 // size of the made-up destination connection IDs
 	tagSize     = 16
 )
 
-// initialSalt is RFC 9001 §5.2's.
+// initialSalt is the salt of RFC 9001 §5.2.
 var initialSalt = []byte{
 	0x38, 0x76, 0x2c, 0xf7, 0xf5, 0x59, 0x34, 0xb3, 0x4d, 0x17, 0x9a, 0xe6, 0xa4, 0xc8, 0x0c, 0xad, 0xcc, 0xbb, 0x7f, 0x0a,
 }
 
-// packetKeys are what protects packets of one direction, with AES-128-GCM.
+// packetKeys are the keys that protect the packets of one direction, with
+// AES-128-GCM.
 type packetKeys struct {
 	aead cipher.AEAD
 	iv   []byte
@@ -55,7 +56,7 @@ func expandLabel(secret []byte, label string, size int) ([]byte, error) {
 
 func newInitialKeys(dcid []byte) (packetKeys, error) { return initialKeys(dcid, "client in") }
 
-// newServerKeys returns those of the answers to a client's first packet to
+// newServerKeys returns the keys of the answers to a client's first packet to
 // dcid.
 func newServerKeys(dcid []byte) (packetKeys, error) { return initialKeys(dcid, "server in") }
 
@@ -101,8 +102,8 @@ func (k packetKeys) nonce(number uint32) []byte {
 	return n
 }
 
-// protect masks, or unmasks, a header's first byte and packet number at the
-// given offset (RFC 9001 §5.4). size is the number's.
+// protect masks or unmasks a header's first byte and packet number at the given
+// offset (RFC 9001 §5.4). size is the size of the number.
 func (k packetKeys) protect(packet []byte, at int, unmask bool) (size int) {
 	mask := make([]byte, aes.BlockSize)
 	k.mask.Encrypt(mask, packet[at+4:at+4+aes.BlockSize])
@@ -136,7 +137,7 @@ func (o *opening) packet(dcid, token []byte) ([]byte, error) {
 	rest := max(initialSize-at, numberSize+len(o.frames)+tagSize)
 	b = binary.BigEndian.AppendUint16(b, 0x4000|uint16(rest))
 	b = append(b, 0, 0, 0, 0)
-	plain := make([]byte, rest-numberSize-tagSize) // padded with PADDING frames
+	plain := make([]byte, rest-numberSize-tagSize) // includes PADDING frames
 	copy(plain, o.frames)
 	b = k.aead.Seal(b, k.nonce(0), plain, b)
 	k.protect(b, at, false)
@@ -157,7 +158,7 @@ func (r recorder) WriteTo(b []byte, _ net.Addr) (int, error) {
 	return len(b), nil
 }
 
-// newOpening records the first flight of a handshake with somebody.
+// newOpening records the first flight of a handshake with any server.
 func newOpening(t testing.TB, s *stranger) *opening {
 	t.Helper()
 	u, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
@@ -176,7 +177,7 @@ func newOpening(t testing.TB, s *stranger) *opening {
 
 var errPacket = errors.New("not a packet of that kind")
 
-// connectionIDs returns those of a long header, and what follows them.
+// connectionIDs returns the IDs of a long header, and the bytes after them.
 func connectionIDs(b []byte) (dcid, scid, rest []byte, err error) {
 	take := func() (id []byte) {
 		if len(b) == 0 || len(b) <= int(b[0]) {
@@ -195,13 +196,13 @@ func connectionIDs(b []byte) (dcid, scid, rest []byte, err error) {
 	return dcid, scid, b, err
 }
 
-// parseOpening takes a client's first packet apart. Its token is empty.
+// parseOpening parses a client's first packet. Its token must be empty.
 func parseOpening(b []byte) (*opening, error) {
 	dcid, scid, rest, err := connectionIDs(b)
 	if err != nil || len(rest) < 30 || rest[0] != 0 {
 		return nil, errPacket
 	}
-	at := len(b) - len(rest) + 3 // the length takes two bytes
+	at := len(b) - len(rest) + 3 // the length field takes two bytes
 	end := at + int(binary.BigEndian.Uint16(rest[1:])&0x3fff)
 	k, err := newInitialKeys(dcid)
 	if err != nil || end > len(b) {
@@ -235,8 +236,8 @@ func (o *opening) fresh() ([]byte, error) {
 	return o.packet(dcid, nil)
 }
 
-// half begins handshakes from 64 ports, as fast as the line goes, answers each
-// Retry, and says nothing more.
+// half begins handshakes from 64 ports, as fast as the line allows, answers
+// each Retry, and sends nothing more.
 func half(ctx context.Context, a *attacker) {
 	o := newOpening(a.t, a.ids[0])
 	to := net.UDPAddrFromAddrPort(a.cfg.Target)
@@ -271,7 +272,7 @@ func half(ctx context.Context, a *attacker) {
 	all.Wait()
 }
 
-// prefixes is half from 1,000 networks: /64s of a /48.
+// prefixes is like half, but from 1,000 networks: /64s of a /48.
 func prefixes(ctx context.Context, a *attacker) {
 	const networks = 1000
 	o := newOpening(a.t, a.ids[0])

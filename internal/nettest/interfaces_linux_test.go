@@ -12,12 +12,12 @@ import (
 	"github.com/sdp2p/p2p/internal/netlab"
 )
 
-// noticed bounds how long a change of the interfaces takes until others see it:
-// three probes, and much slack.
+// noticed bounds the time until others see a change of the interfaces: three
+// probes, and a large margin.
 const noticed = 10 * time.Second
 
-// sees waits until n knows these addresses of other, and no others, and returns
-// how long that took.
+// sees waits until n knows exactly these addresses of other, and returns how
+// long that took.
 func (n *node) sees(since time.Time, other *node, addrs ...netip.Prefix) time.Duration {
 	n.t.Helper()
 	var want []string
@@ -43,7 +43,7 @@ func (n *node) sees(since time.Time, other *node, addrs ...netip.Prefix) time.Du
 	}
 }
 
-// undisturbed checks that n told nothing of other since a time.
+// undisturbed checks that n has reported nothing about other since a time.
 func (n *node) undisturbed(since time.Time, other *node) {
 	n.t.Helper()
 	for _, e := range n.Events() {
@@ -61,14 +61,14 @@ func (n *node) meets(other *node, addrs ...netip.Prefix) {
 	require.True(n.t, slices.ContainsFunc(addrs, func(p netip.Prefix) bool { return p.Addr() == at }), "%v is not of %v", at, addrs)
 }
 
-// twoLinks are a node on a host with two interfaces, and a neighbor on each of
+// twoLinks is a node on a host with two interfaces, and a neighbor on each of
 // the links.
 type twoLinks struct {
 	one, two     *netlab.Segment
 	middle       *node
-	left, right  *node          // on one and two
-	onOne, onTwo []netip.Prefix // addresses of middle
-	atLeft       []netip.Prefix // of left
+	left, right  *node          // on the links one and two
+	onOne, onTwo []netip.Prefix // middle's addresses
+	atLeft       []netip.Prefix // left's addresses
 }
 
 func newTwoLinks(t *testing.T) *twoLinks {
@@ -85,7 +85,7 @@ func newTwoLinks(t *testing.T) *twoLinks {
 	return l
 }
 
-// rightUndisturbed checks that nothing happened on the second link since a
+// rightUndisturbed checks that nothing has happened on the second link since a
 // time.
 func (l *twoLinks) rightUndisturbed(since time.Time) {
 	l.middle.t.Helper()
@@ -93,8 +93,8 @@ func (l *twoLinks) rightUndisturbed(since time.Time) {
 	l.right.undisturbed(since, l.middle)
 }
 
-// On each of its links, a node tells the addresses of that link's interface,
-// and no others (RFC 6762 §6.2).
+// On each of its links, a node announces only the addresses of that link's
+// interface (RFC 6762 §6.2).
 func TestTwoLinks(t *testing.T) {
 	t.Parallel()
 	l := newTwoLinks(t)
@@ -105,8 +105,8 @@ func TestTwoLinks(t *testing.T) {
 	require.Len(t, ask[[]peerInfo](l.right, "peers"), 1)
 }
 
-// RFC 6762 §8.4: an interface's new addresses take the place of the old ones,
-// in each family.
+// RFC 6762 §8.4: an interface's new addresses replace the old ones, in each
+// family.
 func TestAddressChanges(t *testing.T) {
 	t.Parallel()
 	l := newTwoLinks(t)
@@ -122,7 +122,7 @@ func TestAddressChanges(t *testing.T) {
 	l.left.meets(l.middle, moved...)
 
 	began = time.Now()
-	l.one.Remove(h, moved[1:]...) // no IPv6 any more
+	l.one.Remove(h, moved[1:]...) // removes IPv6
 	took = l.left.sees(began, l.middle, moved[0])
 	t.Log("and that there is none of IPv6 after", took)
 	require.Less(t, took, noticed)
@@ -131,9 +131,9 @@ func TestAddressChanges(t *testing.T) {
 	l.rightUndisturbed(began)
 }
 
-// An interface goes down and comes up with other addresses. What was learnt
-// there is gone with it; nobody can tell the neighbor, who drops the old
-// addresses when it hears the new ones.
+// An interface goes down and comes up with other addresses. What the node has
+// learned there is lost; the neighbor, which cannot be told, drops the old
+// addresses when it hears of the new ones.
 func TestInterfaceDown(t *testing.T) {
 	t.Parallel()
 	l := newTwoLinks(t)
@@ -156,8 +156,8 @@ func TestInterfaceDown(t *testing.T) {
 	l.rightUndisturbed(began)
 }
 
-// An interface is taken away and put back, after a while and at once: it is
-// another one then, and works.
+// An interface is taken away and put back, after a while or at once: it counts
+// as another one then, and works.
 func TestInterfaceReplaced(t *testing.T) {
 	t.Parallel()
 	l := newTwoLinks(t)
@@ -188,10 +188,11 @@ func TestInterfaceReplaced(t *testing.T) {
 
 	leaving := time.Now()
 	l.left.Stop()
-	l.middle.Await(leaving, "expired", l.left.id, "mdns") // its goodbye is heard
+	l.middle.Await(leaving, "expired", l.left.id, "mdns") // its goodbye must be heard
 }
 
-// An interface that is down for a moment hears the group afterwards.
+// An interface that was down for a moment still receives packets to the group
+// afterwards.
 func TestInterfaceBlinks(t *testing.T) {
 	t.Parallel()
 	l := newTwoLinks(t)
@@ -199,7 +200,7 @@ func TestInterfaceBlinks(t *testing.T) {
 	began := time.Now()
 	l.one.Down(h)
 	l.one.Up(h, l.onOne...)
-	time.Sleep(time.Second) // until it has been looked at
+	time.Sleep(time.Second) // until the node has looked at it
 	l.middle.sees(began, l.left, l.atLeft...)
 	l.left.sees(began, l.middle, l.onOne...)
 	leaving := time.Now()
@@ -209,14 +210,15 @@ func TestInterfaceBlinks(t *testing.T) {
 }
 
 // A default route that comes or goes changes nothing; another router means
-// another network (RFC 6762 §10.3), where what was learnt before is not known.
+// another network (RFC 6762 §10.3), in which nothing that was learned before
+// counts.
 func TestDefaultRoute(t *testing.T) {
 	t.Parallel()
 	l := newTwoLinks(t)
 	h := l.middle.host
 	began := time.Now()
 	h.Run("ip", "route", "add", "default", "via", "10.78.1.250")
-	time.Sleep(time.Second) // until it has been looked at
+	time.Sleep(time.Second) // until the node has looked at it
 	l.middle.undisturbed(began, l.left)
 
 	moved := time.Now()
@@ -236,8 +238,8 @@ func TestDefaultRoute(t *testing.T) {
 }
 
 // Two hosts are on the same two links: each knows the other's addresses on
-// both, and when a link is cut, those on the other one. Neither is gone
-// meanwhile.
+// both, and when one link is cut, those on the other link. Neither host becomes
+// unavailable meanwhile.
 func TestTwoHostsOnTwoLinks(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)

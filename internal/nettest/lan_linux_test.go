@@ -10,12 +10,12 @@ import (
 	"github.com/sdp2p/p2p/internal/netlab"
 )
 
-// onLAN is a node as most apps run it.
+// onLAN is the configuration of a node as most apps run it.
 var onLAN = nodeConfig{Name: "Zoë's node", QUIC: true, MDNS: true}
 
-// Two nodes on two hosts find each other without being told anything, each
-// opens a stream to the other, and the one that stays hears that the other one
-// leaves. The figures are in its log: run with -v.
+// Two nodes on two hosts find each other without any configuration, each opens
+// a stream to the other, and when one leaves, the other one notices. The
+// figures are in the test's log: run it with -v.
 func TestFindEachOther(t *testing.T) {
 	lab := netlab.New(t, 2)
 	first := start(t, lab.Hosts[0], onLAN)
@@ -42,8 +42,8 @@ func TestFindEachOther(t *testing.T) {
 	t.Log("the shutdown took:", shutdown)
 }
 
-// A node that was killed says no goodbye. Its connection is lost when it has
-// been silent for 15 s; discovery shows it for two minutes at most, but since a
+// A node that was killed sends no goodbye. Its connection is lost after 15 s of
+// silence; discovery would show the node for up to two minutes, but since a
 // failed dial makes it ask again, the peer is gone about 10 s after that.
 func TestKilledOnLAN(t *testing.T) {
 	t.Parallel()
@@ -65,9 +65,9 @@ func TestKilledOnLAN(t *testing.T) {
 	t.Logf("disconnected %v after the kill; the dial failed after %v; gone %v after that", lost.Sub(killed), failed.Sub(lost), gone.Sub(failed))
 }
 
-// A node on a host without any network starts, knows nobody, and shuts down;
-// another one becomes part of the network as soon as it is there. It logs once
-// that there is none, and that there is one.
+// A node on a host without any network starts, knows no peer, and shuts down;
+// another one joins the network as soon as there is one. It logs once that
+// there is no network, and once that there is one.
 func TestNetworkComesLater(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)
@@ -92,8 +92,8 @@ func TestNetworkComesLater(t *testing.T) {
 	require.Equal(t, 1, a.logs("level=WARN"))
 }
 
-// A named interface that does not exist, and a node without a listener, are
-// warnings, one each.
+// A named interface that does not exist and a missing listener lead to one
+// warning each.
 func TestSilenceIsSaid(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)
@@ -105,12 +105,12 @@ func TestSilenceIsSaid(t *testing.T) {
 	require.Equal(t, []int{1, 1}, []int{a.logs("level=WARN"), b.logs("level=WARN")})
 }
 
-// A scan sees every node that is there, what it says of itself, and where it
-// is, without being a node.
+// A scan sees every node, with its metadata and its addresses, without being a
+// node.
 func TestScan(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)
-	scanner := start(t, lab.Hosts[1], nodeConfig{MDNS: true}) // it browses, but has nothing to announce
+	scanner := start(t, lab.Hosts[1], nodeConfig{MDNS: true}) // it announces nothing
 	nodes := map[string]*node{}
 	for range 8 {
 		n := start(t, lab.Hosts[0], onLAN)
@@ -134,9 +134,9 @@ func TestScan(t *testing.T) {
 	scan(scanArgs{})
 }
 
-// A key that was copied to a second device: the later of the two says so, with
-// the other's address, and stays silent, so that a third node goes on seeing
-// the first. When that leaves, the second takes its place.
+// A key was copied to a second device. The later of the two reports that, with
+// the other's address, and stays silent, so that a third node still sees the
+// first one. When the first one leaves, the second one takes its place.
 func TestSameKeyTwice(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 3)
@@ -164,7 +164,7 @@ func TestSameKeyTwice(t *testing.T) {
 		}
 	}
 
-	time.Sleep(11 * time.Second) // to see that nothing happens: a name in conflict is tried again after 5 s
+	time.Sleep(11 * time.Second) // it tries again every 5 s, to no effect
 	began := second.Await(time.Time{}, "starting").At
 	for _, e := range third.Events() {
 		idle := e.Name == "disconnected" || e.Name == "modified" // strangers' connections end after 10 s
@@ -180,8 +180,8 @@ func TestSameKeyTwice(t *testing.T) {
 	third.echoes(second)
 }
 
-// Twenty nodes of one host, which have one address, are connected to one node
-// at a time. (What go-libp2p allows by default is eight.)
+// Twenty nodes on one host, which share an address, are connected to one node
+// at the same time. (By default, go-libp2p allows eight.)
 func TestManyNodesOfOneHost(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)

@@ -13,7 +13,7 @@ import (
 
 const lanesPort = 7460
 
-// blockPort has a host take nothing that comes to or from the port of a node over a
+// blockPort makes a host drop all packets to and from the port of a node over a
 // protocol, until the returned function is called.
 func blockPort(h *netlab.Host, protocol string) (unblock func()) {
 	h.Run("nft", "add table inet blocked")
@@ -23,7 +23,7 @@ func blockPort(h *netlab.Host, protocol string) (unblock func()) {
 	return func() { h.Run("nft", "delete table inet blocked") }
 }
 
-// knowsLane waits until a node knows where the lanes of its only peer are.
+// knowsLane waits until a node knows the address of its only peer's lanes.
 func (n *node) knowsLane() {
 	n.t.Helper()
 	until(n.t, func() bool {
@@ -36,8 +36,8 @@ func (n *node) knowsLane() {
 	})
 }
 
-// Where no UDP gets through, streams open over TCP, about a second after the
-// dial; and where it gets through again, they go over UDP after a minute.
+// If UDP is blocked, streams open over TCP, about a second after the dial; when
+// it is no longer blocked, they use UDP again after a minute.
 func TestUDPBlocked(t *testing.T) {
 	opened := takes(t, "UDP blocked, first stream")
 	back := takes(t, "UDP blocked for 10 s, back on QUIC")
@@ -58,7 +58,7 @@ func TestUDPBlocked(t *testing.T) {
 	time.Sleep(time.Until(began.Add(10 * time.Second)))
 	unblock()
 	unblocked := time.Now()
-	for a.echoesOver(b) != "udp" { // UDP is tried each minute
+	for a.echoesOver(b) != "udp" { // UDP is tried again every minute
 		if time.Since(unblocked) > 4*time.Minute {
 			t.Fatal("streams do not go over UDP again")
 		}
@@ -69,13 +69,13 @@ func TestUDPBlocked(t *testing.T) {
 	a.Await(unblocked, "disconnected", b.id, "tcp")
 }
 
-// echoesOver exchanges a few bytes with another node, and returns over what.
+// echoesOver exchanges a few bytes with another node, and returns the protocol.
 func (n *node) echoesOver(other *node) string {
 	n.t.Helper()
 	return n.over("echo", echoArgs{Peer: other.id, Text: "x"})
 }
 
-// over has a node echo, and returns over what.
+// over has a node echo, and returns the protocol.
 func (n *node) over(call string, a echoArgs) string {
 	n.t.Helper()
 	r, err := netlab.Call[echoed](n.Process, call, a)
@@ -84,9 +84,8 @@ func (n *node) over(call string, a echoArgs) string {
 	return r.Network
 }
 
-// To a peer far away, streams of much go over lanes, unless TCP does not get
-// through; then they go over QUIC for a while, but not where that loses
-// packets.
+// To a distant peer, bulk streams use lanes, unless TCP is blocked; in that
+// case they use QUIC for a while, but not if QUIC loses packets there.
 func TestFarLanes(t *testing.T) {
 	lab := netlab.New(t, 2)
 	path := lab.Path(lab.Hosts[0], lab.Hosts[1], netlab.PathConfig{RTT: 20 * time.Millisecond, Seed: 1})
@@ -112,15 +111,14 @@ func TestFarLanes(t *testing.T) {
 	require.Equal(t, "udp", a.over("echo in bulk", much), "a lane is not tried again at once")
 
 	path.SetLoss(0.01)
-	until(t, func() bool { // packets enough to tell
+	until(t, func() bool { // enough packets to judge the loss
 		require.Equal(t, "udp", a.over("echo", echoArgs{b.id, strings.Repeat("x", 256<<10)}))
 		return path.Stats()[0].Lost > 20
 	})
 	require.Equal(t, "tcp", a.over("echo in bulk", much))
 }
 
-// withLanes starts two nodes that find each other, and know of each other's
-// lanes.
+// withLanes starts two nodes that find each other, and know each other's lanes.
 func withLanes(t *testing.T, lab *netlab.Lab) (a, b *node) {
 	var nodes [2]*node
 	seeds := [2]byte{'l', 'm'}
@@ -143,9 +141,8 @@ func withLanes(t *testing.T, lab *netlab.Lab) (a, b *node) {
 	return a, b
 }
 
-// Where UDP stops getting through while two nodes are connected, and gets
-// through again after 10 s, streams are back on QUIC soon, whether the
-// connection has outlived that or not.
+// UDP is blocked while two nodes are connected, and no longer blocked after 10
+// s. Streams soon use QUIC again, whether or not the connection has survived.
 func TestUDPDropped(t *testing.T) {
 	back := takes(t, "UDP dropped for 10 s while connected, back on QUIC")
 	a, b := withLanes(t, netlab.New(t, 2))
@@ -153,7 +150,7 @@ func TestUDPDropped(t *testing.T) {
 	unblock := blockPort(b.host, "udp")
 	began := time.Now()
 	stuck := make(chan struct{})
-	go func() { // what is opened over the connection meanwhile waits for it
+	go func() { // a stream opened over the connection meanwhile waits
 		r, err := netlab.Call[echoed](a.Process, "echo", echoArgs{Peer: b.id, Text: "x"})
 		t.Logf("a stream that was opened meanwhile: %q, %q, %v, after %v", r.Network, r.DialError, err, time.Since(began))
 		close(stuck)

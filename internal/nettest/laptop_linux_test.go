@@ -11,8 +11,8 @@ import (
 	"github.com/sdp2p/p2p/internal/netlab"
 )
 
-// A laptop is a developer's: with five networks of containers and a VPN that
-// were there before its network interface, and an address of the latter.
+// A laptop is that of a developer: before its network interface, it has five
+// networks of containers and a VPN, with an address like that of the interface.
 type laptop struct {
 	*netlab.Host
 	vpn     *netlab.Tunnel
@@ -24,7 +24,7 @@ func newLaptop(t *testing.T, neighbors int) (l *laptop, others []*netlab.Host) {
 	lab := netlab.New(t, 1+neighbors)
 	lab.Disconnect()
 	l = &laptop{Host: lab.Hosts[0]}
-	stopped := l.Bridge(9) // whose containers have ended, so that it has no carrier
+	stopped := l.Bridge(9) // its containers have ended, so that it has no carrier
 	stopped.Remove(stopped.Container())
 	for n := range byte(5) {
 		l.bridges = append(l.bridges, l.Bridge(1+n))
@@ -35,15 +35,15 @@ func newLaptop(t *testing.T, neighbors int) (l *laptop, others []*netlab.Host) {
 	return l, lab.Hosts[1:]
 }
 
-// isBridge reports whether an address is that of the laptop on a bridge.
+// isBridge reports whether an address is one that the laptop has on a bridge.
 func (l *laptop) isBridge(addr netip.Addr) bool {
 	return slices.ContainsFunc(l.bridges, func(b *netlab.Bridge) bool { return b.Addr() == addr })
 }
 
-// Among bridges of containers and a VPN, it is the address of the network
-// interface by which a neighbor finds and reaches the laptop, and the first one
-// of its tickets. Nothing leaves by the VPN. Containers are found beside, by
-// their addresses.
+// Among bridges of containers and a VPN, a neighbor finds and reaches the
+// laptop at the address of the network interface, which is also the first
+// address in the laptop's tickets. No packet leaves through the VPN. Containers
+// are found as well, at their own addresses.
 func TestLaptop(t *testing.T) {
 	t.Parallel()
 	l, others := newLaptop(t, 2)
@@ -51,7 +51,7 @@ func TestLaptop(t *testing.T) {
 	pairs.Pairs = true
 	var containers []*node
 	for _, b := range l.bridges {
-		containers = append(containers, start(t, b.Container(), onLAN)) // which gives the bridge a carrier
+		containers = append(containers, start(t, b.Container(), onLAN)) // with a carrier
 	}
 	atLaptop, neighbor := start(t, l.Host, pairs), start(t, others[0], onLAN)
 	atLaptop.discovers(neighbor, "mdns")
@@ -86,7 +86,8 @@ func TestLaptop(t *testing.T) {
 	}
 	invites()
 
-	// A VPN that all leaves by changes nothing: neighbors do not have it.
+	// A VPN that takes all traffic changes nothing: neighbors are not reached
+	// through it.
 	for _, half := range []string{"0.0.0.0/1", "128.0.0.0/1"} {
 		l.Run("ip", "route", "add", half, "dev", l.vpn.Interface)
 	}

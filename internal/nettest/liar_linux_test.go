@@ -20,16 +20,16 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// A meter counts UDP packets that a host is sent.
+// A meter counts UDP packets that are sent to a host.
 type meter struct{ packets, bytes, probes atomic.Int64 }
 
 const (
-	fullPacket = 1200 // bytes that probes of a path and first packets of handshakes are filled up to
+	fullPacket = 1200 // size to which probes of a path and first packets of handshakes are padded
 	overIPv4   = 28   // bytes of headers
 )
 
-// metered counts what is sent to one address of a host, or to all, until the
-// test ends.
+// metered counts the packets to one address of a host, or to all of its
+// addresses, until the test ends.
 func metered(t testing.TB, h *netlab.Host, ip netip.Addr) *meter {
 	t.Helper()
 	c := &meter{}
@@ -54,7 +54,7 @@ func metered(t testing.TB, h *netlab.Host, ip netip.Addr) *meter {
 			if dst, _, payload := parseUDP(b[:n]); dst.Addr() == ip {
 				c.packets.Add(1)
 				c.bytes.Add(int64(len(payload) + overIPv4))
-				if len(payload) == fullPacket { // those that look for the MTU of a new path are longer
+				if len(payload) == fullPacket { // probes of a new path's MTU are longer
 					c.probes.Add(1)
 				}
 			}
@@ -64,8 +64,8 @@ func metered(t testing.TB, h *netlab.Host, ip netip.Addr) *meter {
 	return c
 }
 
-// A liar is a peer that says ten times a second that it is at addresses of
-// another host. It says yes to all protocols.
+// A liar is a peer that claims ten times a second to be at addresses of another
+// host. It supports all protocols.
 type liar struct {
 	addr netip.AddrPort
 	said atomic.Int64
@@ -102,7 +102,7 @@ func startLiar(t testing.TB, h *netlab.Host, at []netip.AddrPort) *liar {
 	return l
 }
 
-// agree answers with what is asked.
+// agree accepts every protocol that is asked for.
 func agree(ctx context.Context, c *quicgo.Conn) {
 	for {
 		s, err := c.AcceptStream(ctx)
@@ -120,7 +120,7 @@ func (l *liar) lie(ctx context.Context, c *quicgo.Conn, at []netip.AddrPort) {
 	for n := 0; ; n++ {
 		b := []byte("\x13/multistream/1.0.0\n\x0e/sdp2p/2/move\n\x01")
 		b = append(b, byte(len(at)))
-		for i := range at { // something else each time
+		for i := range at { // claims different addresses each time
 			a := at[(n+i)%len(at)]
 			b = append(append(b, 4), a.Addr().AsSlice()...)
 			b = binary.BigEndian.AppendUint16(b, a.Port())
@@ -140,9 +140,9 @@ func (l *liar) lie(ctx context.Context, c *quicgo.Conn, at []netip.AddrPort) {
 	}
 }
 
-// A peer that says all the time that it is at sixteen addresses of a host that
-// does not answer costs that host less than 2 KB/s, but for the first half a
-// minute, and keeps its connection.
+// A peer that keeps claiming to be at sixteen addresses of a host that does not
+// answer costs that host less than 2 KB/s, except in the first half minute, and
+// keeps its connection.
 func TestPeerNamesAnothersAddresses(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 3)
@@ -161,13 +161,13 @@ func TestPeerNamesAnothersAddresses(t *testing.T) {
 	t.Logf("%d messages in %v: %d packets, %d bytes a second", l.said.Load()-said, took, arrives.packets.Load(),
 		int64(float64(arrives.bytes.Load())/took.Seconds()))
 	require.Greater(t, l.said.Load()-said, int64(3*took.Seconds()))
-	require.Greater(t, arrives.packets.Load(), int64(5), "the node looks for it")
+	require.Greater(t, arrives.packets.Load(), int64(5), "the node must look for the peer there")
 	require.Less(t, float64(arrives.bytes.Load()), (fullPacket+overIPv4)*(18+took.Seconds()))
 	require.Zero(t, n.logs("msg=disconnected"))
 }
 
-// The interface of a node goes off and on again all the time. Each connection
-// costs 4 probes a second at most, whichever side dialed it, and streams go on.
+// A node's interface goes down and up all the time. Each connection costs at
+// most 4 probes a second, whichever side dialed it, and streams go on.
 func TestFlappingLink(t *testing.T) {
 	t.Parallel()
 	for _, dialed := range []bool{false, true} {

@@ -23,16 +23,16 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// What a node with nodeConfig.Pairs does for tests of libraries, and each node
-// as a stranger.
+// These are the calls of a node with nodeConfig.Pairs for tests of libraries,
+// and a call of each node as a stranger.
 type (
 	foundArgs struct{ Name string } // "found": a library with another member
 	founded   struct {
 		ID, Instance []byte
-		Private      [][]byte // what nobody but a member may see
+		Private      [][]byte // data that only members may see
 	}
 
-	knockArgs struct { // "knock": a tunnel by somebody who knows all but the keys
+	knockArgs struct { // "knock": opens a tunnel, knowing everything except the keys
 		Peer         string
 		ID, Instance []byte
 	}
@@ -88,8 +88,8 @@ func serveKnocking(console *netlab.Console, node *p2p.P2P) {
 	})
 }
 
-// overhear collects what a host hears of others, until the test ends, and
-// returns a function that tells what it has so far.
+// overhear records the packets that a host receives from others, until the test
+// ends, and returns a function that returns the record so far.
 func overhear(t testing.TB, h *netlab.Host) (so func() []byte) {
 	t.Helper()
 	var mu sync.Mutex
@@ -129,7 +129,7 @@ func overhear(t testing.TB, h *netlab.Host) (so func() []byte) {
 	}
 }
 
-// spellings are the ways in which bytes may be on the wire.
+// spellings returns the forms in which bytes may appear in packets.
 func spellings(b []byte) [][]byte {
 	all := [][]byte{
 		b, []byte(hex.EncodeToString(b)), []byte(base64.StdEncoding.EncodeToString(b)), []byte(base64.RawStdEncoding.EncodeToString(b)),
@@ -150,9 +150,9 @@ func holds(heard, what []byte) bool {
 	return false
 }
 
-// Of a library a stranger hears, by all packets, in what a node tells it and by
-// what it is answered: its identifier and the node's instance while discovery
-// is enabled, nothing otherwise, and never anything else.
+// From packets, from a node's metadata and from its answers, a stranger learns
+// only a library's identifier and the node's instance in it, and these only
+// while discovery is enabled.
 func TestWhatStrangersHearOfLibraries(t *testing.T) {
 	t.Parallel()
 	for name, announces := range map[string]bool{"discovery enabled": true, "discovery disabled": false} {
@@ -173,7 +173,7 @@ func TestWhatStrangersHearOfLibraries(t *testing.T) {
 			another := uuid.New()
 			answer := knock(l.ID)
 			t.Log("answered:", answer)
-			require.Equal(t, knock(another[:]), answer, "the answer tells whether the library is here")
+			require.Equal(t, knock(another[:]), answer, "the answer must not tell whether the library is here")
 			told := []byte(toldTo(t, lab.Hosts[1], n, nil))
 			for what, b := range map[string][]byte{"what it is told": told, "the packets": heard()} {
 				require.Equal(t, announces, holds(b, l.ID), "the library, by %s", what)

@@ -14,9 +14,10 @@ import (
 	"github.com/sdp2p/p2p/internal/netlab"
 )
 
-// A host is in two virtual networks, between which a repeater carries Multicast
-// DNS and nothing is routed. It is in conflict with nobody, and each neighbor
-// has the address in its own network first and connects to it. It stays so.
+// A host is in two virtual networks, between which a repeater forwards
+// Multicast DNS, without routing. The host is in conflict with no node, and
+// each neighbor connects to it at the address in its own network, which it
+// lists first. This stays so.
 func TestRepeater(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 4)
@@ -41,8 +42,8 @@ func TestRepeater(t *testing.T) {
 		middle.discovers(n.node, "mdns")
 		middle.echo(n.node)
 	}
-	settled := time.Now().Add(5 * time.Second) // the second announcement, and what others say of it, may come later than the first stream
-	time.Sleep(20 * time.Second)               // to see that nothing happens
+	settled := time.Now().Add(5 * time.Second) // after the second announcement
+	time.Sleep(20 * time.Second)               // nothing must happen meanwhile
 	for _, n := range []*node{left, right, middle} {
 		require.Empty(t, ask[string](n, "conflict"))
 		for _, e := range n.Events() {
@@ -53,7 +54,7 @@ func TestRepeater(t *testing.T) {
 	require.Len(t, ask[[]peerInfo](middle, "peers"), 2)
 }
 
-// echo has n exchange a stream with other, wherever.
+// echo has n exchange a stream with other, at any address.
 func (n *node) echo(other *node) echoed {
 	n.t.Helper()
 	r, err := netlab.Call[echoed](n.Process, "echo", echoArgs{other.id, "hello"})
@@ -62,8 +63,8 @@ func (n *node) echo(other *node) echoed {
 	return r
 }
 
-// only4 takes IPv6 away from a host, and gives it one address of IPv4, and
-// routes to the link.
+// only4 removes IPv6 from a host, and gives it one IPv4 address and routes to
+// the link.
 func only4(h *netlab.Host, addr string, routes ...string) {
 	h.Run("sh", "-c", "echo 1 >/proc/sys/net/ipv6/conf/"+netlab.Interface+"/disable_ipv6")
 	h.Run("ip", "addr", "flush", "dev", netlab.Interface)
@@ -74,7 +75,7 @@ func only4(h *netlab.Host, addr string, routes ...string) {
 }
 
 // RFC 6762 §11: hosts on one wire find each other whatever their networks are,
-// and connect where they have routes.
+// and connect if they have routes.
 func TestMasks(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -107,8 +108,8 @@ func TestMasks(t *testing.T) {
 	}
 }
 
-// oneShot asks from a port of its own for instances, and returns what one node
-// answers.
+// oneShot asks for instances from a port of its own, and returns the answers of
+// one node.
 func oneShot(t *testing.T, h *netlab.Host, of *node) (answers []dns.Record) {
 	t.Helper()
 	var c *net.UDPConn
@@ -137,9 +138,9 @@ func oneShot(t *testing.T, h *netlab.Host, of *node) (answers []dns.Record) {
 	}
 }
 
-// A cable between two hosts without a router gives them nothing but link-local
-// addresses of IPv6. They find each other and connect, and each tells the
-// interface with the other's address.
+// On a cable between two hosts without a router, there are only IPv6 link-local
+// addresses. The hosts find each other and connect, and each reports the
+// interface along with the other's address.
 func TestOneCable(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)

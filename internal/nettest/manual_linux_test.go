@@ -14,9 +14,9 @@ import (
 )
 
 // vanished bounds how long a connection outlives its peer: the time-out of 15 s
-// may count from the next keep-alive (RFC 9000 §10.1), which comes 5 s after
-// the last packet at the end that dialed, and 7.5 s at the other one; and some
-// slack.
+// may begin with the next keep-alive (RFC 9000 §10.1), which is sent 5 s after
+// the last packet by the end that dialed, and after 7.5 s by the other end; and
+// there is a margin.
 const vanished = 25 * time.Second
 
 // ownsText reports whether an address in text form is one of the host's.
@@ -30,8 +30,8 @@ func mentions(candidates []string, addr netip.Addr) bool {
 	return slices.ContainsFunc(candidates, func(c string) bool { return strings.Contains(c, addr.String()) })
 }
 
-// Where there is no discovery, an address is enough: it becomes known who is
-// there, and that one learns who came.
+// Without discovery, an address is enough: the node learns which peer is there,
+// and the peer learns which node has connected.
 func TestManualAddress(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)
@@ -61,9 +61,9 @@ func TestManualAddress(t *testing.T) {
 	}
 }
 
-// A node that was killed is missed by the one that dialed it and by the one
-// that it dialed, and anyone who was given its address tries to reach it once
-// more before it is gone.
+// Both a node that has dialed a killed node and a node that the killed one has
+// dialed notice its loss. A node with the killed one's address as a manual peer
+// tries to reach it once more before the peer becomes unavailable.
 func TestKilledAtManualAddress(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 3)
@@ -85,7 +85,7 @@ func TestKilledAtManualAddress(t *testing.T) {
 	require.NotEqual(t, quic.ManualReached.String(), dialing.manual().State)
 }
 
-// A manual peer whose host is not there yet is reached soon after it is.
+// A manual peer whose host is not up yet is reached soon after it is.
 func TestManualPeerComesLater(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)
@@ -100,9 +100,9 @@ func TestManualPeerComesLater(t *testing.T) {
 	a.echoes(b)
 }
 
-// The same where it is the node's own host that is not on the network: when its
-// addresses change, it does not wait for the time of the next attempt, which by
-// then is 8 s later.
+// The same holds if the node's own host is not on the network: when its
+// addresses change, the node does not wait for the next attempt, which would be
+// 8 s later.
 func TestManualPeerOwnNetworkComesLater(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)
@@ -119,8 +119,8 @@ func TestManualPeerOwnNetworkComesLater(t *testing.T) {
 	a.echoes(b)
 }
 
-// failures waits until attempts to reach the manual peer have failed that many
-// times.
+// failures waits until a number of attempts to reach the manual peer have
+// failed.
 func failures(n *node, times int) {
 	n.t.Helper()
 	seen := map[time.Time]bool{}

@@ -15,8 +15,8 @@ import (
 	"github.com/sdp2p/p2p/internal/portmap"
 )
 
-// TestPortGateway is no test but a program: a router of netlab that maps ports
-// by PCP (RFC 6887), to the same ones outside.
+// TestPortGateway is not a test but a program: a router of netlab that maps
+// ports by PCP (RFC 6887), to the same ports outside.
 func TestPortGateway(t *testing.T) {
 	var public netip.Addr
 	console := netlab.Program(t, &public)
@@ -54,9 +54,9 @@ func TestPortGateway(t *testing.T) {
 	console.Serve()
 }
 
-// Two nodes behind routers that give each destination another port find a
-// direct path where one of these maps the port; a stream that was open before
-// goes on.
+// Two nodes are behind routers that use another port for each destination. They
+// get a direct path if one of the routers maps the port; a stream that was open
+// before goes on.
 func TestAwayMapped(t *testing.T) {
 	t.Parallel()
 	w := goAway(t, awayRow{a: netlab.Symmetric, b: netlab.Symmetric, relays: 1, mapped: true})

@@ -11,8 +11,8 @@ import (
 	"github.com/sdp2p/p2p/internal/soak"
 )
 
-// Both ends of a connection have other addresses at once, and know nothing of
-// each other's but what discovery announces.
+// Both ends of a connection change their addresses at the same time, and learn
+// the other's new ones only from discovery.
 func TestRoamingBoth(t *testing.T) {
 	t.Parallel()
 	took := takes(t, "both at once")
@@ -27,7 +27,7 @@ func TestRoamingBoth(t *testing.T) {
 	took(r.goesOnSince(t, since))
 }
 
-// The gateway of the network that a node uses falls silent, and its interface
+// The gateway of the network that a node uses falls silent, while its interface
 // stays up with its addresses. Then the route leads over another network.
 func TestRoamingGateway(t *testing.T) {
 	t.Parallel()
@@ -46,8 +46,8 @@ func TestRoamingGateway(t *testing.T) {
 	}
 }
 
-// A node has no address for a little less than a connection lives without
-// hearing anything, and a little more: streams go on, or end with an error that
+// A node has no address for slightly less, or slightly more, than the time for
+// which a silent connection lives: streams go on, or end with an error that
 // says why, and the peers find each other again.
 func TestRoamingAway(t *testing.T) {
 	t.Parallel()
@@ -78,16 +78,16 @@ func TestRoamingAway(t *testing.T) {
 			r.segment.Add(h, r.segment.Prefixes(h, 1)...)
 			for n, event := range map[*node]string{r.caller: "hold failed", r.callee(): "serving failed"} {
 				e := n.Await(r.began, event)
-				require.Equal(t, "true", e.About[1], "%s: it does not say that the connection was lost", e.About[2])
+				require.Equal(t, "true", e.About[1], "%s: the error does not say that the connection was lost", e.About[2])
 			}
 			took(r.roamer.reaches(r.other.id, since))
 		})
 	}
 }
 
-// A process is stopped, as in sleep, and goes on: with its streams if its peer
-// has not given up meanwhile. If it has, the process knows soon, and has the
-// peer again.
+// A process is stopped, as during sleep, and continues: with its streams, if
+// its peer has not given up meanwhile. If the peer has, the process soon
+// notices, and reconnects.
 func TestRoamingStopped(t *testing.T) {
 	t.Parallel()
 	for _, dialed := range []bool{false, true} {
@@ -109,7 +109,7 @@ func TestRoamingStopped(t *testing.T) {
 				usable := r.roamer.reaches(r.other.id, since)
 				event := map[bool]string{false: "hold failed", true: "serving failed"}[dialed]
 				e := r.roamer.Await(r.began, event)
-				require.Equal(t, "true", e.About[1], "%s: it does not say that the connection was lost", e.About[2])
+				require.Equal(t, "true", e.About[1], "%s: the error does not say that the connection was lost", e.About[2])
 				t.Logf("usable after %v, and the streams known to be dead after %v", usable, e.At.Sub(since))
 				took(max(usable, e.At.Sub(since)))
 			})
@@ -117,15 +117,15 @@ func TestRoamingStopped(t *testing.T) {
 	}
 }
 
-// Many megabytes are on their way in both directions while a node moves: none
-// is lost, and none comes twice.
+// Many megabytes are in transit in both directions while a node moves: no byte
+// is lost, and none arrives twice.
 func TestRoamingBulk(t *testing.T) {
 	t.Parallel()
-	for _, dialed := range []bool{false, true}[:soak.N(1, 2)] { // a listener that sends at full speed takes seconds
+	for _, dialed := range []bool{false, true}[:soak.N(1, 2)] { // a listener takes seconds
 		t.Run(side(dialed), func(t *testing.T) {
 			t.Parallel()
 			worst := takes(t, "bulk, "+side(dialed))
-			r := roam(t, dialed, dialed) // a listener's announcement gets through, where its message is behind the bytes
+			r := roam(t, dialed, dialed) // a listener needs mDNS: its message is stuck
 			h := r.roamer.host
 			done := make(chan error, 1)
 			go func() {

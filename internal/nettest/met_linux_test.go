@@ -16,9 +16,9 @@ import (
 	"github.com/sdp2p/p2p/internal/relaytest"
 )
 
-// Two devices behind routers that know nothing of each other pair by a ticket,
-// through the relay that it names; and are connected from then on, directly
-// where the routers let them.
+// Two devices behind routers, which know nothing of each other, pair by a
+// ticket, through the relay that it names; from then on they are connected,
+// directly if the routers allow it.
 func TestAwayPairing(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []netlab.NATKind{netlab.Cone, netlab.Symmetric} {
@@ -40,8 +40,9 @@ func TestAwayPairing(t *testing.T) {
 	}
 }
 
-// TestOldNode is no test but a program: a node of go-libp2p's parts, as the
-// first implementation is one, which is called through a relay, and calls.
+// TestOldNode is not a test but a program: a node made of go-libp2p's parts,
+// like those of the first implementation, which calls and is called through a
+// relay.
 func TestOldNode(t *testing.T) {
 	var r relayEntry
 	console := netlab.Program(t, &r)
@@ -88,7 +89,7 @@ func TestOldNode(t *testing.T) {
 }
 
 // A node of the first implementation and one of this module, each behind a
-// router, reach each other through a relay: either of them calls.
+// router, reach each other through a relay, whichever of them calls.
 func TestAwayOld(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []netlab.NATKind{netlab.Cone, netlab.Symmetric} {

@@ -11,8 +11,8 @@ import (
 )
 
 // A node's mode changes while it runs, in any order. A stranger sees it, and
-// has connections with it, while it is enabled only; a contact that is visible
-// to contacts only, while both are that.
+// can connect to it, only while it is enabled; a contact that is visible to
+// contacts only, while both are in that mode.
 func TestModesInAnyOrder(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 3)

@@ -12,23 +12,23 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// A roamer and its peer have a stream on which something goes there and back
-// every 10 ms. The roamer dialed, or was dialed.
+// A roaming has a roamer and its peer, with a stream on which a byte is echoed
+// every 10 ms. The roamer either dialed or was dialed.
 type roaming struct {
-	segment       *netlab.Segment // on which both are,
-	router        *netlab.Host    // or what is between them
+	segment       *netlab.Segment // on which both are, or
+	router        *netlab.Host    // between the networks of both
 	roamer, other *node
 	caller        *node
 	began         time.Time
 }
 
-// keys are those of a roamer and of its peer.
+// keys are the seeds of a roamer's and its peer's keys.
 var keys = [2]byte{'r', 'o'}
 
-// often is less than what a move takes.
+// often is less than the time of a move.
 const often = 10 * time.Millisecond
 
-// side names the roamer by what it was when the connection was made.
+// side names the roamer by its part when the connection was made.
 func side(dialed bool) string {
 	if dialed {
 		return "listener"
@@ -40,7 +40,7 @@ func roam(t *testing.T, dialed bool, mdns bool) *roaming {
 	t.Helper()
 	lab := netlab.New(t, 2)
 	r := &roaming{segment: lab.Segment(1, lab.Hosts...)}
-	lab.Disconnect() // there is no other way
+	lab.Disconnect() // there must be no other path
 	ids := []string{idOf(t, keys[0]), idOf(t, keys[1])}
 	at := func(h *netlab.Host) string {
 		return netip.AddrPortFrom(r.segment.Prefixes(h, 0)[0].Addr(), quic.DefaultPort).String()
@@ -82,14 +82,14 @@ func (r *roaming) callee() *node {
 	return r.roamer
 }
 
-// goesOn waits until a round of each stream is over that was not over now, and
-// returns how long that took.
+// goesOn waits until each stream has finished a round that was not over before
+// the call, and returns how long that took.
 func (r *roaming) goesOn(t *testing.T) time.Duration {
 	t.Helper()
 	return r.goesOnSince(t, time.Now())
 }
 
-// goesOnSince is goesOn for a time that has passed.
+// goesOnSince is goesOn for a time in the past.
 func (r *roaming) goesOnSince(t *testing.T, since time.Time) time.Duration {
 	t.Helper()
 	for ; ; time.Sleep(2 * time.Millisecond) {
@@ -103,16 +103,16 @@ func (r *roaming) goesOnSince(t *testing.T, since time.Time) time.Duration {
 	}
 }
 
-// moves waits until the caller has moved the connection, or seen that the peer
-// follows by itself what comes from the new address. The stream may have gone
+// moves waits until the caller has moved the connection, or has seen that its
+// peer follows packets from the new address by itself. The stream may have gone
 // on before.
 func (r *roaming) moves(t *testing.T) {
 	t.Helper()
 	until(t, func() bool { return r.caller.logs("msg=moved") > 0 || r.caller.logs("msg=followed") > 0 })
 }
 
-// A node's address changes, at once or after a while without any, and streams
-// go on, whichever side had dialed.
+// A node's address changes, at once or after a while without any address, and
+// streams go on, whichever side had dialed.
 func TestRoamingAddress(t *testing.T) {
 	t.Parallel()
 	for _, dialed := range []bool{false, true} {
@@ -133,7 +133,7 @@ func TestRoamingAddress(t *testing.T) {
 	}
 }
 
-// A node moves again and again, and streams go on each time.
+// A node moves again and again, and its streams go on each time.
 func TestRoamingTwentyTimes(t *testing.T) {
 	t.Parallel()
 	for _, dialed := range []bool{false, true} {
@@ -144,7 +144,7 @@ func TestRoamingTwentyTimes(t *testing.T) {
 			h := r.roamer.host
 			var took sample
 			for i := range 20 {
-				now, next := 0, 1+i%9 // never what it was at first
+				now, next := 0, 1+i%9 // never the first address again
 				if i > 0 {
 					now = 1 + (i-1)%9
 				}
@@ -160,7 +160,7 @@ func TestRoamingTwentyTimes(t *testing.T) {
 	}
 }
 
-// routed are a roamer on two networks and its peer on a third one, with a
+// routed returns a roamer on two networks and its peer on a third one, with a
 // router between them.
 func routed(t *testing.T, dialed bool) (r *roaming, first, second *netlab.Segment, over func(*netlab.Segment)) {
 	t.Helper()
@@ -194,8 +194,8 @@ func routed(t *testing.T, dialed bool) (r *roaming, first, second *netlab.Segmen
 	return r, first, second, over
 }
 
-// A node changes from cable to another network: the first one goes away, or
-// stays there while the route leads over the second.
+// A node changes from a cable to another network: the first network goes away,
+// or stays there while the route leads over the second one.
 func TestRoamingInterface(t *testing.T) {
 	t.Parallel()
 	for name, stays := range map[string]bool{"the first goes": false, "the first stays": true} {
@@ -209,15 +209,15 @@ func TestRoamingInterface(t *testing.T) {
 			}
 			since := time.Now()
 			over(second)
-			there := time.Now() // rounds that were over before may have been by the first
+			there := time.Now() // rounds that were over before may have used the first network
 			took(there.Sub(since) + r.goesOnSince(t, there))
 			r.moves(t)
 		})
 	}
 }
 
-// The network over which a connection runs falls silent, with nothing that
-// tells: another address of the peer is taken.
+// The network of a connection falls silent, without any event that tells:
+// another address of the peer is used.
 func TestRoamingSilence(t *testing.T) {
 	t.Parallel()
 	record := takes(t, "silence")
@@ -242,8 +242,8 @@ func TestRoamingSilence(t *testing.T) {
 	on.Mute(b)
 	took := r.goesOn(t)
 	record(took)
-	require.Less(t, took, vanish, "the connection has moved, instead of another one being made")
+	require.Less(t, took, vanish, "the connection must have moved, rather than been replaced")
 }
 
-// vanish is how long a connection lives on which nothing is heard.
+// vanish is how long a silent connection lives.
 const vanish = 13 * time.Second

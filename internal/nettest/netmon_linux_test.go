@@ -15,7 +15,7 @@ import (
 	"github.com/sdp2p/p2p/mdns"
 )
 
-// TestMonitor is a program that tells of changes of the host's network.
+// TestMonitor is a program that reports changes of the host's network.
 func TestMonitor(t *testing.T) {
 	var cfg none
 	console := netlab.Program(t, &cfg)
@@ -52,8 +52,8 @@ func kinds(k netmon.Kind) string {
 	return strings.Join(names, "|")
 }
 
-// Changes of a host's network are reported by their kinds, each once, and what
-// is none is not.
+// Changes of a host's network are reported by their kinds, each of them once,
+// and other events are not reported.
 func TestNetworkMonitor(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)
@@ -80,7 +80,7 @@ func TestNetworkMonitor(t *testing.T) {
 	expect("address", "an address", "addr", "add", "10.9.9.9/24", "dev", one.Interface)
 	expect("route", "a default route", "route", "add", "default", "via", "10.78.1.254")
 	began := time.Now()
-	h.Run("ip", append(router, "02:00:00:00:00:01")...) // it is known now
+	h.Run("ip", append(router, "02:00:00:00:00:01")...) // the router becomes known
 	h.Run("ip", "route", "add", "10.200.0.0/16", "via", "10.78.1.254")
 	h.Run("ip", "link", "set", one.Interface, "mtu", "1400")
 	h.Run("ip", "link", "add", "unused", "type", "bridge")
@@ -102,8 +102,8 @@ func TestNetworkMonitor(t *testing.T) {
 	require.Equal(t, "10.78.1.254", s.Default[netmon.IPv4].Addr.String())
 	require.False(t, s.Interfaces[0].Physical)
 
-	// The neighbor unplugs the cable and plugs it in again, which is over
-	// before it is looked at.
+	// The neighbor unplugs the cable and plugs it in again, before the monitor
+	// looks.
 	ups := s.Interfaces[0].Ups
 	at := time.Now()
 	one.Replug(h, one)
@@ -115,8 +115,8 @@ func TestNetworkMonitor(t *testing.T) {
 	})
 }
 
-// A storm, as programs that run containers cause it, is few changes, and ports
-// of bridges are none.
+// A storm of events, like that of programs that run containers, leads to few
+// changes, and ports of bridges to none.
 func TestEventStorm(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)
@@ -150,10 +150,10 @@ func TestEventStorm(t *testing.T) {
 	require.Equal(t, 60, ports)
 }
 
-// A computer is moved to another network, which has the same prefix and the
-// same address of a router that is not there, by somebody who puts its cable
-// into another switch. It and those who are there know each other soon, and
-// those who are not any more are gone.
+// A computer moves to another network with the same prefix and the same address
+// of a router that is absent: its cable is plugged into another switch. It and
+// the nodes there soon know each other, and the nodes of the old network are
+// lost.
 func TestMovedToLookalike(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 3)
@@ -178,8 +178,9 @@ func TestMovedToLookalike(t *testing.T) {
 	y.meets(w, one.Prefixes(h[0], 0)...)
 }
 
-// A router is replaced by another one with its address, and nothing else tells
-// that the network is another one. What was learnt is dropped, and known anew.
+// A router is replaced by another one with the same address, and nothing else
+// shows that the network has changed. What was learned before is dropped, and
+// learned anew.
 func TestRouterReplaced(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 3)
@@ -187,7 +188,7 @@ func TestRouterReplaced(t *testing.T) {
 	router.Run("sh", "-c", "echo 1 >/proc/sys/net/ipv4/conf/"+netlab.Interface+"/arp_notify")
 	a, b := lab.Hosts[0], lab.Hosts[1]
 	a.Run("ip", "route", "add", "default", "via", router.Addr4().String())
-	talk := func() { // so that the router's address is known
+	talk := func() { // so that the router's link-layer address becomes known
 		require.NoError(t, a.Do(func() error {
 			c, err := net.Dial("udp", net.JoinHostPort(router.Addr4().String(), "9"))
 			if err == nil {
@@ -214,14 +215,15 @@ func TestRouterReplaced(t *testing.T) {
 	require.Zero(t, nb.count("expired", na))
 }
 
-// A host has 40 bridges beside its interface, more than Linux allows
-// memberships for a socket. It hears its neighbors at every start, and
-// everything once. Where so little is allowed that some interfaces have to be
-// deaf, that with the default route is not, and the log says what to do.
+// Beside its interface, a host has 40 bridges, more than Linux allows
+// memberships for a socket. It hears its neighbors at every start, and each
+// packet once. If the limit is so low that some interfaces must be deaf, the
+// interface with the default route is not among them, and the log says what to
+// do.
 func TestManyBridges(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 2)
-	lab.Disconnect() // the bridges are there first
+	lab.Disconnect() // the bridges must be there first
 	h, neighbor := lab.Hosts[0], lab.Hosts[1]
 	var script strings.Builder
 	for i := range 40 {
@@ -255,7 +257,7 @@ func TestManyBridges(t *testing.T) {
 			require.Len(t, stats.Deaf, 41-8)
 			require.False(t, slices.Contains(stats.Deaf, netlab.Interface))
 			require.Equal(t, 1, warned, logged)
-		case 0: // over IPv4; there is IPv6
+		case 0: // over IPv4, while there is also IPv6
 			require.Len(t, stats.Deaf, 41)
 			require.Equal(t, 1, warned, logged)
 			require.NotContains(t, logged, "failed")

@@ -31,39 +31,39 @@ import (
 
 const app = "nettest"
 
-// A nodeConfig says what kind of node [TestNode] is.
+// A nodeConfig tells [TestNode] which node to be.
 type nodeConfig struct {
 	Name   string
-	Seed   []byte // of its identity; nil: a fresh one
-	MDNS   bool   // it has a discovery,
-	QUIC   bool   // and a listener,
-	Lanes  bool   // beside which it has lanes,
-	Open   bool   // which tells strangers everything,
-	Port   uint16 // at this port, if not zero,
+	Seed   []byte // seed of its key; nil: a fresh key
+	MDNS   bool   // whether it has a discovery,
+	QUIC   bool   // a listener,
+	Lanes  bool   // and lanes
+	Open   bool   // whether it tells strangers everything
+	Port   uint16 // its port, if not zero
 	Manual []string
 
-	Interfaces []string // of the discovery; none: all
+	Interfaces []string // of the discovery; empty: all
 	Metadata   map[string]string
 
-	Pairs bool          // it has libraries, and tickets for them
+	Pairs bool          // whether it has libraries, and tickets for them
 	Idle  time.Duration // how long it keeps an idle connection, if not zero
-	Track []string      // identities of peers that it tracks
-	Debug bool          // it logs everything
-	Slow  time.Duration // what Config.Allow takes for streams of all others
+	Track []string      // identities of the peers that it tracks
+	Debug bool          // whether it logs everything
+	Slow  time.Duration // how long Config.Allow takes for streams of peers that are not tracked
 
-	Contacts []string      // identities of its contacts; nil: it has no such hook
-	Mode     mdns.Mode     // of the discovery
-	Epoch    time.Duration // after which its key changes; zero: that of epochs
+	Contacts []string      // identities of its contacts; nil: no such hook
+	Mode     mdns.Mode     // mode of the discovery
+	Epoch    time.Duration // lifetime of its key; zero: an epoch
 }
 
-// What the node does when it is asked to, beside "peers", "conflict", "stats",
-// "set metadata" and "set manual".
+// These are the node's calls, besides "peers", "conflict", "stats", "set
+// metadata" and "set manual".
 type (
 	echoArgs struct{ Peer, Text string } // "echo", and "echo in bulk"
 	echoed   struct {
 		Path      p2p.Path
 		Network   string // of its addresses: "udp" or "tcp"
-		DialError string // if it was one of these
+		DialError string // if the error is a DialError
 	}
 
 	scanArgs struct{ Interface string } // "scan"
@@ -88,7 +88,7 @@ type (
 	}
 
 	vitals struct { // "vitals"
-		Heap       uint64 // bytes, without garbage
+		Heap       uint64 // in bytes, without garbage
 		Goroutines int
 		LogLines   int64
 	}
@@ -96,7 +96,7 @@ type (
 	none struct{}
 )
 
-// A lineCounter hands a program's log to its standard error, counts the lines,
+// A lineCounter writes a program's log to its standard error, counts the lines,
 // and keeps the first ones.
 type lineCounter struct {
 	lines atomic.Int64
@@ -120,8 +120,8 @@ func (c *lineCounter) first() []string {
 	return slices.Clone(c.kept)
 }
 
-// TestNode is no test but a program that the others run on a host: a node that
-// tells what happens to it, and does what it is asked to.
+// TestNode is not a test but a program that the others run on a host: a node
+// that reports its events, and answers calls.
 func TestNode(t *testing.T) {
 	var cfg nodeConfig
 	console := netlab.Program(t, &cfg)
@@ -301,7 +301,7 @@ func echo(ctx context.Context, node *p2p.P2P, a echoArgs) (echoed, error) {
 		return echoed{}, err
 	}
 	wrote := make(chan error, 1)
-	go func() { // it may be more than there is room for on both ways
+	go func() { // it may exceed what both directions can buffer
 		_, err := io.WriteString(s, a.Text)
 		wrote <- errors.Join(err, s.CloseWrite())
 	}()
@@ -314,7 +314,7 @@ func echo(ctx context.Context, node *p2p.P2P, a echoArgs) (echoed, error) {
 	return echoed{Path: s.Path(), Network: local.Network()}, err
 }
 
-// A node is the test's view of a node.
+// A node is the test's handle of a node.
 type node struct {
 	*netlab.Process
 	t    testing.TB
@@ -330,8 +330,8 @@ func start(t testing.TB, h *netlab.Host, cfg nodeConfig) *node {
 	return n
 }
 
-// discovers waits until a hook of n discovers other, and returns when n got to
-// know of it.
+// discovers waits until a hook of n discovers other, and returns the time of
+// that.
 func (n *node) discovers(other *node, hook string) time.Time {
 	n.t.Helper()
 	n.Await(time.Time{}, "discovered", other.id, hook)
@@ -348,7 +348,7 @@ func (n *node) echoes(other *node) {
 	require.True(n.t, other.host.Owns(r.Path.Remote.Addr()), r.Path)
 }
 
-// ask calls what takes no arguments.
+// ask makes a call without arguments.
 func ask[R any](n *node, name string) R {
 	n.t.Helper()
 	r, err := netlab.Call[R](n.Process, name, none{})
@@ -356,7 +356,7 @@ func ask[R any](n *node, name string) R {
 	return r
 }
 
-// logs returns how many of the first lines of its log have a text in them.
+// logs returns how many of the first lines of a node's log contain a text.
 func (n *node) logs(text string) (lines int) {
 	n.t.Helper()
 	for _, line := range ask[[]string](n, "log") {
@@ -374,20 +374,20 @@ func (n *node) manual() manualPeer {
 	return all[0]
 }
 
-// until waits until something is true that no event tells of.
+// until waits for a condition that no event reports.
 func until(t testing.TB, holds func() bool) {
 	t.Helper()
 	for began := time.Now(); !holds(); time.Sleep(20 * time.Millisecond) {
 		if time.Since(began) > netlab.Patience {
-			t.Fatalf("it is not true after %v", netlab.Patience)
+			t.Fatalf("the condition is not met after %v", netlab.Patience)
 		}
 	}
 }
 
-// A sample is a number of measurements.
+// A sample is a list of measurements.
 type sample []time.Duration
 
-// String returns their minimum, median and maximum.
+// String returns the minimum, median and maximum.
 func (s sample) String() string {
 	s = slices.Sorted(slices.Values(s))
 	texts := make([]string, 0, 3)
@@ -399,7 +399,7 @@ func (s sample) String() string {
 
 func (s sample) most() time.Duration { return slices.Max(s) }
 
-// logOptions has a node log everything where that is wanted, or
+// logOptions makes a node log everything if cfg says so, or if
 // SDP2P_NETTEST_DEBUG is set.
 func logOptions(cfg nodeConfig) *slog.HandlerOptions {
 	if !cfg.Debug && os.Getenv("SDP2P_NETTEST_DEBUG") == "" {

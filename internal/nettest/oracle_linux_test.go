@@ -19,7 +19,7 @@ import (
 )
 
 // sniff returns a packet of a connection that the host sends to an address, as
-// somebody on the link sees it, and the port that it comes from.
+// other hosts on the link see it, and its source port.
 func sniff(t testing.TB, h *netlab.Host, to netip.AddrPort) (packet []byte, port uint16) {
 	t.Helper()
 	require.NoError(t, h.Do(func() error {
@@ -49,7 +49,7 @@ func sniff(t testing.TB, h *netlab.Host, to netip.AddrPort) (packet []byte, port
 	return packet, port
 }
 
-// parseUDP takes an IP packet apart, as far as it is UDP.
+// parseUDP parses an IP packet if it is UDP.
 func parseUDP(b []byte) (dst netip.AddrPort, source uint16, payload []byte) {
 	var addr netip.Addr
 	var udp []byte
@@ -65,8 +65,8 @@ func parseUDP(b []byte) (dst netip.AddrPort, source uint16, payload []byte) {
 	return netip.AddrPortFrom(addr, binary.BigEndian.Uint16(udp[2:])), binary.BigEndian.Uint16(udp), udp[8:]
 }
 
-// askToReset sends packets with a connection's ID to a node's address and
-// returns what it answers, which may be nothing.
+// askToReset sends packets with a connection's ID to a node's address, and
+// returns the answers, of which there may be none.
 func askToReset(t testing.TB, h *netlab.Host, packet []byte, to netip.AddrPort) (answers [][]byte) {
 	t.Helper()
 	var u *net.UDPConn
@@ -90,9 +90,9 @@ func askToReset(t testing.TB, h *netlab.Host, packet []byte, to netip.AddrPort) 
 	return answers
 }
 
-// Somebody on the link copies the ID of a live connection into packets to the
-// node's socket of the other family, or to another node with its key. If that
-// answers that it does not know the connection, the answer does not end it
+// A host on the link copies the ID of a live connection into packets to the
+// node's socket of the other family, or to another node with the same key. If
+// these answer that they do not know the connection, the answer must not end it
 // (RFC 9000 §21.11).
 func TestResetOracle(t *testing.T) {
 	t.Parallel()
@@ -100,7 +100,7 @@ func TestResetOracle(t *testing.T) {
 	for _, c := range []struct {
 		name        string
 		over, other func(h *netlab.Host) netip.Addr
-		port        uint16 // that is asked
+		port        uint16 // the port that is asked
 	}{
 		{"IPv4 connection, IPv6 socket", (*netlab.Host).Addr4, (*netlab.Host).Addr6, quic.DefaultPort},
 		{"IPv6 connection, IPv4 socket", (*netlab.Host).Addr6, (*netlab.Host).Addr4, quic.DefaultPort},
@@ -134,7 +134,8 @@ func TestResetOracle(t *testing.T) {
 	}
 }
 
-// toldTo returns what a node tells somebody who connects to its address.
+// toldTo returns the metadata that a node sends to a stranger that connects to
+// its address.
 func toldTo(t testing.TB, from *netlab.Host, n *node, seed []byte) (all string) {
 	t.Helper()
 	p := startAttack(t, from, attackConfig{
@@ -152,8 +153,8 @@ func toldTo(t testing.TB, from *netlab.Host, n *node, seed []byte) (all string) 
 }
 
 // A stranger is told what discovery would tell it: everything if the node
-// announces itself, and else nothing that says whose node it is. A member is
-// told everything in any case.
+// announces itself, and otherwise nothing that shows whose node it is. A member
+// is always told everything.
 func TestWhatStrangersAreTold(t *testing.T) {
 	t.Parallel()
 	for name, announces := range map[string]bool{"with discovery": true, "without discovery": false} {

@@ -20,9 +20,9 @@ import (
 
 const browsedType = "_" + app + "._udp"
 
-// zeroconfPeer is a python-zeroconf that announces sys.argv[1] at the addresses
-// in sys.argv[2] with the TXT record in sys.argv[3], and prints what it sees,
-// until its input ends.
+// zeroconfPeer is a python-zeroconf program that announces sys.argv[1] at the
+// addresses in sys.argv[2] with the TXT record in sys.argv[3], and prints what
+// it sees, until its input ends.
 const zeroconfPeer = `
 import json, sys
 from zeroconf import IPVersion, ServiceBrowser, ServiceInfo, Zeroconf
@@ -45,8 +45,8 @@ sys.stdin.read()
 z.close()
 `
 
-// silentReader shares port 5353 with whatever else is on its host, and reads
-// what comes.
+// silentReader shares port 5353 with the other programs on its host, and reads
+// all packets.
 const silentReader = `
 import select, socket, struct
 index = socket.if_nametoindex("veth0")
@@ -69,23 +69,23 @@ while True:
     for s in select.select(all, [], [])[0]: s.recv(9000)
 `
 
-// oddMetadata has values with all that DNS-SD, its tools and JSON treat
-// specially.
+// oddMetadata has values with all characters that DNS-SD, its tools or JSON
+// treat specially.
 var oddMetadata = map[string]string{
 	"path": `C:\tmp\032 "x";`, "sum": "a=b=c", "city": "Zürich 東京", "empty": "", "lines": "1\n\t2",
 }
 
-// An announcement is what one announces and all others find.
+// An announcement is made by one program and found by all others.
 type announcement struct {
 	label string
 	host  *netlab.Host
 	port  uint16
 	txt   map[string]string
-	named string // the host, by the announcement of a node
+	named string // the host, if the announcement is a node's
 }
 
-// oddKey returns the seed of an identity whose text has both '+' and '/', which
-// host names have not, and that text.
+// oddKey returns the seed of an identity whose text contains both '+' and '/',
+// which host names do not, and that text.
 func oddKey(t testing.TB) (seed []byte, label string) {
 	for {
 		seed = make([]byte, identity.SeedSize)
@@ -99,7 +99,7 @@ func oddKey(t testing.TB) (seed []byte, label string) {
 }
 
 // oddConfig returns the configuration of a node with an odd key and odd
-// metadata, and what it announces on a host.
+// metadata, and its announcement on a host.
 func oddConfig(t testing.TB, h *netlab.Host) (nodeConfig, *announcement) {
 	cfg := onLAN
 	cfg.Port, cfg.Metadata = 4242, maps.Clone(oddMetadata)
@@ -124,7 +124,8 @@ func startOdd(t testing.TB, h *netlab.Host) (*node, *announcement) {
 	return start(t, h, cfg), a
 }
 
-// peer returns what the node knows of a peer; nothing, if it does not know it.
+// peer returns what the node knows about a peer, or the zero value if it does
+// not know the peer.
 func (n *node) peer(label string) peerInfo {
 	n.t.Helper()
 	all := ask[[]peerInfo](n, "peers")
@@ -134,8 +135,8 @@ func (n *node) peer(label string) peerInfo {
 	return peerInfo{}
 }
 
-// finds waits until the node has found what was announced, at or after since
-// and with all addresses, and returns when it got to know of it. All the
+// finds waits until the node has found an announcement, at or after since and
+// with all addresses, and returns the time of that. It requires that all
 // metadata is as announced.
 func (n *node) finds(since time.Time, a *announcement) time.Time {
 	n.t.Helper()
@@ -147,12 +148,12 @@ func (n *node) finds(since time.Time, a *announcement) time.Time {
 		return slices.Contains(p.Candidates, "direct "+at4.String()) && slices.Contains(p.Candidates, "direct "+at6.String())
 	})
 	want := maps.Clone(a.txt)
-	delete(want, "sdp2p") // is for the node itself
+	delete(want, "sdp2p") // only the node itself uses it
 	require.Equal(n.t, want, p.Metadata)
 	return at
 }
 
-// set changes one entry of the node's metadata, and of what it announces.
+// set changes one entry of the node's metadata and of its announcement.
 func (n *node) set(a *announcement, key, value string) {
 	n.t.Helper()
 	_, err := netlab.Call[none](n.Process, "set metadata", map[string]string{key: value})
@@ -160,9 +161,9 @@ func (n *node) set(a *announcement, key, value string) {
 	a.txt[key] = value
 }
 
-// others are two other implementations of Multicast DNS, avahi on the first
-// host of a lab and python-zeroconf on the second. Each announces something,
-// and browses.
+// others are two other implementations of Multicast DNS: avahi on the first
+// host of a lab, and python-zeroconf on the second one. Each of them announces
+// something, and browses.
 type others struct {
 	t                   testing.TB
 	avahi               *netlab.Avahi
@@ -205,14 +206,14 @@ func (o *others) startZeroconf() {
 	o.zeroconf.Await(time.Time{}, "registered")
 }
 
-// avahiLine is how a line of avahi-browse about an instance begins.
+// avahiLine returns the beginning of a line of avahi-browse about an instance.
 func avahiLine(event, family, label string) string {
 	escaped := strings.NewReplacer("+", `\043`, "/", `\047`).Replace(label)
 	return event + ";" + netlab.Interface + ";" + family + ";" + escaped + ";"
 }
 
-// avahiTXT parses strings as avahi-browse prints them: each between double
-// quotes, with bytes as \DDD in decimal.
+// avahiTXT parses strings as avahi-browse prints them: each in double quotes,
+// with bytes as \DDD in decimal.
 func avahiTXT(t testing.TB, text string) map[string]string {
 	txt := map[string]string{}
 	var s []byte
@@ -241,15 +242,15 @@ func avahiTXT(t testing.TB, text string) map[string]string {
 	return txt
 }
 
-// avahiSees waits until avahi has found what was announced, at or after since,
-// once over IPv4 and once over IPv6, and returns when both were there. All the
-// TXT record is as announced.
+// avahiSees waits until avahi has found an announcement, at or after since,
+// both over IPv4 and over IPv6, and returns the time of that. It requires that
+// the whole TXT record is as announced.
 func (o *others) avahiSees(since time.Time, a *announcement) time.Time {
 	o.t.Helper()
 	var at time.Time
 	for _, family := range []string{"IPv4", "IPv6"} {
 		line := o.browse.Await(since, avahiLine("=", family, a.label))
-		field := strings.SplitN(line.Text, ";", 10) // the last one may hold semicolons
+		field := strings.SplitN(line.Text, ";", 10) // the last field may contain semicolons
 		require.True(o.t, ownsText(a.host, field[7]), line.Text)
 		require.Equal(o.t, fmt.Sprint(a.port), field[8])
 		require.Equal(o.t, a.txt, avahiTXT(o.t, field[9]))
@@ -260,10 +261,10 @@ func (o *others) avahiSees(since time.Time, a *announcement) time.Time {
 	return at
 }
 
-// avahiSeesChange waits until avahi tells a value of what was announced, over
-// IPv4 and IPv6. avahi-browse resolves an instance once, and avahi keeps an old
-// record for a second next to the new one: so it takes one avahi-browse after
-// another.
+// avahiSeesChange waits until avahi reports a changed value of an announcement,
+// over IPv4 and IPv6. avahi-browse resolves an instance only once, and avahi
+// keeps an old record for a second beside the new one: so it runs avahi-browse
+// several times.
 func (o *others) avahiSeesChange(a *announcement, value string) time.Time {
 	o.t.Helper()
 	until(o.t, func() bool {
@@ -275,9 +276,9 @@ func (o *others) avahiSeesChange(a *announcement, value string) time.Time {
 	return o.avahiSees(time.Time{}, a)
 }
 
-// zeroconfSees does with python-zeroconf what avahiSees does, and
-// avahiSeesChange: lines without the words are of an earlier state. It tells
-// the addresses of both families at once.
+// zeroconfSees does with python-zeroconf what avahiSees and avahiSeesChange do:
+// lines without the words belong to an earlier state. It reports the addresses
+// of both families at once.
 func (o *others) zeroconfSees(since time.Time, a *announcement, words ...string) time.Time {
 	o.t.Helper()
 	quoted := func(s any) string { return fmt.Sprintf(`"%v"`, s) }
@@ -296,8 +297,8 @@ func (o *others) zeroconfSees(since time.Time, a *announcement, words ...string)
 	return line.At
 }
 
-// avahiMisses waits until avahi says, for both families, that an instance is
-// gone, and returns when.
+// avahiMisses waits until avahi reports, for both families, that an instance is
+// gone, and returns the time of that.
 func (o *others) avahiMisses(since time.Time, a *announcement) time.Time {
 	o.t.Helper()
 	at4 := o.browse.Await(since, avahiLine("-", "IPv4", a.label)).At
@@ -311,8 +312,8 @@ func (o *others) zeroconfMisses(since time.Time, a *announcement) time.Time {
 	return o.zeroconf.Await(since, `"remove"`, `"`+a.label+`"`).At
 }
 
-// all waits until avahi, zeroconf and each of the nodes have found what avahi
-// and zeroconf announce, and what the nodes do.
+// all waits until avahi, zeroconf and each of the nodes have found the
+// announcements of avahi, of zeroconf, and of the nodes.
 func (o *others) all(nodes []*node, announced []*announcement) {
 	o.t.Helper()
 	for _, a := range append([]*announcement{o.byAvahi, o.byZeroconf}, announced...) {

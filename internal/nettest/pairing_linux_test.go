@@ -12,10 +12,11 @@ import (
 	"github.com/sdp2p/p2p/pairing"
 )
 
-// What a node with nodeConfig.Pairs does, whose user agrees to everything.
+// These are the calls of a node with nodeConfig.Pairs, whose user agrees to
+// everything.
 type (
-	inviteArgs struct { // "invite": a ticket for a new library
-		Addrs []string // none: those of the host
+	inviteArgs struct { // "invite": makes a ticket for a new library
+		Addrs []string // empty: those of the host
 	}
 	invited struct {
 		Ticket  string
@@ -23,19 +24,19 @@ type (
 		Library founded
 	}
 
-	joinArgs struct{ Ticket string } // "join"; the other one tells "joined"
+	joinArgs struct{ Ticket string } // "join"; the other node reports "joined"
 )
 
 // libraryName is the name of the libraries to which a node invites.
 const libraryName = "Pictures of the Joneses"
 
-// A pairer is what a node needs to pair.
+// A pairer is what a node needs for pairing.
 type pairer struct {
 	libraries *library.Libraries
 	pairing   *pairing.Pairing
 }
 
-// newPairer returns that of a node, which may have contacts.
+// newPairer returns the pairer of a node, which may have contacts.
 func newPairer(routes *p2p.Mux, contacts pairing.Contacts) *pairer {
 	p := &pairer{libraries: library.New(library.Config{})}
 	p.pairing = pairing.New(pairing.Config{Libraries: p.libraries, Contacts: contacts})
@@ -46,7 +47,7 @@ func newPairer(routes *p2p.Mux, contacts pairing.Contacts) *pairer {
 
 func (p *pairer) hooks() []p2p.Hook { return []p2p.Hook{p.libraries, p.pairing} }
 
-// handle registers what the node does.
+// handle registers the node's calls.
 func (p *pairer) handle(console *netlab.Console) {
 	yes := func(context.Context, pairing.Device) bool { return true }
 	netlab.Handle(console, "invite", func(a inviteArgs) (invited, error) {

@@ -15,9 +15,9 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// Everybody finds everybody, with all of the TXT record and the addresses of
-// both families; browsers that were there before see a node come, and hear its
-// goodbye.
+// All implementations find each other, with the whole TXT record and the
+// addresses of both families; browsers that were there before see a new node
+// come, and hear its goodbye.
 func TestOtherImplementations(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 4)
@@ -25,7 +25,7 @@ func TestOtherImplementations(t *testing.T) {
 	d, byD := startOdd(t, lab.Hosts[3])
 	cfg, byC := oddConfig(t, lab.Hosts[2])
 	c := start(t, lab.Hosts[2], cfg)
-	var found, gone [3]sample // at avahi, zeroconf, a node
+	var found, gone [3]sample // at avahi, at zeroconf, and at a node
 	for range 3 {
 		began := c.Await(time.Time{}, "starting").At
 		for i, at := range []time.Time{o.avahiSees(began, byC), o.zeroconfSees(began, byC), d.finds(began, byC)} {
@@ -44,8 +44,8 @@ func TestOtherImplementations(t *testing.T) {
 	nodes := []*node{c, d}
 	o.all(nodes, []*announcement{byC, byD})
 
-	// What others take back is gone, too. For a client of avahi that was
-	// killed, avahi does that.
+	// Announcements that others withdraw are gone, too. If a client of avahi
+	// was killed, avahi withdraws them.
 	left := o.zeroconf.Quit()
 	o.avahiMisses(left, o.byZeroconf)
 	for _, n := range nodes {
@@ -57,9 +57,9 @@ func TestOtherImplementations(t *testing.T) {
 	}
 }
 
-// Browsers that come later find the nodes that are there. What an avahi
-// announced is gone when that stops, and found again when it is back; and it
-// finds the nodes again.
+// Browsers that start later find the nodes that are there. Announcements of an
+// avahi are gone when it stops, and found again when it is back; and it finds
+// the nodes again.
 func TestLaterBrowsers(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 4)
@@ -91,10 +91,10 @@ func TestLaterBrowsers(t *testing.T) {
 	o.all(nodes, announced)
 }
 
-// A node on the host of avahi, one on that of zeroconf and one next to
-// processes that do nothing but read find everybody and are found, although a
-// unicast packet reaches only one of the sockets at port 5353. What is no peer
-// is not in the way.
+// A node on the host of avahi, one on that of zeroconf, and one beside
+// processes that only read find all others and are found, although a unicast
+// packet reaches only one of the sockets on port 5353. Processes that only read
+// are not in the way.
 func TestSharedPort(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 4)
@@ -109,7 +109,7 @@ func TestSharedPort(t *testing.T) {
 		n, a := startOdd(t, h)
 		nodes, announced = append(nodes, n), append(announced, a)
 	}
-	read() // before the node, and after it: the kernel may prefer the older socket or the newer one
+	read() // started before and after the node, since the kernel may prefer either socket
 	for _, h := range lab.Hosts[:3] {
 		add(h)
 	}
@@ -121,8 +121,8 @@ func TestSharedPort(t *testing.T) {
 	}
 }
 
-// A node whose interface was down is back by itself: it finds everybody again,
-// and everybody hears what is new of it.
+// A node whose interface was down recovers by itself: it finds all others
+// again, and they learn its changes.
 func TestLinkDown(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 4)
@@ -148,7 +148,7 @@ func TestLinkDown(t *testing.T) {
 	d.Await(up, "modified", c.id)
 	d.finds(time.Time{}, byC)
 
-	c.host.LinkDown() // for less time than passes between two looks at the interfaces
+	c.host.LinkDown() // for less time than between two looks at the interfaces
 	c.host.LinkUp()
 	c.set(byC, "state", "still here")
 	o.avahiSeesChange(byC, "still here")
@@ -159,8 +159,8 @@ func TestLinkDown(t *testing.T) {
 }
 
 // A change of the metadata is seen by avahi and zeroconf, and once by a node,
-// whether it is connected or not: although it is announced twice, over IPv4 and
-// IPv6, and told on the connection.
+// whether or not that is connected: although it is announced twice, over IPv4
+// and IPv6, and also sent over the connection.
 func TestMetadataChange(t *testing.T) {
 	t.Parallel()
 	lab := netlab.New(t, 5)
@@ -171,7 +171,7 @@ func TestMetadataChange(t *testing.T) {
 	nodes := []*node{apart, connected}
 	o.all([]*node{c, apart, connected}, []*announcement{byC, byApart, byConnected})
 	connected.echoes(c)
-	connected.Await(time.Time{}, "modified", c.id) // it is verified now
+	connected.Await(time.Time{}, "modified", c.id) // the metadata is verified now
 	const changes = 3
 	var sent uint64
 	began := time.Now()
@@ -201,9 +201,9 @@ func TestMetadataChange(t *testing.T) {
 	}
 }
 
-// As much metadata as a node may have arrives whole everywhere: 128 entries, 64
+// The largest possible metadata arrives everywhere completely: 128 entries, 64
 // of them libraries, 8136 of 8192 bytes. Its TXT record goes alone in a packet
-// of almost 8 KiB, which is six fragments on a link of 1500 bytes (RFC 6762
+// of almost 8 KiB, which makes six fragments on a link of 1500 bytes (RFC 6762
 // §17); nodes, avahi and zeroconf all read packets of that size.
 func TestLargeMetadata(t *testing.T) {
 	t.Parallel()
@@ -213,7 +213,7 @@ func TestLargeMetadata(t *testing.T) {
 	for i := range p2p.MaxLibraries {
 		cfg.Metadata[fmt.Sprintf("d66e0000-0000-4000-8000-%012x", i)] = identity.New().Remote().String()
 	}
-	for len(announcedTXT(cfg)) <= proto.MaxMetadataEntries { // sdp2p is not one of them
+	for len(announcedTXT(cfg)) <= proto.MaxMetadataEntries { // the entry sdp2p is not counted
 		cfg.Metadata[fmt.Sprintf("further-%02d", len(cfg.Metadata))] = strings.Repeat("ë", 17)
 	}
 	byC.txt = announcedTXT(cfg)
@@ -224,9 +224,9 @@ func TestLargeMetadata(t *testing.T) {
 	t.Log("found by a node, avahi and zeroconf after:", found.Sub(began), avahi.Sub(began), zeroconf.Sub(began))
 	o.all([]*node{c, d}, []*announcement{byC, byD})
 	sent := ask[mdns.Stats](c, "stats").Sent.Announcements
-	require.Greater(t, sent.Bytes/sent.Packets, uint64(1500)) // without the TXT record's, none is
+	require.Greater(t, sent.Bytes/sent.Packets, uint64(1500)) // those with the TXT record
 
-	c.Stop() // the goodbye goes without the TXT record
+	c.Stop() // the goodbye does not contain the TXT record
 	left := c.Await(began, "stopping").At
 	found, avahi, zeroconf = d.Await(left, "expired", c.id, "mdns").At, o.avahiMisses(left, byC), o.zeroconfMisses(left, byC)
 	t.Log("gone there after:", found.Sub(left), avahi.Sub(left), zeroconf.Sub(left))

@@ -13,9 +13,9 @@ import (
 	"github.com/sdp2p/p2p/internal/netlab"
 )
 
-// A repeater carries Multicast DNS between the interfaces of a host, as home
-// routers do between virtual networks: what comes to the group on one is sent
-// on the others, from the host's own address there.
+// A repeater forwards Multicast DNS between the interfaces of a host, as home
+// routers do between virtual networks: packets to the group that arrive on one
+// interface are sent on the others, from the host's own addresses there.
 type repeater struct {
 	links []*net.Interface
 	own   []netip.Addr
@@ -71,7 +71,7 @@ func repeat(t *testing.T, h *netlab.Host, interfaces ...string) {
 	}()
 }
 
-// use looks the interfaces up, with their addresses.
+// use looks up the interfaces and their addresses.
 func (r *repeater) use(interfaces []string) error {
 	for _, name := range interfaces {
 		ifc, err := net.InterfaceByName(name)
@@ -90,7 +90,7 @@ func (r *repeater) use(interfaces []string) error {
 	return nil
 }
 
-// to returns the interfaces that a packet is sent on.
+// to returns the interfaces on which a packet is sent.
 func (r *repeater) to(src net.Addr, dst net.IP, by int) (links []*net.Interface) {
 	from := src.(*net.UDPAddr).AddrPort().Addr().Unmap().WithZone("")
 	if !dst.IsMulticast() || slices.Contains(r.own, from) {

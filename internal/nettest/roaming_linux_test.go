@@ -12,18 +12,17 @@ import (
 )
 
 // A host's only address goes away, and another one of the same network, or the
-// same one, comes: at once or a second later. Or its interface does. Streams
-// that were open before go on, and the connection with them, whichever side
-// dialed.
+// same one, comes: at once or a second later. Or its interface goes and comes.
+// Open streams go on, and so does the connection, whichever side dialed.
 func TestStreamsOutliveAddress(t *testing.T) {
 	t.Parallel()
 	const dialer, listener = 0, 1
 	for _, c := range []struct {
 		name string
 		host int
-		then int // the set of addresses that the new one is from
+		then int // the index of the new address's set
 		away time.Duration
-		wire bool // the interface goes, too
+		wire bool // whether the interface goes, too
 	}{
 		{"dialer, another address at once", dialer, 1, 0, false},
 		{"dialer, another address after 1 s", dialer, 1, time.Second, false},

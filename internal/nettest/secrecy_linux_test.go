@@ -18,31 +18,31 @@ import (
 	"github.com/sdp2p/p2p/internal/netlab"
 )
 
-// A story is all that two contacts send: in three epochs in one network, and in
-// another one.
+// A story is everything that two contacts send: in three epochs in one network,
+// and in another network.
 type story struct {
 	*moved
 	nodes  [2]*node
 	macs   [2]string
 	shown  [2]shownInfo
-	labels [2][]string // of each node, that were shown
+	labels [2][]string // all that each node has shown
 	hellos hellos
 
 	epochs  [3][]trace
-	between []trace // while an epoch begins
-	second  []trace // in the other network
+	between []trace // sent while an epoch begins
+	second  []trace // sent in the other network
 }
 
-// libraryOf is that of a node.
+// libraryOf returns the library of a node.
 func libraryOf(seed byte) string {
 	return fmt.Sprintf("d66e3c5a-9dad-11d1-80b4-%012x", 0xa7b4d430c800+uint64(seed)*0x10101)
 }
 
-// nameOf is a node's name.
+// nameOf returns a node's name.
 func nameOf(seed byte) string { return fmt.Sprintf("Zoë's %[1]c%[1]c%[1]c laptop", seed) }
 
-// live has two contacts live through a story. Where the networks change,
-// everything of which the hosts know is the same in both, but for the router.
+// live has two contacts live through a story. The two networks look the same to
+// the hosts, except for the router.
 func live(t *testing.T, seeds [2]byte) *story {
 	t.Helper()
 	s := &story{hellos: hellos{}}
@@ -69,7 +69,7 @@ func live(t *testing.T, seeds [2]byte) *story {
 	return s
 }
 
-// name takes down which nodes there are.
+// name records the identities of the nodes.
 func (s *story) name(t *testing.T) {
 	t.Helper()
 	s.nodes = [2]*node{s.a, s.b}
@@ -82,8 +82,8 @@ func (s *story) name(t *testing.T) {
 	}
 }
 
-// turn has both nodes begin an epoch, as they do with a further contact. Each
-// may have one that stays.
+// turn has both nodes begin an epoch, as they do when they get another contact.
+// Each may have a contact that stays.
 func (s *story) turn(t *testing.T, contacts ...string) {
 	t.Helper()
 	for i, n := range s.nodes {
@@ -97,13 +97,13 @@ func (s *story) turn(t *testing.T, contacts ...string) {
 	s.between = append(s.between, s.settle(t, s.sent[0])...)
 }
 
-// take returns what the nodes have sent on a segment.
+// take returns the packets that the nodes have sent on a segment.
 func (s *story) take(t *testing.T, r *netlab.Recording) []trace {
 	return slices.DeleteFunc(s.hellos.traces(t, r.Take()), func(tr trace) bool { return !slices.Contains(s.macs[:], tr.from) })
 }
 
-// settle waits until both nodes show something else and have announced it, and
-// have found each other by that.
+// settle waits until both nodes show something new and have announced it, and
+// have found each other by these announcements.
 func (s *story) settle(t *testing.T, r *netlab.Recording) (list []trace) {
 	t.Helper()
 	for i, n := range s.nodes {
@@ -118,7 +118,7 @@ func (s *story) settle(t *testing.T, r *netlab.Recording) (list []trace) {
 }
 
 // announced reports whether a node has announced what it shows as often as it
-// does.
+// will.
 func (s *story) announced(list []trace, i int) bool {
 	count := 0
 	for _, tr := range list {
@@ -141,23 +141,23 @@ func (s *story) use(t *testing.T) {
 	}
 }
 
-// all is everything.
+// all returns all traces.
 func (s *story) all() []trace {
 	return slices.Concat(s.epochs[0], s.epochs[1], s.epochs[2], s.between, s.second)
 }
 
-// Nothing that two contacts send in three epochs, and after a change of network
-// in which their addresses stay the same, occurs in two epochs or in both
-// networks, but for what two other nodes send as well: the words of the
-// protocols. In one network, connections stay and keep their IDs. Nothing says
-// who the nodes are.
+// Two contacts send packets in three epochs, and after a change of network that
+// leaves their addresses the same. No string in them occurs in two epochs or in
+// both networks, except those that two other nodes send as well, which are the
+// words of the protocols. Within one network, connections stay and keep their
+// IDs. Nothing reveals who the nodes are.
 func TestContactsCaptured(t *testing.T) {
 	t.Parallel()
 	var s, others *story
 	t.Run("live", func(t *testing.T) { s = live(t, keys) })
 	t.Run("others", func(t *testing.T) { others = live(t, [2]byte{'x', 'y'}) })
 	if s == nil || others == nil {
-		t.SkipNow() // as they were, or they have failed
+		t.SkipNow() // the stories were skipped, or have failed
 	}
 	require.GreaterOrEqual(t, s.hellos.whole(), 8, "handshakes that were read")
 	constants := wordsOf(others.all())
@@ -174,7 +174,8 @@ func TestContactsCaptured(t *testing.T) {
 	s.revealsNothing(t)
 }
 
-// unlinkedEpochs wants nothing to be in two epochs, but for words.
+// unlinkedEpochs requires that no string occurs in two epochs, except for
+// words.
 func (s *story) unlinkedEpochs(t *testing.T, but words) {
 	t.Helper()
 	var epochs [3]pieces
@@ -188,8 +189,8 @@ func (s *story) unlinkedEpochs(t *testing.T, but words) {
 	}
 }
 
-// revealsNothing wants no packet to say who the nodes are, or to link two
-// epochs.
+// revealsNothing requires that no packet reveals who the nodes are, or links
+// two epochs.
 func (s *story) revealsNothing(t *testing.T) {
 	t.Helper()
 	for _, tr := range s.all() {
@@ -202,7 +203,7 @@ func (s *story) revealsNothing(t *testing.T) {
 	}
 }
 
-// unlinked wants nothing to be in both.
+// unlinked requires that no string occurs in both.
 func unlinked(t *testing.T, a, b pieces, about string) {
 	t.Helper()
 	for k, in := range a {
@@ -212,9 +213,9 @@ func unlinked(t *testing.T, a, b pieces, about string) {
 	}
 }
 
-// reveals returns a part of what a packet reveals of nodes with the seeds; ""
-// if it reveals nothing. Of hexadecimal digits, which labels are made of, 12
-// are looked for, of other forms 6 bytes.
+// reveals returns a part of a packet that reveals a node with one of the seeds,
+// or "". It looks for 12 bytes of a string of hexadecimal digits, of which
+// labels consist, and for 6 bytes of any other string.
 func reveals(t *testing.T, data []byte, seeds [2]byte) string {
 	t.Helper()
 	host, err := os.Hostname()
@@ -248,13 +249,13 @@ func reveals(t *testing.T, data []byte, seeds [2]byte) string {
 	return ""
 }
 
-// serverName is what a dialer asks for that wants a key.
+// serverName returns the server name that a dialer sends to ask for a key.
 func serverName(key []byte) string {
 	sum := sha256.Sum256(key)
 	return hex.EncodeToString(sum[:8])
 }
 
-// fold takes the case from ASCII letters, and leaves all other bytes alone.
+// fold converts ASCII letters to lower case, and leaves all other bytes alone.
 func fold(s string) string {
 	b := []byte(s)
 	for i, c := range b {

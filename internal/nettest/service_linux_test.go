@@ -19,30 +19,30 @@ import (
 	"github.com/sdp2p/p2p/internal/netlab"
 )
 
-// What a node does for tests of its service.
+// These are a node's calls for tests of its service.
 type (
-	connectArgs struct { // "connect": a new connection, and an echo over it
+	connectArgs struct { // "connect": makes a new connection, and an echo over it
 		Peer   string
 		Within time.Duration
-		Keep   bool // an existing connection will do
+		Keep   bool // use an existing connection, if there is one
 	}
 	connected struct {
 		Took time.Duration
 		Err  string
 	}
 
-	pumpArgs struct { // "pump": so many bytes in each direction, at once
+	pumpArgs struct { // "pump": sends a number of bytes in each direction, at the same time
 		Peer  string
 		Bytes int64
 	}
 
 	usage struct { // "usage"
-		CPU time.Duration // of the process, so far
-		RSS int64         // bytes of memory, now
+		CPU time.Duration // of the process so far
+		RSS int64         // bytes of memory in use
 	}
 )
 
-// A tracker is a hook that keeps peers in view.
+// A tracker is a hook that tracks peers.
 type tracker struct{ ids []string }
 
 func (*tracker) Name() string { return "tracker" }
@@ -60,8 +60,8 @@ func (h *tracker) Run(ctx context.Context, s *p2p.Scope) error {
 	return nil
 }
 
-// slowly returns a Config.Allow that takes its time for streams of peers that
-// the node does not track, or nil.
+// slowly returns a Config.Allow that is slow for streams of peers that the node
+// does not track, or nil.
 func slowly(cfg nodeConfig) func(context.Context, p2p.Request) error {
 	if cfg.Slow == 0 {
 		return nil
@@ -78,8 +78,8 @@ func slowly(cfg nodeConfig) func(context.Context, p2p.Request) error {
 	}
 }
 
-// handleService registers what the node does for tests of its service. Streams
-// that it holds then end when stop is called.
+// handleService registers the node's calls for tests of its service. Streams
+// that the node holds end when stop is called.
 func handleService(console *netlab.Console, node *p2p.P2P) (stop func()) {
 	holding, stop := context.WithCancel(context.Background())
 	netlab.Handle(console, "connect", func(a connectArgs) (connected, error) {
@@ -89,7 +89,7 @@ func handleService(console *netlab.Console, node *p2p.P2P) (stop func()) {
 		}
 		leave := func() {
 			if !a.Keep {
-				node.Revoke(id) // which closes all connections
+				node.Revoke(id) // this closes all connections
 				node.Reinstate(id)
 			}
 		}
@@ -114,7 +114,7 @@ func handleService(console *netlab.Console, node *p2p.P2P) (stop func()) {
 	return stop
 }
 
-// pump sends what pumped yields, and wants it from the other side.
+// pump sends the bytes of pumped, and requires the same from the other side.
 func pump(ctx context.Context, node *p2p.P2P, a pumpArgs) (time.Duration, error) {
 	id, err := identity.Parse(a.Peer)
 	if err != nil {
@@ -172,15 +172,16 @@ func exchangePumped(s *p2p.Stream, n int64) error {
 	return <-sent
 }
 
-// pumped yields bytes that do not repeat themselves.
+// pumped returns a reader of bytes without repetitions.
 func pumped() io.Reader { return rand.NewChaCha8([32]byte{1}) }
 
-// tellFailed tells whether a stream's error says that the connection was lost.
+// tellFailed reports whether a stream's error says that the connection was
+// lost.
 func tellFailed(console *netlab.Console, event, peer string, err error) {
 	console.Tell(event, peer, strconv.FormatBool(errors.Is(err, p2p.ErrConnectionLost)), err.Error())
 }
 
-// measure returns what the process has used.
+// measure returns the resources that the process has used.
 func measure() (u usage, err error) {
 	var r syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {

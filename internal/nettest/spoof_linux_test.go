@@ -20,15 +20,15 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// every is how many of the member's connections are to be made promptly where
-// an attack aims at nothing else.
+// every is the share of the member's connections that must be made promptly
+// while an attack aims at nothing else.
 const (
 	every = 1.0
 	fifty = 50
 )
 
 // spoof sends first packets of handshakes to the victim, in the member's name,
-// until ctx is done. It returns how many.
+// until ctx is done. sent counts them.
 func (s *scene) spoof(ctx context.Context, sources []netip.Addr) (sent *atomic.Int64, done func()) {
 	s.t.Helper()
 	wire, mac := s.from.Wire(s.t), s.victim.host.MAC()
@@ -57,9 +57,9 @@ func (s *scene) spoof(ctx context.Context, sources []netip.Addr) (sent *atomic.I
 	return sent, func() { cancel(); running.Wait() }
 }
 
-// Somebody begins handshakes in a member's name, from the member's addresses:
-// the member connects all the same. (Each of these has to be answered, which
-// takes 0.16 of a processor at 2 MB/s, most of it in the system.)
+// Handshakes are begun in a member's name, from the member's addresses: the
+// member connects all the same. (Each of these has to be answered, which takes
+// 0.16 of a processor at 2 MB/s, most of it in the system.)
 func TestFloodInMembersName(t *testing.T) {
 	s := newScene(t, nodeConfig{})
 	before := ask[usage](s.victim, "usage")
@@ -72,8 +72,9 @@ func TestFloodInMembersName(t *testing.T) {
 	s.check(got, every)
 }
 
-// Handshakes that never end come from 1,000 networks, which are /64s of one
-// /48, and answer what the node asks of them: the member connects all the same.
+// Handshakes that never finish come from 1,000 networks, which are /64s of one
+// /48, and complete the address check that the node asks for: the member
+// connects all the same.
 func TestFloodFromManyNetworks(t *testing.T) {
 	s := newScene(t, nodeConfig{})
 	const prefix = "fd79:1:1::/48"
@@ -95,8 +96,8 @@ func TestFloodFromManyNetworks(t *testing.T) {
 	s.checkCost(got)
 }
 
-// A forger announces peers at its own address, each at a port of its own, and
-// counts who tries to connect there.
+// A forger announces peers at its own address, each at its own port, and counts
+// the attempts to connect there.
 type forger struct {
 	mu     sync.Mutex
 	probes map[int]map[string]bool // connection IDs of first packets, by peer
@@ -124,7 +125,7 @@ func forge(t testing.TB, h *netlab.Host, peers []*node) *forger {
 	}
 	var packets [][]byte
 	for i := range len(peers) + 1 {
-		id := identities()[0] // nobody's
+		id := identities()[0] // of no node
 		if i < len(peers) {
 			id = peers[i].id
 		}
@@ -146,7 +147,7 @@ func forge(t testing.TB, h *netlab.Host, peers []*node) *forger {
 	return f
 }
 
-// listen counts the handshakes that somebody begins.
+// listen counts the handshakes that are begun.
 func (f *forger) listen(u *net.UDPConn, peer int) {
 	for b := make([]byte, 2000); ; {
 		n, from, err := u.ReadFromUDPAddrPort(b)
@@ -166,7 +167,7 @@ func (f *forger) listen(u *net.UDPConn, peer int) {
 	}
 }
 
-// most returns the highest number of probes of one of the peers.
+// most returns the largest number of probes for one of the peers.
 func (f *forger) most(peers []*node) (n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -176,8 +177,8 @@ func (f *forger) most(peers []*node) (n int) {
 	return n
 }
 
-// counts checks that the forger sees it when a node dials what it announces:
-// nobody, who is nowhere else.
+// counts checks that the forger sees it when a node dials a forged address: it
+// announces a peer that is nowhere else.
 func (f *forger) counts(n *node, peers []*node) {
 	n.t.Helper()
 	_, err := netlab.Call[connected](n.Process, "connect", connectArgs{Peer: identities()[0], Within: 5 * time.Second})
@@ -187,23 +188,23 @@ func (f *forger) counts(n *node, peers []*node) {
 	require.NotEmpty(n.t, f.probes[len(peers)])
 }
 
-// udpSockets returns how many sockets a node has, which is alone on its host.
-// One of IPv6 is one of IPv4 as well.
+// udpSockets returns the number of sockets of a node that is alone on its host.
+// A socket for IPv6 also serves IPv4.
 func udpSockets(n *node) int {
 	n.t.Helper()
 	return strings.Count(n.host.Run("cat", "/proc/net/udp", "/proc/net/udp6"), "\n")
 }
 
-// Forged announcements of connected peers, whose link stalls for 700 ms now and
-// then, cost no connection, and the node does not try to reach what they
-// announce more than 4 times a second and peer. Of sockets, it opens two at
-// most.
+// Announcements of connected peers are forged, while the peers' link stalls for
+// 700 ms now and then. No connection is lost, and the node probes the forged
+// addresses at most 4 times a second for each peer. It opens at most two more
+// sockets.
 func TestForgedAnnouncements(t *testing.T) {
 	const (
 		peers  = 10 // all on one host
 		stall  = 700 * time.Millisecond
 		lasts  = 12 * time.Second
-		probes = 4 // a second
+		probes = 4 // per second
 	)
 	lab := netlab.New(t, 3)
 	n := start(t, lab.Hosts[0], onLAN)
@@ -235,7 +236,7 @@ func TestForgedAnnouncements(t *testing.T) {
 	require.LessOrEqual(t, float64(f.most(all)), probes*took.Seconds())
 	require.LessOrEqual(t, udpSockets(n), sockets+2)
 	seen := 0
-	for _, p := range all { // the forgeries were believed, as far as they can be
+	for _, p := range all { // forgeries were accepted as candidates
 		seen += n.count("discovered", p)
 	}
 	require.Greater(t, seen, peers)
@@ -245,8 +246,7 @@ func TestForgedAnnouncements(t *testing.T) {
 	f.counts(n, all)
 }
 
-// The same with fifty peers, who are in one process, and whose addresses were
-// typed in.
+// The same holds for fifty peers in one process, whose addresses were entered.
 func TestForgedAnnouncementsOfFifty(t *testing.T) {
 	const crowd, first = 50, 7400
 	lab := netlab.New(t, 3)
@@ -269,7 +269,7 @@ func TestForgedAnnouncementsOfFifty(t *testing.T) {
 	sockets := udpSockets(n)
 	f := forge(t, lab.Hosts[2], all)
 	began := time.Now()
-	until(t, func() bool { // that each was announced some times, and the link has stalled as often
+	until(t, func() bool { // each was announced several times, and the link has stalled as often
 		time.Sleep(2 * time.Second)
 		lab.Hosts[1].Stall()
 		time.Sleep(700 * time.Millisecond)
@@ -285,7 +285,7 @@ func TestForgedAnnouncementsOfFifty(t *testing.T) {
 	}
 	require.LessOrEqual(t, udpSockets(n), sockets+2)
 	seen := 0
-	for _, p := range all { // the forgeries were believed, as far as they can be
+	for _, p := range all { // forgeries were accepted as candidates
 		seen += n.count("discovered", p)
 	}
 	require.Greater(t, seen, crowd)

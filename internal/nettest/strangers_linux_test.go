@@ -29,7 +29,7 @@ import (
 	"github.com/sdp2p/p2p/internal/tags"
 )
 
-// shows returns what a node has shown so far: labels, keys, or ports.
+// shows returns what a node has shown so far: its labels, keys, or ports.
 func shows(n *node, what int) (all []string) {
 	for _, e := range n.Events() {
 		if e.Name == "shows" && !slices.Contains(all, e.About[what]) {
@@ -43,8 +43,7 @@ const (
 	labels, ephemeralKeys = 0, 1
 )
 
-// ports returns the ports at which a host's sockets are, by the system's
-// tables.
+// ports returns the ports of a host's sockets, from the system's tables.
 func ports(t testing.TB, h *netlab.Host, tables ...string) (all []uint16) {
 	t.Helper()
 	for _, table := range tables {
@@ -59,7 +58,7 @@ func ports(t testing.TB, h *netlab.Host, tables ...string) (all []uint16) {
 	return all
 }
 
-// A scanner dials with any name, and notes the keys that it is shown.
+// A scanner dials with any server name, and records the keys that it is shown.
 type scanner struct {
 	t    *testing.T
 	from *netlab.Host
@@ -68,7 +67,8 @@ type scanner struct {
 	keys []string
 }
 
-// config asks for a name, with a certificate or without one.
+// config returns a configuration that asks for a name, with or without a
+// certificate.
 func (s *scanner) config(name string, anonymous bool) *tls.Config {
 	c := newStranger(s.t, nil).config()
 	c.ServerName = name
@@ -78,7 +78,7 @@ func (s *scanner) config(name string, anonymous bool) *tls.Config {
 	verify := c.VerifyPeerCertificate
 	c.VerifyPeerCertificate = nil
 	c.VerifyConnection = func(state tls.ConnectionState) error {
-		s.shown(state) // also if the handshake comes to nothing afterwards
+		s.shown(state) // even if the handshake fails afterwards
 		return verify(rawOf(state), nil)
 	}
 	return c
@@ -96,7 +96,7 @@ func (s *scanner) shown(state tls.ConnectionState) {
 	s.keys = append(s.keys, id.String())
 }
 
-// tls dials by TLS over TCP.
+// tls dials with TLS over TCP.
 func (s *scanner) tls(at netip.AddrPort, conf *tls.Config) {
 	require.NoError(s.t, s.from.Do(func() error {
 		c, err := net.DialTimeout("tcp", at.String(), time.Second)
@@ -110,9 +110,9 @@ func (s *scanner) tls(at netip.AddrPort, conf *tls.Config) {
 	}))
 }
 
-// scanPorts dials all UDP and TCP ports that a node has open at an address, by
-// QUIC and TLS, asking for each name, with a certificate and without one. It
-// returns the keys that it is shown.
+// scanPorts dials all open UDP and TCP ports of a node at an address, with QUIC
+// and TLS, asking for each name, with and without a certificate. It returns the
+// keys that it is shown.
 func scanPorts(t *testing.T, from *netlab.Host, n *node, at netip.Addr, names []string) (keys []string) {
 	t.Helper()
 	s := &scanner{t: t, from: from}
@@ -132,7 +132,7 @@ func scanPorts(t *testing.T, from *netlab.Host, n *node, at netip.Addr, names []
 				place <- struct{}{}
 				dials.Go(func() {
 					defer func() { <-place }()
-					ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second) // others speak no QUIC
+					ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second) // for other ports
 					defer cancel()
 					c, err := tr.Dial(ctx, net.UDPAddrFromAddrPort(netip.AddrPortFrom(at, port)), s.config(name, anonymous), quicConfig())
 					if err == nil {
@@ -156,7 +156,7 @@ func rawOf(state tls.ConnectionState) (raw [][]byte) {
 	return raw
 }
 
-// asksFor is the name by which contacts ask for a key.
+// asksFor returns the name with which contacts ask for a key.
 func asksFor(t testing.TB, key string) string {
 	id, err := identity.Parse(key)
 	require.NoError(t, err)
@@ -165,9 +165,10 @@ func asksFor(t testing.TB, key string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// A scan of the ports of nodes that are visible to their contacts only finds
-// the keys that they show, under any name: also after a change of keys, and in
-// another network, where no key of the one before is found.
+// A scan of the ports of nodes that are visible only to their contacts finds
+// only the keys that they show, whatever name it asks for: also after a change
+// of keys, and in another network, where it finds no key from the first
+// network.
 func TestContactsScanned(t *testing.T) {
 	t.Parallel()
 	m := newMoved(t, keys, func(int) nodeConfig { return nodeConfig{} })
@@ -201,8 +202,8 @@ func TestContactsScanned(t *testing.T) {
 	}
 }
 
-// advertisement is a router advertisement (RFC 4861 §4.2) with a prefix, of a
-// router with a link-layer address.
+// advertisement returns a router advertisement (RFC 4861 §4.2) with a prefix,
+// from a router with a link-layer address.
 func advertisement(mac net.HardwareAddr, prefix netip.Addr) []byte {
 	b := []byte{134, 0, 0, 0, 64, 0, 0x0e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0}
 	b = append(append(b, 1, 1), mac...)
@@ -212,9 +213,9 @@ func advertisement(mac net.HardwareAddr, prefix netip.Addr) []byte {
 	return append(append(b, 0, 0, 0, 0), prefix.AsSlice()...)
 }
 
-// 1,000 forged router advertisements, of many routers and prefixes, end no
-// connection, and are taken for another network once at most: where there is
-// IPv4, never.
+// 1,000 forged router advertisements, from many routers and with many prefixes,
+// end no connection, and are mistaken for another network at most once; never,
+// if there is IPv4.
 func TestForgedRouters(t *testing.T) {
 	t.Parallel()
 	for name, most := range map[string]int{"with IPv4": 1, "without IPv4": 2} {
@@ -240,7 +241,7 @@ func TestForgedRouters(t *testing.T) {
 				require.NoError(t, wire.SendICMP6(net.HardwareAddr{0x33, 0x33, 0, 0, 0, 1}, from, netip.MustParseAddr("ff02::1"), advertisement(mac, prefix)))
 				time.Sleep(5 * time.Millisecond) // the rate of the attack
 			}
-			require.NotEmpty(t, a.host.Run("ip", "-6", "route", "show", "default"), "they are believed by the host")
+			require.NotEmpty(t, a.host.Run("ip", "-6", "route", "show", "default"), "the host must believe the advertisements")
 			held := ask[int64](a, "held")
 			until(t, func() bool { return ask[int64](a, "held") > held+20 })
 			for _, n := range []*node{a, b} {
@@ -255,8 +256,8 @@ func TestForgedRouters(t *testing.T) {
 	}
 }
 
-// forgedContact is an announcement of a node that is visible to its contacts
-// only: of nobody, with random tags.
+// forgedContact returns an announcement of a node that is visible to contacts
+// only, of no real node, with random tags.
 func forgedContact(t testing.TB, from netip.Addr) []byte {
 	t.Helper()
 	var label [8]byte
@@ -269,9 +270,9 @@ func forgedContact(t testing.TB, from netip.Addr) []byte {
 	return pack(t, &dns.Message{Response: true, Answer: records})
 }
 
-// Somebody announces 1,000 such nodes a minute, from 200 addresses, for as long
-// as it takes to fill what a node remembers, and has 50 connections on which
-// nothing is said: a contact that comes then is found.
+// A forger announces 1,000 such nodes a minute, from 200 addresses, until a
+// node's tables are full, and holds 50 silent connections: a contact that
+// starts then is found.
 func TestContactFoundAmongForged(t *testing.T) {
 	t.Parallel()
 	took := takes(t, "contact found among forged ones")
@@ -283,7 +284,7 @@ func TestContactFoundAmongForged(t *testing.T) {
 		from := netip.AddrFrom4([4]byte{10, 77, 0, byte(20 + i%200)})
 		require.NoError(t, wire.Send(netip.AddrPortFrom(from, mdnsPort), group4, forgedContact(t, from)))
 	}
-	for i := range 1000 { // a minute of it, in some seconds
+	for i := range 1000 { // a minute's worth, within some seconds
 		forge(i)
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -321,8 +322,7 @@ func TestContactFoundAmongForged(t *testing.T) {
 	took(found.most())
 }
 
-// silence has connections on which nothing is said, for as long as they last,
-// and makes them again.
+// silence holds silent connections, and makes them again when they end.
 func silence(t *testing.T, from *netlab.Host, at netip.AddrPort, n int) {
 	t.Helper()
 	var u *net.UDPConn
@@ -355,8 +355,8 @@ func silence(t *testing.T, from *netlab.Host, at netip.AddrPort, n int) {
 	}
 }
 
-// What 200 instances a minute of strangers cost a node with as many contacts as
-// there can be.
+// TestContactsCost measures the cost of 200 instances of strangers a minute to
+// a node with the largest number of contacts.
 func TestContactsCost(t *testing.T) {
 	if os.Getenv("SDP2P_SOAK") == "" {
 		t.Skip("set SDP2P_SOAK=1 to measure for two minutes")
@@ -380,7 +380,7 @@ func TestContactsCost(t *testing.T) {
 		}
 		return ask[usage](a, "usage").CPU - before
 	}
-	spend(0) // what goes on after the start
+	spend(0) // excludes the work after the start
 	idle, busy := spend(0), spend(200)
 	t.Logf("CPU in a minute: %v, with 200 instances %v: %.2f %% of a core more", idle, busy, 100*(busy-idle).Minutes())
 	v := ask[vitals](a, "vitals")

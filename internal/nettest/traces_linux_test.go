@@ -12,18 +12,18 @@ import (
 	"github.com/sdp2p/p2p/internal/netlab"
 )
 
-// A trace is what a listener has of a datagram: all of its payload that
-// everybody can read, and the rest as it is.
+// A trace is what a listener gets from a datagram: the parts of its payload
+// that anyone can decrypt, decrypted, and the rest as it is.
 type trace struct {
 	from     string // link-layer address
 	port     uint16 // it was sent from
 	dns      bool
 	response bool
-	data     []byte // mDNS without compression and times to live; QUIC with first packets as they were before their protection
-	known    int    // of these, bytes at the beginning that a connection has in all of its packets
+	data     []byte // mDNS: names in full, no times to live; QUIC: first packets decrypted
+	known    int    // length of the beginning that all packets of a connection share
 }
 
-// traces takes frames apart. All must be UDP, but for those of the hosts'
+// traces parses frames. All of them must be UDP, except those of the hosts'
 // kernels: ARP, ICMPv6 and IGMP.
 func (h hellos) traces(t testing.TB, frames []netlab.Frame) (list []trace) {
 	t.Helper()
@@ -61,8 +61,8 @@ func (h hellos) traces(t testing.TB, frames []netlab.Frame) (list []trace) {
 	return list
 }
 
-// plainDNS returns a message whose names are written out, without times to
-// live.
+// plainDNS returns a message with all names written in full, and without times
+// to live.
 func plainDNS(t testing.TB, b []byte) (plain []byte, response bool) {
 	m := new(dns.Msg)
 	require.NoError(t, m.Unpack(b))
@@ -75,10 +75,10 @@ func plainDNS(t testing.TB, b []byte) (plain []byte, response bool) {
 	return plain, m.Response
 }
 
-// hellos are the handshakes that were seen, by the client's connection ID.
+// hellos are the observed handshakes, by the client's connection ID.
 type hellos map[string]*hello
 
-// whole returns how many were read on both sides.
+// whole returns the number of handshakes that were read on both sides.
 func (h hellos) whole() (n int) {
 	for _, one := range h {
 		if one.said[0].told && one.said[1].told {
@@ -93,8 +93,8 @@ type hello struct {
 	said           [2]flight // by the server, and by the client
 }
 
-// A flight is what one side says of TLS in its first packets: in pieces, and in
-// any order.
+// A flight is the TLS data of one side's first packets: in pieces, and in any
+// order.
 type flight struct {
 	data []byte
 	have []bool
@@ -112,8 +112,8 @@ func (f *flight) add(offset uint64, b []byte) {
 	}
 }
 
-// whole returns the message that is said, once that is there. Its length, which
-// says how much random padding there is, is left out.
+// whole returns the message once all of it has come, without its length, which
+// depends on the amount of random padding.
 func (f *flight) whole() []byte {
 	if f.told || len(f.data) < 4 || slices.Contains(f.have[:4], false) {
 		return nil
@@ -127,7 +127,7 @@ func (f *flight) whole() []byte {
 	return f.data[:n]
 }
 
-// read returns what the first packets in a datagram say.
+// read returns the content of the first packets in a datagram.
 func (h hellos) read(t testing.TB, b []byte) (plain []byte) {
 	const retry = 3
 	for len(b) > 7 && b[0]&0x80 != 0 {
@@ -154,7 +154,7 @@ func (h hellos) read(t testing.TB, b []byte) (plain []byte) {
 	return plain
 }
 
-// open returns what is in a first packet, whose number begins at a place.
+// open returns the content of a first packet whose number is at a given offset.
 func (h hellos) open(t testing.TB, b []byte, at int, dcid, scid []byte) []byte {
 	t.Helper()
 	fresh := &hello{}
@@ -173,8 +173,8 @@ func (h hellos) open(t testing.TB, b []byte, at int, dcid, scid []byte) []byte {
 			return c.said[1].read(t, plain)
 		}
 	}
-	plain, ok := fresh.client.open(b, at) // or again, after a Retry
-	require.True(t, ok, "a first packet is protected otherwise")
+	plain, ok := fresh.client.open(b, at) // or once more, after a Retry
+	require.True(t, ok, "a first packet has another protection")
 	h[string(scid)] = fresh
 	return fresh.said[1].read(t, plain)
 }
@@ -191,8 +191,8 @@ func (k packetKeys) open(packet []byte, at int) (plain []byte, ok bool) {
 	return plain, err == nil
 }
 
-// read reads the frames of a packet, and returns the message that is whole by
-// that, or why the connection is closed.
+// read reads the frames of a packet. It returns the message if the packet
+// completes it, or the reason if the packet closes the connection.
 func (f *flight) read(t testing.TB, b []byte) []byte {
 	for len(b) > 0 {
 		kind := b[0]
@@ -243,15 +243,15 @@ func varint(b []byte) (n uint64, size int) {
 }
 
 const (
-	// shortest is the length from which on a string of bytes that occurs twice
-	// links two times. Hexadecimal digits have half as much in them.
+	// shortest is the length from which a string of bytes that occurs twice
+	// links two epochs. Strings of hexadecimal digits must be twice as long.
 	shortest = 6
-	// word is the length from which on a string of bytes that others send, too,
-	// is one of the protocol.
+	// word is the length from which a string of bytes that others send as well
+	// counts as a word of the protocol.
 	word = 4
 )
 
-// words are what others send.
+// words are the strings that others send.
 type words map[[word]byte]bool
 
 func wordsOf(list []trace) words {
@@ -264,12 +264,12 @@ func wordsOf(list []trace) words {
 	return w
 }
 
-// pieces are all strings of the shortest length between words, with where they
-// are.
+// pieces are all strings of the shortest length between words, with the traces
+// in which they occur.
 type pieces map[string]*trace
 
-// piecesOf returns those of traces. Connection IDs are left out unless they are
-// asked for.
+// piecesOf returns the pieces of traces, with connection IDs only if withIDs is
+// true.
 func piecesOf(list []trace, but words, withIDs bool) pieces {
 	p := pieces{}
 	for n := range list {
@@ -286,7 +286,7 @@ func piecesOf(list []trace, but words, withIDs bool) pieces {
 				}
 			}
 		}
-		run := 0 // of bytes that are in no word
+		run := 0 // number of bytes that are in no word
 		for i := begin; i < len(data); i++ {
 			if run++; isWord[i] {
 				run = 0

@@ -17,12 +17,12 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// again bounds how long a peer that came back is out of reach once discovery
-// has announced it.
+// again bounds how long a peer that has come back stays unreachable once
+// discovery has announced it.
 const again = time.Second
 
-// announced waits until a node has announced itself, and returns when that was
-// at the latest.
+// announced waits until a node has announced itself, and returns the latest
+// possible time of that.
 func (n *node) announced() time.Time {
 	n.t.Helper()
 	for began := time.Now(); ; time.Sleep(5 * time.Millisecond) {
@@ -30,7 +30,7 @@ func (n *node) announced() time.Time {
 			return time.Now()
 		}
 		if time.Since(began) > netlab.Patience {
-			n.t.Fatal("it does not announce itself")
+			n.t.Fatal("the node does not announce itself")
 		}
 	}
 }
@@ -47,15 +47,16 @@ func (n *node) reaches(other string, since time.Time) time.Duration {
 		}
 		n.t.Logf("not reached, after %v: %s", r.Took, r.Err)
 		if time.Since(since) > netlab.Patience {
-			n.t.Fatal("it is not reached")
+			n.t.Fatal("the peer was not reached")
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 }
 
-// A peer is killed and comes back at once with its key: at the same port, where
-// it resets the old connection, or at another. The node that was connected, and
-// had dialed or not, reaches it within a second of its announcement.
+// A peer is killed and comes back at once with the same key: at the same port,
+// where it resets the old connection, or at another port. The node that was
+// connected to it, whichever side had dialed, reaches it within a second of its
+// announcement.
 func TestRestartedPeer(t *testing.T) {
 	for _, c := range []struct {
 		name        string
@@ -93,8 +94,8 @@ func TestRestartedPeer(t *testing.T) {
 	}
 }
 
-// failedStreams returns what a node told since a time of streams that failed,
-// whether it opened or served them.
+// failedStreams returns the failures of streams that a node has reported since
+// a time, whether it opened or served them.
 func (n *node) failedStreams(since time.Time) (all []netlab.Event) {
 	for _, e := range n.Events() {
 		if (e.Name == "hold failed" || e.Name == "serving failed") && e.At.After(since) {
@@ -105,7 +106,7 @@ func (n *node) failedStreams(since time.Time) (all []netlab.Event) {
 }
 
 // The network of one of two connected nodes goes away: its link is down, or its
-// address is gone. Streams go on or fail, on either side, with an error that
+// address is gone. Streams go on, or fail on either side with an error that
 // says that the connection was lost.
 func TestStreamErrorsOfLostNetwork(t *testing.T) {
 	t.Parallel()
@@ -144,15 +145,15 @@ func TestStreamErrorsOfLostNetwork(t *testing.T) {
 			}
 			for _, e := range append(a.failedStreams(broken), b.failedStreams(broken)...) {
 				t.Logf("%s %v after the network went away: lost %s: %s", e.Name, e.At.Sub(broken), e.About[1], e.About[2])
-				require.Equal(t, "true", e.About[1], "%s: it does not say that the connection was lost", e.About[2])
+				require.Equal(t, "true", e.About[1], "%s: the error does not say that the connection was lost", e.About[2])
 			}
 			t.Logf("reached again %v after the network came back", a.reaches(b.id, mended))
 		})
 	}
 }
 
-// narrowPath makes two hosts whose only path has a router in its middle that
-// drops packets over 1,280 bytes without a word.
+// narrowPath makes two hosts whose only path has a router in the middle that
+// silently drops packets over 1,280 bytes.
 func narrowPath(t *testing.T) (from, to *netlab.Host, addrs []netip.Addr) {
 	lab := netlab.New(t, 3)
 	from, to, router := lab.Hosts[0], lab.Hosts[1], lab.Hosts[2]
@@ -182,7 +183,7 @@ func family(addr netip.Addr) string {
 	return "-6"
 }
 
-// passes reports whether a datagram of that size arrives.
+// passes reports whether a datagram of a given size arrives.
 func passes(t *testing.T, from, to *netlab.Host, addr netip.Addr, size int) bool {
 	t.Helper()
 	var in, out *net.UDPConn
@@ -203,8 +204,8 @@ func passes(t *testing.T, from, to *netlab.Host, addr netip.Addr, size int) bool
 	return err == nil
 }
 
-// Between hosts whose interfaces take 1,500 bytes, the path takes 1,280: ten of
-// ten connections work, over IPv4 and over IPv6.
+// Between hosts whose interfaces allow 1,500 bytes, the path allows 1,280: ten
+// of ten connections work, over IPv4 and over IPv6.
 func TestNarrowPath(t *testing.T) {
 	t.Parallel()
 	for i, name := range []string{"IPv4", "IPv6"} {
