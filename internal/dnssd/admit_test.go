@@ -7,13 +7,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// RFC 6762 §11: what came to the group is from the link; of the rest, what has
-// a source in a network of the interface.
+// RFC 6762 §11: a packet sent to the group is from the link; any other packet
+// is accepted only if its source is in a network of the interface.
 func TestAdmits(t *testing.T) {
 	l := &link{ifc: Interface{Addrs: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24"), netip.MustParsePrefix("fd00::1/64"), netip.MustParsePrefix("fe80::1/64")}}}
 	for _, test := range []struct {
 		src           string
-		group, others bool // sent to the group; to the host, or the platform does not tell
+		group, others bool // sent to the group; to the host, or unknown to the platform
 	}{
 		{"10.0.0.9", true, true},
 		{"10.0.1.9", true, false},
@@ -41,12 +41,12 @@ func TestAdmits(t *testing.T) {
 		require.False(t, l.admits(p), "%v by the other family", src)
 	}
 	any := received{Packet{Src: netip.MustParseAddrPort("8.8.8.8:5353"), Dst: netip.MustParseAddr("239.1.2.3")}, IPv4}
-	require.False(t, l.admits(any), "another group may be routed")
+	require.False(t, l.admits(any), "packets to another group may be routed")
 	l.ifc.Loopback = true
 	require.True(t, l.admits(received{Packet{Src: netip.MustParseAddrPort("127.0.0.1:5353")}, IPv4}))
 }
 
-// What would leave the link ends at the first router.
+// A packet that would leave the link ends at the first router.
 func TestHops(t *testing.T) {
 	ifc := Interface{Addrs: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/24"), netip.MustParsePrefix("fe80::1/64")}}
 	for addr, hops := range map[string]int{

@@ -52,13 +52,13 @@ func TestAnnouncing(t *testing.T) {
 }
 
 // RFC 6762 §8.4, §10.2: a change is announced within 50 ms, twice; old records
-// are flushed; browsers hear of it once, and not of the repetition.
+// are flushed; browsers report it once, and do not report the repetition.
 func TestChange(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
 		a := run(t, hostOn(link, eth(1)), service("a", "v=1"))
 		b := run(t, hostOn(link, eth(2)))
-		pass(5 * time.Minute) // a no longer announces itself again
+		pass(5 * time.Minute) // a no longer repeats its announcement
 		start := time.Now()
 		require.NoError(t, a.Publish(service("a", "v=2")))
 		pass(52 * time.Millisecond)
@@ -69,7 +69,7 @@ func TestChange(t *testing.T) {
 		require.Equal(t, "found a, found a", b.log())
 		require.Equal(t, []string{"v=2"}, b.Instances()[0].TXT)
 
-		// The port.
+		// The port changes.
 		moved := service("a", "v=2")
 		moved.Port = 5555
 		require.NoError(t, a.Publish(moved))
@@ -77,7 +77,7 @@ func TestChange(t *testing.T) {
 		require.Len(t, b.seen(), 3)
 		require.Equal(t, "[10.0.0.1:5555]", sprint(b.Instances()[0].Addrs))
 
-		// A family less, and more.
+		// One family goes, and comes back.
 		only4 := moved
 		only4.IPv6 = false
 		require.NoError(t, a.Publish(only4))
@@ -89,12 +89,12 @@ func TestChange(t *testing.T) {
 		require.Equal(t, "[[fe80::1%eth0]:5555]", sprint(b.Instances()[0].LinkLocal))
 		for _, m := range filter(messages(t, link, 1, start), isResponse) {
 			for _, rr := range m.Answer {
-				require.NotZero(t, rr.Header().Ttl, "what was taken back before is not again")
+				require.NotZero(t, rr.Header().Ttl, "records that were withdrawn before must not be withdrawn again")
 			}
 		}
 		require.Len(t, b.seen(), 5)
 
-		// The same again is no change.
+		// Publishing the same service again is no change.
 		start = time.Now()
 		require.NoError(t, a.Publish(moved))
 		pass(time.Minute)
@@ -103,7 +103,7 @@ func TestChange(t *testing.T) {
 		pass(2 * time.Hour)
 		require.Len(t, b.seen(), 5, "refreshes are no events")
 
-		// A goodbye takes back what was about to be.
+		// A goodbye also withdraws a change that was about to be announced.
 		start = time.Now()
 		require.NoError(t, a.Publish(only4))
 		pass(10 * time.Millisecond)
@@ -115,8 +115,9 @@ func TestChange(t *testing.T) {
 	})
 }
 
-// RFC 6762 §8.4: a hundred changes at one time lead to one announcement and its
-// repetition; over a second, to two: of the first ones and of the last state.
+// RFC 6762 §8.4: a hundred changes at the same time lead to one announcement
+// and its repetition; spread over a second, they lead to two: of the first ones
+// and of the last state.
 func TestChangesCoalesce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -146,8 +147,8 @@ func TestChangesCoalesce(t *testing.T) {
 	})
 }
 
-// Publish replaces the set of services: what is no longer in it is taken back,
-// what is new is probed for.
+// Publish replaces the set of services: services that are no longer in it are
+// withdrawn, and new ones are probed for.
 func TestPublishSet(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -179,9 +180,9 @@ func TestPublishSet(t *testing.T) {
 	})
 }
 
-// RFC 6762 §10.1: Withdraw and the end of Run say goodbye, once, and after that
-// nothing; browsers drop the instance a second later. The service type, which
-// others announce too, is not taken back.
+// RFC 6762 §10.1: Withdraw and the end of Run send goodbyes, once, and nothing
+// after that; browsers drop the instance a second later. The service type,
+// which others announce as well, is not withdrawn.
 func TestGoodbye(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -209,7 +210,7 @@ func TestGoodbye(t *testing.T) {
 		pass(time.Second)
 		require.Empty(t, o.take())
 
-		// Again, and then the end of the engine.
+		// The same once more, and then the end of the engine.
 		require.NoError(t, a.Publish(service("a")))
 		pass(10 * time.Second)
 		require.Equal(t, "found a, lost a, found a", b.log())
@@ -221,7 +222,7 @@ func TestGoodbye(t *testing.T) {
 		pass(1050 * time.Millisecond)
 		require.Equal(t, "found a, lost a, found a, lost a", b.log())
 		require.EqualValues(t, 2, a.Stats().Sent.Goodbyes.Packets)
-		// What comes after the end is ignored.
+		// Calls after the end are ignored.
 		require.NoError(t, a.Publish(service("a")))
 		a.Reconfirm("a")
 		pass(time.Second)
@@ -229,9 +230,9 @@ func TestGoodbye(t *testing.T) {
 	})
 }
 
-// RFC 6762 §10.1: a goodbye may be forged, and its owner not hear it. Anyone
-// who hears it asks, and the owner's answer comes before the instance is given
-// up.
+// RFC 6762 §10.1: a goodbye may be forged, and the owner may not hear it. Each
+// node that hears it asks, and the owner's answer comes before the instance is
+// dropped.
 func TestForgedGoodbye(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -253,8 +254,9 @@ func TestForgedGoodbye(t *testing.T) {
 }
 
 // RFC 6762 §17: whatever is asked, by multicast or by unicast, no packet
-// exceeds the MTU of 1500, over either family, but for a single large record;
-// and that is sent with the PTR without being asked for (RFC 6763 §12).
+// exceeds the MTU of 1500, over either family, except for a single large
+// record; and that record is sent with the PTR only if it was asked for (RFC
+// 6763 §12).
 func TestPacketSize(t *testing.T) {
 	for _, size := range []int{1170, 1180, 1190, 1200, 1210, 1220, 1230, 1240, 1250, 1260, 1270, 1290, 1310, 1400, 8000} {
 		bubble(t, func(t *testing.T) {
@@ -276,7 +278,7 @@ func TestPacketSize(t *testing.T) {
 					for _, m := range o.take() {
 						got = append(got, types(append(m.Answer, m.Extra...))...)
 					}
-					if size < 1200 || size > 1500 || strings.HasSuffix(q, "ANY") { // between, there is no room beside the PTR
+					if size < 1200 || size > 1500 || strings.HasSuffix(q, "ANY") { // between: no room beside the PTR
 						require.Contains(t, got, "TXT", q)
 					}
 				}
@@ -294,8 +296,8 @@ func TestPacketSize(t *testing.T) {
 	}
 }
 
-// RFC 6762 §17: a TXT record of 8 KiB goes alone in a packet, the others stay
-// within the MTU; 128 strings arrive.
+// RFC 6762 §17: a TXT record of 8 KiB is sent alone in a packet, and the other
+// packets stay within the MTU; 128 strings arrive.
 func TestLargeTXT(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -321,15 +323,16 @@ func TestLargeTXT(t *testing.T) {
 			}
 		}
 		require.Positive(t, large)
-		// One that starts later gets it in the answer to its first question.
+		// A node that starts later gets the record in the answer to its first
+		// question.
 		c := run(t, hostOn(link, eth(3)))
 		pass(2 * time.Second)
 		require.Equal(t, txt, c.Instances()[0].TXT)
 	})
 }
 
-// RFC 6762 §8.4, §10.1: an address that went and came back before that was
-// announced is announced, and not taken back.
+// RFC 6762 §8.4, §10.1: an address that went and came back before this was
+// announced is announced, and not withdrawn.
 func TestAddressBack(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -352,8 +355,8 @@ func TestAddressBack(t *testing.T) {
 	})
 }
 
-// A node that goes while it probes again, since the computer has just woken up,
-// says goodbye as well.
+// A node that stops while it probes again, since the computer has just woken
+// up, sends a goodbye as well.
 func TestGoodbyeAfterSleep(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()

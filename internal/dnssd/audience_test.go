@@ -14,7 +14,8 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
 )
 
-// announcements returns when a host announced everything, since a time.
+// announcements returns the times, since a given time, at which a host
+// announced everything.
 func announcements(t *testing.T, link *dnssdtest.Link, from int, since time.Time) (at []time.Duration) {
 	for _, m := range filter(messages(t, link, from, since), isResponse) {
 		if records([]message{m}, dns.TypePTR) == 2 {
@@ -24,8 +25,8 @@ func announcements(t *testing.T, link *dnssdtest.Link, from int, since time.Time
 	return at
 }
 
-// Announcements that nobody answers go out again: every 8 s for two minutes,
-// and after 64 s; each time after a question.
+// Unanswered announcements are repeated: every 8 s for two minutes, and after
+// 64 s; each time after a question.
 func TestUnheard(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -50,9 +51,10 @@ func TestUnheard(t *testing.T) {
 	})
 }
 
-// They do not where somebody shows to have heard one: lists the instance as
-// known, asks for it by name, or answered a question before it was announced.
-// A node that answers later is told once more.
+// They are not repeated if another host shows that it has heard one: if it
+// lists the instance as known, asks for it by name, or answered a question
+// before the announcement. If a node only answers later, there is one more
+// announcement.
 func TestHeard(t *testing.T) {
 	known := func(m *dns.Msg, ttl string) *dns.Msg {
 		m.Answer = parse(t, "_sd._udp.local. "+ttl+" IN PTR A._sd._udp.local.")
@@ -63,7 +65,7 @@ func TestHeard(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		say   *dns.Msg
-		again int // announcements after that
+		again int // announcements after the packet
 	}{
 		{"known answer", known(query("_sd._udp.local. PTR"), "4000"), 0},
 		{"known answer of another question", known(query("_ipp._tcp.local. PTR"), "4000"), 0},
@@ -112,20 +114,21 @@ func TestHeard(t *testing.T) {
 	}
 }
 
-// A question for one that is known tells who hears us, if others have nothing
-// to say. Their answers to somebody else do not.
+// An answer to our question about an instance that we know shows who hears us,
+// if the other hosts have nothing to announce. An answer to another host's
+// question does not.
 func TestAnswersThatCount(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		typ    uint16
 		answer []string
-		other  bool // it is another host that asked
+		other  bool // another host has asked
 		then   int
 	}{
 		{"answer to us", dns.TypeSRV, []string{"b._sd._udp.local. 120 IN SRV 0 0 4242 b.local."}, false, 1},
 		{"answer to another", dns.TypeSRV, []string{"b._sd._udp.local. 120 IN SRV 0 0 4242 b.local."}, true, 16},
 		{"answer to us for all", dns.TypePTR, []string{"_sd._udp.local. 4500 IN PTR b._sd._udp.local."}, false, 1},
-		{"answer to another for all", dns.TypePTR, []string{"_sd._udp.local. 4500 IN PTR b._sd._udp.local."}, true, 15}, // it is answered just before one
+		{"answer to another for all", dns.TypePTR, []string{"_sd._udp.local. 4500 IN PTR b._sd._udp.local."}, true, 15}, // answered before announcing
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -154,7 +157,7 @@ func TestAnswersThatCount(t *testing.T) {
 	}
 }
 
-// A change of what is announced is no reason to ask once more.
+// A change of the service does not lead to another question.
 func TestHeardOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -172,8 +175,8 @@ func TestHeardOnce(t *testing.T) {
 	})
 }
 
-// A link that comes up anew has an audience that is not known, as has a socket
-// that failed.
+// After a link comes up anew, or a socket has failed, it is unknown who hears
+// us.
 func TestUnheardAgain(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -190,9 +193,9 @@ func TestUnheardAgain(t *testing.T) {
 	})
 }
 
-// A question for instances from an address that has none here is a reason to
-// ask: 2 to 3 s later, if it has none by then, at most every 8 s, and because
-// of the same address less and less often.
+// A question for instances from an address at which we know none is a reason to
+// ask: 2 to 3 s later, if there is still none, at most every 8 s, and less and
+// less often because of the same address.
 func TestStranger(t *testing.T) {
 	asks := func(t *testing.T, link *dnssdtest.Link, since time.Time) []message {
 		return filter(messages(t, link, 1, since), asksFor(dns.TypePTR))
@@ -210,7 +213,7 @@ func TestStranger(t *testing.T) {
 			o.send(probe)
 			o.sendFrom(999, query("_sd._udp.local. PTR"))
 			pass(20 * time.Second)
-			require.Empty(t, asks(t, link, start), "not every question")
+			require.Empty(t, asks(t, link, start), "only questions for our service count")
 
 			start = time.Now()
 			o.send(query(q))
@@ -232,13 +235,13 @@ func TestStranger(t *testing.T) {
 			pass(time.Second)
 			newOutsider(t, link, 3).send(instance(t, "b", "10.0.0.3", "x=1"))
 			pass(20 * time.Second)
-			require.Empty(t, asks(t, link, start), "it announced itself")
+			require.Empty(t, asks(t, link, start), "the stranger has announced itself")
 			newOutsider(t, link, 3).send(query(q))
 			pass(20 * time.Second)
-			require.Empty(t, asks(t, link, start), "it is no stranger")
+			require.Empty(t, asks(t, link, start), "the host is no longer a stranger")
 		})
 	}
-	// Many of them, and no question that is due is left out because of them.
+	// Many strangers do not displace a question that is due.
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
 		n := run(t, hostOn(link, eth4(1)))

@@ -12,8 +12,8 @@ import (
 	"github.com/sdp2p/p2p/internal/dns"
 )
 
-// flooded returns an engine that announces an instance on the network of a
-// test, and knows another, and a function that has it receive a message.
+// flooded returns an engine that announces an instance and knows another, on
+// the network of a test, and a function that hands it a message.
 func flooded(t *testing.T, d *deaf) (*Engine, func(src string, m *miekg.Msg)) {
 	e, err := New(Config{Service: "_sd._udp", Network: d})
 	require.NoError(t, err)
@@ -43,8 +43,8 @@ func flooded(t *testing.T, d *deaf) (*Engine, func(src string, m *miekg.Msg)) {
 // source returns the n-th source of a flood.
 func source(n, port int) string { return fmt.Sprintf("10.0.0.%d:%d", 3+n%250, port) }
 
-// RFC 6762 §7.2: queries that announce more known answers wait, but a bounded
-// number, and only those that concern us.
+// RFC 6762 §7.2: queries that announce further known answers wait, but only a
+// limited number of them, and only those that concern us.
 func TestBoundOfTruncated(t *testing.T) {
 	e, send := flooded(t, &deaf{})
 	q := func(name string) *miekg.Msg {
@@ -64,8 +64,8 @@ func TestBoundOfTruncated(t *testing.T) {
 	require.Empty(t, e.links[1].held)
 }
 
-// RFC 6762 §5.4, §6.7: unicast answers, which a forged source sends to somebody
-// else, wait and leave in bounded numbers.
+// RFC 6762 §5.4, §6.7: the number of unicast answers that wait, or are sent, is
+// limited, since a forged source directs them to another host.
 func TestBoundOfUnicast(t *testing.T) {
 	for name, test := range map[string]struct {
 		port int
@@ -93,8 +93,8 @@ func TestBoundOfUnicast(t *testing.T) {
 	}
 }
 
-// RFC 6762 §7.3: the questions of others that are remembered are bounded, and
-// are such as we might ask.
+// RFC 6762 §7.3: the number of other hosts' questions that are remembered is
+// limited, and only questions that we might ask are.
 func TestBoundOfHistory(t *testing.T) {
 	e, send := flooded(t, &deaf{})
 	for i := range 80 {
@@ -132,8 +132,8 @@ func TestBoundOfHistory(t *testing.T) {
 	require.Len(t, e.links[1].history.seen[IPv4], 1)
 }
 
-// Questions that wait for a packet, and own packets that wait to come back, are
-// bounded.
+// The numbers of questions that wait for a packet, and of own packets that are
+// expected to come back, are limited.
 func TestBoundOfWaiting(t *testing.T) {
 	e, _ := flooded(t, &deaf{})
 	l := e.links[1]
@@ -153,8 +153,8 @@ func TestBoundOfWaiting(t *testing.T) {
 	require.LessOrEqual(t, len(l.echoes.last), maxEchoes)
 }
 
-// Whatever is announced of them, hosts have a bounded number of addresses; each
-// a few.
+// Whatever is announced, the number of addresses of hosts is limited, both for
+// each host and in all.
 func TestBoundOfAddresses(t *testing.T) {
 	e, err := New(Config{Service: "_sd._udp", Network: &deaf{}, MaxPerSource: 1000, MaxNewPerSecond: 1000})
 	require.NoError(t, err)
@@ -190,8 +190,9 @@ func TestBoundOfAddresses(t *testing.T) {
 	require.Zero(t, l.addrs)
 }
 
-// A flood of goodbyes for instances that are there makes a node ask, and probe,
-// a bounded number of times. One question goes to all that are not asked.
+// A flood of goodbyes for instances that are still there makes a node ask and
+// probe a limited number of times. A single question covers all instances that
+// are not asked for by name.
 func TestBoundOfDoubts(t *testing.T) {
 	const many = 300
 	d := &deaf{}
@@ -226,9 +227,9 @@ func TestBoundOfDoubts(t *testing.T) {
 			s.ptr.stay() // as if all had answered
 		}
 		e.advance(time.Second)
-		require.LessOrEqual(t, d.sent-before, 2*(maxDoubts+20)) // of both families
+		require.LessOrEqual(t, d.sent-before, 2*(maxDoubts+20)) // over both families
 	}
-	require.Zero(t, probes, "none has answered before")
+	require.Zero(t, probes, "instances that never answered must not be probed")
 }
 
 // RFC 6762 §11: unicast, and multicast of both families, leaves with an IP TTL
@@ -261,8 +262,8 @@ func TestSocketTTL(t *testing.T) {
 	}
 }
 
-// What is recognized as a packet of our own is what was sent, once, within 5 s:
-// another engine of this host may send the same.
+// A packet is recognized as our own only if it was sent within the last 5 s,
+// and only once: another engine on this host may send the same.
 func TestEchoes(t *testing.T) {
 	now := time.Unix(0, 0)
 	var s echoes
@@ -282,9 +283,9 @@ func TestEchoes(t *testing.T) {
 	require.False(t, s.lately(b, now))
 }
 
-// When an interface is gone, nothing that was going to happen on it happens: no
-// answer of the one network is given in the next. Its group is left. One that
-// cannot be joined is tried again.
+// Once an interface is gone, nothing that was planned for it happens: no answer
+// for one network is sent in the next. Its group is left. A group that cannot
+// be joined is tried again.
 func TestLinkClosed(t *testing.T) {
 	d := &deaf{}
 	e, send := flooded(t, d)
@@ -319,7 +320,7 @@ func TestLinkClosed(t *testing.T) {
 	require.Equal(t, 2, d.joined)
 }
 
-// A host with ever so many interfaces uses 64 of them.
+// On a host with any number of interfaces, 64 are used.
 func TestBoundOfLinks(t *testing.T) {
 	d := &deaf{interfaces: 100}
 	e, _ := flooded(t, d)

@@ -28,7 +28,7 @@ func asksFor(typ uint16) func(m message) bool {
 
 // RFC 6762 §5.2: browsing asks after 20 to 120 ms, then after 1, 2, 4 s … 60
 // min, for multicast answers. Each interval is twice as long as the one before,
-// until they are an hour, or up to an eighth less.
+// up to an hour, or shorter by up to an eighth.
 func TestBrowseSchedule(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -58,8 +58,8 @@ func TestBrowseSchedule(t *testing.T) {
 }
 
 // RFC 6762 §5.2: the delay of the first question is random. So is the first
-// interval, and with it all others: two that started together do not stay in
-// step.
+// interval, and with it all others: two nodes that started together do not stay
+// in step.
 func TestBrowseStart(t *testing.T) {
 	var delays, intervals []time.Duration
 	for range 30 {
@@ -78,8 +78,8 @@ func TestBrowseStart(t *testing.T) {
 	require.Greater(t, slices.Max(delays), 70*time.Millisecond)
 }
 
-// RFC 6762 §7.1: browsing lists the known instances whose records have half of
-// their time left, so that nobody answers.
+// RFC 6762 §7.1: browsing lists the known instances whose records have at least
+// half of their time left, so that these need not answer.
 func TestBrowseKnownAnswers(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -107,12 +107,12 @@ func TestBrowseKnownAnswers(t *testing.T) {
 	})
 }
 
-// RFC 6762 §7.3: a question that another host just asked, without known answers
-// that we do not have, is not asked again.
+// RFC 6762 §7.3: a question that another host has just asked is not repeated,
+// unless that host listed known answers that we do not have.
 func TestDuplicateQuestionSuppression(t *testing.T) {
 	for _, test := range []struct {
 		name  string
-		from  int // a host; 2 has an instance that is known
+		from  int // a host; an instance of host 2 is known
 		known string
 		qu    string
 		tc    bool
@@ -143,12 +143,12 @@ func TestDuplicateQuestionSuppression(t *testing.T) {
 				pass(600 * time.Millisecond)
 				require.Len(t, messages(t, link, 1, start), test.asked)
 				pass(3 * time.Second)
-				require.NotEmpty(t, messages(t, link, 1, start.Add(time.Second)), "later ones are")
+				require.NotEmpty(t, messages(t, link, 1, start.Add(time.Second)), "later questions must be asked")
 				require.Equal(t, "found friend", n.log())
 			})
 		})
 	}
-	// A host may have two instances, of which one is missing here.
+	// The asking host may have two instances, one of which is not known here.
 	for _, both := range []bool{true, false} {
 		bubble(t, func(t *testing.T) {
 			link := dnssdtest.NewLink()
@@ -179,7 +179,7 @@ func TestDuplicateQuestionSuppression(t *testing.T) {
 			require.Equal(t, both, asked == 0, "at 256 s and 512 s")
 		})
 	}
-	// A query that came by unicast was heard by nobody else.
+	// A query that came by unicast was not heard by other hosts.
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
 		o := newOutsider(t, link, 2)
@@ -192,7 +192,7 @@ func TestDuplicateQuestionSuppression(t *testing.T) {
 		pass(600 * time.Millisecond)
 		require.Len(t, messages(t, link, 1, start), 1)
 	})
-	// Nor is a refresh asked for.
+	// The same holds for a refresh.
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
 		o, third := newOutsider(t, link, 2), newOutsider(t, link, 3)
@@ -208,9 +208,9 @@ func TestDuplicateQuestionSuppression(t *testing.T) {
 		}
 		require.Empty(t, filter(messages(t, link, 1, start), asksFor(dns.TypeSRV)))
 		pass(5 * time.Second)
-		require.Len(t, filter(messages(t, link, 1, start), asksFor(dns.TypeSRV)), 1, "the next one")
+		require.Len(t, filter(messages(t, link, 1, start), asksFor(dns.TypeSRV)), 1, "the next refresh")
 	})
-	// Nobody answers its own question.
+	// A host does not answer its own question.
 	for _, q := range []string{"peer._SD._udp.local. SRV", "PEER.local. A"} {
 		bubble(t, func(t *testing.T) {
 			link := dnssdtest.NewLink()
@@ -233,7 +233,7 @@ func TestDuplicateQuestionSuppression(t *testing.T) {
 
 // RFC 6762 §5.2, §10: records are asked for again at 80, 85, 90 and 95 % of
 // their time to live; without an answer the instance is lost at 100 %, without
-// any traffic.
+// any packet.
 func TestRefreshAndExpiry(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -255,7 +255,7 @@ func TestRefreshAndExpiry(t *testing.T) {
 		pass(1002 * time.Millisecond)
 		require.Equal(t, "found peer, lost peer", n.log())
 	})
-	bubble(t, func(t *testing.T) { // whatever the type, and together
+	bubble(t, func(t *testing.T) { // of any type, and together
 		link := dnssdtest.NewLink()
 		run(t, hostOn(link, eth4(1)))
 		o := newOutsider(t, link, 2)
@@ -282,7 +282,7 @@ func TestRefreshAndExpiry(t *testing.T) {
 	})
 }
 
-// RFC 6762 §5.2: a peer that answers when it is asked again stays.
+// RFC 6762 §5.2: a peer that answers refreshes stays.
 func TestRefreshed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -294,8 +294,8 @@ func TestRefreshed(t *testing.T) {
 	})
 }
 
-// The figure for idle traffic: 10 nodes that know each other send at most 3
-// packets a minute each after 10 minutes.
+// This is the figure for idle traffic: 10 nodes that know each other send at
+// most 3 packets a minute each after 10 minutes.
 func TestIdleTraffic(t *testing.T) {
 	for _, peers := range []int{1, 2, 10, 50}[:soak.N(3, 4)] {
 		bubble(t, func(t *testing.T) {
@@ -318,7 +318,7 @@ func TestIdleTraffic(t *testing.T) {
 			packets, bytes := sum()
 			minutes := 60
 			if peers > 2 {
-				minutes = 10 // the busier ones; an hour is measured by make bench
+				minutes = 10 // the busiest ones; make bench measures an hour
 			}
 			pass(time.Duration(minutes) * time.Minute)
 			p, b := sum()
@@ -333,7 +333,7 @@ func TestIdleTraffic(t *testing.T) {
 }
 
 // RFC 6762 §10.4: an instance that cannot be reached is asked for, and lost
-// after 10 s without an answer; one that answers stays.
+// after 10 s without an answer; an instance that answers stays.
 func TestReconfirm(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -366,11 +366,11 @@ func TestReconfirm(t *testing.T) {
 				}
 			}
 		}
-		require.Equal(t, 1, alive, "not after an answer")
+		require.Equal(t, 1, alive, "no more questions after an answer")
 		pass(time.Hour)
 		require.Len(t, n.Instances(), 1)
 
-		// One that answered once may be gone the next time.
+		// An instance that answered once may be gone the next time.
 		link.Drop(func(f dnssdtest.Frame, _ netip.Addr) bool { return f.Src.Addr() == addr4(2) || f.Src.Addr().Is6() })
 		n.Reconfirm("alive")
 		pass(10100 * time.Millisecond)
@@ -378,8 +378,8 @@ func TestReconfirm(t *testing.T) {
 	})
 }
 
-// RFC 6763 §12: what does not come with the PTR is asked for; an instance is
-// reported when it is complete, and forgotten if it never is.
+// RFC 6763 §12: records that do not come with the PTR are asked for; an
+// instance is reported when it is complete, and forgotten if it never is.
 func TestResolve(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -409,8 +409,8 @@ func TestResolve(t *testing.T) {
 	})
 }
 
-// RFC 6762 §10.2: records with the cache-flush bit replace older ones, of their
-// type, and those only.
+// RFC 6762 §10.2: records with the cache-flush bit replace older ones of the
+// same type, and no others.
 func TestCacheFlush(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -420,7 +420,7 @@ func TestCacheFlush(t *testing.T) {
 		o.send(instance(t, "p", "10.0.0.2", "x=1"))
 		o.send(reply(t, "p.local. 120 IN A 10.0.0.3"))
 		pass(500 * time.Millisecond)
-		require.Equal(t, "[10.0.0.2:4242 10.0.0.3:4242]", sprint(n.Instances()[0].Addrs), "within a second: more of the same set")
+		require.Equal(t, "[10.0.0.2:4242 10.0.0.3:4242]", sprint(n.Instances()[0].Addrs), "within a second, records belong to the same set")
 		pass(5 * time.Second)
 		o.send(reply(t, "p.local. 120 IN A 10.0.0.4"))
 		pass(500 * time.Millisecond)
@@ -429,7 +429,8 @@ func TestCacheFlush(t *testing.T) {
 		require.Equal(t, "[10.0.0.4:4242]", sprint(n.Instances()[0].Addrs))
 		require.Equal(t, "found p, found p, found p", n.log())
 
-		// Of their type only; and a goodbye flushes nothing.
+		// Only records of the same type are flushed, and a goodbye flushes
+		// none.
 		o.send(reply(t, "p.local. 120 IN AAAA fe80::2"))
 		pass(5 * time.Second)
 		o.send(reply(t, "p.local. 120 IN A 10.0.0.4", "p.local. 120 IN A 10.0.0.6"))
@@ -439,7 +440,7 @@ func TestCacheFlush(t *testing.T) {
 		require.Equal(t, "[10.0.0.4:4242]", sprint(n.Instances()[0].Addrs))
 		require.Equal(t, "[[fe80::2%eth0]:4242]", sprint(n.Instances()[0].LinkLocal))
 
-		// What was flushed does not come back.
+		// Records that were flushed do not come back.
 		o.send(reply(t, "p.local. 120 IN A 10.0.0.5"))
 		pass(3 * time.Second)
 		o.send(reply(t, "p.local. 0 IN A 10.0.0.5", "p.local. 0 IN AAAA fe80::2"))
@@ -448,13 +449,13 @@ func TestCacheFlush(t *testing.T) {
 		o.send(instance(t, "p", "10.0.0.4", "x=1"))
 		pass(time.Second)
 
-		// A priority is worth a report, too.
+		// A change of the priority is reported, too.
 		o.send(reply(t, "p._sd._udp.local. 120 IN SRV 7 0 4242 p.local."))
 		pass(3 * time.Second)
 		require.EqualValues(t, 7, n.Instances()[0].Targets[0].Priority)
 
-		// Several SRV records without the bit stand side by side; loopback and
-		// nonsense are no addresses.
+		// Several SRV records without the bit are kept side by side; loopback
+		// addresses and invalid ones do not count.
 		m := reply(t, "p._sd._udp.local. 120 IN SRV 1 0 99 q.local.", "q.local. 120 IN A 10.0.0.5", "q.local. 120 IN A 127.0.0.1",
 			"q.local. 120 IN A 224.0.0.1", "q.local. 120 IN A 0.0.0.0", "q.local. 120 IN A 192.0.2.7", "q.local. 120 IN AAAA fe80::7")
 		m.Answer[0].Header().Class &^= 1 << 15

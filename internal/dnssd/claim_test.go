@@ -15,8 +15,8 @@ import (
 	"github.com/sdp2p/p2p/internal/soak"
 )
 
-// falseClaims are messages of somebody who uses the name of "a" without its
-// key.
+// falseClaims returns messages of a host that uses the name of "a" without
+// having its key.
 func falseClaims(t testing.TB, host string) map[string]*dns.Msg {
 	probe := query("a._sd._udp.local. ANY QU", host+" ANY QU")
 	probe.Ns = parse(t, "a._sd._udp.local. 120 IN SRV 9 9 9999 zz.local.", "zz.local. 120 IN A 10.0.0.9")
@@ -29,9 +29,9 @@ func falseClaims(t testing.TB, host string) map[string]*dns.Msg {
 	}
 }
 
-// Anyone who claims the name of a node, while it starts or once it has, and
-// does not hold its key, neither keeps it from being found and answering nor
-// makes it say that the key is used twice.
+// A host claims the name of a node without holding its key, while the node
+// starts or later. It neither keeps the node from being found and answering,
+// nor makes the node report that its key is used twice.
 func TestFalseClaims(t *testing.T) {
 	for _, early := range []bool{false, true} {
 		for why := range falseClaims(t, "x.local.") {
@@ -71,19 +71,19 @@ func TestFalseClaims(t *testing.T) {
 					}
 					require.Zero(t, other.away(found, "a", at), other.log())
 					o.take()
-					for range 10 { // it answers all the while
+					for range 10 { // the node answers all the time
 						o.send(falseClaims(t, host)[why])
 						o.send(query("a._sd._udp.local. SRV"))
 						pass(1100 * time.Millisecond)
 						require.True(t, slices.ContainsFunc(o.take(), func(m message) bool { return m.Src.Addr() == addr4(1) }))
 					}
-					if early || why != "won tie-break" { // which says nothing to one that has announced
+					if early || why != "won tie-break" { // an announced node ignores this
 						require.NotEmpty(t, p.addrs)
 					}
 					for _, a := range p.addrs {
 						require.Equal(t, addr4(9), a.Addr())
 					}
-					require.LessOrEqual(t, len(p.addrs), 6, "who could not prove it is not asked again for a while")
+					require.LessOrEqual(t, len(p.addrs), 6, "a host without proof must not be asked again for a while")
 					sent := n.Stats().Sent
 					require.Less(t, sent.Announcements.Packets+sent.Probes.Packets, uint64(40))
 				})
@@ -92,8 +92,8 @@ func TestFalseClaims(t *testing.T) {
 	}
 }
 
-// Who holds the key is another matter: then what RFC 6762 §8.1, §8.2 and §9 say
-// of conflicts holds.
+// If the other host does hold the key, the rules for conflicts of RFC 6762
+// §8.1, §8.2 and §9 apply.
 func TestProvedClaims(t *testing.T) {
 	twins := func(t *testing.T) (link *dnssdtest.Link, configs [2]dnssd.Config, services [2]dnssd.Service) {
 		link = dnssdtest.NewLink()
@@ -157,9 +157,9 @@ func TestProvedClaims(t *testing.T) {
 	})
 }
 
-// A claim is challenged where its records lead, on the link and nowhere else:
-// what is missing is asked for. Where nobody can tell who holds a key, claims
-// count.
+// A claim is challenged at the addresses in its records, if they are on the
+// link, and nowhere else: missing records are asked for. If it is unknown who
+// holds a key, claims count.
 func TestChallenges(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -178,7 +178,7 @@ func TestChallenges(t *testing.T) {
 		port := func(n int, port uint16) netip.AddrPort { return netip.AddrPortFrom(addr4(n), port) }
 		start := time.Now()
 		o.send(reply(t, "a._sd._udp.local. 120 IN SRV 0 0 77 zz.local."))
-		require.Equal(t, []netip.AddrPort{port(9, 77)}, asked(), "the source")
+		require.Equal(t, []netip.AddrPort{port(9, 77)}, asked(), "the source is challenged")
 		require.NotEmpty(t, filter(messages(t, link, 1, start), asksFor(dns.TypeA)))
 		o.send(reply(t, "zz.local. 120 IN A 10.0.0.8", "zz.local. 120 IN A 8.8.8.8", "zz.local. 120 IN A 224.0.0.9"))
 		require.Equal(t, []netip.AddrPort{port(8, 77)}, asked())
@@ -191,7 +191,7 @@ func TestChallenges(t *testing.T) {
 		require.ElementsMatch(t, []netip.AddrPort{port(9, 78), port(1, 78)}, asked())
 		pass(time.Minute)
 		o.send(reply(t, "a._sd._udp.local. 120 IN SRV 0 0 4242 me.local.", "me.local. 120 IN A 10.0.0.1"))
-		require.Equal(t, []netip.AddrPort{port(9, 4242)}, asked(), "not ourselves")
+		require.Equal(t, []netip.AddrPort{port(9, 4242)}, asked(), "this host is not challenged")
 		pass(time.Minute)
 		for i := range 1000 { // a flood of claims, for 10 s
 			o.send(reply(t, fmt.Sprintf("a._sd._udp.local. 120 IN SRV 0 0 %d zz.local.", 100+i), "zz.local. 120 IN A 10.0.0.8"))
@@ -217,8 +217,8 @@ func TestChallenges(t *testing.T) {
 	})
 }
 
-// Somebody who says the same as a node is about to say does not keep it from
-// saying it.
+// A host that sends the same records as a node is about to send does not keep
+// the node from sending them.
 func TestAnswersOfOthers(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()

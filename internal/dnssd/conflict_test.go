@@ -20,9 +20,9 @@ func extra(m *dns.Msg) *dns.Msg {
 }
 
 // RFC 6762 §8.1: while a name is probed for, a response with a record of that
-// name denies it, whatever its type and section, by multicast or by unicast.
-// One that says the same as we do is no conflict; nor is one from before the
-// first probe.
+// name denies it, whatever its type and section, by multicast or by unicast. A
+// response with the same data as ours is no conflict; nor is one from before
+// the first probe.
 func TestDenial(t *testing.T) {
 	const other = "a._sd._udp.local. 120 IN SRV 0 0 1 z.local."
 	for _, test := range []struct {
@@ -67,16 +67,17 @@ func TestDenial(t *testing.T) {
 		pass(0)
 		o.send(reply(t, other))
 		pass(300 * time.Millisecond)
-		if filter(messages(t, link, 1, n.start), isProbe)[0].at > 2*time.Millisecond { // and not by chance at once
+		// By chance, the first probe may come at once.
+		if filter(messages(t, link, 1, n.start), isProbe)[0].at > 2*time.Millisecond {
 			require.Empty(t, n.log())
 		}
 	})
 }
 
 // RFC 6762 §8.1: a denied name is tried again after 5, 10, 20 and 40 s, then
-// once a minute, and taken over when nobody defends it any more. Then the
-// pauses begin anew. A node that is denied leaves without a goodbye, even if it
-// was announced before (§10.1).
+// once a minute, and taken over when no other host defends it any more. After
+// that, the pauses are short again. A denied node leaves without a goodbye,
+// even if it was announced before (§10.1).
 func TestConflictRetries(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -113,9 +114,9 @@ func TestConflictRetries(t *testing.T) {
 	})
 }
 
-// RFC 6762 §9: other data for a name and type that we announced makes us probe
-// again within 250 ms; until that succeeded we say nothing, not even what was
-// about to be said (§8.1).
+// RFC 6762 §9: other data for a name and type that we have announced makes us
+// probe again within 250 ms; until that has succeeded, we send nothing, not
+// even records that were about to be sent (§8.1).
 func TestProbeAgain(t *testing.T) {
 	for record, again := range map[string]bool{
 		"A._SD._udp.local. 120 IN SRV 0 0 1 z.local.":    true,
@@ -152,9 +153,10 @@ func TestProbeAgain(t *testing.T) {
 	}
 }
 
-// RFC 6762 §8.2: who proposes the lexicographically earlier records waits a
-// second and probes again, and announces if nobody is there any more; the other
-// goes on. The host's records decide only where the instance's do not.
+// RFC 6762 §8.2: the node that proposes the lexicographically earlier records
+// waits a second and probes again, and announces itself if the other one is
+// gone; the other node goes on. The host's records decide only if the
+// instance's do not.
 func TestTieBreakPause(t *testing.T) {
 	const empty = "A._sd._udp.local. 4500 IN TXT \"\""
 	srv := func(port int) string { return fmt.Sprint("a._SD._udp.local. 120 IN SRV 0 0 ", port, " a.local.") }
@@ -182,7 +184,7 @@ func TestTieBreakPause(t *testing.T) {
 			probe.Ns = parse(t, test.proposed...)
 			o.send(probe)
 			pass(1500 * time.Millisecond)
-			var last, next time.Duration // before and after it came
+			var last, next time.Duration // before and after the other's probe
 			for _, m := range filter(messages(t, link, 1, n.start), isProbe) {
 				if m.at <= 301*time.Millisecond {
 					last = m.at
@@ -202,9 +204,9 @@ func TestTieBreakPause(t *testing.T) {
 	}
 }
 
-// RFC 6762 §8.1, §9: a name may be in use on one link and free on another.
-// There it is announced; the program hears of the conflict until it is over on
-// every link, or the link or its address is gone.
+// RFC 6762 §8.1, §9: a name may be in use on one link and free on another,
+// where it is announced. The program is told of the conflict until it is over
+// on every link, or the link or its address is gone.
 func TestConflictOnOneLink(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		one, two := dnssdtest.NewLink(), dnssdtest.NewLink()

@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A hostilePacket is one that no honest program would send: as full as it gets.
+// A hostilePacket is a packet that no honest program would send: as full as
+// possible.
 type hostilePacket struct {
 	b        []byte
 	sections [4]uint16
@@ -65,8 +66,8 @@ func record(name []byte, typ, class uint16, ttl uint32, data []byte) []byte {
 
 func pointer(to int) []byte { return []byte{0xC0 | byte(to>>8), byte(to)} }
 
-// repeated returns a packet full of one section's entries: the first with a
-// name in full, the others with a pointer to it.
+// repeated returns a packet full of entries in one section: the first one with
+// its name in full, the others with a pointer to it.
 func repeated(response bool, section int, name []byte, entry func(i int, name []byte) []byte) []byte {
 	p := newHostile(response)
 	p.add(section, entry(0, name))
@@ -79,9 +80,8 @@ func srv(port int, target []byte) []byte {
 	return append([]byte{0, 0, 0, 0, byte(port >> 8), byte(port)}, target...)
 }
 
-// hostilePackets are packets of 9 KB, each of which asks for as much work as
-// its bytes can. The node announces a, with 16 addresses; it knows B, at
-// b.local.
+// hostilePackets are packets of 9 KB, each of which causes as much work as its
+// bytes can. The node announces a, with 16 addresses, and knows B, at b.local.
 func hostilePackets() map[string][]byte {
 	const a, aaaa, ptr, txt, any, in, flush = 1, 28, 12, 16, 255, 1, 1 | 1<<15
 	service := []string{"_sd", "_udp", "local"}
@@ -146,7 +146,7 @@ func victim(t testing.TB) *Engine {
 	return e
 }
 
-// hear has an engine that is not running work on a packet.
+// hear hands a packet to an engine that is not running.
 func (e *Engine) hear(src string, b []byte) {
 	e.receive(received{Packet{b, netip.AddrPortFrom(netip.MustParseAddr(src), Port), Groups[IPv4].Addr(), 1}, IPv4})
 	e.timers.run(e.now)
@@ -154,9 +154,9 @@ func (e *Engine) hear(src string, b []byte) {
 	e.flushEvents()
 }
 
-// A packet costs what its bytes are worth, whatever is in it: half an
-// allocation a byte is some 0.2 ms. (Read and compared name by name, they were
-// up to 100.)
+// The cost of a packet is proportional to its bytes, whatever its content: half
+// an allocation a byte is about 0.2 ms. (When packets were read and compared
+// name by name, it was up to 100 allocations.)
 func TestCostOfPackets(t *testing.T) {
 	for name, packet := range hostilePackets() {
 		e := victim(t)
@@ -168,8 +168,8 @@ func TestCostOfPackets(t *testing.T) {
 	}
 }
 
-// Ever so many instances at one host make no work for all of them: so many may
-// be there, of which those of the busiest source go first.
+// Many instances at one host do not make work for all of them: their number is
+// limited, and those of the busiest source make room first.
 func TestCrowdedHost(t *testing.T) {
 	e := victim(t)
 	l := e.links[1]
@@ -190,7 +190,7 @@ func TestCrowdedHost(t *testing.T) {
 	require.Len(t, l.hosts["real.local."].users, maxUsers)
 	require.Contains(t, e.shown, "real")
 	announce("10.0.0.60", "b", "real")
-	require.Len(t, l.hosts["real.local."].users, maxUsers, "nor does a known one move there")
+	require.Len(t, l.hosts["real.local."].users, maxUsers, "a known instance cannot move there either")
 }
 
 func BenchmarkHostile(b *testing.B) {

@@ -4,4 +4,4 @@ package dnssd
 
 import "time"
 
-func cpuTime() time.Duration { return 0 } // not known here
+func cpuTime() time.Duration { return 0 } // not available on this system

@@ -21,10 +21,10 @@ func shared(t testing.TB, records ...string) *dns.Msg {
 	return m
 }
 
-// Somebody announces a second target of an instance, with sixteen addresses
-// that come before the real one's, or four further targets, or sixteen
-// addresses of its own host, and does so before it, or all the time: the real
-// one's address is among those that are reported.
+// A forger announces another target of an instance, with sixteen addresses that
+// come before the real one's, or four more targets, or more ports, or sixteen
+// addresses of its host, either before the instance or all the time: the real
+// address is always among those that are reported.
 func TestCrowdedInstance(t *testing.T) {
 	sixteen := func(host string) (list []string) {
 		for i := range 16 {
@@ -87,8 +87,8 @@ func TestCrowdedInstance(t *testing.T) {
 	}
 }
 
-// An address at which an instance has answered stays, no matter who announces
-// what.
+// An address at which an instance has answered stays, whatever is announced by
+// others.
 func TestProvedAddressStays(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()

@@ -17,10 +17,11 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
 )
 
-// A prover is a stand-in for what proves keys: it knows who holds which.
+// A prover stands in for the proof of keys: it knows which node holds which
+// key.
 type prover struct {
 	mu        sync.Mutex
-	at        map[string]netip.AddrPort // where an instance answers
+	at        map[string]netip.AddrPort // the address at which an instance answers
 	connected map[string]bool
 	asked     []string
 	addrs     []netip.AddrPort
@@ -52,8 +53,8 @@ func (p *prover) config() dnssd.Config {
 	}
 }
 
-// forgedGoodbyes are messages that take back, or replace, what "real" on host 2
-// announces, with HOST for its host.
+// forgedGoodbyes are records that withdraw or replace those that "real" on host
+// 2 announces, with HOST for its host.
 var forgedGoodbyes = map[string][]string{
 	"goodbye of its PTR":     {"_sd._udp.local. 0 IN PTR real._sd._udp.local."},
 	"goodbye of its SRV":     {"real._sd._udp.local. 0 IN SRV 0 0 4242 HOST"},
@@ -75,8 +76,8 @@ func forged(t testing.TB, n *node, name string, records []string) *dns.Msg {
 	return reply(t, all...)
 }
 
-// away reports how long an instance was not shown, or not with an address,
-// since a time.
+// away returns how long, since a time, an instance was not shown, or not with a
+// given address.
 func (n *node) away(since time.Time, name string, addr netip.AddrPort) (away time.Duration) {
 	var from time.Duration
 	gone := false
@@ -97,9 +98,9 @@ func (n *node) away(since time.Time, name string, addr netip.AddrPort) (away tim
 	return away
 }
 
-// A goodbye, or another record in the place of one, that somebody forged hides
-// nobody: once, or every second, heard by all or by one host alone. The
-// instance is there, and answers.
+// A forged goodbye, or another record that replaces a real one, does not hide a
+// node: whether it is sent once or every second, to all or only to one host.
+// The instance is there, and answers.
 func TestForgedGoodbyes(t *testing.T) {
 	for why, records := range forgedGoodbyes {
 		for _, connected := range []bool{false, true} {
@@ -132,8 +133,8 @@ func forgeGoodbyes(t *testing.T, records []string, connected, alone bool) {
 	require.Contains(t, names(n), "real")
 }
 
-// The same where nothing comes from the instance by multicast for 7 s, twice a
-// second, and its connection is there.
+// The same holds if none of the instance's multicasts arrives for 7 s, while
+// goodbyes come twice a second, but its connection is alive.
 func TestForgedGoodbyesOfAMutedInstance(t *testing.T) {
 	for why, records := range forgedGoodbyes {
 		t.Run(why, func(t *testing.T) {
@@ -166,17 +167,17 @@ func TestForgedGoodbyesOfAMutedInstance(t *testing.T) {
 }
 
 // An instance that is connected, or has answered within two minutes, is probed
-// before a goodbye counts, and others are not. One that does not answer is gone
-// 0.85 s later; one that answers the probe has 10 s to say so itself.
+// before a goodbye counts; others are not. If it does not answer, it is gone
+// 0.85 s later; if it answers the probe, it has 10 s to answer by multicast.
 func TestProbeOfGoodbye(t *testing.T) {
 	for _, test := range []struct {
 		why             string
 		connected       bool
-		answered        time.Duration // ago
-		answers, speaks bool          // the prober's answer; and one by multicast 3.5 s later
-		parts           bool          // the connection ends then, and the instance answers no more
+		answered        time.Duration // time since its last answer
+		answers, speaks bool          // whether it answers the probe; and by multicast 3.5 s later
+		parts           bool          // whether its connection ends then, and it no longer answers
 		probed          bool
-		gone            time.Duration // when; 0: it stays
+		gone            time.Duration // when it is gone; 0: it stays
 	}{
 		{why: "connected", connected: true, answered: time.Hour, answers: true, speaks: true, probed: true},
 		{why: "answered lately", answered: time.Minute, answers: true, speaks: true, probed: true},
@@ -235,8 +236,8 @@ func TestProbeOfGoodbye(t *testing.T) {
 	}
 }
 
-// A node that comes back at another port, or another address, is no longer at
-// the former one a second later, no matter who asks.
+// A node that comes back at another port or address is gone from the former one
+// a second later, whatever others ask.
 func TestReplacedRecordsGo(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()

@@ -10,8 +10,8 @@ import (
 )
 
 // Two nodes see each other at most 1.2 s after the later one starts (RFC 6762
-// §8.1, §8.3), and a clean shutdown shows after the second that RFC 6762 §10.1
-// demands.
+// §8.1, §8.3), and a clean shutdown is seen after the second that RFC 6762
+// §10.1 demands.
 func TestFindEachOther(t *testing.T) {
 	for range 20 {
 		bubble(t, func(t *testing.T) {

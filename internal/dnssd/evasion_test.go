@@ -15,9 +15,9 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
 )
 
-// Records of an instance are said again with a short time to live, by somebody
-// else, to all or to one host alone: that is a goodbye by another name, and
-// hides nobody either.
+// Another host repeats an instance's records with a short time to live, to all
+// or only to one host: this is a goodbye in disguise, and does not hide the
+// instance either.
 func TestShortTimesToLive(t *testing.T) {
 	for what, record := range map[string]string{
 		"PTR":     "_sd._udp.local. TTL IN PTR real._sd._udp.local.",
@@ -55,8 +55,8 @@ func TestShortTimesToLive(t *testing.T) {
 	}
 }
 
-// Questions that one host alone hears are answered by nobody. They do not keep
-// it from asking for anything.
+// Questions that only one host hears are not answered by others. They do not
+// keep that host from asking its own.
 func TestQuestionsToOneHostAlone(t *testing.T) {
 	setup := func(t *testing.T) (link *dnssdtest.Link, n *node, question []byte, flood func(d time.Duration)) {
 		link = dnssdtest.NewLink()
@@ -109,8 +109,8 @@ func TestQuestionsToOneHostAlone(t *testing.T) {
 	})
 }
 
-// A node that goes with a goodbye is gone within a second, however lately it
-// was heard.
+// A node that leaves with a goodbye is gone within a second, however recently
+// it was heard.
 func TestGoneWithinASecond(t *testing.T) {
 	for _, since := range []time.Duration{0, 10, 100, 300, 700, 1000, 1300, 5000, 200_000} {
 		for _, connected := range []bool{false, true} {
@@ -146,8 +146,8 @@ func TestGoneWithinASecond(t *testing.T) {
 	}
 }
 
-// A goodbye that somebody forged just when a node was heard is in vain, too:
-// the node may not multicast the same again so soon.
+// A goodbye that is forged just when a node was heard does not hide it either,
+// although the node may not multicast the same records again so soon.
 func TestForgedGoodbyeJustNow(t *testing.T) {
 	for _, since := range []time.Duration{0, 10, 100, 200, 300, 700, 1000, 1200} {
 		for _, alone := range []bool{false, true} {
@@ -176,7 +176,7 @@ func TestForgedGoodbyeJustNow(t *testing.T) {
 	}
 }
 
-// Goodbyes for many instances at one time have none of them go that is there.
+// Forged goodbyes for many instances at the same time hide none that is there.
 func TestForgedGoodbyesOfMany(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -217,8 +217,9 @@ func replaceTTL(record string, ttl int) string {
 	return strings.Replace(record, "TTL", fmt.Sprint(ttl), 1)
 }
 
-// A node that shuts down says goodbye first, and answers over its connections
-// until they end: then it is gone, or once its goodbye counts.
+// A node that shuts down sends its goodbye first, and answers over its
+// connections until these end: it is gone when they do, or once its goodbye
+// counts.
 func TestGoneWithItsConnection(t *testing.T) {
 	for _, parts := range []time.Duration{50, 200, 400, 800, 900, 3000} {
 		bubble(t, func(t *testing.T) {

@@ -9,9 +9,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Of the ways of up to four targets, each keeps four, or all that it has, and
-// those at which the instance has answered stay; in all they are sixteen. The
-// order does not depend on that of the records.
+// Of the addresses of up to four targets, each target keeps four, or all that
+// it has, and those at which the instance has answered stay; there are sixteen
+// at most. The order does not depend on that of the records.
 func TestSelectWays(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var targets []targetWays
@@ -53,8 +53,8 @@ func TestSelectWays(t *testing.T) {
 	})
 }
 
-// Within a target, each source has its turn, and what is on the link comes
-// before what is elsewhere.
+// Within a target, sources take turns, and addresses on the link come before
+// others.
 func TestInTurn(t *testing.T) {
 	src := func(n byte) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, n}) }
 	w := func(n byte, kind wayKind, from byte) way {

@@ -19,8 +19,8 @@ import (
 	"github.com/sdp2p/p2p/internal/soak"
 )
 
-// routed is eth4 with a router, 10.0.255.254, whose link-layer address may be
-// known.
+// routed is eth4 with the router 10.0.255.254, whose link-layer address may be
+// unknown.
 func routed(n int, link string) dnssd.Interface {
 	ifc := eth4(n)
 	ifc.Gateway, ifc.GatewayLink = netip.MustParseAddr("10.0.255.254"), link
@@ -33,7 +33,7 @@ func down(ifc dnssd.Interface) dnssd.Interface {
 	return ifc
 }
 
-// up is an interface whose link came up once more.
+// up returns an interface whose link has come up once more.
 func up(ifc dnssd.Interface) dnssd.Interface {
 	ifc.Ups++
 	return ifc
@@ -44,15 +44,15 @@ const (
 	routerB = "02:00:00:00:00:0b"
 )
 
-// A computer moves to another network that has the same prefix and router
-// address. However short its link was down, and whether or not the routers are
-// known, those that it leaves are lost, and it and those that it meets know
-// each other within 5 s; and it asks in the new network without naming those of
-// the old one.
+// A computer moves to another network with the same prefix and router address.
+// However short its link was down, and whether or not the routers are known, it
+// loses the nodes of the old network, and they lose it; it and the nodes of the
+// new one know each other within 5 s; and its questions in the new network do
+// not name nodes of the old one.
 func TestMoveToLookalike(t *testing.T) {
 	for _, test := range []struct {
 		name     string
-		pause    time.Duration // without a carrier; 0: only the number of ups tells
+		pause    time.Duration // without a carrier; 0: only the number of ups changes
 		old, new string
 	}{
 		{"at once, routers unknown", 0, "", ""},
@@ -94,16 +94,16 @@ func TestMoveToLookalike(t *testing.T) {
 				require.Equal(t, []string{"w"}, names(y))
 				require.Equal(t, "found x, lost x, found y", w.log())
 				for _, m := range messages(t, two, 5, moved) {
-					require.NotContains(t, m.String(), "x._sd._udp", "of the network before")
+					require.NotContains(t, m.String(), "x._sd._udp", "a node of the former network is named")
 				}
 			})
 		})
 	}
 }
 
-// A link that is down for less than 2 s and has the same router afterwards is
-// announced on and browsed on anew, and nothing that was known is lost, unless
-// it does not answer any more. Nothing is sent meanwhile.
+// If a link is down for less than 2 s and has the same router afterwards, the
+// node announces itself and browses anew on it, and loses nothing that it knew,
+// unless that no longer answers. Nothing is sent meanwhile.
 func TestLinkBlinks(t *testing.T) {
 	for _, pause := range []time.Duration{0, 100 * time.Millisecond, 1800 * time.Millisecond} {
 		bubble(t, func(t *testing.T) {
@@ -123,14 +123,14 @@ func TestLinkBlinks(t *testing.T) {
 			}
 			gone.stop()
 			link.Drop(nil)
-			h.Change(up(routed(1, ""))) // the router is known a little later
+			h.Change(up(routed(1, ""))) // the router becomes known a little later
 			require.NoError(t, a.Publish(service("a", "new=1")))
 			pass(100 * time.Millisecond)
-			require.Empty(t, messages(t, link, 1, cut), "it may be another network")
+			require.Empty(t, messages(t, link, 1, cut), "nothing may be sent, since it may be another network")
 			back, joins := time.Now(), h.Joins()
 			h.Change(up(routed(1, routerA)))
 			pass(2500 * time.Millisecond)
-			require.Equal(t, joins+1, h.Joins(), "joined anew, for a switch to learn of it")
+			require.Equal(t, joins+1, h.Joins(), "the group is joined again, so that a switch learns of it")
 			require.Len(t, filter(messages(t, link, 1, back), isProbe), 3)
 			require.Len(t, filter(messages(t, link, 1, back), func(m message) bool {
 				return m.Response && records([]message{m}, dns.TypeSRV) > 0
@@ -145,8 +145,8 @@ func TestLinkBlinks(t *testing.T) {
 	}
 }
 
-// What was known on a link is lost when it has been down for 2 s, or at once if
-// no router could prove that it is the same afterwards.
+// What was known on a link is lost once the link has been down for 2 s, or at
+// once if no router could prove that the network is the same afterwards.
 func TestLinkDown(t *testing.T) {
 	for _, router := range []string{"", routerA} {
 		bubble(t, func(t *testing.T) {
@@ -168,8 +168,8 @@ func TestLinkDown(t *testing.T) {
 	}
 }
 
-// A router that is not known again within 2 s proves nothing: what was known is
-// lost, and found anew.
+// If the router does not become known again within 2 s, nothing proves that the
+// network is the same: what was known is lost, and found again.
 func TestLinkBlinksUnproved(t *testing.T) {
 	for _, tells := range []bool{true, false} {
 		bubble(t, func(t *testing.T) {
@@ -182,7 +182,7 @@ func TestLinkBlinksUnproved(t *testing.T) {
 			h.Silence(true)
 			pass(1900 * time.Millisecond)
 			require.Equal(t, "found b", a.log())
-			if tells { // nobody tells of it: the engine looks
+			if tells { // if no event tells, the engine looks
 				h.Change(up(routed(1, routerA)))
 				pass(2 * time.Second)
 				require.Equal(t, "found b", a.log())
@@ -196,9 +196,9 @@ func TestLinkBlinksUnproved(t *testing.T) {
 	}
 }
 
-// Somebody on the link who claims again and again to be the router has the node
-// begin anew a few times only, and then no longer; an honest change is heeded
-// at once, or as soon as that is over.
+// A host on the link claims again and again to be the router. The node starts
+// anew a few times only, and then ignores it; an honest change is acted upon at
+// once, or as soon as that is over.
 func TestRouterForged(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -209,12 +209,12 @@ func TestRouterForged(t *testing.T) {
 		require.Equal(t, "found b", a.log())
 		h.Change(routed(1, routerB))
 		pass(0)
-		require.Equal(t, "found b, lost b", a.log(), "at once")
+		require.Equal(t, "found b, lost b", a.log(), "lost at once")
 		pass(20 * time.Minute)
 		lost := func() int { return strings.Count(a.log(), "lost b") }
 		require.Equal(t, 1, lost())
 
-		for i := range 10 * 60 * 5 { // 10 minutes
+		for i := range 10 * 60 * 5 { // for 10 minutes
 			h.Change(routed(1, fmt.Sprintf("%012x", i)))
 			pass(200 * time.Millisecond)
 		}
@@ -223,19 +223,19 @@ func TestRouterForged(t *testing.T) {
 		before := lost()
 		require.Equal(t, before+1, strings.Count(a.log(), "found b"))
 
-		h.Change(routed(1, routerA)) // the true one
+		h.Change(routed(1, routerA)) // the true router
 		pass(15 * time.Second)
-		require.Equal(t, before+1, lost(), "610 s after the first one")
+		require.Equal(t, before+1, lost(), "lost 610 s after the first forgery")
 		pass(2 * time.Second)
 		require.Equal(t, []string{"b"}, names(a))
 		h.Change(up(routed(1, routerB)))
 		pass(0)
-		require.Equal(t, before+2, lost(), "a link that was down is not in doubt")
+		require.Equal(t, before+2, lost(), "a link that was down is checked again")
 	})
 }
 
-// A network that does not tell of changes is looked at when instances are asked
-// for.
+// A network that does not report its changes is looked at whenever instances
+// are asked for.
 func TestSilentNetwork(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -246,12 +246,12 @@ func TestSilentNetwork(t *testing.T) {
 		pass(16 * time.Second)
 		require.Equal(t, "found b", a.log())
 		h.Unplug(2)
-		pass(time.Minute) // in which there is a question
+		pass(time.Minute) // a question is asked meanwhile
 		require.Equal(t, "found b, lost b", a.log())
 	})
 }
 
-// bridges gives a host bridges, with ranks as the system gives them.
+// bridges gives a host bridges, ranked as the system ranks them.
 func bridges(h *dnssdtest.Host, from, n int) {
 	for i := range n {
 		ifc := eth4(1000 + from + i)
@@ -260,9 +260,9 @@ func bridges(h *dnssdtest.Host, from, n int) {
 	}
 }
 
-// Where there are not enough memberships for all, the best-ranked interfaces
-// get them, whatever the order in which they come. What got none is counted,
-// and logged once.
+// If there are not enough memberships for all interfaces, the best-ranked ones
+// get them, in whatever order they come. The others are counted, and logged
+// once.
 func TestMemberships(t *testing.T) {
 	for try := range soak.N(2, 6) {
 		bubble(t, func(t *testing.T) {
@@ -281,7 +281,7 @@ func TestMemberships(t *testing.T) {
 			var logged lockedBuffer
 			a := runWith(t, h, dnssd.Config{Logger: slog.New(slog.NewTextHandler(&logged, nil))}, service("a"))
 			pass(time.Minute)
-			if try%2 != 0 { // they take the places of others
+			if try%2 != 0 { // they displace others
 				require.Len(t, a.Stats().Deaf, 20)
 				h.Plug(lan, wifi)
 				h.Plug(lan, cable)
@@ -301,7 +301,7 @@ func TestMemberships(t *testing.T) {
 			require.Contains(t, logged.lines()[0], "level=WARN")
 			require.Contains(t, logged.lines()[0], dnssd.ErrNoMembership.Error())
 
-			// Some go, and others hear.
+			// Some interfaces go, and others take their place.
 			for i := range 20 {
 				h.Unplug(10 + i)
 			}
@@ -314,7 +314,8 @@ func TestMemberships(t *testing.T) {
 	}
 }
 
-// Of more interfaces than are used, the best-ranked are, and stay so.
+// If there are more interfaces than can be used, the best-ranked are used, and
+// stay in use.
 func TestManyInterfaces(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		lan := dnssdtest.NewLink()
@@ -331,14 +332,14 @@ func TestManyInterfaces(t *testing.T) {
 		require.Equal(t, []string{"b"}, names(a))
 		require.Equal(t, []string{"a"}, names(b))
 		require.Equal(t, "br73", a.Stats().Deaf[0])
-		bridges(h, 1, 1) // what is in use stays so
+		bridges(h, 1, 1) // interfaces in use stay in use
 		pass(2 * time.Second)
 		require.Equal(t, []string{"br1", "br73", "br74", "br75", "br76", "br77", "br78", "br79"}, a.Stats().Deaf)
 	})
 }
 
-// A group that cannot be joined for another reason is logged once that has
-// lasted.
+// If joining a group fails for another reason, that is logged once it has
+// lasted for a while.
 func TestDeafForAWhile(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -358,8 +359,8 @@ func TestDeafForAWhile(t *testing.T) {
 	})
 }
 
-// The ports of a bridge are not used, unless they are named: the bridge
-// receives what arrives at them.
+// The ports of a bridge are not used unless they are named: the bridge itself
+// receives the packets that arrive at them.
 func TestPorts(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link, inner := dnssdtest.NewLink(), dnssdtest.NewLink()
@@ -376,7 +377,7 @@ func TestPorts(t *testing.T) {
 	})
 }
 
-// Interfaces that cannot be listed are tried again.
+// If interfaces cannot be listed, listing is tried again.
 func TestListingFails(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -408,8 +409,8 @@ func (u *unlisted) Interfaces() ([]dnssd.Interface, error) {
 	return u.Host.Interfaces()
 }
 
-// An interface that has one family gets the other later. Who speaks that one
-// alone is found then, and not when instances are asked for the next time.
+// An interface with one family gets the other one later. Nodes that use only
+// that family are found then, and not only at the next regular question.
 func TestFamilyComesLater(t *testing.T) {
 	for _, first := range []int{0, 1} {
 		t.Run(fmt.Sprint(dnssd.Family(first)), func(t *testing.T) {

@@ -10,13 +10,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// deaf is a network that takes packets and has none.
+// deaf is a network that accepts packets and delivers none.
 type deaf struct {
 	sent       int
 	joined     int
-	refuse     bool // to join
-	interfaces int  // further ones
-	addresses  int  // further ones
+	refuse     bool // whether joining fails
+	interfaces int  // number of further interfaces
+	addresses  int  // number of further addresses
 }
 
 func (d *deaf) Interfaces() ([]Interface, error) {
@@ -65,8 +65,8 @@ func (e *Engine) advance(d time.Duration) {
 }
 
 // FuzzPacket feeds two packets to an engine that announces an instance, knows
-// another, and is probing for a third. Nothing panics, and what is kept stays
-// bounded and consistent.
+// another, and is probing for a third. It must not panic, and its tables must
+// stay bounded and consistent.
 func FuzzPacket(f *testing.F) {
 	seed := func(m *miekg.Msg) []byte {
 		b, err := m.Pack()
@@ -152,7 +152,7 @@ func FuzzPacket(f *testing.F) {
 		require.Less(t, d.sent, 400)
 		before := d.sent
 		e.advance(3 * time.Hour)
-		require.Less(t, d.sent-before, 600, "what is missing is asked for")
+		require.Less(t, d.sent-before, 600, "only a limited number of missing records may be asked for")
 		require.Empty(t, e.links[1].seen, "everything expires")
 		require.Empty(t, e.links[1].hosts)
 		require.Empty(t, e.table)

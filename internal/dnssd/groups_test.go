@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Where several sockets share a group, each receives what comes to the
-// interfaces that it joined the group on, and what comes to the host alone.
+// If several sockets share a group, each receives packets for the interfaces on
+// which it joined the group, and packets to the host alone.
 func TestHears(t *testing.T) {
 	u := &udpConn{joined: map[int]bool{2: true}}
 	group, host := Groups[IPv6].Addr(), netip.MustParseAddr("fe80::1")
@@ -27,21 +27,21 @@ func TestHears(t *testing.T) {
 		{Packet{Dst: group, Index: 2}, true},
 		{Packet{Dst: group, Index: 3}, false},
 		{Packet{Dst: host, Index: 3}, true},
-		{Packet{Dst: group}, true}, // the system does not say
+		{Packet{Dst: group}, true}, // the system does not tell
 		{Packet{}, true},
 	} {
 		require.Equal(t, test.want, u.hears(&test.p), test.p)
 	}
 }
 
-// What comes to the group reaches the socket that is a member, and no other one
-// of this process.
+// A packet to the group reaches the socket that is a member, and no other
+// socket of this process.
 func TestMembersOnly(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("multicast on loopback is only known to work on Linux")
 	}
 	lo := loopbackInterface(t)
-	own := fmt.Sprintf("test %d: ", os.Getpid()) // others may use the group, too
+	own := fmt.Sprintf("test %d: ", os.Getpid()) // others on this host may use the group, too
 	var sockets [2]*udpConn
 	var heard [2]chan string
 	for i := range sockets {
@@ -58,7 +58,7 @@ func TestMembersOnly(t *testing.T) {
 		member := sockets[n%2]
 		require.NoError(t, member.join(lo))
 		require.NoError(t, sockets[0].send(fmt.Append(nil, own, n), lo, Groups[IPv4]))
-		require.Equal(t, strconv.Itoa(n), <-heard[n%2], "the first since it joined")
+		require.Equal(t, strconv.Itoa(n), <-heard[n%2], "the first packet after joining")
 		member.leave(lo)
 	}
 	for _, u := range sockets {
@@ -79,7 +79,7 @@ func loopbackInterface(t *testing.T) Interface {
 	return Interface{}
 }
 
-// When one of several sockets fails, the conn does, once.
+// If one of several sockets fails, the conn fails, once.
 func TestGroupConnFails(t *testing.T) {
 	var failures atomic.Int32
 	c, err := sockets{}.Open(IPv4, func(Packet) {}, func(err error) {

@@ -21,7 +21,7 @@ import (
 
 const serviceType = "_sd._udp"
 
-// A node is an engine that runs in a test, with a record of what it reported.
+// A node is an engine in a test, with a record of the events that it reported.
 type node struct {
 	*dnssd.Engine
 	t      testing.TB
@@ -66,7 +66,8 @@ func hostOn(l *dnssdtest.Link, ifc dnssd.Interface) *dnssdtest.Host {
 	return h
 }
 
-// service is a service with a label, reachable by both families.
+// service returns a service with a label, which is reachable over both
+// families.
 func service(label string, txt ...string) dnssd.Service {
 	return dnssd.Service{Instance: label, Port: 4242, TXT: txt, IPv4: true, IPv6: true}
 }
@@ -114,8 +115,8 @@ func runOn(t testing.TB, h dnssd.Network, cfg dnssd.Config, services ...dnssd.Se
 	return n
 }
 
-// hostLabel names hosts so that tests can be read: by the instance on eth0, and
-// by both names on other interfaces.
+// hostLabel returns readable host names: the instance's on eth0, and both names
+// on other interfaces.
 func hostLabel(instance, iface string) string {
 	if strings.ContainsFunc(instance, func(r rune) bool { return r > 'z' || r < '-' || r == '/' || r == '.' }) {
 		instance = hex.EncodeToString([]byte(instance)[:min(8, len(instance))])
@@ -126,7 +127,7 @@ func hostLabel(instance, iface string) string {
 	return instance + "-" + iface
 }
 
-// stop ends the engine and waits for that. It can be called again.
+// stop ends the engine and waits for its end. It may be called again.
 func (n *node) stop() {
 	n.cancel()
 	if err, ok := <-n.ended; ok {
@@ -135,14 +136,14 @@ func (n *node) stop() {
 	}
 }
 
-// seen returns what the node reported so far.
+// seen returns the events that the node has reported so far.
 func (n *node) seen() []event {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return slices.Clone(n.events)
 }
 
-// log is seen as text, such as "found a, lost a".
+// log returns the events as text, such as "found a, lost a".
 func (n *node) log() string {
 	var words []string
 	for _, e := range n.seen() {
@@ -163,15 +164,15 @@ func bubble(t *testing.T, f func(t *testing.T)) {
 	synctest.Test(t, f)
 }
 
-// A message is a frame that was taken apart.
+// A message is a frame with its decoded content.
 type message struct {
 	dnssdtest.Frame
 	dns.Msg
-	at time.Duration // since the begin of the watch
+	at time.Duration // since the start of the observation
 }
 
-// messages returns the packets that were sent on a link from a host, or from
-// all if from is 0, since a time; with IPv4 only, so that each is there once.
+// messages returns the packets sent on a link since a time, from one host, or
+// from all if from is 0; only those over IPv4, so that none occurs twice.
 func messages(t testing.TB, l *dnssdtest.Link, from int, since time.Time) []message {
 	t.Helper()
 	var out []message
@@ -194,7 +195,7 @@ func isProbe(m message) bool    { return !m.Response && len(m.Ns) > 0 }
 func isQuery(m message) bool    { return !m.Response && len(m.Ns) == 0 }
 func isResponse(m message) bool { return m.Response }
 
-// An outsider is a Multicast DNS host that does only what the test makes it do.
+// An outsider is a Multicast DNS host that does only what a test makes it do.
 type outsider struct {
 	t    testing.TB
 	link *dnssdtest.Link

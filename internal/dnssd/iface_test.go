@@ -15,9 +15,9 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
 )
 
-// An interface that appears is announced on and browsed on at once; one that
-// vanishes takes what was learnt on it along; one that comes back under another
-// index is a new one (RFC 6762 §8.1, §13).
+// On a new interface, the node announces itself and browses at once. When an
+// interface vanishes, all that was learned on it is lost; if it comes back with
+// another index, it is a new one (RFC 6762 §8.1, §13).
 func TestInterfaceUpDown(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -54,8 +54,8 @@ func TestInterfaceUpDown(t *testing.T) {
 	})
 }
 
-// RFC 6762 §8.4: a new address is announced at once; one that is gone is taken
-// back.
+// RFC 6762 §8.4: a new address is announced at once, and one that is gone is
+// withdrawn.
 func TestAddressChange(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -78,8 +78,8 @@ func TestAddressChange(t *testing.T) {
 		require.NotEmpty(t, b.Instances()[0].Addrs)
 		require.Equal(t, "found a, found a, found a", b.log())
 
-		// It comes back, and is announced over both families, as is what waited
-		// for it.
+		// The interface comes back, and is announced over both families, and so
+		// is a service that waited for it.
 		only6 := service("six")
 		only6.IPv4 = false
 		six := run(t, h, only6)
@@ -100,8 +100,8 @@ func TestAddressChange(t *testing.T) {
 	})
 }
 
-// What was learnt in one network is not known in the next: not listed as a
-// known answer, and lost (mind RFC 6762 §10.3).
+// Instances learned in one network do not count in the next: they are not
+// listed as known answers, and are lost (see RFC 6762 §10.3).
 func TestNetworkChange(t *testing.T) {
 	cafe := func() dnssd.Interface {
 		ifc := eth4(9)
@@ -145,7 +145,7 @@ func TestNetworkChange(t *testing.T) {
 			})
 		})
 	}
-	// A further address of the same network is no move.
+	// Another address of the same network does not mean a move.
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
 		h := hostOn(link, eth(1))
@@ -159,7 +159,8 @@ func TestNetworkChange(t *testing.T) {
 		h.Change(eth(1))
 		pass(10 * time.Second)
 		require.Equal(t, "found b", a.log())
-		// Nor is a second IPv4 network that comes and goes, or a default route.
+		// Nor does a second IPv4 network that comes and goes, or a default
+		// route.
 		more.Addrs[2] = netip.MustParsePrefix("172.16.0.1/24")
 		more.Gateway = netip.MustParseAddr("10.0.0.254")
 		h.Change(more)
@@ -167,8 +168,8 @@ func TestNetworkChange(t *testing.T) {
 		h.Change(eth(1))
 		pass(10 * time.Second)
 		require.Equal(t, "found b", a.log())
-		// Nor is a router whose link-layer address becomes known, or is unknown
-		// for a while, or that of IPv6.
+		// Nor does a router whose link-layer address becomes known, or is
+		// unknown for a while, or the router of IPv6.
 		for _, link := range []string{"02:00:00:00:00:01", "", "02:00:00:00:00:01"} {
 			more.GatewayLink = link
 			h.Change(more)
@@ -179,7 +180,7 @@ func TestNetworkChange(t *testing.T) {
 		h.Change(six)
 		pass(10 * time.Second)
 		require.Equal(t, "found b", a.log())
-		// But it is remembered.
+		// But the router is remembered.
 		for _, link := range []string{"02:00:00:00:00:01", "", "02:00:00:00:00:02"} {
 			require.Equal(t, "found b", a.log())
 			more.GatewayLink = link
@@ -188,7 +189,7 @@ func TestNetworkChange(t *testing.T) {
 		}
 		require.Equal(t, "found b, lost b, found b", a.log())
 	})
-	// Where there is no IPv4, the prefix of IPv6 tells, but the one of
+	// Without IPv4, the prefix of IPv6 identifies the network, but that of
 	// link-local addresses does not.
 	bubble(t, func(t *testing.T) {
 		six := func(n int, prefix string) dnssd.Interface {
@@ -208,8 +209,8 @@ func TestNetworkChange(t *testing.T) {
 	})
 }
 
-// The interfaces in use: up, multicast, not loopback, not point-to-point; or
-// those that are named.
+// The interfaces in use are those that are up and have multicast, without
+// loopback and point-to-point ones; or those that are named.
 func TestInterfaceChoice(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		links := make([]*dnssdtest.Link, 5)
@@ -254,9 +255,9 @@ func TestInterfaceChoice(t *testing.T) {
 	})
 }
 
-// An instance that is seen on two links is one, with the addresses of both;
-// each link is told its own addresses only (RFC 6762 §14). Two interfaces on
-// one link are no conflict.
+// An instance seen on two links is one instance, with the addresses on both; on
+// each link, only that link's own addresses are announced (RFC 6762 §14). Two
+// interfaces on one link are no conflict.
 func TestTwoLinks(t *testing.T) {
 	second := func(n int) dnssd.Interface {
 		ifc := eth4(n)
@@ -285,8 +286,8 @@ func TestTwoLinks(t *testing.T) {
 		require.Equal(t, "[10.0.0.1:4242]", sprint(b.Instances()[0].Addrs))
 		require.NotContains(t, b.log(), "lost")
 	})
-	// RFC 6762 §7.1: known answers are those of the link that they are listed
-	// on.
+	// RFC 6762 §7.1: known answers are those of the link on which they are
+	// listed.
 	bubble(t, func(t *testing.T) {
 		one, two := dnssdtest.NewLink(), dnssdtest.NewLink()
 		h := hostOn(one, eth4(1))
@@ -317,9 +318,9 @@ func TestTwoLinks(t *testing.T) {
 	})
 }
 
-// RFC 4007 §6: a link-local address is unique on its link only. A neighbor on
-// one link may have ours of the other; and what we send on one interface and
-// hear on another of the same link is ours all the same.
+// RFC 4007 §6: a link-local address is unique only on its link. A neighbor on
+// one link may have our address on the other; and packets that we send on one
+// interface and hear on another one of the same link are recognized as ours.
 func TestLinkLocalTwice(t *testing.T) {
 	link6 := func(n, index int, name string) dnssd.Interface {
 		ifc := eth(n)
@@ -348,7 +349,7 @@ func TestLinkLocalTwice(t *testing.T) {
 }
 
 // RFC 6762 §15: two engines on one host share port and address, and hear each
-// other; neither takes the other's packets for its own.
+// other; neither mistakes the other's packets for its own.
 func TestTwoEnginesOneHost(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -377,8 +378,8 @@ func names(n *node) []string {
 	return out
 }
 
-// RFC 6762 §8: an interface whose group could not be joined at first is probed
-// and announced on when that works.
+// RFC 6762 §8: on an interface whose group could not be joined at first, the
+// node probes and announces itself once joining works.
 func TestJoinLater(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -398,7 +399,7 @@ func TestJoinLater(t *testing.T) {
 }
 
 // A socket that fails while running is opened again, with a pause that grows
-// while it keeps failing; both are said once.
+// while it keeps failing; the failure and the recovery are logged once.
 func TestSocketFailure(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -420,7 +421,7 @@ func TestSocketFailure(t *testing.T) {
 		pass(2 * time.Second)
 		require.Equal(t, []string{"b"}, names(a))
 	})
-	// At the start, it is an error.
+	// At the start, a failing socket is an error.
 	bubble(t, func(t *testing.T) {
 		h := dnssdtest.NewHost()
 		boom := errors.New("boom")
@@ -432,8 +433,8 @@ func TestSocketFailure(t *testing.T) {
 }
 
 // RFC 6762 §8.3, §5.2: a computer that was suspended announces its services
-// again, since others have let them expire, and asks whether those that it knew
-// are still there.
+// again, since others have let them expire, and asks whether the instances that
+// it knew are still there.
 func TestSuspend(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -443,7 +444,7 @@ func TestSuspend(t *testing.T) {
 		pass(time.Minute)
 		require.Equal(t, 2, len(a.Instances()))
 
-		link.Drop(func(f dnssdtest.Frame, to netip.Addr) bool { // a hears and says nothing
+		link.Drop(func(f dnssdtest.Frame, to netip.Addr) bool { // a receives and sends nothing
 			return to == eth4(1).Addrs[0].Addr() || f.Src.Addr() == eth4(1).Addrs[0].Addr()
 		})
 		a.host.Sleep(20 * time.Minute)
@@ -462,7 +463,8 @@ func TestSuspend(t *testing.T) {
 		require.Len(t, a.Instances(), 1)
 		require.Equal(t, "b", a.Instances()[0].Name)
 	})
-	// RFC 6762 §10.4: after a minute, what is gone has not expired.
+	// RFC 6762 §10.4: after only a minute, instances that are gone have not
+	// expired.
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
 		a := run(t, hostOn(link, eth4(1)))
@@ -482,7 +484,7 @@ func TestSuspend(t *testing.T) {
 }
 
 // Two networks that do not know of each other may use the same addresses. A
-// device that has this node's address in the other one is another device.
+// device in the other network that has this node's address is another device.
 func TestSameAddressElsewhere(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		a, b := dnssdtest.NewLink(), dnssdtest.NewLink()

@@ -12,9 +12,9 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
 )
 
-// Nobody can have a node send anything to a host that is not on the link: what
-// is announced elsewhere is not probed there when it is taken back, unless the
-// instance has answered there.
+// No forger can make a node send packets to a host outside the link: an
+// instance that is announced elsewhere is not probed there when it is
+// withdrawn, unless it has answered there.
 func TestProbesStayOnTheLink(t *testing.T) {
 	for _, answered := range []bool{false, true} {
 		bubble(t, func(t *testing.T) {
@@ -45,7 +45,7 @@ func TestProbesStayOnTheLink(t *testing.T) {
 	}
 }
 
-// A record that leads to no port is none.
+// A record without a port is ignored.
 func TestNoPort(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()

@@ -19,8 +19,8 @@ import (
 	"github.com/sdp2p/p2p/internal/soak"
 )
 
-// forge multicasts the announcement of an instance, the n-th of a kind of four
-// letters, from any source.
+// forge multicasts the announcement of a forged instance, the n-th of a kind
+// that is named by four letters, from any source.
 func forge(t testing.TB, l *dnssdtest.Link, kind string, n int, src netip.Addr) {
 	b := bytes.ReplaceAll(forgery(), []byte("kind00000"), fmt.Appendf(nil, "%s%05d", kind, n))
 	l.Inject(b, netip.AddrPortFrom(src, dnssd.Port), dnssd.Groups[dnssd.IPv4])
@@ -51,8 +51,8 @@ var forgery = sync.OnceValue(func() []byte {
 	return b
 })
 
-// crowd puts many hosts on a link: each announces an instance where it is asked
-// for and not listed as known.
+// crowd puts many hosts on a link: each announces an instance when its type is
+// asked for and it is not listed as known.
 func crowd(t testing.TB, l *dnssdtest.Link, hosts int) {
 	crowdFrom(t, l, hosts, func(i int) netip.Addr { return addr4(1000 + i) })
 }
@@ -93,8 +93,8 @@ func addr4(n int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)})
 }
 
-// One source address announces a bounded number of instances; what it announces
-// beyond does not keep others out.
+// One source address can announce a limited number of instances; any beyond
+// that do not keep others out.
 func TestPerSourceLimit(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -123,16 +123,15 @@ func TestPerSourceLimit(t *testing.T) {
 	})
 }
 
-// behindRepeater has hosts behind a repeater: all that they say comes from one
-// address.
+// behindRepeater puts hosts behind a repeater: all of their packets come from
+// one address.
 func behindRepeater(t testing.TB, l *dnssdtest.Link, hosts int, from netip.Addr) {
 	crowdFrom(t, l, hosts, func(int) netip.Addr { return from })
 }
 
-// The devices behind a repeater are known some seconds after a node has
-// started, 300 of them, also while somebody floods. A flood that fills the
-// table, from many sources, takes none of them away, nor does it keep others
-// from being found.
+// 300 devices behind a repeater are known some seconds after a node has
+// started, even during a flood. A flood from many sources that fills the table
+// displaces none of them, and does not keep others from being found.
 func TestCrowdBehindRepeater(t *testing.T) {
 	crowded := func(n *node) (c int) {
 		for _, name := range names(n) {
@@ -150,7 +149,7 @@ func TestCrowdBehindRepeater(t *testing.T) {
 		require.Equal(t, 300, crowded(n))
 		pass(5 * time.Minute)
 		require.Equal(t, 300, crowded(n))
-		for i := range 7500 { // a minute
+		for i := range 7500 { // for a minute
 			forge(t, link, "junk", i, addr4(1000+i%32))
 			pass(8 * time.Millisecond)
 			link.Forget()
@@ -182,8 +181,8 @@ func TestCrowdBehindRepeater(t *testing.T) {
 	})
 }
 
-// Half of what is admitted at one time is kept for sources that announced
-// nothing yet.
+// Half of the simultaneous admissions are reserved for sources that have
+// announced nothing yet.
 func TestAdmissionReserve(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -198,9 +197,10 @@ func TestAdmissionReserve(t *testing.T) {
 	})
 }
 
-// A bounded number of new instances is admitted in a second, 50 unless
-// configured otherwise, and eight times as many at one time; those refused are
-// asked for again, so that a large network is known a few seconds later.
+// A limited number of new instances is admitted in a second, 50 unless
+// configured otherwise, and eight times as many at once; those that were
+// refused are asked for again, so that a large network is known a few seconds
+// later.
 func TestAdmissionRate(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -219,8 +219,9 @@ func TestAdmissionRate(t *testing.T) {
 	})
 }
 
-// A full table makes room: what never was complete goes first, then what comes
-// from the source with most instances, the oldest of these; what is kept stays.
+// A full table makes room: first, instances that were never complete go, then
+// the oldest one of the source with the most instances; those in Config.Keep
+// stay.
 func TestTableLimit(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -243,8 +244,8 @@ func TestTableLimit(t *testing.T) {
 	})
 }
 
-// What a full table gives up: first what is not complete; then the oldest of
-// the source that announced most.
+// A full table displaces incomplete instances first, and then the oldest one of
+// the source that has announced the most.
 func TestEviction(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -262,17 +263,17 @@ func TestEviction(t *testing.T) {
 		o.send(reply(t, "_sd._udp.local. 4500 IN PTR ghost._sd._udp.local."))
 		pass(200 * time.Millisecond)
 		announce(5, 73)
-		require.Equal(t, []string{"kind00001", "kind00002", "kind00003", "kind00004", "kind00005"}, names(n), "instead of ghost")
+		require.Equal(t, []string{"kind00001", "kind00002", "kind00003", "kind00004", "kind00005"}, names(n), "ghost makes room")
 		announce(6, 74)
-		require.Equal(t, []string{"kind00001", "kind00003", "kind00004", "kind00005", "kind00006"}, names(n), "from the source of two")
+		require.Equal(t, []string{"kind00001", "kind00003", "kind00004", "kind00005", "kind00006"}, names(n), "an instance of the source that has two makes room")
 		announce(7, 75)
-		require.Equal(t, []string{"kind00003", "kind00004", "kind00005", "kind00006", "kind00007"}, names(n), "the oldest")
+		require.Equal(t, []string{"kind00003", "kind00004", "kind00005", "kind00006", "kind00007"}, names(n), "the oldest makes room")
 	})
 }
 
-// A flood of forged instances that goes on, from twice as many sources as fill
-// the table, until more were admitted than it holds: the table stays within its
-// limit, the heap within 32 MiB, and a real peer is found in less than 5 s.
+// A flood of forged instances, from twice as many sources as fill the table,
+// goes on until more were admitted than the table holds: the table stays within
+// its limit, the heap within 32 MiB, and a real peer is found in less than 5 s.
 func TestFlood(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -307,9 +308,9 @@ func TestFlood(t *testing.T) {
 	})
 }
 
-// The sources of a link-local prefix are without number, and so are those of
-// other networks: anyone who floods from ever new ones does not keep those out
-// that are heard over IPv4 from the interface's own.
+// A link-local prefix, like other networks, has any number of sources: a flood
+// from ever new ones does not keep out instances that are heard over IPv4 from
+// the interface's own network.
 func TestFloodOfCountlessSources(t *testing.T) {
 	for family, source := range []func(i int) netip.Addr{
 		func(i int) netip.Addr { return netip.AddrFrom4([4]byte{172, 16, byte(i >> 8), byte(i)}) },
@@ -332,10 +333,10 @@ func TestFloodOfCountlessSources(t *testing.T) {
 	}
 }
 
-// RFC 6762 §11: packets to this host alone from sources that are not on the
-// link are dropped, and those from loopback. So are unicast responses that
-// nobody asked for (§6), responses from other ports, and packets with an opcode
-// or a response code (§18).
+// RFC 6762 §11: packets to this host alone are dropped if their source is not
+// on the link, or is a loopback address. So are unsolicited unicast responses
+// (§6), responses from other ports, and packets with an opcode or a response
+// code (§18).
 func TestSpoofs(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -371,14 +372,14 @@ func TestSpoofs(t *testing.T) {
 		o.send(m)
 		pass(time.Second)
 		require.Equal(t, "found spoof", n.log())
-		// What comes to the group is from the link, whatever the prefixes are.
+		// A packet to the group is from the link, whatever the prefixes are.
 		link.Inject(forgery(), netip.MustParseAddrPort("192.168.7.7:5353"), group)
 		pass(time.Second)
 		require.Equal(t, "found spoof, found kind00000", n.log())
 	})
 }
 
-// An instance has a bounded number of records, whatever is announced of it.
+// An instance has a limited number of records, whatever is announced.
 func TestRecordLimits(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -408,7 +409,7 @@ func TestRecordLimits(t *testing.T) {
 		pass(time.Second)
 		require.Equal(t, []string{"x=1"}, n.Instances()[0].TXT, "more than 8 KiB are refused")
 
-		// Nothing lives longer than 75 min.
+		// No record lives longer than 75 min.
 		m := instance(t, "forever", "10.0.0.9", "x=1")
 		for _, rr := range m.Answer {
 			rr.Header().Ttl = 1 << 30

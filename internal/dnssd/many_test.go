@@ -14,8 +14,8 @@ import (
 	"github.com/sdp2p/p2p/internal/soak"
 )
 
-// Where there are many, one asks for all, and the others do not: though what
-// they know takes several packets.
+// Among many nodes, one asks for all, and the others do not, although their
+// known answers take several packets.
 func TestManyAskOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		nodes := soak.N(60, 200)
@@ -39,7 +39,7 @@ func TestManyAskOnce(t *testing.T) {
 		require.Less(t, before, 2*nodes, "each lists all that it knows, in several packets")
 		pass(2 * time.Minute)
 		t.Log(float64(queries()-before) / float64(nodes))
-		require.Less(t, queries()-before, 10*nodes, "each on its own: more than 20 packets")
+		require.Less(t, queries()-before, 10*nodes, "each node on its own would need more than 20 packets")
 		for _, n := range all {
 			require.Len(t, n.Instances(), nodes-1)
 		}
@@ -49,7 +49,7 @@ func TestManyAskOnce(t *testing.T) {
 	})
 }
 
-// A question that hides what this node does not know, in a later packet, is
+// A question whose later packets list answers that this node does not know is
 // asked here all the same.
 func TestManyHidden(t *testing.T) {
 	for _, hidden := range []bool{false, true} {
@@ -83,8 +83,8 @@ func TestManyHidden(t *testing.T) {
 	}
 }
 
-// RFC 6762 §7.2: known answers that do not fit in a packet go on in further
-// ones; all but the last have the TC bit.
+// RFC 6762 §7.2: known answers that do not fit in a packet continue in further
+// ones; all packets but the last have the TC bit.
 func TestManyKnownAnswers(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()

@@ -16,8 +16,8 @@ import (
 	"github.com/sdp2p/p2p/internal/soak"
 )
 
-// lose has a node, alone with an outsider, find an instance of the outsider's
-// and lose it, and returns when that was.
+// lose has a node, alone with an outsider, find an instance of the outsider and
+// lose it. It returns the time of the loss.
 func lose(t *testing.T, link *dnssdtest.Link) (*node, *outsider, time.Time) {
 	n := runWith(t, hostOn(link, eth4(1)), dnssd.Config{})
 	o := newOutsider(t, link, 2)
@@ -30,8 +30,8 @@ func lose(t *testing.T, link *dnssdtest.Link) (*node, *outsider, time.Time) {
 	return n, o, time.Now()
 }
 
-// afterQuestion lets time pass until a second after a question for the peer
-// that was lost: the next one is not under way.
+// afterQuestion lets time pass until a second after a question for the lost
+// peer: the next one is not due yet.
 func afterQuestion(t *testing.T, link *dnssdtest.Link) {
 	start := time.Now()
 	for len(filter(messages(t, link, 1, time.Now().Add(-time.Second)), asksForName("peer"))) == 0 {
@@ -41,9 +41,10 @@ func afterQuestion(t *testing.T, link *dnssdtest.Link) {
 	pass(time.Second)
 }
 
-// A peer whose records ran out without a goodbye is asked for by name: after 1,
+// A peer whose records expired without a goodbye is asked for by name: after 1,
 // 2, 4 and 8 s, then every 8 s, after ten minutes every minute, after an hour
-// every 8 minutes, after a day no more. Intervals are up to an eighth shorter.
+// every 8 minutes, and after a day no more. Intervals are shorter by up to an
+// eighth.
 func TestMissing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -70,7 +71,7 @@ func TestMissing(t *testing.T) {
 	})
 }
 
-// So is one that has link-local addresses alone.
+// So is a peer that has only link-local addresses.
 func TestMissingLinkLocal(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -88,7 +89,7 @@ func TestMissingLinkLocal(t *testing.T) {
 	})
 }
 
-// The answer to that need not have a PTR record: what lacks is asked for.
+// The answer need not contain a PTR record: missing records are asked for.
 func TestMissingAnswers(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -103,14 +104,14 @@ func TestMissingAnswers(t *testing.T) {
 		o.send(reply(t, "peer._sd._udp.local. 4500 IN TXT \"x=2\"", "peer.local. 120 IN A 10.0.0.7"))
 		pass(10 * time.Millisecond)
 		require.Equal(t, "found peer, lost peer, found peer", n.log())
-		require.Equal(t, []string{"x=2"}, n.Instances()[0].TXT, "as it is now")
+		require.Equal(t, []string{"x=2"}, n.Instances()[0].TXT, "the TXT record is the current one")
 		require.Equal(t, "[10.0.0.7:4242]", sprint(n.Instances()[0].Addrs))
 		pass(90 * time.Second)
 		require.Empty(t, filter(messages(t, link, 1, start.Add(time.Second)), asksForName("peer")))
 		pass(20 * time.Second)
 		require.NotEmpty(t, filter(messages(t, link, 1, start.Add(time.Minute)), asksFor(dns.TypePTR)))
 	})
-	// What never is complete again is missing, too.
+	// An instance that never becomes complete again is missing, too.
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
 		n := run(t, hostOn(link, eth4(1)))
@@ -125,7 +126,7 @@ func TestMissingAnswers(t *testing.T) {
 		pass(time.Minute)
 		require.NotEmpty(t, filter(messages(t, link, 1, start), asksForName("peer")))
 	})
-	// Nor need the rest come: then it is missing as before.
+	// If the other records do not come either, the instance stays missing.
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
 		n, o, _ := lose(t, link)
@@ -136,7 +137,7 @@ func TestMissingAnswers(t *testing.T) {
 		start := time.Now()
 		pass(time.Minute)
 		require.Greater(t, len(filter(messages(t, link, 1, start), asksForName("peer"))), 6)
-		require.Empty(t, filter(messages(t, link, 1, start), asksForName("other")), "was never known")
+		require.Empty(t, filter(messages(t, link, 1, start), asksForName("other")), "an instance that was never known is not missing")
 		require.Empty(t, n.Instances())
 		o.send(instance(t, "peer", "10.0.0.2", "x=1"))
 		pass(time.Second)
@@ -144,8 +145,8 @@ func TestMissingAnswers(t *testing.T) {
 	})
 }
 
-// Anyone who said goodbye is not missing, nor what was known in another
-// network.
+// A peer that sent a goodbye is not missing, nor is one that was known in
+// another network.
 func TestNotMissing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -155,7 +156,7 @@ func TestNotMissing(t *testing.T) {
 		o.send(instance(t, "peer", "10.0.0.9", "x=1"))
 		pass(20 * time.Minute)
 		nodes[0].stop()
-		o.send(reply(t, "_sd._udp.local. 4500 IN PTR peer._sd._udp.local.")) // it was missing
+		o.send(reply(t, "_sd._udp.local. 4500 IN PTR peer._sd._udp.local.")) // no longer missing
 		o.send(instance(t, "peer", "10.0.0.9", "x=1"))
 		pass(2 * time.Second)
 		require.Len(t, n.Instances(), 3)
@@ -167,7 +168,7 @@ func TestNotMissing(t *testing.T) {
 		require.Empty(t, filter(messages(t, link, 0, start), asksForName("peer2")))
 		require.Empty(t, filter(messages(t, link, 1, start), asksForName("peer")))
 	})
-	// It withdrew, and is there by other means.
+	// The peer was withdrawn, but answers in another way.
 	bubble(t, func(t *testing.T) {
 		p := &prover{at: map[string]netip.AddrPort{"peer": netip.AddrPortFrom(addr4(2), 4242)}, connected: map[string]bool{"peer": true}}
 		link := dnssdtest.NewLink()
@@ -199,8 +200,8 @@ func TestNotMissing(t *testing.T) {
 	})
 }
 
-// A missing peer is asked for as soon as anything is heard from its address; if
-// nothing comes of that, less and less often.
+// A missing peer is asked for as soon as a packet from its address arrives; if
+// that leads to nothing, less and less often.
 func TestMissingHeard(t *testing.T) {
 	for _, say := range []func(o *outsider){
 		func(o *outsider) { o.send(query("_ipp._tcp.local. PTR")) },
@@ -247,7 +248,8 @@ func TestMissingHeard(t *testing.T) {
 	})
 }
 
-// Whatever is heard from how many addresses, there is a packet a second.
+// Whatever arrives, from however many addresses, questions take at most a
+// packet a second.
 func TestMissingGap(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -287,8 +289,8 @@ func TestMissingGap(t *testing.T) {
 	})
 }
 
-// Those that miss the same peer ask for it together: its cost does not depend
-// on how many they are. It stops when the peer is back.
+// Nodes that miss the same peer ask for it together: the cost does not depend
+// on their number, and ends when the peer is back.
 func TestMissingShared(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -322,7 +324,7 @@ func TestMissingShared(t *testing.T) {
 	})
 }
 
-// Another host's question does for us what ours would; but not for ever.
+// A question from another host replaces ours; but not for ever.
 func TestMissingAskedByOther(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -338,8 +340,8 @@ func TestMissingAskedByOther(t *testing.T) {
 		require.LessOrEqual(t, len(asked), 5, "of 40")
 		require.GreaterOrEqual(t, len(asked), 4)
 	})
-	// The owner's own question, and one that is to be answered by unicast, do
-	// not.
+	// A question from the owner itself, or one that asks for a unicast answer,
+	// does not.
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
 		_, o, _ := lose(t, link)
@@ -355,8 +357,9 @@ func TestMissingAskedByOther(t *testing.T) {
 	})
 }
 
-// Too many to be asked for by name in a packet are asked for by the question
-// for all, in one packet also where many others are known.
+// If too many are missing to be asked for by name in one packet, they are asked
+// for by a question for all instances, in one packet even if many others are
+// known.
 func TestMissingAmongMany(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -379,7 +382,7 @@ func TestMissingAmongMany(t *testing.T) {
 		start := time.Now()
 		pass(3 * time.Minute)
 		asked := messages(t, link, 1, start)
-		browsing := 3 * 17 // packets, if all that are known are listed; at most three times
+		browsing := 3 * 17 // packets, if all known answers are listed; at most three times
 		require.LessOrEqual(t, len(asked), 3*60/7+2+browsing)
 		brief := filter(asked, func(m message) bool { return asksFor(dns.TypePTR)(m) && !m.Truncated })
 		require.GreaterOrEqual(t, len(brief), 20)
@@ -389,9 +392,9 @@ func TestMissingAmongMany(t *testing.T) {
 	})
 }
 
-// Forged peers that go missing as fast as they are made, and packets from where
-// they seemed to be, do not have us ask for more than a packet every seven
-// seconds; a peer that was known for longer is not forgotten for them.
+// Forged peers that go missing as fast as they are made, and packets from their
+// claimed addresses, make us send no more than a packet every seven seconds; a
+// peer that was known for longer is not forgotten because of them.
 func TestMissingFlood(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -408,7 +411,7 @@ func TestMissingFlood(t *testing.T) {
 			require.NoError(t, err)
 			link.Inject(b, netip.AddrPortFrom(addr4(1000+i%200), dnssd.Port), dnssd.Groups[dnssd.IPv4])
 		}
-		for i := range 200 { // the first ones, out of a full bucket
+		for i := range 200 { // the first ones, from a full bucket
 			inject(forged(i), i)
 			pass(500 * time.Millisecond)
 		}
@@ -430,7 +433,7 @@ func TestMissingFlood(t *testing.T) {
 	})
 }
 
-// What Config.Keep holds on to is missed for longest.
+// Instances in Config.Keep are missed the longest.
 func TestMissingKept(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()

@@ -19,12 +19,12 @@ import (
 	"github.com/sdp2p/p2p/internal/soak"
 )
 
-// promise is how long after the end of an outage everybody sees everybody
-// again.
+// promise is the time after the end of an outage within which all nodes see
+// each other again.
 const promise = 10 * time.Second
 
-// peers starts nodes one after the other on the hosts of a link, from the first
-// one on.
+// peers starts nodes one after another on the hosts of a link, beginning with
+// the first one.
 func peers(t *testing.T, link *dnssdtest.Link, first, n int, apart time.Duration) (list []*node) {
 	for i := range n {
 		list = append(list, run(t, hostOn(link, eth(first+i)), service(fmt.Sprint("peer", first+i), "name=Somebody's laptop", "version=0.0.1")))
@@ -74,9 +74,9 @@ func asksForName(label string) func(m message) bool {
 	}
 }
 
-// The path between two devices is cut, and neither of them can see that on its
-// own interface. They see each other again soon after it is whole, however long
-// they were up before.
+// The path between two devices is cut, which neither of them can see on its own
+// interface. They see each other soon after it is restored, however long they
+// were up before.
 func TestCut(t *testing.T) {
 	for _, uptime := range []time.Duration{2 * time.Minute, 17 * time.Minute, time.Hour, 5 * time.Hour} {
 		for _, outage := range []time.Duration{30 * time.Second, 150 * time.Second, 590 * time.Second} {
@@ -106,8 +106,8 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// After ten minutes a missing peer is asked for less often, and for an hour at
-// least once a minute; then, for a day, every eight minutes.
+// After ten minutes a missing peer is asked for less often, but at least once a
+// minute for an hour; then, for a day, every eight minutes.
 func TestLongCut(t *testing.T) {
 	for _, test := range []struct{ outage, found time.Duration }{
 		{20 * time.Minute, time.Minute},
@@ -134,8 +134,7 @@ func TestLongCut(t *testing.T) {
 }
 
 // Two devices that started within the same second ask at the same times. If one
-// of them loses the other, the other's question does not take the place of its
-// own.
+// of them loses the other, the other's question does not replace its own.
 func TestLockstep(t *testing.T) {
 	for _, apart := range []time.Duration{0, 100, 300, 600, 900, 1500, 10_000} {
 		apart *= time.Millisecond
@@ -159,7 +158,7 @@ func TestLockstep(t *testing.T) {
 
 // A switch that has just seen a device come up forwards nothing for 30 s. The
 // device and those that were there before find each other soon after that, as
-// do two that came up at the same time; also if only what it sends is lost.
+// do two that came up at the same time; even if only its own packets are lost.
 func TestBlockedPort(t *testing.T) {
 	for _, blocked := range []time.Duration{3 * time.Second, 15 * time.Second, 30 * time.Second, 50 * time.Second, 110 * time.Second} {
 		for _, test := range []struct {
@@ -170,7 +169,7 @@ func TestBlockedPort(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					link := dnssdtest.NewLink()
 					nodes := peers(t, link, 1, test.old, 37*time.Second)
-					pass(time.Duration(soak.N(80, 180)) * time.Minute) // they browse once an hour by then
+					pass(time.Duration(soak.N(80, 180)) * time.Minute) // by then, they browse once an hour
 					var later []*dnssdtest.Host
 					for i := range test.new {
 						later = append(later, hostOn(link, eth(101+i)))
@@ -193,9 +192,10 @@ func TestBlockedPort(t *testing.T) {
 	}
 }
 
-// A node that was deaf, and then mute, hears of those that it misses while its
-// own questions are lost. What it asks for then, further and further apart,
-// does not keep it from asking as for every other that is missing.
+// A node that was deaf and is then mute hears the nodes that it misses, while
+// its own questions are lost. The questions that it sends in that time, at
+// growing intervals, do not keep it from asking like for any other missing
+// peer.
 func TestDeafThenMute(t *testing.T) {
 	for range soak.N(5, 50) {
 		bubble(t, func(t *testing.T) {
@@ -209,7 +209,7 @@ func TestDeafThenMute(t *testing.T) {
 			link.Deafen()
 			pass(time.Second)
 			link.Mute(odd)
-			pass(210 * time.Second) // the others browse in between, and answer
+			pass(210 * time.Second) // the others browse meanwhile, and answer
 			link.Deafen(hosts(nodes[:3])...)
 			pass(1100 * time.Millisecond)
 			link.Deafen()
@@ -219,15 +219,15 @@ func TestDeafThenMute(t *testing.T) {
 	}
 }
 
-// Whatever nodes are cut off, deaf or mute, one after the other or at the same
-// time: when all is well again, everybody sees everybody soon.
+// Whatever nodes are cut off, deaf or mute, one after another or at the same
+// time, all see each other soon after everything works again.
 func TestOutages(t *testing.T) {
 	type episode struct {
 		kind   int
-		nodes  int // a bit for each
+		nodes  int // a bit for each node
 		pause  time.Duration
 		lasts  time.Duration
-		repeat bool // the next one begins before this one is over
+		repeat bool // whether the next one begins before this one ends
 	}
 	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
 		require.NoError(t, f.Value.Set(strconv.Itoa(soak.N(30, 300))))
@@ -277,8 +277,8 @@ func TestOutages(t *testing.T) {
 				}
 			}
 			heal()
-			// Twice: what is lost only now, because its last refreshes went
-			// unanswered, is found again in as long.
+			// This is done twice: instances that are lost only now, because
+			// their last refreshes went unanswered, are found again as fast.
 			for range 2 {
 				if took := together(promise, nodes...); took >= promise {
 					var logs []string
@@ -296,13 +296,14 @@ func TestOutages(t *testing.T) {
 	})
 }
 
-// Announcing again and asking peers that may be missed costs a node that is
-// alone a packet every two seconds for two minutes, and others next to nothing.
+// Repeated announcements, and questions for peers that may be missing, cost a
+// node that is alone a packet every two seconds for two minutes, and other
+// nodes next to nothing.
 func TestStartTraffic(t *testing.T) {
 	for _, test := range []struct {
 		nodes int
 		apart time.Duration
-		most  float64 // packets of a node in 5 minutes
+		most  float64 // packets of a node within 5 minutes
 	}{
 		{1, 0, 92}, {2, 0, 42}, {2, 10 * time.Second, 44},
 		{10, 0, 42}, {10, 300 * time.Millisecond, 42}, {10, 10 * time.Second, 52},
@@ -319,8 +320,8 @@ func TestStartTraffic(t *testing.T) {
 	}
 }
 
-// An instance that is in doubt is not listed as known: it had better answer,
-// and nobody keep silent because we asked.
+// A doubted instance is not listed as known: it should answer, and our question
+// must not keep others silent.
 func TestDoubtedIsNotListed(t *testing.T) {
 	for name, doubt := range map[string]func(n *node, o *outsider){
 		"reconfirmed":            func(n *node, o *outsider) { n.Reconfirm("peer") },
@@ -358,8 +359,9 @@ func TestDoubtedIsNotListed(t *testing.T) {
 	}
 }
 
-// When a network is out of order, and many are missing at one time, they share
-// a packet every seven seconds, and are back at one time.
+// When a network is broken, and many nodes are missing at the same time, their
+// questions share a packet every seven seconds, and they all come back at the
+// same time.
 func TestManyMissing(t *testing.T) {
 	for name, cut := range map[string]func(l *dnssdtest.Link, h []*dnssdtest.Host){
 		"one is cut off": func(l *dnssdtest.Link, h []*dnssdtest.Host) { l.Cut(h[0]) },
@@ -372,8 +374,8 @@ func TestManyMissing(t *testing.T) {
 				link := dnssdtest.NewLink()
 				var all []*node
 				for i := range nodes {
-					// A label as long as an identity: twenty of them fill a
-					// packet.
+					// The label is as long as an identity: twenty of them fill
+					// a packet.
 					all = append(all, run(t, hostOn(link, eth(i+1)), service(fmt.Sprintf("%043d", i), "name=Somebody's laptop")))
 					pass(100 * time.Millisecond)
 				}

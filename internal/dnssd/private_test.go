@@ -15,7 +15,8 @@ func prefixes(list string) (all []netip.Prefix) {
 	return all
 }
 
-// Of an interface's addresses, those are announced privately that say least.
+// Of an interface's addresses, a private announcement has those that reveal the
+// least.
 func TestPrivateAddresses(t *testing.T) {
 	const (
 		v4     = "10.0.0.1/24"
@@ -40,11 +41,12 @@ func TestPrivateAddresses(t *testing.T) {
 	} {
 		ifc := Interface{Addrs: prefixes(test.addrs), Temporary: prefixes(test.temporary)}
 		require.Equal(t, prefixes(test.want), ifc.private(), test)
-		require.Equal(t, prefixes(test.addrs), ifc.Addrs, "it is left alone")
+		require.Equal(t, prefixes(test.addrs), ifc.Addrs, "the interface itself must not change")
 	}
 }
 
-// An entry belongs in the networks in which it was announced, as routers prove.
+// An entry belongs to the networks in which it was announced, which routers
+// prove.
 func TestBelongs(t *testing.T) {
 	gateway := netip.MustParseAddr("10.0.0.254")
 	home := Interface{Index: 2, Name: "eth0", Addrs: prefixes("10.0.0.1/24"), Gateway: gateway, GatewayLink: "02:01"}

@@ -17,9 +17,10 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
 )
 
-// RFC 6762 §8.1: after 0 to 250 ms three probes, 250 ms apart, of type ANY,
-// asking for unicast answers, with the proposed records in the authority
-// section and without the cache-flush bit. Nothing is said before 250 ms later.
+// RFC 6762 §8.1: after 0 to 250 ms, there are three probes, 250 ms apart, of
+// type ANY, which ask for unicast answers and have the proposed records in the
+// authority section, without the cache-flush bit. Nothing else is sent until
+// 250 ms after them.
 func TestProbing(t *testing.T) {
 	var first []time.Duration
 	for range 30 {
@@ -90,10 +91,11 @@ func (b *lockedBuffer) lines() []string {
 	return strings.Split(strings.TrimSpace(b.b.String()), "\n")
 }
 
-// RFC 6762 §8.1, §9: the second of two nodes with one label (a key that runs
-// twice) is denied. It stays silent under another or the same name, tells the
-// program, logs that once, tries again at a bounded rate, and takes over when
-// the first says goodbye. Third parties see the first all the time.
+// RFC 6762 §8.1, §9: the second of two nodes with the same label (a key that is
+// used twice) is denied. It stays silent, under this or any other name, tells
+// the program, logs that once, tries again at a limited rate, and takes over
+// when the first one sends its goodbye. Other nodes see the first one all the
+// time.
 func TestConflict(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -124,8 +126,8 @@ func TestConflict(t *testing.T) {
 		require.Equal(t, []string{"who=b"}, c.Instances()[0].TXT)
 		require.Len(t, logged.lines(), 2)
 
-		// A node in conflict leaves without a goodbye: it would take the
-		// other's records with it.
+		// A node in conflict leaves without a goodbye, which would withdraw the
+		// other's records.
 		a2 := run(t, hostOn(link, eth4(4)), service("twin", "who=a"))
 		pass(10 * time.Second)
 		_, ok = a2.Conflict()
@@ -156,15 +158,14 @@ func TestTieBreak(t *testing.T) {
 			require.False(t, denied)
 			require.Equal(t, "found twin", c.log())
 			require.Equal(t, "[10.0.0.2:2000]", sprint(c.Instances()[0].Addrs))
-			// The loser gives way for a second, and is denied in the next
-			// round.
+			// The loser waits for a second, and is denied in the next round.
 			require.Empty(t, filter(messages(t, link, 1, a.start), isResponse))
 		})
 	}
 }
 
 // RFC 6762 §8.2, §17: a TXT record that is too large for a probe decides
-// nothing; the rest does, and somebody wins.
+// nothing; the other records do, and one node wins.
 func TestTieBreakLarge(t *testing.T) {
 	for range 10 {
 		bubble(t, func(t *testing.T) {
@@ -186,8 +187,8 @@ func TestTieBreakLarge(t *testing.T) {
 	}
 }
 
-// RFC 6762 §9: two hosts that announced one name on links that were joined
-// later both probe again; one stays.
+// RFC 6762 §9: two hosts that have announced one name on links that are joined
+// later both probe again; one of them stays.
 func TestLaterConflict(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -215,7 +216,7 @@ func TestLaterConflict(t *testing.T) {
 	})
 }
 
-// RFC 6762 §9: somebody who keeps claiming our name and never defends it makes
+// RFC 6762 §9: a host that keeps claiming our name and never defends it makes
 // us probe again each time, but neither fills the log nor keeps us from being
 // found.
 func TestHarassment(t *testing.T) {

@@ -13,8 +13,8 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
 )
 
-// RFC 6762 §6: whatever is asked and when, nothing is an answer within a second
-// of when it was multicast, be it as an answer or as an additional record.
+// RFC 6762 §6: whatever is asked at whatever time, no record is multicast again
+// within a second, either as an answer or as an additional record.
 func TestRecordRate(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link, _, o := responder(t)
@@ -45,8 +45,8 @@ func TestRecordRate(t *testing.T) {
 	})
 }
 
-// RFC 6762 §6, §8.3: an announcement counts, too: who asks between the two is
-// answered by the second.
+// RFC 6762 §6, §8.3: an announcement counts, too: a question between the two is
+// answered by the second one.
 func TestQuestionBetweenAnnouncements(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -82,11 +82,11 @@ func TestUnicastQuery(t *testing.T) {
 	})
 }
 
-// RFC 6762 §8.3, §10.1: after the goodbye nothing is said: neither the second
-// announcement, nor an answer that was waiting. What changed in the meantime is
-// not answered either (§8.4).
+// RFC 6762 §8.3, §10.1: after the goodbye nothing is sent: neither the second
+// announcement, nor an answer that was waiting. Records that changed meanwhile
+// are not sent as answers either (§8.4).
 func TestNothingAfterGoodbye(t *testing.T) {
-	const slow = "_sd._udp.local. PTR" // shared, and so answered after 20 ms or more
+	const slow = "_sd._udp.local. PTR" // a shared record, answered after 20 ms or more
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
 		o := newOutsider(t, link, 9)
@@ -120,8 +120,8 @@ func TestNothingAfterGoodbye(t *testing.T) {
 			}
 		})
 	}
-	// RFC 6762 §9: nor is a unicast answer sent by a node that has to probe
-	// again.
+	// RFC 6762 §9: a node that has to probe again does not send a waiting
+	// unicast answer either.
 	bubble(t, func(t *testing.T) {
 		_, _, o := responder(t)
 		o.send(query(slow + " QU"))
@@ -132,8 +132,8 @@ func TestNothingAfterGoodbye(t *testing.T) {
 	})
 }
 
-// RFC 6762 §7.1: known answers are listed with what is left of their time to
-// live, and not at all when that is less than half.
+// RFC 6762 §7.1: known answers are listed with the rest of their time to live,
+// and not at all if that is less than half.
 func TestAgeOfKnownAnswers(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -161,8 +161,8 @@ func TestAgeOfKnownAnswers(t *testing.T) {
 	})
 }
 
-// RFC 6762 §6: the second between two times that a record is multicast counts
-// for additional records and for announcements of a change, too.
+// RFC 6762 §6: the second between two multicasts of a record also applies to
+// additional records and to announcements of a change.
 func TestAdditionalRate(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()

@@ -26,13 +26,13 @@ func at6(t *testing.T, more ...string) *dns.Msg {
 		"p._sd._udp.local. 4500 IN TXT \"x=1\"", "p.local. 120 IN AAAA fe80::9"}, more...)...)
 }
 
-// An instance of which only a link-local address of IPv6 is known is not shown
-// until there is another address, until it says that there is none, or until a
+// An instance of which only an IPv6 link-local address is known is not reported
+// until another address comes, until it states that there is none, or until a
 // second has passed without an answer.
 func TestLinkLocalFirst(t *testing.T) {
 	for _, test := range []struct {
 		name   string
-		first  []string // more of the packet over IPv6
+		first  []string // more records in the packet over IPv6
 		second string   // 300 ms later, over IPv4
 		found  time.Duration
 		addrs  string
@@ -69,8 +69,8 @@ func TestLinkLocalFirst(t *testing.T) {
 	}
 }
 
-// One that is shown stays so when its other addresses go; and two nodes that
-// have nothing but link-local addresses do not wait.
+// An instance that was reported stays when its other addresses go; and two
+// nodes that have only link-local addresses do not wait.
 func TestLinkLocalOnly(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()

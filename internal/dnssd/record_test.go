@@ -11,8 +11,8 @@ import (
 	"github.com/sdp2p/p2p/internal/dns"
 )
 
-// Whatever bytes a label and TXT strings have, they come out of a packed
-// message as they went in, and labels have one presentation form.
+// Labels and TXT strings with arbitrary bytes are unchanged after packing and
+// unpacking, and labels have one presentation form.
 func TestEscaping(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		label := string(rapid.SliceOfN(rapid.Byte(), 1, maxLabel).Draw(t, "label"))
@@ -52,7 +52,8 @@ func FuzzEscaping(f *testing.F) {
 	})
 }
 
-// Names are equal as DNS has it (RFC 6762 §16): ASCII letters only.
+// Names are compared by the rules of DNS (RFC 6762 §16): only ASCII letters are
+// folded.
 func TestFold(t *testing.T) {
 	require.Equal(t, "abc-1.local.", fold("aBC-1.LOCAL."))
 	require.Equal(t, `\195\132`, fold(`\195\132`))
@@ -64,8 +65,8 @@ func TestFold(t *testing.T) {
 	})
 }
 
-// A host has a name of its own for each instance and interface, the same each
-// time, whatever their names are.
+// A host has a name of its own for each instance and interface, always the same
+// one, whatever their names are.
 func TestHostName(t *testing.T) {
 	names := map[string]bool{}
 	for _, label := range []string{"a", "a+b", "-a", "a/b", "Zoë", "a.b"} {
@@ -91,7 +92,7 @@ func TestCompareSets(t *testing.T) {
 	require.Positive(t, compareSets(b, a))
 	require.Zero(t, compareSets(a, a))
 	two := []dns.Record{addr(200, 60), addr(99, 200)}
-	require.Negative(t, compareSets(a, two), "who has more left wins")
+	require.Negative(t, compareSets(a, two), "the longer set wins")
 	txt := []dns.Record{&dns.TXT{Header: head(dns.TypeTXT), Txt: []string{"z"}}}
 	srv := []dns.Record{&dns.SRV{Header: head(dns.TypeSRV), Port: 1, Target: "a.local."}}
 	require.Negative(t, compareSets(txt, srv), "by type before data")
@@ -101,8 +102,8 @@ func TestCompareSets(t *testing.T) {
 	require.Zero(t, compareSets(two, []dns.Record{two[1], two[0]}), "in any order")
 }
 
-// Messages are split so that none exceeds the limit, and nothing is lost or
-// said twice.
+// Messages are split so that none exceeds the limit, and no record is lost or
+// repeated.
 func TestPacking(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		limit := rapid.IntRange(512, 8972).Draw(t, "limit")

@@ -27,11 +27,11 @@ func wlan(n int) dnssd.Interface {
 	}
 }
 
-// repeated are two links that a repeater joins, host 254 of each, and a host on
-// both.
+// repeated is two links that a repeater joins, which is host 254 on each, and a
+// host on both.
 type repeated struct {
 	one, two *dnssdtest.Link
-	middle   *dnssdtest.Host // 1
+	middle   *dnssdtest.Host // host 1
 }
 
 func newRepeated(t *testing.T) *repeated {
@@ -44,7 +44,8 @@ func newRepeated(t *testing.T) *repeated {
 	return r
 }
 
-// count counts the events of a kind that a node reported since a time.
+// count returns the number of events of a kind that a node has reported since a
+// time.
 func (n *node) count(what, name string, since time.Duration) (count int) {
 	for _, e := range n.seen() {
 		if e.what == what && e.name == name && e.at >= since {
@@ -66,9 +67,9 @@ func (n *node) instance(name string) dnssd.Instance {
 	return dnssd.Instance{}
 }
 
-// RFC 6762 §9: what a node said on another of its links, repeated, is in
-// conflict with nothing, whatever the order. It is not shown either, nor asked
-// for.
+// RFC 6762 §9: repeated packets that a node sent on its other link are no
+// conflict, in whatever order they arrive. The node is not reported to itself
+// either, nor asks for itself.
 func TestRepeater(t *testing.T) {
 	for i := range soak.N(5, 10) {
 		bubble(t, func(t *testing.T) {
@@ -84,17 +85,17 @@ func TestRepeater(t *testing.T) {
 			require.NotContains(t, middle.log(), "middle")
 			require.ElementsMatch(t, []string{"left", "right"}, names(middle))
 			require.Equal(t, "[10.0.0.1:4242 172.16.0.1:4242]", sprint(observer.instance("middle").Addrs))
-			require.Empty(t, observer.instance("middle").OffLink, "what is on one of its links")
+			require.Empty(t, observer.instance("middle").OffLink, "addresses on its own links are not off-link")
 
-			// A neighbor has the address on its own link first, and the other
-			// one beside it.
+			// A neighbor lists the address on its own link first, and the other
+			// one separately.
 			require.Equal(t, "[10.0.0.1:4242]", sprint(left.instance("middle").Addrs))
 			require.Equal(t, "[172.16.0.1:4242]", sprint(left.instance("middle").OffLink))
 			require.Equal(t, "[172.16.0.1:4242]", sprint(right.instance("middle").Addrs))
 			require.Equal(t, "[10.0.0.1:4242]", sprint(right.instance("middle").OffLink))
 			require.Len(t, right.instance("middle").Targets, 2)
 
-			// And it stays so.
+			// This does not change any more.
 			settled := time.Since(middle.start)
 			start := time.Now()
 			if i == 0 {
@@ -107,7 +108,7 @@ func TestRepeater(t *testing.T) {
 					require.Less(t, e.at-middle.start.Sub(n.start), settled, "%v %v", e.what, e.name)
 				}
 			}
-			about := func(m message) bool { // asks for the node itself
+			about := func(m message) bool { // questions for the node itself
 				return len(m.Ns) == 0 && len(m.Question) > 0 && strings.HasPrefix(m.Question[0].Name, "middle")
 			}
 			require.Empty(t, filter(messages(t, r.one, 1, start), about))
@@ -115,13 +116,13 @@ func TestRepeater(t *testing.T) {
 	}
 }
 
-// What changes is no conflict either, though the repeater may be late and say
-// what was so before. Neighbors hear of one change.
+// Changes lead to no conflict either, although the repeater may be late and
+// repeat the former state. Neighbors report one change.
 func TestRepeaterOfChanges(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		change func(r *repeated, n *node)
-		left   string // its addresses of the node afterwards
+		left   string // left's addresses of the node afterwards
 	}{
 		{"metadata", func(_ *repeated, n *node) { _ = n.Publish(service("middle", "x=2")) }, "[10.0.0.1:4242]"},
 		{"port", func(_ *repeated, n *node) {
@@ -153,7 +154,8 @@ func TestRepeaterOfChanges(t *testing.T) {
 			require.Equal(t, test.left, sprint(left.instance("middle").Addrs), test.name)
 			require.Contains(t, sprint(right.instance("middle").Addrs), "172.16.0.1")
 
-			// As what a cache still has is said, on both links.
+			// The repeater repeats the packets of the former state, on both
+			// links.
 			for _, f := range before[max(0, len(before)-40):] {
 				r.one.Inject(f.Data, netip.AddrPortFrom(eth(254).Addrs[0].Addr(), dnssd.Port), dnssd.Groups[dnssd.IPv4])
 				r.two.Inject(f.Data, netip.AddrPortFrom(wlan(254).Addrs[0].Addr(), dnssd.Port), dnssd.Groups[dnssd.IPv4])
@@ -164,8 +166,9 @@ func TestRepeaterOfChanges(t *testing.T) {
 	}
 }
 
-// What was ours counts for two minutes as that, and no more; of the key on
-// another device, which is heard through the repeater, nothing does.
+// Our own former records are recognized as such for two minutes, and no longer;
+// records of another device with the same key, which are heard through the
+// repeater, never are.
 func TestRepeaterOfOthers(t *testing.T) {
 	const before = "middle._sd._udp.local. 120 IN SRV 0 0 4242 middle.local."
 	bubble(t, func(t *testing.T) {
@@ -196,7 +199,7 @@ func TestRepeaterOfOthers(t *testing.T) {
 		pass(5 * time.Second)
 		require.Equal(t, "conflict twin, clear twin", second.log())
 	})
-	// Of two that begin at one time, one waits for the other.
+	// If two devices start at the same time, one waits for the other.
 	bubble(t, func(t *testing.T) {
 		r := newRepeated(t)
 		first := run(t, r.middle, service("twin"))
@@ -206,9 +209,9 @@ func TestRepeaterOfOthers(t *testing.T) {
 	})
 }
 
-// RFC 6762 §7.4 is for what others know as well: that a repeater has brought
-// the answer of one link to another does not keep the node from giving the one
-// that is of use there.
+// RFC 6762 §7.4 applies to answers that others know as well: although a
+// repeater has brought the answer of one link to another, the node gives the
+// answer that is of use there.
 func TestRepeaterAnswersFirst(t *testing.T) {
 	for range 20 {
 		bubble(t, func(t *testing.T) {
@@ -228,8 +231,8 @@ func TestRepeaterAnswersFirst(t *testing.T) {
 	}
 }
 
-// A node is not disturbed by its own probes that come back: it answers none of
-// them.
+// A node is not disturbed by its own probes when they come back: it answers
+// none of them.
 func TestRepeatedProbes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRepeated(t)
@@ -238,22 +241,22 @@ func TestRepeatedProbes(t *testing.T) {
 		start := time.Now()
 		r.middle.Unplug(2)
 		pass(10 * time.Second)
-		r.middle.Plug(r.one, eth(1)) // probed for anew
+		r.middle.Plug(r.one, eth(1)) // this is probed for again
 		pass(10 * time.Second)
 		require.Len(t, filter(messages(t, r.one, 1, start), isProbe), 3)
 		responses := filter(messages(t, r.two, 0, start), func(m message) bool { return isResponse(m) && m.Src.Addr() == wlan(1).Addrs[0].Addr() })
-		require.LessOrEqual(t, len(responses), 5, "to questions for further instances")
+		require.LessOrEqual(t, len(responses), 5, "only answers to questions for other instances")
 		require.Empty(t, middle.log())
 	})
 }
 
-// A node's own questions that come back are no reason to ask again, and again.
+// A node's own questions that come back do not make it ask again and again.
 func TestRepeatedQuestions(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRepeated(t)
 		middle := run(t, r.middle, service("middle"))
 		pass(10 * time.Minute)
-		require.Greater(t, middle.Stats().Sent.Announcements.Packets, uint64(60), "nobody else has heard them")
+		require.Greater(t, middle.Stats().Sent.Announcements.Packets, uint64(60), "no other node has heard the announcements")
 		before := sent(middle)
 		pass(time.Hour)
 		require.Less(t, sent(middle).Packets-before.Packets, uint64(60))
@@ -261,7 +264,7 @@ func TestRepeatedQuestions(t *testing.T) {
 }
 
 // An SRV record that leads to another host than a newer one with the
-// cache-flush bit is asked for. If it is not repeated, it is gone after 3 s.
+// cache-flush bit is asked for. If it is not repeated, it is dropped after 3 s.
 func TestSRVBeside(t *testing.T) {
 	const one, two = "p._sd._udp.local. 120 IN SRV 0 0 4242 one.local.", "p._sd._udp.local. 120 IN SRV 0 0 4242 two.local."
 	for _, repeats := range []bool{false, true} {
@@ -291,7 +294,7 @@ func TestSRVBeside(t *testing.T) {
 	}
 }
 
-// RFC 6762 §11, §5.4: a host of another network on the wire is answered, by
+// RFC 6762 §11, §5.4: a host of another network on the same wire is answered by
 // multicast, whatever it asks for: an answer to it alone could go anywhere. Its
 // instances are found.
 func TestOtherNetworkOnTheWire(t *testing.T) {

@@ -21,13 +21,13 @@ func responder(t *testing.T) (*dnssdtest.Link, *node, *outsider) {
 	link := dnssdtest.NewLink()
 	n := run(t, hostOn(link, eth(1)), service("a", "x=1"))
 	o := newOutsider(t, link, 9)
-	pass(5 * time.Minute) // it no longer announces itself again
+	pass(5 * time.Minute) // the node no longer repeats its announcement
 	o.take()
 	return link, n, o
 }
 
-// RFC 6762 §6: an answer that others may give, too, is delayed by 20 to 120 ms;
-// a unique one is not. Both are multicast.
+// RFC 6762 §6: an answer that other hosts may also give is delayed by 20 to 120
+// ms; a unique one is not. Both are multicast.
 func TestAnswerDelay(t *testing.T) {
 	var delays []time.Duration
 	for range 20 {
@@ -39,7 +39,7 @@ func TestAnswerDelay(t *testing.T) {
 			got := o.take()
 			require.Len(t, got, 1)
 			require.True(t, got[0].Dst.Addr().IsMulticast())
-			delay := got[0].Time.Sub(start) - 2*time.Millisecond // there and back
+			delay := got[0].Time.Sub(start) - 2*time.Millisecond // minus the round trip
 			require.GreaterOrEqual(t, delay, 20*time.Millisecond)
 			require.LessOrEqual(t, delay, 120*time.Millisecond)
 			delays = append(delays, delay)
@@ -52,7 +52,7 @@ func TestAnswerDelay(t *testing.T) {
 			require.Len(t, got, 1)
 			require.Equal(t, 2*time.Millisecond, got[0].Time.Sub(start))
 
-			// By unicast, too.
+			// The same holds for unicast.
 			start = time.Now()
 			o.send(query("_sd._udp.local. PTR QU"))
 			pass(200 * time.Millisecond)
@@ -62,7 +62,7 @@ func TestAnswerDelay(t *testing.T) {
 			require.GreaterOrEqual(t, got[0].Time.Sub(start), 22*time.Millisecond)
 			require.LessOrEqual(t, got[0].Time.Sub(start), 122*time.Millisecond)
 
-			// Further questions do not put it off.
+			// Further questions do not postpone it.
 			pass(2 * time.Second)
 			start = time.Now()
 			for range 30 {
@@ -116,7 +116,7 @@ func TestAdditionals(t *testing.T) {
 				require.Equal(t, "_sd._udp.local.", got[0].Answer[0].(*dns.PTR).Ptr)
 			}
 		}
-		// What is not ours is not denied.
+		// Records of other names are not denied.
 		o.send(query("b._sd._udp.local. SRV", "_sd._udp.local. TXT", "other.local. A"))
 		pass(time.Second)
 		require.Empty(t, o.take())
@@ -135,7 +135,7 @@ func TestKnownAnswerSuppression(t *testing.T) {
 			pass(2 * time.Second)
 			require.Len(t, o.take(), answers, ttl)
 		}
-		// Another instance is no known answer.
+		// Another instance is not a known answer.
 		q := query("_sd._udp.local. PTR")
 		q.Answer = parse(t, "_sd._udp.local. 4500 IN PTR b._sd._udp.local.")
 		o.send(q)
@@ -169,8 +169,8 @@ func TestTruncatedQuery(t *testing.T) {
 		pass(2 * time.Second)
 		require.Empty(t, o.take())
 
-		// The wait begins again with each packet that is not the last one, also
-		// if it has questions of its own.
+		// The wait begins again with each packet except the last one, even if
+		// the packet has questions of its own.
 		start = time.Now()
 		o.send(q)
 		pass(300 * time.Millisecond)
@@ -193,11 +193,11 @@ func TestTruncatedQuery(t *testing.T) {
 		pass(time.Second)
 		got = o.take()
 		require.NotEmpty(t, got)
-		require.LessOrEqual(t, got[0].Time.Sub(start), 2100*time.Millisecond, "there is a bound")
+		require.LessOrEqual(t, got[0].Time.Sub(start), 2100*time.Millisecond, "the wait is limited")
 		pass(2 * time.Second)
 		o.take()
 
-		// Known answers in the first packet count, those of another host do
+		// Known answers in the first packet count; those of another host do
 		// not.
 		some := q.Copy()
 		some.Answer = rest.Answer
@@ -228,17 +228,18 @@ func TestDuplicateAnswerSuppression(t *testing.T) {
 		pass(5 * time.Millisecond)
 		o.send(reply(t, services+" 4000 IN PTR _sd._udp.local."))
 		pass(2 * time.Second)
-		require.Len(t, o.take(), 1, "a shorter time to live does not do")
+		require.Len(t, o.take(), 1, "a shorter time to live is not enough")
 	})
 }
 
-// RFC 6762 §6.6: somebody who says goodbye for what we still have is corrected.
+// RFC 6762 §6.6: a host that sends a goodbye for a record that we still have is
+// corrected.
 func TestRescue(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link, _, o := responder(t)
 		o.send(reply(t, "_SD._udp.local. 0 IN PTR a._sd._udp.local."))
 		pass(125 * time.Millisecond)
-		require.Equal(t, 1, records(o.take(), dns.TypePTR), "though nobody asks")
+		require.Equal(t, 1, records(o.take(), dns.TypePTR), "although there was no question")
 
 		b := run(t, hostOn(link, eth(2)))
 		pass(5 * time.Second)
@@ -251,7 +252,7 @@ func TestRescue(t *testing.T) {
 }
 
 // RFC 6762 §6.3: the answers to several questions of a packet share a packet,
-// and none is there twice.
+// and none occurs twice.
 func TestSeveralQuestions(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		_, n, o := responder(t)
@@ -261,15 +262,15 @@ func TestSeveralQuestions(t *testing.T) {
 		require.Len(t, got, 1)
 		require.Equal(t, []string{"A", "AAAA", "SRV", "TXT"}, types(append(got[0].Answer, got[0].Extra...)))
 
-		// Questions of several packets, too.
+		// The same holds for questions in several packets.
 		pass(2 * time.Second)
 		o.send(query("_sd._udp.local. PTR"))
 		o.send(query("_sd._udp.local. PTR", "_services._dns-sd._udp.local. PTR"))
 		pass(time.Second)
 		require.Equal(t, 2, records(o.take(), dns.TypePTR))
 
-		// Nor when unicast answers are asked for, nor when two services have a
-		// record in common.
+		// It also holds if unicast answers are asked for, and if two services
+		// have a record in common.
 		require.NoError(t, n.Publish(service("a", "x=1"), service("b")))
 		pass(time.Minute)
 		o.take()
@@ -282,8 +283,8 @@ func TestSeveralQuestions(t *testing.T) {
 	})
 }
 
-// RFC 6762 §6: a record is not multicast again within a second; who asks then
-// is answered when it is over. A probe is answered after 250 ms.
+// RFC 6762 §6: a record is not multicast again within a second; a question in
+// that time is answered after it. A probe is answered after 250 ms.
 func TestAnswerRate(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		_, _, o := responder(t)
@@ -331,7 +332,7 @@ func TestUnicastResponse(t *testing.T) {
 			}
 			return
 		}
-		u, m := ask() // announced minutes ago: more than 30 s
+		u, m := ask() // last announced minutes ago: more than 30 s
 		require.Equal(t, []int{1, 1}, []int{u, m})
 		pass(20 * time.Second)
 		u, m = ask()
@@ -367,7 +368,8 @@ func TestLegacyQuery(t *testing.T) {
 		require.EqualValues(t, 1, n.Stats().Sent.Legacy.Packets)
 		require.EqualValues(t, 1, n.Stats().Received.Legacy.Packets)
 
-		// Several questions. What does not fit in a packet is left out.
+		// There are several questions. Answers that do not fit in the packet
+		// are dropped.
 		require.NoError(t, n.Publish(service("a", slices.Repeat([]string{strings.Repeat("x", 200)}, 8)...)))
 		pass(10 * time.Second)
 		start = time.Now()
@@ -381,7 +383,7 @@ func TestLegacyQuery(t *testing.T) {
 }
 
 // RFC 6762 §16: names are compared without regard to the case of ASCII letters;
-// whatever bytes a label has come through.
+// labels with arbitrary bytes work.
 func TestNames(t *testing.T) {
 	for _, label := range []string{"O2onvM62/Z2+ik", "Zoë's Büro", `back\slash`, "dot.ted", `"quoted" (a; b@c)`, "\x00\x1f\x7f\xff", "日本語", "123", "+", `\032`} {
 		bubble(t, func(t *testing.T) {
@@ -400,7 +402,7 @@ func TestNames(t *testing.T) {
 		o.send(query("A._sd._UDP.local. SRV"))
 		pass(time.Second)
 		require.Len(t, o.take(), 2)
-		// The identity is taken from the case seen.
+		// An instance keeps the spelling in which it was seen.
 		o.send(reply(t, "_SD._udp.LOCAL. 4500 IN PTR Bb._sd._UDP.local."))
 		o.send(reply(t, "bB._SD._udp.local. 120 IN SRV 0 0 1 hOst.local.", "BB._sd._udp.local. 4500 IN TXT \"\"", "HOST.local. 120 IN A 10.0.0.9"))
 		pass(time.Second)
@@ -414,8 +416,8 @@ func TestNames(t *testing.T) {
 	})
 }
 
-// Many queries whose sources say that more known answers are to come do not
-// keep others from being answered.
+// Many queries whose sources announce further known answers do not keep others
+// from being answered.
 func TestTruncatedFlood(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link, _, o := responder(t)

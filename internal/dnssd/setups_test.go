@@ -12,10 +12,10 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
 )
 
-// Networks as users report them: what is wrong with each, and what a node is to
-// make of it.
+// The tests in this file are networks as users report them: what is unusual
+// about each, and what a node should do in it.
 
-// eth6 is eth without IPv4, and with a temporary address and a unique local
+// eth6 is eth without IPv4, but with a temporary address and a unique local
 // one.
 func eth6(n, temporary int) dnssd.Interface {
 	ifc := eth(n)
@@ -25,8 +25,8 @@ func eth6(n, temporary int) dnssd.Interface {
 	return ifc
 }
 
-// A network without IPv4 works, with link-local addresses alone, too; and the
-// goodbye is heard.
+// A network without IPv4 works, even with only link-local addresses; and
+// goodbyes are heard.
 func TestIPv6Only(t *testing.T) {
 	for _, linkLocal := range []bool{false, true} {
 		bubble(t, func(t *testing.T) {
@@ -52,10 +52,10 @@ func TestIPv6Only(t *testing.T) {
 	}
 }
 
-// Addresses that are replaced every few minutes, as those of privacy extensions
-// are where the system does not tell them from others, are followed: two
-// reports for each change, since the former address stays until its owner was
-// asked, and the peer is never gone.
+// Addresses are replaced every few minutes, like those of privacy extensions if
+// the system does not mark them. Nodes follow them, with two reports for each
+// change, since the former address stays until its owner was asked, and the
+// peer is never lost.
 func TestAddressesThatChange(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -74,8 +74,9 @@ func TestAddressesThatChange(t *testing.T) {
 	})
 }
 
-// A phone that hears, and is heard, for three seconds in every ten is as good
-// as there: what asks for it hits one of them before its records run out.
+// A phone that can receive and send only for three seconds in every ten counts
+// as present: a question for it hits one of these times before its records
+// expire.
 func TestSleepyPeer(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -93,8 +94,8 @@ func TestSleepyPeer(t *testing.T) {
 	})
 }
 
-// Where an access point keeps unicast from one client to another, they find
-// each other all the same, and hear goodbyes.
+// If an access point blocks unicast between its clients, they still find each
+// other, and hear goodbyes.
 func TestClientIsolation(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -114,9 +115,9 @@ func TestClientIsolation(t *testing.T) {
 	})
 }
 
-// A switch that snoops IGMP in a network where nobody asks for memberships
-// forgets them after 260 s. A report renews them: who hears no answers joins
-// again, and is deaf for a minute or two at most.
+// In a network where no router asks for memberships, a switch that snoops IGMP
+// forgets them after 260 s. A report renews them: a node that gets no answers
+// joins again, and is deaf for a minute or two at most.
 func TestSnoopingWithoutQuerier(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -154,9 +155,9 @@ func TestSnoopingWithoutQuerier(t *testing.T) {
 	})
 }
 
-// A computer with two interfaces on one wire, such as a laptop that is docked
-// and has its Wi-Fi on, is one peer at both addresses. It is gone at once when
-// it says goodbye; when one interface goes, the other's address stays.
+// A computer with two interfaces on one wire, such as a docked laptop with its
+// Wi-Fi on, is one peer at both addresses. It is gone at once when it sends a
+// goodbye; when one interface goes, the other's address stays.
 func TestTwoInterfacesOnOneWire(t *testing.T) {
 	for _, unplug := range []bool{false, true} {
 		bubble(t, func(t *testing.T) {
@@ -187,8 +188,8 @@ func TestTwoInterfacesOnOneWire(t *testing.T) {
 	}
 }
 
-// Two devices have the same address on one link, as after a lease that was
-// given twice: each sees the other, and others see both.
+// Two devices have the same address on one link, as after a lease was given
+// twice: they see each other, and others see both.
 func TestOneAddressTwice(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -206,8 +207,8 @@ func TestOneAddressTwice(t *testing.T) {
 	})
 }
 
-// Bridges of containers that come and go by the minute, on a host with a
-// network, do not have it announce or ask anew there.
+// Bridges of containers that come and go every minute, on a host with a
+// network, do not make it announce itself or ask again on that network.
 func TestBridgesThatComeAndGo(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()

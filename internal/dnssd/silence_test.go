@@ -14,17 +14,17 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
 )
 
-// nothingYet is what a buffer without a line has as its lines.
+// nothingYet is the list of lines of an empty buffer.
 var nothingYet = []string{""}
 
-// logging returns a configuration for these interfaces, and what is logged.
+// logging returns a configuration with these interfaces, and its log.
 func logging(interfaces ...string) (dnssd.Config, *lockedBuffer) {
 	var logged lockedBuffer
 	return dnssd.Config{Interfaces: interfaces, Logger: slog.New(slog.NewTextHandler(&logged, nil))}, &logged
 }
 
-// requireLogged checks that there are lines which say these things, and no
-// others.
+// requireLogged requires that the log consists of lines with these texts, and
+// no others.
 func requireLogged(t *testing.T, logged *lockedBuffer, says ...[]string) {
 	t.Helper()
 	lines := slices.DeleteFunc(logged.lines(), func(line string) bool { return line == "" })
@@ -36,7 +36,8 @@ func requireLogged(t *testing.T, logged *lockedBuffer, says ...[]string) {
 	}
 }
 
-// A start without a network is said once, after 2 s, and that one has come.
+// A start without a network is logged once, after 2 s, and so is the first
+// network.
 func TestStartWithoutNetwork(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -55,7 +56,7 @@ func TestStartWithoutNetwork(t *testing.T) {
 		pass(5 * time.Second)
 		info := []string{"level=INFO", "discovery has a network interface now", "interface=eth0"}
 		requireLogged(t, logged, warning, info)
-		h.Unplug(2) // later, that is no news
+		h.Unplug(2) // later changes are not logged
 		pass(time.Hour)
 		h.Plug(link, eth(1))
 		pass(time.Hour)
@@ -65,9 +66,9 @@ func TestStartWithoutNetwork(t *testing.T) {
 	})
 }
 
-// An interface that comes within 2 s, and one that cannot be used for a while
-// later on, are nothing to talk about. What discovery does not use is no
-// network.
+// Nothing is logged about an interface that comes within 2 s, or about one that
+// cannot be used for a while later on. An interface that discovery cannot use
+// does not count as a network.
 func TestStartWithSlowNetwork(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := dnssdtest.NewHost()
@@ -102,8 +103,8 @@ func TestStartWithSlowNetwork(t *testing.T) {
 	}
 }
 
-// Names of interfaces that do not exist are said once, with those that there
-// are; and each that comes.
+// Names of interfaces that do not exist are logged once, along with the
+// existing ones; and so is each interface that appears.
 func TestMissingInterfaces(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -127,8 +128,8 @@ func TestMissingInterfaces(t *testing.T) {
 		pass(time.Hour)
 		requireLogged(t, logged, missing, there)
 	})
-	// If all are missing, that says it all; if one is there but of no use, that
-	// is said, too.
+	// If all are missing, one line is enough; if one exists but cannot be used,
+	// that is logged, too.
 	bubble(t, func(t *testing.T) {
 		cfg, logged := logging("wlan0")
 		runWith(t, hostOn(dnssdtest.NewLink(), eth(1)), cfg)
@@ -150,7 +151,7 @@ func TestMissingInterfaces(t *testing.T) {
 	})
 }
 
-// Engines that follow each other say each thing once.
+// Engines that run one after another log each thing once.
 func TestSilenceIsShared(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
@@ -182,7 +183,7 @@ func TestSilenceIsShared(t *testing.T) {
 	})
 }
 
-// Where interfaces cannot be listed, that is the one thing that is said.
+// If interfaces cannot be listed, only that is logged.
 func TestSilenceWithoutList(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		cfg, logged := logging("wlan0")
@@ -198,7 +199,7 @@ func TestSilenceWithoutList(t *testing.T) {
 	})
 }
 
-// An secretive host does not tell which interfaces it has.
+// A secretive host cannot list its interfaces.
 type secretive struct{ *dnssdtest.Host }
 
 func (*secretive) Interfaces() ([]dnssd.Interface, error) { return nil, errors.New("not permitted") }

@@ -28,9 +28,9 @@ func loopback(t *testing.T) string {
 }
 
 // Two engines of one process, on real sockets on the loopback interface, find
-// each other, and one hears the other's goodbye. That they hear each other at
-// all although they share address and port shows that own packets are told
-// apart by more than their source.
+// each other, and one of them hears the other's goodbye. Since they share
+// address and port, this also shows that own packets are recognized by more
+// than their source.
 func TestLoopback(t *testing.T) {
 	if runtime.GOOS != "linux" && os.Getenv("DNSSD_LOOPBACK") == "" {
 		t.Skip("multicast on loopback is only known to work on Linux")
@@ -78,7 +78,7 @@ func TestLoopback(t *testing.T) {
 	a.cancel()
 	require.NoError(t, <-a.ended)
 	require.Equal(t, labelA, <-b.lost)
-	require.Positive(t, b.Stats().Own) // others on this host may ask one-shot questions, too
+	require.Positive(t, b.Stats().Own) // others on this host may also ask one-shot questions
 	require.Positive(t, b.Stats().Received.Goodbyes.Packets)
 	_, conflict := b.Conflict()
 	require.False(t, conflict)
@@ -86,7 +86,7 @@ func TestLoopback(t *testing.T) {
 	require.NoError(t, <-b.ended)
 }
 
-// Run can be called once, and a configuration is checked.
+// Run can be called only once, and a configuration is checked.
 func TestNew(t *testing.T) {
 	for _, s := range []string{"", "sd", "_sd", "_sd._sctp", "sd._udp", "_-sd._udp", "_sd-._udp", "_s d._udp", "_abcdefghijklmnop._udp", "_sd._udp.local."} {
 		_, err := dnssd.New(dnssd.Config{Service: s})

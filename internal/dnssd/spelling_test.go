@@ -11,13 +11,13 @@ import (
 	"github.com/sdp2p/p2p/internal/dnssd/dnssdtest"
 )
 
-// Somebody announces the label of an instance in other cases, before it is
-// there or all the time: it is reported under its own spelling nevertheless.
-// What was reported is taken back with it. Once its key has answered, it has
-// one spelling.
+// A forger announces the label of an instance in other spellings, before the
+// instance is there or all the time: the instance is still reported under its
+// own spelling, and lost with it. Once its key has answered, it has only one
+// spelling.
 //
-// All nodes ask for proofs here: one that does not gives way to a host that
-// uses the name of its host (RFC 6762 §9), and its address is not known for a
+// All nodes ask for proofs here: a node that does not gives way to a host that
+// uses the name of its host (RFC 6762 §9), and its address is unknown for a
 // moment.
 func TestSpellings(t *testing.T) {
 	for _, before := range []bool{false, true} {
@@ -72,8 +72,7 @@ func TestSpellings(t *testing.T) {
 			}
 		})
 	}
-	// The other way round, it is the same instance: answers may be spelled
-	// anyhow.
+	// Conversely, it is the same instance if an answer has any other spelling.
 	bubble(t, func(t *testing.T) {
 		link := dnssdtest.NewLink()
 		n := run(t, hostOn(link, eth4(1)))
