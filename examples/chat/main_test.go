@@ -26,7 +26,7 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// TestMain lets the test binary be the program, for the tests that run it.
+// TestMain lets the test binary act as the program, for the tests that run it.
 func TestMain(m *testing.M) {
 	if os.Getenv("RUN_EXAMPLE") != "" {
 		main()
@@ -63,7 +63,7 @@ func (s *screen) shows(t *testing.T, pattern string, args ...any) []string {
 	return found
 }
 
-// A terminal is one in which chat runs.
+// A terminal is a terminal in which chat runs.
 type terminal struct {
 	*screen
 	in    *io.PipeWriter
@@ -75,7 +75,7 @@ func open(ctx context.Context, name string, hooks []p2p.Hook) *terminal {
 	term := &terminal{&screen{}, w, make(chan error, 1)}
 	go func() {
 		term.ended <- chat(ctx, name, hooks, in, log.New(term, "", 0))
-		in.Close() // and so Scan ends
+		in.Close() // so that Scan ends
 	}()
 	return term
 }
@@ -113,8 +113,9 @@ func TestChat(t *testing.T) {
 	fmt.Fprintln(eve.in, "who am I?")
 	fingerprint := oscar.shows(t, `^([A-Z2-7-]{19}): who am I\?$`)[1]
 	bob.shows(t, `^%s: who am I\?$`, fingerprint)
-	require.NotContains(t, oscar.String(), "Oscar:", "lines are not shown to the one that typed them")
-	// From here on, the end of one can cut what another waits for.
+	require.NotContains(t, oscar.String(), "Oscar:", "lines must not be shown to the user who typed them")
+	// From here on, the end of one process can cut off a message that another
+	// one waits for.
 	require.NotContains(t, oscar.String()+bob.String()+eve.String(), "did not get that")
 
 	cancel()
@@ -126,12 +127,13 @@ func TestChat(t *testing.T) {
 	oscar.end(t)
 }
 
-// It is shown where a peer is, and where it is then.
+// The user is told where a peer is, and where it is after its address has
+// changed.
 func TestPath(t *testing.T) {
 	network := p2ptest.NewNetwork(p2ptest.Config{})
 	oscar, bob := open(t.Context(), "Oscar", network.Hooks()), network.Start(t, p2p.Config{App: "chat", Name: "Bob"})
 	oscar.shows(t, `joined$`)
-	fmt.Fprintln(oscar.in, "hi") // over a connection
+	fmt.Fprintln(oscar.in, "hi") // opens a connection
 	at := oscar.shows(t, `^\* .* is at (\S+)$`)[1]
 	_, err := netip.ParseAddrPort(at)
 	require.NoError(t, err)
@@ -148,7 +150,7 @@ func TestPath(t *testing.T) {
 	}
 }
 
-// Before it has been verified, a name does not count.
+// An announced name does not count before it has been verified.
 func TestAnnouncedName(t *testing.T) {
 	network := p2ptest.NewNetwork(p2ptest.Config{})
 	node := network.Start(t, p2p.Config{App: "chat", Name: "Oscar"})
@@ -157,12 +159,12 @@ func TestAnnouncedName(t *testing.T) {
 	require.NotContains(t, bob.String(), "Oscar")
 	fmt.Fprintln(bob.in, "hello?")
 	bob.shows(t, `^\* %s is Oscar$`, node.Identity().Fingerprint())
-	bob.shows(t, `^\* .* did not get that: .*refused$`) // it serves nothing
+	bob.shows(t, `^\* .* did not get that: .*refused$`) // the node serves no route
 	bob.in.Close()
 	bob.end(t)
 }
 
-// Two processes, and one that is interrupted, on the real loopback interface.
+// Two processes, one of which is interrupted, on the real loopback interface.
 func TestProcesses(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("no interrupts can be sent")
@@ -186,7 +188,7 @@ func TestProcesses(t *testing.T) {
 	for _, s := range []*screen{oscarShows, bobShows, here.screen} {
 		s.shows(t, `(?s)joined$.*joined$`)
 	}
-	require.Eventually(t, func() bool { // those who have joined may be others
+	require.Eventually(t, func() bool { // other processes may have joined as well
 		io.WriteString(oscarIn, "hello from Oscar\n")
 		return strings.Contains(bobShows.String(), name+": hello from Oscar\n") && strings.Contains(here.String(), " is "+name+"\n")
 	}, time.Minute, 100*time.Millisecond)

@@ -12,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) { exampletest.Main(m, main) }
 
-// Two devices pair, and what is typed on one is shown on the other; also after
+// Two devices pair, and what is typed on one is shown on the other, also after
 // a restart.
 func TestClipboard(t *testing.T) {
 	dir, on := t.TempDir(), exampletest.Loopback(t)
@@ -35,7 +35,7 @@ func TestClipboard(t *testing.T) {
 	again := time.NewTicker(100 * time.Millisecond)
 	defer again.Stop()
 	for laptop.Say(t, "again"); laptop.Line(t, `^phone has it: (.*)$`)[1] != "true"; laptop.Say(t, "again") {
-		<-again.C // until they have found each other
+		<-again.C // until the devices have found each other
 	}
 	phone.Line(t, `^[0-9:]{8} "again"$`)
 }

@@ -11,8 +11,8 @@ import (
 
 func TestMain(m *testing.M) { exampletest.Main(m, main) }
 
-// Devices see what the others say of themselves, again and again, and that they
-// are gone.
+// Devices see, again and again, what the others say of themselves, and see when
+// the others have gone.
 func TestDevices(t *testing.T) {
 	on := exampletest.Loopback(t)
 	laptop := exampletest.Start(t, "-on", on, "-name", "laptop")

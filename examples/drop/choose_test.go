@@ -31,7 +31,7 @@ func (c *chooser) add(t *testing.T, name string) *p2p.P2P {
 	return c.network.Start(t, p2p.Config{Name: name, Metadata: receives})
 }
 
-// A choice is what came of choose.
+// A choice is the result of choose.
 type choice struct {
 	key identity.RemoteIdentity
 	err error
@@ -50,7 +50,7 @@ func (c *chooser) choose(t *testing.T, to string, yes bool) <-chan choice {
 	return made
 }
 
-// A device that is named by its fingerprint is taken as soon as it is there.
+// A device that is named by its fingerprint is chosen as soon as it is there.
 func TestChooseFingerprint(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c, began := newChooser(t), time.Now()
@@ -68,7 +68,8 @@ func TestChooseFingerprint(t *testing.T) {
 	})
 }
 
-// A name that looks like a fingerprint is not taken for one.
+// A device whose name is the fingerprint or the key of another one is not taken
+// for it.
 func TestChooseFalseFingerprint(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c, bob := newChooser(t), identity.New().Remote()
@@ -79,7 +80,8 @@ func TestChooseFalseFingerprint(t *testing.T) {
 	})
 }
 
-// A name that is not verified is asked about; no answer is a no.
+// If a name is not verified, the user is asked about it; no answer counts as
+// no.
 func TestChooseName(t *testing.T) {
 	for _, test := range []struct {
 		answer string
@@ -110,7 +112,8 @@ func TestChooseName(t *testing.T) {
 	}
 }
 
-// A name that the device itself has told is not asked about.
+// If a device has told its name itself, over a connection, the user is not
+// asked about the name.
 func TestChooseVerified(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newChooser(t)
@@ -129,15 +132,15 @@ func TestChooseVerified(t *testing.T) {
 	})
 }
 
-// Of several devices of one name the user chooses; --yes does not.
+// Among several devices of one name, the user chooses; --yes does not.
 func TestChooseNotUnique(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newChooser(t)
 		c.add(t, "Bob")
-		c.network.Start(t, p2p.Config{Name: "Bob"}) // does not receive
+		c.network.Start(t, p2p.Config{Name: "Bob"}) // this one does not receive
 		made := c.choose(t, "Bob", false)
 		synctest.Wait()
-		c.add(t, "Bob") // later, and in time
+		c.add(t, "Bob") // later, but in time
 		c.add(t, "Carol")
 		c.wait(t, "  2  \"Bob\" (")
 		c.wait(t, "Send to number: ")
@@ -159,8 +162,8 @@ func TestChooseNotUnique(t *testing.T) {
 	})
 }
 
-// Nobody waits for another device of a name, but of those that were there
-// before.
+// If a device is there from the start, the sender waits a moment for another
+// one of the same name; if it comes later, the sender does not wait.
 func TestChooseSoon(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c, began := newChooser(t), time.Now()
@@ -175,7 +178,7 @@ func TestChooseSoon(t *testing.T) {
 	})
 }
 
-// A device that does not come is waited for, for a minute.
+// The sender waits for a device that does not come, for a minute.
 func TestChooseNobody(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c, began := newChooser(t), time.Now()

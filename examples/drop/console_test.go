@@ -15,14 +15,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// evil is what a peer would like to print: the title of the window.
+// evil is what an evil peer might want to print: it sets the title of the
+// window.
 const evil = "\x1b]0;OWNED\x07"
 
-// A screen is what a user sees, and a test waits for.
+// A screen holds the output that a user sees, and lets a test wait for text.
 type screen struct {
 	mu      sync.Mutex
 	text    string
-	seen    int           // bytes that were waited for
+	seen    int           // number of bytes that tests have waited for
 	changed chan struct{} // closed by the next Write
 }
 
@@ -43,13 +44,13 @@ func (s *screen) String() string {
 	return s.text
 }
 
-// wait waits for text behind what was waited for before.
+// wait waits for text after the text that was waited for before.
 func (s *screen) wait(t testing.TB, text string) {
 	t.Helper()
 	s.match(t, regexp.MustCompile(regexp.QuoteMeta(text)))
 }
 
-// match is wait for text that matches.
+// match is like wait, but for text that matches.
 func (s *screen) match(t testing.TB, text *regexp.Regexp) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -91,10 +92,10 @@ func newUser(t testing.TB) *user {
 	return u
 }
 
-// enter enters text. When it returns, the console knows it.
+// enter enters text. When it returns, the console has read it.
 func (u *user) enter(text string) {
 	io.WriteString(u.keys, text)
-	u.keys.Write(nil) // returns when the one before was dealt with
+	u.keys.Write(nil) // returns once the console has read the first text
 }
 
 // bubble runs a test in which no time passes.
@@ -121,7 +122,7 @@ func TestPlain(t *testing.T) {
 	require.NotContains(t, c.out.(*screen).text+c.err.(*screen).text, "\x1b")
 }
 
-// A log is printable as well, line by line.
+// A log is made printable as well, line by line.
 func TestPrintable(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
@@ -144,7 +145,7 @@ func TestEnteredBefore(t *testing.T) {
 			{"", "n\n", "n"},
 			{"y\n", "n\n", "n"},
 			{"y\ny\ny\n", "\n", ""},
-			{"y", "\n", ""}, // not a whole line, before
+			{"y", "\n", ""}, // what was entered before is not a whole line
 			{"n\n", "y\nn\n", "y"},
 			{"n", "y\n", "y"},
 		} {
@@ -162,7 +163,7 @@ func TestEnteredBefore(t *testing.T) {
 	})
 }
 
-// An answer to a question that is no longer open answers no other one.
+// An answer to a question that is no longer open does not answer the next one.
 func TestAskAgain(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		u := newUser(t)

@@ -25,8 +25,8 @@ type device struct {
 	network     *p2ptest.Network
 	dir         string
 	key, sender identity.Identity
-	end         func() code // as Ctrl-C does
-	ended       chan code   // without that
+	end         func() code // ends it like Ctrl-C
+	ended       chan code   // gets the code when it ends by itself, too
 }
 
 // newDevice starts a device that receives.
@@ -49,14 +49,14 @@ func newDevice(t *testing.T, want receiving) *device {
 	return d
 }
 
-// A delivery is what was sent to a device, and what its sender sees.
+// A delivery is something sent to a device, with the screen of its sender.
 type delivery struct {
 	*screen
 	ended  chan code
-	cancel context.CancelFunc // as Ctrl-C does
+	cancel context.CancelFunc // ends it like Ctrl-C
 }
 
-// get has a device sent what is at paths, by another one of that name.
+// get lets another device of that name send the files at paths to d.
 func (d *device) get(t *testing.T, name string, paths ...string) *delivery {
 	ctx, cancel := context.WithCancel(t.Context())
 	got := &delivery{&screen{}, make(chan code, 1), cancel}
@@ -119,7 +119,7 @@ func TestTransfer(t *testing.T) {
 	info, err := os.Stat(filepath.Join(d.dir, "top/bin/tool"))
 	require.NoError(t, err)
 	require.True(t, old.Equal(info.ModTime()))
-	require.Zero(t, info.Mode()&0o111, "it came from a stranger")
+	require.Zero(t, info.Mode()&0o111, "files of a stranger must not be executable")
 	mine, _ := os.ReadFile(filepath.Join(d.dir, "alone.txt"))
 	theirs, _ := os.ReadFile(filepath.Join(d.dir, "alone (2).txt"))
 	require.Equal(t, "mine a file by itself", string(mine)+" "+string(theirs))
@@ -127,9 +127,9 @@ func TestTransfer(t *testing.T) {
 	require.NotContains(t, d.String(), "drop: ")
 }
 
-// What a sender offers again that the receiver has named by its key, and that
-// has not changed, is not sent, and is not there twice. Of any other sender, it
-// is.
+// If the receiver has named the sender by its key, unchanged files that this
+// sender offers again are neither sent nor stored twice. From any other sender,
+// they are.
 func TestUnchanged(t *testing.T) {
 	source := filepath.Join(t.TempDir(), "top")
 	put(t, filepath.Join(source, ".hidden"), "a", 0o600)
@@ -165,7 +165,7 @@ func TestUnchanged(t *testing.T) {
 						return
 					}
 				}
-				require.False(t, strings.HasPrefix(named, "a "), "all of it was sent again: %s", d)
+				require.False(t, strings.HasPrefix(named, "a "), "everything was sent again: %s", d)
 				require.DirExists(t, filepath.Join(d.dir, "top (2)"))
 				require.FileExists(t, filepath.Join(d.dir, "top/_hidden"))
 			})
@@ -173,7 +173,7 @@ func TestUnchanged(t *testing.T) {
 	}
 }
 
-// A name is nobody's, so no sender is trusted for one.
+// Anybody can take any name, so no sender is trusted by its name.
 func TestTrustNoName(t *testing.T) {
 	t.Parallel()
 	require.ErrorContains(t, (&away{other: "Alice"}).use(nil, nil, "receive", ""), "its key or fingerprint")
@@ -181,14 +181,14 @@ func TestTrustNoName(t *testing.T) {
 	require.False(t, nobody.trusts(identity.New().Remote()))
 }
 
-// The receiver's user is asked, and has the say.
+// The receiver's user is asked, and decides.
 func TestAsk(t *testing.T) {
 	for answer, want := range map[string]code{"y": exitAll, "n": exitFailed, "nobody": exitFailed} {
 		t.Run(answer, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				file := put(t, filepath.Join(t.TempDir(), "file"), "content", 0o600)
 				d := newDevice(t, receiving{})
-				d.enter("y\n") // before there is a question
+				d.enter("y\n") // before the question
 				sent := d.get(t, "Alice", file)
 				d.wait(t, `"Alice" (`+d.sender.Remote().Fingerprint()+`) offers 1 file and 0 folders, 7 B`+"\n")
 				d.wait(t, "Receive it? You have 120 s to answer. [y/N] ")
@@ -198,7 +198,7 @@ func TestAsk(t *testing.T) {
 					d.enter(answer + "\n")
 				}
 				require.Equal(t, want, sent.code(t), sent)
-				require.Equal(t, exitAll, d.end(), "what was declined has not failed")
+				require.Equal(t, exitAll, d.end(), "a transfer that was declined has not failed")
 				if answer == "y" {
 					require.FileExists(t, filepath.Join(d.dir, "file"))
 					return
@@ -213,8 +213,8 @@ func TestAsk(t *testing.T) {
 	}
 }
 
-// The parts of a long transfer are asked about once, and what cannot be sent
-// is part of the question.
+// The user is asked only once about the parts of a long transfer, and the
+// question tells what cannot be sent.
 func TestDecide(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		u := newUser(t)
@@ -225,13 +225,13 @@ func TestDecide(t *testing.T) {
 		offer := &block.Offer{Files: 1, Folders: 1, Bytes: 5, LeftOut: 2}
 		require.NoError(t, r.decide(t.Context(), "Alice", offer))
 		u.wait(t, "Alice offers 1 file and 1 folder, 5 B, and 2 that cannot be sent\n")
-		r.once = true // and it was accepted
+		r.once = true // and one transfer was accepted
 		require.ErrorIs(t, r.decide(t.Context(), "Alice", offer), block.ErrRefused)
 	})
 }
 
-// A transfer goes on after its connection was lost: it is asked about and
-// reported once.
+// A transfer goes on after its connection was lost: the user is asked about it
+// once, and it is reported once.
 func TestLost(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := newDevice(t, receiving{})
@@ -258,7 +258,8 @@ func TestLost(t *testing.T) {
 	})
 }
 
-// An offer that is not answered is over, and the next one is asked about.
+// An offer that nobody answers expires, and the user is asked about the next
+// one.
 func TestUnanswered(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := newDevice(t, receiving{})
@@ -275,7 +276,7 @@ func TestUnanswered(t *testing.T) {
 	})
 }
 
-// A sender who gives up takes the question away.
+// When the sender gives up, the question is withdrawn.
 func TestGivenUp(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := newDevice(t, receiving{})
@@ -290,8 +291,8 @@ func TestGivenUp(t *testing.T) {
 	})
 }
 
-// Ctrl-C on either side ends both. Nothing has its name, and the next attempt
-// goes on.
+// Ctrl-C on either side ends both. No file has its final name yet, and the next
+// attempt goes on where this one ended.
 func TestCancel(t *testing.T) {
 	for _, side := range []string{"sender", "receiver"} {
 		t.Run(side, func(t *testing.T) {
@@ -324,7 +325,7 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// What is missing, or cannot be sent, is left out, and the rest arrives.
+// Files that are missing or cannot be sent are left out, and the rest arrives.
 func TestLeftOut(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -355,7 +356,7 @@ func TestLeftOut(t *testing.T) {
 	require.Equal(t, exitSome, d.end())
 }
 
-// The names of peers are printed, but do nothing to the terminal.
+// The names of peers are printed, but have no effect on the terminal.
 func TestNames(t *testing.T) {
 	t.Parallel()
 	file := put(t, filepath.Join(t.TempDir(), "file"), "content", 0o600)
@@ -367,7 +368,7 @@ func TestNames(t *testing.T) {
 	require.NotContains(t, d.String(), "\x1b")
 }
 
-// zeros is a file that takes no room here.
+// zeros reads as a file of zeros that takes no room here.
 type zeros struct{}
 
 func (zeros) ReadAt(b []byte, _ int64) (int, error) {
@@ -375,8 +376,8 @@ func (zeros) ReadAt(b []byte, _ int64) (int, error) {
 	return len(b), nil
 }
 
-// The receiver says what its disk has no room for, and the sender that it is
-// the other one's.
+// The receiver says how much its disk has no room for, and the sender says that
+// it is the receiver's disk.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	d := newDevice(t, receiving{yes: true})
@@ -397,8 +398,8 @@ func TestDiskFull(t *testing.T) {
 	require.Regexp(t, `Received nothing\ndrop: the disk is full: 1.2 EB are needed, .* are free; `, d.String())
 }
 
-// With --once, a receiver ends after the first transfer that it accepted, and
-// with its code.
+// With --once, a receiver ends after the first transfer that it has accepted,
+// with the exit code of this transfer.
 func TestOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		file := put(t, filepath.Join(t.TempDir(), "file"), "content", 0o600)
@@ -418,7 +419,7 @@ func TestOnce(t *testing.T) {
 	})
 }
 
-// The exit code of a receiver is that of the worst transfer.
+// The exit code of a receiver is the one of its worst transfer.
 func TestWorst(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -435,7 +436,7 @@ func TestWorst(t *testing.T) {
 	}
 }
 
-// What the disk cannot do is said once.
+// The receiver says only once what its disk cannot store.
 func TestLacks(t *testing.T) {
 	t.Parallel()
 	s := &screen{}

@@ -14,8 +14,7 @@ import (
 	"github.com/sdp2p/p2p/p2ptest"
 )
 
-// A roaming is a listener whose connections move, after a second, to another
-// address.
+// A roaming is a hook whose connections move to another address after a second.
 type roaming struct{}
 
 func (roaming) Name() string { return "roaming" }
@@ -44,7 +43,7 @@ func (roaming) Run(ctx context.Context, s *p2p.Scope) error {
 	return nil
 }
 
-// A roamed is one of its connections.
+// A roamed is a connection of a roaming.
 type roamed struct {
 	mu sync.Mutex
 	at netip.AddrPort
@@ -59,7 +58,7 @@ func (c *roamed) Path() p2p.Path {
 	return p2p.Path{Kind: p2p.Direct, Remote: c.at}
 }
 
-// move returns the path before.
+// move changes the path, and returns the previous one.
 func (c *roamed) move(to string) p2p.Path {
 	from := c.Path()
 	c.mu.Lock()
@@ -68,8 +67,9 @@ func (c *roamed) move(to string) p2p.Path {
 	return from
 }
 
-// The user is told where a peer is once its network has changed, of one that
-// sends and of one that receives, also before anything is sent.
+// When the network of a peer has changed, the user is told where the peer is
+// now: both if the user sends and if the user receives, even before anything is
+// sent.
 func TestMoved(t *testing.T) {
 	for name, run := range map[string]func(context.Context, *testing.T, *console, p2p.Config) code{
 		"receive": func(ctx context.Context, t *testing.T, c *console, cfg p2p.Config) code {

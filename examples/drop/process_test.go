@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestMain lets the test binary be the program, for the tests that run it and
-// for the demo.
+// TestMain lets the test binary act as the program, for the tests that run it
+// and for the demo.
 func TestMain(m *testing.M) {
 	if os.Getenv("RUN_EXAMPLE") != "" {
 		main()
@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// A process is one of the program.
+// A process runs the program.
 type process struct {
 	*exec.Cmd
 	*screen
@@ -43,7 +43,7 @@ func program(t *testing.T, args ...string) *process {
 	return p
 }
 
-// ends waits until the process ends with that exit code.
+// ends waits until the process ends, with the given exit code.
 func (p *process) ends(t *testing.T, want code) {
 	t.Helper()
 	err := p.Wait()
@@ -71,8 +71,8 @@ func loopback(t *testing.T) string {
 	return ""
 }
 
-// A demo works also while another one runs, and with what is left out of it,
-// and says so if what arrived is not what was sent.
+// Two demos work at the same time, also if the folder contains a link, which is
+// left out. A demo fails if its folder is missing.
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	source := filepath.Join(t.TempDir(), "source")
@@ -112,15 +112,16 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// Ctrl-C on either side ends a transfer between two processes on both. After
-// both were killed, it goes on where it ended when it is sent again.
+// Ctrl-C in either process ends a transfer in both. After both were killed, the
+// transfer goes on where it ended when the file is sent again.
 func TestInterrupt(t *testing.T) {
 	t.Parallel()
 	content := make([]byte, 40<<20, 320<<20)
 	rand.NewChaCha8([32]byte{}).Read(content)
 	large := filepath.Join(t.TempDir(), "large")
 	require.NoError(t, os.WriteFile(large, content, 0o600))
-	require.NoError(t, os.Truncate(large, int64(cap(content)))) // three quarters of it take longer than an interrupt
+	// Three quarters take longer than an interrupt.
+	require.NoError(t, os.Truncate(large, int64(cap(content))))
 	dir, keys := "", t.TempDir()
 	key, err := key(keys, "receive")
 	require.NoError(t, err)
@@ -133,7 +134,8 @@ func TestInterrupt(t *testing.T) {
 		dir = t.TempDir()
 		receiver := start("receive", dir, "--yes", "--name", "Bob")
 		sender := start("send", large, "--to", key.Remote().Fingerprint())
-		receiver.match(t, regexp.MustCompile(`[1-9]\d? %: .* of 335.5 MB\n`)) // some of it is there
+		// A part of the file is there.
+		receiver.match(t, regexp.MustCompile(`[1-9]\d? %: .* of 335.5 MB\n`))
 		switch how {
 		case "sender":
 			sender.interrupt(t)
@@ -159,7 +161,7 @@ func TestInterrupt(t *testing.T) {
 		}
 		require.NoFileExists(t, filepath.Join(dir, "large"))
 	}
-	// What is there is not sent again.
+	// A file that is there already is not sent again.
 	receiver := start("receive", dir, "--yes", "--once")
 	sender := start("send", large, "--to", key.Remote().Fingerprint())
 	sender.ends(t, exitAll)
@@ -171,8 +173,8 @@ func TestInterrupt(t *testing.T) {
 	require.True(t, bytes.Equal(content[:cap(content)], got))
 }
 
-// Left out is 3, at both ends; a receiver that has nothing else to say exits
-// with 0.
+// When files were left out, the exit code is 3 at both ends; a receiver that
+// received nothing exits with 0.
 func TestExit(t *testing.T) {
 	t.Parallel()
 	source, dir, keys := t.TempDir(), t.TempDir(), t.TempDir()
@@ -219,7 +221,7 @@ func TestUsage(t *testing.T) {
 	p.ends(t, exitFailed)
 }
 
-// The folder for long lists is the user's alone.
+// Only the user can read the folder for long lists.
 func TestSpool(t *testing.T) {
 	cache := t.TempDir()
 	t.Setenv("XDG_CACHE_HOME", cache)
@@ -232,5 +234,5 @@ func TestSpool(t *testing.T) {
 	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
 	t.Setenv("XDG_CACHE_HOME", filepath.Join(put(t, filepath.Join(cache, "file"), "", 0o600), "x"))
 	t.Setenv("HOME", os.Getenv("XDG_CACHE_HOME"))
-	require.Nil(t, spool(), "there need not be one")
+	require.Nil(t, spool(), "a folder is not required")
 }

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// terminal returns both ends of a pseudo-terminal: that of the user, and that
-// of a program.
+// terminal returns both ends of a pseudo-terminal: the one for the user, and
+// the one for a program.
 func terminal(t *testing.T) (user, program *os.File) {
 	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -32,8 +32,8 @@ func terminal(t *testing.T) (user, program *os.File) {
 	return user, program
 }
 
-// On a terminal, what was typed before the question is no answer, not even the
-// beginning of one, and progress is a bar.
+// On a terminal, text that was typed before the question is no answer, not even
+// the beginning of an answer, and progress is shown as a bar.
 func TestTerminal(t *testing.T) {
 	t.Parallel()
 	keyboard, tty := terminal(t)
@@ -53,7 +53,7 @@ func TestTerminal(t *testing.T) {
 	}
 	enter := func(text string) {
 		io.WriteString(keyboard, text)
-		receiver.wait(t, strings.TrimSpace(text)) // the terminal's echo: it has it
+		receiver.wait(t, strings.TrimSpace(text)) // the terminal's echo: it has got the text
 	}
 	receiver.wait(t, "Waiting as ")
 	enter("y\n")

@@ -16,7 +16,7 @@ import (
 	"github.com/sdp2p/p2p/block"
 )
 
-// newTransfer returns a transfer with "Bob", and what the user sees of it.
+// newTransfer returns a transfer with "Bob", and the screen that the user sees.
 func newTransfer(live bool) (*transfer, *screen) {
 	s := &screen{}
 	c := &console{out: s, err: s, live: live}
@@ -27,12 +27,12 @@ func at(bytes, total int64) block.Progress {
 	return block.Progress{Bytes: bytes, TotalBytes: total, TotalFiles: 3}
 }
 
-// A bar stays where the transfer was when it failed.
+// When a transfer fails, its bar stays where it was.
 func TestBar(t *testing.T) {
 	t.Parallel()
 	failed, s := newTransfer(true)
 	failed.show(at(30, 100))
-	failed.show(at(60, 200)) // more was decided on
+	failed.show(at(60, 200)) // the total has grown
 	failed.end(t.Context(), block.Result{}, block.ErrCut)
 	require.Contains(t, s.text, " 30% ")
 	require.NotContains(t, s.text, "100%")
@@ -44,11 +44,11 @@ func TestBar(t *testing.T) {
 	whole.show(at(100, 100))
 	whole.end(t.Context(), block.Result{Files: 3, Bytes: 100}, nil)
 	require.Contains(t, s.text, "100% ")
-	require.Regexp(t, `[^\n]\nSent 3 files, 100 B in `, s.text, "one end of line")
+	require.Regexp(t, `[^\n]\nSent 3 files, 100 B in `, s.text, "exactly one end of line")
 }
 
-// Where there is no terminal, progress takes some lines, and not more for more
-// reports.
+// Without a terminal, progress takes a few lines, and more reports do not make
+// more lines.
 func TestLines(t *testing.T) {
 	t.Parallel()
 	failed, s := newTransfer(false)
@@ -90,7 +90,7 @@ func TestSummary(t *testing.T) {
 	}
 }
 
-// The exit code tells all, some and nothing apart.
+// The exit code tells whether all, some or nothing arrived.
 func TestExitCode(t *testing.T) {
 	t.Parallel()
 	incomplete := &block.IncompleteError{Missing: 1, First: &block.FileError{Path: "a", Err: block.ErrChanged}}
@@ -111,11 +111,12 @@ func TestExitCode(t *testing.T) {
 	} {
 		transfer, s := newTransfer(false)
 		require.Equal(t, test.want, transfer.end(t.Context(), test.r, test.err), "%+v", test)
-		require.Regexp(t, `(?m)^(Sent|Stopped) `, s.text, "a summary in each case")
+		require.Regexp(t, `(?m)^(Sent|Stopped) `, s.text, "there must be a summary in each case")
 	}
 }
 
-// Some names of what was left out are told, and the number of the others.
+// A few names of files that were left out are listed, and then the number of
+// the others.
 func TestLeftOutNames(t *testing.T) {
 	t.Parallel()
 	var r block.Result
@@ -133,7 +134,7 @@ func TestLeftOutNames(t *testing.T) {
 	require.NotContains(t, s.text, "\x1b")
 }
 
-// Each way to fail is said as such, and nothing of a peer's is printed raw.
+// Each cause of failure is named, and nothing that a peer says is printed raw.
 func TestExplain(t *testing.T) {
 	t.Parallel()
 	canceled, cancel := context.WithCancel(t.Context())

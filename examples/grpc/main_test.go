@@ -25,7 +25,7 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// TestMain lets the test binary be the program, for the test that runs it.
+// TestMain lets the test binary act as the program, for the test that runs it.
 func TestMain(m *testing.M) {
 	if os.Getenv("RUN_EXAMPLE") != "" {
 		main()
@@ -47,7 +47,7 @@ func TestExample(t *testing.T) {
 	require.Regexp(t, `^called by (\w{4}-?){4}\n(\w{4}-?){4} is SERVING\n$`, string(out))
 }
 
-// A line is a listener of one node, and a dialer of another.
+// A line connects a listener of one node with a dialer of another.
 type line struct {
 	server, client *p2p.P2P
 	listener       net.Listener
@@ -56,7 +56,7 @@ type line struct {
 	caller         identity.RemoteIdentity
 }
 
-// each runs a test over streams and tunnels, over QUIC and in memory.
+// each runs a test over streams and over tunnels, each over QUIC and in memory.
 func each(t *testing.T, f func(t *testing.T, l *line)) {
 	t.Parallel()
 	for _, over := range []string{"quic", "memory"} {
@@ -129,7 +129,7 @@ func newLine(t *testing.T, overQUIC, tunnel bool) *line {
 func (l *line) client40(t *testing.T, call func(healthpb.HealthClient)) {
 	t.Helper()
 	var all sync.WaitGroup
-	for range 4 { // connections
+	for range 4 { // four connections
 		conn, err := connect(l.dial, l.host)
 		require.NoError(t, err)
 		defer conn.Close()
@@ -158,8 +158,8 @@ func TestCalls(t *testing.T) {
 	})
 }
 
-// What runs when the server is stopped, or the node under it, ends as gRPC has
-// it.
+// When the server or its node is stopped, the calls that run end with the
+// status that gRPC defines for this.
 func TestStops(t *testing.T) {
 	for name, stop := range map[string]func(*line, func()){
 		"server": func(_ *line, server func()) { server() },

@@ -23,8 +23,8 @@ type process struct {
 	said  []string
 }
 
-// run runs the program with a key, visible to those of others, until the test
-// ends.
+// run runs the program with a key until the test ends. The process is visible
+// only to the given contacts.
 func (p *process) run(t *testing.T, ctx context.Context, contacts ...*process) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "key.pem")
@@ -47,7 +47,7 @@ func (p *process) run(t *testing.T, ctx context.Context, contacts ...*process) {
 	p.says(t, "My key is "+p.id.Remote().String())
 }
 
-// says waits until a line begins with something.
+// says waits for a line that begins with prefix, and returns the line.
 func (p *process) says(t *testing.T, prefix string) string {
 	t.Helper()
 	for p.lines.Scan() {
@@ -67,9 +67,9 @@ func (p *process) greeted(t *testing.T, o *process) {
 	require.Regexp(t, `at 127\.0\.0\.1:\d+ answered: Hello, `+name+`!$`, p.says(t, o.id.Remote().Fingerprint()))
 }
 
-// Two processes that have each other's keys find each other. One that has
-// theirs, which they do not have, finds neither, while it finds another one;
-// and a scan finds nobody.
+// Two processes that have each other's keys find each other. A process that has
+// their keys, but is none of their contacts, finds neither of them, while it
+// does find its own contact. A scan finds nobody.
 func TestContacts(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -82,19 +82,19 @@ func TestContacts(t *testing.T) {
 	bob.run(t, ctx, &alice)
 	alice.greeted(t, &bob)
 	bob.greeted(t, &alice)
-	friend.run(t, ctx, &mallory) // last: mallory would have found the others before
+	friend.run(t, ctx, &mallory) // last, for mallory would have found the others before friend
 	mallory.greeted(t, &friend)
 	require.Len(t, mallory.said, 2)
 	found, err := scan.Scan(ctx, "hello", scan.Config{Interface: loopback(t)})
 	require.NoError(t, err)
-	for _, n := range found { // others may run this program
+	for _, n := range found { // others may run this program, too
 		for _, p := range []*process{&alice, &bob, &mallory, &friend} {
 			require.NotEqual(t, p.id.Remote(), n.Identity)
 		}
 	}
 }
 
-// Without keys, the program makes one, and prints it.
+// Without keys, the program makes a key, and prints it.
 func TestOwnKey(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "key.pem")
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-key", file, "-contacts")

@@ -17,8 +17,8 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// With --debug, the program says where its page is, which shows Alice and Bob,
-// and serves until it is interrupted.
+// With -debug, the program prints the address of its debug page, which shows
+// Alice and Bob and is served until the program is interrupted.
 func TestDebug(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestMain lets the test binary be the program, for the tests that run it.
+// TestMain lets the test binary act as the program, for the tests that run it.
 func TestMain(m *testing.M) {
 	if os.Getenv("RUN_EXAMPLE") != "" {
 		main()
@@ -34,8 +34,8 @@ func TestHello(t *testing.T) {
 	require.Regexp(t, `^[A-Z2-7-]{19} at 127\.0\.0\.1:\d+ answered: Hello, Bob!\n$`, string(out))
 }
 
-// The functions that make two nodes and talk have at most 25 lines between their
-// braces: the others are those of -debug and -contacts.
+// The functions that make two nodes and let them talk have at most 25 lines
+// between their braces. The other functions are for -debug and -contacts.
 func TestLength(t *testing.T) {
 	files := token.NewFileSet()
 	file, err := parser.ParseFile(files, "main.go", nil, 0)

@@ -14,8 +14,8 @@ import (
 	"github.com/sdp2p/p2p/library/roster"
 )
 
-// liar returns replicas of a user and of a member that lies, whose key is the
-// greater one: of equal stamps, its values win.
+// liar returns replicas of a user and of a member that lies. The liar's key is
+// the greater one, so its values win among equal stamps.
 func liar(t *testing.T, offs ...time.Duration) (user, member *replica, others []*replica) {
 	t.Helper()
 	for range 100 {
@@ -25,12 +25,12 @@ func liar(t *testing.T, offs ...time.Duration) (user, member *replica, others []
 			return all[0], all[1], all[2:]
 		}
 	}
-	t.Fatal("no key is greater")
+	t.Fatal("the liar's key was never the greater one")
 	return nil, nil, nil
 }
 
-// What a member writes can be replaced by everybody who has seen it, with any
-// stamp, and any claim of what it replaces.
+// Everybody who has seen a value of a member can replace it, whatever stamp the
+// member gave it and whatever it claims to replace.
 func TestPin(t *testing.T) {
 	user, member, _ := liar(t, 0, 0)
 	n := uuid.New()
@@ -58,7 +58,8 @@ func TestPin(t *testing.T) {
 	require.Equal(t, "after the removal", user.note(n).Title)
 }
 
-// A member that names what somebody else is going to write does not replace it.
+// A member cannot replace what somebody else will write by naming it in
+// advance.
 func TestNothingIsReplacedAhead(t *testing.T) {
 	user, member, _ := liar(t, 0, 0)
 	n := uuid.New()
@@ -78,15 +79,15 @@ func TestNothingIsReplacedAhead(t *testing.T) {
 	}
 }
 
-// A member that says to have operations of ours which there are not, and that
-// its clock is in 1970, moves nothing that others have, and nothing by more
-// than a day.
+// A member lies that it has operations of ours that do not exist, and that its
+// clock shows 1970. This moves no operation that others have, and moves nothing
+// by more than a day.
 func TestForeignClock(t *testing.T) {
 	user, member, others := liar(t, 0, 0, -10*time.Second)
 	other := others[0]
 	n := uuid.New()
 	other.title(t, n, "older")
-	user.title(t, n, "newer") // neither knew the other's
+	user.title(t, n, "newer") // neither knew of the other's title
 	meet(t, user, other)
 	lie := func(known uint64, ahead time.Duration) {
 		t.Helper()
@@ -101,7 +102,7 @@ func TestForeignClock(t *testing.T) {
 		meet(t, user, other)
 		require.Equal(t, "newer", user.note(n).Title)
 	}
-	user.reopen(t) // it has heard nobody's clock
+	user.reopen(t) // it has not heard anybody's clock yet
 	for _, known := range []uint64{0, 1, math.MaxUint64} {
 		for _, ahead := range []time.Duration{-23 * time.Hour, -user.wall.Sub(time.UnixMilli(0)), math.MinInt64, math.MaxInt64, -MaxAlone, 0} {
 			user.clock.Forget(other.author())
@@ -109,12 +110,12 @@ func TestForeignClock(t *testing.T) {
 		}
 	}
 	for _, s := range user.history(user.author()).shifts {
-		require.Greater(t, s.first, uint64(1), "what others have is not moved")
+		require.Greater(t, s.first, uint64(1), "operations that others have must not be moved")
 	}
 	require.WithinDuration(t, user.wall.Time, user.clock.in(0).Time(), MaxAlone)
 }
 
-// A member that says another time whenever it comes by does not fill our log.
+// A member whose clock shows another time at each visit does not fill our log.
 func TestRestlessClock(t *testing.T) {
 	user, member, _ := liar(t, 0, 0)
 	for i := range 100 {
@@ -125,7 +126,7 @@ func TestRestlessClock(t *testing.T) {
 	require.LessOrEqual(t, user.have(user), 3)
 }
 
-// Nobody who is no member has a say about the time.
+// Only members have a say about the time.
 func TestStrangersClock(t *testing.T) {
 	user := replicas(t, 0)[0]
 	for range 5 {
@@ -136,8 +137,8 @@ func TestStrangersClock(t *testing.T) {
 	require.Empty(t, user.clock.others)
 }
 
-// What a device asks for costs a bounded amount, and its counts overflow
-// nothing.
+// Whatever a device asks for costs a bounded amount, and its counts cause no
+// overflow.
 func TestWantsTooMuch(t *testing.T) {
 	all := replicas(t, 0, 0)
 	a, b := all[0], all[1]
@@ -160,8 +161,8 @@ func TestWantsTooMuch(t *testing.T) {
 	require.Len(t, c.next, MaxAuthors)
 }
 
-// A member that tells two stories keeps two devices from hearing each other no
-// more than it does itself.
+// A member that tells two devices different stories does not keep them from
+// hearing each other, any more than from hearing the member.
 func TestTwoStories(t *testing.T) {
 	all := replicas(t, 0, 0, 0, 0)
 	a, b, fork := all[0], all[1], all[2]
@@ -187,7 +188,8 @@ func TestTwoStories(t *testing.T) {
 	require.Equal(t, "another story", a.note(n).Title)
 }
 
-// Nor does it when most clocks say that ours is off.
+// Nor does a false count move operations that others have when most clocks say
+// that ours is off.
 func TestKnownTooMuch(t *testing.T) {
 	all := replicas(t, 0, 0, -10*time.Minute, -10*time.Minute)
 	user, member := all[0], all[1]
@@ -203,6 +205,6 @@ func TestKnownTooMuch(t *testing.T) {
 	}
 	require.Equal(t, -10*time.Minute, user.clock.correction)
 	for _, s := range user.history(user.author()).shifts {
-		require.Greater(t, s.first, uint64(1), "what others have is not moved")
+		require.Greater(t, s.first, uint64(1), "operations that others have must not be moved")
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A hand is a clock on the wall that only tests move.
+// A hand is a wall clock that only tests move.
 type hand struct{ time.Time }
 
 func (h *hand) now() time.Time       { return h.Time }
@@ -55,7 +55,7 @@ func TestObserve(t *testing.T) {
 	require.Equal(t, At(h.Add(Drift))+2, c.Tick())
 	c.Observe(math.MaxUint64)
 	require.Equal(t, At(h.Add(Drift))+3, c.Tick())
-	h.move(-time.Hour) // it was ahead, and is set right
+	h.move(-time.Hour) // the clock was ahead, and is set right
 	require.Equal(t, At(h.now()), c.Tick())
 }
 
@@ -102,7 +102,7 @@ func TestHear(t *testing.T) {
 		for i := range test.others {
 			c.Forget(Author{byte(i)})
 		}
-		c.correction, c.sure = -10*m, true // it has been set right
+		c.correction, c.sure = -10*m, true // the user has set the clock right
 		change, _, news := c.Hear(Author{}, 0)
 		require.Equal(t, 10*m, change)
 		require.True(t, news)

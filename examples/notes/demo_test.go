@@ -48,7 +48,7 @@ func TestDemo(t *testing.T) {
 	demos.Wait()
 }
 
-// A person types and reads.
+// A person types commands and reads their output.
 type person struct {
 	t    *testing.T
 	in   *io.PipeWriter
@@ -73,7 +73,7 @@ func (b *lockedBuilder) String() string {
 	return b.b.String()
 }
 
-// inMemory has a device use a network without sockets.
+// inMemory lets a device use a network without sockets.
 func inMemory(network *p2ptest.Network) func(*library.Libraries) []p2p.Hook {
 	return func(*library.Libraries) []p2p.Hook { return network.Hooks() }
 }
@@ -92,7 +92,7 @@ func sitAt(t *testing.T, network func(*library.Libraries) []p2p.Hook, folder, na
 
 func (p *person) says(line string) { io.WriteString(p.in, line+"\n") }
 
-// sees waits until something has been shown, and returns the last such thing.
+// sees waits until the output has a match of what, and returns the last match.
 func (p *person) sees(what string) string {
 	p.t.Helper()
 	var found []string
@@ -109,8 +109,8 @@ func (p *person) quits() {
 	p.in.Close()
 }
 
-// Two people pair their devices, with what the commands say when it goes well
-// and when it does not.
+// Two people pair their devices. The commands say what they should, both when
+// they succeed and when they fail.
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	network := p2ptest.NewNetwork(p2ptest.Config{})
@@ -173,7 +173,7 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// again has the second person of two come back.
+// again lets the second of two people come back.
 func again(t *testing.T, network *p2ptest.Network, folders []string, a *person, id string) {
 	b := sit(t, network, folders[1], "Bert", "list")
 	b.sees("bread  and milk")
@@ -187,7 +187,7 @@ func again(t *testing.T, network *p2ptest.Network, folders []string, a *person, 
 	a.quits()
 }
 
-// private wants a device's files to be for nobody else to read.
+// private checks that nobody else can read a device's files.
 func private(t *testing.T, folder string) {
 	files := 0
 	require.NoError(t, filepath.WalkDir(folder, func(path string, e fs.DirEntry, err error) error {
@@ -203,7 +203,7 @@ func private(t *testing.T, folder string) {
 	require.Equal(t, 4, files, "two keys, the lock of the store, the log")
 }
 
-// joins has a person join the notebook of another one.
+// joins lets a person join the notebook of the host.
 func (p *person) joins(host *person) {
 	p.t.Helper()
 	tickets, asked := strings.Count(host.out.String(), "sdp2p1:"), strings.Count(host.out.String(), "Are they the same")
@@ -217,14 +217,14 @@ func (p *person) joins(host *person) {
 	p.sees(`\* joined`)
 }
 
-// seesMore waits until something has been shown more often than that.
+// seesMore waits until the output has more than so many matches of what.
 func (p *person) seesMore(what string, often int) {
 	p.t.Helper()
 	require.Eventually(p.t, func() bool { return strings.Count(p.out.String(), what) > often }, time.Minute, time.Millisecond, "%s", what)
 }
 
-// Admins make and remove each other: two of them, or one with the recovery key.
-// All are told who did it.
+// Admins make and remove each other: either two of them agree, or one has the
+// recovery key. Everybody is told who did it.
 func TestAdmins(t *testing.T) {
 	network := p2ptest.NewNetwork(p2ptest.Config{})
 	a, b, c := sit(t, network, t.TempDir(), "Anna", "new"), sit(t, network, t.TempDir(), "Bert", ""), sit(t, network, t.TempDir(), "Carl", "")

@@ -7,7 +7,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Whatever order values of different authors come in, the same one is shown.
+// In whatever order values of different authors come in, the same value is
+// shown.
 func TestFieldOrder(t *testing.T) {
 	type written struct {
 		value
@@ -49,8 +50,8 @@ func TestFieldOrder(t *testing.T) {
 	})
 }
 
-// An edit that has seen a value wins over it, also where that comes later, and
-// also over one with a greater stamp.
+// An edit that has seen a value wins over it, also if the value arrives after
+// the edit or has the greater stamp.
 func TestFieldReplaces(t *testing.T) {
 	old := value{text: "old", author: Author{9}, number: 1, stamp: 1 << 63, mark: Mark{1}}
 	next := value{text: "new", author: Author{1}, number: 1, stamp: 1, mark: Mark{2}}
@@ -65,5 +66,5 @@ func TestFieldReplaces(t *testing.T) {
 	require.Equal(t, []Mark{next.mark}, f.others(old.author))
 	g.set(value{text: "apart", author: Author{5}, number: 1, stamp: 2, mark: Mark{3}}, nil)
 	require.Equal(t, "apart", g.now().text)
-	require.Equal(t, []Mark{{3}, {2}}, g.others(old.author), "the one that is shown first")
+	require.Equal(t, []Mark{{3}, {2}}, g.others(old.author), "the mark of the shown value must come first")
 }

@@ -21,7 +21,7 @@ import (
 
 var testLibrary = uuid.UUID{1, 2, 3}
 
-// read opens a log and returns what is in it.
+// read opens a log and returns its records.
 func read(path string) (all []string, cut int64, err error) {
 	l, cut, err := OpenLog(path, testLibrary, func(_ int64, content []byte) error {
 		all = append(all, string(content))
@@ -33,7 +33,7 @@ func read(path string) (all []string, cut int64, err error) {
 	return all, cut, l.Close()
 }
 
-// writeLog makes a log, and returns its bytes, and how long it was after each
+// writeLog writes a log, and returns its bytes and its length after each
 // record.
 func writeLog(t *testing.T, path string, contents ...string) (b []byte, ends []int) {
 	t.Helper()
@@ -83,14 +83,14 @@ func TestLog(t *testing.T) {
 	require.Zero(t, cut)
 	require.Equal(t, []string{"one", "two", "three"}, all)
 	_, _, err = OpenLog(path, uuid.UUID{4}, nil)
-	require.ErrorAs(t, err, new(*DamageError), "another library's")
+	require.ErrorAs(t, err, new(*DamageError), "the log belongs to another library")
 	info, err := os.Stat(path)
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0), info.Mode()&0o077)
 }
 
-// A crash can leave any beginning of what was written, with zeros behind. What
-// was whole stays, and writing goes on.
+// A crash can leave any prefix of what was written, followed by zeros. Whole
+// records stay, and writing goes on after them.
 func TestLogTruncated(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "log")
@@ -131,7 +131,7 @@ func TestLogTruncated(t *testing.T) {
 	}
 }
 
-// Whatever byte is damaged is noticed, and the file stays as it is.
+// A damaged byte is noticed wherever it is, and the file stays as it is.
 func TestLogDamaged(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "log")
@@ -160,7 +160,7 @@ func TestLogDamaged(t *testing.T) {
 			require.Equal(t, bad, now)
 		}
 	}
-	// Zeros in the middle are no unfinished record.
+	// Zeros in the middle are not taken for an unfinished record.
 	bad := bytes.Clone(b)
 	clear(bad[ends[1]:ends[2]])
 	require.NoError(t, os.WriteFile(path, bad, 0o600))
@@ -168,7 +168,8 @@ func TestLogDamaged(t *testing.T) {
 	require.ErrorAs(t, err, new(*DamageError))
 }
 
-// So is a length that nobody has written, even if its checksum is right.
+// A length that nobody has written is damage, too, even if its checksum is
+// right.
 func TestLogLength(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	b, _ := writeLog(t, path, "a")
@@ -181,29 +182,30 @@ func TestLogLength(t *testing.T) {
 	}
 }
 
-// A write that fails, such as when the disk is full, leaves nothing.
+// A write that fails, for instance because the disk is full, leaves nothing
+// behind.
 func TestLogWriteFails(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	writeLog(t, path, "one")
 	l, _, err := OpenLog(path, testLibrary, func(int64, []byte) error { return nil })
 	require.NoError(t, err)
 	file := l.file
-	l.file, err = os.Open(path) // to be read only
+	l.file, err = os.Open(path) // opened for reading only
 	require.NoError(t, err)
 	_, err = l.Append([]byte("two"))
 	require.Error(t, err)
 	l.file.Close()
 	l.file = file
 	_, err = l.Append([]byte("three"))
-	require.Error(t, err, "the end of the file was not restored")
+	require.Error(t, err, "the end of the file could not be restored")
 	require.Error(t, l.Close())
 	all, _, err := read(path)
 	require.NoError(t, err)
 	require.Equal(t, []string{"one"}, all)
 }
 
-// appendForever is what TestKill kills: it appends records of random length,
-// and says how many are there.
+// appendForever runs in the process that TestKill kills: it appends records of
+// random length, and prints how many it has appended.
 func appendForever(path string) {
 	n := 0
 	l, _, err := OpenLog(path, testLibrary, func(int64, []byte) error { n++; return nil })
@@ -217,7 +219,7 @@ func appendForever(path string) {
 	os.Exit(1)
 }
 
-// Whenever a process is killed, all is there that it said was there.
+// Whenever a process is killed, all records are there that it had reported.
 func TestKill(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "log")

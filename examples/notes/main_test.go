@@ -11,9 +11,9 @@ import (
 	"github.com/sdp2p/p2p/internal/soak"
 )
 
-// TestMain lets the test binary be the program, for the tests that run it and
-// for the demo. It lowers rapid's number of checks, unless the command line
-// gives one: each is a few devices with files.
+// TestMain lets the test binary act as the program, for the tests that run it
+// and for the demo. It lowers the number of checks that rapid makes unless the
+// command line sets it, since each check takes several devices with files.
 func TestMain(m *testing.M) {
 	switch os.Getenv("RUN_EXAMPLE") {
 	case "append":

@@ -12,10 +12,10 @@ import (
 	"github.com/sdp2p/p2p/internal/soak"
 )
 
-// Thousands of changes, a hundred thousand with SDP2P_SOAK, get from one device
-// to another, and from there to a third, a batch at a time; cut anywhere, it
-// goes on where it was. Some are operations by themselves, of others there are
-// up to 256 in one.
+// Thousands of changes (a hundred thousand with SDP2P_SOAK) get from one device
+// to a second, and from there to a third, in batches. When the transfer is cut,
+// it goes on where it was. Some changes are operations of their own; others
+// share an operation, up to 256 in one.
 func TestMany(t *testing.T) {
 	t.Parallel()
 	many := soak.N(5000, 100_000)
@@ -35,7 +35,7 @@ func TestMany(t *testing.T) {
 	got := 0
 	for _, most := range []int{1, 100, 64<<10 + 77, 10 * many, math.MaxInt} {
 		n := b.get(t, a, batchSize, most)
-		require.True(t, n > 0 || most <= 100, "there is something left for each cut")
+		require.True(t, n > 0 || most <= 100, "each larger part must bring something")
 		got += n
 		b.reopen(t)
 	}
@@ -46,7 +46,7 @@ func TestMany(t *testing.T) {
 	require.Zero(t, c.get(t, a, batchSize, math.MaxInt))
 }
 
-// Large values are spread over as many operations as it takes.
+// Large values are spread over as many operations as needed.
 func TestLarge(t *testing.T) {
 	t.Parallel()
 	all := replicas(t, 0, 0)

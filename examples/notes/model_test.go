@@ -31,14 +31,14 @@ func (r *replica) all(t require.TestingT) (all []Op) {
 	return all
 }
 
-// A naive says what operations come to, in the plainest way, whatever their
+// A naive computes the effect of operations in the plainest way, whatever their
 // order is.
 type naive struct {
 	view *roster.View
 	ops  []Op
 }
 
-// words returns the first words of admins on somebody who was removed.
+// words returns each admin's first word about somebody who was removed.
 func (n naive) words(who Author) (words []Op) {
 	for _, removal := range n.view.Removals {
 		for _, o := range n.ops {
@@ -53,7 +53,8 @@ func (n naive) words(who Author) (words []Op) {
 	return words
 }
 
-// limits returns how many operations count of those of whom not all do.
+// limits returns, for each author of whom not all operations count, how many
+// do.
 func (n naive) limits() map[Author]uint64 {
 	limits, members, admins := map[Author]uint64{}, map[Author]bool{}, map[Author]bool{}
 	for _, m := range n.view.Members {
@@ -92,8 +93,8 @@ func (n naive) limits() map[Author]uint64 {
 	return limits
 }
 
-// shifts returns the shifts of an author that mean something: of those that
-// move the same operation only the first one does.
+// shifts returns the shifts of an author that have an effect: among shifts that
+// move the same operation, only the first one has.
 func (n naive) shifts(by Author) (all []Op) {
 	for number := uint64(1); number <= uint64(len(n.ops)); number++ {
 		for _, o := range n.ops {
@@ -106,7 +107,7 @@ func (n naive) shifts(by Author) (all []Op) {
 	return all
 }
 
-// state says which value each field shows.
+// state returns the value that each field shows.
 func (n naive) state() map[string]string {
 	type written struct {
 		Edit
@@ -151,7 +152,7 @@ func (n naive) state() map[string]string {
 	return result
 }
 
-// state is what a replica shows, as naive has it.
+// state returns what a replica shows, in the form of naive's state.
 func (r *replica) state() map[string]string {
 	r.Notes()
 	state := map[string]string{}
@@ -170,7 +171,7 @@ func (r *replica) in(of *replica) bool {
 	return ok
 }
 
-// A world is what the model's actions happen in.
+// A world holds the replicas on which the model's actions work.
 type world struct{ all []*replica }
 
 var offs = []time.Duration{0, 0, time.Second, -time.Second, 10 * time.Minute, -10 * time.Minute, 1e6 * time.Hour}
@@ -181,7 +182,8 @@ func (w *world) device(t *rapid.T, label string) *replica {
 
 func note1(t *rapid.T) uuid.UUID { return uuid.UUID{rapid.Byte().Draw(t, "note") % 3} }
 
-// write has a device write something, and see it.
+// write lets a device write something, and checks that the device then shows
+// it.
 func (w *world) write(t *rapid.T, r *replica) {
 	var changes []Change
 	want := map[string]string{}
@@ -196,11 +198,11 @@ func (w *world) write(t *rapid.T, r *replica) {
 	}
 	require.NoError(t, r.Set(changes...))
 	for key, value := range want {
-		require.Equal(t, value, r.state()[key], "what one has just written is what one sees")
+		require.Equal(t, value, r.state()[key], "a device must show what it has just written")
 	}
 }
 
-// lie has a device write what the rules do not provide for.
+// lie lets a device write something that the rules do not provide for.
 func (w *world) lie(t *rapid.T, r *replica) {
 	if !r.in(r) {
 		return
@@ -230,14 +232,16 @@ func (w *world) lie(t *rapid.T, r *replica) {
 	require.NoError(t, r.Store.write(func() []Op { return []Op{o} }))
 }
 
-// change changes who belongs to the library, as far as the device may.
+// change changes who belongs to the library, as far as the device is allowed
+// to.
 func (w *world) change(t *rapid.T, r *replica) {
 	who := w.device(t, "who")
 	if who == w.all[0] || r.lib.Role() != library.RoleAdmin || rapid.IntRange(0, 2).Draw(t, "rarely") > 0 {
 		return
 	}
 	if rapid.Bool().Draw(t, "promote") {
-		_ = r.lib.Promote(who.id.Remote(), library.RecoveryKey{}) // only the founder's counts
+		// Only the founder's call has an effect.
+		_ = r.lib.Promote(who.id.Remote(), library.RecoveryKey{})
 		return
 	}
 	var last roster.Hash
@@ -246,15 +250,17 @@ func (w *world) change(t *rapid.T, r *replica) {
 			last = s.Hash()
 		}
 	}
-	_ = r.lib.Remove(who.id.Remote(), library.RemoveOptions{KeepSecret: true, Last: last}) // of admins only the founder's counts
+	// Among admins, only the founder's call has an effect.
+	_ = r.lib.Remove(who.id.Remote(), library.RemoveOptions{KeepSecret: true, Last: last})
 	if rapid.IntRange(0, 3).Draw(t, "at once") > 0 {
 		r.settle(t)
 	}
 }
 
 // Devices write, lie, meet, are cut off and started again, have wrong clocks
-// and remove each other: those that have met have the same notes, which are
-// what the operations and the roster say; and what is then written wins.
+// and remove each other. Devices that have met have the same notes, which
+// follow from the operations and the roster; and anything written afterwards
+// wins.
 func TestModel(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

@@ -19,15 +19,15 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// A replica is a store with a clock and a library of its own, without a node.
-// It is exchanged with by function calls.
+// A replica is a store with a clock and a library of its own, but without a
+// node. Function calls exchange its data.
 type replica struct {
 	*Store
 	folder string
-	id     identity.Identity // of the instance
+	id     identity.Identity // the instance's identity
 	lib    *library.Library
 	wall   *hand
-	group  *[]*replica // all that there are
+	group  *[]*replica // all replicas of the library
 }
 
 // newRecord returns the record of a library that an instance has made.
@@ -50,8 +50,8 @@ func newReplica(t require.TestingT, folder string, record library.Record, id ide
 	return r
 }
 
-// group makes replicas in folders, the first of which is the founder and the
-// only admin.
+// group makes replicas in folders. The first one is the founder and the only
+// admin.
 func group(t require.TestingT, folder func() string, offs ...time.Duration) []*replica {
 	var all []*replica
 	for i, off := range offs {
@@ -68,7 +68,8 @@ func group(t require.TestingT, folder func() string, offs ...time.Duration) []*r
 	return all
 }
 
-// admit makes an instance a member, and returns the record that it begins with.
+// admit makes an instance a member, and returns the record with which the
+// instance begins.
 func (r *replica) admit(t require.TestingT, id, node identity.Identity) library.Record {
 	record := r.lib.Record()
 	first, err := record.First(node, id)
@@ -117,7 +118,7 @@ func (r *replica) Digest() [32]byte {
 	return sum
 }
 
-// statements has replicas exchange what they know of who belongs to the
+// statements lets replicas exchange what they know about who belongs to the
 // library.
 func statements(t require.TestingT, all ...*replica) {
 	for range 2 {
@@ -130,14 +131,14 @@ func statements(t require.TestingT, all ...*replica) {
 	}
 }
 
-// remove removes a member, as an admin's device does. Of several statements of
-// the member those up to the given one stay.
+// remove removes a member, as an admin's device does. If the member has signed
+// statements, those up to last stay.
 func (r *replica) remove(t require.TestingT, who *replica, last roster.Hash) {
 	require.NoError(t, r.lib.Remove(who.id.Remote(), library.RemoveOptions{KeepSecret: true, Last: last}))
 	r.settle(t)
 }
 
-// settle gives a device's word on those that it has removed.
+// settle writes a device's word on the members that it has removed.
 func (r *replica) settle(t require.TestingT) {
 	require.NoError(t, r.Heed())
 	own, _ := r.Unsettled()
@@ -150,7 +151,7 @@ func (r *replica) have(of *replica) int { return len(r.history(of.author()).at) 
 
 func (r *replica) counts(of *replica) uint64 { return r.standing[of.author()].counts }
 
-// ops decodes what a store gives.
+// ops decodes operations from the bytes of a store.
 func ops(t require.TestingT, b []byte) (all []Op) {
 	r := bytes.NewReader(b)
 	for d := proto.NewDecoder(r); ; {
@@ -158,15 +159,15 @@ func ops(t require.TestingT, b []byte) (all []Op) {
 		d.Reset(r)
 		err := o.DecodeFrom(d)
 		if err == io.EOF || err == io.ErrUnexpectedEOF {
-			return all // as far as it came
+			return all // the last operation is cut off
 		}
 		require.NoError(t, err)
 		all = append(all, o)
 	}
 }
 
-// get gets what is new from another replica, in steps of some bytes, at most so
-// many of them, and returns how many operations came.
+// get gets what is new from another replica, in steps of so many bytes and at
+// most so many bytes in all, and returns how many operations came.
 func (r *replica) get(t require.TestingT, from *replica, step, most int) (n int) {
 	require.NoError(t, r.Heed())
 	require.NoError(t, from.Heed())
@@ -187,7 +188,8 @@ func (r *replica) get(t require.TestingT, from *replica, step, most int) (n int)
 	return n
 }
 
-// hear has both of two replicas hear each other's clock, as when they meet.
+// hear lets two replicas hear each other's clocks, as devices do when they
+// meet.
 func (r *replica) hear(t require.TestingT, from *replica) {
 	for _, h := range from.Have(map[Author]uint64{r.author(): 0}) {
 		r.Known(h.Count)
@@ -196,7 +198,7 @@ func (r *replica) hear(t require.TestingT, from *replica) {
 	require.NoError(t, err)
 }
 
-// meet has replicas exchange all that they have.
+// meet lets replicas exchange everything that they have.
 func meet(t require.TestingT, all ...*replica) {
 	for _, r := range all {
 		for _, o := range all {
@@ -205,7 +207,7 @@ func meet(t require.TestingT, all ...*replica) {
 			}
 		}
 	}
-	for range all { // what one gets in the first round it hands on in the next
+	for range all { // what a replica gets in one round, it hands on in the next
 		for _, r := range all {
 			for _, o := range all {
 				if r != o {
@@ -231,10 +233,10 @@ func (r *replica) note(id uuid.UUID) Note {
 
 func (r *replica) title(t require.TestingT, id uuid.UUID, text string) {
 	require.NoError(t, r.Set(Change{id, Title, text}))
-	require.Equal(t, text, r.note(id).Title, "what one has just written is what one sees")
+	require.Equal(t, text, r.note(id).Title, "a device must show what it has just written")
 }
 
-// pass moves all clocks.
+// pass moves all clocks forward.
 func pass(d time.Duration, all ...*replica) {
 	for _, r := range all {
 		r.wall.move(d)
@@ -255,7 +257,7 @@ func TestLastWriterWins(t *testing.T) {
 	meet(t, all...)
 	require.Equal(t, Note{n, "b", "c later", false}, c.note(n))
 
-	// At the same moment, which is the same everywhere.
+	// When all write at the same moment, the same value wins everywhere.
 	a.title(t, n, "a")
 	b.title(t, n, "b")
 	c.title(t, n, "c")
@@ -269,32 +271,32 @@ func TestLastWriterWins(t *testing.T) {
 	require.Error(t, a.Set(Change{n, Title, "\xff"}))
 	require.Error(t, a.Set(Change{n, Title, strings.Repeat("x", MaxValue+1)}))
 	require.NoError(t, a.Set())
-	require.Equal(t, before, a.Notes(), "all of it or none")
+	require.Equal(t, before, a.Notes(), "a failed Set must change nothing")
 	a.title(t, n, "later")
 	meet(t, all...)
 }
 
-// A clock that is ahead wins against nothing that is written by somebody who
-// has heard of it, on any device.
+// An edit by a device whose clock is ahead never wins against an edit by
+// somebody who has seen it, on any device.
 func TestClockAhead(t *testing.T) {
 	for _, off := range []time.Duration{10 * time.Minute, 100 * 365 * 24 * time.Hour} {
 		all := replicas(t, 0, off, 0)
 		right, ahead, third := all[0], all[1], all[2]
 		n := uuid.New()
 		ahead.title(t, n, "ahead")
-		// Nobody tells anybody what the clocks say.
+		// Nobody tells anybody what the clocks show.
 		right.get(t, ahead, 1000, math.MaxInt)
 		pass(time.Second, all...)
 		right.title(t, n, "later")
 		pass(time.Second, all...)
 		other := uuid.New()
 		right.title(t, other, "not ahead")
-		require.Less(t, right.notes[other][Title-1].now().stamp, At(right.wall.Add(Drift)), "the clock has not become the other one")
+		require.Less(t, right.notes[other][Title-1].now().stamp, At(right.wall.Add(Drift)), "the clock must not follow the one that is ahead")
 		for range 3 {
 			third.get(t, right, 1000, math.MaxInt)
 			ahead.get(t, right, 1000, math.MaxInt)
 		}
-		pass(off, all...) // also when that time comes
+		pass(off, all...) // also when the time comes that the clock showed
 		for _, r := range all {
 			require.Equal(t, "later", r.note(n).Title)
 		}
@@ -305,9 +307,9 @@ func TestClockAhead(t *testing.T) {
 	}
 }
 
-// Nor does it win where neither has heard of the other: not what was written
-// before the devices met, nor what is written when they are apart again, also
-// after the program was started again.
+// Nor does it win where neither device has seen the other's edits: neither
+// edits made before the devices met, nor edits made while they are apart again,
+// even after the programs were started again.
 func TestClockAheadApart(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -339,11 +341,11 @@ func TestClockAheadApart(t *testing.T) {
 				}
 			}
 		}
-		require.Len(t, wrong.history(wrong.author()).shifts, 1, "it is said once")
+		require.Len(t, wrong.history(wrong.author()).shifts, 1, "the shift must be written once")
 		require.Equal(t, len(all) > 2, wrong.clock.sure)
 		require.InDelta(t, -test.offs[test.wrong], wrong.clock.correction, float64(time.Second))
 
-		wrong.wall.move(-test.offs[test.wrong]) // the user sets it right
+		wrong.wall.move(-test.offs[test.wrong]) // the user sets the clock right
 		for range 3 {
 			n := uuid.New()
 			wrong.title(t, n, "first")
@@ -359,7 +361,7 @@ func TestClockAheadApart(t *testing.T) {
 	}
 }
 
-// Only what nobody had heard of is moved.
+// Only operations that nobody had heard of are moved.
 func TestShiftWhat(t *testing.T) {
 	all := replicas(t, 0, 0)
 	a, b := all[0], all[1]
@@ -372,14 +374,14 @@ func TestShiftWhat(t *testing.T) {
 	require.Equal(t, []span{{2, 3, -600_000}}, a.history(b.author()).shifts)
 }
 
-// What a shift moves stays behind what it replaced.
+// A shift keeps an edit behind the edit that it replaced.
 func TestShiftKeepsOrder(t *testing.T) {
 	all := replicas(t, 0, 10*time.Minute)
 	a, b := all[0], all[1]
 	n := uuid.New()
 	a.title(t, n, "before")
 	b.get(t, a, 1000, math.MaxInt)
-	a.wall.move(-time.Hour) // all that b hears is that it is an hour ahead
+	a.wall.move(-time.Hour) // b only hears that its clock is an hour ahead
 	b.title(t, n, "after")
 	meet(t, all...)
 	require.Equal(t, "after", a.note(n).Title)
@@ -387,7 +389,7 @@ func TestShiftKeepsOrder(t *testing.T) {
 	meet(t, all...)
 }
 
-// So do two changes in one operation.
+// A shift also keeps the order of two changes in one operation.
 func TestShiftKeepsOrderWithin(t *testing.T) {
 	all := replicas(t, -10*time.Minute, 0, 0)
 	n := uuid.New()
@@ -421,7 +423,7 @@ func TestAddRefuses(t *testing.T) {
 
 	stranger := replicas(t, 0)[0]
 	require.NoError(t, stranger.Add(good))
-	require.Empty(t, stranger.Notes(), "no member")
+	require.Empty(t, stranger.Notes(), "its author is no member")
 	stray := (*StrayError)(nil)
 	require.ErrorAs(t, b.Add(good[1:]), &stray)
 	require.ErrorContains(t, stray, "operation 2 follows on 0")
@@ -429,10 +431,10 @@ func TestAddRefuses(t *testing.T) {
 	bad := append([]Op{}, good...)
 	bad[2].Edits = []Edit{{Field: Title, Value: "y"}}
 	require.ErrorIs(t, b.Add(bad), errForged)
-	require.Len(t, b.Notes(), 2, "those before it are there")
+	require.Len(t, b.Notes(), 2, "operations before the stray one must be there")
 	c.title(t, uuid.UUID{15: 1}, "c")
 	require.ErrorIs(t, b.Add(append(bad[2:], c.all(t)...)), errForged)
-	require.Len(t, b.Notes(), 3, "others do not suffer for it")
+	require.Len(t, b.Notes(), 3, "the operations of others must be there")
 	require.NoError(t, b.Add(good))
 	require.NoError(t, b.Add(good), "again")
 	a.get(t, c, 1000, math.MaxInt)
@@ -441,7 +443,7 @@ func TestAddRefuses(t *testing.T) {
 }
 
 // A device whose files were restored from a copy gets its own operations back.
-// If it has written others before, it is noticed.
+// If it has written different ones before that, this is noticed.
 func TestRestoredCopy(t *testing.T) {
 	all := replicas(t, 0, 0)
 	a, b := all[0], all[1]

@@ -20,7 +20,7 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// message is what Op and Want have in common.
+// message has the methods that Op and Want have in common.
 type message interface {
 	AppendBinary([]byte) ([]byte, error)
 	DecodeFrom(*proto.Decoder) error
@@ -34,7 +34,7 @@ var exampleLibrary = sync.OnceValue(func() *library.Library {
 	return l
 })
 
-// must panics where a test would fail.
+// must is a TestingT that panics where a test would fail.
 type must struct{}
 
 func (must) Errorf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
@@ -104,7 +104,7 @@ func TestInvalidOps(t *testing.T) {
 	require.ErrorIs(t, err, proto.ErrInvalid)
 	b, err := exampleOps()[4].AppendBinary(nil)
 	require.NoError(t, err)
-	b[49+8+7] = 0x7f // the greatest byte of the milliseconds
+	b[49+8+7] = 0x7f // the most significant byte of the milliseconds
 	require.ErrorIs(t, new(Op).DecodeFrom(proto.NewDecoder(bytes.NewReader(b))), proto.ErrInvalid)
 	for name, change := range map[string]func(b []byte){
 		"number 0": func(b []byte) { clear(b[32:40]) }, "kind": func(b []byte) { b[48] = 0 }, "field": func(b []byte) { b[67] = 4 },
@@ -128,7 +128,7 @@ func TestTooLarge(t *testing.T) {
 	require.ErrorAs(t, o.DecodeFrom(proto.NewDecoder(bytes.NewReader(b))), new(*proto.LimitError))
 }
 
-// What came whole is kept where the rest is cut off.
+// Operations that arrived whole are kept when the rest is cut off.
 func TestReadOps(t *testing.T) {
 	var b []byte
 	var err error
@@ -150,7 +150,8 @@ func TestReadOps(t *testing.T) {
 	}
 }
 
-// Every bit that is signed counts, and the library, and what comes before.
+// The signature covers every bit that is signed, the library, and the operation
+// before.
 func TestSignature(t *testing.T) {
 	all := exampleOps()
 	o, before := *all[4], all[3].Signature
@@ -172,7 +173,7 @@ func TestSignature(t *testing.T) {
 	}
 }
 
-// What was accepted re-encodes identically.
+// A message that was accepted re-encodes identically.
 func fuzz(f *testing.F, fresh func() message) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := bytes.NewReader(b)

@@ -17,8 +17,8 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// Two private devices pair by a ticket, and find each other when they are
-// started again, while a scan finds neither.
+// Two private devices pair by a ticket, and find each other again after a
+// restart, while a scan finds neither of them.
 func TestPrivate(t *testing.T) {
 	t.Parallel()
 	lo := loopback(t)
@@ -49,7 +49,7 @@ func TestPrivate(t *testing.T) {
 	}, time.Minute, 100*time.Millisecond)
 	found, err := scan.Scan(t.Context(), "notes", scan.Config{Interface: lo})
 	require.NoError(t, err)
-	for _, n := range found { // demos may run
+	for _, n := range found { // demos may run at the same time
 		require.NotContains(t, []string{"Anna", "Bert"}, n.Metadata["name"])
 	}
 	a.quits()

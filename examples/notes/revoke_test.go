@@ -14,7 +14,7 @@ import (
 	"github.com/sdp2p/p2p/library/roster"
 )
 
-// promote makes members admins, as the founder.
+// promote makes members admins, on behalf of the founder.
 func promote(t *testing.T, founder *replica, who ...*replica) {
 	t.Helper()
 	for _, r := range who {
@@ -23,7 +23,7 @@ func promote(t *testing.T, founder *replica, who ...*replica) {
 	statements(t, append(who, founder)...)
 }
 
-// says writes a revocation that the rules do not provide for.
+// says writes a revocation, even one that the rules do not provide for.
 func (r *replica) says(t *testing.T, removal roster.Hash, count uint64) {
 	t.Helper()
 	require.NoError(t, r.write(func() []Op {
@@ -31,7 +31,7 @@ func (r *replica) says(t *testing.T, removal roster.Hash, count uint64) {
 	}))
 }
 
-// removal returns the statement that has removed a member.
+// removal returns the hash of the statement that has removed a member.
 func (r *replica) removal(t *testing.T, of *replica) roster.Hash {
 	t.Helper()
 	all := r.lib.Roster().Removals
@@ -40,7 +40,8 @@ func (r *replica) removal(t *testing.T, of *replica) roster.Hash {
 	return all[i].Hash
 }
 
-// last returns the last statement of a replica, as another one knows it.
+// last returns the hash of the last statement that replica of has signed, as r
+// knows it.
 func (r *replica) last(of *replica) (h roster.Hash) {
 	for _, s := range r.lib.Record().Statements {
 		if s.Signer == of.id.Remote() {
@@ -50,9 +51,9 @@ func (r *replica) last(of *replica) (h roster.Hash) {
 	return h
 }
 
-// Of a device that was revoked counts what it did before an admin revoked it,
-// and nothing later: on each device that has it, and in any order. The admin
-// need not be the founder.
+// Operations of a revoked device count if it wrote them before an admin revoked
+// it, as far as the admin knows, and no later ones count: on each device, and
+// in whatever order they arrive. The admin need not be the founder.
 func TestRevoke(t *testing.T) {
 	all := replicas(t, 0, 0, 0, 0, 0)
 	founder, admin, thief, friend, late := all[0], all[1], all[2], all[3], all[4]
@@ -70,18 +71,19 @@ func TestRevoke(t *testing.T) {
 	admin.remove(t, thief, roster.Hash{})
 	pass(time.Hour, all...)
 	thief.title(t, n, "later")
-	require.NoError(t, thief.write(func() []Op { return []Op{{Kind: shift, First: 1, MS: 1e9}} })) // what counts is not moved
+	// An operation that counts is not moved.
+	require.NoError(t, thief.write(func() []Op { return []Op{{Kind: shift, First: 1, MS: 1e9}} }))
 	removal := admin.removal(t, thief)
 	thief.says(t, removal, math.MaxUint64)
-	statements(t, thief, friend, late) // none of which has heard of it
+	statements(t, thief, friend, late) // none of them has heard of the removal
 	friend.get(t, thief, 1000, math.MaxInt)
 
 	statements(t, admin, friend)
 	require.Equal(t, "later", friend.note(n).Title, "nobody has said yet how much counts")
-	friend.says(t, removal, 0) // and a device that is no admin cannot
+	friend.says(t, removal, 0) // a device that is no admin cannot say so
 	friend.get(t, admin, 1000, math.MaxInt)
 	require.Equal(t, "before", friend.note(n).Title)
-	late.get(t, thief, 1000, math.MaxInt) // who has not heard of it takes more
+	late.get(t, thief, 1000, math.MaxInt) // late has not heard of it, and takes more
 	require.Equal(t, "later", late.note(n).Title)
 	statements(t, founder, admin, friend, late)
 	meet(t, founder, admin, friend, late)
@@ -105,9 +107,10 @@ func TestRevoke(t *testing.T) {
 	meet(t, founder, admin, friend, late)
 }
 
-// An admin's stolen key puts members out, and says that nothing of what they
-// wrote counts, and alters what its owner has said of somebody else. All of
-// that is undone when the founder removes it, naming its last honest statement.
+// A thief with an admin's key removes members, says that nothing of what they
+// wrote counts, and changes what the key's owner had said about somebody else.
+// All of this is undone when the founder removes the admin and names its last
+// honest statement.
 func TestStolenAdmin(t *testing.T) {
 	all := replicas(t, 0, 0, 0, 0)
 	founder, admin, victim, lost := all[0], all[1], all[2], all[3]
@@ -129,7 +132,7 @@ func TestStolenAdmin(t *testing.T) {
 	victim.title(t, other, "not heard by the thief")
 	statements(t, founder, admin, victim)
 	founder.get(t, admin, 1000, math.MaxInt)
-	require.Equal(t, "of a device that was lost", founder.note(theirs).Title, "its first word counts")
+	require.Equal(t, "of a device that was lost", founder.note(theirs).Title, "the admin's first word must count")
 	founder.get(t, victim, 1000, math.MaxInt)
 	require.Empty(t, founder.note(other).Title)
 
@@ -138,13 +141,13 @@ func TestStolenAdmin(t *testing.T) {
 	meet(t, founder, victim)
 	require.Equal(t, "the victim's", victim.note(ours).Title)
 	require.Equal(t, "not heard by the thief", founder.note(other).Title)
-	require.Equal(t, "of a device that was lost", victim.note(theirs).Title, "what the owner of the key had said stays")
+	require.Equal(t, "of a device that was lost", victim.note(theirs).Title, "what the owner of the key had said must stay")
 	founder.reopen(t)
 	meet(t, founder, victim)
 }
 
-// A stolen admin key that lowers what others have said does so until it is
-// removed.
+// A thief with an admin's key can lower the counts that others have set, until
+// the key is removed.
 func TestWordOfThief(t *testing.T) {
 	all := replicas(t, 0, 0, 0, 0)
 	founder, admin, lost, friend := all[0], all[1], all[2], all[3]
@@ -157,15 +160,15 @@ func TestWordOfThief(t *testing.T) {
 	meet(t, founder, admin, friend)
 	admin.says(t, admin.removal(t, lost), 0)
 	meet(t, founder, admin, friend)
-	require.Empty(t, friend.note(n).Title, "of several the smallest counts")
+	require.Empty(t, friend.note(n).Title, "among several counts, the smallest must apply")
 	founder.remove(t, admin, roster.Hash{})
 	statements(t, founder, friend)
 	meet(t, founder, friend)
 	require.Equal(t, "lost", friend.note(n).Title)
 }
 
-// What an admin has said counts after it was removed itself, until another one
-// has said something.
+// What an admin has said still applies after the admin was removed, until
+// another admin says something else.
 func TestWordOfFormerAdmin(t *testing.T) {
 	all := replicas(t, 0, 0, 0, 0)
 	founder, admin, lost, friend := all[0], all[1], all[2], all[3]
@@ -182,7 +185,7 @@ func TestWordOfFormerAdmin(t *testing.T) {
 	statements(t, founder, admin, friend)
 	meet(t, founder, admin, friend)
 	founder.remove(t, admin, honest)
-	require.Equal(t, "after", founder.note(n).Title, "it belongs to the library again")
+	require.Equal(t, "after", founder.note(n).Title, "the device must belong to the library again")
 
 	founder.reopen(t)
 	founder.remove(t, lost, roster.Hash{})
@@ -201,7 +204,7 @@ func TestWordOfFormerAdmin(t *testing.T) {
 	founder.get(t, lost, 1000, math.MaxInt)
 	statements(t, founder, admin)
 	meet(t, founder, admin)
-	founder.remove(t, admin, founder.last(admin)) // all that it has signed stays
+	founder.remove(t, admin, founder.last(admin)) // all statements that the admin has signed stay
 	require.Equal(t, "before", founder.note(n).Title)
 	own, others := founder.Unsettled()
 	require.Empty(t, own)
@@ -212,8 +215,9 @@ func TestWordOfFormerAdmin(t *testing.T) {
 	require.Equal(t, "before", founder.note(n).Title)
 }
 
-// Those that a removed admin had brought after the statement that stays are out
-// with it: what they wrote counts nowhere, until they are added again.
+// Members whom a removed admin had added after its last honest statement are
+// removed together with it: what they wrote counts nowhere until they are added
+// again.
 func TestFallenOut(t *testing.T) {
 	all := replicas(t, 0, 0, 0)
 	founder, admin, friend := all[0], all[1], all[2]
@@ -242,7 +246,8 @@ func TestFallenOut(t *testing.T) {
 	require.Equal(t, "again", friend.note(n).Title)
 }
 
-// One who left has nobody else's word against it, until an admin gives one.
+// The operations of a member who left all count, until an admin says how many
+// do.
 func TestLeft(t *testing.T) {
 	all := replicas(t, 0, 0, 0)
 	founder, leaver, friend := all[0], all[1], all[2]
@@ -261,7 +266,8 @@ func TestLeft(t *testing.T) {
 	require.Equal(t, "leaver", friend.note(n).Title)
 }
 
-// Nobody has a say about itself, also not by the key that it had as an admin.
+// No device has a say about itself, not even with the key that it had as an
+// admin.
 func TestOwnWord(t *testing.T) {
 	all := replicas(t, 0, 0)
 	founder, admin := all[0], all[1]
@@ -278,8 +284,8 @@ func TestOwnWord(t *testing.T) {
 	require.Equal(t, "mine", founder.note(n).Title)
 }
 
-// What an admin that was removed says counts as far as what it does counts at
-// all.
+// The word of a removed admin counts only if it is among the operations of this
+// admin that count.
 func TestLateWord(t *testing.T) {
 	all := replicas(t, 0, 0, 0)
 	founder, admin, lost := all[0], all[1], all[2]
@@ -298,7 +304,7 @@ func TestLateWord(t *testing.T) {
 	require.EqualValues(t, 7, standings[admin.author()].counts)
 }
 
-// A cursor gives what it has passed over once that counts.
+// A cursor that has skipped operations gives them once they count.
 func TestCountsAgain(t *testing.T) {
 	all := replicas(t, 0, 0, 0)
 	founder, admin, victim := all[0], all[1], all[2]
@@ -309,7 +315,7 @@ func TestCountsAgain(t *testing.T) {
 	meet(t, founder, victim)
 	var c Cursor
 	honest := admin.last(admin)
-	admin.remove(t, victim, roster.Hash{}) // of whom it has nothing
+	admin.remove(t, victim, roster.Hash{}) // admin has nothing of victim
 	statements(t, founder, admin)
 	founder.get(t, admin, 1000, math.MaxInt)
 	founder.Want(&c, []Have{{victim.author(), 0}})
@@ -328,7 +334,7 @@ func TestConsistent(t *testing.T) {
 	require.True(t, consistent(asked, map[Author]uint64{a: everything}))
 	require.True(t, consistent(asked, map[Author]uint64{a: everything, b: everything}), "a new member")
 	require.True(t, consistent(asked, map[Author]uint64{a: 5, b: everything}), "a removal")
-	require.True(t, consistent(asked, map[Author]uint64{a: 5}), "it fell out")
+	require.True(t, consistent(asked, map[Author]uint64{a: 5}), "a member fell out")
 	require.False(t, consistent(asked, map[Author]uint64{a: 6}), "more counts")
-	require.False(t, consistent(asked, map[Author]uint64{a: 5, b: 1}), "it is back")
+	require.False(t, consistent(asked, map[Author]uint64{a: 5, b: 1}), "a member is back")
 }

@@ -22,16 +22,16 @@ import (
 	"github.com/sdp2p/p2p/p2ptest"
 )
 
-// A rig is some devices on a network in memory.
+// A rig has some devices on a network in memory.
 type rig struct {
 	t       *testing.T
 	network *p2ptest.Network
 	devices []*Device
-	key     library.RecoveryKey // of their notebook
+	key     library.RecoveryKey // the recovery key of their notebook
 }
 
-// bubble runs a test with devices that have one notebook, each with a clock
-// that is off by so much. The first one has made it.
+// bubble runs a test with devices that share one notebook, each with a clock
+// that is off by the given duration. The first device has founded the notebook.
 func bubble(t *testing.T, test func(t *testing.T, r *rig), offs ...time.Duration) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -103,7 +103,8 @@ func (d *Device) title(t *testing.T, note uuid.UUID, text string) {
 	require.NoError(t, d.notes().Set(Change{note, Title, text}))
 }
 
-// settle waits so long, and wants all of the devices to have the same.
+// settle waits for the given duration, and checks that all of the devices have
+// the same notes.
 func (r *rig) settle(wait time.Duration, devices ...*Device) {
 	r.t.Helper()
 	time.Sleep(wait)
@@ -124,7 +125,7 @@ func (d *Device) note(id uuid.UUID) Note {
 	return Note{}
 }
 
-// While devices are connected, a change is everywhere at once: without any time
+// While devices are connected, a change gets to all of them without any time
 // passing.
 func TestLive(t *testing.T) {
 	t.Parallel()
@@ -139,16 +140,16 @@ func TestLive(t *testing.T) {
 		}
 		time.Sleep(2 * wantEvery)
 		synctest.Wait()
-		require.EqualValues(t, 10+1, r.devices[0].notes().known, "what others have of it: edits, and that its clock is right")
-		// Nobody polls: what there was to be said has been said.
+		require.EqualValues(t, 10+1, r.devices[0].notes().known, "others must have its edits, and a shift")
+		// Nobody polls: all news has been exchanged.
 		stats := r.network.Link(r.devices[0].node.Identity(), r.devices[1].node.Identity()).Stats()
 		r.settle(10*time.Minute, r.devices...)
 		require.Equal(t, stats.Streams, r.network.Link(r.devices[0].node.Identity(), r.devices[1].node.Identity()).Stats().Streams)
 	}, 0, 0, 0)
 }
 
-// Devices that are offline go on writing, and get all when they come back; one
-// hands on what another one wrote.
+// Devices that are offline go on writing, and get everything when they come
+// back. One device hands on what another one wrote.
 func TestOffline(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		a, b, c := r.devices[0], r.devices[1], r.devices[2]
@@ -185,8 +186,8 @@ func TestOffline(t *testing.T) {
 	}, 0, 0, 0)
 }
 
-// A clock that is ahead does not win, whether the others have heard of it or
-// not, before they met or later.
+// A device whose clock is ahead does not win, whether or not the others have
+// heard of its edits, before the devices met and afterwards.
 func TestClocks(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		a, wrong, c := r.devices[0], r.devices[1], r.devices[2]
@@ -217,8 +218,8 @@ func TestClocks(t *testing.T) {
 	}, 0, 10*time.Minute, 0)
 }
 
-// Of a device that was revoked nothing later arrives, at nobody, by nobody; and
-// it gets nothing more. Any admin can revoke it.
+// After a device was revoked, nothing that it writes reaches anybody, by
+// whatever way, and it gets nothing more. Any admin can revoke a device.
 func TestRevoked(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		founder, admin, thief, friend := r.devices[0], r.devices[1], r.devices[2], r.devices[3]
@@ -230,8 +231,8 @@ func TestRevoked(t *testing.T) {
 		require.ErrorIs(t, friend.notes().Remove(thief.Name, library.RecoveryKey{}), library.ErrNotAdmin)
 		require.ErrorContains(t, admin.notes().Remove("nobody", library.RecoveryKey{}), "no member")
 
-		// The admin hears of neither the friend nor of what the thief writes
-		// meanwhile, which the friend has.
+		// The admin gets nothing of what the thief writes meanwhile, but the
+		// friend does.
 		require.NoError(t, admin.Offline(t.Context()))
 		thief.title(t, n, "meanwhile")
 		r.settle(time.Second, thief, friend, founder)
@@ -258,7 +259,8 @@ func TestRevoked(t *testing.T) {
 		r.settle(time.Second, founder, admin, friend)
 		require.Equal(t, "before", friend.note(n).Title)
 
-		// A device that joins later gets what counts, the thief's too.
+		// A device that joins later gets all operations that count, including
+		// the thief's.
 		late := r.open(t.TempDir(), "late", 0)
 		r.devices = append(r.devices, late)
 		r.join(late, admin)
@@ -267,8 +269,8 @@ func TestRevoked(t *testing.T) {
 	}, 0, 0, 0, 0)
 }
 
-// An admin that signed the removal of a member and then is gone, before it
-// could say how much of what that wrote counts: another one says so.
+// An admin has signed the removal of a member and then is gone before it could
+// say how many of the member's operations count: another admin says so.
 func TestSettled(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		founder, admin, lost := r.devices[0], r.devices[1], r.devices[2]
@@ -290,8 +292,8 @@ func TestSettled(t *testing.T) {
 	}, 0, 0, 0)
 }
 
-// With the recovery key, a device that is no admin throws out an admin that was
-// stolen; without it, a second admin has to agree.
+// With the recovery key, a device that is no admin removes a stolen admin
+// device; without the key, a second admin has to agree.
 func TestRecovered(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		stolen, phone, tablet := r.devices[0], r.devices[1], r.devices[2]
@@ -305,7 +307,7 @@ func TestRecovered(t *testing.T) {
 		r.settle(time.Minute, r.devices...)
 		require.True(t, tablet.has(stolen))
 		require.NoError(t, phone.notes().Remove(stolen.Name, key))
-		stolen.title(t, uuid.New(), "by the thief") // unless it has heard
+		stolen.title(t, uuid.New(), "by the thief") // unless it has heard of its removal
 		r.settle(2*time.Minute, phone, tablet)
 		require.False(t, tablet.has(stolen))
 		require.Len(t, tablet.all(t), 1)
@@ -314,8 +316,8 @@ func TestRecovered(t *testing.T) {
 	}, 0, 0, 0)
 }
 
-// A member that tells two devices two stories keeps them from hearing each
-// other no more than they hear it.
+// A member that tells two devices different stories does not keep them from
+// hearing each other, any more than from hearing the member.
 func TestTwoStoriesOnline(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		a, b, liar := r.devices[0], r.devices[1], r.devices[2]
@@ -347,12 +349,12 @@ func TestTwoStoriesOnline(t *testing.T) {
 		link := r.network.Link(a.node.Identity(), b.node.Identity())
 		streams := link.Stats().Streams
 		time.Sleep(10 * time.Minute)
-		require.Equal(t, streams, link.Stats().Streams, "nobody begins anew for it")
+		require.Equal(t, streams, link.Stats().Streams, "no stream may be opened because of the two stories")
 	}, 0, 0, 0)
 }
 
-// Connections that are cut at any time cost nothing but time: what has come is
-// kept, and not asked for again.
+// Connections that are cut at any time cost nothing but time: operations that
+// have arrived are kept, and not asked for again.
 func TestCut(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, r *rig) {
@@ -383,15 +385,15 @@ func TestCut(t *testing.T) {
 			time.Sleep(time.Second)
 			require.Len(t, b.all(t), have)
 		}
-		require.Greater(t, len(seen), 5, "it was cut in the middle: %v", seen)
+		require.Greater(t, len(seen), 5, "it must be cut in the middle: %v", seen)
 		link.Restore()
 		r.settle(time.Minute, a, b)
 		require.Len(t, b.all(t), many+1)
 	}, 0, 0)
 }
 
-// What a new member has written, a device gets as soon as it hears of the
-// member, also from others.
+// As soon as a device hears of a new member, it gets what the member has
+// written, also from others.
 func TestNewMember(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		a, b := r.devices[0], r.devices[1]
@@ -410,8 +412,8 @@ func TestNewMember(t *testing.T) {
 	}, 0, 0)
 }
 
-// A member that comes back, since the admin who had removed it was removed, has
-// all that it wrote, and hears again.
+// A member comes back because the admin who had removed it was removed: then
+// all that it wrote counts again, and it gets news again.
 func TestReturned(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		founder, admin, victim, friend := r.devices[0], r.devices[1], r.devices[2], r.devices[3]

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestMain lets the test binary be the program, for the test that runs it.
+// TestMain lets the test binary act as the program, for the test that runs it.
 func TestMain(m *testing.M) {
 	if os.Getenv("RUN_EXAMPLE") != "" {
 		main()

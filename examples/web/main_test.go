@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestMain lets the test binary be the program, for the test that runs it.
+// TestMain lets the test binary act as the program, for the test that runs it.
 func TestMain(m *testing.M) {
 	if os.Getenv("RUN_EXAMPLE") != "" {
 		main()
@@ -45,7 +45,8 @@ func TestGuard(t *testing.T) {
 		{"GET", "127.0.0.1:8000", "", http.StatusOK},
 		{"GET", "localhost:8000", "", http.StatusOK},
 		{"POST", "127.0.0.1:8000", "http://127.0.0.1:8000", http.StatusOK},
-		{"GET", "evil.example:8000", "", http.StatusMisdirectedRequest}, // which resolves to 127.0.0.1
+		// This name resolves to 127.0.0.1.
+		{"GET", "evil.example:8000", "", http.StatusMisdirectedRequest},
 		{"GET", "evil.example", "", http.StatusMisdirectedRequest},
 		{"GET", "127.0.0.1", "", http.StatusMisdirectedRequest},
 		{"GET", "127.0.0.1:8001", "", http.StatusMisdirectedRequest},
