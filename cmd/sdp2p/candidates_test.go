@@ -21,7 +21,7 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// patience bounds what a test waits for; nothing takes that long.
+// patience bounds how long a test waits; nothing takes that long.
 const patience = time.Minute
 
 var localhost = netip.AddrFrom4([4]byte{127, 0, 0, 1})
@@ -86,7 +86,7 @@ func TestTargets(t *testing.T) {
 	require.ErrorIs(t, err, identity.ErrInvalid)
 }
 
-// try reaches for an address and returns what is said of it.
+// try tries to reach an address, and returns the line about it.
 func (d *doctor) try(t *testing.T, addr netip.AddrPort, want identity.RemoteIdentity) (check, candidate) {
 	w := d.reach(t.Context(), addr, want)
 	f := &facts{system: system, links: []linkFacts{{Interface: wifi}}, clock: healthy().clock,
@@ -95,14 +95,14 @@ func (d *doctor) try(t *testing.T, addr netip.AddrPort, want identity.RemoteIden
 	return all[len(all)-1], w.candidate()
 }
 
-// asked returns what is said of a target.
+// asked returns the lines about a target.
 func (d *doctor) asked(t *testing.T, target *target) ([]check, *peerReport) {
 	f := &facts{system: system, wait: d.wait, links: []linkFacts{{Interface: wifi}}, clock: healthy().clock, peer: d.lookFor(t.Context(), target)}
 	return f.peerChecks(), f.report().Peer
 }
 
-// One line for each address says that it leads to the peer, or why not and what
-// to do.
+// A line for each address says that it leads to the peer, or else why not and
+// what to do.
 func TestCandidates(t *testing.T) {
 	node, port := startNode(t, "test", hostile)
 	other := identity.New().Remote()
@@ -118,7 +118,7 @@ func TestCandidates(t *testing.T) {
 		"reached and known": {addr: netip.AddrPortFrom(localhost, port), want: node.Identity(), wait: patience},
 		"IPv6":              {addr: netip.AddrPortFrom(netip.IPv6Loopback(), port), wait: patience},
 		"wrong identity":    {addr: netip.AddrPortFrom(localhost, port), want: other, wait: patience, says: []string{"another peer is there", node.Identity().String()}},
-		"refused": {addr: refused, wait: patience, // which it does not take
+		"refused": {addr: refused, wait: patience, // the doctor does not wait that long
 			says: []string{"refused", "nothing on it listens", "sdp2p scan"}},
 		"silent":     {addr: silent(t), wait: fast, says: []string{"no answer in ", "firewall", "Wi-Fi"}},
 		"link-local": {addr: netip.MustParseAddrPort("[fe80::1]:7373"), wait: fast, says: []string{"link-local", "another address"}},
@@ -150,7 +150,8 @@ func TestCandidates(t *testing.T) {
 	}
 }
 
-// A node that lets nobody in is a node, and says so.
+// A node that lets nobody in is still recognized as a node, and the line says
+// so.
 func TestClosedNode(t *testing.T) {
 	listener := quic.New(quic.Config{TellStrangers: quic.Everything})
 	n, err := p2p.Start(t.Context(), p2p.Config{App: "test", Hooks: []p2p.Hook{listener}, Allow: func(context.Context, p2p.Request) error {
@@ -167,7 +168,8 @@ func TestClosedNode(t *testing.T) {
 	require.Contains(t, line.Advice, "The path works")
 }
 
-// A QUIC server of another program is told from a node, and from silence.
+// A QUIC server of another program is told apart from a node, and from a silent
+// port.
 func TestAnotherProgram(t *testing.T) {
 	cert := selfSigned(t)
 	server, err := quicgo.ListenAddr("127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"h3"}}, nil)
@@ -191,7 +193,7 @@ func TestNames(t *testing.T) {
 	d := &doctor{app: "test", wait: patience, lookup: lookups([]netip.Addr{netip.MustParseAddr("::ffff:127.0.0.1"), localhost, netip.MustParseAddr("fe80::1")}, nil)}
 	checks, r := d.asked(t, tgt)
 	require.True(t, r.Reached)
-	require.Equal(t, []verdict{fine, fine, warn}, []verdict{checks[0].Verdict, checks[1].Verdict, checks[2].Verdict}, "one way is enough")
+	require.Equal(t, []verdict{fine, fine, warn}, []verdict{checks[0].Verdict, checks[1].Verdict, checks[2].Verdict}, "one address that works is enough")
 	require.Equal(t, "2 addresses", checks[0].Value)
 	require.Len(t, r.Candidates, 2)
 
@@ -217,10 +219,10 @@ func TestNames(t *testing.T) {
 	require.Contains(t, checks[0].Value, "no name server")
 }
 
-// A peer is looked for as nodes do, every address that it announces is tried,
-// and the doctor is not seen on the network.
+// The doctor looks for a peer as nodes do, and tries every address that the
+// peer announces. It is not seen on the network itself.
 func TestDiscover(t *testing.T) {
-	app := fmt.Sprintf("d%x", rand.N(1<<40)) // other nodes on this host are none of it
+	app := fmt.Sprintf("d%x", rand.N(1<<40)) // keeps other nodes on this host out
 	on := mdns.Config{Interfaces: []string{loopback(t)}}
 	node, port := startNode(t, app, "node", mdns.New(on))
 	seen := make(chan *p2p.Peer, 100)

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// clock judges a clock that showed these times.
+// clock returns the checks for a clock that showed these times.
 func clock(began, now time.Time, elapsed time.Duration) []check {
 	return (&clockFacts{began, now, elapsed, built()}).checks()
 }

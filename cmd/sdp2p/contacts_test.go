@@ -28,11 +28,12 @@ func private(t *testing.T, app string, to identity.RemoteIdentity) *p2p.P2P {
 	return node
 }
 
-// With the app's key and a contact's, the doctor tells that the contact is
-// here, which neither a scan does nor the doctor without; they tell that
-// somebody is.
+// With the app's key and a contact's key, the doctor tells that this contact is
+// here. Without the keys, neither the doctor nor a scan tells this; they only
+// tell that somebody is here.
 func TestDoctorContacts(t *testing.T) {
-	app := "hid-" + rand.Text()[:6] // tests of other checkouts on this host count as well
+	// Random, since tests of other checkouts on this host would be counted, too.
+	app := "hid-" + rand.Text()[:6]
 	key := filepath.Join(t.TempDir(), "key.pem")
 	own, err := identity.Create(key)
 	require.NoError(t, err)

@@ -22,7 +22,7 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// eth0 is a real interface, on which other devices are.
+// eth0 is a real interface, with other devices on its link.
 var eth0 = dnssd.Interface{Index: 2, Name: "eth0", MTU: 1500, Up: true, Multicast: true, Gateway: netip.MustParseAddr("10.0.0.1"),
 	Addrs: []netip.Prefix{netip.MustParsePrefix("10.0.0.7/24"), netip.MustParsePrefix("fd00::7/64")}}
 
@@ -32,7 +32,7 @@ var (
 	away = netip.MustParseAddrPort("192.0.2.9:7373")
 )
 
-// healthy returns the facts of a host where nothing is the matter.
+// healthy returns the facts of a host where nothing is wrong.
 func healthy() *facts {
 	now := time.Date(2100, 1, 2, 3, 4, 5, 0, time.UTC)
 	heard := func(family dnssd.Family) earFacts {
@@ -52,20 +52,20 @@ func healthy() *facts {
 	}
 }
 
-// unheard takes what came from others.
+// unheard removes the packets that came from others.
 func unheard(f *facts) {
 	for i := range f.ears {
 		f.ears[i].packets, f.ears[i].sources = 0, nil
 	}
 }
 
-// unplugged leaves no network.
+// unplugged leaves the host without any network.
 func unplugged(f *facts) {
 	f.links[0].Up, f.ears = false, nil
 	f.ports = []portFacts{{family: dnssd.IPv4, arrivals: []arrival{{from: localhost, to: localhost, socket: true, arrived: true}}}}
 }
 
-// inside puts the host into a network inside of a computer.
+// inside puts the host into a network inside a computer.
 func inside(kind string, place placeFacts) func(*facts) {
 	return func(f *facts) {
 		f.links[0].kind, f.links[0].Gateway, f.place = kind, netip.MustParseAddr("172.17.0.1"), place
@@ -73,7 +73,7 @@ func inside(kind string, place placeFacts) func(*facts) {
 	}
 }
 
-// A try adds an attempt to reach an address that ended so.
+// try adds an attempt to reach addr, which ended as w says.
 func try(addr netip.AddrPort, w wayFacts) func(*facts) {
 	return func(f *facts) {
 		w.addr, w.there.took = addr, 3*time.Second
@@ -84,7 +84,7 @@ func try(addr netip.AddrPort, w wayFacts) func(*facts) {
 	}
 }
 
-// lane is a peer that is reached, but not the port of its lanes.
+// lane makes a peer that is reached, but whose port for lanes is not.
 func lane(err error) func(*facts) {
 	return func(f *facts) {
 		try(far, wayFacts{})(f)
@@ -107,7 +107,8 @@ func rejected(from string, kind, code uint8) wayFacts {
 	return wayFacts{small: knock{doing: hearing, err: op(syscall.EHOSTUNREACH), reject: &reject{from: a, kind: kind, code: code, v6: a.Is6()}}}
 }
 
-// refused is one that the system ended with a number alone.
+// refused is an attempt that the system ended with an error number and nothing
+// else.
 func refused(do doing, err error) wayFacts {
 	return wayFacts{small: knock{doing: do, err: op(err)}}
 }
@@ -133,8 +134,8 @@ func earErr(do doing, err error) func(*facts) {
 	return earWith(func(x *earFacts) { x.doing, x.err, x.joined = do, op(err), 20 })
 }
 
-// A fault is a set of facts, and the line that has to come of it: says is in
-// the value, advises in the advice.
+// A fault is a set of facts, and the line that they must produce: says is part
+// of its value, advises is part of its advice.
 type fault struct {
 	name    string
 	facts   func(*facts)
@@ -227,7 +228,8 @@ var faults = []fault{
 	{"clock jumps", func(f *facts) { f.clock.elapsed = time.Minute }, "clock", warn, codeClockSteps, "it jumped by -59s", "sets it"},
 }
 
-// contactIs asks for one more contact, and says where it was seen, or not.
+// contactIs adds a contact that the doctor is asked about, and where it was
+// seen, if at all.
 func contactIs(at *sightingFacts) func(*facts) {
 	return func(f *facts) {
 		id := identity.New().Remote()
@@ -328,12 +330,12 @@ func prohibitions() (all []fault) {
 	return all
 }
 
-// named says that a name was looked up in vain.
+// named says that a name was looked up without success.
 func named(err error) func(*facts) {
 	return func(f *facts) { f.peer = &peerFacts{target: target{host: "laptop"}, lookupErr: err} }
 }
 
-// sought says that a peer was looked for by discovery.
+// sought says that discovery looked for a peer.
 func sought(change func(*peerFacts)) func(*facts) {
 	return func(f *facts) {
 		f.peer = &peerFacts{target: target{peer: identity.New().Remote()}}
@@ -348,12 +350,12 @@ func own(err error, kind, code uint8) wayFacts {
 	return w
 }
 
-// Each fault has its line, which says the cause, and no line blames a firewall
-// for anything else.
+// Each fault has a line that names its cause, and no line blames a firewall for
+// any other fault.
 func TestFaults(t *testing.T) {
 	f := healthy()
 	for _, c := range f.diagnose() {
-		require.Equal(t, check{c.Topic, c.Subject, fine, codeOK, c.Value, ""}, c, "the healthy one")
+		require.Equal(t, check{c.Topic, c.Subject, fine, codeOK, c.Value, ""}, c, "a healthy host has no fault")
 	}
 	told := map[code]bool{codeOK: true}
 	for _, fault := range append(append(faults, peerFaults...), prohibitions()...) {
@@ -381,7 +383,7 @@ func TestFaults(t *testing.T) {
 			require.NoError(t, writeJSON(&asJSON, r))
 			require.Equal(t, r.Checks, decoded(t, asJSON.String()).Checks)
 			told[c.Code] = true
-			if !f.connected() { // no firewall is to blame for that
+			if !f.connected() { // no firewall is to blame for this
 				for _, c := range r.Checks {
 					require.NotContains(t, c.Value+c.Advice, "irewall")
 				}
@@ -391,17 +393,17 @@ func TestFaults(t *testing.T) {
 			}
 		})
 	}
-	beyond := false // the local network: TestDoctorRelayFaults has these
+	beyond := false // TestDoctorRelayFaults covers the codes for what is beyond the local network
 	for _, c := range codes {
 		beyond = beyond || c.code == codeNoToken
 		require.True(t, told[c.code] || beyond, "no fault leads to %s", c.code)
 		delete(told, c.code)
 		require.Contains(t, "\n"+codesHelp(), "\n    "+string(c.code)+" ")
 	}
-	require.Empty(t, told, "codes that are not documented")
+	require.Empty(t, told, "these codes are not documented")
 }
 
-// The codes that the guide explains are codes.
+// The codes that the guide explains all exist.
 func TestGuideCodes(t *testing.T) {
 	text, err := os.ReadFile("../../docs/guide.md")
 	require.NoError(t, err)

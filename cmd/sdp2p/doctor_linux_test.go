@@ -20,7 +20,7 @@ type patient struct {
 	t *testing.T
 }
 
-// patients makes a lab.
+// patients makes a lab with some hosts.
 func patients(t *testing.T, hosts int) (*netlab.Lab, []patient) {
 	lab := netlab.New(t, hosts)
 	var all []patient
@@ -30,7 +30,7 @@ func patients(t *testing.T, hosts int) (*netlab.Lab, []patient) {
 	return lab, all
 }
 
-// node starts a node there, and returns its identity and its port.
+// node starts a node on the host, and returns its identity and its port.
 func (p patient) node(interfaces ...string) (id, port string) {
 	p.t.Helper()
 	if interfaces == nil {
@@ -40,7 +40,7 @@ func (p patient) node(interfaces ...string) (id, port string) {
 	return about[0], about[1]
 }
 
-// examine runs the program there.
+// examine runs the doctor on the host, and checks its exit status.
 func (p patient) examine(status int, args ...string) *report {
 	p.t.Helper()
 	r, got, stderr := p.run(p.doctor(args...))
@@ -48,7 +48,7 @@ func (p patient) examine(status int, args ...string) *report {
 	return r
 }
 
-// doctor returns the command that runs the program there.
+// doctor returns the command that runs the doctor on the host.
 func (p patient) doctor(args ...string) *exec.Cmd {
 	return p.Command(os.Args[0], append([]string{"doctor", "--app", "test", "--json"}, args...)...)
 }
@@ -69,8 +69,8 @@ func (r *report) peer() check {
 	return all[len(all)-1]
 }
 
-// requirePeer examines an address, which is not reached, and takes longer for
-// it on a busy machine.
+// requirePeer examines an address that cannot be reached, and checks the line
+// about it. On a busy machine, the doctor gets more time.
 func (p patient) requirePeer(address string, wait time.Duration, code code, says string) {
 	p.t.Helper()
 	c := p.until(wait, func(r *report) bool { return r.peer().Code == code }, address).peer()
@@ -79,8 +79,8 @@ func (p patient) requirePeer(address string, wait time.Duration, code code, says
 	require.Contains(p.t, c.Value, says)
 }
 
-// until examines the host, with more time if the report is not yet as it should
-// be, and returns the last report.
+// until examines the host, gives the doctor more time as long as the report is
+// not as it should be, and returns the last report.
 func (p patient) until(wait time.Duration, enough func(*report) bool, args ...string) *report {
 	p.t.Helper()
 	for longest := 8 * wait; ; wait *= 2 {
@@ -91,7 +91,8 @@ func (p patient) until(wait time.Duration, enough func(*report) bool, args ...st
 	}
 }
 
-// chain makes an empty chain of the host's firewall, on a hook of a family.
+// chain makes an empty chain of the host's firewall on a hook, for both IP
+// families.
 func (p patient) chain(hook string) {
 	p.t.Helper()
 	if _, err := exec.LookPath("nft"); err != nil {
@@ -100,17 +101,18 @@ func (p patient) chain(hook string) {
 	p.Run("nft", fmt.Sprintf("add table inet doctor; flush table inet doctor; add chain inet doctor %s { type filter hook %[1]s priority 0; }", hook))
 }
 
-// rule has the host's firewall do something with UDP packets, on a hook.
+// rule lets the host's firewall apply a rule on a hook, such as to UDP packets.
 func (p patient) rule(hook, rule string, args ...any) {
 	p.t.Helper()
 	p.chain(hook)
 	p.Run("nft", "add rule inet doctor "+hook+" "+fmt.Sprintf(rule, args...))
 }
 
-// calm takes all rules away.
+// calm removes all rules.
 func (p patient) calm() { p.Run("nft", "flush ruleset") }
 
-// subjects returns those of a topic's checks that have a verdict.
+// subjects returns the subjects of a topic's checks that have the given
+// verdict.
 func (r *report) subjects(topic string, v verdict) (all []string) {
 	for _, c := range r.about(topic) {
 		if c.Verdict == v {
@@ -120,7 +122,8 @@ func (r *report) subjects(topic string, v verdict) (all []string) {
 	return all
 }
 
-// requireCodes checks the codes of a topic's lines, fine ones left out.
+// requireCodes checks the codes of a topic's lines, except for those that are
+// fine.
 func (r *report) requireCodes(t *testing.T, topic string, want ...code) {
 	t.Helper()
 	var got []code
@@ -132,7 +135,8 @@ func (r *report) requireCodes(t *testing.T, topic string, want ...code) {
 	require.Equal(t, want, got, r.about(topic))
 }
 
-// reaches examines a peer until it is reached: it answers when it has probed.
+// reaches examines a peer until it is reached: a node only answers once it has
+// probed.
 func (p patient) reaches(id string) *report {
 	p.t.Helper()
 	for began := time.Now(); ; {
@@ -170,7 +174,7 @@ func TestDoctorAmongHosts(t *testing.T) {
 		require.Equal(t, id, c.Identity.String())
 		require.Equal(t, hostile, c.Name)
 	}
-	require.Empty(t, r.about("container"), "without a router, there is nobody to be kept from")
+	require.Empty(t, r.about("container"), "without a router, nobody is kept out")
 
 	here.requirePeer("192.0.2.1", 300*time.Millisecond, codeNoRoute, "no route")
 	here.requirePeer("10.77.0.99", 5*time.Second, codeNoHost, "no device answers for that address")
@@ -179,8 +183,8 @@ func TestDoctorAmongHosts(t *testing.T) {
 	here.requirePeer("192.0.2.1", 300*time.Millisecond, codeNoRoute, "a route of this host forbids it")
 }
 
-// This host's own firewall is found by what it does: in and out, to multicast
-// and to the peer.
+// The doctor recognizes this host's own firewall by its effects: on packets in
+// and out, to multicast and to the peer.
 func TestDoctorOwnFirewall(t *testing.T) {
 	t.Parallel()
 	_, hosts := patients(t, 2)
@@ -226,15 +230,16 @@ func TestDoctorOwnFirewall(t *testing.T) {
 	}
 }
 
-// A firewall's reject of any kind is a firewall's, and what discovery found is
-// not closed.
+// However a firewall rejects a packet, the doctor recognizes the firewall; and
+// it does not take a port that discovery has found for closed.
 func TestDoctorRejects(t *testing.T) {
 	t.Parallel()
 	_, hosts := patients(t, 2)
 	there, here := hosts[0], hosts[1]
 	id, port := there.node()
 	here.reaches(id)
-	there.Run("sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0") // there is a message for each packet
+	// So that each packet gets a message.
+	there.Run("sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0")
 	address4, address6 := there.Addr4().String(), there.Addr6().String()
 	for with, text := range map[string]string{
 		"net-unreachable": "network unreachable", "host-unreachable": "host unreachable", "prot-unreachable": "protocol unreachable",
@@ -254,9 +259,10 @@ func TestDoctorRejects(t *testing.T) {
 	here.requirePeer(address4+":9000", time.Second, codeClosed, "nothing on it listens on UDP port 9000, or its firewall rejects that")
 	here.requirePeer("["+address6+"]:9000", time.Second, codeClosed, "nothing on it listens on UDP port 9000, or its firewall rejects that")
 
-	there.rule("input", "udp dport %s reject", port) // which looks like a closed one
+	there.rule("input", "udp dport %s reject", port) // the reject that looks like a closed port
 	r := here.examine(exitFailed, "--time", "1500ms", id)
-	r.requireCodes(t, "peer", codeFirewall, codeFirewall, codeFirewall) // IPv4, IPv6, and its link-local address
+	// IPv4, IPv6, and the link-local address.
+	r.requireCodes(t, "peer", codeFirewall, codeFirewall, codeFirewall)
 	for _, c := range r.about("peer")[1:] {
 		require.Contains(t, c.Value, "although discovery has found exactly that port")
 	}
@@ -283,7 +289,8 @@ func TestDoctorUnplugged(t *testing.T) {
 	}
 	hosts[0].LinkDown()
 	examine(hosts[0], "veth0 is switched off")
-	for began := time.Now(); strings.TrimSpace(hosts[1].Run("cat", "/sys/class/net/veth0/operstate")) == "up"; { // the kernel takes its time
+	// The kernel takes some time.
+	for began := time.Now(); strings.TrimSpace(hosts[1].Run("cat", "/sys/class/net/veth0/operstate")) == "up"; {
 		require.Less(t, time.Since(began), netlab.Patience)
 	}
 	examine(hosts[1], "veth0 has no carrier")

@@ -36,13 +36,14 @@ func selfSigned(t *testing.T) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// examined runs the doctor on loopback and returns what it prints.
+// examined runs the doctor on loopback and returns its output.
 func examined(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	return sdp2p(t.Context(), append([]string{"doctor", "--app", "test", "--interface", loopback(t), "--time", "1s"}, args...)...)
 }
 
-// decoded reads what --json printed, and checks that it is what the help says.
+// decoded decodes the output of --json, and checks that it has the form that
+// the help describes.
 func decoded(t *testing.T, stdout string) *report {
 	t.Helper()
 	requirePlain(t, stdout)
@@ -71,12 +72,13 @@ func (r *report) about(topic string) (checks []check) {
 	return checks
 }
 
-// A host where all is well, and a node on it that is reached.
+// On a host where all is well, the node is reached.
 func TestDoctor(t *testing.T) {
 	node, port := startNode(t, "test", hostile)
 	free := strconv.Itoa(int(freePort(t)))
 	addr := netip.AddrPortFrom(localhost, port).String()
-	status, stdout, stderr := examined(t, "--port", free, "--json", "--time", "4s", addr) // for a busy machine
+	// Long enough for a busy machine.
+	status, stdout, stderr := examined(t, "--port", free, "--json", "--time", "4s", addr)
 	require.Equal(t, exitDone, status, "%s%s", stdout, stderr)
 	require.Empty(t, stderr)
 	r := decoded(t, stdout)
@@ -102,8 +104,8 @@ func TestDoctor(t *testing.T) {
 	require.NotContains(t, stdout, "  peer  ")
 }
 
-// A port that somebody has: a node is what one expects there, and anything else
-// is in the way.
+// When a port is in use, a node on it is as it should be, and any other program
+// on it is reported.
 func TestPortInUse(t *testing.T) {
 	node, port := startNode(t, "test", "app")
 	status, stdout, _ := examined(t, "--port", strconv.Itoa(int(port)), "--json")
@@ -129,8 +131,8 @@ func TestPortInUse(t *testing.T) {
 	require.Contains(t, c.Advice, taken)
 }
 
-// A datagram that does not arrive is noticed, and the sender's address is
-// another one where there is one.
+// The doctor notices a datagram that does not arrive. If the host has another
+// address, the sender's address is another one.
 func TestArrives(t *testing.T) {
 	conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(localhost, 0)))
 	require.NoError(t, err)
@@ -143,9 +145,10 @@ func TestArrives(t *testing.T) {
 	second := netip.AddrFrom4([4]byte{127, 0, 0, 2})
 	a = d.arrive(conn, localhost, []netip.Addr{localhost, netip.MustParseAddr("203.0.113.1"), second})
 	require.True(t, a.arrived)
-	require.Contains(t, []netip.Addr{localhost, second}, a.from) // 127.0.0.2 is an address on most systems
+	// Most systems have the address 127.0.0.2.
+	require.Contains(t, []netip.Addr{localhost, second}, a.from)
 
-	d.port = freePort(t) // the datagrams go elsewhere, and somebody else's comes
+	d.port = freePort(t) // now the datagrams go elsewhere, and somebody else's arrives
 	_, err = conn.WriteTo([]byte("stray"), conn.LocalAddr())
 	require.NoError(t, err)
 	require.Equal(t, arrival{from: localhost, to: localhost, socket: true}, d.arrive(conn, localhost, []netip.Addr{localhost}))
@@ -185,7 +188,8 @@ func TestDoctorUsage(t *testing.T) {
 	require.Contains(t, errs.String(), syscall.ENOSPC.Error())
 }
 
-// What a script relies on, and what people see, are as they were.
+// The JSON that scripts rely on, and the table that people see, have not
+// changed.
 func TestReport(t *testing.T) {
 	id, err := identity.Parse("O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik")
 	require.NoError(t, err)
@@ -217,7 +221,8 @@ func TestReport(t *testing.T) {
 	}
 	back := decoded(t, asJSON.String())
 	require.Equal(t, r, back)
-	for _, of := range []any{check{}, source{}, peerReport{}, candidate{}, outReport{}, relayReport{}} { // all keys are documented
+	// The help documents all keys.
+	for _, of := range []any{check{}, source{}, peerReport{}, candidate{}, outReport{}, relayReport{}} {
 		for i := range reflect.TypeOf(of).NumField() {
 			require.Contains(t, doctorHelp, reflect.TypeOf(of).Field(i).Tag.Get("json"))
 		}

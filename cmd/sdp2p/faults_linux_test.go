@@ -12,7 +12,7 @@ import (
 	"github.com/sdp2p/p2p/internal/netlab"
 )
 
-// routed makes a lab of a host, a router and a host behind it.
+// routed makes a lab of a host, a router and a host behind the router.
 func routed(t *testing.T) (near, router, far patient, address4, address6 string) {
 	t.Helper()
 	lab, all := patients(t, 3)
@@ -27,8 +27,8 @@ func routed(t *testing.T) (near, router, far patient, address4, address6 string)
 	return near, router, far, two.Prefixes(far.Host, 0)[0].Addr().String(), two.Prefixes(far.Host, 0)[1].Addr().String()
 }
 
-// What a router on the way says, or keeps to itself, is told from what the peer
-// says.
+// What a router on the path says, or does not say, is told apart from what the
+// peer says.
 func TestDoctorBehindARouter(t *testing.T) {
 	t.Parallel()
 	near, router, far, address4, address6 := routed(t)
@@ -55,13 +55,14 @@ func TestDoctorBehindARouter(t *testing.T) {
 	near.requirePeer(address4+":"+port, time.Second, codeSilent, "no answer in")
 	router.calm()
 
-	router.Run("ip", "link", "set", "seg2", "mtu", "1100") // IPv6 goes away with it
+	router.Run("ip", "link", "set", "seg2", "mtu", "1100") // this disables IPv6, too
 	near.requirePeer(address4+":"+port, 2*time.Second, codeMTU, "do not fit the path, according to 10.78.1.2 (fragmentation needed); the MTU is 1100")
 	router.rule("output", "icmp type destination-unreachable drop") // a black hole
 	near.requirePeer(address4+":"+port, 4*time.Second, codeMTU, "small packets are answered, but those of 1200 bytes, with which QUIC begins, are lost")
 }
 
-// An interface that takes no packets of QUIC says so, and so does the peer.
+// If packets of QUIC do not fit an interface, both the interface's line and the
+// peer's line say so.
 func TestDoctorMTU(t *testing.T) {
 	t.Parallel()
 	_, hosts := patients(t, 2)
@@ -77,7 +78,7 @@ func TestDoctorMTU(t *testing.T) {
 	require.True(t, r.Peer.Reached)
 }
 
-// bridge puts a switch between the cable and the host, which has its addresses
+// bridge puts a switch between the cable and the host. The host's addresses are
 // on the interface own0 then.
 func (p patient) bridge(settings ...string) {
 	p.t.Helper()
@@ -95,7 +96,7 @@ func (p patient) bridge(settings ...string) {
 	p.Run("ip", "addr", "add", p.LinkLocal().String()+"/64", "dev", "own0", "nodad")
 }
 
-// A switch that lets multicast through to nobody, but unicast.
+// The switch lets unicast through, but no multicast.
 func TestDoctorSnooping(t *testing.T) {
 	t.Parallel()
 	_, hosts := patients(t, 2)
@@ -112,16 +113,18 @@ func TestDoctorSnooping(t *testing.T) {
 	require.Equal(t, fail, r.Verdict)
 	require.Contains(t, r.about("multicast")[0].Value, "nothing from others; but 10.77.0.1 answers by unicast")
 	require.Contains(t, r.about("multicast")[0].Advice, "IGMP or MLD snooping in a switch without a querier")
-	here.until(3*time.Second, answered, id).requireCodes(t, "multicast", codeSnooping, codeSnooping) // whether it is discovered or not
+	// With or without discovery of the peer.
+	here.until(3*time.Second, answered, id).requireCodes(t, "multicast", codeSnooping, codeSnooping)
 
-	there.rule("input", "udp dport 5353 drop") // it answers no more: a suspicion remains
+	// There does not answer any more, and a suspicion remains.
+	there.rule("input", "udp dport 5353 drop")
 	r = here.until(3*time.Second, answered, there.Addr4().String()+":"+port)
 	require.Equal(t, codeSnooping, r.about("multicast")[0].Code)
 	require.Equal(t, warn, r.Verdict)
 	require.Contains(t, r.about("multicast")[0].Value, "but 10.77.0.1 was reached by unicast")
 }
 
-// A port of a switch with spanning tree forwards nothing at first.
+// A switch port with spanning tree forwards nothing at first.
 func TestDoctorSpanningTree(t *testing.T) {
 	t.Parallel()
 	_, hosts := patients(t, 2)
@@ -135,21 +138,21 @@ func TestDoctorSpanningTree(t *testing.T) {
 	r.requireCodes(t, "multicast", codeSpanningTree, codeSpanningTree)
 	require.Contains(t, r.about("multicast")[0].Value, "the interface got its address ")
 	require.Contains(t, r.about("multicast")[0].Advice, "spanning tree")
-	require.NotContains(t, r.about("multicast")[0].Value, "programs on this host", "the doctor listens before it looks for the peer itself")
-	here.reaches(id) // the port may have begun to forward in the middle of it
+	require.NotContains(t, r.about("multicast")[0].Value, "programs on this host", "the doctor must listen before it looks for the peer")
+	here.reaches(id) // the port may have begun to forward during this run
 	r = here.reaches(id)
 	r.requireCodes(t, "multicast")
 }
 
-// Where memberships run out, the interface that got none is named, and the
-// limit.
+// When multicast memberships run out, the report names the interface that got
+// none, and the limit.
 func TestDoctorMemberships(t *testing.T) {
 	t.Parallel()
 	_, hosts := patients(t, 2)
 	there, here := hosts[0], hosts[1]
 	there.node()
 	here.Run("sysctl", "-qw", "net.ipv4.igmp_max_memberships=1")
-	for i := range 5 { // with higher indexes, and no router
+	for i := range 5 { // with higher indexes, and without a router
 		one, two := fmt.Sprintf("a%d", i), fmt.Sprintf("b%d", i)
 		here.Run("ip", "link", "add", one, "type", "veth", "peer", "name", two)
 		for _, name := range []string{one, two} {
@@ -163,10 +166,11 @@ func TestDoctorMemberships(t *testing.T) {
 	require.Equal(t, codeMemberships, deaf.Code, all)
 	require.Regexp(t, "^deaf: cannot join the multicast group: no membership is left after [1-9][0-9]* interfaces?, and net.ipv4.igmp_max_memberships is 1$", deaf.Value)
 	require.Contains(t, deaf.Advice, "sysctl -w net.ipv4.igmp_max_memberships=100")
-	require.NotEqual(t, codeMemberships, all[0].Code, "the first one got one")
+	require.NotEqual(t, codeMemberships, all[0].Code, "the first interface must have got a membership")
 }
 
-// A node with a fixed port that listens to no multicast is noticed.
+// The doctor notices a node with a fixed port that does not listen to
+// multicast.
 func TestDoctorDeafNode(t *testing.T) {
 	t.Parallel()
 	_, hosts := patients(t, 2)
@@ -181,8 +185,8 @@ func TestDoctorDeafNode(t *testing.T) {
 	require.Len(t, r.about("multicast"), 2, "%v", r.about("multicast"))
 }
 
-// In a container, the doctor says so, and what to type outside: by its files,
-// or by the network alone.
+// In a container, the doctor says that it is in one, and what to type outside.
+// It recognizes a container by its files, or by the network alone.
 func TestDoctorInAContainer(t *testing.T) {
 	t.Parallel()
 	_, hosts := patients(t, 2)
@@ -199,8 +203,8 @@ func TestDoctorInAContainer(t *testing.T) {
 
 	id, _ := hosts[0].node()
 	r = here.reaches(id)
-	if place(os.DirFS("/"), os.Getenv).container == "" { // which the machine may be one of
-		require.Empty(t, r.about("container"), "there are others")
+	if place(os.DirFS("/"), os.Getenv).container == "" { // the machine may be a container
+		require.Empty(t, r.about("container"), "this may be no container")
 	}
 	args := []string{"-c", `mount -t tmpfs none /run && touch /run/.containerenv && exec "$0" "$@"`, os.Args[0], "doctor", "--app", "test", "--json", "--time", "1s"}
 	r, status, stderr := here.run(here.Command("sh", args...))

@@ -16,8 +16,8 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// requireNoSecret fails if anything printed shows a key file's secret, in any
-// usual form.
+// requireNoSecret fails if anything that was printed shows the secret of a key
+// file, in any usual form.
 func requireNoSecret(t *testing.T, file string, printed ...string) {
 	t.Helper()
 	b, err := os.ReadFile(file)

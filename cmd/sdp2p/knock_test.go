@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A node answers packets of both sizes without a connection; a silent socket is
-// silent, and a closed port says so.
+// A node answers packets of both sizes without a connection; a silent socket
+// sends no answer, and a closed port is reported as such.
 func TestKnocks(t *testing.T) {
 	_, port := startNode(t, "test", "node")
 	small, large := knocks(t.Context(), netip.AddrPortFrom(localhost, port), 0, patience)

@@ -18,8 +18,8 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// TestNode is no test but a program that the one below runs on a host: a node
-// with a hostile name.
+// TestNode is not a test but a program that TestAmongHosts runs on a host: a
+// node with a hostile name.
 func TestNode(t *testing.T) {
 	var interfaces []string
 	console := netlab.Program(t, &interfaces)
@@ -36,9 +36,9 @@ func TestNode(t *testing.T) {
 	require.NoError(t, n.Shutdown(context.Background()))
 }
 
-// The program itself, on a host with several networks, sees a node of another
-// host on one of them, and those of its own host on another and on loopback.
-// Ctrl-C makes it print what it found.
+// On a host with several networks, the program sees a node of another host on
+// one of them, and the nodes of its own host on another network and on
+// loopback. Ctrl-C makes it print what it has found.
 func TestAmongHosts(t *testing.T) {
 	lab := netlab.New(t, 2)
 	here := lab.Hosts[1]
@@ -57,7 +57,8 @@ func TestAmongHosts(t *testing.T) {
 	find := func(p *netlab.Process, args ...string) node {
 		t.Helper()
 		id := p.Await(time.Time{}, "started").About[0]
-		for began := time.Now(); time.Since(began) < netlab.Patience; { // it answers when it has probed
+		// The node answers once it has probed.
+		for began := time.Now(); time.Since(began) < netlab.Patience; {
 			var stderr bytes.Buffer
 			cmd := scan(append(args, "--json", "--time", "700ms")...)
 			cmd.Stderr = &stderr
@@ -99,7 +100,7 @@ func TestAmongHosts(t *testing.T) {
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	began, before := time.Now(), legacy()
 	require.NoError(t, cmd.Start())
-	for legacy() < before+8 { // the answers to the first questions have arrived
+	for legacy() < before+8 { // until the answers to the first questions have arrived
 		require.Less(t, time.Since(began), netlab.Patience)
 	}
 	require.NoError(t, cmd.Process.Signal(os.Interrupt))

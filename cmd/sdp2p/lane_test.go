@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The doctor says whether the port of a peer's lanes is reached: the one that
-// the peer tells counts more than the one that is announced.
+// The doctor says whether the port of a peer's lanes can be reached. The port
+// that the peer tells over its connection outranks the announced one.
 func TestLanes(t *testing.T) {
 	lanes, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

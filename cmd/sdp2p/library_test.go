@@ -13,8 +13,8 @@ import (
 	"github.com/sdp2p/p2p/library"
 )
 
-// notebook makes the store of a phone, a member of a library whose only admin
-// is a laptop.
+// notebook makes the store of a phone that is a member of a library whose only
+// admin is a laptop.
 func notebook(t *testing.T) (folder string, key library.RecoveryKey) {
 	laptop := library.New(library.Config{})
 	node, err := p2p.Start(t.Context(), p2p.Config{App: "test", Name: "Laptop", Hooks: []p2p.Hook{laptop}})
@@ -38,7 +38,8 @@ func notebook(t *testing.T) (folder string, key library.RecoveryKey) {
 	return folder, key
 }
 
-// keyFile keeps a recovery key as a user may have copied it.
+// keyFile writes a recovery key to a file, with the white space that a user may
+// have copied.
 func keyFile(t *testing.T, key library.RecoveryKey) string {
 	file := filepath.Join(t.TempDir(), "key")
 	text := key.Text()
@@ -64,7 +65,8 @@ func TestLibraryRecover(t *testing.T) {
 	require.Contains(t, stderr, "quit the app first")
 }
 
-// What does not fit is said, and nothing is changed.
+// The command refuses whatever does not fit together, says why, and changes
+// nothing.
 func TestLibraryRecoverRefuses(t *testing.T) {
 	folder, key := notebook(t)
 	file := keyFile(t, key)

@@ -11,15 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// attribute returns one of netlink.
+// attribute returns an attribute of netlink.
 func attribute(kind uint16, value []byte) []byte {
 	b := binary.NativeEndian.AppendUint16(nil, uint16(unix.SizeofRtAttr+len(value)))
 	b = append(binary.NativeEndian.AppendUint16(b, kind), value...)
 	return append(b, make([]byte, -len(b)&3)...)
 }
 
-// message returns one of netlink, with a header that begins with a family and
-// has an index at 4.
+// message returns a message of netlink. Its header begins with a family and has
+// an index at offset 4.
 func message(kind uint16, header, index int, attributes ...[]byte) []byte {
 	data := make([]byte, header)
 	binary.NativeEndian.PutUint32(data[4:], uint32(index))
@@ -43,7 +43,8 @@ func TestNetlink(t *testing.T) {
 		return attribute(unix.IFA_CACHEINFO, binary.NativeEndian.AppendUint32(make([]byte, 8), hundredths))
 	}
 	dump = append(message(unix.RTM_NEWADDR, unix.SizeofIfAddrmsg, 2, since(9500)), message(unix.RTM_NEWADDR, unix.SizeofIfAddrmsg, 2, since(9000))...)
-	dump = append(dump, message(unix.RTM_NEWADDR, unix.SizeofIfAddrmsg, 3, since(20000))...) // after now: the clocks differ
+	// A time after now, since the clocks differ.
+	dump = append(dump, message(unix.RTM_NEWADDR, unix.SizeofIfAddrmsg, 3, since(20000))...)
 	require.Equal(t, map[int]time.Duration{2: 10 * time.Second, 3: 1}, parseAges(dump, 100*time.Second))
 
 	neighborAt := func(addr string, state byte) []byte {
@@ -57,7 +58,7 @@ func TestNetlink(t *testing.T) {
 		{netip.MustParseAddr("10.0.0.8"), 2, true, true}, {netip.MustParseAddr("fe80::8"), 2, true, false}, {netip.MustParseAddr("10.0.0.9"), 2, false, false},
 	}, parseNeighbors(dump))
 
-	for n := range dump { // cut off anywhere, nothing happens
+	for n := range dump { // a dump that is cut off anywhere causes no panic
 		parseNeighbors(dump[:n])
 		parseKinds(dump[:n])
 	}

@@ -27,13 +27,14 @@ import (
 const (
 	programEnv = "RUN_SDP2P"
 	libraryID  = "D66E0000-0000-0000-0000-00000000000a"
-	// hostile clears the screen, sets a title in 8-bit controls, turns the
-	// direction, breaks the line and the table, is invisible.
+	// hostile is a name that clears the screen, sets a title with 8-bit
+	// controls, reverses the direction of text, breaks the line and the table,
+	// and has invisible characters.
 	hostile = "\x1b[2J\u009b31m\u202egnp.\u2066\r\n\tx\x00\x7f\u200b\v\U000e0041"
 )
 
-// TestMain lets the test binary be the program, for the tests that run it among
-// hosts.
+// TestMain lets the test binary act as the program, for the tests that run it
+// on several hosts.
 func TestMain(m *testing.M) {
 	if os.Getenv(programEnv) != "" {
 		main()
@@ -52,7 +53,7 @@ func scanNothing(context.Context, string, scan.Config) ([]scan.Node, error) {
 	return nil, errors.New("tests send nothing")
 }
 
-// scanning runs a command line whose scan is s.
+// scanning runs a command line with the scanner s.
 func scanning(ctx context.Context, s scanner, args ...string) (status int, stdout, stderr string) {
 	var out, errs bytes.Buffer
 	status = newProgram(s).run(ctx, args, &out, &errs)
@@ -125,7 +126,7 @@ func TestTable(t *testing.T) {
 	require.Regexp(t, `(?m)^Zoë's 日本  +O2onv`, stdout)
 	require.Regexp(t, `(?m)^�\[2J�31m�gnp\.����x�����longlong…  [^ ]{43}  \[2001:db8::1\]:1 +1 +1\.[2-9]s$`, stdout)
 	require.Regexp(t, `(?m)^- +[^ ]{43} +0 +[0-9]+m?s$`, stdout)
-	for _, line := range lines[1:] { // aligned, in runes
+	for _, line := range lines[1:] { // the columns are aligned, counted in runes
 		i := utf8.RuneCountInString(lines[0][:strings.Index(lines[0], "IDENTITY")])
 		_, err := identity.Parse(string([]rune(line)[i : i+identity.TextSize]))
 		require.NoError(t, err, line)
@@ -136,8 +137,8 @@ func TestTable(t *testing.T) {
 	require.Contains(t, stderr, `No node of the app "test" answered`)
 }
 
-// What --json prints is what the help says, is safe to look at, and loses
-// nothing.
+// The output of --json is as the help describes, harmless for a terminal, and
+// complete.
 func TestJSON(t *testing.T) {
 	stdout, stderr := scanned(t, []string{"-json"})
 	require.Equal(t, "[]\n", stdout)
@@ -161,7 +162,7 @@ func TestJSON(t *testing.T) {
 	var nodes []node
 	require.NoError(t, json.Unmarshal([]byte(stdout), &nodes))
 	for i, n := range nodes {
-		require.Equal(t, answers[i].Identity, n.Identity, "the order is that of the scan")
+		require.Equal(t, answers[i].Identity, n.Identity, "the order must be that of the scan")
 		require.Equal(t, n.Identity.Fingerprint(), n.Fingerprint)
 	}
 	zoe, bad, bare := nodes[0], nodes[1], nodes[2]
@@ -222,7 +223,7 @@ func TestFailures(t *testing.T) {
 	require.Equal(t, exitFailed, status)
 	require.Empty(t, stdout)
 	require.Contains(t, stderr, `sdp2p scan: mdns: interface "no such interface": `)
-	require.Contains(t, stderr, " "+loopback(t), "the choice")
+	require.Contains(t, stderr, " "+loopback(t), "the error must list the interfaces")
 
 	refused := func(context.Context, string, scan.Config) ([]scan.Node, error) { return nil, syscall.EPERM }
 	status, stdout, stderr = scanning(t.Context(), refused, "scan", "--json")

@@ -32,8 +32,8 @@ var (
 	printer = netip.MustParseAddrPort("192.168.1.9:5353")
 )
 
-// host returns a computer in memory with interfaces on links of their own, and
-// a doctor for it.
+// host returns a computer in memory, each of whose interfaces is on a link of
+// its own, and a doctor for it.
 func host(interfaces ...dnssd.Interface) (*doctor, *dnssdtest.Host, []*dnssdtest.Link) {
 	h := dnssdtest.NewHost()
 	var links []*dnssdtest.Link
@@ -44,14 +44,14 @@ func host(interfaces ...dnssd.Interface) (*doctor, *dnssdtest.Host, []*dnssdtest
 	return &doctor{app: "test", port: 7373, wait: 3 * time.Second, network: h}, h, links
 }
 
-// looks makes the facts about interfaces.
+// looks collects the facts about interfaces.
 func (d *doctor) looks() *facts {
 	f := &facts{system: "linux", on: d.on, app: d.app, port: d.port, wait: d.wait}
 	d.links(f)
 	return f
 }
 
-// listens makes the checks of multicast, by subject.
+// listens returns the checks of multicast, by subject.
 func (d *doctor) listens(ctx context.Context) (map[string]check, []source) {
 	f := d.looks()
 	f.ears = d.listen(ctx, f)
@@ -78,7 +78,7 @@ func TestInterfaces(t *testing.T) {
 		"deaf": "10.10.0.2/24, not used: it does not support multicast",
 	}, said)
 
-	for _, on := range []string{"vpn", "loop", "deaf"} { // those that are named are used
+	for _, on := range []string{"vpn", "loop", "deaf"} { // interfaces that are named are used
 		d.on = on
 		used := d.looks().used()
 		require.Len(t, used, 1)
@@ -107,8 +107,8 @@ type unlisted struct{ dnssd.Network }
 
 func (unlisted) Interfaces() ([]dnssd.Interface, error) { return nil, syscall.EPERM }
 
-// The own query is known when it comes back, and packets are counted by who
-// sent them, on the interface that they came by.
+// The doctor recognizes its own query when it comes back. It counts packets by
+// their sender, on the interface on which they came.
 func TestMulticast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, h, links := host(wifi, bridge, loop)
@@ -120,10 +120,10 @@ func TestMulticast(t *testing.T) {
 			said("a", printer, 0)
 			said("b", netip.MustParseAddrPort("192.168.1.8:5353"), 0)
 			said("b", netip.MustParseAddrPort("192.168.1.8:5353"), 0)
-			said("own", netip.MustParseAddrPort("192.168.1.7:5353"), 0) // another program
+			said("own", netip.MustParseAddrPort("192.168.1.7:5353"), 0) // sent by another program
 			for _, f := range links[0].Frames() {
 				if f.Src.Addr() == wifi.Addrs[0].Addr() && f.Dst == dnssd.Groups[0] && len(f.Data) > len("own") {
-					links[0].Inject(f.Data, printer, f.Dst) // a reflector
+					links[0].Inject(f.Data, printer, f.Dst) // sent by a reflector
 					break
 				}
 			}
@@ -136,7 +136,7 @@ func TestMulticast(t *testing.T) {
 		require.Zero(t, h.Sockets())
 		require.Equal(t, check{"multicast", "wifi IPv4", fine, codeOK,
 			"its own query came back after 1ms; 4 from 2 others: 192.168.1.8 (2), 192.168.1.9 (2); 1 from programs on this host", ""}, checks["wifi IPv4"])
-		require.Equal(t, check{"multicast", "wifi IPv6", fine, codeOK, "its own query came back after 1ms; nothing from others", ""}, checks["wifi IPv6"], "one family is enough")
+		require.Equal(t, check{"multicast", "wifi IPv6", fine, codeOK, "its own query came back after 1ms; nothing from others", ""}, checks["wifi IPv6"], "one family that hears others is enough")
 		silent := checks["bridge IPv4"]
 		require.Equal(t, warn, silent.Verdict)
 		require.Equal(t, "its own query came back after 1ms; nothing from others", silent.Value)
@@ -155,13 +155,13 @@ func TestMulticast(t *testing.T) {
 				require.Equal(t, "_services._dns-sd._udp.local.", m.Question[0].Name)
 				require.Equal(t, "_test._udp.local.", m.Question[1].Name)
 				direct := m.Question[0].Class&unicastAnswer != 0
-				require.Equal(t, len(asked)%2 == 1, direct, "every other one asks for answers by unicast")
+				require.Equal(t, len(asked)%2 == 1, direct, "every other query must ask for answers by unicast")
 				asked = append(asked, f.Time.Sub(began))
 			}
 		}
 		require.Equal(t, []time.Duration{0, time.Second / 2, time.Second, 2 * time.Second, 3 * time.Second}[:min(len(asked), 5)], asked)
 		require.GreaterOrEqual(t, len(asked), 4)
-		time.Sleep(time.Minute) // the goroutine above ends
+		time.Sleep(time.Minute) // until the goroutine above has ended
 	})
 }
 
@@ -172,11 +172,11 @@ func TestMulticastOnLoopback(t *testing.T) {
 		checks, heard := d.listens(t.Context())
 		require.Equal(t, map[string]check{"loop IPv4": {"multicast", "loop IPv4", fine, codeOK, "its own query came back after 1ms; there are no others on loopback", ""}}, checks)
 		require.Empty(t, heard)
-		require.NotNil(t, heard, "null in JSON")
+		require.NotNil(t, heard, "nil would be null in JSON")
 	})
 }
 
-// Memory is bounded, whatever is sent, and the count is right all the same.
+// Memory is bounded, whatever others send, and the count is right nevertheless.
 func TestMulticastFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _, links := host(bridge)
@@ -191,8 +191,8 @@ func TestMulticastFlood(t *testing.T) {
 	})
 }
 
-// Devices that answer by unicast alone are told from those that always do, and
-// from those that are heard.
+// Devices that answer only by unicast when asked to are told apart from devices
+// that always do, and from devices that are heard by multicast.
 func TestMulticastKeptBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, _, links := host(bridge)
@@ -200,7 +200,7 @@ func TestMulticastKeptBack(t *testing.T) {
 			time.AfterFunc(after, func() { links[0].Inject([]byte(from), netip.MustParseAddrPort(from+":5353"), to) })
 		}
 		here := netip.AddrPortFrom(bridge.Addrs[0].Addr(), 5353)
-		answer(100*time.Millisecond, "172.17.0.2", here) // which was not asked for
+		answer(100*time.Millisecond, "172.17.0.2", here) // before any query asked for unicast
 		answer(600*time.Millisecond, "172.17.0.2", here)
 		answer(600*time.Millisecond, "172.17.0.3", here)
 		answer(600*time.Millisecond, "172.17.0.1", here) // the host itself
@@ -217,13 +217,13 @@ func TestMulticastKeptBack(t *testing.T) {
 	})
 }
 
-// A sick network is one with a fault in its sockets.
+// A sick network has a fault in its sockets.
 type sick struct {
 	dnssd.Network
 	openErr, sendErr, receiveErr error
-	blind                        bool   // does not tell which interface a packet came by
+	blind                        bool   // does not tell on which interface a packet came
 	sent                         func() // called for each packet, if not nil
-	passes                       int    // packets after which sendErr is over; 0 for never
+	passes                       int    // number of packets after which sendErr ends; 0 for never
 }
 
 type sickConn struct {
@@ -259,8 +259,8 @@ func (c sickConn) Send(data []byte, ifc dnssd.Interface, to netip.AddrPort) erro
 	return c.Conn.Send(data, ifc, to)
 }
 
-// A fault that passes, such as an IPv6 address that is still being checked, is
-// none.
+// A temporary fault, such as an IPv6 address that is still being checked, is
+// not reported.
 func TestMulticastFaultPasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, h, _ := host(bridge)
@@ -277,7 +277,7 @@ func TestMulticastFaults(t *testing.T) {
 	for name, c := range map[string]struct {
 		fault  sick
 		deaf   bool // nothing arrives
-		refuse bool // to join
+		refuse bool // joining the group fails
 		v      verdict
 		code   code
 		says   []string
@@ -315,8 +315,8 @@ func TestMulticastFaults(t *testing.T) {
 	}
 }
 
-// Where the system does not tell by which interface a packet came, its source
-// does.
+// Where the system does not tell on which interface a packet came, the packet's
+// source address does.
 func TestMulticastBlind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, h, links := host(bridge, wifi)
@@ -329,7 +329,8 @@ func TestMulticastBlind(t *testing.T) {
 	})
 }
 
-// Anyone who interrupts it is not told half of the truth, nor made to wait.
+// When the user interrupts the doctor, it ends at once, without half of a
+// report.
 func TestInterrupted(t *testing.T) {
 	d, h, _ := host(bridge)
 	ctx, interrupt := context.WithCancel(t.Context())

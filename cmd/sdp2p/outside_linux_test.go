@@ -19,8 +19,8 @@ import (
 	"github.com/sdp2p/p2p/relay/token"
 )
 
-// TestRelayHost is no test but a program that those below run on a host: a
-// relay that knows nodes by name.
+// TestRelayHost is not a test but a program that the tests below run on a host:
+// a relay that knows nodes by name.
 func TestRelayHost(t *testing.T) {
 	var nodes []string
 	console := netlab.Program(t, &nodes)
@@ -43,14 +43,15 @@ func TestRelayHost(t *testing.T) {
 	s.Close()
 }
 
-// A farNode says what kind of node [TestFarNode] is.
+// A farNode says what kind of node [TestFarNode] runs.
 type farNode struct {
 	Seed   []byte
 	Knows  string
-	Relays []string // as the doctor has them
+	Relays []string // as on the doctor's command line
 }
 
-// TestFarNode is no test but a program that those below run behind a router.
+// TestFarNode is not a test but a program that the tests below run behind a
+// router.
 func TestFarNode(t *testing.T) {
 	var cfg farNode
 	console := netlab.Program(t, &cfg)
@@ -74,8 +75,8 @@ func TestFarNode(t *testing.T) {
 	require.NoError(t, n.Shutdown(context.Background()))
 }
 
-// The doctor tells which kind of router is in front of it, and whether a peer
-// behind another one is reached directly, and why not.
+// The doctor tells which kind of router is in front of it, whether a peer
+// behind another router can be reached directly, and if not, why.
 func TestDoctorBehindRouters(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
@@ -129,7 +130,7 @@ func TestDoctorBehindRouters(t *testing.T) {
 	}
 }
 
-// On a host with a public address, there is no NAT.
+// A host with a public address has no NAT in front of it.
 func TestDoctorWithoutRouter(t *testing.T) {
 	t.Parallel()
 	key, id := appKey(t)

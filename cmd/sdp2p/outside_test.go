@@ -31,8 +31,8 @@ type operator struct {
 	issuer identity.Identity
 }
 
-// relay starts one on loopback, which trusts the operator and has revoked
-// serial 13, and returns it as the command line has it.
+// relay starts a relay on loopback, which trusts the operator and has revoked
+// serial 13, and returns the relay's entry for the command line.
 func (o operator) relay() (entry string, id identity.RemoteIdentity) {
 	o.Helper()
 	s, err := server.New(server.Config{
@@ -46,7 +46,7 @@ func (o operator) relay() (entry string, id identity.RemoteIdentity) {
 	return fmt.Sprintf("%v@%v", s.Identity(), s.Addrs()[0]), s.Identity()
 }
 
-// token returns one of a node.
+// token returns a token for a node.
 func (o operator) token(node identity.RemoteIdentity, alter func(*token.Token)) token.Token {
 	o.Helper()
 	t := token.Token{
@@ -61,7 +61,7 @@ func (o operator) token(node identity.RemoteIdentity, alter func(*token.Token)) 
 	return made
 }
 
-// file returns a file with a text.
+// file writes a text to a file, and returns the file's name.
 func file(t *testing.T, text string) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "file")
@@ -69,7 +69,7 @@ func file(t *testing.T, text string) string {
 	return name
 }
 
-// appKey returns a key file, and whose it is.
+// appKey makes a key file, and returns its name and the key's identity.
 func appKey(t *testing.T) (name string, id identity.RemoteIdentity) {
 	t.Helper()
 	name = filepath.Join(t.TempDir(), "key.pem")
@@ -78,7 +78,7 @@ func appKey(t *testing.T) (name string, id identity.RemoteIdentity) {
 	return name, key.Remote()
 }
 
-// outsideOf has the doctor look at relays, and returns what it says.
+// outsideOf lets the doctor look at relays, and returns its report.
 func outsideOf(t *testing.T, args ...string) *report {
 	t.Helper()
 	_, stdout, stderr := examined(t, append([]string{"--port", strconv.Itoa(int(freePort(t))), "--json"}, args...)...)
@@ -86,8 +86,7 @@ func outsideOf(t *testing.T, args ...string) *report {
 	return decoded(t, stdout)
 }
 
-// With a good token the doctor can be called through each relay that it is told
-// of.
+// With a good token, the doctor can be called through each of the given relays.
 func TestDoctorRelays(t *testing.T) {
 	o := operator{t, identity.New()}
 	var entries []string
@@ -121,7 +120,7 @@ func TestDoctorRelays(t *testing.T) {
 	require.Nil(t, outsideOf(t).Outside)
 }
 
-// Each fault of a token or a relay is told apart, and has advice.
+// Each fault of a token or a relay has a code and advice of its own.
 func TestDoctorRelayFaults(t *testing.T) {
 	o := operator{t, identity.New()}
 	entry, relayID := o.relay()
@@ -193,8 +192,8 @@ func (t tracker) Run(ctx context.Context, s *p2p.Scope) error {
 	return nil
 }
 
-// A peer is called through a relay, and the doctor says why it stays relayed;
-// or why it is not called.
+// The doctor calls a peer through a relay, and says why the connection stays
+// relayed, or else why it could not call the peer.
 func TestDoctorPath(t *testing.T) {
 	o := operator{t, identity.New()}
 	entry, relayID := o.relay()
@@ -229,8 +228,9 @@ func TestDoctorPath(t *testing.T) {
 	require.Equal(t, []any{fail, codeTokenRights}, []any{c.Verdict, c.Code}, c)
 }
 
-// seenAt returns the facts of a host that relays have seen so, each at an
-// address of its own, or all at one.
+// seenAt returns the facts of a host that relays have observed at these
+// addresses. The relays have different IP addresses if apart is set, and
+// otherwise the same.
 func seenAt(apart bool, observed ...string) *facts {
 	f := healthy()
 	f.outside = &outsideFacts{known: true}
@@ -278,7 +278,7 @@ func TestDoctorNAT(t *testing.T) {
 	}
 }
 
-// Why a connection stayed relayed, in words.
+// The doctor says in words why a connection stayed relayed.
 func TestDoctorRelayedReasons(t *testing.T) {
 	at := []netip.AddrPort{netip.MustParseAddrPort("198.51.100.9:7373")}
 	for says, c := range map[string]struct {

@@ -41,7 +41,7 @@ func TestRelayList(t *testing.T) {
 	require.Equal(t, lines, shown)
 	info, err := os.Stat(out)
 	require.NoError(t, err)
-	require.EqualValues(t, 0o644, info.Mode().Perm(), "a web server reads it")
+	require.EqualValues(t, 0o644, info.Mode().Perm(), "a web server must be able to read the list")
 
 	number := []string{"--number", "18446744073709551615"}
 	status, _, stderr = sdp2p(t.Context(), append(args, number...)...)

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A report for a bug tells what was found, and nobody's name.
+// The report for a bug tells what was found, but nobody's name.
 func TestReportFile(t *testing.T) {
 	dir := t.TempDir()
 	state := filepath.Join(dir, "state.json")
@@ -38,12 +38,12 @@ func TestReportFile(t *testing.T) {
 	for _, name := range []string{"Oscar", "oscars", "Photos"} {
 		require.NotContains(t, text, name)
 	}
-	require.Error(t, f.write(&doctor{}, r, nil), "it does not overwrite")
+	require.Error(t, f.write(&doctor{}, r, nil), "an existing file must not be overwritten")
 	require.NoError(t, (&reportFile{}).write(&doctor{}, r, nil))
 }
 
-// Names are left out also where they are shown in another way, contain one
-// another, or are part of what an error says.
+// Names are left out of the report also where they have another form, contain
+// one another, or are part of an error's text.
 func TestReportNames(t *testing.T) {
 	long := "Oscars Laptop " + strings.Repeat("with a long name ", 3) + hostile
 	host, err := os.Hostname()

@@ -18,7 +18,7 @@ func TestSocketChecks(t *testing.T) {
 	require.Equal(t, []string{"receive buffer", "send buffer", "GSO"}, subjects)
 
 	require.Equal(t, check{"socket", "x", fine, codeOK, "7168 KiB of 7168 wanted", ""}, buffer("x", "rmem_max", bufferWanted, nil))
-	small := buffer("receive buffer", "rmem_max", 2*212992, nil) // what most systems have
+	small := buffer("receive buffer", "rmem_max", 2*212992, nil) // the value on most systems
 	require.Equal(t, warn, small.Verdict)
 	require.Equal(t, "416 KiB of 7168 wanted", small.Value)
 	require.Contains(t, small.Advice, "sysctl -w net.core.rmem_max=7500000")

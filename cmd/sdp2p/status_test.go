@@ -16,7 +16,7 @@ import (
 )
 
 // A running node tells its status, as lines and as JSON, at each form of its
-// address.
+// page's address.
 func TestStatus(t *testing.T) {
 	network := p2ptest.NewNetwork(p2ptest.Config{})
 	node := network.Start(t, p2p.Config{App: "test", Name: "Laptop" + hostile})
@@ -38,8 +38,8 @@ func TestStatus(t *testing.T) {
 	require.NotRegexp(t, "[\x1b\u009b\u202e]", stdout)
 }
 
-// What does not answer as a node is said to, without what a terminal would act
-// on.
+// If a server does not answer as a node does, the program says so, without
+// characters that a terminal would act on.
 func TestStatusOfNone(t *testing.T) {
 	answer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/refused/state" {
@@ -69,7 +69,8 @@ func TestStatusOfNone(t *testing.T) {
 	}
 }
 
-// What answers as a node may be none: whatever it says, a terminal shows it.
+// A server that answers as a node may be an attacker: whatever it says, the
+// output has no characters that a terminal would act on.
 func TestStatusOfAnother(t *testing.T) {
 	at := netip.AddrPortFrom(netip.MustParseAddr("fe80::1").WithZone(hostile), 1)
 	state := p2p.State{
