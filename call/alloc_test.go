@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A half is a stream to nowhere that allocates nothing: it reads what it was
-// given, and then waits until it is closed.
+// A half is a stream to nowhere that allocates nothing: reads return said, and
+// then wait until the caller closes.
 type half struct {
 	net.Conn
 	said []byte
@@ -40,11 +40,13 @@ func (h *half) CloseWrite() error                { return nil }
 func (h *half) SetReadDeadline(time.Time) error  { return nil }
 func (h *half) SetWriteDeadline(time.Time) error { return nil }
 
-// What a call costs on top of its stream and its messages, at either end: the
-// guard against getting slower that no busy machine upsets. The documentation
-// of the package has the figures.
+// TestAllocations bounds what a call costs on top of its stream and its
+// messages, at either end. This guard against slower calls also holds on a busy
+// machine. The documentation of the package has the figures.
 func TestAllocations(t *testing.T) {
-	measure := func(f func()) float64 { // the least: the pool forgets what it has now and then, with -race more often
+	// The least of many runs counts, since the pool loses its contents now and
+	// then, more often with -race.
+	measure := func(f func()) float64 {
 		least := testing.AllocsPerRun(1, f)
 		for range 100 {
 			least = min(least, testing.AllocsPerRun(1, f))
@@ -56,7 +58,7 @@ func TestAllocations(t *testing.T) {
 	late, cancelLate := context.WithTimeout(ctx, time.Hour)
 	defer cancelLate()
 
-	answer := &half{said: []byte("\x01\x00\x00")} // an empty string is no allocation
+	answer := &half{said: []byte("\x01\x00\x00")} // an empty string takes no allocation
 	do := func(ctx context.Context) float64 {
 		return measure(func() {
 			if _, err := Do[word](ctx, answer, "route", word{}); err != nil {
@@ -78,7 +80,7 @@ func TestAllocations(t *testing.T) {
 			if err := serve(ctx, in); err != nil {
 				panic(err)
 			}
-			in.open <- struct{}{} // the caller closes
+			in.open <- struct{}{} // the caller closes the stream
 			in.wait.Wait()
 		})
 	}

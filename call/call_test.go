@@ -22,12 +22,12 @@ import (
 
 const errEmpty = call.FirstAppCode + 1
 
-// A pair is two nodes: a calls b, which is peer there.
+// A pair is two nodes: a calls b, which a knows as peer.
 type pair struct {
 	a, b *p2p.P2P
-	peer *p2p.Peer // b
+	peer *p2p.Peer // b, as a knows it
 	link *p2ptest.Link
-	mux  *p2p.Mux // b's
+	mux  *p2p.Mux // of b
 }
 
 // bubble runs a test with a pair in a bubble.
@@ -51,10 +51,10 @@ func (p pair) do(ctx context.Context, s string) (text, error) {
 	return call.Do[text](ctx, p.peer, "echo/1", text{s})
 }
 
-// streams waits until both nodes have given up their streams.
+// noStreams waits until both nodes have released their streams.
 func (p pair) noStreams(t *testing.T) {
 	synctest.Wait()
-	require.Zero(t, p.link.Stats().Open, "a stream was left")
+	require.Zero(t, p.link.Stats().Open, "a stream was left open")
 }
 
 func TestDo(t *testing.T) {
@@ -78,8 +78,8 @@ func TestDo(t *testing.T) {
 	})
 }
 
-// Messages that are larger than any buffer, and messages whose methods have
-// values as receivers.
+// Messages can be larger than any buffer, and their methods can have value
+// receivers.
 func TestDoLarge(t *testing.T) {
 	bubble(t, func(t *testing.T, p pair) {
 		call.Handle(p.mux, "large", p2p.Anyone, func(_ context.Context, q large) (number, error) { return number{uint32(len(q.b))}, nil })
@@ -90,12 +90,13 @@ func TestDoLarge(t *testing.T) {
 		}
 		_, err := call.Do[number](t.Context(), p.peer, "large", large{make([]byte, 1<<20+1)})
 		require.ErrorIs(t, err, proto.ErrInvalid)
-		require.NotErrorIs(t, err, call.ErrInvalid, "it was not sent")
+		require.NotErrorIs(t, err, call.ErrInvalid, "the message was too large to be sent")
 		p.noStreams(t)
 	})
 }
 
-// What the caller learns of an error: what is meant for it, and nothing else.
+// The caller learns the part of an error that is meant for it, and nothing
+// else.
 func TestErrors(t *testing.T) {
 	secret := errors.New("/home/me/secret")
 	for name, test := range map[string]struct {
@@ -141,7 +142,8 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// An error that came from another device is not passed on.
+// A function does not pass on to its caller an error that it got from another
+// device.
 func TestErrorOfAnother(t *testing.T) {
 	bubble(t, func(t *testing.T, p pair) {
 		call.Handle(p.mux, "fail", p2p.Anyone, func(context.Context, text) (text, error) { return text{}, &call.Error{Code: errEmpty, Text: "secret"} })
@@ -175,10 +177,8 @@ func TestPanic(t *testing.T) {
 	})
 }
 
-// A sequence that panics does not wait for a caller that does not read.
-// What came before an error arrives, in order, and so does the error.
-// A function whose answer breaks a limit has failed: it is no fault of the
-// caller's.
+// A function whose answer breaks a limit has failed; its caller is not to
+// blame.
 func TestInvalidAnswer(t *testing.T) {
 	bubble(t, func(t *testing.T, p pair) {
 		call.Handle(p.mux, "echo/1", p2p.Anyone, func(context.Context, text) (text, error) { return text{strings.Repeat("x", 65)}, nil })
@@ -203,7 +203,7 @@ func TestRefused(t *testing.T) {
 	})
 }
 
-// A deadline travels, as the time that is left, and the function's ctx ends by
+// A deadline is sent as the time that is left, and the function's ctx ends by
 // itself.
 func TestDeadline(t *testing.T) {
 	bubble(t, func(t *testing.T, p pair) {
@@ -226,8 +226,8 @@ func TestDeadline(t *testing.T) {
 	})
 }
 
-// The function's deadline is told where the caller's does not tell it: it may
-// have a later one by its clock.
+// When the function's deadline passes, the caller is told, since its own
+// deadline may be later by its clock.
 func TestDeadlineTold(t *testing.T) {
 	bubble(t, func(t *testing.T, p pair) {
 		call.Handle(p.mux, "echo/1", p2p.Anyone, func(ctx context.Context, _ text) (text, error) {
@@ -247,8 +247,8 @@ func TestDeadlineTold(t *testing.T) {
 	})
 }
 
-// The end of the caller's ctx ends the function's, whichever kind it is, and
-// the stream.
+// When the caller's ctx ends, the function's ctx and the stream end as well,
+// for every kind of call.
 func TestCancel(t *testing.T) {
 	bubble(t, func(t *testing.T, p pair) {
 		ended := make(chan error, 1)
@@ -292,7 +292,7 @@ func TestCancel(t *testing.T) {
 	})
 }
 
-// A connection that breaks ends the function's ctx, too.
+// When the connection breaks, the function's ctx ends, too.
 func TestConnectionLost(t *testing.T) {
 	bubble(t, func(t *testing.T, p pair) {
 		ended := make(chan struct{})
@@ -309,14 +309,8 @@ func TestConnectionLost(t *testing.T) {
 	})
 }
 
-// A caller that leaves the loop ends the other side's ctx, also where that does
-// nothing but wait. A caller that does not read stops the function. Where a
-// sequence of requests fails, that does not look like its end: neither at first
-// nor when it is read again. Answers that end because the deadline has passed
-// are not all of them. A function that has seen enough answers, and is heard,
-// however much there is still to be sent. A caller whose sequence hangs does
-// not hold the function beyond its deadline. What a hostile or newer caller
-// says is refused by a code, and nothing of it gets to the function.
+// A bad request of a hostile or newer caller is refused with a code, and never
+// reaches the function.
 func TestBadRequest(t *testing.T) {
 	bubble(t, func(t *testing.T, p pair) {
 		call.Handle(p.mux, "echo/1", p2p.Anyone, func(context.Context, text) (text, error) {
@@ -358,7 +352,7 @@ func TestBadRequest(t *testing.T) {
 	})
 }
 
-// What a hostile peer answers is an error, and the stream is reset.
+// A bad answer of a hostile peer is an error, and the stream is reset.
 func TestBadAnswer(t *testing.T) {
 	bubble(t, func(t *testing.T, p pair) {
 		var answer string
@@ -385,7 +379,8 @@ func TestBadAnswer(t *testing.T) {
 	})
 }
 
-// At a node's shutdown its functions' ctx ends, and they can still answer.
+// When a node shuts down, the ctx of its functions ends, and they can still
+// answer.
 func TestShutdown(t *testing.T) {
 	bubble(t, func(t *testing.T, p pair) {
 		call.Handle(p.mux, "echo/1", p2p.Anyone, func(ctx context.Context, _ text) (text, error) {
@@ -401,5 +396,3 @@ func TestShutdown(t *testing.T) {
 		require.Equal(t, "bye", got.s)
 	})
 }
-
-// texts yields n texts, and then an error if there is one.

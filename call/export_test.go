@@ -1,6 +1,6 @@
 package call
 
-// Known returns of how many peers the version is remembered.
+// Known returns the number of peers whose version is remembered.
 func (v *Versioned) Known() int {
 	v.mu.Lock()
 	defer v.mu.Unlock()

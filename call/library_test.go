@@ -40,13 +40,14 @@ func newMembers(t *testing.T) (a, b *library.Library) {
 	require.NoError(t, err)
 	b, err = start(second).Add(a.Record(), instance)
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { // discovered
+	require.Eventually(t, func() bool { // until both are discovered
 		return !slices.ContainsFunc(a.Members(), func(p library.Presence) bool { return !p.Available })
 	}, time.Minute, time.Millisecond)
 	return a, b
 }
 
-// Calls between members: in a tunnel each, and all in one.
+// Members call each other over a tunnel for each call, and over a session in a
+// single tunnel.
 func TestMembers(t *testing.T) {
 	a, b := newMembers(t)
 	var routes session.Mux
@@ -54,7 +55,8 @@ func TestMembers(t *testing.T) {
 	serveMembers(t, b, a.Instance())
 	serveMembers(t, &routes, a.Instance())
 	t.Run("library", func(t *testing.T) { callMember(t, call.Member(a, b.Instance())) })
-	call.HandleIn(b, "upper", func(context.Context, text) (text, error) { return text{}, nil }) // all types are inferred
+	// The compiler infers all types.
+	call.HandleIn(b, "upper", func(context.Context, text) (text, error) { return text{}, nil })
 	call.HandleIn(&routes, "upper", func(context.Context, text) (text, error) { return text{}, nil })
 	s := session.New(a, b.Instance())
 	defer s.Close()
@@ -114,7 +116,7 @@ func callMember[C call.Conn](t *testing.T, to call.Opener[C]) {
 	require.NoError(t, err)
 	require.Len(t, all, 100)
 	for range call.Receive[text](t.Context(), to, "wait", number{}) {
-		break // the function ends: otherwise the shutdown would wait for it
+		break // the function must end, or the shutdown would wait for it
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -12,7 +12,8 @@ func (t *text) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// A number is a message, with its methods by value where it can have them.
+// A number is a message whose methods have value receivers where this is
+// possible.
 type number struct{ n uint32 }
 
 func (n number) AppendBinary(b []byte) ([]byte, error) { return proto.AppendUint32(b, n.n), nil }

@@ -17,6 +17,7 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
+// A sequence that panics does not wait for a caller that does not read.
 func TestPanicReceive(t *testing.T) {
 	bubble(t, func(t *testing.T, p pair) {
 		call.HandleReceive(p.mux, "many", p2p.Anyone, func(context.Context, text) iter.Seq2[large, error] {
@@ -30,13 +31,14 @@ func TestPanicReceive(t *testing.T) {
 		_, err = s.Write([]byte("\x02\x00\x00\x00\x00" + "\x00\x00"))
 		require.NoError(t, err)
 		synctest.Wait()
-		_, err = s.Read(make([]byte, 1)) // the first: the stream was reset before
+		_, err = s.Read(make([]byte, 1)) // the first read fails: the stream was reset before
 		require.ErrorIs(t, err, p2p.ErrHandlerFailed)
 		s.Close()
 		p.noStreams(t)
 	})
 }
 
+// The answers before an error arrive in order, and so does the error.
 func TestReceiveError(t *testing.T) {
 	bubble(t, func(t *testing.T, p pair) {
 		call.HandleReceive(p.mux, "many", p2p.Anyone, func(context.Context, number) iter.Seq2[text, error] { return texts(5000, errEmpty) })
@@ -67,6 +69,8 @@ func TestReceive(t *testing.T) {
 	})
 }
 
+// A caller that leaves the loop ends the function's ctx, even if the function
+// does nothing but wait.
 func TestReceiveLeft(t *testing.T) {
 	bubble(t, func(t *testing.T, p pair) {
 		left := make(chan error, 1)
@@ -95,6 +99,7 @@ func TestReceiveLeft(t *testing.T) {
 	})
 }
 
+// A caller that does not read makes the function wait.
 func TestReceiveSlow(t *testing.T) {
 	bubble(t, func(t *testing.T, p pair) {
 		sent := 0
@@ -108,7 +113,7 @@ func TestReceiveSlow(t *testing.T) {
 		for _, err := range call.Receive[large](t.Context(), p.peer, "many", text{}) {
 			require.NoError(t, err)
 			synctest.Wait()
-			require.Less(t, sent, 15) // 64 KiB are under way, and some wait
+			require.Less(t, sent, 15) // 64 KiB are under way, and some messages wait
 			break
 		}
 		p.noStreams(t)
@@ -122,7 +127,7 @@ func TestSend(t *testing.T) {
 			all, err := collect(reqs)
 			again, errAgain := collect(reqs)
 			require.Empty(t, again)
-			require.Equal(t, err, errAgain, "an error does not look like the end later")
+			require.Equal(t, err, errAgain, "when read again, an error must not look like the end")
 			return number{uint32(len(all))}, err
 		})
 		for _, n := range []int{0, 1, 1000} {
@@ -140,6 +145,8 @@ func TestSend(t *testing.T) {
 	})
 }
 
+// When a sequence of requests fails, the function does not take this for the
+// end of the sequence, neither at first nor when it reads again.
 func TestSendFails(t *testing.T) {
 	bubble(t, func(t *testing.T, p pair) {
 		seen := make(chan error, 2)
@@ -153,7 +160,7 @@ func TestSendFails(t *testing.T) {
 		for _, own := range []error{errors.New("own"), &call.Error{Code: errEmpty}} {
 			_, err := call.Send[text](t.Context(), p.peer, "send", func(yield func(text, error) bool) {
 				yield(text{}, nil)
-				synctest.Wait() // the function is called
+				synctest.Wait() // until the function is called
 				yield(text{}, own)
 			})
 			require.ErrorIs(t, err, own)
@@ -165,6 +172,8 @@ func TestSendFails(t *testing.T) {
 	})
 }
 
+// Answers that end because the deadline has passed are not taken for all
+// answers.
 func TestReceiveDeadline(t *testing.T) {
 	bubble(t, func(t *testing.T, p pair) {
 		call.HandleReceive(p.mux, "many", p2p.Anyone, func(ctx context.Context, _ text) iter.Seq2[text, error] {
@@ -181,6 +190,8 @@ func TestReceiveDeadline(t *testing.T) {
 	})
 }
 
+// A function can answer once it has seen enough requests, and its answer
+// arrives, however much the caller still has to send.
 func TestSendEnough(t *testing.T) {
 	bubble(t, func(t *testing.T, p pair) {
 		call.HandleSend(p.mux, "send", p2p.Anyone, func(_ context.Context, reqs iter.Seq2[large, error]) (number, error) {
@@ -198,6 +209,7 @@ func TestSendEnough(t *testing.T) {
 	})
 }
 
+// A caller whose sequence hangs does not hold the function beyond its deadline.
 func TestSendDeadline(t *testing.T) {
 	bubble(t, func(t *testing.T, p pair) {
 		done := make(chan error, 1)
@@ -225,6 +237,7 @@ func collect[T any](seq iter.Seq2[T, error]) (all []T, err error) {
 	return all, nil
 }
 
+// texts yields n texts, and then an error if there is one.
 func texts(n int, err error) iter.Seq2[text, error] {
 	return func(yield func(text, error) bool) {
 		for i := range n {

@@ -13,7 +13,8 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// try asks with v, and returns which routes were tried and the error.
+// try makes a call with v, and returns the routes that were tried, and the
+// error.
 func try(t *testing.T, p pair, v *call.Versioned) (tried []string, err error) {
 	err = v.Try(p.peer, func(route string) error {
 		tried = append(tried, route)
@@ -29,7 +30,8 @@ func serveText(p pair, routes ...string) {
 	}
 }
 
-// A fallback costs a round trip once, and is tried again after an hour.
+// A fallback costs a round trip once; after an hour, the newer route is tried
+// again.
 func TestVersionsRemembered(t *testing.T) {
 	bubble(t, func(t *testing.T, p pair) {
 		v := call.Versions("search/3", "search/2", "search/1")
@@ -43,7 +45,8 @@ func TestVersionsRemembered(t *testing.T) {
 		tried, err := try(t, p, v)
 		require.NoError(t, err)
 		require.Equal(t, []string{"search/2"}, tried)
-		time.Sleep(time.Hour / 2) // however often it was used
+		// The hour counts from the fallback, however often the route was used.
+		time.Sleep(time.Hour / 2)
 		tried, err = try(t, p, v)
 		require.NoError(t, err)
 		require.Equal(t, []string{"search/3", "search/2"}, tried)
@@ -57,7 +60,7 @@ func TestVersionsRemembered(t *testing.T) {
 	})
 }
 
-// A peer that speaks another version than it did is found out at once.
+// When a peer starts to speak another version, this is noticed at once.
 func TestVersionsChanged(t *testing.T) {
 	bubble(t, func(t *testing.T, p pair) {
 		v := call.Versions("search/2", "search/1")
@@ -76,7 +79,8 @@ func TestVersionsChanged(t *testing.T) {
 	})
 }
 
-// What a peer tells costs no round trip, and counts as soon as it tells it.
+// Versions that a peer tells in its metadata cost no round trip, and count at
+// once.
 func TestVersionsTold(t *testing.T) {
 	bubble(t, func(t *testing.T, p pair) {
 		v := call.Versions("search/3", "search/2", "search/1")
@@ -114,15 +118,15 @@ func TestVersionsClaimed(t *testing.T) {
 	require.Equal(t, []string{"search/2", "search/1"}, tried)
 }
 
-// A claim is a peer with an entry, verified or not.
+// A claim is a peer with an entry in its metadata, which is verified or not.
 type claim bool
 
 func (c claim) Identity() identity.RemoteIdentity { return identity.RemoteIdentity{} }
 
 func (c claim) Entry(key string) (string, bool) { return "1", bool(c) }
 
-// Only the answer that there is no such route leads to an older one, and only
-// an answer is remembered.
+// Only the answer that there is no such route makes v try an older one, and
+// only an answer is remembered.
 func TestVersionsErrors(t *testing.T) {
 	bubble(t, func(t *testing.T, p pair) {
 		v := call.Versions("search/2", "search/1")

@@ -16,7 +16,7 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// The messages are those that internal/described says they are.
+// The messages are those that internal/described describes.
 func TestDescribed(t *testing.T) {
 	t.Run("header", func(t *testing.T) {
 		messagetest.Pair{
@@ -51,7 +51,7 @@ func (m *word) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// parts reads what r has: the messages, and how they end.
+// parts reads the messages of r, and returns how they end.
 func parts(r io.Reader) (all []string, err error) {
 	w := newWire()
 	w.read(r)
@@ -65,8 +65,8 @@ func parts(r io.Reader) (all []string, err error) {
 	}
 }
 
-// What was read encodes to what it was read from, and to nothing else, but for
-// the text of an error; and how the bytes arrive does not matter.
+// Parts that were read encode to the same bytes, except for the text of an
+// error. It does not matter how the bytes arrive.
 func FuzzParts(f *testing.F) {
 	for _, seed := range []string{"", "\x00", "\x01\x01\x00a\x00", "\x01\x01\x00a\x01\x00\x00\x00", "\x02\x00\x01\x02\x00no", "\x03", "\x01\x09\x00", "\x01\x01\x00\xff", "\x02\x00\x01\x01\x02"} {
 		f.Add([]byte(seed))
@@ -91,13 +91,13 @@ func FuzzParts(f *testing.F) {
 			require.NotContains(t, e.Text, "\n")
 			return
 		default:
-			require.NotEqual(t, io.EOF, err, "a cut looks like an end")
+			require.NotEqual(t, io.EOF, err, "a cut must not look like an end")
 		}
 		require.True(t, bytes.HasPrefix(b, w.b))
 	})
 }
 
-// What opens a call is taken apart by one that serves it.
+// A header that can be decoded encodes to the same bytes.
 func FuzzHeader(f *testing.F) {
 	f.Add([]byte("\x01\x00\x00\x00\x00"))
 	f.Add([]byte("\x04\x00\x00\x00\x00"))
