@@ -9,8 +9,8 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// BenchmarkEpoch is the beginning of an epoch of a node with 123 contacts:
-// another key, certificate and tags.
+// BenchmarkEpoch begins epochs of a node with 123 contacts: each takes another
+// key, certificate and tags.
 func BenchmarkEpoch(b *testing.B) {
 	many := make([]identity.RemoteIdentity, 123)
 	for i := range many {

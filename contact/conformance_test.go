@@ -9,7 +9,7 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-func TestConformance(t *testing.T) { // not parallel: it counts goroutines
+func TestConformance(t *testing.T) { // not parallel, since it counts goroutines
 	p2ptest.TestHook(t, func(*testing.T) p2p.Hook {
 		return contact.New(contact.Config{Listener: quic.New(quic.Config{})})
 	})

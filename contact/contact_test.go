@@ -11,13 +11,13 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// echo answers with what it is told.
+// echo answers with the bytes that it reads.
 func echo(_ context.Context, s *p2p.Stream) error {
 	_, err := io.Copy(s, s)
 	return err
 }
 
-// says opens a stream to a peer, and returns what that answers.
+// says opens a stream to a peer, sends text, and returns the answer.
 func says(t testing.TB, peer *p2p.Peer, text string) string {
 	t.Helper()
 	s, err := peer.NewStream(within(t))
@@ -43,14 +43,13 @@ func TestContactsFindEachOther(t *testing.T) {
 	require.Equal(t, []string{"contact"}, ofB.Info().DiscoveredBy)
 }
 
-// Of two nodes of which only one has the other as a contact, neither finds the
-// other.
+// If only one of two nodes has the other as a contact, neither finds the other.
 func TestContactsAreMutual(t *testing.T) {
 	t.Parallel()
 	l := &lan{}
 	ids := []identity.Identity{identity.New(), identity.New(), identity.New()}
 	a := l.start(t, p2p.Config{Identity: ids[0]}, ids[1].Remote(), ids[2].Remote())
-	b := l.start(t, p2p.Config{Identity: ids[1]}) // does not know a
+	b := l.start(t, p2p.Config{Identity: ids[1]}) // b does not know a
 	c := l.start(t, p2p.Config{Identity: ids[2]}, ids[0].Remote())
 	a.finds(t, c)
 	c.finds(t, a)

@@ -13,7 +13,7 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// taken returns how many goroutines and bytes there are more after f.
+// taken returns how many more goroutines and bytes there are after f.
 func taken(f func()) (goroutines, bytes int) {
 	measure := func() (int, int) {
 		var m runtime.MemStats
@@ -28,7 +28,7 @@ func taken(f func()) (goroutines, bytes int) {
 	return g2 - g, b2 - b
 }
 
-// In the mode, a node takes little more than in the open.
+// A node in the mode takes little more than a node in the open.
 func TestFootprint(t *testing.T) { // not parallel
 	start := func() (*p2p.P2P, *contact.Contacts) {
 		l := quic.New(quic.Config{})
@@ -46,7 +46,7 @@ func TestFootprint(t *testing.T) { // not parallel
 		}
 		return n, c
 	}
-	n, _ := start() // what is made once for the process
+	n, _ := start() // makes what the process needs only once
 	require.NoError(t, n.Shutdown(t.Context()))
 	plain, _ := taken(func() {
 		var err error
@@ -58,7 +58,7 @@ func TestFootprint(t *testing.T) { // not parallel
 	goroutines, bytes := taken(func() { n, c = start() })
 	t.Logf("%d goroutines, %d more than a node in the open; %d KiB", goroutines, goroutines-plain, bytes>>10)
 	require.LessOrEqual(t, goroutines-plain, 3)
-	require.LessOrEqual(t, bytes, 600<<10) // as a whole; other tests leave things behind
+	require.LessOrEqual(t, bytes, 600<<10) // in all, since other tests leave things behind
 	began := time.Now()
 	const epochs = 100
 	_, grown := taken(func() {

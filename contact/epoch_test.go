@@ -18,14 +18,14 @@ import (
 	"github.com/sdp2p/p2p/internal/tags"
 )
 
-// A deaf listener has no network: it notes what it is asked for.
+// A deaf listener has no network: it only records its calls.
 type deaf struct {
 	mu       sync.Mutex
-	kept     []bool // of each change of the key
+	kept     []bool // for each change of the key, whether the former key is kept
 	dialed   []netip.AddrPort
 	when     []time.Time
 	answers  map[netip.AddrPort]bool
-	slow     chan struct{} // closed when attempts end; nil: at once
+	slow     chan struct{} // attempts end when it is closed; if nil, at once
 	cut      []identity.RemoteIdentity
 	moves    []uint16
 	contacts *contact.Contacts
@@ -114,13 +114,13 @@ func alone(t *testing.T, id identity.Identity, contacts ...identity.RemoteIdenti
 	return n, d
 }
 
-// announced is what a contact announces now.
+// announced returns what a contact announces now.
 func announced(t *testing.T, by identity.Identity, to identity.RemoteIdentity, label, at string) junction.Instance {
 	t.Helper()
 	return announcedAhead(t, 0, by, to, label, at)
 }
 
-// announcedAhead is announced by a contact whose clock is ahead.
+// announcedAhead returns what a contact announces whose clock is ahead.
 func announcedAhead(t *testing.T, ahead time.Duration, by identity.Identity, to identity.RemoteIdentity, label, at string) junction.Instance {
 	t.Helper()
 	set, err := tags.NewSet(by, []identity.RemoteIdentity{to}, nil)
@@ -131,8 +131,8 @@ func announcedAhead(t *testing.T, ahead time.Duration, by identity.Identity, to 
 }
 
 // An epoch begins within a minute after each quarter of an hour, with another
-// key and label, and the tags of the contacts; nothing repeats, and no two
-// begin alike.
+// key and label, and with the contacts' tags. Nothing is used twice, and the
+// time within the minute varies.
 func TestEpochs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		self, other := identity.New(), identity.New().Remote()
@@ -156,23 +156,23 @@ func TestEpochs(t *testing.T) {
 			}
 			<-changed
 		}
-		require.Greater(t, len(late), 8, "nobody can foresee when")
+		require.Greater(t, len(late), 8, "nobody must be able to foresee when an epoch begins")
 		for _, keep := range d.kept {
 			require.True(t, keep)
 		}
 	})
 }
 
-// A contact whose clock is less than a quarter of an hour off is found at any
-// time, one whose clock is further off is not always, and one by twice as much
-// never.
+// A contact whose clock is off by less than a quarter of an hour is found at
+// any time. If its clock is off by more, it is found at some times, and from
+// twice as much on never.
 func TestClocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		self, other := identity.New(), identity.New()
 		_, d := alone(t, self, other.Remote())
 		found := map[time.Duration]int{}
 		const phases = 30
-		for range phases { // of an epoch
+		for range phases { // throughout an epoch
 			for _, minutes := range []time.Duration{0, 14, 16, 31} {
 				for _, ahead := range []time.Duration{minutes * time.Minute, -minutes * time.Minute} {
 					d.contacts.Seen(announcedAhead(t, ahead, other, self.Remote(), "1", "192.0.2.1:1"))
@@ -181,7 +181,7 @@ func TestClocks(t *testing.T) {
 						found[ahead]++
 					}
 					d.contacts.Gone("1")
-					time.Sleep(tags.EpochTime) // until it is forgotten
+					time.Sleep(tags.EpochTime) // until the contact is forgotten
 					synctest.Wait()
 				}
 			}
@@ -196,8 +196,8 @@ func TestClocks(t *testing.T) {
 	})
 }
 
-// A contact is there from the check on, for as long as instances of it are
-// announced, and through the change of an epoch.
+// A contact is there from the moment when the check succeeds, as long as it
+// announces instances, also across a change of epoch.
 func TestPresence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		self, other := identity.New(), identity.New()
@@ -206,7 +206,7 @@ func TestPresence(t *testing.T) {
 		in := announced(t, other, self.Remote(), "1", "192.0.2.1:1")
 		d.contacts.Seen(in)
 		synctest.Wait()
-		require.False(t, there(), "it did not answer")
+		require.False(t, there(), "the contact did not answer")
 		require.Equal(t, 1, d.dials())
 		d.mu.Lock()
 		d.answers[in.Addrs[0]] = true
@@ -245,8 +245,8 @@ func TestPresence(t *testing.T) {
 	})
 }
 
-// Copies of what a contact has announced, under other addresses, cause no more
-// than four attempts in half a minute, and do not hide the contact.
+// Somebody announces copies of a contact's instance with other addresses. They
+// cause at most four attempts in half a minute, and do not hide the contact.
 func TestCopies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		self, other := identity.New(), identity.New()
@@ -262,7 +262,7 @@ func TestCopies(t *testing.T) {
 		for i := range d.when[4:] {
 			require.GreaterOrEqual(t, d.when[i+4].Sub(d.when[i]), 30*time.Second)
 		}
-		require.Greater(t, d.dials(), 8, "each in turn")
+		require.Greater(t, d.dials(), 8, "each copy must have its turn")
 		real := announced(t, other, self.Remote(), "real", "192.0.2.1:1")
 		d.mu.Lock()
 		d.answers[real.Addrs[0]] = true
@@ -275,8 +275,8 @@ func TestCopies(t *testing.T) {
 	})
 }
 
-// A contact that answers, and to which the app's dials fail, is looked for no
-// more often.
+// When the app's dials to a contact fail although it answers, the contact is
+// not looked for more often than otherwise.
 func TestReconfirm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		self, other := identity.New(), identity.New()
@@ -300,8 +300,8 @@ func TestReconfirm(t *testing.T) {
 	})
 }
 
-// A contact that did not answer is dialed at once when it begins an epoch, and
-// not when somebody announces a copy.
+// A contact that did not answer is dialed at once when it begins a new epoch,
+// but not when somebody announces a copy of its instance.
 func TestNextEpochIsDialed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		self, other := identity.New(), identity.New()
@@ -325,15 +325,15 @@ func TestNextEpochIsDialed(t *testing.T) {
 	})
 }
 
-// Between two announcements of a contact, it has the key of the one before,
-// also where that was not looked at.
+// Between two announcements of a contact, the key of the last one counts, even
+// if this one has not been checked.
 func TestKeyBetweenAnnouncements(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		self, other := identity.New(), identity.New()
 		_, d := alone(t, self, other.Remote())
 		d.slow = make(chan struct{})
 		defer close(d.slow)
-		for i := range 3 { // during the attempt to reach it by the first
+		for i := range 3 { // while the attempt to reach the first instance goes on
 			in := announced(t, other, self.Remote(), string(rune('a'+i)), "192.0.2.1:1")
 			d.contacts.Seen(in)
 			synctest.Wait()
@@ -346,7 +346,7 @@ func TestKeyBetweenAnnouncements(t *testing.T) {
 	})
 }
 
-// Strangers' instances, and the node's own, cause nothing.
+// Instances of strangers, and the node's own instance, cause no dials.
 func TestOthersInstances(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		self, other, third := identity.New(), identity.New(), identity.New()
@@ -362,7 +362,7 @@ func TestOthersInstances(t *testing.T) {
 	})
 }
 
-// Lists that cannot be are refused, and change nothing.
+// Invalid lists of contacts are refused, and change nothing.
 func TestSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		self, other := identity.New(), identity.New().Remote()
@@ -386,7 +386,7 @@ func TestSet(t *testing.T) {
 
 		require.NoError(t, d.contacts.Set([]identity.RemoteIdentity{many[0]}))
 		require.Equal(t, []identity.RemoteIdentity{other}, d.cut)
-		require.False(t, d.kept[len(d.kept)-1], "the key of before is good no more")
+		require.False(t, d.kept[len(d.kept)-1], "the former key must not be kept")
 		require.NoError(t, d.contacts.Set(many[:2]))
 		require.True(t, d.kept[len(d.kept)-1])
 		synctest.Wait()
@@ -394,7 +394,7 @@ func TestSet(t *testing.T) {
 	})
 }
 
-// negated returns the key whose Montgomery form is the same.
+// negated returns the other key that has the same Montgomery form.
 func negated(t *testing.T, id identity.RemoteIdentity) identity.RemoteIdentity {
 	t.Helper()
 	b := id.Bytes()

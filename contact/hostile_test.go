@@ -26,7 +26,7 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// tickets counts what is kept for the resumption of sessions.
+// tickets counts the session tickets that a client is given.
 type tickets struct {
 	mu   sync.Mutex
 	kept int
@@ -42,7 +42,8 @@ func (k *tickets) Put(_ string, s *tls.ClientSessionState) {
 	}
 }
 
-// credentials returns how somebody dials with a key, and asks for a name.
+// credentials returns the TLS configuration of a client that dials with a key,
+// and asks for a server name.
 func credentials(t testing.TB, id identity.Identity, name string) *tls.Config {
 	t.Helper()
 	private, err := crypto.UnmarshalEd25519PrivateKey(id.PrivateKey())
@@ -54,7 +55,7 @@ func credentials(t testing.TB, id identity.Identity, name string) *tls.Config {
 	return conf
 }
 
-// dial connects as somebody who knows no more than an address.
+// dial connects as a client that knows only the node's address.
 func dial(t testing.TB, n *node, conf *tls.Config) (*quicgo.Conn, error) {
 	t.Helper()
 	c, err := quicgo.DialAddr(within(t), n.addr(t).String(), conf, &quicgo.Config{})
@@ -64,7 +65,7 @@ func dial(t testing.TB, n *node, conf *tls.Config) (*quicgo.Conn, error) {
 	return c, err
 }
 
-// keyOf returns the key that a connection shows.
+// keyOf returns the key that the peer of a connection shows.
 func keyOf(t testing.TB, c *quicgo.Conn) identity.RemoteIdentity {
 	t.Helper()
 	key, err := libp2ptls.PubKeyFromCertChain(c.ConnectionState().TLS.PeerCertificates)
@@ -82,8 +83,9 @@ func nameFor(key identity.RemoteIdentity) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// Whatever a scan asks for, it finds an ephemeral key: the one that is shown,
-// or the one before by its name, unless a contact was removed.
+// Whatever name a scan asks for, it gets an ephemeral key: the current one, or
+// the one before if it asks for this one's name, and no contact was removed
+// since.
 func TestScan(t *testing.T) {
 	t.Parallel()
 	l := &lan{}
@@ -114,8 +116,7 @@ func TestScan(t *testing.T) {
 	require.Zero(t, kept.kept)
 }
 
-// A client that shows no certificate is refused, after a change of the key as
-// well.
+// A client without a certificate is refused, also after a change of the key.
 func TestNoCertificate(t *testing.T) {
 	t.Parallel()
 	l := &lan{}
@@ -131,10 +132,10 @@ func TestNoCertificate(t *testing.T) {
 	}
 }
 
-// outcome connects with a node, and returns how that ends: maybe behind the
-// handshake, since a client can be done before it is refused. On a busy machine
-// a node may let go of a handshake before it has answered; then it is asked
-// again.
+// outcome connects to a node, and returns how the connection ends. The end may
+// come after the handshake, since a client can finish it before the node
+// refuses. On a busy machine, a node may drop a handshake before it has
+// answered; then outcome tries again.
 func outcome(t testing.TB, n *node, conf *tls.Config, look func(*quicgo.Conn)) (err error) {
 	t.Helper()
 	var silent *quicgo.IdleTimeoutError
@@ -153,7 +154,7 @@ func outcome(t testing.TB, n *node, conf *tls.Config, look func(*quicgo.Conn)) (
 	return err
 }
 
-// borrowed returns a session of somebody else's server, which issues tickets.
+// borrowed returns a session of another server, which issues tickets.
 func borrowed(t *testing.T) *tls.ClientSessionState {
 	t.Helper()
 	conf := credentials(t, identity.New(), "")
@@ -164,7 +165,7 @@ func borrowed(t *testing.T) *tls.ClientSessionState {
 	go func() {
 		if c, err := l.Accept(t.Context()); err == nil {
 			if s, err := c.OpenUniStream(); err == nil {
-				_, _ = s.Write([]byte{1}) // behind the ticket
+				_, _ = s.Write([]byte{1}) // sent after the ticket
 			}
 		}
 	}()
@@ -178,7 +179,7 @@ func borrowed(t *testing.T) *tls.ClientSessionState {
 	return <-got
 }
 
-// A cache has the same session for all servers.
+// A cache returns the same session for all servers.
 type cache struct {
 	session *tls.ClientSessionState
 	put     func(*tls.ClientSessionState)
@@ -187,9 +188,9 @@ type cache struct {
 func (c cache) Get(string) (*tls.ClientSessionState, bool) { return c.session, c.session != nil }
 func (c cache) Put(_ string, s *tls.ClientSessionState)    { c.put(s) }
 
-// A client that offers a ticket resumes nothing, and gets none: without a
-// certificate it is refused, with one there is a whole handshake; after a
-// change of the key as well.
+// A client that offers a ticket cannot resume a session, and is given no
+// ticket. Without a certificate it is refused; with a certificate, it makes a
+// full handshake. The same holds after a change of the key.
 func TestTicket(t *testing.T) {
 	t.Parallel()
 	session := borrowed(t)
@@ -219,9 +220,10 @@ func TestTicket(t *testing.T) {
 	}
 }
 
-// A host that announces a copy of what a contact has announced, from another
-// network or at another place, learns that a contact is there: not which one,
-// not even a key of it, since the copy does not lead to the key that it names.
+// A host announces a copy of a contact's instance from another network or
+// another place. It learns that some contact is there, but neither which one
+// nor a key of it: the dialer shows no certificate, as the host lacks the key
+// that the copy names.
 func TestCopyLeadsNowhere(t *testing.T) {
 	t.Parallel()
 	l := &lan{}
@@ -238,7 +240,7 @@ func TestCopyLeadsNowhere(t *testing.T) {
 		return nil, nil
 	}
 	conf.VerifyPeerCertificate = func([][]byte, [][]*x509.Certificate) error {
-		t.Error("it has shown a certificate")
+		t.Error("the dialer has shown a certificate")
 		return nil
 	}
 	conf.ClientAuth = tls.RequireAnyClientCert
@@ -248,10 +250,10 @@ func TestCopyLeadsNowhere(t *testing.T) {
 	copied.Label = "0123456789abcdef"
 	copied.Addrs = []netip.AddrPort{trap.Addr().(*net.UDPAddr).AddrPort()}
 	b.contacts.Seen(copied)
-	for range 2 { // it tries again
+	for range 2 { // the dialer tries again
 		select {
 		case name := <-names:
-			require.Equal(t, nameFor(copied.Key), name, "which is in the copy")
+			require.Equal(t, nameFor(copied.Key), name, "this name follows from the key in the copy")
 		case <-within(t).Done():
 			t.Fatal("nobody came")
 		}
@@ -259,7 +261,7 @@ func TestCopyLeadsNowhere(t *testing.T) {
 	require.Empty(t, b.Peers())
 }
 
-// A raw stream is one as a tunnel wants it.
+// A raw stream is a stream with the methods that a tunnel needs.
 type raw struct {
 	*quicgo.Stream
 	c *quicgo.Conn
@@ -271,14 +273,14 @@ func (r *raw) CloseWrite() error    { return r.Stream.Close() }
 
 const check = "/test/contact/1"
 
-// attempt connects with a node, does something in a stream, and returns how the
+// attempt connects to a node, does something in a stream, and returns how the
 // connection ends.
 func attempt(t testing.TB, n *node, key identity.Identity, do func(c *quicgo.Conn, s *quicgo.Stream)) string {
 	t.Helper()
 	return attemptBy(t, n, shows(t, n).Key, key, do)
 }
 
-// attemptBy is attempt by some key of the node's.
+// attemptBy is like attempt, but asks for the given key of the node.
 func attemptBy(t testing.TB, n *node, by identity.RemoteIdentity, key identity.Identity, do func(c *quicgo.Conn, s *quicgo.Stream)) string {
 	t.Helper()
 	var closed *quicgo.ApplicationError
@@ -289,8 +291,8 @@ func attemptBy(t testing.TB, n *node, by identity.RemoteIdentity, key identity.I
 		require.NoError(t, err)
 		do(c, s)
 		<-c.Context().Done()
-		// On a busy machine the answer may get lost: a node does not repeat it
-		// for long.
+		// On a busy machine, the answer may get lost: a node repeats it for a
+		// short time only.
 		if err = context.Cause(c.Context()); errors.As(err, &closed) {
 			return fmt.Sprint(closed.ErrorCode, closed.ErrorMessage)
 		}
@@ -300,8 +302,8 @@ func attemptBy(t testing.TB, n *node, by identity.RemoteIdentity, key identity.I
 	return ""
 }
 
-// prove does the check as somebody would who has a key pair, a secret and a
-// purpose.
+// prove makes the check with the given key pair, secret and purpose, which must
+// fail.
 func prove(t testing.TB, as identity.Identity, key identity.Identity, purpose string, secret [32]byte, to identity.RemoteIdentity) func(*quicgo.Conn, *quicgo.Stream) {
 	return func(c *quicgo.Conn, s *quicgo.Stream) {
 		_, err := tunnelIn(t, c, s, as, key, purpose, secret, to)
@@ -313,7 +315,7 @@ func tunnelIn(t testing.TB, c *quicgo.Conn, s *quicgo.Stream, as, key identity.I
 	return tunnelOn(t, c, s, &raw{s, c}, as, key, purpose, secret, to)
 }
 
-// tunnelOn is tunnelIn by way of a stream that does something with what is
+// tunnelOn is like tunnelIn, but writes over by, which may alter what is
 // written.
 func tunnelOn(t testing.TB, c *quicgo.Conn, s *quicgo.Stream, by net.Conn, as, key identity.Identity, purpose string, secret [32]byte, to identity.RemoteIdentity) (*tunnel.Conn, error) {
 	_, err := multistream.Select(s, check)
@@ -326,9 +328,9 @@ func tunnelOn(t testing.TB, c *quicgo.Conn, s *quicgo.Stream, by net.Conn, as, k
 	return tunnel.Open(t.Context(), session, with, tunnel.Member{Instance: to, Node: session.Remote})
 }
 
-// Strangers, who know the node's key or not, former contacts, and peers that do
-// not do as is expected, are refused in the same way: none can tell from the
-// answer who is here.
+// Strangers who know the node's key or not, former contacts, and peers that
+// break the protocol are all refused in the same way, so that the answer does
+// not tell who is here.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	l := &lan{}
@@ -372,11 +374,11 @@ func TestRefusals(t *testing.T) {
 	for name, answer := range answers {
 		require.Equal(t, answers["stranger"], answer, name)
 	}
-	a.finds(t, b) // who is not refused
+	a.finds(t, b) // b is not refused
 	require.Len(t, a.Peers(), 1)
 }
 
-// A flipping stream has a bit of what is written turned around.
+// A flipping stream flips a bit of what is written.
 type flipping struct {
 	*raw
 	bit     int
@@ -392,7 +394,8 @@ func (f *flipping) Write(b []byte) (int, error) {
 	return f.raw.Write(b)
 }
 
-// A contact of whose check a bit is turned around is refused as a stranger is.
+// If a bit of a contact's check is flipped, the contact is refused in the same
+// way as a stranger.
 func TestFlippedBits(t *testing.T) {
 	t.Parallel()
 	l := &lan{}
@@ -409,7 +412,7 @@ func TestFlippedBits(t *testing.T) {
 		}
 	}
 	want := attempt(t, a, key, prove(t, identity.New(), key, purpose, [32]byte{}, a.Identity()))
-	for bit := 0; bit < 98*8; bit += 49 { // of the first message
+	for bit := 0; bit < 98*8; bit += 49 { // bits of the first message
 		require.Equal(t, want, attempt(t, a, key, check(bit, tunnel.ErrHandshake)), "bit %d", bit)
 	}
 	require.Empty(t, a.Peers())
@@ -417,7 +420,7 @@ func TestFlippedBits(t *testing.T) {
 	require.NoError(t, err)
 	s, err := c.OpenStreamSync(within(t))
 	require.NoError(t, err)
-	check(1<<20, nil)(c, s) // no bit that is written
+	check(1<<20, nil)(c, s) // beyond all bits that are written
 	until(t, "the contact is in", func() bool { return connected(a.P2P, friend.Remote()) })
 }
 
@@ -425,7 +428,7 @@ func ask(protocol string) func(*quicgo.Conn, *quicgo.Stream) {
 	return func(_ *quicgo.Conn, s *quicgo.Stream) { _, _ = multistream.Select(s, protocol) }
 }
 
-// Silent connections keep no place from a contact.
+// Silent connections do not take the place of a contact.
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	l := &lan{}
@@ -442,15 +445,16 @@ func TestSilence(t *testing.T) {
 	require.Len(t, a.Peers(), 1)
 }
 
-// Contacts reach each other while their keys change: one that has not heard of
-// the change, and dials by the key before, and one that hears of it meanwhile.
+// Contacts reach each other while their keys change: both when the dialer has
+// not heard of the change and dials by the former key, and when it hears of the
+// change while it dials.
 func TestDialAcrossEpochs(t *testing.T) {
 	t.Parallel()
 	l := &lan{}
 	a, b := pair(t, l, p2p.Config{Handler: p2p.HandlerFunc(echo)}, p2p.Config{})
 	peer := b.finds(t, a)
 	for i := range 100 {
-		b.Revoke(a.Identity()) // which closes the connection
+		b.Revoke(a.Identity()) // closes the connection
 		b.Reinstate(a.Identity())
 		if i%2 == 0 {
 			l.unheard(func() {

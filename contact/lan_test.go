@@ -16,29 +16,29 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// patience bounds what a test waits for; nothing takes that long, also on a
-// machine that is busy.
+// patience bounds how long a test waits; nothing takes that long, not even on a
+// busy machine.
 const patience = time.Minute
 
 var loopback = netip.MustParseAddr("127.0.0.1")
 
-// A lan has nodes see what others show, as a discovery does.
+// A lan lets nodes see what others show, as a discovery does.
 type lan struct {
-	news  sync.Mutex // held while nodes do not see what changes; taken before mu
+	news  sync.Mutex // held while nodes do not see changes; locked before mu
 	mu    sync.Mutex
 	nodes []*node
-	shown []junction.Shown // all that was
+	shown []junction.Shown // everything that was ever shown
 }
 
-// A node is one with contacts, on a lan.
+// A node has contacts, and is on a lan.
 type node struct {
 	*p2p.P2P
 	listener *quic.Listener
 	contacts *contact.Contacts
-	now      junction.Shown // under lan.mu; zero: nothing
+	now      junction.Shown // under lan.mu; zero if it shows nothing
 }
 
-// instance is what others see of what is shown.
+// instance returns the instance that others see when a node shows s.
 func instance(s junction.Shown) junction.Instance {
 	return junction.Instance{
 		Label: s.Label, Key: s.Key, Tags: s.Tags, From: loopback,
@@ -46,7 +46,7 @@ func instance(s junction.Shown) junction.Instance {
 	}
 }
 
-// start starts a node that the lan's other nodes see, in the mode.
+// start starts a node in the mode, which the other nodes of the lan see.
 func (l *lan) start(t testing.TB, cfg p2p.Config, contacts ...identity.RemoteIdentity) *node {
 	t.Helper()
 	return l.startWith(t, cfg, quic.Config{DialTimeout: patience}, nil, contacts...)
@@ -72,7 +72,7 @@ func (l *lan) startWith(t testing.TB, cfg p2p.Config, qc quic.Config, also func(
 	return n
 }
 
-// join has the others see what a node shows, and the node what they do.
+// join lets the other nodes see what n shows, and lets n see what they show.
 func (l *lan) join(t testing.TB, n *node) {
 	l.mu.Lock()
 	for _, o := range l.nodes {
@@ -117,19 +117,19 @@ func (l *lan) show(n *node, shown junction.Shown, ok bool) {
 		return
 	}
 	for _, o := range l.nodes {
-		if before.Label == "" && o.now.Label != "" { // its discovery begins
+		if before.Label == "" && o.now.Label != "" { // the discovery of n begins
 			n.contacts.Seen(instance(o.now))
 		}
 		if before.Label != "" && o != n {
 			o.contacts.Gone(before.Label)
 		}
-		if ok { // the node sees its own, too
+		if ok { // the node sees its own instance, too
 			o.contacts.Seen(instance(shown))
 		}
 	}
 }
 
-// unheard does something while no node sees what changes.
+// unheard calls do while no node sees changes.
 func (l *lan) unheard(do func()) {
 	l.news.Lock()
 	defer l.news.Unlock()
@@ -159,14 +159,13 @@ func within(t testing.TB) context.Context {
 	return ctx
 }
 
-// until waits until something is so.
+// until waits until is returns true.
 func until(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	require.Eventually(t, is, patience, time.Millisecond, what)
 }
 
-// finds waits until a node has discovered another one, and is connected with
-// it.
+// finds waits until n has discovered o and is connected to it.
 func (n *node) finds(t testing.TB, o *node) *p2p.Peer {
 	t.Helper()
 	until(t, "found", func() bool {

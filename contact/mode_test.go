@@ -13,8 +13,8 @@ import (
 	"github.com/sdp2p/p2p/quic"
 )
 
-// known has a node know another one at an address, as a discovery that hides
-// nothing does.
+// known lets a node know another one at an address, as a discovery does that
+// hides nothing.
 type known struct {
 	id identity.RemoteIdentity
 	at netip.AddrPort
@@ -37,7 +37,7 @@ func (n *node) addr(t testing.TB) netip.AddrPort {
 	return netip.AddrPortFrom(loopback, port)
 }
 
-// stranger starts a node that hides nothing, and knows another one at an
+// stranger starts a node that hides nothing, and knows another node at an
 // address.
 func stranger(t testing.TB, of *node, at netip.AddrPort) *p2p.P2P {
 	t.Helper()
@@ -47,8 +47,9 @@ func stranger(t testing.TB, of *node, at netip.AddrPort) *p2p.P2P {
 	return s
 }
 
-// The mode is switched while the node runs: connections of before end, the node
-// is not where it was, and then it is there again.
+// The mode is switched while the node runs. Each time, the connections end and
+// the node has another address. After the second time, its contact finds it
+// again.
 func TestSwitch(t *testing.T) {
 	t.Parallel()
 	l := &lan{}
@@ -73,7 +74,7 @@ func TestSwitch(t *testing.T) {
 	require.NotEmpty(t, a.Listeners()[0].Addrs)
 
 	a.contacts.Veil(true)
-	require.False(t, connected(a.P2P, s.Identity()), "it has ended when Veil returns")
+	require.False(t, connected(a.P2P, s.Identity()), "the connection must have ended when Veil returns")
 	until(t, "the stranger notices", func() bool { return !peer.Connected() })
 	shows(t, a)
 	require.Empty(t, a.Listeners()[0].Addrs)
@@ -87,8 +88,9 @@ func connected(n *p2p.P2P, to identity.RemoteIdentity) bool {
 	return ok && peer.Connected()
 }
 
-// A node whose discovery is made in the mode never shows itself, also before
-// its hooks run; and one without the hook knows nobody, and nobody it.
+// A node in the mode shows no address. When its contact hook is unregistered,
+// its connections end, and it knows nobody; when the hook is registered again,
+// the node finds its contact again.
 func TestVeilBeforeRun(t *testing.T) {
 	t.Parallel()
 	l := &lan{}
@@ -104,8 +106,8 @@ func TestVeilBeforeRun(t *testing.T) {
 	a.finds(t, b)
 }
 
-// A peer that is no contact any more is disconnected, and does not come back;
-// who becomes one again is found.
+// A peer that is no longer a contact is disconnected, and does not come back.
+// When it becomes a contact again, it is found.
 func TestRemoval(t *testing.T) {
 	t.Parallel()
 	l := &lan{}

@@ -15,7 +15,7 @@ import (
 	"github.com/sdp2p/p2p/tunnel"
 )
 
-// A half is one end of a stream in memory. It counts what it is told.
+// A half is one end of a stream in memory. It counts the bytes that it reads.
 type half struct {
 	net.Conn
 	heard int
@@ -36,7 +36,7 @@ type answer struct {
 	err   string
 }
 
-// try does the check with a node as a stranger, who takes it for target.
+// try makes the check with a node, as a stranger who expects target there.
 func try(t *testing.T, d *deaf, node, key, stranger identity.Identity, target identity.RemoteIdentity) answer {
 	ours, theirs := net.Pipe()
 	exporter := func(string) ([32]byte, bool) { return [32]byte{1}, true }
@@ -59,10 +59,9 @@ func try(t *testing.T, d *deaf, node, key, stranger identity.Identity, target id
 	return answer{time.Since(began), own.heard, err.Error()}
 }
 
-// A stranger who has the node's public key, or that of one of its contacts,
-// learns nothing by trying: of the tries that are made with the node's key, and
-// with that of somebody else, the answers are the same, and come at the same
-// times, which are simulated.
+// A stranger who has the public key of the node or of one of its contacts
+// learns nothing from tries: with these keys, the answers are the same as with
+// anybody else's key, and come at the same times, which are simulated.
 func TestNoOracle(t *testing.T) {
 	tries := 100
 	if os.Getenv("SDP2P_SOAK") != "" {

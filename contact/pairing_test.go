@@ -27,7 +27,8 @@ type device struct {
 	asked     []pairing.Device
 }
 
-// device starts one. It begins open if the mode is not to be contacts-only.
+// device starts a device, in the mode for contacts only if private is set, and
+// in the open otherwise.
 func (l *lan) device(t *testing.T, name string, private bool) *device {
 	t.Helper()
 	d := &device{node: &node{listener: quic.New(quic.Config{DialTimeout: patience})}, libraries: library.New(library.Config{})}
@@ -56,7 +57,7 @@ func (l *lan) device(t *testing.T, name string, private bool) *device {
 	return d
 }
 
-// invite has the device make a library, if it has none, and a ticket for it.
+// invite makes a library on the device, if it has none, and a ticket for it.
 func (d *device) invite(t *testing.T) *pairing.Invitation {
 	t.Helper()
 	if d.library == nil {
@@ -79,7 +80,7 @@ func (d *device) joins(ctx context.Context, ticket pairing.Ticket) (err error) {
 	return err
 }
 
-// reads has the ticket go over a screen.
+// reads returns the ticket as if another device had read it from a screen.
 func reads(t *testing.T, ticket pairing.Ticket) pairing.Ticket {
 	t.Helper()
 	got, err := pairing.ParseTicket(ticket.Text())
@@ -87,7 +88,8 @@ func reads(t *testing.T, ticket pairing.Ticket) pairing.Ticket {
 	return got
 }
 
-// paired wants two devices to have paired and found each other.
+// paired checks that two devices have paired, and waits until they have found
+// each other.
 func paired(t *testing.T, a, b *device, i *pairing.Invitation) {
 	t.Helper()
 	_, err := i.Wait(within(t))
@@ -98,7 +100,8 @@ func paired(t *testing.T, a, b *device, i *pairing.Invitation) {
 }
 
 // Two devices of which one or both are visible to contacts only pair by a
-// ticket, which stands while keys change, and are contacts afterwards.
+// ticket, and are contacts afterwards. The ticket remains valid while keys
+// change.
 func TestPair(t *testing.T) {
 	t.Parallel()
 	for name, private := range map[string][2]bool{"both": {true, true}, "inviting": {true, false}, "joining": {false, true}} {
@@ -111,7 +114,7 @@ func TestPair(t *testing.T) {
 			require.Equal(t, private[0], !ticket.Ephemeral.IsZero())
 			if private[0] {
 				for range 5 {
-					require.NotEqual(t, ticket.Ephemeral, shows(t, a.node).Key, "it is shown nowhere else")
+					require.NotEqual(t, ticket.Ephemeral, shows(t, a.node).Key, "the ticket's key must not be announced")
 					a.contacts.Turn()
 				}
 			}
@@ -122,7 +125,7 @@ func TestPair(t *testing.T) {
 			}
 			a.finds(t, b.node)
 			b.finds(t, a.node)
-			i.Cancel() // of what is done already: who has become a contact stays
+			i.Cancel() // this undoes nothing: the new contact stays
 			require.NoError(t, a.contacts.Set(nil))
 			peer, _ := a.Peer(b.Identity())
 			s, err := peer.Open(within(t), "echo")
@@ -132,9 +135,9 @@ func TestPair(t *testing.T) {
 	}
 }
 
-// A node that knows the key of a ticket by what dials send, and not its secret,
-// is refused as any stranger is; and so is who knows the secret, and does not
-// say who it is.
+// A node that knows the key of a ticket, which dials reveal, but not its
+// secret, is refused in the same way as a stranger. So is a node that knows the
+// secret but does not say who it is.
 func TestPairStranger(t *testing.T) {
 	t.Parallel()
 	l := &lan{}
@@ -149,7 +152,7 @@ func TestPairStranger(t *testing.T) {
 			require.NoError(t, err)
 			_, err = in.Write(what)
 			require.NoError(t, err)
-			_ = in.CloseWrite() // it may have been refused since
+			_ = in.CloseWrite() // the node may have been refused before this
 		}
 	}
 	own, others := self.Remote().Bytes(), other.Remote().Bytes()
@@ -168,18 +171,19 @@ func TestPairStranger(t *testing.T) {
 	} {
 		require.Equal(t, want, attemptBy(t, a, by, key, do), name)
 	}
-	require.Equal(t, want, attempt(t, a, key, prove(t, self, key, invited, secret, a.Identity())), "by the key that is shown")
+	require.Equal(t, want, attempt(t, a, key, prove(t, self, key, invited, secret, a.Identity())), "by the announced key")
 	require.Empty(t, a.Peers())
 	ended := make(chan string)
 	go func() { ended <- attemptBy(t, a, by, key, says(own[:]...)) }()
 	until(t, "the guest is in", func() bool { return connected(a.P2P, self.Remote()) })
 	over()
-	require.Equal(t, "0", strings.TrimSpace(<-ended), "not for being idle")
+	require.Equal(t, "0", strings.TrimSpace(<-ended), "must not end for being idle")
 	require.Equal(t, want, attemptBy(t, a, by, key, prove(t, self, key, invited, secret, a.Identity())), "afterwards")
 }
 
-// A ticket in which another key or place stands leads nowhere: neither does the
-// node there learn who has scanned it, nor does this one pair with it.
+// A ticket with another key or place in it leads nowhere: the node at that
+// place does not learn who has scanned the ticket, and the inviting node does
+// not pair.
 func TestPairAltered(t *testing.T) {
 	t.Parallel()
 	l := &lan{}
@@ -206,8 +210,7 @@ func TestPairAltered(t *testing.T) {
 	}
 }
 
-// peerFails waits until a node that a device looks for could not be connected
-// with.
+// peerFails waits until a device fails to connect to a node that it looks for.
 func peerFails(t *testing.T, d *device, id identity.RemoteIdentity) {
 	t.Helper()
 	until(t, "a dial that failed", func() bool {
@@ -220,8 +223,8 @@ func peerFails(t *testing.T, d *device, id identity.RemoteIdentity) {
 	})
 }
 
-// A second device that has the ticket hears that it was used, and is
-// disconnected; once the invitation is over, its key is as good as none.
+// A second device with the same ticket learns that the ticket was used, and is
+// disconnected. Once the invitation is over, its key is not accepted any more.
 func TestPairOver(t *testing.T) {
 	t.Parallel()
 	l := &lan{}
