@@ -30,8 +30,8 @@ func (finder) Run(ctx context.Context, s *p2p.Scope) error {
 	return nil
 }
 
-// BenchmarkLook looks at a node with a thousand peers, for a browser that was
-// sent all that there is.
+// BenchmarkLook looks at a node with a thousand peers, for a browser that
+// already has the whole state.
 func BenchmarkLook(b *testing.B) {
 	node := p2ptest.NewNetwork(p2ptest.Config{}).Start(b, p2p.Config{App: "test", Hooks: []p2p.Hook{finder{}}})
 	s := newSent()

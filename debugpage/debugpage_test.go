@@ -44,10 +44,10 @@ func ask(t *testing.T, method, url string, change func(*http.Request)) (status i
 	return answer.StatusCode, answer.Header, string(data)
 }
 
-// named has a request name a host.
+// named makes a request name a host.
 func named(host string) func(*http.Request) { return func(r *http.Request) { r.Host = host } }
 
-// What is served, and what browsers are told of it.
+// TestServed checks what is served, and with which headers.
 func TestServed(t *testing.T) {
 	node := p2ptest.NewNetwork(p2ptest.Config{}).Start(t, p2p.Config{App: "test", Name: "Laptop"})
 	at := serve(t, debugpage.Handler(node)).URL
@@ -67,7 +67,7 @@ func TestServed(t *testing.T) {
 	require.Equal(t, node.Identity(), s.Identity)
 	require.Equal(t, "Laptop", s.Metadata["name"])
 
-	status, header, _ := ask(t, "HEAD", at+"/events", nil) // which ends
+	status, header, _ := ask(t, "HEAD", at+"/events", nil) // unlike GET, HEAD ends
 	require.Equal(t, http.StatusOK, status)
 	require.Equal(t, "text/event-stream", header.Get("Content-Type"))
 	status, header, _ = ask(t, "POST", at+"/state", nil)
@@ -79,8 +79,8 @@ func TestServed(t *testing.T) {
 	}
 }
 
-// A request that names another host is refused, whatever that leads to, and so
-// is what another page has the browser ask for.
+// A request that names another host is refused, whatever address the host has,
+// and so is a request that a browser makes for another page.
 func TestHosts(t *testing.T) {
 	node := p2ptest.NewNetwork(p2ptest.Config{}).Start(t, p2p.Config{App: "test"})
 	at := serve(t, debugpage.Handler(node)).URL
@@ -91,7 +91,7 @@ func TestHosts(t *testing.T) {
 	} {
 		for _, path := range []string{"/", "/state", "/events", "/uplot.js"} {
 			if want == 200 && path == "/events" {
-				continue // which does not end
+				continue // the answer would not end
 			}
 			status, _, body := ask(t, "GET", at+path, named(host))
 			require.Equal(t, want, status, "%s %s", host, path)
@@ -102,15 +102,15 @@ func TestHosts(t *testing.T) {
 		status, _, _ := ask(t, "GET", at+"/state", func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", site) })
 		require.Equal(t, want, status, site)
 	}
-	status, _, _ := ask(t, "GET", at+"/", func(r *http.Request) { // a link was followed
+	status, _, _ := ask(t, "GET", at+"/", func(r *http.Request) { // the user followed a link
 		r.Header.Set("Sec-Fetch-Site", "cross-site")
 		r.Header.Set("Sec-Fetch-Mode", "navigate")
 	})
 	require.Equal(t, 200, status)
 }
 
-// A request from another computer is refused even if it says that it is for
-// localhost, unless the app has allowed the host that it names.
+// A request from another computer is refused even if it names localhost, unless
+// the app has allowed the host that the request names.
 func TestElsewhere(t *testing.T) {
 	node := p2ptest.NewNetwork(p2ptest.Config{}).Start(t, p2p.Config{App: "test"})
 	status := func(h http.Handler, from, host string) int {
@@ -133,7 +133,7 @@ func TestElsewhere(t *testing.T) {
 	require.Equal(t, 200, status(more, "127.0.0.1:5", "localhost"))
 }
 
-// Over a Unix socket, the page answers whom the system lets in.
+// Over a Unix socket, the page answers everybody whom the system lets in.
 func TestUnix(t *testing.T) {
 	node := p2ptest.NewNetwork(p2ptest.Config{}).Start(t, p2p.Config{App: "test"})
 	path := filepath.Join(t.TempDir(), "page")
@@ -184,8 +184,9 @@ func (w *watcher) next(t *testing.T) (event, data string) {
 	}
 }
 
-// Events begin with the state, a peer that comes and goes is among them, and
-// they end with the node, before and after its shutdown.
+// The first event is the state. Then come changes, such as a peer that appears
+// and disappears, and the last event comes when the node ends. A watcher that
+// comes after the node's shutdown gets the state and the end.
 func TestEvents(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -203,7 +204,7 @@ func TestEvents(t *testing.T) {
 		for {
 			event, data := w.next(t)
 			require.Equal(t, "change", event)
-			require.NotContains(t, data, `"Laptop"`, "what has not changed is not sent again")
+			require.NotContains(t, data, `"Laptop"`, "parts that have not changed must not be sent again")
 			if strings.Contains(data, what) {
 				return
 			}
@@ -228,7 +229,8 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// Only so many pages are live at a time, and one that is left makes room.
+// Only a limited number of pages is live at a time; once a page is left,
+// another one can be live.
 func TestViewers(t *testing.T) {
 	network := p2ptest.NewNetwork(p2ptest.Config{})
 	node := network.Start(t, p2p.Config{App: "test"})
@@ -252,7 +254,7 @@ func TestViewers(t *testing.T) {
 }
 
 // A proxy on the same computer that names localhost does not open the page to
-// others: only one for whose host the app has allowed that.
+// others. Only a proxy whose host the app has allowed does.
 func TestForwarded(t *testing.T) {
 	node := p2ptest.NewNetwork(p2ptest.Config{}).Start(t, p2p.Config{App: "test"})
 	at := serve(t, debugpage.Handler(node, debugpage.AllowHosts("debug.example"))).URL
@@ -271,7 +273,8 @@ func TestForwarded(t *testing.T) {
 	}
 }
 
-// An empty host in AllowHosts, as of a setting that is not set, is no request's.
+// An empty host in AllowHosts, which a missing setting may cause, allows no
+// request.
 func TestNoHost(t *testing.T) {
 	node := p2ptest.NewNetwork(p2ptest.Config{}).Start(t, p2p.Config{App: "test"})
 	h := debugpage.Handler(node, debugpage.AllowHosts(""))

@@ -20,7 +20,7 @@ import (
 	"github.com/sdp2p/p2p/p2ptest"
 )
 
-// A copy is what a browser makes of the messages.
+// A copied is the state that a browser builds from the messages.
 type copied struct {
 	hooks  []p2p.HookState
 	peers  map[identity.RemoteIdentity]p2p.PeerState
@@ -50,7 +50,7 @@ func (c *copied) take(t require.TestingT, m message) {
 	c.events = append(c.events, got.Events...)
 }
 
-// Whatever happens between two looks, what a browser was sent adds up to the
+// Whatever happens between two looks, the messages to a browser add up to the
 // state, and nothing is sent twice.
 func TestDifference(t *testing.T) {
 	var ids []identity.RemoteIdentity
@@ -70,7 +70,8 @@ func TestDifference(t *testing.T) {
 					now.Peers = append(now.Peers, p2p.PeerState{Identity: id, Name: fmt.Sprint(i, state)})
 				}
 			}
-			for range rapid.IntRange(0, 3).Draw(t, "forgotten") { // anywhere, as each kind has a ring of its own
+			// Anywhere in the list, since each kind has a ring of its own.
+			for range rapid.IntRange(0, 3).Draw(t, "forgotten") {
 				if len(now.Events) > 0 {
 					i := rapid.IntRange(0, len(now.Events)-1).Draw(t, "which")
 					now.Events = slices.Delete(slices.Clone(now.Events), i, i+1)
@@ -103,8 +104,8 @@ func TestDifference(t *testing.T) {
 	})
 }
 
-// Many peers come in messages of a bounded size, of which the first one only
-// says that what was there before is void.
+// Many peers come in messages of a bounded size. Only the first message says
+// that the state before is void.
 func TestSplit(t *testing.T) {
 	var now p2p.State
 	for i := range 1000 {
@@ -121,15 +122,14 @@ func TestSplit(t *testing.T) {
 	require.Len(t, browser.peers, 1000)
 }
 
-// A node that has shut down has no hooks; that is a list of none for the
-// browser.
+// A node that has shut down has no hooks, and the browser gets an empty list.
 func TestNone(t *testing.T) {
 	messages, err := newSent().difference(p2p.State{})
 	require.NoError(t, err)
 	require.Contains(t, string(messages[0].data), `"hooks":[],"streams":[]`)
 }
 
-// Between two looks, a connection's age is no news.
+// A connection that has only become older is not sent again.
 func TestAges(t *testing.T) {
 	now := func(at time.Time) p2p.State {
 		conn := p2p.ConnState{Listener: "wire", Opened: time.Unix(1, 0), Age: at.Sub(time.Unix(1, 0))}
@@ -143,7 +143,7 @@ func TestAges(t *testing.T) {
 	require.NotContains(t, string(messages[0].data), "peers")
 }
 
-// A browser is what events writes to.
+// A browser is the writer to which the handler's events go.
 type browser struct {
 	header http.Header
 	writes chan string
@@ -157,8 +157,8 @@ func (b *browser) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// However much happens, the state is looked at five times a second at most;
-// where nothing does, once a second; and the request's end is the end.
+// The handler looks at the state at most five times a second if much happens,
+// and once a second if nothing does. It returns when the request ends.
 func TestPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := p2ptest.NewNetwork(p2ptest.Config{})
@@ -174,14 +174,14 @@ func TestPace(t *testing.T) {
 		}()
 		time.Sleep(10*time.Second + restTime/2)
 		synctest.Wait()
-		require.InDelta(t, 11, len(b.writes), 1, "nothing happens")
+		require.InDelta(t, 11, len(b.writes), 1, "while nothing happens")
 		before := len(b.writes)
 		for i := range 1000 {
 			require.NoError(t, node.UpdateMetadata(func(entries map[string]string) { entries["at"] = fmt.Sprint(i) }))
 			time.Sleep(10 * time.Millisecond)
 		}
 		synctest.Wait()
-		require.InDelta(t, 50, len(b.writes)-before, 2, "much happens")
+		require.InDelta(t, 50, len(b.writes)-before, 2, "while much happens")
 		all := drain(b.writes)
 		require.Contains(t, all[len(all)-1]+all[len(all)-2], `"at":"9`)
 		leave()
@@ -197,8 +197,8 @@ func drain(from chan string) (all []string) {
 	return all
 }
 
-// A browser that takes nothing holds up nobody: while it is written to, what
-// happens is summed up.
+// A browser that takes nothing delays nobody: while a message is written to it,
+// news is collected into the next one.
 func TestSlowBrowser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := p2ptest.NewNetwork(p2ptest.Config{})

@@ -27,12 +27,13 @@ type tab struct {
 	ctx context.Context
 
 	mu        sync.Mutex
-	complaint []string // of the console
-	asked     []string // URLs
+	complaint []string // messages of the console
+	asked     []string // URLs that were asked for
 }
 
-// open opens the page of a node in a browser of its own. In the end, nothing
-// may have been complained of on the console, and nothing asked for elsewhere.
+// open opens the page of a node in a browser of its own. When the test ends,
+// the console must have no messages, and the page must have asked for nothing
+// from elsewhere.
 func open(t *testing.T, node *p2p.P2P, width, height int64, options ...debugpage.Option) *tab {
 	t.Helper()
 	if os.Getenv(enable) == "" {
@@ -55,7 +56,7 @@ func open(t *testing.T, node *p2p.P2P, width, height int64, options ...debugpage
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
-	t.Cleanup(func() { chromedp.Cancel(ctx) }) // waits for the browser's end
+	t.Cleanup(func() { chromedp.Cancel(ctx) }) // waits until the browser has ended
 	b := &tab{t: t, ctx: ctx}
 	chromedp.ListenTarget(ctx, b.hear)
 	b.do(network.Enable(), log.Enable(), emulation.SetDeviceMetricsOverride(width, height, 1, false), chromedp.Navigate(server.URL+"/"))
@@ -72,7 +73,7 @@ func open(t *testing.T, node *p2p.P2P, width, height int64, options ...debugpage
 	return b
 }
 
-// hear notes what the browser tells.
+// hear records the browser's events.
 func (b *tab) hear(event any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -105,8 +106,8 @@ func (b *tab) until(expression string) {
 	}
 }
 
-// value returns what an expression is in the page, after it has settled if it
-// is a promise.
+// value returns the value of an expression in the page. If the value is a
+// promise, value waits until it has settled.
 func value[T any](b *tab, expression string) (v T) {
 	b.t.Helper()
 	b.do(chromedp.Evaluate(expression, &v, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))

@@ -10,8 +10,9 @@ import (
 	"github.com/sdp2p/p2p/internal/faulttest"
 )
 
-// Each kind of fault stands on the page: among the events, and counted. In the
-// window that a person sees, not only in what the page was sent.
+// Each kind of fault appears on the page among the events, and is counted
+// there. The test looks at the window that a person sees, and not only at what
+// the page was sent.
 func TestFaultsStandOnThePage(t *testing.T) {
 	if os.Getenv(enable) == "" {
 		t.Skip(enable + " is not set")

@@ -16,12 +16,12 @@ const (
 	inside = "SDP2P_BROWSERTEST_INSIDE" // set in the namespace
 )
 
-// TestMain runs the tests again in a namespace of their own: neither the
-// browser nor a node can reach anything but each other.
+// TestMain runs the tests again in a network namespace of their own, where the
+// browser and the nodes can only reach each other.
 func TestMain(m *testing.M) {
 	switch {
 	case os.Getenv(enable) == "":
-		os.Exit(m.Run()) // they skip
+		os.Exit(m.Run()) // the tests skip themselves
 	case os.Getenv(inside) != "":
 		if err := loopbackUp(); err != nil {
 			fmt.Fprintln(os.Stderr, "the namespace has no loopback:", err)
@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// loopbackUp switches the namespace's only interface on.
+// loopbackUp brings up the namespace's only interface.
 func loopbackUp() error {
 	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

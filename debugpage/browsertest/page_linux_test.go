@@ -17,7 +17,7 @@ import (
 	"github.com/sdp2p/p2p/p2ptest"
 )
 
-// A finder finds what the test wants.
+// A finder finds the peers that the test wants it to find.
 type finder struct{ scope *p2p.Scope }
 
 func (*finder) Name() string { return "finder" }
@@ -29,7 +29,7 @@ func (f *finder) Run(ctx context.Context, s *p2p.Scope) error {
 	return nil
 }
 
-// finds has the node discover a peer.
+// finds makes the node discover a peer.
 func (f *finder) finds(t *testing.T, id identity.RemoteIdentity, name string) {
 	t.Helper()
 	at := p2p.Candidate{Kind: p2p.Direct, Addr: netip.MustParseAddrPort("127.0.0.1:9"), Version: 2}
@@ -41,7 +41,7 @@ func echo(_ context.Context, s *p2p.Stream) error {
 	return err
 }
 
-// start starts a node in a network, and a hook that finds what the test wants.
+// start starts a node in a network, with a finder.
 func start(t *testing.T, network *p2ptest.Network, name string) (*p2p.P2P, *finder) {
 	t.Helper()
 	var mux p2p.Mux
@@ -66,8 +66,9 @@ func connect(t *testing.T, node *p2p.P2P, to identity.RemoteIdentity) *p2p.Strea
 	return s
 }
 
-// The page shows the node, a peer that comes, is connected, and goes, and a
-// dial that fails, with its reason; and in the end that the node has shut down.
+// The page shows the node, a peer that appears, is connected and disappears,
+// and a failed dial with its reason. In the end, it shows that the node has
+// shut down.
 func TestPage(t *testing.T) {
 	network := p2ptest.NewNetwork(p2ptest.Config{})
 	node, find := start(t, network, "Laptop")
@@ -98,7 +99,7 @@ func TestPage(t *testing.T) {
 	reason := value[string](b, `document.getElementById("peer-why").textContent`)
 	require.NotEmpty(t, reason)
 	require.Equal(t, node.State().Peers[1].Unreachable, reason)
-	require.Zero(t, value[int](b, `document.images.length`), "a name is no markup")
+	require.Zero(t, value[int](b, `document.images.length`), "a name must not become markup")
 
 	require.NoError(t, stream.Close())
 	require.NoError(t, phone.Shutdown(t.Context()))
@@ -108,8 +109,8 @@ func TestPage(t *testing.T) {
 	b.says("#live", "shut down")
 }
 
-// All can be done with the keyboard, and nothing sticks out of a narrow window,
-// in light and dark.
+// Everything can be done with the keyboard, and nothing is wider than a narrow
+// window. The page has a light and a dark form.
 func TestNarrow(t *testing.T) {
 	network := p2ptest.NewNetwork(p2ptest.Config{})
 	node, find := start(t, network, "A laptop with a rather long name that its owner has given to it")
@@ -134,8 +135,8 @@ func TestNarrow(t *testing.T) {
 	b.until(`getComputedStyle(document.body).backgroundColor !== "` + light + `"`)
 }
 
-// With a thousand peers the page has no more elements than with some dozens,
-// and what happens to one of them changes no more than its own.
+// With a thousand peers, the page has no more elements than with a few dozen,
+// and news about a peer changes only the elements of this peer.
 func TestThousandPeers(t *testing.T) {
 	node, find := start(t, p2ptest.NewNetwork(p2ptest.Config{}), "Laptop")
 	var ids []identity.RemoteIdentity
@@ -150,8 +151,8 @@ func TestThousandPeers(t *testing.T) {
 	require.Less(t, elements, 1500)
 	require.Less(t, value[int](b, `document.querySelectorAll("#peers .row").length`), 40)
 
-	// Only the row and the events change, not the table, and not the picture as
-	// a whole.
+	// Only the row and the events change, but neither the table nor the picture
+	// as a whole.
 	b.until(`document.querySelectorAll("#log li").length >= 64`)
 	value[bool](b, `(window.seen = [], new MutationObserver((all) => window.seen.push(...all.map((m) => m.target.nodeName)))
 		.observe(document.querySelector("main"), {subtree: true, childList: true, attributes: true, characterData: true}), true)`)
@@ -161,7 +162,7 @@ func TestThousandPeers(t *testing.T) {
 	t.Logf("%d changes of the document for one event", changes)
 	require.Less(t, changes, 200)
 
-	// Figures for RESULTS; on a busy machine, they say nothing.
+	// The figures below are for RESULTS; on a busy machine, they say nothing.
 	value[bool](b, `(window.frames = [], (function frame(at) {
 		window.frames.push(at); requestAnimationFrame(frame) })(performance.now()), true)`)
 	b.do(chromedp.Focus("#peers"), chromedp.KeyEvent(kb.End))

@@ -18,7 +18,7 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// A stage is a listener whose connections run as the test wants.
+// A stage is a listener whose connections are of the kinds that the test wants.
 type stage struct {
 	scope *p2p.Scope
 	relay identity.RemoteIdentity
@@ -50,7 +50,7 @@ func (s *stage) Dial(_ context.Context, to identity.RemoteIdentity, via []p2p.Ca
 	return nil, failed
 }
 
-// Report is as that of package relay.
+// Report returns a report such as that of package relay.
 func (s *stage) Report(bool) p2p.HookReport {
 	upgrades := []map[string]any{}
 	for _, id := range s.left {
@@ -60,11 +60,11 @@ func (s *stage) Report(bool) p2p.HookReport {
 	return p2p.HookReport{Gauges: map[string]float64{"relays": 1, "relays_ready": 1}, Details: map[string]any{"relays": relays, "upgrades": upgrades}}
 }
 
-// A conn has made-up figures.
+// A conn is a connection with made-up figures.
 type conn struct {
 	path  p2p.Path
 	rtt   time.Duration
-	pace  float64 // bytes a second, on average
+	pace  float64 // average bytes a second
 	began time.Time
 }
 
@@ -82,7 +82,7 @@ func (c *conn) Stats() p2p.ConnStats {
 	return p2p.ConnStats{Bytes: p2p.Bytes{Sent: uint64(sent), Received: uint64(sent / 4)}, PacketsSent: uint64(sent / 1200)}
 }
 
-// enter has a peer connect in a way.
+// enter lets a peer connect over the given path.
 func (s *stage) enter(t *testing.T, name string, path p2p.Path, rtt time.Duration, pace float64) identity.RemoteIdentity {
 	t.Helper()
 	id := identity.New().Remote()
@@ -91,7 +91,7 @@ func (s *stage) enter(t *testing.T, name string, path p2p.Path, rtt time.Duratio
 	return id
 }
 
-// play has peers connect in each way.
+// play lets peers connect over each kind of path.
 func play(t *testing.T) *p2p.P2P {
 	t.Helper()
 	s, find := &stage{relay: identity.New().Remote()}, &finder{}
@@ -119,7 +119,7 @@ func play(t *testing.T) *p2p.P2P {
 	return node
 }
 
-// The picture and the table tell the ways apart.
+// The picture and the table show which kind of path each connection takes.
 func TestPaths(t *testing.T) {
 	if os.Getenv(enable) == "" {
 		t.Skip(enable + " is not set")
@@ -137,7 +137,7 @@ func TestPaths(t *testing.T) {
 	b.until(`document.querySelectorAll("#throughput canvas, #rtt canvas").length === 2`)
 }
 
-// TestScreenshot writes the picture in the documentation, if SDP2P_SCREENSHOT
+// TestScreenshot writes the picture for the documentation, if SDP2P_SCREENSHOT
 // names a file for it.
 func TestScreenshot(t *testing.T) {
 	file := os.Getenv("SDP2P_SCREENSHOT")
@@ -148,7 +148,8 @@ func TestScreenshot(t *testing.T) {
 	b := open(t, node, 1280, 1180)
 	b.do(emulation.SetTimezoneOverride("UTC"))
 	b.says("#peers .row.failed", "Camera")
-	b.do(chromedp.Focus("#peers"), chromedp.KeyEvent(kb.Home), chromedp.Sleep(40*time.Second)) // of plots
+	// So that the plots have data.
+	b.do(chromedp.Focus("#peers"), chromedp.KeyEvent(kb.Home), chromedp.Sleep(40*time.Second))
 	for range 6 {
 		b.do(chromedp.KeyEvent(kb.ArrowDown))
 	}
