@@ -16,9 +16,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The guide is followed as a new user would: its files in a module of its own
-// outside the repository, its commands in their order, its programs in two
-// processes.
+// TestGuide follows the guide as a new user would: it puts the guide's files
+// into a module of their own outside the repository, runs the guide's commands
+// in order, and runs its programs in two processes.
 func TestGuide(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds programs")
@@ -49,7 +49,7 @@ func TestGuide(t *testing.T) {
 	t.Run("first", func(t *testing.T) {
 		laptop := start(t, home, command(t, blocks, "go run ./first -name laptop")+" "+on)
 		phone := start(t, home, command(t, blocks, "go run ./first -name phone")+" "+on)
-		const fingerprint = `|(\w{4}-){3}\w{4}` // of a peer that has not said its name yet
+		const fingerprint = `|(\w{4}-){3}\w{4}` // shown for a peer that has not told its name yet
 		require.Regexp(t, `^(phone`+fingerprint+`) has copied "world"$`, laptop.line(t, "has copied"))
 		require.Regexp(t, `^(laptop`+fingerprint+`) has copied "hello"$`, phone.line(t, "has copied"))
 	})
@@ -68,13 +68,13 @@ func TestGuide(t *testing.T) {
 		require.Contains(t, laptop.line(t, "has copied"), "phone has copied \"world\", and nobody else knows")
 		require.Contains(t, phone.line(t, "has copied"), "laptop has copied \"hello\", and nobody else knows")
 
-		laptop.stop(t) // and again, without a ticket
+		laptop.stop(t) // start both again, without a ticket
 		phone.stop(t)
 		laptop, phone = start(t, home, first), start(t, home, second)
 		require.Contains(t, laptop.line(t, "has copied"), "phone has copied \"world\", and nobody else knows")
 		require.Contains(t, phone.line(t, "has copied"), "laptop has copied \"hello\", and nobody else knows")
 
-		phone.stop(t) // the laptop is lost
+		phone.stop(t) // now the laptop is lost
 		phone = start(t, home, strings.Replace(command(t, blocks, "go run ./private -name phone -dir phone -copy world -recover"), "sdp2pk1:…", key, 1)+" "+on)
 		require.Equal(t, "laptop was removed by the recovery key", phone.line(t, "was removed"))
 	})
@@ -99,8 +99,8 @@ func TestGuide(t *testing.T) {
 	})
 }
 
-// Every command of the guide is one that the test runs, or one of those that it
-// cannot.
+// Every command of the guide is either one that the test runs, or one of those
+// that it cannot run.
 func TestGuideCommands(t *testing.T) {
 	for _, b := range guide(t) {
 		if b.file != "" || b.kind != "sh" {
@@ -112,8 +112,8 @@ func TestGuideCommands(t *testing.T) {
 	}
 }
 
-// A block is a fenced one of the guide; if it is a file of the reader's, with
-// its name.
+// A block is a fenced block of the guide; file is its name if it is a file that
+// the reader creates.
 type block struct{ kind, file, text string }
 
 func guide(t *testing.T) []block { return blocks(t, "guide.md") }
@@ -129,8 +129,8 @@ func blocks(t *testing.T, file string) (all []block) {
 	return all
 }
 
-// command returns the line of the guide that begins so, for the program as it
-// was built.
+// command returns the line of the guide that starts with begin, changed to run
+// the program that was built.
 func command(t *testing.T, blocks []block, begin string) string {
 	for _, b := range blocks {
 		for line := range strings.Lines(b.text) {
@@ -143,7 +143,7 @@ func command(t *testing.T, blocks []block, begin string) string {
 	return ""
 }
 
-// run runs commands, with what modules there are on this machine.
+// run runs commands, with the modules that this machine has.
 func run(t *testing.T, dir, commands string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
@@ -154,7 +154,7 @@ func run(t *testing.T, dir, commands string) {
 	require.NoError(t, err, "%s:\n%s", commands, out)
 }
 
-// A process is a program of the guide.
+// A process runs a program of the guide.
 type process struct {
 	cmd   *exec.Cmd
 	in    io.WriteCloser
@@ -194,7 +194,7 @@ func start(t *testing.T, dir, command string) *process {
 	return p
 }
 
-// line waits for a line that has a text in it.
+// line waits for a line that contains text.
 func (p *process) line(t *testing.T, text string) string {
 	late := time.After(time.Minute)
 	for {

@@ -15,17 +15,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// levels are the methods of a logger whose messages are listed.
+// levels are the levels whose messages are listed, by the names of the logger's
+// methods.
 var levels = map[string]bool{"Info": true, "Warn": true, "Error": true}
 
-// keys are those of attributes that have one meaning everywhere.
+// forbidden maps keys of attributes that no message may have to the keys that
+// all others use.
 var forbidden = map[string]string{"err": "cause", "error": "cause", "remote": "path", "id": "peer"}
 
-// The page of messages lists what the packages log at Info and above, each at
-// its level, and nothing else; and all lines name the same thing by the same
-// key.
+// The page of messages lists everything that the packages log at Info and
+// above, each message at its level, and nothing else. All messages use the same
+// key for the same thing.
 func TestMessages(t *testing.T) {
-	logged := map[string]string{} // the level by the message
+	logged := map[string]string{} // level by message
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		if d.IsDir() && (d.Name() == "bench" || d.Name() == "examples" || d.Name() == "cmd" || d.Name() == "testdata") {
 			return filepath.SkipDir
@@ -61,8 +63,8 @@ func TestMessages(t *testing.T) {
 	require.Equal(t, logged, listed)
 }
 
-// logCall returns the level, the message and the keys of a call that logs, if it is
-// one.
+// logCall returns the level, the message and the keys of a call that logs, and
+// empty strings for any other call.
 func logCall(call *ast.CallExpr) (level, message string, keys []string) {
 	f, ok := call.Fun.(*ast.SelectorExpr)
 	if !ok || len(call.Args) == 0 || !levels[f.Sel.Name] && f.Sel.Name != "Debug" || !isLogger(f.X) {

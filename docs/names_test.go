@@ -17,8 +17,8 @@ var (
 	linked   = regexp.MustCompile(`\]\(([^)#:\s]+)(?:#[^)]*)?\)`)
 )
 
-// Every test that a document names exists, with … for the rest of a name, and every
-// file that it links to.
+// Every test that a document names exists, where … stands for the rest of a
+// name, and so does every file that a document links to.
 func TestNames(t *testing.T) {
 	tests := map[string]bool{}
 	var documents []string

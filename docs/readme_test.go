@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The commands of the README, each with the test that runs it; those of the
-// Makefile are run by .ci/run.
+// readmeCommands are the commands of the README, each with the test that runs
+// it; .ci/run runs those of the Makefile.
 var readmeCommands = []struct{ begin, file, test string }{
 	{"make demo ", ".ci/run", "make demo"},
 	{"make test ", ".ci/run", "make test"},
@@ -54,8 +54,8 @@ func TestReadmeCommands(t *testing.T) {
 	}
 }
 
-// The program of the README, twice on one computer, as it says: on the loopback
-// interface here.
+// TestReadme runs the program of the README twice on one computer, as the
+// README says, but on the loopback interface.
 func TestReadme(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds a program")
