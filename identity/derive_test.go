@@ -8,8 +8,8 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// Each socket of each node has a reset key of its own, and after a restart the
-// same.
+// Each socket of each node has a reset key of its own, and the same one after a
+// restart.
 func TestStatelessResetKey(t *testing.T) {
 	seed := make([]byte, identity.SeedSize)
 	id, err := identity.FromSeed(seed)
@@ -28,8 +28,8 @@ func TestStatelessResetKey(t *testing.T) {
 	require.Len(t, keys, 12)
 }
 
-// Each link of each node has a host name of its own, and after a restart the
-// same.
+// Each link of each node has a host name of its own, and the same one after a
+// restart.
 func TestHostName(t *testing.T) {
 	seed := make([]byte, identity.SeedSize)
 	id, err := identity.FromSeed(seed)

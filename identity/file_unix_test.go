@@ -14,12 +14,12 @@ import (
 func TestPipeInPlaceOfAKey(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "key.pem")
 	require.NoError(t, syscall.Mkfifo(path, 0o600))
-	_, err := LoadOrCreate(path) // which would wait for a writer
+	_, err := LoadOrCreate(path) // must not wait for a writer
 	require.ErrorContains(t, err, "not a regular file")
 }
 
-// TestLinkInPlaceOfAKey: a link to a key is followed; one to nothing has no key
-// made where it points to.
+// TestLinkInPlaceOfAKey checks that a link to a key is followed, and that no
+// key is made at the place to which a dangling link points.
 func TestLinkInPlaceOfAKey(t *testing.T) {
 	key, b := saved(t)
 	target := write(t, b)

@@ -11,7 +11,7 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// The vectors' host names were not made by this program.
+// The host names among the vectors were made by another program.
 func TestHostVectors(t *testing.T) {
 	for _, v := range readVectors[struct{ Public, Host string }](t, "identity.json") {
 		id, err := identity.FromBytes(unhex(t, v.Public))
@@ -28,7 +28,7 @@ func TestBadHostsAreRefused(t *testing.T) {
 	seed, err := identity.FromSeed(make([]byte, identity.Size))
 	require.NoError(t, err)
 	good := seed.Remote().Host()
-	require.Regexp(t, "^[a-z]", good) // a digit has no capital form
+	require.Regexp(t, "^[a-z]", good) // a digit has no upper-case form
 	last := good[identity.HostSize-1]
 	for name, s := range map[string]string{
 		"empty":           "",
@@ -52,7 +52,7 @@ func TestBadHostsAreRefused(t *testing.T) {
 	require.Empty(t, identity.RemoteIdentity{}.Host())
 }
 
-// An address passes for a host and port, and for the host of a URL.
+// An address can be used as a host and port, and as the host of a URL.
 func TestAddr(t *testing.T) {
 	id := identity.New().Remote()
 	var addr net.Addr = id.Addr()

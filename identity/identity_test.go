@@ -66,7 +66,7 @@ func TestBadKeysAreRefused(t *testing.T) {
 	for _, v := range readVectors[struct{ Public, Why string }](t, "bad_keys.json") {
 		_, err := identity.FromBytes(unhex(t, v.Public))
 		require.ErrorIs(t, err, identity.ErrInvalid, v.Why)
-		if strings.Contains(v.Why, "non-canonical") { // all of those 26 are of wrong order as well
+		if strings.Contains(v.Why, "non-canonical") { // all 26 of these have a wrong order as well
 			require.ErrorContains(t, err, "canonical", v.Why)
 		}
 	}
@@ -81,7 +81,8 @@ func TestBadTextIsRefused(t *testing.T) {
 		"padded":         good + "=",
 		"newline inside": good[:20] + "\n" + good[20:42],
 		"url alphabet":   "-_" + good[2:],
-		"trailing bits":  good[:42] + "/", // the last character holds 4 bits: '/' sets all six
+		// The last character has only 4 significant bits: '/' sets all six.
+		"trailing bits":  good[:42] + "/",
 		"ancestor's cut": good + good,
 	} {
 		_, err := identity.Parse(s)
@@ -118,7 +119,7 @@ func TestRemoteIdentityText(t *testing.T) {
 	require.Regexp(t, `^([A-Z2-7]{4}-){3}[A-Z2-7]{4}$`, id.Fingerprint())
 }
 
-// Nothing that prints, logs or marshals may show the seed.
+// Printing, logging and marshaling an identity must not show its seed.
 func TestIdentityIsRedacted(t *testing.T) {
 	seed := []byte("0123456789abcdefghijklmnopqrstuv")
 	id, err := identity.FromSeed(seed)
@@ -148,7 +149,7 @@ func TestIdentityIsRedacted(t *testing.T) {
 			fmt.Fprintf(&out, verb+"\n", v)
 		}
 		if verb == "%p" {
-			continue // fmt handles it alone: an address
+			continue // fmt handles this verb itself: it prints an address
 		}
 		require.Contains(t, fmt.Sprintf(verb, id), id.Remote().String(), verb)
 	}

@@ -50,8 +50,8 @@ func TestWhatSurroundsAKey(t *testing.T) {
 	}
 }
 
-// TestDamagedKey alters each bit of a key file, and cuts it at each byte. What
-// is loaded then, if anything, is the key that was saved.
+// TestDamagedKey flips each bit of a key file, and cuts the file at each byte.
+// If anything can still be loaded, it must be the key that was saved.
 func TestDamagedKey(t *testing.T) {
 	id, b := saved(t)
 	for i := range b {
@@ -67,13 +67,13 @@ func TestDamagedKey(t *testing.T) {
 		}
 	}
 	block, _ := pem.Decode(b)
-	block.Bytes[20] ^= 1 // of the seed
+	block.Bytes[20] ^= 1 // a byte of the seed
 	_, err := parseFile(pem.EncodeToMemory(block))
 	require.ErrorContains(t, err, "restore it from a backup")
 }
 
-// TestFirstVersion reads what other programs write: PKCS #8 without a public
-// key.
+// TestFirstVersion reads what some other programs write: PKCS #8 without a
+// public key.
 func TestFirstVersion(t *testing.T) {
 	id := New()
 	der, err := x509.MarshalPKCS8PrivateKey(id.PrivateKey())
