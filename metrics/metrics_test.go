@@ -28,7 +28,7 @@ import (
 	"github.com/sdp2p/p2p/relay"
 )
 
-// A finder finds what the test wants.
+// A finder finds the peers that the test wants it to find.
 type finder struct{ scope *p2p.Scope }
 
 func (*finder) Name() string { return "finder" }
@@ -40,7 +40,7 @@ func (f *finder) Run(ctx context.Context, s *p2p.Scope) error {
 	return nil
 }
 
-// Report has names that Prometheus does not take.
+// Report uses names that Prometheus does not accept.
 func (*finder) Report(bool) p2p.HookReport {
 	return p2p.HookReport{Gauges: map[string]float64{"not-a-name": 1}, Counts: map[string]map[string]uint64{"Neither": {"": 1}}}
 }
@@ -87,7 +87,7 @@ func echo(_ context.Context, s *p2p.Stream) error {
 	return err
 }
 
-// knows has the node discover an identity at the other node's address.
+// knows makes the node discover an identity at the other node's address.
 func (r *rig) knows(t *testing.T, id identity.RemoteIdentity) *p2p.Peer {
 	t.Helper()
 	for _, a := range r.other.Listeners()[0].Addrs {
@@ -101,7 +101,7 @@ func (r *rig) knows(t *testing.T, id identity.RemoteIdentity) *p2p.Peer {
 	return peer
 }
 
-// gather returns the text of a collection.
+// gather returns a collection as text.
 func gather(t *testing.T, c prometheus.Collector) string {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
@@ -116,8 +116,8 @@ func gather(t *testing.T, c prometheus.Collector) string {
 	return text.String()
 }
 
-// What is collected is as Prometheus wants it, and each kind of failure can be
-// told from it.
+// The collected metrics have the form that Prometheus wants, and distinguish
+// each kind of failure.
 func TestMetrics(t *testing.T) {
 	r := newRig(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -159,7 +159,7 @@ func TestMetrics(t *testing.T) {
 	require.Contains(t, gather(t, metrics.New(r.node, metrics.Config{Peers: true})), `sdp2p_peer_connected{peer="`+r.other.Identity().String()+`"} 1`)
 }
 
-// The dashboard is JSON, and asks for metrics that there are.
+// The dashboard is valid JSON, and only asks for metrics that exist.
 func TestDashboard(t *testing.T) {
 	b, err := os.ReadFile("../deploy/grafana.json")
 	require.NoError(t, err)
@@ -185,7 +185,7 @@ func TestDashboard(t *testing.T) {
 				asked++
 			}
 			if strings.Contains(target.Expr, "_total") {
-				require.Contains(t, target.Expr, "rate(", "a counter is shown by its rate")
+				require.Contains(t, target.Expr, "rate(", "a counter must be shown as a rate")
 			}
 		}
 	}
@@ -196,7 +196,7 @@ func loopback(port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)
 }
 
-// A reckless hook tells what neither Prometheus nor JSON has a word for.
+// A reckless hook reports values that Prometheus or JSON cannot express.
 type reckless struct{}
 
 func (reckless) Name() string { return "reckless" }
@@ -212,8 +212,8 @@ func (reckless) Report(bool) p2p.HookReport {
 	return p2p.HookReport{Gauges: map[string]float64{"app_ratio": math.NaN(), "app_load": 0.5}, Counts: map[string]map[string]uint64{"app_ends_too": {"\xfe": 1}}}
 }
 
-// What an app's hook tells that is no text, or no number, takes neither the
-// other metrics away nor the state.
+// If a hook of an app reports invalid text, or a value that is no number,
+// neither the other metrics nor the node's state are lost.
 func TestReckless(t *testing.T) {
 	node := start(t, nil, reckless{})
 	registry := prometheus.NewRegistry()
