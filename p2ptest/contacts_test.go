@@ -22,7 +22,7 @@ func ids(nodes ...*p2p.P2P) (all []identity.RemoteIdentity) {
 	return all
 }
 
-// sees wants a node to see others, and nobody else.
+// sees checks that a node sees the other given nodes, and nobody else.
 func sees(t *testing.T, n *p2p.P2P, others ...*p2p.P2P) {
 	t.Helper()
 	synctest.Wait()
@@ -33,9 +33,9 @@ func sees(t *testing.T, n *p2p.P2P, others ...*p2p.P2P) {
 	require.ElementsMatch(t, ids(others...), seen)
 }
 
-// Two contacts see each other in the mode, and one of whom only one is a
-// contact none; others see those that are not in the mode. The mode is switched
-// in any order.
+// In the mode for contacts only, two contacts see each other, but a node that
+// has a contact whose contact it is not sees nobody. Nodes that are not in the
+// mode see each other. The mode can be switched in any order.
 func TestContacts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := p2ptest.NewNetwork(p2ptest.Config{})
@@ -81,7 +81,8 @@ func TestContacts(t *testing.T) {
 	})
 }
 
-// A node that is in the mode is not reached at an address that somebody knows.
+// Once a node is in the mode, it cannot be reached at an address that somebody
+// knows.
 func TestContactsAtAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := p2ptest.NewNetwork(p2ptest.Config{})
@@ -108,7 +109,7 @@ func TestContactsAtAddress(t *testing.T) {
 	})
 }
 
-// Contacts that cannot be are refused, as those of package contact are.
+// Invalid contacts are refused, as in package contact.
 func TestContactsRefused(t *testing.T) {
 	c := p2ptest.NewNetwork(p2ptest.Config{}).Contacts(p2ptest.ContactsConfig{})
 	many := make([]identity.RemoteIdentity, p2ptest.MaxContacts+1)
@@ -125,8 +126,8 @@ func TestContactsRefused(t *testing.T) {
 	require.Error(t, c.Set(make([]identity.RemoteIdentity, 1)))
 }
 
-// Two nodes in the mode pair by a ticket, and see each other afterwards as
-// members of a library; a third one does not.
+// Two nodes in the mode pair by a ticket, and then see each other as members of
+// a library; a third node does not see them.
 func TestContactsPair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := p2ptest.NewNetwork(p2ptest.Config{})

@@ -11,7 +11,7 @@ import (
 	"github.com/sdp2p/p2p/p2ptest"
 )
 
-// Connections of the network count bytes, and say why they have ended.
+// Connections of the network count bytes, and record why they have ended.
 func TestFigures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := p2ptest.NewNetwork(p2ptest.Config{})

@@ -32,7 +32,7 @@ func peerOf(t *testing.T, node, other *p2p.P2P) *p2p.Peer {
 	return nil
 }
 
-// pair starts two nodes, of which the second one echoes.
+// pair starts two nodes, the second of which echoes.
 func pair(t *testing.T, network *p2ptest.Network) (a, b *p2p.P2P, ab *p2p.Peer) {
 	t.Helper()
 	a = network.Start(t, p2p.Config{Name: "a"})
@@ -92,7 +92,7 @@ func TestDelay(t *testing.T) {
 		_, err = io.ReadFull(s, got)
 		require.NoError(t, err)
 		require.Equal(t, "slowfast", string(got))
-		require.Equal(t, 50*time.Millisecond, time.Since(began), "nothing is overtaken")
+		require.Equal(t, 50*time.Millisecond, time.Since(began), "nothing may be overtaken")
 	})
 }
 
@@ -139,7 +139,8 @@ func TestCutAndRestore(t *testing.T) {
 	})
 }
 
-// A discovery that does not know of the cut shows what a dial does then.
+// With a discovery that does not know of the cut, a dial shows what it does
+// then.
 func TestDialOverACutLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := p2ptest.NewNetwork(p2ptest.Config{})
@@ -221,7 +222,7 @@ func TestLoss(t *testing.T) {
 	}
 	half := fates(t, 1, 0.5)
 	require.InDelta(t, 20, count(half), 12)
-	require.Equal(t, half, fates(t, 1, 0.5), "the seed decides")
+	require.Equal(t, half, fates(t, 1, 0.5), "the seed must decide")
 	require.NotEqual(t, half, fates(t, 2, 0.5))
 	require.Equal(t, 40, count(fates(t, 1, 0)))
 	require.Equal(t, 0, count(fates(t, 1, 1)))
@@ -233,7 +234,7 @@ func TestDiscovery(t *testing.T) {
 		a, b, ab := pair(t, network)
 		other := network.Start(t, p2p.Config{App: "other"})
 		synctest.Wait()
-		require.Empty(t, other.Peers(), "of another app")
+		require.Empty(t, other.Peers(), "a node of another app must find nobody")
 		require.Len(t, a.Peers(), 1)
 		require.Equal(t, "b", ab.Name())
 		require.False(t, ab.Verified())
@@ -259,7 +260,7 @@ func TestDiscovery(t *testing.T) {
 		link := network.Link(a.Identity(), b.Identity())
 		link.SetDelay(time.Second)
 		rename("b3")
-		require.Equal(t, "b2", ab.Name(), "what was stated outranks what is discovered")
+		require.Equal(t, "b2", ab.Name(), "what the peer has stated outranks what is discovered")
 		time.Sleep(time.Second)
 		synctest.Wait()
 		require.Equal(t, "b3", ab.Name())
@@ -289,7 +290,7 @@ func TestListenerAddsAnAddress(t *testing.T) {
 	})
 }
 
-// A foreign listener accepts nothing, at given addresses.
+// A foreign listener announces the given addresses, and accepts nothing.
 type foreign struct{ addrs []netip.AddrPort }
 
 func (*foreign) Name() string { return "foreign" }
@@ -327,7 +328,7 @@ func TestDiscoveryOfForeignListeners(t *testing.T) {
 	})
 }
 
-// What is on its way when a node ends is lost, and its host leaves no timer
+// When a node ends, data on its way is lost, and its host leaves no timer
 // behind.
 func TestShutdownWithDataUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -342,7 +343,7 @@ func TestShutdownWithDataUnderWay(t *testing.T) {
 		require.NoError(t, b.Shutdown(t.Context()))
 		require.Less(t, time.Since(began), time.Minute)
 		_, err = s.Read(make([]byte, 1))
-		require.ErrorIs(t, err, p2p.ErrShuttingDown, "of the stream, which was sent before the connection ended")
+		require.ErrorIs(t, err, p2p.ErrShuttingDown, "the stream's error, which was sent before the connection ended")
 		require.Equal(t, time.Hour, time.Since(began))
 		synctest.Wait()
 		require.Empty(t, a.Peers())
@@ -369,7 +370,7 @@ func TestDialOfAnotherNode(t *testing.T) {
 		require.Equal(t, 2*time.Second, time.Since(began))
 		var failed *p2p.DialError
 		require.ErrorAs(t, err, &failed)
-		require.Len(t, failed.Attempts, 1, "a relay is nothing that this listener can serve")
+		require.Len(t, failed.Attempts, 1, "this listener cannot use a relay")
 
 		_, err = l.Dial(t.Context(), c.Identity(), []p2p.Candidate{{Kind: p2p.Direct, Addr: c.Listeners()[0].Addrs[0]}})
 		require.ErrorIs(t, err, p2p.ErrSelf)
@@ -398,8 +399,8 @@ func TestListenerRunsOnce(t *testing.T) {
 	require.ErrorContains(t, err, "running already")
 }
 
-// A connection is of the kind of the candidate that led to the peer, at the end
-// that dialed it.
+// At the end that dials, a connection has the kind of the candidate that has
+// led to the peer.
 func TestPathOfAManualCandidate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := p2ptest.NewNetwork(p2ptest.Config{})

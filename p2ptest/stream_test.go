@@ -34,7 +34,7 @@ func TestVersion(t *testing.T) {
 	}{{a, b, 2}, {a, ancestor, 1}, {ancestor, b, 1}} {
 		s := open(t, peerOf(t, c.from, c.to))
 		require.NoError(t, s.CloseWrite())
-		require.Equal(t, c.version, <-versions, "at the accepting end")
+		require.Equal(t, c.version, <-versions, "the version at the accepting end")
 		require.Equal(t, c.version, s.Version())
 	}
 }
@@ -73,7 +73,7 @@ func TestAccessors(t *testing.T) {
 	network.Link(a.Identity(), b.Identity()).Restore()
 	s = open(t, peerOf(t, a, b))
 	other, _ = s.Exporter("label")
-	require.NotEqual(t, key, other, "another connection")
+	require.NotEqual(t, key, other, "the key of another connection")
 }
 
 func TestConcurrentDialsShareOneConnection(t *testing.T) {
@@ -100,13 +100,14 @@ func TestConcurrentDialsShareOneConnection(t *testing.T) {
 			require.NoError(t, <-done)
 		}
 		synctest.Wait()
-		time.Sleep(2 * time.Millisecond) // the ends of the streams are under way, there and back
+		// The ends of the streams are under way, in both directions.
+		time.Sleep(2 * time.Millisecond)
 		synctest.Wait()
 		require.Equal(t, p2ptest.LinkStats{Dials: 20, Connections: 1, Streams: 20}, link.Stats())
 	})
 }
 
-// The peer does not hear of a stream on which nothing was sent.
+// The peer does not learn of a stream on which nothing was sent.
 func TestStreamIsLazy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := p2ptest.NewNetwork(p2ptest.Config{})
@@ -166,8 +167,8 @@ func TestLinkIsSymmetric(t *testing.T) {
 	require.Same(t, network.Link(a, b), network.Link(b, a))
 }
 
-// A stream that was closed says so at once, while Close still waits for the
-// peer.
+// Reads of a stream that was closed fail at once, while Close still waits for
+// the peer.
 func TestReadAfterClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := p2ptest.NewNetwork(p2ptest.Config{})
@@ -180,7 +181,7 @@ func TestReadAfterClose(t *testing.T) {
 		_, err := s.Write([]byte{1})
 		require.NoError(t, err)
 		require.NoError(t, s.Close())
-		synctest.Wait() // for what is left to be read is discarded now
+		synctest.Wait() // now Close discards data that is left to be read
 		began := time.Now()
 		_, err = s.Read(make([]byte, 1))
 		require.ErrorIs(t, err, net.ErrClosed)
@@ -188,7 +189,8 @@ func TestReadAfterClose(t *testing.T) {
 	})
 }
 
-// Anyone who waits for its turn on a stream does not stop the bubble's clock.
+// A writer that waits for its turn on a stream does not stop the bubble's
+// clock.
 func TestTwoWritersInABubble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := p2ptest.NewNetwork(p2ptest.Config{BufferSize: 10})
