@@ -9,7 +9,7 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// What is cut off is whole characters.
+// CutString cuts off whole characters only.
 func TestCutString(t *testing.T) {
 	for name, want := range map[string]string{
 		"Bob's":                              "Bob's",

@@ -40,7 +40,7 @@ func everything(t *testing.T, d *proto.Decoder) {
 	d.Fixed(p)
 }
 
-// The first error sticks, and nothing is read after it.
+// The first error stays, and nothing is read after it.
 func TestDecoderSticky(t *testing.T) {
 	for name, reader := range messagetest.Readers {
 		t.Run(name, func(t *testing.T) {
@@ -71,8 +71,8 @@ func TestDecoderFail(t *testing.T) {
 	require.Equal(t, mine, d.Err())
 }
 
-// One Decoder reads message after message of a stream, and other readers may
-// take their turn between them.
+// One Decoder can read message after message of a stream, and other readers can
+// read between them.
 func TestDecoderReset(t *testing.T) {
 	for name, reader := range messagetest.Readers {
 		t.Run(name, func(t *testing.T) {
@@ -94,12 +94,12 @@ func TestDecoderReset(t *testing.T) {
 			require.False(t, d.Bool())
 			require.ErrorIs(t, d.Err(), proto.ErrBool)
 
-			// A new message, and nothing of it.
+			// A new message that has not even begun.
 			d.Reset(r)
 			d.Bool()
 			require.Equal(t, io.EOF, d.Err())
 
-			// A message goes on, and nothing more of it.
+			// A message that has begun, and is cut off.
 			r = reader(strings.NewReader("\x01"))
 			d.Reset(r)
 			require.True(t, d.Bool())
@@ -110,7 +110,7 @@ func TestDecoderReset(t *testing.T) {
 	}
 }
 
-// Reset hands back what Err was not asked to.
+// Reset gives back bytes that were read ahead, even without a call of Err.
 func TestDecoderResetWithoutErr(t *testing.T) {
 	r := bufio.NewReader(strings.NewReader("ab"))
 	d := proto.NewDecoder(r)
@@ -121,8 +121,8 @@ func TestDecoderResetWithoutErr(t *testing.T) {
 	require.EqualValues(t, 'b', c)
 }
 
-// A field is waited for, and nothing more than it: were it otherwise, the
-// bubble would be found to be deadlocked.
+// The Decoder waits for the bytes of a field, but for nothing more. If it did,
+// the bubble would report a deadlock.
 func TestDecoderDoesNotWaitForMore(t *testing.T) {
 	for _, name := range []string{"plain", "buffered"} {
 		t.Run(name, func(t *testing.T) {
@@ -146,7 +146,7 @@ func TestDecoderDoesNotWaitForMore(t *testing.T) {
 func TestDecodeList(t *testing.T) {
 	uint16s := func(v *uint16, d *proto.Decoder) error {
 		*v = d.Uint16()
-		return nil // the Decoder's error is noticed all the same
+		return nil // the Decoder's error is noticed nevertheless
 	}
 	wire := make([]byte, 0, 2*65535)
 	want := make([]uint16, 0, 65535)
@@ -167,7 +167,7 @@ func TestDecodeList(t *testing.T) {
 				return uint16s(v, d)
 			}))
 			require.Equal(t, io.ErrUnexpectedEOF, d.Err())
-			require.Equal(t, len(want)+1, calls, "elements after the stream's end")
+			require.Equal(t, len(want)+1, calls, "no more elements may be decoded after the stream's end")
 
 			d = proto.NewDecoder(reader(bytes.NewReader(wire)))
 			require.Nil(t, proto.DecodeList(d, 0, uint16s))
@@ -189,16 +189,16 @@ func TestDecodeList(t *testing.T) {
 	}
 }
 
-// Elements without a size do not divide by zero.
+// Elements without a size cause no division by zero.
 func TestDecodeListEmptyElements(t *testing.T) {
 	d := proto.NewDecoder(strings.NewReader(""))
 	require.Len(t, proto.DecodeList(d, 20_000, func(*struct{}, *proto.Decoder) error { return nil }), 20_000)
 }
 
-// A length that lies costs no memory to speak of: the limit allows it, the
-// bytes never come.
+// A false length costs hardly any memory: the limit allows it, but the bytes
+// never come.
 func TestDecoderLyingLength(t *testing.T) {
-	const most = 32 << 10 // 16 KiB ahead, the readers' own buffers, and some air
+	const most = 32 << 10 // 16 KiB ahead, the readers' own buffers, and some reserve
 	type element [100]byte
 	for name, decode := range map[string]func(*proto.Decoder){
 		"string": func(d *proto.Decoder) { d.String(proto.MaxString) },
@@ -236,7 +236,7 @@ func TestDecoderLyingLength(t *testing.T) {
 	}
 }
 
-// What does arrive costs at most three times itself.
+// Bytes that do arrive cost at most three times their size.
 func TestDecoderStepsDouble(t *testing.T) {
 	const n = 4 << 20
 	wire := append([]byte{0, 0, 0x40, 0}, make([]byte, n)...)
@@ -245,7 +245,7 @@ func TestDecoderStepsDouble(t *testing.T) {
 	})
 	require.LessOrEqual(t, got, uint64(3*n))
 
-	// One byte short of 64 KiB of a whole that is said to be 4 MiB.
+	// The input says 4 MiB, and ends just before 64 KiB.
 	got = messagetest.Allocated(func() {
 		d := proto.NewDecoder(bytes.NewReader(wire[:64<<10]))
 		require.Nil(t, d.Bytes(n))
@@ -254,7 +254,7 @@ func TestDecoderStepsDouble(t *testing.T) {
 	require.LessOrEqual(t, got, uint64(256<<10))
 }
 
-// What was decoded does not change when the Decoder and its reader go on.
+// Decoded values do not change when the Decoder and its reader go on.
 func TestDecoderKeepsNothingShared(t *testing.T) {
 	wire := strings.Repeat("\x03\x00abc"+"\x03\x00\x00\x00def", 2) + strings.Repeat("\xFF", 64)
 	for name, reader := range messagetest.Readers {
@@ -297,7 +297,7 @@ func TestDecoderAllocations(t *testing.T) {
 	}
 }
 
-// A field that was cut is zero, as those behind it are.
+// A field that is cut off is zero, and so are those after it.
 func TestDecoderCutFieldIsZero(t *testing.T) {
 	for name, reader := range messagetest.Readers {
 		for _, decode := range []func(d *proto.Decoder) any{
@@ -313,7 +313,7 @@ func TestDecoderCutFieldIsZero(t *testing.T) {
 	}
 }
 
-// No bytes are no beginning of a message.
+// Reading no bytes does not begin a message.
 func TestDecoderFixedNothing(t *testing.T) {
 	d := proto.NewDecoder(strings.NewReader(""))
 	d.Fixed(nil)
@@ -322,7 +322,7 @@ func TestDecoderFixedNothing(t *testing.T) {
 	require.Equal(t, io.EOF, d.Err())
 }
 
-// An error of the reader is passed on as it is, wherever it strikes.
+// An error of the reader is passed on unchanged, wherever it occurs.
 func TestDecoderReaderError(t *testing.T) {
 	d := proto.NewDecoder(iotest.TimeoutReader(iotest.OneByteReader(strings.NewReader("\x05\x00hello"))))
 	require.Empty(t, d.String(5))
@@ -330,7 +330,7 @@ func TestDecoderReaderError(t *testing.T) {
 	require.NotErrorIs(t, d.Err(), proto.ErrInvalid)
 }
 
-// The memory that a long string took is not kept for the messages behind it.
+// The memory for a long string is not kept for the next messages.
 func TestDecoderResetForgetsLongStrings(t *testing.T) {
 	const n = 60_000
 	wire := proto.AppendUint16(nil, n)
@@ -344,8 +344,8 @@ func TestDecoderResetForgetsLongStrings(t *testing.T) {
 	}), uint64(2*n))
 }
 
-// Whatever is read in whatever order, all readers give the same fields, the
-// same error, and the same rest.
+// Whatever is read in whatever order, all kinds of readers give the same
+// fields, the same error, and the same rest.
 func FuzzDecoder(f *testing.F) {
 	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, bytes.Repeat([]byte("\x01\x00a"), 100))
 	f.Add([]byte{6, 9, 6, 9, 6}, []byte("\x14\x000123456789abcdefghij"+"\x14\x000123456789abcdefghij"+"\x41\x00"+strings.Repeat("x", 65)))

@@ -10,7 +10,7 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// BlockSize is the size of the blocks that files are sent in.
+// BlockSize is the size of the blocks in which files are sent.
 type BlockSize uint8
 
 const (
@@ -98,8 +98,8 @@ func (f *File) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// A message of your own: its layout in its comment, an AppendBinary that
-// validates and appends, and a DecodeFrom that mirrors it.
+// A message of your own has its layout in its comment, an AppendBinary that
+// validates and appends, and a DecodeFrom that mirrors AppendBinary.
 func Example() {
 	sent := Request{BlockSize: Block1M, Files: []File{
 		{Name: "holiday.jpeg", Size: 2_400_000},

@@ -13,7 +13,7 @@ import (
 	"github.com/sdp2p/p2p/proto"
 )
 
-// A grown is a message whose second field came later than the first.
+// A grown is a message whose second field was added later than the first.
 type grown struct {
 	First  uint16
 	Second string
@@ -53,8 +53,8 @@ func TestExtent(t *testing.T) {
 	messagetest.RefusedDecode(t, []byte("\x00\x00\x00\x00\x01\x02"), fresh, proto.ErrInvalid)
 }
 
-// What an older sender does not say is missing, and what a newer one says more
-// is skipped, in front of what follows.
+// A part that an older sender does not send is missing, and a part that only a
+// newer sender sends is skipped, so that the next message can be read.
 func TestExtentVersions(t *testing.T) {
 	long := "\x00\x20\x00\x00\x01\x02" + strings.Repeat("y", 0x1FFE)
 	for name, reader := range messagetest.Readers {
@@ -77,7 +77,7 @@ func TestExtentVersions(t *testing.T) {
 	}
 }
 
-// Parts lie in each other, and in lists.
+// Messages with an extent can lie in one another, and in lists.
 func TestExtentNested(t *testing.T) {
 	var b []byte
 	for _, s := range []string{"a", "", "abc"} {

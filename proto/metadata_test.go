@@ -38,12 +38,12 @@ func TestMetadata(t *testing.T) {
 	}
 }
 
-// fullMetadata has as many entries as are allowed, and as many bytes.
+// fullMetadata has as many entries and as many bytes as allowed.
 func fullMetadata() proto.Metadata {
 	m := proto.Metadata{}
 	for i := range proto.MaxMetadataEntries {
-		// 2 + 3 + 2 + 57 bytes each: 64, but for the last, which leaves room
-		// for the count.
+		// 2 + 3 + 2 + 57 bytes each: 64, except for the last entry, which
+		// leaves room for the count.
 		m[fmt.Sprintf("%03d", i)] = strings.Repeat("v", 57)
 	}
 	m["127"] = strings.Repeat("v", 55)
@@ -63,7 +63,7 @@ func TestMetadataFull(t *testing.T) {
 	}
 }
 
-// A second implementation need not sort.
+// Another implementation need not sort the entries.
 func TestMetadataAnyOrder(t *testing.T) {
 	var m proto.Metadata
 	wire := "\x02\x00" + "\x01\x00b" + "\x01\x002" + "\x01\x00a" + "\x01\x001"
@@ -104,7 +104,7 @@ func TestMetadataRefused(t *testing.T) {
 				require.EqualError(t, err, test.text)
 			}
 
-			// What is not sent is not accepted either.
+			// Metadata that may not be sent is not accepted either.
 			err = messagetest.RefusedDecode(t, rawMetadata(test.m), func() messagetest.Message { return new(proto.Metadata) }, proto.ErrInvalid)
 			if e, ok := err.(*proto.MetadataError); ok {
 				require.Contains(t, test.m, e.Key)
@@ -113,7 +113,7 @@ func TestMetadataRefused(t *testing.T) {
 	}
 }
 
-// rawMetadata encodes m without looking at it.
+// rawMetadata encodes m without validating it.
 func rawMetadata(m map[string]string) []byte {
 	b := proto.AppendUint16(nil, uint16(len(m)))
 	for _, key := range slices.Sorted(maps.Keys(m)) {
@@ -129,13 +129,13 @@ func TestMetadataDuplicate(t *testing.T) {
 	require.EqualError(t, err, `proto: invalid metadata: the key came twice: entry "k"`)
 }
 
-// Metadata that is refused leaves what was there.
+// Metadata that is refused leaves the former metadata in place.
 func TestMetadataRefusedKeeps(t *testing.T) {
 	m := proto.Metadata{"name": "Laptop"}
 	require.Error(t, m.DecodeFrom(proto.NewDecoder(strings.NewReader("\x02\x00"+"\x01\x00k"+"\x01\x00v"))))
 	require.Equal(t, proto.Metadata{"name": "Laptop"}, m)
 	require.NoError(t, m.DecodeFrom(proto.NewDecoder(strings.NewReader("\x01\x00"+"\x01\x00k"+"\x01\x00v"))))
-	require.Equal(t, proto.Metadata{"k": "v"}, m, "an entry of the former metadata is left")
+	require.Equal(t, proto.Metadata{"k": "v"}, m, "no entry of the former metadata may be left")
 }
 
 func TestValidateMetadata(t *testing.T) {
@@ -153,7 +153,7 @@ func TestValidateMetadata(t *testing.T) {
 	require.ErrorIs(t, e, proto.ErrMetadataValue)
 	require.ErrorIs(t, e, proto.ErrInvalid)
 
-	// An error does not grow with what it complains of.
+	// The length of an error does not grow with the invalid key.
 	require.Less(t, len(proto.ValidateMetadataKey(strings.Repeat("k", 1<<20)).Error()), 200)
 }
 

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A field is one field, made a message, so that fields are tested as messages
-// are.
+// A field is a message with a single field, so that fields are tested in the
+// same way as messages.
 type field[T any] struct {
 	value  T
 	encode func(b []byte, v T) ([]byte, error)
@@ -27,8 +27,8 @@ func (f *field[T]) DecodeFrom(d *proto.Decoder) error {
 	return d.Err()
 }
 
-// testField checks that v encodes to the bytes that wire is in hexadecimal, and
-// back.
+// testField checks that v encodes to the bytes that wire has in hexadecimal,
+// and that they decode to v.
 func testField[T any](t *testing.T, wire string, v T, encode func([]byte, T) ([]byte, error), decode func(*proto.Decoder) T) {
 	t.Helper()
 	b, err := hex.DecodeString(wire)
@@ -41,7 +41,8 @@ func testField[T any](t *testing.T, wire string, v T, encode func([]byte, T) ([]
 	}
 }
 
-// plain gives an encoder that cannot fail the signature of those that can.
+// plain turns an encoder that cannot fail into one with the signature of those
+// that can.
 func plain[T any](f func([]byte, T) []byte) func([]byte, T) ([]byte, error) {
 	return func(b []byte, v T) ([]byte, error) { return f(b, v), nil }
 }
@@ -106,7 +107,7 @@ func TestFields(t *testing.T) {
 // kind is an enum with gaps.
 type kind uint8
 
-// A number that is not one keeps its bits.
+// A NaN keeps its bits.
 func TestFloat64NaN(t *testing.T) {
 	wire := []byte{1, 0, 0, 0, 0, 0, 0xF8, 0x7F}
 	v := proto.NewDecoder(bytes.NewReader(wire)).Float64()

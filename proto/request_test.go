@@ -13,7 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// sampleRequest returns a request for n files, every other one in part.
+// sampleRequest returns a request for n files. For every other one, it asks
+// only for a part.
 func sampleRequest(n int) Request {
 	m := Request{ID: [16]byte([]byte("0123456789abcdef")), BlockSize: Block1M}
 	for i := range n {

@@ -39,7 +39,7 @@ func TestRouteRefused(t *testing.T) {
 	}
 }
 
-// A route that is refused leaves what was there.
+// A route that is refused leaves the former route in place.
 func TestRouteRefusedKeeps(t *testing.T) {
 	r := proto.Route("echo")
 	require.Error(t, r.DecodeFrom(proto.NewDecoder(strings.NewReader("\x01\n"))))

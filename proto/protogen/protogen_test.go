@@ -16,10 +16,10 @@ import (
 	"github.com/sdp2p/p2p/proto/protogen/internal/schema"
 )
 
-// root is the SDK's module.
+// root is the directory of the SDK's module.
 const root = "../.."
 
-// module makes a module of its own, outside the repository, with files in the
+// module makes a module outside the repository, with the given files in the
 // form of txtar, and returns its directory.
 func module(t *testing.T, files string) string {
 	t.Helper()
@@ -76,7 +76,7 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// command runs a command in a directory, and returns what it says.
+// command runs a command in a directory, and returns its output.
 func command(t *testing.T, dir string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
@@ -88,7 +88,8 @@ func command(t *testing.T, dir string, args ...string) string {
 	return string(out)
 }
 
-// described are the packages of the SDK that have descriptions.
+// described returns the directories of the SDK's packages that have
+// descriptions.
 func described(t *testing.T) (dirs []string) {
 	for _, under := range []string{"internal", "examples"} {
 		check(t, filepath.WalkDir(filepath.Join(root, under), func(path string, _ os.DirEntry, err error) error {
@@ -104,8 +105,7 @@ func described(t *testing.T) (dirs []string) {
 	return dirs
 }
 
-// What is generated in the repository is what protogen writes, whenever it
-// does.
+// The generated files in the repository are as protogen writes them now.
 func TestCurrent(t *testing.T) {
 	for _, dir := range described(t) {
 		check(t, run([]string{"-dir", dir, "-check"}, io.Discard))
@@ -120,7 +120,7 @@ func TestProtocolCurrent(t *testing.T) {
 	}
 }
 
-// What is generated imports proto, identity and the standard library, and
+// Generated code imports only proto, identity and the standard library, and
 // compiles where an int has 32 bits.
 func TestImports(t *testing.T) {
 	for _, dir := range described(t) {
@@ -181,8 +181,8 @@ func TestSize(t *testing.T) {
 	}
 }
 
-// Whatever is wrong with a description is reported at its line. The files say
-// what is expected there.
+// Every mistake in a description is reported at its line. The files in testdata
+// say which error is expected where.
 func TestErrors(t *testing.T) {
 	for _, file := range []string{"fields", "messages", "unions", "recursion", "lists", "zero"} {
 		t.Run(file, func(t *testing.T) {
@@ -198,7 +198,8 @@ func TestErrors(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i, line := range strings.Split(text, "\n") {
-				if _, far, ok := strings.Cut(line, "// ABOVE "); ok { // of lines that are comments as a whole
+				// For lines that are comments as a whole.
+				if _, far, ok := strings.Cut(line, "// ABOVE "); ok {
 					var n int
 					fmt.Sscan(far, &n)
 					_, text, _ := strings.Cut(far, " ")
@@ -237,7 +238,7 @@ type Clip struct {
 }
 `
 
-// What an extensible message had is not taken back.
+// Fields that an extensible message had cannot be taken back.
 func TestHistory(t *testing.T) {
 	base := "A uint8 `proto:\"since=2\"`\nB string `proto:\"since=2,max=9\"`"
 	for name, test := range map[string]struct{ next, want string }{
@@ -275,8 +276,8 @@ func TestHistory(t *testing.T) {
 	})
 }
 
-// A file that protogen has not written is not overwritten, and nothing is where
-// nothing is described.
+// protogen does not overwrite a file that it has not written, and writes none
+// if the package describes nothing.
 func TestLeftAlone(t *testing.T) {
 	dir := module(t, "-- a.go --\npackage clips\n\n//proto:message\ntype A struct{ X uint8 }\n-- proto_gen.go --\npackage clips\n")
 	if err := run([]string{"-dir", dir}, io.Discard); err == nil || !strings.Contains(err.Error(), "is not generated") {
@@ -291,7 +292,8 @@ func TestLeftAlone(t *testing.T) {
 	}
 }
 
-// What an app already calls as a helper is called, the helper is not.
+// Generated code still compiles if the app uses the names of generated helpers
+// or variables itself.
 func TestNames(t *testing.T) {
 	dir := module(t, `
 -- a.go --
@@ -312,7 +314,7 @@ type A struct {
 	command(t, dir, "go", "test", ".")
 }
 
-// -doc writes between markers, and nowhere else.
+// With -doc, protogen writes between markers, and nowhere else.
 func TestDoc(t *testing.T) {
 	dir := module(t, "-- a.go --\npackage clips\n\n//proto:message\ntype A struct {\n\tBlockSize uint32 // in bytes\n\tText string `proto:\"max=9\"`\n}\n")
 	doc := filepath.Join(dir, "doc.md")
@@ -334,7 +336,7 @@ func TestDoc(t *testing.T) {
 	}
 }
 
-// The same description gives the same files.
+// The same description always gives the same files.
 func TestStable(t *testing.T) {
 	var before []byte
 	for range 5 {
@@ -342,7 +344,7 @@ func TestStable(t *testing.T) {
 		check(t, run([]string{"-dir", dir, "-check"}, io.Discard))
 		now := []byte(read(t, filepath.Join(dir, codeFile)))
 		if before != nil && !bytes.Equal(before, now) {
-			t.Fatal("it differs")
+			t.Fatal("the generated file differs")
 		}
 		before = now
 	}

@@ -7,7 +7,8 @@ import (
 	"github.com/sdp2p/p2p/proto/protogen/internal/schema"
 )
 
-// Fill is idempotent, and changes nothing outside of markers.
+// Filling a second time changes nothing, and nothing outside of the markers is
+// touched.
 func FuzzFill(f *testing.F) {
 	f.Add([]byte("a\n<!-- protogen M -->\nx\n<!-- /protogen -->\nb"))
 	f.Add([]byte("<!-- protogen p.M -->\n<!-- /protogen --><!-- protogen q.M -->"))

@@ -16,7 +16,7 @@ func TestWords(t *testing.T) {
 	}
 }
 
-// A tag of any text is read, and no option of it is lost.
+// Any text can be read as a tag, and no option of it is lost.
 func FuzzOptions(f *testing.F) {
 	f.Add("count=u8,max=3")
 	f.Add("a==b,,c = d")
