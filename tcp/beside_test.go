@@ -49,7 +49,7 @@ func newDevice(t *testing.T, cfg p2p.Config, m *meeting) *device {
 	return d
 }
 
-// sees waits until one device has found another one.
+// sees waits until a device has found another one.
 func (d *device) sees(t *testing.T, id identity.RemoteIdentity) *p2p.Peer {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -62,7 +62,8 @@ func (d *device) sees(t *testing.T, id identity.RemoteIdentity) *p2p.Peer {
 	return nil
 }
 
-// until waits for something that a node tells.
+// until waits until reached returns true; it checks after each event of the
+// node.
 func until(t *testing.T, node *p2p.P2P, reached func() bool) {
 	t.Helper()
 	events := node.Subscribe()
@@ -75,7 +76,7 @@ func until(t *testing.T, node *p2p.P2P, reached func() bool) {
 		case <-events.C:
 		case <-tick.C:
 		case <-late:
-			require.FailNow(t, "it does not come to that")
+			require.FailNow(t, "the condition is never reached")
 		}
 	}
 }
@@ -90,7 +91,8 @@ func exchange(t *testing.T, s *p2p.Stream) error {
 	return err
 }
 
-// open opens a stream and has it echo, and returns whether it is a lane.
+// open opens a stream, checks that the peer echoes, and returns whether the
+// stream is a lane.
 func open(t *testing.T, ctx context.Context, to *p2p.Peer) (s *p2p.Stream, lane bool) {
 	t.Helper()
 	s, err := to.NewStream(ctx)
@@ -102,7 +104,7 @@ func open(t *testing.T, ctx context.Context, to *p2p.Peer) (s *p2p.Stream, lane 
 	return s, lane
 }
 
-// Streams of which much is expected have a lane, and others do not.
+// Only streams that are opened with Bulk get a lane.
 func TestBulk(t *testing.T) {
 	m := newMeeting()
 	a, b := newDevice(t, p2p.Config{}, m), newDevice(t, p2p.Config{}, m)
@@ -125,14 +127,14 @@ func TestBulk(t *testing.T) {
 	require.False(t, lane)
 }
 
-// connect has the nodes connect over UDP: the meeting knows no address.
+// connect lets the nodes connect over UDP, since the meeting knows no address.
 func connect(t *testing.T, a, b *device) {
 	port, _ := b.udp.Port()
 	require.NoError(t, a.udp.SetManualPeers([]string{net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port)))}))
 	until(t, a.P2P, func() bool { peer, ok := a.Peer(b.Identity()); return ok && peer.Connected() })
 }
 
-// A node that shows no address has no lanes, and makes none.
+// A node that shows no address has no lanes, and opens none.
 func TestHidden(t *testing.T) {
 	m := newMeeting()
 	a, b := newDevice(t, p2p.Config{}, m), newDevice(t, p2p.Config{}, m)
@@ -159,8 +161,8 @@ func TestHidden(t *testing.T) {
 	require.True(t, has)
 }
 
-// Peers that a node neither tracks nor has dialed get no lane; streams go over
-// UDP.
+// Peers that a node neither tracks nor has dialed get no lane; their streams go
+// over UDP.
 func TestStrangers(t *testing.T) {
 	a, b := newDevice(t, p2p.Config{}, nil), newDevice(t, p2p.Config{}, nil)
 	connect(t, a, b) // a dials b: for b, a is a stranger
@@ -176,7 +178,7 @@ func TestStrangers(t *testing.T) {
 	ba, _ := b.Peer(a.Identity())
 	_, err = ba.WaitMetadata(t.Context())
 	require.NoError(t, err)
-	s, lane = open(t, p2p.Bulk(t.Context()), ba) // a has dialed b: b is no stranger to it
+	s, lane = open(t, p2p.Bulk(t.Context()), ba) // a has dialed b, so b is no stranger to a
 	require.True(t, lane)
 	require.NoError(t, s.Close())
 	until(t, b.P2P, func() bool { return len(ba.Info().Connections) == 1 })
@@ -212,8 +214,8 @@ func TestManyAtOnce(t *testing.T) {
 	opening.Wait()
 }
 
-// A peer near by whose firewall lets no TCP in costs the time for that once, and
-// not each stream of much.
+// If the firewall of a nearby peer lets no TCP in, this costs time once, and
+// not for each stream that asks for a lane.
 func TestSilentFirewall(t *testing.T) {
 	m := newMeeting()
 	a := newDevice(t, p2p.Config{}, m)

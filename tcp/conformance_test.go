@@ -15,11 +15,11 @@ import (
 	"github.com/sdp2p/p2p/tcp"
 )
 
-// A meeting is a discovery of nodes on this host that tells their metadata, and
-// tracks who it finds.
+// A meeting is a discovery among nodes of this host that tells their metadata,
+// and tracks the nodes that it finds.
 type meeting struct {
 	mu      sync.Mutex
-	changed chan struct{} // closed when something has
+	changed chan struct{} // closed when something has changed
 	here    map[identity.RemoteIdentity]map[string]string
 }
 
@@ -27,7 +27,7 @@ func newMeeting() *meeting {
 	return &meeting{changed: make(chan struct{}), here: map[identity.RemoteIdentity]map[string]string{}}
 }
 
-// tell says something of a node; nil: it has gone.
+// tell tells the metadata of a node, or with nil, that the node has gone.
 func (m *meeting) tell(id identity.RemoteIdentity, metadata map[string]string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -96,7 +96,7 @@ func suite() p2ptest.HookTest {
 	}
 }
 
-// An attendant is one node's run of a meeting.
+// An attendant is a node's hook for a meeting.
 type attendant struct{ *meeting }
 
 func TestConformance(t *testing.T) { suite().Run(t) }

@@ -24,7 +24,7 @@ type fakeStream struct {
 
 func (s *fakeStream) Reset(p2p.ResetCode) { s.resets.Add(1) }
 
-// after answers, or fails, after some time.
+// after returns a function that gives s or err after d.
 func after(d time.Duration, s *fakeStream, err error) openFunc {
 	return func(ctx context.Context) (p2p.RawStream, error) {
 		select {
@@ -88,7 +88,7 @@ func TestEither(t *testing.T) {
 				}
 				require.Same(t, winner, s)
 				require.Zero(t, winner.resets.Load())
-				require.Equal(t, c.loserAnswered, loser.resets.Load() == 1, "a stream that is not needed is reset")
+				require.Equal(t, c.loserAnswered, loser.resets.Load() == 1, "a stream that is not needed must be reset")
 			})
 		})
 	}

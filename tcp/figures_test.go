@@ -8,8 +8,9 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// The connection that lanes are counts its bytes, and says why it has ended:
-// its streams are over, it was closed, or the peer has gone.
+// The lanes to a peer appear as a connection, which counts its bytes and
+// records why it has ended: its streams were over, it was closed, or the peer
+// has gone.
 func TestFigures(t *testing.T) {
 	m := newMeeting()
 	a, b := newDevice(t, p2p.Config{}, m), newDevice(t, p2p.Config{}, m)
@@ -30,7 +31,7 @@ func TestFigures(t *testing.T) {
 	s, lane := open(t, p2p.Bulk(t.Context()), ab)
 	require.True(t, lane)
 	conn := lanes()
-	require.Greater(t, conn.Sent, uint64(100), "a handshake, and more")
+	require.Greater(t, conn.Sent, uint64(100), "more than nothing: a handshake, and data")
 	require.Greater(t, conn.Received, uint64(100))
 	require.Empty(t, conn.End)
 	require.NoError(t, s.Close())
@@ -38,7 +39,7 @@ func TestFigures(t *testing.T) {
 
 	_, lane = open(t, p2p.Bulk(t.Context()), ab)
 	require.True(t, lane)
-	b.udp.SetIPv4(false) // and closes the lanes
+	b.udp.SetIPv4(false) // this closes the lanes
 	b.udp.SetIPv6(false)
 	until(t, a.P2P, func() bool { return lanes().Listener == "" })
 	causes := a.State().Counters.Causes["connections_ended"]

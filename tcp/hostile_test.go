@@ -21,7 +21,7 @@ import (
 
 const patience = 30 * time.Second
 
-// A tracker tracks peers, and knows nothing of them.
+// A tracker tracks peers, and knows nothing about them.
 type tracker []identity.RemoteIdentity
 
 func (tracker) Name() string { return "tracker" }
@@ -35,13 +35,12 @@ func (tr *tracker) Run(ctx context.Context, s *p2p.Scope) error {
 	return nil
 }
 
-// A prey is a node that is attacked, or tested byte by byte, by one that it
-// tracks.
+// A prey is a node that a tracked peer attacks, or tests byte by byte.
 type prey struct {
 	node     *p2p.P2P
 	listener *Listener
 	addr     string
-	read     chan error // how the handler's reads have ended
+	read     chan error // the results of the handler's reads
 	key      identity.Identity
 }
 
@@ -73,8 +72,8 @@ func newPreyWith(t *testing.T, cfg Config, serve func(*p2p.Stream) error) *prey 
 	return p
 }
 
-// dial secures a connection as a key, with what change makes of the
-// configuration.
+// dial makes a secure connection with the given key, after change has altered
+// the TLS configuration.
 func (p *prey) dial(t *testing.T, as identity.Identity, change func(*tls.Config)) (*tls.Conn, error) {
 	t.Helper()
 	c, err := net.Dial("tcp", p.addr)
@@ -93,7 +92,7 @@ func (p *prey) dial(t *testing.T, as identity.Identity, change func(*tls.Config)
 	return conn, conn.HandshakeContext(t.Context())
 }
 
-// lane makes a lane, on which hellos were exchanged.
+// lane opens a lane, on which the hellos have been exchanged.
 func (p *prey) lane(t *testing.T) *tls.Conn {
 	t.Helper()
 	c, err := p.dial(t, p.key, nil)
@@ -134,12 +133,12 @@ func wantClosed(t *testing.T, c io.Reader) {
 	if t, ok := err.(net.Error); ok {
 		timeout = t
 	}
-	require.False(t, timeout != nil && timeout.Timeout(), "it is not closed")
+	require.False(t, timeout != nil && timeout.Timeout(), "the lane is not closed")
 	require.NotContains(t, string(rest), string(appendHeader(nil, frameEnd, 0)))
 }
 
-// What libp2p's TLS speaks with the same key is none of a lane's, on either
-// side.
+// A client of another protocol gets no lane, even with the right key, such as
+// libp2p's TLS.
 func TestOtherProtocols(t *testing.T) {
 	p := newPrey(t)
 	for name, protos := range map[string][]string{"libp2p": {"libp2p"}, "another version": {"sdp2p-lane/2"}, "http": {"h2", "http/1.1"}} {
@@ -166,8 +165,8 @@ func TestOtherProtocols(t *testing.T) {
 	require.Empty(t, p.node.Peers())
 }
 
-// A server that speaks libp2p's TLS with the right key gets no lane, and one
-// with another key neither.
+// A server gets no lane if it speaks another protocol with the right key, such
+// as libp2p's TLS, or if it has another key.
 func TestOtherServers(t *testing.T) {
 	peer, node := identity.New(), identity.New()
 	for name, c := range map[string]struct {
@@ -209,7 +208,8 @@ func TestOtherServers(t *testing.T) {
 	}
 }
 
-// A key of which the certificate is not that of the handshake is refused.
+// A client is refused if the certificate that it shows belongs to another key
+// than the handshake.
 func TestStolenCertificate(t *testing.T) {
 	p := newPrey(t)
 	c, err := p.dial(t, identity.New(), func(c *tls.Config) {
@@ -217,7 +217,8 @@ func TestStolenCertificate(t *testing.T) {
 		require.NoError(t, err)
 		conf, _ := k.config("")
 		own := c.Certificates[0]
-		own.Certificate = conf.Certificates[0].Certificate // the peer's, without its private key
+		// The peer's certificate, without its private key.
+		own.Certificate = conf.Certificates[0].Certificate
 		c.Certificates = []tls.Certificate{own}
 	})
 	if err == nil {
@@ -228,7 +229,7 @@ func TestStolenCertificate(t *testing.T) {
 	require.Empty(t, p.node.Peers())
 }
 
-// Sessions are not resumed: no tickets are given out.
+// Sessions are not resumed, since no tickets are given out.
 func TestNoTickets(t *testing.T) {
 	p := newPrey(t)
 	cache := tls.NewLRUClientSessionCache(4)
@@ -258,7 +259,7 @@ func TestCut(t *testing.T) {
 			} else {
 				c.NetConn().(*net.TCPConn).CloseWrite()
 			}
-			if n < headerSize { // nothing of the stream has come: nobody serves it
+			if n < headerSize { // nothing of the stream has come, so nobody serves it
 				wantClosed(t, c.NetConn())
 				continue
 			}
@@ -275,7 +276,7 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// Frames that break the rules end a lane.
+// Frames that break the rules end the lane.
 func TestBadFrames(t *testing.T) {
 	p := newPrey(t)
 	end := appendHeader(nil, frameEnd, 0)
@@ -344,7 +345,7 @@ func TestBadHellos(t *testing.T) {
 	require.Equal(t, frameHello, k)
 }
 
-// Connections on which nothing happens are few, and soon over, and cost little.
+// Connections on which nothing happens are few, end soon, and cost little.
 func TestIdleSockets(t *testing.T) {
 	p := newPrey(t)
 	heap := func() uint64 {
@@ -373,7 +374,7 @@ func TestIdleSockets(t *testing.T) {
 	p.lane(t)
 }
 
-// A length costs nothing before the bytes are there.
+// A length costs nothing as long as the bytes have not arrived.
 func TestLengthsCostNothing(t *testing.T) {
 	for _, h := range [][]byte{{0, 0xff, 0xff, 0xff}, {0, 1, 0, 4}, {4, 0xff, 0xff, 0xff}, {2, 0xff, 0xff, 0xff}} {
 		allocs := testing.AllocsPerRun(100, func() {
@@ -426,7 +427,7 @@ func FuzzHello(f *testing.F) {
 	})
 }
 
-// FuzzFrames feeds a lane's frames to the goroutine that reads them.
+// FuzzFrames feeds frames to the goroutine that reads a lane's frames.
 func FuzzFrames(f *testing.F) {
 	f.Add(slices.Concat(data("ab"), appendHeader(nil, frameEnd, 0)))
 	f.Add(append(appendHeader(nil, frameReset, 4), 3, 0, 0, 0))
@@ -434,7 +435,7 @@ func FuzzFrames(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got, end := readFrames(b)
 		var want []byte
-		for r := bytes.NewReader(b); ; { // by the rules, in another way
+		for r := bytes.NewReader(b); ; { // a second implementation of the rules
 			var h [headerSize]byte
 			if _, err := io.ReadFull(r, h[:]); err != nil {
 				break
@@ -458,7 +459,8 @@ func FuzzFrames(f *testing.F) {
 	})
 }
 
-// readFrames returns what a lane reads of frames, and how it ends.
+// readFrames returns the data that a lane reads from frames, and how reading
+// ends.
 func readFrames(b []byte) (got []byte, end error) {
 	l := &lane{born: time.Now(), frame: bytes.NewReader(b)}
 	l.in.init()

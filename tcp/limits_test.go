@@ -19,8 +19,9 @@ import (
 	"github.com/sdp2p/p2p/identity"
 )
 
-// Peers that are secure, hold their hellos back, and say them at once, get no
-// more lanes than there may be: of one peer, in all, and of strangers.
+// Peers that make secure connections, hold back their hellos, and then send
+// them all at once get no more lanes than the limits allow: for one peer, in
+// all, and for strangers.
 func TestHellosAtOnce(t *testing.T) {
 	for name, limits := range map[string]Limits{
 		"of one peer": {LanesPerPeer: 3},
@@ -44,7 +45,7 @@ func TestHellosAtOnce(t *testing.T) {
 				require.NoError(t, err)
 				all = append(all, c)
 			}
-			waiting := func() (n int) { // for a hello
+			waiting := func() (n int) { // number of connections that wait for a hello
 				p.listener.running().door.mu.Lock()
 				defer p.listener.running().door.mu.Unlock()
 				return len(p.listener.running().door.inside)
@@ -67,8 +68,8 @@ func TestHellosAtOnce(t *testing.T) {
 	}
 }
 
-// A caller that waits for another one's attempt has its own time: where that of
-// the other is over first, it tries itself.
+// A caller that waits for another caller's attempt has time of its own: if the
+// other attempt is over first, this caller makes one itself.
 func TestOthersTime(t *testing.T) {
 	r := newPrey(t).listener.running()
 	to := identity.New().Remote()
@@ -89,8 +90,8 @@ func TestOthersTime(t *testing.T) {
 	})
 }
 
-// For a peer that keeps a lane and does not read, changes of metadata do not
-// pile up; once it reads, it learns of the last one.
+// If a peer keeps a lane and does not read, changes of metadata do not pile up
+// for it; once it reads, it gets the last one.
 func TestUnreadMetadata(t *testing.T) {
 	p := newPreyWith(t, Config{patience: time.Hour}, nil)
 	c, err := p.dial(t, p.key, nil)
@@ -121,8 +122,8 @@ func TestUnreadMetadata(t *testing.T) {
 	}
 }
 
-// A peer that gives away the place of a handshake before the hello has come is
-// asked once more.
+// A peer that closes the connection between handshake and hello, since others
+// need the place, is dialed once more.
 func TestPlaceGivenAway(t *testing.T) {
 	r, key := newPrey(t).listener.running(), identity.New()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -10,8 +10,8 @@ import (
 	"github.com/sdp2p/p2p"
 )
 
-// A peer that does not read is not one that is gone, as long as it says that it
-// is there; the system makes no difference.
+// A peer that does not read is not taken for gone as long as it sends signs of
+// life. The operating system alone could not tell these cases apart.
 func TestStalled(t *testing.T) {
 	const size, patience = 32 << 20, 600 * time.Millisecond
 	for name, there := range map[string]bool{"there": true, "silent": false} {
@@ -49,11 +49,11 @@ func TestStalled(t *testing.T) {
 	}
 }
 
-// A side that has no room for what comes says that it is there.
+// A side that has no room for more data sends signs of life.
 func TestStalledReader(t *testing.T) {
 	over := make(chan struct{})
 	p := newPreyWith(t, Config{tend: 50 * time.Millisecond}, func(*p2p.Stream) error {
-		<-over // it reads nothing
+		<-over // does not read
 		return p2p.ErrCanceled
 	})
 	defer close(over)
@@ -68,9 +68,10 @@ func TestStalledReader(t *testing.T) {
 	}
 }
 
-// What was written before a stream is closed arrives, also where the other side
-// has ended before, and takes its time to read: as it has no room, it says that
-// it is there, and a system that has closed answers that with a reset.
+// Data that was written before a stream was closed arrives, even if the other
+// side has ended its direction before and reads slowly. That side sends signs
+// of life while it has no room, and an operating system whose side has closed
+// would answer them with a reset.
 func TestClosedWhileStalled(t *testing.T) {
 	const size = 1 << 20
 	for name, ends := range map[string]bool{"ended": true, "open": false} {
