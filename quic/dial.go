@@ -42,6 +42,11 @@ var (
 // then local ones. Each one starts 250 ms after the previous one, or as soon as
 // that fails. Dial fails with a *[p2p.DialError].
 //
+// If the connection is known to be silent, because something was sent and for a
+// second nothing received, Dial first waits until the peer is heard again or
+// another connection is made. A stream that was opened earlier stays where it
+// is.
+//
 // Streams to a version 1 peer are opened one at a time on each connection. A
 // stream that the peer drops is opened again, for up to 15 s; then the error
 // wraps [p2p.ErrBusy].
@@ -58,12 +63,9 @@ func (l *Listener) Dial(ctx context.Context, to identity.RemoteIdentity, via []p
 	}
 	e.clear(ctx, to)
 	for try := 1; ; try++ {
-		c := e.best(to)
-		if c == nil {
-			var err error
-			if c, err = e.connect(ctx, to, via); err != nil {
-				return nil, err
-			}
+		c, err := e.connection(ctx, to, via)
+		if err != nil {
+			return nil, err
 		}
 		s, err := c.open(ctx, said)
 		if err == nil {

@@ -27,6 +27,13 @@ func (l *Listener) Supersede(id identity.RemoteIdentity, former bool) {
 	l.running().supersede(c, was)
 }
 
+// Hush has the connection with a peer count as silent until something arrives.
+func (l *Listener) Hush(id identity.RemoteIdentity) {
+	if c := l.running().best(id); c != nil {
+		c.hush.begin(c.quic.ConnectionStats().PacketsReceived)
+	}
+}
+
 // Replace handles the connection with a version 1 peer as one on which nothing
 // is heard.
 func (l *Listener) Replace(id identity.RemoteIdentity) { l.running().replace(l.running().best(id)) }

@@ -151,6 +151,7 @@ func (e *endpoint) look(dialed []*conn, now time.Time) (busy bool) {
 		busy = busy || passed
 		if suspect {
 			e.log.Debug("nothing is heard on a connection", "peer", c.id, "path", c.Path())
+			c.hush.begin(s.PacketsReceived)
 			e.followSoon(c)
 		}
 	}
