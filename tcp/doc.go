@@ -29,6 +29,11 @@
 //	  for 1 s                                  the peer is
 //	all others                                 the node's other listener
 //
+// A connection over UDP on which nothing is heard counts as one that does not
+// answer, from a second after something was sent on it. A stream that was
+// opened before that stays on the connection, which survives 13 s of silence:
+// the peer may have received it, and would otherwise receive it twice.
+//
 // If a lane fails, the other listener is tried. After a lane that got no answer,
 // as from a firewall, none is tried for 60 s or until the network changes,
 // unless the path is lossy. If UDP got no answer, one lane is kept, so that the
