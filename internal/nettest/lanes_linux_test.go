@@ -3,6 +3,7 @@ package nettest
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -142,23 +143,38 @@ func withLanes(t *testing.T, lab *netlab.Lab) (a, b *node) {
 }
 
 // UDP is blocked while two nodes are connected, and no longer blocked after 10
-// s. Streams soon use QUIC again, whether or not the connection has survived.
+// s. Streams are opened over TCP once the silence is noticed, and soon use QUIC
+// again, whether or not the connection has survived.
 func TestUDPDropped(t *testing.T) {
+	over := takes(t, "UDP dropped while connected, first stream over TCP")
 	back := takes(t, "UDP dropped for 10 s while connected, back on QUIC")
 	a, b := withLanes(t, netlab.New(t, 2))
 	require.Equal(t, "udp", a.echoesOver(b))
 	unblock := blockPort(b.host, "udp")
 	began := time.Now()
-	stuck := make(chan struct{})
-	go func() { // a stream opened over the connection meanwhile waits
-		r, err := netlab.Call[echoed](a.Process, "echo", echoArgs{Peer: b.id, Text: "x"})
-		t.Logf("a stream that was opened meanwhile: %q, %q, %v, after %v", r.Network, r.DialError, err, time.Since(began))
-		close(stuck)
-	}()
-	time.Sleep(time.Until(began.Add(10 * time.Second)))
+	first, opening := make(chan time.Duration, 1), sync.WaitGroup{}
+	for n := range 40 {
+		opening.Go(func() {
+			sent := time.Since(began)
+			r, err := netlab.Call[echoed](a.Process, "echo", echoArgs{Peer: b.id, Text: "x"})
+			t.Logf("a stream after %v: %q, %q, %v, after %v", sent, r.Network, r.DialError, err, time.Since(began))
+			if err == nil && r.Network == "tcp" {
+				select {
+				case first <- time.Since(began):
+				default:
+				}
+			}
+		})
+		time.Sleep(time.Until(began.Add(time.Duration(n+1) * 250 * time.Millisecond)))
+	}
 	unblock()
 	unblocked := time.Now()
-	<-stuck
+	select {
+	case took := <-first:
+		over(took)
+	default:
+		t.Error("no stream was opened over TCP while UDP was dropped")
+	}
 	for {
 		r, err := netlab.Call[echoed](a.Process, "echo", echoArgs{Peer: b.id, Text: "x"})
 		if err == nil && r.Network == "udp" {
@@ -170,5 +186,6 @@ func TestUDPDropped(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	back(time.Since(unblocked))
+	opening.Wait() // those of before the silence was noticed have waited for the connection
 	require.Equal(t, "udp", b.echoesOver(a))
 }
