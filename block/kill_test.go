@@ -31,8 +31,11 @@ import (
 func TestMain(m *testing.M) {
 	if role := os.Getenv("BLOCK_ROLE"); role != "" {
 		one := one
-		if strings.HasPrefix(role, "hold") {
+		switch {
+		case strings.HasPrefix(role, "hold"):
 			one = oneHeld
+		case strings.HasPrefix(role, "lanes"):
+			one = oneOverLanes
 		}
 		if err := one(role, os.Getenv("BLOCK_SOCKET"), os.Getenv("BLOCK_DIR")); err != nil {
 			fmt.Println(err)

@@ -125,7 +125,7 @@ func TestKillHold(t *testing.T) {
 }
 
 func holdOn(t *testing.T, source string) {
-	dir, dest := t.TempDir(), t.TempDir()
+	dir := t.TempDir()
 	c := &cutter{to: filepath.Join(dir, "r"), longest: 300 * time.Millisecond}
 	front := filepath.Join(dir, "s")
 	for _, way := range [][2]string{{"tcp", "127.0.0.1:0"}, {"unix", front}} {
@@ -137,32 +137,52 @@ func holdOn(t *testing.T, source string) {
 		}
 		go c.serve(l)
 	}
-	start := func(role, socket, dir string) (*exec.Cmd, *strings.Builder) {
-		cmd, out := exec.CommandContext(t.Context(), os.Args[0]), new(strings.Builder)
-		cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", "BLOCK_ROLE="+role, "BLOCK_SOCKET="+socket, "BLOCK_DIR="+dir)
-		cmd.Stdout, cmd.Stderr = out, out
-		require.NoError(t, cmd.Start())
-		return cmd, out
-	}
-	receiver, _ := start("hold receive", c.to, dest)
-	require.Eventually(t, func() bool { _, err := os.Stat(c.to); return err == nil }, time.Minute, time.Millisecond)
-	sender, said := start("hold send", front, source)
+	h := &hold{kind: "hold", sender: front, receiver: c.to, calm: func() { c.calm.Store(true) }}
+	h.run(t, source)
+	t.Logf("%d streams, %d of them by TCP, %d kills", c.streams.Load(), c.byTCP.Load(), h.kills)
+}
+
+// A hold is a transfer between two processes whose receiver is killed again and
+// again.
+type hold struct {
+	kind             string // of the roles
+	sender, receiver string // what the processes are told; the receiver makes such a file
+	calm             func() // called when the receiver has been killed often enough
+
+	kills int
+	said  *strings.Builder // by the sender
+}
+
+func (h *hold) start(t *testing.T, role, socket, dir string) (*exec.Cmd, *strings.Builder) {
+	cmd, out := exec.CommandContext(t.Context(), os.Args[0]), new(strings.Builder)
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", "BLOCK_ROLE="+h.kind+" "+role, "BLOCK_SOCKET="+socket, "BLOCK_DIR="+dir)
+	cmd.Stdout, cmd.Stderr = out, out
+	require.NoError(t, cmd.Start())
+	return cmd, out
+}
+
+func (h *hold) run(t *testing.T, source string) {
+	dest := t.TempDir()
+	receiver, _ := h.start(t, "receive", h.receiver, dest)
+	require.Eventually(t, func() bool { _, err := os.Stat(h.receiver); return err == nil }, time.Minute, time.Millisecond)
+	sender, said := h.start(t, "send", h.sender, source)
+	h.said = said
 	sent := make(chan error, 1)
 	go func() { sent <- sender.Wait() }()
-	kills := 0
 	for over := false; !over; {
 		select {
 		case err := <-sent:
 			require.NoError(t, err, said)
 			over = true
 		case <-time.After(time.Duration(rand.Int64N(int64(600 * time.Millisecond)))):
-			if kills++; kills > 6 {
-				c.calm.Store(true)
+			if h.kills == 6 {
+				h.calm()
 				continue
 			}
+			h.kills++
 			receiver.Process.Kill()
 			receiver.Wait()
-			receiver, _ = start("hold receive", c.to, dest)
+			receiver, _ = h.start(t, "receive", h.receiver, dest)
 		}
 	}
 	receiver.Process.Kill()
@@ -177,5 +197,4 @@ func holdOn(t *testing.T, source string) {
 		return errors.Join(err, same(path, filepath.Join(filepath.Dir(source), rel)))
 	}))
 	require.Equal(t, 202, files)
-	t.Logf("%d streams, %d of them by TCP, %d kills", c.streams.Load(), c.byTCP.Load(), kills)
 }
