@@ -143,37 +143,31 @@ func withLanes(t *testing.T, lab *netlab.Lab) (a, b *node) {
 }
 
 // UDP is blocked while two nodes are connected, and no longer blocked after 10
-// s. Streams are opened over TCP once the silence is noticed, and soon use QUIC
+// s. Both open streams over TCP once they notice the silence, and soon use QUIC
 // again, whether or not the connection has survived.
 func TestUDPDropped(t *testing.T) {
 	over := takes(t, "UDP dropped while connected, first stream over TCP")
+	overBack := takes(t, "UDP dropped while connected, first stream over TCP of the side that was dialed")
 	back := takes(t, "UDP dropped for 10 s while connected, back on QUIC")
 	a, b := withLanes(t, netlab.New(t, 2))
 	require.Equal(t, "udp", a.echoesOver(b))
-	unblock := blockPort(b.host, "udp")
+	require.Equal(t, "udp", b.echoesOver(a))
+	unblocks := [2]func(){blockPort(a.host, "udp"), blockPort(b.host, "udp")}
 	began := time.Now()
-	first, opening := make(chan time.Duration, 1), sync.WaitGroup{}
-	for n := range 40 {
-		opening.Go(func() {
-			sent := time.Since(began)
-			r, err := netlab.Call[echoed](a.Process, "echo", echoArgs{Peer: b.id, Text: "x"})
-			t.Logf("a stream after %v: %q, %q, %v, after %v", sent, r.Network, r.DialError, err, time.Since(began))
-			if err == nil && r.Network == "tcp" {
-				select {
-				case first <- time.Since(began):
-				default:
-				}
-			}
-		})
-		time.Sleep(time.Until(began.Add(time.Duration(n+1) * 250 * time.Millisecond)))
+	var opening sync.WaitGroup
+	there, here := a.echoesOften(b, &opening), b.echoesOften(a, &opening)
+	time.Sleep(time.Until(began.Add(10 * time.Second)))
+	for _, unblock := range unblocks {
+		unblock()
 	}
-	unblock()
 	unblocked := time.Now()
-	select {
-	case took := <-first:
-		over(took)
-	default:
-		t.Error("no stream was opened over TCP while UDP was dropped")
+	for first, took := range map[<-chan time.Duration]func(time.Duration){there: over, here: overBack} {
+		select {
+		case d := <-first:
+			took(d)
+		default:
+			t.Error("no stream was opened over TCP while UDP was dropped")
+		}
 	}
 	for {
 		r, err := netlab.Call[echoed](a.Process, "echo", echoArgs{Peer: b.id, Text: "x"})
@@ -188,4 +182,25 @@ func TestUDPDropped(t *testing.T) {
 	back(time.Since(unblocked))
 	opening.Wait() // those of before the silence was noticed have waited for the connection
 	require.Equal(t, "udp", b.echoesOver(a))
+}
+
+// echoesOften opens a stream every 250 ms for 10 s, and returns after how long
+// the first one has echoed over TCP. It does not wait.
+func (n *node) echoesOften(other *node, opening *sync.WaitGroup) <-chan time.Duration {
+	began, first := time.Now(), make(chan time.Duration, 1)
+	for i := range 40 {
+		opening.Go(func() {
+			time.Sleep(time.Until(began.Add(time.Duration(i) * 250 * time.Millisecond)))
+			opened := time.Since(began)
+			r, err := netlab.Call[echoed](n.Process, "echo", echoArgs{Peer: other.id, Text: "x"})
+			n.t.Logf("a stream after %v: %q, %q, %v, after %v", opened, r.Network, r.DialError, err, time.Since(began))
+			if err == nil && r.Network == "tcp" {
+				select {
+				case first <- time.Since(began):
+				default:
+				}
+			}
+		})
+	}
+	return first
 }
