@@ -36,7 +36,6 @@ type conn struct {
 	mover    *mover // nil if the peer dialed, which then moves it
 	fixed    *fixed // nil if the peer dialed
 	pulse    pulse  // of the goroutine that watches connections that this node dialed
-	hush     hush
 	opened   time.Time
 	usable   bool    // for this node's streams, since the node knows it; under endpoint.mu
 	goes     bool    // it makes room for another and is being closed; under endpoint.mu

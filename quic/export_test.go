@@ -30,7 +30,7 @@ func (l *Listener) Supersede(id identity.RemoteIdentity, former bool) {
 // Hush has the connection with a peer count as silent until something arrives.
 func (l *Listener) Hush(id identity.RemoteIdentity) {
 	if c := l.running().best(id); c != nil {
-		c.hush.begin(c.quic.ConnectionStats().PacketsReceived)
+		c.pulse.quietAt.Store(c.quic.ConnectionStats().PacketsReceived)
 	}
 }
 

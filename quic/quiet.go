@@ -2,6 +2,7 @@ package quic
 
 import (
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,11 +15,19 @@ const (
 	lookTime  = 250 * time.Millisecond // between two checks while something is sent
 )
 
-// A pulse records the traffic of a connection at its last check.
+// A pulse records the traffic of a connection at its last check, and at the
+// opening of streams.
 type pulse struct {
 	received uint64
 	sent     uint64    // packets sent when something was last received
 	since    time.Time // the first check at which more had been sent
+
+	quietAt atomic.Uint64 // packets received when it was suspect
+
+	then struct { // an earlier opening of a stream; under conn.mu
+		received, sent uint64
+		age            time.Duration // of the connection, at the last one before more was sent
+	}
 }
 
 // quiet reports whether the connection is suspect, and whether there was
@@ -27,7 +36,7 @@ func (p *pulse) quiet(received, sent uint64, rtt time.Duration, now time.Time) (
 	switch {
 	case received != p.received:
 		busy = sent-p.sent > 1 // a single packet is an answered keep-alive
-		*p = pulse{received: received, sent: sent}
+		p.received, p.sent, p.since = received, sent, time.Time{}
 		return false, busy
 	case sent == p.sent:
 		p.since = time.Time{}
@@ -151,7 +160,7 @@ func (e *endpoint) look(dialed []*conn, now time.Time) (busy bool) {
 		busy = busy || passed
 		if suspect {
 			e.log.Debug("nothing is heard on a connection", "peer", c.id, "path", c.Path())
-			c.hush.begin(s.PacketsReceived)
+			c.pulse.quietAt.Store(s.PacketsReceived)
 			e.followSoon(c)
 		}
 	}
