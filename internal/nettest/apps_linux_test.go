@@ -73,9 +73,8 @@ func TestApp(t *testing.T) {
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	require.NoError(t, err)
-	events := a.node.Subscribe()
 	go func() {
-		for e := range events.C {
+		for e := range a.node.Watch(context.Background()) { // from the present state on: Start may have found the other one
 			tell(a.console, e)
 		}
 	}()
@@ -89,7 +88,6 @@ func TestApp(t *testing.T) {
 	netlab.Handle(a.console, "enough", func(none) (none, error) { close(a.enough); return none{}, nil })
 	a.console.Tell("started")
 	a.console.Serve()
-	events.Close()
 	require.NoError(t, a.node.Shutdown(t.Context()))
 }
 
