@@ -368,6 +368,8 @@ func TestGoodbyeAfterSleep(t *testing.T) {
 		pass(30*time.Second + 300*time.Millisecond)
 		real.stop()
 		pass(3 * time.Second)
-		require.Equal(t, "found real, lost real", n.log())
+		// n loses it during the sleep as well if its last answer is so old that it
+		// was asked for another one then.
+		require.Regexp(t, "^found real, (lost real, found real, )?lost real$", n.log())
 	})
 }
