@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"time"
 )
 
 // UpdateMetadata changes this node's metadata in one step: it calls change with
@@ -49,20 +50,20 @@ func (n *P2P) changed(by *registration, f func(*state) error, logged bool) (fres
 	if by != nil && !by.live {
 		return nil, ErrStopped
 	}
-	ns := &n.state.notes
-	ns.logged = logged
-	err = f(&n.state)
-	fresh, ns.fresh, ns.logged = ns.fresh, nil, false
+	s := &n.state
+	s.time, s.notes.logged = time.Time{}, logged
+	err = f(s)
+	fresh, s.notes.fresh, s.notes.logged = s.notes.fresh, nil, false
 	return fresh, err
 }
 
 // note keeps a note, and counts it unless by is empty.
 func (n *P2P) note(what *note, counted, by string) {
-	n.mu.Lock()
-	if by != "" {
-		n.state.counts.add(count{counted, by}, 1)
-	}
-	n.state.notes.take(what)
-	n.mu.Unlock()
-	what.log(n.log)
+	_ = n.change(nil, func(s *state) error {
+		if by != "" {
+			s.counts.add(count{counted, by}, 1)
+		}
+		s.note(what)
+		return nil
+	})
 }

@@ -232,9 +232,10 @@ func (g *gatherer) events() []Note {
 	slices.SortFunc(g.notes, func(a, b note) int { return cmp.Compare(a.number, b.number) })
 	all := make([]Note, 0, len(g.notes))
 	for _, n := range g.notes {
-		event := Note{Time: n.at, Times: n.times, What: n.what, Peer: n.peer, Hook: n.hook, Route: n.route, Path: n.path, From: n.from, Error: g.text(n.cause)}
-		if n.cause != nil {
-			event.Cause = nameOf(n.cause)
+		in := n.circumstances()
+		event := Note{Time: n.at, Times: n.times, What: n.what, Peer: n.peer, Hook: n.hook, Route: in.route, Path: in.path, From: in.from, Error: g.text(in.cause)}
+		if in.cause != nil {
+			event.Cause = nameOf(in.cause)
 		}
 		all = append(all, event)
 	}

@@ -33,10 +33,17 @@ type note struct {
 	what   string
 	peer   identity.RemoteIdentity
 	hook   string
-	route  string
-	path   Path
-	from   *Path
-	cause  error
+	in     *circumstances // nil: none
+}
+
+// circumstances are the parts of a note that most notes do without: peers come
+// and go more often than anything else happens. They are never
+// modified.
+type circumstances struct {
+	route string
+	path  Path
+	from  *Path
+	cause error
 }
 
 // The latest notes are kept by kind, so that a flood of one kind does not drive
@@ -78,23 +85,27 @@ func kindOf(what string) int {
 	return ofNode
 }
 
-// take keeps a note. If it repeats the last one of its kind, only the count of
-// that grows.
-func (ns *notes) take(n *note) {
+// note keeps a note of the present change.
+func (s *state) note(n *note) {
 	if !counting {
 		return
 	}
-	if n.at.IsZero() {
-		n.at = time.Now()
-	}
-	n.times = 1
+	n.at = s.now()
+	s.notes.take(n)
+}
+
+func (ns *notes) take(n *note) {
 	ns.taken++
-	n.number = ns.taken
+	n.number, n.times = ns.taken, 1
 	if ns.logged {
 		fresh := *n
 		ns.fresh = append(ns.fresh, &fresh)
 	}
-	r := &ns.kept[kindOf(n.what)]
+	ns.kept[kindOf(n.what)].take(n)
+}
+
+// take keeps a note. If it repeats the last one, only the count of that grows.
+func (r *ring) take(n *note) {
 	switch {
 	case len(r.notes) > 0 && r.notes[r.last].same(n):
 		n.times += r.notes[r.last].times
@@ -104,13 +115,31 @@ func (ns *notes) take(n *note) {
 	default:
 		r.last = (r.last + 1) % notesOfKind
 	}
-	r.notes[r.last] = *n
+	// Field by field takes half the time of a copy of all, which would have to
+	// wait for the fields that were only just written.
+	kept := &r.notes[r.last]
+	kept.number, kept.at, kept.times = n.number, n.at, n.times
+	kept.what, kept.peer, kept.hook, kept.in = n.what, n.peer, n.hook, n.in
 }
 
 // same reports whether two notes differ in their times only.
 func (n *note) same(m *note) bool {
-	return n.what == m.what && n.peer == m.peer && n.hook == m.hook && n.route == m.route && n.path == m.path &&
-		n.from == nil && m.from == nil && text(n.cause) == text(m.cause)
+	return n.what == m.what && n.peer == m.peer && n.hook == m.hook && n.in.same(m.in)
+}
+
+// same reports whether two notes have the same circumstances. Both may be nil.
+func (c *circumstances) same(d *circumstances) bool {
+	if c == nil || d == nil {
+		return c == d
+	}
+	return c.route == d.route && c.path == d.path && c.from == nil && d.from == nil && text(c.cause) == text(d.cause)
+}
+
+func (n *note) circumstances() circumstances {
+	if n.in == nil {
+		return circumstances{}
+	}
+	return *n.in
 }
 
 func text(err error) string {
@@ -125,24 +154,24 @@ func (n *note) log(log *slog.Logger) {
 	if !log.Enabled(context.Background(), slog.LevelDebug) {
 		return
 	}
-	args := make([]any, 0, 12)
+	args, in := make([]any, 0, 12), n.circumstances()
 	if !n.peer.IsZero() {
 		args = append(args, "peer", n.peer)
 	}
 	if n.hook != "" {
 		args = append(args, "hook", n.hook)
 	}
-	if n.route != "" || n.what == NoteRefused || n.what == NoteRefusedThere {
-		args = append(args, "route", n.route)
+	if in.route != "" || n.what == NoteRefused || n.what == NoteRefusedThere {
+		args = append(args, "route", in.route)
 	}
-	if n.path != (Path{}) {
-		args = append(args, "path", n.path)
+	if in.path != (Path{}) {
+		args = append(args, "path", in.path)
 	}
-	if n.from != nil {
-		args = append(args, "from", *n.from)
+	if in.from != nil {
+		args = append(args, "from", *in.from)
 	}
-	if n.cause != nil {
-		args = append(args, "cause", shown{n.cause})
+	if in.cause != nil {
+		args = append(args, "cause", shown{in.cause})
 	}
 	log.Debug(n.what, args...)
 }

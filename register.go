@@ -123,7 +123,7 @@ func (s *state) leave(r *registration, err error) {
 	if !r.stopping {
 		s.hooks.stopped = append(s.hooks.stopped, stoppedHook{name: r.name, listener: r.listener != nil, err: err, stamp: s.stamp()})
 		s.bus.publish(HookStopped{Hook: r.name, Err: err})
-		s.notes.take(&note{what: NoteHookStopped, hook: r.name, cause: err})
+		s.note(&note{what: NoteHookStopped, hook: r.name, in: &circumstances{cause: err}})
 	}
 }
 

@@ -111,7 +111,8 @@ func (ss *streams) refused(s *Stream, why error) {
 	code := ErrRefused
 	errors.As(why, &code)
 	ss.routes.of(s.Route()).refused[code.index()].Add(1)
-	ss.note(&note{what: NoteRefused, peer: s.peer.id, route: s.Route(), path: s.Path(), cause: why}, "", "")
+	in := &circumstances{route: s.Route(), path: s.Path(), cause: why}
+	ss.note(&note{what: NoteRefused, peer: s.peer.id, in: in}, "", "")
 }
 
 // admit records an inbound stream, or says why it is refused.

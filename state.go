@@ -21,6 +21,7 @@ type state struct {
 	counts  counts
 	traffic traffic
 	notes   notes
+	time    time.Time // of the present change; zero: the clock has not been read for it
 }
 
 // metadata is the node's own.
@@ -33,6 +34,15 @@ type metadata struct {
 func (s *state) stamp() uint64 {
 	s.stamps++
 	return s.stamps
+}
+
+// now returns the time of the present change. The clock is read once for all
+// that want to know.
+func (s *state) now() time.Time {
+	if s.time.IsZero() {
+		s.time = time.Now()
+	}
+	return s.time
 }
 
 // admit returns the state of a peer, making it available if it is not.
@@ -103,8 +113,7 @@ func (s *state) discovered(by *registration, id identity.RemoteIdentity, metadat
 		}
 	}
 	st := s.admit(id)
-	now := time.Now()
-	st.peer.past.seen = now
+	st.peer.past.seen = s.now()
 	d, changed := st.discoveredBy(by)
 	if !slices.EqualFunc(d.candidates, candidates, Candidate.same) {
 		d.candidates = candidates
@@ -116,7 +125,7 @@ func (s *state) discovered(by *registration, id identity.RemoteIdentity, metadat
 		d.stamp = s.stamp()
 		st.ways = d.stamp
 		s.bus.publish(PeerDiscoveredBy{Peer: st.peer, Hook: by.name})
-		s.notes.take(&note{at: now, what: NoteFound, peer: id, hook: by.name})
+		s.note(&note{what: NoteFound, peer: id, hook: by.name})
 	}
 	s.refresh(st, !introduced) // a peer's first metadata is not a modification
 	return nil
@@ -131,7 +140,7 @@ func (s *state) expired(by *registration, st *peerState) {
 	st.discoveries = slices.Delete(st.discoveries, i, i+1)
 	st.ways = s.stamp()
 	s.bus.publish(PeerExpiredBy{Peer: st.peer, Hook: by.name})
-	s.notes.take(&note{what: NoteLost, peer: st.peer.id, hook: by.name})
+	s.note(&note{what: NoteLost, peer: st.peer.id, hook: by.name})
 	s.settle(st)
 }
 
@@ -149,7 +158,7 @@ func (s *state) connected(by *registration, id identity.RemoteIdentity, conn Raw
 	st.wasConnected = true
 	st.peer.past.failed = nil
 	s.counts.add(count{countConnections, path.word()}, 1)
-	s.notes.take(&note{what: NoteConnected, peer: id, hook: by.name, path: path})
+	s.note(&note{what: NoteConnected, peer: id, hook: by.name, in: &circumstances{path: path}})
 	s.peers.lineUp(st)
 	if first {
 		s.bus.publish(PeerConnectedWith{Peer: st.peer, Listener: by.name})
@@ -165,7 +174,7 @@ func (s *state) disconnected(by *registration, st *peerState, conn RawConn, stat
 	}
 	s.ended(st, st.connections[i], stats)
 	st.connections = slices.Delete(st.connections, i, i+1)
-	st.peer.past.seen = time.Now()
+	st.peer.past.seen = s.now()
 	if !st.connectedBy(by) {
 		s.bus.publish(PeerDisconnectedWith{Peer: st.peer, Listener: by.name})
 		st.statements = slices.DeleteFunc(st.statements, func(s *statement) bool { return s.by == by })
@@ -258,8 +267,8 @@ func (s *state) dialFailed(p *Peer, failed *DialError, canceled bool) {
 		s.counts.add(count{countAttempts, causeOf(a.Err)}, 1)
 	}
 	s.counts.add(count{countDials, failed.Cause()}, 1)
-	p.past.tried, p.past.triedAt = failed, time.Now()
-	s.notes.take(&note{at: p.past.triedAt, what: NoteDialFailed, peer: p.id, cause: failed})
+	p.past.tried, p.past.triedAt = failed, s.now()
+	s.note(&note{what: NoteDialFailed, peer: p.id, in: &circumstances{cause: failed}})
 }
 
 // revoke records a revocation and returns the connections to be closed.
@@ -268,7 +277,7 @@ func (s *state) revoke(id identity.RemoteIdentity) (open []RawConn) {
 		s.peers.revoked[id] = struct{}{}
 		s.peers.revokedStamp = s.stamp()
 		s.bus.publish(RevocationsModified{})
-		s.notes.take(&note{what: NoteRevoked, peer: id})
+		s.note(&note{what: NoteRevoked, peer: id})
 	}
 	if st := s.peers.known[id]; st != nil {
 		for _, c := range st.connections {
@@ -284,7 +293,7 @@ func (s *state) reinstate(id identity.RemoteIdentity) {
 		delete(s.peers.revoked, id)
 		s.peers.revokedStamp = s.stamp()
 		s.bus.publish(RevocationsModified{})
-		s.notes.take(&note{what: NoteReinstated, peer: id})
+		s.note(&note{what: NoteReinstated, peer: id})
 	}
 }
 

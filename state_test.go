@@ -261,6 +261,36 @@ func TestNotesOfAKind(t *testing.T) {
 	require.Equal(t, "reported wire other ×1000", all[65])
 }
 
+// All notes of one change have the same time, that of the change.
+func TestNotesOfAChange(t *testing.T) {
+	book, table := &fakeHook{name: "book", end: make(chan func() error)}, &fakeHook{name: "table"}
+	node := start(t, p2p.Config{MaxPeers: 100}, book, table)
+	times := func(what, hook string) (all []time.Time) {
+		for _, e := range node.State().Events {
+			if e.What == what && e.Hook == hook {
+				all = append(all, e.Time)
+			}
+		}
+		return all
+	}
+	for range 50 {
+		book.found(t, newID())
+		table.found(t, newID())
+	}
+	book.end <- func() error { return nil }
+	require.Eventually(t, func() bool { return len(times(p2p.NoteLost, "book")) == 50 }, 10*time.Second, time.Millisecond)
+	lost := times(p2p.NoteLost, "book")
+	for _, at := range lost {
+		require.Equal(t, lost[0], at)
+	}
+	for range 51 {
+		table.found(t, newID())
+	}
+	evicted, found := times(p2p.NoteLost, "table"), times(p2p.NoteFound, "table")
+	require.Len(t, evicted, 1)
+	require.Equal(t, found[len(found)-1], evicted[0])
+}
+
 // The names under which things are counted, and the routes, are bounded in
 // number.
 func TestCountsAreBounded(t *testing.T) {

@@ -300,7 +300,8 @@ func (s *Stream) refusedThere(err error) {
 	}
 	s.streams.routes.of(s.Route()).refusedThere[reset.Code.index()].Add(1)
 	if reset.Code != ErrCanceled {
-		s.peer.node.note(&note{what: NoteRefusedThere, peer: s.peer.id, route: s.Route(), path: s.Path(), cause: reset.Code}, "", "")
+		in := &circumstances{route: s.Route(), path: s.Path(), cause: reset.Code}
+		s.peer.node.note(&note{what: NoteRefusedThere, peer: s.peer.id, in: in}, "", "")
 	}
 }
 
