@@ -1,8 +1,8 @@
 #!/bin/bash
 # What counters, notes and labels of goroutines cost: the same benchmarks with and
 # without them, in turns, ROUNDS times. It prints the processor's time for each
-# operation, at both ends together, as medians, and the median of the ratios of the
-# rounds; and the load of the machine.
+# operation, at both ends together and without what a run takes to begin, as
+# medians, and the median of the ratios of the rounds; and the load of the machine.
 set -eu
 TIMEFORMAT="%U %S"
 GO=${GO:-go}
@@ -16,16 +16,26 @@ for room in p2p quic; do
 	$GO test -c -o "$dir/$room.with" $path
 	$GO test -c -tags sdp2p_uncounted -o "$dir/$room.without" $path
 done
-run() { # round, how, room, benchmark, times
-	{ time "$dir/$3.$2" -test.run '^$' -test.bench "^$4\$" -test.benchtime "$5x" >"$dir/out" 2>&1; } 2>"$dir/time"
-	awk -v round="$1" -v how="$2" -v name="$4" -v times="$5" '{ printf "%s %s %s %.0f\n", name, how, round, ($1 + $2) * 1e9 / times }' "$dir/time" >>"$dir/all"
+spend() { # how, room, benchmark, times: writes the seconds that a run takes
+	{ time "$dir/$2.$1" -test.run '^$' -test.bench "^$3\$" -test.benchtime "$4x" >"$dir/out" 2>&1; } 2>"$dir/time"
+	awk '{ print $1 + $2 }' "$dir/time"
 }
+run() { # round, how, room, benchmark, times
+	echo "$4 $2 $1 $(spend "$2" "$3" "$4" "$5") $(cat "$dir/begin.$4") $5" |
+		awk '{ printf "%s %s %s %.0f\n", $1, $2, $3, ($4 - $5) * 1e9 / $6 }' >>"$dir/all"
+}
+begin() { # room, benchmark: what a run takes with one operation, at least
+	for _ in 1 2 3; do for how in with without; do spend $how "$1" "$2" 1; done; done | sort -g | head -1 >"$dir/begin.$2"
+}
+begin quic BenchmarkExchange
+begin quic BenchmarkBulk
+begin p2p BenchmarkDiscoverExpire # which knows 10,000 peers before it begins
 for round in $(seq "$ROUNDS"); do
 	order="with without"
 	[ $((round % 2)) = 0 ] && order="without with"
 	for how in $order; do run "$round" "$how" quic BenchmarkExchange "${EXCHANGES:-5000}"; done
 	for how in $order; do run "$round" "$how" quic BenchmarkBulk "${MEBIBYTES:-500}"; done
-	for how in $order; do run "$round" "$how" p2p BenchmarkDiscoverExpire "${EVENTS:-300000}"; done
+	for how in $order; do run "$round" "$how" p2p BenchmarkDiscoverExpire "${EVENTS:-1000000}"; done
 done
 echo "load: $(cut -d' ' -f1-3 /proc/loadavg)"
 sort "$dir/all" | awk '
