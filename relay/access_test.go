@@ -10,6 +10,7 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/circuit"
 	relayserver "github.com/sdp2p/p2p/relay/server"
 	"github.com/sdp2p/p2p/relay/token"
 )
@@ -80,6 +81,26 @@ func TestAuthentication(t *testing.T) {
 	port, _ := a.listener.Port()
 	require.Equal(t, port, st.Observed.Port())
 	require.Positive(t, st.BytesLeft)
+}
+
+// A refusal names the quota as its reason even if the quota was used up at
+// another relay or by another node since the client was last told about it. A
+// remainder of less than a circuit costs counts as used up.
+func TestQuotaUsedUpElsewhere(t *testing.T) {
+	const quota = 100_000
+	r := startPaid(t, relayserver.Limits{Quota: quota})
+	a, b := start(t, Config{Only: true}, r.entry()), start(t, Config{Only: true}, r.entry())
+	peer, _ := know(t, a, b)
+	for _, n := range []*node{a, b} {
+		require.NoError(t, n.relays.SetTokens(r.pass(t, n.Identity(), 1)))
+		n.ready(t, 1)
+	}
+	require.EqualValues(t, quota, a.state(0).BytesLeft)
+	_, err := r.ledger.Take(t.Context(), token.Account{Issuer: r.issuer.Remote(), Number: uuid.UUID{1}}, quota-1000, quota)
+	require.NoError(t, err)
+	_, err = peer.NewStream(within(t))
+	require.ErrorIs(t, err, circuit.QuotaUsedUp)
+	require.Equal(t, map[string]uint64{"relay: quota used up": 1}, a.State().Counters.Causes["attempts_failed"])
 }
 
 // A relay that announces its shutdown is left before it shuts down, and a

@@ -312,21 +312,9 @@ func (l *link) hop(ctx context.Context, m circuit.Hop) (junction.Stream, error) 
 	}
 	if _, err := status(answer(ctx, s, m.Append(nil), circuit.ReadHop)); err != nil {
 		s.Close()
-		return nil, l.explain(err)
+		return nil, err
 	}
 	return s, nil
-}
-
-// circuitCost is what an account must have left for a circuit at most.
-const circuitCost = 4 << 10
-
-// explain tells a quota that is used up from other limits, by what the relay
-// has told of it.
-func (l *link) explain(err error) error {
-	if _, left := l.told(); errors.Is(err, circuit.ResourceLimit) && 0 <= left && left < circuitCost {
-		return fmt.Errorf("%w: %w", errQuota, err)
-	}
-	return err
 }
 
 // answer writes a message, and reads the answer, before ctx is done.
@@ -347,7 +335,7 @@ func status(m circuit.Hop, err error) (circuit.Hop, error) {
 		err = fmt.Errorf("%w: not an answer", circuit.ErrMalformed)
 	}
 	if err == nil {
-		err = m.Status.Err()
+		err = m.Err()
 	}
 	return m, err
 }

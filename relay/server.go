@@ -47,7 +47,6 @@ var (
 	ErrNotRunning = cause.New("relay: not running", "relay: the client is not running")
 	ErrNoToken    = cause.New("relay: token refused", "relay: the relay requires a token, which its operator issues for this node: see Config.Tokens")
 	errDown       = cause.New("relay: down", "relay: the relay does not answer")
-	errQuota      = cause.New("relay: quota used up", "relay: the quota of this node's account is used up")
 	errLost       = cause.New("relay: lost", "relay: the connection with the relay has ended")
 )
 

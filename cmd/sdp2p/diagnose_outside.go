@@ -243,6 +243,8 @@ func (f *facts) explainUncalled(p *farFacts, c *check) {
 	case o.lacks(token.Connect):
 		c.Code, c.Value = codeTokenRights, "not called: the token does not let this node call"
 		c.Advice = "sdp2p relay token --rights reserve,connect …"
+	case errors.Is(p.err, circuit.QuotaUsedUp):
+		o.explainToken(token.QuotaExhausted, nil, c)
 	case errors.As(p.err, &refusal) && (refusal == circuit.NoReservation || refusal == circuit.ConnectionFailed || refusal == circuit.PermissionDenied):
 		c.Value = "it has no reservation at the relays, or does not accept this node's calls"
 		c.Advice = "Is it on, and does it use one of these relays? It has to have the same account as this node. Run the doctor there, with --relay."

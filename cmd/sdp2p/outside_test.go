@@ -307,6 +307,8 @@ func TestDoctorRelayedReasons(t *testing.T) {
 	f.outside.relays[0].State, f.outside.relays[0].Err = relay.Refused, circuit.ResourceLimit
 	require.Equal(t, codeRelayRefuses, f.relayCheck(&f.outside.relays[0]).Code)
 	require.Contains(t, f.relayCheck(&relay.Status{Err: token.QuotaExhausted, Server: f.outside.relays[0].Server}).Value, "quota")
+	f.outside.far = &farFacts{err: circuit.Hop{Type: circuit.HopStatus, Status: circuit.ResourceLimit, Reason: circuit.QuotaUsedUp}.Err()}
+	require.Equal(t, codeQuota, f.pathCheck(f.outside.far).Code)
 }
 
 func TestDoctorRelayUsage(t *testing.T) {

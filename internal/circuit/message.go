@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math"
 	"time"
 
 	"github.com/sdp2p/p2p/identity"
@@ -26,6 +27,7 @@ const (
 	expireLimit                = 1 << 40
 	peerIDPrefix               = "\x00\x24\x08\x01\x12\x20"
 	hopPeer, hopReserve        = 2, 3
+	hopReason                  = 16
 )
 
 // String describes the status.
@@ -98,6 +100,8 @@ type Hop struct {
 	Limit  Limit
 	// Status is 0 in a message without a status.
 	Status Status
+	// Reason adds to a status other than [OK]. It is not in the specification.
+	Reason Reason
 }
 
 // A StopType is the type of a [Stop].
@@ -126,7 +130,11 @@ func (m Hop) Append(b []byte) []byte {
 		p = appendBytes(p, hopReserve, appendVarint(nil, 1, uint64(m.Expire.Unix())))
 	}
 	p = appendLimit(p, 4, m.Limit)
-	return appendDelimited(b, appendStatus(p, 5, m.Status))
+	p = appendStatus(p, 5, m.Status)
+	if m.Reason != NoReason {
+		p = appendVarint(p, hopReason, uint64(m.Reason))
+	}
+	return appendDelimited(b, p)
 }
 
 // Append appends the message and its length.
@@ -204,6 +212,8 @@ func ReadHop(r io.Reader) (m Hop, err error) {
 			return m.Limit.merge(f.bytes)
 		case f.is(5):
 			m.Status = Status(f.varint)
+		case f.is(hopReason):
+			m.Reason = Reason(min(f.varint, math.MaxUint8))
 		}
 		return nil
 	})

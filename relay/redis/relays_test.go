@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http/httptest"
@@ -235,8 +236,8 @@ func TestAwayRelay(t *testing.T) {
 	var wg sync.WaitGroup
 	stream := send(t, &wg, caller, callee)
 	eventually(t, "the allowance is used up", func() bool { return relayed(t, r) >= allowance-buffer })
-	const refused = `sdp2p_relay_requests_total{type="connect",status="over a limit"}`
-	eventually(t, "another circuit is refused", func() bool { return metric(t, r, refused) > 0 })
+	const refused = `sdp2p_relay_requests_total{type="connect",status="over a limit",reason="%s"}`
+	eventually(t, "another circuit is refused", func() bool { return metric(t, r, fmt.Sprintf(refused, "ledger away")) > 0 })
 	require.LessOrEqual(t, relayed(t, r), int64(allowance+buffer))
 	stream.Reset(p2p.ErrCanceled)
 	wg.Wait()
@@ -255,8 +256,7 @@ func TestAwayRelay(t *testing.T) {
 	}
 	eventually(t, "it is settled", func() bool { return booked() >= relayed(t, r) })
 	require.LessOrEqual(t, booked(), relayed(t, r)+2*buffer)
-	before := metric(t, r, refused)
-	eventually(t, "its quota is used up", func() bool { return metric(t, r, refused) > before })
+	eventually(t, "its quota is used up", func() bool { return metric(t, r, fmt.Sprintf(refused, "quota used up")) > 0 })
 	require.GreaterOrEqual(t, booked(), relayed(t, r))
 	require.LessOrEqual(t, booked(), relayed(t, r)+2*buffer)
 }

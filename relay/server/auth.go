@@ -125,7 +125,7 @@ func (s *Server) present(session *session, shown [][token.Size]byte) circuit.Ans
 	answer.Again = max(until.Sub(now), 0)
 	if a := session.pass(token.Connect); a != nil {
 		answer.Left = a.purse.balance(s.ctx)
-		if answer.Left == 0 && session.pass(token.Reserve) == nil {
+		if answer.Left < circuitCost && session.pass(token.Reserve) == nil {
 			answer.Status = token.QuotaExhausted
 		}
 	}

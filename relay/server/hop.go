@@ -70,7 +70,7 @@ func (s *Server) hop(stream network.Stream, next network.StreamHandler) {
 	stream.SetReadDeadline(time.Now().Add(hopPatience))
 	var raw bytes.Buffer
 	m, err := circuit.ReadHop(io.TeeReader(stream, &raw))
-	status := circuit.MalformedMessage
+	status, reason := circuit.MalformedMessage, circuit.NoReason
 	if err != nil && !errors.Is(err, circuit.ErrMalformed) {
 		stream.Reset()
 		return
@@ -81,14 +81,14 @@ func (s *Server) hop(stream network.Stream, next network.StreamHandler) {
 	if err == nil {
 		switch session := s.sessions.of(stream.Conn()); m.Type {
 		case circuit.HopReserve:
-			status = s.reserve(session)
+			status, reason = s.reserve(session)
 		case circuit.HopConnect:
-			status = s.connect(session, m.Peer, w)
+			status, reason = s.connect(session, m.Peer, w)
 		}
 	}
-	s.metrics.hops.add(hopName(m.Type, err) + "\x00" + status.String())
+	s.metrics.hops.add(hopName(m.Type, err) + "\x00" + status.String() + "\x00" + reason.String())
 	if status != circuit.OK {
-		s.refuse(stream, status)
+		s.refuse(stream, status, reason)
 		w.finish()
 		return
 	}
@@ -105,10 +105,10 @@ func hopName(t circuit.HopType, err error) string {
 	return "other"
 }
 
-// refuse answers with a status.
-func (s *Server) refuse(stream network.Stream, status circuit.Status) {
+// refuse answers with a status and a reason.
+func (s *Server) refuse(stream network.Stream, status circuit.Status, reason circuit.Reason) {
 	stream.SetWriteDeadline(time.Now().Add(sendPatience))
-	if _, err := stream.Write(circuit.Hop{Type: circuit.HopStatus, Status: status}.Append(nil)); err != nil {
+	if _, err := stream.Write(circuit.Hop{Type: circuit.HopStatus, Status: status, Reason: reason}.Append(nil)); err != nil {
 		stream.Reset()
 		return
 	}
@@ -116,41 +116,48 @@ func (s *Server) refuse(stream network.Stream, status circuit.Status) {
 }
 
 // reserve decides about a reservation.
-func (s *Server) reserve(session *session) circuit.Status {
+func (s *Server) reserve(session *session) (circuit.Status, circuit.Reason) {
 	a := session.pass(token.Reserve)
 	switch {
 	case a == nil:
-		return circuit.PermissionDenied
-	case s.leaving.Load(), !a.reserve(session.node, s.cfg.Limits.AccountReservations):
-		return circuit.ReservationRefused
+		return circuit.PermissionDenied, circuit.NoRight
+	case s.leaving.Load():
+		return circuit.ReservationRefused, circuit.RelayLeaves
+	case !a.reserve(session.node, s.cfg.Limits.AccountReservations):
+		return circuit.ReservationRefused, circuit.AccountReservations
 	}
-	return circuit.OK
+	return circuit.OK, circuit.NoReason
 }
 
 // connect decides about a circuit. A callee that does not allow the caller
 // looks to it like one that is absent.
-func (s *Server) connect(session *session, to identity.RemoteIdentity, w *hopStream) circuit.Status {
+func (s *Server) connect(session *session, to identity.RemoteIdentity, w *hopStream) (circuit.Status, circuit.Reason) {
 	a := session.pass(token.Connect)
 	if a == nil {
-		return circuit.PermissionDenied
+		return circuit.PermissionDenied, circuit.NoRight
 	}
 	if !a.connects.allow() {
-		return circuit.ResourceLimit
+		return circuit.ResourceLimit, circuit.AccountRate
 	}
 	callee := s.sessions.node(to)
 	if callee == nil || callee == session || !callee.allows(session.node, a) {
-		return circuit.NoReservation
+		return circuit.NoReservation, circuit.NoReason
 	}
-	if err := a.purse.ready(w.ctx); err != nil {
-		return circuit.ResourceLimit
+	switch err := a.purse.ready(w.ctx); {
+	case errors.Is(err, errQuota):
+		return circuit.ResourceLimit, circuit.QuotaUsedUp
+	case errors.Is(err, errAllowance):
+		return circuit.ResourceLimit, circuit.LedgerAway
+	case err != nil: // the relay ends
+		return circuit.ResourceLimit, circuit.RelayLeaves
 	}
 	between := pair{session.node, to}
 	if !s.pairs.begin(between) {
-		return circuit.ResourceLimit
+		return circuit.ResourceLimit, circuit.PairRate
 	}
 	if !a.open(s.cfg.Limits.AccountCircuits) {
 		s.pairs.end(between)
-		return circuit.ResourceLimit
+		return circuit.ResourceLimit, circuit.AccountCircuits
 	}
 	s.metrics.circuits.Add(1)
 	w.account = a
@@ -159,7 +166,7 @@ func (s *Server) connect(session *session, to identity.RemoteIdentity, w *hopStr
 		a.circuits.Add(-1)
 		s.metrics.circuits.Add(-1)
 	}
-	return circuit.OK
+	return circuit.OK, circuit.NoReason
 }
 
 // An acl is the server's access control for go-libp2p.

@@ -251,7 +251,7 @@ func TestMetrics(t *testing.T) {
 	require.Equal(t, 200, code)
 	for name, want := range map[string]int{
 		"relayed_bytes_total": 1234, "connections": 3, "members": 2, "reservations": 1, "circuits": 1, "circuits_opened_total": 1, "ledger_up": 1,
-		`tokens_total{status="ok"}`: 2, `requests_total{type="connect",status="ok"}`: 1, `requests_total{type="reserve",status="permission denied"}`: 1,
+		`tokens_total{status="ok"}`: 2, `requests_total{type="connect",status="ok"}`: 1, `requests_total{type="reserve",status="permission denied",reason="token"}`: 1,
 	} {
 		require.Contains(t, page, fmt.Sprintf("\nsdp2p_relay_%s %d\n", name, want))
 	}

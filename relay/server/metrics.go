@@ -33,7 +33,7 @@ func (c *counter) add(labels string) {
 type metrics struct {
 	started  time.Time
 	tokens   counter // by status
-	hops     counter // by message and status
+	hops     counter // by message, status and reason
 	evicted  atomic.Int64
 	circuits atomic.Int64 // open
 	opened   atomic.Int64
@@ -131,7 +131,7 @@ func (s *Server) writeMetrics(w io.Writer) {
 	write("grants_unsettled", "gauge", "Grants that wait for the ledger.", unsettled)
 	write("ledger_up", "gauge", "Whether the ledger has answered.", up)
 	writeCounter(w, "tokens_total", "Tokens that were shown, by answer.", &m.tokens, "status")
-	writeCounter(w, "requests_total", "Requests of clients, by kind and answer of the relay's own checks.", &m.hops, "type", "status")
+	writeCounter(w, "requests_total", "Requests of clients, by kind and answer of the relay's own checks.", &m.hops, "type", "status", "reason")
 }
 
 // writeCounter writes a counter with labels, sorted.
@@ -143,7 +143,9 @@ func writeCounter(w io.Writer, name, help string, c *counter, labels ...string) 
 	for values, n := range c.by {
 		var pairs []string
 		for i, v := range strings.Split(values, "\x00") {
-			pairs = append(pairs, fmt.Sprintf("%s=%q", labels[i], v))
+			if v != "" {
+				pairs = append(pairs, fmt.Sprintf("%s=%q", labels[i], v))
+			}
 		}
 		lines = append(lines, fmt.Sprintf("sdp2p_relay_%s{%s} %d\n", name, strings.Join(pairs, ","), n))
 	}

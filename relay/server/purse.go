@@ -20,6 +20,10 @@ const (
 // errQuota ends a circuit of an account that has used up its quota.
 var errQuota = errors.New("relay: the account's quota is used up")
 
+// errAllowance ends a circuit of an account that has used up what it may use
+// while the ledger is away.
+var errAllowance = errors.New("relay: the ledger is away, and the account's allowance is used up")
+
 // A purse holds the grants of an account, and is shared by all its circuits.
 type purse struct {
 	treasury *treasury
@@ -36,6 +40,7 @@ type purse struct {
 	allowance allowance
 	asking    chan struct{} // closed with the ledger's answer; nil: nobody asks
 	exhausted time.Time     // until then, nothing is left
+	why       error         // nothing is left then
 	touched   time.Time
 	used      int64 // in the period, when the ledger was last asked
 	period    Period
@@ -78,10 +83,10 @@ func (p *purse) with(ctx context.Context, least int64, do func()) error {
 			tell()
 			return nil
 		}
-		asking := p.asking
+		asking, why := p.asking, p.why
 		p.mu.Unlock()
 		if asking == nil {
-			return errQuota
+			return why
 		}
 		select {
 		case <-asking:
@@ -156,7 +161,12 @@ func (p *purse) granted(h *held) (tell func()) {
 		p.used = h.Used
 	}
 	if h == nil || h.Bytes == 0 {
-		p.exhausted = p.treasury.now().Add(exhaustion)
+		p.exhausted, p.why = p.treasury.now().Add(exhaustion), errAllowance
+		if h != nil {
+			p.why = errQuota
+		} else if ended := context.Cause(p.ctx); ended != nil {
+			p.why = ended
+		}
 		return p.passed()
 	}
 	p.grants = append(p.grants, h)

@@ -89,7 +89,7 @@ func TestLedgerAway(t *testing.T) {
 		require.EqualValues(t, allowanceAccount, passed)
 		require.Equal(t, 1, ledger.takes, "the ledger is not asked again for a while")
 		takes := ledger.takes
-		require.ErrorIs(t, p.spend(t.Context(), 1), errQuota)
+		require.ErrorIs(t, p.spend(t.Context(), 1), errAllowance)
 		require.Equal(t, takes, ledger.takes, "the ledger is not asked again at once")
 
 		// The allowance is renewed after an hour; the relay's own is shared by
