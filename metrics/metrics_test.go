@@ -21,6 +21,7 @@ import (
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/block"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/faulttest"
 	"github.com/sdp2p/p2p/library"
 	"github.com/sdp2p/p2p/mdns"
 	"github.com/sdp2p/p2p/metrics"
@@ -29,16 +30,7 @@ import (
 )
 
 // A finder finds the peers that the test wants it to find.
-type finder struct{ scope *p2p.Scope }
-
-func (*finder) Name() string { return "finder" }
-
-func (f *finder) Run(ctx context.Context, s *p2p.Scope) error {
-	f.scope = s
-	s.Ready()
-	<-ctx.Done()
-	return nil
-}
+type finder struct{ faulttest.Finder }
 
 // Report uses names that Prometheus does not accept.
 func (*finder) Report(bool) p2p.HookReport {
@@ -93,7 +85,7 @@ func (r *rig) knows(t *testing.T, id identity.RemoteIdentity) *p2p.Peer {
 	for _, a := range r.other.Listeners()[0].Addrs {
 		if a.Addr().Is4() || a.Addr().Is4In6() {
 			at := p2p.Candidate{Kind: p2p.Direct, Addr: loopback(a.Port()), Version: 2}
-			require.NoError(t, r.find.scope.Discovered(id, nil, []p2p.Candidate{at}))
+			require.NoError(t, r.find.Scope.Discovered(id, nil, []p2p.Candidate{at}))
 		}
 	}
 	peer, ok := r.node.Peer(id)

@@ -14,40 +14,26 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/faulttest"
 	"github.com/sdp2p/p2p/p2ptest"
 )
 
-// A finder finds the peers that the test wants it to find.
-type finder struct{ scope *p2p.Scope }
-
-func (*finder) Name() string { return "finder" }
-
-func (f *finder) Run(ctx context.Context, s *p2p.Scope) error {
-	f.scope = s
-	s.Ready()
-	<-ctx.Done()
-	return nil
-}
-
-// finds makes the node discover a peer.
-func (f *finder) finds(t *testing.T, id identity.RemoteIdentity, name string) {
-	t.Helper()
-	at := p2p.Candidate{Kind: p2p.Direct, Addr: netip.MustParseAddrPort("127.0.0.1:9"), Version: 2}
-	require.NoError(t, f.scope.Discovered(id, map[string]string{"name": name}, []p2p.Candidate{at}))
-}
+// nobody is an address at which there is no node.
+var nobody = netip.MustParseAddrPort("127.0.0.1:9")
 
 func echo(_ context.Context, s *p2p.Stream) error {
 	_, err := io.Copy(s, s)
 	return err
 }
 
-// start starts a node in a network, with a finder.
-func start(t *testing.T, network *p2ptest.Network, name string) (*p2p.P2P, *finder) {
+// start starts a node in a network, with a hook that finds the peers that the
+// test wants it to find.
+func start(t *testing.T, network *p2ptest.Network, name string) (*p2p.P2P, *faulttest.Finder) {
 	t.Helper()
 	var mux p2p.Mux
 	mux.HandleFunc("echo", p2p.Anyone, echo)
 	node := network.Start(t, p2p.Config{App: "test", Name: name, Handler: &mux})
-	find := &finder{}
+	find := &faulttest.Finder{}
 	require.NoError(t, node.Register(t.Context(), find))
 	return node, find
 }
@@ -86,9 +72,7 @@ func TestPage(t *testing.T) {
 	b.says("#log li", "connected")
 
 	stranger := identity.New().Remote()
-	find.finds(t, stranger, markup)
-	peer, ok := node.Peer(stranger)
-	require.True(t, ok)
+	peer := find.Finds(t, stranger, markup, nobody)
 	_, err := peer.Open(t.Context(), "echo")
 	require.Error(t, err)
 	b.says("#peers .row.failed", markup)
@@ -115,7 +99,7 @@ func TestNarrow(t *testing.T) {
 	network := p2ptest.NewNetwork(p2ptest.Config{})
 	node, find := start(t, network, "A laptop with a rather long name that its owner has given to it")
 	for i := range 50 {
-		find.finds(t, identity.New().Remote(), fmt.Sprintf("device number %d", i))
+		find.Finds(t, identity.New().Remote(), fmt.Sprintf("device number %d", i), nobody)
 	}
 	b := open(t, node, 320, 640)
 	b.says("#count", "50")
@@ -142,7 +126,7 @@ func TestThousandPeers(t *testing.T) {
 	var ids []identity.RemoteIdentity
 	for i := range 1000 {
 		ids = append(ids, identity.New().Remote())
-		find.finds(t, ids[i], fmt.Sprintf("peer %d", i))
+		find.Finds(t, ids[i], fmt.Sprintf("peer %d", i), nobody)
 	}
 	b := open(t, node, 1280, 900)
 	b.says("#count", "1000")
@@ -156,7 +140,7 @@ func TestThousandPeers(t *testing.T) {
 	b.until(`document.querySelectorAll("#log li").length >= 64`)
 	value[bool](b, `(window.seen = [], new MutationObserver((all) => window.seen.push(...all.map((m) => m.target.nodeName)))
 		.observe(document.querySelector("main"), {subtree: true, childList: true, attributes: true, characterData: true}), true)`)
-	find.finds(t, ids[3], "another name")
+	find.Finds(t, ids[3], "another name", nobody)
 	b.says("#peers .row", "another name")
 	changes := value[int](b, `window.seen.length`)
 	t.Logf("%d changes of the document for one event", changes)
@@ -169,7 +153,7 @@ func TestThousandPeers(t *testing.T) {
 	b.says("#h-peer", "peer 999")
 	for round := range 20 {
 		for i := range 1000 {
-			find.finds(t, ids[i], fmt.Sprintf("peer %d, %d", i, round))
+			find.Finds(t, ids[i], fmt.Sprintf("peer %d, %d", i, round), nobody)
 		}
 		for range 5 {
 			b.do(chromedp.KeyEvent(kb.PageUp))

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/faulttest"
 )
 
 // A stage is a listener whose connections are of the kinds that the test wants.
@@ -94,7 +95,7 @@ func (s *stage) enter(t *testing.T, name string, path p2p.Path, rtt time.Duratio
 // play lets peers connect over each kind of path.
 func play(t *testing.T) *p2p.P2P {
 	t.Helper()
-	s, find := &stage{relay: identity.New().Remote()}, &finder{}
+	s, find := &stage{relay: identity.New().Remote()}, &faulttest.Finder{}
 	node, err := p2p.Start(t.Context(), p2p.Config{App: "photos", Name: "Laptop", Hooks: []p2p.Hook{s, find}})
 	require.NoError(t, err)
 	t.Cleanup(func() { node.Shutdown(context.Background()) })
@@ -109,11 +110,8 @@ func play(t *testing.T) *p2p.P2P {
 	relayed.Relay = s.relay
 	s.enter(t, "Ada's phone", relayed, 62*time.Millisecond, 4e4)
 	s.left = append(s.left, s.enter(t, "Office", at("203.0.113.9:7373", p2p.Direct), 24*time.Millisecond, 6e5))
-	find.finds(t, identity.New().Remote(), "Old laptop")
-	lost := identity.New().Remote()
-	find.finds(t, lost, "Camera")
-	peer, ok := node.Peer(lost)
-	require.True(t, ok)
+	find.Finds(t, identity.New().Remote(), "Old laptop", nobody)
+	peer := find.Finds(t, identity.New().Remote(), "Camera", nobody)
 	_, err = peer.Open(t.Context(), "album")
 	require.Error(t, err)
 	return node

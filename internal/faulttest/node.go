@@ -35,12 +35,12 @@ type Node struct {
 
 	id       identity.Identity
 	listener *quic.Listener
-	find     *finder
+	find     *Finder
 }
 
 func start(t testing.TB, cfg Config) *Node {
 	t.Helper()
-	n := &Node{id: identity.New(), Log: &Log{}, listener: quic.New(quic.Config{}), find: &finder{}}
+	n := &Node{id: identity.New(), Log: &Log{}, listener: quic.New(quic.Config{}), find: &Finder{}}
 	n.Libraries = library.New(library.Config{})
 	n.Relays = relay.New(relay.Config{Listener: n.listener, Servers: cfg.Relays, Only: true})
 	var mux p2p.Mux
@@ -67,32 +67,13 @@ func (n *Node) Addr() netip.AddrPort {
 // finds has the node discover a peer at addresses.
 func (n *Node) finds(t testing.TB, id identity.RemoteIdentity, at ...netip.AddrPort) *p2p.Peer {
 	t.Helper()
-	var via []p2p.Candidate
-	for _, a := range at {
-		via = append(via, p2p.Candidate{Kind: p2p.Direct, Addr: a, Version: 2})
-	}
-	require.NoError(t, n.find.scope.Discovered(id, map[string]string{"name": "Phone"}, via))
-	peer, ok := n.Peer(id)
-	require.True(t, ok)
-	return peer
+	return n.find.Finds(t, id, "Phone", at...)
 }
 
 // tracks has the node keep a peer in view, so that relays are tried.
 func (n *Node) tracks(t testing.TB, id identity.RemoteIdentity) *p2p.Peer {
 	t.Helper()
-	return n.find.scope.Track(id)
-}
-
-// A finder finds what the test wants.
-type finder struct{ scope *p2p.Scope }
-
-func (*finder) Name() string { return "finder" }
-
-func (f *finder) Run(ctx context.Context, s *p2p.Scope) error {
-	f.scope = s
-	s.Ready()
-	<-ctx.Done()
-	return nil
+	return n.find.Scope.Track(id)
 }
 
 // A Log keeps what is written to it.
