@@ -59,11 +59,12 @@ func (n *P2P) changed(by *registration, f func(*state) error, logged bool) (fres
 
 // note keeps a note, and counts it unless by is empty.
 func (n *P2P) note(what *note, counted, by string) {
-	_ = n.change(nil, func(s *state) error {
-		if by != "" {
-			s.counts.add(count{counted, by}, 1)
-		}
-		s.note(what)
-		return nil
-	})
+	n.mu.Lock()
+	if by != "" {
+		n.state.counts.add(count{counted, by}, 1)
+	}
+	n.state.time = time.Time{}
+	n.state.note(what)
+	n.mu.Unlock()
+	what.log(n.log)
 }

@@ -80,7 +80,8 @@ func (g *gatherer) read(s *state) {
 	}
 	g.traffic = s.traffic
 	for i := range s.notes.kept {
-		g.notes = append(g.notes, s.notes.kept[i].notes...)
+		r := &s.notes.kept[i]
+		g.notes = append(g.notes, r.notes[:r.len]...)
 	}
 	streams := g.node.streams
 	streams.mu.Lock() // taken after the node's
