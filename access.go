@@ -21,7 +21,7 @@ func (n *P2P) Allows(ctx context.Context, r Request) error {
 	err := n.allowed(ctx, r)
 	if err != nil && r.Action != OpenStream { // which is noted with its route
 		in := &circumstances{path: r.Path, cause: fmt.Errorf("%v: %w", r.Action, err)}
-		n.note(&note{what: NoteRefused, peer: r.Peer, in: in}, countRefused, r.Action.String())
+		n.note(&note{what: kindRefused, peer: r.Peer, in: in}, countRefused, r.Action.String())
 	}
 	return err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"maps"
-	"time"
 )
 
 // UpdateMetadata changes this node's metadata in one step: it calls change with
@@ -51,7 +50,7 @@ func (n *P2P) changed(by *registration, f func(*state) error, logged bool) (fres
 		return nil, ErrStopped
 	}
 	s := &n.state
-	s.time, s.notes.logged = time.Time{}, logged
+	s.timed, s.notes.logged = false, logged
 	err = f(s)
 	fresh, s.notes.fresh, s.notes.logged = s.notes.fresh, nil, false
 	return fresh, err
@@ -63,7 +62,7 @@ func (n *P2P) note(what *note, counted, by string) {
 	if by != "" {
 		n.state.counts.add(count{counted, by}, 1)
 	}
-	n.state.time = time.Time{}
+	n.state.timed = false
 	n.state.note(what)
 	n.mu.Unlock()
 	what.log(n.log)

@@ -103,7 +103,7 @@ func (s *state) ended(st *peerState, c *connection, stats ConnStats) {
 		end = "unknown"
 	}
 	s.counts.add(count{countEnds, end}, 1)
-	s.note(&note{what: NoteDisconnected, peer: st.peer.id, hook: c.by.name, in: &circumstances{path: c.path, cause: ending(end)}})
+	s.note(&note{what: kindDisconnected, peer: st.peer.id, in: &circumstances{hook: c.by.name, path: c.path, cause: ending(end)}})
 }
 
 // moved records that a connection has changed its path.
@@ -113,7 +113,7 @@ func (s *state) moved(by *registration, st *peerState, conn RawConn, from, to Pa
 			s.book(st.peer, c, stats)
 			c.path = to
 			s.counts.add(count{countMoves, from.word() + " to " + to.word()}, 1)
-			s.note(&note{what: NoteMoved, peer: st.peer.id, hook: by.name, in: &circumstances{path: to, from: &from}})
+			s.note(&note{what: kindMoved, peer: st.peer.id, in: &circumstances{hook: by.name, path: to, from: &from}})
 			s.bus.publish(PeerPathChanged{Peer: st.peer, From: from, To: to})
 		}
 	}

@@ -95,7 +95,7 @@ func (p *Peer) dial(ctx context.Context) (RawStream, error) {
 
 // notDialed records that there was nothing to try.
 func (n *P2P) notDialed(p *Peer, err error) error {
-	n.note(&note{what: NoteDialFailed, peer: p.id, in: &circumstances{cause: err}}, countDials, causeOf(err))
+	n.note(&note{what: kindDialFailed, peer: p.id, in: &circumstances{cause: err}}, countDials, causeOf(err))
 	return err
 }
 

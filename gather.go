@@ -234,7 +234,7 @@ func (g *gatherer) events() []Note {
 	all := make([]Note, 0, len(g.notes))
 	for _, n := range g.notes {
 		in := n.circumstances()
-		event := Note{Time: n.at, Times: n.times, What: n.what, Peer: n.peer, Hook: n.hook, Route: in.route, Path: in.path, From: in.from, Error: g.text(in.cause)}
+		event := Note{Time: time.Unix(0, n.at), Times: int(n.times), What: whats[n.what], Peer: n.peer, Hook: in.hook, Route: in.route, Path: in.path, From: in.from, Error: g.text(in.cause)}
 		if in.cause != nil {
 			event.Cause = nameOf(in.cause)
 		}

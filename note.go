@@ -3,7 +3,6 @@ package p2p
 import (
 	"context"
 	"log/slog"
-	"time"
 
 	"github.com/sdp2p/p2p/identity"
 )
@@ -25,63 +24,90 @@ const (
 	NoteReported     = "reported"      // what a hook reports of itself: see [Scope.Note]
 )
 
-// note is a Note as it is kept.
+// note is a Note as it is kept. It has the size of a cache line, since peers
+// come and go more often than anything else happens, and what a note costs is
+// mostly the memory that it touches.
 type note struct {
 	_      [0]func() // not comparable, so that no code for it is linked
 	number uint64    // counts up
-	at     time.Time
-	times  int
-	what   string
+	at     int64     // Unix nanoseconds
 	peer   identity.RemoteIdentity
-	hook   string
 	in     *circumstances // nil: none
+	times  uint32
+	what   noteKind
 }
 
-// circumstances are the parts of a note that most notes do without: peers come
-// and go more often than anything else happens. They are never
-// modified.
+// circumstances are the rarer parts of a note, or those that many notes share:
+// the name of a hook. They are not modified.
 type circumstances struct {
 	_     [0]func()
+	hook  string
 	route string
 	path  Path
 	from  *Path
 	cause error
 }
 
-// The latest notes are kept by kind, so that a flood of one kind does not drive
-// out the rarer ones: 64 of each, 256 in all.
+// The latest notes are kept in rings, so that a flood of some does not drive out
+// the rarer ones: 64 in each, 256 in all.
 const (
 	ofDiscoveries = iota
 	ofConnections
 	ofFailures
 	ofNode
-	noteKinds
+	noteRings
 
-	notesOfKind = 64
+	ringSize = 64
 )
 
 // notes are the latest notable events, and, while the logger wants them, those
 // of the present change.
 type notes struct {
-	kept   [noteKinds]ring
+	kept   [noteRings]ring
 	taken  uint64
 	logged bool    // the present change's are to be logged
 	fresh  []*note // of the present change
 }
 
-// A ring keeps the latest notes of a kind.
+// A ring keeps the latest notes of some kinds.
 type ring struct {
-	notes     []note // of length 0 until there is one, then notesOfKind
+	notes     []note // nil until there is one, then of length ringSize
 	len, last int
 }
 
-func kindOf(what string) int {
-	switch what {
-	case NoteFound, NoteLost:
+// A noteKind is a value of [Note.What].
+type noteKind uint8
+
+const (
+	kindFound noteKind = iota
+	kindLost
+	kindConnected
+	kindDisconnected
+	kindMoved
+	kindDialFailed
+	kindRefused
+	kindRefusedThere
+	kindHookStopped
+	kindRevoked
+	kindReinstated
+	kindNetwork
+	kindReported
+)
+
+// whats are the values, by kind.
+var whats = [...]string{
+	NoteFound, NoteLost, NoteConnected, NoteDisconnected, NoteMoved, NoteDialFailed, NoteRefused, NoteRefusedThere,
+	NoteHookStopped, NoteRevoked, NoteReinstated, NoteNetwork, NoteReported,
+}
+
+// ringOf returns the ring in which notes of a kind are kept.
+func ringOf(k noteKind) int {
+	switch {
+	case k <= kindLost:
 		return ofDiscoveries
-	case NoteConnected, NoteDisconnected, NoteMoved:
+	case k <= kindMoved:
 		return ofConnections
-	case NoteDialFailed, NoteRefused, NoteRefusedThere:
+	case k <= kindRefusedThere:
 		return ofFailures
 	}
 	return ofNode
@@ -92,7 +118,7 @@ func (s *state) note(n *note) {
 	if !counting {
 		return
 	}
-	n.at = s.now()
+	n.at = s.now().UnixNano()
 	s.notes.take(n)
 }
 
@@ -103,31 +129,34 @@ func (ns *notes) take(n *note) {
 		fresh := *n
 		ns.fresh = append(ns.fresh, &fresh)
 	}
-	ns.kept[kindOf(n.what)].take(n)
+	ns.kept[ringOf(n.what)].take(n)
 }
 
 // take keeps a note. If it repeats the last one, only the count of that grows.
 func (r *ring) take(n *note) {
 	if r.notes == nil {
-		r.notes, r.last = make([]note, notesOfKind), notesOfKind-1
+		r.notes, r.last = make([]note, ringSize), ringSize-1
 	}
 	kept := &r.notes[r.last]
 	if kept.same(n) {
-		n.times += kept.times
+		n.times = max(kept.times, kept.times+1) // it stays at the most
 	} else {
-		r.last = (r.last + 1) % notesOfKind
-		r.len = min(r.len+1, notesOfKind)
+		r.last = (r.last + 1) % ringSize
+		r.len = min(r.len+1, ringSize)
 		kept = &r.notes[r.last]
 	}
 	// Field by field takes half the time of a copy of all, which would have to
 	// wait for the fields that were only just written.
 	kept.number, kept.at, kept.times = n.number, n.at, n.times
-	kept.what, kept.peer, kept.hook, kept.in = n.what, n.peer, n.hook, n.in
+	kept.what, kept.peer = n.what, n.peer
+	if kept.in != n.in { // seldom; the garbage collector has to be told of it
+		kept.in = n.in
+	}
 }
 
 // same reports whether two notes differ in their times only.
 func (n *note) same(m *note) bool {
-	return n.what == m.what && n.peer == m.peer && n.hook == m.hook && n.in.same(m.in)
+	return n.what == m.what && n.peer == m.peer && n.in.same(m.in)
 }
 
 // same reports whether two notes have the same circumstances. Both may be nil.
@@ -135,7 +164,7 @@ func (c *circumstances) same(d *circumstances) bool {
 	if c == nil || d == nil {
 		return c == d
 	}
-	return c.route == d.route && c.path == d.path && c.from == nil && d.from == nil && text(c.cause) == text(d.cause)
+	return c.hook == d.hook && c.route == d.route && c.path == d.path && c.from == nil && d.from == nil && text(c.cause) == text(d.cause)
 }
 
 // circumstances returns the circumstances, empty ones if there are none.
@@ -162,10 +191,10 @@ func (n *note) log(log *slog.Logger) {
 	if !n.peer.IsZero() {
 		args = append(args, "peer", n.peer)
 	}
-	if n.hook != "" {
-		args = append(args, "hook", n.hook)
+	if in.hook != "" {
+		args = append(args, "hook", in.hook)
 	}
-	if in.route != "" || n.what == NoteRefused || n.what == NoteRefusedThere {
+	if in.route != "" || n.what == kindRefused || n.what == kindRefusedThere {
 		args = append(args, "route", in.route)
 	}
 	if in.path != (Path{}) {
@@ -177,5 +206,5 @@ func (n *note) log(log *slog.Logger) {
 	if in.cause != nil {
 		args = append(args, "cause", shown{in.cause})
 	}
-	log.Debug(n.what, args...)
+	log.Debug(whats[n.what], args...)
 }

@@ -85,7 +85,7 @@ func newRegistration(h Hook) (*registration, context.Context, error) {
 		return nil, nil, errors.New("p2p: the hook has no name")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &registration{hook: h, name: name, cancel: cancel, live: true, ready: make(chan struct{}), done: make(chan struct{})}
+	r := &registration{hook: h, name: name, in: &circumstances{hook: name}, cancel: cancel, live: true, ready: make(chan struct{}), done: make(chan struct{})}
 	r.listener, _ = h.(Listener)
 	return r, ctx, nil
 }
@@ -123,7 +123,7 @@ func (s *state) leave(r *registration, err error) {
 	if !r.stopping {
 		s.hooks.stopped = append(s.hooks.stopped, stoppedHook{name: r.name, listener: r.listener != nil, err: err, stamp: s.stamp()})
 		s.bus.publish(HookStopped{Hook: r.name, Err: err})
-		s.note(&note{what: NoteHookStopped, hook: r.name, in: &circumstances{cause: err}})
+		s.note(&note{what: kindHookStopped, in: &circumstances{hook: r.name, cause: err}})
 	}
 }
 

@@ -25,7 +25,8 @@ type registration struct {
 	hook     Hook
 	listener Listener // hook, if it is one
 	name     string
-	number   int // counts up: the order of registration
+	number   int            // counts up: the order of registration
+	in       *circumstances // of its notes that have no others: its name
 	cancel   context.CancelFunc
 	ready    chan struct{} // closed by Scope.Ready
 	done     chan struct{} // closed when Run has returned and all is withdrawn

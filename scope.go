@@ -152,7 +152,7 @@ func (s *Scope) Moved(id identity.RemoteIdentity, conn RawConn, from Path) error
 func (s *Scope) NetworkModified(e NetworkModified) error {
 	return s.do(func(st *state) error {
 		st.bus.publish(e)
-		st.note(&note{what: NoteNetwork, hook: s.reg.name})
+		st.note(&note{what: kindNetwork, in: s.reg.in})
 		return nil
 	})
 }
@@ -284,5 +284,5 @@ func (s *Scope) Count(what, by string, n uint64) {
 // later: among the events of [P2P.State], and in the log at level Debug. It
 // must not contain a secret. peer may be zero, and cause nil.
 func (s *Scope) Note(peer identity.RemoteIdentity, cause error) {
-	s.node.note(&note{what: NoteReported, peer: peer, hook: s.reg.name, in: &circumstances{cause: cause}}, "", "")
+	s.node.note(&note{what: kindReported, peer: peer, in: &circumstances{hook: s.reg.name, cause: cause}}, "", "")
 }

@@ -112,7 +112,7 @@ func (ss *streams) refused(s *Stream, why error) {
 	errors.As(why, &code)
 	ss.routes.of(s.Route()).refused[code.index()].Add(1)
 	in := &circumstances{route: s.Route(), path: s.Path(), cause: why}
-	ss.note(&note{what: NoteRefused, peer: s.peer.id, in: in}, "", "")
+	ss.note(&note{what: kindRefused, peer: s.peer.id, in: in}, "", "")
 }
 
 // admit records an inbound stream, or says why it is refused.

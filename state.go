@@ -21,7 +21,8 @@ type state struct {
 	counts  counts
 	traffic traffic
 	notes   notes
-	time    time.Time // of the present change; zero: the clock has not been read for it
+	time    time.Time // of the present change
+	timed   bool      // the clock has been read for it
 }
 
 // metadata is the node's own.
@@ -39,8 +40,8 @@ func (s *state) stamp() uint64 {
 // now returns the time of the present change. The clock is read once for all
 // that want to know.
 func (s *state) now() time.Time {
-	if s.time.IsZero() {
-		s.time = time.Now()
+	if !s.timed {
+		s.time, s.timed = time.Now(), true
 	}
 	return s.time
 }
@@ -125,7 +126,7 @@ func (s *state) discovered(by *registration, id identity.RemoteIdentity, metadat
 		d.stamp = s.stamp()
 		st.ways = d.stamp
 		s.bus.publish(PeerDiscoveredBy{Peer: st.peer, Hook: by.name})
-		s.note(&note{what: NoteFound, peer: id, hook: by.name})
+		s.note(&note{what: kindFound, peer: id, in: by.in})
 	}
 	s.refresh(st, !introduced) // a peer's first metadata is not a modification
 	return nil
@@ -140,7 +141,7 @@ func (s *state) expired(by *registration, st *peerState) {
 	st.discoveries = slices.Delete(st.discoveries, i, i+1)
 	st.ways = s.stamp()
 	s.bus.publish(PeerExpiredBy{Peer: st.peer, Hook: by.name})
-	s.note(&note{what: NoteLost, peer: st.peer.id, hook: by.name})
+	s.note(&note{what: kindLost, peer: st.peer.id, in: by.in})
 	s.settle(st)
 }
 
@@ -158,7 +159,7 @@ func (s *state) connected(by *registration, id identity.RemoteIdentity, conn Raw
 	st.wasConnected = true
 	st.peer.past.failed = nil
 	s.counts.add(count{countConnections, path.word()}, 1)
-	s.note(&note{what: NoteConnected, peer: id, hook: by.name, in: &circumstances{path: path}})
+	s.note(&note{what: kindConnected, peer: id, in: &circumstances{hook: by.name, path: path}})
 	s.peers.lineUp(st)
 	if first {
 		s.bus.publish(PeerConnectedWith{Peer: st.peer, Listener: by.name})
@@ -268,7 +269,7 @@ func (s *state) dialFailed(p *Peer, failed *DialError, canceled bool) {
 	}
 	s.counts.add(count{countDials, failed.Cause()}, 1)
 	p.past.tried, p.past.triedAt = failed, s.now()
-	s.note(&note{what: NoteDialFailed, peer: p.id, in: &circumstances{cause: failed}})
+	s.note(&note{what: kindDialFailed, peer: p.id, in: &circumstances{cause: failed}})
 }
 
 // revoke records a revocation and returns the connections to be closed.
@@ -277,7 +278,7 @@ func (s *state) revoke(id identity.RemoteIdentity) (open []RawConn) {
 		s.peers.revoked[id] = struct{}{}
 		s.peers.revokedStamp = s.stamp()
 		s.bus.publish(RevocationsModified{})
-		s.note(&note{what: NoteRevoked, peer: id})
+		s.note(&note{what: kindRevoked, peer: id})
 	}
 	if st := s.peers.known[id]; st != nil {
 		for _, c := range st.connections {
@@ -293,7 +294,7 @@ func (s *state) reinstate(id identity.RemoteIdentity) {
 		delete(s.peers.revoked, id)
 		s.peers.revokedStamp = s.stamp()
 		s.bus.publish(RevocationsModified{})
-		s.note(&note{what: NoteReinstated, peer: id})
+		s.note(&note{what: kindReinstated, peer: id})
 	}
 }
 

@@ -301,7 +301,7 @@ func (s *Stream) refusedThere(err error) {
 	s.streams.routes.of(s.Route()).refusedThere[reset.Code.index()].Add(1)
 	if reset.Code != ErrCanceled {
 		in := &circumstances{route: s.Route(), path: s.Path(), cause: reset.Code}
-		s.peer.node.note(&note{what: NoteRefusedThere, peer: s.peer.id, in: in}, "", "")
+		s.peer.node.note(&note{what: kindRefusedThere, peer: s.peer.id, in: in}, "", "")
 	}
 }
 
