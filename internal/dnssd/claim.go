@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/sdp2p/p2p/internal/backoff"
@@ -95,7 +96,7 @@ func (p *publication) challengeSoon() {
 // remember puts an address at the front of a short list.
 func remember(list []netip.Addr, addr netip.Addr) []netip.Addr {
 	list = slices.DeleteFunc(list, func(o netip.Addr) bool { return o == addr })
-	return slices.Insert(list, 0, addr)[:min(len(list)+1, maxClaimed)]
+	return append([]netip.Addr{addr}, list...)[:min(len(list)+1, maxClaimed)]
 }
 
 func (p *publication) claimSRV(srv *dns.SRV) {
@@ -194,7 +195,7 @@ func (p *publication) challengers() (at []netip.AddrPort) {
 			add(addr, p.entry.service.Port)
 		}
 	}
-	slices.SortStableFunc(at, func(a, b netip.AddrPort) int { return plain(a.Addr()) - plain(b.Addr()) })
+	sort.SliceStable(at, func(i, j int) bool { return plain(at[i].Addr()) < plain(at[j].Addr()) })
 	if len(questions) > 0 && l.e.now.Sub(c.asked) > claimGap {
 		c.asked = l.e.now
 		l.ask(0, questions...)

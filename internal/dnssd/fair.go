@@ -88,28 +88,30 @@ func (t targetWays) compare(o targetWays) int {
 // first of each, then the second of each, and so on.
 func selectWays(targets []targetWays) (some []way) {
 	nearest(targets)
-	most := 0
-	for i := range targets {
-		targets[i].ways = inTurn(targets[i].ways)
-		most = max(most, len(targets[i].ways))
+	most, all := 0, targets
+	targets = targets[:0]
+	for _, t := range all {
+		if len(t.ways) > 0 {
+			targets = append(targets, targetWays{t.target, inTurn(t.ways)})
+			most = max(most, len(t.ways))
+		}
 	}
-	targets = slices.DeleteFunc(targets, func(t targetWays) bool { return len(t.ways) == 0 })
 	sort.Slice(targets, func(i, j int) bool { return targets[i].compare(targets[j]) < 0 })
-	var all []way
+	var ways []way
 	for round := range most {
 		for _, t := range targets {
-			if round < len(t.ways) && !slices.ContainsFunc(all, func(w way) bool { return w.addr == t.ways[round].addr }) {
-				all = append(all, t.ways[round])
+			if round < len(t.ways) && !slices.ContainsFunc(ways, func(w way) bool { return w.addr == t.ways[round].addr }) {
+				ways = append(ways, t.ways[round])
 			}
 		}
 	}
 	room := maxAddrs
-	for _, w := range all {
+	for _, w := range ways {
 		if w.proved {
 			room--
 		}
 	}
-	for _, w := range all {
+	for _, w := range ways {
 		switch {
 		case w.proved:
 			some = append(some, w)

@@ -30,13 +30,12 @@ type former struct {
 
 // retire records that records were ours.
 func (e *Engine) retire(records ...*ownRecord) {
-	e.former = slices.DeleteFunc(e.former, func(f former) bool { return !e.now.Before(f.until) })
 	for _, r := range records {
 		if r.unique {
 			e.former = append(e.former, former{r.rr, r.typ(), r.key, e.now.Add(formerTime)})
 		}
 	}
-	e.former = slices.Delete(e.former, 0, max(0, len(e.former)-maxFormer))
+	e.former = e.former[max(0, len(e.former)-maxFormer):]
 }
 
 // ours reports whether a record is one that this node announces on any of its
