@@ -206,6 +206,8 @@ func (c *cached) remove() {
 // at the end, however often the packet repeats something.
 type lesson struct {
 	l        *link
+	size     int // of the packet
+	records  []told
 	src      netip.Addr
 	family   Family
 	jitter   float64 // one for the packet, so that its records are refreshed together
@@ -274,13 +276,14 @@ func (p *lesson) learnPTR(rr *dns.PTR) {
 	s := l.seen[fold(label)]
 	if s == nil {
 		if rr.Header.TTL == 0 {
+			l.e.unqueue(func(a *announcement) bool { return a.of(l, fold(label)) && a.src == p.src })
 			return
 		}
 		if p.admitted == maxNewOfPacket {
 			l.askAgain()
 			return
 		}
-		in := l.admitInstance(label, p.src)
+		in := p.admit(label, rr)
 		if in == nil {
 			return
 		}

@@ -116,6 +116,14 @@
 // those that Reconfirm is about, incomplete ones, and those that did not answer
 // when asked again.
 //
+// Where many nodes start together, more instances may be announced in a moment
+// than are admitted: 400, and then 50 a second. Announcements of up to 512
+// others wait for their turn, and count as known in questions, so that nobody
+// has to announce again. 500 nodes that start together all know each other 3 s
+// later: a second until they are announced, and 2 s for the last hundred. What
+// finds no room is asked for again after 1 to 2, 2 to 4 s and so on while that
+// lasts; from 40 instances on, a node relies on the question of another one.
+//
 // After the computer was suspended, publications are probed for and announced
 // again, and every instance is reconfirmed.
 //
@@ -125,13 +133,14 @@
 // # Trust
 //
 // Nothing that is received can be trusted, so everything is bounded: instances
-// in all, instances of one source, new ones per second, records of an instance,
-// instances at one host, missing ones, and waiting questions and answers. A
-// packet to the group comes from the link; other packets are dropped if their
-// source is not in a network of the interface. No answer to such a source
-// leaves the link. A packet that is not about the service type, a name of ours,
-// or a known host is only inspected; any other costs time proportional to its
-// size, whatever it contains, and repetitions in it are processed once.
+// in all, instances of one source, new ones per second, those that wait to be
+// admitted, records of an instance, instances at one host, missing ones, and
+// waiting questions and answers. A packet to the group comes from the link;
+// other packets are dropped if their source is not in a network of the
+// interface. No answer to such a source leaves the link. A packet that is not
+// about the service type, a name of ours, or a known host is only inspected;
+// any other costs time proportional to its size, whatever it contains, and
+// repetitions in it are processed once.
 //
 // # Files
 //
@@ -140,7 +149,7 @@
 //	publication probe respond record message       what is announced, and answers
 //	claim repeated hostname                        our names used by others, and come back
 //	query cache instance host reach                what is asked, learned, and reported
-//	admit origin fair spelling                     from whom, and how much
+//	admit origin queue fair spelling               from whom, how much, and when
 //	presence audience                              who is missing; whether we are heard
 //	private                                        what Config.Private announces, and where
 //	doubt beside                                   what is taken back, or replaced

@@ -100,7 +100,11 @@ type Config struct {
 	MaxPerSource int
 	// MaxNewPerSecond limits the instances that are admitted per second in the
 	// long run, and eight times as many at once; at most half of them over IPv6
-	// or from outside the networks of the interface. If zero, 50 is used.
+	// or from outside the networks of the interface. Up to 512 announcements
+	// wait for their turn, and those beyond are asked for again. So n instances
+	// that appear at one time are known after (n - 8·MaxNewPerSecond) /
+	// MaxNewPerSecond seconds: 500 after 2 s, with 50 per second, which is used
+	// if it is zero.
 	MaxNewPerSecond int
 	// Counters, if not nil, receives the counts, so that successive engines can
 	// share it.
@@ -146,6 +150,7 @@ type Engine struct {
 	origins    map[netip.Addr]*origin
 	admission  bucket
 	admission6 bucket // of sources without number: see countless
+	queue      queue
 	unicast    bucket
 	logging    bucket
 	doubts     bucket                  // questions for withdrawn records
@@ -212,7 +217,9 @@ func New(cfg Config) (*Engine, error) {
 		table:      make(map[string]*instance),
 		origins:    make(map[netip.Addr]*origin),
 		dirty:      make(map[*instance]time.Time),
+		queue:      queue{sources: make(map[netip.Addr]int), labels: make(map[string]int)},
 	}
+	e.queue.timer.fn = e.admitQueued
 	e.poll.fn = e.retryPoll
 	e.retry = backoff.Backoff{Min: retryPause, Max: retryPauseMax}
 	e.settle.fn = e.evaluateDirty

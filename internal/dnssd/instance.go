@@ -93,32 +93,41 @@ func (e *Engine) instanceLabel(name string) (string, bool) {
 }
 
 // admitInstance returns the instance with a label, creating it if the limits
-// allow.
-func (l *link) admitInstance(label string, src netip.Addr) *instance {
+// allow. If there is only no token for it now, early is true. That it has
+// waited is no further sign of a flood.
+func (l *link) admitInstance(label string, src netip.Addr, waited bool) (in *instance, early bool) {
 	e := l.e
 	key := fold(label)
 	if in := e.table[key]; in != nil {
-		return in
+		return in, false
 	}
 	o := e.origins[src]
 	if o == nil {
 		o = &origin{addr: src}
 	}
-	o.wants(e.now)
+	if !waited {
+		o.wants(e.now)
+	}
 	switch {
 	case o.n >= e.cfg.MaxPerSource:
-	case l.countless(src) && !e.admission6.admit(e.now, o), !e.admission.admit(e.now, o):
-		l.askAgain()
+	case !l.takeToken(o):
+		return nil, true
 	case len(e.table) >= e.cfg.MaxInstances && !e.evict():
 	default:
 		in := &instance{key: key, name: label, origin: o, since: e.now}
 		e.table[key] = in
 		e.origins[src] = o
 		o.n++
-		return in
+		return in, false
 	}
 	e.count(func(s *Stats) { s.Refused++ })
-	return nil
+	return nil, false
+}
+
+// refused asks again for an instance that was not admitted for lack of tokens.
+func (l *link) refused() {
+	l.e.count(func(s *Stats) { s.Refused++ })
+	l.askAgain()
 }
 
 // evict makes room in the table. It drops instances that were never complete

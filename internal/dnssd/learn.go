@@ -10,7 +10,7 @@ import (
 // others.
 func (l *link) learn(from received, records []told) {
 	p := &lesson{
-		l: l, src: from.Src.Addr(), family: from.family, jitter: 0.02 * rand.Float64(),
+		l: l, size: len(from.Data), records: records, src: from.Src.Addr(), family: from.family, jitter: 0.02 * rand.Float64(),
 		touched: map[*cached]bool{}, seen: map[*seen]bool{}, hosts: map[*host]bool{}, full: map[*cached]uint16{},
 	}
 	flush := map[historyKey]bool{}

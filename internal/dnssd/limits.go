@@ -23,6 +23,9 @@ const (
 	maxDoubtRate    = 20   // the same per second, in the long run
 	admitAtOnce     = 8    // seconds' worth of new instances
 	maxNewOfPacket  = 16   // new instances that one packet can announce
+	maxQueued       = 512  // announcements of new instances that wait to be admitted
+	maxQueuedPacket = 1500 // bytes of each
+	maxQueuedBy     = 4    // sources of those of one instance, on a link
 	maxLinkAddrs    = 8192 // addresses of hosts, on a link: beyond that, a host has fewAddrs
 	fewAddrs        = 4
 	maxUsers        = 64 // SRV records that point to one host, on a link

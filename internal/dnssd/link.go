@@ -108,6 +108,7 @@ func (l *link) close() {
 		e.timers.stop(t)
 	}
 	l.forgetAll()
+	e.unqueue(func(a *announcement) bool { return a.l == l })
 }
 
 // forgetAll drops the cache of the link.

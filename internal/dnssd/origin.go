@@ -2,6 +2,7 @@ package dnssd
 
 import (
 	"math"
+	"math/rand/v2"
 	"net/netip"
 	"time"
 
@@ -59,9 +60,23 @@ func (b *bucket) admit(now time.Time, o *origin) bool {
 	return b.takeAbove(now, b.burst*3/4)
 }
 
+// takeToken takes a token for a new instance of an origin, if there is one.
+func (l *link) takeToken(o *origin) bool {
+	e := l.e
+	if !e.admission.admit(e.now, o) {
+		return false
+	}
+	if l.countless(o.addr) && !e.admission6.admit(e.now, o) {
+		e.admission.level++
+		return false
+	}
+	return true
+}
+
 // A rush is a time in which more instances are announced than are admitted:
 // those that were refused are asked for again, after 1, 2, 4 s and so on while
-// it lasts.
+// it lasts. Other nodes refuse at the same moment, so each waits up to twice as
+// long, by chance, and relies on the question of the first.
 type rush struct {
 	next time.Time // when they are asked for
 	wait backoff.Backoff
@@ -82,6 +97,7 @@ func (l *link) askAgain() {
 		r.wait = backoff.Backoff{Min: rushFirst, Max: rushLast}
 	}
 	wait := r.wait.Next()
+	wait += rand.N(1 + wait*time.Duration(min(len(l.seen), crowd))/crowd)
 	r.next = now.Add(wait)
 	l.browseSoon(wait)
 }

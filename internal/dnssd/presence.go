@@ -111,7 +111,7 @@ func (m *missing) wait(now time.Time) {
 // inhabited reports whether a fully known instance was heard from an address.
 func (l *link) inhabited(src netip.Addr) bool {
 	s := l.tenants[src]
-	return s != nil && s.complete()
+	return s != nil && s.complete() || l.e.queue.sources[src] > 0
 }
 
 // vanish drops an instance with a record that has gone. Unless the record was
@@ -302,7 +302,10 @@ func (p *lesson) readmit(name string) *seen {
 	if m == nil {
 		return nil
 	}
-	in := p.l.admitInstance(m.label, p.src)
+	in, early := p.l.admitInstance(m.label, p.src, false)
+	if early {
+		p.l.refused()
+	}
 	if in == nil {
 		return nil
 	}

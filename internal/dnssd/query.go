@@ -15,6 +15,7 @@ type browser struct {
 	early    timer         // a query beside the schedule
 	asked    time.Time     // when it was asked last
 	former   time.Time     // when the timer was due before it was put off
+	skipped  time.Time     // when the early query was due before it was dropped
 	firm     bool          // the next query is sent even if another host has just asked
 }
 
@@ -49,12 +50,20 @@ func (l *link) browseNow() {
 // nodes rely on each other's questions for all instances.
 const crowd = 40
 
-// browseLater puts off the next question for all instances, since another host
-// has asked it: on a crowded link, one asks for all. Chance decides which one:
-// the more nodes there are, the more the times at which they would ask differ.
-// Once an hour, this node asks in any case.
+// browseLater puts off the next question for all instances, and drops one
+// outside the schedule, since another host has asked it: on a crowded link, one
+// asks for all. Chance decides which one: the more nodes there are, the more
+// the times at which they would ask differ. Once an hour, this node asks in any
+// case.
 func (l *link) browseLater() {
-	if len(l.seen) < crowd || !l.browse.timer.pending() || l.browse.firm || l.e.now.Sub(l.browse.asked) >= browseMax {
+	if len(l.seen) < crowd || l.e.now.Sub(l.browse.asked) >= browseMax {
+		return
+	}
+	if early := &l.browse.early; early.pending() {
+		l.browse.skipped = early.at
+		l.e.timers.stop(early)
+	}
+	if !l.browse.timer.pending() || l.browse.firm {
 		return
 	}
 	wait := l.browse.interval
@@ -73,6 +82,9 @@ func (l *link) browseAfterAll(f Family) {
 	delete(l.history.seen[f], historyKey{l.e.serviceKey, dns.TypePTR})
 	if l.browse.timer.pending() && l.browse.former.After(l.e.now) {
 		l.e.timers.soonest(&l.browse.timer, l.browse.former)
+	}
+	if l.browse.skipped.After(l.e.now) {
+		l.e.timers.soonest(&l.browse.early, l.browse.skipped)
 	}
 }
 
@@ -148,6 +160,11 @@ func (l *link) knownAnswers() []dns.Record {
 				Header: dns.Header{Name: l.e.service, Type: dns.TypePTR, Class: dns.ClassINET, TTL: uint32(left / time.Second)},
 				Ptr:    s.ptr.target,
 			})
+		}
+	}
+	for _, a := range l.e.queue.list {
+		if a.l == l && a.listed && a.timely() {
+			known = append(known, withTTL(a.ptr, a.ptr.TTL-uint32(l.e.now.Sub(a.at)/time.Second), true))
 		}
 	}
 	sortRecords(known)
@@ -334,9 +351,10 @@ func (l *link) wouldList(rr dns.Record) bool {
 	if !ok {
 		return false
 	}
-	s := l.seen[fold(label)]
+	key := fold(label)
+	s := l.seen[key]
 	if s == nil {
-		return l.e.ownName(ptr.Ptr) // of which this node need not hear
+		return l.e.ownName(ptr.Ptr) || l.e.queue.labels[key] > 0 // need not be heard
 	}
 	return s.certain()
 }
