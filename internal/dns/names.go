@@ -123,10 +123,11 @@ func (n *names) linkAll(first, last int, rest uint16, pointers, next int) (index
 	return rest, next, true
 }
 
-// wanted reports whether the set contains a name.
-func (n *names) wanted(index uint16) bool {
+// wanted reports whether the set contains a name; of those below its first
+// name, if exact, only the ones that were added.
+func (n *names) wanted(index uint16, exact bool) bool {
 	name := &n.known[index]
-	return name.below || n.set.names[name.hash] > 0
+	return name.below && (!exact || name.hash == n.set.below) || n.set.names[name.hash] > 0
 }
 
 // label returns the raw label of a name.

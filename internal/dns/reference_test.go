@@ -186,7 +186,7 @@ func seen(m *dns.Message) dns.Look {
 	for _, n := range names {
 		raw := miekg.SplitDomainName(miekg.CanonicalName(n))
 		s := strings.Join(raw, ".")
-		if s == "host.local" || s == "_sd._udp.local" || len(raw) > 3 && strings.Join(raw[len(raw)-3:], ".") == "_sd._udp.local" {
+		if s == "host.local" || s == "_sd._udp.local" || !l.Probe && len(raw) > 3 && strings.Join(raw[len(raw)-3:], ".") == "_sd._udp.local" {
 			return dns.Look{Response: m.Response, Concerns: true}
 		}
 	}

@@ -17,7 +17,9 @@ type Reader struct{ names names }
 // A Look is what can be told about a packet without unpacking it.
 type Look struct {
 	// Concerns reports whether a question or a record is about a name of the
-	// set. If so, Probe and Goodbye are not set.
+	// set. If so, Probe and Goodbye are not set. A probe for a name below the
+	// set's first one is of no concern to others: it does only if the name was
+	// added.
 	Concerns bool
 
 	Response bool
@@ -34,6 +36,7 @@ func (r *Reader) Look(b []byte, set *Set) (Look, error) {
 	}
 	r.names.begin(b, set)
 	l := Look{Response: b[2]&0x80 != 0}
+	probe := !l.Response && count(b, 2) > 0
 	answers, taken, off := 0, 0, headerSize
 	for section := range 4 {
 		for range count(b, section) {
@@ -41,7 +44,7 @@ func (r *Reader) Look(b []byte, set *Set) (Look, error) {
 			switch {
 			case !ok:
 				return Look{}, ErrMalformed
-			case r.names.wanted(index):
+			case r.names.wanted(index, probe):
 				return Look{Concerns: true, Response: l.Response}, nil
 			}
 			ttl := uint32(1)
@@ -56,7 +59,7 @@ func (r *Reader) Look(b []byte, set *Set) (Look, error) {
 			}
 		}
 	}
-	l.Probe = !l.Response && count(b, 2) > 0
+	l.Probe = probe
 	l.Goodbye = l.Response && answers > 0 && taken == answers
 	return l, nil
 }

@@ -168,6 +168,26 @@ func TestCostOfPackets(t *testing.T) {
 	}
 }
 
+// A probe for another node's name is not unpacked: if many nodes start
+// together, half of all packets are such probes. One for our name is unpacked.
+func TestCostOfProbes(t *testing.T) {
+	for label, most := range map[string]float64{"other": 2, "a": 100} {
+		e := victim(t)
+		p := newHostile(false)
+		name := wire(label, "_sd", "_udp", "local")
+		p.add(0, question(name, 255, 1))
+		p.add(2, record(name, 33, 1, 120, srv(7, wire("host", "local"))))
+		p.add(2, record(name, 16, 1, 4500, []byte("\x03x=1")))
+		p.add(2, record(wire("host", "local"), 1, 1, 120, []byte{10, 0, 0, 3}))
+		packet := p.bytes()
+		before := e.Stats().Received.Probes.Packets
+		allocs := testing.AllocsPerRun(5, func() { e.hear("10.0.0.3", packet) })
+		require.LessOrEqual(t, allocs, most)
+		require.Equal(t, label == "a", allocs > 2, "%s: %v", label, allocs)
+		require.EqualValues(t, 6, e.Stats().Received.Probes.Packets-before)
+	}
+}
+
 // Many instances at one host do not make work for all of them: their number is
 // limited, and those of the busiest source make room first.
 func TestCrowdedHost(t *testing.T) {

@@ -138,9 +138,9 @@
 // waiting questions and answers. A packet to the group comes from the link;
 // other packets are dropped if their source is not in a network of the
 // interface. No answer to such a source leaves the link. A packet that is not
-// about the service type, a name of ours, or a known host is only inspected;
-// any other costs time proportional to its size, whatever it contains, and
-// repetitions in it are processed once.
+// about the service type, a name of ours, or a known host is only inspected,
+// and so is a probe for a name of others; any other costs time proportional to
+// its size, whatever it contains, and repetitions in it are processed once.
 //
 // # Files
 //
