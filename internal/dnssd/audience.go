@@ -59,7 +59,8 @@ func (l *link) sound() {
 	switch announced := slices.ContainsFunc(l.pubs, func(p *publication) bool { return p.state == stateAnnounced }); {
 	case !announced || a.heard && (a.reached || !ask) || ask && !l.here():
 	case ask:
-		l.askForAll(true, l.trial()...)
+		// The first time, nobody known has to answer, however many there are.
+		l.askForAll(a.steps > 0, l.trial()...)
 		if a.heard {
 			a.steps = soundSteps + 1
 			return

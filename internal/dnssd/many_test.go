@@ -79,15 +79,17 @@ func TestManyAtOnce(t *testing.T) {
 				require.Len(t, n.Instances(), nodes-1, "the rest takes two seconds")
 			}
 		}
-		var queries, bytes uint64
+		var queries, responses, bytes uint64
 		for _, n := range all {
 			sent := n.Stats().Sent
 			queries += sent.Queries.Packets
+			responses += sent.Responses.Packets
 			bytes += sent.Queries.Bytes + sent.Probes.Bytes + sent.Announcements.Bytes + sent.Responses.Bytes
 			require.Zero(t, n.Stats().Refused)
 		}
 		t.Log("a node has sent", float64(queries)/float64(nodes), "queries,", bytes/uint64(nodes), "bytes")
 		require.Less(t, queries, uint64(2*nodes), "each lists all that it knows, in several packets")
+		require.Less(t, responses, uint64(nodes/4), "all that one question did not list")
 		require.Less(t, bytes, uint64(10_000*nodes))
 	})
 }
