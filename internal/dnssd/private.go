@@ -17,7 +17,7 @@ const maxPlaces = 16
 // leave records that a link has ended on which the entry was announced.
 func (en *entry) leave(ifc *Interface) {
 	en.places = append(en.places, *ifc)
-	en.places = slices.Delete(en.places, 0, max(0, len(en.places)-maxPlaces))
+	en.places = en.places[max(0, len(en.places)-maxPlaces):]
 }
 
 // belongs reports whether an interface is in a network in which the entry was
