@@ -99,7 +99,7 @@ func (s *state) probers(id identity.RemoteIdentity) (all []Prober, connected boo
 		switch {
 		case !ok:
 		case st != nil && st.connectedBy(r):
-			all, connected = slices.Insert(all, 0, p), true
+			all, connected = append([]Prober{p}, all...), true
 		default:
 			all = append(all, p)
 		}
