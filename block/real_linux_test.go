@@ -1,6 +1,7 @@
 package block_test
 
 import (
+	"cmp"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,9 @@ import (
 	"github.com/sdp2p/p2p/block"
 )
 
+// packages are the Debian packages of programs that have other names.
+var packages = map[string]string{"mkfs.exfat": "exfatprogs", "mount.exfat-fuse": "exfat-fuse", "losetup": "mount"}
+
 // needsRoot skips a test of real file systems and system calls unless it was
 // asked for, and fails it if a program is missing (make test-net).
 func needsRoot(t *testing.T, programs ...string) {
@@ -21,7 +25,7 @@ func needsRoot(t *testing.T, programs ...string) {
 	require.Zero(t, os.Getuid(), "root is needed")
 	for _, p := range programs {
 		_, err := exec.LookPath(p)
-		require.NoError(t, err, "%s is missing: apt-get install %s", p, p)
+		require.NoError(t, err, "%s is missing: apt-get install %s", p, cmp.Or(packages[p], p))
 	}
 }
 
