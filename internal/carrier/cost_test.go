@@ -47,21 +47,25 @@ func TestAllocationsOfSystem(t *testing.T) {
 	message := []ipv4.Message{{Buffers: [][]byte{make([]byte, 1500)}, OOB: make([]byte, 128)}}
 	b := make([]byte, 1200)
 	allocs := func(k kernel) float64 {
+		const runs = 2000
 		to := net.UDPAddrFromAddrPort(at(k))
 		n := 1e9
 		for range 5 { // allocations of other tests may count, too
-			n = min(n, testing.AllocsPerRun(200, func() {
-				if _, _, err := k.WriteMsgUDP(b, nil, to); err != nil {
-					panic(err)
+			n = min(n, testing.AllocsPerRun(1, func() {
+				for range runs {
+					if _, _, err := k.WriteMsgUDP(b, nil, to); err != nil {
+						panic(err)
+					}
+					if _, err := k.ReadBatch(message, 0); err != nil {
+						panic(err)
+					}
 				}
-				if _, err := k.ReadBatch(message, 0); err != nil {
-					panic(err)
-				}
-			}))
+			})/runs)
 		}
 		return n
 	}
-	require.Equal(t, allocs(bare), allocs(on))
+	// With the race detector, a sync.Pool forgets one entry of four at random.
+	require.InDelta(t, allocs(bare), allocs(on), 0.5)
 }
 
 // bulk makes a connection between two sockets. It returns a function that sends
