@@ -292,8 +292,8 @@ func (x *index) find(offered string, look func(path string) ident) (int64, *row)
 	return 0, nil
 }
 
-// same tells whether a file that was placed is there, unchanged, where a look
-// has found now.
+// same reports whether now, found under a name, is the unchanged file that was
+// placed.
 func (x *index) same(placed, now *ident) bool {
 	if x.renumbers {
 		return placed.resembles(now)

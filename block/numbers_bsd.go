@@ -9,17 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// renumbers tells whether the file system of dir may give a file another number
-// each time that the file is looked up, or that the disk is connected: FAT and
-// exFAT have no numbers, and programs (FUSE) and servers (SMB) need not have any.
+// renumbers reports whether the file system of dir may give a file another
+// number when the file is looked up again, or the disk is mounted again: FAT and
+// exFAT store no numbers, and FUSE and SMB file systems need not
+// have stable ones.
 func renumbers(dir *os.Root) bool {
-	d, err := dir.Open(".")
+	s, err := statfs(dir)
 	if err != nil {
-		return false
-	}
-	defer d.Close()
-	var s unix.Statfs_t
-	if unix.Fstatfs(int(d.Fd()), &s) != nil {
 		return false
 	}
 	name := unix.ByteSliceToString(s.Fstypename[:])

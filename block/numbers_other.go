@@ -4,5 +4,6 @@ package block
 
 import "os"
 
-// renumbers does not know here, and takes it that files keep their numbers.
+// renumbers cannot tell on this system, and assumes that files keep their
+// numbers.
 func renumbers(*os.Root) bool { return false }

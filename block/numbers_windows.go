@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// renumbers tells whether the file system of dir may give a file another number
-// each time that the file is looked up, or that the disk is connected: FAT and
-// exFAT have no numbers.
+// renumbers reports whether the file system of dir may give a file another
+// number when the file is looked up again, or the disk is mounted again: FAT and
+// exFAT store no numbers.
 func renumbers(dir *os.Root) bool {
 	d, err := dir.Open(".")
 	if err != nil {

@@ -19,7 +19,7 @@ type volume struct {
 	style   style    // of names in it
 	faults  func(op, name string) error
 
-	renumbers bool // a file may have another number the next time: see renumbers
+	renumbers bool // whether a file may get another number: see the function of that name
 
 	mu    sync.Mutex
 	lacks Lacks
@@ -94,7 +94,7 @@ func (v *volume) probe() error {
 			v.partial.Remove(name)
 		}
 	}
-	missing := errors.Is(err, fs.ErrNotExist) // partialDir, or a letter of exFAT in user space
+	missing := errors.Is(err, fs.ErrNotExist) // partialDir is gone, or exFAT through FUSE rejects the name
 	if missing && !v.here() {
 		return err
 	}

@@ -187,8 +187,8 @@ func TestOwnRemoval(t *testing.T) {
 }
 
 // TestNothingWithoutKeeping: a change that cannot be stored does not happen,
-// whoever makes it: the roster, the secret, tunnels and other devices stay the
-// same, and no event is reported.
+// no matter which device makes it: the roster, the secret, tunnels and other
+// devices stay the same, and no event is reported.
 func TestNothingWithoutKeeping(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {
 		a, b, c := newDevice(), newDevice(), newDevice()

@@ -121,8 +121,8 @@ func TestSilentAncestor(t *testing.T) {
 		require.NoError(t, ctx.Err())
 	}
 	p.relay.resume()
-	// The connection lives, unless the node has noticed the silence itself, and a
-	// new connection was there before the old one was heard again.
+	// The connection lives, unless the node has noticed the silence itself and made
+	// a new connection before it heard the peer on the old one.
 	if _, err = io.ReadFull(p.stream, make([]byte, 1)); err != nil {
 		require.ErrorIs(t, err, p2p.ErrConnectionLost)
 		require.NoError(t, send(within(t), p.peer, "again"))
