@@ -322,3 +322,32 @@ func TestDialJoined(t *testing.T) {
 	require.ErrorIs(t, err, errRefusedConn)
 	require.Equal(t, 1, asked, "the peer was connected before this listener failed")
 }
+
+// A failed dial is logged as one line, with each attempt.
+func TestDialFailedIsLogged(t *testing.T) {
+	var log logBuffer
+	l := &fakeListener{fakeHook: fakeHook{name: "wire"}}
+	node := start(t, p2p.Config{Logger: log.debug()}, l)
+	id := newID()
+	l.found(t, id)
+	l.dial = func(_ context.Context, to identity.RemoteIdentity, via []p2p.Candidate) (p2p.RawStream, error) {
+		return nil, &p2p.DialError{Peer: to, Attempts: []p2p.Attempt{
+			{Candidate: via[0], Err: errors.New("first")},
+			{Candidate: direct("192.0.2.2:2"), Err: errors.New("closed: \x1b[2J\u202egood bye")},
+		}}
+	}
+	peer, _ := node.Peer(id)
+	_, err := peer.NewStream(t.Context())
+	require.Error(t, err)
+	lines := log.lines("level=DEBUG", "dial failed", "peer="+id.String(), "192.0.2.1:1: first", "192.0.2.2:2: closed: ")
+	require.Len(t, lines, 1)
+	require.NotContains(t, lines[0], "HOSTILE")
+
+	log.b.Reset()
+	l.dial = func(context.Context, identity.RemoteIdentity, []p2p.Candidate) (p2p.RawStream, error) {
+		return nil, errors.New(strings.Repeat("long", 1<<20))
+	}
+	_, err = peer.NewStream(t.Context())
+	require.Error(t, err)
+	require.Less(t, len(log.String()), 5000)
+}

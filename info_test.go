@@ -107,3 +107,40 @@ func TestInfoOfAnEarlierLife(t *testing.T) {
 		require.Equal(t, time.Now(), before.Info().LastSeen)
 	})
 }
+
+// Unreachable says why a peer cannot be reached before any dial was tried.
+func TestUnreachable(t *testing.T) {
+	keeper, book := &fakeHook{name: "keeper"}, &fakeHook{name: "book"}
+	node := start(t, p2p.Config{}, keeper, book)
+	id := newID()
+	peer := keeper.scope.Track(id)
+	unreachable := func(why error) {
+		t.Helper()
+		dial := (*p2p.DialError)(nil)
+		require.ErrorAs(t, peer.Info().Unreachable, &dial)
+		require.Equal(t, id, dial.Peer)
+		require.ErrorIs(t, dial, why)
+		_, err := peer.NewStream(t.Context())
+		require.ErrorIs(t, err, why, "a stream fails for the same reason")
+	}
+	unreachable(p2p.ErrNoListener)
+	l := &fakeListener{fakeHook: fakeHook{name: "wire"}}
+	require.NoError(t, node.Register(context.Background(), l))
+	unreachable(p2p.ErrNoCandidate)
+	require.NoError(t, book.scope.Discovered(id, nil, nil))
+	unreachable(p2p.ErrNoCandidate)
+	book.found(t, id)
+	require.NoError(t, peer.Info().Unreachable)
+	node.Revoke(id)
+	unreachable(p2p.ErrRevoked)
+	node.Reinstate(id)
+	require.NoError(t, peer.Info().Unreachable)
+	require.NoError(t, book.scope.Expired(id))
+	unreachable(p2p.ErrNoCandidate)
+	conn := l.connect(t, id)
+	require.NoError(t, peer.Info().Unreachable, "the peer has connected to this node")
+	require.NoError(t, l.scope.Disconnected(id, conn))
+	unreachable(p2p.ErrNoCandidate)
+	require.NoError(t, book.scope.Discovered(id, nil, []p2p.Candidate{{Kind: p2p.Manual, Addr: addr("192.0.2.1:1")}}))
+	require.NoError(t, peer.Info().Unreachable)
+}

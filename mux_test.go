@@ -2,6 +2,7 @@ package p2p_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -213,4 +214,18 @@ func TestRouteLimit(t *testing.T) {
 			s.Reset(p2p.ErrCanceled)
 		}
 	})
+}
+
+// An error names only some of many routes.
+func TestManyRoutes(t *testing.T) {
+	var log logBuffer
+	var mux p2p.Mux
+	for i := range 30 {
+		mux.HandleFunc(fmt.Sprintf("route %02d", i), p2p.Anyone, echo)
+	}
+	_, l, peer := pair(t, p2p.Config{Handler: &mux, Logger: log.debug()})
+	_, err := call(l.accept(peer.Identity()), "\x04echo")
+	require.ErrorIs(t, err, p2p.ErrNoRoute)
+	require.Eventually(t, func() bool { return len(log.lines("route 15", "and 14 more")) == 1 }, 10*time.Second, time.Millisecond)
+	require.NotContains(t, log.String(), "route 16")
 }

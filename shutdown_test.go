@@ -360,3 +360,70 @@ func TestNoGoroutineOutlivesShutdown(t *testing.T) {
 		require.Equal(t, before, inBubble(t))
 	})
 }
+
+// After one second, a stream that delays Shutdown because its Close was
+// forgotten is named in the log. A stream that was closed and only waits for
+// its peer is not.
+func TestForgottenCloseIsLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logBuffer
+		release := make(chan struct{})
+		var mux p2p.Mux
+		mux.HandleFunc("stuck", p2p.Anyone, func(context.Context, *p2p.Stream) error {
+			<-release
+			return nil
+		})
+		node, l, peer := pair(t, p2p.Config{Handler: &mux, Logger: log.logger()})
+		near, _ := newFakeStreams()
+		l.dial = func(context.Context, identity.RemoteIdentity, []p2p.Candidate) (p2p.RawStream, error) {
+			return near, nil
+		}
+		_, err := peer.Open(t.Context(), "left open")
+		require.NoError(t, err)
+		closed, _ := opened(t, l, peer)
+		require.NoError(t, closed.Close()) // its peer has not closed it yet
+		_, err = l.accept(peer.Identity()).Write([]byte("\x05stuck"))
+		require.NoError(t, err)
+		synctest.Wait()
+
+		ended := make(chan error)
+		go func() { ended <- node.Shutdown(context.Background()) }()
+		time.Sleep(999 * time.Millisecond)
+		synctest.Wait()
+		require.NotContains(t, log.String(), "shutdown")
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		require.Len(t, log.lines("level=WARN", "delays the shutdown", "peer="+peer.String()), 2)
+		require.Len(t, log.lines("level=WARN", `route="left open"`, "direction=outbound"), 1)
+		require.Len(t, log.lines("level=WARN", "route=stuck", "direction=inbound"), 1)
+		close(release)
+		require.NoError(t, <-ended)
+		require.Len(t, log.lines("shutdown"), 2)
+	})
+}
+
+// If many streams were forgotten, the log names some and counts the rest.
+func TestForgottenClosesAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logBuffer
+		node, l, peer := pair(t, p2p.Config{Logger: log.logger()})
+		for range 40 {
+			opened(t, l, peer)
+		}
+		require.NoError(t, node.Shutdown(context.Background()))
+		require.Len(t, log.lines("delays the shutdown"), 16)
+		require.Len(t, log.lines("delay the shutdown", "number=24"), 1)
+	})
+}
+
+// A shutdown that no stream delays logs nothing.
+func TestShutdownIsQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logBuffer
+		node, l, peer := pair(t, p2p.Config{Logger: log.logger()})
+		s, _ := opened(t, l, peer)
+		time.AfterFunc(900*time.Millisecond, func() { s.Reset(p2p.ErrCanceled) })
+		require.NoError(t, node.Shutdown(context.Background()))
+		require.Empty(t, log.String())
+	})
+}

@@ -3,8 +3,9 @@ package p2p_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -140,64 +141,61 @@ func TestStreamLimitsAsConfigured(t *testing.T) {
 	}
 }
 
-// Of the calls of Config.Allow, a single peer gets few, all strangers together
-// get most, and tracked peers get the rest. A stream that finds no place is
-// refused as busy.
-func TestAllowLimits(t *testing.T) {
+// A refused stream is logged as one line that says whose it was, for which
+// route, and why.
+func TestRefusedStreamsAreLogged(t *testing.T) {
+	var log logBuffer
+	var mux p2p.Mux
+	mux.HandleFunc("echo", p2p.Anyone, echo)
+	mux.HandleFunc("mine", p2p.Access{}, echo)
+	mux.HandleFunc("broken", p2p.Anyone, func(context.Context, *p2p.Stream) error { return errors.New("\x1b[2J") })
+	mux.HandleFunc("refused elsewhere", p2p.Anyone, func(context.Context, *p2p.Stream) error {
+		return fmt.Errorf("wrapped: %w", &p2p.ResetError{Code: p2p.ErrRefused, Remote: true})
+	})
+	refusal := error(nil)
+	_, l, peer := pair(t, p2p.Config{Handler: &mux, Logger: log.debug(), MaxStreamsPerPeer: 1, Allow: func(context.Context, p2p.Request) error {
+		return refusal
+	}})
 	for name, test := range map[string]struct {
-		cfg                     p2p.Config
-		onePeer, others, member int // places: for one peer, 300 more, 60 tracked ones
+		sent    string
+		refusal error
+		want    []string
 	}{
-		"default":     {p2p.Config{}, 8, 224 - 8, 32},
-		"configured":  {p2p.Config{MaxAllowCallsPerPeer: 3, MaxAllowCalls: 80}, 3, 70 - 3, 10},
-		"of one peer": {p2p.Config{MaxAllowCalls: -1}, 8, 300, 60},
-		"none":        {p2p.Config{MaxAllowCallsPerPeer: -1, MaxAllowCalls: -1}, 500, 300, 60},
+		"no route":       {"\x04Echo", nil, []string{"msg=refused", `route=""`, "not served", `\"Echo\"`, `\"echo\"`, `\"mine\"`}},
+		"no route's end": {"\xc8" + strings.Repeat("x", 200), nil, []string{"msg=refused", `route=""`, "not served", strings.Repeat("x", 64) + `\"`}},
+		"hostile route":  {"\x09a\u202ebcd\u00ad", nil, []string{"msg=refused", `route=""`, "not served", "is not printable"}},
+		"no access":      {"\x04mine", nil, []string{"msg=refused", "route=mine", "p2p: refused"}},
+		"gate":           {"\x04echo", errTest, []string{"msg=refused", `route=""`, errTest.Error()}},
+		"handler":        {"\x06broken", nil, []string{"a handler returned an error", "route=broken", `x1b[2J`}},
+		"other's reset":  {"\x11refused elsewhere", nil, []string{"a handler returned an error"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				test.cfg.Allow = func(ctx context.Context, _ p2p.Request) error {
-					<-ctx.Done()
-					return nil
-				}
-				c := newCrowdedNode(t, test.cfg)
-				ask := func(id identity.RemoteIdentity) (admitted bool) {
-					refused := make(chan error, 1)
-					go func() { refused <- c.node.Allows(context.Background(), p2p.Request{Action: p2p.Connect, Peer: id}) }()
-					synctest.Wait()
-					select {
-					case err := <-refused:
-						require.ErrorIs(t, err, p2p.ErrBusy)
-						require.False(t, errors.Is(err, p2p.ErrRefused), "%v", err)
-						return false
-					default:
-						return true
-					}
-				}
-				count := func(n int, id func() identity.RemoteIdentity) (places int) {
-					for range n {
-						if ask(id()) {
-							places++
-						}
-					}
-					return places
-				}
-				one := c.peer()
-				require.Equal(t, test.onePeer, count(500, func() identity.RemoteIdentity { return one }))
-				require.Equal(t, test.others, count(300, newID))
-				require.Equal(t, test.member, count(60, func() identity.RemoteIdentity {
-					id := newID()
-					c.keeper.scope.Track(id)
-					return id
-				}))
-				far := c.l.accept(one)
-				synctest.Wait()
-				if name != "none" {
-					require.ErrorIs(t, far.failure(), p2p.ErrBusy)
-				}
-				time.Sleep(2 * time.Second) // the calls return
-				require.Equal(t, test.others+test.onePeer, count(300+test.onePeer, newID), "all places are free again")
-				require.NoError(t, c.node.Shutdown(t.Context()))
-			})
+			log.mu.Lock()
+			log.b.Reset()
+			refusal = test.refusal
+			log.mu.Unlock()
+			call(l.accept(peer.Identity()), test.sent)
+			var lines []string
+			require.Eventually(t, func() bool {
+				lines = log.lines(append([]string{"level=DEBUG", "peer=" + peer.String()}, test.want...)...)
+				return len(lines) > 0
+			}, 10*time.Second, time.Millisecond, "%v in %v", test.want, &log)
+			require.Len(t, lines, 1)
+			require.NotContains(t, lines[0], "HOSTILE")
+			require.NotContains(t, lines[0], strings.Repeat("x", 65))
 		})
 	}
+}
+
+// A node without a handler logs once what to do about it, and every stream at
+// Debug.
+func TestNoHandlerIsLogged(t *testing.T) {
+	var log logBuffer
+	_, l, peer := pair(t, p2p.Config{Logger: log.debug()})
+	for range 3 {
+		_, err := l.accept(peer.Identity()).Read(make([]byte, 1))
+		require.ErrorIs(t, err, p2p.ErrRefused)
+	}
+	require.Len(t, log.lines("level=WARN", "set p2p.Config.Handler"), 1)
+	require.Len(t, log.lines("level=DEBUG", "msg=refused", "there is no handler"), 3)
 }

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -369,3 +370,34 @@ type fakeAddr string
 
 func (a fakeAddr) Network() string { return "fake" }
 func (a fakeAddr) String() string  { return string(a) }
+
+// debug returns a logger that keeps all lines. It marks values that would
+// affect a terminal, before the handler escapes them.
+func (l *logBuffer) debug() *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if strings.ContainsAny(a.Value.String(), "\x1b\u202e") {
+			return slog.String(a.Key, "HOSTILE "+a.Value.String())
+		}
+		return a
+	}}))
+}
+
+// lines returns the lines that contain all of the texts.
+func (l *logBuffer) lines(texts ...string) (lines []string) {
+	for line := range strings.Lines(l.String()) {
+		has := true
+		for _, text := range texts {
+			has = has && strings.Contains(line, text)
+		}
+		if has {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// found reports a peer with a candidate.
+func (h *fakeHook) found(t *testing.T, id identity.RemoteIdentity) {
+	t.Helper()
+	require.NoError(t, h.scope.Discovered(id, nil, []p2p.Candidate{direct("192.0.2.1:1")}))
+}
