@@ -19,7 +19,7 @@ var readmeCommands = []struct{ begin, file, test string }{
 	{"go run ./examples/drop receive ", "examples/drop/process_test.go", "TestInterrupt"},
 	{"go run ./examples/drop send ", "examples/drop/process_test.go", "TestInterrupt"},
 	{"go run ./examples/notes --demo ", "examples/notes/demo_test.go", "TestDemo"},
-	{"go run ./examples/hello --debug :7380 ", "examples/hello/debug_test.go", "TestDebug"},
+	{"go run ./examples/hello --debug :7380 ", "examples/hello/main_debug_test.go", "TestDebug"},
 	{"go run ./cmd/sdp2p status :7380 ", "cmd/sdp2p/status_test.go", "TestStatus"},
 	{"go run ./cmd/sdp2p scan --app hello ", "cmd/sdp2p/main_test.go", "TestTable"},
 	{"go run ./cmd/sdp2p scan --json | jq -r '.[].identity'", "cmd/sdp2p/main_test.go", "TestJSON"},
