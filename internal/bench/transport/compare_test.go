@@ -1,27 +1,13 @@
 package transport
 
 import (
-	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p/internal/bench/report"
 )
-
-func TestWeigh(t *testing.T) {
-	before := weigh()
-	kept, stop := make([]byte, 1<<20), make(chan struct{})
-	go func() { <-stop }()
-	grown := weigh().minus(before)
-	require.InDelta(t, 1<<20, grown.heap, 1<<17)
-	require.EqualValues(t, 1, grown.goroutines)
-	runtime.KeepAlive(kept)
-	close(stop)
-	var f footprints
-	f.add(footprint{heap: 4096, stacks: 2048, goroutines: 6}, 2, 1024)
-	require.Equal(t, footprints{report.Sample{2}, report.Sample{1}, report.Sample{3}}, f)
-}
 
 // The goal applies to the first of the peers; the others are only shown.
 func TestAdd(t *testing.T) {
@@ -36,4 +22,35 @@ func TestAdd(t *testing.T) {
 		{"it", "a", "1", "2", "2.00", "≤ 3", "yes"},
 		{"it", "b", "4", "2", "0.50", "–", "–"},
 	}, table.Rows)
+}
+
+// Streams that fail are counted, and if all must work, one that fails is an
+// error.
+func TestRefused(t *testing.T) {
+	all, end, err := links(t.Context(), 0, ours())
+	require.NoError(t, err)
+	defer end()
+	require.Zero(t, refusedOf(t.Context(), all[0].dialer, 3))
+	for _, n := range []int{1, openers, 2*openers + 1} {
+		_, err = exchanges(t.Context(), all[0].dialer, n)
+		require.NoError(t, err)
+	}
+	require.Equal(t, 3, refusedOf(t.Context(), fake{""}, 3))
+	_, err = exchanges(t.Context(), fake{""}, 1)
+	require.Error(t, err)
+}
+
+// A quick comparison yields a value for each of its rows.
+func TestCompare(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	table, err := Compare(t.Context(), true)
+	require.NoError(t, err)
+	for _, row := range table.Rows {
+		require.Len(t, row, len(report.Columns))
+		if !strings.HasPrefix(row[0], "program") {
+			require.NotContains(t, row[3], report.NotMeasured, row[0])
+		}
+	}
 }

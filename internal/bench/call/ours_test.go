@@ -21,10 +21,3 @@ func TestCalls(t *testing.T) {
 		require.Error(t, do(ctx), name)
 	}
 }
-
-func TestCompare(t *testing.T) {
-	table, err := Compare(t.Context(), true)
-	require.NoError(t, err)
-	require.Len(t, table.Rows, 9)
-	t.Log(table.Markdown())
-}

@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -17,9 +16,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/sdp2p/p2p/internal/bench/relay"
-	"github.com/sdp2p/p2p/internal/bench/report"
 )
 
 // contents returns the hashes of all files in a folder and below, in order.
@@ -135,81 +131,3 @@ func TestWaiting(t *testing.T) {
 type half struct{ net.Conn }
 
 func (half) CloseWrite() error { return nil }
-
-// A transfer over a distance passes through the relay.
-func TestDistance(t *testing.T) {
-	const delay, size = 5 * time.Millisecond, 4 * ancestor
-	dir := t.TempDir()
-	p, err := newPair(t.Context(), dir, delay)
-	require.NoError(t, err)
-	defer p.close()
-	from := filepath.Join(dir, "file")
-	require.NoError(t, write(from, size))
-	before := p.relay.Passed(relay.Server)
-	took, err := p.contender(t.Context(), "", waiting, p.bare(waiting), from).Run(1)
-	require.NoError(t, err)
-	require.Greater(t, p.relay.Passed(relay.Server)-before, int64(size))
-	require.GreaterOrEqual(t, took, 2*delay)
-}
-
-func TestWatch(t *testing.T) {
-	var kept []byte
-	p, err := watch(func() error {
-		kept = make([]byte, 16<<20)
-		runtime.GC()
-		kept = make([]byte, 8<<20)
-		return nil
-	})
-	require.NoError(t, err)
-	require.InDelta(t, 20<<20, p.Heap, 5<<20) // including garbage, unless it was collected already
-	require.InDelta(t, 16<<20, p.Live, 1<<20)
-	runtime.KeepAlive(kept)
-	_, err = watch(func() error { return io.ErrClosedPipe })
-	require.Equal(t, io.ErrClosedPipe, err)
-}
-
-// Processes move all files and report their costs; a process that is killed
-// does no harm.
-func TestProcesses(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds a program")
-	}
-	dir := t.TempDir()
-	program, err := buildSide(t.Context(), dir)
-	require.NoError(t, err)
-	from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to")
-	require.NoError(t, os.Mkdir(from, 0o700))
-	const size = 64 * mib
-	file := filepath.Join(from, "file")
-	require.NoError(t, write(file, size))
-	want := contents(t, from)
-	for _, w := range []way{blocks, copied} {
-		peaks, err := once(t.Context(), program, w, file, to)
-		require.NoError(t, err)
-		require.Equal(t, want, contents(t, to))
-		for _, p := range peaks {
-			require.Positive(t, p.Heap)
-		}
-	}
-	sent, err := interrupted(t.Context(), program, file, to, size)
-	require.NoError(t, err)
-	require.GreaterOrEqual(t, sent, int64(size))
-	require.Less(t, sent, int64(size+size/2))
-	require.Equal(t, want, contents(t, to))
-	_, err = once(t.Context(), program, way{route: "none"}, file, to)
-	require.ErrorContains(t, err, `there is no way "none"`)
-}
-
-// A quick comparison yields a value for each of its rows.
-func TestCompare(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes some seconds")
-	}
-	table, err := Compare(t.Context(), true)
-	require.NoError(t, err)
-	require.NotContains(t, table.Note, "%!")
-	for _, row := range table.Rows {
-		require.Len(t, row, len(report.Columns))
-		require.NotContains(t, row[3], report.NotMeasured, row[0])
-	}
-}

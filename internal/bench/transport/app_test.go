@@ -3,17 +3,13 @@ package transport
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"io"
-	"net"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p/internal/bench/relay"
-	"github.com/sdp2p/p2p/internal/bench/report"
 )
 
 func all() []transport {
@@ -98,91 +94,3 @@ type fakeStream struct{ io.Reader }
 func (fakeStream) Write(b []byte) (int, error) { return len(b), nil }
 func (fakeStream) CloseWrite() error           { return nil }
 func (fakeStream) Close() error                { return nil }
-
-// Neither side of quic-go accepts a wrong peer.
-func TestRawRefuses(t *testing.T) {
-	l, err := newRawListener()
-	require.NoError(t, err)
-	defer l.close()
-	ctx, cancel := within(t.Context())
-	defer cancel()
-	stranger, err := newCertificate()
-	require.NoError(t, err)
-	for _, c := range []*tls.Config{tlsConfig(stranger, l.own), tlsConfig(l.client, stranger)} {
-		d, err := l.dialer(ctx, l.addr())
-		require.NoError(t, err)
-		defer d.close()
-		require.NoError(t, exchange(ctx, d))
-		d, err = l.dialer(ctx, l.addr())
-		require.NoError(t, err)
-		defer d.close()
-		d.(*rawDialer).tls = c
-		require.Error(t, exchange(ctx, d))
-	}
-}
-
-// A host that claims to be another one is not served.
-func TestAncestorRefuses(t *testing.T) {
-	a, err := newHost(false)
-	require.NoError(t, err)
-	defer a.Close()
-	b, err := newHost(false)
-	require.NoError(t, err)
-	defer b.Close()
-	here, there := net.Pipe()
-	go introduce(here, a.ID())
-	require.ErrorIs(t, welcome(there, b.ID()), errPeer)
-	here.Close()
-}
-
-// Streams that fail are counted, and if all must work, one that fails is an
-// error.
-func TestRefused(t *testing.T) {
-	all, end, err := links(t.Context(), 0, ours())
-	require.NoError(t, err)
-	defer end()
-	require.Zero(t, refusedOf(t.Context(), all[0].dialer, 3))
-	for _, n := range []int{1, openers, 2*openers + 1} {
-		_, err = exchanges(t.Context(), all[0].dialer, n)
-		require.NoError(t, err)
-	}
-	require.Equal(t, 3, refusedOf(t.Context(), fake{""}, 3))
-	_, err = exchanges(t.Context(), fake{""}, 1)
-	require.Error(t, err)
-}
-
-// A quick comparison yields a value for each of its rows.
-func TestCompare(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes some seconds")
-	}
-	table, err := Compare(t.Context(), true)
-	require.NoError(t, err)
-	for _, row := range table.Rows {
-		require.Len(t, row, len(report.Columns))
-		if !strings.HasPrefix(row[0], "program") {
-			require.NotContains(t, row[3], report.NotMeasured, row[0])
-		}
-	}
-}
-
-// A stream allocates no more than it does today, at both ends together, which
-// is less than a host of go-libp2p.
-func TestAllocations(t *testing.T) {
-	all, end, err := links(t.Context(), 0, ours(), hosts())
-	require.NoError(t, err)
-	defer end()
-	least := func(l *link) float64 {
-		n := 1e9
-		for range 5 { // other goroutines' allocations count, too
-			n = min(n, testing.AllocsPerRun(200, func() {
-				if err := exchange(t.Context(), l.dialer); err != nil {
-					t.Error(err)
-				}
-			}))
-		}
-		return n
-	}
-	require.LessOrEqual(t, least(all[0]), 92.0)
-	require.Less(t, least(all[0]), least(all[1]))
-}

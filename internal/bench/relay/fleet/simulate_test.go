@@ -42,26 +42,6 @@ func TestSeeded(t *testing.T) {
 	require.Equal(t, fmt.Sprint(a.simulate(1, f, 0.002)), fmt.Sprint(b.simulate(1, f, 0.002)))
 }
 
-// Devices have three relays, two of them in different zones if there are
-// several zones, and relays have about the same number of devices.
-func TestPlacement(t *testing.T) {
-	w := newWorld(3, 50_000, 20, 4)
-	for i := range w.devices {
-		d := &w.devices[i]
-		require.True(t, d.choice[0] != d.choice[1] && d.choice[1] != d.choice[2] && d.choice[0] != d.choice[2])
-		kept := w.first(d)
-		require.NotEqual(t, w.zone(d.choice[kept[0]]), w.zone(d.choice[kept[1]]))
-	}
-	p := w.placed()
-	sum := 0
-	for _, n := range p.reservations {
-		sum += n
-		require.InDelta(t, 5000, n, 500)
-	}
-	require.Equal(t, 2*50_000, sum)
-	require.Zero(t, p.oneZone)
-}
-
 // Whatever happens, every device has its reservations again in the end, if
 // there are enough relays, and the relays' records agree with the devices'.
 func TestFaults(t *testing.T) {
@@ -117,17 +97,4 @@ func TestEvents(t *testing.T) {
 			h.push(event{at: now + rapid.Float64Range(0, 10).Draw(t, "after")})
 		}
 	})
-}
-
-// The comparison runs, with measured costs.
-func TestCompare(t *testing.T) {
-	table, err := Compare(t.Context(), true)
-	require.NoError(t, err)
-	require.Len(t, table.Rows, 5)
-	for _, row := range table.Rows {
-		require.Len(t, row, len(table.Columns))
-	}
-	require.Len(t, table.Plots, 1)
-	require.NoError(t, table.Plots[0].Save(filepath.Join(t.TempDir(), "plot.svg")))
-	t.Log(table.Markdown())
 }
