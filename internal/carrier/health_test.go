@@ -195,3 +195,55 @@ func TestRebindReading(t *testing.T) {
 		require.Equal(t, 1, s.logged())
 	})
 }
+
+// The system's socket dies under a connection, and a new one gets the port: the
+// stream goes on, in both directions, with the options that quic-go has set.
+func TestRebindUnderQUIC(t *testing.T) {
+	t.Parallel()
+	for _, side := range []string{"dialer", "callee"} {
+		t.Run(side, func(t *testing.T) {
+			t.Parallel()
+			callee, s := New(listenUDP(t), Config{}), New(listenUDP(t), Config{})
+			defer callee.Close()
+			defer s.Close()
+			serveEcho(t, transport(t, callee))
+			k := dial(t, transport(t, s), at(callee))
+			dies := callee
+			if side == "dialer" {
+				dies = s
+			}
+			before, old := at(dies), dies.kernel()
+			set := options(t, old)
+			require.NoError(t, dies.rebind())
+			require.True(t, old != dies.kernel())
+			require.Equal(t, before, at(dies))
+			require.Equal(t, set, options(t, dies.kernel()))
+			for range 20 {
+				k.echo()
+			}
+		})
+	}
+}
+
+// A socket of IPv4 only is rebound as such, and one of both families as well.
+func TestRebindFamily(t *testing.T) {
+	t.Parallel()
+	for _, network := range []string{"udp4", "udp"} {
+		c, err := net.ListenUDP(network, nil)
+		require.NoError(t, err)
+		s := New(c, Config{})
+		before := s.LocalAddr().String()
+		require.NoError(t, s.rebind())
+		require.Equal(t, before, s.LocalAddr().String())
+		w := s.Way(at(s))
+		_, err = w.WriteTo([]byte("over IPv4"), nil)
+		require.NoError(t, err)
+		b := make([]byte, 100)
+		require.NoError(t, s.SetReadDeadline(time.Now().Add(30*time.Second)))
+		n, from, err := s.ReadFrom(b)
+		require.NoError(t, err)
+		require.Equal(t, "over IPv4", string(b[:n]))
+		require.Equal(t, at(s), plain(from.(*net.UDPAddr).AddrPort()))
+		require.NoError(t, s.Close())
+	}
+}

@@ -8,7 +8,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	quicgo "github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/net/ipv4"
 )
 
 // For each error of this system, and each way to send, a packet that the system
@@ -245,3 +247,17 @@ func TestRedirect(t *testing.T) {
 	require.Nil(t, s.redirects.Load())
 	require.True(t, errors.Is(s.Way(addrPort(a)).SetReadBuffer(1), nil))
 }
+
+// whole has the methods that quic-go looks for in a socket, and uses if they
+// are there.
+type whole interface {
+	quicgo.OOBCapablePacketConn
+	SetWriteBuffer(bytes int) error
+	ReadBatch(all []ipv4.Message, flags int) (int, error)
+}
+
+var (
+	_ whole          = (*Socket)(nil)
+	_ whole          = (*Way)(nil)
+	_ net.PacketConn = udp{}
+)
