@@ -242,3 +242,36 @@ func TestGoneWithItsConnection(t *testing.T) {
 		})
 	}
 }
+
+// No forger can make a node send packets to a host outside the link: an
+// instance that is announced elsewhere is not probed there when it is
+// withdrawn, unless it has answered there.
+func TestProbesStayOnTheLink(t *testing.T) {
+	for _, answered := range []bool{false, true} {
+		bubble(t, func(t *testing.T) {
+			link := dnssdtest.NewLink()
+			p := &prover{}
+			n := runWith(t, hostOn(link, eth4(1)), p.config())
+			o := newOutsider(t, link, 66)
+			pass(time.Minute)
+			at := netip.MustParseAddrPort("203.0.113.9:4242")
+			for i := range 10 {
+				label := fmt.Sprint("forged", i)
+				m := instance(t, label, "203.0.113.9", "x=1")
+				o.send(m)
+				pass(500 * time.Millisecond)
+				if answered {
+					n.Met(label, at)
+					pass(time.Millisecond)
+				}
+				m.Answer = m.Answer[:1]
+				m.Answer[0].Header().Ttl = 0
+				o.send(m)
+				pass(5 * time.Second)
+			}
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			require.Equal(t, answered, slices.Contains(p.addrs, at))
+		})
+	}
+}
