@@ -32,17 +32,3 @@ func TestUses(t *testing.T) {
 		{"b.go", "c.go"}: "near",  // but no receiver
 	}, p.uses().uses, "and no method of an interface")
 }
-
-func TestOrder(t *testing.T) {
-	uses := map[use]string{}
-	for _, u := range []use{{"a", "b"}, {"b", "c"}, {"a", "c"}, {"c", "d"}, {"e", "a"}, {"d", "b"}} {
-		uses[u] = "X"
-	}
-	for range 20 {
-		o := graph{[]string{"d", "c", "b", "a", "e"}, uses}.order()
-		require.Len(t, o.up(), 1, "b, c and d are a circle")
-		require.Equal(t, []string{"e", "a"}, o.files[:2])
-	}
-	require.Equal(t, []string{"b uses X of a"}, graph{[]string{"a", "b"}, map[use]string{{"b", "a"}: "X"}}.up())
-	require.Empty(t, graph{[]string{"a", "b"}, map[use]string{{"b", "a"}: "X"}}.order().up())
-}
