@@ -388,3 +388,32 @@ func TestRefusalAndExporter(t *testing.T) {
 	require.ErrorIs(t, err, p2p.ErrRefused)
 	s.Close()
 }
+
+// The path follows the connection when the peer's address changes.
+func TestPathFollows(t *testing.T) {
+	t.Parallel()
+	a := start(t, p2p.Config{}, quic.Config{})
+	b := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})
+	r := newRelay(t, b.addr())
+	peer := a.knows(t, b, r.addr)
+	require.NoError(t, send(within(t), peer, "there"))
+	first := b.peer(t, a.Identity()).Info().Path.Remote
+	r.mu.Lock()
+	for from, out := range r.back {
+		t.Cleanup(func() { out.Close() })
+		delete(r.back, from) // like a NAT that has forgotten a mapping
+	}
+	r.mu.Unlock()
+	require.NoError(t, send(within(t), peer, "again"))
+	s, err := b.peer(t, a.Identity()).NewStream(within(t))
+	require.NoError(t, err)
+	defer s.Reset(p2p.ErrCanceled)
+	require.Eventually(t, func() bool {
+		require.NoError(t, send(within(t), peer, "more"))
+		_, remote := s.Endpoints()
+		return remote.String() != first.String()
+	}, patience, 100*time.Millisecond)
+	now := b.peer(t, a.Identity()).Info()
+	require.Len(t, now.Connections, 1)
+	require.Eventually(t, func() bool { return b.peer(t, a.Identity()).Info().Path.Remote != first }, patience, 10*time.Millisecond)
+}

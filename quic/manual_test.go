@@ -2,6 +2,7 @@ package quic_test
 
 import (
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
@@ -161,4 +163,23 @@ func TestManualPeerUnreachable(t *testing.T) {
 		require.False(t, m.Since.IsZero())
 	}
 	require.Empty(t, a.Peers())
+}
+
+// A manual peer that closes each connection is not dialed again at once.
+func TestManualPeerThatCuts(t *testing.T) {
+	t.Parallel()
+	f := newForeigner(t, ed25519Key(t, randomBytes(32)))
+	cut := make(chan struct{}, 64)
+	f.mux.AddHandler("/sdp2p/2/meta", func(_ string, s io.ReadWriteCloser) error {
+		s.Read(make([]byte, 1)) // the node's metadata; its version is known now
+		cut <- struct{}{}
+		return s.(network.Stream).Conn().Close()
+	})
+	a := start(t, p2p.Config{}, quic.Config{ManualPeers: []string{f.addr.String()}})
+	began := time.Now()
+	for range 3 {
+		receive(t, cut)
+	}
+	require.GreaterOrEqual(t, time.Since(began), 2*time.Second, "1 s and 2 s lie between them")
+	require.Equal(t, quic.ManualReached, a.manual(t).State)
 }

@@ -182,3 +182,22 @@ func TestExchange(t *testing.T) {
 	require.Equal(t, b.addr(), info.Path.Remote)
 	require.Positive(t, info.Connections[0].RTT)
 }
+
+// A listener may be unregistered and registered again, with another node as
+// well.
+func TestListenerIsReused(t *testing.T) {
+	t.Parallel()
+	a := start(t, p2p.Config{}, quic.Config{})
+	b := start(t, p2p.Config{Handler: p2p.HandlerFunc(echo)}, quic.Config{})
+	peer := a.knows(t, b)
+	for range 3 {
+		s, err := peer.NewStream(within(t))
+		require.NoError(t, err)
+		exchange(t, s, "hello")
+		require.NoError(t, a.Unregister(within(t), a.listener))
+		require.False(t, peer.Connected())
+		_, err = peer.NewStream(within(t))
+		require.ErrorIs(t, err, p2p.ErrNoListener)
+		require.NoError(t, a.Register(within(t), a.listener))
+	}
+}

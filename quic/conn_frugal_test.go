@@ -58,35 +58,3 @@ func TestFrugal(t *testing.T) {
 	require.Eventually(t, func() bool { return lb.running().best(a.Identity()) != nil }, time.Minute, time.Millisecond)
 	require.Equal(t, defaultIdleTimeout+idleGrace, idle(lb.running().best(a.Identity())))
 }
-
-// An idle connection is kept alive by a message that the peer acknowledges; a
-// connection in use needs none.
-func TestKeepAlive(t *testing.T) {
-	t.Parallel()
-	m := newMoving(t)
-	c := m.ours
-	m.talk(t, 1)
-	require.Eventually(t, func() bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return !c.telling && len(c.toldLast) > 0
-	}, time.Minute, time.Millisecond)
-	c.kept.Store(0)
-	require.False(t, c.keepAlive(), "the handshake counts as use")
-	heard := func() uint64 { return m.theirs.quic.ConnectionStats().PacketsReceived }
-	// Packets on their way arrive first; after that, none arrives by itself.
-	require.Eventually(t, func() bool {
-		before := heard()
-		return c.keepAlive() && assertSoon(func() bool { return heard() > before })
-	}, time.Minute, time.Millisecond)
-}
-
-// assertSoon reports whether what returns true within a second.
-func assertSoon(what func() bool) bool {
-	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if what() {
-			return true
-		}
-	}
-	return false
-}

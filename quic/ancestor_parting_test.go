@@ -99,3 +99,66 @@ func refusedOn(t *testing.T, c network.Conn) error {
 	_, err = s.Read(make([]byte, 1))
 	return err
 }
+
+// A version 1 stranger that has introduced itself is closed after its idle
+// time, like any other stranger.
+func TestAncestorIntroducesItself(t *testing.T) {
+	t.Parallel()
+	n := start(t, p2p.Config{}, quic.Config{Limits: quic.Limits{StrangerIdle: 5 * time.Second}})
+	plain := newForeigner(t, ed25519Key(t, randomBytes(32)))
+	pc := plain.connect(t, n)
+	f := newForeigner(t, ed25519Key(t, randomBytes(32)))
+	s := f.open(t, n, "/sdp2p/1")
+	hello, err := (&v1.Hello{Identity: f.id.Bytes()}).AppendBinary(nil)
+	require.NoError(t, err)
+	_, err = s.Write([]byte{1})
+	require.NoError(t, err)
+	_, err = io.ReadFull(s, make([]byte, 32))
+	require.NoError(t, err)
+	_, err = s.Write(hello)
+	require.NoError(t, err)
+	_, err = io.Copy(io.Discard, s)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	closed(t, pc)
+	require.Eventually(t, s.Conn().IsClosed, patience, 10*time.Millisecond, "a stranger that only it itself has introduced must not stay for ever")
+}
+
+// An ancestor that does not end its side of a stream does not hold up the end
+// of the listener. If it did, it would do so every time, whereas a busy machine
+// is slow only sometimes.
+func TestAncestorThatLingers(t *testing.T) {
+	t.Parallel()
+	for range 5 {
+		if took := unregistersBesideLingering(t); took < firstFrame {
+			return
+		}
+	}
+	t.Fatal("the listener waits for the ancestor")
+}
+
+// unregistersBesideLingering returns the time that a listener takes to end
+// while an ancestor leaves a stream open.
+func unregistersBesideLingering(t *testing.T) time.Duration {
+	v := readAncestorVectors(t)
+	f := newForeigner(t, ed25519Key(t, unhex(t, v.ResponderSeed)))
+	done := make(chan struct{})
+	f.mux.AddHandler("/sdp2p/1", func(_ string, s io.ReadWriteCloser) error {
+		io.ReadFull(s, make([]byte, 1))
+		s.Write(unhex(t, v.Mode1Identity))
+		io.ReadFull(s, make([]byte, len(v.Mode1Then)/2))
+		s.Write(unhex(t, v.Mode1Metadata))
+		s.Read(make([]byte, 1)) // the node has ended its side
+		close(done)
+		return nil
+	})
+	n := startWith(t, unhex(t, v.InitiatorSeed), v.InitiatorMetadata, p2p.Config{})
+	require.NoError(t, n.listener.SetManualPeers([]string{f.addr.String()}))
+	receive(t, done)
+	began := time.Now()
+	require.NoError(t, n.Unregister(within(t), n.listener))
+	return time.Since(began)
+}
+
+// firstFrame is the time limit for an ancestor's stream.
+const firstFrame = 5 * time.Second
