@@ -1,13 +1,16 @@
 package relay
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +18,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/circuit"
+	"github.com/sdp2p/p2p/internal/junction"
+	"github.com/sdp2p/p2p/internal/multistream"
 	"github.com/sdp2p/p2p/internal/relaytest"
 	"github.com/sdp2p/p2p/quic"
 )
@@ -131,3 +138,205 @@ func echo(t testing.TB, s net.Conn, size int) {
 	require.NoError(t, <-sent)
 	require.Equal(t, b, back)
 }
+
+// A seam is a listener without a network: its dials return scripts.
+type seam struct {
+	mu       sync.Mutex
+	dial     func(ctx context.Context, relay identity.RemoteIdentity) (*script, error)
+	sessions []*script
+	accepted []junction.Circuit
+	refuses  error // error of accept; may be nil
+	sent     []packet
+	away     map[netip.Addr]bool // addresses of other private networks
+	dead     map[netip.AddrPort]bool
+}
+
+// A packet is a packet that was sent.
+type packet struct {
+	b  []byte
+	to netip.AddrPort
+}
+
+func (s *seam) Dial(ctx context.Context, addr netip.AddrPort, relay identity.RemoteIdentity) (junction.Session, error) {
+	made, err := s.dial(ctx, relay)
+	if err != nil {
+		return nil, err
+	}
+	made.relay, made.addr = relay, addr
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sessions = append(s.sessions, made)
+	return made, nil
+}
+
+func (s *seam) Accept(c junction.Circuit) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.accepted = append(s.accepted, c)
+	return s.refuses
+}
+
+func (s *seam) Send(b []byte, to netip.AddrPort) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sent = append(s.sent, packet{bytes.Clone(b), to})
+}
+func (s *seam) Dialable(a netip.AddrPort) bool { return a.IsValid() && a.Port() != 0 && !s.dead[a] }
+func (s *seam) Addrs() []netip.AddrPort        { return nil }
+func (s *seam) Neighbor(ip netip.Addr) bool    { return ip.IsPrivate() && !s.away[ip] }
+
+// open returns the relays with sessions that are not closed.
+func (s *seam) open() (all []identity.RemoteIdentity) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, made := range s.sessions {
+		if made.ctx.Err() == nil {
+			all = append(all, made.relay)
+		}
+	}
+	return all
+}
+
+// A script is a session with a relay that behaves as a test wants.
+type script struct {
+	relay    identity.RemoteIdentity
+	addr     netip.AddrPort
+	ctx      context.Context
+	cancel   context.CancelFunc
+	incoming chan junction.Stream
+	access   func(net.Conn)              // if nil, it does not require a token
+	hop      func(net.Conn, circuit.Hop) // if nil, it grants reservations
+}
+
+func newScript() *script {
+	s := &script{incoming: make(chan junction.Stream)}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s
+}
+func (s *script) Addr() netip.AddrPort  { return s.addr }
+func (s *script) RTT() time.Duration    { return time.Millisecond }
+func (s *script) Done() <-chan struct{} { return s.ctx.Done() }
+func (s *script) Close() error          { s.cancel(); return nil }
+
+func (s *script) Accept(ctx context.Context) (junction.Stream, error) {
+	select {
+	case in := <-s.incoming:
+		return in, nil
+	case <-ctx.Done():
+	case <-s.ctx.Done():
+	}
+	return nil, net.ErrClosed
+}
+
+// stream returns both ends of a stream that ends with the session.
+func (s *script) stream() (ours junction.Stream, theirs net.Conn) {
+	a, b := net.Pipe()
+	context.AfterFunc(s.ctx, func() { a.Close(); b.Close() })
+	return oneWay{a}, b
+}
+
+// oneWay is a stream whose directions cannot be closed separately.
+type oneWay struct{ net.Conn }
+
+func (oneWay) CloseWrite() error { return nil }
+
+func (s *script) Open(_ context.Context, protocol string) (junction.Stream, error) {
+	switch {
+	case s.ctx.Err() != nil:
+		return nil, net.ErrClosed
+	case protocol == circuit.AuthProtocol && s.access == nil:
+		return nil, multistream.ErrNotSupported
+	}
+	ours, theirs := s.stream()
+	go func() {
+		if protocol == circuit.AuthProtocol {
+			s.access(theirs)
+			return
+		}
+		m, err := circuit.ReadHop(theirs)
+		switch {
+		case err != nil:
+			theirs.Close()
+		case s.hop != nil:
+			s.hop(theirs, m)
+		default:
+			_, _ = theirs.Write(circuit.Hop{Type: circuit.HopStatus, Status: circuit.OK, Expire: time.Now().Add(time.Hour)}.Append(nil))
+		}
+	}()
+	return ours, nil
+}
+
+// call has the relay announce a call from a peer, which then writes more, and
+// returns the node's answer.
+func (s *script) call(peer identity.RemoteIdentity, more string) (status circuit.Status, theirs net.Conn) {
+	ours, theirs := s.stream()
+	s.incoming <- ours
+	_, _ = io.WriteString(theirs, multistream.Question(circuit.StopProtocol))
+	if err := multistream.NewSelection(theirs).Answer(circuit.StopProtocol); err != nil {
+		return 0, theirs
+	}
+	_, _ = theirs.Write(circuit.Stop{Type: circuit.StopConnect, Peer: peer}.Append(nil))
+	m, err := circuit.ReadStop(theirs)
+	if err != nil || m.Status != circuit.OK {
+		return m.Status, theirs
+	}
+	go func() { _, _ = io.WriteString(theirs, more) }()
+	return m.Status, theirs
+}
+
+var errTest = errors.New("what the test wants")
+
+// Gateway returns no gateway.
+func (*seam) Gateway() netip.Addr { return netip.Addr{} }
+
+// Connect always fails.
+func (*seam) Connect(context.Context, identity.RemoteIdentity, []netip.AddrPort) error {
+	return errTest
+}
+
+// friends are the tracked peers of a node.
+type friends map[identity.RemoteIdentity]bool
+
+func (f friends) Stranger(id identity.RemoteIdentity) bool { return !f[id] }
+func (friends) Speaks(identity.RemoteIdentity) int         { return 0 }
+
+// Speaks returns 0 for every peer.
+func (*seam) Speaks(identity.RemoteIdentity) int { return 0 }
+
+// bare returns a client that runs on a seam until the test ends. It does not
+// keep reservations by itself.
+func bare(t testing.TB, s *seam, servers ...Server) *Client {
+	t.Helper()
+	c := &Client{
+		log: slog.New(slog.DiscardHandler), changed: make(chan struct{}, 1), news: make(chan struct{}), seam: s,
+		scope: new(p2p.Scope), node: friends{},
+	}
+	var cancel context.CancelFunc
+	c.ctx, cancel = context.WithCancel(context.Background())
+	require.NoError(t, c.Set(servers))
+	t.Cleanup(func() {
+		cancel()
+		s.mu.Lock()
+		for _, made := range s.sessions {
+			made.cancel()
+		}
+		s.mu.Unlock()
+		c.tasks.Wait()
+	})
+	return c
+}
+
+// entries returns list entries for relays that do not exist.
+func entries(n int) (all []Server) {
+	for i := range n {
+		all = append(all, Server{Identity: identity.New().Remote(), Addrs: []netip.AddrPort{netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 7374)}})
+	}
+	return all
+}
+
+// always returns a seam whose dials all succeed, with a session made by make.
+func always(make func() *script) *seam {
+	return &seam{dial: func(context.Context, identity.RemoteIdentity) (*script, error) { return make(), nil }}
+}
+
+var errUnreachable = errors.New("unreachable")

@@ -2,10 +2,13 @@ package ancestor
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"io"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -17,6 +20,7 @@ import (
 	"github.com/sdp2p/p2p/internal/circuit"
 	"github.com/sdp2p/p2p/internal/junction"
 	"github.com/sdp2p/p2p/internal/relaytest"
+	"github.com/sdp2p/p2p/relay"
 )
 
 // A peer that speaks Noise and yamux in a circuit calls this node, and streams
@@ -254,4 +258,70 @@ func TestUnregister(t *testing.T) {
 	require.Empty(t, peer.Info().Connections)
 	_, err = old.call(t, n.Identity())
 	require.Error(t, err)
+}
+
+// The app is asked about a connection that a peer initiates. If it refuses, the
+// peer has learned nothing, and has gained only a handshake.
+func TestRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New(Config{Relays: relay.New(relay.Config{})})
+		refusal := errors.New("refused")
+		var asked p2p.Request
+		b, err := p2p.Start(t.Context(), p2p.Config{App: "test", Hooks: []p2p.Hook{l}, Allow: func(_ context.Context, r p2p.Request) error {
+			asked = r
+			return refusal
+		}})
+		require.NoError(t, err)
+		defer b.Shutdown(context.Background())
+		a, la := alone(t, nil)
+		x, y := circuits(a.Identity(), b.Identity())
+		taken := make(chan error, 1)
+		go func() { taken <- taker{l}.Take(t.Context(), y) }()
+		require.NoError(t, taker{la}.Take(t.Context(), x))
+		require.ErrorIs(t, <-taken, refusal)
+		require.Equal(t, p2p.Request{Action: p2p.Connect, Peer: a.Identity(), Path: p2p.Path{Kind: p2p.Relay, Remote: relayAddr}}, asked)
+		synctest.Wait()
+		require.Empty(t, a.Peers())
+		require.Empty(t, l.running().making)
+	})
+}
+
+// A peer may have 8 connections, and the strangers of one relay 32.
+func TestLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, l := alone(t, nil)
+		r := l.running()
+		through := identity.New().Remote()
+		var leave []func()
+		enter := func(peer identity.RemoteIdentity, relay identity.RemoteIdentity, stranger bool) error {
+			end, err := r.enter(junction.Line{Peer: peer, Relay: relay}, stranger)
+			if err == nil {
+				leave = append(leave, end)
+			}
+			return err
+		}
+		one := identity.New().Remote()
+		for range maxOfPeer {
+			require.NoError(t, enter(one, through, true))
+		}
+		require.ErrorIs(t, enter(one, identity.New().Remote(), false), p2p.ErrBusy)
+		for range maxStrangers - maxOfPeer {
+			require.NoError(t, enter(identity.New().Remote(), through, true))
+		}
+		require.ErrorIs(t, enter(identity.New().Remote(), through, true), p2p.ErrBusy)
+		require.NoError(t, enter(identity.New().Remote(), through, false), "known peers do not count as strangers")
+		require.NoError(t, enter(identity.New().Remote(), identity.New().Remote(), true), "strangers through another relay count separately")
+		for _, f := range leave {
+			f()
+			f()
+		}
+		require.Empty(t, r.making)
+		require.Empty(t, r.through)
+	})
+}
+
+// Without a relay client, the listener cannot be used.
+func TestConfig(t *testing.T) {
+	_, err := p2p.Start(t.Context(), p2p.Config{App: "test", Hooks: []p2p.Hook{New(Config{})}})
+	require.ErrorContains(t, err, "Config.Relays")
 }

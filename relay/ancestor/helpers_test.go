@@ -3,8 +3,10 @@ package ancestor
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -12,10 +14,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/junction"
 	"github.com/sdp2p/p2p/internal/relaytest"
 	"github.com/sdp2p/p2p/quic"
 	"github.com/sdp2p/p2p/relay"
@@ -131,4 +135,85 @@ func echo(t testing.TB, s interface {
 	require.NoError(t, err)
 	require.NoError(t, <-sent)
 	require.Equal(t, b, back)
+}
+
+// A stock is a node like those of the first implementation.
+type stock struct {
+	*relaytest.Node
+	id     identity.RemoteIdentity
+	served chan map[string]string
+}
+
+func startStock(t testing.TB, r *relaytest.Relay, early bool) *stock {
+	t.Helper()
+	n := relaytest.StartNode(t, r.Addr(), early)
+	return &stock{n, n.Self, n.Served}
+}
+
+// reserve makes a reservation, so that the node can be called.
+func (n *stock) reserve(t testing.TB) {
+	t.Helper()
+	require.NoError(t, n.Reserve(within(t)))
+}
+
+// call connects to one of our nodes through the relay.
+func (n *stock) call(t testing.TB, to identity.RemoteIdentity) (network.Conn, error) {
+	t.Helper()
+	return n.Call(within(t), to)
+}
+
+// open opens a stream to one of our nodes that is connected already.
+func (n *stock) open(t testing.TB, to identity.RemoteIdentity) (s network.Stream, told map[string]string) {
+	t.Helper()
+	s, told, err := n.Open(within(t), to)
+	require.NoError(t, err)
+	return s, told
+}
+
+func within(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// An end is one end of a circuit in memory.
+type end struct{ net.Conn }
+
+func (e end) CloseWrite() error { return errors.New("not done here") }
+
+var relayAddr = netip.MustParseAddrPort("192.0.2.1:4001")
+
+// circuits returns both ends of a circuit between two nodes, which a has
+// opened.
+func circuits(a, b identity.RemoteIdentity) (ofA, ofB junction.Line) {
+	x, y := net.Pipe()
+	through := identity.RemoteIdentity{}
+	proven := func() {}
+	return junction.Line{Stream: end{x}, Peer: b, Dialed: true, Relay: through, Addr: relayAddr, Proven: proven},
+		junction.Line{Stream: end{y}, Peer: a, Relay: through, Addr: relayAddr, Proven: proven}
+}
+
+// alone starts a node with only the listener: tests hand it circuits.
+func alone(t testing.TB, handler p2p.Handler, more ...p2p.Hook) (*p2p.P2P, *Listener) {
+	t.Helper()
+	l := New(Config{Relays: relay.New(relay.Config{})})
+	n, err := p2p.Start(t.Context(), p2p.Config{App: "test", Handler: handler, Hooks: append(more, l)})
+	require.NoError(t, err)
+	t.Cleanup(func() { n.Shutdown(context.Background()) })
+	return n, l
+}
+
+// join connects two nodes over a circuit that a has opened.
+func join(t testing.TB, a, b *p2p.P2P, la, lb *Listener) (ofB, ofA *p2p.Peer) {
+	t.Helper()
+	x, y := circuits(a.Identity(), b.Identity())
+	taken := make(chan error, 1)
+	go func() { taken <- taker{lb}.Take(t.Context(), y) }()
+	require.NoError(t, taker{la}.Take(t.Context(), x))
+	require.NoError(t, <-taken)
+	ofB, ok := a.Peer(b.Identity())
+	require.True(t, ok)
+	ofA, ok = b.Peer(a.Identity())
+	require.True(t, ok)
+	return ofB, ofA
 }

@@ -261,3 +261,26 @@ func requireEnded(t testing.TB, err error) {
 	require.Error(t, err)
 	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
 }
+
+// settle ends all circuits of an account, and gives back what they have not
+// used.
+func (r *relayTest) settle(t testing.TB, account byte) *account {
+	t.Helper()
+	r.accounts.mu.Lock()
+	a := r.accounts.all[r.payer(account)]
+	r.accounts.mu.Unlock()
+	require.NotNil(t, a)
+	eventually(t, "circuits have ended", func() bool { return a.circuits.Load() == 0 })
+	eventually(t, "it is given back", func() bool { return a.purse.giveBack(0) })
+	eventually(t, "it is settled", func() bool { return r.treasury.work(context.Background()) == 0 })
+	return a
+}
+
+func closeBoth(a, b network.Stream) {
+	a.CloseWrite()
+	b.CloseWrite()
+	io.Copy(io.Discard, a)
+	io.Copy(io.Discard, b)
+	a.Close()
+	b.Close()
+}

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -130,14 +129,4 @@ func TestQuotaLeftover(t *testing.T) {
 		}
 		require.EqualValues(t, left, answer.Left)
 	}
-}
-
-// A relay that ends does not blame the account.
-func TestPurseOfARelayThatEnds(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	p := newPurse(t, newTreasury(t, NewMemoryLedger(Monthly), ""), 1000)
-	p.ctx = ctx
-	p.treasury.ledger = &flaky{Ledger: p.treasury.ledger, away: true}
-	require.ErrorIs(t, p.ready(t.Context()), context.Canceled)
 }

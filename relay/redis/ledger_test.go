@@ -5,15 +5,10 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
-	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
@@ -21,43 +16,6 @@ import (
 	"github.com/sdp2p/p2p/relay/server"
 	"github.com/sdp2p/p2p/relay/token"
 )
-
-var payer = token.Account{Issuer: identity.New().Remote(), Number: uuid.UUID{7}}
-
-func mini(t *testing.T) (*miniredis.Miniredis, redis.UniversalClient) {
-	m := miniredis.RunT(t)
-	client := redis.NewClient(&redis.Options{Addr: m.Addr(), MaxRetries: -1})
-	t.Cleanup(func() { client.Close() })
-	return m, client
-}
-
-// real starts Debian's redis-server on a socket of its own.
-func real(t *testing.T) redis.UniversalClient {
-	program, err := exec.LookPath("redis-server")
-	if err != nil {
-		t.Skip("redis-server is not installed: apt-get install redis-server")
-	}
-	dir, err := os.MkdirTemp("", "redis") // the path of a socket has to be short
-	require.NoError(t, err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	socket := filepath.Join(dir, "socket")
-	cmd := exec.Command(program, "--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no", "--dir", dir)
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	client := redis.NewClient(&redis.Options{Network: "unix", Addr: socket})
-	t.Cleanup(func() { client.Close() })
-	require.Eventually(t, func() bool { return client.Ping(context.Background()).Err() == nil }, 30*time.Second, 10*time.Millisecond)
-	return client
-}
-
-// both runs a test with miniredis and with Redis.
-func both(t *testing.T, f func(t *testing.T, client redis.UniversalClient)) {
-	t.Run("miniredis", func(t *testing.T) { _, client := mini(t); f(t, client) })
-	t.Run("redis", func(t *testing.T) { f(t, real(t)) })
-}
 
 func used(t *testing.T, l *Ledger, a token.Account) int64 {
 	n, err := l.Used(t.Context(), a, 0)
@@ -264,94 +222,4 @@ func TestAway(t *testing.T) {
 	cancel()
 	_, err = l.Take(ctx, payer, 1, -1)
 	require.True(t, errors.Is(err, context.Canceled))
-}
-
-func TestDirectory(t *testing.T) {
-	both(t, func(t *testing.T, client redis.UniversalClient) {
-		d := NewDirectory(client)
-		one, two := server.Entry{Relay: identity.New().Remote(), Zone: "a", Capacity: 7}, server.Entry{Relay: identity.New().Remote(), Zone: "b"}
-		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
-		defer cancel()
-		steps := []func(){
-			func() { require.NoError(t, d.Publish(ctx, one, time.Minute)) },
-			func() { require.NoError(t, d.Publish(ctx, two, time.Minute)) },
-			func() { require.NoError(t, d.Publish(ctx, one, 0)) },
-		}
-		want := [][]server.Entry{{}, {one}, {one, two}, {two}}
-		server.SortEntries(want[2])
-		i := 0
-		for all, err := range d.Watch(ctx) {
-			require.NoError(t, err)
-			require.Equal(t, want[i], all)
-			if i == len(steps) {
-				break
-			}
-			steps[i]()
-			i++
-		}
-		require.Equal(t, len(steps), i)
-		all, err := d.List(ctx, "b")
-		require.NoError(t, err)
-		require.Equal(t, []server.Entry{two}, all)
-		all, err = d.List(ctx, "a")
-		require.NoError(t, err)
-		require.Empty(t, all)
-	})
-}
-
-func TestDirectoryExpires(t *testing.T) {
-	m, client := mini(t)
-	d := NewDirectory(client)
-	begin := time.Now()
-	m.SetTime(begin)
-	require.NoError(t, d.Publish(t.Context(), server.Entry{Relay: identity.New().Remote()}, time.Minute))
-	m.SetTime(begin.Add(59 * time.Second))
-	all, err := d.List(t.Context(), "")
-	require.NoError(t, err)
-	require.Len(t, all, 1)
-	m.SetTime(begin.Add(61 * time.Second))
-	all, err = d.List(t.Context(), "")
-	require.NoError(t, err)
-	require.Empty(t, all)
-	require.Empty(t, m.Keys(), "no key is left")
-}
-
-func TestRevoked(t *testing.T) {
-	both(t, func(t *testing.T, client redis.UniversalClient) {
-		log := slog.New(slog.DiscardHandler)
-		issuer := identity.New().Remote()
-		one, err := NewRevoked(t.Context(), client, log)
-		require.NoError(t, err)
-		two, err := NewRevoked(t.Context(), client, log)
-		require.NoError(t, err)
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { two.Run(ctx); close(done) }()
-		require.Eventually(t, func() bool { return client.PubSubNumSub(ctx, revokedChannel).Val()[revokedChannel] == 1 }, 30*time.Second, time.Millisecond)
-		require.False(t, two.Has(issuer, 7))
-		require.NoError(t, one.Revoke(ctx, issuer, 7))
-		require.True(t, one.Has(issuer, 7))
-		require.Eventually(t, func() bool { return two.Has(issuer, 7) }, 30*time.Second, time.Millisecond)
-		require.False(t, two.Has(issuer, 8))
-		require.False(t, two.Has(payer.Issuer, 7))
-		cancel()
-		<-done
-	})
-}
-
-// A revoked token is forgotten once it has certainly expired.
-func TestRevokedExpires(t *testing.T) {
-	m, client := mini(t)
-	r, err := NewRevoked(t.Context(), client, slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
-	begin := time.Now()
-	m.SetTime(begin)
-	require.NoError(t, r.Revoke(t.Context(), payer.Issuer, 1))
-	m.SetTime(begin.Add(token.MaxLife + token.Tolerance))
-	require.NoError(t, r.Revoke(t.Context(), payer.Issuer, 2))
-	require.True(t, r.Has(payer.Issuer, 1))
-	m.SetTime(begin.Add(revokedFor + time.Second))
-	require.NoError(t, r.Revoke(t.Context(), payer.Issuer, 3))
-	require.False(t, r.Has(payer.Issuer, 1))
-	require.True(t, r.Has(payer.Issuer, 2))
 }
