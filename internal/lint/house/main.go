@@ -5,6 +5,8 @@
 //   - Comments, texts and documents have American spelling.
 //   - Each exported name has a comment.
 //   - A function has at most 60 lines, and a file at most 500.
+//   - A test file is named after the source file that it is about, and the
+//     subject if it is about one: lane_test.go, lane_idle_test.go.
 //
 // It is run in the root of the module, checks all files that git tracks except
 // generated ones, and prints a line for each fault.
@@ -23,23 +25,27 @@ func main() {
 		fmt.Fprintln(os.Stderr, "house: git ls-files:", err)
 		os.Exit(2)
 	}
-	faults := 0
+	var files, faults []string
 	for _, name := range strings.Fields(string(out)) {
 		text, err := os.ReadFile(name)
-		if os.IsNotExist(err) || strings.HasPrefix(name, "internal/lint/house/") {
-			continue // removed, and not committed yet, or the list of British words itself
+		if os.IsNotExist(err) {
+			continue // removed, and not committed yet
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "house:", err)
 			os.Exit(2)
 		}
-		for _, f := range check(name, string(text)) {
-			fmt.Println(f)
-			faults++
+		files = append(files, name)
+		if !strings.HasPrefix(name, "internal/lint/house/") { // the list of British words itself
+			faults = append(faults, check(name, string(text))...)
 		}
 	}
-	if faults > 0 {
-		fmt.Fprintf(os.Stderr, "house: %d faults\n", faults)
+	faults = append(faults, misnamed(files)...)
+	for _, f := range faults {
+		fmt.Println(f)
+	}
+	if len(faults) > 0 {
+		fmt.Fprintf(os.Stderr, "house: %d faults\n", len(faults))
 		os.Exit(1)
 	}
 }

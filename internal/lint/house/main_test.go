@@ -35,3 +35,33 @@ func TestCheck(t *testing.T) {
 		}
 	}
 }
+
+func TestMisnamed(t *testing.T) {
+	for files, faulty := range map[string]string{
+		"a/lane.go a/lane_test.go a/lane_idle_test.go":            "",
+		"a/lane.go a/idle_test.go a/lanes_test.go":                "a/idle_test.go a/lanes_test.go",
+		"a/lane.go b/idle.go a/idle_test.go":                      "a/idle_test.go",
+		"a/lane.go a/doc.go a/doc_test.go":                        "a/doc_test.go",
+		"a/lane_back.go a/lane_test.go a/lane_back_test.go":       "a/lane_test.go",
+		"a/lane.go a/hostile_test.go a/example_lane_test.go":      "",
+		"a/lane.go a/exampletest_test.go a/a_test.go":             "a/exampletest_test.go a/a_test.go",
+		"a/lock_unix.go a/lock_other.go a/lock_test.go":           "",
+		"a/lock.go a/lock_linux_test.go a/lock_held_unix_test.go": "",
+		"a/lock_linux.go a/lock_held_linux_test.go":               "",
+		"a/idle_test.go a/lane_test.go":                           "",
+		"a/doc.go a/idle_test.go a/README.md":                     "",
+		"b/a/main.go b/a/doc.go b/a/a_test.go b/a/a_idle_test.go": "",
+		"a/main.go a/main_test.go a/main_idle_test.go":            "",
+		"a/main.go a/idle_test.go":                                "a/idle_test.go",
+		"a/main.go a/lane.go a/a_test.go":                         "a/a_test.go",
+		"lane.go lane_test.go idle_test.go":                       "idle_test.go",
+	} {
+		var got []string
+		for _, f := range misnamed(strings.Fields(files)) {
+			name, fault, _ := strings.Cut(f, ":1: ")
+			require.Contains(t, fault, "named after none of its package's files: call it x_SUBJECT_test.go")
+			got = append(got, name)
+		}
+		require.Equal(t, faulty, strings.Join(got, " "), files)
+	}
+}
