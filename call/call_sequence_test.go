@@ -226,27 +226,3 @@ func TestSendDeadline(t *testing.T) {
 		s.Close()
 	})
 }
-
-func collect[T any](seq iter.Seq2[T, error]) (all []T, err error) {
-	for v, err := range seq {
-		if err != nil {
-			return all, err
-		}
-		all = append(all, v)
-	}
-	return all, nil
-}
-
-// texts yields n texts, and then an error if there is one.
-func texts(n int, err error) iter.Seq2[text, error] {
-	return func(yield func(text, error) bool) {
-		for i := range n {
-			if !yield(text{fmt.Sprint(i)}, nil) {
-				return
-			}
-		}
-		if err != nil {
-			yield(text{}, err)
-		}
-	}
-}

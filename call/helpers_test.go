@@ -1,6 +1,11 @@
 package call_test
 
-import "github.com/sdp2p/p2p/proto"
+import (
+	"fmt"
+	"iter"
+
+	"github.com/sdp2p/p2p/proto"
+)
 
 // A text is a message of up to 64 bytes.
 type text struct{ s string }
@@ -31,4 +36,28 @@ func (l *large) AppendBinary(b []byte) ([]byte, error) { return proto.AppendByte
 func (l *large) DecodeFrom(d *proto.Decoder) error {
 	l.b = d.Bytes(1 << 20)
 	return d.Err()
+}
+
+func collect[T any](seq iter.Seq2[T, error]) (all []T, err error) {
+	for v, err := range seq {
+		if err != nil {
+			return all, err
+		}
+		all = append(all, v)
+	}
+	return all, nil
+}
+
+// texts yields n texts, and then an error if there is one.
+func texts(n int, err error) iter.Seq2[text, error] {
+	return func(yield func(text, error) bool) {
+		for i := range n {
+			if !yield(text{fmt.Sprint(i)}, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(text{}, err)
+		}
+	}
 }

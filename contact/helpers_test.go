@@ -2,6 +2,8 @@ package contact_test
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net/netip"
 	"sync"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	"github.com/sdp2p/p2p/contact"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/junction"
+	"github.com/sdp2p/p2p/internal/tags"
 	"github.com/sdp2p/p2p/quic"
 )
 
@@ -181,4 +184,147 @@ func pair(t testing.TB, l *lan, a, b p2p.Config) (*node, *node) {
 	t.Helper()
 	a.Identity, b.Identity = identity.New(), identity.New()
 	return l.start(t, a, b.Identity.Remote()), l.start(t, b, a.Identity.Remote())
+}
+
+// echo answers with the bytes that it reads.
+func echo(_ context.Context, s *p2p.Stream) error {
+	_, err := io.Copy(s, s)
+	return err
+}
+
+// says opens a stream to a peer, sends text, and returns the answer.
+func says(t testing.TB, peer *p2p.Peer, text string) string {
+	t.Helper()
+	s, err := peer.NewStream(within(t))
+	require.NoError(t, err)
+	defer s.Close()
+	_, err = io.WriteString(s, text)
+	require.NoError(t, err)
+	require.NoError(t, s.CloseWrite())
+	b, err := io.ReadAll(s)
+	require.NoError(t, err)
+	return string(b)
+}
+
+// A deaf listener has no network: it only records its calls.
+type deaf struct {
+	mu       sync.Mutex
+	kept     []bool // for each change of the key, whether the former key is kept
+	dialed   []netip.AddrPort
+	when     []time.Time
+	answers  map[netip.AddrPort]bool
+	slow     chan struct{} // attempts end when it is closed; if nil, at once
+	cut      []identity.RemoteIdentity
+	moves    []uint16
+	contacts *contact.Contacts
+	scope    *p2p.Scope
+}
+
+func (d *deaf) Name() string { return "deaf" }
+
+func (d *deaf) Run(ctx context.Context, s *p2p.Scope) error {
+	d.mu.Lock()
+	d.scope = s
+	d.mu.Unlock()
+	s.Ready()
+	<-ctx.Done()
+	return nil
+}
+
+func (d *deaf) Dial(context.Context, identity.RemoteIdentity, []p2p.Candidate) (p2p.RawStream, error) {
+	return nil, errors.New("deaf")
+}
+
+func (d *deaf) Veiled() junction.Veiled { return d }
+
+func (d *deaf) Veil(v junction.Veil) {
+	if v != nil {
+		v.Mask()
+		v.Listens(junction.Socket{Port: 4711, IPv4: true, IPv6: true})
+	}
+}
+
+func (d *deaf) Move(port uint16) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.moves = append(d.moves, port)
+}
+
+func (d *deaf) Rotate(_ identity.Identity, keep bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.kept = append(d.kept, keep)
+}
+
+func (d *deaf) Invite(identity.Identity, func(context.Context, junction.Meeting) (identity.RemoteIdentity, error)) (port uint16, over func(), ok bool) {
+	return 0, nil, false
+}
+
+func (d *deaf) Visit(_, _ identity.RemoteIdentity, _ func(context.Context, junction.Meeting) error) (over func()) {
+	return func() {}
+}
+
+func (d *deaf) Cut(id identity.RemoteIdentity) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.cut = append(d.cut, id)
+}
+
+func (d *deaf) Connect(_ context.Context, _ identity.RemoteIdentity, at []netip.AddrPort) error {
+	if d.slow != nil {
+		<-d.slow
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dialed, d.when = append(d.dialed, at...), append(d.when, time.Now())
+	if !d.answers[at[0]] {
+		return errors.New("deaf")
+	}
+	return nil
+}
+
+func (d *deaf) dials() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.dialed)
+}
+
+// alone starts a node with a deaf listener in a bubble.
+func alone(t *testing.T, id identity.Identity, contacts ...identity.RemoteIdentity) (*p2p.P2P, *deaf) {
+	t.Helper()
+	d := &deaf{answers: map[netip.AddrPort]bool{}}
+	d.contacts = contact.New(contact.Config{Listener: d})
+	require.NoError(t, d.contacts.Set(contacts))
+	d.contacts.Veil(true)
+	n, err := p2p.Start(t.Context(), p2p.Config{App: "test", Identity: id, Hooks: []p2p.Hook{d, d.contacts}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, n.Shutdown(context.Background())) })
+	return n, d
+}
+
+// announced returns what a contact announces now.
+func announced(t *testing.T, by identity.Identity, to identity.RemoteIdentity, label, at string) junction.Instance {
+	t.Helper()
+	return announcedAhead(t, 0, by, to, label, at)
+}
+
+// announcedAhead returns what a contact announces whose clock is ahead.
+func announcedAhead(t *testing.T, ahead time.Duration, by identity.Identity, to identity.RemoteIdentity, label, at string) junction.Instance {
+	t.Helper()
+	set, err := tags.NewSet(by, []identity.RemoteIdentity{to}, nil)
+	require.NoError(t, err)
+	key := identity.New().Remote()
+	addr := netip.MustParseAddrPort(at)
+	return junction.Instance{Label: label, Key: key, Tags: set.Tags(tags.Epoch(time.Now().Add(ahead)), key), Addrs: []netip.AddrPort{addr}, From: addr.Addr()}
+}
+
+func (n *node) addr(t testing.TB) netip.AddrPort {
+	port, ok := n.listener.Port()
+	require.True(t, ok)
+	return netip.AddrPortFrom(loopback, port)
+}
+
+func connected(n *p2p.P2P, to identity.RemoteIdentity) bool {
+	peer, ok := n.Peer(to)
+	return ok && peer.Connected()
 }

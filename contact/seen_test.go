@@ -1,10 +1,7 @@
 package contact_test
 
 import (
-	"context"
-	"errors"
 	"net/netip"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,156 +9,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
-	"github.com/sdp2p/p2p/contact"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/junction"
 	"github.com/sdp2p/p2p/internal/tags"
 )
-
-// A deaf listener has no network: it only records its calls.
-type deaf struct {
-	mu       sync.Mutex
-	kept     []bool // for each change of the key, whether the former key is kept
-	dialed   []netip.AddrPort
-	when     []time.Time
-	answers  map[netip.AddrPort]bool
-	slow     chan struct{} // attempts end when it is closed; if nil, at once
-	cut      []identity.RemoteIdentity
-	moves    []uint16
-	contacts *contact.Contacts
-	scope    *p2p.Scope
-}
-
-func (d *deaf) Name() string { return "deaf" }
-
-func (d *deaf) Run(ctx context.Context, s *p2p.Scope) error {
-	d.mu.Lock()
-	d.scope = s
-	d.mu.Unlock()
-	s.Ready()
-	<-ctx.Done()
-	return nil
-}
-
-func (d *deaf) Dial(context.Context, identity.RemoteIdentity, []p2p.Candidate) (p2p.RawStream, error) {
-	return nil, errors.New("deaf")
-}
-
-func (d *deaf) Veiled() junction.Veiled { return d }
-
-func (d *deaf) Veil(v junction.Veil) {
-	if v != nil {
-		v.Mask()
-		v.Listens(junction.Socket{Port: 4711, IPv4: true, IPv6: true})
-	}
-}
-
-func (d *deaf) Move(port uint16) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.moves = append(d.moves, port)
-}
-
-func (d *deaf) Rotate(_ identity.Identity, keep bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.kept = append(d.kept, keep)
-}
-
-func (d *deaf) Invite(identity.Identity, func(context.Context, junction.Meeting) (identity.RemoteIdentity, error)) (port uint16, over func(), ok bool) {
-	return 0, nil, false
-}
-
-func (d *deaf) Visit(_, _ identity.RemoteIdentity, _ func(context.Context, junction.Meeting) error) (over func()) {
-	return func() {}
-}
-
-func (d *deaf) Cut(id identity.RemoteIdentity) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.cut = append(d.cut, id)
-}
-
-func (d *deaf) Connect(_ context.Context, _ identity.RemoteIdentity, at []netip.AddrPort) error {
-	if d.slow != nil {
-		<-d.slow
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.dialed, d.when = append(d.dialed, at...), append(d.when, time.Now())
-	if !d.answers[at[0]] {
-		return errors.New("deaf")
-	}
-	return nil
-}
-
-func (d *deaf) dials() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return len(d.dialed)
-}
-
-// alone starts a node with a deaf listener in a bubble.
-func alone(t *testing.T, id identity.Identity, contacts ...identity.RemoteIdentity) (*p2p.P2P, *deaf) {
-	t.Helper()
-	d := &deaf{answers: map[netip.AddrPort]bool{}}
-	d.contacts = contact.New(contact.Config{Listener: d})
-	require.NoError(t, d.contacts.Set(contacts))
-	d.contacts.Veil(true)
-	n, err := p2p.Start(t.Context(), p2p.Config{App: "test", Identity: id, Hooks: []p2p.Hook{d, d.contacts}})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, n.Shutdown(context.Background())) })
-	return n, d
-}
-
-// announced returns what a contact announces now.
-func announced(t *testing.T, by identity.Identity, to identity.RemoteIdentity, label, at string) junction.Instance {
-	t.Helper()
-	return announcedAhead(t, 0, by, to, label, at)
-}
-
-// announcedAhead returns what a contact announces whose clock is ahead.
-func announcedAhead(t *testing.T, ahead time.Duration, by identity.Identity, to identity.RemoteIdentity, label, at string) junction.Instance {
-	t.Helper()
-	set, err := tags.NewSet(by, []identity.RemoteIdentity{to}, nil)
-	require.NoError(t, err)
-	key := identity.New().Remote()
-	addr := netip.MustParseAddrPort(at)
-	return junction.Instance{Label: label, Key: key, Tags: set.Tags(tags.Epoch(time.Now().Add(ahead)), key), Addrs: []netip.AddrPort{addr}, From: addr.Addr()}
-}
-
-// An epoch begins within a minute after each quarter of an hour, with another
-// key and label, and with the contacts' tags. Nothing is used twice, and the
-// time within the minute varies.
-func TestEpochs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		self, other := identity.New(), identity.New().Remote()
-		_, d := alone(t, self, other)
-		set, err := tags.NewSet(self, []identity.RemoteIdentity{other}, nil)
-		require.NoError(t, err)
-		seen, late := map[any]bool{}, map[time.Duration]bool{}
-		for i := range 12 {
-			shown, ok, changed := d.contacts.Show()
-			require.True(t, ok)
-			require.Len(t, shown.Label, 16)
-			require.EqualValues(t, 4711, shown.At.Port)
-			require.Equal(t, tags.Epoch(time.Now()), shown.Epoch)
-			require.Equal(t, set.Tags(shown.Epoch, shown.Key), shown.Tags)
-			require.False(t, seen[shown.Label] || seen[shown.Key] || seen[shown.Tags[0]])
-			seen[shown.Label], seen[shown.Key], seen[shown.Tags[0]] = true, true, true
-			if i > 0 {
-				after := time.Duration(time.Now().UnixNano()) % tags.EpochTime
-				require.Less(t, after, time.Minute)
-				late[after] = true
-			}
-			<-changed
-		}
-		require.Greater(t, len(late), 8, "nobody must be able to foresee when an epoch begins")
-		for _, keep := range d.kept {
-			require.True(t, keep)
-		}
-	})
-}
 
 // A contact whose clock is off by less than a quarter of an hour is found at
 // any time. If its clock is off by more, it is found at some times, and from
@@ -360,46 +211,4 @@ func TestOthersInstances(t *testing.T) {
 		require.Zero(t, d.dials())
 		require.Empty(t, n.Peers())
 	})
-}
-
-// Invalid lists of contacts are refused, and change nothing.
-func TestSet(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		self, other := identity.New(), identity.New().Remote()
-		n, d := alone(t, self, other)
-		shown, _, _ := d.contacts.Show()
-		many := make([]identity.RemoteIdentity, contact.MaxContacts+1)
-		for i := range many {
-			many[i] = identity.New().Remote()
-		}
-		negation := negated(t, other)
-		for _, bad := range [][]identity.RemoteIdentity{{{}}, {other, negation}, {negated(t, self.Remote())}, many} {
-			require.Error(t, d.contacts.Set(bad))
-		}
-		require.ErrorIs(t, d.contacts.Set(many), contact.ErrTooMany)
-		require.NoError(t, d.contacts.Set([]identity.RemoteIdentity{other, self.Remote(), other}))
-		still, _, _ := d.contacts.Show()
-		require.Equal(t, shown, still)
-		require.True(t, d.contacts.Has(other))
-		require.False(t, d.contacts.Has(negation))
-		require.False(t, d.contacts.Has(self.Remote()))
-
-		require.NoError(t, d.contacts.Set([]identity.RemoteIdentity{many[0]}))
-		require.Equal(t, []identity.RemoteIdentity{other}, d.cut)
-		require.False(t, d.kept[len(d.kept)-1], "the former key must not be kept")
-		require.NoError(t, d.contacts.Set(many[:2]))
-		require.True(t, d.kept[len(d.kept)-1])
-		synctest.Wait()
-		require.Len(t, n.Tracked(), 2)
-	})
-}
-
-// negated returns the other key that has the same Montgomery form.
-func negated(t *testing.T, id identity.RemoteIdentity) identity.RemoteIdentity {
-	t.Helper()
-	b := id.Bytes()
-	b[31] ^= 0x80
-	n, err := identity.FromBytes(b[:])
-	require.NoError(t, err)
-	return n
 }

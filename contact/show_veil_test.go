@@ -31,12 +31,6 @@ func (k *known) Run(ctx context.Context, s *p2p.Scope) error {
 	return nil
 }
 
-func (n *node) addr(t testing.TB) netip.AddrPort {
-	port, ok := n.listener.Port()
-	require.True(t, ok)
-	return netip.AddrPortFrom(loopback, port)
-}
-
 // stranger starts a node that hides nothing, and knows another node at an
 // address.
 func stranger(t testing.TB, of *node, at netip.AddrPort) *p2p.P2P {
@@ -83,11 +77,6 @@ func TestSwitch(t *testing.T) {
 	b.finds(t, a)
 }
 
-func connected(n *p2p.P2P, to identity.RemoteIdentity) bool {
-	peer, ok := n.Peer(to)
-	return ok && peer.Connected()
-}
-
 // A node in the mode shows no address. When its contact hook is unregistered,
 // its connections end, and it knows nobody; when the hook is registered again,
 // the node finds its contact again.
@@ -104,28 +93,4 @@ func TestVeilBeforeRun(t *testing.T) {
 	require.Empty(t, a.Peers())
 	require.NoError(t, a.Register(t.Context(), a.contacts))
 	a.finds(t, b)
-}
-
-// A peer that is no longer a contact is disconnected, and does not come back.
-// When it becomes a contact again, it is found.
-func TestRemoval(t *testing.T) {
-	t.Parallel()
-	l := &lan{}
-	a, b := pair(t, l, p2p.Config{}, p2p.Config{})
-	a.finds(t, b)
-	b.finds(t, a)
-	before := shows(t, a)
-	require.NoError(t, a.contacts.Set(nil))
-	_, ok := a.Peer(b.Identity())
-	until(t, "gone", func() bool { _, ok = a.Peer(b.Identity()); return !ok })
-	until(t, "gone there, too", func() bool { return len(b.Peers()) == 0 })
-	after := shows(t, a)
-	require.NotEqual(t, before.Label, after.Label)
-	require.NotEqual(t, before.Key, after.Key)
-	require.Equal(t, before.At.Port, after.At.Port)
-	require.Empty(t, after.Tags)
-	require.Empty(t, a.Tracked())
-	require.NoError(t, a.contacts.Set([]identity.RemoteIdentity{b.Identity()}))
-	a.finds(t, b)
-	b.finds(t, a)
 }
