@@ -3,10 +3,8 @@ package roster
 import (
 	"bytes"
 	"encoding"
-	"encoding/json"
 	"errors"
 	"io"
-	"os"
 	"testing"
 	"testing/iotest"
 
@@ -173,63 +171,4 @@ func requireNaive(t testing.TB, r *Roster) {
 		h.said[n.unsigned] = n.Parse(r.founder)
 	}
 	same(t, h, r)
-}
-
-// TestBadKeys: keys that are not strictly valid cannot sign, become members or
-// be a node.
-func TestBadKeys(t *testing.T) {
-	b, err := os.ReadFile("../../testdata/bad_keys.json")
-	require.NoError(t, err)
-	var keys []struct {
-		Public hexBytes `json:"public"`
-		Why    string   `json:"why"`
-	}
-	require.NoError(t, json.Unmarshal(b, &keys))
-	require.NotEmpty(t, keys)
-	w, all := told(t)
-	wire, err := all[0].AppendBinary(nil)
-	require.NoError(t, err)
-	for _, bad := range keys {
-		copy(wire[17:], bad.Public)
-		var s Statement
-		require.ErrorIs(t, s.DecodeFrom(proto.NewDecoder(bytes.NewReader(wire))), ErrInvalid, bad.Why)
-		var ends Ends
-		end := append([]byte{1, 0, 0, 0}, append(bytes.Clone(bad.Public), make([]byte, 36)...)...)
-		require.Error(t, ends.DecodeFrom(proto.NewDecoder(bytes.NewReader(end))), bad.Why)
-		for kind, rest := range map[Kind]int{KindAdd: 0, KindMove: 64, KindRemove: 32} {
-			body := append(bytes.Clone(bad.Public), make([]byte, rest)...)
-			if kind == KindAdd {
-				body = append(body, 1, 0, 0)
-			}
-			s := Statement{Kind: kind, Library: w.r.Library(), Signer: w.id("ann"), Counter: 2, Body: body}
-			require.Nil(t, s.Parse(w.founder.Remote()), bad.Why)
-		}
-	}
-}
-
-// TestSignedExchange has devices exchange statements with real signatures, in
-// the form of messages.
-func TestSignedExchange(t *testing.T) {
-	w, _ := told(t)
-	a, b := w.r.Clone(), New(w.r.Library(), w.r.Founder())
-	_, err := b.Add(a.All()[:5]...)
-	require.NoError(t, err)
-	_, err = b.Sign(w.key("founder"), Add{Instance: w.id("fay"), Role: RoleMember}, epoch)
-	require.NoError(t, err)
-	for _, pair := range [][2]*Roster{{a, b}, {b, a}} {
-		wire, err := pair[1].Ends().AppendBinary(nil)
-		require.NoError(t, err)
-		var ends Ends
-		require.NoError(t, ends.DecodeFrom(proto.NewDecoder(bytes.NewReader(wire))))
-		wire, err = pair[0].Missing(ends).AppendBinary(nil)
-		require.NoError(t, err)
-		var said Statements
-		require.NoError(t, said.DecodeFrom(proto.NewDecoder(bytes.NewReader(wire))))
-		_, err = pair[1].Add(said...)
-		require.NoError(t, err)
-	}
-	require.Equal(t, a.Ends(), b.Ends())
-	requireSameView(t, a.View(), b.View())
-	require.Empty(t, a.Missing(b.Ends()))
-	requireNaive(t, a)
 }

@@ -2,25 +2,12 @@ package roster
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p/identity"
 )
-
-// trio returns a library whose founder has made three admins.
-func trio(t testing.TB) *world {
-	w := newWorld(t)
-	for _, name := range []string{"ann", "bob", "cid"} {
-		w.join("founder", name, RoleAdmin)
-	}
-	return w
-}
-
-// home returns a move of a name, with a counter, to a named node.
-func (w *world) home(name, node string, counter uint32) Move {
-	return SignMove(w.key(node), w.founder.Remote(), w.r.Library(), w.id(name), counter)
-}
 
 // TestSybils: a device that only one admin makes an admin is none, nor are any
 // that such devices make admins, however many they are.
@@ -174,66 +161,97 @@ func TestLeavingNarrowsNothing(t *testing.T) {
 	require.Equal(t, []string{"ann*", "bob*"}, w.members())
 }
 
-// TestNobodyIsPushedOut: no list, however long, displaces a member or a
-// removal.
-func TestNobodyIsPushedOut(t *testing.T) {
+// TestFloodOfLeaving: a key that states everywhere on its tree that it leaves
+// costs time, but no more than others can spare.
+func TestFloodOfLeaving(t *testing.T) {
+	h := newHistory(func(int) int { return 0 })
+	h.start(3, 0)
+	thief := cast()[3]
+	first := h.end(thief)
+	for range 264 {
+		left := h.sign(h.draft(thief, first, Remove{Instance: thief}))
+		left = h.sign(h.draft(thief, left, Remove{Instance: thief}))
+		h.sign(h.draft(thief, h.sign(h.draft(thief, left, Add{Instance: strangers()[1]})), Endorse{left.unsigned}))
+	}
+	r := h.roster(h.signed)
+	start := time.Now()
+	v := r.View()
+	t.Log(r.Len(), time.Since(start))
+	require.True(t, v.Removed(thief))
+	require.Len(t, v.Members, 2)
+}
+
+// TestUnknownPin: a removal that names an unknown statement leaves nothing in
+// effect until that statement is known; if it names another signer's statement,
+// nothing ever.
+func TestUnknownPin(t *testing.T) {
+	w := trio(t)
+	w.join("cid", "dan", RoleMember)
+	o := w.r.Clone()
+	w.join("cid", "eve", RoleMember)
+	pin, _ := w.r.Statement(w.last("cid"))
+	removal, err := w.r.Sign(w.founder, Remove{w.id("cid"), pin.Hash()}, epoch)
+	require.NoError(t, err)
+	require.Equal(t, []string{"ann*", "bob*", "dan", "eve"}, w.members())
+
+	_, err = o.Add(removal)
+	require.NoError(t, err)
+	_, in := o.View().Member(w.id("dan"))
+	require.False(t, in)
+	_, err = o.Add(pin)
+	require.NoError(t, err)
+	_, in = o.View().Member(w.id("dan"))
+	require.True(t, in)
+}
+
+// TestSeveralRemovals leave in effect the statements that all of them leave,
+// but the founder's removals are not narrowed by others.
+func TestSeveralRemovals(t *testing.T) {
+	w := trio(t)
+	var pins []Hash
+	for _, name := range []string{"dan", "eve", "fay"} {
+		w.join("cid", name, RoleMember)
+		pins = append(pins, w.last("cid"))
+	}
+	w.both("ann", "bob", Remove{w.id("cid"), pins[1]})
+	require.Equal(t, []string{"ann*", "bob*", "dan", "eve"}, w.members())
+	w.both("bob", "ann", Remove{w.id("cid"), pins[0]})
+	require.Equal(t, []string{"ann*", "bob*", "dan"}, w.members())
+	w.say("founder", Remove{w.id("cid"), pins[2]})
+	require.Equal(t, []string{"ann*", "bob*", "dan", "eve", "fay"}, w.members())
+	w.both("ann", "bob", Remove{w.id("cid"), Hash{}})
+	require.Equal(t, []string{"ann*", "bob*", "dan", "eve", "fay"}, w.members())
+	w.both("ann", "founder", Remove{w.id("cid"), pins[1]})
+	require.Equal(t, []string{"ann*", "bob*", "dan", "eve"}, w.members(), "the statements that all removals by the founder leave")
+}
+
+// TestFoundersAnswer: the holders of two stolen keys remove the founder and an
+// admin; the founder's removals of the two take precedence.
+func TestFoundersAnswer(t *testing.T) {
+	w := trio(t)
+	w.join("founder", "dan", RoleMember)
+	first := w.r.All()[0].Hash()
+	w.both("bob", "cid", Remove{w.id("founder"), first})
+	require.Empty(t, w.members(), "the founder had added all of them")
+	require.False(t, w.r.View().Admin(w.id("founder")))
+	bob, cid := w.r.known.chains[w.id("bob")][0].hash, w.r.known.chains[w.id("cid")][0].hash
+	w.say("founder", Remove{w.id("bob"), bob})
+	w.say("founder", Remove{w.id("cid"), cid})
+	require.Equal(t, []string{"ann*", "dan"}, w.members())
+	require.True(t, w.r.View().Admin(w.id("founder")))
+}
+
+// TestRemovalFalls: a removal loses its effect if its signer's removal does not
+// leave it, and its target comes back.
+func TestRemovalFalls(t *testing.T) {
 	w := trio(t)
 	w.join("ann", "dan", RoleMember)
-	w.join("ann", "eve", RoleMember)
-	w.say("ann", Remove{Instance: w.id("eve")})
-	before := w.members()
-	h := &history{pick: func(int) int { return 0 }, founder: w.founder.Remote(), said: map[Hash]Body{}}
-	for range 3 {
-		end := w.r.known.nodes[w.r.known.chains[w.id("cid")][0].hash]
-		for i := range Places {
-			h.number++
-			end = h.sign(h.draft(w.id("cid"), end, Add{Instance: testKey(string(rune(h.number)) + " listed").Remote(), Role: RoleMember}))
-			h.sign(h.draft(end.body.(Add).Instance, nil, at(i%24)))
-		}
-	}
-	w.r.take(h.signed)
-	require.Len(t, w.r.View().Members, len(before)+3*Places)
-	require.Equal(t, before, w.members())
-	require.True(t, w.r.View().Removed(w.id("eve")))
-	w.say("founder", Remove{w.id("cid"), w.r.known.chains[w.id("cid")][0].hash})
-	require.Len(t, w.r.View().Members, len(before)-1)
-}
-
-// TestSameNode: instances that state the same node do not displace each other.
-func TestSameNode(t *testing.T) {
-	w := trio(t)
-	w.say("ann", Add{Instance: w.id("dan"), Role: RoleMember})
-	w.say("dan", w.home("dan", "ann node", 1))
-	require.Equal(t, []string{"ann*", "bob*", "cid*", "dan"}, w.members())
-	p, _ := w.r.View().Member(w.id("dan"))
-	require.Equal(t, w.id("ann node"), p.Node)
-
-	s, err := w.r.Draft(w.id("eve"), w.home("dan", "ann node", 1), epoch)
-	require.NoError(t, err)
-	w.say("ann", Add{Instance: w.id("eve"), Role: RoleMember})
-	w.sign("eve", s)
-	require.NotContains(t, w.members(), "eve", "the node has not signed for eve")
-}
-
-// TestMinus: of A and −A, only the smaller one is a member; the other one
-// returns when the smaller one is removed.
-func TestMinus(t *testing.T) {
-	h := newHistory(func(int) int { return 0 })
-	a, b := cast()[4], cast()[5]
-	if compareKeys(a, b) > 0 {
-		a, b = b, a
-	}
-	h.say(h.founder, Move{})
-	for _, id := range []identity.RemoteIdentity{b, a} {
-		h.say(h.founder, Add{Instance: id, Role: RoleAdmin})
-		h.say(id, at(1))
-	}
-	v := h.roster(h.signed).View()
-	require.Len(t, v.Members, 1)
-	require.Equal(t, a, v.Members[0].Instance)
-	h.say(h.founder, Remove{a, h.end(a).hash})
-	v = h.roster(h.signed).View()
-	require.Len(t, v.Members, 1)
-	require.Equal(t, b, v.Members[0].Instance)
-	require.False(t, v.Removed(b))
+	good := w.last("cid")
+	w.say("cid", Remove{w.id("dan"), w.last("dan")})
+	require.NotContains(t, w.members(), "dan")
+	w.say("founder", Remove{w.id("cid"), good})
+	require.Contains(t, w.members(), "dan")
+	w.say("ann", Remove{w.id("zoe"), Hash{}})
+	w.join("bob", "zoe", RoleMember)
+	require.NotContains(t, w.members(), "zoe", "zoe was removed before it was added")
 }
