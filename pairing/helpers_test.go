@@ -195,3 +195,39 @@ func pass(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
 }
+
+// two starts a device with a library and one without.
+func two(t testing.TB, network *p2ptest.Network) (a, b *device) {
+	t.Helper()
+	a = newDevice().start(t, "Alice's", network.Hooks()...).create(t)
+	b = newDevice().start(t, "Bob's", network.Hooks()...)
+	pass(time.Second)
+	return a, b
+}
+
+// later calls a function after a time, before the test ends.
+func later(t testing.TB, d time.Duration, f func()) {
+	done := make(chan struct{})
+	time.AfterFunc(d, func() { defer close(done); f() })
+	t.Cleanup(func() { <-done })
+}
+
+// slowly acts as a user who agrees after a time.
+func (d *device) slowly(after time.Duration) pairing.ConfirmFunc {
+	return func(ctx context.Context, other pairing.Device) bool {
+		select {
+		case <-time.After(after):
+			return d.yes(ctx, other)
+		case <-ctx.Done():
+			return true
+		}
+	}
+}
+
+// nothing requires that one device has joined nothing, and that the other one
+// has admitted nobody.
+func nothing(t testing.TB, a, b *device) {
+	t.Helper()
+	require.Empty(t, b.libraries.All())
+	require.Len(t, a.lib.Roster().Members, 1)
+}

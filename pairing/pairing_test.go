@@ -1,11 +1,13 @@
 package pairing_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/p2ptest"
 	"github.com/sdp2p/p2p/pairing"
 )
@@ -99,5 +101,64 @@ func TestDisagree(t *testing.T) {
 				require.ErrorIs(t, b.join(t.Context(), i.Ticket(), b.yes), pairing.ErrUsed)
 			})
 		})
+	}
+}
+
+// A hook that is unregistered ends its invitations and refuses streams, and may
+// be registered again.
+func TestHookEnds(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := two(t, network)
+		i := a.invite(t, pairing.InviteConfig{})
+		require.NoError(t, a.Unregister(t.Context(), a.pairing))
+		_, err := i.Wait(t.Context())
+		require.ErrorIs(t, err, pairing.ErrNotRunning)
+		_, err = b.open(t, a.Identity(), pairing.Route).Read(make([]byte, 1))
+		require.ErrorIs(t, err, p2p.ErrShuttingDown)
+		require.NoError(t, a.Register(t.Context(), a.pairing))
+		require.ErrorIs(t, b.join(t.Context(), i.Ticket(), b.yes), pairing.ErrRefused)
+		require.NoError(t, b.join(t.Context(), a.invite(t, pairing.InviteConfig{}).Ticket(), b.yes))
+	})
+}
+
+// A user's callback may panic, exit its goroutine, be late, or never return.
+func TestCallbacks(t *testing.T) {
+	forever := make(chan struct{})
+	answers := map[string]struct {
+		confirm   pairing.ConfirmFunc
+		ours, its error
+		takes     time.Duration
+	}{
+		"panics": {func(context.Context, pairing.Device) bool { panic("no") }, pairing.ErrDeclined, pairing.ErrPeerDeclined, 0},
+		"never":  {func(context.Context, pairing.Device) bool { <-forever; return true }, pairing.ErrNoAnswer, pairing.ErrNoAnswer, pairing.ConfirmTime},
+		"late": {func(context.Context, pairing.Device) bool { time.Sleep(pairing.ConfirmTime + time.Second); return true },
+			pairing.ErrNoAnswer, pairing.ErrNoAnswer, pairing.ConfirmTime},
+		"just in time": {func(context.Context, pairing.Device) bool { time.Sleep(pairing.ConfirmTime - time.Second); return true },
+			nil, nil, pairing.ConfirmTime - time.Second},
+	}
+	for name, test := range answers {
+		for _, side := range []string{"inviter", "joiner"} {
+			t.Run(name+" "+side, func(t *testing.T) {
+				bubble(t, func(t *testing.T, network *p2ptest.Network) {
+					forever = make(chan struct{})
+					t.Cleanup(func() { close(forever) })
+					a, b := two(t, network)
+					inviter, joiner, errA, errB := a.yes, test.confirm, test.its, test.ours
+					if side == "inviter" {
+						inviter, joiner, errA, errB = test.confirm, b.yes, test.ours, test.its
+					}
+					i := a.invite(t, pairing.InviteConfig{Confirm: inviter})
+					began := time.Now()
+					require.ErrorIs(t, b.join(t.Context(), i.Ticket(), joiner), errB)
+					_, err := i.Wait(t.Context())
+					require.ErrorIs(t, err, errA)
+					require.Equal(t, test.takes, time.Since(began))
+					if errA != nil {
+						nothing(t, a, b)
+					}
+					pass(2 * time.Second) // the late answer no longer counts
+				})
+			})
+		}
 	}
 }

@@ -1,7 +1,6 @@
 package tunnel
 
 import (
-	"context"
 	"io"
 	"net"
 	"testing"
@@ -159,37 +158,6 @@ func TestConfirmationFirst(t *testing.T) {
 	})
 }
 
-// A canceller cancels a context when the confirmation has been read.
-type canceller struct {
-	*end
-	cancel func()
-}
-
-func (c canceller) Read(b []byte) (int, error) {
-	n, err := c.end.Read(b)
-	if len(b) == tagSize && n == tagSize {
-		c.cancel()
-	}
-	return n, err
-}
-
-// An Accept that fails after the confirmation leaves no timer behind that would
-// reset the stream a day later.
-func TestAcceptCanceledLate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		a, b := link(1 << 16)
-		ctx, cancel := context.WithCancel(t.Context())
-		done := w.accept(ctx, w.accepting(canceller{b, cancel}))
-		out, _ := w.dial(t, a)
-		a.Write(out.seal(1, nil))
-		o := <-done
-		o.failed(t, b, context.Canceled)
-		time.Sleep(25 * time.Hour)
-		require.EqualValues(t, 1, b.resets.Load(), "the tunnel's timer still runs")
-	})
-}
-
 // If the stream has no Reset, a refusal closes it; and a tunnel ends even over
 // a stream that cannot end a single direction.
 func TestPlainStream(t *testing.T) {
@@ -219,21 +187,6 @@ func TestPlainStream(t *testing.T) {
 	require.ErrorIs(t, err, ErrHandshake)
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 	require.ErrorIs(t, until(t, done).err, ErrUnauthorized)
-}
-
-// An Abort without a reason ends the tunnel like any other, and only the first
-// one counts.
-func TestAbortWithoutReason(t *testing.T) {
-	i, r, _, _ := opened(t, 1<<10)
-	i.Abort(nil)
-	_, err := i.Write([]byte("x"))
-	require.ErrorIs(t, err, net.ErrClosed)
-	require.NoError(t, i.Close())
-	i.Abort(io.EOF)
-	i.Abort(nil)
-	<-i.Done()
-	_, err = r.Read(make([]byte, 1))
-	require.ErrorIs(t, err, ErrTruncated)
 }
 
 // A peer that does not accept the confirmation has given up by the time limit,

@@ -1,10 +1,8 @@
 package pairing_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"image/png"
 	"net/netip"
 	"testing"
 	"time"
@@ -16,7 +14,6 @@ import (
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/relaytest"
 	"github.com/sdp2p/p2p/pairing"
-	"github.com/sdp2p/p2p/pairing/qr"
 	"github.com/sdp2p/p2p/quic"
 	"github.com/sdp2p/p2p/relay"
 	"github.com/sdp2p/p2p/relay/server"
@@ -99,40 +96,4 @@ func TestJoinThroughRelayWithToken(t *testing.T) {
 	require.NoError(t, b.join(t.Context(), i.Ticket(), b.yes))
 	members(t, a, b)
 	b.talks(t, a)
-}
-
-// A device that joins by a node's ticket knows, meanwhile, that the node speaks
-// version 2; joining by code does not tell it.
-func TestSpeaks(t *testing.T) {
-	t.Parallel()
-	a, b, l := local(t)
-	i := a.inviteAt(t, localAddr(t, l))
-	require.Zero(t, b.pairing.Speaks(a.Identity()))
-	asked := 0
-	require.NoError(t, b.join(t.Context(), i.Ticket(), func(ctx context.Context, d pairing.Device) bool {
-		asked = b.pairing.Speaks(a.Identity())
-		return true
-	}))
-	require.Equal(t, 2, asked)
-	require.Zero(t, b.pairing.Speaks(a.Identity()))
-}
-
-// The largest possible ticket fits in a code that a camera can read.
-func TestLargestTicketAsCode(t *testing.T) {
-	t.Parallel()
-	a := newDevice().start(t, "Alice's").create(t)
-	wide := netip.MustParseAddrPort("[2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff]:65535")
-	relays := []pairing.TicketRelay{{Node: identity.New().Remote(), Addr: wide}, {Node: identity.New().Remote(), Addr: wide}}
-	ticket := a.invite(t, pairing.InviteConfig{Addrs: []netip.AddrPort{wide, wide, wide, wide}, Relays: relays}).Ticket()
-	ticket.Ephemeral = identity.New().Remote()
-	image, err := qr.PNG(ticket.Text(), 2)
-	require.NoError(t, err)
-	size, err := png.DecodeConfig(bytes.NewReader(image))
-	require.NoError(t, err)
-	require.LessOrEqual(t, size.Width, 2*(17+4*12+2*4), "version 12, and its margin")
-	got, err := pairing.ParseTicket(ticket.Text())
-	require.NoError(t, err)
-	require.Equal(t, relays, got.Relays)
-	_, err = a.pairing.Invite(a.lib, pairing.InviteConfig{Confirm: a.yes, Relays: append(relays, relays[0])})
-	require.Error(t, err)
 }

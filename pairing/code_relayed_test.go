@@ -92,20 +92,3 @@ func TestAttemptsAtOnce(t *testing.T) {
 		pass(2 * time.Minute)
 	})
 }
-
-// A hook that is unregistered ends its invitations and refuses streams, and may
-// be registered again.
-func TestHookEnds(t *testing.T) {
-	bubble(t, func(t *testing.T, network *p2ptest.Network) {
-		a, b := two(t, network)
-		i := a.invite(t, pairing.InviteConfig{})
-		require.NoError(t, a.Unregister(t.Context(), a.pairing))
-		_, err := i.Wait(t.Context())
-		require.ErrorIs(t, err, pairing.ErrNotRunning)
-		_, err = b.open(t, a.Identity(), pairing.Route).Read(make([]byte, 1))
-		require.ErrorIs(t, err, p2p.ErrShuttingDown)
-		require.NoError(t, a.Register(t.Context(), a.pairing))
-		require.ErrorIs(t, b.join(t.Context(), i.Ticket(), b.yes), pairing.ErrRefused)
-		require.NoError(t, b.join(t.Context(), a.invite(t, pairing.InviteConfig{}).Ticket(), b.yes))
-	})
-}

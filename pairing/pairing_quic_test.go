@@ -174,3 +174,19 @@ func TestQUICInTheMiddle(t *testing.T) {
 	i.Cancel()
 	nothing(t, a, b)
 }
+
+// A device that joins by a node's ticket knows, meanwhile, that the node speaks
+// version 2; joining by code does not tell it.
+func TestSpeaks(t *testing.T) {
+	t.Parallel()
+	a, b, l := local(t)
+	i := a.inviteAt(t, localAddr(t, l))
+	require.Zero(t, b.pairing.Speaks(a.Identity()))
+	asked := 0
+	require.NoError(t, b.join(t.Context(), i.Ticket(), func(ctx context.Context, d pairing.Device) bool {
+		asked = b.pairing.Speaks(a.Identity())
+		return true
+	}))
+	require.Equal(t, 2, asked)
+	require.Zero(t, b.pairing.Speaks(a.Identity()))
+}
