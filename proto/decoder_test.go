@@ -10,9 +10,10 @@ import (
 	"testing/iotest"
 	"testing/synctest"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/sdp2p/p2p/internal/messagetest"
 	"github.com/sdp2p/p2p/proto"
-	"github.com/stretchr/testify/require"
 )
 
 // everything reads a field of each type, and checks that each is zero.
@@ -397,4 +398,62 @@ func FuzzDecoder(f *testing.F) {
 			require.Equal(t, want, decode(reader(bytes.NewReader(wire))), name)
 		}
 	})
+}
+
+func TestDecodeRefused(t *testing.T) {
+	for name, test := range map[string]struct {
+		wire   string
+		decode func(d *proto.Decoder) any
+		want   string
+	}{
+		"bool": {"\x02", func(d *proto.Decoder) any { return d.Bool() },
+			"proto: invalid bool: 2"},
+		"optional": {"\xFF", func(d *proto.Decoder) any { return d.Optional() },
+			"proto: invalid bool: 255"},
+		"enum": {"\x03", func(d *proto.Decoder) any { return proto.DecodeEnum(d, "kind", kind(2), 7) },
+			"proto: invalid kind: unknown discriminator 3"},
+		"string over the limit": {"\x03\x00abc", func(d *proto.Decoder) any { return d.String(2) },
+			"proto: invalid string: size 3 is over the limit of 2"},
+		"string, negative limit": {"\x00\x00", func(d *proto.Decoder) any { return d.String(-1) },
+			"proto: invalid string: size 0 is over the limit of 0"},
+		"string that is not UTF-8": {"\x02\x00a\xC3", func(d *proto.Decoder) any { return d.String(2) },
+			"proto: invalid UTF-8"},
+		"long string that is not UTF-8": {"\x14\x000123456789\xFFabcdefghi", func(d *proto.Decoder) any { return d.String(20) },
+			"proto: invalid UTF-8"},
+		"surrogate": {"\x03\x00\xED\xA0\x80", func(d *proto.Decoder) any { return d.String(3) },
+			"proto: invalid UTF-8"},
+		"overlong": {"\x02\x00\xC0\x80", func(d *proto.Decoder) any { return d.String(2) },
+			"proto: invalid UTF-8"},
+		"bytes over the limit": {"\x03\x00\x00\x00abc", func(d *proto.Decoder) any { return d.Bytes(2) },
+			"proto: invalid bytes: size 3 is over the limit of 2"},
+		"string8 over the limit": {"\x03abc", func(d *proto.Decoder) any { return d.String8(2) },
+			"proto: invalid string: size 3 is over the limit of 2"},
+		"string8 that is not UTF-8": {"\x02a\xC3", func(d *proto.Decoder) any { return d.String8(2) },
+			"proto: invalid UTF-8"},
+		"string32 far over the limit": {"\xFF\xFF\xFF\xFF", func(d *proto.Decoder) any { return d.String32(1 << 20) },
+			"proto: invalid string: size 4294967295 is over the limit of 1048576"},
+		"bytes8 over the limit": {"\x03abc", func(d *proto.Decoder) any { return d.Bytes8(2) },
+			"proto: invalid bytes: size 3 is over the limit of 2"},
+		"bytes16 over the limit": {"\x03\x00abc", func(d *proto.Decoder) any { return d.Bytes16(2) },
+			"proto: invalid bytes: size 3 is over the limit of 2"},
+		"bytes far over the limit": {"\xFF\xFF\xFF\xFF", func(d *proto.Decoder) any { return d.Bytes(1 << 20) },
+			"proto: invalid bytes: size 4294967295 is over the limit of 1048576"},
+		"bytes, negative limit": {"\x00\x00\x00\x00", func(d *proto.Decoder) any { return d.Bytes(-1) },
+			"proto: invalid bytes: size 0 is over the limit of 0"},
+		"count8": {"\x03", func(d *proto.Decoder) any { return d.Count8(2) },
+			"proto: invalid list: size 3 is over the limit of 2"},
+		"count16": {"\x00\x01", func(d *proto.Decoder) any { return d.Count16(2) },
+			"proto: invalid list: size 256 is over the limit of 2"},
+		"count32": {"\x00\x00\x00\x80", func(d *proto.Decoder) any { return d.Count32(2) },
+			"proto: invalid list: size 2147483648 is over the limit of 2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for name, reader := range messagetest.Readers {
+				d := proto.NewDecoder(reader(bytes.NewReader([]byte(test.wire))))
+				require.Zero(t, test.decode(d), name)
+				require.EqualError(t, d.Err(), test.want, name)
+				require.ErrorIs(t, d.Err(), proto.ErrInvalid, name)
+			}
+		})
+	}
 }

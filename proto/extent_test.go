@@ -97,11 +97,3 @@ func TestExtentNested(t *testing.T) {
 	rest, _ := io.ReadAll(br)
 	require.Equal(t, "behind", string(rest))
 }
-
-func TestOptional(t *testing.T) {
-	v, ok := proto.Some(7).Get()
-	require.Equal(t, 7, v)
-	require.True(t, ok)
-	_, ok = proto.Optional[int]{}.Get()
-	require.False(t, ok)
-}

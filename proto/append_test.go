@@ -7,9 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/sdp2p/p2p/internal/messagetest"
 	"github.com/sdp2p/p2p/proto"
-	"github.com/stretchr/testify/require"
 )
 
 // A field is a message with a single field, so that fields are tested in the
@@ -205,60 +206,17 @@ func TestEncodeRefused(t *testing.T) {
 	}
 }
 
-func TestDecodeRefused(t *testing.T) {
-	for name, test := range map[string]struct {
-		wire   string
-		decode func(d *proto.Decoder) any
-		want   string
-	}{
-		"bool": {"\x02", func(d *proto.Decoder) any { return d.Bool() },
-			"proto: invalid bool: 2"},
-		"optional": {"\xFF", func(d *proto.Decoder) any { return d.Optional() },
-			"proto: invalid bool: 255"},
-		"enum": {"\x03", func(d *proto.Decoder) any { return proto.DecodeEnum(d, "kind", kind(2), 7) },
-			"proto: invalid kind: unknown discriminator 3"},
-		"string over the limit": {"\x03\x00abc", func(d *proto.Decoder) any { return d.String(2) },
-			"proto: invalid string: size 3 is over the limit of 2"},
-		"string, negative limit": {"\x00\x00", func(d *proto.Decoder) any { return d.String(-1) },
-			"proto: invalid string: size 0 is over the limit of 0"},
-		"string that is not UTF-8": {"\x02\x00a\xC3", func(d *proto.Decoder) any { return d.String(2) },
-			"proto: invalid UTF-8"},
-		"long string that is not UTF-8": {"\x14\x000123456789\xFFabcdefghi", func(d *proto.Decoder) any { return d.String(20) },
-			"proto: invalid UTF-8"},
-		"surrogate": {"\x03\x00\xED\xA0\x80", func(d *proto.Decoder) any { return d.String(3) },
-			"proto: invalid UTF-8"},
-		"overlong": {"\x02\x00\xC0\x80", func(d *proto.Decoder) any { return d.String(2) },
-			"proto: invalid UTF-8"},
-		"bytes over the limit": {"\x03\x00\x00\x00abc", func(d *proto.Decoder) any { return d.Bytes(2) },
-			"proto: invalid bytes: size 3 is over the limit of 2"},
-		"string8 over the limit": {"\x03abc", func(d *proto.Decoder) any { return d.String8(2) },
-			"proto: invalid string: size 3 is over the limit of 2"},
-		"string8 that is not UTF-8": {"\x02a\xC3", func(d *proto.Decoder) any { return d.String8(2) },
-			"proto: invalid UTF-8"},
-		"string32 far over the limit": {"\xFF\xFF\xFF\xFF", func(d *proto.Decoder) any { return d.String32(1 << 20) },
-			"proto: invalid string: size 4294967295 is over the limit of 1048576"},
-		"bytes8 over the limit": {"\x03abc", func(d *proto.Decoder) any { return d.Bytes8(2) },
-			"proto: invalid bytes: size 3 is over the limit of 2"},
-		"bytes16 over the limit": {"\x03\x00abc", func(d *proto.Decoder) any { return d.Bytes16(2) },
-			"proto: invalid bytes: size 3 is over the limit of 2"},
-		"bytes far over the limit": {"\xFF\xFF\xFF\xFF", func(d *proto.Decoder) any { return d.Bytes(1 << 20) },
-			"proto: invalid bytes: size 4294967295 is over the limit of 1048576"},
-		"bytes, negative limit": {"\x00\x00\x00\x00", func(d *proto.Decoder) any { return d.Bytes(-1) },
-			"proto: invalid bytes: size 0 is over the limit of 0"},
-		"count8": {"\x03", func(d *proto.Decoder) any { return d.Count8(2) },
-			"proto: invalid list: size 3 is over the limit of 2"},
-		"count16": {"\x00\x01", func(d *proto.Decoder) any { return d.Count16(2) },
-			"proto: invalid list: size 256 is over the limit of 2"},
-		"count32": {"\x00\x00\x00\x80", func(d *proto.Decoder) any { return d.Count32(2) },
-			"proto: invalid list: size 2147483648 is over the limit of 2"},
+// CutString cuts off whole characters only.
+func TestCutString(t *testing.T) {
+	for name, want := range map[string]string{
+		"Bob's":                              "Bob's",
+		strings.Repeat("x", 256):             strings.Repeat("x", 255),
+		strings.Repeat("x", 254) + "é":       strings.Repeat("x", 254),
+		"a\xffb":                             "a\uFFFDb",
+		strings.Repeat("\xff", 256):          "\uFFFD",
+		strings.Repeat("x", 253) + "\xffé":   strings.Repeat("x", 253),
+		strings.Repeat("x", 252) + "\xffabc": strings.Repeat("x", 252) + "\uFFFD",
 	} {
-		t.Run(name, func(t *testing.T) {
-			for name, reader := range messagetest.Readers {
-				d := proto.NewDecoder(reader(bytes.NewReader([]byte(test.wire))))
-				require.Zero(t, test.decode(d), name)
-				require.EqualError(t, d.Err(), test.want, name)
-				require.ErrorIs(t, d.Err(), proto.ErrInvalid, name)
-			}
-		})
+		require.Equal(t, want, proto.CutString(name, 255))
 	}
 }
