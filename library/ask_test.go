@@ -367,3 +367,25 @@ func TestLeave(t *testing.T) {
 		}
 	})
 }
+
+// TestSecondSignature: an admin that was not made by the founder has to ask a
+// second admin.
+func TestSecondSignature(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b, c := newDevice(), newDevice(), newDevice()
+		running(t, network, a, b, c)
+		require.NoError(t, a.lib.Promote(b.instance.Remote(), library.RecoveryKey{}))
+		pass(5 * time.Second)
+		require.Equal(t, library.RoleAdmin, b.lib.Role())
+		require.ErrorIs(t, b.lib.Promote(c.instance.Remote(), library.RecoveryKey{}), library.ErrAsked)
+		pass(5 * time.Second)
+		requests := a.lib.Requests()
+		require.Len(t, requests, 1)
+		require.Equal(t, c.instance.Remote(), requests[0].Instance)
+		require.Equal(t, library.RoleMember, c.lib.Role())
+		require.NoError(t, a.lib.Endorse(requests[0]))
+		pass(10 * time.Second)
+		require.Equal(t, library.RoleAdmin, c.lib.Role())
+		require.Empty(t, a.lib.Requests())
+	})
+}

@@ -2,6 +2,7 @@ package library_test
 
 import (
 	"errors"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -175,5 +176,55 @@ func TestIntroduced(t *testing.T) {
 		pass(5 * time.Minute) // some errands were tried too early
 		know(t, []*device{a, b, late, c}...)
 		require.NoError(t, late.echo(t, c))
+	})
+}
+
+// TestHandOutStalls: a member that does not answer delays no other.
+func TestHandOutStalls(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := newDevice(), newDevice()
+		stalls := newDevices(5)
+		of := newCharter(t, a)
+		of.join(b, library.RoleMember)
+		for _, d := range stalls {
+			of.join(d, library.RoleMember)
+		}
+		gone := newDevice()
+		of.join(gone, library.RoleMember)
+		var opened []*atomic.Int32
+		for _, d := range stalls {
+			opened = append(opened, d.startDeaf(t, network, of.record(), a))
+		}
+		of.run(network, a, b)
+		for _, n := range opened {
+			require.EqualValues(t, 1, n.Load())
+		}
+		require.NoError(t, a.remove(gone))
+		pass(time.Second)
+		sameSecret(t, a, b)
+		require.False(t, slices.Contains(b.members(), gone.own()))
+	})
+}
+
+// TestExchangeAgain: an exchange that failed is tried again after a minute.
+func TestExchangeAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := newDevice(), newDevice()
+		running(t, network, a, b)
+		first := b.lib
+		for range 61 {
+			b.add(t)
+		}
+		full := newCharter(t, b)
+		full.rest.Former = []library.Former{{Secret: library.NewSecret(), Until: time.Now().Add(30 * time.Second)}}
+		b.load(t, full.record())
+		b.lib = first
+		pass(time.Second)
+		require.NoError(t, a.lib.Rotate())
+		pass(10 * time.Second)
+		require.NotEqual(t, a.lib.Record().Secret, b.lib.Record().Secret, "b has no room for another secret")
+		require.Equal(t, a.lib.Record().Statements, b.lib.Record().Statements)
+		pass(90 * time.Second)
+		sameSecret(t, a, b)
 	})
 }

@@ -341,3 +341,42 @@ func TestImport(t *testing.T) {
 		require.ErrorIs(t, c.lib.Import(bytes.NewReader(file.Bytes())), roster.ErrOtherLibrary)
 	})
 }
+
+// TestMembersMeet: a member that joined through one device is a member on all.
+func TestMembersMeet(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b, c := newDevice(), newDevice(), newDevice()
+		running(t, network, a, b, c)
+		for _, d := range []*device{a, b, c} {
+			require.Len(t, d.members(), 3)
+		}
+		for _, pair := range [][2]*device{{a, b}, {b, a}, {b, c}, {c, b}, {a, c}, {c, a}} {
+			require.NoError(t, pair[0].echo(t, pair[1]))
+		}
+	})
+}
+
+// TestRemovalReachesAll: a removal on one device cuts the member's tunnels on
+// all.
+func TestRemovalReachesAll(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b, c := newDevice(), newDevice(), newDevice()
+		running(t, network, a, b, c)
+		open := c.open(t, b)
+		touch(t, open)
+		secret := a.lib.Record().Secret
+		require.NoError(t, a.lib.Remove(c.instance.Remote(), library.RemoveOptions{}))
+		pass(time.Second)
+		_, err := open.Read(make([]byte, 1))
+		require.Error(t, err)
+		require.Error(t, c.echo(t, a))
+		require.Error(t, c.echo(t, b))
+		require.ErrorIs(t, b.echo(t, c), library.ErrNoMember)
+		pass(time.Minute)
+		require.NotEqual(t, secret, a.lib.Record().Secret)
+		require.Equal(t, a.lib.Record().Secret, b.lib.Record().Secret)
+		require.Equal(t, secret, c.lib.Record().Secret)
+		require.NoError(t, a.echo(t, b))
+		require.NoError(t, b.echo(t, a))
+	})
+}

@@ -223,3 +223,44 @@ func TestShutdownLastWords(t *testing.T) {
 		c.Close()
 	})
 }
+
+// TestCallWhileJoining: the admin that adds a device may open a tunnel to it
+// before the device has learned that it was added. Opening waits until it has.
+func TestCallWhileJoining(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := newDevice(), newDevice()
+		a.start(t, network, p2p.Config{})
+		b.start(t, network, p2p.Config{})
+		a.found(t, library.RecoveryKey{})
+		before := a.lib.Record()
+		_, err := a.lib.Admit(b.first(t, before), library.RoleMember, "b", library.RecoveryKey{})
+		require.NoError(t, err)
+		pass(5 * time.Second) // until a has tried to tell b, which has no library yet
+		b.load(t, before)
+		went := make(chan error, 1)
+		go func() { went <- a.echo(t, b) }()
+		pass(time.Second)
+		require.Zero(t, b.lib.Role())
+		require.Empty(t, went)
+		require.NoError(t, b.lib.Learn(a.lib.Record().Statements))
+		require.NoError(t, <-went)
+	})
+}
+
+// TestCallWhileOut: if the device does not learn of it, opening fails.
+func TestCallWhileOut(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := newDevice(), newDevice()
+		a.start(t, network, p2p.Config{})
+		b.start(t, network, p2p.Config{})
+		a.found(t, library.RecoveryKey{})
+		before := a.lib.Record()
+		_, err := a.lib.Admit(b.first(t, before), library.RoleMember, "b", library.RecoveryKey{})
+		require.NoError(t, err)
+		pass(5 * time.Second)
+		b.load(t, before)
+		began := time.Now()
+		require.ErrorIs(t, a.echo(t, b), p2p.ErrNoRoute)
+		require.Less(t, time.Since(began), 10*time.Second)
+	})
+}

@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
@@ -142,33 +141,6 @@ func TestJoinAgain(t *testing.T) {
 	}
 }
 
-// TestFounded: a device becomes the admin of a library that it founds. The
-// founder is its own instance, or a recovery key, which is no member.
-func TestFounded(t *testing.T) {
-	for _, key := range []library.RecoveryKey{{}, library.NewRecoveryKey()} {
-		bubble(t, func(t *testing.T, network *p2ptest.Network) {
-			a, b := newDevice(), newDevice()
-			a.start(t, network, p2p.Config{Metadata: map[string]string{"name": "Alice's"}})
-			b.start(t, network, p2p.Config{})
-			a.found(t, key)
-			r := a.lib.Record()
-			require.NoError(t, r.Validate())
-			require.Equal(t, "photos", r.Name)
-			require.Equal(t, key.IsZero(), r.Founder == a.own())
-			require.Equal(t, library.RoleAdmin, a.lib.Role())
-			require.Equal(t, ids(a), a.members())
-			require.ErrorIs(t, a.lib.Rotate(), library.ErrTooSoon)
-			b.join(t, a, library.RoleMember)
-			pass(5 * time.Second)
-			know(t, a, b)
-			require.NoError(t, b.echo(t, a))
-			require.Equal(t, "Alice's", b.presence(t, a).Member.Name)
-			a.found(t, key)
-			require.NotEqual(t, r.ID, a.lib.ID())
-		})
-	}
-}
-
 // TestBlock: a blocked member gets no tunnel to this device, in either
 // direction, and loses those that it has at once. Other devices are not told,
 // and Unblock undoes it.
@@ -250,13 +222,84 @@ func TestMoved(t *testing.T) {
 	})
 }
 
-// TestFirst: a record makes the statement that tells where an instance that is
-// to join lives.
-func TestFirst(t *testing.T) {
-	a, m := newDevice(), newDevice()
-	r := newCharterOf(t, a, uuid.New(), library.Secret{}).record()
-	first, err := r.First(m.id, m.instance)
-	require.NoError(t, err)
-	require.Equal(t, m.first(t, r), first)
-	require.NoError(t, first.Verify(r.Founder))
+// TestRemove: a removed member loses its tunnels at once, in both directions,
+// and gets no new ones.
+func TestRemove(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := pair(t, network)
+		var tunnels, theirs []*tunnel.Conn
+		for range 40 { // more tunnels, some of which are over and swept
+			in, out := b.open(t, a), a.open(t, b)
+			touch(t, in)
+			touch(t, out)
+			c := b.open(t, a)
+			require.NoError(t, talk(c, "over"))
+			tunnels, theirs = append(tunnels, out), append(theirs, in)
+			pass(time.Second)
+		}
+		require.NoError(t, a.remove(b))
+		for i := range tunnels {
+			lost(t, tunnels[i], tunnel.ErrUnauthorized)
+			lost(t, theirs[i], tunnel.ErrTruncated)
+		}
+		require.ErrorIs(t, b.echo(t, a), tunnel.ErrHandshake)
+		require.ErrorIs(t, a.echo(t, b), library.ErrNoMember)
+		require.ErrorIs(t, a.remove(b), library.ErrNoMember)
+	})
+}
+
+// TestRemoveSpares: other tunnels stay open: those of other members, and those
+// of the same member in another library.
+func TestRemoveSpares(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b, c := newDevice(), newDevice(), newDevice()
+		running(t, network, a, b, c)
+		first := a.lib
+		ofC, ofB := c.open(t, a), b.open(t, a)
+		touch(t, ofC)
+		touch(t, ofB)
+		other := a.add(t, b).record()
+		b.load(t, other)
+		elsewhere := b.open(t, a)
+		touch(t, elsewhere)
+		require.NoError(t, first.Remove(b.own(), library.RemoveOptions{}))
+		touch(t, ofC)
+		touch(t, elsewhere)
+		lost(t, ofB, tunnel.ErrTruncated)
+		require.NoError(t, a.libraries.Remove(first.ID()))
+		lost(t, ofC, tunnel.ErrTruncated)
+		touch(t, elsewhere)
+		require.NoError(t, a.libraries.Remove(other.ID))
+		lost(t, elsewhere, tunnel.ErrTruncated)
+	})
+}
+
+// TestMovedTooOften: a device that can no longer state its node because its
+// chain is full still runs, with its other libraries.
+func TestMovedTooOften(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := newDevice(), newDevice()
+		of, other := newCharter(t, a), newCharter(t, a)
+		for _, c := range []*charter{of, other} {
+			c.join(b, library.RoleMember)
+		}
+		for of.roster.Last(b.own()).Counter < 16 {
+			of.move(b, b.id)
+		}
+		b.id = identity.New()
+		mux := b.hook()
+		b.load(t, of.record())
+		full := b.lib
+		b.load(t, other.record())
+		b.P2P = network.Start(t, p2p.Config{Identity: b.id, Handler: mux})
+		require.NoError(t, b.Register(t.Context(), b.libraries))
+		m, _ := b.lib.Roster().Member(b.own())
+		require.Equal(t, b.id.Remote(), m.Node)
+		m, _ = full.Roster().Member(b.own())
+		require.NotEqual(t, b.id.Remote(), m.Node)
+		a.start(t, network, p2p.Config{})
+		a.load(t, b.lib.Record())
+		pass(5 * time.Second)
+		require.NoError(t, a.echo(t, b))
+	})
 }

@@ -3,10 +3,8 @@ package library_test
 import (
 	"context"
 	"io"
-	"slices"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -55,33 +53,6 @@ func (d *device) startDeaf(t *testing.T, network *p2ptest.Network, r library.Rec
 	})
 	d.P2P = network.Start(t, p2p.Config{Identity: d.id, Handler: &mux})
 	return &opened
-}
-
-// TestHandOutStalls: a member that does not answer delays no other.
-func TestHandOutStalls(t *testing.T) {
-	bubble(t, func(t *testing.T, network *p2ptest.Network) {
-		a, b := newDevice(), newDevice()
-		stalls := newDevices(5)
-		of := newCharter(t, a)
-		of.join(b, library.RoleMember)
-		for _, d := range stalls {
-			of.join(d, library.RoleMember)
-		}
-		gone := newDevice()
-		of.join(gone, library.RoleMember)
-		var opened []*atomic.Int32
-		for _, d := range stalls {
-			opened = append(opened, d.startDeaf(t, network, of.record(), a))
-		}
-		of.run(network, a, b)
-		for _, n := range opened {
-			require.EqualValues(t, 1, n.Load())
-		}
-		require.NoError(t, a.remove(gone))
-		pass(time.Second)
-		sameSecret(t, a, b)
-		require.False(t, slices.Contains(b.members(), gone.own()))
-	})
 }
 
 // startAnswerer starts a device that answers in tunnels as a test wants.

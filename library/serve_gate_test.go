@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -19,58 +20,6 @@ import (
 	"github.com/sdp2p/p2p/p2ptest"
 	"github.com/sdp2p/p2p/tunnel"
 )
-
-// TestRemove: a removed member loses its tunnels at once, in both directions,
-// and gets no new ones.
-func TestRemove(t *testing.T) {
-	bubble(t, func(t *testing.T, network *p2ptest.Network) {
-		a, b := pair(t, network)
-		var tunnels, theirs []*tunnel.Conn
-		for range 40 { // more tunnels, some of which are over and swept
-			in, out := b.open(t, a), a.open(t, b)
-			touch(t, in)
-			touch(t, out)
-			c := b.open(t, a)
-			require.NoError(t, talk(c, "over"))
-			tunnels, theirs = append(tunnels, out), append(theirs, in)
-			pass(time.Second)
-		}
-		require.NoError(t, a.remove(b))
-		for i := range tunnels {
-			lost(t, tunnels[i], tunnel.ErrUnauthorized)
-			lost(t, theirs[i], tunnel.ErrTruncated)
-		}
-		require.ErrorIs(t, b.echo(t, a), tunnel.ErrHandshake)
-		require.ErrorIs(t, a.echo(t, b), library.ErrNoMember)
-		require.ErrorIs(t, a.remove(b), library.ErrNoMember)
-	})
-}
-
-// TestRemoveSpares: other tunnels stay open: those of other members, and those
-// of the same member in another library.
-func TestRemoveSpares(t *testing.T) {
-	bubble(t, func(t *testing.T, network *p2ptest.Network) {
-		a, b, c := newDevice(), newDevice(), newDevice()
-		running(t, network, a, b, c)
-		first := a.lib
-		ofC, ofB := c.open(t, a), b.open(t, a)
-		touch(t, ofC)
-		touch(t, ofB)
-		other := a.add(t, b).record()
-		b.load(t, other)
-		elsewhere := b.open(t, a)
-		touch(t, elsewhere)
-		require.NoError(t, first.Remove(b.own(), library.RemoveOptions{}))
-		touch(t, ofC)
-		touch(t, elsewhere)
-		lost(t, ofB, tunnel.ErrTruncated)
-		require.NoError(t, a.libraries.Remove(first.ID()))
-		lost(t, ofC, tunnel.ErrTruncated)
-		touch(t, elsewhere)
-		require.NoError(t, a.libraries.Remove(other.ID))
-		lost(t, elsewhere, tunnel.ErrTruncated)
-	})
-}
 
 // A held is a stream whose second and later writes wait until they are
 // released.
@@ -364,4 +313,23 @@ func TestCutAnswer(t *testing.T) {
 			require.ErrorIs(t, a.echo(t, b), tunnel.ErrHandshake)
 		}
 	})
+}
+
+// TestGateAgrees: an Allow function that agrees is never taken for one that
+// does not answer in time.
+func TestGateAgrees(t *testing.T) {
+	node, err := p2p.New(p2p.Config{App: "test", Allow: func(context.Context, p2p.Request) error { return nil }})
+	require.NoError(t, err)
+	var all sync.WaitGroup
+	defer all.Wait()
+	for range 8 {
+		all.Go(func() {
+			for range 5000 {
+				if err := node.Allows(t.Context(), p2p.Request{Action: p2p.OpenTunnel}); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
 }
