@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"net"
@@ -142,3 +143,49 @@ func setting(name string, otherwise int) int {
 	}
 	return otherwise
 }
+
+// A mangler is a stream that changes what is written to it.
+type mangler struct {
+	net.Conn
+	change func(b []byte, offset int64) error // an error breaks the stream
+	offset int64
+}
+
+func (m *mangler) Write(b []byte) (int, error) {
+	b = bytes.Clone(b)
+	if err := m.change(b, m.offset); err != nil {
+		// Closing a TCP connection with unread data would also discard the data
+		// that has just arrived at the other side: so it is closed once all of
+		// that was read.
+		m.Conn.(interface{ CloseWrite() error }).CloseWrite()
+		io.Copy(io.Discard, m.Conn)
+		m.Conn.Close()
+		return 0, err
+	}
+	m.offset += int64(len(b))
+	return m.Conn.Write(b)
+}
+
+// marked returns content with 4 KiB of marks in each of the given chunks. See
+// spoil.
+func marked(size int, at ...int) []byte {
+	b := random(size, 3)
+	for _, chunk := range at {
+		copy(b[chunk*(128<<10)+50_000:], bytes.Repeat([]byte("mark"), 1000))
+	}
+	return b
+}
+
+func spoil(times int) func([]byte, int64) error {
+	return func(b []byte, _ int64) error {
+		if i := bytes.Index(b, []byte("markmarkmark")); i >= 0 && times > 0 {
+			times--
+			b[i] ^= 1
+		}
+		return nil
+	}
+}
+
+type writerAt []byte
+
+func (w writerAt) WriteAt(b []byte, at int64) (int, error) { return copy(w[at:], b), nil }

@@ -283,14 +283,6 @@ func TestHoleMessages(t *testing.T) {
 	}
 }
 
-// If a disk hangs, Send and Receive return all the same once their context is
-// done, and they release everything when the disk wakes up.
-func TestHangingDisk(t *testing.T) {
-	for _, side := range []string{"sender", "receiver", "decide"} {
-		t.Run(side, func(t *testing.T) { hang(t, side) })
-	}
-}
-
 func TestPrintable(t *testing.T) {
 	for text, want := range map[string]string{
 		"plain, ü and 日本": "plain, ü and 日本", "\x1b]0;x\x07": "\uFFFD]0;x\uFFFD", "a\nb\r\u202E": "a\uFFFDb\uFFFD\uFFFD", "\xff": "\uFFFD",

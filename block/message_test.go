@@ -2,15 +2,10 @@ package block
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"math"
-	"net"
-	"os"
 	"strings"
 	"testing"
 	"testing/iotest"
-	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -199,52 +194,4 @@ func TestBlockSize(t *testing.T) {
 		require.LessOrEqual(t, n, int64(maxChunks))
 		require.Positive(t, chunkSize(size, blockSize(size), uint32(n-1)))
 	}
-}
-
-func TestCodes(t *testing.T) {
-	for c, err := range codes {
-		require.Equal(t, code(c), codeOf(&FileError{"x", err}))
-		require.Equal(t, err, code(c).err())
-	}
-	require.Equal(t, errFailed, code(200).err())
-	require.Equal(t, code(0), codeOf(errors.New("other")))
-}
-
-// Whatever a sender writes, Receive returns, and no incomplete file gets a
-// final name.
-func FuzzReceive(f *testing.F) {
-	honest := [][]byte{}
-	for _, content := range []string{"", "hello"} {
-		honest = append(honest, script(content))
-	}
-	for _, b := range honest {
-		f.Add(b)
-		for n := 0; n < len(b); n += 7 {
-			f.Add(b[:n])
-		}
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) > 1<<16 {
-			return
-		}
-		synctest.Test(t, func(t *testing.T) {
-			here, there := net.Pipe()
-			root, err := os.OpenRoot(t.TempDir())
-			require.NoError(t, err)
-			defer root.Close()
-			go func() {
-				defer there.Close()
-				go func() {
-					for p := make([]byte, 512); ; {
-						if _, err := there.Read(p); err != nil {
-							return
-						}
-					}
-				}()
-				there.Write(b)
-			}()
-			Receive(context.Background(), here, nil, root, ReceiveOptions{})
-			here.Close()
-		})
-	})
 }

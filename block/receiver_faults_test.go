@@ -5,24 +5,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 )
-
-// failOnce returns faults that make one operation fail: the nth of its kind
-// whose name contains part.
-func failOnce(op, part string, nth int32, err error) func(string, string) error {
-	var n atomic.Int32
-	return func(o, name string) error {
-		if o == op && strings.Contains(name, part) && n.Add(1) == nth {
-			return err
-		}
-		return nil
-	}
-}
 
 // If a file cannot be created, written or placed for a reason that concerns it
 // alone, only that file fails. Both sides know which one it is, and the next
@@ -83,10 +71,6 @@ func TestGivenUp(t *testing.T) {
 	require.Equal(t, 1, received.Files)
 	require.Less(t, sent.Sent, int64(size/8))
 }
-
-type zeroReader struct{}
-
-func (zeroReader) ReadAt(b []byte, _ int64) (int, error) { clear(b); return len(b), nil }
 
 // An error that concerns the destination as a whole aborts the transfer, and is
 // reported as such.
@@ -229,4 +213,20 @@ func TestUnreadablePartial(t *testing.T) {
 	require.NoError(t, received.err)
 	require.EqualValues(t, 2*128<<10, received.Resumed)
 	require.Equal(t, want, contents(t, filepath.Join(r.dir, "top")))
+}
+
+// A file that the receiver cannot write is not sent any further.
+func TestEndsEarly(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		m := play(t, dir, []Source{slowly(&wantedFile{path: "top/a", size: 30 * piece}, &wantedFile{path: "top/b", size: 10})}, 0, failing(3), nil)
+		require.ErrorIs(t, m.err, ErrWrite)
+		require.ErrorIs(t, m.sendErr, ErrWrite)
+		require.Equal(t, 1, m.received.Files)
+		require.Equal(t, 1, m.sent.Files)
+		require.Less(t, m.here.written, int64(8*piece))
+		require.Equal(t, 1, m.here.referee.seen["receiver taking 9"])
+		require.Equal(t, 1, m.here.referee.seen["sender file 9"])
+		require.FileExists(t, filepath.Join(dir, "top", "b"))
+	})
 }

@@ -131,43 +131,6 @@ func TestRefusedLater(t *testing.T) {
 	require.Equal(t, 35, received.Files)
 }
 
-// A list that outgrows memory is stored in the app's folder; without one, the
-// error says what to do. Neither side ever uses the system's folder for
-// temporary files.
-func TestSpoolFolder(t *testing.T) {
-	dir := strings.Repeat(strings.Repeat("long", 60)+"/", 4)
-	fsys := fstest.MapFS{}
-	for i := range 2000 { // each a KiB long
-		fsys[fmt.Sprintf("%s%05d", dir, i)] = &fstest.MapFile{Data: []byte("x")}
-	}
-	refuse := func(context.Context, *Offer) error { return Refuse("") }
-	r := try{sources: []Source{{Name: "top", FS: fsys, Path: "."}}, dir: t.TempDir(), decide: refuse}
-	spool := t.TempDir()
-	t.Setenv("TMPDIR", "/nonexistent")
-	sent, received := r.run(t)
-	require.ErrorIs(t, sent.err, ErrRefused)
-	r.send.inMemory = 1 << 20
-	sent, received = r.run(t)
-	require.ErrorIs(t, sent.err, ErrSpool)
-	require.ErrorIs(t, received.err, ErrSpool)
-	require.ErrorContains(t, received.err, "more than 32 MiB")
-	var err error
-	r.send.Spool, err = os.OpenRoot(spool)
-	require.NoError(t, err)
-	defer r.send.Spool.Close()
-	sent, received = r.run(t)
-	require.ErrorIs(t, sent.err, ErrRefused)
-	require.ErrorIs(t, received.err, ErrRefused)
-	left, err := os.ReadDir(spool)
-	require.NoError(t, err)
-	require.Empty(t, left)
-	require.NoDirExists(t, filepath.Join(r.dir, partialDir))
-	r.send.Spool.Close()
-	sent, _ = r.run(t)
-	require.ErrorIs(t, sent.err, ErrSpool)
-	require.ErrorIs(t, sent.err, os.ErrClosed)
-}
-
 // A sender can neither send more than it has announced nor make offers without
 // end.
 func TestMoreThanAnnounced(t *testing.T) {

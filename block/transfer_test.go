@@ -1,9 +1,12 @@
 package block_test
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -90,4 +93,78 @@ func TestModes(t *testing.T) {
 		require.NoError(t, err)
 		require.Zero(t, info.Mode()&0o111)
 	}
+}
+
+// Either side cancels; the other one learns which side it was, and why.
+func TestCancel(t *testing.T) {
+	for _, who := range []string{"sender", "receiver"} {
+		a, b := pair(t)
+		why := errors.New("the train leaves")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		dir := t.TempDir()
+		contexts := map[string]context.Context{"sender": t.Context(), "receiver": t.Context(), who: ctx}
+		var sendErr error
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_, sendErr = block.Send(contexts["sender"], a, []block.Source{{Name: "z", Reader: zeros{}, Size: 512 << 20}}, block.SendOptions{})
+			a.Close()
+		}()
+		_, receiveErr := block.Receive(contexts["receiver"], b, nil, open(t, dir), block.ReceiveOptions{From: "a", Progress: func(p block.Progress) {
+			if p.Verified > 1<<20 {
+				cancel(why)
+			}
+		}})
+		b.Close()
+		<-done
+		here, there := sendErr, receiveErr
+		if who == "receiver" {
+			here, there = there, here
+		}
+		require.ErrorIs(t, here, block.ErrCanceled)
+		require.ErrorIs(t, here, why)
+		require.ErrorIs(t, there, block.ErrCanceled)
+		var peer *block.PeerError
+		require.ErrorAs(t, there, &peer)
+		require.Equal(t, why.Error(), peer.Reason)
+		require.NotErrorAs(t, here, &peer)
+		require.NoFileExists(t, filepath.Join(dir, "z"))
+	}
+}
+
+// Two transfers of the same file at the same time each get a name of their own.
+func TestTwoAtOnce(t *testing.T) {
+	content := random(3<<20, 1)
+	dir := t.TempDir()
+	var both sync.WaitGroup
+	for range 2 {
+		a, b := pair(t)
+		root := open(t, dir)
+		both.Go(func() {
+			_, err := block.Send(t.Context(), a, []block.Source{source("f.bin", content)}, block.SendOptions{})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		both.Go(func() {
+			_, err := block.Receive(t.Context(), b, nil, root, block.ReceiveOptions{From: "a"})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	both.Wait()
+
+	// A transfer that waits for its user is not disturbed when another one
+	// ends.
+	a, b := pair(t)
+	_, received := move(t, a, b, []block.Source{source("g", nil)}, func(context.Context, *block.Offer) error {
+		a, b := pair(t)
+		_, received := move(t, a, b, []block.Source{source("h", nil)}, nil, dir, block.ReceiveOptions{})
+		return received.err
+	}, dir, block.ReceiveOptions{})
+	require.NoError(t, received.err)
+	require.NoError(t, os.Remove(filepath.Join(dir, "g")))
+	require.NoError(t, os.Remove(filepath.Join(dir, "h")))
+	require.Equal(t, map[string]string{".": "d---------", "f.bin": string(content), "f (2).bin": string(content)}, tree(t, dir))
 }

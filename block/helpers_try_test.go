@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 
@@ -119,4 +120,33 @@ func leftovers(t testing.TB, dir string) (names []string) {
 		names = append(names, e.Name())
 	}
 	return names
+}
+
+// failOnce returns faults that make one operation fail: the nth of its kind
+// whose name contains part.
+func failOnce(op, part string, nth int32, err error) func(string, string) error {
+	var n atomic.Int32
+	return func(o, name string) error {
+		if o == op && strings.Contains(name, part) && n.Add(1) == nth {
+			return err
+		}
+		return nil
+	}
+}
+
+type zeroReader struct{}
+
+func (zeroReader) ReadAt(b []byte, _ int64) (int, error) { clear(b); return len(b), nil }
+
+// lacking returns faults that make operations fail which the file system does
+// not support.
+func lacking(err error, ops ...string) func(op, name string) error {
+	return func(op, _ string) error {
+		for _, o := range ops {
+			if op == o {
+				return err
+			}
+		}
+		return nil
+	}
 }

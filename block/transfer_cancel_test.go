@@ -134,3 +134,11 @@ func cancelAfter(t *testing.T, switches int) {
 type causes []string
 
 func (c causes) Error() string { return strings.Join(c, " ") }
+
+// If a disk hangs, Send and Receive return all the same once their context is
+// done, and they release everything when the disk wakes up.
+func TestHangingDisk(t *testing.T) {
+	for _, side := range []string{"sender", "receiver", "decide"} {
+		t.Run(side, func(t *testing.T) { hang(t, side) })
+	}
+}
