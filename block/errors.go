@@ -10,11 +10,13 @@ import (
 	"syscall"
 	"unicode"
 
+	"github.com/sdp2p/p2p/internal/text"
 	"github.com/sdp2p/p2p/proto"
 )
 
 // Errors of transfers and of single files. The error of a transfer or a file
-// wraps one of them, or is the error of the stream.
+// wraps one of them, or is the error of the stream. The texts are about this
+// device; if the other one has reported the error, a [*PeerError] has the text.
 var (
 	// ErrCanceled says that one side canceled the transfer: the peer if the
 	// error is a [*PeerError], otherwise this side, through its context.
@@ -23,30 +25,30 @@ var (
 	ErrRefused = errors.New("block: refused")
 	// ErrChanged says that a file was changed between its offer and its last
 	// byte. Sending it again resumes from the first chunk that differs.
-	ErrChanged = errors.New("block: the file was changed while it was sent")
+	ErrChanged = errors.New("block: the file was changed while it was sent: send it again")
 	// ErrDiskFull says that the destination has no room, or that its quota is
 	// used up. On the receiver it comes with a [*SpaceError] if that was known
 	// beforehand.
-	ErrDiskFull = errors.New("block: the receiver's disk is full")
+	ErrDiskFull = errors.New("block: the disk is full")
 	// ErrName says that a name cannot be used: see the package's documentation.
-	ErrName = errors.New("block: unsafe name")
+	ErrName = errors.New("block: the name cannot be used")
 	// ErrCorrupt says that a chunk was corrupted in transit, even after three
 	// repairs.
-	ErrCorrupt = errors.New("block: corrupted on the way")
+	ErrCorrupt = errors.New("block: corrupted on the way too often: send it again")
 	// ErrRead says that the sender could not read a file or a folder.
-	ErrRead = errors.New("block: reading the source failed")
+	ErrRead = errors.New("block: reading failed")
 	// ErrWrite says that the receiver could not write. Received data is kept if
 	// possible.
-	ErrWrite = errors.New("block: writing to the destination failed")
+	ErrWrite = errors.New("block: writing failed")
 	// ErrProtocol says that the peer sent something that the protocol does not
 	// allow.
-	ErrProtocol = errors.New("block: protocol violated")
+	ErrProtocol = errors.New("block: the other device violated the protocol")
 	// ErrVersion says that the peer speaks a version that this package does not
 	// know, or something else altogether.
-	ErrVersion = errors.New("block: unknown version of the protocol")
+	ErrVersion = errors.New("block: the other device has another version of this app, or another app: update both")
 	// ErrTimeout says that the peer neither sent nor accepted anything for 30
 	// s.
-	ErrTimeout = errors.New("block: the peer has not answered for 30 s")
+	ErrTimeout = errors.New("block: the other device has not answered for 30 s")
 	// ErrIrregular says that a path is neither a file nor a folder, but for
 	// example a symbolic link.
 	ErrIrregular = errors.New("block: neither a file nor a folder")
@@ -55,7 +57,7 @@ var (
 	ErrBusy = errors.New("block: too many offers are waiting for an answer")
 	// ErrSpool says that the sender could not keep its list of files: see
 	// [SendOptions].Spool.
-	ErrSpool = errors.New("block: the sender cannot keep its list of files")
+	ErrSpool = errors.New("block: the list of files cannot be kept")
 	// ErrUnanswered says that the receiver did not decide on the offer in time:
 	// see [ReceiveOptions].AnswerWithin.
 	ErrUnanswered = errors.New("block: the offer was not answered in time")
@@ -98,17 +100,40 @@ func codeOf(err error) code {
 	return 0
 }
 
-// A PeerError says why the other side ended the transfer or gave up a file.
+// A PeerError says why the other side ended the transfer or gave up a file. Its
+// text calls that side the other device.
 type PeerError struct {
 	Err    error  // one of this package's errors, such as [ErrCanceled], [ErrRefused] or [ErrDiskFull]
 	Reason string // in the peer's words, or empty: at most 1024 bytes of printable text
 }
 
 func (e *PeerError) Error() string {
-	if e.Reason == "" {
-		return e.Err.Error() + " (by the peer)"
+	says, ok := ofPeer[e.Err]
+	if !ok {
+		says = "reports: " + strings.TrimPrefix(e.Err.Error(), "block: ")
 	}
-	return fmt.Sprintf("%v (by the peer): %q", e.Err, e.Reason)
+	if e.Reason != "" {
+		says += fmt.Sprintf(": %q", e.Reason)
+	}
+	return "block: the other device " + says
+}
+
+// ofPeer says what the other device has reported, for errors whose own text is
+// about this device.
+var ofPeer = map[error]string{
+	errFailed:     "failed, and does not say why",
+	ErrCanceled:   "canceled",
+	ErrRefused:    "declined",
+	ErrDiskFull:   "has no room on its disk",
+	ErrName:       "cannot use the name",
+	ErrRead:       "could not read it",
+	ErrWrite:      "could not write it",
+	ErrProtocol:   "says that this one violated the protocol",
+	ErrVersion:    "has another version of this app: update both",
+	ErrTimeout:    "has heard nothing from this one for 30 s",
+	ErrBusy:       "is busy with other transfers: try again later",
+	ErrSpool:      "cannot keep its list of files",
+	ErrUnanswered: "has not answered the offer in time",
 }
 
 // Unwrap returns Err.
@@ -121,7 +146,7 @@ type SpaceError struct {
 }
 
 func (e *SpaceError) Error() string {
-	return fmt.Sprintf("%v: %d bytes are needed, %d are free", ErrDiskFull, e.Needed, e.Free)
+	return fmt.Sprintf("%v: %s are needed, %s are free", ErrDiskFull, text.Size(e.Needed), text.Size(e.Free))
 }
 
 // Unwrap returns [ErrDiskFull].
@@ -165,7 +190,13 @@ func (e *IncompleteError) Unwrap() []error { return []error{ErrIncomplete, e.Fir
 // A refusal is the error that [Refuse] returns.
 type refusal struct{ reason string }
 
-func (e *refusal) Error() string { return fmt.Sprintf("%v: %q", ErrRefused, e.reason) }
+func (e *refusal) Error() string {
+	if e.reason == "" {
+		return ErrRefused.Error()
+	}
+	return fmt.Sprintf("%v: %q", ErrRefused, e.reason)
+}
+
 func (e *refusal) Unwrap() error { return ErrRefused }
 
 // Refuse returns an error for a decide function to refuse an offer with. The
@@ -177,8 +208,21 @@ func canceled(cause error) error {
 	if errors.Is(cause, ErrCanceled) {
 		return cause
 	}
-	return fmt.Errorf("%w: %w", ErrCanceled, cause)
+	return &cancellation{cause}
 }
+
+// A cancellation is the error of a transfer whose context has ended. Its text
+// has the cause only if the app gave one.
+type cancellation struct{ cause error }
+
+func (e *cancellation) Error() string {
+	if e.cause == context.Canceled {
+		return ErrCanceled.Error()
+	}
+	return fmt.Sprintf("%v: %v", ErrCanceled, e.cause)
+}
+
+func (e *cancellation) Unwrap() []error { return []error{ErrCanceled, e.cause} }
 
 // A told error wraps one of this package's errors, with a text for the peer.
 type told struct {
@@ -194,12 +238,12 @@ func (e *told) Unwrap() error { return e.error }
 func reason(err error) string {
 	var refused *refusal
 	var space *SpaceError
-	var text *told
+	var said *told
 	switch {
 	case errors.As(err, &refused):
 		return refused.reason
-	case errors.As(err, &text):
-		return text.reason
+	case errors.As(err, &said):
+		return said.reason
 	case errors.As(err, &space):
 		return fmt.Sprintf("%d bytes are needed, %d are free", space.Needed, space.Free)
 	case errors.Is(err, ErrCanceled) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded):

@@ -205,8 +205,8 @@ func TestAsk(t *testing.T) {
 				}
 				require.NoFileExists(t, filepath.Join(d.dir, "file"))
 				require.Contains(t, sent.String(), "Sent nothing\n")
-				require.Contains(t, sent.String(), `drop: "Bob" (`+d.key.Remote().Fingerprint()+") declined")
-				require.Contains(t, d.String(), "Received nothing\ndrop: declined\n")
+				require.Contains(t, sent.String(), `drop: "Bob" (`+d.key.Remote().Fingerprint()+"): the other device declined")
+				require.Contains(t, d.String(), "): refused")
 				require.Equal(t, answer == "nobody", strings.Contains(d.String(), "use --yes"))
 			})
 		})
@@ -268,7 +268,7 @@ func TestUnanswered(t *testing.T) {
 		d.wait(t, "Receive it? ")
 		require.Equal(t, exitFailed, sent.code(t), sent)
 		require.Equal(t, answerWithin, time.Since(began).Round(time.Second))
-		d.wait(t, "drop: the question was not answered in time\n")
+		d.wait(t, "): the offer was not answered in time: within 2m0s\n")
 		sent = d.get(t, "Alice", file)
 		d.wait(t, "Receive it? ")
 		d.enter("y\n")
@@ -286,7 +286,7 @@ func TestGivenUp(t *testing.T) {
 		sent.cancel()
 		require.Equal(t, exitFailed, sent.code(t))
 		require.Contains(t, sent.String(), "Sent nothing\ndrop: canceled\n")
-		d.wait(t, `drop: canceled by "Alice" (`)
+		d.wait(t, "): the other device canceled")
 		require.Equal(t, exitAll, d.end(), "nothing was accepted")
 	})
 }
@@ -307,13 +307,13 @@ func TestCancel(t *testing.T) {
 					sent.cancel()
 					require.Equal(t, exitFailed, sent.code(t))
 					require.Contains(t, sent.String(), "\ndrop: canceled\n")
-					d.wait(t, `drop: canceled by "Alice" (`)
+					d.wait(t, "): the other device canceled")
 					require.Equal(t, exitFailed, d.end())
 				} else {
 					require.Equal(t, exitFailed, d.end())
 					require.Contains(t, d.String(), "\ndrop: canceled\n")
 					require.Equal(t, exitFailed, sent.code(t))
-					require.Contains(t, sent.String(), `drop: canceled by "Bob" (`)
+					require.Contains(t, sent.String(), "): the other device canceled")
 				}
 				for _, s := range []fmt.Stringer{sent, d.screen} {
 					require.Regexp(t, `\nStopped at 0 of 1 file, \d+\.\d .B of 8.4 MB, after `, s.String())
@@ -349,7 +349,8 @@ func TestLeftOut(t *testing.T) {
 	require.Contains(t, sent.String(), `left out: "top/link": neither a file nor a folder`)
 	require.Contains(t, sent.String(), `left out: "top/\x1b]0;OWNED\a": `)
 	require.Contains(t, sent.String(), "Sent 1 file, 7 B in ")
-	require.Contains(t, sent.String(), "; 2 left out\ndrop: not everything has arrived\n")
+	require.Contains(t, sent.String(), "; 2 left out\ndrop: \"Bob\" (")
+	require.Contains(t, sent.String(), "): not everything has arrived: ")
 	require.NotContains(t, sent.String(), "\x1b")
 	d.wait(t, ", and 2 that cannot be sent\n")
 	d.wait(t, "; 2 left out\n")
@@ -390,12 +391,12 @@ func TestDiskFull(t *testing.T) {
 		s.Close()
 		sent, screen := newTransfer(false)
 		require.Equal(t, exitFailed, sent.end(t.Context(), r, err))
-		require.Regexp(t, `^Sent nothing\ndrop: the disk of "Bob" \(.*\) is full: `+
-			`".* are needed, .* are free"; sent again, `, screen.text)
+		require.Regexp(t, `^Sent nothing\ndrop: "Bob" \(.*\): the other device has no room on its disk: `+
+			`".* are needed, .* are free"`, screen.text)
 		break
 	}
 	require.Equal(t, exitFailed, d.end())
-	require.Regexp(t, `Received nothing\ndrop: the disk is full: 1.2 EB are needed, .* are free; `, d.String())
+	require.Regexp(t, `Received nothing\ndrop: "Alice" \(.*\): the disk is full: 1.2 EB are needed, .* are free\n`, d.String())
 }
 
 // With --once, a receiver ends after the first transfer that it has accepted,

@@ -140,13 +140,13 @@ func TestInterrupt(t *testing.T) {
 		case "sender":
 			sender.interrupt(t)
 			sender.ends(t, exitFailed)
-			receiver.wait(t, "\ndrop: canceled by ")
+			receiver.wait(t, ": the other device canceled")
 			receiver.interrupt(t)
 			receiver.ends(t, exitFailed)
 		case "receiver":
 			receiver.interrupt(t)
 			receiver.ends(t, exitFailed)
-			sender.wait(t, "\ndrop: canceled by \"Bob\"")
+			sender.wait(t, ": the other device canceled")
 			sender.ends(t, exitFailed)
 		case "killed":
 			for _, p := range []*process{receiver, sender} {

@@ -63,7 +63,7 @@ func TestTerminal(t *testing.T) {
 	io.WriteString(keyboard, "\n")
 	sender.ends(t, exitFailed)
 	sender.wait(t, " declined")
-	receiver.wait(t, "drop: declined")
+	receiver.wait(t, "): refused")
 
 	sender = send()
 	receiver.wait(t, "[y/N] ")

@@ -126,52 +126,20 @@ func (t *transfer) summary(r block.Result, err error, took time.Duration) string
 	return text
 }
 
-// explain says in plain words why a transfer was not completed.
+// explain says why a transfer was not completed.
 func (t *transfer) explain(ctx context.Context, err error) string {
 	peer := &block.PeerError{}
-	byPeer, reason := errors.As(err, &peer), ""
-	if peer.Reason != "" {
-		reason = fmt.Sprintf(": %q", peer.Reason)
-	}
-	var space *block.SpaceError
-	var dial *p2p.DialError
-	text := fmt.Sprintf("the transfer with %s failed: %s", t.other, words(err))
-	switch is := func(target error) bool { return errors.Is(err, target) }; {
-	case is(block.ErrIncomplete):
-		return "not everything has arrived"
-	case is(block.ErrCanceled) && !byPeer, is(context.Canceled):
-		return "canceled"
-	case !byPeer && is(block.ErrBusy):
-		return "refused an offer of " + t.other + ": too many are waiting for an answer"
-	case is(block.ErrBusy), is(p2p.ErrBusy):
-		return t.other + " is busy with other transfers: try again later"
-	case is(p2p.ErrNoRoute):
+	switch {
+	case ctx.Err() != nil && !errors.As(err, &peer) && !errors.Is(err, block.ErrDiskFull):
+		return "canceled" // with Ctrl-C
+	case errors.Is(err, p2p.ErrNoRoute):
 		return t.other + " does not receive, or not from this version of drop"
-	case errors.As(err, &dial):
-		return fmt.Sprintf("%s cannot be reached: %s", t.other, words(err))
-	case byPeer && is(block.ErrCanceled):
-		return fmt.Sprintf("canceled by %s%s", t.other, reason)
-	case byPeer && is(block.ErrRefused):
-		return fmt.Sprintf("%s declined%s", t.other, reason)
-	case byPeer && is(block.ErrUnanswered):
-		return t.other + " has not answered the question in time"
-	case is(block.ErrUnanswered):
-		return "the question was not answered in time"
-	case is(block.ErrRefused):
-		return "declined"
-	case byPeer && is(block.ErrDiskFull):
-		text = fmt.Sprintf("the disk of %s is full%s", t.other, reason)
-	case errors.As(err, &space):
-		text = fmt.Sprintf("the disk is full: %s are needed, %s are free",
-			size(int64(space.Needed)), size(int64(space.Free)))
-	case is(block.ErrDiskFull):
-		text = "the disk of this device is full"
-	case is(block.ErrSpool):
-		text = "the list of files cannot be kept: " + words(err)
-	case ctx.Err() != nil:
-		return "canceled"
 	}
-	return text + "; sent again, it resumes where it ended"
+	text := t.other + ": " + words(err)
+	if t.last.Bytes > 0 && !errors.Is(err, block.ErrIncomplete) {
+		text += "; sent again, it resumes where it ended"
+	}
+	return text
 }
 
 // words returns the text of an error without the names of packages.

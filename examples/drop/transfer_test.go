@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"regexp"
 	"strings"
 	"testing"
@@ -144,26 +143,16 @@ func TestExplain(t *testing.T) {
 		err  error
 		want string
 	}{
-		{&block.IncompleteError{First: &block.FileError{Err: block.ErrDiskFull}}, "not everything has arrived"},
-		{peer(block.ErrRefused, ""), `"Bob" (FP) declined`},
-		{peer(block.ErrRefused, evil), `"Bob" (FP) declined: "\x1b]0;OWNED\a"`},
-		{peer(block.ErrCanceled, ""), `canceled by "Bob" (FP)`},
-		{peer(block.ErrUnanswered, ""), `"Bob" (FP) has not answered the question in time`},
-		{block.ErrUnanswered, "the question was not answered in time"},
-		{block.Refuse(""), "declined"},
-		{peer(block.ErrTimeout, evil), `the transfer with "Bob" (FP) failed: `},
-		{block.ErrSpool, "the list of files cannot be kept: "},
-		{peer(block.ErrDiskFull, "7 bytes are needed, 5 are free"),
-			`the disk of "Bob" (FP) is full: "7 bytes are needed, 5 are free"; sent again, `},
-		{&block.SpaceError{Needed: 7_000_000, Free: 500}, "the disk is full: 7.0 MB are needed, 500 B are free; "},
-		{fmt.Errorf("%w: %w", block.ErrDiskFull, fs.ErrInvalid), "the disk of this device is full; "},
-		{block.ErrBusy, `refused an offer of "Bob" (FP): too many are waiting for an answer`},
-		{peer(block.ErrBusy, ""), `"Bob" (FP) is busy with other transfers: try again later`},
-		{&p2p.ResetError{Code: p2p.ErrBusy, Remote: true}, `"Bob" (FP) is busy with other transfers: `},
+		{&block.IncompleteError{First: &block.FileError{Err: block.ErrDiskFull}}, `"Bob" (FP): not everything has arrived`},
+		{peer(block.ErrRefused, ""), `"Bob" (FP): the other device declined`},
+		{peer(block.ErrRefused, evil), `"Bob" (FP): the other device declined: "\x1b]0;OWNED\a"`},
+		{peer(block.ErrCanceled, ""), `"Bob" (FP): the other device canceled`},
+		{block.ErrUnanswered, `"Bob" (FP): the offer was not answered in time`},
+		{&block.SpaceError{Needed: 7_000_000, Free: 500}, `"Bob" (FP): the disk is full: 7.0 MB are needed, 500 B are free`},
+		{&p2p.ResetError{Code: p2p.ErrBusy, Remote: true}, `"Bob" (FP): stream reset by the peer: busy: over a limit, try later`},
 		{p2p.ErrNoRoute, `"Bob" (FP) does not receive, or not from this version of drop`},
-		{&p2p.DialError{Err: errors.New(evil)}, `"Bob" (FP) cannot be reached: cannot reach : \x1b]0;OWNED\a`},
-		{fmt.Errorf("%w: %s", p2p.ErrConnectionLost, evil),
-			`the transfer with "Bob" (FP) failed: the connection was lost: \x1b]0;OWNED\a; sent again, `},
+		{&p2p.DialError{Err: errors.New(evil)}, `"Bob" (FP): cannot reach : \x1b]0;OWNED\a`},
+		{fmt.Errorf("%w: %s", p2p.ErrConnectionLost, evil), `"Bob" (FP): the connection was lost: \x1b]0;OWNED\a`},
 	} {
 		transfer, s := newTransfer(false)
 		transfer.end(t.Context(), block.Result{}, test.err)
@@ -171,8 +160,11 @@ func TestExplain(t *testing.T) {
 		require.NotContains(t, s.text, "\x1b")
 	}
 	transfer, _ := newTransfer(false)
-	require.Equal(t, "canceled", transfer.explain(t.Context(), block.ErrCanceled))
-	require.Equal(t, "canceled", transfer.explain(t.Context(), context.Canceled))
+	require.Equal(t, "canceled", transfer.explain(canceled, block.ErrCanceled))
 	require.Equal(t, "canceled", transfer.explain(canceled, p2p.ErrConnectionLost))
-	require.Contains(t, transfer.explain(canceled, peer(block.ErrDiskFull, "")), "is full")
+	require.Contains(t, transfer.explain(canceled, peer(block.ErrDiskFull, "")), "has no room on its disk")
+	again := "; sent again, it resumes where it ended"
+	require.NotContains(t, transfer.explain(t.Context(), block.ErrCut), again)
+	transfer.last.Bytes = 1
+	require.Contains(t, transfer.explain(t.Context(), block.ErrCut), again)
 }

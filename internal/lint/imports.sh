@@ -48,7 +48,7 @@ allow tcp p2p identity proto internal/labels internal/certificate internal/metad
 allow tunnel identity internal/hidden internal/turn
 allow call p2p identity proto internal/text
 allow contact p2p identity tunnel library internal/dnssd internal/junction internal/shown internal/tags
-allow block p2p identity proto internal/backoff
+allow block p2p identity proto internal/backoff internal/text
 allow library p2p identity proto tunnel internal/backlog internal/backoff internal/cause internal/hidden internal/secretfile internal/text library/roster
 allow library/roster identity proto internal/text
 allow library/session p2p identity proto library tunnel internal/backlog

@@ -1,4 +1,5 @@
-// Package text makes names chosen by others safe to display.
+// Package text makes texts for people: names chosen by others, safe to display,
+// and amounts.
 package text
 
 import (
