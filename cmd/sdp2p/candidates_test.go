@@ -17,6 +17,7 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/text"
 	"github.com/sdp2p/p2p/mdns"
 	"github.com/sdp2p/p2p/quic"
 )
@@ -243,7 +244,7 @@ func TestDiscover(t *testing.T) {
 	}
 	require.True(t, r.Reached, checks)
 	require.Equal(t, node.Identity().String(), checks[0].Subject)
-	require.Equal(t, "discovered, with "+counted(len(r.Candidates), "address", "addresses"), checks[0].Value)
+	require.Equal(t, "discovered, with "+text.Count(len(r.Candidates), "address", "addresses"), checks[0].Value)
 	require.Len(t, checks, 1+len(r.Candidates))
 	i := slices.IndexFunc(r.Candidates, func(c candidate) bool { return c.Address == netip.AddrPortFrom(localhost, port) })
 	require.GreaterOrEqual(t, i, 0, r.Candidates)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/text"
 	"github.com/sdp2p/p2p/mdns/scan"
 )
 
@@ -66,7 +67,7 @@ func (d *doctor) lookForContacts(ctx context.Context) contactsFacts {
 // checks judges the facts.
 func (c *contactsFacts) checks(f *facts) (checks []check) {
 	if c.hidden > 0 || len(c.asked) > 0 {
-		value := counted(c.hidden, "node is", "nodes are") + " visible to contacts only; their identities are hidden"
+		value := text.Count(c.hidden, "node is", "nodes are") + " visible to contacts only; their identities are hidden"
 		checks = append(checks, check{"contacts", "", fine, codeOK, value, ""})
 	}
 	off := c.clocks()

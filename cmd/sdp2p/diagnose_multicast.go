@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sdp2p/p2p/internal/dnssd"
+	"github.com/sdp2p/p2p/internal/text"
 )
 
 // treeTime is how long a switch with spanning tree may take until it forwards
@@ -87,7 +88,7 @@ func (f *facts) deafness(x *earFacts, c *check) {
 		c.Advice = fmt.Sprintf("The system refuses UDP port %d to this program: a sandbox, or a rule about programs or ports.", dnssd.Port)
 	case x.doing == joining && (errors.Is(x.err, dnssd.ErrNoMembership) || isAny(x.err, syscall.ENOBUFS, syscall.ENOMEM, wsaNoBuffers)):
 		c.Code = codeMemberships
-		c.Value = fmt.Sprintf("deaf: %s: no membership is left after %s", x.doing, counted(x.joined, "interface", "interfaces"))
+		c.Value = fmt.Sprintf("deaf: %s: no membership is left after %s", x.doing, text.Count(x.joined, "interface", "interfaces"))
 		if f.groups > 0 && x.family == dnssd.IPv4 {
 			c.Value += fmt.Sprintf(", and net.ipv4.igmp_max_memberships is %d", f.groups)
 		}
@@ -151,7 +152,7 @@ func (f *facts) silence(x *earFacts, c *check) {
 		c.Verdict, c.Code = warn, codeUnheard
 		advice := "If there are other devices: "
 		if n := f.devices(link); n > 0 {
-			c.Value += fmt.Sprintf("; the system knows %s there", counted(n, "other device", "other devices"))
+			c.Value += fmt.Sprintf("; the system knows %s there", text.Count(n, "other device", "other devices"))
 			advice = "If one of them announces something: "
 		}
 		c.Advice = advice + "Wi-Fi that isolates them (guest network, client isolation), a switch that drops multicast (IGMP snooping), a firewall " +

@@ -12,6 +12,7 @@ import (
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/circuit"
+	"github.com/sdp2p/p2p/internal/text"
 	"github.com/sdp2p/p2p/quic"
 	"github.com/sdp2p/p2p/relay"
 	"github.com/sdp2p/p2p/relay/token"
@@ -278,7 +279,7 @@ func (f *facts) explainRelayed(u *relay.Upgrade, c *check) {
 		c.Value += "the peer has named no address that could be reached from here"
 		c.Advice = "It is in a private network, and no relay has told it its address outside: run the doctor there, with --relay."
 	case errors.Is(u.Err, relay.ErrNoDirectPath):
-		c.Value += fmt.Sprintf("none of its %s answers: %s", counted(len(u.Tried), "address", "addresses"), joined(u.Tried))
+		c.Value += fmt.Sprintf("none of its %s answers: %s", text.Count(len(u.Tried), "address", "addresses"), joined(u.Tried))
 		c.Advice = "One of the two routers, or firewalls, lets nobody in and uses another port for each destination. Run the doctor there, with two relays, to see its NAT; relay.Config.MapPorts on one side is enough."
 		if kind == symmetricNAT {
 			c.Advice = "This host's router uses another port for each destination: see the line about it."

@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/internal/text"
 	"github.com/sdp2p/p2p/quic"
 )
 
@@ -71,7 +72,7 @@ func (w *wayFacts) laneCheck() check {
 // name says what the lookup of a host name returned.
 func (f *facts) name(p *peerFacts) check {
 	if len(p.addrs) > 0 {
-		return check{"peer", p.host, fine, codeOK, counted(len(p.addrs), "address", "addresses"), ""}
+		return check{"peer", p.host, fine, codeOK, text.Count(len(p.addrs), "address", "addresses"), ""}
 	}
 	c := check{"peer", p.host, fail, codeNoName, "the name leads nowhere", ""}
 	c.Advice = "Is it spelled right? Names that end in .local need Multicast DNS in this system; an IP address always works."
@@ -99,7 +100,7 @@ func (f *facts) discovery(p *peerFacts) check {
 	}
 	switch {
 	case len(p.addrs) > 0:
-		c.Verdict, c.Code, c.Value = fine, codeOK, fmt.Sprintf("discovered, with %s", counted(len(p.addrs), "address", "addresses"))
+		c.Verdict, c.Code, c.Value = fine, codeOK, fmt.Sprintf("discovered, with %s", text.Count(len(p.addrs), "address", "addresses"))
 	case p.discovered:
 		c.Code, c.Value = codeNoAddress, "discovered, but with no address that this host can dial"
 		c.Advice = "Is the peer in this network, and does it have an address of a family that this host has?"

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/text"
 	"github.com/sdp2p/p2p/mdns/scan"
 )
 
@@ -79,7 +80,7 @@ func (s scanner) setup(flags *flag.FlagSet) action {
 			nodes[i] = describe(n)
 		}
 		if hidden > 0 {
-			fmt.Fprintf(stderr, "sdp2p scan: %s visible to contacts only, and not listed\n", counted(hidden, "node is", "nodes are"))
+			fmt.Fprintf(stderr, "sdp2p scan: %s visible to contacts only, and not listed\n", text.Count(hidden, "node is", "nodes are"))
 		}
 		switch {
 		case *asJSON:

@@ -108,11 +108,11 @@ func TestTransfer(t *testing.T) {
 	put(t, filepath.Join(d.dir, "alone.txt"), "mine", 0o600)
 	sent := d.get(t, "Alice", source, alone)
 	require.Equal(t, exitAll, sent.code(t), sent)
-	require.Contains(t, sent.String(), "Sent 5 files, 2.0 MB in ")
+	require.Contains(t, sent.String(), "Sent 5 files, 2.0 MB (")
 	require.Regexp(t, `Sending to "Bob" \(.*\) at \S+:\d+\n`, sent.String())
 	d.wait(t, `offers 5 files and 6 folders, 2.0 MB`+"\n")
 	d.wait(t, `Receiving from "Alice" (`)
-	d.wait(t, "Received 5 files, 2.0 MB in ")
+	d.wait(t, "Received 5 files, 2.0 MB (")
 	got, err := snapshot(filepath.Join(d.dir, "top"))
 	require.NoError(t, err)
 	require.Equal(t, want, got)
@@ -148,7 +148,7 @@ func TestUnchanged(t *testing.T) {
 				for range 2 {
 					sent := d.get(t, "Alice", source)
 					require.Equal(t, exitAll, sent.code(t), sent)
-					d.wait(t, "Received 2 files, 11 B in ")
+					d.wait(t, "Received 2 files, 11 B")
 					if !strings.HasPrefix(named, "a ") {
 						require.NotContains(t, sent.String(), "unchanged")
 						continue
@@ -160,8 +160,8 @@ func TestUnchanged(t *testing.T) {
 					require.NotZero(t, info.Mode()&0o100)
 					require.FileExists(t, filepath.Join(d.dir, "top/.hidden"))
 					if strings.Contains(sent.String(), "unchanged") {
-						require.Regexp(t, `^[^;]*; 2 unchanged since last time\n$`, sent.String())
-						d.wait(t, "; 2 unchanged since last time\n")
+						require.Regexp(t, `^[^;]*; 2 unchanged since last time \([^;]*\)\n$`, sent.String())
+						d.wait(t, "; 2 unchanged since last time (")
 						return
 					}
 				}
@@ -249,10 +249,10 @@ func TestLost(t *testing.T) {
 		link.Restore()
 		require.Equal(t, exitAll, sent.code(t), sent)
 		require.Equal(t, exitAll, d.end())
-		for _, text := range []string{"Receive it? ", "Receiving from ", "Received 1 file, 5.0 MB in ", "  2 %", "100 %"} {
+		for _, text := range []string{"Receive it? ", "Receiving from ", "Received 1 file, 5.0 MB (", "  2 %", "100 %"} {
 			require.Equal(t, 1, strings.Count(d.String(), text), "%v in %v", text, d)
 		}
-		require.Equal(t, 1, strings.Count(sent.String(), "Sent 1 file, 5.0 MB in "), sent)
+		require.Equal(t, 1, strings.Count(sent.String(), "Sent 1 file, 5.0 MB ("), sent)
 		require.Equal(t, 1, strings.Count(sent.String(), "trying again"), sent)
 		require.NotContains(t, d.String()+sent.String(), "drop: ")
 	})
@@ -301,7 +301,7 @@ func TestCancel(t *testing.T) {
 				d := newDevice(t, receiving{yes: true})
 				d.network.Link(d.key.Remote(), d.sender.Remote()).SetDelay(50 * time.Millisecond)
 				sent := d.get(t, "Alice", large)
-				d.wait(t, "  0 %: 0 B of 8.4 MB\n")
+				d.wait(t, "  0 %: 0 of 1 file, 0 B of 8.4 MB\n")
 				d.wait(t, " of 8.4 MB\n")
 				if side == "sender" {
 					sent.cancel()
@@ -316,7 +316,7 @@ func TestCancel(t *testing.T) {
 					require.Contains(t, sent.String(), "): the other device canceled")
 				}
 				for _, s := range []fmt.Stringer{sent, d.screen} {
-					require.Regexp(t, `\nStopped at 0 of 1 file, \d+\.\d .B of 8.4 MB, after `, s.String())
+					require.Regexp(t, `\nStopped at 0 of 1 file, \d+\.\d .B of 8.4 MB\. (Sent|Received) 0 files, 0 B \(`, s.String())
 					require.NotContains(t, s.String(), "100 %")
 				}
 				require.NoFileExists(t, filepath.Join(d.dir, "large"))
@@ -339,7 +339,7 @@ func TestLeftOut(t *testing.T) {
 
 	sent = d.get(t, "Alice", missing, file)
 	require.Equal(t, exitSome, sent.code(t), sent)
-	require.Contains(t, sent.String(), "; 1 left out\n")
+	require.Contains(t, sent.String(), "; 1 left out (")
 	d.wait(t, "Received 1 file, ")
 
 	put(t, filepath.Join(dir, "top/"+evil), "", 0o600)
@@ -348,12 +348,13 @@ func TestLeftOut(t *testing.T) {
 	require.Equal(t, exitSome, sent.code(t), sent)
 	require.Contains(t, sent.String(), `left out: "top/link": neither a file nor a folder`)
 	require.Contains(t, sent.String(), `left out: "top/\x1b]0;OWNED\a": `)
-	require.Contains(t, sent.String(), "Sent 1 file, 7 B in ")
-	require.Contains(t, sent.String(), "; 2 left out\ndrop: \"Bob\" (")
+	require.Contains(t, sent.String(), "Sent 1 file, 7 B")
+	require.Contains(t, sent.String(), "; 2 left out (")
+	require.Contains(t, sent.String(), ")\ndrop: \"Bob\" (")
 	require.Contains(t, sent.String(), "): not everything has arrived: ")
 	require.NotContains(t, sent.String(), "\x1b")
 	d.wait(t, ", and 2 that cannot be sent\n")
-	d.wait(t, "; 2 left out\n")
+	d.wait(t, "; 2 left out (")
 	require.Equal(t, exitSome, d.end())
 }
 

@@ -134,12 +134,7 @@ func (r *receiver) decide(ctx context.Context, from string, o *block.Offer) (err
 	if r.once && r.taken {
 		return block.Refuse("another transfer came first")
 	}
-	offer := fmt.Sprintf("%s offers %s and %s, %s",
-		from, count(o.Files, "file"), count(o.Folders, "folder"), size(o.Bytes))
-	if o.LeftOut > 0 {
-		offer += fmt.Sprintf(", and %d that cannot be sent", o.LeftOut)
-	}
-	r.warn("%s", offer)
+	r.warn("%s offers %v", from, o)
 	if r.yes {
 		return nil
 	}

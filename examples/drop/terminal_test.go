@@ -70,7 +70,7 @@ func TestTerminal(t *testing.T) {
 	enter("y\n")
 	sender.ends(t, exitAll)
 	receiver.wait(t, "100% ")
-	receiver.wait(t, "Received 1 file, 3.1 MB in ")
+	receiver.wait(t, "Received 1 file, 3.1 MB (")
 	require.NotContains(t, receiver.String(), " %: ")
 	require.Contains(t, sender.String(), " %: ")
 	receiver.interrupt(t)

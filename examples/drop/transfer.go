@@ -41,12 +41,11 @@ func (t *transfer) show(p block.Progress) {
 		t.draw(p, before.TotalBytes)
 		return
 	}
-	tenths := int(10 * float64(p.Bytes) / float64(p.TotalBytes))
-	if before.TotalBytes == 0 || tenths > t.told && p.TotalBytes == before.TotalBytes {
-		percent := int(100 * float64(p.Bytes) / float64(p.TotalBytes))
-		t.warn("%3d %%: %s of %s", percent, size(p.Bytes), size(p.TotalBytes))
+	percent := int(100 * float64(p.Bytes) / float64(p.TotalBytes))
+	if before.TotalBytes == 0 || percent/10 > t.told && p.TotalBytes == before.TotalBytes {
+		t.warn("%3d %%: %v", percent, p)
 	}
-	t.told = tenths
+	t.told = percent / 10
 }
 
 // draw draws the bar. The total grows when further parts of a transfer are
@@ -96,34 +95,18 @@ func (t *transfer) end(ctx context.Context, r block.Result, err error) code {
 	return exitFailed
 }
 
-// summary returns a text like "Sent 812 files, 9.4 MB in 0.61 s (15.4 MB/s)",
-// or says how far a failed transfer got.
+// summary returns a text like "Sent 812 files, 9.4 MB; 2 left out (0.61 s, 15.4
+// MB/s)", or says how far a failed transfer got.
 func (t *transfer) summary(r block.Result, err error, took time.Duration) string {
-	rate := size(int64(float64(r.Sent) / max(took.Seconds(), 1e-3)))
-	time := fmt.Sprintf("%.2f s (%s/s)", took.Seconds(), rate)
-	files := count(r.Files, "file")
-	text := fmt.Sprintf("%s %s, %s in %s", t.verb, files, size(r.Bytes), time)
-	switch p := t.last; {
-	case err == nil || errors.Is(err, block.ErrIncomplete):
-	case p.Bytes == 0 && r.Sent == 0 && r.Files == 0:
-		text = t.verb + " nothing"
-	default:
-		text = fmt.Sprintf("Stopped at %d of %s, %s of %s, after %s",
-			p.Files, count(p.TotalFiles, "file"), size(p.Bytes), size(p.TotalBytes), time)
+	text := fmt.Sprintf("%s %v", t.verb, r)
+	if err != nil && !errors.Is(err, block.ErrIncomplete) {
+		if t.last.Bytes == 0 && r.Sent == 0 && r.Files == 0 {
+			return t.verb + " nothing"
+		}
+		text = fmt.Sprintf("Stopped at %v. %s", t.last, text)
 	}
-	if r.Resumed > 0 {
-		text += fmt.Sprintf("; %s were there already", size(r.Resumed))
-	}
-	if r.Unchanged > 0 {
-		text += fmt.Sprintf("; %d unchanged since last time", r.Unchanged)
-	}
-	if r.Reused > 0 {
-		text += fmt.Sprintf("; %s reused of what came before", size(r.Reused))
-	}
-	if r.SkippedCount > 0 {
-		text += fmt.Sprintf("; %d left out", r.SkippedCount)
-	}
-	return text
+	rate := float64(r.Sent) / 1e6 / max(took.Seconds(), 1e-3)
+	return fmt.Sprintf("%s (%.2f s, %.1f MB/s)", text, took.Seconds(), rate)
 }
 
 // explain says why a transfer was not completed.
@@ -175,24 +158,4 @@ func place(s net.Conn) string {
 // who describes a peer. Names are quoted, since they may contain anything.
 func who(p *p2p.Peer) string {
 	return fmt.Sprintf("%q (%s)", p.Name(), p.Identity().Fingerprint())
-}
-
-// count returns a form like "1 file" or "2 files".
-func count(n int, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return fmt.Sprintf("%d %s", n, what)
-}
-
-// size returns a form like "9.4 MB".
-func size(bytes int64) string {
-	if bytes < 1000 {
-		return fmt.Sprintf("%d B", bytes)
-	}
-	n, unit := float64(bytes)/1000, 0
-	for ; n >= 999.95 && unit < 5; unit++ {
-		n /= 1000
-	}
-	return fmt.Sprintf("%.1f %cB", n, "kMGTPE"[unit])
 }

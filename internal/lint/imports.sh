@@ -57,7 +57,7 @@ allow pairing/qr
 allow relay/token identity proto internal/hidden
 allow relay/server identity relay/token internal/circuit
 allow relay/server/daemon identity relay/server relay/token
-allow cmd/sdp2p p2p identity library mdns mdns/scan quic relay relay/server relay/server/daemon relay/token internal/circuit internal/dns internal/dnssd relay/directory
+allow cmd/sdp2p p2p identity library mdns mdns/scan quic relay relay/server relay/server/daemon relay/token internal/circuit internal/dns internal/dnssd internal/text relay/directory
 allow metrics p2p
 allow debugpage p2p identity
 allow p2ptest p2p identity

@@ -14,3 +14,11 @@ func Size(bytes uint64) string {
 	}
 	return fmt.Sprintf("%.1f %cB", n, "kMGTPE"[unit])
 }
+
+// Count returns a number of things for people, such as "1 file" or "2 files".
+func Count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}

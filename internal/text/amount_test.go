@@ -15,3 +15,9 @@ func TestSize(t *testing.T) {
 		require.Equal(t, want, Size(bytes))
 	}
 }
+
+func TestCount(t *testing.T) {
+	for n, want := range map[int]string{0: "0 boxes", 1: "1 box", 2: "2 boxes"} {
+		require.Equal(t, want, Count(n, "box", "boxes"))
+	}
+}
