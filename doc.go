@@ -77,7 +77,7 @@
 //
 // # Limits
 //
-// A stranger is a peer that is neither tracked ([Scope.Track]) nor behind a
+// A stranger is a peer that is neither tracked ([P2P.Track]) nor behind a
 // [Manual] candidate. On a connection that this node dialed, no peer is a
 // stranger.
 //

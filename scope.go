@@ -180,29 +180,13 @@ func (s *Scope) Stated(id identity.RemoteIdentity, metadata map[string]string) e
 	})
 }
 
-// Track keeps a peer, such as another device of the user, in view even while it
-// is unavailable: the peer is among [P2P.Tracked], with the reason why it
-// cannot be reached, and the table never evicts it. The hook's last Untrack, or
-// its end, undoes that. Track returns the peer; it returns nil for this node
-// itself, and once the hook has stopped.
-func (s *Scope) Track(id identity.RemoteIdentity) (peer *Peer) {
-	if id.IsZero() || id == s.node.remote {
-		return nil
-	}
-	_ = s.do(func(st *state) error {
-		peer = st.track(s.reg, id)
-		return nil
-	})
-	return peer
-}
+// Track keeps a peer in view for the hook, as [P2P.Track] does for the app. The
+// hook's Untrack, or its end, undoes that. Track also returns nil once the hook
+// has stopped.
+func (s *Scope) Track(id identity.RemoteIdentity) *Peer { return s.node.track(s.reg, id) }
 
 // Untrack undoes [Scope.Track].
-func (s *Scope) Untrack(id identity.RemoteIdentity) {
-	_ = s.do(func(st *state) error {
-		st.untrack(s.reg, id)
-		return nil
-	})
-}
+func (s *Scope) Untrack(id identity.RemoteIdentity) { s.node.untrack(s.reg, id) }
 
 // Announces records whether the hook announces this node and its metadata to
 // everybody on a network. Until a hook calls it, and once the hook has ended,

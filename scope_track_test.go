@@ -78,6 +78,34 @@ func TestUntrack(t *testing.T) {
 	require.ErrorIs(t, peer.Info().Unreachable, p2p.ErrClosed)
 }
 
+// The app tracks peers as hooks do, and independently of them.
+func TestTrackByApp(t *testing.T) {
+	keeper := &fakeHook{name: "keeper"}
+	node := start(t, p2p.Config{}, keeper)
+	events := node.Subscribe()
+	drain(events)
+	id := newID()
+	peer := node.Track(id)
+	require.Equal(t, id, peer.Identity())
+	require.Same(t, peer, node.Track(id))
+	require.Equal(t, []p2p.Event{p2p.TrackedModified{}}, drain(events))
+	require.Equal(t, []*p2p.Peer{peer}, node.Tracked())
+	require.False(t, keeper.scope.Stranger(id))
+	require.Same(t, peer, keeper.scope.Track(id))
+	node.Untrack(id)
+	require.Equal(t, []*p2p.Peer{peer}, node.Tracked(), "the hook tracks it still")
+	require.Same(t, peer, node.Track(id))
+	require.NoError(t, node.Unregister(t.Context(), keeper))
+	require.Equal(t, []*p2p.Peer{peer}, node.Tracked(), "the app tracks it still")
+	drain(events)
+	node.Untrack(id)
+	node.Untrack(id)
+	require.Empty(t, node.Tracked())
+	require.Equal(t, []p2p.Event{p2p.TrackedModified{}}, drain(events))
+	require.Nil(t, node.Track(node.Identity()))
+	require.Nil(t, node.Track(identity.RemoteIdentity{}))
+}
+
 // A flood of announcements does not displace a tracked peer, whether it was
 // tracked before or after its discovery; once the tracking ends, it does.
 func TestTrackedStay(t *testing.T) {

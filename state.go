@@ -215,7 +215,8 @@ func (s *state) withdraw(by *registration) {
 	}
 }
 
-// track keeps a peer in view for a hook, and returns it.
+// track keeps a peer in view for a hook, or the app if by is nil, and returns
+// the peer.
 func (s *state) track(by *registration, id identity.RemoteIdentity) *Peer {
 	t := s.peers.tracked[id]
 	if t == nil {

@@ -71,10 +71,11 @@ type statement struct {
 	metadata map[string]string
 }
 
-// A tracked peer is one that hooks keep in view even while it is unavailable.
+// A tracked peer is one that hooks or the app keep in view even while it is
+// unavailable.
 type tracked struct {
 	peer *Peer
-	by   map[*registration]struct{}
+	by   map[*registration]struct{} // nil: the app
 }
 
 // peer returns the one *Peer of an identity that is available or tracked.

@@ -14,7 +14,8 @@
 //
 // A node can be called at two relays at a time, in different zones if possible.
 // Tracked peers, which are the members of the node's libraries and others that
-// hooks keep in view, are dialed through relays when no address answers.
+// the app ([p2p.P2P.Track]) or hooks keep in view, are dialed through relays
+// when no address answers.
 //
 // Two nodes behind NATs that use another port for each destination find no
 // direct path by themselves. They do if the router of one of them forwards a

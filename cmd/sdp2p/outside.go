@@ -123,9 +123,8 @@ func (d *doctor) goOutside(ctx context.Context, t *target) *outsideFacts {
 	}
 	listener := quic.New(quic.Config{})
 	client := relay.New(relay.Config{Listener: listener, Tokens: shown})
-	follow := &follower{scope: make(chan *p2p.Scope, 1)}
 	node, err := p2p.Start(ctx, p2p.Config{
-		App: d.app, Name: "sdp2p doctor", Identity: o.key, Hooks: []p2p.Hook{listener, client, follow}, Logger: slog.New(slog.DiscardHandler),
+		App: d.app, Name: "sdp2p doctor", Identity: o.key, Hooks: []p2p.Hook{listener, client}, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		f.startErr = err
@@ -138,7 +137,7 @@ func (d *doctor) goOutside(ctx context.Context, t *target) *outsideFacts {
 	}
 	if t != nil && !t.peer.IsZero() {
 		_ = client.Set(o.servers)
-		f.far = d.goFar(ctx, client, (<-follow.scope).Track(t.peer), t.peer)
+		f.far = d.goFar(ctx, client, node.Track(t.peer), t.peer)
 	}
 	return f
 }
@@ -203,18 +202,6 @@ func (d *doctor) goFar(ctx context.Context, client *relay.Client, peer *p2p.Peer
 	}
 	f.path, f.upgrade = peer.Path(), of()
 	return f
-}
-
-// A follower is a hook that lends its scope.
-type follower struct{ scope chan *p2p.Scope }
-
-func (*follower) Name() string { return "doctor" }
-
-func (f *follower) Run(ctx context.Context, s *p2p.Scope) error {
-	f.scope <- s
-	s.Ready()
-	<-ctx.Done()
-	return nil
 }
 
 // reached reports whether the peer was reached, through a relay or then

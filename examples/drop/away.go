@@ -23,7 +23,7 @@ type away struct {
 	token  string // a file
 	other  string // the key of the other device, or its fingerprint on this network
 
-	peer   *p2p.Peer // once it runs
+	friend identity.RemoteIdentity // the other device, with relays
 	client *relay.Client
 }
 
@@ -46,8 +46,8 @@ func (a *away) use(cfg *p2p.Config, listener *quic.Listener, role, to string) er
 	if role == "send" {
 		a.other = to
 	}
-	other, err := identity.Parse(a.other)
-	if err != nil {
+	var err error
+	if a.friend, err = identity.Parse(a.other); err != nil {
 		return fmt.Errorf("with --relay, name the other device by its whole key, "+
 			"which it prints: %w", err)
 	}
@@ -67,7 +67,7 @@ func (a *away) use(cfg *p2p.Config, listener *quic.Listener, role, to string) er
 		rc.Tokens = []token.Token{t}
 	}
 	a.client = relay.New(rc)
-	cfg.Hooks = append(cfg.Hooks, a.client, &friend{a, other})
+	cfg.Hooks = append(cfg.Hooks, a.client)
 	return nil
 }
 
@@ -76,11 +76,12 @@ func (a *away) trusts(sender identity.RemoteIdentity) bool {
 	return a != nil && isKeyOf(a.other, sender)
 }
 
-// announce prints this device's key, and says when it can be reached.
+// announce prints this device's key, and says when the sender can reach it.
 func (a *away) announce(ctx context.Context, c *console, node *p2p.P2P) {
 	if a == nil || a.relays == "" {
 		return
 	}
+	node.Track(a.friend)
 	c.say("For devices on other networks, the key is %s", node.Identity())
 	go func() {
 		if a.client.Wait(ctx) == nil {
@@ -90,28 +91,13 @@ func (a *away) announce(ctx context.Context, c *console, node *p2p.P2P) {
 }
 
 // receiver returns the device to send to, or nil if it is on this network.
-func (a *away) receiver() (*p2p.Peer, error) {
+func (a *away) receiver(node *p2p.P2P) (*p2p.Peer, error) {
 	if a == nil || a.relays == "" {
 		return nil, nil
 	}
-	if a.peer == nil {
+	peer := node.Track(a.friend) // relays lead only to tracked devices
+	if peer == nil {
 		return nil, errors.New("--to is this device's own key")
 	}
-	return a.peer, nil
-}
-
-// A friend is a hook that tracks the other device: relays lead only to tracked
-// ones.
-type friend struct {
-	*away
-	id identity.RemoteIdentity
-}
-
-func (*friend) Name() string { return "friend" }
-
-func (f *friend) Run(ctx context.Context, s *p2p.Scope) error {
-	f.peer = s.Track(f.id)
-	s.Ready()
-	<-ctx.Done()
-	return nil
+	return peer, nil
 }

@@ -31,7 +31,7 @@ func send(ctx context.Context, c *console, cfg p2p.Config, want sending) code {
 	}
 	defer node.Shutdown(context.Background())
 	go tellPaths(ctx, c, node)
-	peer, err := want.away.receiver()
+	peer, err := want.away.receiver(node)
 	if peer == nil && err == nil {
 		peer, err = choose(ctx, c, node, want.to, want.yes)
 	}
