@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/text"
 )
 
 // State describes the node at this moment. Its parts are consistent with each
@@ -140,7 +141,7 @@ func (g *gatherer) peer(p *gathered) PeerState {
 	info := p.info
 	candidates := with(info.Candidates, g.node.ways(info.Identity))
 	s := PeerState{
-		Identity: info.Identity, Name: printable(info.Name, maxShown), Metadata: g.metadata(info.Metadata), Verified: info.Verified,
+		Identity: info.Identity, Name: text.Escape(info.Name, maxShown), Metadata: g.metadata(info.Metadata), Verified: info.Verified,
 		Available: info.Available, Tracked: info.Tracked, Revoked: info.Revoked, LastSeen: info.LastSeen,
 		DiscoveredBy: info.DiscoveredBy, Unreachable: g.text(info.Unreachable),
 	}
@@ -271,7 +272,7 @@ func (g *gatherer) metadata(entries map[string]string) map[string]string {
 	kept := map[string]string{}
 	for key, value := range entries {
 		if g.libraries || !isUUID(key) {
-			kept[key] = printable(value, maxShown)
+			kept[key] = text.Escape(value, maxShown)
 		}
 	}
 	return kept
@@ -283,7 +284,7 @@ func (g *gatherer) text(err error) string {
 	if err == nil {
 		return ""
 	}
-	s := printable(err.Error(), maxShown)
+	s := text.Escape(err.Error(), maxShown)
 	if !g.libraries {
 		s = withoutUUIDs(s)
 	}

@@ -164,7 +164,7 @@ func (c *circumstances) same(d *circumstances) bool {
 	if c == nil || d == nil {
 		return c == d
 	}
-	return c.hook == d.hook && c.route == d.route && c.path == d.path && c.from == nil && d.from == nil && text(c.cause) == text(d.cause)
+	return c.hook == d.hook && c.route == d.route && c.path == d.path && c.from == nil && d.from == nil && textOf(c.cause) == textOf(d.cause)
 }
 
 // circumstances returns the circumstances, empty ones if there are none.
@@ -175,7 +175,7 @@ func (n *note) circumstances() *circumstances {
 	return n.in
 }
 
-func text(err error) string {
+func textOf(err error) string {
 	if err == nil {
 		return ""
 	}

@@ -1,9 +1,6 @@
 package p2p
 
-import (
-	"strconv"
-	"strings"
-)
+import "github.com/sdp2p/p2p/internal/text"
 
 // maxShown is the most bytes of an error that a log line has.
 const maxShown = 4096
@@ -14,24 +11,7 @@ type shown struct{ err error }
 
 // Error returns the error's text, cut to maxShown, with unprintable characters
 // escaped.
-func (s shown) Error() string { return printable(s.err.Error(), maxShown) }
+func (s shown) Error() string { return text.Escape(s.err.Error(), maxShown) }
 
 // Unwrap returns the error.
 func (s shown) Unwrap() error { return s.err }
-
-// printable cuts a text to limit bytes and escapes unprintable characters.
-func printable(s string, limit int) string {
-	var b strings.Builder
-	for _, r := range s {
-		if b.Len() >= limit {
-			b.WriteString("…")
-			break
-		}
-		if strconv.IsPrint(r) {
-			b.WriteRune(r)
-		} else {
-			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
-		}
-	}
-	return b.String()
-}

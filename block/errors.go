@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"strings"
 	"syscall"
-	"unicode"
 
 	"github.com/sdp2p/p2p/internal/text"
 	"github.com/sdp2p/p2p/proto"
@@ -256,13 +255,8 @@ func reason(err error) string {
 
 // printable returns text in a form that is safe for terminals and logs: at most
 // limit bytes of UTF-8, with printable characters and spaces only.
-func printable(text string, limit int) string {
-	clean := strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, text)
+func printable(s string, limit int) string {
+	clean := text.Mask(s)
 	if len(clean) > limit {
 		clean = strings.ToValidUTF8(clean[:limit], "") // without a partial character
 	}

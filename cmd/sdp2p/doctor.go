@@ -18,6 +18,7 @@ import (
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/internal/dnssd"
+	"github.com/sdp2p/p2p/internal/text"
 	"github.com/sdp2p/p2p/mdns/scan"
 	"github.com/sdp2p/p2p/quic"
 	"github.com/sdp2p/p2p/relay"
@@ -341,9 +342,9 @@ func (r *report) count(v verdict) (n int) {
 func (r *report) write(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, c := range r.Checks {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", c.Verdict, c.Topic, cmp.Or(plain(c.Subject), "-"), plain(c.Value))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", c.Verdict, c.Topic, cmp.Or(text.Mask(c.Subject), "-"), text.Mask(c.Value))
 		if c.Advice != "" {
-			fmt.Fprintf(t, "\t\t\t→ %s\n", plain(c.Advice))
+			fmt.Fprintf(t, "\t\t\t→ %s\n", text.Mask(c.Advice))
 		}
 	}
 	fmt.Fprintf(t, "\n%d ok, %d warn, %d fail\n", r.count(fine), r.count(warn), r.count(fail))

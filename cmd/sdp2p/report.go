@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sdp2p/p2p/internal/text"
 )
 
 // A reportFile is the output of --report, for a bug report, without secrets and
@@ -98,17 +100,17 @@ func (r *report) withoutNames(text string) string {
 
 // without replaces names in a text, also as lines show them. What contains
 // another name goes first: its rest would stay.
-func without(names []string, text string) string {
+func without(names []string, from string) string {
 	for _, name := range names {
-		names = append(names, plain(name), printable(name))
+		names = append(names, text.Mask(name), printable(name))
 	}
 	slices.SortFunc(names, func(a, b string) int { return len(b) - len(a) })
 	for _, name := range names {
 		if len(name) > 1 {
-			text = strings.ReplaceAll(text, name, "(name)")
+			from = strings.ReplaceAll(from, name, "(name)")
 		}
 	}
-	return text
+	return from
 }
 
 // nameless reads a state of package p2p, and removes names, metadata, and

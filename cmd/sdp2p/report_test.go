@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/internal/text"
 )
 
 // The report for a bug tells what was found, but nobody's name.
@@ -49,7 +51,7 @@ func TestReportNames(t *testing.T) {
 	host, err := os.Hostname()
 	require.NoError(t, err)
 	r := &report{
-		Checks: []check{{Topic: "peer", Value: fmt.Sprintf("%s, and %q, %s of Oscar", printable(long), plain(long), host)}},
+		Checks: []check{{Topic: "peer", Value: fmt.Sprintf("%s, and %q, %s of Oscar", printable(long), text.Mask(long), host)}},
 		Peer:   &peerReport{Asked: "192.0.2.1", Candidates: []candidate{{Name: long}, {Name: "Oscar"}, {Name: host + " of Oscar"}}},
 	}
 	state := filepath.Join(t.TempDir(), "state.json")

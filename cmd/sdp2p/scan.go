@@ -123,28 +123,18 @@ func printable(s string) string {
 	if r := []rune(s); len(r) > 32 {
 		s = string(r[:31]) + "…"
 	}
-	return strings.TrimSpace(plain(s))
-}
-
-// plain replaces characters that a terminal may act on.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return unicode.ReplacementChar
-	}, s)
+	return strings.TrimSpace(text.Mask(s))
 }
 
 // writeJSON also escapes characters that JSON does not require to be escaped,
 // but that a terminal may act on. They are all inside strings.
 func writeJSON(w io.Writer, document any) error {
-	text, err := json.MarshalIndent(document, "", "  ")
+	plain, err := json.MarshalIndent(document, "", "  ")
 	if err != nil {
 		return err
 	}
 	var b []byte
-	for _, r := range string(text) {
+	for _, r := range string(plain) {
 		if r == '\n' || unicode.IsPrint(r) {
 			b = append(b, string(r)...)
 		} else {

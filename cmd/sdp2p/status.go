@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/internal/text"
 )
 
 const statusHelp = `ADDRESS is where the app serves its package debugpage: a port such as :7380 of this computer, an address and a port,
@@ -93,8 +94,8 @@ func stateAt(ctx context.Context, page *url.URL) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case answer.StatusCode != http.StatusOK:
-		text, _, _ := strings.Cut(string(data), "\n")
-		return nil, fmt.Errorf("%v answers %s: %s", page, plain(answer.Status), plain(text))
+		first, _, _ := strings.Cut(string(data), "\n")
+		return nil, fmt.Errorf("%v answers %s: %s", page, text.Mask(answer.Status), text.Mask(first))
 	case !json.Valid(data):
 		return nil, fmt.Errorf("%v answers, but not with the state of a node", page)
 	}
@@ -110,13 +111,13 @@ func writeStatus(w io.Writer, s p2p.State) error {
 		state := "serves"
 		switch {
 		case h.Stopped:
-			state = "has stopped: " + cmp.Or(plain(h.Cause), "without an error")
+			state = "has stopped: " + cmp.Or(text.Mask(h.Cause), "without an error")
 		case !h.Ready:
 			state = "does not serve yet"
 		}
 		at := ""
 		for _, a := range h.Addrs {
-			at += " " + plain(a.String()) // a zone may be anything
+			at += " " + text.Mask(a.String()) // a zone may be anything
 		}
 		fmt.Fprintf(t, "hook %s\t%s%s\n", printable(h.Name), state, at)
 	}
@@ -140,11 +141,11 @@ func writeStatus(w io.Writer, s p2p.State) error {
 func writePeer(w io.Writer, p p2p.PeerState) {
 	path, rtt := "none", "-"
 	if p.Unreachable != "" {
-		path = "none: " + plain(p.Unreachable)
+		path = "none: " + text.Mask(p.Unreachable)
 	}
 	if len(p.Connections) > 0 {
 		c := p.Connections[0]
-		path, rtt = plain(c.Path.String()), cmp.Or(c.RTT.Round(100*time.Microsecond).String(), "-")
+		path, rtt = text.Mask(c.Path.String()), cmp.Or(c.RTT.Round(100*time.Microsecond).String(), "-")
 	}
 	var bytes p2p.Bytes
 	for _, b := range p.Bytes {
@@ -166,5 +167,5 @@ func writeEvent(w io.Writer, e p2p.Note) {
 	if !e.Peer.IsZero() {
 		peer = e.Peer.Fingerprint()
 	}
-	fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", e.Time.Local().Format(time.TimeOnly), printable(what), peer, printable(e.Hook), plain(cmp.Or(e.Error, e.Cause)))
+	fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", e.Time.Local().Format(time.TimeOnly), printable(what), peer, printable(e.Hook), text.Mask(cmp.Or(e.Error, e.Cause)))
 }

@@ -35,7 +35,7 @@ allow() { # room, the rooms that it may import
 	done
 }
 
-allow . identity proto internal/backlog internal/labels internal/turn
+allow . identity proto internal/backlog internal/labels internal/text internal/turn
 allow identity internal/secretfile
 allow proto
 allow mdns p2p identity proto internal/dnssd internal/junction internal/metadata
