@@ -46,4 +46,25 @@ func (r Result) String() string {
 	return strings.Join(parts, "; ")
 }
 
+// String says what may happen since the file system lacks these features, for
+// people and logs, as in "a crash may leave an empty file". It is empty if
+// nothing is lacking.
+func (l Lacks) String() string {
+	var all []string
+	for _, lack := range []struct {
+		is   bool
+		text string
+	}{
+		{l.Sync, "a power cut may lose files that have just arrived"},
+		{l.Links, "a crash may leave an empty file"},
+		{l.Locks, "two programs must not receive the same files at a time"},
+		{l.Exchange, "changed files cannot be replaced, and come in addition"},
+	} {
+		if lack.is {
+			all = append(all, lack.text)
+		}
+	}
+	return strings.Join(all, "; ")
+}
+
 func size(bytes int64) string { return text.Size(uint64(max(bytes, 0))) }

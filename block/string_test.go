@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Offers, progress and results describe themselves, for logs as well.
+// Offers, progress, results and lacks describe themselves, for logs as well.
 func TestString(t *testing.T) {
 	offer := &Offer{Files: 812, Folders: 1, Bytes: 9_400_000}
 	require.Equal(t, "812 files and 1 folder, 9.4 MB", fmt.Sprint(offer))
@@ -23,4 +23,9 @@ func TestString(t *testing.T) {
 	require.Equal(t, "812 files, 9.4 MB; 5.4 MB were there already; 7 unchanged since last time; "+
 		"3.0 MB reused of earlier files; 2 left out", fmt.Sprint(r))
 	require.Equal(t, "0 files, 0 B", fmt.Sprint(Result{}))
+
+	require.Empty(t, fmt.Sprint(Lacks{}))
+	require.Equal(t, "a power cut may lose files that have just arrived; a crash may leave an empty file; "+
+		"two programs must not receive the same files at a time; "+
+		"changed files cannot be replaced, and come in addition", fmt.Sprint(Lacks{true, true, true, true}))
 }
