@@ -16,8 +16,8 @@ import (
 var readmeCommands = []struct{ begin, file, test string }{
 	{"make demo ", ".ci/run", "make demo"},
 	{"make test ", ".ci/run", "make test"},
-	{"go run ./examples/drop receive ", "examples/drop/process_test.go", "TestInterrupt"},
-	{"go run ./examples/drop send ", "examples/drop/process_test.go", "TestInterrupt"},
+	{"go run ./examples/drop receive ", "examples/drop/main_test.go", "TestInterrupt"},
+	{"go run ./examples/drop send ", "examples/drop/main_test.go", "TestInterrupt"},
 	{"go run ./examples/notes --demo ", "examples/notes/demo_test.go", "TestDemo"},
 	{"go run ./examples/hello --debug :7380 ", "examples/hello/main_debug_test.go", "TestDebug"},
 	{"go run ./cmd/sdp2p status :7380 ", "cmd/sdp2p/status_test.go", "TestStatus"},

@@ -8,11 +8,11 @@ import (
 	"io"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/examples/drop/console"
 	"github.com/sdp2p/p2p/identity"
 )
 
@@ -40,12 +40,12 @@ func isKeyOf(key string, id identity.RemoteIdentity) bool {
 // choose returns the device to send to. It asks, unless the device was named by
 // its fingerprint, or by a verified name that no other device has.
 func choose(
-	ctx context.Context, c *console, node *p2p.P2P, to string, yes bool,
+	ctx context.Context, c *console.Console, node *p2p.P2P, to string, yes bool,
 ) (*p2p.Peer, error) {
 	if to == "" {
-		c.warn("Looking for devices that receive files…")
+		c.Warn("Looking for devices that receive files…")
 	} else {
-		c.warn("Waiting for %q…", to)
+		c.Warn("Waiting for %q…", to)
 	}
 	found := find(ctx, node, to)
 	switch {
@@ -62,7 +62,7 @@ func choose(
 		return found[0], nil
 	}
 	question := fmt.Sprintf("Send to %s? Anybody can take that name.", who(found[0]))
-	if ok, err := c.confirm(ctx, question); !ok || err != nil {
+	if ok, err := c.Confirm(ctx, question); !ok || err != nil {
 		return nil, fmt.Errorf("nothing was sent, since the name is not verified; "+
 			"--to %s does without a question", found[0].Identity().Fingerprint())
 	}
@@ -75,19 +75,17 @@ func choose(
 func find(ctx context.Context, node *p2p.P2P, to string) []*p2p.Peer {
 	looking, cancel := context.WithTimeout(ctx, findWithin)
 	defer cancel()
-	waits, began := false, time.Now()
+	waits, more := false, time.Now().Add(twinWithin)
 	for range node.Watch(looking) {
 		found := receivers(node, to)
 		if len(found) > 0 && isKey(to) {
 			return found
 		}
 		if len(found) > 0 && !waits {
-			waits = true
-			more := moreWithin
-			if to != "" {
-				more = time.Until(began.Add(twinWithin))
+			if waits = true; to == "" {
+				more = time.Now().Add(moreWithin)
 			}
-			time.AfterFunc(more, cancel)
+			time.AfterFunc(time.Until(more), cancel)
 		}
 	}
 	return receivers(node, to)
@@ -112,24 +110,24 @@ func receivers(node *p2p.P2P, to string) (found []*p2p.Peer) {
 	return found
 }
 
-// pick lists devices and lets the user choose one.
+// pick lets the user choose one of several devices.
 func pick(
-	ctx context.Context, c *console, found []*p2p.Peer, to string, yes bool,
+	ctx context.Context, c *console.Console, found []*p2p.Peer, to string, yes bool,
 ) (*p2p.Peer, error) {
-	for i, p := range found {
-		c.warn("%3d  %s", i+1, who(p))
+	var names []string
+	for _, p := range found {
+		names = append(names, who(p))
 	}
 	if to != "" && yes {
-		return nil, fmt.Errorf("%d devices are called %q: "+
-			"use --to with a fingerprint", len(found), to)
+		return nil, fmt.Errorf("%d devices are called %q: use --to with a fingerprint: %s",
+			len(found), to, strings.Join(names, ", "))
 	}
-	line, err := c.ask(ctx, "Send to number:")
+	i, err := c.Choose(ctx, "Send to number:", names)
 	if errors.Is(err, io.EOF) {
-		return nil, errors.New("no device was chosen: use --to with a fingerprint")
+		err = errors.New("no device was chosen: use --to with a fingerprint")
 	}
-	n, err := strconv.Atoi(line)
-	if err != nil || n < 1 || n > len(found) {
-		return nil, fmt.Errorf("there is no device of that number: %q", line)
+	if err != nil {
+		return nil, err
 	}
-	return found[n-1], nil
+	return found[i], nil
 }

@@ -40,7 +40,7 @@ type choice struct {
 func (c *chooser) choose(t *testing.T, to string, yes bool) <-chan choice {
 	made := make(chan choice, 1)
 	go func() {
-		p, err := choose(t.Context(), c.console, c.node, to, yes)
+		p, err := choose(t.Context(), c.Console, c.node, to, yes)
 		if err != nil {
 			made <- choice{err: err}
 			return
@@ -59,7 +59,7 @@ func TestChooseFingerprint(t *testing.T) {
 		key := identity.New()
 		receives := map[string]string{"receives": "files"}
 		made := c.choose(t, key.Remote().Fingerprint(), false)
-		c.wait(t, `Waiting for "`+key.Remote().Fingerprint()+`"…`)
+		c.Shows(t, `Waiting for "`+key.Remote().Fingerprint()+`"…`)
 		c.network.Start(t, p2p.Config{Name: "Bob", Identity: key, Metadata: receives})
 		require.Equal(t, choice{key: key.Remote()}, wait(t, made))
 		require.Equal(t, choice{key: key.Remote()}, wait(t, c.choose(t, key.Remote().String(), false)))
@@ -95,7 +95,7 @@ func TestChooseName(t *testing.T) {
 				c.enter("y\n")
 				made := c.choose(t, "Bob", test.yes)
 				if !test.yes {
-					c.wait(t, `Send to "Bob" (`+bob.Fingerprint()+`)? Anybody can take that name. [y/N] `)
+					c.Shows(t, `Send to "Bob" (`+bob.Fingerprint()+`)? Anybody can take that name. [y/N] `)
 					if c.enter(test.answer); test.answer == "" {
 						c.keys.Close()
 					}
@@ -142,21 +142,25 @@ func TestChooseNotUnique(t *testing.T) {
 		synctest.Wait()
 		c.add(t, "Bob") // later, but in time
 		c.add(t, "Carol")
-		c.wait(t, "  2  \"Bob\" (")
-		c.wait(t, "Send to number: ")
+		c.Shows(t, "  2  \"Bob\" (")
+		c.Shows(t, "Send to number: ")
 		require.NotContains(t, c.String(), "Carol")
 		c.enter("3\n")
-		require.EqualError(t, (wait(t, made)).err, `there is no device of that number: "3"`)
-		require.ErrorContains(t, (wait(t, c.choose(t, "Bob", true))).err, `2 devices are called "Bob"`)
+		require.EqualError(t, (wait(t, made)).err, `there is no such number: "3"`)
+		err := wait(t, c.choose(t, "Bob", true)).err
+		require.ErrorContains(t, err, `2 devices are called "Bob"`)
+		for _, bob := range receivers(c.node, "Bob") {
+			require.ErrorContains(t, err, bob.Identity().Fingerprint())
+		}
 		made = c.choose(t, "", false)
-		c.wait(t, "Looking for devices that receive files…")
-		c.wait(t, "  3  \"Carol\" (")
-		c.wait(t, "Send to number: ")
+		c.Shows(t, "Looking for devices that receive files…")
+		c.Shows(t, "  3  \"Carol\" (")
+		c.Shows(t, "Send to number: ")
 		c.enter("3\n")
 		carol := receivers(c.node, "Carol")[0].Identity()
 		require.Equal(t, choice{key: carol}, wait(t, made))
 		made = c.choose(t, "", true)
-		c.wait(t, "Send to number: ")
+		c.Shows(t, "Send to number: ")
 		c.keys.Close()
 		require.ErrorContains(t, (wait(t, made)).err, "no device was chosen")
 	})
@@ -196,10 +200,10 @@ func TestChooseCancel(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan code)
 		cfg := p2p.Config{App: "drop", Hooks: p2ptest.NewNetwork(p2ptest.Config{}).Hooks()}
-		go func() { ended <- send(ctx, u.console, cfg, sending{paths: []string{"."}, to: "Bob"}) }()
-		u.wait(t, `Waiting for "Bob"…`)
+		go func() { ended <- send(ctx, u.Console, cfg, &options{paths: []string{"."}, to: "Bob"}) }()
+		u.Shows(t, `Waiting for "Bob"…`)
 		cancel()
 		require.Equal(t, exitFailed, wait(t, ended))
-		u.wait(t, "drop: canceled\n")
+		u.Shows(t, "drop: canceled\n")
 	})
 }

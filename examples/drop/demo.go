@@ -12,11 +12,13 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/sdp2p/p2p/examples/drop/console"
 )
 
 // demo sends source from one process to another, over the loopback interface,
 // and compares what arrived.
-func demo(ctx context.Context, c *console, source string) error {
+func demo(ctx context.Context, c *console.Console, source string) error {
 	ctx, cancel := context.WithTimeout(ctx, 50*time.Second)
 	defer cancel()
 	source, err := filepath.Abs(source)
@@ -80,7 +82,7 @@ func partly(err error) error {
 }
 
 // compare compares the files sent with those that arrived.
-func compare(c *console, sent, arrived string) error {
+func compare(c *console.Console, sent, arrived string) error {
 	want, err := snapshot(sent)
 	if err != nil {
 		return err
@@ -92,7 +94,7 @@ func compare(c *console, sent, arrived string) error {
 	if err != nil {
 		return fmt.Errorf("the files that arrived are not those that were sent: %w", err)
 	}
-	c.say("demo: all %d files and folders are identical, byte by byte", len(got))
+	c.Say("demo: all %d files and folders are identical, byte by byte", len(got))
 	return nil
 }
 

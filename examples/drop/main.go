@@ -38,7 +38,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"log"
 	"os"
 	"os/signal"
@@ -46,35 +45,18 @@ import (
 	"strings"
 	"syscall"
 
-	"golang.org/x/term"
-
 	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/examples/drop/console"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/mdns"
 	"github.com/sdp2p/p2p/quic"
+	_ "github.com/sdp2p/p2p/quic/gather" // files are large
+	"github.com/sdp2p/p2p/relay"
 	"github.com/sdp2p/p2p/tcp"
 )
 
 // route is the route for the streams of a transfer of package block.
 const route = "drop/2"
-
-const usage = `Drop sends files and folders to another device, on the local network or
-through a relay.
-
-  drop receive DIR [--yes] [--once] [--from KEY]
-  drop send PATH... [--to NAME] [--yes]
-  drop … --relay KEY@IP:PORT --to|--from KEY
-  drop --demo PATH
-
-Exit codes: 0 all has arrived, 1 nothing was sent or the transfer failed,
-2 wrong usage, 3 some files were left out. A receiver runs until Ctrl-C and
-reports the worst of the transfers that it accepted: 1, then 3, then 0.
-With --once, 1 also if there was none.
-
-Only what is entered after a question answers it, also where the input is a
-pipe. Where nobody answers, the answer is no; --yes answers beforehand.
-
-Flags:`
 
 // A code is the exit code of the program, or of one transfer.
 type code int
@@ -89,103 +71,59 @@ const (
 func main() { os.Exit(int(run(os.Args[1:]))) }
 
 func run(args []string) code {
-	c := &console{out: os.Stdout, err: os.Stderr}
-	c.live = term.IsTerminal(int(os.Stderr.Fd()))
-	log.SetOutput(printable{os.Stderr}) // slog's, too
-	hostname, _ := os.Hostname()
-	flags := flag.NewFlagSet("drop", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	name := flags.String("name", hostname, "the `name` that others see")
-	to := flags.String("to", "", "send to the device with this fingerprint or `name`")
-	yes := flags.Bool("yes", false, "receive everything; send to a name that is not verified")
-	flags.BoolVar(yes, "y", false, "the same as --yes")
-	once := flags.Bool("once", false, "receive one transfer, and exit with its code")
-	show := flags.String("demo", "", "send this `path` between two processes here")
-	on := flags.String("interface", "", "find devices on these network `interfaces` only")
-	keys := flags.String("keys", "", "the `folder` for the keys that others know")
-	var far away
-	far.flags(flags)
-	words, err := parse(flags, args)
-	if errors.Is(err, flag.ErrHelp) {
-		fmt.Println(usage)
-		flags.SetOutput(printable{os.Stdout})
+	c := console.Standard()
+	log.SetOutput(console.Printable(os.Stderr)) // slog's, too
+	var o options
+	flags := o.flags()
+	err := o.parse(flags, args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Print(help)
+		flags.SetOutput(console.Printable(os.Stdout))
 		flags.PrintDefaults()
 		return exitAll
-	}
-	if err == nil && !makeSense(words, *show != "") {
-		err = errors.New("one of these, please: drop receive DIR, " +
-			"drop send PATH..., drop --demo PATH")
-	}
-	if err != nil {
-		c.warn("drop: %v (--help tells more)", err)
+	case err != nil:
+		c.Warn("drop: %v (--help tells more)", err)
 		return exitUsage
 	}
-	ctx, stop := interruptible()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if *show != "" {
-		return c.exit(demo(ctx, c, *show))
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program
+	if o.demo != "" {
+		return exit(c, demo(ctx, c, o.demo))
 	}
-	key, err := key(*keys, words[0])
+	key, err := key(o.keys, o.command)
 	if err != nil {
-		return c.exit(err)
+		return exit(c, err)
 	}
-	if !*yes && !isKey(*to) {
-		c.listen(os.Stdin)
+	if !o.yes && !isKey(o.to) {
+		c.Listen(os.Stdin)
 	}
 	listener := quic.New(quic.Config{})
-	cfg := p2p.Config{App: "drop", Name: *name, Identity: key, Hooks: []p2p.Hook{
-		listener, tcp.New(tcp.Config{}), mdns.New(mdns.Config{Interfaces: strings.Fields(*on)}),
+	cfg := p2p.Config{App: "drop", Name: o.name, Identity: key, Hooks: []p2p.Hook{
+		listener, tcp.New(tcp.Config{}), mdns.New(mdns.Config{Interfaces: strings.Fields(o.on)}),
 	}}
-	if err := far.use(&cfg, listener, words[0], *to); err != nil {
-		return c.exit(err)
+	if !o.friend.IsZero() {
+		o.relay.Listener = listener
+		o.relays = relay.New(o.relay)
+		cfg.Hooks = append(cfg.Hooks, o.relays)
 	}
-	if words[0] == "receive" {
-		return receive(ctx, c, cfg, receiving{dir: words[1], yes: *yes, once: *once, away: &far})
+	if o.command == "receive" {
+		return receive(ctx, c, cfg, &o)
 	}
-	spool := spool()
-	if spool != nil {
-		defer spool.Close()
+	if o.spool = spool(); o.spool != nil {
+		defer o.spool.Close()
 	}
-	return send(ctx, c, cfg, sending{words[1:], *to, *yes, spool, &far})
-}
-
-// interruptible returns a context that Ctrl-C ends; a second one ends the
-// program.
-func interruptible() (context.Context, context.CancelFunc) {
-	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	ctx, stop := signal.NotifyContext(context.Background(), signals...)
-	context.AfterFunc(ctx, stop)
-	return ctx, stop
-}
-
-// makeSense reports whether the words that are not flags form a command.
-func makeSense(words []string, demo bool) bool {
-	switch {
-	case demo:
-		return len(words) == 0
-	case len(words) < 2:
-		return false
-	}
-	return words[0] == "send" || words[0] == "receive" && len(words) == 2
+	return send(ctx, c, cfg, &o)
 }
 
 // exit prints an error, if there is one, and returns the exit code for it.
-func (c *console) exit(err error) code {
+func exit(c *console.Console, err error) code {
 	if err == nil {
 		return exitAll
 	}
-	c.warn("drop: %v", err)
+	c.Warn("drop: %v", err)
 	return exitFailed
-}
-
-// parse returns the words among args. Flags may stand anywhere.
-func parse(flags *flag.FlagSet, args []string) (words []string, err error) {
-	for {
-		if err := flags.Parse(args); err != nil || flags.NArg() == 0 {
-			return words, err
-		}
-		words, args = append(words, flags.Arg(0)), flags.Args()[1:]
-	}
 }
 
 // key returns the identity of this device in a role. The two roles have one

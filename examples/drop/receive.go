@@ -11,6 +11,7 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/block"
+	"github.com/sdp2p/p2p/examples/drop/console"
 )
 
 const (
@@ -18,18 +19,10 @@ const (
 	nameWithin   = 10 * time.Second
 )
 
-// A receiving is the receiving user's options.
-type receiving struct {
-	dir  string
-	yes  bool // everything, without a question
-	once bool // one transfer
-	away *away
-}
-
 // A receiver receives transfers.
 type receiver struct {
-	*console
-	receiving
+	*console.Console
+	*options
 	dest   *os.Root           // nothing leads out of it
 	stop   context.CancelFunc // ends it
 	asking chan struct{}      // holds one element while an offer is decided on
@@ -38,25 +31,27 @@ type receiver struct {
 	transfers block.Transfers
 
 	mu    sync.Mutex
-	ended []code      // of the transfers that were accepted
-	told  block.Lacks // warnings about the disk that the user was shown
+	worst code        // of the transfers that were accepted
+	told  block.Lacks // the last note on the disk
 }
 
 // receive receives transfers until ctx is done or, with once, until one has
 // ended.
-func receive(ctx context.Context, c *console, cfg p2p.Config, want receiving) code {
+func receive(ctx context.Context, c *console.Console, cfg p2p.Config, o *options) code {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	dest, err := os.OpenRoot(want.dir)
+	dest, err := os.OpenRoot(o.paths[0])
 	if err != nil {
-		return c.exit(err)
+		return exit(c, err)
 	}
 	defer dest.Close()
-	r := &receiver{console: c, receiving: want, dest: dest, stop: cancel}
-	r.asking = make(chan struct{}, 1)
+	r := &receiver{Console: c, options: o, dest: dest, stop: cancel, asking: make(chan struct{}, 1)}
+	if o.once {
+		r.worst = exitFailed // unless there is one
+	}
 	r.transfers.Lost = func(s net.Conn, err error) {
 		from := s.(*p2p.Stream).RemoteIdentity().Fingerprint()
-		c.warn("%s was lost (%s) and may come back", from, words(err))
+		c.Warn("%s was lost (%s) and may come back", from, words(err))
 	}
 	var mux p2p.Mux
 	mux.HandleFunc(route, p2p.Anyone, func(shutdown context.Context, s *p2p.Stream) error {
@@ -69,14 +64,26 @@ func receive(ctx context.Context, c *console, cfg p2p.Config, want receiving) co
 	cfg.Handler, cfg.Metadata = &mux, map[string]string{"receives": "files"}
 	node, err := p2p.Start(ctx, cfg)
 	if err != nil {
-		return c.exit(err)
+		return exit(c, err)
 	}
-	c.say("Waiting as %q (%s)", cfg.Name, node.Identity().Fingerprint())
-	want.away.announce(ctx, c, node)
-	tellPaths(ctx, r.console, node)
-	<-ctx.Done()
+	c.Say("Waiting as %q (%s)", cfg.Name, node.Identity().Fingerprint())
+	if o.relays != nil {
+		go o.announce(ctx, c, node)
+	}
+	tellPaths(ctx, c, node)
 	node.Shutdown(context.Background()) // waits for the handlers
-	return r.worst()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.worst
+}
+
+// announce lets the sender call this device from another network.
+func (o *options) announce(ctx context.Context, c *console.Console, node *p2p.P2P) {
+	node.Track(o.friend)
+	c.Say("For devices on other networks, the key is %s", node.Identity())
+	if o.relays.Wait(ctx) == nil {
+		c.Say("Devices on other networks reach this one now")
+	}
 }
 
 // accept receives one transfer, or continues one.
@@ -84,35 +91,32 @@ func (r *receiver) accept(ctx context.Context, s *p2p.Stream) {
 	name, cancel := context.WithTimeout(ctx, nameWithin)
 	s.Peer().WaitMetadata(name) // its name, which comes with the connection
 	cancel()
-	t := &transfer{console: r.console, verb: "Received", other: who(s.Peer())}
-	t.began = time.Now()
-	accepted := false
+	t, accepted := newTransfer(r.Console, "Received", who(s.Peer())), false
 	decide := func(ctx context.Context, o *block.Offer) error {
 		err := r.decide(ctx, t.other, o)
-		if accepted = err == nil; o.Earlier == 0 {
-			t.began = time.Now()
-		}
-		if accepted && o.Earlier == 0 {
-			t.warn("Receiving from %s%s", t.other, place(s))
+		if err == nil && o.Earlier == 0 {
+			accepted, t.began = true, time.Now()
+			t.Warn("Receiving from %s%s", t.other, place(s))
 		}
 		return err
 	}
 	result, err := r.transfers.Receive(ctx, s, decide, r.dest, block.ReceiveOptions{
 		Modes: true, Times: true, Progress: t.show, AnswerWithin: answerWithin,
-		Trusted: r.away.trusts(s.RemoteIdentity()),
+		Trusted: isKeyOf(r.from, s.RemoteIdentity()),
 	})
 	if errors.Is(err, block.ErrContinued) {
 		return // the first stream's end covers this one
 	}
 	ended := t.end(ctx, result, err)
-	r.warnOf(result.Lacks)
-	if accepted {
-		r.mu.Lock()
-		r.ended = append(r.ended, ended)
-		r.mu.Unlock()
-		if r.once {
-			r.stop()
-		}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.note(result.Lacks)
+	switch {
+	case accepted && r.once:
+		r.worst = ended
+		r.stop()
+	case accepted:
+		r.worst = worse(r.worst, ended)
 	}
 }
 
@@ -134,17 +138,17 @@ func (r *receiver) decide(ctx context.Context, from string, o *block.Offer) (err
 	if r.once && r.taken {
 		return block.Refuse("another transfer came first")
 	}
-	r.warn("%s offers %v", from, o)
+	r.Warn("%s offers %v", from, o)
 	if r.yes {
 		return nil
 	}
-	question := "Receive it? You have %.0f s to answer."
-	ok, err := r.confirm(ctx, fmt.Sprintf(question, time.Until(until).Seconds()))
+	left := time.Until(until).Seconds()
+	ok, err := r.Confirm(ctx, fmt.Sprintf("Receive it? You have %.0f s to answer.", left))
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil:
-		r.warn("drop: nobody can answer here: use --yes")
+		r.Warn("drop: nobody can answer here: use --yes")
 		return block.Refuse("nobody can answer there")
 	case !ok:
 		return block.Refuse("")
@@ -152,33 +156,18 @@ func (r *receiver) decide(ctx context.Context, from string, o *block.Offer) (err
 	return nil
 }
 
-// warnOf tells the user, once, what the disk cannot do.
-func (r *receiver) warnOf(lacks block.Lacks) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	tell := func(lacks bool, told *bool, what string) {
-		if lacks && !*told {
-			*told = true
-			r.warn("Note on the disk of %q: %s", r.dir, what)
-		}
+// note tells the user, once, what the disk lacks. The caller holds mu.
+func (r *receiver) note(lacks block.Lacks) {
+	if lacks != r.told && lacks != (block.Lacks{}) {
+		r.told = lacks
+		r.Warn("Note on the disk of %q: %v", r.paths[0], lacks)
 	}
-	tell(lacks.Sync, &r.told.Sync, "a power cut may lose files that have just arrived")
-	tell(lacks.Links, &r.told.Links, "a crash may leave an empty file")
-	tell(lacks.Locks, &r.told.Locks, "two programs must not receive the same files there at a time")
 }
 
-// worst returns the worst of the transfers that were accepted.
-func (r *receiver) worst() code {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	worst := exitAll
-	if r.once && len(r.ended) == 0 {
-		worst = exitFailed
+// worse returns the worse one of two codes of transfers.
+func worse(a, b code) code {
+	if a == exitFailed || b == exitAll {
+		return a
 	}
-	for _, c := range r.ended {
-		if c == exitFailed || worst == exitAll {
-			worst = c
-		}
-	}
-	return worst
+	return b
 }

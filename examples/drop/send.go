@@ -6,42 +6,43 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"time"
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/block"
+	"github.com/sdp2p/p2p/examples/drop/console"
 )
 
-// A sending is the sending user's options.
-type sending struct {
-	paths []string
-	to    string   // a fingerprint or a name, or empty
-	yes   bool     // the name need not be verified
-	spool *os.Root // for long lists of files, or nil
-	away  *away    // how to reach the receiver on another network
-}
-
-func send(ctx context.Context, c *console, cfg p2p.Config, want sending) code {
-	if err := exist(want.paths); err != nil {
-		return c.exit(err) // before a question is asked
+func send(ctx context.Context, c *console.Console, cfg p2p.Config, o *options) code {
+	if err := exist(o.paths); err != nil {
+		return exit(c, err) // before a question is asked
 	}
 	node, err := p2p.Start(ctx, cfg)
 	if err != nil {
-		return c.exit(err)
+		return exit(c, err)
 	}
 	defer node.Shutdown(context.Background())
 	go tellPaths(ctx, c, node)
-	peer, err := want.away.receiver(node)
-	if peer == nil && err == nil {
-		peer, err = choose(ctx, c, node, want.to, want.yes)
-	}
+	peer, err := other(ctx, c, node, o)
 	if ctx.Err() != nil {
 		err = errors.New("canceled")
 	}
 	if err != nil {
-		return c.exit(err)
+		return exit(c, err)
 	}
-	return deliver(ctx, c, peer, want)
+	return deliver(ctx, c, peer, o)
+}
+
+// other returns the device to send to.
+func other(
+	ctx context.Context, c *console.Console, node *p2p.P2P, o *options,
+) (*p2p.Peer, error) {
+	if o.relays == nil {
+		return choose(ctx, c, node, o.to, o.yes)
+	}
+	if peer := node.Track(o.friend); peer != nil { // relays lead only to tracked devices
+		return peer, nil
+	}
+	return nil, errors.New("--to is this device's own key")
 }
 
 // exist fails if none of the paths exists. If only some are missing, block.Send
@@ -60,18 +61,18 @@ func exist(paths []string) (err error) {
 }
 
 // deliver sends the files at the paths, and returns when the peer has them.
-func deliver(ctx context.Context, c *console, peer *p2p.Peer, want sending) code {
-	t := &transfer{console: c, verb: "Sent", other: who(peer), began: time.Now()}
+func deliver(ctx context.Context, c *console.Console, peer *p2p.Peer, o *options) code {
+	t := newTransfer(c, "Sent", who(peer))
 	to := block.To(peer, route)
 	over := block.Transfer{Lost: t.lost, Open: func(ctx context.Context) (net.Conn, error) {
 		s, err := to(ctx)
 		if err == nil {
 			t.open = true
-			t.warn("Sending to %s%s", t.other, place(s))
+			t.Warn("Sending to %s%s", t.other, place(s))
 		}
 		return s, err
 	}}
-	options := block.SendOptions{Progress: t.show, Spool: want.spool}
-	r, err := over.Send(ctx, block.Paths(want.paths...), options)
+	options := block.SendOptions{Progress: t.show, Spool: o.spool}
+	r, err := over.Send(ctx, block.Paths(o.paths...), options)
 	return t.end(ctx, r, err)
 }

@@ -8,58 +8,35 @@ import (
 	"strings"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
-
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/block"
+	"github.com/sdp2p/p2p/examples/drop/console"
 )
 
 const maxListed = 20 // names of files that were left out
 
 // A transfer is a running transfer, as shown to the user.
 type transfer struct {
-	*console
+	*console.Console
 	verb  string // "Sent" or "Received"
 	other string // the peer
 	began time.Time
 	open  bool // whether there is a stream
 
-	last block.Progress
-	told int // tenths of the transfer shown
-	bar  *progressbar.ProgressBar
+	last  block.Progress
+	meter console.Meter
 }
 
-// show shows the progress: as a bar on a terminal, otherwise as a line at the
-// beginning and for each tenth.
+func newTransfer(c *console.Console, verb, other string) *transfer {
+	return &transfer{
+		Console: c, verb: verb, other: other, began: time.Now(), meter: console.Meter{Console: c},
+	}
+}
+
+// show shows the progress.
 func (t *transfer) show(p block.Progress) {
-	before := t.last
 	t.last = p
-	if p.TotalBytes <= 0 {
-		return
-	}
-	if t.live {
-		t.draw(p, before.TotalBytes)
-		return
-	}
-	percent := int(100 * float64(p.Bytes) / float64(p.TotalBytes))
-	if before.TotalBytes == 0 || percent/10 > t.told && p.TotalBytes == before.TotalBytes {
-		t.warn("%3d %%: %v", percent, p)
-	}
-	t.told = percent / 10
-}
-
-// draw draws the bar. The total grows when further parts of a transfer are
-// decided on.
-func (t *transfer) draw(p block.Progress, total int64) {
-	if t.bar == nil || t.bar.IsFinished() && p.TotalBytes != total {
-		t.bar = progressbar.NewOptions64(p.TotalBytes,
-			progressbar.OptionSetWriter(t.err), progressbar.OptionFullWidth(),
-			progressbar.OptionShowBytes(true), progressbar.OptionShowCount(),
-			progressbar.OptionOnCompletion(func() { t.warn("") }))
-	} else if p.TotalBytes != total {
-		t.bar.ChangeMax64(p.TotalBytes)
-	}
-	t.bar.Set64(p.Bytes)
+	t.meter.Show(p.Bytes, p.TotalBytes, p)
 }
 
 // lost tells the user, once, that the transfer continues when the other device
@@ -67,24 +44,22 @@ func (t *transfer) draw(p block.Progress, total int64) {
 func (t *transfer) lost(err error, _ time.Duration) {
 	if t.open {
 		t.open = false
-		t.warn("%s was lost (%s): trying again", t.other, words(err))
+		t.Warn("%s was lost (%s): trying again", t.other, words(err))
 	}
 }
 
 // end tells the user how the transfer ended.
 func (t *transfer) end(ctx context.Context, r block.Result, err error) code {
-	if t.bar != nil && !t.bar.IsFinished() {
-		t.bar.Exit() // stops the bar where it is; Close would fill it
-	}
+	t.meter.Stop()
 	for _, f := range r.Skipped[:min(len(r.Skipped), maxListed)] {
-		t.warn("left out: %q: %s", f.Path, words(f.Err))
+		t.Warn("left out: %q: %s", f.Path, words(f.Err))
 	}
 	if more := r.SkippedCount - maxListed; more > 0 {
-		t.warn("… and %d more", more)
+		t.Warn("… and %d more", more)
 	}
-	t.say("%s", t.summary(r, err, time.Since(t.began)))
+	t.Say("%s", t.summary(r, err, time.Since(t.began)))
 	if err != nil {
-		t.warn("drop: %s", t.explain(ctx, err))
+		t.Warn("drop: %s", t.explain(ctx, err))
 	}
 	switch {
 	case err == nil && r.SkippedCount == 0:
@@ -132,19 +107,12 @@ func words(err error) string {
 
 // tellPaths shows the new paths to peers when a network has changed. It returns
 // when ctx is done.
-func tellPaths(ctx context.Context, c *console, node *p2p.P2P) {
+func tellPaths(ctx context.Context, c *console.Console, node *p2p.P2P) {
 	for e := range node.Watch(ctx) {
-		if text := moved(e); text != "" {
-			c.warn("%s", text)
+		if e, ok := e.(p2p.PeerPathChanged); ok {
+			c.Warn("%s is at %v now", who(e.Peer), e.To.Remote)
 		}
 	}
-}
-
-func moved(e p2p.Event) string {
-	if e, ok := e.(p2p.PeerPathChanged); ok {
-		return fmt.Sprintf("%s is at %v now", who(e.Peer), e.To.Remote)
-	}
-	return ""
 }
 
 // place returns where the other side of a transfer is.

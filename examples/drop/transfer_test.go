@@ -13,63 +13,18 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/block"
+	"github.com/sdp2p/p2p/examples/drop/console"
 )
 
-// newTransfer returns a transfer with "Bob", and the screen that the user sees.
-func newTransfer(live bool) (*transfer, *screen) {
+// startTransfer returns a transfer to "Bob", and the screen that the user sees.
+func startTransfer() (*transfer, *screen) {
 	s := &screen{}
-	c := &console{out: s, err: s, live: live}
-	return &transfer{console: c, verb: "Sent", other: `"Bob" (FP)`, began: time.Now()}, s
-}
-
-func at(bytes, total int64) block.Progress {
-	return block.Progress{Bytes: bytes, TotalBytes: total, TotalFiles: 3}
-}
-
-// When a transfer fails, its bar stays where it was.
-func TestBar(t *testing.T) {
-	t.Parallel()
-	failed, s := newTransfer(true)
-	failed.show(at(30, 100))
-	failed.show(at(60, 200)) // the total has grown
-	failed.end(t.Context(), block.Result{}, block.ErrCut)
-	require.Contains(t, s.text, " 30% ")
-	require.NotContains(t, s.text, "100%")
-	last := s.text[strings.LastIndex(s.text, "%")-3:]
-	require.Regexp(t, `^ 30% .*\(60/200 B.*\]\s*\nStopped at 0 of 3 files, 60 B of 200 B`, last)
-
-	whole, s := newTransfer(true)
-	whole.show(at(30, 100))
-	whole.show(at(100, 100))
-	whole.end(t.Context(), block.Result{Files: 3, Bytes: 100}, nil)
-	require.Contains(t, s.text, "100% ")
-	require.Regexp(t, `[^\n]\nSent 3 files, 100 B \(`, s.text, "exactly one end of line")
-}
-
-// Without a terminal, progress takes a few lines, and more reports do not make
-// more lines.
-func TestLines(t *testing.T) {
-	t.Parallel()
-	failed, s := newTransfer(false)
-	for i := range int64(55_001) {
-		failed.show(at(i*10, 1_000_000))
-	}
-	failed.end(t.Context(), block.Result{}, block.ErrCut)
-	lines := strings.Split(s.text, "\n")
-	require.Equal(t, "  0 %: 0 of 3 files, 0 B of 1.0 MB", lines[0])
-	require.Equal(t, " 10 %: 0 of 3 files, 100.0 kB of 1.0 MB", lines[1])
-	require.Equal(t, " 50 %: 0 of 3 files, 500.0 kB of 1.0 MB", lines[5])
-	require.Regexp(t, `^Stopped at 0 of 3 files, 550.0 kB of 1.0 MB\. Sent `, lines[6])
-	require.NotContains(t, s.text, "\r")
-
-	empty, s := newTransfer(false)
-	empty.show(block.Progress{TotalFiles: 1})
-	require.Empty(t, s.text)
+	return newTransfer(&console.Console{Out: s, Err: s}, "Sent", `"Bob" (FP)`), s
 }
 
 func TestSummary(t *testing.T) {
 	t.Parallel()
-	transfer, _ := newTransfer(false)
+	transfer, _ := startTransfer()
 	r := block.Result{Files: 812, Bytes: 9_400_000, Sent: 4_000_000}
 	took := 2 * time.Second
 	require.Equal(t, "Sent 812 files, 9.4 MB (2.00 s, 2.0 MB/s)", transfer.summary(r, nil, took))
@@ -100,9 +55,9 @@ func TestExitCode(t *testing.T) {
 		{block.Result{Files: 1}, block.ErrCut, exitFailed},
 		{block.Result{Files: 1, SkippedCount: 1}, &block.PeerError{Err: block.ErrCanceled}, exitFailed},
 	} {
-		transfer, s := newTransfer(false)
+		transfer, s := startTransfer()
 		require.Equal(t, test.want, transfer.end(t.Context(), test.r, test.err), "%+v", test)
-		require.Regexp(t, `(?m)^(Sent|Stopped) `, s.text, "there must be a summary in each case")
+		require.Regexp(t, `(?m)^(Sent|Stopped) `, s.String(), "there must be a summary in each case")
 	}
 }
 
@@ -116,13 +71,13 @@ func TestLeftOutNames(t *testing.T) {
 		r.Skipped = append(r.Skipped, err)
 	}
 	r.Files, r.SkippedCount = 1, 12_345
-	transfer, s := newTransfer(false)
+	transfer, s := startTransfer()
 	transfer.end(t.Context(), r, &block.IncompleteError{Missing: 12_345, First: r.Skipped[0]})
-	require.Contains(t, s.text, `left out: "name 0\x1b]0;OWNED\a": neither a file nor a folder`)
-	require.Equal(t, 20, strings.Count(s.text, "left out: "))
-	require.Contains(t, s.text, "\n… and 12325 more\n")
-	require.Contains(t, s.text, "; 12345 left out (")
-	require.NotContains(t, s.text, "\x1b")
+	require.Contains(t, s.String(), `left out: "name 0\x1b]0;OWNED\a": neither a file nor a folder`)
+	require.Equal(t, 20, strings.Count(s.String(), "left out: "))
+	require.Contains(t, s.String(), "\n… and 12325 more\n")
+	require.Contains(t, s.String(), "; 12345 left out (")
+	require.NotContains(t, s.String(), "\x1b")
 }
 
 // Each cause of failure is named, and nothing that a peer says is printed raw.
@@ -146,12 +101,12 @@ func TestExplain(t *testing.T) {
 		{&p2p.DialError{Err: errors.New(evil)}, `"Bob" (FP): cannot reach : \x1b]0;OWNED\a`},
 		{fmt.Errorf("%w: %s", p2p.ErrConnectionLost, evil), `"Bob" (FP): the connection was lost: \x1b]0;OWNED\a`},
 	} {
-		transfer, s := newTransfer(false)
+		transfer, s := startTransfer()
 		transfer.end(t.Context(), block.Result{}, test.err)
-		require.Regexp(t, `^Sent .*\ndrop: `+regexp.QuoteMeta(test.want), s.text)
-		require.NotContains(t, s.text, "\x1b")
+		require.Regexp(t, `^Sent .*\ndrop: `+regexp.QuoteMeta(test.want), s.String())
+		require.NotContains(t, s.String(), "\x1b")
 	}
-	transfer, _ := newTransfer(false)
+	transfer, _ := startTransfer()
 	require.Equal(t, "canceled", transfer.explain(canceled, block.ErrCanceled))
 	require.Equal(t, "canceled", transfer.explain(canceled, p2p.ErrConnectionLost))
 	require.Contains(t, transfer.explain(canceled, peer(block.ErrDiskFull, "")), "has no room on its disk")

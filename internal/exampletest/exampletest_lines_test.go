@@ -10,12 +10,13 @@ import (
 )
 
 // An example can be read in one go. Generated files do not count. The README
-// calls notes and drop apps.
+// calls notes and drop apps. A part of drop is a package, the console, which
+// has a limit of its own: it knows nothing of the SDK.
 func TestLines(t *testing.T) {
 	examples, err := filepath.Glob("../../examples/*/main.go")
 	require.NoError(t, err)
 	require.NotEmpty(t, examples)
-	for _, main := range examples {
+	for _, main := range append(examples, "../../examples/drop/console/console.go") {
 		name, most := filepath.Base(filepath.Dir(main)), 150
 		switch name {
 		case "notes":
@@ -23,7 +24,9 @@ func TestLines(t *testing.T) {
 		case "clipboard", "search", "devices":
 			most = 79 // as the README says
 		case "drop":
-			most = 1050
+			most = 735
+		case "console":
+			most = 197
 		}
 		files, err := os.ReadDir(filepath.Dir(main))
 		require.NoError(t, err)

@@ -11,11 +11,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/identity"
 )
 
 // TestMain lets the test binary act as the program, for the tests that run it
@@ -71,47 +72,6 @@ func loopback(t *testing.T) string {
 	return ""
 }
 
-// Two demos work at the same time, also if the folder contains a link, which is
-// left out. A demo fails if its folder is missing.
-func TestDemo(t *testing.T) {
-	t.Parallel()
-	source := filepath.Join(t.TempDir(), "source")
-	put(t, filepath.Join(source, "a/run.sh"), "#!/bin/sh\n", 0o755)
-	put(t, filepath.Join(source, "large"), strings.Repeat("0123456789", 150_000), 0o644)
-	require.NoError(t, os.Symlink("large", filepath.Join(source, "link")))
-	demos := []*process{program(t, "--demo", source), program(t, "--demo", source)}
-	for _, p := range demos {
-		require.NoError(t, p.Start())
-	}
-	for _, p := range demos {
-		p.ends(t, exitAll)
-		p.wait(t, "Sent 2 files, 1.5 MB")
-		require.Contains(t, p.String(), "demo: all 4 files and folders are identical")
-	}
-	missing := program(t, "--demo", filepath.Join(source, "missing"))
-	require.NoError(t, missing.Start())
-	missing.ends(t, exitFailed)
-	missing.wait(t, "no such file")
-}
-
-func TestCompare(t *testing.T) {
-	t.Parallel()
-	for name, change := range map[string]func(dir string){
-		"nothing": func(string) {},
-		"content": func(dir string) { put(t, filepath.Join(dir, "a"), "xyZ", 0o644) },
-		"more":    func(dir string) { put(t, filepath.Join(dir, "b"), "", 0o644) },
-		"less":    func(dir string) { os.Remove(filepath.Join(dir, "a")) },
-		"name":    func(dir string) { os.Rename(filepath.Join(dir, "a"), filepath.Join(dir, "c")) },
-	} {
-		sent, arrived := filepath.Join(t.TempDir(), "s"), filepath.Join(t.TempDir(), "s")
-		put(t, filepath.Join(sent, "a"), "xyz", 0o644)
-		put(t, filepath.Join(arrived, "a"), "xyz", 0o600)
-		change(arrived)
-		err := compare(&console{out: &screen{}}, sent, arrived)
-		require.Equal(t, name == "nothing", err == nil, "%s: %v", name, err)
-	}
-}
-
 // Ctrl-C in either process ends a transfer in both. After both were killed, the
 // transfer goes on where it ended when the file is sent again.
 func TestInterrupt(t *testing.T) {
@@ -135,18 +95,18 @@ func TestInterrupt(t *testing.T) {
 		receiver := start("receive", dir, "--yes", "--name", "Bob")
 		sender := start("send", large, "--to", key.Remote().Fingerprint())
 		// A part of the file is there.
-		receiver.match(t, regexp.MustCompile(`[1-9]\d? %: .* of 335.5 MB\n`))
+		receiver.Matches(t, regexp.MustCompile(`[1-9]\d? %: .* of 335.5 MB\n`))
 		switch how {
 		case "sender":
 			sender.interrupt(t)
 			sender.ends(t, exitFailed)
-			receiver.wait(t, ": the other device canceled")
+			receiver.Shows(t, ": the other device canceled")
 			receiver.interrupt(t)
 			receiver.ends(t, exitFailed)
 		case "receiver":
 			receiver.interrupt(t)
 			receiver.ends(t, exitFailed)
-			sender.wait(t, ": the other device canceled")
+			sender.Shows(t, ": the other device canceled")
 			sender.ends(t, exitFailed)
 		case "killed":
 			for _, p := range []*process{receiver, sender} {
@@ -188,21 +148,25 @@ func TestExit(t *testing.T) {
 		"--keys", keys, "--interface", loopback(t))
 	require.NoError(t, sender.Start())
 	sender.ends(t, exitSome)
-	receiver.wait(t, "\nReceived 1 file, 7 B")
+	receiver.Shows(t, "\nReceived 1 file, 7 B")
 	receiver.interrupt(t)
 	receiver.ends(t, exitSome)
 	idle := program(t, "receive", dir, "--keys", keys, "--interface", loopback(t))
 	require.NoError(t, idle.Start())
-	idle.wait(t, "Waiting as ")
+	idle.Shows(t, "Waiting as ")
 	require.NoError(t, idle.Process.Signal(syscall.SIGTERM))
 	idle.ends(t, exitAll)
 }
 
 func TestUsage(t *testing.T) {
 	t.Parallel()
+	relay := identity.New().Remote().String() + "@192.0.2.1:7374"
 	for _, args := range [][]string{
 		{}, {"receive"}, {"send"}, {"receive", "a", "b"}, {"other", "x"},
 		{"--demo", "x", "send"}, {"send", "x", "--unknown\x1b"}, {"send", "x", "--to"},
+		{"receive", "a", "--from", "Alice"}, // anybody can take that name
+		{"send", "a", "--relay", "nowhere"}, {"send", "a", "--token", "missing"},
+		{"send", "a", "--relay", relay, "--to", identity.New().Remote().Fingerprint()},
 	} {
 		p := program(t, args...)
 		require.NoError(t, p.Start())

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/examples/drop/console"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/p2ptest"
 )
@@ -71,12 +72,12 @@ func (c *roamed) move(to string) p2p.Path {
 // now: both if the user sends and if the user receives, even before anything is
 // sent.
 func TestMoved(t *testing.T) {
-	for name, run := range map[string]func(context.Context, *testing.T, *console, p2p.Config) code{
-		"receive": func(ctx context.Context, t *testing.T, c *console, cfg p2p.Config) code {
-			return receive(ctx, c, cfg, receiving{dir: t.TempDir()})
+	for name, run := range map[string]func(context.Context, *testing.T, *console.Console, p2p.Config) code{
+		"receive": func(ctx context.Context, t *testing.T, c *console.Console, cfg p2p.Config) code {
+			return receive(ctx, c, cfg, &options{paths: []string{t.TempDir()}})
 		},
-		"send": func(ctx context.Context, t *testing.T, c *console, cfg p2p.Config) code {
-			return send(ctx, c, cfg, sending{paths: []string{t.TempDir()}, to: identity.New().Remote().Fingerprint()})
+		"send": func(ctx context.Context, t *testing.T, c *console.Console, cfg p2p.Config) code {
+			return send(ctx, c, cfg, &options{paths: []string{t.TempDir()}, to: identity.New().Remote().Fingerprint()})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -87,9 +88,9 @@ func TestMoved(t *testing.T) {
 				defer cancel()
 				ended := make(chan code, 1)
 				go func() {
-					ended <- run(ctx, t, u.console, p2p.Config{App: "drop", Hooks: append(network.Hooks(), roaming{})})
+					ended <- run(ctx, t, u.Console, p2p.Config{App: "drop", Hooks: append(network.Hooks(), roaming{})})
 				}()
-				u.wait(t, other.Identity().Fingerprint()+") is at 192.168.1.7:7373 now\n")
+				u.Shows(t, other.Identity().Fingerprint()+") is at 192.168.1.7:7373 now\n")
 				require.NotContains(t, u.String(), "192.168.1.6")
 				cancel()
 				wait(t, ended)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/block"
+	"github.com/sdp2p/p2p/examples/drop/console"
 	"github.com/sdp2p/p2p/identity"
 	"github.com/sdp2p/p2p/p2ptest"
 )
@@ -30,14 +31,14 @@ type device struct {
 }
 
 // newDevice starts a device that receives.
-func newDevice(t *testing.T, want receiving) *device {
+func newDevice(t *testing.T, want options) *device {
 	ctx, cancel := context.WithCancel(t.Context())
 	d := &device{user: newUser(t), network: p2ptest.NewNetwork(p2ptest.Config{}), dir: t.TempDir()}
 	d.key, d.sender, d.ended = identity.New(), identity.New(), make(chan code, 1)
-	want.dir = d.dir
+	want.command, want.paths = "receive", []string{d.dir}
 	cfg := p2p.Config{App: "drop", Name: "Bob", Identity: d.key, Hooks: d.network.Hooks()}
 	go func() {
-		d.ended <- receive(ctx, d.console, cfg, want)
+		d.ended <- receive(ctx, d.Console, cfg, &want)
 		close(d.ended)
 	}()
 	d.end = func() code {
@@ -45,7 +46,7 @@ func newDevice(t *testing.T, want receiving) *device {
 		return wait(t, d.ended)
 	}
 	t.Cleanup(func() { d.end() })
-	d.wait(t, `Waiting as "Bob" (`)
+	d.Shows(t, `Waiting as "Bob" (`)
 	return d
 }
 
@@ -62,33 +63,14 @@ func (d *device) get(t *testing.T, name string, paths ...string) *delivery {
 	got := &delivery{&screen{}, make(chan code, 1), cancel}
 	t.Cleanup(cancel)
 	cfg := p2p.Config{App: "drop", Name: name, Identity: d.sender, Hooks: d.network.Hooks()}
-	c := &console{out: got.screen, err: got.screen}
-	want := sending{paths: paths, to: d.key.Remote().Fingerprint()}
+	c := &console.Console{Out: got.screen, Err: got.screen}
+	want := &options{paths: paths, to: d.key.Remote().Fingerprint()}
 	go func() { got.ended <- send(ctx, c, cfg, want) }()
 	return got
 }
 
 // code returns the exit code of the sender.
 func (d *delivery) code(t *testing.T) code { return wait(t, d.ended) }
-
-// wait waits for a value.
-func wait[T any](t *testing.T, from <-chan T) (value T) {
-	t.Helper()
-	select {
-	case value = <-from:
-	case <-time.After(5 * time.Minute):
-		t.Fatal("nothing comes")
-	}
-	return value
-}
-
-func put(t *testing.T, path, content string, mode fs.FileMode) string {
-	t.Helper()
-	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
-	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
-	require.NoError(t, os.Chmod(path, mode))
-	return path
-}
 
 func TestTransfer(t *testing.T) {
 	t.Parallel()
@@ -104,15 +86,15 @@ func TestTransfer(t *testing.T) {
 	require.NoError(t, err)
 	alone := put(t, filepath.Join(t.TempDir(), "alone.txt"), "a file by itself", 0o644)
 
-	d := newDevice(t, receiving{yes: true})
+	d := newDevice(t, options{yes: true})
 	put(t, filepath.Join(d.dir, "alone.txt"), "mine", 0o600)
 	sent := d.get(t, "Alice", source, alone)
 	require.Equal(t, exitAll, sent.code(t), sent)
 	require.Contains(t, sent.String(), "Sent 5 files, 2.0 MB (")
 	require.Regexp(t, `Sending to "Bob" \(.*\) at \S+:\d+\n`, sent.String())
-	d.wait(t, `offers 5 files and 6 folders, 2.0 MB`+"\n")
-	d.wait(t, `Receiving from "Alice" (`)
-	d.wait(t, "Received 5 files, 2.0 MB (")
+	d.Shows(t, `offers 5 files and 6 folders, 2.0 MB`+"\n")
+	d.Shows(t, `Receiving from "Alice" (`)
+	d.Shows(t, "Received 5 files, 2.0 MB (")
 	got, err := snapshot(filepath.Join(d.dir, "top"))
 	require.NoError(t, err)
 	require.Equal(t, want, got)
@@ -142,13 +124,13 @@ func TestUnchanged(t *testing.T) {
 	} {
 		t.Run(named, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				from := &away{}
-				d := newDevice(t, receiving{yes: true, away: from})
-				from.other = key(d.sender.Remote())
+				sender := identity.New()
+				d := newDevice(t, options{yes: true, from: key(sender.Remote())})
+				d.sender = sender
 				for range 2 {
 					sent := d.get(t, "Alice", source)
 					require.Equal(t, exitAll, sent.code(t), sent)
-					d.wait(t, "Received 2 files, 11 B")
+					d.Shows(t, "Received 2 files, 11 B")
 					if !strings.HasPrefix(named, "a ") {
 						require.NotContains(t, sent.String(), "unchanged")
 						continue
@@ -161,7 +143,7 @@ func TestUnchanged(t *testing.T) {
 					require.FileExists(t, filepath.Join(d.dir, "top/.hidden"))
 					if strings.Contains(sent.String(), "unchanged") {
 						require.Regexp(t, `^[^;]*; 2 unchanged since last time \([^;]*\)\n$`, sent.String())
-						d.wait(t, "; 2 unchanged since last time (")
+						d.Shows(t, "; 2 unchanged since last time (")
 						return
 					}
 				}
@@ -173,25 +155,17 @@ func TestUnchanged(t *testing.T) {
 	}
 }
 
-// Anybody can take any name, so no sender is trusted by its name.
-func TestTrustNoName(t *testing.T) {
-	t.Parallel()
-	require.ErrorContains(t, (&away{other: "Alice"}).use(nil, nil, "receive", ""), "its key or fingerprint")
-	var nobody *away
-	require.False(t, nobody.trusts(identity.New().Remote()))
-}
-
 // The receiver's user is asked, and decides.
 func TestAsk(t *testing.T) {
 	for answer, want := range map[string]code{"y": exitAll, "n": exitFailed, "nobody": exitFailed} {
 		t.Run(answer, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				file := put(t, filepath.Join(t.TempDir(), "file"), "content", 0o600)
-				d := newDevice(t, receiving{})
+				d := newDevice(t, options{})
 				d.enter("y\n") // before the question
 				sent := d.get(t, "Alice", file)
-				d.wait(t, `"Alice" (`+d.sender.Remote().Fingerprint()+`) offers 1 file and 0 folders, 7 B`+"\n")
-				d.wait(t, "Receive it? You have 120 s to answer. [y/N] ")
+				d.Shows(t, `"Alice" (`+d.sender.Remote().Fingerprint()+`) offers 1 file and 0 folders, 7 B`+"\n")
+				d.Shows(t, "Receive it? You have 120 s to answer. [y/N] ")
 				if answer == "nobody" {
 					d.keys.Close()
 				} else {
@@ -218,13 +192,13 @@ func TestAsk(t *testing.T) {
 func TestDecide(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		u := newUser(t)
-		r := &receiver{console: u.console, asking: make(chan struct{}, 1)}
+		r := &receiver{Console: u.Console, options: &options{}, asking: make(chan struct{}, 1)}
 		require.NoError(t, r.decide(t.Context(), "Alice", &block.Offer{Files: 9, Earlier: 1}))
 		require.Empty(t, u.String())
 		r.yes = true
 		offer := &block.Offer{Files: 1, Folders: 1, Bytes: 5, LeftOut: 2}
 		require.NoError(t, r.decide(t.Context(), "Alice", offer))
-		u.wait(t, "Alice offers 1 file and 1 folder, 5 B, and 2 that cannot be sent\n")
+		u.Shows(t, "Alice offers 1 file and 1 folder, 5 B, and 2 that cannot be sent\n")
 		r.once = true // and one transfer was accepted
 		require.ErrorIs(t, r.decide(t.Context(), "Alice", offer), block.ErrRefused)
 	})
@@ -234,17 +208,17 @@ func TestDecide(t *testing.T) {
 // once, and it is reported once.
 func TestLost(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		d := newDevice(t, receiving{})
+		d := newDevice(t, options{})
 		link := d.network.Link(d.key.Remote(), d.sender.Remote())
 		link.SetDelay(20 * time.Millisecond)
 		file := put(t, filepath.Join(t.TempDir(), "file"), strings.Repeat("0123456789", 500_000), 0o600)
 		sent := d.get(t, "Alice", file)
-		d.wait(t, "Receive it? ")
+		d.Shows(t, "Receive it? ")
 		d.enter("y\n")
-		d.match(t, regexp.MustCompile(` 2\d %: `))
+		d.Matches(t, regexp.MustCompile(` 2\d %: `))
 		link.Cut()
-		d.wait(t, d.sender.Remote().Fingerprint()+" was lost (the stream failed: the connection was lost: the link was cut) and may come back\n")
-		sent.wait(t, "was lost (the stream failed: the connection was lost: the link was cut): trying again\n")
+		d.Shows(t, d.sender.Remote().Fingerprint()+" was lost (the stream failed: the connection was lost: the link was cut) and may come back\n")
+		sent.Shows(t, "was lost (the stream failed: the connection was lost: the link was cut): trying again\n")
 		time.Sleep(30 * time.Second)
 		link.Restore()
 		require.Equal(t, exitAll, sent.code(t), sent)
@@ -262,15 +236,15 @@ func TestLost(t *testing.T) {
 // one.
 func TestUnanswered(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		d := newDevice(t, receiving{})
+		d := newDevice(t, options{})
 		file := put(t, filepath.Join(t.TempDir(), "file"), "content", 0o600)
 		sent, began := d.get(t, "Alice", file), time.Now()
-		d.wait(t, "Receive it? ")
+		d.Shows(t, "Receive it? ")
 		require.Equal(t, exitFailed, sent.code(t), sent)
 		require.Equal(t, answerWithin, time.Since(began).Round(time.Second))
-		d.wait(t, "): the offer was not answered in time: within 2m0s\n")
+		d.Shows(t, "): the offer was not answered in time: within 2m0s\n")
 		sent = d.get(t, "Alice", file)
-		d.wait(t, "Receive it? ")
+		d.Shows(t, "Receive it? ")
 		d.enter("y\n")
 		require.Equal(t, exitAll, sent.code(t), sent)
 	})
@@ -279,14 +253,14 @@ func TestUnanswered(t *testing.T) {
 // When the sender gives up, the question is withdrawn.
 func TestGivenUp(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		d := newDevice(t, receiving{})
+		d := newDevice(t, options{})
 		file := put(t, filepath.Join(t.TempDir(), "file"), "content", 0o600)
 		sent := d.get(t, "Alice", file)
-		d.wait(t, "Receive it? ")
+		d.Shows(t, "Receive it? ")
 		sent.cancel()
 		require.Equal(t, exitFailed, sent.code(t))
 		require.Contains(t, sent.String(), "Sent nothing\ndrop: canceled\n")
-		d.wait(t, "): the other device canceled")
+		d.Shows(t, "): the other device canceled")
 		require.Equal(t, exitAll, d.end(), "nothing was accepted")
 	})
 }
@@ -298,16 +272,16 @@ func TestCancel(t *testing.T) {
 		t.Run(side, func(t *testing.T) {
 			large := put(t, filepath.Join(t.TempDir(), "large"), strings.Repeat("x", 8<<20), 0o600)
 			bubble(t, func(t *testing.T) {
-				d := newDevice(t, receiving{yes: true})
+				d := newDevice(t, options{yes: true})
 				d.network.Link(d.key.Remote(), d.sender.Remote()).SetDelay(50 * time.Millisecond)
 				sent := d.get(t, "Alice", large)
-				d.wait(t, "  0 %: 0 of 1 file, 0 B of 8.4 MB\n")
-				d.wait(t, " of 8.4 MB\n")
+				d.Shows(t, "  0 %: 0 of 1 file, 0 B of 8.4 MB\n")
+				d.Shows(t, " of 8.4 MB\n")
 				if side == "sender" {
 					sent.cancel()
 					require.Equal(t, exitFailed, sent.code(t))
 					require.Contains(t, sent.String(), "\ndrop: canceled\n")
-					d.wait(t, "): the other device canceled")
+					d.Shows(t, "): the other device canceled")
 					require.Equal(t, exitFailed, d.end())
 				} else {
 					require.Equal(t, exitFailed, d.end())
@@ -331,7 +305,7 @@ func TestLeftOut(t *testing.T) {
 	dir := t.TempDir()
 	file := put(t, filepath.Join(dir, "top/file"), "content", 0o600)
 	missing := filepath.Join(dir, "missing")
-	d := newDevice(t, receiving{yes: true})
+	d := newDevice(t, options{yes: true})
 
 	sent := d.get(t, "Alice", missing, missing+"2")
 	require.Equal(t, exitFailed, sent.code(t))
@@ -340,7 +314,7 @@ func TestLeftOut(t *testing.T) {
 	sent = d.get(t, "Alice", missing, file)
 	require.Equal(t, exitSome, sent.code(t), sent)
 	require.Contains(t, sent.String(), "; 1 left out (")
-	d.wait(t, "Received 1 file, ")
+	d.Shows(t, "Received 1 file, ")
 
 	put(t, filepath.Join(dir, "top/"+evil), "", 0o600)
 	require.NoError(t, os.Symlink(file, filepath.Join(dir, "top/link")))
@@ -353,8 +327,8 @@ func TestLeftOut(t *testing.T) {
 	require.Contains(t, sent.String(), ")\ndrop: \"Bob\" (")
 	require.Contains(t, sent.String(), "): not everything has arrived: ")
 	require.NotContains(t, sent.String(), "\x1b")
-	d.wait(t, ", and 2 that cannot be sent\n")
-	d.wait(t, "; 2 left out (")
+	d.Shows(t, ", and 2 that cannot be sent\n")
+	d.Shows(t, "; 2 left out (")
 	require.Equal(t, exitSome, d.end())
 }
 
@@ -362,10 +336,10 @@ func TestLeftOut(t *testing.T) {
 func TestNames(t *testing.T) {
 	t.Parallel()
 	file := put(t, filepath.Join(t.TempDir(), "file"), "content", 0o600)
-	d := newDevice(t, receiving{yes: true})
+	d := newDevice(t, options{yes: true})
 	sent := d.get(t, evil, file)
 	require.Equal(t, exitAll, sent.code(t), sent)
-	d.wait(t, `"\x1b]0;OWNED\a" (`)
+	d.Shows(t, `"\x1b]0;OWNED\a" (`)
 	d.end()
 	require.NotContains(t, d.String(), "\x1b")
 }
@@ -382,7 +356,7 @@ func (zeros) ReadAt(b []byte, _ int64) (int, error) {
 // it is the receiver's disk.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
-	d := newDevice(t, receiving{yes: true})
+	d := newDevice(t, options{yes: true})
 	alice := d.network.Start(t, p2p.Config{App: "drop", Name: "Alice"})
 	for p := range alice.Available(t.Context()) {
 		s, err := p.Open(t.Context(), route)
@@ -390,10 +364,10 @@ func TestDiskFull(t *testing.T) {
 		huge := []block.Source{{Name: "huge", Reader: zeros{}, Size: 1 << 60}}
 		r, err := block.Send(t.Context(), s, huge, block.SendOptions{})
 		s.Close()
-		sent, screen := newTransfer(false)
+		sent, screen := startTransfer()
 		require.Equal(t, exitFailed, sent.end(t.Context(), r, err))
 		require.Regexp(t, `^Sent nothing\ndrop: "Bob" \(.*\): the other device has no room on its disk: `+
-			`".* are needed, .* are free"`, screen.text)
+			`".* are needed, .* are free"`, screen.String())
 		break
 	}
 	require.Equal(t, exitFailed, d.end())
@@ -405,24 +379,24 @@ func TestDiskFull(t *testing.T) {
 func TestOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		file := put(t, filepath.Join(t.TempDir(), "file"), "content", 0o600)
-		d := newDevice(t, receiving{once: true})
+		d := newDevice(t, options{once: true})
 		sent := d.get(t, "Alice", file)
-		d.wait(t, "Receive it? ")
+		d.Shows(t, "Receive it? ")
 		d.enter("n\n")
 		require.Equal(t, exitFailed, sent.code(t))
 		sent = d.get(t, "Alice", file)
-		d.wait(t, "Receive it? ")
+		d.Shows(t, "Receive it? ")
 		d.enter("y\n")
 		require.Equal(t, exitAll, sent.code(t), sent)
 		require.Equal(t, exitAll, wait(t, d.ended))
 
-		idle := newDevice(t, receiving{once: true})
+		idle := newDevice(t, options{once: true})
 		require.Equal(t, exitFailed, idle.end())
 	})
 }
 
 // The exit code of a receiver is the one of its worst transfer.
-func TestWorst(t *testing.T) {
+func TestWorse(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		ended []code
@@ -433,8 +407,11 @@ func TestWorst(t *testing.T) {
 		{[]code{exitAll, exitSome, exitAll}, exitSome},
 		{[]code{exitSome, exitFailed, exitSome}, exitFailed},
 	} {
-		r := &receiver{ended: test.ended}
-		require.Equal(t, test.want, r.worst(), "%v", test.ended)
+		worst := exitAll
+		for _, ended := range test.ended {
+			worst = worse(worst, ended)
+		}
+		require.Equal(t, test.want, worst, "%v", test.ended)
 	}
 }
 
@@ -442,12 +419,12 @@ func TestWorst(t *testing.T) {
 func TestLacks(t *testing.T) {
 	t.Parallel()
 	s := &screen{}
-	r := &receiver{console: &console{err: s}, receiving: receiving{dir: "/mnt"}}
-	r.warnOf(block.Lacks{})
-	require.Empty(t, s.text)
+	r := &receiver{Console: &console.Console{Err: s}, options: &options{paths: []string{"/mnt"}}}
+	r.note(block.Lacks{})
+	require.Empty(t, s.String())
 	for range 2 {
-		r.warnOf(block.Lacks{Links: true, Sync: true})
+		r.note(block.Lacks{Links: true, Sync: true})
 	}
-	require.Equal(t, `Note on the disk of "/mnt": a power cut may lose files that have just arrived`+"\n"+
-		`Note on the disk of "/mnt": a crash may leave an empty file`+"\n", s.text)
+	require.Equal(t, `Note on the disk of "/mnt": a power cut may lose files that have just arrived; `+
+		"a crash may leave an empty file\n", s.String())
 }

@@ -53,24 +53,24 @@ func TestTerminal(t *testing.T) {
 	}
 	enter := func(text string) {
 		io.WriteString(keyboard, text)
-		receiver.wait(t, strings.TrimSpace(text)) // the terminal's echo: it has got the text
+		receiver.Shows(t, strings.TrimSpace(text)) // the terminal's echo: it has got the text
 	}
-	receiver.wait(t, "Waiting as ")
+	receiver.Shows(t, "Waiting as ")
 	enter("y\n")
 	enter("y")
 	sender := send()
-	receiver.wait(t, "[y/N] ")
+	receiver.Shows(t, "[y/N] ")
 	io.WriteString(keyboard, "\n")
 	sender.ends(t, exitFailed)
-	sender.wait(t, " declined")
-	receiver.wait(t, "): refused")
+	sender.Shows(t, " declined")
+	receiver.Shows(t, "): refused")
 
 	sender = send()
-	receiver.wait(t, "[y/N] ")
+	receiver.Shows(t, "[y/N] ")
 	enter("y\n")
 	sender.ends(t, exitAll)
-	receiver.wait(t, "100% ")
-	receiver.wait(t, "Received 1 file, 3.1 MB (")
+	receiver.Shows(t, "100% ")
+	receiver.Shows(t, "Received 1 file, 3.1 MB (")
 	require.NotContains(t, receiver.String(), " %: ")
 	require.Contains(t, sender.String(), " %: ")
 	receiver.interrupt(t)
