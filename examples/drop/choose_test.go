@@ -31,6 +31,10 @@ func (c *chooser) add(t *testing.T, name string) *p2p.P2P {
 	return c.network.Start(t, p2p.Config{Name: name, Metadata: receives})
 }
 
+func (c *chooser) sender(to string, yes bool) *sender {
+	return &sender{c.Console, &options{to: to, yes: yes}, c.node}
+}
+
 // A choice is the result of choose.
 type choice struct {
 	key identity.RemoteIdentity
@@ -40,7 +44,7 @@ type choice struct {
 func (c *chooser) choose(t *testing.T, to string, yes bool) <-chan choice {
 	made := make(chan choice, 1)
 	go func() {
-		p, err := choose(t.Context(), c.Console, c.node, to, yes)
+		p, err := c.sender(to, yes).choose(t.Context())
 		if err != nil {
 			made <- choice{err: err}
 			return
@@ -149,7 +153,7 @@ func TestChooseNotUnique(t *testing.T) {
 		require.EqualError(t, (wait(t, made)).err, `there is no such number: "3"`)
 		err := wait(t, c.choose(t, "Bob", true)).err
 		require.ErrorContains(t, err, `2 devices are called "Bob"`)
-		for _, bob := range receivers(c.node, "Bob") {
+		for _, bob := range c.sender("Bob", false).receivers() {
 			require.ErrorContains(t, err, bob.Identity().Fingerprint())
 		}
 		made = c.choose(t, "", false)
@@ -157,7 +161,7 @@ func TestChooseNotUnique(t *testing.T) {
 		c.Shows(t, "  3  \"Carol\" (")
 		c.Shows(t, "Send to number: ")
 		c.enter("3\n")
-		carol := receivers(c.node, "Carol")[0].Identity()
+		carol := c.sender("Carol", false).receivers()[0].Identity()
 		require.Equal(t, choice{key: carol}, wait(t, made))
 		made = c.choose(t, "", true)
 		c.Shows(t, "Send to number: ")

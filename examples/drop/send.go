@@ -12,6 +12,14 @@ import (
 	"github.com/sdp2p/p2p/examples/drop/console"
 )
 
+// A sender sends files.
+type sender struct {
+	*console.Console
+	*options
+	node *p2p.P2P
+}
+
+// send sends files, and returns when the other device has them.
 func send(ctx context.Context, c *console.Console, cfg p2p.Config, o *options) code {
 	if err := exist(o.paths); err != nil {
 		return exit(c, err) // before a question is asked
@@ -22,27 +30,20 @@ func send(ctx context.Context, c *console.Console, cfg p2p.Config, o *options) c
 	}
 	defer node.Shutdown(context.Background())
 	go tellPaths(ctx, c, node)
-	peer, err := other(ctx, c, node, o)
+	s := &sender{c, o, node}
+	var peer *p2p.Peer
+	if o.relays == nil {
+		peer, err = s.choose(ctx)
+	} else if peer = node.Track(o.friend); peer == nil { // relays lead only to tracked devices
+		err = errors.New("--to is this device's own key")
+	}
 	if ctx.Err() != nil {
 		err = errors.New("canceled")
 	}
 	if err != nil {
 		return exit(c, err)
 	}
-	return deliver(ctx, c, peer, o)
-}
-
-// other returns the device to send to.
-func other(
-	ctx context.Context, c *console.Console, node *p2p.P2P, o *options,
-) (*p2p.Peer, error) {
-	if o.relays == nil {
-		return choose(ctx, c, node, o.to, o.yes)
-	}
-	if peer := node.Track(o.friend); peer != nil { // relays lead only to tracked devices
-		return peer, nil
-	}
-	return nil, errors.New("--to is this device's own key")
+	return s.deliver(ctx, peer)
 }
 
 // exist fails if none of the paths exists. If only some are missing, block.Send
@@ -60,19 +61,19 @@ func exist(paths []string) (err error) {
 	return fmt.Errorf("there is nothing to send: %w", err)
 }
 
-// deliver sends the files at the paths, and returns when the peer has them.
-func deliver(ctx context.Context, c *console.Console, peer *p2p.Peer, o *options) code {
-	t := newTransfer(c, "Sent", who(peer))
+// deliver sends the files at the paths to a device.
+func (s *sender) deliver(ctx context.Context, peer *p2p.Peer) code {
+	t := newTransfer(s.Console, "Sent", who(peer))
 	to := block.To(peer, route)
 	over := block.Transfer{Lost: t.lost, Open: func(ctx context.Context) (net.Conn, error) {
-		s, err := to(ctx)
+		conn, err := to(ctx)
 		if err == nil {
 			t.open = true
-			t.Warn("Sending to %s%s", t.other, place(s))
+			t.Warn("Sending to %s%s", t.other, place(conn))
 		}
-		return s, err
+		return conn, err
 	}}
-	options := block.SendOptions{Progress: t.show, Spool: o.spool}
-	r, err := over.Send(ctx, block.Paths(o.paths...), options)
+	options := block.SendOptions{Progress: t.show, Spool: s.spool}
+	r, err := over.Send(ctx, block.Paths(s.paths...), options)
 	return t.end(ctx, r, err)
 }
