@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/sdp2p/p2p/examples/drop/console"
+	"github.com/sdp2p/p2p/mdns"
 )
 
 // demo sends source from one process to another, over the loopback interface,
@@ -24,13 +23,6 @@ func demo(ctx context.Context, c *console.Console, source string) error {
 	source, err := filepath.Abs(source)
 	if err != nil {
 		return err
-	}
-	interfaces, _ := net.Interfaces()
-	loopback := slices.IndexFunc(interfaces, func(i net.Interface) bool {
-		return i.Flags&net.FlagLoopback != 0
-	})
-	if loopback < 0 {
-		return errors.New("a loopback interface is required")
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -50,7 +42,7 @@ func demo(ctx context.Context, c *console.Console, source string) error {
 		return err
 	}
 	command := func(args ...string) *exec.Cmd {
-		args = append(args, "--interface", interfaces[loopback].Name, "--keys", keys)
+		args = append(args, "--interface", mdns.Loopback()[0], "--keys", keys)
 		cmd := exec.CommandContext(ctx, self, args...)
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		return cmd

@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/sdp2p/p2p/internal/exampletest"
 )
 
 // terminal returns both ends of a pseudo-terminal: the one for the user, and
@@ -41,13 +43,13 @@ func TestTerminal(t *testing.T) {
 	file := put(t, filepath.Join(t.TempDir(), "file"), strings.Repeat("x", 3<<20), 0o600)
 	key, err := key(keys, "receive")
 	require.NoError(t, err)
-	receiver := program(t, "receive", dir, "--keys", keys, "--interface", loopback(t))
+	receiver := program(t, "receive", dir, "--keys", keys, "--interface", exampletest.Loopback(t))
 	receiver.Stdin, receiver.Stdout, receiver.Stderr = tty, tty, tty
 	require.NoError(t, receiver.Start())
 	go io.Copy(receiver.screen, keyboard)
 	send := func() *process {
 		p := program(t, "send", file, "--to", key.Remote().Fingerprint(),
-			"--keys", keys, "--interface", loopback(t))
+			"--keys", keys, "--interface", exampletest.Loopback(t))
 		require.NoError(t, p.Start())
 		return p
 	}

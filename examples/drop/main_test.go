@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"errors"
 	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/exampletest"
 )
 
 // TestMain lets the test binary act as the program, for the tests that run it
@@ -60,18 +60,6 @@ func (p *process) interrupt(t *testing.T) {
 	require.NoError(t, p.Process.Signal(os.Interrupt))
 }
 
-func loopback(t *testing.T) string {
-	all, err := net.Interfaces()
-	require.NoError(t, err)
-	for _, i := range all {
-		if i.Flags&net.FlagLoopback != 0 && i.Flags&net.FlagUp != 0 {
-			return i.Name
-		}
-	}
-	t.Skip("no loopback interface")
-	return ""
-}
-
 // Ctrl-C in either process ends a transfer in both. After both were killed, the
 // transfer goes on where it ended when the file is sent again.
 func TestInterrupt(t *testing.T) {
@@ -86,7 +74,7 @@ func TestInterrupt(t *testing.T) {
 	key, err := key(keys, "receive")
 	require.NoError(t, err)
 	start := func(args ...string) *process {
-		p := program(t, append(args, "--interface", loopback(t), "--keys", keys)...)
+		p := program(t, append(args, "--interface", exampletest.Loopback(t), "--keys", keys)...)
 		require.NoError(t, p.Start())
 		return p
 	}
@@ -142,16 +130,16 @@ func TestExit(t *testing.T) {
 	require.NoError(t, os.Symlink("file", filepath.Join(source, "link")))
 	key, err := key(keys, "receive")
 	require.NoError(t, err)
-	receiver := program(t, "receive", dir, "--yes", "--keys", keys, "--interface", loopback(t))
+	receiver := program(t, "receive", dir, "--yes", "--keys", keys, "--interface", exampletest.Loopback(t))
 	require.NoError(t, receiver.Start())
 	sender := program(t, "send", source, "--to", key.Remote().Fingerprint(),
-		"--keys", keys, "--interface", loopback(t))
+		"--keys", keys, "--interface", exampletest.Loopback(t))
 	require.NoError(t, sender.Start())
 	sender.ends(t, exitSome)
 	receiver.Shows(t, "\nReceived 1 file, 7 B")
 	receiver.interrupt(t)
 	receiver.ends(t, exitSome)
-	idle := program(t, "receive", dir, "--keys", keys, "--interface", loopback(t))
+	idle := program(t, "receive", dir, "--keys", keys, "--interface", exampletest.Loopback(t))
 	require.NoError(t, idle.Start())
 	idle.Shows(t, "Waiting as ")
 	require.NoError(t, idle.Process.Signal(syscall.SIGTERM))

@@ -84,20 +84,10 @@ func main() {
 func start(ctx context.Context, name string, handler p2p.Handler) *p2p.P2P {
 	node, err := p2p.Start(ctx, p2p.Config{
 		App: "grpc", Name: name, Handler: handler,
-		Hooks: []p2p.Hook{quic.New(quic.Config{}), mdns.New(mdns.Config{Interfaces: loopback()})},
+		Hooks: []p2p.Hook{quic.New(quic.Config{}), mdns.New(mdns.Config{Interfaces: mdns.Loopback()})},
 	})
 	check(err)
 	return node
-}
-
-func loopback() (names []string) {
-	all, _ := net.Interfaces()
-	for _, i := range all {
-		if i.Flags&net.FlagLoopback != 0 {
-			names = append(names, i.Name)
-		}
-	}
-	return names
 }
 
 func check(err error) {

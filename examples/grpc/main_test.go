@@ -20,6 +20,7 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/exampletest"
 	"github.com/sdp2p/p2p/library"
 	"github.com/sdp2p/p2p/p2ptest"
 	"github.com/sdp2p/p2p/quic"
@@ -35,9 +36,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestExample(t *testing.T) {
-	if len(loopback()) == 0 {
-		t.Skip("no loopback interface")
-	}
+	exampletest.Loopback(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0])

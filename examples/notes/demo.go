@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sdp2p/p2p/mdns"
 )
 
 // demo runs three devices as processes of this program, which find each other
@@ -24,11 +25,9 @@ import (
 func demo(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, 50*time.Second, errors.New("the demo took too long"))
 	defer cancel()
-	interfaces, _ := net.Interfaces()
-	loopback := slices.IndexFunc(interfaces, func(i net.Interface) bool { return i.Flags&net.FlagLoopback != 0 })
 	self, err := os.Executable()
-	if err != nil || loopback < 0 {
-		return errors.Join(errors.New("a loopback interface and this program's file are needed"), err)
+	if err != nil {
+		return err
 	}
 	dir, err := os.MkdirTemp("", "notes-demo-")
 	if err != nil {
@@ -37,7 +36,7 @@ func demo(ctx context.Context) (err error) {
 	defer os.RemoveAll(dir)
 	var all []*process
 	start := func(name string, args ...string) *process {
-		args = append([]string{"--dir", filepath.Join(dir, name), "--name", name, "--interface", interfaces[loopback].Name}, args...)
+		args = append([]string{"--dir", filepath.Join(dir, name), "--name", name, "--interface", mdns.Loopback()[0]}, args...)
 		p, failed := startProcess(ctx, name, exec.CommandContext(ctx, self, args...))
 		if failed != nil {
 			panic(failed)

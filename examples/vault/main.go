@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"time"
 
 	"github.com/google/uuid"
@@ -50,7 +49,7 @@ func start(ctx context.Context, name string) *device {
 	var err error
 	d.node, err = p2p.Start(ctx, p2p.Config{
 		App: "vault", Name: name, Identity: d.key, Handler: &mux,
-		Hooks: []p2p.Hook{quic.New(quic.Config{}), mdns.New(mdns.Config{Interfaces: loopback()}), d.libraries},
+		Hooks: []p2p.Hook{quic.New(quic.Config{}), mdns.New(mdns.Config{Interfaces: mdns.Loopback()}), d.libraries},
 	})
 	check(err)
 	return d
@@ -167,16 +166,6 @@ func main() {
 		log.Fatalf("Mallory was not refused: %v", err)
 	}
 	fmt.Println("Mallory was refused:", err)
-}
-
-func loopback() (names []string) {
-	all, _ := net.Interfaces()
-	for _, i := range all {
-		if i.Flags&net.FlagLoopback != 0 {
-			names = append(names, i.Name)
-		}
-	}
-	return names
 }
 
 func check(err error) {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/internal/exampletest"
 )
 
 // TestMain lets the test binary act as the program, for the test that runs it.
@@ -20,9 +22,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestVault(t *testing.T) {
-	if len(loopback()) == 0 {
-		t.Skip("no loopback interface")
-	}
+	exampletest.Loopback(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0], "--demo")

@@ -112,7 +112,7 @@ func start(ctx context.Context, name string, key identity.Identity) (*p2p.P2P, *
 	mux.Handle(library.Route, p2p.Anyone, libraries) // the tunnel authenticates
 	node, err := p2p.Start(ctx, p2p.Config{
 		App: "web", Name: name, Identity: key, Handler: &mux,
-		Hooks: []p2p.Hook{quic.New(quic.Config{}), mdns.New(mdns.Config{Interfaces: loopback()}), libraries},
+		Hooks: []p2p.Hook{quic.New(quic.Config{}), mdns.New(mdns.Config{Interfaces: mdns.Loopback()}), libraries},
 	})
 	check(err)
 	return node, libraries
@@ -161,16 +161,6 @@ func main() {
 	defer page.Body.Close()
 	_, err = io.Copy(os.Stdout, page.Body)
 	check(err)
-}
-
-func loopback() (names []string) {
-	all, _ := net.Interfaces()
-	for _, i := range all {
-		if i.Flags&net.FlagLoopback != 0 {
-			names = append(names, i.Name)
-		}
-	}
-	return names
 }
 
 func check(err error) {
