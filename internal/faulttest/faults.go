@@ -185,14 +185,14 @@ func relayDown(t testing.TB) *Node {
 	box := newBox(t, netip.MustParseAddrPort("127.0.0.1:9"))
 	box.Cut()
 	a := start(t, Config{Relays: []relay.Server{{Identity: identity.New().Remote(), Addrs: []netip.AddrPort{box.Addr()}}}})
-	require.Error(t, use(t, a.tracks(t, identity.New().Remote()), "echo"))
+	require.Error(t, use(t, a.Track(identity.New().Remote()), "echo"))
 	return a
 }
 
 func noToken(t testing.TB) *Node {
 	r := startRelay(t)
 	a := start(t, Config{Relays: r.entry()})
-	require.Error(t, use(t, a.tracks(t, identity.New().Remote()), "echo"))
+	require.Error(t, use(t, a.Track(identity.New().Remote()), "echo"))
 	return a
 }
 
@@ -200,7 +200,7 @@ func notThere(t testing.TB) *Node {
 	r := startRelay(t)
 	a := start(t, Config{Relays: r.entry()})
 	r.admit(t, a, 0)
-	require.Error(t, use(t, a.tracks(t, identity.New().Remote()), "echo"))
+	require.Error(t, use(t, a.Track(identity.New().Remote()), "echo"))
 	return a
 }
 
@@ -208,8 +208,8 @@ func notThere(t testing.TB) *Node {
 func quota(t testing.TB) *Node {
 	r := startRelay(t)
 	a, b := start(t, Config{Relays: r.entry()}), start(t, Config{Relays: r.entry()})
-	peer := a.tracks(t, b.Identity())
-	b.tracks(t, a.Identity())
+	peer := a.Track(b.Identity())
+	b.Track(a.Identity())
 	r.admit(t, a, 3000) // less than a circuit costs
 	r.admit(t, b, 0)
 	require.Error(t, use(t, peer, "echo"))

@@ -70,12 +70,6 @@ func (n *Node) finds(t testing.TB, id identity.RemoteIdentity, at ...netip.AddrP
 	return n.find.Finds(t, id, "Phone", at...)
 }
 
-// tracks has the node keep a peer in view, so that relays are tried.
-func (n *Node) tracks(t testing.TB, id identity.RemoteIdentity) *p2p.Peer {
-	t.Helper()
-	return n.find.Scope.Track(id)
-}
-
 // A Log keeps what is written to it.
 type Log struct {
 	mu sync.Mutex
