@@ -1,0 +1,64 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/identity"
+)
+
+func parsed(args ...string) (*options, error) {
+	var o options
+	return &o, o.parse(o.flags(), args)
+}
+
+// Flags may stand anywhere.
+func TestParse(t *testing.T) {
+	t.Parallel()
+	o, err := parsed("--yes", "send", "a", "--to", "Bob", "b")
+	require.NoError(t, err)
+	require.Equal(t, "send", o.command)
+	require.Equal(t, []string{"a", "b"}, o.paths)
+	require.Equal(t, "Bob", o.to)
+	require.True(t, o.yes)
+	require.True(t, o.friend.IsZero())
+	o, err = parsed("receive", "dir", "-y", "--interface", "a b")
+	require.NoError(t, err)
+	require.Equal(t, []string{"dir"}, o.paths)
+	require.Equal(t, "a b", o.on)
+	o, err = parsed("--demo", "dir")
+	require.NoError(t, err)
+	require.Equal(t, "dir", o.demo)
+}
+
+// Through relays, the other device is named by its whole key: by the receiver
+// as well, which relays let only this device call.
+func TestParseRelay(t *testing.T) {
+	t.Parallel()
+	relay, other := identity.New().Remote().String()+"@192.0.2.1:7374", identity.New().Remote()
+	for _, args := range [][]string{
+		{"send", "a", "--relay", relay, "--to", other.String()},
+		{"receive", "a", "--from", other.String(), "--relay", relay},
+	} {
+		o, err := parsed(args...)
+		require.NoError(t, err)
+		require.Equal(t, other, o.friend)
+		require.Len(t, o.relay.Servers, 1)
+	}
+	for _, args := range [][]string{
+		{"send", "a", "--relay", relay}, {"send", "a", "--relay", relay, "--to", other.Fingerprint()},
+		{"send", "a", "--relay", relay, "--from", other.String()}, {"receive", "a", "--relay", relay},
+	} {
+		_, err := parsed(args...)
+		require.ErrorContains(t, err, "by its whole key")
+	}
+}
+
+// Anybody can take any name, so no sender is trusted by its name.
+func TestTrustNoName(t *testing.T) {
+	t.Parallel()
+	_, err := parsed("receive", "dir", "--from", "Alice")
+	require.ErrorContains(t, err, "its key or fingerprint")
+	require.False(t, isKeyOf("", identity.New().Remote()))
+}
