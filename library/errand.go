@@ -214,7 +214,10 @@ func (l *Library) errands(m contact) (all []errand) {
 		}
 		return all
 	}
-	if with.taking == 0 && with.synced != l.now.digest {
+	if with.taking > 0 {
+		return nil // the exchange tells it; what else there is depends on these statements
+	}
+	if with.synced != l.now.digest {
 		all = append(all, errand{l, m.Instance, rosterRoute, l.now.digest})
 	}
 	if l.now.out {

@@ -92,6 +92,22 @@ func TestNotHeard(t *testing.T) {
 	})
 }
 
+// TestSecretAfterItsStatement: a new secret waits for an exchange with the
+// member that is under way. The member would refuse it before it knows the
+// statement about it, and be told again only a minute later.
+func TestSecretAfterItsStatement(t *testing.T) {
+	bubble(t, func(t *testing.T, network *p2ptest.Network) {
+		a, b := pair(t, network)
+		done := a.lib.Take(b.own())
+		require.NoError(t, a.lib.Rotate())
+		pass(5 * time.Second)
+		require.EqualValues(t, 1, b.lib.Record().Number)
+		done()
+		pass(5 * time.Second)
+		require.EqualValues(t, 2, b.lib.Record().Number)
+	})
+}
+
 // TestToldOnce: a member that was told of a change is not told again.
 func TestToldOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, network *p2ptest.Network) {

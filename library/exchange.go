@@ -63,8 +63,9 @@ func (l *Library) serveRoster(_ context.Context, c *tunnel.Conn) error {
 	return err
 }
 
-// take suspends errands that tell a member of statements until done is called:
-// an exchange is about to do that.
+// take suspends errands to a member until done is called: an exchange is about
+// to tell it of the statements, and a secret or a request is refused by a member
+// that does not know the statements behind it.
 func (l *Library) take(instance identity.RemoteIdentity) (done func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
