@@ -139,6 +139,8 @@ func (e *endpoint) listen() error {
 	}
 	e.reuse = reuse
 	ours := &lent{Transport: e.quic, server: serverConfig(), client: clientConfig(), mirrors: &e.mirrors, traces: &e.traces, veil: e.veil, hides: e.listener.hides}
+	ours.server.MaxIdleTimeout += e.listener.cfg.faith
+	ours.client.MaxIdleTimeout += e.listener.cfg.faith
 	ours.server.Tracer = e.traces.with(e.mirrors.accepting)
 	for _, family := range []string{"udp4", "udp6"} {
 		if _, err := reuse.LendTransport(family, ours, e.socket); err != nil {

@@ -15,6 +15,13 @@ func WithSlack(cfg Config, slack time.Duration) Config {
 	return cfg
 }
 
+// WithFaith returns a configuration of a listener that takes a peer for gone
+// only after a longer silence, so that something else ends the connection.
+func WithFaith(cfg Config, faith time.Duration) Config {
+	cfg.faith = faith
+	return cfg
+}
+
 // Supersede handles the connection as one that cannot move after this node's
 // address has changed. If former is true, the node has its former address
 // again.

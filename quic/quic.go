@@ -63,6 +63,7 @@ type Config struct {
 
 	monitor *netmon.Monitor // of a test; nil: the process's
 	slack   time.Duration   // of a test: how much longer answers are waited for
+	faith   time.Duration   // of a test: how much longer a peer may send nothing
 }
 
 const (
