@@ -105,7 +105,7 @@ func TestForgedInstances(t *testing.T) {
 		find := func() {
 			start := time.Now()
 			for !genuine() {
-				require.Less(t, time.Since(start), 30*time.Second)
+				require.Less(t, time.Since(start), 5*time.Minute) // by chance: 17 s in 1 of 6, over 30 s in 1 of 40
 				f.flood(time.Second)
 			}
 			t.Log("found after", time.Since(start))
