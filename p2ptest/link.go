@@ -70,6 +70,9 @@ func (l *Link) Cut() {
 	broken := l.connected()
 	n.wake()
 	n.mu.Unlock()
+	for _, e := range broken { // first, since handlers at the one end react to the loss and tell the other
+		e.in.drop()
+	}
 	for _, e := range broken {
 		e.shut(fmt.Errorf("%w: the link was cut", p2p.ErrConnectionLost), "silent")
 	}

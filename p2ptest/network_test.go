@@ -139,6 +139,37 @@ func TestCutAndRestore(t *testing.T) {
 	})
 }
 
+// No reaction to the cut of a link arrives at its other end.
+func TestCutAtBothEndsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := p2ptest.NewNetwork(p2ptest.Config{})
+		a := network.Start(t, p2p.Config{})
+		b := network.Start(t, p2p.Config{Handler: p2p.HandlerFunc(func(_ context.Context, s *p2p.Stream) error {
+			io.CopyN(s, s, 1)
+			_, err := s.Read(make([]byte, 1))
+			return err // resets the stream
+		})})
+		ab := peerOf(t, a, b)
+		for range 20 {
+			var streams []*p2p.Stream
+			for range 50 {
+				s := open(t, ab)
+				require.NoError(t, exchange(s))
+				streams = append(streams, s)
+			}
+			synctest.Wait()
+			link := network.Link(a.Identity(), b.Identity())
+			link.Cut()
+			for _, s := range streams {
+				_, err := s.Read(make([]byte, 1))
+				require.ErrorIs(t, err, p2p.ErrConnectionLost)
+			}
+			link.Restore()
+			ab = peerOf(t, a, b)
+		}
+	})
+}
+
 // With a discovery that does not know of the cut, a dial shows what it does
 // then.
 func TestDialOverACutLink(t *testing.T) {

@@ -180,7 +180,7 @@ func (m *mover) heard() []netip.AddrPort {
 // would show the sender's address there.
 func TestConfined(t *testing.T) {
 	t.Parallel()
-	n := newAwayNodes(t, true)
+	n := newPatientNodes(t, true, time.Minute) // for a busy machine
 	ours, theirs := n.dial(t)
 	ours.mover.unvisit()
 	n.only.Store(true)
