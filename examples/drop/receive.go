@@ -32,7 +32,7 @@ type receiver struct {
 
 	mu    sync.Mutex
 	worst code        // of the transfers that were accepted
-	told  block.Lacks // the last note on the disk
+	told  block.Lacks // what the notes on the disk were about
 }
 
 // receive receives transfers until ctx is done or, with once, until one has
@@ -158,9 +158,13 @@ func (r *receiver) decide(ctx context.Context, from string, o *block.Offer) (err
 
 // note tells the user, once, what the disk lacks. The caller holds mu.
 func (r *receiver) note(lacks block.Lacks) {
-	if lacks != r.told && lacks != (block.Lacks{}) {
-		r.told = lacks
-		r.Warn("Note on the disk of %q: %v", r.paths[0], lacks)
+	all := block.Lacks{
+		Sync: lacks.Sync || r.told.Sync, Links: lacks.Links || r.told.Links,
+		Locks: lacks.Locks || r.told.Locks, Exchange: lacks.Exchange || r.told.Exchange,
+	}
+	if all != r.told {
+		r.told = all
+		r.Warn("Note on the disk of %q: %v", r.paths[0], all)
 	}
 }
 

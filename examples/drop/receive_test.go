@@ -427,4 +427,9 @@ func TestLacks(t *testing.T) {
 	}
 	require.Equal(t, `Note on the disk of "/mnt": a power cut may lose files that have just arrived; `+
 		"a crash may leave an empty file\n", s.String())
+	for range 2 { // a transfer notices only what it needs
+		r.note(block.Lacks{Sync: true})
+		r.note(block.Lacks{Exchange: true})
+	}
+	require.Equal(t, 2, strings.Count(s.String(), "Note on "), s)
 }
