@@ -179,7 +179,7 @@ func TestAsk(t *testing.T) {
 				}
 				require.NoFileExists(t, filepath.Join(d.dir, "file"))
 				require.Contains(t, sent.String(), "Sent nothing\n")
-				require.Contains(t, sent.String(), `drop: "Bob" (`+d.key.Remote().Fingerprint()+"): the other device declined")
+				require.Contains(t, sent.String(), `drop: the transfer with "Bob" (`+d.key.Remote().Fingerprint()+"): the other device declined")
 				require.Contains(t, d.String(), "): refused")
 				require.Equal(t, answer == "nobody", strings.Contains(d.String(), "use --yes"))
 			})
@@ -324,7 +324,7 @@ func TestLeftOut(t *testing.T) {
 	require.Contains(t, sent.String(), `left out: "top/\x1b]0;OWNED\a": `)
 	require.Contains(t, sent.String(), "Sent 1 file, 7 B")
 	require.Contains(t, sent.String(), "; 2 left out (")
-	require.Contains(t, sent.String(), ")\ndrop: \"Bob\" (")
+	require.Contains(t, sent.String(), ")\ndrop: the transfer with \"Bob\" (")
 	require.Contains(t, sent.String(), "): not everything has arrived: ")
 	require.NotContains(t, sent.String(), "\x1b")
 	d.Shows(t, ", and 2 that cannot be sent\n")
@@ -366,12 +366,12 @@ func TestDiskFull(t *testing.T) {
 		s.Close()
 		sent, screen := startTransfer()
 		require.Equal(t, exitFailed, sent.end(t.Context(), r, err))
-		require.Regexp(t, `^Sent nothing\ndrop: "Bob" \(.*\): the other device has no room on its disk: `+
+		require.Regexp(t, `^Sent nothing\ndrop: the transfer with "Bob" \(.*\): the other device has no room on its disk: `+
 			`".* are needed, .* are free"`, screen.String())
 		break
 	}
 	require.Equal(t, exitFailed, d.end())
-	require.Regexp(t, `Received nothing\ndrop: "Alice" \(.*\): the disk is full: 1.2 EB are needed, .* are free\n`, d.String())
+	require.Regexp(t, `Received nothing\ndrop: the transfer with "Alice" \(.*\): the disk is full: 1.2 EB are needed, .* are free\n`, d.String())
 }
 
 // With --once, a receiver ends after the first transfer that it has accepted,

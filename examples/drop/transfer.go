@@ -93,7 +93,7 @@ func (t *transfer) explain(ctx context.Context, err error) string {
 	case errors.Is(err, p2p.ErrNoRoute):
 		return t.other + " does not receive, or not from this version of drop"
 	}
-	text := t.other + ": " + words(err)
+	text := "the transfer with " + t.other + ": " + words(err) // not all faults are the other's
 	if t.last.Bytes > 0 && !errors.Is(err, block.ErrIncomplete) {
 		text += "; sent again, it resumes where it ended"
 	}

@@ -90,16 +90,16 @@ func TestExplain(t *testing.T) {
 		err  error
 		want string
 	}{
-		{&block.IncompleteError{First: &block.FileError{Err: block.ErrDiskFull}}, `"Bob" (FP): not everything has arrived`},
-		{peer(block.ErrRefused, ""), `"Bob" (FP): the other device declined`},
-		{peer(block.ErrRefused, evil), `"Bob" (FP): the other device declined: "\x1b]0;OWNED\a"`},
-		{peer(block.ErrCanceled, ""), `"Bob" (FP): the other device canceled`},
-		{block.ErrUnanswered, `"Bob" (FP): the offer was not answered in time`},
-		{&block.SpaceError{Needed: 7_000_000, Free: 500}, `"Bob" (FP): the disk is full: 7.0 MB are needed, 500 B are free`},
-		{&p2p.ResetError{Code: p2p.ErrBusy, Remote: true}, `"Bob" (FP): stream reset by the peer: busy: over a limit, try later`},
+		{&block.IncompleteError{First: &block.FileError{Err: block.ErrDiskFull}}, `the transfer with "Bob" (FP): not everything has arrived`},
+		{peer(block.ErrRefused, ""), `the transfer with "Bob" (FP): the other device declined`},
+		{peer(block.ErrRefused, evil), `the transfer with "Bob" (FP): the other device declined: "\x1b]0;OWNED\a"`},
+		{peer(block.ErrCanceled, ""), `the transfer with "Bob" (FP): the other device canceled`},
+		{block.ErrUnanswered, `the transfer with "Bob" (FP): the offer was not answered in time`},
+		{&block.SpaceError{Needed: 7_000_000, Free: 500}, `the transfer with "Bob" (FP): the disk is full: 7.0 MB are needed, 500 B are free`},
+		{&p2p.ResetError{Code: p2p.ErrBusy, Remote: true}, `the transfer with "Bob" (FP): stream reset by the peer: busy: over a limit, try later`},
 		{p2p.ErrNoRoute, `"Bob" (FP) does not receive, or not from this version of drop`},
-		{&p2p.DialError{Err: errors.New(evil)}, `"Bob" (FP): cannot reach : \x1b]0;OWNED\a`},
-		{fmt.Errorf("%w: %s", p2p.ErrConnectionLost, evil), `"Bob" (FP): the connection was lost: \x1b]0;OWNED\a`},
+		{&p2p.DialError{Err: errors.New(evil)}, `the transfer with "Bob" (FP): cannot reach : \x1b]0;OWNED\a`},
+		{fmt.Errorf("%w: %s", p2p.ErrConnectionLost, evil), `the transfer with "Bob" (FP): the connection was lost: \x1b]0;OWNED\a`},
 	} {
 		transfer, s := startTransfer()
 		transfer.end(t.Context(), block.Result{}, test.err)
