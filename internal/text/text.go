@@ -3,9 +3,11 @@
 //
 // What a terminal may act on, or a reader may be deceived by, is not printable
 // ([strconv.IsPrint]): control characters, line breaks, characters that change
-// the direction of writing or are invisible, and white space other than U+0020.
-// Plain drops it, Escape shows it, and Mask shows that there was something. In
-// each case invalid UTF-8 becomes U+FFFD.
+// the direction of writing, most invisible ones, and white space other than
+// U+0020. Letters and marks are printable even if they are invisible, as U+3164
+// is, or look like others. Plain drops what is not printable, Escape shows it,
+// and Mask shows that there was something. In each case invalid UTF-8 becomes
+// U+FFFD.
 package text
 
 import (

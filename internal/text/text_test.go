@@ -14,6 +14,7 @@ func TestPlain(t *testing.T) {
 		"\x1b[31mred\x1b[0m":            "[31mred[0m",
 		"abc\u202edef":                  "abcdef",
 		"\u200b\u2066x\u2069":           "x",
+		"a\u3164b":                      "a\u3164b", // a letter, although invisible
 		"bad \xff UTF-8":                "bad \ufffd UTF-8",
 		"  many \u00a0\u2003 spaces   ": "many spaces",
 		"":                              "",
