@@ -62,17 +62,22 @@ func (o *options) flags() *flag.FlagSet {
 	return f
 }
 
-// parse sets the options. Flags may stand anywhere.
+// parse sets the options. Flags may stand anywhere, but not after "--".
 func (o *options) parse(flags *flag.FlagSet, args []string) error {
 	var words []string
 	for {
 		if err := flags.Parse(args); err != nil {
 			return err
 		}
-		if flags.NArg() == 0 {
+		rest := flags.Args()
+		if n := len(args) - len(rest); n > 0 && args[n-1] == "--" {
+			words = append(words, rest...)
 			break
 		}
-		words, args = append(words, flags.Arg(0)), flags.Args()[1:]
+		if len(rest) == 0 {
+			break
+		}
+		words, args = append(words, rest[0]), rest[1:]
 	}
 	switch n := len(words); {
 	case o.demo != "" && n == 0:

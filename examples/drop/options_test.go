@@ -13,7 +13,8 @@ func parsed(args ...string) (*options, error) {
 	return &o, o.parse(o.flags(), args)
 }
 
-// Flags may stand anywhere.
+// Flags may stand anywhere, but what follows "--" are paths: their names may
+// be those of files that came from strangers.
 func TestParse(t *testing.T) {
 	t.Parallel()
 	o, err := parsed("--yes", "send", "a", "--to", "Bob", "b")
@@ -23,6 +24,11 @@ func TestParse(t *testing.T) {
 	require.Equal(t, "Bob", o.to)
 	require.True(t, o.yes)
 	require.True(t, o.friend.IsZero())
+	o, err = parsed("send", "a", "--to", "Bob", "--", "b", "--to=Eve", "--", "-y")
+	require.NoError(t, err)
+	require.Equal(t, []string{"a", "b", "--to=Eve", "--", "-y"}, o.paths)
+	require.Equal(t, "Bob", o.to)
+	require.False(t, o.yes)
 	o, err = parsed("receive", "dir", "-y", "--interface", "a b")
 	require.NoError(t, err)
 	require.Equal(t, []string{"dir"}, o.paths)
