@@ -46,7 +46,7 @@ func (n *P2P) allowed(ctx context.Context, r Request) error {
 	return fmt.Errorf("%w: %w", ErrRefused, err)
 }
 
-// isTracked reports whether a hook keeps the peer in view.
+// isTracked reports whether the app or a hook keeps the peer in view.
 func (n *P2P) isTracked(id identity.RemoteIdentity) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()

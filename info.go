@@ -33,7 +33,7 @@ type PeerInfo struct {
 	Connections []Connection
 	Path        Path
 
-	Tracked bool // a hook keeps it in view: see [Scope.Track]
+	Tracked bool // the app or a hook keeps it in view: see [P2P.Track]
 	Revoked bool // see [P2P.Revoke]
 
 	// LastSeen is when the peer was last connected, or reported by a

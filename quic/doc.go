@@ -70,10 +70,10 @@
 //
 // # Limits
 //
-// A stranger is a peer that no hook tracks, that is not behind a manual entry,
-// and that this node did not dial on that connection. An address is an IPv4
-// address or an IPv6 /64, and a network is an IPv4 /24 or an IPv6 /48. Each
-// number is a field of [Limits].
+// A stranger is a peer that is not tracked ([p2p.P2P.Track]), that is not
+// behind a manual entry, and that this node did not dial on that connection. An
+// address is an IPv4 address or an IPv6 /64, and a network is an IPv4 /24 or an
+// IPv6 /48. Each number is a field of [Limits].
 //
 //	what                            default   field
 //	handshakes in progress: of

@@ -8,10 +8,10 @@ import (
 )
 
 // Limits bounds the resources that peers can take, above all strangers. A
-// stranger is a peer that no hook tracks ([p2p.Scope.Track]), that is not
-// behind a manual entry, and that this node did not dial; until a handshake is
-// over, everybody is a stranger. For each field, zero means the default, which
-// the package documentation lists, and a negative value means no limit.
+// stranger is a peer that is not tracked ([p2p.P2P.Track]), that is not behind
+// a manual entry, and that this node did not dial; until a handshake is over,
+// everybody is a stranger. For each field, zero means the default, which the
+// package documentation lists, and a negative value means no limit.
 //
 // An address is an IPv4 address, an IPv6 /64, or a relay; a network is an IPv4
 // /24, an IPv6 /48, or all relays together.

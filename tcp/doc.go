@@ -54,7 +54,7 @@
 //
 // # Limits
 //
-// Lanes are for peers that the node tracks ([p2p.Scope.Track]), that are behind
+// Lanes are for peers that the node tracks ([p2p.P2P.Track]), that are behind
 // a manual entry, or that it has itself dialed; and for other peers while a
 // ticket lets the node expect one. Each number is a field of [Limits].
 //

@@ -20,7 +20,7 @@
 // discovered at one, a direct connection is made besides the relayed one: new
 // streams use it, and open ones stay.
 //
-// Limits. A stranger is a peer that no hook tracks and that this node did not
+// Limits. A stranger is a peer that is not tracked and that this node did not
 // dial.
 //
 //	connections of a peer; of strangers through one relay   8; 32
