@@ -244,7 +244,7 @@ func reason(err error) string {
 	case errors.As(err, &said):
 		return said.reason
 	case errors.As(err, &space):
-		return fmt.Sprintf("%d bytes are needed, %d are free", space.Needed, space.Free)
+		return fmt.Sprintf("%s are needed, %s are free", text.Size(space.Needed), text.Size(space.Free))
 	case errors.Is(err, ErrCanceled) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded):
 		if all, ok := err.(interface{ Unwrap() []error }); ok && len(all.Unwrap()) == 2 {
 			return all.Unwrap()[1].Error() // the cause that the app gave

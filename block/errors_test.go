@@ -32,8 +32,8 @@ func TestTexts(t *testing.T) {
 		{peer(ErrCanceled, "it \x1b is late"), `the other device canceled: "it \x1b is late"`},
 		{peer(ErrRefused, ""), "the other device declined"},
 		{peer(ErrChanged, ""), "the other device reports: the file was changed while it was sent: send it again"},
-		{peer(ErrDiskFull, "7 bytes are needed, 5 are free"),
-			`the other device has no room on its disk: "7 bytes are needed, 5 are free"`},
+		{peer(ErrDiskFull, "7.0 MB are needed, 500 B are free"),
+			`the other device has no room on its disk: "7.0 MB are needed, 500 B are free"`},
 		{peer(ErrTimeout, ""), "the other device has heard nothing from this one for 30 s"},
 		{peer(ErrBusy, ""), "the other device is busy with other transfers: try again later"},
 		{peer(ErrUnanswered, ""), "the other device has not answered the offer in time"},
@@ -41,6 +41,14 @@ func TestTexts(t *testing.T) {
 	} {
 		require.EqualError(t, test.err, "block: "+test.want)
 	}
+}
+
+// A peer is told sizes in the same form as the user.
+func TestReason(t *testing.T) {
+	space := &SpaceError{7_000_000, 500}
+	require.Equal(t, "7.0 MB are needed, 500 B are free", reason(space))
+	require.Equal(t, "too large", reason(Refuse("too large")))
+	require.Empty(t, reason(ErrDiskFull))
 }
 
 // An error of a canceled transfer can be told by its cause, too.

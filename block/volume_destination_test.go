@@ -76,7 +76,7 @@ func TestDiskFull(t *testing.T) {
 	require.ErrorAs(t, received.err, &space)
 	require.EqualValues(t, 5<<20, space.Needed)
 	require.ErrorIs(t, sent.err, block.ErrDiskFull)
-	require.ErrorContains(t, sent.err, "5242880 bytes are needed")
+	require.ErrorContains(t, sent.err, "5.2 MB are needed")
 
 	fill := put(t, filepath.Join(dir, "fill"), make([]byte, 1<<20), 0o600)
 	sources = []block.Source{source("f", random(3<<19, 1))}
