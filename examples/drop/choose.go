@@ -17,8 +17,11 @@ import (
 
 const (
 	findWithin = time.Minute
-	moreWithin = time.Second     // how long to wait for more after the first device
-	twinWithin = time.Second / 2 // how long to wait for others with the same name
+	// How long to wait for more devices after the first one, and for others with
+	// its name from the beginning. A device that has just answered somebody else
+	// answers up to 1.2 s later (RFC 6762 §6).
+	moreWithin = 3 * time.Second / 2
+	twinWithin = 3 * time.Second / 2
 )
 
 var fingerprint = regexp.MustCompile(`^(?i:[a-z2-7]{4}(-[a-z2-7]{4}){3})$`)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"regexp"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -167,6 +168,23 @@ func TestChooseNotUnique(t *testing.T) {
 		c.Shows(t, "Send to number: ")
 		c.keys.Close()
 		require.ErrorContains(t, (wait(t, made)).err, "no device was chosen")
+	})
+}
+
+// A device that has just answered somebody else answers this one up to 1.2 s
+// later, while another one of its name answers at once.
+func TestChooseLate(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		for _, to := range []string{"Bob", ""} {
+			c := newChooser(t)
+			c.add(t, "Bob")
+			made := c.choose(t, to, false)
+			time.Sleep(6 * time.Second / 5)
+			c.add(t, "Bob")
+			c.Matches(t, regexp.MustCompile(`  1  "Bob" .*\n  2  "Bob" .*\nSend to number: `))
+			c.keys.Close()
+			require.Error(t, wait(t, made).err)
+		}
 	})
 }
 
