@@ -51,6 +51,9 @@ func (o *options) flags() *flag.FlagSet {
 		return err
 	})
 	f.Func("token", "the `file` with the token for the relay", func(file string) error {
+		if file == "" {
+			return nil // as an empty --relay
+		}
 		text, err := os.ReadFile(file)
 		if err != nil {
 			return err
