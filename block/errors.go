@@ -107,9 +107,11 @@ type PeerError struct {
 }
 
 func (e *PeerError) Error() string {
-	says, ok := ofPeer[e.Err]
-	if !ok {
-		says = "reports: " + strings.TrimPrefix(e.Err.Error(), "block: ")
+	says := "reports: " + strings.TrimPrefix(e.Err.Error(), "block: ")
+	for err, text := range ofPeer {
+		if errors.Is(e.Err, err) {
+			says = text
+		}
 	}
 	if e.Reason != "" {
 		says += fmt.Sprintf(": %q", e.Reason)

@@ -38,10 +38,16 @@ func TestTexts(t *testing.T) {
 		{peer(ErrBusy, ""), "the other device is busy with other transfers: try again later"},
 		{peer(ErrUnanswered, ""), "the other device has not answered the offer in time"},
 		{peer(code(200).err(), ""), "the other device failed, and does not say why"},
+		{peer(list{}, ""), "the other device reports: many"},
 	} {
 		require.EqualError(t, test.err, "block: "+test.want)
 	}
 }
+
+// A list is an error that cannot be the key of a map.
+type list []error
+
+func (list) Error() string { return "many" }
 
 // A peer is told sizes in the same form as the user.
 func TestReason(t *testing.T) {

@@ -14,7 +14,6 @@ import (
 	"log"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/sdp2p/p2p"
@@ -43,7 +42,8 @@ type Taken struct{}
 
 func main() {
 	dir, join := flag.String("dir", "", "folder for keys"), flag.String("join", "", "ticket of another device")
-	on := flag.String("on", "", "network interface for discovery; all if empty")
+	var on []string // nil: all that support multicast
+	flag.Func("on", "use only this network interface for discovery", func(s string) error { on = append(on, s); return nil })
 	flag.Parse()
 	ctx, typed := context.Background(), bufio.NewScanner(os.Stdin)
 	store := must(library.OpenStore(filepath.Join(*dir, "libraries")))
@@ -58,7 +58,7 @@ func main() {
 	var mux p2p.Mux
 	mux.Handle(library.Route, p2p.Anyone, libraries)
 	mux.Handle(pairing.Route, p2p.Anyone, pairs)
-	hooks := []p2p.Hook{quic.New(quic.Config{}), libraries, pairs, mdns.New(mdns.Config{Interfaces: strings.Fields(*on)})}
+	hooks := []p2p.Hook{quic.New(quic.Config{}), libraries, pairs, mdns.New(mdns.Config{Interfaces: on})}
 	node := must(p2p.Start(ctx, p2p.Config{App: "clipboard", Name: filepath.Base(*dir), Identity: key, Handler: &mux, Hooks: hooks}))
 	defer node.Shutdown(ctx)
 

@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"strings"
 	"time"
 
 	"github.com/sdp2p/p2p"
@@ -40,7 +39,8 @@ type Watch struct {
 }
 
 func main() {
-	name, on := flag.String("name", "", "name of this device"), flag.String("on", "", "network interface for discovery; all if empty")
+	name, on := flag.String("name", "", "name of this device"), []string(nil) // on: all that support multicast
+	flag.Func("on", "use only this network interface for discovery", func(s string) error { on = append(on, s); return nil })
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -48,7 +48,7 @@ func main() {
 	call.HandleReceive(&mux, "status/1", p2p.Anyone, status)
 	node, err := p2p.Start(ctx, p2p.Config{
 		App: "devices", Name: *name, Handler: &mux,
-		Hooks: []p2p.Hook{quic.New(quic.Config{}), mdns.New(mdns.Config{Interfaces: strings.Fields(*on)})},
+		Hooks: []p2p.Hook{quic.New(quic.Config{}), mdns.New(mdns.Config{Interfaces: on})},
 	})
 	if err != nil {
 		log.Fatal(err)

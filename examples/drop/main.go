@@ -42,7 +42,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"github.com/sdp2p/p2p"
@@ -101,7 +100,7 @@ func run(args []string) code {
 	}
 	listener := quic.New(quic.Config{})
 	cfg := p2p.Config{App: "drop", Name: o.name, Identity: key, Hooks: []p2p.Hook{
-		listener, tcp.New(tcp.Config{}), mdns.New(mdns.Config{Interfaces: strings.Fields(o.on)}),
+		listener, tcp.New(tcp.Config{}), mdns.New(mdns.Config{Interfaces: o.on}),
 	}}
 	if !o.friend.IsZero() {
 		o.relay.Listener = listener

@@ -22,9 +22,10 @@ type options struct {
 	paths   []string // what to send, or the folder to receive into
 	demo    string   // a path, or empty
 
-	name, on, keys string
-	to, from       string // the other device: its key, its fingerprint or, for to, its name
-	yes, once      bool
+	name, keys string
+	on         []string // network interfaces; nil: all that support multicast
+	to, from   string   // the other device: its key, its fingerprint or, for to, its name
+	yes, once  bool
 
 	relay  relay.Config
 	friend identity.RemoteIdentity // the other device, if it is called through relays
@@ -43,7 +44,10 @@ func (o *options) flags() *flag.FlagSet {
 	f.BoolVar(&o.yes, "y", false, "the same as --yes")
 	f.BoolVar(&o.once, "once", false, "receive one transfer, and exit with its code")
 	f.StringVar(&o.demo, "demo", "", "send this `path` between two processes here")
-	f.StringVar(&o.on, "interface", "", "find devices on these network `interfaces` only")
+	f.Func("interface", "find devices on this network `interface` only", func(name string) error {
+		o.on = append(o.on, name)
+		return nil
+	})
 	f.StringVar(&o.keys, "keys", "", "the `folder` for the keys that others know")
 	f.StringVar(&o.from, "from", "", "trust the sender with this `key`; with --relay, its whole key")
 	f.Func("relay", "reach the other device through `KEY@IP:PORT`", func(list string) (err error) {

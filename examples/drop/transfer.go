@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -86,9 +87,8 @@ func (t *transfer) summary(r block.Result, err error, took time.Duration) string
 
 // explain says why a transfer was not completed.
 func (t *transfer) explain(ctx context.Context, err error) string {
-	peer := &block.PeerError{}
 	switch {
-	case ctx.Err() != nil && !errors.As(err, &peer) && !errors.Is(err, block.ErrDiskFull):
+	case ctx.Err() != nil && !decided(err):
 		return "canceled" // with Ctrl-C
 	case errors.Is(err, p2p.ErrNoRoute):
 		return t.other + " does not receive, or not from this version of drop"
@@ -98,6 +98,17 @@ func (t *transfer) explain(ctx context.Context, err error) string {
 		text += "; sent again, it resumes where it ended"
 	}
 	return text
+}
+
+// decided reports whether a transfer had ended by itself, even if Ctrl-C came
+// right after.
+func decided(err error) bool {
+	if peer := (*block.PeerError)(nil); errors.As(err, &peer) {
+		return true
+	}
+	return slices.ContainsFunc([]error{
+		block.ErrDiskFull, block.ErrIncomplete, block.ErrRefused, block.ErrUnanswered,
+	}, func(end error) bool { return errors.Is(err, end) })
 }
 
 // words returns the text of an error without the names of packages.

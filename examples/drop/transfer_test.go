@@ -108,6 +108,9 @@ func TestExplain(t *testing.T) {
 	}
 	transfer, _ := startTransfer()
 	require.Equal(t, "canceled", transfer.explain(canceled, block.ErrCanceled))
+	for _, err := range []error{block.ErrRefused, block.ErrUnanswered, block.ErrDiskFull, block.ErrIncomplete} {
+		require.NotEqual(t, "canceled", transfer.explain(canceled, err), "Ctrl-C came later")
+	}
 	require.Equal(t, "canceled", transfer.explain(canceled, p2p.ErrConnectionLost))
 	require.Contains(t, transfer.explain(canceled, peer(block.ErrDiskFull, "")), "has no room on its disk")
 	again := "; sent again, it resumes where it ended"

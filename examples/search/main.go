@@ -50,7 +50,8 @@ type Names struct {
 
 func main() {
 	old, text := flag.Bool("old", false, "speak version 1 only"), flag.String("for", "", "search for `TEXT`, once on each device")
-	on := flag.String("on", "", "network interface for discovery; all if empty")
+	var on []string // nil: all that support multicast
+	flag.Func("on", "use only this network interface for discovery", func(s string) error { on = append(on, s); return nil })
 	flag.Parse()
 	versions, mux := call.Versions("search/1"), &p2p.Mux{}
 	call.Handle(mux, "search/1", p2p.Anyone, func(_ context.Context, q Query1) (Names, error) { return find(q.Text, maxNames) })
@@ -58,7 +59,7 @@ func main() {
 		versions = call.Versions("search/2", "search/1")
 		call.Handle(mux, "search/2", p2p.Anyone, func(_ context.Context, q Query) (Names, error) { return find(q.Text, int(q.Limit)) })
 	}
-	ctx, hooks := context.Background(), []p2p.Hook{quic.New(quic.Config{}), mdns.New(mdns.Config{Interfaces: strings.Fields(*on)})}
+	ctx, hooks := context.Background(), []p2p.Hook{quic.New(quic.Config{}), mdns.New(mdns.Config{Interfaces: on})}
 	node, err := p2p.Start(ctx, p2p.Config{App: "search", Metadata: versions.Metadata(), Handler: mux, Hooks: hooks})
 	if err != nil {
 		log.Fatal(err)
