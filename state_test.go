@@ -175,6 +175,7 @@ func TestFaultsAreTold(t *testing.T) {
 	require.ErrorIs(t, err, p2p.ErrBusy)
 	require.Equal(t, "refused busy", last())
 	held.Close()
+	require.Eventually(t, func() bool { return last() == "refused no route" && len(node.State().Streams) == 0 }, 10*time.Second, time.Millisecond)
 
 	require.ErrorIs(t, node.Allows(t.Context(), p2p.Request{Action: p2p.Connect, Peer: id}), nil)
 	node.Revoke(id)
