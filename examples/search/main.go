@@ -49,8 +49,7 @@ type Names struct {
 }
 
 func main() {
-	old, text := flag.Bool("old", false, "speak version 1 only"), flag.String("for", "", "search for `TEXT`, once on each device")
-	var on []string // nil: all that support multicast
+	old, text, on := flag.Bool("old", false, "speak version 1 only"), flag.String("for", "", "search for `TEXT`, once on each device"), []string(nil)
 	flag.Func("on", "use only this network interface for discovery", func(s string) error { on = append(on, s); return nil })
 	flag.Parse()
 	versions, mux := call.Versions("search/1"), &p2p.Mux{}
