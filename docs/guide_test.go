@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/internal/exampletest"
 )
 
 // TestGuide follows the guide as a new user would: it puts the guide's files
@@ -44,7 +45,7 @@ func TestGuide(t *testing.T) {
 	}
 	run(t, dir, "test -z \"$(gofmt -l .)\"")
 	run(t, dir, "go build -ldflags='-s -w' -o .. ./first ./private ./contacts")
-	on := "-on " + loopback(t)
+	on := "-on " + exampletest.Loopback(t)
 
 	t.Run("first", func(t *testing.T) {
 		laptop := start(t, home, command(t, blocks, "go run ./first -name laptop")+" "+on)
@@ -223,16 +224,4 @@ func (p *process) stop(t *testing.T) {
 	for range p.lines {
 	}
 	p.cmd.Wait()
-}
-
-func loopback(t *testing.T) string {
-	all, err := net.Interfaces()
-	require.NoError(t, err)
-	for _, i := range all {
-		if i.Flags&net.FlagLoopback != 0 && i.Flags&net.FlagUp != 0 {
-			return i.Name
-		}
-	}
-	t.Skip("no loopback interface")
-	return ""
 }

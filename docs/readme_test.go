@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/internal/exampletest"
 )
 
 // readmeCommands are the commands of the README, each with the test that runs
@@ -67,7 +69,7 @@ func TestReadme(t *testing.T) {
 	require.Contains(t, all[i].text, everywhere)
 	require.Contains(t, all[i].text, app)
 	text := strings.NewReplacer(
-		everywhere, `mdns.Config{Interfaces: []string{"`+loopback(t)+`"}}`,
+		everywhere, `mdns.Config{Interfaces: []string{"`+exampletest.Loopback(t)+`"}}`,
 		app, `App: "readme"`, // examples/hello may be tested at the same time
 	).Replace(all[i].text)
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/exampletest"
 	"github.com/sdp2p/p2p/internal/text"
 	"github.com/sdp2p/p2p/mdns"
 	"github.com/sdp2p/p2p/quic"
@@ -224,7 +225,7 @@ func TestNames(t *testing.T) {
 // peer announces. It is not seen on the network itself.
 func TestDiscover(t *testing.T) {
 	app := fmt.Sprintf("d%x", rand.N(1<<40)) // keeps other nodes on this host out
-	on := mdns.Config{Interfaces: []string{loopback(t)}}
+	on := mdns.Config{Interfaces: []string{exampletest.Loopback(t)}}
 	node, port := startNode(t, app, "node", mdns.New(on))
 	seen := make(chan *p2p.Peer, 100)
 	watcher, _ := startNode(t, app, "watcher", mdns.New(on))
@@ -236,7 +237,7 @@ func TestDiscover(t *testing.T) {
 	}()
 	require.Equal(t, node.Identity(), (<-seen).Identity())
 
-	d := &doctor{app: app, on: loopback(t), wait: time.Second}
+	d := &doctor{app: app, on: exampletest.Loopback(t), wait: time.Second}
 	var checks []check
 	var r *peerReport
 	for began := time.Now(); (r == nil || !r.Reached) && time.Since(began) < patience; {

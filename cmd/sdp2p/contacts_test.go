@@ -10,6 +10,7 @@ import (
 	"github.com/sdp2p/p2p"
 	"github.com/sdp2p/p2p/contact"
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/exampletest"
 	"github.com/sdp2p/p2p/mdns"
 	"github.com/sdp2p/p2p/mdns/scan"
 	"github.com/sdp2p/p2p/quic"
@@ -21,7 +22,7 @@ func private(t *testing.T, app string, to identity.RemoteIdentity) *p2p.P2P {
 	listener := quic.New(quic.Config{})
 	contacts := contact.New(contact.Config{Listener: listener})
 	require.NoError(t, contacts.Set([]identity.RemoteIdentity{to}))
-	discovery := mdns.New(mdns.Config{Mode: mdns.ContactsOnly, Contacts: contacts, Interfaces: []string{loopback(t)}})
+	discovery := mdns.New(mdns.Config{Mode: mdns.ContactsOnly, Contacts: contacts, Interfaces: []string{exampletest.Loopback(t)}})
 	node, err := p2p.Start(t.Context(), p2p.Config{App: app, Name: hostile, Hooks: []p2p.Hook{listener, contacts, discovery}})
 	require.NoError(t, err)
 	t.Cleanup(func() { shutdown(t.Context(), node) })
@@ -39,7 +40,7 @@ func TestDoctorContacts(t *testing.T) {
 	require.NoError(t, err)
 	node := private(t, app, own.Remote())
 	doctor := func(args ...string) (*report, int, string) {
-		args = append([]string{"doctor", "--app", app, "--interface", loopback(t), "--time", "1s", "--json", "--port", "7399"}, args...)
+		args = append([]string{"doctor", "--app", app, "--interface", exampletest.Loopback(t), "--time", "1s", "--json", "--port", "7399"}, args...)
 		status, stdout, stderr := sdp2p(t.Context(), args...)
 		if stdout == "" {
 			return nil, status, stderr
@@ -63,7 +64,7 @@ func TestDoctorContacts(t *testing.T) {
 	_, status, _ = doctor("--key", key, "--contact", "nobody")
 	require.Equal(t, exitUsage, status)
 
-	status, stdout, stderr := scanning(t.Context(), scan.Scan, "scan", "--app", app, "--interface", loopback(t), "--time", "1s")
+	status, stdout, stderr := scanning(t.Context(), scan.Scan, "scan", "--app", app, "--interface", exampletest.Loopback(t), "--time", "1s")
 	require.Equal(t, exitDone, status, stderr)
 	require.Empty(t, stdout)
 	require.Equal(t, "sdp2p scan: 1 node is visible to contacts only, and not listed\n", stderr)

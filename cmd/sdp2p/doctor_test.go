@@ -24,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/exampletest"
 )
 
 func selfSigned(t *testing.T) tls.Certificate {
@@ -39,7 +40,7 @@ func selfSigned(t *testing.T) tls.Certificate {
 // examined runs the doctor on loopback and returns its output.
 func examined(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
-	return sdp2p(t.Context(), append([]string{"doctor", "--app", "test", "--interface", loopback(t), "--time", "1s"}, args...)...)
+	return sdp2p(t.Context(), append([]string{"doctor", "--app", "test", "--interface", exampletest.Loopback(t), "--time", "1s"}, args...)...)
 }
 
 // decoded decodes the output of --json, and checks that it has the form that
@@ -183,7 +184,7 @@ func TestDoctorUsage(t *testing.T) {
 	full, w := io.Pipe()
 	require.NoError(t, full.CloseWithError(syscall.ENOSPC))
 	var errs bytes.Buffer
-	args := []string{"doctor", "--interface", loopback(t), "--time=10ms", "--port", strconv.Itoa(int(freePort(t)))}
+	args := []string{"doctor", "--interface", exampletest.Loopback(t), "--time=10ms", "--port", strconv.Itoa(int(freePort(t)))}
 	require.Equal(t, exitFailed, newProgram(scanNothing).run(t.Context(), args, w, &errs))
 	require.Contains(t, errs.String(), syscall.ENOSPC.Error())
 }

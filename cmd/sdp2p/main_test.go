@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"os"
 	"regexp"
@@ -21,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/exampletest"
 	"github.com/sdp2p/p2p/mdns/scan"
 )
 
@@ -58,19 +58,6 @@ func scanning(ctx context.Context, s scanner, args ...string) (status int, stdou
 	var out, errs bytes.Buffer
 	status = newProgram(s).run(ctx, args, &out, &errs)
 	return status, out.String(), errs.String()
-}
-
-// loopback returns the name of an interface that every host has.
-func loopback(t *testing.T) string {
-	all, err := net.Interfaces()
-	require.NoError(t, err)
-	for _, i := range all {
-		if i.Flags&net.FlagLoopback != 0 {
-			return i.Name
-		}
-	}
-	t.Skip("no loopback interface")
-	return ""
 }
 
 // scanned runs a scan for "test" that is interrupted when it has found these
@@ -223,7 +210,7 @@ func TestFailures(t *testing.T) {
 	require.Equal(t, exitFailed, status)
 	require.Empty(t, stdout)
 	require.Contains(t, stderr, `sdp2p scan: mdns: interface "no such interface": `)
-	require.Contains(t, stderr, " "+loopback(t), "the error must list the interfaces")
+	require.Contains(t, stderr, " "+exampletest.Loopback(t), "the error must list the interfaces")
 
 	refused := func(context.Context, string, scan.Config) ([]scan.Node, error) { return nil, syscall.EPERM }
 	status, stdout, stderr = scanning(t.Context(), refused, "scan", "--json")

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -21,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/internal/exampletest"
 	"github.com/sdp2p/p2p/mdns"
 	"github.com/sdp2p/p2p/p2ptest"
 	"github.com/sdp2p/p2p/quic"
@@ -169,7 +169,7 @@ func TestProcesses(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("no interrupts can be sent")
 	}
-	lo := loopback(t)
+	lo := exampletest.Loopback(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	run := func(name string) (*exec.Cmd, io.WriteCloser, *screen) {
@@ -202,16 +202,4 @@ func TestProcesses(t *testing.T) {
 	require.NoError(t, bob.Wait(), "%v", bobShows)
 	here.in.Close()
 	here.end(t)
-}
-
-func loopback(t *testing.T) string {
-	all, err := net.Interfaces()
-	require.NoError(t, err)
-	for _, i := range all {
-		if i.Flags&net.FlagLoopback != 0 && i.Flags&net.FlagUp != 0 {
-			return i.Name
-		}
-	}
-	t.Skip("no loopback interface")
-	return ""
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p/identity"
+	"github.com/sdp2p/p2p/internal/exampletest"
 	"github.com/sdp2p/p2p/mdns/scan"
 )
 
@@ -29,7 +30,7 @@ func (p *process) run(t *testing.T, ctx context.Context, contacts ...*process) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "key.pem")
 	require.NoError(t, p.id.Save(file))
-	args := []string{"-interface", loopback(t), "-key", file, "-contacts"}
+	args := []string{"-interface", exampletest.Loopback(t), "-key", file, "-contacts"}
 	for _, c := range contacts {
 		args = append(args, c.id.Remote().String())
 	}
@@ -85,7 +86,7 @@ func TestContacts(t *testing.T) {
 	friend.run(t, ctx, &mallory) // last, for mallory would have found the others before friend
 	mallory.greeted(t, &friend)
 	require.Len(t, mallory.said, 2)
-	found, err := scan.Scan(ctx, "hello", scan.Config{Interface: loopback(t)})
+	found, err := scan.Scan(ctx, "hello", scan.Config{Interface: exampletest.Loopback(t)})
 	require.NoError(t, err)
 	for _, n := range found { // others may run this program, too
 		for _, p := range []*process{&alice, &bob, &mallory, &friend} {

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/internal/exampletest"
 )
 
 // With -debug, the program prints the address of its debug page, which shows
@@ -22,7 +23,7 @@ import (
 func TestDebug(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0], "-interface", loopback(t), "--debug", ":0")
+	cmd := exec.CommandContext(ctx, os.Args[0], "-interface", exampletest.Loopback(t), "--debug", ":0")
 	cmd.Env = append(os.Environ(), "RUN_EXAMPLE=1")
 	cmd.Stderr = t.Output()
 	out, err := cmd.StdoutPipe()

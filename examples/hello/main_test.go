@@ -5,7 +5,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"net"
 	"os"
 	"os/exec"
 	"slices"
@@ -13,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sdp2p/p2p/internal/exampletest"
 )
 
 // TestMain lets the test binary act as the program, for the tests that run it.
@@ -27,7 +28,7 @@ func TestMain(m *testing.M) {
 func TestHello(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0], "-interface", loopback(t))
+	cmd := exec.CommandContext(ctx, os.Args[0], "-interface", exampletest.Loopback(t))
 	cmd.Env = append(os.Environ(), "RUN_EXAMPLE=1")
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
@@ -47,16 +48,4 @@ func TestLength(t *testing.T) {
 		}
 	}
 	require.LessOrEqual(t, lines, 25)
-}
-
-func loopback(t *testing.T) string {
-	all, err := net.Interfaces()
-	require.NoError(t, err)
-	for _, i := range all {
-		if i.Flags&net.FlagLoopback != 0 && i.Flags&net.FlagUp != 0 {
-			return i.Name
-		}
-	}
-	t.Skip("no loopback interface")
-	return ""
 }

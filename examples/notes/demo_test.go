@@ -5,7 +5,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"net"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -16,26 +15,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/internal/exampletest"
 	"github.com/sdp2p/p2p/library"
 	"github.com/sdp2p/p2p/p2ptest"
 )
 
-func loopback(t *testing.T) string {
-	all, err := net.Interfaces()
-	require.NoError(t, err)
-	for _, i := range all {
-		if i.Flags&net.FlagLoopback != 0 && i.Flags&net.FlagUp != 0 {
-			return i.Name
-		}
-	}
-	t.Skip("no loopback interface")
-	return ""
-}
-
 // A demo works at any time, also while another one runs.
 func TestDemo(t *testing.T) {
 	t.Parallel()
-	loopback(t)
+	exampletest.Loopback(t)
 	var demos sync.WaitGroup
 	for range 2 {
 		demos.Go(func() {

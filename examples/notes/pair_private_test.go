@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sdp2p/p2p"
+	"github.com/sdp2p/p2p/internal/exampletest"
 	"github.com/sdp2p/p2p/internal/reach"
 	"github.com/sdp2p/p2p/library"
 	"github.com/sdp2p/p2p/mdns"
@@ -21,7 +22,7 @@ import (
 // restart, while a scan finds neither of them.
 func TestPrivate(t *testing.T) {
 	t.Parallel()
-	lo := loopback(t)
+	lo := exampletest.Loopback(t)
 	if len(reach.Look().Addrs([]netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:1")}, 1)) == 0 {
 		t.Skip("no address that a ticket can name")
 	}
